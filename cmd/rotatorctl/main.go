@@ -1,0 +1,40 @@
+// Command rotatorctl is the operator's tool for the rotation function and the
+// front of the local simulator. It is never deployed.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run()) }
+
+// run is main with an exit status, so that tests can run the command as a
+// program of their own.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := newCommand().ExecuteContext(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "rotatorctl: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// newCommand returns the whole command tree; each subcommand stands in a file
+// of its own name.
+func newCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "rotatorctl",
+		Short:         "Check, rotate and recover secrets, and run the local Secrets Manager simulator",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand()
+	return root
+}
