@@ -1,0 +1,162 @@
+package rotation
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Config is what New needs.
+type Config struct {
+	// Engines are the engines that the function serves.
+	Engines []Engine
+	// Secrets returns the client for a secret, by the ARN's region and account.
+	// An error of it fails the step with its own cause, if it is an *Error.
+	Secrets func(ctx context.Context, arn string) (SecretsManager, error)
+	// Getenv returns a setting, as os.Getenv does; one that is empty counts as
+	// not set, because `sam local` turns absent ones into empty ones.
+	Getenv func(name string) string
+	// Log gets one line for every decision. It never gets a secret's value.
+	Log *slog.Logger
+	// Topology answers what RDS knows of hosts. Without it, superuser secrets
+	// that RDS manages, and hosts other than the superuser's, are refused.
+	Topology Topology
+	// Observe, if set, is called once for every step, after its end.
+	Observe func(Observation)
+}
+
+// Topology knows which hosts are one database.
+type Topology interface {
+	// Managed returns host and port of the database whose superuser secret
+	// has the given tags, as RDS and Redshift set them.
+	Managed(ctx context.Context, superuserARN string, tags map[string]string) (host string, port int, err error)
+	// Replica reports whether host is a replica or reader of the database
+	// whose writer is primary.
+	Replica(ctx context.Context, host, primary string) (bool, error)
+}
+
+// Observation is what a step came to, for metrics. It holds no value.
+type Observation struct {
+	// Step, Secret and Version are the event's; Engine is the engine's name, or
+	// "" where the step failed before it was known.
+	Step    Step
+	Secret  string
+	Version string
+	Engine  string
+	// Cause is "" for a step that succeeded.
+	Cause Cause
+	// Duration is the whole step's.
+	Duration time.Duration
+	// Refusals counts the logins that the target refused.
+	Refusals int
+	// Rotated is set for the one step that moved AWSCURRENT.
+	Rotated bool
+	// Age is how long the version that AWSCURRENT left had existed; zero where
+	// that is not known.
+	Age time.Duration
+}
+
+// option looks a setting up: first among the secret's tags, then in the
+// environment. name is lower case with hyphens, such as password-length: the
+// tag is rotator:password-length and the variable PASSWORD_LENGTH.
+type option struct {
+	tags   map[string]string
+	getenv func(string) string
+}
+
+func (o option) text(name string) string {
+	return cmp.Or(o.tags["rotator:"+name], o.getenv(variable(name)))
+}
+
+func variable(name string) string { return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) }
+
+// own is text for an engine's own settings, whose variables begin ROTATOR_.
+func (o option) own(name string) string {
+	return cmp.Or(o.tags["rotator:"+name], o.getenv("ROTATOR_"+variable(name)))
+}
+
+func (o option) bool(name string, otherwise bool) bool {
+	s := o.text(name)
+	if s == "" {
+		return otherwise
+	}
+	return truth(s)
+}
+
+// truth reads a truth value as AWS's templates do: what is not one of these
+// words is false.
+func truth(s string) bool {
+	switch strings.ToLower(s) {
+	case "true", "1", "y", "yes":
+		return true
+	}
+	return false
+}
+
+// passwords returns the policy in force: the engine's own, changed by what is
+// set under the names that AWS's templates use.
+func (o option) passwords(p PasswordPolicy) (PasswordPolicy, error) {
+	if s := o.text("password-length"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return p, Errorf(InvalidConfiguration, "give PASSWORD_LENGTH a whole number", "the password length %q is not a number", s)
+		}
+		p.Length = n
+	}
+	p.ExcludeCharacters = cmp.Or(o.text("exclude-characters"), p.ExcludeCharacters)
+	p.ExcludeNumbers = o.bool("exclude-numbers", p.ExcludeNumbers)
+	p.ExcludePunctuation = o.bool("exclude-punctuation", p.ExcludePunctuation)
+	p.ExcludeUppercase = o.bool("exclude-uppercase", p.ExcludeUppercase)
+	p.ExcludeLowercase = o.bool("exclude-lowercase", p.ExcludeLowercase)
+	p.RequireEachIncludedType = o.bool("require-each-included-type", p.RequireEachIncludedType)
+	return p, p.Check()
+}
+
+// retirement says when the old credential of a target with overlap is retired.
+type retirement struct {
+	now   bool
+	grace time.Duration
+}
+
+// retire reads the option: next (the default), now, or a duration such as 30s,
+// for which finishSecret waits.
+func (o option) retire() (retirement, error) {
+	switch s := o.text("retire"); s {
+	case "", "next":
+		return retirement{}, nil
+	case "now":
+		return retirement{now: true}, nil
+	default:
+		d, err := time.ParseDuration(s)
+		if err != nil || d < 0 {
+			return retirement{}, Errorf(InvalidConfiguration, "set RETIRE to next, now or a duration such as 30s", "the option retire is %q", s)
+		}
+		return retirement{now: true, grace: d}, nil
+	}
+}
+
+// check finds out at start whether the settings contradict themselves for any
+// engine, so that a function that cannot work says so at once.
+func (c Config) check() error {
+	if c.Secrets == nil || c.Log == nil || len(c.Engines) == 0 {
+		return fmt.Errorf("rotation: Config needs Secrets, Log and an engine")
+	}
+	o := option{getenv: c.Getenv}
+	if _, err := o.retire(); err != nil {
+		return err
+	}
+	for _, e := range c.Engines {
+		k := e.Kind()
+		if k.Passwords.Length == 0 {
+			continue
+		}
+		if _, err := o.passwords(k.Passwords); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,210 @@
+package rotation
+
+import (
+	"cmp"
+	"context"
+	"strings"
+)
+
+// Engine knows one kind of credential and the system that checks it. It talks
+// to that system and never to Secrets Manager; it keeps no state between calls
+// and is safe for concurrent use.
+//
+// Every method may be repeated, run twice at once, or run again after it was
+// cut off at any point, with the same Request, and must then come to the same
+// outcome. Every method returns when ctx is done. Errors are made by Errorf with
+// a cause; an error without one counts as TargetFailed. The errors a driver
+// returns may be wrapped as they are: the core removes the secret's values from
+// their text.
+type Engine interface {
+	// Kind describes the engine. It always returns the same.
+	Kind() Kind
+
+	// Next returns the value to follow r.Current. It changes nothing at the
+	// target unless the engine is also a Minter. An error with the cause
+	// InvalidSecret says everything that is wrong with the value's form.
+	Next(ctx context.Context, r *Request) (Value, error)
+
+	// Set makes r.Pending open the target, acting as r.Login. What r.Login may
+	// still do afterwards is the engine's matter; where old and new can work at
+	// once, r.Current must still open the target when Set returns.
+	//
+	// The error has the cause LoginRefused only if the target refused r.Login
+	// itself, before anything was changed.
+	Set(ctx context.Context, r *Request) error
+
+	// Verify logs in with v and checks what it may do: at least that a command
+	// is answered, and where v is to make the next rotation by itself, that it
+	// may. It changes nothing. nil means accepted; an error with the cause
+	// LoginRefused means that the target refused v; any other error means that
+	// it could not be told.
+	Verify(ctx context.Context, r *Request, v Value) error
+}
+
+// DryRunner is an Engine that can find out whether Set would succeed. The core
+// then calls DryRun with the value that Next returned before it is stored, so
+// that a value that the target's policy rejects is never staged.
+type DryRunner interface {
+	Engine
+	// DryRun logs in as r.Login and proves as far as the target lets it that
+	// Set(ctx, r) would succeed, and leaves the target as it was. The errors
+	// are those of Set, and PolicyRejected.
+	DryRun(ctx context.Context, r *Request) error
+}
+
+// Retirer is an Engine whose target lets old and new open it at once. By
+// default the old one is retired by the Set of the next rotation; the core
+// calls Retire where the configuration asks for it to happen earlier.
+type Retirer interface {
+	Engine
+	// Retire makes every credential of the user but r.Pending stop working,
+	// acting as r.Login, which is proved to work. A credential that is gone
+	// already is no error.
+	Retire(ctx context.Context, r *Request) error
+}
+
+// Minter is an Engine whose values the target makes: its Next creates a
+// credential there. Next then first looks for one that an earlier call for the
+// same r.Version left behind, so that none is orphaned.
+type Minter interface {
+	Engine
+	// Revoke takes r.Pending back, which Next has made and which was not
+	// stored. One that is gone already is no error.
+	Revoke(ctx context.Context, r *Request) error
+}
+
+// Kind describes an engine to the core.
+type Kind struct {
+	// Names are the values of a secret's "engine" field that this engine
+	// serves; one that ends in * stands for all with that beginning. The first
+	// is the engine's own name.
+	Names []string
+	// UserField is the field that names the user, or "" where there is none.
+	// It is the same in all versions of a secret, but for alternating users.
+	UserField string
+	// SecretFields are the fields that a rotation changes. All others are the
+	// same in the pending version as in the current one, or the rotation fails.
+	// None means that the whole value is the credential.
+	SecretFields []string
+	// Passwords is the engine's default policy. A zero Length means that the
+	// engine makes no passwords.
+	Passwords PasswordPolicy
+	// CloneSuffix makes the second user's name out of the first's, and
+	// CloneLimit is the greatest length of a user's name, in bytes. An empty
+	// suffix means that the engine cannot alternate users.
+	CloneSuffix string
+	CloneLimit  int
+	// SuperuserField is the field that names the superuser secret; "" stands
+	// for masterarn.
+	SuperuserField string
+	// MarkField is a field by which a value without the field "engine" is known
+	// to be this engine's, or "".
+	MarkField string
+	// SuperuserOnly is set where a user cannot change its own credential, so
+	// that the superuser secret does it for the single user, too.
+	SuperuserOnly bool
+	// Options are the names of the engine's own settings, which it reads with
+	// Request.Option.
+	Options []string
+}
+
+// serves reports whether name is one of the kind's names.
+func (k Kind) serves(name string) bool {
+	for _, n := range k.Names {
+		if prefix, ok := strings.CutSuffix(n, "*"); n == name || ok && strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Strategy says whose credential a rotation changes.
+type Strategy string
+
+// The strategies, as AWS names them.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotating-secrets_strategies.html
+const (
+	// SingleUser changes the credential of the one user.
+	SingleUser Strategy = "single"
+	// AlternatingUsers gives the secret to a second user with the same rights,
+	// and back at the next rotation, so that the current one works throughout.
+	AlternatingUsers Strategy = "alternating"
+)
+
+// Request is what an engine is given for one call. Its values belong together:
+// the core has checked that they differ only where they may.
+type Request struct {
+	// Secret is the secret's ARN, and Version the id of its pending version,
+	// which names this rotation in every call of it.
+	Secret, Version string
+	// Strategy is whose credential changes.
+	Strategy Strategy
+	// Current is the value labelled AWSCURRENT.
+	Current Value
+	// Pending is the value to make valid; in Next it is the zero Value.
+	Pending Value
+	// Login is the value to act as: a version of the secret itself, or the
+	// superuser's where Superuser is set.
+	Login     Value
+	Superuser bool
+	// Proved tells that the secret holds, in one of its versions, a credential
+	// of the user that Pending names which the target accepted. Without it, an
+	// engine must not change a second user that it cannot see to be its own
+	// work: names alone prove nothing.
+	Proved bool
+
+	passwords PasswordPolicy
+	userLimit int    // overrides the kind's CloneLimit if not 0
+	base      string // the version id of Current
+	option    func(name string) string
+}
+
+// NewPassword returns a new password by the policy in force.
+func (r *Request) NewPassword() string { return r.passwords.New(r.base) }
+
+// Passwords returns the policy in force.
+func (r *Request) Passwords() PasswordPolicy { return r.passwords }
+
+// Option returns the value of one of the engine's own settings: the secret's
+// tag "rotator:NAME", else the function's environment variable ROTATOR_NAME in
+// upper case with _ for -, else "". Nothing that could harm another secret or
+// weaken the connection may be decided by an option.
+func (r *Request) Option(name string) string {
+	if r.option == nil {
+		return ""
+	}
+	return r.option(name)
+}
+
+// NextPassword is Next for every engine whose credential is a password in the
+// field that its kind names: r.Current with a new password and, where users
+// alternate, the other user's name. The engine has checked the form before.
+func NextPassword(k Kind, r *Request) (Value, error) {
+	next := r.Current.With(k.SecretFields[0], r.NewPassword())
+	if r.Strategy == AlternatingUsers {
+		user, _ := r.Current.Text(k.UserField)
+		other, err := r.otherUser(k, user)
+		if err != nil {
+			return Value{}, err
+		}
+		next = next.With(k.UserField, other)
+	}
+	return next, nil
+}
+
+// otherUser returns the name of the user that alternates with the given one.
+func (r *Request) otherUser(k Kind, user string) (string, error) {
+	limit := cmp.Or(r.userLimit, k.CloneLimit)
+	if first, ok := strings.CutSuffix(user, k.CloneSuffix); ok {
+		if first == "" {
+			return "", Errorf(InvalidSecret, "name the first user in "+k.UserField, "the user's name is nothing but the suffix %s", k.CloneSuffix)
+		}
+		return first, nil
+	}
+	clone := user + k.CloneSuffix
+	if len(clone) > limit {
+		return "", Errorf(InvalidSecret, "use a shorter user name or set USERNAME_CHARACTER_LIMIT to the server's own limit",
+			"the second user's name %q would have more than %d characters", clone, limit)
+	}
+	return clone, nil
+}

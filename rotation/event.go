@@ -1,0 +1,100 @@
+package rotation
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+)
+
+// Step is one of the four calls of a rotation.
+type Step string
+
+// The steps, in the order in which Secrets Manager sends them, spelled as it
+// really sends them.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html
+const (
+	CreateSecret Step = "createSecret"
+	SetSecret    Step = "setSecret"
+	TestSecret   Step = "testSecret"
+	FinishSecret Step = "finishSecret"
+)
+
+// steps maps every accepted spelling to its step. The user guide's parameter
+// list writes create_secret where the service sends createSecret.
+var steps = map[string]Step{
+	"createSecret": CreateSecret, "create_secret": CreateSecret,
+	"setSecret": SetSecret, "set_secret": SetSecret,
+	"testSecret": TestSecret, "test_secret": TestSecret,
+	"finishSecret": FinishSecret, "finish_secret": FinishSecret,
+}
+
+// Event is what Secrets Manager sends for one step. It decodes itself from
+// JSON; members that it does not know are ignored.
+type Event struct {
+	// Step is the step to take.
+	Step Step
+	// SecretID is the secret's full ARN, suffix included.
+	SecretID string
+	// ClientRequestToken names the pending version; it is a version id of 32
+	// to 64 characters.
+	ClientRequestToken string
+	// RotationToken lets Secrets Manager see that a PutSecretValue by an
+	// assumed role belongs to this rotation. It is sensitive and fresh on every
+	// call; older deployments and simulators send none.
+	RotationToken Token
+}
+
+// Token is a rotation token. It cannot be printed.
+type Token struct{ text string }
+
+// NewToken returns the token with the given text.
+func NewToken(text string) Token { return Token{text} }
+
+// Reveal returns the token's text, for the one API call that needs it.
+func (t Token) Reveal() string { return t.text }
+
+// Format writes a place holder in the token's stead, whatever the verb.
+func (t Token) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
+
+// MarshalJSON writes a place holder in the token's stead.
+func (t Token) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
+
+// LogValue returns a place holder in the token's stead.
+func (t Token) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// UnmarshalJSON reads an event and refuses one that no step could act on. The
+// error is an *Error with the cause InvalidEvent and names every fault at once.
+func (e *Event) UnmarshalJSON(data []byte) error {
+	var raw struct {
+		Step, SecretId, ClientRequestToken, RotationToken string
+	}
+	if err := json.Unmarshal(data, &raw); err != nil {
+		// The decoder's own text may quote the input, rotation token included.
+		return Errorf(InvalidEvent, adviceEvent, "the event is not a JSON object with text members")
+	}
+	var faults []string
+	step, ok := steps[raw.Step]
+	if !ok {
+		faults = append(faults, "Step is none of createSecret, setSecret, testSecret, finishSecret")
+	}
+	if a, err := arn.Parse(raw.SecretId); err != nil || a.Service != "secretsmanager" || !strings.HasPrefix(a.Resource, "secret:") {
+		faults = append(faults, "SecretId is not the ARN of a secret")
+	}
+	if n := len(raw.ClientRequestToken); n < 32 || n > 64 {
+		faults = append(faults, "ClientRequestToken is not a version id of 32 to 64 characters")
+	}
+	// RotationToken: Source: the API model, "36 to 256 of [a-zA-Z0-9-]".
+	if n := len(raw.RotationToken); n != 0 && (n < 36 || n > 256) {
+		faults = append(faults, "RotationToken does not have 36 to 256 characters")
+	}
+	if faults != nil {
+		return Errorf(InvalidEvent, adviceEvent, "%s", strings.Join(faults, "; "))
+	}
+	*e = Event{Step: step, SecretID: raw.SecretId, ClientRequestToken: raw.ClientRequestToken, RotationToken: Token{raw.RotationToken}}
+	return nil
+}
+
+const adviceEvent = "send the event that Secrets Manager sends; `rotatorctl event STEP SECRET` prints one"

@@ -1,0 +1,268 @@
+package rotation
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Rotator takes the steps of rotations. It keeps nothing between calls and is
+// safe for concurrent use.
+type Rotator struct{ cfg Config }
+
+// New returns a Rotator, or an error with the cause InvalidConfiguration.
+func New(cfg Config) (*Rotator, error) {
+	if cfg.Getenv == nil {
+		cfg.Getenv = func(string) string { return "" }
+	}
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	return &Rotator{cfg}, nil
+}
+
+// Handle takes one step. It may be called for the same event any number of
+// times, also at once. A step whose work is found done succeeds, as does every
+// step of a version that has become AWSCURRENT.
+//
+// The error is an *Error whose text holds no value of the secret. The invocation
+// must fail with it, since that is how Secrets Manager learns to try again.
+func (r *Rotator) Handle(ctx context.Context, e Event) error {
+	begin := time.Now()
+	ctx, cancel := budget(ctx)
+	defer cancel()
+	run := &run{
+		cfg:   r.cfg,
+		event: e,
+		log:   r.cfg.Log.With("step", e.Step, "secret", e.SecretID, "version", e.ClientRequestToken),
+	}
+	err := run.step(ctx)
+	seen := Observation{Step: e.Step, Secret: e.SecretID, Version: e.ClientRequestToken, Duration: time.Since(begin),
+		Refusals: run.refusals, Rotated: run.rotated, Age: run.age}
+	if run.engine != nil {
+		seen.Engine = run.engine.Kind().Names[0]
+	}
+	if err != nil {
+		failure := run.report(ctx, err)
+		seen.Cause = failure.Cause
+		run.log.Error("step failed", "cause", failure.Cause, "error", failure.Error(), "duration_ms", time.Since(begin).Milliseconds())
+		err = failure
+	} else {
+		run.log.Info("step done", "duration_ms", time.Since(begin).Milliseconds())
+	}
+	if r.cfg.Observe != nil {
+		r.cfg.Observe(seen)
+	}
+	return err
+}
+
+// The parts of an invocation that are kept back: for the words that say how it
+// ended, and, while the target is asked, for the calls that move labels.
+const (
+	reportReserve = 300 * time.Millisecond
+	labelReserve  = 2 * time.Second
+	// attemptLimit bounds one exchange with the target, so that a host that
+	// answers nothing is told from a slow one while there is time to say so.
+	attemptLimit = 15 * time.Second
+)
+
+// budget returns a context that ends early enough to report. An invocation
+// without a deadline, as in a tool, gets a generous one.
+func budget(ctx context.Context) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithTimeout(ctx, 5*time.Minute)
+	}
+	return context.WithDeadline(ctx, end.Add(-reportReserve))
+}
+
+// run is one step being taken.
+type run struct {
+	cfg   Config
+	event Event
+	log   *slog.Logger
+
+	secret   *secret
+	options  option
+	engine   Engine
+	seen     []Value
+	refusals int
+	rotated  bool
+	age      time.Duration
+}
+
+// step does the work of Handle.
+func (r *run) step(ctx context.Context) (err error) {
+	defer func() {
+		// A panic would end the process and print a trace. Its text could hold
+		// anything; the trace holds addresses only.
+		if p := recover(); p != nil {
+			r.log.Error("panic", "stack", scrub(string(debug.Stack()), r.seen))
+			err = Errorf(InternalError, "report this with the log's stack", "panic: %s", scrub(fmt.Sprint(p), r.seen))
+		}
+	}()
+	r.secret, err = r.open(ctx, r.event.SecretID)
+	if err != nil {
+		return err
+	}
+	switch r.event.Step {
+	case CreateSecret:
+		return r.create(ctx)
+	case SetSecret:
+		return r.set(ctx)
+	case TestSecret:
+		return r.test(ctx)
+	case FinishSecret:
+		return r.finish(ctx)
+	}
+	return Errorf(InvalidEvent, adviceEvent, "unknown step %q", r.event.Step)
+}
+
+// open returns a secret with a client for it.
+func (r *run) open(ctx context.Context, arn string) (*secret, error) {
+	api, err := r.cfg.Secrets(ctx, arn)
+	if err != nil {
+		return nil, secretsManagerError("open", arn, err)
+	}
+	return &secret{api: api, arn: arn, see: func(v Value) { r.seen = append(r.seen, v) }}, nil
+}
+
+// report makes the error that leaves the package: its chain ends here, because
+// the drivers' errors in it may quote values.
+func (r *run) report(ctx context.Context, err error) *Error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		e = Errorf(TargetFailed, "see the target's own message", "%w", err)
+	}
+	out := &Error{Cause: e.Cause, Advice: e.Advice, Step: r.event.Step, Err: errors.New(scrub(e.Err.Error(), append(r.seen, StringValue(r.event.RotationToken.Reveal()))))}
+	if ctx.Err() != nil && (e.Cause == TargetFailed || e.Cause == SecretsManagerFailed) {
+		out.Cause, out.Advice = OutOfTime, "raise the function's time-out; Secrets Manager tries again"
+	}
+	return out
+}
+
+// target returns the context for one exchange with the target.
+func target(ctx context.Context) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(attemptLimit)
+	if deadline, ok := ctx.Deadline(); ok {
+		// A short invocation keeps back a part of what it has.
+		reserve := min(labelReserve, time.Until(deadline)/4)
+		if d := deadline.Add(-reserve); d.Before(end) {
+			end = d
+		}
+	}
+	return context.WithDeadline(ctx, end)
+}
+
+// done is returned by prologue, not as a failure, where the version is AWSCURRENT.
+var errDone = errors.New("the version is current already")
+
+// prologue asks Secrets Manager whether this event is one to act on: rotation
+// is switched on and the event's version is staged. It returns errDone where
+// the rotation is over. Nothing else is touched before.
+// Source: AWS's rotation function templates, which give the same verdicts.
+func (r *run) prologue(ctx context.Context) (description, error) {
+	d, err := r.secret.describe(ctx)
+	if err != nil {
+		return d, err
+	}
+	r.options = option{tags: d.tags, getenv: r.cfg.Getenv}
+	return d, r.verdict(d)
+}
+
+func (r *run) verdict(d description) error {
+	token := r.event.ClientRequestToken
+	labels := version{labels: d.labels[token]}
+	if !d.enabled {
+		return Errorf(RotationDisabled, "switch rotation on with RotateSecret; a rotation that was cancelled half-way is mended by `rotatorctl recover`",
+			"rotation is not enabled for secret %s", r.secret.arn)
+	}
+	if labels.has(awsCurrent) {
+		r.log.Info("version is current already")
+		return errDone
+	}
+	if labels.has(awsPending) {
+		return nil
+	}
+	const advice = "let Secrets Manager start the rotation with RotateSecret; if an old rotation is stuck, `rotatorctl status` shows it"
+	if other := d.holder(awsPending); other != "" {
+		return Errorf(VersionNotStaged, advice, "AWSPENDING is on version %s and not on this rotation's version %s", other, token)
+	}
+	return Errorf(VersionNotStaged, advice, "version %s is not staged as AWSPENDING", token)
+}
+
+// choose finds the engine of a value and returns the request for it.
+func (r *run) choose(current version) (*Request, error) {
+	name, _ := current.value.Text("engine")
+	name = cmp.Or(name, r.options.text("engine"))
+	var names []string
+	for _, e := range r.cfg.Engines {
+		k := e.Kind()
+		_, marked := current.value.Text(k.MarkField)
+		if name != "" && k.serves(name) || name == "" && k.MarkField != "" && marked {
+			r.engine = e
+			break
+		}
+		names = append(names, k.Names...)
+	}
+	if r.engine == nil {
+		const advice = "set the secret's field engine, or for a value without fields the tag rotator:engine or the variable ENGINE"
+		if name == "" {
+			return nil, Errorf(InvalidSecret, advice, "the secret names no engine; %s", cmp.Or(current.value.Fault(), "it has no field engine"))
+		}
+		return nil, Errorf(InvalidSecret, advice, "the engine %q is none of %s", name, strings.Join(names, ", "))
+	}
+	kind := r.engine.Kind()
+	req := &Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: current.value, base: current.id, option: r.options.own}
+	if kind.Passwords.Length > 0 {
+		var err error
+		if req.passwords, err = r.options.passwords(kind.Passwords); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if s := r.options.text("username-character-limit"); s != "" {
+		if req.userLimit, err = strconv.Atoi(s); err != nil || req.userLimit < 1 {
+			return nil, Errorf(InvalidConfiguration, "give USERNAME_CHARACTER_LIMIT a whole number", "the limit of user names %q is not a number", s)
+		}
+	}
+	req.Strategy, err = r.strategy(kind, current.value)
+	r.log = r.log.With("engine", kind.Names[0], "strategy", req.Strategy)
+	return req, err
+}
+
+// strategy returns the option's, else alternating users where the secret names
+// a superuser secret, as it does in AWS's multi-user secrets.
+func (r *run) strategy(kind Kind, v Value) (Strategy, error) {
+	const advice = "set the tag rotator:strategy or the variable STRATEGY to single or alternating"
+	superuser := superuserARN(kind, v)
+	s := Strategy(r.options.text("strategy"))
+	switch {
+	case s == "" && superuser != "" && kind.CloneSuffix != "" && !kind.SuperuserOnly:
+		s = AlternatingUsers
+	case s == "":
+		s = SingleUser
+	}
+	switch {
+	case s != SingleUser && s != AlternatingUsers:
+		return s, Errorf(InvalidSecret, advice, "the strategy %s is unknown", strconv.Quote(string(s)))
+	case s == AlternatingUsers && kind.CloneSuffix == "":
+		return s, Errorf(InvalidSecret, advice, "the engine %s cannot alternate users", kind.Names[0])
+	case superuser == "" && (s == AlternatingUsers || kind.SuperuserOnly):
+		return s, Errorf(InvalidSecret, "name the superuser secret's ARN in the field "+kind.superuserField(), "this rotation needs a superuser secret and the value names none")
+	}
+	return s, nil
+}
+
+func (k Kind) superuserField() string { return cmp.Or(k.SuperuserField, "masterarn") }
+
+func superuserARN(k Kind, v Value) string {
+	arn, _ := v.Text(k.superuserField())
+	return arn
+}

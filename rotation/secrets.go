@@ -1,0 +1,231 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go"
+)
+
+// SecretsManager is the part of the Secrets Manager client that a rotation
+// needs; *secretsmanager.Client implements it. ListSecretVersionIds serves
+// recovery only, and a role that may not call it only loses that.
+type SecretsManager interface {
+	DescribeSecret(context.Context, *secretsmanager.DescribeSecretInput, ...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error)
+	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+	PutSecretValue(context.Context, *secretsmanager.PutSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error)
+	UpdateSecretVersionStage(context.Context, *secretsmanager.UpdateSecretVersionStageInput, ...func(*secretsmanager.Options)) (*secretsmanager.UpdateSecretVersionStageOutput, error)
+	ListSecretVersionIds(context.Context, *secretsmanager.ListSecretVersionIdsInput, ...func(*secretsmanager.Options)) (*secretsmanager.ListSecretVersionIdsOutput, error)
+}
+
+// The staging labels that Secrets Manager gives a meaning to.
+const (
+	awsCurrent  = "AWSCURRENT"
+	awsPending  = "AWSPENDING"
+	awsPrevious = "AWSPREVIOUS"
+)
+
+// errAbsent tells that a version or its value does not exist: the one answer
+// that a typed ResourceNotFoundException to GetSecretValue stands for.
+var errAbsent = errors.New("there is no such version with a value")
+
+// version is one version of a secret.
+type version struct {
+	id     string
+	labels []string
+	value  Value
+}
+
+func (v version) has(label string) bool { return slices.Contains(v.labels, label) }
+
+// secret is one secret at Secrets Manager. Every value that it reads is noted,
+// so that no error shows it.
+type secret struct {
+	api SecretsManager
+	arn string
+	see func(Value)
+}
+
+// description is what DescribeSecret tells of a secret.
+type description struct {
+	enabled bool
+	labels  map[string][]string // by version id
+	tags    map[string]string
+}
+
+// holder returns the id of the version that has the label, or "".
+func (d description) holder(label string) string {
+	for id, labels := range d.labels {
+		if slices.Contains(labels, label) {
+			return id
+		}
+	}
+	return ""
+}
+
+func (s *secret) describe(ctx context.Context) (description, error) {
+	out, err := s.api.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &s.arn})
+	if err != nil {
+		return description{}, secretsManagerError("DescribeSecret", s.arn, err)
+	}
+	d := description{enabled: aws.ToBool(out.RotationEnabled), labels: out.VersionIdsToStages, tags: make(map[string]string, len(out.Tags))}
+	for _, t := range out.Tags {
+		d.tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return d, nil
+}
+
+// get reads a version by its id, its label or both; "" leaves one out. It
+// returns errAbsent where there is none, or where it has no value yet.
+func (s *secret) get(ctx context.Context, id, label string) (version, error) {
+	in := &secretsmanager.GetSecretValueInput{SecretId: &s.arn}
+	if id != "" {
+		in.VersionId = &id
+	}
+	if label != "" {
+		in.VersionStage = &label
+	}
+	out, err := s.api.GetSecretValue(ctx, in)
+	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
+		return version{}, errAbsent
+	}
+	if err != nil {
+		return version{}, secretsManagerError("GetSecretValue", s.arn, err)
+	}
+	v := version{id: aws.ToString(out.VersionId), labels: out.VersionStages}
+	if out.SecretString != nil {
+		v.value = StringValue(*out.SecretString)
+	} else {
+		v.value = BinaryValue(out.SecretBinary)
+	}
+	s.see(v.value)
+	return v, nil
+}
+
+// await is get for a version that must be there: reads of Secrets Manager may
+// lag behind a write for a moment, so that an absent one is asked for again.
+func (s *secret) await(ctx context.Context, id, label string) (version, error) {
+	const patience = 5 * time.Second
+	begin := time.Now()
+	for pause := 50 * time.Millisecond; ; pause *= 2 {
+		v, err := s.get(ctx, id, label)
+		if !errors.Is(err, errAbsent) || time.Since(begin)+pause > patience {
+			return v, err
+		}
+		if sleep(ctx, pause) != nil {
+			return v, err
+		}
+	}
+}
+
+// sleep waits for d or until ctx is done.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// put stores the pending value under the event's token. It reports false, and no
+// error, where the version exists with another value: a step that ran twice
+// made it, and the first value counts.
+func (s *secret) put(ctx context.Context, token string, rotation Token, v Value) (stored bool, err error) {
+	in := &secretsmanager.PutSecretValueInput{
+		SecretId:           &s.arn,
+		ClientRequestToken: &token,
+		VersionStages:      []string{awsPending},
+	}
+	if v.IsBinary() {
+		in.SecretBinary = v.Reveal()
+	} else {
+		in.SecretString = aws.String(string(v.Reveal()))
+	}
+	// An empty token would be refused: the API asks for 36 characters.
+	if t := rotation.Reveal(); t != "" {
+		in.RotationToken = &t
+	}
+	_, err = s.api.PutSecretValue(ctx, in)
+	if _, ok := errors.AsType[*types.ResourceExistsException](err); ok {
+		return false, nil
+	}
+	if err != nil {
+		return false, secretsManagerError("PutSecretValue", s.arn, err)
+	}
+	return true, nil
+}
+
+// promote moves AWSCURRENT from one version to another. It fails if another
+// than from has the label when the call arrives.
+func (s *secret) promote(ctx context.Context, to, from string) error {
+	in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.arn, VersionStage: aws.String(awsCurrent), MoveToVersionId: &to}
+	if from != "" {
+		in.RemoveFromVersionId = &from
+	}
+	_, err := s.api.UpdateSecretVersionStage(ctx, in)
+	if err != nil {
+		return secretsManagerError("UpdateSecretVersionStage", s.arn, err)
+	}
+	return nil
+}
+
+// older returns the ids of the versions without a label, the newest first.
+func (s *secret) older(ctx context.Context) ([]string, error) {
+	var list []types.SecretVersionsListEntry
+	in := &secretsmanager.ListSecretVersionIdsInput{SecretId: &s.arn, IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(100)}
+	for {
+		out, err := s.api.ListSecretVersionIds(ctx, in)
+		if err != nil {
+			return nil, secretsManagerError("ListSecretVersionIds", s.arn, err)
+		}
+		list = append(list, out.Versions...)
+		if aws.ToString(out.NextToken) == "" {
+			break
+		}
+		in.NextToken = out.NextToken
+	}
+	slices.SortFunc(list, func(a, b types.SecretVersionsListEntry) int {
+		return aws.ToTime(b.CreatedDate).Compare(aws.ToTime(a.CreatedDate))
+	})
+	var ids []string
+	for _, v := range list {
+		if !slices.ContainsFunc(v.VersionStages, func(l string) bool { return l == awsCurrent || l == awsPending || l == awsPrevious }) {
+			ids = append(ids, aws.ToString(v.VersionId))
+		}
+	}
+	return ids, nil
+}
+
+// secretsManagerError gives an error of the API its cause and advice.
+func secretsManagerError(operation, arn string, err error) error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e // from the making of the client, which knew better
+	}
+	advice := "look at the code and try again; Secrets Manager retries by itself"
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return Errorf(SecretsManagerFailed, "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway", "%s of %s: %w", operation, arn, err)
+	}
+	switch code := api.ErrorCode(); code {
+	case "AccessDeniedException", "AccessDenied":
+		advice = fmt.Sprintf("allow the function's role secretsmanager:%s on this secret, and its KMS key", operation)
+	case "ResourceNotFoundException":
+		advice = "check that the secret exists in the region and account of its ARN"
+	case "InvalidRequestException":
+		advice = "check that the secret is not scheduled for deletion"
+	case "DecryptionFailure", "EncryptionFailure", "KMSAccessDeniedException":
+		advice = "allow the function's role to use the secret's KMS key"
+	case "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException":
+		advice = "check the credentials of the function"
+	}
+	return Errorf(SecretsManagerFailed, advice, "%s of %s: %w", operation, arn, err)
+}

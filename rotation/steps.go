@@ -1,0 +1,468 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// create proves the rotation possible, makes the next value and stages it.
+//
+// The value is stored without a look at whether one is there: Secrets Manager
+// refuses to change a version, which says the same in one call less.
+func (r *run) create(ctx context.Context) error {
+	if _, err := r.prologue(ctx); err != nil {
+		return unlessDone(err)
+	}
+	current, err := r.current(ctx)
+	if err != nil {
+		return err
+	}
+	req, err := r.choose(current)
+	if err != nil {
+		return err
+	}
+	if m, ok := r.engine.(Minter); ok {
+		return r.mint(ctx, m, req)
+	}
+	next, err := r.engine.Next(ctx, req)
+	if err != nil {
+		return err
+	}
+	if err := r.related(req, current, next); err != nil {
+		return err
+	}
+	req.Pending = next
+	staged := errors.New("a value is staged already")
+	err = r.prove(ctx, req, func() error {
+		// Current does not open the target. That is as it should be where an
+		// earlier try of this rotation has come as far as setSecret.
+		_, err := r.secret.get(ctx, req.Version, awsPending)
+		if err == nil {
+			return staged
+		}
+		if errors.Is(err, errAbsent) {
+			return nil
+		}
+		return err
+	})
+	if errors.Is(err, staged) {
+		r.log.Info("pending value exists already")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, next)
+	if err != nil {
+		return err
+	}
+	r.log.Info("pending value stored", "first", stored)
+	return nil
+}
+
+// current reads the version labelled AWSCURRENT.
+func (r *run) current(ctx context.Context) (version, error) {
+	v, err := r.secret.get(ctx, "", awsCurrent)
+	if errors.Is(err, errAbsent) {
+		return v, Errorf(InvalidSecret, "put a first value into the secret", "the secret %s has no current value", r.secret.arn)
+	}
+	return v, err
+}
+
+// prove finds out, without changing anything, whether setSecret will be able to
+// make req.Pending valid. refused is called when the target refuses current;
+// its error ends the proof.
+func (r *run) prove(ctx context.Context, req *Request, refused func() error) error {
+	kind := r.engine.Kind()
+	bySuperuser := req.Strategy == AlternatingUsers || kind.SuperuserOnly
+	climb := *req
+	climb.Pending = Value{} // it is stored nowhere yet, so it opens nothing
+	other, _ := req.Pending.Text(kind.UserField)
+	err := r.climb(ctx, r.own(ctx, &climb, other), func(ctx context.Context, c rung) (err error) {
+		if bySuperuser {
+			// Whoever writes a secret must hold a credential of the user that
+			// it names: a superuser's powers are not lent on a name alone.
+			err = r.engine.Verify(ctx, req, c.value)
+		} else {
+			req.Login, req.Superuser = c.value, c.superuser
+			err = r.dryRun(ctx, req)
+		}
+		if c.name == awsCurrent && errors.Is(err, LoginRefused) {
+			if stop := refused(); stop != nil {
+				return stop
+			}
+		}
+		return err
+	})
+	if err != nil || !bySuperuser {
+		return err
+	}
+	return r.asSuperuser(ctx, req, func(ctx context.Context) error { return r.dryRun(ctx, req) })
+}
+
+func (r *run) dryRun(ctx context.Context, req *Request) error {
+	if d, ok := r.engine.(DryRunner); ok {
+		return d.DryRun(ctx, req)
+	}
+	return r.engine.Verify(ctx, req, req.Login)
+}
+
+// asSuperuser calls do with the first superuser credential that is accepted.
+// Where the engine finds a second user that it cannot see to be its own, the
+// secret's other versions are asked for a proof of it, once.
+func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Context) error) error {
+	attempt := func() error {
+		return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {
+			req.Login, req.Superuser = c.value, true
+			return do(ctx)
+		})
+	}
+	err := attempt()
+	if !errors.Is(err, TakeoverRefused) || req.Proved {
+		return err
+	}
+	kind := r.engine.Kind()
+	other, _ := req.Pending.Text(kind.UserField)
+	for c, cerr := range r.own(ctx, req, other) {
+		if cerr != nil {
+			return cerr
+		}
+		if user, _ := c.value.Text(kind.UserField); user != other {
+			continue
+		}
+		within, cancel := target(ctx)
+		verr := r.engine.Verify(within, req, c.value)
+		cancel()
+		if verr == nil {
+			r.log.Info("the second user is proved to be the secret's own", "credential", c.name)
+			req.Proved = true
+			return attempt()
+		}
+		if !errors.Is(verr, LoginRefused) {
+			return verr
+		}
+		r.refusals++
+	}
+	return err
+}
+
+// mint is create for values that the target makes.
+func (r *run) mint(ctx context.Context, m Minter, req *Request) error {
+	_, err := r.secret.get(ctx, req.Version, awsPending)
+	if err == nil {
+		r.log.Info("pending value exists already")
+		return nil
+	}
+	if !errors.Is(err, errAbsent) {
+		return err
+	}
+	return r.climb(ctx, r.own(ctx, req), func(within context.Context, c rung) error {
+		req.Login, req.Superuser = c.value, c.superuser
+		next, err := m.Next(within, req)
+		if err != nil {
+			return err
+		}
+		r.seen = append(r.seen, next)
+		stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, next)
+		if err != nil {
+			return r.unmint(ctx, m, req, next, err)
+		}
+		if !stored {
+			// Another call for the same step has stored its own value first, so
+			// that the one made here is nobody's.
+			return r.revoke(ctx, m, req, next)
+		}
+		r.log.Info("pending value stored")
+		return nil
+	})
+}
+
+// unmint takes a value back that could not be stored, unless it was stored all
+// the same or that cannot be told.
+func (r *run) unmint(ctx context.Context, m Minter, req *Request, next Value, cause error) error {
+	stored, err := r.secret.await(ctx, req.Version, awsPending)
+	switch {
+	case err == nil && stored.value.Equal(next):
+		return nil
+	case err == nil || errors.Is(err, errAbsent):
+		return errors.Join(cause, r.revoke(ctx, m, req, next))
+	}
+	return cause
+}
+
+func (r *run) revoke(ctx context.Context, m Minter, req *Request, v Value) error {
+	undo := *req
+	undo.Pending = v
+	if err := m.Revoke(ctx, &undo); err != nil {
+		return err
+	}
+	r.log.Info("a value that was not stored is revoked")
+	return nil
+}
+
+// related checks that a value differs from current only where a rotation
+// changes it: it is what createSecret would make of current, up to chance. An
+// operator's edit of the secret shows here, before anything is overwritten.
+func (r *run) related(req *Request, current version, pending Value) error {
+	kind := r.engine.Kind()
+	fields := kind.SecretFields
+	if len(fields) == 0 {
+		return nil
+	}
+	if req.Strategy == AlternatingUsers {
+		fields = append([]string{kind.UserField}, fields...)
+		user, _ := req.Current.Text(kind.UserField)
+		other, err := req.otherUser(kind, user)
+		if err != nil {
+			return err
+		}
+		// The copy of current that tests a configuration keeps the user.
+		if u, _ := pending.Text(kind.UserField); u != other && !pending.Equal(req.Current) {
+			return r.edited(current)
+		}
+	}
+	if !pending.EqualBut(req.Current, fields...) {
+		return r.edited(current)
+	}
+	return nil
+}
+
+func (r *run) edited(current version) error {
+	return Errorf(SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
+		"the secret was edited during this rotation: the pending version was not made from version %s, which is AWSCURRENT now", current.id)
+}
+
+// set makes the pending value valid at the target.
+func (r *run) set(ctx context.Context) error {
+	if _, err := r.prologue(ctx); err != nil {
+		return unlessDone(err)
+	}
+	pending, current, req, err := r.both(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.related(req, current, pending.value); err != nil {
+		return err
+	}
+	set := func(ctx context.Context) error { return r.engine.Set(ctx, req) }
+	if req.Strategy == AlternatingUsers || r.engine.Kind().SuperuserOnly {
+		err = r.asSuperuser(ctx, req, set)
+	} else {
+		err = r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
+			req.Login, req.Superuser = c.value, c.superuser
+			return set(ctx)
+		})
+	}
+	if err != nil {
+		return err
+	}
+	r.log.Info("pending value set at the target")
+	return nil
+}
+
+// both reads the pending and the current version and returns the request that
+// they make.
+func (r *run) both(ctx context.Context) (pending, current version, req *Request, err error) {
+	if pending, err = r.pending(ctx); err != nil {
+		return pending, current, nil, err
+	}
+	if current, err = r.current(ctx); err != nil {
+		return pending, current, nil, err
+	}
+	if req, err = r.choose(current); err != nil {
+		return pending, current, nil, err
+	}
+	req.Pending = pending.value
+	return pending, current, req, nil
+}
+
+// pending reads this rotation's version.
+func (r *run) pending(ctx context.Context) (version, error) {
+	v, err := r.secret.await(ctx, r.event.ClientRequestToken, awsPending)
+	if errors.Is(err, errAbsent) {
+		return v, Errorf(VersionNotStaged, "let Secrets Manager repeat the rotation from createSecret", "the pending version %s has no value", r.event.ClientRequestToken)
+	}
+	return v, err
+}
+
+// test logs in with the pending value. It changes nothing, so it needs no more
+// from Secrets Manager than the value itself, which the call gives only if the
+// version is staged. It stands alone where RotateSecret is told not to rotate
+// at once: then the pending value is a copy of the current one, and the step
+// tells whether a rotation would be possible.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html (RotateImmediately)
+func (r *run) test(ctx context.Context) error {
+	pending, err := r.staged(ctx)
+	if err != nil {
+		return unlessDone(err)
+	}
+	if pending.has(awsCurrent) {
+		r.log.Info("version is current already")
+		return nil
+	}
+	req, err := r.choose(pending)
+	if err != nil {
+		return err
+	}
+	req.Pending = pending.value
+	within, cancel := target(ctx)
+	defer cancel()
+	if err := r.engine.Verify(within, req, pending.value); err != nil {
+		if errors.Is(err, LoginRefused) {
+			r.refusals++
+		}
+		return err
+	}
+	r.log.Info("login accepted", "credential", awsPending)
+	if req.Strategy == AlternatingUsers {
+		return r.rehearse(ctx, req)
+	}
+	return nil
+}
+
+// staged reads the pending version. It asks for the secret's state only where
+// that fails, to say why, or where a tag of the secret could matter.
+func (r *run) staged(ctx context.Context) (version, error) {
+	r.options = option{getenv: r.cfg.Getenv}
+	v, err := r.secret.get(ctx, r.event.ClientRequestToken, awsPending)
+	if err == nil && r.untagged(v.value) {
+		return v, nil
+	}
+	if _, perr := r.prologue(ctx); perr != nil || err == nil {
+		return v, perr
+	}
+	return r.pending(ctx)
+}
+
+// untagged reports whether the value alone says how to verify it: it names its
+// engine, which has no settings of its own, and leaves no choice of strategy.
+func (r *run) untagged(v Value) bool {
+	name, _ := v.Text("engine")
+	for _, e := range r.cfg.Engines {
+		if k := e.Kind(); k.serves(name) {
+			return len(k.Options) == 0 && superuserARN(k, v) == ""
+		}
+	}
+	return false
+}
+
+// rehearse is the part of the test that concerns the superuser: where the
+// pending value is a copy of the current one, a rotation to the other user is
+// proved possible.
+func (r *run) rehearse(ctx context.Context, req *Request) error {
+	current, err := r.current(ctx)
+	if err != nil {
+		return err
+	}
+	if !req.Pending.Equal(current.value) {
+		return nil
+	}
+	next, err := r.engine.Next(ctx, req)
+	if err != nil {
+		return err
+	}
+	req.Pending = next
+	return r.asSuperuser(ctx, req, func(ctx context.Context) error { return r.dryRun(ctx, req) })
+}
+
+// finish moves AWSCURRENT to the pending version, but only from the version that
+// the pending one was made from. The service removes AWSPENDING by itself.
+func (r *run) finish(ctx context.Context) error {
+	d, err := r.prologue(ctx)
+	if err != nil {
+		return unlessDone(err)
+	}
+	pending, err := r.pending(ctx)
+	if err != nil {
+		return err
+	}
+	from := d.holder(awsCurrent)
+	req, err := r.choose(pending)
+	if err != nil {
+		return err
+	}
+	req.Pending = pending.value
+	retire, err := r.options.retire()
+	if err != nil {
+		return err
+	}
+	retirer, overlaps := r.engine.(Retirer)
+	early := overlaps && retire.now && req.Strategy == SingleUser
+	if !r.sealed(req, from) || early {
+		current, err := r.current(ctx)
+		if err != nil {
+			return err
+		}
+		if current.id != from {
+			return r.edited(current)
+		}
+		req.Current = current.value
+		if err := r.related(req, current, pending.value); err != nil {
+			return err
+		}
+	}
+	if err := r.secret.promote(ctx, req.Version, from); err != nil {
+		// The call may have arrived although its answer did not, and another
+		// call of this step may have been first.
+		if d, derr := r.secret.describe(ctx); derr == nil {
+			if holder := d.holder(awsCurrent); holder == req.Version {
+				return nil
+			} else if holder != from {
+				return r.edited(version{id: holder})
+			}
+		}
+		return err
+	}
+	r.rotated = true
+	r.log.Info("promoted to AWSCURRENT", "from", from)
+	if early {
+		return r.retire(ctx, retirer, req, retire.grace)
+	}
+	return nil
+}
+
+// sealed reports whether the pending password tells by itself that it was made
+// from the version that is AWSCURRENT.
+func (r *run) sealed(req *Request, current string) bool {
+	kind := r.engine.Kind()
+	if len(kind.SecretFields) != 1 || req.passwords.Length == 0 {
+		return false
+	}
+	password, _ := req.Pending.Text(kind.SecretFields[0])
+	return req.passwords.SealedTo(current, password)
+}
+
+// retire ends the overlap early, after a grace time that must fit into the
+// invocation. The pending value is current by now, so an error here would only
+// have the rotation repeated in vain: the next rotation retires the old one.
+func (r *run) retire(ctx context.Context, e Retirer, req *Request, grace time.Duration) error {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < grace+labelReserve {
+		r.log.Warn("old credential kept until the next rotation: the grace time exceeds the invocation", "grace", grace.String())
+		return nil
+	}
+	if sleep(ctx, grace) != nil {
+		return nil
+	}
+	within, cancel := target(ctx)
+	defer cancel()
+	req.Login = req.Pending
+	if err := e.Verify(within, req, req.Pending); err != nil {
+		r.log.Warn("old credential kept: the new one could not be verified", "cause", CauseOf(err))
+		return nil
+	}
+	if err := e.Retire(within, req); err != nil {
+		r.log.Warn("old credential kept until the next rotation", "cause", CauseOf(err))
+		return nil
+	}
+	r.log.Info("old credential retired")
+	return nil
+}
+
+// unlessDone turns errDone into success.
+func unlessDone(err error) error {
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	return err
+}
