@@ -27,6 +27,14 @@ func New(cfg Config) (*Rotator, error) {
 	return &Rotator{cfg}, nil
 }
 
+// WithLog returns the same Rotator with another log, such as one that names the
+// invocation in every line.
+func (r *Rotator) WithLog(log *slog.Logger) *Rotator {
+	cfg := r.cfg
+	cfg.Log = log
+	return &Rotator{cfg}
+}
+
 // Handle takes one step. It may be called for the same event any number of
 // times, also at once. A step whose work is found done succeeds, as does every
 // step of a version that has become AWSCURRENT.

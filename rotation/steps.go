@@ -306,12 +306,7 @@ func (r *run) test(ctx context.Context) error {
 		return err
 	}
 	req.Pending = pending.value
-	within, cancel := target(ctx)
-	defer cancel()
-	if err := r.engine.Verify(within, req, pending.value); err != nil {
-		if errors.Is(err, LoginRefused) {
-			r.refusals++
-		}
+	if err := r.verify(ctx, req); err != nil {
 		return err
 	}
 	r.log.Info("login accepted", "credential", awsPending)
@@ -319,6 +314,25 @@ func (r *run) test(ctx context.Context) error {
 		return r.rehearse(ctx, req)
 	}
 	return nil
+}
+
+// verify logs in with the pending value. A host that follows another, as a
+// reader does, may not know the value yet, so that a refusal is asked for again,
+// though not so often that an account is locked for it.
+func (r *run) verify(ctx context.Context, req *Request) error {
+	for _, pause := range []time.Duration{500 * time.Millisecond, 2 * time.Second, 0} {
+		within, cancel := target(ctx)
+		err := r.engine.Verify(within, req, req.Pending)
+		cancel()
+		if !errors.Is(err, LoginRefused) {
+			return err
+		}
+		r.refusals++
+		if pause == 0 || sleep(ctx, pause) != nil {
+			return err
+		}
+	}
+	return nil // unreachable
 }
 
 // staged reads the pending version. It asks for the secret's state only where

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"example.com/rotator/rotation"
+)
+
+// clients makes the AWS clients that a secret needs: of its region, and with the
+// role of its account where one is configured. It keeps credentials, and nothing
+// of a rotation, from one invocation to the next.
+type clients struct {
+	role       string // an ARN that may hold {account} and {partition}, or ""
+	externalID string
+	endpoint   string // of Secrets Manager, or ""
+
+	once sync.Once
+	cfg  aws.Config
+	err  error
+
+	mu    sync.Mutex
+	roles map[string]aws.CredentialsProvider // by ARN
+}
+
+// newClients reads the configuration. The role is the operator's alone: neither
+// the event nor the secret has a say in it.
+func newClients(getenv func(string) string) (*clients, error) {
+	c := &clients{
+		role:       getenv("ROTATION_ROLE_ARN"),
+		externalID: getenv("ROTATION_ROLE_EXTERNAL_ID"),
+		endpoint:   getenv("SECRETS_MANAGER_ENDPOINT"),
+		roles:      make(map[string]aws.CredentialsProvider),
+	}
+	const advice = "set ROTATION_ROLE_ARN to the ARN of a role, in which {account} and {partition} may stand for the secret's own"
+	if c.role != "" {
+		if a, err := arn.Parse(strings.NewReplacer("{account}", "123456789012", "{partition}", "aws").Replace(c.role)); err != nil || a.Service != "iam" || !strings.HasPrefix(a.Resource, "role/") {
+			return nil, rotation.Errorf(rotation.InvalidConfiguration, advice, "ROTATION_ROLE_ARN is not the ARN of a role")
+		}
+	} else if c.externalID != "" {
+		return nil, rotation.Errorf(rotation.InvalidConfiguration, advice, "ROTATION_ROLE_EXTERNAL_ID is set without ROTATION_ROLE_ARN")
+	}
+	if c.endpoint != "" {
+		if u, err := url.Parse(c.endpoint); err != nil || u.Host == "" {
+			return nil, rotation.Errorf(rotation.InvalidConfiguration, "set it to a URL such as https://secretsmanager.eu-west-1.amazonaws.com", "SECRETS_MANAGER_ENDPOINT is not a URL")
+		}
+	}
+	return c, nil
+}
+
+// admits refuses an event that can only fail later: with a role, Secrets Manager
+// tells by the rotation token whether a version was made by its own rotation.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
+func (c *clients) admits(e rotation.Event) error {
+	if c.role != "" && e.Step == rotation.CreateSecret && e.RotationToken.Reveal() == "" {
+		return rotation.Errorf(rotation.InvalidEvent, "let Secrets Manager call the function, or add the RotationToken to the event",
+			"the event has no RotationToken, without which a rotation by an assumed role fails")
+	}
+	return nil
+}
+
+// load reads the SDK's configuration when the first client is needed.
+func (c *clients) load(ctx context.Context) (aws.Config, error) {
+	c.once.Do(func() {
+		// An endpoint that cannot be reached must be told while there is time.
+		client := awshttp.NewBuildableClient().WithTimeout(10 * time.Second).
+			WithDialerOptions(func(d *net.Dialer) { d.Timeout = 4 * time.Second }).
+			WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = 2 })
+		c.cfg, c.err = config.LoadDefaultConfig(ctx, config.WithHTTPClient(client))
+	})
+	return c.cfg, c.err
+}
+
+// secretsManager returns the client for a secret.
+func (c *clients) secretsManager(ctx context.Context, secret string) (rotation.SecretsManager, error) {
+	a, err := arn.Parse(secret)
+	if err != nil || a.Service != "secretsmanager" {
+		return nil, rotation.Errorf(rotation.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", secret)
+	}
+	cfg, err := c.load(ctx)
+	if err != nil {
+		return nil, rotation.Errorf(rotation.InvalidConfiguration, "correct the function's AWS_* variables", "the SDK's configuration is unusable: %w", err)
+	}
+	home := cfg.Region
+	cfg.Region = a.Region
+	if c.role != "" {
+		role := strings.NewReplacer("{account}", a.AccountID, "{partition}", a.Partition).Replace(c.role)
+		cfg.Credentials = c.assume(cfg, role)
+	}
+	return secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
+		// AWS's own endpoints serve one region each.
+		if c.endpoint != "" && (a.Region == home || !strings.Contains(c.endpoint, ".amazonaws.")) {
+			o.BaseEndpoint = &c.endpoint
+		}
+	}), nil
+}
+
+// assume returns the credentials of a role, which are renewed as they expire.
+func (c *clients) assume(cfg aws.Config, role string) aws.CredentialsProvider {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p, ok := c.roles[role]; ok {
+		return p
+	}
+	p := aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), role, func(o *stscreds.AssumeRoleOptions) {
+		o.RoleSessionName = "rotator"
+		if c.externalID != "" {
+			o.ExternalID = &c.externalID
+		}
+	}))
+	c.roles[role] = p
+	return p
+}

@@ -1,0 +1,132 @@
+package postgres
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// lists are the settings whose stored text is a list of quoted names, which must
+// be given back to the server item by item.
+// Source: https://github.com/postgres/postgres/blob/master/src/include/utils/guc.h (GUC_LIST_QUOTE)
+var lists = []string{"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories"}
+
+// setting is one value that a role's sessions begin with, in one database or,
+// with database "", in all.
+type setting struct{ database, name, text string }
+
+// settings gives the other user's sessions the settings of the current one's.
+// The sessions of a second user, moreover, become the first, unless the pair's
+// sessions become a third role anyhow.
+func (s *session) settings(ctx context.Context, tx pgx.Tx, first string, current, other *role) error {
+	want, err := s.readSettings(ctx, tx, current.oid)
+	if err != nil {
+		return err
+	}
+	have, err := s.readSettings(ctx, tx, other.oid)
+	if err != nil {
+		return err
+	}
+	pairOf := []string{current.name, other.name}
+	own := func(v setting) bool { return v.name == "role" && slices.Contains(pairOf, v.text) }
+	want = slices.DeleteFunc(want, own)
+	third := slices.ContainsFunc(want, func(v setting) bool { return v.name == "role" && v.database == "" })
+	if other.name != first && !third {
+		want = append(want, setting{"", "role", first})
+	}
+	if current.name != first && !third {
+		// A second user that AWS's templates made still works as itself.
+		if err := s.assign(ctx, tx, current.name, setting{"", "role", first}); err != nil {
+			return err
+		}
+	}
+	for _, v := range have {
+		if !slices.ContainsFunc(want, func(w setting) bool { return w.database == v.database && w.name == v.name }) {
+			if err := s.reset(ctx, tx, other.name, v); err != nil {
+				return err
+			}
+		}
+	}
+	for _, v := range want {
+		if !slices.Contains(have, v) {
+			if err := s.assign(ctx, tx, other.name, v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *session) readSettings(ctx context.Context, tx pgx.Tx, role uint32) ([]setting, error) {
+	rows, err := tx.Query(ctx, `SELECT coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
+	FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c
+	WHERE s.setrole = $1`, role)
+	if err != nil {
+		return nil, s.classify("the role's settings could not be read", err)
+	}
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (v setting, err error) {
+		return v, row.Scan(&v.database, &v.name, &v.text)
+	})
+	return all, s.classify("the role's settings could not be read", err)
+}
+
+// scope begins the statement that changes a setting of a role.
+func scope(role string, v setting) (string, []string) {
+	name := strings.Repeat(".%I", strings.Count(v.name, ".")+1)[1:]
+	if v.database == "" {
+		return "ALTER ROLE %I SET " + name, append([]string{role}, strings.Split(v.name, ".")...)
+	}
+	return "ALTER ROLE %I IN DATABASE %I SET " + name, append([]string{role, v.database}, strings.Split(v.name, ".")...)
+}
+
+func (s *session) assign(ctx context.Context, tx pgx.Tx, role string, v setting) error {
+	format, args := scope(role, v)
+	items := []string{v.text}
+	if slices.Contains(lists, v.name) {
+		items = names(v.text)
+	}
+	if len(items) == 0 {
+		items = []string{""}
+	}
+	return s.exec(ctx, tx, format+" TO "+strings.Repeat(", %L", len(items))[2:], append(args, items...)...)
+}
+
+func (s *session) reset(ctx context.Context, tx pgx.Tx, role string, v setting) error {
+	format, args := scope(role, v)
+	return s.exec(ctx, tx, strings.Replace(format, " SET ", " RESET ", 1), args...)
+}
+
+// names splits a list of names as the server writes it: separated by commas, in
+// double quotes where needed.
+func names(list string) []string {
+	var out []string
+	var item strings.Builder
+	quoted, any := false, false
+	flush := func() {
+		if any {
+			out = append(out, item.String())
+		}
+		item.Reset()
+		any = false
+	}
+	for i := 0; i < len(list); i++ {
+		switch c := list[i]; {
+		case c == '"' && quoted && i+1 < len(list) && list[i+1] == '"':
+			item.WriteByte(c)
+			i++
+		case c == '"':
+			quoted = !quoted
+			any = true
+		case c == ',' && !quoted:
+			flush()
+		case c == ' ' && !quoted:
+		default:
+			item.WriteByte(c)
+			any = true
+		}
+	}
+	flush()
+	return out
+}
