@@ -47,14 +47,21 @@ type Event struct {
 	RotationToken Token
 }
 
-// Token is a rotation token. It cannot be printed.
-type Token struct{ text string }
+// Token is a rotation token. It cannot be printed. The zero Token is none.
+type Token struct {
+	text *string // a pointer for the reason that Value has one
+}
 
 // NewToken returns the token with the given text.
-func NewToken(text string) Token { return Token{text} }
+func NewToken(text string) Token { return Token{&text} }
 
-// Reveal returns the token's text, for the one API call that needs it.
-func (t Token) Reveal() string { return t.text }
+// Reveal returns the token's text, or "", for the one API call that needs it.
+func (t Token) Reveal() string {
+	if t.text == nil {
+		return ""
+	}
+	return *t.text
+}
 
 // Format writes a place holder in the token's stead, whatever the verb.
 func (t Token) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
@@ -93,7 +100,7 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 	if faults != nil {
 		return Errorf(InvalidEvent, adviceEvent, "%s", strings.Join(faults, "; "))
 	}
-	*e = Event{Step: step, SecretID: raw.SecretId, ClientRequestToken: raw.ClientRequestToken, RotationToken: Token{raw.RotationToken}}
+	*e = Event{Step: step, SecretID: raw.SecretId, ClientRequestToken: raw.ClientRequestToken, RotationToken: NewToken(raw.RotationToken)}
 	return nil
 }
 

@@ -22,6 +22,13 @@ const redacted = "[redacted]"
 //
 // The zero Value is no value.
 type Value struct {
+	// A pointer, because fmt prints a struct's fields for a verb that does not
+	// fit, such as %p, without asking Format.
+	*content
+}
+
+// content is what a Value holds; it is never changed once it is made.
+type content struct {
 	data    []byte
 	binary  bool
 	object  bool
@@ -38,19 +45,19 @@ type member struct {
 // StringValue returns the value that a SecretString holds. Any text is
 // accepted: one that is not a JSON object is a bare string.
 func StringValue(text string) Value {
-	v := Value{data: []byte(text)}
-	v.parse()
-	return v
+	c := &content{data: []byte(text)}
+	c.parse()
+	return Value{c}
 }
 
 // BinaryValue returns the value that a SecretBinary holds.
 func BinaryValue(data []byte) Value {
-	return Value{data: bytes.Clone(data), binary: true}
+	return Value{&content{data: bytes.Clone(data), binary: true}}
 }
 
 // parse finds the members of an object. Errors of the decoder are not kept, as
 // they may quote the input.
-func (v *Value) parse() {
+func (v *content) parse() {
 	dec := json.NewDecoder(bytes.NewReader(v.data))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		v.fault = "it is not a JSON object"
@@ -92,23 +99,29 @@ func (v *Value) parse() {
 	v.object = true
 }
 
-func (v Value) index(name string) int {
+func (v *content) index(name string) int {
+	if v == nil {
+		return -1
+	}
 	return slices.IndexFunc(v.members, func(m member) bool { return m.name == name })
 }
 
 // IsZero reports whether there is no value at all.
-func (v Value) IsZero() bool { return v.data == nil && !v.object }
+func (v Value) IsZero() bool { return v.content == nil }
 
 // IsBinary reports whether the value is bytes, a SecretBinary.
-func (v Value) IsBinary() bool { return v.binary }
+func (v Value) IsBinary() bool { return v.content != nil && v.binary }
 
 // IsObject reports whether the value is a JSON object.
-func (v Value) IsObject() bool { return v.object }
+func (v Value) IsObject() bool { return v.content != nil && v.object }
 
 // Fault says why the value is not a JSON object; it is "" where it is one. It
 // quotes nothing of the value but the name of a field.
 func (v Value) Fault() string {
-	if v.binary {
+	switch {
+	case v.IsZero():
+		return "there is none"
+	case v.binary:
 		return "it is binary"
 	}
 	return v.fault
@@ -116,7 +129,12 @@ func (v Value) Fault() string {
 
 // Reveal returns the whole value, for the call that stores it or for an engine
 // whose credential is the whole value. The caller must not log it.
-func (v Value) Reveal() []byte { return bytes.Clone(v.data) }
+func (v Value) Reveal() []byte {
+	if v.IsZero() {
+		return nil
+	}
+	return bytes.Clone(v.data)
+}
 
 // Text returns a field as text: a string's contents, or the literal of a
 // number, true or false. It reports false for a field that is absent, null, an
@@ -152,6 +170,9 @@ func (v Value) JSON(name string) json.RawMessage {
 
 // Names returns the names of the object's fields in their order.
 func (v Value) Names() []string {
+	if v.IsZero() {
+		return nil
+	}
 	names := make([]string, len(v.members))
 	for i, m := range v.members {
 		names[i] = m.name
@@ -169,7 +190,7 @@ func (v Value) With(name, text string) Value {
 // WithJSON is With for a field that is not a string. It panics if raw is not
 // valid JSON.
 func (v Value) WithJSON(name string, raw json.RawMessage) Value {
-	if !v.object {
+	if !v.IsObject() {
 		panic("rotation: With on a value that is not an object")
 	}
 	if !json.Valid(raw) {
@@ -206,13 +227,16 @@ func quoteJSON(text string) []byte {
 // Equal reports whether both are the same value, in a time that does not tell
 // where they differ.
 func (v Value) Equal(w Value) bool {
+	if v.IsZero() || w.IsZero() {
+		return v.IsZero() && w.IsZero()
+	}
 	return v.binary == w.binary && subtle.ConstantTimeCompare(v.data, w.data) == 1
 }
 
 // EqualBut reports whether both are objects that differ in nothing but the
 // named fields. White space does not count.
 func (v Value) EqualBut(w Value, names ...string) bool {
-	if !v.object || !w.object {
+	if !v.IsObject() || !w.IsObject() {
 		return false
 	}
 	rest := func(v Value) []byte {
@@ -249,6 +273,9 @@ var public = []string{
 // words returns every text of the value that must not be shown, in each of the
 // spellings in which a driver or a server may quote it, longest first.
 func (v Value) words() []string {
+	if v.IsZero() {
+		return nil
+	}
 	var words []string
 	add := func(s string) {
 		if len(s) < 4 {

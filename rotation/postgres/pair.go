@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,9 +27,10 @@ type role struct {
 	oid       uint32
 	name      string
 	superuser bool
+	login     bool
 	flags     map[string]bool // by the word that switches it on
 	limit     int
-	until     *string
+	until     string // as the server writes it, "" for no end
 	comment   string
 }
 
@@ -43,10 +45,9 @@ func mark(first string) string { return fmt.Sprintf("rotator: second user of %q"
 func (s *session) find(ctx context.Context, tx pgx.Tx, name string) (*role, error) {
 	r := &role{name: name}
 	on := make([]bool, len(flags))
-	var until *string
-	err := tx.QueryRow(ctx, `SELECT oid, rolsuper, rolcreatedb, rolcreaterole, rolinherit, rolreplication, rolbypassrls, rolconnlimit,
-	rolvaliduntil::text, coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_catalog.pg_roles WHERE rolname = $1`, name).
-		Scan(&r.oid, &r.superuser, &on[0], &on[1], &on[2], &on[3], &on[4], &r.limit, &until, &r.comment)
+	err := tx.QueryRow(ctx, `SELECT oid, rolsuper, rolcanlogin, rolcreatedb, rolcreaterole, rolinherit, rolreplication, rolbypassrls, rolconnlimit,
+	coalesce(rolvaliduntil::text, ''), coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_catalog.pg_roles WHERE rolname = $1`, name).
+		Scan(&r.oid, &r.superuser, &r.login, &on[0], &on[1], &on[2], &on[3], &on[4], &r.limit, &r.until, &r.comment)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -54,7 +55,6 @@ func (s *session) find(ctx context.Context, tx pgx.Tx, name string) (*role, erro
 	for i, f := range flags {
 		r.flags[f] = on[i]
 	}
-	r.until = until
 	return r, s.classify("the role could not be read", err)
 }
 
@@ -181,7 +181,10 @@ func (s *session) join(ctx context.Context, tx pgx.Tx, first, second *role) erro
 
 // attributes gives the other user the current one's attributes.
 func (s *session) attributes(ctx context.Context, tx pgx.Tx, current, other *role) error {
-	words := []string{"LOGIN"}
+	var words, args []string
+	if !other.login {
+		words = append(words, "LOGIN")
+	}
 	for _, f := range flags {
 		switch {
 		case current.flags[f] && !other.flags[f]:
@@ -190,15 +193,17 @@ func (s *session) attributes(ctx context.Context, tx pgx.Tx, current, other *rol
 			words = append(words, "NO"+f)
 		}
 	}
-	words = append(words, fmt.Sprintf("CONNECTION LIMIT %d", current.limit))
-	statement := "ALTER ROLE %I " + strings.Join(words, " ")
-	if current.until == nil && other.until != nil {
-		return s.exec(ctx, tx, statement+" VALID UNTIL 'infinity'", other.name)
+	if current.limit != other.limit {
+		words = append(words, fmt.Sprintf("CONNECTION LIMIT %d", current.limit))
 	}
-	if current.until != nil {
-		return s.exec(ctx, tx, statement+" VALID UNTIL %L", other.name, *current.until)
+	if current.until != other.until {
+		words = append(words, "VALID UNTIL %L")
+		args = append(args, cmp.Or(current.until, "infinity"))
 	}
-	return s.exec(ctx, tx, statement, other.name)
+	if words == nil {
+		return nil
+	}
+	return s.exec(ctx, tx, "ALTER ROLE %I "+strings.Join(words, " "), append([]string{other.name}, args...)...)
 }
 
 // parity compares the two before the password is set: it is the last word on

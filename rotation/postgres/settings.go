@@ -21,7 +21,7 @@ type setting struct{ database, name, text string }
 // The sessions of a second user, moreover, become the first, unless the pair's
 // sessions become a third role anyhow.
 func (s *session) settings(ctx context.Context, tx pgx.Tx, first string, current, other *role) error {
-	want, err := s.readSettings(ctx, tx, current.oid)
+	begin, err := s.readSettings(ctx, tx, current.oid)
 	if err != nil {
 		return err
 	}
@@ -31,14 +31,14 @@ func (s *session) settings(ctx context.Context, tx pgx.Tx, first string, current
 	}
 	pairOf := []string{current.name, other.name}
 	own := func(v setting) bool { return v.name == "role" && slices.Contains(pairOf, v.text) }
-	want = slices.DeleteFunc(want, own)
+	want := slices.DeleteFunc(slices.Clone(begin), own)
 	third := slices.ContainsFunc(want, func(v setting) bool { return v.name == "role" && v.database == "" })
 	if other.name != first && !third {
 		want = append(want, setting{"", "role", first})
 	}
-	if current.name != first && !third {
+	if became := (setting{"", "role", first}); current.name != first && !third && !slices.Contains(begin, became) {
 		// A second user that AWS's templates made still works as itself.
-		if err := s.assign(ctx, tx, current.name, setting{"", "role", first}); err != nil {
+		if err := s.assign(ctx, tx, current.name, became); err != nil {
 			return err
 		}
 	}
