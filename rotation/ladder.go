@@ -12,6 +12,7 @@ import (
 // rung is a credential that may open the target.
 type rung struct {
 	name      string // the label or version that it comes from
+	version   string // the version's id, where it was read for itself
 	value     Value
 	superuser bool
 }
@@ -62,7 +63,7 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 			return
 		}
 		// offer yields a version, if it is one of ours and was not tried yet.
-		offer := func(name string, v Value) bool {
+		offer := func(name, id string, v Value) bool {
 			if len(kind.SecretFields) > 0 {
 				if u, _ := v.Text(kind.UserField); !slices.Contains(users, u) {
 					r.log.Info("version passed over: it is another user's", "credential", name)
@@ -74,9 +75,9 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 				return true
 			}
 			tried = append(tried, v)
-			return yield(rung{name: name, value: v}, nil)
+			return yield(rung{name: name, version: id, value: v}, nil)
 		}
-		if !req.Pending.IsZero() && !offer(awsPending, req.Pending) {
+		if !req.Pending.IsZero() && !offer(awsPending, req.Version, req.Pending) {
 			return
 		}
 		v, err := r.secret.get(ctx, "", awsPrevious)
@@ -84,7 +85,7 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 			yield(rung{}, err)
 			return
 		}
-		if err == nil && !offer(awsPrevious, v.value) {
+		if err == nil && !offer(awsPrevious, v.id, v.value) {
 			return
 		}
 		ids, err := r.secret.older(ctx)
@@ -94,7 +95,7 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 		}
 		for _, id := range ids[:min(len(ids), olderLimit)] {
 			v, err := r.secret.get(ctx, id, "")
-			if err == nil && !offer("version "+id, v.value) {
+			if err == nil && !offer("version "+id, id, v.value) {
 				return
 			}
 		}

@@ -178,6 +178,16 @@ func (s *secret) promote(ctx context.Context, to, from string) error {
 	return nil
 }
 
+// release takes AWSPENDING from a version, which gives a stuck rotation up.
+func (s *secret) release(ctx context.Context, from string) error {
+	_, err := s.api.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+		SecretId: &s.arn, VersionStage: aws.String(awsPending), RemoveFromVersionId: &from})
+	if err != nil {
+		return secretsManagerError("UpdateSecretVersionStage", s.arn, err)
+	}
+	return nil
+}
+
 // older returns the ids of the versions without a label, the newest first.
 func (s *secret) older(ctx context.Context) ([]string, error) {
 	var list []types.SecretVersionsListEntry

@@ -42,6 +42,17 @@ const (
 	TLSOff
 )
 
+// tlsMode reads the field ssl as AWS's templates do.
+func tlsMode(ssl string) TLSMode {
+	switch strings.ToLower(ssl) {
+	case "true":
+		return TLSOn
+	case "false":
+		return TLSOff
+	}
+	return TLSDefault
+}
+
 // Format writes the target without its password.
 func (t Target) Format(f fmt.State, _ rune) {
 	fmt.Fprintf(f, "%s as user %q", t.Address(), t.User)
@@ -88,12 +99,8 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 	if s, ok := v.Text("dbname"); ok && s != "" {
 		t.Database = s
 	}
-	switch s, _ := v.Text("ssl"); strings.ToLower(s) {
-	case "true":
-		t.TLS = TLSOn
-	case "false":
-		t.TLS = TLSOff
-	}
+	ssl, _ := v.Text("ssl")
+	t.TLS = tlsMode(ssl)
 	if faults != nil {
 		slices.Sort(faults)
 		return Target{}, Errorf(InvalidSecret, advice, "the secret's value is not a valid login: %s", strings.Join(faults, ", "))

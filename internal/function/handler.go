@@ -1,4 +1,7 @@
-package main
+// Package function is the rotation function without its main: the Lambda handler
+// and the wiring of the core to AWS and to the engines. The operator's tool uses
+// the same wiring, so that it sees what the function would see.
+package function
 
 import (
 	"context"
@@ -14,39 +17,55 @@ import (
 	"example.com/rotator/rotation"
 )
 
-// handler is the Lambda function.
-type handler struct {
+// Handler is the Lambda function.
+type Handler struct {
 	rotator *rotation.Rotator
 	clients *clients
 	log     *slog.Logger
 	fault   error // of the configuration
 }
 
-// newHandler reads the configuration from the environment. It makes no call, so
-// that a cold start costs milliseconds.
-func newHandler(getenv func(string) string, log *slog.Logger) *handler {
-	h := &handler{log: log}
+// NewHandler reads the configuration from the environment. It makes no call, so
+// that a cold start costs milliseconds. Where the configuration is invalid the
+// handler answers every event with that, so that the rotation fails with a cause
+// that can be alarmed on and not with a crash.
+func NewHandler(getenv func(string) string, log *slog.Logger) *Handler {
+	h := &Handler{log: log}
+	h.rotator, h.clients, h.fault = wire(getenv, log)
+	if h.fault != nil {
+		log.Error("the configuration is invalid", "cause", rotation.CauseOf(h.fault), "error", h.fault.Error())
+	}
+	return h
+}
+
+// NewRotator returns the rotator that a function with this environment uses. The
+// error is an *rotation.Error with the cause InvalidConfiguration.
+func NewRotator(getenv func(string) string, log *slog.Logger) (*rotation.Rotator, error) {
+	r, _, err := wire(getenv, log)
+	return r, err
+}
+
+func wire(getenv func(string) string, log *slog.Logger) (*rotation.Rotator, *clients, error) {
 	tls, err := tlsPolicy(getenv)
 	if err != nil {
-		h.fault = err
-		return h
+		return nil, nil, err
 	}
-	if h.clients, err = newClients(getenv); err != nil {
-		h.fault = err
-		return h
+	clients, err := newClients(getenv)
+	if err != nil {
+		return nil, nil, err
 	}
-	h.rotator, h.fault = rotation.New(rotation.Config{
+	r, err := rotation.New(rotation.Config{
 		Engines: engines(tls),
-		Secrets: h.clients.secretsManager,
+		Secrets: clients.secretsManager,
 		Getenv:  getenv,
 		Log:     log,
 	})
-	return h
+	return r, clients, err
 }
 
 // Invoke takes one step. An error leaves it under its cause's name, which Lambda
 // shows as errorType.
-func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	log := h.log
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
 		log = log.With("request_id", lc.AwsRequestID)

@@ -1,0 +1,302 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Finding is what Check says of one precondition of a rotation.
+type Finding struct {
+	// Check is the precondition: secret, labels, form, name, route, tls, login,
+	// privilege, policy or deadline.
+	Check string `json:"check"`
+	// State is "ok", "failed", or "unknown" where an earlier failure hides it.
+	State string `json:"state"`
+	// Detail says more, and for a failure what to do.
+	Detail string `json:"detail,omitempty"`
+}
+
+// checks are the preconditions in the order in which they show, with the causes
+// by which a failure of them is known.
+var checks = []struct {
+	name   string
+	causes []Cause
+}{
+	{"secret", []Cause{SecretsManagerFailed, InvalidConfiguration, InvalidEvent}},
+	{"labels", []Cause{VersionNotStaged, RotationDisabled, SecretEdited}},
+	{"form", []Cause{InvalidSecret}},
+	{"name", []Cause{NameNotResolved}},
+	{"route", []Cause{Unreachable, TargetFailed, InternalError}},
+	{"tls", []Cause{TLSFailed}},
+	{"login", []Cause{LoginRefused}},
+	{"privilege", []Cause{PrivilegeMissing, TakeoverRefused}},
+	{"policy", []Cause{PolicyRejected}},
+	{"deadline", []Cause{OutOfTime}},
+}
+
+// Check finds out whether a rotation of the secret would succeed, without
+// changing anything: it is createSecret without the storing, and reads labels
+// besides. A rotation must fit into the time that is left of ctx.
+func (r *Rotator) Check(ctx context.Context, arn string) []Finding {
+	run := r.inspect(arn)
+	begin := time.Now()
+	details, err := run.check(ctx)
+	if err == nil && ctx.Err() != nil {
+		err = Errorf(OutOfTime, "raise the function's time-out", "the proof took %s", time.Since(begin).Round(time.Millisecond))
+	}
+	details["deadline"] = "the proof took " + time.Since(begin).Round(time.Millisecond).String()
+	var failure *Error
+	if err != nil {
+		failure = run.report(ctx, err)
+	}
+	var findings []Finding
+	state := "ok"
+	for _, c := range checks {
+		f := Finding{Check: c.name, State: state, Detail: details[c.name]}
+		if failure != nil {
+			for _, cause := range c.causes {
+				if cause == failure.Cause {
+					f.State, f.Detail, state = "failed", failure.Error(), "unknown"
+				}
+			}
+		}
+		if f.State == "unknown" {
+			f.Detail = ""
+		}
+		findings = append(findings, f)
+	}
+	return findings
+}
+
+// inspect returns a run that is no step of a rotation.
+func (r *Rotator) inspect(arn string) *run {
+	return &run{cfg: r.cfg, event: Event{SecretID: arn}, log: r.cfg.Log.With("secret", arn)}
+}
+
+func (r *run) check(ctx context.Context) (details map[string]string, err error) {
+	details = make(map[string]string)
+	d, err := r.describe(ctx)
+	if err != nil {
+		return details, err
+	}
+	pending, current := d.holder(awsPending), d.holder(awsCurrent)
+	switch {
+	case pending != "" && pending != current:
+		// Not a fault by itself: it may be a rotation that is under way.
+		details["labels"] = "AWSPENDING is on version " + pending + ": a rotation is under way or stuck"
+	case !d.enabled:
+		details["labels"] = "rotation is not switched on yet"
+	default:
+		details["labels"] = "AWSCURRENT is on version " + current
+	}
+	version, err := r.current(ctx)
+	if err != nil {
+		return details, err
+	}
+	req, err := r.choose(version)
+	if err != nil {
+		return details, err
+	}
+	kind := r.engine.Kind()
+	details["form"] = fmt.Sprintf("engine %s, strategy %s", kind.Names[0], req.Strategy)
+	if s, _ := version.value.Text("ssl"); tlsMode(s) == TLSOff {
+		details["tls"] = `not used: the secret says "ssl": false`
+	}
+	if _, ok := r.engine.(Minter); ok {
+		return details, r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
+			return r.engine.Verify(ctx, req, c.value)
+		})
+	}
+	if req.Pending, err = r.engine.Next(ctx, req); err != nil {
+		return details, err
+	}
+	r.seen = append(r.seen, req.Pending)
+	err = r.prove(ctx, req, func() error { return nil })
+	if err == nil && r.refusals > 0 {
+		details["login"] = "AWSCURRENT is refused, but another version opens the target: a rotation mends it"
+	}
+	return details, err
+}
+
+// describe opens the secret and reads its state and settings.
+func (r *run) describe(ctx context.Context) (description, error) {
+	var err error
+	if r.secret, err = r.open(ctx, r.event.SecretID); err != nil {
+		return description{}, err
+	}
+	d, err := r.secret.describe(ctx)
+	r.options = option{tags: d.tags, getenv: r.cfg.Getenv}
+	return d, err
+}
+
+// Diagnosis is what Diagnose finds, and what Recover would do about it.
+type Diagnosis struct {
+	// Secret is the secret's ARN.
+	Secret string `json:"secret"`
+	// Current is the id of the version labelled AWSCURRENT, and Pending that of
+	// the one labelled AWSPENDING, or "".
+	Current string `json:"current"`
+	Pending string `json:"pending,omitempty"`
+	// Opens names the credential that opens the target, such as AWSPREVIOUS;
+	// it is "" where none does.
+	Opens string `json:"opens,omitempty"`
+	// Version is that credential's version; "" for the superuser's.
+	Version string `json:"version,omitempty"`
+	// Action is what Recover would do, in words; "" for nothing.
+	Action string `json:"action,omitempty"`
+	// Trouble says why nothing can be done, where that is so.
+	Trouble string `json:"trouble,omitempty"`
+
+	promote bool // move AWSCURRENT to Version
+	release bool // take AWSPENDING from Pending
+	reset   bool // give the target AWSCURRENT's credential, as the superuser
+}
+
+// Diagnose finds out which credential of the secret opens the target, asking in
+// the order of the ladder, and changes nothing.
+//
+// The one that works tells what to do: where current works, an AWSPENDING left
+// behind is to be taken away; where another version does, that is to become
+// current, as it is what clients need; where only the superuser's does, the
+// target is to be given current's credential again.
+func (r *Rotator) Diagnose(ctx context.Context, arn string) (Diagnosis, error) {
+	run := r.inspect(arn)
+	d, _, err := run.diagnose(ctx)
+	if err != nil {
+		return d, run.report(ctx, err)
+	}
+	return d, nil
+}
+
+func (r *run) diagnose(ctx context.Context) (Diagnosis, *Request, error) {
+	out := Diagnosis{Secret: r.event.SecretID}
+	d, err := r.describe(ctx)
+	if err != nil {
+		return out, nil, err
+	}
+	out.Current, out.Pending = d.holder(awsCurrent), d.holder(awsPending)
+	if out.Pending == out.Current {
+		out.Pending = ""
+	}
+	current, err := r.current(ctx)
+	if err != nil {
+		return out, nil, err
+	}
+	req, err := r.choose(current)
+	if err != nil {
+		return out, nil, err
+	}
+	var users []string
+	if out.Pending != "" {
+		pending, err := r.secret.get(ctx, out.Pending, "")
+		if err != nil && !errors.Is(err, errAbsent) {
+			return out, nil, err
+		}
+		if err == nil {
+			req.Pending, req.Version = pending.value, out.Pending
+			user, _ := pending.value.Text(r.engine.Kind().UserField)
+			users = append(users, user)
+		}
+	}
+	err = r.climb(ctx, r.own(ctx, req, users...), func(ctx context.Context, c rung) error {
+		err := r.engine.Verify(ctx, req, c.value)
+		if err == nil {
+			out.Opens, out.Version = c.name, c.version
+			req.Login, req.Superuser = c.value, c.superuser
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, LoginRefused) {
+		return out, nil, err
+	}
+	switch {
+	case out.Opens == awsCurrent:
+		out.Version = out.Current
+		if out.Pending != "" {
+			out.release = true
+			out.Action = "remove AWSPENDING from version " + out.Pending + ", so that the next rotation can start"
+		}
+	case out.Opens == "" || req.Superuser:
+		if err := r.bySuperuser(ctx, req); err != nil {
+			out.Trouble = r.report(ctx, err).Error()
+			return out, nil, nil
+		}
+		out.Opens, out.Version = "superuser", ""
+		out.reset = true
+		out.Action = "set AWSCURRENT's credential at the target again, as the superuser"
+	default:
+		out.promote = true
+		out.Action = "move AWSCURRENT from version " + out.Current + " to version " + out.Version + ", which opens the target"
+		if out.Pending != "" && out.Pending != out.Version {
+			out.release = true
+			out.Action += "; remove AWSPENDING from version " + out.Pending
+		}
+		found, err := r.secret.get(ctx, out.Version, "")
+		if err != nil {
+			return out, nil, err
+		}
+		if err := r.related(req, current, found.value); err != nil {
+			out.promote, out.release, out.Action = false, false, ""
+			out.Trouble = "version " + out.Version + " opens the target, but AWSCURRENT was edited since and its edit would be lost: put the working credential into the current value by hand"
+		}
+	}
+	return out, req, nil
+}
+
+// bySuperuser finds the superuser's login for the request.
+func (r *run) bySuperuser(ctx context.Context, req *Request) error {
+	if superuserARN(r.engine.Kind(), req.Current) == "" {
+		return Errorf(LoginRefused, "set the user's password at the target to the one in AWSCURRENT", "no version of the secret opens the target, and it names no superuser secret")
+	}
+	return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {
+		req.Login, req.Superuser = c.value, true
+		probe := *req
+		probe.Strategy = AlternatingUsers // a superuser need not be able to change itself
+		return r.engine.Verify(ctx, &probe, c.value)
+	})
+}
+
+// Recover does what a fresh Diagnose says, and returns that. It may be repeated.
+// It never takes a label from a version without giving it to one that the
+// target accepted.
+func (r *Rotator) Recover(ctx context.Context, arn string) (Diagnosis, error) {
+	run := r.inspect(arn)
+	d, err := run.recover(ctx)
+	if err != nil {
+		return d, run.report(ctx, err)
+	}
+	return d, nil
+}
+
+func (r *run) recover(ctx context.Context) (Diagnosis, error) {
+	d, req, err := r.diagnose(ctx)
+	if err != nil {
+		return d, err
+	}
+	if d.Trouble != "" {
+		return d, Errorf(LoginRefused, "see the engine's page", "%s", d.Trouble)
+	}
+	if d.reset {
+		req.Strategy = SingleUser // only the user's own credential is mended
+		req.Version, req.Pending = d.Current, req.Current
+		within, cancel := target(ctx)
+		defer cancel()
+		if err := r.engine.Set(within, req); err != nil {
+			return d, err
+		}
+		if err := r.engine.Verify(within, req, req.Current); err != nil {
+			return d, err
+		}
+	}
+	if d.promote {
+		if err := r.secret.promote(ctx, d.Version, d.Current); err != nil {
+			return d, err
+		}
+	}
+	if d.release {
+		return d, r.secret.release(ctx, d.Pending)
+	}
+	return d, nil
+}
