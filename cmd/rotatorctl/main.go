@@ -35,6 +35,6 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand()
+	root.AddCommand(newCheck(), newStatus(), newRecover(), newEvent())
 	return root
 }

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// event is what Secrets Manager sends to a rotation function.
+type event struct {
+	Step               string
+	SecretId           string
+	ClientRequestToken string
+	RotationToken      string
+}
+
+// newEvent returns `rotatorctl event`.
+func newEvent() *cobra.Command {
+	var v view
+	c := &cobra.Command{
+		Use:   "event STEP SECRET",
+		Short: "Print the event of one step, for `sam local invoke --event`",
+		Long: `Event prints what Secrets Manager would send for a step of the rotation that is
+under way: createSecret, setSecret, testSecret or finishSecret.`,
+		Args:      cobra.ExactArgs(2),
+		ValidArgs: []string{"createSecret", "setSecret", "testSecret", "finishSecret"},
+		RunE: func(c *cobra.Command, args []string) error {
+			if !slices.Contains(c.ValidArgs, args[0]) {
+				return fmt.Errorf("%q is none of the steps createSecret, setSecret, testSecret, finishSecret", args[0])
+			}
+			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
+			defer cancel()
+			_, d, err := v.open(ctx, args[1])
+			if err != nil {
+				return err
+			}
+			e := event{Step: args[0], SecretId: arnOf(d), RotationToken: uuid()}
+			for id, labels := range d.VersionIdsToStages {
+				if slices.Contains(labels, "AWSPENDING") {
+					e.ClientRequestToken = id
+				}
+			}
+			if e.ClientRequestToken == "" {
+				return fmt.Errorf("no rotation of %s is under way (start one with rotate-secret)", args[1])
+			}
+			return printJSON(c.OutOrStdout(), e)
+		},
+	}
+	c.Flags().DurationVar(&v.timeout, "timeout", 30*time.Second, "how long to wait for Secrets Manager")
+	return c
+}
+
+// uuid returns a random UUID, the form that rotation tokens have.
+func uuid() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, says crypto/rand
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"example.com/rotator/rotation"
+)
+
+// newRecover returns `rotatorctl recover`.
+func newRecover() *cobra.Command {
+	var v view
+	var yes bool
+	c := &cobra.Command{
+		Use:   "recover SECRET",
+		Short: "Find the version of the secret that opens the target, and make it current",
+		Long: `Recover logs in with the versions of the secret, in the order current, pending,
+previous, older ones and the superuser's, until the target accepts one. It then
+says what it would do, and does it only with --yes:
+
+  current works       an AWSPENDING that was left behind is taken away
+  another one works   AWSCURRENT moves to it
+  the superuser works the target is given the credential of AWSCURRENT again
+
+It may be repeated, and a label only ever moves to a version that was accepted.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
+			defer cancel()
+			_, secret, err := v.open(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			r, err := v.rotator()
+			if err != nil {
+				return err
+			}
+			act := r.Diagnose
+			if yes {
+				act = r.Recover
+			}
+			d, err := act(ctx, arnOf(secret))
+			if err != nil {
+				return err
+			}
+			if v.json {
+				if err := printJSON(c.OutOrStdout(), d); err != nil {
+					return err
+				}
+			} else {
+				tell(c, d, yes)
+			}
+			switch {
+			case d.Trouble != "":
+				return errors.New("nothing can be done from here")
+			case d.Action != "" && !yes:
+				return errors.New("nothing was changed (repeat with --yes)")
+			}
+			return nil
+		},
+	}
+	v.flags(c)
+	c.Flags().BoolVar(&yes, "yes", false, "do it")
+	return c
+}
+
+// tell prints a diagnosis for a person.
+func tell(c *cobra.Command, d rotation.Diagnosis, done bool) {
+	w := c.OutOrStdout()
+	switch {
+	case d.Trouble != "":
+		fmt.Fprintln(w, d.Trouble)
+	case d.Version != "":
+		fmt.Fprintf(w, "%s (version %s) opens the target.\n", d.Opens, d.Version)
+	default:
+		fmt.Fprintf(w, "Only the %s opens the target.\n", d.Opens)
+	}
+	switch {
+	case d.Trouble != "":
+	case d.Action == "":
+		fmt.Fprintln(w, "Nothing to do.")
+	case done:
+		fmt.Fprintln(w, "Done: "+d.Action+".")
+	default:
+		fmt.Fprintln(w, "Would "+d.Action+".")
+	}
+}
