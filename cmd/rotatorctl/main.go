@@ -35,6 +35,6 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newCheck(), newStatus(), newRecover(), newEvent())
+	root.AddCommand(newCheck(), newStatus(), newRecover(), newEvent(), newSim())
 	return root
 }
