@@ -21,7 +21,8 @@ wait "$server"
 echo "exited $?" 2>/dev/null
 read -r _ <&3
 cd /
-rm -rf "$dir" 2>/dev/null
+# Halt leaves the file keep: the server will be resumed in DIR.
+[ -e "$dir/keep" ] || rm -rf "$dir" 2>/dev/null
 # The guard leads a process group of its own: this ends the timer above and
 # whatever children the server has left, and the guard itself.
 kill -s KILL 0

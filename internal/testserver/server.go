@@ -49,6 +49,7 @@ type Server struct {
 	// LogFile holds what the server wrote to its output.
 	LogFile string
 
+	launch  launch
 	process *process
 }
 
@@ -64,11 +65,24 @@ func (s *Server) Logs() (string, error) {
 // Stop ends the server, waits until its processes are gone and removes Dir. A
 // second call does nothing.
 func (s *Server) Stop() error {
-	if s.process == nil {
-		return nil
+	if s.process != nil {
+		s.process.stop()
+	}
+	return os.RemoveAll(s.Dir)
+}
+
+// Halt ends the server like Stop but keeps Dir, for Resume.
+func (s *Server) Halt() error {
+	if err := s.write("keep", ""); err != nil {
+		return err
 	}
 	s.process.stop()
-	return os.RemoveAll(s.Dir)
+	return os.Remove(s.path("keep"))
+}
+
+// Resume starts a halted server again, on the same port with the same data.
+func (s *Server) Resume(ctx context.Context) error {
+	return s.startOnce(ctx)
 }
 
 // prepare makes the server's directory with the CA's and the server's
@@ -159,60 +173,50 @@ var portTaken = regexp.MustCompile(`(?i)already in use|eaddrinuse|could not bind
 // that another process took between our choice and the server's bind is chosen
 // anew. When start fails the server is stopped and its directory removed.
 func (s *Server) start(ctx context.Context, l launch) error {
-	ctx, cancel := context.WithTimeout(ctx, startLimit)
-	defer cancel()
+	s.launch = l
 	var err error
 	for range 3 {
-		if err = s.startOnce(ctx, l); err == nil {
+		if s.Port, err = FreePort(); err != nil {
+			break
+		}
+		if err = s.startOnce(ctx); err == nil {
 			return nil
 		}
 		log, _ := s.Logs()
-		if !s.ended() || !portTaken.MatchString(log) {
+		if !portTaken.MatchString(log) {
 			err = fmt.Errorf("%w\n%s", err, tail(log))
 			break
 		}
-		s.process.abandon()
-		os.Remove(s.LogFile)
+		if err = errors.Join(s.Halt(), os.Remove(s.LogFile)); err != nil {
+			break
+		}
 	}
 	s.Stop()
 	return err
 }
 
-func (s *Server) startOnce(ctx context.Context, l launch) error {
-	var err error
-	if s.Port, err = FreePort(); err != nil {
+func (s *Server) startOnce(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	p, err := spawn(s.Dir, s.launch.env, s.launch.signal, s.launch.command(s.Port))
+	if err != nil {
 		return err
 	}
-	if s.process, err = spawn(s.Dir, l.env, l.signal, l.command(s.Port)); err != nil {
-		return err
-	}
+	s.process = p
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := l.ready(attempt)
+		err := s.launch.ready(attempt)
 		cancel()
 		if err == nil {
 			return nil
 		}
 		select {
-		case <-s.process.exited:
-			return fmt.Errorf("the server ended while it started: %s", s.process.status)
+		case <-p.exited:
+			return fmt.Errorf("the server ended while it started: %s", strings.TrimSpace(p.status))
 		case <-ctx.Done():
 			return fmt.Errorf("the server was not ready in time: %w", err)
 		case <-time.After(20 * time.Millisecond):
 		}
-	}
-}
-
-// ended says whether the program has ended by itself.
-func (s *Server) ended() bool {
-	if s.process == nil {
-		return false
-	}
-	select {
-	case <-s.process.exited:
-		return true
-	default:
-		return false
 	}
 }
 
@@ -266,16 +270,6 @@ func (p *process) stop() {
 		// The guard's last act is to kill its own process group, itself
 		// included: the error says nothing.
 		_ = p.cmd.Wait()
-	})
-}
-
-// abandon is for a program that has ended by itself: it ends the guard too and
-// keeps the directory.
-func (p *process) abandon() {
-	p.once.Do(func() {
-		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
-		_ = p.cmd.Wait()
-		p.hold.Close()
 	})
 }
 

@@ -1,0 +1,131 @@
+package testserver
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// RedisOptions says how to start a Redis or a Valkey. The zero value listens
+// with TLS only, keeps its users in an ACL file and has the default user off.
+type RedisOptions struct {
+	// NoTLS listens without TLS instead.
+	NoTLS bool
+	// NoACLFile keeps the users in the configuration file, where CONFIG REWRITE
+	// saves them and ACL SAVE is an error.
+	NoACLFile bool
+	// Users are further lines such as "user app on >old ~app:* +@all"; a line for
+	// "default" replaces ours, which switches it off.
+	Users string
+	// Config is appended to the configuration file.
+	Config string
+	// CA issues the certificate; nil makes a new CA.
+	CA *CA
+	// Cert is the server's certificate; nil is one for localhost and 127.0.0.1.
+	Cert *Certificate
+}
+
+// RedisServer is a running Redis or Valkey. Its administrator is an ACL user who
+// may do everything.
+type RedisServer struct {
+	Server
+	NoTLS bool
+	// ConfigFile and ACLFile are the paths of what CONFIG REWRITE and ACL SAVE
+	// write; ACLFile is empty under NoACLFile.
+	ConfigFile, ACLFile string
+}
+
+// StartRedis starts the machine's Redis. Measured on two cores: 0.03 s.
+func StartRedis(ctx context.Context, o RedisOptions) (*RedisServer, error) {
+	path, err := program("redis-server", "deps")
+	if err != nil {
+		return nil, err
+	}
+	return startRedis(ctx, "redis", o, []string{path})
+}
+
+// startRedis starts command, a redis-server or valkey-server.
+func startRedis(ctx context.Context, name string, o RedisOptions, command []string) (*RedisServer, error) {
+	server, err := prepare(name, o.CA, o.Cert)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	s := &RedisServer{Server: *server, NoTLS: o.NoTLS, ConfigFile: server.path("redis.conf")}
+	users := fmt.Sprintf("user %s on #%x ~* &* +@all\n", s.User, sha256.Sum256([]byte(s.Password)))
+	if !strings.Contains(o.Users, "user default ") {
+		users += "user default off\n"
+	}
+	users += o.Users + "\n"
+	config := "bind 127.0.0.1\nsave \"\"\ndir " + s.Dir + "\n"
+	if o.NoACLFile {
+		config += users
+	} else {
+		s.ACLFile = s.path("users.acl")
+		config += "aclfile " + s.ACLFile + "\n"
+		err = s.write("users.acl", users)
+	}
+	if err == nil {
+		err = s.write("redis.conf", config+o.Config+"\n")
+	}
+	if err != nil {
+		os.RemoveAll(s.Dir)
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	err = s.start(ctx, launch{
+		command: func(port int) []string {
+			args := append(command, s.ConfigFile)
+			if o.NoTLS {
+				return append(args, "--port", strconv.Itoa(port))
+			}
+			return append(args, "--port", "0", "--tls-port", strconv.Itoa(port), "--tls-auth-clients", "no",
+				"--tls-cert-file", s.path("server.crt"), "--tls-key-file", s.path("server.key"), "--tls-ca-cert-file", s.CAFile)
+		},
+		ready: func(ctx context.Context) error {
+			options := s.Options(s.User, s.Password)
+			if o.Cert != nil {
+				// A certificate for another name is the test's to refuse.
+				options.TLSConfig.InsecureSkipVerify = true
+			}
+			client := redis.NewClient(options)
+			defer client.Close()
+			return client.Ping(ctx).Err()
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
+
+// Redis starts a Redis that ends with the test.
+func Redis(t testing.TB, o RedisOptions) *RedisServer {
+	t.Helper()
+	return during(t, StartRedis, o)
+}
+
+// Options are a client's for a user, with TLS verified against the server's CA
+// unless the server has none. The client does not retry.
+func (s *RedisServer) Options(user, password string) *redis.Options {
+	options := &redis.Options{Addr: s.Addr(), Username: user, Password: password, MaxRetries: -1}
+	if !s.NoTLS {
+		options.TLSConfig = s.CA.ClientTLS(s.Host)
+	}
+	return options
+}
+
+// Connect opens the administrator's client until the test's end.
+func (s *RedisServer) Connect(t testing.TB) *redis.Client {
+	t.Helper()
+	client := redis.NewClient(s.Options(s.User, s.Password))
+	t.Cleanup(func() { client.Close() })
+	if err := client.Ping(context.Background()).Err(); err != nil {
+		t.Fatalf("testserver: log in as the administrator: %v", err)
+	}
+	return client
+}
