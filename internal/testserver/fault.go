@@ -1,0 +1,171 @@
+package testserver
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// Blackhole listens on 127.0.0.1 until the test's end, accepts every connection
+// and answers nothing: a hung server. It returns the port.
+func Blackhole(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("testserver: %v", err)
+	}
+	var mu sync.Mutex
+	var held []net.Conn // a connection that is collected is closed
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			held = append(held, conn)
+			mu.Unlock()
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		mu.Lock()
+		defer mu.Unlock()
+		for _, conn := range held {
+			conn.Close()
+		}
+	})
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// Chunk is a piece of a proxied connection on its way.
+type Chunk struct {
+	// Connection counts the proxy's connections from 1.
+	Connection int
+	// FromServer says which way it goes.
+	FromServer bool
+	// Bytes is what was read at once, encrypted where the connection is. It is
+	// valid during the call only.
+	Bytes []byte
+}
+
+// FaultProxy forwards TCP connections to a server on 127.0.0.1 and breaks them
+// as a test says. A certificate for localhost is as good for it as for the server.
+type FaultProxy struct {
+	// Port is where it listens on 127.0.0.1.
+	Port int
+
+	target   string
+	accepted atomic.Int64
+	filter   atomic.Pointer[func(Chunk) bool]
+	mu       sync.Mutex
+	live     map[net.Conn]bool
+}
+
+// Proxy starts a proxy to a server's host:port until the test's end.
+func Proxy(t testing.TB, target string) *FaultProxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatalf("testserver: %v", err)
+	}
+	p := &FaultProxy{Port: l.Addr().(*net.TCPAddr).Port, target: target, live: map[net.Conn]bool{}}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(conn, int(p.accepted.Add(1)))
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		p.Cut()
+	})
+	return p
+}
+
+// Addr is localhost:port.
+func (p *FaultProxy) Addr() string { return fmt.Sprintf("localhost:%d", p.Port) }
+
+// Connections is how many connections were accepted so far.
+func (p *FaultProxy) Connections() int { return int(p.accepted.Load()) }
+
+// Cut resets all connections of this moment. New ones are accepted.
+func (p *FaultProxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn := range p.live {
+		reset(conn)
+	}
+}
+
+// Filter sets what decides over every chunk before it is forwarded: false resets
+// its connection instead. A filter that waits slows that direction down, and one
+// that lets a statement through and then refuses the first chunk from the server
+// loses the answer to it. nil forwards everything.
+func (p *FaultProxy) Filter(filter func(Chunk) bool) {
+	if filter == nil {
+		p.filter.Store(nil)
+		return
+	}
+	p.filter.Store(&filter)
+}
+
+func (p *FaultProxy) serve(client net.Conn, number int) {
+	server, err := net.Dial("tcp", p.target)
+	if err != nil {
+		reset(client)
+		return
+	}
+	p.mu.Lock()
+	p.live[client], p.live[server] = true, true
+	p.mu.Unlock()
+	var both sync.WaitGroup
+	both.Go(func() { p.forward(server, client, number, false) })
+	both.Go(func() { p.forward(client, server, number, true) })
+	both.Wait()
+	p.mu.Lock()
+	delete(p.live, client)
+	delete(p.live, server)
+	p.mu.Unlock()
+	client.Close()
+	server.Close()
+}
+
+// forward copies one direction to its end, and passes the end on.
+func (p *FaultProxy) forward(to, from net.Conn, number int, fromServer bool) {
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			if f := p.filter.Load(); f != nil && !(*f)(Chunk{number, fromServer, buffer[:n]}) {
+				reset(to)
+				reset(from)
+				return
+			}
+			if _, err := to.Write(buffer[:n]); err != nil {
+				reset(from)
+				return
+			}
+		}
+		if err == io.EOF {
+			to.(*net.TCPConn).CloseWrite()
+			return
+		}
+		if err != nil {
+			reset(to)
+			return
+		}
+	}
+}
+
+// reset closes a connection so that the other side sees RST, not an orderly end.
+func reset(conn net.Conn) {
+	conn.(*net.TCPConn).SetLinger(0)
+	conn.Close()
+}

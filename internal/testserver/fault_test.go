@@ -1,0 +1,77 @@
+package testserver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+func TestBlackholeAcceptsAndAnswersNothing(t *testing.T) {
+	conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", Blackhole(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Write([]byte("hello\n"))
+	conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v, want a timeout", err)
+	}
+}
+
+func TestProxyForwardsCountsAndCuts(t *testing.T) {
+	ctx := context.Background()
+	s := SharedPostgres(t, PostgresOptions{NoTLS: true})
+	proxy := Proxy(t, s.Addr())
+	config, err := pgx.ParseConfig(s.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Port = uint16(proxy.Port)
+	connect := func() *pgx.Conn {
+		t.Helper()
+		conn, err := pgx.ConnectConfig(ctx, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+
+	conn := connect()
+	if n := proxy.Connections(); n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+	if _, err := conn.Exec(ctx, "SELECT 1"); err != nil {
+		t.Errorf("forwarding: %v", err)
+	}
+	proxy.Cut()
+	if _, err := conn.Exec(ctx, "SELECT 1"); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("after a cut: %v, want a reset", err)
+	}
+
+	// The answer to a statement is lost, the statement is not.
+	conn = connect()
+	role := Unique("role_")
+	sent := false
+	proxy.Filter(func(c Chunk) bool {
+		sent = sent || !c.FromServer && bytes.Contains(c.Bytes, []byte("CREATE ROLE"))
+		return !sent || !c.FromServer
+	})
+	if _, err := conn.Exec(ctx, "CREATE ROLE "+role); err == nil || !conn.IsClosed() {
+		t.Errorf("the answer came: %v", err)
+	}
+	proxy.Filter(nil)
+	var there bool
+	conn = connect()
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role).Scan(&there); err != nil || !there {
+		t.Errorf("the statement did not reach the server: %v", err)
+	}
+}

@@ -1,0 +1,178 @@
+package testserver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// RabbitMQOptions says how to start RabbitMQ. The zero value serves the
+// management API by HTTPS.
+type RabbitMQOptions struct {
+	// NoTLS serves the management API by HTTP instead.
+	NoTLS bool
+	// Config is appended to rabbitmq.conf.
+	Config string
+	// CA issues the certificate; nil makes a new CA.
+	CA *CA
+	// Cert is the server's certificate; nil is one for localhost and 127.0.0.1.
+	Cert *Certificate
+}
+
+// RabbitMQServer is a running RabbitMQ. Port is the management API's.
+type RabbitMQServer struct {
+	Server
+	NoTLS bool
+	// AMQPPort speaks AMQP over TLS, without it under NoTLS.
+	AMQPPort int
+}
+
+// StartRabbitMQ starts the machine's RabbitMQ with the management plugin, as a
+// node with a port mapper (epmd) of its own. Measured on two cores: 6 s; Stop
+// takes 1.5 s.
+func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, error) {
+	// Debian's rabbitmq-server in PATH insists on the user rabbitmq.
+	const script = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+	if _, err := os.Stat(script); err != nil {
+		return nil, missing("rabbitmq-server", "deps")
+	}
+	server, err := prepare("rabbitmq", o.CA, o.Cert)
+	if err != nil {
+		return nil, fmt.Errorf("rabbitmq: %w", err)
+	}
+	s := &RabbitMQServer{Server: *server, NoTLS: o.NoTLS}
+	var ports [3]int // AMQP, Erlang distribution, epmd
+	for i := range ports {
+		var portErr error
+		ports[i], portErr = FreePort()
+		err = errors.Join(err, portErr)
+	}
+	s.AMQPPort = ports[0]
+	if err = errors.Join(err, s.write("plugins", "[rabbitmq_management].\n")); err != nil {
+		os.RemoveAll(s.Dir)
+		return nil, fmt.Errorf("rabbitmq: %w", err)
+	}
+	env := []string{
+		"RABBITMQ_NODENAME=" + Unique("rotator") + "@localhost",
+		"RABBITMQ_CONF_ENV_FILE=/dev/null",
+		"RABBITMQ_CONFIG_FILE=" + s.path("rabbitmq.conf"),
+		"RABBITMQ_ADVANCED_CONFIG_FILE=" + s.path("none"),
+		"RABBITMQ_GENERATED_CONFIG_DIR=" + s.path("generated"),
+		"RABBITMQ_SCHEMA_DIR=" + s.path("schema"),
+		"RABBITMQ_MNESIA_BASE=" + s.path("data"),
+		"RABBITMQ_LOG_BASE=" + s.Dir,
+		"RABBITMQ_LOGS=-",
+		"RABBITMQ_ENABLED_PLUGINS_FILE=" + s.path("plugins"),
+		"RABBITMQ_PID_FILE=" + s.path("pid"),
+		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", ports[1]),
+		// Erlang starts its port mapper as a daemon that outlives the node;
+		// one that runs already, as the guard's child, is used instead.
+		fmt.Sprintf("ERL_EPMD_PORT=%d", ports[2]),
+		"ERL_EPMD_ADDRESS=127.0.0.1",
+	}
+	err = s.start(ctx, launch{
+		command: func(port int) []string {
+			// The file names the port, so it is written here; a failure shows as
+			// a server that does not start.
+			_ = s.write("rabbitmq.conf", s.config(port, o))
+			return []string{"sh", "-c", `epmd & until epmd -names >/dev/null; do sleep 0.05; done; exec "$0"`, script}
+		},
+		env: env,
+		ready: func(ctx context.Context) error {
+			status, _, err := s.call(ctx, o.Cert != nil, http.MethodGet, "/api/whoami", nil)
+			if err == nil && status != http.StatusOK {
+				err = fmt.Errorf("whoami: status %d", status)
+			}
+			return err
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("rabbitmq: %w", err)
+	}
+	return s, nil
+}
+
+func (s *RabbitMQServer) config(port int, o RabbitMQOptions) string {
+	config := fmt.Sprintf("default_user = %s\ndefault_pass = %s\nloopback_users = none\nlog.console.level = info\n", s.User, s.Password)
+	if o.NoTLS {
+		config += fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = %d\n", s.AMQPPort, port)
+	} else {
+		config += fmt.Sprintf("listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:%d\nmanagement.ssl.ip = 127.0.0.1\nmanagement.ssl.port = %d\n", s.AMQPPort, port)
+		for _, section := range []string{"ssl_options", "management.ssl"} {
+			config += fmt.Sprintf("%[1]s.cacertfile = %[2]s\n%[1]s.certfile = %[3]s\n%[1]s.keyfile = %[4]s\n",
+				section, s.CAFile, s.path("server.crt"), s.path("server.key"))
+		}
+		config += "ssl_options.verify = verify_none\nssl_options.fail_if_no_peer_cert = false\n"
+	}
+	return config + o.Config + "\n"
+}
+
+// RabbitMQ starts a RabbitMQ that ends with the test.
+func RabbitMQ(t testing.TB, o RabbitMQOptions) *RabbitMQServer {
+	t.Helper()
+	return during(t, StartRabbitMQ, o)
+}
+
+var sharedRabbitMQ pool[RabbitMQOptions, *RabbitMQServer]
+
+// SharedRabbitMQ returns the one RabbitMQ of this test binary that has these
+// options. Users are the whole server's: name them by Unique.
+func SharedRabbitMQ(t testing.TB, o RabbitMQOptions) *RabbitMQServer {
+	t.Helper()
+	return sharedRabbitMQ.get(t, StartRabbitMQ, o)
+}
+
+// URL is the management API's address, without a path and credentials.
+func (s *RabbitMQServer) URL() string {
+	if s.NoTLS {
+		return "http://" + s.Addr()
+	}
+	return "https://" + s.Addr()
+}
+
+// Call calls the management API as the administrator, such as PUT
+// "/api/users/app" with a body that is sent as JSON, and returns the HTTP status
+// and the answer's body.
+func (s *RabbitMQServer) Call(t testing.TB, method, path string, body any) (int, string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	status, answer, err := s.call(ctx, false, method, path, body)
+	if err != nil {
+		t.Fatalf("testserver: rabbitmq: %v", err)
+	}
+	return status, answer
+}
+
+func (s *RabbitMQServer) call(ctx context.Context, anyName bool, method, path string, body any) (int, string, error) {
+	var content []byte
+	if body != nil {
+		var err error
+		if content, err = json.Marshal(body); err != nil {
+			return 0, "", err
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, method, s.URL()+path, bytes.NewReader(content))
+	if err != nil {
+		return 0, "", err
+	}
+	request.SetBasicAuth(s.User, s.Password)
+	config := s.CA.ClientTLS(s.Host)
+	// A certificate for another name is the test's to refuse.
+	config.InsecureSkipVerify = anyName
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	answer, err := io.ReadAll(response.Body)
+	return response.StatusCode, strings.TrimSpace(string(answer)), errors.Join(err, response.Body.Close())
+}
