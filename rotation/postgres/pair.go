@@ -116,8 +116,8 @@ func (s *session) alternate(ctx context.Context, p pair, verifier string, rehear
 
 // order reads both roles and refuses to touch an other that is not ours.
 func (s *session) order(ctx context.Context, tx pgx.Tx, p pair) (current, other *role, err error) {
-	if p.current == s.target.User || p.other == s.target.User {
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
+	if p.current == s.Target.User || p.other == s.Target.User {
+		return nil, nil, rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.Target.User)
 	}
 	if current, err = s.ordinary(ctx, tx, p.current); err != nil {
 		return nil, nil, err

@@ -73,13 +73,13 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	if r.Strategy == rotation.AlternatingUsers {
-		_, err = s.conn.Exec(ctx, "SELECT 1")
+		_, err = s.Conn.Exec(ctx, "SELECT 1")
 		return s.classify("the query failed", err)
 	}
 	return s.transaction(ctx, true, func(tx pgx.Tx) error {
-		return s.setPassword(ctx, tx, s.target.User, decoy(s.target.User))
+		return s.setPassword(ctx, tx, s.Target.User, decoy(s.Target.User))
 	})
 }
 
@@ -89,7 +89,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, do func(*sessi
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	return do(s)
 }
 
@@ -103,7 +103,7 @@ func (s *session) apply(ctx context.Context, r *rotation.Request, rehearsal bool
 	if !rehearsal {
 		verifier = scramVerifier(pending.Password, salt(r.Secret, r.Version, pending.User))
 	}
-	if r.Superuser && pending.User == s.target.User {
+	if r.Superuser && pending.User == s.Target.User {
 		return rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", pending.User)
 	}
 	if r.Strategy == rotation.AlternatingUsers {
@@ -147,7 +147,7 @@ END $$`)
 // unlogged switches the statement log off for the transaction where the login
 // may do so; all others rely on the bound value alone.
 func (s *session) unlogged(ctx context.Context, tx pgx.Tx) error {
-	if s.conn.PgConn().ParameterStatus("is_superuser") != "on" {
+	if s.Conn.PgConn().ParameterStatus("is_superuser") != "on" {
 		return nil
 	}
 	_, err := tx.Exec(ctx, "SELECT set_config('log_statement', 'none', true), set_config('log_min_duration_statement', '-1', true), set_config('log_duration', 'off', true)")

@@ -2,22 +2,17 @@ package postgres
 
 import (
 	"context"
-	"errors"
-	"math/rand/v2"
-	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
+	"example.com/rotator/internal/pgsession"
 	"example.com/rotator/rotation"
 )
 
 // session is a connection to the target of one value.
 type session struct {
 	engine *Engine
-	conn   *pgx.Conn
-	target rotation.Target
+	*pgsession.Session
 }
 
 // connect logs in. The error has the cause LoginRefused only where the server
@@ -31,113 +26,28 @@ func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error
 }
 
 func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) {
-	// The driver's settings must be made by its parser, which also reads PG*
-	// variables; whatever decides where a password goes is set here by hand.
-	cfg, err := pgx.ParseConfig("host=localhost sslmode=disable")
+	s, err := pgsession.Dial(ctx, e.tls, t)
 	if err != nil {
-		return nil, rotation.Errorf(rotation.InvalidConfiguration, "unset the PG* variables", "the driver's settings are unusable")
+		return nil, pgsession.Classify(t, "no login at "+t.Address(), err)
 	}
-	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = t.Host, uint16(t.Port), t.User, t.Password, t.Database
-	cfg.Fallbacks = nil
-	cfg.RuntimeParams = map[string]string{"application_name": "rotator"}
-	cfg.ValidateConnect = nil
-	// No prepared statements: a pooler in front of the server may not keep them.
-	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
-	for i, tls := range e.tls.Attempts(t) {
-		if i > 0 && !strings.Contains(err.Error(), "server refused TLS connection") {
-			break
-		}
-		cfg.TLSConfig = tls
-		var conn *pgx.Conn
-		if conn, err = pgx.ConnectConfig(ctx, cfg); err == nil {
-			return &session{e, conn, t}, nil
-		}
-	}
-	if strings.Contains(err.Error(), "server refused TLS connection") {
-		return nil, rotation.Errorf(rotation.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", t.Address())
-	}
-	return nil, (&session{target: t}).classify("no login at "+t.Address(), err)
+	return &session{e, s}, nil
 }
 
-// close ends the connection without waiting long for a server that hangs.
-func (s *session) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
-	defer cancel()
-	_ = s.conn.Close(ctx)
-}
-
-// transaction runs do in a transaction, which it rolls back after a rehearsal.
-// Changes of one role by several sessions at once make the server fail with an
-// internal error instead of waiting, so that these are tried again.
+// transaction is Session.Transaction as the login itself.
 func (s *session) transaction(ctx context.Context, rehearsal bool, do func(pgx.Tx) error) error {
-	for try := 0; ; try++ {
-		err := s.once(ctx, rehearsal, do)
-		if try == 7 || code(err) != "XX000" && code(err) != "40001" && code(err) != "40P01" {
-			return err
+	return s.Transaction(ctx, rehearsal, func(tx pgx.Tx) error {
+		// The role's own settings may make it another, who may not change it.
+		if _, err := tx.Exec(ctx, "SET LOCAL ROLE NONE"); err != nil {
+			return s.classify("the role could not be reset", err)
 		}
-		pause := time.NewTimer(time.Duration(rand.IntN(20<<try)) * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return err
-		case <-pause.C:
-		}
-	}
-}
-
-func (s *session) once(ctx context.Context, rehearsal bool, do func(pgx.Tx) error) error {
-	tx, err := s.conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadWrite})
-	if err != nil {
-		return s.classify("no transaction", err)
-	}
-	// The role's own settings may make it another, who may not change it.
-	_, err = tx.Exec(ctx, "SET LOCAL ROLE NONE")
-	if err = s.classify("the role could not be reset", err); err == nil {
-		err = do(tx)
-	}
-	if err != nil || rehearsal {
-		_ = tx.Rollback(ctx)
-		return err
-	}
-	return s.classify("the change could not be committed", tx.Commit(ctx))
+		return do(tx)
+	})
 }
 
 // code returns the SQLSTATE of a server's error, or "".
-func code(err error) string {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return e.Code
-	}
-	return ""
-}
+func code(err error) string { return pgsession.Code(err) }
 
 // classify gives an error its cause and advice.
-// Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 func (s *session) classify(what string, err error) error {
-	if err == nil {
-		return nil
-	}
-	cause, advice := rotation.TargetFailed, "see the server's message and log"
-	switch c := code(err); c {
-	case "":
-		if e := rotation.NetworkError(s.target, err); e != nil {
-			return e
-		}
-	case "28P01":
-		cause, advice = rotation.LoginRefused, "check the password; the server says the same of a role that does not exist and of one whose VALID UNTIL has passed"
-	case "28000":
-		// No other password would change this answer, so it is no refusal of
-		// the credential: the role may not log in, or not from here.
-		cause, advice = rotation.PrivilegeMissing, "give the role LOGIN, and pg_hba.conf an entry for it and for the function's address"
-	case "42501":
-		cause, advice = rotation.PrivilegeMissing, "grant the login what the engine's page lists; from version 16 on a role with CREATEROLE also needs ADMIN OPTION on the roles it changes"
-	case "3D000":
-		cause, advice = rotation.InvalidSecret, "correct the secret's field dbname"
-	case "25006", "0A000":
-		advice = "name the writer in the secret's host: a standby cannot change a role"
-	case "53300":
-		advice = "raise the server's or the role's connection limit"
-	case "57P03":
-		advice = "the server is starting or stopping; Secrets Manager tries again"
-	}
-	return rotation.Errorf(cause, advice, "%s: %w", what, err)
+	return pgsession.Classify(s.Target, what, err)
 }

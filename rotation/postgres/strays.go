@@ -47,16 +47,16 @@ func (s *session) strays(ctx context.Context, p pair) error {
 
 // within calls do with a session in another database of the server.
 func (s *session) within(ctx context.Context, database string, do func(*session) error) error {
-	if database == s.target.Database {
+	if database == s.Target.Database {
 		return do(s)
 	}
-	t := s.target
+	t := s.Target
 	t.Database = database
 	other, err := s.engine.dial(ctx, t)
 	if err != nil {
 		return err
 	}
-	defer other.close()
+	defer other.Close()
 	return do(other)
 }
 

@@ -1,0 +1,485 @@
+package postgres_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/postgres"
+)
+
+// servers are the versions of PostgreSQL that every test of the engine's own SQL
+// runs against: 16 changed what CREATEROLE means.
+var servers = map[string]testserver.PostgresOptions{
+	"15": {},
+	"18": {Major: 18},
+}
+
+// each runs a test against every server.
+func each(t *testing.T, test func(t *testing.T, w *world)) {
+	for name, o := range servers {
+		t.Run(name, func(t *testing.T) { test(t, newWorld(t, testserver.SharedPostgres(t, o))) })
+	}
+}
+
+func TestSingleUser(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		user, old := w.role("")
+		arn := w.secret(w.value(user, old, "note", `{"n": 1e400}`, "port", fmt.Sprintf("%q", fmt.Sprint(w.pg.Port))))
+		for range 2 {
+			if err := w.rotate(arn); err != nil {
+				t.Fatal(err)
+			}
+			w.opens(arn)
+			if _, err := w.connect(user, old); !refused(err) {
+				t.Fatalf("the old password: %v, want a refusal", err)
+			}
+			_, old = w.current(arn)
+		}
+		out, err := w.client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &arn})
+		if err != nil || !strings.Contains(*out.SecretString, `{"n": 1e400}`) {
+			t.Errorf("a field of the secret was lost: %v", err)
+		}
+	})
+}
+
+func refused(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "28P01"
+}
+
+// TestAlternatingUsers checks what AWS's template gets wrong: attributes,
+// settings and memberships of the clone, and objects made by either user.
+func TestAlternatingUsers(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		user, password := w.role("CREATEDB CONNECTION LIMIT 7")
+		group := testserver.Unique("group_")
+		w.sql("CREATE ROLE %I", group)
+		w.sql("GRANT %I TO %I", group, user)
+		w.sql(`ALTER ROLE %I SET search_path TO "$user", public, "odd "" name, x"`, user)
+		w.sql("ALTER ROLE %I IN DATABASE postgres SET work_mem TO '8MB'", user)
+		w.sql("ALTER ROLE %I SET \"my.setting\" TO 'it''s \\ %%'", user)
+		w.sql("CREATE SCHEMA %I AUTHORIZATION %I", user, user)
+		admin := w.secret(w.value(w.pg.User, w.pg.Password))
+		arn := w.secret(w.value(user, password, "masterarn", fmt.Sprintf("%q", admin)))
+		exec := func(conn *pgx.Conn, format string, args ...any) {
+			t.Helper()
+			if _, err := conn.Exec(t.Context(), fmt.Sprintf(format, args...)); err != nil {
+				t.Fatalf("%s: %v", fmt.Sprintf(format, args...), err)
+			}
+		}
+		first := w.opens(arn)
+		exec(first, "CREATE TABLE %s.one (id int)", user)
+		for round := range 4 {
+			before := w.opens(arn)
+			if err := w.rotate(arn); err != nil {
+				t.Fatalf("rotation %d: %v", round+1, err)
+			}
+			now, _ := w.current(arn)
+			if want := []string{user + "_clone", user}[round%2]; now != want {
+				t.Fatalf("rotation %d: the user is %s, want %s", round+1, now, want)
+			}
+			conn := w.opens(arn)
+			exec(conn, "INSERT INTO %s.one VALUES (%d)", user, round)
+			exec(conn, "CREATE TABLE %s.made_%d (id int)", user, round)
+			exec(before, "SELECT * FROM %s.made_%d", user, round)
+			exec(before, "DROP TABLE %s.made_%d", user, round)
+			exec(conn, "CREATE TABLE %s.kept_%d (id int)", user, round)
+			for setting, want := range map[string]string{"search_path": `"$user", public, "odd "" name, x"`, "work_mem": "8MB", "my.setting": `it's \ %`} {
+				var got string
+				if err := conn.QueryRow(t.Context(), "SELECT current_setting($1)", setting).Scan(&got); err != nil || got != want {
+					t.Errorf("rotation %d: %s is %q, want %q (%v)", round+1, setting, got, want, err)
+				}
+			}
+			var create bool
+			var limit int
+			var member bool
+			if err := conn.QueryRow(t.Context(), "SELECT rolcreatedb, rolconnlimit, pg_has_role(session_user, $1, 'MEMBER') FROM pg_roles WHERE rolname = session_user", group).Scan(&create, &limit, &member); err != nil || !create || limit != 7 || !member {
+				t.Errorf("rotation %d: CREATEDB %v, limit %d, member %v (%v)", round+1, create, limit, member, err)
+			}
+		}
+		// What is revoked stays revoked, whoever is current.
+		w.sql("REVOKE %I FROM %I", group, user)
+		if err := w.rotate(arn); err != nil {
+			t.Fatal(err)
+		}
+		var member bool
+		if err := w.opens(arn).QueryRow(t.Context(), "SELECT pg_has_role(session_user, $1, 'MEMBER')", group).Scan(&member); err != nil || member {
+			t.Errorf("a membership that was revoked came back (%v)", err)
+		}
+	})
+}
+
+// TestPairOfAWSTemplate takes over the pair that AWS's template leaves behind: a
+// clone that is a mere member, with objects and grants of its own.
+func TestPairOfAWSTemplate(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		user, oldPassword := w.role("")
+		clone, password := user+"_clone", "clone-Passw0rd-1"
+		w.sql("CREATE ROLE %I LOGIN PASSWORD %L", clone, password)
+		w.sql("GRANT %I TO %I", user, clone)
+		w.sql("CREATE SCHEMA %I AUTHORIZATION %I", user, user)
+		w.sql("CREATE TABLE %I.stray (id int)", user)
+		w.sql("ALTER TABLE %I.stray OWNER TO %I", user, clone)
+		w.sql("CREATE TABLE %I.granted (id int, secret int)", user)
+		w.sql("GRANT SELECT (id) ON %I.granted TO %I WITH GRANT OPTION", user, clone)
+		admin := w.secret(w.value(w.pg.User, w.pg.Password))
+		extra := []string{"masterarn", fmt.Sprintf("%q", admin)}
+		arn := w.secret(w.value(user, oldPassword, extra...))
+		if _, err := w.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String(w.value(clone, password, extra...))}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := w.rotate(arn); err != nil {
+				t.Fatal(err)
+			}
+			conn := w.opens(arn)
+			for _, q := range []string{"SELECT * FROM %s.stray", "DELETE FROM %s.stray", "SELECT id FROM %s.granted"} {
+				if _, err := conn.Exec(t.Context(), fmt.Sprintf(q, user)); err != nil {
+					now, _ := w.current(arn)
+					t.Errorf("as %s: %s: %v", now, q, err)
+				}
+			}
+		}
+	})
+}
+
+// TestTakeoverByNameIsRefused: a login named after another must not make a
+// superuser's powers hand that other over.
+func TestTakeoverByNameIsRefused(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		boss, bossPassword := w.role("")
+		low, lowPassword := boss+"_clone", "low-Passw0rd-1"
+		w.sql("CREATE ROLE %I LOGIN PASSWORD %L", low, lowPassword)
+		stranger, strangerPassword := w.role("")
+		w.sql("CREATE ROLE %I LOGIN PASSWORD 'stranger'", stranger+"_clone")
+		admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
+		for name, value := range map[string]string{
+			"the clone's name gives the boss":  w.value(low, lowPassword, "masterarn", admin),
+			"a clone that is somebody else's":  w.value(stranger, strangerPassword, "masterarn", admin),
+			"the superuser's own name":         w.value(w.pg.User, w.pg.Password, "masterarn", admin),
+			"a user whose password is unknown": w.value(boss, "guessed", "masterarn", admin),
+		} {
+			arn := w.secret(value)
+			err := w.rotate(arn)
+			want := rotation.TakeoverRefused
+			if strings.Contains(name, "unknown") {
+				want = rotation.LoginRefused
+			}
+			if rotation.CauseOf(err) != want {
+				t.Errorf("%s: %v, want %s", name, err, want)
+			}
+			if n := w.versions(arn); n != 1 {
+				t.Errorf("%s: %d versions have a value, want 1", name, n)
+			}
+		}
+		if _, err := w.connect(boss, bossPassword); err != nil {
+			t.Errorf("the boss was locked out: %v", err)
+		}
+		if _, err := w.connect(stranger+"_clone", "stranger"); err != nil {
+			t.Errorf("the stranger's second user was changed: %v", err)
+		}
+	})
+}
+
+// TestRotatorThatIsNoSuperuser rotates with CREATEROLE alone, as RDS's master
+// user has it.
+func TestRotatorThatIsNoSuperuser(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		master, masterPassword := w.role("CREATEROLE CREATEDB")
+		m, err := w.connect(master, masterPassword)
+		if err != nil {
+			t.Fatal(err)
+		}
+		user, password := testserver.Unique("app_"), "first-Passw0rd-1"
+		if _, err := m.Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", user, password)); err != nil {
+			t.Fatal(err)
+		}
+		admin := w.secret(w.value(master, masterPassword))
+		arn := w.secret(w.value(user, password, "masterarn", fmt.Sprintf("%q", admin)))
+		for range 3 {
+			if err := w.rotate(arn); err != nil {
+				t.Fatal(err)
+			}
+			w.opens(arn)
+		}
+		// Without the right to, the failure says so before anything is stored.
+		other, otherPassword := w.role("")
+		weak, weakPassword := w.role("")
+		admin = w.secret(w.value(weak, weakPassword))
+		arn = w.secret(w.value(other, otherPassword, "masterarn", fmt.Sprintf("%q", admin)))
+		wantCause(t, w.rotate(arn), rotation.PrivilegeMissing, "createSecret")
+		if n := w.versions(arn); n != 1 {
+			t.Errorf("%d versions have a value, want 1", n)
+		}
+	})
+}
+
+// TestNothingReachesTheServersLog searches the server's log, with all DDL in it,
+// for passwords and verifiers.
+func TestNothingReachesTheServersLog(t *testing.T) {
+	pg := testserver.Postgres(t, testserver.PostgresOptions{Config: "log_statement = 'ddl'\nlog_min_error_statement = 'debug5'\nlog_error_verbosity = 'verbose'"})
+	w := newWorld(t, pg)
+	user, password := w.role("")
+	admin := w.secret(w.value(pg.User, pg.Password))
+	single := w.secret(w.value(user, password))
+	if err := w.rotate(single); err != nil {
+		t.Fatal(err)
+	}
+	_, password = w.current(single)
+	alternating := w.secret(w.value(user, password, "masterarn", fmt.Sprintf("%q", admin)))
+	if err := w.rotate(alternating); err != nil {
+		t.Fatal(err)
+	}
+	_, password2 := w.current(alternating)
+	log, err := pg.Logs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log, "COMMENT ON ROLE") {
+		t.Fatal("the server does not log its DDL, so that this test proves nothing")
+	}
+	for _, hidden := range []string{password, password2, "SCRAM-SHA-256$"} {
+		if strings.Contains(log, hidden) {
+			t.Errorf("the server's log has a credential")
+		}
+		if strings.Contains(w.log.String(), hidden) {
+			t.Errorf("the function's log has a credential")
+		}
+	}
+}
+
+// TestSetIsTheSameEveryTime: a repeated step stores the same bytes, and steps at
+// once do not disturb each other.
+func TestSetIsTheSameEveryTime(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		user, password := w.role("")
+		e := postgres.New(w.tls)
+		r := rotation.Request{Secret: "arn", Version: "v1", Strategy: rotation.SingleUser, Current: rotation.StringValue(w.value(user, password)), Pending: rotation.StringValue(w.value(user, "next-Passw0rd-1"))}
+		stored := func() (s string) {
+			if err := w.pg.Connect(t, "postgres").QueryRow(t.Context(), "SELECT rolpassword FROM pg_authid WHERE rolname = $1", user).Scan(&s); err != nil {
+				t.Fatal(err)
+			}
+			return s
+		}
+		r.Login = r.Current
+		if err := e.Set(t.Context(), &r); err != nil {
+			t.Fatal(err)
+		}
+		first := stored()
+		errs := make(chan error)
+		for range 12 {
+			go func() {
+				r := r
+				r.Login = r.Pending
+				errs <- e.Set(t.Context(), &r)
+			}()
+		}
+		for range 12 {
+			if err := <-errs; err != nil {
+				t.Errorf("at once: %v", err)
+			}
+		}
+		if stored() != first {
+			t.Error("a repeated Set stored another verifier")
+		}
+		r.Version = "v2"
+		r.Login = r.Pending
+		if err := e.Set(t.Context(), &r); err != nil || stored() == first {
+			t.Errorf("another version has the same salt (%v)", err)
+		}
+	})
+}
+
+// TestBadInput: each fault is told by its cause before anything is changed.
+func TestBadInput(t *testing.T) {
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
+	w.limit = 4 * time.Second
+	silent := testserver.Blackhole(t)
+	expired, expiredPassword := w.role("VALID UNTIL '2020-01-01'")
+	nologin, nologinPassword := w.role("")
+	w.sql("ALTER ROLE %I NOLOGIN", nologin)
+	user, password := w.role("")
+	clear := testserver.SharedPostgres(t, testserver.PostgresOptions{NoTLS: true})
+	reason := func(s string) string { return fmt.Sprintf("%q", s) }
+	for name, tc := range map[string]struct {
+		value string
+		cause rotation.Cause
+		text  string
+	}{
+		"not JSON":            {"just-a-password", rotation.InvalidSecret, "not a JSON object"},
+		"wrong engine":        {w.value(user, password, "engine", `"sybase"`), rotation.InvalidSecret, `"sybase"`},
+		"no engine":           {w.value(user, password, "engine", ""), rotation.InvalidSecret, "no engine"},
+		"no host":             {w.value(user, password, "host", ""), rotation.InvalidSecret, "host is missing"},
+		"all missing at once": {`{"engine":"postgres"}`, rotation.InvalidSecret, "host is missing, password is missing, username is missing"},
+		"port is a word":      {w.value(user, password, "port", `"five"`), rotation.InvalidSecret, "port"},
+		"name too long":       {w.value(strings.Repeat("x", 64), password), rotation.InvalidSecret, "63 bytes"},
+		"unknown name":        {w.value(user, password, "host", `"no-such-host.invalid"`), rotation.NameNotResolved, "resolve"},
+		"closed port":         {w.value(user, password, "port", "1"), rotation.Unreachable, "security groups"},
+		"host is silent":      {w.value(user, password, "port", fmt.Sprint(silent)), rotation.Unreachable, "does not answer"},
+		"wrong password":      {w.value(user, "wrong"), rotation.LoginRefused, "AWSCURRENT"},
+		"unknown user":        {w.value("nobody_"+user, password), rotation.LoginRefused, "AWSCURRENT"},
+		"expired":             {w.value(expired, expiredPassword), rotation.LoginRefused, "expiry"},
+		"may not log in":      {w.value(nologin, nologinPassword), rotation.PrivilegeMissing, "LOGIN"},
+		"unknown database":    {w.value(user, password, "dbname", `"nowhere"`), rotation.InvalidSecret, "dbname"},
+		"server without TLS":  {w.value(user, password, "port", fmt.Sprint(clear.Port)), rotation.TLSFailed, "no TLS"},
+		"ssl true, no TLS":    {w.value(user, password, "port", fmt.Sprint(clear.Port), "ssl", "true"), rotation.TLSFailed, "no TLS"},
+		"no masterarn":        {w.value(user, password, "masterarn", reason("arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf")), rotation.InvalidSecret, "superuser"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			arn := w.secret(tc.value)
+			begin := time.Now()
+			wantCause(t, w.rotate(arn), tc.cause, tc.text)
+			if took := time.Since(begin); took > w.limit {
+				t.Errorf("it took %s of %s", took, w.limit)
+			}
+			if n := w.versions(arn); n != 1 {
+				t.Errorf("%d versions have a value, want 1", n)
+			}
+			if out, err := w.client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &arn}); err != nil || *out.SecretString != tc.value {
+				t.Errorf("the secret was changed (%v)", err)
+			}
+			for _, hidden := range []string{password, expiredPassword} {
+				if strings.Contains(w.log.String(), hidden) {
+					t.Error("the log has the password")
+				}
+			}
+		})
+	}
+	if _, err := w.connect(user, password); err != nil {
+		t.Errorf("the user was changed: %v", err)
+	}
+}
+
+func TestCertificatesAreVerified(t *testing.T) {
+	for name, tc := range map[string]struct {
+		cert func(ca, other *testserver.CA) *testserver.Certificate
+		text string
+	}{
+		"another CA":   {func(_, other *testserver.CA) *testserver.Certificate { return issue(t, other, "localhost") }, "known CA"},
+		"another name": {func(ca, _ *testserver.CA) *testserver.Certificate { return issue(t, ca, "db.example") }, "another name"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ca, other := newCA(t), newCA(t)
+			pg := testserver.Postgres(t, testserver.PostgresOptions{CA: ca, Cert: tc.cert(ca, other)})
+			w := newWorld(t, pg)
+			w.tls = rotation.TLSPolicy{ExtraCAs: ca.PEM, AllowPlaintext: true}
+			arn := w.secret(w.value("app", "password-1"))
+			wantCause(t, w.rotate(arn), rotation.TLSFailed, tc.text)
+		})
+	}
+}
+
+func newCA(t *testing.T) *testserver.CA {
+	ca, err := testserver.NewCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+func issue(t *testing.T, ca *testserver.CA, host string) *testserver.Certificate {
+	c, err := ca.Issue(host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestPlaintextOnlyWhereItIsAskedFor: by the secret's own word, or by the
+// operator's, and then not against the secret's.
+func TestPlaintextOnlyWhereItIsAskedFor(t *testing.T) {
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{NoTLS: true}))
+	for _, tc := range []struct {
+		ssl   string
+		allow bool
+		want  bool
+	}{{"", false, false}, {"", true, true}, {"false", false, true}, {`"false"`, false, true}, {"true", true, false}, {`"maybe"`, true, true}, {"1", false, false}} {
+		user, password := w.role("")
+		w.tls.AllowPlaintext = tc.allow
+		err := w.rotate(w.secret(w.value(user, password, "ssl", tc.ssl)))
+		if (err == nil) != tc.want || err != nil && rotation.CauseOf(err) != rotation.TLSFailed {
+			t.Errorf("ssl %s, fallback %v: %v", tc.ssl, tc.allow, err)
+		}
+	}
+}
+
+// TestOddNamesAndPasswords: the server's own parser is asked about every quoting.
+func TestOddNamesAndPasswords(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		for _, name := range []string{`we"ird`, `it's`, `back\slash`, `semi;colon -- x`, "new\nline", `pg %I %L %%`, "ünïcödé-名", `"; DROP TABLE x; --`, "$1"} {
+			user := testserver.Unique(name)
+			w.sql("CREATE ROLE %I LOGIN PASSWORD 'first-Passw0rd-1'", user)
+			arn := w.secret(w.value(user, "first-Passw0rd-1"))
+			if err := w.rotate(arn); err != nil {
+				t.Errorf("%q: %v", user, err)
+				continue
+			}
+			w.opens(arn)
+		}
+		// A password of every printable character, as an operator may have set it.
+		var all strings.Builder
+		for c := ' '; c < 127; c++ {
+			all.WriteRune(c)
+		}
+		user := testserver.Unique("app_")
+		w.sql("CREATE ROLE %I LOGIN PASSWORD %L", user, all.String())
+		w.env = map[string]string{"EXCLUDE_CHARACTERS": " ", "PASSWORD_LENGTH": "94"}
+		arn := w.secret(w.value(user, all.String()))
+		if err := w.rotate(arn); err != nil {
+			t.Fatal(err)
+		}
+		w.opens(arn)
+	})
+}
+
+// TestPolicyRejectionIsToldBeforeTheValueIsStored uses the server's own
+// passwordcheck, which refuses a password that is the user's name.
+func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
+	pg := testserver.Postgres(t, testserver.PostgresOptions{Config: "shared_preload_libraries = 'passwordcheck'"})
+	w := newWorld(t, pg)
+	user, password := w.role("")
+	r := rotation.Request{Version: "v", Strategy: rotation.SingleUser, Current: rotation.StringValue(w.value(user, password)), Pending: rotation.StringValue(w.value(user, user))}
+	r.Login = r.Current
+	if err := postgres.New(w.tls).Set(t.Context(), &r); !errors.Is(err, rotation.PolicyRejected) {
+		t.Errorf("Set: %v", err)
+	}
+	if _, err := w.connect(user, password); err != nil {
+		t.Errorf("a rejected password changed the user: %v", err)
+	}
+	if err := w.rotate(w.secret(w.value(user, password))); err != nil {
+		t.Errorf("an ordinary password was rejected: %v", err)
+	}
+}
+
+// TestHappyPathIsLean counts what AWS's template needs 14 calls and a refused
+// login for.
+func TestHappyPathIsLean(t *testing.T) {
+	pg := testserver.Postgres(t, testserver.PostgresOptions{Config: "log_connections = on"})
+	w := newWorld(t, pg)
+	user, password := w.role("")
+	arn := w.secret(w.value(user, password))
+	calls := w.countCalls()
+	if err := w.rotate(arn); err != nil {
+		t.Fatal(err)
+	}
+	log, err := pg.Logs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	logins := strings.Count(log, "connection authorized: user="+user)
+	refusals := strings.Count(log, "password authentication failed")
+	t.Logf("calls %d, logins %d, refused %d", calls(), logins, refusals)
+	if calls() > 10 || logins > 3 || refusals != 0 {
+		t.Errorf("%d calls of Secrets Manager, %d logins, %d refused; want at most 10, 3 and 0", calls(), logins, refusals)
+	}
+}
