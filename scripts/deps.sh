@@ -107,6 +107,26 @@ install_postgres18() {
 	keep "$work/package" postgres-18
 }
 
+# A server that speaks MongoDB's protocol, from its source.
+install_ferretdb() {
+	[ ! -x "$cache/ferretdb-1/ferretdb" ] || return 0
+	has go || fail "Go is needed to build FerretDB"
+	echo "deps: building FerretDB (about a minute)" >&2
+	version=v1.24.0
+	# Beside the module, not in it: its requirements are not the project's.
+	source=$(cd "$work" && go mod download -json "github.com/FerretDB/FerretDB@$version" |
+		sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
+	[ -n "$source" ] || fail "the source of FerretDB cannot be fetched"
+	cp -R "$source" "$work/ferretdb"
+	chmod -R u+w "$work/ferretdb"
+	# The program panics without the file, which its own build makes.
+	echo "$version" >"$work/ferretdb/build/version/version.txt"
+	mkdir "$work/bin"
+	(cd "$work/ferretdb" && go build -trimpath -o "$work/bin/ferretdb" ./cmd/ferretdb) ||
+		fail "FerretDB does not build"
+	keep "$work/bin" ferretdb-1
+}
+
 # keep DIR NAME puts a whole directory into the cache in one step, so that an
 # interrupted run leaves no half of it.
 keep() {
@@ -124,6 +144,7 @@ case ${1:-} in
 servers)
 	install_packages
 	install_postgres18
+	install_ferretdb
 	;;
 *)
 	fail "usage: scripts/deps.sh servers | mysql | valkey"

@@ -1,0 +1,119 @@
+package testserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// FerretDBOptions says how to start FerretDB. The zero value listens with TLS only.
+type FerretDBOptions struct {
+	// NoTLS listens without TLS instead.
+	NoTLS bool
+	// CA issues the certificate; nil makes a new CA.
+	CA *CA
+	// Cert is the server's certificate; nil is one for localhost and 127.0.0.1.
+	Cert *Certificate
+}
+
+// FerretDBServer is a running FerretDB 1 on SQLite: MongoDB's protocol, its
+// SCRAM logins and its user commands, but no roles: createUser and updateUser take
+// an empty list of them only. Its administrator is of the database "admin".
+type FerretDBServer struct {
+	Server
+	NoTLS bool
+}
+
+// StartFerretDB starts the FerretDB that scripts/deps.sh has built. Measured on
+// two cores: 0.1 s.
+func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, error) {
+	path := filepath.Join(cacheDir(), "ferretdb-1", "ferretdb")
+	if _, err := os.Stat(path); err != nil {
+		return nil, missing("ferretdb", "deps")
+	}
+	server, err := prepare("ferretdb", o.CA, o.Cert)
+	if err != nil {
+		return nil, fmt.Errorf("ferretdb: %w", err)
+	}
+	s := &FerretDBServer{Server: *server, NoTLS: o.NoTLS}
+	if _, err := s.mkdir("data"); err != nil {
+		os.RemoveAll(s.Dir)
+		return nil, fmt.Errorf("ferretdb: %w", err)
+	}
+	err = s.start(ctx, launch{
+		command: func(port int) []string {
+			command := []string{path, "--handler=sqlite", "--sqlite-url=file:" + s.path("data") + "/", "--state-dir=" + s.Dir,
+				"--debug-addr=-", "--telemetry=disable", "--test-enable-new-auth"}
+			if o.NoTLS {
+				return append(command, fmt.Sprintf("--listen-addr=127.0.0.1:%d", port))
+			}
+			return append(command, "--listen-addr=", fmt.Sprintf("--listen-tls=127.0.0.1:%d", port),
+				"--listen-tls-cert-file="+s.path("server.crt"), "--listen-tls-key-file="+s.path("server.key"))
+		},
+		env: []string{"FERRETDB_SETUP_DATABASE=admin", "FERRETDB_SETUP_USERNAME=" + s.User, "FERRETDB_SETUP_PASSWORD=" + s.Password},
+		ready: func(ctx context.Context) error {
+			options := s.Options(s.User, s.Password, "admin")
+			if o.Cert != nil {
+				// A certificate for another name is the test's to refuse.
+				options.TLSConfig.InsecureSkipVerify = true
+			}
+			client, err := mongo.Connect(options)
+			if err != nil {
+				return err
+			}
+			return errors.Join(loggedIn(ctx, client), client.Disconnect(ctx))
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ferretdb: %w", err)
+	}
+	return s, nil
+}
+
+// FerretDB starts a FerretDB that ends with the test.
+func FerretDB(t testing.TB, o FerretDBOptions) *FerretDBServer {
+	t.Helper()
+	return during(t, StartFerretDB, o)
+}
+
+// URL is the server's address, without credentials.
+func (s *FerretDBServer) URL() string { return "mongodb://" + s.Addr() + "/" }
+
+// Options are a client's for a user of a database, with TLS verified against the
+// server's CA unless the server has none.
+func (s *FerretDBServer) Options(user, password, database string) *options.ClientOptions {
+	o := options.Client().ApplyURI(s.URL()).SetServerSelectionTimeout(5 * time.Second).
+		SetAuth(options.Credential{Username: user, Password: password, AuthSource: database})
+	if !s.NoTLS {
+		o.SetTLSConfig(s.CA.ClientTLS(s.Host))
+	}
+	return o
+}
+
+// Connect logs the administrator in until the test's end.
+func (s *FerretDBServer) Connect(t testing.TB) *mongo.Client {
+	t.Helper()
+	client, err := mongo.Connect(s.Options(s.User, s.Password, "admin"))
+	if err != nil {
+		t.Fatalf("testserver: %v", err)
+	}
+	t.Cleanup(func() { client.Disconnect(context.Background()) })
+	if err := loggedIn(context.Background(), client); err != nil {
+		t.Fatalf("testserver: log in as the administrator: %v", err)
+	}
+	return client
+}
+
+// loggedIn runs a command that needs a login: connecting alone proves nothing.
+func loggedIn(ctx context.Context, client *mongo.Client) error {
+	_, err := client.ListDatabaseNames(ctx, bson.D{})
+	return err
+}
