@@ -23,6 +23,10 @@ demo: build
 test: deps
 	$(GO) test -race -timeout 13m ./...
 
+# bench prints the cost of a rotation; the figures are measured, not asserted.
+bench: build
+	$(GO) run ./internal/bench
+
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) vet ./...

@@ -32,6 +32,11 @@ type Options struct {
 	Timeout time.Duration
 	// Log gets what the function prints; nil drops it.
 	Log io.Writer
+	// Ready, if set, is told how long a process took from its start to its
+	// first request for an event.
+	Ready func(time.Duration)
+	// Ended, if set, is given the state of a process that has ended.
+	Ended func(*os.ProcessState)
 }
 
 // Function is a Lambda binary that can be invoked. It is safe for concurrent
@@ -158,6 +163,8 @@ type sandbox struct {
 	results  chan result
 	exited   chan struct{}
 	stopOnce sync.Once
+	begin    time.Time
+	ready    sync.Once
 }
 
 func start(path string, o Options) (*sandbox, error) {
@@ -181,12 +188,16 @@ func start(path string, o Options) (*sandbox, error) {
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256", "AWS_REGION=us-east-1", "_HANDLER=bootstrap",
 		"AWS_ACCESS_KEY_ID=simulated", "AWS_SECRET_ACCESS_KEY=simulated", "AWS_EC2_METADATA_DISABLED=true",
 	}, o.Env...)
+	s.begin = time.Now()
 	if err := s.command.Start(); err != nil {
 		_ = s.server.Close()
 		return nil, fmt.Errorf("cannot start the function: %w", err)
 	}
 	go func() {
 		_ = s.command.Wait()
+		if o.Ended != nil {
+			o.Ended(s.command.ProcessState)
+		}
 		close(s.exited)
 	}()
 	return s, nil
@@ -222,6 +233,11 @@ func (s *sandbox) invoke(ctx context.Context, payload []byte, deadline time.Time
 }
 
 func (s *sandbox) next(w http.ResponseWriter, r *http.Request) {
+	s.ready.Do(func() {
+		if s.opts.Ready != nil {
+			s.opts.Ready(time.Since(s.begin))
+		}
+	})
 	select {
 	case e := <-s.events:
 		h := w.Header()

@@ -1,0 +1,208 @@
+// Command bench prints what a rotation costs: calls of Secrets Manager, logins at
+// the server, the start of the function's process, its memory and its size. It
+// uses the function's real binary and a real PostgreSQL.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/jackc/pgx/v5"
+
+	"example.com/rotator/internal/lambdasim"
+	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/internal/testserver"
+)
+
+const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
+
+func main() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	if err := run(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	pg, err := testserver.StartPostgres(ctx, testserver.PostgresOptions{Config: "log_connections = on"})
+	if err != nil {
+		return err
+	}
+	defer pg.Stop()
+	b := &bench{pg: pg, sim: secretsim.New(secretsim.Options{MaxAttempts: 1})}
+	server := httptest.NewServer(b.count(b.sim.Handler()))
+	defer server.Close()
+	b.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: &server.URL, Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	if b.binary, err = filepath.Abs(filepath.Join("build", "bootstrap")); err != nil {
+		return err
+	}
+	b.env = []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL, "CA_BUNDLE=" + pg.CAFile}
+
+	starts, err := b.starts(ctx, 21)
+	if err != nil {
+		return err
+	}
+	single, err := b.rotation(ctx, "single")
+	if err != nil {
+		return err
+	}
+	pair, err := b.rotation(ctx, "alternating")
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(b.binary)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "PostgreSQL, happy path\tsingle user\talternating users\tgoal (single)")
+	fmt.Fprintf(w, "calls of Secrets Manager\t%d\t%d\tat most 10\n", single.calls, pair.calls)
+	fmt.Fprintf(w, "logins\t%d\t%d\tat most 3\n", single.logins, pair.logins)
+	fmt.Fprintf(w, "of these refused\t%d\t%d\t0\n", single.refused, pair.refused)
+	fmt.Fprintf(w, "whole rotation\t%s\t%s\t\n", ms(single.took), ms(pair.took))
+	fmt.Fprintf(w, "peak memory\t%.1f MiB\t%.1f MiB\tunder 30 MiB\n", single.memory, pair.memory)
+	fmt.Fprintf(w, "start to ready, median of %d\t%s\t\tunder 15 ms\n", len(starts), ms(starts[len(starts)/2]))
+	fmt.Fprintf(w, "start to ready, slowest\t%s\t\t\n", ms(starts[len(starts)-1]))
+	fmt.Fprintf(w, "size of the function\t%.1f MB\t\t\n", float64(info.Size())/1e6)
+	return w.Flush()
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.1f ms", float64(d.Microseconds())/1000) }
+
+// bench is what all measurements share.
+type bench struct {
+	pg     *testserver.PostgresServer
+	sim    *secretsim.Sim
+	client *secretsmanager.Client
+	binary string
+	env    []string
+
+	mu    sync.Mutex
+	calls int
+}
+
+// count counts the calls that a function makes: those of a rotation itself.
+func (b *bench) count(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		b.mu.Lock()
+		b.calls++
+		b.mu.Unlock()
+		h.ServeHTTP(w, r)
+	})
+}
+
+// starts measures how long a fresh process takes to ask for its first event, and
+// returns the times in their order. The first start, which reads the file from
+// the disk, does not count.
+func (b *bench) starts(ctx context.Context, n int) ([]time.Duration, error) {
+	var times []time.Duration
+	for range n + 1 {
+		f, err := lambdasim.New(b.binary, lambdasim.Options{Env: b.env, Ready: func(d time.Duration) { times = append(times, d) }})
+		if err != nil {
+			return nil, err
+		}
+		// An event that is none is answered at once.
+		_, _, err = f.Invoke(ctx, []byte("{}"))
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	times = times[1:]
+	slices.Sort(times)
+	return times, nil
+}
+
+// cost is what one rotation took.
+type cost struct {
+	calls, logins, refused int
+	took                   time.Duration
+	memory                 float64 // MiB
+}
+
+// rotation rotates a new secret once, in a fresh process.
+func (b *bench) rotation(ctx context.Context, strategy string) (cost, error) {
+	var c cost
+	f, err := lambdasim.New(b.binary, lambdasim.Options{ARN: functionARN, Env: b.env, Ended: func(p *os.ProcessState) {
+		c.memory = float64(p.SysUsage().(*syscall.Rusage).Maxrss) / 1024
+	}})
+	if err != nil {
+		return c, err
+	}
+	b.sim.RegisterFunction(functionARN, f)
+	user := "bench_" + strategy
+	conn, err := pgx.Connect(ctx, b.pg.URL("postgres"))
+	if err != nil {
+		return c, err
+	}
+	if _, err := conn.Exec(ctx, "CREATE ROLE "+user+" LOGIN PASSWORD 'first-password'"); err != nil {
+		return c, err
+	}
+	_ = conn.Close(ctx)
+	value := map[string]any{"engine": "postgres", "host": b.pg.Host, "port": b.pg.Port, "username": user, "password": "first-password"}
+	if strategy == "alternating" {
+		if value["masterarn"], err = b.create(ctx, "superuser", map[string]any{"engine": "postgres", "host": b.pg.Host, "port": b.pg.Port, "username": b.pg.User, "password": b.pg.Password}); err != nil {
+			return c, err
+		}
+	}
+	arn, err := b.create(ctx, strategy, value)
+	if err != nil {
+		return c, err
+	}
+	before, err := b.pg.Logs()
+	if err != nil {
+		return c, err
+	}
+	b.mu.Lock()
+	b.calls = 0
+	b.mu.Unlock()
+	begin := time.Now()
+	if _, err := b.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+		return c, err
+	}
+	if err := b.sim.WaitRotation(ctx, arn); err != nil {
+		return c, err
+	}
+	c.took = time.Since(begin)
+	b.mu.Lock()
+	c.calls = b.calls - 1 // RotateSecret is ours
+	b.mu.Unlock()
+	f.Close()
+	log, err := b.pg.Logs()
+	if err != nil {
+		return c, err
+	}
+	log = strings.TrimPrefix(log, before)
+	c.logins = strings.Count(log, "connection authorized:") + strings.Count(log, "password authentication failed")
+	c.refused = strings.Count(log, "password authentication failed")
+	return c, nil
+}
+
+func (b *bench) create(ctx context.Context, name string, value map[string]any) (string, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return "", err
+	}
+	out, err := b.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(text))})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.ARN), nil
+}
