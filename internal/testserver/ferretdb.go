@@ -58,7 +58,9 @@ func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, err
 			return append(command, "--listen-addr=", fmt.Sprintf("--listen-tls=127.0.0.1:%d", port),
 				"--listen-tls-cert-file="+s.path("server.crt"), "--listen-tls-key-file="+s.path("server.key"))
 		},
-		env: []string{"FERRETDB_SETUP_DATABASE=admin", "FERRETDB_SETUP_USERNAME=" + s.User, "FERRETDB_SETUP_PASSWORD=" + s.Password},
+		// Asked to end, it waits three seconds for its clients.
+		signal: "KILL",
+		env:    []string{"FERRETDB_SETUP_DATABASE=admin", "FERRETDB_SETUP_USERNAME=" + s.User, "FERRETDB_SETUP_PASSWORD=" + s.Password},
 		ready: func(ctx context.Context) error {
 			options := s.Options(s.User, s.Password, "admin")
 			if o.Cert != nil {
