@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"example.com/rotator/internal/pgsession"
 )
 
 // lists are the settings whose stored text is a list of quoted names, which must
@@ -85,7 +87,7 @@ func (s *session) assign(ctx context.Context, tx pgx.Tx, role string, v setting)
 	format, args := scope(role, v)
 	items := []string{v.text}
 	if slices.Contains(lists, v.name) {
-		items = names(v.text)
+		items = pgsession.Names(v.text)
 	}
 	if len(items) == 0 {
 		items = []string{""}
@@ -96,37 +98,4 @@ func (s *session) assign(ctx context.Context, tx pgx.Tx, role string, v setting)
 func (s *session) reset(ctx context.Context, tx pgx.Tx, role string, v setting) error {
 	format, args := scope(role, v)
 	return s.exec(ctx, tx, strings.Replace(format, " SET ", " RESET ", 1), args...)
-}
-
-// names splits a list of names as the server writes it: separated by commas, in
-// double quotes where needed.
-func names(list string) []string {
-	var out []string
-	var item strings.Builder
-	quoted, any := false, false
-	flush := func() {
-		if any {
-			out = append(out, item.String())
-		}
-		item.Reset()
-		any = false
-	}
-	for i := 0; i < len(list); i++ {
-		switch c := list[i]; {
-		case c == '"' && quoted && i+1 < len(list) && list[i+1] == '"':
-			item.WriteByte(c)
-			i++
-		case c == '"':
-			quoted = !quoted
-			any = true
-		case c == ',' && !quoted:
-			flush()
-		case c == ' ' && !quoted:
-		default:
-			item.WriteByte(c)
-			any = true
-		}
-	}
-	flush()
-	return out
 }

@@ -1,4 +1,4 @@
-package postgres
+package pgsession
 
 import (
 	"slices"
@@ -17,7 +17,7 @@ func TestNamesOfAList(t *testing.T) {
 		`public, "", "$user"`:     {"public", "", "$user"},
 		"\"new\nline\", unquoted": {"new\nline", "unquoted"},
 	} {
-		if got := names(list); !slices.Equal(got, want) {
+		if got := Names(list); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", list, got, want)
 		}
 	}
@@ -31,7 +31,7 @@ func FuzzNames(f *testing.F) {
 		for _, n := range want {
 			quoted = append(quoted, `"`+strings.ReplaceAll(n, `"`, `""`)+`"`)
 		}
-		if got := names(strings.Join(quoted, ", ")); !slices.Equal(got, want) {
+		if got := Names(strings.Join(quoted, ", ")); !slices.Equal(got, want) {
 			t.Errorf("%q became %q", want, got)
 		}
 	})
