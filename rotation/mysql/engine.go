@@ -1,0 +1,208 @@
+// Package mysql rotates the passwords of MySQL, Aurora MySQL and MariaDB users,
+// for a single user and for alternating users. Which of the two systems answers
+// is asked of the server, not of the secret; what differs between them stands in
+// mysql.go and mariadb.go.
+//
+// Where the server allows it, the old password of a single user stays valid
+// beside the new one until the next rotation: as MySQL's retained password, or
+// as MariaDB's second way to authenticate.
+package mysql
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"unicode/utf8"
+
+	"example.com/rotator/rotation"
+)
+
+// Engine rotates users of MySQL 5.7 and later and MariaDB 10.4 and later.
+type Engine struct{ tls rotation.TLSPolicy }
+
+var (
+	_ rotation.DryRunner = (*Engine)(nil)
+	_ rotation.Retirer   = (*Engine)(nil)
+)
+
+// New returns the engine with the given policy for its connections.
+func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+
+// The greatest lengths of a user's name.
+// Source: https://dev.mysql.com/doc/refman/8.4/en/user-names.html
+// and https://mariadb.com/kb/en/identifier-names/#maximum-length
+const (
+	mysqlNameLimit   = 32
+	mariadbNameLimit = 80
+)
+
+// Kind describes the engine, with the names and the defaults of AWS's templates.
+func (*Engine) Kind() rotation.Kind {
+	return rotation.Kind{
+		Names:        []string{"mysql", "aurora-mysql", "mariadb"},
+		UserField:    "username",
+		SecretFields: []string{"password"},
+		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		CloneSuffix:  "_clone",
+		CloneLimit:   mariadbNameLimit,
+	}
+}
+
+// parse reads a login and checks what only these servers ask for.
+func parse(v rotation.Value) (rotation.Target, error) {
+	t, err := rotation.ParseTarget(v, 3306, "")
+	if err != nil {
+		return t, err
+	}
+	for _, c := range t.User {
+		if c > 0xFFFF {
+			// The servers keep names in three-byte UTF-8 and would put a
+			// question mark there, which is another user's name.
+			return t, rotation.Errorf(rotation.InvalidSecret, "use a user name without such characters", "the user name has a character beyond U+FFFF")
+		}
+	}
+	if utf8.RuneCountInString(t.User) > mariadbNameLimit {
+		return t, rotation.Errorf(rotation.InvalidSecret, "use the user's real name", "the user name has more than %d characters", mariadbNameLimit)
+	}
+	return t, nil
+}
+
+// Next returns the current value with a new password and, for alternating
+// users, the other user's name.
+func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := parse(r.Current); err != nil {
+		return rotation.Value{}, err
+	}
+	k := e.Kind()
+	if name, _ := r.Current.Text("engine"); name != "mariadb" {
+		k.CloneLimit = mysqlNameLimit
+	}
+	return rotation.NextPassword(k, r)
+}
+
+// DryRun logs in and sends statements that the server checks in full and then
+// does not carry out: for a password that is wrong, or for a user that does not
+// exist.
+func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+	return e.apply(ctx, r, true)
+}
+
+// Set makes the pending password valid.
+func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+	return e.apply(ctx, r, false)
+}
+
+// apply makes the change that r asks for, or rehearses it.
+func (e *Engine) apply(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+	pending, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	s, err := e.connect(ctx, r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	switch {
+	case r.Strategy == rotation.AlternatingUsers:
+		current, err := parse(r.Current)
+		if err != nil {
+			return err
+		}
+		return s.alternate(ctx, pair{current.User, pending.User, r.Proved}, pending.Password, r.Secret, rehearsal)
+	case r.Superuser:
+		return s.reset(ctx, pending, rehearsal)
+	case s.target.User != pending.User:
+		return rotation.Errorf(rotation.TakeoverRefused, "rotate every user by its own secret", "the user %q cannot change the password of %q", s.target.User, pending.User)
+	case s.target.Password == pending.Password:
+		return nil // an earlier call came this far
+	case rehearsal:
+		return s.dialect.rehearse(ctx, pending.Password)
+	}
+	return s.dialect.change(ctx, pending.Password, s.target.Password)
+}
+
+// Verify logs in and asks for an answer. A user that changes its own password
+// must be able to, which is rehearsed.
+func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+	s, err := e.connect(ctx, v)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if r.Strategy == rotation.AlternatingUsers {
+		return nil // the connection is made by a query
+	}
+	err = s.dialect.rehearse(ctx, s.target.Password)
+	if errors.Is(err, rotation.PolicyRejected) {
+		return nil // that tells nothing of the next password
+	}
+	return err
+}
+
+// Retire ends the overlap: no password but the pending one is valid afterwards.
+func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+	s, err := e.connect(ctx, r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return s.dialect.retire(ctx, s.target.Password)
+}
+
+// reset sets the password of a single user as a superuser, in every account of
+// that name that logs in by a password.
+func (s *session) reset(ctx context.Context, pending rotation.Target, rehearsal bool) error {
+	if err := s.notMyself(pending.User); err != nil {
+		return err
+	}
+	accounts, err := s.existing(ctx, pending.User)
+	if err != nil {
+		return err
+	}
+	for _, a := range accounts {
+		grants, err := s.grants(ctx, a)
+		if err != nil {
+			return err
+		}
+		if power := grants.power(); power != "" {
+			return rotation.Errorf(rotation.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %s has the privilege %s on everything", a.name(), power)
+		}
+	}
+	if rehearsal {
+		return s.dialect.rehearseOther(ctx, pending.Password, nil)
+	}
+	for _, a := range accounts {
+		if err := s.dialect.setPassword(ctx, a, a, pending.Password); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// existing returns the accounts of a user that log in by a password; there is
+// at least one.
+func (s *session) existing(ctx context.Context, user string) ([]account, error) {
+	all, err := s.dialect.accounts(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	var list []account
+	for _, a := range all {
+		if a.plugin != "" {
+			list = append(list, a)
+		}
+	}
+	if list == nil {
+		return nil, rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no user %q who logs in by a password", user)
+	}
+	return list, nil
+}
+
+// notMyself refuses a user that is the superuser whose login this is.
+func (s *session) notMyself(user string) error {
+	if user == s.target.User {
+		return rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the user %s is the superuser itself", strconv.Quote(user))
+	}
+	return nil
+}

@@ -1,0 +1,273 @@
+package mysql_test
+
+import (
+	"context"
+	"crypto/sha1"
+	"fmt"
+	"strings"
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// privileged creates a user that may keep its old password beside a new one.
+func (f *fixture) privileged(hosts ...string) (name, password string) {
+	f.t.Helper()
+	name, password = f.user(hosts...)
+	privilege := "APPLICATION_PASSWORD_ADMIN"
+	if f.name == "mariadb" {
+		privilege = "CREATE USER"
+	}
+	for _, h := range append(hosts, "%")[:max(1, len(hosts))] {
+		f.sql("GRANT " + privilege + " ON *.* TO " + account(name, h))
+	}
+	return name, password
+}
+
+func TestSingleUserKeepsTheOldPasswordWhereTheServerAllowsIt(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.privileged()
+		f.set(f.single(user, first, "Second-Pw-2"))
+		f.opens(user, true, first, "Second-Pw-2")
+
+		// The next rotation retires the oldest.
+		f.set(f.single(user, "Second-Pw-2", "Third-Pw-3"))
+		f.opens(user, true, "Second-Pw-2", "Third-Pw-3")
+		f.opens(user, false, first)
+	})
+}
+
+func TestRepeatedSetDoesNotThrowTheOldPasswordAway(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.privileged()
+		r := f.single(user, first, "Second-Pw-2")
+		for range 3 {
+			f.set(r)
+			f.opens(user, true, first, "Second-Pw-2")
+		}
+		// A ladder that comes in by the new password changes nothing either.
+		again := *r
+		again.Login = r.Pending
+		f.set(&again)
+		f.opens(user, true, first, "Second-Pw-2")
+	})
+}
+
+func TestSetAfterAnAbandonedRotationKeepsWhatWorks(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.privileged()
+		f.set(f.single(user, first, "Abandoned-Pw-2"))
+		// The operator gave that rotation up: first is current, and for MySQL it
+		// is the second of the two passwords.
+		r := f.single(user, first, "Third-Pw-3")
+		f.set(r)
+		f.opens(user, true, first, "Third-Pw-3")
+		f.opens(user, false, "Abandoned-Pw-2")
+		f.set(r)
+		f.opens(user, true, first, "Third-Pw-3")
+	})
+}
+
+func TestConcurrentSetsComeToOneOutcome(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.privileged()
+		r := f.single(user, first, "Second-Pw-2")
+		errs := make(chan error)
+		for range 8 {
+			go func() { errs <- f.engine.Set(context.Background(), r) }()
+		}
+		for range 8 {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		f.opens(user, true, first, "Second-Pw-2")
+	})
+}
+
+func TestSingleUserWithoutThePrivilegeIsRotatedWithoutOverlap(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		r := f.single(user, first, "Second-Pw-2")
+		f.set(r)
+		f.opens(user, true, "Second-Pw-2")
+		f.opens(user, false, first)
+
+		err := f.engine.Set(context.Background(), r)
+		fails(t, err, rotation.LoginRefused) // the ladder goes on to the pending value
+		again := *r
+		again.Login = r.Pending
+		f.set(&again)
+		f.opens(user, true, "Second-Pw-2")
+	})
+}
+
+func TestRetireLeavesOnlyTheNewPassword(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.privileged()
+		r := f.single(user, first, "Second-Pw-2")
+		f.set(r)
+		r.Login = r.Pending
+		for range 2 {
+			if err := f.engine.Retire(context.Background(), r); err != nil {
+				t.Fatal(err)
+			}
+			f.opens(user, true, "Second-Pw-2")
+			f.opens(user, false, first)
+		}
+		plain, first := f.user()
+		r = f.single(plain, first, "Second-Pw-2")
+		f.set(r)
+		r.Login = r.Pending
+		if err := f.engine.Retire(context.Background(), r); err != nil {
+			t.Errorf("a user who cannot overlap: %v", err)
+		}
+	})
+}
+
+func TestDryRunAndVerifyChangeNothing(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for _, make := range []func(...string) (string, string){f.user, f.privileged} {
+			user, first := make()
+			before := f.created(user, "%")
+			r := f.single(user, first, "Second-Pw-2")
+			if err := f.engine.DryRun(context.Background(), r); err != nil {
+				t.Fatal(err)
+			}
+			if err := f.engine.Verify(context.Background(), r, r.Current); err != nil {
+				t.Fatal(err)
+			}
+			if after := f.created(user, "%"); after != before {
+				t.Errorf("before %s\nafter %s", before, after)
+			}
+			fails(t, f.engine.Verify(context.Background(), r, r.Pending), rotation.LoginRefused)
+		}
+	})
+}
+
+// created returns SHOW CREATE USER.
+func (f *fixture) created(user, host string) (statement string) {
+	f.t.Helper()
+	if err := f.db.QueryRow("SHOW CREATE USER " + account(user, host)).Scan(&statement); err != nil {
+		f.t.Fatal(err)
+	}
+	return statement
+}
+
+func TestSelfChangeIsOfTheAccountThatTheServerChose(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.privileged("127.0.0.1", "%", "localhost")
+		other := f.created(user, "%")
+		f.set(f.single(user, first, "Second-Pw-2"))
+		f.opens(user, true, first, "Second-Pw-2")
+		if f.created(user, "%") != other {
+			t.Error("the account for % has changed, which localhost shadows")
+		}
+	})
+}
+
+func TestSuperuserSetsTheSingleUsersPassword(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.privilegedOverlap()
+		r := f.single(user, "lost", "Third-Pw-3")
+		r.Login, r.Superuser = f.admin(), true
+		f.set(r)
+		f.opens(user, true, "Third-Pw-3")
+		f.opens(user, false, first, "Second-Pw-2")
+
+		r = f.single(f.server.User, "lost", "Third-Pw-3")
+		r.Login, r.Superuser = f.admin(), true
+		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, "superuser itself")
+
+		boss, _ := f.user()
+		f.sql("GRANT ALL ON *.* TO " + account(boss, "%") + " WITH GRANT OPTION")
+		r = f.single(boss, "lost", "Third-Pw-3")
+		r.Login, r.Superuser = f.admin(), true
+		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, boss)
+		fails(t, f.engine.DryRun(context.Background(), r), rotation.TakeoverRefused, boss)
+
+		r = f.single(testserver.Unique("absent_"), "lost", "Third-Pw-3")
+		r.Login, r.Superuser = f.admin(), true
+		fails(t, f.engine.DryRun(context.Background(), r), rotation.InvalidSecret, "no user")
+	})
+}
+
+// privilegedOverlap creates a user with the password Second-Pw-2 beside its
+// first one, and no privilege.
+func (f *fixture) privilegedOverlap() (user, first string) {
+	f.t.Helper()
+	user, first = f.user()
+	if f.name == "mariadb" {
+		f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED VIA mysql_native_password USING PASSWORD('Second-Pw-2') OR mysql_native_password USING PASSWORD(" + text(first) + ")")
+	} else {
+		f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED BY 'Second-Pw-2' RETAIN CURRENT PASSWORD")
+	}
+	f.opens(user, true, first, "Second-Pw-2")
+	return user, first
+}
+
+// hashed is what MariaDB stores for a password.
+func hashed(password string) string {
+	once := sha1.Sum([]byte(password))
+	return fmt.Sprintf("%X", sha1.Sum(once[:]))
+}
+
+func TestNoPasswordReachesTheServersLogs(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		// Passwords of their own, that the test itself never sends in the clear.
+		next := func(i int) string { return fmt.Sprintf("%s-Next.%d", testserver.Unique("Pw"), i) }
+		var secrets []string
+		rotate := func(user, first string) {
+			for i := range 2 {
+				second := next(i)
+				secrets = append(secrets, second)
+				f.set(f.single(user, first, second))
+				f.set(f.single(user, first2(f, user, first, second), second))
+				first = second
+			}
+			r := f.single(user, first, first)
+			if err := f.engine.Retire(context.Background(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rotate(f.user())
+		rotate(f.privileged())
+		user, first := f.user()
+		clone := user + "_clone"
+		for i := range 2 {
+			second := next(i)
+			secrets = append(secrets, second)
+			f.set(f.alternating(user, first, clone, second))
+			user, clone, first = clone, user, second
+		}
+		reset := next(9)
+		secrets = append(secrets, reset)
+		r := f.single(user, "lost", reset)
+		r.Login, r.Superuser = f.admin(), true
+		f.set(r)
+
+		log := f.logs()
+		if !strings.Contains(log, user) {
+			t.Fatal("the logs show nothing of the rotations")
+		}
+		for i, s := range secrets {
+			if strings.Contains(log, s) {
+				t.Errorf("password %d is in the server's logs", i)
+			}
+		}
+		// The administrator may switch the general log off for its session, so
+		// that not even its hashes are there.
+		if strings.Contains(log, hashed(reset)) {
+			t.Error("the hash of a password that the administrator set is in the logs")
+		}
+	})
+}
+
+// first2 is the login of a retry: the old password where it still works.
+func first2(f *fixture, user, old, next string) string {
+	if f.login(user, old) == nil {
+		return old
+	}
+	return next
+}

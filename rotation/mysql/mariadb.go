@@ -1,0 +1,267 @@
+package mysql
+
+import (
+	"context"
+	"crypto/sha1"
+	"crypto/sha512"
+	"database/sql"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"filippo.io/edwards25519"
+	"github.com/go-sql-driver/mysql"
+
+	"example.com/rotator/rotation"
+)
+
+// mariadb is the dialect of MariaDB. It sends hashes, because the server's logs
+// keep every statement as it came. The hashes have no salt, so that a repeated
+// statement is the same to the byte.
+type mariadb struct{ *session }
+
+const (
+	native  = "mysql_native_password"
+	ed25519 = "ed25519"
+)
+
+// hash returns what the server stores for a password.
+// Source: https://mariadb.com/kb/en/authentication-plugin-mysql_native_password/
+// and https://mariadb.com/kb/en/authentication-plugin-ed25519/
+func hash(plugin, password string) string {
+	if plugin == ed25519 {
+		seed := sha512.Sum512([]byte(password))
+		secret, err := edwards25519.NewScalar().SetBytesWithClamping(seed[:32])
+		if err != nil {
+			panic("mysql: 32 bytes are no scalar") // unreachable: any 32 bytes are
+		}
+		return base64.RawStdEncoding.EncodeToString(new(edwards25519.Point).ScalarBaseMult(secret).Bytes())
+	}
+	once := sha1.Sum([]byte(password))
+	return fmt.Sprintf("*%X", sha1.Sum(once[:]))
+}
+
+// method returns a way to log in, as ALTER USER and GRANT want it.
+func method(plugin, password string) string { return plugin + " USING " + text(hash(plugin, password)) }
+
+// quiet keeps the session's statements, with their hashes, out of the slow log,
+// and out of the general log where the login may switch that off.
+func (m *mariadb) quiet(ctx context.Context) error {
+	if err := m.exec(ctx, "SET SESSION slow_query_log = OFF"); err != nil {
+		return err
+	}
+	_, err := m.conn.ExecContext(ctx, "SET SESSION sql_log_off = ON")
+	if code(err) == 1227 {
+		return nil
+	}
+	return m.failure("the general log cannot be switched off", err)
+}
+
+// secret runs a statement with a hash in it. The server tells the reason of a
+// refused change in a warning.
+func (m *mariadb) secret(ctx context.Context, what, statement string) error {
+	if err := m.quiet(ctx); err != nil {
+		return err
+	}
+	_, err := m.conn.ExecContext(ctx, statement)
+	if code(err) != 1396 {
+		return m.failure(what, err)
+	}
+	var reason error
+	if werr := m.rows(ctx, "the server's reason", "SHOW WARNINGS", func(rows *sql.Rows) error {
+		var level, message string
+		var number uint16
+		serr := rows.Scan(&level, &number, &message)
+		if level == "Error" && number != 1396 && reason == nil {
+			reason = &mysql.MySQLError{Number: number, Message: message}
+		}
+		return serr
+	}); werr != nil {
+		return werr
+	}
+	if reason != nil {
+		err = reason
+	}
+	return m.failure(what, err)
+}
+
+// methods returns the plugins that check the session's own user, in order.
+func (m *mariadb) methods(ctx context.Context) ([]string, error) {
+	var statement string
+	if err := m.conn.QueryRowContext(ctx, "SHOW CREATE USER CURRENT_USER()").Scan(&statement); err != nil {
+		return nil, m.failure("the user's ways to log in cannot be read", err)
+	}
+	tokens, err := scan(statement)
+	if err != nil {
+		return nil, err
+	}
+	var plugins []string
+	for i, t := range tokens[1:] {
+		before := tokens[i]
+		switch {
+		case before.quoted:
+		case before.text == "BY" && t.text == "PASSWORD":
+			plugins = append(plugins, native)
+		case before.text == "VIA" || before.text == "OR":
+			plugins = append(plugins, t.text)
+		}
+	}
+	return plugins, nil
+}
+
+// passwordMethod returns the first plugin that checks a password, or "".
+func passwordMethod(plugins []string) string {
+	for _, p := range plugins {
+		if p == native || p == ed25519 {
+			return p
+		}
+	}
+	return ""
+}
+
+// rehearse sends a hash that is none. The server refuses that last.
+func (m *mariadb) rehearse(ctx context.Context, password string) error {
+	plugins, err := m.methods(ctx)
+	if err != nil {
+		return err
+	}
+	if passwordMethod(plugins) == "" {
+		return rotation.Errorf(rotation.InvalidSecret, "give the user "+native+" or "+ed25519, "the user %s does not log in by a password", m.self.name())
+	}
+	_, err = m.conn.ExecContext(ctx, "SET PASSWORD = 'rotator'")
+	if code(err) != 1372 {
+		return m.failure("the password cannot be changed", err)
+	}
+	return m.policy(ctx)
+}
+
+// policy finds out whether the server takes hashes.
+// Source: https://mariadb.com/kb/en/server-system-variables/#strict_password_validation
+func (m *mariadb) policy(ctx context.Context) error {
+	var strict bool
+	if err := m.conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS
+	(SELECT * FROM information_schema.PLUGINS WHERE PLUGIN_TYPE = 'PASSWORD VALIDATION' AND PLUGIN_STATUS = 'ACTIVE')`).Scan(&strict); err != nil {
+		return m.failure("the password policy cannot be read", err)
+	}
+	if strict {
+		return rotation.Errorf(rotation.PolicyRejected, "switch strict_password_validation off, since the server would log a password that is not hashed", "the server takes no hashes")
+	}
+	return nil
+}
+
+// change gives the user both passwords where it may change accounts, and else
+// the new one alone. The driver follows a server to the second method only if
+// both are the native one.
+func (m *mariadb) change(ctx context.Context, password, old string) error {
+	const what = "the password could not be changed"
+	plugins, err := m.methods(ctx)
+	if err != nil {
+		return err
+	}
+	if len(plugins) <= 2 && !slices.ContainsFunc(plugins, func(p string) bool { return p != native }) {
+		// CURRENT_USER() in place of the name would let the server hide an error.
+		err := m.secret(ctx, what, "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password)+" OR "+method(native, old))
+		if !errors.Is(err, rotation.PrivilegeMissing) {
+			return err
+		}
+	}
+	plugin := passwordMethod(plugins)
+	if plugin == "" {
+		return rotation.Errorf(rotation.InvalidSecret, "give the user "+native+" or "+ed25519, "the user %s does not log in by a password", m.self.name())
+	}
+	return m.secret(ctx, what, "SET PASSWORD = "+text(hash(plugin, password)))
+}
+
+func (m *mariadb) retire(ctx context.Context, password string) error {
+	plugins, err := m.methods(ctx)
+	if err != nil || len(plugins) != 2 || plugins[0] != native || plugins[1] != native {
+		return err // there is none of ours
+	}
+	return m.secret(ctx, "the old password could not be retired", "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password))
+}
+
+func (m *mariadb) rehearseOther(ctx context.Context, _ string, grants []string) error {
+	if err := m.exec(ctx, "ALTER USER IF EXISTS "+nobody.name()+" ACCOUNT LOCK"); err != nil {
+		return err
+	}
+	if err := m.policy(ctx); err != nil {
+		return err
+	}
+	// Without this a GRANT creates the user that it names.
+	if err := m.exec(ctx, "SET SESSION sql_mode = "+text(quoting+",NO_AUTO_CREATE_USER")); err != nil {
+		return err
+	}
+	return m.rehearseGrants(ctx, grants)
+}
+
+func (m *mariadb) accounts(ctx context.Context, user string) ([]account, error) {
+	var list []account
+	return list, m.rows(ctx, "the user's accounts", `SELECT u.Host, u.plugin, COALESCE(JSON_EXTRACT(g.Priv, '$.auth_or[*].plugin'), ''),
+	COALESCE(JSON_VALUE(g.Priv, '$.account_locked'), 'false') IN ('true', '1'), u.ssl_type, u.ssl_cipher, u.x509_issuer, u.x509_subject,
+	u.max_questions, u.max_updates, u.max_connections, u.max_user_connections, CAST(u.max_statement_time AS CHAR), COALESCE(u.default_role, ''), JSON_VALUE(g.Priv, '$.password_lifetime')
+	FROM mysql.user u JOIN mysql.global_priv g ON g.User = u.User AND g.Host = u.Host WHERE u.is_role = 'N' AND u.User = `+text(user)+" ORDER BY 1",
+		func(rows *sql.Rows) error {
+			a := account{user: user}
+			var plugin, plugins, kind, cipher, issuer, subject, statementTime, role string
+			var questions, updates, connections, most int
+			var lifetime sql.NullInt64
+			err := rows.Scan(&a.host, &plugin, &plugins, &a.locked, &kind, &cipher, &issuer, &subject, &questions, &updates, &connections, &most, &statementTime, &role, &lifetime)
+			switch {
+			case plugin == "" || plugin == native || strings.Contains(plugins, `"`+native+`"`):
+				a.plugin = native
+			case plugin == ed25519 || strings.Contains(plugins, `"`+ed25519+`"`):
+				a.plugin = ed25519
+			}
+			a.attributes = require(kind, cipher, issuer, subject) +
+				fmt.Sprintf(" WITH MAX_QUERIES_PER_HOUR %d MAX_UPDATES_PER_HOUR %d MAX_CONNECTIONS_PER_HOUR %d MAX_USER_CONNECTIONS %d MAX_STATEMENT_TIME %s",
+					questions, updates, connections, most, statementTime) + expiry(lifetime)
+			if role != "" {
+				a.roles = identifier(role)
+			}
+			list = append(list, a)
+			return err
+		})
+}
+
+func (m *mariadb) marks() bool { return true }
+
+func (m *mariadb) marked(ctx context.Context, role, user string) (map[string]bool, error) {
+	hosts := map[string]bool{}
+	return hosts, m.rows(ctx, "the roles", "SELECT Host FROM mysql.roles_mapping WHERE Role = "+text(role)+" AND User = "+text(user), func(rows *sql.Rows) error {
+		var host string
+		err := rows.Scan(&host)
+		hosts[host] = true
+		return err
+	})
+}
+
+// create makes the account by the GRANT of the role, so that it is never without.
+func (m *mariadb) create(ctx context.Context, a, like account, role, _ string) error {
+	return m.secret(ctx, "the user "+a.name()+" could not be created", "GRANT "+identifier(role)+" TO "+a.name()+" IDENTIFIED VIA "+method(like.plugin, decoy()))
+}
+
+func (m *mariadb) attributes(ctx context.Context, a, like account) error {
+	if a.attributes != like.attributes {
+		if err := m.exec(ctx, "ALTER USER "+a.name()+" "+like.attributes); err != nil {
+			return err
+		}
+	}
+	if a.roles == like.roles {
+		return nil
+	}
+	role := like.roles
+	if role == "" {
+		role = "NONE"
+	}
+	return m.exec(ctx, "SET DEFAULT ROLE "+role+" FOR "+a.name())
+}
+
+func (m *mariadb) setPassword(ctx context.Context, a, like account, password string) error {
+	state := " ACCOUNT UNLOCK"
+	if like.locked {
+		state = " ACCOUNT LOCK"
+	}
+	return m.secret(ctx, "the password of "+a.name()+" could not be set", "ALTER USER "+a.name()+" IDENTIFIED VIA "+method(like.plugin, password)+state)
+}

@@ -1,0 +1,268 @@
+package mysql
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"example.com/rotator/rotation"
+)
+
+// mysqld is the dialect of MySQL and Aurora MySQL. It sends passwords as text,
+// because the server puts <secret> into its general and slow log in their stead,
+// lets a user send no hash, and checks its password policy on nothing else.
+// Source: https://dev.mysql.com/doc/refman/8.4/en/password-logging.html
+type mysqld struct {
+	*session
+	version int // 80014 for 8.0.14
+}
+
+// modern reports whether the server has roles, retained passwords, REPLACE and
+// the attributes of users. Aurora MySQL 3 has; what came with the first releases
+// of 8.0 is not looked for, so that there are two kinds of servers and not six.
+func (m *mysqld) modern() bool { return m.version >= 80014 }
+
+// alter returns the statement by which a user changes its own password, if old
+// is the first of its passwords.
+// Source: https://dev.mysql.com/doc/refman/8.4/en/alter-user.html
+func alter(password, old string, retain bool) string {
+	s := "ALTER USER USER() IDENTIFIED BY " + text(password) + " REPLACE " + text(old)
+	if retain {
+		s += " RETAIN CURRENT PASSWORD"
+	}
+	return s
+}
+
+// own sends alter, with RETAIN CURRENT PASSWORD if the user may say that.
+func (m *mysqld) own(ctx context.Context, password, old string) error {
+	_, err := m.conn.ExecContext(ctx, alter(password, old, true))
+	if code(err) == 1227 {
+		// The user lacks APPLICATION_PASSWORD_ADMIN.
+		_, err = m.conn.ExecContext(ctx, alter(password, old, false))
+	}
+	return err
+}
+
+// rehearse replaces a password that is not the user's. The server refuses that
+// last, after the privilege and the policy.
+func (m *mysqld) rehearse(ctx context.Context, password string) error {
+	if !m.modern() {
+		return nil
+	}
+	err := m.own(ctx, password, decoy())
+	if code(err) == 3891 {
+		return nil
+	}
+	return m.failure("the password cannot be changed", err)
+}
+
+// change says which password it replaces, so that a repeated statement cannot
+// throw away the one that must stay valid: the server refuses it where old is
+// not the first of the two.
+func (m *mysqld) change(ctx context.Context, password, old string) error {
+	const what = "the password could not be changed"
+	if !m.modern() {
+		_, err := m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
+		return m.failure(what, err)
+	}
+	err := m.own(ctx, password, old)
+	if c := code(err); c != 3891 && c != 3638 {
+		return m.failure(what, err)
+	}
+	// Old is the second password. The first is the new one already, or one that
+	// an abandoned rotation has left; then it alone is replaced, since without
+	// RETAIN the second one stays.
+	if done, perr := m.opens(ctx, m.target.User, password); done || perr != nil {
+		return perr
+	}
+	if code(err) == 3638 {
+		return m.failure(what, err)
+	}
+	_, err = m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
+	return m.failure(what, err)
+}
+
+func (m *mysqld) retire(ctx context.Context, _ string) error {
+	if !m.modern() {
+		return nil
+	}
+	_, err := m.conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
+	if code(err) == 1227 {
+		return nil // who may not discard could not retain either
+	}
+	return m.failure("the old password could not be discarded", err)
+}
+
+func (m *mysqld) rehearseOther(ctx context.Context, password string, grants []string) error {
+	if _, err := m.conn.ExecContext(ctx, "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password)); err != nil {
+		return m.failure("other users cannot be changed", err)
+	}
+	if !m.modern() {
+		return nil // the grants would create the user
+	}
+	return m.rehearseGrants(ctx, grants)
+}
+
+func (m *mysqld) accounts(ctx context.Context, user string) ([]account, error) {
+	late := "NULL, NULL, NULL, NULL, NULL, NULL, FALSE"
+	if m.modern() {
+		late = `Password_reuse_history, Password_reuse_time, Password_require_current,
+	User_attributes->>'$.Password_locking.failed_login_attempts', User_attributes->>'$.Password_locking.password_lock_time_days',
+	User_attributes->>'$.metadata', COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), FALSE)`
+	}
+	var list []account
+	err := m.rows(ctx, "the user's accounts", `SELECT Host, plugin, account_locked = 'Y', ssl_type, ssl_cipher, x509_issuer, x509_subject,
+	max_questions, max_updates, max_connections, max_user_connections, password_lifetime, `+late+` FROM mysql.user WHERE User = `+text(user)+" ORDER BY Host",
+		func(rows *sql.Rows) error {
+			a := account{user: user}
+			var kind, cipher, issuer, subject string
+			var questions, updates, connections, most int
+			var lifetime, history, reuse, attempts, days sql.NullInt64
+			var current, comment sql.NullString
+			err := rows.Scan(&a.host, &a.plugin, &a.locked, &kind, &cipher, &issuer, &subject, &questions, &updates, &connections, &most,
+				&lifetime, &history, &reuse, &current, &attempts, &days, &comment, &a.retained)
+			switch a.plugin {
+			case "caching_sha2_password", "sha256_password", "mysql_native_password":
+			default:
+				a.plugin = ""
+			}
+			a.attributes = require(kind, cipher, issuer, subject) +
+				fmt.Sprintf(" WITH MAX_QUERIES_PER_HOUR %d MAX_UPDATES_PER_HOUR %d MAX_CONNECTIONS_PER_HOUR %d MAX_USER_CONNECTIONS %d", questions, updates, connections, most) +
+				expiry(lifetime)
+			if m.modern() {
+				a.attributes += reusing(history, reuse) + currently(current)
+			}
+			if m.version >= 80019 {
+				a.attributes += locking(attempts, days)
+			}
+			a.comment = comment.String
+			list = append(list, a)
+			return err
+		})
+	if err != nil || !m.modern() {
+		return list, err
+	}
+	return list, m.rows(ctx, "the default roles", "SELECT HOST, DEFAULT_ROLE_USER, DEFAULT_ROLE_HOST FROM mysql.default_roles WHERE USER = "+text(user)+" ORDER BY 1, 2, 3",
+		func(rows *sql.Rows) error {
+			var host, role, of string
+			err := rows.Scan(&host, &role, &of)
+			for i := range list {
+				if list[i].host == host {
+					if list[i].roles != "" {
+						list[i].roles += ", "
+					}
+					list[i].roles += text(role) + "@" + text(of)
+				}
+			}
+			return err
+		})
+}
+
+// expiry returns the clause for a password's lifetime in days.
+func expiry(lifetime sql.NullInt64) string {
+	switch {
+	case !lifetime.Valid || lifetime.Int64 < 0:
+		return " PASSWORD EXPIRE DEFAULT"
+	case lifetime.Int64 == 0:
+		return " PASSWORD EXPIRE NEVER"
+	}
+	return fmt.Sprintf(" PASSWORD EXPIRE INTERVAL %d DAY", lifetime.Int64)
+}
+
+// reusing returns the clauses that forbid old passwords.
+func reusing(history, days sql.NullInt64) string {
+	s := " PASSWORD HISTORY DEFAULT"
+	if history.Valid {
+		s = fmt.Sprintf(" PASSWORD HISTORY %d", history.Int64)
+	}
+	if days.Valid {
+		return s + fmt.Sprintf(" PASSWORD REUSE INTERVAL %d DAY", days.Int64)
+	}
+	return s + " PASSWORD REUSE INTERVAL DEFAULT"
+}
+
+// currently returns the clause that asks for the current password at a change.
+func currently(required sql.NullString) string {
+	switch required.String {
+	case "Y":
+		return " PASSWORD REQUIRE CURRENT"
+	case "N":
+		return " PASSWORD REQUIRE CURRENT OPTIONAL"
+	}
+	return " PASSWORD REQUIRE CURRENT DEFAULT"
+}
+
+// locking returns the clauses that block an account after refused logins.
+func locking(attempts, days sql.NullInt64) string {
+	s := fmt.Sprintf(" FAILED_LOGIN_ATTEMPTS %d", attempts.Int64)
+	if days.Int64 < 0 {
+		return s + " PASSWORD_LOCK_TIME UNBOUNDED"
+	}
+	return s + fmt.Sprintf(" PASSWORD_LOCK_TIME %d", days.Int64)
+}
+
+func (m *mysqld) marks() bool { return m.modern() }
+
+func (m *mysqld) marked(ctx context.Context, role, user string) (map[string]bool, error) {
+	hosts := map[string]bool{}
+	return hosts, m.rows(ctx, "the roles", "SELECT TO_HOST FROM mysql.role_edges WHERE FROM_USER = "+text(role)+" AND TO_USER = "+text(user), func(rows *sql.Rows) error {
+		var host string
+		err := rows.Scan(&host)
+		hosts[host] = true
+		return err
+	})
+}
+
+func (m *mysqld) create(ctx context.Context, a, like account, role, password string) error {
+	s := "CREATE USER " + a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "
+	if m.modern() {
+		s += text(decoy()) + " DEFAULT ROLE " + text(role) + " ACCOUNT LOCK"
+	} else {
+		s += text(password)
+	}
+	_, err := m.conn.ExecContext(ctx, s)
+	return m.failure("the user "+a.name()+" could not be created", err)
+}
+
+func (m *mysqld) attributes(ctx context.Context, a, like account) error {
+	if a.attributes != like.attributes {
+		if err := m.exec(ctx, "ALTER USER "+a.name()+" "+like.attributes); err != nil {
+			return err
+		}
+	}
+	if a.roles != like.roles {
+		roles := like.roles
+		if roles == "" {
+			roles = "NONE"
+		}
+		if err := m.exec(ctx, "ALTER USER "+a.name()+" DEFAULT ROLE "+roles); err != nil {
+			return err
+		}
+	}
+	if a.comment == like.comment {
+		return nil
+	}
+	patch, err := patch(a.comment, like.comment)
+	if err != nil {
+		return rotation.Errorf(rotation.TargetFailed, "give both users the same ATTRIBUTE by hand", "the attribute of %s or %s is no JSON object: %w", a.name(), like.name(), err)
+	}
+	return m.exec(ctx, "ALTER USER "+a.name()+" ATTRIBUTE "+text(patch))
+}
+
+func (m *mysqld) setPassword(ctx context.Context, a, like account, password string) error {
+	state := " ACCOUNT UNLOCK"
+	if like.locked {
+		state = " ACCOUNT LOCK"
+	}
+	_, err := m.conn.ExecContext(ctx, "ALTER USER "+a.name()+" IDENTIFIED WITH "+text(like.plugin)+" BY "+text(password)+state)
+	if code(err) == 3638 {
+		// An earlier call may have set it: then it is in the history by that.
+		if done, perr := m.opens(ctx, a.user, password); done || perr != nil {
+			return perr
+		}
+	}
+	if err != nil || !a.retained {
+		return m.failure("the password of "+a.name()+" could not be set", err)
+	}
+	return m.exec(ctx, "ALTER USER "+a.name()+" DISCARD OLD PASSWORD")
+}

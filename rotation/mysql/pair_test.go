@@ -1,0 +1,242 @@
+package mysql_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// rich creates a user with rights of every kind for two hosts, and returns a
+// database of it.
+func (f *fixture) rich() (user, password, database string) {
+	f.t.Helper()
+	user, password = f.user("%", "localhost")
+	database = testserver.Unique("a TO b FROM `c` ON ")
+	quoted := "`" + strings.ReplaceAll(database, "`", "``") + "`"
+	role, other := testserver.Unique("role_"), testserver.Unique("other_")
+	f.sql("CREATE DATABASE "+quoted,
+		"CREATE TABLE "+quoted+".t (a int, `b,(c` int, `d)` int)",
+		"CREATE PROCEDURE "+quoted+".p() SELECT 1",
+		"CREATE FUNCTION "+quoted+".f() RETURNS int DETERMINISTIC RETURN 1",
+		"CREATE ROLE "+role+", "+other)
+	f.t.Cleanup(func() { f.sql("DROP DATABASE "+quoted, "DROP ROLE "+role+", "+other) })
+	for _, host := range []string{"%", "localhost"} {
+		a := account(user, host)
+		f.sql("GRANT PROCESS, REPLICATION CLIENT ON *.* TO "+a,
+			"GRANT SELECT, INSERT ON "+quoted+".* TO "+a+" WITH GRANT OPTION",
+			"GRANT UPDATE (a, `b,(c`), SELECT (`d)`), DELETE ON "+quoted+".t TO "+a,
+			"GRANT EXECUTE ON PROCEDURE "+quoted+".p TO "+a,
+			"GRANT EXECUTE ON FUNCTION "+quoted+".f TO "+a,
+			"GRANT "+role+" TO "+a,
+			"GRANT "+other+" TO "+a+" WITH ADMIN OPTION",
+			"ALTER USER "+a+" REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 4000 MAX_USER_CONNECTIONS 50 PASSWORD EXPIRE INTERVAL 90 DAY")
+		if f.name == "mariadb" {
+			f.sql("SET DEFAULT ROLE "+role+" FOR "+a, "ALTER USER "+a+" WITH MAX_STATEMENT_TIME 12.5")
+		} else {
+			f.sql("ALTER USER "+a+" DEFAULT ROLE "+role+", "+other,
+				"GRANT BACKUP_ADMIN, SHOW_ROUTINE ON *.* TO "+a, "GRANT RESOURCE_GROUP_ADMIN ON *.* TO "+a+" WITH GRANT OPTION",
+				"ALTER USER "+a+` PASSWORD HISTORY 3 PASSWORD REUSE INTERVAL 2 DAY PASSWORD REQUIRE CURRENT FAILED_LOGIN_ATTEMPTS 9 PASSWORD_LOCK_TIME UNBOUNDED ATTRIBUTE '{"team": {"a": 1, "b": "it\'s"}}'`)
+		}
+	}
+	return user, password, quoted
+}
+
+// sameAttributes checks that two users are made alike, passwords aside.
+func (f *fixture) sameAttributes(user, other, host string) {
+	f.t.Helper()
+	cut := func(name string) string {
+		s := strings.ReplaceAll(f.created(name, host), name, "USER")
+		before, _, _ := strings.Cut(s, " IDENTIFIED")
+		i := strings.Index(s, " REQUIRE ")
+		if j := strings.Index(s, " DEFAULT ROLE "); j >= 0 {
+			i = min(i, j)
+		}
+		return before + s[max(i, 0):]
+	}
+	if a, b := cut(user), cut(other); a != b {
+		f.t.Errorf("the users differ:\n%s\n%s", a, b)
+	}
+}
+
+func TestAlternatingUsersHaveTheSameRights(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first, _ := f.rich()
+		clone := user + "_clone"
+		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
+		f.opens(clone, true, "Second-Pw-2")
+		f.opens(user, true, first)
+		for _, host := range []string{"%", "localhost"} {
+			f.sameRights(user, clone, host)
+			f.sameAttributes(user, clone, host)
+		}
+		if rows := f.granted(clone, "%"); len(rows) < 7 {
+			t.Errorf("only %d rows of rights: %q", len(rows), rows)
+		}
+		before := f.created(user, "localhost")
+		r := f.alternating(clone, "Second-Pw-2", user, "Third-Pw-3")
+		f.set(r)
+		f.set(r)
+		f.opens(clone, true, "Second-Pw-2")
+		f.opens(user, true, "Third-Pw-3")
+		f.opens(user, false, first)
+		f.sameRights(user, clone, "%")
+		f.sameAttributes(user, clone, "localhost")
+		if f.created(user, "localhost") == before {
+			t.Error("the account for localhost has kept its password")
+		}
+	})
+}
+
+func TestWhatWasRevokedStaysRevoked(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first, database := f.rich()
+		clone := user + "_clone"
+		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
+		for _, host := range []string{"%", "localhost"} {
+			a := account(clone, host)
+			f.sql("REVOKE INSERT ON "+database+".* FROM "+a, "REVOKE GRANT OPTION ON "+database+".* FROM "+a,
+				"REVOKE UPDATE (a) ON "+database+".t FROM "+a, "REVOKE EXECUTE ON PROCEDURE "+database+".p FROM "+a,
+				"REVOKE PROCESS ON *.* FROM "+a, "GRANT ALL ON "+database+".t TO "+a)
+			if f.name == "mysql" {
+				f.sql("REVOKE SHOW_ROUTINE ON *.* FROM "+a, "ALTER USER "+a+" DEFAULT ROLE NONE", `ALTER USER `+a+` ATTRIBUTE '{"team": {"a": null}, "x": 12345678901234567}'`)
+			} else {
+				f.sql("SET DEFAULT ROLE NONE FOR " + a)
+			}
+			f.sql("ALTER USER " + a + " REQUIRE NONE WITH MAX_QUERIES_PER_HOUR 0 PASSWORD EXPIRE NEVER")
+		}
+		want := strings.Join(f.granted(clone, "%"), "\n")
+		f.set(f.alternating(clone, "Second-Pw-2", user, "Third-Pw-3"))
+		f.sameRights(user, clone, "%")
+		f.sameRights(user, clone, "localhost")
+		f.sameAttributes(user, clone, "%")
+		if got := strings.Join(f.granted(user, "%"), "\n"); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	})
+}
+
+func TestAnAccountThatTheCurrentUserLostIsDropped(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user("%", "localhost")
+		clone := user + "_clone"
+		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
+		f.sql("DROP USER " + account(clone, "%"))
+		f.set(f.alternating(clone, "Second-Pw-2", user, "Third-Pw-3"))
+		var n int
+		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User = ?", user).Scan(&n); err != nil || n != 1 {
+			t.Errorf("%d accounts (%v), want 1", n, err)
+		}
+	})
+}
+
+func TestAHalfMadeSecondUserIsFinished(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first, database := f.rich()
+		clone := user + "_clone"
+		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
+		// As if the first call had died after its first GRANT.
+		f.sql("DROP USER " + account(clone, "%"))
+		f.sql("REVOKE SELECT, INSERT ON "+database+".* FROM "+account(clone, "localhost"), "REVOKE EXECUTE ON FUNCTION "+database+".f FROM "+account(clone, "localhost"))
+		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
+		f.sameRights(user, clone, "%")
+		f.sameRights(user, clone, "localhost")
+	})
+}
+
+func TestTakeoverByNameIsRefused(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		boss, bossPassword := f.user()
+		f.sql("GRANT CREATE USER ON *.* TO " + account(boss, "%"))
+		low := boss + "_clone"
+		f.sql("CREATE USER " + account(low, "%") + " IDENTIFIED BY 'Low-Pw-1'")
+		if f.name == "mysql" {
+			// With this privilege a user can write its own ATTRIBUTE.
+			f.sql("GRANT APPLICATION_PASSWORD_ADMIN ON *.* TO " + account(low, "%"))
+		}
+		before := f.created(boss, "%")
+		r := f.alternating(low, "Low-Pw-1", boss, "Taken-Pw-2")
+		fails(t, f.engine.DryRun(context.Background(), r), rotation.TakeoverRefused, boss)
+		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, boss, "GRANT rotator_")
+		r.Proved = true
+		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, "more power")
+		if f.created(boss, "%") != before {
+			t.Error("boss was changed")
+		}
+		// The other way round: somebody's own user is not handed rights.
+		r = f.alternating(boss, bossPassword, low, "Taken-Pw-2")
+		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, low)
+		f.opens(low, true, "Low-Pw-1")
+
+		for _, r := range []*rotation.Request{
+			f.alternating("x_clone", "x", f.server.User, "Taken-Pw-2"),
+			f.alternating(f.server.User, f.server.Password, f.server.User+"_clone", "Taken-Pw-2"),
+		} {
+			fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, "superuser itself")
+		}
+	})
+}
+
+func TestASecondUserIsAdoptedByProofOrByTheAdministratorsRole(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		clone := user + "_clone"
+		f.sql("CREATE USER "+account(clone, "%")+" IDENTIFIED BY 'Old-Pw-1'", "CREATE USER "+account(clone, "10.1.2.3")+" IDENTIFIED BY 'Strange-Pw-1'")
+		strange := f.created(clone, "10.1.2.3")
+		r := f.alternating(user, first, clone, "Second-Pw-2")
+		r.Proved = true
+		f.set(r)
+		f.opens(clone, true, "Second-Pw-2")
+		if f.created(clone, "10.1.2.3") != strange {
+			t.Error("an account for other hosts was changed, which nothing proves to be ours")
+		}
+
+		user, first = f.user()
+		clone = user + "_clone"
+		f.sql("CREATE USER " + account(clone, "%") + " IDENTIFIED BY 'Old-Pw-1'")
+		r = f.alternating(user, first, clone, "Second-Pw-2")
+		err := f.engine.Set(context.Background(), r)
+		fails(t, err, rotation.TakeoverRefused)
+		_, statements, _ := strings.Cut(err.Error(), "administrator: ")
+		for s := range strings.SplitSeq(strings.TrimSuffix(statements, ")"), "; ") {
+			f.sql(s)
+		}
+		f.set(r)
+		f.opens(clone, true, "Second-Pw-2")
+	})
+}
+
+func TestConcurrentSetsMakeOneSecondUser(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first, _ := f.rich()
+		r := f.alternating(user, first, user+"_clone", "Second-Pw-2")
+		errs := make(chan error)
+		for range 4 {
+			go func() { errs <- f.engine.Set(context.Background(), r) }()
+		}
+		for range 4 {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		f.opens(user+"_clone", true, "Second-Pw-2")
+		f.sameRights(user, user+"_clone", "localhost")
+	})
+}
+
+func TestASuperuserThatLacksARightIsToldSoBeforeAnythingChanges(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first, _ := f.rich()
+		weak, password := f.user()
+		f.sql("GRANT CREATE USER ON *.* TO "+account(weak, "%"), "GRANT SELECT ON mysql.* TO "+account(weak, "%"))
+		r := f.alternating(user, first, user+"_clone", "Second-Pw-2")
+		r.Login = f.value(weak, password)
+		fails(t, f.engine.DryRun(context.Background(), r), rotation.PrivilegeMissing, "engine's page")
+		var n int
+		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User IN (?, 'rotator-nobody')", user+"_clone").Scan(&n); err != nil || n != 0 {
+			t.Errorf("%d accounts were made (%v)", n, err)
+		}
+	})
+}

@@ -1,0 +1,321 @@
+package mysql
+
+import (
+	"context"
+	"crypto/rand"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+
+	"example.com/rotator/rotation"
+)
+
+// session is a connection to the target of one value.
+type session struct {
+	engine  *Engine
+	db      *sql.DB
+	conn    *sql.Conn
+	target  rotation.Target
+	self    account // the account that the server took the login for
+	dialect dialect
+}
+
+// dialect is what MySQL and MariaDB do in different ways.
+type dialect interface {
+	// rehearse proves that the session's user may change its own password to
+	// the given one.
+	rehearse(ctx context.Context, password string) error
+	// change sets the password of the session's user, and keeps old valid
+	// beside it where the server lets the user do that.
+	change(ctx context.Context, password, old string) error
+	// retire makes password the only one of the session's user, whose it is.
+	retire(ctx context.Context, password string) error
+
+	// rehearseOther proves that the session's user may change other users, and
+	// their password to the given one, and may carry out the grants, which are
+	// for the user nobody.
+	rehearseOther(ctx context.Context, password string, grants []string) error
+	// accounts returns all accounts of a user's name.
+	accounts(ctx context.Context, user string) ([]account, error)
+	// marks reports whether the server can mark a second user.
+	marks() bool
+	// marked returns the hosts of those accounts of the user that have the role.
+	marked(ctx context.Context, role, user string) (map[string]bool, error)
+	// create makes an account without a right, that logs in as like does. It
+	// has the role from the first moment, and nobody can log in to it. On a
+	// server that cannot mark, it has the password at once, by which the next
+	// call can prove it to be the secret's own.
+	create(ctx context.Context, a, like account, role, password string) error
+	// attributes gives an account the attributes of another.
+	attributes(ctx context.Context, a, like account) error
+	// setPassword makes password the only one of an account, in the way that
+	// like logs in, and locks or unlocks the account as like is.
+	setPassword(ctx context.Context, a, like account, password string) error
+}
+
+// connect logs in and asks the server who it is. The error has the cause
+// LoginRefused only where the server says so.
+func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error) {
+	t, err := parse(v)
+	if err != nil {
+		return nil, err
+	}
+	return e.dial(ctx, t)
+}
+
+func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) {
+	s := &session{engine: e, target: t}
+	var err error
+	for i, tls := range e.tls.Attempts(t) {
+		if i > 0 && !errors.Is(err, mysql.ErrNoTLS) {
+			break
+		}
+		cfg := mysql.NewConfig()
+		cfg.Net, cfg.Addr, cfg.User, cfg.Passwd, cfg.DBName, cfg.TLS = "tcp", t.Address(), t.User, t.Password, t.Database, tls
+		cfg.Params = map[string]string{"sql_mode": text(quoting)}
+		cfg.Logger = &mysql.NopLogger{}
+		connector, cerr := mysql.NewConnector(cfg)
+		if cerr != nil {
+			return nil, rotation.Errorf(rotation.InternalError, "report this", "the driver's settings are unusable: %w", cerr)
+		}
+		s.db = sql.OpenDB(connector)
+		if s.conn, err = s.db.Conn(ctx); err == nil {
+			if err = s.identify(ctx); err != nil {
+				s.close()
+				return nil, err
+			}
+			return s, nil
+		}
+		s.db.Close()
+	}
+	return nil, s.refusal(err)
+}
+
+// close ends the connection.
+func (s *session) close() {
+	s.conn.Close()
+	s.db.Close()
+}
+
+var version = regexp.MustCompile(`^(\d+)\.(\d+)\.(\d+)`)
+
+// identify finds out which server this is and as whom the login counts. It is
+// the query that a verification needs, too: an expired account can log in to
+// some servers, and do nothing else.
+func (s *session) identify(ctx context.Context) error {
+	var v, current string
+	if err := s.conn.QueryRowContext(ctx, "SELECT VERSION(), CURRENT_USER()").Scan(&v, &current); err != nil {
+		return s.failure("the server does not tell its version", err)
+	}
+	at := strings.LastIndexByte(current, '@')
+	s.self = account{user: current[:max(at, 0)], host: current[at+1:]}
+	if s.self.user != s.target.User {
+		return rotation.Errorf(rotation.InvalidSecret, "give the user an account of its own for the function's address, or remove the anonymous one",
+			"the server takes the login of %q for the account %s", s.target.User, s.self.name())
+	}
+	number := 0
+	parts := version.FindStringSubmatch(v)
+	if parts == nil {
+		return rotation.Errorf(rotation.TargetFailed, "check that the host is a MySQL or a MariaDB", "the server's version %q is not known", v)
+	}
+	for _, p := range parts[1:] {
+		n, _ := strconv.Atoi(p) // digits only, says the pattern
+		number = number*100 + min(n, 99)
+	}
+	if strings.Contains(v, "MariaDB") {
+		s.dialect = &mariadb{session: s}
+	} else {
+		s.dialect = &mysqld{session: s, version: number}
+	}
+	return nil
+}
+
+// exec runs a statement that holds no password; it stands in the error.
+func (s *session) exec(ctx context.Context, statement string) error {
+	_, err := s.conn.ExecContext(ctx, statement)
+	return s.failure(statement, err)
+}
+
+// rows runs a query and calls scan for each row.
+func (s *session) rows(ctx context.Context, what, query string, scan func(*sql.Rows) error) error {
+	rows, err := s.conn.QueryContext(ctx, query)
+	if err != nil {
+		return s.failure(what+" cannot be read", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return s.failure(what+" cannot be read", err)
+		}
+	}
+	return s.failure(what+" cannot be read", rows.Err())
+}
+
+// lock keeps other calls for the same secret out until the session ends. Without
+// it, a call that was overtaken could throw away the password of a second user
+// that another call has created meanwhile.
+func (s *session) lock(ctx context.Context, name string) error {
+	var got sql.NullInt64
+	if err := s.conn.QueryRowContext(ctx, "SELECT GET_LOCK("+text(name)+", 10)").Scan(&got); err != nil {
+		return s.failure("no lock", err)
+	}
+	if got.Int64 != 1 {
+		return rotation.Errorf(rotation.TargetFailed, "Secrets Manager tries again", "another rotation of this secret is still at work")
+	}
+	return nil
+}
+
+// opens reports whether a user can log in with a password.
+func (s *session) opens(ctx context.Context, user, password string) (bool, error) {
+	t := s.target
+	t.User, t.Password = user, password
+	other, err := s.engine.dial(ctx, t)
+	if err == nil {
+		other.close()
+		return true, nil
+	}
+	if errors.Is(err, rotation.LoginRefused) {
+		return false, nil
+	}
+	return false, err
+}
+
+// code returns the number of a server's error, or 0.
+func code(err error) int {
+	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		return int(e.Number)
+	}
+	return 0
+}
+
+// refusal gives an error of a login its cause and advice.
+// Source: https://dev.mysql.com/doc/mysql-errors/9.4/en/server-error-reference.html
+// and https://mariadb.com/kb/en/mariadb-error-code-reference/
+func (s *session) refusal(err error) error {
+	what := "no login at " + s.target.Address()
+	cause, advice := rotation.TargetFailed, "see the server's message and log"
+	switch {
+	case errors.Is(err, mysql.ErrNoTLS):
+		return rotation.Errorf(rotation.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", s.target.Address())
+	case errors.Is(err, mysql.ErrMalformPkt):
+		// MariaDB tries an account's methods one after the other, and the
+		// driver follows it to a second one and no further. So this is no
+		// answer to the password.
+		return rotation.Errorf(cause, "put mysql_native_password first in the account, with one more method at most", "%s: the account has ways to log in that the driver cannot follow: %w", what, err)
+	}
+	switch code(err) {
+	case 1045:
+		cause, advice = rotation.LoginRefused, "check the password, and that the account allows the function's address; the server says the same of a user that does not exist and of one whose REQUIRE is not met"
+		if s.target.TLS == rotation.TLSOff {
+			advice += `, such as REQUIRE SSL with "ssl": false`
+		}
+	case 1044:
+		cause, advice = rotation.PrivilegeMissing, "grant the user something in the database, or remove the secret's field dbname"
+	case 1049:
+		cause, advice = rotation.InvalidSecret, "correct or remove the secret's field dbname"
+	case 1130:
+		cause, advice = rotation.PrivilegeMissing, "create an account of the user for the function's address"
+	case 1129:
+		advice = "the server blocks the function's address after errors of connections: FLUSH HOSTS"
+	case 3118, 4151:
+		advice = "unlock the account: ALTER USER ... ACCOUNT UNLOCK"
+	case 3955, 4150:
+		advice = "the account is blocked after refused logins: ALTER USER ... ACCOUNT UNLOCK, or on MariaDB FLUSH PRIVILEGES"
+	case 1820, 1862:
+		advice = adviceExpired
+	case 3159:
+		cause, advice = rotation.TLSFailed, `the server takes no unencrypted connection: remove "ssl": false from the secret`
+	case 1698:
+		advice = "the account does not log in by a password"
+	default:
+		return s.failure(what, err)
+	}
+	return rotation.Errorf(cause, advice, "%s: %w", what, err)
+}
+
+const adviceExpired = "the account's password has expired: set one as an administrator, or rotate more often than the password's lifetime"
+
+// failure gives an error after the login its cause and advice.
+func (s *session) failure(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*rotation.Error](err); ok {
+		return e
+	}
+	cause, advice := rotation.TargetFailed, "see the server's message and log"
+	switch code(err) {
+	case 0:
+		if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
+			// The driver hides what ended the connection.
+			return rotation.Errorf(rotation.Unreachable, "check port, security groups, routes and that the server runs", "the connection to %s failed: %w", s.target.Address(), err)
+		}
+		if e := rotation.NetworkError(s.target, err); e != nil {
+			return e
+		}
+	case 1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698, 1959, 4060:
+		// 1045 here is the answer to a GRANT, not to a login.
+		cause, advice = rotation.PrivilegeMissing, "grant the login what the engine's page lists"
+	case 1819, 3638:
+		cause, advice = rotation.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the like to the server's policy"
+	case 1290, 1836:
+		advice = "name the writer in the secret's host: a read-only server cannot change a user"
+		if e, _ := errors.AsType[*mysql.MySQLError](err); strings.Contains(e.Message, "strict-password-validation") {
+			cause, advice = rotation.PolicyRejected, "switch strict_password_validation off, since the server is given no password but its hash"
+		}
+	case 1820, 1862:
+		advice = adviceExpired
+	case 1040, 1203, 1226:
+		advice = "raise the server's or the user's limit, or try again later"
+	case 1524:
+		advice = "load the authentication plugin at the server, or give the user one that the server has"
+	}
+	return rotation.Errorf(cause, advice, "%s: %w", what, err)
+}
+
+// account is one row of the table of users: a name and the hosts that it is for.
+// The server takes the row with the most exact host for a login, so that a user
+// can have several.
+type account struct {
+	user, host string
+	plugin     string // how a password is checked, "" where none is
+	locked     bool
+	attributes string // clauses of ALTER USER: REQUIRE, WITH, PASSWORD
+	roles      string // the default roles, as the server quotes them
+	comment    string // MySQL's ATTRIBUTE, a JSON object
+	retained   bool   // a second password is valid on MySQL
+}
+
+// nobody is a user that exists nowhere: the top-level domain is kept free.
+// Source: RFC 2606
+var nobody = account{user: "rotator-nobody", host: "rotator.invalid"}
+
+// decoy returns a password that nobody has, and that common policies accept.
+func decoy() string { return rand.Text() + "-aA1" }
+
+// name returns the account as SQL wants it.
+func (a account) name() string { return text(a.user) + "@" + text(a.host) }
+
+// require returns the clause REQUIRE for the columns of the table of users.
+func require(kind, cipher, issuer, subject string) string {
+	switch kind {
+	case "":
+		return "REQUIRE NONE"
+	case "ANY":
+		return "REQUIRE SSL"
+	case "X509":
+		return "REQUIRE X509"
+	}
+	s := "REQUIRE"
+	for _, part := range [][2]string{{"CIPHER", cipher}, {"ISSUER", issuer}, {"SUBJECT", subject}} {
+		if part[1] != "" {
+			s += " " + part[0] + " " + text(part[1])
+		}
+	}
+	return s
+}
