@@ -127,6 +127,52 @@ install_ferretdb() {
 	keep "$work/bin" ferretdb-1
 }
 
+# unpack SUITE NAME PROGRAM PACKAGE [NEEDLESS] unpacks a package of another Debian
+# release with all that it depends on, but for the packages that match NEEDLESS,
+# into the cache. The program runs by its own loader and libraries from there.
+unpack() {
+	[ ! -x "$cache/$2/$3" ] || return 0
+	has apt-get && has dpkg-deb || fail "$4 can be fetched on Debian only"
+	uri=$(debian_uri)
+	if [ -z "$uri" ] && [ "$(id -u)" = 0 ]; then
+		apt-get update >"$work/update.log" 2>&1 || true
+		uri=$(debian_uri)
+	fi
+	[ -n "$uri" ] || fail "$4: no Debian repository in this machine's apt configuration (or no lists: run apt-get update)"
+	echo "deps: fetching $4 of Debian $1" >&2
+	apt=$work/apt
+	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$work/debs" "$work/root"
+	: >"$apt/status"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $1 main" >"$apt/sources.list"
+	cat >"$apt/apt.conf" <<-END
+		Dir::Etc::sourcelist "$apt/sources.list";
+		Dir::Etc::sourceparts "-";
+		Dir::State::lists "$apt/lists";
+		Dir::State::status "$apt/status";
+		Dir::Cache "$apt/cache";
+		APT::Sandbox::User "root";
+	END
+	(
+		export APT_CONFIG="$apt/apt.conf"
+		cd "$work/debs"
+		apt-get update >log 2>&1 || { tail -n 20 log >&2; fail "the list of packages of Debian $1 cannot be fetched"; }
+		apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$4" 2>/dev/null |
+			grep '^[a-z]' | grep -Ev "${5:-^$}" | sort -u >names
+		[ -s names ] || fail "Debian $1 has no package $4"
+		# shellcheck disable=SC2046 # one word a package
+		apt-get download $(cat names) >log 2>&1 || { tail -n 20 log >&2; fail "$4 cannot be fetched from Debian $1"; }
+		for deb in *.deb; do dpkg-deb -x "$deb" "$work/root"; done
+	)
+	[ -x "$work/root/$3" ] || fail "$4 of Debian $1 has no $3 any more"
+	keep "$work/root" "$2"
+}
+
+# The repository that this machine itself uses for Debian's main archive.
+debian_uri() {
+	apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+		sed -n 's/^Debian|Debian|//p' | head -n 1
+}
+
 # keep DIR NAME puts a whole directory into the cache in one step, so that an
 # interrupted run leaves no half of it.
 keep() {
@@ -145,6 +191,12 @@ servers)
 	install_packages
 	install_postgres18
 	install_ferretdb
+	;;
+mysql)
+	unpack sid mysql usr/sbin/mysqld mysql-server-core '^perl|^libperl|^gcc-|^libgdbm|^libdb5|^openssl-provider|^libtirpc-common|gconv'
+	;;
+valkey)
+	unpack trixie valkey usr/bin/valkey-server valkey-server '^debconf|^dpkg$|^tar$|^perl|^adduser|^passwd|^lsb-base'
 	;;
 *)
 	fail "usage: scripts/deps.sh servers | mysql | valkey"

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,6 +51,16 @@ func StartRedis(ctx context.Context, o RedisOptions) (*RedisServer, error) {
 	return startRedis(ctx, "redis", o, []string{path})
 }
 
+// StartValkey starts the Valkey that `make deps-valkey` has fetched, that of
+// Debian 13. Measured on two cores: 0.1 s.
+func StartValkey(ctx context.Context, o RedisOptions) (*RedisServer, error) {
+	command, _, err := unpacked("valkey", "usr/bin/valkey-server", "deps-valkey")
+	if err != nil {
+		return nil, err
+	}
+	return startRedis(ctx, "valkey", o, command)
+}
+
 // startRedis starts command, a redis-server or valkey-server.
 func startRedis(ctx context.Context, name string, o RedisOptions, command []string) (*RedisServer, error) {
 	server, err := prepare(name, o.CA, o.Cert)
@@ -79,7 +90,7 @@ func startRedis(ctx context.Context, name string, o RedisOptions, command []stri
 	}
 	err = s.start(ctx, launch{
 		command: func(port int) []string {
-			args := append(command, s.ConfigFile)
+			args := append(slices.Clone(command), s.ConfigFile)
 			if o.NoTLS {
 				return append(args, "--port", strconv.Itoa(port))
 			}
@@ -107,6 +118,12 @@ func startRedis(ctx context.Context, name string, o RedisOptions, command []stri
 func Redis(t testing.TB, o RedisOptions) *RedisServer {
 	t.Helper()
 	return during(t, StartRedis, o)
+}
+
+// Valkey starts a Valkey that ends with the test.
+func Valkey(t testing.TB, o RedisOptions) *RedisServer {
+	t.Helper()
+	return during(t, StartValkey, o)
 }
 
 // Options are a client's for a user, with TLS verified against the server's CA

@@ -205,7 +205,13 @@ func (s *Server) startOnce(ctx context.Context) error {
 	s.process = p
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := s.launch.ready(attempt)
+		// First a bare connection: some drivers wait half a second before they
+		// try again.
+		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", "127.0.0.1:"+strconv.Itoa(s.Port))
+		if err == nil {
+			conn.Close()
+			err = s.launch.ready(attempt)
+		}
 		cancel()
 		if err == nil {
 			return nil
