@@ -1,0 +1,332 @@
+package redshift
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// cluster is a PostgreSQL that stores MD5 digests and has Redshift's views in
+// two databases.
+type cluster struct {
+	*testserver.PostgresServer
+	t      *testing.T
+	engine *Engine
+	admin  *pgx.Conn // in the first database
+	second *pgx.Conn
+	dbs    [2]string
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{t: t, PostgresServer: testserver.SharedPostgres(t, testserver.PostgresOptions{
+		HBA: "hostssl all all 127.0.0.1/32 md5", Config: "password_encryption = 'md5'\nlog_statement = 'all'"})}
+	c.engine = New(rotation.TLSPolicy{ExtraCAs: c.CA.PEM})
+	root := c.Connect(t, "postgres")
+	for i := range c.dbs {
+		c.dbs[i] = testserver.Unique("rs_")
+		c.exec(root, "CREATE DATABASE "+c.dbs[i])
+		t.Cleanup(func() { c.exec(root, "DROP DATABASE "+c.dbs[i]+" WITH (FORCE)") })
+	}
+	c.admin, c.second = c.Connect(t, c.dbs[0]), c.Connect(t, c.dbs[1])
+	c.exec(c.admin, shim)
+	c.exec(c.second, shim)
+	return c
+}
+
+func (c *cluster) exec(conn *pgx.Conn, sql string, args ...any) {
+	c.t.Helper()
+	if _, err := conn.Exec(context.Background(), sql, args...); err != nil {
+		c.t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (c *cluster) ask(conn *pgx.Conn, sql string, args ...any) (answer bool) {
+	c.t.Helper()
+	if err := conn.QueryRow(context.Background(), sql, args...).Scan(&answer); err != nil {
+		c.t.Fatalf("%s: %v", sql, err)
+	}
+	return answer
+}
+
+// value is a secret's value for the cluster.
+func (c *cluster) value(user, password string) rotation.Value {
+	c.t.Helper()
+	b, err := json.Marshal(map[string]any{"engine": "redshift", "host": "localhost", "port": c.Port, "dbname": c.dbs[0], "username": user, "password": password, "ssl": true})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return rotation.StringValue(string(b))
+}
+
+func (c *cluster) superuser() rotation.Value { return c.value(c.User, c.Password) }
+
+func (c *cluster) user(password string) string {
+	c.t.Helper()
+	u := testserver.Unique("u")
+	c.exec(c.admin, "CREATE USER "+u+" PASSWORD '"+password+"'")
+	return u
+}
+
+func ctx(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func want(t *testing.T, cause rotation.Cause, err error) {
+	t.Helper()
+	if cause == "" && err != nil || cause != "" && (err == nil || rotation.CauseOf(err) != cause) {
+		t.Errorf("error %v, want cause %q", err, cause)
+	}
+}
+
+const old, new1, new2 = "Old-password1", "New-password1", "Newer-password2"
+
+func TestASingleUserChangesItsOwnPasswordAndTheServerNeverSeesIt(t *testing.T) {
+	c := newCluster(t)
+	u := c.user(old)
+	r := &rotation.Request{Version: "v", Strategy: rotation.SingleUser, Current: c.value(u, old), Pending: c.value(u, new1), Login: c.value(u, old)}
+	want(t, "", c.engine.DryRun(ctx(t), r))
+	want(t, "", c.engine.Verify(ctx(t), r, r.Current))
+	want(t, rotation.LoginRefused, c.engine.Verify(ctx(t), r, r.Pending))
+	want(t, "", c.engine.Set(ctx(t), r))
+	want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
+	want(t, rotation.LoginRefused, c.engine.Set(ctx(t), r))
+	r.Login = r.Pending // as the ladder does after a step that was cut off
+	want(t, "", c.engine.Set(ctx(t), r))
+	logs, err := c.Logs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(logs, new1) {
+		t.Error("the server's log has the new password")
+	}
+	if !strings.Contains(logs, "ALTER USER") {
+		t.Error("the server's log has no statement: the search proves nothing")
+	}
+}
+
+func TestTheSecondUserHasTheFirstsRightsAndNoMore(t *testing.T) {
+	c := newCluster(t)
+	u := c.user(old)
+	clone := u + "_clone"
+	g, stray := testserver.Unique("g"), testserver.Unique("g")
+	for _, sql := range []string{
+		"CREATE SCHEMA s", `CREATE TABLE s."odd "" TO name" (a int, b int)`, "CREATE TABLE s.own (a int)", "CREATE TABLE s.revoked (a int)",
+		"CREATE FUNCTION s.f(a int, b character varying) RETURNS int LANGUAGE sql AS 'SELECT 1'", "REVOKE EXECUTE ON FUNCTION s.f FROM PUBLIC",
+		"CREATE GROUP " + g, "CREATE GROUP " + stray,
+		"GRANT USAGE ON SCHEMA s TO " + u, `GRANT SELECT ON s."odd "" TO name" TO ` + u + " WITH GRANT OPTION", `GRANT UPDATE (b) ON s."odd "" TO name" TO ` + u,
+		"ALTER TABLE s.own OWNER TO " + u, "GRANT SELECT ON s.revoked TO " + u, "GRANT EXECUTE ON FUNCTION s.f TO " + u,
+		"GRANT TEMPORARY ON DATABASE " + c.dbs[0] + " TO " + u, "ALTER GROUP " + g + " ADD USER " + u,
+		"ALTER USER " + u + " CREATEDB CONNECTION LIMIT 7", "ALTER USER " + u + " SET search_path TO s, '$user', 'with \"quote'",
+		"ALTER USER " + u + " VALID UNTIL '2099-01-02 03:04:05'", "ALTER DEFAULT PRIVILEGES IN SCHEMA s GRANT SELECT ON TABLES TO " + u,
+	} {
+		c.exec(c.admin, sql)
+	}
+	c.exec(c.second, "CREATE TABLE elsewhere (a int)")
+	c.exec(c.second, "GRANT SELECT ON elsewhere TO "+u)
+	r := &rotation.Request{Version: "v", Strategy: rotation.AlternatingUsers, Current: c.value(u, old), Pending: c.value(clone, new1), Login: c.superuser(), Superuser: true}
+
+	want(t, "", c.engine.DryRun(ctx(t), r))
+	if c.ask(c.admin, "SELECT EXISTS (SELECT FROM pg_user WHERE usename = $1)", clone) {
+		t.Fatal("the dry run left a user")
+	}
+	for range 2 { // a repeated step comes to the same
+		want(t, "", c.engine.Set(ctx(t), r))
+	}
+	want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
+	want(t, "", c.engine.Verify(ctx(t), r, r.Current))
+	for _, q := range []string{
+		`SELECT has_table_privilege($1, 's."odd "" TO name"', 'SELECT WITH GRANT OPTION')`, `SELECT has_column_privilege($1, 's."odd "" TO name"', 'b', 'UPDATE')`,
+		`SELECT NOT has_column_privilege($1, 's."odd "" TO name"', 'a', 'UPDATE')`, "SELECT has_table_privilege($1, 's.own', 'DELETE')",
+		"SELECT has_function_privilege($1, 's.f(int, character varying)', 'EXECUTE')", "SELECT pg_has_role($1, '" + g + "', 'MEMBER')",
+		"SELECT usecreatedb AND valuntil = '2099-01-02 03:04:05' FROM pg_user WHERE usename = $1", "SELECT rolconnlimit = 7 FROM pg_roles WHERE rolname = $1",
+		"SELECT useconfig::text = (SELECT useconfig::text FROM pg_user WHERE usename = '" + u + "') FROM pg_user WHERE usename = $1",
+		"SELECT count(*) = 1 FROM svv_default_privileges WHERE grantee_name = $1",
+	} {
+		if !c.ask(c.admin, q, clone) {
+			t.Errorf("not so: %s", q)
+		}
+	}
+	if !c.ask(c.second, "SELECT has_table_privilege($1, 'elsewhere', 'SELECT')", clone) {
+		t.Error("a right in another database was not copied")
+	}
+
+	// Back again, after the first user lost and the second gained by hand.
+	c.exec(c.admin, "REVOKE SELECT ON s.revoked FROM "+clone)
+	c.exec(c.admin, "ALTER GROUP "+stray+" ADD USER "+u)
+	c.exec(c.admin, "ALTER USER "+clone+" NOCREATEDB")
+	c.exec(c.admin, "ALTER USER "+clone+" RESET ALL")
+	c.exec(c.second, "REVOKE SELECT ON elsewhere FROM "+clone)
+	r = &rotation.Request{Version: "w", Strategy: rotation.AlternatingUsers, Current: c.value(clone, new1), Pending: c.value(u, new2), Login: c.superuser(), Superuser: true}
+	want(t, "", c.engine.DryRun(ctx(t), r))
+	want(t, "", c.engine.Set(ctx(t), r))
+	want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
+	for _, q := range []string{
+		"SELECT NOT has_table_privilege($1, 's.revoked', 'SELECT')", "SELECT NOT pg_has_role($1, '" + stray + "', 'MEMBER')",
+		"SELECT NOT usecreatedb AND useconfig IS NULL FROM pg_user WHERE usename = $1", "SELECT has_table_privilege($1, 's.own', 'SELECT')",
+	} {
+		if !c.ask(c.admin, q, u) {
+			t.Errorf("not so after the way back: %s", q)
+		}
+	}
+	if c.ask(c.second, "SELECT has_table_privilege($1, 'elsewhere', 'SELECT')", u) {
+		t.Error("what was revoked in another database came back")
+	}
+}
+
+func TestNobodyElsesUserIsTouched(t *testing.T) {
+	c := newCluster(t)
+	u, boss := c.user(old), testserver.Unique("boss")
+	c.exec(c.admin, "CREATE USER "+u+"_clone PASSWORD '"+old+"'")
+	c.exec(c.admin, "CREATE USER "+boss+" SUPERUSER PASSWORD '"+old+"'")
+	c.exec(c.admin, "CREATE USER "+boss+"_clone PASSWORD '"+old+"'")
+	c.exec(c.admin, `CREATE USER "`+c.User+`_clone" PASSWORD '`+old+`'`)
+	t.Cleanup(func() { c.exec(c.admin, `DROP USER "`+c.User+`_clone"`) })
+	for current, other := range map[string]string{u: u + "_clone", boss + "_clone": boss, c.User + "_clone": c.User} {
+		r := &rotation.Request{Version: "v", Strategy: rotation.AlternatingUsers, Current: c.value(current, old), Pending: c.value(other, new1), Login: c.superuser(), Superuser: true}
+		want(t, rotation.TakeoverRefused, c.engine.DryRun(ctx(t), r))
+		want(t, rotation.TakeoverRefused, c.engine.Set(ctx(t), r))
+		r.Pending = c.value(other, old)
+		if other != c.User {
+			want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
+		}
+	}
+	r := &rotation.Request{Version: "v", Strategy: rotation.AlternatingUsers, Current: c.value(u, old), Pending: c.value(u+"_clone", new1), Login: c.superuser(), Superuser: true, Proved: true}
+	want(t, "", c.engine.Set(ctx(t), r))
+	r.Proved = false
+	r.Pending = c.value(u+"_clone", new2)
+	want(t, "", c.engine.Set(ctx(t), r)) // it is marked now
+	single := &rotation.Request{Version: "v", Strategy: rotation.SingleUser, Current: c.value(boss, old), Pending: c.value(boss, new1), Login: c.superuser(), Superuser: true}
+	want(t, rotation.TakeoverRefused, c.engine.Set(ctx(t), single))
+}
+
+func TestAPasswordThatRedshiftWouldRejectIsNotSet(t *testing.T) {
+	c := newCluster(t)
+	u := c.user(old)
+	for _, p := range []string{"Short1a", strings.Repeat("aA1", 22), "no-upper-case1", "NO-LOWER-CASE1", "No-digit-at-all", "Bad/character1", "Bad'character1", "Bad character1", "Bäd-character1"} {
+		r := &rotation.Request{Strategy: rotation.SingleUser, Current: c.value(u, old), Pending: c.value(u, p), Login: c.value(u, old)}
+		want(t, rotation.PolicyRejected, c.engine.Set(ctx(t), r))
+	}
+	r := &rotation.Request{Strategy: rotation.SingleUser}
+	want(t, "", c.engine.Verify(ctx(t), r, c.value(u, old)))
+}
+
+func TestAWrongFormIsRefusedWithEveryFault(t *testing.T) {
+	_, err := New(rotation.TLSPolicy{}).Next(context.Background(), &rotation.Request{Current: rotation.StringValue(`{"engine":"redshift","port":"x"}`)})
+	want(t, rotation.InvalidSecret, err)
+	for _, field := range []string{"host", "username", "password", "port"} {
+		if !strings.Contains(err.Error(), field) {
+			t.Errorf("%q does not name %s", err, field)
+		}
+	}
+	_, err = parse(rotation.StringValue(`{"host":"h","username":"PUBLIC","password":"p"}`))
+	want(t, rotation.InvalidSecret, err)
+}
+
+func TestAnswersOfRedshiftHaveTheirCause(t *testing.T) {
+	target := rotation.Target{Host: "h", Port: 5439}
+	for _, row := range []struct {
+		err   error
+		cause rotation.Cause
+	}{
+		{&pgconn.PgError{Code: "28000", Message: `password authentication failed for user "app"`}, rotation.LoginRefused},
+		{&pgconn.PgError{Code: "28P01", Message: `password authentication failed for user "app"`}, rotation.LoginRefused},
+		{&pgconn.PgError{Code: "28000", Message: `no pg_hba.conf entry for host "10.0.0.1", user "app", database "dev", SSL off`}, rotation.PrivilegeMissing},
+		{&pgconn.PgError{Code: "42501", Message: "permission denied"}, rotation.PrivilegeMissing},
+		{&pgconn.PgError{Code: "3D000", Message: `database "x" does not exist`}, rotation.InvalidSecret},
+		{&pgconn.PgError{Code: "XX000", Message: "Insufficient privileges"}, rotation.TargetFailed},
+		{errors.New("failed to connect: unknown authentication type: 13"), rotation.TargetFailed},
+	} {
+		want(t, row.cause, classify(target, "no login", fmt.Errorf("driver: %w", row.err)))
+	}
+	if err := classify(target, "no login", errors.New("unknown authentication type: 13")); !strings.Contains(err.Error(), "sha256") {
+		t.Errorf("%v does not say that the password has another form", err)
+	}
+}
+
+func TestTheDigestIsRedshifts(t *testing.T) {
+	// The example of AWS's page on CREATE USER: SELECT md5('ez' || 'user1').
+	if got := digest("ez", "user1"); got != "md5153c434b4b77c89e6b94f12c5393af5b" {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestRightsThatOnlyRedshiftHasBecomeItsStatements(t *testing.T) {
+	find := func(views []view, text string) view {
+		i := slices.IndexFunc(views, func(v view) bool { return strings.Contains(v.query, text) })
+		return views[i]
+	}
+	for _, row := range []struct {
+		view       view
+		texts      []string
+		give, take string
+	}{
+		{find(clusterViews, "svv_user_grants"), []string{`r"x`}, `GRANT ROLE "r""x" TO "u"`, `REVOKE ROLE "r""x" FROM "u"`},
+		{find(clusterViews, "svv_database_"), []string{"USAGE", "DATABASE", "shared"}, `GRANT USAGE ON DATABASE "shared" TO "u"`, `REVOKE USAGE ON DATABASE "shared" FROM "u"`},
+		{find(clusterViews, "svv_database_"), []string{"SELECT", "TABLES", "d"}, `GRANT SELECT FOR TABLES IN DATABASE "d" TO "u"`, `REVOKE SELECT FOR TABLES IN DATABASE "d" FROM "u"`},
+		{find(databaseViews, "svv_schema_"), []string{"EXECUTE", "FUNCTIONS", "s"}, `GRANT EXECUTE FOR FUNCTIONS IN SCHEMA "s" TO "u"`, `REVOKE EXECUTE FOR FUNCTIONS IN SCHEMA "s" FROM "u"`},
+		{find(databaseViews, "svv_default_"), []string{"EXECUTE", "PROCEDURE", "o", ""}, `ALTER DEFAULT PRIVILEGES FOR USER "o" GRANT EXECUTE ON PROCEDURES TO "u"`, `ALTER DEFAULT PRIVILEGES FOR USER "o" REVOKE EXECUTE ON PROCEDURES FROM "u"`},
+	} {
+		var r right
+		r.prefix, r.what = row.view.right(row.texts)
+		if r.give("u") != row.give || r.take("u") != row.take {
+			t.Errorf("%q, %q\nwant %q, %q", r.give("u"), r.take("u"), row.give, row.take)
+		}
+	}
+}
+
+func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {
+	silent := testserver.Blackhole(t)
+	limited, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	v := rotation.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"p"}`, silent))
+	start := time.Now()
+	want(t, rotation.Unreachable, New(rotation.TLSPolicy{}).Verify(limited, &rotation.Request{}, v))
+	if d := time.Since(start); d > 600*time.Millisecond {
+		t.Errorf("the call took %s", d)
+	}
+}
+
+func FuzzQuotedTextIsReadAsItIs(f *testing.F) {
+	for _, s := range []string{"", "a", "it's", `\`, `\'`, "'; DROP", "%L", " TO ", "\n", "ü", `"`, "E'", `\\'`} {
+		f.Add(s)
+	}
+	pg := testserver.SharedPostgres(f, testserver.PostgresOptions{})
+	conn := pg.Connect(f, "postgres")
+	f.Fuzz(func(t *testing.T, s string) {
+		if strings.ContainsRune(s, 0) || strings.ToValidUTF8(s, "") != s {
+			return // ParseTarget refuses the one, JSON cannot hold the other
+		}
+		for _, conforming := range []string{"on", "off"} {
+			if _, err := conn.Exec(context.Background(), "SET standard_conforming_strings = "+conforming); err != nil {
+				t.Fatal(err)
+			}
+			var got string
+			if err := conn.QueryRow(context.Background(), "SELECT "+text(s)+"::text", pgx.QueryExecModeExec).Scan(&got); err != nil || got != s {
+				t.Fatalf("%q came back as %q: %v", s, got, err)
+			}
+			rows, err := conn.Query(context.Background(), "SELECT 1 AS "+name(s+"x"), pgx.QueryExecModeExec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			column := rows.FieldDescriptions()[0].Name
+			rows.Close()
+			if len(s) < 63 && column != s+"x" {
+				t.Fatalf("the name %q was read as %q", s+"x", column)
+			}
+		}
+	})
+}

@@ -1,0 +1,104 @@
+package redshift
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"example.com/rotator/internal/pgsession"
+	"example.com/rotator/rotation"
+)
+
+// session is a connection to the target of one value.
+type session struct {
+	engine *Engine
+	*pgsession.Session
+}
+
+// connect logs in. The error has the cause LoginRefused only where the server
+// says so.
+func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error) {
+	t, err := parse(v)
+	if err != nil {
+		return nil, err
+	}
+	return e.dial(ctx, t)
+}
+
+func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) {
+	s, err := pgsession.Dial(ctx, e.tls, t)
+	if err != nil {
+		return nil, classify(t, "no login at "+t.Address(), err)
+	}
+	return &session{e, s}, nil
+}
+
+// transaction is Session.Transaction.
+func (s *session) transaction(ctx context.Context, rehearsal bool, do func(pgx.Tx) error) error {
+	return s.Transaction(ctx, rehearsal, do)
+}
+
+// classify gives an error its cause and advice.
+func (s *session) classify(what string, err error) error { return classify(s.Target, what, err) }
+
+// classify is PostgreSQL's but for what Redshift does otherwise. Redshift comes
+// from PostgreSQL 8.0, which had no code of its own for a wrong password: the
+// code 28000 says that a login is refused, and only the text says why.
+func classify(t rotation.Target, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case ok && e.Code == "28000" && strings.Contains(e.Message, "password authentication failed"):
+		return rotation.Errorf(rotation.LoginRefused, "check the password; Redshift says the same of a user that does not exist, whose password is disabled or whose VALID UNTIL has passed", "%s: %w", what, err)
+	case ok && e.Code == "28000":
+		return rotation.Errorf(rotation.PrivilegeMissing, "let the user connect from the function's address, and over TLS or not as the cluster's require_ssl says", "%s: %w", what, err)
+	case ok && e.Code == "42501":
+		return rotation.Errorf(rotation.PrivilegeMissing, "grant the login what the engine's page lists", "%s: %w", what, err)
+	case !ok && strings.Contains(err.Error(), "unknown authentication type: 13"):
+		return rotation.Errorf(rotation.TargetFailed, "as a superuser, give the user a password in the default form: ALTER USER name PASSWORD 'md5…'",
+			"the user's password is stored in the form sha256, which only Redshift's own drivers can log in with: %w", err)
+	}
+	return pgsession.Classify(t, what, err)
+}
+
+// exec runs a statement that holds no password.
+func (s *session) exec(ctx context.Context, tx pgx.Tx, statement string) error {
+	_, err := tx.Exec(ctx, statement)
+	return s.classify(statement, err)
+}
+
+// ownPassword changes the password of the user that is logged in. Redshift
+// folds names to lower case, and the digest needs the name as it is stored.
+func (s *session) ownPassword(ctx context.Context, tx pgx.Tx, seal func(user string) string) error {
+	var user string
+	if err := tx.QueryRow(ctx, "SELECT current_user").Scan(&user); err != nil {
+		return s.classify("the user's name could not be read", err)
+	}
+	return s.setPassword(ctx, tx, user, seal(user))
+}
+
+// setPassword stores a digest, which needs no quoting. Redshift has no way to
+// make the statement at the server, as PostgreSQL has, so the digest stands in
+// the text and is kept out of the error.
+func (s *session) setPassword(ctx context.Context, tx pgx.Tx, user, digest string) error {
+	_, err := tx.Exec(ctx, "ALTER USER "+name(user)+" PASSWORD '"+digest+"'")
+	return s.classify("the password of "+name(user)+" could not be changed", err)
+}
+
+// name quotes a name.
+func name(s string) string { return pgx.Identifier{s}.Sanitize() }
+
+// text quotes a text. A backslash in it would count differently with and
+// without standard_conforming_strings, so that E'' says which.
+func text(s string) string {
+	s = strings.ReplaceAll(s, "'", "''")
+	if strings.Contains(s, `\`) {
+		return "E'" + strings.ReplaceAll(s, `\`, `\\`) + "'"
+	}
+	return "'" + s + "'"
+}
