@@ -55,9 +55,13 @@ type Observation struct {
 	Refusals int
 	// Rotated is set for the one step that moved AWSCURRENT.
 	Rotated bool
-	// Age is how long the version that AWSCURRENT left had existed; zero where
-	// that is not known.
+	// Age is how old the current version was when setSecret came to replace it;
+	// zero in all other steps.
 	Age time.Duration
+	// Window is the time from the storing of the pending value to its promotion,
+	// in the step that promoted it. Where old and new do not work at once, it
+	// bounds how long clients with the current value were refused.
+	Window time.Duration
 }
 
 // option looks a setting up: first among the secret's tags, then in the

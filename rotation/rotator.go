@@ -52,7 +52,7 @@ func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	}
 	err := run.step(ctx)
 	seen := Observation{Step: e.Step, Secret: e.SecretID, Version: e.ClientRequestToken, Duration: time.Since(begin),
-		Refusals: run.refusals, Rotated: run.rotated, Age: run.age}
+		Refusals: run.refusals, Rotated: run.rotated, Age: run.age, Window: run.window}
 	if run.engine != nil {
 		seen.Engine = run.engine.Kind().Names[0]
 	}
@@ -103,6 +103,7 @@ type run struct {
 	refusals int
 	rotated  bool
 	age      time.Duration
+	window   time.Duration
 }
 
 // step does the work of Handle.

@@ -37,9 +37,10 @@ var errAbsent = errors.New("there is no such version with a value")
 
 // version is one version of a secret.
 type version struct {
-	id     string
-	labels []string
-	value  Value
+	id      string
+	labels  []string
+	created time.Time
+	value   Value
 }
 
 func (v version) has(label string) bool { return slices.Contains(v.labels, label) }
@@ -98,7 +99,7 @@ func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	if err != nil {
 		return version{}, secretsManagerError("GetSecretValue", s.arn, err)
 	}
-	v := version{id: aws.ToString(out.VersionId), labels: out.VersionStages}
+	v := version{id: aws.ToString(out.VersionId), labels: out.VersionStages, created: aws.ToTime(out.CreatedDate)}
 	if out.SecretString != nil {
 		v.value = StringValue(*out.SecretString)
 	} else {

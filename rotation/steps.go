@@ -257,6 +257,7 @@ func (r *run) set(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.age = time.Since(current.created)
 	r.log.Info("pending value set at the target")
 	return nil
 }
@@ -428,7 +429,7 @@ func (r *run) finish(ctx context.Context) error {
 		}
 		return err
 	}
-	r.rotated = true
+	r.rotated, r.window = true, time.Since(pending.created)
 	r.log.Info("promoted to AWSCURRENT", "from", from)
 	if early {
 		return r.retire(ctx, retirer, req, retire.grace)

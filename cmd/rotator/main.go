@@ -19,5 +19,5 @@ func main() {
 		_ = level.UnmarshalText([]byte(s)) // an unknown level leaves it at info
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: level}))
-	lambda.Start(function.NewHandler(os.Getenv, log))
+	lambda.Start(function.NewHandler(os.Getenv, log, os.Stdout))
 }

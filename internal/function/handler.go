@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -29,9 +30,15 @@ type Handler struct {
 // that a cold start costs milliseconds. Where the configuration is invalid the
 // handler answers every event with that, so that the rotation fails with a cause
 // that can be alarmed on and not with a crash.
-func NewHandler(getenv func(string) string, log *slog.Logger) *Handler {
+//
+// Metrics are written to out in CloudWatch's embedded format, unless METRICS=off.
+func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer) *Handler {
 	h := &Handler{log: log}
-	h.rotator, h.clients, h.fault = wire(getenv, log)
+	var observe func(rotation.Observation)
+	if strings.ToLower(getenv("METRICS")) != "off" {
+		observe = metrics{out}.write
+	}
+	h.rotator, h.clients, h.fault = wire(getenv, log, observe)
 	if h.fault != nil {
 		log.Error("the configuration is invalid", "cause", rotation.CauseOf(h.fault), "error", h.fault.Error())
 	}
@@ -41,11 +48,11 @@ func NewHandler(getenv func(string) string, log *slog.Logger) *Handler {
 // NewRotator returns the rotator that a function with this environment uses. The
 // error is an *rotation.Error with the cause InvalidConfiguration.
 func NewRotator(getenv func(string) string, log *slog.Logger) (*rotation.Rotator, error) {
-	r, _, err := wire(getenv, log)
+	r, _, err := wire(getenv, log, nil)
 	return r, err
 }
 
-func wire(getenv func(string) string, log *slog.Logger) (*rotation.Rotator, *clients, error) {
+func wire(getenv func(string) string, log *slog.Logger, observe func(rotation.Observation)) (*rotation.Rotator, *clients, error) {
 	tls, err := tlsPolicy(getenv)
 	if err != nil {
 		return nil, nil, err
@@ -59,6 +66,7 @@ func wire(getenv func(string) string, log *slog.Logger) (*rotation.Rotator, *cli
 		Secrets: clients.secretsManager,
 		Getenv:  getenv,
 		Log:     log,
+		Observe: observe,
 	})
 	return r, clients, err
 }

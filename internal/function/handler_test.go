@@ -35,6 +35,8 @@ type world struct {
 	client *secretsmanager.Client
 	env    map[string]string
 	log    bytes.Buffer
+	// metrics is what CloudWatch would read.
+	metrics bytes.Buffer
 	// wire, if set, may answer a request in the simulator's stead.
 	wire func(http.ResponseWriter, *http.Request) bool
 }
@@ -101,7 +103,7 @@ func event(step, arn string) string {
 
 // invoke calls the handler as Lambda would.
 func (w *world) invoke(payload string) error {
-	h := NewHandler(func(name string) string { return w.env[name] }, slog.New(slog.NewJSONHandler(&w.log, nil)))
+	h := NewHandler(func(name string) string { return w.env[name] }, slog.New(slog.NewJSONHandler(&w.log, nil)), &w.metrics)
 	_, err := h.Invoke(w.t.Context(), []byte(payload))
 	return err
 }

@@ -59,6 +59,44 @@ func (m *mariadb) quiet(ctx context.Context) error {
 	return m.failure("the general log cannot be switched off", err)
 }
 
+// strict reports whether the server refuses hashes, because it wants to check
+// every password itself.
+// Source: https://mariadb.com/kb/en/server-system-variables/#strict_password_validation
+func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
+	err = m.conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS
+	(SELECT * FROM information_schema.PLUGINS WHERE PLUGIN_TYPE = 'PASSWORD VALIDATION' AND PLUGIN_STATUS = 'ACTIVE')`).Scan(&strict)
+	return strict, m.failure("the password policy cannot be read", err)
+}
+
+// unheard makes sure that a password in the clear would be in no log: the server
+// puts the hash into its binary log by itself, if the statement is SET PASSWORD.
+func (m *mariadb) unheard(ctx context.Context) error {
+	if err := m.quiet(ctx); err != nil {
+		return err
+	}
+	var logged bool
+	if err := m.conn.QueryRowContext(ctx, "SELECT @@global.general_log AND NOT @@sql_log_off").Scan(&logged); err != nil {
+		return m.failure("the state of the general log cannot be read", err)
+	}
+	if logged {
+		return rotation.Errorf(rotation.PolicyRejected, "switch general_log or strict_password_validation off", "the server takes no hashes, and would log the password")
+	}
+	return nil
+}
+
+// clear gives a user, or the session's own where user is "", a password that the
+// server hashes.
+func (m *mariadb) clear(ctx context.Context, user, password string) error {
+	if err := m.unheard(ctx); err != nil {
+		return err
+	}
+	s := "SET PASSWORD"
+	if user != "" {
+		s += " FOR " + user
+	}
+	return m.secret(ctx, "the password could not be set", s+" = PASSWORD("+text(password)+")")
+}
+
 // secret runs a statement with a hash in it. The server tells the reason of a
 // refused change in a warning.
 func (m *mariadb) secret(ctx context.Context, what, statement string) error {
@@ -131,24 +169,15 @@ func (m *mariadb) rehearse(ctx context.Context, password string) error {
 		return rotation.Errorf(rotation.InvalidSecret, "give the user "+native+" or "+ed25519, "the user %s does not log in by a password", m.self.name())
 	}
 	_, err = m.conn.ExecContext(ctx, "SET PASSWORD = 'rotator'")
-	if code(err) != 1372 {
-		return m.failure("the password cannot be changed", err)
+	switch e, _ := errors.AsType[*mysql.MySQLError](err); code(err) {
+	case 1372: // that is no hash
+		return nil
+	case 1290:
+		if strings.Contains(e.Message, "strict-password-validation") {
+			return m.unheard(ctx)
+		}
 	}
-	return m.policy(ctx)
-}
-
-// policy finds out whether the server takes hashes.
-// Source: https://mariadb.com/kb/en/server-system-variables/#strict_password_validation
-func (m *mariadb) policy(ctx context.Context) error {
-	var strict bool
-	if err := m.conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS
-	(SELECT * FROM information_schema.PLUGINS WHERE PLUGIN_TYPE = 'PASSWORD VALIDATION' AND PLUGIN_STATUS = 'ACTIVE')`).Scan(&strict); err != nil {
-		return m.failure("the password policy cannot be read", err)
-	}
-	if strict {
-		return rotation.Errorf(rotation.PolicyRejected, "switch strict_password_validation off, since the server would log a password that is not hashed", "the server takes no hashes")
-	}
-	return nil
+	return m.failure("the password cannot be changed", err)
 }
 
 // change gives the user both passwords where it may change accounts, and else
@@ -159,6 +188,11 @@ func (m *mariadb) change(ctx context.Context, password, old string) error {
 	plugins, err := m.methods(ctx)
 	if err != nil {
 		return err
+	}
+	if strict, err := m.strict(ctx); err != nil {
+		return err
+	} else if strict {
+		return m.clear(ctx, "", password)
 	}
 	if len(plugins) <= 2 && !slices.ContainsFunc(plugins, func(p string) bool { return p != native }) {
 		// CURRENT_USER() in place of the name would let the server hide an error.
@@ -186,8 +220,12 @@ func (m *mariadb) rehearseOther(ctx context.Context, _ string, grants []string) 
 	if err := m.exec(ctx, "ALTER USER IF EXISTS "+nobody.name()+" ACCOUNT LOCK"); err != nil {
 		return err
 	}
-	if err := m.policy(ctx); err != nil {
+	if strict, err := m.strict(ctx); err != nil {
 		return err
+	} else if strict {
+		if err := m.unheard(ctx); err != nil {
+			return err
+		}
 	}
 	// Without this a GRANT creates the user that it names.
 	if err := m.exec(ctx, "SET SESSION sql_mode = "+text(quoting+",NO_AUTO_CREATE_USER")); err != nil {
@@ -239,7 +277,19 @@ func (m *mariadb) marked(ctx context.Context, role, user string) (map[string]boo
 
 // create makes the account by the GRANT of the role, so that it is never without.
 func (m *mariadb) create(ctx context.Context, a, like account, role, _ string) error {
-	return m.secret(ctx, "the user "+a.name()+" could not be created", "GRANT "+identifier(role)+" TO "+a.name()+" IDENTIFIED VIA "+method(like.plugin, decoy()))
+	strict, err := m.strict(ctx)
+	if err != nil {
+		return err
+	}
+	credential := method(like.plugin, decoy())
+	if strict {
+		credential = like.plugin + " USING PASSWORD(" + text(decoy()) + ")"
+	}
+	if err := m.secret(ctx, "the user "+a.name()+" could not be created", "GRANT "+identifier(role)+" TO "+a.name()+" IDENTIFIED VIA "+credential); err != nil {
+		return err
+	}
+	// The binary log may have kept the decoy.
+	return m.exec(ctx, "ALTER USER "+a.name()+" ACCOUNT LOCK")
 }
 
 func (m *mariadb) attributes(ctx context.Context, a, like account) error {
@@ -262,6 +312,14 @@ func (m *mariadb) setPassword(ctx context.Context, a, like account, password str
 	state := " ACCOUNT UNLOCK"
 	if like.locked {
 		state = " ACCOUNT LOCK"
+	}
+	if strict, err := m.strict(ctx); err != nil {
+		return err
+	} else if strict {
+		if err := m.clear(ctx, a.name(), password); err != nil {
+			return err
+		}
+		return m.exec(ctx, "ALTER USER "+a.name()+state)
 	}
 	return m.secret(ctx, "the password of "+a.name()+" could not be set", "ALTER USER "+a.name()+" IDENTIFIED VIA "+method(like.plugin, password)+state)
 }

@@ -265,9 +265,6 @@ func (s *session) failure(what string, err error) error {
 		cause, advice = rotation.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the like to the server's policy"
 	case 1290, 1836:
 		advice = "name the writer in the secret's host: a read-only server cannot change a user"
-		if e, _ := errors.AsType[*mysql.MySQLError](err); strings.Contains(e.Message, "strict-password-validation") {
-			cause, advice = rotation.PolicyRejected, "switch strict_password_validation off, since the server is given no password but its hash"
-		}
 	case 1820, 1862:
 		advice = adviceExpired
 	case 1040, 1203, 1226:

@@ -483,3 +483,42 @@ func TestHappyPathIsLean(t *testing.T) {
 		t.Errorf("%d calls of Secrets Manager, %d logins, %d refused; want at most 10, 3 and 0", calls(), logins, refusals)
 	}
 }
+
+// TestPreflight sends what RotateSecret sends when it is told not to rotate at
+// once: testSecret alone, with a copy of the current value.
+func TestPreflight(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		user, password := w.role("")
+		weak, weakPassword := w.role("")
+		strong := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
+		feeble := fmt.Sprintf("%q", w.secret(w.value(weak, weakPassword)))
+		for name, tc := range map[string]struct {
+			value string
+			cause rotation.Cause
+		}{
+			"single user":              {w.value(user, password), ""},
+			"single, wrong password":   {w.value(user, "wrong"), rotation.LoginRefused},
+			"single, no form":          {w.value(user, password, "host", ""), rotation.InvalidSecret},
+			"alternating":              {w.value(user, password, "masterarn", strong), ""},
+			"alternating, no right to": {w.value(user, password, "masterarn", feeble), rotation.PrivilegeMissing},
+			"alternating, wrong":       {w.value(user, "wrong", "masterarn", strong), rotation.LoginRefused},
+		} {
+			arn := w.secret(tc.value)
+			_, err := w.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = w.sim.WaitRotation(t.Context(), arn)
+			if w.last == nil && tc.cause != "" || w.last != nil && rotation.CauseOf(w.last) != tc.cause {
+				t.Errorf("%s: %v, want %q", name, w.last, tc.cause)
+			}
+			if n := w.versions(arn); n != 1 {
+				t.Errorf("%s: %d versions, want 1", name, n)
+			}
+		}
+		var exists bool
+		if err := w.pg.Connect(t, "postgres").QueryRow(t.Context(), "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", user+"_clone").Scan(&exists); err != nil || exists {
+			t.Errorf("a test has made the second user (%v)", err)
+		}
+	})
+}

@@ -1,0 +1,121 @@
+package mysql_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/mysql"
+)
+
+// ownMariaDB starts a server of its own for a test.
+func ownMariaDB(t *testing.T, config string) *fixture {
+	server := testserver.MariaDB(t, testserver.MySQLOptions{AllowPlaintext: true, Config: config})
+	return &fixture{t: t, name: "mariadb", server: server, db: server.Connect(t, ""), engine: mysql.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})}
+}
+
+func TestEd25519IsKeptAndNeverOverlaps(t *testing.T) {
+	only(t, "mariadb", func(t *testing.T, f *fixture) {
+		user, first := f.privileged()
+		f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED VIA ed25519 USING PASSWORD(" + text(first) + ")")
+		r := f.single(user, first, "Second-Pw-2")
+		f.set(r)
+		f.opens(user, true, "Second-Pw-2")
+		f.opens(user, false, first)
+		if s := f.created(user, "%"); !strings.Contains(s, "VIA ed25519 USING") {
+			t.Errorf("the way to log in has changed: %s", s)
+		}
+		f.set(f.alternating(user, "Second-Pw-2", user+"_clone", "Third-Pw-3"))
+		f.opens(user+"_clone", true, "Third-Pw-3")
+		if s := f.created(user+"_clone", "%"); !strings.Contains(s, "VIA ed25519 USING") {
+			t.Errorf("the second user logs in another way: %s", s)
+		}
+	})
+}
+
+func TestWaysToLogInThatTheDriverCannotFollowAreNoRefusal(t *testing.T) {
+	only(t, "mariadb", func(t *testing.T, f *fixture) {
+		for _, methods := range []string{
+			"ed25519 USING PASSWORD('Other-Pw-1') OR mysql_native_password USING PASSWORD(%s)",
+			"mysql_native_password USING PASSWORD('Other-Pw-1') OR mysql_native_password USING PASSWORD('Other-Pw-2') OR mysql_native_password USING PASSWORD(%s)",
+		} {
+			user, first := f.user()
+			f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED VIA " + strings.ReplaceAll(methods, "%s", text(first)))
+			err := f.engine.Set(context.Background(), f.single(user, first, "Second-Pw-2"))
+			fails(t, err, rotation.TargetFailed, "mysql_native_password first")
+		}
+	})
+}
+
+func TestSocketUserIsNotCloned(t *testing.T) {
+	only(t, "mariadb", func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		f.sql("CREATE USER " + account(user, "10.0.0.1") + " IDENTIFIED VIA unix_socket")
+		f.set(f.alternating(user, first, user+"_clone", "Second-Pw-2"))
+		var n int
+		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User = ?", user+"_clone").Scan(&n); err != nil || n != 1 {
+			t.Errorf("%d accounts (%v), want 1", n, err)
+		}
+		only := testserver.Unique("socket_")
+		f.sql("CREATE USER " + account(only, "%") + " IDENTIFIED VIA unix_socket")
+		fails(t, f.engine.DryRun(context.Background(), f.alternating(only, "x", only+"_clone", "Second-Pw-2")), rotation.InvalidSecret, "by a password")
+		fails(t, f.engine.DryRun(context.Background(), f.single(only, "x", "Second-Pw-2")), rotation.TargetFailed, "by a password")
+		f.sql("DROP USER "+account(only, "%"), "DROP USER "+account(user, "10.0.0.1"))
+	})
+}
+
+// A server that checks passwords itself takes no hash. Then the password goes
+// over in the clear, but into no log.
+func TestServerThatTakesNoHashes(t *testing.T) {
+	f := ownMariaDB(t, "general_log = OFF\nlog_bin = binary\nserver_id = 1")
+	f.sql("INSTALL SONAME 'simple_password_check'")
+	weakly, first := "weakly", "First-Pw-1"
+	f.sql("CREATE USER weakly IDENTIFIED BY 'First-Pw-1'")
+	r := f.single(weakly, first, testserver.Unique("Second-Pw-"))
+	second, _ := r.Pending.Text("password")
+	f.set(r)
+	f.opens(weakly, true, second)
+	fails(t, f.engine.Set(context.Background(), f.single(weakly, second, "weakweakweak")), rotation.PolicyRejected)
+
+	f.sql("CREATE USER ed@'%' IDENTIFIED VIA ed25519 USING PASSWORD('First-Pw-1')")
+	ed := f.single("ed", first, second)
+	f.set(ed)
+	f.opens("ed", true, second)
+
+	for range 2 {
+		f.set(f.alternating(weakly, second, "weakly_clone", second))
+		f.opens("weakly_clone", true, second)
+	}
+	var log strings.Builder
+	log.WriteString(f.logs())
+	rows, err := f.db.Query("SHOW BINLOG EVENTS LIMIT 1000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var name, kind, info string
+		var from, id, to int
+		if err := rows.Scan(&name, &from, &kind, &id, &to, &info); err != nil {
+			t.Fatal(err)
+		}
+		log.WriteString(info)
+	}
+	if !strings.Contains(log.String(), "SET PASSWORD FOR 'weakly'@'%'") {
+		t.Error("the logs show nothing of the rotation")
+	}
+	if strings.Contains(log.String(), second) {
+		t.Error("the password is in a log")
+	}
+
+	f.sql("SET GLOBAL general_log = ON")
+	r = f.single(weakly, second, "Third-Pw-3")
+	fails(t, f.engine.DryRun(context.Background(), r), rotation.PolicyRejected, "general_log")
+	fails(t, f.engine.Set(context.Background(), r), rotation.PolicyRejected, "general_log")
+	f.opens(weakly, true, second)
+	f.opens(weakly, false, "Third-Pw-3")
+	// The administrator may switch the log off for its session.
+	f.set(f.alternating(weakly, second, "weakly_clone", "Third-Pw-3"))
+}
