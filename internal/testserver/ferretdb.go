@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -35,8 +34,8 @@ type FerretDBServer struct {
 // StartFerretDB starts the FerretDB that scripts/deps.sh has built. Measured on
 // two cores: 0.1 s.
 func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, error) {
-	path := filepath.Join(cacheDir(), "ferretdb-1", "ferretdb")
-	if _, err := os.Stat(path); err != nil {
+	path, ok := cached("ferretdb-1/ferretdb")
+	if !ok {
 		return nil, missing("ferretdb", "deps")
 	}
 	server, err := prepare("ferretdb", o.CA, o.Cert)

@@ -27,9 +27,11 @@ func testMySQL(t *testing.T, start func(context.Context, MySQLOptions) (*MySQLSe
 	}
 	t.Log(version)
 	for _, path := range []string{s.GeneralLog, s.SlowLog} {
-		if log, err := os.ReadFile(path); err != nil || !strings.Contains(string(log), "SELECT version()") {
-			t.Errorf("the statement is not in %s: %v", path, err)
-		}
+		// MySQL writes the slow log after it has answered.
+		eventually(t, "the statement is in "+path, func() bool {
+			log, err := os.ReadFile(path)
+			return err == nil && strings.Contains(string(log), "SELECT version()")
+		})
 	}
 	ping := func(change func(*mysql.Config)) error {
 		config := s.Config(s.User, s.Password, "")

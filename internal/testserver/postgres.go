@@ -41,8 +41,9 @@ type PostgresServer struct {
 	NoTLS bool
 }
 
-// StartPostgres makes a new cluster and starts it. Measured on two cores: 0.9 s
-// for 15 from Debian, 0.8 s for 18 from npm, the most of it initdb; Stop takes 0.1 s.
+// StartPostgres makes a new cluster and starts it. Measured on two idle cores:
+// 1.0 s for 15 from Debian and for 18 from npm, the most of it initdb; Stop
+// takes 0.05 s.
 func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, error) {
 	bin, major, err := postgresBin(o.Major)
 	if err != nil {
@@ -57,7 +58,57 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, err
 		os.RemoveAll(s.Dir)
 		return nil, fmt.Errorf("postgres %d: %w", major, err)
 	}
-	err = s.start(ctx, launch{
+	// The administrator may be shut out on purpose.
+	if err := s.serve(ctx, bin, o.HBA == "" && o.Cert == nil); err != nil {
+		return nil, fmt.Errorf("postgres %d: %w", major, err)
+	}
+	return s, nil
+}
+
+// StartStandby starts a hot standby of a running primary: it follows it and
+// refuses to write. The administrator and the certificate are the primary's.
+// It needs pg_basebackup, which Debian's packages have and npm's do not.
+// Measured on two idle cores: 0.6 s.
+func StartStandby(ctx context.Context, primary *PostgresServer) (*PostgresServer, error) {
+	bin, major, err := postgresBin(primary.Major)
+	if err != nil {
+		return nil, err
+	}
+	certPEM, err := os.ReadFile(primary.path("server.crt"))
+	if err != nil {
+		return nil, fmt.Errorf("postgres standby: %w", err)
+	}
+	keyPEM, err := os.ReadFile(primary.path("server.key"))
+	if err != nil {
+		return nil, fmt.Errorf("postgres standby: %w", err)
+	}
+	server, err := prepare("postgres", primary.CA, &Certificate{certPEM, keyPEM})
+	if err != nil {
+		return nil, fmt.Errorf("postgres standby: %w", err)
+	}
+	s := &PostgresServer{Server: *server, Major: major, NoTLS: primary.NoTLS}
+	s.Password = primary.Password
+	source, err := url.Parse(primary.URL(""))
+	if err == nil {
+		source.User = url.User(primary.User)
+		err = s.run(ctx, []string{"PGPASSWORD=" + primary.Password}, filepath.Join(bin, "pg_basebackup"),
+			"--pgdata="+s.path("data"), "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync",
+			"--dbname="+source.String())
+	}
+	if err != nil {
+		os.RemoveAll(s.Dir)
+		return nil, fmt.Errorf("postgres standby: %w", err)
+	}
+	if err := s.serve(ctx, bin, true); err != nil {
+		return nil, fmt.Errorf("postgres standby: %w", err)
+	}
+	return s, nil
+}
+
+// serve starts the server on the data in its directory and waits until it
+// accepts connections, and the administrator's where login is true.
+func (s *PostgresServer) serve(ctx context.Context, bin string, login bool) error {
+	return s.start(ctx, launch{
 		command: func(port int) []string {
 			return []string{filepath.Join(bin, "postgres"), "-D", s.path("data"), "-p", strconv.Itoa(port)}
 		},
@@ -65,13 +116,8 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, err
 		// https://www.postgresql.org/docs/current/server-shutdown.html
 		signal: "INT",
 		ready: func(ctx context.Context) error {
-			if err := s.readyFile(); err != nil {
+			if err := s.readyFile(); err != nil || !login {
 				return err
-			}
-			if o.HBA != "" || o.Cert != nil {
-				// The administrator may be shut out on purpose; the file has said
-				// that the server accepts connections.
-				return nil
 			}
 			conn, err := pgx.Connect(ctx, s.URL("postgres"))
 			if err != nil {
@@ -80,10 +126,12 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, err
 			return conn.Close(ctx)
 		},
 	})
-	if err != nil {
-		return nil, fmt.Errorf("postgres %d: %w", major, err)
-	}
-	return s, nil
+}
+
+// Standby starts a hot standby of s that ends with the test.
+func (s *PostgresServer) Standby(t testing.TB) *PostgresServer {
+	t.Helper()
+	return during(t, StartStandby, s)
 }
 
 // Postgres starts a PostgreSQL that ends with the test.
@@ -118,7 +166,7 @@ func (s *PostgresServer) initialise(ctx context.Context, bin string, o PostgresO
 			hba = "host all all 127.0.0.1/32 scram-sha-256"
 		}
 	} else {
-		config += fmt.Sprintf("ssl = on\nssl_cert_file = '%s'\nssl_key_file = '%s'\n", s.path("server.crt"), s.path("server.key"))
+		config += "ssl = on\nssl_cert_file = '../server.crt'\nssl_key_file = '../server.key'\n"
 		if hba == "" {
 			hba = "hostssl all all 127.0.0.1/32 scram-sha-256\nhostssl replication all 127.0.0.1/32 scram-sha-256"
 		}
@@ -215,9 +263,9 @@ func postgresBin(major int) (string, int, error) {
 		}
 	}
 	if major != 0 {
-		npm := filepath.Join(cacheDir(), fmt.Sprintf("postgres-%d", major), "native", "bin")
-		if _, err := os.Stat(filepath.Join(npm, "initdb")); err == nil && found[major] == "" {
-			found[major] = npm
+		npm, ok := cached(fmt.Sprintf("postgres-%d/native/bin/initdb", major))
+		if ok && found[major] == "" {
+			found[major] = filepath.Dir(npm)
 		}
 		if found[major] == "" {
 			return "", 0, missing(fmt.Sprintf("postgres %d", major), "deps")

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 func TestPostgres(t *testing.T) {
@@ -77,5 +78,25 @@ func TestPostgresWithoutTLS(t *testing.T) {
 	}
 	if _, err := os.Stat(s.Dir); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestPostgresStandbyFollowsAndRefusesToWrite(t *testing.T) {
+	ctx := context.Background()
+	primary := SharedPostgres(t, PostgresOptions{})
+	standby := primary.Standby(t)
+	role := Unique("role_")
+	if _, err := primary.Connect(t, "postgres").Exec(ctx, "CREATE ROLE "+role); err != nil {
+		t.Fatal(err)
+	}
+	conn := standby.Connect(t, "postgres")
+	eventually(t, "the role is on the standby", func() bool {
+		var there bool
+		err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role).Scan(&there)
+		return err == nil && there
+	})
+	var refused *pgconn.PgError
+	if _, err := conn.Exec(ctx, "DROP ROLE "+role); !errors.As(err, &refused) || refused.Code != "25006" {
+		t.Errorf("a write: %v, want 25006", err)
 	}
 }

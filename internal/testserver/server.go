@@ -345,19 +345,24 @@ func missing(name, target string) error {
 	return fmt.Errorf("%s: %w: run `make %s`", name, ErrMissing, target)
 }
 
-// cacheDir is where scripts/deps.sh keeps what no package installs. For root it
-// is one that the unprivileged user who runs the servers may enter.
-func cacheDir() string {
-	if dir := os.Getenv("ROTATOR_TESTSERVER_CACHE"); dir != "" {
-		return dir
+// cached finds a program among those that scripts/deps.sh keeps outside the
+// system: root's are for everybody, a developer's own are in the home.
+func cached(program string) (string, bool) {
+	home := os.Getenv("XDG_CACHE_HOME")
+	if home == "" {
+		home = filepath.Join(os.Getenv("HOME"), ".cache")
 	}
-	if os.Geteuid() == 0 {
-		return "/var/cache/rotator-testserver"
+	dirs := []string{"/var/cache/rotator-testserver"}
+	if os.Geteuid() != 0 {
+		dirs = append(dirs, filepath.Join(home, "rotator-testserver"))
 	}
-	if dir := os.Getenv("XDG_CACHE_HOME"); dir != "" {
-		return filepath.Join(dir, "rotator-testserver")
+	for _, dir := range dirs {
+		path := filepath.Join(dir, program)
+		if _, err := os.Stat(path); err == nil {
+			return path, true
+		}
 	}
-	return filepath.Join(os.Getenv("HOME"), ".cache", "rotator-testserver")
+	return "", false
 }
 
 // splitLines splits a file into its lines, without the last line's end.

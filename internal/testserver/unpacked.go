@@ -1,8 +1,8 @@
 package testserver
 
 import (
-	"os"
 	"path/filepath"
+	"strings"
 )
 
 // unpacked is the command that runs a program of the Debian packages that
@@ -10,11 +10,11 @@ import (
 // dynamic loader, with their own libraries, because the system's are of another
 // release. It returns the directory too.
 func unpacked(name, program, target string) (command []string, root string, err error) {
-	root = filepath.Join(cacheDir(), name)
-	path := filepath.Join(root, program)
-	if _, err := os.Stat(path); err != nil {
+	path, ok := cached(filepath.Join(name, program))
+	if !ok {
 		return nil, "", missing(filepath.Base(program), target)
 	}
+	root = strings.TrimSuffix(path, "/"+program)
 	// The place differs by architecture: usr/lib64 on amd64, usr/lib on arm64.
 	loaders, _ := filepath.Glob(filepath.Join(root, "usr/lib*/ld-linux-*.so.*"))
 	libraries, _ := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu"))
