@@ -69,8 +69,8 @@ func TestSocketUserIsNotCloned(t *testing.T) {
 // A server that checks passwords itself takes no hash. Then the password goes
 // over in the clear, but into no log.
 func TestServerThatTakesNoHashes(t *testing.T) {
-	f := ownMariaDB(t, "general_log = OFF\nlog_bin = binary\nserver_id = 1")
-	f.sql("INSTALL SONAME 'simple_password_check'")
+	f := ownMariaDB(t, "log_bin = binary\nserver_id = 1")
+	f.sql("SET GLOBAL general_log = OFF", "INSTALL SONAME 'simple_password_check'")
 	weakly, first := "weakly", "First-Pw-1"
 	f.sql("CREATE USER weakly IDENTIFIED BY 'First-Pw-1'")
 	r := f.single(weakly, first, testserver.Unique("Second-Pw-"))
