@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"example.com/rotator/internal/parity"
 	"example.com/rotator/rotation"
 )
 
@@ -204,11 +205,10 @@ func (s *session) owned(ctx context.Context, tx pgx.Tx, user string) (objects []
 	return objects, rights, s.classify(what, err)
 }
 
-// difference returns what the other user lacks of the current one's rights in
-// this database, and what it has beyond them. With cluster it covers groups,
-// roles and rights on databases, too. What belongs to the other user itself is
-// left out: an owner needs no grant.
-func (s *session) difference(ctx context.Context, tx pgx.Tx, p pair, cluster bool) (missing, extra []right, err error) {
+// both returns the rights of both users in this database that can be compared.
+// With cluster they cover groups, roles and rights on databases, too. What
+// belongs to the other user itself is left out: an owner needs no grant.
+func (s *session) both(ctx context.Context, tx pgx.Tx, p pair, cluster bool) (want, have []right, err error) {
 	views := databaseViews
 	if cluster {
 		views = slices.Concat(clusterViews, databaseViews)
@@ -223,7 +223,7 @@ func (s *session) difference(ctx context.Context, tx pgx.Tx, p pair, cluster boo
 		}
 		return slices.Concat(groups, rights)
 	}
-	want, have := of(p.current), of(p.other)
+	want, have = of(p.current), of(p.other)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -237,17 +237,7 @@ func (s *session) difference(ctx context.Context, tx pgx.Tx, p pair, cluster boo
 	}
 	// The views show an owner's rights on its objects once anybody else has some.
 	want = append(beside(want, theirs), implied...)
-	for _, r := range beside(want, mine) {
-		if !slices.Contains(have, r) {
-			missing = append(missing, r)
-		}
-	}
-	for _, r := range beside(have, mine) {
-		if !slices.Contains(want, r) {
-			extra = append(extra, r)
-		}
-	}
-	return missing, extra, nil
+	return beside(want, mine), beside(have, mine), nil
 }
 
 // beside returns the rights but for those on the objects.
@@ -258,34 +248,15 @@ func beside(rights []right, objects []string) []right {
 }
 
 // level gives the other user the current one's rights in this database and takes
-// what it has beyond them, and then looks again: the second look is the last
-// word on whether both may do the same.
+// what it has beyond them.
 func (s *session) level(ctx context.Context, tx pgx.Tx, p pair, cluster bool) error {
-	missing, extra, err := s.difference(ctx, tx, p, cluster)
-	if err != nil {
-		return err
-	}
-	// First what is too much: a right that may be handed on, where it should
-	// not be, is taken and then given without that.
-	for _, r := range extra {
-		if err := s.exec(ctx, tx, r.take(p.other)); err != nil {
-			return err
-		}
-	}
-	for _, r := range missing {
-		if err := s.exec(ctx, tx, r.give(p.other)); err != nil {
-			return err
-		}
-	}
-	if missing == nil && extra == nil {
-		return nil
-	}
-	if missing, extra, err = s.difference(ctx, tx, p, cluster); err != nil {
-		return err
-	}
-	if left := slices.Concat(missing, extra); left != nil {
-		return rotation.Errorf(rotation.PrivilegeMissing, "give both users the same by hand, or the superuser the right to",
+	left, err := parity.Level(
+		func() ([]right, []right, error) { return s.both(ctx, tx, p, cluster) },
+		func(r right) error { return s.exec(ctx, tx, r.take(p.other)) },
+		func(r right) error { return s.exec(ctx, tx, r.give(p.other)) })
+	if err == nil && left != nil {
+		err = rotation.Errorf(rotation.PrivilegeMissing, "give both users the same by hand, or the superuser the right to",
 			"the users %q and %q differ in %s%s", p.current, p.other, left[0].prefix, left[0].what)
 	}
-	return nil
+	return err
 }
