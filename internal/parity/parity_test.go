@@ -21,11 +21,11 @@ func TestLevelTakesFirstThenGivesThenLooksAgain(t *testing.T) {
 		return nil
 	}
 	left, err := Level(read, take, give)
-	if err != nil || left != nil || !slices.Equal(done, []string{"-b with grant", "-c", "+b"}) {
+	if err != nil || len(left) > 0 || !slices.Equal(done, []string{"-b with grant", "-c", "+b"}) {
 		t.Errorf("%q, left %q, %v", done, left, err)
 	}
 	done = nil
-	if left, err := Level(read, take, give); err != nil || left != nil || done != nil {
+	if left, err := Level(read, take, give); err != nil || len(left) > 0 || done != nil {
 		t.Errorf("a second time: %q, left %q, %v", done, left, err)
 	}
 }

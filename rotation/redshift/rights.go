@@ -254,7 +254,7 @@ func (s *session) level(ctx context.Context, tx pgx.Tx, p pair, cluster bool) er
 		func() ([]right, []right, error) { return s.both(ctx, tx, p, cluster) },
 		func(r right) error { return s.exec(ctx, tx, r.take(p.other)) },
 		func(r right) error { return s.exec(ctx, tx, r.give(p.other)) })
-	if err == nil && left != nil {
+	if err == nil && len(left) > 0 {
 		err = rotation.Errorf(rotation.PrivilegeMissing, "give both users the same by hand, or the superuser the right to",
 			"the users %q and %q differ in %s%s", p.current, p.other, left[0].prefix, left[0].what)
 	}

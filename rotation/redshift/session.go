@@ -94,7 +94,7 @@ func (s *session) setPassword(ctx context.Context, tx pgx.Tx, user, digest strin
 func name(s string) string { return pgx.Identifier{s}.Sanitize() }
 
 // text quotes a text. A backslash in it would count differently with and
-// without standard_conforming_strings, so that E'' says which.
+// without standard_conforming_strings, so that E” says which.
 func text(s string) string {
 	s = strings.ReplaceAll(s, "'", "''")
 	if strings.Contains(s, `\`) {
