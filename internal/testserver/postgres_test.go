@@ -13,7 +13,12 @@ import (
 )
 
 func TestPostgres(t *testing.T) {
-	for _, o := range []PostgresOptions{{Config: "log_statement = 'all'"}, {Major: 18, Config: "log_statement = 'all'"}} {
+	newest, _, err := postgresBin(0, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []PostgresOptions{{Bin: newest}, {Major: 18}} {
+		o.Config = "log_statement = 'all'"
 		s := Postgres(t, o)
 		if o.Major != 0 && s.Major != o.Major {
 			t.Errorf("asked for %d, got %d", o.Major, s.Major)
