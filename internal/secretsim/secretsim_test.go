@@ -1,0 +1,643 @@
+package secretsim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go"
+)
+
+const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:f"
+
+// Version ids that are easy to tell apart.
+const (
+	v1 = "11111111-1111-1111-1111-111111111111"
+	v2 = "22222222-2222-2222-2222-222222222222"
+	v3 = "33333333-3333-3333-3333-333333333333"
+)
+
+// serve returns a simulator and the real SDK's client for it.
+func serve(t *testing.T, o Options) (*Sim, *sm.Client, string) {
+	t.Helper()
+	s := New(o)
+	server, err := Serve(s, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	return s, sm.New(sm.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}), server.URL()
+}
+
+func create(t *testing.T, c *sm.Client, name string) string {
+	t.Helper()
+	out, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: &name, SecretString: aws.String("one"), ClientRequestToken: aws.String(v1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *out.ARN
+}
+
+func put(t *testing.T, c *sm.Client, id, token, value string, stages ...string) {
+	t.Helper()
+	if _, err := c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{SecretId: &id, ClientRequestToken: &token, SecretString: &value, VersionStages: stages}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// labels fails the test unless Describe shows these labels.
+func labels(t *testing.T, c *sm.Client, id string, want map[string][]string) {
+	t.Helper()
+	out, err := c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: &id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(out.VersionIdsToStages, want) {
+		t.Errorf("labels are %v, want %v", out.VersionIdsToStages, want)
+	}
+}
+
+// wantError fails the test unless the error has the code and the text.
+func wantError(t *testing.T, err error, code, text string) {
+	t.Helper()
+	e, ok := errors.AsType[smithy.APIError](err)
+	if !ok || e.ErrorCode() != code || !strings.Contains(e.ErrorMessage(), text) {
+		t.Errorf("error %v, want %s %q", err, code, text)
+	}
+}
+
+// The rules of put-secret-value, one test a rule.
+// https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
+
+func TestPutWithoutStagesMovesCurrentAndPreviousFollows(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	put(t, c, "s", v2, "two")
+	labels(t, c, "s", map[string][]string{v1: {"AWSPREVIOUS"}, v2: {"AWSCURRENT"}})
+	put(t, c, "s", v3, "three")
+	labels(t, c, "s", map[string][]string{v2: {"AWSPREVIOUS"}, v3: {"AWSCURRENT"}})
+}
+
+func TestPutMovesOnlyTheLabelsItNames(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	put(t, c, "s", v2, "two", "one", "two", "three")
+	put(t, c, "s", v3, "three", "one", "two", "four")
+	labels(t, c, "s", map[string][]string{v1: {"AWSCURRENT"}, v2: {"three"}, v3: {"four", "one", "two"}})
+}
+
+func TestPutOfTheFirstVersionIsCurrentWhateverItSays(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	if _, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("s")}); err != nil {
+		t.Fatal(err)
+	}
+	put(t, c, "s", v1, "one", "AWSPENDING")
+	labels(t, c, "s", map[string][]string{v1: {"AWSCURRENT", "AWSPENDING"}})
+}
+
+func TestPutReplayedDoesNothing(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	put(t, c, "s", v2, "two", "AWSPENDING")
+	out, err := c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{SecretId: aws.String("s"), ClientRequestToken: aws.String(v2), SecretString: aws.String("two"), VersionStages: []string{"AWSCURRENT"}})
+	if err != nil || !reflect.DeepEqual(out.VersionStages, []string{"AWSPENDING"}) {
+		t.Errorf("a replay answers %v, %v", out, err)
+	}
+	labels(t, c, "s", map[string][]string{v1: {"AWSCURRENT"}, v2: {"AWSPENDING"}})
+}
+
+func TestPutOfOtherDataUnderATokenInUseFails(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	arn := create(t, c, "s")
+	for _, in := range []*sm.PutSecretValueInput{{SecretString: aws.String("other")}, {SecretBinary: []byte("one")}} {
+		in.SecretId, in.ClientRequestToken = aws.String("s"), aws.String(v1)
+		_, err := c.PutSecretValue(t.Context(), in)
+		wantError(t, err, "ResourceExistsException", "You can't use ClientRequestToken "+v1+" because that value is already in use for a version of secret "+arn+".")
+	}
+}
+
+func TestPutOfACurrentValueEndsARotation(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	put(t, c, "s", v2, "two", "AWSPENDING")
+	put(t, c, "s", v3, "three")
+	labels(t, c, "s", map[string][]string{v1: {"AWSPREVIOUS"}, v3: {"AWSCURRENT"}})
+}
+
+func TestPutNeedsOneValue(t *testing.T) {
+	_, c, url := serve(t, Options{})
+	create(t, c, "s")
+	_, err := c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{SecretId: aws.String("s")})
+	wantError(t, err, "InvalidRequestException", "You must provide either SecretString or SecretBinary")
+	_, err = c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{SecretId: aws.String("s"), SecretString: aws.String("x"), SecretBinary: []byte("x")})
+	wantError(t, err, "InvalidParameterException", "both a binary secret value and a string")
+	_, err = c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{SecretId: aws.String("s"), SecretString: aws.String(strings.Repeat("x", 65537))})
+	wantError(t, err, "ValidationException", "65536")
+	if code, body := raw(t, url, "PutSecretValue", `{"SecretId":"s","SecretString":"x"}`); code != 400 || body != `{"__type":"InvalidRequestException","Message":"You must provide a ClientRequestToken value. We recommend a UUID-type value."}` {
+		t.Errorf("without a token: %d %s", code, body)
+	}
+}
+
+func TestPutBinary(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	if _, err := c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{SecretId: aws.String("s"), SecretBinary: []byte{0, 255}}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("s")})
+	if err != nil || string(out.SecretBinary) != "\x00\xff" || out.SecretString != nil {
+		t.Errorf("read %v, %v", out, err)
+	}
+}
+
+// raw posts a request as it stands.
+func raw(t *testing.T, url, operation, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Amz-Target", "secretsmanager."+operation)
+	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, _ := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(text)
+}
+
+func TestSecretIdFormsAndErrors(t *testing.T) {
+	_, c, url := serve(t, Options{})
+	arn := create(t, c, "a/b-name")
+	for _, id := range []string{"a/b-name", arn, arn[:len(arn)-7]} {
+		if _, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: &id}); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	_, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("none")})
+	wantError(t, err, "ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+	_, err = c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("no$name")})
+	wantError(t, err, "ValidationException", "Invalid name.")
+	if code, body := raw(t, url, "GetSecretValue", `{"SecretId":"none","Unknown":1}`); code != 400 || body != `{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret."}` {
+		t.Errorf("on the wire: %d %s", code, body)
+	}
+	if code, body := raw(t, url, "Nonsense", `{}`); code != 400 || !strings.Contains(body, "UnknownOperationException") {
+		t.Errorf("an unknown operation: %d %s", code, body)
+	}
+	if code, _ := raw(t, url, "GetSecretValue", `[`); code != 400 {
+		t.Errorf("a body that is no JSON: %d", code)
+	}
+	create(t, c, "ends-in-a1b2c3")
+	described, err := c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String("ends-in-a1b2c3")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	partial := (*described.ARN)[:len(*described.ARN)-7]
+	_, err = c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: &partial})
+	wantError(t, err, "ResourceNotFoundException", "")
+}
+
+func TestGetSecretValueErrors(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	get := func(id, stage string) error {
+		in := &sm.GetSecretValueInput{SecretId: aws.String("s")}
+		if id != "" {
+			in.VersionId = &id
+		}
+		if stage != "" {
+			in.VersionStage = &stage
+		}
+		_, err := c.GetSecretValue(t.Context(), in)
+		return err
+	}
+	wantError(t, get("", "AWSPENDING"), "ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: AWSPENDING")
+	wantError(t, get(v2, ""), "ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: "+v2)
+	wantError(t, get(v1, "AWSPENDING"), "InvalidRequestException", "You provided a VersionStage that is not associated to the provided VersionId.")
+	if _, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("empty")}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("empty")})
+	wantError(t, err, "ResourceNotFoundException", "staging label: AWSCURRENT")
+}
+
+// TestUpdateSecretVersionStage follows recordings of the service.
+func TestUpdateSecretVersionStage(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	put(t, c, "s", v2, "two", "AWSPENDING", "custom")
+	move := func(label, from, to string) error {
+		in := &sm.UpdateSecretVersionStageInput{SecretId: aws.String("s"), VersionStage: &label}
+		if from != "" {
+			in.RemoveFromVersionId = &from
+		}
+		if to != "" {
+			in.MoveToVersionId = &to
+		}
+		_, err := c.UpdateSecretVersionStage(t.Context(), in)
+		return err
+	}
+	wantError(t, move("AWSCURRENT", "", v2), "InvalidParameterException", "The parameter RemoveFromVersionId can't be empty. Staging label AWSCURRENT is currently attached to version "+v1)
+	wantError(t, move("AWSCURRENT", v2, v2), "InvalidParameterException", "must be set to the version that currently has")
+	wantError(t, move("AWSCURRENT", v1, ""), "InvalidParameterException", "can’t be completely removed")
+	wantError(t, move("AWSCURRENT", v1, v3), "ResourceNotFoundException", "")
+	if err := move("AWSCURRENT", v1, v2); err != nil {
+		t.Fatal(err)
+	}
+	labels(t, c, "s", map[string][]string{v1: {"AWSPREVIOUS"}, v2: {"AWSCURRENT", "AWSPENDING", "custom"}})
+	if err := move("AWSCURRENT", v1, v2); err != nil {
+		t.Errorf("a label that is there already: %v", err)
+	}
+	if err := errors.Join(move("AWSPENDING", v2, ""), move("free", "", v1), move("custom", v2, v1)); err != nil {
+		t.Fatal(err)
+	}
+	labels(t, c, "s", map[string][]string{v1: {"AWSPREVIOUS", "custom", "free"}, v2: {"AWSCURRENT"}})
+	if err := move("AWSCURRENT", v2, v1); err != nil {
+		t.Fatal(err)
+	}
+	labels(t, c, "s", map[string][]string{v1: {"AWSCURRENT", "custom", "free"}, v2: {"AWSPREVIOUS"}})
+}
+
+func TestVersionsWithoutALabelAreHiddenAndReadable(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	put(t, c, "s", v2, "two")
+	put(t, c, "s", v3, "three")
+	out, err := c.ListSecretVersionIds(t.Context(), &sm.ListSecretVersionIdsInput{SecretId: aws.String("s")})
+	if err != nil || len(out.Versions) != 2 {
+		t.Errorf("listed %v, %v", out, err)
+	}
+	out, err = c.ListSecretVersionIds(t.Context(), &sm.ListSecretVersionIdsInput{SecretId: aws.String("s"), IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(2)})
+	if err != nil || len(out.Versions) != 2 || out.NextToken == nil {
+		t.Fatalf("the first page is %v, %v", out, err)
+	}
+	out, err = c.ListSecretVersionIds(t.Context(), &sm.ListSecretVersionIdsInput{SecretId: aws.String("s"), IncludeDeprecated: aws.Bool(true), NextToken: out.NextToken})
+	if err != nil || len(out.Versions) != 1 || aws.ToString(out.Versions[0].VersionId) != v1 || out.Versions[0].VersionStages != nil {
+		t.Errorf("the second page is %v, %v", out, err)
+	}
+	if v, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("s"), VersionId: aws.String(v1)}); err != nil || *v.SecretString != "one" {
+		t.Errorf("the version without a label: %v, %v", v, err)
+	}
+}
+
+func TestDeleteAndRestore(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	if _, err := c.DeleteSecret(t.Context(), &sm.DeleteSecretInput{SecretId: aws.String("s")}); err != nil {
+		t.Fatal(err)
+	}
+	const marked = "You can't perform this operation on the secret because it was marked for deletion."
+	_, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("s")})
+	wantError(t, err, "InvalidRequestException", marked)
+	_, err = c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{SecretId: aws.String("s"), SecretString: aws.String("x")})
+	wantError(t, err, "InvalidRequestException", marked)
+	_, err = c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("s"), SecretString: aws.String("x")})
+	wantError(t, err, "InvalidRequestException", "already scheduled for deletion")
+	d, err := c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String("s")})
+	if err != nil || d.DeletedDate == nil {
+		t.Errorf("Describe of a deleted secret: %v, %v", d, err)
+	}
+	if _, err := c.RestoreSecret(t.Context(), &sm.RestoreSecretInput{SecretId: aws.String("s")}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("s")}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.DeleteSecret(t.Context(), &sm.DeleteSecretInput{SecretId: aws.String("s"), ForceDeleteWithoutRecovery: aws.Bool(true)}); err != nil {
+		t.Fatal(err)
+	}
+	create(t, c, "s")
+}
+
+func TestCreateIsIdempotent(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	arn := create(t, c, "s")
+	if again := create(t, c, "s"); again != arn {
+		t.Errorf("the second ARN is %s, the first %s", again, arn)
+	}
+	_, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("s"), SecretString: aws.String("other"), ClientRequestToken: aws.String(v1)})
+	wantError(t, err, "ResourceExistsException", "because that value is already in use")
+	_, err = c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("s"), SecretString: aws.String("one")})
+	wantError(t, err, "ResourceExistsException", "The operation failed because the secret s already exists.")
+}
+
+func TestUpdateSecretAndTags(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	out, err := c.UpdateSecret(t.Context(), &sm.UpdateSecretInput{SecretId: aws.String("s"), Description: aws.String("words")})
+	if err != nil || out.VersionId != nil {
+		t.Errorf("an update without a value: %v, %v", out, err)
+	}
+	if _, err := c.UpdateSecret(t.Context(), &sm.UpdateSecretInput{SecretId: aws.String("s"), SecretString: aws.String("two"), ClientRequestToken: aws.String(v2)}); err != nil {
+		t.Fatal(err)
+	}
+	labels(t, c, "s", map[string][]string{v1: {"AWSPREVIOUS"}, v2: {"AWSCURRENT"}})
+	for _, value := range []string{"x", "y"} {
+		if _, err := c.TagResource(t.Context(), &sm.TagResourceInput{SecretId: aws.String("s"), Tags: []types.Tag{{Key: aws.String("k"), Value: &value}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d, err := c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String("s")})
+	if err != nil || len(d.Tags) != 1 || *d.Tags[0].Value != "y" || *d.Description != "words" {
+		t.Errorf("described %v, %v", d, err)
+	}
+	if _, err := c.UntagResource(t.Context(), &sm.UntagResourceInput{SecretId: aws.String("s"), TagKeys: []string{"k"}}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := c.ListSecrets(t.Context(), &sm.ListSecretsInput{})
+	if err != nil || len(list.SecretList) != 1 || len(list.SecretList[0].Tags) != 0 || len(list.SecretList[0].SecretVersionsToStages) != 2 {
+		t.Errorf("listed %v, %v", list, err)
+	}
+}
+
+func TestGetRandomPassword(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	out, err := c.GetRandomPassword(t.Context(), &sm.GetRandomPasswordInput{PasswordLength: aws.Int64(120), ExcludeCharacters: aws.String("xyzDje@?!.")})
+	if err != nil || len(*out.RandomPassword) != 120 || strings.ContainsAny(*out.RandomPassword, "xyzDje@?!.") {
+		t.Errorf("%v, %v", out, err)
+	}
+	_, err = c.GetRandomPassword(t.Context(), &sm.GetRandomPasswordInput{PasswordLength: aws.Int64(3)})
+	wantError(t, err, "InvalidParameterException", "too short")
+	_, err = c.GetRandomPassword(t.Context(), &sm.GetRandomPasswordInput{PasswordLength: aws.Int64(5555)})
+	wantError(t, err, "ValidationException", "Value '5555' at 'passwordLength'")
+}
+
+// recorder is a rotation function that does what a test says and remembers the
+// events.
+type recorder struct {
+	mu     sync.Mutex
+	events []map[string]string
+	do     func(map[string]string) error
+}
+
+func (r *recorder) Invoke(_ context.Context, payload []byte) ([]byte, string, error) {
+	var e map[string]string
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return nil, "", err
+	}
+	r.mu.Lock()
+	r.events = append(r.events, e)
+	r.mu.Unlock()
+	if r.do != nil {
+		if err := r.do(e); err != nil {
+			return []byte(`{"errorMessage":"no"}`), "Unhandled", nil
+		}
+	}
+	return []byte("null"), "", nil
+}
+
+func (r *recorder) steps() string {
+	var s []string
+	for _, e := range r.events {
+		s = append(s, e["Step"])
+	}
+	return strings.Join(s, " ")
+}
+
+// rotating is a function that rotates as AWS's templates do.
+func rotating(t *testing.T, c *sm.Client) func(map[string]string) error {
+	return func(e map[string]string) error {
+		ctx, id, token := context.Background(), aws.String(e["SecretId"]), aws.String(e["ClientRequestToken"])
+		switch e["Step"] {
+		case "createSecret":
+			_, err := c.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: id, VersionId: token, VersionStage: aws.String("AWSPENDING")})
+			if _, ok := errors.AsType[*types.ResourceNotFoundException](err); !ok {
+				return err
+			}
+			_, err = c.PutSecretValue(ctx, &sm.PutSecretValueInput{SecretId: id, ClientRequestToken: token, SecretString: aws.String("next"), VersionStages: []string{"AWSPENDING"}, RotationToken: aws.String(e["RotationToken"])})
+			return err
+		case "finishSecret":
+			d, err := c.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: id})
+			if err != nil {
+				return err
+			}
+			for v, stages := range d.VersionIdsToStages {
+				for _, l := range stages {
+					if l == "AWSCURRENT" && v != *token {
+						_, err = c.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: id, VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: token, RemoveFromVersionId: &v})
+					}
+				}
+			}
+			return err
+		}
+		return nil
+	}
+}
+
+func rotate(t *testing.T, c *sm.Client, in sm.RotateSecretInput) (*sm.RotateSecretOutput, error) {
+	t.Helper()
+	if in.SecretId == nil {
+		in.SecretId = aws.String("s")
+	}
+	if in.RotationLambdaARN == nil {
+		in.RotationLambdaARN = aws.String(functionARN)
+	}
+	return c.RotateSecret(t.Context(), &in)
+}
+
+func TestRotation(t *testing.T) {
+	s, c, _ := serve(t, Options{RetryDelay: time.Millisecond})
+	arn := create(t, c, "s")
+	r := &recorder{do: rotating(t, c)}
+	s.RegisterFunction(functionARN, r)
+	out, err := rotate(t, c, sm.RotateSecretInput{ClientRequestToken: aws.String(v2)})
+	if err != nil || *out.VersionId != v2 {
+		t.Fatalf("%v, %v", out, err)
+	}
+	if err := s.WaitRotation(t.Context(), "s"); err != nil {
+		t.Fatal(err)
+	}
+	if r.steps() != "createSecret setSecret testSecret finishSecret" {
+		t.Errorf("steps %s", r.steps())
+	}
+	tokens := map[string]bool{}
+	for _, e := range r.events {
+		tokens[e["RotationToken"]] = true
+		if e["SecretId"] != arn || e["ClientRequestToken"] != v2 || len(e["RotationToken"]) != 36 {
+			t.Errorf("event %v", e)
+		}
+	}
+	if len(tokens) != 4 {
+		t.Errorf("%d rotation tokens, want a fresh one each time", len(tokens))
+	}
+	labels(t, c, "s", map[string][]string{v1: {"AWSPREVIOUS"}, v2: {"AWSCURRENT"}})
+	d, err := c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String("s")})
+	if err != nil || !aws.ToBool(d.RotationEnabled) || d.LastRotatedDate == nil || aws.ToString(d.RotationLambdaARN) != functionARN {
+		t.Errorf("described %v, %v", d, err)
+	}
+}
+
+// TestPlaceholderIsListedButHasNoValue: what createSecret finds.
+func TestPlaceholderIsListedButHasNoValue(t *testing.T) {
+	s, c, _ := serve(t, Options{MaxAttempts: 1})
+	create(t, c, "s")
+	s.RegisterFunction(functionARN, &recorder{})
+	if _, err := rotate(t, c, sm.RotateSecretInput{ClientRequestToken: aws.String(v2)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WaitRotation(t.Context(), "s"); err == nil {
+		t.Error("a rotation that moved no label succeeded")
+	}
+	labels(t, c, "s", map[string][]string{v1: {"AWSCURRENT"}, v2: {"AWSPENDING"}})
+	_, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("s"), VersionId: aws.String(v2), VersionStage: aws.String("AWSPENDING")})
+	wantError(t, err, "ResourceNotFoundException", "")
+	list, err := c.ListSecretVersionIds(t.Context(), &sm.ListSecretVersionIdsInput{SecretId: aws.String("s"), IncludeDeprecated: aws.Bool(true)})
+	if err != nil || len(list.Versions) != 1 {
+		t.Errorf("listed %v, %v", list, err)
+	}
+	_, err = rotate(t, c, sm.RotateSecretInput{})
+	wantError(t, err, "InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.")
+	if out, err := c.CancelRotateSecret(t.Context(), &sm.CancelRotateSecretInput{SecretId: aws.String("s")}); err != nil || aws.ToString(out.VersionId) != v2 {
+		t.Errorf("cancelled %v, %v", out, err)
+	}
+	labels(t, c, "s", map[string][]string{v1: {"AWSCURRENT"}, v2: {"AWSPENDING"}})
+}
+
+func TestFailedRotationIsRepeatedWhole(t *testing.T) {
+	s, c, _ := serve(t, Options{RetryDelay: time.Millisecond, MaxAttempts: 3})
+	create(t, c, "s")
+	failures := 2
+	do := rotating(t, c)
+	r := &recorder{do: func(e map[string]string) error {
+		if e["Step"] == "setSecret" && failures > 0 {
+			failures--
+			return errors.New("no")
+		}
+		return do(e)
+	}}
+	s.RegisterFunction(functionARN, r)
+	if _, err := rotate(t, c, sm.RotateSecretInput{ClientRequestToken: aws.String(v2)}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WaitRotation(t.Context(), "s"); err != nil {
+		t.Fatal(err)
+	}
+	if want := "createSecret setSecret createSecret setSecret createSecret setSecret testSecret finishSecret"; r.steps() != want {
+		t.Errorf("steps %s, want %s", r.steps(), want)
+	}
+	labels(t, c, "s", map[string][]string{v1: {"AWSPREVIOUS"}, v2: {"AWSCURRENT"}})
+}
+
+func TestRotateImmediatelyFalseOnlyTests(t *testing.T) {
+	s, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	var seen string
+	r := &recorder{do: func(e map[string]string) error {
+		out, err := c.GetSecretValue(context.Background(), &sm.GetSecretValueInput{SecretId: aws.String("s"), VersionId: aws.String(e["ClientRequestToken"]), VersionStage: aws.String("AWSPENDING")})
+		if err == nil {
+			seen = *out.SecretString
+		}
+		return err
+	}}
+	s.RegisterFunction(functionARN, r)
+	if _, err := rotate(t, c, sm.RotateSecretInput{RotateImmediately: aws.Bool(false), RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WaitRotation(t.Context(), "s"); err != nil {
+		t.Fatal(err)
+	}
+	if r.steps() != "testSecret" || seen != "one" {
+		t.Errorf("steps %s, pending value %q", r.steps(), seen)
+	}
+	labels(t, c, "s", map[string][]string{v1: {"AWSCURRENT"}})
+	d, err := c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String("s")})
+	if err != nil || !aws.ToBool(d.RotationEnabled) || d.LastRotatedDate != nil || aws.ToInt64(d.RotationRules.AutomaticallyAfterDays) != 30 {
+		t.Errorf("described %v, %v", d, err)
+	}
+}
+
+func TestRotateSecretRefusals(t *testing.T) {
+	_, c, _ := serve(t, Options{})
+	create(t, c, "s")
+	_, err := c.RotateSecret(t.Context(), &sm.RotateSecretInput{SecretId: aws.String("s")})
+	wantError(t, err, "InvalidRequestException", "No Lambda rotation function ARN is associated with this secret.")
+	_, err = rotate(t, c, sm.RotateSecretInput{})
+	wantError(t, err, "AccessDeniedException", "Secrets Manager cannot invoke the specified Lambda function.")
+	d, err := c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: aws.String("s")})
+	if err != nil || d.RotationEnabled != nil || d.RotationLambdaARN != nil {
+		t.Errorf("a refused rotation left %v, %v", d, err)
+	}
+	_, err = rotate(t, c, sm.RotateSecretInput{RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1), ScheduleExpression: aws.String("rate(4 hours)")}})
+	wantError(t, err, "InvalidParameterException", "You cannot specify both rotation frequency and schedule expression together.")
+}
+
+// TestForeignClient runs a scenario by a client that nobody here wrote.
+func TestForeignClient(t *testing.T) {
+	_, _, url := serve(t, Options{})
+	path, err := exec.LookPath("aws")
+	if err != nil {
+		t.Log("THE AWS CLI IS NOT ON THIS MACHINE: only the Go SDK has tested the simulator")
+		return
+	}
+	for _, step := range []struct{ args, want string }{
+		{"create-secret --name cli/one --secret-string first", `"VersionId"`},
+		{"get-secret-value --secret-id cli/one", `"SecretString": "first"`},
+		{"put-secret-value --secret-id cli/one --secret-string second --version-stages AWSPENDING", `"AWSPENDING"`},
+		{"describe-secret --secret-id cli/one", `"VersionIdsToStages"`},
+		{"list-secret-version-ids --secret-id cli/one", `"DefaultEncryptionKey"`},
+		{"list-secrets", `"cli/one"`},
+		{"get-random-password --password-length 40", `"RandomPassword"`},
+		{"tag-resource --secret-id cli/one --tags Key=a,Value=b", ""},
+		{"delete-secret --secret-id cli/one --recovery-window-in-days 7", `"DeletionDate"`},
+		{"restore-secret --secret-id cli/one", `"cli/one"`},
+	} {
+		command := exec.CommandContext(t.Context(), path, append([]string{"--endpoint-url", url, "--region", "us-east-1", "--output", "json", "secretsmanager"}, strings.Fields(step.args)...)...)
+		command.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=simulated", "AWS_SECRET_ACCESS_KEY=simulated")
+		out, err := command.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), step.want) {
+			t.Errorf("aws secretsmanager %s: %v\n%s", step.args, err, out)
+		}
+	}
+}
+
+func FuzzWire(f *testing.F) {
+	for op := range operations {
+		f.Add(op, `{"SecretId":"s","ClientRequestToken":"`+v2+`"}`)
+	}
+	f.Add("PutSecretValue", `{"SecretId":"s","ClientRequestToken":"`+v2+`","SecretString":"x","VersionStages":["AWSCURRENT","AWSPENDING"]}`)
+	f.Fuzz(func(t *testing.T, op, body string) {
+		do := operations[op]
+		if do == nil {
+			return
+		}
+		s := New(Options{})
+		if _, fault := do(s, []byte(`{"Name":"s","ClientRequestToken":"`+v1+`","SecretString":"one"}`)); fault != nil && op == "CreateSecret" {
+			t.Fatal(fault)
+		}
+		operations["CreateSecret"](s, []byte(`{"Name":"s","ClientRequestToken":"`+v1+`","SecretString":"one"}`))
+		out, fault := do(s, []byte(body))
+		if (out == nil) == (fault == nil) {
+			t.Fatalf("%s answers %v and %v", op, out, fault)
+		}
+		for _, sec := range s.secrets {
+			holders := 0
+			for l, id := range sec.labels {
+				if sec.versions[id] == nil {
+					t.Fatalf("label %s is on no version", l)
+				}
+				if l == current {
+					holders++
+				}
+			}
+			if sec.hadAnyValue && holders != 1 {
+				t.Fatalf("AWSCURRENT is on %d versions", holders)
+			}
+		}
+	})
+}
