@@ -1,0 +1,9 @@
+output "function_arn" {
+  description = "Give this as rotation_lambda_arn to aws_secretsmanager_secret_rotation."
+  value       = aws_lambda_function.this.arn
+}
+
+output "role_arn" {
+  description = "The function's role; roles and key policies of other accounts trust it."
+  value       = aws_iam_role.this.arn
+}
