@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"example.com/rotator/rotation"
@@ -53,6 +54,11 @@ func parse(v rotation.Value) (rotation.Target, error) {
 	t, err := rotation.ParseTarget(v, 3306, "")
 	if err != nil {
 		return t, err
+	}
+	if strings.Trim(t.User, " \t\n\v\f\r") != t.User {
+		// The servers leave white space out of a name they are told to change,
+		// and not out of one that logs in: that would be two users.
+		return t, rotation.Errorf(rotation.InvalidSecret, "use the user's real name", "the user name begins or ends with white space")
 	}
 	for _, c := range t.User {
 		if c > 0xFFFF {

@@ -46,7 +46,7 @@ func only(t *testing.T, name string, test func(*testing.T, *fixture)) {
 }
 
 type fixture struct {
-	t      *testing.T
+	t      testing.TB
 	name   string
 	server *testserver.MySQLServer
 	db     *sql.DB // the administrator's

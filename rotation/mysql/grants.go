@@ -128,7 +128,7 @@ func parseGrant(row string, a account) (grant, bool, error) {
 		case t.text == preposition:
 			if on == 0 {
 				right(i)
-			} else {
+			} else if i > on+1 {
 				g.object = row[tokens[on+1].from:tokens[i-1].to]
 			}
 			g.head, end = row[:tokens[i-1].to], i

@@ -212,7 +212,7 @@ func (s *session) refusal(err error) error {
 	case 1045:
 		cause, advice = rotation.LoginRefused, "check the password, and that the account allows the function's address; the server says the same of a user that does not exist and of one whose REQUIRE is not met"
 		if s.target.TLS == rotation.TLSOff {
-			advice += `, such as REQUIRE SSL with "ssl": false`
+			advice += `, such as REQUIRE SSL or require_secure_transport with "ssl": false`
 		}
 	case 1044:
 		cause, advice = rotation.PrivilegeMissing, "grant the user something in the database, or remove the secret's field dbname"

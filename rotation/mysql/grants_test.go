@@ -1,0 +1,148 @@
+package mysql
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+var app = account{user: "app", host: "%"}
+
+// rows makes rows of SHOW GRANTS of what stands before and after the name.
+func rows(t *testing.T, list ...string) grants {
+	t.Helper()
+	var g grants
+	for _, row := range list {
+		if !strings.Contains(row, "app") {
+			preposition := " TO "
+			if strings.HasPrefix(row, "REVOKE") {
+				preposition = " FROM "
+			}
+			before, after, _ := strings.Cut(row, " WITH")
+			if row = before + preposition + "`app`@`%`"; after != "" {
+				row += " WITH" + after
+			}
+		}
+		one, ok, err := parseGrant(row, app)
+		if err != nil || !ok {
+			t.Fatalf("%s: %v, %v", row, ok, err)
+		}
+		g = append(g, one)
+	}
+	return g
+}
+
+func TestDifferenceOfRights(t *testing.T) {
+	clone := account{user: "app_clone", host: "%"}
+	const to = "'app_clone'@'%'"
+	for name, c := range map[string]struct{ want, have, statements []string }{
+		"none":                     {[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT SELECT ON `d`.*"}, nil},
+		"only USAGE":               {[]string{"GRANT USAGE ON *.*"}, nil, nil},
+		"new":                      {[]string{"GRANT SELECT, INSERT ON `d`.*"}, []string{"GRANT USAGE ON *.*"}, []string{"GRANT SELECT, INSERT ON `d`.* TO " + to}},
+		"revoked":                  {[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT SELECT, INSERT ON `d`.*"}, []string{"REVOKE INSERT ON `d`.* FROM " + to}},
+		"gone":                     {nil, []string{"GRANT SELECT ON `d`.*"}, []string{"REVOKE SELECT ON `d`.* FROM " + to}},
+		"less than all":            {[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT ALL PRIVILEGES ON `d`.*"}, []string{"REVOKE ALL PRIVILEGES ON `d`.* FROM " + to, "GRANT SELECT ON `d`.* TO " + to}},
+		"all":                      {[]string{"GRANT ALL PRIVILEGES ON `d`.*"}, []string{"GRANT SELECT ON `d`.*"}, []string{"GRANT ALL PRIVILEGES ON `d`.* TO " + to}},
+		"grant option":             {[]string{"GRANT SELECT ON `d`.* WITH GRANT OPTION"}, []string{"GRANT SELECT ON `d`.*"}, []string{"GRANT SELECT ON `d`.* TO " + to + " WITH GRANT OPTION"}},
+		"no grant option":          {[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT SELECT ON `d`.* WITH GRANT OPTION"}, []string{"REVOKE GRANT OPTION ON `d`.* FROM " + to}},
+		"all without grant option": {[]string{"GRANT ALL PRIVILEGES ON `d`.*"}, []string{"GRANT ALL PRIVILEGES ON `d`.* WITH GRANT OPTION"}, []string{"REVOKE GRANT OPTION ON `d`.* FROM " + to}},
+		"columns in another order": {[]string{"GRANT SELECT (`a`, `b`) ON `d`.`t`"}, []string{"GRANT SELECT (`b`, `a`) ON `d`.`t`"}, nil},
+		"columns": {[]string{"GRANT SELECT (`a`, `c,(`), INSERT ON `d`.`t`"}, []string{"GRANT SELECT (`a`, `b)`), INSERT ON `d`.`t`"},
+			[]string{"REVOKE SELECT (`b)`) ON `d`.`t` FROM " + to, "GRANT SELECT (`a`, `c,(`), INSERT ON `d`.`t` TO " + to}},
+		"a database called a TO b": {[]string{"GRANT SELECT ON `a TO b`.*"}, []string{"GRANT SELECT ON ` ON ``x`` FROM `.*"},
+			[]string{"REVOKE SELECT ON ` ON ``x`` FROM `.* FROM " + to, "GRANT SELECT ON `a TO b`.* TO " + to}},
+		"roles":        {[]string{"GRANT `r`@`%`,`s`@`%`"}, []string{"GRANT `s`@`%`", "GRANT `t`@`%`"}, []string{"REVOKE `t`@`%` FROM " + to, "GRANT `r`@`%`,`s`@`%` TO " + to}},
+		"admin option": {[]string{"GRANT `r`"}, []string{"GRANT `r` WITH ADMIN OPTION"}, []string{"REVOKE `r` FROM " + to, "GRANT `r` TO " + to}},
+		"dynamic privileges have their own option": {[]string{"GRANT USAGE ON *.*", "GRANT BACKUP_ADMIN ON *.* WITH GRANT OPTION"}, []string{"GRANT BACKUP_ADMIN ON *.*"},
+			[]string{"REVOKE BACKUP_ADMIN ON *.* FROM " + to, "GRANT BACKUP_ADMIN ON *.* TO " + to + " WITH GRANT OPTION"}},
+		"proxy": {[]string{"GRANT PROXY ON ``@`` WITH GRANT OPTION"}, []string{"GRANT PROXY ON `x`@`y`"}, []string{"REVOKE PROXY ON `x`@`y` FROM " + to, "GRANT PROXY ON ``@`` TO " + to + " WITH GRANT OPTION"}},
+		"partial revokes": {[]string{"GRANT SELECT, INSERT ON *.*", "REVOKE INSERT ON `m`.*"}, []string{"GRANT SELECT ON *.*", "REVOKE SELECT ON `m`.*"},
+			[]string{"GRANT SELECT ON `m`.* TO " + to, "GRANT SELECT, INSERT ON *.* TO " + to, "REVOKE INSERT ON `m`.* FROM " + to}},
+		"routines": {[]string{"GRANT EXECUTE, ALTER ROUTINE ON PROCEDURE `d`.`p`"}, nil, []string{"GRANT EXECUTE, ALTER ROUTINE ON PROCEDURE `d`.`p` TO " + to}},
+		"a row with password and limits": {[]string{"GRANT SELECT ON *.* TO `app`@`%` IDENTIFIED BY PASSWORD '*00' REQUIRE SUBJECT 'WITH GRANT OPTION' WITH GRANT OPTION MAX_QUERIES_PER_HOUR 1"},
+			nil, []string{"GRANT SELECT ON *.* TO " + to + " WITH GRANT OPTION"}},
+		"what only looks like an option": {[]string{"GRANT SELECT ON *.* TO `app`@`%` REQUIRE SUBJECT ' GRANT OPTION ''GRANT OPTION'"}, nil, []string{"GRANT SELECT ON *.* TO " + to}},
+		"MySQL 5.7's quotes":             {[]string{"GRANT SELECT ON `d`.* TO 'app'@'%'"}, nil, []string{"GRANT SELECT ON `d`.* TO " + to}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := difference(rows(t, c.want...), rows(t, c.have...), clone); !slices.Equal(got, c.statements) {
+				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(c.statements, "\n"))
+			}
+		})
+	}
+}
+
+func TestRowsThatAreNoGrantToTheAccount(t *testing.T) {
+	for _, row := range []string{"SET DEFAULT ROLE `r` FOR `app`@`%`", "GRANT USAGE ON *.* TO `app`", "GRANT SELECT ON *.* TO `app`@`localhost`", "GRANT SELECT ON *.* TO `r`"} {
+		if _, ok, err := parseGrant(row, app); ok || err != nil {
+			t.Errorf("%s: %v, %v", row, ok, err)
+		}
+	}
+	for _, row := range []string{"GRANT", "GRANT SELECT ON", "GRANT SELECT ON `d", "GRANT SELECT ON TO `app`@`%`", "REVOKE SELECT ON `d`.* TO `app`@`%`"} {
+		if g, ok, err := parseGrant(row, app); ok || err == nil {
+			t.Errorf("%s: %+v, %v, want an error", row, g, ok)
+		}
+	}
+}
+
+func TestAdministratorsAreKnownByTheirRights(t *testing.T) {
+	for row, want := range map[string]string{
+		"GRANT ALL PRIVILEGES ON *.*":             "ALL PRIVILEGES",
+		"GRANT SELECT ON *.* WITH GRANT OPTION":   "GRANT OPTION",
+		"GRANT SELECT, CREATE USER ON *.*":        "CREATE USER",
+		"GRANT SYSTEM_USER ON *.*":                "SYSTEM_USER",
+		"GRANT ALL PRIVILEGES ON `d`.*":           "",
+		"GRANT SELECT ON `d`.* WITH GRANT OPTION": "",
+		"GRANT PROCESS, BACKUP_ADMIN ON *.*":      "",
+	} {
+		if got := rows(t, row).power(); got != want {
+			t.Errorf("%s: %q, want %q", row, got, want)
+		}
+	}
+	if got := rows(t, "GRANT SELECT, SUPER ON *.*").exceeds(rows(t, "GRANT SELECT ON *.*")); got != "SUPER" {
+		t.Errorf("got %q", got)
+	}
+	if got := rows(t, "GRANT SELECT ON *.*").exceeds(rows(t, "GRANT ALL PRIVILEGES ON *.*")); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// FuzzGrants writes rows as the servers do and reads them back, whatever the
+// names in them are.
+func FuzzGrants(f *testing.F) {
+	f.Add("a TO b", "c,(", "app")
+	f.Add("` ON `", "x)", "it's")
+	f.Add("WITH GRANT OPTION", "`", "`")
+	f.Fuzz(func(t *testing.T, database, column, user string) {
+		a := account{user: user, host: "%"}
+		object := identifier(database) + "." + identifier("t")
+		row := "GRANT SELECT (" + identifier(column) + ", " + identifier(column+"x") + "), INSERT ON " + object + " TO " + identifier(user) + "@`%`"
+		g, ok, err := parseGrant(row, a)
+		if err != nil || !ok || g.option || g.object != object {
+			t.Fatalf("%q: %+v, %v, %v", row, g, ok, err)
+		}
+		if set := g.set(); len(set) != 3 || !set[right{name: "SELECT (" + identifier(column) + ")", object: object}] || !set[right{name: "INSERT", object: object}] {
+			t.Errorf("%q: %v", row, set)
+		}
+		if s := g.statement(account{user: "app", host: "%"}); s != strings.TrimSuffix(row, identifier(user)+"@`%`")+"'app'@'%'" {
+			t.Errorf("%q became %q", row, s)
+		}
+	})
+}
+
+func TestPatchMakesOneObjectOfAnother(t *testing.T) {
+	for _, c := range [][3]string{
+		{"", `{"a":1}`, `{"a":1}`},
+		{`{"a":1}`, "", `{"a":null}`},
+		{`{"a":{"b":1,"c":2}}`, `{"a":{"b":1}}`, `{"a":{"b":1,"c":null}}`},
+		{`{"a":{"b":1}}`, `{"a":[1]}`, `{"a":[1]}`},
+		{`{}`, `{"n":12345678901234567890}`, `{"n":12345678901234567890}`},
+	} {
+		if got, err := patch(c[0], c[1]); err != nil || got != c[2] {
+			t.Errorf("from %s to %s: %s, %v, want %s", c[0], c[1], got, err, c[2])
+		}
+	}
+	if _, err := patch("[]", ""); err == nil {
+		t.Error("an array is taken for an object")
+	}
+}

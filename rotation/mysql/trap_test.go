@@ -1,0 +1,225 @@
+package mysql_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/mysql"
+)
+
+func TestLoginErrorsAreToldApart(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for name, c := range map[string]struct {
+			prepare string // %u stands for the account
+			change  func(rotation.Value) rotation.Value
+			cause   rotation.Cause
+			words   string
+		}{
+			"wrong password":   {change: func(v rotation.Value) rotation.Value { return v.With("password", "wrong") }, cause: rotation.LoginRefused, words: "check the password"},
+			"unknown user":     {change: func(v rotation.Value) rotation.Value { return v.With("username", testserver.Unique("absent")) }, cause: rotation.LoginRefused},
+			"locked":           {prepare: "ALTER USER %u ACCOUNT LOCK", cause: rotation.TargetFailed, words: "ACCOUNT UNLOCK"},
+			"expired":          {prepare: "ALTER USER %u PASSWORD EXPIRE", cause: rotation.TargetFailed, words: "has expired"},
+			"certificate":      {prepare: "ALTER USER %u REQUIRE X509", cause: rotation.LoginRefused, words: "REQUIRE"},
+			"TLS required":     {prepare: "ALTER USER %u REQUIRE SSL", change: func(v rotation.Value) rotation.Value { return v.With("ssl", "false") }, cause: rotation.LoginRefused, words: "REQUIRE SSL"},
+			"unknown database": {prepare: "GRANT SELECT ON *.* TO %u", change: func(v rotation.Value) rotation.Value { return v.With("dbname", "absent") }, cause: rotation.InvalidSecret, words: "dbname"},
+			"foreign database": {change: func(v rotation.Value) rotation.Value { return v.With("dbname", "mysql") }, cause: rotation.PrivilegeMissing, words: "dbname"},
+			"own limit":        {prepare: "ALTER USER %u WITH MAX_CONNECTIONS_PER_HOUR 1", cause: rotation.TargetFailed, words: "limit"},
+		} {
+			t.Run(name, func(t *testing.T) {
+				user, password := f.user()
+				if c.prepare != "" {
+					f.sql(strings.ReplaceAll(c.prepare, "%u", account(user, "%")))
+				}
+				if name == "own limit" {
+					f.opens(user, true, password)
+				}
+				v := f.value(user, password)
+				if c.change != nil {
+					v = c.change(v)
+				}
+				r := f.single(user, password, "Second-Pw-2")
+				r.Current, r.Login, r.Pending = v, v, v.With("password", "Second-Pw-2")
+				fails(t, f.engine.Verify(context.Background(), r, v), c.cause, c.words)
+				fails(t, f.engine.DryRun(context.Background(), r), c.cause, c.words)
+				fails(t, f.engine.Set(context.Background(), r), c.cause, c.words)
+			})
+		}
+	})
+}
+
+func TestAnonymousAccountIsNotTheUsers(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.sql("CREATE USER ''@'localhost' IDENTIFIED BY 'Anon-Pw-1'")
+		t.Cleanup(func() { f.sql("DROP USER ''@'localhost'") })
+		err := f.engine.Set(context.Background(), f.single("whoever", "Anon-Pw-1", "Second-Pw-2"))
+		fails(t, err, rotation.InvalidSecret, "an account of its own")
+	})
+}
+
+func TestReadOnlyServer(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		f.sql("SET GLOBAL read_only = ON")
+		t.Cleanup(func() { f.sql("SET GLOBAL read_only = OFF") })
+		r := f.single(user, first, "Second-Pw-2")
+		fails(t, f.engine.DryRun(context.Background(), r), rotation.TargetFailed, "writer")
+		fails(t, f.engine.Set(context.Background(), r), rotation.TargetFailed, "writer")
+	})
+}
+
+func TestTooManyConnections(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		var limit int
+		if err := f.db.QueryRow("SELECT @@max_connections").Scan(&limit); err != nil {
+			t.Fatal(err)
+		}
+		var hold []*sql.Conn
+		f.sql("SET GLOBAL max_connections = 10")
+		t.Cleanup(func() {
+			for _, c := range hold {
+				c.Close()
+			}
+			if _, err := f.db.Exec("SET GLOBAL max_connections = ?", limit); err != nil {
+				t.Error(err)
+			}
+		})
+		db := f.server.Connect(t, "")
+		for range 20 {
+			c, err := db.Conn(context.Background())
+			if err != nil {
+				break
+			}
+			hold = append(hold, c)
+		}
+		r := f.single(user, first, "Second-Pw-2")
+		fails(t, f.engine.Set(context.Background(), r), rotation.TargetFailed, "limit")
+	})
+}
+
+func TestTLSIsVerifiedAndDemanded(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		r := f.single(user, first, "Second-Pw-2")
+		fails(t, mysql.New(rotation.TLSPolicy{}).Set(context.Background(), r), rotation.TLSFailed, "CA")
+		// Not even where plain text is allowed: the server does offer TLS.
+		fails(t, mysql.New(rotation.TLSPolicy{AllowPlaintext: true}).Set(context.Background(), r), rotation.TLSFailed, "CA")
+
+		f.sql("SET GLOBAL require_secure_transport = ON")
+		t.Cleanup(func() { f.sql("SET GLOBAL require_secure_transport = OFF") })
+		r.Login = r.Login.With("ssl", "false")
+		if f.name == "mariadb" {
+			// It says no more than of a wrong password.
+			fails(t, f.engine.Set(context.Background(), r), rotation.LoginRefused, `with "ssl": false`)
+			return
+		}
+		fails(t, f.engine.Set(context.Background(), r), rotation.TLSFailed, `remove "ssl": false`)
+	})
+}
+
+func TestServerWithoutTLS(t *testing.T) {
+	for name, start := range systems {
+		t.Run(name, func(t *testing.T) {
+			server := start(t, testserver.MySQLOptions{NoTLS: true})
+			f := &fixture{t: t, name: name, server: server, db: server.Connect(t, ""), engine: mysql.New(rotation.TLSPolicy{})}
+			user, first := f.user()
+			r := f.single(user, first, "Second-Pw-2")
+			fails(t, f.engine.Set(context.Background(), r), rotation.TLSFailed, "offers no TLS")
+			f.engine = mysql.New(rotation.TLSPolicy{AllowPlaintext: true})
+			f.set(r)
+			r.Login = r.Login.With("ssl", "true").With("password", "Second-Pw-2")
+			fails(t, f.engine.Set(context.Background(), r), rotation.TLSFailed, "offers no TLS")
+			r = f.single(user, "Second-Pw-2", "Third-Pw-3")
+			r.Login, r.Pending = r.Login.With("ssl", "false"), r.Pending.With("ssl", "false")
+			f.engine = mysql.New(rotation.TLSPolicy{})
+			f.set(r)
+		})
+	}
+}
+
+func TestSilentHostEndsWithTheContext(t *testing.T) {
+	value, err := json.Marshal(map[string]any{"engine": "mysql", "host": "127.0.0.1", "port": testserver.Blackhole(t), "username": "u", "password": "p"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := rotation.StringValue(string(value))
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Pending: v.With("password", "q"), Login: v}
+	engine := mysql.New(rotation.TLSPolicy{})
+	for name, call := range map[string]func(context.Context) error{
+		"Set":    func(ctx context.Context) error { return engine.Set(ctx, r) },
+		"DryRun": func(ctx context.Context) error { return engine.DryRun(ctx, r) },
+		"Verify": func(ctx context.Context) error { return engine.Verify(ctx, r, v) },
+		"Retire": func(ctx context.Context) error { return engine.Retire(ctx, r) },
+	} {
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		begin := time.Now()
+		err := call(ctx)
+		cancel()
+		if took := time.Since(begin); took > 400*time.Millisecond {
+			t.Errorf("%s took %v", name, took)
+		}
+		fails(t, err, rotation.Unreachable, "in time")
+	}
+}
+
+func TestServerThatFallsSilentAfterTheLogin(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		proxy := testserver.Proxy(t, f.server.Addr())
+		proxy.Filter(func(c testserver.Chunk) bool { return false })
+		user, first := f.user()
+		r := f.single(user, first, "Second-Pw-2")
+		port, _ := json.Marshal(proxy.Port)
+		r.Login = r.Login.WithJSON("port", port)
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		defer cancel()
+		begin := time.Now()
+		fails(t, f.engine.Set(ctx, r), rotation.Unreachable)
+		if took := time.Since(begin); took > 400*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestClosedPortAndUnknownName(t *testing.T) {
+	port, err := testserver.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, _ := json.Marshal(port)
+	v := rotation.StringValue(`{"engine":"mysql","host":"127.0.0.1","username":"u","password":"p"}`).WithJSON("port", number)
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Pending: v, Login: v}
+	engine := mysql.New(rotation.TLSPolicy{})
+	fails(t, engine.Set(context.Background(), r), rotation.Unreachable, "security groups")
+	r.Login = v.With("host", "absent.invalid")
+	fails(t, engine.Set(context.Background(), r), rotation.NameNotResolved)
+}
+
+func TestFormIsCheckedBeforeAnythingElse(t *testing.T) {
+	engine := mysql.New(rotation.TLSPolicy{})
+	long := strings.Repeat("u", 27)
+	for name, c := range map[string]struct{ value, words string }{
+		"nothing":            {`{}`, "host is missing, password is missing, username is missing"},
+		"a list of hosts":    {`{"engine":"mysql","host":"a,b","username":"u","password":"p"}`, "one host name"},
+		"four-byte name":     {`{"engine":"mysql","host":"h","username":"u😀","password":"p"}`, "U+FFFF"},
+		"too long a name":    {`{"engine":"mysql","host":"h","username":"` + strings.Repeat("u", 81) + `","password":"p"}`, "80 characters"},
+		"white space":        {`{"engine":"mysql","host":"h","username":" u","password":"p"}`, "white space"},
+		"MySQL's limit":      {`{"engine":"mysql","host":"h","username":"` + long + `","password":"p"}`, "32 characters"},
+		"suffix and no user": {`{"engine":"mysql","host":"h","username":"_clone","password":"p"}`, "nothing but the suffix"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := engine.Next(context.Background(), &rotation.Request{Strategy: rotation.AlternatingUsers, Current: rotation.StringValue(c.value)})
+			fails(t, err, rotation.InvalidSecret, c.words)
+		})
+	}
+	next, err := engine.Next(context.Background(), &rotation.Request{Strategy: rotation.AlternatingUsers,
+		Current: rotation.StringValue(`{"engine":"mariadb","host":"h","username":"` + long + `","password":"p"}`)})
+	if user, _ := next.Text("username"); err != nil || user != long+"_clone" {
+		t.Errorf("MariaDB's longer names: %q, %v", user, err)
+	}
+}
