@@ -1,0 +1,135 @@
+//go:build mysql
+
+package mysql_test
+
+import (
+	"strings"
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/mysql"
+)
+
+// The tag keeps `make test` from needing what `make deps-mysql` fetches.
+func init() { systems["mysql"] = testserver.SharedMySQL }
+
+// ownMySQL starts a server of its own for a test.
+func ownMySQL(t *testing.T, config string) *fixture {
+	server := testserver.MySQL(t, testserver.MySQLOptions{AllowPlaintext: true, Config: config})
+	return &fixture{t: t, name: "mysql", server: server, db: server.Connect(t, ""), engine: mysql.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})}
+}
+
+func TestPartialRevokesAreKeptInBothDirections(t *testing.T) {
+	f := ownMySQL(t, "partial_revokes = ON")
+	user, first := f.user()
+	clone := user + "_clone"
+	f.sql("CREATE DATABASE d1", "CREATE DATABASE `d 2`",
+		"GRANT SELECT, INSERT ON *.* TO "+account(user, "%"), "REVOKE INSERT ON mysql.* FROM "+account(user, "%"), "REVOKE SELECT ON d1.* FROM "+account(user, "%"))
+	f.set(f.alternating(user, first, clone, "Second-Pw-2"))
+	f.sameRights(user, clone, "%")
+	if rows := strings.Join(f.granted(clone, "%"), "\n"); strings.Count(rows, "REVOKE") != 2 {
+		t.Errorf("restrictions are missing:\n%s", rows)
+	}
+	// One is lifted, one is new, and one ends with its privilege.
+	f.sql("GRANT SELECT ON d1.* TO "+account(clone, "%"), "REVOKE SELECT ON `d 2`.* FROM "+account(clone, "%"), "REVOKE INSERT ON *.* FROM "+account(clone, "%"))
+	want := strings.Join(f.granted(clone, "%"), "\n")
+	f.set(f.alternating(clone, "Second-Pw-2", user, "Third-Pw-3"))
+	f.sameRights(user, clone, "%")
+	if got := strings.Join(f.granted(user, "%"), "\n"); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestPasswordPolicyIsAskedBeforeAnythingChanges(t *testing.T) {
+	f := ownMySQL(t, "")
+	f.sql("INSTALL COMPONENT 'file://component_validate_password'", "SET GLOBAL validate_password.length = 12")
+	for _, user := range []string{"plain", "privileged"} {
+		f.sql("CREATE USER " + user + " IDENTIFIED BY 'First-Password-1'")
+		if user == "privileged" {
+			f.sql("GRANT APPLICATION_PASSWORD_ADMIN ON *.* TO privileged")
+		}
+		r := f.single(user, "First-Password-1", "Short-1")
+		fails(t, f.engine.DryRun(t.Context(), r), rotation.PolicyRejected, "PASSWORD_LENGTH")
+		fails(t, f.engine.Set(t.Context(), r), rotation.PolicyRejected, "PASSWORD_LENGTH")
+		f.opens(user, true, "First-Password-1")
+		f.set(f.single(user, "First-Password-1", "Second-Password-2"))
+	}
+	a := f.alternating("plain", "Second-Password-2", "plain_clone", "Short-1")
+	fails(t, f.engine.DryRun(t.Context(), a), rotation.PolicyRejected, "PASSWORD_LENGTH")
+	f.set(f.alternating("plain", "Second-Password-2", "plain_clone", "Third-Password-3"))
+}
+
+func TestPasswordHistoryDoesNotStopARetry(t *testing.T) {
+	f := ownMySQL(t, "password_history = 5\npassword_require_current = ON")
+	user, first := f.user()
+	f.sql("GRANT APPLICATION_PASSWORD_ADMIN ON *.* TO " + account(user, "%"))
+	r := f.single(user, first, "Second-Pw-2")
+	f.set(r)
+	if err := f.engine.Set(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	f.opens(user, true, first, "Second-Pw-2")
+	fails(t, f.engine.Set(t.Context(), f.single(user, "Second-Pw-2", first)), rotation.PolicyRejected)
+
+	f.sql("REVOKE APPLICATION_PASSWORD_ADMIN ON *.* FROM " + account(user, "%"))
+	a := f.alternating(user, "Second-Pw-2", user+"_clone", "Third-Pw-3")
+	f.set(a)
+	if err := f.engine.Set(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	f.opens(user+"_clone", true, "Third-Pw-3")
+}
+
+func TestASecondUserKeepsNoRetainedPassword(t *testing.T) {
+	only(t, "mysql", func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		clone := user + "_clone"
+		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
+		f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED BY 'Aside-Pw-3' RETAIN CURRENT PASSWORD")
+		f.opens(user, true, first, "Aside-Pw-3")
+		f.set(f.alternating(clone, "Second-Pw-2", user, "Fourth-Pw-4"))
+		f.opens(user, true, "Fourth-Pw-4")
+		f.opens(user, false, first, "Aside-Pw-3")
+	})
+}
+
+func TestBlockedAfterRefusedLogins(t *testing.T) {
+	only(t, "mysql", func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		f.sql("ALTER USER " + account(user, "%") + " FAILED_LOGIN_ATTEMPTS 2 PASSWORD_LOCK_TIME 1")
+		f.opens(user, false, "wrong", "wrong")
+		fails(t, f.engine.Set(t.Context(), f.single(user, first, "Second-Pw-2")), rotation.TargetFailed, "blocked after refused logins")
+	})
+}
+
+func TestSha256UserKeepsItsWayToLogIn(t *testing.T) {
+	only(t, "mysql", func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED WITH sha256_password BY " + text(first))
+		f.set(f.alternating(user, first, user+"_clone", "Second-Pw-2"))
+		if s := f.created(user+"_clone", "%"); !strings.Contains(s, "'sha256_password'") {
+			t.Errorf("the second user logs in another way: %s", s)
+		}
+	})
+}
+
+// What performance_schema keeps of statements is a log, too.
+func TestNoPasswordIsInPerformanceSchema(t *testing.T) {
+	f := ownMySQL(t, "performance_schema_consumer_events_statements_history_long = ON")
+	user, first := f.user()
+	next := testserver.Unique("Second-Pw-")
+	f.set(f.single(user, first, next))
+	third := testserver.Unique("Third-Pw-")
+	f.set(f.alternating(user, next, user+"_clone", third))
+	var all string
+	if err := f.db.QueryRow("SELECT CONCAT(JSON_ARRAYAGG(SQL_TEXT), JSON_ARRAYAGG(DIGEST_TEXT)) FROM performance_schema.events_statements_history_long").Scan(&all); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(all, "<secret>") {
+		t.Error("the history shows nothing of the rotation")
+	}
+	if strings.Contains(all, next) || strings.Contains(all, third) {
+		t.Error("a password is in performance_schema")
+	}
+}
