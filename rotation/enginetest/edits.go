@@ -1,0 +1,103 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"testing"
+
+	"example.com/rotator/rotation"
+)
+
+// edits has an operator change the secret between each two steps, and in the
+// very moment of the promotion. The edit is kept, or the rotation fails clearly.
+func edits(t testing.TB, h Harness) error {
+	for _, keepsPending := range []bool{false, true} {
+		for after := range steps {
+			w, err := newWorld(t, h)
+			if err != nil {
+				return err
+			}
+			if !w.first.IsObject() || len(w.kind.SecretFields) == 0 {
+				return nil // a value without other fields has nothing to edit
+			}
+			edit := func() error {
+				v := w.first.With("note", "an operator's words")
+				token := uuid()
+				if !keepsPending {
+					return w.put(v, token, "AWSCURRENT")
+				}
+				if err := w.put(v, token, "edited"); err != nil {
+					return err
+				}
+				current, err := w.labelled("AWSCURRENT")
+				if err != nil {
+					return err
+				}
+				return w.stage("AWSCURRENT", current.id, token)
+			}
+			token, err := w.begin()
+			if err != nil {
+				return err
+			}
+			var failure error
+			for i, step := range steps {
+				if i == 3 && after == 3 {
+					// The operator is faster than the call that promotes.
+					w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+						if operation == "UpdateSecretVersionStage" {
+							if err := edit(); err != nil {
+								return nil, err
+							}
+						}
+						return send()
+					})
+				}
+				failure = w.step(context.Background(), step, token)
+				w.wire.set(nil)
+				if failure != nil {
+					break
+				}
+				if i == after {
+					if err := edit(); err != nil {
+						return err
+					}
+				}
+			}
+			where := fmt.Sprintf("an edit after %s, AWSPENDING kept %v", steps[after], keepsPending)
+			if after == 3 {
+				where = fmt.Sprintf("an edit in the middle of finishSecret, AWSPENDING kept %v", keepsPending)
+			}
+			current, err := w.labelled("AWSCURRENT")
+			if err != nil {
+				return fmt.Errorf("%s: %w", where, err)
+			}
+			if note, _ := current.value.Text("note"); note == "" {
+				return fmt.Errorf("%s was lost", where)
+			}
+			if failure != nil && !errors.Is(failure, rotation.SecretEdited) && !errors.Is(failure, rotation.VersionNotStaged) && !errors.Is(failure, rotation.LoginRefused) {
+				return fmt.Errorf("%s: the rotation fails with %w", where, failure)
+			}
+			// Whatever became of it, the next rotation mends all.
+			if p, err := w.labelled("AWSPENDING"); err == nil && p.id != current.id {
+				if err := w.stage("AWSPENDING", p.id, ""); err != nil {
+					return err
+				}
+			}
+			if err := w.rotate(); err != nil {
+				return fmt.Errorf("%s: the next rotation fails: %w", where, err)
+			}
+			if current, err = w.labelled("AWSCURRENT"); err != nil {
+				return err
+			}
+			if ok, err := w.open(current.value); err != nil || !ok {
+				return fmt.Errorf("%s: after the next rotation AWSCURRENT is accepted %v, %v", where, ok, err)
+			}
+			if note, _ := current.value.Text("note"); note == "" {
+				return fmt.Errorf("%s was lost in the next rotation", where)
+			}
+		}
+	}
+	return nil
+}

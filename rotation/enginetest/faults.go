@@ -1,0 +1,134 @@
+package enginetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// faults rotates while Secrets Manager and the network misbehave.
+func faults(t testing.TB, h Harness) error {
+	answer := func(code string) *http.Response {
+		body := `{"__type":"` + code + `","Message":"made up by the suite"}`
+		return &http.Response{StatusCode: 400, Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}}, Body: io.NopCloser(bytes.NewBufferString(body))}
+	}
+	count := map[string]int{}
+	once := func(operation string) bool { count[operation]++; return count[operation] == 1 }
+	for name, hook := range map[string]func(string, func() (*http.Response, error)) (*http.Response, error){
+		"every call is throttled once": func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+			if once(operation) {
+				return answer("ThrottlingException"), nil
+			}
+			count[operation] = 0
+			return send()
+		},
+		"every answer is lost once": func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+			resp, err := send()
+			if once(operation) && err == nil {
+				resp.Body.Close()
+				return nil, io.ErrUnexpectedEOF
+			}
+			count[operation] = 0
+			return resp, err
+		},
+		"answers are late": func(_ string, send func() (*http.Response, error)) (*http.Response, error) {
+			time.Sleep(20 * time.Millisecond)
+			return send()
+		},
+		"a read after a write finds nothing": func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+			if operation == "PutSecretValue" {
+				count = map[string]int{}
+			}
+			if operation == "GetSecretValue" && count["stale"] < 2 && count["PutSecretValue"] == 0 {
+				count["stale"]++
+				resp, err := send()
+				// Only the pending version is new enough to be missing.
+				if err == nil {
+					body, rerr := io.ReadAll(resp.Body)
+					resp.Body.Close()
+					if rerr == nil && bytes.Contains(body, []byte("AWSPENDING")) && resp.StatusCode == 200 {
+						return answer("ResourceNotFoundException"), nil
+					}
+					resp.Body = io.NopCloser(bytes.NewReader(body))
+				}
+				return resp, err
+			}
+			return send()
+		},
+	} {
+		w, err := newWorld(t, h)
+		if err != nil {
+			return err
+		}
+		count = map[string]int{}
+		token, err := w.begin()
+		if err != nil {
+			return err
+		}
+		w.wire.set(hook)
+		err = w.all(context.Background(), token)
+		w.wire.set(nil)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if err := w.ended(token); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return hung(t, h)
+}
+
+// hung has the target fall silent in each step: the step must end within its
+// deadline, with a cause, and the rotation must finish when the target is back.
+func hung(t testing.TB, h Harness) error {
+	w, err := newWorld(t, h)
+	if err != nil || w.proxy == nil {
+		return err
+	}
+	token, err := w.begin()
+	if err != nil {
+		return err
+	}
+	const limit = 1500 * time.Millisecond
+	for _, step := range steps[:3] {
+		release := make(chan struct{})
+		w.proxy.Filter(func(p testserver.Chunk) bool {
+			if p.FromServer {
+				<-release
+			}
+			return true
+		})
+		ctx, cancel := context.WithTimeout(context.Background(), limit)
+		begin := time.Now()
+		err := w.step(ctx, step, token)
+		took := time.Since(begin)
+		cancel()
+		close(release)
+		w.proxy.Filter(nil)
+		w.proxy.Cut()
+		if took > limit {
+			return fmt.Errorf("%s with a silent target took %s of %s", step, took, limit)
+		}
+		if cause := rotation.CauseOf(err); err == nil || cause != rotation.Unreachable && cause != rotation.OutOfTime {
+			return fmt.Errorf("%s with a silent target: %v, want the cause Unreachable or OutOfTime", step, err)
+		}
+		if err := w.notLockedOut(); err != nil {
+			return fmt.Errorf("%s with a silent target: %w", step, err)
+		}
+		if err := w.step(context.Background(), step, token); err != nil {
+			return fmt.Errorf("%s after the target was silent: %w", step, err)
+		}
+	}
+	if err := w.step(context.Background(), rotation.FinishSecret, token); err != nil {
+		return err
+	}
+	return errors.Join(w.ended(token))
+}

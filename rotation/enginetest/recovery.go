@@ -1,0 +1,134 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"example.com/rotator/rotation"
+)
+
+// recovery begins rotations in states that other functions never get out of.
+func recovery(t testing.TB, h Harness) error {
+	// A rotation was given up after any of its steps, by the book: cancelled,
+	// and AWSPENDING taken away. The credential that works has no label then.
+	for last := range 3 {
+		w, err := newWorld(t, h)
+		if err != nil {
+			return err
+		}
+		token, err := w.begin()
+		if err != nil {
+			return err
+		}
+		for _, step := range steps[:last+1] {
+			if err := w.step(context.Background(), step, token); err != nil {
+				return err
+			}
+		}
+		if _, err := w.client.CancelRotateSecret(context.Background(), &secretsmanager.CancelRotateSecretInput{SecretId: &w.arn}); err != nil {
+			return err
+		}
+		if err := w.stage("AWSPENDING", token, ""); err != nil {
+			return err
+		}
+		next, err := w.begin()
+		if err != nil {
+			return err
+		}
+		if err := w.all(context.Background(), next); err != nil {
+			return fmt.Errorf("after a rotation that was given up after %s: %w", steps[last], err)
+		}
+		if err := w.ended(next); err != nil {
+			return fmt.Errorf("after a rotation that was given up after %s: %w", steps[last], err)
+		}
+	}
+	// A place that was reserved and never filled is no obstacle once its label
+	// is gone.
+	w, err := newWorld(t, h)
+	if err != nil {
+		return err
+	}
+	token, err := w.begin()
+	if err != nil {
+		return err
+	}
+	if err := w.step(context.Background(), rotation.SetSecret, token); !errors.Is(err, rotation.VersionNotStaged) {
+		return fmt.Errorf("setSecret without a pending value: %v, want VersionNotStaged", err)
+	}
+	if err := w.stage("AWSPENDING", token, ""); err != nil {
+		return err
+	}
+	w.made--
+	if err := w.rotate(); err != nil {
+		return fmt.Errorf("after an empty AWSPENDING: %w", err)
+	}
+	// Somebody put the previous credential back at the target, by hand.
+	before, err := w.labelled("AWSPREVIOUS")
+	if err != nil {
+		return err
+	}
+	if err := h.Restore(context.Background(), w.direct(before.value)); errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	next, err := w.begin()
+	if err != nil {
+		return err
+	}
+	if err := w.all(context.Background(), next); err != nil {
+		return fmt.Errorf("after the previous credential was put back by hand: %w", err)
+	}
+	return w.ended(next)
+}
+
+// preflight sends testSecret alone with a copy of the current value, as
+// RotateSecret does when it is told not to rotate at once.
+func preflight(t testing.TB, h Harness) error {
+	w, err := newWorld(t, h)
+	if err != nil {
+		return err
+	}
+	var failure error
+	try := func() error {
+		_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &w.arn, RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(uuid())})
+		if err == nil {
+			_ = w.sim.WaitRotation(context.Background(), w.arn)
+		}
+		return err
+	}
+	w.sim.RegisterFunction(functionARN, invoker(func(ctx context.Context, token string) error {
+		failure = w.step(ctx, rotation.TestSecret, token)
+		return failure
+	}))
+	if err := try(); err != nil {
+		return err
+	}
+	if failure != nil {
+		return fmt.Errorf("testSecret of a secret that can be rotated: %w", failure)
+	}
+	all, err := w.versions()
+	if err != nil || len(all) != 1 {
+		return fmt.Errorf("the test left %d versions, %v", len(all), err)
+	}
+	if len(w.kind.SecretFields) == 0 || w.h.Target() == "" {
+		return nil
+	}
+	// A credential that the target refuses is told.
+	wrong := w.first.With(w.kind.SecretFields[0], "not-the-password-1A!")
+	if err := w.put(wrong, uuid(), "AWSCURRENT"); err != nil {
+		return err
+	}
+	if err := try(); err != nil {
+		return err
+	}
+	if failure == nil {
+		return errors.New("testSecret of a wrong credential succeeds")
+	}
+	return nil
+}

@@ -1,0 +1,164 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+)
+
+// crash ends a rotation at its n-th point, as if the process had died there:
+// from then on nothing that it does reaches anybody. Points are the moments
+// before and after each call to Secrets Manager and each piece of data that goes
+// to or comes from the target; they are counted as they happen.
+type crash struct {
+	mu    sync.Mutex
+	at    int
+	seen  int
+	dead  bool
+	kill  context.CancelFunc
+	where string
+}
+
+var errDead = errors.New("the process is dead")
+
+// pass counts a point and reports whether the process lives on.
+func (c *crash) pass(where string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead {
+		return false
+	}
+	c.seen++
+	if c.seen == c.at {
+		c.dead, c.where = true, where
+		c.kill()
+	}
+	return !c.dead
+}
+
+// run takes all steps up to the crash and reports whether it happened.
+func (c *crash) run(w *world, token string) (died bool, err error) {
+	ctx, kill := context.WithCancel(context.Background())
+	defer kill()
+	c.kill = kill
+	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		if !c.pass("before " + operation) {
+			return nil, errDead
+		}
+		resp, err := send()
+		if !c.pass("after " + operation) {
+			if err == nil {
+				resp.Body.Close()
+			}
+			return nil, errDead
+		}
+		return resp, err
+	})
+	if w.proxy != nil {
+		w.proxy.Filter(func(p testserver.Chunk) bool {
+			if p.FromServer {
+				return c.pass("before an answer of the target arrives")
+			}
+			return c.pass("before a request reaches the target")
+		})
+	}
+	err = w.all(ctx, token)
+	w.wire.set(nil)
+	if w.proxy != nil {
+		w.proxy.Filter(nil)
+		w.proxy.Cut()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead, err
+}
+
+// sweep crashes a rotation at every point, lets Secrets Manager repeat it, and
+// demands that nobody was locked out in between and that all is well in the end.
+func sweep(t testing.TB, h Harness) error {
+	points, lockouts := 0, 0
+	var errs []error
+	var w *world
+	for at := 1; ; at++ {
+		var err error
+		if w, err = newWorld(t, h); err != nil {
+			return err
+		}
+		token, err := w.begin()
+		if err != nil {
+			return err
+		}
+		c := &crash{at: at}
+		died, err := c.run(w, token)
+		if !died {
+			if err != nil {
+				return fmt.Errorf("a rotation without a crash fails: %w", err)
+			}
+			if err := w.ended(token); err != nil {
+				return fmt.Errorf("after a rotation without a crash: %w", err)
+			}
+			break
+		}
+		points++
+		if err := w.notLockedOut(); err != nil {
+			lockouts++
+			errs = append(errs, fmt.Errorf("crash at point %d, %s: %w", at, c.where, err))
+		}
+		// Every third time the repetition is cut as well, at a point that
+		// wanders through the rotation.
+		if at%3 == 0 {
+			if died, _ := (&crash{at: 1 + at*7%23}).run(w, token); died {
+				if err := w.notLockedOut(); err != nil {
+					lockouts++
+					errs = append(errs, fmt.Errorf("second crash after point %d, %s: %w", at, c.where, err))
+				}
+			}
+		}
+		if err := w.all(context.Background(), token); err != nil {
+			errs = append(errs, fmt.Errorf("crash at point %d, %s: the repetition fails: %w", at, c.where, err))
+		} else if err := w.ended(token); err != nil {
+			errs = append(errs, fmt.Errorf("crash at point %d, %s: %w", at, c.where, err))
+		}
+		if len(errs) > 10 {
+			break
+		}
+	}
+	t.Logf("sweep %s %s: %d points, %d lock-outs", w.kind.Names[0], w.strategy(), points, lockouts)
+	if points < 8 {
+		errs = append(errs, fmt.Errorf("the sweep found only %d points", points))
+	}
+	return errors.Join(errs...)
+}
+
+// notLockedOut demands that a labelled version opens the target, and the current
+// one where the current value must work throughout.
+func (w *world) notLockedOut() error {
+	all, err := w.versions()
+	if err != nil {
+		return err
+	}
+	opened := false
+	for _, v := range all {
+		if len(v.labels) == 0 {
+			continue
+		}
+		ok, err := w.open(v.value)
+		if err != nil {
+			return err
+		}
+		opened = opened || ok
+		if !ok && w.continuous() && slices.Contains(v.labels, "AWSCURRENT") {
+			return errors.New("locked out: AWSCURRENT does not open the target")
+		}
+	}
+	if !opened {
+		return errors.New("locked out: no labelled version opens the target")
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package enginetest
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// watched has a client log in with AWSCURRENT without pause while rotations go
+// on. Where the current value must work throughout, no login is refused; else
+// the refusals and how long they lasted are reported.
+func watched(t testing.TB, h Harness) error {
+	w, err := newWorld(t, h)
+	if err != nil {
+		return err
+	}
+	var done atomic.Bool
+	var logins, refusals int
+	var window time.Duration
+	end := make(chan error, 1)
+	go func() {
+		end <- func() error {
+			var since time.Time
+			for !done.Load() || !since.IsZero() {
+				v, err := w.labelled("AWSCURRENT")
+				if err != nil {
+					return err
+				}
+				// A login that began before the labels moved counts against
+				// the value that was current then, as it does for a client.
+				ok, err := w.open(v.value)
+				switch {
+				case err != nil:
+					return err
+				case ok:
+					logins++
+					if !since.IsZero() {
+						window = max(window, time.Since(since))
+						since = time.Time{}
+					}
+				default:
+					refusals++
+					if since.IsZero() {
+						since = time.Now()
+					}
+					if time.Since(since) > 30*time.Second {
+						return fmt.Errorf("AWSCURRENT has been refused for 30 s")
+					}
+				}
+			}
+			return nil
+		}()
+	}()
+	for range 3 {
+		if err = w.rotate(); err != nil {
+			break
+		}
+	}
+	done.Store(true)
+	if werr := <-end; err == nil {
+		err = werr
+	}
+	if err != nil {
+		return err
+	}
+	t.Logf("witness %s %s: %d logins, %d refused, window %d ms", w.kind.Names[0], w.strategy(), logins, refusals, window.Milliseconds())
+	if w.continuous() && refusals > 0 {
+		return fmt.Errorf("%d of %d logins with AWSCURRENT were refused", refusals, logins+refusals)
+	}
+	return nil
+}

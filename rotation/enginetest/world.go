@@ -1,0 +1,364 @@
+package enginetest
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
+
+var steps = []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret}
+
+// world is a target behind a proxy, a simulated Secrets Manager behind a wire
+// that can be broken, and one secret.
+type world struct {
+	t      testing.TB
+	h      Harness
+	kind   rotation.Kind
+	proxy  *testserver.FaultProxy // nil for an engine without a target
+	sim    *secretsim.Sim
+	wire   *wire
+	client *secretsmanager.Client // the operator's, which nothing breaks
+	api    *secretsmanager.Client // the function's
+	env    map[string]string
+	log    bytes.Buffer
+	logMu  sync.Mutex
+
+	arn   string
+	first rotation.Value
+	made  int // rotations begun
+}
+
+// newWorld makes a user and its secret.
+func newWorld(t testing.TB, h Harness) (*world, error) {
+	w := &world{t: t, h: h, kind: h.Engine().Kind(), wire: &wire{}, env: map[string]string{}}
+	host, port := "localhost", 0
+	if target := h.Target(); target != "" {
+		w.proxy = testserver.Proxy(t, target)
+		port = w.proxy.Port
+	}
+	w.sim = secretsim.New(secretsim.Options{MaxAttempts: 1})
+	server, err := secretsim.Serve(w.sim, "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { server.Close() })
+	options := secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}
+	w.client = secretsmanager.New(options)
+	w.api = secretsmanager.New(options, func(o *secretsmanager.Options) {
+		o.HTTPClient = &http.Client{Transport: w.wire}
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Millisecond, nil }) })
+	})
+	// The suite sends the events itself; this function only leaves the place
+	// that a rotation reserves.
+	w.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	value, superuser, err := h.New(context.Background(), host, port)
+	if err != nil {
+		return nil, fmt.Errorf("the harness makes no user: %w", err)
+	}
+	if !superuser.IsZero() {
+		arn, err := w.create(superuser)
+		if err != nil {
+			return nil, err
+		}
+		field := w.kind.SuperuserField
+		if field == "" {
+			field = "masterarn"
+		}
+		value = value.With(field, arn)
+	}
+	if value.IsObject() {
+		value = value.WithJSON("unknown", []byte(`{"n": 1e400, "a": [1.50]}`))
+	}
+	w.first = value
+	w.arn, err = w.create(value)
+	return w, err
+}
+
+func (w *world) create(v rotation.Value) (string, error) {
+	in := &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("suite/")), ClientRequestToken: aws.String(uuid())}
+	if v.IsBinary() {
+		in.SecretBinary = v.Reveal()
+	} else {
+		in.SecretString = aws.String(string(v.Reveal()))
+	}
+	out, err := w.client.CreateSecret(context.Background(), in)
+	if err != nil {
+		return "", err
+	}
+	return *out.ARN, nil
+}
+
+// begin has Secrets Manager start a rotation and returns its token.
+func (w *world) begin() (string, error) {
+	w.made++
+	token := uuid()
+	_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &w.arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)})
+	if err != nil {
+		return "", err
+	}
+	_ = w.sim.WaitRotation(context.Background(), w.arn) // it has failed, as is meant
+	return token, nil
+}
+
+// step takes one step in what is as good as a new process: nothing is kept.
+func (w *world) step(ctx context.Context, step rotation.Step, token string) error {
+	r, err := rotation.New(rotation.Config{
+		Engines: []rotation.Engine{w.h.Engine()},
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
+		Getenv:  func(name string) string { return w.env[name] },
+		Log:     slog.New(slog.NewJSONHandler(w, nil)),
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return r.Handle(ctx, rotation.Event{Step: step, SecretID: w.arn, ClientRequestToken: token, RotationToken: rotation.NewToken(uuid())})
+}
+
+// Write takes a line of the core's log.
+func (w *world) Write(line []byte) (int, error) {
+	w.logMu.Lock()
+	defer w.logMu.Unlock()
+	return w.log.Write(line)
+}
+
+// all takes every step.
+func (w *world) all(ctx context.Context, token string) error {
+	for _, s := range steps {
+		if err := w.step(ctx, s, token); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rotate does a whole rotation.
+func (w *world) rotate() error {
+	token, err := w.begin()
+	if err != nil {
+		return err
+	}
+	return w.all(context.Background(), token)
+}
+
+// version is a version with a value.
+type version struct {
+	id     string
+	labels []string
+	value  rotation.Value
+}
+
+// versions returns every version that has a value, labelled or not.
+func (w *world) versions() ([]version, error) {
+	list, err := w.client.ListSecretVersionIds(context.Background(), &secretsmanager.ListSecretVersionIdsInput{SecretId: &w.arn, IncludeDeprecated: aws.Bool(true)})
+	if err != nil {
+		return nil, err
+	}
+	var out []version
+	for _, e := range list.Versions {
+		got, err := w.client.GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: &w.arn, VersionId: e.VersionId})
+		if err != nil {
+			return nil, err
+		}
+		v := version{id: *e.VersionId, labels: e.VersionStages}
+		if got.SecretString != nil {
+			v.value = rotation.StringValue(*got.SecretString)
+		} else {
+			v.value = rotation.BinaryValue(got.SecretBinary)
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// labelled returns the version with a label.
+func (w *world) labelled(label string) (version, error) {
+	all, err := w.versions()
+	if err != nil {
+		return version{}, err
+	}
+	for _, v := range all {
+		if slices.Contains(v.labels, label) {
+			return v, nil
+		}
+	}
+	return version{}, fmt.Errorf("no version is %s", label)
+}
+
+// put stores a version as an operator does.
+func (w *world) put(v rotation.Value, token string, labels ...string) error {
+	in := &secretsmanager.PutSecretValueInput{SecretId: &w.arn, ClientRequestToken: &token, VersionStages: labels}
+	if v.IsBinary() {
+		in.SecretBinary = v.Reveal()
+	} else {
+		in.SecretString = aws.String(string(v.Reveal()))
+	}
+	_, err := w.client.PutSecretValue(context.Background(), in)
+	return err
+}
+
+// stage moves a label as an operator does; "" stands for none.
+func (w *world) stage(label, from, to string) error {
+	in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &w.arn, VersionStage: &label}
+	if from != "" {
+		in.RemoveFromVersionId = &from
+	}
+	if to != "" {
+		in.MoveToVersionId = &to
+	}
+	_, err := w.client.UpdateSecretVersionStage(context.Background(), in)
+	return err
+}
+
+// direct returns a value as it would be without the proxy, for the harness.
+func (w *world) direct(v rotation.Value) rotation.Value {
+	if w.proxy == nil || !v.IsObject() {
+		return v
+	}
+	_, port, _ := net.SplitHostPort(w.h.Target())
+	if text, ok := v.Text("port"); ok && text == strconv.Itoa(w.proxy.Port) {
+		return v.WithJSON("port", []byte(port))
+	}
+	return v
+}
+
+// open asks the target about a value: true for accepted.
+func (w *world) open(v rotation.Value) (bool, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	err := w.h.Open(ctx, w.direct(v))
+	if errors.Is(err, rotation.LoginRefused) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// alternates reports whether users alternate.
+func (w *world) alternates() bool {
+	_, ok := w.first.Text("masterarn")
+	return ok && w.kind.CloneSuffix != "" && !w.kind.SuperuserOnly && w.env["STRATEGY"] != "single"
+}
+
+// strategy names it for the figures.
+func (w *world) strategy() string {
+	if w.alternates() {
+		return "alternating"
+	}
+	return "single"
+}
+
+// continuous reports whether the current value must work throughout.
+func (w *world) continuous() bool { return w.h.Overlap() || w.alternates() }
+
+// ended checks what a rotation must have come to.
+func (w *world) ended(token string) error {
+	all, err := w.versions()
+	if err != nil {
+		return err
+	}
+	current, err := w.labelled("AWSCURRENT")
+	if err != nil {
+		return err
+	}
+	if current.id != token {
+		return fmt.Errorf("AWSCURRENT is on version %s and not on the rotation's", current.id)
+	}
+	if ok, err := w.open(current.value); err != nil || !ok {
+		return fmt.Errorf("AWSCURRENT does not open the target: accepted %v, %v", ok, err)
+	}
+	if current.value.IsObject() && len(w.kind.SecretFields) > 0 {
+		fields := w.kind.SecretFields
+		if w.alternates() {
+			fields = append([]string{w.kind.UserField}, fields...)
+		}
+		if !current.value.EqualBut(w.first, fields...) {
+			return errors.New("the rotation changed more of the secret than its credential")
+		}
+	}
+	if len(all) != w.made+1 {
+		return fmt.Errorf("there are %d versions with a value after %d rotations", len(all), w.made)
+	}
+	return w.quiet(all)
+}
+
+// quiet checks that no credential is in a log.
+func (w *world) quiet(all []version) error {
+	w.logMu.Lock()
+	text := w.log.String()
+	w.logMu.Unlock()
+	if l, ok := w.h.(Logged); ok {
+		more, err := l.Logs()
+		if err != nil {
+			return err
+		}
+		text += more
+	}
+	for _, v := range all {
+		for _, name := range w.kind.SecretFields {
+			if s, _ := v.value.Text(name); len(s) > 7 && strings.Contains(text, s) {
+				return fmt.Errorf("the field %s of version %s is in a log", name, v.id)
+			}
+		}
+		if s := string(v.value.Reveal()); len(w.kind.SecretFields) == 0 && len(s) > 7 && strings.Contains(text, s) {
+			return fmt.Errorf("version %s is in a log", v.id)
+		}
+	}
+	return nil
+}
+
+// uuid returns a random UUID.
+func uuid() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails, says crypto/rand
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// wire is the function's way to Secrets Manager.
+type wire struct {
+	mu   sync.Mutex
+	hook func(operation string, send func() (*http.Response, error)) (*http.Response, error)
+}
+
+// set has a hook handle every call; nil lets them through.
+func (w *wire) set(hook func(operation string, send func() (*http.Response, error)) (*http.Response, error)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.hook = hook
+}
+
+// RoundTrip sends a call.
+func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
+	w.mu.Lock()
+	hook := w.hook
+	w.mu.Unlock()
+	send := func() (*http.Response, error) { return http.DefaultTransport.RoundTrip(r) }
+	if hook == nil {
+		return send()
+	}
+	return hook(strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager."), send)
+}
