@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
-	"net"
+	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -13,77 +16,146 @@ import (
 	"example.com/rotator/internal/secretsim"
 )
 
+// simFlags are the flags of `rotatorctl sim`.
+type simFlags struct {
+	listen, events         string
+	functions, env, faults []string
+	roles                  []string
+	timeout                time.Duration
+	speed                  float64
+	options                secretsim.Options
+}
+
 // newSim returns `rotatorctl sim`.
 func newSim() *cobra.Command {
-	var listen string
-	var functions, env []string
-	var force bool
-	var o secretsim.Options
-	var timeout time.Duration
+	var o simFlags
 	c := &cobra.Command{
 		Use:   "sim",
 		Short: "Run a local Secrets Manager until stopped",
 		Long: `Sim serves the API of AWS Secrets Manager and rotates secrets as AWS does. It
-prints one line with its URL when it is ready. Point any AWS tool at it with
-AWS_ENDPOINT_URL_SECRETS_MANAGER and any credentials; what it holds is lost when it
-stops.
+prints one line with its URL when it is ready; a browser shows secrets, labels and
+rotations there, and no values. Point any AWS tool at it with
+AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL_STS. The access key is any word,
+or the twelve digits of the account to act as. What it holds is lost when it stops,
+unless --state names a file.
 
 A function is exec:PATH, a Lambda binary that is run here, or url:URL, anything that
-serves Lambda's Invoke API such as "sam local start-lambda".`,
+serves Lambda's Invoke API such as "sam local start-lambda".
+
+Like AWS it fails now and then: each fault hits one call or step in a hundred unless
+--fault says otherwise. Faults: duplicate, lost-answer, throttle, stale-read, slow,
+crash, deadline.`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			host, _, err := net.SplitHostPort(listen)
-			if err != nil {
-				return fmt.Errorf("--listen %s is not HOST:PORT", listen)
-			}
-			if ip := net.ParseIP(host); !force && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-				return fmt.Errorf("--listen %s is open to others (add --force if that is meant)", listen)
-			}
-			sim := secretsim.New(o)
-			server, err := secretsim.Serve(sim, listen)
-			if err != nil {
-				return err
-			}
-			defer server.Close()
-			for _, f := range functions {
-				// The ARN itself holds no equals sign.
-				arn, target, ok := strings.Cut(f, "=")
-				kind, where, ok2 := strings.Cut(target, ":")
-				if !ok || !ok2 || !strings.HasPrefix(arn, "arn:") {
-					return fmt.Errorf("--function %s is not ARN=exec:PATH or ARN=url:URL", f)
-				}
-				switch kind {
-				case "exec":
-					function, err := lambdasim.New(where, lambdasim.Options{ARN: arn, Timeout: timeout, Log: os.Stderr,
-						Env: append([]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL(), "AWS_ENDPOINT_URL_STS=" + server.URL()}, env...)})
-					if err != nil {
-						return err
-					}
-					defer function.Close()
-					sim.RegisterFunction(arn, function)
-				case "url":
-					function, err := lambdasim.Remote(where, arn)
-					if err != nil {
-						return err
-					}
-					sim.RegisterFunction(arn, function)
-				default:
-					return fmt.Errorf("--function %s is neither exec: nor url:", f)
-				}
-			}
-			fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", server.URL())
-			<-c.Context().Done()
-			return nil
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
-	f.StringVar(&listen, "listen", "127.0.0.1:7788", "address to serve at")
-	f.StringArrayVar(&functions, "function", nil, "a rotation function, ARN=exec:PATH or ARN=url:URL; may be repeated")
-	f.StringArrayVar(&env, "env", nil, "NAME=VALUE for the environment of exec: functions; may be repeated")
-	f.StringVar(&o.Region, "region", "us-east-1", "region of all ARNs")
-	f.StringVar(&o.Account, "account", "123456789012", "account of all ARNs")
-	f.DurationVar(&o.RetryDelay, "retry-delay", 100*time.Second, "pause before a failed rotation is repeated")
-	f.DurationVar(&timeout, "function-timeout", time.Minute, "time-out of exec: functions")
-	f.BoolVar(&force, "force", false, "allow an address that others can reach")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:7788", "address to serve at")
+	f.StringArrayVar(&o.functions, "function", nil, "a rotation function, ARN=exec:PATH or ARN=url:URL; may be repeated")
+	f.StringArrayVar(&o.env, "env", nil, "NAME=VALUE for the environment of exec: functions; may be repeated")
+	f.StringArrayVar(&o.faults, "fault", nil, "KIND or KIND=RATE (0 to 1), seed=N, or none; may be repeated")
+	f.StringArrayVar(&o.roles, "role", nil, "ARN or ARN=EXTERNAL-ID of a role that can be assumed; without any, all can; may be repeated")
+	f.StringVar(&o.events, "events", "", "file to add EventBridge's events to, one JSON object a line; - for standard output")
+	f.StringVar(&o.options.Region, "region", "us-east-1", "region of all ARNs")
+	f.StringVar(&o.options.Account, "account", "123456789012", "account of callers whose access key is no account")
+	f.StringVar(&o.options.StateFile, "state", "", "file that keeps all secrets, with their values in clear, from one run to the next")
+	f.DurationVar(&o.options.RetryDelay, "retry-delay", 100*time.Second, "pause before a failed rotation is repeated")
+	f.IntVar(&o.options.MaxAttempts, "max-attempts", 5, "how often a rotation is tried before it waits for its next window")
+	f.BoolVar(&o.options.KeepPending, "keep-pending", false, "leave AWSPENDING on the version that became AWSCURRENT, as AWS was seen to do at times")
+	f.DurationVar(&o.timeout, "function-timeout", time.Minute, "time-out of exec: functions")
+	f.Float64Var(&o.speed, "speed", 1, "how many times faster than the world's its clock is")
+	f.BoolVar(&o.options.AllowRemote, "force", false, "allow an address that others can reach")
 	return c
+}
+
+func (o *simFlags) run(c *cobra.Command) error {
+	if o.speed <= 0 {
+		return fmt.Errorf("--speed must be above 0")
+	}
+	if o.speed != 1 {
+		o.options.Clock = secretsim.FastTime(time.Now(), o.speed)
+	}
+	var err error
+	if o.options.Faults, err = secretsim.ParseFaults(o.faults); err != nil {
+		return fmt.Errorf("--fault: %w", err)
+	}
+	o.options.Quotas = true
+	if o.events != "" {
+		w, done, err := o.eventLog(c.OutOrStdout())
+		if err != nil {
+			return err
+		}
+		defer done()
+		o.options.Events = w
+	}
+	sim := secretsim.New(o.options)
+	for _, r := range o.roles {
+		arn, external, _ := strings.Cut(r, "=")
+		if err := sim.RegisterRole(arn, external); err != nil {
+			return fmt.Errorf("--role: %w", err)
+		}
+	}
+	server, err := secretsim.Listen(sim, o.listen)
+	if err != nil {
+		return fmt.Errorf("--listen: %w (--force allows what others can reach)", err)
+	}
+	defer server.Close()
+	for _, f := range o.functions {
+		function, err := o.function(f, server.URL())
+		if err != nil {
+			return err
+		}
+		defer function.Close()
+		arn, _, _ := strings.Cut(f, "=")
+		sim.RegisterFunction(arn, function)
+	}
+	if o.options.StateFile != "" {
+		if err := sim.Load(); err != nil {
+			return fmt.Errorf("--state: %w", err)
+		}
+	}
+	server.Start()
+	// The seed repeats a run; the ready line is for programs and stands alone.
+	slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)).Info("simulator", "faults", o.options.Faults.String(), "keeps", cmp.Or(o.options.StateFile, "nothing"))
+	fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", server.URL())
+	<-c.Context().Done()
+	return nil
+}
+
+func (o *simFlags) eventLog(stdout io.Writer) (io.Writer, func(), error) {
+	if o.events == "-" {
+		return stdout, func() {}, nil
+	}
+	f, err := os.OpenFile(o.events, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--events: %w", err)
+	}
+	return f, func() { _ = f.Close() }, nil // each line was written when it was made
+}
+
+// closer is a function that may have processes to end.
+type closer interface {
+	secretsim.Invoker
+	io.Closer
+}
+
+type remote struct{ *lambdasim.RemoteFunction }
+
+func (remote) Close() error { return nil }
+
+// function reads ARN=exec:PATH or ARN=url:URL; an ARN has no equals sign.
+func (o *simFlags) function(text, url string) (closer, error) {
+	arn, target, ok := strings.Cut(text, "=")
+	kind, where, ok2 := strings.Cut(target, ":")
+	if !ok || !ok2 || !strings.HasPrefix(arn, "arn:") {
+		return nil, fmt.Errorf("--function %s is not ARN=exec:PATH or ARN=url:URL", text)
+	}
+	switch kind {
+	case "exec":
+		return lambdasim.New(where, lambdasim.Options{ARN: arn, Timeout: o.timeout, Log: os.Stderr,
+			Env: append([]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + url, "AWS_ENDPOINT_URL_STS=" + url}, o.env...)})
+	case "url":
+		f, err := lambdasim.Remote(where, arn)
+		return remote{f}, err
+	}
+	return nil, errors.New("--function " + text + " is neither exec: nor url:")
 }

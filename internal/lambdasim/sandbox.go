@@ -1,0 +1,190 @@
+package lambdasim
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// invocation is one event on its way to a process, and its answer.
+type invocation struct {
+	id       string
+	payload  []byte
+	deadline time.Time
+	done     chan result
+}
+
+// result is what a process answered. After a fatal one it is of no more use.
+type result struct {
+	body          []byte
+	failed, fatal bool
+}
+
+// maxAnswer is the greatest answer that Lambda takes.
+const maxAnswer = 6 << 20
+
+// sandbox is one process with the Runtime API that serves it.
+type sandbox struct {
+	command *exec.Cmd
+	server  *http.Server
+	events  chan *invocation
+	exited  chan struct{}
+
+	mu     sync.Mutex
+	now    *invocation // the one that the process has not answered yet
+	broken *result     // what it said when it could not begin
+
+	begin time.Time
+	opts  Options
+	ready sync.Once
+	stop  sync.Once
+}
+
+func start(path string, o Options) (*sandbox, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &sandbox{opts: o, events: make(chan *invocation), exited: make(chan struct{})}
+	mux := http.NewServeMux()
+	const api = "/2018-06-01/runtime/"
+	mux.HandleFunc("GET "+api+"invocation/next", s.next)
+	mux.HandleFunc("POST "+api+"invocation/{id}/response", func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, false) })
+	mux.HandleFunc("POST "+api+"invocation/{id}/error", func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, true) })
+	mux.HandleFunc("POST "+api+"init/error", s.initError)
+	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = s.server.Serve(l) }() // always ends with ErrServerClosed
+	part := strings.Split(o.ARN, ":")
+	s.command = exec.Command(path)
+	s.command.Stdout, s.command.Stderr = o.Log, o.Log
+	// A function that leaves children behind must not keep us waiting for them.
+	s.command.WaitDelay = time.Second
+	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	s.command.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=:UTC", "LANG=en_US.UTF-8",
+		"AWS_LAMBDA_RUNTIME_API=" + l.Addr().String(), "AWS_LAMBDA_FUNCTION_NAME=" + part[6], "AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
+		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256", "AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
+		"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/" + part[6], "AWS_LAMBDA_LOG_STREAM_NAME=local",
+		"AWS_REGION=" + part[3], "AWS_DEFAULT_REGION=" + part[3], "_HANDLER=bootstrap",
+		"AWS_ACCESS_KEY_ID=" + part[4], "AWS_SECRET_ACCESS_KEY=simulated", "AWS_EC2_METADATA_DISABLED=true",
+	}, o.Env...)
+	s.begin = time.Now()
+	if err := s.command.Start(); err != nil {
+		_ = s.server.Close()
+		return nil, fmt.Errorf("cannot start the function: %w", err)
+	}
+	go func() {
+		_ = s.command.Wait() // how it ended stands in ProcessState
+		if o.Ended != nil {
+			o.Ended(s.command.ProcessState)
+		}
+		close(s.exited)
+	}()
+	return s, nil
+}
+
+// end ends the process, with its children, and waits for it.
+func (s *sandbox) end() {
+	s.stop.Do(func() {
+		_ = syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL) // fails where it has gone already
+		<-s.exited
+		_ = s.server.Close()
+	})
+}
+
+// invoke hands an event to the process. It returns false where the process has
+// ended without taking it.
+func (s *sandbox) invoke(ctx context.Context, inv *invocation) bool {
+	s.mu.Lock()
+	s.now = inv
+	broken := s.broken
+	s.mu.Unlock()
+	if broken != nil {
+		inv.done <- *broken
+		return true
+	}
+	select {
+	case s.events <- inv:
+		return true
+	case r := <-inv.done: // it could not begin
+		inv.done <- r
+		return true
+	case <-s.exited:
+		return false
+	case <-ctx.Done():
+		return true
+	}
+}
+
+func (s *sandbox) next(w http.ResponseWriter, r *http.Request) {
+	s.ready.Do(func() {
+		if s.opts.Ready != nil {
+			s.opts.Ready(time.Since(s.begin))
+		}
+	})
+	select {
+	case inv := <-s.events:
+		hex := strings.ReplaceAll(inv.id, "-", "")
+		h := w.Header()
+		h.Set("Lambda-Runtime-Aws-Request-Id", inv.id)
+		h.Set("Lambda-Runtime-Deadline-Ms", strconv.FormatInt(inv.deadline.UnixMilli(), 10))
+		h.Set("Lambda-Runtime-Invoked-Function-Arn", s.opts.ARN)
+		h.Set("Lambda-Runtime-Trace-Id", "Root=1-"+hex[:8]+"-"+hex[8:]+";Sampled=0")
+		h.Set("Content-Type", "application/json")
+		_, _ = w.Write(inv.payload)
+	case <-r.Context().Done():
+	}
+}
+
+func (s *sandbox) answer(w http.ResponseWriter, r *http.Request, failed bool) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAnswer))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now == nil || s.now.id != r.PathValue("id") {
+		refuse(w, http.StatusBadRequest, "InvalidRequestID", "Invalid request ID")
+		return
+	}
+	inv := s.now
+	s.now = nil
+	if err != nil {
+		refuse(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "Exceeded maximum allowed payload size (6291556 bytes).")
+		body, _, _ = failure("Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (6291556 bytes).")
+		inv.done <- result{body: body, failed: true}
+		return
+	}
+	w.WriteHeader(http.StatusAccepted)
+	inv.done <- result{body: body, failed: failed}
+}
+
+// initError takes what a runtime says that could not begin. It answers the event
+// that waits for it, or the one that will come.
+func (s *sandbox) initError(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAnswer))
+	if err != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = &result{body: body, failed: true, fatal: true}
+	if s.now != nil {
+		s.now.done <- *s.broken
+		s.now = nil
+	}
+	w.WriteHeader(http.StatusAccepted)
+}
+
+func refuse(w http.ResponseWriter, status int, kind, message string) {
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"errorType": kind, "errorMessage": message})
+}
