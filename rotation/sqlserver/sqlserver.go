@@ -1,0 +1,160 @@
+// Package sqlserver rotates the passwords of SQL Server: of logins and of users
+// of contained databases, for a single user and for alternating users.
+//
+// A password is set by ALTER LOGIN or ALTER USER, sent as a batch of its own:
+// SQL Server keeps the text of such a batch out of its traces. There is no form
+// with a hash that a login with CHECK_POLICY may be given.
+package sqlserver
+
+import (
+	"context"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+
+	"example.com/rotator/rotation"
+)
+
+// Engine rotates logins and contained users of SQL Server 2012 and later.
+type Engine struct{ tls rotation.TLSPolicy }
+
+var _ rotation.DryRunner = (*Engine)(nil)
+
+// New returns the engine with the given policy for its connections.
+func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+
+// Kind describes the engine, with the names and the defaults of AWS's templates
+// and the names that RDS gives its editions.
+func (*Engine) Kind() rotation.Kind {
+	return rotation.Kind{
+		Names:        []string{"sqlserver", "sqlserver-*", "custom-sqlserver-*"},
+		UserField:    "username",
+		SecretFields: []string{"password"},
+		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		CloneSuffix:  "_clone",
+		CloneLimit:   limit,
+	}
+}
+
+// limit is the greatest length of a name and of a password in characters.
+// Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/create-login-transact-sql
+const limit = 128
+
+// parse reads a login and checks what only SQL Server asks for.
+func parse(v rotation.Value) (rotation.Target, error) {
+	t, err := rotation.ParseTarget(v, 1433, "master")
+	if err != nil {
+		return t, err
+	}
+	var fault string
+	switch {
+	case strings.ContainsRune(t.User, '\\'):
+		// The driver would log in as a Windows user.
+		fault = "the user is one of Windows, whose password SQL Server does not keep"
+	case length(t.User) > limit || length(t.Password) > limit:
+		fault = "the user name or the password has more than 128 characters"
+	case strings.ContainsFunc(t.User+t.Password+t.Database, unicode.IsControl):
+		fault = "the user name, the password or dbname has a control character, such as an end of line"
+	default:
+		return t, nil
+	}
+	return t, rotation.Errorf(rotation.InvalidSecret, "correct the secret's value; its form is in the engine's page of the documentation", "the secret's value is not a valid login: %s", fault)
+}
+
+// length counts as the server does, in UTF-16 units.
+func length(s string) int { return len(utf16.Encode([]rune(s))) }
+
+// Next returns the current value with a new password and, for alternating
+// users, the other user's name.
+func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := parse(r.Current); err != nil {
+		return rotation.Value{}, err
+	}
+	next, err := rotation.NextPassword(e.Kind(), r)
+	if err == nil {
+		_, err = parse(next)
+	}
+	return next, err
+}
+
+// DryRun logs in, checks the right to make the change and the new password by
+// the documented rules for complexity. It makes no change that it would have to
+// take back: a password that was set in a transaction and then rolled back would
+// be the end of the login if only once the rollback did not do what is said of it.
+func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+	return e.change(ctx, r, true)
+}
+
+// Set makes the pending password valid.
+func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+	return e.change(ctx, r, false)
+}
+
+// Verify logs in and asks for an answer. Every login may change its own
+// password, so that there is nothing else to prove.
+func (e *Engine) Verify(ctx context.Context, _ *rotation.Request, v rotation.Value) error {
+	s, err := e.connect(ctx, v)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	_, err = s.texts(ctx, "the query failed", "SELECT @@VERSION")
+	return err
+}
+
+// change connects as r.Login and makes the change that r asks for, or rehearses
+// it.
+func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+	pending, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	if r.Superuser && strings.EqualFold(pending.User, user(r.Login)) {
+		return rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", pending.User)
+	}
+	s, err := e.connect(ctx, r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if r.Strategy == rotation.AlternatingUsers {
+		current, err := parse(r.Current)
+		if err != nil {
+			return err
+		}
+		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: r.Proved}, pending.Password, rehearsal)
+	}
+	if !r.Superuser && s.target.Password == pending.Password {
+		// An earlier try of this step came this far. To set the same password
+		// again would break a policy that remembers passwords.
+		return nil
+	}
+	p, err := s.find(ctx, pending.User)
+	switch {
+	case err != nil:
+		return err
+	case p == nil:
+		return rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", pending.User)
+	case r.Superuser && p.powerful:
+		return powerful(p.name)
+	}
+	if err := p.policy(pending.Password); err != nil {
+		return err
+	}
+	old := s.target.Password
+	if r.Superuser {
+		old = ""
+	}
+	if rehearsal {
+		if r.Superuser {
+			return s.mayChange(ctx, p)
+		}
+		return nil
+	}
+	return s.setPassword(ctx, p, pending.Password, old)
+}
+
+func user(v rotation.Value) string {
+	name, _ := v.Text("username")
+	return name
+}

@@ -1,0 +1,485 @@
+package sqlserver
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+const old, new1 = "Old-password1", "New]pass'word;2"
+
+func engine(t testing.TB) *Engine {
+	return New(rotation.TLSPolicy{ExtraCAs: certificates(t).PEM})
+}
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func want(t testing.TB, cause rotation.Cause, err error) {
+	t.Helper()
+	if cause == "" && err != nil || cause != "" && (err == nil || rotation.CauseOf(err) != cause) {
+		t.Errorf("error %v, want cause %q", err, cause)
+	}
+	for _, secret := range []string{old, new1} {
+		if err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("the error quotes a password: %v", err)
+		}
+	}
+}
+
+// loginRow is the server's description of an ordinary login.
+func loginRow(name string) []string {
+	return []string{name, "0", "1", "0", "master", "us_english", "0"}
+}
+
+// onlyLogins answers questions about logins, and that there are no contained users.
+func onlyLogins(rows ...[]string) func(string) ([][]string, error) {
+	return func(sql string) ([][]string, error) {
+		switch {
+		case strings.Contains(sql, "sys.sql_logins"):
+			for _, r := range rows {
+				if strings.Contains(sql, "name = "+text(r[0])) {
+					return [][]string{r}, nil
+				}
+			}
+			return [][]string{}, nil
+		case strings.Contains(sql, "@@VERSION"):
+			return [][]string{{"Microsoft SQL Server"}}, nil
+		case strings.Contains(sql, "HAS_PERMS_BY_NAME"):
+			return [][]string{{"1"}}, nil
+		}
+		return [][]string{}, nil
+	}
+}
+
+func changes(batches []string) []string {
+	return slices.DeleteFunc(slices.Clone(batches), func(b string) bool { return strings.Contains(b, "SELECT") })
+}
+
+func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
+	s := newTDS(t, true)
+	name := "a]pp'; DROP"
+	s.logins[name] = old
+	s.answer = onlyLogins(loginRow(name))
+	e := engine(t)
+	// AWSCURRENT is a third password: the one that works is AWSPREVIOUS's.
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value(name, "Not-this-one1", ""), Pending: s.value(name, new1, ""), Login: s.value(name, old, "")}
+	want(t, rotation.LoginRefused, e.Verify(within(t), r, r.Current))
+	want(t, "", e.DryRun(within(t), r))
+	if c := changes(s.sent()); c != nil && len(c) > 0 {
+		t.Errorf("the dry run changed something: %q", c)
+	}
+	want(t, "", e.Set(within(t), r))
+	statement := `ALTER LOGIN [a]]pp'; DROP] WITH PASSWORD = N'New]pass''word;2' OLD_PASSWORD = N'Old-password1'`
+	if c := changes(s.sent()); len(c) != 1 || c[0] != statement {
+		t.Errorf("sent %q", c)
+	}
+	want(t, "", e.Verify(within(t), r, r.Pending))
+	want(t, rotation.LoginRefused, e.Set(within(t), r))
+	s.sent()
+	r.Login = r.Pending // as the ladder does after a step that was cut off
+	want(t, "", e.Set(within(t), r))
+	if b := s.sent(); len(b) != 0 {
+		t.Errorf("a repeated step sent %q", b)
+	}
+	if s.plain != 0 {
+		t.Errorf("%d logins without TLS", s.plain)
+	}
+}
+
+func TestAContainedUserIsChangedInItsDatabase(t *testing.T) {
+	s := newTDS(t, true)
+	s.logins["app"] = old
+	s.answer = func(sql string) ([][]string, error) {
+		if strings.Contains(sql, "authentication_type = 2") {
+			return [][]string{{"app", "dbo", "0"}}, nil
+		}
+		return [][]string{}, nil
+	}
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("app", old, `,"dbname":"shop"`), Pending: s.value("app", new1, `,"dbname":"shop"`), Login: s.value("app", old, `,"dbname":"shop"`)}
+	want(t, "", engine(t).Set(within(t), r))
+	if c := changes(s.sent()); len(c) != 1 || !strings.HasPrefix(c[0], "ALTER USER [app] WITH PASSWORD = N'") {
+		t.Errorf("sent %q", c)
+	}
+	if s.dbs[0] != "shop" {
+		t.Errorf("logged in to %q", s.dbs)
+	}
+}
+
+func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
+	r := &rotation.Request{}
+	secure, none := newTDS(t, true), newTDS(t, false)
+	for _, s := range []*tdsServer{secure, none} {
+		s.logins["app"] = old
+		s.answer = onlyLogins()
+	}
+	stranger, err := testserver.NewCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := certificates(t).PEM
+	for _, row := range []struct {
+		name   string
+		server *tdsServer
+		policy rotation.TLSPolicy
+		ssl    string
+		cause  rotation.Cause
+		plain  int
+	}{
+		{"verified", secure, rotation.TLSPolicy{ExtraCAs: ca}, "", "", 0},
+		{"verified, asked for", secure, rotation.TLSPolicy{ExtraCAs: ca}, `,"ssl":true`, "", 0},
+		{"unknown CA", secure, rotation.TLSPolicy{ExtraCAs: stranger.PEM}, "", rotation.TLSFailed, 0},
+		{"unknown CA, plain text allowed", secure, rotation.TLSPolicy{ExtraCAs: stranger.PEM, AllowPlaintext: true}, "", rotation.TLSFailed, 0},
+		{"no TLS", none, rotation.TLSPolicy{}, "", rotation.TLSFailed, 0},
+		{"no TLS, asked for, plain text allowed", none, rotation.TLSPolicy{AllowPlaintext: true}, `,"ssl":true`, rotation.TLSFailed, 0},
+		{"no TLS, plain text allowed", none, rotation.TLSPolicy{AllowPlaintext: true}, "", "", 1},
+		{"plain text by the secret", none, rotation.TLSPolicy{}, `,"ssl":false`, "", 1},
+	} {
+		row.server.plain = 0
+		want(t, row.cause, New(row.policy).Verify(within(t), r, row.server.value("app", old, row.ssl)))
+		if row.server.plain != row.plain {
+			t.Errorf("%s: %d logins in plain text, want %d", row.name, row.server.plain, row.plain)
+		}
+	}
+	secure.insist = true
+	want(t, rotation.TLSFailed, New(rotation.TLSPolicy{ExtraCAs: stranger.PEM}).Verify(within(t), r, secure.value("app", old, `,"ssl":false`)))
+}
+
+func TestAnswersToALoginHaveTheirCause(t *testing.T) {
+	s := newTDS(t, true)
+	for i, row := range []struct {
+		errs  []tdsErr
+		cause rotation.Cause
+	}{
+		{[]tdsErr{{18456, "Login failed for user 'app'."}}, rotation.LoginRefused},
+		{[]tdsErr{{4060, "Cannot open database \"x\" requested by the login. The login failed."}, {18456, "Login failed for user 'app'."}}, rotation.InvalidSecret},
+		{[]tdsErr{{4064, "Cannot open user default database. Login failed."}, {18456, "Login failed for user 'app'."}}, rotation.PrivilegeMissing},
+		{[]tdsErr{{18456, "Login failed for user 'app'."}, {17892, "Logon failed for login 'app' due to trigger execution."}}, rotation.PrivilegeMissing},
+		{[]tdsErr{{18470, "Login failed for user 'app'. Reason: The account is disabled."}}, rotation.PrivilegeMissing},
+		{[]tdsErr{{18486, "Login failed for user 'app' because the account is currently locked out."}}, rotation.PrivilegeMissing},
+		{[]tdsErr{{18487, "Login failed for user 'app'. Reason: The password of the account has expired."}}, rotation.PrivilegeMissing},
+		{[]tdsErr{{18488, "Login failed for user 'app'. Reason: The password of the account must be changed."}}, rotation.PrivilegeMissing},
+		{[]tdsErr{{18452, "Login failed. The login is from an untrusted domain"}}, rotation.InvalidSecret},
+		{[]tdsErr{{18401, "Login failed for user 'app'. Reason: Server is in script upgrade mode."}}, rotation.TargetFailed},
+		{[]tdsErr{{17142, "SQL Server service has been paused."}}, rotation.TargetFailed},
+		{[]tdsErr{{50000, "something else"}}, rotation.TargetFailed},
+	} {
+		user := fmt.Sprint("u", i)
+		s.refusal[user] = row.errs
+		want(t, row.cause, engine(t).Verify(within(t), &rotation.Request{}, s.value(user, old, "")))
+	}
+	r := &rotation.Request{}
+	v := s.value("nobody", old, "").With("host", "no-such-host.invalid")
+	want(t, rotation.NameNotResolved, engine(t).Verify(within(t), r, v))
+	s.listener.Close()
+	want(t, rotation.Unreachable, engine(t).Verify(within(t), r, s.value("app", old, "")))
+}
+
+func TestAServersPolicyIsToldFromOtherFailures(t *testing.T) {
+	s := newTDS(t, true)
+	s.logins["app"] = old
+	logins := onlyLogins(loginRow("app"))
+	for _, row := range []struct {
+		number int32
+		cause  rotation.Cause
+	}{{15114, rotation.PolicyRejected}, {15115, rotation.PolicyRejected}, {15116, rotation.PolicyRejected}, {15117, rotation.PolicyRejected}, {15118, rotation.PolicyRejected}, {15119, rotation.PolicyRejected},
+		{18463, rotation.PolicyRejected}, {18466, rotation.PolicyRejected}, {18468, rotation.PolicyRejected}, {15151, rotation.PrivilegeMissing}, {15247, rotation.PrivilegeMissing}, {3906, rotation.TargetFailed}, {1, rotation.TargetFailed}} {
+		s.answer = func(sql string) ([][]string, error) {
+			if strings.HasPrefix(sql, "ALTER LOGIN") {
+				return nil, tdsErr{row.number, "no"}
+			}
+			return logins(sql)
+		}
+		r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("app", old, "")}
+		want(t, row.cause, engine(t).Set(within(t), r))
+	}
+	if s.logins["app"] != old {
+		t.Error("the password was changed")
+	}
+}
+
+func TestAPasswordThatThePolicyWouldRejectIsNotStored(t *testing.T) {
+	s := newTDS(t, true)
+	s.logins["application"] = old
+	s.answer = onlyLogins(loginRow("application"))
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("application", old, ""), Login: s.value("application", old, "")}
+	for _, bad := range []string{"Short1!", "onlylowercase", "ONLYUPPER123", "My-Application-1"} {
+		r.Pending = s.value("application", bad, "")
+		want(t, rotation.PolicyRejected, engine(t).DryRun(within(t), r))
+	}
+	unchecked := loginRow("application")
+	unchecked[2] = "0"
+	s.answer = onlyLogins(unchecked)
+	want(t, "", engine(t).DryRun(within(t), r))
+}
+
+// model is what a scripted server knows of a pair of logins in one database.
+type model struct {
+	logins    map[string][]string
+	server    map[string][][]string // rights by login
+	databases map[string]map[string][][]string
+	users     map[string][]string // database/login: user and schema
+	applied   []string
+}
+
+func (m *model) answer(sql string) ([][]string, error) {
+	named := func() string {
+		i := strings.LastIndex(sql, "name = N'")
+		if j := strings.LastIndex(sql, "name = N''"); j > i {
+			i = j + 1
+		}
+		name := strings.TrimLeft(sql[i+len("name = N"):], "'")
+		return name[:strings.IndexByte(name, '\'')]
+	}
+	switch {
+	case strings.Contains(sql, "authentication_type = 2"):
+		return [][]string{}, nil
+	case strings.Contains(sql, "HAS_PERMS_BY_NAME"):
+		return [][]string{{"1"}}, nil
+	case strings.Contains(sql, "sys.sql_logins"):
+		if r, ok := m.logins[named()]; ok {
+			return [][]string{r}, nil
+		}
+		return [][]string{}, nil
+	case strings.Contains(sql, "sys.server_role_members"):
+		return slices.Clone(append([][]string{}, m.server[named()]...)), nil
+	case strings.Contains(sql, "FROM sys.databases"):
+		return [][]string{{"shop"}}, nil
+	case strings.Contains(sql, "sys.database_role_members"):
+		return append([][]string{}, m.databases["shop"][named()]...), nil
+	case strings.Contains(sql, "l.sid = u.sid"):
+		i := strings.Index(sql, "l.name = N''") + len("l.name = N''")
+		login := sql[i : i+strings.Index(sql[i:], "''")]
+		if u, ok := m.users["shop/"+login]; ok {
+			return [][]string{u}, nil
+		}
+		return [][]string{}, nil
+	}
+	m.applied = append(m.applied, sql)
+	m.apply(sql)
+	return nil, nil
+}
+
+// apply does to the model what a statement says.
+func (m *model) apply(sql string) {
+	name := func(after string) string {
+		i := strings.LastIndex(sql, after)
+		if i < 0 {
+			return ""
+		}
+		rest := sql[i+len(after):]
+		return rest[:strings.IndexByte(rest, ']')]
+	}
+	change := func(all map[string][][]string, user string, add bool, r []string) {
+		all[user] = slices.DeleteFunc(all[user], func(h []string) bool { return h[0] == r[0] && h[2] == r[2] })
+		if add {
+			all[user] = append(all[user], r)
+		}
+	}
+	rights := m.server
+	inner := sql
+	if i := strings.Index(sql, "sp_executesql N'"); i >= 0 {
+		inner = strings.ReplaceAll(strings.TrimSuffix(sql[i+len("sp_executesql N'"):], "'"), "''", "'")
+		if !strings.HasPrefix(sql, "EXEC [master]") {
+			rights = m.databases["shop"]
+		}
+	}
+	word, rest, _ := strings.Cut(inner, " ")
+	switch {
+	case strings.HasPrefix(inner, "CREATE LOGIN"):
+		m.logins[name("LOGIN [")] = loginRow(name("LOGIN ["))
+		m.server[name("LOGIN [")] = [][]string{{"", "G", "CONNECT SQL"}}
+	case strings.HasPrefix(inner, "CREATE USER"):
+		m.users["shop/"+name("FOR LOGIN [")] = []string{name("CREATE USER ["), name("DEFAULT_SCHEMA = [")}
+		m.databases["shop"][name("CREATE USER [")] = [][]string{{"", "G", "CONNECT"}}
+	case strings.Contains(inner, " ADD MEMBER "):
+		change(rights, name("MEMBER ["), true, []string{name("ROLE ["), "", ""})
+	case strings.Contains(inner, " DROP MEMBER "):
+		change(rights, name("MEMBER ["), false, []string{name("ROLE ["), "", ""})
+	case word == "GRANT" || word == "DENY":
+		state := map[bool]string{true: "W", false: word[:1]}[strings.HasSuffix(inner, "WITH GRANT OPTION")]
+		change(rights, name(" TO ["), true, []string{"", state, rest[:strings.LastIndex(rest, " TO [")]})
+	case word == "REVOKE":
+		change(rights, name(" FROM ["), false, []string{"", "", rest[:strings.LastIndex(rest, " FROM [")]})
+	}
+}
+
+func newModel() *model {
+	return &model{
+		logins: map[string][]string{"app": loginRow("app"), "admin": loginRow("admin")},
+		server: map[string][][]string{"app": {{"", "G", "CONNECT SQL"}, {"", "G", "VIEW SERVER STATE"}, {"reports", "", ""}}},
+		databases: map[string]map[string][][]string{"shop": {"app": {
+			{"", "G", "CONNECT"}, {"db_datareader", "", ""}, {"", "W", "SELECT ON OBJECT::[dbo].[o'r]]d]"}, {"", "D", "UPDATE ON OBJECT::[dbo].[log]"}}}},
+		users: map[string][]string{"shop/app": {"app", "dbo"}},
+	}
+}
+
+func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
+	s := newTDS(t, true)
+	m := newModel()
+	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", "" // known to the wire once it is created
+	s.answer = m.answer
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	e := engine(t)
+	want(t, "", e.DryRun(within(t), r))
+	if len(m.applied) != 0 {
+		t.Fatalf("the dry run changed something: %q", m.applied)
+	}
+	want(t, "", e.Set(within(t), r))
+	if !strings.HasPrefix(m.applied[0], "CREATE LOGIN [app_clone] WITH PASSWORD = N'") || strings.Contains(m.applied[0], new1) {
+		t.Errorf("first %q", m.applied[0])
+	}
+	wanted := []string{
+		"EXEC [master].sys.sp_executesql N'GRANT VIEW DEFINITION ON LOGIN::[app_clone] TO [app]'",
+		"EXEC [master].sys.sp_executesql N'GRANT VIEW SERVER STATE TO [app_clone]'",
+		"ALTER SERVER ROLE [reports] ADD MEMBER [app_clone]",
+		"EXEC [shop].sys.sp_executesql N'CREATE USER [app_clone] FOR LOGIN [app_clone] WITH DEFAULT_SCHEMA = [dbo]'",
+		"EXEC [shop].sys.sp_executesql N'ALTER ROLE [db_datareader] ADD MEMBER [app_clone]'",
+		"EXEC [shop].sys.sp_executesql N'GRANT SELECT ON OBJECT::[dbo].[o''r]]d] TO [app_clone] WITH GRANT OPTION'",
+		"EXEC [shop].sys.sp_executesql N'DENY UPDATE ON OBJECT::[dbo].[log] TO [app_clone]'",
+		"ALTER LOGIN [app_clone] WITH PASSWORD = N'New]pass''word;2'",
+	}
+	if !slices.Equal(m.applied[1:], wanted) {
+		t.Errorf("sent\n%s\nwant\n%s", strings.Join(m.applied[1:], "\n"), strings.Join(wanted, "\n"))
+	}
+	// A repeated step finds nothing to do but the password.
+	m.applied = nil
+	want(t, "", e.Set(within(t), r))
+	if !slices.Equal(m.applied, wanted[len(wanted)-1:]) {
+		t.Errorf("a repeated step sent %q", m.applied)
+	}
+	// On the way back, what the clone lost, the first user loses.
+	m.applied = nil
+	m.server["app_clone"] = slices.DeleteFunc(m.server["app_clone"], func(r []string) bool { return r[0] == "reports" })
+	m.databases["shop"]["app_clone"] = slices.DeleteFunc(m.databases["shop"]["app_clone"], func(r []string) bool { return r[1] == "W" })
+	s.logins["app"] = old
+	r.Current, r.Pending = s.value("app_clone", new1, ""), s.value("app", "Third-password3", "")
+	want(t, "", e.Set(within(t), r))
+	wanted = []string{
+		"ALTER SERVER ROLE [reports] DROP MEMBER [app]",
+		"EXEC [shop].sys.sp_executesql N'REVOKE SELECT ON OBJECT::[dbo].[o''r]]d] FROM [app] CASCADE'",
+		"ALTER LOGIN [app] WITH PASSWORD = N'Third-password3'",
+	}
+	if !slices.Equal(m.applied, wanted) {
+		t.Errorf("on the way back sent\n%s\nwant\n%s", strings.Join(m.applied, "\n"), strings.Join(wanted, "\n"))
+	}
+}
+
+func TestAPasswordThatTheHistoryRemembersIsAsGoodAsSet(t *testing.T) {
+	s := newTDS(t, true)
+	m := newModel()
+	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", new1
+	m.logins["app_clone"] = loginRow("app_clone")
+	s.answer = func(sql string) ([][]string, error) {
+		if strings.HasPrefix(sql, "ALTER LOGIN [app_clone] WITH PASSWORD") {
+			return nil, tdsErr{15115, "Password validation failed. The password cannot be used at this time."}
+		}
+		return m.answer(sql)
+	}
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true, Proved: true}
+	want(t, "", engine(t).Set(within(t), r))
+	s.logins["app_clone"] = "Another-password1"
+	want(t, rotation.PolicyRejected, engine(t).Set(within(t), r))
+}
+
+func TestNobodyElsesLoginIsTouched(t *testing.T) {
+	s := newTDS(t, true)
+	m := newModel()
+	s.logins["admin"] = "Admin-password1"
+	s.answer = m.answer
+	m.logins["app_clone"] = loginRow("app_clone")
+	sysadmin := loginRow("boss")
+	sysadmin[6] = "1"
+	m.logins["boss"], m.logins["boss_clone"], m.logins["admin_clone"] = sysadmin, loginRow("boss_clone"), loginRow("admin_clone")
+	for current, other := range map[string]string{"app": "app_clone", "boss": "boss_clone", "boss_clone": "boss", "admin": "admin_clone", "admin_clone": "ADMIN"} {
+		r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value(current, old, ""), Pending: s.value(other, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true, Proved: current != "app"}
+		want(t, rotation.TakeoverRefused, engine(t).DryRun(within(t), r))
+		want(t, rotation.TakeoverRefused, engine(t).Set(within(t), r))
+	}
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("boss", old, ""), Pending: s.value("boss", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	want(t, rotation.TakeoverRefused, engine(t).Set(within(t), r))
+	if len(m.applied) != 0 {
+		t.Errorf("sent %q", m.applied)
+	}
+}
+
+func TestARightThatCannotBeWrittenDownStopsTheRotation(t *testing.T) {
+	s := newTDS(t, true)
+	m := newModel()
+	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", ""
+	s.answer = m.answer
+	m.databases["shop"]["app"] = append(m.databases["shop"]["app"], []string{"", "G", "EXECUTE?NEW_CLASS"})
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	want(t, rotation.PrivilegeMissing, engine(t).Set(within(t), r))
+	if s.logins["app_clone"] != "" {
+		t.Error("the password was set all the same")
+	}
+}
+
+func TestAWrongFormIsRefused(t *testing.T) {
+	for _, v := range []string{`{"host":"h","username":"DOM\\app","password":"p"}`, `{"host":"h","username":"app","password":"a\nb"}`,
+		`{"host":"h","username":"app","password":"` + strings.Repeat("x", 129) + `"}`, `{"host":"h","username":"` + strings.Repeat("x", 129) + `","password":"p"}`, `{"host":"h","username":"app","password":"p","dbname":"a\tb"}`, `{}`} {
+		_, err := parse(rotation.StringValue(v))
+		want(t, rotation.InvalidSecret, err)
+	}
+	target, err := parse(rotation.StringValue(`{"host":"h","username":"app","password":"` + strings.Repeat("ü", 128) + `","dbname":null}`))
+	if err != nil || target.Port != 1433 || target.Database != "master" {
+		t.Errorf("%v, %v", target, err)
+	}
+}
+
+func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {
+	port := testserver.Blackhole(t)
+	for _, ssl := range []string{"true", "false"} {
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		err := engine(t).Verify(ctx, &rotation.Request{}, rotation.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"p","ssl":%s}`, port, ssl)))
+		want(t, rotation.Unreachable, err)
+		if d := time.Since(start); d > 450*time.Millisecond {
+			t.Errorf("the call took %s", d)
+		}
+	}
+	// The same where the server falls silent in the middle of a query.
+	s := newTDS(t, true)
+	s.logins["app"] = old
+	release := make(chan struct{})
+	defer close(release)
+	s.answer = func(string) ([][]string, error) { <-release; return nil, nil }
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	want(t, rotation.Unreachable, engine(t).Verify(ctx, &rotation.Request{}, s.value("app", old, "")))
+	if d := time.Since(start); d > 700*time.Millisecond {
+		t.Errorf("the call took %s", d)
+	}
+}
+
+func FuzzNamesAndPasswordsAreReadAsTheyAre(f *testing.F) {
+	for _, s := range []string{"a", "it's", "]", "[x]", "'; DROP LOGIN sa --", `\`, `\'`, "%", " TO ", "ü😀", `"`, "N'", " OLD_PASSWORD = N'"} {
+		f.Add(s, s, s)
+	}
+	f.Fuzz(func(t *testing.T, name, password, before string) {
+		v := rotation.StringValue(`{"host":"h"}`).With("username", name).With("password", password).With("dbname", before)
+		target, err := parse(v)
+		if err != nil || !utf8.ValidString(name+password+before) || before == "" {
+			return // refused with an error, or not to be written in JSON
+		}
+		p := &principal{name: target.User}
+		got, err := parseAlter(p.statement() + " WITH PASSWORD = " + text(target.Password) + " OLD_PASSWORD = " + text(target.Database))
+		if err != nil || got != (alteration{target.User, target.Password, target.Database}) {
+			t.Fatalf("%+v, %v, want %q %q %q", got, err, target.User, target.Password, target.Database)
+		}
+	})
+}
+
