@@ -2,7 +2,6 @@ package mysql_test
 
 import (
 	"context"
-	"crypto/sha1"
 	"fmt"
 	"strings"
 	"testing"
@@ -205,12 +204,6 @@ func (f *fixture) privilegedOverlap() (user, first string) {
 	}
 	f.opens(user, true, first, "Second-Pw-2")
 	return user, first
-}
-
-// hashed is what MariaDB stores for a password.
-func hashed(password string) string {
-	once := sha1.Sum([]byte(password))
-	return fmt.Sprintf("%X", sha1.Sum(once[:]))
 }
 
 func TestNoPasswordReachesTheServersLogs(t *testing.T) {

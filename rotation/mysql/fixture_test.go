@@ -2,6 +2,7 @@ package mysql_test
 
 import (
 	"context"
+	"crypto/sha1"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -31,7 +32,7 @@ func each(t *testing.T, test func(*testing.T, *fixture)) {
 	for _, name := range slices.Sorted(maps.Keys(systems)) {
 		t.Run(name, func(t *testing.T) {
 			server := systems[name](t, testserver.MySQLOptions{AllowPlaintext: true})
-			test(t, &fixture{t: t, name: name, server: server, db: server.Connect(t, ""), engine: mysql.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})})
+			test(t, newFixture(t, name, server))
 		})
 	}
 }
@@ -51,6 +52,10 @@ type fixture struct {
 	server *testserver.MySQLServer
 	db     *sql.DB // the administrator's
 	engine *mysql.Engine
+}
+
+func newFixture(t testing.TB, name string, server *testserver.MySQLServer) *fixture {
+	return &fixture{t: t, name: name, server: server, db: server.Connect(t, ""), engine: mysql.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})}
 }
 
 // text quotes a string by the rules of a session that was not told otherwise.
@@ -77,9 +82,23 @@ func (f *fixture) user(hosts ...string) (name, password string) {
 		hosts = []string{"%"}
 	}
 	for _, h := range hosts {
-		f.sql("CREATE USER " + account(name, h) + " IDENTIFIED BY " + text(password))
+		f.sql("CREATE USER " + account(name, h) + " IDENTIFIED " + f.by(password))
 	}
 	return name, password
+}
+
+// by returns what follows IDENTIFIED so that the server does not log the password.
+func (f *fixture) by(password string) string {
+	if f.name == "mariadb" {
+		return "VIA mysql_native_password USING '*" + hashed(password) + "'"
+	}
+	return "BY " + text(password)
+}
+
+// hashed is what MariaDB stores for a password.
+func hashed(password string) string {
+	once := sha1.Sum([]byte(password))
+	return fmt.Sprintf("%X", sha1.Sum(once[:]))
 }
 
 func account(user, host string) string { return text(user) + "@" + text(host) }

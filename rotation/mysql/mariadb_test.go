@@ -7,13 +7,12 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
-	"example.com/rotator/rotation/mysql"
 )
 
 // ownMariaDB starts a server of its own for a test.
 func ownMariaDB(t *testing.T, config string) *fixture {
 	server := testserver.MariaDB(t, testserver.MySQLOptions{AllowPlaintext: true, Config: config})
-	return &fixture{t: t, name: "mariadb", server: server, db: server.Connect(t, ""), engine: mysql.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})}
+	return newFixture(t, "mariadb", server)
 }
 
 func TestEd25519IsKeptAndNeverOverlaps(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
-	"example.com/rotator/rotation/mysql"
 )
 
 // awkward are names and passwords in which a mistake in quoting shows.
@@ -103,7 +102,6 @@ func FuzzQuoting(f *testing.F) {
 			return // a secret cannot hold it, or the engine refuses it before it connects
 		}
 		server := testserver.SharedMariaDB(t, testserver.MySQLOptions{AllowPlaintext: true})
-		x := &fixture{t: t, name: "mariadb", server: server, db: server.Connect(t, ""), engine: mysql.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})}
-		x.awkward(t, name, password)
+		newFixture(t, "mariadb", server).awkward(t, name, password)
 	})
 }

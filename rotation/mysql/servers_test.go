@@ -8,20 +8,19 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
-	"example.com/rotator/rotation/mysql"
 )
 
 // The tag keeps `make test` from needing what `make deps-mysql` fetches.
 func init() { systems["mysql"] = testserver.SharedMySQL }
 
-// ownMySQL starts a server of its own for a test.
-func ownMySQL(t *testing.T, config string) *fixture {
-	server := testserver.MySQL(t, testserver.MySQLOptions{AllowPlaintext: true, Config: config})
-	return &fixture{t: t, name: "mysql", server: server, db: server.Connect(t, ""), engine: mysql.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})}
+// unusual returns a server that is configured as few are.
+func unusual(t *testing.T) *fixture {
+	server := testserver.SharedMySQL(t, testserver.MySQLOptions{Config: "partial_revokes = ON\nperformance_schema_consumer_events_statements_history_long = ON"})
+	return newFixture(t, "mysql", server)
 }
 
 func TestPartialRevokesAreKeptInBothDirections(t *testing.T) {
-	f := ownMySQL(t, "partial_revokes = ON")
+	f := unusual(t)
 	user, first := f.user()
 	clone := user + "_clone"
 	f.sql("CREATE DATABASE d1", "CREATE DATABASE `d 2`",
@@ -42,8 +41,9 @@ func TestPartialRevokesAreKeptInBothDirections(t *testing.T) {
 }
 
 func TestPasswordPolicyIsAskedBeforeAnythingChanges(t *testing.T) {
-	f := ownMySQL(t, "")
+	f := unusual(t)
 	f.sql("INSTALL COMPONENT 'file://component_validate_password'", "SET GLOBAL validate_password.length = 12")
+	t.Cleanup(func() { f.sql("UNINSTALL COMPONENT 'file://component_validate_password'") })
 	for _, user := range []string{"plain", "privileged"} {
 		f.sql("CREATE USER " + user + " IDENTIFIED BY 'First-Password-1'")
 		if user == "privileged" {
@@ -61,24 +61,26 @@ func TestPasswordPolicyIsAskedBeforeAnythingChanges(t *testing.T) {
 }
 
 func TestPasswordHistoryDoesNotStopARetry(t *testing.T) {
-	f := ownMySQL(t, "password_history = 5\npassword_require_current = ON")
-	user, first := f.user()
-	f.sql("GRANT APPLICATION_PASSWORD_ADMIN ON *.* TO " + account(user, "%"))
-	r := f.single(user, first, "Second-Pw-2")
-	f.set(r)
-	if err := f.engine.Set(t.Context(), r); err != nil {
-		t.Fatal(err)
-	}
-	f.opens(user, true, first, "Second-Pw-2")
-	fails(t, f.engine.Set(t.Context(), f.single(user, "Second-Pw-2", first)), rotation.PolicyRejected)
+	only(t, "mysql", func(t *testing.T, f *fixture) {
+		user, first := f.privileged()
+		f.sql("ALTER USER " + account(user, "%") + " PASSWORD HISTORY 5 PASSWORD REQUIRE CURRENT")
+		again := func(r *rotation.Request) {
+			t.Helper()
+			f.set(r)
+			if err := f.engine.Set(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		again(f.single(user, first, "Second-Pw-2"))
+		f.opens(user, true, first, "Second-Pw-2")
+		f.set(f.single(user, "Second-Pw-2", "Third-Pw-3"))
+		f.set(f.single(user, "Third-Pw-3", "Fourth-Pw-4"))
+		fails(t, f.engine.Set(t.Context(), f.single(user, "Fourth-Pw-4", "Second-Pw-2")), rotation.PolicyRejected)
+		f.opens(user, true, "Third-Pw-3", "Fourth-Pw-4")
 
-	f.sql("REVOKE APPLICATION_PASSWORD_ADMIN ON *.* FROM " + account(user, "%"))
-	a := f.alternating(user, "Second-Pw-2", user+"_clone", "Third-Pw-3")
-	f.set(a)
-	if err := f.engine.Set(t.Context(), a); err != nil {
-		t.Fatal(err)
-	}
-	f.opens(user+"_clone", true, "Third-Pw-3")
+		again(f.alternating(user, "Fourth-Pw-4", user+"_clone", "Fifth-Pw-5"))
+		f.opens(user+"_clone", true, "Fifth-Pw-5")
+	})
 }
 
 func TestASecondUserKeepsNoRetainedPassword(t *testing.T) {
@@ -116,7 +118,7 @@ func TestSha256UserKeepsItsWayToLogIn(t *testing.T) {
 
 // What performance_schema keeps of statements is a log, too.
 func TestNoPasswordIsInPerformanceSchema(t *testing.T) {
-	f := ownMySQL(t, "performance_schema_consumer_events_statements_history_long = ON")
+	f := unusual(t)
 	user, first := f.user()
 	next := testserver.Unique("Second-Pw-")
 	f.set(f.single(user, first, next))
