@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"example.com/rotator/rotation"
 )
@@ -67,6 +68,11 @@ func wire(getenv func(string) string, log *slog.Logger, observe func(rotation.Ob
 		Getenv:  getenv,
 		Log:     log,
 		Observe: observe,
+		Topology: topology{func(ctx context.Context) (aws.Config, error) {
+			cfg, err := clients.load(ctx)
+			cfg.BaseEndpoint = nil // AWS_ENDPOINT_URL is not RDS's
+			return cfg, err
+		}},
 	})
 	return r, clients, err
 }

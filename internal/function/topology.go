@@ -1,0 +1,299 @@
+package function
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"example.com/rotator/rotation"
+)
+
+// topology asks RDS and Redshift which hosts are one database. It signs the few
+// calls itself: the services' clients would make the function a third larger.
+type topology struct {
+	config func(context.Context) (aws.Config, error)
+}
+
+var _ rotation.Topology = topology{}
+
+// The tags that RDS and Redshift put on the superuser secrets that they manage.
+// Nobody else can: the prefix aws: is theirs.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/service-linked-secrets.html
+const (
+	tagInstance  = "aws:rds:primarydbinstancearn"
+	tagCluster   = "aws:rds:primarydbclusterarn"
+	tagRedshift  = "aws:redshift:primaryclusterarn"
+	tagNamespace = "aws:redshift-serverless:namespacearn"
+)
+
+const adviceTopology = "allow the function's role rds:DescribeDBInstances and rds:DescribeDBClusters (for Redshift redshift:DescribeClusters or redshift-serverless:ListWorkgroups), and in a VPC give it a way to that service"
+
+// Managed returns host and port of the database whose superuser secret bears the
+// tags. The error's cause is InvalidSecret for a secret that nobody manages, and
+// SecretsManagerFailed where the service could not be asked.
+func (t topology) Managed(ctx context.Context, superuserARN string, tags map[string]string) (string, int, error) {
+	for tag, find := range map[string]func(context.Context, arn.ARN) (string, int, error){
+		tagInstance: t.instance, tagCluster: t.cluster, tagRedshift: t.redshift, tagNamespace: t.workgroup,
+	} {
+		if tags[tag] == "" {
+			continue
+		}
+		a, err := arn.Parse(tags[tag])
+		if err != nil {
+			return "", 0, rotation.Errorf(rotation.InvalidSecret, "see the secret's tags", "the tag %s of %s is not an ARN", tag, superuserARN)
+		}
+		host, port, err := find(ctx, a)
+		if err == nil && host == "" {
+			err = rotation.Errorf(rotation.InvalidSecret, "wait until the database is available", "the database %s has no endpoint", tags[tag])
+		}
+		return host, port, err
+	}
+	return "", 0, rotation.Errorf(rotation.InvalidSecret, "add host to the superuser secret, or use one that RDS or Redshift manages",
+		"the superuser secret %s names no host and no service manages it", superuserARN)
+}
+
+// endpointForm is a name that RDS gives: identifier, rest, region.
+var endpointForm = regexp.MustCompile(`^([a-z][a-z0-9-]*)\.[a-z0-9-]+\.([a-z]{2}-[a-z-]+-[0-9])\.rds\.amazonaws\.com(?:\.cn)?$`)
+
+// Replica reports whether host is a reader of the database whose writer is
+// primary. Names that RDS has not given, such as an alias of one's own, are not
+// known to be one.
+func (t topology) Replica(ctx context.Context, host, primary string) (bool, error) {
+	m := endpointForm.FindStringSubmatch(strings.ToLower(host))
+	if m == nil {
+		return false, nil
+	}
+	same := func(a, b string) bool { return a != "" && strings.EqualFold(a, b) }
+	id, region := m[1], m[2]
+	if instances, err := t.instances(ctx, region, id); err != nil {
+		return false, err
+	} else if len(instances) == 1 && same(instances[0].Address, host) {
+		i := instances[0]
+		if i.Cluster != "" {
+			clusters, err := t.clusters(ctx, region, i.Cluster)
+			return err == nil && len(clusters) == 1 && same(clusters[0].Endpoint, primary), err
+		}
+		if i.Source == "" {
+			return false, nil
+		}
+		sources, err := t.instances(ctx, region, i.Source)
+		return err == nil && len(sources) == 1 && same(sources[0].Address, primary), err
+	}
+	clusters, err := t.clusters(ctx, region, id)
+	return err == nil && len(clusters) == 1 && same(clusters[0].Reader, host) && same(clusters[0].Endpoint, primary), err
+}
+
+// dbInstance and dbCluster are what is read of RDS's answers.
+// Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBInstance.html
+type dbInstance struct {
+	Address string `xml:"Endpoint>Address"`
+	Port    int    `xml:"Endpoint>Port"`
+	Cluster string `xml:"DBClusterIdentifier"`
+	Source  string `xml:"ReadReplicaSourceDBInstanceIdentifier"`
+}
+
+// Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBCluster.html
+type dbCluster struct {
+	Endpoint string `xml:"Endpoint"`
+	Reader   string `xml:"ReaderEndpoint"`
+	Port     int    `xml:"Port"`
+}
+
+func (t topology) instance(ctx context.Context, a arn.ARN) (string, int, error) {
+	all, err := t.instances(ctx, a.Region, last(a.Resource))
+	if err != nil || len(all) != 1 {
+		return "", 0, err
+	}
+	return all[0].Address, all[0].Port, nil
+}
+
+func (t topology) cluster(ctx context.Context, a arn.ARN) (string, int, error) {
+	all, err := t.clusters(ctx, a.Region, last(a.Resource))
+	if err != nil || len(all) != 1 {
+		return "", 0, err
+	}
+	return all[0].Endpoint, all[0].Port, nil
+}
+
+func last(resource string) string { return resource[strings.LastIndexAny(resource, ":/")+1:] }
+
+func (t topology) instances(ctx context.Context, region, id string) ([]dbInstance, error) {
+	var out struct {
+		Items []dbInstance `xml:"DescribeDBInstancesResult>DBInstances>DBInstance"`
+	}
+	err := t.query(ctx, "rds", region, url.Values{"Action": {"DescribeDBInstances"}, "Version": {"2014-10-31"}, "DBInstanceIdentifier": {id}}, "DBInstanceNotFound", &out)
+	return out.Items, err
+}
+
+func (t topology) clusters(ctx context.Context, region, id string) ([]dbCluster, error) {
+	var out struct {
+		Items []dbCluster `xml:"DescribeDBClustersResult>DBClusters>DBCluster"`
+	}
+	err := t.query(ctx, "rds", region, url.Values{"Action": {"DescribeDBClusters"}, "Version": {"2014-10-31"}, "DBClusterIdentifier": {id}}, "DBClusterNotFoundFault", &out)
+	return out.Items, err
+}
+
+// Source: https://docs.aws.amazon.com/redshift/latest/APIReference/API_DescribeClusters.html
+func (t topology) redshift(ctx context.Context, a arn.ARN) (string, int, error) {
+	var out struct {
+		Items []struct {
+			Address string `xml:"Endpoint>Address"`
+			Port    int    `xml:"Endpoint>Port"`
+		} `xml:"DescribeClustersResult>Clusters>Cluster"`
+	}
+	err := t.query(ctx, "redshift", a.Region, url.Values{"Action": {"DescribeClusters"}, "Version": {"2012-12-01"}, "ClusterIdentifier": {last(a.Resource)}}, "ClusterNotFound", &out)
+	if err != nil || len(out.Items) != 1 {
+		return "", 0, err
+	}
+	return out.Items[0].Address, out.Items[0].Port, nil
+}
+
+// workgroup finds the endpoint of a namespace, which is its workgroup's.
+// Source: https://docs.aws.amazon.com/redshift-serverless/latest/APIReference/API_ListWorkgroups.html
+func (t topology) workgroup(ctx context.Context, a arn.ARN) (string, int, error) {
+	// The ARN has the namespace's id, and a workgroup only its name.
+	var namespaces struct {
+		Namespaces []struct{ NamespaceArn, NamespaceName string }
+		NextToken  string
+	}
+	name := ""
+	for name == "" {
+		if err := t.json(ctx, a.Region, "ListNamespaces", map[string]any{"nextToken": namespaces.NextToken}, &namespaces); err != nil {
+			return "", 0, err
+		}
+		for _, n := range namespaces.Namespaces {
+			if n.NamespaceArn == a.String() {
+				name = n.NamespaceName
+			}
+		}
+		if namespaces.NextToken == "" {
+			break
+		}
+	}
+	var groups struct {
+		Workgroups []struct {
+			NamespaceName string
+			Endpoint      struct {
+				Address string
+				Port    int
+			}
+		}
+		NextToken string
+	}
+	for name != "" {
+		if err := t.json(ctx, a.Region, "ListWorkgroups", map[string]any{"nextToken": groups.NextToken}, &groups); err != nil {
+			return "", 0, err
+		}
+		for _, g := range groups.Workgroups {
+			if g.NamespaceName == name {
+				return g.Endpoint.Address, g.Endpoint.Port, nil
+			}
+		}
+		if groups.NextToken == "" {
+			break
+		}
+	}
+	return "", 0, nil
+}
+
+// query makes a call of the query protocol; absent is the code that stands for an
+// empty answer.
+func (t topology) query(ctx context.Context, service, region string, form url.Values, absent string, out any) error {
+	body, code, err := t.send(ctx, service, service, region, "application/x-www-form-urlencoded; charset=utf-8", "", []byte(form.Encode()))
+	if err != nil {
+		return err
+	}
+	if code == http.StatusOK {
+		if err := xml.Unmarshal(body, out); err != nil {
+			return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "the answer of %s cannot be read: %w", service, err)
+		}
+		return nil
+	}
+	var failure struct {
+		Code    string `xml:"Error>Code"`
+		Message string `xml:"Error>Message"`
+	}
+	_ = xml.Unmarshal(body, &failure) // what is no XML has no code either
+	if failure.Code == absent {
+		return nil
+	}
+	return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "%s of %s answers %d %s: %s", form.Get("Action"), service, code, failure.Code, failure.Message)
+}
+
+// json makes a call of Redshift Serverless.
+func (t topology) json(ctx context.Context, region, operation string, in map[string]any, out any) error {
+	if in["nextToken"] == "" {
+		delete(in, "nextToken")
+	}
+	payload, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	body, code, err := t.send(ctx, "redshift-serverless", "redshift-serverless", region, "application/x-amz-json-1.1", "RedshiftServerless."+operation, payload)
+	if err != nil {
+		return err
+	}
+	if code != http.StatusOK {
+		return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d", operation, code)
+	}
+	return json.Unmarshal(body, out)
+}
+
+// send signs a request and returns the answer's body and status.
+func (t topology) send(ctx context.Context, service, prefix, region, kind, target string, body []byte) ([]byte, int, error) {
+	cfg, err := t.config(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	failed := func(err error) error {
+		return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "%s cannot be asked: %w", service, err)
+	}
+	endpoint := fmt.Sprintf("https://%s.%s.amazonaws.com/", prefix, region)
+	if strings.HasPrefix(region, "cn-") {
+		endpoint = fmt.Sprintf("https://%s.%s.amazonaws.com.cn/", prefix, region)
+	}
+	// A test, or a VPC endpoint without private DNS, names its own.
+	if cfg.BaseEndpoint != nil {
+		endpoint = *cfg.BaseEndpoint
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
+	if err != nil {
+		return nil, 0, failed(err)
+	}
+	req.Header.Set("Content-Type", kind)
+	if target != "" {
+		req.Header.Set("X-Amz-Target", target)
+	}
+	credentials, err := cfg.Credentials.Retrieve(ctx)
+	if err != nil {
+		return nil, 0, failed(err)
+	}
+	sum := sha256.Sum256(body)
+	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), service, region, time.Now()); err != nil {
+		return nil, 0, failed(err)
+	}
+	resp, err := cfg.HTTPClient.Do(req)
+	if err != nil {
+		return nil, 0, failed(err)
+	}
+	defer resp.Body.Close()
+	out, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
+	if err != nil {
+		return nil, 0, failed(err)
+	}
+	return out, resp.StatusCode, nil
+}

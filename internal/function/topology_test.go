@@ -1,0 +1,134 @@
+package function
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"example.com/rotator/rotation"
+)
+
+// services answers as RDS and Redshift do by their API references; AWS itself
+// was not asked.
+func services(t *testing.T) topology {
+	t.Helper()
+	instances := map[string]string{
+		"writer":  `<Endpoint><Address>writer.abc.eu-west-1.rds.amazonaws.com</Address><Port>5433</Port></Endpoint>`,
+		"replica": `<Endpoint><Address>replica.abc.eu-west-1.rds.amazonaws.com</Address><Port>5433</Port></Endpoint><ReadReplicaSourceDBInstanceIdentifier>writer</ReadReplicaSourceDBInstanceIdentifier>`,
+		"member":  `<Endpoint><Address>member.abc.eu-west-1.rds.amazonaws.com</Address><Port>5432</Port></Endpoint><DBClusterIdentifier>aurora</DBClusterIdentifier>`,
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Authorization"), "/aws4_request") {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		_ = r.ParseForm()
+		missing := func(code string) {
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprintf(w, `<ErrorResponse><Error><Code>%s</Code><Message>none</Message></Error></ErrorResponse>`, code)
+		}
+		switch action := r.PostForm.Get("Action") + r.Header.Get("X-Amz-Target"); action {
+		case "DescribeDBInstances":
+			i, ok := instances[r.PostForm.Get("DBInstanceIdentifier")]
+			if !ok {
+				missing("DBInstanceNotFound")
+				return
+			}
+			fmt.Fprintf(w, `<DescribeDBInstancesResponse xmlns="http://rds.amazonaws.com/doc/2014-10-31/"><DescribeDBInstancesResult><DBInstances><DBInstance>%s</DBInstance></DBInstances></DescribeDBInstancesResult></DescribeDBInstancesResponse>`, i)
+		case "DescribeDBClusters":
+			if r.PostForm.Get("DBClusterIdentifier") != "aurora" {
+				missing("DBClusterNotFoundFault")
+				return
+			}
+			fmt.Fprint(w, `<DescribeDBClustersResponse><DescribeDBClustersResult><DBClusters><DBCluster><Endpoint>aurora.cluster-abc.eu-west-1.rds.amazonaws.com</Endpoint><ReaderEndpoint>aurora.cluster-ro-abc.eu-west-1.rds.amazonaws.com</ReaderEndpoint><Port>5432</Port></DBCluster></DBClusters></DescribeDBClustersResult></DescribeDBClustersResponse>`)
+		case "DescribeClusters":
+			fmt.Fprint(w, `<DescribeClustersResponse><DescribeClustersResult><Clusters><Cluster><Endpoint><Address>dw.abc.eu-west-1.redshift.amazonaws.com</Address><Port>5439</Port></Endpoint></Cluster></Clusters></DescribeClustersResult></DescribeClustersResponse>`)
+		case "RedshiftServerless.ListNamespaces":
+			fmt.Fprint(w, `{"namespaces":[{"namespaceArn":"arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1","namespaceName":"ns"}]}`)
+		case "RedshiftServerless.ListWorkgroups":
+			fmt.Fprint(w, `{"workgroups":[{"namespaceName":"other","endpoint":{"address":"x","port":1}},{"namespaceName":"ns","endpoint":{"address":"wg.1.eu-west-1.redshift-serverless.amazonaws.com","port":5439}}]}`)
+		default:
+			missing("InvalidAction")
+		}
+	}))
+	t.Cleanup(server.Close)
+	return topology{func(context.Context) (aws.Config, error) {
+		return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient, Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
+	}}
+}
+
+func TestManagedSuperusersAreFoundByTheirTags(t *testing.T) {
+	top := services(t)
+	for tag, tc := range map[string]struct {
+		arn, host string
+		port      int
+	}{
+		tagInstance:  {"arn:aws:rds:eu-west-1:111122223333:db:writer", "writer.abc.eu-west-1.rds.amazonaws.com", 5433},
+		tagCluster:   {"arn:aws:rds:eu-west-1:111122223333:cluster:aurora", "aurora.cluster-abc.eu-west-1.rds.amazonaws.com", 5432},
+		tagRedshift:  {"arn:aws:redshift:eu-west-1:111122223333:cluster:dw", "dw.abc.eu-west-1.redshift.amazonaws.com", 5439},
+		tagNamespace: {"arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1", "wg.1.eu-west-1.redshift-serverless.amazonaws.com", 5439},
+	} {
+		host, port, err := top.Managed(t.Context(), "arn:x", map[string]string{tag: tc.arn})
+		if err != nil || host != tc.host || port != tc.port {
+			t.Errorf("%s: %s:%d, %v", tag, host, port, err)
+		}
+	}
+	for name, tags := range map[string]map[string]string{
+		"no tag":        {},
+		"not an ARN":    {tagInstance: "writer"},
+		"gone":          {tagInstance: "arn:aws:rds:eu-west-1:111122223333:db:gone"},
+		"cluster gone":  {tagCluster: "arn:aws:rds:eu-west-1:111122223333:cluster:gone"},
+		"other's group": {tagNamespace: "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-2"},
+	} {
+		if _, _, err := top.Managed(t.Context(), "arn:x", tags); rotation.CauseOf(err) != rotation.InvalidSecret {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestReplicasAreThoseThatRDSKnows(t *testing.T) {
+	top := services(t)
+	const writer, aurora = "writer.abc.eu-west-1.rds.amazonaws.com", "aurora.cluster-abc.eu-west-1.rds.amazonaws.com"
+	for _, tc := range []struct {
+		host, primary string
+		want          bool
+	}{
+		{"replica.abc.eu-west-1.rds.amazonaws.com", writer, true},
+		{"REPLICA.abc.eu-west-1.rds.amazonaws.com", writer, true},
+		{"replica.abc.eu-west-1.rds.amazonaws.com", aurora, false},
+		{"replica.evil.eu-west-1.rds.amazonaws.com", writer, false},
+		{writer, aurora, false},
+		{"aurora.cluster-ro-abc.eu-west-1.rds.amazonaws.com", aurora, true},
+		{"aurora.cluster-ro-abc.eu-west-1.rds.amazonaws.com", writer, false},
+		{"member.abc.eu-west-1.rds.amazonaws.com", aurora, true},
+		{"gone.abc.eu-west-1.rds.amazonaws.com", writer, false},
+		{"replica.example.com", writer, false},
+		{"127.0.0.1", writer, false},
+	} {
+		got, err := top.Replica(t.Context(), tc.host, tc.primary)
+		if err != nil || got != tc.want {
+			t.Errorf("%s of %s: %v, %v, want %v", tc.host, tc.primary, got, err, tc.want)
+		}
+	}
+}
+
+func TestServiceThatCannotBeAskedIsTold(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>`)
+	}))
+	t.Cleanup(server.Close)
+	top := topology{func(context.Context) (aws.Config, error) {
+		return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient, Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
+	}}
+	_, err := top.Replica(t.Context(), "replica.abc.eu-west-1.rds.amazonaws.com", "x")
+	if rotation.CauseOf(err) != rotation.SecretsManagerFailed || !strings.Contains(err.Error(), "AccessDenied") || !strings.Contains(err.Error(), "rds:DescribeDBInstances") {
+		t.Errorf("error %v", err)
+	}
+}
