@@ -2,12 +2,18 @@ package function
 
 import (
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/mysql"
 	"example.com/rotator/rotation/postgres"
+	"example.com/rotator/rotation/redshift"
+	"example.com/rotator/rotation/sqlserver"
 )
 
 // engines is the one list of what the function can rotate.
 func engines(tls rotation.TLSPolicy) []rotation.Engine {
 	return []rotation.Engine{
 		postgres.New(tls),
+		mysql.New(tls),
+		redshift.New(tls),
+		sqlserver.New(tls),
 	}
 }
