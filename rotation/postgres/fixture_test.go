@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go/middleware"
 	"github.com/jackc/pgx/v5"
 
@@ -38,9 +39,11 @@ type world struct {
 	tls    rotation.TLSPolicy
 	env    map[string]string
 	limit  time.Duration // of one step
-	log    *bytes.Buffer
-	mu     sync.Mutex
-	last   error // of the last step
+	// topology, if set, is what RDS knows of hosts.
+	topology rotation.Topology
+	log      *bytes.Buffer
+	mu       sync.Mutex
+	last     error // of the last step
 }
 
 func newWorld(t *testing.T, pg *testserver.PostgresServer) *world {
@@ -74,10 +77,11 @@ func (w *world) invoke(ctx context.Context, payload []byte) ([]byte, string, err
 
 func (w *world) handle(ctx context.Context, e rotation.Event) error {
 	r, err := rotation.New(rotation.Config{
-		Engines: []rotation.Engine{postgres.New(w.tls)},
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil },
-		Getenv:  func(name string) string { return w.env[name] },
-		Log:     slog.New(slog.NewJSONHandler(w.log, nil)),
+		Engines:  []rotation.Engine{postgres.New(w.tls)},
+		Secrets:  func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil },
+		Getenv:   func(name string) string { return w.env[name] },
+		Log:      slog.New(slog.NewJSONHandler(w.log, nil)),
+		Topology: w.topology,
 	})
 	if err != nil {
 		return err
@@ -102,6 +106,15 @@ func (w *world) countCalls() func() int {
 		})
 	})
 	return func() int { return int(n.Load()) }
+}
+
+// tags makes tags of pairs of texts.
+func tags(pairs ...string) []types.Tag {
+	var out []types.Tag
+	for i := 0; i < len(pairs); i += 2 {
+		out = append(out, types.Tag{Key: &pairs[i], Value: &pairs[i+1]})
+	}
+	return out
 }
 
 // role creates a login of a new name and returns the name and its password.
