@@ -302,8 +302,8 @@ func (s *session) grants(ctx context.Context, a account) (grants, error) {
 	})
 }
 
-// rehearseGrants sends grants for a user that does not exist. The server looks
-// at the privileges of who grants first.
+// rehearseGrants sends statements for a user that does not exist. The server
+// looks at the privileges of who grants or revokes first.
 func (s *session) rehearseGrants(ctx context.Context, statements []string) error {
 	for _, statement := range statements {
 		_, err := s.conn.ExecContext(ctx, statement)

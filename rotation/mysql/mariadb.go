@@ -216,7 +216,7 @@ func (m *mariadb) retire(ctx context.Context, password string) error {
 	return m.secret(ctx, "the old password could not be retired", "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password))
 }
 
-func (m *mariadb) rehearseOther(ctx context.Context, _ string, grants []string) error {
+func (m *mariadb) rehearseOther(ctx context.Context, _ string, statements []string) error {
 	if err := m.exec(ctx, "ALTER USER IF EXISTS "+nobody.name()+" ACCOUNT LOCK"); err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (m *mariadb) rehearseOther(ctx context.Context, _ string, grants []string) 
 	if err := m.exec(ctx, "SET SESSION sql_mode = "+text(quoting+",NO_AUTO_CREATE_USER")); err != nil {
 		return err
 	}
-	return m.rehearseGrants(ctx, grants)
+	return m.rehearseGrants(ctx, statements)
 }
 
 func (m *mariadb) accounts(ctx context.Context, user string) ([]account, error) {

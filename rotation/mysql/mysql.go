@@ -93,14 +93,14 @@ func (m *mysqld) retire(ctx context.Context, _ string) error {
 	return m.failure("the old password could not be discarded", err)
 }
 
-func (m *mysqld) rehearseOther(ctx context.Context, password string, grants []string) error {
+func (m *mysqld) rehearseOther(ctx context.Context, password string, statements []string) error {
 	if _, err := m.conn.ExecContext(ctx, "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password)); err != nil {
 		return m.failure("other users cannot be changed", err)
 	}
 	if !m.modern() {
-		return nil // the grants would create the user
+		return nil // a GRANT would create the user
 	}
-	return m.rehearseGrants(ctx, grants)
+	return m.rehearseGrants(ctx, statements)
 }
 
 func (m *mysqld) accounts(ctx context.Context, user string) ([]account, error) {

@@ -176,16 +176,18 @@ func (s *session) rehearseAlternate(ctx context.Context, p pair, password string
 		return err
 	}
 	var statements []string
-	for _, a := range v.current {
-		rows, err := s.grants(ctx, a)
+	for _, like := range v.current {
+		want, err := s.grants(ctx, like)
 		if err != nil {
 			return err
 		}
-		for _, g := range rows {
-			if !g.revoke {
-				statements = append(statements, g.statement(nobody))
+		var have grants
+		if a := at(v.other, like.host); a != nil {
+			if have, err = s.grants(ctx, *a); err != nil {
+				return err
 			}
 		}
+		statements = append(statements, difference(want, have, nobody)...)
 	}
 	return s.dialect.rehearseOther(ctx, password, statements)
 }

@@ -2,6 +2,7 @@ package mysql_test
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -237,6 +238,45 @@ func TestASuperuserThatLacksARightIsToldSoBeforeAnythingChanges(t *testing.T) {
 		var n int
 		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User IN (?, 'rotator-nobody')", user+"_clone").Scan(&n); err != nil || n != 0 {
 			t.Errorf("%d accounts were made (%v)", n, err)
+		}
+	})
+}
+
+// The grants are those of the engine's page.
+func TestSuperuserNeedsNoMoreThanThePageSays(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user("%", "localhost")
+		database, role := f.server.Database(t), testserver.Unique("role_")
+		rotator, password := f.user()
+		by := account(rotator, "%")
+		if f.name == "mysql" {
+			f.sql("GRANT CREATE USER, CREATE ROLE, ROLE_ADMIN ON *.* TO " + by)
+		} else {
+			f.sql("GRANT CREATE USER ON *.* TO " + by)
+		}
+		f.sql("CREATE ROLE "+role, "GRANT SELECT ON mysql.* TO "+by, "GRANT SELECT, INSERT ON "+database+".* TO "+by+" WITH GRANT OPTION")
+		if f.name == "mariadb" {
+			f.sql("GRANT "+role+" TO "+by+" WITH ADMIN OPTION", "GRANT UPDATE ON mysql.* TO "+by)
+		}
+		for _, host := range []string{"%", "localhost"} {
+			a := account(user, host)
+			f.sql("GRANT SELECT, INSERT ON "+database+".* TO "+a, "GRANT "+role+" TO "+a)
+			if f.name == "mariadb" {
+				f.sql("SET DEFAULT ROLE " + role + " FOR " + a)
+			} else {
+				f.sql("ALTER USER " + a + " DEFAULT ROLE " + role)
+			}
+		}
+		clone := user + "_clone"
+		for i := range 3 {
+			next := fmt.Sprintf("Next-Pw-%d", i)
+			r := f.alternating(user, first, clone, next)
+			r.Login = f.value(rotator, password)
+			f.set(r)
+			f.sameRights(user, clone, "%")
+			f.sameRights(user, clone, "localhost")
+			f.sameAttributes(user, clone, "localhost")
+			user, clone, first = clone, user, next
 		}
 	})
 }

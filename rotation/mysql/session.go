@@ -37,9 +37,9 @@ type dialect interface {
 	retire(ctx context.Context, password string) error
 
 	// rehearseOther proves that the session's user may change other users, and
-	// their password to the given one, and may carry out the grants, which are
-	// for the user nobody.
-	rehearseOther(ctx context.Context, password string, grants []string) error
+	// their password to the given one, and may carry out the statements, which
+	// grant to and revoke from the user nobody.
+	rehearseOther(ctx context.Context, password string, statements []string) error
 	// accounts returns all accounts of a user's name.
 	accounts(ctx context.Context, user string) ([]account, error)
 	// marks reports whether the server can mark a second user.

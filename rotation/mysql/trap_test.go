@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -168,20 +170,37 @@ func TestSilentHostEndsWithTheContext(t *testing.T) {
 	}
 }
 
-func TestServerThatFallsSilentAfterTheLogin(t *testing.T) {
+func TestServerThatFallsSilentAtAnyPoint(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		proxy := testserver.Proxy(t, f.server.Addr())
-		proxy.Filter(func(c testserver.Chunk) bool { return false })
 		user, first := f.user()
+		proxy := testserver.Proxy(t, f.server.Addr())
+		over := make(chan bool)
+		t.Cleanup(func() { close(over) })
 		r := f.single(user, first, "Second-Pw-2")
-		port, _ := json.Marshal(proxy.Port)
-		r.Login = r.Login.WithJSON("port", port)
-		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-		defer cancel()
-		begin := time.Now()
-		fails(t, f.engine.Set(ctx, r), rotation.Unreachable)
-		if took := time.Since(begin); took > 400*time.Millisecond {
-			t.Errorf("took %v", took)
+		r.Login = r.Login.WithJSON("port", fmt.Append(nil, proxy.Port))
+		for silent := int64(1); ; silent++ {
+			var answers atomic.Int64
+			proxy.Filter(func(c testserver.Chunk) bool {
+				if c.FromServer && answers.Add(1) >= silent {
+					<-over
+				}
+				return true
+			})
+			ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+			begin := time.Now()
+			err := f.engine.DryRun(ctx, r)
+			took := time.Since(begin)
+			cancel()
+			if err == nil {
+				if silent < 5 {
+					t.Errorf("done after %d answers", silent)
+				}
+				break
+			}
+			fails(t, err, rotation.Unreachable, "in time")
+			if took > 500*time.Millisecond {
+				t.Errorf("silent from answer %d on: took %v", silent, took)
+			}
 		}
 	})
 }
