@@ -54,10 +54,12 @@ type Logged interface {
 	Logs() (string, error)
 }
 
-// Run runs the whole suite. harness is called once for each of its parts.
+// Run runs the whole suite. harness is called once for each of its parts, which
+// run in parallel.
 func Run(t *testing.T, harness func(t *testing.T) Harness) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // much of it is waiting
 			if err := c.run(t, harness(t)); err != nil {
 				t.Error(err)
 			}
@@ -79,5 +81,6 @@ var checks = []check{
 	{"Faults", faults},
 	{"Edits", edits},
 	{"Recovery", recovery},
+	{"Recover", repair},
 	{"Preflight", preflight},
 }

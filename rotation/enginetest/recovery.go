@@ -87,6 +87,60 @@ func recovery(t testing.TB, h Harness) error {
 	return w.ended(next)
 }
 
+// repair crashes Recover at every point, in the state that a rotation leaves
+// which was given up after setSecret, and demands that nothing gets worse and
+// that a repetition mends it.
+func repair(t testing.TB, h Harness) error {
+	points := 0
+	for at := 1; ; at++ {
+		w, err := newWorld(t, h)
+		if err != nil {
+			return err
+		}
+		token, err := w.begin()
+		if err != nil {
+			return err
+		}
+		for _, step := range steps[:2] {
+			if err := w.step(context.Background(), step, token); err != nil {
+				return err
+			}
+		}
+		recover := func(ctx context.Context) error {
+			r, err := w.rotator()
+			if err == nil {
+				_, err = r.Recover(ctx, w.arn)
+			}
+			return err
+		}
+		died, err := (&crash{at: at}).run(w, recover)
+		if !died && err != nil {
+			return fmt.Errorf("recover without a crash: %w", err)
+		}
+		if err := w.notLockedOut(); err != nil {
+			return fmt.Errorf("recover cut at point %d: %w", at, err)
+		}
+		if died {
+			points++
+			if err := recover(context.Background()); err != nil {
+				return fmt.Errorf("recover cut at point %d: the repetition fails: %w", at, err)
+			}
+		}
+		current, err := w.labelled("AWSCURRENT")
+		if err != nil {
+			return err
+		}
+		if ok, err := w.open(current.value); err != nil || !ok {
+			return fmt.Errorf("recover cut at point %d and repeated: AWSCURRENT is accepted %v, %v", at, ok, err)
+		}
+		if !died {
+			break
+		}
+	}
+	t.Logf("recover: %d points, 0 lock-outs", points)
+	return nil
+}
+
 // preflight sends testSecret alone with a copy of the current value, as
 // RotateSecret does when it is told not to rotate at once.
 func preflight(t testing.TB, h Harness) error {

@@ -42,8 +42,8 @@ func (c *crash) pass(where string) bool {
 	return !c.dead
 }
 
-// run takes all steps up to the crash and reports whether it happened.
-func (c *crash) run(w *world, token string) (died bool, err error) {
+// run does something up to the crash and reports whether it happened.
+func (c *crash) run(w *world, do func(context.Context) error) (died bool, err error) {
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
 	c.kill = kill
@@ -68,7 +68,7 @@ func (c *crash) run(w *world, token string) (died bool, err error) {
 			return c.pass("before a request reaches the target")
 		})
 	}
-	err = w.all(ctx, token)
+	err = do(ctx)
 	w.wire.set(nil)
 	if w.proxy != nil {
 		w.proxy.Filter(nil)
@@ -95,7 +95,8 @@ func sweep(t testing.TB, h Harness) error {
 			return err
 		}
 		c := &crash{at: at}
-		died, err := c.run(w, token)
+		rotate := func(ctx context.Context) error { return w.all(ctx, token) }
+		died, err := c.run(w, rotate)
 		if !died {
 			if err != nil {
 				return fmt.Errorf("a rotation without a crash fails: %w", err)
@@ -113,7 +114,7 @@ func sweep(t testing.TB, h Harness) error {
 		// Every third time the repetition is cut as well, at a point that
 		// wanders through the rotation.
 		if at%3 == 0 {
-			if died, _ := (&crash{at: 1 + at*7%23}).run(w, token); died {
+			if died, _ := (&crash{at: 1 + at*7%23}).run(w, rotate); died {
 				if err := w.notLockedOut(); err != nil {
 					lockouts++
 					errs = append(errs, fmt.Errorf("second crash after point %d, %s: %w", at, c.where, err))

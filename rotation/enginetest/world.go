@@ -69,7 +69,9 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 	w.client = secretsmanager.New(options)
 	w.api = secretsmanager.New(options, func(o *secretsmanager.Options) {
 		o.HTTPClient = &http.Client{Transport: w.wire}
-		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Millisecond, nil }) })
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Millisecond, nil })
+		})
 	})
 	// The suite sends the events itself; this function only leaves the place
 	// that a rotation reserves.
@@ -123,14 +125,19 @@ func (w *world) begin() (string, error) {
 	return token, nil
 }
 
-// step takes one step in what is as good as a new process: nothing is kept.
-func (w *world) step(ctx context.Context, step rotation.Step, token string) error {
-	r, err := rotation.New(rotation.Config{
+// rotator is as good as a new process: nothing is kept.
+func (w *world) rotator() (*rotation.Rotator, error) {
+	return rotation.New(rotation.Config{
 		Engines: []rotation.Engine{w.h.Engine()},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
 		Getenv:  func(name string) string { return w.env[name] },
 		Log:     slog.New(slog.NewJSONHandler(w, nil)),
 	})
+}
+
+// step takes one step.
+func (w *world) step(ctx context.Context, step rotation.Step, token string) error {
+	r, err := w.rotator()
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,355 @@
+package enginetest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// toyServer is a toy: a real TCP server that knows users, their passwords and one
+// right, and that answers OK, NO for a refused login, or ERR. It stands in for
+// no product; it is there so that engines that are wrong on purpose have
+// something to be wrong about.
+type toyServer struct {
+	mu     sync.Mutex
+	users  map[string]*toyUser
+	log    strings.Builder
+	listen net.Listener
+}
+
+type toyUser struct {
+	passwords []string // the newest first
+	right     bool
+}
+
+func newToyServer(t testing.TB) *toyServer {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &toyServer{users: map[string]*toyUser{"admin": {passwords: []string{"admin-password"}, right: true}}, listen: l}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go s.serve(conn)
+		}
+	}()
+	return s
+}
+
+func (s *toyServer) serve(conn net.Conn) {
+	defer conn.Close()
+	in := bufio.NewScanner(conn)
+	for in.Scan() {
+		words := append(strings.Fields(in.Text()), "", "", "")
+		s.mu.Lock()
+		answer := s.command(words)
+		s.mu.Unlock()
+		fmt.Fprintln(conn, answer)
+	}
+}
+
+func (s *toyServer) command(w []string) string {
+	u := s.users[w[1]]
+	switch w[0] {
+	case "LOGIN": // user password
+		if u == nil || !slices.Contains(u.passwords, w[2]) {
+			return "NO"
+		}
+		return "OK"
+	case "LIST": // user: its passwords, as other systems list hashes
+		return "OK " + strings.Join(u.passwords, " ")
+	case "SET": // user password ...: these and no others
+		if u == nil {
+			u = &toyUser{}
+			s.users[w[1]] = u
+		}
+		u.passwords = slices.DeleteFunc(slices.Clone(w[2:]), func(p string) bool { return p == "" })
+		return "OK"
+	case "GRANT": // user
+		if u == nil {
+			s.users[w[1]] = &toyUser{right: true}
+		} else {
+			u.right = true
+		}
+		return "OK"
+	case "NOTE": // is written to the server's log
+		s.log.WriteString(strings.Join(w[1:], " ") + "\n")
+		return "OK"
+	}
+	return "ERR"
+}
+
+// toyEngine is right, but for the flaw that a test gives it.
+type toyEngine struct {
+	overlap bool
+	flaw    string
+}
+
+func (e toyEngine) Kind() rotation.Kind {
+	return rotation.Kind{
+		Names: []string{"toy"}, UserField: "username", SecretFields: []string{"password"}, CloneSuffix: "_clone", CloneLimit: 63,
+		Passwords: rotation.PasswordPolicy{Length: 32, ExcludePunctuation: true, RequireEachIncludedType: true},
+	}
+}
+
+func (e toyEngine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := rotation.ParseTarget(r.Current, 1, ""); err != nil {
+		return rotation.Value{}, err
+	}
+	v, err := rotation.NextPassword(e.Kind(), r)
+	if e.flaw == "drops unknown fields" {
+		v = rotation.StringValue(strings.Replace(string(v.Reveal()), `"unknown"`, `"unknown2"`, 1))
+	}
+	return v, err
+}
+
+// toySession is a login.
+type toySession struct {
+	conn   net.Conn
+	in     *bufio.Reader
+	target rotation.Target
+	engine toyEngine
+}
+
+func (e toyEngine) login(ctx context.Context, v rotation.Value) (*toySession, error) {
+	t, err := rotation.ParseTarget(v, 1, "")
+	if err != nil {
+		return nil, err
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", t.Address())
+	s := &toySession{conn: conn, target: t, engine: e}
+	if err != nil {
+		return nil, s.failed(err)
+	}
+	s.in = bufio.NewReader(conn)
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
+	}
+	context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
+	answer, err := s.send("LOGIN", t.User, t.Password)
+	if err == nil && answer == "NO" && e.flaw != "verifies nothing" {
+		err = rotation.Errorf(rotation.LoginRefused, "check the password", "the toy refuses %q", t.User)
+	}
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *toySession) failed(err error) error {
+	if s.engine.flaw == "takes an error for a refusal" {
+		return rotation.Errorf(rotation.LoginRefused, "", "no login: %w", err)
+	}
+	if e := rotation.NetworkError(s.target, err); e != nil {
+		return e
+	}
+	return err
+}
+
+func (s *toySession) send(words ...string) (string, error) {
+	if _, err := fmt.Fprintln(s.conn, strings.Join(words, " ")); err != nil {
+		return "", s.failed(err)
+	}
+	answer, err := s.in.ReadString('\n')
+	if err != nil {
+		return "", s.failed(err)
+	}
+	return strings.TrimSuffix(answer, "\n"), nil
+}
+
+func (e toyEngine) Verify(ctx context.Context, _ *rotation.Request, v rotation.Value) error {
+	s, err := e.login(ctx, v)
+	if err != nil {
+		return err
+	}
+	return s.conn.Close()
+}
+
+func (e toyEngine) Set(ctx context.Context, r *rotation.Request) error {
+	s, err := e.login(ctx, r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.conn.Close()
+	pending, err := rotation.ParseTarget(r.Pending, 1, "")
+	if err != nil {
+		return err
+	}
+	current, err := rotation.ParseTarget(r.Current, 1, "")
+	if err != nil {
+		return err
+	}
+	passwords := []string{pending.Password}
+	if e.overlap {
+		passwords = append(passwords, current.Password)
+	}
+	grant := func() error {
+		if r.Strategy != rotation.AlternatingUsers {
+			return nil
+		}
+		_, err := s.send("GRANT", pending.User)
+		return err
+	}
+	switch e.flaw {
+	case "sets nothing":
+		return nil
+	case "shows the password":
+		if _, err := s.send("NOTE", "setting", pending.Password); err != nil {
+			return err
+		}
+	case "a repetition loses the old one":
+		// What is newest becomes the second, even if that is the pending one.
+		list, err := s.send("LIST", pending.User)
+		if err != nil {
+			return err
+		}
+		passwords = append(passwords[:1], strings.Fields(list)[1])
+	case "sets the password before the rights":
+		probe, err := e.login(ctx, r.Pending)
+		if err == nil {
+			return probe.conn.Close() // it must be done already, then
+		}
+		if !errors.Is(err, rotation.LoginRefused) {
+			return err
+		}
+		if _, err := s.send("SET", pending.User, pending.Password); err != nil {
+			return err
+		}
+		return grant()
+	case "sets something else each time":
+		passwords[0] += fmt.Sprint(time.Now().UnixNano())
+	case "makes the change first":
+		// The old one is gone before the new one is there.
+		if _, err := s.send("SET", pending.User, "nobody-knows"); err != nil {
+			return err
+		}
+	}
+	if err := grant(); err != nil {
+		return err
+	}
+	_, err = s.send(append([]string{"SET", pending.User}, passwords...)...)
+	return err
+}
+
+// toyHarness makes toy users.
+type toyHarness struct {
+	server      *toyServer
+	engine      toyEngine
+	alternating bool
+}
+
+func (h *toyHarness) Engine() rotation.Engine { return h.engine }
+func (h *toyHarness) Target() string          { return h.server.listen.Addr().String() }
+func (h *toyHarness) Overlap() bool           { return h.engine.overlap }
+
+func (h *toyHarness) Logs() (string, error) {
+	h.server.mu.Lock()
+	defer h.server.mu.Unlock()
+	return h.server.log.String(), nil
+}
+
+func (h *toyHarness) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+	user := testserver.Unique("toy_")
+	h.server.mu.Lock()
+	h.server.users[user] = &toyUser{passwords: []string{"first-password"}, right: true}
+	h.server.mu.Unlock()
+	login := func(user, password string) rotation.Value {
+		return rotation.StringValue(fmt.Sprintf(`{"engine":"toy","host":%q,"port":%d,"username":%q,"password":%q}`, host, port, user, password))
+	}
+	if h.alternating {
+		superuser = login("admin", "admin-password")
+	}
+	return login(user, "first-password"), superuser, nil
+}
+
+func (h *toyHarness) Open(_ context.Context, v rotation.Value) error {
+	user, _ := v.Text("username")
+	password, _ := v.Text("password")
+	h.server.mu.Lock()
+	defer h.server.mu.Unlock()
+	u := h.server.users[user]
+	switch {
+	case u == nil || !slices.Contains(u.passwords, password):
+		return rotation.LoginRefused
+	case !u.right:
+		return errors.New("the user lacks the right that it should have")
+	}
+	return nil
+}
+
+func (h *toyHarness) Restore(_ context.Context, v rotation.Value) error {
+	user, _ := v.Text("username")
+	password, _ := v.Text("password")
+	h.server.mu.Lock()
+	defer h.server.mu.Unlock()
+	h.server.users[user].passwords = []string{password}
+	return nil
+}
+
+func TestRightEnginesPass(t *testing.T) {
+	for name, h := range map[string]*toyHarness{
+		"single":      {},
+		"overlap":     {engine: toyEngine{overlap: true}},
+		"alternating": {alternating: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.server = newToyServer(t)
+			Run(t, func(*testing.T) Harness { return h })
+		})
+	}
+}
+
+// quietTB lets a check log and clean up, and nothing else.
+type quietTB struct{ testing.TB }
+
+func (quietTB) Logf(string, ...any) {}
+
+// TestWrongEnginesAreCaught: for each class of defect, the check that must see it.
+func TestWrongEnginesAreCaught(t *testing.T) {
+	for flaw, tc := range map[string]struct {
+		harness toyHarness
+		check   string
+		want    string
+	}{
+		"sets nothing":                        {toyHarness{}, "Duplicates", "refuse"},
+		"verifies nothing":                    {toyHarness{}, "Preflight", "wrong credential succeeds"},
+		"drops unknown fields":                {toyHarness{}, "Sweep", "edited"},
+		"shows the password":                  {toyHarness{}, "Sweep", "is in a log"},
+		"takes an error for a refusal":        {toyHarness{}, "Faults", "LoginRefused"},
+		"sets something else each time":       {toyHarness{}, "Duplicates", "refuse"},
+		"makes the change first":              {toyHarness{}, "Sweep", "locked out"},
+		"a repetition loses the old one":      {toyHarness{engine: toyEngine{overlap: true}}, "Duplicates", "locked out"},
+		"sets the password before the rights": {toyHarness{alternating: true}, "Sweep", "lacks the right"},
+	} {
+		t.Run(flaw, func(t *testing.T) {
+			h := tc.harness
+			h.server, h.engine.flaw = newToyServer(t), flaw
+			for _, c := range checks {
+				if c.name != tc.check {
+					continue
+				}
+				err := c.run(quietTB{t}, &h)
+				if err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("%s says %v, want %q", c.name, err, tc.want)
+				}
+			}
+		})
+	}
+}
