@@ -59,10 +59,11 @@ func NewFaults(seed uint64, rates map[Fault]float64) *Faults {
 // no kind at all every fault has a low rate. It returns nil for none.
 func ParseFaults(args []string) (*Faults, error) {
 	seed, rates := rand.Uint64()%1e9, make(map[Fault]float64)
-	for _, a := range slices.Concat(splitAll(args)...) {
+	all := strings.FieldsFunc(strings.Join(args, ","), func(r rune) bool { return r == ',' })
+	for _, a := range all {
 		kind, value, given := strings.Cut(a, "=")
 		switch {
-		case a == "none" && len(args) == 1:
+		case a == "none" && len(all) == 1:
 			return nil, nil
 		case kind == "seed":
 			n, err := strconv.ParseUint(value, 10, 64)
@@ -90,14 +91,6 @@ func ParseFaults(args []string) (*Faults, error) {
 		}
 	}
 	return NewFaults(seed, rates), nil
-}
-
-func splitAll(args []string) [][]string {
-	var out [][]string
-	for _, a := range args {
-		out = append(out, strings.Split(a, ","))
-	}
-	return out
 }
 
 // String writes faults as ParseFaults reads them.
