@@ -9,7 +9,7 @@
 //		enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &harness{server} })
 //	}
 //
-// Run prints a line for the figures that a document quotes:
+// Its figures are lines such as these, which `make test` prints in the end:
 //
 //	sweep postgres single: 92 points, 0 lock-outs
 //	witness postgres single: 210 logins, 9 refused, window 31 ms
@@ -17,6 +17,9 @@ package enginetest
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"testing"
 
 	"example.com/rotator/rotation"
@@ -64,6 +67,25 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// figure logs a figure, and appends it to the file that ROTATOR_FIGURES names, as
+// `go test` shows no log of tests that pass.
+func figure(t testing.TB, format string, args ...any) {
+	t.Helper()
+	t.Logf(format, args...)
+	name := os.Getenv("ROTATOR_FIGURES")
+	if name == "" {
+		return
+	}
+	f, err := os.OpenFile(name, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err == nil {
+		_, err = fmt.Fprintf(f, format+"\n", args...)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Errorf("the figure could not be kept: %v", err)
 	}
 }
 

@@ -91,12 +91,13 @@ func recovery(t testing.TB, h Harness) error {
 // which was given up after setSecret, and demands that nothing gets worse and
 // that a repetition mends it.
 func repair(t testing.TB, h Harness) error {
-	points := 0
+	points, name := 0, ""
 	for at := 1; ; at++ {
 		w, err := newWorld(t, h)
 		if err != nil {
 			return err
 		}
+		name = w.kind.Names[0] + " " + w.strategy()
 		token, err := w.begin()
 		if err != nil {
 			return err
@@ -137,7 +138,7 @@ func repair(t testing.TB, h Harness) error {
 			break
 		}
 	}
-	t.Logf("recover: %d points, 0 lock-outs", points)
+	figure(t, "recover %s: %d points, 0 lock-outs", name, points)
 	return nil
 }
 

@@ -130,7 +130,7 @@ func sweep(t testing.TB, h Harness) error {
 			break
 		}
 	}
-	t.Logf("sweep %s %s: %d points, %d lock-outs", w.kind.Names[0], w.strategy(), points, lockouts)
+	figure(t, "sweep %s %s: %d points, %d lock-outs", w.kind.Names[0], w.strategy(), points, lockouts)
 	if points < 8 {
 		errs = append(errs, fmt.Errorf("the sweep found only %d points", points))
 	}

@@ -304,6 +304,7 @@ func (h *toyHarness) Restore(_ context.Context, v rotation.Value) error {
 }
 
 func TestRightEnginesPass(t *testing.T) {
+	t.Setenv("ROTATOR_FIGURES", "") // a toy's figures are nobody's business
 	for name, h := range map[string]*toyHarness{
 		"single":      {},
 		"overlap":     {engine: toyEngine{overlap: true}},
@@ -323,6 +324,7 @@ func (quietTB) Logf(string, ...any) {}
 
 // TestWrongEnginesAreCaught: for each class of defect, the check that must see it.
 func TestWrongEnginesAreCaught(t *testing.T) {
+	t.Setenv("ROTATOR_FIGURES", "")
 	for flaw, tc := range map[string]struct {
 		harness toyHarness
 		check   string

@@ -272,8 +272,11 @@ func (w *world) alternates() bool {
 
 // strategy names it for the figures.
 func (w *world) strategy() string {
-	if w.alternates() {
+	switch {
+	case w.alternates():
 		return "alternating"
+	case w.h.Overlap():
+		return "single with overlap"
 	}
 	return "single"
 }
