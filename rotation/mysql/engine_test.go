@@ -3,6 +3,7 @@ package mysql_test
 import (
 	"context"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -141,6 +142,41 @@ func TestDryRunAndVerifyChangeNothing(t *testing.T) {
 				t.Errorf("before %s\nafter %s", before, after)
 			}
 			fails(t, f.engine.Verify(context.Background(), r, r.Pending), rotation.LoginRefused)
+		}
+	})
+}
+
+func TestEveryCallIsOneLoginAndNoneIsRefused(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		logins := func(r *rotation.Request) int {
+			t.Helper()
+			read := func() string {
+				b, err := os.ReadFile(f.server.GeneralLog)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(b)
+			}
+			before := len(read())
+			f.set(r)
+			log := read()[before:]
+			if strings.Contains(log, "Access denied") {
+				t.Error("a login was refused")
+			}
+			return strings.Count(log, "Connect\t")
+		}
+		for name, make := range map[string]func(...string) (string, string){"plain": f.user, "overlap": f.privileged} {
+			user, first := make()
+			if n := logins(f.single(user, first, "Second-Pw-2")); n != 3 {
+				t.Errorf("%s: %d logins for DryRun, Set and Verify, want 3", name, n)
+			}
+		}
+		user, first := f.user()
+		if n := logins(f.alternating(user, first, user+"_clone", "Second-Pw-2")); n != 3 {
+			t.Errorf("alternating: %d logins, want 3", n)
+		}
+		if n := logins(f.alternating(user+"_clone", "Second-Pw-2", user, "Third-Pw-3")); n != 3 {
+			t.Errorf("alternating back: %d logins, want 3", n)
 		}
 	})
 }

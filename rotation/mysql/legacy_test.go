@@ -1,0 +1,74 @@
+//go:build mysql
+
+package mysql
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// No MySQL 5.7 can be started here, but a newer one takes the same statements.
+func TestStatementsForServersWithoutRoles(t *testing.T) {
+	server := testserver.SharedMySQL(t, testserver.MySQLOptions{AllowPlaintext: true})
+	db := server.Connect(t, "")
+	engine := New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})
+	old := func(user, password string) *session {
+		t.Helper()
+		s, err := engine.dial(t.Context(), rotation.Target{Host: server.Host, Port: server.Port, User: user, Password: password})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.close)
+		s.dialect = &mysqld{session: s, version: 50744}
+		return s
+	}
+	user := testserver.Unique("old_")
+	clone := user + "_clone"
+	for _, statement := range []string{
+		"CREATE USER " + user + " IDENTIFIED BY 'First-Pw-1' WITH MAX_USER_CONNECTIONS 50 PASSWORD EXPIRE INTERVAL 9 DAY",
+		"GRANT PROCESS ON *.* TO " + user,
+	} {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(old(user, "First-Pw-1").dialect.rehearse(t.Context(), "Second-Pw-2"),
+		old(user, "First-Pw-1").dialect.change(t.Context(), "Second-Pw-2", "First-Pw-1")); err != nil {
+		t.Fatal(err)
+	}
+	if err := old(user, "Second-Pw-2").dialect.retire(t.Context(), "Second-Pw-2"); err != nil {
+		t.Error(err)
+	}
+
+	alternate := func(p pair, rehearsal bool) error {
+		s := old(server.User, server.Password)
+		defer s.close() // with its lock
+		return s.alternate(t.Context(), p, "Third-Pw-3", "arn", rehearsal)
+	}
+	for _, rehearsal := range []bool{true, false} {
+		if err := alternate(pair{user, clone, false}, rehearsal); err != nil {
+			t.Fatalf("rehearsal %v: %v", rehearsal, err)
+		}
+	}
+	old(clone, "Third-Pw-3")
+	var a, b string
+	for name, into := range map[string]*string{user: &a, clone: &b} {
+		if err := db.QueryRow("SELECT CONCAT_WS(' ', max_user_connections, password_lifetime, Process_priv, account_locked) FROM mysql.user WHERE User = ?", name).Scan(into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := fmt.Sprint(50, " ", 9, " Y N"); a != want || b != want {
+		t.Errorf("%q and %q, want %q", a, b, want)
+	}
+	// There is no mark: only the secret's own password proves the second user.
+	if err := alternate(pair{user, clone, false}, false); !errors.Is(err, rotation.TakeoverRefused) {
+		t.Errorf("got %v", err)
+	}
+	if err := alternate(pair{user, clone, true}, false); err != nil {
+		t.Error(err)
+	}
+}
