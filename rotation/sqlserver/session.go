@@ -12,6 +12,7 @@ import (
 	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/microsoft/go-mssqldb/msdsn"
 
+	"example.com/rotator/internal/boundconn"
 	"example.com/rotator/rotation"
 )
 
@@ -85,24 +86,8 @@ type dialer struct {
 func (d dialer) HostName() string { return d.host }
 
 // DialContext connects, and closes the connection when the call ends.
-func (d dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	if err != nil {
-		return nil, err
-	}
-	return &bound{conn, context.AfterFunc(d.ctx, func() { conn.Close() })}, nil
-}
-
-// bound is a connection that is closed by the end of a context.
-type bound struct {
-	net.Conn
-	stop func() bool
-}
-
-// Close closes the connection and forgets the context.
-func (b *bound) Close() error {
-	b.stop()
-	return b.Conn.Close()
+func (d dialer) DialContext(_ context.Context, network, address string) (net.Conn, error) {
+	return boundconn.Dial(d.ctx, network, address)
 }
 
 // exec runs a statement that holds no password; it stands in the error.

@@ -482,4 +482,3 @@ func FuzzNamesAndPasswordsAreReadAsTheyAre(f *testing.F) {
 		}
 	})
 }
-

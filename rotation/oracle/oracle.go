@@ -1,0 +1,203 @@
+// Package oracle rotates the passwords of Oracle Database users, for a single
+// user and for alternating users.
+//
+// ALTER USER takes no hash of a current kind, so the server is given the password
+// itself. It keeps passwords out of its audit trail.
+package oracle
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"unicode"
+
+	"example.com/rotator/rotation"
+)
+
+// Engine rotates users of Oracle Database 12.2 and later.
+type Engine struct {
+	tls  rotation.TLSPolicy
+	open opener
+}
+
+var (
+	_ rotation.DryRunner = (*Engine)(nil)
+	_ rotation.Retirer   = (*Engine)(nil)
+)
+
+// New returns the engine with the given policy for its connections.
+func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls, open} }
+
+// Kind describes the engine, with the names and the defaults of AWS's templates
+// and the names that RDS gives its editions.
+func (*Engine) Kind() rotation.Kind {
+	return rotation.Kind{
+		Names:        []string{"oracle", "oracle-*", "custom-oracle-*"},
+		UserField:    "username",
+		SecretFields: []string{"password"},
+		Passwords:    rotation.PasswordPolicy{Length: 30, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		CloneSuffix:  "_CLONE",
+		// Versions before 12.2 allow no more; since then it is 128, to be had by
+		// USERNAME_CHARACTER_LIMIT.
+		// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/Database-Object-Names-and-Qualifiers.html
+		CloneLimit: 30,
+	}
+}
+
+// parse reads a login and checks what only Oracle asks for.
+func parse(v rotation.Value) (rotation.Target, error) {
+	t, err := rotation.ParseTarget(v, 1521, "")
+	if err != nil {
+		return t, err
+	}
+	var fault string
+	switch name := canonical(t.User); {
+	case t.Database == "":
+		fault = "dbname is missing"
+	case strings.ContainsFunc(t.Database, func(r rune) bool {
+		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-$#", r)
+	}):
+		// It goes into a connect descriptor, where brackets have a meaning.
+		fault = "dbname is neither a service name nor a SID"
+	case strings.ContainsRune(name, '"') || strings.ContainsFunc(name, unicode.IsControl) || len(name) > 128:
+		fault = "the user name cannot be one of Oracle's"
+	case name == "SYS":
+		fault = "SYS cannot log in without SYSDBA"
+	case strings.ContainsRune(t.Password, '"') || strings.ContainsFunc(t.Password, unicode.IsControl):
+		fault = "the password has a double quotation mark or a control character, which Oracle allows in none"
+	default:
+		return t, nil
+	}
+	return t, rotation.Errorf(rotation.InvalidSecret, "correct the secret's value; its form is in the engine's page of the documentation", "the secret's value is not a valid login: %s", fault)
+}
+
+// canonical returns a user's name as the server stores it: in upper case, unless
+// it is in double quotation marks.
+// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/Database-Object-Names-and-Qualifiers.html
+func canonical(user string) string {
+	if n := len(user); n > 2 && user[0] == '"' && user[n-1] == '"' {
+		return user[1 : n-1]
+	}
+	return strings.ToUpper(user)
+}
+
+// quoted quotes a name or a password, neither of which can have a double
+// quotation mark in it.
+func quoted(s string) string { return `"` + s + `"` }
+
+// Next returns the current value with a new password and, for alternating
+// users, the other user's name.
+func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := parse(r.Current); err != nil {
+		return rotation.Value{}, err
+	}
+	if p := r.Passwords(); !p.ExcludePunctuation && !strings.Contains(p.ExcludeCharacters, `"`) {
+		return rotation.Value{}, rotation.Errorf(rotation.InvalidConfiguration, `add " to EXCLUDE_CHARACTERS`, "no password of Oracle's can have a double quotation mark")
+	}
+	next, err := rotation.NextPassword(e.Kind(), r)
+	if err == nil {
+		_, err = parse(next)
+	}
+	return next, err
+}
+
+// DryRun logs in and checks that the change is allowed. Every statement of
+// Oracle's that could tell more would be final.
+func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+	return e.change(ctx, r, true)
+}
+
+// Set makes the pending password valid. Where the user's profile has a
+// PASSWORD_ROLLOVER_TIME, the server keeps the current one valid beside it.
+func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+	return e.change(ctx, r, false)
+}
+
+// Verify logs in and asks for an answer. Every user may change its own password,
+// so that there is nothing else to prove.
+func (e *Engine) Verify(ctx context.Context, _ *rotation.Request, v rotation.Value) error {
+	s, err := e.connect(ctx, v)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	_, err = s.texts(ctx, "the query failed", "SELECT 'x' FROM dual")
+	return err
+}
+
+// Retire ends the time in which the old password is valid, where there is one.
+// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/dbseg/configuring-authentication.html
+func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+	s, err := e.connect(ctx, r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	rows, err := s.texts(ctx, "the account's status could not be read", "SELECT account_status FROM user_users")
+	if err != nil || len(rows) != 1 || !strings.Contains(rows[0][0], "IN ROLLOVER") {
+		return err
+	}
+	return s.exec(ctx, "ALTER USER "+quoted(canonical(s.target.User))+" EXPIRE PASSWORD ROLLOVER PERIOD")
+}
+
+// change connects as r.Login and makes the change that r asks for, or rehearses
+// it.
+func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+	pending, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	s, err := e.connect(ctx, r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	name, self := canonical(pending.User), canonical(s.target.User)
+	switch {
+	case r.Superuser && name == self:
+		return rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", name)
+	case r.Strategy == rotation.AlternatingUsers:
+		current, err := parse(r.Current)
+		if err != nil {
+			return err
+		}
+		return s.alternate(ctx, pair{current: canonical(current.User), other: name, proved: r.Proved}, pending, rehearsal)
+	case r.Superuser:
+		if _, err := s.ordinary(ctx, name); err != nil {
+			return err
+		}
+		if rehearsal {
+			return s.mayChange(ctx)
+		}
+		return s.setPassword(ctx, pending, "")
+	case rehearsal || s.target.Password == pending.Password:
+		// The second: an earlier try of this step came this far. To set the same
+		// password again would break a profile that remembers passwords.
+		return nil
+	}
+	return s.setPassword(ctx, pending, s.target.Password)
+}
+
+// setPassword gives the pending user its password. The user itself has to say
+// its old one. A profile that remembers passwords refuses what an earlier try of
+// the step has set; then the password opens the server. The statement stands in
+// no error.
+func (s *session) setPassword(ctx context.Context, pending rotation.Target, old string, more ...string) error {
+	name := canonical(pending.User)
+	statement := "ALTER USER " + quoted(name) + " IDENTIFIED BY " + quoted(pending.Password)
+	if old != "" {
+		statement += " REPLACE " + quoted(old)
+	}
+	for _, m := range more {
+		statement += " " + m
+	}
+	_, err := s.conn.ExecContext(ctx, statement)
+	err = s.classify(ctx, "the password of "+quoted(name)+" could not be changed", rejected(err))
+	if errors.Is(err, rotation.PolicyRejected) {
+		if there, derr := s.engine.dial(ctx, pending); derr == nil {
+			there.close()
+			return nil
+		}
+	}
+	return err
+}

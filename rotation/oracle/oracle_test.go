@@ -1,0 +1,308 @@
+package oracle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sijms/go-ora/v2/network"
+
+	"example.com/rotator/rotation"
+)
+
+const old, new1, new2 = "Old-password1", "New pass'word;2", "Newer-password3"
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func want(t testing.TB, cause rotation.Cause, err error) {
+	t.Helper()
+	if cause == "" && err != nil || cause != "" && (err == nil || rotation.CauseOf(err) != cause) {
+		t.Errorf("error %v, want cause %q", err, cause)
+	}
+	for _, secret := range []string{old, new1, new2} {
+		if err != nil && strings.Contains(err.Error(), secret) {
+			t.Errorf("the error quotes a password: %v", err)
+		}
+	}
+}
+
+func value(user, password string) rotation.Value {
+	return rotation.StringValue(`{"engine":"oracle","host":"localhost","dbname":"ORCL"}`).With("username", user).With("password", password)
+}
+
+func (r *recorder) user(name, password string) *oracleUser {
+	u := &oracleUser{password: password, used: []string{password}, status: "OPEN", tablespace: "USERS", profile: "DEFAULT"}
+	r.users[name] = u
+	return u
+}
+
+func (r *recorder) admin() rotation.Value {
+	r.user("ADMIN", "Admin-password1").system = [][]string{{"ALTER USER", "NO"}, {"CREATE USER", "NO"}}
+	return value("admin", "Admin-password1")
+}
+
+func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
+	o := newRecorder()
+	o.user("APP", old)
+	e := o.engine()
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("app", "Not-this-one1"), Pending: value("app", new1), Login: value("app", old)}
+	want(t, "", e.DryRun(within(t), r))
+	want(t, rotation.LoginRefused, e.Verify(within(t), r, r.Pending))
+	if s := o.changes(); s != nil {
+		t.Errorf("the dry run sent %q", s)
+	}
+	want(t, "", e.Set(within(t), r))
+	if s := o.changes(); !slices.Equal(s, []string{`ALTER USER "APP" IDENTIFIED BY "New pass'word;2" REPLACE "Old-password1"`}) {
+		t.Errorf("sent %q", s)
+	}
+	want(t, "", e.Verify(within(t), r, r.Pending))
+	want(t, rotation.LoginRefused, e.Set(within(t), r))
+	r.Login = r.Pending // as the ladder does after a step that was cut off
+	want(t, "", e.Set(within(t), r))
+	if s := o.changes(); s != nil {
+		t.Errorf("a repeated step sent %q", s)
+	}
+	if o.logins != 6 {
+		t.Errorf("%d logins", o.logins)
+	}
+}
+
+func TestInARolloverPeriodBothPasswordsWorkUntilRetire(t *testing.T) {
+	o := newRecorder()
+	o.user("APP", old)
+	o.rollover, o.history = true, true
+	e := o.engine()
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("app", old), Pending: value("app", new1), Login: value("app", old)}
+	// A repeated step logs in with current, which still works, and the profile
+	// remembers the new password from the first time.
+	for range 2 {
+		want(t, "", e.Set(within(t), r))
+	}
+	want(t, "", e.Verify(within(t), r, r.Current))
+	want(t, "", e.Verify(within(t), r, r.Pending))
+	r.Login = r.Pending
+	o.changes()
+	for range 2 {
+		want(t, "", e.Retire(within(t), r))
+	}
+	if s := o.changes(); !slices.Equal(s, []string{`ALTER USER "APP" EXPIRE PASSWORD ROLLOVER PERIOD`}) {
+		t.Errorf("sent %q", s)
+	}
+	want(t, rotation.LoginRefused, e.Verify(within(t), r, r.Current))
+	want(t, "", e.Verify(within(t), r, r.Pending))
+}
+
+func TestAPasswordFromTheHistoryThatDoesNotOpenIsRejected(t *testing.T) {
+	o := newRecorder()
+	o.history = true
+	o.user("APP", old).used = []string{old, new1}
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("app", old), Pending: value("app", new1), Login: value("app", old)}
+	want(t, rotation.PolicyRejected, o.engine().Set(within(t), r))
+}
+
+// furnish gives a user some of everything.
+func furnish(u *oracleUser) {
+	u.roles = [][]string{{"CONNECT", "NO", "NO", "YES"}, {"REPORTS", "YES", "NO", "NO"}}
+	u.system = [][]string{{"CREATE SESSION", "NO"}, {"CREATE TABLE", "YES"}}
+	u.objects = [][]string{{"SELECT", "HR", "Odd table", "TABLE", "YES", "YES"}, {"READ", "SYS", "DATA_DIR", "DIRECTORY", "NO", "NO"}, {"EXECUTE", "HR", "PAY", "PROCEDURE", "NO", "NO"}}
+	u.columns = [][]string{{"UPDATE", "HR", "EMP", "SALARY", "NO"}}
+	u.quotas = [][]string{{"BIG", "1048576"}, {"USERS", "-1"}}
+	u.profile = "APPS"
+}
+
+func TestTheSecondUserGetsAllAndItsPasswordLast(t *testing.T) {
+	o := newRecorder()
+	admin := o.admin()
+	furnish(o.user("APP", old))
+	e := o.engine()
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("app", old), Pending: value("app_CLONE", new1), Login: admin, Superuser: true}
+	want(t, "", e.DryRun(within(t), r))
+	if s := o.changes(); s != nil {
+		t.Fatalf("the dry run sent %q", s)
+	}
+	want(t, "", e.Set(within(t), r))
+	sent := o.changes()
+	if !strings.HasPrefix(sent[0], `CREATE USER "APP_CLONE" IDENTIFIED BY "`) || !strings.HasSuffix(sent[0], `" DEFAULT TABLESPACE "USERS" TEMPORARY TABLESPACE "TEMP" PROFILE "APPS" ACCOUNT LOCK`) || strings.Contains(sent[0], new1) {
+		t.Errorf("first %q", sent[0])
+	}
+	wanted := []string{
+		`ALTER USER "APP_CLONE" GRANT CONNECT THROUGH "APP"`,
+		`ALTER USER "APP_CLONE" QUOTA 1048576 ON "BIG" QUOTA UNLIMITED ON "USERS"`,
+		`GRANT "CONNECT" TO "APP_CLONE"`,
+		`GRANT "REPORTS" TO "APP_CLONE" WITH ADMIN OPTION`,
+		`GRANT CREATE SESSION TO "APP_CLONE"`,
+		`GRANT CREATE TABLE TO "APP_CLONE" WITH ADMIN OPTION`,
+		`GRANT SELECT ON "HR"."Odd table" TO "APP_CLONE" WITH HIERARCHY OPTION WITH GRANT OPTION`,
+		`GRANT READ ON DIRECTORY "DATA_DIR" TO "APP_CLONE"`,
+		`GRANT EXECUTE ON "HR"."PAY" TO "APP_CLONE"`,
+		`GRANT UPDATE ("SALARY") ON "HR"."EMP" TO "APP_CLONE"`,
+		`ALTER USER "APP_CLONE" DEFAULT ROLE "CONNECT"`,
+		`ALTER USER "APP_CLONE" IDENTIFIED BY "New pass'word;2" ACCOUNT UNLOCK`,
+	}
+	if !slices.Equal(sent[1:], wanted) {
+		t.Errorf("sent\n%s\nwant\n%s", strings.Join(sent[1:], "\n"), strings.Join(wanted, "\n"))
+	}
+}
+
+func TestParityGoesBothWays(t *testing.T) {
+	o := newRecorder()
+	admin := o.admin()
+	furnish(o.user("APP", old))
+	o.users["APP"].objects = o.users["APP"].objects[:1]
+	e := o.engine()
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	want(t, "", e.Set(within(t), r))
+	o.changes()
+	clone := o.users["APP_CLONE"]
+	clone.quotas, clone.profile = slices.Clone(o.users["APP"].quotas), "APPS"
+	want(t, "", e.Set(within(t), r))
+	if s := o.changes(); !slices.Equal(s, []string{`ALTER USER "APP_CLONE" IDENTIFIED BY "New pass'word;2"`}) {
+		t.Errorf("a repeated step sent %q", s)
+	}
+	// The clone is current now and somebody changes its rights.
+	clone.roles = clone.roles[:1]
+	clone.system = append(clone.system, []string{"CREATE VIEW", "NO"})
+	clone.objects[0][4] = "NO"
+	clone.columns = [][]string{{"UPDATE", "HR", "EMP", "NAME", "NO"}}
+	clone.quotas = [][]string{{"USERS", "0"}}
+	r = &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP_CLONE", new1), Pending: value("APP", new2), Login: admin, Superuser: true}
+	want(t, "", e.Set(within(t), r))
+	wanted := []string{
+		`ALTER USER "APP" QUOTA 0 ON "USERS" QUOTA 0 ON "BIG"`,
+		`REVOKE "REPORTS" FROM "APP"`,
+		`REVOKE SELECT ON "HR"."Odd table" FROM "APP"`,
+		`REVOKE UPDATE ON "HR"."EMP" FROM "APP"`,
+		`GRANT CREATE VIEW TO "APP"`,
+		`GRANT SELECT ON "HR"."Odd table" TO "APP" WITH HIERARCHY OPTION`,
+		`GRANT UPDATE ("NAME") ON "HR"."EMP" TO "APP"`,
+		`ALTER USER "APP" IDENTIFIED BY "Newer-password3"`,
+	}
+	if s := o.changes(); !slices.Equal(s, wanted) {
+		t.Errorf("sent\n%s\nwant\n%s", strings.Join(s, "\n"), strings.Join(wanted, "\n"))
+	}
+}
+
+func TestRightsOnTheOwnObjectsOfThePairAreLeftAlone(t *testing.T) {
+	o := newRecorder()
+	o.admin()
+	u := o.user("APP", old)
+	u.objects = [][]string{{"READ", "SYS", "DATA_DIR", "DIRECTORY", "NO", "NO"}}
+	s, err := o.engine().connect(within(t), value("ADMIN", "Admin-password1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	rights, err := s.rights(within(t), "APP", pair{current: "APP", other: "APP_CLONE"})
+	if err != nil || len(rights) != 1 || rights[0].what != `READ ON DIRECTORY "DATA_DIR"` {
+		t.Errorf("%+v, %v", rights, err)
+	}
+	u.system = [][]string{{`CREATE SESSION TO "X"`, "NO"}}
+	_, err = s.rights(within(t), "APP", pair{current: "APP", other: "APP_CLONE"})
+	want(t, rotation.PrivilegeMissing, err)
+}
+
+func TestNobodyElsesUserIsTouched(t *testing.T) {
+	o := newRecorder()
+	admin := o.admin()
+	for _, name := range []string{"APP", "APP_CLONE", "BOSS", "BOSS_CLONE", "ORACLES", "ORACLES_CLONE", "ADMIN_CLONE"} {
+		o.user(name, old)
+	}
+	o.users["BOSS"].roles = [][]string{{"DBA", "NO", "NO", "YES"}}
+	o.users["ORACLES"].maintained = true
+	for current, other := range map[string]string{"APP": "APP_CLONE", "BOSS": "BOSS_CLONE", "BOSS_CLONE": "BOSS", "ORACLES_CLONE": "ORACLES", "ADMIN_CLONE": "Admin"} {
+		r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value(current, old), Pending: value(other, new1), Login: admin, Superuser: true, Proved: current != "APP"}
+		want(t, rotation.TakeoverRefused, o.engine().DryRun(within(t), r))
+		want(t, rotation.TakeoverRefused, o.engine().Set(within(t), r))
+	}
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("BOSS", old), Pending: value("BOSS", new1), Login: admin, Superuser: true}
+	want(t, rotation.TakeoverRefused, o.engine().Set(within(t), r))
+	if s := o.changes(); s != nil {
+		t.Errorf("sent %q", s)
+	}
+	o.proxies = [][2]string{{"APP", "APP_CLONE"}}
+	r = &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	want(t, "", o.engine().Set(within(t), r))
+}
+
+func TestThePasswordComesAfterTheRights(t *testing.T) {
+	o := newRecorder()
+	admin := o.admin()
+	furnish(o.user("APP", old))
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	o.fails[`GRANT EXECUTE`] = 1031
+	want(t, rotation.PrivilegeMissing, o.engine().Set(within(t), r))
+	want(t, rotation.LoginRefused, o.engine().Verify(within(t), r, r.Pending))
+	delete(o.fails, `GRANT EXECUTE`)
+	o.users["ADMIN"].system = nil
+	want(t, rotation.PrivilegeMissing, o.engine().DryRun(within(t), r))
+}
+
+func TestErrorsHaveTheirCause(t *testing.T) {
+	for _, row := range []struct {
+		code  int
+		cause rotation.Cause
+	}{{1017, rotation.LoginRefused}, {28000, rotation.PrivilegeMissing}, {28001, rotation.PrivilegeMissing}, {1045, rotation.PrivilegeMissing}, {1005, rotation.InvalidSecret}, {12514, rotation.InvalidSecret}, {12505, rotation.InvalidSecret},
+		{12506, rotation.PrivilegeMissing}, {12519, rotation.TargetFailed}, {1033, rotation.TargetFailed}, {1034, rotation.TargetFailed}, {12541, rotation.Unreachable}, {12170, rotation.Unreachable}, {28040, rotation.TargetFailed}, {20001, rotation.TargetFailed}, {600, rotation.TargetFailed}} {
+		o := newRecorder()
+		o.refusal["APP"] = row.code
+		want(t, row.cause, o.engine().Verify(within(t), &rotation.Request{}, value("APP", old)))
+	}
+	for _, row := range []struct {
+		code  int
+		cause rotation.Cause
+	}{{28003, rotation.PolicyRejected}, {28007, rotation.PolicyRejected}, {20001, rotation.PolicyRejected}, {20999, rotation.PolicyRejected}, {972, rotation.PolicyRejected}, {988, rotation.PolicyRejected}, {1031, rotation.PrivilegeMissing},
+		{28008, rotation.TargetFailed}, {28221, rotation.TargetFailed}, {28227, rotation.TargetFailed}, {16000, rotation.TargetFailed}, {1017, rotation.LoginRefused}} {
+		o := newRecorder()
+		o.user("APP", old)
+		o.fails["ALTER USER"] = row.code
+		r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("APP", old), Pending: value("APP", new1), Login: value("APP", old)}
+		err := o.engine().Set(within(t), r)
+		want(t, row.cause, err)
+		if e, ok := errors.AsType[*network.OracleError](err); !ok || e.ErrCode != row.code {
+			t.Errorf("%d is lost in %v", row.code, err)
+		}
+	}
+}
+
+func TestAWrongFormIsRefused(t *testing.T) {
+	form := func(field, v string) rotation.Value { return value("APP", old).With(field, v) }
+	for _, v := range []rotation.Value{form("dbname", ""), form("dbname", "x)(HOST=evil"), form("dbname", "ÖRCL"), form("username", `A"B`), form("username", "sys"), form("username", `"SYS"`),
+		form("password", `a"b`), form("password", "a\nb"), form("username", strings.Repeat("x", 129)), rotation.StringValue("{}")} {
+		_, err := parse(v)
+		want(t, rotation.InvalidSecret, err)
+	}
+	target, err := parse(value(`"App"`, old).WithJSON("port", []byte(`"1522"`)))
+	if err != nil || target.Port != 1522 || canonical(target.User) != "App" || canonical("app_CLONE") != "APP_CLONE" {
+		t.Errorf("%v, %v", target, err)
+	}
+	// With a double quotation mark among the characters, some password would
+	// have one, sooner or later.
+	_, err = New(rotation.TLSPolicy{}).Next(context.Background(), &rotation.Request{Current: value("APP", old)})
+	want(t, rotation.InvalidConfiguration, err)
+}
+
+func FuzzNamesAndPasswordsStayInTheirQuotes(f *testing.F) {
+	for _, s := range []string{"a", "it's", `\`, " REPLACE ", ";", "--", "/*", "ü😀", ":x", "&y", "%"} {
+		f.Add(s, s)
+	}
+	f.Fuzz(func(t *testing.T, name, password string) {
+		v := value("x", "x").With("username", name).With("password", password)
+		target, err := parse(v)
+		if err != nil {
+			return // refused with an error
+		}
+		statement := fmt.Sprintf("ALTER USER %s IDENTIFIED BY %s", quoted(canonical(target.User)), quoted(target.Password))
+		m := identified.FindStringSubmatch(statement)
+		if m == nil || m[2] != canonical(target.User) || m[3] != target.Password || m[5] != "" {
+			t.Fatalf("%q is read as %q", statement, m)
+		}
+	})
+}

@@ -1,0 +1,280 @@
+package oracle
+
+import (
+	"context"
+	"crypto/tls"
+	"database/sql/driver"
+	"fmt"
+	"io"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/sijms/go-ora/v2/network"
+
+	"example.com/rotator/rotation"
+)
+
+// recorder stands in the driver's place, because Oracle cannot be run here: it
+// checks logins, keeps the statements, carries out those that concern users and
+// their rights, and answers the engine's queries about them. It knows nothing
+// else of Oracle's SQL.
+type recorder struct {
+	mu       sync.Mutex
+	users    map[string]*oracleUser // by the name as it is stored
+	refusal  map[string]int         // what a login is answered in place of success
+	fails    map[string]int         // what a statement with the beginning is answered
+	sent     []string
+	rollover bool // profiles have a PASSWORD_ROLLOVER_TIME
+	history  bool // profiles remember passwords
+	proxies  [][2]string
+	logins   int
+}
+
+type oracleUser struct {
+	password, old, status, tablespace, profile string
+	maintained                                 bool
+	used                                       []string
+	roles, system, objects, columns, quotas    [][]string
+}
+
+func newRecorder() *recorder {
+	return &recorder{users: map[string]*oracleUser{}, refusal: map[string]int{}, fails: map[string]int{}}
+}
+
+func (r *recorder) engine() *Engine {
+	return &Engine{open: func(_ context.Context, t rotation.Target, _ form, _ *tls.Config) (driver.Conn, error) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.logins++
+		name := canonical(t.User)
+		u := r.users[name]
+		if c := r.refusal[name]; c != 0 {
+			return nil, &network.OracleError{ErrCode: c}
+		}
+		if u == nil || t.Password != u.password && (u.old == "" || t.Password != u.old) {
+			return nil, &network.OracleError{ErrCode: 1017}
+		}
+		if strings.Contains(u.status, "LOCKED") {
+			return nil, &network.OracleError{ErrCode: 28000}
+		}
+		return &recordedConn{r, name}, nil
+	}}
+}
+
+// changes returns the statements so far and forgets them.
+func (r *recorder) changes() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sent
+	r.sent = nil
+	return s
+}
+
+type recordedConn struct {
+	*recorder
+	user string
+}
+
+func (c *recordedConn) Prepare(string) (driver.Stmt, error) { return nil, driver.ErrSkip }
+func (c *recordedConn) Close() error                        { return nil }
+func (c *recordedConn) Begin() (driver.Tx, error)           { return nil, driver.ErrSkip }
+
+type recordedRows struct {
+	columns int
+	rows    [][]string
+}
+
+func (r *recordedRows) Columns() []string { return make([]string, r.columns) }
+func (r *recordedRows) Close() error      { return nil }
+func (r *recordedRows) Next(into []driver.Value) error {
+	if len(r.rows) == 0 {
+		return io.EOF
+	}
+	for i, v := range r.rows[0] {
+		if into[i] = v; v == "" {
+			into[i] = nil // as Oracle has it
+		}
+	}
+	r.rows = r.rows[1:]
+	return nil
+}
+
+func (c *recordedConn) QueryContext(_ context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	arg := func(i int) string {
+		if i < len(args) {
+			return fmt.Sprint(args[i].Value)
+		}
+		return ""
+	}
+	u := c.users[arg(0)]
+	if u == nil {
+		u = &oracleUser{}
+	}
+	columns := strings.Count(query[:strings.Index(strings.ToUpper(query), " FROM ")], ",") + 1
+	var rows [][]string
+	switch {
+	case strings.Contains(query, "FROM dual"):
+		rows = [][]string{{"x"}}
+	case strings.Contains(query, "FROM user_users"):
+		rows = [][]string{{c.users[c.user].status}}
+	case strings.Contains(query, "FROM session_privs"):
+		for _, p := range c.users[c.user].system {
+			rows = append(rows, p[:1])
+		}
+	case strings.Contains(query, "FROM dba_users"):
+		if c.users[arg(0)] != nil {
+			rows = [][]string{{arg(0), u.status, u.tablespace, "TEMP", u.profile, map[bool]string{true: "Y", false: "N"}[u.maintained]}}
+		}
+	case strings.Contains(query, "granted_role = 'DBA'"):
+		for _, r := range u.roles {
+			if r[0] == "DBA" {
+				rows = append(rows, r[:1])
+			}
+		}
+		for _, r := range u.system {
+			if r[0] == "ALTER USER" {
+				rows = append(rows, r[:1])
+			}
+		}
+	case strings.Contains(query, "default_role = 'YES'"):
+		for _, r := range u.roles {
+			if r[3] == "YES" {
+				rows = append(rows, r[:1])
+			}
+		}
+	case strings.Contains(query, "FROM dba_role_privs"):
+		for _, r := range u.roles {
+			rows = append(rows, r[:3])
+		}
+	case strings.Contains(query, "FROM dba_sys_privs"):
+		rows = u.system
+	case strings.Contains(query, "FROM dba_tab_privs"):
+		rows, columns = u.objects, 6
+	case strings.Contains(query, "FROM dba_col_privs"):
+		rows = u.columns
+	case strings.Contains(query, "FROM dba_ts_quotas"):
+		rows, columns = u.quotas, 2
+	case strings.Contains(query, "FROM proxy_users"):
+		for _, p := range c.proxies {
+			if p == [2]string{arg(0), arg(1)} || p == [2]string{arg(2), arg(3)} {
+				rows = append(rows, []string{p[1]})
+			}
+		}
+	default:
+		return nil, &network.OracleError{ErrCode: 942}
+	}
+	return &recordedRows{columns, slices.Clone(rows)}, nil
+}
+
+var (
+	identified = regexp.MustCompile(`^(ALTER|CREATE) USER "([^"]+)" IDENTIFIED BY "([^"]+)"(?: REPLACE "([^"]+)")?(.*)$`)
+	granted    = regexp.MustCompile(`^(GRANT|REVOKE) (.+) (?:TO|FROM) "([^"]+)"(.*)$`)
+	quotedName = regexp.MustCompile(`"([^"]+)"`)
+)
+
+func (c *recordedConn) ExecContext(_ context.Context, statement string, args []driver.NamedValue) (driver.Result, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sent = append(c.sent, statement)
+	for beginning, number := range c.fails {
+		if strings.HasPrefix(statement, beginning) {
+			return nil, &network.OracleError{ErrCode: number}
+		}
+	}
+	if m := identified.FindStringSubmatch(statement); m != nil {
+		return driver.ResultNoRows, c.identify(m[1], m[2], m[3], m[4], m[5])
+	}
+	if m := granted.FindStringSubmatch(statement); m != nil && c.users[m[3]] != nil {
+		c.grant(m[1] == "GRANT", m[2], c.users[m[3]], m[4])
+		return driver.ResultNoRows, nil
+	}
+	names := quotedName.FindAllStringSubmatch(statement, -1)
+	if len(names) == 0 || c.users[names[0][1]] == nil || !strings.HasPrefix(statement, "ALTER USER ") {
+		return nil, &network.OracleError{ErrCode: 900}
+	}
+	u := c.users[names[0][1]]
+	switch {
+	case strings.HasSuffix(statement, "EXPIRE PASSWORD ROLLOVER PERIOD"):
+		u.old, u.status = "", "OPEN"
+	case strings.Contains(statement, " GRANT CONNECT THROUGH "):
+		c.proxies = append(c.proxies, [2]string{names[1][1], names[0][1]})
+	case strings.Contains(statement, " DEFAULT ROLE "):
+		for _, r := range u.roles {
+			r[3] = "NO"
+			for _, n := range names[1:] {
+				if n[1] == r[0] {
+					r[3] = "YES"
+				}
+			}
+		}
+	}
+	return driver.ResultNoRows, nil
+}
+
+func (c *recordedConn) identify(verb, name, password, old, more string) error {
+	u := c.users[name]
+	switch {
+	case verb == "CREATE":
+		u = &oracleUser{status: "OPEN", tablespace: "USERS", profile: "DEFAULT"}
+		c.users[name] = u
+	case u == nil:
+		return &network.OracleError{ErrCode: 1918}
+	case name == c.user && old == "":
+		return &network.OracleError{ErrCode: 28221}
+	case name == c.user && old != u.password && old != u.old:
+		return &network.OracleError{ErrCode: 28008}
+	}
+	if c.history && slices.Contains(u.used, password) {
+		return &network.OracleError{ErrCode: 28007}
+	}
+	if c.rollover && u.password != "" {
+		if u.old == "" {
+			u.old = u.password
+		}
+		u.status = "OPEN & IN ROLLOVER"
+	}
+	u.password, u.used = password, append(u.used, password)
+	if strings.Contains(more, "ACCOUNT LOCK") {
+		u.status = "LOCKED"
+	}
+	if strings.Contains(more, "ACCOUNT UNLOCK") {
+		u.status = "OPEN"
+	}
+	return nil
+}
+
+// grant carries out GRANT and REVOKE of roles, system privileges, and rights on
+// tables and columns.
+func (c *recordedConn) grant(give bool, what string, u *oracleUser, option string) {
+	flag := func(word string) string {
+		return map[bool]string{true: "YES", false: "NO"}[strings.Contains(option, word)]
+	}
+	names := quotedName.FindAllStringSubmatch(what, -1)
+	set := func(rows [][]string, row []string, keys int) [][]string {
+		rows = slices.DeleteFunc(rows, func(r []string) bool { return slices.Equal(r[:keys], row[:keys]) })
+		if give {
+			rows = append(rows, row)
+		}
+		return rows
+	}
+	privilege, _, _ := strings.Cut(what, " ")
+	switch {
+	case strings.Contains(what, "(") && give:
+		u.columns = set(u.columns, []string{privilege, names[1][1], names[2][1], names[0][1], flag("GRANT")}, 4)
+	case strings.Contains(what, " ON DIRECTORY "):
+		u.objects = set(u.objects, []string{privilege, "SYS", names[0][1], "DIRECTORY", flag("GRANT"), flag("HIERARCHY")}, 3)
+	case strings.Contains(what, " ON "):
+		if !give {
+			u.columns = slices.DeleteFunc(u.columns, func(r []string) bool { return r[0] == privilege && r[1] == names[0][1] && r[2] == names[1][1] })
+		}
+		u.objects = set(u.objects, []string{privilege, names[0][1], names[1][1], "TABLE", flag("GRANT"), flag("HIERARCHY")}, 3)
+	case len(names) == 1:
+		u.roles = set(u.roles, []string{names[0][1], flag("ADMIN"), flag("DELEGATE"), "YES"}, 1)
+	default:
+		u.system = set(u.system, []string{what, flag("ADMIN")}, 1)
+	}
+}
