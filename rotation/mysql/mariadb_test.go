@@ -57,6 +57,10 @@ func TestSocketUserIsNotCloned(t *testing.T) {
 		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User = ?", user+"_clone").Scan(&n); err != nil || n != 1 {
 			t.Errorf("%d accounts (%v), want 1", n, err)
 		}
+		f.set(f.alternating(user+"_clone", "Second-Pw-2", user, "Third-Pw-3"))
+		if s := f.created(user, "10.0.0.1"); !strings.Contains(s, "unix_socket") {
+			t.Errorf("the account has changed: %s", s)
+		}
 		only := testserver.Unique("socket_")
 		f.sql("CREATE USER " + account(only, "%") + " IDENTIFIED VIA unix_socket")
 		fails(t, f.engine.DryRun(context.Background(), f.alternating(only, "x", only+"_clone", "Second-Pw-2")), rotation.InvalidSecret, "by a password")

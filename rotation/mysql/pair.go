@@ -79,14 +79,23 @@ func (s *session) survey(ctx context.Context, p pair) (v survey, err error) {
 		if v.marked[a.host] {
 			continue
 		}
-		if !p.proved {
+		like := at(v.current, a.host)
+		switch {
+		case like == nil && a.plugin == "":
+			continue // it is no way to log in with a secret
+		case like == nil:
+			// For logins from there the server would take this account, with
+			// its own password, in place of the one that the secret names.
+			return v, rotation.Errorf(rotation.TakeoverRefused, fmt.Sprintf("create an account of %q for the same host, or drop this one", p.current),
+				"the user %s exists, and %q has no account for its host", a.name(), p.current)
+		case !p.proved:
 			advice := "use a user name without the suffix _clone, or drop that user"
 			if s.dialect.marks() {
 				advice = fmt.Sprintf("if it is this secret's second user all the same, say so as an administrator: CREATE ROLE IF NOT EXISTS %s; GRANT %[1]s TO %s", p.role(), a.name())
 			}
 			return v, rotation.Errorf(rotation.TakeoverRefused, advice, "the user %s exists, and nothing but its name says that it belongs to %q", a.name(), p.current)
 		}
-		if err := s.weaker(ctx, a, v.current); err != nil {
+		if err := s.weaker(ctx, a, *like); err != nil {
 			return v, err
 		}
 	}
@@ -95,16 +104,12 @@ func (s *session) survey(ctx context.Context, p pair) (v survey, err error) {
 
 // weaker refuses an account that may do more to the whole server than the
 // current user.
-func (s *session) weaker(ctx context.Context, a account, current []account) error {
-	like := at(current, a.host)
-	if like == nil {
-		return nil // it is left as it is
-	}
+func (s *session) weaker(ctx context.Context, a, like account) error {
 	theirs, err := s.grants(ctx, a)
 	if err != nil {
 		return err
 	}
-	ours, err := s.grants(ctx, *like)
+	ours, err := s.grants(ctx, like)
 	if err != nil {
 		return err
 	}
