@@ -124,3 +124,38 @@ func TestLinksOfTheDocuments(t *testing.T) {
 		}
 	}
 }
+
+// TestTestsThatTheDocumentsName: a claim that names a test names one that exists.
+func TestTestsThatTheDocumentsName(t *testing.T) {
+	exist := make(map[string]bool)
+	err := filepath.WalkDir(root(t), func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {
+			exist[string(m[1])] = true
+		}
+		if strings.HasSuffix(path, "enginetest/harness.go") {
+			for _, m := range regexp.MustCompile(`\{"(\w+)", \w+\},`).FindAllSubmatch(text, -1) {
+				exist["enginetest/"+string(m[1])] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for name, text := range documents(t) {
+		for _, m := range regexp.MustCompile("`((?:Test|Fuzz|enginetest/)\\w+)`").FindAllStringSubmatch(text, -1) {
+			named++
+			if !exist[m[1]] {
+				t.Errorf("%s names the test %s, which does not exist", filepath.Base(name), m[1])
+			}
+		}
+	}
+	if named < 20 {
+		t.Errorf("only %d tests are named", named)
+	}
+}
