@@ -35,6 +35,6 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newCheck(), newStatus(), newRecover(), newEvent(), newSim())
+	root.AddCommand(newCheck(), newStatus(), newRecover(), newEvent(), newRotate(), newSim())
 	return root
 }

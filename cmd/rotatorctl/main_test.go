@@ -2,11 +2,17 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
+	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/jackc/pgx/v5"
@@ -17,7 +23,38 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"rotatorctl": func() { os.Exit(run()) }})
+	testscript.Main(m, map[string]func(){
+		"rotatorctl": func() { os.Exit(run()) },
+		// bootstrap is a Lambda binary that rotates a secret and no target.
+		"bootstrap": func() { lambda.Start(rotateNothing) },
+	})
+}
+
+type step struct{ Step, SecretId, ClientRequestToken string }
+
+// rotateNothing does to a secret what AWS's template does.
+func rotateNothing(ctx context.Context, e step) error {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return err
+	}
+	return template(ctx, secretsmanager.NewFromConfig(cfg), e)
+}
+
+func template(ctx context.Context, c *secretsmanager.Client, e step) error {
+	switch e.Step {
+	case "createSecret":
+		_, err := c.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken, SecretString: aws.String("made for " + e.ClientRequestToken), VersionStages: []string{"AWSPENDING"}})
+		return err
+	case "finishSecret":
+		v, err := c.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &e.SecretId})
+		if err != nil {
+			return err
+		}
+		_, err = c.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{SecretId: &e.SecretId, VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: &e.ClientRequestToken, RemoveFromVersionId: v.VersionId})
+		return err
+	}
+	return nil
 }
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
@@ -31,6 +68,7 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 //	put NAME LABEL TOKEN FILE   put a version with a label
 //	stage NAME LABEL FROM TO    move a label; - stands for none
 //	rotate NAME TOKEN           begin a rotation whose function does nothing
+//	reach URL                   wait until a simulator answers there, and use it
 func TestScripts(t *testing.T) {
 	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 	testscript.Run(t, testscript.Params{
@@ -44,9 +82,24 @@ func TestScripts(t *testing.T) {
 			env.Defer(func() { server.Close() })
 			sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
 			env.Values["sim"] = sim
+			good := functionARN + "-good"
+			sim.RegisterFunction(good, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+				var e step
+				err := json.Unmarshal(payload, &e)
+				if err == nil {
+					err = template(ctx, clientAt(server.URL()), e)
+				}
+				return []byte("null"), "", err
+			}))
+			free, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			free.Close()
 			for k, v := range map[string]string{
 				"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL(), "AWS_REGION": "us-east-1",
 				"AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY": "simulated",
+				"IDLE": functionARN, "GOOD": good, "FREE": free.Addr().String(),
 				"CA_BUNDLE": pg.CAFile, "PGHOST_": pg.Host, "PGPORT_": strconv.Itoa(pg.Port),
 				"SUPERUSER": pg.User, "SUPERPASSWORD": pg.Password, "U": testserver.Unique("u_"),
 			} {
@@ -82,6 +135,21 @@ func TestScripts(t *testing.T) {
 				_, err := client(ts).UpdateSecretVersionStage(context.Background(), in)
 				ts.Check(err)
 			},
+			"reach": func(ts *testscript.TestScript, _ bool, args []string) {
+				deadline := time.Now().Add(20 * time.Second)
+				for {
+					resp, err := http.Get(args[0])
+					if err == nil {
+						ts.Check(resp.Body.Close())
+						break
+					}
+					if time.Now().After(deadline) {
+						ts.Fatalf("nothing answers at %s", args[0])
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+				ts.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", args[0])
+			},
 			"rotate": func(ts *testscript.TestScript, _ bool, args []string) {
 				_, err := client(ts).RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &args[0], ClientRequestToken: &args[1], RotationLambdaARN: aws.String(functionARN)})
 				ts.Check(err)
@@ -92,7 +160,11 @@ func TestScripts(t *testing.T) {
 }
 
 func client(ts *testscript.TestScript) *secretsmanager.Client {
-	return secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(ts.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")), Region: "us-east-1",
+	return clientAt(ts.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER"))
+}
+
+func clientAt(url string) *secretsmanager.Client {
+	return secretsmanager.New(secretsmanager.Options{BaseEndpoint: &url, Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 }
 
