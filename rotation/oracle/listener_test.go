@@ -23,6 +23,7 @@ type listener struct {
 	net.Listener
 	mu      sync.Mutex
 	asked   []string // the connect descriptors
+	opened  int      // the connections, also those that said nothing useful
 	message string   // of REFUSE
 	address string   // of REDIRECT, if not ""
 }
@@ -44,6 +45,9 @@ func newListener(t *testing.T, config *tls.Config) *listener {
 			if err != nil {
 				return
 			}
+			l.mu.Lock()
+			l.opened++
+			l.mu.Unlock()
 			serving.Go(func() { l.serve(conn) })
 		}
 	})
@@ -161,21 +165,22 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 		ssl    string
 		cause  rotation.Cause
 		asked  int
+		opened int
 	}{
-		{"verified", secure, policy, "", rotation.TargetFailed, 1},
-		{"unknown CA", secure, stranger, "", rotation.TLSFailed, 0},
-		{"no TLS", plain, policy, "", rotation.TLSFailed, 0},
-		{"no TLS, asked for, plain text allowed", plain, lax, `,"ssl":true`, rotation.TLSFailed, 0},
-		{"no TLS, plain text allowed", plain, lax, "", rotation.TargetFailed, 1},
-		{"plain text by the secret", plain, policy, `,"ssl":false`, rotation.TargetFailed, 1},
+		{"verified", secure, policy, "", rotation.TargetFailed, 1, 1},
+		{"unknown CA, plain text allowed", secure, stranger, "", rotation.TLSFailed, 0, 1},
+		{"no TLS", plain, policy, "", rotation.TLSFailed, 0, 1},
+		{"no TLS, asked for, plain text allowed", plain, lax, `,"ssl":true`, rotation.TLSFailed, 0, 1},
+		{"no TLS, plain text allowed", plain, lax, "", rotation.TargetFailed, 1, 2},
+		{"plain text by the secret", plain, policy, `,"ssl":false`, rotation.TargetFailed, 1, 1},
 	} {
 		row.l.mu.Lock()
-		row.l.asked = nil
+		row.l.asked, row.l.opened = nil, 0
 		row.l.mu.Unlock()
 		want(t, row.cause, New(row.policy).Verify(within(t), &rotation.Request{}, row.l.value(row.ssl)))
 		row.l.mu.Lock()
-		if len(row.l.asked) != row.asked {
-			t.Errorf("%s: asked %q", row.name, row.l.asked)
+		if len(row.l.asked) != row.asked || row.l.opened != row.opened {
+			t.Errorf("%s: asked %q in %d connections", row.name, row.l.asked, row.l.opened)
 		}
 		row.l.mu.Unlock()
 	}

@@ -173,6 +173,7 @@ func TestParityGoesBothWays(t *testing.T) {
 	clone.objects[0][4] = "NO"
 	clone.columns = [][]string{{"UPDATE", "HR", "EMP", "NAME", "NO"}}
 	clone.quotas = [][]string{{"USERS", "0"}}
+	o.users["APP"].columns = append(o.users["APP"].columns, []string{"UPDATE", "HR", "EMP", "BONUS", "NO"})
 	r = &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP_CLONE", new1), Pending: value("APP", new2), Login: admin, Superuser: true}
 	want(t, "", e.Set(within(t), r))
 	wanted := []string{
