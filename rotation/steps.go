@@ -254,6 +254,11 @@ func (r *run) set(ctx context.Context) error {
 			return set(ctx)
 		})
 	}
+	if e, ok := errors.AsType[*Error](err); ok && e.Cause == PolicyRejected {
+		// A version cannot be changed, so that repeating will not help.
+		return Errorf(PolicyRejected, "correct the password settings; then `rotatorctl recover --yes` gives this rotation up, and the next makes another value",
+			"the pending value is stuck, as the target does not take it: %w", e.Err)
+	}
 	if err != nil {
 		return err
 	}

@@ -14,18 +14,20 @@ import (
 	"example.com/rotator/rotation"
 )
 
+// failure is an answer of Secrets Manager that is an error.
+func failure(code string) *http.Response {
+	body := `{"__type":"` + code + `","Message":"made up by the suite"}`
+	return &http.Response{StatusCode: 400, Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}}, Body: io.NopCloser(bytes.NewBufferString(body))}
+}
+
 // faults rotates while Secrets Manager and the network misbehave.
 func faults(t testing.TB, h Harness) error {
-	answer := func(code string) *http.Response {
-		body := `{"__type":"` + code + `","Message":"made up by the suite"}`
-		return &http.Response{StatusCode: 400, Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}}, Body: io.NopCloser(bytes.NewBufferString(body))}
-	}
 	count := map[string]int{}
 	once := func(operation string) bool { count[operation]++; return count[operation] == 1 }
 	for name, hook := range map[string]func(string, func() (*http.Response, error)) (*http.Response, error){
 		"every call is throttled once": func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
 			if once(operation) {
-				return answer("ThrottlingException"), nil
+				return failure("ThrottlingException"), nil
 			}
 			count[operation] = 0
 			return send()
@@ -55,7 +57,7 @@ func faults(t testing.TB, h Harness) error {
 					body, rerr := io.ReadAll(resp.Body)
 					resp.Body.Close()
 					if rerr == nil && bytes.Contains(body, []byte("AWSPENDING")) && resp.StatusCode == 200 {
-						return answer("ResourceNotFoundException"), nil
+						return failure("ResourceNotFoundException"), nil
 					}
 					resp.Body = io.NopCloser(bytes.NewReader(body))
 				}

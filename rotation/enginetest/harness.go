@@ -57,6 +57,13 @@ type Logged interface {
 	Logs() (string, error)
 }
 
+// Counted is a Harness that can count what it must not have too many of.
+type Counted interface {
+	// Credentials returns how many credentials the value's user has at the
+	// target. After a rotation there may be two: the current and the previous.
+	Credentials(ctx context.Context, v rotation.Value) (int, error)
+}
+
 // Run runs the whole suite. harness is called once for each of its parts, which
 // run in parallel.
 func Run(t *testing.T, harness func(t *testing.T) Harness) {

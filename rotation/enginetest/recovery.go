@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -67,7 +68,14 @@ func recovery(t testing.TB, h Harness) error {
 	if err := w.rotate(); err != nil {
 		return fmt.Errorf("after an empty AWSPENDING: %w", err)
 	}
-	// Somebody put the previous credential back at the target, by hand.
+	// Somebody put the previous credential back at the target, by hand. What is
+	// behind the label AWSPREVIOUS is not needed, so nor is the right to list it.
+	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		if operation == "ListSecretVersionIds" {
+			return failure("AccessDeniedException"), nil
+		}
+		return send()
+	})
 	before, err := w.labelled("AWSPREVIOUS")
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package enginetest
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -81,6 +82,9 @@ func (s *toyServer) command(w []string) string {
 		}
 		u.passwords = slices.DeleteFunc(slices.Clone(w[2:]), func(p string) bool { return p == "" })
 		return "OK"
+	case "MINT": // user name: makes a password that begins with the name
+		u.passwords = append([]string{w[2] + "." + rand.Text()}, u.passwords...)
+		return "OK " + u.passwords[0]
 	case "GRANT": // user
 		if u == nil {
 			s.users[w[1]] = &toyUser{right: true}
@@ -246,6 +250,111 @@ func (e toyEngine) Set(ctx context.Context, r *rotation.Request) error {
 	}
 	_, err = s.send(append([]string{"SET", pending.User}, passwords...)...)
 	return err
+}
+
+// Retire leaves the user the pending password alone.
+func (e toyEngine) Retire(ctx context.Context, r *rotation.Request) error {
+	s, err := e.login(ctx, r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.conn.Close()
+	pending, _ := rotation.ParseTarget(r.Pending, 1, "")
+	_, err = s.send("SET", pending.User, pending.Password)
+	return err
+}
+
+// toyMinter is an engine whose passwords the server makes.
+type toyMinter struct{ toyEngine }
+
+func (e toyMinter) Next(ctx context.Context, r *rotation.Request) (rotation.Value, error) {
+	s, err := e.login(ctx, r.Login)
+	if err != nil {
+		return rotation.Value{}, err
+	}
+	defer s.conn.Close()
+	user, _ := r.Current.Text("username")
+	// What an earlier try has made, and everything older than current, goes
+	// first: that is what keeps orphans away.
+	current, _ := r.Current.Text("password")
+	if e.flaw != "mints twice" {
+		if _, err := s.send("SET", user, current); err != nil {
+			return rotation.Value{}, err
+		}
+	}
+	answer, err := s.send("MINT", user, r.Version)
+	return r.Current.With("password", strings.TrimPrefix(answer, "OK ")), err
+}
+
+func (e toyMinter) Set(ctx context.Context, r *rotation.Request) error {
+	return e.Verify(ctx, r, r.Login)
+}
+
+func (e toyMinter) Revoke(ctx context.Context, r *rotation.Request) error {
+	s, err := e.login(ctx, r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.conn.Close()
+	user, _ := r.Current.Text("username")
+	password, _ := r.Current.Text("password")
+	_, err = s.send("SET", user, password)
+	return err
+}
+
+// mintingHarness makes users whose passwords are counted.
+type mintingHarness struct{ toyHarness }
+
+func (h *mintingHarness) Engine() rotation.Engine { return toyMinter{h.engine} }
+func (h *mintingHarness) Overlap() bool           { return true }
+
+func (h *mintingHarness) Credentials(_ context.Context, v rotation.Value) (int, error) {
+	user, _ := v.Text("username")
+	h.server.mu.Lock()
+	defer h.server.mu.Unlock()
+	return len(h.server.users[user].passwords), nil
+}
+
+func TestMintedValuesLeaveNoOrphan(t *testing.T) {
+	t.Setenv("ROTATOR_FIGURES", "")
+	for flaw, want := range map[string]string{"": "", "mints twice": "credentials"} {
+		h := &mintingHarness{toyHarness{server: newToyServer(t), engine: toyEngine{flaw: flaw}}}
+		err := sweep(quietTB{t}, h)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", flaw, err, want)
+		}
+	}
+}
+
+// TestRetirement: when the old credential of a target with overlap stops working.
+func TestRetirement(t *testing.T) {
+	for retire, works := range map[string]bool{"": true, "next": true, "now": false, "20ms": false, "10m": true} {
+		h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
+		w, err := newWorld(t, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.env["RETIRE"] = retire
+		for range 2 {
+			old, err := w.labelled("AWSCURRENT")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.rotate(); err != nil {
+				t.Fatalf("RETIRE=%s: %v", retire, err)
+			}
+			if got, err := w.open(old.value); err != nil || got != works {
+				t.Errorf("RETIRE=%s: the old credential works %v, want %v (%v)", retire, got, works, err)
+			}
+			now, err := w.labelled("AWSCURRENT")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := w.open(now.value); err != nil || !got {
+				t.Errorf("RETIRE=%s: the new credential works %v (%v)", retire, got, err)
+			}
+		}
+	}
 }
 
 // toyHarness makes toy users.

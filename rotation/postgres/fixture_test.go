@@ -39,6 +39,8 @@ type world struct {
 	tls    rotation.TLSPolicy
 	env    map[string]string
 	limit  time.Duration // of one step
+	// interrupt is a step that fails before it is taken.
+	interrupt rotation.Step
 	// topology, if set, is what RDS knows of hosts.
 	topology rotation.Topology
 	log      *bytes.Buffer
@@ -76,6 +78,15 @@ func (w *world) invoke(ctx context.Context, payload []byte) ([]byte, string, err
 }
 
 func (w *world) handle(ctx context.Context, e rotation.Event) error {
+	if e.Step == w.interrupt {
+		return errors.New("interrupted by the test")
+	}
+	ctx, cancel := context.WithTimeout(ctx, w.limit)
+	defer cancel()
+	return w.rotator().Handle(ctx, e)
+}
+
+func (w *world) rotator() *rotation.Rotator {
 	r, err := rotation.New(rotation.Config{
 		Engines:  []rotation.Engine{postgres.New(w.tls)},
 		Secrets:  func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil },
@@ -84,11 +95,9 @@ func (w *world) handle(ctx context.Context, e rotation.Event) error {
 		Topology: w.topology,
 	})
 	if err != nil {
-		return err
+		w.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.limit)
-	defer cancel()
-	return r.Handle(ctx, e)
+	return r
 }
 
 // countCalls counts the function's calls of Secrets Manager from here on.

@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -456,9 +457,32 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 	if _, err := w.connect(user, password); err != nil {
 		t.Errorf("a rejected password changed the user: %v", err)
 	}
-	if err := w.rotate(w.secret(w.value(user, password))); err != nil {
+	// One that is staged all the same is stuck until it is given up.
+	arn := w.secret(w.value(user, password))
+	w.interrupt = rotation.CreateSecret
+	if err := w.rotate(arn); err == nil {
+		t.Fatal("the rotation was not interrupted")
+	}
+	w.interrupt = ""
+	d, err := w.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &arn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, labels := range d.VersionIdsToStages {
+		if slices.Contains(labels, "AWSPENDING") {
+			if _, err := w.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &arn, ClientRequestToken: &id, SecretString: aws.String(w.value(user, user)), VersionStages: []string{"AWSPENDING"}}); err != nil {
+				t.Fatal(err)
+			}
+			wantCause(t, w.handle(t.Context(), rotation.Event{Step: rotation.SetSecret, SecretID: arn, ClientRequestToken: id}), rotation.PolicyRejected, "rotatorctl recover")
+		}
+	}
+	if diagnosis, err := w.rotator().Recover(t.Context(), arn); err != nil || !strings.Contains(diagnosis.Action, "remove AWSPENDING") {
+		t.Fatalf("recover: %+v, %v", diagnosis, err)
+	}
+	if err := w.rotate(arn); err != nil {
 		t.Errorf("an ordinary password was rejected: %v", err)
 	}
+	w.opens(arn)
 }
 
 // TestHappyPathIsLean counts what AWS's template needs 14 calls and a refused
