@@ -1,0 +1,162 @@
+//go:build oracle
+
+package oracle
+
+import (
+	"context"
+	"database/sql"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	_ "github.com/sijms/go-ora/v2" // the driver "oracle"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// real is an Oracle Database that somebody else runs: docs/engines/compose.yaml
+// does. ROTATOR_TEST_ORACLE_DSN is its administrator's, in the driver's form
+// oracle://system:PASSWORD@localhost:1521/SERVICE; "ssl=true" in it stands for
+// TCPS, and ROTATOR_TEST_ORACLE_CA names the file of the server's CA.
+type real struct {
+	t      *testing.T
+	db     *sql.DB
+	dsn    *url.URL
+	engine *Engine
+}
+
+func newReal(t *testing.T) *real {
+	t.Helper()
+	text := os.Getenv("ROTATOR_TEST_ORACLE_DSN")
+	if text == "" {
+		t.Fatal("set ROTATOR_TEST_ORACLE_DSN: the tests behind the build tag oracle need a real server")
+	}
+	dsn, err := url.Parse(text)
+	if err != nil {
+		t.Fatal("ROTATOR_TEST_ORACLE_DSN is not a URL")
+	}
+	db, err := sql.Open("oracle", text)
+	if err != nil {
+		t.Fatal("ROTATOR_TEST_ORACLE_DSN is not the driver's")
+	}
+	t.Cleanup(func() { db.Close() })
+	var ca []byte
+	if name := os.Getenv("ROTATOR_TEST_ORACLE_CA"); name != "" {
+		if ca, err = os.ReadFile(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &real{t, db, dsn, New(rotation.TLSPolicy{ExtraCAs: ca})}
+}
+
+func (r *real) exec(statement string) {
+	r.t.Helper()
+	if _, err := r.db.ExecContext(context.Background(), statement); err != nil {
+		r.t.Fatalf("%s: %v", statement, err)
+	}
+}
+
+func (r *real) count(query string, args ...any) (n int) {
+	r.t.Helper()
+	if err := r.db.QueryRowContext(context.Background(), query, args...).Scan(&n); err != nil {
+		r.t.Fatalf("%s: %v", query, err)
+	}
+	return n
+}
+
+func (r *real) value(user, password string) rotation.Value {
+	v := rotation.StringValue(`{"engine":"oracle"}`).With("host", r.dsn.Hostname()).With("port", r.dsn.Port()).With("dbname", strings.Trim(r.dsn.Path, "/"))
+	if !strings.EqualFold(r.dsn.Query().Get("ssl"), "true") {
+		v = v.WithJSON("ssl", []byte("false"))
+	}
+	return v.With("username", user).With("password", password)
+}
+
+func (r *real) admin() rotation.Value {
+	password, _ := r.dsn.User.Password()
+	return r.value(r.dsn.User.Username(), password)
+}
+
+// user makes a user that is dropped at the test's end, its clone with it.
+func (r *real) user(more string) string {
+	r.t.Helper()
+	name := strings.ToUpper(testserver.Unique("u"))
+	r.exec("CREATE USER " + quoted(name) + " IDENTIFIED BY " + quoted(old) + " " + more)
+	r.exec("GRANT CREATE SESSION TO " + quoted(name))
+	r.t.Cleanup(func() {
+		r.exec("DROP USER " + quoted(name) + " CASCADE")
+		if r.count("SELECT COUNT(*) FROM dba_users WHERE username = :1", name+"_CLONE") == 1 {
+			r.exec("DROP USER " + quoted(name+"_CLONE") + " CASCADE")
+		}
+	})
+	return name
+}
+
+func TestRealSingleUser(t *testing.T) {
+	o := newReal(t)
+	name := o.user("")
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: o.value(name, old), Pending: o.value(strings.ToLower(name), new1), Login: o.value(name, old)}
+	want(t, "", o.engine.DryRun(within(t), r))
+	want(t, "", o.engine.Set(within(t), r))
+	want(t, "", o.engine.Verify(within(t), r, r.Pending))
+	want(t, rotation.LoginRefused, o.engine.Verify(within(t), r, r.Current))
+	want(t, rotation.InvalidSecret, o.engine.Verify(within(t), r, r.Pending.With("dbname", "no_such_service")))
+	r.Login = r.Pending
+	want(t, "", o.engine.Set(within(t), r))
+	want(t, "", o.engine.Retire(within(t), r))
+	o.exec("ALTER USER " + quoted(name) + " ACCOUNT LOCK")
+	want(t, rotation.PrivilegeMissing, o.engine.Verify(within(t), r, r.Pending))
+}
+
+func TestRealRollover(t *testing.T) {
+	o := newReal(t)
+	profile := strings.ToUpper(testserver.Unique("p"))
+	o.exec("CREATE PROFILE " + profile + " LIMIT PASSWORD_ROLLOVER_TIME 1/24")
+	t.Cleanup(func() { o.exec("DROP PROFILE " + profile + " CASCADE") })
+	name := o.user("PROFILE " + profile)
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: o.value(name, old), Pending: o.value(name, new1), Login: o.value(name, old)}
+	for range 2 {
+		want(t, "", o.engine.Set(within(t), r))
+	}
+	want(t, "", o.engine.Verify(within(t), r, r.Current))
+	want(t, "", o.engine.Verify(within(t), r, r.Pending))
+	r.Login = r.Pending
+	want(t, "", o.engine.Retire(within(t), r))
+	want(t, rotation.LoginRefused, o.engine.Verify(within(t), r, r.Current))
+	want(t, "", o.engine.Verify(within(t), r, r.Pending))
+}
+
+func TestRealAlternatingUsers(t *testing.T) {
+	o := newReal(t)
+	owner, name := o.user("QUOTA UNLIMITED ON USERS"), o.user("QUOTA 1M ON USERS")
+	clone := name + "_CLONE"
+	o.exec("CREATE TABLE " + quoted(owner) + `."Odd table" (a NUMBER, b NUMBER)`)
+	o.exec("GRANT SELECT ON " + quoted(owner) + `."Odd table" TO ` + quoted(name) + " WITH GRANT OPTION")
+	o.exec("GRANT UPDATE (a, b) ON " + quoted(owner) + `."Odd table" TO ` + quoted(name))
+	o.exec("GRANT CREATE VIEW TO " + quoted(name) + " WITH ADMIN OPTION")
+	o.exec("GRANT RESOURCE TO " + quoted(name))
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: o.value(name, old), Pending: o.value(clone, new1), Login: o.admin(), Superuser: true}
+	want(t, "", o.engine.DryRun(within(t), r))
+	for range 2 {
+		want(t, "", o.engine.Set(within(t), r))
+	}
+	want(t, "", o.engine.Verify(within(t), r, r.Pending))
+	want(t, "", o.engine.Verify(within(t), r, r.Current))
+	for _, view := range []string{"dba_role_privs", "dba_sys_privs", "dba_tab_privs", "dba_col_privs"} {
+		if a, b := o.count("SELECT COUNT(*) FROM "+view+" WHERE grantee = :1", name), o.count("SELECT COUNT(*) FROM "+view+" WHERE grantee = :1", clone); a != b || a == 0 {
+			t.Errorf("%s: %d rows and %d", view, a, b)
+		}
+	}
+	o.exec("REVOKE CREATE VIEW FROM " + quoted(clone))
+	r.Current, r.Pending = o.value(clone, new1), o.value(name, new2)
+	want(t, "", o.engine.Set(within(t), r))
+	want(t, "", o.engine.Verify(within(t), r, r.Pending))
+	if o.count("SELECT COUNT(*) FROM dba_sys_privs WHERE grantee = :1 AND privilege = 'CREATE VIEW'", name) != 0 {
+		t.Error("a revoked privilege came back")
+	}
+	boss := o.user("")
+	r.Current, r.Pending = o.value(name, new2), o.value(boss, new1)
+	want(t, rotation.TakeoverRefused, o.engine.Set(within(t), r))
+}
