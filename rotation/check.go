@@ -99,7 +99,7 @@ func (r *run) check(ctx context.Context) (details map[string]string, err error) 
 	if err != nil {
 		return details, err
 	}
-	kind := r.engine.Kind()
+	kind := r.kind
 	details["form"] = fmt.Sprintf("engine %s, strategy %s", kind.Names[0], req.Strategy)
 	if s, _ := version.value.Text("ssl"); tlsMode(s) == TLSOff {
 		details["tls"] = `not used: the secret says "ssl": false`
@@ -196,7 +196,7 @@ func (r *run) diagnose(ctx context.Context) (Diagnosis, *Request, error) {
 		}
 		if err == nil {
 			req.Pending, req.Version = pending.value, out.Pending
-			user, _ := pending.value.Text(r.engine.Kind().UserField)
+			user, _ := pending.value.Text(r.kind.UserField)
 			users = append(users, user)
 		}
 	}
@@ -247,7 +247,7 @@ func (r *run) diagnose(ctx context.Context) (Diagnosis, *Request, error) {
 
 // bySuperuser finds the superuser's login for the request.
 func (r *run) bySuperuser(ctx context.Context, req *Request) error {
-	if superuserARN(r.engine.Kind(), req.Current) == "" {
+	if superuserARN(r.kind, req.Current) == "" {
 		return Errorf(LoginRefused, "set the user's password at the target to the one in AWSCURRENT", "no version of the secret opens the target, and it names no superuser secret")
 	}
 	return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {

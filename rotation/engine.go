@@ -86,6 +86,10 @@ type Kind struct {
 	// same in the pending version as in the current one, or the rotation fails.
 	// None means that the whole value is the credential.
 	SecretFields []string
+	// FieldsOption is the one of Options that overrides SecretFields with names
+	// separated by commas or spaces, for an engine that leaves them to the secret's
+	// owner; or "".
+	FieldsOption string
 	// Passwords is the engine's default policy. A zero Length means that the
 	// engine makes no passwords.
 	Passwords PasswordPolicy
@@ -143,6 +147,10 @@ type Request struct {
 	Current Value
 	// Pending is the value to make valid; in Next it is the zero Value.
 	Pending Value
+	// Previous is the value labelled AWSPREVIOUS, in the Next and Set of a
+	// Minter: with it an engine knows for its own what the rotation before left.
+	// It is the zero Value where there is none.
+	Previous Value
 	// Login is the value to act as: a version of the secret itself, or the
 	// superuser's where Superuser is set.
 	Login     Value

@@ -54,7 +54,7 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 // that no old version can lead to another host; one of another user is passed
 // over unless users names it.
 func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[rung, error] {
-	kind := r.engine.Kind()
+	kind := r.kind
 	user, _ := req.Current.Text(kind.UserField)
 	users = append(users, user)
 	return func(yield func(rung, error) bool) {
@@ -128,7 +128,7 @@ func graft(current, v Value, kind Kind) Value {
 // database.
 func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, error] {
 	return func(yield func(rung, error) bool) {
-		kind := r.engine.Kind()
+		kind := r.kind
 		arn := superuserARN(kind, req.Current)
 		s, err := r.open(ctx, arn)
 		if err != nil {
@@ -167,7 +167,7 @@ func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, erro
 // and returns it as a login to the request's database.
 func (r *run) superuser(ctx context.Context, s *secret, req *Request, v Value) (Value, error) {
 	const advice = "the superuser secret must be of the same engine and name the same database server"
-	kind := r.engine.Kind()
+	kind := r.kind
 	if !v.IsObject() {
 		return Value{}, Errorf(InvalidSecret, advice, "the superuser secret %s cannot be read: %s", s.arn, v.Fault())
 	}

@@ -99,6 +99,7 @@ type run struct {
 	secret   *secret
 	options  option
 	engine   Engine
+	kind     Kind // the engine's, for the secret at hand
 	seen     []Value
 	refusals int
 	rotated  bool
@@ -228,6 +229,12 @@ func (r *run) choose(current version) (*Request, error) {
 		return nil, Errorf(InvalidSecret, advice, "the engine %q is none of %s", name, strings.Join(names, ", "))
 	}
 	kind := r.engine.Kind()
+	if kind.FieldsOption != "" {
+		if s := r.options.own(kind.FieldsOption); s != "" {
+			kind.SecretFields = strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' })
+		}
+	}
+	r.kind = kind
 	req := &Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: current.value, base: current.id, option: r.options.own}
 	if kind.Passwords.Length > 0 {
 		var err error

@@ -74,7 +74,7 @@ func (r *run) current(ctx context.Context) (version, error) {
 // make req.Pending valid. refused is called when the target refuses current;
 // its error ends the proof.
 func (r *run) prove(ctx context.Context, req *Request, refused func() error) error {
-	kind := r.engine.Kind()
+	kind := r.kind
 	bySuperuser := req.Strategy == AlternatingUsers || kind.SuperuserOnly
 	climb := *req
 	climb.Pending = Value{} // it is stored nowhere yet, so it opens nothing
@@ -122,7 +122,7 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 	if !errors.Is(err, TakeoverRefused) || req.Proved {
 		return err
 	}
-	kind := r.engine.Kind()
+	kind := r.kind
 	other, _ := req.Pending.Text(kind.UserField)
 	for c, cerr := range r.own(ctx, req, other) {
 		if cerr != nil {
@@ -157,6 +157,9 @@ func (r *run) mint(ctx context.Context, m Minter, req *Request) error {
 	if !errors.Is(err, errAbsent) {
 		return err
 	}
+	if err := r.previous(ctx, req); err != nil {
+		return err
+	}
 	return r.climb(ctx, r.own(ctx, req), func(within context.Context, c rung) error {
 		req.Login, req.Superuser = c.value, c.superuser
 		next, err := m.Next(within, req)
@@ -176,6 +179,16 @@ func (r *run) mint(ctx context.Context, m Minter, req *Request) error {
 		r.log.Info("pending value stored")
 		return nil
 	})
+}
+
+// previous reads the version labelled AWSPREVIOUS into the request.
+func (r *run) previous(ctx context.Context, req *Request) error {
+	v, err := r.secret.get(ctx, "", awsPrevious)
+	if errors.Is(err, errAbsent) {
+		return nil
+	}
+	req.Previous = v.value
+	return err
 }
 
 // unmint takes a value back that could not be stored, unless it was stored all
@@ -205,7 +218,7 @@ func (r *run) revoke(ctx context.Context, m Minter, req *Request, v Value) error
 // changes it: it is what createSecret would make of current, up to chance. An
 // operator's edit of the secret shows here, before anything is overwritten.
 func (r *run) related(req *Request, current version, pending Value) error {
-	kind := r.engine.Kind()
+	kind := r.kind
 	fields := kind.SecretFields
 	if len(fields) == 0 {
 		return nil
@@ -245,8 +258,13 @@ func (r *run) set(ctx context.Context) error {
 	if err := r.related(req, current, pending.value); err != nil {
 		return err
 	}
+	if _, ok := r.engine.(Minter); ok {
+		if err := r.previous(ctx, req); err != nil {
+			return err
+		}
+	}
 	set := func(ctx context.Context) error { return r.engine.Set(ctx, req) }
-	if req.Strategy == AlternatingUsers || r.engine.Kind().SuperuserOnly {
+	if req.Strategy == AlternatingUsers || r.kind.SuperuserOnly {
 		err = r.asSuperuser(ctx, req, set)
 	} else {
 		err = r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
@@ -445,7 +463,7 @@ func (r *run) finish(ctx context.Context) error {
 // sealed reports whether the pending password tells by itself that it was made
 // from the version that is AWSCURRENT.
 func (r *run) sealed(req *Request, current string) bool {
-	kind := r.engine.Kind()
+	kind := r.kind
 	if len(kind.SecretFields) != 1 || req.passwords.Length == 0 {
 		return false
 	}
