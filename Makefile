@@ -1,8 +1,10 @@
 # Everything here works from a fresh clone with Go and git; as root on Debian it
 # also installs the servers that the tests use.
 GO       ?= go
+# TAGS adds engines that cost much: with_oracle.
+TAGS     ?=
 # lambda.norpc leaves the runtime of go1.x out of the function.
-FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags lambda.norpc -ldflags '-s -w'
+FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ldflags '-s -w'
 
 .PHONY: build build-RotatorFunction demo test test-mysql test-valkey bench lint deps deps-mysql deps-valkey clean
 

@@ -2,6 +2,7 @@ package function
 
 import (
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/db2"
 	"example.com/rotator/rotation/mysql"
 	"example.com/rotator/rotation/postgres"
 	"example.com/rotator/rotation/redshift"
@@ -15,5 +16,7 @@ func engines(tls rotation.TLSPolicy) []rotation.Engine {
 		mysql.New(tls),
 		redshift.New(tls),
 		sqlserver.New(tls),
+		oracleEngine(tls),
+		db2.New(tls),
 	}
 }

@@ -1,0 +1,42 @@
+package function
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/rotator/rotation"
+)
+
+// TestEveryEngineOfAWSTemplatesIsKnown: a secret that one of AWS's templates
+// rotates is rotated, or refused with the reason.
+func TestEveryEngineOfAWSTemplatesIsKnown(t *testing.T) {
+	var names []string
+	for _, e := range engines(rotation.TLSPolicy{}) {
+		for _, n := range e.Kind().Names {
+			if slices.Contains(names, n) {
+				t.Errorf("two engines serve %s", n)
+			}
+			names = append(names, n)
+		}
+	}
+	for _, want := range []string{"postgres", "aurora-postgresql", "mysql", "aurora-mysql", "mariadb", "oracle", "oracle-ee", "oracle-ee-cdb", "oracle-se2",
+		"sqlserver", "sqlserver-ee", "sqlserver-se", "sqlserver-ex", "sqlserver-web", "redshift", "db2", "db2-ae", "db2-se"} {
+		if !slices.ContainsFunc(names, func(n string) bool {
+			prefix, ok := strings.CutSuffix(n, "*")
+			return n == want || ok && strings.HasPrefix(want, prefix)
+		}) {
+			t.Errorf("no engine serves %s", want)
+		}
+	}
+}
+
+func TestRefusedEnginesSayWhy(t *testing.T) {
+	for engine, text := range map[string]string{"oracle-ee": "with_oracle", "db2-ae": "IBM's client library", "sybase": "is none of"} {
+		w := newWorld(t)
+		arn := w.secret(strings.Replace(value, "postgres", engine, 1))
+		w.begin(arn)
+		w.want(w.invoke(event("createSecret", arn)), "InvalidSecret", text)
+		w.want(w.invoke(event("testSecret", arn)), "VersionNotStaged", "")
+	}
+}

@@ -1,0 +1,12 @@
+//go:build with_oracle
+
+package function
+
+import (
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/oracle"
+)
+
+// oracleEngine is in builds with the tag with_oracle only: its driver doubles the
+// function's size and its time to start.
+func oracleEngine(tls rotation.TLSPolicy) rotation.Engine { return oracle.New(tls) }
