@@ -82,8 +82,11 @@ func (sec *secret) shown() pageSecret {
 	}
 	slices.SortFunc(p.Versions, func(a, b pageVersion) int { return b.Created.Compare(a.Created) })
 	p.Versions = p.Versions[:min(8, len(p.Versions))]
-	for _, h := range slices.Backward(sec.history) {
+	for i, h := range slices.Backward(sec.history) {
 		step := pageStep{Progress: h}
+		if h.Event != "" && i > 0 && sec.history[i-1].Err == h.Err {
+			step.Err = "" // the step before has just said it
+		}
 		for _, l := range slices.Sorted(maps.Keys(h.Labels)) {
 			step.Marks = append(step.Marks, pageMark{l, h.Labels[l]})
 		}
