@@ -41,6 +41,7 @@ var checks = []struct {
 // besides. A rotation must fit into the time that is left of ctx.
 func (r *Rotator) Check(ctx context.Context, arn string) []Finding {
 	run := r.inspect(arn)
+	run.event.Step = CreateSecret
 	begin := time.Now()
 	details, err := run.check(ctx)
 	if err == nil && ctx.Err() != nil {
@@ -50,6 +51,7 @@ func (r *Rotator) Check(ctx context.Context, arn string) []Finding {
 	var failure *Error
 	if err != nil {
 		failure = run.report(ctx, err)
+		failure.Step = "" // no step was taken
 	}
 	var findings []Finding
 	state := "ok"

@@ -77,7 +77,9 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 			tried = append(tried, v)
 			return yield(rung{name: name, version: id, value: v}, nil)
 		}
-		if !req.Pending.IsZero() && !offer(awsPending, req.Version, req.Pending) {
+		// In createSecret the pending value is stored nowhere yet, so that it
+		// opens nothing and would only be a refused login more.
+		if r.event.Step != CreateSecret && !req.Pending.IsZero() && !offer(awsPending, req.Version, req.Pending) {
 			return
 		}
 		v, err := r.secret.get(ctx, "", awsPrevious)

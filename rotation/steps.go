@@ -76,10 +76,8 @@ func (r *run) current(ctx context.Context) (version, error) {
 func (r *run) prove(ctx context.Context, req *Request, refused func() error) error {
 	kind := r.kind
 	bySuperuser := req.Strategy == AlternatingUsers || kind.SuperuserOnly
-	climb := *req
-	climb.Pending = Value{} // it is stored nowhere yet, so it opens nothing
 	other, _ := req.Pending.Text(kind.UserField)
-	err := r.climb(ctx, r.own(ctx, &climb, other), func(ctx context.Context, c rung) (err error) {
+	err := r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) (err error) {
 		if bySuperuser {
 			// Whoever writes a secret must hold a credential of the user that
 			// it names: a superuser's powers are not lent on a name alone.
@@ -147,19 +145,29 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 	return err
 }
 
-// mint is create for values that the target makes.
+// mint is create for values that the target makes. Whether the value is stored
+// is looked up before every try, since another call may have stored it.
 func (r *run) mint(ctx context.Context, m Minter, req *Request) error {
-	_, err := r.secret.get(ctx, req.Version, awsPending)
-	if err == nil {
-		r.log.Info("pending value exists already")
-		return nil
-	}
-	if !errors.Is(err, errAbsent) {
-		return err
-	}
 	if err := r.previous(ctx, req); err != nil {
 		return err
 	}
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		_, err := r.secret.get(ctx, req.Version, awsPending)
+		if err == nil {
+			r.log.Info("pending value exists already")
+			return nil
+		}
+		if !errors.Is(err, errAbsent) {
+			return err
+		}
+		err = r.mintOnce(ctx, m, req)
+		if !errors.Is(err, Unsettled) || sleep(ctx, min(pause, 2*time.Second)) != nil {
+			return err
+		}
+	}
+}
+
+func (r *run) mintOnce(ctx context.Context, m Minter, req *Request) error {
 	return r.climb(ctx, r.own(ctx, req), func(within context.Context, c rung) error {
 		req.Login, req.Superuser = c.value, c.superuser
 		next, err := m.Next(within, req)
