@@ -54,6 +54,10 @@ const (
 	// TakeoverRefused: the change would touch a user that is not proved to
 	// belong to this secret.
 	TakeoverRefused Cause = "TakeoverRefused"
+	// Unsettled: a Minter's target holds a credential so young that another call
+	// of the same step may be about to store it. createSecret tries again as long
+	// as it can.
+	Unsettled Cause = "Unsettled"
 	// TargetFailed: the target failed in some other way.
 	TargetFailed Cause = "TargetFailed"
 )
