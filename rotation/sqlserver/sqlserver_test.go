@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -225,6 +226,7 @@ func TestAPasswordThatThePolicyWouldRejectIsNotStored(t *testing.T) {
 
 // model is what a scripted server knows of a pair of logins in one database.
 type model struct {
+	mu        sync.Mutex
 	logins    map[string][]string
 	server    map[string][][]string // rights by login
 	databases map[string]map[string][][]string
@@ -233,6 +235,8 @@ type model struct {
 }
 
 func (m *model) answer(sql string) ([][]string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	named := func() string {
 		i := strings.LastIndex(sql, "name = N'")
 		if j := strings.LastIndex(sql, "name = N''"); j > i {
