@@ -21,15 +21,11 @@ It prints a line for each precondition and exits with 0 only if all hold.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			_, secret, err := v.open(ctx, args[0])
+			r, arn, err := v.rotator(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			r, err := v.rotator()
-			if err != nil {
-				return err
-			}
-			findings := r.Check(ctx, arnOf(secret))
+			findings := r.Check(ctx, arn)
 			failed := 0
 			for _, f := range findings {
 				if f.State == "failed" {

@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"fmt"
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 )
 
@@ -38,7 +38,7 @@ under way: createSecret, setSecret, testSecret or finishSecret.`,
 			if err != nil {
 				return err
 			}
-			e := event{Step: args[0], SecretId: arnOf(d), RotationToken: uuid()}
+			e := event{Step: args[0], SecretId: arnOf(d), RotationToken: uuid.NewString()}
 			for id, labels := range d.VersionIdsToStages {
 				if slices.Contains(labels, "AWSPENDING") {
 					e.ClientRequestToken = id
@@ -52,12 +52,4 @@ under way: createSecret, setSecret, testSecret or finishSecret.`,
 	}
 	c.Flags().DurationVar(&v.timeout, "timeout", 30*time.Second, "how long to wait for Secrets Manager")
 	return c
-}
-
-// uuid returns a random UUID, the form that rotation tokens have.
-func uuid() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails, says crypto/rand
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -30,11 +30,7 @@ It may be repeated, and a label only ever moves to a version that was accepted.`
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			_, secret, err := v.open(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			r, err := v.rotator()
+			r, arn, err := v.rotator(ctx, args[0])
 			if err != nil {
 				return err
 			}
@@ -42,7 +38,7 @@ It may be repeated, and a label only ever moves to a version that was accepted.`
 			if yes {
 				act = r.Recover
 			}
-			d, err := act(ctx, arnOf(secret))
+			d, err := act(ctx, arn)
 			if err != nil {
 				return err
 			}

@@ -51,13 +51,18 @@ func (v *view) open(ctx context.Context, id string) (*secretsmanager.Client, *se
 }
 
 // rotator returns the function's own rotator, configured by the environment as
-// the function is.
-func (v *view) rotator() (*rotation.Rotator, error) {
+// the function is, and the full ARN of a secret.
+func (v *view) rotator(ctx context.Context, id string) (*rotation.Rotator, string, error) {
+	_, secret, err := v.open(ctx, id)
+	if err != nil {
+		return nil, "", err
+	}
 	log := slog.New(slog.DiscardHandler)
 	if v.verbose {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	return function.NewRotator(os.Getenv, log)
+	r, err := function.NewRotator(os.Getenv, log)
+	return r, arnOf(secret), err
 }
 
 // print writes a value as JSON.

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"example.com/rotator/rotation"
 )
 
@@ -24,7 +26,7 @@ func edits(t testing.TB, h Harness) error {
 			}
 			edit := func() error {
 				v := w.first.With("note", "an operator's words")
-				token := uuid()
+				token := uuid.NewString()
 				if !keepsPending {
 					return w.put(v, token, "AWSCURRENT")
 				}

@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"github.com/google/uuid"
+
 	"example.com/rotator/rotation"
 )
 
@@ -159,7 +161,7 @@ func preflight(t testing.TB, h Harness) error {
 	}
 	var failure error
 	try := func() error {
-		_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &w.arn, RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(uuid())})
+		_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &w.arn, RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(uuid.NewString())})
 		if err == nil {
 			_ = w.sim.WaitRotation(context.Background(), w.arn)
 		}
@@ -184,7 +186,7 @@ func preflight(t testing.TB, h Harness) error {
 	}
 	// A credential that the target refuses is told.
 	wrong := w.first.With(w.kind.SecretFields[0], "not-the-password-1A!")
-	if err := w.put(wrong, uuid(), "AWSCURRENT"); err != nil {
+	if err := w.put(wrong, uuid.NewString(), "AWSCURRENT"); err != nil {
 		return err
 	}
 	if err := try(); err != nil {

@@ -3,7 +3,6 @@ package enginetest
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
 
 	"example.com/rotator/internal/secretsim"
 	"example.com/rotator/internal/testserver"
@@ -100,7 +100,7 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 }
 
 func (w *world) create(v rotation.Value) (string, error) {
-	in := &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("suite/")), ClientRequestToken: aws.String(uuid())}
+	in := &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("suite/")), ClientRequestToken: aws.String(uuid.NewString())}
 	if v.IsBinary() {
 		in.SecretBinary = v.Reveal()
 	} else {
@@ -116,7 +116,7 @@ func (w *world) create(v rotation.Value) (string, error) {
 // begin has Secrets Manager start a rotation and returns its token.
 func (w *world) begin() (string, error) {
 	w.made++
-	token := uuid()
+	token := uuid.NewString()
 	_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &w.arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)})
 	if err != nil {
 		return "", err
@@ -143,7 +143,7 @@ func (w *world) step(ctx context.Context, step rotation.Step, token string) erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return r.Handle(ctx, rotation.Event{Step: step, SecretID: w.arn, ClientRequestToken: token, RotationToken: rotation.NewToken(uuid())})
+	return r.Handle(ctx, rotation.Event{Step: step, SecretID: w.arn, ClientRequestToken: token, RotationToken: rotation.NewToken(uuid.NewString())})
 }
 
 // Write takes a line of the core's log.
@@ -347,14 +347,6 @@ func (w *world) quiet(all []version) error {
 		}
 	}
 	return nil
-}
-
-// uuid returns a random UUID.
-func uuid() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:]) // never fails, says crypto/rand
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // wire is the function's way to Secrets Manager.
