@@ -64,6 +64,19 @@ type Counted interface {
 	Credentials(ctx context.Context, v rotation.Value) (int, error)
 }
 
+// Configured is a Harness whose secret needs settings of the function.
+type Configured interface {
+	// Env returns environment variables.
+	Env() map[string]string
+}
+
+// Minted is a Harness of a rotation.Minter.
+type Minted interface {
+	// Strays returns the names of the credentials that the user has at the target
+	// and that are in none of the values, which are all that the secret has.
+	Strays(ctx context.Context, versions []rotation.Value) ([]string, error)
+}
+
 // Run runs the whole suite. harness is called once for each of its parts, which
 // run in parallel.
 func Run(t *testing.T, harness func(t *testing.T) Harness) {

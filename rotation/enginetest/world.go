@@ -53,6 +53,9 @@ type world struct {
 // newWorld makes a user and its secret.
 func newWorld(t testing.TB, h Harness) (*world, error) {
 	w := &world{t: t, h: h, kind: h.Engine().Kind(), wire: &wire{}, env: map[string]string{}}
+	if c, ok := h.(Configured); ok {
+		w.env = c.Env()
+	}
 	host, port := "localhost", 0
 	if target := h.Target(); target != "" {
 		w.proxy = testserver.Proxy(t, target)
@@ -319,6 +322,19 @@ func (w *world) ended(token string) error {
 		}
 		if n > 2 {
 			return fmt.Errorf("the user has %d credentials: one of them is in no version that is in use", n)
+		}
+	}
+	if m, ok := w.h.(Minted); ok {
+		var values []rotation.Value
+		for _, v := range all {
+			values = append(values, v.value)
+		}
+		strays, err := m.Strays(context.Background(), values)
+		if err != nil {
+			return err
+		}
+		if len(strays) > 0 {
+			return fmt.Errorf("the target has credentials that no version has: %v", strays)
 		}
 	}
 	return w.quiet(all)
