@@ -125,14 +125,16 @@ func (s *session) alternate(ctx context.Context, p pair, password string, rehear
 			return err
 		}
 	}
-	marked, err := s.marked(ctx, current, other)
-	if err == nil && !marked {
-		err = s.exec(ctx, s.home(other).run("GRANT "+mark(other)+" TO "+identifier(current.name)))
+	if existed {
+		marked, err := s.marked(ctx, current, other)
+		if err == nil && !marked {
+			err = s.exec(ctx, s.grantMark(current, other))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = s.equal(ctx, current, other)
-	}
-	if err != nil {
+	if err := s.equal(ctx, current, other); err != nil {
 		return err
 	}
 	err = s.setPassword(ctx, other, password, "")
@@ -152,7 +154,14 @@ func (s *session) alternate(ctx context.Context, p pair, password string, rehear
 	return err
 }
 
-// create makes the second user without a right, with a password nobody knows.
+// grantMark returns the statement that marks the second user.
+func (s *session) grantMark(first, second *principal) string {
+	return s.home(second).run("GRANT " + mark(second) + " TO " + identifier(first.name))
+}
+
+// create makes the second user without a right, with a password nobody knows. It
+// is marked in the same transaction, so that a step that is cut off leaves no
+// user behind that the next one would take for a stranger's.
 func (s *session) create(ctx context.Context, current *principal, name string) (*principal, error) {
 	other := *current
 	other.name = name
@@ -163,7 +172,7 @@ func (s *session) create(ctx context.Context, current *principal, name string) (
 			statement += ", DEFAULT_SCHEMA = " + identifier(current.schema)
 		}
 	}
-	_, err := s.conn.ExecContext(ctx, statement)
+	_, err := s.conn.ExecContext(ctx, "SET XACT_ABORT ON; BEGIN TRANSACTION; "+statement+"; "+s.grantMark(current, &other)+"; COMMIT TRANSACTION")
 	return &other, s.classify(ctx, "the user "+identifier(name)+" could not be created", err)
 }
 

@@ -5,6 +5,7 @@ package sqlserver
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"net/url"
 	"os"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 // real is a SQL Server that somebody else runs: docs/engines/compose.yaml does.
@@ -82,6 +84,41 @@ func (r *real) value(user, password, database string) rotation.Value {
 func (r *real) admin(database string) rotation.Value {
 	password, _ := r.dsn.User.Password()
 	return r.value(r.dsn.User.Username(), password, database)
+}
+
+// TestRealEngine is the suite of all engines.
+func TestRealEngine(t *testing.T) {
+	for _, alternating := range []bool{false, true} {
+		t.Run(fmt.Sprintf("alternating=%t", alternating), func(t *testing.T) {
+			enginetest.Run(t, func(t *testing.T) enginetest.Harness {
+				s := newReal(t)
+				h := &harness{target: s.dsn.Host, engine: s.engine, query: s.dsn.Query()}
+				if s.dsn.Port() == "" {
+					h.target += ":1433"
+				}
+				if s.dsn.Query().Get("encrypt") == "disable" {
+					h.fields = `,"ssl":false`
+				}
+				if alternating {
+					h.admin = s.dsn.User
+				}
+				run := func(verb, user, password string) error {
+					_, err := s.db.ExecContext(context.Background(), verb+identifier(user)+" WITH PASSWORD = "+text(password))
+					return err
+				}
+				h.make = func(user, password string) error {
+					t.Cleanup(func() {
+						for _, name := range []string{user, user + "_clone"} {
+							s.exec("IF SUSER_ID(" + text(name) + ") IS NOT NULL DROP LOGIN " + identifier(name))
+						}
+					})
+					return run("CREATE LOGIN ", user, password)
+				}
+				h.password = func(user, password string) error { return run("ALTER LOGIN ", user, password) }
+				return h
+			})
+		})
+	}
 }
 
 func TestRealSingleLogin(t *testing.T) {

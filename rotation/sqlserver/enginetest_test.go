@@ -1,0 +1,116 @@
+package sqlserver
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	mssql "github.com/microsoft/go-mssqldb"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+)
+
+// harness makes a login for each rotation of the suite.
+type harness struct {
+	target   string
+	engine   *Engine
+	query    url.Values    // of the other client's connection string
+	fields   string        // more fields of the secret
+	admin    *url.Userinfo // the superuser, or nil for a single user
+	make     func(user, password string) error
+	password func(user, password string) error
+}
+
+// TestEngineSingleLogin runs the suite over the wire of tdsServer, which keeps
+// the passwords; see TestRealEngine for a server that is one.
+func TestEngineSingleLogin(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, false) })
+}
+
+// TestEngineAlternatingLogins is the same with a model of logins and rights.
+func TestEngineAlternatingLogins(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, true) })
+}
+
+func newHarness(t *testing.T, alternating bool) *harness {
+	t.Helper()
+	s, m := newTDS(t, true), newModel()
+	s.answer = func(query string) ([][]string, error) {
+		if strings.Contains(query, "@@VERSION") {
+			return [][]string{{"Microsoft SQL Server"}}, nil
+		}
+		return m.answer(query)
+	}
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, certificates(t).PEM, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.logins["admin"] = "Admin-password1"
+	h := &harness{target: fmt.Sprintf("localhost:%d", s.port()), engine: engine(t), query: url.Values{"encrypt": {"true"}, "certificate": {ca}}}
+	if alternating {
+		h.admin = url.UserPassword("admin", "Admin-password1")
+	}
+	h.password = func(user, password string) error {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.logins[user] = password
+		return nil
+	}
+	h.make = func(user, password string) error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.logins[user] = loginRow(user)
+		m.server[user] = append([][]string(nil), m.server["app"]...)
+		m.users["shop/"+user] = []string{user, "dbo"}
+		m.databases["shop"][user] = append([][]string(nil), m.databases["shop"]["app"]...)
+		return h.password(user, password)
+	}
+	return h
+}
+
+func (h *harness) Engine() rotation.Engine { return h.engine }
+
+func (h *harness) Target() string { return h.target }
+
+func (h *harness) Overlap() bool { return false }
+
+func (h *harness) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+	user, password := testserver.Unique("suite_"), "First-Passw0rd-"+testserver.Unique("")
+	login := func(user, password string) rotation.Value {
+		return rotation.StringValue(fmt.Sprintf(`{"engine":"sqlserver","host":%q,"port":%d,"username":%q,"password":%q%s}`, host, port, user, password, h.fields))
+	}
+	if h.admin != nil {
+		secret, _ := h.admin.Password()
+		superuser = login(h.admin.Username(), secret)
+	}
+	return login(user, password), superuser, h.make(user, password)
+}
+
+func (h *harness) Open(ctx context.Context, v rotation.Value) error {
+	user, _ := v.Text("username")
+	password, _ := v.Text("password")
+	db, err := sql.Open("sqlserver", (&url.URL{Scheme: "sqlserver", User: url.UserPassword(user, password), Host: h.target, RawQuery: h.query.Encode()}).String())
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	err = db.PingContext(ctx)
+	if e, ok := errors.AsType[mssql.Error](err); ok && e.Number == 18456 {
+		return fmt.Errorf("%w: %w", rotation.LoginRefused, err)
+	}
+	return err
+}
+
+func (h *harness) Restore(_ context.Context, v rotation.Value) error {
+	user, _ := v.Text("username")
+	password, _ := v.Text("password")
+	return h.password(user, password)
+}
