@@ -15,8 +15,6 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:f"
-
 // Version ids that are easy to tell apart.
 const (
 	v1 = "11111111-1111-1111-1111-111111111111"

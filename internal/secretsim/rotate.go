@@ -196,17 +196,13 @@ func (s *Sim) failed(sec *secret, token string, test bool, err error) {
 	s.announce(sec, named(test, "RotationFailed"), token, s.redacted(sec, err.Error()))
 }
 
-// end settles a rotation. Success is a matter of labels, not of what the function
-// answered.
+// end settles a rotation. err is nil where its version became AWSCURRENT.
 func (s *Sim) end(sec *secret, token string, test bool, err, over error) {
 	r := &sec.Rotation
 	// Where an operator took AWSPENDING away and began anew, the state is the
 	// new rotation's.
 	if r.Token == token {
 		r.Running, r.err = false, err
-		if err == nil && !test && sec.Labels[current] != token {
-			r.err = over
-		}
 	}
 	now := s.clock.Now()
 	switch {
@@ -220,7 +216,7 @@ func (s *Sim) end(sec *secret, token string, test bool, err, over error) {
 		} else {
 			s.announce(sec, "TestRotationSucceeded", token, "")
 		}
-	case err == nil && sec.Labels[current] == token:
+	case err == nil:
 		if sec.Labels[pending] == token && !s.opts.KeepPending {
 			delete(sec.Labels, pending)
 		}

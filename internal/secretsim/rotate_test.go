@@ -250,33 +250,60 @@ func TestCancelStopsAfterTheRunningStepAndKeepsThePendingLabel(t *testing.T) {
 	}
 }
 
+// eventsOf is a writer of events that passes their names on.
+type eventsOf chan string
+
+func (e eventsOf) Write(line []byte) (int, error) {
+	var m struct{ Detail struct{ EventName string } }
+	err := json.Unmarshal(line, &m)
+	e <- m.Detail.EventName
+	return len(line), err
+}
+
 func TestAnOperatorMayStartAnewWhileAStepOfTheOldRotationRuns(t *testing.T) {
-	b := newBench(t, Options{})
+	events := make(eventsOf, 10)
+	b := newBench(t, Options{Events: events})
 	b.create("db")
-	first, hold := make(chan struct{}), make(chan struct{})
+	reached, old, new := make(chan string), make(chan struct{}), make(chan struct{})
 	b.RegisterFunction(lambda, b.function(func(r request) error {
-		if r.ClientRequestToken == id(2) {
-			close(first)
-			<-hold
+		switch {
+		case r.ClientRequestToken == id(2):
+			reached <- r.Step
+			<-old
 			return errors.New("too late")
+		case r.Step == "createSecret":
+			reached <- r.Step
+			<-new
 		}
 		return nil
 	}))
 	if err := b.rotate("db", 2); err != nil {
 		t.Fatal(err)
 	}
-	<-first
+	<-reached
 	if _, err := b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: aws.String("db"), VersionStage: aws.String(pending), RemoveFromVersionId: aws.String(id(2))}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.rotate("db", 3); err != nil {
 		t.Fatal(err)
 	}
+	<-reached
+	close(old)
+	for name := range events {
+		if name == "RotationAbandoned" {
+			break
+		}
+	}
+	// The end of the old one is not that of the new one.
+	gone, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := b.WaitRotation(gone, "db"); !errors.Is(err, context.Canceled) {
+		t.Errorf("while the new rotation runs: %v", err)
+	}
+	close(new)
 	if err := b.WaitRotation(ctx, "db"); err != nil {
 		t.Error(err)
 	}
-	close(hold)
-	b.settle(0)
 	b.wantStages("db", "1:[AWSPREVIOUS] 3:[AWSCURRENT]")
 	if st := b.Stats(); st.Succeeded != 1 || st.Abandoned != 1 {
 		t.Errorf("%+v", st)
