@@ -161,7 +161,9 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{current: canonical(current.User), other: name, proved: r.Proved}, pending, rehearsal)
+		birth := pending
+		birth.Password = birthPassword(current, name)
+		return s.alternate(ctx, pair{canonical(current.User), name, r.Proved, birth}, pending, rehearsal)
 	case r.Superuser:
 		if _, err := s.ordinary(ctx, name); err != nil {
 			return err

@@ -2,7 +2,9 @@ package oracle
 
 import (
 	"context"
-	"crypto/rand"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"slices"
 	"strings"
 
@@ -15,6 +17,18 @@ import (
 type pair struct {
 	current, other string
 	proved         bool // other is proved to be the secret's own
+	// birth is the second user's login with the password that it is made with.
+	birth rotation.Target
+}
+
+// birthPassword returns the password that a second user is made with: one that
+// only who knows the current password can tell. Oracle cannot make a user and
+// mark it in one transaction, so that a step that was cut off between the two
+// knows its own work by this. The user has no right to log in with it.
+func birthPassword(current rotation.Target, other string) string {
+	h := hmac.New(sha256.New, []byte(current.Password))
+	h.Write([]byte("rotator: second user " + other))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))[:25] + "aA1_" // what usual policies ask for
 }
 
 // account is what the server knows of a user.
@@ -79,11 +93,22 @@ func (s *session) order(ctx context.Context, p pair) (current, other *account, e
 		return current, other, err
 	}
 	marked, err := s.marked(ctx, p)
-	if err == nil && !marked {
+	if err == nil && !marked && !s.unfinished(ctx, p) {
 		err = rotation.Errorf(rotation.TakeoverRefused, "if it is this secret's second user all the same, say so as a superuser: "+mark(p.current, p.other),
 			"the user %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
 	}
 	return current, other, err
+}
+
+// unfinished reports whether the other user is one that this engine made and did
+// not come to mark: it is told from a stranger by the answer that it may not log
+// in, in place of the one that its password is wrong.
+func (s *session) unfinished(ctx context.Context, p pair) bool {
+	there, err := s.engine.dial(ctx, p.birth)
+	if err == nil {
+		there.close()
+	}
+	return err == nil || code(err) == 1045
 }
 
 // mayChange proves that the session's user may change other users.
@@ -119,13 +144,12 @@ func (s *session) alternate(ctx context.Context, p pair, pending rotation.Target
 		return s.mayChange(ctx, more...)
 	}
 	if other == nil {
-		// Locked, with a password that nobody knows and usual functions accept.
-		_, err := s.conn.ExecContext(ctx, "CREATE USER "+quoted(p.other)+" IDENTIFIED BY "+quoted(rand.Text()+"aA1_")+" DEFAULT TABLESPACE "+quoted(current.tablespace)+
-			" TEMPORARY TABLESPACE "+quoted(current.temporary)+" PROFILE "+quoted(current.profile)+" ACCOUNT LOCK")
+		_, err := s.conn.ExecContext(ctx, "CREATE USER "+quoted(p.other)+" IDENTIFIED BY "+quoted(p.birth.Password)+" DEFAULT TABLESPACE "+quoted(current.tablespace)+
+			" TEMPORARY TABLESPACE "+quoted(current.temporary)+" PROFILE "+quoted(current.profile))
 		if err := s.classify(ctx, "the user "+quoted(p.other)+" could not be created", rejected(err)); err != nil {
 			return err
 		}
-		other = &account{p.other, "LOCKED", current.tablespace, current.temporary, current.profile}
+		other = &account{p.other, "OPEN", current.tablespace, current.temporary, current.profile}
 	}
 	marked, err := s.marked(ctx, p)
 	if err == nil && !marked {

@@ -5,6 +5,8 @@ package oracle
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -14,6 +16,7 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 // real is an Oracle Database that somebody else runs: docs/engines/compose.yaml
@@ -92,6 +95,64 @@ func (r *real) user(more string) string {
 		}
 	})
 	return name
+}
+
+// TestRealEngine is the suite of all engines.
+func TestRealEngine(t *testing.T) {
+	for _, alternating := range []bool{false, true} {
+		t.Run(fmt.Sprintf("alternating=%t", alternating), func(t *testing.T) {
+			enginetest.Run(t, func(t *testing.T) enginetest.Harness {
+				o := newReal(t)
+				h := &harness{engine: o.engine, target: o.dsn.Host}
+				var fields struct {
+					Database string `json:"dbname"`
+					TLS      *bool  `json:"ssl,omitempty"`
+				}
+				if err := json.Unmarshal(o.admin().Reveal(), &fields); err != nil {
+					t.Fatal(err)
+				}
+				h.database = fields.Database
+				if fields.TLS != nil {
+					h.fields = `,"ssl":false`
+				}
+				if alternating {
+					h.admin = o.admin()
+				}
+				h.make = func(user, password string) error {
+					t.Cleanup(func() {
+						for _, name := range []string{user, user + "_CLONE"} {
+							if o.count("SELECT COUNT(*) FROM dba_users WHERE username = :1", name) == 1 {
+								o.exec("DROP USER " + quoted(name) + " CASCADE")
+							}
+						}
+					})
+					if _, err := o.db.ExecContext(context.Background(), "CREATE USER "+quoted(user)+" IDENTIFIED BY "+quoted(password)); err != nil {
+						return err
+					}
+					_, err := o.db.ExecContext(context.Background(), "GRANT CREATE SESSION TO "+quoted(user))
+					return err
+				}
+				h.restore = func(user, password string) error {
+					_, err := o.db.ExecContext(context.Background(), "ALTER USER "+quoted(user)+" IDENTIFIED BY "+quoted(password))
+					return err
+				}
+				h.open = func(ctx context.Context, user, password string) error {
+					other := *o.dsn
+					other.User = url.UserPassword(user, password)
+					db, err := sql.Open("oracle", other.String())
+					if err != nil {
+						return err
+					}
+					defer db.Close()
+					if err = db.PingContext(ctx); code(err) == 1017 {
+						return fmt.Errorf("%w: %w", rotation.LoginRefused, err)
+					}
+					return err
+				}
+				return h
+			})
+		})
+	}
 }
 
 func TestRealSingleUser(t *testing.T) {

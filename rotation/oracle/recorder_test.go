@@ -35,6 +35,7 @@ type recorder struct {
 type oracleUser struct {
 	password, old, status, tablespace, profile string
 	maintained                                 bool
+	made                                       bool // by the engine, so that it may log in only if it was allowed to
 	used                                       []string
 	roles, system, objects, columns, quotas    [][]string
 }
@@ -58,6 +59,9 @@ func (r *recorder) engine() *Engine {
 		}
 		if strings.Contains(u.status, "LOCKED") {
 			return nil, &network.OracleError{ErrCode: 28000}
+		}
+		if u.made && !slices.ContainsFunc(u.system, func(p []string) bool { return p[0] == "CREATE SESSION" }) {
+			return nil, &network.OracleError{ErrCode: 1045}
 		}
 		return &recordedConn{r, name}, nil
 	}}
@@ -219,7 +223,7 @@ func (c *recordedConn) identify(verb, name, password, old, more string) error {
 	u := c.users[name]
 	switch {
 	case verb == "CREATE":
-		u = &oracleUser{status: "OPEN", tablespace: "USERS", profile: "DEFAULT"}
+		u = &oracleUser{status: "OPEN", tablespace: "USERS", profile: "DEFAULT", made: true}
 		c.users[name] = u
 	case u == nil:
 		return &network.OracleError{ErrCode: 1918}
