@@ -1,0 +1,18 @@
+package awsfake
+
+import "encoding/xml"
+
+// sts does an action of the Security Token Service. GetCallerIdentity needs no
+// permission.
+// Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
+func (f *IAM) sts(caller *iamKey, action string) (any, *iamFault) {
+	if action != "GetCallerIdentity" {
+		return nil, &iamFault{400, "InvalidAction", "Could not find operation " + action + " for version 2011-06-15"}
+	}
+	return answer(action, "https://sts.amazonaws.com/doc/2011-06-15/", struct {
+		XMLName xml.Name `xml:"GetCallerIdentityResult"`
+		Arn     string
+		UserID  string `xml:"UserId"`
+		Account string
+	}{Arn: caller.arn(), UserID: "AIDAFAKE" + caller.user, Account: iamAccount}), nil
+}

@@ -1,0 +1,116 @@
+package iam_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+
+	"example.com/rotator/internal/awsfake"
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/rotation/iam"
+)
+
+// What a user needs for the keys to make their successors.
+var permissions = []string{"iam:ListAccessKeys", "iam:ListUserTags", "iam:TagUser", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey"}
+
+// harness is a fake IAM whose clock runs 100 times as fast as ours, so that its
+// seconds of delay and the engine's minute pass in the time of a test.
+type harness struct {
+	fake     *awsfake.IAM
+	server   *httptest.Server
+	endpoint string
+	byRole   bool
+	role     aws.Credentials
+}
+
+func newHarness(t testing.TB, byRole bool) *harness {
+	begin := time.Now()
+	h := &harness{byRole: byRole, fake: awsfake.NewIAM(awsfake.IAMOptions{
+		Now:        func() time.Time { return begin.Add(100 * time.Since(begin)) },
+		LoginDelay: 10 * time.Second,
+		ListDelay:  3 * time.Second,
+	})}
+	h.server = httptest.NewServer(h.fake.Handler())
+	t.Cleanup(h.server.Close)
+	h.endpoint = h.server.URL
+	h.role = h.fake.AddRole("rotator", permissions...)
+	return h
+}
+
+func TestEngineActingByTheKey(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, false) })
+}
+
+func TestEngineActingByTheRole(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, true) })
+}
+
+func (h *harness) Engine() rotation.Engine { return h.engine() }
+
+func (h *harness) engine() *iam.Engine {
+	return iam.New(func(context.Context, string) (aws.Config, error) {
+		return config(h.endpoint, h.role), nil
+	}, h.byRole)
+}
+
+func config(endpoint string, c aws.Credentials) aws.Config {
+	return aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.StaticCredentialsProvider{Value: c}}
+}
+
+func (h *harness) Target() string { return strings.TrimPrefix(h.server.URL, "http://") }
+
+func (h *harness) Overlap() bool { return true }
+
+func (h *harness) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+	h.endpoint = fmt.Sprintf("http://%s:%d", host, port)
+	user := testserver.Unique("suite-")
+	allowed := permissions
+	if h.byRole {
+		allowed = nil
+	}
+	return secretOf(user, h.fake.AddUser(user, allowed...)), superuser, nil
+}
+
+func secretOf(user string, c aws.Credentials) rotation.Value {
+	return rotation.StringValue(fmt.Sprintf(`{"engine":"iam","Version":1,"username":%q,"AccessKeyId":%q,"SecretAccessKey":%q}`, user, c.AccessKeyID, c.SecretAccessKey))
+}
+
+func (h *harness) Open(ctx context.Context, v rotation.Value) error {
+	id, _ := v.Text("AccessKeyId")
+	secret, _ := v.Text("SecretAccessKey")
+	_, err := sts.NewFromConfig(config(h.server.URL, aws.Credentials{AccessKeyID: id, SecretAccessKey: secret})).GetCallerIdentity(ctx, nil)
+	if api, ok := errors.AsType[smithy.APIError](err); ok && (api.ErrorCode() == "InvalidClientTokenId" || api.ErrorCode() == "SignatureDoesNotMatch") {
+		return fmt.Errorf("%w: %w", rotation.LoginRefused, err)
+	}
+	return err
+}
+
+func (h *harness) Restore(context.Context, rotation.Value) error { return errors.ErrUnsupported }
+
+func (h *harness) Strays(_ context.Context, versions []rotation.Value) (strays []string, err error) {
+	var known []string
+	user := ""
+	for _, v := range versions {
+		id, _ := v.Text("AccessKeyId")
+		known = append(known, id)
+		user, _ = v.Text("username")
+	}
+	for id := range h.fake.Keys(user) {
+		if !slices.Contains(known, id) {
+			strays = append(strays, id)
+		}
+	}
+	return strays, nil
+}

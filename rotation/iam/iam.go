@@ -1,0 +1,267 @@
+// Package iam rotates the access keys of IAM users.
+//
+// A user may have two keys, so that a rotation needs the place of the old one:
+// the key before the current one is deleted when the next is made, and until then
+// works beside it. Nothing but a tag at the user tells what a crash left behind.
+package iam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+
+	"example.com/rotator/rotation"
+)
+
+// Settings returns the SDK's configuration for a secret: region, HTTP client,
+// and the function's own credentials, or those of its role in the secret's
+// account.
+type Settings func(ctx context.Context, secret string) (aws.Config, error)
+
+// Engine rotates access keys.
+type Engine struct {
+	settings Settings
+	byRole   bool
+}
+
+var (
+	_ rotation.Minter  = (*Engine)(nil)
+	_ rotation.Retirer = (*Engine)(nil)
+)
+
+// New returns the engine. A key makes its successor itself, with the permissions
+// that its user has on itself; byRole has the settings' credentials do that, for
+// users who must not have such permissions. Even then the secret's own key must
+// be accepted first. That choice is the operator's and is in no secret or tag.
+func New(settings Settings, byRole bool) *Engine { return &Engine{settings, byRole} }
+
+// The secret's fields. With "Version": 1 beside them, the value is what the SDKs
+// and the CLI expect of a credential_process.
+// Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
+const (
+	userField   = "username"
+	idField     = "AccessKeyId"
+	secretField = "SecretAccessKey"
+)
+
+// Kind describes the engine. IAM makes the keys, so there is no password policy.
+func (*Engine) Kind() rotation.Kind {
+	return rotation.Kind{Names: []string{"iam"}, UserField: userField, SecretFields: []string{idField, secretField}}
+}
+
+// login is an access key as a secret holds it.
+type login struct{ user, id, secret string }
+
+// Source: https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html,
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html (AKIA for long-term keys)
+var (
+	userForm   = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
+	idForm     = regexp.MustCompile(`^AKIA[A-Z0-9]{12,124}$`)
+	secretForm = regexp.MustCompile(`^[!-~]{16,256}$`)
+)
+
+// parse reads a value. The error has the cause InvalidSecret and names every fault.
+func parse(v rotation.Value) (login, error) {
+	const advice = `the value must be {"engine":"iam","username":"…","AccessKeyId":"AKIA…","SecretAccessKey":"…"}`
+	if !v.IsObject() {
+		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+	}
+	var l login
+	var faults []string
+	for _, f := range []struct {
+		name string
+		to   *string
+		form *regexp.Regexp
+		what string
+	}{
+		{userField, &l.user, userForm, "is not the name of an IAM user"},
+		{idField, &l.id, idForm, "is not the id of a user's access key"},
+		{secretField, &l.secret, secretForm, "is not a secret access key"},
+	} {
+		var ok bool
+		switch *f.to, ok = v.Text(f.name); {
+		case !ok || *f.to == "":
+			faults = append(faults, f.name+" is missing")
+		case !f.form.MatchString(*f.to):
+			faults = append(faults, f.name+" "+f.what)
+		}
+	}
+	if faults != nil {
+		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value is not an access key: %s", strings.Join(faults, ", "))
+	}
+	return l, nil
+}
+
+// settled is the age from which on a key that is in no version of the secret can
+// be nobody's who is still at work: one attempt takes 15 s at most, and storing
+// what it made some seconds more. Secrets Manager repeats a failed rotation
+// later than this.
+const settled = time.Minute
+
+// Next makes a key, after it has deleted the one before the current one, or one
+// that a crash left behind.
+func (e *Engine) Next(ctx context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := parse(r.Current); err != nil {
+		return rotation.Value{}, err
+	}
+	s, err := e.open(ctx, r, r.Login)
+	if err != nil {
+		return rotation.Value{}, err
+	}
+	state, err := s.state(ctx)
+	if err != nil {
+		return rotation.Value{}, err
+	}
+	if !slices.ContainsFunc(state.keys, func(k types.AccessKeyMetadata) bool { return aws.ToString(k.AccessKeyId) == s.login.id }) {
+		return rotation.Value{}, rotation.Errorf(rotation.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
+			"IAM does not list the access key %s of %q, which STS accepts", s.login.id, s.login.user)
+	}
+	for _, k := range state.keys {
+		if aws.ToString(k.AccessKeyId) != s.login.id {
+			if err := s.remove(ctx, r, state, k); err != nil {
+				return rotation.Value{}, err
+			}
+		}
+	}
+	// Noted before the key is made, this tells a later call whose it is.
+	if err := s.note(ctx, intent{login: s.login.id, version: r.Version, at: state.now}); err != nil {
+		return rotation.Value{}, err
+	}
+	id, secret, err := s.create(ctx)
+	if err != nil {
+		return rotation.Value{}, err
+	}
+	return r.Current.With(idField, id).With(secretField, secret), nil
+}
+
+// remove deletes a key that is this secret's, as its versions or the intent tell.
+// One of unknown origin is left alone, and so is one so young that a call at the
+// same time may be about to store it.
+func (s *session) remove(ctx context.Context, r *rotation.Request, state state, k types.AccessKeyMetadata) error {
+	id, created := aws.ToString(k.AccessKeyId), aws.ToTime(k.CreateDate)
+	current, _ := r.Current.Text(idField)
+	previous, _ := r.Previous.Text(idField)
+	switch {
+	case state.now.Sub(created) < settled:
+		return rotation.Errorf(rotation.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
+			"the access key %s of %q is less than a minute old, so that another call may be about to store it", id, s.login.user)
+	case id == current && k.Status == types.StatusTypeActive:
+		// STS refused it and IAM says that it works.
+		return rotation.Errorf(rotation.TargetFailed, "put the right "+secretField+" into the current value, or make the key inactive, upon which a rotation replaces it",
+			"the access key %s of %q in AWSCURRENT is active, but was refused with the secret's "+secretField, id, s.login.user)
+	case id != current && id != previous && !state.intent.explains(id, created):
+		return rotation.Errorf(rotation.TakeoverRefused, "delete that key if nothing uses it, as `aws iam get-access-key-last-used` tells: a user has two keys, and a rotation needs one of the places",
+			"the access key %s of %q is not known to be this secret's", id, s.login.user)
+	}
+	return s.delete(ctx, id)
+}
+
+// Set makes sure that the pending key is there and active. It became valid when
+// it was made, unless somebody changed it since.
+func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+	pending, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	s, err := e.open(ctx, r, r.Login)
+	if err != nil {
+		return err
+	}
+	for {
+		state, err := s.state(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range state.keys {
+			if aws.ToString(k.AccessKeyId) != pending.id {
+				continue
+			}
+			if k.Status == types.StatusTypeActive {
+				return nil
+			}
+			return s.activate(ctx, pending.id)
+		}
+		// A list may lag behind the making of a key for some seconds.
+		if pause(ctx) != nil {
+			return rotation.Errorf(rotation.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again",
+				"the pending access key %s of %q does not exist", pending.id, pending.user)
+		}
+	}
+}
+
+// Verify asks STS who the key is, and where keys make their successors, IAM for
+// what that needs and changes nothing. A key that IAM has just made is refused for
+// some seconds, so that a pending one is asked about until ctx is nearly done.
+// Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
+func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+	for {
+		err := e.verify(ctx, r, v)
+		fresh := v.Equal(r.Pending) && !v.Equal(r.Login)
+		if !errors.Is(err, rotation.LoginRefused) || !fresh || pause(ctx) != nil {
+			return err
+		}
+	}
+}
+
+func (e *Engine) verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+	s, err := e.open(ctx, r, v)
+	if err != nil || e.byRole {
+		return err
+	}
+	_, err = s.state(ctx)
+	return err
+}
+
+// Retire makes the key that r.Pending replaced inactive. It can be made active
+// again until the next rotation deletes it.
+func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+	old, err := parse(r.Current)
+	if err != nil {
+		return err
+	}
+	pending, err := parse(r.Pending)
+	if err != nil || old.id == pending.id {
+		return err
+	}
+	s, err := e.open(ctx, r, r.Login)
+	if err != nil {
+		return err
+	}
+	return s.deactivate(ctx, old.id)
+}
+
+// Revoke deletes the key that Next has made.
+func (e *Engine) Revoke(ctx context.Context, r *rotation.Request) error {
+	pending, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	s, err := e.open(ctx, r, r.Login)
+	if err != nil {
+		return err
+	}
+	return s.delete(ctx, pending.id)
+}
+
+// pause waits for a moment, and fails where ctx would be done soon after.
+func pause(ctx context.Context) error {
+	const moment, reserve = 250 * time.Millisecond, 250 * time.Millisecond
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < moment+reserve {
+		return fmt.Errorf("no time is left: %w", context.DeadlineExceeded)
+	}
+	t := time.NewTimer(moment)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

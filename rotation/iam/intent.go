@@ -1,0 +1,55 @@
+package iam
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// intentTag is the key of the tag at the user that says what the last rotation
+// was about to do. Its value has characters that a tag may have, and no secret.
+const intentTag = "rotator:intent"
+
+// intent says that a call for a version of this secret, which acted by the key
+// login, was about to make a key at a time on IAM's clock.
+type intent struct {
+	login   string
+	version string
+	at      time.Time
+}
+
+// mark stands for a secret in the tag: its ARN may be too long, and have
+// characters that a tag must not have.
+func mark(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:8])
+}
+
+// text returns the tag's value.
+func (i intent) text(secret string) string {
+	return fmt.Sprintf("%s %d %s %s", mark(secret), i.at.Unix(), i.login, i.version)
+}
+
+// readIntent reads a tag's value. It returns the zero intent, which explains
+// nothing, for one of another secret or form.
+func readIntent(secret, text string) intent {
+	words := strings.Split(text, " ")
+	if len(words) != 4 || words[0] != mark(secret) {
+		return intent{}
+	}
+	at, err := strconv.ParseInt(words[1], 10, 64)
+	if err != nil || words[2] == "" {
+		return intent{}
+	}
+	return intent{login: words[2], version: words[3], at: time.Unix(at, 0)}
+}
+
+// explains reports whether a key is the one that the call acted by, or the one
+// that it made: created within a minute of the note. Calls at the same time may
+// have noted after one of them made its key, so the minute counts both ways.
+func (i intent) explains(id string, created time.Time) bool {
+	return i.login != "" && (id == i.login || created.Sub(i.at).Abs() <= time.Minute)
+}

@@ -1,0 +1,188 @@
+package iam
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/aws/middleware"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/iam/types"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
+
+	"example.com/rotator/rotation"
+)
+
+// session is a key that STS has accepted, with a client for what is to be done.
+type session struct {
+	login  login
+	secret string
+	client *iam.Client
+}
+
+// open asks STS whether the key is valid and its user's. The error has the cause
+// LoginRefused only where STS says that the key or its signature is wrong.
+func (e *Engine) open(ctx context.Context, r *rotation.Request, v rotation.Value) (*session, error) {
+	l, err := parse(v)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := e.settings(ctx, r.Secret)
+	if err != nil {
+		return nil, err
+	}
+	own := cfg.Copy()
+	own.Credentials = credentials.NewStaticCredentialsProvider(l.id, l.secret, "")
+	who, err := sts.NewFromConfig(own).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return nil, classify("STS does not accept the access key "+l.id, err, true)
+	}
+	if a, err := arn.Parse(aws.ToString(who.Arn)); err != nil || !strings.HasPrefix(a.Resource, "user/") || a.Resource[strings.LastIndexByte(a.Resource, '/')+1:] != l.user {
+		return nil, rotation.Errorf(rotation.InvalidSecret, "put the key's own user into the field "+userField, "the access key %s is of %s and not of the user %q", l.id, aws.ToString(who.Arn), l.user)
+	}
+	if !e.byRole {
+		cfg = own
+	}
+	return &session{login: l, secret: r.Secret, client: iam.NewFromConfig(cfg)}, nil
+}
+
+// state is what IAM knows of the user.
+type state struct {
+	keys   []types.AccessKeyMetadata
+	intent intent
+	now    time.Time // on IAM's clock
+}
+
+// state reads the keys and the intent. Neither has more than one page: IAM allows
+// two keys and 50 tags.
+func (s *session) state(ctx context.Context) (state, error) {
+	// The tag is read first, because it is written first.
+	tags, err := s.client.ListUserTags(ctx, &iam.ListUserTagsInput{UserName: &s.login.user})
+	if err != nil {
+		return state{}, s.failed("ListUserTags", err)
+	}
+	keys, err := s.client.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &s.login.user})
+	if err != nil {
+		return state{}, s.failed("ListAccessKeys", err)
+	}
+	out := state{keys: keys.AccessKeyMetadata}
+	var ok bool
+	if out.now, ok = middleware.GetServerTime(keys.ResultMetadata); !ok {
+		out.now = time.Now()
+	}
+	for _, t := range tags.Tags {
+		if aws.ToString(t.Key) == intentTag {
+			out.intent = readIntent(s.secret, aws.ToString(t.Value))
+		}
+	}
+	return out, nil
+}
+
+// note writes the intent.
+func (s *session) note(ctx context.Context, i intent) error {
+	_, err := s.client.TagUser(ctx, &iam.TagUserInput{UserName: &s.login.user, Tags: []types.Tag{{Key: aws.String(intentTag), Value: aws.String(i.text(s.secret))}}})
+	return s.failed("TagUser", err)
+}
+
+// create makes a key. It is not repeated but for a call that was turned away:
+// each one that arrives makes a key.
+func (s *session) create(ctx context.Context) (id, secret string, err error) {
+	out, err := s.client.CreateAccessKey(ctx, &iam.CreateAccessKeyInput{UserName: &s.login.user}, func(o *iam.Options) {
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
+			o.Retryables = []retry.IsErrorRetryable{retry.RetryableErrorCode{Codes: retry.DefaultThrottleErrorCodes}}
+		})
+	})
+	if _, full := errors.AsType[*types.LimitExceededException](err); full {
+		// The list that was just read had one key.
+		return "", "", rotation.Errorf(rotation.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
+			"the user %q has got a second access key in this moment: %w", s.login.user, err)
+	}
+	if err != nil {
+		return "", "", s.failed("CreateAccessKey", err)
+	}
+	return aws.ToString(out.AccessKey.AccessKeyId), aws.ToString(out.AccessKey.SecretAccessKey), nil
+}
+
+func (s *session) activate(ctx context.Context, id string) error {
+	return s.failed("UpdateAccessKey", s.update(ctx, id, types.StatusTypeActive))
+}
+
+// deactivate makes a key inactive; one that is gone is as good.
+func (s *session) deactivate(ctx context.Context, id string) error {
+	return s.failed("UpdateAccessKey", unlessGone(s.update(ctx, id, types.StatusTypeInactive)))
+}
+
+func (s *session) update(ctx context.Context, id string, status types.StatusType) error {
+	_, err := s.client.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &s.login.user, AccessKeyId: &id, Status: status})
+	return err
+}
+
+// delete deletes a key that may be gone already.
+func (s *session) delete(ctx context.Context, id string) error {
+	_, err := s.client.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &s.login.user, AccessKeyId: &id})
+	return s.failed("DeleteAccessKey", unlessGone(err))
+}
+
+func unlessGone(err error) error {
+	if _, gone := errors.AsType[*types.NoSuchEntityException](err); gone {
+		return nil
+	}
+	return err
+}
+
+// failed classifies an error of IAM. A refusal is none of the login, which STS
+// has accepted: IAM, which is another system, may not know a new key yet.
+func (s *session) failed(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return classify("IAM's "+operation+" for the user "+strconv.Quote(s.login.user)+" failed", err, false)
+}
+
+// classify gives an error its cause and advice. own is set for a call signed with
+// the secret's key whose refusal means that this key is not valid.
+func classify(what string, err error, own bool) error {
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		if e := rotation.NetworkError(endpoint(err), err); e != nil {
+			return e
+		}
+		return rotation.Errorf(rotation.TargetFailed, "see the error's text", "%s: %w", what, err)
+	}
+	switch code := api.ErrorCode(); {
+	case code == "SignatureDoesNotMatch" && (strings.Contains(api.ErrorMessage(), "expired") || strings.Contains(api.ErrorMessage(), "not yet current")):
+		return rotation.Errorf(rotation.TargetFailed, "set the clock of the machine", "%s: %w", what, err)
+	case own && (code == "InvalidClientTokenId" || code == "SignatureDoesNotMatch"):
+		return rotation.Errorf(rotation.LoginRefused, "look whether the key exists and is active; IAM may take a while to know a new one", "%s: %w", what, err)
+	case code == "InvalidClientTokenId":
+		return rotation.Errorf(rotation.TargetFailed, "try again: IAM may take a while to know a new key", "%s: %w", what, err)
+	case code == "AccessDenied" || code == "AccessDeniedException":
+		return rotation.Errorf(rotation.PrivilegeMissing, "allow the actions that the engine's page of the documentation lists", "%s: %w", what, err)
+	}
+	return rotation.Errorf(rotation.TargetFailed, "look at the code and try again; Secrets Manager retries by itself", "%s: %w", what, err)
+}
+
+// endpoint returns where a request that got no answer was sent.
+func endpoint(err error) rotation.Target {
+	t := rotation.Target{Host: "IAM", Port: 443}
+	u, ok := errors.AsType[*url.Error](err)
+	if !ok {
+		return t
+	}
+	if at, perr := url.Parse(u.URL); perr == nil {
+		t.Host = at.Hostname()
+		if _, port, serr := net.SplitHostPort(at.Host); serr == nil {
+			t.Port, _ = strconv.Atoi(port) // parsed from a URL that was used
+		}
+	}
+	return t
+}
