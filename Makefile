@@ -43,6 +43,7 @@ test-valkey: deps-valkey
 # bench prints the cost of a rotation; the figures are measured, not asserted.
 bench: build
 	$(GO) run ./internal/bench
+	$(GO) test -timeout 30m -run '^$$' -bench Fleet -benchtime 1x ./internal/secretsim
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

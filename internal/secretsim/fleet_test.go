@@ -126,29 +126,50 @@ func monthly(i int) string { return fmt.Sprintf("cron(0 %d %d * ? *)", i/28%6, i
 //	spread   each secret has one of 168 windows of an hour
 //	same     all have the same window: the first of the month, 02:00 to 03:00
 //	outage   spread, and all targets are down for two days
+//
+// The two others rotate all secrets at once, as after a leak, by a script that
+// calls RotateSecret so many times a second.
 func BenchmarkFleet(b *testing.B) {
+	year := func(outage time.Duration) func(testing.TB, *fleet) {
+		return func(_ testing.TB, f *fleet) {
+			began := f.clock.Now().AddDate(0, 5, 9)
+			f.down = func(t time.Time) bool { return !t.Before(began) && t.Before(began.Add(outage)) }
+			f.clock.Advance(365 * day)
+		}
+	}
+	leak := func(rate int) func(testing.TB, *fleet) {
+		return func(tb testing.TB, f *fleet) {
+			f.clock.Advance(12 * time.Hour) // away from all windows
+			for i := range len(f.accounts["123456789012"]) {
+				f.clock.Advance(time.Second / time.Duration(rate))
+				f.must(tb, "RotateSecret", fmt.Sprintf(`{"SecretId":"s%d","ClientRequestToken":"%s"}`, i, id(3)))
+			}
+			f.clock.Advance(time.Hour)
+		}
+	}
 	for _, c := range []struct {
 		name     string
 		n        int
 		schedule func(int) string
-		outage   time.Duration
+		live     func(testing.TB, *fleet)
 	}{
-		{"spread/1000", 1000, monthly, 0},
-		{"spread/10000", 10000, monthly, 0},
-		{"same/10000", 10000, func(int) string { return "cron(0 2 1 * ? *)" }, 0},
-		{"outage/10000", 10000, monthly, 48 * time.Hour},
+		{"spread/1000", 1000, monthly, year(0)},
+		{"spread/10000", 10000, monthly, year(0)},
+		{"same/10000", 10000, func(int) string { return "cron(0 2 1 * ? *)" }, year(0)},
+		{"outage/10000", 10000, monthly, year(48 * time.Hour)},
+		{"leak-at-20/10000", 10000, monthly, leak(20)},
+		{"leak-at-45/10000", 10000, monthly, leak(45)},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
 				f := newFleet(b, c.n, c.schedule)
-				began := f.clock.Now().AddDate(0, 5, 9)
-				f.down = func(t time.Time) bool { return !t.Before(began) && t.Before(began.Add(c.outage)) }
-				f.clock.Advance(365 * day)
+				before := f.Stats()
+				c.live(b, f)
 				s := f.Stats()
 				var m runtime.MemStats
 				runtime.GC()
 				runtime.ReadMemStats(&m)
-				b.ReportMetric(float64(s.Succeeded), "rotations")
+				b.ReportMetric(float64(s.Succeeded-before.Succeeded), "rotations")
 				b.ReportMetric(float64(s.Retried), "retried")
 				b.ReportMetric(float64(s.Late), "late")
 				b.ReportMetric(float64(s.Throttled), "throttled")
