@@ -57,13 +57,6 @@ type Logged interface {
 	Logs() (string, error)
 }
 
-// Counted is a Harness that can count what it must not have too many of.
-type Counted interface {
-	// Credentials returns how many credentials the value's user has at the
-	// target. After a rotation there may be two: the current and the previous.
-	Credentials(ctx context.Context, v rotation.Value) (int, error)
-}
-
 // Configured is a Harness whose secret needs settings of the function.
 type Configured interface {
 	// Env returns environment variables.

@@ -315,15 +315,6 @@ func (w *world) ended(token string) error {
 	if len(all) != w.made+1 {
 		return fmt.Errorf("there are %d versions with a value after %d rotations", len(all), w.made)
 	}
-	if c, ok := w.h.(Counted); ok {
-		n, err := c.Credentials(context.Background(), w.direct(current.value))
-		if err != nil {
-			return err
-		}
-		if n > 2 {
-			return fmt.Errorf("the user has %d credentials: one of them is in no version that is in use", n)
-		}
-	}
 	if m, ok := w.h.(Minted); ok {
 		var values []rotation.Value
 		for _, v := range all {
