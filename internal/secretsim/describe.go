@@ -21,7 +21,7 @@ func (s *Sim) describeSecret(c *caller, in idInput) (any, *fault) {
 	if len(sec.Labels) > 0 {
 		out["VersionIdsToStages"] = sec.byVersion()
 	}
-	if sec.Replicas != nil {
+	if len(sec.Replicas) > 0 {
 		out["PrimaryRegion"], out["ReplicationStatus"] = s.opts.Region, sec.Replicas
 	}
 	return out, nil

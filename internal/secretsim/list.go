@@ -98,7 +98,7 @@ func (s *Sim) match(sec *secret, key, value string) bool {
 	case "description":
 		return hasWords(sec.Description, value)
 	case "primary-region":
-		return sec.Replicas != nil && prefix(s.opts.Region)
+		return len(sec.Replicas) > 0 && prefix(s.opts.Region)
 	case "owning-service":
 		return false // no secret here is managed by another service
 	default: // all

@@ -26,7 +26,11 @@ type pageData struct {
 	Faults  string
 	Stats   Stats
 	Secrets []pageSecret
+	More    int // secrets beyond those
 }
+
+// maxShown is how many secrets the page shows: more would keep the service busy.
+const maxShown = 200
 
 type pageSecret struct {
 	*secret
@@ -57,6 +61,10 @@ func (s *Sim) page(w http.ResponseWriter) {
 	d := pageData{Now: s.clock.Now(), Region: s.opts.Region, Faults: s.opts.Faults.String(), Stats: s.stats}
 	for _, account := range slices.Sorted(maps.Keys(s.accounts)) {
 		for _, name := range slices.Sorted(maps.Keys(s.accounts[account])) {
+			if len(d.Secrets) == maxShown {
+				d.More++
+				continue
+			}
 			d.Secrets = append(d.Secrets, s.accounts[account][name].shown())
 		}
 	}

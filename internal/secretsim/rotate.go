@@ -302,7 +302,6 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 		err = told(fmt.Sprintf("Error when executing lambda %s during %s step: %v", arn, step, err))
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if v := sec.Versions[token]; err == nil && v != nil && v.Foreign && !slices.Contains(r.Tokens, v.Token) {
 		// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
 		err = told(fmt.Sprintf("Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging label and restart rotation", token, sec.ARN, arn))
@@ -312,6 +311,7 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 		p.Err = s.redacted(sec, err.Error())
 	}
 	sec.note(p, s.opts.History)
+	s.mu.Unlock()
 	if s.opts.Watch != nil {
 		s.opts.Watch(p)
 	}
