@@ -9,8 +9,8 @@ import (
 )
 
 // oracleEngine recognises Oracle's secrets and says how to build a function that
-// rotates them: the driver doubles the function's size and its time to start,
-// which all others should not pay.
+// rotates them: the driver nearly doubles the function's size, which all others
+// should not pay.
 func oracleEngine(rotation.TLSPolicy) rotation.Engine { return absent{} }
 
 // absent refuses every call.
