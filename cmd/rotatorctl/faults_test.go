@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/jackc/pgx/v5"
+
+	"example.com/rotator/internal/lambdasim"
+	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/internal/testserver"
+)
+
+// TestTheRealFunctionRotatesThroughEveryFault runs the function's own binary with
+// each kind of fault at a high rate, and logs in by AWSCURRENT after each rotation.
+func TestTheRealFunctionRotatesThroughEveryFault(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "bootstrap")
+	if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", binary, "example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
+	rates := map[secretsim.Fault]float64{}
+	for _, k := range secretsim.AllFaults {
+		rates[k] = 0.1
+	}
+	rates[secretsim.Slow] = 0.02 // each takes a second
+	faults := secretsim.NewFaults(20260203, rates)
+	t.Logf("faults: %s", faults)
+	sim := secretsim.New(secretsim.Options{Faults: faults, RetryDelay: 100 * time.Millisecond, MaxAttempts: 100})
+	server, err := secretsim.Serve(sim, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	function, err := lambdasim.New(binary, lambdasim.Options{ARN: functionARN, Timeout: 20 * time.Second, Env: []string{
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL(), "CA_BUNDLE=" + pg.CAFile}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { function.Close() })
+	sim.RegisterFunction(functionARN, function)
+
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+	login := func(user, password string) error {
+		c, err := pgx.ParseConfig(pg.URL("postgres"))
+		if err != nil {
+			return err
+		}
+		c.User, c.Password = user, password
+		conn, err := pgx.ConnectConfig(ctx, c)
+		if err != nil {
+			return err
+		}
+		return conn.Close(ctx)
+	}
+	admin, err := pgx.Connect(ctx, pg.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(ctx)
+	user := testserver.Unique("u_")
+	if _, err := admin.Exec(ctx, "CREATE ROLE "+user+" LOGIN PASSWORD 'first-password'"); err != nil {
+		t.Fatal(err)
+	}
+	value, err := json.Marshal(map[string]any{"engine": "postgres", "host": pg.Host, "port": pg.Port, "username": user, "password": "first-password"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The test itself has to live with the faults too.
+	client := clientAt(server.URL())
+	eager := func(o *secretsmanager.Options) { o.RetryMaxAttempts = 10 }
+	if _, err := client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("app"), SecretString: aws.String(string(value))}, eager); err != nil {
+		t.Fatal(err)
+	}
+	last := "first-password"
+	for n := range 3 {
+		token := fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
+		_, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: aws.String("app"), ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}, eager)
+		// The answer may be lost, and the rotation done before the SDK asks again.
+		if _, done := errors.AsType[*types.ResourceExistsException](err); err != nil && !done {
+			t.Fatal(err)
+		}
+		if err := sim.WaitRotation(ctx, "app"); err != nil {
+			t.Fatalf("rotation %d: %v", n, err)
+		}
+		var out *secretsmanager.GetSecretValueOutput
+		for out == nil || *out.VersionId != token { // for as long as reads are stale
+			if out, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String("app")}, eager); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var now struct{ Password string }
+		if err := json.Unmarshal([]byte(aws.ToString(out.SecretString)), &now); err != nil {
+			t.Fatal(err)
+		}
+		if err := login(user, now.Password); err != nil {
+			t.Errorf("rotation %d: AWSCURRENT does not open the server: %v", n, err)
+		}
+		if now.Password == last {
+			t.Errorf("rotation %d: the password is the old one", n)
+		}
+		if login(user, last) == nil {
+			t.Errorf("rotation %d: the old password still opens the server", n)
+		}
+		last = now.Password
+	}
+	s := sim.Stats()
+	t.Logf("%+v", s)
+	if s.Retried == 0 {
+		t.Error("no attempt was repeated: the faults did nothing")
+	}
+}
