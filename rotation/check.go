@@ -255,7 +255,8 @@ func (r *run) bySuperuser(ctx context.Context, req *Request) error {
 	return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {
 		req.Login, req.Superuser = c.value, true
 		probe := *req
-		probe.Strategy = AlternatingUsers // a superuser need not be able to change itself
+		// A superuser need not be able to change itself.
+		probe.Strategy, probe.BySuperuser = AlternatingUsers, true
 		return r.engine.Verify(ctx, &probe, c.value)
 	})
 }
@@ -283,7 +284,7 @@ func (r *run) recover(ctx context.Context) (Diagnosis, error) {
 	if d.reset {
 		req.Strategy = SingleUser // only the user's own credential is mended
 		req.Version, req.Pending = d.Current, req.Current
-		within, cancel := target(ctx)
+		within, cancel := r.target(ctx)
 		defer cancel()
 		if err := r.engine.Set(within, req); err != nil {
 			return d, err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"strings"
+	"time"
 )
 
 // Engine knows one kind of credential and the system that checks it. It talks
@@ -57,9 +58,9 @@ type DryRunner interface {
 // calls Retire where the configuration asks for it to happen earlier.
 type Retirer interface {
 	Engine
-	// Retire makes every credential of the user but r.Pending stop working,
-	// acting as r.Login, which is proved to work. A credential that is gone
-	// already is no error.
+	// Retire makes every credential of the user but r.Pending, which is proved
+	// to work, stop working, acting as r.Login. A credential that is gone already
+	// is no error.
 	Retire(ctx context.Context, r *Request) error
 }
 
@@ -95,7 +96,8 @@ type Kind struct {
 	Passwords PasswordPolicy
 	// CloneSuffix makes the second user's name out of the first's, and
 	// CloneLimit is the greatest length of a user's name, in bytes. An empty
-	// suffix means that the engine cannot alternate users.
+	// suffix means that the engine cannot alternate users. A superuser secret
+	// that a value names all the same changes the single user's credential.
 	CloneSuffix string
 	CloneLimit  int
 	// SuperuserField is the field that names the superuser secret; "" stands
@@ -107,6 +109,9 @@ type Kind struct {
 	// SuperuserOnly is set where a user cannot change its own credential, so
 	// that the superuser secret does it for the single user, too.
 	SuperuserOnly bool
+	// Patience bounds one call of the engine's methods, where a change takes the
+	// target longer to make than the 15 seconds that 0 stands for.
+	Patience time.Duration
 	// Options are the names of the engine's own settings, which it reads with
 	// Request.Option.
 	Options []string
@@ -155,6 +160,9 @@ type Request struct {
 	// superuser's where Superuser is set.
 	Login     Value
 	Superuser bool
+	// BySuperuser tells that it is the superuser's part to change the credential,
+	// so that the user itself need not be able to.
+	BySuperuser bool
 	// Proved tells that the secret holds, in one of its versions, a credential
 	// of the user that Pending names which the target accepted. Without it, an
 	// engine must not change a second user that it cannot see to be its own

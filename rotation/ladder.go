@@ -30,7 +30,7 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 		if err != nil {
 			return err
 		}
-		within, cancel := target(ctx)
+		within, cancel := r.target(ctx)
 		err = try(within, rung)
 		cancel()
 		if err == nil {

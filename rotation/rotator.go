@@ -158,8 +158,8 @@ func (r *run) report(ctx context.Context, err error) *Error {
 }
 
 // target returns the context for one exchange with the target.
-func target(ctx context.Context) (context.Context, context.CancelFunc) {
-	end := time.Now().Add(attemptLimit)
+func (r *run) target(ctx context.Context) (context.Context, context.CancelFunc) {
+	end := time.Now().Add(cmp.Or(r.kind.Patience, attemptLimit))
 	if deadline, ok := ctx.Deadline(); ok {
 		// A short invocation keeps back a part of what it has.
 		reserve := min(labelReserve, time.Until(deadline)/4)
@@ -249,6 +249,7 @@ func (r *run) choose(current version) (*Request, error) {
 		}
 	}
 	req.Strategy, err = r.strategy(kind, current.value)
+	req.BySuperuser = req.Strategy == AlternatingUsers || kind.SuperuserOnly || kind.CloneSuffix == "" && superuserARN(kind, current.value) != ""
 	r.log = r.log.With("engine", kind.Names[0], "strategy", req.Strategy)
 	return req, err
 }

@@ -75,10 +75,9 @@ func (r *run) current(ctx context.Context) (version, error) {
 // its error ends the proof.
 func (r *run) prove(ctx context.Context, req *Request, refused func() error) error {
 	kind := r.kind
-	bySuperuser := req.Strategy == AlternatingUsers || kind.SuperuserOnly
 	other, _ := req.Pending.Text(kind.UserField)
 	err := r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) (err error) {
-		if bySuperuser {
+		if req.BySuperuser {
 			// Whoever writes a secret must hold a credential of the user that
 			// it names: a superuser's powers are not lent on a name alone.
 			err = r.engine.Verify(ctx, req, c.value)
@@ -93,7 +92,7 @@ func (r *run) prove(ctx context.Context, req *Request, refused func() error) err
 		}
 		return err
 	})
-	if err != nil || !bySuperuser {
+	if err != nil || !req.BySuperuser {
 		return err
 	}
 	return r.asSuperuser(ctx, req, func(ctx context.Context) error { return r.dryRun(ctx, req) })
@@ -129,7 +128,7 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 		if user, _ := c.value.Text(kind.UserField); user != other {
 			continue
 		}
-		within, cancel := target(ctx)
+		within, cancel := r.target(ctx)
 		verr := r.engine.Verify(within, req, c.value)
 		cancel()
 		if verr == nil {
@@ -272,7 +271,7 @@ func (r *run) set(ctx context.Context) error {
 		}
 	}
 	set := func(ctx context.Context) error { return r.engine.Set(ctx, req) }
-	if req.Strategy == AlternatingUsers || r.kind.SuperuserOnly {
+	if req.BySuperuser {
 		err = r.asSuperuser(ctx, req, set)
 	} else {
 		err = r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
@@ -353,7 +352,7 @@ func (r *run) test(ctx context.Context) error {
 // though not so often that an account is locked for it.
 func (r *run) verify(ctx context.Context, req *Request) error {
 	for _, pause := range []time.Duration{500 * time.Millisecond, 2 * time.Second, 0} {
-		within, cancel := target(ctx)
+		within, cancel := r.target(ctx)
 		err := r.engine.Verify(within, req, req.Pending)
 		cancel()
 		if !errors.Is(err, LoginRefused) {
@@ -490,14 +489,22 @@ func (r *run) retire(ctx context.Context, e Retirer, req *Request, grace time.Du
 	if sleep(ctx, grace) != nil {
 		return nil
 	}
-	within, cancel := target(ctx)
-	defer cancel()
-	req.Login = req.Pending
-	if err := e.Verify(within, req, req.Pending); err != nil {
+	within, cancel := r.target(ctx)
+	err := e.Verify(within, req, req.Pending)
+	cancel()
+	if err != nil {
 		r.log.Warn("old credential kept: the new one could not be verified", "cause", CauseOf(err))
 		return nil
 	}
-	if err := e.Retire(within, req); err != nil {
+	if req.BySuperuser {
+		err = r.asSuperuser(ctx, req, func(ctx context.Context) error { return e.Retire(ctx, req) })
+	} else {
+		within, cancel := r.target(ctx)
+		req.Login = req.Pending
+		err = e.Retire(within, req)
+		cancel()
+	}
+	if err != nil {
 		r.log.Warn("old credential kept until the next rotation", "cause", CauseOf(err))
 		return nil
 	}
