@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -86,7 +87,7 @@ func (b *bench) cli(path string) foreign {
 		}
 		command := exec.CommandContext(b.Context(), path, "secretsmanager", strings.ToLower(capital.ReplaceAllString(op, "$1-$2")), "--no-paginate",
 			"--endpoint-url", b.url, "--region", "us-east-1", "--output", "json", "--cli-input-json", string(text))
-		command.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")
+		command.Env = append(clean(), "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")
 		var stdout, stderr bytes.Buffer
 		command.Stdout, command.Stderr = &stdout, &stderr
 		if err := command.Run(); err != nil {
@@ -103,10 +104,16 @@ func (b *bench) cli(path string) foreign {
 	}
 }
 
+// clean is the environment without what the machine's user has set for AWS.
+func clean() []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") })
+	return append(env, "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
+}
+
 // boto calls by boto3, in one process for all calls.
 func (b *bench) boto(python string) foreign {
 	command := exec.CommandContext(b.Context(), python, "testdata/boto.py", b.url)
-	command.Stderr = os.Stderr
+	command.Stderr, command.Env = os.Stderr, clean()
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
