@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -158,8 +159,8 @@ func (w *world) value(user, password string, pairs ...string) string {
 	}
 	maps.DeleteFunc(fields, func(_, v string) bool { return v == "" })
 	var out []string
-	for k, v := range fields {
-		out = append(out, q(k)+":"+v)
+	for _, k := range slices.Sorted(maps.Keys(fields)) {
+		out = append(out, q(k)+":"+fields[k])
 	}
 	return "{" + strings.Join(out, ",") + "}"
 }
