@@ -1,0 +1,261 @@
+package http_test
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log"
+	nethttp "net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"example.com/rotator/rotation"
+)
+
+// api is a server of tokens over TLS that speaks as three kinds of API do. It is
+// its own client, too: it tells whether a token is valid.
+type api struct {
+	*httptest.Server
+	ca []byte
+
+	mu     sync.Mutex
+	last   int
+	tokens map[string]*apiToken // by id
+	calls  []string
+	// busy answers a request in the API's stead, where it returns true.
+	busy func(w nethttp.ResponseWriter, r *nethttp.Request) bool
+}
+
+type apiToken struct {
+	id, account, name, text string
+	revoked                 bool
+}
+
+func newAPI(t testing.TB) *api {
+	t.Helper()
+	a := &api{tokens: make(map[string]*apiToken)}
+	mux := nethttp.NewServeMux()
+	// Bearer tokens that manage the tokens of their own account; ids are numbers.
+	mux.HandleFunc("POST /bearer/accounts/{account}/tokens", a.bearer(func(w nethttp.ResponseWriter, r *nethttp.Request, by *apiToken) {
+		var in struct{ Name string }
+		if json.NewDecoder(r.Body).Decode(&in) != nil || r.PathValue("account") != by.account || r.Header.Get("Content-Type") != "application/json" {
+			w.WriteHeader(400)
+			return
+		}
+		t := a.add(by.account, in.Name)
+		w.WriteHeader(201)
+		fmt.Fprintf(w, `{"data":{"id":%s,"key":%q}}`, t.id, t.text)
+	}))
+	mux.HandleFunc("GET /bearer/accounts/{account}/tokens", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) {
+		a.list(w, by.account, 100, "", nil)
+	}))
+	mux.HandleFunc("DELETE /bearer/accounts/{account}/tokens/{id}", a.bearer(func(w nethttp.ResponseWriter, r *nethttp.Request, by *apiToken) {
+		a.revoke(w, by.account, r.PathValue("id"))
+	}))
+	mux.HandleFunc("GET /bearer/me", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, _ *apiToken) { fmt.Fprint(w, `{}`) }))
+	// A client with a password of its own manages tokens by forms; pages are told
+	// by Link.
+	mux.HandleFunc("POST /form/tokens", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
+		t := a.add(account, r.FormValue("label"))
+		fmt.Fprintf(w, `[{"token_id":"%s"},{"value":%q}]`, t.id, t.text)
+	}))
+	mux.HandleFunc("GET /form/tokens", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
+		a.list(w, account, 1, r.FormValue("after"), func(id string) {
+			w.Header().Set("Link", fmt.Sprintf(`</form/tokens?after=0>; rel="first", </form/tokens?after=%s>; rel="next"`, id))
+		})
+	}))
+	mux.HandleFunc("POST /form/revoke", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
+		a.revoke(w, account, r.FormValue("id"))
+	}))
+	mux.HandleFunc("GET /form/check", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, _ *apiToken) { w.WriteHeader(204) }))
+	// Keys in a header of their own, refused with 403; the next page is told in the
+	// answer, and everything is answered from another place.
+	mux.HandleFunc("/key/", func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		nethttp.Redirect(w, r, "/moved"+strings.TrimPrefix(r.URL.RequestURI(), "/key"), nethttp.StatusPermanentRedirect)
+	})
+	mux.HandleFunc("/moved/v2/keys", func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		by := a.find(r.Header.Get("X-Api-Key"))
+		switch {
+		case by == nil:
+			w.WriteHeader(403)
+		case r.Method == "PUT":
+			var in struct{ Meta struct{ Tags []string } }
+			if json.NewDecoder(r.Body).Decode(&in) != nil || len(in.Meta.Tags) != 2 {
+				w.WriteHeader(400)
+				return
+			}
+			t := a.add(by.account, in.Meta.Tags[1])
+			fmt.Fprintf(w, `{"a/b":{"id":"%s"},"key":%q}`, t.id, t.text)
+		case r.Method == "DELETE":
+			a.revoke(w, by.account, r.FormValue("id"))
+		default:
+			a.list(w, by.account, 2, r.FormValue("after"), nil)
+		}
+	})
+	a.Server = httptest.NewUnstartedServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.calls = append(a.calls, r.Method+" "+r.URL.Path)
+		if a.busy != nil && a.busy(w, r) {
+			return
+		}
+		mux.ServeHTTP(w, r)
+	}))
+	a.Config.ErrorLog = log.New(io.Discard, "", 0) // connections are cut on purpose
+	a.StartTLS()
+	t.Cleanup(a.Close)
+	a.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate().Raw})
+	return a
+}
+
+// The methods below are called with the lock held, but for first and valid.
+
+func (a *api) add(account, name string) *apiToken {
+	a.last++
+	b := make([]byte, 20)
+	_, _ = rand.Read(b) // never fails, says crypto/rand
+	t := &apiToken{id: strconv.Itoa(a.last), account: account, name: name, text: "tok_" + hex.EncodeToString(b)}
+	a.tokens[t.id] = t
+	return t
+}
+
+func (a *api) find(text string) *apiToken {
+	for _, t := range a.tokens {
+		if t.text == text && !t.revoked {
+			return t
+		}
+	}
+	return nil
+}
+
+func (a *api) bearer(do func(nethttp.ResponseWriter, *nethttp.Request, *apiToken)) nethttp.HandlerFunc {
+	return func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if t := a.find(text); ok && t != nil {
+			do(w, r, t)
+			return
+		}
+		w.WriteHeader(401)
+	}
+}
+
+func (a *api) client(do func(nethttp.ResponseWriter, *nethttp.Request, string)) nethttp.HandlerFunc {
+	return func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		if account, password, ok := r.BasicAuth(); ok && password == "p:"+account {
+			do(w, r, account)
+			return
+		}
+		w.WriteHeader(401)
+	}
+}
+
+func (a *api) list(w nethttp.ResponseWriter, account string, size int, after string, link func(string)) {
+	start, _ := strconv.Atoi(after)
+	var ids []int
+	for _, t := range a.tokens {
+		if id, _ := strconv.Atoi(t.id); t.account == account && !t.revoked && id > start {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	next := ""
+	if len(ids) > size {
+		ids = ids[:size]
+		next = "/moved/v2/keys?after=" + strconv.Itoa(ids[size-1])
+		if link != nil {
+			link(strconv.Itoa(ids[size-1]))
+		}
+	}
+	items := []map[string]any{}
+	for _, id := range ids {
+		items = append(items, map[string]any{"id": id, "name": a.tokens[strconv.Itoa(id)].name})
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"items": items, "next": next})
+}
+
+func (a *api) revoke(w nethttp.ResponseWriter, account, id string) {
+	t := a.tokens[id]
+	if t == nil || t.account != account || t.revoked {
+		w.WriteHeader(404)
+		return
+	}
+	t.revoked = true
+	w.WriteHeader(204)
+}
+
+// first makes a token by hand.
+func (a *api) first(account string) *apiToken {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.add(account, "made by hand")
+}
+
+// valid returns the ids of an account's tokens that are valid.
+func (a *api) valid(account string) []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var ids []string
+	for _, t := range a.tokens {
+		if t.account == account && !t.revoked {
+			ids = append(ids, t.id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// opens reports whether a token is valid.
+func (a *api) opens(text string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.find(text) != nil
+}
+
+// recipes are the three worked recipes for a host; docs/engines/http.md shows the
+// first one.
+func recipes(host string) string {
+	return strings.ReplaceAll(`{
+  "bearer": {
+    "hosts": ["HOST"],
+    "headers": {"Authorization": "Bearer {{token}}"},
+    "fields": {"token": "/data/key", "token_id": "/data/id"},
+    "id": "token_id",
+    "issue": {"method": "POST", "url": "https://HOST/bearer/accounts/{{account}}/tokens", "json": {"name": "{{rotation.name}}", "days": 30}},
+    "verify": {"url": "https://HOST/bearer/me"},
+    "list": {"url": "https://HOST/bearer/accounts/{{account}}/tokens", "items": "/items", "name": "/name", "token_id": "/id"},
+    "revoke": {"method": "DELETE", "url": "https://HOST/bearer/accounts/{{account}}/tokens/{{rotation.id}}"}
+  },
+  "form": {
+    "hosts": ["HOST"],
+    "fields": {"token": "/1/value", "token_id": "/0/token_id"},
+    "id": "token_id",
+    "issue": {"method": "POST", "url": "https://HOST/form/tokens", "basic": "{{account}}:{{password}}", "form": {"label": "{{rotation.name}}"}},
+    "verify": {"url": "https://HOST/form/check", "headers": {"Authorization": "Bearer {{token}}"}},
+    "list": {"url": "https://HOST/form/tokens", "basic": "{{account}}:{{password}}", "items": "/items", "name": "/name", "token_id": "/id"},
+    "revoke": {"method": "POST", "url": "https://HOST/form/revoke", "basic": "{{account}}:{{password}}", "form": {"id": "{{rotation.id}}"}}
+  },
+  "key": {
+    "hosts": ["HOST"],
+    "headers": {"X-Api-Key": "{{token}}"},
+    "fields": {"token": "/key", "token_id": "/a~1b/id"},
+    "id": "token_id",
+    "issue": {"method": "PUT", "url": "https://HOST/key/v2/keys", "json": {"meta": {"tags": ["{{account}}", "{{rotation.name}}"]}}},
+    "verify": {"url": "https://HOST/key/v2/keys"},
+    "refused": [401, 403],
+    "list": {"url": "https://HOST/key/v2/keys?prefix={{rotation.prefix}}", "items": "/items", "name": "/name", "token_id": "/id", "next": "/next"},
+    "revoke": {"method": "DELETE", "url": "https://HOST/key/v2/keys?id={{rotation.id}}"}
+  }
+}`, "HOST", host)
+}
+
+// secretOf returns the value of a secret for a recipe.
+func secretOf(recipe string, t *apiToken) rotation.Value {
+	return rotation.StringValue(fmt.Sprintf(`{"engine":"http:%s","account":%q,"password":%q,"token":%q,"token_id":%q}`, recipe, t.account, "p:"+t.account, t.text, t.id))
+}

@@ -1,0 +1,55 @@
+package http
+
+import (
+	"encoding/json"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// pointerForm is a JSON pointer.
+// Source: https://www.rfc-editor.org/rfc/rfc6901#section-3
+var pointerForm = regexp.MustCompile(`^(/([^/~]|~[01])*)*$`)
+
+// resolve returns what a pointer leads to in decoded JSON; "" is the whole.
+func resolve(x any, pointer string) (any, bool) {
+	if pointer == "" {
+		return x, true
+	}
+	for _, token := range strings.Split(pointer[1:], "/") {
+		token = strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
+		switch at := x.(type) {
+		case map[string]any:
+			next, ok := at[token]
+			if !ok {
+				return nil, false
+			}
+			x = next
+		case []any:
+			i, err := strconv.Atoi(token)
+			if err != nil || i < 0 || i >= len(at) || strconv.Itoa(i) != token {
+				return nil, false
+			}
+			x = at[i]
+		default:
+			return nil, false
+		}
+	}
+	return x, true
+}
+
+// text returns the string or the number that a pointer leads to, as a text that
+// is not empty.
+func text(x any, pointer string) (string, bool) {
+	x, ok := resolve(x, pointer)
+	if !ok {
+		return "", false
+	}
+	switch x := x.(type) {
+	case string:
+		return x, x != ""
+	case json.Number:
+		return x.String(), true
+	}
+	return "", false
+}
