@@ -84,25 +84,34 @@ func (c *clients) load(ctx context.Context) (aws.Config, error) {
 	return c.cfg, c.err
 }
 
-// secretsManager returns the client for a secret.
-func (c *clients) secretsManager(ctx context.Context, secret string) (rotation.SecretsManager, error) {
+// settings returns the SDK's configuration for a secret: the region of its ARN,
+// and the credentials of the role in its account where one is configured.
+func (c *clients) settings(ctx context.Context, secret string) (aws.Config, error) {
 	a, err := arn.Parse(secret)
 	if err != nil || a.Service != "secretsmanager" {
-		return nil, rotation.Errorf(rotation.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", secret)
+		return aws.Config{}, rotation.Errorf(rotation.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", secret)
 	}
 	cfg, err := c.load(ctx)
 	if err != nil {
-		return nil, rotation.Errorf(rotation.InvalidConfiguration, "correct the function's AWS_* variables", "the SDK's configuration is unusable: %w", err)
+		return cfg, rotation.Errorf(rotation.InvalidConfiguration, "correct the function's AWS_* variables", "the SDK's configuration is unusable: %w", err)
 	}
-	home := cfg.Region
 	cfg.Region = a.Region
 	if c.role != "" {
 		role := strings.NewReplacer("{account}", a.AccountID, "{partition}", a.Partition).Replace(c.role)
 		cfg.Credentials = c.assume(cfg, role)
 	}
+	return cfg, nil
+}
+
+// secretsManager returns the client for a secret.
+func (c *clients) secretsManager(ctx context.Context, secret string) (rotation.SecretsManager, error) {
+	cfg, err := c.settings(ctx, secret)
+	if err != nil {
+		return nil, err
+	}
 	return secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
 		// AWS's own endpoints serve one region each.
-		if c.endpoint != "" && (a.Region == home || !strings.Contains(c.endpoint, ".amazonaws.")) {
+		if c.endpoint != "" && (cfg.Region == c.cfg.Region || !strings.Contains(c.endpoint, ".amazonaws.")) {
 			o.BaseEndpoint = &c.endpoint
 		}
 	}), nil

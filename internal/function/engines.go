@@ -3,6 +3,7 @@ package function
 import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/db2"
+	"example.com/rotator/rotation/iam"
 	"example.com/rotator/rotation/mysql"
 	"example.com/rotator/rotation/postgres"
 	"example.com/rotator/rotation/redshift"
@@ -10,7 +11,7 @@ import (
 )
 
 // engines is the one list of what the function can rotate.
-func engines(tls rotation.TLSPolicy) []rotation.Engine {
+func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) []rotation.Engine {
 	return []rotation.Engine{
 		postgres.New(tls),
 		mysql.New(tls),
@@ -18,5 +19,6 @@ func engines(tls rotation.TLSPolicy) []rotation.Engine {
 		sqlserver.New(tls),
 		oracleEngine(tls),
 		db2.New(tls),
+		iam.New(c.settings, getenv("IAM_BY_ROLE") == "true"),
 	}
 }

@@ -12,7 +12,7 @@ import (
 // rotates is rotated, or refused with the reason.
 func TestEveryEngineOfAWSTemplatesIsKnown(t *testing.T) {
 	var names []string
-	for _, e := range engines(rotation.TLSPolicy{}) {
+	for _, e := range engines(rotation.TLSPolicy{}, nil, func(string) string { return "" }) {
 		for _, n := range e.Kind().Names {
 			if slices.Contains(names, n) {
 				t.Errorf("two engines serve %s", n)

@@ -63,7 +63,7 @@ func wire(getenv func(string) string, log *slog.Logger, observe func(rotation.Ob
 		return nil, nil, err
 	}
 	r, err := rotation.New(rotation.Config{
-		Engines: engines(tls),
+		Engines: engines(tls, clients, getenv),
 		Secrets: clients.secretsManager,
 		Getenv:  getenv,
 		Log:     log,
