@@ -170,6 +170,7 @@ type Request struct {
 	Proved bool
 
 	passwords PasswordPolicy
+	fields    []string
 	userLimit int    // overrides the kind's CloneLimit if not 0
 	base      string // the version id of Current
 	option    func(name string) string
@@ -180,6 +181,10 @@ func (r *Request) NewPassword() string { return r.passwords.New(r.base) }
 
 // Passwords returns the policy in force.
 func (r *Request) Passwords() PasswordPolicy { return r.passwords }
+
+// SecretFields returns the names of the fields that a rotation of this secret
+// changes: the kind's, or those that its FieldsOption names.
+func (r *Request) SecretFields() []string { return r.fields }
 
 // Option returns the value of one of the engine's own settings: the secret's
 // tag "rotator:NAME", else the function's environment variable ROTATOR_NAME in

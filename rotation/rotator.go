@@ -235,7 +235,7 @@ func (r *run) choose(current version) (*Request, error) {
 		}
 	}
 	r.kind = kind
-	req := &Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: current.value, base: current.id, option: r.options.own}
+	req := &Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: current.value, base: current.id, fields: kind.SecretFields, option: r.options.own}
 	if kind.Passwords.Length > 0 {
 		var err error
 		if req.passwords, err = r.options.passwords(kind.Passwords); err != nil {
