@@ -1,0 +1,255 @@
+// Package resp logs in to servers that speak the protocol of Redis, version 2,
+// for the engines that rotate their users: Redis, Valkey, ElastiCache, MemoryDB.
+//
+// It is no general client. It has no pool, repeats nothing and writes no log, so
+// that what is sent is what an engine says; the common client would add 1.8 MB to
+// the function.
+// Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
+package resp
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+
+	"example.com/rotator/internal/boundconn"
+	"example.com/rotator/rotation"
+)
+
+// Error is a server's error reply: a code in capitals, and text.
+type Error string
+
+// Error returns the reply as the server sent it.
+func (e Error) Error() string { return string(e) }
+
+// Code returns the reply's first word, such as WRONGPASS or NOPERM.
+func (e Error) Code() string {
+	code, _, _ := strings.Cut(string(e), " ")
+	return code
+}
+
+// Conn is a connection that is logged in. It ends with the context that Login got.
+type Conn struct {
+	ctx  context.Context
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+// Login connects to the target, encrypted as the policy says, and logs in. names
+// are further names that the target's certificate may be for. The error is one of
+// Classify's.
+func Login(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, names ...string) (*Conn, error) {
+	c, err := dial(ctx, policy, t, names)
+	if err == nil {
+		if _, err = c.Do("AUTH", t.User, t.Password); err == nil {
+			return c, nil
+		}
+		c.Close()
+	}
+	return nil, Classify(t, "no login at "+t.Address(), err)
+}
+
+// dial connects by the first of the policy's attempts that the server can do.
+func dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, names []string) (*Conn, error) {
+	attempts := policy.Attempts(t)
+	for i, config := range attempts {
+		conn, err := connect(ctx, t, config)
+		for _, name := range names {
+			if _, other := errors.AsType[x509.HostnameError](err); !other {
+				break
+			}
+			config.ServerName = name
+			conn, err = connect(ctx, t, config)
+		}
+		if err == nil {
+			return &Conn{ctx, conn, bufio.NewReader(conn)}, nil
+		}
+		if i+1 == len(attempts) || !plain(err) {
+			return nil, ended(ctx, err)
+		}
+	}
+	return nil, errors.New("the policy allows no way to connect") // unreachable: Attempts returns one at least
+}
+
+// plain reports whether a failed handshake tells that the server speaks Redis's
+// protocol without TLS: it has taken the client's greeting for a command and
+// answered with an error.
+func plain(err error) bool {
+	header, ok := errors.AsType[tls.RecordHeaderError](err)
+	return ok && header.RecordHeader[0] == '-'
+}
+
+func connect(ctx context.Context, t rotation.Target, config *tls.Config) (net.Conn, error) {
+	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
+	if err != nil || config == nil {
+		return conn, err
+	}
+	secure := tls.Client(conn, config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+// ended puts the context's error before one that it may have caused.
+func ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
+}
+
+// Close ends the connection.
+func (c *Conn) Close() { c.conn.Close() }
+
+// Do sends a command and returns its reply: a string, an int64, nil, or an []any
+// of these and Errors. An error reply is returned as an Error.
+func (c *Conn) Do(args ...string) (any, error) {
+	b := fmt.Appendf(nil, "*%d\r\n", len(args))
+	for _, a := range args {
+		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	if _, err := c.conn.Write(b); err != nil {
+		return nil, ended(c.ctx, err)
+	}
+	reply, err := read(c.r, maxDepth)
+	if err != nil {
+		return nil, ended(c.ctx, err)
+	}
+	if e, ok := reply.(Error); ok {
+		return nil, e
+	}
+	return reply, nil
+}
+
+// Bounds of a reply, far above what the engines' commands answer.
+const (
+	maxDepth  = 8
+	maxLine   = 64 << 10
+	maxBulk   = 16 << 20
+	maxLength = 1 << 20
+)
+
+var errReply = errors.New("the server's answer is not in Redis's protocol")
+
+// read reads one reply.
+func read(r *bufio.Reader, depth int) (any, error) {
+	line, err := readLine(r)
+	if err != nil {
+		return nil, err
+	}
+	kind, text := line[0], line[1:]
+	switch kind {
+	case '+':
+		return text, nil
+	case '-':
+		return Error(text), nil
+	case ':':
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, errReply
+		}
+		return n, nil
+	case '$':
+		n, err := strconv.Atoi(text)
+		if err != nil || n < -1 || n > maxBulk {
+			return nil, errReply
+		}
+		if n == -1 {
+			return nil, nil
+		}
+		b := make([]byte, n+2)
+		if _, err := io.ReadFull(r, b); err != nil {
+			return nil, err
+		}
+		if string(b[n:]) != "\r\n" {
+			return nil, errReply
+		}
+		return string(b[:n]), nil
+	case '*':
+		n, err := strconv.Atoi(text)
+		if err != nil || n < -1 || n > maxLength || depth == 0 {
+			return nil, errReply
+		}
+		if n == -1 {
+			return nil, nil
+		}
+		var list []any // grows as elements come, whatever the server has announced
+		for range n {
+			e, err := read(r, depth-1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, e)
+		}
+		return list, nil
+	}
+	return nil, errReply
+}
+
+// readLine reads a line of one byte at least, without its end.
+func readLine(r *bufio.Reader) (string, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return "", err
+		}
+		if len(line) > maxLine {
+			return "", errReply
+		}
+		if err == nil {
+			break
+		}
+	}
+	text, ok := strings.CutSuffix(string(line), "\r\n")
+	if !ok || text == "" {
+		return "", errReply
+	}
+	return text, nil
+}
+
+// Classify gives an error of Login or Do its cause and advice; nil stays nil.
+//
+// WRONGPASS is the answer to a wrong password, an unknown user and one that is
+// switched off alike.
+// Source: https://redis.io/docs/latest/commands/auth/
+func Classify(t rotation.Target, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e, ok := errors.AsType[Error](err)
+	if !ok {
+		if n := rotation.NetworkError(t, err); n != nil {
+			return n
+		}
+		return rotation.Errorf(rotation.TargetFailed, "check that host and port are those of the server", "%s: %w", what, err)
+	}
+	advice := "see the server's own message"
+	switch code := e.Code(); {
+	case code == "WRONGPASS":
+		return rotation.Errorf(rotation.LoginRefused, "check the password; the server says the same of a user that does not exist or is off", "%s: %w", what, err)
+	case code == "NOPERM":
+		return rotation.Errorf(rotation.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %w", what, err)
+	case code == "NOAUTH":
+		advice = "the server has forgotten the login: it may have been restarted, or the user deleted, in this moment; try again"
+	case code == "LOADING" || code == "MASTERDOWN" || code == "BUSY":
+		advice = "wait until the server is ready and try again; Secrets Manager retries by itself"
+	case code == "DENIED":
+		advice = "the server is in protected mode and lets nobody in from outside: give its default user a password or bind it to an address"
+	case strings.Contains(string(e), "wrong number of arguments for 'auth'"):
+		advice = "the server is older than Redis 6 and has no users"
+	case strings.Contains(string(e), "max number of clients"):
+		advice = "raise the server's maxclients or close connections"
+	}
+	return rotation.Errorf(rotation.TargetFailed, advice, "%s: %w", what, err)
+}

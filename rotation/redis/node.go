@@ -1,0 +1,227 @@
+package redis
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"example.com/rotator/internal/resp"
+	"example.com/rotator/rotation"
+)
+
+// node is one server of the target that is logged in to.
+type node struct {
+	*resp.Conn
+	target rotation.Target
+	info   map[string]string // what INFO says, or nil
+
+	// What inspect finds.
+	hashes    []string // of the user's passwords
+	aclFile   bool     // users are kept in a file of their own
+	forgetful bool     // the change need not outlive a restart
+	replicate string   // the user's password by which the node replicates, or ""
+}
+
+type nodes []*node
+
+func (all nodes) close() {
+	for _, n := range all {
+		n.Close()
+	}
+}
+
+func (n *node) classify(what string, err error) error {
+	return resp.Classify(n.target, n.target.Address()+": "+what, err)
+}
+
+// prepare opens the nodes and inspects the user at each.
+func (e *Engine) prepare(ctx context.Context, r *rotation.Request, login rotation.Value, user string) (nodes, error) {
+	s, err := read(r)
+	if err != nil {
+		return nil, err
+	}
+	all, err := e.open(ctx, s, login, false)
+	if err != nil {
+		return all, err
+	}
+	for _, n := range all {
+		n.forgetful = s.forgetful
+		if err := n.inspect(user); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// inspect finds out what the node knows of the user. A user that does not exist
+// must be found here, because ACL SETUSER would make it in silence.
+// Source: https://redis.io/docs/latest/commands/acl-getuser/
+func (n *node) inspect(user string) error {
+	reply, err := n.Do("ACL", "GETUSER", user)
+	if err != nil {
+		return n.classify("the user cannot be looked up", err)
+	}
+	if reply == nil {
+		return rotation.Errorf(rotation.TargetFailed, "create it there with the rights that it has elsewhere; users are not replicated",
+			"%s: the user %q does not exist", n.target.Address(), user)
+	}
+	account, ok := pairs(reply)
+	flags, isFlags := account["flags"].([]any)
+	passwords, isPasswords := account["passwords"].([]any)
+	if !ok || !isFlags && account["flags"] != nil || !isPasswords && account["passwords"] != nil {
+		return rotation.Errorf(rotation.TargetFailed, "see whether ACL GETUSER is Redis's own", "%s: the answer about the user %q cannot be read", n.target.Address(), user)
+	}
+	for _, f := range flags {
+		switch f {
+		case "off":
+			return rotation.Errorf(rotation.TargetFailed, "switch it on again (ACL SETUSER name on) or rotation off", "%s: the user %q is switched off", n.target.Address(), user)
+		case "nopass":
+			// Whoever counts on this would be locked out; and no login proves
+			// anything.
+			return rotation.Errorf(rotation.TargetFailed, "give it the secret's password first: ACL SETUSER name resetpass >password", "%s: the user %q is let in with any password (nopass)", n.target.Address(), user)
+		}
+	}
+	for _, p := range passwords {
+		if h, ok := p.(string); ok {
+			n.hashes = append(n.hashes, h)
+		}
+	}
+	return n.inspectFiles(user)
+}
+
+// inspectFiles finds out where the node keeps its users, and whether it
+// replicates as the user.
+func (n *node) inspectFiles(user string) error {
+	if n.forgetful {
+		return nil
+	}
+	aclFile, err := n.config("aclfile")
+	if err != nil {
+		return err
+	}
+	n.aclFile = aclFile != ""
+	if !n.aclFile && n.info["config_file"] == "" {
+		return rotation.Errorf(rotation.TargetFailed, "start the server with a configuration file or an ACL file; where a service keeps the users by itself, set the option "+persistOption+" to off",
+			"%s: the server runs without a file to keep its users in, so that a restart would undo the rotation", n.target.Address())
+	}
+	by, err := n.config("masteruser")
+	if err != nil {
+		return err
+	}
+	if by != user && (by != "" || user != "default") {
+		return nil
+	}
+	n.replicate, err = n.config("masterauth")
+	if err == nil && n.replicate != "" && n.info["config_file"] == "" {
+		err = rotation.Errorf(rotation.TargetFailed, "give replication a user of its own (masteruser)", "%s: the server replicates as the user %q and has no configuration file to keep a new masterauth in", n.target.Address(), user)
+	}
+	return err
+}
+
+// config returns a setting of the server.
+func (n *node) config(name string) (string, error) {
+	reply, err := n.Do("CONFIG", "GET", name)
+	if absent(err) {
+		return "", rotation.Errorf(rotation.TargetFailed, "where a service keeps the users by itself, set the option "+persistOption+" to off", "%s: whether a restart would undo the rotation cannot be told: %w", n.target.Address(), err)
+	}
+	if err != nil {
+		return "", n.classify("the setting "+name+" cannot be read", err)
+	}
+	settings, _ := pairs(reply)
+	value, _ := settings[name].(string)
+	return value, nil
+}
+
+// pairs reads a flat list of names and values.
+func pairs(reply any) (map[string]any, bool) {
+	list, ok := reply.([]any)
+	m := make(map[string]any)
+	for p := range slices.Chunk(list, 2) {
+		name, named := p[0].(string)
+		if !named || len(p) != 2 {
+			return m, false
+		}
+		m[name] = p[1]
+	}
+	return m, ok
+}
+
+// rehearse proves that the login may change the user and keep the change: by a
+// change of nothing, and where the server can tell, by asking it.
+func (n *node) rehearse(user string) error {
+	if _, err := n.Do("ACL", "SETUSER", user); err != nil {
+		return n.classify("the user cannot be changed", err)
+	}
+	for _, command := range n.saving() {
+		// A server older than 7 cannot tell, and not every login may ask.
+		reply, err := n.Do(append([]string{"ACL", "DRYRUN", n.target.User}, command...)...)
+		if _, refused := err.(resp.Error); err != nil && !refused {
+			return n.classify("the rights cannot be tested", err)
+		}
+		if text, _ := reply.(string); err == nil && text != "OK" {
+			return rotation.Errorf(rotation.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %s", n.target.Address(), text)
+		}
+	}
+	return nil
+}
+
+// saving returns the commands that make a change outlive a restart.
+func (n *node) saving() (commands [][]string) {
+	if n.forgetful {
+		return nil
+	}
+	if n.aclFile {
+		commands = append(commands, []string{"ACL", "SAVE"})
+	}
+	if !n.aclFile || n.replicate != "" {
+		commands = append(commands, []string{"CONFIG", "REWRITE"})
+	}
+	return commands
+}
+
+// set makes the hashes those of the user's only passwords, in one command that
+// takes effect as a whole and may be repeated, which the removal of a password
+// that is gone may not.
+// Source: https://redis.io/docs/latest/commands/acl-setuser/
+func (n *node) set(user string, hashes []string) error {
+	command := []string{"ACL", "SETUSER", user, "resetpass"}
+	for _, h := range hashes {
+		command = append(command, "#"+h)
+	}
+	if _, err := n.Do(command...); err != nil {
+		if e, ok := err.(resp.Error); ok {
+			for _, h := range hashes {
+				e = resp.Error(strings.ReplaceAll(string(e), h, "[hash]"))
+			}
+			err = e
+		}
+		return n.classify("the password cannot be changed", err)
+	}
+	return n.save()
+}
+
+func (n *node) save() error {
+	for _, command := range n.saving() {
+		_, err := n.Do(command...)
+		if e, ok := err.(resp.Error); ok && e.Code() != "NOPERM" {
+			return rotation.Errorf(rotation.TargetFailed, "let the server write its file: until then a restart undoes the rotation", "%s: %s: %w", n.target.Address(), strings.Join(command, " "), err)
+		}
+		if err != nil {
+			return n.classify(strings.Join(command, " "), err)
+		}
+	}
+	return nil
+}
+
+// replicateBy gives the node a new password to replicate by, if it replicates as
+// the user. The server has to keep this one in clear; it is one that it kept so
+// before.
+func (n *node) replicateBy(password string) error {
+	if n.replicate == "" || n.replicate == password {
+		return nil
+	}
+	if _, err := n.Do("CONFIG", "SET", "masterauth", password); err != nil {
+		return n.classify("masterauth cannot be changed", err)
+	}
+	return n.save()
+}

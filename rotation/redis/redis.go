@@ -1,0 +1,213 @@
+// Package redis rotates the passwords of users of Redis 6 and later, of Valkey,
+// and of whatever speaks their protocol and has their ACL commands.
+//
+// A user may have any number of passwords, of which the server keeps the SHA-256
+// hash. A rotation leaves two, the new one and the one that is current, so that
+// clients with either are served; the next rotation retires the older one. The
+// server gets the hash and never a password. Every node is changed, as users are
+// not replicated, and told to keep the change over a restart.
+// Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
+package redis
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"strings"
+
+	"example.com/rotator/internal/resp"
+	"example.com/rotator/rotation"
+)
+
+// Engine rotates users of Redis and Valkey.
+type Engine struct{ tls rotation.TLSPolicy }
+
+var (
+	_ rotation.DryRunner = (*Engine)(nil)
+	_ rotation.Retirer   = (*Engine)(nil)
+)
+
+// New returns the engine with the given policy for its connections.
+func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+
+// The engine's own settings.
+const (
+	// nodesOption is "all", the default, or "host" for a server whose other
+	// nodes are not reached from here or are not the secret's business.
+	nodesOption = "redis-nodes"
+	// persistOption is "required", the default, or "off" for a service that
+	// keeps its users itself, or whose users need not outlive a restart.
+	persistOption = "redis-persist"
+)
+
+// Kind describes the engine. AWS has no template for it. The characters that
+// passwords have may stand in a redis:// URL as they are.
+func (*Engine) Kind() rotation.Kind {
+	return rotation.Kind{
+		Names:        []string{"redis", "valkey"},
+		UserField:    "username",
+		SecretFields: []string{"password"},
+		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
+		Options:      []string{nodesOption, persistOption},
+	}
+}
+
+// settings are the engine's own, as a request has them.
+type settings struct{ hostOnly, forgetful bool }
+
+func read(r *rotation.Request) (s settings, err error) {
+	switch o := r.Option(nodesOption); o {
+	case "", "all":
+	case "host":
+		s.hostOnly = true
+	default:
+		return s, rotation.Errorf(rotation.InvalidConfiguration, "set it to all or host", "the option %s is %q", nodesOption, o)
+	}
+	switch o := r.Option(persistOption); o {
+	case "", "required":
+	case "off":
+		s.forgetful = true
+	default:
+		return s, rotation.Errorf(rotation.InvalidConfiguration, "set it to required or off", "the option %s is %q", persistOption, o)
+	}
+	return s, nil
+}
+
+// parse reads a login. Without a name it is that of the user "default", whose
+// password requirepass is.
+func parse(v rotation.Value) (rotation.Target, error) {
+	if user := string(v.JSON("username")); v.IsObject() && (user == "" || user == "null" || user == `""`) {
+		v = v.With("username", "default")
+	}
+	return rotation.ParseTarget(v, 6379, "")
+}
+
+// hash returns what the server keeps of a password.
+func hash(password string) string {
+	sum := sha256.Sum256([]byte(password))
+	return hex.EncodeToString(sum[:])
+}
+
+// Next returns the current value with a new password.
+func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := parse(r.Current); err != nil {
+		return rotation.Value{}, err
+	}
+	if _, err := read(r); err != nil {
+		return rotation.Value{}, err
+	}
+	return rotation.NextPassword(e.Kind(), r)
+}
+
+// DryRun logs in to every node and proves that the user is there, that r.Login
+// may change it and that the change will outlive a restart.
+func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+	t, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	return e.rehearse(ctx, r, r.Login, t.User)
+}
+
+// Verify logs in with v and asks for an answer: at every node, as far as v may
+// know of them. A user that changes its own password must be able to.
+func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+	t, err := parse(v)
+	if err != nil {
+		return err
+	}
+	if !r.BySuperuser {
+		return e.rehearse(ctx, r, v, t.User)
+	}
+	s, err := read(r)
+	if err != nil {
+		return err
+	}
+	nodes, err := e.open(ctx, s, v, true)
+	defer nodes.close()
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		// NOPERM is an answer, too: not every user may even ask for a PONG.
+		if _, err := n.Do("PING"); err != nil && !failed(err, "NOPERM") {
+			return n.classify("it does not serve the user", err)
+		}
+	}
+	return nil
+}
+
+func (e *Engine) rehearse(ctx context.Context, r *rotation.Request, login rotation.Value, user string) error {
+	nodes, err := e.prepare(ctx, r, login, user)
+	defer nodes.close()
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if err := n.rehearse(user); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Set makes the pending password valid at every node, beside the current one
+// where that is valid, and all others invalid.
+func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+	current, err := parse(r.Current)
+	if err != nil {
+		return err
+	}
+	return e.change(ctx, r, current.Password)
+}
+
+// Retire makes all passwords but the pending one invalid, at every node.
+func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+	return e.change(ctx, r)
+}
+
+// change leaves the user with the pending password and those of kept that are
+// valid now. Nothing is changed before every node is seen fit for it.
+func (e *Engine) change(ctx context.Context, r *rotation.Request, kept ...string) error {
+	t, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	nodes, err := e.prepare(ctx, r, r.Login, t.User)
+	defer nodes.close()
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		hashes := []string{hash(t.Password)}
+		for _, k := range kept {
+			if h := hash(k); slices.Contains(n.hashes, h) && h != hashes[0] {
+				hashes = append(hashes, h)
+			}
+		}
+		if err := n.set(t.User, hashes); err != nil {
+			return err
+		}
+	}
+	// Not before the new password is valid at the nodes that these connect to.
+	for _, n := range nodes {
+		if err := n.replicateBy(t.Password); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// failed reports whether err is an error reply with the code.
+func failed(err error, code string) bool {
+	e, ok := err.(resp.Error)
+	return ok && e.Code() == code
+}
+
+// absent reports whether err says that the server has no such command, or has it
+// under a name of its own, as services do whose nodes are nobody's business.
+func absent(err error) bool {
+	e, ok := err.(resp.Error)
+	return ok && strings.Contains(strings.ToLower(string(e)), "unknown")
+}
