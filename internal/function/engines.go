@@ -3,6 +3,7 @@ package function
 import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/db2"
+	"example.com/rotator/rotation/http"
 	"example.com/rotator/rotation/iam"
 	"example.com/rotator/rotation/mysql"
 	"example.com/rotator/rotation/postgres"
@@ -10,9 +11,10 @@ import (
 	"example.com/rotator/rotation/sqlserver"
 )
 
-// engines is the one list of what the function can rotate.
-func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) []rotation.Engine {
-	return []rotation.Engine{
+// engines is the one list of what the function can rotate. The error has the
+// cause InvalidConfiguration.
+func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]rotation.Engine, error) {
+	list := []rotation.Engine{
 		postgres.New(tls),
 		mysql.New(tls),
 		redshift.New(tls),
@@ -21,4 +23,13 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) []r
 		db2.New(tls),
 		iam.New(c.settings, getenv("IAM_BY_ROLE") == "true"),
 	}
+	recipes, err := textOrFile("HTTP_RECIPES", getenv("HTTP_RECIPES"), "{")
+	if err != nil || recipes == "" {
+		return list, err
+	}
+	apis, err := http.Load(tls, recipes)
+	for _, e := range apis {
+		list = append(list, e)
+	}
+	return list, err
 }

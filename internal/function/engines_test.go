@@ -12,7 +12,11 @@ import (
 // rotates is rotated, or refused with the reason.
 func TestEveryEngineOfAWSTemplatesIsKnown(t *testing.T) {
 	var names []string
-	for _, e := range engines(rotation.TLSPolicy{}, nil, func(string) string { return "" }) {
+	list, err := engines(rotation.TLSPolicy{}, nil, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
 		for _, n := range e.Kind().Names {
 			if slices.Contains(names, n) {
 				t.Errorf("two engines serve %s", n)

@@ -216,6 +216,8 @@ func TestInvalidConfigurationIsToldAtEveryEvent(t *testing.T) {
 		"bundle is no file":   {"CA_BUNDLE": "/does/not/exist"},
 		"fallback unclear":    {"ALLOW_PLAINTEXT_FALLBACK": "maybe"},
 		"endpoint is no URL":  {"SECRETS_MANAGER_ENDPOINT": "nonsense"},
+		"recipes are no file": {"HTTP_RECIPES": "/does/not/exist"},
+		"recipes are no JSON": {"HTTP_RECIPES": "{nonsense"},
 		"retire unclear":      {"RETIRE": "later"},
 	} {
 		w := newWorld(t)
