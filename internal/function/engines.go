@@ -23,11 +23,7 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]
 		db2.New(tls),
 		iam.New(c.settings, getenv("IAM_BY_ROLE") == "true"),
 	}
-	recipes, err := textOrFile("HTTP_RECIPES", getenv("HTTP_RECIPES"), "{")
-	if err != nil || recipes == "" {
-		return list, err
-	}
-	apis, err := http.Load(tls, recipes)
+	apis, err := http.Load(tls, getenv("HTTP_RECIPES"))
 	for _, e := range apis {
 		list = append(list, e)
 	}

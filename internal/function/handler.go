@@ -133,23 +133,14 @@ func tlsPolicy(getenv func(string) string) (rotation.TLSPolicy, error) {
 	default:
 		return p, rotation.Errorf(rotation.InvalidConfiguration, "set it to true or false", "ALLOW_PLAINTEXT_FALLBACK is neither true nor false")
 	}
-	bundle, err := textOrFile("CA_BUNDLE", getenv("CA_BUNDLE"), "-----BEGIN")
-	if err != nil {
-		return p, err
+	bundle := getenv("CA_BUNDLE")
+	if bundle != "" && !strings.Contains(bundle, "-----BEGIN") {
+		data, err := os.ReadFile(bundle)
+		if err != nil {
+			return p, rotation.Errorf(rotation.InvalidConfiguration, "give PEM text or the path of a PEM file in CA_BUNDLE", "the CA bundle cannot be read: %w", err)
+		}
+		bundle = string(data)
 	}
 	p.ExtraCAs = []byte(bundle)
 	return p, p.Check()
-}
-
-// textOrFile returns a setting that holds its text itself, which begins as given,
-// or else the path of a file with it.
-func textOrFile(name, value, begin string) (string, error) {
-	if value == "" || strings.HasPrefix(strings.TrimSpace(value), begin) {
-		return value, nil
-	}
-	data, err := os.ReadFile(value)
-	if err != nil {
-		return "", rotation.Errorf(rotation.InvalidConfiguration, "give the text itself, or the path of a file in the function's package", "%s cannot be read: %w", name, err)
-	}
-	return string(data), nil
 }
