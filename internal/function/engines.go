@@ -7,6 +7,7 @@ import (
 	"example.com/rotator/rotation/iam"
 	"example.com/rotator/rotation/mysql"
 	"example.com/rotator/rotation/postgres"
+	"example.com/rotator/rotation/redis"
 	"example.com/rotator/rotation/redshift"
 	"example.com/rotator/rotation/sqlserver"
 )
@@ -17,6 +18,7 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]
 	list := []rotation.Engine{
 		postgres.New(tls),
 		mysql.New(tls),
+		redis.New(tls),
 		redshift.New(tls),
 		sqlserver.New(tls),
 		oracleEngine(tls),
