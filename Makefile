@@ -38,7 +38,7 @@ test-mysql: deps-mysql
 	@sort build/figures-mysql
 
 test-valkey: deps-valkey
-	$(GO) test -race -count=1 -timeout 13m -tags valkey ./rotation/redis -run Valkey
+	$(GO) test -race -count=1 -timeout 13m -tags valkey -run Valkey ./internal/testserver
 
 # bench prints the cost of a rotation; the figures are measured, not asserted.
 bench: build
