@@ -1,0 +1,123 @@
+package generic_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/rotation/generic"
+)
+
+// harness has no target; whoever opens with a value is one who checks its form
+// by another program.
+type harness struct {
+	env    map[string]string
+	first  string
+	fields []string
+	open   func(v rotation.Value) error
+}
+
+// fielded is the engine, and tells the suite which fields the options name.
+type fielded struct {
+	*generic.Engine
+	fields []string
+}
+
+func (e fielded) Kind() rotation.Kind {
+	k := e.Engine.Kind()
+	k.SecretFields = e.fields
+	return k
+}
+
+func TestEngineWithABarePassword(t *testing.T) {
+	enginetest.Run(t, func(*testing.T) enginetest.Harness {
+		return &harness{env: map[string]string{"ENGINE": "generic"}, first: "initial-Passw0rd", open: func(v rotation.Value) error {
+			if len(v.Reveal()) < 16 {
+				return rotation.LoginRefused
+			}
+			return nil
+		}}
+	})
+}
+
+func TestEngineWithAKeyPairInFields(t *testing.T) {
+	private, public := sshPair(t)
+	first := rotation.StringValue(`{"engine":"generic","owner":"ci"}`).With("private_key", private).With("public_key", public)
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
+		return &harness{
+			env:    map[string]string{"ROTATOR_GENERIC_KIND": "ed25519", "ROTATOR_GENERIC_ENCODING": "openssh", "ROTATOR_GENERIC_FIELD": "private_key, public_key"},
+			first:  string(first.Reveal()),
+			fields: []string{"private_key", "public_key"},
+			open: func(v rotation.Value) error {
+				private, _ := v.Text("private_key")
+				public, _ := v.Text("public_key")
+				if got := tool(t, private, "ssh-keygen", "-y", "-f"); got == "" || got != public {
+					return rotation.LoginRefused
+				}
+				return nil
+			},
+		}
+	})
+}
+
+func (h *harness) Env() map[string]string { return h.env }
+
+func (h *harness) Engine() rotation.Engine { return fielded{generic.New(), h.fields} }
+
+func (h *harness) Target() string { return "" }
+
+func (h *harness) Overlap() bool { return true }
+
+func (h *harness) New(context.Context, string, int) (value, superuser rotation.Value, err error) {
+	return rotation.StringValue(h.first), superuser, nil
+}
+
+func (h *harness) Open(_ context.Context, v rotation.Value) error { return h.open(v) }
+
+func (h *harness) Restore(context.Context, rotation.Value) error { return errors.ErrUnsupported }
+
+// tool runs a program on a file with the key and returns what it prints, without
+// a comment, or "" where it fails.
+func tool(t testing.TB, key string, program string, args ...string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(path, []byte(key), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.LookPath(program); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(program, append(args, path)...).Output()
+	if err != nil {
+		return ""
+	}
+	text := strings.TrimSpace(string(out))
+	if words := strings.Fields(text); program == "ssh-keygen" && len(words) > 1 {
+		return words[0] + " " + words[1]
+	}
+	return text
+}
+
+// sshPair makes a key pair by OpenSSH's own program.
+func sshPair(t testing.TB) (private, public string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "id")
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path).CombinedOutput(); err != nil {
+		t.Fatalf("ssh-keygen: %v: %s", err, out)
+	}
+	a, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(a), strings.TrimSpace(string(b))
+}

@@ -1,0 +1,253 @@
+package generic_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
+
+	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/generic"
+)
+
+const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
+
+// rotate rotates a secret with a first value once, by the core and the simulated
+// Secrets Manager, and returns the new value. edit is called on the pending value
+// before testSecret.
+func rotate(t *testing.T, first rotation.Value, env map[string]string, edit func(rotation.Value) rotation.Value) (rotation.Value, error) {
+	t.Helper()
+	sim := secretsim.New(secretsim.Options{MaxAttempts: 1})
+	server, err := secretsim.Serve(sim, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	r, err := rotation.New(rotation.Config{
+		Engines: []rotation.Engine{generic.New()},
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return edited{client, edit}, nil },
+		Getenv:  func(name string) string { return env[name] },
+		Log:     slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var failure error
+	sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+		var e rotation.Event
+		if err := e.UnmarshalJSON(payload); err != nil {
+			return nil, "", err
+		}
+		if failure = r.Handle(ctx, e); failure != nil {
+			return nil, "Unhandled", nil
+		}
+		return nil, "", nil
+	}))
+	in := &secretsmanager.CreateSecretInput{Name: aws.String("generic"), ClientRequestToken: aws.String(uuid.NewString())}
+	if first.IsBinary() {
+		in.SecretBinary = first.Reveal()
+	} else {
+		in.SecretString = aws.String(string(first.Reveal()))
+	}
+	if _, err := client.CreateSecret(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: in.Name, RotationLambdaARN: aws.String(functionARN), ClientRequestToken: aws.String(uuid.NewString())}); err != nil {
+		t.Fatal(err)
+	}
+	_ = sim.WaitRotation(t.Context(), "generic") // failure tells it in full
+	out, err := client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: in.Name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out.SecretString != nil {
+		return rotation.StringValue(*out.SecretString), failure
+	}
+	return rotation.BinaryValue(out.SecretBinary), failure
+}
+
+// edited is a client whose pending value somebody has changed on its way.
+type edited struct {
+	*secretsmanager.Client
+	edit func(rotation.Value) rotation.Value
+}
+
+func (c edited) PutSecretValue(ctx context.Context, in *secretsmanager.PutSecretValueInput, o ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error) {
+	if c.edit != nil {
+		in.SecretString = aws.String(string(c.edit(rotation.StringValue(*in.SecretString)).Reveal()))
+	}
+	return c.Client.PutSecretValue(ctx, in, o...)
+}
+
+func options(pairs ...string) map[string]string {
+	env := map[string]string{"ENGINE": "generic"}
+	for i := 0; i < len(pairs); i += 2 {
+		env[pairs[i]] = pairs[i+1]
+	}
+	return env
+}
+
+func TestABareStringBecomesAPasswordAsByAWSsTemplate(t *testing.T) {
+	v, err := rotate(t, rotation.StringValue("initial"), options(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := string(v.Reveal())
+	for _, class := range []string{"[a-z]", "[A-Z]", "[0-9]", "[!-~]"} {
+		if !regexp.MustCompile(class).MatchString(s) {
+			t.Errorf("%s is not in the password", class)
+		}
+	}
+	if len(s) != 32 || strings.ContainsAny(s, `/@"'\ `) || v.IsBinary() {
+		t.Errorf("the form is not the template's: %d characters", len(s))
+	}
+}
+
+func TestBytesInEveryEncoding(t *testing.T) {
+	url := base64.RawURLEncoding
+	for _, c := range []struct {
+		encoding, length string
+		first            rotation.Value
+		decode           func(string) ([]byte, error)
+		want             int
+	}{
+		{"", "", rotation.StringValue("old"), base64.StdEncoding.DecodeString, 32},
+		{"base64", "64", rotation.StringValue("old"), base64.StdEncoding.DecodeString, 64},
+		{"base64url", "48", rotation.StringValue("old"), url.DecodeString, 48},
+		{"hex", "16", rotation.StringValue("old"), hex.DecodeString, 16},
+		{"", "64", rotation.BinaryValue([]byte("old")), nil, 64},
+		{"binary", "4096", rotation.StringValue("old"), nil, 4096},
+		{"hex", "", rotation.BinaryValue([]byte("old")), hex.DecodeString, 32},
+	} {
+		v, err := rotate(t, c.first, options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", c.encoding, "ROTATOR_GENERIC_BYTES", c.length), nil)
+		if err != nil {
+			t.Errorf("%s: %v", c.encoding, err)
+			continue
+		}
+		raw := v.Reveal()
+		if c.decode != nil {
+			if raw, err = c.decode(string(raw)); err != nil {
+				t.Errorf("%s: %v", c.encoding, err)
+			}
+		}
+		if len(raw) != c.want || v.IsBinary() != (c.first.IsBinary() || c.encoding == "binary") {
+			t.Errorf("%s: %d bytes, binary %v", c.encoding, len(raw), v.IsBinary())
+		}
+	}
+}
+
+func TestFieldsGetSecretsOfTheirOwnAndTheRestStays(t *testing.T) {
+	first := rotation.StringValue(`{"engine": "generic", "issuer": "https://example.com", "access": "a", "refresh": "b", "n": 1.50}`)
+	v, err := rotate(t, first, options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_FIELD", "access,refresh"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	access, _ := v.Text("access")
+	refresh, _ := v.Text("refresh")
+	if len(access) != 44 || len(refresh) != 44 || access == refresh || !v.EqualBut(first, "access", "refresh") {
+		t.Errorf("%d and %d characters; the rest is the same: %v", len(access), len(refresh), v.EqualBut(first, "access", "refresh"))
+	}
+}
+
+// OpenSSL and OpenSSH read what is made, and find the same public key.
+func TestKeyPairsAreReadByOpenSSLAndOpenSSH(t *testing.T) {
+	for _, kind := range []string{"ed25519", "rsa-2048", "rsa-3072", "rsa-4096", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521"} {
+		for _, encoding := range []string{"pem", "openssh"} {
+			if encoding == "openssh" && (kind == "rsa-3072" || kind == "rsa-4096") {
+				continue // slow to make, and no other code than rsa-2048
+			}
+			first := rotation.StringValue(`{"engine":"generic","key":"","public":""}`)
+			v, err := rotate(t, first, options("ROTATOR_GENERIC_KIND", kind, "ROTATOR_GENERIC_ENCODING", encoding, "ROTATOR_GENERIC_FIELD", "key public"), nil)
+			if err != nil {
+				t.Errorf("%s %s: %v", kind, encoding, err)
+				continue
+			}
+			key, _ := v.Text("key")
+			public, _ := v.Text("public")
+			got := tool(t, key, "ssh-keygen", "-y", "-f")
+			if encoding == "pem" {
+				got = tool(t, key, "openssl", "pkey", "-pubout", "-in")
+			}
+			if got == "" || got != strings.TrimSpace(public) {
+				t.Errorf("%s %s: the tool finds\n%s\nand not\n%s", kind, encoding, got, public)
+			}
+		}
+	}
+	// Without a place for it the public key is not stored.
+	v, err := rotate(t, rotation.StringValue("old"), options("ROTATOR_GENERIC_KIND", "ecdsa-p256"), nil)
+	if err != nil || tool(t, string(v.Reveal()), "openssl", "pkey", "-pubout", "-in") == "" {
+		t.Errorf("a bare private key: %v", err)
+	}
+}
+
+// The pending value is damaged on its way; testSecret is not fooled.
+func TestVerifyRefusesWhatHasNotTheForm(t *testing.T) {
+	private, public := sshPair(t)
+	_, other := sshPair(t)
+	pair := []string{"ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_ENCODING", "openssh", "ROTATOR_GENERIC_FIELD", "key,public"}
+	first := rotation.StringValue(`{"engine":"generic","key":"","public":""}`)
+	for _, c := range []struct {
+		name string
+		env  map[string]string
+		edit func(rotation.Value) rotation.Value
+		want string
+	}{
+		{"a true pair of OpenSSH's own, with a comment", options(pair...), func(v rotation.Value) rotation.Value {
+			return v.With("key", private).With("public", public+" me@host")
+		}, ""},
+		{"another's public key", options(pair...), func(v rotation.Value) rotation.Value { return v.With("public", other) }, "do not belong together"},
+		{"no public key", options(pair...), func(v rotation.Value) rotation.Value { return v.With("public", "") }, "is empty"},
+		{"a key that is cut off", options(pair...), func(v rotation.Value) rotation.Value {
+			s, _ := v.Text("key")
+			return v.With("key", s[:len(s)/2])
+		}, "is not one private key"},
+		{"a key of another kind", options("ROTATOR_GENERIC_KIND", "ecdsa-p384", "ROTATOR_GENERIC_ENCODING", "openssh", "ROTATOR_GENERIC_FIELD", "key"), func(v rotation.Value) rotation.Value { return v.With("key", private) }, "is not a key of the kind"},
+		{"OpenSSH's form for PEM", options("ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_FIELD", "key"), func(v rotation.Value) rotation.Value { return v.With("key", private) }, "is not of the form PRIVATE KEY"},
+		{"bytes that are no hex", options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "hex", "ROTATOR_GENERIC_FIELD", "key"), func(v rotation.Value) rotation.Value { return v.With("key", "zz") }, "is not hex"},
+		{"an empty password", options("ROTATOR_GENERIC_FIELD", "key"), func(v rotation.Value) rotation.Value { return v.With("key", "") }, "is empty"},
+	} {
+		_, err := rotate(t, first, c.env, c.edit)
+		if c.want == "" && err != nil || c.want != "" && (rotation.CauseOf(err) != rotation.InvalidSecret || !strings.Contains(fmt.Sprint(err), c.want) || !strings.Contains(fmt.Sprint(err), "testSecret")) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+func TestOptionsThatCannotBeAreToldAndNothingChanges(t *testing.T) {
+	object := rotation.StringValue(`{"engine":"generic","key":"k"}`)
+	for _, c := range []struct {
+		first rotation.Value
+		env   map[string]string
+		cause rotation.Cause
+		want  string
+	}{
+		{object, options(), rotation.InvalidSecret, "no field of it is named"},
+		{object, options("ROTATOR_GENERIC_FIELD", "kye"), rotation.InvalidSecret, "kye is missing"},
+		{object, options("ROTATOR_GENERIC_FIELD", "engine"), rotation.InvalidSecret, "engine cannot be"},
+		{object, options("ROTATOR_GENERIC_FIELD", "key,key"), rotation.InvalidSecret, "key cannot be"},
+		{object, options("ROTATOR_GENERIC_FIELD", "key,engine,a", "ROTATOR_GENERIC_KIND", "ed25519"), rotation.InvalidSecret, "has 3 fields"},
+		{object, options("ROTATOR_GENERIC_FIELD", "key", "ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "binary"), rotation.InvalidConfiguration, "cannot hold bytes"},
+		{rotation.StringValue("x"), options("ROTATOR_GENERIC_FIELD", "key"), rotation.InvalidSecret, "has no fields"},
+		{rotation.StringValue("x"), options("ROTATOR_GENERIC_KIND", "dsa"), rotation.InvalidConfiguration, `"dsa"`},
+		{rotation.StringValue("x"), options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_BYTES", "8"), rotation.InvalidConfiguration, "16 to 4096"},
+		{rotation.StringValue("x"), options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "pem"), rotation.InvalidConfiguration, `"pem"`},
+		{rotation.StringValue("x"), options("ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_ENCODING", "hex"), rotation.InvalidConfiguration, `"hex"`},
+		{rotation.StringValue("x"), options("ROTATOR_GENERIC_ENCODING", "hex"), rotation.InvalidConfiguration, "has no encoding"},
+	} {
+		v, err := rotate(t, c.first, c.env, nil)
+		if rotation.CauseOf(err) != c.cause || !strings.Contains(fmt.Sprint(err), c.want) || !v.Equal(c.first) {
+			t.Errorf("%v: %v; unchanged %v", c.env, err, v.Equal(c.first))
+		}
+	}
+}

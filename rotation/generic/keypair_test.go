@@ -1,0 +1,44 @@
+package generic
+
+import (
+	"strings"
+	"testing"
+
+	"example.com/rotator/rotation"
+)
+
+// FuzzCheck: whatever stands in a secret is judged without a panic, and no
+// judgement quotes it.
+func FuzzCheck(f *testing.F) {
+	var makers []maker
+	for _, a := range algorithms {
+		for _, encoding := range []string{"pem", "openssh"} {
+			m, err := newKeyPair(a.name, encoding)
+			if err != nil {
+				f.Fatal(err)
+			}
+			makers = append(makers, m)
+			if strings.HasPrefix(a.name, "rsa-") && a.name != "rsa-2048" {
+				continue // slow to make
+			}
+			secret, public, err := m.make(&rotation.Request{})
+			if err != nil {
+				f.Fatal(err)
+			}
+			if err := m.check(secret, public); err != nil {
+				f.Fatalf("%s %s: %v", a.name, encoding, err)
+			}
+			f.Add(secret, public)
+		}
+	}
+	for _, encoding := range []string{"base64", "base64url", "hex", "binary"} {
+		makers = append(makers, random{16, encoding})
+	}
+	f.Fuzz(func(t *testing.T, secret, public string) {
+		for _, m := range makers {
+			if err := m.check(secret, public); err != nil && len(secret) > 24 && strings.Contains(err.Error(), secret) {
+				t.Errorf("%v quotes the value", err)
+			}
+		}
+	})
+}
