@@ -333,3 +333,16 @@ func TestAnUnknownCAIsTold(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestTheRecipeOfTheDocumentationIsOne(t *testing.T) {
+	page, err := os.ReadFile("../../docs/engines/http.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```json\n")
+	recipe, _, _ := strings.Cut(rest, "```")
+	engines, err := http.Load(rotation.TLSPolicy{}, recipe)
+	if err != nil || len(engines) != 1 || !slices.Equal(engines[0].Kind().SecretFields, []string{"token", "token_id"}) {
+		t.Errorf("%d engines, %v", len(engines), err)
+	}
+}
