@@ -3,6 +3,7 @@ package function
 import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/db2"
+	"example.com/rotator/rotation/generic"
 	"example.com/rotator/rotation/http"
 	"example.com/rotator/rotation/iam"
 	"example.com/rotator/rotation/mysql"
@@ -23,6 +24,7 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]
 		sqlserver.New(tls),
 		oracleEngine(tls),
 		db2.New(tls),
+		generic.New(),
 		iam.New(c.settings, getenv("IAM_BY_ROLE") == "true"),
 	}
 	apis, err := http.Load(tls, getenv("HTTP_RECIPES"))
