@@ -1,0 +1,94 @@
+package rotation_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+
+	"example.com/rotator/rotation"
+)
+
+// gate is an engine: it changes the password of a gate's controller, which has a
+// small HTTPS interface and no place for a second password.
+type gate struct{ client *http.Client }
+
+func (gate) Kind() rotation.Kind {
+	return rotation.Kind{
+		Names: []string{"gate"}, UserField: "username", SecretFields: []string{"password"},
+		Passwords: rotation.PasswordPolicy{Length: 32, ExcludePunctuation: true},
+	}
+}
+
+func (g gate) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := rotation.ParseTarget(r.Current, 443, ""); err != nil {
+		return rotation.Value{}, err
+	}
+	return rotation.NextPassword(g.Kind(), r)
+}
+
+func (g gate) Set(ctx context.Context, r *rotation.Request) error {
+	password, _ := r.Pending.Text("password")
+	return g.call(ctx, http.MethodPut, r.Login, password)
+}
+
+func (g gate) Verify(ctx context.Context, _ *rotation.Request, v rotation.Value) error {
+	return g.call(ctx, http.MethodGet, v, "")
+}
+
+func (g gate) call(ctx context.Context, method string, login rotation.Value, body string) error {
+	t, err := rotation.ParseTarget(login, 443, "")
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+t.Address()+"/password", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.SetBasicAuth(t.User, t.Password)
+	resp, err := g.client.Do(req)
+	if err != nil {
+		return rotation.NetworkError(t, err)
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusUnauthorized: // it can mean nothing else
+		return rotation.Errorf(rotation.LoginRefused, "set the password at the gate", "the gate refuses %v", t)
+	}
+	return rotation.Errorf(rotation.TargetFailed, "see the gate's manual", "the gate answers %s", resp.Status)
+}
+
+// A kind of credential of your own: gate is the engine, and the Rotator does the
+// rest. As a Lambda function the program would end in lambda.Start(r.Handle).
+func Example() {
+	controller := newController()
+	defer controller.Close()
+	manager := newManager()
+	defer manager.Close()
+
+	r, err := rotation.New(rotation.Config{
+		Engines: []rotation.Engine{gate{controller.Client()}},
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return manager.client, nil },
+		Log:     slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	manager.function(func(ctx context.Context, e rotation.Event) error {
+		err := r.Handle(ctx, e)
+		fmt.Println(e.Step, err)
+		return err
+	})
+	manager.rotate(controller.secret())
+	fmt.Println("the gate opens with AWSCURRENT:", controller.opens(manager.current()))
+	// Output:
+	// createSecret <nil>
+	// setSecret <nil>
+	// testSecret <nil>
+	// finishSecret <nil>
+	// the gate opens with AWSCURRENT: true
+}

@@ -1,0 +1,249 @@
+package rotation_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"go/format"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
+
+	"example.com/rotator/internal/lambdasim"
+	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+)
+
+// controller is the gate's controller, made up for the example: it has users with
+// one password each, and a user changes its own.
+type controller struct {
+	*httptest.Server
+	mu        sync.Mutex
+	passwords map[string]string
+}
+
+func newController() *controller {
+	c := &controller{passwords: map[string]string{"porter": "first-password"}}
+	c.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		user, password, _ := r.BasicAuth()
+		switch {
+		case r.URL.Path != "/password" || err != nil:
+			w.WriteHeader(http.StatusBadRequest)
+		case c.passwords[user] == "" || c.passwords[user] != password:
+			w.WriteHeader(http.StatusUnauthorized)
+		case r.Method == http.MethodPut:
+			c.passwords[user] = string(body)
+		}
+	}))
+	c.Config.ErrorLog = log.New(io.Discard, "", 0) // connections are cut on purpose
+	c.StartTLS()
+	return c
+}
+
+// secret returns the value of the porter's secret.
+func (c *controller) secret() string { return c.secretAt(c.Listener.Addr().String(), "porter") }
+
+func (c *controller) secretAt(address, user string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	host, port, _ := net.SplitHostPort(address)
+	return fmt.Sprintf(`{"engine":"gate","host":%q,"port":%s,"username":%q,"password":%q}`, host, port, user, c.passwords[user])
+}
+
+// opens reports whether the gate opens with a value.
+func (c *controller) opens(v rotation.Value) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	user, _ := v.Text("username")
+	password, _ := v.Text("password")
+	return password != "" && c.passwords[user] == password
+}
+
+// manager is the simulated Secrets Manager with the secret "gate".
+type manager struct {
+	*secretsim.Server
+	sim    *secretsim.Sim
+	client *secretsmanager.Client
+}
+
+const exampleARN = "arn:aws:lambda:us-east-1:123456789012:function:gate"
+
+func newManager() *manager {
+	m := &manager{sim: secretsim.New(secretsim.Options{MaxAttempts: 1})}
+	var err error
+	if m.Server, err = secretsim.Serve(m.sim, "127.0.0.1:0"); err != nil {
+		panic(err) // no address on this machine is free
+	}
+	m.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(m.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	return m
+}
+
+// function has the events handled.
+func (m *manager) function(handle func(context.Context, rotation.Event) error) {
+	m.sim.RegisterFunction(exampleARN, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+		var e rotation.Event
+		if err := json.Unmarshal(payload, &e); err != nil {
+			return nil, "", err
+		}
+		if err := handle(ctx, e); err != nil {
+			return nil, "Unhandled", nil
+		}
+		return nil, "", nil
+	}))
+}
+
+// rotate creates the secret with its first value and rotates it.
+func (m *manager) rotate(first string) {
+	ctx := context.Background()
+	_, err := m.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("gate"), SecretString: &first, ClientRequestToken: aws.String(uuid.NewString())})
+	if err == nil {
+		_, err = m.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: aws.String("gate"), RotationLambdaARN: aws.String(exampleARN), ClientRequestToken: aws.String(uuid.NewString())})
+	}
+	if err == nil {
+		err = m.sim.WaitRotation(ctx, "gate")
+	}
+	if err != nil {
+		fmt.Println("the rotation failed:", err)
+	}
+}
+
+func (m *manager) current() rotation.Value {
+	out, err := m.client.GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("gate")})
+	if err != nil {
+		return rotation.Value{}
+	}
+	return rotation.StringValue(*out.SecretString)
+}
+
+// page returns the Go programs of the page on engines of one's own.
+func page(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../docs/own-engine.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var programs []string
+	for _, block := range strings.Split(string(text), "```go\n")[1:] {
+		program, _, _ := strings.Cut(block, "```")
+		programs = append(programs, program)
+	}
+	return programs
+}
+
+// The program of the page is built and run as a Lambda function that the simulated
+// Secrets Manager calls.
+func TestTheProgramOfTheDocumentationRotates(t *testing.T) {
+	program := page(t)[0]
+	if formatted, err := format.Source([]byte(program)); err != nil || string(formatted) != program {
+		t.Errorf("the program is not gofmt's: %v", err)
+	}
+	dir := t.TempDir()
+	source, bootstrap, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "bootstrap"), filepath.Join(dir, "overlay.json")
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// To the compiler, the program stands in this module.
+	files, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, "cmd", "gate", "main.go"): source}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(source, []byte(program), 0o600), os.WriteFile(overlay, files, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", bootstrap, "./cmd/gate")
+	build.Dir = root
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	c, m := newController(), newManager()
+	defer c.Close()
+	defer m.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate().Raw})
+	var out bytes.Buffer
+	f, err := lambdasim.New(bootstrap, lambdasim.Options{ARN: exampleARN, Timeout: 20 * time.Second, Log: &out,
+		Env: []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + m.URL(), "CA_BUNDLE=" + string(ca)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.sim.RegisterFunction(exampleARN, f)
+	first := rotation.StringValue(c.secret())
+	m.rotate(string(first.Reveal()))
+	f.Close()
+	if now := m.current(); now.Equal(first) || !c.opens(now) || c.opens(first) {
+		t.Errorf("AWSCURRENT is new: %v, opens: %v; the first value opens: %v\n%s", !now.Equal(first), c.opens(now), c.opens(first), out.String())
+	}
+}
+
+// The engine of the page is the one of the package's example.
+func TestThePageAndTheExampleShowTheSameEngine(t *testing.T) {
+	source, err := os.ReadFile("example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, engine, _ := strings.Cut(string(source), "type gate struct")
+	engine, _, ok := strings.Cut(engine, "// A kind of credential of your own")
+	if !ok || !strings.Contains(page(t)[0], "type gate struct"+engine) {
+		t.Error("docs/own-engine.md has another engine than example_test.go")
+	}
+}
+
+// gateHarness connects the example's engine to the suite that every engine passes.
+type gateHarness struct{ *controller }
+
+func TestTheExamplesEnginePassesTheSuite(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
+		c := newController()
+		t.Cleanup(c.Close)
+		return gateHarness{c}
+	})
+}
+
+func (h gateHarness) Engine() rotation.Engine { return gate{h.Client()} }
+func (h gateHarness) Target() string          { return h.Listener.Addr().String() }
+func (h gateHarness) Overlap() bool           { return false }
+
+func (h gateHarness) New(_ context.Context, _ string, port int) (value, superuser rotation.Value, err error) {
+	user := testserver.Unique("user")
+	h.mu.Lock()
+	h.passwords[user] = "first-password-of-" + user
+	h.mu.Unlock()
+	return rotation.StringValue(h.secretAt(fmt.Sprintf("127.0.0.1:%d", port), user)), superuser, nil
+}
+
+func (h gateHarness) Open(_ context.Context, v rotation.Value) error {
+	if !h.opens(v) {
+		return rotation.LoginRefused
+	}
+	return nil
+}
+
+func (h gateHarness) Restore(_ context.Context, v rotation.Value) error {
+	user, _ := v.Text("username")
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.passwords[user], _ = v.Text("password")
+	return nil
+}
