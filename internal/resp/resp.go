@@ -130,6 +130,15 @@ func (c *Conn) Do(args ...string) (any, error) {
 	return reply, nil
 }
 
+// Ping asks for an answer. That the user may not even ask is one, too.
+func (c *Conn) Ping() error {
+	_, err := c.Do("PING")
+	if e, ok := err.(Error); ok && e.Code() == "NOPERM" {
+		return nil
+	}
+	return err
+}
+
 // Bounds of a reply, far above what the engines' commands answer.
 const (
 	maxDepth  = 8

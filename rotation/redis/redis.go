@@ -130,8 +130,7 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 		return err
 	}
 	for _, n := range nodes {
-		// NOPERM is an answer, too: not every user may even ask for a PONG.
-		if _, err := n.Do("PING"); err != nil && !failed(err, "NOPERM") {
+		if err := n.Ping(); err != nil {
 			return n.classify("it does not serve the user", err)
 		}
 	}

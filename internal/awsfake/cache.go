@@ -1,0 +1,266 @@
+package awsfake
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/google/uuid"
+)
+
+// Caches is a fake of what ElastiCache and MemoryDB do with users: describe them
+// and, after a while in which they are "modifying", change their passwords. It
+// checks signatures and has the services' rules for passwords. It is safe for
+// concurrent use.
+// Sources: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ModifyUser.html,
+// https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
+type Caches struct {
+	opts        CachesOptions
+	credentials aws.Credentials
+
+	mu    sync.Mutex
+	users map[string]*CacheUser // by service and id
+	calls []string
+	fail  func(action string) (code string)
+	work  sync.WaitGroup
+}
+
+// CachesOptions configure a fake.
+type CachesOptions struct {
+	// Delay is how long a change takes.
+	Delay time.Duration
+	// Apply makes a change in the cache itself. An error shows as the status.
+	Apply func(user string, passwords []string) error
+}
+
+// CacheUser is a user of a fake.
+type CacheUser struct {
+	// ID is the user's id, and Name the name to log in with; they are the same in
+	// MemoryDB.
+	ID, Name string
+	// Status is active, modifying or deleting, and Type is password, no-password
+	// or iam.
+	Status, Type string
+	// Passwords are one or two.
+	Passwords []string
+}
+
+// The fakes' only region.
+const cacheRegion = "us-east-1"
+
+// NewCaches returns a fake without users.
+func NewCaches(o CachesOptions) *Caches {
+	return &Caches{opts: o, users: make(map[string]*CacheUser),
+		credentials: aws.Credentials{AccessKeyID: "AKIAFAKE" + letters(12), SecretAccessKey: letters(40)}}
+}
+
+// Credentials are those that the fake accepts.
+func (f *Caches) Credentials() aws.Credentials { return f.credentials }
+
+// Add makes a user of a service, "elasticache" or "memorydb", and returns its
+// ARN. What is empty of status and type becomes active and password.
+func (f *Caches) Add(service string, u CacheUser) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if u.Status == "" {
+		u.Status = "active"
+	}
+	if u.Type == "" {
+		u.Type = "password"
+	}
+	f.users[service+"/"+u.ID] = &u
+	return cacheARN(service, u.ID)
+}
+
+// User returns a user as it is.
+func (f *Caches) User(service, id string) CacheUser {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := *f.users[service+"/"+id]
+	u.Passwords = slices.Clone(u.Passwords)
+	return u
+}
+
+// Calls returns the actions that were called, in order.
+func (f *Caches) Calls() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.calls)
+}
+
+// Fail has calls answered by an error's code where the hook returns one.
+func (f *Caches) Fail(hook func(action string) (code string)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = hook
+}
+
+// Wait waits until all changes are made.
+func (f *Caches) Wait() { f.work.Wait() }
+
+func cacheARN(service, id string) string {
+	resource := "user:" + id
+	if service == "memorydb" {
+		resource = "user/" + id
+	}
+	return "arn:aws:" + service + ":" + cacheRegion + ":" + iamAccount + ":" + resource
+}
+
+// cacheFault is an error as the API of ElastiCache names it; that of MemoryDB
+// names it with an ending.
+type cacheFault struct{ code, ending, message string }
+
+// Handler answers calls of both services, which the signature tells apart.
+func (f *Caches) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		if err != nil {
+			return // the client is gone
+		}
+		sig, ok := readSignature(r)
+		if !ok || sig.key != f.credentials.AccessKeyID || !sig.madeWith(r, body, f.credentials.SecretAccessKey, time.Now()) || sig.region != cacheRegion {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		if sig.service == "memorydb" {
+			f.memoryDB(w, r, body)
+			return
+		}
+		f.elastiCache(w, body)
+	})
+}
+
+type cacheMember struct {
+	UserID         string `xml:"UserId"`
+	UserName       string
+	Status         string
+	Authentication struct {
+		Type          string
+		PasswordCount int
+	}
+	ARN string
+}
+
+func (f *Caches) elastiCache(w http.ResponseWriter, body []byte) {
+	const namespace = "http://elasticache.amazonaws.com/doc/2015-02-02/"
+	form, _ := url.ParseQuery(string(body)) // what cannot be read has no action
+	action := form.Get("Action")
+	var passwords []string
+	for i := 1; form.Has(fmt.Sprintf("Passwords.member.%d", i)); i++ {
+		passwords = append(passwords, form.Get(fmt.Sprintf("Passwords.member.%d", i)))
+	}
+	u, fault := f.serve("elasticache", action, form.Get("UserId"), passwords)
+	w.Header().Set("Content-Type", "text/xml")
+	if fault != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		_ = xml.NewEncoder(w).Encode(struct { // the client may be gone
+			XMLName   xml.Name `xml:"ErrorResponse"`
+			Type      string   `xml:"Error>Type"`
+			Code      string   `xml:"Error>Code"`
+			Message   string   `xml:"Error>Message"`
+			RequestID string   `xml:"RequestId"`
+		}{Type: "Sender", Code: fault.code, Message: fault.message, RequestID: uuid.NewString()})
+		return
+	}
+	m := cacheMember{UserID: u.ID, UserName: u.Name, Status: u.Status, ARN: cacheARN("elasticache", u.ID)}
+	m.Authentication.Type, m.Authentication.PasswordCount = u.Type, len(u.Passwords)
+	var result any
+	if action == "DescribeUsers" {
+		result = struct {
+			XMLName xml.Name      `xml:"DescribeUsersResult"`
+			Users   []cacheMember `xml:"Users>member"`
+		}{Users: []cacheMember{m}}
+	} else {
+		result = struct {
+			XMLName xml.Name `xml:"ModifyUserResult"`
+			cacheMember
+		}{cacheMember: m}
+	}
+	_ = xml.NewEncoder(w).Encode(answer(action, namespace, result))
+}
+
+func (f *Caches) memoryDB(w http.ResponseWriter, r *http.Request, body []byte) {
+	var in struct {
+		UserName           string
+		AuthenticationMode struct {
+			Type      string
+			Passwords []string
+		}
+	}
+	action := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AmazonMemoryDB.")
+	err := json.Unmarshal(body, &in)
+	u, fault := f.serve("memorydb", action, in.UserName, in.AuthenticationMode.Passwords)
+	if err != nil || fault == nil && action == "UpdateUser" && in.AuthenticationMode.Type != "password" {
+		fault = &cacheFault{"InvalidParameterCombination", "Exception", "the request is not what is expected here"}
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	if fault != nil {
+		w.WriteHeader(http.StatusBadRequest)
+		_ = json.NewEncoder(w).Encode(map[string]string{"__type": fault.code + fault.ending, "message": fault.message}) // the client may be gone
+		return
+	}
+	user := map[string]any{"Name": u.Name, "Status": u.Status, "ARN": cacheARN("memorydb", u.ID),
+		"Authentication": map[string]any{"Type": u.Type, "PasswordCount": len(u.Passwords)}}
+	out := map[string]any{"User": user}
+	if action == "DescribeUsers" {
+		out = map[string]any{"Users": []any{user}}
+	}
+	_ = json.NewEncoder(w).Encode(out)
+}
+
+// serve does an action and returns the user as it is then.
+func (f *Caches) serve(service, action, id string, passwords []string) (CacheUser, *cacheFault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, action)
+	if f.fail != nil {
+		if code := f.fail(action); code != "" {
+			return CacheUser{}, &cacheFault{code: code, message: "made up"}
+		}
+	}
+	u := f.users[service+"/"+id]
+	if u == nil {
+		return CacheUser{}, &cacheFault{"UserNotFound", "Fault", "User " + id + " not found."}
+	}
+	switch action {
+	case "DescribeUsers":
+		return *u, nil
+	case "ModifyUser", "UpdateUser":
+	default:
+		return CacheUser{}, &cacheFault{"InvalidAction", "", "Could not find operation " + action}
+	}
+	if u.Status != "active" {
+		return CacheUser{}, &cacheFault{"InvalidUserState", "Fault", "User is not in active state."}
+	}
+	if len(passwords) < 1 || len(passwords) > 2 || len(passwords) == 2 && passwords[0] == passwords[1] {
+		return CacheUser{}, &cacheFault{"InvalidParameterValue", "Exception", "One or two different passwords are needed."}
+	}
+	for _, p := range passwords {
+		if len(p) < 16 || len(p) > 128 || strings.ContainsAny(p, ",\"/@ ") {
+			return CacheUser{}, &cacheFault{"InvalidParameterValue", "Exception", "Passwords must be 16-128 printable characters."}
+		}
+	}
+	u.Status = "modifying"
+	f.work.Add(1)
+	time.AfterFunc(f.opts.Delay, func() {
+		defer f.work.Done()
+		var err error
+		if f.opts.Apply != nil {
+			err = f.opts.Apply(u.Name, passwords)
+		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if u.Passwords, u.Status = passwords, "active"; err != nil {
+			u.Status = "failed: " + err.Error()
+		}
+	})
+	return *u, nil
+}

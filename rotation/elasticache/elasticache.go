@@ -1,0 +1,100 @@
+// Package elasticache rotates the passwords of ElastiCache users, for Valkey and
+// Redis with role-based access control, by the contract of AWS's own template.
+// Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/User-Secrets-Manager.html
+package elasticache
+
+import (
+	"context"
+	"regexp"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/elasticache"
+
+	"example.com/rotator/internal/cacheuser"
+	"example.com/rotator/rotation"
+)
+
+// Engine rotates ElastiCache users.
+type Engine struct{ *cacheuser.Engine }
+
+// Settings returns the SDK's configuration for a secret: region, HTTP client, and
+// the function's own credentials or those of its role in the secret's account.
+type Settings = cacheuser.Settings
+
+// Options are the operator's settings.
+type Options = cacheuser.Options
+
+// ReadOptions reads SECRET_ARN, USER_NAME, MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS
+// (600 if absent) and WAITING_RETRY_INTERVAL_IN_SECONDS (10). The error has the
+// cause InvalidConfiguration.
+func ReadOptions(getenv func(string) string) (Options, error) { return cacheuser.ReadOptions(getenv) }
+
+var (
+	_ rotation.DryRunner = Engine{}
+	_ rotation.Retirer   = Engine{}
+)
+
+// New returns the engine with the given policy for its logins, the settings by
+// which it calls ElastiCache, and the operator's options.
+func New(tls rotation.TLSPolicy, settings Settings, o Options) Engine {
+	return Engine{&cacheuser.Engine{
+		// AWS's template excludes less than ElastiCache rejects: a comma would
+		// fail the rotation.
+		Type: rotation.Kind{
+			Names:        []string{"elasticache"},
+			UserField:    "username",
+			SecretFields: []string{"password"},
+			MarkField:    "user_arn",
+			Passwords:    rotation.PasswordPolicy{Length: 20, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
+		},
+		TLS: tls, Options: o, Form: form,
+		Dial: func(ctx context.Context, secret string, v rotation.Value) (cacheuser.Service, string, string, error) {
+			cfg, err := settings(ctx, secret)
+			if err != nil {
+				return nil, "", "", err
+			}
+			arn, _ := v.Text("user_arn")
+			m := arnForm.FindStringSubmatch(arn)
+			cfg.Region = m[1]
+			return service{elasticache.NewFromConfig(cfg)}, m[2], arn, nil
+		},
+	}}
+}
+
+// arnForm is the ARN of a user: its region and its id are what is needed.
+// Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticache.html
+var arnForm = regexp.MustCompile(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:([a-zA-Z][a-zA-Z0-9-]*)$`)
+
+func form(v rotation.Value) []string {
+	arn, _ := v.Text("user_arn")
+	if arn == "" {
+		return []string{"user_arn is missing"}
+	}
+	if !arnForm.MatchString(arn) {
+		return []string{"user_arn is not the ARN of an ElastiCache user"}
+	}
+	return nil
+}
+
+// service is ElastiCache's API.
+type service struct{ client *elasticache.Client }
+
+// Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_DescribeUsers.html
+func (s service) Describe(ctx context.Context, id string) (u cacheuser.User, err error) {
+	out, err := s.client.DescribeUsers(ctx, &elasticache.DescribeUsersInput{UserId: &id})
+	if err != nil || len(out.Users) != 1 {
+		return u, err
+	}
+	found := out.Users[0]
+	u = cacheuser.User{ARN: aws.ToString(found.ARN), Name: aws.ToString(found.UserName), Status: aws.ToString(found.Status)}
+	if found.Authentication != nil {
+		u.Authentication = string(found.Authentication.Type)
+	}
+	return u, nil
+}
+
+// Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ModifyUser.html
+func (s service) Replace(ctx context.Context, id string, passwords []string) error {
+	_, err := s.client.ModifyUser(ctx, &elasticache.ModifyUserInput{UserId: &id, Passwords: passwords})
+	return err
+}

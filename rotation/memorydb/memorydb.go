@@ -1,0 +1,93 @@
+// Package memorydb rotates the passwords of MemoryDB users.
+package memorydb
+
+import (
+	"context"
+	"regexp"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/memorydb"
+	"github.com/aws/aws-sdk-go-v2/service/memorydb/types"
+
+	"example.com/rotator/internal/cacheuser"
+	"example.com/rotator/rotation"
+)
+
+// Engine rotates MemoryDB users.
+type Engine struct{ *cacheuser.Engine }
+
+// Settings returns the SDK's configuration for a secret: region, HTTP client, and
+// the function's own credentials or those of its role in the secret's account.
+type Settings = cacheuser.Settings
+
+// Options are the operator's settings.
+type Options = cacheuser.Options
+
+// ReadOptions reads SECRET_ARN, USER_NAME, MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS
+// (600 if absent) and WAITING_RETRY_INTERVAL_IN_SECONDS (10). The error has the
+// cause InvalidConfiguration.
+func ReadOptions(getenv func(string) string) (Options, error) { return cacheuser.ReadOptions(getenv) }
+
+var (
+	_ rotation.DryRunner = Engine{}
+	_ rotation.Retirer   = Engine{}
+)
+
+// New returns the engine with the given policy for its logins, the settings by
+// which it calls MemoryDB in the secret's region, and the operator's options.
+func New(tls rotation.TLSPolicy, settings Settings, o Options) Engine {
+	return Engine{&cacheuser.Engine{
+		Type: rotation.Kind{
+			Names:        []string{"memorydb"},
+			UserField:    "username",
+			SecretFields: []string{"password"},
+			Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
+		},
+		TLS: tls, Options: o, Form: form,
+		Dial: func(ctx context.Context, secret string, v rotation.Value) (cacheuser.Service, string, string, error) {
+			cfg, err := settings(ctx, secret)
+			if err != nil {
+				return nil, "", "", err
+			}
+			user, _ := v.Text("username")
+			return service{memorydb.NewFromConfig(cfg)}, user, "", nil
+		},
+	}}
+}
+
+// userForm is the name of a user, which is its id.
+// Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
+var userForm = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]*$`)
+
+func form(v rotation.Value) []string {
+	if user, _ := v.Text("username"); user != "" && !userForm.MatchString(user) {
+		return []string{"username is not the name of a MemoryDB user"}
+	}
+	return nil
+}
+
+// service is MemoryDB's API.
+type service struct{ client *memorydb.Client }
+
+// Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_DescribeUsers.html
+func (s service) Describe(ctx context.Context, id string) (u cacheuser.User, err error) {
+	out, err := s.client.DescribeUsers(ctx, &memorydb.DescribeUsersInput{UserName: &id})
+	if err != nil || len(out.Users) != 1 {
+		return u, err
+	}
+	found := out.Users[0]
+	u = cacheuser.User{ARN: aws.ToString(found.ARN), Name: aws.ToString(found.Name), Status: aws.ToString(found.Status)}
+	if found.Authentication != nil {
+		u.Authentication = string(found.Authentication.Type)
+	}
+	return u, nil
+}
+
+// Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
+func (s service) Replace(ctx context.Context, id string, passwords []string) error {
+	_, err := s.client.UpdateUser(ctx, &memorydb.UpdateUserInput{
+		UserName:           &id,
+		AuthenticationMode: &types.AuthenticationMode{Type: types.InputAuthenticationTypePassword, Passwords: passwords},
+	})
+	return err
+}
