@@ -28,10 +28,10 @@ type IAM struct {
 	opts IAMOptions
 
 	mu    sync.Mutex
-	users map[string]*iamUser
-	keys  map[string]*iamKey // deleted ones too
+	users map[string]*iamUser // by account and name
+	keys  map[string]*iamKey  // deleted ones too
 	calls []string
-	fail  func(action string) (code string)
+	fail  func(action string) (code, message string)
 }
 
 // IAMOptions configure a fake; the zero value is usable.
@@ -44,6 +44,8 @@ type IAMOptions struct {
 	LoginDelay time.Duration
 	// ListDelay is how long lists of keys and tags show what was before.
 	ListDelay time.Duration
+	// Path is the users' path without its first slash, such as people/.
+	Path string
 }
 
 const iamAccount = "123456789012"
@@ -56,11 +58,11 @@ type iamUser struct {
 
 // iamKey is an access key of a user, or of the function's role if token is set.
 type iamKey struct {
-	id, secret, token string
-	user, role        string
-	allowed           []string // of a role
-	created           time.Time
-	status            eventual[string]
+	id, secret, token   string
+	account, user, role string
+	allowed             []string // of a role
+	created             time.Time
+	status              eventual[string]
 }
 
 // The states of a key.
@@ -104,13 +106,18 @@ func NewIAM(o IAMOptions) *IAM {
 // allows the actions on itself, such as iam:CreateAccessKey. It replaces a user of
 // the same name.
 func (f *IAM) AddUser(name string, allowed ...string) aws.Credentials {
+	return f.AddUserIn(iamAccount, name, allowed...)
+}
+
+// AddUserIn is AddUser in another account.
+func (f *IAM) AddUserIn(account, name string, allowed ...string) aws.Credentials {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	long := f.opts.Now().Add(-24 * time.Hour)
 	u := &iamUser{name: name, allowed: allowed}
 	u.tags.set(long, nil)
-	f.users[name] = u
-	k := f.newKey(name, long)
+	f.users[account+"/"+name] = u
+	k := f.newKey(account, name, long)
 	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}
 }
 
@@ -118,7 +125,7 @@ func (f *IAM) AddUser(name string, allowed ...string) aws.Credentials {
 func (f *IAM) AddKey(user string, age time.Duration) aws.Credentials {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	k := f.newKey(user, f.opts.Now().Add(-age))
+	k := f.newKey(iamAccount, user, f.opts.Now().Add(-age))
 	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}
 }
 
@@ -127,7 +134,7 @@ func (f *IAM) AddRole(name string, allowed ...string) aws.Credentials {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	long := f.opts.Now().Add(-24 * time.Hour)
-	k := &iamKey{id: "ASIAFAKE" + letters(12), secret: letters(40), token: letters(60), role: name, allowed: allowed, created: long}
+	k := &iamKey{id: "ASIAFAKE" + letters(12), secret: letters(40), token: letters(60), account: iamAccount, role: name, allowed: allowed, created: long}
 	k.status.set(long, keyActive)
 	f.keys[k.id] = k
 	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret, SessionToken: k.token}
@@ -141,13 +148,14 @@ func (f *IAM) SetStatus(id, status string) {
 	f.keys[id].status.set(f.opts.Now().Add(-24*time.Hour), status)
 }
 
-// Keys returns the ids of a user's keys and their states, as they truly are.
+// Keys returns the ids of a user's keys and their states, as they truly are. The
+// user is one of AddUser's.
 func (f *IAM) Keys(user string) map[string]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	keys := make(map[string]string)
 	for _, k := range f.keys {
-		if k.user == user && k.status.last() != keyDeleted {
+		if k.owner() == iamAccount+"/"+user && k.status.last() != keyDeleted {
 			keys[k.id] = k.status.last()
 		}
 	}
@@ -161,15 +169,15 @@ func (f *IAM) Calls() []string {
 	return slices.Clone(f.calls)
 }
 
-// Fail has calls answered by an error's code where the hook returns one.
-func (f *IAM) Fail(hook func(action string) (code string)) {
+// Fail has calls answered by an error where the hook returns a code.
+func (f *IAM) Fail(hook func(action string) (code, message string)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fail = hook
 }
 
-func (f *IAM) newKey(user string, now time.Time) *iamKey {
-	k := &iamKey{id: "AKIAFAKE" + letters(12), secret: base64.StdEncoding.EncodeToString([]byte(letters(30))), user: user, created: now}
+func (f *IAM) newKey(account, user string, now time.Time) *iamKey {
+	k := &iamKey{id: "AKIAFAKE" + letters(12), secret: base64.StdEncoding.EncodeToString([]byte(letters(30))), account: account, user: user, created: now}
 	k.status.set(now, keyActive)
 	f.keys[k.id] = k
 	return k
@@ -224,8 +232,10 @@ func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *iamFault
 	action := form.Get("Action")
 	f.calls = append(f.calls, action)
 	if f.fail != nil {
-		if code := f.fail(action); code != "" {
-			return nil, &iamFault{map[bool]int{true: 500, false: 400}[code == "ServiceFailure"], code, "made up"}
+		if code, message := f.fail(action); code == "ServiceFailure" {
+			return nil, &iamFault{500, code, message}
+		} else if code != "" {
+			return nil, &iamFault{400, code, message}
 		}
 	}
 	sig, ok := readSignature(r)
@@ -254,12 +264,15 @@ func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *iamFault
 	return nil, &iamFault{403, "SignatureDoesNotMatch", "Credential should be scoped to correct service. "}
 }
 
+// owner names the user of a key.
+func (k *iamKey) owner() string { return k.account + "/" + k.user }
+
 // arn returns who a key is.
-func (k *iamKey) arn() string {
+func (f *IAM) arn(k *iamKey) string {
 	if k.role != "" {
-		return "arn:aws:sts::" + iamAccount + ":assumed-role/" + k.role + "/rotator"
+		return "arn:aws:sts::" + k.account + ":assumed-role/" + k.role + "/rotator"
 	}
-	return "arn:aws:iam::" + iamAccount + ":user/" + k.user
+	return "arn:aws:iam::" + k.account + ":user/" + f.opts.Path + k.user
 }
 
 // tagForm is what a tag's key or value may hold.
@@ -290,20 +303,21 @@ func answer(action, namespace string, result any) iamAnswer {
 func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *iamFault) {
 	const namespace = "https://iam.amazonaws.com/doc/2010-05-08/"
 	name := cmp.Or(form.Get("UserName"), caller.user)
-	u := f.users[name]
+	owner := caller.account + "/" + name
+	u := f.users[owner]
 	allowed := caller.allowed
 	if caller.user != "" && caller.user == name {
 		allowed = u.allowed
 	}
 	if !slices.Contains(allowed, "iam:"+action) {
-		return nil, &iamFault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on resource: user %s because no identity-based policy allows the iam:%s action", caller.arn(), action, name, action)}
+		return nil, &iamFault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on resource: user %s because no identity-based policy allows the iam:%s action", f.arn(caller), action, name, action)}
 	}
 	if u == nil {
 		return nil, &iamFault{404, "NoSuchEntity", "The user with name " + name + " cannot be found."}
 	}
 	key := f.keys[form.Get("AccessKeyId")]
 	if action == "UpdateAccessKey" || action == "DeleteAccessKey" {
-		if key == nil || key.user != name || key.status.last() == keyDeleted {
+		if key == nil || key.owner() != owner || key.status.last() == keyDeleted {
 			return nil, &iamFault{404, "NoSuchEntity", "The Access Key with id " + form.Get("AccessKeyId") + " cannot be found."}
 		}
 	}
@@ -316,7 +330,7 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 			More    bool        `xml:"IsTruncated"`
 		}
 		for _, k := range f.keys {
-			if state, ok := k.status.get(seen); ok && k.user == name && state != keyDeleted {
+			if state, ok := k.status.get(seen); ok && k.owner() == owner && state != keyDeleted {
 				list.Keys = append(list.Keys, iamMember{UserName: name, AccessKeyID: k.id, Status: state, CreateDate: stamp(k.created)})
 			}
 		}
@@ -349,14 +363,14 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 	case "CreateAccessKey":
 		n := 0
 		for _, k := range f.keys {
-			if k.user == name && k.status.last() != keyDeleted {
+			if k.owner() == owner && k.status.last() != keyDeleted {
 				n++
 			}
 		}
 		if n >= 2 {
 			return nil, &iamFault{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2"}
 		}
-		k := f.newKey(name, now)
+		k := f.newKey(caller.account, name, now)
 		return answer(action, namespace, struct {
 			XMLName xml.Name  `xml:"CreateAccessKeyResult"`
 			Key     iamMember `xml:"AccessKey"`

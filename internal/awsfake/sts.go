@@ -14,5 +14,5 @@ func (f *IAM) sts(caller *iamKey, action string) (any, *iamFault) {
 		Arn     string
 		UserID  string `xml:"UserId"`
 		Account string
-	}{Arn: caller.arn(), UserID: "AIDAFAKE" + caller.user, Account: iamAccount}), nil
+	}{Arn: f.arn(caller), UserID: "AIDAFAKE" + caller.user, Account: caller.account}), nil
 }

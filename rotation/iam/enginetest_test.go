@@ -41,6 +41,7 @@ func newHarness(t testing.TB, byRole bool) *harness {
 		Now:        func() time.Time { return begin.Add(100 * time.Since(begin)) },
 		LoginDelay: 10 * time.Second,
 		ListDelay:  3 * time.Second,
+		Path:       "people/",
 	})}
 	h.server = httptest.NewServer(h.fake.Handler())
 	t.Cleanup(h.server.Close)

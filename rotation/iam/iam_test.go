@@ -256,14 +256,14 @@ func TestCreateIsRepeatedOnlyWhereItWasTurnedAway(t *testing.T) {
 	for code, want := range map[string]int{"Throttling": 2, "ServiceFailure": 1} {
 		w := newWorld(t, permissions...)
 		n := 0
-		w.fake.Fail(func(action string) string {
+		w.fake.Fail(func(action string) (string, string) {
 			if action != "CreateAccessKey" {
-				return ""
+				return "", ""
 			}
 			if n++; n == 1 {
-				return code
+				return code, "made up"
 			}
-			return ""
+			return "", ""
 		})
 		_, err := w.engine.Next(context5(t), w.request())
 		if n != want || (err == nil) != (want == 2) {
@@ -303,5 +303,39 @@ func TestCallsOfNext(t *testing.T) {
 	want := []string{"GetCallerIdentity", "ListUserTags", "ListAccessKeys", "DeleteAccessKey", "TagUser", "CreateAccessKey"}
 	if got := w.fake.Calls(); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// A wrong clock is no wrong key, although the code is the same.
+func TestAnExpiredSignatureIsNoRefusal(t *testing.T) {
+	w := newWorld(t)
+	for message, want := range map[string]rotation.Cause{
+		"Signature expired: 20260101T000000Z is now earlier than 20260101T001500Z":                 rotation.TargetFailed,
+		"Signature not yet current: 20260101T010000Z is still later than 20260101T001500Z":         rotation.TargetFailed,
+		"The request signature we calculated does not match the signature you provided. Check it.": rotation.LoginRefused,
+	} {
+		w.fake.Fail(func(string) (string, string) { return "SignatureDoesNotMatch", message })
+		if err := w.engine.Verify(context5(t), w.request(), w.first); rotation.CauseOf(err) != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+// Whoever has an account can make a user of any name in it.
+func TestTheRoleDoesNothingForAUserOfAnotherAccount(t *testing.T) {
+	fake := awsfake.NewIAM(awsfake.IAMOptions{})
+	server := httptest.NewServer(fake.Handler())
+	defer server.Close()
+	fake.AddUser("admin")
+	role := fake.AddRole("rotator", permissions...)
+	engine := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, role), nil }, true)
+	v := secretOf("admin", fake.AddUserIn("210987654321", "admin"))
+	r := &rotation.Request{Secret: secretARN, Version: version, Current: v, Login: v}
+	before := fake.Keys("admin")
+	if _, err := engine.Next(context5(t), r); rotation.CauseOf(err) != rotation.InvalidSecret || !strings.Contains(fmt.Sprint(err), "210987654321") {
+		t.Errorf("%v", err)
+	}
+	if after := fake.Keys("admin"); !maps.Equal(before, after) {
+		t.Errorf("the keys were %v and are %v", before, after)
 	}
 }

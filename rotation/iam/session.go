@@ -50,7 +50,16 @@ func (e *Engine) open(ctx context.Context, r *rotation.Request, v rotation.Value
 		return nil, rotation.Errorf(rotation.InvalidSecret, "put the key's own user into the field "+userField, "the access key %s is of %s and not of the user %q", l.id, aws.ToString(who.Arn), l.user)
 	}
 	if !e.byRole {
-		cfg = own
+		return &session{login: l, secret: r.Secret, client: iam.NewFromConfig(own)}, nil
+	}
+	// A user of the same name in the role's account must not be taken for the
+	// key's: whoever has an account can make a user of any name.
+	role, err := sts.NewFromConfig(cfg).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
+	if err != nil {
+		return nil, classify("STS does not accept the function's credentials", err, false)
+	}
+	if aws.ToString(role.Account) != aws.ToString(who.Account) {
+		return nil, rotation.Errorf(rotation.InvalidSecret, "rotate the secret by a role of the key's account, or let the key act", "the access key %s is of the account %s and the function acts in %s", l.id, aws.ToString(who.Account), aws.ToString(role.Account))
 	}
 	return &session{login: l, secret: r.Secret, client: iam.NewFromConfig(cfg)}, nil
 }
