@@ -3,9 +3,11 @@ package function
 import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/db2"
+	"example.com/rotator/rotation/elasticache"
 	"example.com/rotator/rotation/generic"
 	"example.com/rotator/rotation/http"
 	"example.com/rotator/rotation/iam"
+	"example.com/rotator/rotation/memorydb"
 	"example.com/rotator/rotation/mysql"
 	"example.com/rotator/rotation/postgres"
 	"example.com/rotator/rotation/redis"
@@ -27,6 +29,11 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]
 		generic.New(),
 		iam.New(c.settings, getenv("IAM_BY_ROLE") == "true"),
 	}
+	caches, err := elasticache.ReadOptions(getenv)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, elasticache.New(tls, c.settings, caches), memorydb.New(tls, c.settings, caches))
 	apis, err := http.Load(tls, getenv("HTTP_RECIPES"))
 	for _, e := range apis {
 		list = append(list, e)
