@@ -149,6 +149,8 @@ func (s *session) remove(ctx context.Context, r *rotation.Request, state state, 
 	current, _ := r.Current.Text(idField)
 	previous, _ := r.Previous.Text(idField)
 	switch {
+	case id == previous && id != current:
+		// The key before the current one, which is stored and has had its time.
 	case state.now.Sub(created) < settled:
 		return rotation.Errorf(rotation.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
 			"the access key %s of %q is less than a minute old, so that another call may be about to store it", id, s.login.user)
@@ -156,7 +158,7 @@ func (s *session) remove(ctx context.Context, r *rotation.Request, state state, 
 		// STS refused it and IAM says that it works.
 		return rotation.Errorf(rotation.TargetFailed, "put the right "+secretField+" into the current value, or make the key inactive, upon which a rotation replaces it",
 			"the access key %s of %q in AWSCURRENT is active, but was refused with the secret's "+secretField, id, s.login.user)
-	case id != current && id != previous && !state.intent.explains(id, created):
+	case id != current && !state.intent.explains(id, created):
 		return rotation.Errorf(rotation.TakeoverRefused, "delete that key if nothing uses it, as `aws iam get-access-key-last-used` tells: a user has two keys, and a rotation needs one of the places",
 			"the access key %s of %q is not known to be this secret's", id, s.login.user)
 	}
