@@ -160,6 +160,15 @@ func TestFieldsGetSecretsOfTheirOwnAndTheRestStays(t *testing.T) {
 	}
 }
 
+// The core knows the fields by the option alone.
+func TestAnEditOfAnotherFieldIsSeen(t *testing.T) {
+	first := rotation.StringValue(`{"engine":"generic","issuer":"a","key":"k"}`)
+	_, err := rotate(t, first, options("ROTATOR_GENERIC_FIELD", "key"), func(v rotation.Value) rotation.Value { return v.With("issuer", "b") })
+	if rotation.CauseOf(err) != rotation.SecretEdited {
+		t.Errorf("%v", err)
+	}
+}
+
 // OpenSSL and OpenSSH read what is made, and find the same public key.
 func TestKeyPairsAreReadByOpenSSLAndOpenSSH(t *testing.T) {
 	for _, kind := range []string{"ed25519", "rsa-2048", "rsa-3072", "rsa-4096", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521"} {
