@@ -18,6 +18,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.com/rotator/internal/boundconn"
 	"example.com/rotator/rotation"
@@ -71,19 +72,11 @@ func dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, nam
 		if err == nil {
 			return &Conn{ctx, conn, bufio.NewReader(conn)}, nil
 		}
-		if i+1 == len(attempts) || !plain(err) {
+		if i+1 == len(attempts) || !errors.Is(err, errPlain) {
 			return nil, ended(ctx, err)
 		}
 	}
 	return nil, errors.New("the policy allows no way to connect") // unreachable: Attempts returns one at least
-}
-
-// plain reports whether a failed handshake tells that the server speaks Redis's
-// protocol without TLS: it has taken the client's greeting for a command and
-// answered with an error.
-func plain(err error) bool {
-	header, ok := errors.AsType[tls.RecordHeaderError](err)
-	return ok && header.RecordHeader[0] == '-'
 }
 
 func connect(ctx context.Context, t rotation.Target, config *tls.Config) (net.Conn, error) {
@@ -92,11 +85,60 @@ func connect(ctx context.Context, t rotation.Target, config *tls.Config) (net.Co
 		return conn, err
 	}
 	secure := tls.Client(conn, config)
-	if err := secure.HandshakeContext(ctx); err != nil {
+	if err := handshake(ctx, t, secure); err != nil {
 		conn.Close()
 		return nil, err
 	}
 	return secure, nil
+}
+
+// answerLimit is how long a server may take for a handshake before it is asked
+// whether it speaks TLS at all.
+const answerLimit = 500 * time.Millisecond
+
+var errPlain = rotation.Errorf(rotation.TLSFailed, `switch TLS on at the server; or, where the network may be trusted, set "ssl": false in the secret`,
+	"the server speaks no TLS")
+
+// handshake returns errPlain if the server speaks Redis's protocol without TLS.
+// Such a server takes the client's greeting for the beginning of a command and
+// says nothing.
+func handshake(ctx context.Context, t rotation.Target, secure *tls.Conn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- secure.HandshakeContext(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(answerLimit):
+	}
+	plain := make(chan bool, 1)
+	go func() { plain <- answersPlain(ctx, t) }()
+	select {
+	case err := <-done:
+		return err
+	case yes := <-plain:
+		if yes {
+			return errPlain
+		}
+	}
+	return <-done
+}
+
+// answersPlain asks for a PONG without TLS. One that refuses it speaks the
+// protocol as well.
+func answersPlain(ctx context.Context, t rotation.Target) bool {
+	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
+		return false
+	}
+	first := make([]byte, 1)
+	_, err = io.ReadFull(conn, first)
+	return err == nil && (first[0] == '+' || first[0] == '-')
 }
 
 // ended puts the context's error before one that it may have caused.
@@ -235,6 +277,9 @@ func readLine(r *bufio.Reader) (string, error) {
 func Classify(t rotation.Target, what string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, errPlain) {
+		return rotation.Errorf(errPlain.Cause, errPlain.Advice, "%s: %w", what, errPlain.Err)
 	}
 	e, ok := errors.AsType[Error](err)
 	if !ok {

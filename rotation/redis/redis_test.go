@@ -1,0 +1,484 @@
+package redis
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// fixture is a server with an engine that trusts it.
+type fixture struct {
+	*testserver.RedisServer
+	t      testing.TB
+	admin  *redis.Client
+	engine *Engine
+}
+
+func newFixture(t testing.TB, start start, o testserver.RedisOptions) *fixture {
+	t.Helper()
+	s := start(t, o)
+	return &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM})}
+}
+
+// user makes a user with the password "first-" and its name.
+func (f *fixture) user(rights ...string) string {
+	f.t.Helper()
+	user := testserver.Unique("app-")
+	command := []any{"ACL", "SETUSER", user, "on", ">first-" + user}
+	for _, r := range rights {
+		command = append(command, r)
+	}
+	f.do(command...)
+	return user
+}
+
+func (f *fixture) do(command ...any) any {
+	f.t.Helper()
+	reply, err := f.admin.Do(context.Background(), command...).Result()
+	if err != nil {
+		f.t.Fatalf("%v: %v", command[:2], err)
+	}
+	return reply
+}
+
+func (f *fixture) restart() {
+	f.t.Helper()
+	if err := errors.Join(f.Halt(), f.Resume(within(f.t))); err != nil {
+		f.t.Fatal(err)
+	}
+	f.admin = f.Connect(f.t)
+}
+
+// hashes returns what the server keeps of the user's passwords.
+func (f *fixture) hashes(user string) (hashes []string) {
+	f.t.Helper()
+	account, _ := f.do("ACL", "GETUSER", user).(map[any]any)
+	for _, p := range account["passwords"].([]any) {
+		hashes = append(hashes, p.(string))
+	}
+	return hashes
+}
+
+func (f *fixture) wantPasswords(user string, passwords ...string) {
+	f.t.Helper()
+	var want []string
+	for _, p := range passwords {
+		want = append(want, hash(p))
+	}
+	got := f.hashes(user)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		f.t.Errorf("the user has %d passwords, and not just the %d that it should have", len(got), len(want))
+	}
+}
+
+func (f *fixture) value(user, password string) rotation.Value {
+	return rotation.StringValue(fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d}`, f.Host, f.Port)).With("username", user).With("password", password)
+}
+
+// request is for a rotation from one password to another by the superuser.
+func (f *fixture) request(user, current, pending string) *rotation.Request {
+	return &rotation.Request{Strategy: rotation.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending),
+		Login: f.value(f.User, f.Password), Superuser: true, BySuperuser: true}
+}
+
+// self is for a rotation by the user itself.
+func (f *fixture) self(user, current, pending string) *rotation.Request {
+	r := f.request(user, current, pending)
+	r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
+	return r
+}
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
+	user := f.user("+ping")
+	current := "first-" + user
+	for _, pending := range []string{"second", "third", "fourth"} {
+		for range 2 { // a repetition changes nothing
+			if err := f.engine.Set(within(t), f.request(user, current, pending)); err != nil {
+				t.Fatal(err)
+			}
+			f.wantPasswords(user, current, pending)
+		}
+		current = pending
+	}
+	if err := f.engine.Retire(within(t), f.request(user, "third", "fourth")); err != nil {
+		t.Fatal(err)
+	}
+	f.wantPasswords(user, "fourth")
+	if err := f.engine.Retire(within(t), f.request(user, "third", "fourth")); err != nil {
+		t.Errorf("a password that is gone already: %v", err)
+	}
+}
+
+func TestSetKeepsAllButThePasswords(t *testing.T) {
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
+	user := f.user("+@read", "-hget", "+config|get", "~app:*", "%R~other:*", "&news.*", "(+set ~tmp:*)")
+	rights := func() string {
+		for _, line := range f.do("ACL", "LIST").([]any) {
+			if fields := strings.Fields(line.(string)); fields[1] == user {
+				return strings.Join(slices.DeleteFunc(fields, func(s string) bool { return strings.HasPrefix(s, "#") }), " ")
+			}
+		}
+		return ""
+	}
+	before := rights()
+	if err := f.engine.Set(within(t), f.request(user, "first-"+user, "second")); err != nil {
+		t.Fatal(err)
+	}
+	if after := rights(); after != before || before == "" {
+		t.Errorf("before: %s\nafter:  %s", before, after)
+	}
+}
+
+// An operator who has removed a password that leaked must not get it back.
+func TestSetDoesNotBringARevokedPasswordBack(t *testing.T) {
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
+	user := f.user("+ping")
+	if err := f.engine.Set(within(t), f.request(user, "leaked", "second")); err != nil {
+		t.Fatal(err)
+	}
+	f.wantPasswords(user, "second")
+}
+
+func TestSetManyTimesAtOnce(t *testing.T) {
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
+	user := f.user("+ping")
+	errs := make(chan error)
+	for range 8 {
+		go func() { errs <- f.engine.Set(within(t), f.request(user, "first-"+user, "second")) }()
+	}
+	for range 8 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	f.wantPasswords(user, "first-"+user, "second")
+}
+
+// The rights in the engine's page suffice, each of them is needed, and where one
+// is missing it is said before anything is changed.
+func TestRightsOfAUserThatChangesItself(t *testing.T) {
+	for _, c := range []struct {
+		file testserver.RedisOptions
+		save string
+	}{{testserver.RedisOptions{}, "+acl|save"}, {testserver.RedisOptions{NoACLFile: true}, "+config|rewrite"}} {
+		f := newFixture(t, testserver.Redis, c.file)
+		all := []string{"+cluster|nodes", "+info", "+acl|getuser", "+acl|setuser", "+config|get", "+acl|dryrun", c.save}
+		user := f.user(all...)
+		r := f.self(user, "first-"+user, "second")
+		if err := errors.Join(f.engine.Verify(within(t), r, r.Login), f.engine.DryRun(within(t), r), f.engine.Set(within(t), r), f.engine.Verify(within(t), r, r.Pending)); err != nil {
+			t.Fatal(err)
+		}
+		f.wantPasswords(user, "first-"+user, "second")
+		for i, missing := range all {
+			if missing == "+acl|dryrun" {
+				continue // without it, the right to save is not seen before
+			}
+			user := f.user(slices.Delete(slices.Clone(all), i, i+1)...)
+			r := f.self(user, "first-"+user, "second")
+			for step, err := range map[string]error{"DryRun": f.engine.DryRun(within(t), r), "Verify": f.engine.Verify(within(t), r, r.Login)} {
+				if !errors.Is(err, rotation.PrivilegeMissing) {
+					t.Errorf("%s without %s: %v", step, missing, err)
+				}
+			}
+			f.wantPasswords(user, "first-"+user)
+		}
+	}
+}
+
+func TestRefusedBeforeAnythingIsChanged(t *testing.T) {
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
+	off, open := f.user("off"), f.user("nopass")
+	typo := testserver.Unique("typo-")
+	before := f.do("ACL", "LIST")
+	for _, c := range []struct {
+		user, want string
+	}{{typo, "does not exist"}, {off, "switched off"}, {open, "any password"}} {
+		r := f.request(c.user, "first-"+c.user, "second")
+		for step, err := range map[string]error{"DryRun": f.engine.DryRun(within(t), r), "Set": f.engine.Set(within(t), r), "Retire": f.engine.Retire(within(t), r)} {
+			if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v, want %q", step, err, c.want)
+			}
+		}
+	}
+	if after := f.do("ACL", "LIST"); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Error("the users were changed")
+	}
+}
+
+// A wrong password, an unknown user and one that is off are the same to see.
+func TestLoginRefused(t *testing.T) {
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
+	user, off := f.user("+ping"), f.user("off")
+	r := f.request(user, "first-"+user, "second")
+	for name, v := range map[string]rotation.Value{"a wrong password": f.value(user, "wrong"), "no such user": f.value("nobody", "wrong"), "off": f.value(off, "first-"+off)} {
+		if err := f.engine.Verify(within(t), r, v); !errors.Is(err, rotation.LoginRefused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := f.engine.Verify(within(t), r, r.Current); err != nil {
+		t.Error(err)
+	}
+	r.Login = f.value(f.User, "wrong")
+	if err := f.engine.Set(within(t), r); !errors.Is(err, rotation.LoginRefused) {
+		t.Errorf("a superuser's wrong password: %v", err)
+	}
+	mute := f.user("+get")
+	if err := f.engine.Verify(within(t), r, f.value(mute, "first-"+mute)); err != nil {
+		t.Errorf("a user that may not PING: %v", err)
+	}
+}
+
+func TestForm(t *testing.T) {
+	e := New(rotation.TLSPolicy{})
+	for _, c := range []struct{ value, want string }{
+		{`{"engine":"redis","host":"a b","port":"x","username":"u"}`, "host is not one host name or address, password is missing, port is not a number"},
+		{`{"engine":"redis","password":"p"}`, "host is missing"},
+		{`{"engine":"redis","host":"h","username":{},"password":"p"}`, "username is not text"},
+		{`text`, "not a JSON object"},
+	} {
+		_, err := e.Next(context.Background(), &rotation.Request{Current: rotation.StringValue(c.value)})
+		if !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.value, err)
+		}
+	}
+	for _, name := range []string{``, `"username":null,`, `"username":"",`} {
+		if l, err := parse(rotation.StringValue(`{` + name + `"host":"h","password":"p"}`)); err != nil || l.User != "default" || l.Port != 6379 {
+			t.Errorf("%s: %v %v", name, l, err)
+		}
+	}
+}
+
+// files are the places where a server may keep its users.
+var files = map[string]testserver.RedisOptions{
+	"a file of users":                    {},
+	"the configuration":                  {NoACLFile: true},
+	"a file of users, with requirepass":  {Users: "user default on >first +@all ~* &*", Config: "requirepass first"},
+	"the configuration, and requirepass": {NoACLFile: true, Users: "user default on >first +@all ~* &*", Config: "requirepass first"},
+}
+
+func TestRestartKeepsTheChange(t *testing.T) { restart(t, testserver.Redis) }
+
+func restart(t *testing.T, start start) {
+	for name, o := range files {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, start, o)
+			user := f.user("+ping")
+			first := "first-" + user
+			if o.Config != "" {
+				user, first = "default", "first"
+			}
+			for _, r := range []*rotation.Request{f.request(user, first, "second"), f.request(user, "second", "third")} {
+				if err := f.engine.Set(within(t), r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.restart()
+			f.wantPasswords(user, "second", "third")
+			for password, works := range map[string]bool{first: false, "second": true, "third": true} {
+				err := open(within(t), f.RedisServer, user, password)
+				if (err == nil) != works || !works && !errors.Is(err, rotation.LoginRefused) {
+					t.Errorf("after a restart %s: %v", password, err)
+				}
+			}
+		})
+	}
+}
+
+// The user "default" rotates itself, with requirepass as its first password and
+// without a name in the secret.
+func TestRequirepassRotatesItself(t *testing.T) {
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{NoACLFile: true, Users: "user default on >first +@all ~* &*", Config: "requirepass first"})
+	v := rotation.StringValue(fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d,"password":"first"}`, f.Host, f.Port))
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Pending: v.With("password", "second"), Login: v}
+	if err := errors.Join(f.engine.DryRun(within(t), r), f.engine.Set(within(t), r), f.engine.Verify(within(t), r, r.Pending)); err != nil {
+		t.Fatal(err)
+	}
+	f.wantPasswords("default", "first", "second")
+	// As a client without users does it: AUTH with one word.
+	client := redis.NewClient(f.Options("", "second"))
+	defer client.Close()
+	if err := client.Ping(context.Background()).Err(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAFileThatCannotBeWrittenIsToldAndARepetitionMends(t *testing.T) {
+	for name, o := range map[string]testserver.RedisOptions{"ACL SAVE": {}, "CONFIG REWRITE": {NoACLFile: true}} {
+		f := newFixture(t, testserver.Redis, o)
+		user := f.user("+ping")
+		r := f.request(user, "first-"+user, "second")
+		if err := os.Chmod(f.Dir, 0o500); err != nil {
+			t.Fatal(err)
+		}
+		err := f.engine.Set(within(t), r)
+		if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+		f.wantPasswords(user, "first-"+user, "second")
+		if err := os.Chmod(f.Dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.engine.Set(within(t), r); err != nil {
+			t.Error(err)
+		}
+		f.restart()
+		f.wantPasswords(user, "first-"+user, "second")
+	}
+}
+
+// Neither the password nor its hash is in a log, in what MONITOR shows to others
+// or in the log of slow commands; nor is it in an error.
+func TestNothingLeaks(t *testing.T) { leaks(t, testserver.Redis) }
+
+func leaks(t *testing.T, start start) {
+	f := newFixture(t, start, testserver.RedisOptions{Config: "loglevel debug\nslowlog-log-slower-than 0\nslowlog-max-len 10000"})
+	user := f.user("+ping")
+	watcher, err := tls.Dial("tcp", f.Addr(), f.CA.ClientTLS(f.Host))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer watcher.Close()
+	fmt.Fprintf(watcher, "AUTH %s %s\r\nMONITOR\r\n", f.User, f.Password)
+	lines := bufio.NewScanner(watcher)
+	// What is shown up to a mark is known to be all that came before.
+	wait := func(mark string) (text string) {
+		f.do("ECHO", mark)
+		for !strings.Contains(text, mark) {
+			if !lines.Scan() {
+				t.Fatalf("MONITOR ends: %v", lines.Err())
+			}
+			text += lines.Text() + "\n"
+		}
+		return text
+	}
+	for range 2 { // the answers to AUTH and MONITOR
+		if !lines.Scan() || lines.Text() != "+OK" {
+			t.Fatal("MONITOR does not begin")
+		}
+	}
+	wait("begin-of-test")
+	const password = "the-Secret-Passw0rd"
+	r := f.request(user, "first-"+user, password)
+	if err := errors.Join(f.engine.DryRun(within(t), r), f.engine.Set(within(t), r), f.engine.Verify(within(t), r, r.Pending), f.engine.Retire(within(t), r)); err != nil {
+		t.Fatal(err)
+	}
+	text := wait("end-of-test")
+	log, err := f.Logs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := fmt.Sprint(f.do("SLOWLOG", "GET", "10000"))
+	if !strings.Contains(slow, "SETUSER") || log == "" {
+		t.Fatal("the logs do not show what they should")
+	}
+	refused := f.engine.Set(within(t), f.self(user, password, "the-Secret-Passw0rd-2"))
+	text += log + slow + fmt.Sprint(refused)
+	for _, secret := range []string{password, hash(password), hash("the-Secret-Passw0rd-2"), "first-" + user, hash("first-" + user)} {
+		if i := strings.Index(text, secret); i >= 0 {
+			t.Errorf("shown: %.80s", text[max(i-60, 0):i])
+		}
+	}
+}
+
+func TestTLS(t *testing.T) {
+	secure := newFixture(t, testserver.Redis, testserver.RedisOptions{})
+	plain := newFixture(t, testserver.Redis, testserver.RedisOptions{NoTLS: true})
+	other, err := secure.CA.Issue("elsewhere.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := testserver.Redis(t, testserver.RedisOptions{CA: secure.CA, Cert: other, Password: secure.Password})
+	for _, c := range []struct {
+		name     string
+		server   *testserver.RedisServer
+		ssl      string
+		trusted  bool
+		fallback bool
+		want     rotation.Cause // "" for success
+	}{
+		{"verified", secure.RedisServer, "", true, false, ""},
+		{"verified, asked for", secure.RedisServer, "true", true, false, ""},
+		{"verified, fallback allowed", secure.RedisServer, "", true, true, ""},
+		{"unknown CA", secure.RedisServer, "", false, false, rotation.TLSFailed},
+		{"unknown CA, fallback allowed", secure.RedisServer, "", false, true, rotation.TLSFailed},
+		{"another's certificate", wrong, "", true, true, rotation.TLSFailed},
+		{"plain text by name, server with TLS", secure.RedisServer, "false", true, false, rotation.Unreachable},
+		{"server without TLS", plain.RedisServer, "", true, false, rotation.TLSFailed},
+		{"server without TLS, fallback allowed", plain.RedisServer, "", true, true, ""},
+		{"server without TLS, asked for", plain.RedisServer, "true", true, true, rotation.TLSFailed},
+		{"server without TLS, plain text by name", plain.RedisServer, "false", true, false, ""},
+	} {
+		policy := rotation.TLSPolicy{AllowPlaintext: c.fallback}
+		if c.trusted {
+			policy.ExtraCAs = secure.CA.PEM
+		}
+		v := rotation.StringValue(fmt.Sprintf(`{"host":%q,"port":%d,"username":%q,"password":%q,"ssl":%q}`, c.server.Host, c.server.Port, c.server.User, c.server.Password, c.ssl))
+		err := New(policy).Verify(within(t), &rotation.Request{}, v)
+		if c.want == "" && err != nil || c.want != "" && !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.want)
+		}
+	}
+}
+
+func TestAHungServerHoldsNobodyUp(t *testing.T) {
+	port := testserver.Blackhole(t)
+	for _, ssl := range []string{"true", "false"} {
+		v := rotation.StringValue(fmt.Sprintf(`{"host":"localhost","port":%d,"username":"u","password":"p","ssl":%q}`, port, ssl))
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		begin := time.Now()
+		err := New(rotation.TLSPolicy{}).Verify(ctx, &rotation.Request{}, v)
+		cancel()
+		if took := time.Since(begin); took > 300*time.Millisecond || !errors.Is(err, rotation.Unreachable) {
+			t.Errorf("ssl %s: %v after %s", ssl, err, took)
+		}
+	}
+}
+
+// Words reach the server as they are, whatever they are made of.
+func FuzzPasswordIsTakenAsItIs(f *testing.F) {
+	server := newFixture(f, testserver.Redis, testserver.RedisOptions{})
+	for _, p := range []string{"pass word", "a\r\n$3\r\nb", `">#!<'`, "ümläut€", "\x01\x7f", "resetpass", "nopass", strings.Repeat("x", 4096)} {
+		f.Add(p)
+	}
+	user := server.user("+ping")
+	f.Fuzz(func(t *testing.T, password string) {
+		server := *server
+		server.t = t
+		// A server takes no word of more than 16 kB before the login.
+		if password == "" || len(password) > 16<<10 || strings.ContainsRune(password, 0) || strings.ToValidUTF8(password, "") != password {
+			return // JSON has no other texts, and the form asks for this
+		}
+		server.do("ACL", "SETUSER", user, "resetpass")
+		r := server.request(user, "other", password)
+		if err := server.engine.Set(within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := open(within(t), server.RedisServer, user, password); err != nil {
+			t.Errorf("%q: %v", password, err)
+		}
+		if err := server.engine.Verify(within(t), r, r.Pending); err != nil {
+			t.Errorf("%q: %v", password, err)
+		}
+	})
+}
