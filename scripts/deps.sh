@@ -46,6 +46,9 @@ missing_packages() {
 	has slapd || echo slapd
 	has rabbitmq-server || echo rabbitmq-server
 	has influxd || echo influxdb
+	# For the tests of key pairs.
+	has ssh-keygen || echo openssh-client
+	has openssl || echo openssl
 	cached postgres-18/native/bin/initdb || has npm || echo npm
 }
 
