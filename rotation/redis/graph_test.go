@@ -1,0 +1,328 @@
+package redis
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// newCluster starts a cluster and makes a user at each of its nodes.
+func newCluster(t *testing.T) (nodes []*fixture, user string) {
+	t.Helper()
+	user = testserver.Unique("app-")
+	for _, s := range testserver.RedisCluster(t, 3, testserver.RedisOptions{}) {
+		f := &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM})}
+		f.do("ACL", "SETUSER", user, "on", ">first", "+ping")
+		nodes = append(nodes, f)
+	}
+	return nodes, user
+}
+
+func TestClusterIsChangedAtEveryNode(t *testing.T) {
+	nodes, user := newCluster(t)
+	r := nodes[0].request(user, "first", "second")
+	if err := errors.Join(nodes[0].engine.DryRun(within(t), r), nodes[0].engine.Set(within(t), r)); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range nodes {
+		n.wantPasswords(user, "first", "second")
+	}
+	// A node that has not got the password yet is seen by a login that may ask
+	// for the nodes.
+	for _, n := range nodes {
+		n.do("ACL", "SETUSER", user, "+cluster|nodes")
+	}
+	if err := nodes[0].engine.Verify(within(t), r, r.Pending); err != nil {
+		t.Error(err)
+	}
+	nodes[2].do("ACL", "SETUSER", user, "resetpass", ">first")
+	if err := nodes[0].engine.Verify(within(t), r, r.Pending); !errors.Is(err, rotation.LoginRefused) {
+		t.Errorf("a node without the new password: %v", err)
+	}
+	nodes[1].restart()
+	nodes[1].wantPasswords(user, "first", "second")
+}
+
+// A change that stops half-way leaves the current password valid everywhere, and
+// a repetition from any node brings all to the same.
+func TestClusterConvergesAfterAChangeThatStoppedHalfWay(t *testing.T) {
+	nodes, user := newCluster(t)
+	for _, stopped := range nodes {
+		if err := os.Chmod(stopped.Dir, 0o500); err != nil {
+			t.Fatal(err)
+		}
+		r := nodes[0].request(user, "first", "second")
+		if err := nodes[0].engine.Set(within(t), r); !errors.Is(err, rotation.TargetFailed) {
+			t.Fatalf("a node that cannot save: %v", err)
+		}
+		for _, n := range nodes {
+			if !slices.Contains(n.hashes(user), hash("first")) {
+				t.Errorf("%s: the current password was lost", n.Addr())
+			}
+		}
+		if err := os.Chmod(stopped.Dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := nodes[1].engine.Set(within(t), nodes[1].request(user, "first", "second")); err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range nodes {
+			n.wantPasswords(user, "first", "second")
+			n.do("ACL", "SETUSER", user, "resetpass", ">first")
+		}
+	}
+}
+
+func TestClusterWithoutANodeIsNotChanged(t *testing.T) {
+	nodes, user := newCluster(t)
+	nodes[1].do("ACL", "DELUSER", user)
+	r := nodes[0].request(user, "first", "second")
+	if err := nodes[0].engine.Set(within(t), r); !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("a node without the user: %v", err)
+	}
+	nodes[0].wantPasswords(user, "first")
+	nodes[1].do("ACL", "SETUSER", user, "on", ">first", "+ping")
+	if err := nodes[2].Halt(); err != nil {
+		t.Fatal(err)
+	}
+	if err := nodes[0].engine.Set(within(t), r); !errors.Is(err, rotation.Unreachable) {
+		t.Errorf("a node that has just gone: %v", err)
+	}
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		err := nodes[0].engine.Set(within(t), r)
+		if !errors.Is(err, rotation.Unreachable) {
+			t.Fatalf("a node that is gone: %v", err)
+		}
+		if strings.Contains(err.Error(), "is not there") {
+			break
+		}
+		if time.Since(begin) > 20*time.Second {
+			t.Fatal("the cluster does not see that the node is gone")
+		}
+	}
+	for _, n := range nodes[:2] {
+		n.wantPasswords(user, "first")
+	}
+	if err := nodes[2].Resume(within(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Replicas have users of their own, and log in to the primary by the very user
+// that is rotated, as they do where all have one requirepass.
+func TestReplicasAreChangedAndGoOnReplicating(t *testing.T) {
+	ca, err := testserver.NewCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]testserver.RedisOptions{
+		"a file of users":   {CA: ca, Password: "administrator", Users: "user link on >first ~* &* +@all"},
+		"the configuration": {CA: ca, Password: "administrator", Users: "user link on >first ~* &* +@all", NoACLFile: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.Config = "tls-replication yes\nmasteruser link\nmasterauth first\nrepl-timeout 5"
+			primary := newFixture(t, testserver.Redis, o)
+			o.Config += fmt.Sprintf("\nreplicaof 127.0.0.1 %d", primary.Port)
+			replica := newFixture(t, testserver.Redis, o)
+			up := func() {
+				t.Helper()
+				for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+					if strings.Contains(replica.do("INFO", "replication").(string), "master_link_status:up") {
+						return
+					}
+					if time.Now().After(end) {
+						t.Fatal("the replica does not replicate")
+					}
+				}
+			}
+			up()
+			current := "first"
+			for i, pending := range []string{"second", "third", "fourth"} {
+				// The secret's host may be either of them.
+				seed := []*fixture{primary, replica}[i%2]
+				if err := seed.engine.Set(within(t), seed.request("link", current, pending)); err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range []*fixture{primary, replica} {
+					f.wantPasswords("link", current, pending)
+				}
+				replica.restart()
+				up()
+				current = pending
+			}
+			// What was kept in clear is found by nobody who looks at the log.
+			for _, f := range []*fixture{primary, replica} {
+				log, err := f.Logs()
+				if shown := fmt.Sprint(log, f.do("SLOWLOG", "GET", "1000")); err != nil || strings.Contains(shown, "fourth") {
+					t.Errorf("the password is in a log, or there is none: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestNodesOption(t *testing.T) {
+	nodes, _ := newCluster(t)
+	if err := nodes[2].Halt(); err != nil {
+		t.Fatal(err)
+	}
+	all, err := nodes[0].engine.open(within(t), settings{hostOnly: true}, nodes[0].value(nodes[0].User, nodes[0].Password), false)
+	if err != nil || len(all) != 1 || all[0].info["redis_version"] == "" {
+		t.Errorf("%d nodes, %v", len(all), err)
+	}
+	all.close()
+	if err := nodes[2].Resume(within(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestParsePeers(t *testing.T) {
+	const text = "a 127.0.0.1:7001@17001,host.example myself,master - 0 0 1 connected 0-5460\n" +
+		"b ::1:7002@17002,,tls-port=7003 slave a 0 0 2 connected\n" +
+		"c 10.0.0.1:7003 master,fail? - 0 0 3 connected 5461\n" +
+		"d :0@0 master,noaddr - 0 0 3 disconnected\n" +
+		"e 10.0.0.2:7004@17004,second.example master,fail - 0 0 3 disconnected\n\n"
+	peers, err := parsePeers(text)
+	want := []peer{{id: "a", name: "host.example", myself: true}, {id: "b", host: "::1", port: 7002}, {id: "c", host: "10.0.0.1", port: 7003},
+		{id: "d", absent: true}, {id: "e", name: "second.example", absent: true}}
+	if err != nil || !slices.Equal(peers, want) {
+		t.Errorf("%+v, %v", peers, err)
+	}
+	for _, bad := range []string{"a", "a b c", "a b:x@1 master", "a :7001@1 master", "a h:70000@1 master"} {
+		if p, err := parsePeers(bad); err == nil {
+			t.Errorf("%q: %+v", bad, p)
+		}
+	}
+}
+
+func FuzzParsePeers(f *testing.F) {
+	f.Add("a 127.0.0.1:7001@17001,host.example myself,master - 0 0 1 connected 0-5460\nb ::1:7002@17002 slave a 0 0 2 connected")
+	f.Fuzz(func(t *testing.T, text string) {
+		peers, err := parsePeers(text)
+		for _, p := range peers {
+			if err != nil || !p.myself && !p.absent && (p.host == "" || p.port < 1 || p.port > 65535) {
+				t.Errorf("%+v, %v", p, err)
+			}
+		}
+	})
+}
+
+// scripted is a server that answers each command's first words by what the
+// script has, and all others with +OK.
+func scripted(t *testing.T, script map[string]string) rotation.Value {
+	port := listen(t, func(command string) string {
+		for _, words := range slices.Backward(slices.Sorted(maps.Keys(script))) {
+			if strings.HasPrefix(command, words) {
+				return script[words]
+			}
+		}
+		return "+OK\r\n"
+	})
+	return rotation.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"the-password","ssl":false}`, port))
+}
+
+// States of a server that a real one is in for too short a time, or is too old or
+// too closed for.
+func TestAnswersOfOtherServers(t *testing.T) {
+	const (
+		alone   = "-ERR This instance has cluster support disabled\r\n"
+		account = "*4\r\n$5\r\nflags\r\n*1\r\n$2\r\non\r\n$9\r\npasswords\r\n*0\r\n"
+		noFile  = "$13\r\nloading:0\r\nx:\r\n"
+	)
+	for _, c := range []struct {
+		name   string
+		script map[string]string
+		want   rotation.Cause
+		text   string
+	}{
+		{"loading", map[string]string{"PING": "-LOADING Redis is loading the dataset in memory\r\n", "CLUSTER": alone, "INFO": noFile}, rotation.TargetFailed, "until the server is ready"},
+		{"loading, as INFO says", map[string]string{"CLUSTER": alone, "INFO": "$9\r\nloading:1\r\n"}, rotation.TargetFailed, "loading its data"},
+		{"protected", map[string]string{"AUTH": "-DENIED Redis is running in protected mode\r\n"}, rotation.TargetFailed, "protected mode"},
+		{"version 5", map[string]string{"AUTH": "-ERR wrong number of arguments for 'auth' command\r\n"}, rotation.TargetFailed, "older than Redis 6"},
+		{"full", map[string]string{"AUTH": "-ERR max number of clients reached\r\n"}, rotation.TargetFailed, "maxclients"},
+		{"forgotten", map[string]string{"CLUSTER": "-NOAUTH Authentication required.\r\n"}, rotation.TargetFailed, "try again"},
+		{"not Redis", map[string]string{"AUTH": "HTTP/1.1 400 Bad Request\r\n"}, rotation.TargetFailed, "not in Redis's protocol"},
+		{"cut", map[string]string{"AUTH": ""}, rotation.Unreachable, "failed"},
+	} {
+		v := scripted(t, c.script)
+		err := New(rotation.TLSPolicy{}).Verify(within(t), &rotation.Request{BySuperuser: true}, v)
+		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v, want %s with %q", c.name, err, c.want, c.text)
+		}
+		if err != nil && strings.Contains(err.Error(), "the-password") {
+			t.Errorf("%s: the password is in the error", c.name)
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		script map[string]string
+		text   string
+	}{
+		{"no file", map[string]string{"CLUSTER": alone, "INFO": noFile, "ACL GETUSER": account, "CONFIG GET aclfile": "*2\r\n$7\r\naclfile\r\n$0\r\n\r\n"}, "without a file"},
+		{"no CONFIG", map[string]string{"CLUSTER": "-ERR unknown command 'CLUSTER'\r\n", "INFO": noFile, "ACL GETUSER": account, "CONFIG": "-ERR unknown command 'CONFIG'\r\n"}, "cannot be told"},
+	} {
+		v := scripted(t, c.script)
+		e := New(rotation.TLSPolicy{})
+		r := &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v}
+		for step, err := range map[string]error{"DryRun": e.DryRun(within(t), r), "Set": e.Set(within(t), r)} {
+			if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), c.text) || !strings.Contains(err.Error(), persistOption) {
+				t.Errorf("%s: %s: %v", c.name, step, err)
+			}
+		}
+		// The operator says that this is as it should be.
+		all, err := e.open(within(t), settings{}, v, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[0].forgetful = true
+		if err := all[0].inspect("u"); err != nil {
+			t.Errorf("%s, persistence off: %v", c.name, err)
+		}
+		all.close()
+	}
+}
+
+// The server gets hashes and nothing else of a password but at the login; and an
+// error that quotes the statement does not bring a hash to light.
+func TestTheServerGetsHashes(t *testing.T) {
+	sent := make(chan string, 100)
+	port := listen(t, func(command string) string {
+		sent <- command
+		switch {
+		case strings.HasPrefix(command, "CLUSTER"):
+			return "-ERR This instance has cluster support disabled\r\n"
+		case strings.HasPrefix(command, "INFO"):
+			return "$13\r\nconfig_file:x\r\n"
+		case strings.HasPrefix(command, "ACL GETUSER"):
+			return "*4\r\n$5\r\nflags\r\n*1\r\n$2\r\non\r\n$9\r\npasswords\r\n*1\r\n$64\r\n" + hash("first") + "\r\n"
+		case strings.HasPrefix(command, "CONFIG GET"):
+			return "*0\r\n"
+		case strings.HasPrefix(command, "ACL SETUSER"):
+			return "-ERR Error in ACL SETUSER modifier '#" + hash("second") + "': Syntax error\r\n"
+		}
+		return "+OK\r\n"
+	})
+	v := rotation.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"first","ssl":false}`, port))
+	err := New(rotation.TLSPolicy{}).Set(within(t), &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v})
+	if err == nil || !strings.Contains(err.Error(), "[hash]") || strings.Contains(err.Error(), hash("second")) {
+		t.Errorf("%v", err)
+	}
+	close(sent)
+	var last string
+	for command := range sent {
+		if last = command; !strings.HasPrefix(command, "AUTH") && (strings.Contains(command, "first") || strings.Contains(command, "second")) {
+			t.Errorf("sent: %s", command)
+		}
+	}
+	if want := "ACL SETUSER u resetpass #" + hash("second") + " #" + hash("first"); last != want {
+		t.Errorf("sent %q, want %q", last, want)
+	}
+}
