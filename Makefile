@@ -27,18 +27,18 @@ demo: build
 # test ends with the figures of the crash sweeps and the witnesses.
 test: deps
 	@mkdir -p build && rm -f build/figures
-	ROTATOR_FIGURES=$(CURDIR)/build/figures $(GO) test -race -count=1 -timeout 13m ./...
+	ROTATOR_FIGURES=$(CURDIR)/build/figures $(GO) test -race -count=1 -timeout 25m ./...
 	@sort build/figures
 
 # test-mysql and test-valkey run what needs servers that Debian's stable release
 # lacks; they fail where those cannot be fetched.
 test-mysql: deps-mysql
 	@mkdir -p build && rm -f build/figures-mysql
-	ROTATOR_FIGURES=$(CURDIR)/build/figures-mysql $(GO) test -race -count=1 -timeout 13m -tags mysql ./rotation/mysql
+	ROTATOR_FIGURES=$(CURDIR)/build/figures-mysql $(GO) test -race -count=1 -timeout 25m -tags mysql ./rotation/mysql
 	@sort build/figures-mysql
 
 test-valkey: deps-valkey
-	$(GO) test -race -count=1 -timeout 13m -tags valkey -run Valkey ./internal/testserver
+	$(GO) test -race -count=1 -timeout 25m -tags valkey -run Valkey ./internal/testserver
 
 # bench prints the cost of a rotation; the figures are measured, not asserted.
 bench: build
