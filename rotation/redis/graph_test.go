@@ -154,6 +154,10 @@ func TestReplicasAreChangedAndGoOnReplicating(t *testing.T) {
 				for _, f := range []*fixture{primary, replica} {
 					f.wantPasswords("link", current, pending)
 				}
+				all, err := seed.engine.open(within(t), settings{}, seed.value(seed.User, seed.Password), false)
+				if all.close(); err != nil || len(all) != 2 {
+					t.Errorf("%d connections to two nodes, %v", len(all), err)
+				}
 				replica.restart()
 				up()
 				current = pending
