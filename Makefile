@@ -38,7 +38,7 @@ test-mysql: deps-mysql
 	@sort build/figures-mysql
 
 test-valkey: deps-valkey
-	$(GO) test -race -count=1 -timeout 25m -tags valkey -run Valkey ./internal/testserver
+	$(GO) test -race -count=1 -timeout 25m -tags valkey -run Valkey ./internal/testserver ./rotation/redis
 
 # bench prints the cost of a rotation; the figures are measured, not asserted.
 bench: build
