@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -29,6 +30,7 @@ func (r *run) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.seen = append(r.seen, next)
 	if err := r.related(req, current, next); err != nil {
 		return err
 	}
@@ -36,13 +38,27 @@ func (r *run) create(ctx context.Context) error {
 	staged := errors.New("a value is staged already")
 	err = r.prove(ctx, req, func() error {
 		// Current does not open the target. That is as it should be where an
-		// earlier try of this rotation has come as far as setSecret.
-		_, err := r.secret.get(ctx, req.Version, awsPending)
-		if err == nil {
-			return staged
-		}
+		// earlier try of this rotation has come as far as setSecret: the stored
+		// value does. That one is stored proves nothing, as others can store one.
+		stored, err := r.secret.get(ctx, req.Version, awsPending)
 		if errors.Is(err, errAbsent) {
 			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.related(req, current, stored.value); err != nil {
+			return err
+		}
+		within, cancel := r.target(ctx)
+		defer cancel()
+		err = r.engine.Verify(within, req, stored.value)
+		if errors.Is(err, LoginRefused) {
+			r.refusals++
+			return nil
+		}
+		if err == nil {
+			err = staged
 		}
 		return err
 	})
@@ -74,28 +90,34 @@ func (r *run) current(ctx context.Context) (version, error) {
 // make req.Pending valid. refused is called when the target refuses current;
 // its error ends the proof.
 func (r *run) prove(ctx context.Context, req *Request, refused func() error) error {
-	kind := r.kind
-	other, _ := req.Pending.Text(kind.UserField)
-	err := r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) (err error) {
-		if req.BySuperuser {
-			// Whoever writes a secret must hold a credential of the user that
-			// it names: a superuser's powers are not lent on a name alone.
-			err = r.engine.Verify(ctx, req, c.value)
-		} else {
-			req.Login, req.Superuser = c.value, c.superuser
-			err = r.dryRun(ctx, req)
+	if req.BySuperuser {
+		if err := r.vouch(ctx, req, refused); err != nil {
+			return err
 		}
+		return r.asSuperuser(ctx, req, func(ctx context.Context) error { return r.dryRun(ctx, req) })
+	}
+	return r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
+		req.Login, req.Superuser = c.value, c.superuser
+		err := r.dryRun(ctx, req)
 		if c.name == awsCurrent && errors.Is(err, LoginRefused) {
-			if stop := refused(); stop != nil {
-				return stop
-			}
+			err = cmp.Or(refused(), err)
 		}
 		return err
 	})
-	if err != nil || !req.BySuperuser {
+}
+
+// vouch proves that the secret holds a credential of the user that it names. A
+// superuser's powers are not lent on a name alone: whoever may write the secret
+// could name another user there.
+func (r *run) vouch(ctx context.Context, req *Request, refused func() error) error {
+	other, _ := req.Pending.Text(r.kind.UserField)
+	return r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) error {
+		err := r.engine.Verify(ctx, req, c.value)
+		if c.name == awsCurrent && errors.Is(err, LoginRefused) {
+			err = cmp.Or(refused(), err)
+		}
 		return err
-	}
-	return r.asSuperuser(ctx, req, func(ctx context.Context) error { return r.dryRun(ctx, req) })
+	})
 }
 
 func (r *run) dryRun(ctx context.Context, req *Request) error {
@@ -248,6 +270,17 @@ func (r *run) related(req *Request, current version, pending Value) error {
 	return nil
 }
 
+// kept is related for a stored value. Fields alone do not tell an edit of the
+// credential itself; but a value that was made from current is younger than it,
+// or has its seal. Which of two credentials the target has is the operator's
+// knowledge then: to promote the older would put a dead one before the clients.
+func (r *run) kept(req *Request, current, pending version) error {
+	if !r.sealed(req, current.id) && current.created.After(pending.created) {
+		return r.edited(current)
+	}
+	return r.related(req, current, pending.value)
+}
+
 func (r *run) edited(current version) error {
 	return Errorf(SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
 		"the secret was edited during this rotation: the pending version was not made from version %s, which is AWSCURRENT now", current.id)
@@ -262,7 +295,7 @@ func (r *run) set(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.related(req, current, pending.value); err != nil {
+	if err := r.kept(req, current, pending); err != nil {
 		return err
 	}
 	if _, ok := r.engine.(Minter); ok {
@@ -272,7 +305,10 @@ func (r *run) set(ctx context.Context) error {
 	}
 	set := func(ctx context.Context) error { return r.engine.Set(ctx, req) }
 	if req.BySuperuser {
-		err = r.asSuperuser(ctx, req, set)
+		// createSecret has proved it, but of what the secret said then.
+		if err = r.vouch(ctx, req, func() error { return nil }); err == nil {
+			err = r.asSuperuser(ctx, req, set)
+		}
 	} else {
 		err = r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
 			req.Login, req.Superuser = c.value, c.superuser
@@ -443,7 +479,7 @@ func (r *run) finish(ctx context.Context) error {
 			return r.edited(current)
 		}
 		req.Current = current.value
-		if err := r.related(req, current, pending.value); err != nil {
+		if err := r.kept(req, current, pending); err != nil {
 			return err
 		}
 	}

@@ -26,18 +26,10 @@ func edits(t testing.TB, h Harness) error {
 			}
 			edit := func() error {
 				v := w.first.With("note", "an operator's words")
-				token := uuid.NewString()
 				if !keepsPending {
-					return w.put(v, token, "AWSCURRENT")
+					return w.put(v, uuid.NewString(), "AWSCURRENT")
 				}
-				if err := w.put(v, token, "edited"); err != nil {
-					return err
-				}
-				current, err := w.labelled("AWSCURRENT")
-				if err != nil {
-					return err
-				}
-				return w.stage("AWSCURRENT", current.id, token)
+				return w.replace(v)
 			}
 			token, err := w.begin()
 			if err != nil {

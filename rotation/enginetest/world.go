@@ -244,6 +244,20 @@ func (w *world) stage(label, from, to string) error {
 	return err
 }
 
+// replace makes a value current as an operator does who leaves AWSPENDING alone: a
+// PutSecretValue of AWSCURRENT would take it away.
+func (w *world) replace(v rotation.Value) error {
+	token := uuid.NewString()
+	if err := w.put(v, token, "edited"); err != nil {
+		return err
+	}
+	current, err := w.labelled("AWSCURRENT")
+	if err != nil {
+		return err
+	}
+	return w.stage("AWSCURRENT", current.id, token)
+}
+
 // direct returns a value as it would be without the proxy, for the harness.
 func (w *world) direct(v rotation.Value) rotation.Value {
 	if w.proxy == nil || !v.IsObject() {

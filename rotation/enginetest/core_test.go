@@ -1,0 +1,168 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/rotator/rotation"
+)
+
+// lent is the toy of a kind whose credentials the superuser changes.
+type lent struct{ toyEngine }
+
+func (e lent) Kind() rotation.Kind {
+	k := e.toyEngine.Kind()
+	k.CloneSuffix, k.SuperuserOnly = "", true
+	return k
+}
+
+// lentHarness makes users of it.
+type lentHarness struct{ toyHarness }
+
+func (h *lentHarness) Engine() rotation.Engine { return lent{h.engine} }
+
+func newLent(t *testing.T) *lentHarness {
+	return &lentHarness{toyHarness{server: newToyServer(t), alternating: true}}
+}
+
+// victim is a user that no secret's owner knows the password of.
+func (s *toyServer) victim() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users["victim"] = &toyUser{passwords: []string{"only-the-victim-knows"}, right: true}
+}
+
+func (s *toyServer) untouched() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Equal(s.users["victim"].passwords, []string{"only-the-victim-knows"})
+}
+
+// TestSuperuserActsForNoUserOnItsName: whoever may write a secret and rotate it
+// must not be able to have another user's password set to one of his choosing,
+// neither by filling the pending version himself nor by naming the other user
+// once createSecret is over.
+func TestSuperuserActsForNoUserOnItsName(t *testing.T) {
+	for _, name := range []string{"from the beginning", "after createSecret"} {
+		t.Run(name, func(t *testing.T) {
+			h := newLent(t)
+			h.server.victim()
+			w, err := newWorld(t, h)
+			if err != nil {
+				t.Fatal(err)
+			}
+			forged := w.first.With("username", "victim")
+			current := func() {
+				if err := w.replace(forged.With("password", "a-guess")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if name == "from the beginning" {
+				current()
+			}
+			token, err := w.begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.put(forged.With("password", "chosen-by-the-forger"), token, "AWSPENDING"); err != nil {
+				t.Fatal(err)
+			}
+			for i, step := range steps {
+				err = w.step(context.Background(), step, token)
+				if err != nil && i > 0 {
+					break // a forger may call setSecret whatever createSecret says
+				}
+				if i == 0 && name != "from the beginning" {
+					current()
+				}
+			}
+			if err == nil || !h.server.untouched() {
+				t.Errorf("the rotation ends with %v; the victim's password is untouched: %v", err, h.server.untouched())
+			}
+		})
+	}
+}
+
+// TestSuperuserOnlyEnginePasses: the proof that the user is the secret's own is no
+// obstacle to a repetition, after whichever step.
+func TestSuperuserOnlyEnginePasses(t *testing.T) {
+	t.Setenv("ROTATOR_FIGURES", "")
+	Run(t, func(t *testing.T) Harness { return newLent(t) })
+}
+
+// TestCredentialChangedByHandIsKept: an operator who gives the user another
+// credential during a rotation, at the target and in the secret, is not
+// overruled by a promotion that would put a dead one before the clients.
+func TestCredentialChangedByHandIsKept(t *testing.T) {
+	for after := range steps[:3] {
+		h := &toyHarness{server: newToyServer(t)}
+		w, err := newWorld(t, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := w.begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var failure error
+		for i, step := range steps {
+			if failure = w.step(context.Background(), step, token); failure != nil {
+				break
+			}
+			if i == after {
+				byHand := w.first.With("password", "changed-by-hand")
+				if err := h.Restore(context.Background(), byHand); err != nil {
+					t.Fatal(err)
+				}
+				if err := w.replace(byHand); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		current, err := w.labelled("AWSCURRENT")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := w.open(current.value); err != nil || !ok {
+			t.Errorf("after %s: AWSCURRENT is accepted %v, %v; the rotation ends with %v", steps[after], ok, err, failure)
+		}
+		if failure != nil && !errors.Is(failure, rotation.SecretEdited) && !errors.Is(failure, rotation.LoginRefused) {
+			t.Errorf("after %s: the rotation fails with %v", steps[after], failure)
+		}
+	}
+}
+
+// quoting is a toy whose rehearsal fails and quotes the value that it was given,
+// as servers do in the errors of their statements.
+type quoting struct{ toyEngine }
+
+func (e quoting) DryRun(_ context.Context, r *rotation.Request) error {
+	password, _ := r.Pending.Text("password")
+	return rotation.Errorf(rotation.PolicyRejected, "", "syntax error near SET PASSWORD '%s'", password)
+}
+
+type quotingHarness struct {
+	toyHarness
+}
+
+func (h *quotingHarness) Engine() rotation.Engine { return quoting{h.engine} }
+
+// TestErrorOfARehearsalShowsNoValue: the value was not stored and is not to be
+// seen all the same.
+func TestErrorOfARehearsalShowsNoValue(t *testing.T) {
+	w, err := newWorld(t, &quotingHarness{toyHarness{server: newToyServer(t)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := w.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.step(context.Background(), rotation.CreateSecret, token)
+	if !errors.Is(err, rotation.PolicyRejected) || !strings.Contains(err.Error(), "'[redacted]'") || !strings.Contains(w.log.String(), "'[redacted]'") {
+		t.Error("the error of the rehearsal is not PolicyRejected with the value left out") // and is not shown here
+	}
+}
