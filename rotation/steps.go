@@ -17,7 +17,7 @@ func (r *run) create(ctx context.Context) error {
 	}
 	current, err := r.current(ctx)
 	if err != nil {
-		return err
+		return unlessDone(err)
 	}
 	req, err := r.choose(current)
 	if err != nil {
@@ -77,9 +77,13 @@ func (r *run) create(ctx context.Context) error {
 	return nil
 }
 
-// current reads the version labelled AWSCURRENT.
+// current reads the version labelled AWSCURRENT. It returns errDone where that is
+// the event's own: another call of this rotation has ended it since the prologue.
 func (r *run) current(ctx context.Context) (version, error) {
 	v, err := r.secret.get(ctx, "", awsCurrent)
+	if err == nil && v.id == r.event.ClientRequestToken {
+		return v, errDone
+	}
 	if errors.Is(err, errAbsent) {
 		return v, Errorf(InvalidSecret, "put a first value into the secret", "the secret %s has no current value", r.secret.arn)
 	}
@@ -293,7 +297,7 @@ func (r *run) set(ctx context.Context) error {
 	}
 	pending, current, req, err := r.both(ctx)
 	if err != nil {
-		return err
+		return unlessDone(err)
 	}
 	if err := r.kept(req, current, pending); err != nil {
 		return err
@@ -378,7 +382,7 @@ func (r *run) test(ctx context.Context) error {
 	}
 	r.log.Info("login accepted", "credential", awsPending)
 	if req.Strategy == AlternatingUsers {
-		return r.rehearse(ctx, req)
+		return unlessDone(r.rehearse(ctx, req))
 	}
 	return nil
 }
@@ -473,7 +477,7 @@ func (r *run) finish(ctx context.Context) error {
 	if !r.sealed(req, from) || early {
 		current, err := r.current(ctx)
 		if err != nil {
-			return err
+			return unlessDone(err)
 		}
 		if current.id != from {
 			return r.edited(current)
