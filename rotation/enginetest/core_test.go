@@ -166,3 +166,20 @@ func TestErrorOfARehearsalShowsNoValue(t *testing.T) {
 		t.Error("the error of the rehearsal is not PolicyRejected with the value left out") // and is not shown here
 	}
 }
+
+// shortHarness asks for passwords that are too short to have a seal.
+type shortHarness struct{ toyHarness }
+
+func (h *shortHarness) Env() map[string]string { return map[string]string{"PASSWORD_LENGTH": "20"} }
+
+// TestOvertakenStepsAreNoEdits: a step that goes on when a repetition has already
+// promoted the version finds itself done, whether the value has a seal or not.
+func TestOvertakenStepsAreNoEdits(t *testing.T) {
+	t.Setenv("ROTATOR_FIGURES", "")
+	for _, alternating := range []bool{false, true} {
+		h := &shortHarness{toyHarness{server: newToyServer(t), alternating: alternating}}
+		if err := overtaken(quietTB{t}, h, 1); err != nil {
+			t.Errorf("alternating %v: %v", alternating, err)
+		}
+	}
+}

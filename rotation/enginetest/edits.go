@@ -13,9 +13,15 @@ import (
 )
 
 // edits has an operator change the secret between each two steps, and in the
-// very moment of the promotion. The edit is kept, or the rotation fails clearly.
+// very moment of the promotion, in each way that there is to do so. The edit is
+// kept, or the rotation fails clearly.
 func edits(t testing.TB, h Harness) error {
-	for _, keepsPending := range []bool{false, true} {
+	ways := map[string]func(*world, rotation.Value) error{
+		"by PutSecretValue": func(w *world, v rotation.Value) error { return w.put(v, uuid.NewString(), "AWSCURRENT") },
+		"by UpdateSecret":   (*world).update,
+		"by moving labels":  (*world).replace,
+	}
+	for way, do := range ways {
 		for after := range steps {
 			w, err := newWorld(t, h)
 			if err != nil {
@@ -24,13 +30,7 @@ func edits(t testing.TB, h Harness) error {
 			if !w.first.IsObject() || len(w.kind.SecretFields) == 0 {
 				return nil // a value without other fields has nothing to edit
 			}
-			edit := func() error {
-				v := w.first.With("note", "an operator's words")
-				if !keepsPending {
-					return w.put(v, uuid.NewString(), "AWSCURRENT")
-				}
-				return w.replace(v)
-			}
+			edit := func() error { return do(w, w.first.With("note", "an operator's words")) }
 			token, err := w.begin()
 			if err != nil {
 				return err
@@ -59,9 +59,9 @@ func edits(t testing.TB, h Harness) error {
 					}
 				}
 			}
-			where := fmt.Sprintf("an edit after %s, AWSPENDING kept %v", steps[after], keepsPending)
+			where := fmt.Sprintf("an edit %s after %s", way, steps[after])
 			if after == 3 {
-				where = fmt.Sprintf("an edit in the middle of finishSecret, AWSPENDING kept %v", keepsPending)
+				where = fmt.Sprintf("an edit %s in the middle of finishSecret", way)
 			}
 			current, err := w.labelled("AWSCURRENT")
 			if err != nil {
@@ -70,7 +70,7 @@ func edits(t testing.TB, h Harness) error {
 			if note, _ := current.value.Text("note"); note == "" {
 				return fmt.Errorf("%s was lost", where)
 			}
-			if failure != nil && !errors.Is(failure, rotation.SecretEdited) && !errors.Is(failure, rotation.VersionNotStaged) && !errors.Is(failure, rotation.LoginRefused) {
+			if failure != nil && !errors.Is(failure, rotation.SecretEdited) && !errors.Is(failure, rotation.VersionNotStaged) {
 				return fmt.Errorf("%s: the rotation fails with %w", where, failure)
 			}
 			// Whatever became of it, the next rotation mends all.

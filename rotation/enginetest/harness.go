@@ -111,10 +111,13 @@ type check struct {
 
 var checks = []check{
 	{"Sweep", sweep},
+	{"Cuts", cuts},
 	{"Duplicates", duplicates},
+	{"Late", late},
 	{"Witness", watched},
 	{"Faults", faults},
 	{"Edits", edits},
+	{"Identity", identity},
 	{"Recovery", recovery},
 	{"Recover", repair},
 	{"Preflight", preflight},

@@ -332,6 +332,16 @@ func TestMintedValuesLeaveNoOrphan(t *testing.T) {
 	}
 }
 
+// TestLateMinterIsCaught: what this toy takes back, when it comes too late with
+// its own, is what another call has stored.
+func TestLateMinterIsCaught(t *testing.T) {
+	t.Setenv("ROTATOR_FIGURES", "")
+	err := late(quietTB{t}, &mintingHarness{toyHarness{server: newToyServer(t)}})
+	if err == nil || !strings.Contains(err.Error(), "locked out") {
+		t.Errorf("%v, want a lock-out", err)
+	}
+}
+
 // TestRetirement: when the old credential of a target with overlap stops working.
 func TestRetirement(t *testing.T) {
 	for retire, works := range map[string]bool{"": true, "next": true, "now": false, "20ms": false, "10m": true} {
@@ -437,19 +447,19 @@ type quietTB struct{ testing.TB }
 
 func (quietTB) Logf(string, ...any) {}
 
-// TestWrongEnginesAreCaught: for each class of defect, the check that must see it.
+// TestWrongEnginesAreCaught: for each class of defect, the checks that must see it.
 func TestWrongEnginesAreCaught(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	for flaw, tc := range map[string]struct {
 		harness toyHarness
-		check   string
+		checks  string // all of them must
 		want    string
 	}{
 		"sets nothing":                        {toyHarness{}, "Duplicates", "refuse"},
 		"verifies nothing":                    {toyHarness{}, "Preflight", "wrong credential succeeds"},
 		"drops unknown fields":                {toyHarness{}, "Sweep", "edited"},
 		"shows the password":                  {toyHarness{}, "Sweep", "is in a log"},
-		"takes an error for a refusal":        {toyHarness{}, "Faults", "LoginRefused"},
+		"takes an error for a refusal":        {toyHarness{}, "Faults Cuts", "LoginRefused"},
 		"sets something else each time":       {toyHarness{}, "Duplicates", "refuse"},
 		"makes the change first":              {toyHarness{}, "Sweep", "locked out"},
 		"a repetition loses the old one":      {toyHarness{engine: toyEngine{overlap: true}}, "Duplicates", "locked out"},
@@ -458,13 +468,14 @@ func TestWrongEnginesAreCaught(t *testing.T) {
 		t.Run(flaw, func(t *testing.T) {
 			h := tc.harness
 			h.server, h.engine.flaw = newToyServer(t), flaw
-			for _, c := range checks {
-				if c.name != tc.check {
-					continue
+			for name := range strings.FieldsSeq(tc.checks) {
+				i := slices.IndexFunc(checks, func(c check) bool { return c.name == name })
+				if i < 0 {
+					t.Fatalf("there is no check %s", name)
 				}
-				err := c.run(quietTB{t}, &h)
+				err := checks[i].run(quietTB{t}, &h)
 				if err == nil || !strings.Contains(err.Error(), tc.want) {
-					t.Errorf("%s says %v, want %q", c.name, err, tc.want)
+					t.Errorf("%s says %v, want %q", name, err, tc.want)
 				}
 			}
 		})

@@ -48,6 +48,8 @@ type world struct {
 	arn   string
 	first rotation.Value
 	made  int // rotations begun
+
+	tokens []string // the rotation tokens that were sent, under logMu
 }
 
 // newWorld makes a user and its secret.
@@ -146,7 +148,11 @@ func (w *world) step(ctx context.Context, step rotation.Step, token string) erro
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return r.Handle(ctx, rotation.Event{Step: step, SecretID: w.arn, ClientRequestToken: token, RotationToken: rotation.NewToken(uuid.NewString())})
+	proof := uuid.NewString()
+	w.logMu.Lock()
+	w.tokens = append(w.tokens, proof)
+	w.logMu.Unlock()
+	return r.Handle(ctx, rotation.Event{Step: step, SecretID: w.arn, ClientRequestToken: token, RotationToken: rotation.NewToken(proof)})
 }
 
 // Write takes a line of the core's log.
@@ -228,6 +234,12 @@ func (w *world) put(v rotation.Value, token string, labels ...string) error {
 		in.SecretString = aws.String(string(v.Reveal()))
 	}
 	_, err := w.client.PutSecretValue(context.Background(), in)
+	return err
+}
+
+// update stores a new current value as the console does.
+func (w *world) update(v rotation.Value) error {
+	_, err := w.client.UpdateSecret(context.Background(), &secretsmanager.UpdateSecretInput{SecretId: &w.arn, SecretString: aws.String(string(v.Reveal()))})
 	return err
 }
 
@@ -326,6 +338,18 @@ func (w *world) ended(token string) error {
 			return errors.New("the rotation changed more of the secret than its credential")
 		}
 	}
+	for _, v := range all {
+		if slices.Contains(v.labels, "AWSPENDING") && v.id != token {
+			return fmt.Errorf("AWSPENDING is left on version %s", v.id)
+		}
+		if v.value.Equal(current.value) && v.id != token {
+			return fmt.Errorf("version %s has the same value as the new one", v.id)
+		}
+	}
+	// Clients may still hold the one before, and the ladder needs it.
+	if _, err := w.labelled("AWSPREVIOUS"); err != nil {
+		return err
+	}
 	if len(all) != w.made+1 {
 		return fmt.Errorf("there are %d versions with a value after %d rotations", len(all), w.made)
 	}
@@ -349,7 +373,13 @@ func (w *world) ended(token string) error {
 func (w *world) quiet(all []version) error {
 	w.logMu.Lock()
 	text := w.log.String()
+	tokens := slices.Clone(w.tokens)
 	w.logMu.Unlock()
+	for _, proof := range tokens {
+		if strings.Contains(text, proof) {
+			return errors.New("a rotation token is in the log")
+		}
+	}
 	if l, ok := w.h.(Logged); ok {
 		more, err := l.Logs()
 		if err != nil {
@@ -359,6 +389,9 @@ func (w *world) quiet(all []version) error {
 	}
 	for _, v := range all {
 		for _, name := range w.kind.SecretFields {
+			if name == "AccessKeyId" {
+				continue // the name of a key, which AWS itself logs
+			}
 			if s, _ := v.value.Text(name); len(s) > 7 && strings.Contains(text, s) {
 				return fmt.Errorf("the field %s of version %s is in a log", name, v.id)
 			}

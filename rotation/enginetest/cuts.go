@@ -1,0 +1,104 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// broken is what may be said of a step that the network broke. That somebody
+// refused it, or that a credential is wrong, may not.
+var broken = []rotation.Cause{rotation.Unreachable, rotation.OutOfTime, rotation.TLSFailed, rotation.TargetFailed, rotation.SecretsManagerFailed}
+
+// cuts breaks one connection to the target, or all tries of one call to Secrets
+// Manager, at every third point of a rotation, and lets the process live: what
+// it does next is its own, unlike after a crash.
+func cuts(t testing.TB, h Harness) error {
+	const stride = 3
+	points := 0
+	for at := 1; ; at += stride {
+		w, err := newWorld(t, h)
+		if err != nil {
+			return err
+		}
+		token, err := w.begin()
+		if err != nil {
+			return err
+		}
+		where, err := w.cut(at, func() error { return w.all(context.Background(), token) })
+		if where == "" {
+			if err != nil {
+				return fmt.Errorf("a rotation without a cut fails: %w", err)
+			}
+			figure(t, "cuts %s %s: %d points, 0 lock-outs", w.kind.Names[0], w.strategy(), points)
+			return nil
+		}
+		points++
+		where = fmt.Sprintf("a cut at point %d, %s", at, where)
+		if err != nil && !slices.Contains(broken, rotation.CauseOf(err)) {
+			return fmt.Errorf("%s: the step says %w, want one of %v", where, err, broken)
+		}
+		if err := w.notLockedOut(); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+		if err := w.all(context.Background(), token); err != nil {
+			return fmt.Errorf("%s: the repetition fails: %w", where, err)
+		}
+		if err := w.ended(token); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+	}
+}
+
+// cut does something and breaks its n-th exchange. It returns where that was, or
+// "" where there were not so many.
+func (w *world) cut(at int, do func() error) (where string, err error) {
+	var mu sync.Mutex
+	seen, call := 0, ""
+	hit := func(name string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if call != "" {
+			return name == call
+		}
+		seen++
+		if seen == at {
+			where = name
+		}
+		return seen == at
+	}
+	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		if hit("before " + operation) {
+			call = "before " + operation
+			return nil, io.ErrUnexpectedEOF
+		}
+		resp, err := send()
+		if err == nil && hit("after "+operation) {
+			call = "after " + operation
+			return nil, errors.Join(io.ErrUnexpectedEOF, resp.Body.Close())
+		}
+		return resp, err
+	})
+	if w.proxy != nil {
+		w.proxy.Filter(func(p testserver.Chunk) bool {
+			if p.FromServer {
+				return !hit("an answer of the target")
+			}
+			return !hit("a request to the target")
+		})
+		defer w.proxy.Filter(nil)
+	}
+	defer w.wire.set(nil)
+	err = do()
+	mu.Lock()
+	defer mu.Unlock()
+	return where, err
+}

@@ -1,0 +1,99 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// late holds a rotation up at every fifth point, has a repetition overtake it,
+// and lets it go on: what a call knows may be old by the time it acts on it.
+func late(t testing.TB, h Harness) error { return overtaken(t, h, 5) }
+
+func overtaken(t testing.TB, h Harness, stride int) error {
+	for at := 1; ; at += stride {
+		w, err := newWorld(t, h)
+		if err != nil {
+			return err
+		}
+		token, err := w.begin()
+		if err != nil {
+			return err
+		}
+		held, release := w.hold(at)
+		end := make(chan error, 1)
+		go func() { end <- w.all(context.Background(), token) }()
+		select {
+		case err := <-end:
+			release()
+			if err != nil {
+				return fmt.Errorf("a rotation that nothing holds up fails: %w", err)
+			}
+			return w.ended(token)
+		case <-held:
+		}
+		// The one in front may keep the other waiting, by a lock at the target or
+		// because what it has made may still be stored.
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		overtaking := w.all(ctx, token)
+		cancel()
+		release()
+		first := <-end
+		where := fmt.Sprintf("a rotation held up at point %d (%v) and a repetition (%v)", at, first, overtaking)
+		for _, err := range []error{first, overtaking} {
+			if errors.Is(err, rotation.LoginRefused) || errors.Is(err, rotation.SecretEdited) {
+				return fmt.Errorf("%s: nothing was refused or edited", where)
+			}
+		}
+		if err := w.notLockedOut(); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+		if err := w.all(context.Background(), token); err != nil {
+			return fmt.Errorf("%s: the third fails: %w", where, err)
+		}
+		if err := w.ended(token); err != nil {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+	}
+}
+
+// hold stops whoever comes to the n-th point until release is called; held is
+// closed when that has happened. All others pass.
+func (w *world) hold(at int) (held <-chan struct{}, release func()) {
+	var mu sync.Mutex
+	seen := 0
+	there, free := make(chan struct{}), make(chan struct{})
+	pass := func() {
+		mu.Lock()
+		seen++
+		mine := seen == at
+		mu.Unlock()
+		if mine {
+			close(there)
+			<-free
+		}
+	}
+	w.wire.set(func(_ string, send func() (*http.Response, error)) (*http.Response, error) {
+		pass()
+		resp, err := send()
+		pass()
+		return resp, err
+	})
+	if w.proxy != nil {
+		w.proxy.Filter(func(testserver.Chunk) bool { pass(); return true })
+	}
+	return there, func() {
+		w.wire.set(nil)
+		if w.proxy != nil {
+			w.proxy.Filter(nil)
+		}
+		close(free)
+	}
+}
