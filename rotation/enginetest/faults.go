@@ -85,7 +85,61 @@ func faults(t testing.TB, h Harness) error {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
+	if err := outdated(t, h); err != nil {
+		return err
+	}
 	return hung(t, h)
+}
+
+// outdated repeats steps of a rotation that is over while DescribeSecret still
+// tells of the labels before the promotion.
+func outdated(t testing.TB, h Harness) error {
+	w, err := newWorld(t, h)
+	if err != nil {
+		return err
+	}
+	token, err := w.begin()
+	if err != nil {
+		return err
+	}
+	var before []byte
+	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		resp, err := send()
+		if operation == "DescribeSecret" && err == nil {
+			before, err = io.ReadAll(resp.Body)
+			err = errors.Join(err, resp.Body.Close())
+			resp.Body = io.NopCloser(bytes.NewReader(before))
+		}
+		return resp, err
+	})
+	err = w.all(context.Background(), token)
+	w.wire.set(nil)
+	if err != nil {
+		return err
+	}
+	for _, step := range []rotation.Step{rotation.CreateSecret, rotation.FinishSecret} {
+		seen := 0
+		w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+			resp, err := send()
+			if operation == "DescribeSecret" && err == nil {
+				if seen++; seen == 1 {
+					resp.ContentLength = int64(len(before))
+					err = resp.Body.Close()
+					resp.Body = io.NopCloser(bytes.NewReader(before))
+				}
+			}
+			return resp, err
+		})
+		err := w.step(context.Background(), step, token)
+		w.wire.set(nil)
+		if err != nil {
+			return fmt.Errorf("%s of a rotation that is over, by an old description: %w", step, err)
+		}
+		if err := w.ended(token); err != nil {
+			return fmt.Errorf("%s of a rotation that is over, by an old description: %w", step, err)
+		}
+	}
+	return nil
 }
 
 // hung has the target fall silent in each step: the step must end within its

@@ -9,9 +9,19 @@
 //		enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &harness{server} })
 //	}
 //
+// A harness makes users by an administrator's own client and logs in by it, not by
+// the engine, so that engine and harness cannot be wrong in the same way. Where the
+// current value must work throughout, Overlap says so, and the suite holds the
+// engine to it; alternating users it knows by the superuser secret that New returns.
+// Implement Logged, Configured or Minted besides, where they apply. Whoever writes an
+// engine runs one part while working on it, such as
+//
+//	go test -race -run 'TestEngine/Sweep' ./rotation/postgres
+//
 // Its figures are lines such as these, which `make test` prints in the end:
 //
 //	sweep postgres single: 92 points, 0 lock-outs
+//	cuts postgres single: 31 points, 0 lock-outs
 //	witness postgres single: 210 logins, 9 refused, window 31 ms
 package enginetest
 

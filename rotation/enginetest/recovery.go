@@ -70,6 +70,9 @@ func recovery(t testing.TB, h Harness) error {
 	if err := w.rotate(); err != nil {
 		return fmt.Errorf("after an empty AWSPENDING: %w", err)
 	}
+	if err := foreign(w); err != nil {
+		return err
+	}
 	// Somebody put the previous credential back at the target, by hand. What is
 	// behind the label AWSPREVIOUS is not needed, so nor is the right to list it.
 	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
@@ -95,6 +98,33 @@ func recovery(t testing.TB, h Harness) error {
 		return fmt.Errorf("after the previous credential was put back by hand: %w", err)
 	}
 	return w.ended(next)
+}
+
+// foreign leaves AWSPENDING on a version that no rotation made: nothing acts on it,
+// and once the label is gone the next rotation succeeds.
+func foreign(w *world) error {
+	left := uuid.NewString()
+	if err := w.put(w.first, left, "AWSPENDING"); err != nil {
+		return err
+	}
+	token := uuid.NewString()
+	for _, step := range steps {
+		err := w.step(context.Background(), step, token)
+		if !errors.Is(err, rotation.VersionNotStaged) {
+			return fmt.Errorf("%s while another version is AWSPENDING: %v, want VersionNotStaged", step, err)
+		}
+	}
+	if err := w.notLockedOut(); err != nil {
+		return err
+	}
+	if err := w.stage("AWSPENDING", left, ""); err != nil {
+		return err
+	}
+	w.made++ // the version that was left
+	if err := w.rotate(); err != nil {
+		return fmt.Errorf("after a foreign AWSPENDING: %w", err)
+	}
+	return nil
 }
 
 // repair crashes Recover at every point, in the state that a rotation leaves
