@@ -109,6 +109,10 @@ type Kind struct {
 	// SuperuserOnly is set where a user cannot change its own credential, so
 	// that the superuser secret does it for the single user, too.
 	SuperuserOnly bool
+	// SuperuserSingle is set where few users can change their own credential, so
+	// that a superuser secret that the value names does it for the single user,
+	// although users could alternate.
+	SuperuserSingle bool
 	// Patience bounds one call of the engine's methods, where a change takes the
 	// target longer to make than the 15 seconds that 0 stands for.
 	Patience time.Duration

@@ -249,7 +249,7 @@ func (r *run) choose(current version) (*Request, error) {
 		}
 	}
 	req.Strategy, err = r.strategy(kind, current.value)
-	req.BySuperuser = req.Strategy == AlternatingUsers || kind.SuperuserOnly || kind.CloneSuffix == "" && superuserARN(kind, current.value) != ""
+	req.BySuperuser = req.Strategy == AlternatingUsers || kind.SuperuserOnly || (kind.CloneSuffix == "" || kind.SuperuserSingle) && superuserARN(kind, current.value) != ""
 	r.log = r.log.With("engine", kind.Names[0], "strategy", req.Strategy)
 	return req, err
 }
