@@ -1,0 +1,139 @@
+// Package rabbitmq rotates the passwords of RabbitMQ users, on servers of one's
+// own and on Amazon MQ for RabbitMQ, by the management plugin's HTTP API.
+//
+// The server gets a salted hash and never a password. A user without the tag
+// administrator can change nobody, not even itself, so that most secrets name a
+// superuser's.
+// Source: https://www.rabbitmq.com/docs/passwords, https://www.rabbitmq.com/docs/http-api-reference
+package rabbitmq
+
+import (
+	"context"
+	"strings"
+
+	"example.com/rotator/rotation"
+)
+
+// Engine rotates users of RabbitMQ 3.8 and later.
+type Engine struct{ tls rotation.TLSPolicy }
+
+var _ rotation.DryRunner = (*Engine)(nil)
+
+// New returns the engine with the given policy for its connections.
+func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+
+// portField names the management API's port. The field port is the clients', who
+// speak AMQP there.
+const portField = "managementPort"
+
+// Kind describes the engine. AWS has no template for it. The characters that
+// passwords have may stand in an amqps:// URL as they are.
+func (*Engine) Kind() rotation.Kind {
+	return rotation.Kind{
+		Names:           []string{"rabbitmq", "amazonmq"},
+		UserField:       "username",
+		SecretFields:    []string{"password"},
+		Passwords:       rotation.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
+		CloneSuffix:     "_clone",
+		CloneLimit:      255, // a short string of AMQP
+		SuperuserSingle: true,
+	}
+}
+
+// parse reads a login at the management API, whose port is 15671, and 443 on
+// Amazon MQ.
+// Source: https://docs.aws.amazon.com/amazon-mq/latest/developer-guide/configuring-amazon-mq.html
+func parse(v rotation.Value) (rotation.Target, error) {
+	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+	port := 15671
+	if engine, _ := v.Text("engine"); engine == "amazonmq" {
+		port = 443
+	}
+	if v.IsObject() {
+		raw := v.JSON(portField)
+		if raw == nil {
+			raw = []byte("null")
+		}
+		v = v.WithJSON("port", raw)
+	}
+	t, err := rotation.ParseTarget(v, port, "")
+	switch {
+	case err != nil:
+	case strings.Contains(t.User, ":"):
+		err = rotation.Errorf(rotation.InvalidSecret, advice, "the user name has a colon, with which nobody can log in to the management API")
+	case t.User == "." || t.User == "..":
+		// In a path these mean another user or none.
+		err = rotation.Errorf(rotation.InvalidSecret, advice, "the user name %q is not possible", t.User)
+	case len(t.User) > 255:
+		err = rotation.Errorf(rotation.InvalidSecret, advice, "the user name has more than 255 bytes")
+	}
+	return t, err
+}
+
+// Next returns the current value with a new password and, for alternating
+// users, the other user's name.
+func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := parse(r.Current); err != nil {
+		return rotation.Value{}, err
+	}
+	return rotation.NextPassword(e.Kind(), r)
+}
+
+// DryRun logs in and reads what Set would change, which only an administrator
+// may.
+func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+	return e.change(ctx, r, true)
+}
+
+// Set makes the pending password valid.
+func (e *Engine) Set(ctx context.Context, r *rotation.Request) error { return e.change(ctx, r, false) }
+
+// Verify logs in. A user that changes its own password must be able to.
+func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+	s, err := e.open(v)
+	if err != nil {
+		return err
+	}
+	defer s.api.Close()
+	if r.BySuperuser {
+		return s.login(ctx)
+	}
+	_, err = s.existing(ctx, s.target.User)
+	return err
+}
+
+// change makes the change that r asks for, unless it is a rehearsal.
+func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+	pending, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	s, err := e.open(r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.api.Close()
+	if r.Superuser && pending.User == s.target.User {
+		return rotation.Errorf(rotation.TakeoverRefused, adviceOwn, "the user %q is the superuser itself", pending.User)
+	}
+	if r.Strategy == rotation.AlternatingUsers {
+		current, err := parse(r.Current)
+		if err != nil {
+			return err
+		}
+		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: r.Proved}, r, pending.Password, rehearsal)
+	}
+	u, err := s.existing(ctx, pending.User)
+	if err != nil {
+		return err
+	}
+	if r.Superuser && u.has(administrator) {
+		return rotation.Errorf(rotation.TakeoverRefused, adviceOwn, "the user %q is an administrator", pending.User)
+	}
+	if rehearsal {
+		return nil
+	}
+	return s.put(ctx, u.with(pending.Password, r))
+}
+
+const adviceOwn = "rotate an administrator by a secret of its own, without masterarn"

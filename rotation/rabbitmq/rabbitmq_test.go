@@ -1,0 +1,394 @@
+package rabbitmq
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+func TestPasswordOpensAMQPAndTheOldOneDoesNot(t *testing.T) {
+	f := newFixture(t)
+	name := f.user("")
+	if err := f.engine.Set(within(t), f.bySuperuser(name, "first-"+name, "second")); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := f.amqp(name, "second"); !ok || err != nil {
+		t.Errorf("the new password: %v, %v", ok, err)
+	}
+	if ok, err := f.amqp(name, "first-"+name); ok || err != nil {
+		t.Errorf("the old password: %v, %v", ok, err)
+	}
+}
+
+// The API makes whatever user it is told to change.
+func TestMistypedUserIsNotMade(t *testing.T) {
+	f := newFixture(t)
+	name := testserver.Unique("mistyped-")
+	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
+		wantCause(t, change(within(t), f.bySuperuser(name, "a", "b")), rotation.InvalidSecret, name)
+	}
+	if status, _ := f.Call(t, "GET", "/api/users/"+name, nil); status != 404 {
+		t.Errorf("the user is there: status %d", status)
+	}
+}
+
+func TestTagsAndLimitsStay(t *testing.T) {
+	f := newFixture(t)
+	name := f.user("monitoring,of its own")
+	f.must("PUT", "/api/user-limits/"+name+"/max-connections", map[string]int{"value": 7})
+	f.must("PUT", "/api/permissions/%2F/"+name, permission{"a", "b", "c"})
+	before := f.show(name)
+	if err := f.engine.Set(within(t), f.bySuperuser(name, "first-"+name, "second")); err != nil {
+		t.Fatal(err)
+	}
+	after := f.show(name)
+	if !slices.Equal(before.Tags, after.Tags) || len(after.Tags) != 2 {
+		t.Errorf("tags %q, before %q", after.Tags, before.Tags)
+	}
+	f.wantRights(name, rights{hosts: map[string]permission{"/": {"a", "b", "c"}}, limits: map[string]int64{"max-connections": 7}})
+}
+
+// wantRights compares what the server says of a user.
+func (f *fixture) wantRights(name string, want rights) {
+	f.t.Helper()
+	s, err := f.engine.open(f.value(f.User, f.Password))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer s.api.Close()
+	got, err := s.rights(within(f.t), name)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if d := got.differ(want); len(d) > 0 {
+		f.t.Errorf("the rights of %s differ in %s", name, d)
+	}
+}
+
+func TestRepeatedSetSendsTheSameHash(t *testing.T) {
+	f := newFixture(t)
+	name := f.user("")
+	var hashes []string
+	for range 2 {
+		if err := f.engine.Set(within(t), f.bySuperuser(name, "first-"+name, "second")); err != nil {
+			t.Fatal(err)
+		}
+		hashes = append(hashes, f.show(name).Hash)
+	}
+	if hashes[0] != hashes[1] {
+		t.Error("the hashes differ")
+	}
+	r := f.bySuperuser(name, "second", "second")
+	r.Version = "another"
+	if h := (&user{Name: name}).with("second", r).Hash; h == hashes[0] {
+		t.Error("another rotation has the same salt")
+	}
+}
+
+func TestAlgorithmOfTheUserIsKept(t *testing.T) {
+	f := newFixture(t)
+	for stored, want := range map[string]string{saltedSHA512: saltedSHA512, saltedSHA256: saltedSHA256, "rabbit_password_hashing_md5": saltedSHA256} {
+		name := testserver.Unique("app-")
+		f.must("PUT", "/api/users/"+name, map[string]string{"password_hash": base64.StdEncoding.EncodeToString(make([]byte, 36)), "hashing_algorithm": stored, "tags": "management"})
+		if err := f.engine.Set(within(t), f.bySuperuser(name, "unknown", "second")); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.show(name).Algorithm; got != want {
+			t.Errorf("%s has become %s", stored, got)
+		}
+		if err := f.engine.Verify(within(t), f.bySuperuser(name, "", ""), f.value(name, "second")); err != nil {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}
+
+func TestLoginIsToldByTheReason(t *testing.T) {
+	f := newFixture(t)
+	for _, tags := range []string{"", "management", "administrator", "something else"} {
+		name := f.user(tags)
+		r := f.bySuperuser(name, "", "")
+		if err := f.engine.Verify(within(t), r, f.value(name, "first-"+name)); err != nil {
+			t.Errorf("tags %q: %v", tags, err)
+		}
+		wantCause(t, f.engine.Verify(within(t), r, f.value(name, "wrong")), rotation.LoginRefused, name)
+	}
+	wantCause(t, f.engine.Verify(within(t), f.bySuperuser("", "", ""), f.value("nobody", "wrong")), rotation.LoginRefused, "nobody")
+}
+
+func TestUserThatIsNoAdministratorCannotRotateItself(t *testing.T) {
+	f := newFixture(t)
+	for _, tags := range []string{"", "management", "policymaker,monitoring"} {
+		name := f.user(tags)
+		r := f.bySuperuser(name, "first-"+name, "second")
+		r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
+		wantCause(t, f.engine.DryRun(within(t), r), rotation.PrivilegeMissing, "masterarn")
+		wantCause(t, f.engine.Set(within(t), r), rotation.PrivilegeMissing, "administrator")
+		wantCause(t, f.engine.Verify(within(t), r, r.Current), rotation.PrivilegeMissing, "administrator")
+		r.Login = f.value(name, "wrong")
+		wantCause(t, f.engine.DryRun(within(t), r), rotation.LoginRefused, name)
+	}
+}
+
+func TestSuperuserChangesNoAdministrator(t *testing.T) {
+	f := newFixture(t)
+	boss := f.user("administrator")
+	wantCause(t, f.engine.DryRun(within(t), f.bySuperuser(boss, "first-"+boss, "x")), rotation.TakeoverRefused, "administrator")
+	wantCause(t, f.engine.Set(within(t), f.bySuperuser(f.User, f.Password, "x")), rotation.TakeoverRefused, "superuser itself")
+	wantCause(t, f.engine.DryRun(within(t), f.toOther(boss, boss+"_clone")), rotation.TakeoverRefused, "administrator")
+	wantCause(t, f.engine.DryRun(within(t), f.toOther(f.User, f.User+"_clone")), rotation.TakeoverRefused, "itself")
+	app := f.user("")
+	f.must("PUT", "/api/users/"+app+"_clone", map[string]string{"password": "x", "tags": "administrator," + mark(app)})
+	wantCause(t, f.engine.Set(within(t), f.toOther(app, app+"_clone")), rotation.TakeoverRefused, "is an administrator")
+}
+
+func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
+	f := newFixture(t)
+	app := f.user("")
+	f.must("PUT", "/api/users/"+app+"_clone", map[string]string{"password": "the-stranger's", "tags": "management"})
+	before := f.show(app + "_clone")
+	r := f.toOther(app, app+"_clone")
+	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
+		wantCause(t, change(within(t), r), rotation.TakeoverRefused, mark(app))
+	}
+	after := f.show(app + "_clone")
+	if after.Hash != before.Hash || !slices.Equal(after.Tags, before.Tags) {
+		t.Error("the stranger was changed")
+	}
+	// Nor the other way round, where a clone's name leads to somebody.
+	wantCause(t, f.engine.Set(within(t), f.toOther(app+"_clone", app)), rotation.TakeoverRefused, mark(app+"_clone"))
+	// A proof, or an administrator's word, is another matter.
+	r.Proved = true
+	if err := f.engine.Set(within(t), r); err != nil {
+		t.Error(err)
+	}
+	if !slices.Equal(f.show(app+"_clone").Tags, []string{mark(app)}) {
+		t.Error("the proved user is not marked or has kept a tag of its own")
+	}
+}
+
+func TestUsersAreEqualAfterEveryAlternation(t *testing.T) {
+	f := newFixture(t)
+	app := f.user("management,audited")
+	clone := app + "_clone"
+	host := testserver.Unique("vhost/")
+	f.must("PUT", path("vhosts", host), nil)
+	f.must("PUT", path("permissions", "/", app), permission{"^a", "", ".*"})
+	f.must("PUT", path("permissions", host, app), permission{"", "", ""})
+	f.must("PUT", path("topic-permissions", host, app), topic{"amq.topic", "^x", ".*"})
+	f.must("PUT", path("topic-permissions", host, app), topic{"", "", "^y"})
+	f.must("PUT", path("user-limits", app, "max-connections"), map[string]int{"value": 0})
+	f.must("PUT", path("user-limits", app, "max-channels"), map[string]int{"value": 9})
+	want := rights{
+		hosts:  map[string]permission{"/": {"^a", "", ".*"}, host: {}},
+		topics: map[string]map[string]topic{host: {"amq.topic": {"amq.topic", "^x", ".*"}, "": {"", "", "^y"}}},
+		limits: map[string]int64{"max-connections": 0, "max-channels": 9},
+	}
+	if err := f.engine.DryRun(within(t), f.toOther(app, clone)); err != nil {
+		t.Fatal(err)
+	}
+	if status, _ := f.Call(t, "GET", "/api/users/"+clone, nil); status != 404 {
+		t.Fatal("the dry run has made the second user")
+	}
+	for range 2 {
+		if err := f.engine.Set(within(t), f.toOther(app, clone)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.wantRights(clone, want)
+	if got := f.show(clone).Tags; !slices.Equal(got, []string{"management", "audited", mark(app)}) {
+		t.Errorf("tags %q", got)
+	}
+	if ok, err := f.amqp(clone, "next-"+clone); !ok || err != nil {
+		t.Errorf("the second user's login: %v, %v", ok, err)
+	}
+	// While the second is current, rights are taken, given and changed.
+	f.must("DELETE", path("permissions", "/", clone), nil)
+	f.must("PUT", path("permissions", host, clone), permission{".*", "", ""})
+	f.must("DELETE", path("topic-permissions", host, clone), nil)
+	f.must("PUT", path("topic-permissions", "/", clone), topic{"amq.topic", "", ""})
+	f.must("DELETE", path("user-limits", clone, "max-connections"), nil)
+	f.must("PUT", path("user-limits", clone, "max-channels"), map[string]int{"value": 3})
+	f.must("PUT", path("users", clone), map[string]any{"password": "first-" + clone, "tags": "monitoring," + mark(app)})
+	want = rights{
+		hosts:  map[string]permission{host: {".*", "", ""}},
+		topics: map[string]map[string]topic{"/": {"amq.topic": {"amq.topic", "", ""}}},
+		limits: map[string]int64{"max-channels": 3},
+	}
+	for range 2 {
+		if err := f.engine.Set(within(t), f.toOther(clone, app)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.wantRights(app, want)
+	if got := f.show(app).Tags; !slices.Equal(got, []string{"monitoring"}) {
+		t.Errorf("tags %q", got)
+	}
+	if ok, err := f.amqp(clone, "first-"+clone); !ok || err != nil {
+		t.Errorf("the current user's login: %v, %v", ok, err)
+	}
+}
+
+// A second user that a crash left without rights and password is finished.
+func TestHalfMadeSecondUserIsFinished(t *testing.T) {
+	f := newFixture(t)
+	app := f.user("management")
+	f.must("PUT", path("permissions", "/", app), permission{"a", "b", "c"})
+	f.must("PUT", path("users", app+"_clone"), map[string]string{"password_hash": "", "tags": mark(app)})
+	if err := f.engine.Set(within(t), f.toOther(app, app+"_clone")); err != nil {
+		t.Fatal(err)
+	}
+	f.wantRights(app+"_clone", rights{hosts: map[string]permission{"/": {"a", "b", "c"}}})
+	if err := f.engine.Verify(within(t), f.toOther(app, app+"_clone"), f.value(app+"_clone", "next-"+app+"_clone")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEveryFaultOfTheFormIsTold(t *testing.T) {
+	e := New(rotation.TLSPolicy{})
+	for value, words := range map[string][]string{
+		`{"managementPort":"x","password":""}`:                                      {"host is missing", "username is missing", "password is missing", "port is not a number"},
+		`{"host":"h","username":"a:b","password":"p"}`:                              {"colon"},
+		`{"host":"h","username":"..","password":"p"}`:                               {`".."`},
+		`{"host":"h/x","username":"a","password":"p"}`:                              {"not one host"},
+		`{"host":"h","username":"` + strings.Repeat("u", 256) + `","password":"p"}`: {"255"},
+		`["a"]`: {"not a JSON object"},
+	} {
+		_, err := e.Next(within(t), &rotation.Request{Current: rotation.StringValue(value)})
+		for _, w := range words {
+			wantCause(t, err, rotation.InvalidSecret, w)
+		}
+	}
+	for engine, port := range map[string]int{"rabbitmq": 15671, "amazonmq": 443} {
+		got, err := parse(rotation.StringValue(`{"host":"h","port":5671,"username":"a","password":"p"}`).With("engine", engine))
+		if err != nil || got.Port != port {
+			t.Errorf("%s: port %d, %v; the clients' port is not the API's", engine, got.Port, err)
+		}
+	}
+}
+
+// Names may have any other character, also those that mean something in a URL.
+func FuzzNames(f *testing.F) {
+	for _, s := range []string{"a/b", "a%2Fb", "ü€", "a b", `q"'\`, "?x=1#f", "a..b", "%2e%2e", ";&", "+", "~", "\x01"} {
+		f.Add(s)
+	}
+	fix := newFixture(f)
+	f.Fuzz(func(t *testing.T, s string) {
+		name := testserver.Unique("f-") + s
+		body, err := json.Marshal(name)
+		if err != nil || json.Unmarshal(body, &name) != nil || strings.Contains(name, ":") || len(name) > 240 || strings.Contains(s, "\x00") {
+			return // the secret could not hold it, or it is refused
+		}
+		// Another way to the same user: a list of definitions has names as text.
+		u := &user{Name: name, Hash: hash(saltedSHA256, []byte("salt"), "first"), Algorithm: saltedSHA256}
+		definitions := map[string]any{"users": []any{map[string]any{"name": name, "password_hash": u.Hash, "hashing_algorithm": u.Algorithm, "tags": ""}}}
+		if err := fix.call(context.Background(), "POST", "/api/definitions", definitions, nil); err != nil {
+			return // the server takes no such name either
+		}
+		if err := fix.engine.Set(within(t), fix.bySuperuser(name, "first", "second")); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		if err := fix.engine.Verify(within(t), fix.bySuperuser(name, "", ""), fix.value(name, "second")); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+	})
+}
+
+func TestServerWithoutTLS(t *testing.T) {
+	s := testserver.RabbitMQ(t, testserver.RabbitMQOptions{NoTLS: true})
+	f := &fixture{s, t, New(rotation.TLSPolicy{})}
+	v := f.value(s.User, s.Password)
+	r := &rotation.Request{BySuperuser: true}
+	wantCause(t, f.engine.Verify(within(t), r, v), rotation.TLSFailed, "does not speak TLS")
+	if err := f.engine.Verify(within(t), r, v.WithJSON("ssl", []byte("false"))); err != nil {
+		t.Error(err)
+	}
+	lenient := New(rotation.TLSPolicy{AllowPlaintext: true})
+	if err := lenient.Verify(within(t), r, v); err != nil {
+		t.Error(err)
+	}
+	wantCause(t, lenient.Verify(within(t), r, v.WithJSON("ssl", []byte("true"))), rotation.TLSFailed, "does not speak TLS")
+}
+
+func TestCertificateThatIsNotTheServers(t *testing.T) {
+	f := newFixture(t)
+	wantCause(t, New(rotation.TLSPolicy{AllowPlaintext: true}).Verify(within(t), f.bySuperuser("", "", ""), f.value(f.User, f.Password)), rotation.TLSFailed, "CA")
+}
+
+func TestHungServerIsGivenUpInTime(t *testing.T) {
+	f := newFixture(t)
+	v := f.value(f.User, f.Password).WithJSON("managementPort", []byte(strconv.Itoa(testserver.Blackhole(t))))
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	wantCause(t, f.engine.Verify(ctx, f.bySuperuser("", "", ""), v), rotation.Unreachable, "in time")
+	if d := time.Since(begin); d > 400*time.Millisecond {
+		t.Errorf("it took %s", d)
+	}
+}
+
+// TestAnswersOfOthers: what stands before a broker, or in its place, must not be
+// taken for its word.
+func TestAnswersOfOthers(t *testing.T) {
+	var status int
+	var body string
+	other := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/elsewhere" {
+			t.Error("a redirect was followed")
+		}
+		w.Header().Set("Location", "/elsewhere")
+		w.WriteHeader(status)
+		fmt.Fprint(w, body)
+	}))
+	defer other.Close()
+	host, port, _ := strings.Cut(strings.TrimPrefix(other.URL, "https://"), ":")
+	pem := new(bytes.Buffer)
+	fmt.Fprintf(pem, "-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n", base64.StdEncoding.EncodeToString(other.Certificate().Raw))
+	e := New(rotation.TLSPolicy{ExtraCAs: pem.Bytes()})
+	v := rotation.StringValue(fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"managementPort":%s,"username":"app","password":"secret-word"}`, host, port))
+	for _, c := range []struct {
+		status int
+		body   string
+		cause  rotation.Cause
+	}{
+		{401, `{"error":"not_authorized","reason":"Login failed"}`, rotation.LoginRefused},
+		{401, `{"error":"not_authorized","reason":"User can only log in via localhost"}`, rotation.PrivilegeMissing},
+		{401, `a proxy's page`, rotation.PrivilegeMissing},
+		{403, ``, rotation.PrivilegeMissing},
+		{302, ``, rotation.TargetFailed},
+		{404, `<html>`, rotation.TargetFailed},
+		{500, `{"reason":"oops"}`, rotation.TargetFailed},
+		{503, ``, rotation.TargetFailed},
+	} {
+		status, body = c.status, c.body
+		wantCause(t, e.Verify(within(t), &rotation.Request{BySuperuser: true}, v), c.cause, "")
+		r := &rotation.Request{Current: v, Pending: v, Login: v}
+		wantCause(t, e.Set(within(t), r), c.cause, "")
+	}
+	status, body = 200, `<html>welcome`
+	wantCause(t, e.Set(within(t), &rotation.Request{Current: v, Pending: v, Login: v}), rotation.TargetFailed, "something else")
+	status, body = 200, `{"name":"somebody"}`
+	wantCause(t, e.Set(within(t), &rotation.Request{Current: v, Pending: v, Login: v}), rotation.TargetFailed, "another")
+}
+
+// Tags are one text in the answers of RabbitMQ 3.8.
+func TestTagsOfOldVersions(t *testing.T) {
+	var u user
+	if err := json.Unmarshal([]byte(`{"name":"a","tags":"management, audited"}`), &u); err != nil || !slices.Equal(u.Tags, []string{"management", "audited"}) {
+		t.Errorf("%q, %v", u.Tags, err)
+	}
+	if err := json.Unmarshal([]byte(`{"tags":7}`), &u); err == nil {
+		t.Error("a number is no list of tags")
+	}
+}
