@@ -63,26 +63,27 @@ func cuts(t testing.TB, h Harness) error {
 func (w *world) cut(at int, do func() error) (where string, err error) {
 	var mu sync.Mutex
 	seen, call := 0, ""
-	hit := func(name string) bool {
+	hit := func(name string, all bool) bool {
 		mu.Lock()
 		defer mu.Unlock()
 		if call != "" {
 			return name == call
 		}
 		seen++
-		if seen == at {
-			where = name
+		if seen != at {
+			return false
 		}
-		return seen == at
+		if where = name; all {
+			call = name
+		}
+		return true
 	}
 	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
-		if hit("before " + operation) {
-			call = "before " + operation
+		if hit("before "+operation, true) {
 			return nil, io.ErrUnexpectedEOF
 		}
 		resp, err := send()
-		if err == nil && hit("after "+operation) {
-			call = "after " + operation
+		if err == nil && hit("after "+operation, true) {
 			return nil, errors.Join(io.ErrUnexpectedEOF, resp.Body.Close())
 		}
 		return resp, err
@@ -90,9 +91,9 @@ func (w *world) cut(at int, do func() error) (where string, err error) {
 	if w.proxy != nil {
 		w.proxy.Filter(func(p testserver.Chunk) bool {
 			if p.FromServer {
-				return !hit("an answer of the target")
+				return !hit("an answer of the target", false)
 			}
-			return !hit("a request to the target")
+			return !hit("a request to the target", false)
 		})
 		defer w.proxy.Filter(nil)
 	}
