@@ -1,6 +1,7 @@
 package testserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,9 @@ const (
 type OpenLDAPOptions struct {
 	// AllowPlaintext takes simple binds without TLS too.
 	AllowPlaintext bool
+	// Access replaces the rules of access to userPassword: who may do what with
+	// it, such as "by self =wx by anonymous auth".
+	Access string
 	// Config is appended to slapd.conf, in the section of the directory's
 	// database, such as "overlay ppolicy" (the module is loaded).
 	Config string
@@ -57,6 +61,7 @@ func StartOpenLDAP(ctx context.Context, o OpenLDAPOptions) (*OpenLDAPServer, err
 	if o.AllowPlaintext {
 		security = ""
 	}
+	access := cmp.Or(o.Access, "by self write by anonymous auth by * none")
 	config := fmt.Sprintf(`include /etc/ldap/schema/core.schema
 include /etc/ldap/schema/cosine.schema
 include /etc/ldap/schema/inetorgperson.schema
@@ -72,10 +77,10 @@ suffix "%s"
 directory %s
 rootdn "%s"
 rootpw %s
-access to attrs=userPassword by self write by anonymous auth by * none
+access to attrs=userPassword %s
 access to * by self read by users read by * none
 %s
-`, s.CAFile, s.path("server.crt"), s.path("server.key"), security, LDAPBase, s.path("data"), s.User, s.Password, o.Config)
+`, s.CAFile, s.path("server.crt"), s.path("server.key"), security, LDAPBase, s.path("data"), s.User, s.Password, access, o.Config)
 	_, err = s.mkdir("data")
 	if err == nil {
 		s.PlainPort, err = FreePort()

@@ -1,0 +1,183 @@
+package ldap
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"unicode/utf16"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"example.com/rotator/rotation"
+)
+
+// passwordAttribute holds the passwords of OpenLDAP and its kin.
+// Source: https://www.rfc-editor.org/rfc/rfc4519#section-2.41
+const passwordAttribute = "userPassword"
+
+// rehearse finds out whether the login may change the entry's password. A server
+// judges the right to a change before the change itself, and this one cannot
+// succeed: it takes away a value that is not there. Active Directory cannot be
+// asked so.
+func (s *session) rehearse(ctx context.Context, dn string) error {
+	if s.ad {
+		return nil
+	}
+	m := ldap.NewModifyRequest(dn, nil)
+	m.Delete(passwordAttribute, []string{"{SSHA}" + rand.Text()})
+	err := s.conn.Modify(m)
+	switch {
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultInsufficientAccessRights), ctx.Err() != nil:
+		return s.failed("the password could not be changed", err)
+	case ldap.IsErrorAnyOf(err, ldap.ErrorNetwork):
+		return s.failed("the change of the password could not be tried", err)
+	}
+	return nil
+}
+
+// set makes the pending password valid, and leaves current valid beside it if it
+// is and the server allows that.
+func (s *session) set(ctx context.Context, r *rotation.Request, dn string, pending account, current string) error {
+	itself := !r.Superuser && s.account.Password == pending.Password
+	if s.ad {
+		if itself {
+			return nil // it was set by an earlier call, or the login would have failed
+		}
+		return s.unicodePwd(r, dn, pending.Password)
+	}
+	if s.one {
+		return s.exop(ctx, r, dn, pending, itself)
+	}
+	have, err := s.values(dn)
+	if err != nil {
+		return err
+	}
+	if len(have) == 0 && !r.Superuser {
+		// It has one, or it could not have logged in, and may not read it.
+		return s.exop(ctx, r, dn, pending, itself)
+	}
+	want := keep(have, pending.Password, current)
+	if len(want) == 0 || !matches(want[0], pending.Password) {
+		want = append([]string{hashed(pending.Password, salt(r, dn, pending.Password))}, want...)
+	}
+	if sameValues(have, want) {
+		return nil
+	}
+	m := ldap.NewModifyRequest(dn, nil)
+	m.Replace(passwordAttribute, want)
+	err = s.conn.Modify(m)
+	if ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultUnwillingToPerform) {
+		// A policy that allows one value only, that does not take hashes, or that
+		// wants the old password with the new.
+		return s.exop(ctx, r, dn, pending, itself)
+	}
+	return s.failed("the password could not be changed", err)
+}
+
+// sameValues compares sets.
+func sameValues(a, b []string) bool {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	return slices.Equal(a, b)
+}
+
+// values returns the entry's passwords, as far as the login may read them.
+func (s *session) values(dn string) ([]string, error) {
+	found, err := s.conn.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, "(objectClass=*)", []string{passwordAttribute}, nil))
+	if err != nil {
+		return nil, s.failed("the entry could not be read", err)
+	}
+	if len(found.Entries) != 1 {
+		return nil, rotation.Errorf(rotation.PrivilegeMissing, "let the login read the entry", "the entry %q is not shown to %q", dn, s.account.name())
+	}
+	return found.Entries[0].GetAttributeValues(passwordAttribute), nil
+}
+
+// exop has the server set the password, and hash and judge it. All others stop
+// working.
+// Source: https://www.rfc-editor.org/rfc/rfc3062
+func (s *session) exop(ctx context.Context, r *rotation.Request, dn string, pending account, itself bool) error {
+	if itself {
+		return nil // it was set by an earlier call
+	}
+	// For oneself a server wants the old password, and no name.
+	request := ldap.NewPasswordModifyRequest("", s.account.Password, pending.Password)
+	if r.Superuser {
+		request = ldap.NewPasswordModifyRequest(dn, "", pending.Password)
+	}
+	_, err := s.conn.PasswordModify(request)
+	switch {
+	case err == nil:
+		return nil
+	case r.Superuser && ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultAttributeOrValueExists):
+		// A history of passwords has this one too, if an earlier call set it.
+		if s.opens(ctx, r, pending) {
+			return nil
+		}
+		return s.failed("the server rejects the password", ldap.NewError(ldap.LDAPResultConstraintViolation, err))
+	case !r.Superuser && ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform):
+		// The bind has just proved the password, which the server refuses to see
+		// as the old one: OpenLDAP answers so, and not with 49. It says the same
+		// where the user may not change it.
+		if err := s.rehearse(ctx, dn); err != nil {
+			return err
+		}
+		return rotation.Errorf(rotation.TargetFailed, "let Secrets Manager repeat the step; if that fails, see the server's log and its password policy",
+			"the server does not take the login's password as the old one, which may have been changed in this moment: %w", err)
+	}
+	return s.failed("the password could not be changed", err)
+}
+
+// opens reports whether the pending password is accepted.
+func (s *session) opens(ctx context.Context, r *rotation.Request, pending account) bool {
+	other, err := s.engine.open(ctx, r, r.Pending)
+	if err != nil {
+		return false
+	}
+	other.close()
+	return other.account.Password == pending.Password
+}
+
+// unicodePwd sets a password of Active Directory: a user gives the old one with
+// the new, one with the right to reset passwords gives the new alone.
+// Source: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-adts/6e803168-f140-4d23-b2d3-c3a8ab5917d2
+func (s *session) unicodePwd(r *rotation.Request, dn, pending string) error {
+	const attribute = "unicodePwd"
+	m := ldap.NewModifyRequest(dn, nil)
+	if r.Superuser {
+		m.Replace(attribute, []string{quotedUTF16(pending)})
+	} else {
+		m.Delete(attribute, []string{quotedUTF16(s.account.Password)})
+		m.Add(attribute, []string{quotedUTF16(pending)})
+	}
+	err := s.conn.Modify(m)
+	e, ok := errors.AsType[*ldap.Error](err)
+	if !ok || e.Err == nil {
+		return s.failed("the password could not be changed", err)
+	}
+	// Both 19 and 53 carry the reason as a number of Windows.
+	// Source: https://learn.microsoft.com/en-us/windows/win32/debug/system-error-codes
+	switch code := windowsCode(e.Err.Error()); {
+	case code == 0x52D: // ERROR_PASSWORD_RESTRICTION
+		return rotation.Errorf(rotation.PolicyRejected, "adapt the password settings to the domain's policy: length, complexity, history, and the minimum age for users who change their own",
+			"the domain's policy rejects the password of %q: %w", dn, err)
+	case code == 0x56: // ERROR_INVALID_PASSWORD
+		return rotation.Errorf(rotation.TargetFailed, "let Secrets Manager repeat the step; Active Directory may still take an old password at logins for an hour",
+			"the server does not take the login's password as the old one: %w", err)
+	case code == 5: // ERROR_ACCESS_DENIED
+		return rotation.Errorf(rotation.PrivilegeMissing, "let the user change its own password, or the superuser reset it",
+			"the password of %q may not be changed: %w", dn, err)
+	}
+	return s.failed("the password could not be changed", err)
+}
+
+// quotedUTF16 is the form of unicodePwd: in quotation marks, in UTF-16 with the
+// low byte first.
+func quotedUTF16(password string) string {
+	var out []byte
+	for _, u := range utf16.Encode([]rune(`"` + password + `"`)) {
+		out = binary.LittleEndian.AppendUint16(out, u)
+	}
+	return string(out)
+}

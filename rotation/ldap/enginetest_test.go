@@ -1,0 +1,105 @@
+package ldap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+)
+
+// harness makes an entry for each rotation of the suite.
+type harness struct {
+	*fixture
+	superuser bool
+	overlap   bool
+	env       map[string]string
+}
+
+func TestEngineItself(t *testing.T) {
+	suite(t, newFixture(t, testserver.OpenLDAPOptions{}), harness{overlap: true})
+}
+
+func TestEngineSuperuser(t *testing.T) {
+	suite(t, newFixture(t, testserver.OpenLDAPOptions{}), harness{overlap: true, superuser: true})
+}
+
+func TestEngineItselfUnderAPolicy(t *testing.T) {
+	suite(t, newPolicyFixture(t, "pwdCheckQuality", "2"), harness{})
+}
+
+func TestEngineSuperuserByExtendedOperation(t *testing.T) {
+	suite(t, newPolicyFixture(t), harness{superuser: true, env: map[string]string{"ROTATOR_LDAP_CHANGE": "exop"}})
+}
+
+func suite(t *testing.T, f *fixture, h harness) {
+	h.fixture = f
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &h })
+}
+
+func (h *harness) Engine() rotation.Engine { return h.engine }
+
+func (h *harness) Target() string { return h.Addr() }
+
+func (h *harness) Overlap() bool { return h.overlap }
+
+func (h *harness) Env() map[string]string {
+	return map[string]string{"ROTATOR_LDAP_CHANGE": h.env["ROTATOR_LDAP_CHANGE"]}
+}
+
+func (h *harness) Logs() (string, error) { return h.fixture.Logs() }
+
+func (h *harness) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+	name, password := testserver.Unique("suite, "), testserver.Unique("First-Passw0rd-")
+	dn := "uid=" + ldap.EscapeDN(name) + "," + testserver.LDAPPeople
+	request := ldap.NewAddRequest(dn, nil)
+	request.Attribute("objectClass", []string{"inetOrgPerson"})
+	request.Attribute("cn", []string{name})
+	request.Attribute("sn", []string{name})
+	if err := h.admin.Add(request); err != nil {
+		return value, superuser, err
+	}
+	if _, err := h.admin.PasswordModify(ldap.NewPasswordModifyRequest(dn, "", password)); err != nil {
+		return value, superuser, err
+	}
+	login := func(user, password string) rotation.Value {
+		return rotation.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, host, port)).With("username", user).With("password", password)
+	}
+	if h.superuser {
+		superuser = login(h.User, h.Password)
+	}
+	return login(dn, password), superuser, nil
+}
+
+func (h *harness) Open(_ context.Context, v rotation.Value) error {
+	dn, _ := v.Text("username")
+	password, _ := v.Text("password")
+	ok, err := h.bind(dn, password)
+	if err == nil && !ok {
+		return rotation.LoginRefused
+	}
+	return err
+}
+
+func (h *harness) Restore(_ context.Context, v rotation.Value) error {
+	dn, _ := v.Text("username")
+	password, _ := v.Text("password")
+	m := ldap.NewModifyRequest(dn, nil)
+	m.Replace(passwordAttribute, []string{hashed(password, []byte("salt"))})
+	err := h.admin.Modify(m)
+	if ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultAttributeOrValueExists) {
+		// The password is in the history: an administrator cannot put it back.
+		return errors.ErrUnsupported
+	}
+	return err
+}
+
+func (h *harness) Credentials(_ context.Context, v rotation.Value) (int, error) {
+	dn, _ := v.Text("username")
+	return len(h.values(dn)), nil
+}

@@ -1,0 +1,136 @@
+package ldap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// fixture is a server with an engine that trusts it.
+type fixture struct {
+	*testserver.OpenLDAPServer
+	t      testing.TB
+	admin  *ldap.Conn
+	engine *Engine
+}
+
+func newFixture(t testing.TB, o testserver.OpenLDAPOptions) *fixture {
+	t.Helper()
+	s := testserver.OpenLDAP(t, o)
+	return &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM})}
+}
+
+// policy is the overlay that judges passwords, with a history and a lock.
+const policy = `overlay ppolicy
+ppolicy_default "cn=policy,dc=example,dc=org"
+ppolicy_use_lockout`
+
+// newPolicyFixture is a server whose policy has the given attributes besides.
+func newPolicyFixture(t testing.TB, pairs ...string) *fixture {
+	t.Helper()
+	f := newFixture(t, testserver.OpenLDAPOptions{Config: policy})
+	p := ldap.NewAddRequest("cn=policy,"+testserver.LDAPBase, nil)
+	p.Attribute("objectClass", []string{"device", "pwdPolicy"})
+	p.Attribute("cn", []string{"policy"})
+	p.Attribute("pwdAttribute", []string{passwordAttribute})
+	p.Attribute("pwdInHistory", []string{"5"})
+	for i := 0; i < len(pairs); i += 2 {
+		p.Attribute(pairs[i], []string{pairs[i+1]})
+	}
+	if err := f.admin.Add(p); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// person adds an account with the password "first-" and its name.
+func (f *fixture) person(name string) (dn string) {
+	f.t.Helper()
+	return f.Person(f.t, name, "first-"+name)
+}
+
+func (f *fixture) values(dn string) []string {
+	f.t.Helper()
+	found, err := f.admin.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, 0, 0, 0, false, "(objectClass=*)", []string{passwordAttribute}, nil))
+	if err != nil || len(found.Entries) != 1 {
+		f.t.Fatalf("%s: %v", dn, err)
+	}
+	return found.Entries[0].GetAttributeValues(passwordAttribute)
+}
+
+func (f *fixture) replace(dn string, values ...string) {
+	f.t.Helper()
+	m := ldap.NewModifyRequest(dn, nil)
+	m.Replace(passwordAttribute, values)
+	if err := f.admin.Modify(m); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// bind logs in by itself. It reports false for a refused login.
+func (f *fixture) bind(dn, password string) (bool, error) {
+	conn, err := ldap.DialURL(f.URL(), ldap.DialWithTLSConfig(f.CA.ClientTLS(f.Host)))
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	conn.SetTimeout(10 * time.Second)
+	err = conn.Bind(dn, password)
+	if ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// wantOpen fails the test unless of all the passwords exactly the first n open
+// the entry.
+func (f *fixture) wantOpen(dn string, n int, passwords ...string) {
+	f.t.Helper()
+	for i, p := range passwords {
+		if ok, err := f.bind(dn, p); err != nil || ok != (i < n) {
+			f.t.Errorf("password %d is accepted: %v, %v", i, ok, err)
+		}
+	}
+}
+
+func (f *fixture) value(user, password string) rotation.Value {
+	return rotation.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, f.Host, f.Port)).With("username", user).With("password", password)
+}
+
+// bySuperuser is a request for a rotation by the administrator.
+func (f *fixture) bySuperuser(dn, current, pending string) *rotation.Request {
+	return &rotation.Request{Secret: "arn", Version: pending, Current: f.value(dn, current), Pending: f.value(dn, pending),
+		Login: f.value(f.User, f.Password), Superuser: true, BySuperuser: true}
+}
+
+// self is for a rotation by the user itself.
+func (f *fixture) self(dn, current, pending string) *rotation.Request {
+	r := f.bySuperuser(dn, current, pending)
+	r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
+	return r
+}
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func wantCause(t testing.TB, err error, cause rotation.Cause, text string) {
+	t.Helper()
+	e, ok := errors.AsType[*rotation.Error](err)
+	if !ok || e.Cause != cause || !strings.Contains(err.Error(), text) {
+		t.Fatalf("error %v, want cause %s and %q", err, cause, text)
+	}
+	if e.Advice == "" {
+		t.Errorf("the error has no advice: %v", err)
+	}
+}

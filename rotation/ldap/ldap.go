@@ -1,0 +1,214 @@
+// Package ldap rotates the passwords that directories check: OpenLDAP and others
+// of its kind, and Active Directory.
+//
+// An entry of OpenLDAP may have several passwords. A rotation leaves two, the new
+// one and the one that is current, where the server allows that; the next rotation
+// retires the older. The server gets a salted hash then. Where a password policy
+// allows one only, and in Active Directory, the old password stops working when the
+// new one is set.
+package ldap
+
+import (
+	"context"
+	"strings"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"example.com/rotator/rotation"
+)
+
+// Engine rotates the passwords of directory entries.
+type Engine struct{ tls rotation.TLSPolicy }
+
+var (
+	_ rotation.DryRunner = (*Engine)(nil)
+	_ rotation.Retirer   = (*Engine)(nil)
+)
+
+// New returns the engine with the given policy for its connections, which are
+// always encrypted.
+func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+
+// The engine's own settings.
+const (
+	// changeOption is "overlap", the default, or "exop" for servers that are to
+	// hash and judge passwords themselves.
+	changeOption = "ldap-change"
+	// startOption is "true" to encrypt by StartTLS on whatever port, and "false"
+	// for LDAPS. The default is StartTLS on port 389 and LDAPS on all others.
+	startOption = "ldap-starttls"
+)
+
+// Kind describes the engine.
+func (*Engine) Kind() rotation.Kind {
+	return rotation.Kind{
+		Names:        []string{"ldap", "openldap", "activedirectory", "ad"},
+		UserField:    "username",
+		SecretFields: []string{"password"},
+		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		Options:      []string{changeOption, startOption},
+	}
+}
+
+// account is a login as a secret holds it.
+type account struct {
+	rotation.Target
+	// dn is the entry's name, or "" where Active Directory is to be asked for it.
+	dn string
+}
+
+// name is what a bind names the account by.
+func (a account) name() string {
+	if a.dn != "" {
+		return a.dn
+	}
+	return a.User
+}
+
+// isAD reports whether a value's engine is Active Directory.
+func isAD(v rotation.Value) bool {
+	engine, _ := v.Text("engine")
+	return engine == "ad" || engine == "activedirectory"
+}
+
+// parse reads a login. The entry's name is the field dn, or the user name where
+// that is one; Active Directory also finds an entry by its userPrincipalName.
+func parse(v rotation.Value, ad bool) (account, error) {
+	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+	t, err := rotation.ParseTarget(v, 636, "")
+	if err != nil {
+		return account{}, err
+	}
+	if t.TLS == rotation.TLSOff {
+		return account{}, rotation.Errorf(rotation.InvalidSecret, `remove "ssl": false; StartTLS encrypts a connection to port 389`,
+			"a bind would show the password, so that this engine makes no unencrypted connection")
+	}
+	a := account{Target: t}
+	a.dn, _ = v.Text("dn")
+	if a.dn == "" && strings.Contains(t.User, "=") {
+		a.dn = t.User
+	}
+	switch {
+	case a.dn != "":
+		if dn, err := ldap.ParseDN(a.dn); err != nil || len(dn.RDNs) == 0 {
+			return account{}, rotation.Errorf(rotation.InvalidSecret, "escape its special characters as RFC 4514 says, such as \\, for a comma", "the entry's name is not a distinguished name")
+		}
+	case !ad:
+		return account{}, rotation.Errorf(rotation.InvalidSecret, advice, "the user name is not a distinguished name, and there is none in the field dn")
+	case !strings.Contains(t.User, "@"):
+		return account{}, rotation.Errorf(rotation.InvalidSecret, advice, "the user name is neither a distinguished name nor a userPrincipalName, and there is no field dn")
+	}
+	return a, nil
+}
+
+// settings are the engine's own, as a request has them.
+type settings struct {
+	one   bool // never two passwords
+	start string
+}
+
+func read(r *rotation.Request) (s settings, err error) {
+	switch o := r.Option(changeOption); o {
+	case "", "overlap":
+	case "exop":
+		s.one = true
+	default:
+		return s, rotation.Errorf(rotation.InvalidConfiguration, "set it to overlap or exop", "the option %s is %q", changeOption, o)
+	}
+	switch s.start = r.Option(startOption); s.start {
+	case "", "true", "false":
+		return s, nil
+	}
+	return s, rotation.Errorf(rotation.InvalidConfiguration, "set it to true or false", "the option %s is %q", startOption, s.start)
+}
+
+// Next returns the current value with a new password.
+func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := parse(r.Current, isAD(r.Current)); err != nil {
+		return rotation.Value{}, err
+	}
+	if _, err := read(r); err != nil {
+		return rotation.Value{}, err
+	}
+	return rotation.NextPassword(e.Kind(), r)
+}
+
+// DryRun logs in, finds the entry, and proves as far as the server lets it that
+// its password can be changed.
+func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+	return e.with(ctx, r, func(s *session, dn string, _ account) error { return s.rehearse(ctx, dn) })
+}
+
+// Set makes the pending password valid, beside the current one where the server
+// allows two.
+func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+	return e.with(ctx, r, func(s *session, dn string, pending account) error {
+		current, _ := r.Current.Text("password")
+		return s.set(ctx, r, dn, pending, current)
+	})
+}
+
+// Retire makes all passwords but the pending one invalid. Where there can be one
+// only, Set has done so.
+func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+	return e.with(ctx, r, func(s *session, dn string, pending account) error {
+		if s.ad || s.one {
+			return nil
+		}
+		return s.set(ctx, r, dn, pending, "")
+	})
+}
+
+// with logs in as r.Login, finds the entry of r.Pending, and calls do.
+func (e *Engine) with(ctx context.Context, r *rotation.Request, do func(s *session, dn string, pending account) error) error {
+	pending, err := parse(r.Pending, isAD(r.Current))
+	if err != nil {
+		return err
+	}
+	s, err := e.open(ctx, r, r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	dn, err := s.find(pending)
+	if err != nil {
+		return err
+	}
+	if r.Superuser {
+		own := s.account.dn // a server's own administrator has no entry
+		if own == "" {
+			if own, err = s.find(s.account); err != nil {
+				return err
+			}
+		}
+		if same(own, dn) {
+			return rotation.Errorf(rotation.TakeoverRefused, "rotate the superuser by a secret of its own, without masterarn", "the entry %q is the superuser itself", dn)
+		}
+	}
+	return do(s, dn, pending)
+}
+
+// same reports whether two names are one entry's.
+func same(a, b string) bool {
+	x, xerr := ldap.ParseDN(a)
+	y, yerr := ldap.ParseDN(b)
+	return xerr == nil && yerr == nil && x.EqualFold(y)
+}
+
+// Verify logs in. A user that changes its own password must be able to, as far as
+// the server tells.
+func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+	s, err := e.open(ctx, r, v)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if r.BySuperuser {
+		return nil
+	}
+	dn, err := s.find(s.account)
+	if err != nil {
+		return err
+	}
+	return s.rehearse(ctx, dn)
+}

@@ -1,0 +1,391 @@
+package ldap
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// both runs a test by the user itself and by the administrator.
+func both(t *testing.T, f *fixture, test func(t *testing.T, request func(dn, current, pending string) *rotation.Request)) {
+	t.Run("itself", func(t *testing.T) { test(t, f.self) })
+	t.Run("superuser", func(t *testing.T) { test(t, f.bySuperuser) })
+}
+
+func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{})
+	both(t, f, func(t *testing.T, request func(dn, current, pending string) *rotation.Request) {
+		dn := f.person(testserver.Unique("app-"))
+		first := f.values(dn)[0]
+		var before []string
+		for range 2 { // a repetition changes nothing
+			if err := f.engine.Set(within(t), request(dn, first, "second")); err != nil {
+				t.Fatal(err)
+			}
+			f.wantOpen(dn, 2, "second", first, "other")
+			now := f.values(dn)
+			if before != nil && !slices.Equal(before, now) {
+				t.Error("the repetition changed the values")
+			}
+			before = now
+		}
+		if err := f.engine.Set(within(t), request(dn, "second", "third")); err != nil {
+			t.Fatal(err)
+		}
+		f.wantOpen(dn, 2, "third", "second", first)
+		r := request(dn, "second", "third")
+		if !r.Superuser {
+			r.Login = r.Pending
+		}
+		for range 2 {
+			if err := f.engine.Retire(within(t), r); err != nil {
+				t.Fatal(err)
+			}
+			f.wantOpen(dn, 1, "third", "second", first)
+		}
+		for _, v := range f.values(dn) {
+			if !strings.HasPrefix(v, "{SSHA}") {
+				t.Error("a password made here is stored otherwise than by its hash")
+			}
+		}
+	})
+}
+
+// A current password that an administrator has taken away is not brought back,
+// and the one that was given instead does not live on.
+func TestPasswordThatIsNotTheSecretsIsRetired(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{})
+	dn := f.person("app")
+	f.replace(dn, hashed("by-hand", []byte("salt")), "{MD5}not base64", "in-clear")
+	r := f.bySuperuser(dn, "first-app", "second")
+	if err := f.engine.Set(within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	f.wantOpen(dn, 1, "second", "first-app", "by-hand", "in-clear")
+	if n := len(f.values(dn)); n != 1 {
+		t.Errorf("%d values", n)
+	}
+}
+
+// The first rotation meets hashes of other schemes, which cannot be told here.
+func TestValueOfAnUnknownSchemeStaysForOneRotation(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{})
+	dn := f.person("app")
+	// Whose digest this is cannot be told.
+	const crypted = "{CRYPT}$6$saltsalt$dtoqGkX.f5NbJDZJSTYq3JbHAUxMHWnTUDhwnwKAyUyGxgMJDvJHfHqKPpkpPbYZsyLKHyQZPVYsvt7HnWBKH/"
+	f.replace(dn, crypted)
+	if err := f.engine.Set(within(t), f.bySuperuser(dn, "first-app", "second")); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(f.values(dn), crypted) {
+		t.Error("the value that may be the current one's is gone")
+	}
+	if err := f.engine.Set(within(t), f.bySuperuser(dn, "second", "third")); err != nil {
+		t.Fatal(err)
+	}
+	if slices.Contains(f.values(dn), crypted) {
+		t.Error("the value is there still")
+	}
+	f.wantOpen(dn, 2, "third", "second")
+}
+
+// Two values under a policy with a history would be an account that nobody can
+// change any more, so there is one, and the server sets it.
+func TestPolicyThatAllowsOnePassword(t *testing.T) {
+	for _, quality := range []string{"0", "1", "2"} {
+		f := newPolicyFixture(t, "pwdCheckQuality", quality, "pwdMinLength", "8")
+		both(t, f, func(t *testing.T, request func(dn, current, pending string) *rotation.Request) {
+			name := testserver.Unique("app-")
+			dn := f.person(name)
+			current := "first-" + name
+			for _, pending := range []string{"second-password", "third-password", "fourth-password"} {
+				for range 2 {
+					r := request(dn, current, pending)
+					if ok, _ := f.bind(dn, current); !ok && !r.Superuser {
+						r.Login = r.Pending // as the core does
+					}
+					if err := f.engine.Set(within(t), r); err != nil {
+						t.Fatalf("quality %s: %v", quality, err)
+					}
+				}
+				f.wantOpen(dn, 1, pending, current)
+				if v := f.values(dn); len(v) != 1 || !strings.HasPrefix(v[0], "{SSHA}") {
+					t.Errorf("quality %s: %d values", quality, len(v))
+				}
+				current = pending
+			}
+		})
+	}
+}
+
+func TestPolicyRejectsAPassword(t *testing.T) {
+	f := newPolicyFixture(t, "pwdCheckQuality", "2", "pwdMinLength", "20")
+	dn := f.Person(t, "app", "first-password-of-it-is-long")
+	r := f.self(dn, "first-password-of-it-is-long", "short")
+	wantCause(t, f.engine.Set(within(t), r), rotation.PolicyRejected, "quality")
+	f.wantOpen(dn, 1, "first-password-of-it-is-long", "short")
+}
+
+func TestPolicyWantsTheOldPasswordWithTheNew(t *testing.T) {
+	f := newPolicyFixture(t, "pwdSafeModify", "TRUE")
+	dn := f.person("app")
+	r := f.self(dn, "first-app", "second-password")
+	if err := f.engine.DryRun(within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.engine.Set(within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	f.wantOpen(dn, 1, "second-password", "first-app")
+}
+
+func TestLockedAccountIsTold(t *testing.T) {
+	f := newPolicyFixture(t, "pwdLockout", "TRUE", "pwdMaxFailure", "2")
+	dn := f.person("app")
+	r := f.self(dn, "first-app", "second")
+	for range 2 {
+		wantCause(t, f.engine.Verify(within(t), r, f.value(dn, "wrong")), rotation.LoginRefused, dn)
+	}
+	wantCause(t, f.engine.Verify(within(t), r, r.Current), rotation.TargetFailed, "is locked")
+}
+
+func TestExpiredPasswordIsTold(t *testing.T) {
+	f := newPolicyFixture(t, "pwdMaxAge", "1")
+	dn := f.person("app")
+	r := f.self(dn, "first-app", "second")
+	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		err := f.engine.Verify(within(t), r, r.Current)
+		if errors.Is(err, rotation.TargetFailed) {
+			wantCause(t, err, rotation.TargetFailed, "has expired")
+			return
+		}
+		if err != nil || time.Since(begin) > 10*time.Second {
+			t.Fatalf("the password does not expire: %v", err)
+		}
+	}
+}
+
+// A user whose password an administrator has reset may do nothing but change it.
+func TestUserThatMustChangeItsPassword(t *testing.T) {
+	f := newPolicyFixture(t, "pwdMustChange", "TRUE")
+	dn := f.person("app")
+	if _, err := f.admin.PasswordModify(ldap.NewPasswordModifyRequest(dn, "", "reset-password")); err != nil {
+		t.Fatal(err)
+	}
+	m := ldap.NewModifyRequest(dn, nil)
+	m.Replace("pwdReset", []string{"TRUE"})
+	if err := f.admin.Modify(m); err != nil {
+		t.Fatal(err)
+	}
+	r := f.self(dn, "reset-password", "second")
+	wantCause(t, f.engine.Verify(within(t), r, r.Current), rotation.PrivilegeMissing, "Operations are restricted")
+}
+
+// The extended operation answers 53 and not 49 where the old password is wrong.
+func TestOldPasswordChangedAfterTheLogin(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{})
+	dn := f.person("app")
+	r := f.self(dn, "first-app", "second")
+	s, err := f.engine.open(within(t), r, r.Login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	f.replace(dn, "by-hand")
+	pending, err := parse(r.Pending, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantCause(t, s.exop(within(t), r, dn, pending, false), rotation.TargetFailed, "changed in this moment")
+	f.wantOpen(dn, 1, "by-hand", "second", "first-app")
+}
+
+func TestUserWhoMayNotChangeItsPassword(t *testing.T) {
+	for name, f := range map[string]*fixture{
+		"by a policy":       newPolicyFixture(t, "pwdAllowUserChange", "FALSE"),
+		"by a rule":         newFixture(t, testserver.OpenLDAPOptions{Access: "by self read by anonymous auth"}),
+		"by a rule, hidden": newFixture(t, testserver.OpenLDAPOptions{Access: "by anonymous auth"}),
+	} {
+		dn := f.person("app")
+		r := f.self(dn, "first-app", "second")
+		before := f.values(dn)
+		for what, err := range map[string]error{
+			"Set": f.engine.Set(within(t), r), "DryRun": f.engine.DryRun(within(t), r), "Verify": f.engine.Verify(within(t), r, r.Current),
+		} {
+			if !errors.Is(err, rotation.PrivilegeMissing) || !strings.Contains(err.Error(), "masterarn") {
+				t.Errorf("%s: %s: %v", name, what, err)
+			}
+		}
+		if !slices.Equal(before, f.values(dn)) {
+			t.Errorf("%s: the entry was changed", name)
+		}
+		// For the login alone that does not matter.
+		if err := f.engine.Verify(within(t), f.bySuperuser(dn, "first-app", "x"), r.Current); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestUserIsNoAdministratorOfOthers(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{})
+	boss, victim := f.person("boss"), f.person("victim")
+	r := f.bySuperuser(victim, "first-victim", "second")
+	r.Login = f.value(boss, "first-boss")
+	wantCause(t, f.engine.DryRun(within(t), r), rotation.PrivilegeMissing, "")
+	wantCause(t, f.engine.Set(within(t), r), rotation.PrivilegeMissing, "")
+	f.wantOpen(victim, 1, "first-victim", "second")
+}
+
+// Who cannot read the values cannot know which of them to keep: the server sets
+// the password then, and the old one goes.
+func TestRightToWriteWithoutTheRightToRead(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{Access: "by self =wx by anonymous auth"})
+	dn := f.person("app")
+	for range 2 {
+		r := f.self(dn, "first-app", "second")
+		if ok, _ := f.bind(dn, "second"); ok {
+			r.Login = r.Pending
+		}
+		if err := errors.Join(f.engine.DryRun(within(t), r), f.engine.Set(within(t), r)); err != nil {
+			t.Fatal(err)
+		}
+		f.wantOpen(dn, 1, "second", "first-app")
+	}
+}
+
+func TestSuperuserIsNotChangedByItself(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{})
+	boss := f.person("boss")
+	r := f.bySuperuser(strings.Replace(strings.ToUpper(boss), ",", " , ", 1), "first-boss", "second")
+	r.Login = f.value(boss, "first-boss")
+	wantCause(t, f.engine.Set(within(t), r), rotation.TakeoverRefused, "superuser itself")
+	f.wantOpen(boss, 1, "first-boss", "second")
+}
+
+func TestEntryThatIsNotThere(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{})
+	r := f.bySuperuser("uid=nobody,"+testserver.LDAPPeople, "x", "y")
+	wantCause(t, f.engine.DryRun(within(t), r), rotation.InvalidSecret, "nobody")
+	wantCause(t, f.engine.Verify(within(t), r, r.Current), rotation.LoginRefused, "nobody")
+}
+
+// Names have special characters, escaped as RFC 4514 says.
+func TestSpecialCharactersInNames(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{})
+	for _, name := range []string{"a,b", "a+b", `a"b\c`, "a<b>c;d", " lead and trail ", "#first", "a=b", "ü€", "a(b)*c", "a/b"} {
+		dn := f.person(name)
+		for _, r := range []*rotation.Request{f.self(dn, "first-"+name, "second"), f.bySuperuser(dn, "second", "third")} {
+			if err := errors.Join(f.engine.DryRun(within(t), r), f.engine.Set(within(t), r), f.engine.Verify(within(t), r, r.Pending)); err != nil {
+				t.Errorf("%s: %v", dn, err)
+			}
+		}
+		f.wantOpen(dn, 2, "third", "second", "first-"+name)
+	}
+	// The same by a name of the application's own, beside the entry's.
+	dn := f.person("dotted.name")
+	r := f.self("app", "first-dotted.name", "second")
+	for _, v := range []*rotation.Value{&r.Current, &r.Pending, &r.Login} {
+		*v = v.With("dn", dn)
+	}
+	if err := f.engine.Set(within(t), r); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEveryFaultOfTheFormIsTold(t *testing.T) {
+	e := New(rotation.TLSPolicy{})
+	for value, words := range map[string][]string{
+		`{"engine":"ldap","port":0,"username":"","password":""}`:                       {"host is missing", "username is missing", "password is missing", "port is not"},
+		`{"engine":"ldap","host":"h","username":"app","password":"p"}`:                 {"field dn"},
+		`{"engine":"ldap","host":"h","username":"uid=a,b","password":"p"}`:             {"not a distinguished name"},
+		`{"engine":"ldap","host":"h","username":"uid=a","password":"p","ssl":false}`:   {"no unencrypted connection"},
+		`{"engine":"ldap","host":"h","username":"uid=a","password":"p","ssl":"FALSE"}`: {"no unencrypted connection"},
+		`{"engine":"ad","host":"h","username":"CORP\\app","password":"p"}`:             {"userPrincipalName"},
+		`{"engine":"ad","host":"h","username":"app","dn":"app","password":"p"}`:        {"not a distinguished name"},
+	} {
+		_, err := e.Next(within(t), &rotation.Request{Current: rotation.StringValue(value)})
+		for _, w := range words {
+			wantCause(t, err, rotation.InvalidSecret, w)
+		}
+	}
+}
+
+func TestStartTLS(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{})
+	dn := f.person("app")
+	r := f.self(dn, "first-app", "second")
+	plain := r.Current.WithJSON("port", []byte(strconv.Itoa(f.PlainPort)))
+	for _, c := range []struct {
+		start string
+		v     rotation.Value
+		cause rotation.Cause
+	}{{"true", plain, ""}, {"false", r.Current, ""}, {"", plain, rotation.Unreachable}, {"true", r.Current, rotation.Unreachable}} {
+		a, err := parse(c.v, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		s, err := f.engine.dial(ctx, a, settings{start: c.start}, false)
+		cancel()
+		switch {
+		case err == nil && c.cause == "":
+			s.close()
+		case err == nil || c.cause == "":
+			t.Errorf("start %q: %v, want %s", c.start, err, c.cause)
+		default:
+			wantCause(t, err, c.cause, "")
+		}
+	}
+	stranger := New(rotation.TLSPolicy{AllowPlaintext: true})
+	wantCause(t, stranger.Verify(within(t), r, r.Current), rotation.TLSFailed, "CA")
+	a, _ := parse(plain, false)
+	_, err := stranger.dial(within(t), a, settings{start: "true"}, false)
+	wantCause(t, err, rotation.TLSFailed, "CA")
+}
+
+func TestHungServerIsGivenUpInTime(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{})
+	dn := f.person("app")
+	a, err := parse(f.value(dn, "first-app").WithJSON("port", []byte(strconv.Itoa(testserver.Blackhole(t)))), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := testserver.Proxy(t, f.Addr())
+	stalled, err := parse(f.value(dn, "first-app").WithJSON("port", []byte(strconv.Itoa(proxy.Port))), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := make(chan struct{})
+	t.Cleanup(func() { close(end) })
+	seen := 0
+	proxy.Filter(func(c testserver.Chunk) bool {
+		if c.FromServer {
+			if seen++; seen > 1 { // the handshake is through, the bind is not
+				<-end
+			}
+		}
+		return true
+	})
+	for name, c := range map[string]struct {
+		account
+		start string
+	}{"LDAPS": {a, ""}, "StartTLS": {a, "true"}, "bind": {stalled, ""}} {
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+		begin := time.Now()
+		_, err := f.engine.dial(ctx, c.account, settings{start: c.start}, false)
+		cancel()
+		wantCause(t, err, rotation.Unreachable, "in time")
+		if d := time.Since(begin); d > 600*time.Millisecond {
+			t.Errorf("%s: it took %s", name, d)
+		}
+	}
+}

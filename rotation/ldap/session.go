@@ -1,0 +1,213 @@
+package ldap
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"regexp"
+	"strings"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"example.com/rotator/rotation"
+)
+
+// session is a connection that is bound as one account.
+type session struct {
+	settings
+	account account
+	ad      bool
+	engine  *Engine
+	ctx     context.Context
+	conn    *ldap.Conn
+	release func() bool
+}
+
+func (s *session) close() {
+	s.release()
+	s.conn.Close()
+}
+
+// open connects and binds. The error has the cause LoginRefused only where the
+// server's answer can mean nothing else.
+func (e *Engine) open(ctx context.Context, r *rotation.Request, v rotation.Value) (*session, error) {
+	ad := isAD(r.Current)
+	a, err := parse(v, ad)
+	if err != nil {
+		return nil, err
+	}
+	set, err := read(r)
+	if err != nil {
+		return nil, err
+	}
+	return e.dial(ctx, a, set, ad)
+}
+
+func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*session, error) {
+	s := &session{settings: set, account: a, ad: ad, engine: e, ctx: ctx}
+	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", a.Address())
+	if err != nil {
+		return nil, s.failed("no connection", err)
+	}
+	// The library waits without a context; closing the connection ends that.
+	s.release = context.AfterFunc(ctx, func() { raw.Close() })
+	config := e.tls.Config(a.Host)
+	if s.start == "true" || s.start == "" && a.Port == 389 {
+		s.conn = ldap.NewConn(raw, false)
+		s.conn.Start()
+		err = s.conn.StartTLS(config)
+	} else {
+		secure := tls.Client(raw, config)
+		err = secure.HandshakeContext(ctx)
+		s.conn = ldap.NewConn(secure, true)
+		s.conn.Start()
+	}
+	if err == nil {
+		err = s.bind()
+	} else {
+		err = s.failed("no TLS", err)
+	}
+	if err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// bind logs in and asks the server who that is, since a bind could also succeed
+// as nobody.
+// Source: https://www.rfc-editor.org/rfc/rfc4513#section-5.1.2
+func (s *session) bind() error {
+	req := ldap.NewSimpleBindRequest(s.account.name(), s.account.Password, []ldap.Control{ldap.NewControlBeheraPasswordPolicy()})
+	res, err := s.conn.SimpleBind(req)
+	if err != nil {
+		return s.refusal(err, res)
+	}
+	who, err := s.conn.WhoAmI(nil)
+	if err != nil {
+		return s.failed("the login could not be asked for", err)
+	}
+	if who.AuthzID == "" || who.AuthzID == "dn:" {
+		return rotation.Errorf(rotation.TargetFailed, "switch anonymous access off, or correct the user name", "the server took the login as nobody's")
+	}
+	return nil
+}
+
+// subcode is how Active Directory says why it refuses a bind.
+var subcode = regexp.MustCompile(`(?i)AcceptSecurityContext error, data ([0-9a-f]+),`)
+
+// states are what Active Directory says of accounts that cannot log in whatever
+// the password is.
+// Source: https://learn.microsoft.com/en-us/windows/win32/debug/system-error-codes--1300-1699-, in hexadecimal
+var states = map[string][2]string{
+	"530": {"may not log in at this time", "change the account's logon hours"},
+	"531": {"may not log in from here", "change the account's workstations"},
+	"532": {"has a password that has expired", "set a password as an administrator, or rotate more often than the password's lifetime"},
+	"533": {"is disabled", "enable the account"},
+	"701": {"has expired", "extend the account's life"},
+	"773": {"must change its password", "take the account's option to change the password at the next logon away"},
+	"775": {"is locked", "unlock the account; the server counts refused logins"},
+}
+
+// refusal gives the answer to a bind its cause.
+func (s *session) refusal(err error, res *ldap.SimpleBindResult) error {
+	const what = "the login of %q is refused: %w"
+	if !ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
+		return s.failed("the login is not possible", err)
+	}
+	if m := subcode.FindStringSubmatch(err.Error()); m != nil {
+		if state, ok := states[strings.ToLower(m[1])]; ok {
+			return rotation.Errorf(rotation.TargetFailed, state[1], "the account %q %s: %w", s.account.name(), state[0], err)
+		}
+		if strings.EqualFold(m[1], "525") {
+			return rotation.Errorf(rotation.LoginRefused, "correct the secret's user name", "there is no account %q: %w", s.account.name(), err)
+		}
+		if !strings.EqualFold(m[1], "52e") {
+			return rotation.Errorf(rotation.TargetFailed, "look the number up among Windows' system error codes", what, s.account.name(), err)
+		}
+	}
+	if res != nil {
+		for _, c := range res.Controls {
+			p, ok := c.(*ldap.ControlBeheraPasswordPolicy)
+			switch {
+			case ok && p.Error == ldap.BeheraAccountLocked:
+				return rotation.Errorf(rotation.TargetFailed, "unlock the account by removing its attribute pwdAccountLockedTime", "the account %q is locked: %w", s.account.name(), err)
+			case ok && p.Error == ldap.BeheraPasswordExpired:
+				return rotation.Errorf(rotation.TargetFailed, "set a password as an administrator, or rotate more often than the password's lifetime", "the password of %q has expired: %w", s.account.name(), err)
+			}
+		}
+	}
+	return rotation.Errorf(rotation.LoginRefused, "check the entry's password at the server, which says the same of an entry that does not exist", what, s.account.name(), err)
+}
+
+// failed gives all other errors their causes.
+func (s *session) failed(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	e, ok := errors.AsType[*ldap.Error](err)
+	if !ok || e.ResultCode >= ldap.ErrorNetwork {
+		// The library's own codes begin here; its text is all that is left of the
+		// cause where this side closed the connection.
+		if s.ctx.Err() != nil {
+			err = errors.Join(s.ctx.Err(), err)
+		}
+		if n := rotation.NetworkError(s.account.Target, err); n != nil {
+			return n
+		}
+		return rotation.Errorf(rotation.Unreachable, "check port, security groups, routes and that the server runs and speaks LDAP; port 636 is LDAPS and port 389 StartTLS",
+			"%s: the connection to %s failed: %w", what, s.account.Address(), err)
+	}
+	cause, advice := rotation.TargetFailed, "see the server's log"
+	switch e.ResultCode {
+	case ldap.LDAPResultConfidentialityRequired, ldap.LDAPResultStrongAuthRequired:
+		cause, advice = rotation.TLSFailed, "use port 636, or StartTLS on port 389"
+	case ldap.LDAPResultInvalidDNSyntax, ldap.LDAPResultNoSuchObject:
+		cause, advice = rotation.InvalidSecret, "correct the entry's name in the secret"
+	case ldap.LDAPResultInsufficientAccessRights:
+		cause, advice = rotation.PrivilegeMissing, "let the user write its own userPassword, or name the secret of one who may in masterarn"
+	case ldap.LDAPResultConstraintViolation:
+		cause, advice = rotation.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the schedule to the server's password policy"
+	case ldap.LDAPResultReferral:
+		advice = "name the writable server as the host"
+	case ldap.LDAPResultUnwillingToPerform:
+		if s.ad {
+			advice = "see the number in the server's answer among Windows' system error codes"
+		}
+	}
+	return rotation.Errorf(cause, advice, "%s: %w", what, err)
+}
+
+// find returns the name of an account's entry, which must exist.
+func (s *session) find(a account) (string, error) {
+	base, scope, filter := a.dn, ldap.ScopeBaseObject, "(objectClass=*)"
+	if a.dn == "" {
+		root, err := s.conn.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, "(objectClass=*)", []string{"defaultNamingContext"}, nil))
+		if err != nil || len(root.Entries) != 1 {
+			return "", s.failed("the directory's root could not be read", errors.Join(err, errWrongCount(err)))
+		}
+		base, scope = root.Entries[0].GetAttributeValue("defaultNamingContext"), ldap.ScopeWholeSubtree
+		filter = "(userPrincipalName=" + ldap.EscapeFilter(a.User) + ")"
+	}
+	found, err := s.conn.Search(ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 2, 0, false, filter, []string{"1.1"}, nil))
+	if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) || err == nil && len(found.Entries) == 0 {
+		// A server also says so of an entry that the login may not see.
+		return "", rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name or give the entry's name in the field dn; the login must be able to read the entry", "there is no entry of %q", a.name())
+	}
+	if err != nil {
+		return "", s.failed("the entry could not be read", err)
+	}
+	if len(found.Entries) > 1 {
+		return "", rotation.Errorf(rotation.InvalidSecret, "give the entry's name in the field dn", "the name %q is that of several entries", a.User)
+	}
+	return found.Entries[0].DN, nil
+}
+
+// errWrongCount is for a root that is not one entry.
+func errWrongCount(err error) error {
+	if err == nil {
+		return errors.New("the server shows no root entry")
+	}
+	return nil
+}
