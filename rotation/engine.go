@@ -113,6 +113,9 @@ type Kind struct {
 	// that a superuser secret that the value names does it for the single user,
 	// although users could alternate.
 	SuperuserSingle bool
+	// UserDatabase is set where the field dbname says where a user is defined, and
+	// not what to connect to, so that the superuser secret's own counts for it.
+	UserDatabase bool
 	// Patience bounds one call of the engine's methods, where a change takes the
 	// target longer to make than the 15 seconds that 0 stands for.
 	Patience time.Duration

@@ -208,7 +208,7 @@ func (r *run) superuser(ctx context.Context, s *secret, req *Request, v Value) (
 			return Value{}, Errorf(InvalidSecret, advice, "the superuser secret's host %q is not the secret's host %q nor known as its writer", own, host)
 		}
 	}
-	if raw := req.Current.JSON("dbname"); raw != nil {
+	if raw := req.Current.JSON("dbname"); raw != nil && !kind.UserDatabase {
 		v = v.WithJSON("dbname", raw)
 	}
 	return v, nil
