@@ -1,0 +1,76 @@
+package mongodb
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+)
+
+// harness makes a user for each rotation of the suite, of a database that is not
+// the superuser's.
+type harness struct {
+	*fixture
+	mode string // itself, superuser or alternating
+}
+
+func TestEngineItself(t *testing.T) { suite(t, "itself") }
+
+func TestEngineSuperuser(t *testing.T) { suite(t, "superuser") }
+
+func TestEngineAlternatingUsers(t *testing.T) { suite(t, "alternating") }
+
+func suite(t *testing.T, mode string) {
+	f := newFixture(t, testserver.FerretDBOptions{})
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &harness{f, mode} })
+}
+
+const suiteDatabase = "suite"
+
+func (h *harness) Engine() rotation.Engine { return h.engine }
+
+func (h *harness) Target() string { return h.Addr() }
+
+func (h *harness) Overlap() bool { return false }
+
+func (h *harness) Logs() (string, error) { return h.fixture.Logs() }
+
+func (h *harness) Env() map[string]string {
+	if h.mode == "superuser" {
+		return map[string]string{"STRATEGY": "single"}
+	}
+	return map[string]string{}
+}
+
+func (h *harness) New(ctx context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+	user, password := testserver.Unique("suite-"), testserver.Unique("First-Passw0rd-")
+	login := func(database, user, password string) rotation.Value {
+		return rotation.StringValue(fmt.Sprintf(`{"engine":"mongo","host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q}`, host, port, database, user, password))
+	}
+	if h.mode != "itself" {
+		superuser = login("admin", h.User, h.Password)
+	}
+	return login(suiteDatabase, user, password), superuser,
+		h.command(ctx, suiteDatabase, bson.D{{Key: "createUser", Value: user}, {Key: "pwd", Value: password}, {Key: "roles", Value: bson.A{}}})
+}
+
+func (h *harness) Open(ctx context.Context, v rotation.Value) error {
+	user, _ := v.Text("username")
+	password, _ := v.Text("password")
+	ok, err := h.open(ctx, suiteDatabase, user, password)
+	if err == nil && !ok {
+		return rotation.LoginRefused
+	}
+	return err
+}
+
+func (h *harness) Restore(ctx context.Context, v rotation.Value) error {
+	user, _ := v.Text("username")
+	password, _ := v.Text("password")
+	return h.command(ctx, suiteDatabase, bson.D{{Key: "updateUser", Value: user}, {Key: "pwd", Value: password}})
+}

@@ -1,0 +1,105 @@
+package mongodb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// fixture is a server with an engine that trusts it.
+type fixture struct {
+	*testserver.FerretDBServer
+	t      testing.TB
+	admin  *mongo.Client
+	engine *Engine
+}
+
+func newFixture(t testing.TB, o testserver.FerretDBOptions) *fixture {
+	t.Helper()
+	s := testserver.FerretDB(t, o)
+	return &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM})}
+}
+
+// user makes a user of a database with the password "first-" and its name.
+func (f *fixture) user(database string) string {
+	f.t.Helper()
+	name := testserver.Unique("app-")
+	f.create(database, name, "first-"+name)
+	return name
+}
+
+func (f *fixture) create(database, name, password string) {
+	f.t.Helper()
+	if err := f.command(within(f.t), database, bson.D{{Key: "createUser", Value: name}, {Key: "pwd", Value: password}, {Key: "roles", Value: bson.A{}}}); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) command(ctx context.Context, database string, command bson.D) error {
+	return f.admin.Database(database).RunCommand(ctx, command).Err()
+}
+
+// open logs in by a client of its own. It reports false for a refused login.
+func (f *fixture) open(ctx context.Context, database, user, password string) (bool, error) {
+	client, err := mongo.Connect(f.Options(user, password, database))
+	if err != nil {
+		return false, err
+	}
+	defer client.Disconnect(context.Background())
+	_, err = client.ListDatabaseNames(ctx, bson.D{})
+	if code(err) == authenticationFailed {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (f *fixture) wantOpen(database, user, password string, want bool) {
+	f.t.Helper()
+	if ok, err := f.open(within(f.t), database, user, password); err != nil || ok != want {
+		f.t.Errorf("the login of %s is accepted: %v, %v, want %v", user, ok, err, want)
+	}
+}
+
+func (f *fixture) value(database, user, password string) rotation.Value {
+	return rotation.StringValue(fmt.Sprintf(`{"engine":"mongo","host":%q,"port":%d,"dbname":%q}`, f.Host, f.Port, database)).With("username", user).With("password", password)
+}
+
+// bySuperuser is a request for a rotation of one user by the superuser.
+func (f *fixture) bySuperuser(database, user, current, pending string) *rotation.Request {
+	return &rotation.Request{Strategy: rotation.SingleUser, Current: f.value(database, user, current), Pending: f.value(database, user, pending),
+		Login: f.value("admin", f.User, f.Password), Superuser: true, BySuperuser: true}
+}
+
+// toOther is a request for a rotation to the other user.
+func (f *fixture) toOther(database, current, other string) *rotation.Request {
+	r := f.bySuperuser(database, current, "first-"+current, "next-"+other)
+	r.Strategy = rotation.AlternatingUsers
+	r.Pending = r.Pending.With("username", other)
+	return r
+}
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func wantCause(t testing.TB, err error, cause rotation.Cause, text string) {
+	t.Helper()
+	e, ok := errors.AsType[*rotation.Error](err)
+	if !ok || e.Cause != cause || !strings.Contains(err.Error(), text) {
+		t.Fatalf("error %v, want cause %s and %q", err, cause, text)
+	}
+	if e.Advice == "" {
+		t.Errorf("the error has no advice: %v", err)
+	}
+}

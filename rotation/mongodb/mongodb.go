@@ -1,0 +1,135 @@
+// Package mongodb rotates the passwords of MongoDB users, and of others who speak
+// its protocol and have its user commands, such as Amazon DocumentDB and FerretDB.
+//
+// A user has one password; alternating users keep both of a pair alive. The server
+// derives its verifiers itself, so that it is given the new password, inside TLS,
+// and keeps it out of its log.
+package mongodb
+
+import (
+	"context"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"example.com/rotator/rotation"
+)
+
+// Engine rotates users of MongoDB.
+type Engine struct{ tls rotation.TLSPolicy }
+
+var _ rotation.DryRunner = (*Engine)(nil)
+
+// New returns the engine with the given policy for its connections.
+func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+
+const cloneSuffix = "_clone"
+
+// Kind describes the engine, with the defaults of AWS's templates. Their name for
+// it is mongo, also for DocumentDB.
+func (*Engine) Kind() rotation.Kind {
+	return rotation.Kind{
+		Names:           []string{"mongodb", "mongo", "documentdb"},
+		UserField:       "username",
+		SecretFields:    []string{"password"},
+		Passwords:       rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		CloneSuffix:     cloneSuffix,
+		CloneLimit:      255,
+		SuperuserSingle: true,
+		UserDatabase:    true,
+	}
+}
+
+// login is a login as a secret holds it. Its database is where the user is
+// defined.
+type login struct {
+	rotation.Target
+	// srv is set where the host stands for those that DNS lists for it.
+	// Source: https://www.mongodb.com/docs/manual/reference/connection-string/#srv-connection-format
+	srv bool
+}
+
+func parse(v rotation.Value) (login, error) {
+	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+	t, err := rotation.ParseTarget(v, 27017, "admin")
+	if err != nil {
+		return login{}, err
+	}
+	l := login{Target: t}
+	srv, _ := v.Text("srv")
+	l.srv = strings.EqualFold(srv, "true")
+	if _, ok := v.Text("port"); ok && l.srv {
+		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, `the secret has a port, which DNS names where it says "srv": true`)
+	}
+	if t.Database == "$external" {
+		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "users of the database $external have no password")
+	}
+	return l, nil
+}
+
+// Next returns the current value with a new password and, for alternating
+// users, the other user's name.
+func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := parse(r.Current); err != nil {
+		return rotation.Value{}, err
+	}
+	return rotation.NextPassword(e.Kind(), r)
+}
+
+// DryRun logs in, reads the users, and asks the server for the login's privileges.
+func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+	return e.change(ctx, r, true)
+}
+
+// Set makes the pending password valid, by one command.
+func (e *Engine) Set(ctx context.Context, r *rotation.Request) error { return e.change(ctx, r, false) }
+
+// Verify logs in. A user that changes its own password must be able to, as far as
+// the server tells.
+func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+	s, err := e.open(ctx, v)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if r.BySuperuser {
+		return nil
+	}
+	return s.itself()
+}
+
+// change makes the change that r asks for, unless it is a rehearsal.
+func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+	pending, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	s, err := e.open(ctx, r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if !r.Superuser {
+		if err := s.itself(); err != nil || rehearsal {
+			return err
+		}
+		return s.update(ctx, pending.Database, pending.User, bson.D{{Key: "pwd", Value: pending.Password}})
+	}
+	if pending.User == s.login.User && pending.Database == s.login.Database {
+		return rotation.Errorf(rotation.TakeoverRefused, "rotate the superuser by a secret of its own, without masterarn", "the user %q is the superuser itself", pending.User)
+	}
+	if r.Strategy == rotation.AlternatingUsers {
+		current, err := parse(r.Current)
+		if err != nil {
+			return err
+		}
+		return s.alternate(ctx, pair{database: pending.Database, current: current.User, other: pending.User, proved: r.Proved}, pending.Password, rehearsal)
+	}
+	if _, err := s.existing(ctx, pending.Database, pending.User); err != nil {
+		return err
+	}
+	if err := s.needs(pending.Database, "changePassword"); err != nil || rehearsal {
+		return err
+	}
+	return s.update(ctx, pending.Database, pending.User, bson.D{{Key: "pwd", Value: pending.Password}})
+}

@@ -1,0 +1,288 @@
+package mongodb
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// The server talks to a client that has not logged in, too, so that a connection
+// is no proof.
+func TestLoginIsProvedByTheServersWord(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{})
+	name := f.user("shop")
+	r := f.bySuperuser("shop", name, "", "")
+	if err := f.engine.Verify(within(t), r, f.value("shop", name, "first-"+name)); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	wantCause(t, f.engine.Verify(within(t), r, f.value("shop", name, "wrong")), rotation.LoginRefused, name)
+	wantCause(t, f.engine.Verify(within(t), r, f.value("shop", "nobody", "wrong")), rotation.LoginRefused, "nobody")
+	// dbname is where the user is defined.
+	wantCause(t, f.engine.Verify(within(t), r, f.value("admin", name, "first-"+name)), rotation.LoginRefused, `"admin"`)
+	if d := time.Since(begin); d > 6*time.Second {
+		t.Errorf("three refusals took %s", d)
+	}
+	if err := f.engine.Verify(within(t), r, f.value("admin", f.User, f.Password).WithJSON("dbname", []byte("null"))); err != nil {
+		t.Errorf("without a dbname: %v", err)
+	}
+}
+
+func TestUserThatIsNotThereIsNotMade(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{})
+	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
+		wantCause(t, change(within(t), f.bySuperuser("shop", "mistyped", "a", "b")), rotation.InvalidSecret, "mistyped")
+		wantCause(t, change(within(t), f.toOther("shop", "mistyped", "mistyped_clone")), rotation.InvalidSecret, "mistyped")
+	}
+	f.wantOpen("shop", "mistyped", "b", false)
+}
+
+func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{})
+	name := f.user("shop")
+	f.create("shop", name+"_clone", "the-stranger's")
+	for _, r := range []*rotation.Request{f.toOther("shop", name, name+"_clone"), f.toOther("shop", name+"_clone", name)} {
+		for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
+			wantCause(t, change(within(t), r), rotation.TakeoverRefused, "nothing but its name")
+		}
+	}
+	f.wantOpen("shop", name+"_clone", "the-stranger's", true)
+	f.wantOpen("shop", name, "first-"+name, true)
+	r := f.toOther("shop", name, name+"_clone")
+	r.Proved = true
+	if err := f.engine.Set(within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	f.wantOpen("shop", name+"_clone", "next-"+name+"_clone", true)
+	f.wantOpen("shop", name, "first-"+name, true)
+	// Users of the same name in another database are others.
+	wantCause(t, f.engine.Set(within(t), f.bySuperuser("admin", f.User, f.Password, "x")), rotation.TakeoverRefused, "superuser itself")
+	wantCause(t, f.engine.Set(within(t), f.toOther("admin", f.User, f.User+"_clone")), rotation.TakeoverRefused, "itself")
+}
+
+func TestDryRunChangesNothing(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{})
+	name := f.user("shop")
+	for _, r := range []*rotation.Request{f.bySuperuser("shop", name, "first-"+name, "second"), f.toOther("shop", name, name+"_clone")} {
+		if err := f.engine.DryRun(within(t), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.wantOpen("shop", name, "first-"+name, true)
+	f.wantOpen("shop", name, "second", false)
+	f.wantOpen("shop", name+"_clone", "next-"+name+"_clone", false)
+}
+
+// TestCommandOfAPair: what MongoDB keeps of a user goes over to the other, in both
+// directions, also what was taken away. FerretDB has none of it, so that the
+// command is all that can be looked at.
+func TestCommandOfAPair(t *testing.T) {
+	rich := &user{Name: "app", Roles: []role{{"readWrite", "shop"}, {"audit", "admin"}}, Data: bson.D{{Key: "team", Value: "a"}},
+		Mechanisms: []string{"SCRAM-SHA-256"}, Restrictions: bson.A{bson.D{{Key: "clientSource", Value: bson.A{"10.0.0.0/8"}}}}}
+	poor := &user{Name: "app"}
+	marked := func(d bson.D) bson.D { return append(d, bson.E{Key: markField, Value: `second user of "app"`}) }
+	roles := bson.A{bson.D{{Key: "role", Value: "readWrite"}, {Key: "db", Value: "shop"}}, bson.D{{Key: "role", Value: "audit"}, {Key: "db", Value: "admin"}}}
+	clone := *rich
+	clone.Name, clone.Data = "app_clone", marked(bson.D{{Key: "team", Value: "b"}})
+	clone.Restrictions = bson.A{rich.Restrictions} // as some servers show it
+	second, first := pair{current: "app", other: "app_clone"}, pair{current: "app_clone", other: "app"}
+	for name, c := range map[string]struct {
+		pair
+		current, other *user
+		want           bson.D
+	}{
+		"the second is made": {second, rich, nil, bson.D{{Key: "createUser", Value: "app_clone"}, {Key: "mechanisms", Value: []string{"SCRAM-SHA-256"}}, {Key: "pwd", Value: "p"},
+			{Key: "roles", Value: roles}, {Key: "authenticationRestrictions", Value: rich.Restrictions}, {Key: "customData", Value: marked(bson.D{{Key: "team", Value: "a"}})}}},
+		"the second is made of a plain user": {second, poor, nil, bson.D{{Key: "createUser", Value: "app_clone"}, {Key: "pwd", Value: "p"},
+			{Key: "roles", Value: bson.A{}}, {Key: "customData", Value: marked(nil)}}},
+		"the second loses what was taken from the first": {second, poor, &clone, bson.D{{Key: "updateUser", Value: "app_clone"}, {Key: "pwd", Value: "p"},
+			{Key: "roles", Value: bson.A{}}, {Key: "authenticationRestrictions", Value: bson.A{}}, {Key: "customData", Value: marked(nil)}}},
+		"the first gets what the second has, without the mark": {first, &clone, poor, bson.D{{Key: "updateUser", Value: "app"}, {Key: "pwd", Value: "p"},
+			{Key: "roles", Value: roles}, {Key: "authenticationRestrictions", Value: rich.Restrictions}, {Key: "customData", Value: bson.D{{Key: "team", Value: "b"}}}}},
+		"the first loses everything": {first, &user{Name: "app_clone", Data: marked(nil)}, rich, bson.D{{Key: "updateUser", Value: "app"}, {Key: "pwd", Value: "p"},
+			{Key: "roles", Value: bson.A{}}, {Key: "authenticationRestrictions", Value: bson.A{}}, {Key: "customData", Value: bson.D{}}}},
+	} {
+		got, err := c.command(c.current, c.other, "p")
+		if err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s:\n got %v, %v\nwant %v", name, got, err, c.want)
+		}
+	}
+	twice := *rich
+	twice.Restrictions = bson.A{bson.A{}, bson.A{}}
+	_, err := second.command(&twice, nil, "p")
+	wantCause(t, err, rotation.TargetFailed, "not known")
+	// A mark counts for the user that has it, and a user of that name only.
+	if !clone.marked("app") || clone.marked("boss") || rich.marked("app_clone") {
+		t.Error("marks are not read as they are set")
+	}
+}
+
+// TestPrivileges are as MongoDB's manual shows the answer to connectionStatus.
+func TestPrivileges(t *testing.T) {
+	for name, c := range map[string]struct {
+		rights string
+		may    bool
+	}{
+		"nothing is told":           {`[]`, true},
+		"read only":                 {`[{"resource":{"db":"shop","collection":""},"actions":["find"]}]`, false},
+		"the action":                {`[{"resource":{"db":"shop","collection":""},"actions":["find","changeOwnPassword"]}]`, true},
+		"userAdmin":                 {`[{"resource":{"db":"shop","collection":""},"actions":["changePassword"]}]`, true},
+		"userAdminAnyDatabase":      {`[{"resource":{"db":"","collection":""},"actions":["changePassword"]}]`, true},
+		"of another database":       {`[{"resource":{"db":"other","collection":""},"actions":["changeOwnPassword"]}]`, false},
+		"of a collection":           {`[{"resource":{"db":"shop","collection":"c"},"actions":["changeOwnPassword"]}]`, false},
+		"of the cluster":            {`[{"resource":{"cluster":true},"actions":["changeOwnPassword"]}]`, false},
+		"anyAction on anything":     {`[{"resource":{"anyResource":true},"actions":["anyAction"]}]`, true},
+		"the action by anyResource": {`[{"resource":{"anyResource":true},"actions":["changeOwnPassword"]}]`, true},
+	} {
+		var doc struct {
+			Rights []privilege `bson:"rights"`
+		}
+		if err := bson.UnmarshalExtJSON([]byte(`{"rights":`+c.rights+`}`), false, &doc); err != nil {
+			t.Fatal(err)
+		}
+		s := &session{login: login{Target: rotation.Target{User: "app", Database: "shop"}}, rights: doc.Rights}
+		err := s.itself()
+		if c.may && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if !c.may {
+			wantCause(t, err, rotation.PrivilegeMissing, "may not change its own password")
+		}
+	}
+}
+
+func TestEveryFaultOfTheFormIsTold(t *testing.T) {
+	e := New(rotation.TLSPolicy{})
+	for value, words := range map[string][]string{
+		`{"port":"x","username":"","password":""}`:                                     {"host is missing", "username is missing", "password is missing", "port is not a number"},
+		`{"host":"a,b","username":"u","password":"p"}`:                                 {"not one host"},
+		`{"host":"mongodb://h","username":"u","password":"p"}`:                         {"not one host"},
+		`{"host":"h","username":"u","password":"p","dbname":"$external"}`:              {"$external"},
+		`{"host":"h.example.com","username":"u","password":"p","srv":true,"port":100}`: {"has a port"},
+	} {
+		_, err := e.Next(within(t), &rotation.Request{Current: rotation.StringValue(value)})
+		for _, w := range words {
+			wantCause(t, err, rotation.InvalidSecret, w)
+		}
+	}
+}
+
+func TestServerWithoutTLS(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{NoTLS: true})
+	r := f.bySuperuser("admin", "", "", "")
+	v := f.value("admin", f.User, f.Password)
+	begin := time.Now()
+	if err := f.engine.Verify(within(t), r, v); err == nil {
+		t.Error("a server without TLS is spoken to")
+	}
+	if d := time.Since(begin); d > 5*time.Second {
+		t.Errorf("the failure took %s", d)
+	}
+	if err := f.engine.Verify(within(t), r, v.WithJSON("ssl", []byte("false"))); err != nil {
+		t.Error(err)
+	}
+	lenient := New(rotation.TLSPolicy{AllowPlaintext: true})
+	if err := lenient.Verify(within(t), r, v); err != nil {
+		t.Error(err)
+	}
+	if err := lenient.Verify(within(t), r, v.WithJSON("ssl", []byte("true"))); err == nil {
+		t.Error(`"ssl": true is spoken to in plain text`)
+	}
+}
+
+func TestFailuresAreToldAtOnce(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{})
+	r := f.bySuperuser("admin", "", "", "")
+	v := f.value("admin", f.User, f.Password)
+	port, err := testserver.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		engine *Engine
+		v      rotation.Value
+		cause  rotation.Cause
+	}{
+		"unknown CA":   {New(rotation.TLSPolicy{AllowPlaintext: true}), v, rotation.TLSFailed},
+		"nobody":       {f.engine, v.WithJSON("port", []byte(strconv.Itoa(port))), rotation.Unreachable},
+		"no such name": {f.engine, v.With("host", "no-such-name.invalid"), rotation.NameNotResolved},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin := time.Now()
+			wantCause(t, c.engine.Verify(within(t), r, c.v), c.cause, "")
+			if d := time.Since(begin); d > 5*time.Second {
+				t.Errorf("it took %s", d)
+			}
+		})
+	}
+	cert, err := f.CA.Issue("another.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := testserver.FerretDB(t, testserver.FerretDBOptions{CA: f.CA, Cert: cert})
+	wantCause(t, f.engine.Verify(within(t), r, f.value("admin", g.User, g.Password).WithJSON("port", []byte(strconv.Itoa(g.Port)))), rotation.TLSFailed, "another name")
+}
+
+func TestHungServerIsGivenUpInTime(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{})
+	proxy := testserver.Proxy(t, f.Addr())
+	end := make(chan struct{})
+	t.Cleanup(func() { close(end) })
+	stall := func(c testserver.Chunk) bool {
+		if c.FromServer {
+			<-end
+		}
+		return true
+	}
+	for name, port := range map[string]int{"hung": testserver.Blackhole(t), "stalled": proxy.Port} {
+		proxy.Filter(stall)
+		v := f.value("admin", f.User, f.Password).WithJSON("port", []byte(strconv.Itoa(port)))
+		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+		begin := time.Now()
+		err := f.engine.Verify(ctx, f.bySuperuser("admin", "", "", ""), v)
+		cancel()
+		wantCause(t, err, rotation.Unreachable, "in time")
+		if d := time.Since(begin); d > 650*time.Millisecond {
+			t.Errorf("%s: it took %s", name, d)
+		}
+	}
+}
+
+// Names and passwords are values of the protocol and never part of a text.
+func FuzzNamesAndPasswords(f *testing.F) {
+	for _, s := range []string{"a'b", `a"b\c`, "$where", "a.b", "ü€", "{}", "a b", "=,", "%41"} {
+		f.Add(s)
+	}
+	fix := newFixture(f, testserver.FerretDBOptions{})
+	f.Fuzz(func(t *testing.T, s string) {
+		name := testserver.Unique("f-") + s
+		if strings.ContainsRune(s, 0) || len(s) > 60 || strings.ToValidUTF8(s, "") != s {
+			return // it is in no secret
+		}
+		created := fix.command(within(t), "fuzz", bson.D{{Key: "createUser", Value: name}, {Key: "pwd", Value: "first"}, {Key: "roles", Value: bson.A{}}})
+		if ok, err := fix.open(within(t), "fuzz", name, "first"); created != nil || err != nil || !ok {
+			return // a server or a client that takes no such name
+		}
+		password := "second" + strings.Map(func(c rune) rune {
+			if c > 126 || c < 32 {
+				return -1 // SASLprep has its own opinion of these
+			}
+			return c
+		}, s)
+		if err := fix.engine.Set(within(t), fix.bySuperuser("fuzz", name, "first", password)); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		if ok, err := fix.open(within(t), "fuzz", name, password); err != nil || !ok {
+			t.Fatal(fmt.Sprintf("%q: the new password is accepted: %v, %v", name, ok, err))
+		}
+	})
+}
