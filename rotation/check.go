@@ -228,6 +228,10 @@ func (r *run) diagnose(ctx context.Context) (Diagnosis, *Request, error) {
 		out.Opens, out.Version = "superuser", ""
 		out.reset = true
 		out.Action = "set AWSCURRENT's credential at the target again, as the superuser"
+		if out.Pending != "" {
+			out.release = true
+			out.Action += "; remove AWSPENDING from version " + out.Pending
+		}
 	default:
 		out.promote = true
 		out.Action = "move AWSCURRENT from version " + out.Current + " to version " + out.Version + ", which opens the target"
@@ -298,8 +302,21 @@ func (r *run) recover(ctx context.Context) (Diagnosis, error) {
 			return d, err
 		}
 	}
-	if d.release {
-		return d, r.secret.release(ctx, d.Pending)
+	if !d.release {
+		return d, nil
+	}
+	if err := r.secret.release(ctx, d.Pending); err != nil || d.promote || d.reset {
+		return d, err
+	}
+	// A rotation under way may have come to setSecret since current was tried:
+	// then the label goes back, for it is on the one that works.
+	within, cancel := r.target(ctx)
+	defer cancel()
+	if err := r.engine.Verify(within, req, req.Current); errors.Is(err, LoginRefused) {
+		if err := r.secret.stage(ctx, d.Pending); err != nil {
+			return d, err
+		}
+		return d, Errorf(LoginRefused, "wait until the rotation that is under way has ended, and try again", "the target has changed meanwhile and refuses AWSCURRENT; AWSPENDING stays on version %s", d.Pending)
 	}
 	return d, nil
 }

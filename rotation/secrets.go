@@ -189,6 +189,16 @@ func (s *secret) release(ctx context.Context, from string) error {
 	return nil
 }
 
+// stage puts AWSPENDING, which no version has, back on one.
+func (s *secret) stage(ctx context.Context, to string) error {
+	_, err := s.api.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+		SecretId: &s.arn, VersionStage: aws.String(awsPending), MoveToVersionId: &to})
+	if err != nil {
+		return secretsManagerError("UpdateSecretVersionStage", s.arn, err)
+	}
+	return nil
+}
+
 // older returns the ids of the versions without a label, the newest first.
 func (s *secret) older(ctx context.Context) ([]string, error) {
 	var list []types.SecretVersionsListEntry

@@ -271,7 +271,7 @@ var public = []string{
 }
 
 // words returns every text of the value that must not be shown, in each of the
-// spellings in which a driver or a server may quote it, longest first.
+// spellings in which a driver or a server may quote it.
 func (v Value) words() []string {
 	if v.IsZero() {
 		return nil
@@ -321,16 +321,19 @@ func (v Value) words() []string {
 			walk(x)
 		}
 	}
-	slices.SortFunc(words, func(a, b string) int { return len(b) - len(a) })
-	return slices.Compact(words)
+	return words
 }
 
-// scrub replaces every text of the values that must not be shown.
+// scrub replaces every text of the values that must not be shown: the longest
+// first among all of them, so that no shorter one leaves the rest of a longer.
 func scrub(text string, values []Value) string {
+	var words []string
 	for _, v := range values {
-		for _, w := range v.words() {
-			text = strings.ReplaceAll(text, w, redacted)
-		}
+		words = append(words, v.words()...)
+	}
+	slices.SortStableFunc(words, func(a, b string) int { return len(b) - len(a) })
+	for _, w := range words {
+		text = strings.ReplaceAll(text, w, redacted)
 	}
 	return text
 }

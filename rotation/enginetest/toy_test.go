@@ -103,6 +103,8 @@ func (s *toyServer) command(w []string) string {
 type toyEngine struct {
 	overlap bool
 	flaw    string
+	// verified, if set, is called after every login that Verify makes.
+	verified func()
 }
 
 func (e toyEngine) Kind() rotation.Kind {
@@ -182,6 +184,9 @@ func (e toyEngine) Verify(ctx context.Context, _ *rotation.Request, v rotation.V
 	s, err := e.login(ctx, v)
 	if err != nil {
 		return err
+	}
+	if e.verified != nil {
+		e.verified()
 	}
 	return s.conn.Close()
 }
@@ -339,6 +344,48 @@ func TestLateMinterIsCaught(t *testing.T) {
 	err := late(quietTB{t}, &mintingHarness{toyHarness{server: newToyServer(t)}})
 	if err == nil || !strings.Contains(err.Error(), "locked out") {
 		t.Errorf("%v, want a lock-out", err)
+	}
+}
+
+// TestRecoverGivesTheLabelBackToARotationUnderWay: setSecret comes just after
+// recover has seen that current opens the target, and before it takes AWSPENDING
+// away.
+func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
+	h := &toyHarness{server: newToyServer(t)}
+	w, err := newWorld(t, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := w.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.step(t.Context(), rotation.CreateSecret, token); err != nil {
+		t.Fatal(err)
+	}
+	h.engine.verified = func() {
+		h.engine.verified = nil
+		if err := w.step(t.Context(), rotation.SetSecret, token); err != nil {
+			t.Error(err)
+		}
+	}
+	r, err := w.rotator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Recover(t.Context(), w.arn); !errors.Is(err, rotation.LoginRefused) {
+		t.Errorf("recover: %v, want a refusal", err)
+	}
+	if err := w.notLockedOut(); err != nil {
+		t.Error(err)
+	}
+	for _, step := range steps[2:] {
+		if err := w.step(t.Context(), step, token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.ended(token); err != nil {
+		t.Error(err)
 	}
 }
 
