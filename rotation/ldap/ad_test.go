@@ -179,7 +179,7 @@ func (d *domain) modify(bound string, op *ber.Packet) (code uint16, text string)
 		if name := modification.Children[0].Value.(string); name != "unicodePwd" {
 			return ldap.LDAPResultUnwillingToPerform, "00002077: SvcErr: the domain knows " + name + " not"
 		}
-		raw := []byte(modification.Children[1].Children[0].Data.String())
+		raw := modification.Children[1].Children[0].Data.Bytes()
 		var units []uint16
 		for i := 0; i+1 < len(raw); i += 2 {
 			units = append(units, binary.LittleEndian.Uint16(raw[i:]))

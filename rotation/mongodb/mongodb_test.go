@@ -2,7 +2,6 @@ package mongodb
 
 import (
 	"context"
-	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
@@ -282,7 +281,7 @@ func FuzzNamesAndPasswords(f *testing.F) {
 			t.Fatalf("%q: %v", name, err)
 		}
 		if ok, err := fix.open(within(t), "fuzz", name, password); err != nil || !ok {
-			t.Fatal(fmt.Sprintf("%q: the new password is accepted: %v, %v", name, ok, err))
+			t.Fatalf("%q: the new password is accepted: %v, %v", name, ok, err)
 		}
 	})
 }
