@@ -173,21 +173,6 @@ func TestReplicasAreChangedAndGoOnReplicating(t *testing.T) {
 	}
 }
 
-func TestNodesOption(t *testing.T) {
-	nodes, _ := newCluster(t)
-	if err := nodes[2].Halt(); err != nil {
-		t.Fatal(err)
-	}
-	all, err := nodes[0].engine.open(within(t), settings{hostOnly: true}, nodes[0].value(nodes[0].User, nodes[0].Password), false)
-	if err != nil || len(all) != 1 || all[0].info["redis_version"] == "" {
-		t.Errorf("%d nodes, %v", len(all), err)
-	}
-	all.close()
-	if err := nodes[2].Resume(within(t)); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestParsePeers(t *testing.T) {
 	const text = "a 127.0.0.1:7001@17001,host.example myself,master - 0 0 1 connected 0-5460\n" +
 		"b ::1:7002@17002,,tls-port=7003 slave a 0 0 2 connected\n" +

@@ -152,7 +152,11 @@ func (n *node) rehearse(user string) error {
 	if _, err := n.Do("ACL", "SETUSER", user); err != nil {
 		return n.classify("the user cannot be changed", err)
 	}
-	for _, command := range n.saving() {
+	commands := n.saving()
+	if n.replicate != "" {
+		commands = append(commands, []string{"CONFIG", "SET", "masterauth", ""})
+	}
+	for _, command := range commands {
 		// A server older than 7 cannot tell, and not every login may ask.
 		reply, err := n.Do(append([]string{"ACL", "DRYRUN", n.target.User}, command...)...)
 		if _, refused := err.(resp.Error); err != nil && !refused {

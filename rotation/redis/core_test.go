@@ -1,0 +1,167 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
+
+	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
+
+// account is a simulated Secrets Manager with the engine behind its function.
+type account struct {
+	*fixture
+	sim    *secretsim.Sim
+	client *secretsmanager.Client
+	env    map[string]string
+}
+
+func newAccount(f *fixture) *account {
+	f.t.Helper()
+	a := &account{fixture: f, sim: secretsim.New(secretsim.Options{MaxAttempts: 1}), env: map[string]string{}}
+	server, err := secretsim.Serve(a.sim, "127.0.0.1:0")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { server.Close() })
+	a.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	// The tests send the events themselves.
+	a.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	return a
+}
+
+func (a *account) secret(v rotation.Value) string {
+	a.t.Helper()
+	out, err := a.client.CreateSecret(context.Background(), &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("s-")), SecretString: aws.String(string(v.Reveal()))})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return *out.ARN
+}
+
+func (a *account) rotator() *rotation.Rotator {
+	a.t.Helper()
+	r, err := rotation.New(rotation.Config{
+		Engines: []rotation.Engine{a.engine},
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return a.client, nil },
+		Getenv:  func(name string) string { return a.env[name] },
+		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return r
+}
+
+// rotate takes all steps and returns the new password.
+func (a *account) rotate(arn string) (string, error) {
+	a.t.Helper()
+	ctx, token := within(a.t), uuid.NewString()
+	if _, err := a.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+		a.t.Fatal(err)
+	}
+	_ = a.sim.WaitRotation(ctx, arn) // it has failed, as is meant
+	r := a.rotator()
+	for _, step := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret} {
+		if err := r.Handle(ctx, rotation.Event{Step: step, SecretID: arn, ClientRequestToken: token}); err != nil {
+			return "", err
+		}
+	}
+	out, err := a.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &arn})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	password, _ := rotation.StringValue(*out.SecretString).Text("password")
+	return password, nil
+}
+
+// A user without any right to it is rotated by an administrator who has no more
+// than the engine's page lists, and its old password is retired at once.
+func TestAdministratorRotatesAPlainUserAndRetires(t *testing.T) {
+	a := newAccount(newFixture(t, testserver.Redis, testserver.RedisOptions{}))
+	admin := a.user("+ping", "+info", "+cluster|nodes", "+acl|getuser", "+acl|setuser", "+acl|dryrun", "+acl|save", "+config|get", "+config|rewrite")
+	user := a.user("+get", "~app:*")
+	superuser := a.secret(a.value(admin, "first-"+admin))
+	arn := a.secret(a.value(user, "first-"+user).With("masterarn", superuser))
+	second, err := a.rotate(arn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.wantPasswords(user, "first-"+user, second)
+	a.env["RETIRE"] = "now"
+	third, err := a.rotate(arn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.wantPasswords(user, third)
+	// The administrator's own secret is rotated by itself.
+	if _, err := a.rotate(superuser); err != nil {
+		t.Error(err)
+	}
+	// A name alone does not lend the administrator's powers.
+	victim := a.user("+get")
+	if _, err := a.rotate(a.secret(a.value(victim, "a-guess").With("masterarn", superuser))); !errors.Is(err, rotation.LoginRefused) {
+		t.Errorf("a secret without the user's password: %v", err)
+	}
+	a.wantPasswords(victim, "first-"+victim)
+}
+
+func TestOptions(t *testing.T) {
+	nodes, user := newCluster(t)
+	if err := nodes[2].Halt(); err != nil {
+		t.Fatal(err)
+	}
+	a := newAccount(nodes[0])
+	superuser := a.secret(a.value(a.User, a.Password))
+	arn := a.secret(a.value(user, "first").With("masterarn", superuser))
+	failure := func() string {
+		for _, f := range a.rotator().Check(within(t), arn) {
+			if f.State == "failed" {
+				return f.Detail
+			}
+		}
+		return ""
+	}
+	if got := failure(); !strings.Contains(got, "Unreachable") {
+		t.Errorf("with a node that is gone: %q", got)
+	}
+	for option, bad := range map[string]string{"ROTATOR_REDIS_NODES": "one", "ROTATOR_REDIS_PERSIST": "no"} {
+		a.env = map[string]string{option: bad}
+		if got := failure(); !strings.Contains(got, "InvalidConfiguration") {
+			t.Errorf("%s=%s: %q", option, bad, got)
+		}
+	}
+	a.env = map[string]string{"ROTATOR_REDIS_NODES": "host"}
+	if got := failure(); got != "" {
+		t.Errorf("with the host alone: %q", got)
+	}
+	// Nothing is saved, nor is the right to it needed.
+	a.env["ROTATOR_REDIS_PERSIST"] = "off"
+	limited := a.user("+info", "+acl|getuser", "+acl|setuser")
+	a.do("ACL", "SAVE")
+	second, err := a.rotate(a.secret(a.value(limited, "first-"+limited)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.wantPasswords(limited, "first-"+limited, second)
+	a.restart()
+	if got := a.hashes(limited); !slices.Equal(got, []string{hash("first-" + limited)}) {
+		t.Errorf("after a restart %d passwords: the change was saved", len(got))
+	}
+	if err := nodes[2].Resume(within(t)); err != nil {
+		t.Fatal(err)
+	}
+}
