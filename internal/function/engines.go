@@ -7,9 +7,12 @@ import (
 	"example.com/rotator/rotation/generic"
 	"example.com/rotator/rotation/http"
 	"example.com/rotator/rotation/iam"
+	"example.com/rotator/rotation/ldap"
 	"example.com/rotator/rotation/memorydb"
+	"example.com/rotator/rotation/mongodb"
 	"example.com/rotator/rotation/mysql"
 	"example.com/rotator/rotation/postgres"
+	"example.com/rotator/rotation/rabbitmq"
 	"example.com/rotator/rotation/redis"
 	"example.com/rotator/rotation/redshift"
 	"example.com/rotator/rotation/sqlserver"
@@ -22,6 +25,9 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]
 		postgres.New(tls),
 		mysql.New(tls),
 		redis.New(tls),
+		rabbitmq.New(tls),
+		ldap.New(tls),
+		mongodb.New(tls),
 		redshift.New(tls),
 		sqlserver.New(tls),
 		oracleEngine(tls),
