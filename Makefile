@@ -6,7 +6,7 @@ TAGS     ?=
 # lambda.norpc leaves the runtime of go1.x out of the function.
 FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ldflags '-s -w'
 
-.PHONY: build build-RotatorFunction demo test test-mysql test-valkey bench lint deps deps-mysql deps-valkey clean
+.PHONY: build build-RotatorFunction demo test test-mysql test-valkey bench lint release deps deps-mysql deps-valkey clean
 
 # build makes the function and the tool for this machine.
 build:
@@ -50,6 +50,13 @@ lint:
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
+
+# release makes the files of a release in build/release, the same bytes for the
+# same commit and tag; see docs/releasing.md. Outside a git checkout, say VERSION=.
+VERSION  ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null)
+release:
+	rm -rf build/release
+	$(GO) run ./internal/release -version '$(VERSION)' -tags 'lambda.norpc $(TAGS)' -out build/release
 
 # deps: the servers that the tests start, by Debian's packages where root.
 deps:

@@ -13,11 +13,15 @@ import (
 	"example.com/rotator/internal/function"
 )
 
+// version is set by the linker in a release.
+var version = "unreleased"
+
 func main() {
 	level := slog.LevelInfo
 	if s := os.Getenv("AWS_LAMBDA_LOG_LEVEL"); s != "" {
 		_ = level.UnmarshalText([]byte(s)) // an unknown level leaves it at info
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: level}))
+	log.Info("started", "version", version)
 	lambda.Start(function.NewHandler(os.Getenv, log, os.Stdout))
 }

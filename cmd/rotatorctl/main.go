@@ -12,6 +12,9 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// version is set by the linker in a release.
+var version = "unreleased"
+
 func main() { os.Exit(run()) }
 
 // run is main with an exit status, so that tests can run the command as a
@@ -31,6 +34,7 @@ func run() int {
 func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "rotatorctl",
+		Version:       version,
 		Short:         "Check, rotate and recover secrets, and run the local Secrets Manager simulator",
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -1,0 +1,163 @@
+// Command release makes the files of a release: the function's zips for both
+// processors, rotatorctl for four platforms, a bill of materials for each, and
+// their checksums. The same commit, version and Go toolchain give the same bytes,
+// in whatever folder and at whatever time; see docs/releasing.md. Modules that are
+// in Go's cache are not fetched, so that it needs no network.
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+func main() {
+	var r release
+	flag.StringVar(&r.dir, "dir", ".", "folder of the source")
+	flag.StringVar(&r.out, "out", "", "folder for the files; made, or empty")
+	flag.StringVar(&r.version, "version", "", "version that the programs say, such as v1.2.3")
+	flag.StringVar(&r.tags, "tags", "", "build tags")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := r.make(ctx, artefacts); err != nil {
+		fmt.Fprintf(os.Stderr, "release: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// An artefact is one file of a release.
+type artefact struct {
+	name         string // before the version
+	platform     string // after the version
+	pkg          string
+	goos, goarch string
+	zipped       bool // as bootstrap in a zip, which is how Lambda takes it
+}
+
+// artefacts are what a release has. The zips say x86_64, because that is how
+// Lambda calls amd64.
+var artefacts = []artefact{
+	{name: "rotator", platform: "lambda-arm64", pkg: "./cmd/rotator", goos: "linux", goarch: "arm64", zipped: true},
+	{name: "rotator", platform: "lambda-x86_64", pkg: "./cmd/rotator", goos: "linux", goarch: "amd64", zipped: true},
+	{name: "rotatorctl", platform: "linux-amd64", pkg: "./cmd/rotatorctl", goos: "linux", goarch: "amd64"},
+	{name: "rotatorctl", platform: "linux-arm64", pkg: "./cmd/rotatorctl", goos: "linux", goarch: "arm64"},
+	{name: "rotatorctl", platform: "darwin-amd64", pkg: "./cmd/rotatorctl", goos: "darwin", goarch: "amd64"},
+	{name: "rotatorctl", platform: "darwin-arm64", pkg: "./cmd/rotatorctl", goos: "darwin", goarch: "arm64"},
+}
+
+// A release is made of the source in dir and put into out.
+type release struct {
+	dir, out, version, tags string
+}
+
+// versions are safe in a file name and in the linker's flags.
+var versions = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+-]*$`)
+
+// make builds the artefacts and writes them, their bills of materials and
+// SHA256SUMS. A folder that holds anything is refused, since a file of an older
+// release would look like one of this.
+func (r release) make(ctx context.Context, artefacts []artefact) error {
+	if !versions.MatchString(r.version) {
+		return fmt.Errorf("version %q: give letters, digits, dots, plus and minus signs; outside a git checkout, VERSION=v1.2.3 make release", r.version)
+	}
+	if err := os.MkdirAll(r.out, 0o755); err != nil {
+		return err
+	}
+	if old, err := os.ReadDir(r.out); err != nil {
+		return err
+	} else if len(old) > 0 {
+		return fmt.Errorf("%s is not empty", r.out)
+	}
+	scratch, err := os.MkdirTemp("", "release-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+	for _, a := range artefacts {
+		binary := filepath.Join(scratch, a.name+"-"+a.platform)
+		if err := r.build(ctx, a, binary); err != nil {
+			return err
+		}
+		if err := r.write(a, binary); err != nil {
+			return fmt.Errorf("%s %s: %w", a.name, a.platform, err)
+		}
+	}
+	return checksums(r.out)
+}
+
+// build compiles an artefact. The environment's own settings are set aside: each
+// of them could change the binary.
+func (r release) build(ctx context.Context, a artefact, to string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
+		"-tags", r.tags, "-ldflags", "-s -w -X main.version="+r.version, "-o", to, a.pkg)
+	cmd.Dir = r.dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off",
+		"CGO_ENABLED=0", "GOOS="+a.goos, "GOARCH="+a.goarch, "GOAMD64=v1", "GOARM64=v8.0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("building %s for %s/%s: %w\n%s", a.pkg, a.goos, a.goarch, err, out)
+	}
+	return nil
+}
+
+// write puts an artefact and its bill of materials into the release.
+func (r release) write(a artefact, binary string) error {
+	path := filepath.Join(r.out, a.name+"-"+r.version+"-"+a.platform)
+	data, err := os.ReadFile(binary)
+	if err != nil {
+		return err
+	}
+	bill, err := billOfMaterials(a.name, r.version, binary, data)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".cdx.json", bill, 0o644); err != nil {
+		return err
+	}
+	if !a.zipped {
+		return writeFile(path, data, 0o755)
+	}
+	data, err = zipped(data)
+	if err != nil {
+		return err
+	}
+	return writeFile(path+".zip", data, 0o644)
+}
+
+// writeFile is os.WriteFile with the mode that is asked for, whatever the umask.
+func writeFile(path string, data []byte, mode fs.FileMode) error {
+	if err := os.WriteFile(path, data, mode); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode)
+}
+
+// checksums writes SHA256SUMS for the other files of a folder, in the form of
+// sha256sum and ordered by name.
+func checksums(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if len(entries) == 0 {
+		return errors.New("nothing was built")
+	}
+	var lines []string
+	for _, e := range entries {
+		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return err
+		}
+		lines = append(lines, fmt.Sprintf("%x  %s\n", sha256.Sum256(data), e.Name()))
+	}
+	return os.WriteFile(filepath.Join(dir, "SHA256SUMS"), []byte(strings.Join(lines, "")), 0o644)
+}

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"debug/buildinfo"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
+)
+
+// billOfMaterials returns a CycloneDX document of what is linked into a binary,
+// as the binary itself tells (what `go version -m` prints). It has no serial
+// number and no time, which the specification leaves open
+// (https://cyclonedx.org/docs/1.6/json/), so that equal binaries have equal ones.
+//
+// A binary knows its modules, but not which of them needs which: all stand as
+// dependencies of the program. Go's standard library is among them, by the name
+// under which Go's vulnerability database has it.
+func billOfMaterials(name, version, path string, binary []byte) ([]byte, error) {
+	info, err := buildinfo.Read(bytes.NewReader(binary))
+	if err != nil {
+		return nil, fmt.Errorf("%s names no modules: %w", path, err)
+	}
+	program := library(info.Main.Path, version)
+	program.Type, program.Name = cdx.ComponentTypeApplication, name
+	program.Hashes = &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: fmt.Sprintf("%x", sha256.Sum256(binary))}}
+	program.Properties = settings(info)
+
+	goVersion, _, _ := strings.Cut(strings.TrimPrefix(info.GoVersion, "go"), " ") // experiments follow a space
+	components := []cdx.Component{library("stdlib", goVersion)}
+	for _, module := range info.Deps {
+		if module.Replace != nil {
+			module = module.Replace
+		}
+		components = append(components, library(module.Path, module.Version))
+	}
+	slices.SortFunc(components, func(a, b cdx.Component) int { return strings.Compare(a.BOMRef, b.BOMRef) })
+	needs := make([]string, 0, len(components))
+	for _, c := range components {
+		needs = append(needs, c.BOMRef)
+	}
+
+	bom := cdx.NewBOM()
+	bom.Metadata = &cdx.Metadata{Component: &program}
+	bom.Components = &components
+	bom.Dependencies = &[]cdx.Dependency{{Ref: program.BOMRef, Dependencies: &needs}}
+	var out bytes.Buffer
+	if err := cdx.NewBOMEncoder(&out, cdx.BOMFileFormatJSON).SetPretty(true).EncodeVersion(bom, cdx.SpecVersion1_6); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// library describes a Go module. The package URL of one is in lower case:
+// https://github.com/package-url/purl-spec/blob/main/types-doc/golang-definition.md
+func library(path, version string) cdx.Component {
+	purl := "pkg:golang/" + strings.ToLower(path) + "@" + strings.ReplaceAll(version, "+", "%2B")
+	return cdx.Component{BOMRef: purl, Type: cdx.ComponentTypeLibrary, Name: path, Version: version, PackageURL: purl}
+}
+
+// settings are those that a rebuild needs to come to the same bytes.
+func settings(info *debug.BuildInfo) *[]cdx.Property {
+	out := []cdx.Property{{Name: "go:version", Value: info.GoVersion}}
+	for _, s := range info.Settings {
+		out = append(out, cdx.Property{Name: "go:build:" + s.Key, Value: s.Value})
+	}
+	return &out
+}
