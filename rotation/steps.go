@@ -35,34 +35,13 @@ func (r *run) create(ctx context.Context) error {
 		return err
 	}
 	req.Pending = next
-	staged := errors.New("a value is staged already")
-	err = r.prove(ctx, req, func() error {
-		// Current does not open the target. That is as it should be where an
-		// earlier try of this rotation has come as far as setSecret: the stored
-		// value does. That one is stored proves nothing, as others can store one.
-		stored, err := r.secret.get(ctx, req.Version, awsPending)
-		if errors.Is(err, errAbsent) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := r.related(req, current, stored.value); err != nil {
-			return err
-		}
-		within, cancel := r.target(ctx)
-		defer cancel()
-		err = r.engine.Verify(within, req, stored.value)
-		if errors.Is(err, LoginRefused) {
-			r.refusals++
-			return nil
-		}
-		if err == nil {
-			err = staged
-		}
-		return err
-	})
-	if errors.Is(err, staged) {
+	err = r.prove(ctx, req, func() error { return r.created(ctx, req, current) })
+	if errors.Is(err, TakeoverRefused) {
+		// The second user may be this rotation's own work, which the engine
+		// cannot see where the target keeps no mark.
+		err = cmp.Or(r.created(ctx, req, current), err)
+	}
+	if errors.Is(err, errCreated) {
 		r.log.Info("pending value exists already")
 		return nil
 	}
@@ -75,6 +54,37 @@ func (r *run) create(ctx context.Context) error {
 	}
 	r.log.Info("pending value stored", "first", stored)
 	return nil
+}
+
+// errCreated is created's answer where there is nothing left to create.
+var errCreated = errors.New("a value is staged already")
+
+// created finds out whether an earlier try of this rotation has come as far as
+// setSecret: the stored value then opens the target, and its answer is errCreated.
+// That one is stored proves nothing, as others can store one. Where there is
+// none, or the target refuses it, there is no error.
+func (r *run) created(ctx context.Context, req *Request, current version) error {
+	stored, err := r.secret.get(ctx, req.Version, awsPending)
+	if errors.Is(err, errAbsent) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.related(req, current, stored.value); err != nil {
+		return err
+	}
+	within, cancel := r.target(ctx)
+	defer cancel()
+	err = r.engine.Verify(within, req, stored.value)
+	if errors.Is(err, LoginRefused) {
+		r.refusals++
+		return nil
+	}
+	if err == nil {
+		err = errCreated
+	}
+	return err
 }
 
 // current reads the version labelled AWSCURRENT. It returns errDone where that is
