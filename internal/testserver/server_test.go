@@ -87,7 +87,10 @@ func processesOf(t *testing.T, dir string) []string {
 		t.Fatalf("this check needs /proc: %v", err)
 	}
 	for _, path := range lines {
-		cmdline, _ := os.ReadFile(path) // gone meanwhile: empty
+		cmdline, _ := os.ReadFile(path)
+		if len(cmdline) == 0 {
+			continue // it is gone, or ends in this moment
+		}
 		cwd, _ := os.Readlink(filepath.Join(filepath.Dir(path), "cwd"))
 		if strings.Contains(string(cmdline), dir) || strings.HasPrefix(cwd, dir) {
 			found = append(found, strings.ReplaceAll(string(cmdline), "\x00", " "))
