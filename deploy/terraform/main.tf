@@ -19,10 +19,38 @@ locals {
   account   = data.aws_caller_identity.this.account_id
   region    = data.aws_region.this.name
   partition = data.aws_partition.this.partition
+  suffix    = data.aws_partition.this.dns_suffix
   # Made of its parts, because the function's own attribute would depend on the
   # role that this stands in.
   function_arn = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.name}"
   secrets      = "arn:${local.partition}:secretsmanager:${local.region}:${local.account}:secret:*"
+
+  environment = {
+    CA_BUNDLE                              = var.ca_bundle
+    ALLOW_PLAINTEXT_FALLBACK               = var.allow_plaintext_fallback
+    EXCLUDE_CHARACTERS                     = var.exclude_characters
+    EXCLUDE_LOWERCASE                      = var.exclude_lowercase
+    EXCLUDE_NUMBERS                        = var.exclude_numbers
+    EXCLUDE_PUNCTUATION                    = var.exclude_punctuation
+    EXCLUDE_UPPERCASE                      = var.exclude_uppercase
+    USERNAME_CHARACTER_LIMIT               = var.username_character_limit
+    ENGINE                                 = var.engine
+    IAM_BY_ROLE                            = var.iam_by_role
+    HTTP_RECIPES                           = var.http_recipes
+    SECRET_ARN                             = var.secret_arn
+    USER_NAME                              = var.user_name
+    MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS = var.max_waiting_time_for_active_in_seconds
+    WAITING_RETRY_INTERVAL_IN_SECONDS      = var.waiting_retry_interval_in_seconds
+    STRATEGY                               = var.strategy
+    RECOVER_BY_SUPERUSER                   = var.recover_by_superuser
+    SECRETS_MANAGER_ENDPOINT               = var.secrets_manager_endpoint
+    PASSWORD_LENGTH                        = var.password_length
+    REQUIRE_EACH_INCLUDED_TYPE             = var.require_each_included_type
+    RETIRE                                 = var.retire
+    METRICS                                = var.metrics
+    ROTATION_ROLE_ARN                      = var.rotation_role_arn
+    ROTATION_ROLE_EXTERNAL_ID              = var.rotation_role_external_id
+  }
 }
 
 data "aws_iam_policy_document" "trust" {
@@ -63,6 +91,69 @@ data "aws_iam_policy_document" "rotate" {
   }
 
   dynamic "statement" {
+    for_each = length(var.superuser_secret_arns) > 0 ? [1] : []
+    content {
+      sid     = "HostsOfSuperusers"
+      actions = ["rds:DescribeDBInstances", "rds:DescribeDBClusters"]
+      resources = [
+        "arn:${local.partition}:rds:${local.region}:${local.account}:db:*",
+        "arn:${local.partition}:rds:${local.region}:${local.account}:cluster:*",
+      ]
+    }
+  }
+
+  # These list what an account has, and take no ARN.
+  dynamic "statement" {
+    for_each = length(var.superuser_secret_arns) > 0 && var.redshift_superusers == "true" ? [1] : []
+    content {
+      sid       = "RedshiftHostsOfSuperusers"
+      actions   = ["redshift:DescribeClusters", "redshift-serverless:ListNamespaces", "redshift-serverless:ListWorkgroups"]
+      resources = ["*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.elasticache_user_arns) > 0 ? [1] : []
+    content {
+      sid       = "ElastiCacheUsers"
+      actions   = ["elasticache:DescribeUsers", "elasticache:ModifyUser"]
+      resources = var.elasticache_user_arns
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.memorydb_user_arns) > 0 ? [1] : []
+    content {
+      sid       = "MemoryDbUsers"
+      actions   = ["memorydb:DescribeUsers", "memorydb:UpdateUser"]
+      resources = var.memorydb_user_arns
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.iam_user_arns) > 0 ? [1] : []
+    content {
+      sid       = "IamUsers"
+      actions   = ["iam:ListAccessKeys", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey", "iam:ListUserTags"]
+      resources = var.iam_user_arns
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.iam_user_arns) > 0 ? [1] : []
+    content {
+      sid       = "IamUsersIntent"
+      actions   = ["iam:TagUser"]
+      resources = var.iam_user_arns
+      condition {
+        test     = "ForAllValues:StringEquals"
+        variable = "aws:TagKeys"
+        values   = ["rotator:intent"]
+      }
+    }
+  }
+
+  dynamic "statement" {
     for_each = var.kms_key_arn == "" ? [] : [1]
     content {
       sid       = "KeyOfTheSecrets"
@@ -71,7 +162,7 @@ data "aws_iam_policy_document" "rotate" {
       condition {
         test     = "StringEquals"
         variable = "kms:ViaService"
-        values   = ["secretsmanager.${local.region}.amazonaws.com"]
+        values   = ["secretsmanager.${local.region}.${local.suffix}"]
       }
       condition {
         test     = "StringLike"
@@ -86,7 +177,7 @@ data "aws_iam_policy_document" "rotate" {
     content {
       sid       = "RoleOfTheSecretsAccounts"
       actions   = ["sts:AssumeRole"]
-      resources = [replace(replace(var.rotation_role_arn, "{account}", "*"), "{partition}", local.partition)]
+      resources = [replace(replace(var.rotation_role_arn, "{account}", "*"), "{partition}", "*")]
     }
   }
 }
@@ -104,7 +195,13 @@ resource "aws_iam_role_policy" "rotate" {
 
 resource "aws_iam_role_policy_attachment" "log" {
   role       = aws_iam_role.this.name
-  policy_arn = "arn:${local.partition}:iam::aws:policy/service-role/${length(var.subnet_ids) > 0 ? "AWSLambdaVPCAccessExecutionRole" : "AWSLambdaBasicExecutionRole"}"
+  policy_arn = "arn:${local.partition}:iam::aws:policy/service-role/${length(var.vpc_subnet_ids) > 0 ? "AWSLambdaVPCAccessExecutionRole" : "AWSLambdaBasicExecutionRole"}"
+}
+
+resource "aws_iam_role_policy_attachment" "tracing" {
+  count      = var.tracing == "Active" ? 1 : 0
+  role       = aws_iam_role.this.name
+  policy_arn = "arn:${local.partition}:iam::aws:policy/AWSXRayDaemonWriteAccess"
 }
 
 resource "aws_cloudwatch_log_group" "this" {
@@ -124,23 +221,29 @@ resource "aws_lambda_function" "this" {
   memory_size                    = var.memory_size
   timeout                        = var.timeout
   reserved_concurrent_executions = var.reserved_concurrency
+  code_signing_config_arn        = var.code_signing_config_arn == "" ? null : var.code_signing_config_arn
+
+  logging_config {
+    log_format = "JSON"
+    log_group  = aws_cloudwatch_log_group.this.name
+  }
+
+  tracing_config {
+    mode = var.tracing
+  }
 
   environment {
-    variables = merge(var.environment, {
-      ROTATION_ROLE_ARN         = var.rotation_role_arn
-      ROTATION_ROLE_EXTERNAL_ID = var.rotation_role_external_id
-    })
+    # An empty variable counts as not set; Lambda bounds the size of all.
+    variables = { for name, value in local.environment : name => value if value != "" }
   }
 
   dynamic "vpc_config" {
-    for_each = length(var.subnet_ids) > 0 ? [1] : []
+    for_each = length(var.vpc_subnet_ids) > 0 ? [1] : []
     content {
-      subnet_ids         = var.subnet_ids
-      security_group_ids = var.security_group_ids
+      subnet_ids         = var.vpc_subnet_ids
+      security_group_ids = var.vpc_security_group_ids
     }
   }
-
-  depends_on = [aws_cloudwatch_log_group.this]
 }
 
 resource "aws_lambda_permission" "secretsmanager" {

@@ -1,0 +1,133 @@
+# What template.yaml has of alarms and the dashboard.
+
+locals {
+  alarm_actions = var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]
+
+  # Every cause that the function tells is in one of these alarms. The metrics are
+  # those of all rotation functions of the account and region.
+  causes = {
+    LoginRefusedAlarm = {
+      description = "A target refuses every version of a secret, so its clients are refused, too. The function's log says which."
+      causes      = ["LoginRefused"]
+    }
+    TargetUnreachableAlarm = {
+      description = "A target cannot be reached or proves not to be the target; see routes, security groups and certificates. The function's log says which."
+      causes      = ["NameNotResolved", "Unreachable", "TLSFailed"]
+    }
+    ChangeRefusedAlarm = {
+      description = "A target lets the function in, but not change the credential; see the rights of its user and the password rules. The function's log says which."
+      causes      = ["PrivilegeMissing", "PolicyRejected", "TakeoverRefused", "TargetFailed"]
+    }
+    SecretUnfitAlarm = {
+      description = "A secret, its labels or the settings of the function contradict what a rotation needs. The function's log says which."
+      causes      = ["InvalidEvent", "InvalidConfiguration", "InvalidSecret", "RotationDisabled", "VersionNotStaged", "SecretEdited"]
+    }
+    FunctionHinderedAlarm = {
+      description = "AWS, the time-out or the function itself kept a step from its end. The function's log says which."
+      causes      = ["SecretsManagerFailed", "OutOfTime", "Unsettled", "InternalError"]
+    }
+  }
+}
+
+# A rotation that has failed is told by CloudTrail, so the account needs a trail
+# that records management events.
+resource "aws_cloudwatch_event_rule" "rotation_failed" {
+  count       = length(local.alarm_actions)
+  name        = "${var.name}-rotation-failed"
+  description = "Tells of rotations that failed or were abandoned."
+  event_pattern = jsonencode({
+    source      = ["aws.secretsmanager"]
+    detail-type = ["AWS Service Event via CloudTrail"]
+    detail      = { eventName = ["RotationFailed", "RotationAbandoned", "TestRotationFailed"] }
+  })
+}
+
+resource "aws_cloudwatch_event_target" "rotation_failed" {
+  count     = length(local.alarm_actions)
+  rule      = aws_cloudwatch_event_rule.rotation_failed[0].name
+  target_id = "topic"
+  arn       = var.alarm_topic_arn
+}
+
+# The rule sends what happened to which secret; the alarm shows that something is
+# wrong where people look at alarms.
+resource "aws_cloudwatch_metric_alarm" "rotation_failed" {
+  count               = length(local.alarm_actions)
+  alarm_name          = "${var.name}-RotationFailedAlarm"
+  alarm_description   = "A rotation failed or was abandoned; CloudTrail says which."
+  namespace           = "AWS/Events"
+  metric_name         = "TriggeredRules"
+  dimensions          = { RuleName = aws_cloudwatch_event_rule.rotation_failed[0].name }
+  statistic           = "Sum"
+  period              = 300
+  evaluation_periods  = 1
+  threshold           = 1
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  treat_missing_data  = "notBreaching"
+}
+
+resource "aws_cloudwatch_metric_alarm" "error" {
+  count               = length(local.alarm_actions)
+  alarm_name          = "${var.name}-ErrorAlarm"
+  alarm_description   = "A step of a rotation failed; the function's log and the metric Failures by Cause say why."
+  namespace           = "AWS/Lambda"
+  metric_name         = "Errors"
+  dimensions          = { FunctionName = aws_lambda_function.this.function_name }
+  statistic           = "Sum"
+  period              = 300
+  evaluation_periods  = 1
+  threshold           = 1
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = local.alarm_actions
+}
+
+resource "aws_cloudwatch_metric_alarm" "cause" {
+  for_each            = length(local.alarm_actions) > 0 && var.metrics == "on" ? local.causes : {}
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.description
+  evaluation_periods  = 1
+  threshold           = 1
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = local.alarm_actions
+
+  metric_query {
+    id          = "failures"
+    expression  = "SUM(METRICS())"
+    label       = join(", ", each.value.causes)
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = each.value.causes
+    content {
+      id = "m${metric_query.key + 1}"
+      metric {
+        namespace   = "Rotator"
+        metric_name = "Failures"
+        dimensions  = { Cause = metric_query.value }
+        stat        = "Sum"
+        period      = 300
+      }
+    }
+  }
+}
+
+resource "aws_cloudwatch_dashboard" "this" {
+  dashboard_name = var.name
+  dashboard_body = <<-EOT
+    {"widgets": [
+      {"type": "metric", "x": 0, "y": 0, "width": 12, "height": 6, "properties": {"title": "Rotations", "region": "${local.region}", "stat": "Sum", "period": 3600,
+        "metrics": [[{"expression": "SEARCH('{Rotator,Engine} MetricName=\"Rotations\"', 'Sum', 3600)"}]]}},
+      {"type": "metric", "x": 12, "y": 0, "width": 12, "height": 6, "properties": {"title": "Failures by cause", "region": "${local.region}", "stat": "Sum", "period": 3600,
+        "metrics": [[{"expression": "SEARCH('{Rotator,Cause} MetricName=\"Failures\"', 'Sum', 3600)"}]]}},
+      {"type": "metric", "x": 0, "y": 6, "width": 12, "height": 6, "properties": {"title": "Duration of steps (ms)", "region": "${local.region}", "period": 3600,
+        "metrics": [[{"expression": "SEARCH('{Rotator,Engine,Step} MetricName=\"Duration\"', 'p90', 3600)"}]]}},
+      {"type": "metric", "x": 12, "y": 6, "width": 12, "height": 6, "properties": {"title": "From pending to current (ms)", "region": "${local.region}", "period": 3600,
+        "metrics": [[{"expression": "SEARCH('{Rotator,Engine} MetricName=\"Window\"', 'Maximum', 3600)"}]]}},
+      {"type": "log", "x": 0, "y": 12, "width": 24, "height": 6, "properties": {"title": "Last failures", "region": "${local.region}",
+        "query": "SOURCE '${aws_cloudwatch_log_group.this.name}' | fields @timestamp, secret, step, cause, error | filter msg = 'step failed' | sort @timestamp desc | limit 20"}}
+    ]}
+  EOT
+}

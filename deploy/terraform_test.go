@@ -1,0 +1,327 @@
+package deploy
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
+)
+
+// module is the Terraform module as its parser sees it. Whether AWS's provider
+// takes it is for `terraform validate`, which .github/workflows/ci.yml runs.
+type module struct {
+	blocks []*hclsyntax.Block
+	text   map[string][]byte
+}
+
+func terraform(t *testing.T) module {
+	t.Helper()
+	names, err := filepath.Glob("terraform/*.tf")
+	if err != nil || len(names) < 4 {
+		t.Fatalf("files of the module: %v (%v)", names, err)
+	}
+	m := module{text: make(map[string][]byte)}
+	for _, name := range names {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, problems := hclsyntax.ParseConfig(data, name, hcl.InitialPos)
+		if problems.HasErrors() {
+			t.Fatal(problems)
+		}
+		m.text[name] = data
+		m.blocks = append(m.blocks, file.Body.(*hclsyntax.Body).Blocks...)
+	}
+	return m
+}
+
+// find returns the blocks of a type and, where it is not empty, a first label.
+func (m module) find(kind, label string) []*hclsyntax.Block {
+	var out []*hclsyntax.Block
+	for _, b := range m.blocks {
+		if b.Type == kind && (label == "" || b.Labels[0] == label) {
+			out = append(out, b)
+		}
+	}
+	return out
+}
+
+// constant is the value of an attribute that depends on nothing.
+func constant(t *testing.T, body *hclsyntax.Body, name string) cty.Value {
+	t.Helper()
+	a := body.Attributes[name]
+	if a == nil {
+		t.Fatalf("%s: no attribute %s", body.Range(), name)
+	}
+	v, problems := a.Expr.Value(nil)
+	if problems.HasErrors() {
+		t.Fatal(problems)
+	}
+	return v
+}
+
+func words(v cty.Value) []string {
+	var out []string
+	for _, e := range v.AsValueSlice() {
+		out = append(out, e.AsString())
+	}
+	return out
+}
+
+// local is the expression of a local value.
+func (m module) local(t *testing.T, name string) hclsyntax.Expression {
+	t.Helper()
+	for _, b := range m.find("locals", "") {
+		if a := b.Body.Attributes[name]; a != nil {
+			return a.Expr
+		}
+	}
+	t.Fatalf("no local value %s", name)
+	return nil
+}
+
+// TestTerraformIsFormatted: as `terraform fmt` would leave it.
+func TestTerraformIsFormatted(t *testing.T) {
+	for name, text := range terraform(t).text {
+		if got := hclwrite.Format(text); string(got) != string(text) {
+			t.Errorf("%s is not formatted: terraform fmt %s", name, filepath.Dir(name))
+		}
+	}
+}
+
+// TestTerraformNamesResolve: every variable, local value, resource and data source
+// that the module speaks of is declared, and every variable and local value used.
+func TestTerraformNamesResolve(t *testing.T) {
+	m := terraform(t)
+	declared := make(map[string]bool)
+	iterators := []string{"each", "path"}
+	for _, b := range m.blocks {
+		switch b.Type {
+		case "variable":
+			declared["var."+b.Labels[0]] = true
+		case "data":
+			declared["data."+b.Labels[0]+"."+b.Labels[1]] = true
+		case "resource":
+			declared[b.Labels[0]+"."+b.Labels[1]] = true
+		case "locals":
+			for name := range b.Body.Attributes {
+				declared["local."+name] = true
+			}
+		}
+	}
+	used := make(map[string]bool)
+	for _, b := range m.blocks {
+		_ = hclsyntax.VisitAll(b.Body, func(n hclsyntax.Node) hcl.Diagnostics {
+			if dynamic, ok := n.(*hclsyntax.Block); ok && dynamic.Type == "dynamic" {
+				iterators = append(iterators, dynamic.Labels[0])
+			}
+			if loop, ok := n.(*hclsyntax.ForExpr); ok {
+				iterators = append(iterators, loop.KeyVar, loop.ValVar)
+			}
+			return nil
+		})
+		_ = hclsyntax.VisitAll(b.Body, func(n hclsyntax.Node) hcl.Diagnostics {
+			e, ok := n.(*hclsyntax.ScopeTraversalExpr)
+			if !ok || slices.Contains(iterators, e.Traversal.RootName()) || len(e.Traversal) < 2 {
+				return nil // types such as string are names of one part
+			}
+			parts := []string{e.Traversal.RootName()}
+			for _, step := range e.Traversal[1:] {
+				if a, ok := step.(hcl.TraverseAttr); ok {
+					parts = append(parts, a.Name)
+				}
+			}
+			size := 2
+			if parts[0] == "data" {
+				size = 3
+			}
+			name := strings.Join(parts[:min(size, len(parts))], ".")
+			if !declared[name] {
+				t.Errorf("%s: %s is not declared", e.Range(), name)
+			}
+			if b.Type != "variable" { // its own validation is no use of it
+				used[name] = true
+			}
+			return nil
+		})
+	}
+	for name := range declared {
+		if (strings.HasPrefix(name, "var.") || strings.HasPrefix(name, "local.")) && !used[name] {
+			t.Errorf("%s is not used", name)
+		}
+	}
+}
+
+// TestTerraformHasTheTemplatesParameters: the same names, defaults and secrecy,
+// but for the name and the zip, which CloudFormation makes itself.
+func TestTerraformHasTheTemplatesParameters(t *testing.T) {
+	want := map[string]string{"name": "rotator", "zip": "none"}
+	for name, p := range load(t, "../template.yaml")["Parameters"].(map[string]any) {
+		p := p.(map[string]any)
+		value := fmt.Sprint(p["Default"])
+		if p["Type"] == "CommaDelimitedList" {
+			value += "[]"
+		}
+		if p["NoEcho"] == true {
+			value += " sensitive"
+		}
+		want[strings.ToLower(name)] = value
+	}
+	got := make(map[string]string)
+	for _, b := range terraform(t).find("variable", "") {
+		value := "none"
+		if b.Body.Attributes["default"] != nil {
+			switch v := constant(t, b.Body, "default"); {
+			case v.Type() == cty.String:
+				value = v.AsString()
+			case v.Type() == cty.Number:
+				value = v.AsBigFloat().Text('f', -1)
+			default:
+				value = fmt.Sprint(words(v))
+			}
+		}
+		if b.Body.Attributes["sensitive"] != nil {
+			value += " sensitive"
+		}
+		got[strings.ReplaceAll(b.Labels[0], "_", "")] = value
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the module has\n%v\nthe template\n%v", got, want)
+	}
+}
+
+// TestTerraformHasTheTemplatesVariables: the function gets the same environment,
+// but for the simulator's endpoints.
+func TestTerraformHasTheTemplatesVariables(t *testing.T) {
+	want := make(map[string]string)
+	for name, value := range variables(t) {
+		if !strings.HasPrefix(name, "AWS_ENDPOINT_URL_") {
+			want[name] = strings.ToLower(fmt.Sprint(value))
+		}
+	}
+	m := terraform(t)
+	got := make(map[string]string)
+	for _, item := range m.local(t, "environment").(*hclsyntax.ObjectConsExpr).Items {
+		name, problems := item.KeyExpr.Value(nil)
+		if problems.HasErrors() {
+			t.Fatal(problems)
+		}
+		value := item.ValueExpr.(*hclsyntax.ScopeTraversalExpr).Traversal
+		got[name.AsString()] = strings.ReplaceAll(value[1].(hcl.TraverseAttr).Name, "_", "")
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the module gives the function\n%v\nthe template\n%v", got, want)
+	}
+}
+
+// TestTerraformHasTheTemplatesPermissions: the same actions under the same
+// conditions, and no more.
+func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
+	describe := func(actions, conditions []string, all bool) string {
+		slices.Sort(actions)
+		slices.Sort(conditions)
+		return fmt.Sprint(actions, conditions, all)
+	}
+	want := make(map[string]string)
+	for _, s := range statements(load(t, "../template.yaml")) {
+		var conditions []string
+		if s["Condition"] != nil {
+			for test, keys := range s["Condition"].(map[string]any) {
+				for key := range keys.(map[string]any) {
+					conditions = append(conditions, test+" "+key)
+				}
+			}
+		}
+		want[s["Sid"].(string)] = describe(list(s["Action"]), conditions, s["Resource"] == "*")
+	}
+	m := terraform(t)
+	got := make(map[string]string)
+	for _, document := range m.find("data", "aws_iam_policy_document") {
+		if document.Labels[1] == "trust" {
+			continue // Lambda's own trust, which SAM makes by itself
+		}
+		for _, b := range document.Body.Blocks {
+			body := b.Body
+			if b.Type == "dynamic" {
+				if body.Attributes["for_each"] == nil {
+					t.Errorf("%s: a statement without a condition", b.Range())
+				}
+				body = body.Blocks[0].Body
+			}
+			var conditions []string
+			for _, c := range body.Blocks {
+				conditions = append(conditions, constant(t, c.Body, "test").AsString()+" "+constant(t, c.Body, "variable").AsString())
+			}
+			resources, _ := body.Attributes["resources"].Expr.Value(nil)
+			all := resources.IsWhollyKnown() && resources.CanIterateElements() && slices.Contains(words(resources), "*")
+			got[constant(t, body, "sid").AsString()] = describe(words(constant(t, body, "actions")), conditions, all)
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the module allows\n%v\nthe template\n%v", got, want)
+	}
+	permissions := m.find("resource", "aws_lambda_permission")
+	if len(permissions) != 1 || constant(t, permissions[0].Body, "principal").AsString() != "secretsmanager.amazonaws.com" ||
+		permissions[0].Body.Attributes["source_account"] == nil {
+		t.Error("the function may be called by more than this account's Secrets Manager")
+	}
+}
+
+// TestTerraformHasTheTemplatesAlarms: the same causes in the same alarms, with the
+// same dashboard.
+func TestTerraformHasTheTemplatesAlarms(t *testing.T) {
+	m := terraform(t)
+	got := make(map[string]string)
+	groups, problems := m.local(t, "causes").Value(nil)
+	if problems.HasErrors() {
+		t.Fatal(problems)
+	}
+	for name, group := range groups.AsValueMap() {
+		got[name] = fmt.Sprint(words(group.GetAttr("causes")))
+	}
+	want := make(map[string]string)
+	for name, causes := range causeAlarms(t) {
+		want[name] = fmt.Sprint(causes)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the module has the alarms\n%v\nthe template\n%v", got, want)
+	}
+
+	text := func(s string) string {
+		var body any
+		if err := json.Unmarshal([]byte(s), &body); err != nil {
+			t.Fatalf("the dashboard is no JSON: %v\n%s", err, s)
+		}
+		out, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	there := resource(t, "RotatorDashboard")["DashboardBody"].(string)
+	there = strings.NewReplacer("${AWS::Region}", "R", "${RotatorLogGroup}", "G").Replace(there)
+	boards := m.find("resource", "aws_cloudwatch_dashboard")
+	if len(boards) != 1 {
+		t.Fatalf("%d dashboards", len(boards))
+	}
+	here, problems := boards[0].Body.Attributes["dashboard_body"].Expr.Value(&hcl.EvalContext{Variables: map[string]cty.Value{
+		"local":                    cty.ObjectVal(map[string]cty.Value{"region": cty.StringVal("R")}),
+		"aws_cloudwatch_log_group": cty.ObjectVal(map[string]cty.Value{"this": cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal("G")})}),
+	}})
+	if problems.HasErrors() {
+		t.Fatal(problems)
+	}
+	if text(here.AsString()) != text(there) {
+		t.Error("the dashboards differ")
+	}
+}
