@@ -1,0 +1,521 @@
+package function
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/jackc/pgx/v5"
+	"gopkg.in/yaml.v3"
+
+	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/internal/testserver"
+)
+
+const (
+	// functionARN's account is the simulator's default, which the handler's
+	// credentials are of.
+	functionRole   = "arn:aws:iam::123456789012:role/rotator"
+	secretsAccount = "444455556666"
+	secretsKey     = "arn:aws:kms:us-east-1:" + secretsAccount + ":key/1"
+	organization   = "o-exampleorg1"
+	// externalID has the least length that the template allows.
+	externalID = "external"
+)
+
+// statement is one of a policy of the template.
+type statement struct {
+	Effect    string                       `yaml:"Effect"`
+	Principal map[string]string            `yaml:"Principal"`
+	Action    any                          `yaml:"Action"`
+	Resource  string                       `yaml:"Resource"`
+	Condition map[string]map[string]string `yaml:"Condition"`
+}
+
+func (s statement) actions() []string {
+	if one, ok := s.Action.(string); ok {
+		return []string{one}
+	}
+	var all []string
+	for _, a := range s.Action.([]any) {
+		all = append(all, a.(string))
+	}
+	return all
+}
+
+// allows evaluates a statement. An operator or a key that the test does not know
+// is an error, so that no condition is passed over.
+func (s statement) allows(action, resource string, context map[string]string) (bool, error) {
+	if s.Effect != "Allow" {
+		return false, fmt.Errorf("effect %s is not evaluated", s.Effect)
+	}
+	if !slices.Contains(s.actions(), action) {
+		return false, nil
+	}
+	if s.Resource != "" {
+		// A secret's ARN has no slash before its name; path.Match's * stops at one.
+		if ok, err := path.Match(strings.ReplaceAll(s.Resource, "/", ":"), strings.ReplaceAll(resource, "/", ":")); err != nil || !ok {
+			return false, err
+		}
+	}
+	for operator, keys := range s.Condition {
+		for key, want := range keys {
+			have, known := context[key]
+			if operator != "StringEquals" || !known {
+				return false, fmt.Errorf("condition %s %s is not evaluated", operator, key)
+			}
+			if have != want {
+				return false, nil
+			}
+		}
+	}
+	return true, nil
+}
+
+// crossRole is the role of deploy/cross-account-role.yaml.
+type crossRole struct {
+	name               string
+	trust, permissions []statement
+}
+
+// readCrossRole reads the template as CloudFormation would for secrets of a function.
+func readCrossRole(t *testing.T, function string) crossRole {
+	t.Helper()
+	text, err := os.ReadFile("../../deploy/cross-account-role.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type document struct {
+		Statement []statement `yaml:"Statement"`
+	}
+	var template struct {
+		Parameters map[string]struct {
+			Default string `yaml:"Default"`
+		} `yaml:"Parameters"`
+		Resources struct {
+			RotationRole struct {
+				Properties struct {
+					RoleName                 string    `yaml:"RoleName"`
+					AssumeRolePolicyDocument yaml.Node `yaml:"AssumeRolePolicyDocument"`
+					Policies                 yaml.Node `yaml:"Policies"`
+				} `yaml:"Properties"`
+			} `yaml:"RotationRole"`
+		} `yaml:"Resources"`
+	}
+	if err := yaml.Unmarshal(text, &template); err != nil {
+		t.Fatal(err)
+	}
+	values := map[string]string{"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": secretsAccount, "AWS::URLSuffix": "amazonaws.com"}
+	for name, p := range template.Parameters {
+		values[name] = p.Default
+	}
+	maps.Copy(values, map[string]string{"FunctionRoleArn": functionRole, "FunctionArn": function, "ExternalId": externalID, "OrganizationId": organization})
+	var resolve func(*yaml.Node)
+	resolve = func(n *yaml.Node) {
+		switch n.Tag {
+		case "!Ref":
+			v, ok := values[n.Value]
+			if !ok {
+				t.Fatalf("the template refers to %s", n.Value)
+			}
+			n.Tag, n.Value = "!!str", v
+		case "!Sub":
+			n.Tag = "!!str"
+			for name, v := range values {
+				n.Value = strings.ReplaceAll(n.Value, "${"+name+"}", v)
+			}
+			if strings.Contains(n.Value, "${") {
+				t.Fatalf("%s is not resolved", n.Value)
+			}
+		case "!If":
+			// [condition, then, else], where the condition says that KmsKeyArn is given.
+			if n.Content[0].Value != "HasKey" {
+				t.Fatalf("condition %s is not evaluated", n.Content[0].Value)
+			}
+			chosen := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"} // for AWS::NoValue
+			if values["KmsKeyArn"] != "" {
+				chosen = *n.Content[1]
+			}
+			*n = chosen
+		}
+		for _, c := range n.Content {
+			resolve(c)
+		}
+	}
+	properties := &template.Resources.RotationRole.Properties
+	resolve(&properties.AssumeRolePolicyDocument)
+	resolve(&properties.Policies)
+	var trust document
+	if err := properties.AssumeRolePolicyDocument.Decode(&trust); err != nil {
+		t.Fatal(err)
+	}
+	var policies []struct {
+		PolicyDocument document `yaml:"PolicyDocument"`
+	}
+	if err := properties.Policies.Decode(&policies); err != nil {
+		t.Fatal(err)
+	}
+	role := crossRole{name: values[properties.RoleName], trust: trust.Statement}
+	for _, p := range policies {
+		for _, s := range p.PolicyDocument.Statement {
+			if s.Effect != "" {
+				role.permissions = append(role.permissions, s)
+			}
+		}
+	}
+	if role.name == "" || len(role.trust) != 1 || len(role.permissions) == 0 || role.trust[0].Principal["AWS"] != functionRole {
+		t.Fatalf("the template was not understood: %+v", role)
+	}
+	return role
+}
+
+// crossing is a function in one account and a secret in another, whose user
+// exists in a real PostgreSQL.
+type crossing struct {
+	*world
+	theirs *secretsmanager.Client
+	server *testserver.PostgresServer
+	arn    string
+	user   string
+	first  string // password
+	// role is the template's, which stands between the function and the simulator,
+	// as the latter knows no policies of identities.
+	role crossRole
+	// organization is the function's own.
+	organization string
+	// noToken keeps the rotation token from the function.
+	noToken bool
+	// calls are those that the role made, and failed is the handler's last error.
+	calls  map[string]bool
+	failed error
+}
+
+func newCrossing(t *testing.T) *crossing {
+	t.Helper()
+	c := &crossing{
+		world: newWorld(t), server: testserver.SharedPostgres(t, testserver.PostgresOptions{}), user: testserver.Unique("app_"), first: testserver.Unique("First-Passw0rd-"),
+		organization: organization, calls: map[string]bool{},
+		role: readCrossRole(t, functionARN),
+	}
+	conn := c.server.Connect(t, "postgres")
+	if _, err := conn.Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", c.user, c.first)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if _, err := conn.Exec(context.Background(), "DROP ROLE "+c.user); err != nil {
+			t.Error(err)
+		}
+	})
+	c.theirs = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider(secretsAccount, "simulated", "")})
+	value, err := json.Marshal(map[string]any{"engine": "postgres", "host": c.server.Host, "port": c.server.Port, "username": c.user, "password": c.first, "dbname": "postgres"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.theirs.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("app/db"), SecretString: aws.String(string(value))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.arn = *out.ARN
+	c.env["CA_BUNDLE"] = c.server.CAFile
+	c.env["ROTATION_ROLE_ARN"] = "arn:{partition}:iam::{account}:role/" + c.role.name
+	c.env["ROTATION_ROLE_EXTERNAL_ID"] = externalID
+	if err := c.sim.RegisterRole("arn:aws:iam::"+secretsAccount+":role/"+c.role.name, ""); err != nil {
+		t.Fatal(err)
+	}
+	c.wire = c.police
+	return c
+}
+
+// police refuses what the role's template does not allow.
+func (c *crossing) police(w http.ResponseWriter, r *http.Request) bool {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		c.t.Error(err)
+	}
+	defer func() { r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body)) }()
+	if form, err := url.ParseQuery(string(body)); err == nil && form.Get("Action") == "AssumeRole" {
+		// A key that was never sent is absent from the context, and fails StringEquals.
+		return !c.permit(c.role.trust, "sts:AssumeRole", "", map[string]string{"sts:ExternalId": form.Get("ExternalId"), "aws:PrincipalOrgID": c.organization},
+			func(why string) {
+				w.WriteHeader(http.StatusForbidden)
+				fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>%s</Message></Error></ErrorResponse>`, why)
+			})
+	}
+	if !strings.Contains(r.Header.Get("Authorization"), "Credential=ASIA") {
+		return false
+	}
+	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	var in map[string]any
+	if err := json.Unmarshal(body, &in); err != nil {
+		c.t.Error(err)
+	}
+	out, err := c.theirs.DescribeSecret(context.Background(), &secretsmanager.DescribeSecretInput{SecretId: &c.arn})
+	if err != nil {
+		c.t.Error(err)
+		return false
+	}
+	c.calls["secretsmanager:"+operation] = true
+	return !c.permit(c.role.permissions, "secretsmanager:"+operation, fmt.Sprint(in["SecretId"]),
+		map[string]string{"secretsmanager:resource/AllowRotationLambdaArn": aws.ToString(out.RotationLambdaARN)},
+		func(why string) {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintf(w, `{"__type":"AccessDeniedException","Message":%q}`, why)
+		})
+}
+
+func (c *crossing) permit(statements []statement, action, resource string, context map[string]string, refuse func(string)) bool {
+	for _, s := range statements {
+		ok, err := s.allows(action, resource, context)
+		if err != nil {
+			c.t.Error(err)
+		}
+		if ok {
+			return true
+		}
+	}
+	refuse("not authorized to perform: " + action)
+	return false
+}
+
+// rotate has Secrets Manager of the secret's account rotate it by the function
+// and returns how that ended.
+func (c *crossing) rotate() error {
+	c.t.Helper()
+	h := NewHandler(func(name string) string { return c.env[name] }, slog.New(slog.NewJSONHandler(&c.log, nil)), &c.metrics)
+	c.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+		if c.noToken {
+			var e map[string]string
+			if err := json.Unmarshal(payload, &e); err != nil {
+				return nil, "", err
+			}
+			delete(e, "RotationToken")
+			payload, _ = json.Marshal(e)
+		}
+		body, err := h.Invoke(ctx, payload)
+		if err != nil {
+			c.failed = err
+			body, _ = json.Marshal(err)
+			return body, "Unhandled", nil
+		}
+		return body, "", nil
+	}))
+	if _, err := c.theirs.RotateSecret(c.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &c.arn, ClientRequestToken: aws.String(token), RotationLambdaARN: aws.String(functionARN)}); err != nil {
+		c.t.Fatal(err)
+	}
+	return c.sim.WaitRotation(c.t.Context(), c.arn)
+}
+
+// password returns AWSCURRENT's, as the secret's own account reads it.
+func (c *crossing) password() string {
+	c.t.Helper()
+	out, err := c.theirs.GetSecretValue(c.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &c.arn})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var v struct{ Password string }
+	if err := json.Unmarshal([]byte(*out.SecretString), &v); err != nil {
+		c.t.Fatal("the value is no JSON")
+	}
+	return v.Password
+}
+
+func (c *crossing) login(password string) error {
+	conn, err := pgx.Connect(c.t.Context(), c.server.URLFor(c.user, password, "postgres"))
+	if err != nil {
+		return errors.New("the login was refused")
+	}
+	return conn.Close(c.t.Context())
+}
+
+// rotated fails the test unless the rotation took place, and the new password
+// alone opens the database.
+func (c *crossing) rotated(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatalf("%v\n%s", err, c.log.String())
+	}
+	now := c.password()
+	if now == c.first {
+		c.t.Error("the password is the old one")
+	}
+	if err := c.login(now); err != nil {
+		c.t.Errorf("AWSCURRENT: %v", err)
+	}
+	if c.login(c.first) == nil {
+		c.t.Error("the old password still opens the database")
+	}
+}
+
+// kept fails the test unless the rotation failed and nothing changed for those who
+// read AWSCURRENT.
+func (c *crossing) kept(err error) {
+	c.t.Helper()
+	if err == nil {
+		c.t.Fatal("the rotation succeeded")
+	}
+	if c.password() != c.first {
+		c.t.Error("AWSCURRENT moved")
+	}
+	if err := c.login(c.first); err != nil {
+		c.t.Errorf("AWSCURRENT: %v", err)
+	}
+}
+
+// noRole has the function use its own credentials.
+func (c *crossing) noRole() {
+	delete(c.env, "ROTATION_ROLE_ARN")
+	delete(c.env, "ROTATION_ROLE_EXTERNAL_ID")
+}
+
+// policy lets the function's account in without any role of the secret's account.
+func (c *crossing) policy() {
+	c.t.Helper()
+	text := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":["secretsmanager:DescribeSecret","secretsmanager:GetSecretValue","secretsmanager:PutSecretValue","secretsmanager:UpdateSecretVersionStage","secretsmanager:ListSecretVersionIds"],"Resource":"*"}]}`
+	if _, err := c.theirs.PutResourcePolicy(c.t.Context(), &secretsmanager.PutResourcePolicyInput{SecretId: &c.arn, ResourcePolicy: &text}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *crossing) key() {
+	c.t.Helper()
+	if _, err := c.theirs.UpdateSecret(c.t.Context(), &secretsmanager.UpdateSecretInput{SecretId: &c.arn, KmsKeyId: aws.String(secretsKey)}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// TestRotationAcrossAccounts: a function of one account rotates a secret of
+// another by the role of deploy/cross-account-role.yaml, through all four steps;
+// the secret may have the default key then and needs no policy of its own.
+func TestRotationAcrossAccounts(t *testing.T) {
+	c := newCrossing(t)
+	c.rotated(c.rotate())
+	for _, action := range []string{"DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage"} {
+		if !c.calls["secretsmanager:"+action] {
+			t.Errorf("the role was not used for %s", action)
+		}
+	}
+}
+
+// TestRotationAcrossAccountsByThePolicyAlone: without a role the secret itself
+// must let the function's account in, and have a key of its own.
+func TestRotationAcrossAccountsByThePolicyAlone(t *testing.T) {
+	c := newCrossing(t)
+	c.noRole()
+	c.policy()
+	c.key()
+	c.rotated(c.rotate())
+	if len(c.calls) > 0 {
+		t.Errorf("a role was used for %v", c.calls)
+	}
+}
+
+// TestWhatKeepsAnotherAccountsSecretFromRotating: each part of the path that is
+// missing ends the rotation with an error that names it, and AWSCURRENT goes on
+// to work.
+func TestWhatKeepsAnotherAccountsSecretFromRotating(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoil       func(*crossing)
+		cause, text string
+	}{
+		"wrong external ID":            {func(c *crossing) { c.env["ROTATION_ROLE_EXTERNAL_ID"] = "another" }, "SecretsManagerFailed", "sts:AssumeRole"},
+		"no external ID":               {func(c *crossing) { delete(c.env, "ROTATION_ROLE_EXTERNAL_ID") }, "SecretsManagerFailed", "sts:AssumeRole"},
+		"another organisation":         {func(c *crossing) { c.organization = "o-stranger12" }, "SecretsManagerFailed", "sts:AssumeRole"},
+		"no such role":                 {func(c *crossing) { c.env["ROTATION_ROLE_ARN"] = "arn:aws:iam::{account}:role/another" }, "SecretsManagerFailed", "sts:AssumeRole"},
+		"no role, no policy":           {func(c *crossing) { c.noRole(); c.key() }, "SecretsManagerFailed", "no resource-based policy allows"},
+		"no role, the default key":     {func(c *crossing) { c.noRole(); c.policy() }, "SecretsManagerFailed", "default KMS service key"},
+		"an event without a token":     {func(c *crossing) { c.noToken = true }, "InvalidEvent", "RotationToken"},
+		"a secret of another function": {func(c *crossing) { c.role = readCrossRole(c.t, functionARN+"-of-others") }, "SecretsManagerFailed", "secretsmanager:DescribeSecret"},
+		"no DescribeSecret":            {without("DescribeSecret"), "SecretsManagerFailed", "secretsmanager:DescribeSecret"},
+		"no GetSecretValue":            {without("GetSecretValue"), "SecretsManagerFailed", "secretsmanager:GetSecretValue"},
+		"no PutSecretValue":            {without("PutSecretValue"), "SecretsManagerFailed", "secretsmanager:PutSecretValue"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCrossing(t)
+			test.spoil(c)
+			c.kept(c.rotate())
+			c.want(c.failed, test.cause, test.text)
+		})
+	}
+}
+
+// without takes one action from the role.
+func without(action string) func(*crossing) {
+	return func(c *crossing) {
+		for i, s := range c.role.permissions {
+			var left []any
+			for _, a := range s.actions() {
+				if a != "secretsmanager:"+action {
+					left = append(left, a)
+				}
+			}
+			c.role.permissions[i].Action = left
+		}
+	}
+}
+
+// TestPromotionThatTheRoleMayNotMake: the database has the new password already
+// then, so AWSPENDING opens it, and the repetition with the permission finishes.
+func TestPromotionThatTheRoleMayNotMake(t *testing.T) {
+	c := newCrossing(t)
+	without("UpdateSecretVersionStage")(c)
+	if c.rotate() == nil {
+		t.Fatal("the rotation succeeded")
+	}
+	c.want(c.failed, "SecretsManagerFailed", "secretsmanager:UpdateSecretVersionStage")
+	c.role = readCrossRole(t, functionARN)
+	for _, step := range allSteps {
+		if err := c.invoke(event(step, c.arn)); err != nil {
+			t.Fatalf("%s: %v", step, err)
+		}
+	}
+	c.rotated(nil)
+}
+
+// TestPutWithoutARotationTokenIsNoRotation: Secrets Manager takes the value and
+// ends the rotation in words of its own, before the database is touched. The
+// handler sends the token; here it is lost on the way.
+func TestPutWithoutARotationTokenIsNoRotation(t *testing.T) {
+	c := newCrossing(t)
+	// A session's signature would not survive the loss, so the policy lets the
+	// function in.
+	c.noRole()
+	c.policy()
+	c.key()
+	c.wire = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".PutSecretValue") {
+			return false
+		}
+		var in map[string]any
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			t.Error(err)
+		}
+		if in["RotationToken"] == nil {
+			t.Error("the function did not send the token")
+		}
+		delete(in, "RotationToken")
+		body, _ := json.Marshal(in)
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		return false
+	}
+	err := c.rotate()
+	c.kept(err)
+	if want := "was not created by Lambda " + functionARN + ". Remove the AWSPENDING staging label and restart rotation"; !strings.Contains(err.Error(), want) {
+		t.Errorf("%v", err)
+	}
+}
