@@ -192,7 +192,7 @@ func TestTemplateForProduction(t *testing.T) {
 	if alarms < 3 {
 		t.Errorf("%d alarms", alarms)
 	}
-	for _, name := range []string{"../template.yaml", "cross-account-role.yaml", "example-secret.yaml"} {
+	for _, name := range []string{"../template.yaml", "cross-account-role.yaml", "after-rotation.yaml", "example-secret.yaml"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -232,7 +232,7 @@ func TestRepositoryMetadata(t *testing.T) {
 // name it, keys to Secrets Manager and the secrets' ARNs, and roles to those
 // that the operator names.
 func TestLeastPrivilege(t *testing.T) {
-	for _, name := range []string{"../template.yaml", "cross-account-role.yaml"} {
+	for _, name := range []string{"../template.yaml", "cross-account-role.yaml", "after-rotation.yaml"} {
 		found := statements(load(t, name))
 		if len(found) < 3 {
 			t.Fatalf("%s: %d statements found", name, len(found))
@@ -259,7 +259,11 @@ func TestLeastPrivilege(t *testing.T) {
 						t.Errorf("%s allows %s beside Secrets Manager", id, action)
 					}
 				case "sts:AssumeRole":
-					if s["Principal"] != nil && (!strings.Contains(condition, "sts:ExternalId") || !strings.Contains(condition, "aws:PrincipalOrgID")) {
+					if p, ok := s["Principal"].(map[string]any); ok && p["Service"] != nil {
+						if !strings.Contains(condition, "aws:SourceAccount") {
+							t.Errorf("%s may be assumed for other accounts", id)
+						}
+					} else if s["Principal"] != nil && (!strings.Contains(condition, "sts:ExternalId") || !strings.Contains(condition, "aws:PrincipalOrgID")) {
 						t.Errorf("%s may be assumed without external ID or from outside the organisation", id)
 					}
 				}

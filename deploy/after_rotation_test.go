@@ -1,0 +1,240 @@
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"example.com/rotator/internal/secretsim"
+)
+
+// occurred is what the simulator sends to EventBridge as one secret is rotated,
+// another too, and the rotation of a third fails. It returns the events by their
+// names and secrets, and the secrets' ARNs.
+func occurred(t *testing.T) (events map[string]map[string]any, arns map[string]string) {
+	t.Helper()
+	var out bytes.Buffer
+	sim := secretsim.New(secretsim.Options{Events: &out, MaxAttempts: 1})
+	server := httptest.NewServer(sim.Handler())
+	defer server.Close()
+	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: &server.URL, Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	const function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
+	fail := false
+	sim.RegisterFunction(function, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+		var e struct{ Step, SecretId, ClientRequestToken string }
+		err := json.Unmarshal(payload, &e)
+		switch {
+		case err != nil:
+		case fail:
+			err = errors.New("the function fails")
+		case e.Step == "createSecret":
+			_, err = client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken, SecretString: aws.String("two"), VersionStages: []string{"AWSPENDING"}})
+		case e.Step == "finishSecret":
+			var d *secretsmanager.DescribeSecretOutput
+			if d, err = client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &e.SecretId}); err != nil {
+				break
+			}
+			for id, labels := range d.VersionIdsToStages {
+				if slices.Contains(labels, "AWSCURRENT") {
+					_, err = client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{SecretId: &e.SecretId, VersionStage: aws.String("AWSCURRENT"), RemoveFromVersionId: &id, MoveToVersionId: &e.ClientRequestToken})
+				}
+			}
+		}
+		if err != nil {
+			return []byte(`{"errorMessage": "failed", "errorType": "Failed"}`), "Unhandled", nil
+		}
+		return []byte("null"), "", nil
+	}))
+	arns = make(map[string]string)
+	for _, name := range []string{"watched", "other", "failing"} {
+		created, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("one")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		arns[name] = *created.ARN
+		fail = name == "failing"
+		if _, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &name, RotationLambdaARN: aws.String(function)}); err != nil {
+			t.Fatal(err)
+		}
+		if err := sim.WaitRotation(t.Context(), name); (err != nil) != fail {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	events = make(map[string]map[string]any)
+	for line := range strings.SplitSeq(strings.TrimSpace(out.String()), "\n") {
+		var e map[string]any
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		detail := e["detail"].(map[string]any)
+		for name, arn := range arns {
+			if detail["additionalEventData"].(map[string]any)["SecretId"] == arn {
+				events[fmt.Sprint(detail["eventName"], " ", name)] = e
+			}
+		}
+	}
+	return events, arns
+}
+
+// matches evaluates an event pattern as EventBridge does, as far as exact values
+// go; any other operator is an error.
+// Source: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html
+func matches(pattern, event any) (bool, error) {
+	switch p := pattern.(type) {
+	case map[string]any:
+		e, ok := event.(map[string]any)
+		for key, below := range p {
+			if !ok {
+				return false, nil
+			}
+			if yes, err := matches(below, e[key]); err != nil || !yes {
+				return false, err
+			}
+		}
+		return true, nil
+	case []any:
+		for _, v := range p {
+			text, ok := v.(string)
+			if !ok {
+				return false, fmt.Errorf("%v is not evaluated", v)
+			}
+			if event == text {
+				return true, nil
+			}
+		}
+		return false, nil
+	}
+	return false, fmt.Errorf("%v is no pattern", pattern)
+}
+
+// TestRulesMatchTheirEvents: what follows a rotation follows those of its own
+// secrets that succeeded, and the rule of template.yaml tells of those that failed.
+func TestRulesMatchTheirEvents(t *testing.T) {
+	events, arns := occurred(t)
+	if len(events) != 6 {
+		t.Fatalf("events: %v", events)
+	}
+	after := load(t, "after-rotation.yaml")["Resources"].(map[string]any)["RotationSucceeded"].(map[string]any)["Properties"].(map[string]any)["EventPattern"].(map[string]any)
+	data := after["detail"].(map[string]any)["additionalEventData"].(map[string]any)
+	if data["SecretId"] != "SecretArns" {
+		t.Fatalf("the pattern is for %v", data)
+	}
+	data["SecretId"] = []any{"arn:aws:secretsmanager:us-east-1:123456789012:secret:another-AbCdEf", arns["watched"]}
+	for name, rule := range map[string]struct {
+		pattern any
+		want    string
+	}{
+		"after-rotation.yaml": {after, "RotationSucceeded watched"},
+		"template.yaml":       {resource(t, "RotationFailedRule")["EventPattern"], "RotationFailed failing"},
+	} {
+		for which, event := range events {
+			got, err := matches(rule.pattern, event)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := which == rule.want; got != want {
+				t.Errorf("%s matches %s: %v", name, which, got)
+			}
+		}
+	}
+}
+
+// TestWebhookIsToldNoMoreThanWhichSecret: the transformed event is JSON and holds
+// what the page says.
+func TestWebhookIsToldNoMoreThanWhichSecret(t *testing.T) {
+	events, arns := occurred(t)
+	event := events["RotationSucceeded watched"]
+	var transformer map[string]any
+	for _, target := range load(t, "after-rotation.yaml")["Resources"].(map[string]any)["RotationSucceeded"].(map[string]any)["Properties"].(map[string]any)["Targets"].([]any) {
+		choice := target.([]any) // of Fn::If
+		properties := choice[1].(map[string]any)
+		for _, needed := range []string{"RoleArn", "DeadLetterConfig", "RetryPolicy"} {
+			if properties[needed] == nil {
+				t.Errorf("target %v has no %s", properties["Id"], needed)
+			}
+		}
+		if properties["Id"] == "webhook" {
+			transformer = properties["InputTransformer"].(map[string]any)
+		}
+	}
+	text := fmt.Sprint(transformer["InputTemplate"])
+	for name, path := range transformer["InputPathsMap"].(map[string]any) {
+		var at any = event
+		for part := range strings.SplitSeq(strings.TrimPrefix(fmt.Sprint(path), "$."), ".") {
+			at = at.(map[string]any)[part]
+		}
+		value, err := json.Marshal(at)
+		if err != nil || at == nil {
+			t.Fatalf("%v is not in the event (%v)", path, err)
+		}
+		text = strings.ReplaceAll(text, "<"+name+">", string(value))
+	}
+	var got map[string]string
+	if err := json.Unmarshal([]byte(text), &got); err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	if len(got) != 4 || got["event"] != "RotationSucceeded" || got["secret"] != arns["watched"] || got["time"] != event["time"] || got["id"] != event["id"] {
+		t.Errorf("the webhook is told %s", text)
+	}
+}
+
+// TestWorkflowsMayDoWhatTheyDo: the definitions are sound JSON for one ARN and for
+// several, each state that is named exists, and the role of each workflow allows
+// its calls and no other.
+func TestWorkflowsMayDoWhatTheyDo(t *testing.T) {
+	resources := load(t, "after-rotation.yaml")["Resources"].(map[string]any)
+	for name, arns := range map[string][]string{
+		"RestartServices":  {"arn:aws:ecs:us-east-1:123456789012:service/shop/web", "arn:aws:ecs:us-east-1:123456789012:service/shop/api"},
+		"RestartFunctions": {"arn:aws:lambda:us-east-1:123456789012:function:orders"},
+	} {
+		properties := resources[name].(map[string]any)["Properties"].(map[string]any)
+		if properties["StateMachineType"] != "EXPRESS" {
+			t.Errorf("%s keeps a history, with the environments of functions", name)
+		}
+		text := strings.NewReplacer("${Arns}", strings.Join(arns, `","`), "${DeadLetters}", "https://queue.example").Replace(fmt.Sprint(properties["DefinitionString"]))
+		var definition struct {
+			StartAt string
+			States  map[string]any
+		}
+		if err := json.Unmarshal([]byte(text), &definition); err != nil || strings.Contains(text, "${") {
+			t.Fatalf("%s: %v\n%s", name, err, text)
+		}
+		if list := definition.States["List"].(map[string]any)["Result"].([]any); len(list) != len(arns) || list[0] != arns[0] {
+			t.Errorf("%s works on %v", name, list)
+		}
+		for _, m := range regexp.MustCompile(`"(?:StartAt|Next)": "(\w+)"`).FindAllStringSubmatch(text, -1) {
+			if !strings.Contains(text, `"`+m[1]+`": {"Type"`) && !regexp.MustCompile(`"`+m[1]+`": \{\s+"Type"`).MatchString(text) {
+				t.Errorf("%s goes to %s, which does not exist", name, m[1])
+			}
+		}
+		var does, may []string
+		for _, m := range regexp.MustCompile(`"arn:aws:states:::(?:aws-sdk:)?(\w+):(\w+)"`).FindAllStringSubmatch(text, -1) {
+			does = append(does, m[1]+":"+strings.ToUpper(m[2][:1])+m[2][1:])
+		}
+		for _, s := range statements(resources[name+"Role"].(map[string]any)["Properties"].(map[string]any)["Policies"]) {
+			may = append(may, list(s["Action"])...)
+		}
+		slices.Sort(does)
+		slices.Sort(may)
+		if len(does) != 2 || !slices.Equal(does, may) {
+			t.Errorf("%s does %v and may do %v", name, does, may)
+		}
+	}
+	for name, r := range resources {
+		if r.(map[string]any)["Condition"] == nil {
+			t.Errorf("%s is there though no part is asked for", name)
+		}
+	}
+}
