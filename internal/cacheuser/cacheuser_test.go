@@ -14,6 +14,7 @@ import (
 	"example.com/rotator/internal/cacheuser"
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 const secretARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:cache-AbCdEf"
@@ -21,12 +22,6 @@ const secretARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:cache-Ab
 // request is for a rotation to a password.
 func request(v rotation.Value, pending string) *rotation.Request {
 	return &rotation.Request{Secret: secretARN, Strategy: rotation.SingleUser, Current: v, Pending: v.With("password", pending), Login: v}
-}
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // each runs a test for both services.
@@ -67,18 +62,18 @@ func TestSetReplacesBothPasswordsAndWaits(t *testing.T) {
 		first, _ := v.Text("password")
 		r := request(v, second)
 		for range 2 {
-			if err := errors.Join(e.DryRun(within(t), r), e.Set(within(t), r)); err != nil {
+			if err := errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r)); err != nil {
 				t.Fatal(err)
 			}
 			if u := c.fake.User(c.service, id(v)); u.Status != "active" || !slices.Equal(u.Passwords, []string{second, first}) {
 				t.Errorf("%s, %d passwords that are not pending and current", u.Status, len(u.Passwords))
 			}
 		}
-		if err := errors.Join(e.Verify(within(t), r, r.Current), e.Verify(within(t), r, r.Pending)); err != nil {
+		if err := errors.Join(e.Verify(enginetest.Within(t), r, r.Current), e.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 			t.Error(err)
 		}
-		if err := e.(rotation.Retirer).Retire(within(t), r); err == nil {
-			err = e.Verify(within(t), r, r.Current)
+		if err := e.(rotation.Retirer).Retire(enginetest.Within(t), r); err == nil {
+			err = e.Verify(enginetest.Within(t), r, r.Current)
 			if !errors.Is(err, rotation.LoginRefused) {
 				t.Errorf("the current password after Retire: %v", err)
 			}
@@ -94,7 +89,7 @@ func TestSetManyTimesAtOnce(t *testing.T) {
 		v, e := c.user(t), c.engine()
 		errs := make(chan error)
 		for range 4 {
-			go func() { errs <- e.Set(within(t), request(v, second)) }()
+			go func() { errs <- e.Set(enginetest.Within(t), request(v, second)) }()
 		}
 		for range 4 {
 			if err := <-errs; err != nil {
@@ -113,7 +108,7 @@ func TestTheWaitIsBounded(t *testing.T) {
 		c.fake.Add(c.service, awsfake.CacheUser{ID: id(v), Name: id(v), Status: "modifying"})
 		c.options.MaxWait = 50 * time.Millisecond
 		begin := time.Now()
-		err := c.engine().Set(within(t), request(v, second))
+		err := c.engine().Set(enginetest.Within(t), request(v, second))
 		if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), "still being modified") || time.Since(begin) > 5*time.Second {
 			t.Errorf("by the setting: %v", err)
 		}
@@ -146,11 +141,11 @@ func TestNobodyElsesUser(t *testing.T) {
 			"another user's id": {v.With("username", "somebody"), rotation.LoginRefused},
 		} {
 			r := request(c2.v, second)
-			_, nerr := c.engine().Next(within(t), r)
+			_, nerr := c.engine().Next(enginetest.Within(t), r)
 			if c2.want == rotation.TakeoverRefused && !errors.Is(nerr, c2.want) {
 				t.Errorf("%s: Next: %v", name, nerr)
 			}
-			for step, err := range map[string]error{"DryRun": c.engine().DryRun(within(t), r), "Set": c.engine().Set(within(t), r)} {
+			for step, err := range map[string]error{"DryRun": c.engine().DryRun(enginetest.Within(t), r), "Set": c.engine().Set(enginetest.Within(t), r)} {
 				if !errors.Is(err, c2.want) {
 					t.Errorf("%s: %s: %v, want %s", name, step, err, c2.want)
 				}
@@ -163,7 +158,7 @@ func TestNobodyElsesUser(t *testing.T) {
 		// have neither password nor host.
 		c.options.SecretARN, c.options.UserName = secretARN, id(v)
 		r := request(bare.WithJSON("password", []byte("null")), second)
-		if err := errors.Join(c.engine().DryRun(within(t), r), c.engine().Set(within(t), r), c.engine().Verify(within(t), r, r.Pending)); err != nil {
+		if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r), c.engine().Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 			t.Errorf("the first rotation: %v", err)
 		}
 		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{second}) {
@@ -171,12 +166,12 @@ func TestNobodyElsesUser(t *testing.T) {
 		}
 		// With a host it mends a secret whose password no longer works.
 		r = request(v.With("password", "no-longer-valid-password"), third)
-		if err := errors.Join(c.engine().DryRun(within(t), r), c.engine().Set(within(t), r), c.engine().Verify(within(t), r, r.Pending)); err != nil {
+		if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r), c.engine().Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 			t.Errorf("a password that no longer works: %v", err)
 		}
 		for _, change := range []func(){func() { c.options.UserName = "other" }, func() { c.options.SecretARN, c.options.UserName = secretARN+"2", id(v) }} {
 			change()
-			if err := c.engine().Set(within(t), r); !errors.Is(err, rotation.TakeoverRefused) {
+			if err := c.engine().Set(enginetest.Within(t), r); !errors.Is(err, rotation.TakeoverRefused) {
 				t.Errorf("a function for another: %v", err)
 			}
 		}
@@ -198,7 +193,7 @@ func TestUsersThatCannotBeRotated(t *testing.T) {
 			"another name": {awsfake.CacheUser{ID: name, Name: "other"}, rotation.InvalidSecret, `"other"`},
 		} {
 			c.fake.Add(c.service, u.user)
-			if err := c.engine().DryRun(within(t), request(v, second)); !errors.Is(err, u.want) || !strings.Contains(err.Error(), u.text) {
+			if err := c.engine().DryRun(enginetest.Within(t), request(v, second)); !errors.Is(err, u.want) || !strings.Contains(err.Error(), u.text) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
@@ -220,7 +215,7 @@ func TestErrorsOfTheAPI(t *testing.T) {
 				}
 				return ""
 			})
-			if err := c.engine().Set(within(t), request(v, second)); !errors.Is(err, want) {
+			if err := c.engine().Set(enginetest.Within(t), request(v, second)); !errors.Is(err, want) {
 				t.Errorf("%s: %v, want %s", code, err, want)
 			}
 		}
@@ -229,12 +224,12 @@ func TestErrorsOfTheAPI(t *testing.T) {
 		c.options.SecretARN, c.options.UserName = secretARN, "nobody"
 		gone.Login = rotation.StringValue(strings.ReplaceAll(string(v.Reveal()), id(v), "nobody"))
 		gone.Current, gone.Pending = gone.Login, gone.Login.With("password", second)
-		if err := c.engine().Set(within(t), gone); !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), "does not exist") {
+		if err := c.engine().Set(enginetest.Within(t), gone); !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), "does not exist") {
 			t.Errorf("no such user: %v", err)
 		}
 		c.options = cacheuser.Options{MaxWait: time.Second, Interval: interval}
 		c.api.Close()
-		if err := c.engine().Set(within(t), request(v, second)); !errors.Is(err, rotation.Unreachable) {
+		if err := c.engine().Set(enginetest.Within(t), request(v, second)); !errors.Is(err, rotation.Unreachable) {
 			t.Errorf("no API: %v", err)
 		}
 	})
@@ -244,7 +239,7 @@ func TestFormAndRuleForPasswords(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
 		for _, bad := range []rotation.Value{rotation.StringValue("text"), v.With("host", "a b"), v.With("port", "x"), v.With("username", ""), v.WithJSON("password", []byte("{}"))} {
-			_, err := c.engine().Next(within(t), &rotation.Request{Secret: secretARN, Current: bad})
+			_, err := c.engine().Next(enginetest.Within(t), &rotation.Request{Secret: secretARN, Current: bad})
 			if !errors.Is(err, rotation.InvalidSecret) {
 				t.Errorf("%v", err)
 			}
@@ -256,7 +251,7 @@ func TestAPasswordThatTheServiceRejectsIsNotSent(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
 		for _, p := range []string{"too-short", strings.Repeat("x", 129), "with,a-comma-in-it-0123", `with"a-quote-in-it-0123`, "with/a-slash-in-it-0123", "with@an-at-in-it-0123", "with a space in it 0123", "with-ümlaut-0123456"} {
-			if err := c.engine().Set(within(t), request(v, p)); !errors.Is(err, rotation.PolicyRejected) {
+			if err := c.engine().Set(enginetest.Within(t), request(v, p)); !errors.Is(err, rotation.PolicyRejected) {
 				t.Errorf("%q: %v", p, err)
 			}
 		}
@@ -291,12 +286,12 @@ func TestElastiCacheUserIsTheOneOfTheARN(t *testing.T) {
 	v := c.user(t)
 	arn, _ := v.Text("user_arn")
 	for _, bad := range []string{"", "arn:aws:elasticache:us-east-1:123456789012:user:", "arn:aws:memorydb:us-east-1:123456789012:user/x", arn + "/x"} {
-		if _, err := c.engine().Next(within(t), &rotation.Request{Secret: secretARN, Current: v.With("user_arn", bad)}); !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), "user_arn") {
+		if _, err := c.engine().Next(enginetest.Within(t), &rotation.Request{Secret: secretARN, Current: v.With("user_arn", bad)}); !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), "user_arn") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
 	other := v.With("user_arn", strings.ReplaceAll(arn, "123456789012", "210987654321"))
-	if err := c.engine().Set(within(t), request(other, second)); !errors.Is(err, rotation.InvalidSecret) {
+	if err := c.engine().Set(enginetest.Within(t), request(other, second)); !errors.Is(err, rotation.InvalidSecret) {
 		t.Errorf("another account's user: %v", err)
 	}
 	if slices.Contains(c.fake.Calls(), "ModifyUser") {

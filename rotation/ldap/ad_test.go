@@ -17,6 +17,7 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 // domain stands in for a domain controller, which cannot be had here: it speaks
@@ -239,7 +240,7 @@ func TestActiveDirectoryUserGivesTheOldPasswordWithTheNew(t *testing.T) {
 		d.members[dn] = &member{upn: "app(1)*@corp.example", password: "first-password"}
 		r := d.self(user, "first-password", "sécond-pass€word")
 		for range 2 {
-			if err := errors.Join(d.engine().DryRun(within(t), r), d.engine().Set(within(t), r), d.engine().Verify(within(t), r, r.Pending)); err != nil {
+			if err := errors.Join(d.engine().DryRun(enginetest.Within(t), r), d.engine().Set(enginetest.Within(t), r), d.engine().Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 				t.Fatalf("%s: %v", user, err)
 			}
 			r.Login = r.Pending // as the core does, since current is refused
@@ -259,7 +260,7 @@ func TestActiveDirectorySuperuserResets(t *testing.T) {
 	r := d.self("app@corp.example", "first-password", "second-password")
 	r.Login, r.Superuser, r.BySuperuser = d.value("boss@corp.example", "boss-password"), true, true
 	for range 2 {
-		if err := errors.Join(d.engine().DryRun(within(t), r), d.engine().Set(within(t), r)); err != nil {
+		if err := errors.Join(d.engine().DryRun(enginetest.Within(t), r), d.engine().Set(enginetest.Within(t), r)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -267,24 +268,24 @@ func TestActiveDirectorySuperuserResets(t *testing.T) {
 		t.Errorf("changes %q", d.changes)
 	}
 	d.members[boss].resets = false
-	wantCause(t, d.engine().Set(within(t), r), rotation.PrivilegeMissing, "00000005")
+	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), r), rotation.PrivilegeMissing, "00000005")
 	r.Pending = d.value(boss, "x") // the superuser by its other name
-	wantCause(t, d.engine().Set(within(t), r), rotation.TakeoverRefused, "superuser itself")
+	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), r), rotation.TakeoverRefused, "superuser itself")
 	r.Pending = d.value("nobody@corp.example", "x")
-	wantCause(t, d.engine().DryRun(within(t), r), rotation.InvalidSecret, "nobody@corp.example")
+	enginetest.WantCause(t, d.engine().DryRun(enginetest.Within(t), r), rotation.InvalidSecret, "nobody@corp.example")
 	d.members["CN=twin,"+adBase] = &member{upn: "app@corp.example"}
 	r.Pending = d.value("app@corp.example", "x")
-	wantCause(t, d.engine().DryRun(within(t), r), rotation.InvalidSecret, "several")
+	enginetest.WantCause(t, d.engine().DryRun(enginetest.Within(t), r), rotation.InvalidSecret, "several")
 }
 
 func TestActiveDirectoryPolicy(t *testing.T) {
 	d := newDomain(t)
 	const dn = "CN=app," + adBase
 	d.members[dn] = &member{password: "first-password", history: []string{"used-before"}, resets: true}
-	wantCause(t, d.engine().Set(within(t), d.self(dn, "first-password", "used-before")), rotation.PolicyRejected, "minimum age")
-	wantCause(t, d.engine().Set(within(t), d.self(dn, "first-password", "short")), rotation.PolicyRejected, "policy")
+	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), d.self(dn, "first-password", "used-before")), rotation.PolicyRejected, "minimum age")
+	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), d.self(dn, "first-password", "short")), rotation.PolicyRejected, "policy")
 	r := d.self(dn, "first-password", "second-password")
-	s, err := d.engine().open(within(t), r, r.Login)
+	s, err := d.engine().open(enginetest.Within(t), r, r.Login)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -292,7 +293,7 @@ func TestActiveDirectoryPolicy(t *testing.T) {
 	d.mu.Lock()
 	d.members[dn].password = "by-hand"
 	d.mu.Unlock()
-	wantCause(t, s.unicodePwd(r, dn, "second-password"), rotation.TargetFailed, "as the old one")
+	enginetest.WantCause(t, s.unicodePwd(r, dn, "second-password"), rotation.TargetFailed, "as the old one")
 }
 
 func TestActiveDirectoryStatesAreTold(t *testing.T) {
@@ -315,7 +316,7 @@ func TestActiveDirectoryStatesAreTold(t *testing.T) {
 	} {
 		d.members[dn] = &member{password: "first-password", data: data}
 		r := d.self(dn, "first-password", "x")
-		wantCause(t, d.engine().Verify(within(t), r, r.Current), want.cause, want.text)
+		enginetest.WantCause(t, d.engine().Verify(enginetest.Within(t), r, r.Current), want.cause, want.text)
 	}
 }
 

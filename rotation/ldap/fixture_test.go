@@ -1,10 +1,7 @@
 package ldap
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -116,21 +113,4 @@ func (f *fixture) self(dn, current, pending string) *rotation.Request {
 	r := f.bySuperuser(dn, current, pending)
 	r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
 	return r
-}
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func wantCause(t testing.TB, err error, cause rotation.Cause, text string) {
-	t.Helper()
-	e, ok := errors.AsType[*rotation.Error](err)
-	if !ok || e.Cause != cause || !strings.Contains(err.Error(), text) {
-		t.Fatalf("error %v, want cause %s and %q", err, cause, text)
-	}
-	if e.Advice == "" {
-		t.Errorf("the error has no advice: %v", err)
-	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 // both runs a test by the user itself and by the administrator.
@@ -28,7 +29,7 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 		first := f.values(dn)[0]
 		var before []string
 		for range 2 { // a repetition changes nothing
-			if err := f.engine.Set(within(t), request(dn, first, "second")); err != nil {
+			if err := f.engine.Set(enginetest.Within(t), request(dn, first, "second")); err != nil {
 				t.Fatal(err)
 			}
 			f.wantOpen(dn, 2, "second", first, "other")
@@ -38,7 +39,7 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 			}
 			before = now
 		}
-		if err := f.engine.Set(within(t), request(dn, "second", "third")); err != nil {
+		if err := f.engine.Set(enginetest.Within(t), request(dn, "second", "third")); err != nil {
 			t.Fatal(err)
 		}
 		f.wantOpen(dn, 2, "third", "second", first)
@@ -47,7 +48,7 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 			r.Login = r.Pending
 		}
 		for range 2 {
-			if err := f.engine.Retire(within(t), r); err != nil {
+			if err := f.engine.Retire(enginetest.Within(t), r); err != nil {
 				t.Fatal(err)
 			}
 			f.wantOpen(dn, 1, "third", "second", first)
@@ -67,7 +68,7 @@ func TestPasswordThatIsNotTheSecretsIsRetired(t *testing.T) {
 	dn := f.person("app")
 	f.replace(dn, hashed("by-hand", []byte("salt")), "{MD5}not base64", "in-clear")
 	r := f.bySuperuser(dn, "first-app", "second")
-	if err := f.engine.Set(within(t), r); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
 	}
 	f.wantOpen(dn, 1, "second", "first-app", "by-hand", "in-clear")
@@ -83,13 +84,13 @@ func TestValueOfAnUnknownSchemeStaysForOneRotation(t *testing.T) {
 	// Whose digest this is cannot be told.
 	const crypted = "{CRYPT}$6$saltsalt$dtoqGkX.f5NbJDZJSTYq3JbHAUxMHWnTUDhwnwKAyUyGxgMJDvJHfHqKPpkpPbYZsyLKHyQZPVYsvt7HnWBKH/"
 	f.replace(dn, crypted)
-	if err := f.engine.Set(within(t), f.bySuperuser(dn, "first-app", "second")); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(dn, "first-app", "second")); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Contains(f.values(dn), crypted) {
 		t.Error("the value that may be the current one's is gone")
 	}
-	if err := f.engine.Set(within(t), f.bySuperuser(dn, "second", "third")); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(dn, "second", "third")); err != nil {
 		t.Fatal(err)
 	}
 	if slices.Contains(f.values(dn), crypted) {
@@ -113,7 +114,7 @@ func TestPolicyThatAllowsOnePassword(t *testing.T) {
 					if ok, _ := f.bind(dn, current); !ok && !r.Superuser {
 						r.Login = r.Pending // as the core does
 					}
-					if err := f.engine.Set(within(t), r); err != nil {
+					if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 						t.Fatalf("quality %s: %v", quality, err)
 					}
 				}
@@ -131,7 +132,7 @@ func TestPolicyRejectsAPassword(t *testing.T) {
 	f := newPolicyFixture(t, "pwdCheckQuality", "2", "pwdMinLength", "20")
 	dn := f.Person(t, "app", "first-password-of-it-is-long")
 	r := f.self(dn, "first-password-of-it-is-long", "short")
-	wantCause(t, f.engine.Set(within(t), r), rotation.PolicyRejected, "quality")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), rotation.PolicyRejected, "quality")
 	f.wantOpen(dn, 1, "first-password-of-it-is-long", "short")
 }
 
@@ -139,10 +140,10 @@ func TestPolicyWantsTheOldPasswordWithTheNew(t *testing.T) {
 	f := newPolicyFixture(t, "pwdSafeModify", "TRUE")
 	dn := f.person("app")
 	r := f.self(dn, "first-app", "second-password")
-	if err := f.engine.DryRun(within(t), r); err != nil {
+	if err := f.engine.DryRun(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.engine.Set(within(t), r); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
 	}
 	f.wantOpen(dn, 1, "second-password", "first-app")
@@ -153,9 +154,9 @@ func TestLockedAccountIsTold(t *testing.T) {
 	dn := f.person("app")
 	r := f.self(dn, "first-app", "second")
 	for range 2 {
-		wantCause(t, f.engine.Verify(within(t), r, f.value(dn, "wrong")), rotation.LoginRefused, dn)
+		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value(dn, "wrong")), rotation.LoginRefused, dn)
 	}
-	wantCause(t, f.engine.Verify(within(t), r, r.Current), rotation.TargetFailed, "is locked")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), rotation.TargetFailed, "is locked")
 }
 
 func TestExpiredPasswordIsTold(t *testing.T) {
@@ -163,9 +164,9 @@ func TestExpiredPasswordIsTold(t *testing.T) {
 	dn := f.person("app")
 	r := f.self(dn, "first-app", "second")
 	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
-		err := f.engine.Verify(within(t), r, r.Current)
+		err := f.engine.Verify(enginetest.Within(t), r, r.Current)
 		if errors.Is(err, rotation.TargetFailed) {
-			wantCause(t, err, rotation.TargetFailed, "has expired")
+			enginetest.WantCause(t, err, rotation.TargetFailed, "has expired")
 			return
 		}
 		if err != nil || time.Since(begin) > 10*time.Second {
@@ -187,7 +188,7 @@ func TestUserThatMustChangeItsPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := f.self(dn, "reset-password", "second")
-	wantCause(t, f.engine.Verify(within(t), r, r.Current), rotation.PrivilegeMissing, "Operations are restricted")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), rotation.PrivilegeMissing, "Operations are restricted")
 }
 
 // The extended operation answers 53 and not 49 where the old password is wrong.
@@ -195,7 +196,7 @@ func TestOldPasswordChangedAfterTheLogin(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	dn := f.person("app")
 	r := f.self(dn, "first-app", "second")
-	s, err := f.engine.open(within(t), r, r.Login)
+	s, err := f.engine.open(enginetest.Within(t), r, r.Login)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +206,7 @@ func TestOldPasswordChangedAfterTheLogin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantCause(t, s.exop(within(t), r, dn, pending, false), rotation.TargetFailed, "changed in this moment")
+	enginetest.WantCause(t, s.exop(enginetest.Within(t), r, dn, pending, false), rotation.TargetFailed, "changed in this moment")
 	f.wantOpen(dn, 1, "by-hand", "second", "first-app")
 }
 
@@ -219,7 +220,7 @@ func TestUserWhoMayNotChangeItsPassword(t *testing.T) {
 		r := f.self(dn, "first-app", "second")
 		before := f.values(dn)
 		for what, err := range map[string]error{
-			"Set": f.engine.Set(within(t), r), "DryRun": f.engine.DryRun(within(t), r), "Verify": f.engine.Verify(within(t), r, r.Current),
+			"Set": f.engine.Set(enginetest.Within(t), r), "DryRun": f.engine.DryRun(enginetest.Within(t), r), "Verify": f.engine.Verify(enginetest.Within(t), r, r.Current),
 		} {
 			if !errors.Is(err, rotation.PrivilegeMissing) || !strings.Contains(err.Error(), "masterarn") {
 				t.Errorf("%s: %s: %v", name, what, err)
@@ -229,7 +230,7 @@ func TestUserWhoMayNotChangeItsPassword(t *testing.T) {
 			t.Errorf("%s: the entry was changed", name)
 		}
 		// For the login alone that does not matter.
-		if err := f.engine.Verify(within(t), f.bySuperuser(dn, "first-app", "x"), r.Current); err != nil {
+		if err := f.engine.Verify(enginetest.Within(t), f.bySuperuser(dn, "first-app", "x"), r.Current); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -240,8 +241,8 @@ func TestUserIsNoAdministratorOfOthers(t *testing.T) {
 	boss, victim := f.person("boss"), f.person("victim")
 	r := f.bySuperuser(victim, "first-victim", "second")
 	r.Login = f.value(boss, "first-boss")
-	wantCause(t, f.engine.DryRun(within(t), r), rotation.PrivilegeMissing, "")
-	wantCause(t, f.engine.Set(within(t), r), rotation.PrivilegeMissing, "")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), rotation.PrivilegeMissing, "")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), rotation.PrivilegeMissing, "")
 	f.wantOpen(victim, 1, "first-victim", "second")
 }
 
@@ -255,7 +256,7 @@ func TestRightToWriteWithoutTheRightToRead(t *testing.T) {
 		if ok, _ := f.bind(dn, "second"); ok {
 			r.Login = r.Pending
 		}
-		if err := errors.Join(f.engine.DryRun(within(t), r), f.engine.Set(within(t), r)); err != nil {
+		if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r)); err != nil {
 			t.Fatal(err)
 		}
 		f.wantOpen(dn, 1, "second", "first-app")
@@ -267,15 +268,15 @@ func TestSuperuserIsNotChangedByItself(t *testing.T) {
 	boss := f.person("boss")
 	r := f.bySuperuser(strings.Replace(strings.ToUpper(boss), ",", " , ", 1), "first-boss", "second")
 	r.Login = f.value(boss, "first-boss")
-	wantCause(t, f.engine.Set(within(t), r), rotation.TakeoverRefused, "superuser itself")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), rotation.TakeoverRefused, "superuser itself")
 	f.wantOpen(boss, 1, "first-boss", "second")
 }
 
 func TestEntryThatIsNotThere(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	r := f.bySuperuser("uid=nobody,"+testserver.LDAPPeople, "x", "y")
-	wantCause(t, f.engine.DryRun(within(t), r), rotation.InvalidSecret, "nobody")
-	wantCause(t, f.engine.Verify(within(t), r, r.Current), rotation.LoginRefused, "nobody")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), rotation.InvalidSecret, "nobody")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), rotation.LoginRefused, "nobody")
 }
 
 // Names have special characters, escaped as RFC 4514 says.
@@ -284,7 +285,7 @@ func TestSpecialCharactersInNames(t *testing.T) {
 	for _, name := range []string{"a,b", "a+b", `a"b\c`, "a<b>c;d", " lead and trail ", "#first", "a=b", "ü€", "a(b)*c", "a/b"} {
 		dn := f.person(name)
 		for _, r := range []*rotation.Request{f.self(dn, "first-"+name, "second"), f.bySuperuser(dn, "second", "third")} {
-			if err := errors.Join(f.engine.DryRun(within(t), r), f.engine.Set(within(t), r), f.engine.Verify(within(t), r, r.Pending)); err != nil {
+			if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 				t.Errorf("%s: %v", dn, err)
 			}
 		}
@@ -296,7 +297,7 @@ func TestSpecialCharactersInNames(t *testing.T) {
 	for _, v := range []*rotation.Value{&r.Current, &r.Pending, &r.Login} {
 		*v = v.With("dn", dn)
 	}
-	if err := f.engine.Set(within(t), r); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Error(err)
 	}
 }
@@ -312,9 +313,9 @@ func TestEveryFaultOfTheFormIsTold(t *testing.T) {
 		`{"engine":"ad","host":"h","username":"CORP\\app","password":"p"}`:             {"userPrincipalName"},
 		`{"engine":"ad","host":"h","username":"app","dn":"app","password":"p"}`:        {"not a distinguished name"},
 	} {
-		_, err := e.Next(within(t), &rotation.Request{Current: rotation.StringValue(value)})
+		_, err := e.Next(enginetest.Within(t), &rotation.Request{Current: rotation.StringValue(value)})
 		for _, w := range words {
-			wantCause(t, err, rotation.InvalidSecret, w)
+			enginetest.WantCause(t, err, rotation.InvalidSecret, w)
 		}
 	}
 }
@@ -342,14 +343,14 @@ func TestStartTLS(t *testing.T) {
 		case err == nil || c.cause == "":
 			t.Errorf("start %q: %v, want %s", c.start, err, c.cause)
 		default:
-			wantCause(t, err, c.cause, "")
+			enginetest.WantCause(t, err, c.cause, "")
 		}
 	}
 	stranger := New(rotation.TLSPolicy{AllowPlaintext: true})
-	wantCause(t, stranger.Verify(within(t), r, r.Current), rotation.TLSFailed, "CA")
+	enginetest.WantCause(t, stranger.Verify(enginetest.Within(t), r, r.Current), rotation.TLSFailed, "CA")
 	a, _ := parse(plain, false)
-	_, err := stranger.dial(within(t), a, settings{start: "true"}, false)
-	wantCause(t, err, rotation.TLSFailed, "CA")
+	_, err := stranger.dial(enginetest.Within(t), a, settings{start: "true"}, false)
+	enginetest.WantCause(t, err, rotation.TLSFailed, "CA")
 }
 
 func TestHungServerIsGivenUpInTime(t *testing.T) {
@@ -383,7 +384,7 @@ func TestHungServerIsGivenUpInTime(t *testing.T) {
 		begin := time.Now()
 		_, err := f.engine.dial(ctx, c.account, settings{start: c.start}, false)
 		cancel()
-		wantCause(t, err, rotation.Unreachable, "in time")
+		enginetest.WantCause(t, err, rotation.Unreachable, "in time")
 		if d := time.Since(begin); d > 600*time.Millisecond {
 			t.Errorf("%s: it took %s", name, d)
 		}

@@ -2,17 +2,15 @@ package mongodb
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"testing"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 // fixture is a server with an engine that trusts it.
@@ -39,7 +37,7 @@ func (f *fixture) user(database string) string {
 
 func (f *fixture) create(database, name, password string) {
 	f.t.Helper()
-	if err := f.command(within(f.t), database, bson.D{{Key: "createUser", Value: name}, {Key: "pwd", Value: password}, {Key: "roles", Value: bson.A{}}}); err != nil {
+	if err := f.command(enginetest.Within(f.t), database, bson.D{{Key: "createUser", Value: name}, {Key: "pwd", Value: password}, {Key: "roles", Value: bson.A{}}}); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -64,7 +62,7 @@ func (f *fixture) open(ctx context.Context, database, user, password string) (bo
 
 func (f *fixture) wantOpen(database, user, password string, want bool) {
 	f.t.Helper()
-	if ok, err := f.open(within(f.t), database, user, password); err != nil || ok != want {
+	if ok, err := f.open(enginetest.Within(f.t), database, user, password); err != nil || ok != want {
 		f.t.Errorf("the login of %s is accepted: %v, %v, want %v", user, ok, err, want)
 	}
 }
@@ -85,21 +83,4 @@ func (f *fixture) toOther(database, current, other string) *rotation.Request {
 	r.Strategy = rotation.AlternatingUsers
 	r.Pending = r.Pending.With("username", other)
 	return r
-}
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func wantCause(t testing.TB, err error, cause rotation.Cause, text string) {
-	t.Helper()
-	e, ok := errors.AsType[*rotation.Error](err)
-	if !ok || e.Cause != cause || !strings.Contains(err.Error(), text) {
-		t.Fatalf("error %v, want cause %s and %q", err, cause, text)
-	}
-	if e.Advice == "" {
-		t.Errorf("the error has no advice: %v", err)
-	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 // The server talks to a client that has not logged in, too, so that a connection
@@ -20,18 +21,18 @@ func TestLoginIsProvedByTheServersWord(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	name := f.user("shop")
 	r := f.bySuperuser("shop", name, "", "")
-	if err := f.engine.Verify(within(t), r, f.value("shop", name, "first-"+name)); err != nil {
+	if err := f.engine.Verify(enginetest.Within(t), r, f.value("shop", name, "first-"+name)); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	wantCause(t, f.engine.Verify(within(t), r, f.value("shop", name, "wrong")), rotation.LoginRefused, name)
-	wantCause(t, f.engine.Verify(within(t), r, f.value("shop", "nobody", "wrong")), rotation.LoginRefused, "nobody")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("shop", name, "wrong")), rotation.LoginRefused, name)
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("shop", "nobody", "wrong")), rotation.LoginRefused, "nobody")
 	// dbname is where the user is defined.
-	wantCause(t, f.engine.Verify(within(t), r, f.value("admin", name, "first-"+name)), rotation.LoginRefused, `"admin"`)
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", name, "first-"+name)), rotation.LoginRefused, `"admin"`)
 	if d := time.Since(begin); d > 6*time.Second {
 		t.Errorf("three refusals took %s", d)
 	}
-	if err := f.engine.Verify(within(t), r, f.value("admin", f.User, f.Password).WithJSON("dbname", []byte("null"))); err != nil {
+	if err := f.engine.Verify(enginetest.Within(t), r, f.value("admin", f.User, f.Password).WithJSON("dbname", []byte("null"))); err != nil {
 		t.Errorf("without a dbname: %v", err)
 	}
 }
@@ -39,8 +40,8 @@ func TestLoginIsProvedByTheServersWord(t *testing.T) {
 func TestUserThatIsNotThereIsNotMade(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
-		wantCause(t, change(within(t), f.bySuperuser("shop", "mistyped", "a", "b")), rotation.InvalidSecret, "mistyped")
-		wantCause(t, change(within(t), f.toOther("shop", "mistyped", "mistyped_clone")), rotation.InvalidSecret, "mistyped")
+		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser("shop", "mistyped", "a", "b")), rotation.InvalidSecret, "mistyped")
+		enginetest.WantCause(t, change(enginetest.Within(t), f.toOther("shop", "mistyped", "mistyped_clone")), rotation.InvalidSecret, "mistyped")
 	}
 	f.wantOpen("shop", "mistyped", "b", false)
 }
@@ -51,28 +52,28 @@ func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
 	f.create("shop", name+"_clone", "the-stranger's")
 	for _, r := range []*rotation.Request{f.toOther("shop", name, name+"_clone"), f.toOther("shop", name+"_clone", name)} {
 		for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
-			wantCause(t, change(within(t), r), rotation.TakeoverRefused, "nothing but its name")
+			enginetest.WantCause(t, change(enginetest.Within(t), r), rotation.TakeoverRefused, "nothing but its name")
 		}
 	}
 	f.wantOpen("shop", name+"_clone", "the-stranger's", true)
 	f.wantOpen("shop", name, "first-"+name, true)
 	r := f.toOther("shop", name, name+"_clone")
 	r.Proved = true
-	if err := f.engine.Set(within(t), r); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
 	}
 	f.wantOpen("shop", name+"_clone", "next-"+name+"_clone", true)
 	f.wantOpen("shop", name, "first-"+name, true)
 	// Users of the same name in another database are others.
-	wantCause(t, f.engine.Set(within(t), f.bySuperuser("admin", f.User, f.Password, "x")), rotation.TakeoverRefused, "superuser itself")
-	wantCause(t, f.engine.Set(within(t), f.toOther("admin", f.User, f.User+"_clone")), rotation.TakeoverRefused, "itself")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser("admin", f.User, f.Password, "x")), rotation.TakeoverRefused, "superuser itself")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther("admin", f.User, f.User+"_clone")), rotation.TakeoverRefused, "itself")
 }
 
 func TestDryRunChangesNothing(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	name := f.user("shop")
 	for _, r := range []*rotation.Request{f.bySuperuser("shop", name, "first-"+name, "second"), f.toOther("shop", name, name+"_clone")} {
-		if err := f.engine.DryRun(within(t), r); err != nil {
+		if err := f.engine.DryRun(enginetest.Within(t), r); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,7 +119,7 @@ func TestCommandOfAPair(t *testing.T) {
 	twice := *rich
 	twice.Restrictions = bson.A{bson.A{}, bson.A{}}
 	_, err := second.command(&twice, nil, "p")
-	wantCause(t, err, rotation.TargetFailed, "not known")
+	enginetest.WantCause(t, err, rotation.TargetFailed, "not known")
 	// A mark counts for the user that has it, and a user of that name only.
 	if !clone.marked("app") || clone.marked("boss") || rich.marked("app_clone") {
 		t.Error("marks are not read as they are set")
@@ -154,7 +155,7 @@ func TestPrivileges(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if !c.may {
-			wantCause(t, err, rotation.PrivilegeMissing, "may not change its own password")
+			enginetest.WantCause(t, err, rotation.PrivilegeMissing, "may not change its own password")
 		}
 	}
 }
@@ -168,9 +169,9 @@ func TestEveryFaultOfTheFormIsTold(t *testing.T) {
 		`{"host":"h","username":"u","password":"p","dbname":"$external"}`:              {"$external"},
 		`{"host":"h.example.com","username":"u","password":"p","srv":true,"port":100}`: {"has a port"},
 	} {
-		_, err := e.Next(within(t), &rotation.Request{Current: rotation.StringValue(value)})
+		_, err := e.Next(enginetest.Within(t), &rotation.Request{Current: rotation.StringValue(value)})
 		for _, w := range words {
-			wantCause(t, err, rotation.InvalidSecret, w)
+			enginetest.WantCause(t, err, rotation.InvalidSecret, w)
 		}
 	}
 }
@@ -180,20 +181,20 @@ func TestServerWithoutTLS(t *testing.T) {
 	r := f.bySuperuser("admin", "", "", "")
 	v := f.value("admin", f.User, f.Password)
 	begin := time.Now()
-	if err := f.engine.Verify(within(t), r, v); err == nil {
+	if err := f.engine.Verify(enginetest.Within(t), r, v); err == nil {
 		t.Error("a server without TLS is spoken to")
 	}
 	if d := time.Since(begin); d > 5*time.Second {
 		t.Errorf("the failure took %s", d)
 	}
-	if err := f.engine.Verify(within(t), r, v.WithJSON("ssl", []byte("false"))); err != nil {
+	if err := f.engine.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("false"))); err != nil {
 		t.Error(err)
 	}
 	lenient := New(rotation.TLSPolicy{AllowPlaintext: true})
-	if err := lenient.Verify(within(t), r, v); err != nil {
+	if err := lenient.Verify(enginetest.Within(t), r, v); err != nil {
 		t.Error(err)
 	}
-	if err := lenient.Verify(within(t), r, v.WithJSON("ssl", []byte("true"))); err == nil {
+	if err := lenient.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("true"))); err == nil {
 		t.Error(`"ssl": true is spoken to in plain text`)
 	}
 }
@@ -217,7 +218,7 @@ func TestFailuresAreToldAtOnce(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			begin := time.Now()
-			wantCause(t, c.engine.Verify(within(t), r, c.v), c.cause, "")
+			enginetest.WantCause(t, c.engine.Verify(enginetest.Within(t), r, c.v), c.cause, "")
 			if d := time.Since(begin); d > 5*time.Second {
 				t.Errorf("it took %s", d)
 			}
@@ -228,7 +229,7 @@ func TestFailuresAreToldAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := testserver.FerretDB(t, testserver.FerretDBOptions{CA: f.CA, Cert: cert})
-	wantCause(t, f.engine.Verify(within(t), r, f.value("admin", g.User, g.Password).WithJSON("port", []byte(strconv.Itoa(g.Port)))), rotation.TLSFailed, "another name")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", g.User, g.Password).WithJSON("port", []byte(strconv.Itoa(g.Port)))), rotation.TLSFailed, "another name")
 }
 
 func TestHungServerIsGivenUpInTime(t *testing.T) {
@@ -249,7 +250,7 @@ func TestHungServerIsGivenUpInTime(t *testing.T) {
 		begin := time.Now()
 		err := f.engine.Verify(ctx, f.bySuperuser("admin", "", "", ""), v)
 		cancel()
-		wantCause(t, err, rotation.Unreachable, "in time")
+		enginetest.WantCause(t, err, rotation.Unreachable, "in time")
 		if d := time.Since(begin); d > 650*time.Millisecond {
 			t.Errorf("%s: it took %s", name, d)
 		}
@@ -267,8 +268,8 @@ func FuzzNamesAndPasswords(f *testing.F) {
 		if strings.ContainsRune(s, 0) || len(s) > 60 || strings.ToValidUTF8(s, "") != s {
 			return // it is in no secret
 		}
-		created := fix.command(within(t), "fuzz", bson.D{{Key: "createUser", Value: name}, {Key: "pwd", Value: "first"}, {Key: "roles", Value: bson.A{}}})
-		if ok, err := fix.open(within(t), "fuzz", name, "first"); created != nil || err != nil || !ok {
+		created := fix.command(enginetest.Within(t), "fuzz", bson.D{{Key: "createUser", Value: name}, {Key: "pwd", Value: "first"}, {Key: "roles", Value: bson.A{}}})
+		if ok, err := fix.open(enginetest.Within(t), "fuzz", name, "first"); created != nil || err != nil || !ok {
 			return // a server or a client that takes no such name
 		}
 		password := "second" + strings.Map(func(c rune) rune {
@@ -277,10 +278,10 @@ func FuzzNamesAndPasswords(f *testing.F) {
 			}
 			return c
 		}, s)
-		if err := fix.engine.Set(within(t), fix.bySuperuser("fuzz", name, "first", password)); err != nil {
+		if err := fix.engine.Set(enginetest.Within(t), fix.bySuperuser("fuzz", name, "first", password)); err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
-		if ok, err := fix.open(within(t), "fuzz", name, password); err != nil || !ok {
+		if ok, err := fix.open(enginetest.Within(t), "fuzz", name, password); err != nil || !ok {
 			t.Fatalf("%q: the new password is accepted: %v, %v", name, ok, err)
 		}
 	})

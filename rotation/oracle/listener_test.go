@@ -14,6 +14,7 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 // listener speaks as much of Oracle's TNS as an answer to CONNECT takes: the
@@ -130,8 +131,8 @@ func TestBothFormsOfDBNameAreTriedInTheOrderOfTheTemplates(t *testing.T) {
 	for _, l := range []*listener{secure, plain} {
 		l.message = "(DESCRIPTION=(TMP=)(VSNNUM=0)(ERR=12514)(ERROR_STACK=(ERROR=(CODE=12514)(EMFI=4))))"
 	}
-	want(t, rotation.InvalidSecret, New(policy).Verify(within(t), &rotation.Request{}, secure.value("")))
-	want(t, rotation.InvalidSecret, New(policy).Verify(within(t), &rotation.Request{}, plain.value(`,"ssl":false`)))
+	want(t, rotation.InvalidSecret, New(policy).Verify(enginetest.Within(t), &rotation.Request{}, secure.value("")))
+	want(t, rotation.InvalidSecret, New(policy).Verify(enginetest.Within(t), &rotation.Request{}, plain.value(`,"ssl":false`)))
 	for _, row := range []struct {
 		l      *listener
 		first  string
@@ -145,7 +146,7 @@ func TestBothFormsOfDBNameAreTriedInTheOrderOfTheTemplates(t *testing.T) {
 		t.Errorf("asked %q", secure.asked[0])
 	}
 	plain.message, plain.asked = "(DESCRIPTION=(ERR=12528))", nil
-	want(t, rotation.TargetFailed, New(policy).Verify(within(t), &rotation.Request{}, plain.value(`,"ssl":false`)))
+	want(t, rotation.TargetFailed, New(policy).Verify(enginetest.Within(t), &rotation.Request{}, plain.value(`,"ssl":false`)))
 	if len(plain.asked) != 1 {
 		t.Errorf("another refusal was answered by %q", plain.asked)
 	}
@@ -177,7 +178,7 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 		row.l.mu.Lock()
 		row.l.asked, row.l.opened = nil, 0
 		row.l.mu.Unlock()
-		want(t, row.cause, New(row.policy).Verify(within(t), &rotation.Request{}, row.l.value(row.ssl)))
+		want(t, row.cause, New(row.policy).Verify(enginetest.Within(t), &rotation.Request{}, row.l.value(row.ssl)))
 		row.l.mu.Lock()
 		if len(row.l.asked) != row.asked || row.l.opened != row.opened {
 			t.Errorf("%s: asked %q in %d connections", row.name, row.l.asked, row.l.opened)
@@ -191,7 +192,7 @@ func TestAListenerCannotSendTheLoginElsewhere(t *testing.T) {
 	other := newListener(t, nil)
 	l := newListener(t, config)
 	l.address = fmt.Sprintf("(PROTOCOL=tcp)(HOST=127.0.0.1)(PORT=%d)", other.Addr().(*net.TCPAddr).Port)
-	err := New(policy).Verify(within(t), &rotation.Request{}, l.value(""))
+	err := New(policy).Verify(enginetest.Within(t), &rotation.Request{}, l.value(""))
 	want(t, rotation.TargetFailed, err)
 	if err == nil || !strings.Contains(err.Error(), "another address") {
 		t.Errorf("%v", err)
@@ -215,6 +216,6 @@ func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {
 	}
 	l := newListener(t, nil)
 	l.Close()
-	want(t, rotation.Unreachable, New(rotation.TLSPolicy{}).Verify(within(t), &rotation.Request{}, l.value(`,"ssl":false`)))
-	want(t, rotation.NameNotResolved, New(rotation.TLSPolicy{}).Verify(within(t), &rotation.Request{}, l.value("").With("host", "no-such-host.invalid")))
+	want(t, rotation.Unreachable, New(rotation.TLSPolicy{}).Verify(enginetest.Within(t), &rotation.Request{}, l.value(`,"ssl":false`)))
+	want(t, rotation.NameNotResolved, New(rotation.TLSPolicy{}).Verify(enginetest.Within(t), &rotation.Request{}, l.value("").With("host", "no-such-host.invalid")))
 }

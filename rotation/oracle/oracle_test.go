@@ -7,20 +7,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sijms/go-ora/v2/network"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 const old, new1, new2 = "Old-password1", "New pass'word;2", "Newer-password3"
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
 
 func want(t testing.TB, cause rotation.Cause, err error) {
 	t.Helper()
@@ -54,19 +48,19 @@ func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
 	o.user("APP", old)
 	e := o.engine()
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("app", "Not-this-one1"), Pending: value("app", new1), Login: value("app", old)}
-	want(t, "", e.DryRun(within(t), r))
-	want(t, rotation.LoginRefused, e.Verify(within(t), r, r.Pending))
+	want(t, "", e.DryRun(enginetest.Within(t), r))
+	want(t, rotation.LoginRefused, e.Verify(enginetest.Within(t), r, r.Pending))
 	if s := o.changes(); s != nil {
 		t.Errorf("the dry run sent %q", s)
 	}
-	want(t, "", e.Set(within(t), r))
+	want(t, "", e.Set(enginetest.Within(t), r))
 	if s := o.changes(); !slices.Equal(s, []string{`ALTER USER "APP" IDENTIFIED BY "New pass'word;2" REPLACE "Old-password1"`}) {
 		t.Errorf("sent %q", s)
 	}
-	want(t, "", e.Verify(within(t), r, r.Pending))
-	want(t, rotation.LoginRefused, e.Set(within(t), r))
+	want(t, "", e.Verify(enginetest.Within(t), r, r.Pending))
+	want(t, rotation.LoginRefused, e.Set(enginetest.Within(t), r))
 	r.Login = r.Pending // as the ladder does after a step that was cut off
-	want(t, "", e.Set(within(t), r))
+	want(t, "", e.Set(enginetest.Within(t), r))
 	if s := o.changes(); s != nil {
 		t.Errorf("a repeated step sent %q", s)
 	}
@@ -84,20 +78,20 @@ func TestInARolloverPeriodBothPasswordsWorkUntilRetire(t *testing.T) {
 	// A repeated step logs in with current, which still works, and the profile
 	// remembers the new password from the first time.
 	for range 2 {
-		want(t, "", e.Set(within(t), r))
+		want(t, "", e.Set(enginetest.Within(t), r))
 	}
-	want(t, "", e.Verify(within(t), r, r.Current))
-	want(t, "", e.Verify(within(t), r, r.Pending))
+	want(t, "", e.Verify(enginetest.Within(t), r, r.Current))
+	want(t, "", e.Verify(enginetest.Within(t), r, r.Pending))
 	r.Login = r.Pending
 	o.changes()
 	for range 2 {
-		want(t, "", e.Retire(within(t), r))
+		want(t, "", e.Retire(enginetest.Within(t), r))
 	}
 	if s := o.changes(); !slices.Equal(s, []string{`ALTER USER "APP" EXPIRE PASSWORD ROLLOVER PERIOD`}) {
 		t.Errorf("sent %q", s)
 	}
-	want(t, rotation.LoginRefused, e.Verify(within(t), r, r.Current))
-	want(t, "", e.Verify(within(t), r, r.Pending))
+	want(t, rotation.LoginRefused, e.Verify(enginetest.Within(t), r, r.Current))
+	want(t, "", e.Verify(enginetest.Within(t), r, r.Pending))
 }
 
 func TestAPasswordFromTheHistoryThatDoesNotOpenIsRejected(t *testing.T) {
@@ -105,7 +99,7 @@ func TestAPasswordFromTheHistoryThatDoesNotOpenIsRejected(t *testing.T) {
 	o.history = true
 	o.user("APP", old).used = []string{old, new1}
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("app", old), Pending: value("app", new1), Login: value("app", old)}
-	want(t, rotation.PolicyRejected, o.engine().Set(within(t), r))
+	want(t, rotation.PolicyRejected, o.engine().Set(enginetest.Within(t), r))
 }
 
 // furnish gives a user some of everything.
@@ -124,11 +118,11 @@ func TestTheSecondUserGetsAllAndItsPasswordLast(t *testing.T) {
 	furnish(o.user("APP", old))
 	e := o.engine()
 	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("app", old), Pending: value("app_CLONE", new1), Login: admin, Superuser: true}
-	want(t, "", e.DryRun(within(t), r))
+	want(t, "", e.DryRun(enginetest.Within(t), r))
 	if s := o.changes(); s != nil {
 		t.Fatalf("the dry run sent %q", s)
 	}
-	want(t, "", e.Set(within(t), r))
+	want(t, "", e.Set(enginetest.Within(t), r))
 	sent := o.changes()
 	if !strings.HasPrefix(sent[0], `CREATE USER "APP_CLONE" IDENTIFIED BY "`) || !strings.HasSuffix(sent[0], `" DEFAULT TABLESPACE "USERS" TEMPORARY TABLESPACE "TEMP" PROFILE "APPS"`) || strings.Contains(sent[0], new1) {
 		t.Errorf("first %q", sent[0])
@@ -159,11 +153,11 @@ func TestParityGoesBothWays(t *testing.T) {
 	o.users["APP"].objects = o.users["APP"].objects[:1]
 	e := o.engine()
 	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
-	want(t, "", e.Set(within(t), r))
+	want(t, "", e.Set(enginetest.Within(t), r))
 	o.changes()
 	clone := o.users["APP_CLONE"]
 	clone.quotas, clone.profile = slices.Clone(o.users["APP"].quotas), "APPS"
-	want(t, "", e.Set(within(t), r))
+	want(t, "", e.Set(enginetest.Within(t), r))
 	if s := o.changes(); !slices.Equal(s, []string{`ALTER USER "APP_CLONE" IDENTIFIED BY "New pass'word;2"`}) {
 		t.Errorf("a repeated step sent %q", s)
 	}
@@ -175,7 +169,7 @@ func TestParityGoesBothWays(t *testing.T) {
 	clone.quotas = [][]string{{"USERS", "0"}}
 	o.users["APP"].columns = append(o.users["APP"].columns, []string{"UPDATE", "HR", "EMP", "BONUS", "NO"})
 	r = &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP_CLONE", new1), Pending: value("APP", new2), Login: admin, Superuser: true}
-	want(t, "", e.Set(within(t), r))
+	want(t, "", e.Set(enginetest.Within(t), r))
 	wanted := []string{
 		`ALTER USER "APP" QUOTA 0 ON "USERS" QUOTA 0 ON "BIG"`,
 		`REVOKE "REPORTS" FROM "APP"`,
@@ -196,17 +190,17 @@ func TestRightsOnTheOwnObjectsOfThePairAreLeftAlone(t *testing.T) {
 	o.admin()
 	u := o.user("APP", old)
 	u.objects = [][]string{{"READ", "SYS", "DATA_DIR", "DIRECTORY", "NO", "NO"}}
-	s, err := o.engine().connect(within(t), value("ADMIN", "Admin-password1"))
+	s, err := o.engine().connect(enginetest.Within(t), value("ADMIN", "Admin-password1"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.close()
-	rights, err := s.rights(within(t), "APP", pair{current: "APP", other: "APP_CLONE"})
+	rights, err := s.rights(enginetest.Within(t), "APP", pair{current: "APP", other: "APP_CLONE"})
 	if err != nil || len(rights) != 1 || rights[0].what != `READ ON DIRECTORY "DATA_DIR"` {
 		t.Errorf("%+v, %v", rights, err)
 	}
 	u.system = [][]string{{`CREATE SESSION TO "X"`, "NO"}}
-	_, err = s.rights(within(t), "APP", pair{current: "APP", other: "APP_CLONE"})
+	_, err = s.rights(enginetest.Within(t), "APP", pair{current: "APP", other: "APP_CLONE"})
 	want(t, rotation.PrivilegeMissing, err)
 }
 
@@ -216,16 +210,16 @@ func TestAStepThatWasCutOffBeforeTheMarkKnowsItsOwnWork(t *testing.T) {
 	furnish(o.user("APP", old))
 	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("app", old), Pending: value("app_CLONE", new1), Login: admin, Superuser: true}
 	o.fails[`ALTER USER "APP_CLONE" GRANT CONNECT`] = 3113
-	want(t, rotation.Unreachable, o.engine().Set(within(t), r))
+	want(t, rotation.Unreachable, o.engine().Set(enginetest.Within(t), r))
 	o.fails = map[string]int{}
-	want(t, "", o.engine().DryRun(within(t), r))
-	want(t, "", o.engine().Set(within(t), r))
-	want(t, "", o.engine().Verify(within(t), r, r.Pending))
+	want(t, "", o.engine().DryRun(enginetest.Within(t), r))
+	want(t, "", o.engine().Set(enginetest.Within(t), r))
+	want(t, "", o.engine().Verify(enginetest.Within(t), r, r.Pending))
 	// A locked account is unlocked with its password.
 	o.users["APP"].status = "LOCKED(TIMED)"
 	r.Current, r.Pending = value("app_CLONE", new1), value("app", new2)
 	o.changes()
-	want(t, "", o.engine().Set(within(t), r))
+	want(t, "", o.engine().Set(enginetest.Within(t), r))
 	if s := o.changes(); s[len(s)-1] != `ALTER USER "APP" IDENTIFIED BY "Newer-password3" ACCOUNT UNLOCK` {
 		t.Errorf("sent %q", s)
 	}
@@ -241,17 +235,17 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 	o.users["ORACLES"].maintained = true
 	for current, other := range map[string]string{"APP": "APP_CLONE", "BOSS": "BOSS_CLONE", "BOSS_CLONE": "BOSS", "ORACLES_CLONE": "ORACLES", "ADMIN_CLONE": "Admin"} {
 		r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value(current, old), Pending: value(other, new1), Login: admin, Superuser: true, Proved: current != "APP"}
-		want(t, rotation.TakeoverRefused, o.engine().DryRun(within(t), r))
-		want(t, rotation.TakeoverRefused, o.engine().Set(within(t), r))
+		want(t, rotation.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
+		want(t, rotation.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
 	}
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("BOSS", old), Pending: value("BOSS", new1), Login: admin, Superuser: true}
-	want(t, rotation.TakeoverRefused, o.engine().Set(within(t), r))
+	want(t, rotation.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
 	if s := o.changes(); s != nil {
 		t.Errorf("sent %q", s)
 	}
 	o.proxies = [][2]string{{"APP", "APP_CLONE"}}
 	r = &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
-	want(t, "", o.engine().Set(within(t), r))
+	want(t, "", o.engine().Set(enginetest.Within(t), r))
 }
 
 func TestThePasswordComesAfterTheRights(t *testing.T) {
@@ -260,11 +254,11 @@ func TestThePasswordComesAfterTheRights(t *testing.T) {
 	furnish(o.user("APP", old))
 	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 	o.fails[`GRANT EXECUTE`] = 1031
-	want(t, rotation.PrivilegeMissing, o.engine().Set(within(t), r))
-	want(t, rotation.LoginRefused, o.engine().Verify(within(t), r, r.Pending))
+	want(t, rotation.PrivilegeMissing, o.engine().Set(enginetest.Within(t), r))
+	want(t, rotation.LoginRefused, o.engine().Verify(enginetest.Within(t), r, r.Pending))
 	delete(o.fails, `GRANT EXECUTE`)
 	o.users["ADMIN"].system = nil
-	want(t, rotation.PrivilegeMissing, o.engine().DryRun(within(t), r))
+	want(t, rotation.PrivilegeMissing, o.engine().DryRun(enginetest.Within(t), r))
 }
 
 func TestErrorsHaveTheirCause(t *testing.T) {
@@ -275,7 +269,7 @@ func TestErrorsHaveTheirCause(t *testing.T) {
 		{12506, rotation.PrivilegeMissing}, {12519, rotation.TargetFailed}, {1033, rotation.TargetFailed}, {1034, rotation.TargetFailed}, {12541, rotation.Unreachable}, {12170, rotation.Unreachable}, {28040, rotation.TargetFailed}, {20001, rotation.TargetFailed}, {600, rotation.TargetFailed}} {
 		o := newRecorder()
 		o.refusal["APP"] = row.code
-		want(t, row.cause, o.engine().Verify(within(t), &rotation.Request{}, value("APP", old)))
+		want(t, row.cause, o.engine().Verify(enginetest.Within(t), &rotation.Request{}, value("APP", old)))
 	}
 	for _, row := range []struct {
 		code  int
@@ -286,7 +280,7 @@ func TestErrorsHaveTheirCause(t *testing.T) {
 		o.user("APP", old)
 		o.fails["ALTER USER"] = row.code
 		r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("APP", old), Pending: value("APP", new1), Login: value("APP", old)}
-		err := o.engine().Set(within(t), r)
+		err := o.engine().Set(enginetest.Within(t), r)
 		want(t, row.cause, err)
 		if e, ok := errors.AsType[*network.OracleError](err); !ok || e.ErrCode != row.code {
 			t.Errorf("%d is lost in %v", row.code, err)

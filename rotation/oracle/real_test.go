@@ -159,16 +159,16 @@ func TestRealSingleUser(t *testing.T) {
 	o := newReal(t)
 	name := o.user("")
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: o.value(name, old), Pending: o.value(strings.ToLower(name), new1), Login: o.value(name, old)}
-	want(t, "", o.engine.DryRun(within(t), r))
-	want(t, "", o.engine.Set(within(t), r))
-	want(t, "", o.engine.Verify(within(t), r, r.Pending))
-	want(t, rotation.LoginRefused, o.engine.Verify(within(t), r, r.Current))
-	want(t, rotation.InvalidSecret, o.engine.Verify(within(t), r, r.Pending.With("dbname", "no_such_service")))
+	want(t, "", o.engine.DryRun(enginetest.Within(t), r))
+	want(t, "", o.engine.Set(enginetest.Within(t), r))
+	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
+	want(t, rotation.LoginRefused, o.engine.Verify(enginetest.Within(t), r, r.Current))
+	want(t, rotation.InvalidSecret, o.engine.Verify(enginetest.Within(t), r, r.Pending.With("dbname", "no_such_service")))
 	r.Login = r.Pending
-	want(t, "", o.engine.Set(within(t), r))
-	want(t, "", o.engine.Retire(within(t), r))
+	want(t, "", o.engine.Set(enginetest.Within(t), r))
+	want(t, "", o.engine.Retire(enginetest.Within(t), r))
 	o.exec("ALTER USER " + quoted(name) + " ACCOUNT LOCK")
-	want(t, rotation.PrivilegeMissing, o.engine.Verify(within(t), r, r.Pending))
+	want(t, rotation.PrivilegeMissing, o.engine.Verify(enginetest.Within(t), r, r.Pending))
 }
 
 func TestRealRollover(t *testing.T) {
@@ -179,14 +179,14 @@ func TestRealRollover(t *testing.T) {
 	name := o.user("PROFILE " + profile)
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: o.value(name, old), Pending: o.value(name, new1), Login: o.value(name, old)}
 	for range 2 {
-		want(t, "", o.engine.Set(within(t), r))
+		want(t, "", o.engine.Set(enginetest.Within(t), r))
 	}
-	want(t, "", o.engine.Verify(within(t), r, r.Current))
-	want(t, "", o.engine.Verify(within(t), r, r.Pending))
+	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Current))
+	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
 	r.Login = r.Pending
-	want(t, "", o.engine.Retire(within(t), r))
-	want(t, rotation.LoginRefused, o.engine.Verify(within(t), r, r.Current))
-	want(t, "", o.engine.Verify(within(t), r, r.Pending))
+	want(t, "", o.engine.Retire(enginetest.Within(t), r))
+	want(t, rotation.LoginRefused, o.engine.Verify(enginetest.Within(t), r, r.Current))
+	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
 }
 
 func TestRealAlternatingUsers(t *testing.T) {
@@ -199,12 +199,12 @@ func TestRealAlternatingUsers(t *testing.T) {
 	o.exec("GRANT CREATE VIEW TO " + quoted(name) + " WITH ADMIN OPTION")
 	o.exec("GRANT RESOURCE TO " + quoted(name))
 	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: o.value(name, old), Pending: o.value(clone, new1), Login: o.admin(), Superuser: true}
-	want(t, "", o.engine.DryRun(within(t), r))
+	want(t, "", o.engine.DryRun(enginetest.Within(t), r))
 	for range 2 {
-		want(t, "", o.engine.Set(within(t), r))
+		want(t, "", o.engine.Set(enginetest.Within(t), r))
 	}
-	want(t, "", o.engine.Verify(within(t), r, r.Pending))
-	want(t, "", o.engine.Verify(within(t), r, r.Current))
+	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
+	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Current))
 	for _, view := range []string{"dba_role_privs", "dba_sys_privs", "dba_tab_privs", "dba_col_privs"} {
 		if a, b := o.count("SELECT COUNT(*) FROM "+view+" WHERE grantee = :1", name), o.count("SELECT COUNT(*) FROM "+view+" WHERE grantee = :1", clone); a != b || a == 0 {
 			t.Errorf("%s: %d rows and %d", view, a, b)
@@ -212,12 +212,12 @@ func TestRealAlternatingUsers(t *testing.T) {
 	}
 	o.exec("REVOKE CREATE VIEW FROM " + quoted(clone))
 	r.Current, r.Pending = o.value(clone, new1), o.value(name, new2)
-	want(t, "", o.engine.Set(within(t), r))
-	want(t, "", o.engine.Verify(within(t), r, r.Pending))
+	want(t, "", o.engine.Set(enginetest.Within(t), r))
+	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
 	if o.count("SELECT COUNT(*) FROM dba_sys_privs WHERE grantee = :1 AND privilege = 'CREATE VIEW'", name) != 0 {
 		t.Error("a revoked privilege came back")
 	}
 	boss := o.user("")
 	r.Current, r.Pending = o.value(name, new2), o.value(boss, new1)
-	want(t, rotation.TakeoverRefused, o.engine.Set(within(t), r))
+	want(t, rotation.TakeoverRefused, o.engine.Set(enginetest.Within(t), r))
 }

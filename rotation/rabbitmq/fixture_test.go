@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -109,23 +108,6 @@ func (f *fixture) toOther(current, other string) *rotation.Request {
 	r.Strategy = rotation.AlternatingUsers
 	r.Pending = r.Pending.With("username", other)
 	return r
-}
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func wantCause(t testing.TB, err error, cause rotation.Cause, text string) {
-	t.Helper()
-	e, ok := errors.AsType[*rotation.Error](err)
-	if !ok || e.Cause != cause || !strings.Contains(err.Error(), text) {
-		t.Fatalf("error %v, want cause %s and %q", err, cause, text)
-	}
-	if e.Advice == "" {
-		t.Errorf("the error has no advice: %v", err)
-	}
 }
 
 // amqp logs in where the clients do. It speaks as much of AMQP 0-9-1 as that

@@ -16,12 +16,13 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 func TestPasswordOpensAMQPAndTheOldOneDoesNot(t *testing.T) {
 	f := newFixture(t)
 	name := f.user("")
-	if err := f.engine.Set(within(t), f.bySuperuser(name, "first-"+name, "second")); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(name, "first-"+name, "second")); err != nil {
 		t.Fatal(err)
 	}
 	if ok, err := f.amqp(name, "second"); !ok || err != nil {
@@ -37,7 +38,7 @@ func TestMistypedUserIsNotMade(t *testing.T) {
 	f := newFixture(t)
 	name := testserver.Unique("mistyped-")
 	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
-		wantCause(t, change(within(t), f.bySuperuser(name, "a", "b")), rotation.InvalidSecret, name)
+		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser(name, "a", "b")), rotation.InvalidSecret, name)
 	}
 	if status, _ := f.Call(t, "GET", "/api/users/"+name, nil); status != 404 {
 		t.Errorf("the user is there: status %d", status)
@@ -50,7 +51,7 @@ func TestTagsAndLimitsStay(t *testing.T) {
 	f.must("PUT", "/api/user-limits/"+name+"/max-connections", map[string]int{"value": 7})
 	f.must("PUT", "/api/permissions/%2F/"+name, permission{"a", "b", "c"})
 	before := f.show(name)
-	if err := f.engine.Set(within(t), f.bySuperuser(name, "first-"+name, "second")); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(name, "first-"+name, "second")); err != nil {
 		t.Fatal(err)
 	}
 	after := f.show(name)
@@ -68,7 +69,7 @@ func (f *fixture) wantRights(name string, want rights) {
 		f.t.Fatal(err)
 	}
 	defer s.api.Close()
-	got, err := s.rights(within(f.t), name)
+	got, err := s.rights(enginetest.Within(f.t), name)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -82,7 +83,7 @@ func TestRepeatedSetSendsTheSameHash(t *testing.T) {
 	name := f.user("")
 	var hashes []string
 	for range 2 {
-		if err := f.engine.Set(within(t), f.bySuperuser(name, "first-"+name, "second")); err != nil {
+		if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(name, "first-"+name, "second")); err != nil {
 			t.Fatal(err)
 		}
 		hashes = append(hashes, f.show(name).Hash)
@@ -102,13 +103,13 @@ func TestAlgorithmOfTheUserIsKept(t *testing.T) {
 	for stored, want := range map[string]string{saltedSHA512: saltedSHA512, saltedSHA256: saltedSHA256, "rabbit_password_hashing_md5": saltedSHA256} {
 		name := testserver.Unique("app-")
 		f.must("PUT", "/api/users/"+name, map[string]string{"password_hash": base64.StdEncoding.EncodeToString(make([]byte, 36)), "hashing_algorithm": stored, "tags": "management"})
-		if err := f.engine.Set(within(t), f.bySuperuser(name, "unknown", "second")); err != nil {
+		if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(name, "unknown", "second")); err != nil {
 			t.Fatal(err)
 		}
 		if got := f.show(name).Algorithm; got != want {
 			t.Errorf("%s has become %s", stored, got)
 		}
-		if err := f.engine.Verify(within(t), f.bySuperuser(name, "", ""), f.value(name, "second")); err != nil {
+		if err := f.engine.Verify(enginetest.Within(t), f.bySuperuser(name, "", ""), f.value(name, "second")); err != nil {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
@@ -119,12 +120,12 @@ func TestLoginIsToldByTheReason(t *testing.T) {
 	for _, tags := range []string{"", "management", "administrator", "something else"} {
 		name := f.user(tags)
 		r := f.bySuperuser(name, "", "")
-		if err := f.engine.Verify(within(t), r, f.value(name, "first-"+name)); err != nil {
+		if err := f.engine.Verify(enginetest.Within(t), r, f.value(name, "first-"+name)); err != nil {
 			t.Errorf("tags %q: %v", tags, err)
 		}
-		wantCause(t, f.engine.Verify(within(t), r, f.value(name, "wrong")), rotation.LoginRefused, name)
+		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value(name, "wrong")), rotation.LoginRefused, name)
 	}
-	wantCause(t, f.engine.Verify(within(t), f.bySuperuser("", "", ""), f.value("nobody", "wrong")), rotation.LoginRefused, "nobody")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser("", "", ""), f.value("nobody", "wrong")), rotation.LoginRefused, "nobody")
 }
 
 func TestUserThatIsNoAdministratorCannotRotateItself(t *testing.T) {
@@ -133,24 +134,24 @@ func TestUserThatIsNoAdministratorCannotRotateItself(t *testing.T) {
 		name := f.user(tags)
 		r := f.bySuperuser(name, "first-"+name, "second")
 		r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
-		wantCause(t, f.engine.DryRun(within(t), r), rotation.PrivilegeMissing, "masterarn")
-		wantCause(t, f.engine.Set(within(t), r), rotation.PrivilegeMissing, "administrator")
-		wantCause(t, f.engine.Verify(within(t), r, r.Current), rotation.PrivilegeMissing, "administrator")
+		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), rotation.PrivilegeMissing, "masterarn")
+		enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), rotation.PrivilegeMissing, "administrator")
+		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), rotation.PrivilegeMissing, "administrator")
 		r.Login = f.value(name, "wrong")
-		wantCause(t, f.engine.DryRun(within(t), r), rotation.LoginRefused, name)
+		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), rotation.LoginRefused, name)
 	}
 }
 
 func TestSuperuserChangesNoAdministrator(t *testing.T) {
 	f := newFixture(t)
 	boss := f.user("administrator")
-	wantCause(t, f.engine.DryRun(within(t), f.bySuperuser(boss, "first-"+boss, "x")), rotation.TakeoverRefused, "administrator")
-	wantCause(t, f.engine.Set(within(t), f.bySuperuser(f.User, f.Password, "x")), rotation.TakeoverRefused, "superuser itself")
-	wantCause(t, f.engine.DryRun(within(t), f.toOther(boss, boss+"_clone")), rotation.TakeoverRefused, "administrator")
-	wantCause(t, f.engine.DryRun(within(t), f.toOther(f.User, f.User+"_clone")), rotation.TakeoverRefused, "itself")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.bySuperuser(boss, "first-"+boss, "x")), rotation.TakeoverRefused, "administrator")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser(f.User, f.Password, "x")), rotation.TakeoverRefused, "superuser itself")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.toOther(boss, boss+"_clone")), rotation.TakeoverRefused, "administrator")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.toOther(f.User, f.User+"_clone")), rotation.TakeoverRefused, "itself")
 	app := f.user("")
 	f.must("PUT", "/api/users/"+app+"_clone", map[string]string{"password": "x", "tags": "administrator," + mark(app)})
-	wantCause(t, f.engine.Set(within(t), f.toOther(app, app+"_clone")), rotation.TakeoverRefused, "is an administrator")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app, app+"_clone")), rotation.TakeoverRefused, "is an administrator")
 }
 
 func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
@@ -160,17 +161,17 @@ func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
 	before := f.show(app + "_clone")
 	r := f.toOther(app, app+"_clone")
 	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
-		wantCause(t, change(within(t), r), rotation.TakeoverRefused, mark(app))
+		enginetest.WantCause(t, change(enginetest.Within(t), r), rotation.TakeoverRefused, mark(app))
 	}
 	after := f.show(app + "_clone")
 	if after.Hash != before.Hash || !slices.Equal(after.Tags, before.Tags) {
 		t.Error("the stranger was changed")
 	}
 	// Nor the other way round, where a clone's name leads to somebody.
-	wantCause(t, f.engine.Set(within(t), f.toOther(app+"_clone", app)), rotation.TakeoverRefused, mark(app+"_clone"))
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app+"_clone", app)), rotation.TakeoverRefused, mark(app+"_clone"))
 	// A proof, or an administrator's word, is another matter.
 	r.Proved = true
-	if err := f.engine.Set(within(t), r); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Error(err)
 	}
 	if !slices.Equal(f.show(app+"_clone").Tags, []string{mark(app)}) {
@@ -195,14 +196,14 @@ func TestUsersAreEqualAfterEveryAlternation(t *testing.T) {
 		topics: map[string]map[string]topic{host: {"amq.topic": {"amq.topic", "^x", ".*"}, "": {"", "", "^y"}}},
 		limits: map[string]int64{"max-connections": 0, "max-channels": 9},
 	}
-	if err := f.engine.DryRun(within(t), f.toOther(app, clone)); err != nil {
+	if err := f.engine.DryRun(enginetest.Within(t), f.toOther(app, clone)); err != nil {
 		t.Fatal(err)
 	}
 	if status, _ := f.Call(t, "GET", "/api/users/"+clone, nil); status != 404 {
 		t.Fatal("the dry run has made the second user")
 	}
 	for range 2 {
-		if err := f.engine.Set(within(t), f.toOther(app, clone)); err != nil {
+		if err := f.engine.Set(enginetest.Within(t), f.toOther(app, clone)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -227,7 +228,7 @@ func TestUsersAreEqualAfterEveryAlternation(t *testing.T) {
 		limits: map[string]int64{"max-channels": 3},
 	}
 	for range 2 {
-		if err := f.engine.Set(within(t), f.toOther(clone, app)); err != nil {
+		if err := f.engine.Set(enginetest.Within(t), f.toOther(clone, app)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -246,11 +247,11 @@ func TestHalfMadeSecondUserIsFinished(t *testing.T) {
 	app := f.user("management")
 	f.must("PUT", path("permissions", "/", app), permission{"a", "b", "c"})
 	f.must("PUT", path("users", app+"_clone"), map[string]string{"password_hash": "", "tags": mark(app)})
-	if err := f.engine.Set(within(t), f.toOther(app, app+"_clone")); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), f.toOther(app, app+"_clone")); err != nil {
 		t.Fatal(err)
 	}
 	f.wantRights(app+"_clone", rights{hosts: map[string]permission{"/": {"a", "b", "c"}}})
-	if err := f.engine.Verify(within(t), f.toOther(app, app+"_clone"), f.value(app+"_clone", "next-"+app+"_clone")); err != nil {
+	if err := f.engine.Verify(enginetest.Within(t), f.toOther(app, app+"_clone"), f.value(app+"_clone", "next-"+app+"_clone")); err != nil {
 		t.Error(err)
 	}
 }
@@ -265,9 +266,9 @@ func TestEveryFaultOfTheFormIsTold(t *testing.T) {
 		`{"host":"h","username":"` + strings.Repeat("u", 256) + `","password":"p"}`: {"255"},
 		`["a"]`: {"not a JSON object"},
 	} {
-		_, err := e.Next(within(t), &rotation.Request{Current: rotation.StringValue(value)})
+		_, err := e.Next(enginetest.Within(t), &rotation.Request{Current: rotation.StringValue(value)})
 		for _, w := range words {
-			wantCause(t, err, rotation.InvalidSecret, w)
+			enginetest.WantCause(t, err, rotation.InvalidSecret, w)
 		}
 	}
 	for engine, port := range map[string]int{"rabbitmq": 15671, "amazonmq": 443} {
@@ -296,10 +297,10 @@ func FuzzNames(f *testing.F) {
 		if err := fix.call(context.Background(), "POST", "/api/definitions", definitions, nil); err != nil {
 			return // the server takes no such name either
 		}
-		if err := fix.engine.Set(within(t), fix.bySuperuser(name, "first", "second")); err != nil {
+		if err := fix.engine.Set(enginetest.Within(t), fix.bySuperuser(name, "first", "second")); err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
-		if err := fix.engine.Verify(within(t), fix.bySuperuser(name, "", ""), fix.value(name, "second")); err != nil {
+		if err := fix.engine.Verify(enginetest.Within(t), fix.bySuperuser(name, "", ""), fix.value(name, "second")); err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
 	})
@@ -310,20 +311,20 @@ func TestServerWithoutTLS(t *testing.T) {
 	f := &fixture{s, t, New(rotation.TLSPolicy{})}
 	v := f.value(s.User, s.Password)
 	r := &rotation.Request{BySuperuser: true}
-	wantCause(t, f.engine.Verify(within(t), r, v), rotation.TLSFailed, "does not speak TLS")
-	if err := f.engine.Verify(within(t), r, v.WithJSON("ssl", []byte("false"))); err != nil {
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, v), rotation.TLSFailed, "does not speak TLS")
+	if err := f.engine.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("false"))); err != nil {
 		t.Error(err)
 	}
 	lenient := New(rotation.TLSPolicy{AllowPlaintext: true})
-	if err := lenient.Verify(within(t), r, v); err != nil {
+	if err := lenient.Verify(enginetest.Within(t), r, v); err != nil {
 		t.Error(err)
 	}
-	wantCause(t, lenient.Verify(within(t), r, v.WithJSON("ssl", []byte("true"))), rotation.TLSFailed, "does not speak TLS")
+	enginetest.WantCause(t, lenient.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("true"))), rotation.TLSFailed, "does not speak TLS")
 }
 
 func TestCertificateThatIsNotTheServers(t *testing.T) {
 	f := newFixture(t)
-	wantCause(t, New(rotation.TLSPolicy{AllowPlaintext: true}).Verify(within(t), f.bySuperuser("", "", ""), f.value(f.User, f.Password)), rotation.TLSFailed, "CA")
+	enginetest.WantCause(t, New(rotation.TLSPolicy{AllowPlaintext: true}).Verify(enginetest.Within(t), f.bySuperuser("", "", ""), f.value(f.User, f.Password)), rotation.TLSFailed, "CA")
 }
 
 func TestHungServerIsGivenUpInTime(t *testing.T) {
@@ -332,7 +333,7 @@ func TestHungServerIsGivenUpInTime(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
-	wantCause(t, f.engine.Verify(ctx, f.bySuperuser("", "", ""), v), rotation.Unreachable, "in time")
+	enginetest.WantCause(t, f.engine.Verify(ctx, f.bySuperuser("", "", ""), v), rotation.Unreachable, "in time")
 	if d := time.Since(begin); d > 400*time.Millisecond {
 		t.Errorf("it took %s", d)
 	}
@@ -372,14 +373,14 @@ func TestAnswersOfOthers(t *testing.T) {
 		{503, ``, rotation.TargetFailed},
 	} {
 		status, body = c.status, c.body
-		wantCause(t, e.Verify(within(t), &rotation.Request{BySuperuser: true}, v), c.cause, "")
+		enginetest.WantCause(t, e.Verify(enginetest.Within(t), &rotation.Request{BySuperuser: true}, v), c.cause, "")
 		r := &rotation.Request{Current: v, Pending: v, Login: v}
-		wantCause(t, e.Set(within(t), r), c.cause, "")
+		enginetest.WantCause(t, e.Set(enginetest.Within(t), r), c.cause, "")
 	}
 	status, body = 200, `<html>welcome`
-	wantCause(t, e.Set(within(t), &rotation.Request{Current: v, Pending: v, Login: v}), rotation.TargetFailed, "something else")
+	enginetest.WantCause(t, e.Set(enginetest.Within(t), &rotation.Request{Current: v, Pending: v, Login: v}), rotation.TargetFailed, "something else")
 	status, body = 200, `{"name":"somebody"}`
-	wantCause(t, e.Set(within(t), &rotation.Request{Current: v, Pending: v, Login: v}), rotation.TargetFailed, "another")
+	enginetest.WantCause(t, e.Set(enginetest.Within(t), &rotation.Request{Current: v, Pending: v, Login: v}), rotation.TargetFailed, "another")
 }
 
 // Tags are one text in the answers of RabbitMQ 3.8.

@@ -17,6 +17,7 @@ import (
 	"example.com/rotator/internal/secretsim"
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
@@ -69,7 +70,7 @@ func (a *account) rotator() *rotation.Rotator {
 // rotate takes all steps and returns the new password.
 func (a *account) rotate(arn string) (string, error) {
 	a.t.Helper()
-	ctx, token := within(a.t), uuid.NewString()
+	ctx, token := enginetest.Within(a.t), uuid.NewString()
 	if _, err := a.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}); err != nil {
 		a.t.Fatal(err)
 	}
@@ -128,7 +129,7 @@ func TestOptions(t *testing.T) {
 	superuser := a.secret(a.value(a.User, a.Password))
 	arn := a.secret(a.value(user, "first").With("masterarn", superuser))
 	failure := func() string {
-		for _, f := range a.rotator().Check(within(t), arn) {
+		for _, f := range a.rotator().Check(enginetest.Within(t), arn) {
 			if f.State == "failed" {
 				return f.Detail
 			}
@@ -161,7 +162,7 @@ func TestOptions(t *testing.T) {
 	if got := a.hashes(limited); !slices.Equal(got, []string{hash("first-" + limited)}) {
 		t.Errorf("after a restart %d passwords: the change was saved", len(got))
 	}
-	if err := nodes[2].Resume(within(t)); err != nil {
+	if err := nodes[2].Resume(enginetest.Within(t)); err != nil {
 		t.Fatal(err)
 	}
 }

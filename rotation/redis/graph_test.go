@@ -12,6 +12,7 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 // newCluster starts a cluster and makes a user at each of its nodes.
@@ -29,7 +30,7 @@ func newCluster(t *testing.T) (nodes []*fixture, user string) {
 func TestClusterIsChangedAtEveryNode(t *testing.T) {
 	nodes, user := newCluster(t)
 	r := nodes[0].request(user, "first", "second")
-	if err := errors.Join(nodes[0].engine.DryRun(within(t), r), nodes[0].engine.Set(within(t), r)); err != nil {
+	if err := errors.Join(nodes[0].engine.DryRun(enginetest.Within(t), r), nodes[0].engine.Set(enginetest.Within(t), r)); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range nodes {
@@ -40,11 +41,11 @@ func TestClusterIsChangedAtEveryNode(t *testing.T) {
 	for _, n := range nodes {
 		n.do("ACL", "SETUSER", user, "+cluster|nodes")
 	}
-	if err := nodes[0].engine.Verify(within(t), r, r.Pending); err != nil {
+	if err := nodes[0].engine.Verify(enginetest.Within(t), r, r.Pending); err != nil {
 		t.Error(err)
 	}
 	nodes[2].do("ACL", "SETUSER", user, "resetpass", ">first")
-	if err := nodes[0].engine.Verify(within(t), r, r.Pending); !errors.Is(err, rotation.LoginRefused) {
+	if err := nodes[0].engine.Verify(enginetest.Within(t), r, r.Pending); !errors.Is(err, rotation.LoginRefused) {
 		t.Errorf("a node without the new password: %v", err)
 	}
 	nodes[1].restart()
@@ -60,7 +61,7 @@ func TestClusterConvergesAfterAChangeThatStoppedHalfWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := nodes[0].request(user, "first", "second")
-		if err := nodes[0].engine.Set(within(t), r); !errors.Is(err, rotation.TargetFailed) {
+		if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, rotation.TargetFailed) {
 			t.Fatalf("a node that cannot save: %v", err)
 		}
 		for _, n := range nodes {
@@ -71,7 +72,7 @@ func TestClusterConvergesAfterAChangeThatStoppedHalfWay(t *testing.T) {
 		if err := os.Chmod(stopped.Dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := nodes[1].engine.Set(within(t), nodes[1].request(user, "first", "second")); err != nil {
+		if err := nodes[1].engine.Set(enginetest.Within(t), nodes[1].request(user, "first", "second")); err != nil {
 			t.Fatal(err)
 		}
 		for _, n := range nodes {
@@ -85,7 +86,7 @@ func TestClusterWithoutANodeIsNotChanged(t *testing.T) {
 	nodes, user := newCluster(t)
 	nodes[1].do("ACL", "DELUSER", user)
 	r := nodes[0].request(user, "first", "second")
-	if err := nodes[0].engine.Set(within(t), r); !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), "does not exist") {
+	if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("a node without the user: %v", err)
 	}
 	nodes[0].wantPasswords(user, "first")
@@ -93,11 +94,11 @@ func TestClusterWithoutANodeIsNotChanged(t *testing.T) {
 	if err := nodes[2].Halt(); err != nil {
 		t.Fatal(err)
 	}
-	if err := nodes[0].engine.Set(within(t), r); !errors.Is(err, rotation.Unreachable) {
+	if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, rotation.Unreachable) {
 		t.Errorf("a node that has just gone: %v", err)
 	}
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		err := nodes[0].engine.Set(within(t), r)
+		err := nodes[0].engine.Set(enginetest.Within(t), r)
 		if !errors.Is(err, rotation.Unreachable) {
 			t.Fatalf("a node that is gone: %v", err)
 		}
@@ -111,7 +112,7 @@ func TestClusterWithoutANodeIsNotChanged(t *testing.T) {
 	for _, n := range nodes[:2] {
 		n.wantPasswords(user, "first")
 	}
-	if err := nodes[2].Resume(within(t)); err != nil {
+	if err := nodes[2].Resume(enginetest.Within(t)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -148,13 +149,13 @@ func TestReplicasAreChangedAndGoOnReplicating(t *testing.T) {
 			for i, pending := range []string{"second", "third", "fourth"} {
 				// The secret's host may be either of them.
 				seed := []*fixture{primary, replica}[i%2]
-				if err := seed.engine.Set(within(t), seed.request("link", current, pending)); err != nil {
+				if err := seed.engine.Set(enginetest.Within(t), seed.request("link", current, pending)); err != nil {
 					t.Fatal(err)
 				}
 				for _, f := range []*fixture{primary, replica} {
 					f.wantPasswords("link", current, pending)
 				}
-				all, err := seed.engine.open(within(t), settings{}, seed.value(seed.User, seed.Password), false)
+				all, err := seed.engine.open(enginetest.Within(t), settings{}, seed.value(seed.User, seed.Password), false)
 				if all.close(); err != nil || len(all) != 2 {
 					t.Errorf("%d connections to two nodes, %v", len(all), err)
 				}
@@ -242,7 +243,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		{"cut", map[string]string{"AUTH": ""}, rotation.Unreachable, "failed"},
 	} {
 		v := scripted(t, c.script)
-		err := New(rotation.TLSPolicy{}).Verify(within(t), &rotation.Request{BySuperuser: true}, v)
+		err := New(rotation.TLSPolicy{}).Verify(enginetest.Within(t), &rotation.Request{BySuperuser: true}, v)
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v, want %s with %q", c.name, err, c.want, c.text)
 		}
@@ -261,13 +262,13 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		v := scripted(t, c.script)
 		e := New(rotation.TLSPolicy{})
 		r := &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v}
-		for step, err := range map[string]error{"DryRun": e.DryRun(within(t), r), "Set": e.Set(within(t), r)} {
+		for step, err := range map[string]error{"DryRun": e.DryRun(enginetest.Within(t), r), "Set": e.Set(enginetest.Within(t), r)} {
 			if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), c.text) || !strings.Contains(err.Error(), persistOption) {
 				t.Errorf("%s: %s: %v", c.name, step, err)
 			}
 		}
 		// The operator says that this is as it should be.
-		all, err := e.open(within(t), settings{}, v, false)
+		all, err := e.open(enginetest.Within(t), settings{}, v, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -300,7 +301,7 @@ func TestTheServerGetsHashes(t *testing.T) {
 		return "+OK\r\n"
 	})
 	v := rotation.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"first","ssl":false}`, port))
-	err := New(rotation.TLSPolicy{}).Set(within(t), &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v})
+	err := New(rotation.TLSPolicy{}).Set(enginetest.Within(t), &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v})
 	if err == nil || !strings.Contains(err.Error(), "[hash]") || strings.Contains(err.Error(), hash("second")) {
 		t.Errorf("%v", err)
 	}

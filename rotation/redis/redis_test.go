@@ -16,6 +16,7 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 // fixture is a server with an engine that trusts it.
@@ -55,7 +56,7 @@ func (f *fixture) do(command ...any) any {
 
 func (f *fixture) restart() {
 	f.t.Helper()
-	if err := errors.Join(f.Halt(), f.Resume(within(f.t))); err != nil {
+	if err := errors.Join(f.Halt(), f.Resume(enginetest.Within(f.t))); err != nil {
 		f.t.Fatal(err)
 	}
 	f.admin = f.Connect(f.t)
@@ -102,30 +103,24 @@ func (f *fixture) self(user, current, pending string) *rotation.Request {
 	return r
 }
 
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
 	user := f.user("+ping")
 	current := "first-" + user
 	for _, pending := range []string{"second", "third", "fourth"} {
 		for range 2 { // a repetition changes nothing
-			if err := f.engine.Set(within(t), f.request(user, current, pending)); err != nil {
+			if err := f.engine.Set(enginetest.Within(t), f.request(user, current, pending)); err != nil {
 				t.Fatal(err)
 			}
 			f.wantPasswords(user, current, pending)
 		}
 		current = pending
 	}
-	if err := f.engine.Retire(within(t), f.request(user, "third", "fourth")); err != nil {
+	if err := f.engine.Retire(enginetest.Within(t), f.request(user, "third", "fourth")); err != nil {
 		t.Fatal(err)
 	}
 	f.wantPasswords(user, "fourth")
-	if err := f.engine.Retire(within(t), f.request(user, "third", "fourth")); err != nil {
+	if err := f.engine.Retire(enginetest.Within(t), f.request(user, "third", "fourth")); err != nil {
 		t.Errorf("a password that is gone already: %v", err)
 	}
 }
@@ -142,7 +137,7 @@ func TestSetKeepsAllButThePasswords(t *testing.T) {
 		return ""
 	}
 	before := rights()
-	if err := f.engine.Set(within(t), f.request(user, "first-"+user, "second")); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), f.request(user, "first-"+user, "second")); err != nil {
 		t.Fatal(err)
 	}
 	if after := rights(); after != before || before == "" {
@@ -154,7 +149,7 @@ func TestSetKeepsAllButThePasswords(t *testing.T) {
 func TestSetDoesNotBringARevokedPasswordBack(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
 	user := f.user("+ping")
-	if err := f.engine.Set(within(t), f.request(user, "leaked", "second")); err != nil {
+	if err := f.engine.Set(enginetest.Within(t), f.request(user, "leaked", "second")); err != nil {
 		t.Fatal(err)
 	}
 	f.wantPasswords(user, "second")
@@ -165,7 +160,7 @@ func TestSetManyTimesAtOnce(t *testing.T) {
 	user := f.user("+ping")
 	errs := make(chan error)
 	for range 8 {
-		go func() { errs <- f.engine.Set(within(t), f.request(user, "first-"+user, "second")) }()
+		go func() { errs <- f.engine.Set(enginetest.Within(t), f.request(user, "first-"+user, "second")) }()
 	}
 	for range 8 {
 		if err := <-errs; err != nil {
@@ -186,7 +181,7 @@ func TestRightsOfAUserThatChangesItself(t *testing.T) {
 		all := []string{"+cluster|nodes", "+info", "+acl|getuser", "+acl|setuser", "+config|get", "+acl|dryrun", c.save}
 		user := f.user(all...)
 		r := f.self(user, "first-"+user, "second")
-		if err := errors.Join(f.engine.Verify(within(t), r, r.Login), f.engine.DryRun(within(t), r), f.engine.Set(within(t), r), f.engine.Verify(within(t), r, r.Pending)); err != nil {
+		if err := errors.Join(f.engine.Verify(enginetest.Within(t), r, r.Login), f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 			t.Fatal(err)
 		}
 		f.wantPasswords(user, "first-"+user, "second")
@@ -196,7 +191,7 @@ func TestRightsOfAUserThatChangesItself(t *testing.T) {
 			}
 			user := f.user(slices.Delete(slices.Clone(all), i, i+1)...)
 			r := f.self(user, "first-"+user, "second")
-			for step, err := range map[string]error{"DryRun": f.engine.DryRun(within(t), r), "Verify": f.engine.Verify(within(t), r, r.Login)} {
+			for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r), "Verify": f.engine.Verify(enginetest.Within(t), r, r.Login)} {
 				if !errors.Is(err, rotation.PrivilegeMissing) {
 					t.Errorf("%s without %s: %v", step, missing, err)
 				}
@@ -215,7 +210,7 @@ func TestRefusedBeforeAnythingIsChanged(t *testing.T) {
 		user, want string
 	}{{typo, "does not exist"}, {off, "switched off"}, {open, "any password"}} {
 		r := f.request(c.user, "first-"+c.user, "second")
-		for step, err := range map[string]error{"DryRun": f.engine.DryRun(within(t), r), "Set": f.engine.Set(within(t), r), "Retire": f.engine.Retire(within(t), r)} {
+		for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r), "Set": f.engine.Set(enginetest.Within(t), r), "Retire": f.engine.Retire(enginetest.Within(t), r)} {
 			if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: %v, want %q", step, err, c.want)
 			}
@@ -232,19 +227,19 @@ func TestLoginRefused(t *testing.T) {
 	user, off := f.user("+ping"), f.user("off")
 	r := f.request(user, "first-"+user, "second")
 	for name, v := range map[string]rotation.Value{"a wrong password": f.value(user, "wrong"), "no such user": f.value("nobody", "wrong"), "off": f.value(off, "first-"+off)} {
-		if err := f.engine.Verify(within(t), r, v); !errors.Is(err, rotation.LoginRefused) {
+		if err := f.engine.Verify(enginetest.Within(t), r, v); !errors.Is(err, rotation.LoginRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := f.engine.Verify(within(t), r, r.Current); err != nil {
+	if err := f.engine.Verify(enginetest.Within(t), r, r.Current); err != nil {
 		t.Error(err)
 	}
 	r.Login = f.value(f.User, "wrong")
-	if err := f.engine.Set(within(t), r); !errors.Is(err, rotation.LoginRefused) {
+	if err := f.engine.Set(enginetest.Within(t), r); !errors.Is(err, rotation.LoginRefused) {
 		t.Errorf("a superuser's wrong password: %v", err)
 	}
 	mute := f.user("+get")
-	if err := f.engine.Verify(within(t), r, f.value(mute, "first-"+mute)); err != nil {
+	if err := f.engine.Verify(enginetest.Within(t), r, f.value(mute, "first-"+mute)); err != nil {
 		t.Errorf("a user that may not PING: %v", err)
 	}
 }
@@ -289,14 +284,14 @@ func restart(t *testing.T, start start) {
 				user, first = "default", "first"
 			}
 			for _, r := range []*rotation.Request{f.request(user, first, "second"), f.request(user, "second", "third")} {
-				if err := f.engine.Set(within(t), r); err != nil {
+				if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 					t.Fatal(err)
 				}
 			}
 			f.restart()
 			f.wantPasswords(user, "second", "third")
 			for password, works := range map[string]bool{first: false, "second": true, "third": true} {
-				err := open(within(t), f.RedisServer, user, password)
+				err := open(enginetest.Within(t), f.RedisServer, user, password)
 				if (err == nil) != works || !works && !errors.Is(err, rotation.LoginRefused) {
 					t.Errorf("after a restart %s: %v", password, err)
 				}
@@ -311,7 +306,7 @@ func TestRequirepassRotatesItself(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{NoACLFile: true, Users: "user default on >first +@all ~* &*", Config: "requirepass first"})
 	v := rotation.StringValue(fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d,"password":"first"}`, f.Host, f.Port))
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Pending: v.With("password", "second"), Login: v}
-	if err := errors.Join(f.engine.DryRun(within(t), r), f.engine.Set(within(t), r), f.engine.Verify(within(t), r, r.Pending)); err != nil {
+	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 		t.Fatal(err)
 	}
 	f.wantPasswords("default", "first", "second")
@@ -331,7 +326,7 @@ func TestAFileThatCannotBeWrittenIsToldAndARepetitionMends(t *testing.T) {
 		if err := os.Chmod(f.Dir, 0o500); err != nil {
 			t.Fatal(err)
 		}
-		err := f.engine.Set(within(t), r)
+		err := f.engine.Set(enginetest.Within(t), r)
 		if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -339,7 +334,7 @@ func TestAFileThatCannotBeWrittenIsToldAndARepetitionMends(t *testing.T) {
 		if err := os.Chmod(f.Dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.engine.Set(within(t), r); err != nil {
+		if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 			t.Error(err)
 		}
 		f.restart()
@@ -380,7 +375,7 @@ func leaks(t *testing.T, start start) {
 	wait("begin-of-test")
 	const password = "the-Secret-Passw0rd"
 	r := f.request(user, "first-"+user, password)
-	if err := errors.Join(f.engine.DryRun(within(t), r), f.engine.Set(within(t), r), f.engine.Verify(within(t), r, r.Pending), f.engine.Retire(within(t), r)); err != nil {
+	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Pending), f.engine.Retire(enginetest.Within(t), r)); err != nil {
 		t.Fatal(err)
 	}
 	text := wait("end-of-test")
@@ -392,7 +387,7 @@ func leaks(t *testing.T, start start) {
 	if !strings.Contains(slow, "SETUSER") || log == "" {
 		t.Fatal("the logs do not show what they should")
 	}
-	refused := f.engine.Set(within(t), f.self(user, password, "the-Secret-Passw0rd-2"))
+	refused := f.engine.Set(enginetest.Within(t), f.self(user, password, "the-Secret-Passw0rd-2"))
 	text += log + slow + fmt.Sprint(refused)
 	for _, secret := range []string{password, hash(password), hash("the-Secret-Passw0rd-2"), "first-" + user, hash("first-" + user)} {
 		if i := strings.Index(text, secret); i >= 0 {
@@ -434,7 +429,7 @@ func TestTLS(t *testing.T) {
 			policy.ExtraCAs = secure.CA.PEM
 		}
 		v := rotation.StringValue(fmt.Sprintf(`{"host":%q,"port":%d,"username":%q,"password":%q,"ssl":%q}`, c.server.Host, c.server.Port, c.server.User, c.server.Password, c.ssl))
-		err := New(policy).Verify(within(t), &rotation.Request{}, v)
+		err := New(policy).Verify(enginetest.Within(t), &rotation.Request{}, v)
 		if c.want == "" && err != nil || c.want != "" && !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
@@ -471,13 +466,13 @@ func FuzzPasswordIsTakenAsItIs(f *testing.F) {
 		}
 		server.do("ACL", "SETUSER", user, "resetpass")
 		r := server.request(user, "other", password)
-		if err := server.engine.Set(within(t), r); err != nil {
+		if err := server.engine.Set(enginetest.Within(t), r); err != nil {
 			t.Fatal(err)
 		}
-		if err := open(within(t), server.RedisServer, user, password); err != nil {
+		if err := open(enginetest.Within(t), server.RedisServer, user, password); err != nil {
 			t.Errorf("%q: %v", password, err)
 		}
-		if err := server.engine.Verify(within(t), r, r.Pending); err != nil {
+		if err := server.engine.Verify(enginetest.Within(t), r, r.Pending); err != nil {
 			t.Errorf("%q: %v", password, err)
 		}
 	})

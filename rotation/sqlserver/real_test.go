@@ -127,18 +127,18 @@ func TestRealSingleLogin(t *testing.T) {
 	s.exec("CREATE LOGIN " + identifier(name) + " WITH PASSWORD = " + text(old))
 	t.Cleanup(func() { s.exec("DROP LOGIN " + identifier(name)) })
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value(name, old, "master"), Pending: s.value(name, new1, "master"), Login: s.value(name, old, "master")}
-	want(t, "", s.engine.DryRun(within(t), r))
-	want(t, "", s.engine.Verify(within(t), r, r.Current))
-	want(t, "", s.engine.Set(within(t), r))
-	want(t, "", s.engine.Verify(within(t), r, r.Pending))
-	want(t, rotation.LoginRefused, s.engine.Verify(within(t), r, r.Current))
+	want(t, "", s.engine.DryRun(enginetest.Within(t), r))
+	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Current))
+	want(t, "", s.engine.Set(enginetest.Within(t), r))
+	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Pending))
+	want(t, rotation.LoginRefused, s.engine.Verify(enginetest.Within(t), r, r.Current))
 	r.Login = r.Pending
-	want(t, "", s.engine.Set(within(t), r))
+	want(t, "", s.engine.Set(enginetest.Within(t), r))
 	r.Pending = s.value(name, "short", "master")
-	want(t, rotation.PolicyRejected, s.engine.DryRun(within(t), r))
-	want(t, rotation.InvalidSecret, s.engine.Verify(within(t), r, s.value(name, new1, "no_such_database")))
+	want(t, rotation.PolicyRejected, s.engine.DryRun(enginetest.Within(t), r))
+	want(t, rotation.InvalidSecret, s.engine.Verify(enginetest.Within(t), r, s.value(name, new1, "no_such_database")))
 	s.exec("ALTER LOGIN " + identifier(name) + " DISABLE")
-	want(t, rotation.PrivilegeMissing, s.engine.Verify(within(t), r, s.value(name, new1, "master")))
+	want(t, rotation.PrivilegeMissing, s.engine.Verify(enginetest.Within(t), r, s.value(name, new1, "master")))
 }
 
 func TestRealAlternatingLogins(t *testing.T) {
@@ -164,19 +164,19 @@ func TestRealAlternatingLogins(t *testing.T) {
 		return s.yes(in(database, "EXECUTE AS LOGIN = "+text(user)+"; SELECT HAS_PERMS_BY_NAME("+text(securable)+", "+text(class)+", "+text(permission)+"); REVERT"))
 	}
 	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value(name, old, database), Pending: s.value(clone, new1, database), Login: s.admin(database), Superuser: true}
-	want(t, "", s.engine.DryRun(within(t), r))
+	want(t, "", s.engine.DryRun(enginetest.Within(t), r))
 	for range 2 {
-		want(t, "", s.engine.Set(within(t), r))
+		want(t, "", s.engine.Set(enginetest.Within(t), r))
 	}
-	want(t, "", s.engine.Verify(within(t), r, r.Pending))
-	want(t, "", s.engine.Verify(within(t), r, r.Current))
+	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Pending))
+	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Current))
 	if !has(clone, "dbo.[o'r]]d]", "OBJECT", "SELECT") || has(clone, "dbo.[o'r]]d]", "OBJECT", "DELETE") || !has(clone, "other", "SCHEMA", "EXECUTE") || !has(clone, "dbo.[o'r]]d]", "OBJECT", "INSERT") {
 		t.Error("the second login has not the first's rights")
 	}
 	s.exec(in(database, "REVOKE EXECUTE ON SCHEMA::other FROM "+identifier(clone)))
 	r.Current, r.Pending = s.value(clone, new1, database), s.value(name, "Third-password3", database)
-	want(t, "", s.engine.Set(within(t), r))
-	want(t, "", s.engine.Verify(within(t), r, r.Pending))
+	want(t, "", s.engine.Set(enginetest.Within(t), r))
+	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Pending))
 	if has(name, "other", "SCHEMA", "EXECUTE") {
 		t.Error("a revoked right came back")
 	}
@@ -186,7 +186,7 @@ func TestRealAlternatingLogins(t *testing.T) {
 		t.Cleanup(func() { s.exec("DROP LOGIN " + identifier(n)) })
 	}
 	r.Current, r.Pending = s.value(stranger, old, "master"), s.value(stranger+"_clone", new1, "master")
-	want(t, rotation.TakeoverRefused, s.engine.Set(within(t), r))
+	want(t, rotation.TakeoverRefused, s.engine.Set(enginetest.Within(t), r))
 }
 
 func TestRealContainedUsers(t *testing.T) {
@@ -197,11 +197,11 @@ func TestRealContainedUsers(t *testing.T) {
 	t.Cleanup(func() { s.exec("DROP DATABASE " + identifier(database)) })
 	s.exec(in(database, "CREATE USER app WITH PASSWORD = "+text(old)))
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("app", old, database), Pending: s.value("app", new1, database), Login: s.value("app", old, database)}
-	want(t, "", s.engine.Set(within(t), r))
-	want(t, "", s.engine.Verify(within(t), r, r.Pending))
+	want(t, "", s.engine.Set(enginetest.Within(t), r))
+	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Pending))
 	r = &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", new1, database), Pending: s.value("app_clone", old, database), Login: s.admin(database), Superuser: true}
 	for range 2 {
-		want(t, "", s.engine.Set(within(t), r))
+		want(t, "", s.engine.Set(enginetest.Within(t), r))
 	}
-	want(t, "", s.engine.Verify(within(t), r, r.Pending))
+	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Pending))
 }

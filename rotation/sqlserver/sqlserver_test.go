@@ -12,18 +12,13 @@ import (
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
 const old, new1 = "Old-password1", "New]pass'word;2"
 
 func engine(t testing.TB) *Engine {
 	return New(rotation.TLSPolicy{ExtraCAs: certificates(t).PEM})
-}
-
-func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 func want(t testing.TB, cause rotation.Cause, err error) {
@@ -75,21 +70,21 @@ func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
 	e := engine(t)
 	// AWSCURRENT is a third password: the one that works is AWSPREVIOUS's.
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value(name, "Not-this-one1", ""), Pending: s.value(name, new1, ""), Login: s.value(name, old, "")}
-	want(t, rotation.LoginRefused, e.Verify(within(t), r, r.Current))
-	want(t, "", e.DryRun(within(t), r))
+	want(t, rotation.LoginRefused, e.Verify(enginetest.Within(t), r, r.Current))
+	want(t, "", e.DryRun(enginetest.Within(t), r))
 	if c := changes(s.sent()); len(c) > 0 {
 		t.Errorf("the dry run changed something: %q", c)
 	}
-	want(t, "", e.Set(within(t), r))
+	want(t, "", e.Set(enginetest.Within(t), r))
 	statement := `ALTER LOGIN [a]]pp'; DROP] WITH PASSWORD = N'New]pass''word;2' OLD_PASSWORD = N'Old-password1'`
 	if c := changes(s.sent()); len(c) != 1 || c[0] != statement {
 		t.Errorf("sent %q", c)
 	}
-	want(t, "", e.Verify(within(t), r, r.Pending))
-	want(t, rotation.LoginRefused, e.Set(within(t), r))
+	want(t, "", e.Verify(enginetest.Within(t), r, r.Pending))
+	want(t, rotation.LoginRefused, e.Set(enginetest.Within(t), r))
 	s.sent()
 	r.Login = r.Pending // as the ladder does after a step that was cut off
-	want(t, "", e.Set(within(t), r))
+	want(t, "", e.Set(enginetest.Within(t), r))
 	if b := s.sent(); len(b) != 0 {
 		t.Errorf("a repeated step sent %q", b)
 	}
@@ -108,7 +103,7 @@ func TestAContainedUserIsChangedInItsDatabase(t *testing.T) {
 		return [][]string{}, nil
 	}
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("app", old, `,"dbname":"shop"`), Pending: s.value("app", new1, `,"dbname":"shop"`), Login: s.value("app", old, `,"dbname":"shop"`)}
-	want(t, "", engine(t).Set(within(t), r))
+	want(t, "", engine(t).Set(enginetest.Within(t), r))
 	if c := changes(s.sent()); len(c) != 1 || !strings.HasPrefix(c[0], "ALTER USER [app] WITH PASSWORD = N'") {
 		t.Errorf("sent %q", c)
 	}
@@ -147,13 +142,13 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 		{"plain text by the secret", none, rotation.TLSPolicy{}, `,"ssl":false`, "", 1},
 	} {
 		row.server.plain = 0
-		want(t, row.cause, New(row.policy).Verify(within(t), r, row.server.value("app", old, row.ssl)))
+		want(t, row.cause, New(row.policy).Verify(enginetest.Within(t), r, row.server.value("app", old, row.ssl)))
 		if row.server.plain != row.plain {
 			t.Errorf("%s: %d logins in plain text, want %d", row.name, row.server.plain, row.plain)
 		}
 	}
 	secure.insist = true
-	want(t, rotation.TLSFailed, New(rotation.TLSPolicy{ExtraCAs: stranger.PEM}).Verify(within(t), r, secure.value("app", old, `,"ssl":false`)))
+	want(t, rotation.TLSFailed, New(rotation.TLSPolicy{ExtraCAs: stranger.PEM}).Verify(enginetest.Within(t), r, secure.value("app", old, `,"ssl":false`)))
 }
 
 func TestAnswersToALoginHaveTheirCause(t *testing.T) {
@@ -177,13 +172,13 @@ func TestAnswersToALoginHaveTheirCause(t *testing.T) {
 	} {
 		user := fmt.Sprint("u", i)
 		s.refusal[user] = row.errs
-		want(t, row.cause, engine(t).Verify(within(t), &rotation.Request{}, s.value(user, old, "")))
+		want(t, row.cause, engine(t).Verify(enginetest.Within(t), &rotation.Request{}, s.value(user, old, "")))
 	}
 	r := &rotation.Request{}
 	v := s.value("nobody", old, "").With("host", "no-such-host.invalid")
-	want(t, rotation.NameNotResolved, engine(t).Verify(within(t), r, v))
+	want(t, rotation.NameNotResolved, engine(t).Verify(enginetest.Within(t), r, v))
 	s.listener.Close()
-	want(t, rotation.Unreachable, engine(t).Verify(within(t), r, s.value("app", old, "")))
+	want(t, rotation.Unreachable, engine(t).Verify(enginetest.Within(t), r, s.value("app", old, "")))
 }
 
 func TestAServersPolicyIsToldFromOtherFailures(t *testing.T) {
@@ -202,7 +197,7 @@ func TestAServersPolicyIsToldFromOtherFailures(t *testing.T) {
 			return logins(sql)
 		}
 		r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("app", old, "")}
-		want(t, row.cause, engine(t).Set(within(t), r))
+		want(t, row.cause, engine(t).Set(enginetest.Within(t), r))
 	}
 	if s.logins["app"] != old {
 		t.Error("the password was changed")
@@ -216,12 +211,12 @@ func TestAPasswordThatThePolicyWouldRejectIsNotStored(t *testing.T) {
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("application", old, ""), Login: s.value("application", old, "")}
 	for _, bad := range []string{"Short1!", "onlylowercase", "ONLYUPPER123", "My-Application-1"} {
 		r.Pending = s.value("application", bad, "")
-		want(t, rotation.PolicyRejected, engine(t).DryRun(within(t), r))
+		want(t, rotation.PolicyRejected, engine(t).DryRun(enginetest.Within(t), r))
 	}
 	unchecked := loginRow("application")
 	unchecked[2] = "0"
 	s.answer = onlyLogins(unchecked)
-	want(t, "", engine(t).DryRun(within(t), r))
+	want(t, "", engine(t).DryRun(enginetest.Within(t), r))
 }
 
 // model is what a scripted server knows of a pair of logins in one database.
@@ -340,11 +335,11 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	s.answer = m.answer
 	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 	e := engine(t)
-	want(t, "", e.DryRun(within(t), r))
+	want(t, "", e.DryRun(enginetest.Within(t), r))
 	if len(m.applied) != 0 {
 		t.Fatalf("the dry run changed something: %q", m.applied)
 	}
-	want(t, "", e.Set(within(t), r))
+	want(t, "", e.Set(enginetest.Within(t), r))
 	if !strings.HasPrefix(m.applied[0], "SET XACT_ABORT ON; BEGIN TRANSACTION; CREATE LOGIN [app_clone] WITH PASSWORD = N'") || strings.Contains(m.applied[0], new1) ||
 		!strings.HasSuffix(m.applied[0], "; EXEC [master].sys.sp_executesql N'GRANT VIEW DEFINITION ON LOGIN::[app_clone] TO [app]'; COMMIT TRANSACTION") {
 		t.Errorf("first %q", m.applied[0])
@@ -363,7 +358,7 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	}
 	// A repeated step finds nothing to do but the password.
 	m.applied = nil
-	want(t, "", e.Set(within(t), r))
+	want(t, "", e.Set(enginetest.Within(t), r))
 	if !slices.Equal(m.applied, wanted[len(wanted)-1:]) {
 		t.Errorf("a repeated step sent %q", m.applied)
 	}
@@ -373,7 +368,7 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	m.databases["shop"]["app_clone"] = slices.DeleteFunc(m.databases["shop"]["app_clone"], func(r []string) bool { return r[1] == "W" })
 	s.logins["app"] = old
 	r.Current, r.Pending = s.value("app_clone", new1, ""), s.value("app", "Third-password3", "")
-	want(t, "", e.Set(within(t), r))
+	want(t, "", e.Set(enginetest.Within(t), r))
 	wanted = []string{
 		"ALTER SERVER ROLE [reports] DROP MEMBER [app]",
 		"EXEC [shop].sys.sp_executesql N'REVOKE SELECT ON OBJECT::[dbo].[o''r]]d] FROM [app] CASCADE'",
@@ -396,9 +391,9 @@ func TestAPasswordThatTheHistoryRemembersIsAsGoodAsSet(t *testing.T) {
 		return m.answer(sql)
 	}
 	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true, Proved: true}
-	want(t, "", engine(t).Set(within(t), r))
+	want(t, "", engine(t).Set(enginetest.Within(t), r))
 	s.logins["app_clone"] = "Another-password1"
-	want(t, rotation.PolicyRejected, engine(t).Set(within(t), r))
+	want(t, rotation.PolicyRejected, engine(t).Set(enginetest.Within(t), r))
 }
 
 func TestNobodyElsesLoginIsTouched(t *testing.T) {
@@ -412,11 +407,11 @@ func TestNobodyElsesLoginIsTouched(t *testing.T) {
 	m.logins["boss"], m.logins["boss_clone"], m.logins["admin_clone"] = sysadmin, loginRow("boss_clone"), loginRow("admin_clone")
 	for current, other := range map[string]string{"app": "app_clone", "boss": "boss_clone", "boss_clone": "boss", "admin": "admin_clone", "admin_clone": "ADMIN"} {
 		r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value(current, old, ""), Pending: s.value(other, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true, Proved: current != "app"}
-		want(t, rotation.TakeoverRefused, engine(t).DryRun(within(t), r))
-		want(t, rotation.TakeoverRefused, engine(t).Set(within(t), r))
+		want(t, rotation.TakeoverRefused, engine(t).DryRun(enginetest.Within(t), r))
+		want(t, rotation.TakeoverRefused, engine(t).Set(enginetest.Within(t), r))
 	}
 	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("boss", old, ""), Pending: s.value("boss", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	want(t, rotation.TakeoverRefused, engine(t).Set(within(t), r))
+	want(t, rotation.TakeoverRefused, engine(t).Set(enginetest.Within(t), r))
 	if len(m.applied) != 0 {
 		t.Errorf("sent %q", m.applied)
 	}
@@ -429,7 +424,7 @@ func TestARightThatCannotBeWrittenDownStopsTheRotation(t *testing.T) {
 	s.answer = m.answer
 	m.databases["shop"]["app"] = append(m.databases["shop"]["app"], []string{"", "G", "EXECUTE?NEW_CLASS"})
 	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	want(t, rotation.PrivilegeMissing, engine(t).Set(within(t), r))
+	want(t, rotation.PrivilegeMissing, engine(t).Set(enginetest.Within(t), r))
 	if s.logins["app_clone"] == new1 {
 		t.Error("the password was set all the same")
 	}
