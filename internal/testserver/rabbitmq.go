@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -97,7 +99,15 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 			if err == nil && status != http.StatusOK {
 				err = fmt.Errorf("whoami: status %d", status)
 			}
-			return err
+			if err != nil {
+				return err
+			}
+			// The port for messages opens later than the management's.
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.AMQPPort)))
+			if err != nil {
+				return err
+			}
+			return conn.Close()
 		},
 	})
 	if err != nil {
