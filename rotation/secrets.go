@@ -58,6 +58,7 @@ type description struct {
 	enabled bool
 	labels  map[string][]string // by version id
 	tags    map[string]string
+	key     string // as DescribeSecret has it; "" for the account's default key
 }
 
 // holder returns the id of the version that has the label, or "".
@@ -75,7 +76,7 @@ func (s *secret) describe(ctx context.Context) (description, error) {
 	if err != nil {
 		return description{}, secretsManagerError("DescribeSecret", s.arn, err)
 	}
-	d := description{enabled: aws.ToBool(out.RotationEnabled), labels: out.VersionIdsToStages, tags: make(map[string]string, len(out.Tags))}
+	d := description{enabled: aws.ToBool(out.RotationEnabled), labels: out.VersionIdsToStages, key: aws.ToString(out.KmsKeyId), tags: make(map[string]string, len(out.Tags))}
 	for _, t := range out.Tags {
 		d.tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}

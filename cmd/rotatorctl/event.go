@@ -18,6 +18,9 @@ type event struct {
 	RotationToken      string
 }
 
+// steps are those of a rotation, in their order.
+var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
+
 // newEvent returns `rotatorctl event`.
 func newEvent() *cobra.Command {
 	var v view
@@ -26,10 +29,16 @@ func newEvent() *cobra.Command {
 		Short: "Print the event of one step, for `sam local invoke --event`",
 		Long: `Event prints what Secrets Manager would send for a step of the rotation that is
 under way: createSecret, setSecret, testSecret or finishSecret.`,
-		Args:      cobra.ExactArgs(2),
-		ValidArgs: []string{"createSecret", "setSecret", "testSecret", "finishSecret"},
+		Example: "  rotatorctl event setSecret shop/db > event.json && sam local invoke --event event.json",
+		Args:    cobra.ExactArgs(2),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return steps, cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: func(c *cobra.Command, args []string) error {
-			if !slices.Contains(c.ValidArgs, args[0]) {
+			if !slices.Contains(steps, args[0]) {
 				return fmt.Errorf("%q is none of the steps createSecret, setSecret, testSecret, finishSecret", args[0])
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
@@ -50,6 +59,7 @@ under way: createSecret, setSecret, testSecret or finishSecret.`,
 			return printJSON(c.OutOrStdout(), e)
 		},
 	}
+	c.Flags().Bool("json", false, "print JSON, which is what an event is: this changes nothing")
 	c.Flags().DurationVar(&v.timeout, "timeout", 30*time.Second, "how long to wait for Secrets Manager")
 	return c
 }

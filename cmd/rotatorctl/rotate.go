@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -15,7 +16,7 @@ import (
 // newRotate returns `rotatorctl rotate`.
 func newRotate() *cobra.Command {
 	var function string
-	var test bool
+	var test, asJSON bool
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "rotate SECRET",
@@ -46,16 +47,40 @@ the rotation may then still go on by itself. No value is read or shown.`,
 				return fmt.Errorf("cannot begin the rotation: %w", err)
 			}
 			f := &follower{client: client, arn: arnOf(d), version: aws.ToString(out.VersionId), begin: begin, out: c.OutOrStdout()}
-			if test {
-				return f.followTest(ctx)
+			if asJSON {
+				f.out = io.Discard
 			}
-			return f.follow(ctx)
+			follow, outcome := f.follow, "rotated"
+			if test {
+				follow, outcome = f.followTest, "tested"
+			}
+			err = follow(ctx)
+			if asJSON {
+				result := rotated{Secret: f.arn, Version: f.version, Outcome: outcome, Seconds: time.Since(begin).Seconds()}
+				if err != nil {
+					result.Outcome, result.Detail = "unfinished", err.Error()
+				}
+				return errors.Join(err, printJSON(c.OutOrStdout(), result))
+			}
+			return err
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON at the end, as docs/rotatorctl.md describes it, and nothing before")
 	c.Flags().StringVar(&function, "function", "", "ARN of the function to set for the secret")
 	c.Flags().BoolVar(&test, "test", false, "have the function test the current value only (RotateImmediately=false); this switches rotation on")
 	c.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to follow the rotation")
 	return c
+}
+
+// rotated is what a rotation that was followed came to.
+type rotated struct {
+	Secret  string `json:"secret"`
+	Version string `json:"version"`
+	// Outcome is rotated, tested (the function's log says with what result) or
+	// unfinished.
+	Outcome string  `json:"outcome"`
+	Detail  string  `json:"detail,omitempty"`
+	Seconds float64 `json:"seconds"`
 }
 
 // follower follows one rotation.

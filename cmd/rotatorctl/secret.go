@@ -23,11 +23,13 @@ type view struct {
 	json    bool
 	timeout time.Duration
 	verbose bool
+	// getenv, if set, stands for os.Getenv.
+	getenv func(string) string
 }
 
 // flags adds the common flags to a command.
 func (v *view) flags(c *cobra.Command) {
-	c.Flags().BoolVar(&v.json, "json", false, "print JSON")
+	c.Flags().BoolVar(&v.json, "json", false, "print JSON, as docs/rotatorctl.md describes it")
 	c.Flags().DurationVar(&v.timeout, "timeout", time.Minute, "the function's time-out, which the work must not exceed")
 	c.Flags().BoolVarP(&v.verbose, "verbose", "v", false, "print the log of the function's code to standard error")
 }
@@ -61,7 +63,11 @@ func (v *view) rotator(ctx context.Context, id string) (*rotation.Rotator, strin
 	if v.verbose {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	r, err := function.NewRotator(os.Getenv, log)
+	getenv := os.Getenv
+	if v.getenv != nil {
+		getenv = v.getenv
+	}
+	r, err := function.NewRotator(getenv, log)
 	return r, arnOf(secret), err
 }
 

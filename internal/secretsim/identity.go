@@ -20,7 +20,9 @@ import (
 type caller struct {
 	account, arn string
 	// assumed says that the credentials are of an assumed role.
-	assumed   bool
+	assumed bool
+	// role is the ARN of that role, else "".
+	role      string
 	operation string
 	// stale says that the call may miss the last write.
 	stale bool
@@ -30,6 +32,7 @@ type caller struct {
 type session struct {
 	secret, token string
 	account, arn  string
+	role          string // the role's own ARN
 	id            string // the role's id and the session's name
 	expires       time.Time
 }
@@ -106,7 +109,7 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 	case !have.signed(r, body, key, m[3], m[4], m[5], m[6]):
 		return nil, &fault{"InvalidSignatureException", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."}
 	}
-	return &caller{account: have.account, arn: have.arn, assumed: true}, nil
+	return &caller{account: have.account, arn: have.arn, assumed: true, role: have.role}, nil
 }
 
 // signed checks a signature by making it again.

@@ -123,8 +123,8 @@ func (p *policy) public() bool {
 }
 
 // admit checks that a caller may do his operation on a secret. Within an account
-// everything is allowed that the secret's policy does not deny, as identity
-// policies are not simulated; from another account the policy must allow it, and
+// everything is allowed that neither the secret's policy denies nor the role's own,
+// where it was given one, leaves out; from another account the policy must allow it, and
 // the secret must have a key of its own. Conditions are not evaluated: a statement
 // with one denies and never allows. Unknown: which of the last two AWS checks first.
 func (s *Sim) admit(c *caller, sec *secret) *fault {
@@ -147,12 +147,15 @@ func (s *Sim) admit(c *caller, sec *secret) *fault {
 			allowed = allowed || len(st.Condition) == 0
 		}
 	}
+	if f := s.licensed(c, sec, allowed); f != nil {
+		return f
+	}
 	switch {
 	case c.account == sec.Account:
 		return nil
 	case !allowed:
 		return refused("because no resource-based policy allows the secretsmanager:" + c.operation + " action")
-	case sec.Key == "" || strings.HasSuffix(sec.Key, "alias/aws/secretsmanager"):
+	case !sec.ownKey():
 		return invalidRequest("You can't access a secret from a different AWS account if you encrypt the secret with the default KMS service key.")
 	}
 	return nil

@@ -76,6 +76,7 @@ type Sim struct {
 	functions map[string]Invoker
 	sessions  map[string]*session // by access key id
 	roles     map[string]string   // external ids by the ARN of a role
+	policies  map[string]*policy  // identity policies by the ARN of a role
 	quotas    map[quotaKey]*bucket
 	ended     *sync.Cond
 	stats     Stats
@@ -94,7 +95,7 @@ func New(o Options) *Sim {
 	s := &Sim{
 		opts: o, clock: o.Clock,
 		accounts: make(map[string]map[string]*secret), functions: make(map[string]Invoker),
-		sessions: make(map[string]*session), roles: make(map[string]string), quotas: make(map[quotaKey]*bucket),
+		sessions: make(map[string]*session), roles: make(map[string]string), policies: make(map[string]*policy), quotas: make(map[quotaKey]*bucket),
 	}
 	s.ended = sync.NewCond(&s.mu)
 	return s

@@ -144,7 +144,11 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 	if restricted && (!known || external != "" && form.Get("ExternalId") != external) {
 		return nil, &fault{"AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
 	}
+	if p := s.policies[c.role]; p != nil && !p.permits("sts:AssumeRole", arn, nil) {
+		return nil, &fault{"AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
+	}
 	key, have := newSession(m[1], m[2], name, life)
+	have.role = arn
 	s.sessions[key] = have
 	return assumeAnswer{Key: key, Secret: have.secret, Token: have.token, Expiration: have.expires.Format(time.RFC3339), Arn: have.arn, ID: have.id, RequestID: uuid.NewString()}, nil
 }

@@ -118,6 +118,9 @@ func (s *Sim) serve(w http.ResponseWriter, r *http.Request, body []byte) (any, *
 		return nil, f
 	}
 	c.operation = name
+	if f := s.licensedAlone(c); f != nil {
+		return nil, f
+	}
 	faults := s.opts.Faults
 	if faults.hit(Throttle) {
 		return nil, throttled

@@ -26,6 +26,7 @@ import (
 type session struct {
 	login  login
 	secret string
+	user   string // the user's ARN
 	client *iam.Client
 }
 
@@ -50,7 +51,7 @@ func (e *Engine) open(ctx context.Context, r *rotation.Request, v rotation.Value
 		return nil, rotation.Errorf(rotation.InvalidSecret, "put the key's own user into the field "+userField, "the access key %s is of %s and not of the user %q", l.id, aws.ToString(who.Arn), l.user)
 	}
 	if !e.byRole {
-		return &session{login: l, secret: r.Secret, client: iam.NewFromConfig(own)}, nil
+		return &session{login: l, secret: r.Secret, user: aws.ToString(who.Arn), client: iam.NewFromConfig(own)}, nil
 	}
 	// A user of the same name in the role's account must not be taken for the
 	// key's: whoever has an account can make a user of any name.
@@ -61,7 +62,7 @@ func (e *Engine) open(ctx context.Context, r *rotation.Request, v rotation.Value
 	if aws.ToString(role.Account) != aws.ToString(who.Account) {
 		return nil, rotation.Errorf(rotation.InvalidSecret, "rotate the secret by a role of the key's account, or let the key act", "the access key %s is of the account %s and the function acts in %s", l.id, aws.ToString(who.Account), aws.ToString(role.Account))
 	}
-	return &session{login: l, secret: r.Secret, client: iam.NewFromConfig(cfg)}, nil
+	return &session{login: l, secret: r.Secret, user: aws.ToString(who.Arn), client: iam.NewFromConfig(cfg)}, nil
 }
 
 // state is what IAM knows of the user.

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/spf13/cobra"
+
+	"example.com/rotator/rotation"
+)
+
+// policy is what a secret's rotation needs to be allowed.
+type policy struct {
+	Secret   string            `json:"secret"`
+	Engine   string            `json:"engine"`
+	Strategy rotation.Strategy `json:"strategy"`
+	// Policies are one for each principal.
+	Policies []principalPolicy `json:"policies"`
+	// Login is the user at the target that needs Grants.
+	Login  string   `json:"login,omitempty"`
+	Grants []string `json:"grants"`
+	Note   string   `json:"note,omitempty"`
+}
+
+type principalPolicy struct {
+	// Principal is the function's role, the ARN of a role that it assumes, or that
+	// of an IAM user.
+	Principal string   `json:"principal"`
+	Policy    document `json:"policy"`
+}
+
+// document is an IAM policy.
+type document struct {
+	Version   string      `json:"Version"`
+	Statement []statement `json:"Statement"`
+}
+
+type statement struct {
+	Sid       string                       `json:"Sid"`
+	Effect    string                       `json:"Effect"`
+	Action    []string                     `json:"Action"`
+	Resource  []string                     `json:"Resource"`
+	Condition map[string]map[string]string `json:"Condition,omitempty"`
+}
+
+const functionsRole = "the function's role"
+
+// newPolicy returns `rotatorctl policy`.
+func newPolicy() *cobra.Command {
+	var v view
+	c := &cobra.Command{
+		Use:   "policy SECRET",
+		Short: "Print the least IAM policy and the least SQL grants for the rotation of a secret",
+		Long: `Policy reads the secret and its superuser secret with your own credentials, asks the
+target what the user has where that matters, and prints what the rotation needs:
+a policy for the function's role (with ROTATION_ROLE_ARN also for the role that the
+function assumes), and the statements for the user that changes the password.
+Nothing is changed. Set the function's variables here as well, for they decide what
+it does. A statement whose Sid begins with Optional can be left out: a rotation passes
+without it, and only loses what the Sid names.`,
+		Example: "  rotatorctl policy shop/db\n  rotatorctl policy shop/db --json | jq '.policies[0].policy'",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
+			defer cancel()
+			// The role may not exist yet: this is what it is made from.
+			v.getenv = func(name string) string {
+				if strings.HasPrefix(name, "ROTATION_ROLE_") {
+					return ""
+				}
+				return os.Getenv(name)
+			}
+			r, id, err := v.rotator(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			n, err := r.Needs(ctx, id)
+			if err != nil {
+				return err
+			}
+			p := newPolicyOf(n, os.Getenv("ROTATION_ROLE_ARN"))
+			if v.json {
+				return printJSON(c.OutOrStdout(), p)
+			}
+			return p.print(c.OutOrStdout())
+		},
+	}
+	v.flags(c)
+	return c
+}
+
+// newPolicyOf sorts what is needed by who needs it. role is ROTATION_ROLE_ARN.
+func newPolicyOf(n rotation.Needs, role string) policy {
+	out := policy{Secret: n.Secret, Engine: n.Engine, Strategy: n.Strategy, Login: n.Login, Grants: append([]string{}, n.Grants...), Note: n.Note}
+	add := func(principal string, s statement) {
+		s.Effect = "Allow"
+		i := slices.IndexFunc(out.Policies, func(p principalPolicy) bool { return p.Principal == principal })
+		if i < 0 {
+			i = len(out.Policies)
+			out.Policies = append(out.Policies, principalPolicy{principal, document{Version: "2012-10-17"}})
+		}
+		d := &out.Policies[i].Policy
+		if !slices.ContainsFunc(d.Statement, func(have statement) bool { return have.Sid == s.Sid }) {
+			d.Statement = append(d.Statement, s)
+		}
+	}
+	secret, _ := arn.Parse(n.Secret) // Secrets Manager's own
+	for _, p := range n.Permissions {
+		principal := p.Principal
+		switch {
+		case principal == rotation.FunctionItself || principal == "" && role == "":
+			principal = functionsRole
+		case principal == "":
+			principal = strings.NewReplacer("{account}", p.Account, "{partition}", secret.Partition).Replace(role)
+			add(functionsRole, statement{Sid: "Assume" + p.Account, Action: []string{"sts:AssumeRole"}, Resource: []string{principal}})
+		}
+		add(principal, statement{Sid: p.Sid, Action: p.Actions, Resource: p.Resources, Condition: p.Conditions})
+	}
+	return out
+}
+
+func (p policy) print(w io.Writer) error {
+	for _, one := range p.Policies {
+		text, err := json.MarshalIndent(one.Policy, "", "  ")
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "# IAM policy of %s\n%s\n\n", one.Principal, text)
+	}
+	fmt.Fprintf(w, "# What the login %s needs at the target (%s, %s)\n", p.Login, p.Engine, p.Strategy)
+	for _, g := range p.Grants {
+		fmt.Fprintln(w, g)
+	}
+	if p.Note != "" {
+		fmt.Fprintf(w, "# %s\n", p.Note)
+	}
+	return nil
+}

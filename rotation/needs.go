@@ -1,0 +1,211 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+)
+
+// Needs is the least that the rotation of one secret needs to be allowed.
+type Needs struct {
+	// Secret is the secret's ARN, Engine the engine's own name.
+	Secret   string
+	Engine   string
+	Strategy Strategy
+	// Permissions are those of AWS.
+	Permissions []Permission
+	// Login is the user at the target who changes the credential, and Superuser
+	// tells that it is the superuser secret's.
+	Login     string
+	Superuser bool
+	// Grants are statements that give Login what it needs, to be run by an
+	// administrator of the target. Where there are none, Note says why.
+	Grants []string
+	Note   string
+}
+
+// Permission allows actions of AWS; it is a statement of an IAM policy.
+type Permission struct {
+	// Principal is who needs it: "" for the one that reads the secrets of Account,
+	// which is the function's role or the role that it assumes there;
+	// FunctionItself; or the ARN of an IAM user.
+	Principal string
+	Account   string
+	// Sid says what it is for. It begins with Optional where a rotation passes
+	// without it.
+	Sid       string
+	Actions   []string
+	Resources []string
+	// Conditions are values by operator and key.
+	Conditions map[string]map[string]string
+}
+
+// FunctionItself is the principal of what no role in another account can do.
+const FunctionItself = "function"
+
+// Needer is an Engine that can tell what a rotation of a secret needs beside
+// Secrets Manager.
+type Needer interface {
+	Engine
+	// Needs adds to n what the engine needs for r, of which Pending is what Next
+	// would make and Login is who changes the credential. It may ask the target
+	// as r.Current, and changes nothing.
+	Needs(ctx context.Context, r *Request, n *Needs) error
+}
+
+// TopologyNeeder is a Topology that can tell what its answers need.
+type TopologyNeeder interface {
+	Topology
+	// Needs returns what it takes to find a superuser's host by the superuser
+	// secret's tags, if it is managed, or to find out whether another host is
+	// its replica.
+	Needs(managed bool, tags map[string]string, host string) []Permission
+}
+
+// Needs finds out what the rotation of a secret needs. It reads the secret and
+// its superuser secret, may ask the target, and changes nothing.
+//
+// Source of the actions on keys:
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
+func (r *Rotator) Needs(ctx context.Context, arn string) (Needs, error) {
+	run := r.inspect(arn)
+	run.event.Step = CreateSecret
+	n, err := run.needs(ctx)
+	if err != nil {
+		failure := run.report(ctx, err)
+		failure.Step = ""
+		return n, failure
+	}
+	return n, nil
+}
+
+func (r *run) needs(ctx context.Context) (Needs, error) {
+	n := Needs{Secret: r.event.SecretID}
+	d, err := r.describe(ctx)
+	if err != nil {
+		return n, err
+	}
+	current, err := r.current(ctx)
+	if err != nil {
+		return n, err
+	}
+	req, err := r.choose(current)
+	if err != nil {
+		return n, err
+	}
+	n.Engine, n.Strategy = r.kind.Names[0], req.Strategy
+	n.allow(r.secret.arn, "Secret", "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
+	n.allow(r.secret.arn, "OptionalOlderVersions", "secretsmanager:ListSecretVersionIds")
+	n.key(r.secret.arn, d.key, "Key", "kms:Decrypt", "kms:GenerateDataKey")
+
+	req.Login = req.Current
+	// With RECOVER_BY_SUPERUSER the superuser only mends what is broken.
+	recovery := req.Strategy == SingleUser && !req.BySuperuser && superuserARN(r.kind, req.Current) != "" && truth(r.cfg.Getenv("RECOVER_BY_SUPERUSER"))
+	if req.BySuperuser || recovery {
+		if err := r.superuserNeeds(ctx, req, &n, recovery); err != nil {
+			return n, err
+		}
+	}
+	n.Login, _ = req.Login.Text(r.kind.UserField)
+	n.Superuser = req.Superuser
+
+	engine, ok := r.engine.(Needer)
+	if !ok {
+		n.Note = "what the login needs stands in docs/engines/" + n.Engine + ".md"
+		return n, nil
+	}
+	if _, ok := r.engine.(Minter); !ok {
+		if req.Pending, err = r.engine.Next(ctx, req); err != nil {
+			return n, err
+		}
+		r.seen = append(r.seen, req.Pending)
+	}
+	within, cancel := r.target(ctx)
+	defer cancel()
+	if err := engine.Needs(within, req, &n); err != nil {
+		// What AWS is to allow is known all the same.
+		n.Note = "what the login needs could not be found out: " + r.report(ctx, err).Error()
+	}
+	return n, nil
+}
+
+// superuserNeeds adds what reading the superuser secret needs, and makes it the login.
+func (r *run) superuserNeeds(ctx context.Context, req *Request, n *Needs, recovery bool) error {
+	id := superuserARN(r.kind, req.Current)
+	s, err := r.open(ctx, id)
+	if err != nil {
+		return err
+	}
+	d, err := s.describe(ctx)
+	if err != nil {
+		return err
+	}
+	v, err := s.get(ctx, "", awsCurrent)
+	if errors.Is(err, errAbsent) {
+		err = Errorf(InvalidSecret, "put a value into the superuser secret", "the superuser secret %s has no value", id)
+	}
+	if err != nil {
+		return err
+	}
+	own, named := v.value.Text("host")
+	host, _ := req.Current.Text("host")
+	elsewhere := host != "" && (!named || !strings.EqualFold(strings.TrimSuffix(host, "."), strings.TrimSuffix(own, ".")))
+	prefix, actions := "", []string{"secretsmanager:GetSecretValue"}
+	if recovery {
+		prefix = "Optional"
+	}
+	if elsewhere && !named {
+		actions = append(actions, "secretsmanager:DescribeSecret")
+	}
+	n.allow(s.arn, prefix+"Superuser", actions...)
+	n.key(s.arn, d.key, prefix+"SuperuserKey", "kms:Decrypt")
+	if t, ok := r.cfg.Topology.(TopologyNeeder); ok && elsewhere {
+		for _, p := range t.Needs(!named, d.tags, host) {
+			p.Sid = prefix + p.Sid
+			n.Permissions = append(n.Permissions, p)
+		}
+	}
+	req.Login, req.Superuser = v.value, true
+	return nil
+}
+
+// allow adds actions on a secret.
+func (n *Needs) allow(secret, sid string, actions ...string) {
+	n.Permissions = append(n.Permissions, Permission{Account: account(secret), Sid: sid, Actions: actions, Resources: []string{secret}})
+}
+
+// key adds actions on a secret's own key, by way of Secrets Manager and for that
+// secret only.
+func (n *Needs) key(secret, key, sid string, actions ...string) {
+	a, err := arn.Parse(secret)
+	if err != nil || key == "" || strings.HasSuffix(key, "alias/aws/secretsmanager") {
+		return // the key of AWS, which everybody in the account can use so
+	}
+	suffix := "amazonaws.com"
+	if a.Partition == "aws-cn" {
+		suffix += ".cn"
+	}
+	where := fmt.Sprintf("arn:%s:kms:%s:%s:key/", a.Partition, a.Region, a.AccountID)
+	p := Permission{Account: a.AccountID, Sid: sid, Actions: actions, Resources: []string{where + key},
+		Conditions: map[string]map[string]string{"StringEquals": {"kms:ViaService": "secretsmanager." + a.Region + "." + suffix, "kms:EncryptionContext:SecretARN": secret}}}
+	if _, alias, ok := strings.Cut(":"+key, ":alias/"); ok {
+		// IAM knows keys by their ids alone.
+		if k, err := arn.Parse(key); err == nil {
+			where = fmt.Sprintf("arn:%s:kms:%s:%s:key/", k.Partition, k.Region, k.AccountID)
+		}
+		p.Resources = []string{where + "*"}
+		p.Conditions["ForAnyValue:StringEquals"] = map[string]string{"kms:ResourceAliases": "alias/" + alias}
+	} else if strings.HasPrefix(key, "arn:") {
+		p.Resources = []string{key}
+	}
+	n.Permissions = append(n.Permissions, p)
+}
+
+// account returns the account of an ARN, or "".
+func account(id string) string {
+	a, _ := arn.Parse(id) // "" is the answer for what is none
+	return a.AccountID
+}
