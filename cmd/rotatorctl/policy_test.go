@@ -1,0 +1,269 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/mysql"
+	"example.com/rotator/rotation/postgres"
+)
+
+const roleARN = "arn:aws:iam::123456789012:role/rotator"
+
+// world is a simulator, whose function acts by a role, and a database.
+type world struct {
+	sim    *secretsim.Sim
+	url    string
+	engine rotation.Engine
+	env    map[string]string
+	last   error
+	// value makes a secret's value of fields, exec runs a statement.
+	value func(user, password, master string) string
+	exec  func(string)
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{sim: secretsim.New(secretsim.Options{MaxAttempts: 1}), env: map[string]string{}}
+	server, err := secretsim.Serve(w.sim, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	w.url = server.URL()
+	out, err := sts.New(sts.Options{BaseEndpoint: &w.url, Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}).
+		AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(roleARN), RoleSessionName: aws.String("rotator")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := secretsmanager.New(secretsmanager.Options{BaseEndpoint: &w.url, Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider(*out.Credentials.AccessKeyId, *out.Credentials.SecretAccessKey, *out.Credentials.SessionToken)})
+	w.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+		var e rotation.Event
+		if err := json.Unmarshal(payload, &e); err != nil {
+			return nil, "", err
+		}
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		if w.last = w.rotator(role).Handle(ctx, e); w.last != nil {
+			return []byte(w.last.Error()), "Unhandled", nil
+		}
+		return []byte("null"), "", nil
+	}))
+	return w
+}
+
+func (w *world) rotator(c *secretsmanager.Client) *rotation.Rotator {
+	r, err := rotation.New(rotation.Config{Engines: []rotation.Engine{w.engine}, Log: slog.New(slog.DiscardHandler),
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return c, nil },
+		Getenv:  func(name string) string { return w.env[name] }})
+	if err != nil {
+		panic(err) // the configuration is the test's own
+	}
+	return r
+}
+
+func (w *world) secret(t *testing.T, value string) string {
+	t.Helper()
+	out, err := clientAt(w.url).CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("s")), SecretString: &value,
+		KmsKeyId: aws.String("arn:aws:kms:us-east-1:123456789012:key/1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *out.ARN
+}
+
+func (w *world) rotate(t *testing.T, arn string) error {
+	t.Helper()
+	if _, err := clientAt(w.url).RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.sim.WaitRotation(t.Context(), arn)
+	return w.last
+}
+
+func (w *world) put(t *testing.T, d document) {
+	t.Helper()
+	text, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.sim.PutRolePolicy(roleARN, string(text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) needs(t *testing.T, arn string) policy {
+	t.Helper()
+	n, err := w.rotator(clientAt(w.url)).Needs(t.Context(), arn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newPolicyOf(n, "")
+}
+
+func postgresWorld(t *testing.T) (*world, *testserver.PostgresServer) {
+	w, pg := newWorld(t), testserver.SharedPostgres(t, testserver.PostgresOptions{})
+	w.engine = postgres.New(rotation.TLSPolicy{ExtraCAs: pg.CA.PEM})
+	conn := pg.Connect(t, "postgres")
+	w.exec = func(s string) {
+		t.Helper()
+		if _, err := conn.Exec(context.Background(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+	w.value = func(user, password, master string) string {
+		return fmt.Sprintf(`{"engine":"postgres","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, pg.Host, pg.Port, user, password, master)
+	}
+	return w, pg
+}
+
+// TestPolicyIsEnoughAndNothingInItTooMuch: with the printed policy a rotation
+// passes; without any one action it fails, but for those that are called optional.
+func TestPolicyIsEnoughAndNothingInItTooMuch(t *testing.T) {
+	w, pg := postgresWorld(t)
+	fresh := func() (string, document) {
+		user := testserver.Unique("u_")
+		w.exec("CREATE ROLE " + user + " LOGIN PASSWORD 'first-password'")
+		master := w.secret(t, w.value(pg.User, pg.Password, ""))
+		arn := w.secret(t, w.value(user, "first-password", master))
+		p := w.needs(t, arn)
+		if len(p.Policies) != 1 || p.Policies[0].Principal != functionsRole {
+			t.Fatalf("the principals are %+v", p.Policies)
+		}
+		return arn, p.Policies[0].Policy
+	}
+	arn, whole := fresh()
+	w.put(t, whole)
+	if err := w.rotate(t, arn); err != nil {
+		t.Fatalf("with the whole policy: %v", err)
+	}
+	removed := 0
+	for i, s := range whole.Statement {
+		for j, action := range s.Action {
+			t.Run(s.Sid+"/"+action, func(t *testing.T) {
+				arn, d := fresh()
+				d.Statement[i].Action = slices.Delete(d.Statement[i].Action, j, j+1)
+				if len(d.Statement[i].Action) == 0 {
+					d.Statement = slices.Delete(d.Statement, i, i+1)
+				}
+				w.put(t, d)
+				err := w.rotate(t, arn)
+				switch optional := strings.HasPrefix(s.Sid, "Optional"); {
+				case optional && err != nil:
+					t.Errorf("it is needed: %v", err)
+				case !optional && !errors.Is(err, rotation.SecretsManagerFailed):
+					t.Errorf("without it: %v, want SecretsManagerFailed", err)
+				}
+			})
+			removed++
+		}
+	}
+	if removed < 9 {
+		t.Errorf("the policy has only %d actions", removed)
+	}
+}
+
+// proveGrants: with the printed grants a rotation passes, and without any one line
+// the login's privilege is missing. fresh makes a secret with a user and a login that
+// has no right, both new, and what happens just before the rotation.
+func proveGrants(t *testing.T, w *world, least int, fresh func() (arn string, before func())) {
+	t.Helper()
+	arn, before := fresh()
+	whole := w.needs(t, arn).Grants
+	if len(whole) < least {
+		t.Fatalf("only %q is asked for", whole)
+	}
+	for i := -1; i < len(whole); i++ {
+		if i >= 0 {
+			arn, before = fresh()
+		}
+		lines, missing := w.needs(t, arn).Grants, "nothing"
+		if len(lines) != len(whole) {
+			t.Fatalf("%q and %q differ", lines, whole)
+		}
+		for j, line := range lines {
+			if j == i {
+				missing = line
+				continue
+			}
+			w.exec(strings.TrimSuffix(line, ";"))
+		}
+		before()
+		err := w.rotate(t, arn)
+		switch {
+		case i < 0 && err != nil:
+			t.Errorf("with all of %q: %v", lines, err)
+		case i >= 0 && !errors.Is(err, rotation.PrivilegeMissing):
+			t.Errorf("without %q: %v, want PrivilegeMissing", missing, err)
+		}
+	}
+}
+
+func TestGrantsOfPostgreSQL(t *testing.T) {
+	w, _ := postgresWorld(t)
+	for _, strategy := range []string{"alternating", "single"} {
+		t.Run(strategy, func(t *testing.T) {
+			w.env = map[string]string{"STRATEGY": strategy, "RECOVER_BY_SUPERUSER": "true"}
+			proveGrants(t, w, 1, func() (string, func()) {
+				user, master := testserver.Unique("u_"), testserver.Unique("m_")
+				w.exec("CREATE ROLE " + user + " LOGIN CREATEDB PASSWORD 'first-password'")
+				w.exec("CREATE ROLE " + master + " LOGIN PASSWORD 'master-password'")
+				arn := w.secret(t, w.value(user, "first-password", w.secret(t, w.value(master, "master-password", ""))))
+				return arn, func() {
+					if strategy == "single" { // the superuser acts only where no version opens the server
+						w.exec("ALTER ROLE " + user + " PASSWORD 'by-hand'")
+					}
+				}
+			})
+		})
+	}
+}
+
+func TestGrantsOfMariaDB(t *testing.T) {
+	w := newWorld(t)
+	server := testserver.SharedMariaDB(t, testserver.MySQLOptions{})
+	db := server.Connect(t, "")
+	w.engine = mysql.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})
+	w.exec = func(s string) {
+		t.Helper()
+		if _, err := db.ExecContext(context.Background(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+	w.value = func(user, password, master string) string {
+		return fmt.Sprintf(`{"engine":"mariadb","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, server.Host, server.Port, user, password, master)
+	}
+	shop := server.Database(t)
+	for strategy, least := range map[string]int{"alternating": 3, "single": 1} {
+		t.Run(strategy, func(t *testing.T) {
+			w.env = map[string]string{"STRATEGY": strategy, "RECOVER_BY_SUPERUSER": "true"}
+			proveGrants(t, w, least, func() (string, func()) {
+				user, master := testserver.Unique("u_"), testserver.Unique("m_")
+				w.exec("CREATE USER " + user + "@'%' IDENTIFIED BY 'first-password'")
+				w.exec("CREATE USER " + master + "@'%' IDENTIFIED BY 'master-password'")
+				w.exec("GRANT SELECT ON " + shop + ".* TO " + user + "@'%'")
+				arn := w.secret(t, w.value(user, "first-password", w.secret(t, w.value(master, "master-password", ""))))
+				return arn, func() {
+					if strategy == "single" {
+						w.exec("SET PASSWORD FOR " + user + "@'%' = PASSWORD('by-hand')")
+					}
+				}
+			})
+		})
+	}
+}
