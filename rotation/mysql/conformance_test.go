@@ -22,7 +22,7 @@ type harness struct {
 
 // The suite runs for users that cannot overlap, for users that can, and for
 // alternating ones.
-func TestConformance(t *testing.T) {
+func TestEngine(t *testing.T) {
 	for _, system := range slices.Sorted(maps.Keys(systems)) {
 		for _, kind := range []string{"single", "overlap", "alternating"} {
 			t.Run(system+"/"+kind, func(t *testing.T) {
