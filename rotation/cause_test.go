@@ -1,0 +1,91 @@
+package rotation_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
+
+	"example.com/rotator/rotation"
+)
+
+// defective is the example's engine with a defect: it panics with the password.
+type defective struct{ gate }
+
+func (defective) Verify(_ context.Context, _ *rotation.Request, v rotation.Value) error {
+	password, _ := v.Text("password")
+	panic("index out of range in " + password)
+}
+
+// take hands one step to a rotator and returns its error and log.
+func take(t *testing.T, ctx context.Context, api *secretsmanager.Client, e rotation.Engine, event rotation.Event) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	r, err := rotation.New(rotation.Config{
+		Engines: []rotation.Engine{e},
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return api, nil },
+		Log:     slog.New(slog.NewJSONHandler(&out, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = r.Handle(ctx, event)
+	return out.String(), err
+}
+
+// A defect ends the step as an error with a stack in the log, and neither shows
+// the value that the panic quotes.
+func TestPanicIsAnInternalErrorThatShowsNoValue(t *testing.T) {
+	c, m := newController(), newManager()
+	defer c.Close()
+	defer m.Close()
+	first, pending := c.secret(), uuid.NewString()
+	created, err := m.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("gate"), SecretString: &first, ClientRequestToken: aws.String(uuid.NewString())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: created.ARN, SecretString: &first, ClientRequestToken: &pending, VersionStages: []string{"AWSPENDING"}}); err != nil {
+		t.Fatal(err)
+	}
+	log, err := take(t, t.Context(), m.client, defective{gate{c.Client()}}, rotation.Event{Step: rotation.TestSecret, SecretID: *created.ARN, ClientRequestToken: pending})
+	if !errors.Is(err, rotation.InternalError) || !strings.Contains(err.Error(), "index out of range") {
+		t.Errorf("error %v, want InternalError with the panic's words", err)
+	}
+	if !strings.Contains(log, `"stack"`) || !strings.Contains(log, `"cause":"InternalError"`) {
+		t.Errorf("the log has no stack or no cause:\n%s", log)
+	}
+	if strings.Contains(log+err.Error(), "first-password") {
+		t.Errorf("the password is shown: %v\n%s", err, log)
+	}
+}
+
+// An invocation that ends while Secrets Manager is waited for is told from a call
+// that Secrets Manager refused, and in time to be told at all.
+func TestInvocationThatEndsWhileItWaitsIsOutOfTime(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // connections are taken and never answered
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	api := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String("http://" + silent.Addr().String()), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	log, err := take(t, ctx, api, gate{}, rotation.Event{Step: rotation.CreateSecret,
+		SecretID: "arn:aws:secretsmanager:us-east-1:123456789012:secret:gate-AbCdEf", ClientRequestToken: uuid.NewString()})
+	if !errors.Is(err, rotation.OutOfTime) || !strings.Contains(log, `"cause":"OutOfTime"`) {
+		t.Errorf("error %v, want OutOfTime\n%s", err, log)
+	}
+	if ctx.Err() != nil {
+		t.Error("the step ended only with the invocation, too late to say so")
+	}
+}
