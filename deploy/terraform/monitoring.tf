@@ -127,7 +127,7 @@ resource "aws_cloudwatch_dashboard" "this" {
       {"type": "metric", "x": 12, "y": 6, "width": 12, "height": 6, "properties": {"title": "From pending to current (ms)", "region": "${local.region}", "period": 3600,
         "metrics": [[{"expression": "SEARCH('{Rotator,Engine} MetricName=\"Window\"', 'Maximum', 3600)"}]]}},
       {"type": "log", "x": 0, "y": 12, "width": 24, "height": 6, "properties": {"title": "Last failures", "region": "${local.region}",
-        "query": "SOURCE '${aws_cloudwatch_log_group.this.name}' | fields @timestamp, secret, step, cause, error | filter msg = 'step failed' | sort @timestamp desc | limit 20"}}
+        "query": "SOURCE '${aws_cloudwatch_log_group.this.name}' | fields @timestamp, secret, step, cause, error | filter msg in ['step failed', 'event not handled'] | sort @timestamp desc | limit 20"}}
     ]}
   EOT
 }
