@@ -11,8 +11,8 @@ FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ld
 # rotations that the detector would take most of the time. They run without it.
 # $(call tests,PACKAGES) runs both parts.
 TEST   := $(GO) test -p 3 -count=1 -timeout 25m
-SWEEPS := ^(Sweep|Cuts)$$
-OTHERS := ^(Duplicates|Late|Witness|Faults|Edits|Identity|Recovery|Recover|Preflight)$$
+SWEEPS := ^(Sweep|Cuts|Recover)$$
+OTHERS := ^(Duplicates|Late|Witness|Faults|Edits|Identity|Recovery|Preflight)$$
 define tests
 $(TEST) -race -skip '/$(SWEEPS)|//$(SWEEPS)|///$(SWEEPS)' $(1)
 $(TEST) -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(1)
