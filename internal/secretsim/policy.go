@@ -68,10 +68,15 @@ func (p *principal) is(c *caller) bool {
 	})
 }
 
-// like matches a text with a pattern of * and ?.
-func like(pattern, text string) bool {
+// like matches a text with a pattern of * and ?, in any case.
+func like(pattern, text string) bool { return glob("(?is)", pattern, text) }
+
+// exactly is like where case counts, as it does for resources of a role's policy.
+func exactly(pattern, text string) bool { return glob("(?s)", pattern, text) }
+
+func glob(flags, pattern, text string) bool {
 	quoted := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
-	ok, err := regexp.MatchString("(?is)^"+quoted+"$", text)
+	ok, err := regexp.MatchString(flags+"^"+quoted+"$", text)
 	return err == nil && ok
 }
 

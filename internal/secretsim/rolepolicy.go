@@ -3,7 +3,6 @@ package secretsim
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -95,13 +94,6 @@ func (c condition) holds(have map[string]string) bool {
 	return ok && slices.ContainsFunc(c.values, func(want string) bool {
 		return want == text || c.operator == "StringLike" && exactly(want, text)
 	})
-}
-
-// exactly matches a resource with a pattern; unlike actions, resources keep case.
-func exactly(pattern, text string) bool {
-	quoted := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
-	ok, err := regexp.MatchString("(?s)^"+quoted+"$", text)
-	return err == nil && ok
 }
 
 // permits evaluates a role's policy for one action.

@@ -141,10 +141,8 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 		}
 	}
 	external, known := s.roles[arn]
-	if restricted && (!known || external != "" && form.Get("ExternalId") != external) {
-		return nil, &fault{"AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
-	}
-	if p := s.policies[c.role]; p != nil && !p.permits("sts:AssumeRole", arn, nil) {
+	distrusted := restricted && (!known || external != "" && form.Get("ExternalId") != external)
+	if p := s.policies[c.role]; distrusted || p != nil && !p.permits("sts:AssumeRole", arn, nil) {
 		return nil, &fault{"AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
 	}
 	key, have := newSession(m[1], m[2], name, life)
