@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 
+	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
 )
 
@@ -71,12 +72,7 @@ func TestPanicIsAnInternalErrorThatShowsNoValue(t *testing.T) {
 // An invocation that ends while Secrets Manager is waited for is told from a call
 // that Secrets Manager refused, and in time to be told at all.
 func TestInvocationThatEndsWhileItWaitsIsOutOfTime(t *testing.T) {
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // connections are taken and never answered
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
-	api := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String("http://" + silent.Addr().String()), Region: "us-east-1",
+	api := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(fmt.Sprintf("http://127.0.0.1:%d", testserver.Blackhole(t))), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()

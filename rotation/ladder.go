@@ -143,9 +143,7 @@ func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, erro
 			if errors.Is(err, errAbsent) && label != awsCurrent {
 				continue
 			}
-			if errors.Is(err, errAbsent) {
-				err = Errorf(InvalidSecret, "put a value into the superuser secret", "the superuser secret %s has no value", arn)
-			}
+			err = orValueless(err, arn)
 			var value Value
 			if err == nil {
 				value, err = r.superuser(ctx, s, req, v.value)
@@ -163,6 +161,19 @@ func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, erro
 			}
 		}
 	}
+}
+
+// orValueless says of a superuser secret without a current value what to do.
+func orValueless(err error, arn string) error {
+	if errors.Is(err, errAbsent) {
+		return Errorf(InvalidSecret, "put a value into the superuser secret", "the superuser secret %s has no value", arn)
+	}
+	return err
+}
+
+// sameHost reports whether two names are one in DNS.
+func sameHost(a, b string) bool {
+	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }
 
 // superuser checks that a superuser secret's value may serve for the request
@@ -196,7 +207,7 @@ func (r *run) superuser(ctx context.Context, s *secret, req *Request, v Value) (
 		}
 		v = v.With("host", own).WithJSON("port", []byte(strconv.Itoa(port)))
 	}
-	if !strings.EqualFold(strings.TrimSuffix(host, "."), strings.TrimSuffix(own, ".")) {
+	if !sameHost(host, own) {
 		replica := false
 		if r.cfg.Topology != nil {
 			var err error

@@ -1,8 +1,8 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -33,7 +33,8 @@ type Permission struct {
 	// which is the function's role or the role that it assumes there;
 	// FunctionItself; or the ARN of an IAM user.
 	Principal string
-	Account   string
+	// Account is the rotated secret's where an engine leaves it empty.
+	Account string
 	// Sid says what it is for. It begins with Optional where a rotation passes
 	// without it.
 	Sid       string
@@ -129,6 +130,10 @@ func (r *run) needs(ctx context.Context) (Needs, error) {
 		// What AWS is to allow is known all the same.
 		n.Note = "what the login needs could not be found out: " + r.report(ctx, err).Error()
 	}
+	for i := range n.Permissions {
+		// What an engine or the topology needs is needed where the secret is.
+		n.Permissions[i].Account = cmp.Or(n.Permissions[i].Account, account(r.secret.arn))
+	}
 	return n, nil
 }
 
@@ -144,15 +149,12 @@ func (r *run) superuserNeeds(ctx context.Context, req *Request, n *Needs, recove
 		return err
 	}
 	v, err := s.get(ctx, "", awsCurrent)
-	if errors.Is(err, errAbsent) {
-		err = Errorf(InvalidSecret, "put a value into the superuser secret", "the superuser secret %s has no value", id)
-	}
-	if err != nil {
+	if err = orValueless(err, id); err != nil {
 		return err
 	}
 	own, named := v.value.Text("host")
 	host, _ := req.Current.Text("host")
-	elsewhere := host != "" && (!named || !strings.EqualFold(strings.TrimSuffix(host, "."), strings.TrimSuffix(own, ".")))
+	elsewhere := host != "" && (!named || !sameHost(host, own))
 	prefix, actions := "", []string{"secretsmanager:GetSecretValue"}
 	if recovery {
 		prefix = "Optional"

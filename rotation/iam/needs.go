@@ -3,8 +3,6 @@ package iam
 import (
 	"context"
 
-	"github.com/aws/aws-sdk-go-v2/aws/arn"
-
 	"example.com/rotator/rotation"
 )
 
@@ -17,19 +15,15 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 	if err != nil {
 		return err
 	}
-	secret, err := arn.Parse(r.Secret)
-	if err != nil {
-		return rotation.Errorf(rotation.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", r.Secret)
-	}
 	n.Login, n.Note = s.login.user, "none: the user has no password; its rights are IAM's"
 	principal := ""
 	if !e.byRole {
 		principal = s.user
 	}
 	n.Permissions = append(n.Permissions,
-		rotation.Permission{Principal: principal, Account: secret.AccountID, Sid: "AccessKeys", Resources: []string{s.user},
+		rotation.Permission{Principal: principal, Sid: "AccessKeys", Resources: []string{s.user},
 			Actions: []string{"iam:ListAccessKeys", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey", "iam:ListUserTags"}},
-		rotation.Permission{Principal: principal, Account: secret.AccountID, Sid: "Intent", Resources: []string{s.user}, Actions: []string{"iam:TagUser"},
-			Conditions: map[string]map[string]string{"ForAllValues:StringEquals": {"aws:TagKeys": "rotator:intent"}}})
+		rotation.Permission{Principal: principal, Sid: "Intent", Resources: []string{s.user}, Actions: []string{"iam:TagUser"},
+			Conditions: map[string]map[string]string{"ForAllValues:StringEquals": {"aws:TagKeys": intentTag}}})
 	return nil
 }

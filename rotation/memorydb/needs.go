@@ -21,7 +21,7 @@ func (Engine) Needs(_ context.Context, r *rotation.Request, n *rotation.Needs) e
 		return rotation.Errorf(rotation.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", r.Secret)
 	}
 	n.Note = "none: MemoryDB changes the password"
-	n.Permissions = append(n.Permissions, rotation.Permission{Account: secret.AccountID, Sid: "CacheUser",
+	n.Permissions = append(n.Permissions, rotation.Permission{Sid: "CacheUser",
 		Resources: []string{fmt.Sprintf("arn:%s:memorydb:%s:%s:user/%s", secret.Partition, secret.Region, secret.AccountID, user)},
 		Actions:   []string{"memorydb:DescribeUsers", "memorydb:UpdateUser"}})
 	return nil
