@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -39,7 +40,7 @@ under way: createSecret, setSecret, testSecret or finishSecret.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if !slices.Contains(steps, args[0]) {
-				return fmt.Errorf("%q is none of the steps createSecret, setSecret, testSecret, finishSecret", args[0])
+				return fmt.Errorf("%q is none of the steps %s", args[0], strings.Join(steps, ", "))
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()

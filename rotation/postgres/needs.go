@@ -40,15 +40,14 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 		createdb, replication, bypass = false, false, false // they stay as they are
 	}
 	login := pgx.Identifier{n.Login}.Sanitize()
-	if !fine {
-		if replication || bypass {
-			n.Grants = []string{"ALTER ROLE " + login + " SUPERUSER;"}
-			return nil
-		}
-		n.Grants = []string{"ALTER ROLE " + login + " CREATEROLE;"}
+	if !fine && (replication || bypass) {
+		n.Grants = []string{"ALTER ROLE " + login + " SUPERUSER;"}
 		return nil
 	}
 	n.Grants = []string{"ALTER ROLE " + login + " CREATEROLE;"}
+	if !fine {
+		return nil
+	}
 	for _, a := range []struct {
 		has  bool
 		name string
