@@ -8,7 +8,8 @@ FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ld
 
 # Every test runs under the race detector but the sweeps, which crash a rotation at
 # one point after another: they have one thing going on at a time, and are so many
-# rotations that the detector would take most of the time. They run without it.
+# rotations that the detector would take most of the time. They run without it, by
+# the name that tests of the suite begin with.
 # $(call tests,PACKAGES) runs both parts.
 TEST   := $(GO) test -p 3 -count=1 -timeout 25m
 SWEEPS := ^(Sweep|Cuts|Recover)$$

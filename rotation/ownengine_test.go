@@ -213,7 +213,7 @@ func TestThePageAndTheExampleShowTheSameEngine(t *testing.T) {
 // gateHarness connects the example's engine to the suite that every engine passes.
 type gateHarness struct{ *controller }
 
-func TestTheExamplesEnginePassesTheSuite(t *testing.T) {
+func TestEngineOfTheExamplePasses(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 		c := newController()
 		t.Cleanup(c.Close)

@@ -86,9 +86,9 @@ func TestSuperuserActsForNoUserOnItsName(t *testing.T) {
 	}
 }
 
-// TestSuperuserOnlyEnginePasses: the proof that the user is the secret's own is no
+// TestEngineForSuperusersOnlyPasses: the proof that the user is the secret's own is no
 // obstacle to a repetition, after whichever step.
-func TestSuperuserOnlyEnginePasses(t *testing.T) {
+func TestEngineForSuperusersOnlyPasses(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	Run(t, func(t *testing.T) Harness { return newLent(t) })
 }

@@ -18,6 +18,8 @@
 //
 //	go test -race -run 'TestEngine/Sweep' ./rotation/postgres
 //
+// The test's name begins with TestEngine, by which `make test` finds the sweeps.
+//
 // Its figures are lines such as these, which `make test` prints in the end:
 //
 //	sweep postgres single: 92 points, 0 lock-outs

@@ -475,7 +475,7 @@ func (h *toyHarness) Restore(_ context.Context, v rotation.Value) error {
 	return nil
 }
 
-func TestRightEnginesPass(t *testing.T) {
+func TestEnginesThatAreRightPass(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "") // a toy's figures are nobody's business
 	for name, h := range map[string]*toyHarness{
 		"single":      {},
