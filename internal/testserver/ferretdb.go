@@ -34,7 +34,7 @@ type FerretDBServer struct {
 // StartFerretDB starts the FerretDB that scripts/deps.sh has built. Measured on
 // two cores: 0.1 s.
 func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, error) {
-	path, ok := cached("ferretdb-1/ferretdb")
+	path, ok := cached("ferretdb-2/ferretdb")
 	if !ok {
 		return nil, missing("ferretdb", "deps")
 	}

@@ -84,6 +84,15 @@ func InfluxDB(t testing.TB, o InfluxDBOptions) *InfluxDBServer {
 	return during(t, StartInfluxDB, o)
 }
 
+var sharedInfluxDB pool[InfluxDBOptions, *InfluxDBServer]
+
+// SharedInfluxDB returns the one InfluxDB 1 of this test binary that has these
+// options. Users are the whole server's: name them by Unique.
+func SharedInfluxDB(t testing.TB, o InfluxDBOptions) *InfluxDBServer {
+	t.Helper()
+	return sharedInfluxDB.get(t, StartInfluxDB, o)
+}
+
 // URL is the server's address, without credentials.
 func (s *InfluxDBServer) URL() string {
 	if s.NoTLS {

@@ -1,0 +1,126 @@
+package testserver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// InfluxDB2Options says how to start InfluxDB 2. The zero value serves HTTPS.
+type InfluxDB2Options struct {
+	// NoTLS serves HTTP instead.
+	NoTLS bool
+	// CA issues the certificate; nil makes a new CA.
+	CA *CA
+	// Cert is the server's certificate; nil is one for localhost and 127.0.0.1.
+	Cert *Certificate
+}
+
+// InfluxDB2Server is what InfluxDB 2.7 has for users, sessions and tokens: its own
+// packages without the time series (see the folder influxdb2). Its administrator has
+// all rights, and so has its token.
+type InfluxDB2Server struct {
+	Server
+	Token string
+	NoTLS bool
+}
+
+// StartInfluxDB2 starts the program that scripts/deps.sh has built. Measured on two
+// cores: 0.1 s.
+func StartInfluxDB2(ctx context.Context, o InfluxDB2Options) (*InfluxDB2Server, error) {
+	path, ok := cached("influxdb-2.7.12-1/influxdb2")
+	if !ok {
+		return nil, missing("influxdb2", "deps")
+	}
+	server, err := prepare("influxdb2", o.CA, o.Cert)
+	if err != nil {
+		return nil, fmt.Errorf("influxdb2: %w", err)
+	}
+	s := &InfluxDB2Server{Server: *server, Token: Unique("operator-"), NoTLS: o.NoTLS}
+	s.Password = Unique("Operator-") // of as many kinds of characters as it demands
+	err = s.start(ctx, launch{
+		command: func(port int) []string {
+			command := []string{path, "-listen", fmt.Sprintf("127.0.0.1:%d", port)}
+			if o.NoTLS {
+				return command
+			}
+			return append(command, "-cert", s.path("server.crt"), "-key", s.path("server.key"))
+		},
+		env: []string{"INFLUXDB2_USER=" + s.User, "INFLUXDB2_PASSWORD=" + s.Password, "INFLUXDB2_TOKEN=" + s.Token},
+		ready: func(ctx context.Context) error {
+			status, body, err := s.call(ctx, o.Cert != nil, s.byToken(s.Token), http.MethodGet, "/api/v2/me", nil)
+			if err == nil && status != http.StatusOK {
+				err = fmt.Errorf("status %d: %s", status, body)
+			}
+			return err
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("influxdb2: %w", err)
+	}
+	return s, nil
+}
+
+var sharedInfluxDB2 pool[InfluxDB2Options, *InfluxDB2Server]
+
+// SharedInfluxDB2 returns the one InfluxDB 2 of this test binary that has these
+// options. Users are the whole server's: name them by Unique.
+func SharedInfluxDB2(t testing.TB, o InfluxDB2Options) *InfluxDB2Server {
+	t.Helper()
+	return sharedInfluxDB2.get(t, StartInfluxDB2, o)
+}
+
+// URL is the server's address, without credentials.
+func (s *InfluxDB2Server) URL() string {
+	if s.NoTLS {
+		return "http://" + s.Addr()
+	}
+	return "https://" + s.Addr()
+}
+
+// Call calls the API by a token, such as POST "/api/v2/users" with a body that is
+// sent as JSON, and returns the HTTP status and the answer's body.
+func (s *InfluxDB2Server) Call(ctx context.Context, token, method, path string, body any) (int, []byte, error) {
+	return s.call(ctx, false, s.byToken(token), method, path, body)
+}
+
+// SignIn returns the HTTP status of a user's login, of which nothing is kept.
+func (s *InfluxDB2Server) SignIn(ctx context.Context, user, password string) (int, error) {
+	status, _, err := s.call(ctx, false, func(r *http.Request) { r.SetBasicAuth(user, password) }, http.MethodPost, "/api/v2/signin", nil)
+	return status, err
+}
+
+func (s *InfluxDB2Server) byToken(token string) func(*http.Request) {
+	return func(r *http.Request) { r.Header.Set("Authorization", "Token "+token) }
+}
+
+func (s *InfluxDB2Server) call(ctx context.Context, anyName bool, authorize func(*http.Request), method, path string, body any) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	content, err := json.Marshal(body)
+	if err != nil {
+		return 0, nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, method, s.URL()+path, bytes.NewReader(content))
+	if err != nil {
+		return 0, nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	authorize(request)
+	config := s.CA.ClientTLS(s.Host)
+	// A certificate for another name is the test's to refuse.
+	config.InsecureSkipVerify = anyName
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	answer, err := io.ReadAll(response.Body)
+	return response.StatusCode, answer, errors.Join(err, response.Body.Close())
+}

@@ -1,0 +1,132 @@
+// Package influxdb rotates the passwords of users of InfluxDB 1, by InfluxQL over
+// its HTTP API.
+//
+// Only a user with all privileges can change a password, be it its own, so that
+// most secrets name a superuser's.
+// Source: https://docs.influxdata.com/influxdb/v1/administration/authentication_and_authorization/
+package influxdb
+
+import (
+	"context"
+	"strings"
+
+	"example.com/rotator/rotation"
+)
+
+// Engine rotates users of InfluxDB 1.
+type Engine struct{ tls rotation.TLSPolicy }
+
+var _ rotation.DryRunner = (*Engine)(nil)
+
+// New returns the engine with the given policy for its connections.
+func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+
+// Kind describes the engine. AWS has no template for it. The characters that
+// passwords have may stand in a URL as they are, where many clients put them; the
+// server's bcrypt ends at 72 bytes.
+func (*Engine) Kind() rotation.Kind {
+	return rotation.Kind{
+		Names:           []string{"influxdb"},
+		UserField:       "username",
+		SecretFields:    []string{"password"},
+		Passwords:       rotation.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`&+=;", RequireEachIncludedType: true},
+		CloneSuffix:     "_clone",
+		CloneLimit:      255,
+		SuperuserSingle: true,
+	}
+}
+
+// passwordLimit is where bcrypt ends: a longer password would be accepted by its
+// beginning.
+const passwordLimit = 72
+
+// parse reads a login.
+func parse(v rotation.Value) (rotation.Target, error) {
+	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+	t, err := rotation.ParseTarget(v, 8086, "")
+	switch {
+	case err != nil:
+	case strings.Contains(t.User, ":"):
+		err = rotation.Errorf(rotation.InvalidSecret, advice, "the user name has a colon, with which nobody can log in by HTTP")
+	case len(t.User) > 255:
+		err = rotation.Errorf(rotation.InvalidSecret, advice, "the user name has more than 255 bytes")
+	}
+	return t, err
+}
+
+// Next returns the current value with a new password and, for alternating users,
+// the other user's name.
+func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := parse(r.Current); err != nil {
+		return rotation.Value{}, err
+	}
+	next, err := rotation.NextPassword(e.Kind(), r)
+	if err != nil {
+		return rotation.Value{}, err
+	}
+	if password, _ := next.Text("password"); len(password) > passwordLimit {
+		return rotation.Value{}, rotation.Errorf(rotation.InvalidConfiguration, "set PASSWORD_LENGTH to 72 or less", "a password of %d bytes is too long: the server looks at the first 72", len(password))
+	}
+	return next, nil
+}
+
+// DryRun logs in and reads what Set would change, which only a user with all
+// privileges may.
+func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+	return e.change(ctx, r, true)
+}
+
+// Set makes the pending password valid.
+func (e *Engine) Set(ctx context.Context, r *rotation.Request) error { return e.change(ctx, r, false) }
+
+// Verify logs in. A user that changes its own password must be able to. A server
+// that asks for no credentials takes any, so that its answer proves nothing.
+func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+	s, err := e.open(v)
+	if err != nil {
+		return err
+	}
+	defer s.api.Close()
+	if r.BySuperuser {
+		err = s.login(ctx)
+	} else {
+		_, err = s.users(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return e.checked(ctx, s.target)
+}
+
+// change makes the change that r asks for, unless it is a rehearsal.
+func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+	pending, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	s, err := e.open(r.Login)
+	if err != nil {
+		return err
+	}
+	defer s.api.Close()
+	if r.Superuser && pending.User == s.target.User {
+		return rotation.Errorf(rotation.TakeoverRefused, adviceOwn, "the user %q is the superuser itself", pending.User)
+	}
+	users, err := s.users(ctx)
+	if err != nil {
+		return err
+	}
+	if r.Strategy == rotation.AlternatingUsers {
+		current, err := parse(r.Current)
+		if err != nil {
+			return err
+		}
+		return s.alternate(ctx, pair{users: users, current: current.User, other: pending.User, proved: r.Proved}, pending.Password, rehearsal)
+	}
+	if err := users.plain(pending.User, r.Superuser); err != nil || rehearsal {
+		return err
+	}
+	return s.password(ctx, pending.User, pending.Password)
+}
+
+const adviceOwn = "rotate a user with all privileges by a secret of its own, without masterarn"

@@ -1,0 +1,186 @@
+package influxdb
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+)
+
+func TestUserWithAllPrivilegesChangesItself(t *testing.T) {
+	f := newFixture(t)
+	name := f.user()
+	r := f.bySuperuser(name, "second")
+	r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
+	for _, refused := range []error{f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Current)} {
+		enginetest.WantCause(t, refused, rotation.PrivilegeMissing, "masterarn")
+	}
+	f.must("GRANT ALL PRIVILEGES TO " + identifier(name))
+	for range 2 { // repeated, as the new password does it
+		if err := f.engine.Set(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		r.Login = r.Pending
+	}
+	if !f.opens(name, "second") || f.opens(name, "first-"+name) {
+		t.Error("the password was not changed")
+	}
+	r.Login = r.Current
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), rotation.LoginRefused, name)
+}
+
+func TestMistypedUserIsNotMade(t *testing.T) {
+	f := newFixture(t)
+	name := testserver.Unique("mistyped-")
+	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
+		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser(name, "b")), rotation.InvalidSecret, name)
+	}
+	for _, row := range f.must("SHOW USERS") {
+		if row[0] == name {
+			t.Error("the user is there")
+		}
+	}
+}
+
+func TestSuperuserActsForNoneOfItsKind(t *testing.T) {
+	f := newFixture(t)
+	admin, app := f.user(), f.user()
+	f.must("GRANT ALL PRIVILEGES TO " + identifier(admin))
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser(admin, "b")), rotation.TakeoverRefused, admin)
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser(f.User, "b")), rotation.TakeoverRefused, "the superuser itself")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(f.User, app)), rotation.TakeoverRefused, "cannot alternate")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app, admin)), rotation.TakeoverRefused, admin)
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(admin, app)), rotation.TakeoverRefused, admin)
+	if !f.opens(admin, "first-"+admin) || !f.opens(app, "first-"+app) {
+		t.Error("a password was changed")
+	}
+}
+
+// The name alone says nothing: only a credential that the secret holds does.
+func TestSecondUserOfUnknownOriginIsLeftAlone(t *testing.T) {
+	f := newFixture(t)
+	app := f.user()
+	other := app + "_clone"
+	f.must("CREATE USER " + identifier(other) + " WITH PASSWORD 'of a stranger'")
+	r := f.toOther(app, other)
+	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
+		enginetest.WantCause(t, change(enginetest.Within(t), r), rotation.TakeoverRefused, other)
+	}
+	r.Proved = true
+	if err := f.engine.Set(enginetest.Within(t), r); err != nil || !f.opens(other, "next-"+other) {
+		t.Errorf("a proved one: %v", err)
+	}
+}
+
+func TestGrantsAreLevelledBothWays(t *testing.T) {
+	f := newFixture(t)
+	app := f.user()
+	other := app + "_clone"
+	kept, taken, changed, dropped := f.database(), f.database(), f.database(), f.database()
+	grant := func(what, database, user string) {
+		f.must(fmt.Sprintf("GRANT %s ON %s TO %s", what, identifier(database), identifier(user)))
+	}
+	grant("ALL", kept, app)
+	grant("READ", changed, app)
+	grant("READ", dropped, app)
+	f.must("DROP DATABASE " + identifier(dropped)) // the grant stays
+	if err := f.engine.Set(enginetest.Within(t), f.toOther(app, other)); err != nil {
+		t.Fatal(err)
+	}
+	grant("READ", taken, other)
+	grant("WRITE", changed, other)
+	r := f.toOther(app, other)
+	r.Proved = true
+	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	s, err := f.engine.open(f.value(f.User, f.Password))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.api.Close()
+	want, err := s.grants(enginetest.Within(t), app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := s.grants(enginetest.Within(t), other)
+	if err != nil || !maps.Equal(got, want) || got[kept] != "ALL PRIVILEGES" || got[changed] != "READ" || got[taken] != "" {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+}
+
+// A server that asks for no credentials would take any pending password for a
+// working one.
+func TestServerWithoutAuthenticationIsNotBelieved(t *testing.T) {
+	f := newFixture(t)
+	open := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// As InfluxDB answers with auth-enabled = false.
+		_ = json.NewEncoder(w).Encode(map[string]any{"results": []any{map[string]any{"series": []series{{Columns: []string{"user", "admin"}, Values: [][]any{{"app", true}}}}}}})
+	}))
+	defer open.Close()
+	host, port, _ := net.SplitHostPort(open.Listener.Addr().String())
+	n, _ := strconv.Atoi(port)
+	v := value(host, n, "app", "anything").WithJSON("ssl", []byte("false"))
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), &rotation.Request{}, v), rotation.TargetFailed, "no credentials")
+}
+
+func TestFormOfTheSecret(t *testing.T) {
+	for value, want := range map[string]string{
+		`{"engine":"influxdb","username":"a","password":"b"}`:                                           "host is missing",
+		`{"engine":"influxdb","host":"h","username":"a:b","password":"b"}`:                              "colon",
+		`{"engine":"influxdb","host":"h","username":"` + strings.Repeat("x", 256) + `","password":"b"}`: "255",
+	} {
+		r := &rotation.Request{Current: rotation.StringValue(value), Strategy: rotation.SingleUser}
+		_, err := New(rotation.TLSPolicy{}).Next(t.Context(), r)
+		enginetest.WantCause(t, err, rotation.InvalidSecret, want)
+	}
+}
+
+// FuzzQuoting makes users and passwords of any characters at a real server, and
+// asks it what it has understood.
+func FuzzQuoting(f *testing.F) {
+	for _, s := range []string{`a"b`, `a'b`, `a\b`, `a\`, "a\nb", `"; DROP USER admin; --`, "ü", "a\tb", `\n`, "\x7f", " ", "a\\\"", "$1"} {
+		f.Add(s)
+	}
+	shared := newFixture(f)
+	f.Fuzz(func(t *testing.T, s string) {
+		x := &fixture{shared.InfluxDBServer, t, shared.engine}
+		if !writable(s) {
+			t.Skip("not text that JSON can carry, or that nobody can send by HTTP")
+		}
+		name := testserver.Unique("fuzz-") + s
+		r := x.bySuperuser(name, "second"+s)
+		x.must("CREATE USER " + identifier(name) + " WITH PASSWORD " + literal("first-"+name))
+		defer x.must("DROP USER " + identifier(name))
+		found := false
+		for _, row := range x.must("SHOW USERS") {
+			found = found || row[0] == name
+		}
+		if !found {
+			t.Fatalf("there is no user %q", name)
+		}
+		if err := x.engine.Set(enginetest.Within(t), r); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		if err := x.engine.Verify(enginetest.Within(t), r, r.Pending); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+	})
+}
+
+// writable reports whether a text can be a name in a secret and in an HTTP header.
+func writable(s string) bool {
+	raw, _ := json.Marshal(s)
+	var back string
+	return json.Unmarshal(raw, &back) == nil && back == s && !strings.ContainsAny(s, ":\x00\r") && len(s) < 60
+}

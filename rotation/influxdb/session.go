@@ -1,0 +1,176 @@
+package influxdb
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"example.com/rotator/internal/httpapi"
+	"example.com/rotator/rotation"
+)
+
+// session is the API as one user.
+type session struct {
+	target rotation.Target
+	api    *httpapi.Client
+}
+
+func (e *Engine) open(v rotation.Value) (*session, error) {
+	t, err := parse(v)
+	if err != nil {
+		return nil, err
+	}
+	return &session{t, httpapi.New(e.tls, t, httpapi.Basic(t))}, nil
+}
+
+// series is one table of an answer.
+type series struct {
+	Columns []string `json:"columns"`
+	Values  [][]any  `json:"values"`
+}
+
+// answer is what /query answers. An error of a statement comes with the status 200.
+// Source: https://docs.influxdata.com/influxdb/v1/tools/api/#query-http-endpoint
+type answer struct {
+	Error   string `json:"error"`
+	Results []struct {
+		Error  string   `json:"error"`
+		Series []series `json:"series"`
+	} `json:"results"`
+}
+
+// fault returns what the server says of a failure, or "".
+func (a *answer) fault() string {
+	if a.Error != "" {
+		return a.Error
+	}
+	for _, r := range a.Results {
+		if r.Error != "" {
+			return r.Error
+		}
+	}
+	return ""
+}
+
+// ask sends a statement in the body: the server logs URLs.
+func ask(ctx context.Context, api *httpapi.Client, statement string) (*httpapi.Answer, *answer, error) {
+	a, err := api.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/query", Type: "application/x-www-form-urlencoded", Body: []byte(url.Values{"q": {statement}}.Encode())})
+	if err != nil {
+		return nil, nil, err
+	}
+	var body answer
+	if json.NewDecoder(bytes.NewReader(a.Body)).Decode(&body) != nil {
+		return a, nil, rotation.Errorf(rotation.TargetFailed, "check that the port is the HTTP API's", "a statement is answered with the status %d and something else than was asked for", a.Status)
+	}
+	return a, &body, nil
+}
+
+// query runs one statement and returns its rows.
+func (s *session) query(ctx context.Context, what, statement string) ([][]any, error) {
+	a, body, err := ask(ctx, s.api, statement)
+	if err != nil {
+		return nil, err
+	}
+	fault := body.fault()
+	switch {
+	case a.Status == http.StatusUnauthorized && fault == "authorization failed":
+		return nil, rotation.Errorf(rotation.LoginRefused, "check the user's password at the server, which says the same of a user that does not exist", "%s of %q is refused", what, s.target.User)
+	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden || strings.Contains(fault, "requires admin privilege"):
+		return nil, rotation.Errorf(rotation.PrivilegeMissing, "name the secret of a user with all privileges in masterarn", "%s is forbidden to %q: %q", what, s.target.User, fault)
+	case !a.OK() || fault != "" || len(body.Results) != 1:
+		return nil, rotation.Errorf(rotation.TargetFailed, "see the server's log", "%s is answered with the status %d: %q", what, a.Status, fault)
+	}
+	var rows [][]any
+	for _, series := range body.Results[0].Series {
+		rows = append(rows, series.Values...)
+	}
+	return rows, nil
+}
+
+// login runs a statement that every user may.
+func (s *session) login(ctx context.Context) error {
+	_, err := s.query(ctx, "the login", "SHOW DATABASES")
+	return err
+}
+
+// checked makes sure that the server refuses who has no credentials.
+func (e *Engine) checked(ctx context.Context, t rotation.Target) error {
+	api := httpapi.New(e.tls, t, func(*http.Request) {})
+	defer api.Close()
+	a, body, err := ask(ctx, api, "SHOW DATABASES")
+	if err != nil {
+		return err
+	}
+	if a.Status == http.StatusUnauthorized {
+		return nil
+	}
+	return rotation.Errorf(rotation.TargetFailed, "set auth-enabled in the section [http] of its configuration",
+		"the server answers %d to who has no credentials, so that any password opens it: %q", a.Status, body.fault())
+}
+
+// users are the server's, with whether they have all privileges.
+type users map[string]bool
+
+// users reads them all: InfluxQL has no question about one. It is the first
+// statement of every change, so that a login that is refused is refused before
+// anything is changed.
+func (s *session) users(ctx context.Context) (users, error) {
+	const what = "reading the users"
+	rows, err := s.query(ctx, what, "SHOW USERS")
+	if err != nil {
+		return nil, err
+	}
+	all := users{}
+	for _, row := range rows {
+		name, ok := at[string](row, 0)
+		admin, ok2 := at[bool](row, 1)
+		if !ok || !ok2 {
+			return nil, rotation.Errorf(rotation.TargetFailed, "check that the server is InfluxDB 1", "%s is answered with something else than was asked for", what)
+		}
+		all[name] = admin
+	}
+	return all, nil
+}
+
+// at returns a row's value.
+func at[T any](row []any, i int) (T, bool) {
+	var none T
+	if i >= len(row) {
+		return none, false
+	}
+	v, ok := row[i].(T)
+	return v, ok
+}
+
+// plain checks that there is a user and, for a superuser, that it has not all
+// privileges itself.
+func (u users) plain(name string, bySuperuser bool) error {
+	admin, ok := u[name]
+	if !ok {
+		return rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
+	}
+	if admin && bySuperuser {
+		return rotation.Errorf(rotation.TakeoverRefused, adviceOwn, "the user %q has all privileges", name)
+	}
+	return nil
+}
+
+// password sets a user's.
+func (s *session) password(ctx context.Context, user, password string) error {
+	_, err := s.query(ctx, "changing a password", "SET PASSWORD FOR "+identifier(user)+" = "+literal(password))
+	return err
+}
+
+// identifier quotes a name for InfluxQL, and literal a text.
+// Source: https://docs.influxdata.com/influxdb/v1/query_language/spec/#identifiers,
+// influxql's scanner: \n, \\ and the quote itself are the escapes that it knows.
+func identifier(s string) string { return quoted(s, `"`) }
+
+func literal(s string) string { return quoted(s, `'`) }
+
+func quoted(s, quote string) string {
+	return quote + strings.NewReplacer(`\`, `\\`, "\n", `\n`, quote, `\`+quote).Replace(s) + quote
+}

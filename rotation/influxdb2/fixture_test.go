@@ -1,0 +1,172 @@
+package influxdb2
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+
+	"example.com/rotator/internal/awsfake"
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+const secretARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:influx-AbCdEf"
+
+// fixture is a server, and a fake of Timestream that knows instances.
+type fixture struct {
+	*testserver.InfluxDB2Server
+	t          testing.TB
+	timestream *awsfake.Timestream
+	users      *Users
+	tokens     *Tokens
+	admin      string // the administrator's id
+	org        string // the id of its organisation, which is named first
+}
+
+func newFixture(t testing.TB) *fixture {
+	t.Helper()
+	f := &fixture{InfluxDB2Server: testserver.SharedInfluxDB2(t, testserver.InfluxDB2Options{}), t: t, timestream: awsfake.NewTimestream()}
+	service := httptest.NewServer(f.timestream.Handler())
+	t.Cleanup(service.Close)
+	settings := func(context.Context, string) (aws.Config, error) {
+		return aws.Config{Region: "us-east-1", BaseEndpoint: &service.URL, Credentials: credentials.StaticCredentialsProvider{Value: f.timestream.Credentials()}}, nil
+	}
+	policy := rotation.TLSPolicy{ExtraCAs: f.CA.PEM}
+	f.users, f.tokens = NewUsers(policy, settings), NewTokens(policy, settings)
+	var me account
+	f.must(http.MethodGet, "me", nil, &me)
+	f.admin = me.ID
+	var orgs struct{ Orgs []account }
+	f.must(http.MethodGet, "orgs?org=first", nil, &orgs)
+	f.org = orgs.Orgs[0].ID
+	return f
+}
+
+// must makes a call as the administrator.
+func (f *fixture) must(method, path string, body, out any) {
+	f.t.Helper()
+	if err := f.do(context.Background(), f.Token, method, path, body, out); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) do(ctx context.Context, token, method, path string, body, out any) error {
+	status, answer, err := f.Call(ctx, token, method, "/api/v2/"+path, body)
+	if err != nil {
+		return err
+	}
+	if status >= 300 {
+		return fmt.Errorf("%s %s: status %d: %s", method, path, status, answer)
+	}
+	if out != nil {
+		return json.Unmarshal(answer, out)
+	}
+	return nil
+}
+
+const first = "First-Passw0rd-of-"
+
+// user makes a user with a password, and returns its name and its id.
+func (f *fixture) user() (name, id string) {
+	f.t.Helper()
+	name = testserver.Unique("app-")
+	var u account
+	f.must(http.MethodPost, "users", map[string]string{"name": name}, &u)
+	f.must(http.MethodPost, "users/"+u.ID+"/password", map[string]string{"password": first + name}, nil)
+	return name, u.ID
+}
+
+// bucket makes a bucket and returns its id.
+func (f *fixture) bucket() string {
+	f.t.Helper()
+	var b account
+	f.must(http.MethodPost, "buckets", map[string]any{"name": testserver.Unique("bucket-"), "orgID": f.org, "retentionRules": []string{}}, &b)
+	return b.ID
+}
+
+// readAndWrite are a bucket's.
+func (f *fixture) readAndWrite(bucket string) []permission {
+	r := resource{Type: "buckets", ID: bucket, OrgID: f.org}
+	return []permission{{"read", r}, {"write", r}}
+}
+
+// authorizer is what a user's token needs to make its successor.
+func (f *fixture) authorizer(user string) []permission {
+	tokens, self := resource{Type: "authorizations", OrgID: f.org}, resource{Type: "users", ID: user}
+	return []permission{{"read", tokens}, {"write", tokens}, {"read", self}, {"write", self}}
+}
+
+// token makes a token for a user.
+func (f *fixture) token(user, description string, permissions []permission) string {
+	f.t.Helper()
+	var a authorization
+	f.must(http.MethodPost, "authorizations", authorization{Status: "active", Description: description, OrgID: f.org, UserID: user, Permissions: permissions}, &a)
+	return a.Token
+}
+
+func (f *fixture) authorizations() []authorization {
+	f.t.Helper()
+	var list struct{ Authorizations []authorization }
+	f.must(http.MethodGet, "authorizations", nil, &list)
+	return list.Authorizations
+}
+
+// authorization returns that of a token.
+func (f *fixture) authorization(token string) (authorization, bool) {
+	f.t.Helper()
+	all := f.authorizations()
+	i := slices.IndexFunc(all, func(a authorization) bool { return a.Token == token })
+	if i < 0 {
+		return authorization{}, false
+	}
+	return all[i], true
+}
+
+// at is a value that names the server by host.
+func at(host string, port int) rotation.Value {
+	return rotation.StringValue(fmt.Sprintf(`{"engine":"influxdb2","host":%q,"port":%d}`, host, port))
+}
+
+func (f *fixture) userValue(name, password string) rotation.Value {
+	return at(f.Host, f.Port).With("username", name).With("password", password)
+}
+
+func (f *fixture) tokenValue(token string) rotation.Value {
+	return at(f.Host, f.Port).With("token", token)
+}
+
+// opens asks the server about a value by the harness's own client.
+func (f *fixture) opens(ctx context.Context, v rotation.Value) error {
+	if token, ok := v.Text("token"); ok {
+		status, body, err := f.Call(ctx, token, http.MethodGet, "/api/v2/orgs", nil)
+		return refusal(status, body, err)
+	}
+	name, _ := v.Text("username")
+	password, _ := v.Text("password")
+	status, err := f.SignIn(ctx, name, password)
+	return refusal(status, nil, err)
+}
+
+func refusal(status int, body []byte, err error) error {
+	switch {
+	case err != nil:
+		return err
+	case status == http.StatusUnauthorized:
+		return rotation.LoginRefused
+	case status >= 300:
+		return fmt.Errorf("status %d: %s", status, body)
+	}
+	return nil
+}
+
+// request is one for a rotation by the secret itself.
+func request(current, pending rotation.Value) *rotation.Request {
+	return &rotation.Request{Secret: secretARN, Version: "11111111-2222-4333-8444-555555555555", Strategy: rotation.SingleUser, Current: current, Pending: pending, Login: current}
+}

@@ -1,0 +1,153 @@
+// Package influxdb2 rotates the passwords and the tokens of users of InfluxDB 2, on
+// servers of one's own and on Amazon Timestream for InfluxDB, by its HTTP API.
+//
+// The two are engines of their own with the same names in the field engine: a value
+// with the field token is a token's secret, any other one a user's.
+// Source: https://docs.influxdata.com/influxdb/v2/api/,
+// https://docs.aws.amazon.com/timestream/latest/developerguide/timestream-for-influx-security-db-secrets.html
+package influxdb2
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"example.com/rotator/rotation"
+)
+
+// Settings returns the SDK's configuration for a secret: region, HTTP client, and
+// the function's own credentials or those of its role in the secret's account.
+type Settings func(ctx context.Context, secret string) (aws.Config, error)
+
+// names are the field engine's values: AWS's for its service, and ours for other
+// servers.
+var names = []string{"timestream-influxdb", "influxdb2"}
+
+// Fields of a secret.
+const (
+	userField     = "username"
+	passwordField = "password"
+	tokenField    = "token"
+	idField       = "tokenId"
+	instanceField = "dbIdentifier"
+	adminField    = "adminSecretArn"
+)
+
+// server finds and opens the servers that secrets name.
+type server struct {
+	tls      rotation.TLSPolicy
+	settings Settings
+}
+
+// login is what a value says: a user with its password, or a token, and where.
+type login struct {
+	rotation.Target        // its Host is "" where the value names an instance or nothing
+	token           string // "" for a user's login
+	instance        string // the identifier of an instance at Timestream
+}
+
+// parse reads a login. Where is nothing that a superuser's value must say: AWS's
+// own secret for an instance does not. A user's name must have no colon, as it goes
+// into an HTTP header.
+func parse(v rotation.Value) (login, error) {
+	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+	if !v.IsObject() {
+		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+	}
+	var l login
+	var faults []string
+	text := func(name string) string {
+		s, ok := v.Text(name)
+		if !ok && v.JSON(name) != nil && string(v.JSON(name)) != "null" {
+			faults = append(faults, name+" is not text")
+		}
+		return s
+	}
+	l.token, l.instance = text(tokenField), text(instanceField)
+	// What may be missing is put in, so that the rest is looked at.
+	full, placed := v, true
+	if l.token != "" {
+		full = full.With(userField, "none").With(passwordField, "none")
+		if strings.ContainsFunc(l.token, func(c rune) bool { return c <= ' ' || c > '~' }) {
+			faults = append(faults, "token has characters that no token has")
+		}
+	}
+	if host, _ := v.Text("host"); host == "" && v.JSON("host") == nil {
+		full, placed = full.With("host", "none"), false
+	}
+	t, err := rotation.ParseTarget(full, 8086, "")
+	if failure, ok := errors.AsType[*rotation.Error](err); ok {
+		faults = append(faults, failure.Err.Error())
+	}
+	if strings.Contains(t.User, ":") {
+		faults = append(faults, userField+" has a colon, with which nobody can log in by HTTP")
+	}
+	if faults != nil {
+		slices.Sort(faults)
+		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "%s", strings.Join(faults, ", "))
+	}
+	l.Target = t
+	if !placed {
+		l.Host = ""
+	}
+	return l, nil
+}
+
+// own parses a value of the secret itself, which says where its server is.
+func own(v rotation.Value) (login, error) {
+	l, err := parse(v)
+	if err == nil && l.Host == "" && l.instance == "" {
+		err = rotation.Errorf(rotation.InvalidSecret, "name the server in host, or the instance at Timestream in "+instanceField, "the secret's value has neither host nor %s", instanceField)
+	}
+	return l, err
+}
+
+// open opens a session with a value of the secret.
+func (s server) open(ctx context.Context, r *rotation.Request, v rotation.Value) (*session, error) {
+	l, err := own(v)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.locate(ctx, r, &l); err != nil {
+		return nil, err
+	}
+	return s.connect(ctx, l)
+}
+
+// openLogin opens a session with who makes the change. A superuser's credential is
+// sent only where its own secret says that it belongs, or where AWS says that it is
+// the instance's own secret: whoever may write the rotated secret could name another
+// server there.
+func (s server) openLogin(ctx context.Context, r *rotation.Request) (*session, error) {
+	if !r.Superuser {
+		return s.open(ctx, r, r.Login)
+	}
+	const advice = "the superuser secret must name the same server, by host or by " + instanceField + ", or be the one that Timestream made for the instance"
+	target, err := own(r.Current)
+	if err != nil {
+		return nil, err
+	}
+	made, err := s.locate(ctx, r, &target)
+	if err != nil {
+		return nil, err
+	}
+	super, err := parse(r.Login)
+	if err != nil {
+		return nil, err
+	}
+	if super.Host == "" && super.instance == "" {
+		if admin, _ := r.Current.Text(adminField); made == "" || admin != made {
+			return nil, rotation.Errorf(rotation.InvalidSecret, advice, "the superuser secret names no server")
+		}
+		super.Host, super.Port, super.TLS = target.Host, target.Port, target.TLS
+	} else if _, err := s.locate(ctx, r, &super); err != nil {
+		return nil, err
+	}
+	if super.Address() != target.Address() {
+		return nil, rotation.Errorf(rotation.InvalidSecret, advice, "the superuser secret is of the server %s and the secret of %s", super.Address(), target.Address())
+	}
+	return s.connect(ctx, super)
+}

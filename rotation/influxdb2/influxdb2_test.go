@@ -1,0 +1,345 @@
+package influxdb2
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"example.com/rotator/internal/awsfake"
+	"example.com/rotator/internal/httpapi"
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+)
+
+const adminARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:admin-AbCdEf"
+
+// bySuperuser has the operator act for the request, as a value of its own says.
+func (f *fixture) bySuperuser(r *rotation.Request, superuser rotation.Value) *rotation.Request {
+	r.Login, r.Superuser, r.BySuperuser = superuser, true, true
+	return r
+}
+
+func (f *fixture) operator() rotation.Value { return f.userValue(f.User, f.Password) }
+
+func TestUserChangesItself(t *testing.T) {
+	f := newFixture(t)
+	name, _ := f.user()
+	r := request(f.userValue(name, first+name), f.userValue(name, "Second-Passw0rd"))
+	for range 2 { // repeated, as the new password does it
+		if err := f.users.DryRun(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.users.Set(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		r.Login = r.Pending
+	}
+	if err := f.opens(t.Context(), r.Pending); err != nil {
+		t.Errorf("the new password: %v", err)
+	}
+	r.Login = r.Current
+	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), r), rotation.LoginRefused, name)
+	enginetest.WantCause(t, f.users.Verify(enginetest.Within(t), r, r.Current), rotation.LoginRefused, name)
+}
+
+func TestOperatorChangesAUser(t *testing.T) {
+	f := newFixture(t)
+	name, _ := f.user()
+	for _, operator := range []rotation.Value{f.operator(), f.tokenValue(f.Token)} {
+		r := f.bySuperuser(request(f.userValue(name, first+name), f.userValue(name, testserver.Unique("Passw0rd-"))), operator)
+		if err := f.users.Set(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.opens(t.Context(), r.Pending); err != nil {
+			t.Errorf("the new password: %v", err)
+		}
+	}
+	nobody := testserver.Unique("mistyped-")
+	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), f.bySuperuser(request(f.userValue(nobody, "x"), f.userValue(nobody, "y")), f.operator())), rotation.InvalidSecret, "user not found")
+	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), f.bySuperuser(request(f.operator(), f.operator()), f.operator())), rotation.TakeoverRefused, "the superuser itself")
+}
+
+// A user without any right is no operator.
+func TestSuperuserThatMayNothing(t *testing.T) {
+	f := newFixture(t)
+	name, _ := f.user()
+	other, _ := f.user()
+	r := f.bySuperuser(request(f.userValue(name, first+name), f.userValue(name, "Second-Passw0rd")), f.userValue(other, first+other))
+	if cause := rotation.CauseOf(f.users.Set(enginetest.Within(t), r)); cause != rotation.PrivilegeMissing && cause != rotation.InvalidSecret {
+		t.Errorf("cause %s", cause)
+	}
+	if err := f.opens(t.Context(), r.Current); err != nil {
+		t.Errorf("the password was changed: %v", err)
+	}
+}
+
+func TestTokenIsCopied(t *testing.T) {
+	f := newFixture(t)
+	_, owner := f.user()
+	old := f.token(owner, "of people", f.readAndWrite(f.bucket()))
+	r := f.bySuperuser(request(f.tokenValue(old).With("org", "first"), rotation.Value{}), f.operator())
+	for _, version := range []string{"v1", "v2"} {
+		r.Version = version
+		next, err := f.tokens.Next(enginetest.Within(t), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, _ := next.Text("token")
+		is, _ := f.authorization(token)
+		was, _ := f.authorization(old)
+		if !same(is.Permissions, was.Permissions) || len(is.Permissions) != 2 || is.UserID != owner || is.OrgID != was.OrgID || is.Status != "active" {
+			t.Errorf("%+v, want one like %+v", is, was)
+		}
+		if want := "of people " + mark(secretARN) + version + "-"; !strings.HasPrefix(is.Description, want) || !is.is(secretARN) || is.is(adminARN) {
+			t.Errorf("description %q", is.Description)
+		}
+		r.Current, old = next, token
+	}
+	r.Current = r.Current.With("org", "another")
+	_, err := f.tokens.Next(enginetest.Within(t), r)
+	enginetest.WantCause(t, err, rotation.InvalidSecret, "another")
+}
+
+// TestSetRevokesWhatIsLeft: what crashes have left goes, and nothing else.
+func TestSetRevokesWhatIsLeft(t *testing.T) {
+	f := newFixture(t)
+	_, owner := f.user()
+	rights := f.readAndWrite(f.bucket())
+	make := func(description string) string { return f.token(owner, description, rights) }
+	current, pending, previous := make("current"), make("x "+mark(secretARN)+"v-1"), make("by hand, once")
+	stray, strangers, others := make(mark(secretARN)+"v-2"), make("of a stranger"), make(mark(adminARN)+"v-1")
+	r := f.bySuperuser(request(f.tokenValue(current), f.tokenValue(pending)), f.operator())
+	r.Previous = f.tokenValue(previous)
+	if err := f.tokens.Set(enginetest.Within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	check := func(token string, want bool) {
+		t.Helper()
+		if a, ok := f.authorization(token); ok != want {
+			t.Errorf("%q is there: %v", a.Description, ok)
+		}
+	}
+	for token, want := range map[string]bool{current: true, pending: true, strangers: true, others: true, stray: false, previous: false} {
+		check(token, want)
+	}
+	if err := f.tokens.Retire(enginetest.Within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	check(current, false)
+	check(pending, true)
+	for range 2 { // a second time there is nothing left
+		if err := f.tokens.Revoke(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(pending, false)
+	enginetest.WantCause(t, f.tokens.Set(enginetest.Within(t), r), rotation.TargetFailed, "remove AWSPENDING")
+}
+
+func TestTokenThatMayNotSeeItself(t *testing.T) {
+	f := newFixture(t)
+	_, owner := f.user()
+	token := f.tokenValue(f.token(owner, "", f.readAndWrite(f.bucket())))
+	r := request(token, rotation.Value{})
+	_, err := f.tokens.Next(enginetest.Within(t), r)
+	enginetest.WantCause(t, err, rotation.PrivilegeMissing, "adminSecretArn")
+	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, token), rotation.PrivilegeMissing, "adminSecretArn")
+	if err := f.tokens.Verify(enginetest.Within(t), f.bySuperuser(r, f.operator()), token); err != nil {
+		t.Errorf("by an operator: %v", err)
+	}
+	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, f.tokenValue("wrong")), rotation.LoginRefused, "the token")
+}
+
+// TestServerThatShowsNoTokens: InfluxDB 2.9 keeps hashes. Here a proxy takes the tokens
+// out of the list of one that does not.
+func TestServerThatShowsNoTokens(t *testing.T) {
+	f := newFixture(t)
+	behind, err := url.Parse(f.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(behind)
+	proxy.Transport = &http.Transport{TLSClientConfig: f.CA.ClientTLS(f.Host)}
+	proxy.ModifyResponse = func(a *http.Response) error {
+		if a.Request.Method != http.MethodGet {
+			return nil
+		}
+		body, err := io.ReadAll(a.Body)
+		body = regexp.MustCompile(`"token": "[^"]*"`).ReplaceAll(body, []byte(`"token": "redacted"`))
+		a.Body, a.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		a.Header.Set("Content-Length", strconv.Itoa(len(body)))
+		return err
+	}
+	server := httptest.NewServer(proxy)
+	defer server.Close()
+	_, text, _ := net.SplitHostPort(server.Listener.Addr().String())
+	port, _ := strconv.Atoi(text)
+	place := at("127.0.0.1", port).WithJSON("ssl", []byte("false"))
+	value := func(token, id string) rotation.Value { return place.With("token", token).With("tokenId", id) }
+	operator := place.With("username", f.User).With("password", f.Password)
+	_, owner := f.user()
+	rights := f.readAndWrite(f.bucket())
+	unmarked, marked := f.token(owner, "by hand", rights), f.token(owner, "by hand "+mark(secretARN)+"first", rights)
+	id := func(token string) string {
+		a, _ := f.authorization(token)
+		return a.ID
+	}
+	// The id of another token, whose rights are not the secret's to have.
+	for name, v := range map[string]rotation.Value{"no id": place.With("token", marked), "not marked": value(unmarked, id(unmarked)), "the operator's": value(marked, id(f.Token))} {
+		_, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(v, rotation.Value{}), operator))
+		if rotation.CauseOf(err) != rotation.PrivilegeMissing {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	r := f.bySuperuser(request(value(marked, id(marked)), rotation.Value{}), operator)
+	next, err := f.tokens.Next(enginetest.Within(t), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stray := f.token(owner, mark(secretARN)+"v-2", rights)
+	r.Pending = next
+	if err := f.tokens.Set(enginetest.Within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	token, _ := next.Text("token")
+	for token, want := range map[string]bool{marked: true, token: true, unmarked: true, stray: false} {
+		if a, ok := f.authorization(token); ok != want {
+			t.Errorf("%q is there: %v", a.Description, ok)
+		}
+	}
+	if is, _ := f.authorization(token); !same(is.Permissions, rights) || is.UserID != owner {
+		t.Errorf("%+v", is)
+	}
+}
+
+// The server gives an inactive token whatever list it asks for, as an empty one.
+func TestInactiveToken(t *testing.T) {
+	f := newFixture(t)
+	_, owner := f.user()
+	token := f.token(owner, "", f.readAndWrite(f.bucket()))
+	a, _ := f.authorization(token)
+	f.must(http.MethodPatch, "authorizations/"+a.ID, map[string]string{"status": "inactive"}, nil)
+	v := f.tokenValue(token)
+	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), f.bySuperuser(request(v, rotation.Value{}), f.operator()), v), rotation.LoginRefused, "inactive")
+}
+
+// TestSuperuserIsSentNowhereElse: what the rotated secret says alone decides on no
+// host for an operator's password.
+func TestSuperuserIsSentNowhereElse(t *testing.T) {
+	f := newFixture(t)
+	var asked atomic.Int32
+	thief := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer thief.Close()
+	_, text, _ := net.SplitHostPort(thief.Listener.Addr().String())
+	port, _ := strconv.Atoi(text)
+	f.timestream.Put("ours", awsfake.Instance{Endpoint: f.Host, Port: f.Port, SecretARN: adminARN})
+	f.timestream.Put("thiefs", awsfake.Instance{Endpoint: "localhost", Port: port, SecretARN: secretARN})
+	bare := rotation.StringValue(`{}`).With("username", f.User).With("password", f.Password)
+	_, owner := f.user()
+	good := f.token(owner, "", f.readAndWrite(f.bucket()))
+	secret := func(place, at, admin string) rotation.Value {
+		v := rotation.StringValue(`{"engine":"timestream-influxdb"}`).With("token", good).With("adminSecretArn", admin).With(place, at)
+		if place == "host" {
+			v = v.WithJSON("port", []byte(text))
+		}
+		return v
+	}
+	for name, c := range map[string]struct{ current, superuser rotation.Value }{
+		"another instance":             {secret("dbIdentifier", "thiefs", adminARN), bare.With("dbIdentifier", "ours")},
+		"another instance, none named": {secret("dbIdentifier", "thiefs", adminARN), bare},
+		"another port":                 {secret("host", "localhost", adminARN), bare.With("dbIdentifier", "ours")},
+		"a host, none named":           {secret("host", "localhost", adminARN), bare},
+		"another secret, none named":   {secret("dbIdentifier", "ours", secretARN), bare},
+	} {
+		_, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(c.current, rotation.Value{}), c.superuser))
+		if rotation.CauseOf(err) != rotation.InvalidSecret {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if asked.Load() != 0 {
+		t.Error("the other server was asked")
+	}
+	for name, superuser := range map[string]rotation.Value{"the same instance": bare.With("dbIdentifier", "ours"), "the instance's own secret": bare} {
+		if _, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(secret("dbIdentifier", "ours", adminARN), rotation.Value{}), superuser)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestInstanceThatCannotBeFound(t *testing.T) {
+	f := newFixture(t)
+	name, _ := f.user()
+	value := func(instance string) rotation.Value {
+		return rotation.StringValue(`{"engine":"timestream-influxdb"}`).With("username", name).With("password", first+name).With("dbIdentifier", instance)
+	}
+	verify := func(instance string) error {
+		v := value(instance)
+		return f.users.Verify(enginetest.Within(t), request(v, rotation.Value{}), v)
+	}
+	f.timestream.Put("ours", awsfake.Instance{Endpoint: f.Host, Port: f.Port})
+	f.timestream.Put("new", awsfake.Instance{})
+	if err := verify("ours"); err != nil {
+		t.Error(err)
+	}
+	enginetest.WantCause(t, verify("mistyped"), rotation.InvalidSecret, "mistyped")
+	enginetest.WantCause(t, verify("x"), rotation.InvalidSecret, "dbIdentifier")
+	enginetest.WantCause(t, verify("new"), rotation.TargetFailed, "CREATING")
+	f.timestream.Deny(true)
+	enginetest.WantCause(t, verify("ours"), rotation.PrivilegeMissing, "timestream-influxdb:GetDbInstance")
+	var n rotation.Needs
+	if err := f.users.Needs(t.Context(), request(value("ours"), rotation.Value{}), &n); err != nil || len(n.Permissions) != 1 || n.Permissions[0].Resources[0] != "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/ours" {
+		t.Errorf("%+v, %v", n, err)
+	}
+}
+
+func TestFormOfTheSecret(t *testing.T) {
+	for value, want := range map[string]string{
+		`{"engine":"influxdb2","username":"a","password":"b"}`:                                "neither host nor dbIdentifier",
+		`{"engine":"influxdb2","host":"h","username":"a:b","password":"b"}`:                   "colon",
+		`{"engine":"influxdb2","host":"h","username":"a"}`:                                    "password is missing",
+		`{"engine":"influxdb2","host":"h","token":[7]}`:                                       "token is not text",
+		`{"engine":"influxdb2","host":"h","token":"a\nb"}`:                                    "token has characters",
+		`{"engine":"timestream-influxdb","type":"custom","dbIdentifier":"i","org":"o"}`:       "first token by hand",
+		`{"engine":"timestream-influxdb","dbIdentifier":["i"],"username":"a","password":"b"}`: "dbIdentifier is not text",
+		`{"engine":"influxdb2","host":"a,b","username":"a","password":"b"}`:                   "not one host",
+		`{"engine":"influxdb2","host":"h","port":"70000","username":"a","password":"b"}`:      "port",
+		`"just text"`: "cannot be read",
+	} {
+		r := request(rotation.StringValue(value), rotation.Value{})
+		var engine rotation.Engine = &Users{}
+		if r.Current.JSON("token") != nil {
+			engine = &Tokens{}
+		}
+		_, err := engine.Next(t.Context(), r)
+		enginetest.WantCause(t, err, rotation.InvalidSecret, want)
+	}
+}
+
+// TestSessionsEnd: a session that nobody ends lives on at the server for an hour.
+func TestSessionsEnd(t *testing.T) {
+	f := newFixture(t)
+	ctx, cancel := context.WithCancel(enginetest.Within(t))
+	x, err := f.users.open(ctx, request(f.operator(), rotation.Value{}), f.operator())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookie := x.cookie
+	cancel()
+	x.close()
+	y := &session{login: x.login, cookie: cookie}
+	y.api = httpapi.New(f.users.tls, y.Target, y.authorize)
+	defer y.api.Close()
+	_, err = y.me(enginetest.Within(t))
+	enginetest.WantCause(t, err, rotation.LoginRefused, "")
+}

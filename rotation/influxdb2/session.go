@@ -1,0 +1,150 @@
+package influxdb2
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"example.com/rotator/internal/httpapi"
+	"example.com/rotator/rotation"
+)
+
+// session is the API as a token, or as a user who has signed in.
+type session struct {
+	login
+	api    *httpapi.Client
+	cookie string
+}
+
+// connect opens a session. It fails where the credential is refused, so that whatever
+// follows is not the first to learn it.
+func (s server) connect(ctx context.Context, l login) (*session, error) {
+	x := &session{login: l}
+	x.api = httpapi.New(s.tls, l.Target, x.authorize)
+	if l.token != "" {
+		if err := x.tokenWorks(ctx); err != nil {
+			x.close()
+			return nil, err
+		}
+		return x, nil
+	}
+	a, err := x.api.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/api/v2/signin"})
+	if err != nil {
+		x.close()
+		return nil, err
+	}
+	var cookies []string
+	for _, c := range (&http.Response{Header: a.Header}).Cookies() {
+		cookies = append(cookies, c.Name+"="+c.Value)
+	}
+	if !a.OK() || cookies == nil {
+		x.close()
+		return nil, x.failure("the login", a)
+	}
+	x.cookie = strings.Join(cookies, "; ")
+	return x, nil
+}
+
+// tokenWorks asks who the token's user is, which few tokens may know: what the server
+// says to the others tells whether it knows them. Lists of all kinds it gives to tokens
+// that are inactive, too, and has nothing in them.
+func (x *session) tokenWorks(ctx context.Context) error {
+	const what = "the question who that is"
+	a, err := x.api.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/api/v2/me"})
+	if err != nil || a.OK() {
+		return err
+	}
+	if f := read(a); a.Status == http.StatusUnauthorized && forbidden.MatchString(f.Message) {
+		return nil
+	}
+	return x.failure(what, a)
+}
+
+// forbidden is what the server says to who may not read a user, after it has found
+// out who that is.
+// Source: InfluxDB 2.7's authorizer/authorize.go
+var forbidden = regexp.MustCompile(`^read:users/[0-9a-f]+ is unauthorized$`)
+
+func (x *session) authorize(r *http.Request) {
+	switch {
+	case x.token != "":
+		r.Header.Set("Authorization", "Token "+x.token)
+	case x.cookie != "":
+		r.Header.Set("Cookie", x.cookie)
+	default:
+		r.SetBasicAuth(x.User, x.Password)
+	}
+}
+
+// close signs out, as the server would keep the session for an hour, even if the
+// call's own time is over.
+func (x *session) close() {
+	if x.cookie != "" {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_, _ = x.api.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/api/v2/signout"}) // it would end by itself
+	}
+	x.api.Close()
+}
+
+// who names the session's owner.
+func (x *session) who() string {
+	if x.token != "" {
+		return "the token"
+	}
+	return "the user " + x.User
+}
+
+// fault is what the API says of a failure.
+type fault struct{ Code, Message string }
+
+func read(a *httpapi.Answer) fault {
+	var f fault
+	_ = json.Unmarshal(a.Body, &f) // an answer of something else has neither
+	return f
+}
+
+// failure gives an answer that is no success its cause. The server answers 401 to a
+// wrong credential, to one that is inactive and to a right one that may not do what it
+// asks for; their texts differ.
+// Source: InfluxDB 2.7's http/errors.go and auth.go
+func (x *session) failure(what string, a *httpapi.Answer) error {
+	f := read(a)
+	switch {
+	case a.Status == http.StatusUnauthorized && (f.Message == "unauthorized access" || f.Message == "token is inactive"):
+		return rotation.Errorf(rotation.LoginRefused, "check at the server that it exists and is active", "%s of %s is refused: %s", what, x.who(), f.Message)
+	case a.Status == http.StatusUnauthorized && f.Code == "unauthorized" || a.Status == http.StatusForbidden:
+		return rotation.Errorf(rotation.PrivilegeMissing, "let an operator do it: name its secret in "+adminField, "%s is forbidden to %s: %q", what, x.who(), f.Message)
+	case a.Status == http.StatusNotFound && f.Code == "not found":
+		return rotation.Errorf(rotation.InvalidSecret, "compare the secret's names with those at the server", "%s: %s", what, f.Message)
+	}
+	return rotation.Errorf(rotation.TargetFailed, "check that the server is InfluxDB 2 and see its log", "%s is answered with the status %d: %q", what, a.Status, f.Message)
+}
+
+// call makes a call of the API and reads the answer into out, if there is one.
+func (x *session) call(ctx context.Context, what, method, path string, query url.Values, body, out any) error {
+	r := httpapi.Request{Method: method, Path: "/api/v2/" + path, Query: query, Type: "application/json"}
+	if body != nil {
+		var err error
+		if r.Body, err = json.Marshal(body); err != nil {
+			return rotation.Errorf(rotation.InternalError, "report this", "%s cannot be asked for: %w", what, err)
+		}
+	}
+	a, err := x.api.Do(ctx, r)
+	switch {
+	case err != nil:
+		return err
+	case method == http.MethodDelete && a.Status == http.StatusNotFound:
+		return nil // it is gone already
+	case !a.OK():
+		return x.failure(what, a)
+	case out != nil && json.Unmarshal(a.Body, out) != nil:
+		// The body may have a token.
+		return rotation.Errorf(rotation.TargetFailed, "check that the server is InfluxDB 2", "%s is answered with something else than was asked for", what)
+	}
+	return nil
+}
