@@ -12,7 +12,9 @@ import (
 // harness makes a user for each rotation of the suite.
 type harness struct {
 	*fixture
-	mode string // superuser or alternating
+	mode     string // superuser or alternating
+	database string
+	made     enginetest.Recent
 }
 
 func TestEngineSuperuser(t *testing.T) { suite(t, "superuser") }
@@ -20,7 +22,10 @@ func TestEngineSuperuser(t *testing.T) { suite(t, "superuser") }
 func TestEngineAlternatingUsers(t *testing.T) { suite(t, "alternating") }
 
 func suite(t *testing.T, mode string) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &harness{newFixture(t), mode} })
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
+		f := newFixture(t)
+		return &harness{fixture: f, mode: mode, database: f.database()}
+	})
 }
 
 func (h *harness) Engine() rotation.Engine { return h.engine }
@@ -38,7 +43,12 @@ func (h *harness) Env() map[string]string {
 
 func (h *harness) New(_ context.Context, host string, port int) (v, superuser rotation.Value, err error) {
 	user := h.user()
-	h.must("GRANT READ ON " + identifier(h.database()) + " TO " + identifier(user))
+	if old := h.made.Add(user); old != "" {
+		for _, name := range []string{old, old + "_clone"} {
+			h.Query(h.t, h.User, h.Password, "DROP USER "+identifier(name)) // there may be no second one
+		}
+	}
+	h.must("GRANT READ ON " + identifier(h.database) + " TO " + identifier(user))
 	return value(host, port, user, "first-"+user), value(host, port, h.User, h.Password), nil
 }
 

@@ -14,27 +14,31 @@ import (
 )
 
 // users rotates passwords of users at an instance of Timestream.
-type users struct{ *fixture }
-
-func TestEngineUsers(t *testing.T) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return users{newFixture(t)} })
+type users struct {
+	*fixture
+	made enginetest.Recent
 }
 
-func (h users) Engine() rotation.Engine { return h.users }
+func TestEngineUsers(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &users{fixture: newFixture(t)} })
+}
 
-func (h users) Target() string { return h.Addr() }
+func (h *users) Engine() rotation.Engine { return h.users }
 
-func (h users) Overlap() bool { return false }
+func (h *users) Target() string { return h.Addr() }
 
-func (h users) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
-	name, _ := h.user()
+func (h *users) Overlap() bool { return false }
+
+func (h *users) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+	name, id := h.user()
+	h.drop(h.made.Add(id))
 	// The port is here for the suite, which tells by it how to go around its proxy.
 	return at(host, port).With("username", name).With("password", first+name), superuser, nil
 }
 
-func (h users) Open(ctx context.Context, v rotation.Value) error { return h.opens(ctx, v) }
+func (h *users) Open(ctx context.Context, v rotation.Value) error { return h.opens(ctx, v) }
 
-func (h users) Restore(ctx context.Context, v rotation.Value) error {
+func (h *users) Restore(ctx context.Context, v rotation.Value) error {
 	name, _ := v.Text("username")
 	password, _ := v.Text("password")
 	var list struct{ Users []account }
@@ -44,55 +48,57 @@ func (h users) Restore(ctx context.Context, v rotation.Value) error {
 	return h.do(ctx, h.Token, http.MethodPost, "users/"+list.Users[0].ID+"/password", map[string]string{"password": password}, nil)
 }
 
-func (h users) Logs() (string, error) { return h.fixture.Logs() }
+func (h *users) Logs() (string, error) { return h.fixture.Logs() }
 
 // tokens rotates tokens, by themselves or by an operator.
 type tokens struct {
 	*fixture
 	byOperator bool
-	owner      *string // the id of the tokens' user
+	owner      string // the id of the tokens' user
+	made       enginetest.Recent
 }
 
 func TestEngineTokensByThemselves(t *testing.T) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return tokens{newFixture(t), false, new(string)} })
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &tokens{fixture: newFixture(t)} })
 }
 
 func TestEngineTokensByAnOperator(t *testing.T) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return tokens{newFixture(t), true, new(string)} })
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &tokens{fixture: newFixture(t), byOperator: true} })
 }
 
-func (h tokens) Engine() rotation.Engine { return h.tokens }
+func (h *tokens) Engine() rotation.Engine { return h.tokens }
 
-func (h tokens) Target() string { return h.Addr() }
+func (h *tokens) Target() string { return h.Addr() }
 
-func (h tokens) Overlap() bool { return true }
+func (h *tokens) Overlap() bool { return true }
 
-func (h tokens) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
-	_, *h.owner = h.user()
+func (h *tokens) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+	_, h.owner = h.user()
+	h.drop(h.made.Add(h.owner))
 	if !h.byOperator {
-		return at(host, port).With("token", h.token(*h.owner, "suite", append(h.authorizer(*h.owner), h.readAndWrite(h.bucket())...))), superuser, nil
+		return at(host, port).With("token", h.token(h.owner, "suite", append(h.authorizer(h.owner), h.readAndWrite(h.bucket())...))), superuser, nil
 	}
 	instance := testserver.Unique("instance")
 	h.timestream.Put(instance, awsfake.Instance{Endpoint: host, Port: port})
 	timestream := rotation.StringValue(`{"engine":"timestream-influxdb","type":"custom","org":"first"}`).With("dbIdentifier", instance)
-	return timestream.With("token", h.token(*h.owner, "suite", h.readAndWrite(h.bucket()))),
+	return timestream.With("token", h.token(h.owner, "suite", h.readAndWrite(h.bucket()))),
 		timestream.With("username", h.User).With("password", h.Password), nil
 }
 
-func (h tokens) Open(ctx context.Context, v rotation.Value) error { return h.opens(ctx, v) }
+func (h *tokens) Open(ctx context.Context, v rotation.Value) error { return h.opens(ctx, v) }
 
-func (h tokens) Restore(context.Context, rotation.Value) error { return errors.ErrUnsupported }
+func (h *tokens) Restore(context.Context, rotation.Value) error { return errors.ErrUnsupported }
 
-func (h tokens) Logs() (string, error) { return h.fixture.Logs() }
+func (h *tokens) Logs() (string, error) { return h.fixture.Logs() }
 
-func (h tokens) Strays(_ context.Context, versions []rotation.Value) (strays []string, err error) {
+func (h *tokens) Strays(_ context.Context, versions []rotation.Value) (strays []string, err error) {
 	var known []string
 	for _, v := range versions {
 		token, _ := v.Text("token")
 		known = append(known, token)
 	}
 	for _, a := range h.authorizations() {
-		if a.UserID == *h.owner && !slices.Contains(known, a.Token) {
+		if a.UserID == h.owner && !slices.Contains(known, a.Token) {
 			strays = append(strays, a.ID)
 		}
 	}

@@ -83,6 +83,19 @@ func (f *fixture) user() (name, id string) {
 	return name, u.ID
 }
 
+// drop deletes a user with its tokens, if the id is one.
+func (f *fixture) drop(id string) {
+	if id == "" {
+		return
+	}
+	for _, a := range f.authorizations() {
+		if a.UserID == id {
+			f.must(http.MethodDelete, "authorizations/"+a.ID, nil, nil)
+		}
+	}
+	f.must(http.MethodDelete, "users/"+id, nil, nil)
+}
+
 // bucket makes a bucket and returns its id.
 func (f *fixture) bucket() string {
 	f.t.Helper()

@@ -17,6 +17,7 @@ import (
 type harness struct {
 	*fixture
 	mode string // itself, superuser or alternating
+	made enginetest.Recent
 }
 
 func TestEngineItself(t *testing.T) { suite(t, "itself") }
@@ -27,7 +28,7 @@ func TestEngineAlternatingUsers(t *testing.T) { suite(t, "alternating") }
 
 func suite(t *testing.T, mode string) {
 	f := newFixture(t, testserver.FerretDBOptions{})
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &harness{f, mode} })
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &harness{fixture: f, mode: mode} })
 }
 
 const suiteDatabase = "suite"
@@ -49,6 +50,11 @@ func (h *harness) Env() map[string]string {
 
 func (h *harness) New(ctx context.Context, host string, port int) (value, superuser rotation.Value, err error) {
 	user, password := testserver.Unique("suite-"), testserver.Unique("First-Passw0rd-")
+	if old := h.made.Add(user); old != "" {
+		for _, name := range []string{old, old + "_clone"} {
+			_ = h.command(ctx, suiteDatabase, bson.D{{Key: "dropUser", Value: name}}) // there may be no second one
+		}
+	}
 	login := func(database, user, password string) rotation.Value {
 		return rotation.StringValue(fmt.Sprintf(`{"engine":"mongo","host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q}`, host, port, database, user, password))
 	}
