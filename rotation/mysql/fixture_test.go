@@ -22,7 +22,7 @@ import (
 )
 
 // systems are the servers that every test runs against. MariaDB is on every
-// machine; MySQL joins with the build tag mysqlserver.
+// machine; with the build tag mysql it is MySQL instead.
 var systems = map[string]func(testing.TB, testserver.MySQLOptions) *testserver.MySQLServer{
 	"mariadb": testserver.SharedMariaDB,
 }
