@@ -25,6 +25,7 @@ type Handler struct {
 	clients *clients
 	log     *slog.Logger
 	fault   error // of the configuration
+	observe func(rotation.Observation)
 }
 
 // NewHandler reads the configuration from the environment. It makes no call, so
@@ -34,12 +35,11 @@ type Handler struct {
 //
 // Metrics are written to out in CloudWatch's embedded format, unless METRICS=off.
 func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer) *Handler {
-	h := &Handler{log: log}
-	var observe func(rotation.Observation)
+	h := &Handler{log: log, observe: func(rotation.Observation) {}}
 	if strings.ToLower(getenv("METRICS")) != "off" {
-		observe = metrics{out}.write
+		h.observe = metrics{out}.write
 	}
-	h.rotator, h.clients, h.fault = wire(getenv, log, observe)
+	h.rotator, h.clients, h.fault = wire(getenv, log, h.observe)
 	if h.fault != nil {
 		log.Error("the configuration is invalid", "cause", rotation.CauseOf(h.fault), "error", h.fault.Error())
 	}
@@ -98,6 +98,7 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	if err != nil {
 		log.Error("event not handled", "cause", rotation.CauseOf(err), "error", err.Error())
+		h.observe(rotation.Observation{Cause: rotation.CauseOf(err)})
 		return nil, failure(err)
 	}
 	if err := h.rotator.WithLog(log).Handle(ctx, event); err != nil {

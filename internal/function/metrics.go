@@ -23,19 +23,21 @@ type metric struct {
 
 // write writes what a step came to. Failures stand under their cause, all else
 // under the engine; the secret and its version are properties, not dimensions,
-// so that a fleet does not make a metric for every secret.
+// so that a fleet does not make a metric for every secret. An event that has come to
+// no step has a cause alone.
 func (m metrics) write(o rotation.Observation) {
-	values := map[string]any{
-		"Engine": "unknown", "Step": string(o.Step), "Secret": o.Secret, "Version": o.Version,
-		"Duration": o.Duration.Milliseconds(), "RefusedLogins": o.Refusals,
-	}
+	values := map[string]any{"Engine": "unknown", "Secret": o.Secret, "Version": o.Version}
 	if o.Engine != "" {
 		values["Engine"] = o.Engine
 	}
-	directives := []map[string]any{{
-		"Namespace": namespace, "Dimensions": [][]string{{"Engine", "Step"}},
-		"Metrics": []metric{{"Duration", "Milliseconds"}, {"RefusedLogins", "Count"}},
-	}}
+	var directives []map[string]any
+	if o.Step != "" {
+		values["Step"], values["Duration"], values["RefusedLogins"] = string(o.Step), o.Duration.Milliseconds(), o.Refusals
+		directives = []map[string]any{{
+			"Namespace": namespace, "Dimensions": [][]string{{"Engine", "Step"}},
+			"Metrics": []metric{{"Duration", "Milliseconds"}, {"RefusedLogins", "Count"}},
+		}}
+	}
 	add := func(dimensions []string, name, unit string, value any) {
 		values[name] = value
 		directives = append(directives, map[string]any{"Namespace": namespace, "Dimensions": [][]string{dimensions}, "Metrics": []metric{{name, unit}}})

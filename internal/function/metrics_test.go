@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,6 +22,7 @@ func TestMetricsAreEmbeddedMetricFormat(t *testing.T) {
 		"a step":      {rotation.Observation{Step: rotation.CreateSecret, Engine: "postgres", Duration: time.Second}, []string{"Duration", "RefusedLogins"}},
 		"a failure":   {rotation.Observation{Step: rotation.TestSecret, Cause: rotation.LoginRefused, Refusals: 3}, []string{"Duration", "RefusedLogins", "Failures"}},
 		"a set":       {rotation.Observation{Step: rotation.SetSecret, Engine: "postgres", Age: time.Hour}, []string{"Duration", "RefusedLogins", "CredentialAge"}},
+		"no step":     {rotation.Observation{Cause: rotation.InvalidEvent}, []string{"Failures"}},
 		"a promotion": {rotation.Observation{Step: rotation.FinishSecret, Engine: "postgres", Rotated: true, Window: time.Minute}, []string{"Duration", "RefusedLogins", "Rotations", "Window"}},
 	} {
 		var out bytes.Buffer
@@ -59,6 +61,18 @@ func TestMetricsAreEmbeddedMetricFormat(t *testing.T) {
 		}
 		if !slices.Equal(names, tc.want) {
 			t.Errorf("%s: metrics %v, want %v", name, names, tc.want)
+		}
+	}
+}
+
+// TestFailureBeforeAnyStepIsCounted: an alarm on failures by cause sees them, too.
+func TestFailureBeforeAnyStepIsCounted(t *testing.T) {
+	for cause, setting := range map[string]string{"InvalidConfiguration": "perhaps", "InvalidEvent": "false"} {
+		w := newWorld(t)
+		w.env["ALLOW_PLAINTEXT_FALLBACK"] = setting
+		w.want(w.invoke("no event"), cause, "")
+		if got := w.metrics.String(); !strings.Contains(got, `"Cause":"`+cause+`"`) || !strings.Contains(got, `"Failures":1`) {
+			t.Errorf("%s: metrics %q", cause, got)
 		}
 	}
 }
