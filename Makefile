@@ -52,6 +52,7 @@ test-mysql: export ROTATOR_FIGURES = $(CURDIR)/build/figures-mysql
 test-mysql: deps-mysql
 	@mkdir -p build && rm -f build/figures-mysql
 	$(TEST) -tags mysql ./rotation/mysql
+	$(TEST) -tags mysql -run GrantsOfMySQL ./cmd/rotatorctl
 	@sort build/figures-mysql
 
 test-valkey: deps-valkey

@@ -241,8 +241,11 @@ func TestGrantsOfPostgreSQL(t *testing.T) {
 }
 
 func TestGrantsOfMariaDB(t *testing.T) {
+	grantsOfMySQL(t, "mariadb", testserver.SharedMariaDB(t, testserver.MySQLOptions{}))
+}
+
+func grantsOfMySQL(t *testing.T, engine string, server *testserver.MySQLServer) {
 	w := newWorld(t)
-	server := testserver.SharedMariaDB(t, testserver.MySQLOptions{})
 	db := server.Connect(t, "")
 	w.engine = mysql.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})
 	w.exec = func(s string) {
@@ -252,7 +255,7 @@ func TestGrantsOfMariaDB(t *testing.T) {
 		}
 	}
 	w.value = func(user, password, master string) string {
-		return fmt.Sprintf(`{"engine":"mariadb","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, server.Host, server.Port, user, password, master)
+		return fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, engine, server.Host, server.Port, user, password, master)
 	}
 	shop := server.Database(t)
 	for strategy, least := range map[string]int{"alternating": 3, "single": 1} {
@@ -266,7 +269,7 @@ func TestGrantsOfMariaDB(t *testing.T) {
 				arn := w.secret(t, w.value(user, "first-password", w.secret(t, w.value(master, "master-password", ""))))
 				return arn, func() {
 					if strategy == "single" {
-						w.exec("SET PASSWORD FOR " + user + "@'%' = PASSWORD('by-hand')")
+						w.exec("ALTER USER " + user + "@'%' IDENTIFIED BY 'by-hand'")
 					}
 				}
 			})

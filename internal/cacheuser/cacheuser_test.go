@@ -313,3 +313,31 @@ func TestAHungCacheIsTold(t *testing.T) {
 		}
 	})
 }
+
+// TestNeedsAreEnoughAndNothingInThemTooMuch: what the engine says that it needs is what
+// the API must allow, neither less nor more.
+func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		var n rotation.Needs
+		if err := c.Engine().(rotation.Needer).Needs(enginetest.Within(t), request(c.user(t), second), &n); err != nil || len(n.Permissions) != 1 {
+			t.Fatalf("%+v, %v", n, err)
+		}
+		actions := n.Permissions[0].Actions
+		for _, missing := range append([]string{""}, actions...) {
+			c.fake.Fail(func(action string) string {
+				if name := c.service + ":" + action; name != missing && slices.Contains(actions, name) {
+					return ""
+				}
+				return map[string]string{"elasticache": "AccessDenied", "memorydb": "AccessDeniedException"}[c.service]
+			})
+			r := request(c.user(t), second)
+			err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r), c.engine().Verify(enginetest.Within(t), r, r.Pending))
+			if missing == "" && err != nil {
+				t.Errorf("with all of %v: %v", actions, err)
+			}
+			if missing != "" && !errors.Is(err, rotation.PrivilegeMissing) {
+				t.Errorf("without %s: %v, want PrivilegeMissing", missing, err)
+			}
+		}
+	})
+}

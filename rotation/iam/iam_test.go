@@ -339,3 +339,39 @@ func TestTheRoleDoesNothingForAUserOfAnotherAccount(t *testing.T) {
 		t.Errorf("the keys were %v and are %v", before, after)
 	}
 }
+
+// TestNeedsAreEnoughAndNothingInThemTooMuch: with the actions that the engine says it
+// needs a rotation passes, and without any one of them it does not.
+func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
+	var n rotation.Needs
+	w := newWorld(t)
+	if err := w.engine.Needs(context5(t), w.request(), &n); err != nil {
+		t.Fatal(err)
+	}
+	var actions []string
+	for _, p := range n.Permissions {
+		actions = append(actions, p.Actions...)
+	}
+	for _, missing := range append([]string{""}, actions...) {
+		w := newWorld(t, slices.DeleteFunc(slices.Clone(actions), func(a string) bool { return a == missing })...)
+		r := w.request()
+		r.Previous = secretOf("ci", w.fake.AddKey("ci", time.Hour))
+		err := w.engine.Verify(context5(t), r, r.Current)
+		if err == nil {
+			r.Pending, err = w.engine.Next(context5(t), r)
+		}
+		if err == nil {
+			err = w.engine.Set(context5(t), r)
+		}
+		if err == nil {
+			r.Login = r.Pending
+			err = w.engine.Retire(context5(t), r)
+		}
+		if missing == "" && err != nil {
+			t.Errorf("with all of %v: %v", actions, err)
+		}
+		if missing != "" && rotation.CauseOf(err) != rotation.PrivilegeMissing {
+			t.Errorf("without %s: %v, want PrivilegeMissing", missing, err)
+		}
+	}
+}

@@ -1,0 +1,13 @@
+//go:build mysql
+
+package main
+
+import (
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+)
+
+func TestGrantsOfMySQL(t *testing.T) {
+	grantsOfMySQL(t, "mysql", testserver.SharedMySQL(t, testserver.MySQLOptions{}))
+}
