@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,6 +18,12 @@ import (
 // services answers as RDS and Redshift do by their API references; AWS itself
 // was not asked.
 func services(t *testing.T) topology {
+	t.Helper()
+	return servicesThatDeny(t, func(string) bool { return false })
+}
+
+// servicesThatDeny are services that allow nobody some actions, by their names.
+func servicesThatDeny(t *testing.T, denied func(action string) bool) topology {
 	t.Helper()
 	instances := map[string]string{
 		"writer":  `<Endpoint><Address>writer.abc.eu-west-1.rds.amazonaws.com</Address><Port>5433</Port></Endpoint>`,
@@ -33,7 +40,12 @@ func services(t *testing.T) topology {
 			w.WriteHeader(http.StatusNotFound)
 			fmt.Fprintf(w, `<ErrorResponse><Error><Code>%s</Code><Message>none</Message></Error></ErrorResponse>`, code)
 		}
-		switch action := r.PostForm.Get("Action") + r.Header.Get("X-Amz-Target"); action {
+		action := r.PostForm.Get("Action") + r.Header.Get("X-Amz-Target")
+		if denied(action[strings.LastIndexByte(action, '.')+1:]) {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		switch action {
 		case "DescribeDBInstances":
 			i, ok := instances[r.PostForm.Get("DBInstanceIdentifier")]
 			if !ok {
@@ -114,6 +126,55 @@ func TestReplicasAreThoseThatRDSKnows(t *testing.T) {
 		got, err := top.Replica(t.Context(), tc.host, tc.primary)
 		if err != nil || got != tc.want {
 			t.Errorf("%s of %s: %v, %v, want %v", tc.host, tc.primary, got, err, tc.want)
+		}
+	}
+}
+
+// TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch: with the actions that are said
+// to be needed every question is answered, and without any one of them some is not.
+func TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch(t *testing.T) {
+	const writer, aurora = "writer.abc.eu-west-1.rds.amazonaws.com", "aurora.cluster-abc.eu-west-1.rds.amazonaws.com"
+	managed := func(tag, id string) func(topology) error {
+		return func(top topology) error {
+			_, _, err := top.Managed(t.Context(), "arn:x", map[string]string{tag: id})
+			return err
+		}
+	}
+	readers := func(top topology) error {
+		for host, primary := range map[string]string{"replica.abc.eu-west-1.rds.amazonaws.com": writer, "member.abc.eu-west-1.rds.amazonaws.com": aurora} {
+			if _, err := top.Replica(t.Context(), host, primary); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for name, c := range map[string]struct {
+		tag, id, host string
+		ask           func(topology) error
+	}{
+		"an instance":    {tag: tagInstance, id: "arn:aws:rds:eu-west-1:111122223333:db:writer"},
+		"a cluster":      {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora"},
+		"Redshift":       {tag: tagRedshift, id: "arn:aws:redshift:eu-west-1:111122223333:cluster:dw"},
+		"its serverless": {tag: tagNamespace, id: "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1"},
+		"readers":        {host: "member.abc.eu-west-1.rds.amazonaws.com", ask: readers},
+	} {
+		if c.ask == nil {
+			c.ask = managed(c.tag, c.id)
+		}
+		var actions []string
+		for _, p := range (topology{}).Needs(c.tag != "", map[string]string{c.tag: c.id}, c.host) {
+			for _, a := range p.Actions {
+				actions = append(actions, a[strings.IndexByte(a, ':')+1:])
+			}
+		}
+		if len(actions) == 0 {
+			t.Errorf("%s: nothing is needed", name)
+		}
+		for _, missing := range append([]string{""}, actions...) {
+			err := c.ask(servicesThatDeny(t, func(a string) bool { return a == missing || !slices.Contains(actions, a) }))
+			if (err == nil) != (missing == "") {
+				t.Errorf("%s without %q: %v", name, missing, err)
+			}
 		}
 	}
 }

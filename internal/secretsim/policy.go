@@ -58,13 +58,8 @@ func (p *principal) is(c *caller) bool {
 	if p == nil {
 		return false
 	}
-	role := c.arn
-	if _, rest, ok := strings.Cut(c.arn, ":assumed-role/"); ok {
-		name, _, _ := strings.Cut(rest, "/")
-		role = "arn:aws:iam::" + c.account + ":role/" + name
-	}
 	return p.all || slices.ContainsFunc(p.aws, func(a string) bool {
-		return a == c.account || a == "arn:aws:iam::"+c.account+":root" || a == c.arn || a == role
+		return a == c.account || a == "arn:aws:iam::"+c.account+":root" || a == c.arn || c.role != "" && a == c.role
 	})
 }
 
