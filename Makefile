@@ -6,17 +6,17 @@ TAGS     ?=
 # lambda.norpc leaves the runtime of go1.x out of the function.
 FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ldflags '-s -w'
 
-# Every test runs under the race detector but the sweeps, which crash a rotation at
-# one point after another: they have one thing going on at a time, and are so many
-# rotations that the detector would take most of the time. They run without it, by
-# the name that tests of the suite begin with.
+# Every test runs under the race detector but those parts of the suite that have one
+# thing going on at a time, such as the sweeps, which crash a rotation at one point
+# after another: they are so many rotations that the detector would take most of the
+# time. They run without it, by the name that tests of the suite begin with.
 # $(call tests,PACKAGES,PACKAGES WITH SUITES) runs both parts. More tests at once than
 # there are processors: much of them is waiting. `make lint` vets.
 TEST   := $(GO) test -p 4 -parallel 4 -count=1 -vet=off -timeout 25m
-SWEEPS := ^(Sweep|Cuts|Recover)$$
-OTHERS := ^(Duplicates|Late|Witness|Faults|Edits|Identity|Recovery|Preflight)$$
+SINGLE := ^(Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight)$$
+OTHERS := ^(Duplicates|Late|Witness|Faults)$$
 define tests
-$(TEST) -race -skip '/$(SWEEPS)|//$(SWEEPS)|///$(SWEEPS)' $(1)
+$(TEST) -race -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 

@@ -30,7 +30,8 @@ type Caches struct {
 	users map[string]*CacheUser // by service and id
 	calls []string
 	fail  func(action string) (code string)
-	work  sync.WaitGroup
+	busy  int // changes under way
+	idle  *sync.Cond
 }
 
 // CachesOptions configure a fake.
@@ -58,8 +59,10 @@ const cacheRegion = "us-east-1"
 
 // NewCaches returns a fake without users.
 func NewCaches(o CachesOptions) *Caches {
-	return &Caches{opts: o, users: make(map[string]*CacheUser),
+	f := &Caches{opts: o, users: make(map[string]*CacheUser),
 		credentials: aws.Credentials{AccessKeyID: "AKIAFAKE" + letters(12), SecretAccessKey: letters(40)}}
+	f.idle = sync.NewCond(&f.mu)
+	return f
 }
 
 // Credentials are those that the fake accepts.
@@ -104,7 +107,13 @@ func (f *Caches) Fail(hook func(action string) (code string)) {
 }
 
 // Wait waits until all changes are made.
-func (f *Caches) Wait() { f.work.Wait() }
+func (f *Caches) Wait() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.busy > 0 {
+		f.idle.Wait()
+	}
+}
 
 func cacheARN(service, id string) string {
 	resource := "user:" + id
@@ -249,9 +258,8 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 		}
 	}
 	u.Status = "modifying"
-	f.work.Add(1)
+	f.busy++
 	time.AfterFunc(f.opts.Delay, func() {
-		defer f.work.Done()
 		var err error
 		if f.opts.Apply != nil {
 			err = f.opts.Apply(u.Name, passwords)
@@ -261,6 +269,8 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 		if u.Passwords, u.Status = passwords, "active"; err != nil {
 			u.Status = "failed: " + err.Error()
 		}
+		f.busy--
+		f.idle.Broadcast()
 	})
 	return *u, nil
 }
