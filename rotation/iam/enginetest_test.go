@@ -40,7 +40,7 @@ func newHarness(t testing.TB, byRole bool) *harness {
 	if strings.HasSuffix(t.Name(), "/Late") {
 		// A call is held up there for a second, which must not be the minute by
 		// whose end a call is over in truth: an attempt takes 15 s at most.
-		speed = 20
+		speed = 10
 	}
 	h := &harness{byRole: byRole, fake: awsfake.NewIAM(awsfake.IAMOptions{
 		Now:        func() time.Time { return begin.Add(speed * time.Since(begin)) },
