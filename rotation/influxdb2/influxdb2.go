@@ -142,7 +142,7 @@ func (s server) openLogin(ctx context.Context, r *rotation.Request) (*session, e
 		if admin, _ := r.Current.Text(adminField); made == "" || admin != made {
 			return nil, rotation.Errorf(rotation.InvalidSecret, advice, "the superuser secret names no server")
 		}
-		super.Host, super.Port, super.TLS = target.Host, target.Port, target.TLS
+		super.Host, super.Port = target.Host, target.Port // and not TLS, which is for the superuser's own secret to say
 	} else if _, err := s.locate(ctx, r, &super); err != nil {
 		return nil, err
 	}

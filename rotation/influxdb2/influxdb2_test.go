@@ -271,8 +271,12 @@ func TestSuperuserIsSentNowhereElse(t *testing.T) {
 		t.Error("the other server was asked")
 	}
 	for name, superuser := range map[string]rotation.Value{"the same instance": bare.With("dbIdentifier", "ours"), "the instance's own secret": bare} {
-		if _, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(secret("dbIdentifier", "ours", adminARN), rotation.Value{}), superuser)); err != nil {
-			t.Errorf("%s: %v", name, err)
+		// Nor does the rotated secret decide whether the operator's password is encrypted.
+		for _, ssl := range []string{"null", "false"} {
+			current := secret("dbIdentifier", "ours", adminARN).WithJSON("ssl", []byte(ssl))
+			if _, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(current, rotation.Value{}), superuser)); err != nil {
+				t.Errorf("%s, ssl %s: %v", name, ssl, err)
+			}
 		}
 	}
 }
