@@ -10,14 +10,13 @@ FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ld
 # thing going on at a time, such as the sweeps, which crash a rotation at one point
 # after another: they are so many rotations that the detector would take most of the
 # time. They run without it, by the name that tests of the suite begin with.
-# $(call tests,PACKAGES,PACKAGES WITH SUITES) runs both parts. More tests at once than
-# there are processors: much of them is waiting. `make lint` vets.
-TEST   := $(GO) test -p 4 -parallel 4 -count=1 -vet=off -timeout 25m
+# $(call tests,PACKAGES,PACKAGES WITH SUITES) runs both parts. `make lint` vets.
+TEST   := $(GO) test -p 3 -count=1 -vet=off -timeout 25m
 SINGLE := ^(Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight)$$
 OTHERS := ^(Duplicates|Late|Witness|Faults)$$
 define tests
 $(TEST) -race -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
-$(TEST) -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
+$(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 
 .PHONY: build build-RotatorFunction demo test test-mysql test-valkey bench lint release deps deps-mysql deps-valkey clean

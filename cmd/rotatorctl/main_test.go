@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -91,15 +94,14 @@ func TestScripts(t *testing.T) {
 				}
 				return []byte("null"), "", err
 			}))
-			free, err := net.Listen("tcp", "127.0.0.1:0")
+			free, err := freeAddress()
 			if err != nil {
 				return err
 			}
-			free.Close()
 			for k, v := range map[string]string{
 				"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL(), "AWS_REGION": "us-east-1",
 				"AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY": "simulated",
-				"IDLE": functionARN, "GOOD": good, "FREE": free.Addr().String(),
+				"IDLE": functionARN, "GOOD": good, "FREE": free,
 				"CA_BUNDLE": pg.CAFile, "PGHOST_": pg.Host, "PGPORT_": strconv.Itoa(pg.Port),
 				"SUPERUSER": pg.User, "SUPERPASSWORD": pg.Password, "U": testserver.Unique("u_"),
 			} {
@@ -171,4 +173,16 @@ func clientAt(url string) *secretsmanager.Client {
 // value reads a file and expands the script's variables in it.
 func value(ts *testscript.TestScript, file string) *string {
 	return aws.String(os.Expand(ts.ReadFile(file), ts.Getenv))
+}
+
+// freeAddress returns an address that nobody listens at. Its port is none that the
+// system gives out by itself, as nobody may get it before the script comes to use it.
+func freeAddress() (string, error) {
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000)))
+		if err == nil {
+			return l.Addr().String(), l.Close()
+		}
+	}
+	return "", errors.New("no port is free")
 }

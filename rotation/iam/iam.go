@@ -203,14 +203,24 @@ func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
 // some seconds, so that a pending one is asked about until ctx is nearly done.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
-	for {
+	for begin := time.Now(); ; {
 		err := e.verify(ctx, r, v)
 		fresh := v.Equal(r.Pending) && !v.Equal(r.Login)
-		if !errors.Is(err, rotation.LoginRefused) || !fresh || pause(ctx) != nil {
+		if !errors.Is(err, rotation.LoginRefused) || !fresh {
+			return err
+		}
+		if pause(ctx) != nil {
+			if time.Since(begin) < delay {
+				return rotation.Errorf(rotation.Unsettled, "wait: Secrets Manager repeats the rotation by itself", "IAM may not know the new access key yet: %w", err)
+			}
 			return err
 		}
 	}
 }
+
+// delay is how long IAM may take to know a new key, as a rule: who asked for less has
+// not been told that the key is wrong.
+const delay = 5 * time.Second
 
 func (e *Engine) verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
 	s, err := e.open(ctx, r, v)
