@@ -2,14 +2,10 @@ package testserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"testing"
-	"time"
 )
 
 // InfluxDBOptions says how to start InfluxDB. The zero value serves HTTPS.
@@ -24,8 +20,7 @@ type InfluxDBOptions struct {
 
 // InfluxDBServer is a running InfluxDB 1 with authentication on.
 type InfluxDBServer struct {
-	Server
-	NoTLS bool
+	web
 }
 
 // StartInfluxDB starts the machine's InfluxDB 1. Measured on two cores: 0.2 s.
@@ -38,7 +33,7 @@ func StartInfluxDB(ctx context.Context, o InfluxDBOptions) (*InfluxDBServer, err
 	if err != nil {
 		return nil, fmt.Errorf("influxdb: %w", err)
 	}
-	s := &InfluxDBServer{Server: *server, NoTLS: o.NoTLS}
+	s := &InfluxDBServer{web: web{*server, o.NoTLS}}
 	err = s.start(ctx, launch{
 		command: func(port int) []string {
 			// The file names the port, so it is written here; a failure shows as
@@ -65,7 +60,7 @@ store-enabled = false
 		// afterwards the same statement by the same administrator succeeds too.
 		ready: func(ctx context.Context) error {
 			statement := fmt.Sprintf("CREATE USER %s WITH PASSWORD '%s' WITH ALL PRIVILEGES", s.User, s.Password)
-			status, _, err := s.query(ctx, s.client(o.Cert != nil), s.User, s.Password, statement)
+			status, _, err := s.query(ctx, o.Cert != nil, s.User, s.Password, statement)
 			if err == nil && status != http.StatusOK {
 				err = fmt.Errorf("the first user: status %d", status)
 			}
@@ -93,45 +88,19 @@ func SharedInfluxDB(t testing.TB, o InfluxDBOptions) *InfluxDBServer {
 	return sharedInfluxDB.get(t, StartInfluxDB, o)
 }
 
-// URL is the server's address, without credentials.
-func (s *InfluxDBServer) URL() string {
-	if s.NoTLS {
-		return "http://" + s.Addr()
-	}
-	return "https://" + s.Addr()
-}
-
 // Query runs a statement as a user and returns the HTTP status and the body.
 func (s *InfluxDBServer) Query(t testing.TB, user, password, statement string) (int, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	status, body, err := s.query(ctx, s.client(false), user, password, statement)
+	status, body, err := s.query(context.Background(), false, user, password, statement)
 	if err != nil {
 		t.Fatalf("testserver: influxdb: %v", err)
 	}
 	return status, body
 }
 
-func (s *InfluxDBServer) client(anyName bool) *http.Client {
-	config := s.CA.ClientTLS(s.Host)
-	// A certificate for another name is the test's to refuse.
-	config.InsecureSkipVerify = anyName
-	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-}
-
-func (s *InfluxDBServer) query(ctx context.Context, client *http.Client, user, password, statement string) (int, string, error) {
+func (s *InfluxDBServer) query(ctx context.Context, anyName bool, user, password, statement string) (int, string, error) {
 	form := url.Values{"q": {statement}}.Encode()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.URL()+"/query", strings.NewReader(form))
-	if err != nil {
-		return 0, "", err
-	}
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	request.SetBasicAuth(user, password)
-	response, err := client.Do(request)
-	if err != nil {
-		return 0, "", err
-	}
-	body, err := io.ReadAll(response.Body)
-	return response.StatusCode, string(body), errors.Join(err, response.Body.Close())
+	status, answer, err := s.ask(ctx, question{method: http.MethodPost, path: "/query", kind: "application/x-www-form-urlencoded", body: []byte(form),
+		authorize: basic(user, password), anyName: anyName})
+	return status, string(answer), err
 }

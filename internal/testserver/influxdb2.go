@@ -1,15 +1,11 @@
 package testserver
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"testing"
-	"time"
 )
 
 // InfluxDB2Options says how to start InfluxDB 2. The zero value serves HTTPS.
@@ -26,9 +22,8 @@ type InfluxDB2Options struct {
 // packages without the time series (see the folder influxdb2). Its administrator has
 // all rights, and so has its token.
 type InfluxDB2Server struct {
-	Server
+	web
 	Token string
-	NoTLS bool
 }
 
 // StartInfluxDB2 starts the program that scripts/deps.sh has built. Measured on two
@@ -42,7 +37,7 @@ func StartInfluxDB2(ctx context.Context, o InfluxDB2Options) (*InfluxDB2Server, 
 	if err != nil {
 		return nil, fmt.Errorf("influxdb2: %w", err)
 	}
-	s := &InfluxDB2Server{Server: *server, Token: Unique("operator-"), NoTLS: o.NoTLS}
+	s := &InfluxDB2Server{web: web{*server, o.NoTLS}, Token: Unique("operator-")}
 	s.Password = Unique("Operator-") // of as many kinds of characters as it demands
 	err = s.start(ctx, launch{
 		command: func(port int) []string {
@@ -76,14 +71,6 @@ func SharedInfluxDB2(t testing.TB, o InfluxDB2Options) *InfluxDB2Server {
 	return sharedInfluxDB2.get(t, StartInfluxDB2, o)
 }
 
-// URL is the server's address, without credentials.
-func (s *InfluxDB2Server) URL() string {
-	if s.NoTLS {
-		return "http://" + s.Addr()
-	}
-	return "https://" + s.Addr()
-}
-
 // Call calls the API by a token, such as POST "/api/v2/users" with a body that is
 // sent as JSON, and returns the HTTP status and the answer's body.
 func (s *InfluxDB2Server) Call(ctx context.Context, token, method, path string, body any) (int, []byte, error) {
@@ -92,7 +79,7 @@ func (s *InfluxDB2Server) Call(ctx context.Context, token, method, path string, 
 
 // SignIn returns the HTTP status of a user's login, of which nothing is kept.
 func (s *InfluxDB2Server) SignIn(ctx context.Context, user, password string) (int, error) {
-	status, _, err := s.call(ctx, false, func(r *http.Request) { r.SetBasicAuth(user, password) }, http.MethodPost, "/api/v2/signin", nil)
+	status, _, err := s.call(ctx, false, basic(user, password), http.MethodPost, "/api/v2/signin", nil)
 	return status, err
 }
 
@@ -101,26 +88,9 @@ func (s *InfluxDB2Server) byToken(token string) func(*http.Request) {
 }
 
 func (s *InfluxDB2Server) call(ctx context.Context, anyName bool, authorize func(*http.Request), method, path string, body any) (int, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
 	content, err := json.Marshal(body)
 	if err != nil {
 		return 0, nil, err
 	}
-	request, err := http.NewRequestWithContext(ctx, method, s.URL()+path, bytes.NewReader(content))
-	if err != nil {
-		return 0, nil, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	authorize(request)
-	config := s.CA.ClientTLS(s.Host)
-	// A certificate for another name is the test's to refuse.
-	config.InsecureSkipVerify = anyName
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	if err != nil {
-		return 0, nil, err
-	}
-	answer, err := io.ReadAll(response.Body)
-	return response.StatusCode, answer, errors.Join(err, response.Body.Close())
+	return s.ask(ctx, question{method: method, path: path, kind: "application/json", body: content, authorize: authorize, anyName: anyName})
 }

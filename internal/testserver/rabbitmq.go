@@ -1,19 +1,16 @@
 package testserver
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // RabbitMQOptions says how to start RabbitMQ. The zero value serves the
@@ -31,8 +28,7 @@ type RabbitMQOptions struct {
 
 // RabbitMQServer is a running RabbitMQ. Port is the management API's.
 type RabbitMQServer struct {
-	Server
-	NoTLS bool
+	web
 	// AMQPPort speaks AMQP over TLS, without it under NoTLS.
 	AMQPPort int
 }
@@ -50,7 +46,7 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 	if err != nil {
 		return nil, fmt.Errorf("rabbitmq: %w", err)
 	}
-	s := &RabbitMQServer{Server: *server, NoTLS: o.NoTLS}
+	s := &RabbitMQServer{web: web{*server, o.NoTLS}}
 	var ports [3]int // AMQP, Erlang distribution, epmd
 	for i := range ports {
 		var portErr error
@@ -146,22 +142,12 @@ func SharedRabbitMQ(t testing.TB, o RabbitMQOptions) *RabbitMQServer {
 	return sharedRabbitMQ.get(t, StartRabbitMQ, o)
 }
 
-// URL is the management API's address, without a path and credentials.
-func (s *RabbitMQServer) URL() string {
-	if s.NoTLS {
-		return "http://" + s.Addr()
-	}
-	return "https://" + s.Addr()
-}
-
 // Call calls the management API as the administrator, such as PUT
 // "/api/users/app" with a body that is sent as JSON, and returns the HTTP status
 // and the answer's body.
 func (s *RabbitMQServer) Call(t testing.TB, method, path string, body any) (int, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	status, answer, err := s.call(ctx, false, method, path, body)
+	status, answer, err := s.call(context.Background(), false, method, path, body)
 	if err != nil {
 		t.Fatalf("testserver: rabbitmq: %v", err)
 	}
@@ -176,19 +162,6 @@ func (s *RabbitMQServer) call(ctx context.Context, anyName bool, method, path st
 			return 0, "", err
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, method, s.URL()+path, bytes.NewReader(content))
-	if err != nil {
-		return 0, "", err
-	}
-	request.SetBasicAuth(s.User, s.Password)
-	config := s.CA.ClientTLS(s.Host)
-	// A certificate for another name is the test's to refuse.
-	config.InsecureSkipVerify = anyName
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	if err != nil {
-		return 0, "", err
-	}
-	answer, err := io.ReadAll(response.Body)
-	return response.StatusCode, strings.TrimSpace(string(answer)), errors.Join(err, response.Body.Close())
+	status, answer, err := s.ask(ctx, question{method: method, path: path, body: content, authorize: basic(s.User, s.Password), anyName: anyName})
+	return status, strings.TrimSpace(string(answer)), err
 }
