@@ -59,8 +59,7 @@ const cacheRegion = "us-east-1"
 
 // NewCaches returns a fake without users.
 func NewCaches(o CachesOptions) *Caches {
-	f := &Caches{opts: o, users: make(map[string]*CacheUser),
-		credentials: aws.Credentials{AccessKeyID: "AKIAFAKE" + letters(12), SecretAccessKey: letters(40)}}
+	f := &Caches{opts: o, users: make(map[string]*CacheUser), credentials: newCredentials()}
 	f.idle = sync.NewCond(&f.mu)
 	return f
 }
@@ -134,8 +133,8 @@ func (f *Caches) Handler() http.Handler {
 		if err != nil {
 			return // the client is gone
 		}
-		sig, ok := readSignature(r)
-		if !ok || sig.key != f.credentials.AccessKeyID || !sig.madeWith(r, body, f.credentials.SecretAccessKey, time.Now()) || sig.region != cacheRegion {
+		sig, ok := signedWith(f.credentials, r, body)
+		if !ok || sig.region != cacheRegion {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}

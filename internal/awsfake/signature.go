@@ -32,6 +32,18 @@ func readSignature(r *http.Request) (_ signature, ok bool) {
 	return signature{key: m[1], region: m[2], service: m[3], names: m[4], sum: m[5]}, true
 }
 
+// newCredentials returns a key that a fake accepts.
+func newCredentials() aws.Credentials {
+	return aws.Credentials{AccessKeyID: "AKIAFAKE" + letters(12), SecretAccessKey: letters(40)}
+}
+
+// signedWith returns a request's signature; ok is false where it is not the one that
+// the credentials make.
+func signedWith(c aws.Credentials, r *http.Request, body []byte) (s signature, ok bool) {
+	s, ok = readSignature(r)
+	return s, ok && s.key == c.AccessKeyID && s.madeWith(r, body, c.SecretAccessKey, time.Now())
+}
+
 // madeWith reports whether the signature is the one that the secret key makes of
 // the request, by making it again, and not 15 minutes old by the real clock or by
 // the fake's, to which the SDK sets its own by the answers.

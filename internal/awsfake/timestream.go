@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
@@ -32,8 +31,7 @@ type Instance struct {
 
 // NewTimestream returns a fake without instances.
 func NewTimestream() *Timestream {
-	return &Timestream{instances: map[string]Instance{},
-		credentials: aws.Credentials{AccessKeyID: "AKIAFAKE" + letters(12), SecretAccessKey: letters(40)}}
+	return &Timestream{instances: map[string]Instance{}, credentials: newCredentials()}
 }
 
 // Credentials are those that the fake accepts.
@@ -73,8 +71,7 @@ func (f *Timestream) answer(r *http.Request, body []byte) (int, map[string]any) 
 	fault := func(code, message string) (int, map[string]any) {
 		return http.StatusBadRequest, map[string]any{"__type": "com.amazonaws.timestreaminfluxdb#" + code, "message": message}
 	}
-	s, ok := readSignature(r)
-	if !ok || s.key != f.credentials.AccessKeyID || s.service != "timestream-influxdb" || !s.madeWith(r, body, f.credentials.SecretAccessKey, time.Now()) {
+	if s, ok := signedWith(f.credentials, r, body); !ok || s.service != "timestream-influxdb" {
 		return fault("UnrecognizedClientException", "The security token included in the request is invalid.")
 	}
 	if r.Header.Get("X-Amz-Target") != "AmazonTimestreamInfluxDB.GetDbInstance" {
