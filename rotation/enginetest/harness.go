@@ -13,8 +13,8 @@
 // the engine, so that engine and harness cannot be wrong in the same way. Where the
 // current value must work throughout, Overlap says so, and the suite holds the
 // engine to it; alternating users it knows by the superuser secret that New returns.
-// Implement Logged, Configured or Minted besides, where they apply. Whoever writes an
-// engine runs one part while working on it, such as
+// Implement Logged, Configured, Minted or Public besides, where they apply. Whoever
+// writes an engine runs one part while working on it, such as
 //
 //	go test -race -run 'TestEngine/Sweep' ./rotation/postgres
 //
@@ -80,6 +80,12 @@ type Minted interface {
 	// Strays returns the names of the credentials that the user has at the target
 	// and that are in none of the values, which are all that the secret has.
 	Strays(ctx context.Context, versions []rotation.Value) ([]string, error)
+}
+
+// Public is a Harness of a credential that has a name, which its system logs itself.
+type Public interface {
+	// Public returns the secret fields that name the credential and are no secret.
+	Public() []string
 }
 
 // Run runs the whole suite. harness is called once for each of its parts, which

@@ -105,6 +105,8 @@ func (h *harness) Open(ctx context.Context, v rotation.Value) error {
 
 func (h *harness) Restore(context.Context, rotation.Value) error { return errors.ErrUnsupported }
 
+func (h *harness) Public() []string { return []string{"AccessKeyId"} }
+
 func (h *harness) Strays(_ context.Context, versions []rotation.Value) (strays []string, err error) {
 	var known []string
 	user := ""

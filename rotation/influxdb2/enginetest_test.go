@@ -91,6 +91,8 @@ func (h *tokens) Restore(context.Context, rotation.Value) error { return errors.
 
 func (h *tokens) Logs() (string, error) { return h.fixture.Logs() }
 
+func (h *tokens) Public() []string { return []string{"tokenId"} }
+
 func (h *tokens) Strays(_ context.Context, versions []rotation.Value) (strays []string, err error) {
 	var known []string
 	for _, v := range versions {
