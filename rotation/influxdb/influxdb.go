@@ -60,14 +60,10 @@ func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, e
 	if _, err := parse(r.Current); err != nil {
 		return rotation.Value{}, err
 	}
-	next, err := rotation.NextPassword(e.Kind(), r)
-	if err != nil {
-		return rotation.Value{}, err
+	if n := r.Passwords().Length; n > passwordLimit {
+		return rotation.Value{}, rotation.Errorf(rotation.InvalidConfiguration, "set PASSWORD_LENGTH to 72 or less", "a password of %d bytes is too long: the server looks at the first 72", n)
 	}
-	if password, _ := next.Text("password"); len(password) > passwordLimit {
-		return rotation.Value{}, rotation.Errorf(rotation.InvalidConfiguration, "set PASSWORD_LENGTH to 72 or less", "a password of %d bytes is too long: the server looks at the first 72", len(password))
-	}
-	return next, nil
+	return rotation.NextPassword(e.Kind(), r)
 }
 
 // DryRun logs in and reads what Set would change, which only a user with all

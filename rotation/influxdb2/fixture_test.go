@@ -26,8 +26,7 @@ type fixture struct {
 	timestream *awsfake.Timestream
 	users      *Users
 	tokens     *Tokens
-	admin      string // the administrator's id
-	org        string // the id of its organisation, which is named first
+	org        string // the id of the administrator's organisation, which is named first
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -40,9 +39,6 @@ func newFixture(t testing.TB) *fixture {
 	}
 	policy := rotation.TLSPolicy{ExtraCAs: f.CA.PEM}
 	f.users, f.tokens = NewUsers(policy, settings), NewTokens(policy, settings)
-	var me account
-	f.must(http.MethodGet, "me", nil, &me)
-	f.admin = me.ID
 	var orgs struct{ Orgs []account }
 	f.must(http.MethodGet, "orgs?org=first", nil, &orgs)
 	f.org = orgs.Orgs[0].ID

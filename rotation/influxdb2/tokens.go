@@ -174,9 +174,6 @@ func same(a, b []permission) bool {
 // list opens a session with who acts and returns the tokens that it is shown. The
 // server has no pages here.
 func (e *Tokens) list(ctx context.Context, r *rotation.Request) (*session, []authorization, error) {
-	if _, err := own(r.Current); err != nil {
-		return nil, nil, err
-	}
 	x, err := e.openLogin(ctx, r)
 	if err != nil {
 		return nil, nil, err
@@ -215,17 +212,15 @@ func (e *Tokens) revokeBut(ctx context.Context, r *rotation.Request, keep ...rot
 	if _, ok := find(all, r, r.Pending); !ok {
 		return rotation.Errorf(rotation.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again", "the pending token does not exist at the server")
 	}
-	var kept, known []string
-	for _, v := range keep {
-		if a, ok := find(all, r, v); ok {
-			kept = append(kept, a.ID)
+	ids := func(values ...rotation.Value) (ids []string) {
+		for _, v := range values {
+			if a, ok := find(all, r, v); ok {
+				ids = append(ids, a.ID)
+			}
 		}
+		return ids
 	}
-	for _, v := range []rotation.Value{r.Current, r.Previous} {
-		if a, ok := find(all, r, v); ok {
-			known = append(known, a.ID)
-		}
-	}
+	kept, known := ids(keep...), ids(r.Current, r.Previous)
 	var doomed []string
 	for _, a := range all {
 		if !slices.Contains(kept, a.ID) && (a.is(r.Secret) || slices.Contains(known, a.ID)) {

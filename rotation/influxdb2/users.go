@@ -39,8 +39,8 @@ const (
 	maxPassword = 72
 )
 
-// form checks that a value is a user's login.
-func form(v rotation.Value) (login, error) {
+// parseUser reads a user's login.
+func parseUser(v rotation.Value) (login, error) {
 	if kind, _ := v.Text("type"); kind != "" && v.JSON(userField) == nil {
 		return login{}, rotation.Errorf(rotation.InvalidSecret, "make the first token by hand, as an operator, and put it into the field "+tokenField,
 			"the secret is for a token of the type %q and has none", kind)
@@ -50,7 +50,7 @@ func form(v rotation.Value) (login, error) {
 
 // Next returns the current value with a new password.
 func (e *Users) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
-	if _, err := form(r.Current); err != nil {
+	if _, err := parseUser(r.Current); err != nil {
 		return rotation.Value{}, err
 	}
 	if n := r.Passwords().Length; n < minPassword || n > maxPassword {
@@ -74,7 +74,7 @@ func (e *Users) Set(ctx context.Context, r *rotation.Request) error {
 
 // change finds the id of the user whom r is about and calls do with it.
 func (e *Users) change(ctx context.Context, r *rotation.Request, do func(x *session, id string) error) error {
-	pending, err := form(r.Pending)
+	pending, err := parseUser(r.Pending)
 	if err != nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (e *Users) change(ctx context.Context, r *rotation.Request, do func(x *sess
 
 // Verify logs in and asks the server who that is.
 func (e *Users) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
-	if _, err := form(v); err != nil {
+	if _, err := parseUser(v); err != nil {
 		return err
 	}
 	x, err := e.open(ctx, r, v)
