@@ -61,15 +61,28 @@ func newClients(getenv func(string) string) (*clients, error) {
 	return c, nil
 }
 
-// admits refuses an event that can only fail later: with a role, Secrets Manager
-// tells by the rotation token whether a version was made by its own rotation.
+// admits refuses an event that can only fail later: with a role, or where the function
+// is of another account than the secret, Secrets Manager tells by the rotation token
+// whether a version was made by its own rotation. function is the function's ARN, or
+// "" where it is not known.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
-func (c *clients) admits(e rotation.Event) error {
-	if c.role != "" && e.Step == rotation.CreateSecret && e.RotationToken.Reveal() == "" {
-		return rotation.Errorf(rotation.InvalidEvent, "let Secrets Manager call the function, or add the RotationToken to the event",
-			"the event has no RotationToken, without which a rotation by an assumed role fails")
+func (c *clients) admits(e rotation.Event, function string) error {
+	if e.Step != rotation.CreateSecret || e.RotationToken.Reveal() != "" {
+		return nil
 	}
-	return nil
+	why := ""
+	if c.role != "" {
+		why = "by an assumed role"
+	} else if own, err := arn.Parse(function); err == nil {
+		if a, err := arn.Parse(e.SecretID); err == nil && a.AccountID != own.AccountID {
+			why = "of another account's secret"
+		}
+	}
+	if why == "" {
+		return nil
+	}
+	return rotation.Errorf(rotation.InvalidEvent, "let Secrets Manager call the function, or add the RotationToken to the event",
+		"the event has no RotationToken, without which a rotation %s fails", why)
 }
 
 // load reads the SDK's configuration when the first client is needed.

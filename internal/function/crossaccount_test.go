@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-lambda-go/lambdacontext"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -295,7 +296,7 @@ func (c *crossing) rotate() error {
 			delete(e, "RotationToken")
 			payload, _ = json.Marshal(e)
 		}
-		body, err := h.Invoke(ctx, payload)
+		body, err := h.Invoke(lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{InvokedFunctionArn: functionARN}), payload)
 		if err != nil {
 			c.failed = err
 			body, _ = json.Marshal(err)
@@ -428,6 +429,7 @@ func TestWhatKeepsAnotherAccountsSecretFromRotating(t *testing.T) {
 		"no role, no policy":           {func(c *crossing) { c.noRole(); c.key() }, "SecretsManagerFailed", "no resource-based policy allows"},
 		"no role, the default key":     {func(c *crossing) { c.noRole(); c.policy() }, "SecretsManagerFailed", "default KMS service key"},
 		"an event without a token":     {func(c *crossing) { c.noToken = true }, "InvalidEvent", "RotationToken"},
+		"no role, no token":            {func(c *crossing) { c.noRole(); c.policy(); c.key(); c.noToken = true }, "InvalidEvent", "RotationToken"},
 		"a secret of another function": {func(c *crossing) { c.role = readCrossRole(c.t, functionARN+"-of-others") }, "SecretsManagerFailed", "secretsmanager:DescribeSecret"},
 		"no DescribeSecret":            {without("DescribeSecret"), "SecretsManagerFailed", "secretsmanager:DescribeSecret"},
 		"no GetSecretValue":            {without("GetSecretValue"), "SecretsManagerFailed", "secretsmanager:GetSecretValue"},

@@ -84,9 +84,9 @@ func wire(getenv func(string) string, log *slog.Logger, observe func(rotation.Ob
 // Invoke takes one step. An error leaves it under its cause's name, which Lambda
 // shows as errorType.
 func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	log := h.log
+	log, function := h.log, ""
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
-		log = log.With("request_id", lc.AwsRequestID)
+		log, function = log.With("request_id", lc.AwsRequestID), lc.InvokedFunctionArn
 	}
 	err := h.fault
 	var event rotation.Event
@@ -94,7 +94,7 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		err = decode(payload, &event)
 	}
 	if err == nil {
-		err = h.clients.admits(event)
+		err = h.clients.admits(event, function)
 	}
 	if err != nil {
 		log.Error("event not handled", "cause", rotation.CauseOf(err), "error", err.Error())
