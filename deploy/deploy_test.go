@@ -278,6 +278,34 @@ func TestLeastPrivilege(t *testing.T) {
 
 // TestVariablesAreDeclared: `sam local` passes on only what the template
 // declares, and the README explains what there is.
+// TestRoleOfAnotherAccountMayWhatTheFunctionMay: what an engine calls it calls by the
+// role, where there is one.
+func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
+	role := make(map[string]map[string]any)
+	for _, s := range statements(load(t, "cross-account-role.yaml")["Resources"]) {
+		role[fmt.Sprint(s["Sid"])] = s
+	}
+	for _, s := range statements(resource(t, "RotatorFunction")["Policies"]) {
+		sid := fmt.Sprint(s["Sid"])
+		switch sid {
+		case "SecretsThatNameThisFunction": // the function's ARN is the stack's own here, and a parameter there
+			sid = "SecretsThatNameTheFunction"
+			s["Condition"] = role[sid]["Condition"]
+		case "RoleOfTheSecretsAccounts":
+			continue
+		}
+		s["Sid"] = sid
+		if fmt.Sprint(s) != fmt.Sprint(role[sid]) {
+			t.Errorf("the function has\n%v\nthe role\n%v", s, role[sid])
+		}
+		delete(role, sid)
+	}
+	delete(role, "<nil>") // the trust
+	if len(role) > 0 {
+		t.Errorf("the role has besides %v", role)
+	}
+}
+
 func TestVariablesAreDeclared(t *testing.T) {
 	declared := variables(t)
 	readme, err := os.ReadFile("../README.md")

@@ -29,14 +29,15 @@ type Config struct {
 	Observe func(Observation)
 }
 
-// Topology knows which hosts are one database.
+// Topology knows which hosts are one database. It looks in the account of the
+// superuser's secret.
 type Topology interface {
 	// Managed returns host and port of the database whose superuser secret
 	// has the given tags, as RDS and Redshift set them.
 	Managed(ctx context.Context, superuserARN string, tags map[string]string) (host string, port int, err error)
 	// Replica reports whether host is a replica or reader of the database
 	// whose writer is primary.
-	Replica(ctx context.Context, host, primary string) (bool, error)
+	Replica(ctx context.Context, superuserARN, host, primary string) (bool, error)
 }
 
 // Observation is what a step came to, for metrics. It holds no value.

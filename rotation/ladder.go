@@ -211,7 +211,7 @@ func (r *run) superuser(ctx context.Context, s *secret, req *Request, v Value) (
 		replica := false
 		if r.cfg.Topology != nil {
 			var err error
-			if replica, err = r.cfg.Topology.Replica(ctx, host, own); err != nil {
+			if replica, err = r.cfg.Topology.Replica(ctx, s.arn, host, own); err != nil {
 				return Value{}, err
 			}
 		}

@@ -30,8 +30,8 @@ type Needs struct {
 // Permission allows actions of AWS; it is a statement of an IAM policy.
 type Permission struct {
 	// Principal is who needs it: "" for the one that reads the secrets of Account,
-	// which is the function's role or the role that it assumes there;
-	// FunctionItself; or the ARN of an IAM user.
+	// which is the function's role or the role that it assumes there; or the ARN of
+	// an IAM user.
 	Principal string
 	// Account is the rotated secret's where an engine leaves it empty.
 	Account string
@@ -43,9 +43,6 @@ type Permission struct {
 	// Conditions are values by operator and key.
 	Conditions map[string]map[string]string
 }
-
-// FunctionItself is the principal of what no role in another account can do.
-const FunctionItself = "function"
 
 // Needer is an Engine that can tell what a rotation of a secret needs beside
 // Secrets Manager.
@@ -166,7 +163,7 @@ func (r *run) superuserNeeds(ctx context.Context, req *Request, n *Needs, recove
 	n.key(s.arn, d.key, prefix+"SuperuserKey", "kms:Decrypt")
 	if t, ok := r.cfg.Topology.(TopologyNeeder); ok && elsewhere {
 		for _, p := range t.Needs(!named, d.tags, host) {
-			p.Sid = prefix + p.Sid
+			p.Sid, p.Account = prefix+p.Sid, account(s.arn)
 			n.Permissions = append(n.Permissions, p)
 		}
 	}

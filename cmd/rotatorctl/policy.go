@@ -114,9 +114,10 @@ func newPolicyOf(n rotation.Needs, role string) policy {
 	for _, p := range n.Permissions {
 		principal := p.Principal
 		switch {
-		case principal == rotation.FunctionItself || principal == "" && role == "":
+		case principal != "":
+		case role == "":
 			principal = functionsRole
-		case principal == "":
+		default:
 			principal = strings.NewReplacer("{account}", p.Account, "{partition}", secret.Partition).Replace(role)
 			add(functionsRole, statement{Sid: "Assume" + p.Account, Action: []string{"sts:AssumeRole"}, Resource: []string{principal}})
 		}

@@ -116,6 +116,13 @@ func (c *clients) settings(ctx context.Context, secret string) (aws.Config, erro
 	return cfg, nil
 }
 
+// databases returns the settings for questions about databases in a secret's account.
+func (c *clients) databases(ctx context.Context, secret string) (aws.Config, error) {
+	cfg, err := c.settings(ctx, secret)
+	cfg.BaseEndpoint = nil // AWS_ENDPOINT_URL is not RDS's
+	return cfg, err
+}
+
 // secretsManager returns the client for a secret.
 func (c *clients) secretsManager(ctx context.Context, secret string) (rotation.SecretsManager, error) {
 	cfg, err := c.settings(ctx, secret)

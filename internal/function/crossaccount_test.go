@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/jackc/pgx/v5"
 	"gopkg.in/yaml.v3"
 
@@ -43,7 +44,7 @@ type statement struct {
 	Effect    string                       `yaml:"Effect"`
 	Principal map[string]string            `yaml:"Principal"`
 	Action    any                          `yaml:"Action"`
-	Resource  string                       `yaml:"Resource"`
+	Resource  any                          `yaml:"Resource"`
 	Condition map[string]map[string]string `yaml:"Condition"`
 }
 
@@ -87,8 +88,9 @@ type crossRole struct {
 	trust, permissions []statement
 }
 
-// readCrossRole reads the template as CloudFormation would for secrets of a function.
-func readCrossRole(t *testing.T, function string) crossRole {
+// readCrossRole reads the template as CloudFormation would for secrets of a function
+// and for other parameters.
+func readCrossRole(t *testing.T, function string, parameters map[string]string) crossRole {
 	t.Helper()
 	text, err := os.ReadFile("../../deploy/cross-account-role.yaml")
 	if err != nil {
@@ -119,6 +121,7 @@ func readCrossRole(t *testing.T, function string) crossRole {
 		values[name] = p.Default
 	}
 	maps.Copy(values, map[string]string{"FunctionRoleArn": functionRole, "FunctionArn": function, "ExternalId": externalID, "OrganizationId": organization})
+	maps.Copy(values, parameters)
 	var resolve func(*yaml.Node)
 	resolve = func(n *yaml.Node) {
 		switch n.Tag {
@@ -137,12 +140,14 @@ func readCrossRole(t *testing.T, function string) crossRole {
 				t.Fatalf("%s is not resolved", n.Value)
 			}
 		case "!If":
-			// [condition, then, else], where the condition says that KmsKeyArn is given.
-			if n.Content[0].Value != "HasKey" {
+			// [condition, then, else], where the condition says that a parameter is given.
+			parameter, known := map[string]string{"HasKey": "KmsKeyArn", "HasSuperusers": "SuperuserSecretArns", "HasElastiCacheUsers": "ElastiCacheUserArns",
+				"HasMemoryDbUsers": "MemoryDbUserArns", "HasInfluxDbInstances": "InfluxDbInstanceArns", "HasIamUsers": "IamUserArns", "HasRedshift": ""}[n.Content[0].Value]
+			if !known {
 				t.Fatalf("condition %s is not evaluated", n.Content[0].Value)
 			}
 			chosen := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"} // for AWS::NoValue
-			if values["KmsKeyArn"] != "" {
+			if values[parameter] != "" {
 				chosen = *n.Content[1]
 			}
 			*n = chosen
@@ -206,14 +211,15 @@ func newCrossing(t *testing.T) *crossing {
 	c := &crossing{
 		world: newWorld(t), server: testserver.SharedPostgres(t, testserver.PostgresOptions{}), user: testserver.Unique("app_"), first: testserver.Unique("First-Passw0rd-"),
 		organization: organization, calls: map[string]bool{},
-		role: readCrossRole(t, functionARN),
+		role: readCrossRole(t, functionARN, nil),
 	}
 	conn := c.server.Connect(t, "postgres")
 	if _, err := conn.Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", c.user, c.first)); err != nil {
 		t.Fatal(err)
 	}
+	drop := fmt.Sprintf("DROP ROLE IF EXISTS %[1]s, %[1]s_clone", c.user)
 	t.Cleanup(func() {
-		if _, err := conn.Exec(context.Background(), "DROP ROLE "+c.user); err != nil {
+		if _, err := conn.Exec(context.Background(), drop); err != nil {
 			t.Error(err)
 		}
 	})
@@ -401,6 +407,65 @@ func TestRotationAcrossAccounts(t *testing.T) {
 	}
 }
 
+// superuser gives the secret a superuser, whose secret is in its account, too. It
+// returns that secret's ARN.
+func (c *crossing) superuser() string {
+	c.t.Helper()
+	put := func(value map[string]any, as func(text *string) error) {
+		value["engine"], value["host"], value["port"] = "postgres", c.server.Host, c.server.Port
+		text, err := json.Marshal(value)
+		if err == nil {
+			err = as(aws.String(string(text)))
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	superuser := ""
+	put(map[string]any{"username": c.server.User, "password": c.server.Password}, func(text *string) error {
+		out, err := c.theirs.CreateSecret(c.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("superuser"), SecretString: text})
+		superuser = aws.ToString(out.ARN)
+		return err
+	})
+	put(map[string]any{"username": c.user, "password": c.first, "dbname": "postgres", "masterarn": superuser}, func(text *string) error {
+		_, err := c.theirs.PutSecretValue(c.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &c.arn, SecretString: text})
+		return err
+	})
+	return superuser
+}
+
+// TestAlternatingUsersAcrossAccounts: the role may read the superuser's secret, which
+// need not name the function, where its stack was given the ARN.
+func TestAlternatingUsersAcrossAccounts(t *testing.T) {
+	c := newCrossing(t)
+	c.role = readCrossRole(t, functionARN, map[string]string{"SuperuserSecretArns": c.superuser()})
+	if err := c.rotate(); err != nil {
+		t.Fatalf("%v\n%s", err, c.log.String())
+	}
+	if err := c.login(c.first); err != nil {
+		t.Errorf("the first user: %v", err)
+	}
+	c.user += "_clone"
+	if err := c.login(c.password()); err != nil {
+		t.Errorf("AWSCURRENT: %v", err)
+	}
+}
+
+// TestDatabasesOfAnotherAccountAreAskedForByTheRole: which host a managed superuser is
+// of is known in its own account only.
+func TestDatabasesOfAnotherAccountAreAskedForByTheRole(t *testing.T) {
+	c := newCrossing(t)
+	h := NewHandler(func(name string) string { return c.env[name] }, slog.New(slog.DiscardHandler), io.Discard)
+	cfg, err := h.clients.databases(t.Context(), c.arn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := sts.NewFromConfig(cfg, func(o *sts.Options) { o.BaseEndpoint = aws.String(os.Getenv("AWS_ENDPOINT_URL_STS")) }).GetCallerIdentity(t.Context(), nil)
+	if want := "arn:aws:sts::" + secretsAccount + ":assumed-role/rotation/rotator"; err != nil || *who.Arn != want {
+		t.Errorf("asked by %v, %v, want %s", who, err, want)
+	}
+}
+
 // TestRotationAcrossAccountsByThePolicyAlone: without a role the secret itself
 // must let the function's account in, and have a key of its own.
 func TestRotationAcrossAccountsByThePolicyAlone(t *testing.T) {
@@ -430,7 +495,8 @@ func TestWhatKeepsAnotherAccountsSecretFromRotating(t *testing.T) {
 		"no role, the default key":     {func(c *crossing) { c.noRole(); c.policy() }, "SecretsManagerFailed", "default KMS service key"},
 		"an event without a token":     {func(c *crossing) { c.noToken = true }, "InvalidEvent", "RotationToken"},
 		"no role, no token":            {func(c *crossing) { c.noRole(); c.policy(); c.key(); c.noToken = true }, "InvalidEvent", "RotationToken"},
-		"a secret of another function": {func(c *crossing) { c.role = readCrossRole(c.t, functionARN+"-of-others") }, "SecretsManagerFailed", "secretsmanager:DescribeSecret"},
+		"a secret of another function": {func(c *crossing) { c.role = readCrossRole(c.t, functionARN+"-of-others", nil) }, "SecretsManagerFailed", "secretsmanager:DescribeSecret"},
+		"no superuser":                 {func(c *crossing) { c.superuser() }, "SecretsManagerFailed", "secretsmanager:GetSecretValue"},
 		"no DescribeSecret":            {without("DescribeSecret"), "SecretsManagerFailed", "secretsmanager:DescribeSecret"},
 		"no GetSecretValue":            {without("GetSecretValue"), "SecretsManagerFailed", "secretsmanager:GetSecretValue"},
 		"no PutSecretValue":            {without("PutSecretValue"), "SecretsManagerFailed", "secretsmanager:PutSecretValue"},
@@ -468,7 +534,7 @@ func TestPromotionThatTheRoleMayNotMake(t *testing.T) {
 		t.Fatal("the rotation succeeded")
 	}
 	c.want(c.failed, "SecretsManagerFailed", "secretsmanager:UpdateSecretVersionStage")
-	c.role = readCrossRole(t, functionARN)
+	c.role = readCrossRole(t, functionARN, nil)
 	c.grant()
 	for _, step := range allSteps {
 		if err := c.invoke(event(step, c.arn)); err != nil {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
-	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"example.com/rotator/rotation"
 )
@@ -67,16 +66,12 @@ func wire(getenv func(string) string, log *slog.Logger, observe func(rotation.Ob
 		return nil, nil, err
 	}
 	r, err := rotation.New(rotation.Config{
-		Engines: list,
-		Secrets: clients.secretsManager,
-		Getenv:  getenv,
-		Log:     log,
-		Observe: observe,
-		Topology: topology{func(ctx context.Context) (aws.Config, error) {
-			cfg, err := clients.load(ctx)
-			cfg.BaseEndpoint = nil // AWS_ENDPOINT_URL is not RDS's
-			return cfg, err
-		}},
+		Engines:  list,
+		Secrets:  clients.secretsManager,
+		Getenv:   getenv,
+		Log:      log,
+		Observe:  observe,
+		Topology: topology{clients.databases},
 	})
 	return r, clients, err
 }

@@ -25,7 +25,8 @@ import (
 // topology asks RDS and Redshift which hosts are one database. It signs the few
 // calls itself: the services' clients would make the function a third larger.
 type topology struct {
-	config func(context.Context) (aws.Config, error)
+	// config returns the settings for a secret, which are those of its account.
+	config func(ctx context.Context, secretARN string) (aws.Config, error)
 }
 
 var _ rotation.Topology = topology{}
@@ -46,8 +47,13 @@ const adviceTopology = "allow the function's role rds:DescribeDBInstances and rd
 // tags. The error's cause is InvalidSecret for a secret that nobody manages, and
 // SecretsManagerFailed where the service could not be asked.
 func (t topology) Managed(ctx context.Context, superuserARN string, tags map[string]string) (string, int, error) {
+	cfg, err := t.config(ctx, superuserARN)
+	if err != nil {
+		return "", 0, err
+	}
+	d := databases{cfg}
 	for tag, find := range map[string]func(context.Context, arn.ARN) (string, int, error){
-		tagInstance: t.instance, tagCluster: t.cluster, tagRedshift: t.redshift, tagNamespace: t.workgroup,
+		tagInstance: d.instance, tagCluster: d.cluster, tagRedshift: d.redshift, tagNamespace: d.workgroup,
 	} {
 		if tags[tag] == "" {
 			continue
@@ -72,29 +78,39 @@ var endpointForm = regexp.MustCompile(`^([a-z][a-z0-9-]*)\.[a-z0-9-]+\.([a-z]{2}
 // Replica reports whether host is a reader of the database whose writer is
 // primary. Names that RDS has not given, such as an alias of one's own, are not
 // known to be one.
-func (t topology) Replica(ctx context.Context, host, primary string) (bool, error) {
+func (t topology) Replica(ctx context.Context, superuserARN, host, primary string) (bool, error) {
 	m := endpointForm.FindStringSubmatch(strings.ToLower(host))
 	if m == nil {
 		return false, nil
 	}
+	cfg, err := t.config(ctx, superuserARN)
+	if err != nil {
+		return false, err
+	}
+	d := databases{cfg}
 	same := func(a, b string) bool { return a != "" && strings.EqualFold(a, b) }
 	id, region := m[1], m[2]
-	if instances, err := t.instances(ctx, region, id); err != nil {
+	if instances, err := d.instances(ctx, region, id); err != nil {
 		return false, err
 	} else if len(instances) == 1 && same(instances[0].Address, host) {
 		i := instances[0]
 		if i.Cluster != "" {
-			clusters, err := t.clusters(ctx, region, i.Cluster)
+			clusters, err := d.clusters(ctx, region, i.Cluster)
 			return err == nil && len(clusters) == 1 && same(clusters[0].Endpoint, primary), err
 		}
 		if i.Source == "" {
 			return false, nil
 		}
-		sources, err := t.instances(ctx, region, i.Source)
+		sources, err := d.instances(ctx, region, i.Source)
 		return err == nil && len(sources) == 1 && same(sources[0].Address, primary), err
 	}
-	clusters, err := t.clusters(ctx, region, id)
+	clusters, err := d.clusters(ctx, region, id)
 	return err == nil && len(clusters) == 1 && same(clusters[0].Reader, host) && same(clusters[0].Endpoint, primary), err
+}
+
+// databases are those of one account.
+type databases struct {
+	cfg aws.Config
 }
 
 // dbInstance and dbCluster are what is read of RDS's answers.
@@ -113,16 +129,16 @@ type dbCluster struct {
 	Port     int    `xml:"Port"`
 }
 
-func (t topology) instance(ctx context.Context, a arn.ARN) (string, int, error) {
-	all, err := t.instances(ctx, a.Region, last(a.Resource))
+func (d databases) instance(ctx context.Context, a arn.ARN) (string, int, error) {
+	all, err := d.instances(ctx, a.Region, last(a.Resource))
 	if err != nil || len(all) != 1 {
 		return "", 0, err
 	}
 	return all[0].Address, all[0].Port, nil
 }
 
-func (t topology) cluster(ctx context.Context, a arn.ARN) (string, int, error) {
-	all, err := t.clusters(ctx, a.Region, last(a.Resource))
+func (d databases) cluster(ctx context.Context, a arn.ARN) (string, int, error) {
+	all, err := d.clusters(ctx, a.Region, last(a.Resource))
 	if err != nil || len(all) != 1 {
 		return "", 0, err
 	}
@@ -131,31 +147,31 @@ func (t topology) cluster(ctx context.Context, a arn.ARN) (string, int, error) {
 
 func last(resource string) string { return resource[strings.LastIndexAny(resource, ":/")+1:] }
 
-func (t topology) instances(ctx context.Context, region, id string) ([]dbInstance, error) {
+func (d databases) instances(ctx context.Context, region, id string) ([]dbInstance, error) {
 	var out struct {
 		Items []dbInstance `xml:"DescribeDBInstancesResult>DBInstances>DBInstance"`
 	}
-	err := t.query(ctx, "rds", region, url.Values{"Action": {"DescribeDBInstances"}, "Version": {"2014-10-31"}, "DBInstanceIdentifier": {id}}, "DBInstanceNotFound", &out)
+	err := d.query(ctx, "rds", region, url.Values{"Action": {"DescribeDBInstances"}, "Version": {"2014-10-31"}, "DBInstanceIdentifier": {id}}, "DBInstanceNotFound", &out)
 	return out.Items, err
 }
 
-func (t topology) clusters(ctx context.Context, region, id string) ([]dbCluster, error) {
+func (d databases) clusters(ctx context.Context, region, id string) ([]dbCluster, error) {
 	var out struct {
 		Items []dbCluster `xml:"DescribeDBClustersResult>DBClusters>DBCluster"`
 	}
-	err := t.query(ctx, "rds", region, url.Values{"Action": {"DescribeDBClusters"}, "Version": {"2014-10-31"}, "DBClusterIdentifier": {id}}, "DBClusterNotFoundFault", &out)
+	err := d.query(ctx, "rds", region, url.Values{"Action": {"DescribeDBClusters"}, "Version": {"2014-10-31"}, "DBClusterIdentifier": {id}}, "DBClusterNotFoundFault", &out)
 	return out.Items, err
 }
 
 // Source: https://docs.aws.amazon.com/redshift/latest/APIReference/API_DescribeClusters.html
-func (t topology) redshift(ctx context.Context, a arn.ARN) (string, int, error) {
+func (d databases) redshift(ctx context.Context, a arn.ARN) (string, int, error) {
 	var out struct {
 		Items []struct {
 			Address string `xml:"Endpoint>Address"`
 			Port    int    `xml:"Endpoint>Port"`
 		} `xml:"DescribeClustersResult>Clusters>Cluster"`
 	}
-	err := t.query(ctx, "redshift", a.Region, url.Values{"Action": {"DescribeClusters"}, "Version": {"2012-12-01"}, "ClusterIdentifier": {last(a.Resource)}}, "ClusterNotFound", &out)
+	err := d.query(ctx, "redshift", a.Region, url.Values{"Action": {"DescribeClusters"}, "Version": {"2012-12-01"}, "ClusterIdentifier": {last(a.Resource)}}, "ClusterNotFound", &out)
 	if err != nil || len(out.Items) != 1 {
 		return "", 0, err
 	}
@@ -164,7 +180,7 @@ func (t topology) redshift(ctx context.Context, a arn.ARN) (string, int, error) 
 
 // workgroup finds the endpoint of a namespace, which is its workgroup's.
 // Source: https://docs.aws.amazon.com/redshift-serverless/latest/APIReference/API_ListWorkgroups.html
-func (t topology) workgroup(ctx context.Context, a arn.ARN) (string, int, error) {
+func (d databases) workgroup(ctx context.Context, a arn.ARN) (string, int, error) {
 	// The ARN has the namespace's id, and a workgroup only its name.
 	var namespaces struct {
 		Namespaces []struct{ NamespaceArn, NamespaceName string }
@@ -172,7 +188,7 @@ func (t topology) workgroup(ctx context.Context, a arn.ARN) (string, int, error)
 	}
 	name := ""
 	for name == "" {
-		if err := t.json(ctx, a.Region, "ListNamespaces", map[string]any{"nextToken": namespaces.NextToken}, &namespaces); err != nil {
+		if err := d.json(ctx, a.Region, "ListNamespaces", map[string]any{"nextToken": namespaces.NextToken}, &namespaces); err != nil {
 			return "", 0, err
 		}
 		for _, n := range namespaces.Namespaces {
@@ -195,7 +211,7 @@ func (t topology) workgroup(ctx context.Context, a arn.ARN) (string, int, error)
 		NextToken string
 	}
 	for name != "" {
-		if err := t.json(ctx, a.Region, "ListWorkgroups", map[string]any{"nextToken": groups.NextToken}, &groups); err != nil {
+		if err := d.json(ctx, a.Region, "ListWorkgroups", map[string]any{"nextToken": groups.NextToken}, &groups); err != nil {
 			return "", 0, err
 		}
 		for _, g := range groups.Workgroups {
@@ -212,8 +228,8 @@ func (t topology) workgroup(ctx context.Context, a arn.ARN) (string, int, error)
 
 // query makes a call of the query protocol; absent is the code that stands for an
 // empty answer.
-func (t topology) query(ctx context.Context, service, region string, form url.Values, absent string, out any) error {
-	body, code, err := t.send(ctx, service, service, region, "application/x-www-form-urlencoded; charset=utf-8", "", []byte(form.Encode()))
+func (d databases) query(ctx context.Context, service, region string, form url.Values, absent string, out any) error {
+	body, code, err := d.send(ctx, service, service, region, "application/x-www-form-urlencoded; charset=utf-8", "", []byte(form.Encode()))
 	if err != nil {
 		return err
 	}
@@ -235,7 +251,7 @@ func (t topology) query(ctx context.Context, service, region string, form url.Va
 }
 
 // json makes a call of Redshift Serverless.
-func (t topology) json(ctx context.Context, region, operation string, in map[string]any, out any) error {
+func (d databases) json(ctx context.Context, region, operation string, in map[string]any, out any) error {
 	if in["nextToken"] == "" {
 		delete(in, "nextToken")
 	}
@@ -243,7 +259,7 @@ func (t topology) json(ctx context.Context, region, operation string, in map[str
 	if err != nil {
 		return err
 	}
-	body, code, err := t.send(ctx, "redshift-serverless", "redshift-serverless", region, "application/x-amz-json-1.1", "RedshiftServerless."+operation, payload)
+	body, code, err := d.send(ctx, "redshift-serverless", "redshift-serverless", region, "application/x-amz-json-1.1", "RedshiftServerless."+operation, payload)
 	if err != nil {
 		return err
 	}
@@ -254,11 +270,7 @@ func (t topology) json(ctx context.Context, region, operation string, in map[str
 }
 
 // send signs a request and returns the answer's body and status.
-func (t topology) send(ctx context.Context, service, prefix, region, kind, target string, body []byte) ([]byte, int, error) {
-	cfg, err := t.config(ctx)
-	if err != nil {
-		return nil, 0, err
-	}
+func (d databases) send(ctx context.Context, service, prefix, region, kind, target string, body []byte) ([]byte, int, error) {
 	failed := func(err error) error {
 		return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "%s cannot be asked: %w", service, err)
 	}
@@ -267,8 +279,8 @@ func (t topology) send(ctx context.Context, service, prefix, region, kind, targe
 		endpoint = fmt.Sprintf("https://%s.%s.amazonaws.com.cn/", prefix, region)
 	}
 	// A test, or a VPC endpoint without private DNS, names its own.
-	if cfg.BaseEndpoint != nil {
-		endpoint = *cfg.BaseEndpoint
+	if d.cfg.BaseEndpoint != nil {
+		endpoint = *d.cfg.BaseEndpoint
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, bytes.NewReader(body))
 	if err != nil {
@@ -278,7 +290,7 @@ func (t topology) send(ctx context.Context, service, prefix, region, kind, targe
 	if target != "" {
 		req.Header.Set("X-Amz-Target", target)
 	}
-	credentials, err := cfg.Credentials.Retrieve(ctx)
+	credentials, err := d.cfg.Credentials.Retrieve(ctx)
 	if err != nil {
 		return nil, 0, failed(err)
 	}
@@ -286,7 +298,7 @@ func (t topology) send(ctx context.Context, service, prefix, region, kind, targe
 	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), service, region, time.Now()); err != nil {
 		return nil, 0, failed(err)
 	}
-	resp, err := cfg.HTTPClient.Do(req)
+	resp, err := d.cfg.HTTPClient.Do(req)
 	if err != nil {
 		return nil, 0, failed(err)
 	}

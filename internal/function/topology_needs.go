@@ -8,12 +8,11 @@ import (
 
 var _ rotation.TopologyNeeder = topology{}
 
-// Needs says which actions Managed and Replica call. They are the function's own,
-// whatever role it assumes for secrets. Redshift's take no ARN.
+// Needs says which actions Managed and Replica call. Redshift's take no ARN.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonredshift.html
 func (topology) Needs(managed bool, tags map[string]string, host string) []rotation.Permission {
 	allow := func(sid, resource string, actions ...string) rotation.Permission {
-		return rotation.Permission{Principal: rotation.FunctionItself, Sid: sid, Actions: actions, Resources: []string{resource}}
+		return rotation.Permission{Sid: sid, Actions: actions, Resources: []string{resource}}
 	}
 	var list []rotation.Permission
 	if managed {

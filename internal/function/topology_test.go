@@ -15,6 +15,8 @@ import (
 	"example.com/rotator/rotation"
 )
 
+const superuserARN = "arn:aws:secretsmanager:eu-west-1:444455556666:secret:superuser-AbCdEf"
+
 // services answers as RDS and Redshift do by their API references; AWS itself
 // was not asked.
 func services(t *testing.T) topology {
@@ -70,7 +72,7 @@ func servicesThatDeny(t *testing.T, denied func(action string) bool) topology {
 		}
 	}))
 	t.Cleanup(server.Close)
-	return topology{func(context.Context) (aws.Config, error) {
+	return topology{func(context.Context, string) (aws.Config, error) {
 		return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient, Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
 	}}
 }
@@ -86,7 +88,7 @@ func TestManagedSuperusersAreFoundByTheirTags(t *testing.T) {
 		tagRedshift:  {"arn:aws:redshift:eu-west-1:111122223333:cluster:dw", "dw.abc.eu-west-1.redshift.amazonaws.com", 5439},
 		tagNamespace: {"arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1", "wg.1.eu-west-1.redshift-serverless.amazonaws.com", 5439},
 	} {
-		host, port, err := top.Managed(t.Context(), "arn:x", map[string]string{tag: tc.arn})
+		host, port, err := top.Managed(t.Context(), superuserARN, map[string]string{tag: tc.arn})
 		if err != nil || host != tc.host || port != tc.port {
 			t.Errorf("%s: %s:%d, %v", tag, host, port, err)
 		}
@@ -98,7 +100,7 @@ func TestManagedSuperusersAreFoundByTheirTags(t *testing.T) {
 		"cluster gone":  {tagCluster: "arn:aws:rds:eu-west-1:111122223333:cluster:gone"},
 		"other's group": {tagNamespace: "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-2"},
 	} {
-		if _, _, err := top.Managed(t.Context(), "arn:x", tags); rotation.CauseOf(err) != rotation.InvalidSecret {
+		if _, _, err := top.Managed(t.Context(), superuserARN, tags); rotation.CauseOf(err) != rotation.InvalidSecret {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -123,7 +125,7 @@ func TestReplicasAreThoseThatRDSKnows(t *testing.T) {
 		{"replica.example.com", writer, false},
 		{"127.0.0.1", writer, false},
 	} {
-		got, err := top.Replica(t.Context(), tc.host, tc.primary)
+		got, err := top.Replica(t.Context(), superuserARN, tc.host, tc.primary)
 		if err != nil || got != tc.want {
 			t.Errorf("%s of %s: %v, %v, want %v", tc.host, tc.primary, got, err, tc.want)
 		}
@@ -136,13 +138,13 @@ func TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	const writer, aurora = "writer.abc.eu-west-1.rds.amazonaws.com", "aurora.cluster-abc.eu-west-1.rds.amazonaws.com"
 	managed := func(tag, id string) func(topology) error {
 		return func(top topology) error {
-			_, _, err := top.Managed(t.Context(), "arn:x", map[string]string{tag: id})
+			_, _, err := top.Managed(t.Context(), superuserARN, map[string]string{tag: id})
 			return err
 		}
 	}
 	readers := func(top topology) error {
 		for host, primary := range map[string]string{"replica.abc.eu-west-1.rds.amazonaws.com": writer, "member.abc.eu-west-1.rds.amazonaws.com": aurora} {
-			if _, err := top.Replica(t.Context(), host, primary); err != nil {
+			if _, err := top.Replica(t.Context(), superuserARN, host, primary); err != nil {
 				return err
 			}
 		}
@@ -185,10 +187,10 @@ func TestServiceThatCannotBeAskedIsTold(t *testing.T) {
 		fmt.Fprint(w, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>`)
 	}))
 	t.Cleanup(server.Close)
-	top := topology{func(context.Context) (aws.Config, error) {
+	top := topology{func(context.Context, string) (aws.Config, error) {
 		return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient, Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
 	}}
-	_, err := top.Replica(t.Context(), "replica.abc.eu-west-1.rds.amazonaws.com", "x")
+	_, err := top.Replica(t.Context(), superuserARN, "replica.abc.eu-west-1.rds.amazonaws.com", "x")
 	if rotation.CauseOf(err) != rotation.SecretsManagerFailed || !strings.Contains(err.Error(), "AccessDenied") || !strings.Contains(err.Error(), "rds:DescribeDBInstances") {
 		t.Errorf("error %v", err)
 	}

@@ -64,7 +64,7 @@ func (m managed) Managed(context.Context, string, map[string]string) (string, in
 	return m.pg.Host, m.pg.Port, nil
 }
 
-func (m managed) Replica(_ context.Context, host, primary string) (bool, error) {
+func (m managed) Replica(_ context.Context, _, host, primary string) (bool, error) {
 	return host == m.reader && primary == m.pg.Host, nil
 }
 
