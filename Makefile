@@ -7,13 +7,13 @@ TAGS     ?=
 FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ldflags '-s -w'
 
 # Every test runs under the race detector but those parts of the suite that have one
-# thing going on at a time, such as the sweeps, which crash a rotation at one point
-# after another: they are so many rotations that the detector would take most of the
+# thing going on at a time, such as the sweeps, which crash a rotation or hold it up at
+# one point after another: they are so many rotations that the detector would take most of the
 # time. They run without it, by the name that tests of the suite begin with.
 # $(call tests,PACKAGES,PACKAGES WITH SUITES) runs both parts. `make lint` vets.
 TEST   := $(GO) test -p 3 -count=1 -vet=off -timeout 25m
-SINGLE := ^(Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight)$$
-OTHERS := ^(Duplicates|Late|Witness|Faults)$$
+SINGLE := ^(Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late)$$
+OTHERS := ^(Duplicates|Witness|Faults)$$
 define tests
 $(TEST) -race -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
