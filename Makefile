@@ -50,7 +50,7 @@ test: deps
 test-mysql: export ROTATOR_FIGURES = $(CURDIR)/build/figures-mysql
 test-mysql: deps-mysql
 	@mkdir -p build && rm -f build/figures-mysql
-	$(TEST) -tags mysql ./rotation/mysql
+	$(TEST) -parallel 6 -tags mysql ./rotation/mysql
 	$(TEST) -tags mysql -run GrantsOfMySQL ./cmd/rotatorctl
 	@sort build/figures-mysql
 
