@@ -217,7 +217,7 @@ func newCrossing(t *testing.T) *crossing {
 	if _, err := conn.Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", c.user, c.first)); err != nil {
 		t.Fatal(err)
 	}
-	drop := fmt.Sprintf("DROP ROLE IF EXISTS %[1]s, %[1]s_clone", c.user)
+	drop := fmt.Sprintf("DROP ROLE %[1]s; DROP ROLE IF EXISTS %[1]s_clone", c.user)
 	t.Cleanup(func() {
 		if _, err := conn.Exec(context.Background(), drop); err != nil {
 			t.Error(err)

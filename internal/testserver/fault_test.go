@@ -69,6 +69,9 @@ func TestProxyForwardsCountsAndCuts(t *testing.T) {
 
 	// The answer to a statement is lost, the statement is not.
 	conn := connect()
+	if _, err := conn.Exec(ctx, "SELECT 1"); err != nil {
+		t.Errorf("forwarding: %v", err)
+	}
 	role := Unique("role_")
 	sent := false
 	proxy.Filter(func(c Chunk) bool {
