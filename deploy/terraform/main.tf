@@ -41,6 +41,14 @@ locals {
     USER_NAME                              = var.user_name
     MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS = var.max_waiting_time_for_active_in_seconds
     WAITING_RETRY_INTERVAL_IN_SECONDS      = var.waiting_retry_interval_in_seconds
+    ROTATOR_REDIS_NODES                    = var.redis_nodes
+    ROTATOR_REDIS_PERSIST                  = var.redis_persist
+    ROTATOR_LDAP_CHANGE                    = var.ldap_change
+    ROTATOR_LDAP_STARTTLS                  = var.ldap_starttls
+    ROTATOR_GENERIC_KIND                   = var.generic_kind
+    ROTATOR_GENERIC_FIELD                  = var.generic_field
+    ROTATOR_GENERIC_BYTES                  = var.generic_bytes
+    ROTATOR_GENERIC_ENCODING               = var.generic_encoding
     STRATEGY                               = var.strategy
     RECOVER_BY_SUPERUSER                   = var.recover_by_superuser
     SECRETS_MANAGER_ENDPOINT               = var.secrets_manager_endpoint
@@ -189,28 +197,59 @@ data "aws_iam_policy_document" "rotate" {
       resources = [replace(replace(var.rotation_role_arn, "{account}", "*"), "{partition}", "*")]
     }
   }
+
+  statement {
+    sid       = "Log"
+    actions   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+    resources = ["${aws_cloudwatch_log_group.this.arn}:*"]
+  }
+
+  # By these Lambda puts the function into the VPC; the code itself may not use them.
+  dynamic "statement" {
+    for_each = length(var.vpc_subnet_ids) > 0 ? [1] : []
+    content {
+      sid       = "NetworkInterfaces"
+      actions   = ["ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"]
+      resources = ["*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.vpc_subnet_ids) > 0 ? [1] : []
+    content {
+      sid       = "NetworkInterfacesNotByTheCode"
+      effect    = "Deny"
+      actions   = ["ec2:CreateNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets", "ec2:DeleteNetworkInterface", "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses"]
+      resources = ["*"]
+      condition {
+        test     = "ArnEquals"
+        variable = "lambda:SourceFunctionArn"
+        values   = [local.function_arn]
+      }
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.tracing == "Active" ? [1] : []
+    content {
+      sid       = "Traces"
+      actions   = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"]
+      resources = ["*"]
+    }
+  }
 }
 
 resource "aws_iam_role" "this" {
-  name               = var.name
-  assume_role_policy = data.aws_iam_policy_document.trust.json
+  name                 = var.name
+  description          = "Of the function that rotates secrets."
+  assume_role_policy   = data.aws_iam_policy_document.trust.json
+  permissions_boundary = var.permissions_boundary_arn == "" ? null : var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy" "rotate" {
   name   = "rotate"
   role   = aws_iam_role.this.id
   policy = data.aws_iam_policy_document.rotate.json
-}
-
-resource "aws_iam_role_policy_attachment" "log" {
-  role       = aws_iam_role.this.name
-  policy_arn = "arn:${local.partition}:iam::aws:policy/service-role/${length(var.vpc_subnet_ids) > 0 ? "AWSLambdaVPCAccessExecutionRole" : "AWSLambdaBasicExecutionRole"}"
-}
-
-resource "aws_iam_role_policy_attachment" "tracing" {
-  count      = var.tracing == "Active" ? 1 : 0
-  role       = aws_iam_role.this.name
-  policy_arn = "arn:${local.partition}:iam::aws:policy/AWSXRayDaemonWriteAccess"
 }
 
 resource "aws_cloudwatch_log_group" "this" {
@@ -261,4 +300,14 @@ resource "aws_lambda_permission" "secretsmanager" {
   function_name  = aws_lambda_function.this.function_name
   principal      = "secretsmanager.amazonaws.com"
   source_account = local.account
+}
+
+# Secrets Manager of another account calls for that account's secrets.
+resource "aws_lambda_permission" "secrets_account" {
+  for_each       = var.secrets_account_ids
+  statement_id   = "secrets-${each.value}"
+  action         = "lambda:InvokeFunction"
+  function_name  = aws_lambda_function.this.function_name
+  principal      = "secretsmanager.amazonaws.com"
+  source_account = each.value
 }

@@ -9,6 +9,17 @@ variable "zip" {
   type        = string
 }
 
+variable "secrets_account_ids" {
+  description = "Other accounts whose Secrets Manager may call the function, with rotation_role_arn."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for id in var.secrets_account_ids : can(regex("^[0-9]{12}$", id))])
+    error_message = "Give account IDs of 12 digits."
+  }
+}
+
 # The rest are the parameters of template.yaml, which a test holds them to. Texts
 # that are true or false may also be given as bool.
 
@@ -296,6 +307,89 @@ variable "waiting_retry_interval_in_seconds" {
   }
 }
 
+variable "redis_nodes" {
+  description = "Nodes of a Redis or Valkey cluster that are changed, where a secret's tag says nothing. Empty for all."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = contains(["", "all", "host"], var.redis_nodes)
+    error_message = "Give one of all, host, or nothing."
+  }
+}
+
+variable "redis_persist" {
+  description = "Whether Redis or Valkey must save its users. Empty for required."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = contains(["", "required", "off"], var.redis_persist)
+    error_message = "Give one of required, off, or nothing."
+  }
+}
+
+variable "ldap_change" {
+  description = "How a password of LDAP changes. Empty for overlap."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = contains(["", "overlap", "exop"], var.ldap_change)
+    error_message = "Give one of overlap, exop, or nothing."
+  }
+}
+
+variable "ldap_starttls" {
+  description = "Whether LDAP begins TLS by StartTLS. Empty for what the port says."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = contains(["", "true", "false"], var.ldap_starttls)
+    error_message = "Give one of true, false, or nothing."
+  }
+}
+
+variable "generic_kind" {
+  description = "What the engine generic makes. Empty for password."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = contains(["", "password", "bytes", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521"], var.generic_kind)
+    error_message = "Give one of password, bytes, ed25519, rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384, ecdsa-p521, or nothing."
+  }
+}
+
+variable "generic_field" {
+  description = "Fields that the engine generic changes. Empty for the whole value."
+  type        = string
+  default     = ""
+}
+
+variable "generic_bytes" {
+  description = "How many bytes the engine generic makes. Empty for 32."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^[0-9]*$", var.generic_bytes))
+    error_message = "The form is ^[0-9]*$."
+  }
+}
+
+variable "generic_encoding" {
+  description = "Form of what the engine generic makes. Empty for the kind's own default."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = contains(["", "base64", "base64url", "hex", "binary", "pem", "openssh"], var.generic_encoding)
+    error_message = "Give one of base64, base64url, hex, binary, pem, openssh, or nothing."
+  }
+}
+
 variable "secrets_manager_endpoint" {
   description = "URL of Secrets Manager, such as a VPC endpoint without private DNS. Empty for the region's own."
   type        = string
@@ -350,6 +444,12 @@ variable "tracing" {
     condition     = contains(["Active", "PassThrough"], var.tracing)
     error_message = "Give one of Active, PassThrough."
   }
+}
+
+variable "permissions_boundary_arn" {
+  description = "Permissions boundary of the function's role. Empty for none."
+  type        = string
+  default     = ""
 }
 
 variable "code_signing_config_arn" {

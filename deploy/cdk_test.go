@@ -1,0 +1,162 @@
+//go:build cdk
+
+package deploy
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// synthesise compiles the code of docs/cdk.md, strictly, and returns the templates that
+// it makes, by the name of their stack.
+func synthesise(t *testing.T) map[string]map[string]any {
+	t.Helper()
+	page, err := os.ReadFile("../docs/cdk.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)\n```ts\n(.*?)```").FindAllSubmatch(page, -1)
+	if len(blocks) != 2 {
+		t.Fatalf("%d programs in docs/cdk.md", len(blocks))
+	}
+	template, err := os.ReadFile("../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/cdk")); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{
+		"everything.ts": blocks[0][1],
+		"constructs.ts": blocks[1][1],
+		"template.yaml": template,
+		// What is in it is for Lambda.
+		"rotator-v0.1.0-lambda-arm64.zip": []byte("zip"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, command := range []string{
+		"npm ci --ignore-scripts --no-audit --no-fund",
+		"node_modules/.bin/tsc --strict --noUnusedLocals --target es2022 --module commonjs --skipLibCheck app.ts",
+		"node app.js",
+	} {
+		words := strings.Fields(command)
+		cmd := exec.Command(words[0], words[1:]...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "CDK_OUTDIR="+filepath.Join(dir, "out"))
+		if out, err := cmd.CombinedOutput(); err != nil {
+			// Before its message the CDK prints the file that failed, which is one line.
+			lines := slices.DeleteFunc(strings.Split(string(out), "\n"), func(l string) bool {
+				return strings.HasPrefix(l, `"use strict"`) || strings.TrimLeft(l, " ") == "^"
+			})
+			t.Fatalf("%s: %v\n%s", command, err, strings.Join(lines, "\n"))
+		}
+	}
+	out := make(map[string]map[string]any)
+	for _, name := range []string{"everything", "constructs"} {
+		data, err := os.ReadFile(filepath.Join(dir, "out", name+".template.json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var template map[string]any
+		if err := json.Unmarshal(data, &template); err != nil {
+			t.Fatal(err)
+		}
+		out[name] = template
+	}
+	return out
+}
+
+// ofType returns the properties of the one resource of a type.
+func ofType(t *testing.T, template map[string]any, kind string) map[string]any {
+	t.Helper()
+	var found []map[string]any
+	for _, r := range template["Resources"].(map[string]any) {
+		if r := r.(map[string]any); r["Type"] == kind {
+			found = append(found, r["Properties"].(map[string]any))
+		}
+	}
+	if len(found) != 1 {
+		t.Fatalf("%d resources of type %s", len(found), kind)
+	}
+	return found[0]
+}
+
+// TestCDK: the two programs of docs/cdk.md compile and synthesise; the one has all of
+// template.yaml, the other the same function with the same permissions.
+func TestCDK(t *testing.T) {
+	stacks := synthesise(t)
+	ours := load(t, "../template.yaml")
+
+	everything := stacks["everything"]
+	for _, section := range []string{"Resources", "Outputs", "Conditions"} {
+		want := slices.Sorted(maps.Keys(ours[section].(map[string]any)))
+		got := slices.Sorted(maps.Keys(everything[section].(map[string]any)))
+		got = slices.DeleteFunc(got, func(name string) bool { return strings.HasPrefix(name, "CDK") })
+		if !slices.Equal(got, want) {
+			t.Errorf("everything has the %s %v, the template %v", section, got, want)
+		}
+	}
+	code := ofType(t, everything, "AWS::Serverless::Function")["CodeUri"]
+	if text := fmt.Sprint(code); !strings.Contains(text, "Bucket") || !strings.Contains(text, ".zip") {
+		t.Errorf("the function's code is %v", code)
+	}
+
+	constructs := stacks["constructs"]
+	function, want := ofType(t, constructs, "AWS::Lambda::Function"), resource(t, "RotatorFunction")
+	for _, name := range []string{"Handler", "Runtime"} {
+		if function[name] != want[name] {
+			t.Errorf("%s is %v, in the template %v", name, function[name], want[name])
+		}
+	}
+	for name, parameter := range map[string]string{"MemorySize": "MemorySize", "Timeout": "Timeout", "Architectures": "Architecture"} {
+		value := ours["Parameters"].(map[string]any)[parameter].(map[string]any)["Default"]
+		if got := strings.Trim(fmt.Sprint(function[name]), "[]"); got != fmt.Sprint(value) {
+			t.Errorf("%s is %v, in the template %v", name, got, value)
+		}
+	}
+	for name := range function["Environment"].(map[string]any)["Variables"].(map[string]any) {
+		if _, ok := variables(t)[name]; !ok {
+			t.Errorf("the function knows no variable %s", name)
+		}
+	}
+	rotate := statements(resource(t, "RotatorFunctionRole")["Policies"])[0]
+	got := statements(ofType(t, constructs, "AWS::IAM::Policy"))
+	if len(got) != 1 || !slices.Equal(list(got[0]["Action"]), list(rotate["Action"])) {
+		t.Fatalf("the function may do %v", got)
+	}
+	// Both name the function by its ARN, made of its parts.
+	arn := func(x any) string {
+		text := fmt.Sprint(x)
+		for _, s := range [][2]string{
+			{"map[Ref:AWS::Partition]", "${AWS::Partition}"}, {"map[Ref:AWS::Region]", "${AWS::Region}"}, {"map[Ref:AWS::AccountId]", "${AWS::AccountId}"},
+			{"map[Fn::Join:[ [", ""}, {"]]]", ""}, {" ", ""}, {"${AWS::StackName}", "constructs"},
+		} {
+			text = strings.ReplaceAll(text, s[0], s[1])
+		}
+		return strings.TrimRight(text, "]")
+	}
+	for _, part := range []string{"Resource", "Condition"} {
+		if arn(got[0][part]) != arn(rotate[part]) {
+			t.Errorf("%s is\n%v, in the template\n%v", part, arn(got[0][part]), arn(rotate[part]))
+		}
+	}
+	permission := ofType(t, constructs, "AWS::Lambda::Permission")
+	if permission["Principal"] != "secretsmanager.amazonaws.com" || fmt.Sprint(permission["SourceAccount"]) != "map[Ref:AWS::AccountId]" {
+		t.Errorf("the function may be called by %v for %v", permission["Principal"], permission["SourceAccount"])
+	}
+	if s := ofType(t, constructs, "AWS::SecretsManager::RotationSchedule"); s["RotateImmediatelyOnUpdate"] != false {
+		t.Errorf("the schedule rotates at once: %v", s)
+	}
+}
