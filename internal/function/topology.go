@@ -41,7 +41,7 @@ const (
 	tagNamespace = "aws:redshift-serverless:namespacearn"
 )
 
-const adviceTopology = "allow the function's role rds:DescribeDBInstances and rds:DescribeDBClusters (for Redshift redshift:DescribeClusters or redshift-serverless:ListWorkgroups), and in a VPC give it a way to that service"
+const adviceTopology = "allow the role that the function assumes for this secret, else its own, rds:DescribeDBInstances and rds:DescribeDBClusters (for Redshift redshift:DescribeClusters or redshift-serverless:ListWorkgroups), and in a VPC give it a way to that service"
 
 // Managed returns host and port of the database whose superuser secret bears the
 // tags. The error's cause is InvalidSecret for a secret that nobody manages, and

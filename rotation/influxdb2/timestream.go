@@ -48,7 +48,7 @@ func notFound(instance string, err error) error {
 	case absent || invalid:
 		return rotation.Errorf(rotation.InvalidSecret, "correct "+instanceField+", or name the server in host", what, instance, err)
 	case ok && api.ErrorCode() == "AccessDeniedException":
-		return rotation.Errorf(rotation.PrivilegeMissing, "allow the function's role timestream-influxdb:GetDbInstance, or name the server in host", what, instance, err)
+		return rotation.Errorf(rotation.PrivilegeMissing, "allow the role that the function assumes for this secret, else its own, timestream-influxdb:GetDbInstance, or name the server in host", what, instance, err)
 	case !ok:
 		if e := rotation.NetworkError(rotation.Target{Host: "Timestream", Port: 443}, err); e != nil {
 			return e
