@@ -314,7 +314,7 @@ variable "redis_nodes" {
 
   validation {
     condition     = contains(["", "all", "host"], var.redis_nodes)
-    error_message = "Give one of all, host, or nothing."
+    error_message = "Give one of (empty), all, host."
   }
 }
 
@@ -325,7 +325,7 @@ variable "redis_persist" {
 
   validation {
     condition     = contains(["", "required", "off"], var.redis_persist)
-    error_message = "Give one of required, off, or nothing."
+    error_message = "Give one of (empty), required, off."
   }
 }
 
@@ -336,7 +336,7 @@ variable "ldap_change" {
 
   validation {
     condition     = contains(["", "overlap", "exop"], var.ldap_change)
-    error_message = "Give one of overlap, exop, or nothing."
+    error_message = "Give one of (empty), overlap, exop."
   }
 }
 
@@ -347,7 +347,7 @@ variable "ldap_starttls" {
 
   validation {
     condition     = contains(["", "true", "false"], var.ldap_starttls)
-    error_message = "Give one of true, false, or nothing."
+    error_message = "Give one of (empty), true, false."
   }
 }
 
@@ -358,7 +358,7 @@ variable "generic_kind" {
 
   validation {
     condition     = contains(["", "password", "bytes", "ed25519", "rsa-2048", "rsa-3072", "rsa-4096", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521"], var.generic_kind)
-    error_message = "Give one of password, bytes, ed25519, rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384, ecdsa-p521, or nothing."
+    error_message = "Give one of (empty), password, bytes, ed25519, rsa-2048, rsa-3072, rsa-4096, ecdsa-p256, ecdsa-p384, ecdsa-p521."
   }
 }
 
@@ -386,7 +386,7 @@ variable "generic_encoding" {
 
   validation {
     condition     = contains(["", "base64", "base64url", "hex", "binary", "pem", "openssh"], var.generic_encoding)
-    error_message = "Give one of base64, base64url, hex, binary, pem, openssh, or nothing."
+    error_message = "Give one of (empty), base64, base64url, hex, binary, pem, openssh."
   }
 }
 
