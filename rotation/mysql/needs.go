@@ -33,8 +33,8 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 	login := account{user: n.Login, host: "%"}
 	maria, isMaria := s.dialect.(*mariadb)
 	everywhere := "CREATE USER"
-	if m, ok := s.dialect.(*mysqld); ok && m.modern() {
-		everywhere = "CREATE USER, CREATE ROLE, ROLE_ADMIN"
+	if m, ok := s.dialect.(*mysqld); ok && m.modern() && r.Strategy == rotation.AlternatingUsers {
+		everywhere = "CREATE USER, ROLE_ADMIN"
 	}
 	update := false
 	if isMaria {
@@ -73,9 +73,13 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 			return err
 		}
 	}
-	n.Grants = []string{"GRANT " + everywhere + " ON *.* TO " + login.name() + ";", "GRANT SELECT ON mysql.* TO " + login.name() + ";"}
+	n.Grants = []string{"GRANT SELECT ON mysql.* TO " + login.name() + ";"}
 	if update {
 		n.Grants = append(n.Grants, "GRANT UPDATE ON mysql.* TO "+login.name()+";")
+	}
+	// ALTER USER asks MariaDB for either of the two, and only a new user for this one.
+	if !update || r.Strategy == rotation.AlternatingUsers {
+		n.Grants = append(n.Grants, "GRANT "+everywhere+" ON *.* TO "+login.name()+";")
 	}
 	n.Grants = append(n.Grants, rights...)
 	return nil

@@ -250,7 +250,7 @@ func TestSuperuserNeedsNoMoreThanThePageSays(t *testing.T) {
 		rotator, password := f.user()
 		by := account(rotator, "%")
 		if f.name == "mysql" {
-			f.sql("GRANT CREATE USER, CREATE ROLE, ROLE_ADMIN ON *.* TO " + by)
+			f.sql("GRANT CREATE USER, ROLE_ADMIN ON *.* TO " + by)
 		} else {
 			f.sql("GRANT CREATE USER ON *.* TO " + by)
 		}
