@@ -19,7 +19,7 @@ $(TEST) -race -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 
-.PHONY: build build-RotatorFunction demo test test-mysql test-valkey test-cdk bench lint release deps deps-mysql deps-valkey deps-cdk clean
+.PHONY: build build-RotatorFunction demo test test-mysql test-valkey test-cdk test-terraform bench lint release deps deps-mysql deps-valkey deps-cdk deps-terraform clean
 
 # build makes the function and the tool for this machine.
 build:
@@ -61,6 +61,10 @@ test-valkey: deps-valkey
 test-cdk: deps-cdk
 	$(TEST) -tags cdk -run CDK ./deploy
 
+# test-terraform validates the module of deploy/terraform and runs its tests.
+test-terraform: deps-terraform
+	cd tools && $(GO) vet ./terraform && $(GO) test -count=1 ./terraform
+
 # bench prints the cost of a rotation; the figures are measured, not asserted.
 bench: build
 	$(GO) run ./internal/bench
@@ -71,6 +75,7 @@ lint:
 	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
+	cd tools && $(GO) mod tidy -diff
 
 # release makes the files of a release in build/release, the same bytes for the
 # same commit and tag; see docs/releasing.md. Outside a git checkout, say VERSION=.
@@ -93,6 +98,10 @@ deps-valkey:
 # deps-cdk: Node.js with npm, which fetches the CDK itself.
 deps-cdk:
 	@scripts/deps.sh npm
+
+# deps-terraform: only says what is missing.
+deps-terraform:
+	@scripts/deps.sh terraform
 
 clean:
 	rm -rf build .aws-sam

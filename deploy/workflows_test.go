@@ -144,7 +144,7 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 		return strings.Join(out, "\n")
 	}
 	all := workflows(t)
-	for _, want := range []string{".ci/run", "govulncheck ./...", "cfn-lint", "sam validate --lint", "sam build", "make release", "cmp build/release/SHA256SUMS", "terraform fmt -check", "validate"} {
+	for _, want := range []string{".ci/run", "govulncheck ./...", "cfn-lint", "sam validate --lint", "sam build", "make release", "cmp build/release/SHA256SUMS", "terraform fmt -check", "deploy/terraform validate", "deploy/terraform test"} {
 		if !strings.Contains(run(all["ci.yml"]), want) {
 			t.Errorf("ci.yml does not run %s", want)
 		}
@@ -153,7 +153,7 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"make lint", "make test", "cfn-lint template.yaml deploy/*.yaml"} {
+	for _, want := range []string{"make lint", "make test", "cfn-lint template.yaml deploy/*.yaml", "cdk terraform"} {
 		if !strings.Contains(string(script), want) {
 			t.Errorf(".ci/run does not run %s", want)
 		}

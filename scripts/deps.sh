@@ -1,5 +1,5 @@
 #!/bin/sh
-# usage: scripts/deps.sh servers | postgres | mysql | valkey | npm
+# usage: scripts/deps.sh servers | postgres | mysql | valkey | npm | terraform
 #
 # Installs what the tests start (see internal/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
@@ -7,7 +7,8 @@
 # the Go module proxy. postgres: Debian's PostgreSQL alone. mysql, valkey: packages of
 # other Debian releases, unpacked into a cache without touching the system; their
 # repository is the one that the machine itself uses. npm: Node.js of version 20 or later,
-# which the CDK needs, and npm.
+# which the CDK needs, and npm. terraform: only looks whether Terraform is there, in a
+# version that can test modules without a cloud.
 set -eu
 
 arch=$(uname -m)
@@ -264,7 +265,13 @@ npm)
 	install_packages "$(has npm || echo npm)"
 	node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || fail "Node.js is $(node --version); the CDK needs version 20"
 	;;
+terraform)
+	has terraform || fail "Terraform is not installed: https://developer.hashicorp.com/terraform/install"
+	case $(terraform version | sed -n 's/^Terraform v//p') in
+	0.* | 1.[0-6].*) fail "$(terraform version | head -n 1) is too old; its tests need version 1.7" ;;
+	esac
+	;;
 *)
-	fail "usage: scripts/deps.sh servers | postgres | mysql | valkey | npm"
+	fail "usage: scripts/deps.sh servers | postgres | mysql | valkey | npm | terraform"
 	;;
 esac

@@ -1,0 +1,160 @@
+# Plans of the module, by `terraform test` from 1.7 on. AWS is not asked: the provider
+# is a mock of its own schema.
+
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "111122223333" }
+  }
+  mock_data "aws_region" {
+    defaults = { name = "eu-central-1" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws", dns_suffix = "amazonaws.com" }
+  }
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{\"Version\":\"2012-10-17\",\"Statement\":[]}" }
+  }
+}
+
+variables {
+  zip = "main.tf" # any file serves for a plan
+}
+
+run "nothing_asked_for" {
+  command = plan
+
+  assert {
+    condition     = [for s in data.aws_iam_policy_document.rotate.statement : s.sid] == ["SecretsThatNameThisFunction", "Log"]
+    error_message = "The role may more than to rotate and to log."
+  }
+  assert {
+    condition = alltrue([for s in data.aws_iam_policy_document.rotate.statement : s.resources == toset([
+    "arn:aws:secretsmanager:eu-central-1:111122223333:secret:*"]) if s.sid == "SecretsThatNameThisFunction"])
+    error_message = "The secrets are not those of the account and region."
+  }
+  assert {
+    condition = alltrue([for s in data.aws_iam_policy_document.rotate.statement : one(s.condition).values == tolist([
+    "arn:aws:lambda:eu-central-1:111122223333:function:rotator"]) if s.sid == "SecretsThatNameThisFunction"])
+    error_message = "The secrets are not those that name this function."
+  }
+  assert {
+    condition     = aws_lambda_permission.secretsmanager.source_account == "111122223333" && length(aws_lambda_permission.secrets_account) == 0
+    error_message = "Another account may call the function."
+  }
+  assert {
+    condition     = length(aws_lambda_function.this.vpc_config) == 0
+    error_message = "The function is in a VPC."
+  }
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.cause) + length(aws_cloudwatch_metric_alarm.error) + length(aws_cloudwatch_event_rule.rotation_failed) == 0
+    error_message = "There are alarms that tell nobody."
+  }
+  assert {
+    condition = aws_lambda_function.this.environment[0].variables == tomap({
+    ALLOW_PLAINTEXT_FALLBACK = "false", IAM_BY_ROLE = "false", METRICS = "on", RECOVER_BY_SUPERUSER = "false", RETIRE = "next" })
+    error_message = "A variable that nobody set reaches the function."
+  }
+}
+
+run "everything_asked_for" {
+  command = apply # the dashboard names the log group, which a plan does not know
+
+  variables {
+    vpc_subnet_ids            = ["subnet-0123456789abcdef0"]
+    vpc_security_group_ids    = ["sg-0123456789abcdef0"]
+    kms_key_arn               = "arn:aws:kms:eu-central-1:111122223333:key/00000000-0000-0000-0000-000000000000"
+    superuser_secret_arns     = ["arn:aws:secretsmanager:eu-central-1:111122223333:secret:superuser-AbCdEf"]
+    redshift_superusers       = "true"
+    elasticache_user_arns     = ["arn:aws:elasticache:eu-central-1:111122223333:user:app"]
+    memorydb_user_arns        = ["arn:aws:memorydb:eu-central-1:111122223333:user/app"]
+    influxdb_instance_arns    = ["arn:aws:timestream-influxdb:eu-central-1:111122223333:db-instance/abc"]
+    iam_user_arns             = ["arn:aws:iam::111122223333:user/app"]
+    rotation_role_arn         = "arn:{partition}:iam::{account}:role/rotator"
+    rotation_role_external_id = "any"
+    secrets_account_ids       = ["444455556666", "777788889999"]
+    alarm_topic_arn           = "arn:aws:sns:eu-central-1:111122223333:alarms"
+    tracing                   = "Active"
+    engine                    = "postgres"
+  }
+
+  assert {
+    condition = [for s in data.aws_iam_policy_document.rotate.statement : s.sid] == [
+      "SecretsThatNameThisFunction", "SuperuserSecrets", "HostsOfSuperusers", "RedshiftHostsOfSuperusers",
+      "ElastiCacheUsers", "MemoryDbUsers", "InfluxDbInstances", "IamUsers", "IamUsersIntent", "KeyOfTheSecrets",
+    "RoleOfTheSecretsAccounts", "Log", "NetworkInterfaces", "NetworkInterfacesNotByTheCode", "Traces"]
+    error_message = "The role lacks a statement, or has one too many."
+  }
+  assert {
+    condition     = alltrue([for s in data.aws_iam_policy_document.rotate.statement : s.resources == toset(["arn:*:iam::*:role/rotator"]) if s.sid == "RoleOfTheSecretsAccounts"])
+    error_message = "The role of the secrets' accounts is another."
+  }
+  assert {
+    condition     = alltrue([for s in data.aws_iam_policy_document.rotate.statement : !contains(s.resources, "*") || contains(["RedshiftHostsOfSuperusers", "NetworkInterfaces", "NetworkInterfacesNotByTheCode", "Traces"], s.sid)])
+    error_message = "A statement is for any resource, although its actions take an ARN."
+  }
+  assert {
+    condition     = toset([for p in aws_lambda_permission.secrets_account : p.source_account]) == toset(["444455556666", "777788889999"])
+    error_message = "The other accounts may not call the function."
+  }
+  assert {
+    condition     = toset(keys(aws_cloudwatch_metric_alarm.cause)) == toset(["LoginRefusedAlarm", "TargetUnreachableAlarm", "ChangeRefusedAlarm", "SecretUnfitAlarm", "FunctionHinderedAlarm"])
+    error_message = "A group of causes has no alarm."
+  }
+  assert {
+    condition     = alltrue([for a in aws_cloudwatch_metric_alarm.cause : a.alarm_actions == toset(["arn:aws:sns:eu-central-1:111122223333:alarms"])])
+    error_message = "An alarm tells nobody."
+  }
+  assert {
+    condition     = jsondecode(aws_cloudwatch_event_rule.rotation_failed[0].event_pattern).detail.eventName == ["RotationFailed", "RotationAbandoned", "TestRotationFailed"]
+    error_message = "The rule looks for other events."
+  }
+  assert {
+    condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 5
+    error_message = "The dashboard is no JSON, or lacks a widget."
+  }
+  assert {
+    condition     = one(aws_lambda_function.this.vpc_config).subnet_ids == toset(["subnet-0123456789abcdef0"])
+    error_message = "The function is not in its subnet."
+  }
+  assert {
+    condition     = aws_lambda_function.this.environment[0].variables.ENGINE == "postgres" && aws_lambda_function.this.environment[0].variables.ROTATION_ROLE_ARN == "arn:{partition}:iam::{account}:role/rotator"
+    error_message = "A setting does not reach the function."
+  }
+}
+
+run "alarms_without_metrics" {
+  command = plan
+
+  variables {
+    alarm_topic_arn = "arn:aws:sns:eu-central-1:111122223333:alarms"
+    metrics         = "off"
+  }
+
+  assert {
+    condition     = length(aws_cloudwatch_metric_alarm.cause) == 0 && length(aws_cloudwatch_metric_alarm.error) == 1 && length(aws_cloudwatch_metric_alarm.rotation_failed) == 1
+    error_message = "An alarm waits for a metric that is off."
+  }
+}
+
+run "values_that_are_refused" {
+  command = plan
+
+  variables {
+    architecture         = "i386"
+    memory_size          = 64
+    timeout              = 901
+    strategy             = "both"
+    retire               = "soon"
+    metrics              = "yes"
+    password_length      = "-1"
+    generic_kind         = "rsa"
+    secrets_account_ids  = ["12345"]
+    reserved_concurrency = -2
+    log_retention_days   = 2
+  }
+
+  expect_failures = [
+    var.architecture, var.memory_size, var.timeout, var.strategy, var.retire, var.metrics, var.password_length,
+    var.generic_kind, var.secrets_account_ids, var.reserved_concurrency, var.log_retention_days,
+  ]
+}

@@ -1,0 +1,133 @@
+package terraform
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const source = "../../deploy/terraform"
+
+// TestMain is the provider where Terraform starts the binary as one.
+func TestMain(m *testing.M) {
+	if os.Getenv("TF_PLUGIN_MAGIC_COOKIE") == "" {
+		os.Exit(m.Run())
+	}
+	if err := serve(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// terraform runs a command in a folder, with the test binary as AWS's provider.
+func terraform(t *testing.T, folder string, args ...string) (string, error) {
+	t.Helper()
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugins := t.TempDir()
+	if err := os.Symlink(binary, filepath.Join(plugins, "terraform-provider-aws")); err != nil {
+		t.Fatal(err)
+	}
+	settings := filepath.Join(plugins, "terraformrc")
+	if err := os.WriteFile(settings, fmt.Appendf(nil, "provider_installation {\n  dev_overrides {\n    \"hashicorp/aws\" = %q\n  }\n}\n", plugins), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "terraform", args...)
+	cmd.Dir = folder
+	cmd.Env = append(os.Environ(), "TF_CLI_CONFIG_FILE="+settings, "TF_IN_AUTOMATION=1", "CHECKPOINT_DISABLE=1")
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// module copies the module, so that nothing of Terraform's stays in the checkout.
+func module(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	if err := os.CopyFS(folder, os.DirFS(source)); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+func TestModuleIsValid(t *testing.T) {
+	if out, err := terraform(t, module(t), "validate", "-no-color"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestPlans runs the module's own tests, in deploy/terraform/tests.
+func TestPlans(t *testing.T) {
+	out, err := terraform(t, module(t), "test", "-no-color")
+	if err != nil || !strings.Contains(out, "4 passed, 0 failed") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestExampleIsValid takes the example of the module's page as its reader would.
+func TestExampleIsValid(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join(source, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```hcl\n")
+	example, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("the page has no example")
+	}
+	folder := t.TempDir()
+	if err := os.CopyFS(filepath.Join(folder, "deploy/terraform"), os.DirFS(source)); err != nil {
+		t.Fatal(err)
+	}
+	// The reader's own secrets, and the module's zip.
+	example += "resource \"aws_secretsmanager_secret\" \"app\" {}\nresource \"aws_secretsmanager_secret\" \"superuser\" {}\n"
+	for name, text := range map[string]string{"main.tf": example, "rotator-v0.1.0-lambda-arm64.zip": ""} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Modules of this machine need no registry.
+	if out, err := terraform(t, folder, "get", "-no-color"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := terraform(t, folder, "validate", "-no-color"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestFaultsAreSeen: what the other tests ask, they can also refuse.
+func TestFaultsAreSeen(t *testing.T) {
+	for _, c := range []struct{ name, command, old, new, want string }{
+		{"an argument that there is not", "validate", "memory_size                    =", "memory =", "Unsupported argument"},
+		{"a required one missing", "validate", `principal      = "secretsmanager.amazonaws.com"`, "", "Missing required argument"},
+		{"a wrong type", "validate", "timeout                        = var.timeout", "timeout = [var.timeout]", "Incorrect attribute value type"},
+		{"a block that there is not", "validate", "logging_config {", "log_config {", "Unsupported block type"},
+		{"one block too many", "validate", "  tracing_config {\n    mode = var.tracing\n  }\n", "  tracing_config {\n    mode = var.tracing\n  }\n  tracing_config {\n    mode = \"Active\"\n  }\n", "Too many tracing_config blocks"},
+		{"an attribute of another resource", "validate", "aws_iam_role.this.arn", "aws_iam_role.this.invoke_arn", "Unsupported attribute"},
+		{"a statement for any resource", "test", "[local.secrets]", `["*"]`, "The secrets are not those of the account and region"},
+		{"a setting that does not arrive", "test", "ENGINE                                 = var.engine", `ENGINE = ""`, "everything_asked_for"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			folder := module(t)
+			path := filepath.Join(folder, "main.tf")
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := strings.Replace(string(text), c.old, c.new, 1)
+			if changed == string(text) {
+				t.Fatalf("the module has no %q", c.old)
+			}
+			if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := terraform(t, folder, c.command, "-no-color"); err == nil || !strings.Contains(out, c.want) {
+				t.Errorf("%v, want %q in\n%s", err, c.want, out)
+			}
+		})
+	}
+}
