@@ -24,6 +24,8 @@ locals {
   # role that this stands in.
   function_arn = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.name}"
   secrets      = "arn:${local.partition}:secretsmanager:${local.region}:${local.account}:secret:*"
+  # A user of ElastiCache or MemoryDB takes minutes to become active.
+  timeout = var.timeout != "" ? tonumber(var.timeout) : length(var.elasticache_user_arns) + length(var.memorydb_user_arns) > 0 ? 900 : 60
 
   environment = {
     CA_BUNDLE                              = var.ca_bundle
@@ -171,11 +173,11 @@ data "aws_iam_policy_document" "rotate" {
   }
 
   dynamic "statement" {
-    for_each = var.kms_key_arn == "" ? [] : [1]
+    for_each = length(var.kms_key_arns) > 0 ? [1] : []
     content {
-      sid       = "KeyOfTheSecrets"
+      sid       = "KeysOfTheSecrets"
       actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
-      resources = [var.kms_key_arn]
+      resources = var.kms_key_arns
       condition {
         test     = "StringEquals"
         variable = "kms:ViaService"
@@ -190,11 +192,38 @@ data "aws_iam_policy_document" "rotate" {
   }
 
   dynamic "statement" {
+    for_each = length(var.superuser_secret_arns) > 0 && length(var.superuser_kms_key_arns) > 0 ? [1] : []
+    content {
+      sid       = "KeysOfSuperusers"
+      actions   = ["kms:Decrypt"]
+      resources = var.superuser_kms_key_arns
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = ["secretsmanager.${local.region}.${local.suffix}"]
+      }
+      condition {
+        test     = "StringLike"
+        variable = "kms:EncryptionContext:SecretARN"
+        values   = var.superuser_secret_arns
+      }
+    }
+  }
+
+  dynamic "statement" {
     for_each = var.rotation_role_arn == "" ? [] : [1]
     content {
       sid       = "RoleOfTheSecretsAccounts"
       actions   = ["sts:AssumeRole"]
       resources = [replace(replace(var.rotation_role_arn, "{account}", "*"), "{partition}", "*")]
+      dynamic "condition" {
+        for_each = var.rotation_role_organization_id == "" ? [] : [1]
+        content {
+          test     = "StringEquals"
+          variable = "aws:ResourceOrgID"
+          values   = [var.rotation_role_organization_id]
+        }
+      }
     }
   }
 
@@ -267,7 +296,7 @@ resource "aws_lambda_function" "this" {
   runtime                        = "provided.al2023"
   architectures                  = [var.architecture]
   memory_size                    = var.memory_size
-  timeout                        = var.timeout
+  timeout                        = local.timeout
   reserved_concurrent_executions = var.reserved_concurrency
   code_signing_config_arn        = var.code_signing_config_arn == "" ? null : var.code_signing_config_arn
 

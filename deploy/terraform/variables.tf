@@ -24,7 +24,7 @@ variable "secrets_account_ids" {
 # that are true or false may also be given as bool.
 
 variable "architecture" {
-  description = "Processor of the function. The build follows it."
+  description = "Processor of the function, which the zip must be for."
   type        = string
   default     = "arm64"
 
@@ -46,13 +46,13 @@ variable "memory_size" {
 }
 
 variable "timeout" {
-  description = "Seconds for one step. Every wait is bounded by it. ElastiCache and MemoryDB take up to 10 minutes, so give 900 there."
-  type        = number
-  default     = 60
+  description = "Seconds for one step, 15 to 900. Every wait is bounded by it. Empty for what the engines need, which is 60, or 900 with elasticache_user_arns or memorydb_user_arns; give 900 for such users of other accounts, too."
+  type        = string
+  default     = ""
 
   validation {
-    condition     = var.timeout >= 15 && var.timeout <= 900
-    error_message = "Give 15 to 900."
+    condition     = can(regex("^(1[5-9]|[2-9][0-9]|[1-8][0-9][0-9]|900)?$", var.timeout))
+    error_message = "Give 15 to 900, or nothing."
   }
 }
 
@@ -68,14 +68,20 @@ variable "vpc_security_group_ids" {
   default     = []
 }
 
-variable "kms_key_arn" {
-  description = "Customer-managed KMS key of the secrets. Empty for the key aws/secretsmanager."
-  type        = string
-  default     = ""
+variable "kms_key_arns" {
+  description = "Customer-managed KMS keys of the secrets. Empty for the key aws/secretsmanager."
+  type        = list(string)
+  default     = []
 }
 
 variable "superuser_secret_arns" {
   description = "Superuser secrets (masterarn) that the function may read. Their own rotation may be any other function's."
+  type        = list(string)
+  default     = []
+}
+
+variable "superuser_kms_key_arns" {
+  description = "Customer-managed KMS keys of superuser_secret_arns. Empty for the key aws/secretsmanager."
   type        = list(string)
   default     = []
 }
@@ -126,6 +132,17 @@ variable "rotation_role_external_id" {
   type        = string
   default     = ""
   sensitive   = true
+}
+
+variable "rotation_role_organization_id" {
+  description = "AWS organisation whose accounts' rotation_role_arn the function may assume. Empty for any account that trusts it."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^(o-[a-z0-9]{10,32})?$", var.rotation_role_organization_id))
+    error_message = "Give an organisation's ID, or nothing."
+  }
 }
 
 variable "exclude_characters" {

@@ -22,8 +22,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/jackc/pgx/v5"
-	"gopkg.in/yaml.v3"
 
+	"example.com/rotator/internal/cfn"
 	"example.com/rotator/internal/secretsim"
 	"example.com/rotator/internal/testserver"
 )
@@ -41,11 +41,12 @@ const (
 
 // statement is one of a policy of the template.
 type statement struct {
-	Effect    string                       `yaml:"Effect"`
-	Principal map[string]string            `yaml:"Principal"`
-	Action    any                          `yaml:"Action"`
-	Resource  any                          `yaml:"Resource"`
-	Condition map[string]map[string]string `yaml:"Condition"`
+	Sid       string `json:",omitempty"`
+	Effect    string
+	Principal map[string]string `json:",omitempty"`
+	Action    any
+	Resource  any                       `json:",omitempty"`
+	Condition map[string]map[string]any `json:",omitempty"`
 }
 
 func (s statement) actions() []string {
@@ -92,90 +93,28 @@ type crossRole struct {
 // and for other parameters.
 func readCrossRole(t *testing.T, function string, parameters map[string]string) crossRole {
 	t.Helper()
-	text, err := os.ReadFile("../../deploy/cross-account-role.yaml")
+	values := map[string]string{"AWS::AccountId": secretsAccount, "FunctionRoleArn": functionRole, "FunctionArn": function, "ExternalId": externalID, "OrganizationId": organization}
+	maps.Copy(values, parameters)
+	resources, err := cfn.Read("../../deploy/cross-account-role.yaml", values)
 	if err != nil {
 		t.Fatal(err)
 	}
-	type document struct {
-		Statement []statement `yaml:"Statement"`
+	type document struct{ Statement []statement }
+	var properties struct {
+		RoleName                 string
+		AssumeRolePolicyDocument document
+		Policies                 []struct{ PolicyDocument document }
 	}
-	var template struct {
-		Parameters map[string]struct {
-			Default string `yaml:"Default"`
-		} `yaml:"Parameters"`
-		Resources struct {
-			RotationRole struct {
-				Properties struct {
-					RoleName                 string    `yaml:"RoleName"`
-					AssumeRolePolicyDocument yaml.Node `yaml:"AssumeRolePolicyDocument"`
-					Policies                 yaml.Node `yaml:"Policies"`
-				} `yaml:"Properties"`
-			} `yaml:"RotationRole"`
-		} `yaml:"Resources"`
+	text, err := json.Marshal(resources["RotationRole"].Properties)
+	if err == nil {
+		err = json.Unmarshal(text, &properties)
 	}
-	if err := yaml.Unmarshal(text, &template); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
-	values := map[string]string{"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": secretsAccount, "AWS::URLSuffix": "amazonaws.com"}
-	for name, p := range template.Parameters {
-		values[name] = p.Default
-	}
-	maps.Copy(values, map[string]string{"FunctionRoleArn": functionRole, "FunctionArn": function, "ExternalId": externalID, "OrganizationId": organization})
-	maps.Copy(values, parameters)
-	var resolve func(*yaml.Node)
-	resolve = func(n *yaml.Node) {
-		switch n.Tag {
-		case "!Ref":
-			v, ok := values[n.Value]
-			if !ok {
-				t.Fatalf("the template refers to %s", n.Value)
-			}
-			n.Tag, n.Value = "!!str", v
-		case "!Sub":
-			n.Tag = "!!str"
-			for name, v := range values {
-				n.Value = strings.ReplaceAll(n.Value, "${"+name+"}", v)
-			}
-			if strings.Contains(n.Value, "${") {
-				t.Fatalf("%s is not resolved", n.Value)
-			}
-		case "!If":
-			// [condition, then, else], where the condition says that a parameter is given.
-			parameter, known := map[string]string{"HasKey": "KmsKeyArn", "HasSuperusers": "SuperuserSecretArns", "HasElastiCacheUsers": "ElastiCacheUserArns",
-				"HasMemoryDbUsers": "MemoryDbUserArns", "HasInfluxDbInstances": "InfluxDbInstanceArns", "HasIamUsers": "IamUserArns", "HasRedshift": ""}[n.Content[0].Value]
-			if !known {
-				t.Fatalf("condition %s is not evaluated", n.Content[0].Value)
-			}
-			chosen := yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"} // for AWS::NoValue
-			if values[parameter] != "" {
-				chosen = *n.Content[1]
-			}
-			*n = chosen
-		}
-		for _, c := range n.Content {
-			resolve(c)
-		}
-	}
-	properties := &template.Resources.RotationRole.Properties
-	resolve(&properties.AssumeRolePolicyDocument)
-	resolve(&properties.Policies)
-	var trust document
-	if err := properties.AssumeRolePolicyDocument.Decode(&trust); err != nil {
-		t.Fatal(err)
-	}
-	var policies []struct {
-		PolicyDocument document `yaml:"PolicyDocument"`
-	}
-	if err := properties.Policies.Decode(&policies); err != nil {
-		t.Fatal(err)
-	}
-	role := crossRole{name: values[properties.RoleName], trust: trust.Statement}
-	for _, p := range policies {
-		for _, s := range p.PolicyDocument.Statement {
-			if s.Effect != "" {
-				role.permissions = append(role.permissions, s)
-			}
-		}
+	role := crossRole{name: properties.RoleName, trust: properties.AssumeRolePolicyDocument.Statement}
+	for _, p := range properties.Policies {
+		role.permissions = append(role.permissions, p.PolicyDocument.Statement...)
 	}
 	if role.name == "" || len(role.trust) != 1 || len(role.permissions) == 0 || role.trust[0].Principal["AWS"] != functionRole {
 		t.Fatalf("the template was not understood: %+v", role)

@@ -1,0 +1,279 @@
+// Package cfn reads a template as CloudFormation would, for tests of what the template
+// makes. It knows the functions that the project's templates use, and refuses others.
+package cfn
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Resource is one that a template makes, with every function carried out.
+type Resource struct {
+	Type       string
+	Properties map[string]any
+	Depends    []string
+}
+
+// template is one as it is written.
+type template struct {
+	Parameters map[string]parameter            `yaml:"Parameters"`
+	Conditions map[string]yaml.Node            `yaml:"Conditions"`
+	Resources  map[string]map[string]yaml.Node `yaml:"Resources"`
+
+	values map[string]any
+}
+
+type parameter struct {
+	Type           string   `yaml:"Type"`
+	Default        *string  `yaml:"Default"`
+	AllowedValues  []string `yaml:"AllowedValues"`
+	AllowedPattern string   `yaml:"AllowedPattern"`
+	MinValue       *float64 `yaml:"MinValue"`
+	MaxValue       *float64 `yaml:"MaxValue"`
+	MinLength      int      `yaml:"MinLength"`
+}
+
+// absent is AWS::NoValue, which takes the property or the item with it.
+type absent struct{}
+
+// Read returns the resources that a template makes of parameters. Values are the
+// parameters' and those of pseudo parameters, and of resources that the template refers
+// to: "Name" is what Ref gives and "Name.Attribute" what GetAtt does. A parameter that
+// the template does not have or does not allow is an error.
+//
+// Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
+func Read(path string, values map[string]string) (map[string]Resource, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var t template
+	if err := yaml.Unmarshal(text, &t); err != nil {
+		return nil, err
+	}
+	t.values = map[string]any{
+		"AWS::NoValue": absent{}, "AWS::Partition": "aws", "AWS::URLSuffix": "amazonaws.com",
+		"AWS::Region": "us-east-1", "AWS::AccountId": "123456789012", "AWS::StackName": "stack",
+	}
+	given := maps.Clone(values)
+	for name, p := range t.Parameters {
+		v, ok := given[name]
+		if !ok {
+			if p.Default == nil {
+				return nil, fmt.Errorf("parameter %s has no value", name)
+			}
+			v = *p.Default
+		}
+		if t.values[name], err = p.value(v); err != nil {
+			return nil, fmt.Errorf("parameter %s: %w", name, err)
+		}
+		delete(given, name)
+	}
+	for name, v := range given {
+		resource, _, _ := strings.Cut(name, ".")
+		if _, ok := t.Resources[resource]; !ok && !strings.HasPrefix(name, "AWS::") {
+			return nil, fmt.Errorf("there is no parameter %s", name)
+		}
+		t.values[name] = v
+	}
+	out := make(map[string]Resource)
+	for name, fields := range t.Resources {
+		if condition, ok := fields["Condition"]; ok {
+			if met, err := t.condition(condition.Value); err != nil {
+				return nil, fmt.Errorf("resource %s: %w", name, err)
+			} else if !met {
+				continue
+			}
+		}
+		kind, properties := fields["Type"], fields["Properties"]
+		v, err := t.eval(&properties)
+		if err != nil {
+			return nil, fmt.Errorf("resource %s: %w", name, err)
+		}
+		r := Resource{Type: kind.Value}
+		r.Properties, _ = v.(map[string]any)
+		out[name] = r
+	}
+	return out, nil
+}
+
+// value checks a parameter's as CloudFormation does before it makes anything.
+func (p parameter) value(v string) (any, error) {
+	if len(p.AllowedValues) > 0 && !slices.Contains(p.AllowedValues, v) {
+		return nil, fmt.Errorf("%q is not allowed", v)
+	}
+	if p.AllowedPattern != "" {
+		if ok, err := regexp.MatchString("^(?:"+p.AllowedPattern+")$", v); err != nil || !ok {
+			return nil, errors.Join(fmt.Errorf("the value does not match %s", p.AllowedPattern), err)
+		}
+	}
+	if len(v) < p.MinLength {
+		return nil, fmt.Errorf("the value is shorter than %d", p.MinLength)
+	}
+	switch p.Type {
+	case "String":
+		return v, nil
+	case "Number":
+		n, err := strconv.ParseFloat(v, 64)
+		if err != nil || p.MinValue != nil && n < *p.MinValue || p.MaxValue != nil && n > *p.MaxValue {
+			return nil, fmt.Errorf("%s is not a number or out of range", v)
+		}
+		return v, nil
+	case "CommaDelimitedList":
+		var list []any
+		for item := range strings.SplitSeq(v, ",") {
+			list = append(list, strings.TrimSpace(item))
+		}
+		return list, nil
+	}
+	return nil, fmt.Errorf("type %s is not known", p.Type)
+}
+
+func (t *template) condition(name string) (bool, error) {
+	node, ok := t.Conditions[name]
+	if !ok {
+		return false, fmt.Errorf("there is no condition %s", name)
+	}
+	v, err := t.eval(&node)
+	if err != nil {
+		return false, err
+	}
+	met, ok := v.(bool)
+	if !ok {
+		return false, fmt.Errorf("condition %s is %v", name, v)
+	}
+	return met, nil
+}
+
+// eval carries out the functions in a part of the template.
+func (t *template) eval(n *yaml.Node) (any, error) {
+	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
+		return t.call(n)
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		if len(n.Content) == 2 && n.Content[0].Value == "Condition" && n.Content[1].Kind == yaml.ScalarNode {
+			return t.condition(n.Content[1].Value)
+		}
+		out := make(map[string]any)
+		for i := 0; i < len(n.Content); i += 2 {
+			name := n.Content[i].Value
+			if name == "Ref" || strings.HasPrefix(name, "Fn::") {
+				return nil, fmt.Errorf("%s is not known in its long form", name)
+			}
+			v, err := t.eval(n.Content[i+1])
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			if v != (any)(absent{}) {
+				out[name] = v
+			}
+		}
+		return out, nil
+	case yaml.SequenceNode:
+		out := []any{}
+		for _, c := range n.Content {
+			v, err := t.eval(c)
+			if err != nil {
+				return nil, err
+			}
+			if v != (any)(absent{}) {
+				out = append(out, v)
+			}
+		}
+		return out, nil
+	case yaml.ScalarNode:
+		var v any
+		err := n.Decode(&v)
+		return v, err
+	case 0: // a resource without properties
+		return nil, nil
+	}
+	return nil, fmt.Errorf("line %d is not understood", n.Line)
+}
+
+var placeholder = regexp.MustCompile(`\$\{([^}!]+)\}`)
+
+// call carries out one function.
+func (t *template) call(n *yaml.Node) (any, error) {
+	switch n.Tag {
+	case "!Ref", "!GetAtt":
+		return t.lookup(n.Value)
+	case "!Sub":
+		var failed error
+		text := placeholder.ReplaceAllStringFunc(n.Value, func(m string) string {
+			v, err := t.lookup(placeholder.FindStringSubmatch(m)[1])
+			failed = errors.Join(failed, err)
+			return fmt.Sprint(v)
+		})
+		return text, failed
+	case "!If":
+		met, err := t.condition(n.Content[0].Value)
+		if err != nil {
+			return nil, err
+		}
+		if met {
+			return t.eval(n.Content[1])
+		}
+		return t.eval(n.Content[2])
+	}
+	var args []any
+	for _, c := range n.Content {
+		v, err := t.eval(c)
+		if err != nil {
+			return nil, err
+		}
+		args = append(args, v)
+	}
+	switch n.Tag {
+	case "!Equals":
+		return args[0] == args[1], nil
+	case "!Not":
+		return args[0] == false, nil
+	case "!And":
+		return !slices.Contains(args, any(false)), nil
+	case "!Or":
+		return slices.Contains(args, any(true)), nil
+	case "!Join":
+		return strings.Join(words(args[1]), fmt.Sprint(args[0])), nil
+	case "!Split":
+		out := []any{}
+		for part := range strings.SplitSeq(fmt.Sprint(args[1]), fmt.Sprint(args[0])) {
+			out = append(out, part)
+		}
+		return out, nil
+	case "!Select":
+		i, _ := args[0].(int)
+		list := words(args[1])
+		if i >= len(list) {
+			return nil, fmt.Errorf("line %d selects what is not there", n.Line)
+		}
+		return list[i], nil
+	}
+	return nil, fmt.Errorf("%s is not known", n.Tag)
+}
+
+func (t *template) lookup(name string) (any, error) {
+	v, ok := t.values[name]
+	if !ok {
+		return nil, fmt.Errorf("nothing is known of %s", name)
+	}
+	return v, nil
+}
+
+func words(list any) []string {
+	var out []string
+	items, _ := list.([]any)
+	for _, item := range items {
+		out = append(out, fmt.Sprint(item))
+	}
+	return out
+}

@@ -1,0 +1,221 @@
+package function
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"example.com/rotator/internal/cfn"
+	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+const (
+	keyOfSecrets    = "arn:aws:kms:us-east-1:123456789012:key/of-the-secrets"
+	keyOfSuperusers = "arn:aws:kms:us-east-1:123456789012:key/of-the-superusers"
+)
+
+// deployed is the function with the role that template.yaml gives it, and what the
+// role's policy is about: secrets with keys of their own, of a user and of the
+// superuser who alternates it, at a real PostgreSQL.
+type deployed struct {
+	*world
+	role, function string
+	superuser      string
+	server         *testserver.PostgresServer
+	failed         error
+}
+
+func newDeployed(t *testing.T) *deployed {
+	t.Helper()
+	d := &deployed{world: newWorld(t), server: testserver.SharedPostgres(t, testserver.PostgresOptions{}), role: "arn:aws:iam::123456789012:role/of-the-stack"}
+	d.superuser = d.keyed("superuser", keyOfSuperusers, map[string]any{"username": d.server.User, "password": d.server.Password})
+	d.env["CA_BUNDLE"] = d.server.CAFile
+	d.function = "arn:aws:lambda:us-east-1:123456789012:function:" + d.template()["RotatorFunction"].Properties["FunctionName"].(string)
+	out, err := sts.New(sts.Options{BaseEndpoint: d.client.Options().BaseEndpoint, Region: "us-east-1", Credentials: d.client.Options().Credentials}).
+		AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: &d.role, RoleSessionName: aws.String("rotator")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As Lambda gives them to the function.
+	t.Setenv("AWS_ACCESS_KEY_ID", *out.Credentials.AccessKeyId)
+	t.Setenv("AWS_SECRET_ACCESS_KEY", *out.Credentials.SecretAccessKey)
+	t.Setenv("AWS_SESSION_TOKEN", *out.Credentials.SessionToken)
+	h := NewHandler(func(name string) string { return d.env[name] }, slog.New(slog.NewJSONHandler(&d.log, nil)), io.Discard)
+	d.sim.RegisterFunction(d.function, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+		body, err := h.Invoke(ctx, payload)
+		if err != nil {
+			d.failed = err
+			body, _ = json.Marshal(err)
+			return body, "Unhandled", nil
+		}
+		return body, "", nil
+	}))
+	return d
+}
+
+func (d *deployed) template() map[string]cfn.Resource {
+	d.t.Helper()
+	resources, err := cfn.Read("../../template.yaml", map[string]string{
+		"AWS::StackName": "shop", "KmsKeyArns": keyOfSecrets, "SuperuserKmsKeyArns": keyOfSuperusers, "SuperuserSecretArns": d.superuser,
+		"RotatorFunctionRole.Arn": d.role, "RotatorLogGroup": "/aws/lambda/shop-rotator", "RotatorFunction": "shop-rotator",
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return resources
+}
+
+// policy returns the statements of the role's policy.
+func (d *deployed) policy() []statement {
+	d.t.Helper()
+	var properties struct {
+		Policies []struct {
+			PolicyDocument struct{ Statement []statement }
+		}
+	}
+	text, err := json.Marshal(d.template()["RotatorFunctionRole"].Properties)
+	if err == nil {
+		err = json.Unmarshal(text, &properties)
+	}
+	if err != nil || len(properties.Policies) != 1 {
+		d.t.Fatalf("%d policies (%v)", len(properties.Policies), err)
+	}
+	return properties.Policies[0].PolicyDocument.Statement
+}
+
+func (d *deployed) keyed(name, key string, value map[string]any) string {
+	d.t.Helper()
+	value["engine"], value["host"], value["port"], value["dbname"] = "postgres", d.server.Host, d.server.Port, "postgres"
+	text, err := json.Marshal(value)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	out, err := d.client.CreateSecret(d.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique(name)), SecretString: aws.String(string(text)), KmsKeyId: &key})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return *out.ARN
+}
+
+// rotate rotates a new user's secret by a function that may do what the statements
+// say, and returns the function's error.
+func (d *deployed) rotate(statements []statement) error {
+	d.t.Helper()
+	text, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
+	if err == nil {
+		err = d.sim.PutRolePolicy(d.role, string(text))
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	user := testserver.Unique("app_")
+	conn := d.server.Connect(d.t, "postgres")
+	if _, err := conn.Exec(d.t.Context(), "CREATE ROLE "+user+" LOGIN PASSWORD 'first-password'"); err != nil {
+		d.t.Fatal(err)
+	}
+	drop := fmt.Sprintf("DROP ROLE %[1]s; DROP ROLE IF EXISTS %[1]s_clone", user)
+	d.t.Cleanup(func() { _, _ = conn.Exec(context.Background(), drop) })
+	arn := d.keyed("app", keyOfSecrets, map[string]any{"username": user, "password": "first-password", "masterarn": d.superuser})
+	d.failed = nil
+	if _, err := d.client.RotateSecret(d.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: &d.function}); err != nil {
+		d.t.Fatal(err)
+	}
+	if err := d.sim.WaitRotation(d.t.Context(), arn); (err == nil) != (d.failed == nil) {
+		d.t.Fatalf("Secrets Manager says %v, the function %v", err, d.failed)
+	}
+	return d.failed
+}
+
+// TestRoleOfTheTemplate: with the role of template.yaml a rotation passes; without any
+// one action, with another resource in a statement or another value in a condition it
+// fails, but for what only other secrets need.
+func TestRoleOfTheTemplate(t *testing.T) {
+	d := newDeployed(t)
+	if err := d.rotate(d.policy()); err != nil {
+		t.Fatal(err)
+	}
+	needless := map[string]bool{
+		"SecretsThatNameThisFunction secretsmanager:ListSecretVersionIds": true, // for what lost its label
+		"SuperuserSecrets secretsmanager:DescribeSecret":                  true, // for superusers that RDS manages
+	}
+	spoilt := 0
+	spoil := func(name string, change func(*statement), i int) {
+		d.t = t
+		all := d.policy()
+		change(&all[i])
+		err := d.rotate(all)
+		if needless[name] != (err == nil) {
+			t.Errorf("without %s: %v", name, err)
+		}
+		if err != nil && !needless[name] {
+			d.want(err, "SecretsManagerFailed", "")
+		}
+		spoilt++
+	}
+	for i, s := range d.policy() {
+		if s.Sid == "HostsOfSuperusers" || s.Sid == "Log" {
+			continue // for superusers that RDS manages, and for Lambda
+		}
+		for _, action := range s.actions() {
+			spoil(s.Sid+" "+action, func(s *statement) {
+				s.Action = slices.DeleteFunc(s.actions(), func(a string) bool { return a == action })
+				if len(s.Action.([]string)) == 0 {
+					s.Action = "secretsmanager:GetRandomPassword"
+				}
+			}, i)
+		}
+		spoil(s.Sid+": its resource", func(s *statement) {
+			s.Resource = strings.ReplaceAll(fmt.Sprint(s.Resource), ":123456789012:", ":210987654321:")
+		}, i)
+		for operator, keys := range s.Condition {
+			for key := range keys {
+				spoil(s.Sid+": "+key, func(s *statement) { s.Condition[operator][key] = "another" }, i)
+			}
+		}
+	}
+	if spoilt < 18 {
+		t.Errorf("only %d parts of the policy were spoilt", spoilt)
+	}
+}
+
+// TestTimeoutIsEnoughForTheEngines: the time that a step of the template's function has
+// is enough for a change as slow as the engine waits for, after two credentials were
+// tried in vain, with what is kept back for the labels.
+func TestTimeoutIsEnoughForTheEngines(t *testing.T) {
+	const patience, kept = 15 * time.Second, 3 * time.Second
+	list, err := engines(rotation.TLSPolicy{}, &clients{}, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		k := e.Kind()
+		values := map[string]string{"RotatorFunctionRole.Arn": "role", "RotatorLogGroup": "log", "RotatorFunction": "function"}
+		switch k.Names[0] {
+		case "elasticache":
+			values["ElastiCacheUserArns"] = "arn:aws:elasticache:us-east-1:123456789012:user:app"
+		case "memorydb":
+			values["MemoryDbUserArns"] = "arn:aws:memorydb:us-east-1:123456789012:user/app"
+		}
+		resources, err := cfn.Read("../../template.yaml", values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seconds := resources["RotatorFunction"].Properties["Timeout"].(int)
+		if need := 2*patience + cmp.Or(k.Patience, patience) + kept; need > time.Duration(seconds)*time.Second {
+			t.Errorf("%s takes up to %s, and has %d seconds", k.Names[0], need, seconds)
+		}
+	}
+}
