@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"example.com/rotator/internal/cfn"
@@ -110,9 +112,8 @@ func (d *deployed) keyed(name, key string, value map[string]any) string {
 	return *out.ARN
 }
 
-// rotate rotates a new user's secret by a function that may do what the statements
-// say, and returns the function's error.
-func (d *deployed) rotate(statements []statement) error {
+// grant gives the function's role a policy.
+func (d *deployed) grant(statements []statement) {
 	d.t.Helper()
 	text, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
 	if err == nil {
@@ -121,22 +122,42 @@ func (d *deployed) rotate(statements []statement) error {
 	if err != nil {
 		d.t.Fatal(err)
 	}
+}
+
+// user makes one, whose password is first-password.
+func (d *deployed) user() string {
+	d.t.Helper()
 	user := testserver.Unique("app_")
 	conn := d.server.Connect(d.t, "postgres")
 	if _, err := conn.Exec(d.t.Context(), "CREATE ROLE "+user+" LOGIN PASSWORD 'first-password'"); err != nil {
 		d.t.Fatal(err)
 	}
-	drop := fmt.Sprintf("DROP ROLE %[1]s; DROP ROLE IF EXISTS %[1]s_clone", user)
-	d.t.Cleanup(func() { _, _ = conn.Exec(context.Background(), drop) })
-	arn := d.keyed("app", keyOfSecrets, map[string]any{"username": user, "password": "first-password", "masterarn": d.superuser})
-	d.failed = nil
-	if _, err := d.client.RotateSecret(d.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: &d.function}); err != nil {
-		d.t.Fatal(err)
-	}
+	d.t.Cleanup(func() { // before the connection's own
+		_, _ = conn.Exec(context.Background(), fmt.Sprintf("DROP ROLE %[1]s; DROP ROLE IF EXISTS %[1]s_clone", user))
+	})
+	return user
+}
+
+// end waits for a rotation and returns the function's error.
+func (d *deployed) end(arn string) error {
+	d.t.Helper()
 	if err := d.sim.WaitRotation(d.t.Context(), arn); (err == nil) != (d.failed == nil) {
 		d.t.Fatalf("Secrets Manager says %v, the function %v", err, d.failed)
 	}
 	return d.failed
+}
+
+// rotate rotates a new user's secret by a function that may do what the statements
+// say, and returns the function's error.
+func (d *deployed) rotate(statements []statement) error {
+	d.t.Helper()
+	d.grant(statements)
+	arn := d.keyed("app", keyOfSecrets, map[string]any{"username": d.user(), "password": "first-password", "masterarn": d.superuser})
+	d.failed = nil
+	if _, err := d.client.RotateSecret(d.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: &d.function}); err != nil {
+		d.t.Fatal(err)
+	}
+	return d.end(arn)
 }
 
 // TestRoleOfTheTemplate: with the role of template.yaml a rotation passes; without any
@@ -216,6 +237,98 @@ func TestTimeoutIsEnoughForTheEngines(t *testing.T) {
 		seconds := resources["RotatorFunction"].Properties["Timeout"].(int)
 		if need := 2*patience + cmp.Or(k.Patience, patience) + kept; need > time.Duration(seconds)*time.Second {
 			t.Errorf("%s takes up to %s, and has %d seconds", k.Names[0], need, seconds)
+		}
+	}
+}
+
+// TestExampleSecret: what deploy/example-secret.yaml makes is a secret that the function
+// rotates, with one user and with two, under a schedule that Secrets Manager takes.
+func TestExampleSecret(t *testing.T) {
+	d := newDeployed(t)
+	parameters := map[string]string{"FunctionArn": d.function, "Host": "db.example.com", "InitialPassword": "first-password", "Secret": "secret"}
+	for name, more := range map[string]map[string]string{
+		"one user":  nil,
+		"two users": {"SuperuserSecretArn": d.superuser, "KmsKeyArn": keyOfSecrets},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d.t = t
+			values := maps.Clone(parameters)
+			maps.Copy(values, more)
+			resources, err := cfn.Read("../../deploy/example-secret.yaml", values)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var secret struct {
+				SecretString, KmsKeyId string
+				Tags                   []types.Tag
+			}
+			var schedule struct {
+				RotationLambdaARN         string
+				RotateImmediatelyOnUpdate *bool
+				RotationRules             types.RotationRulesType
+			}
+			into := func(name string, to any) {
+				text, err := json.Marshal(resources[name].Properties)
+				if err == nil {
+					err = json.Unmarshal(text, to)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			into("Secret", &secret)
+			into("Schedule", &schedule)
+			var value map[string]any
+			if err := json.Unmarshal([]byte(secret.SecretString), &value); err != nil {
+				t.Fatal(err)
+			}
+			// The one database that is here in place of the example's.
+			user := d.user()
+			value["host"], value["port"], value["username"], value["dbname"] = d.server.Host, d.server.Port, user, "postgres"
+			text, err := json.Marshal(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in := &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("app")), SecretString: aws.String(string(text)), Tags: secret.Tags}
+			if secret.KmsKeyId != "" {
+				in.KmsKeyId = &secret.KmsKeyId
+			}
+			made, err := d.client.CreateSecret(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.grant(d.policy())
+			if _, err := d.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: made.ARN, RotationLambdaARN: &schedule.RotationLambdaARN,
+				RotationRules: &schedule.RotationRules, RotateImmediately: schedule.RotateImmediatelyOnUpdate}); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.end(*made.ARN); err != nil {
+				t.Fatalf("the test: %v", err)
+			}
+			if _, err := d.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: made.ARN}); err != nil {
+				t.Fatal(err)
+			}
+			if err := d.end(*made.ARN); err != nil {
+				t.Fatal(err)
+			}
+			out, err := d.client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: made.ARN})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var now struct{ Username, Password string }
+			if err := json.Unmarshal([]byte(*out.SecretString), &now); err != nil {
+				t.Fatal("the value is no JSON")
+			}
+			if (now.Username == user) != (more == nil) || now.Password == "first-password" || len(now.Password) != 40 {
+				t.Errorf("the user is %s, the password of %d characters", now.Username, len(now.Password))
+			}
+		})
+	}
+	for _, password := range []string{`a"b`, `a\b`, ""} {
+		values := maps.Clone(parameters)
+		values["InitialPassword"] = password
+		if _, err := cfn.Read("../../deploy/example-secret.yaml", values); err == nil {
+			t.Errorf("the password %q is taken, which JSON would have otherwise", password)
 		}
 	}
 }

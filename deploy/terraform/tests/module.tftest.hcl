@@ -42,6 +42,10 @@ run "nothing_asked_for" {
     error_message = "Another account may call the function."
   }
   assert {
+    condition     = aws_lambda_function.this.timeout == 60
+    error_message = "The time for a step is another."
+  }
+  assert {
     condition     = length(aws_lambda_function.this.vpc_config) == 0
     error_message = "The function is in a VPC."
   }
@@ -60,37 +64,61 @@ run "everything_asked_for" {
   command = apply # the dashboard names the log group, which a plan does not know
 
   variables {
-    vpc_subnet_ids            = ["subnet-0123456789abcdef0"]
-    vpc_security_group_ids    = ["sg-0123456789abcdef0"]
-    kms_key_arn               = "arn:aws:kms:eu-central-1:111122223333:key/00000000-0000-0000-0000-000000000000"
-    superuser_secret_arns     = ["arn:aws:secretsmanager:eu-central-1:111122223333:secret:superuser-AbCdEf"]
-    redshift_superusers       = "true"
-    elasticache_user_arns     = ["arn:aws:elasticache:eu-central-1:111122223333:user:app"]
-    memorydb_user_arns        = ["arn:aws:memorydb:eu-central-1:111122223333:user/app"]
-    influxdb_instance_arns    = ["arn:aws:timestream-influxdb:eu-central-1:111122223333:db-instance/abc"]
-    iam_user_arns             = ["arn:aws:iam::111122223333:user/app"]
-    rotation_role_arn         = "arn:{partition}:iam::{account}:role/rotator"
-    rotation_role_external_id = "any"
-    secrets_account_ids       = ["444455556666", "777788889999"]
-    alarm_topic_arn           = "arn:aws:sns:eu-central-1:111122223333:alarms"
-    tracing                   = "Active"
-    engine                    = "postgres"
+    vpc_subnet_ids                = ["subnet-0123456789abcdef0"]
+    vpc_security_group_ids        = ["sg-0123456789abcdef0"]
+    kms_key_arns                  = ["arn:aws:kms:eu-central-1:111122223333:key/1", "arn:aws:kms:eu-central-1:111122223333:key/2"]
+    superuser_kms_key_arns        = ["arn:aws:kms:eu-central-1:111122223333:key/3"]
+    superuser_secret_arns         = ["arn:aws:secretsmanager:eu-central-1:111122223333:secret:superuser-AbCdEf"]
+    redshift_superusers           = "true"
+    elasticache_user_arns         = ["arn:aws:elasticache:eu-central-1:111122223333:user:app"]
+    memorydb_user_arns            = ["arn:aws:memorydb:eu-central-1:111122223333:user/app"]
+    influxdb_instance_arns        = ["arn:aws:timestream-influxdb:eu-central-1:111122223333:db-instance/abc"]
+    iam_user_arns                 = ["arn:aws:iam::111122223333:user/app"]
+    rotation_role_arn             = "arn:{partition}:iam::{account}:role/rotator"
+    rotation_role_external_id     = "any"
+    rotation_role_organization_id = "o-exampleorg1"
+    secrets_account_ids           = ["444455556666", "777788889999"]
+    alarm_topic_arn               = "arn:aws:sns:eu-central-1:111122223333:alarms"
+    tracing                       = "Active"
+    engine                        = "postgres"
   }
 
+  # What each statement is about.
   assert {
-    condition = [for s in data.aws_iam_policy_document.rotate.statement : s.sid] == [
-      "SecretsThatNameThisFunction", "SuperuserSecrets", "HostsOfSuperusers", "RedshiftHostsOfSuperusers",
-      "ElastiCacheUsers", "MemoryDbUsers", "InfluxDbInstances", "IamUsers", "IamUsersIntent", "KeyOfTheSecrets",
-    "RoleOfTheSecretsAccounts", "Log", "NetworkInterfaces", "NetworkInterfacesNotByTheCode", "Traces"]
-    error_message = "The role lacks a statement, or has one too many."
+    condition = { for s in data.aws_iam_policy_document.rotate.statement : s.sid => join(" ", sort(s.resources)) if s.sid != "Log" } == {
+      SecretsThatNameThisFunction   = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:*"
+      SuperuserSecrets              = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:superuser-AbCdEf"
+      HostsOfSuperusers             = "arn:aws:rds:eu-central-1:111122223333:cluster:* arn:aws:rds:eu-central-1:111122223333:db:*"
+      RedshiftHostsOfSuperusers     = "*"
+      ElastiCacheUsers              = "arn:aws:elasticache:eu-central-1:111122223333:user:app"
+      MemoryDbUsers                 = "arn:aws:memorydb:eu-central-1:111122223333:user/app"
+      InfluxDbInstances             = "arn:aws:timestream-influxdb:eu-central-1:111122223333:db-instance/abc"
+      IamUsers                      = "arn:aws:iam::111122223333:user/app"
+      IamUsersIntent                = "arn:aws:iam::111122223333:user/app"
+      KeysOfTheSecrets              = "arn:aws:kms:eu-central-1:111122223333:key/1 arn:aws:kms:eu-central-1:111122223333:key/2"
+      KeysOfSuperusers              = "arn:aws:kms:eu-central-1:111122223333:key/3"
+      RoleOfTheSecretsAccounts      = "arn:*:iam::*:role/rotator"
+      NetworkInterfaces             = "*"
+      NetworkInterfacesNotByTheCode = "*"
+      Traces                        = "*"
+    }
+    error_message = "A statement is missing, one too many, or about something else."
   }
   assert {
-    condition     = alltrue([for s in data.aws_iam_policy_document.rotate.statement : s.resources == toset(["arn:*:iam::*:role/rotator"]) if s.sid == "RoleOfTheSecretsAccounts"])
-    error_message = "The role of the secrets' accounts is another."
+    condition     = alltrue([for s in data.aws_iam_policy_document.rotate.statement : s.resources == toset(["${aws_cloudwatch_log_group.this.arn}:*"]) if s.sid == "Log"])
+    error_message = "The function may write to another log."
   }
+  # And under which conditions.
   assert {
-    condition     = alltrue([for s in data.aws_iam_policy_document.rotate.statement : !contains(s.resources, "*") || contains(["RedshiftHostsOfSuperusers", "NetworkInterfaces", "NetworkInterfacesNotByTheCode", "Traces"], s.sid)])
-    error_message = "A statement is for any resource, although its actions take an ARN."
+    condition = { for s in data.aws_iam_policy_document.rotate.statement : s.sid => join("; ", sort([for c in s.condition : join(" ", concat([c.test, c.variable], c.values))])) if length(s.condition) > 0 } == {
+      SecretsThatNameThisFunction   = "StringEquals secretsmanager:resource/AllowRotationLambdaArn arn:aws:lambda:eu-central-1:111122223333:function:rotator"
+      IamUsersIntent                = "ForAllValues:StringEquals aws:TagKeys rotator:intent"
+      KeysOfTheSecrets              = "StringEquals kms:ViaService secretsmanager.eu-central-1.amazonaws.com; StringLike kms:EncryptionContext:SecretARN arn:aws:secretsmanager:eu-central-1:111122223333:secret:*"
+      KeysOfSuperusers              = "StringEquals kms:ViaService secretsmanager.eu-central-1.amazonaws.com; StringLike kms:EncryptionContext:SecretARN arn:aws:secretsmanager:eu-central-1:111122223333:secret:superuser-AbCdEf"
+      RoleOfTheSecretsAccounts      = "StringEquals aws:ResourceOrgID o-exampleorg1"
+      NetworkInterfacesNotByTheCode = "ArnEquals lambda:SourceFunctionArn arn:aws:lambda:eu-central-1:111122223333:function:rotator"
+    }
+    error_message = "A statement has another condition."
   }
   assert {
     condition     = toset([for p in aws_lambda_permission.secrets_account : p.source_account]) == toset(["444455556666", "777788889999"])
@@ -111,6 +139,10 @@ run "everything_asked_for" {
   assert {
     condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 5
     error_message = "The dashboard is no JSON, or lacks a widget."
+  }
+  assert {
+    condition     = aws_lambda_function.this.timeout == 900
+    error_message = "A step ends before a user of ElastiCache or MemoryDB is active."
   }
   assert {
     condition     = one(aws_lambda_function.this.vpc_config).subnet_ids == toset(["subnet-0123456789abcdef0"])
@@ -140,21 +172,23 @@ run "values_that_are_refused" {
   command = plan
 
   variables {
-    architecture         = "i386"
-    memory_size          = 64
-    timeout              = 901
-    strategy             = "both"
-    retire               = "soon"
-    metrics              = "yes"
-    password_length      = "-1"
-    generic_kind         = "rsa"
-    secrets_account_ids  = ["12345"]
-    reserved_concurrency = -2
-    log_retention_days   = 2
+    architecture                  = "i386"
+    memory_size                   = 64
+    timeout                       = "901"
+    strategy                      = "both"
+    retire                        = "soon"
+    metrics                       = "yes"
+    password_length               = "-1"
+    generic_kind                  = "rsa"
+    secrets_account_ids           = ["12345"]
+    reserved_concurrency          = -2
+    log_retention_days            = 2
+    rotation_role_organization_id = "org"
   }
 
   expect_failures = [
     var.architecture, var.memory_size, var.timeout, var.strategy, var.retire, var.metrics, var.password_length,
     var.generic_kind, var.secrets_account_ids, var.reserved_concurrency, var.log_retention_days,
+    var.rotation_role_organization_id,
   ]
 }
