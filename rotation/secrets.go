@@ -11,6 +11,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
+
+	"example.com/rotator/internal/awserror"
 )
 
 // SecretsManager is the part of the Secrets Manager client that a rotation
@@ -235,7 +237,7 @@ func secretsManagerError(operation, arn string, err error) error {
 	advice := "look at the code and try again; Secrets Manager retries by itself"
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
-		return Errorf(SecretsManagerFailed, "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway", "%s of %s: %w", operation, arn, err)
+		return Errorf(SecretsManagerFailed, "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway", "%s of %s: %w", operation, arn, awserror.Brief(err))
 	}
 	switch code := api.ErrorCode(); code {
 	case "AccessDeniedException", "AccessDenied":
@@ -249,5 +251,5 @@ func secretsManagerError(operation, arn string, err error) error {
 	case "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException":
 		advice = "check the credentials of the function"
 	}
-	return Errorf(SecretsManagerFailed, advice, "%s of %s: %w", operation, arn, err)
+	return Errorf(SecretsManagerFailed, advice, "%s of %s: %w", operation, arn, awserror.Brief(err))
 }
