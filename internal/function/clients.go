@@ -81,7 +81,7 @@ func (c *clients) admits(e rotation.Event, function string) error {
 	if why == "" {
 		return nil
 	}
-	return rotation.Errorf(rotation.InvalidEvent, "let Secrets Manager call the function, or add the RotationToken to the event",
+	return rotation.Errorf(rotation.InvalidEvent, "let Secrets Manager call the function, such as by `rotatorctl rotate`: it alone has the token, and refuses one that is made up",
 		"the event has no RotationToken, without which a rotation %s fails", why)
 }
 
