@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -56,6 +57,9 @@ func (r *Rotator) Check(ctx context.Context, arn string) []Finding {
 	var findings []Finding
 	state := "ok"
 	for _, c := range checks {
+		if !run.looksAt(c.name) && (failure == nil || !slices.Contains(c.causes, failure.Cause)) {
+			continue
+		}
 		f := Finding{Check: c.name, State: state, Detail: details[c.name]}
 		if failure != nil {
 			for _, cause := range c.causes {
@@ -70,6 +74,22 @@ func (r *Rotator) Check(ctx context.Context, arn string) []Finding {
 		findings = append(findings, f)
 	}
 	return findings
+}
+
+// looksAt tells whether check has looked at a precondition, or would have if
+// nothing had failed before: what was not looked at is not called ok.
+func (r *run) looksAt(name string) bool {
+	switch name {
+	case "name", "route", "tls", "login", "privilege":
+		return !r.kind.NoTarget
+	case "policy":
+		// A value that the target makes, or one that cannot be rehearsed, meets no
+		// policy before it is set.
+		_, rehearsed := r.engine.(DryRunner)
+		_, minted := r.engine.(Minter)
+		return r.engine == nil || rehearsed && !minted && !r.kind.NoTarget
+	}
+	return true
 }
 
 // inspect returns a run that is no step of a rotation.

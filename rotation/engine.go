@@ -117,6 +117,9 @@ type Kind struct {
 	// UserDatabase is set where the field dbname says where a user is defined, and
 	// not what to connect to, so that the superuser secret's own counts for it.
 	UserDatabase bool
+	// NoTarget is set where there is no system that checks the credential: then
+	// Check has nothing to say of one.
+	NoTarget bool
 	// Patience bounds one call of the engine's methods, where a change takes the
 	// target longer to make than the 15 seconds that 0 stands for.
 	Patience time.Duration

@@ -25,6 +25,9 @@ type Needs struct {
 	// administrator of the target. Where there are none, Note says why.
 	Grants []string
 	Note   string
+	// Unread is the error that kept Grants from being found out, or nil. What AWS is
+	// to allow is known all the same.
+	Unread *Error
 }
 
 // Permission allows actions of AWS; it is a statement of an IAM policy.
@@ -110,22 +113,23 @@ func (r *run) needs(ctx context.Context) (Needs, error) {
 	n.Login, _ = req.Login.Text(r.kind.UserField)
 	n.Superuser = req.Superuser
 
-	engine, ok := r.engine.(Needer)
-	if !ok {
-		n.Note = "what the login needs stands in docs/engines/" + n.Engine + ".md"
-		return n, nil
-	}
+	// An engine that refuses every secret says so here, whether it is a Needer or not.
 	if _, ok := r.engine.(Minter); !ok {
 		if req.Pending, err = r.engine.Next(ctx, req); err != nil {
 			return n, err
 		}
 		r.seen = append(r.seen, req.Pending)
 	}
-	within, cancel := r.target(ctx)
-	defer cancel()
-	if err := engine.Needs(within, req, &n); err != nil {
-		// What AWS is to allow is known all the same.
-		n.Note = "what the login needs could not be found out: " + r.report(ctx, err).Error()
+	if engine, ok := r.engine.(Needer); ok {
+		within, cancel := r.target(ctx)
+		defer cancel()
+		if err := engine.Needs(within, req, &n); err != nil {
+			failure := r.report(ctx, err)
+			failure.Step = "" // no step was taken
+			n.Unread, n.Note = failure, "what the login needs could not be found out: "+failure.Error()
+		}
+	} else {
+		n.Note = "this engine does not tell what the login needs"
 	}
 	for i := range n.Permissions {
 		// What an engine or the topology needs is needed where the secret is.

@@ -15,7 +15,10 @@ import (
 // Engine makes values by chance alone.
 type Engine struct{}
 
-var _ rotation.DryRunner = (*Engine)(nil)
+var (
+	_ rotation.DryRunner = (*Engine)(nil)
+	_ rotation.Needer    = (*Engine)(nil)
+)
 
 // New returns the engine.
 func New() *Engine { return &Engine{} }
@@ -35,6 +38,7 @@ func (*Engine) Kind() rotation.Kind {
 	return rotation.Kind{
 		Names:        []string{"generic"},
 		FieldsOption: fieldOption,
+		NoTarget:     true,
 		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		Options:      []string{kindOption, fieldOption, bytesOption, encodingOption},
 	}
@@ -142,6 +146,12 @@ func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, e
 // DryRun checks the new value as it will be read.
 func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
 	return e.Verify(ctx, r, r.Pending)
+}
+
+// Needs says that nothing is needed.
+func (*Engine) Needs(_ context.Context, _ *rotation.Request, n *rotation.Needs) error {
+	n.Note = "none: there is no target"
+	return nil
 }
 
 // Set has nothing to do: there is no target.
