@@ -17,7 +17,7 @@ func newCheck() *cobra.Command {
 		Long: `Check takes the first step of a rotation up to where it would store a value: it
 reads the secret, logs in, and rehearses the change where the target lets it.
 It prints a line for each precondition and exits with 0 only if all hold.`,
-		Args: cobra.ExactArgs(1),
+		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -32,7 +32,7 @@ It prints a line for each precondition and exits with 0 only if all hold.`,
 					failed++
 				}
 			}
-			if v.json {
+			if wantsJSON(c) {
 				if err := printJSON(c.OutOrStdout(), findings); err != nil {
 					return err
 				}
@@ -46,7 +46,7 @@ It prints a line for each precondition and exits with 0 only if all hold.`,
 				}
 			}
 			if failed > 0 {
-				return fmt.Errorf("a rotation of %s would fail", args[0])
+				return found{fmt.Errorf("a rotation of %s would fail", args[0])}
 			}
 			return nil
 		},

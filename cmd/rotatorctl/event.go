@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
+
+	"example.com/rotator/rotation"
 )
 
 // event is what Secrets Manager sends to a rotation function.
@@ -29,9 +31,15 @@ func newEvent() *cobra.Command {
 		Use:   "event STEP SECRET",
 		Short: "Print the event of one step, for `sam local invoke --event`",
 		Long: `Event prints what Secrets Manager would send for a step of the rotation that is
-under way: createSecret, setSecret, testSecret or finishSecret.`,
+under way: createSecret, setSecret, testSecret or finishSecret.
+
+The RotationToken is made up, as nobody but Secrets Manager has a real one. That
+does within the secret's own account. For a function of another account, or one that
+assumes a role (ROTATION_ROLE_ARN), Secrets Manager refuses a value that comes with
+a made-up token: there only a rotation that Secrets Manager began itself will do,
+as rotatorctl rotate begins it.`,
 		Example: "  rotatorctl event setSecret shop/db > event.json && sam local invoke --event event.json",
-		Args:    cobra.ExactArgs(2),
+		Args:    exactArgs(2),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			if len(args) > 0 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
@@ -40,7 +48,7 @@ under way: createSecret, setSecret, testSecret or finishSecret.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if !slices.Contains(steps, args[0]) {
-				return fmt.Errorf("%q is none of the steps %s", args[0], strings.Join(steps, ", "))
+				return usage(c, fmt.Errorf("%q is none of the steps %s", args[0], strings.Join(steps, ", ")))
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -55,12 +63,11 @@ under way: createSecret, setSecret, testSecret or finishSecret.`,
 				}
 			}
 			if e.ClientRequestToken == "" {
-				return fmt.Errorf("no rotation of %s is under way (start one with rotate-secret)", args[1])
+				return rotation.Errorf(rotation.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`", "no rotation of %s is under way", args[1])
 			}
 			return printJSON(c.OutOrStdout(), e)
 		},
 	}
-	c.Flags().Bool("json", false, "print JSON, which is what an event is: this changes nothing")
 	c.Flags().DurationVar(&v.timeout, "timeout", 30*time.Second, "how long to wait for Secrets Manager")
 	return c
 }

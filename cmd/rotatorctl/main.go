@@ -4,12 +4,14 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"example.com/rotator/rotation"
 )
 
 // version is set by the linker in a release.
@@ -22,8 +24,9 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := newCommand().ExecuteContext(ctx); err != nil {
-		fmt.Fprintf(os.Stderr, "rotatorctl: %v\n", err)
+	root := newCommand()
+	if err := root.ExecuteContext(ctx); err != nil {
+		fail(os.Stdout, os.Stderr, err, wantedJSON(root))
 		return 1
 	}
 	return 0
@@ -41,12 +44,27 @@ Region, credentials and endpoints are those of any AWS tool (AWS_REGION, AWS_PRO
 so on); the function's variables, such as CA_BUNDLE, count here as they do there.
 
 SECRET is the name or the ARN of a secret. No command prints a secret's value. The exit
-status is 0 for success and 1 otherwise, with the reason on standard error.`,
+status is 0 for success and 1 otherwise, with the reason on standard error and,
+with --json, on standard output, too.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	root.PersistentFlags().Bool("json", false, "print JSON, errors too, as docs/rotatorctl.md describes it")
+	root.SetFlagErrorFunc(usage)
 	root.AddCommand(newCheck(), newStatus(), newRecover(), newEvent(), newRotate(), newPolicy(), newSim())
+	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			// Cobra answers a shell that it does not know with help and success.
+			c.Args = cobra.ArbitraryArgs
+			c.RunE = func(c *cobra.Command, args []string) error {
+				var shells []string
+				for _, s := range c.Commands() {
+					shells = append(shells, s.Name())
+				}
+				return rotation.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "SHELL is one of %s; usage: %s SHELL", strings.Join(shells, ", "), c.CommandPath())
+			}
+		}
 		if c.ValidArgsFunction == nil {
 			// No argument of any command is the name of a file.
 			c.ValidArgsFunction = cobra.NoFileCompletions

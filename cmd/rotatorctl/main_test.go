@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"regexp"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -18,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -71,6 +74,9 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 //	put NAME LABEL TOKEN FILE   put a version with a label
 //	stage NAME LABEL FROM TO    move a label; - stands for none
 //	rotate NAME TOKEN           begin a rotation whose function does nothing
+//	documented COMMAND          parse the last output: it is one JSON value, and its
+//	                            members are those that docs/rotatorctl.md names
+//	everything                  each member that is named there was seen
 //	reach URL                   wait until a simulator answers there, and use it
 func TestScripts(t *testing.T) {
 	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
@@ -85,6 +91,10 @@ func TestScripts(t *testing.T) {
 			env.Defer(func() { server.Close() })
 			sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
 			env.Values["sim"] = sim
+			if env.Values["forms"], err = forms(); err != nil {
+				return err
+			}
+			env.Values["seen"] = map[string]bool{}
 			good := functionARN + "-good"
 			sim.RegisterFunction(good, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 				var e step
@@ -152,8 +162,33 @@ func TestScripts(t *testing.T) {
 				}
 				ts.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", args[0])
 			},
+			"documented": func(ts *testscript.TestScript, _ bool, args []string) {
+				var x any
+				ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &x))
+				forms, seen := ts.Value("forms").(map[string][]string), ts.Value("seen").(map[string]bool)
+				if len(forms[args[0]]) == 0 {
+					ts.Fatalf("docs/rotatorctl.md has no form of %s", args[0])
+				}
+				for _, m := range members(x) {
+					if !slices.Contains(forms[args[0]], m) {
+						ts.Fatalf("docs/rotatorctl.md has no member %s of %s", m, args[0])
+					}
+					seen[args[0]+" "+m] = true
+				}
+			},
+			"everything": func(ts *testscript.TestScript, _ bool, _ []string) {
+				seen := ts.Value("seen").(map[string]bool)
+				for command, names := range ts.Value("forms").(map[string][]string) {
+					for _, m := range names {
+						if !seen[command+" "+m] {
+							ts.Fatalf("no output of %s had the member %s", command, m)
+						}
+					}
+				}
+			},
 			"rotate": func(ts *testscript.TestScript, _ bool, args []string) {
-				_, err := client(ts).RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &args[0], ClientRequestToken: &args[1], RotationLambdaARN: aws.String(functionARN)})
+				_, err := client(ts).RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &args[0], ClientRequestToken: &args[1], RotationLambdaARN: aws.String(functionARN),
+					RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)}})
 				ts.Check(err)
 				_ = ts.Value("sim").(*secretsim.Sim).WaitRotation(context.Background(), args[0])
 			},
@@ -185,4 +220,40 @@ func freeAddress() (string, error) {
 		}
 	}
 	return "", errors.New("no port is free")
+}
+
+var (
+	formRow = regexp.MustCompile("(?m)^\\| (?:`(\\w+)`|(any) that fails) \\| `([{\\[].+)`")
+	member  = regexp.MustCompile(`"(\w+)"`)
+)
+
+// forms returns the members of each command's JSON by docs/rotatorctl.md.
+func forms() (map[string][]string, error) {
+	page, err := os.ReadFile("../../docs/rotatorctl.md")
+	all := make(map[string][]string)
+	for _, row := range formRow.FindAllStringSubmatch(string(page), -1) {
+		for _, m := range member.FindAllStringSubmatch(row[3], -1) {
+			all[row[1]+row[2]] = append(all[row[1]+row[2]], m[1])
+		}
+	}
+	return all, err
+}
+
+// members returns the names of all members of a JSON value, but for those of an
+// IAM policy, which are IAM's.
+func members(x any) (names []string) {
+	switch x := x.(type) {
+	case []any:
+		for _, one := range x {
+			names = append(names, members(one)...)
+		}
+	case map[string]any:
+		for name, one := range x {
+			names = append(names, name)
+			if name != "policy" {
+				names = append(names, members(one)...)
+			}
+		}
+	}
+	return names
 }

@@ -62,10 +62,11 @@ target what the user has where that matters, and prints what the rotation needs:
 a policy for the function's role (with ROTATION_ROLE_ARN also for the role that the
 function assumes), and the statements for the user that changes the password.
 Nothing is changed. Set the function's variables here as well, for they decide what
-it does. A statement whose Sid begins with Optional can be left out: a rotation passes
+it does. Where the target cannot be asked what the user has, the policy is printed
+without the statements, and the exit status is 1. A statement whose Sid begins with Optional can be left out: a rotation passes
 without it, and only loses what the Sid names.`,
 		Example: "  rotatorctl policy shop/db\n  rotatorctl policy shop/db --json | jq '.policies[0].policy'",
-		Args:    cobra.ExactArgs(1),
+		Args:    exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -85,10 +86,15 @@ without it, and only loses what the Sid names.`,
 				return err
 			}
 			p := newPolicyOf(n, os.Getenv("ROTATION_ROLE_ARN"))
-			if v.json {
-				return printJSON(c.OutOrStdout(), p)
+			if wantsJSON(c) {
+				err = printJSON(c.OutOrStdout(), p)
+			} else {
+				err = p.print(c.OutOrStdout())
 			}
-			return p.print(c.OutOrStdout())
+			if err == nil && n.Unread != nil {
+				err = found{fmt.Errorf("the grants are missing: %w", n.Unread)}
+			}
+			return err
 		},
 	}
 	v.flags(c)
@@ -134,7 +140,11 @@ func (p policy) print(w io.Writer) error {
 		}
 		fmt.Fprintf(w, "# IAM policy of %s\n%s\n\n", one.Principal, text)
 	}
-	fmt.Fprintf(w, "# What the login %s needs at the target (%s, %s)\n", p.Login, p.Engine, p.Strategy)
+	if p.Login == "" {
+		fmt.Fprintf(w, "# At the target (%s, %s)\n", p.Engine, p.Strategy)
+	} else {
+		fmt.Fprintf(w, "# What the login %s needs at the target (%s, %s)\n", p.Login, p.Engine, p.Strategy)
+	}
 	for _, g := range p.Grants {
 		fmt.Fprintln(w, g)
 	}

@@ -26,7 +26,7 @@ says what it would do, and does it only with --yes:
   the superuser works the target is given the credential of AWSCURRENT again
 
 It may be repeated, and a label only ever moves to a version that was accepted.`,
-		Args: cobra.ExactArgs(1),
+		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -42,7 +42,7 @@ It may be repeated, and a label only ever moves to a version that was accepted.`
 			if err != nil {
 				return err
 			}
-			if v.json {
+			if wantsJSON(c) {
 				if err := printJSON(c.OutOrStdout(), d); err != nil {
 					return err
 				}
@@ -51,9 +51,9 @@ It may be repeated, and a label only ever moves to a version that was accepted.`
 			}
 			switch {
 			case d.Trouble != "":
-				return errors.New("nothing can be done from here")
+				return found{errors.New("nothing can be done from here")}
 			case d.Action != "" && !yes:
-				return errors.New("nothing was changed (repeat with --yes)")
+				return found{errors.New("nothing was changed (repeat with --yes)")}
 			}
 			return nil
 		},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -16,7 +15,7 @@ import (
 // newRotate returns `rotatorctl rotate`.
 func newRotate() *cobra.Command {
 	var function string
-	var test, asJSON bool
+	var test bool
 	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "rotate SECRET",
@@ -25,10 +24,11 @@ func newRotate() *cobra.Command {
 function that is set for it, and follows what happens by the secret's labels until
 the new version is AWSCURRENT. It exits with 1 where that does not come to pass in time;
 the rotation may then still go on by itself. No value is read or shown.`,
-		Args: cobra.ExactArgs(1),
+		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), timeout)
 			defer cancel()
+			asJSON := wantsJSON(c) // at the end, and nothing before
 			var v view
 			client, d, err := v.open(ctx, args[0])
 			if err != nil {
@@ -44,7 +44,7 @@ the rotation may then still go on by itself. No value is read or shown.`,
 			begin := time.Now()
 			out, err := client.RotateSecret(ctx, in)
 			if err != nil {
-				return fmt.Errorf("cannot begin the rotation: %w", err)
+				return awsError(ctx, "cannot begin the rotation", args[0], err)
 			}
 			f := &follower{client: client, arn: arnOf(d), version: aws.ToString(out.VersionId), begin: begin, out: c.OutOrStdout()}
 			if asJSON {
@@ -60,12 +60,14 @@ the rotation may then still go on by itself. No value is read or shown.`,
 				if err != nil {
 					result.Outcome, result.Detail = "unfinished", err.Error()
 				}
-				return errors.Join(err, printJSON(c.OutOrStdout(), result))
+				if perr := printJSON(c.OutOrStdout(), result); perr != nil || err == nil {
+					return perr
+				}
+				return found{err}
 			}
 			return err
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON at the end, as docs/rotatorctl.md describes it, and nothing before")
 	c.Flags().StringVar(&function, "function", "", "ARN of the function to set for the secret")
 	c.Flags().BoolVar(&test, "test", false, "have the function test the current value only (RotateImmediately=false); this switches rotation on")
 	c.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to follow the rotation")
@@ -105,7 +107,7 @@ type moment struct {
 func (f *follower) look(ctx context.Context) (m moment, err error) {
 	d, err := f.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &f.arn})
 	if err != nil {
-		return m, fmt.Errorf("cannot describe the secret: %w", err)
+		return m, awsError(ctx, "cannot describe the secret", f.arn, err)
 	}
 	m.labels, m.enabled = d.VersionIdsToStages[f.version], aws.ToBool(d.RotationEnabled)
 	slices.Sort(m.labels)
@@ -114,7 +116,7 @@ func (f *follower) look(ctx context.Context) (m moment, err error) {
 	for {
 		page, err := f.client.ListSecretVersionIds(ctx, list)
 		if err != nil {
-			return m, fmt.Errorf("cannot list the versions: %w", err)
+			return m, awsError(ctx, "cannot list the versions", f.arn, err)
 		}
 		for _, v := range page.Versions {
 			m.written = m.written || aws.ToString(v.VersionId) == f.version

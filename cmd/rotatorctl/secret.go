@@ -3,24 +3,29 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/internal/awserror"
 	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation"
 )
 
 // view is what the commands that look at one secret have in common.
 type view struct {
-	json    bool
 	timeout time.Duration
 	verbose bool
 	// getenv, if set, stands for os.Getenv.
@@ -29,7 +34,6 @@ type view struct {
 
 // flags adds the common flags to a command.
 func (v *view) flags(c *cobra.Command) {
-	c.Flags().BoolVar(&v.json, "json", false, "print JSON, as docs/rotatorctl.md describes it")
 	c.Flags().DurationVar(&v.timeout, "timeout", time.Minute, "the function's time-out, which the work must not exceed")
 	c.Flags().BoolVarP(&v.verbose, "verbose", "v", false, "print the log of the function's code to standard error")
 }
@@ -37,19 +41,71 @@ func (v *view) flags(c *cobra.Command) {
 // open returns the client for Secrets Manager and the full ARN of a secret given
 // by name or ARN. Credentials, region and endpoint are those of any AWS tool.
 func (v *view) open(ctx context.Context, id string) (*secretsmanager.Client, *secretsmanager.DescribeSecretOutput, error) {
-	cfg, err := config.LoadDefaultConfig(ctx)
+	const region = "set AWS_REGION, or AWS_PROFILE to a profile with a region"
+	options := []func(*config.LoadOptions) error{
+		// What the SDK warns of is told by an error, or is none of a person's business.
+		config.WithLogger(logging.Nop{}),
+	}
+	if os.Getenv("AWS_EC2_METADATA_DISABLED") == "" && !onEC2() {
+		options = append(options, config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
+	}
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot read the AWS configuration: %w", err)
+		return nil, nil, rotation.Errorf(rotation.InvalidConfiguration, "correct AWS_PROFILE, the other AWS_* variables or ~/.aws/config", "cannot read the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return nil, nil, fmt.Errorf("no region is set (set AWS_REGION)")
+		return nil, nil, rotation.Errorf(rotation.InvalidConfiguration, region, "no region is set")
+	}
+	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+		// The machine's own role is what the SDK asks for last, when all else is absent.
+		if strings.Contains(err.Error(), "no EC2 IMDS role found") {
+			return nil, nil, rotation.Errorf(rotation.InvalidConfiguration, "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for the simulator any words do", "no AWS credentials")
+		}
+		return nil, nil, rotation.Errorf(rotation.InvalidConfiguration, "log in again, such as by `aws sso login`, or correct AWS_PROFILE", "the AWS credentials cannot be had: %w", awserror.Brief(err))
 	}
 	client := secretsmanager.NewFromConfig(cfg)
 	out, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot describe the secret %s: %w", id, err)
+		return nil, nil, awsError(ctx, "cannot describe the secret "+id, "region "+cfg.Region, err)
 	}
 	return client, out, nil
+}
+
+// onEC2 tells whether this machine is one of EC2's, where it may have a role: others
+// would wait for an answer that cannot come.
+// Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html
+func onEC2() bool {
+	for _, file := range []string{"/sys/devices/virtual/dmi/id/sys_vendor", "/sys/devices/virtual/dmi/id/bios_version"} {
+		if text, err := os.ReadFile(file); err == nil && strings.Contains(strings.ToLower(string(text)), "amazon") {
+			return true
+		}
+	}
+	return false
+}
+
+// awsError says what Secrets Manager answered, and what to do. where is the secret's
+// ARN, or where it was looked for.
+func awsError(ctx context.Context, what, where string, err error) error {
+	advice := "look at the code and try again"
+	api, answered := errors.AsType[smithy.APIError](err)
+	switch {
+	case !answered && ctx.Err() != nil:
+		return rotation.Errorf(rotation.OutOfTime, "try again, or raise --timeout", "%s: no answer in time", what)
+	case !answered:
+		advice = "check AWS_ENDPOINT_URL_SECRETS_MANAGER if it is set, the region, the proxy and the network"
+	default:
+		switch api.ErrorCode() {
+		case "ResourceNotFoundException":
+			advice = "check name, region and account: it was looked for in " + where
+		case "AccessDeniedException", "AccessDenied":
+			advice = "allow it to who you are by `aws sts get-caller-identity`"
+		case "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException":
+			advice = "renew the credentials, or set AWS_PROFILE to others"
+		case "InvalidRequestException":
+			advice = "see what `rotatorctl status` shows, and whether the secret is scheduled for deletion"
+		}
+	}
+	return rotation.Errorf(rotation.SecretsManagerFailed, advice, "%s: %w", what, awserror.Brief(err))
 }
 
 // rotator returns the function's own rotator, configured by the environment as

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,7 +46,7 @@ serves Lambda's Invoke API such as "sam local start-lambda".
 Like AWS it fails now and then: each fault hits one call or step in a hundred unless
 --fault says otherwise. Faults: duplicate, lost-answer, throttle, stale-read, slow,
 crash, deadline.`,
-		Args: cobra.NoArgs,
+		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
@@ -116,7 +117,13 @@ func (o *simFlags) run(c *cobra.Command) error {
 	server.Start()
 	// The seed repeats a run; the ready line is for programs and stands alone.
 	slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)).Info("simulator", "faults", o.options.Faults.String(), "keeps", cmp.Or(o.options.StateFile, "nothing"))
-	fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", server.URL())
+	if wantsJSON(c) {
+		if err := json.NewEncoder(c.OutOrStdout()).Encode(map[string]string{"url": server.URL()}); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", server.URL())
+	}
 	<-c.Context().Done()
 	return nil
 }

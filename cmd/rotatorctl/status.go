@@ -44,7 +44,7 @@ func newStatus() *cobra.Command {
 		Short: "Show a secret's versions, labels, schedule, and what is stuck",
 		Long: `Status asks Secrets Manager alone and never the target. It exits with 1 where a
 rotation is stuck.`,
-		Args: cobra.ExactArgs(1),
+		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -56,13 +56,13 @@ rotation is stuck.`,
 			if err != nil {
 				return err
 			}
-			if v.json {
+			if wantsJSON(c) {
 				err = printJSON(c.OutOrStdout(), s)
 			} else {
 				err = s.print(c.OutOrStdout())
 			}
 			if err == nil && len(s.Stuck) > 0 {
-				err = fmt.Errorf("the rotation is stuck (`rotatorctl recover %s` looks for a way out)", args[0])
+				err = found{fmt.Errorf("the rotation is stuck (`rotatorctl recover %s` looks for a way out)", args[0])}
 			}
 			return err
 		},
@@ -88,7 +88,7 @@ func readStatus(ctx context.Context, client *secretsmanager.Client, d *secretsma
 	for {
 		out, err := client.ListSecretVersionIds(ctx, pages)
 		if err != nil {
-			return nil, fmt.Errorf("cannot list the versions: %w", err)
+			return nil, awsError(ctx, "cannot list the versions", aws.ToString(d.ARN), err)
 		}
 		listed = append(listed, out.Versions...)
 		if aws.ToString(out.NextToken) == "" {
@@ -142,6 +142,8 @@ func (s *status) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(w, "secret\t%s\n", s.ARN)
 	switch {
+	case s.Enabled && s.Schedule == "":
+		fmt.Fprintf(w, "rotation\ton, without a schedule\n")
 	case s.Enabled:
 		fmt.Fprintf(w, "rotation\ton, %s\n", s.Schedule)
 	default:
