@@ -179,13 +179,25 @@ func TestPolicyIsEnoughAndNothingInItTooMuch(t *testing.T) {
 	}
 }
 
-// privileges are the global ones that one GRANT gives together.
-var privileges = regexp.MustCompile(`^GRANT (.+, .+) ON \*\.\* `)
+// privileges are the global ones that one GRANT gives together, and commands those
+// that one line of Redis gives.
+var (
+	privileges = regexp.MustCompile(`^GRANT (.+, .+) ON \*\.\* `)
+	commands   = regexp.MustCompile(` \+\S+`)
+)
 
 // less returns the grants with one line removed, and with one privilege of a line
 // removed, in all ways.
 func less(grants []string) (all [][]string) {
 	for i, line := range grants {
+		if strings.HasPrefix(line, "ACL SETUSER ") {
+			for _, at := range commands.FindAllStringIndex(line, -1) {
+				shorter := slices.Clone(grants)
+				shorter[i] = line[:at[0]] + line[at[1]:]
+				all = append(all, shorter)
+			}
+			continue
+		}
 		all = append(all, slices.Delete(slices.Clone(grants), i, i+1))
 		if m := privileges.FindStringSubmatch(line); m != nil {
 			list := strings.Split(m[1], ", ")

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/influxdb"
+	"example.com/rotator/rotation/rabbitmq"
+	"example.com/rotator/rotation/redis"
+)
+
+// who changes the credential, in the proofs below.
+var who = []struct {
+	name      string
+	strategy  rotation.Strategy
+	superuser bool
+}{
+	{"itself", rotation.SingleUser, false},
+	{"a superuser, single", rotation.SingleUser, true},
+	{"a superuser, alternating", rotation.AlternatingUsers, true},
+}
+
+// proveTarget proves the grants of a target for each of who. make creates a user
+// without rights.
+func proveTarget(t *testing.T, w *world, strategies int, make func(user, password string)) {
+	for _, c := range who[:strategies] {
+		t.Run(c.name, func(t *testing.T) {
+			w.env = map[string]string{"STRATEGY": string(c.strategy)}
+			proveGrants(t, w, 1, func() (string, func()) {
+				user, master := testserver.Unique("u-"), ""
+				make(user, "first-password")
+				if c.superuser {
+					login := testserver.Unique("m-")
+					make(login, "master-password")
+					master = w.secret(t, w.value(login, "master-password", ""))
+				}
+				return w.secret(t, w.value(user, "first-password", master)), func() {}
+			})
+		})
+	}
+}
+
+// TestGrantsOfRedis: each command of the line is needed, with an ACL file and without.
+func TestGrantsOfRedis(t *testing.T) {
+	for _, o := range []testserver.RedisOptions{{}, {NoACLFile: true}} {
+		t.Run(fmt.Sprintf("without an ACL file: %t", o.NoACLFile), func(t *testing.T) {
+			w, server := newWorld(t), testserver.Redis(t, o)
+			admin := server.Connect(t)
+			w.engine = redis.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})
+			do := func(args ...any) {
+				t.Helper()
+				if err := admin.Do(t.Context(), args...).Err(); err != nil {
+					t.Fatalf("%v: %v", args, err)
+				}
+			}
+			w.exec = func(line string) {
+				t.Helper()
+				var args []any
+				for i, word := range strings.Fields(line) {
+					if args = append(args, word); i == 2 {
+						args = append(args, "-@all") // as a new user
+					}
+				}
+				do(args...)
+			}
+			w.value = func(user, password, master string) string {
+				return fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, server.Host, server.Port, user, password, master)
+			}
+			// Which commands a node needs can only be told to who may ask it.
+			proveTarget(t, w, 2, func(user, password string) { do("ACL", "SETUSER", user, "on", ">"+password, "+@all") })
+
+			do("ACL", "SETUSER", "poor", "on", ">first-password")
+			arn := w.secret(t, w.value("poor", "first-password", ""))
+			if p := w.needs(t, arn); len(p.Grants) != 1 || !strings.HasSuffix(p.Grants[0], "+config|get +acl|save +config|rewrite") || !strings.Contains(p.Note, "print them again") {
+				t.Errorf("for who may not ask: %q, %s", p.Grants, p.Note)
+			}
+		})
+	}
+}
+
+func TestGrantsOfRabbitMQ(t *testing.T) {
+	w, server := newWorld(t), testserver.SharedRabbitMQ(t, testserver.RabbitMQOptions{})
+	w.engine = rabbitmq.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})
+	put := func(user string, body any) {
+		t.Helper()
+		if status, answer := server.Call(t, "PUT", "/api/users/"+user, body); status >= 300 {
+			t.Fatalf("%d: %s", status, answer)
+		}
+	}
+	// The line is rabbitmqctl's; the API does the same.
+	w.exec = func(line string) {
+		t.Helper()
+		words := strings.Fields(line)
+		user := strings.Trim(words[2], "'")
+		if strings.Join(words[:2], " ") != "rabbitmqctl set_user_tags" || len(words) != 4 {
+			t.Fatalf("%q", line)
+		}
+		_, text := server.Call(t, "GET", "/api/users/"+user, nil)
+		var now map[string]any
+		if err := json.Unmarshal([]byte(text), &now); err != nil {
+			t.Fatal(err)
+		}
+		delete(now, "name")
+		now["tags"] = words[3]
+		put(user, now)
+	}
+	w.value = func(user, password, master string) string {
+		return fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"managementPort":%d,"username":%q,"password":%q,"masterarn":%q}`, server.Host, server.Port, user, password, master)
+	}
+	proveTarget(t, w, 3, func(user, password string) { put(user, map[string]string{"password": password, "tags": "management"}) })
+}
+
+func TestGrantsOfInfluxDB(t *testing.T) {
+	w, server := newWorld(t), testserver.SharedInfluxDB(t, testserver.InfluxDBOptions{})
+	w.engine = influxdb.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})
+	w.exec = func(s string) {
+		t.Helper()
+		if status, answer := server.Query(t, server.User, server.Password, s); status >= 300 || strings.Contains(answer, "error") {
+			t.Fatalf("%s: %d %s", s, status, answer)
+		}
+	}
+	w.value = func(user, password, master string) string {
+		return fmt.Sprintf(`{"engine":"influxdb","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, server.Host, server.Port, user, password, master)
+	}
+	proveTarget(t, w, 3, func(user, password string) { w.exec(`CREATE USER "` + user + `" WITH PASSWORD '` + password + `'`) })
+}

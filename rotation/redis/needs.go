@@ -1,0 +1,64 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"example.com/rotator/rotation"
+)
+
+var _ rotation.Needer = (*Engine)(nil)
+
+// Needs says which commands the login needs, be it the superuser secret's or the
+// user itself. How a node keeps its users is asked as the login; a login that may
+// not yet be told of it is given both ways.
+// Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
+func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Needs) error {
+	t, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	login, err := parse(r.Login)
+	if err != nil {
+		return err
+	}
+	s, err := read(r)
+	if err != nil {
+		return err
+	}
+	n.Login = login.User
+	rules := []string{"+info", "+cluster|nodes", "+acl|getuser", "+acl|setuser"}
+	n.Note = "+acl|dryrun besides lets createSecret find out whether the login may save what it changes"
+	if !r.Superuser {
+		n.Note += "; whoever may ACL SETUSER may give itself all rights, so let applications' users be changed by a superuser secret (masterarn)"
+	}
+	nodes, err := e.prepare(ctx, r, r.Login, t.User)
+	defer nodes.close()
+	switch {
+	case s.forgetful:
+		if errors.Is(err, rotation.PrivilegeMissing) {
+			err = nil
+		}
+	case errors.Is(err, rotation.PrivilegeMissing):
+		err = nil
+		rules = append(rules, "+config|get", "+acl|save", "+config|rewrite")
+		n.Note = "+acl|save is for nodes with an ACL file and +config|rewrite for those without, +config|set for those that replicate by the user: once the login has these rights, print them again to see which can go; " + n.Note
+	default:
+		rules = append(rules, "+config|get")
+		for _, node := range nodes {
+			commands := node.saving()
+			if node.replicate != "" {
+				commands = append(commands, []string{"CONFIG", "SET"})
+			}
+			for _, c := range commands {
+				if rule := "+" + strings.ToLower(c[0]+"|"+c[1]); !slices.Contains(rules, rule) {
+					rules = append(rules, rule)
+				}
+			}
+		}
+	}
+	n.Grants = []string{"ACL SETUSER " + login.User + " " + strings.Join(rules, " ")}
+	return err
+}
