@@ -85,3 +85,38 @@ func TestInvocationThatEndsWhileItWaitsIsOutOfTime(t *testing.T) {
 		t.Error("the step ended only with the invocation, too late to say so")
 	}
 }
+
+// TestPanicOfAnEngineShowsNoValue, whoever called it.
+func TestPanicOfAnEngineShowsNoValue(t *testing.T) {
+	c, m := newController(), newManager()
+	defer c.Close()
+	defer m.Close()
+	first := c.secret()
+	created, err := m.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("gate"), SecretString: &first, ClientRequestToken: aws.String(uuid.NewString())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	r, err := rotation.New(rotation.Config{
+		Engines: []rotation.Engine{defective{gate{c.Client()}}},
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return m.client, nil },
+		Log:     slog.New(slog.NewJSONHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, diagnosis := r.Diagnose(t.Context(), *created.ARN)
+	_, recovery := r.Recover(t.Context(), *created.ARN)
+	findings := fmt.Sprint(r.Check(t.Context(), *created.ARN))
+	for name, err := range map[string]error{"Diagnose": diagnosis, "Recover": recovery} {
+		if rotation.CauseOf(err) != rotation.InternalError {
+			t.Errorf("%s: %v, want InternalError", name, err)
+		}
+	}
+	if !strings.Contains(findings, "InternalError") {
+		t.Errorf("Check: %s", findings)
+	}
+	if all := fmt.Sprint(diagnosis, recovery, findings, log.String()); strings.Contains(all, "first-password") {
+		t.Errorf("the password is shown: %s", all)
+	}
+}

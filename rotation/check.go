@@ -98,6 +98,7 @@ func (r *Rotator) inspect(arn string) *run {
 }
 
 func (r *run) check(ctx context.Context) (details map[string]string, err error) {
+	defer r.guard(&err)
 	details = make(map[string]string)
 	d, err := r.describe(ctx)
 	if err != nil {
@@ -192,8 +193,9 @@ func (r *Rotator) Diagnose(ctx context.Context, arn string) (Diagnosis, error) {
 	return d, nil
 }
 
-func (r *run) diagnose(ctx context.Context) (Diagnosis, *Request, error) {
-	out := Diagnosis{Secret: r.event.SecretID}
+func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err error) {
+	defer r.guard(&err)
+	out.Secret = r.event.SecretID
 	d, err := r.describe(ctx)
 	if err != nil {
 		return out, nil, err
@@ -206,8 +208,7 @@ func (r *run) diagnose(ctx context.Context) (Diagnosis, *Request, error) {
 	if err != nil {
 		return out, nil, err
 	}
-	req, err := r.choose(current)
-	if err != nil {
+	if req, err = r.choose(current); err != nil {
 		return out, nil, err
 	}
 	var users []string
@@ -236,9 +237,30 @@ func (r *run) diagnose(ctx context.Context) (Diagnosis, *Request, error) {
 	switch {
 	case out.Opens == awsCurrent:
 		out.Version = out.Current
-		if out.Pending != "" {
+		if out.Pending == "" {
+			break
+		}
+		// A target may go on to take an old credential for a while, so that what it
+		// says of the pending one counts: only a refused one is given up.
+		both := false
+		if !req.Pending.IsZero() {
+			within, cancel := r.target(ctx)
+			err := r.engine.Verify(within, req, req.Pending)
+			cancel()
+			if err != nil && !errors.Is(err, LoginRefused) {
+				return out, nil, err
+			}
+			both = err == nil
+		}
+		switch {
+		case !both:
 			out.release = true
 			out.Action = "remove AWSPENDING from version " + out.Pending + ", so that the next rotation can start"
+		case r.related(req, current, req.Pending) != nil:
+			out.Trouble = "AWSCURRENT and AWSPENDING both open the target, but AWSCURRENT was edited since and its edit would be lost: if AWSCURRENT is right, remove AWSPENDING from version " + out.Pending + " by hand"
+		default:
+			out.promote, out.Version = true, out.Pending
+			out.Action = "move AWSCURRENT from version " + out.Current + " to version " + out.Pending + ", which opens the target, too, and so end the rotation"
 		}
 	case out.Opens == "" || req.Superuser:
 		if err := r.bySuperuser(ctx, req); err != nil {
@@ -247,7 +269,9 @@ func (r *run) diagnose(ctx context.Context) (Diagnosis, *Request, error) {
 		}
 		out.Opens, out.Version = "superuser", ""
 		out.reset = true
-		out.Action = "set AWSCURRENT's credential at the target again, as the superuser"
+		user, _ := req.Current.Text(r.kind.UserField)
+		host, _ := req.Login.Text("host")
+		out.Action = fmt.Sprintf("give the user %q at %q AWSCURRENT's credential again, as the superuser", user, host)
 		if out.Pending != "" {
 			out.release = true
 			out.Action += "; remove AWSPENDING from version " + out.Pending
@@ -273,8 +297,13 @@ func (r *run) diagnose(ctx context.Context) (Diagnosis, *Request, error) {
 
 // bySuperuser finds the superuser's login for the request.
 func (r *run) bySuperuser(ctx context.Context, req *Request) error {
+	const none = "no version of the secret opens the target"
 	if superuserARN(r.kind, req.Current) == "" {
-		return Errorf(LoginRefused, "set the user's password at the target to the one in AWSCURRENT", "no version of the secret opens the target, and it names no superuser secret")
+		return Errorf(LoginRefused, "set the user's password at the target to the one in AWSCURRENT", none+", and it names no superuser secret")
+	}
+	if user, _ := req.Current.Text(r.kind.UserField); !truth(r.cfg.Getenv("RECOVER_BY_SUPERUSER")) {
+		// Whoever may write the secret could name any user in it.
+		return Errorf(LoginRefused, "if the user is this secret's own, `rotatorctl recover --by-superuser` gives it AWSCURRENT's password again", none+" for the user %q", user)
 	}
 	return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {
 		req.Login, req.Superuser = c.value, true
@@ -297,7 +326,8 @@ func (r *Rotator) Recover(ctx context.Context, arn string) (Diagnosis, error) {
 	return d, nil
 }
 
-func (r *run) recover(ctx context.Context) (Diagnosis, error) {
+func (r *run) recover(ctx context.Context) (d Diagnosis, err error) {
+	defer r.guard(&err)
 	d, req, err := r.diagnose(ctx)
 	if err != nil {
 		return d, err

@@ -103,6 +103,9 @@ type Kind struct {
 	// SuperuserField is the field that names the superuser secret; "" stands
 	// for masterarn.
 	SuperuserField string
+	// PlaceFields are the fields beside host, port and ssl that say where the target
+	// is. In them a secret is taken to be where its superuser's is.
+	PlaceFields []string
 	// MarkField is a field by which a value without the field "engine" is known
 	// to be this engine's, or one whose name in that field is another engine's, too;
 	// or "".
@@ -180,6 +183,9 @@ type Request struct {
 	// work: names alone prove nothing.
 	Proved bool
 
+	// vouched tells that the target accepted a credential of the very user that
+	// Current names, and not only one of the user who alternates with it.
+	vouched   bool
 	passwords PasswordPolicy
 	fields    []string
 	userLimit int    // overrides the kind's CloneLimit if not 0

@@ -97,6 +97,10 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 		}
 		for _, id := range ids[:min(len(ids), olderLimit)] {
 			v, err := r.secret.get(ctx, id, "")
+			if err != nil && !errors.Is(err, errAbsent) {
+				yield(rung{}, err)
+				return
+			}
 			if err == nil && !offer("version "+id, id, v.value) {
 				return
 			}
@@ -128,45 +132,57 @@ func graft(current, v Value, kind Kind) Value {
 // superuser's password is only ever sent to the host that its own secret names,
 // or that RDS names for it, and only if the rotated secret's host is the same
 // database.
+//
+// The secret may be of the rotated secret's own account only: by another the writer of
+// a value would choose whose role is assumed. What was read once in a step is not
+// read again.
 func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, error] {
 	return func(yield func(rung, error) bool) {
-		kind := r.kind
-		arn := superuserARN(kind, req.Current)
-		s, err := r.open(ctx, arn)
+		id := superuserARN(r.kind, req.Current)
+		if a := account(id); a != "" && a != account(r.secret.arn) {
+			yield(rung{}, Errorf(InvalidSecret, "keep the superuser secret in the account of the secret", "the superuser secret %s is of another account", id))
+			return
+		}
+		s, err := r.open(ctx, id)
 		if err != nil {
 			yield(rung{}, err)
 			return
 		}
+		if r.lent == nil {
+			r.lent = make(map[string]rung)
+		}
 		var tried []Value
 		for _, label := range []string{awsCurrent, awsPending, awsPrevious} {
-			v, err := s.get(ctx, "", label)
-			if errors.Is(err, errAbsent) && label != awsCurrent {
+			c, known := r.lent[label]
+			if !known {
+				v, err := s.get(ctx, "", label)
+				if err == nil {
+					c = rung{name: "superuser " + label, superuser: true}
+					c.value, err = r.superuser(ctx, s, req, v.value)
+				}
+				if err = orValueless(err, id); err != nil && (label == awsCurrent || !errors.Is(err, errValueless)) {
+					yield(rung{}, err)
+					return
+				}
+				r.lent[label] = c
+			}
+			if c.value.IsZero() || slices.ContainsFunc(tried, c.value.Equal) {
 				continue
 			}
-			err = orValueless(err, arn)
-			var value Value
-			if err == nil {
-				value, err = r.superuser(ctx, s, req, v.value)
-			}
-			if err != nil {
-				yield(rung{}, err)
-				return
-			}
-			if slices.ContainsFunc(tried, value.Equal) {
-				continue
-			}
-			tried = append(tried, value)
-			if !yield(rung{name: "superuser " + label, value: value, superuser: true}, nil) {
+			tried = append(tried, c.value)
+			if !yield(c, nil) {
 				return
 			}
 		}
 	}
 }
 
-// orValueless says of a superuser secret without a current value what to do.
+var errValueless = errors.New("does not exist, or has no value")
+
+// orValueless says of a superuser secret without a value what to do.
 func orValueless(err error, arn string) error {
 	if errors.Is(err, errAbsent) {
-		return Errorf(InvalidSecret, "put a value into the superuser secret", "the superuser secret %s has no value", arn)
+		return Errorf(InvalidSecret, "check the ARN in the secret's value, and put a value into the superuser secret", "the superuser secret %s %w", arn, errValueless)
 	}
 	return err
 }

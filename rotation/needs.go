@@ -83,8 +83,9 @@ func (r *Rotator) Needs(ctx context.Context, arn string) (Needs, error) {
 	return n, nil
 }
 
-func (r *run) needs(ctx context.Context) (Needs, error) {
-	n := Needs{Secret: r.event.SecretID}
+func (r *run) needs(ctx context.Context) (n Needs, err error) {
+	defer r.guard(&err)
+	n.Secret = r.event.SecretID
 	d, err := r.describe(ctx)
 	if err != nil {
 		return n, err

@@ -75,23 +75,40 @@ func (p PasswordPolicy) Check() error {
 			}
 		}
 	}
-	if strength := float64(p.Length) * float64(bits.Len(uint(len(alphabet)))-1); strength < 32 {
+	if (p.Length-p.sealLength(alphabet))*strength(alphabet) < 32 {
 		return Errorf(InvalidConfiguration, advice, "passwords of %d characters out of %d could be guessed", p.Length, len(alphabet))
 	}
 	return nil
 }
 
-// sealLength is how many of a password's last characters are its seal: enough
-// that a wrong version passes less than once in 30 million with the default
-// alphabet. Passwords shorter than sealedFrom have none, as they have no
-// strength to spare.
+// sealBits is the least strength of a seal: a wrong version passes less than once in
+// 16 million. Passwords shorter than sealedFrom have none, nor those of which it
+// would leave less than bodyBits, as they have no strength to spare.
 const (
-	sealLength = 4
+	sealBits   = 24
+	bodyBits   = 64
 	sealedFrom = 24
 )
 
+// strength is how many bits a character of the alphabet has at least.
+func strength(alphabet string) int { return bits.Len(uint(len(alphabet))) - 1 }
+
+// sealLength is how many of a password's last characters are its seal; four with the
+// default alphabets.
+func (p PasswordPolicy) sealLength(alphabet string) int {
+	each := strength(alphabet)
+	if p.Length < sealedFrom || each == 0 {
+		return 0
+	}
+	n := (sealBits + each - 1) / each
+	if (p.Length-n)*each < bodyBits {
+		return 0
+	}
+	return n
+}
+
 // New returns a new password: every password that the policy allows is equally
-// likely. A password of 24 characters or more ends in a seal: four characters
+// likely. A password of 24 characters or more ends in a seal: a few characters
 // computed from the others and from base, the id of the version that the
 // password is made to follow, so that finishSecret can tell, without memory and
 // without a further call, from which version a pending value was made. The
@@ -113,32 +130,27 @@ func (p PasswordPolicy) New(base string) string {
 }
 
 func (p PasswordPolicy) draw(alphabet, base string) string {
-	n := p.Length
-	if n >= sealedFrom {
-		n -= sealLength
-	}
-	body := pick(alphabet, n, func(b []byte) { _, _ = rand.Read(b) }) // never fails, says crypto/rand
-	if n < p.Length {
-		body += seal(alphabet, body, base)
-	}
-	return body
+	n := p.sealLength(alphabet)
+	body := pick(alphabet, p.Length-n, func(b []byte) { _, _ = rand.Read(b) }) // never fails, says crypto/rand
+	return body + seal(alphabet, body, base, n)
 }
 
 // SealedTo reports whether the password was made by New with the same
 // characters and base. False means only that this is not known.
 func (p PasswordPolicy) SealedTo(base, password string) bool {
-	n := p.Length - sealLength
-	if p.Length < sealedFrom || len(password) != p.Length || base == "" {
+	alphabet := strings.Join(p.classes(), "")
+	n := p.sealLength(alphabet)
+	if n == 0 || len(password) != p.Length || base == "" {
 		return false
 	}
-	alphabet := strings.Join(p.classes(), "")
-	return subtle.ConstantTimeCompare([]byte(seal(alphabet, password[:n], base)), []byte(password[n:])) == 1
+	body := password[:p.Length-n]
+	return subtle.ConstantTimeCompare([]byte(seal(alphabet, body, base, n)), []byte(password[len(body):])) == 1
 }
 
-// seal derives the last characters of a password from the others.
-func seal(alphabet, body, base string) string {
+// seal derives the last n characters of a password from the others.
+func seal(alphabet, body, base string, n int) string {
 	var counter uint64
-	return pick(alphabet, sealLength, func(b []byte) {
+	return pick(alphabet, n, func(b []byte) {
 		counter++
 		sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("rotator seal\x00"+base+"\x00"+body+"\x00"), counter))
 		for i := range b {

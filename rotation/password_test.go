@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"math"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -96,5 +97,36 @@ func TestSealTellsTheVersionThatAPasswordFollows(t *testing.T) {
 	short := PasswordPolicy{Length: 20}
 	if short.SealedTo(base, short.New(base)) {
 		t.Error("a password too short for a seal claims to have one")
+	}
+}
+
+// TestSealOfASmallAlphabet: it is as strong with few characters, and where that would
+// leave too little of the password there is none.
+func TestSealOfASmallAlphabet(t *testing.T) {
+	digits := PasswordPolicy{Length: 32, ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true}
+	wrong := 0
+	for i := range 100000 {
+		p := digits.New("a-version-" + strconv.Itoa(i))
+		if digits.SealedTo("another-version", p) {
+			wrong++
+		}
+		if i < 100 && !digits.SealedTo("a-version-"+strconv.Itoa(i), p) {
+			t.Fatal("a password has no seal")
+		}
+	}
+	if wrong > 0 {
+		t.Errorf("%d of 100000 passwords pass for made from another version", wrong)
+	}
+	digits.Length = 24
+	if digits.SealedTo("v", digits.New("v")) {
+		t.Error("of 24 digits the seal takes what the password needs")
+	}
+	two := PasswordPolicy{Length: 32, ExcludeCharacters: "23456789", ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true}
+	if err := two.Check(); err != nil || two.SealedTo("v", two.New("v")) {
+		t.Errorf("32 characters of two: %v", err)
+	}
+	two.Length = 31
+	if two.Check() == nil {
+		t.Error("a policy with 31 bits passes")
 	}
 }

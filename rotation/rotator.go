@@ -102,6 +102,7 @@ type run struct {
 	engine   Engine
 	kind     Kind // the engine's, for the secret at hand
 	seen     []Value
+	lent     map[string]rung // the superuser's credentials that were read, by label
 	refusals int
 	rotated  bool
 	age      time.Duration
@@ -110,14 +111,7 @@ type run struct {
 
 // step does the work of Handle.
 func (r *run) step(ctx context.Context) (err error) {
-	defer func() {
-		// A panic would end the process and print a trace. Its text could hold
-		// anything; the trace holds addresses only.
-		if p := recover(); p != nil {
-			r.log.Error("panic", "stack", scrub(string(debug.Stack()), r.seen))
-			err = Errorf(InternalError, "report this with the log's stack", "panic: %s", scrub(fmt.Sprint(p), r.seen))
-		}
-	}()
+	defer r.guard(&err)
 	r.secret, err = r.open(ctx, r.event.SecretID)
 	if err != nil {
 		return err
@@ -133,6 +127,15 @@ func (r *run) step(ctx context.Context) (err error) {
 		return r.finish(ctx)
 	}
 	return Errorf(InvalidEvent, adviceEvent, "unknown step %q", r.event.Step)
+}
+
+// guard, deferred, makes an error of a panic, which would end the process and print a
+// trace. Its text could hold anything; the trace holds addresses only.
+func (r *run) guard(err *error) {
+	if p := recover(); p != nil {
+		r.log.Error("panic", "stack", r.scrub(string(debug.Stack())))
+		*err = Errorf(InternalError, "report this with the log's stack", "panic: %s", r.scrub(fmt.Sprint(p)))
+	}
 }
 
 // open returns a secret with a client for it.
@@ -151,11 +154,20 @@ func (r *run) report(ctx context.Context, err error) *Error {
 	if !ok {
 		e = Errorf(TargetFailed, "see the target's own message", "%w", err)
 	}
-	out := &Error{Cause: e.Cause, Advice: e.Advice, Step: r.event.Step, Err: errors.New(scrub(e.Err.Error(), append(r.seen, StringValue(r.event.RotationToken.Reveal()))))}
-	if ctx.Err() != nil && (e.Cause == TargetFailed || e.Cause == SecretsManagerFailed) {
+	out := &Error{Cause: e.Cause, Advice: r.scrub(e.Advice), Step: r.event.Step, Err: errors.New(r.scrub(e.Err.Error()))}
+	switch {
+	case ctx.Err() == nil:
+	case e.Cause == TargetFailed:
 		out.Cause, out.Advice = OutOfTime, "raise the function's time-out; Secrets Manager tries again"
+	case e.Cause == SecretsManagerFailed:
+		out.Cause, out.Advice = OutOfTime, "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway; else raise the function's time-out"
 	}
 	return out
+}
+
+// scrub takes out of a text what must not be shown of all that the step has seen.
+func (r *run) scrub(text string) string {
+	return scrub(text, append(r.seen, StringValue(r.event.RotationToken.Reveal())), append([]string{"password"}, r.kind.SecretFields...)...)
 }
 
 // target returns the context for one exchange with the target.

@@ -1,6 +1,13 @@
 package rotation
 
 import (
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"html"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -13,5 +20,49 @@ func TestScrubLeavesNoRestOfALongerPassword(t *testing.T) {
 		if got := scrub("refused Hunter-22 and Hunter%2D22 and Hunter", values); strings.Contains(got, "Hunter") || strings.Contains(got, "-22") {
 			t.Errorf("what is left: %s", got)
 		}
+	}
+}
+
+// TestScrubKnowsTheSpellings in which drivers and servers may quote.
+func TestScrubKnowsTheSpellings(t *testing.T) {
+	const p = `Zq<7&w>Kp'9"é\x`
+	text, _ := json.Marshal(map[string]string{"username": "app", "password": p})
+	quoted, _ := json.Marshal(p)
+	v := StringValue(string(text))
+	for name, s := range map[string]string{
+		"base64 without padding":     base64.RawStdEncoding.EncodeToString([]byte(p)),
+		"base64 for URLs":            base64.URLEncoding.EncodeToString([]byte(p)),
+		"HTTP's Basic":               base64.StdEncoding.EncodeToString([]byte("app:" + p)),
+		"JSON with escapes for HTML": strings.Trim(string(quoted), `"`),
+		"quoted in ASCII":            strings.Trim(strconv.QuoteToASCII(p), `"`),
+		"HTML":                       html.EscapeString(p),
+		"MySQL's backslashes":        mysqlEscapes.Replace(p),
+		"hex":                        hex.EncodeToString([]byte(p)),
+		"a URL's userinfo":           strings.TrimPrefix(fmt.Sprint(url.UserPassword("x", p)), "x:"),
+	} {
+		if got := scrub("error near "+s+" here", []Value{v}); strings.Contains(got, s) {
+			t.Errorf("%s is left: %s", name, got)
+		}
+	}
+	v = StringValue(`{"password":"hunter2-hunter2\n"}`)
+	if got := scrub("no login with hunter2-hunter2", []Value{v}); strings.Contains(got, "hunter2") {
+		t.Errorf("without its end of line: %s", got)
+	}
+}
+
+// TestScrubLeavesNoPart: servers cut off what they quote.
+func TestScrubLeavesNoPart(t *testing.T) {
+	const p = "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs"
+	for _, v := range []Value{StringValue(`{"username":"app","token":"` + p + `"}`), StringValue(p)} {
+		for _, part := range []string{p[:8], p[:20], p[5:18], p[len(p)-9:]} {
+			got := scrub("syntax error at or near 'AUTH "+part, []Value{v}, "token")
+			if strings.Contains(got, part[:8]) || strings.Contains(got, part[len(part)-4:]) || !strings.HasPrefix(got, "syntax error at or near 'AUTH ") {
+				t.Errorf("of %d characters there is left: %s", len(part), got)
+			}
+		}
+	}
+	const message = `password authentication failed for user "app"`
+	if got := scrub(message, []Value{StringValue(`{"password":"first-password"}`)}, "password"); got != message {
+		t.Errorf("the message became %s", got)
 	}
 }

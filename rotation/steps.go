@@ -3,6 +3,7 @@ package rotation
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 )
@@ -24,7 +25,7 @@ func (r *run) create(ctx context.Context) error {
 		return err
 	}
 	if m, ok := r.engine.(Minter); ok {
-		return r.mint(ctx, m, req)
+		return r.mint(ctx, m, req, current)
 	}
 	next, err := r.engine.Next(ctx, req)
 	if err != nil {
@@ -53,7 +54,27 @@ func (r *run) create(ctx context.Context) error {
 		return err
 	}
 	r.log.Info("pending value stored", "first", stored)
+	if stored {
+		return r.unedited(ctx, req, current)
+	}
 	return nil
+}
+
+// unedited gives the rotation up where AWSCURRENT was edited between the reading of it
+// and the storing of what was made from it. A password with a seal shows that by itself
+// later; of any other value its date would say that it was made after the edit.
+func (r *run) unedited(ctx context.Context, req *Request, from version) error {
+	if r.sealed(req, from.id) {
+		return nil
+	}
+	now, err := r.current(ctx)
+	if err != nil || now.id == from.id {
+		return unlessDone(err)
+	}
+	if err := r.secret.release(ctx, req.Version); err != nil {
+		return err
+	}
+	return Errorf(SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began; version %s is AWSCURRENT now", now.id)
 }
 
 // errCreated is created's answer where there is nothing left to create.
@@ -120,18 +141,55 @@ func (r *run) prove(ctx context.Context, req *Request, refused func() error) err
 	})
 }
 
-// vouch proves that the secret holds a credential of the user that it names. A
+// vouch proves that the secret holds a credential of one of its users. A
 // superuser's powers are not lent on a name alone: whoever may write the secret
-// could name another user there.
+// could name another user there. It is proved where the superuser acts, since a
+// user of the same name elsewhere, such as behind another port, proves nothing.
 func (r *run) vouch(ctx context.Context, req *Request, refused func() error) error {
+	place, err := r.place(ctx, req)
+	if err != nil {
+		return err
+	}
+	user, _ := req.Current.Text(r.kind.UserField)
 	other, _ := req.Pending.Text(r.kind.UserField)
 	return r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) error {
-		err := r.engine.Verify(ctx, req, c.value)
-		if c.name == awsCurrent && errors.Is(err, LoginRefused) {
+		err := r.engine.Verify(ctx, req, r.at(place, c.value))
+		switch {
+		case err == nil:
+			accepted, _ := c.value.Text(r.kind.UserField)
+			req.vouched = accepted == user
+		case c.name == awsCurrent && errors.Is(err, LoginRefused):
 			err = cmp.Or(refused(), err)
 		}
 		return err
 	})
+}
+
+// place returns a value that says where the superuser acts.
+func (r *run) place(ctx context.Context, req *Request) (Value, error) {
+	for s, err := range r.superusers(ctx, req) {
+		return s.value, err
+	}
+	return Value{}, nil // unreachable: there is one, or an error
+}
+
+// at returns a value with another's fields that say where the target is and how it
+// is connected to. One that the other lacks counts as missing.
+func (r *run) at(place, v Value) Value {
+	if !v.IsObject() {
+		return v
+	}
+	for _, name := range append([]string{"host", "port", "ssl"}, r.kind.PlaceFields...) {
+		raw := place.JSON(name)
+		if raw == nil {
+			if v.JSON(name) == nil {
+				continue
+			}
+			raw = json.RawMessage("null")
+		}
+		v = v.WithJSON(name, raw)
+	}
+	return v
 }
 
 func (r *run) dryRun(ctx context.Context, req *Request) error {
@@ -143,7 +201,9 @@ func (r *run) dryRun(ctx context.Context, req *Request) error {
 
 // asSuperuser calls do with the first superuser credential that is accepted.
 // Where the engine finds a second user that it cannot see to be its own, the
-// secret's other versions are asked for a proof of it, once.
+// secret's other versions are asked for a proof of it, once; but only where the
+// user of AWSCURRENT is proved, too. Otherwise the owner of the one user would be
+// given the rights of the other.
 func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Context) error) error {
 	attempt := func() error {
 		return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {
@@ -152,8 +212,12 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 		})
 	}
 	err := attempt()
-	if !errors.Is(err, TakeoverRefused) || req.Proved {
+	if !errors.Is(err, TakeoverRefused) || req.Proved || !req.vouched {
 		return err
+	}
+	place, perr := r.place(ctx, req)
+	if perr != nil {
+		return perr
 	}
 	kind := r.kind
 	other, _ := req.Pending.Text(kind.UserField)
@@ -165,7 +229,7 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 			continue
 		}
 		within, cancel := r.target(ctx)
-		verr := r.engine.Verify(within, req, c.value)
+		verr := r.engine.Verify(within, req, r.at(place, c.value))
 		cancel()
 		if verr == nil {
 			r.log.Info("the second user is proved to be the secret's own", "credential", c.name)
@@ -182,7 +246,7 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 
 // mint is create for values that the target makes. Whether the value is stored
 // is looked up before every try, since another call may have stored it.
-func (r *run) mint(ctx context.Context, m Minter, req *Request) error {
+func (r *run) mint(ctx context.Context, m Minter, req *Request, current version) error {
 	if err := r.previous(ctx, req); err != nil {
 		return err
 	}
@@ -195,14 +259,14 @@ func (r *run) mint(ctx context.Context, m Minter, req *Request) error {
 		if !errors.Is(err, errAbsent) {
 			return err
 		}
-		err = r.mintOnce(ctx, m, req)
+		err = r.mintOnce(ctx, m, req, current)
 		if !errors.Is(err, Unsettled) || sleep(ctx, min(pause, 2*time.Second)) != nil {
 			return err
 		}
 	}
 }
 
-func (r *run) mintOnce(ctx context.Context, m Minter, req *Request) error {
+func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current version) error {
 	mint := func(within context.Context) error {
 		next, err := m.Next(within, req)
 		if err != nil {
@@ -219,7 +283,7 @@ func (r *run) mintOnce(ctx context.Context, m Minter, req *Request) error {
 			return r.revoke(ctx, m, req, next)
 		}
 		r.log.Info("pending value stored")
-		return nil
+		return r.unedited(ctx, req, current)
 	}
 	if req.BySuperuser {
 		if err := r.vouch(ctx, req, func() error { return nil }); err != nil {
@@ -297,12 +361,16 @@ func (r *run) related(req *Request, current version, pending Value) error {
 // credential itself; but a value that was made from current is younger than it,
 // or has its seal. Which of two credentials the target has is the operator's
 // knowledge then: to promote the older would put a dead one before the clients.
-func (r *run) kept(req *Request, current, pending version) error {
-	if !r.sealed(req, current.id) && current.created.After(pending.created) {
+func (r *run) kept(req *Request, d description, current, pending version) error {
+	if !r.sealed(req, current.id) && (current.created.After(pending.created) || r.outdated(req, d)) {
 		return r.edited(current)
 	}
 	return r.related(req, current, pending.value)
 }
+
+// outdated reports whether the pending password tells by itself that it was made from
+// the version that is AWSPREVIOUS: since then AWSCURRENT was edited or rolled back.
+func (r *run) outdated(req *Request, d description) bool { return r.sealed(req, d.holder(awsPrevious)) }
 
 func (r *run) edited(current version) error {
 	return Errorf(SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
@@ -311,14 +379,15 @@ func (r *run) edited(current version) error {
 
 // set makes the pending value valid at the target.
 func (r *run) set(ctx context.Context) error {
-	if _, err := r.prologue(ctx); err != nil {
+	d, err := r.prologue(ctx)
+	if err != nil {
 		return unlessDone(err)
 	}
 	pending, current, req, err := r.both(ctx)
 	if err != nil {
 		return unlessDone(err)
 	}
-	if err := r.kept(req, current, pending); err != nil {
+	if err := r.kept(req, d, current, pending); err != nil {
 		return err
 	}
 	if _, ok := r.engine.(Minter); ok {
@@ -348,7 +417,31 @@ func (r *run) set(ctx context.Context) error {
 	}
 	r.age = time.Since(current.created)
 	r.log.Info("pending value set at the target")
-	return nil
+	if req.Strategy == AlternatingUsers {
+		return nil // AWSCURRENT opens the target still
+	}
+	return r.labelled(ctx)
+}
+
+// labelled makes sure that the value which the target has just been given has a label.
+// An operator may have given the rotation up in the meantime, when it had not been
+// given yet, and AWSCURRENT may open nothing any more.
+func (r *run) labelled(ctx context.Context) error {
+	d, err := r.secret.describe(ctx)
+	if err != nil {
+		return err
+	}
+	token := r.event.ClientRequestToken
+	labels := version{labels: d.labels[token]}
+	if labels.has(awsPending) || labels.has(awsCurrent) || labels.has(awsPrevious) {
+		return nil
+	}
+	if other := d.holder(awsPending); other != "" && other != d.holder(awsCurrent) {
+		return Errorf(VersionNotStaged, "rotate again: the next rotation looks for the credential in older versions, too",
+			"the target was given the value of version %s when AWSPENDING had moved to version %s", token, other)
+	}
+	r.log.Warn("AWSPENDING was taken away while the target was changed; it is put back")
+	return r.secret.stage(ctx, token)
 }
 
 // both reads the pending and the current version and returns the request that
@@ -467,6 +560,9 @@ func (r *run) rehearse(ctx context.Context, req *Request) error {
 		return err
 	}
 	req.Pending = next
+	if err := r.vouch(ctx, req, func() error { return nil }); err != nil {
+		return err
+	}
 	return r.asSuperuser(ctx, req, func(ctx context.Context) error { return r.dryRun(ctx, req) })
 }
 
@@ -502,7 +598,7 @@ func (r *run) finish(ctx context.Context) error {
 			return r.edited(current)
 		}
 		req.Current = current.value
-		if err := r.kept(req, current, pending); err != nil {
+		if err := r.kept(req, d, current, pending); err != nil {
 			return err
 		}
 	}

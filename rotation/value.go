@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"html"
 	"log/slog"
 	"net/url"
 	"slices"
@@ -277,14 +279,24 @@ func (v Value) words() []string {
 		return nil
 	}
 	var words []string
-	add := func(s string) {
+	user, _ := v.Text("username")
+	var add func(string)
+	add = func(s string) {
 		if len(s) < 4 {
 			// Removing so short a text would garble a message and hide nothing.
 			return
 		}
-		words = append(words, s, url.QueryEscape(s), url.PathEscape(s),
-			strings.Trim(string(quoteJSON(s)), `"`), strings.Trim(strconv.Quote(s), `"`),
-			strings.ReplaceAll(s, "'", "''"), base64.StdEncoding.EncodeToString([]byte(s)))
+		escaped, _ := json.Marshal(s) // a string can be encoded
+		words = append(words, s, url.QueryEscape(s), url.PathEscape(s), strings.TrimPrefix(url.UserPassword("", s).String(), ":"),
+			strings.Trim(string(quoteJSON(s)), `"`), strings.Trim(string(escaped), `"`),
+			strings.Trim(strconv.Quote(s), `"`), strings.Trim(strconv.QuoteToASCII(s), `"`), html.EscapeString(s),
+			strings.ReplaceAll(s, "'", "''"), mysqlEscapes.Replace(s), hex.EncodeToString([]byte(s)))
+		for _, clear := range []string{s, user + ":" + s} { // and as HTTP's Basic has it
+			words = append(words, base64.StdEncoding.EncodeToString([]byte(clear)), base64.RawStdEncoding.EncodeToString([]byte(clear)), base64.RawURLEncoding.EncodeToString([]byte(clear)))
+		}
+		if trimmed := strings.TrimSpace(s); trimmed != s {
+			add(trimmed)
+		}
 	}
 	var walk func(any)
 	walk = func(x any) {
@@ -305,7 +317,6 @@ func (v Value) words() []string {
 	}
 	if !v.object {
 		add(string(v.data))
-		add(strings.TrimSpace(string(v.data)))
 		if v.binary {
 			add(base64.StdEncoding.EncodeToString(v.data))
 		}
@@ -324,16 +335,57 @@ func (v Value) words() []string {
 	return words
 }
 
+var mysqlEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
+
 // scrub replaces every text of the values that must not be shown: the longest
 // first among all of them, so that no shorter one leaves the rest of a longer.
-func scrub(text string, values []Value) string {
+// Of the credentials, which are the named fields and values without fields, no part
+// stays either: a server may quote a command and cut it off.
+func scrub(text string, values []Value, fields ...string) string {
 	var words []string
+	parts := make(map[string]bool)
 	for _, v := range values {
 		words = append(words, v.words()...)
+		credentials := []string{string(v.Reveal())}
+		if v.IsObject() {
+			credentials = nil
+			for _, name := range fields {
+				s, _ := v.Text(name)
+				credentials = append(credentials, s)
+			}
+		}
+		for _, s := range credentials {
+			for i := 0; i+partLength <= len(s); i++ {
+				// Nothing but letters may be a word of the message, such as "password".
+				if part := s[i : i+partLength]; strings.Trim(part, lowercase) != "" {
+					parts[part] = true
+				}
+			}
+		}
 	}
 	slices.SortStableFunc(words, func(a, b string) int { return len(b) - len(a) })
 	for _, w := range words {
 		text = strings.ReplaceAll(text, w, redacted)
 	}
-	return text
+	var out strings.Builder
+	for from := 0; from < len(text); {
+		to := from
+		// One part after the other, as far as they overlap.
+		for i := from; i <= to && i+partLength <= len(text); i++ {
+			if parts[text[i:i+partLength]] {
+				to = i + partLength
+			}
+		}
+		if to == from {
+			out.WriteByte(text[from])
+			from++
+			continue
+		}
+		out.WriteString(redacted)
+		from = to
+	}
+	return out.String()
 }
+
+// partLength is the length of the shortest part of a credential that is not shown.
+const partLength = 8

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -13,7 +14,7 @@ import (
 // newRecover returns `rotatorctl recover`.
 func newRecover() *cobra.Command {
 	var v view
-	var yes bool
+	var yes, bySuperuser bool
 	c := &cobra.Command{
 		Use:   "recover SECRET",
 		Short: "Find the version of the secret that opens the target, and make it current",
@@ -21,15 +22,26 @@ func newRecover() *cobra.Command {
 previous, older ones and the superuser's, until the target accepts one. It then
 says what it would do, and does it only with --yes:
 
-  current works       an AWSPENDING that was left behind is taken away
+  current works       an AWSPENDING that was left behind and is refused is taken
+                      away; one that works, too, becomes AWSCURRENT
   another one works   AWSCURRENT moves to it
-  the superuser works the target is given the credential of AWSCURRENT again
+  the superuser works with --by-superuser, the user that AWSCURRENT names is given
+                      the credential of AWSCURRENT again; look at the user first,
+                      since whoever may write the secret chose it
 
 It may be repeated, and a label only ever moves to a version that was accepted.`,
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
+			if bySuperuser {
+				v.getenv = func(name string) string {
+					if name == "RECOVER_BY_SUPERUSER" {
+						return "true"
+					}
+					return os.Getenv(name)
+				}
+			}
 			r, arn, err := v.rotator(ctx, args[0])
 			if err != nil {
 				return err
@@ -60,6 +72,7 @@ It may be repeated, and a label only ever moves to a version that was accepted.`
 	}
 	v.flags(c)
 	c.Flags().BoolVar(&yes, "yes", false, "do it")
+	c.Flags().BoolVar(&bySuperuser, "by-superuser", false, "let the superuser secret reset the user, where no version of the secret opens the target")
 	return c
 }
 

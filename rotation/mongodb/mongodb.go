@@ -37,6 +37,7 @@ func (*Engine) Kind() rotation.Kind {
 		CloneLimit:      255,
 		SuperuserSingle: true,
 		UserDatabase:    true,
+		PlaceFields:     []string{"srv"},
 	}
 }
 

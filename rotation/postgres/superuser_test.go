@@ -150,3 +150,82 @@ func TestTagsOverrideTheHarmlessSettings(t *testing.T) {
 	}
 	wantCause(t, w.rotate(arn), rotation.InvalidConfiguration, "3 characters")
 }
+
+// TestOwnerOfOneUserIsNotGivenTheOther: the forger has one login of the pair and may
+// write the secret; what AWSCURRENT names he does not know. A credential of his own,
+// as AWSPREVIOUS, is no proof for it.
+func TestOwnerOfOneUserIsNotGivenTheOther(t *testing.T) {
+	for _, victimFirst := range []bool{true, false} {
+		w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
+		admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
+		victim := testserver.Unique("boss_")
+		forger := victim + "_clone"
+		if !victimFirst {
+			victim, forger = forger, victim
+		}
+		w.sql("CREATE ROLE %I LOGIN PASSWORD 'only-the-victim-knows'", victim)
+		w.sql("CREATE ROLE %I LOGIN PASSWORD 'forgers-own-password'", forger)
+		arn := w.secret(w.value(forger, "forgers-own-password", "masterarn", admin))
+		forged := w.value(victim, "a-guess", "masterarn", admin)
+		if _, err := w.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: &forged, VersionStages: []string{"AWSCURRENT"}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.rotate(arn); rotation.CauseOf(err) != rotation.TakeoverRefused {
+			t.Errorf("victim first %v: %v, want TakeoverRefused", victimFirst, err)
+		}
+		for user, password := range map[string]string{victim: "only-the-victim-knows", forger: "forgers-own-password"} {
+			if _, err := w.connect(user, password); err != nil {
+				t.Errorf("victim first %v: %s: %v", victimFirst, user, err)
+			}
+		}
+		var member bool
+		conn := w.pg.Connect(t, "postgres")
+		if err := conn.QueryRow(t.Context(), "SELECT pg_has_role($1::name, $2::name, 'MEMBER')", forger, victim).Scan(&member); err != nil || member {
+			t.Errorf("victim first %v: the forger is a member of the victim (%v)", victimFirst, err)
+		}
+	}
+}
+
+// TestUserIsProvedWhereTheSuperuserActs: a secret names another port of the superuser's
+// host, where everybody may be of any name.
+func TestUserIsProvedWhereTheSuperuserActs(t *testing.T) {
+	prod := testserver.SharedPostgres(t, testserver.PostgresOptions{})
+	w := newWorld(t, prod)
+	dev := testserver.Postgres(t, testserver.PostgresOptions{CA: prod.CA})
+	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password))) // of prod
+	victim := testserver.Unique("payments_")
+	w.sql("CREATE ROLE %I LOGIN PASSWORD 'only-the-victim-knows'", victim)
+	if _, err := dev.Connect(t, "postgres").Exec(t.Context(), "CREATE ROLE "+victim+" LOGIN PASSWORD 'forgers-own-password'"); err != nil {
+		t.Fatal(err)
+	}
+	arn := w.secret(w.value(victim, "forgers-own-password", "masterarn", admin, "port", fmt.Sprint(dev.Port)))
+	if err := w.rotate(arn); rotation.CauseOf(err) != rotation.LoginRefused {
+		t.Errorf("%v, want LoginRefused", err)
+	}
+	var n int
+	if err := prod.Connect(t, "postgres").QueryRow(t.Context(), "SELECT count(*) FROM pg_roles WHERE rolname = $1", victim+"_clone").Scan(&n); err != nil || n > 0 {
+		t.Errorf("the superuser made %d users (%v)", n, err)
+	}
+}
+
+// TestRecoverResetsNobodyOnAName: `rotatorctl recover` does it only where the operator
+// says so, and tells whom.
+func TestRecoverResetsNobodyOnAName(t *testing.T) {
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
+	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
+	victim, _ := w.role("")
+	arn := w.secret(w.value(victim, "chosen-by-the-forger", "masterarn", admin))
+	if _, err := w.rotator().Recover(t.Context(), arn); rotation.CauseOf(err) != rotation.LoginRefused {
+		t.Errorf("%v, want LoginRefused", err)
+	}
+	if _, err := w.connect(victim, "chosen-by-the-forger"); err == nil {
+		t.Fatal("the user was reset")
+	}
+	w.env["RECOVER_BY_SUPERUSER"] = "true"
+	if d, err := w.rotator().Recover(t.Context(), arn); err != nil || !strings.Contains(d.Action, victim) || !strings.Contains(d.Action, w.pg.Host) {
+		t.Errorf("%q, %v", d.Action, err)
+	}
+	if _, err := w.connect(victim, "chosen-by-the-forger"); err != nil {
+		t.Error(err)
+	}
+}

@@ -37,6 +37,7 @@ func (*Engine) Kind() rotation.Kind {
 		CloneSuffix:     "_clone",
 		CloneLimit:      255, // a short string of AMQP
 		SuperuserSingle: true,
+		PlaceFields:     []string{"engine", portField},
 	}
 }
 
