@@ -196,7 +196,48 @@ func (r *run) prologue(ctx context.Context) (description, error) {
 		return d, err
 	}
 	r.options = option{tags: d.tags, getenv: r.cfg.Getenv}
-	return d, r.verdict(d)
+	err = r.verdict(d)
+	if errors.Is(err, VersionNotStaged) && r.event.Step != CreateSecret && r.reclaims(ctx, d) {
+		return d, nil
+	}
+	return d, err
+}
+
+// reclaims reports whether it has put AWSPENDING back on the event's version. An operator
+// may have given the rotation up while setSecret was already changing the target; then
+// no labelled version opens it. Nothing is done where AWSCURRENT still does.
+func (r *run) reclaims(ctx context.Context, d description) bool {
+	token := r.event.ClientRequestToken
+	if other := d.holder(awsPending); len(d.labels[token]) > 0 || other != "" && other != d.holder(awsCurrent) {
+		return false
+	}
+	pending, err := r.secret.get(ctx, token, "")
+	if err != nil {
+		return false
+	}
+	current, err := r.current(ctx)
+	if err != nil {
+		return false
+	}
+	req, err := r.choose(current)
+	if err != nil || r.related(req, current, pending.value) != nil {
+		return false
+	}
+	req.Pending = pending.value
+	opens := func(v Value) error {
+		within, cancel := r.target(ctx)
+		defer cancel()
+		return r.engine.Verify(within, req, v)
+	}
+	if !errors.Is(opens(req.Current), LoginRefused) {
+		return false
+	}
+	r.refusals++
+	if opens(req.Pending) != nil || r.secret.stage(ctx, token) != nil {
+		return false
+	}
+	r.log.Warn("AWSPENDING was taken away while the target was changed; it is put back")
+	return true
 }
 
 func (r *run) verdict(d description) error {

@@ -417,31 +417,7 @@ func (r *run) set(ctx context.Context) error {
 	}
 	r.age = time.Since(current.created)
 	r.log.Info("pending value set at the target")
-	if req.Strategy == AlternatingUsers {
-		return nil // AWSCURRENT opens the target still
-	}
-	return r.labelled(ctx)
-}
-
-// labelled makes sure that the value which the target has just been given has a label.
-// An operator may have given the rotation up in the meantime, when it had not been
-// given yet, and AWSCURRENT may open nothing any more.
-func (r *run) labelled(ctx context.Context) error {
-	d, err := r.secret.describe(ctx)
-	if err != nil {
-		return err
-	}
-	token := r.event.ClientRequestToken
-	labels := version{labels: d.labels[token]}
-	if labels.has(awsPending) || labels.has(awsCurrent) || labels.has(awsPrevious) {
-		return nil
-	}
-	if other := d.holder(awsPending); other != "" && other != d.holder(awsCurrent) {
-		return Errorf(VersionNotStaged, "rotate again: the next rotation looks for the credential in older versions, too",
-			"the target was given the value of version %s when AWSPENDING had moved to version %s", token, other)
-	}
-	r.log.Warn("AWSPENDING was taken away while the target was changed; it is put back")
-	return r.secret.stage(ctx, token)
+	return nil
 }
 
 // both reads the pending and the current version and returns the request that

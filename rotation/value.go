@@ -356,8 +356,8 @@ func scrub(text string, values []Value, fields ...string) string {
 		}
 		for _, s := range credentials {
 			for i := 0; i+partLength <= len(s); i++ {
-				// Nothing but letters may be a word of the message, such as "password".
-				if part := s[i : i+partLength]; strings.Trim(part, lowercase) != "" {
+				// Nothing but letters may be words of the message, such as "password".
+				if part := s[i : i+partLength]; strings.Trim(part, lowercase+uppercase+" ") != "" {
 					parts[part] = true
 				}
 			}

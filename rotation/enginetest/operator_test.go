@@ -104,11 +104,67 @@ func TestRollbackDuringARotation(t *testing.T) {
 	}
 }
 
-// TestRecoverBesideSetSecret: setSecret has read all that it reads when an operator's
-// `rotatorctl recover --yes` comes and goes.
-func TestRecoverBesideSetSecret(t *testing.T) {
-	h := &toyHarness{server: newToyServer(t)}
-	w, err := newWorld(t, h)
+// TestLabelTakenBesideSetSecret: setSecret has read all that it reads when an operator's
+// `rotatorctl recover --yes` comes and goes. The next step finds that only the version
+// which has lost its label opens the target; where setSecret's answer is lost, that is
+// its own repetition.
+func TestLabelTakenBesideSetSecret(t *testing.T) {
+	for _, next := range []rotation.Step{rotation.SetSecret, rotation.TestSecret} {
+		w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := w.begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.step(t.Context(), rotation.CreateSecret, token); err != nil {
+			t.Fatal(err)
+		}
+		n, there, free := 0, make(chan struct{}), make(chan struct{})
+		w.wire.set(func(_ string, send func() (*http.Response, error)) (*http.Response, error) {
+			resp, err := send()
+			if n++; n == 3 { // describe, pending, current
+				close(there)
+				<-free
+			}
+			return resp, err
+		})
+		end := make(chan error, 1)
+		go func() { end <- w.step(context.Background(), rotation.SetSecret, token) }()
+		<-there
+		w.wire.set(nil)
+		r, err := w.rotator()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d, err := r.Recover(t.Context(), w.arn); err != nil {
+			t.Errorf("recover: %q, %v", d.Action, err)
+		}
+		close(free)
+		if err := <-end; err != nil {
+			t.Error(err)
+		}
+		if err := w.step(t.Context(), next, token); err != nil {
+			t.Errorf("%s: %v", next, err)
+		}
+		if err := w.notLockedOut(); err != nil {
+			t.Error(err)
+		}
+		for _, step := range steps {
+			if err := w.step(t.Context(), step, token); err != nil {
+				t.Fatalf("%s: %v", step, err)
+			}
+		}
+		if err := w.ended(token); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestRotationThatWasGivenUpStaysSo, where AWSCURRENT opens the target.
+func TestRotationThatWasGivenUpStaysSo(t *testing.T) {
+	w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,25 +175,15 @@ func TestRecoverBesideSetSecret(t *testing.T) {
 	if err := w.step(t.Context(), rotation.CreateSecret, token); err != nil {
 		t.Fatal(err)
 	}
-	n, there, free := 0, make(chan struct{}), make(chan struct{})
-	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
-		resp, err := send()
-		if n++; n == 3 { // describe, pending, current
-			close(there)
-			<-free
+	if err := w.stage("AWSPENDING", token, ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range steps[1:] {
+		if err := w.step(t.Context(), step, token); rotation.CauseOf(err) != rotation.VersionNotStaged {
+			t.Errorf("%s: %v, want VersionNotStaged", step, err)
 		}
-		return resp, err
-	})
-	end := make(chan error, 1)
-	go func() { end <- w.step(context.Background(), rotation.SetSecret, token) }()
-	<-there
-	w.wire.set(nil)
-	r, _ := w.rotator()
-	d, err := r.Recover(t.Context(), w.arn)
-	t.Logf("recover: %q, %v", d.Action, err)
-	close(free)
-	t.Logf("setSecret: %v", <-end)
-	if err := w.notLockedOut(); err != nil {
-		t.Errorf("P1: %v", err)
+	}
+	if err := w.rotate(); err != nil {
+		t.Error(err)
 	}
 }

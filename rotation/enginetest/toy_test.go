@@ -103,7 +103,7 @@ func (s *toyServer) command(w []string) string {
 type toyEngine struct {
 	overlap bool
 	flaw    string
-	// verified, if set, is called after every login that Verify makes.
+	// verified, if set, is called after every login that Verify tries.
 	verified func()
 }
 
@@ -182,11 +182,11 @@ func (s *toySession) send(words ...string) (string, error) {
 
 func (e toyEngine) Verify(ctx context.Context, _ *rotation.Request, v rotation.Value) error {
 	s, err := e.login(ctx, v)
-	if err != nil {
-		return err
-	}
 	if e.verified != nil {
 		e.verified()
+	}
+	if err != nil {
+		return err
 	}
 	return s.conn.Close()
 }
@@ -348,8 +348,8 @@ func TestLateMinterIsCaught(t *testing.T) {
 }
 
 // TestRecoverGivesTheLabelBackToARotationUnderWay: setSecret comes just after
-// recover has seen that current opens the target, and before it takes AWSPENDING
-// away.
+// recover has seen that current opens the target and pending does not, and before it
+// takes AWSPENDING away.
 func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, err := newWorld(t, h)
@@ -363,7 +363,11 @@ func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
 	if err := w.step(t.Context(), rotation.CreateSecret, token); err != nil {
 		t.Fatal(err)
 	}
+	asked := 0
 	h.engine.verified = func() {
+		if asked++; asked < 2 {
+			return
+		}
 		h.engine.verified = nil
 		if err := w.step(t.Context(), rotation.SetSecret, token); err != nil {
 			t.Error(err)
