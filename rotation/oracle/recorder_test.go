@@ -26,6 +26,7 @@ type recorder struct {
 	refusal  map[string]int         // what a login is answered in place of success
 	fails    map[string]int         // what a statement with the beginning is answered
 	sent     []string
+	strict   bool // privileges are asked for, as Oracle's manual says of each statement
 	rollover bool // profiles have a PASSWORD_ROLLOVER_TIME
 	history  bool // profiles remember passwords
 	proxies  [][2]string
@@ -114,6 +115,11 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 		}
 		return ""
 	}
+	if strings.Contains(query, " dba_") || strings.Contains(query, " proxy_users") {
+		if err := c.may("SELECT_CATALOG_ROLE", 942); err != nil {
+			return nil, err
+		}
+	}
 	u := c.users[arg(0)]
 	if u == nil {
 		u = &oracleUser{}
@@ -125,6 +131,19 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 		rows = [][]string{{"x"}}
 	case strings.Contains(query, "FROM user_users"):
 		rows = [][]string{{c.users[c.user].status}}
+	case strings.Contains(query, "FROM user_role_privs"):
+		for _, r := range c.users[c.user].roles {
+			rows = append(rows, r[:1])
+		}
+	case strings.Contains(query, "FROM user_sys_privs"):
+		for _, r := range c.users[c.user].system {
+			rows = append(rows, r[:1])
+		}
+	case strings.Contains(query, "FROM user_tab_privs_recd"):
+		columns = 1
+		for _, r := range slices.Concat(c.users[c.user].objects, c.users[c.user].columns) {
+			rows = append(rows, r[:1])
+		}
 	case strings.Contains(query, "FROM session_privs"):
 		for _, p := range c.users[c.user].system {
 			rows = append(rows, p[:1])
@@ -189,6 +208,9 @@ func (c *recordedConn) ExecContext(_ context.Context, statement string, args []d
 			return nil, &network.OracleError{ErrCode: number}
 		}
 	}
+	if err := c.allows(statement); err != nil {
+		return nil, err
+	}
 	if m := identified.FindStringSubmatch(statement); m != nil {
 		return driver.ResultNoRows, c.identify(m[1], m[2], m[3], m[4], m[5])
 	}
@@ -217,6 +239,36 @@ func (c *recordedConn) ExecContext(_ context.Context, statement string, args []d
 		}
 	}
 	return driver.ResultNoRows, nil
+}
+
+// may answers as Oracle does to who has not a privilege, where the recorder is strict.
+func (c *recordedConn) may(privilege string, number int) error {
+	has := func(p []string) bool { return p[0] == privilege }
+	if u := c.users[c.user]; !c.strict || slices.ContainsFunc(u.system, has) || slices.ContainsFunc(u.roles, has) {
+		return nil
+	}
+	return &network.OracleError{ErrCode: number}
+}
+
+// allows checks what a statement asks for.
+// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html, ALTER-USER.html, CREATE-USER.html
+func (c *recordedConn) allows(statement string) error {
+	m := granted.FindStringSubmatch(statement)
+	switch {
+	case strings.HasPrefix(statement, "CREATE USER "):
+		return c.may("CREATE USER", 1031)
+	case strings.HasPrefix(statement, `ALTER USER "`+c.user+`" `):
+		return nil
+	case strings.HasPrefix(statement, "ALTER USER "):
+		return c.may("ALTER USER", 1031)
+	case m == nil:
+		return nil
+	case strings.Contains(m[2], " ON "):
+		return c.may("GRANT ANY OBJECT PRIVILEGE", 1031)
+	case strings.HasPrefix(m[2], `"`):
+		return c.may("GRANT ANY ROLE", 1932)
+	}
+	return c.may("GRANT ANY PRIVILEGE", 1031)
 }
 
 func (c *recordedConn) identify(verb, name, password, old, more string) error {

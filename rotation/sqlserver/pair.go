@@ -205,16 +205,26 @@ func (s *session) equal(ctx context.Context, current, other *principal) error {
 	if err := s.level(ctx, server, current.name, other.name, nil); err != nil {
 		return err
 	}
-	databases, err := s.texts(ctx, "the databases could not be read", "SELECT name FROM sys.databases WHERE state = 0 AND is_read_only = 0 AND name <> N'tempdb' AND HAS_DBACCESS(name) = 1 ORDER BY name")
+	databases, err := s.databases(ctx)
 	if err != nil {
 		return err
 	}
-	for _, row := range databases {
-		if err := s.equalIn(ctx, place{row[0]}, current, other); err != nil {
+	for _, d := range databases {
+		if err := s.equalIn(ctx, place{d}, current, other); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// databases returns those that the session's login can open and write.
+func (s *session) databases(ctx context.Context) ([]string, error) {
+	rows, err := s.texts(ctx, "the databases could not be read", "SELECT name FROM sys.databases WHERE state = 0 AND is_read_only = 0 AND name <> N'tempdb' AND HAS_DBACCESS(name) = 1 ORDER BY name")
+	var names []string
+	for _, row := range rows {
+		names = append(names, row[0])
+	}
+	return names, err
 }
 
 // equalIn is equal for the users of two logins in one database. A user that the

@@ -1,0 +1,48 @@
+package ldap
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+)
+
+// TestNeedsAreEnoughAndNothingInThemTooMuch: by the rule that is printed a rotation
+// passes at OpenLDAP, and by one without the login, or that lets it read only, it fails.
+func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
+	for name, superuser := range map[string]bool{"itself": false, "a superuser": true} {
+		t.Run(name, func(t *testing.T) {
+			request := func(f *fixture) *rotation.Request {
+				app := f.person("app")
+				r := f.self(app, "first-app", "second")
+				if superuser {
+					r.Login, r.Superuser, r.BySuperuser = f.value(f.person("login"), "first-login"), true, true
+				}
+				return r
+			}
+			var n rotation.Needs
+			f := newFixture(t, testserver.OpenLDAPOptions{})
+			r := request(f)
+			if err := f.engine.Needs(enginetest.Within(t), r, &n); err != nil {
+				t.Fatal(err)
+			}
+			m := regexp.MustCompile(`to (dn.exact="[^"]+") attrs=userPassword (by .+ write) by anonymous auth;`).FindStringSubmatch(n.Note)
+			if m == nil {
+				t.Fatal(n.Note)
+			}
+			for access, passes := range map[string]bool{m[2] + " by anonymous auth": true, "by anonymous auth": false, strings.Replace(m[2], "write", "read", 1) + " by anonymous auth": false} {
+				g := newFixture(t, testserver.OpenLDAPOptions{Access: access})
+				err := g.engine.Set(enginetest.Within(t), request(g))
+				if passes && err != nil {
+					t.Errorf("%s: %v", access, err)
+				}
+				if !passes {
+					enginetest.WantCause(t, err, rotation.PrivilegeMissing, "")
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,99 @@
+package mongodb
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"example.com/rotator/rotation"
+)
+
+var _ rotation.Needer = (*Engine)(nil)
+
+// allowed is a privilege as createRole takes it.
+type allowed struct {
+	Resource struct {
+		Database   string `json:"db"`
+		Collection string `json:"collection"`
+	} `json:"resource"`
+	Actions []string `json:"actions"`
+}
+
+// Needs says which role the login needs, as statements of mongosh: one of its own,
+// as the built-in userAdmin could give itself all others. Whose roles a superuser
+// has to hand on is asked of the server, as the user.
+// Source: https://www.mongodb.com/docs/manual/reference/command/updateUser/#required-access
+// and https://www.mongodb.com/docs/manual/reference/command/createUser/#required-access
+func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Needs) error {
+	if engine, _ := r.Current.Text("engine"); engine == "documentdb" {
+		n.Note = "DocumentDB's roles were not tried: its primary user may do all that is needed, and a user may change its own password where DocumentDB lets it"
+		return nil
+	}
+	login, err := parse(r.Login)
+	if err != nil {
+		return err
+	}
+	pending, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	var privileges []allowed
+	add := func(database string, actions ...string) {
+		a := allowed{Actions: actions}
+		a.Resource.Database = database
+		privileges = append(privileges, a)
+	}
+	switch {
+	case !r.Superuser:
+		add(pending.Database, "changeOwnPassword")
+	case r.Strategy != rotation.AlternatingUsers:
+		add(pending.Database, "viewUser", "changePassword")
+	default:
+		s, err := e.open(ctx, r.Current)
+		if err != nil {
+			return err
+		}
+		defer s.close()
+		current, err := s.existing(ctx, s.login.Database, s.login.User)
+		if err != nil {
+			return err
+		}
+		actions := []string{"viewUser", "createUser", "changePassword", "changeCustomData"}
+		if len(current.Restrictions) > 0 {
+			actions = append(actions, "setAuthenticationRestriction")
+		}
+		add(pending.Database, actions...)
+		var from []string
+		for _, role := range current.Roles {
+			if !slices.Contains(from, role.Database) {
+				from = append(from, role.Database)
+				add(role.Database, "grantRole")
+			}
+		}
+		// The roles of a user that is there are replaced, which asks for this on all.
+		add("", "revokeRole")
+	}
+	// In admin a role can be about any database.
+	name := "rotator-" + login.User
+	role, err := json.Marshal(struct {
+		Role       string    `json:"role"`
+		Privileges []allowed `json:"privileges"`
+		Roles      []string  `json:"roles"`
+	}{name, privileges, []string{}})
+	if err != nil {
+		return rotation.Errorf(rotation.InternalError, "report this", "the role cannot be written: %w", err)
+	}
+	n.Login = login.User
+	n.Grants = []string{
+		`db.getSiblingDB("admin").createRole(` + string(role) + `);`,
+		fmt.Sprintf(`db.getSiblingDB(%s).grantRolesToUser(%s, [{"role":%s,"db":"admin"}]);`, text(login.Database), text(login.User), text(name)),
+	}
+	return nil
+}
+
+// text quotes a text of JavaScript.
+func text(s string) string {
+	b, _ := json.Marshal(s) // of a text this cannot fail
+	return string(b)
+}

@@ -1,0 +1,81 @@
+package mongodb
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+)
+
+// TestNeedsSatisfyTheEngine: the role that is printed has what the engine looks for
+// among the login's privileges, and without any of these the engine says that it is
+// missing. FerretDB has no roles, so that no server judges the rest here.
+func TestNeedsSatisfyTheEngine(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{})
+	app := f.user("shop")
+	self := f.bySuperuser("shop", app, "first-"+app, "next")
+	self.Superuser, self.BySuperuser, self.Login = false, false, self.Current
+	for name, c := range map[string]struct {
+		request *rotation.Request
+		actions []string // on the user's database
+		asked   []string // of these, what the engine asks for
+		all     []string // on all databases
+	}{
+		"itself":      {self, []string{"changeOwnPassword"}, []string{"changeOwnPassword"}, nil},
+		"superuser":   {f.bySuperuser("shop", app, "first-"+app, "next"), []string{"viewUser", "changePassword"}, []string{"changePassword"}, nil},
+		"alternating": {f.toOther("shop", app, app+"_clone"), []string{"viewUser", "createUser", "changePassword", "changeCustomData"}, []string{"createUser", "changePassword"}, []string{"revokeRole"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var n rotation.Needs
+			if err := f.engine.Needs(enginetest.Within(t), c.request, &n); err != nil {
+				t.Fatal(err)
+			}
+			login, _ := parse(c.request.Login)
+			if len(n.Grants) != 2 || !strings.HasSuffix(n.Grants[1], `.grantRolesToUser("`+login.User+`", [{"role":"rotator-`+login.User+`","db":"admin"}]);`) {
+				t.Fatalf("%q", n.Grants)
+			}
+			text := strings.TrimSuffix(strings.TrimPrefix(n.Grants[0], `db.getSiblingDB("admin").createRole(`), ");")
+			var role struct{ Privileges []allowed }
+			if err := json.Unmarshal([]byte(text), &role); err != nil {
+				t.Fatalf("%s: %v", text, err)
+			}
+			on := map[string][]string{}
+			for _, p := range role.Privileges {
+				on[p.Resource.Database] = p.Actions
+			}
+			if !slices.Equal(on["shop"], c.actions) || !slices.Equal(on[""], c.all) {
+				t.Errorf("%s", text)
+			}
+			for _, missing := range append([]string{""}, c.asked...) {
+				var doc struct {
+					Privileges []privilege `bson:"privileges"`
+				}
+				if err := bson.UnmarshalExtJSON([]byte(text), false, &doc); err != nil {
+					t.Fatal(err)
+				}
+				for i := range doc.Privileges {
+					doc.Privileges[i].Actions = slices.DeleteFunc(doc.Privileges[i].Actions, func(a string) bool { return a == missing })
+				}
+				s := &session{login: login, rights: doc.Privileges}
+				err := s.needs("shop", c.asked...)
+				if !c.request.Superuser {
+					err = s.itself()
+				}
+				if (missing == "") != (err == nil) || err != nil && !errors.Is(err, rotation.PrivilegeMissing) {
+					t.Errorf("without %q: %v", missing, err)
+				}
+			}
+		})
+	}
+	n := rotation.Needs{}
+	if err := f.engine.Needs(t.Context(), &rotation.Request{Current: rotation.StringValue(`{"engine":"documentdb"}`)}, &n); err != nil || n.Grants != nil || !strings.Contains(n.Note, "not tried") {
+		t.Errorf("DocumentDB: %v, %+v", err, n)
+	}
+}

@@ -1,0 +1,34 @@
+package redshift
+
+import (
+	"strings"
+	"testing"
+
+	"example.com/rotator/rotation"
+)
+
+// TestNeedsAreEnoughAndNothingInThemTooMuch: with what is printed a rotation passes, and
+// without it it fails, at PostgreSQL, whose word for Redshift's CREATEUSER is SUPERUSER.
+func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
+	c := newCluster(t)
+	for _, strategy := range []rotation.Strategy{rotation.SingleUser, rotation.AlternatingUsers} {
+		u, login := c.user(old), c.user(old)
+		r := &rotation.Request{Version: "v", Strategy: strategy, Current: c.value(u, old), Pending: c.value(u, new1), Login: c.value(login, old), Superuser: true}
+		if strategy == rotation.AlternatingUsers {
+			r.Pending = c.value(u+"_clone", new1)
+		}
+		n := rotation.Needs{Login: login}
+		want(t, "", c.engine.Needs(ctx(t), r, &n))
+		if len(n.Grants) != 1 || !strings.Contains(n.Grants[0], " CREATEUSER;") {
+			t.Fatalf("%q", n.Grants)
+		}
+		want(t, rotation.PrivilegeMissing, c.engine.Set(ctx(t), r))
+		c.exec(c.admin, strings.Replace(n.Grants[0], "CREATEUSER", "SUPERUSER", 1))
+		want(t, "", c.engine.Set(ctx(t), r))
+	}
+	var n rotation.Needs
+	want(t, "", c.engine.Needs(ctx(t), &rotation.Request{}, &n))
+	if n.Grants != nil || n.Note == "" {
+		t.Errorf("a user itself: %+v", n)
+	}
+}

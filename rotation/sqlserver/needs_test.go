@@ -1,0 +1,76 @@
+package sqlserver
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+)
+
+// TestNeedsFollowFromTheLogin: from what the stand-in shows of the login follow the
+// statements for the superuser. Of these it can judge the one that the engine itself
+// asks for, and no server judges the others here.
+func TestNeedsFollowFromTheLogin(t *testing.T) {
+	s := newTDS(t, true)
+	m := newModel()
+	s.logins["app"], s.logins["admin"] = old, "Admin-password1"
+	m.server["app"] = append(m.server["app"], []string{"dbcreator", "", ""}, []string{"", "D", "ALTER TRACE"})
+	m.server["app"] = append(m.server["app"], []string{"", "G", "EXECUTE?NEW_CLASS"})
+	may := "0"
+	s.answer = func(sql string) ([][]string, error) {
+		if strings.Contains(sql, "HAS_PERMS_BY_NAME(NULL, NULL, 'ALTER ANY LOGIN')") {
+			return [][]string{{may}}, nil
+		}
+		return m.answer(sql)
+	}
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	n := rotation.Needs{Login: "admin"}
+	e := engine(t)
+	want(t, "", e.Needs(enginetest.Within(t), r, &n))
+	wanted := []string{
+		"USE [master]; GRANT ALTER ANY LOGIN TO [admin];",
+		"USE [master]; GRANT VIEW ANY DEFINITION TO [admin];",
+		"USE [master]; GRANT VIEW SERVER STATE TO [admin] WITH GRANT OPTION;",
+		"USE [master]; GRANT ALTER ON SERVER ROLE::[reports] TO [admin];",
+		"USE [master]; ALTER SERVER ROLE [dbcreator] ADD MEMBER [admin];",
+		"USE [shop]; CREATE USER [admin] FOR LOGIN [admin];",
+		"USE [shop]; ALTER ROLE [db_owner] ADD MEMBER [admin];",
+	}
+	if !slices.Equal(n.Grants, wanted) || !strings.Contains(n.Note, "CONTROL SERVER") {
+		t.Errorf("%s\n%s", strings.Join(n.Grants, "\n"), n.Note)
+	}
+	want(t, rotation.PrivilegeMissing, e.DryRun(enginetest.Within(t), r))
+	may = "1"
+	want(t, "", e.DryRun(enginetest.Within(t), r))
+
+	r.Strategy, r.Pending, n = rotation.SingleUser, s.value("app", new1, ""), rotation.Needs{Login: "admin"}
+	want(t, "", e.Needs(enginetest.Within(t), r, &n))
+	if !slices.Equal(n.Grants, wanted[:2]) {
+		t.Errorf("single: %q", n.Grants)
+	}
+	r.Superuser, n = false, rotation.Needs{Login: "app"}
+	want(t, "", e.Needs(enginetest.Within(t), r, &n))
+	if n.Grants != nil || n.Note == "" {
+		t.Errorf("a login itself: %+v", n)
+	}
+}
+
+// TestNeedsOfAContainedUser are one role of its database.
+func TestNeedsOfAContainedUser(t *testing.T) {
+	s := newTDS(t, true)
+	s.logins["app"] = old
+	s.answer = func(sql string) ([][]string, error) {
+		if strings.Contains(sql, "authentication_type = 2") {
+			return [][]string{{"app", "dbo", "0"}}, nil
+		}
+		return [][]string{}, nil
+	}
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, `,"dbname":"shop"`), Superuser: true}
+	n := rotation.Needs{Login: "ad]min"}
+	want(t, "", engine(t).Needs(enginetest.Within(t), r, &n))
+	if !slices.Equal(n.Grants, []string{"USE [shop]; ALTER ROLE [db_owner] ADD MEMBER [ad]]min];"}) {
+		t.Errorf("%q", n.Grants)
+	}
+}
