@@ -2,16 +2,16 @@ package secretsim
 
 import (
 	"encoding/json"
-	"regexp"
 	"slices"
-	"strings"
+
+	"example.com/rotator/internal/iampolicy"
 )
 
 // policy is a resource policy.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 type policy struct {
 	Version   string
-	Statement oneOrMore[statement]
+	Statement iampolicy.List[statement]
 }
 
 type statement struct {
@@ -19,26 +19,15 @@ type statement struct {
 	Effect                string
 	Principal             *principal
 	NotPrincipal          *principal
-	Action, NotAction     oneOrMore[string]
-	Resource, NotResource oneOrMore[string]
+	Action, NotAction     iampolicy.List[string]
+	Resource, NotResource iampolicy.List[string]
 	Condition             map[string]any
-}
-
-// oneOrMore is a list that may be written as its only member.
-type oneOrMore[T any] []T
-
-func (l *oneOrMore[T]) UnmarshalJSON(text []byte) error {
-	if len(text) > 0 && text[0] == '[' {
-		return json.Unmarshal(text, (*[]T)(l))
-	}
-	*l = make([]T, 1)
-	return json.Unmarshal(text, &(*l)[0])
 }
 
 // principal is "*" or a map of kinds to names.
 type principal struct {
 	all bool
-	aws oneOrMore[string]
+	aws iampolicy.List[string]
 }
 
 func (p *principal) UnmarshalJSON(text []byte) error {
@@ -46,7 +35,7 @@ func (p *principal) UnmarshalJSON(text []byte) error {
 		p.all = true
 		return nil
 	}
-	var m map[string]oneOrMore[string]
+	var m map[string]iampolicy.List[string]
 	err := json.Unmarshal(text, &m)
 	p.aws = m["AWS"]
 	p.all = slices.Contains(p.aws, "*")
@@ -63,20 +52,9 @@ func (p *principal) is(c *caller) bool {
 	})
 }
 
-// like matches a text with a pattern of * and ?, in any case.
-func like(pattern, text string) bool { return glob("(?is)", pattern, text) }
-
-// exactly is like where case counts, as it does for resources of a role's policy.
-func exactly(pattern, text string) bool { return glob("(?s)", pattern, text) }
-
-func glob(flags, pattern, text string) bool {
-	quoted := strings.NewReplacer(`\*`, ".*", `\?`, ".").Replace(regexp.QuoteMeta(pattern))
-	ok, err := regexp.MatchString(flags+"^"+quoted+"$", text)
-	return err == nil && ok
-}
-
+// likeAny matches a text with patterns of * and ?, in any case.
 func likeAny(patterns []string, text string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool { return like(p, text) })
+	return slices.ContainsFunc(patterns, func(p string) bool { return iampolicy.Like(p, text) })
 }
 
 // covers tells whether a statement speaks of a call, conditions aside.

@@ -55,7 +55,7 @@ func TestRolePolicyDecides(t *testing.T) {
 		if err := s.PutRolePolicy(policedRole, `{"Statement":[`+c.statements+`]}`); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.policies[policedRole].permits("secretsmanager:GetSecretValue", arn, map[string]string{"secretsmanager:resource/AllowRotationLambdaArn": "f-1"}); got != c.want {
+		if got := s.policies[policedRole].Permits("secretsmanager:GetSecretValue", arn, map[string][]string{"secretsmanager:resource/AllowRotationLambdaArn": {"f-1"}}); got != c.want {
 			t.Errorf("[%s] permits: %t", c.statements, got)
 		}
 	}

@@ -11,6 +11,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"example.com/rotator/internal/iampolicy"
 )
 
 // Invoker calls a Lambda function.
@@ -74,9 +76,9 @@ type Sim struct {
 	mu        sync.Mutex
 	accounts  map[string]map[string]*secret // by account, then by name
 	functions map[string]Invoker
-	sessions  map[string]*session // by access key id
-	roles     map[string]string   // external ids by the ARN of a role
-	policies  map[string]*policy  // identity policies by the ARN of a role
+	sessions  map[string]*session          // by access key id
+	roles     map[string]string            // external ids by the ARN of a role
+	policies  map[string]*iampolicy.Policy // identity policies by the ARN of a role
 	quotas    map[quotaKey]*bucket
 	ended     *sync.Cond
 	stats     Stats
@@ -95,7 +97,7 @@ func New(o Options) *Sim {
 	s := &Sim{
 		opts: o, clock: o.Clock,
 		accounts: make(map[string]map[string]*secret), functions: make(map[string]Invoker),
-		sessions: make(map[string]*session), roles: make(map[string]string), policies: make(map[string]*policy), quotas: make(map[quotaKey]*bucket),
+		sessions: make(map[string]*session), roles: make(map[string]string), policies: make(map[string]*iampolicy.Policy), quotas: make(map[quotaKey]*bucket),
 	}
 	s.ended = sync.NewCond(&s.mu)
 	return s

@@ -142,7 +142,7 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 	}
 	external, known := s.roles[arn]
 	distrusted := restricted && (!known || external != "" && form.Get("ExternalId") != external)
-	if p := s.policies[c.role]; distrusted || p != nil && !p.permits("sts:AssumeRole", arn, nil) {
+	if p := s.policies[c.role]; distrusted || p != nil && !p.Permits("sts:AssumeRole", arn, nil) {
 		return nil, &fault{"AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
 	}
 	key, have := newSession(m[1], m[2], name, life)
