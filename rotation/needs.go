@@ -60,10 +60,10 @@ type Needer interface {
 // TopologyNeeder is a Topology that can tell what its answers need.
 type TopologyNeeder interface {
 	Topology
-	// Needs returns what it takes to find a superuser's host by the superuser
-	// secret's tags, if it is managed, or to find out whether another host is
-	// its replica.
-	Needs(managed bool, tags map[string]string, host string) []Permission
+	// Needs returns what it takes to find a superuser's host by the tags of the
+	// superuser secret, if that names none in primary, and to find out whether host
+	// is its replica.
+	Needs(superuserARN, primary string, tags map[string]string, host string) []Permission
 }
 
 // Needs finds out what the rotation of a secret needs. It reads the secret and
@@ -167,7 +167,7 @@ func (r *run) superuserNeeds(ctx context.Context, req *Request, n *Needs, recove
 	n.allow(s.arn, prefix+"Superuser", actions...)
 	n.key(s.arn, d.key, prefix+"SuperuserKey", "kms:Decrypt")
 	if t, ok := r.cfg.Topology.(TopologyNeeder); ok && elsewhere {
-		for _, p := range t.Needs(!named, d.tags, host) {
+		for _, p := range t.Needs(s.arn, own, d.tags, host) {
 			p.Sid, p.Account = prefix+p.Sid, account(s.arn)
 			n.Permissions = append(n.Permissions, p)
 		}

@@ -14,6 +14,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/uuid"
+
+	"example.com/rotator/internal/iampolicy"
 )
 
 // Caches is a fake of what ElastiCache and MemoryDB do with users: describe them
@@ -30,7 +32,8 @@ type Caches struct {
 	users map[string]*CacheUser // by service and id
 	calls []string
 	fail  func(action string) (code string)
-	busy  int // changes under way
+	allow *iampolicy.Policy // of the caller, or nil for everything
+	busy  int               // changes under way
 	idle  *sync.Cond
 }
 
@@ -103,6 +106,15 @@ func (f *Caches) Fail(hook func(action string) (code string)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fail = hook
+}
+
+// PutPolicy gives the caller its one identity policy, without which it may do all.
+func (f *Caches) PutPolicy(document string) error {
+	p, err := iampolicy.Parse(document)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.allow = p
+	return err
 }
 
 // Wait waits until all changes are made.
@@ -233,6 +245,9 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 		if code := f.fail(action); code != "" {
 			return CacheUser{}, &cacheFault{code: code, message: "made up"}
 		}
+	}
+	if full := service + ":" + action; f.allow != nil && !f.allow.Permits(full, cacheARN(service, id), nil) {
+		return CacheUser{}, &cacheFault{"AccessDenied", "Exception", "User is not authorized to perform: " + full + " on resource: " + cacheARN(service, id)}
 	}
 	u := f.users[service+"/"+id]
 	if u == nil {

@@ -17,6 +17,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/uuid"
+
+	"example.com/rotator/internal/iampolicy"
 )
 
 // IAM is a fake of what AWS Identity and Access Management and the Security
@@ -53,6 +55,7 @@ const iamAccount = "123456789012"
 type iamUser struct {
 	name    string
 	allowed []string
+	policy  *iampolicy.Policy // counts in place of allowed
 	tags    eventual[map[string]string]
 }
 
@@ -119,6 +122,16 @@ func (f *IAM) AddUserIn(account, name string, allowed ...string) aws.Credentials
 	f.users[account+"/"+name] = u
 	k := f.newKey(account, name, long)
 	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}
+}
+
+// PutPolicy gives a user of AddUser's its one identity policy. The key of conditions
+// that it knows is aws:TagKeys.
+func (f *IAM) PutPolicy(user, document string) error {
+	p, err := iampolicy.Parse(document, "aws:TagKeys")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.users[iamAccount+"/"+user].policy = p
+	return err
 }
 
 // AddKey makes one more key, as an administrator does. It was created age ago.
@@ -309,7 +322,15 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 	if caller.user != "" && caller.user == name {
 		allowed = u.allowed
 	}
-	if !slices.Contains(allowed, "iam:"+action) {
+	permitted := slices.Contains(allowed, "iam:"+action)
+	if own := f.users[caller.owner()]; own != nil && own.policy != nil {
+		var keys []string
+		for i := 1; form.Has(fmt.Sprintf("Tags.member.%d.Key", i)); i++ {
+			keys = append(keys, form.Get(fmt.Sprintf("Tags.member.%d.Key", i)))
+		}
+		permitted = own.policy.Permits("iam:"+action, "arn:aws:iam::"+caller.account+":user/"+f.opts.Path+name, map[string][]string{"aws:TagKeys": keys})
+	}
+	if !permitted {
 		return nil, &iamFault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on resource: user %s because no identity-based policy allows the iam:%s action", f.arn(caller), action, name, action)}
 	}
 	if u == nil {

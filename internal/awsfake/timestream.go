@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"example.com/rotator/internal/iampolicy"
 )
 
 // Timestream is a fake of the one call of Timestream for InfluxDB that finds an
@@ -17,7 +19,7 @@ type Timestream struct {
 
 	mu        sync.Mutex
 	instances map[string]Instance
-	denied    bool
+	allow     *iampolicy.Policy // of the caller, or nil for everything
 }
 
 // Instance is an instance of the fake.
@@ -44,11 +46,13 @@ func (f *Timestream) Put(id string, i Instance) {
 	f.instances[id] = i
 }
 
-// Deny has every call answered as one that no policy allows, or no longer.
-func (f *Timestream) Deny(on bool) {
+// PutPolicy gives the caller its one identity policy, without which it may do all.
+func (f *Timestream) PutPolicy(document string) error {
+	p, err := iampolicy.Parse(document)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.denied = on
+	f.allow = p
+	return err
 }
 
 // Handler answers calls.
@@ -77,20 +81,21 @@ func (f *Timestream) answer(r *http.Request, body []byte) (int, map[string]any) 
 	if r.Header.Get("X-Amz-Target") != "AmazonTimestreamInfluxDB.GetDbInstance" {
 		return fault("UnknownOperationException", "")
 	}
-	if f.denied {
-		return fault("AccessDeniedException", "User is not authorized to perform: timestream-influxdb:GetDbInstance")
-	}
 	var in struct {
 		Identifier string `json:"identifier"`
 	}
 	if err := json.Unmarshal(body, &in); err != nil || len(in.Identifier) < 3 {
 		return fault("ValidationException", "identifier is not valid")
 	}
+	resource := "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/" + in.Identifier
+	if f.allow != nil && !f.allow.Permits("timestream-influxdb:GetDbInstance", resource, nil) {
+		return fault("AccessDeniedException", "User is not authorized to perform: timestream-influxdb:GetDbInstance on resource: "+resource)
+	}
 	i, ok := f.instances[in.Identifier]
 	if !ok {
 		return fault("ResourceNotFoundException", "DbInstance with id "+in.Identifier+" not found")
 	}
-	out := map[string]any{"id": in.Identifier, "name": in.Identifier, "arn": "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/" + in.Identifier,
+	out := map[string]any{"id": in.Identifier, "name": in.Identifier, "arn": resource,
 		"status": "CREATING", "vpcSubnetIds": []string{}, "influxAuthParametersSecretArn": i.SecretARN}
 	if i.Endpoint != "" {
 		out["status"], out["endpoint"], out["port"] = "AVAILABLE", i.Endpoint, i.Port

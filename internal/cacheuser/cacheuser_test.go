@@ -314,29 +314,38 @@ func TestAHungCacheIsTold(t *testing.T) {
 	})
 }
 
-// TestNeedsAreEnoughAndNothingInThemTooMuch: what the engine says that it needs is what
-// the API must allow, neither less nor more.
+// TestNeedsAreEnoughAndNothingInThemTooMuch: by a policy of what the engine says that it
+// needs a rotation passes, and by one without any action or for another user it does not.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
-		var n rotation.Needs
-		if err := c.Engine().(rotation.Needer).Needs(enginetest.Within(t), request(c.user(t), second), &n); err != nil || len(n.Permissions) != 1 {
-			t.Fatalf("%+v, %v", n, err)
-		}
-		actions := n.Permissions[0].Actions
-		for _, missing := range append([]string{""}, actions...) {
-			c.fake.Fail(func(action string) string {
-				if name := c.service + ":" + action; name != missing && slices.Contains(actions, name) {
-					return ""
-				}
-				return map[string]string{"elasticache": "AccessDenied", "memorydb": "AccessDeniedException"}[c.service]
-			})
-			r := request(c.user(t), second)
-			err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r), c.engine().Verify(enginetest.Within(t), r, r.Pending))
-			if missing == "" && err != nil {
-				t.Errorf("with all of %v: %v", actions, err)
+		needs := func(v rotation.Value) []rotation.Permission {
+			var n rotation.Needs
+			if err := c.Engine().(rotation.Needer).Needs(enginetest.Within(t), request(v, second), &n); err != nil || len(n.Permissions) != 1 {
+				t.Fatalf("%+v, %v", n, err)
 			}
-			if missing != "" && !errors.Is(err, rotation.PrivilegeMissing) {
-				t.Errorf("without %s: %v, want PrivilegeMissing", missing, err)
+			return n.Permissions
+		}
+		rotate := func(v rotation.Value, policy string) error {
+			if err := c.fake.PutPolicy(policy); err != nil {
+				t.Fatal(err)
+			}
+			r := request(v, second)
+			return errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r), c.engine().Verify(enginetest.Within(t), r, r.Pending))
+		}
+		v := c.user(t)
+		whole, lesser := enginetest.Policies(t, needs(v))
+		if err := rotate(v, whole); err != nil {
+			t.Errorf("by %s: %v", whole, err)
+		}
+		if len(lesser) != 3 {
+			t.Errorf("%d policies are less than %s", len(lesser), whole)
+		}
+		for i := range len(lesser) {
+			v := c.user(t) // whose ARN is another
+			_, lesser := enginetest.Policies(t, needs(v))
+			name := slices.Sorted(maps.Keys(lesser))[i]
+			if err := rotate(v, lesser[name]); !errors.Is(err, rotation.PrivilegeMissing) {
+				t.Errorf("%s: %v, want PrivilegeMissing", name, err)
 			}
 		}
 	})

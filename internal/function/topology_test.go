@@ -5,28 +5,33 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
+	"example.com/rotator/internal/iampolicy"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 )
 
-const superuserARN = "arn:aws:secretsmanager:eu-west-1:444455556666:secret:superuser-AbCdEf"
+const superuserARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:superuser-AbCdEf"
 
 // services answers as RDS and Redshift do by their API references; AWS itself
 // was not asked.
 func services(t *testing.T) topology {
 	t.Helper()
-	return servicesThatDeny(t, func(string) bool { return false })
+	return servicesByPolicy(t, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`)
 }
 
-// servicesThatDeny are services that allow nobody some actions, by their names.
-func servicesThatDeny(t *testing.T, denied func(action string) bool) topology {
+// servicesByPolicy are services that allow what an identity policy does.
+func servicesByPolicy(t *testing.T, document string) topology {
 	t.Helper()
+	policy, err := iampolicy.Parse(document)
+	if err != nil {
+		t.Fatal(err)
+	}
 	instances := map[string]string{
 		"writer":  `<Endpoint><Address>writer.abc.eu-west-1.rds.amazonaws.com</Address><Port>5433</Port></Endpoint>`,
 		"replica": `<Endpoint><Address>replica.abc.eu-west-1.rds.amazonaws.com</Address><Port>5433</Port></Endpoint><ReadReplicaSourceDBInstanceIdentifier>writer</ReadReplicaSourceDBInstanceIdentifier>`,
@@ -43,7 +48,15 @@ func servicesThatDeny(t *testing.T, denied func(action string) bool) topology {
 			fmt.Fprintf(w, `<ErrorResponse><Error><Code>%s</Code><Message>none</Message></Error></ErrorResponse>`, code)
 		}
 		action := r.PostForm.Get("Action") + r.Header.Get("X-Amz-Target")
-		if denied(action[strings.LastIndexByte(action, '.')+1:]) {
+		scope := strings.Split(r.Header.Get("Authorization"), "/") // …/date/region/service/aws4_request
+		resource := "*"
+		switch action {
+		case "DescribeDBInstances":
+			resource = "arn:aws:rds:" + scope[2] + ":111122223333:db:" + r.PostForm.Get("DBInstanceIdentifier")
+		case "DescribeDBClusters":
+			resource = "arn:aws:rds:" + scope[2] + ":111122223333:cluster:" + r.PostForm.Get("DBClusterIdentifier")
+		}
+		if !policy.Permits(scope[3]+":"+action[strings.LastIndexByte(action, '.')+1:], resource, nil) {
 			w.WriteHeader(http.StatusForbidden)
 			return
 		}
@@ -132,50 +145,51 @@ func TestReplicasAreThoseThatRDSKnows(t *testing.T) {
 	}
 }
 
-// TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch: with the actions that are said
-// to be needed every question is answered, and without any one of them some is not.
+// TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch: by a policy of what is said to
+// be needed every question is answered, and by one without any action or resource it is not.
 func TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch(t *testing.T) {
-	const writer, aurora = "writer.abc.eu-west-1.rds.amazonaws.com", "aurora.cluster-abc.eu-west-1.rds.amazonaws.com"
-	managed := func(tag, id string) func(topology) error {
-		return func(top topology) error {
-			_, _, err := top.Managed(t.Context(), superuserARN, map[string]string{tag: id})
+	const rds = ".eu-west-1.rds.amazonaws.com"
+	const writer, aurora = "writer.abc" + rds, "aurora.cluster-abc" + rds
+	for name, c := range map[string]struct{ tag, id, primary, host string }{
+		"an instance":                 {tag: tagInstance, id: "arn:aws:rds:eu-west-1:111122223333:db:writer"},
+		"a cluster":                   {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora"},
+		"Redshift":                    {tag: tagRedshift, id: "arn:aws:redshift:eu-west-1:111122223333:cluster:dw"},
+		"its serverless":              {tag: tagNamespace, id: "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1"},
+		"a replica":                   {primary: writer, host: "replica.abc" + rds},
+		"a member":                    {primary: aurora, host: "member.abc" + rds},
+		"a cluster's readers":         {primary: aurora, host: "aurora.cluster-ro-abc" + rds},
+		"a managed one's replica":     {tag: tagInstance, id: "arn:aws:rds:eu-west-1:111122223333:db:writer", host: "replica.abc" + rds},
+		"a managed one's readers":     {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora", host: "aurora.cluster-ro-abc" + rds},
+		"a member of a managed one's": {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora", host: "member.abc" + rds},
+	} {
+		permissions := (topology{}).Needs(superuserARN, c.primary, map[string]string{c.tag: c.id}, c.host)
+		ask := func(policy string) error {
+			top, primary := servicesByPolicy(t, policy), c.primary
+			var err error
+			if c.tag != "" {
+				if primary, _, err = top.Managed(t.Context(), superuserARN, map[string]string{c.tag: c.id}); err != nil {
+					return err
+				}
+			}
+			if c.host == "" {
+				return nil
+			}
+			reader, err := top.Replica(t.Context(), superuserARN, c.host, primary)
+			if err == nil && !reader {
+				t.Errorf("%s: %s is no reader of %s", name, c.host, primary)
+			}
 			return err
 		}
-	}
-	readers := func(top topology) error {
-		for host, primary := range map[string]string{"replica.abc.eu-west-1.rds.amazonaws.com": writer, "member.abc.eu-west-1.rds.amazonaws.com": aurora} {
-			if _, err := top.Replica(t.Context(), superuserARN, host, primary); err != nil {
-				return err
-			}
+		whole, lesser := enginetest.Policies(t, permissions)
+		if err := ask(whole); err != nil {
+			t.Errorf("%s by %s: %v", name, whole, err)
 		}
-		return nil
-	}
-	for name, c := range map[string]struct {
-		tag, id, host string
-		ask           func(topology) error
-	}{
-		"an instance":    {tag: tagInstance, id: "arn:aws:rds:eu-west-1:111122223333:db:writer"},
-		"a cluster":      {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora"},
-		"Redshift":       {tag: tagRedshift, id: "arn:aws:redshift:eu-west-1:111122223333:cluster:dw"},
-		"its serverless": {tag: tagNamespace, id: "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1"},
-		"readers":        {host: "member.abc.eu-west-1.rds.amazonaws.com", ask: readers},
-	} {
-		if c.ask == nil {
-			c.ask = managed(c.tag, c.id)
-		}
-		var actions []string
-		for _, p := range (topology{}).Needs(c.tag != "", map[string]string{c.tag: c.id}, c.host) {
-			for _, a := range p.Actions {
-				actions = append(actions, a[strings.IndexByte(a, ':')+1:])
-			}
-		}
-		if len(actions) == 0 {
+		if len(lesser) < 1 {
 			t.Errorf("%s: nothing is needed", name)
 		}
-		for _, missing := range append([]string{""}, actions...) {
-			err := c.ask(servicesThatDeny(t, func(a string) bool { return a == missing || !slices.Contains(actions, a) }))
-			if (err == nil) != (missing == "") {
-				t.Errorf("%s without %q: %v", name, missing, err)
+		for what, policy := range lesser {
+			if err := ask(policy); rotation.CauseOf(err) != rotation.SecretsManagerFailed {
+				t.Errorf("%s, %s: %v", name, what, err)
 			}
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"example.com/rotator/internal/awsfake"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/iam"
 )
 
@@ -340,20 +341,25 @@ func TestTheRoleDoesNothingForAUserOfAnotherAccount(t *testing.T) {
 	}
 }
 
-// TestNeedsAreEnoughAndNothingInThemTooMuch: with the actions that the engine says it
-// needs a rotation passes, and without any one of them it does not.
+// TestNeedsAreEnoughAndNothingInThemTooMuch: by a policy of what the engine says that it
+// needs a rotation passes; by one without any action, for another user or for another
+// tag it does not.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	var n rotation.Needs
 	w := newWorld(t)
 	if err := w.engine.Needs(context5(t), w.request(), &n); err != nil {
 		t.Fatal(err)
 	}
-	var actions []string
-	for _, p := range n.Permissions {
-		actions = append(actions, p.Actions...)
+	whole, lesser := enginetest.Policies(t, n.Permissions)
+	if len(lesser) != 9 {
+		t.Errorf("%d policies are less than %s", len(lesser), whole)
 	}
-	for _, missing := range append([]string{""}, actions...) {
-		w := newWorld(t, slices.DeleteFunc(slices.Clone(actions), func(a string) bool { return a == missing })...)
+	lesser[""] = whole
+	for name, policy := range lesser {
+		w := newWorld(t)
+		if err := w.fake.PutPolicy("ci", policy); err != nil {
+			t.Fatal(err)
+		}
 		r := w.request()
 		r.Previous = secretOf("ci", w.fake.AddKey("ci", time.Hour))
 		err := w.engine.Verify(context5(t), r, r.Current)
@@ -367,11 +373,11 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 			r.Login = r.Pending
 			err = w.engine.Retire(context5(t), r)
 		}
-		if missing == "" && err != nil {
-			t.Errorf("with all of %v: %v", actions, err)
+		if name == "" && err != nil {
+			t.Errorf("by %s: %v", whole, err)
 		}
-		if missing != "" && rotation.CauseOf(err) != rotation.PrivilegeMissing {
-			t.Errorf("without %s: %v, want PrivilegeMissing", missing, err)
+		if name != "" && rotation.CauseOf(err) != rotation.PrivilegeMissing {
+			t.Errorf("%s: %v, want PrivilegeMissing", name, err)
 		}
 	}
 }

@@ -299,11 +299,23 @@ func TestInstanceThatCannotBeFound(t *testing.T) {
 	enginetest.WantCause(t, verify("mistyped"), rotation.InvalidSecret, "mistyped")
 	enginetest.WantCause(t, verify("x"), rotation.InvalidSecret, "dbIdentifier")
 	enginetest.WantCause(t, verify("new"), rotation.TargetFailed, "CREATING")
-	f.timestream.Deny(true)
-	enginetest.WantCause(t, verify("ours"), rotation.PrivilegeMissing, "timestream-influxdb:GetDbInstance")
 	var n rotation.Needs
 	if err := f.users.Needs(t.Context(), request(value("ours"), rotation.Value{}), &n); err != nil || len(n.Permissions) != 1 || n.Permissions[0].Resources[0] != "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/ours" {
 		t.Errorf("%+v, %v", n, err)
+	}
+	whole, lesser := enginetest.Policies(t, n.Permissions)
+	lesser[""] = whole
+	for name, policy := range lesser {
+		if err := f.timestream.PutPolicy(policy); err != nil {
+			t.Fatal(err)
+		}
+		if err := verify("ours"); name == "" {
+			if err != nil {
+				t.Errorf("by %s: %v", whole, err)
+			}
+		} else {
+			enginetest.WantCause(t, err, rotation.PrivilegeMissing, "timestream-influxdb:GetDbInstance")
+		}
 	}
 }
 

@@ -1,0 +1,71 @@
+package enginetest
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/rotator/rotation"
+)
+
+// Policies returns the IAM policy that permissions stand for, and all that are less:
+// one for each action that is left out, for each resource that is left out, or another
+// where it is the only one, and for each value of a condition that is another. They
+// are named by what they lack. A resource that stands for several is an error.
+func Policies(t testing.TB, permissions []rotation.Permission) (whole string, lesser map[string]string) {
+	t.Helper()
+	write := func(list []rotation.Permission) string {
+		statements := []map[string]any{}
+		for _, p := range list {
+			if len(p.Actions) == 0 {
+				continue
+			}
+			s := map[string]any{"Sid": p.Sid, "Effect": "Allow", "Action": p.Actions, "Resource": p.Resources}
+			if p.Conditions != nil {
+				s["Condition"] = p.Conditions
+			}
+			statements = append(statements, s)
+		}
+		text, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": statements})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	lesser = map[string]string{}
+	less := func(i int, what string, change func(p *rotation.Permission)) {
+		list := slices.Clone(permissions)
+		change(&list[i])
+		lesser[permissions[i].Sid+" without "+what] = write(list)
+	}
+	for i, p := range permissions {
+		for j, action := range p.Actions {
+			less(i, action, func(p *rotation.Permission) { p.Actions = slices.Delete(slices.Clone(p.Actions), j, j+1) })
+		}
+		for j, resource := range p.Resources {
+			if resource == "*" {
+				continue // what takes no ARN has no other
+			}
+			if strings.ContainsAny(resource, "*?") {
+				t.Errorf("%s: the resource %s is more than one", p.Sid, resource)
+			}
+			less(i, resource, func(p *rotation.Permission) {
+				if p.Resources = slices.Delete(slices.Clone(p.Resources), j, j+1); len(p.Resources) == 0 {
+					p.Resources = []string{resource + "-another"}
+				}
+			})
+		}
+		for operator, keys := range p.Conditions {
+			for key, value := range keys {
+				less(i, operator+" "+key+" "+value, func(p *rotation.Permission) {
+					p.Conditions = maps.Clone(p.Conditions)
+					p.Conditions[operator] = maps.Clone(keys)
+					p.Conditions[operator][key] = value + "-another"
+				})
+			}
+		}
+	}
+	return write(permissions), lesser
+}
