@@ -24,7 +24,7 @@ endef
 # build makes the function and the tool for this machine.
 build:
 	$(FUNCTION) -o build/bootstrap ./cmd/rotator
-	CGO_ENABLED=0 $(GO) build -trimpath -o build/rotatorctl ./cmd/rotatorctl
+	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -o build/rotatorctl ./cmd/rotatorctl
 
 # build-RotatorFunction is what `sam build` calls, with the folder to fill. SAM
 # does not say for which processor: arm64 is the template's default, and

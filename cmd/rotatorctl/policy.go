@@ -56,7 +56,7 @@ func newPolicy() *cobra.Command {
 	var v view
 	c := &cobra.Command{
 		Use:   "policy SECRET",
-		Short: "Print the least IAM policy and the least SQL grants for the rotation of a secret",
+		Short: "Print the least IAM policy and the least rights at the target for the rotation of a secret",
 		Long: `Policy reads the secret and its superuser secret with your own credentials, asks the
 target what the user has where that matters, and prints what the rotation needs:
 a policy for the function's role (with ROTATION_ROLE_ARN also for the role that the
