@@ -56,8 +56,8 @@ type Observation struct {
 	Refusals int
 	// Rotated is set for the one step that moved AWSCURRENT.
 	Rotated bool
-	// Age is how old the current version was when setSecret came to replace it;
-	// zero in all other steps.
+	// Age is how old the current version is, in every step that has read it, also
+	// one that failed; zero in the others.
 	Age time.Duration
 	// Window is the time from the storing of the pending value to its promotion,
 	// in the step that promoted it. Where old and new do not work at once, it

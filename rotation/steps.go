@@ -118,6 +118,9 @@ func (r *run) current(ctx context.Context) (version, error) {
 	if errors.Is(err, errAbsent) {
 		return v, Errorf(InvalidSecret, "put a first value into the secret", "the secret %s has no current value", r.secret.arn)
 	}
+	if err == nil {
+		r.age = time.Since(v.created)
+	}
 	return v, err
 }
 
@@ -415,7 +418,6 @@ func (r *run) set(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.age = time.Since(current.created)
 	r.log.Info("pending value set at the target")
 	return nil
 }

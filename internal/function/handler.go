@@ -4,6 +4,7 @@
 package function
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,7 +37,8 @@ type Handler struct {
 func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer) *Handler {
 	h := &Handler{log: log, observe: func(rotation.Observation) {}}
 	if strings.ToLower(getenv("METRICS")) != "off" {
-		h.observe = metrics{out}.write
+		// sam local and the simulator set the name, as Lambda does; nothing else need.
+		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown")}.write
 	}
 	h.rotator, h.clients, h.fault = wire(getenv, log, h.observe)
 	if h.fault != nil {

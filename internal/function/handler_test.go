@@ -43,11 +43,16 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOf(t, secretsim.Options{MaxAttempts: 1})
+}
+
+func newWorldOf(t *testing.T, o secretsim.Options) *world {
+	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", "simulated")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "simulated")
 	t.Setenv("AWS_REGION", "us-east-1")
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
-	w := &world{t: t, env: map[string]string{}, sim: secretsim.New(secretsim.Options{MaxAttempts: 1})}
+	w := &world{t: t, env: map[string]string{}, sim: secretsim.New(o)}
 	handler := w.sim.Handler()
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if w.wire == nil || !w.wire(rw, r) {

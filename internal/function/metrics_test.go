@@ -2,67 +2,301 @@ package function
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"example.com/rotator/rotation"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/redis/go-redis/v9"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/internal/testserver"
 )
 
-// TestMetricsAreEmbeddedMetricFormat checks each line by the rules of the
-// specification: every metric and dimension that a directive names is a member
-// of the root, dimensions are texts, values are numbers and units are known.
-func TestMetricsAreEmbeddedMetricFormat(t *testing.T) {
-	for name, tc := range map[string]struct {
-		o    rotation.Observation
-		want []string
-	}{
-		"a step":      {rotation.Observation{Step: rotation.CreateSecret, Engine: "postgres", Duration: time.Second}, []string{"Duration", "RefusedLogins"}},
-		"a failure":   {rotation.Observation{Step: rotation.TestSecret, Cause: rotation.LoginRefused, Refusals: 3}, []string{"Duration", "RefusedLogins", "Failures"}},
-		"a set":       {rotation.Observation{Step: rotation.SetSecret, Engine: "postgres", Age: time.Hour}, []string{"Duration", "RefusedLogins", "CredentialAge"}},
-		"no step":     {rotation.Observation{Cause: rotation.InvalidEvent}, []string{"Failures"}},
-		"a promotion": {rotation.Observation{Step: rotation.FinishSecret, Engine: "postgres", Rotated: true, Window: time.Minute}, []string{"Duration", "RefusedLogins", "Rotations", "Window"}},
-	} {
-		var out bytes.Buffer
-		metrics{&out}.write(tc.o)
-		var root map[string]any
-		if err := json.Unmarshal(out.Bytes(), &root); err != nil || bytes.Count(out.Bytes(), []byte("\n")) != 1 {
-			t.Fatalf("%s: not one line of JSON: %v", name, err)
-		}
-		aws := root["_aws"].(map[string]any)
-		if ms := aws["Timestamp"].(float64); time.Since(time.UnixMilli(int64(ms))).Abs() > time.Minute {
-			t.Errorf("%s: the time stamp is %v", name, ms)
-		}
-		var names []string
-		for _, d := range aws["CloudWatchMetrics"].([]any) {
-			d := d.(map[string]any)
-			if d["Namespace"] != "Rotator" {
-				t.Errorf("%s: namespace %v", name, d["Namespace"])
+// sample is one value of one metric, as CloudWatch would store it.
+type sample struct {
+	name, unit string
+	dimensions []string // as Name=value, sorted
+	value      float64
+}
+
+// embedded takes a line as CloudWatch does: by the format's schema, and then what the
+// schema cannot say, that every dimension is a text and every metric a number of the
+// root node.
+func embedded(schema *jsonschema.Schema, line []byte) ([]sample, error) {
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(line))
+	if err != nil {
+		return nil, err
+	}
+	if err := schema.Validate(document); err != nil {
+		return nil, err
+	}
+	var root map[string]any
+	var metadata struct {
+		AWS struct {
+			Timestamp         int64
+			CloudWatchMetrics []struct {
+				Namespace  string
+				Dimensions [][]string
+				Metrics    []struct{ Name, Unit string }
 			}
-			for _, set := range d["Dimensions"].([]any) {
-				for _, dimension := range set.([]any) {
-					if v, ok := root[dimension.(string)].(string); !ok || v == "" {
-						t.Errorf("%s: the dimension %v is no text", name, dimension)
-					}
-				}
-			}
-			for _, m := range d["Metrics"].([]any) {
-				m := m.(map[string]any)
-				names = append(names, m["Name"].(string))
-				if _, ok := root[m["Name"].(string)].(float64); !ok {
-					t.Errorf("%s: the metric %v is no number", name, m["Name"])
-				}
-				if !slices.Contains([]string{"Count", "Milliseconds", "Seconds"}, m["Unit"].(string)) {
-					t.Errorf("%s: unit %v", name, m["Unit"])
-				}
-			}
+		} `json:"_aws"`
+	}
+	if err := json.Unmarshal(line, &root); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(line, &metadata); err != nil {
+		return nil, err
+	}
+	if at := time.UnixMilli(metadata.AWS.Timestamp); time.Since(at).Abs() > time.Minute {
+		return nil, fmt.Errorf("the time stamp is %v", at)
+	}
+	var out []sample
+	for _, d := range metadata.AWS.CloudWatchMetrics {
+		if d.Namespace != "Rotator" {
+			return nil, fmt.Errorf("the namespace is %s", d.Namespace)
 		}
-		if !slices.Equal(names, tc.want) {
-			t.Errorf("%s: metrics %v, want %v", name, names, tc.want)
+		for _, set := range d.Dimensions {
+			var dimensions []string
+			for _, name := range set {
+				value, ok := root[name].(string)
+				if !ok || value == "" || len(value) > 1024 {
+					return nil, fmt.Errorf("the dimension %s is %v", name, root[name])
+				}
+				dimensions = append(dimensions, name+"="+value)
+			}
+			slices.Sort(dimensions)
+			for _, m := range d.Metrics {
+				value, ok := root[m.Name].(float64)
+				if !ok {
+					return nil, fmt.Errorf("the metric %s is %v", m.Name, root[m.Name])
+				}
+				out = append(out, sample{m.Name, m.Unit, dimensions, value})
+			}
 		}
 	}
+	return out, nil
+}
+
+func formatSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	schema, err := jsonschema.NewCompiler().Compile("testdata/embedded-metric-format.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// samples are the values that the function has written since the last call, by
+// their metrics.
+func (w *world) samples() map[string][]sample {
+	w.t.Helper()
+	schema := formatSchema(w.t)
+	out := make(map[string][]sample)
+	for line := range bytes.Lines(w.metrics.Bytes()) {
+		values, err := embedded(schema, line)
+		if err != nil {
+			w.t.Fatalf("CloudWatch would refuse\n%s%v", line, err)
+		}
+		for _, s := range values {
+			out[s.name] = append(out[s.name], s)
+		}
+	}
+	w.metrics.Reset()
+	return out
+}
+
+// past is a clock that can be put back, so that what is stored under it is old.
+type past struct {
+	secretsim.Clock
+	ago time.Duration
+}
+
+func (c *past) Now() time.Time { return c.Clock.Now().Add(-c.ago) }
+
+// rotate has the simulator rotate the secret by the handler and returns how long each
+// invocation took, and the rotation's error.
+func (w *world) rotate(arn, token string) (map[string]time.Duration, error) {
+	w.t.Helper()
+	took := make(map[string]time.Duration)
+	w.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(_ context.Context, payload []byte) ([]byte, string, error) {
+		var event struct{ Step string }
+		if err := json.Unmarshal(payload, &event); err != nil {
+			return nil, "", err
+		}
+		begin := time.Now()
+		err := w.invoke(string(payload))
+		took[event.Step] = time.Since(begin)
+		if err != nil {
+			return []byte(err.Error()), "Unhandled", nil
+		}
+		return []byte("null"), "", nil
+	}))
+	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+		w.t.Fatal(err)
+	}
+	return took, w.sim.WaitRotation(w.t.Context(), arn)
+}
+
+// redisWorld is a world with a secret of a real Redis, that is old by then, and a
+// function that sets its user's password by hand.
+func redisWorld(t *testing.T, age time.Duration) (w *world, server *testserver.RedisServer, arn string, byHand func(string)) {
+	t.Helper()
+	server = testserver.Redis(t, testserver.RedisOptions{NoTLS: true, Users: "user app on >first ~* &* +@all"})
+	clock := &past{secretsim.RealTime(), age}
+	w = newWorldOf(t, secretsim.Options{MaxAttempts: 1, Clock: clock})
+	w.env["AWS_LAMBDA_FUNCTION_NAME"] = "prod-rotator"
+	arn = w.secret(fmt.Sprintf(`{"engine":"redis","host":"127.0.0.1","port":%d,"username":"app","password":"first","ssl":false}`, server.Port))
+	clock.ago = 0
+	return w, server, arn, func(password string) {
+		t.Helper()
+		client := redis.NewClient(server.Options(server.User, server.Password))
+		defer client.Close()
+		if err := client.Do(t.Context(), "ACL", "SETUSER", "app", "resetpass", ">"+password).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// bySteps are the values of a metric of engine and step, of which every step has one.
+func bySteps(t *testing.T, all []sample, engine string) map[string]float64 {
+	t.Helper()
+	out := make(map[string]float64)
+	for _, s := range all {
+		step := strings.TrimPrefix(s.dimensions[len(s.dimensions)-1], "Step=")
+		if want := []string{"Engine=" + engine, "FunctionName=prod-rotator", "Step=" + step}; !slices.Equal(s.dimensions, want) {
+			t.Errorf("%s of %v, want %v", s.name, s.dimensions, want)
+		}
+		if _, twice := out[step]; twice {
+			t.Errorf("%s of %s twice", s.name, step)
+		}
+		out[step] = s.value
+	}
+	return out
+}
+
+// TestMetricsOfARotation: of a secret that is forty days old, at a Secrets Manager that
+// takes its time, so that no value is right by chance.
+func TestMetricsOfARotation(t *testing.T) {
+	const age, slow = 40 * 24 * time.Hour, 30 * time.Millisecond
+	w, _, arn, _ := redisWorld(t, age)
+	w.wire = func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".GetSecretValue") { // every step asks for one
+			time.Sleep(slow)
+		}
+		return false
+	}
+	begin := time.Now()
+	took, err := w.rotate(arn, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elapsed := time.Since(begin)
+	got := w.samples()
+	if len(got["Failures"]) > 0 {
+		t.Errorf("failures: %v", got["Failures"])
+	}
+	durations, refused := bySteps(t, got["Duration"], "redis"), bySteps(t, got["RefusedLogins"], "redis")
+	for _, step := range allSteps {
+		if ms := durations[step]; ms < float64(slow.Milliseconds()) || ms > float64(took[step].Milliseconds()) {
+			t.Errorf("%s took %v ms; the invocation took %v", step, ms, took[step])
+		}
+		if n, ok := refused[step]; !ok || n != 0 {
+			t.Errorf("%s: %v refused logins, none was", step, n)
+		}
+	}
+	engine := []string{"Engine=redis", "FunctionName=prod-rotator"}
+	one := func(name, unit string) float64 {
+		t.Helper()
+		if s := got[name]; len(s) != 1 || s[0].unit != unit || !slices.Equal(s[0].dimensions, engine) {
+			t.Fatalf("%s is %v, want one in %s of %v", name, s, unit, engine)
+		}
+		return got[name][0].value
+	}
+	if n := one("Rotations", "Count"); n != 1 {
+		t.Errorf("%v rotations", n)
+	}
+	// The wire has milliseconds, so that either end is up to one off.
+	between := took["setSecret"] + took["testSecret"]
+	if ms := one("Window", "Milliseconds"); ms < float64(between.Milliseconds()-1) || ms > float64(elapsed.Milliseconds()+1) {
+		t.Errorf("the pending value was promoted after %v ms; the steps between took %v, all of it %v", ms, between, elapsed)
+	}
+	ages := got["CredentialAge"]
+	if len(ages) == 0 {
+		t.Error("no age")
+	}
+	for _, s := range ages {
+		if s.unit != "Seconds" || !slices.Equal(s.dimensions, engine) || s.value < age.Seconds() || s.value > (age+elapsed+time.Millisecond).Seconds() {
+			t.Errorf("the age is %v, want %v", s, age.Seconds())
+		}
+	}
+}
+
+// TestMetricsOfRefusedLogins: each login that the target refuses counts in its step, also
+// where the rotation finds a version that opens it.
+func TestMetricsOfRefusedLogins(t *testing.T) {
+	w, _, arn, byHand := redisWorld(t, time.Hour)
+	if _, err := w.rotate(arn, token); err != nil {
+		t.Fatal(err)
+	}
+	byHand("first") // which is AWSPREVIOUS by now
+	w.samples()
+	if _, err := w.rotate(arn, "99999999-e29b-41d4-a716-446655440000"); err != nil {
+		t.Fatal(err)
+	}
+	got := w.samples()
+	// createSecret tries AWSCURRENT, and setSecret AWSPENDING as well.
+	want := map[string]float64{"createSecret": 1, "setSecret": 2, "testSecret": 0, "finishSecret": 0}
+	if refused := bySteps(t, got["RefusedLogins"], "redis"); !maps.Equal(refused, want) {
+		t.Errorf("refused logins %v, want %v", refused, want)
+	}
+	if len(got["Rotations"]) != 1 || len(got["Failures"]) != 0 {
+		t.Errorf("rotations %v, failures %v", got["Rotations"], got["Failures"])
+	}
+}
+
+// TestMetricsOfFailures: a rotation that fails counts under its cause and in no other
+// way as one, and shows how old the credential has become.
+func TestMetricsOfFailures(t *testing.T) {
+	const age = 40 * 24 * time.Hour
+	w, server, arn, byHand := redisWorld(t, age)
+	byHand("of nobody's")
+	want := func(cause string, err error) map[string][]sample {
+		t.Helper()
+		if err == nil {
+			t.Fatal("rotated")
+		}
+		got := w.samples()
+		dimensions := []string{"Cause=" + cause, "FunctionName=prod-rotator"}
+		if s := got["Failures"]; len(s) != 1 || s[0].value != 1 || s[0].unit != "Count" || !slices.Equal(s[0].dimensions, dimensions) {
+			t.Errorf("failures %v, want one of %v", s, dimensions)
+		}
+		if len(got["Rotations"])+len(got["Window"]) > 0 {
+			t.Errorf("rotations %v, windows %v", got["Rotations"], got["Window"])
+		}
+		if s := got["CredentialAge"]; len(s) != 1 || s[0].value < age.Seconds() || s[0].value > (age+time.Minute).Seconds() {
+			t.Errorf("the age is %v, want %v", s, age.Seconds())
+		}
+		return got
+	}
+	_, err := w.rotate(arn, token)
+	got := want("LoginRefused", err)
+	if refused := bySteps(t, got["RefusedLogins"], "redis"); !maps.Equal(refused, map[string]float64{"createSecret": 1}) {
+		t.Errorf("refused logins %v", refused)
+	}
+	server.Stop()
+	want("Unreachable", w.invoke(event("createSecret", arn)))
 }
 
 // TestFailureBeforeAnyStepIsCounted: an alarm on failures by cause sees them, too.
@@ -71,9 +305,88 @@ func TestFailureBeforeAnyStepIsCounted(t *testing.T) {
 		w := newWorld(t)
 		w.env["ALLOW_PLAINTEXT_FALLBACK"] = setting
 		w.want(w.invoke("no event"), cause, "")
-		if got := w.metrics.String(); !strings.Contains(got, `"Cause":"`+cause+`"`) || !strings.Contains(got, `"Failures":1`) {
-			t.Errorf("%s: metrics %q", cause, got)
+		got := w.samples()
+		want := []sample{{"Failures", "Count", []string{"Cause=" + cause, "FunctionName=unknown"}, 1}}
+		if len(got) != 1 || fmt.Sprint(got["Failures"]) != fmt.Sprint(want) {
+			t.Errorf("%s: metrics %v, want %v", cause, got, want)
 		}
+	}
+}
+
+// TestWhatIsNotTheFormatIsSeen: the check of the other tests refuses lines that
+// CloudWatch would not take, or would take without a word for something else.
+func TestWhatIsNotTheFormatIsSeen(t *testing.T) {
+	w := newWorld(t)
+	_ = w.invoke("no event")
+	line := w.metrics.String()
+	schema := formatSchema(t)
+	if _, err := embedded(schema, []byte(line)); err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", 251)
+	for what, change := range map[string][2]string{
+		"text behind it":         {"}\n", "} rotated\n"},
+		"no metadata":            {`"_aws"`, `"aws"`},
+		"no time stamp":          {`"Timestamp"`, `"timestamp"`},
+		"a time stamp in words":  {`"Timestamp":`, `"Timestamp":"now","Was":`},
+		"no namespace":           {`"Namespace":"Rotator"`, `"Namespace":""`},
+		"no set of dimensions":   {`"Dimensions":[["FunctionName","Cause"]]`, `"Dimensions":[]`},
+		"too long a dimension":   {`["FunctionName"`, `["` + long + `"`},
+		"too many dimensions":    {`["FunctionName"`, `["FunctionName"` + strings.Repeat(`,"Cause"`, 30)},
+		"too many metrics":       {`"Metrics":[`, `"Metrics":[` + strings.Repeat(`{"Name":"Failures"},`, 100)},
+		"a unit that is none":    {`"Unit":"Count"`, `"Unit":"Counts"`},
+		"a member too many":      {`"Unit":"Count"`, `"Units":"Count"`},
+		"a metric without value": {`"Name":"Failures"`, `"Name":"Successes"`},
+		"a metric in words":      {`"Failures":1`, `"Failures":"1"`},
+		"a dimension as number":  {`"Cause":"InvalidEvent"`, `"Cause":1`},
+		"an empty dimension":     {`"FunctionName":"unknown"`, `"FunctionName":""`},
+	} {
+		bad := strings.Replace(line, change[0], change[1], 1)
+		if bad == line {
+			t.Fatalf("%s: nothing to change in %s", what, line)
+		}
+		if got, err := embedded(schema, []byte(bad)); err == nil {
+			t.Errorf("%s: taken for %v", what, got)
+		}
+	}
+}
+
+// TestMetricsPage: the table of docs/metrics.md has what a rotation and a failure write,
+// with units and dimensions, and no more.
+func TestMetricsPage(t *testing.T) {
+	w := newWorld(t)
+	w.env["ENGINE"] = "generic"
+	if _, err := w.rotate(w.secret("hidden-value"), token); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.invoke("no event")
+	want := make(map[string]string)
+	for name, values := range w.samples() {
+		for _, s := range values {
+			var dimensions []string
+			for _, d := range s.dimensions {
+				d, _, _ = strings.Cut(d, "=")
+				dimensions = append(dimensions, d)
+			}
+			row := s.unit + " by " + strings.Join(dimensions, ", ")
+			if want[name] != "" && want[name] != row {
+				t.Errorf("%s is %s and %s", name, want[name], row)
+			}
+			want[name] = row
+		}
+	}
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]string)
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\| ([`\\w, ]+) \\|").FindAllStringSubmatch(string(text), -1) {
+		dimensions := strings.Split(strings.ReplaceAll(m[3], "`", ""), ", ")
+		slices.Sort(dimensions)
+		got[m[1]] = m[2] + " by " + strings.Join(dimensions, ", ")
+	}
+	if len(want) < 6 || !maps.Equal(got, want) {
+		t.Errorf("docs/metrics.md has\n%v\nthe function writes\n%v", got, want)
 	}
 }
 
