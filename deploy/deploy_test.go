@@ -138,11 +138,15 @@ func causeAlarms(t *testing.T) map[string][]string {
 				continue
 			}
 			metric := stat["Metric"].(map[string]any)
-			dimension := metric["Dimensions"].([]any)[0].(map[string]any)
-			if metric["Namespace"] != "Rotator" || metric["MetricName"] != "Failures" || dimension["Name"] != "Cause" {
-				t.Errorf("%s looks at %v", name, metric)
+			dimensions := make(map[string]string)
+			for _, d := range metric["Dimensions"].([]any) {
+				d := d.(map[string]any)
+				dimensions[fmt.Sprint(d["Name"])] = fmt.Sprint(d["Value"])
 			}
-			out[name] = append(out[name], fmt.Sprint(dimension["Value"]))
+			if metric["Namespace"] != "Rotator" || metric["MetricName"] != "Failures" || len(dimensions) != 2 || dimensions["FunctionName"] != "RotatorFunction" {
+				t.Errorf("%s looks at %v, not at a cause of this function", name, metric)
+			}
+			out[name] = append(out[name], dimensions["Cause"])
 		}
 	}
 	return out
@@ -151,6 +155,13 @@ func causeAlarms(t *testing.T) map[string][]string {
 // TestEveryCauseHasAnAlarm: exactly one, and no alarm waits for a cause that the
 // function does not tell.
 func TestEveryCauseHasAnAlarm(t *testing.T) {
+	template, err := os.ReadFile("../template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(template), "Value: RotatorFunction") { // load cannot tell it from !Ref
+		t.Error("an alarm watches a function of the name RotatorFunction")
+	}
 	text, err := os.ReadFile("../rotation/error.go")
 	if err != nil {
 		t.Fatal(err)
@@ -166,6 +177,61 @@ func TestEveryCauseHasAnAlarm(t *testing.T) {
 	slices.Sort(got)
 	if len(want) < 10 || !slices.Equal(got, want) {
 		t.Errorf("alarms on\n%v\nthe function tells\n%v", got, want)
+	}
+}
+
+// metricsPage is docs/metrics.md, with the dimensions of each metric in its table, in
+// their order. That the table is right is tested in internal/function.
+func metricsPage(t *testing.T) (text string, dimensions map[string]string) {
+	t.Helper()
+	data, err := os.ReadFile("../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dimensions = make(map[string]string)
+	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| \\w+ \\| ([`\\w, ]+) \\|").FindAllStringSubmatch(string(data), -1) {
+		dimensions[m[1]] = strings.NewReplacer("`", "", " ", "").Replace(m[2])
+	}
+	if len(dimensions) < 6 {
+		t.Fatalf("docs/metrics.md has only the metrics %v", dimensions)
+	}
+	return string(data), dimensions
+}
+
+// TestDashboardShowsEveryMetric: by its dimensions, without which CloudWatch finds
+// nothing, and of this function alone.
+func TestDashboardShowsEveryMetric(t *testing.T) {
+	_, want := metricsPage(t)
+	body := resource(t, "RotatorDashboard")["DashboardBody"].(string)
+	got := make(map[string]string)
+	for _, m := range regexp.MustCompile(`SEARCH\('\{Rotator,([\w,]+)\} MetricName=\\"(\w+)\\" FunctionName=\\"\$\{RotatorFunction\}\\"'`).FindAllStringSubmatch(body, -1) {
+		got[m[2]] = m[1]
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the dashboard searches\n%v\nthe function writes\n%v", got, want)
+	}
+}
+
+// TestMetricsPageHasEveryAlarm: with the runbook's section of every cause behind it.
+func TestMetricsPageHasEveryAlarm(t *testing.T) {
+	page, _ := metricsPage(t)
+	causes := causeAlarms(t)
+	for name, r := range load(t, "../template.yaml")["Resources"].(map[string]any) {
+		if r.(map[string]any)["Type"] != "AWS::CloudWatch::Alarm" {
+			continue
+		}
+		row := regexp.MustCompile(`(?m)^\| ` + name + ` \|.*$`).FindString(page)
+		var want, got []string
+		for _, cause := range causes[name] {
+			want = append(want, "["+cause+"](runbook.md#"+strings.ToLower(cause)+")")
+		}
+		if want == nil {
+			want = []string{"[the first five minutes](runbook.md#the-first-five-minutes)"}
+		}
+		got = regexp.MustCompile(`\[[^]]+\]\([^)]+\)`).FindAllString(row, -1)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s leads to %v, want %v", name, got, want)
+		}
 	}
 }
 
@@ -418,6 +484,9 @@ func TestVariablesAreDeclared(t *testing.T) {
 		}
 	}
 	for _, name := range read {
+		if strings.HasPrefix(name, "AWS_LAMBDA_") {
+			continue // Lambda sets them, and lets nobody else
+		}
 		if _, ok := declared[name]; !ok {
 			t.Errorf("the code reads %s, which the template does not declare", name)
 		}

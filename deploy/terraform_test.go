@@ -329,7 +329,7 @@ func TestTerraformHasTheTemplatesAlarms(t *testing.T) {
 		return string(out)
 	}
 	there := resource(t, "RotatorDashboard")["DashboardBody"].(string)
-	there = strings.NewReplacer("${AWS::Region}", "R", "${RotatorLogGroup}", "G").Replace(there)
+	there = strings.NewReplacer("${AWS::Region}", "R", "${RotatorLogGroup}", "G", "${RotatorFunction}", "F").Replace(there)
 	boards := m.find("resource", "aws_cloudwatch_dashboard")
 	if len(boards) != 1 {
 		t.Fatalf("%d dashboards", len(boards))
@@ -337,6 +337,7 @@ func TestTerraformHasTheTemplatesAlarms(t *testing.T) {
 	here, problems := boards[0].Body.Attributes["dashboard_body"].Expr.Value(&hcl.EvalContext{Variables: map[string]cty.Value{
 		"local":                    cty.ObjectVal(map[string]cty.Value{"region": cty.StringVal("R")}),
 		"aws_cloudwatch_log_group": cty.ObjectVal(map[string]cty.Value{"this": cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal("G")})}),
+		"aws_lambda_function":      cty.ObjectVal(map[string]cty.Value{"this": cty.ObjectVal(map[string]cty.Value{"function_name": cty.StringVal("F")})}),
 	}})
 	if problems.HasErrors() {
 		t.Fatal(problems)

@@ -3,8 +3,8 @@
 locals {
   alarm_actions = var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]
 
-  # Every cause that the function tells is in one of these alarms. The metrics are
-  # those of all rotation functions of the account and region.
+  # Every cause that the function tells is in one of these alarms, which watch this
+  # function's metrics alone.
   causes = {
     LoginRefusedAlarm = {
       description = "A target refuses every version of a secret, so its clients are refused, too. The function's log says which."
@@ -106,7 +106,7 @@ resource "aws_cloudwatch_metric_alarm" "cause" {
       metric {
         namespace   = "Rotator"
         metric_name = "Failures"
-        dimensions  = { Cause = metric_query.value }
+        dimensions  = { FunctionName = aws_lambda_function.this.function_name, Cause = metric_query.value }
         stat        = "Sum"
         period      = 300
       }
@@ -119,14 +119,18 @@ resource "aws_cloudwatch_dashboard" "this" {
   dashboard_body = <<-EOT
     {"widgets": [
       {"type": "metric", "x": 0, "y": 0, "width": 12, "height": 6, "properties": {"title": "Rotations", "region": "${local.region}", "stat": "Sum", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,Engine} MetricName=\"Rotations\"', 'Sum', 3600)"}]]}},
+        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine} MetricName=\"Rotations\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
       {"type": "metric", "x": 12, "y": 0, "width": 12, "height": 6, "properties": {"title": "Failures by cause", "region": "${local.region}", "stat": "Sum", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,Cause} MetricName=\"Failures\"', 'Sum', 3600)"}]]}},
+        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Cause} MetricName=\"Failures\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
       {"type": "metric", "x": 0, "y": 6, "width": 12, "height": 6, "properties": {"title": "Duration of steps (ms)", "region": "${local.region}", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,Engine,Step} MetricName=\"Duration\"', 'p90', 3600)"}]]}},
+        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine,Step} MetricName=\"Duration\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'p90', 3600)"}]]}},
       {"type": "metric", "x": 12, "y": 6, "width": 12, "height": 6, "properties": {"title": "From pending to current (ms)", "region": "${local.region}", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,Engine} MetricName=\"Window\"', 'Maximum', 3600)"}]]}},
-      {"type": "log", "x": 0, "y": 12, "width": 24, "height": 6, "properties": {"title": "Last failures", "region": "${local.region}",
+        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine} MetricName=\"Window\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Maximum', 3600)"}]]}},
+      {"type": "metric", "x": 0, "y": 12, "width": 12, "height": 6, "properties": {"title": "Refused logins", "region": "${local.region}", "stat": "Sum", "period": 3600,
+        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine,Step} MetricName=\"RefusedLogins\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
+      {"type": "metric", "x": 12, "y": 12, "width": 12, "height": 6, "properties": {"title": "Age of credentials when a rotation was tried (s)", "region": "${local.region}", "period": 3600,
+        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine} MetricName=\"CredentialAge\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Maximum', 3600)"}]]}},
+      {"type": "log", "x": 0, "y": 18, "width": 24, "height": 6, "properties": {"title": "Last failures", "region": "${local.region}",
         "query": "SOURCE '${aws_cloudwatch_log_group.this.name}' | fields @timestamp, secret, step, cause, error | filter msg in ['step failed', 'event not handled'] | sort @timestamp desc | limit 20"}}
     ]}
   EOT

@@ -133,12 +133,22 @@ run "everything_asked_for" {
     error_message = "An alarm tells nobody."
   }
   assert {
+    condition = alltrue(flatten([for a in aws_cloudwatch_metric_alarm.cause : [for q in a.metric_query : [for m in q.metric :
+    keys(m.dimensions) == tolist(["Cause", "FunctionName"]) && m.dimensions.FunctionName == "rotator"]]]))
+    error_message = "An alarm hears other functions, too."
+  }
+  assert {
+    condition     = sum(flatten([for a in aws_cloudwatch_metric_alarm.cause : [for q in a.metric_query : length(q.metric)]])) == 18
+    error_message = "A cause has no alarm."
+  }
+  assert {
     condition     = jsondecode(aws_cloudwatch_event_rule.rotation_failed[0].event_pattern).detail.eventName == ["RotationFailed", "RotationAbandoned", "TestRotationFailed"]
     error_message = "The rule looks for other events."
   }
   assert {
-    condition     = length(jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets) == 5
-    error_message = "The dashboard is no JSON, or lacks a widget."
+    condition = length([for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : w
+    if w.type == "log" || strcontains(try(w.properties.metrics[0][0].expression, ""), "FunctionName=\"rotator\"")]) == 7
+    error_message = "The dashboard is no JSON, lacks a widget or shows other functions."
   }
   assert {
     condition     = aws_lambda_function.this.timeout == 900
