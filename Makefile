@@ -19,7 +19,7 @@ $(TEST) -race -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 
-.PHONY: build build-RotatorFunction demo test test-mysql test-valkey test-cdk test-terraform bench lint release deps deps-mysql deps-valkey deps-cdk deps-terraform clean
+.PHONY: build build-RotatorFunction demo test test-mysql test-valkey test-oracle test-cdk test-terraform bench lint release deps deps-mysql deps-valkey deps-cdk deps-terraform clean
 
 # build makes the function and the tool for this machine.
 build:
@@ -57,6 +57,12 @@ test-mysql: deps-mysql
 test-valkey: deps-valkey
 	$(TEST) -tags valkey -run Valkey ./internal/testserver ./rotation/redis
 
+# test-oracle builds the function with the engine that has a tag, and tests what the tag
+# changes. The engine's own tests are without it.
+test-oracle:
+	CGO_ENABLED=0 $(GO) build -tags 'lambda.norpc with_oracle' -o /dev/null ./cmd/rotator
+	$(TEST) -tags with_oracle ./internal/function
+
 # test-cdk compiles and synthesises the code of docs/cdk.md.
 test-cdk: deps-cdk
 	$(TEST) -tags cdk -run CDK ./deploy
@@ -73,6 +79,7 @@ bench: build
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags 'cdk mysql oracle sqlserver valkey with_oracle' ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff

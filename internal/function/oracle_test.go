@@ -1,0 +1,16 @@
+//go:build with_oracle
+
+package function
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestWithOracleItAsksTheDatabase: the engine is in the list, and no stand-in for it.
+func TestWithOracleItAsksTheDatabase(t *testing.T) {
+	w := newWorld(t)
+	arn := w.secret(strings.NewReplacer("postgres", "oracle-ee", `"port"`, `"dbname":"ORCL","port"`).Replace(value))
+	w.begin(arn)
+	w.want(w.invoke(event("createSecret", arn)), "Unreachable", "127.0.0.1")
+}
