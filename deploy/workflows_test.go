@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -21,6 +22,8 @@ type workflow struct {
 	Jobs        map[string]struct {
 		Permissions any
 		Uses        string
+		Container   string
+		Env         map[string]string
 		Timeout     int `yaml:"timeout-minutes"`
 		Steps       []struct {
 			Uses, Run string
@@ -153,7 +156,7 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"make lint", "make test", "cfn-lint template.yaml deploy/*.yaml", "cdk terraform"} {
+	for _, want := range []string{"make lint", "make test\n", "make test-oracle", "cfn-lint template.yaml deploy/*.yaml", "mysql valkey cdk terraform"} {
 		if !strings.Contains(string(script), want) {
 			t.Errorf(".ci/run does not run %s", want)
 		}
@@ -166,5 +169,107 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 		if !strings.Contains(run(release), want) {
 			t.Errorf("release.yml does not run %s", want)
 		}
+	}
+}
+
+// TestCIRunsWhereItWasTried: all tests, on the Debian that scripts/deps.sh needs, and
+// none is left out.
+func TestCIRunsWhereItWasTried(t *testing.T) {
+	job := workflows(t)["ci.yml"].Jobs["test"]
+	if !regexp.MustCompile(`^debian:bookworm(@sha256:[0-9a-f]{64})?$`).MatchString(job.Container) {
+		t.Errorf("the tests run in %q", job.Container)
+	}
+	if job.Env["ROTATOR_CI_STRICT"] != "1" {
+		t.Error("a test whose server is not to be had is left out without a word")
+	}
+	var order []string
+	for _, s := range job.Steps {
+		action, _, _ := strings.Cut(s.Uses, "@")
+		order = append(order, strings.TrimSpace(action+s.Run))
+	}
+	before := func(first, then string) {
+		t.Helper()
+		at := func(part string) int {
+			return slices.IndexFunc(order, func(s string) bool { return strings.Contains(s, part) })
+		}
+		if i, j := at(first), at(then); i < 0 || j < 0 || i >= j {
+			t.Errorf("%s is step %d, %s is step %d", first, i, then, j)
+		}
+	}
+	before(" git ", "actions/checkout") // which else takes an archive without .git
+	before("safe.directory", ".ci/run")
+	for _, needed := range []string{"actions/setup-go", "actions/setup-node", "hashicorp/setup-terraform", "cfn-lint"} {
+		before(needed, ".ci/run")
+	}
+}
+
+// TestCIIsStrictWhereItIsAskedToBe: with make, go and cfn-lint played, of which one
+// thing is not to be had.
+func TestCIIsStrictWhereItIsAskedToBe(t *testing.T) {
+	script, err := filepath.Abs("../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, missing := range map[string]struct{ without, said string }{
+		"nothing":                    {"", ""},
+		"MySQL":                      {"deps-mysql", "mysql IS NOT TO BE HAD"},
+		"Valkey":                     {"deps-valkey", "valkey IS NOT TO BE HAD"},
+		"the CDK":                    {"deps-cdk", "cdk IS NOT TO BE HAD"},
+		"Terraform":                  {"deps-terraform", "terraform IS NOT TO BE HAD"},
+		"cfn-lint":                   {"cfn-lint", "NOT linted"},
+		"the vulnerability database": {"govulncheck", "NOT checked"},
+	} {
+		bin := t.TempDir()
+		played := map[string]string{
+			"make":     `for a; do [ "$a" != "$WITHOUT" ] || exit 1; done; echo "made $*"`,
+			"go":       `[ "$WITHOUT" != govulncheck ] || { echo "govulncheck: fetching vulnerabilities: no route"; exit 1; }`,
+			"cfn-lint": `exit 0`,
+		}
+		delete(played, missing.without)
+		for program, body := range played {
+			if err := os.WriteFile(filepath.Join(bin, program), []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, strict := range []string{"", "1"} {
+			run := exec.CommandContext(t.Context(), script)
+			run.Env = []string{"PATH=" + bin + ":/usr/bin:/bin", "WITHOUT=" + missing.without, "ROTATOR_CI_STRICT=" + strict}
+			out, err := run.CombinedOutput()
+			if want := strict == "1" && missing.without != ""; (err != nil) != want || !strings.Contains(string(out), missing.said) {
+				t.Errorf("without %s, ROTATOR_CI_STRICT=%q: %v\n%s", name, strict, err, out)
+			}
+			if err == nil && !strings.Contains(string(out), "made test-oracle") {
+				t.Errorf("the function with Oracle is not tested:\n%s", out)
+			}
+		}
+	}
+}
+
+// TestEveryTagIsVetted: code that only a tag builds rots unseen where nothing has it.
+func TestEveryTagIsVetted(t *testing.T) {
+	makefile, err := os.ReadFile("../Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	vetted := regexp.MustCompile(`vet -tags '([^']*)' \./\.\.\.`).FindStringSubmatch(string(makefile))
+	if vetted == nil {
+		t.Fatal("make lint vets no tags")
+	}
+	tags := make(map[string]bool)
+	err = filepath.WalkDir("..", func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if m := regexp.MustCompile(`(?m)^//go:build (\w+)$`).FindSubmatch(text); m != nil && string(m[1]) != "ignore" {
+			tags[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := strings.Fields(vetted[1]), slices.Sorted(maps.Keys(tags)); !slices.Equal(got, want) {
+		t.Errorf("make lint vets the tags %v, the code has %v", got, want)
 	}
 }
