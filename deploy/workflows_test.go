@@ -198,7 +198,7 @@ func TestCIRunsWhereItWasTried(t *testing.T) {
 	}
 	before(" git ", "actions/checkout") // which else takes an archive without .git
 	before("safe.directory", ".ci/run")
-	for _, needed := range []string{"actions/setup-go", "actions/setup-node", "hashicorp/setup-terraform", "cfn-lint"} {
+	for _, needed := range []string{"actions/setup-go", "actions/setup-node", "hashicorp/setup-terraform", "cfn-lint==", "awscli==", "boto3=="} {
 		before(needed, ".ci/run")
 	}
 }
