@@ -138,10 +138,6 @@ run "everything_asked_for" {
     error_message = "An alarm hears other functions, too."
   }
   assert {
-    condition     = sum(flatten([for a in aws_cloudwatch_metric_alarm.cause : [for q in a.metric_query : length(q.metric)]])) == 18
-    error_message = "A cause has no alarm."
-  }
-  assert {
     condition     = jsondecode(aws_cloudwatch_event_rule.rotation_failed[0].event_pattern).detail.eventName == ["RotationFailed", "RotationAbandoned", "TestRotationFailed"]
     error_message = "The rule looks for other events."
   }
