@@ -103,8 +103,9 @@ func (p *policy) public() bool {
 // admit checks that a caller may do his operation on a secret. Within an account
 // everything is allowed that neither the secret's policy denies nor the role's own,
 // where it was given one, leaves out; from another account the policy must allow it, and
-// the secret must have a key of its own. Conditions are not evaluated: a statement
-// with one denies and never allows. Unknown: which of the last two AWS checks first.
+// the secret must have a key of its own. Of conditions only the caller's organisation is
+// evaluated, where that was told (SetOrganization): a statement with another one
+// denies and never allows. Unknown: which of the last two AWS checks first.
 func (s *Sim) admit(c *caller, sec *secret) *fault {
 	refused := func(why string) *fault {
 		return accessDenied("User: %s is not authorized to perform: secretsmanager:%s on resource: %s %s", c.arn, c.operation, sec.ARN, why)
@@ -119,10 +120,11 @@ func (s *Sim) admit(c *caller, sec *secret) *fault {
 			if !st.covers(c, sec.ARN) {
 				continue
 			}
-			if st.Effect == "Deny" {
+			applies, known := s.applies(&st, c)
+			if st.Effect == "Deny" && (applies || !known) {
 				return refused("with an explicit deny in a resource-based policy")
 			}
-			allowed = allowed || len(st.Condition) == 0
+			allowed = allowed || st.Effect == "Allow" && applies
 		}
 	}
 	if f := s.licensed(c, sec, allowed); f != nil {

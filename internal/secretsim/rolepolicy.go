@@ -46,17 +46,15 @@ func (sec *secret) ownKey() bool {
 	return sec.Key != "" && !strings.HasSuffix(sec.Key, "alias/aws/secretsmanager")
 }
 
-// licensed checks the role's policy for the operation, and for the key. granted is
+// licensed checks the role's policy for the operation, and for the key, whose own policy
+// it checks as well. granted is
 // set where the secret's own policy allows a caller of its account, which is enough
 // without the role's. Unknown: AWS's text for a refused key, beyond its beginning.
 func (s *Sim) licensed(c *caller, sec *secret, granted bool) *fault {
 	p := s.policies[c.role]
-	if p == nil {
-		return nil
-	}
 	action := "secretsmanager:" + c.operation
 	have := map[string][]string{"secretsmanager:resource/AllowRotationLambdaArn": {sec.Rotation.Function}}
-	if !(granted && c.account == sec.Account) && !p.Permits(action, sec.ARN, have) {
+	if p != nil && !(granted && c.account == sec.Account) && !p.Permits(action, sec.ARN, have) {
 		return accessDenied("User: %s is not authorized to perform: %s on resource: %s because no identity-based policy allows the %s action", c.arn, action, sec.ARN, action)
 	}
 	if !sec.ownKey() {
@@ -71,7 +69,7 @@ func (s *Sim) licensed(c *caller, sec *secret, granted bool) *fault {
 		key = "arn:aws:kms:" + s.opts.Region + ":" + sec.Account + ":key/" + key
 	}
 	for _, action := range keyActions[c.operation] {
-		if !p.Permits(action, key, use) {
+		if p != nil && !p.Permits(action, key, use) || !s.keyAdmits(c, action, key, use) {
 			return accessDenied("Access to KMS is not allowed: User: %s is not authorized to perform: %s on resource: %s", c.arn, action, key)
 		}
 	}

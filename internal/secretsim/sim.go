@@ -79,9 +79,12 @@ type Sim struct {
 	sessions  map[string]*session          // by access key id
 	roles     map[string]string            // external ids by the ARN of a role
 	policies  map[string]*iampolicy.Policy // identity policies by the ARN of a role
-	quotas    map[quotaKey]*bucket
-	ended     *sync.Cond
-	stats     Stats
+	// keyPolicies are by the ARN of a key, organizations by account.
+	keyPolicies   map[string]*policy
+	organizations map[string]string
+	quotas        map[quotaKey]*bucket
+	ended         *sync.Cond
+	stats         Stats
 }
 
 // New returns a service without secrets.
@@ -97,7 +100,7 @@ func New(o Options) *Sim {
 	s := &Sim{
 		opts: o, clock: o.Clock,
 		accounts: make(map[string]map[string]*secret), functions: make(map[string]Invoker),
-		sessions: make(map[string]*session), roles: make(map[string]string), policies: make(map[string]*iampolicy.Policy), quotas: make(map[quotaKey]*bucket),
+		sessions: make(map[string]*session), roles: make(map[string]string), policies: make(map[string]*iampolicy.Policy), keyPolicies: make(map[string]*policy), organizations: make(map[string]string), quotas: make(map[quotaKey]*bucket),
 	}
 	s.ended = sync.NewCond(&s.mu)
 	return s
