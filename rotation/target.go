@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"example.com/rotator/internal/errtree"
 )
 
 // Target is a server as a secret names it, with the user who logs in there:
@@ -108,6 +110,13 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 	return t, nil
 }
 
+// ofTLS reports whether a text is that of an error of crypto/tls, most of which
+// have no type, or the one in which a driver has kept nothing but the text.
+func ofTLS(text string) bool {
+	text = strings.ToLower(text)
+	return strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "tls handshake failed")
+}
+
 // NetworkError returns what an engine should return for an error of a
 // connection that is not the server's own answer: NameNotResolved, TLSFailed or
 // Unreachable with the advice for it; or nil where err is none of these. It is
@@ -127,7 +136,7 @@ func NetworkError(t Target, err error) *Error {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
 	_, alert := errors.AsType[tls.AlertError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	if verification || header || alert || invalid || strings.Contains(err.Error(), "tls: ") {
+	if verification || header || alert || invalid || errtree.Any(err, ofTLS) {
 		return Errorf(TLSFailed, adviceCA, "no verified TLS with %s: %w", t.Address(), err)
 	}
 	const adviceRoute = "check port, security groups, routes and that the server runs"

@@ -3,6 +3,8 @@ package rotation_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -67,6 +69,27 @@ func TestParseTargetNamesEveryFault(t *testing.T) {
 		}
 		if strings.Contains(err.Error(), "p-secret-1") {
 			t.Errorf("the error shows the password: %v", err)
+		}
+	}
+}
+
+// TestNetworkErrorIsNotToldByWhatTheSecretSays: drivers quote names of the secret's
+// in their errors.
+func TestNetworkErrorIsNotToldByWhatTheSecretSays(t *testing.T) {
+	target := rotation.Target{Host: "db.example", Port: 5432}
+	for _, row := range []struct {
+		err  error
+		want rotation.Cause
+	}{
+		{fmt.Errorf("no login to the database %q: %w", "tls: x", errors.New("too many connections")), ""},
+		{fmt.Errorf("no login to the database %q: %w", "tls: x", io.EOF), rotation.Unreachable},
+		{fmt.Errorf("no login: %w", errors.New("tls: server selected unsupported protocol version 301")), rotation.TLSFailed},
+		{&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, rotation.TLSFailed},
+		{errors.New("TLS Handshake failed: cannot read the certificate"), rotation.TLSFailed},
+	} {
+		e := rotation.NetworkError(target, row.err)
+		if (e != nil) != (row.want != "") || e != nil && e.Cause != row.want {
+			t.Errorf("%v: %v, want %q", row.err, e, row.want)
 		}
 	}
 }

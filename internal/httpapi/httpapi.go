@@ -13,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"example.com/rotator/rotation"
@@ -110,7 +109,7 @@ func newClient(config *tls.Config) *http.Client {
 // beginning of a handshake.
 func speaksNoTLS(err error) bool {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
-	return header || strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
+	return header || errors.Is(err, http.ErrSchemeMismatch)
 }
 
 func (c *Client) once(ctx context.Context, config *tls.Config, r Request) (*Answer, error) {

@@ -7,12 +7,12 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"example.com/rotator/internal/errtree"
 	"example.com/rotator/rotation"
 )
 
@@ -21,6 +21,11 @@ type Session struct {
 	Conn   *pgx.Conn
 	Target rotation.Target
 }
+
+// noTLS is the driver's text for a server that answered that it has no TLS. The
+// errors around it quote the user and the database, so that a part of their text
+// proves nothing.
+const noTLS = "server refused TLS connection"
 
 // Dial logs in, with TLS as the policy says. The error is the driver's, for
 // Classify to explain, or an *rotation.Error where no login was tried.
@@ -38,7 +43,7 @@ func Dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target) (*S
 	// No prepared statements: a pooler in front of the server may not keep them.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	for i, tls := range policy.Attempts(t) {
-		if i > 0 && !strings.Contains(err.Error(), "server refused TLS connection") {
+		if i > 0 && !errtree.Is(err, noTLS) {
 			break
 		}
 		cfg.TLSConfig = tls
@@ -47,7 +52,7 @@ func Dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target) (*S
 			return &Session{conn, t}, nil
 		}
 	}
-	if strings.Contains(err.Error(), "server refused TLS connection") {
+	if errtree.Is(err, noTLS) {
 		return nil, rotation.Errorf(rotation.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", t.Address())
 	}
 	return nil, err

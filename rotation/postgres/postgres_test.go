@@ -414,6 +414,21 @@ func TestPlaintextOnlyWhereItIsAskedFor(t *testing.T) {
 	}
 }
 
+// TestDatabaseNameSaysNothingOfTLS: the driver quotes the database's name in its
+// errors, and a name may be the text by which a server without TLS is known.
+func TestDatabaseNameSaysNothingOfTLS(t *testing.T) {
+	pg := testserver.Postgres(t, testserver.PostgresOptions{HBA: "host all all 127.0.0.1/32 scram-sha-256\nlocal all all trust"})
+	w := newWorld(t, pg)
+	const name = "server refused TLS connection"
+	w.sql("CREATE DATABASE %I", name)
+	user, password := w.role("")
+	there := fmt.Sprintf("%q", name)
+	wantCause(t, w.rotate(w.secret(w.value(user, "not-it", "dbname", there))), rotation.LoginRefused, "AWSCURRENT")
+	w.tls = rotation.TLSPolicy{AllowPlaintext: true} // and the server's CA is not known
+	wantCause(t, w.rotate(w.secret(w.value(user, password))), rotation.TLSFailed, "known CA")
+	wantCause(t, w.rotate(w.secret(w.value(user, password, "dbname", there))), rotation.TLSFailed, "known CA")
+}
+
 // TestOddNamesAndPasswords: the server's own parser is asked about every quoting.
 func TestOddNamesAndPasswords(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {

@@ -6,13 +6,13 @@ import (
 	"database/sql"
 	"errors"
 	"net"
-	"strings"
 	"time"
 
 	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/microsoft/go-mssqldb/msdsn"
 
 	"example.com/rotator/internal/boundconn"
+	"example.com/rotator/internal/errtree"
 	"example.com/rotator/rotation"
 )
 
@@ -34,14 +34,16 @@ func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error
 	return e.dial(ctx, t)
 }
 
-// noTLS is the driver's text for a server that answered that it has no TLS.
+// noTLS is the driver's text for a server that answered that it has no TLS. It
+// must be all of an error's text: the server's own messages quote the database's
+// name.
 const noTLS = "server does not support encryption"
 
 func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) {
 	s := &session{engine: e, target: t}
 	var err error
 	for i, config := range e.tls.Attempts(t) {
-		if i > 0 && !strings.Contains(err.Error(), noTLS) {
+		if i > 0 && !errtree.Is(err, noTLS) {
 			break
 		}
 		cfg := msdsn.Config{
@@ -217,7 +219,7 @@ func (s *session) classify(ctx context.Context, what string, err error) error {
 		}
 	}
 	if have == nil {
-		if strings.Contains(err.Error(), noTLS) {
+		if errtree.Is(err, noTLS) {
 			return rotation.Errorf(rotation.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", s.target.Address())
 		}
 		// The connection of a call that is over is closed under the driver.

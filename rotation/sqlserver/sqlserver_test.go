@@ -147,6 +147,14 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 			t.Errorf("%s: %d logins in plain text, want %d", row.name, row.server.plain, row.plain)
 		}
 	}
+	// The server's answer quotes the database's name, which may be the text of the
+	// driver's error.
+	secure.plain = 0
+	secure.refusal["app"] = []tdsErr{{4060, `Cannot open database "server does not support encryption" requested by the login. The login failed.`}}
+	want(t, rotation.InvalidSecret, New(rotation.TLSPolicy{ExtraCAs: ca, AllowPlaintext: true}).Verify(enginetest.Within(t), r, secure.value("app", old, "")))
+	if secure.plain != 0 {
+		t.Errorf("the database's name brought about %d logins in plain text", secure.plain)
+	}
 	secure.insist = true
 	want(t, rotation.TLSFailed, New(rotation.TLSPolicy{ExtraCAs: stranger.PEM}).Verify(enginetest.Within(t), r, secure.value("app", old, `,"ssl":false`)))
 }
