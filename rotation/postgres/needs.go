@@ -31,10 +31,13 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 	defer s.Close()
 	var fine, createdb, replication, bypass bool
 	var users []string
-	if err := s.Conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int >= 160000, rolcreatedb, rolreplication, rolbypassrls,
+	if err := s.transaction(ctx, true, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `SELECT current_setting('server_version_num')::int >= 160000, rolcreatedb, rolreplication, rolbypassrls,
 	ARRAY(SELECT rolname::text FROM pg_catalog.pg_roles WHERE rolname IN (session_user, $1) ORDER BY rolname)
-	FROM pg_catalog.pg_roles WHERE rolname = session_user`, pending.User).Scan(&fine, &createdb, &replication, &bypass, &users); err != nil {
+	FROM pg_catalog.pg_roles WHERE rolname = session_user`, pending.User).Scan(&fine, &createdb, &replication, &bypass, &users)
 		return s.classify("the role's attributes could not be read", err)
+	}); err != nil {
+		return err
 	}
 	if r.Strategy == rotation.SingleUser {
 		createdb, replication, bypass = false, false, false // they stay as they are

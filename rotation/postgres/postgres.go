@@ -130,7 +130,7 @@ func (s *session) setPassword(ctx context.Context, tx pgx.Tx, user, verifier str
 	if err := s.unlogged(ctx, tx); err != nil {
 		return err
 	}
-	_, err := tx.Exec(ctx, "SELECT set_config('rotator.role', $1, true), set_config('rotator.verifier', $2, true)", user, verifier)
+	_, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('rotator.role', $1, true), pg_catalog.set_config('rotator.verifier', $2, true)", user, verifier)
 	if err == nil {
 		_, err = tx.Exec(ctx, `DO $$ BEGIN
 	EXECUTE pg_catalog.format('ALTER ROLE %I PASSWORD %L', pg_catalog.current_setting('rotator.role'), pg_catalog.current_setting('rotator.verifier'));
@@ -150,6 +150,6 @@ func (s *session) unlogged(ctx context.Context, tx pgx.Tx) error {
 	if s.Conn.PgConn().ParameterStatus("is_superuser") != "on" {
 		return nil
 	}
-	_, err := tx.Exec(ctx, "SELECT set_config('log_statement', 'none', true), set_config('log_min_duration_statement', '-1', true), set_config('log_duration', 'off', true)")
+	_, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('log_statement', 'none', true), pg_catalog.set_config('log_min_duration_statement', '-1', true), pg_catalog.set_config('log_duration', 'off', true)")
 	return s.classify("the statement log could not be switched off", err)
 }

@@ -33,12 +33,24 @@ func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) 
 	return &session{e, s}, nil
 }
 
-// transaction is Session.Transaction as the login itself.
+// transaction is Session.Transaction as the login itself, with the server's own
+// functions alone. All statements but those without any name are run in one.
+//
+// The database may be owned by whoever the superuser must not obey: its owner sets
+// search_path for every session in it, and may make functions of the names and with
+// the types that a statement here calls, which would then run as the superuser.
+// Only the search path keeps them out, since a function in pg_catalog is passed over
+// for one that fits its arguments better. pg_temp stands last, and is never searched
+// for functions. What is left are casts of built-in types and event triggers, both of
+// which take a superuser to create.
+// Source: https://www.postgresql.org/docs/current/typeconv-func.html,
+// https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-SEARCH-PATH,
+// https://www.postgresql.org/docs/current/sql-createeventtrigger.html
 func (s *session) transaction(ctx context.Context, rehearsal bool, do func(pgx.Tx) error) error {
 	return s.Transaction(ctx, rehearsal, func(tx pgx.Tx) error {
 		// The role's own settings may make it another, who may not change it.
-		if _, err := tx.Exec(ctx, "SET LOCAL ROLE NONE"); err != nil {
-			return s.classify("the role could not be reset", err)
+		if _, err := tx.Exec(ctx, "SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp"); err != nil {
+			return s.classify("role and search path could not be reset", err)
 		}
 		return do(tx)
 	})

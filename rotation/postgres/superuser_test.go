@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
@@ -123,6 +124,72 @@ func TestHalfMadeSecondUser(t *testing.T) {
 		var who string
 		if err := w.opens(arn).QueryRow(t.Context(), "SELECT current_user").Scan(&who); err != nil || who != user {
 			t.Errorf("sessions of the second user are %s (%v)", who, err)
+		}
+	})
+}
+
+// shadows makes a function that gives a role a superuser's powers, and another in the
+// schema evil, which comes first, for every one of the server's own that the engine's
+// statements call. %[1]s is the role and %[2]s the
+// database, both of the owner's.
+const shadows = `CREATE SCHEMA evil;
+GRANT USAGE ON SCHEMA evil TO PUBLIC;
+CREATE FUNCTION evil.seize() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+	IF pg_catalog.current_setting('is_superuser') OPERATOR(pg_catalog.=) 'on' THEN EXECUTE 'ALTER ROLE %[1]s SUPERUSER'; END IF;
+END $$;
+DO $make$ DECLARE p record; BEGIN
+	FOR p IN SELECT proname, pg_get_function_identity_arguments(oid) AS args, prorettype::regtype AS type, (SELECT string_agg('$' || n, ', ') FROM generate_series(1, pronargs) n) AS given
+		FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND prokind = 'f' AND NOT proretset AND provariadic = 0 AND proname IN
+		('shobj_description', 'pg_has_role', 'pg_get_userbyid', 'set_config', 'current_setting', 'split_part', 'strpos', 'substr', 'quote_ident', 'pg_describe_object', 'current_database', 'nameeq', 'oideq', 'texteq', 'chareq', 'oidne')
+	LOOP
+		EXECUTE format('CREATE FUNCTION evil.%%I(%%s) RETURNS %%s LANGUAGE plpgsql AS %%L', p.proname, p.args, p.type,
+			format('BEGIN PERFORM evil.seize(); RETURN pg_catalog.%%I(%%s); END', p.proname, p.given));
+	END LOOP;
+	FOR p IN SELECT oprname, oprleft::regtype AS l, oprright::regtype AS r, proname FROM pg_operator o JOIN pg_proc f ON f.oid = oprcode WHERE proname IN ('nameeq', 'oideq', 'texteq', 'chareq', 'oidne') LOOP
+		EXECUTE format('CREATE OPERATOR evil.%%s (LEFTARG = %%s, RIGHTARG = %%s, FUNCTION = evil.%%I)', p.oprname, p.l, p.r, p.proname);
+	END LOOP;
+END $make$;
+ALTER DATABASE %[2]s SET search_path = evil, pg_catalog, public`
+
+// better is a function that fits the call better than the server's own, and needs no
+// search path but the usual one.
+const better = `GRANT CREATE ON SCHEMA public TO CURRENT_USER;
+CREATE FUNCTION public.shobj_description(oid, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+	IF pg_catalog.current_setting('is_superuser') = 'on' THEN EXECUTE 'ALTER ROLE %[1]s SUPERUSER'; END IF;
+	RETURN pg_catalog.shobj_description($1, $2::name);
+END $$; COMMENT ON DATABASE %[2]s IS 'x'`
+
+// TestSuperuserRunsNoFunctionOfTheDatabasesOwner: the user whose password is changed
+// owns the database that the secret names.
+func TestSuperuserRunsNoFunctionOfTheDatabasesOwner(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
+		for name, script := range map[string]string{"by the search path": shadows, "by better fit": better} {
+			t.Run(name, func(t *testing.T) {
+				user, password := w.role("")
+				mole, _ := w.role("") // another login of the owner's
+				db := testserver.Unique("db_")
+				w.sql("CREATE DATABASE %I OWNER %I", db, user)
+				t.Cleanup(func() { w.sql("DROP DATABASE %I WITH (FORCE)", db) })
+				app, err := pgx.Connect(t.Context(), w.pg.URLFor(user, password, db))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer app.Close(context.Background())
+				if _, err := app.Exec(t.Context(), fmt.Sprintf(script, mole, db)); err != nil {
+					t.Fatal(err)
+				}
+				arn := w.secret(w.value(user, password, "masterarn", admin, "dbname", fmt.Sprintf("%q", db)))
+				for range 2 {
+					if err := w.rotate(arn); err != nil {
+						t.Error(err)
+					}
+				}
+				var super bool
+				if err := w.pg.Connect(t, "postgres").QueryRow(t.Context(), "SELECT rolsuper FROM pg_roles WHERE rolname = $1", mole).Scan(&super); err != nil || super {
+					t.Errorf("the owner's other login is a superuser now: %v (%v)", super, err)
+				}
+			})
 		}
 	})
 }
