@@ -213,6 +213,33 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 	want(t, rotation.TakeoverRefused, c.engine.Set(ctx(t), single))
 }
 
+// The database's owner puts a schema first whose function gives a superuser's powers
+// away, and whose view shows no group.
+func TestTheSuperuserReadsNothingOfTheDatabasesOwner(t *testing.T) {
+	c := newCluster(t)
+	u, mole := c.user(old), c.user(old)
+	for _, sql := range []string{
+		"CREATE SCHEMA evil", "GRANT USAGE ON SCHEMA evil TO PUBLIC",
+		`CREATE FUNCTION evil.lower(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+	IF pg_catalog.current_setting('is_superuser') = 'on' THEN EXECUTE 'ALTER ROLE ` + mole + ` SUPERUSER'; END IF;
+	RETURN pg_catalog.lower($1);
+END $$`,
+		"CREATE VIEW evil.pg_group AS SELECT * FROM pg_catalog.pg_group WHERE false", "GRANT SELECT ON evil.pg_group TO PUBLIC",
+		"ALTER DATABASE " + c.dbs[0] + " SET search_path = evil, pg_catalog, public",
+	} {
+		c.exec(c.admin, sql)
+	}
+	r := &rotation.Request{Version: "v", Strategy: rotation.AlternatingUsers, Current: c.value(u, old), Pending: c.value(u+"_clone", new1), Login: c.superuser(), Superuser: true}
+	want(t, "", c.engine.DryRun(ctx(t), r))
+	for range 2 {
+		want(t, "", c.engine.Set(ctx(t), r))
+	}
+	want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
+	if c.ask(c.second, "SELECT usesuper FROM pg_user WHERE usename = $1", mole) {
+		t.Error("the owner's other user is a superuser now")
+	}
+}
+
 func TestAPasswordThatRedshiftWouldRejectIsNotSet(t *testing.T) {
 	c := newCluster(t)
 	u := c.user(old)

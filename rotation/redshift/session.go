@@ -36,9 +36,19 @@ func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) 
 	return &session{e, s}, nil
 }
 
-// transaction is Session.Transaction.
+// transaction is Session.Transaction with the server's own functions, tables and views
+// alone: others of their names, which the database's owner can make and put first in
+// the search path, must not be run by the superuser. All statements but those without
+// any name are run in one. Redshift's system views are in pg_catalog.
+// Source: https://docs.aws.amazon.com/redshift/latest/dg/r_search_path.html,
+// https://docs.aws.amazon.com/redshift/latest/dg/r_SET.html (LOCAL)
 func (s *session) transaction(ctx context.Context, rehearsal bool, do func(pgx.Tx) error) error {
-	return s.Transaction(ctx, rehearsal, do)
+	return s.Transaction(ctx, rehearsal, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL search_path TO pg_catalog"); err != nil {
+			return s.classify("the search path could not be reset", err)
+		}
+		return do(tx)
+	})
 }
 
 // classify gives an error its cause and advice.

@@ -4,29 +4,32 @@ package redshift
 // system views, from its own catalogue, so that the statements that both servers
 // know run for real. What only Redshift knows (its roles, scoped permissions,
 // SYSLOG ACCESS, SESSION TIMEOUT, CONNECTION LIMIT UNLIMITED) is absent here, and
-// its statements are checked as text.
+// its statements are checked as text. The views stand where Redshift has them, in
+// pg_catalog.
 const shim = `
-CREATE VIEW svv_user_info AS SELECT usename::text AS user_name, usesysid::int AS user_id, usecreatedb AS createdb, usesuper AS superuser,
+SET allow_system_table_mods = on;
+CREATE VIEW pg_catalog.svv_user_info AS SELECT usename::text AS user_name, usesysid::int AS user_id, usecreatedb AS createdb, usesuper AS superuser,
 	CASE rolconnlimit WHEN -1 THEN 'UNLIMITED' ELSE rolconnlimit::text END AS connection_limit, 'RESTRICTED'::text AS syslog_access, 0 AS session_timeout
 	FROM pg_user JOIN pg_roles ON oid = usesysid;
-CREATE VIEW svv_user_grants AS SELECT ''::text AS user_name, ''::text AS role_name, false AS admin_option WHERE false;
-CREATE VIEW svv_redshift_databases AS SELECT datname::text AS database_name, 'local'::text AS database_type FROM pg_database WHERE datname LIKE 'rs\_%';
-CREATE VIEW svv_database_privileges AS SELECT datname::text AS database_name, privilege_type, 'DATABASE'::text AS privilege_scope,
+CREATE VIEW pg_catalog.svv_user_grants AS SELECT ''::text AS user_name, ''::text AS role_name, false AS admin_option WHERE false;
+CREATE VIEW pg_catalog.svv_redshift_databases AS SELECT datname::text AS database_name, 'local'::text AS database_type FROM pg_database WHERE datname LIKE 'rs\_%';
+CREATE VIEW pg_catalog.svv_database_privileges AS SELECT datname::text AS database_name, privilege_type, 'DATABASE'::text AS privilege_scope,
 	pg_get_userbyid(grantee)::text AS identity_name, 'user'::text AS identity_type, is_grantable AS admin_option FROM pg_database, aclexplode(datacl) WHERE grantee <> 0;
-CREATE VIEW svv_schema_privileges AS SELECT nspname::text AS namespace_name, privilege_type, 'SCHEMA'::text AS privilege_scope,
+CREATE VIEW pg_catalog.svv_schema_privileges AS SELECT nspname::text AS namespace_name, privilege_type, 'SCHEMA'::text AS privilege_scope,
 	pg_get_userbyid(grantee)::text AS identity_name, 'user'::text AS identity_type, is_grantable AS admin_option FROM pg_namespace, aclexplode(nspacl) WHERE grantee <> 0;
-CREATE VIEW svv_relation_privileges AS SELECT nspname::text AS namespace_name, relname::text AS relation_name, privilege_type,
+CREATE VIEW pg_catalog.svv_relation_privileges AS SELECT nspname::text AS namespace_name, relname::text AS relation_name, privilege_type,
 	pg_get_userbyid(grantee)::text AS identity_name, 'user'::text AS identity_type, is_grantable AS admin_option
 	FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace, aclexplode(relacl) WHERE grantee <> 0;
-CREATE VIEW svv_column_privileges AS SELECT nspname::text AS namespace_name, relname::text AS relation_name, attname::text AS column_name, privilege_type,
+CREATE VIEW pg_catalog.svv_column_privileges AS SELECT nspname::text AS namespace_name, relname::text AS relation_name, attname::text AS column_name, privilege_type,
 	pg_get_userbyid(grantee)::text AS identity_name, 'user'::text AS identity_type
 	FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace, aclexplode(attacl) WHERE grantee <> 0;
-CREATE VIEW svv_function_privileges AS SELECT nspname::text AS namespace_name, proname::text AS function_name, pg_get_function_identity_arguments(p.oid) AS argument_types,
+CREATE VIEW pg_catalog.svv_function_privileges AS SELECT nspname::text AS namespace_name, proname::text AS function_name, pg_get_function_identity_arguments(p.oid) AS argument_types,
 	privilege_type, pg_get_userbyid(grantee)::text AS identity_name, 'user'::text AS identity_type, is_grantable AS admin_option
 	FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace, aclexplode(proacl) WHERE grantee <> 0 AND prokind = 'f';
-CREATE VIEW svv_language_privileges AS SELECT lanname::text AS language_name, privilege_type,
+CREATE VIEW pg_catalog.svv_language_privileges AS SELECT lanname::text AS language_name, privilege_type,
 	pg_get_userbyid(grantee)::text AS identity_name, 'user'::text AS identity_type, is_grantable AS admin_option FROM pg_language, aclexplode(lanacl) WHERE grantee <> 0;
-CREATE VIEW svv_default_privileges AS SELECT nspname::text AS schema_name, CASE defaclobjtype WHEN 'r' THEN 'RELATION' ELSE 'FUNCTION' END AS object_type,
+CREATE VIEW pg_catalog.svv_default_privileges AS SELECT nspname::text AS schema_name, CASE defaclobjtype WHEN 'r' THEN 'RELATION' ELSE 'FUNCTION' END AS object_type,
 	pg_get_userbyid(defaclrole)::text AS owner_name, privilege_type, pg_get_userbyid(grantee)::text AS grantee_name, 'user'::text AS grantee_type, is_grantable AS admin_option
 	FROM pg_default_acl LEFT JOIN pg_namespace n ON n.oid = defaclnamespace, aclexplode(defaclacl) WHERE defaclobjtype IN ('r', 'f') AND grantee NOT IN (0, defaclrole);
-GRANT SELECT ON ALL TABLES IN SCHEMA public TO PUBLIC`
+GRANT SELECT ON svv_user_info, svv_user_grants, svv_redshift_databases, svv_database_privileges, svv_schema_privileges, svv_relation_privileges, svv_column_privileges, svv_function_privileges, svv_language_privileges, svv_default_privileges TO PUBLIC;
+RESET allow_system_table_mods`
