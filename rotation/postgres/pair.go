@@ -37,8 +37,9 @@ type role struct {
 // flags are the attributes that a second user shares with the first.
 var flags = []string{"CREATEDB", "CREATEROLE", "INHERIT", "REPLICATION", "BYPASSRLS"}
 
-// mark is the comment that tells a second user from a stranger of that name.
-// Only who may change roles at will can set it.
+// mark is the comment that tells a second user from a stranger of that name. By
+// itself it proves nothing: from version 16 on, whoever has CREATEROLE can make a role
+// of any name and comment on it, and only not give it rights of another. See bound.
 func mark(first string) string { return fmt.Sprintf("rotator: second user of %q", first) }
 
 // find returns a role, or nil where there is none.
@@ -128,12 +129,36 @@ func (s *session) order(ctx context.Context, tx pgx.Tx, p pair) (current, other 
 	if other.superuser || other.flags["CREATEROLE"] && !current.flags["CREATEROLE"] || other.flags["BYPASSRLS"] && !current.flags["BYPASSRLS"] || other.flags["REPLICATION"] && !current.flags["REPLICATION"] {
 		return nil, nil, rotation.Errorf(rotation.TakeoverRefused, "use a user name without the suffix _clone, or take the extra powers from that role", "the role %q has more power than %q", p.other, p.current)
 	}
-	if !p.proved && other.comment != mark(p.current) && current.comment != mark(p.other) {
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused,
-			"if it is this secret's second user all the same, say so as a superuser: COMMENT ON ROLE "+pgx.Identifier{p.other}.Sanitize()+" IS '"+strings.ReplaceAll(mark(p.current), "'", "''")+"'",
-			"the role %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
+	if p.proved {
+		return current, other, nil
 	}
-	return current, other, nil
+	for _, second := range []struct{ role, of *role }{{other, current}, {current, other}} {
+		if ours, err := s.bound(ctx, tx, second.of, second.role); err != nil || ours {
+			return current, other, err
+		}
+	}
+	first, second := pgx.Identifier{p.current}.Sanitize(), pgx.Identifier{p.other}.Sanitize()
+	return nil, nil, rotation.Errorf(rotation.TakeoverRefused,
+		"if it is this secret's second user all the same, say so as a superuser: GRANT "+first+" TO "+second+"; COMMENT ON ROLE "+second+" IS '"+strings.ReplaceAll(mark(p.current), "'", "''")+"'",
+		"the role %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
+}
+
+// bound reports whether a role is the second user of another by its mark and by being
+// a member of it, which takes ADMIN OPTION on the other, and until version 15
+// CREATEROLE, with which one may change both anyhow. The engine gives a second user
+// both in the transaction that creates it.
+// Source: https://www.postgresql.org/docs/18/sql-createrole.html (CREATEROLE)
+func (s *session) bound(ctx context.Context, tx pgx.Tx, first, second *role) (bool, error) {
+	if second.comment != mark(first.name) {
+		return false, nil
+	}
+	return s.member(ctx, tx, first, second)
+}
+
+// member reports whether second was granted first itself.
+func (s *session) member(ctx context.Context, tx pgx.Tx, first, second *role) (yes bool, err error) {
+	err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members WHERE roleid = $1 AND member = $2)", first.oid, second.oid).Scan(&yes)
+	return yes, s.classify("memberships could not be read", err)
 }
 
 // ranks says which of the two is the first user: the mark decides, and for a
@@ -147,9 +172,8 @@ func (p pair) ranks(current, other *role) (first, second *role) {
 
 // join makes the second user a member of the first, and marks it.
 func (s *session) join(ctx context.Context, tx pgx.Tx, first, second *role) error {
-	var member bool
-	if err := s.classify("memberships could not be read", tx.QueryRow(ctx,
-		"SELECT EXISTS (SELECT FROM pg_catalog.pg_auth_members WHERE roleid = $1 AND member = $2)", first.oid, second.oid).Scan(&member)); err != nil {
+	member, err := s.member(ctx, tx, first, second)
+	if err != nil {
 		return err
 	}
 	if !member {

@@ -110,11 +110,49 @@ func TestRecoveryBySuperuserIsTheOperatorsChoice(t *testing.T) {
 	wantCause(t, w.rotate(arn), rotation.TakeoverRefused, "superuser")
 }
 
-// TestHalfMadeSecondUser: marked, but without password, membership or settings.
+// TestMarkAloneProvesNothing: from PostgreSQL 16 on, a role with CREATEROLE may change,
+// and comment on, only the roles that it has made, of whatever name.
+func TestMarkAloneProvesNothing(t *testing.T) {
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{Major: 18}))
+	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
+	victim, password := w.role("")
+	forger, forgers := w.role("CREATEROLE")
+	conn, err := w.connect(forger, forgers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Exec(t.Context(), "ALTER ROLE "+victim+" PASSWORD 'x'"); err == nil {
+		t.Fatal("the forger may change the victim by itself, so that this test proves nothing")
+	}
+	if _, err := conn.Exec(t.Context(), fmt.Sprintf(`CREATE ROLE %[1]s_clone LOGIN PASSWORD 'forgers-own-1'; COMMENT ON ROLE %[1]s_clone IS 'rotator: second user of "%[1]s"'`, victim)); err != nil {
+		t.Fatal(err)
+	}
+	// The forger's secret must not get a password of the victim's, and the victim's own
+	// must not give its rights to a role that the forger can still change.
+	for name, value := range map[string]string{
+		"the forger's": w.value(victim+"_clone", "forgers-own-1", "masterarn", admin),
+		"the victim's": w.value(victim, password, "masterarn", admin),
+	} {
+		arn := w.secret(value)
+		wantCause(t, w.rotate(arn), rotation.TakeoverRefused, "GRANT")
+		if n := w.versions(arn); n != 1 {
+			t.Errorf("%s secret: %d versions have a value, want 1", name, n)
+		}
+	}
+	if _, err := w.connect(victim, password); err != nil {
+		t.Errorf("the victim's password was changed: %v", err)
+	}
+	var member bool
+	if err := w.pg.Connect(t, "postgres").QueryRow(t.Context(), "SELECT pg_has_role($1, $2, 'MEMBER')", victim+"_clone", victim).Scan(&member); err != nil || member {
+		t.Errorf("the forger's role has the victim's rights (%v)", err)
+	}
+}
+
+// TestHalfMadeSecondUser: marked and a member, but without password or settings.
 func TestHalfMadeSecondUser(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		user, password := w.role("CREATEDB")
-		w.sql("CREATE ROLE %I", user+"_clone")
+		w.sql("CREATE ROLE %I IN ROLE %I", user+"_clone", user)
 		w.sql("COMMENT ON ROLE %I IS %L", user+"_clone", fmt.Sprintf("rotator: second user of %q", user))
 		admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
 		arn := w.secret(w.value(user, password, "masterarn", admin))
