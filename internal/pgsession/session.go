@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -102,6 +103,22 @@ func Code(err error) string {
 		return e.Code
 	}
 	return ""
+}
+
+// Without returns the server's error with the texts left out of its message. One that
+// is too short to be a key is left in: it would be found in the words around it.
+func Without(err error, texts []string) error {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return err
+	}
+	bare := *e
+	for _, t := range texts {
+		if len(t) >= 6 {
+			bare.Message = strings.ReplaceAll(bare.Message, t, "…")
+		}
+	}
+	return &bare
 }
 
 // Classify gives an error of the server or of its connection its cause and

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"example.com/rotator/internal/pgsession"
 	"example.com/rotator/rotation"
 )
 
@@ -273,12 +274,15 @@ func (s *session) parity(ctx context.Context, tx pgx.Tx, first string, p pair) e
 }
 
 // exec runs a statement whose names and texts the server itself puts in and
-// quotes: %I stands for a name, %L for a text.
+// quotes: %I stands for a name, %L for a text. An error has the names alone: a text
+// may be the value of a role's setting, which applications keep keys in.
 func (s *session) exec(ctx context.Context, tx pgx.Tx, format string, args ...string) error {
-	var statement string
-	if err := tx.QueryRow(ctx, "SELECT pg_catalog.format($1, VARIADIC $2::text[])", format, args).Scan(&statement); err != nil {
+	var statement, shown string
+	if err := tx.QueryRow(ctx, "SELECT pg_catalog.format($1, VARIADIC $3::text[]), pg_catalog.format($2, VARIADIC $3::text[])",
+		format, strings.ReplaceAll(format, "%L", "..."), args).Scan(&statement, &shown); err != nil {
 		return s.classify("the statement could not be made", err)
 	}
 	_, err := tx.Exec(ctx, statement)
-	return s.classify(statement, err)
+	texts := args[strings.Count(format, "%I"):] // behind the names, which is what lets shown do with fewer
+	return s.classify(shown, pgsession.Without(err, texts))
 }

@@ -148,6 +148,29 @@ func TestMarkAloneProvesNothing(t *testing.T) {
 	}
 }
 
+// TestErrorsLeaveSettingsValuesOut: an application may keep a key in a setting of its
+// role, and the core knows no value but the secret's own.
+func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		master, masterPassword := w.role("CREATEROLE CREATEDB")
+		m, err := w.connect(master, masterPassword)
+		if err != nil {
+			t.Fatal(err)
+		}
+		user, password := testserver.Unique("app_"), "first-Passw0rd-1"
+		if _, err := m.Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", user, password)); err != nil {
+			t.Fatal(err)
+		}
+		w.sql("ALTER ROLE %I SET dynamic_library_path TO 'a-key-in-a-setting'", user) // only a superuser may
+		arn := w.secret(w.value(user, password, "masterarn", fmt.Sprintf("%q", w.secret(w.value(master, masterPassword)))))
+		err = w.rotate(arn)
+		wantCause(t, err, rotation.PrivilegeMissing, "SET dynamic_library_path TO ...")
+		if strings.Contains(err.Error(), "a-key-in-a-setting") || strings.Contains(w.log.String(), "a-key-in-a-setting") {
+			t.Errorf("the setting's value is in the error: %v", err)
+		}
+	})
+}
+
 // TestHalfMadeSecondUser: marked and a member, but without password or settings.
 func TestHalfMadeSecondUser(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {

@@ -190,7 +190,7 @@ func (s *session) mark(ctx context.Context, tx pgx.Tx, p pair) error {
 // attributes gives the other user the current one's attributes and settings.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
 func (s *session) attributes(ctx context.Context, tx pgx.Tx, current, other *user) error {
-	var options []string
+	var options, values []string
 	if current.createdb != other.createdb {
 		options = append(options, map[bool]string{true: "CREATEDB", false: "NOCREATEDB"}[current.createdb])
 	}
@@ -238,13 +238,18 @@ func (s *session) attributes(ctx context.Context, tx pgx.Tx, current, other *use
 			// The one setting that is a list of names, stored quoted.
 			items = pgsession.Names(value)
 		}
+		values = append(values, items...)
 		for i, item := range items {
 			items[i] = text(item)
 		}
 		options = append(options, "SET "+name(key)+" TO "+strings.Join(items, ", "))
 	}
 	for _, o := range options {
-		if err := s.exec(ctx, tx, "ALTER USER "+name(other.name)+" "+o); err != nil {
+		o = "ALTER USER " + name(other.name) + " " + o
+		// A setting's value may be a key, which has no place in an error.
+		shown, _, _ := strings.Cut(o, " TO ")
+		_, err := tx.Exec(ctx, o)
+		if err := s.classify(shown, pgsession.Without(err, values)); err != nil {
 			return err
 		}
 	}

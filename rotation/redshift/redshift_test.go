@@ -213,6 +213,23 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 	want(t, rotation.TakeoverRefused, c.engine.Set(ctx(t), single))
 }
 
+// An application may keep a key in a setting of its user.
+func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
+	c := newCluster(t)
+	current := &user{name: c.user(old), limit: "UNLIMITED", syslog: "RESTRICTED", settings: []string{"app.key=it's a-key TO us", "work_mem=a-key-in-a-setting"}}
+	other := &user{name: c.user(old), limit: "UNLIMITED", syslog: "RESTRICTED"}
+	s, err := c.engine.connect(ctx(t), c.superuser())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	err = s.transaction(ctx(t), true, func(tx pgx.Tx) error { return s.attributes(ctx(t), tx, current, other) })
+	want(t, rotation.TargetFailed, err)
+	if !strings.Contains(fmt.Sprint(err), `SET "work_mem"`) || strings.Contains(fmt.Sprint(err), "a-key") {
+		t.Errorf("%v", err)
+	}
+}
+
 // The database's owner puts a schema first whose function gives a superuser's powers
 // away, and whose view shows no group.
 func TestTheSuperuserReadsNothingOfTheDatabasesOwner(t *testing.T) {
