@@ -39,7 +39,9 @@ func Dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target) (*S
 	}
 	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = t.Host, uint16(t.Port), t.User, t.Password, t.Database
 	cfg.Fallbacks = nil
-	cfg.RuntimeParams = map[string]string{"application_name": "rotator"}
+	// The encoding is said, as libpq does, because the database's owner can set another
+	// for its sessions, in which the bytes of one role's name are those of another's.
+	cfg.RuntimeParams = map[string]string{"application_name": "rotator", "client_encoding": "UTF8"}
 	cfg.ValidateConnect = nil
 	// No prepared statements: a pooler in front of the server may not keep them.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec

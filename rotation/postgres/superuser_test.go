@@ -189,6 +189,34 @@ func TestHalfMadeSecondUser(t *testing.T) {
 	})
 }
 
+// TestDatabasesOwnerDoesNotChangeWhichRoleIsMeant: in the encoding that the owner has
+// set, the bytes of one role's name are another's.
+func TestDatabasesOwnerDoesNotChangeWhichRoleIsMeant(t *testing.T) {
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
+	w.env["STRATEGY"] = "single"
+	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
+	base := testserver.Unique("")
+	user, victim, password := "ü"+base, "Ã¼"+base, "first-Passw0rd-1"
+	for _, name := range []string{user, victim} {
+		w.sql("CREATE ROLE %I LOGIN PASSWORD %L", name, password)
+	}
+	db := testserver.Unique("db_")
+	w.sql("CREATE DATABASE %I OWNER %I", db, user)
+	w.sql("ALTER DATABASE %I SET client_encoding = 'LATIN1'", db)
+	t.Cleanup(func() { w.sql("DROP DATABASE %I WITH (FORCE)", db) })
+	arn := w.secret(w.value(user, password, "masterarn", admin, "dbname", fmt.Sprintf("%q", db)))
+	w.env["RECOVER_BY_SUPERUSER"] = "true"
+	w.sql("ALTER ROLE %I PASSWORD 'changed-by-hand-1'", user)
+	if err := w.rotate(arn); err != nil {
+		t.Error(err)
+	} else {
+		w.opens(arn)
+	}
+	if _, err := w.connect(victim, password); err != nil {
+		t.Errorf("another role was changed: %v", err)
+	}
+}
+
 // shadows makes a function that gives a role a superuser's powers, and another in the
 // schema evil, which comes first, for every one of the server's own that the engine's
 // statements call. %[1]s is the role and %[2]s the
