@@ -572,3 +572,31 @@ func TestSecretThatTheOldFunctionLeftMidRotation(t *testing.T) {
 		})
 	}
 }
+
+// TestSecretDoesNotChooseTheAccount: a masterarn of a stranger's account leads to no
+// role there, which would be told the external ID.
+func TestSecretDoesNotChooseTheAccount(t *testing.T) {
+	c := newCrossing(t)
+	value, err := json.Marshal(map[string]any{"engine": "postgres", "host": c.server.Host, "port": c.server.Port, "username": c.user, "password": c.first,
+		"masterarn": "arn:aws:secretsmanager:us-east-1:999988887777:secret:mine-AbCdEf"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.theirs.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &c.arn, SecretString: aws.String(string(value))}); err != nil {
+		t.Fatal(err)
+	}
+	police := c.wire
+	c.wire = func(w http.ResponseWriter, r *http.Request) bool {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if form, err := url.ParseQuery(string(body)); err == nil && form.Get("Action") == "AssumeRole" && strings.Contains(form.Get("RoleArn"), "999988887777") {
+			t.Errorf("assumed %s", form.Get("RoleArn"))
+		}
+		return police(w, r)
+	}
+	c.kept(c.rotate())
+	c.want(c.failed, "InvalidSecret", "of another account")
+}
