@@ -100,8 +100,8 @@ func parse(v rotation.Value) (login, error) {
 }
 
 // settled is the age from which on a key that is in no version of the secret can
-// be nobody's who is still at work: one attempt takes 15 s at most, and storing
-// what it made some seconds more. Secrets Manager repeats a failed rotation
+// be nobody's who is still at work: one attempt has its time, and storing what it
+// made takes some seconds more. Secrets Manager repeats a failed rotation
 // later than this.
 const settled = time.Minute
 
@@ -131,11 +131,17 @@ func (e *Engine) Next(ctx context.Context, r *rotation.Request) (rotation.Value,
 		}
 	}
 	// Noted before the key is made, this tells a later call whose it is.
-	if err := s.note(ctx, intent{login: s.login.id, version: r.Version, at: state.now}); err != nil {
+	if err := s.note(ctx, intent{login: s.login.id, version: r.Version, at: state.now}.text(r.Secret)); err != nil {
 		return rotation.Value{}, err
 	}
 	id, secret, err := s.create(ctx)
 	if err != nil {
+		if turnedAway(err) && !errors.Is(err, rotation.Unsettled) {
+			// There is no key of this call for the note to explain, but somebody may
+			// make one by hand now. Where the note stays, its time bounds it; where a
+			// second key is there all of a sudden, another call's may need the note.
+			_ = s.note(ctx, state.noted)
+		}
 		return rotation.Value{}, err
 	}
 	return r.Current.With(idField, id).With(secretField, secret), nil

@@ -138,6 +138,78 @@ func TestAnotherSecretsIntentExplainsNothing(t *testing.T) {
 	}
 }
 
+// TestAKeyMadeByHandAfterAFailureStays: a try fails before it makes a key, or nobody
+// knows; then an administrator makes one, and the next try is a minute later.
+func TestAKeyMadeByHandAfterAFailureStays(t *testing.T) {
+	for code, later := range map[string]time.Duration{
+		"ServiceFailure": 30 * time.Second, // after which the key could be this try's for as long as a try lasts
+		"AccessDenied":   time.Second,
+		"Throttling":     time.Second,
+	} {
+		t.Run(code, func(t *testing.T) {
+			clock := time.Now()
+			fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
+			server := httptest.NewServer(fake.Handler())
+			defer server.Close()
+			engine := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+			first := secretOf("ci", fake.AddUser("ci", permissions...))
+			r := &rotation.Request{Secret: secretARN, Version: version, Strategy: rotation.SingleUser, Current: first, Login: first}
+			fake.Fail(func(action string) (string, string) {
+				if action == "CreateAccessKey" {
+					return code, "made up"
+				}
+				return "", ""
+			})
+			if _, err := engine.Next(context5(t), r); err == nil {
+				t.Fatal("no error")
+			}
+			fake.Fail(nil)
+			clock = clock.Add(later)
+			byHand := fake.AddKey("ci", 0)
+			clock = clock.Add(2 * time.Minute)
+			_, err := engine.Next(context5(t), r)
+			if _, ok := fake.Keys("ci")[byHand.AccessKeyID]; !ok || rotation.CauseOf(err) != rotation.TakeoverRefused {
+				t.Errorf("the key that an administrator made is there: %v; %v", ok, err)
+			}
+		})
+	}
+}
+
+// A try that is turned away takes nothing from what an earlier one noted.
+func TestAnOrphanIsKnownAfterATryThatWasTurnedAway(t *testing.T) {
+	clock := time.Now()
+	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
+	server := httptest.NewServer(fake.Handler())
+	defer server.Close()
+	engine := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	first := secretOf("ci", fake.AddUser("ci", permissions...))
+	r := &rotation.Request{Secret: secretARN, Version: version, Current: first, Login: first}
+	fake.Fail(func(action string) (string, string) {
+		if action == "CreateAccessKey" {
+			return "ServiceFailure", "made up"
+		}
+		return "", ""
+	})
+	_, _ = engine.Next(context5(t), r)
+	fake.Fail(func(action string) (string, string) {
+		if action == "CreateAccessKey" {
+			return "AccessDenied", "made up"
+		}
+		return "", ""
+	})
+	made := clock
+	clock = clock.Add(100 * time.Second)
+	_, _ = engine.Next(context5(t), r)
+	fake.Fail(nil)
+	orphan := fake.AddKey("ci", clock.Sub(made)) // which the first try made all the same
+	if _, err := engine.Next(context5(t), r); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := fake.Keys("ci")[orphan.AccessKeyID]; ok {
+		t.Error("the first try's key is left")
+	}
+}
+
 // The ladder has come to the previous version, because current was refused.
 func TestNextWithAnOlderKey(t *testing.T) {
 	w := newWorld(t, permissions...)

@@ -47,9 +47,13 @@ func readIntent(secret, text string) intent {
 	return intent{login: words[2], version: words[3], at: time.Unix(at, 0)}
 }
 
+// attempt is as long as a call of the engine takes at most, the core's patience.
+const attempt = 15 * time.Second
+
 // explains reports whether a key is the one that the call acted by, or the one
-// that it made: created within a minute of the note. Calls at the same time may
-// have noted after one of them made its key, so the minute counts both ways.
+// that it made: created while the call can have been at work. A key made later is
+// somebody else's. Calls at the same time may have noted after one of them made its
+// key, so the time counts both ways.
 func (i intent) explains(id string, created time.Time) bool {
-	return i.login != "" && (id == i.login || created.Sub(i.at).Abs() <= time.Minute)
+	return i.login != "" && (id == i.login || created.Sub(i.at).Abs() <= attempt)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"example.com/rotator/rotation"
 )
@@ -69,6 +70,7 @@ func (e *Engine) open(ctx context.Context, r *rotation.Request, v rotation.Value
 type state struct {
 	keys   []types.AccessKeyMetadata
 	intent intent
+	noted  string    // the intent as it stands in the tag, "" where there is none
 	now    time.Time // on IAM's clock
 }
 
@@ -91,15 +93,16 @@ func (s *session) state(ctx context.Context) (state, error) {
 	}
 	for _, t := range tags.Tags {
 		if aws.ToString(t.Key) == intentTag {
-			out.intent = readIntent(s.secret, aws.ToString(t.Value))
+			out.noted = aws.ToString(t.Value)
+			out.intent = readIntent(s.secret, out.noted)
 		}
 	}
 	return out, nil
 }
 
-// note writes the intent.
-func (s *session) note(ctx context.Context, i intent) error {
-	_, err := s.client.TagUser(ctx, &iam.TagUserInput{UserName: &s.login.user, Tags: []types.Tag{{Key: aws.String(intentTag), Value: aws.String(i.text(s.secret))}}})
+// note writes the intent's tag.
+func (s *session) note(ctx context.Context, text string) error {
+	_, err := s.client.TagUser(ctx, &iam.TagUserInput{UserName: &s.login.user, Tags: []types.Tag{{Key: aws.String(intentTag), Value: &text}}})
 	return s.failed("TagUser", err)
 }
 
@@ -120,6 +123,13 @@ func (s *session) create(ctx context.Context) (id, secret string, err error) {
 		return "", "", s.failed("CreateAccessKey", err)
 	}
 	return aws.ToString(out.AccessKey.AccessKeyId), aws.ToString(out.AccessKey.SecretAccessKey), nil
+}
+
+// turnedAway reports whether IAM has answered that it did not do what it was asked.
+// After a status of 500 and more, and without an answer, nobody knows.
+func turnedAway(err error) bool {
+	e, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	return ok && e.HTTPStatusCode() >= 400 && e.HTTPStatusCode() < 500
 }
 
 func (s *session) activate(ctx context.Context, id string) error {
