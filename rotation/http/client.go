@@ -94,7 +94,7 @@ func (x *exchange) repeat(ctx context.Context, what string, make func() (*nethtt
 			return a, nil
 		}
 		wait := retryAfter(a.header, time.Now(), pause)
-		if end, ok := ctx.Deadline(); ok && time.Until(end) < wait+reserve {
+		if end, ok := ctx.Deadline(); ok && time.Until(end)-reserve < wait { // wait may be all that a Duration holds
 			return a, nil // it would come too late
 		}
 		t := time.NewTimer(wait)
@@ -124,7 +124,8 @@ func (x *exchange) once(req *nethttp.Request) (*answer, error) {
 // retryAfter returns how long the API wants to be left alone, or otherwise.
 func retryAfter(h nethttp.Header, now time.Time, otherwise time.Duration) time.Duration {
 	s := h.Get("Retry-After")
-	if n, err := strconv.ParseInt(s, 10, 32); err == nil && n >= 0 {
+	// A number beyond 32 bits comes as the greatest one, which is too long for any call.
+	if n, err := strconv.ParseInt(s, 10, 32); n >= 0 && (err == nil || errors.Is(err, strconv.ErrRange)) {
 		return time.Duration(n) * time.Second
 	}
 	if at, err := nethttp.ParseTime(s); err == nil {

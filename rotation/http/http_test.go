@@ -111,6 +111,8 @@ func TestABusyAPIIsAskedAgainWhenItSays(t *testing.T) {
 		"503 with a date":             {503, "date", 10 * time.Second, 2, time.Second, ""},
 		"500 without a word":          {500, "", 10 * time.Second, 2, 200 * time.Millisecond, ""},
 		"429 beyond what time allows": {429, "60", 2 * time.Second, 1, 0, rotation.TargetFailed},
+		"429 until the end of time":   {429, "Fri, 31 Dec 9999 23:59:59 GMT", 2 * time.Second, 1, 0, rotation.TargetFailed},
+		"429 for a number too great":  {429, "99999999999999999999", 2 * time.Second, 1, 0, rotation.TargetFailed},
 		"501 is no passing state":     {501, "", 10 * time.Second, 1, 0, rotation.TargetFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
