@@ -65,8 +65,10 @@ type Retirer interface {
 }
 
 // Minter is an Engine whose values the target makes: its Next creates a
-// credential there. Next then first looks for one that an earlier call for the
-// same r.Version left behind, so that none is orphaned.
+// credential there. So that none is orphaned, what calls for this secret left
+// behind that were cut off is found and revoked at the target by a later Next, or
+// by Set, which knows of them all which one was stored. It must be told from what
+// others made, and from what another call at the same time is about to store.
 type Minter interface {
 	Engine
 	// Revoke takes r.Pending back, which Next has made and which was not
