@@ -182,48 +182,60 @@ func (d databases) redshift(ctx context.Context, a arn.ARN) (string, int, error)
 // Source: https://docs.aws.amazon.com/redshift-serverless/latest/APIReference/API_ListWorkgroups.html
 func (d databases) workgroup(ctx context.Context, a arn.ARN) (string, int, error) {
 	// The ARN has the namespace's id, and a workgroup only its name.
-	var namespaces struct {
-		Namespaces []struct{ NamespaceArn, NamespaceName string }
-		NextToken  string
-	}
 	name := ""
-	for name == "" {
-		if err := d.json(ctx, a.Region, "ListNamespaces", map[string]any{"nextToken": namespaces.NextToken}, &namespaces); err != nil {
-			return "", 0, err
-		}
-		for _, n := range namespaces.Namespaces {
+	if err := d.pages(ctx, a.Region, "ListNamespaces", func(p page) bool {
+		for _, n := range p.Namespaces {
 			if n.NamespaceArn == a.String() {
 				name = n.NamespaceName
 			}
 		}
-		if namespaces.NextToken == "" {
-			break
-		}
+		return name != ""
+	}); err != nil || name == "" {
+		return "", 0, err
 	}
-	var groups struct {
-		Workgroups []struct {
-			NamespaceName string
-			Endpoint      struct {
-				Address string
-				Port    int
-			}
-		}
-		NextToken string
-	}
-	for name != "" {
-		if err := d.json(ctx, a.Region, "ListWorkgroups", map[string]any{"nextToken": groups.NextToken}, &groups); err != nil {
-			return "", 0, err
-		}
-		for _, g := range groups.Workgroups {
+	var host string
+	var port int
+	err := d.pages(ctx, a.Region, "ListWorkgroups", func(p page) bool {
+		for _, g := range p.Workgroups {
 			if g.NamespaceName == name {
-				return g.Endpoint.Address, g.Endpoint.Port, nil
+				host, port = g.Endpoint.Address, g.Endpoint.Port
 			}
 		}
-		if groups.NextToken == "" {
-			break
+		return host != ""
+	})
+	return host, port, err
+}
+
+// page is what is read of a page of Redshift Serverless. The last one has no token.
+type page struct {
+	Namespaces []struct{ NamespaceArn, NamespaceName string }
+	Workgroups []struct {
+		NamespaceName string
+		Endpoint      struct {
+			Address string
+			Port    int
 		}
 	}
-	return "", 0, nil
+	NextToken string
+}
+
+// pages reads the pages of a list until enough is true of one. A token that comes
+// again would lead in a circle.
+func (d databases) pages(ctx context.Context, region, operation string, enough func(page) bool) error {
+	in, seen := map[string]string{}, map[string]bool{}
+	for {
+		var p page // anew, since an answer leaves alone what it does not mention
+		if err := d.json(ctx, region, operation, in, &p); err != nil {
+			return err
+		}
+		if enough(p) || p.NextToken == "" {
+			return nil
+		}
+		if seen[p.NextToken] {
+			return rotation.Errorf(rotation.SecretsManagerFailed, "try again, and see the state of AWS's services", "the pages of %s of Redshift Serverless lead in a circle", operation)
+		}
+		in["nextToken"], seen[p.NextToken] = p.NextToken, true
+	}
 }
 
 // query makes a call of the query protocol; absent is the code that stands for an
@@ -251,14 +263,8 @@ func (d databases) query(ctx context.Context, service, region string, form url.V
 }
 
 // json makes a call of Redshift Serverless.
-func (d databases) json(ctx context.Context, region, operation string, in map[string]any, out any) error {
-	if in["nextToken"] == "" {
-		delete(in, "nextToken")
-	}
-	payload, err := json.Marshal(in)
-	if err != nil {
-		return err
-	}
+func (d databases) json(ctx context.Context, region, operation string, in map[string]string, out any) error {
+	payload, _ := json.Marshal(in) // a map of texts, which has no errors
 	body, code, err := d.send(ctx, "redshift-serverless", "redshift-serverless", region, "application/x-amz-json-1.1", "RedshiftServerless."+operation, payload)
 	if err != nil {
 		return err
@@ -266,7 +272,10 @@ func (d databases) json(ctx context.Context, region, operation string, in map[st
 	if code != http.StatusOK {
 		return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d", operation, code)
 	}
-	return json.Unmarshal(body, out)
+	if err := json.Unmarshal(body, out); err != nil {
+		return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "the answer of Redshift Serverless cannot be read: %w", err)
+	}
+	return nil
 }
 
 // send signs a request and returns the answer's body and status.

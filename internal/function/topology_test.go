@@ -3,10 +3,12 @@ package function
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -192,6 +194,54 @@ func TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 				t.Errorf("%s, %s: %v", name, what, err)
 			}
 		}
+	}
+}
+
+// TestPagesOfRedshiftServerlessEnd: the last page has no nextToken, as AWS leaves out
+// what is null, and no answer may keep the function asking.
+func TestPagesOfRedshiftServerlessEnd(t *testing.T) {
+	const namespace = "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1"
+	first := `{"namespaces":[{"namespaceArn":"arn:other","namespaceName":"o"}],"nextToken":"page-2"}`
+	for name, c := range map[string]struct {
+		second, groups string
+		asked          int
+		want           rotation.Cause
+	}{
+		"on the second page":    {`{"namespaces":[{"namespaceArn":"` + namespace + `","namespaceName":"ns"}]}`, `{"workgroups":[{"namespaceName":"ns","endpoint":{"address":"wg","port":5439}}]}`, 3, ""},
+		"on none":               {`{"namespaces":[]}`, "", 2, rotation.InvalidSecret},
+		"an entry without name": {`{"namespaces":[{"namespaceArn":"` + namespace + `"}]}`, "", 2, rotation.InvalidSecret},
+		"no workgroup":          {`{"namespaces":[{"namespaceArn":"` + namespace + `","namespaceName":"ns"}]}`, `{"workgroups":[{"namespaceName":"o","endpoint":{"address":"wg","port":5439}}]}`, 3, rotation.InvalidSecret},
+		"in a circle":           {first, "", 2, rotation.SecretsManagerFailed},
+		"in a wider circle":     {`{"nextToken":"page-3"}`, "", 3, rotation.SecretsManagerFailed},
+		"no JSON":               {`<html>`, "", 2, rotation.SecretsManagerFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := 0
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked++
+				body, _ := io.ReadAll(r.Body)
+				switch {
+				case strings.HasSuffix(r.Header.Get("X-Amz-Target"), "ListWorkgroups"):
+					fmt.Fprint(w, c.groups)
+				case strings.Contains(string(body), "page-3"):
+					fmt.Fprint(w, first)
+				case strings.Contains(string(body), "nextToken"):
+					fmt.Fprint(w, c.second)
+				default:
+					fmt.Fprint(w, first)
+				}
+			}))
+			defer server.Close()
+			top := topology{func(context.Context, string) (aws.Config, error) {
+				return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient, Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
+			}}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			host, port, err := top.Managed(ctx, superuserARN, map[string]string{tagNamespace: namespace})
+			if asked != c.asked || c.want == "" && (err != nil || host != "wg" || port != 5439) || c.want != "" && (err == nil || rotation.CauseOf(err) != c.want) {
+				t.Errorf("%d calls, %s:%d, %v; want %d and %q", asked, host, port, err, c.asked, c.want)
+			}
+		})
 	}
 }
 
