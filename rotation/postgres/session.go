@@ -36,13 +36,12 @@ func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) 
 // transaction is Session.Transaction as the login itself, with the server's own
 // functions alone. All statements but those without any name are run in one.
 //
-// The database may be owned by whoever the superuser must not obey: its owner sets
-// search_path for every session in it, and may make functions of the names and with
-// the types that a statement here calls, which would then run as the superuser.
-// Only the search path keeps them out, since a function in pg_catalog is passed over
-// for one that fits its arguments better. pg_temp stands last, and is never searched
-// for functions. What is left are casts of built-in types and event triggers, both of
-// which take a superuser to create.
+// A database's owner sets search_path for every session in it, and can make functions
+// and operators of the names that the statements use, which would run as the superuser.
+// It does not help that pg_catalog comes first by default, since of all in the path the
+// function that fits the arguments best is called. pg_temp is never searched for
+// functions; named last, it hides no table either. Casts of built-in types and event
+// triggers are found without the path, but take a superuser to create.
 // Source: https://www.postgresql.org/docs/current/typeconv-func.html,
 // https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-SEARCH-PATH,
 // https://www.postgresql.org/docs/current/sql-createeventtrigger.html
