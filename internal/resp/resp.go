@@ -36,6 +36,28 @@ func (e Error) Code() string {
 	return code
 }
 
+// Unknown reports whether the server says that it has no such command, or has it
+// under a name of its own, as services do whose nodes are nobody's business. Only
+// the server's own words count: what follows them may be anybody's, as a user's name is.
+func (e Error) Unknown() bool {
+	text := strings.ToLower(string(e))
+	return strings.HasPrefix(text, "err unknown command") || strings.HasPrefix(text, "err unknown subcommand")
+}
+
+// unquoted returns the reply without the words of the command that it may quote.
+// A server shows the first 128 bytes of them: what that leaves of a password or a
+// hash would not be known as one where secrets are removed from texts.
+// Source: https://github.com/redis/redis/blob/7.0.15/src/server.c (commandCheckExistence)
+func (e Error) unquoted(command string) Error {
+	switch {
+	case strings.Contains(strings.ToLower(string(e)), "wrong number of arguments"):
+		return Error("ERR wrong number of arguments for '" + strings.ToLower(command) + "' command")
+	case e.Unknown():
+		return Error("ERR unknown command '" + command + "'")
+	}
+	return e
+}
+
 // Conn is a connection that is logged in. It ends with the context that Login got.
 type Conn struct {
 	ctx  context.Context
@@ -44,8 +66,8 @@ type Conn struct {
 }
 
 // Login connects to the target, encrypted as the policy says, and logs in. names
-// are further names that the target's certificate may be for. The error is one of
-// Classify's.
+// are those that the target's certificate may be for, where that is not its host
+// alone. The error is one of Classify's.
 func Login(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, names ...string) (*Conn, error) {
 	c, err := dial(ctx, policy, t, names)
 	if err == nil {
@@ -59,15 +81,21 @@ func Login(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, na
 
 // dial connects by the first of the policy's attempts that the server can do.
 func dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, names []string) (*Conn, error) {
+	if len(names) == 0 {
+		names = []string{t.Host}
+	}
 	attempts := policy.Attempts(t)
 	for i, config := range attempts {
-		conn, err := connect(ctx, t, config)
+		var conn net.Conn
+		var err error
 		for _, name := range names {
+			if config != nil {
+				config.ServerName = name
+			}
+			conn, err = connect(ctx, t, config)
 			if _, other := errors.AsType[x509.HostnameError](err); !other {
 				break
 			}
-			config.ServerName = name
-			conn, err = connect(ctx, t, config)
 		}
 		if err == nil {
 			return &Conn{ctx, conn, bufio.NewReader(conn)}, nil
@@ -153,7 +181,8 @@ func ended(ctx context.Context, err error) error {
 func (c *Conn) Close() { c.conn.Close() }
 
 // Do sends a command and returns its reply: a string, an int64, nil, or an []any
-// of these and Errors. An error reply is returned as an Error.
+// of these and Errors. An error reply is returned as an Error, without what it
+// quotes of a command that the server does not know.
 func (c *Conn) Do(args ...string) (any, error) {
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -167,10 +196,13 @@ func (c *Conn) Do(args ...string) (any, error) {
 		return nil, ended(c.ctx, err)
 	}
 	if e, ok := reply.(Error); ok {
-		return nil, e
+		return nil, e.unquoted(args[0])
 	}
 	return reply, nil
 }
+
+// Address returns the address that the name of the target has led to.
+func (c *Conn) Address() string { return c.conn.RemoteAddr().String() }
 
 // Ping asks for an answer. That the user may not even ask is one, too.
 func (c *Conn) Ping() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"reflect"
 	"strings"
 	"testing"
@@ -65,5 +66,44 @@ func TestClassify(t *testing.T) {
 	}
 	if err := Classify(target, "what", nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// What a server says of a command that it does not know has words of it, cut off
+// anywhere.
+func TestAnErrorQuotesNoCommand(t *testing.T) {
+	const password = "a-password"
+	for text, want := range map[Error]Error{
+		"ERR unknown command 'AUTH', with args beginning with: 'app' 'a-passw": "ERR unknown command 'AUTH'",
+		"ERR unknown command `AUTH`, with args beginning with: `app`, `a-p":    "ERR unknown command 'AUTH'",
+		"ERR Unknown subcommand or wrong number of arguments for 'a-pa'":       "ERR wrong number of arguments for 'auth' command",
+		"ERR unknown subcommand 'a-p'. Try AUTH HELP.":                         "ERR unknown command 'AUTH'",
+		"ERR wrong number of arguments for 'auth' command: a-p":                "ERR wrong number of arguments for 'auth' command",
+		"WRONGPASS invalid username-password pair or user is disabled.":        "WRONGPASS invalid username-password pair or user is disabled.",
+		"NOPERM User unknown-device has no permissions to run the 'auth'":      "NOPERM User unknown-device has no permissions to run the 'auth'",
+	} {
+		client, server := net.Pipe()
+		go func() {
+			_, _ = server.Read(make([]byte, 1<<10))
+			_, _ = io.WriteString(server, "-"+string(text)+"\r\n")
+		}()
+		c := &Conn{t.Context(), client, bufio.NewReader(client)}
+		if _, err := c.Do("AUTH", "app", password); err != want {
+			t.Errorf("%s: %v", text, err)
+		}
+		c.Close()
+	}
+}
+
+func TestUnknownIsTheServersWordAlone(t *testing.T) {
+	for text, want := range map[Error]bool{
+		"ERR unknown command 'CLUSTER', with args beginning with: 'NODES' ":          true,
+		"ERR Unknown subcommand or wrong number of arguments for 'DRYRUN'":           true,
+		"NOPERM User unknown-device has no permissions to run the 'cluster|nodes'":   false,
+		"ERR Error in ACL SETUSER modifier 'x': Unknown command or category name in": false,
+	} {
+		if got := text.Unknown(); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
 	}
 }
