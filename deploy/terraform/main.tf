@@ -45,6 +45,7 @@ locals {
     WAITING_RETRY_INTERVAL_IN_SECONDS      = var.waiting_retry_interval_in_seconds
     ROTATOR_REDIS_NODES                    = var.redis_nodes
     ROTATOR_REDIS_PERSIST                  = var.redis_persist
+    REDIS_TRUSTED_NODES                    = var.redis_trusted_nodes
     ROTATOR_LDAP_CHANGE                    = var.ldap_change
     ROTATOR_LDAP_STARTTLS                  = var.ldap_starttls
     ROTATOR_GENERIC_KIND                   = var.generic_kind

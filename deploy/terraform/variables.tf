@@ -346,6 +346,12 @@ variable "redis_persist" {
   }
 }
 
+variable "redis_trusted_nodes" {
+  description = "Addresses, networks such as 10.0.3.0/24 and host names of Redis and Valkey nodes that may be sent passwords because another node names them. Empty for those alone that prove themselves by TLS."
+  type        = string
+  default     = ""
+}
+
 variable "ldap_change" {
   description = "How a password of LDAP changes. Empty for overlap."
   type        = string

@@ -23,10 +23,14 @@ import (
 // engines is the one list of what the function can rotate. The error has the
 // cause InvalidConfiguration.
 func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]rotation.Engine, error) {
+	nodes, err := redis.ParseNodes(getenv(redis.NodesVariable))
+	if err != nil {
+		return nil, err
+	}
 	list := []rotation.Engine{
 		postgres.New(tls),
 		mysql.New(tls),
-		redis.New(tls),
+		redis.New(tls, nodes),
 		rabbitmq.New(tls),
 		ldap.New(tls),
 		mongodb.New(tls),

@@ -49,7 +49,7 @@ func newHarness(t *testing.T, engine, by string, servers ...*testserver.RedisSer
 }
 
 func (h *harness) Engine() rotation.Engine {
-	return New(rotation.TLSPolicy{ExtraCAs: h.servers[0].CA.PEM})
+	return New(rotation.TLSPolicy{ExtraCAs: h.servers[0].CA.PEM}, Nodes{})
 }
 
 func (h *harness) Target() string { return h.servers[0].Addr() }

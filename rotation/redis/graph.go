@@ -2,7 +2,7 @@ package redis
 
 import (
 	"context"
-	"net"
+	"errors"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,15 +11,34 @@ import (
 	"example.com/rotator/rotation"
 )
 
+// login is who opens the nodes, and how.
+type login struct {
+	value     rotation.Value
+	superuser bool // the value is a superuser's
+	// partial lets a login that may not be told of the other nodes be content
+	// with those that it finds.
+	partial bool
+	// others are tried at a node that refuses value: where a change came as far
+	// as some nodes only, each of them accepts what another may not.
+	others []rotation.Value
+}
+
 // open logs in to every node of the target: of a cluster, or a primary and its
-// replicas. Where partial is set, a login that may not be told of the others is
-// content with those that it finds.
+// replicas. What is open is returned with an error, too.
 //
-// The other nodes are those that the secret's host names, and are trusted as it
-// is: their certificate must be for the address or the name that it gives them, or
-// for its own name. What is open is returned with an error, too.
-func (e *Engine) open(ctx context.Context, s settings, login rotation.Value, partial bool) (nodes, error) {
-	t, err := parse(login)
+// The secret's host names the others, and how far it is to be believed depends on
+// where it has them from. The nodes of a cluster come from the cluster's own bus, and
+// a replica's primary from its configuration: both are set by administrators, and
+// clients of a cluster log in there as well. So their certificate may be for the
+// address or the name that they are known by. Of its replicas a primary knows what these
+// say of themselves, and a user with no right but PSYNC and REPLCONF may say
+// anything: such a node must have a certificate for the name of the secret's host, and
+// a superuser's password goes there only if the operator allows the address.
+// Without TLS the operator must allow any neighbour.
+// Sources: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (nodes handshake),
+// https://github.com/redis/redis/blob/7.0.15/src/replication.c (replconfCommand)
+func (e *Engine) open(ctx context.Context, s settings, l login) (nodes, error) {
+	t, err := parse(l.value)
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +46,7 @@ func (e *Engine) open(ctx context.Context, s settings, login rotation.Value, par
 	if err != nil {
 		return nil, err
 	}
-	g := &graph{ctx: ctx, tls: e.tls, partial: partial, nodes: nodes{{Conn: conn, target: t}}, known: map[string]bool{t.Address(): true}}
+	g := &graph{login: l, ctx: ctx, engine: e, nodes: nodes{{Conn: conn, target: t}}, known: map[string]bool{t.Address(): true, conn.Address(): true}}
 	if s.hostOnly {
 		return g.nodes, g.tell(g.nodes[0])
 	}
@@ -37,11 +56,11 @@ func (e *Engine) open(ctx context.Context, s settings, login rotation.Value, par
 
 // graph finds the nodes of a target from the first of them.
 type graph struct {
-	ctx     context.Context
-	tls     rotation.TLSPolicy
-	partial bool
-	nodes   nodes
-	known   map[string]bool // addresses that were logged in to
+	login
+	ctx    context.Context
+	engine *Engine
+	nodes  nodes
+	known  map[string]bool // addresses that were logged in to
 }
 
 // limit is far above what Redis recommends for a cluster.
@@ -57,7 +76,7 @@ func (g *graph) explore() error {
 		return g.cluster(text)
 	case failed(err, "NOPERM") && g.partial:
 		return nil
-	case answered && strings.Contains(string(e), "cluster support disabled") || absent(err):
+	case answered && (strings.Contains(string(e), "cluster support disabled") || e.Unknown()):
 		return g.replicas()
 	}
 	return seed.classify("the nodes of the cluster cannot be listed", err)
@@ -78,7 +97,7 @@ func (g *graph) cluster(text string) error {
 		if p.absent {
 			return rotation.Errorf(rotation.Unreachable, "bring it back, or have the cluster forget it: CLUSTER FORGET", "%s: the cluster's node %s is not there", seed.target.Address(), p.id)
 		}
-		if err := g.add(p.host, p.port, p.name); err != nil {
+		if err := g.add(neighbour{host: p.host, port: p.port, name: p.name, source: "CLUSTER NODES"}); err != nil {
 			return err
 		}
 	}
@@ -107,13 +126,12 @@ func (g *graph) replicas() error {
 		} else if id != "" {
 			ids[id] = true
 		}
-		for _, address := range neighbours(n.info) {
-			host, text, err := net.SplitHostPort(address)
-			port, perr := strconv.Atoi(text)
-			if err != nil || perr != nil || len(g.nodes) > limit {
-				return rotation.Errorf(rotation.TargetFailed, "see what INFO replication answers", "%s: its replicas cannot be told", n.target.Address())
-			}
-			if err := g.add(host, port); err != nil {
+		others, err := neighbours(n.info)
+		if err != nil || len(g.nodes) > limit {
+			return rotation.Errorf(rotation.TargetFailed, "see what INFO replication answers", "%s: its replicas cannot be told", n.target.Address())
+		}
+		for _, o := range others {
+			if err := g.add(o); err != nil {
 				return err
 			}
 		}
@@ -121,23 +139,76 @@ func (g *graph) replicas() error {
 	return nil
 }
 
-// add logs in to a node as to the first. names are what its certificate may be
-// for beside its address.
-func (g *graph) add(host string, port int, names ...string) error {
+// neighbour is a node that another one names.
+type neighbour struct {
+	host   string
+	port   int
+	name   string // a name that its certificate may be for, or ""
+	source string // what names it
+	// claimed is set where the node is named by nothing but its own word.
+	claimed bool
+}
+
+// add logs in to a neighbour.
+func (g *graph) add(n neighbour) error {
 	first := g.nodes[0].target
 	t := first
-	t.Host, t.Port = host, port
+	t.Host, t.Port = n.host, n.port
 	if g.known[t.Address()] {
 		return nil
 	}
 	g.known[t.Address()] = true
-	names = slices.DeleteFunc(append(names, first.Host), func(s string) bool { return s == "" })
-	conn, err := resp.Login(g.ctx, g.tls, t, names...)
+	const advice = "name its address or network in the function's variable " + NodesVariable + ", or set the option " + nodesOption + " to host where it is not to be changed"
+	allowed := g.engine.trusted.allow(n.host)
+	names := []string{n.host}
+	if n.name != "" {
+		names = append(names, n.name)
+	}
+	names = append(names, first.Host)
+	if !allowed {
+		switch {
+		case t.TLS == rotation.TLSOff:
+			return rotation.Errorf(rotation.TargetFailed, advice, "%s names the node %s at %s: no password is sent there, as without TLS nothing proves whose it is", first.Address(), t.Address(), n.source)
+		case n.claimed && g.superuser:
+			return rotation.Errorf(rotation.TargetFailed, advice, "%s names the node %s at %s: the superuser's password is not sent there, as whoever may replicate can have a node of any address listed", first.Address(), t.Address(), n.source)
+		case n.claimed:
+			names = []string{first.Host}
+		}
+		t.TLS = rotation.TLSOn // no fallback to plain text
+	}
+	conn, err := g.enter(t, names)
+	if e, ok := errors.AsType[*rotation.Error](err); ok && e.Cause == rotation.TLSFailed && !allowed {
+		return rotation.Errorf(e.Cause, "give it a certificate for "+first.Host+"; or "+advice, "%s names the node %s at %s: %w", first.Address(), t.Address(), n.source, e.Err)
+	}
 	if err != nil {
 		return err
 	}
+	g.known[conn.Address()] = true
 	g.nodes = append(g.nodes, &node{Conn: conn, target: t})
 	return nil
+}
+
+// enter logs in to a neighbour that may be given the password. That it refuses what the
+// secret's host accepts says nothing about the secret: the node is not as the others.
+func (g *graph) enter(t rotation.Target, names []string) (*resp.Conn, error) {
+	var tried []string
+	var refused *rotation.Error
+	for _, v := range append([]rotation.Value{g.value}, g.others...) {
+		l, err := parse(v)
+		if err != nil || slices.Contains(tried, l.Password) {
+			continue
+		}
+		tried = append(tried, l.Password)
+		t.Password = l.Password
+		conn, err := resp.Login(g.ctx, g.engine.tls, t, names...)
+		e, ok := errors.AsType[*rotation.Error](err)
+		if !ok || e.Cause != rotation.LoginRefused {
+			return conn, err
+		}
+		refused = e
+	}
+	return nil, rotation.Errorf(rotation.TargetFailed, "make the user there what it is elsewhere, with ACL SETUSER; users are not replicated",
+		"the node %s refuses the user %q, which %s accepts: %w", t.Address(), t.User, g.nodes[0].target.Address(), refused.Err)
 }
 
 // tell reads what the node says of itself.
@@ -163,22 +234,30 @@ func (g *graph) tell(n *node) error {
 	return nil
 }
 
-// neighbours returns the addresses of a node's replicas and of its primary.
-func neighbours(info map[string]string) (addresses []string) {
+// neighbours returns a node's primary and its replicas.
+func neighbours(info map[string]string) (list []neighbour, err error) {
 	if info["role"] == "slave" {
-		addresses = append(addresses, net.JoinHostPort(info["master_host"], info["master_port"]))
+		list = append(list, neighbour{host: info["master_host"], source: "master_host"})
+		if list[0].port, err = strconv.Atoi(info["master_port"]); err != nil {
+			return nil, err
+		}
 	}
 	for i := 0; ; i++ {
-		line, ok := info["slave"+strconv.Itoa(i)]
+		name := "slave" + strconv.Itoa(i)
+		line, ok := info[name]
 		if !ok {
-			return addresses
+			return list, nil
 		}
 		replica := make(map[string]string)
 		for part := range strings.SplitSeq(line, ",") {
 			name, value, _ := strings.Cut(part, "=")
 			replica[name] = value
 		}
-		addresses = append(addresses, net.JoinHostPort(replica["ip"], replica["port"]))
+		port, err := strconv.Atoi(replica["port"])
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, neighbour{host: replica["ip"], port: port, source: name, claimed: true})
 	}
 }
 

@@ -20,7 +20,7 @@ func newCluster(t *testing.T) (nodes []*fixture, user string) {
 	t.Helper()
 	user = testserver.Unique("app-")
 	for _, s := range testserver.RedisCluster(t, 3, testserver.RedisOptions{}) {
-		f := &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM})}
+		f := &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM}, Nodes{})}
 		f.do("ACL", "SETUSER", user, "on", ">first", "+ping")
 		nodes = append(nodes, f)
 	}
@@ -45,9 +45,8 @@ func TestClusterIsChangedAtEveryNode(t *testing.T) {
 		t.Error(err)
 	}
 	nodes[2].do("ACL", "SETUSER", user, "resetpass", ">first")
-	if err := nodes[0].engine.Verify(enginetest.Within(t), r, r.Pending); !errors.Is(err, rotation.LoginRefused) {
-		t.Errorf("a node without the new password: %v", err)
-	}
+	err := nodes[0].engine.Verify(enginetest.Within(t), r, r.Pending)
+	enginetest.WantCause(t, err, rotation.TargetFailed, fmt.Sprintf("127.0.0.1:%d refuses", nodes[2].Port))
 	nodes[1].restart()
 	nodes[1].wantPasswords(user, "first", "second")
 }
@@ -63,6 +62,11 @@ func TestClusterConvergesAfterAChangeThatStoppedHalfWay(t *testing.T) {
 		r := nodes[0].request(user, "first", "second")
 		if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, rotation.TargetFailed) {
 			t.Fatalf("a node that cannot save: %v", err)
+		}
+		// The secret's host is the last, so that it knows the new password only when
+		// all do.
+		if slices.Contains(nodes[0].hashes(user), hash("second")) != (stopped == nodes[0]) {
+			t.Errorf("%s cannot save, and the secret's host was not the last", stopped.Addr())
 		}
 		for _, n := range nodes {
 			if !slices.Contains(n.hashes(user), hash("first")) {
@@ -149,13 +153,14 @@ func TestReplicasAreChangedAndGoOnReplicating(t *testing.T) {
 			for i, pending := range []string{"second", "third", "fourth"} {
 				// The secret's host may be either of them.
 				seed := []*fixture{primary, replica}[i%2]
+				seed.engine.trusted = nodesAt(t, "127.0.0.0/8")
 				if err := seed.engine.Set(enginetest.Within(t), seed.request("link", current, pending)); err != nil {
 					t.Fatal(err)
 				}
 				for _, f := range []*fixture{primary, replica} {
 					f.wantPasswords("link", current, pending)
 				}
-				all, err := seed.engine.open(enginetest.Within(t), settings{}, seed.value(seed.User, seed.Password), false)
+				all, err := seed.engine.open(enginetest.Within(t), settings{}, login{value: seed.value(seed.User, seed.Password), superuser: true})
 				if all.close(); err != nil || len(all) != 2 {
 					t.Errorf("%d connections to two nodes, %v", len(all), err)
 				}
@@ -243,7 +248,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		{"cut", map[string]string{"AUTH": ""}, rotation.Unreachable, "failed"},
 	} {
 		v := scripted(t, c.script)
-		err := New(rotation.TLSPolicy{}).Verify(enginetest.Within(t), &rotation.Request{BySuperuser: true}, v)
+		err := New(rotation.TLSPolicy{}, Nodes{}).Verify(enginetest.Within(t), &rotation.Request{BySuperuser: true, Pending: v}, v)
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v, want %s with %q", c.name, err, c.want, c.text)
 		}
@@ -260,7 +265,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		{"no CONFIG", map[string]string{"CLUSTER": "-ERR unknown command 'CLUSTER'\r\n", "INFO": noFile, "ACL GETUSER": account, "CONFIG": "-ERR unknown command 'CONFIG'\r\n"}, "cannot be told"},
 	} {
 		v := scripted(t, c.script)
-		e := New(rotation.TLSPolicy{})
+		e := New(rotation.TLSPolicy{}, Nodes{})
 		r := &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v}
 		for step, err := range map[string]error{"DryRun": e.DryRun(enginetest.Within(t), r), "Set": e.Set(enginetest.Within(t), r)} {
 			if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), c.text) || !strings.Contains(err.Error(), persistOption) {
@@ -268,7 +273,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 			}
 		}
 		// The operator says that this is as it should be.
-		all, err := e.open(enginetest.Within(t), settings{}, v, false)
+		all, err := e.open(enginetest.Within(t), settings{}, login{value: v})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,7 +306,7 @@ func TestTheServerGetsHashes(t *testing.T) {
 		return "+OK\r\n"
 	})
 	v := rotation.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"first","ssl":false}`, port))
-	err := New(rotation.TLSPolicy{}).Set(enginetest.Within(t), &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v})
+	err := New(rotation.TLSPolicy{}, Nodes{}).Set(enginetest.Within(t), &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v})
 	if err == nil || !strings.Contains(err.Error(), "[hash]") || strings.Contains(err.Error(), hash("second")) {
 		t.Errorf("%v", err)
 	}

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -35,12 +36,12 @@ func (n *node) classify(what string, err error) error {
 }
 
 // prepare opens the nodes and inspects the user at each.
-func (e *Engine) prepare(ctx context.Context, r *rotation.Request, login rotation.Value, user string) (nodes, error) {
+func (e *Engine) prepare(ctx context.Context, r *rotation.Request, l login, user string) (nodes, error) {
 	s, err := read(r)
 	if err != nil {
 		return nil, err
 	}
-	all, err := e.open(ctx, s, login, false)
+	all, err := e.open(ctx, s, l)
 	if err != nil {
 		return all, err
 	}
@@ -92,27 +93,28 @@ func (n *node) inspect(user string) error {
 // inspectFiles finds out where the node keeps its users, and whether it
 // replicates as the user.
 func (n *node) inspectFiles(user string) error {
-	if n.forgetful {
-		return nil
-	}
-	aclFile, err := n.config("aclfile")
-	if err != nil {
-		return err
-	}
-	n.aclFile = aclFile != ""
-	if !n.aclFile && n.info["config_file"] == "" {
-		return rotation.Errorf(rotation.TargetFailed, "start the server with a configuration file or an ACL file; where a service keeps the users by itself, set the option "+persistOption+" to off",
-			"%s: the server runs without a file to keep its users in, so that a restart would undo the rotation", n.target.Address())
+	if !n.forgetful {
+		aclFile, err := n.config("aclfile")
+		if err != nil {
+			return err
+		}
+		n.aclFile = aclFile != ""
+		if !n.aclFile && n.info["config_file"] == "" {
+			return rotation.Errorf(rotation.TargetFailed, "start the server with a configuration file or an ACL file; where a service keeps the users by itself, set the option "+persistOption+" to off",
+				"%s: the server runs without a file to keep its users in, so that a restart would undo the rotation", n.target.Address())
+		}
 	}
 	by, err := n.config("masteruser")
-	if err != nil {
-		return err
-	}
-	if by != user && (by != "" || user != "default") {
+	if e, ok := errors.AsType[resp.Error](err); ok && n.forgetful && (e.Unknown() || e.Code() == "NOPERM") {
+		// A service that hides its settings does not replicate by its customers' users.
 		return nil
 	}
+	if err != nil || by != user && (by != "" || user != "default") {
+		return err
+	}
+	// Replication must go on, whatever becomes of the change at a restart.
 	n.replicate, err = n.config("masterauth")
-	if err == nil && n.replicate != "" && n.info["config_file"] == "" {
+	if err == nil && n.replicate != "" && !n.forgetful && n.info["config_file"] == "" {
 		err = rotation.Errorf(rotation.TargetFailed, "give replication a user of its own (masteruser)", "%s: the server replicates as the user %q and has no configuration file to keep a new masterauth in", n.target.Address(), user)
 	}
 	return err

@@ -14,22 +14,25 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
-	"strings"
 
 	"example.com/rotator/internal/resp"
 	"example.com/rotator/rotation"
 )
 
 // Engine rotates users of Redis and Valkey.
-type Engine struct{ tls rotation.TLSPolicy }
+type Engine struct {
+	tls     rotation.TLSPolicy
+	trusted Nodes
+}
 
 var (
 	_ rotation.DryRunner = (*Engine)(nil)
 	_ rotation.Retirer   = (*Engine)(nil)
 )
 
-// New returns the engine with the given policy for its connections.
-func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+// New returns the engine with the given policy for its connections, and the nodes
+// that the operator allows beside those that prove themselves.
+func New(tls rotation.TLSPolicy, trusted Nodes) *Engine { return &Engine{tls, trusted} }
 
 // The engine's own settings.
 const (
@@ -107,24 +110,37 @@ func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
 	if err != nil {
 		return err
 	}
-	return e.rehearse(ctx, r, r.Login, t.User)
+	return e.rehearse(ctx, r, acting(r), t.User)
 }
 
-// Verify logs in with v and asks for an answer: at every node, as far as v may
-// know of them. A user that changes its own password must be able to.
+// acting is the login that r.Login makes the change by. The secret's other passwords
+// mend a node where an earlier change had come to another point.
+func acting(r *rotation.Request) login {
+	l := login{value: r.Login, superuser: r.Superuser}
+	if !r.Superuser {
+		l.others = []rotation.Value{r.Current, r.Pending}
+	}
+	return l
+}
+
+// Verify logs in with v and asks for an answer. The pending password must be
+// accepted by every node, as far as v may know of them; what a superuser is about to
+// replace, by the secret's host. A user that changes its own password must be able
+// to. That a node beside the host refuses is no refusal of the target's.
 func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
 	t, err := parse(v)
 	if err != nil {
 		return err
 	}
 	if !r.BySuperuser {
-		return e.rehearse(ctx, r, v, t.User)
+		return e.rehearse(ctx, r, login{value: v}, t.User)
 	}
 	s, err := read(r)
 	if err != nil {
 		return err
 	}
-	nodes, err := e.open(ctx, s, v, true)
+	s.hostOnly = s.hostOnly || !v.Equal(r.Pending)
+	nodes, err := e.open(ctx, s, login{value: v, partial: true})
 	defer nodes.close()
 	if err != nil {
 		return err
@@ -137,8 +153,8 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 	return nil
 }
 
-func (e *Engine) rehearse(ctx context.Context, r *rotation.Request, login rotation.Value, user string) error {
-	nodes, err := e.prepare(ctx, r, login, user)
+func (e *Engine) rehearse(ctx context.Context, r *rotation.Request, l login, user string) error {
+	nodes, err := e.prepare(ctx, r, l, user)
 	defer nodes.close()
 	if err != nil {
 		return err
@@ -173,12 +189,14 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, kept ...string
 	if err != nil {
 		return err
 	}
-	nodes, err := e.prepare(ctx, r, r.Login, t.User)
+	nodes, err := e.prepare(ctx, r, acting(r), t.User)
 	defer nodes.close()
 	if err != nil {
 		return err
 	}
-	for _, n := range nodes {
+	// The secret's host is the last: once it accepts the pending password, all do, and
+	// until then it accepts what the change began with.
+	for _, n := range slices.Concat(nodes[1:], nodes[:1]) {
 		hashes := []string{hash(t.Password)}
 		for _, k := range kept {
 			if h := hash(k); slices.Contains(n.hashes, h) && h != hashes[0] {
@@ -204,9 +222,8 @@ func failed(err error, code string) bool {
 	return ok && e.Code() == code
 }
 
-// absent reports whether err says that the server has no such command, or has it
-// under a name of its own, as services do whose nodes are nobody's business.
+// absent reports whether err says that the server has no such command.
 func absent(err error) bool {
 	e, ok := err.(resp.Error)
-	return ok && strings.Contains(strings.ToLower(string(e)), "unknown")
+	return ok && e.Unknown()
 }

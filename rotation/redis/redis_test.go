@@ -30,7 +30,7 @@ type fixture struct {
 func newFixture(t testing.TB, start start, o testserver.RedisOptions) *fixture {
 	t.Helper()
 	s := start(t, o)
-	return &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM})}
+	return &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM}, Nodes{})}
 }
 
 // user makes a user with the password "first-" and its name.
@@ -245,7 +245,7 @@ func TestLoginRefused(t *testing.T) {
 }
 
 func TestForm(t *testing.T) {
-	e := New(rotation.TLSPolicy{})
+	e := New(rotation.TLSPolicy{}, Nodes{})
 	for _, c := range []struct{ value, want string }{
 		{`{"engine":"redis","host":"a b","port":"x","username":"u"}`, "host is not one host name or address, password is missing, port is not a number"},
 		{`{"engine":"redis","password":"p"}`, "host is missing"},
@@ -429,7 +429,7 @@ func TestTLS(t *testing.T) {
 			policy.ExtraCAs = secure.CA.PEM
 		}
 		v := rotation.StringValue(fmt.Sprintf(`{"host":%q,"port":%d,"username":%q,"password":%q,"ssl":%q}`, c.server.Host, c.server.Port, c.server.User, c.server.Password, c.ssl))
-		err := New(policy).Verify(enginetest.Within(t), &rotation.Request{}, v)
+		err := New(policy, Nodes{}).Verify(enginetest.Within(t), &rotation.Request{}, v)
 		if c.want == "" && err != nil || c.want != "" && !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
@@ -442,7 +442,7 @@ func TestAHungServerHoldsNobodyUp(t *testing.T) {
 		v := rotation.StringValue(fmt.Sprintf(`{"host":"localhost","port":%d,"username":"u","password":"p","ssl":%q}`, port, ssl))
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		begin := time.Now()
-		err := New(rotation.TLSPolicy{}).Verify(ctx, &rotation.Request{}, v)
+		err := New(rotation.TLSPolicy{}, Nodes{}).Verify(ctx, &rotation.Request{}, v)
 		cancel()
 		if took := time.Since(begin); took > 300*time.Millisecond || !errors.Is(err, rotation.Unreachable) {
 			t.Errorf("ssl %s: %v after %s", ssl, err, took)

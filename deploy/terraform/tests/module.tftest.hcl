@@ -81,6 +81,7 @@ run "everything_asked_for" {
     alarm_topic_arn               = "arn:aws:sns:eu-central-1:111122223333:alarms"
     tracing                       = "Active"
     engine                        = "postgres"
+    redis_trusted_nodes           = "10.0.3.0/24"
   }
 
   # What each statement is about.
@@ -145,6 +146,10 @@ run "everything_asked_for" {
     condition = length([for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : w
     if w.type == "log" || strcontains(try(w.properties.metrics[0][0].expression, ""), "FunctionName=\"rotator\"")]) == 7
     error_message = "The dashboard is no JSON, lacks a widget or shows other functions."
+  }
+  assert {
+    condition     = aws_lambda_function.this.environment[0].variables["REDIS_TRUSTED_NODES"] == "10.0.3.0/24"
+    error_message = "The nodes that the operator allows do not reach the function."
   }
   assert {
     condition     = aws_lambda_function.this.timeout == 900

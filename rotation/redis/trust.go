@@ -1,0 +1,49 @@
+package redis
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"example.com/rotator/rotation"
+)
+
+// NodesVariable is the function's variable that ParseNodes reads.
+const NodesVariable = "REDIS_TRUSTED_NODES"
+
+// Nodes are servers that the function's operator allows passwords to be sent to
+// when another server names them. Only the operator can: neither a secret nor its
+// tags say where a superuser's password goes.
+type Nodes struct {
+	networks []netip.Prefix
+	names    []string
+}
+
+// ParseNodes reads addresses, networks such as 10.0.3.0/24 and host names,
+// separated by commas or spaces. The error has the cause InvalidConfiguration.
+func ParseNodes(text string) (n Nodes, err error) {
+	for word := range strings.FieldsFuncSeq(text, func(c rune) bool { return strings.ContainsRune(", \t\r\n", c) }) {
+		if a, err := netip.ParseAddr(word); err == nil {
+			a = a.Unmap()
+			n.networks = append(n.networks, netip.PrefixFrom(a, a.BitLen()))
+		} else if p, err := netip.ParsePrefix(word); err == nil {
+			n.networks = append(n.networks, p)
+		} else if strings.ContainsAny(word, "/:*@") {
+			return Nodes{}, rotation.Errorf(rotation.InvalidConfiguration, "list addresses, networks such as 10.0.3.0/24 and host names, without ports", "%s has %q", NodesVariable, word)
+		} else {
+			n.names = append(n.names, word)
+		}
+	}
+	return n, nil
+}
+
+// allow reports whether a host is one of the nodes. A name is not looked up: it
+// is one only as it is written.
+func (n Nodes) allow(host string) bool {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return slices.ContainsFunc(n.networks, func(p netip.Prefix) bool { return p.Contains(a.Unmap().WithZone("")) })
+	}
+	return slices.ContainsFunc(n.names, func(name string) bool {
+		return strings.EqualFold(strings.TrimSuffix(name, "."), strings.TrimSuffix(host, "."))
+	})
+}

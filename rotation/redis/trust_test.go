@@ -1,0 +1,301 @@
+package redis
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+)
+
+func nodesAt(t *testing.T, text string) Nodes {
+	t.Helper()
+	n, err := ParseNodes(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestParseNodes(t *testing.T) {
+	n := nodesAt(t, "10.0.3.0/24, 192.168.1.7\n::ffff:192.168.1.8 fd00::/8 Redis-2.example.com.")
+	for host, want := range map[string]bool{
+		"10.0.3.9": true, "10.0.4.9": false, "192.168.1.7": true, "192.168.1.8": true, "::ffff:10.0.3.9": true, "fd00::1%eth0": true, "fe80::1": false,
+		"redis-2.example.com": true, "redis-2.example.com.": true, "redis-3.example.com": false, "example.com": false, "": false,
+	} {
+		if n.allow(host) != want {
+			t.Errorf("%s: %v", host, !want)
+		}
+	}
+	if (Nodes{}).allow("10.0.3.9") {
+		t.Error("no nodes allow one")
+	}
+	for _, bad := range []string{"10.0.3.0/33", "10.0.3.9:6379", "*.example.com", "redis://h", "u@h"} {
+		_, err := ParseNodes("h " + bad)
+		enginetest.WantCause(t, err, rotation.InvalidConfiguration, bad)
+	}
+}
+
+// thief listens at 127.0.0.9 as a server with a certificate for the name, and
+// sends on what it is told.
+func thief(t *testing.T, ca *testserver.CA, name string) (port string, stolen <-chan string) {
+	t.Helper()
+	cert, err := ca.Issue(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(cert.CertPEM, cert.KeyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.9:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	told := make(chan string, 100)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if words, err := command(bufio.NewReader(conn)); err == nil {
+				told <- strings.Join(words, " ")
+			}
+			_, _ = io.WriteString(conn, "-ERR no\r\n") // the client may be gone
+			conn.Close()
+		}
+	}()
+	_, port, _ = net.SplitHostPort(l.Addr().String())
+	return port, told
+}
+
+// announce has the server list a replica of its user's choice.
+func (f *fixture) announce(user, host, port string) {
+	f.t.Helper()
+	conn, err := tls.Dial("tcp", f.Addr(), f.CA.ClientTLS("localhost"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { conn.Close() })
+	r := bufio.NewReader(conn)
+	for _, c := range []string{"AUTH " + user + " first-" + user, "REPLCONF listening-port " + port, "REPLCONF ip-address " + host, "PSYNC ? -1"} {
+		_, _ = io.WriteString(conn, c+"\r\n")
+		if line, err := r.ReadString('\n'); err != nil || line[0] != '+' {
+			f.t.Fatalf("%s: %q, %v", strings.Fields(c)[0], line, err)
+		}
+	}
+	go func() { _, _ = io.Copy(io.Discard, r) }()
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(fmt.Sprint(f.do("INFO", "replication")), "ip="+host+",port="+port); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			f.t.Fatal("the replica is not listed")
+		}
+	}
+}
+
+// Whoever may replicate, by the rights that the engine's page has for it, can have
+// any address listed as a replica. Nobody's password may be sent there.
+func TestNoPasswordGoesToAReplicaThatListsItself(t *testing.T) {
+	ca, err := testserver.NewCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, cert, trusted string
+		superuser           bool
+		sent                bool
+		want                rotation.Cause
+	}{
+		{"superuser, its own certificate", "127.0.0.9", "", true, false, rotation.TargetFailed},
+		{"superuser, the host's certificate", "localhost", "", true, false, rotation.TargetFailed},
+		{"superuser, another node allowed", "localhost", "127.0.0.8", true, false, rotation.TargetFailed},
+		{"superuser, allowed", "127.0.0.9", "127.0.0.9", true, true, rotation.TargetFailed},
+		{"user, its own certificate", "127.0.0.9", "", false, false, rotation.TLSFailed},
+		{"user, allowed", "127.0.0.9", "127.0.0.0/8", false, true, rotation.TargetFailed},
+		// Whoever has the host's certificate is the host, as far as TLS tells.
+		{"user, the host's certificate", "localhost", "", false, true, rotation.TargetFailed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t, testserver.Redis, testserver.RedisOptions{CA: ca})
+			f.engine.trusted = nodesAt(t, c.trusted)
+			user := f.user("+@all", "~*")
+			port, stolen := thief(t, ca, c.cert)
+			f.announce(f.user("+psync", "+replconf", "+ping"), "127.0.0.9", port)
+			r := f.request(user, "first-"+user, "second")
+			if !c.superuser {
+				r = f.self(user, "first-"+user, "second")
+			}
+			for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r), "Set": f.engine.Set(enginetest.Within(t), r)} {
+				enginetest.WantCause(t, err, c.want, "")
+				if !c.sent && (err == nil || !strings.Contains(err.Error(), NodesVariable) || !strings.Contains(err.Error(), "127.0.0.9:"+port)) {
+					t.Errorf("%s: the error does not say what to allow: %v", step, err)
+				}
+			}
+			f.wantPasswords(user, "first-"+user)
+			select {
+			case got := <-stolen:
+				if !c.sent {
+					t.Errorf("sent: %s ***", strings.Join(strings.Fields(got)[:2], " "))
+				}
+			default:
+				if c.sent {
+					t.Error("nothing was sent")
+				}
+			}
+		})
+	}
+}
+
+// Without TLS nothing proves whose an address is, whoever names it; and a server that
+// speaks no TLS gets no neighbour's password by the fallback.
+func TestWithoutTLSNeighboursAreTheOperatorsChoice(t *testing.T) {
+	o := testserver.RedisOptions{NoTLS: true, Password: testserver.Unique("admin-"), Users: "user app on >first ~* &* +@all"}
+	primary := newFixture(t, testserver.Redis, o)
+	o.Config = fmt.Sprintf("masteruser app\nmasterauth first\nreplicaof 127.0.0.1 %d", primary.Port)
+	replica := newFixture(t, testserver.Redis, o)
+	replica.linked()
+	for _, c := range []struct {
+		ssl      string
+		fallback bool
+	}{{"false", false}, {"", true}} {
+		for name, f := range map[string]*fixture{"primary": primary, "replica": replica} {
+			e := New(rotation.TLSPolicy{AllowPlaintext: c.fallback}, Nodes{})
+			r := f.self("app", "first", "second")
+			for _, v := range []*rotation.Value{&r.Current, &r.Pending, &r.Login} {
+				*v = v.With("ssl", c.ssl)
+			}
+			if err := e.DryRun(enginetest.Within(t), r); err == nil || !strings.Contains(err.Error(), NodesVariable) {
+				t.Errorf("%s, ssl %q: %v", name, c.ssl, err)
+			}
+			e.trusted = nodesAt(t, "127.0.0.1")
+			if err := e.DryRun(enginetest.Within(t), r); err != nil {
+				t.Errorf("%s, ssl %q, allowed: %v", name, c.ssl, err)
+			}
+		}
+	}
+}
+
+// linked waits until a replica has its data from its primary.
+func (f *fixture) linked() {
+	f.t.Helper()
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(f.do("INFO", "replication").(string), "master_link_status:up"); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			f.t.Fatal("the replica does not replicate")
+		}
+	}
+}
+
+// With redis-persist=off the change may be lost at a restart, but replication must
+// not be: the password of the rotation before is gone after the second.
+func TestReplicationGoesOnWithoutPersistence(t *testing.T) {
+	ca, err := testserver.NewCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := testserver.RedisOptions{CA: ca, Password: testserver.Unique("admin-"), Users: "user link on >first ~* &* +@all", Config: "tls-replication yes\nmasteruser link\nmasterauth first\nrepl-timeout 5"}
+	primary := newFixture(t, testserver.Redis, o)
+	o.Config += fmt.Sprintf("\nreplicaof 127.0.0.1 %d", primary.Port)
+	replica := newFixture(t, testserver.Redis, o)
+	replica.linked()
+	a := newAccount(primary)
+	a.env["ROTATOR_REDIS_PERSIST"] = "off"
+	arn := a.secret(a.value("link", "first"))
+	for range 2 {
+		if _, err := a.rotate(arn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replica.do("REPLICAOF", "NO", "ONE")
+	replica.do("REPLICAOF", "127.0.0.1", primary.Port)
+	replica.linked()
+}
+
+// A user whose name has "unknown" in it is no server without CLUSTER, where only the
+// secret's host would be changed.
+func TestARefusalIsNotTakenForAnAbsentCommand(t *testing.T) {
+	v := scripted(t, map[string]string{"CLUSTER": "-NOPERM User unknown-device has no permissions to run the 'cluster|nodes' command\r\n"})
+	r := &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v}
+	err := New(rotation.TLSPolicy{}, Nodes{}).DryRun(enginetest.Within(t), r)
+	enginetest.WantCause(t, err, rotation.PrivilegeMissing, "the nodes of the cluster cannot be listed")
+}
+
+// A server that has no AUTH quotes what it was sent, cut off: the rest of a password is
+// not known as one where secrets are cut out of errors.
+func TestNoPartOfAPasswordIsInAnError(t *testing.T) {
+	password := strings.Repeat("k", 120) + "-the-end"
+	a := newAccount(newFixture(t, testserver.Redis, testserver.RedisOptions{Config: `rename-command AUTH ""`, Users: "user default on nopass ~* &* +@all"}))
+	_, err := a.rotate(a.secret(a.value("app", password)))
+	enginetest.WantCause(t, err, rotation.TargetFailed, "unknown command 'AUTH'")
+	if err != nil && strings.Contains(err.Error(), "kkkk") {
+		t.Error("a part of the password is in the error")
+	}
+}
+
+// That one node lacks the user is no refusal of a credential that the secret's host
+// accepts: on refusals, labels move.
+func TestANodeWithoutTheUserIsNamed(t *testing.T) {
+	nodes, user := newCluster(t)
+	nodes[0].do("ACL", "SETUSER", user, "+@all")
+	nodes[2].do("ACL", "DELUSER", user)
+	a := newAccount(nodes[0])
+	at := fmt.Sprintf("127.0.0.1:%d", nodes[2].Port)
+	v := a.value(user, "first")
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Pending: v, Login: v, BySuperuser: true}
+	enginetest.WantCause(t, a.engine.Verify(enginetest.Within(t), r, v), rotation.TargetFailed, at)
+	for name, v := range map[string]rotation.Value{"by itself": v, "by a superuser": v.With("masterarn", a.secret(a.value(a.User, a.Password)))} {
+		arn := a.secret(v)
+		_, err := a.rotate(arn)
+		enginetest.WantCause(t, err, rotation.TargetFailed, at)
+		d, err := a.rotator().Diagnose(enginetest.Within(t), arn)
+		if d.Action != "" && d.Opens != "AWSCURRENT" {
+			t.Errorf("%s: recover would %s (%v)", name, d.Action, err)
+		}
+	}
+	nodes[0].wantPasswords(user, "first")
+}
+
+// A node that has missed a rotation is mended by the next one.
+func TestANodeThatIsBehindIsMended(t *testing.T) {
+	nodes, user := newCluster(t)
+	nodes[0].do("ACL", "SETUSER", user, "+@all")
+	a := newAccount(nodes[0])
+	arn := a.secret(a.value(user, "first").With("masterarn", a.secret(a.value(a.User, a.Password))))
+	second, err := a.rotate(arn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes[1].do("ACL", "SETUSER", user, "resetpass", ">first")
+	third, err := a.rotate(arn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes[0].wantPasswords(user, second, third)
+	nodes[1].wantPasswords(user, third)
+}
+
+// Where a user changes itself, a change that came as far as some nodes is ended although
+// no password opens all of them; the secret's host is changed last.
+func TestAChangeByTheUserItselfThatStoppedHalfWayIsEnded(t *testing.T) {
+	nodes, user := newCluster(t)
+	for _, n := range nodes {
+		n.do("ACL", "SETUSER", user, "+@all")
+	}
+	// Current was valid at no node but the host: what is kept is what was valid there.
+	nodes[1].do("ACL", "SETUSER", user, "resetpass", ">second")
+	r := nodes[0].self(user, "first", "second")
+	if err := errors.Join(nodes[0].engine.DryRun(enginetest.Within(t), r), nodes[0].engine.Set(enginetest.Within(t), r)); err != nil {
+		t.Fatal(err)
+	}
+	nodes[0].wantPasswords(user, "first", "second")
+	nodes[1].wantPasswords(user, "second")
+	nodes[2].wantPasswords(user, "first", "second")
+}
