@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,12 +19,14 @@ import (
 	"example.com/rotator/internal/iampolicy"
 )
 
-// Caches is a fake of what ElastiCache and MemoryDB do with users: describe them
-// and, after a while in which they are "modifying", change their passwords. It
+// Caches is a fake of what ElastiCache and MemoryDB do with users: describe them, list
+// their tags and, after a while in which they are "modifying", change their passwords. It
 // checks signatures and has the services' rules for passwords. It is safe for
 // concurrent use.
 // Sources: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ModifyUser.html,
-// https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
+// https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html,
+// https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ListTagsForResource.html,
+// https://docs.aws.amazon.com/memorydb/latest/APIReference/API_ListTags.html
 type Caches struct {
 	opts        CachesOptions
 	credentials aws.Credentials
@@ -55,6 +58,7 @@ type CacheUser struct {
 	Status, Type string
 	// Passwords are one or two.
 	Passwords []string
+	Tags      map[string]string
 }
 
 // The fakes' only region.
@@ -117,6 +121,19 @@ func (f *Caches) PutPolicy(document string) error {
 	return err
 }
 
+// Tag gives a user a tag.
+func (f *Caches) Tag(service, id, key, value string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	u := f.users[service+"/"+id]
+	tags := maps.Clone(u.Tags) // an answer may hold the old ones
+	if tags == nil {
+		tags = make(map[string]string)
+	}
+	tags[key] = value
+	u.Tags = tags
+}
+
 // Wait waits until all changes are made.
 func (f *Caches) Wait() {
 	f.mu.Lock()
@@ -169,6 +186,17 @@ type cacheMember struct {
 	ARN string
 }
 
+// cacheTag is a tag on the wire of both services.
+type cacheTag struct{ Key, Value string }
+
+func tagList(u CacheUser) []cacheTag {
+	list := []cacheTag{}
+	for k, v := range u.Tags {
+		list = append(list, cacheTag{k, v})
+	}
+	return list
+}
+
 func (f *Caches) elastiCache(w http.ResponseWriter, body []byte) {
 	const namespace = "http://elasticache.amazonaws.com/doc/2015-02-02/"
 	form, _ := url.ParseQuery(string(body)) // what cannot be read has no action
@@ -177,7 +205,11 @@ func (f *Caches) elastiCache(w http.ResponseWriter, body []byte) {
 	for i := 1; form.Has(fmt.Sprintf("Passwords.member.%d", i)); i++ {
 		passwords = append(passwords, form.Get(fmt.Sprintf("Passwords.member.%d", i)))
 	}
-	u, fault := f.serve("elasticache", action, form.Get("UserId"), passwords)
+	id := form.Get("UserId")
+	if action == "ListTagsForResource" {
+		_, id, _ = strings.Cut(form.Get("ResourceName"), ":user:")
+	}
+	u, fault := f.serve("elasticache", action, id, passwords)
 	w.Header().Set("Content-Type", "text/xml")
 	if fault != nil {
 		w.WriteHeader(http.StatusBadRequest)
@@ -193,12 +225,18 @@ func (f *Caches) elastiCache(w http.ResponseWriter, body []byte) {
 	m := cacheMember{UserID: u.ID, UserName: u.Name, Status: u.Status, ARN: cacheARN("elasticache", u.ID)}
 	m.Authentication.Type, m.Authentication.PasswordCount = u.Type, len(u.Passwords)
 	var result any
-	if action == "DescribeUsers" {
+	switch action {
+	case "DescribeUsers":
 		result = struct {
 			XMLName xml.Name      `xml:"DescribeUsersResult"`
 			Users   []cacheMember `xml:"Users>member"`
 		}{Users: []cacheMember{m}}
-	} else {
+	case "ListTagsForResource":
+		result = struct {
+			XMLName xml.Name   `xml:"ListTagsForResourceResult"`
+			Tags    []cacheTag `xml:"TagList>Tag"`
+		}{Tags: tagList(u)}
+	default:
 		result = struct {
 			XMLName xml.Name `xml:"ModifyUserResult"`
 			cacheMember
@@ -210,6 +248,7 @@ func (f *Caches) elastiCache(w http.ResponseWriter, body []byte) {
 func (f *Caches) memoryDB(w http.ResponseWriter, r *http.Request, body []byte) {
 	var in struct {
 		UserName           string
+		ResourceArn        string
 		AuthenticationMode struct {
 			Type      string
 			Passwords []string
@@ -217,7 +256,11 @@ func (f *Caches) memoryDB(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 	action := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AmazonMemoryDB.")
 	err := json.Unmarshal(body, &in)
-	u, fault := f.serve("memorydb", action, in.UserName, in.AuthenticationMode.Passwords)
+	id := in.UserName
+	if action == "ListTags" {
+		_, id, _ = strings.Cut(in.ResourceArn, ":user/")
+	}
+	u, fault := f.serve("memorydb", action, id, in.AuthenticationMode.Passwords)
 	if err != nil || fault == nil && action == "UpdateUser" && in.AuthenticationMode.Type != "password" {
 		fault = &cacheFault{"InvalidParameterCombination", "Exception", "the request is not what is expected here"}
 	}
@@ -230,8 +273,11 @@ func (f *Caches) memoryDB(w http.ResponseWriter, r *http.Request, body []byte) {
 	user := map[string]any{"Name": u.Name, "Status": u.Status, "ARN": cacheARN("memorydb", u.ID),
 		"Authentication": map[string]any{"Type": u.Type, "PasswordCount": len(u.Passwords)}}
 	out := map[string]any{"User": user}
-	if action == "DescribeUsers" {
+	switch action {
+	case "DescribeUsers":
 		out = map[string]any{"Users": []any{user}}
+	case "ListTags":
+		out = map[string]any{"TagList": tagList(u)}
 	}
 	_ = json.NewEncoder(w).Encode(out)
 }
@@ -254,7 +300,7 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 		return CacheUser{}, &cacheFault{"UserNotFound", "Fault", "User " + id + " not found."}
 	}
 	switch action {
-	case "DescribeUsers":
+	case "DescribeUsers", "ListTagsForResource", "ListTags":
 		return *u, nil
 	case "ModifyUser", "UpdateUser":
 	default:

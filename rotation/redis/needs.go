@@ -34,7 +34,7 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 	if !r.Superuser {
 		n.Note += "; whoever may ACL SETUSER may give itself all rights, so let applications' users be changed by a superuser secret (masterarn)"
 	}
-	nodes, err := e.prepare(ctx, r, r.Login, t.User)
+	nodes, err := e.prepare(ctx, r, acting(r), t.User)
 	defer nodes.close()
 	switch {
 	case s.forgetful:
