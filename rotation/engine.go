@@ -3,6 +3,7 @@ package rotation
 import (
 	"cmp"
 	"context"
+	"errors"
 	"strings"
 	"time"
 )
@@ -38,9 +39,15 @@ type Engine interface {
 	// is answered, and where v is to make the next rotation by itself, that it
 	// may. It changes nothing. nil means accepted; an error with the cause
 	// LoginRefused means that the target refused v; any other error means that
-	// it could not be told.
+	// it could not be told. One that wraps ErrUntried means that it never can be,
+	// as the value does not say where to log in.
 	Verify(ctx context.Context, r *Request, v Value) error
 }
+
+// ErrUntried is in the error of a Verify that has nothing to log in to and never
+// will. testSecret then lets the rotation go on, as it would without the step; wherever
+// an answer decides something, it is no answer.
+var ErrUntried = errors.New("the credential cannot be tried")
 
 // DryRunner is an Engine that can find out whether Set would succeed. The core
 // then calls DryRun with the value that Next returned before it is stored, so

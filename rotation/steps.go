@@ -467,10 +467,15 @@ func (r *run) test(ctx context.Context) error {
 		return err
 	}
 	req.Pending = pending.value
-	if err := r.verify(ctx, req); err != nil {
+	err = r.verify(ctx, req)
+	if err != nil && !errors.Is(err, ErrUntried) {
 		return err
 	}
-	r.log.Info("login accepted", "credential", awsPending)
+	if err != nil {
+		r.log.Warn("login not tried: the secret does not say where", "credential", awsPending)
+	} else {
+		r.log.Info("login accepted", "credential", awsPending)
+	}
 	if req.Strategy == AlternatingUsers {
 		return unlessDone(r.rehearse(ctx, req))
 	}

@@ -13,7 +13,7 @@
 // the engine, so that engine and harness cannot be wrong in the same way. Where the
 // current value must work throughout, Overlap says so, and the suite holds the
 // engine to it; alternating users it knows by the superuser secret that New returns.
-// Implement Logged, Configured, Minted or Public besides, where they apply. Whoever
+// Implement Logged, Configured, Bound, Minted or Public besides, where they apply. Whoever
 // writes an engine runs one part while working on it, such as
 //
 //	go test -race -run 'TestEngine/Sweep' ./rotation/postgres
@@ -73,6 +73,12 @@ type Logged interface {
 type Configured interface {
 	// Env returns environment variables.
 	Env() map[string]string
+}
+
+// Bound is a Harness whose target must be told which secret a user belongs to.
+type Bound interface {
+	// Bind tells it, as the operator does who makes the secret.
+	Bind(ctx context.Context, secret string, v rotation.Value) error
 }
 
 // Minted is a Harness of a rotation.Minter.

@@ -100,7 +100,12 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 		value = value.WithJSON("unknown", []byte(`{"n": 1e400, "a": [1.50]}`))
 	}
 	w.first = value
-	w.arn, err = w.create(value)
+	if w.arn, err = w.create(value); err != nil {
+		return nil, err
+	}
+	if b, ok := h.(Bound); ok {
+		err = b.Bind(context.Background(), w.arn, value)
+	}
 	return w, err
 }
 
