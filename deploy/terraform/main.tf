@@ -127,7 +127,7 @@ data "aws_iam_policy_document" "rotate" {
     for_each = length(var.elasticache_user_arns) > 0 ? [1] : []
     content {
       sid       = "ElastiCacheUsers"
-      actions   = ["elasticache:DescribeUsers", "elasticache:ModifyUser"]
+      actions   = ["elasticache:DescribeUsers", "elasticache:ModifyUser", "elasticache:ListTagsForResource"]
       resources = var.elasticache_user_arns
     }
   }
@@ -136,7 +136,7 @@ data "aws_iam_policy_document" "rotate" {
     for_each = length(var.memorydb_user_arns) > 0 ? [1] : []
     content {
       sid       = "MemoryDbUsers"
-      actions   = ["memorydb:DescribeUsers", "memorydb:UpdateUser"]
+      actions   = ["memorydb:DescribeUsers", "memorydb:UpdateUser", "memorydb:ListTags"]
       resources = var.memorydb_user_arns
     }
   }

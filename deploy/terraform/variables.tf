@@ -291,7 +291,7 @@ variable "http_recipes" {
 }
 
 variable "secret_arn" {
-  description = "The one secret of the function, by AWS's template for ElastiCache. Empty for any that names the function."
+  description = "The one secret of the function, by AWS's template for ElastiCache. Empty for any that names the function; users are then tagged with their secrets."
   type        = string
   default     = ""
 }

@@ -3,13 +3,15 @@
 // both at once, and the change takes the service a while.
 //
 // The API acts by the function's role, for which any user is as good as any other.
-// So a secret must show that the user is its own: by a password that the cache
-// accepts, or by being the one that the function's operator names.
+// So the operator must have said that the user is the secret's: by the function's
+// variables, or by a tag at the user. A login proves nothing, as the secret itself
+// says where the cache is: whoever wrote it may keep one that accepts any password.
 package cacheuser
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"strconv"
@@ -31,6 +33,8 @@ type Settings func(ctx context.Context, secret string) (aws.Config, error)
 type Service interface {
 	// Describe returns a user, or one without a status where there is none.
 	Describe(ctx context.Context, id string) (User, error)
+	// Tags returns the tags of the user with the ARN.
+	Tags(ctx context.Context, arn string) (map[string]string, error)
 	// Replace replaces the user's passwords by one or two.
 	Replace(ctx context.Context, id string, passwords []string) error
 }
@@ -85,6 +89,8 @@ type Engine struct {
 	Dial func(ctx context.Context, secret string, v rotation.Value) (s Service, id, arn string, err error)
 	// Form names what is wrong with the value, beside its login.
 	Form func(v rotation.Value) []string
+	// Tag is the command that tags a user, with %s for its ARN.
+	Tag string
 
 	TLS     rotation.TLSPolicy
 	Options Options
@@ -97,17 +103,17 @@ func (e *Engine) Kind() rotation.Kind {
 	return k
 }
 
-// login is what a value says. host and password may be empty.
-type login struct{ rotation.Target }
-
 // parse reads a value. A password is missing in a secret that was never rotated,
-// and a host where the engine is not to log in.
-func (e *Engine) parse(r *rotation.Request, v rotation.Value) (login, error) {
+// and a host where the engine is not to log in: both are "" then.
+func (e *Engine) parse(r *rotation.Request, v rotation.Value) (rotation.Target, error) {
 	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
 	if !v.IsObject() {
-		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+		return rotation.Target{}, rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
 	}
 	faults := e.Form(v)
+	if r.BySuperuser {
+		faults = append(faults, "masterarn is of no use here, as AWS's API changes the password")
+	}
 	password, hasPassword := v.Text("password")
 	if !hasPassword && v.JSON("password") != nil && string(v.JSON("password")) != "null" {
 		faults = append(faults, "password is not text")
@@ -128,23 +134,15 @@ func (e *Engine) parse(r *rotation.Request, v rotation.Value) (login, error) {
 		}
 	}
 	if faults != nil {
-		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "%s", strings.Join(faults, "; "))
+		return rotation.Target{}, rotation.Errorf(rotation.InvalidSecret, advice, "%s", strings.Join(faults, "; "))
 	}
 	t.Host, t.Password = host, password
-	l := login{t}
 	if o := e.Options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != t.User) {
-		return login{}, rotation.Errorf(rotation.TakeoverRefused, "give every secret a function of its own, or set neither SECRET_ARN nor USER_NAME",
+		return rotation.Target{}, rotation.Errorf(rotation.TakeoverRefused, "give every secret a function of its own, or set neither SECRET_ARN nor USER_NAME",
 			"the function is there for the user %q of the secret %s and no other", o.UserName, o.SecretARN)
 	}
-	if e.Options.SecretARN == "" && !l.complete() {
-		return login{}, rotation.Errorf(rotation.TakeoverRefused, "add host and password to the secret, or name the secret in SECRET_ARN and its user in USER_NAME",
-			"nothing proves that the user %q belongs to this secret: its value has no host and password to log in with", t.User)
-	}
-	return l, nil
+	return t, nil
 }
-
-// complete reports whether the value has all that a login needs.
-func (l login) complete() bool { return l.Host != "" && l.Password != "" }
 
 // rule is what both services ask of a password; the API applies it, too, but not
 // before the value is stored.
@@ -170,62 +168,91 @@ func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, e
 	return next, rule(password)
 }
 
-// DryRun proves that the user is the secret's, waits until it is active, and
-// looks at how it logs in. That the role may change it cannot be proved without
-// a change.
+// DryRun waits until the user is active, proves that it is the secret's, and tries
+// the login. That the role may change it cannot be proved without a change.
 func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
-	_, err := e.user(ctx, r, r.Login)
+	_, _, err := e.user(ctx, r)
 	return err
 }
 
-// user proves that the user is the secret's and waits until it is active.
-func (e *Engine) user(ctx context.Context, r *rotation.Request, v rotation.Value) (*account, error) {
-	l, err := e.parse(r, v)
+// user waits until the user is active, proves that it is the secret's, and then that
+// the cache accepts r.Login, if that says where the cache is. A refusal is told, so that
+// the core looks for the version that clients can use.
+func (e *Engine) user(ctx context.Context, r *rotation.Request) (*account, rotation.Target, error) {
+	t, err := e.parse(r, r.Login)
 	if err != nil {
-		return nil, err
+		return nil, t, err
 	}
-	if l.complete() {
-		err := e.log(ctx, l)
-		// Where the operator has named the user, a password that no longer works
-		// is what the rotation mends.
-		if err != nil && (e.Options.SecretARN == "" || !errors.Is(err, rotation.LoginRefused)) {
-			return nil, err
-		}
-	}
-	a, err := e.account(ctx, r, v, l)
+	a, err := e.account(ctx, r, r.Login, t)
 	if err != nil {
-		return nil, err
+		return nil, t, err
 	}
-	return a, a.active(ctx)
+	if err := a.active(ctx); err != nil {
+		return nil, t, err
+	}
+	if err := e.belongs(ctx, r, a); err != nil {
+		return nil, t, err
+	}
+	if t.Host != "" && t.Password != "" {
+		err = e.log(ctx, t)
+	}
+	return a, t, err
+}
+
+// secretTag is the key of the tag at a user that has the ARN of the user's secret.
+const secretTag = "rotator:secret"
+
+// belongs reports an error unless the operator has said that the user is the
+// secret's. Where that is by SECRET_ARN and USER_NAME, parse has compared them.
+func (e *Engine) belongs(ctx context.Context, r *rotation.Request, a *account) error {
+	if e.Options.SecretARN != "" {
+		return nil
+	}
+	tags, err := a.service.Tags(ctx, a.arn)
+	if err != nil {
+		return classify("the user's tags cannot be read", err)
+	}
+	if tags[secretTag] == r.Secret {
+		return nil
+	}
+	const advice = "if it is, tag the user: %s Key=%s,Value=%s; or set SECRET_ARN and USER_NAME, for a function that has one secret"
+	is := "has no tag " + secretTag
+	if other := tags[secretTag]; other != "" {
+		is = "is by its tag " + secretTag + " that of " + other
+	}
+	return rotation.Errorf(rotation.TakeoverRefused, fmt.Sprintf(advice, fmt.Sprintf(e.Tag, a.arn), secretTag, r.Secret),
+		"nothing proves that the user %q is this secret's: it %s", a.id, is)
 }
 
 // loginLimit bounds a login, which the patience for changes must not stretch.
 const loginLimit = 15 * time.Second
 
 // log logs in to the cache and asks for an answer.
-func (e *Engine) log(ctx context.Context, l login) error {
+func (e *Engine) log(ctx context.Context, t rotation.Target) error {
 	ctx, cancel := context.WithTimeout(ctx, loginLimit)
 	defer cancel()
-	conn, err := resp.Login(ctx, e.TLS, l.Target)
+	conn, err := resp.Login(ctx, e.TLS, t)
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	return resp.Classify(l.Target, l.Address()+": it does not serve the user", conn.Ping())
+	return resp.Classify(t, t.Address()+": it does not serve the user", conn.Ping())
 }
 
-// Set replaces the user's passwords by the pending and the current one.
+// Set replaces the user's passwords by the pending one and the one that clients use:
+// that of r.Login, which the cache has accepted. One that it refuses, as it was revoked,
+// is not brought back. Without a host nothing can be tried, and r.Login is the
+// current value, which is believed, as by AWS's template.
 func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
-	current, _ := r.Current.Text("password")
-	return e.change(ctx, r, current)
+	return e.change(ctx, r, true)
 }
 
 // Retire replaces the user's passwords by the pending one.
 func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
-	return e.change(ctx, r, "")
+	return e.change(ctx, r, false)
 }
 
-func (e *Engine) change(ctx context.Context, r *rotation.Request, kept string) error {
+func (e *Engine) change(ctx context.Context, r *rotation.Request, keep bool) error {
 	pending, err := e.parse(r, r.Pending)
 	if err != nil {
 		return err
@@ -233,13 +260,18 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, kept string) e
 	if err := rule(pending.Password); err != nil {
 		return err
 	}
-	a, err := e.user(ctx, r, r.Login)
+	a, login, err := e.user(ctx, r)
 	if err != nil {
 		return err
 	}
 	passwords := []string{pending.Password}
-	if kept != "" && kept != pending.Password {
-		passwords = append(passwords, kept)
+	switch {
+	case !keep || login.Password == "":
+	case login.Password != pending.Password:
+		passwords = append(passwords, login.Password)
+	case login.Host != "":
+		// An earlier call has made the change, and what it kept is kept.
+		return nil
 	}
 	for {
 		err := a.service.Replace(ctx, a.id, passwords)
@@ -261,42 +293,46 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, kept string) e
 	}
 }
 
-// Verify waits until the user is active and then logs in, if the value names a
-// host.
+// Verify waits until the user is active and then logs in. Without a host that cannot
+// be done, and the error wraps rotation.ErrUntried. A value without a password, as
+// before the first rotation, opens nothing.
 func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
-	l, err := e.parse(r, v)
+	t, err := e.parse(r, v)
 	if err != nil {
 		return err
 	}
-	a, err := e.account(ctx, r, v, l)
+	if t.Password == "" {
+		return rotation.Errorf(rotation.LoginRefused, "rotate the secret", "the value has no password yet")
+	}
+	a, err := e.account(ctx, r, v, t)
 	if err != nil {
 		return err
 	}
 	if err := a.active(ctx); err != nil {
 		return err
 	}
-	if !l.complete() {
-		return nil
+	if t.Host == "" {
+		return rotation.Errorf(rotation.TargetFailed, "add the cache's endpoint to the secret, as its field host", "whether the user %q can log in cannot be told: %w, as the value has no host", t.User, rotation.ErrUntried)
 	}
-	return e.log(ctx, l)
+	return e.log(ctx, t)
 }
 
 // account is a user at the service.
 type account struct {
 	service  Service
-	id, arn  string
-	name     string
+	id, name string
+	arn      string        // that of the value, if it names one, and then the user's own
 	wait     time.Duration // the next pause
 	interval time.Duration // the longest
 	end      time.Time
 }
 
-func (e *Engine) account(ctx context.Context, r *rotation.Request, v rotation.Value, l login) (*account, error) {
+func (e *Engine) account(ctx context.Context, r *rotation.Request, v rotation.Value, t rotation.Target) (*account, error) {
 	service, id, arn, err := e.Dial(ctx, r.Secret, v)
 	if err != nil {
 		return nil, err
 	}
-	return &account{service: service, id: id, arn: arn, name: l.User,
+	return &account{service: service, id: id, arn: arn, name: t.User,
 		wait: min(250*time.Millisecond, e.Options.Interval), interval: e.Options.Interval, end: time.Now().Add(e.Options.MaxWait)}, nil
 }
 
@@ -319,6 +355,7 @@ func (a *account) active(ctx context.Context) error {
 		case u.Authentication != "password":
 			return rotation.Errorf(rotation.TargetFailed, "give the user a password, or switch rotation off", "the user %q authenticates by %s", a.id, u.Authentication)
 		case u.Status == "active":
+			a.arn = u.ARN
 			return nil
 		case u.Status != "modifying":
 			return rotation.Errorf(rotation.TargetFailed, "see what becomes of the user", "the user %q is %s", a.id, u.Status)

@@ -1,17 +1,28 @@
 package cacheuser_test
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
+
 	"example.com/rotator/internal/awsfake"
 	"example.com/rotator/internal/cacheuser"
+	"example.com/rotator/internal/secretsim"
 	"example.com/rotator/internal/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
@@ -37,6 +48,9 @@ func each(t *testing.T, test func(t *testing.T, c *cache)) {
 func (c *cache) user(t *testing.T) rotation.Value {
 	t.Helper()
 	v, _, err := c.New(context.Background(), "localhost", c.server.Port)
+	if err == nil {
+		err = c.Bind(context.Background(), secretARN, v)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,57 +139,257 @@ func TestTheWaitIsBounded(t *testing.T) {
 	})
 }
 
-// By its role the function may change any user, so a secret that only names one
-// must not get it.
+// bare is the value as AWS's template has it, without a host.
+func bare(v rotation.Value) rotation.Value {
+	return rotation.StringValue(strings.ReplaceAll(string(v.Reveal()), `"host":"localhost",`, ""))
+}
+
+// change does all that changes the user.
+func (c *cache) change(t *testing.T, r *rotation.Request) error {
+	e := c.engine()
+	return errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r), e.(rotation.Retirer).Retire(enginetest.Within(t), r))
+}
+
+// By its role the function may change any user, so a secret that only names one must
+// not get it, whatever cache it names to prove it by.
 func TestNobodyElsesUser(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
-		bare := rotation.StringValue(strings.Join(strings.Split(string(v.Reveal()), `"host":"localhost",`), ""))
+		first, _ := v.Text("password")
+		crafted := v.With("password", "the-attacker-does-not-know-it").With("host", "127.0.0.1").WithJSON("port", []byte(strconv.Itoa(yes(t)))).WithJSON("ssl", []byte("false"))
 		for name, c2 := range map[string]struct {
-			v    rotation.Value
-			want rotation.Cause
+			tag string
+			v   rotation.Value
 		}{
-			"a wrong password":  {v.With("password", "a-guess-of-16-characters"), rotation.LoginRefused},
-			"no password":       {v.WithJSON("password", []byte("null")), rotation.TakeoverRefused},
-			"no host":           {bare, rotation.TakeoverRefused},
-			"another user's id": {v.With("username", "somebody"), rotation.LoginRefused},
+			"no tag":                              {"", v},
+			"no tag, a host of its own":           {"", crafted},
+			"no tag, no host":                     {"", bare(v)},
+			"another secret's":                    {secretARN + "2", v},
+			"another secret's, a host of its own": {secretARN + "2", crafted},
 		} {
-			r := request(c2.v, second)
-			_, nerr := c.engine().Next(enginetest.Within(t), r)
-			if c2.want == rotation.TakeoverRefused && !errors.Is(nerr, c2.want) {
-				t.Errorf("%s: Next: %v", name, nerr)
-			}
-			for step, err := range map[string]error{"DryRun": c.engine().DryRun(enginetest.Within(t), r), "Set": c.engine().Set(enginetest.Within(t), r)} {
-				if !errors.Is(err, c2.want) {
-					t.Errorf("%s: %s: %v, want %s", name, step, err, c2.want)
+			c.fake.Tag(c.service, id(v), "rotator:secret", c2.tag)
+			for _, err := range []error{
+				c.engine().DryRun(enginetest.Within(t), request(c2.v, second)),
+				c.engine().Set(enginetest.Within(t), request(c2.v, second)),
+				c.engine().(rotation.Retirer).Retire(enginetest.Within(t), request(c2.v, second)),
+			} {
+				enginetest.WantCause(t, err, rotation.TakeoverRefused, "Key=rotator:secret,Value="+secretARN)
+				if !strings.Contains(err.Error(), "aws "+c.service) || c2.tag != "" && !strings.Contains(err.Error(), c2.tag) {
+					t.Errorf("%s: %v", name, err)
 				}
 			}
 		}
-		if calls := c.fake.Calls(); slices.Contains(calls, "ModifyUser") || slices.Contains(calls, "UpdateUser") {
+		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{first}) || u.Status != "active" {
 			t.Error("the user was changed")
 		}
-		// AWS's contract: the operator names secret and user, and the secret need
-		// have neither password nor host.
+		if err := c.Bind(t.Context(), secretARN, v); err != nil {
+			t.Fatal(err)
+		}
+		r := request(v, second)
+		r.BySuperuser = true
+		enginetest.WantCause(t, c.engine().DryRun(enginetest.Within(t), r), rotation.InvalidSecret, "masterarn")
+		if err := c.change(t, request(v, second)); err != nil {
+			t.Errorf("the secret of the tag: %v", err)
+		}
+	})
+}
+
+// yes is a cache of an attacker's own, which accepts whatever it is sent, and returns
+// its port.
+func yes(t *testing.T) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				for lines := bufio.NewScanner(conn); lines.Scan(); {
+					if strings.HasPrefix(lines.Text(), "*") {
+						_, _ = io.WriteString(conn, "+OK\r\n") // the client may be gone
+					}
+				}
+			}()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// AWS's contract: the operator names secret and user in the function's variables, and
+// the secret need have neither password nor host. No more rights are needed than for AWS's.
+func TestTheOperatorsVariablesNameTheUser(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v := c.user(t)
+		c.fake.Tag(c.service, id(v), "rotator:secret", "")
 		c.options.SecretARN, c.options.UserName = secretARN, id(v)
-		r := request(bare.WithJSON("password", []byte("null")), second)
-		if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r), c.engine().Verify(enginetest.Within(t), r, r.Pending)); err != nil {
+		r := request(bare(v).WithJSON("password", []byte("null")), second)
+		if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)); err != nil {
 			t.Errorf("the first rotation: %v", err)
 		}
 		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{second}) {
 			t.Errorf("%d passwords after the first rotation", len(u.Passwords))
 		}
-		// With a host it mends a secret whose password no longer works.
-		r = request(v.With("password", "no-longer-valid-password"), third)
-		if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r), c.engine().Verify(enginetest.Within(t), r, r.Pending)); err != nil {
-			t.Errorf("a password that no longer works: %v", err)
+		// Nothing tells whether the current password works, so that it is kept.
+		r = request(r.Pending, third)
+		for range 2 {
+			if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)); err != nil {
+				t.Errorf("the second rotation: %v", err)
+			}
+			if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{third, second}) {
+				t.Errorf("%d passwords after the second rotation", len(u.Passwords))
+			}
+		}
+		if calls := c.fake.Calls(); slices.ContainsFunc(calls, func(a string) bool { return strings.HasPrefix(a, "ListTags") }) {
+			t.Errorf("called %v", calls)
 		}
 		for _, change := range []func(){func() { c.options.UserName = "other" }, func() { c.options.SecretARN, c.options.UserName = secretARN+"2", id(v) }} {
 			change()
-			if err := c.engine().Set(enginetest.Within(t), r); !errors.Is(err, rotation.TakeoverRefused) {
-				t.Errorf("a function for another: %v", err)
+			_, nerr := c.engine().Next(enginetest.Within(t), r)
+			for _, err := range []error{nerr, c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)} {
+				enginetest.WantCause(t, err, rotation.TakeoverRefused, "no other")
 			}
 		}
 	})
+}
+
+// A password that was taken from the user, as one that leaked, must not come back by
+// the rotation that is to mend it; what clients use instead goes on working.
+func TestSetDoesNotBringARevokedPasswordBack(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v, e := c.user(t), c.engine()
+		const emergency = "Emergency-Passw0rd-set-by-hand"
+		if err := c.Restore(t.Context(), v.With("password", emergency)); err != nil {
+			t.Fatal(err)
+		}
+		r := request(v, second)
+		for _, err := range []error{e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r)} {
+			enginetest.WantCause(t, err, rotation.LoginRefused, "")
+		}
+		r.Login = v.With("password", emergency) // another version, as the ladder finds it
+		if err := errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r)); err != nil {
+			t.Fatal(err)
+		}
+		r.Login = r.Pending // and when setSecret is repeated
+		if err := e.Set(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{second, emergency}) {
+			t.Errorf("%d passwords that are not pending and the one that worked", len(u.Passwords))
+		}
+		// Where none of the versions works, the owner takes the password out of the secret.
+		r = request(v.WithJSON("password", []byte("null")), third)
+		if err := errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r), e.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
+			t.Fatal(err)
+		}
+		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{third}) {
+			t.Errorf("%d passwords that are not the pending one", len(u.Passwords))
+		}
+	})
+}
+
+// Without a host any password would do, so that nothing may be decided by it.
+func TestWithoutAHostNothingIsProved(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v, e := bare(c.user(t)), c.engine()
+		r := request(v, second)
+		err := e.Verify(enginetest.Within(t), r, v.With("password", "never-set-anywhere-0123"))
+		enginetest.WantCause(t, err, rotation.TargetFailed, "host")
+		if !errors.Is(err, rotation.ErrUntried) {
+			t.Errorf("not ErrUntried: %v", err)
+		}
+		enginetest.WantCause(t, e.Verify(enginetest.Within(t), r, v.WithJSON("password", []byte("null"))), rotation.LoginRefused, "no password")
+	})
+}
+
+// A whole rotation without a host goes on, and recovery does not take what was never
+// tried for what works.
+func TestRotationWithoutAHost(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v := bare(c.user(t))
+		w := newWorld(t, c, v)
+		token := w.begin()
+		if err := errors.Join(w.step(rotation.CreateSecret, token), w.step(rotation.SetSecret, token)); err != nil {
+			t.Fatal(err)
+		}
+		for _, recover := range []func(context.Context, string) (rotation.Diagnosis, error){w.rotator.Diagnose, w.rotator.Recover} {
+			d, err := recover(enginetest.Within(t), w.arn)
+			enginetest.WantCause(t, err, rotation.TargetFailed, "cannot be tried")
+			if d.Opens != "" || d.Action != "" {
+				t.Errorf("recovery without an answer: %+v", d)
+			}
+		}
+		if err := errors.Join(w.step(rotation.CreateSecret, token), w.step(rotation.SetSecret, token), w.step(rotation.TestSecret, token), w.step(rotation.FinishSecret, token)); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(w.log.String(), "login not tried") {
+			t.Error("the log does not say that the login was not tried")
+		}
+		out, err := w.client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &w.arn})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Open(t.Context(), rotation.StringValue(*out.SecretString)); err != nil {
+			t.Errorf("AWSCURRENT: %v", err)
+		}
+	})
+}
+
+// world is a secret in a simulated Secrets Manager with the engine behind its function.
+type world struct {
+	t       *testing.T
+	sim     *secretsim.Sim
+	client  *secretsmanager.Client
+	rotator *rotation.Rotator
+	arn     string
+	log     bytes.Buffer
+}
+
+const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
+
+func newWorld(t *testing.T, c *cache, v rotation.Value) *world {
+	t.Helper()
+	w := &world{t: t, sim: secretsim.New(secretsim.Options{MaxAttempts: 1})}
+	server, err := secretsim.Serve(w.sim, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	// The tests send the events themselves.
+	w.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	out, err := w.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("cache"), SecretString: aws.String(string(v.Reveal()))})
+	if err == nil {
+		w.arn = *out.ARN
+		err = c.Bind(t.Context(), w.arn, v)
+	}
+	if err == nil {
+		w.rotator, err = rotation.New(rotation.Config{Engines: []rotation.Engine{c.Engine()}, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+			Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil }})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) begin() (token string) {
+	w.t.Helper()
+	token = uuid.NewString()
+	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &w.arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+		w.t.Fatal(err)
+	}
+	_ = w.sim.WaitRotation(w.t.Context(), w.arn) // it has failed, as is meant
+	return token
+}
+
+func (w *world) step(s rotation.Step, token string) error {
+	return w.rotator.Handle(enginetest.Within(w.t), rotation.Event{Step: s, SecretID: w.arn, ClientRequestToken: token})
 }
 
 func TestUsersThatCannotBeRotated(t *testing.T) {
@@ -204,6 +418,13 @@ func TestErrorsOfTheAPI(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
 		modify := map[string]string{"elasticache": "ModifyUser", "memorydb": "UpdateUser"}[c.service]
+		c.fake.Fail(func(action string) string {
+			if strings.HasPrefix(action, "ListTags") {
+				return "AccessDenied"
+			}
+			return ""
+		})
+		enginetest.WantCause(t, c.engine().Set(enginetest.Within(t), request(v, second)), rotation.PrivilegeMissing, "tags")
 		for code, want := range map[string]rotation.Cause{
 			"AccessDenied": rotation.PrivilegeMissing, "AccessDeniedException": rotation.PrivilegeMissing,
 			"InvalidParameterValue": rotation.PolicyRejected, "InvalidParameterValueException": rotation.PolicyRejected,
@@ -333,11 +554,17 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 			return errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r), c.engine().Verify(enginetest.Within(t), r, r.Pending))
 		}
 		v := c.user(t)
+		named := newCache(t, c.service)
+		named.options.SecretARN, named.options.UserName = secretARN, "app"
+		var fewer rotation.Needs
+		if err := named.Engine().(rotation.Needer).Needs(enginetest.Within(t), request(v, second), &fewer); err != nil || len(fewer.Permissions[0].Actions) != 2 {
+			t.Errorf("where variables name the user: %v, %v", fewer, err)
+		}
 		whole, lesser := enginetest.Policies(t, needs(v))
 		if err := rotate(v, whole); err != nil {
 			t.Errorf("by %s: %v", whole, err)
 		}
-		if len(lesser) != 3 {
+		if len(lesser) != 4 { // three actions and the resource
 			t.Errorf("%d policies are less than %s", len(lesser), whole)
 		}
 		for i := range len(lesser) {

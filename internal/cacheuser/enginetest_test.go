@@ -108,6 +108,12 @@ func (c *cache) New(_ context.Context, host string, port int) (value, superuser 
 	return rotation.StringValue(fmt.Sprintf(`{%s,"host":%q,"port":%d,"username":%q,"password":%q}`, mark, host, port, user, password)), superuser, nil
 }
 
+// Bind tags the user, as the operator does.
+func (c *cache) Bind(_ context.Context, secret string, v rotation.Value) error {
+	c.fake.Tag(c.service, id(v), "rotator:secret", secret)
+	return nil
+}
+
 // Open is an independent client's login.
 func (c *cache) Open(ctx context.Context, v rotation.Value) error {
 	user, _ := v.Text("username")
@@ -125,7 +131,7 @@ func (c *cache) Restore(_ context.Context, v rotation.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	c.fake.Wait()
-	c.fake.Add(c.service, awsfake.CacheUser{ID: user, Name: user, Passwords: []string{password}})
+	c.fake.Add(c.service, awsfake.CacheUser{ID: user, Name: user, Passwords: []string{password}, Tags: c.fake.User(c.service, user).Tags})
 	return c.apply(user, []string{password})
 }
 

@@ -1,6 +1,7 @@
 package function
 
 import (
+	"example.com/rotator/internal/cacheuser"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/db2"
 	"example.com/rotator/rotation/elasticache"
@@ -23,7 +24,7 @@ import (
 // engines is the one list of what the function can rotate. The error has the
 // cause InvalidConfiguration.
 func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]rotation.Engine, error) {
-	nodes, err := redis.ParseNodes(getenv(redis.NodesVariable))
+	nodes, err := redis.ParseNodes(getenv("REDIS_TRUSTED_NODES"))
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +45,7 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]
 		generic.New(),
 		iam.New(c.settings, getenv("IAM_BY_ROLE") == "true"),
 	}
-	caches, err := elasticache.ReadOptions(getenv)
+	caches, err := cacheuser.ReadOptions(getenv)
 	if err != nil {
 		return nil, err
 	}

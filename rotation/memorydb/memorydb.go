@@ -16,18 +16,6 @@ import (
 // Engine rotates MemoryDB users.
 type Engine struct{ *cacheuser.Engine }
 
-// Settings returns the SDK's configuration for a secret: region, HTTP client, and
-// the function's own credentials or those of its role in the secret's account.
-type Settings = cacheuser.Settings
-
-// Options are the operator's settings.
-type Options = cacheuser.Options
-
-// ReadOptions reads SECRET_ARN, USER_NAME, MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS
-// (600 if absent) and WAITING_RETRY_INTERVAL_IN_SECONDS (10). The error has the
-// cause InvalidConfiguration.
-func ReadOptions(getenv func(string) string) (Options, error) { return cacheuser.ReadOptions(getenv) }
-
 var (
 	_ rotation.DryRunner = Engine{}
 	_ rotation.Retirer   = Engine{}
@@ -35,7 +23,7 @@ var (
 
 // New returns the engine with the given policy for its logins, the settings by
 // which it calls MemoryDB in the secret's region, and the operator's options.
-func New(tls rotation.TLSPolicy, settings Settings, o Options) Engine {
+func New(tls rotation.TLSPolicy, settings cacheuser.Settings, o cacheuser.Options) Engine {
 	return Engine{&cacheuser.Engine{
 		Type: rotation.Kind{
 			Names:        []string{"memorydb"},
@@ -44,6 +32,7 @@ func New(tls rotation.TLSPolicy, settings Settings, o Options) Engine {
 			Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
 		},
 		TLS: tls, Options: o, Form: form,
+		Tag: "aws memorydb tag-resource --resource-arn %s --tags",
 		Dial: func(ctx context.Context, secret string, v rotation.Value) (cacheuser.Service, string, string, error) {
 			cfg, err := settings(ctx, secret)
 			if err != nil {
@@ -81,6 +70,19 @@ func (s service) Describe(ctx context.Context, id string) (u cacheuser.User, err
 		u.Authentication = string(found.Authentication.Type)
 	}
 	return u, nil
+}
+
+// Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_ListTags.html
+func (s service) Tags(ctx context.Context, arn string) (map[string]string, error) {
+	out, err := s.client.ListTags(ctx, &memorydb.ListTagsInput{ResourceArn: &arn})
+	if err != nil {
+		return nil, err
+	}
+	tags := make(map[string]string)
+	for _, t := range out.TagList {
+		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return tags, nil
 }
 
 // Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html

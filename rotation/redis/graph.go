@@ -158,7 +158,7 @@ func (g *graph) add(n neighbour) error {
 		return nil
 	}
 	g.known[t.Address()] = true
-	const advice = "name its address or network in the function's variable " + NodesVariable + ", or set the option " + nodesOption + " to host where it is not to be changed"
+	const advice = "name its address or network in the function's variable " + nodesVariable + ", or set the option " + nodesOption + " to host where it is not to be changed"
 	allowed := g.engine.trusted.allow(n.host)
 	names := []string{n.host}
 	if n.name != "" {

@@ -8,8 +8,8 @@ import (
 	"example.com/rotator/rotation"
 )
 
-// NodesVariable is the function's variable that ParseNodes reads.
-const NodesVariable = "REDIS_TRUSTED_NODES"
+// nodesVariable is the function's variable that ParseNodes is given.
+const nodesVariable = "REDIS_TRUSTED_NODES"
 
 // Nodes are servers that the function's operator allows passwords to be sent to
 // when another server names them. Only the operator can: neither a secret nor its
@@ -29,7 +29,7 @@ func ParseNodes(text string) (n Nodes, err error) {
 		} else if p, err := netip.ParsePrefix(word); err == nil {
 			n.networks = append(n.networks, p)
 		} else if strings.ContainsAny(word, "/:*@") {
-			return Nodes{}, rotation.Errorf(rotation.InvalidConfiguration, "list addresses, networks such as 10.0.3.0/24 and host names, without ports", "%s has %q", NodesVariable, word)
+			return Nodes{}, rotation.Errorf(rotation.InvalidConfiguration, "list addresses, networks such as 10.0.3.0/24 and host names, without ports", "%s has %q", nodesVariable, word)
 		} else {
 			n.names = append(n.names, word)
 		}

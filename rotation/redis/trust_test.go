@@ -136,7 +136,7 @@ func TestNoPasswordGoesToAReplicaThatListsItself(t *testing.T) {
 			}
 			for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r), "Set": f.engine.Set(enginetest.Within(t), r)} {
 				enginetest.WantCause(t, err, c.want, "")
-				if !c.sent && (err == nil || !strings.Contains(err.Error(), NodesVariable) || !strings.Contains(err.Error(), "127.0.0.9:"+port)) {
+				if !c.sent && (err == nil || !strings.Contains(err.Error(), nodesVariable) || !strings.Contains(err.Error(), "127.0.0.9:"+port)) {
 					t.Errorf("%s: the error does not say what to allow: %v", step, err)
 				}
 			}
@@ -173,7 +173,7 @@ func TestWithoutTLSNeighboursAreTheOperatorsChoice(t *testing.T) {
 			for _, v := range []*rotation.Value{&r.Current, &r.Pending, &r.Login} {
 				*v = v.With("ssl", c.ssl)
 			}
-			if err := e.DryRun(enginetest.Within(t), r); err == nil || !strings.Contains(err.Error(), NodesVariable) {
+			if err := e.DryRun(enginetest.Within(t), r); err == nil || !strings.Contains(err.Error(), nodesVariable) {
 				t.Errorf("%s, ssl %q: %v", name, c.ssl, err)
 			}
 			e.trusted = nodesAt(t, "127.0.0.1")

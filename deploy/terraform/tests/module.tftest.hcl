@@ -105,6 +105,14 @@ run "everything_asked_for" {
     }
     error_message = "A statement is missing, one too many, or about something else."
   }
+  # Whose a cache's user is is read from its tags.
+  assert {
+    condition = { for s in data.aws_iam_policy_document.rotate.statement : s.sid => join(" ", sort(s.actions)) if contains(["ElastiCacheUsers", "MemoryDbUsers"], s.sid) } == {
+      ElastiCacheUsers = "elasticache:DescribeUsers elasticache:ListTagsForResource elasticache:ModifyUser"
+      MemoryDbUsers    = "memorydb:DescribeUsers memorydb:ListTags memorydb:UpdateUser"
+    }
+    error_message = "The function may do something else with users of caches."
+  }
   assert {
     condition     = alltrue([for s in data.aws_iam_policy_document.rotate.statement : s.resources == toset(["${aws_cloudwatch_log_group.this.arn}:*"]) if s.sid == "Log"])
     error_message = "The function may write to another log."
