@@ -191,6 +191,10 @@ type Request struct {
 	// engine must not change a second user that it cannot see to be its own
 	// work: names alone prove nothing.
 	Proved bool
+	// Proofs are those credentials of the secret that the target accepted, where
+	// a superuser acts, in every call of a change. They are for an engine whose
+	// target has several accounts under one name, of which a login proves one.
+	Proofs []Value
 
 	// vouched tells that the target accepted a credential of the very user that
 	// Current names, and not only one of the user who alternates with it.

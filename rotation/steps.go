@@ -164,6 +164,9 @@ func (r *run) vouch(ctx context.Context, req *Request, refused func() error) err
 		case c.name == awsCurrent && errors.Is(err, LoginRefused):
 			err = cmp.Or(refused(), err)
 		}
+		if err == nil {
+			req.Proofs = append(req.Proofs, c.value)
+		}
 		return err
 	})
 }
@@ -236,7 +239,7 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 		cancel()
 		if verr == nil {
 			r.log.Info("the second user is proved to be the secret's own", "credential", c.name)
-			req.Proved = true
+			req.Proved, req.Proofs = true, append(req.Proofs, c.value)
 			return attempt()
 		}
 		if !errors.Is(verr, LoginRefused) {

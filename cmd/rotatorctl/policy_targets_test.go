@@ -50,7 +50,7 @@ func TestGrantsOfRedis(t *testing.T) {
 		t.Run(fmt.Sprintf("without an ACL file: %t", o.NoACLFile), func(t *testing.T) {
 			w, server := newWorld(t), testserver.Redis(t, o)
 			admin := server.Connect(t)
-			w.engine = redis.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})
+			w.engine = redis.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM}, redis.Nodes{})
 			do := func(args ...any) {
 				t.Helper()
 				if err := admin.Do(t.Context(), args...).Err(); err != nil {

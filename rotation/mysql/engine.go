@@ -37,6 +37,8 @@ const (
 	mariadbNameLimit = 80
 )
 
+const cloneSuffix = "_clone"
+
 // Kind describes the engine, with the names and the defaults of AWS's templates.
 func (*Engine) Kind() rotation.Kind {
 	return rotation.Kind{
@@ -44,7 +46,7 @@ func (*Engine) Kind() rotation.Kind {
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		CloneSuffix:  "_clone",
+		CloneSuffix:  cloneSuffix,
 		CloneLimit:   mariadbNameLimit,
 	}
 }
@@ -115,17 +117,35 @@ func (e *Engine) apply(ctx context.Context, r *rotation.Request, rehearsal bool)
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{current.User, pending.User, r.Proved}, pending.Password, r.Secret, rehearsal)
+		return s.alternate(ctx, pair{current.User, pending.User, known(r)}, pending.Password, r.Secret, rehearsal)
 	case r.Superuser:
-		return s.reset(ctx, pending, rehearsal)
+		return s.reset(ctx, pending, known(r), rehearsal)
 	case s.target.User != pending.User:
 		return rotation.Errorf(rotation.TakeoverRefused, "rotate every user by its own secret", "the user %q cannot change the password of %q", s.target.User, pending.User)
 	case s.target.Password == pending.Password:
 		return nil // an earlier call came this far
 	case rehearsal:
-		return s.dialect.rehearse(ctx, pending.Password)
+		return s.dialect.rehearse(ctx, pending.Password, s.target.Password)
 	}
-	return s.dialect.change(ctx, pending.Password, s.target.Password)
+	current, _ := r.Current.Text("password")
+	return s.dialect.change(ctx, pending.Password, s.target.Password, current)
+}
+
+// passwords are the secret's passwords of each user.
+type passwords map[string][]string
+
+// known returns the passwords by which an account can be seen to be the secret's:
+// those of the current and the pending value, and those that the core has found
+// to be accepted.
+func known(r *rotation.Request) passwords {
+	all := passwords{}
+	for _, v := range append([]rotation.Value{r.Current, r.Pending}, r.Proofs...) {
+		user, _ := v.Text("username")
+		if password, _ := v.Text("password"); password != "" {
+			all[user] = append(all[user], password)
+		}
+	}
+	return all
 }
 
 // Verify logs in and asks for an answer. A user that changes its own password
@@ -139,7 +159,7 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 	if r.Strategy == rotation.AlternatingUsers {
 		return nil // the connection is made by a query
 	}
-	err = s.dialect.rehearse(ctx, s.target.Password)
+	err = s.dialect.rehearse(ctx, s.target.Password, "")
 	if errors.Is(err, rotation.PolicyRejected) {
 		return nil // that tells nothing of the next password
 	}
@@ -153,12 +173,15 @@ func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
 		return err
 	}
 	defer s.close()
-	return s.dialect.retire(ctx, s.target.Password)
+	old, _ := r.Current.Text("password")
+	return s.dialect.retire(ctx, s.target.Password, old)
 }
 
 // reset sets the password of a single user as a superuser, in every account of
-// that name that logs in by a password.
-func (s *session) reset(ctx context.Context, pending rotation.Target, rehearsal bool) error {
+// that name that logs in by a password. That a superuser may do so on a name
+// alone is the operator's decision; but of several accounts a name alone does not
+// tell whose they are.
+func (s *session) reset(ctx context.Context, pending rotation.Target, known passwords, rehearsal bool) error {
 	if err := s.notMyself(pending.User); err != nil {
 		return err
 	}
@@ -166,8 +189,17 @@ func (s *session) reset(ctx context.Context, pending rotation.Target, rehearsal 
 	if err != nil {
 		return err
 	}
+	if len(accounts) > 1 {
+		other, clone := strings.CutSuffix(pending.User, cloneSuffix)
+		if !clone {
+			other += cloneSuffix
+		}
+		if _, err := s.unmarked(ctx, pair{pending.User, other, known}, accounts); err != nil {
+			return err
+		}
+	}
 	for _, a := range accounts {
-		grants, err := s.grants(ctx, a)
+		grants, err := s.powers(ctx, a)
 		if err != nil {
 			return err
 		}

@@ -61,7 +61,9 @@ func word(c byte) bool {
 	return c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c >= 0x80
 }
 
+// unreadable tells of a row, but for what follows IDENTIFIED, which is a verifier.
 func unreadable(row string) error {
+	row, _, _ = strings.Cut(row, "IDENTIFIED")
 	return rotation.Errorf(rotation.TargetFailed, "report this with the server's version", "the server's answer cannot be understood: %s", row)
 }
 
@@ -88,7 +90,7 @@ const grantOption = "GRANT OPTION"
 type grants []grant
 
 // parseGrant reads a row of SHOW GRANTS FOR a. It reports false for a row that
-// is no grant to the account itself.
+// is no grant to the account itself, which MariaDB shows beside those that are.
 func parseGrant(row string, a account) (grant, bool, error) {
 	tokens, err := scan(row)
 	if err != nil {
@@ -138,8 +140,9 @@ func parseGrant(row string, a account) (grant, bool, error) {
 	if len(rest) < 1 || len(g.rights) == 0 || on > 0 && g.object == "" {
 		return grant{}, false, unreadable(row)
 	}
-	if len(rest) < 3 || rest[1].text != "@" || rest[0].text != a.user || rest[2].text != a.host {
-		return grant{}, false, nil // a row of a role
+	host := len(rest) > 2 && rest[1].text == "@"
+	if rest[0].text != a.user || host != !a.role || host && rest[2].text != a.host {
+		return grant{}, false, nil // a row of a role, or of another one
 	}
 	for i, t := range rest {
 		if !t.quoted && t.text == "OPTION" && (rest[i-1].text == "GRANT" || rest[i-1].text == "ADMIN") {
@@ -288,8 +291,13 @@ func difference(want, have grants, a account) []string {
 
 // grants reads the rights of an account.
 func (s *session) grants(ctx context.Context, a account) (grants, error) {
+	return s.show(ctx, a, "SHOW GRANTS FOR "+a.name())
+}
+
+// show runs a SHOW GRANTS and returns its rows that are about the account.
+func (s *session) show(ctx context.Context, a account, statement string) (grants, error) {
 	var list grants
-	return list, s.rows(ctx, "the rights of "+a.name(), "SHOW GRANTS FOR "+a.name(), func(rows *sql.Rows) error {
+	return list, s.rows(ctx, "the rights of "+a.name(), statement, func(rows *sql.Rows) error {
 		var row string
 		if err := rows.Scan(&row); err != nil {
 			return err
@@ -300,6 +308,26 @@ func (s *session) grants(ctx context.Context, a account) (grants, error) {
 		}
 		return err
 	})
+}
+
+// powers reads the rights of an account and of the roles that it was given, to
+// any of which it can switch, default or not.
+func (s *session) powers(ctx context.Context, a account) (grants, error) {
+	own, err := s.grants(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	var roles []string
+	for _, g := range own {
+		if g.object == "" {
+			roles = append(roles, g.rights...)
+		}
+	}
+	if roles == nil {
+		return own, nil
+	}
+	inherited, err := s.dialect.inherited(ctx, a, roles)
+	return append(own, inherited...), err
 }
 
 // rehearseGrants sends statements for a user that does not exist. The server

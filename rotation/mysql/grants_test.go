@@ -85,6 +85,18 @@ func TestRowsThatAreNoGrantToTheAccount(t *testing.T) {
 	}
 }
 
+func TestARowThatCannotBeReadIsQuotedWithoutItsVerifier(t *testing.T) {
+	for _, row := range []string{"GRANT SELECT ON TO `app`@`%` IDENTIFIED BY PASSWORD '*00'", "CREATE USER `app`@`%` IDENTIFIED VIA ed25519 USING '*00' OR `unended"} {
+		_, _, err := parseGrant(row, app)
+		if _, serr := scan(row); serr != nil {
+			err = serr
+		}
+		if err == nil || strings.Contains(err.Error(), "*00") || !strings.Contains(err.Error(), "`app`") {
+			t.Errorf("%s: %v", row, err)
+		}
+	}
+}
+
 func TestAdministratorsAreKnownByTheirRights(t *testing.T) {
 	for row, want := range map[string]string{
 		"GRANT ALL PRIVILEGES ON *.*":             "ALL PRIVILEGES",

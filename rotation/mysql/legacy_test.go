@@ -36,11 +36,11 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(old(user, "First-Pw-1").dialect.rehearse(t.Context(), "Second-Pw-2"),
-		old(user, "First-Pw-1").dialect.change(t.Context(), "Second-Pw-2", "First-Pw-1")); err != nil {
+	if err := errors.Join(old(user, "First-Pw-1").dialect.rehearse(t.Context(), "Second-Pw-2", "First-Pw-1"),
+		old(user, "First-Pw-1").dialect.change(t.Context(), "Second-Pw-2", "First-Pw-1", "First-Pw-1")); err != nil {
 		t.Fatal(err)
 	}
-	if err := old(user, "Second-Pw-2").dialect.retire(t.Context(), "Second-Pw-2"); err != nil {
+	if err := old(user, "Second-Pw-2").dialect.retire(t.Context(), "Second-Pw-2", "First-Pw-1"); err != nil {
 		t.Error(err)
 	}
 
@@ -50,7 +50,7 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		return s.alternate(t.Context(), p, "Third-Pw-3", "arn", rehearsal)
 	}
 	for _, rehearsal := range []bool{true, false} {
-		if err := alternate(pair{user, clone, false}, rehearsal); err != nil {
+		if err := alternate(pair{user, clone, passwords{user: {"Second-Pw-2"}}}, rehearsal); err != nil {
 			t.Fatalf("rehearsal %v: %v", rehearsal, err)
 		}
 	}
@@ -65,10 +65,10 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		t.Errorf("%q and %q, want %q", a, b, want)
 	}
 	// There is no mark: only the secret's own password proves the second user.
-	if err := alternate(pair{user, clone, false}, false); !errors.Is(err, rotation.TakeoverRefused) {
+	if err := alternate(pair{user, clone, passwords{user: {"Second-Pw-2"}}}, false); !errors.Is(err, rotation.TakeoverRefused) {
 		t.Errorf("got %v", err)
 	}
-	if err := alternate(pair{user, clone, true}, false); err != nil {
+	if err := alternate(pair{user, clone, passwords{user: {"Second-Pw-2"}, clone: {"Third-Pw-3"}}}, false); err != nil {
 		t.Error(err)
 	}
 }

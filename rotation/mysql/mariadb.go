@@ -1,11 +1,13 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	"crypto/sha512"
 	"database/sql"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -160,7 +162,7 @@ func passwordMethod(plugins []string) string {
 }
 
 // rehearse sends a hash that is none. The server refuses that last.
-func (m *mariadb) rehearse(ctx context.Context, password string) error {
+func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 	plugins, err := m.methods(ctx)
 	if err != nil {
 		return err
@@ -183,7 +185,7 @@ func (m *mariadb) rehearse(ctx context.Context, password string) error {
 // change gives the user both passwords where it may change accounts, and else
 // the new one alone. The driver follows a server to the second method only if
 // both are the native one.
-func (m *mariadb) change(ctx context.Context, password, old string) error {
+func (m *mariadb) change(ctx context.Context, password, old, _ string) error {
 	const what = "the password could not be changed"
 	plugins, err := m.methods(ctx)
 	if err != nil {
@@ -208,7 +210,7 @@ func (m *mariadb) change(ctx context.Context, password, old string) error {
 	return m.secret(ctx, what, "SET PASSWORD = "+text(hash(plugin, password)))
 }
 
-func (m *mariadb) retire(ctx context.Context, password string) error {
+func (m *mariadb) retire(ctx context.Context, password, _ string) error {
 	plugins, err := m.methods(ctx)
 	if err != nil || len(plugins) != 2 || plugins[0] != native || plugins[1] != native {
 		return err // there is none of ours
@@ -236,21 +238,35 @@ func (m *mariadb) rehearseOther(ctx context.Context, _ string, statements []stri
 
 func (m *mariadb) accounts(ctx context.Context, user string) ([]account, error) {
 	var list []account
-	return list, m.rows(ctx, "the user's accounts", `SELECT u.Host, u.plugin, COALESCE(JSON_EXTRACT(g.Priv, '$.auth_or[*].plugin'), ''),
+	return list, m.rows(ctx, "the user's accounts", `SELECT u.Host, u.plugin, u.authentication_string, COALESCE(JSON_EXTRACT(g.Priv, '$.auth_or'), '[]'),
 	COALESCE(JSON_VALUE(g.Priv, '$.account_locked'), 'false') IN ('true', '1'), u.ssl_type, u.ssl_cipher, u.x509_issuer, u.x509_subject,
 	u.max_questions, u.max_updates, u.max_connections, u.max_user_connections, CAST(u.max_statement_time AS CHAR), COALESCE(u.default_role, ''), JSON_VALUE(g.Priv, '$.password_lifetime')
 	FROM mysql.user u JOIN mysql.global_priv g ON g.User = u.User AND g.Host = u.Host WHERE u.is_role = 'N' AND u.User = `+text(user)+" ORDER BY 1",
 		func(rows *sql.Rows) error {
 			a := account{user: user}
-			var plugin, plugins, kind, cipher, issuer, subject, statementTime, role string
+			var plugin, stored, others, kind, cipher, issuer, subject, statementTime, role string
 			var questions, updates, connections, most int
 			var lifetime sql.NullInt64
-			err := rows.Scan(&a.host, &plugin, &plugins, &a.locked, &kind, &cipher, &issuer, &subject, &questions, &updates, &connections, &most, &statementTime, &role, &lifetime)
-			switch {
-			case plugin == "" || plugin == native || strings.Contains(plugins, `"`+native+`"`):
-				a.plugin = native
-			case plugin == ed25519 || strings.Contains(plugins, `"`+ed25519+`"`):
-				a.plugin = ed25519
+			err := rows.Scan(&a.host, &plugin, &stored, &others, &a.locked, &kind, &cipher, &issuer, &subject, &questions, &updates, &connections, &most, &statementTime, &role, &lifetime)
+			// The first way to log in stands in the columns, and beside the others
+			// as an empty object.
+			var ways []struct {
+				Plugin string
+				Stored string `json:"authentication_string"`
+			}
+			if jerr := json.Unmarshal([]byte(others), &ways); err == nil && jerr != nil {
+				return rotation.Errorf(rotation.TargetFailed, "report this with the server's version", "the ways to log in of %s cannot be understood", a.name())
+			}
+			a.verifiers = []verifier{{plugin, stored}}
+			plugins := []string{cmp.Or(plugin, native)}
+			for _, w := range ways {
+				a.verifiers = append(a.verifiers, verifier{w.Plugin, w.Stored})
+				plugins = append(plugins, w.Plugin)
+			}
+			for _, p := range []string{ed25519, native} {
+				if slices.Contains(plugins, p) {
+					a.plugin = p
+				}
 			}
 			a.attributes = require(kind, cipher, issuer, subject) +
 				fmt.Sprintf(" WITH MAX_QUERIES_PER_HOUR %d MAX_UPDATES_PER_HOUR %d MAX_CONNECTIONS_PER_HOUR %d MAX_USER_CONNECTIONS %d MAX_STATEMENT_TIME %s",
@@ -273,6 +289,35 @@ func (m *mariadb) marked(ctx context.Context, role, user string) (map[string]boo
 		hosts[host] = true
 		return err
 	})
+}
+
+// inherited walks the roles of roles, which the server shows by their names.
+func (m *mariadb) inherited(ctx context.Context, _ account, roles []string) (grants, error) {
+	var all grants
+	seen := map[string]bool{}
+	for len(roles) > 0 {
+		role := roles[0]
+		roles = roles[1:]
+		if seen[role] {
+			continue
+		}
+		seen[role] = true
+		name, err := scan(role)
+		if err != nil {
+			return nil, err
+		}
+		rights, err := m.show(ctx, account{user: name[0].text, role: true}, "SHOW GRANTS FOR "+role)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range rights {
+			if g.object == "" {
+				roles = append(roles, g.rights...)
+			}
+		}
+		all = append(all, rights...)
+	}
+	return all, nil
 }
 
 // create makes the account by the GRANT of the role, so that it is never without.

@@ -1,7 +1,9 @@
 package mysql_test
 
 import (
+	"bytes"
 	"context"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -121,4 +123,45 @@ func TestServerThatTakesNoHashes(t *testing.T) {
 	f.opens(weakly, false, "Third-Pw-3")
 	// The administrator may switch the log off for its session.
 	f.set(f.alternating(weakly, second, "weakly_clone", "Third-Pw-3"))
+}
+
+// A server older than 10.4 quotes what it cannot read, hashes included.
+func TestAStatementThatTheServerCannotReadIsNotQuoted(t *testing.T) {
+	only(t, "mariadb", func(t *testing.T, f *fixture) {
+		user, old := f.privileged()
+		p := testserver.Proxy(t, f.server.Addr())
+		p.Filter(func(c testserver.Chunk) bool {
+			if !c.FromServer { // a grammar that does not know OR: the statement is as long as before
+				copy(c.Bytes, bytes.ReplaceAll(c.Bytes, []byte("' OR mysql"), []byte("' 0R mysql")))
+			}
+			return true
+		})
+		r := f.single(user, old, "Second-Pw-2")
+		for _, v := range []*rotation.Value{&r.Current, &r.Pending, &r.Login} {
+			*v = v.WithJSON("port", []byte(strconv.Itoa(p.Port))).WithJSON("ssl", []byte("false"))
+		}
+		err := f.engine.Set(t.Context(), r)
+		fails(t, err, rotation.TargetFailed, "1064", "error in your SQL syntax")
+		for _, hash := range []string{hashed(old), hashed("Second-Pw-2"), "USING"} {
+			if strings.Contains(err.Error(), hash) {
+				t.Errorf("part of the statement is in the error: %v", err)
+			}
+		}
+	})
+}
+
+func TestAnOlderMariaDBIsRefused(t *testing.T) {
+	only(t, "mariadb", func(t *testing.T, f *fixture) {
+		user, old := f.user()
+		p := testserver.Proxy(t, f.server.Addr())
+		p.Filter(func(c testserver.Chunk) bool {
+			if c.FromServer { // 10.3.11-MariaDB
+				copy(c.Bytes, bytes.ReplaceAll(c.Bytes, []byte("10.11."), []byte("10.3.1")))
+			}
+			return true
+		})
+		r := f.single(user, old, "Second-Pw-2")
+		r.Login = r.Login.WithJSON("port", []byte(strconv.Itoa(p.Port))).WithJSON("ssl", []byte("false"))
+		fails(t, f.engine.DryRun(t.Context(), r), rotation.TargetFailed, "10.3.1", "upgrade")
+	})
 }

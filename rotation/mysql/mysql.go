@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 
 	"example.com/rotator/rotation"
 )
@@ -33,10 +34,10 @@ func alter(password, old string, retain bool) string {
 	return s
 }
 
-// own sends alter, with RETAIN CURRENT PASSWORD if the user may say that.
-func (m *mysqld) own(ctx context.Context, password, old string) error {
-	_, err := m.conn.ExecContext(ctx, alter(password, old, true))
-	if code(err) == 1227 {
+// own sends alter, and if it is to retain, then only if the user may say that.
+func (m *mysqld) own(ctx context.Context, password, old string, retain bool) error {
+	_, err := m.conn.ExecContext(ctx, alter(password, old, retain))
+	if retain && code(err) == 1227 {
 		// The user lacks APPLICATION_PASSWORD_ADMIN.
 		_, err = m.conn.ExecContext(ctx, alter(password, old, false))
 	}
@@ -45,27 +46,90 @@ func (m *mysqld) own(ctx context.Context, password, old string) error {
 
 // rehearse replaces a password that is not the user's. The server refuses that
 // last, after the privilege and the policy.
-func (m *mysqld) rehearse(ctx context.Context, password string) error {
+func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
+	const what = "the password cannot be changed"
 	if !m.modern() {
 		return nil
 	}
-	err := m.own(ctx, password, decoy())
-	if code(err) == 3891 {
+	err := m.own(ctx, password, decoy(), true)
+	if code(err) != 3891 {
+		return m.failure(what, err)
+	}
+	if old == "" {
 		return nil
 	}
-	return m.failure("the password cannot be changed", err)
+	// The server compares old with the first password before it refuses to keep
+	// it beside none. All other answers tell nothing.
+	_, err = m.conn.ExecContext(ctx, alter("", old, true))
+	if code(err) != 3891 {
+		return nil
+	}
+	required, rerr := m.mustSay(ctx)
+	if required && rerr == nil {
+		return m.second(err)
+	}
+	return rerr
+}
+
+// mustSay reports whether the session's user has to say its first password to
+// change it.
+// Source: https://dev.mysql.com/doc/refman/8.4/en/password-management.html#password-reverification-policy
+func (m *mysqld) mustSay(ctx context.Context) (required bool, err error) {
+	const what = "the user's rules for passwords cannot be read"
+	var statement string
+	if err := m.conn.QueryRowContext(ctx, "SHOW CREATE USER CURRENT_USER()").Scan(&statement); err != nil {
+		return false, m.failure(what, err)
+	}
+	tokens, err := scan(statement)
+	if err != nil {
+		return false, err
+	}
+	for i, t := range tokens {
+		if i < 2 || t.quoted || t.text != "CURRENT" || tokens[i-1].text != "REQUIRE" || tokens[i-2].text != "PASSWORD" {
+			continue
+		}
+		if i+1 == len(tokens) || tokens[i+1].text != "DEFAULT" {
+			return i+1 == len(tokens) || tokens[i+1].text != "OPTIONAL", nil
+		}
+		err := m.conn.QueryRowContext(ctx, "SELECT @@global.password_require_current").Scan(&required)
+		return required, m.failure(what, err)
+	}
+	return false, nil
+}
+
+// second says that the login's password is good for a login and not for a change.
+// It has the cause by which the core goes on to other versions of the secret: one
+// that an abandoned rotation has left behind holds the first password.
+func (m *mysqld) second(err error) error {
+	return rotation.Errorf(rotation.LoginRefused, "as an administrator: ALTER USER "+m.self.name()+" PASSWORD REQUIRE CURRENT OPTIONAL, or give the user the password of AWSCURRENT",
+		"the login's password is the second of two, and the user has to say the first to change it, which an abandoned rotation has set: %w", err)
 }
 
 // change says which password it replaces, so that a repeated statement cannot
 // throw away the one that must stay valid: the server refuses it where old is
 // not the first of the two.
-func (m *mysqld) change(ctx context.Context, password, old string) error {
+func (m *mysqld) change(ctx context.Context, password, old, current string) error {
 	const what = "the password could not be changed"
 	if !m.modern() {
 		_, err := m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
 		return m.failure(what, err)
 	}
-	err := m.own(ctx, password, old)
+	retain := true
+	if current != old {
+		// Old can be what an abandoned rotation has set, with current beside it.
+		required, err := m.mustSay(ctx)
+		if err != nil {
+			return err
+		}
+		if required {
+			beside, err := m.opens(ctx, m.target.User, current)
+			if err != nil {
+				return err
+			}
+			retain = !beside
+		}
+	}
+	err := m.own(ctx, password, old, retain)
 	if c := code(err); c != 3891 && c != 3638 {
 		return m.failure(what, err)
 	}
@@ -79,18 +143,41 @@ func (m *mysqld) change(ctx context.Context, password, old string) error {
 		return m.failure(what, err)
 	}
 	_, err = m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
+	if code(err) == 3892 {
+		return m.second(err)
+	}
 	return m.failure(what, err)
 }
 
-func (m *mysqld) retire(ctx context.Context, _ string) error {
+// retire cannot discard anything without APPLICATION_PASSWORD_ADMIN. Then the
+// user has one password only, unless the privilege was revoked since it had two:
+// the second outlives all rotations, and shows in a table that few users may read
+// and in that the password before this one still opens.
+func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	if !m.modern() {
 		return nil
 	}
 	_, err := m.conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
-	if code(err) == 1227 {
-		return nil // who may not discard could not retain either
+	if code(err) != 1227 {
+		return m.failure("the old password could not be discarded", err)
 	}
-	return m.failure("the old password could not be discarded", err)
+	var two bool
+	if rerr := m.conn.QueryRowContext(ctx, "SELECT COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), FALSE) FROM mysql.user WHERE User = "+text(m.self.user)+" AND Host = "+text(m.self.host)).Scan(&two); rerr != nil {
+		if c := code(rerr); c != 1142 && c != 1143 {
+			return m.failure("the user's passwords cannot be read", rerr)
+		}
+		if old == password {
+			return nil
+		}
+		if two, rerr = m.opens(ctx, m.target.User, old); rerr != nil {
+			return rerr
+		}
+	}
+	if !two {
+		return nil
+	}
+	return rotation.Errorf(rotation.PrivilegeMissing, "grant APPLICATION_PASSWORD_ADMIN again, or as an administrator: ALTER USER "+m.self.name()+" DISCARD OLD PASSWORD",
+		"the user has a second password, which it may not discard: %w", err)
 }
 
 func (m *mysqld) rehearseOther(ctx context.Context, password string, statements []string) error {
@@ -104,23 +191,25 @@ func (m *mysqld) rehearseOther(ctx context.Context, password string, statements 
 }
 
 func (m *mysqld) accounts(ctx context.Context, user string) ([]account, error) {
-	late := "NULL, NULL, NULL, NULL, NULL, NULL, FALSE"
+	late := "NULL, NULL, NULL, NULL, NULL, NULL, NULL"
 	if m.modern() {
 		late = `Password_reuse_history, Password_reuse_time, Password_require_current,
 	User_attributes->>'$.Password_locking.failed_login_attempts', User_attributes->>'$.Password_locking.password_lock_time_days',
-	User_attributes->>'$.metadata', COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), FALSE)`
+	User_attributes->>'$.metadata', User_attributes->>'$.additional_password'`
 	}
 	var list []account
 	err := m.rows(ctx, "the user's accounts", `SELECT Host, plugin, account_locked = 'Y', ssl_type, ssl_cipher, x509_issuer, x509_subject,
-	max_questions, max_updates, max_connections, max_user_connections, password_lifetime, `+late+` FROM mysql.user WHERE User = `+text(user)+" ORDER BY Host",
+	max_questions, max_updates, max_connections, max_user_connections, COALESCE(authentication_string, ''), password_lifetime, `+late+` FROM mysql.user WHERE User = `+text(user)+" ORDER BY Host",
 		func(rows *sql.Rows) error {
 			a := account{user: user}
-			var kind, cipher, issuer, subject string
+			var kind, cipher, issuer, subject, first string
 			var questions, updates, connections, most int
 			var lifetime, history, reuse, attempts, days sql.NullInt64
-			var current, comment sql.NullString
+			var current, comment, second sql.NullString
 			err := rows.Scan(&a.host, &a.plugin, &a.locked, &kind, &cipher, &issuer, &subject, &questions, &updates, &connections, &most,
-				&lifetime, &history, &reuse, &current, &attempts, &days, &comment, &a.retained)
+				&first, &lifetime, &history, &reuse, &current, &attempts, &days, &comment, &second)
+			a.retained = second.Valid
+			a.verifiers = []verifier{{a.plugin, first}, {a.plugin, second.String}}
 			switch a.plugin {
 			case "caching_sha2_password", "sha256_password", "mysql_native_password":
 			default:
@@ -211,6 +300,10 @@ func (m *mysqld) marked(ctx context.Context, role, user string) (map[string]bool
 		hosts[host] = true
 		return err
 	})
+}
+
+func (m *mysqld) inherited(ctx context.Context, a account, roles []string) (grants, error) {
+	return m.show(ctx, a, "SHOW GRANTS FOR "+a.name()+" USING "+strings.Join(roles, ", "))
 }
 
 func (m *mysqld) create(ctx context.Context, a, like account, role, password string) error {

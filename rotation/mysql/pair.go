@@ -17,7 +17,7 @@ import (
 // other has an account for the same hosts.
 type pair struct {
 	current, other string
-	proved         bool // other is proved to be the secret's own
+	known          passwords
 }
 
 // role is the name of the role that both have and that allows nothing. Who has
@@ -61,19 +61,13 @@ func (s *session) survey(ctx context.Context, p pair) (v survey, err error) {
 	if v.other, err = s.dialect.accounts(ctx, p.other); err != nil {
 		return v, err
 	}
-	marked := map[string]bool{}
 	if s.dialect.marks() {
-		if v.marked, err = s.dialect.marked(ctx, p.role(), p.other); err == nil {
-			marked, err = s.dialect.marked(ctx, p.role(), p.current)
-		}
-		if err != nil {
+		if v.marked, err = s.dialect.marked(ctx, p.role(), p.other); err != nil {
 			return v, err
 		}
 	}
-	for _, a := range v.current {
-		if !marked[a.host] {
-			v.unmarked = append(v.unmarked, a)
-		}
+	if v.unmarked, err = s.unmarked(ctx, p, v.current); err != nil {
+		return v, err
 	}
 	for _, a := range v.other {
 		if v.marked[a.host] {
@@ -88,10 +82,10 @@ func (s *session) survey(ctx context.Context, p pair) (v survey, err error) {
 			// its own password, in place of the one that the secret names.
 			return v, rotation.Errorf(rotation.TakeoverRefused, fmt.Sprintf("create an account of %q for the same host, or drop this one", p.current),
 				"the user %s exists, and %q has no account for its host", a.name(), p.current)
-		case !p.proved:
+		case !a.accepts(p.known[p.other]):
 			advice := "use a user name without the suffix _clone, or drop that user"
 			if s.dialect.marks() {
-				advice = fmt.Sprintf("if it is this secret's second user all the same, say so as an administrator: CREATE ROLE IF NOT EXISTS %s; GRANT %[1]s TO %s", p.role(), a.name())
+				advice = "if it is this secret's second user all the same, " + p.adoption(a)
 			}
 			return v, rotation.Errorf(rotation.TakeoverRefused, advice, "the user %s exists, and nothing but its name says that it belongs to %q", a.name(), p.current)
 		}
@@ -102,14 +96,46 @@ func (s *session) survey(ctx context.Context, p pair) (v survey, err error) {
 	return v, nil
 }
 
+// adoption tells how an administrator says that an account is one of the pair's.
+func (p pair) adoption(a account) string {
+	return fmt.Sprintf("say so as an administrator: CREATE ROLE IF NOT EXISTS %s; GRANT %[1]s TO %s", p.role(), a.name())
+}
+
+// unmarked returns those accounts of the current user that are not marked. It
+// refuses one that does not accept the secret's password either: the secret's
+// login is the proof of the one account that it meets, and an account of the same
+// name for other hosts can be somebody else's.
+func (s *session) unmarked(ctx context.Context, p pair, accounts []account) (list []account, err error) {
+	marked := map[string]bool{}
+	if s.dialect.marks() {
+		if marked, err = s.dialect.marked(ctx, p.role(), p.current); err != nil {
+			return nil, err
+		}
+	}
+	for _, a := range accounts {
+		switch {
+		case marked[a.host]:
+		case a.accepts(p.known[p.current]):
+			list = append(list, a)
+		default:
+			advice := "give it the secret's password if it is the same user's, else rename or drop it"
+			if s.dialect.marks() {
+				advice = "if it is the same user's all the same, " + p.adoption(a) + "; else rename or drop it"
+			}
+			return nil, rotation.Errorf(rotation.TakeoverRefused, advice, "the user %s has another password than the secret, and nothing but its name says that it is the secret's", a.name())
+		}
+	}
+	return list, nil
+}
+
 // weaker refuses an account that may do more to the whole server than the
 // current user.
 func (s *session) weaker(ctx context.Context, a, like account) error {
-	theirs, err := s.grants(ctx, a)
+	theirs, err := s.powers(ctx, a)
 	if err != nil {
 		return err
 	}
-	ours, err := s.grants(ctx, like)
+	ours, err := s.powers(ctx, like)
 	if err != nil {
 		return err
 	}

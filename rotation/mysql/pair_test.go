@@ -161,7 +161,9 @@ func TestTakeoverByNameIsRefused(t *testing.T) {
 		r := f.alternating(low, "Low-Pw-1", boss, "Taken-Pw-2")
 		fails(t, f.engine.DryRun(context.Background(), r), rotation.TakeoverRefused, boss)
 		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, boss, "GRANT rotator_")
-		r.Proved = true
+		r.Proofs = []rotation.Value{f.value(boss, "not boss's password")}
+		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, "GRANT rotator_")
+		r.Proofs = []rotation.Value{f.value(boss, bossPassword)}
 		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, "more power")
 		if f.created(boss, "%") != before {
 			t.Error("boss was changed")
@@ -186,7 +188,7 @@ func TestASecondUserIsAdoptedByProofOrByTheAdministratorsRole(t *testing.T) {
 		clone := user + "_clone"
 		f.sql("CREATE USER "+account(clone, "%")+" IDENTIFIED BY 'Old-Pw-1'", "CREATE USER "+account(clone, "10.1.2.3")+" IDENTIFIED BY 'Strange-Pw-1'")
 		r := f.alternating(user, first, clone, "Second-Pw-2")
-		r.Proved = true
+		r.Proofs = []rotation.Value{f.value(clone, "Old-Pw-1")}
 		// Logins from there would not be the secret's.
 		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, "10.1.2.3", "or drop this one")
 		f.opens(clone, true, "Old-Pw-1")

@@ -87,6 +87,70 @@ func TestPasswordHistoryDoesNotStopARetry(t *testing.T) {
 	})
 }
 
+// A user that has to say its first password cannot change it by the second one,
+// which AWSCURRENT is after an abandoned rotation. The core then goes on to the
+// version that the abandoned one has left.
+func TestRequireCurrentAfterAnAbandonedRotation(t *testing.T) {
+	for _, rule := range []string{"PASSWORD REQUIRE CURRENT", "PASSWORD REQUIRE CURRENT DEFAULT"} {
+		only(t, "mysql", func(t *testing.T, f *fixture) {
+			if strings.HasSuffix(rule, "DEFAULT") {
+				f.sql("SET GLOBAL password_require_current = ON")
+				t.Cleanup(func() { f.sql("SET GLOBAL password_require_current = OFF") })
+			}
+			user, first := f.privileged()
+			f.sql("ALTER USER " + account(user, "%") + " " + rule)
+			f.set(f.single(user, first, "Abandoned-Pw-2"))
+			r := f.single(user, first, "Third-Pw-3")
+			for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
+				fails(t, err, rotation.LoginRefused, "second of two", "PASSWORD REQUIRE CURRENT OPTIONAL")
+			}
+			if err := f.engine.Verify(t.Context(), r, r.Current); err != nil {
+				t.Errorf("AWSCURRENT opens the server all the same: %v", err)
+			}
+			r.Login = f.value(user, "Abandoned-Pw-2")
+			f.set(r)
+			f.opens(user, true, first, "Third-Pw-3")
+			f.opens(user, false, "Abandoned-Pw-2")
+			// The next try is the ladder's from its beginning.
+			r.Login = r.Current
+			if err := f.engine.Set(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+			f.opens(user, true, first, "Third-Pw-3")
+			f.set(f.single(user, "Third-Pw-3", "Fourth-Pw-4"))
+			f.opens(user, true, "Third-Pw-3", "Fourth-Pw-4")
+
+			// An administrator can lift the rule in place.
+			f.sql("ALTER USER " + account(user, "%") + " PASSWORD REQUIRE CURRENT OPTIONAL")
+			f.set(f.single(user, "Third-Pw-3", "Fifth-Pw-5"))
+			f.opens(user, true, "Third-Pw-3", "Fifth-Pw-5")
+		})
+	}
+}
+
+func TestASecondPasswordThatMayNotBeDiscardedIsTold(t *testing.T) {
+	only(t, "mysql", func(t *testing.T, f *fixture) {
+		user, first := f.privileged()
+		r := f.single(user, first, "Second-Pw-2")
+		f.set(r)
+		f.sql("REVOKE APPLICATION_PASSWORD_ADMIN ON *.* FROM " + account(user, "%"))
+		r.Login = r.Pending
+		fails(t, f.engine.Retire(t.Context(), r), rotation.PrivilegeMissing, "second password", "DISCARD OLD PASSWORD")
+
+		// In later rotations only the table of users tells, to who may read it.
+		f.set(f.single(user, "Second-Pw-2", "Third-Pw-3"))
+		f.opens(user, true, first)
+		r = f.single(user, "Second-Pw-2", "Third-Pw-3")
+		r.Login = r.Pending
+		f.sql("GRANT SELECT ON mysql.user TO " + account(user, "%"))
+		fails(t, f.engine.Retire(t.Context(), r), rotation.PrivilegeMissing, "second password")
+		f.sql("ALTER USER " + account(user, "%") + " DISCARD OLD PASSWORD")
+		if err := f.engine.Retire(t.Context(), r); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestASecondUserKeepsNoRetainedPassword(t *testing.T) {
 	only(t, "mysql", func(t *testing.T, f *fixture) {
 		user, first := f.user()

@@ -28,13 +28,15 @@ type session struct {
 // dialect is what MySQL and MariaDB do in different ways.
 type dialect interface {
 	// rehearse proves that the session's user may change its own password to
-	// the given one.
-	rehearse(ctx context.Context, password string) error
-	// change sets the password of the session's user, and keeps old valid
-	// beside it where the server lets the user do that.
-	change(ctx context.Context, password, old string) error
-	// retire makes password the only one of the session's user, whose it is.
-	retire(ctx context.Context, password string) error
+	// the given one and, unless old is "", that old lets it do so.
+	rehearse(ctx context.Context, password, old string) error
+	// change sets the password of the session's user, which has logged in by
+	// old, and keeps current valid beside it, or old where that is none, if the
+	// server lets the user do so.
+	change(ctx context.Context, password, old, current string) error
+	// retire makes password the only one of the session's user, whose it is. old
+	// is the one before it.
+	retire(ctx context.Context, password, old string) error
 
 	// rehearseOther proves that the session's user may change other users, and
 	// their password to the given one, and may carry out the statements, which
@@ -46,6 +48,8 @@ type dialect interface {
 	marks() bool
 	// marked returns the hosts of those accounts of the user that have the role.
 	marked(ctx context.Context, role, user string) (map[string]bool, error)
+	// inherited returns the rights that roles give an account, which has them.
+	inherited(ctx context.Context, a account, roles []string) (grants, error)
 	// create makes an account without a right, that logs in as like does. It
 	// has the role from the first moment, and nobody can log in to it. On a
 	// server that cannot mark, it has the password at once, by which the next
@@ -133,6 +137,11 @@ func (s *session) identify(ctx context.Context) error {
 		number = number*100 + min(n, 99)
 	}
 	if strings.Contains(v, "MariaDB") {
+		if number < 100400 {
+			// It has no second way to log in and no mysql.global_priv. Its users
+			// cannot be rotated by the statements of this package.
+			return rotation.Errorf(rotation.TargetFailed, "upgrade the server to MariaDB 10.4 or later", "the server is MariaDB %s, which is older than 10.4", v)
+		}
 		s.dialect = &mariadb{session: s}
 	} else {
 		s.dialect = &mysqld{session: s, version: number}
@@ -254,7 +263,12 @@ func (s *session) failure(what string, err error) error {
 		return e
 	}
 	cause, advice := rotation.TargetFailed, "see the server's message and log"
-	switch code(err) {
+	switch e, _ := errors.AsType[*mysql.MySQLError](err); code(err) {
+	case 1064:
+		// The server quotes what it could not read: the rest of the statement,
+		// cut off anywhere, with what it holds of a password or a verifier.
+		before, _, _ := strings.Cut(e.Message, " near ")
+		err = &mysql.MySQLError{Number: e.Number, SQLState: e.SQLState, Message: before}
 	case 0:
 		if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
 			// The driver hides what ended the connection.
@@ -285,12 +299,14 @@ func (s *session) failure(what string, err error) error {
 // can have several.
 type account struct {
 	user, host string
+	role       bool   // it is one of MariaDB's roles, which have no host
 	plugin     string // how a password is checked, "" where none is
 	locked     bool
 	attributes string // clauses of ALTER USER: REQUIRE, WITH, PASSWORD
 	roles      string // the default roles, as the server quotes them
 	comment    string // MySQL's ATTRIBUTE, a JSON object
 	retained   bool   // a second password is valid on MySQL
+	verifiers  []verifier
 }
 
 // nobody is a user that exists nowhere: the top-level domain is kept free.

@@ -1,0 +1,128 @@
+package mysql_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// reset is the request of a superuser that sets the single user's password.
+func (f *fixture) reset(user, next string) *rotation.Request {
+	r := f.single(user, "lost", next)
+	r.Login, r.Superuser = f.admin(), true
+	return r
+}
+
+func TestAnAccountOfTheSameNameForOtherHostsIsNotTaken(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		// The login meets the account for the function's address, and proves nothing
+		// of another person's of the same name.
+		name, own := f.user("localhost", "127.0.0.1")
+		database := f.server.Database(t)
+		f.sql("CREATE USER "+account(name, "10.9.8.7")+" IDENTIFIED "+f.by("Somebody-Elses-Pw-1"), "GRANT ALL ON "+database+".* TO "+account(name, "10.9.8.7"))
+		before := f.created(name, "10.9.8.7")
+		r := f.alternating(name, own, name+"_clone", "Second-Pw-2")
+		for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
+			fails(t, err, rotation.TakeoverRefused, "'10.9.8.7'", "another password", "GRANT rotator_", "rename or drop it")
+		}
+		fails(t, f.engine.Set(t.Context(), f.reset(name, "Third-Pw-3")), rotation.TakeoverRefused, "10.9.8.7")
+		f.opens(name, true, own)
+
+		// An administrator says whose it is.
+		_, statements, _ := strings.Cut(f.engine.Set(t.Context(), r).Error(), "administrator: ")
+		statements, _, _ = strings.Cut(statements, "; else")
+		role, grant, _ := strings.Cut(statements, "; ")
+		f.sql(role, grant)
+		if f.set(r); f.created(name, "10.9.8.7") != before {
+			t.Error("the current user's account has changed")
+		}
+		f.sameRights(name, name+"_clone", "10.9.8.7")
+
+		// The one that was made for the second user is the function's own.
+		f.set(f.alternating(name+"_clone", "Second-Pw-2", name, "Third-Pw-3"))
+		if f.created(name, "10.9.8.7") == before {
+			t.Error("the account that an administrator has marked has kept its password")
+		}
+		f.set(f.reset(name, "Fourth-Pw-4"))
+		f.opens(name, true, "Fourth-Pw-4")
+	})
+}
+
+func TestASecondUsersAccountForOtherHostsIsNotTaken(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		name, own := f.user("localhost", "10.9.8.7")
+		clone := name + "_clone"
+		f.sql("CREATE USER "+account(clone, "localhost")+" IDENTIFIED "+f.by("Proved-Pw-1"), "CREATE USER "+account(clone, "10.9.8.7")+" IDENTIFIED "+f.by("Somebody-Elses-Pw-1"))
+		before := f.created(clone, "10.9.8.7")
+		r := f.alternating(name, own, clone, "Second-Pw-2")
+		r.Proved, r.Proofs = true, []rotation.Value{f.value(clone, "Proved-Pw-1")}
+		fails(t, f.engine.Set(t.Context(), r), rotation.TakeoverRefused, "'10.9.8.7'")
+		if f.created(clone, "10.9.8.7") != before {
+			t.Error("somebody else's account was changed")
+		}
+	})
+}
+
+// What the server stores is computed here for every way to log in by a password,
+// or an account for other hosts could not be told from a stranger's.
+func TestEveryKindOfVerifierIsUnderstood(t *testing.T) {
+	kinds := map[string][]string{
+		"mysql": {"WITH caching_sha2_password BY 'Same-Pw-ä'", "WITH sha256_password BY 'Same-Pw-ä'"},
+		"mariadb": {"VIA mysql_native_password USING PASSWORD('Same-Pw-ä')", "VIA ed25519 USING PASSWORD('Same-Pw-ä')",
+			"VIA mysql_native_password USING PASSWORD('x') OR mysql_native_password USING PASSWORD('Same-Pw-ä')",
+			"VIA mysql_native_password USING PASSWORD('Same-Pw-ä') OR unix_socket"},
+	}
+	each(t, func(t *testing.T, f *fixture) {
+		for _, kind := range kinds[f.name] {
+			for password, want := range map[string]error{"Same-Pw-ä": nil, "Other-Pw-1": rotation.TakeoverRefused} {
+				name, own := f.user("localhost")
+				f.sql("CREATE USER " + account(name, "10.9.8.7") + " IDENTIFIED " + kind)
+				r := f.alternating(name, own, name+"_clone", "Second-Pw-2")
+				r.Proofs = []rotation.Value{f.value(name, password)}
+				if err := f.engine.DryRun(t.Context(), r); !errors.Is(err, want) {
+					t.Errorf("%s: %v, want %v", kind, err, want)
+				}
+			}
+		}
+		if f.name == "mysql" {
+			name, own := f.user("localhost")
+			f.sql("CREATE USER "+account(name, "10.9.8.7")+" IDENTIFIED BY "+text(own), "ALTER USER "+account(name, "10.9.8.7")+" IDENTIFIED BY 'x' RETAIN CURRENT PASSWORD")
+			if err := f.engine.DryRun(t.Context(), f.alternating(name, own, name+"_clone", "Second-Pw-2")); err != nil {
+				t.Errorf("a retained password: %v", err)
+			}
+		}
+	})
+}
+
+func TestAnAdministratorByARoleIsKnown(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for _, byDefault := range []bool{true, false} {
+			boss, old := f.user()
+			role, inner := testserver.Unique("team_"), testserver.Unique("dba_")
+			f.sql("CREATE ROLE "+role+", "+inner, "GRANT ALL PRIVILEGES ON *.* TO "+inner+" WITH GRANT OPTION", "GRANT "+inner+" TO "+role, "GRANT "+role+" TO "+account(boss, "%"))
+			switch {
+			case !byDefault:
+			case f.name == "mariadb":
+				f.sql("SET DEFAULT ROLE " + role + " FOR " + account(boss, "%"))
+			default:
+				f.sql("SET DEFAULT ROLE " + role + " TO " + account(boss, "%"))
+			}
+			r := f.reset(boss, "The-Attackers-Pw-1")
+			fails(t, f.engine.DryRun(context.Background(), r), rotation.TakeoverRefused, boss, "on everything")
+			fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, boss)
+			f.opens(boss, true, old)
+
+			// Nor is it the second user of one who is none.
+			low, lowPassword := f.user()
+			f.sql("RENAME USER " + account(boss, "%") + " TO " + account(low+"_clone", "%"))
+			r = f.alternating(low, lowPassword, low+"_clone", "Second-Pw-2")
+			r.Proofs = []rotation.Value{f.value(low+"_clone", old)}
+			fails(t, f.engine.DryRun(context.Background(), r), rotation.TakeoverRefused, "more power")
+			f.sql("DROP ROLE " + role + ", " + inner)
+		}
+	})
+}
