@@ -30,6 +30,7 @@ type domain struct {
 	mu      sync.Mutex
 	members map[string]*member // by distinguished name
 	changes []string           // kinds of the modifications that were made
+	grace   map[string]string  // old passwords that logins accept for an hour
 }
 
 type member struct {
@@ -129,7 +130,7 @@ func (d *domain) bind(name, password string) (bound string, code uint16, text st
 		if name != dn && name != m.upn {
 			continue
 		}
-		if m.data == "" && m.password == password {
+		if m.data == "" && (m.password == password || d.grace[dn] == password) {
 			return dn, 0, ""
 		}
 		if m.data != "" {
@@ -293,7 +294,31 @@ func TestActiveDirectoryPolicy(t *testing.T) {
 	d.mu.Lock()
 	d.members[dn].password = "by-hand"
 	d.mu.Unlock()
-	enginetest.WantCause(t, s.unicodePwd(r, dn, "second-password"), rotation.TargetFailed, "as the old one")
+	pending, err := parse(r.Pending, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	enginetest.WantCause(t, s.unicodePwd(enginetest.Within(t), r, dn, pending), rotation.TargetFailed, "as the old one")
+}
+
+// A login proves nothing of the password for an hour after it was changed, so that
+// a repeated setSecret comes in by the old one, which is no old one to the server.
+func TestActiveDirectoryRetryWithinTheHour(t *testing.T) {
+	d := newDomain(t)
+	const dn = "CN=app," + adBase
+	d.members[dn] = &member{password: "first-password"}
+	r := d.self(dn, "first-password", "second-password")
+	for range 2 {
+		if err := d.engine().Set(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		d.mu.Lock()
+		d.grace = map[string]string{dn: "first-password"}
+		d.mu.Unlock()
+	}
+	if len(d.changes) != 1 {
+		t.Errorf("changes %q", d.changes)
+	}
 }
 
 func TestActiveDirectoryStatesAreTold(t *testing.T) {

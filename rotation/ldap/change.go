@@ -45,7 +45,7 @@ func (s *session) set(ctx context.Context, r *rotation.Request, dn string, pendi
 		if itself {
 			return nil // it was set by an earlier call, or the login would have failed
 		}
-		return s.unicodePwd(r, dn, pending.Password)
+		return s.unicodePwd(ctx, r, dn, pending)
 	}
 	if s.one {
 		return s.exop(ctx, r, dn, pending, itself)
@@ -65,15 +65,39 @@ func (s *session) set(ctx context.Context, r *rotation.Request, dn string, pendi
 	if sameValues(have, want) {
 		return nil
 	}
-	m := ldap.NewModifyRequest(dn, nil)
-	m.Replace(passwordAttribute, want)
-	err = s.conn.Modify(m)
+	err = s.exchange(dn, have, want)
 	if ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultUnwillingToPerform) {
 		// A policy that allows one value only, that does not take hashes, or that
 		// wants the old password with the new.
 		return s.exop(ctx, r, dn, pending, itself)
 	}
 	return s.failed("the password could not be changed", err)
+}
+
+// exchange makes want of the entry's values, which were read as have. A plain
+// replacement would also take a password that somebody has set since then.
+func (s *session) exchange(dn string, have, want []string) error {
+	m := ldap.NewModifyRequest(dn, nil)
+	if len(have) > 0 {
+		m.Delete(passwordAttribute, have)
+		m.Add(passwordAttribute, want)
+		err := s.conn.Modify(m)
+		if !ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchAttribute, ldap.LDAPResultAttributeOrValueExists) {
+			return err
+		}
+		now, rerr := s.values(dn)
+		switch {
+		case rerr != nil:
+			return rerr
+		case sameValues(now, want):
+			return nil // another call of this step was faster
+		case !sameValues(now, have):
+			return rotation.Errorf(rotation.TargetFailed, "let Secrets Manager repeat the step", "the password of %q was changed by somebody else in this moment: %w", dn, err)
+		}
+		m = ldap.NewModifyRequest(dn, nil) // the server does not know its values by what it shows of them
+	}
+	m.Replace(passwordAttribute, want)
+	return s.conn.Modify(m)
 }
 
 // sameValues compares sets.
@@ -107,16 +131,19 @@ func (s *session) exop(ctx context.Context, r *rotation.Request, dn string, pend
 		request = ldap.NewPasswordModifyRequest(dn, "", pending.Password)
 	}
 	_, err := s.conn.PasswordModify(request)
+	exists := ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultAttributeOrValueExists)
+	unwilling := ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform)
+	if (exists || unwilling) && s.opens(ctx, r, pending) {
+		// Another call of this step has set it since the login, or an earlier one,
+		// so that a history of passwords has it.
+		return nil
+	}
 	switch {
 	case err == nil:
 		return nil
-	case r.Superuser && ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultAttributeOrValueExists):
-		// A history of passwords has this one too, if an earlier call set it.
-		if s.opens(ctx, r, pending) {
-			return nil
-		}
+	case exists:
 		return s.failed("the server rejects the password", ldap.NewError(ldap.LDAPResultConstraintViolation, err))
-	case !r.Superuser && ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform):
+	case unwilling && !r.Superuser:
 		// The bind has just proved the password, which the server refuses to see
 		// as the old one: OpenLDAP answers so, and not with 49. It says the same
 		// where the user may not change it.
@@ -142,14 +169,14 @@ func (s *session) opens(ctx context.Context, r *rotation.Request, pending accoun
 // unicodePwd sets a password of Active Directory: a user gives the old one with
 // the new, one with the right to reset passwords gives the new alone.
 // Source: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-adts/6e803168-f140-4d23-b2d3-c3a8ab5917d2
-func (s *session) unicodePwd(r *rotation.Request, dn, pending string) error {
+func (s *session) unicodePwd(ctx context.Context, r *rotation.Request, dn string, pending account) error {
 	const attribute = "unicodePwd"
 	m := ldap.NewModifyRequest(dn, nil)
 	if r.Superuser {
-		m.Replace(attribute, []string{quotedUTF16(pending)})
+		m.Replace(attribute, []string{quotedUTF16(pending.Password)})
 	} else {
 		m.Delete(attribute, []string{quotedUTF16(s.account.Password)})
-		m.Add(attribute, []string{quotedUTF16(pending)})
+		m.Add(attribute, []string{quotedUTF16(pending.Password)})
 	}
 	err := s.conn.Modify(m)
 	e, ok := errors.AsType[*ldap.Error](err)
@@ -163,6 +190,12 @@ func (s *session) unicodePwd(r *rotation.Request, dn, pending string) error {
 		return rotation.Errorf(rotation.PolicyRejected, "adapt the password settings to the domain's policy: length, complexity, history, and the minimum age for users who change their own",
 			"the domain's policy rejects the password of %q: %w", dn, err)
 	case code == 0x56: // ERROR_INVALID_PASSWORD
+		// Logins accept the password before for an hour. So this one may be it,
+		// and the pending one have been set by an earlier call.
+		// Source: https://learn.microsoft.com/en-us/troubleshoot/windows-server/windows-security/new-setting-modifies-ntlm-network-authentication
+		if s.opens(ctx, r, pending) {
+			return nil
+		}
 		return rotation.Errorf(rotation.TargetFailed, "let Secrets Manager repeat the step; Active Directory may still take an old password at logins for an hour",
 			"the server does not take the login's password as the old one: %w", err)
 	case code == 5: // ERROR_ACCESS_DENIED

@@ -188,7 +188,58 @@ func TestUserThatMustChangeItsPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := f.self(dn, "reset-password", "second")
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), rotation.PrivilegeMissing, "Operations are restricted")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), rotation.TargetFailed, "must change its password")
+	// An application could not work with it, whoever changes it.
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser(dn, "reset-password", "x"), r.Current), rotation.TargetFailed, "pwdMustChange")
+}
+
+// Two calls of setSecret at once are one change, also where the server keeps one
+// password and judges it.
+func TestSetTwiceAtOnce(t *testing.T) {
+	for name, f := range map[string]*fixture{"one password": newPolicyFixture(t, "pwdCheckQuality", "0"), "overlap": newFixture(t, testserver.OpenLDAPOptions{})} {
+		for range 20 {
+			app := testserver.Unique("app-")
+			dn := f.person(app)
+			r := f.self(dn, "first-"+app, "second-password")
+			errs := make(chan error, 2)
+			for range 2 {
+				go func() { errs <- f.engine.Set(enginetest.Within(t), r) }()
+			}
+			for range 2 {
+				if err := <-errs; err != nil && !errors.Is(err, rotation.LoginRefused) { // the core climbs on from a refusal
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			f.wantOpen(dn, 1, "second-password")
+		}
+	}
+}
+
+// A password that is set by hand after the values were read is not overwritten.
+func TestPasswordThatIsSetInBetweenIsNotLost(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{})
+	dn := f.person("app")
+	r := f.self(dn, "first-app", "second-password")
+	s, err := f.engine.open(enginetest.Within(t), r, r.Login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	have, err := s.values(dn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{hashed("second-password", []byte("salt")), have[0]}
+	f.replace(dn, hashed("by-hand", []byte("salt")))
+	enginetest.WantCause(t, s.failed("", s.exchange(dn, have, want)), rotation.TargetFailed, "by somebody else")
+	f.wantOpen(dn, 1, "by-hand", "second-password", "first-app")
+
+	// Another call of the same step is nobody else.
+	f.replace(dn, want...)
+	if err := s.exchange(dn, have, want); err != nil {
+		t.Error(err)
+	}
+	f.wantOpen(dn, 2, "second-password", "first-app")
 }
 
 // The extended operation answers 53 and not 49 where the old password is wrong.

@@ -88,6 +88,14 @@ func (s *session) bind() error {
 	if err != nil {
 		return s.failed("the login could not be asked for", err)
 	}
+	for _, c := range res.Controls {
+		if p, ok := c.(*ldap.ControlBeheraPasswordPolicy); ok && p.Error == ldap.BeheraChangeAfterReset {
+			// Whoever logs in so may change the password, and nothing else: it is
+			// no login that an application could work with.
+			return rotation.Errorf(rotation.TargetFailed, "remove the entry's attribute pwdReset, and take pwdMustChange from its policy where an administrator rotates it",
+				"the account %q must change its password before it may do anything", s.account.name())
+		}
+	}
 	if who.AuthzID == "" || who.AuthzID == "dn:" {
 		return rotation.Errorf(rotation.TargetFailed, "switch anonymous access off, or correct the user name", "the server took the login as nobody's")
 	}
@@ -145,6 +153,9 @@ func (s *session) refusal(err error, res *ldap.SimpleBindResult) error {
 func (s *session) failed(what string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if e, ok := errors.AsType[*rotation.Error](err); ok {
+		return e
 	}
 	e, ok := errors.AsType[*ldap.Error](err)
 	if !ok || e.ResultCode >= ldap.ErrorNetwork {
