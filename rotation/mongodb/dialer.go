@@ -3,11 +3,16 @@ package mongodb
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"sync"
 	"syscall"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"example.com/rotator/internal/boundconn"
 )
 
 // dialer makes the driver's connections, encrypted, and keeps the first failure:
@@ -45,7 +50,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	for i, config := range d.attempts {
+	connect := func(config *tls.Config) (net.Conn, error) {
 		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 		if err != nil || config == nil {
 			return conn, err
@@ -53,22 +58,55 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 		config = config.Clone()
 		config.ServerName = host
 		secure := tls.Client(conn, config)
-		if err = secure.HandshakeContext(ctx); err == nil {
-			return secure, nil
-		}
-		conn.Close()
-		if i+1 == len(d.attempts) || !speaksNoTLS(err) {
+		if err = secure.HandshakeContext(ctx); err != nil {
+			conn.Close()
 			return nil, err
 		}
+		return secure, nil
 	}
-	return nil, errors.New("no way to connect is allowed") // unreachable: there is one attempt at least
+	conn, err := connect(d.attempts[0])
+	if len(d.attempts) == 1 || !maybePlain(err) {
+		return conn, err
+	}
+	// A connection that breaks is no answer of the server's.
+	if conn, err = connect(d.attempts[0]); !maybePlain(err) || !answersPlain(ctx, network, address) {
+		return conn, err
+	}
+	return connect(d.attempts[1])
 }
 
-// speaksNoTLS reports whether a server has ended the handshake as one does that
-// does not know what it is.
-func speaksNoTLS(err error) bool {
+// maybePlain reports whether a handshake has ended as it does at a server that
+// does not know what it is, and also where the network broke.
+func maybePlain(err error) bool {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
 	return header || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// answersPlain asks the server for a hello without TLS, and without a name or a
+// password.
+// Source: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
+func answersPlain(ctx context.Context, network, address string) bool {
+	const opMsg, id = 2013, 1
+	document, err := bson.Marshal(bson.D{{Key: "hello", Value: 1}, {Key: "$db", Value: "admin"}})
+	if err != nil {
+		return false
+	}
+	message := make([]byte, 21, 21+len(document)) // header, flags, and the kind of the one section
+	message = append(message, document...)
+	for i, n := range []int{len(message), id, 0, opMsg} {
+		binary.LittleEndian.PutUint32(message[4*i:], uint32(n))
+	}
+	conn, err := boundconn.Dial(ctx, network, address)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if _, err := conn.Write(message); err != nil {
+		return false
+	}
+	var header [16]byte
+	_, err = io.ReadFull(conn, header[:])
+	return err == nil && binary.LittleEndian.Uint32(header[8:]) == id && binary.LittleEndian.Uint32(header[12:]) == opMsg
 }
 
 // failure returns why there never was a connection, or nil.

@@ -1,10 +1,13 @@
 package mongodb
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"reflect"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,6 +199,44 @@ func TestServerWithoutTLS(t *testing.T) {
 	}
 	if err := lenient.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("true"))); err == nil {
 		t.Error(`"ssl": true is spoken to in plain text`)
+	}
+}
+
+// A connection that breaks under the TLS greeting is no answer of the server's, so
+// that nothing of the login goes over in the clear.
+func TestABrokenConnectionIsNoAnswer(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{})
+	user := f.user("admin")
+	p := testserver.Proxy(t, f.Addr())
+	r := f.bySuperuser("admin", user, "first-"+user, "next-"+user)
+	for _, v := range []*rotation.Value{&r.Current, &r.Pending, &r.Login} {
+		*v = v.WithJSON("port", fmt.Append(nil, p.Port))
+	}
+	e := New(rotation.TLSPolicy{AllowPlaintext: true, ExtraCAs: f.CA.PEM})
+	for name, all := range map[string]bool{"once": false, "always": true} {
+		var broken, plain atomic.Int32
+		p.Filter(func(c testserver.Chunk) bool {
+			switch {
+			case c.FromServer || c.Bytes[0] == 0x17: // what is encrypted
+			case c.Bytes[0] == 0x16: // a greeting, or what follows it
+				return !all && broken.Add(1) > 1 || all && broken.Add(1) == 0
+			case c.Bytes[0] != 0x14:
+				plain.Add(1)
+				if bytes.Contains(c.Bytes, []byte(user)) || bytes.Contains(c.Bytes, []byte("sasl")) || !bytes.Contains(c.Bytes, []byte("hello")) {
+					t.Errorf("%s: %q goes over in the clear", name, c.Bytes)
+				}
+			}
+			return true
+		})
+		err := e.Set(enginetest.Within(t), r)
+		if all {
+			enginetest.WantCause(t, err, rotation.Unreachable, "")
+		} else if err != nil || plain.Load() != 0 {
+			t.Errorf("%s: %v, %d messages in the clear", name, err, plain.Load())
+		}
+		if broken.Load() < 2 {
+			t.Errorf("%s: only %d greetings", name, broken.Load())
+		}
 	}
 }
 

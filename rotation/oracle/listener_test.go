@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,9 +172,9 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 	}{
 		{"verified", secure, policy, "", rotation.TargetFailed, 1, 1},
 		{"unknown CA, plain text allowed", secure, stranger, "", rotation.TLSFailed, 0, 1},
-		{"no TLS", plain, policy, "", rotation.TLSFailed, 0, 1},
-		{"no TLS, asked for, plain text allowed", plain, lax, `,"ssl":true`, rotation.TLSFailed, 0, 1},
-		{"no TLS, plain text allowed", plain, lax, "", rotation.TargetFailed, 1, 2},
+		{"no TLS", plain, policy, "", rotation.TLSFailed, 1, 2},
+		{"no TLS, asked for, plain text allowed", plain, lax, `,"ssl":true`, rotation.TLSFailed, 1, 2},
+		{"no TLS, plain text allowed", plain, lax, "", rotation.TargetFailed, 2, 4},
 		{"plain text by the secret", plain, policy, `,"ssl":false`, rotation.TargetFailed, 1, 1},
 	} {
 		row.l.mu.Lock()
@@ -183,7 +185,41 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 		if len(row.l.asked) != row.asked || row.l.opened != row.opened {
 			t.Errorf("%s: asked %q in %d connections", row.name, row.l.asked, row.l.opened)
 		}
+		if row.l == plain && row.ssl != `,"ssl":false` && row.l.asked[0] != "(DESCRIPTION=(CONNECT_DATA=(COMMAND=ping)))" {
+			t.Errorf("%s: the first that is said without TLS is %q", row.name, row.l.asked[0])
+		}
 		row.l.mu.Unlock()
+	}
+}
+
+// A connection that breaks under the TLS greeting is no answer of the listener's,
+// so that nothing of the login goes over in the clear.
+func TestABrokenConnectionIsNoAnswer(t *testing.T) {
+	config, policy := serverTLS(t)
+	policy.AllowPlaintext = true
+	secure := newListener(t, config)
+	secure.message = "(ERR=12528)"
+	p := testserver.Proxy(t, secure.Addr().String())
+	v := secure.value("").WithJSON("port", fmt.Append(nil, p.Port))
+	for name, c := range map[string]struct {
+		broken int32 // greetings that do not arrive
+		cause  rotation.Cause
+	}{"once": {1, rotation.TargetFailed}, "always": {100, rotation.Unreachable}} {
+		var greetings atomic.Int32
+		p.Filter(func(chunk testserver.Chunk) bool {
+			switch {
+			case chunk.FromServer || len(chunk.Bytes) == 0:
+			case chunk.Bytes[0] == 0x16 && chunk.Bytes[5] == 1: // a greeting
+				return greetings.Add(1) > c.broken
+			case chunk.Bytes[0] < 0x14 && !bytes.Contains(chunk.Bytes, []byte("COMMAND=ping")):
+				t.Errorf("%s: %q goes over in the clear", name, chunk.Bytes)
+			}
+			return true
+		})
+		want(t, c.cause, New(policy).Verify(enginetest.Within(t), &rotation.Request{}, v))
+		if greetings.Load() != 2 {
+			t.Errorf("%s: %d greetings", name, greetings.Load())
+		}
 	}
 }
 

@@ -2,6 +2,8 @@ package oracle
 
 import (
 	"context"
+	"crypto/tls"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"slices"
@@ -246,6 +248,45 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 	o.proxies = [][2]string{{"APP", "APP_CLONE"}}
 	r = &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 	want(t, "", o.engine().Set(enginetest.Within(t), r))
+}
+
+// A profile locks an account after some wrong passwords, ten in the one that is
+// called DEFAULT. Whoever can log in has a right, and is not the engine's half-made
+// user.
+func TestAStrangerIsNotLockedByProbing(t *testing.T) {
+	o := newRecorder()
+	admin := o.admin()
+	o.user("APP", old)
+	o.user("APP_CLONE", "The-strangers-own1").system = [][]string{{"CREATE SESSION", "NO"}}
+	e := o.engine()
+	inner, tried := e.open, 0
+	e.open = func(ctx context.Context, t rotation.Target, f form, c *tls.Config) (driver.Conn, error) {
+		if canonical(t.User) == "APP_CLONE" {
+			tried++
+		}
+		return inner(ctx, t, f, c)
+	}
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	want(t, rotation.TakeoverRefused, e.DryRun(enginetest.Within(t), r))
+	want(t, rotation.TakeoverRefused, e.Set(enginetest.Within(t), r))
+	if tried != 0 {
+		t.Errorf("%d logins as the stranger", tried)
+	}
+}
+
+func TestAnAdministratorByARoleOfARoleIsKnown(t *testing.T) {
+	o := newRecorder()
+	admin := o.admin()
+	o.user("BOSS", old).roles = [][]string{{"TEAM", "NO", "NO", "YES"}}
+	o.user("TEAM", "").roles = [][]string{{"KEEPERS", "NO", "NO", "YES"}}
+	o.user("KEEPERS", "").system = [][]string{{"ALTER USER", "NO"}}
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("BOSS", old), Pending: value("BOSS", new1), Login: admin, Superuser: true}
+	want(t, rotation.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
+	o.users["KEEPERS"].system, o.users["KEEPERS"].roles = nil, [][]string{{"DBA", "NO", "NO", "YES"}}
+	want(t, rotation.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
+	if s := o.changes(); s != nil {
+		t.Errorf("sent %q", s)
+	}
 }
 
 func TestThePasswordComesAfterTheRights(t *testing.T) {

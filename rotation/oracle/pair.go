@@ -46,8 +46,10 @@ func (s *session) find(ctx context.Context, name string) (a *account, maintained
 		return nil, false, false, err
 	}
 	r := rows[0]
-	power, err := s.texts(ctx, what, `SELECT granted_role FROM dba_role_privs WHERE grantee = :1 AND granted_role = 'DBA'
-UNION ALL SELECT privilege FROM dba_sys_privs WHERE grantee = :2 AND privilege IN ('ALTER USER', 'BECOME USER', 'GRANT ANY ROLE', 'GRANT ANY PRIVILEGE', 'GRANT ANY OBJECT PRIVILEGE')`, name, name)
+	// Its roles can have roles themselves.
+	power, err := s.texts(ctx, what, `SELECT granted_role FROM dba_role_privs WHERE granted_role = 'DBA' START WITH grantee = :1 CONNECT BY NOCYCLE PRIOR granted_role = grantee
+UNION ALL SELECT privilege FROM dba_sys_privs WHERE privilege IN ('ALTER USER', 'BECOME USER', 'GRANT ANY ROLE', 'GRANT ANY PRIVILEGE', 'GRANT ANY OBJECT PRIVILEGE')
+	AND (grantee = :2 OR grantee IN (SELECT granted_role FROM dba_role_privs START WITH grantee = :3 CONNECT BY NOCYCLE PRIOR granted_role = grantee))`, name, name, name)
 	return &account{r[0], r[1], r[2], r[3], r[4]}, r[5] == "Y", len(power) > 0, err
 }
 
@@ -92,8 +94,11 @@ func (s *session) order(ctx context.Context, p pair) (current, other *account, e
 	if other, err = s.ordinary(ctx, p.other); err != nil || p.proved {
 		return current, other, err
 	}
-	marked, err := s.marked(ctx, p)
-	if err == nil && !marked && !s.unfinished(ctx, p) {
+	ours, err := s.marked(ctx, p)
+	if err == nil && !ours {
+		ours, err = s.unfinished(ctx, p)
+	}
+	if err == nil && !ours {
 		err = rotation.Errorf(rotation.TakeoverRefused, "if it is this secret's second user all the same, say so as a superuser: "+mark(p.current, p.other),
 			"the user %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
 	}
@@ -102,13 +107,18 @@ func (s *session) order(ctx context.Context, p pair) (current, other *account, e
 
 // unfinished reports whether the other user is one that this engine made and did
 // not come to mark: it is told from a stranger by the answer that it may not log
-// in, in place of the one that its password is wrong.
-func (s *session) unfinished(ctx context.Context, p pair) bool {
+// in, in place of the one that its password is wrong. Who has a right was marked
+// before, and is not asked: a few wrong passwords would lock a stranger's account.
+func (s *session) unfinished(ctx context.Context, p pair) (bool, error) {
+	rights, err := s.rights(ctx, p.other, p)
+	if err != nil || len(rights) > 0 {
+		return false, err
+	}
 	there, err := s.engine.dial(ctx, p.birth)
 	if err == nil {
 		there.close()
 	}
-	return err == nil || code(err) == 1045
+	return err == nil || code(err) == 1045, nil
 }
 
 // mayChange proves that the session's user may change other users.

@@ -153,14 +153,21 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 			rows = [][]string{{arg(0), u.status, u.tablespace, "TEMP", u.profile, map[bool]string{true: "Y", false: "N"}[u.maintained]}}
 		}
 	case strings.Contains(query, "granted_role = 'DBA'"):
-		for _, r := range u.roles {
-			if r[0] == "DBA" {
-				rows = append(rows, r[:1])
+		// A role is kept as a user is.
+		holders := []*oracleUser{u}
+		for i := 0; i < len(holders); i++ {
+			for _, r := range holders[i].roles {
+				if r[0] == "DBA" {
+					rows = append(rows, r[:1])
+				}
+				if role := c.users[r[0]]; role != nil && strings.Contains(query, "CONNECT BY NOCYCLE PRIOR granted_role = grantee") {
+					holders = append(holders, role)
+				}
 			}
-		}
-		for _, r := range u.system {
-			if r[0] == "ALTER USER" {
-				rows = append(rows, r[:1])
+			for _, r := range holders[i].system {
+				if r[0] == "ALTER USER" {
+					rows = append(rows, r[:1])
+				}
 			}
 		}
 	case strings.Contains(query, "default_role = 'YES'"):

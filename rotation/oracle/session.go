@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -103,40 +104,52 @@ func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error
 	return e.dial(ctx, t)
 }
 
-// dial takes dbname first as AWS's templates do, for a SID over TLS and for a
-// service name without, and then the other way: the listener says which it
-// knows before anybody logs in.
+// dial logs in, over TLS where the listener has it.
 func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) {
 	s := &session{engine: e, target: t}
-	var err error
-	for i, config := range e.tls.Attempts(t) {
-		if i > 0 && !notTLS(err) {
-			break
-		}
-		forms := []form{service, sid}
-		if config != nil {
-			forms = []form{sid, service}
-		}
-		for _, f := range forms {
-			s.db = sql.OpenDB(connector(func(context.Context) (driver.Conn, error) { return e.open(ctx, t, f, config) }))
-			if s.conn, err = s.db.Conn(ctx); err == nil {
-				return s, nil
-			}
-			s.db.Close()
-			if c := code(err); c != 12505 && c != 12514 {
-				break
-			}
-		}
+	attempts := e.tls.Attempts(t)
+	err := s.login(ctx, attempts[0])
+	if maybePlain(err) && len(attempts) > 1 {
+		// A connection that breaks is no answer of the listener's.
+		err = s.login(ctx, attempts[0])
 	}
-	if notTLS(err) && ctx.Err() == nil && t.TLS != rotation.TLSOff {
-		return nil, rotation.Errorf(rotation.TLSFailed, `name a TCPS port of the listener, or say "ssl": false in the secret`, "%s does not speak TLS: %w", t.Address(), err)
+	if maybePlain(err) && t.TLS != rotation.TLSOff && answersPlain(ctx, t) {
+		if len(attempts) == 1 {
+			return nil, rotation.Errorf(rotation.TLSFailed, `name a TCPS port of the listener, or say "ssl": false in the secret`, "%s does not speak TLS: %w", t.Address(), err)
+		}
+		err = s.login(ctx, attempts[1])
 	}
-	return nil, s.classify(ctx, "no login at "+t.Address(), err)
+	if err != nil {
+		return nil, s.classify(ctx, "no login at "+t.Address(), err)
+	}
+	return s, nil
 }
 
-// notTLS reports whether the listener answered a TLS greeting as one does that
-// has no TLS on the port: by something else, or by ending the connection.
-func notTLS(err error) bool {
+// login takes dbname first as AWS's templates do, for a SID over TLS and for a
+// service name without, and then the other way: the listener says which it
+// knows before anybody logs in.
+func (s *session) login(ctx context.Context, config *tls.Config) (err error) {
+	forms := []form{service, sid}
+	if config != nil {
+		forms = []form{sid, service}
+	}
+	for _, f := range forms {
+		s.db = sql.OpenDB(connector(func(context.Context) (driver.Conn, error) { return s.engine.open(ctx, s.target, f, config) }))
+		if s.conn, err = s.db.Conn(ctx); err == nil {
+			return nil
+		}
+		s.db.Close()
+		if c := code(err); c != 12505 && c != 12514 {
+			break
+		}
+	}
+	return err
+}
+
+// maybePlain reports whether a TLS greeting has ended as it does at a listener
+// that has no TLS on the port, by something else or by the connection's end, as
+// it also does where the network broke.
+func maybePlain(err error) bool {
 	if code(err) != 0 {
 		return false
 	}
@@ -144,6 +157,36 @@ func notTLS(err error) bool {
 		return true
 	}
 	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// answersPlain sends the listener what tnsping sends, which names nobody, without
+// TLS, and reports whether it answers in its own protocol.
+func answersPlain(ctx context.Context, t rotation.Target) bool {
+	const ping = "(DESCRIPTION=(CONNECT_DATA=(COMMAND=ping)))"
+	const begin = 58 // of the connect data
+	packet := make([]byte, begin, begin+len(ping))
+	for at, n := range map[int]int{
+		0: begin + len(ping), 8: 310, 10: 300, // the protocol's version, and the oldest that will do
+		14: 2048, 16: 32767, 18: 0x7F08, // the greatest packets, and what the transport can do
+		22: 1, 24: len(ping), 26: begin, // the byte order, and where the data is
+	} {
+		binary.BigEndian.PutUint16(packet[at:], uint16(n))
+	}
+	packet[4] = 1 // CONNECT
+	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if _, err := conn.Write(append(packet, ping...)); err != nil {
+		return false
+	}
+	var head [8]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return false
+	}
+	// ACCEPT, REFUSE, REDIRECT or RESEND.
+	return slices.Contains([]byte{2, 4, 5, 11}, head[4])
 }
 
 // close ends the connection.
