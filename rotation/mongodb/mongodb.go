@@ -8,6 +8,7 @@ package mongodb
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -126,8 +127,22 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 		}
 		return s.alternate(ctx, pair{database: pending.Database, current: current.User, other: pending.User, proved: r.Proved}, pending.Password, rehearsal)
 	}
-	if _, err := s.existing(ctx, pending.Database, pending.User); err != nil {
+	u, err := s.existing(ctx, pending.Database, pending.User)
+	if err != nil {
 		return err
+	}
+	if !slices.ContainsFunc(r.Proofs, func(v rotation.Value) bool {
+		l, err := parse(v)
+		return err == nil && l.User == pending.User && l.Database == pending.Database
+	}) {
+		// The operator has the superuser act on a name alone.
+		powers, err := s.powers(ctx, pending.Database, u)
+		if err != nil {
+			return err
+		}
+		for power := range powers {
+			return rotation.Errorf(rotation.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %q is an administrator: it has %s", pending.User, power)
+		}
 	}
 	if err := s.needs(pending.Database, "changePassword"); err != nil || rehearsal {
 		return err

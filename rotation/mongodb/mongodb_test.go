@@ -129,6 +129,27 @@ func TestCommandOfAPair(t *testing.T) {
 	}
 }
 
+// TestPowers are found in roles of roles, and in what an operator's own role may do,
+// as MongoDB's manual shows the answer to usersInfo.
+func TestPowers(t *testing.T) {
+	for name, c := range map[string]struct{ answer, want string }{
+		"none":                      {`{"roles":[{"role":"readWrite","db":"shop"}],"inheritedRoles":[{"role":"readWrite","db":"shop"}],"inheritedPrivileges":[{"resource":{"db":"shop","collection":""},"actions":["find","insert","changeOwnPassword"]}]}`, ""},
+		"a role":                    {`{"roles":[{"role":"dbOwner","db":"shop"}]}`, `dbOwner on "shop"`},
+		"a role of a role":          {`{"roles":[{"role":"team","db":"admin"}],"inheritedRoles":[{"role":"team","db":"admin"},{"role":"root","db":"admin"}]}`, `root on "admin"`},
+		"an action of an own role":  {`{"roles":[{"role":"keepers","db":"admin"}],"inheritedPrivileges":[{"resource":{"db":"","collection":""},"actions":["viewUser","grantRole"]}]}`, `grantRole on ""`},
+		"an action on all there is": {`{"roles":[{"role":"all","db":"admin"}],"inheritedPrivileges":[{"resource":{"anyResource":true},"actions":["anyAction"]}]}`, "anyAction on everything"},
+	} {
+		var u user
+		if err := bson.UnmarshalExtJSON([]byte(c.answer), false, &u); err != nil {
+			t.Fatal(err)
+		}
+		got := u.powers()
+		if c.want == "" && len(got) != 0 || c.want != "" && (len(got) != 1 || !got[c.want]) {
+			t.Errorf("%s: %v, want %q", name, got, c.want)
+		}
+	}
+}
+
 // TestPrivileges are as MongoDB's manual shows the answer to connectionStatus.
 func TestPrivileges(t *testing.T) {
 	for name, c := range map[string]struct {

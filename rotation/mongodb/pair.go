@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -25,6 +26,9 @@ type user struct {
 	Data         bson.D   `bson:"customData"`
 	Mechanisms   []string `bson:"mechanisms"`
 	Restrictions bson.A   `bson:"authenticationRestrictions"`
+	// The rest is what its roles give it, where the server tells that.
+	AllRoles   []role      `bson:"inheritedRoles"`
+	Privileges []privilege `bson:"inheritedPrivileges"`
 }
 
 type role struct {
@@ -85,9 +89,50 @@ func (u *user) marked(first string) bool {
 	return false
 }
 
-// powers are the roles by which a user can give itself any other.
+// powers are the roles and the actions by which a user can give itself any other.
+// Roles of the operator's own can have both.
 // Source: https://www.mongodb.com/docs/manual/reference/built-in-roles/
-var powers = []string{"root", "__system", "userAdmin", "userAdminAnyDatabase", "dbOwner", "restore"}
+// and https://www.mongodb.com/docs/manual/reference/privilege-actions/
+var powers = []string{"root", "__system", "userAdmin", "userAdminAnyDatabase", "dbOwner", "restore",
+	"anyAction", "internal", "grantRole", "changePassword"}
+
+// powers reads what a user's roles give it, and returns those of the powers that
+// it has, with where it has them.
+func (s *session) powers(ctx context.Context, database string, u *user) (map[string]bool, error) {
+	var answer struct {
+		Users []user `bson:"users"`
+	}
+	err := s.run(ctx, database, bson.D{{Key: "usersInfo", Value: bson.D{{Key: "user", Value: u.Name}, {Key: "db", Value: database}}}, {Key: "showPrivileges", Value: true}}, &answer)
+	if err != nil && !unsupported(err) {
+		return nil, err
+	}
+	if len(answer.Users) == 1 {
+		u = &answer.Users[0]
+	}
+	return u.powers(), nil
+}
+
+func (u *user) powers() map[string]bool {
+	all := map[string]bool{}
+	add := func(name, where string) {
+		if slices.Contains(powers, name) {
+			all[name+" on "+where] = true
+		}
+	}
+	for _, r := range slices.Concat(u.Roles, u.AllRoles) {
+		add(r.Role, strconv.Quote(r.Database))
+	}
+	for _, p := range u.Privileges {
+		where := "everything"
+		if d := p.Resource.Database; d != nil && !p.Resource.AnyResource {
+			where = strconv.Quote(*d)
+		}
+		for _, action := range p.Actions {
+			add(action, where)
+		}
+	}
+	return all
+}
 
 // alternate makes the other user equal to the current one, with the pending
 // password, by one command: there is no state between.
@@ -153,10 +198,18 @@ func (s *session) order(ctx context.Context, p pair) (current, other *user, err 
 	if other, err = s.find(ctx, p.database, p.other); err != nil || other == nil {
 		return current, nil, err
 	}
-	for _, r := range other.Roles {
-		if slices.Contains(powers, r.Role) && !slices.Contains(current.Roles, r) {
+	theirs, err := s.powers(ctx, p.database, other)
+	if err != nil {
+		return nil, nil, err
+	}
+	ours, err := s.powers(ctx, p.database, current)
+	if err != nil {
+		return nil, nil, err
+	}
+	for power := range theirs {
+		if !ours[power] {
 			return nil, nil, rotation.Errorf(rotation.TakeoverRefused, "use a user name without the suffix _clone, or take the role from that user",
-				"the user %q has the role %s and %q has not", p.other, r.Role, p.current)
+				"the user %q has %s and %q has not", p.other, power, p.current)
 		}
 	}
 	if !p.proved && !other.marked(p.current) {
