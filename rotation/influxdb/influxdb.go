@@ -67,7 +67,8 @@ func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, e
 }
 
 // DryRun logs in and reads what Set would change, which only a user with all
-// privileges may.
+// privileges may, or anybody where the server asks for no credentials: that is
+// looked at, too.
 func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
 	return e.change(ctx, r, true)
 }
@@ -109,6 +110,9 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 		return rotation.Errorf(rotation.TakeoverRefused, adviceOwn, "the user %q is the superuser itself", pending.User)
 	}
 	users, err := s.users(ctx)
+	if err == nil && rehearsal {
+		err = e.checked(ctx, s.target)
+	}
 	if err != nil {
 		return err
 	}

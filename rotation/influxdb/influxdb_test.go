@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -183,4 +184,20 @@ func writable(s string) bool {
 	raw, _ := json.Marshal(s)
 	var back string
 	return json.Unmarshal(raw, &back) == nil && back == s && !strings.ContainsAny(s, ":\x00\r") && len(s) < 60
+}
+
+// A server that asks for no credentials takes every password, so that nothing may
+// be changed there on the strength of a login.
+func TestServerWithoutAuthenticationIsToldBeforeAnythingChanges(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := `{"results":[{}]}`
+		if strings.HasPrefix(r.FormValue("q"), "SHOW USERS") {
+			answer = `{"results":[{"series":[{"columns":["user","admin"],"values":[["app",true]]}]}]}`
+		}
+		_, _ = io.WriteString(w, answer)
+	}))
+	defer s.Close()
+	v := value("127.0.0.1", s.Listener.Addr().(*net.TCPAddr).Port, "app", "first").WithJSON("ssl", []byte("false"))
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Login: v, Pending: v.With("password", "second")}
+	enginetest.WantCause(t, New(rotation.TLSPolicy{}).DryRun(enginetest.Within(t), r), rotation.TargetFailed, "auth-enabled")
 }
