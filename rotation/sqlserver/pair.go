@@ -117,6 +117,11 @@ func (s *session) alternate(ctx context.Context, p pair, password string, rehear
 		return err
 	}
 	if rehearsal {
+		if current.contained {
+			if err := s.exec(ctx, guard); err != nil {
+				return err
+			}
+		}
 		return s.mayChange(ctx, current)
 	}
 	existed := other != nil
@@ -156,7 +161,7 @@ func (s *session) alternate(ctx context.Context, p pair, password string, rehear
 
 // grantMark returns the statement that marks the second user.
 func (s *session) grantMark(first, second *principal) string {
-	return s.home(second).run("GRANT " + mark(second) + " TO " + identifier(first.name))
+	return s.home(second).change("GRANT " + mark(second) + " TO " + identifier(first.name))
 }
 
 // create makes the second user without a right, with a password nobody knows. It
@@ -167,7 +172,7 @@ func (s *session) create(ctx context.Context, current *principal, name string) (
 	other.name = name
 	statement := "CREATE LOGIN " + identifier(name) + " WITH PASSWORD = " + text(throwaway()) + ", " + current.options()
 	if current.contained {
-		statement = "CREATE USER " + identifier(name) + " WITH PASSWORD = " + text(throwaway())
+		statement = guard + "CREATE USER " + identifier(name) + " WITH PASSWORD = " + text(throwaway())
 		if current.schema != "" {
 			statement += ", DEFAULT_SCHEMA = " + identifier(current.schema)
 		}
@@ -191,7 +196,7 @@ func (p *principal) options() string {
 func (s *session) equal(ctx context.Context, current, other *principal) error {
 	if current.contained {
 		if current.schema != other.schema && current.schema != "" {
-			if err := s.exec(ctx, other.statement()+" WITH DEFAULT_SCHEMA = "+identifier(current.schema)); err != nil {
+			if err := s.exec(ctx, guard+other.statement()+" WITH DEFAULT_SCHEMA = "+identifier(current.schema)); err != nil {
 				return err
 			}
 		}
@@ -257,12 +262,12 @@ func (s *session) equalIn(ctx context.Context, at place, current, other *princip
 		if theirs.schema != "" {
 			statement += " WITH DEFAULT_SCHEMA = " + identifier(theirs.schema)
 		}
-		if err := s.exec(ctx, at.run(statement)); err != nil {
+		if err := s.exec(ctx, at.change(statement)); err != nil {
 			return err
 		}
 	}
 	if theirs.name != "" && theirs.schema != "" && mine.schema != theirs.schema {
-		if err := s.exec(ctx, at.run("ALTER USER "+identifier(mine.name)+" WITH DEFAULT_SCHEMA = "+identifier(theirs.schema))); err != nil {
+		if err := s.exec(ctx, at.change("ALTER USER "+identifier(mine.name)+" WITH DEFAULT_SCHEMA = "+identifier(theirs.schema))); err != nil {
 			return err
 		}
 	}

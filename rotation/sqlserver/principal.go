@@ -31,9 +31,13 @@ func yes(s string) bool { return s == "1" || s == "true" }
 // of the same name. It is nil where there is none.
 // Source: https://learn.microsoft.com/en-us/sql/relational-databases/databases/contained-databases
 func (s *session) find(ctx context.Context, name string) (*principal, error) {
-	rows, err := s.texts(ctx, "the user could not be read", `SELECT name, COALESCE(default_schema_name, N''),
-	CASE WHEN IS_ROLEMEMBER(N'db_owner', name) = 1 OR EXISTS (SELECT 1 FROM sys.database_permissions p WHERE p.grantee_principal_id = u.principal_id AND p.class = 0
-		AND p.state IN ('G', 'W') AND p.permission_name IN ('CONTROL', 'ALTER ANY USER')) THEN 1 ELSE 0 END
+	// Roles can be members of roles.
+	rows, err := s.texts(ctx, "the user could not be read", `WITH held AS (SELECT principal_id FROM sys.database_principals WHERE name = `+text(name)+`
+	UNION ALL SELECT m.role_principal_id FROM sys.database_role_members m JOIN held h ON h.principal_id = m.member_principal_id)
+SELECT name, COALESCE(default_schema_name, N''),
+	CASE WHEN EXISTS (SELECT 1 FROM sys.database_principals r JOIN held h ON h.principal_id = r.principal_id WHERE r.type = 'R' AND r.name IN (N'db_owner', N'db_accessadmin', N'db_securityadmin'))
+		OR EXISTS (SELECT 1 FROM sys.database_permissions p JOIN held h ON h.principal_id = p.grantee_principal_id WHERE p.class = 0
+		AND p.state IN ('G', 'W') AND p.permission_name IN (N'CONTROL', N'ALTER ANY USER')) THEN 1 ELSE 0 END
 	FROM sys.database_principals u WHERE name = `+text(name)+` AND type = 'S' AND authentication_type = 2`)
 	if err != nil {
 		return nil, err
@@ -42,9 +46,12 @@ func (s *session) find(ctx context.Context, name string) (*principal, error) {
 		r := rows[0]
 		return &principal{name: r[0], contained: true, schema: r[1], powerful: yes(r[2]), checked: true}, nil
 	}
-	rows, err = s.texts(ctx, "the login could not be read", `SELECT name, is_disabled, is_policy_checked, is_expiration_checked, COALESCE(default_database_name, N'master'), COALESCE(default_language_name, N''),
-	CASE WHEN principal_id = 1 OR IS_SRVROLEMEMBER('sysadmin', name) = 1 OR IS_SRVROLEMEMBER('securityadmin', name) = 1 OR EXISTS (SELECT 1 FROM sys.server_permissions p
-		WHERE p.grantee_principal_id = l.principal_id AND p.class = 100 AND p.state IN ('G', 'W') AND p.permission_name IN ('CONTROL SERVER', 'ALTER ANY LOGIN', 'IMPERSONATE ANY LOGIN')) THEN 1 ELSE 0 END
+	rows, err = s.texts(ctx, "the login could not be read", `WITH held AS (SELECT principal_id FROM sys.sql_logins WHERE name = `+text(name)+`
+	UNION ALL SELECT m.role_principal_id FROM sys.server_role_members m JOIN held h ON h.principal_id = m.member_principal_id)
+SELECT name, is_disabled, is_policy_checked, is_expiration_checked, COALESCE(default_database_name, N'master'), COALESCE(default_language_name, N''),
+	CASE WHEN principal_id = 1 OR EXISTS (SELECT 1 FROM sys.server_principals r JOIN held h ON h.principal_id = r.principal_id WHERE r.type = 'R' AND r.name IN (N'sysadmin', N'securityadmin', N'##MS_LoginManager##'))
+		OR EXISTS (SELECT 1 FROM sys.server_permissions p JOIN held h ON h.principal_id = p.grantee_principal_id
+		WHERE p.class = 100 AND p.state IN ('G', 'W') AND p.permission_name IN (N'CONTROL SERVER', N'ALTER ANY LOGIN', N'IMPERSONATE ANY LOGIN')) THEN 1 ELSE 0 END
 	FROM sys.sql_logins l WHERE name = `+text(name))
 	if err != nil || len(rows) == 0 {
 		return nil, err
@@ -65,6 +72,11 @@ func (p *principal) statement() string {
 // is the one that it logged in with and not always that of AWSCURRENT. The
 // statement is a batch of its own and stands in no error.
 func (s *session) setPassword(ctx context.Context, p *principal, password, old string) error {
+	if p.contained && old == "" {
+		if err := s.exec(ctx, guard); err != nil {
+			return err
+		}
+	}
 	statement := p.statement() + " WITH PASSWORD = " + text(password)
 	if old != "" {
 		statement += " OLD_PASSWORD = " + text(old)

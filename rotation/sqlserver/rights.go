@@ -42,7 +42,7 @@ func (p place) give(r right, to string) string {
 	case r.role != "" && p == server:
 		return "ALTER SERVER ROLE " + identifier(r.role) + " ADD MEMBER " + identifier(to)
 	case r.role != "":
-		return in(p.database, "ALTER ROLE "+identifier(r.role)+" ADD MEMBER "+identifier(to))
+		return p.change("ALTER ROLE " + identifier(r.role) + " ADD MEMBER " + identifier(to))
 	}
 	verb, option := "GRANT ", ""
 	switch r.state {
@@ -51,7 +51,7 @@ func (p place) give(r right, to string) string {
 	case "W":
 		option = " WITH GRANT OPTION"
 	}
-	return p.run(verb + r.what + " TO " + identifier(to) + option)
+	return p.change(verb + r.what + " TO " + identifier(to) + option)
 }
 
 // take returns the statement that takes the right from a principal.
@@ -60,9 +60,23 @@ func (p place) take(r right, from string) string {
 	case r.role != "" && p == server:
 		return "ALTER SERVER ROLE " + identifier(r.role) + " DROP MEMBER " + identifier(from)
 	case r.role != "":
-		return in(p.database, "ALTER ROLE "+identifier(r.role)+" DROP MEMBER "+identifier(from))
+		return p.change("ALTER ROLE " + identifier(r.role) + " DROP MEMBER " + identifier(from))
 	}
-	return p.run("REVOKE " + r.what + " FROM " + identifier(from) + " CASCADE")
+	statement := "REVOKE " + r.what + " FROM " + identifier(from)
+	if r.state == "W" {
+		// The server wants this word for a right that may be handed on, whether it
+		// was or not; what was goes with it.
+		statement += " CASCADE"
+	}
+	return p.change(statement)
+}
+
+// change makes a statement that changes something run in the place.
+func (p place) change(statement string) string {
+	if p != server {
+		statement = guard + statement
+	}
+	return p.run(statement)
 }
 
 // run makes a statement run in the place.

@@ -95,7 +95,7 @@ func (d dialer) DialContext(_ context.Context, network, address string) (net.Con
 // exec runs a statement that holds no password; it stands in the error.
 func (s *session) exec(ctx context.Context, statement string) error {
 	_, err := s.conn.ExecContext(ctx, statement)
-	return s.classify(ctx, statement, err)
+	return s.classify(ctx, unguarded(statement), err)
 }
 
 // texts runs a query and returns its rows, all columns as text.
@@ -203,6 +203,7 @@ var meanings = []struct {
 	{976, meaning{rotation.TargetFailed, "name the writer in the secret's host: this is a secondary replica"}},
 	{978, meaning{rotation.TargetFailed, "name the writer in the secret's host: this is a secondary replica"}},
 	{1205, meaning{rotation.TargetFailed, adviceLater}},
+	{50741, meaning{rotation.TargetFailed, "disable the database's DDL triggers for the rotation, or make them WITH EXECUTE AS a user of the database"}},
 }
 
 // classify gives an error its cause and advice.

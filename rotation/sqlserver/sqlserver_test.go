@@ -234,7 +234,9 @@ type model struct {
 	server    map[string][][]string // rights by login
 	databases map[string]map[string][][]string
 	users     map[string][]string // database/login: user and schema
-	applied   []string
+	applied   []string            // without the guard
+	bare      []string            // what should have had it
+	trapped   bool                // a DDL trigger of shop's waits for a superuser
 }
 
 func (m *model) answer(sql string) ([][]string, error) {
@@ -272,6 +274,15 @@ func (m *model) answer(sql string) ([][]string, error) {
 		}
 		return [][]string{}, nil
 	}
+	if strings.HasPrefix(sql, "EXEC [shop]") {
+		switch {
+		case !strings.Contains(sql, "IF EXISTS (SELECT 1 FROM sys.triggers "):
+			m.bare = append(m.bare, sql)
+		case m.trapped:
+			return nil, tdsErr{50741, "a DDL trigger of the database would run as the superuser"}
+		}
+	}
+	sql = unguarded(sql)
 	m.applied = append(m.applied, sql)
 	if inner, ok := strings.CutPrefix(sql, "SET XACT_ABORT ON; BEGIN TRANSACTION; "); ok {
 		first, second, _ := strings.Cut(strings.TrimSuffix(inner, "; COMMIT TRANSACTION"), "; EXEC ")
@@ -385,6 +396,9 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	if !slices.Equal(m.applied, wanted) {
 		t.Errorf("on the way back sent\n%s\nwant\n%s", strings.Join(m.applied, "\n"), strings.Join(wanted, "\n"))
 	}
+	if m.bare != nil {
+		t.Errorf("sent without a guard against triggers: %q", m.bare)
+	}
 }
 
 func TestAPasswordThatTheHistoryRemembersIsAsGoodAsSet(t *testing.T) {
@@ -422,6 +436,65 @@ func TestNobodyElsesLoginIsTouched(t *testing.T) {
 	want(t, rotation.TakeoverRefused, engine(t).Set(enginetest.Within(t), r))
 	if len(m.applied) != 0 {
 		t.Errorf("sent %q", m.applied)
+	}
+}
+
+// Whoever may make triggers in a database would have them run as the superuser.
+func TestNothingIsChangedInADatabaseWithATriggerThatWouldRunAsTheSuperuser(t *testing.T) {
+	s := newTDS(t, true)
+	m := newModel()
+	m.trapped = true
+	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", ""
+	s.answer = m.answer
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	err := engine(t).Set(enginetest.Within(t), r)
+	want(t, rotation.TargetFailed, err)
+	if err == nil || !strings.Contains(err.Error(), "EXECUTE AS") || strings.Contains(err.Error(), "SELECT") {
+		t.Errorf("the error is %v", err)
+	}
+	if s.logins["app_clone"] == new1 {
+		t.Error("the password was set all the same")
+	}
+}
+
+// The batches that concern a contained user.
+func TestAContainedPairIsGuardedAgainstTriggers(t *testing.T) {
+	s := newTDS(t, true)
+	s.logins["admin"] = "Admin-password1"
+	s.answer = func(sql string) ([][]string, error) {
+		switch {
+		case strings.HasPrefix(sql, "IF EXISTS (SELECT 1 FROM sys.triggers "), strings.Contains(sql, "BEGIN TRANSACTION; IF EXISTS (SELECT 1 FROM sys.triggers "):
+			return nil, tdsErr{50741, "a DDL trigger of the database would run as the superuser"}
+		case strings.Contains(sql, "authentication_type = 2") && strings.Contains(sql, "N'app'"):
+			return [][]string{{"app", "dbo", "0"}}, nil
+		}
+		return [][]string{}, nil
+	}
+	more := `,"dbname":"shop"`
+	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, more), Pending: s.value("app_clone", new1, more), Login: s.value("admin", "Admin-password1", more), Superuser: true}
+	want(t, rotation.TargetFailed, engine(t).DryRun(enginetest.Within(t), r))
+	want(t, rotation.TargetFailed, engine(t).Set(enginetest.Within(t), r))
+	r.Strategy, r.Pending = rotation.SingleUser, s.value("app", new1, more)
+	want(t, rotation.TargetFailed, engine(t).Set(enginetest.Within(t), r))
+	for _, b := range s.sent() {
+		if strings.HasPrefix(b, "ALTER USER") {
+			t.Errorf("sent %q", b)
+		}
+	}
+}
+
+// A member of a role that is a member of securityadmin is one itself.
+func TestAnAdministratorIsLookedForInRolesOfRoles(t *testing.T) {
+	s := newTDS(t, true)
+	s.logins["admin"] = "Admin-password1"
+	s.answer = onlyLogins(loginRow("app"))
+	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	want(t, "", engine(t).DryRun(enginetest.Within(t), r))
+	all := strings.Join(s.sent(), "\n")
+	for _, words := range []string{"UNION ALL SELECT m.role_principal_id FROM sys.server_role_members m JOIN held h", "UNION ALL SELECT m.role_principal_id FROM sys.database_role_members m JOIN held h"} {
+		if !strings.Contains(all, words) {
+			t.Errorf("no question has %q", words)
+		}
 	}
 }
 
