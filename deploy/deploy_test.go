@@ -532,3 +532,70 @@ func TestConsoleAsksForEveryParameter(t *testing.T) {
 		t.Errorf("no parameters: %v", asked)
 	}
 }
+
+// TestParametersAreExplained: every parameter of a template stands on some page, and
+// those of template.yaml in the table of docs/deploy.md.
+func TestParametersAreExplained(t *testing.T) {
+	pages := func(patterns ...string) string {
+		var all strings.Builder
+		for _, pattern := range patterns {
+			names, err := filepath.Glob(pattern)
+			if err != nil || len(names) == 0 {
+				t.Fatalf("%s: %v", pattern, err)
+			}
+			for _, name := range names {
+				text, err := os.ReadFile(name)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all.Write(text)
+			}
+		}
+		return all.String()
+	}
+	for template, text := range map[string]string{
+		"../template.yaml":        pages("../docs/deploy.md"),
+		"cross-account-role.yaml": pages("../docs/*.md", "../docs/engines/*.md"),
+		"after-rotation.yaml":     pages("../docs/after-a-rotation.md"),
+	} {
+		for name := range load(t, template)["Parameters"].(map[string]any) {
+			if !regexp.MustCompile("[`\"]" + name + "[`\"]|[^A-Za-z]" + name + "=").MatchString(text) {
+				t.Errorf("%s: no page explains the parameter %s", template, name)
+			}
+		}
+	}
+	// What an engine's rights depend on stands on the engine's page, too.
+	for page, names := range map[string][]string{
+		"elasticache": {"ElastiCacheUserArns", "Timeout"}, "memorydb": {"MemoryDbUserArns", "Timeout"}, "iam": {"IamUserArns", "IamByRole"}, "timestream-influxdb": {"InfluxDbInstanceArns"},
+	} {
+		for _, name := range names {
+			if !strings.Contains(pages("../docs/engines/"+page+".md"), "`"+name+"`") {
+				t.Errorf("the page of %s does not name %s", page, name)
+			}
+		}
+	}
+}
+
+// TestAlarmsLeadToTheRunbook: docs/deploy.md names every alarm, with the runbook's
+// sections of its causes.
+func TestAlarmsLeadToTheRunbook(t *testing.T) {
+	text, err := os.ReadFile("../docs/deploy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	causes := causeAlarms(t)
+	for name, r := range load(t, "../template.yaml")["Resources"].(map[string]any) {
+		if r.(map[string]any)["Type"] != "AWS::CloudWatch::Alarm" {
+			continue
+		}
+		line := regexp.MustCompile(`(?m)^\| ` + name + `\b.*$`).FindString(string(text))
+		if !strings.Contains(line, "runbook.md#") {
+			t.Errorf("%s leads nowhere: %q", name, line)
+		}
+		for _, cause := range causes[name] {
+			if !strings.Contains(line, "["+cause+"](runbook.md#"+strings.ToLower(cause)+")") {
+				t.Errorf("%s does not lead to %s", name, cause)
+			}
+		}
+	}
+}

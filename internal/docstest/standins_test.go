@@ -99,6 +99,15 @@ func standInAWS(args []string) error {
 
 func show(answer map[string]any, query, output string) error {
 	var shown any = answer
+	if m := regexp.MustCompile(`^(\w+)\[\?(\w+)=='([^']*)'\]\.(\w+)$`).FindStringSubmatch(query); m != nil {
+		list, _ := answer[m[1]].([]any)
+		for _, item := range list {
+			if item := item.(map[string]any); item[m[2]] == m[3] {
+				fmt.Println(item[m[4]])
+			}
+		}
+		return nil
+	}
 	if query != "" {
 		if !regexp.MustCompile(`^\w+$`).MatchString(query) {
 			return fmt.Errorf("the query %s is more than this stand-in knows", query)
@@ -161,7 +170,7 @@ func setOption(input reflect.Value, option string, values []string) error {
 	return setText(field, values[0])
 }
 
-// setText sets a member from a text, a structure from Name=value,Name=value.
+// setText sets a member from a text, a structure from JSON or Name=value,Name=value.
 func setText(v reflect.Value, text string) error {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -179,6 +188,9 @@ func setText(v reflect.Value, text string) error {
 		v.SetInt(n)
 		return err
 	case reflect.Struct:
+		if strings.HasPrefix(text, "{") {
+			return json.Unmarshal([]byte(text), v.Addr().Interface())
+		}
 		for _, part := range strings.Split(text, ",") {
 			name, value, ok := strings.Cut(part, "=")
 			member := v.FieldByName(name)
