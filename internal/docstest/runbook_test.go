@@ -47,12 +47,13 @@ func causes(t *testing.T) map[string]string {
 	return found
 }
 
-// mentions reports whether the test's source names the cause: the constant, as
-// rotation.OutOfTime or OutOfTime, or its text, as "OutOfTime"; and
-// whether the file has such a test at all.
-func mentions(t *testing.T, path, test, constant, text string) (exists, named bool) {
+// expects reports whether a test can fail for want of the cause: its source has the
+// constant, as rotation.OutOfTime or OutOfTime, or exactly its text in a place where it is
+// compared, is an entry of a table or is given to a function that does not only
+// print; and it is never skipped. exists says whether there is such a test at all.
+func expects(t *testing.T, source any, path, test, constant, text string) (exists, expected bool) {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root(t), path), nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), path, source, 0)
 	if err != nil {
 		t.Error(err)
 		return false, false
@@ -63,17 +64,70 @@ func mentions(t *testing.T, path, test, constant, text string) (exists, named bo
 			continue
 		}
 		exists = true
+		skips := false
+		var above []ast.Node
 		ast.Inspect(f.Body, func(n ast.Node) bool {
+			if n == nil {
+				above = above[:len(above)-1]
+				return true
+			}
 			switch n := n.(type) {
 			case *ast.Ident:
-				named = named || n.Name == constant
+				expected = expected || n.Name == constant && weighs(above)
+				skips = skips || strings.HasPrefix(n.Name, "Skip")
 			case *ast.BasicLit:
-				named = named || n.Kind == token.STRING && strings.Contains(n.Value, text)
+				expected = expected || n.Value == strconv.Quote(text) && weighs(above)
 			}
+			above = append(above, n)
 			return true
 		})
+		expected = expected && !skips
 	}
-	return exists, named
+	return exists, expected
+}
+
+// weighs tells whether what stands below these nodes takes part in a test's verdict.
+func weighs(above []ast.Node) bool {
+	for _, n := range slices.Backward(above) {
+		switch n := n.(type) {
+		case *ast.SelectorExpr, *ast.ParenExpr:
+			continue // rotation.OutOfTime
+		case *ast.BinaryExpr:
+			return n.Op == token.EQL || n.Op == token.NEQ
+		case *ast.CompositeLit, *ast.KeyValueExpr, *ast.CaseClause:
+			return true
+		case *ast.CallExpr:
+			name := ""
+			if s, ok := n.Fun.(*ast.SelectorExpr); ok {
+				name = s.Sel.Name
+			}
+			return !slices.Contains([]string{"Log", "Logf", "Run", "Error", "Errorf", "Fatal", "Fatalf"}, name)
+		default:
+			return false
+		}
+	}
+	return false
+}
+
+// TestWhatATestExpects: a cause that is only spoken of does not count.
+func TestWhatATestExpects(t *testing.T) {
+	for body, want := range map[string]bool{
+		`if rotation.CauseOf(err) != rotation.OutOfTime { t.Fatal(err) }`:       true,
+		`if !errors.Is(err, OutOfTime) { t.Fatal(err) }`:                        true,
+		`w.want(err, "OutOfTime", "")`:                                          true,
+		`for _, c := range []struct{ want string }{{"OutOfTime"}} { check(c) }`: true,
+		`t.Log("OutOfTime")`: false,
+		`t.Errorf("%v is not %v", err, rotation.OutOfTime)`: false,
+		`_ = OutOfTime`: false,
+		`t.Skip("no server"); if rotation.CauseOf(err) != OutOfTime { t.Fatal(err) }`:      false,
+		`if strings.Contains(text, "not OutOfTime at all") { t.Fatal(text) }`:              false,
+		`t.Run("OutOfTime", func(t *testing.T) { if err == nil { t.Fatal("no error") } })`: false,
+	} {
+		exists, expected := expects(t, "package x\nfunc TestX(t *testing.T) {\n"+body+"\n}\n", "x_test.go", "TestX", "OutOfTime", "OutOfTime")
+		if !exists || expected != want {
+			t.Errorf("%s: %v, %v", body, exists, expected)
+		}
+	}
 }
 
 var (
@@ -124,11 +178,11 @@ func TestRunbookHasEveryCause(t *testing.T) {
 			t.Errorf("the section %s names no test, as `TestName` in `path_test.go`", cause)
 		}
 		for _, named := range tests {
-			exists, mentioned := mentions(t, named[2], named[1], constant, cause)
+			exists, expected := expects(t, nil, filepath.Join(root(t), named[2]), named[1], constant, cause)
 			if !exists {
 				t.Errorf("the section %s names %s, which is not in %s", cause, named[1], named[2])
-			} else if !mentioned {
-				t.Errorf("the section %s names %s in %s, which does not mention the cause", cause, named[1], named[2])
+			} else if !expected {
+				t.Errorf("the section %s names %s in %s, which does not expect the cause", cause, named[1], named[2])
 			}
 		}
 	}
