@@ -49,7 +49,7 @@ func causes(t *testing.T) map[string]string {
 
 // expects reports whether a test can fail for want of the cause: its source has the
 // constant, as rotation.OutOfTime or OutOfTime, or exactly its text in a place where it is
-// compared, is an entry of a table or is given to a function that does not only
+// compared, is given a name, is an entry of a table or is given to a function that does not only
 // print; and it is never skipped. exists says whether there is such a test at all.
 func expects(t *testing.T, source any, path, test, constant, text string) (exists, expected bool) {
 	t.Helper()
@@ -94,6 +94,9 @@ func weighs(above []ast.Node) bool {
 			continue // rotation.OutOfTime
 		case *ast.BinaryExpr:
 			return n.Op == token.EQL || n.Op == token.NEQ
+		case *ast.AssignStmt: // want := rotation.OutOfTime
+			name, ok := n.Lhs[0].(*ast.Ident)
+			return ok && name.Name != "_"
 		case *ast.CompositeLit, *ast.KeyValueExpr, *ast.CaseClause:
 			return true
 		case *ast.CallExpr:
