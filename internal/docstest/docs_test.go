@@ -191,6 +191,16 @@ func TestBlocksThatEscape(t *testing.T) {
 	}
 }
 
+// TestFiguresStandInOnePlace: what a run of the suites measures is in docs/engines/README.md,
+// where it can be brought up to date, and not on the engines' pages as well.
+func TestFiguresStandInOnePlace(t *testing.T) {
+	for name, text := range documents(t) {
+		if m := regexp.MustCompile(`\d+ (?:crash|sweep) points`).FindString(text); m != "" && name != "docs/engines/README.md" {
+			t.Errorf("%s: %s", name, m)
+		}
+	}
+}
+
 // TestLinksOfTheDocuments: a link inside the project leads to a file.
 func TestLinksOfTheDocuments(t *testing.T) {
 	for name, text := range documents(t) {
