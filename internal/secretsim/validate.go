@@ -10,21 +10,21 @@ import (
 	"unicode/utf8"
 )
 
-// decode reads a request into a struct. Members are matched by their exact names,
-// and unknown ones are ignored, as AWS does. It then checks what the tags of the
-// struct's fields say: required, min and max (of the length of a string or list, of
-// the value of a number), pattern, enum (a list with spaces) and sensitive (the
-// value does not stand in the error).
+// decode reads a request into a struct. Members are matched by their exact names at
+// every depth, and unknown ones are ignored, as AWS does. It then checks what the tags
+// of the struct's fields say: required, min and max (of the length of a string or list,
+// of the value of a number), bytes (the greatest length of a value), pattern (of the
+// whole text), enum (a list with spaces), each (the greatest length of a list's
+// members) and sensitive (the value does not stand in the error).
 func decode(body []byte, in any) *fault {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
 		return &fault{"SerializationException", "the request is not a JSON object"}
 	}
-	if f := fill(raw, reflect.ValueOf(in).Elem()); f != nil {
+	var broken []string
+	if f := fill(&broken, "", raw, reflect.ValueOf(in).Elem()); f != nil {
 		return f
 	}
-	var broken []string
-	check(&broken, "", reflect.ValueOf(in).Elem(), raw)
 	switch n := len(broken); n {
 	case 0:
 		return nil
@@ -35,42 +35,38 @@ func decode(body []byte, in any) *fault {
 	}
 }
 
-func fill(raw map[string]json.RawMessage, v reflect.Value) *fault {
-	for i := range v.NumField() {
-		name := v.Type().Field(i).Name
-		if text, ok := raw[name]; ok {
-			if err := json.Unmarshal(text, v.Field(i).Addr().Interface()); err != nil {
-				return &fault{"SerializationException", "the member " + name + " has another type"}
-			}
-		}
-	}
-	return nil
-}
-
-// given tells whether a member stands in the request and is not null.
-func given(raw map[string]json.RawMessage, name string) bool {
-	text, ok := raw[name]
-	return ok && string(text) != "null"
-}
-
-// check adds what is wrong with a struct. raw is nil for one inside another,
-// where a zero field counts as absent.
-func check(broken *[]string, path string, v reflect.Value, raw map[string]json.RawMessage) {
+// fill reads the members of a struct and adds what is wrong with them. A member that
+// is null is absent; one that is empty is not.
+func fill(broken *[]string, path string, raw map[string]json.RawMessage, v reflect.Value) *fault {
 	for i := range v.NumField() {
 		field, value := v.Type().Field(i), v.Field(i)
 		at := path + strings.ToLower(field.Name[:1]) + field.Name[1:]
-		there := !value.IsZero()
-		if raw != nil {
-			there = given(raw, field.Name)
-		}
-		if !there {
+		text, ok := raw[field.Name]
+		if !ok || string(text) == "null" {
 			if field.Tag.Get("required") != "" {
 				*broken = append(*broken, "Value null at '"+at+"' failed to satisfy constraint: Member must not be null")
 			}
 			continue
 		}
 		if value.Kind() == reflect.Pointer {
+			value.Set(reflect.New(value.Type().Elem()))
 			value = value.Elem()
+		}
+		var members map[string]json.RawMessage
+		var list []map[string]json.RawMessage
+		var err error
+		switch {
+		case value.Kind() == reflect.Struct:
+			err = json.Unmarshal(text, &members)
+		case value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.Struct:
+			if err = json.Unmarshal(text, &list); err == nil {
+				value.Set(reflect.MakeSlice(value.Type(), len(list), len(list)))
+			}
+		default:
+			err = json.Unmarshal(text, value.Addr().Interface())
+		}
+		if err != nil {
+			return &fault{"SerializationException", "the member " + field.Name + " has another type"}
 		}
 		if rule := violated(value, field.Tag); rule != "" {
 			shown := fmt.Sprintf("Value '%s' at", show(value))
@@ -79,24 +75,18 @@ func check(broken *[]string, path string, v reflect.Value, raw map[string]json.R
 			}
 			*broken = append(*broken, shown+" '"+at+"' failed to satisfy constraint: Member must "+rule)
 		}
-		switch {
-		case value.Kind() == reflect.Struct:
-			check(broken, at+".", value, nil)
-		case value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.Struct:
-			for j := range value.Len() {
-				check(broken, fmt.Sprintf("%s.%d.member.", at, j+1), value.Index(j), nil)
+		if members != nil {
+			if f := fill(broken, at+".", members, value); f != nil {
+				return f
 			}
-		case value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.String:
-			// The rule of each member of a list.
-			each := field.Tag.Get("each")
-			for j := range value.Len() {
-				if n := utf8.RuneCountInString(value.Index(j).String()); each != "" && (n < 1 || n > atoi(each)) {
-					*broken = append(*broken, fmt.Sprintf("Value '%s' at '%s' failed to satisfy constraint: Member must satisfy constraint: [Member must have length less than or equal to %s, Member must have length greater than or equal to 1]", show(value), at, each))
-					break
-				}
+		}
+		for j := range list {
+			if f := fill(broken, fmt.Sprintf("%s.%d.member.", at, j+1), list[j], value.Index(j)); f != nil {
+				return f
 			}
 		}
 	}
+	return nil
 }
 
 func atoi(s string) int {
@@ -113,6 +103,9 @@ func show(v reflect.Value) string {
 
 // violated returns the rule that a value breaks, or "".
 func violated(v reflect.Value, tag reflect.StructTag) string {
+	if s := tag.Get("bytes"); s != "" && v.Len() > atoi(s) {
+		return "have length less than or equal to " + s
+	}
 	n, what := 0, "length"
 	switch v.Kind() {
 	case reflect.String:
@@ -130,8 +123,15 @@ func violated(v reflect.Value, tag reflect.StructTag) string {
 	if s := tag.Get("min"); s != "" && n < atoi(s) {
 		return "have " + what + " greater than or equal to " + s
 	}
-	if s := tag.Get("pattern"); s != "" && !regexp.MustCompile(s).MatchString(v.String()) {
+	if s := tag.Get("pattern"); s != "" && !regexp.MustCompile("^(?:"+s+")$").MatchString(v.String()) {
 		return "satisfy regular expression pattern: " + s
+	}
+	if s := tag.Get("each"); s != "" {
+		for j := range v.Len() {
+			if n := utf8.RuneCountInString(v.Index(j).String()); n < 1 || n > atoi(s) {
+				return "satisfy constraint: [Member must have length less than or equal to " + s + ", Member must have length greater than or equal to 1]"
+			}
+		}
 	}
 	if s := tag.Get("enum"); s != "" && !strings.Contains(" "+s+" ", " "+v.String()+" ") {
 		return "satisfy enum value set: [" + strings.ReplaceAll(s, " ", ", ") + "]"

@@ -13,33 +13,26 @@ type answer map[string]any
 
 const noToken = "You must provide a ClientRequestToken value. We recommend a UUID-type value."
 
-// maxValue is the greatest size of a value, in bytes.
-const maxValue = 65536
-
-// checkValue checks what a request has of SecretString and SecretBinary.
+// checkValue checks what a request has of SecretString and SecretBinary. Their size
+// was seen to by decode.
 func checkValue(text *string, binary []byte, required bool) *fault {
 	none := (text == nil || *text == "") && len(binary) == 0
-	const tooLong = "1 validation error detected: Value at '%s' failed to satisfy constraint: Member must have length less than or equal to 65536"
 	switch {
 	case text != nil && binary != nil:
 		return invalidParameter("You can't specify both a binary secret value and a string secret value in the same secret.")
 	case none && (required || text != nil || binary != nil):
 		return invalidRequest("You must provide either SecretString or SecretBinary.")
-	case text != nil && len(*text) > maxValue:
-		return validation(tooLong, "secretString")
-	case len(binary) > maxValue:
-		return validation(tooLong, "secretBinary")
 	}
 	return nil
 }
 
 type createInput struct {
-	Name                        string `required:"true" min:"1" max:"512"`
-	ClientRequestToken          string `min:"32" max:"64"`
-	Description                 string `max:"2048"`
-	KmsKeyId                    string `max:"2048"`
-	SecretString                *string
-	SecretBinary                []byte
+	Name                        string  `required:"true" min:"1" max:"512"`
+	ClientRequestToken          string  `min:"32" max:"64"`
+	Description                 string  `max:"2048"`
+	KmsKeyId                    string  `max:"2048"`
+	SecretString                *string `bytes:"65536" sensitive:"true"`
+	SecretBinary                []byte  `bytes:"65536" sensitive:"true"`
 	Tags                        []tag
 	AddReplicaRegions           []replica `min:"1"`
 	ForceOverwriteReplicaSecret bool
@@ -201,10 +194,10 @@ func (s *Sim) get(c *caller, sec *secret, version, label string) (answer, *fault
 }
 
 type putInput struct {
-	SecretId           string `required:"true" min:"1" max:"2048"`
-	ClientRequestToken string `min:"32" max:"64"`
-	SecretString       *string
-	SecretBinary       []byte
+	SecretId           string   `required:"true" min:"1" max:"2048"`
+	ClientRequestToken string   `min:"32" max:"64"`
+	SecretString       *string  `bytes:"65536" sensitive:"true"`
+	SecretBinary       []byte   `bytes:"65536" sensitive:"true"`
 	VersionStages      []string `min:"1" max:"20" each:"256"`
 	RotationToken      string   `min:"36" max:"256" pattern:"^[a-zA-Z0-9\\-]+$" sensitive:"true"`
 }
@@ -248,8 +241,8 @@ type updateInput struct {
 	ClientRequestToken string  `min:"32" max:"64"`
 	Description        *string `max:"2048"`
 	KmsKeyId           *string `max:"2048"`
-	SecretString       *string
-	SecretBinary       []byte
+	SecretString       *string `bytes:"65536" sensitive:"true"`
+	SecretBinary       []byte  `bytes:"65536" sensitive:"true"`
 }
 
 func (s *Sim) updateSecret(c *caller, in updateInput) (any, *fault) {
