@@ -32,7 +32,8 @@ type operation struct {
 }
 
 // op makes an operation of a method, which is called under the lock with a
-// request that is well-formed.
+// request that is well-formed. The answer is written down under the lock too, as it
+// may hold parts of the state.
 func op[In any](quota string, write bool, do func(*Sim, *caller, In) (any, *fault)) operation {
 	return operation{quota, write, func(s *Sim, c *caller, body []byte) (any, *fault) {
 		var in In
@@ -50,7 +51,14 @@ func op[In any](quota string, write bool, do func(*Sim, *caller, In) (any, *faul
 				return nil, &fault{"InternalServiceError", "the state file cannot be written"}
 			}
 		}
-		return out, f
+		if f != nil {
+			return nil, f
+		}
+		text, err := json.Marshal(out)
+		if err != nil {
+			return nil, &fault{"InternalServiceError", "the answer cannot be written"}
+		}
+		return json.RawMessage(text), nil
 	}}
 }
 
