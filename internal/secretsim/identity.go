@@ -75,9 +75,12 @@ func looksReal(key string) bool {
 	return len(distinct) > 4
 }
 
+// simulated begins the access keys that AssumeRole gives out.
+const simulated = "ASIASIMULATED"
+
 // identify tells who signed a request. The access key decides: one that AssumeRole
 // gave out is its session, twelve digits are the account, and any other is the
-// default account. The signature itself is checked for sessions, whose secret
+// default account, but for the session of an earlier run, which is nobody's. The signature itself is checked for sessions, whose secret
 // key is known; nobody has another's secret key here.
 func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *fault) {
 	header := r.Header.Get("Authorization")
@@ -96,6 +99,8 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 	have := s.sessions[key]
 	s.mu.Unlock()
 	switch {
+	case have == nil && strings.HasPrefix(key, simulated):
+		return nil, &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
 	case have == nil && looksReal(key):
 		return nil, &fault{"UnrecognizedClientException", "The simulator refuses access keys that look like real ones. Set AWS_ACCESS_KEY_ID to a word such as test, or to the twelve digits of an account."}
 	case have == nil && accountForm.MatchString(key):
@@ -143,7 +148,7 @@ func newSession(account, role, name string, life time.Duration) (key string, _ *
 		_, _ = rand.Read(b) // never fails, says crypto/rand
 		return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b)
 	}
-	return "ASIASIMULATED" + text(5)[:7], &session{
+	return simulated + text(5)[:7], &session{
 		secret: text(25), token: text(60), account: account, id: "AROASIMULATED" + text(5)[:8] + ":" + name,
 		arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, expires: time.Now().Add(life).UTC(),
 	}
