@@ -1,6 +1,9 @@
 package secretsim
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 type deleteInput struct {
 	SecretId                   string `required:"true" min:"1" max:"2048"`
@@ -24,7 +27,14 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
 	now := s.clock.Now()
 	if f != nil && f.Code == "ResourceNotFoundException" && in.ForceDeleteWithoutRecovery {
 		// AWS answers as if the secret had been there.
-		return answer{"ARN": s.arn(c.account, in.SecretId+"-"+suffix()), "Name": in.SecretId, "DeletionDate": stamp(now)}, nil
+		arn, name := s.arn(c.account, in.SecretId+"-"+suffix()), in.SecretId
+		if parts := strings.SplitN(in.SecretId, ":", 7); len(parts) == 7 {
+			arn, name = in.SecretId, parts[6]
+			if complete.MatchString(name) {
+				name = name[:len(name)-7]
+			}
+		}
+		return answer{"ARN": arn, "Name": name, "DeletionDate": stamp(now)}, nil
 	}
 	if f != nil {
 		return nil, f
@@ -42,6 +52,7 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
 		return nil, markedForDeletion()
 	}
 	sec.Deleted = now.AddDate(0, 0, days)
+	sec.touch(now)
 	s.bury(sec)
 	s.stir(sec)
 	s.announce(sec, "StartSecretVersionDelete", "", "")
@@ -78,6 +89,7 @@ func (s *Sim) restoreSecret(c *caller, in idInput) (any, *fault) {
 	}
 	if !sec.Deleted.IsZero() {
 		sec.Deleted = time.Time{}
+		sec.touch(s.clock.Now())
 		sec.undead()
 		s.rearm(sec)
 		s.announce(sec, "CancelSecretVersionDelete", "", "")

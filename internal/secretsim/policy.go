@@ -160,6 +160,7 @@ func (s *Sim) putResourcePolicy(c *caller, in putPolicyInput) (any, *fault) {
 		return nil, &fault{"PublicPolicyException", "The BlockPublicPolicy parameter is set to true, and the resource policy did not prevent broad access to the secret."}
 	}
 	sec.Policy = in.ResourcePolicy
+	sec.touch(s.clock.Now())
 	return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
 }
 
@@ -181,6 +182,7 @@ func (s *Sim) deleteResourcePolicy(c *caller, in idInput) (any, *fault) {
 		return nil, f
 	}
 	sec.Policy = ""
+	sec.touch(s.clock.Now())
 	return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
 }
 

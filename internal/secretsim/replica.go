@@ -44,6 +44,7 @@ func (s *Sim) replicateSecretToRegions(c *caller, in replicateInput) (any, *faul
 		return nil, f
 	}
 	sec.replicate(in.AddReplicaRegions)
+	sec.touch(s.clock.Now())
 	return answer{"ARN": sec.ARN, "ReplicationStatus": sec.Replicas}, nil
 }
 
@@ -63,6 +64,7 @@ func (s *Sim) removeRegionsFromReplication(c *caller, in unreplicateInput) (any,
 		}
 	}
 	sec.Replicas = slices.DeleteFunc(sec.Replicas, func(o replica) bool { return slices.Contains(in.RemoveReplicaRegions, o.Region) })
+	sec.touch(s.clock.Now())
 	return answer{"ARN": sec.ARN, "ReplicationStatus": append([]replica{}, sec.Replicas...)}, nil
 }
 

@@ -92,7 +92,9 @@ func (s *secret) byVersion() map[string][]string {
 	return m
 }
 
-// touch moves LastChangedDate on, by at least a millisecond.
+// touch moves LastChangedDate on, by at least a millisecond. It is the time at
+// which a secret was modified in any way.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html
 func (s *secret) touch(now time.Time) time.Time {
 	now = now.Truncate(time.Millisecond)
 	if !now.After(s.Changed) {

@@ -35,7 +35,11 @@ func (s *Sim) tagResource(c *caller, in tagInput) (any, *fault) {
 	if f != nil {
 		return nil, f
 	}
-	return answer{}, sec.tag(in.Tags)
+	if f := sec.tag(in.Tags); f != nil {
+		return nil, f
+	}
+	sec.touch(s.clock.Now())
+	return answer{}, nil
 }
 
 type untagInput struct {
@@ -49,5 +53,6 @@ func (s *Sim) untagResource(c *caller, in untagInput) (any, *fault) {
 		return nil, f
 	}
 	sec.Tags = slices.DeleteFunc(sec.Tags, func(t tag) bool { return slices.Contains(in.TagKeys, t.Key) })
+	sec.touch(s.clock.Now())
 	return answer{}, nil
 }

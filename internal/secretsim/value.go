@@ -257,7 +257,7 @@ func (s *Sim) updateSecret(c *caller, in updateInput) (any, *fault) {
 		return nil, f
 	}
 	out := answer{"ARN": sec.ARN, "Name": sec.Name}
-	if in.SecretString != nil || in.SecretBinary != nil {
+	if in.SecretString != nil || in.SecretBinary != nil { // a replay of which changes nothing
 		if f := s.put(sec, &version{ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary}, []string{current}); f != nil {
 			return nil, f
 		}
@@ -269,7 +269,9 @@ func (s *Sim) updateSecret(c *caller, in updateInput) (any, *fault) {
 	if in.KmsKeyId != nil {
 		sec.Key = *in.KmsKeyId
 	}
-	sec.touch(s.clock.Now())
+	if in.Description != nil || in.KmsKeyId != nil {
+		sec.touch(s.clock.Now())
+	}
 	return out, nil
 }
 
