@@ -17,18 +17,18 @@ func (s *Sim) describeSecret(c *caller, in idInput) (any, *fault) {
 		return nil, f
 	}
 	sec = s.seen(c, sec)
-	out := sec.describe()
+	out := s.describe(sec)
 	if len(sec.Labels) > 0 {
 		out["VersionIdsToStages"] = sec.byVersion()
 	}
 	if len(sec.Replicas) > 0 {
-		out["PrimaryRegion"], out["ReplicationStatus"] = s.opts.Region, sec.Replicas
+		out["ReplicationStatus"] = sec.Replicas
 	}
 	return out, nil
 }
 
 // describe returns what DescribeSecret and ListSecrets have in common.
-func (sec *secret) describe() answer {
+func (s *Sim) describe(sec *secret) answer {
 	out := answer{"ARN": sec.ARN, "Name": sec.Name, "CreatedDate": stamp(sec.Created), "LastChangedDate": stamp(sec.Changed)}
 	r := &sec.Rotation
 	for name, v := range map[string]string{"Description": sec.Description, "KmsKeyId": sec.Key, "RotationLambdaARN": r.Function} {
@@ -46,6 +46,9 @@ func (sec *secret) describe() answer {
 		if !t.IsZero() {
 			out[name] = stamp(t)
 		}
+	}
+	if len(sec.Replicas) > 0 {
+		out["PrimaryRegion"] = s.opts.Region
 	}
 	if sec.EverTagged {
 		out["Tags"] = append([]tag{}, sec.Tags...)

@@ -161,7 +161,7 @@ func (s *Sim) listSecrets(c *caller, in listInput) (any, *fault) {
 	}
 	list := []answer{}
 	for _, sec := range page {
-		e := sec.describe()
+		e := s.describe(sec)
 		if len(sec.Labels) > 0 {
 			e["SecretVersionsToStages"] = sec.byVersion()
 		}

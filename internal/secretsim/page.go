@@ -88,8 +88,16 @@ func (sec *secret) shown() pageSecret {
 	for _, v := range sec.Versions {
 		p.Versions = append(p.Versions, pageVersion{v.ID, v.Created, !v.filled(), sec.stages(v.ID)})
 	}
-	slices.SortFunc(p.Versions, func(a, b pageVersion) int { return b.Created.Compare(a.Created) })
-	p.Versions = p.Versions[:min(8, len(p.Versions))]
+	slices.SortFunc(p.Versions, func(a, b pageVersion) int {
+		switch { // those with a label are never cut off
+		case a.Labels != nil && b.Labels == nil:
+			return -1
+		case a.Labels == nil && b.Labels != nil:
+			return 1
+		}
+		return b.Created.Compare(a.Created)
+	})
+	p.Versions = p.Versions[:min(max(8, len(sec.byVersion())), len(p.Versions))]
 	for i, h := range slices.Backward(sec.history) {
 		step := pageStep{Progress: h}
 		if h.Event != "" && i > 0 && sec.history[i-1].Err == h.Err {
