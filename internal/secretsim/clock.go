@@ -11,6 +11,9 @@ import (
 // it.
 type Clock interface {
 	Now() time.Time
+	// Wall is the time that clients live in, which request quotas and stale reads
+	// follow: the machine's, unless the clock is moved by hand.
+	Wall() time.Time
 	// At calls f at t, or at once where t has passed. stop undoes it.
 	At(t time.Time, f func()) (stop func())
 	// Go runs f beside the caller. A clock that is moved by hand waits for it.
@@ -21,6 +24,7 @@ type Clock interface {
 }
 
 type realClock struct {
+	mu          sync.Mutex
 	begin, real time.Time
 	speed       float64
 }
@@ -31,25 +35,38 @@ func RealTime() Clock { return FastTime(time.Now(), 1) }
 // FastTime returns a clock that starts now, shows begin, and is speed times as
 // fast as the machine's.
 func FastTime(begin time.Time, speed float64) Clock {
-	return realClock{begin, time.Now(), speed}
+	return &realClock{begin: begin, real: time.Now(), speed: speed}
 }
 
-func (c realClock) Now() time.Time {
+func (c *realClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.begin.Add(time.Duration(float64(time.Since(c.real)) * c.speed)).UTC()
 }
 
-func (c realClock) shrink(d time.Duration) time.Duration {
+func (c *realClock) Wall() time.Time { return time.Now() }
+
+// notBefore moves the clock on to t where it is behind.
+func (c *realClock) notBefore(t time.Time) {
+	if behind := t.Sub(c.Now()); behind > 0 {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.begin = c.begin.Add(behind)
+	}
+}
+
+func (c *realClock) shrink(d time.Duration) time.Duration {
 	return time.Duration(float64(d) / c.speed)
 }
 
-func (c realClock) At(t time.Time, f func()) func() {
+func (c *realClock) At(t time.Time, f func()) func() {
 	timer := time.AfterFunc(c.shrink(t.Sub(c.Now())), f)
 	return func() { timer.Stop() }
 }
 
-func (c realClock) Go(f func()) { go f() }
+func (c *realClock) Go(f func()) { go f() }
 
-func (c realClock) Sleep(ctx context.Context, d time.Duration) error {
+func (c *realClock) Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(c.shrink(d))
 	defer t.Stop()
 	select {
@@ -84,6 +101,9 @@ func (c *ManualClock) Now() time.Time {
 	defer c.mu.Unlock()
 	return c.now
 }
+
+// Wall returns the clock's time, too.
+func (c *ManualClock) Wall() time.Time { return c.Now() }
 
 // At calls f when the clock is moved to t or beyond.
 func (c *ManualClock) At(t time.Time, f func()) func() {

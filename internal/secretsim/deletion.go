@@ -66,7 +66,7 @@ func (s *Sim) bury(sec *secret) {
 		defer s.mu.Unlock()
 		if s.accounts[sec.Account][sec.Name] == sec && !sec.Deleted.IsZero() {
 			s.erase(sec)
-			s.save()
+			s.keep()
 		}
 	})
 }

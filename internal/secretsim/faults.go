@@ -131,17 +131,17 @@ func (f *Faults) within(d time.Duration) time.Duration {
 
 // mortal returns the context of an invocation, which a crash or a short deadline
 // may end. Both are of real time, as the function's own is.
-func (f *Faults) mortal() (context.Context, context.CancelFunc) {
+func (f *Faults) mortal(life context.Context) (context.Context, context.CancelFunc) {
 	switch {
 	case f.hit(Crash):
-		ctx, crash := context.WithCancel(context.Background())
+		ctx, crash := context.WithCancel(life)
 		t := time.AfterFunc(f.within(time.Second), crash)
 		return ctx, func() {
 			t.Stop()
 			crash()
 		}
 	case f.hit(Deadline):
-		return context.WithTimeout(context.Background(), f.within(1500*time.Millisecond))
+		return context.WithTimeout(life, f.within(1500*time.Millisecond))
 	}
-	return context.WithCancel(context.Background())
+	return context.WithCancel(life)
 }

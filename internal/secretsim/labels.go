@@ -52,9 +52,9 @@ func (s *secret) attach(id string, stages []string) {
 	}
 }
 
-// room tells whether a version could get these labels too.
-func (s *secret) room(stages []string) *fault {
-	n := len(s.Labels)
+// room tells whether a version could get these labels too, where some others go.
+func (s *secret) room(stages []string, going int) *fault {
+	n := len(s.Labels) - going
 	seen := map[string]bool{}
 	for _, l := range stages {
 		if _, ok := s.Labels[l]; !ok && !seen[l] {
@@ -107,7 +107,12 @@ func (s *secret) move(label, from, to string) *fault {
 	case from != holder:
 		return invalidParameter("When you move staging label %s, if you specify RemoveFromVersionId, it must be set to the version that currently has the staging label %s.", label, label)
 	}
-	if f := s.room([]string{label}); f != nil {
+	// Unknown: AWS's answer. A version without a value would leave the secret without
+	// one, and a rotation that has stored nothing would count as a success.
+	if label == current && !s.Versions[to].filled() {
+		return notFound("secret version: %s.", to)
+	}
+	if f := s.room([]string{label}, 0); f != nil {
 		return f
 	}
 	if label == current {

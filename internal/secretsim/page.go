@@ -100,7 +100,7 @@ func (sec *secret) shown() pageSecret {
 	p.Versions = p.Versions[:min(max(8, len(sec.byVersion())), len(p.Versions))]
 	for i, h := range slices.Backward(sec.history) {
 		step := pageStep{Progress: h}
-		if h.Event != "" && i > 0 && sec.history[i-1].Err == h.Err {
+		if h.Event != "" && i > 0 && strings.HasPrefix(sec.history[i-1].Err, h.Err) {
 			step.Err = "" // the step before has just said it
 		}
 		for _, l := range slices.Sorted(maps.Keys(h.Labels)) {

@@ -15,13 +15,14 @@ type bucket struct {
 	at   time.Time
 }
 
-// spend takes one call from an account's quota. Unknown: the size of AWS's
-// bursts; here one second's worth.
+// spend takes one call from an account's quota. It counts seconds of the client,
+// whatever the speed of the service's clock. Unknown: the size of AWS's bursts; here
+// one second's worth.
 func (s *Sim) spend(account, group string) *fault {
 	if !s.opts.Quotas {
 		return nil
 	}
-	rate, now := rates[group], s.clock.Now()
+	rate, now := rates[group], s.clock.Wall()
 	b := s.quotas[quotaKey{account, group}]
 	if b == nil {
 		b = &bucket{rate, now}

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,6 +28,7 @@ type rotation struct {
 
 	cancel func() // undoes the planned rotation
 	wake   context.CancelFunc
+	due    bool  // the planned time came while a test ran
 	err    error // of the last rotation that ended
 }
 
@@ -45,7 +44,8 @@ type rotateInput struct {
 
 // rotateSecret answers at once; the rotation runs by itself. Unknown: the order of
 // its checks, and what a replay with the token of the pending version gets: here
-// the same answer and no second rotation.
+// the same answer and no second rotation while it runs; afterwards, where it was given
+// up or cancelled, it is taken up again.
 func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 	if in.ClientRequestToken == "" {
 		return nil, invalidParameter(noToken)
@@ -72,16 +72,17 @@ func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 	if s.functions[function] == nil {
 		return nil, accessDenied("Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.")
 	}
-	if p, ok := sec.Labels[pending]; ok && p != sec.Labels[current] {
-		if p == in.ClientRequestToken {
-			return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": p}, nil
-		}
+	test := in.RotateImmediately != nil && !*in.RotateImmediately
+	p, unfinished := sec.unfinished()
+	switch {
+	case unfinished && p == in.ClientRequestToken && r.Running:
+		return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": p}, nil
+	case unfinished && (p != in.ClientRequestToken || test):
 		return nil, invalidRequest("A previous rotation isn't complete. That rotation will be reattempted.")
-	}
-	if v := sec.Versions[in.ClientRequestToken]; v != nil {
+	case !unfinished && sec.Versions[in.ClientRequestToken] != nil:
 		return nil, tokenUsed(in.ClientRequestToken, sec.ARN)
 	}
-	if f := sec.room([]string{pending}); f != nil {
+	if f := sec.room([]string{pending}, 0); f != nil {
 		return nil, f
 	}
 	r.Enabled, r.Function = true, function
@@ -95,7 +96,7 @@ func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 	}
 	sec.touch(now)
 	s.plan(sec, now)
-	s.begin(sec, in.ClientRequestToken, in.RotateImmediately != nil && !*in.RotateImmediately)
+	s.begin(sec, in.ClientRequestToken, test)
 	return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": in.ClientRequestToken}, nil
 }
 
@@ -121,7 +122,7 @@ func (s *Sim) begin(sec *secret, token string, test bool) {
 
 // resume runs the rotation that a secret's state says is running.
 func (s *Sim) resume(sec *secret) {
-	ctx, wake := context.WithCancel(context.Background())
+	ctx, wake := context.WithCancel(s.life)
 	sec.Rotation.wake = wake
 	token, test := sec.Rotation.Token, sec.Rotation.Test
 	s.clock.Go(func() {
@@ -137,15 +138,25 @@ func named(test bool, event string) string {
 	return event
 }
 
-// told is an error in the words of AWS.
-type told string
+// stepError is a step that failed: what AWS says of it, and what the function said,
+// which AWS keeps to itself.
+type stepError struct {
+	told  string
+	cause error
+}
 
-func (t told) Error() string { return string(t) }
+func (e *stepError) Error() string {
+	if e.cause == nil {
+		return e.told
+	}
+	return e.told + ": " + e.cause.Error()
+}
 
 var (
 	errAbandoned = errors.New("the rotation was abandoned: the version lost AWSPENDING")
 	errCancelled = errors.New("the rotation was cancelled")
 	errDeleted   = errors.New("the secret was deleted")
+	errStopped   = errors.New("the simulator was stopped")
 )
 
 // over says why a rotation has no sense any more, or nil.
@@ -177,10 +188,14 @@ func (s *Sim) rotate(ctx context.Context, sec *secret, token string, test bool) 
 	for ; ; attempt++ {
 		err := s.attempt(sec, token, test, attempt)
 		s.mu.Lock()
+		if s.stopped() { // what the next run reads is that it goes on
+			s.mu.Unlock()
+			return
+		}
 		over := sec.over(token)
 		if err == nil || over != nil || test || attempt >= s.opts.MaxAttempts {
 			s.end(sec, token, test, err, over)
-			s.save()
+			s.keep()
 			s.mu.Unlock()
 			return
 		}
@@ -193,7 +208,12 @@ func (s *Sim) rotate(ctx context.Context, sec *secret, token string, test bool) 
 
 func (s *Sim) failed(sec *secret, token string, test bool, err error) {
 	s.stats.Failed++
-	s.announce(sec, named(test, "RotationFailed"), token, s.redacted(sec, err.Error()))
+	message := err.Error()
+	var step *stepError
+	if errors.As(err, &step) {
+		message = step.told
+	}
+	s.announce(sec, named(test, "RotationFailed"), token, message)
 }
 
 // end settles a rotation. err is nil where its version became AWSCURRENT.
@@ -210,11 +230,17 @@ func (s *Sim) end(sec *secret, token string, test bool, err, over error) {
 		if sec.Labels[pending] == token {
 			delete(sec.Labels, pending)
 		}
-		delete(sec.Versions, token)
+		// An operator may have given it a label of his own.
+		if sec.stages(token) == nil {
+			delete(sec.Versions, token)
+		}
 		if err != nil {
 			s.failed(sec, token, test, err)
 		} else {
 			s.announce(sec, "TestRotationSucceeded", token, "")
+		}
+		if r.due {
+			s.fallDue(sec)
 		}
 	case err == nil:
 		if sec.Labels[pending] == token && !s.opts.KeepPending {
@@ -274,14 +300,21 @@ func (s *Sim) attempt(sec *secret, token string, test bool, n int) error {
 // step invokes the function for one step.
 func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 	s.mu.Lock()
+	if s.stopped() {
+		s.mu.Unlock()
+		return errStopped
+	}
 	r := &sec.Rotation
 	proof := uuid.NewString()
 	if r.Token == token {
 		r.Tokens = append(r.Tokens, proof)
 	}
 	arn, function := r.Function, s.functions[r.Function]
-	s.save()
+	err := s.save() // the rotation token must prove itself after a crash too
 	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("cannot keep the state: %w", err)
+	}
 	payload, err := json.Marshal(map[string]string{"Step": step, "SecretId": sec.ARN, "ClientRequestToken": token, "RotationToken": proof})
 	if err != nil {
 		return err
@@ -289,7 +322,7 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 	if function == nil {
 		err = fmt.Errorf("the function %s does not exist", arn)
 	} else {
-		ctx, done := s.opts.Faults.mortal()
+		ctx, done := s.opts.Faults.mortal(s.life)
 		var body []byte
 		var functionError string
 		body, functionError, err = function.Invoke(ctx, payload)
@@ -299,16 +332,20 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 		}
 	}
 	if err != nil {
-		err = told(fmt.Sprintf("Error when executing lambda %s during %s step: %v", arn, step, err))
+		err = &stepError{fmt.Sprintf("Error when executing lambda %s during %s step", arn, step), err}
 	}
 	s.mu.Lock()
-	if v := sec.Versions[token]; err == nil && v != nil && v.Foreign && !slices.Contains(r.Tokens, v.Token) {
+	if s.stopped() { // whatever it said, it was cut off
+		s.mu.Unlock()
+		return errStopped
+	}
+	if v := sec.Versions[token]; err == nil && v != nil && v.Unproved {
 		// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
-		err = told(fmt.Sprintf("Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging label and restart rotation", token, sec.ARN, arn))
+		err = &stepError{told: fmt.Sprintf("Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging label and restart rotation", token, sec.ARN, arn)}
 	}
 	p := Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: token, Attempt: attempt, Step: step, Labels: maps.Clone(sec.Labels)}
 	if err != nil {
-		p.Err = s.redacted(sec, err.Error())
+		p.Err = sec.redacted(err.Error())
 	}
 	sec.note(p, s.opts.History)
 	s.mu.Unlock()
@@ -316,45 +353,6 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 		s.opts.Watch(p)
 	}
 	return err
-}
-
-// redacted takes out of a text whatever stands in a value of the secret.
-func (s *Sim) redacted(sec *secret, text string) string {
-	var words []string
-	var walk func(any)
-	walk = func(x any) {
-		switch x := x.(type) {
-		case string:
-			words = append(words, x)
-		case map[string]any:
-			for k, v := range x {
-				// What names the target is no secret, and tells why a step failed.
-				if k != "username" && k != "host" && k != "engine" && k != "dbname" && k != "masterarn" {
-					walk(v)
-				}
-			}
-		case []any:
-			for _, v := range x {
-				walk(v)
-			}
-		}
-	}
-	for _, v := range sec.Versions {
-		if v.Text == nil {
-			continue
-		}
-		var x any
-		if json.Unmarshal([]byte(*v.Text), &x) != nil {
-			x = *v.Text
-		}
-		walk(x)
-	}
-	for _, w := range words {
-		if len(w) >= 4 {
-			text = strings.ReplaceAll(text, w, "***")
-		}
-	}
-	return text
 }
 
 // WaitRotation waits until no rotation of a secret runs, and returns the error of
@@ -372,8 +370,11 @@ func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 		return f
 	}
 	for sec.Rotation.Running {
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			return ctx.Err()
+		case s.stopped():
+			return errStopped
 		}
 		s.ended.Wait()
 	}

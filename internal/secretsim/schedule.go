@@ -123,10 +123,12 @@ func (s *schedule) checkDuration() error {
 
 func midnight(t time.Time) time.Time { return t.UTC().Truncate(day) }
 
-// window returns the first window that opens after base. A rate counts from the
-// midnight before base; its window, and that of a cron expression that names one
+// window returns the first window that opens after base. A rate in days counts from
+// the midnight before base; its window, and that of a cron expression that names one
 // hour of a day, lasts to the end of the day, one of a schedule in hours for an
-// hour.
+// hour. Unknown: from when AWS counts a rate in hours; here from the first midnight
+// of all, so that windows are as far apart as the rate says, and at midnight where it
+// divides a day.
 func (s *schedule) window(base time.Time) (open, end time.Time) {
 	base = base.UTC()
 	switch {
@@ -134,7 +136,7 @@ func (s *schedule) window(base time.Time) (open, end time.Time) {
 		open = midnight(base).AddDate(0, 0, s.days)
 	case s.hours > 0:
 		step := time.Duration(s.hours) * time.Hour
-		open = midnight(base).Add((base.Sub(midnight(base))/step + 1) * step)
+		open = base.Truncate(step).Add(step)
 	default:
 		open = s.cron.next(base)
 	}
@@ -373,17 +375,33 @@ func (s *Sim) arm(sec *secret, open, end time.Time) {
 	sec.Rotation.cancel = s.clock.At(at, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.accounts[sec.Account][sec.Name] != sec || !sec.Deleted.IsZero() || !sec.Rotation.Enabled || sec.Rotation.Running {
-			return
-		}
-		// A rotation that was not finished is tried again, under its own token.
-		token := uuid.NewString()
-		if p, ok := sec.Labels[pending]; ok && p != sec.Labels[current] {
-			token = p
-		}
-		s.begin(sec, token, false)
-		s.save()
+		s.fallDue(sec)
 	})
+}
+
+// fallDue begins the rotation that was planned. One that falls due while a test runs
+// waits for its end.
+func (s *Sim) fallDue(sec *secret) {
+	r := &sec.Rotation
+	if s.accounts[sec.Account][sec.Name] != sec || !sec.Deleted.IsZero() || !r.Enabled || s.stopped() {
+		return
+	}
+	if r.due = r.Running; r.due {
+		return
+	}
+	// A rotation that was not finished is tried again, under its own token.
+	token, unfinished := sec.unfinished()
+	if !unfinished {
+		token = uuid.NewString()
+	}
+	s.begin(sec, token, false)
+	s.keep()
+}
+
+// unfinished returns the version of a rotation that has not come to its end.
+func (sec *secret) unfinished() (string, bool) {
+	p, ok := sec.Labels[pending]
+	return p, ok && p != sec.Labels[current]
 }
 
 // rearm waits for the first window after now: the one that is planned is missed.
@@ -398,6 +416,7 @@ func (s *Sim) rearm(sec *secret) {
 }
 
 func (s *Sim) unplan(sec *secret) {
+	sec.Rotation.due = false
 	if sec.Rotation.cancel != nil {
 		sec.Rotation.cancel()
 		sec.Rotation.cancel = nil

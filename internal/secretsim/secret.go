@@ -54,10 +54,9 @@ type version struct {
 	Binary   []byte
 	Created  time.Time
 	Accessed time.Time
-	// Foreign says that the value came from an assumed role or another account,
-	// and Token with which rotation token.
-	Foreign bool
-	Token   string
+	// Unproved says that the value came from an assumed role or another account,
+	// and not with a rotation token of the rotation that was under way.
+	Unproved bool
 }
 
 func (v *version) filled() bool { return v.Text != nil || v.Binary != nil }

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -66,12 +67,19 @@ type Options struct {
 	// StateFile keeps the whole state, values included, from one run to the
 	// next; "" keeps it in memory only.
 	StateFile string
+	// Log, if set, gets what no caller can be told: that the state file could not be
+	// written when a rotation ended.
+	Log *slog.Logger
 }
 
 // Sim is the service. It is safe for concurrent use.
 type Sim struct {
 	opts  Options
 	clock Clock
+
+	// life is that of all rotations: Stop ends it.
+	life context.Context
+	kill context.CancelFunc
 
 	mu        sync.Mutex
 	accounts  map[string]map[string]*secret // by account, then by name
@@ -103,8 +111,22 @@ func New(o Options) *Sim {
 		sessions: make(map[string]*session), roles: make(map[string]string), policies: make(map[string]*iampolicy.Policy), keyPolicies: make(map[string]*policy), organizations: make(map[string]string), quotas: make(map[quotaKey]*bucket),
 	}
 	s.ended = sync.NewCond(&s.mu)
+	s.life, s.kill = context.WithCancel(context.Background())
 	return s
 }
+
+// Stop ends the invocations that run, and begins no others. It must be called before
+// the functions are closed: a rotation that is under way is not spoilt, and goes on
+// in the next run from the state file, as after a crash.
+func (s *Sim) Stop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kill()
+	s.ended.Broadcast()
+	return s.save() // with the time at which the clock goes on
+}
+
+func (s *Sim) stopped() bool { return s.life.Err() != nil }
 
 // RegisterFunction makes a function known by its ARN. Any other ARN is refused
 // as AWS refuses a function that does not exist or does not admit Secrets Manager.

@@ -94,7 +94,11 @@ func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 	if !sec.HadValue && !slices.Contains(stages, current) {
 		stages = append(slices.Clone(stages), current)
 	}
-	if f := sec.room(stages); f != nil {
+	going := 0
+	if p, ok := sec.Labels[pending]; ok && p != v.ID && slices.Contains(stages, current) && !slices.Contains(stages, pending) {
+		going = 1 // attach takes it away
+	}
+	if f := sec.room(stages, going); f != nil {
 		return f
 	}
 	now := s.clock.Now()
@@ -124,20 +128,20 @@ type view struct {
 	end      time.Time
 }
 
-// staleFor is how long a read may miss the last write.
+// staleFor is how long a read may miss the last write, in the client's time.
 const staleFor = 2 * time.Second
 
 // remember keeps what a stale read will see, where there are such faults.
 func (s *Sim) remember(sec *secret) {
 	if s.opts.Faults.rate(StaleRead) > 0 {
-		sec.before = &view{maps.Clone(sec.Versions), maps.Clone(sec.Labels), s.clock.Now().Add(staleFor)}
+		sec.before = &view{maps.Clone(sec.Versions), maps.Clone(sec.Labels), s.clock.Wall().Add(staleFor)}
 	}
 }
 
 // seen returns the secret as a caller sees it: as it is, or, where the wire made
 // the read a stale one, as it was.
 func (s *Sim) seen(c *caller, sec *secret) *secret {
-	if !c.stale || sec.before == nil || s.clock.Now().After(sec.before.end) {
+	if !c.stale || sec.before == nil || s.clock.Wall().After(sec.before.end) {
 		return sec
 	}
 	old := *sec
@@ -217,11 +221,16 @@ func (s *Sim) putSecretValue(c *caller, in putInput) (any, *fault) {
 	if in.VersionStages == nil {
 		in.VersionStages = []string{current}
 	}
-	v := &version{ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary, Foreign: c.assumed || c.account != sec.Account, Token: in.RotationToken}
+	v := &version{ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary,
+		Unproved: (c.assumed || c.account != sec.Account) && !slices.Contains(sec.Rotation.Tokens, in.RotationToken)}
 	if f := s.put(sec, v, in.VersionStages); f != nil {
 		return nil, f
 	}
-	return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": v.ID, "VersionStages": sec.stages(v.ID)}, nil
+	out := answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": v.ID}
+	if l := sec.stages(v.ID); l != nil { // the version of a replay may have lost its labels
+		out["VersionStages"] = l
+	}
+	return out, nil
 }
 
 // put stores a version, once: a replay with the same value does nothing, one
