@@ -183,3 +183,20 @@ func TestQuotasAreThoseOfAnAccountForASecond(t *testing.T) {
 		t.Errorf("the 26th: %q, %+v", code, b.Stats())
 	}
 }
+
+func TestStaleReadsAndQuotasAreOfTheClientsTimeWhateverTheClock(t *testing.T) {
+	b := newBench(t, Options{Clock: FastTime(begin, 1e5), Quotas: true, Faults: NewFaults(1, map[Fault]float64{StaleRead: 1})})
+	b.create("db")
+	b.put("db", 2, "two", pending)
+	time.Sleep(5 * time.Millisecond) // of the clock, eight minutes
+	b.wantStages("db", "1:[AWSCURRENT]")
+	start, n := time.Now(), 0
+	for range 300 {
+		if err := b.putError(&sm.PutSecretValueInput{SecretString: aws.String("one"), ClientRequestToken: aws.String(id(1))}); err == nil {
+			n++
+		}
+	}
+	if most := 51 + 50*time.Since(start).Seconds(); float64(n) > most {
+		t.Errorf("%d writes were taken, not %.0f", n, most)
+	}
+}

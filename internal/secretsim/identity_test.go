@@ -2,6 +2,7 @@ package secretsim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
@@ -243,5 +245,60 @@ func TestAnAssumedRoleMustPassTheRotationTokenOn(t *testing.T) {
 				t.Errorf("%+v, %v", v, err)
 			}
 		})
+	}
+}
+
+// foreign returns a function that reaches the secret by a role that another account has
+// assumed, and passes its rotation token on; it may be told to fail.
+func (b *bench) foreign(fail func(request) bool) InvokerFunc {
+	b.Helper()
+	client, _, err := b.assume("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return func(ctx context.Context, payload []byte) ([]byte, string, error) {
+		var r request
+		if err := json.Unmarshal(payload, &r); err != nil {
+			return nil, "", err
+		}
+		if fail(r) {
+			return nil, "", errors.New("down")
+		}
+		return []byte("null"), "", b.template(ctx, client, r, r.RotationToken)
+	}
+}
+
+func TestARotationAcrossAccountsThatWasGivenUpSucceedsInTheNextWindow(t *testing.T) {
+	b := newBench(t, Options{MaxAttempts: 1})
+	b.create("db")
+	down := true
+	b.RegisterFunction(lambda, b.foreign(func(r request) bool { return r.Step == "setSecret" && down }))
+	if err := b.rotate("db", 2, func(in *sm.RotateSecretInput) {
+		in.RotationRules = &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1)}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(time.Hour)
+	down = false
+	b.settle(day + 12*time.Hour)
+	if err := b.WaitRotation(ctx, "db"); err != nil {
+		t.Error(err)
+	}
+	if s := b.Stats(); s.Succeeded == 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestTheSessionOfAnEarlierRunIsNobodys(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	old, _ := newSession(theirs, "rotation", "rotator", time.Hour)
+	c := sm.New(sm.Options{BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: credentials.NewStaticCredentialsProvider(old, "secret", "token")})
+	_, err := c.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")})
+	refused(t, err, "UnrecognizedClientException", "The security token included in the request is invalid.")
+	// SAM passes the host's own session on, which is not one of ours.
+	c = sm.New(sm.Options{BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: credentials.NewStaticCredentialsProvider("test", "secret", "token")})
+	if _, err := c.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil {
+		t.Error(err)
 	}
 }

@@ -194,3 +194,13 @@ func TestAWSPENDINGMayStayOnTheCurrentVersion(t *testing.T) {
 		b.wantStages("db", fmt.Sprintf("%d:[AWSPREVIOUS] %d:[AWSCURRENT AWSPENDING]", n-1, n))
 	}
 }
+
+func TestListSecretsNamesTheRegionOfASecretWithReplicas(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	b.answers([][3]string{
+		{"ListSecrets", `{}`, `{"SecretList":[{"ARN":"ARN","CreatedDate":1770114600,"LastChangedDate":1770114600.001,"Name":"db","SecretVersionsToStages":{"T1":["AWSCURRENT"]}}]}`},
+		{"ReplicateSecretToRegions", `{"SecretId":"db","AddReplicaRegions":[{"Region":"eu-west-1"}]}`, `{"ARN":"ARN","ReplicationStatus":[{"Region":"eu-west-1","Status":"InSync"}]}`},
+		{"ListSecrets", `{}`, `{"SecretList":[{"ARN":"ARN","CreatedDate":1770114600,"LastChangedDate":1770114600.002,"Name":"db","PrimaryRegion":"us-east-1","SecretVersionsToStages":{"T1":["AWSCURRENT"]}}]}`},
+	})
+}

@@ -1,14 +1,18 @@
 package secretsim
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
 // These are the rules of PutSecretValue, in the order of its reference page.
@@ -321,5 +325,106 @@ func TestPutAnUnknownOrMisspelledMemberIsIgnored(t *testing.T) {
 	_, body = raw(t, b.url, "PutSecretValue", `{"SecretString":"v","ClientRequestToken":"`+id(2)+`"}`)
 	if !strings.Contains(body, "1 validation error detected: Value null at 'secretId' failed to satisfy constraint: Member must not be null") {
 		t.Error(body)
+	}
+}
+
+func TestPutOfOneTokenByManyAtOnceHasOneOutcome(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	taken := map[string]int{}
+	for i := range 40 {
+		wg.Go(func() {
+			value := fmt.Sprint("v", i%4)
+			err := b.putError(&sm.PutSecretValueInput{SecretString: &value, ClientRequestToken: aws.String(id(7))})
+			if exists := (*types.ResourceExistsException)(nil); err != nil && !errors.As(err, &exists) {
+				t.Error(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				taken[value]++
+			}
+		})
+	}
+	wg.Wait()
+	got, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")})
+	if err != nil || len(taken) != 1 || taken[*got.SecretString] != 10 {
+		t.Errorf("the calls that were taken: %v; the value: %+v, %v", taken, got, err)
+	}
+	b.wantStages("db", "1:[AWSPREVIOUS] 7:[AWSCURRENT]")
+}
+
+func TestPutReplayedForAVersionWithoutLabelsAnswersNone(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	b.put("db", 2, "two")
+	b.put("db", 3, "three")
+	b.answers([][3]string{{"PutSecretValue", `{"SecretId":"db","SecretString":"one","ClientRequestToken":"T1"}`, `{"ARN":"ARN","Name":"db","VersionId":"T1"}`}})
+}
+
+func TestPutCountsTheLabelThatItTakesAway(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	b.put("db", 2, "two", pending)
+	var all []string
+	for i := range 18 {
+		all = append(all, fmt.Sprint("l", i))
+	}
+	b.put("db", 3, "three", all...) // with AWSCURRENT and AWSPENDING, that is twenty
+	b.put("db", 4, "four")          // AWSPENDING goes, and AWSPREVIOUS comes
+	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: []string{"one more"}}), "LimitExceededException", "")
+}
+
+func TestPutChecksTheSizeBeforeItLooksForTheSecret(t *testing.T) {
+	b := newBench(t, Options{})
+	const long = "1 validation error detected: Value at '%s' failed to satisfy constraint: Member must have length less than or equal to 65536"
+	// Its size is counted in bytes.
+	err := b.putError(&sm.PutSecretValueInput{SecretId: aws.String("none"), SecretString: aws.String(strings.Repeat("é", 32769))})
+	refused(t, err, "ValidationException", fmt.Sprintf(long, "secretString"))
+	err = b.putError(&sm.PutSecretValueInput{SecretId: aws.String("none"), SecretBinary: make([]byte, 65537)})
+	refused(t, err, "ValidationException", fmt.Sprintf(long, "secretBinary"))
+	err = b.putError(&sm.PutSecretValueInput{SecretId: aws.String("none"), SecretString: aws.String(strings.Repeat("é", 32768))})
+	refused(t, err, "ResourceNotFoundException", "")
+}
+
+// TestPutTakesTheExamplesOfTheReferencePage sends what the AWS CLI makes of the examples
+// of its page, and of the ways to name a file, byte for byte.
+// Source: https://awscli.amazonaws.com/v2/documentation/api/latest/reference/secretsmanager/put-secret-value.html
+func TestPutTakesTheExamplesOfTheReferencePage(t *testing.T) {
+	const creds = `{
+  "engine": "mysql",
+  "username": "saanvis",
+  "password": "EXAMPLE-PASSWORD",
+  "host": "my-database-endpoint.us-west-2.rds.amazonaws.com",
+  "dbname": "myDatabase",
+  "port": "3306"
+}
+`
+	binary := []byte("\x00\xff\xfe keys\r\n")
+	quoted := func(x any) string {
+		text, err := json.Marshal(x) // and bytes in base64
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	for _, c := range []struct{ name, member, sent, kept string }{
+		{`example 1: --secret-string "{...}"`, "SecretString", `"{\"user\":\"diegor\",\"password\":\"EXAMPLE-PASSWORD\"}"`, `"{\"user\":\"diegor\",\"password\":\"EXAMPLE-PASSWORD\"}"`},
+		{"example 2: --secret-string file://mycreds.json", "SecretString", quoted(creds), quoted(creds)},
+		// The CLI takes a file as it is for fileb://, and as base64 for file://.
+		{"--secret-binary fileb://keys", "SecretBinary", quoted(binary), quoted(binary)},
+		{"--secret-binary file://keys.base64", "SecretBinary", `"AP/+IGtleXMNCg=="`, quoted(binary)},
+		{"--secret-binary fileb://mycreds.json", "SecretBinary", quoted([]byte(creds)), quoted([]byte(creds))},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, Options{Region: "us-west-2"})
+			b.create("MyTestSecret")
+			b.answers([][3]string{
+				{"PutSecretValue", `{"SecretId":"MyTestSecret","` + c.member + `":` + c.sent + `,"ClientRequestToken":"T2"}`, `{"ARN":"ARN","Name":"MyTestSecret","VersionId":"T2","VersionStages":["AWSCURRENT"]}`},
+				{"GetSecretValue", `{"SecretId":"MyTestSecret"}`, `{"ARN":"ARN","CreatedDate":1770114600.002,"Name":"MyTestSecret","` + c.member + `":` + c.kept + `,"VersionId":"T2","VersionStages":["AWSCURRENT"]}`},
+			})
+		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -351,4 +352,184 @@ func TestNoValueStandsInTheErrorOfARotation(t *testing.T) {
 	if all := string(text) + events.String(); strings.Contains(all, "hunter22") || !strings.Contains(all, "alice may not log in with ***") {
 		t.Error(all)
 	}
+}
+
+func TestNoFormOfAValueStandsInTheErrorOfARotation(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		binary     []byte
+		said, leak string
+	}{
+		{"escaped as JSON", `{"password":"hun\"xyz<22>&é"}`, nil, "no login with hun\"xyz<22>&é", "xyz"},
+		{"quoted once more", `{"password":"hun\"xyz<22>&"}`, nil, fmt.Sprintf("no login with %q", `hun"xyz<22>&`), "xyz"},
+		{"one that begins another", `{"a":"pass","password":"passw0rd1234"}`, nil, "no login with passw0rd1234", "w0rd1234"},
+		{"one that begins with the host's name", `{"host":"hunter","password":"hunter22xyz"}`, nil, "no login with hunter22xyz", "xyz"},
+		{"a number", `{"password":83920123}`, nil, "no login with 83920123", "83920123"},
+		{"a great number", `{"password":12345678901234567890123}`, nil, "no login with 12345678901234567890123", "0123"},
+		{"a value in a value", `{"config":"{\"password\":\"hunter22xyz\"}"}`, nil, "no login with hunter22xyz", "xyz"},
+		{"no JSON", "hunter22xyz", nil, "no login with hunter22xyz", "xyz"},
+		{"binary", "", []byte(`{"password":"hunter22xyz"}`), "no login with hunter22xyz", "xyz"},
+		{"binary in base64", "", []byte("hunter22xyz"), "no login with aHVudGVyMjJ4eXo=", "yMjJ4eX"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var events strings.Builder
+			b := newBench(t, Options{MaxAttempts: 1, Events: &events})
+			b.create("db")
+			in := &sm.PutSecretValueInput{ClientRequestToken: aws.String(id(5)), SecretBinary: c.binary}
+			if c.binary == nil {
+				in.SecretString = &c.text
+			}
+			if err := b.putError(in); err != nil {
+				t.Fatal(err)
+			}
+			b.RegisterFunction(lambda, b.function(func(request) error { return errors.New(c.said) }))
+			if err := b.rotate("db", 2); err != nil {
+				t.Fatal(err)
+			}
+			b.settle(0)
+			h, err := b.History("db")
+			if err != nil || len(h) == 0 {
+				t.Fatalf("%v, %v", h, err)
+			}
+			var page strings.Builder
+			b.mu.Lock()
+			err = pageTemplate.Execute(&page, pageData{Secrets: []pageSecret{b.accounts[mine]["db"].shown()}})
+			b.mu.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if all := fmt.Sprint(h) + page.String() + events.String(); strings.Contains(all, c.leak) || !strings.Contains(all, "no login with ") {
+				t.Error(all)
+			}
+		})
+	}
+}
+
+func TestTheEventOfAFailedRotationHasAWSsTextAlone(t *testing.T) {
+	var events strings.Builder
+	b := newBench(t, Options{MaxAttempts: 1, Events: &events})
+	b.create("db")
+	b.RegisterFunction(lambda, b.function(func(request) error { return errors.New("no route to the host") }))
+	if err := b.rotate("db", 2); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(0)
+	if want := `"errorMessage":"Error when executing lambda ` + lambda + ` during createSecret step",`; !strings.Contains(events.String(), want) {
+		t.Errorf("%s is not in\n%s", want, events.String())
+	}
+	// Who looks at the secret's history learns more.
+	h, err := b.History("db")
+	if err != nil || !strings.Contains(fmt.Sprint(h), "no route to the host") {
+		t.Errorf("%v, %v", h, err)
+	}
+}
+
+func TestAVersionThatATestHasMadeStaysWhereItWasGivenALabel(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	b.RegisterFunction(lambda, b.function(func(r request) error {
+		_, err := b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: &r.SecretId, VersionStage: aws.String(current), MoveToVersionId: &r.ClientRequestToken, RemoveFromVersionId: aws.String(id(1))})
+		return err
+	}))
+	if err := b.rotate("db", 2, func(in *sm.RotateSecretInput) { in.RotateImmediately = aws.Bool(false) }); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(time.Hour)
+	b.wantStages("db", "1:[AWSPREVIOUS] 2:[AWSCURRENT]")
+	if v, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil || *v.SecretString != "one" {
+		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+func TestAWSCURRENTDoesNotGoToAVersionWithoutAValue(t *testing.T) {
+	b := newBench(t, Options{MaxAttempts: 1})
+	b.create("db")
+	b.RegisterFunction(lambda, InvokerFunc(func(_ context.Context, payload []byte) ([]byte, string, error) {
+		var r request
+		err := json.Unmarshal(payload, &r)
+		if err == nil && r.Step == "finishSecret" { // and createSecret has stored nothing
+			_, err = b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: &r.SecretId, VersionStage: aws.String(current), MoveToVersionId: &r.ClientRequestToken, RemoveFromVersionId: aws.String(id(1))})
+		}
+		return nil, "", err
+	}))
+	if err := b.rotate("db", 2); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(time.Hour)
+	if err := b.WaitRotation(ctx, "db"); err == nil || !strings.Contains(err.Error(), "Secrets Manager can't find the specified secret version: "+id(2)) {
+		t.Errorf("the rotation ended with %v", err)
+	}
+	b.wantStages("db", "1:[AWSCURRENT] 2:[AWSPENDING]")
+	// Its own label can be taken away, which is how a rotation is given up by hand.
+	if _, err := b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: aws.String("db"), VersionStage: aws.String(pending), RemoveFromVersionId: aws.String(id(2))}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRotateSecretWithTheTokenOfARotationThatDoesNotRunTakesItUpAgain(t *testing.T) {
+	for _, cancelled := range []bool{false, true} {
+		b := newBench(t, Options{MaxAttempts: 1})
+		b.create("db")
+		down := true
+		b.RegisterFunction(lambda, b.function(func(request) error {
+			if down {
+				return errors.New("down")
+			}
+			return nil
+		}))
+		if err := b.rotate("db", 2); err != nil {
+			t.Fatal(err)
+		}
+		b.settle(time.Hour)
+		if cancelled {
+			if _, err := b.client.CancelRotateSecret(ctx, &sm.CancelRotateSecretInput{SecretId: aws.String("db")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refused(t, b.rotate("db", 3), "InvalidRequestException", "A previous rotation isn't complete.")
+		refused(t, b.rotate("db", 2, func(in *sm.RotateSecretInput) { in.RotateImmediately = aws.Bool(false) }), "InvalidRequestException", "A previous rotation isn't complete.")
+		down = false
+		if err := b.rotate("db", 2); err != nil {
+			t.Fatal(err)
+		}
+		b.settle(time.Hour)
+		b.wantStages("db", "1:[AWSPREVIOUS] 2:[AWSCURRENT]")
+		d, err := b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: aws.String("db")})
+		if err != nil || !aws.ToBool(d.RotationEnabled) {
+			t.Errorf("%+v, %v", d, err)
+		}
+	}
+}
+
+func TestASecretThatNeverHadAValueIsRotated(t *testing.T) {
+	b := newBench(t, Options{})
+	if _, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("db")}); err != nil {
+		t.Fatal(err)
+	}
+	b.RegisterFunction(lambda, b.function(func(request) error { return nil }))
+	if err := b.rotate("db", 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.WaitRotation(ctx, "db"); err != nil {
+		t.Fatal(err)
+	}
+	b.wantStages("db", "2:[AWSCURRENT]")
+}
+
+func TestTheEndOfARotationDoesNotTouchASecretThatWasMadeAnew(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	reached, hold := make(chan struct{}), make(chan struct{})
+	b.RegisterFunction(lambda, b.function(func(request) error { close(reached); <-hold; return nil }))
+	if err := b.rotate("db", 2); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	if _, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: aws.String("db"), ForceDeleteWithoutRecovery: aws.Bool(true)}); err != nil {
+		t.Fatal(err)
+	}
+	b.create("db")
+	close(hold)
+	b.settle(time.Hour)
+	b.wantStages("db", "1:[AWSCURRENT]")
 }

@@ -268,3 +268,46 @@ func TestAFastClockRunsSchedulesInRealTime(t *testing.T) {
 		}
 	}
 }
+
+func TestAWindowThatOpensWhileATestRunsIsNotLost(t *testing.T) {
+	b := newBench(t, Options{Clock: FastTime(begin, 3600*24)}) // a day in a second
+	defer b.Stop()
+	b.create("db")
+	b.RegisterFunction(lambda, b.function(func(r request) error {
+		if r.ClientRequestToken == id(2) {
+			time.Sleep(500 * time.Millisecond) // twelve hours, and three windows
+		}
+		return nil
+	}))
+	if err := b.rotate("db", 2, func(in *sm.RotateSecretInput) {
+		in.RotateImmediately = aws.Bool(false)
+		in.RotationRules = &types.RotationRulesType{ScheduleExpression: aws.String("rate(4 hours)")}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); b.Stats().Succeeded == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("no rotation in ten days of rate(4 hours): %+v", b.Stats())
+		}
+	}
+}
+
+func TestWindowsOfARateInHoursAreAsFarApartAsItSays(t *testing.T) {
+	for _, hours := range []int{4, 5, 7, 12, 30, 36, 48} {
+		s, err := (&rules{ScheduleExpression: fmt.Sprintf("rate(%d hours)", hours)}).schedule()
+		if err != nil {
+			t.Fatal(err)
+		}
+		open, _ := s.window(begin)
+		if open.Sub(begin) > time.Duration(hours)*time.Hour {
+			t.Errorf("%d hours: the first window opens at %s", hours, open)
+		}
+		for range 10 {
+			next, _ := s.window(open.Add(20 * time.Minute)) // a rotation inside the window
+			if got := next.Sub(open); got != time.Duration(hours)*time.Hour {
+				t.Errorf("%d hours: the windows %s and %s are %s apart", hours, open.Format(stampForm), next.Format(stampForm), got)
+			}
+			open = next
+		}
+	}
+}

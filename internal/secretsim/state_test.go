@@ -2,12 +2,16 @@ package secretsim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -224,4 +228,216 @@ func TestManualClockDoesWhatIsDueInOrderAndWaitsForSleepers(t *testing.T) {
 		t.Error("a sleeper that was woken knows nothing of it")
 	}
 	c.Advance(2 * time.Hour)
+}
+
+func TestADeletionOutlivesACrashWhileTheRotationRuns(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state")
+	b := newBench(t, Options{StateFile: file})
+	b.create("db")
+	reached, hold := make(chan struct{}), make(chan struct{})
+	defer func() {
+		close(hold)
+		_ = b.WaitRotation(ctx, "db")
+	}()
+	b.RegisterFunction(lambda, b.function(func(request) error { close(reached); <-hold; return nil }))
+	if err := b.rotate("db", 2); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	if _, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: aws.String("db")}); err != nil {
+		t.Fatal(err)
+	}
+	c := again(t, file, Options{})
+	c.RegisterFunction(lambda, c.function(func(request) error { return errors.New("a step of a deleted secret") }))
+	if err := c.Load(); err != nil {
+		t.Fatal(err)
+	}
+	wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := c.WaitRotation(wait, "db"); !errors.Is(err, errDeleted) {
+		t.Errorf("the rotation ended with %v", err)
+	}
+	// The secret can be used again, and goes when it is told to.
+	if _, err := c.client.RestoreSecret(ctx, &sm.RestoreSecretInput{SecretId: aws.String("db")}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.client.CancelRotateSecret(ctx, &sm.CancelRotateSecretInput{SecretId: aws.String("db")}); err != nil {
+		t.Error(err)
+	}
+	c.put("db", 3, "three")
+	if _, err := c.client.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: aws.String("db"), ForceDeleteWithoutRecovery: aws.Bool(true)}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestARotationThatWasGivenUpWaitsForItsWindowAfterARestartToo(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state")
+	b := newBench(t, Options{StateFile: file, MaxAttempts: 1})
+	b.create("db")
+	down := false
+	b.RegisterFunction(lambda, b.function(func(request) error {
+		if down {
+			return errors.New("down")
+		}
+		return nil
+	}))
+	if err := b.rotate("db", 2, func(in *sm.RotateSecretInput) {
+		in.RotationRules = &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(10)}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	b.settle(time.Hour)
+	down = true
+	b.settle(10*day + 14*time.Hour) // past the window
+	if n := b.Stats().Failed; n != 1 {
+		t.Fatalf("%d attempts failed, not one", n)
+	}
+	clock := NewManualClock(b.clock.Now())
+	c := again(t, file, Options{Clock: clock})
+	n := 0
+	c.RegisterFunction(lambda, c.function(func(request) error { n++; return nil }))
+	if err := c.Load(); err != nil {
+		t.Fatal(err)
+	}
+	clock.Advance(time.Hour)
+	if n != 0 {
+		t.Errorf("%d steps within an hour of the restart; the next window is days away", n)
+	}
+	clock.Advance(11 * day)
+	if got := c.Stats().Succeeded; got != 1 {
+		t.Errorf("%d rotations in the next window, not one", got)
+	}
+}
+
+func TestTheDraftsThatCrashesLeaveAreSweptAndNobodyElses(t *testing.T) {
+	dir := t.TempDir()
+	b := newBench(t, Options{StateFile: filepath.Join(dir, "state")})
+	// A crash between the making of a draft and its renaming leaves it as it is.
+	mine := b.draft() + "123"
+	others := []string{".secretsim-other-1", b.draft() + "x-1", "notes"}
+	for _, name := range append(others, mine) {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Load(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, mine)); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", mine, err)
+	}
+	for _, name := range others {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestTheClockDoesNotGoBackAtARestart(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "state")
+	ahead := time.Now().AddDate(1, 0, 0).UTC()
+	b := newBench(t, Options{StateFile: file, Clock: FastTime(ahead, 1000)})
+	b.create("db")
+	c := again(t, file, Options{Clock: FastTime(time.Now(), 1000)})
+	if err := c.Load(); err != nil {
+		t.Fatal(err)
+	}
+	if now := c.Sim.clock.Now(); now.Before(ahead) {
+		t.Errorf("it is %s, a year before what the secret says", now)
+	}
+	d := again(t, file, Options{Clock: FastTime(ahead.AddDate(1, 0, 0), 1)})
+	if err := d.Load(); err != nil {
+		t.Fatal(err)
+	}
+	if now := d.Sim.clock.Now(); now.After(ahead.AddDate(1, 0, 1)) {
+		t.Errorf("a clock that is ahead of the file was moved to %s", now)
+	}
+}
+
+// slowly returns a function whose first invocation is held until its time is over,
+// and what tells that it runs.
+func slowly(then Invoker) (InvokerFunc, chan struct{}) {
+	reached := make(chan struct{})
+	var once sync.Once
+	return func(ctx context.Context, payload []byte) ([]byte, string, error) {
+		held := false
+		once.Do(func() { held = true; close(reached) })
+		if held {
+			<-ctx.Done()
+			return nil, "", ctx.Err()
+		}
+		return then.Invoke(ctx, payload)
+	}, reached
+}
+
+func TestARotationGoesOnAfterTheServiceWasStopped(t *testing.T) {
+	for _, attempts := range []int{1, 5} {
+		file := filepath.Join(t.TempDir(), "state")
+		var events strings.Builder
+		b := newBench(t, Options{StateFile: file, MaxAttempts: attempts, Events: &events})
+		b.create("db")
+		f, reached := slowly(b.function(func(request) error { return errors.New("a step after the stop") }))
+		b.RegisterFunction(lambda, f)
+		if err := b.rotate("db", 2); err != nil {
+			t.Fatal(err)
+		}
+		<-reached
+		if err := b.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.WaitRotation(ctx, "db"); !errors.Is(err, errStopped) {
+			t.Errorf("the rotation ended with %v", err)
+		}
+		b.settle(time.Hour)
+		if st := b.Stats(); st.Failed != 0 || strings.Contains(events.String(), "RotationFailed") {
+			t.Errorf("the rotation was spoilt: %+v\n%s", st, events.String())
+		}
+		c := again(t, file, Options{})
+		c.RegisterFunction(lambda, c.function(func(request) error { return nil }))
+		if err := c.Load(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.WaitRotation(ctx, "db"); err != nil {
+			t.Error(err)
+		}
+		c.wantStages("db", "1:[AWSPREVIOUS] 2:[AWSCURRENT]")
+	}
+}
+
+func TestNoStepRunsWhileTheStateCannotBeKept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	b := newBench(t, Options{StateFile: filepath.Join(dir, "state"), MaxAttempts: 1, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	b.create("db")
+	n := 0
+	b.RegisterFunction(lambda, b.function(func(request) error { n++; return nil }))
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, b.rotate("db", 2), "InternalServiceError", "")
+	b.settle(0)
+	if err := b.WaitRotation(ctx, "db"); err == nil || !strings.Contains(err.Error(), "cannot keep the state") || n != 0 {
+		t.Errorf("%d steps ran, and the rotation ended with %v", n, err)
+	}
+	if !strings.Contains(log.String(), "the state file cannot be written") {
+		t.Errorf("the log says %q", log.String())
+	}
+}
+
+func TestThePageCutsNoLabelledVersionOff(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	for i := 2; i < 12; i++ {
+		b.put("db", i, "x", "mine")
+		b.settle(time.Second)
+	}
+	b.mu.Lock()
+	p := b.accounts[mine]["db"].shown()
+	b.mu.Unlock()
+	if !slices.ContainsFunc(p.Versions, func(v pageVersion) bool { return v.ID == id(1) }) {
+		t.Error("the version with AWSCURRENT is not on the page")
+	}
 }

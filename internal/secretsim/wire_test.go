@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -75,5 +76,66 @@ func TestAnErrorIsExactlyOnTheWire(t *testing.T) {
 		if code, body := raw(t, b.url, "GetSecretValue", in); code != 400 || !strings.HasPrefix(body, `{"__type":"SerializationException"`) {
 			t.Errorf("%.20s: %d %s", in, code, body)
 		}
+	}
+}
+
+func TestPatternsAreOfTheWholeTextAndNamesAreExactAtEveryDepth(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	const one = `{"__type":"ValidationException","message":"1 validation error detected: `
+	b.answers([][3]string{
+		{"RotateSecret", `{"SecretId":"db","ClientRequestToken":"T2","RotationRules":{"AutomaticallyAfterDays":1,"Duration":"x3h"}}`, one + `Value 'x3h' at 'rotationRules.duration' failed to satisfy constraint: Member must satisfy regular expression pattern: [0-9]+h"}`},
+		{"RotateSecret", `{"SecretId":"db","ClientRequestToken":"T2","RotationRules":{"ScheduleExpression":"rate(1 day)!"}}`, one + `Value 'rate(1 day)!' at 'rotationRules.scheduleExpression' failed to satisfy constraint: Member must satisfy regular expression pattern: [0-9A-Za-z\\(\\)#\\?\\*\\-\\/, ]+"}`},
+		{"TagResource", `{"SecretId":"db","Tags":[{"key":"k","Value":"v"}]}`, one + `Value null at 'tags.1.member.key' failed to satisfy constraint: Member must not be null"}`},
+		{"TagResource", `{"SecretId":"db","Tags":[null]}`, one + `Value null at 'tags.1.member.key' failed to satisfy constraint: Member must not be null"}`},
+		{"TagResource", `{"SecretId":"db","Tags":[{"Key":"","Value":"v"}]}`, one + `Value '' at 'tags.1.member.key' failed to satisfy constraint: Member must have length greater than or equal to 1"}`},
+		{"TagResource", `{"SecretId":"db","Tags":[{"Key":3}]}`, `{"__type":"SerializationException","message":"the member Key has another type"}`},
+		{"UntagResource", `{"SecretId":"db","TagKeys":[""]}`, one + `Value '[]' at 'tagKeys' failed to satisfy constraint: Member must satisfy constraint: [Member must have length less than or equal to 128, Member must have length greater than or equal to 1]"}`},
+		{"TagResource", `{"SecretId":"db","Tags":[{"Key":"k","Value":null}]}`, `{}`},
+	})
+}
+
+// It fails under the race detector where an answer is written outside the lock.
+func TestAnswersAreWholeWhileTheStateChanges(t *testing.T) {
+	b := newBench(t, Options{})
+	b.create("db")
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 100 {
+				switch {
+				case g > 0:
+					raw(t, b.url, "DescribeSecret", `{"SecretId":"db"}`)
+				case i%2 == 0:
+					raw(t, b.url, "ReplicateSecretToRegions", `{"SecretId":"db","AddReplicaRegions":[{"Region":"eu-west-1"},{"Region":"eu-west-2"}]}`)
+				default:
+					raw(t, b.url, "RemoveRegionsFromReplication", `{"SecretId":"db","RemoveReplicaRegions":["eu-west-1","eu-west-2"]}`)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestEveryAnswerHasItsTypeAndARequestIdOfItsOwn(t *testing.T) {
+	b := newBench(t, Options{})
+	seen := map[string]bool{}
+	for in, status := range map[string]int{`{}`: 200, `[`: 400, `{"MaxResults":0}`: 400} {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url, strings.NewReader(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Amz-Target", "secretsmanager.ListSecrets")
+		req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/secretsmanager/aws4_request, SignedHeaders=host, Signature="+strings.Repeat("0", 64))
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		id := resp.Header.Get("X-Amzn-RequestId")
+		if resp.StatusCode != status || resp.Header.Get("Content-Type") != "application/x-amz-json-1.1" || len(id) != 36 || seen[id] {
+			t.Errorf("%s: %d %v", in, resp.StatusCode, resp.Header)
+		}
+		seen[id] = true
 	}
 }
