@@ -62,13 +62,15 @@ func New(path string, o Options) (*Function, error) {
 	o.Timeout = cmp.Or(o.Timeout, time.Minute)
 	o.ARN = cmp.Or(o.ARN, "arn:aws:lambda:us-east-1:123456789012:function:rotator")
 	if p := strings.Split(o.ARN, ":"); len(p) < 7 || p[0] != "arn" {
-		return nil, fmt.Errorf("%q is not the ARN of a function", o.ARN)
+		return nil, notARN(o.ARN)
 	}
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
 	return &Function{path: path, opts: o, all: make(map[*sandbox]bool)}, nil
 }
+
+func notARN(text string) error { return fmt.Errorf("%q is not the ARN of a function", text) }
 
 // Invoke calls the function and waits for its answer. functionError is what
 // Lambda puts into the header X-Amz-Function-Error: "" for success, and

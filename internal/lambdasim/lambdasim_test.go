@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +23,9 @@ import (
 
 // The test binary is itself the Lambda function, on AWS's own runtime client.
 func TestMain(m *testing.M) {
+	if os.Getenv("ORPHANS") != "" {
+		leaveBehind()
+	}
 	if os.Getenv("AWS_LAMBDA_RUNTIME_API") == "" {
 		os.Exit(m.Run())
 	}
@@ -256,5 +263,79 @@ func TestRemoteFunctionSpeaksLambdasInvokeAPI(t *testing.T) {
 	}
 	if _, err := Remote("nowhere", arn); err == nil {
 		t.Error("no error for what is not a URL")
+	}
+}
+
+func TestRemoteFunctionIsCalledByItsNameAndGivenUpInTheEnd(t *testing.T) {
+	hold := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.String() != "/2015-03-31/functions/mine/invocations" {
+			t.Errorf("%s", r.URL)
+		}
+		if body, err := io.ReadAll(r.Body); err != nil || string(body) != "{}" {
+			<-hold
+		}
+		fmt.Fprint(w, "null")
+	}))
+	defer server.Close()
+	defer close(hold)
+	f, err := Remote(server.URL, arn+":live") // SAM knows no aliases
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := f.Invoke(t.Context(), []byte("{}")); err != nil {
+		t.Error(err)
+	}
+	f.timeout = 50 * time.Millisecond
+	if _, _, err := f.Invoke(t.Context(), []byte(`{"hold":true}`)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a host that does not answer: %v", err)
+	}
+	if _, err := Remote(server.URL, "mine"); err == nil {
+		t.Error("no error for a name that is no ARN")
+	}
+}
+
+// leaveBehind is a program that says the process of a function, and is killed while
+// that has work to do.
+func leaveBehind() {
+	f, err := New(os.Args[0], Options{ARN: arn})
+	if err != nil {
+		panic(err)
+	}
+	body, _, err := f.Invoke(context.Background(), []byte(`{"do":""}`))
+	if err != nil {
+		panic(err)
+	}
+	go func() { _, _, _ = f.Invoke(context.Background(), []byte(`{"do":"sleep"}`)) }()
+	time.Sleep(300 * time.Millisecond) // until it sleeps; without work it would end by itself
+	fmt.Printf("%s\n", body)
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {}
+}
+
+func TestNoFunctionOutlivesAProgramThatIsKilled(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux ends a process with its parent")
+	}
+	command := exec.CommandContext(t.Context(), os.Args[0])
+	command.Env = append(os.Environ(), "ORPHANS=1")
+	out, err := command.Output()
+	if command.ProcessState == nil || command.ProcessState.Success() {
+		t.Fatalf("it was not killed: %v", err)
+	}
+	var r reply
+	if err := json.Unmarshal(out, &r); err != nil || r.Pid == 0 {
+		t.Fatalf("%s: %v", out, err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(r.Pid, syscall.SIGKILL) })
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		// A process that nobody has waited for is dead and has no command line.
+		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", r.Pid))
+		if err != nil || len(line) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the function's process lives on")
+		}
 	}
 }

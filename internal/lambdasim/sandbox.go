@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,7 +70,7 @@ func start(path string, o Options) (*sandbox, error) {
 	s.command.Stdout, s.command.Stderr = o.Log, o.Log
 	// A function that leaves children behind must not keep us waiting for them.
 	s.command.WaitDelay = time.Second
-	s.command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	s.command.SysProcAttr = attributes()
 	s.command.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=:UTC", "LANG=en_US.UTF-8",
 		"AWS_LAMBDA_RUNTIME_API=" + l.Addr().String(), "AWS_LAMBDA_FUNCTION_NAME=" + part[6], "AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
@@ -79,17 +80,27 @@ func start(path string, o Options) (*sandbox, error) {
 		"AWS_ACCESS_KEY_ID=" + part[4], "AWS_SECRET_ACCESS_KEY=simulated", "AWS_EC2_METADATA_DISABLED=true",
 	}, o.Env...)
 	s.begin = time.Now()
-	if err := s.command.Start(); err != nil {
-		_ = s.server.Close()
-		return nil, fmt.Errorf("cannot start the function: %w", err)
-	}
+	started := make(chan error)
 	go func() {
+		// Linux ends the process with the thread that has started it, and so that
+		// thread must stay.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := s.command.Start()
+		started <- err
+		if err != nil {
+			return
+		}
 		_ = s.command.Wait() // how it ended stands in ProcessState
 		if o.Ended != nil {
 			o.Ended(s.command.ProcessState)
 		}
 		close(s.exited)
 	}()
+	if err := <-started; err != nil {
+		_ = s.server.Close()
+		return nil, fmt.Errorf("cannot start the function: %w", err)
+	}
 	return s, nil
 }
 
