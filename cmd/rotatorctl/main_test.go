@@ -38,8 +38,17 @@ func TestMain(m *testing.M) {
 
 type step struct{ Step, SecretId, ClientRequestToken string }
 
-// rotateNothing does to a secret what AWS's template does.
+// rotateNothing does to a secret what AWS's template does. Where HOLD names a file, its
+// setSecret makes one of the same name and .reached, and waits for the other.
 func rotateNothing(ctx context.Context, e step) error {
+	if hold := os.Getenv("HOLD"); hold != "" && e.Step == "setSecret" {
+		if err := os.WriteFile(hold+".reached", nil, 0o600); err != nil {
+			return err
+		}
+		for _, err := os.Stat(hold); err != nil; _, err = os.Stat(hold) {
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
 	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {
 		return err
@@ -50,6 +59,9 @@ func rotateNothing(ctx context.Context, e step) error {
 func template(ctx context.Context, c *secretsmanager.Client, e step) error {
 	switch e.Step {
 	case "createSecret":
+		if _, err := c.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &e.SecretId, VersionId: &e.ClientRequestToken}); err == nil {
+			return nil
+		}
 		_, err := c.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken, SecretString: aws.String("made for " + e.ClientRequestToken), VersionStages: []string{"AWSPENDING"}})
 		return err
 	case "finishSecret":
@@ -78,6 +90,7 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 //	                            members are those that docs/rotatorctl.md names
 //	everything                  each member that is named there was seen
 //	reach URL                   wait until a simulator answers there, and use it
+//	there FILE                  wait until a file is there
 func TestScripts(t *testing.T) {
 	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 	testscript.Run(t, testscript.Params{
@@ -161,6 +174,15 @@ func TestScripts(t *testing.T) {
 					time.Sleep(20 * time.Millisecond)
 				}
 				ts.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", args[0])
+			},
+			"there": func(ts *testscript.TestScript, _ bool, args []string) {
+				deadline := time.Now().Add(20 * time.Second)
+				for _, err := os.Stat(ts.MkAbs(args[0])); err != nil; _, err = os.Stat(ts.MkAbs(args[0])) {
+					if time.Now().After(deadline) {
+						ts.Fatalf("%s does not come", args[0])
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
 			},
 			"documented": func(ts *testscript.TestScript, _ bool, args []string) {
 				var x any

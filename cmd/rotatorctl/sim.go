@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -69,9 +70,11 @@ crash, deadline.`,
 }
 
 func (o *simFlags) run(c *cobra.Command) error {
-	if o.speed <= 0 {
-		return fmt.Errorf("--speed must be above 0")
+	if err := o.check(); err != nil {
+		return err
 	}
+	log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
+	o.options.Log = log
 	if o.speed != 1 {
 		o.options.Clock = secretsim.FastTime(time.Now(), o.speed)
 	}
@@ -116,7 +119,7 @@ func (o *simFlags) run(c *cobra.Command) error {
 	}
 	server.Start()
 	// The seed repeats a run; the ready line is for programs and stands alone.
-	slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil)).Info("simulator", "faults", o.options.Faults.String(), "keeps", cmp.Or(o.options.StateFile, "nothing"))
+	log.Info("simulator", "faults", o.options.Faults.String(), "keeps", cmp.Or(o.options.StateFile, "nothing"))
 	if wantsJSON(c) {
 		if err := json.NewEncoder(c.OutOrStdout()).Encode(map[string]string{"url": server.URL()}); err != nil {
 			return err
@@ -125,6 +128,43 @@ func (o *simFlags) run(c *cobra.Command) error {
 		fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", server.URL())
 	}
 	<-c.Context().Done()
+	// Before the functions are ended: what is under way goes on in the next run.
+	if err := sim.Stop(); err != nil {
+		return fmt.Errorf("--state: %w", err)
+	}
+	return nil
+}
+
+var (
+	accountForm = regexp.MustCompile(`^\d{12}$`)
+	regionForm  = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-\d+$`)
+)
+
+// maxSpeed is 32 years an hour: time itself would overflow soon above it.
+const maxSpeed = 1e6
+
+// check refuses flags that make no sense. To the simulator's options zero is a default,
+// which here nobody asks for.
+func (o *simFlags) check() error {
+	switch {
+	case !(o.speed > 0 && o.speed <= maxSpeed): // which NaN is not
+		return fmt.Errorf("--speed must be above 0 and not above %g", maxSpeed)
+	case o.options.RetryDelay <= 0:
+		return errors.New("--retry-delay must be above 0")
+	case o.options.MaxAttempts < 1:
+		return errors.New("--max-attempts must be above 0")
+	case o.timeout <= 0:
+		return errors.New("--function-timeout must be above 0")
+	case !accountForm.MatchString(o.options.Account):
+		return fmt.Errorf("--account %q is not twelve digits", o.options.Account)
+	case !regionForm.MatchString(o.options.Region):
+		return fmt.Errorf("--region %q is not the name of a region such as us-east-1", o.options.Region)
+	}
+	for _, e := range o.env {
+		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
+			return errors.New("an --env is not NAME=VALUE") // and its text may be a secret
+		}
+	}
 	return nil
 }
 
