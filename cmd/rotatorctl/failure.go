@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,8 +33,8 @@ type found struct{ error }
 func fail(stdout, stderr io.Writer, err error, asJSON bool) {
 	e, ok := errors.AsType[*rotation.Error](err)
 	if !ok {
-		// Cobra's own, and what is wrong with a flag's value.
-		e = rotation.Errorf(invalidArguments, "", "%w", err)
+		// Cobra's own, which has several lines, and what is wrong with a flag's value.
+		e = rotation.Errorf(invalidArguments, "see rotatorctl --help", "%s", strings.Join(strings.Fields(err.Error()), " "))
 	}
 	_, told := errors.AsType[found](err)
 	if told {

@@ -57,6 +57,9 @@ func (v *view) open(ctx context.Context, id string) (*secretsmanager.Client, *se
 		return nil, nil, rotation.Errorf(rotation.InvalidConfiguration, region, "no region is set")
 	}
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil, nil, awsError(ctx, "cannot get the AWS credentials", "", err)
+		}
 		// The machine's own role is what the SDK asks for last, when all else is absent.
 		if strings.Contains(err.Error(), "no EC2 IMDS role found") {
 			return nil, nil, rotation.Errorf(rotation.InvalidConfiguration, "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for the simulator any words do", "no AWS credentials")
@@ -91,7 +94,7 @@ func awsError(ctx context.Context, what, where string, err error) error {
 	switch {
 	case !answered && ctx.Err() != nil:
 		return rotation.Errorf(rotation.OutOfTime, "try again, or raise --timeout", "%s: no answer in time", what)
-	case !answered:
+	case !answered || api.ErrorCode() == "UnknownError":
 		advice = "check AWS_ENDPOINT_URL_SECRETS_MANAGER if it is set, the region, the proxy and the network"
 	default:
 		switch api.ErrorCode() {

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 
@@ -29,9 +30,15 @@ func Brief(err error) error {
 		// Such as AssumeRole, without which the call itself was not made.
 		text = last.Operation() + ": "
 	}
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
+	r, answered := errors.AsType[*awshttp.ResponseError](err)
+	api, ok := errors.AsType[smithy.APIError](err)
+	if answered && r.HTTPStatusCode() > 0 && (!ok || api.ErrorCode() == "UnknownError") {
+		// A proxy's answer, or that of something else at the address.
+		return brief{fmt.Sprintf("%sthe answer, with the HTTP status %d, is none of the service's", text, r.HTTPStatusCode()), err}
+	}
+	if ok {
 		text += api.ErrorCode() + ": " + api.ErrorMessage()
-		if r, ok := errors.AsType[*awshttp.ResponseError](err); ok && r.HTTPStatusCode() >= 500 && r.ServiceRequestID() != "" {
+		if answered && r.HTTPStatusCode() >= 500 && r.ServiceRequestID() != "" {
 			// Only AWS can tell more of its own failure.
 			text += " [request " + r.ServiceRequestID() + "]"
 		}

@@ -42,6 +42,7 @@ func TestBrief(t *testing.T) {
 		{absent, "ResourceNotFoundException: it is not there"},
 		{describe("http://127.0.0.1:1", stscreds.NewAssumeRoleProvider(role, "arn:aws:iam::123456789012:role/r")), "AssumeRole: AccessDenied: not you"},
 		{describe(answer(500, "r-3", `{"__type":"InternalServiceError","message":"later"}`), static), "InternalServiceError: later [request r-3]"},
+		{describe(answer(403, "", "proxy"), static), "the answer, with the HTTP status 403, is none of the service's"},
 		{describe("http://127.0.0.1:1", static), "http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused"},
 		{errors.New("another"), "another"},
 	} {
