@@ -58,7 +58,7 @@ type block struct {
 }
 
 var (
-	fence   = regexp.MustCompile("^ {0,3}(```+|~~~+) *(.*)$")
+	fence   = regexp.MustCompile("^( *)(```+|~~~+) *(.*)$")
 	inList  = regexp.MustCompile(`^ *([-*]|\d+\.) `)
 	command = regexp.MustCompile(`(^|[|;&(] *)(\w+='[^']*' |\w+=\S* )*(\./|build/|aws|rotatorctl|sam|make|go|git|docker|terraform|cdk|npm|curl|export|gh|sudo|cfn-lint|bash|cat|kill)[\w./-]* `)
 )
@@ -66,17 +66,17 @@ var (
 // blocks finds what is fenced in a page, and what is indented as code.
 func blocks(page string) (fenced, indented []block) {
 	var open *block
-	mark, list, blank := "", false, true
+	indent, mark, list, blank := "", "", false, true
 	for i, line := range strings.Split(page, "\n") {
 		m := fence.FindStringSubmatch(line)
 		switch {
-		case open != nil && m != nil && strings.HasPrefix(m[1], mark) && m[2] == "":
+		case open != nil && m != nil && strings.HasPrefix(m[2], mark) && m[3] == "":
 			fenced = append(fenced, *open)
 			open = nil
 		case open != nil:
-			open.text += line + "\n"
+			open.text += strings.TrimPrefix(line, indent) + "\n" // of the list that it is in
 		case m != nil:
-			open, mark = &block{line: i + 1, info: m[2]}, m[1]
+			open, indent, mark = &block{line: i + 1, info: m[3]}, m[1], m[2]
 		case strings.HasPrefix(line, "    ") && !list && blank:
 			indented = append(indented, block{line: i + 1, text: strings.TrimSpace(line)})
 			continue // the next line belongs to it, too
@@ -183,7 +183,7 @@ func TestBlocksThatEscape(t *testing.T) {
 	if len(indented) != 1 || !command.MatchString(indented[0].text) {
 		t.Errorf("indented: %v", indented)
 	}
-	if len(fenced) != 3 || fenced[0].info != "sh" || fenced[1].info != "" || !command.MatchString(fenced[1].text) || fenced[2].info != "never closed" {
+	if len(fenced) != 3 || fenced[0].info != "sh" || fenced[0].text != "# needs AWS\naws x\n" || fenced[1].info != "" || !command.MatchString(fenced[1].text) || fenced[2].info != "never closed" {
 		t.Errorf("fenced: %v", fenced)
 	}
 	if got := commands("A=b aws logs tail x | jq . \\\n  -r\nuntil build/rotatorctl x; do sleep 1; done\ncat > f <<'E'\nhidden\nE\n# no"); !slices.Equal(got, []string{"aws logs", "jq", "rotatorctl", "sleep", "done", "cat"}) {
