@@ -187,3 +187,37 @@ func TestRotationThatWasGivenUpStaysSo(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRecoverEndsARotationWhoseValueWorks: where the target accepts the old credential
+// beside the new one, as Active Directory does for an hour, that it does is no reason to
+// give the new one up.
+func TestRecoverEndsARotationWhoseValueWorks(t *testing.T) {
+	w, err := newWorld(t, &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := w.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range steps[:2] {
+		if err := w.step(t.Context(), step, token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r, err := w.rotator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := r.Recover(t.Context(), w.arn); err != nil || d.Version != token {
+		t.Errorf("%q, %v", d.Action, err)
+	}
+	for _, step := range steps {
+		if err := w.step(t.Context(), step, token); err != nil {
+			t.Errorf("%s: %v", step, err)
+		}
+	}
+	if err := w.ended(token); err != nil {
+		t.Error(err)
+	}
+}
