@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,9 +87,11 @@ func runScript(t *testing.T, page, script string) {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	// Job control lets a document say kill %1. What it leaves running ends with it.
-	run := exec.CommandContext(ctx, "bash", "-m", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"+ports.Replace(script))
+	// Job control lets a document say kill %1. What it leaves running ends with it, and
+	// when its time is over, too.
+	run := exec.CommandContext(ctx, "bash", "-m", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; trap 'exit 1' TERM\n"+ports.Replace(script))
 	run.Dir, run.Stdout, run.Stderr, run.Env = dir, &out, &out, env
+	run.Cancel = func() error { return run.Process.Signal(syscall.SIGTERM) }
 	run.WaitDelay = 5 * time.Second
 	err = run.Run()
 	if err != nil || strings.Contains(out.String(), `"errorType"`) {
