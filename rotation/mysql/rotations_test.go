@@ -1,0 +1,128 @@
+package mysql_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+)
+
+// secrets is a Secrets Manager with the core before the engine, for what the
+// engine can only do with what the core hands it.
+type secrets struct {
+	*fixture
+	sim     *secretsim.Sim
+	client  *secretsmanager.Client
+	rotator *rotation.Rotator
+	tokens  int
+}
+
+const function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
+
+func newSecrets(t *testing.T, f *fixture) *secrets {
+	t.Helper()
+	s := &secrets{fixture: f, sim: secretsim.New(secretsim.Options{MaxAttempts: 1})}
+	server, err := secretsim.Serve(s.sim, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	s.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	s.sim.RegisterFunction(function, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	s.rotator, err = rotation.New(rotation.Config{Engines: []rotation.Engine{f.engine}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return s.client, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// secret stores values, the last of which is AWSCURRENT, and returns the ARN.
+func (s *secrets) secret(name string, values ...rotation.Value) string {
+	s.t.Helper()
+	created, err := s.client.CreateSecret(context.Background(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(values[0].Reveal()))})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, v := range values[1:] {
+		if _, err := s.client.PutSecretValue(context.Background(), &secretsmanager.PutSecretValueInput{SecretId: created.ARN, SecretString: aws.String(string(v.Reveal()))}); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	return *created.ARN
+}
+
+// start begins a rotation whose steps are the test's, and returns its version and
+// what runs a step.
+func (s *secrets) start(arn string) (token string, step func(rotation.Step) error) {
+	s.t.Helper()
+	s.tokens++
+	token = fmt.Sprintf("6f6e2b0e-0000-4000-8000-%012d", s.tokens)
+	if _, err := s.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(function)}); err != nil {
+		s.t.Fatal(err)
+	}
+	_ = s.sim.WaitRotation(context.Background(), arn)
+	return token, func(step rotation.Step) error {
+		return s.rotator.Handle(enginetest.Within(s.t), rotation.Event{Step: step, SecretID: arn, ClientRequestToken: token})
+	}
+}
+
+// A version that the ladder has found to be accepted proves the accounts of other
+// hosts, too, where AWSCURRENT was written wrong.
+func TestAccountsAreProvedByTheVersionThatOpens(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		s := newSecrets(t, f)
+		user, password := f.user("localhost", "10.9.8.7")
+		superuser := s.secret(user+"-superuser", f.admin())
+		v := f.value(user, password).With("masterarn", superuser)
+		_, step := s.start(s.secret(user, v, v.With("password", "Written-wrong-1")))
+		for _, each := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret} {
+			if err := step(each); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.sameRights(user, user+"_clone", "10.9.8.7")
+
+		// An account of another password is still nobody's.
+		user, password = f.user("localhost")
+		f.sql("CREATE USER " + account(user, "10.9.8.7") + " IDENTIFIED " + f.by("Somebody-Elses-Pw-1"))
+		v = f.value(user, password).With("masterarn", superuser)
+		_, step = s.start(s.secret(user, v, v.With("password", "Written-wrong-1")))
+		fails(t, step(rotation.CreateSecret), rotation.TakeoverRefused, "10.9.8.7")
+	})
+}
+
+// A rotation that was given up after setSecret is followed by one that succeeds:
+// its version, which has lost its label, holds the first password.
+func TestARotationAfterAnAbandonedOneUnderRequireCurrent(t *testing.T) {
+	only(t, "mysql", func(t *testing.T, f *fixture) {
+		s := newSecrets(t, f)
+		user, first := f.privileged()
+		f.sql("ALTER USER " + account(user, "%") + " PASSWORD REQUIRE CURRENT")
+		arn := s.secret(user, f.value(user, first))
+		abandoned, step := s.start(arn)
+		if err := errors.Join(step(rotation.CreateSecret), step(rotation.SetSecret)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.client.UpdateSecretVersionStage(t.Context(), &secretsmanager.UpdateSecretVersionStageInput{SecretId: &arn, VersionStage: aws.String("AWSPENDING"), RemoveFromVersionId: &abandoned}); err != nil {
+			t.Fatal(err)
+		}
+		_, step = s.start(arn)
+		for _, each := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret} {
+			if err := step(each); err != nil {
+				t.Errorf("%s: %v", each, err)
+			}
+			f.opens(user, true, first)
+		}
+	})
+}
