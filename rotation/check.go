@@ -259,8 +259,8 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err er
 		case r.related(req, current, req.Pending) != nil:
 			out.Trouble = "AWSCURRENT and AWSPENDING both open the target, but AWSCURRENT was edited since and its edit would be lost: if AWSCURRENT is right, remove AWSPENDING from version " + out.Pending + " by hand"
 		default:
-			out.promote, out.Version = true, out.Pending
-			out.Action = "move AWSCURRENT from version " + out.Current + " to version " + out.Pending + ", which opens the target, too, and so end the rotation"
+			out.promote, out.Opens, out.Version = true, awsPending, out.Pending
+			out.Action = "move AWSCURRENT from version " + out.Current + " to version " + out.Pending + ", which opens the target as well, and so end the rotation"
 		}
 	case out.Opens == "" || req.Superuser:
 		if err := r.bySuperuser(ctx, req); err != nil {

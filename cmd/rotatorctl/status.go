@@ -107,12 +107,13 @@ func readStatus(ctx context.Context, client *secretsmanager.Client, d *secretsma
 		s.Versions = append(s.Versions, labelled{ID: id, Labels: labels, Created: created[id]})
 	}
 	slices.SortFunc(s.Versions, func(a, b labelled) int { return aws.ToTime(b.Created).Compare(aws.ToTime(a.Created)) })
-	s.Stuck = append(s.Stuck, s.troubles(time.Now())...)
+	s.Stuck = append(s.Stuck, s.troubles(time.Now(), aws.ToTime(d.LastChangedDate))...)
 	return s, nil
 }
 
-// troubles says what keeps rotations from going on.
-func (s *status) troubles(now time.Time) []string {
+// troubles says what keeps rotations from going on. A rotation that has just begun is no
+// trouble; it changes the secret, and a version without a value has no time of its own.
+func (s *status) troubles(now, changed time.Time) []string {
 	var stuck []string
 	current := false
 	for _, v := range s.Versions {
@@ -123,6 +124,7 @@ func (s *status) troubles(now time.Time) []string {
 		switch {
 		case !s.Enabled:
 			stuck = append(stuck, "AWSPENDING is on version "+v.ID+" although rotation is switched off: a rotation was cancelled half-way")
+		case v.Created == nil && now.Sub(changed) < 2*time.Minute:
 		case v.Created == nil:
 			stuck = append(stuck, "AWSPENDING is on version "+v.ID+", which has no value: createSecret has not succeeded yet")
 		case now.Sub(*v.Created) > 15*time.Minute:
