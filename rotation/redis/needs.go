@@ -41,6 +41,9 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 		if errors.Is(err, rotation.PrivilegeMissing) {
 			err = nil
 		}
+		if slices.ContainsFunc(nodes, func(n *node) bool { return n.replicate != "" }) {
+			rules = append(rules, "+config|get", "+config|set")
+		}
 	case errors.Is(err, rotation.PrivilegeMissing):
 		err = nil
 		rules = append(rules, "+config|get", "+acl|save", "+config|rewrite")

@@ -210,6 +210,10 @@ func TestReplicationGoesOnWithoutPersistence(t *testing.T) {
 	a := newAccount(primary)
 	a.env["ROTATOR_REDIS_PERSIST"] = "off"
 	arn := a.secret(a.value("link", "first"))
+	n, err := a.rotator().Needs(enginetest.Within(t), arn)
+	if grants := strings.Join(n.Grants, ""); err != nil || !strings.Contains(grants, "+config|get +config|set") || strings.Contains(grants, "+acl|save") {
+		t.Errorf("what the login needs: %s, %v", grants, err)
+	}
 	for range 2 {
 		if _, err := a.rotate(arn); err != nil {
 			t.Fatal(err)
