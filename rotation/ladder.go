@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -26,6 +27,7 @@ const olderLimit = 5
 // because acting on a guess is how users get locked out.
 func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(context.Context, rung) error) error {
 	var refused []string
+	var first *Error // what the target says of the one that ought to work
 	for rung, err := range rungs {
 		if err != nil {
 			return err
@@ -43,9 +45,15 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 		r.refusals++
 		r.log.Warn("login refused", "credential", rung.name)
 		refused = append(refused, rung.name)
+		if first == nil {
+			first, _ = errors.AsType[*Error](err)
+		}
 	}
-	return Errorf(LoginRefused, "check the user at the target: its password, expiry, lock and right to log in; `rotatorctl recover` looks further",
-		"the target refused %s", strings.Join(refused, ", "))
+	if first == nil {
+		first = Errorf(LoginRefused, "", "no credential was left to try")
+	}
+	const advice = "check the user at the target: its password, expiry, lock and right to log in"
+	return Errorf(LoginRefused, cmp.Or(first.Advice, advice)+"; `rotatorctl recover` looks further", "the target refused %s: %w", strings.Join(refused, ", "), first.Err)
 }
 
 // own yields the secret's own credentials: current, and then, each read only

@@ -160,12 +160,9 @@ func (r *run) vouch(ctx context.Context, req *Request, refused func() error) err
 		switch {
 		case err == nil:
 			accepted, _ := c.value.Text(r.kind.UserField)
-			req.vouched = accepted == user
+			req.vouched, req.Proofs = accepted == user, append(req.Proofs, c.value)
 		case c.name == awsCurrent && errors.Is(err, LoginRefused):
 			err = cmp.Or(refused(), err)
-		}
-		if err == nil {
-			req.Proofs = append(req.Proofs, c.value)
 		}
 		return err
 	})
@@ -289,7 +286,11 @@ func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current vers
 			return r.revoke(ctx, m, req, next)
 		}
 		r.log.Info("pending value stored")
-		return r.unedited(ctx, req, current)
+		err = r.unedited(ctx, req, current)
+		if errors.Is(err, SecretEdited) {
+			err = errors.Join(err, r.revoke(ctx, m, req, next))
+		}
+		return err
 	}
 	if req.BySuperuser {
 		if err := r.vouch(ctx, req, func() error { return nil }); err != nil {
