@@ -106,6 +106,15 @@ func everything(t *testing.T) map[string]cfn.Resource {
 	})
 }
 
+// crossRole is what cross-account-role.yaml makes for everything's function.
+func crossRole(t *testing.T) map[string]cfn.Resource {
+	t.Helper()
+	function := fmt.Sprintf("arn:aws:lambda:us-east-1:123456789012:function:%s", everything(t)["RotatorFunction"].Properties["FunctionName"])
+	return resolve(t, "cross-account-role.yaml", map[string]string{
+		"FunctionRoleArn": "arn:aws:iam::123456789012:role/role", "FunctionArn": function, "ExternalId": "external", "OrganizationId": "o-exampleorg1",
+	})
+}
+
 // resource returns the properties of a resource of template.yaml.
 func resource(t *testing.T, name string) map[string]any {
 	t.Helper()
@@ -402,10 +411,7 @@ func takesNoARN(all []map[string]any, s map[string]any, action string) bool {
 func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 	role := make(map[string]map[string]any)
 	ours := everything(t)
-	function := fmt.Sprintf("arn:aws:lambda:us-east-1:123456789012:function:%s", ours["RotatorFunction"].Properties["FunctionName"])
-	for _, s := range statements(resolve(t, "cross-account-role.yaml", map[string]string{
-		"FunctionRoleArn": "arn:aws:iam::123456789012:role/role", "FunctionArn": function, "ExternalId": "external", "OrganizationId": "o-exampleorg1",
-	})["RotationRole"].Properties) {
+	for _, s := range statements(crossRole(t)["RotationRole"].Properties) {
 		role[fmt.Sprint(s["Sid"])] = s
 	}
 	for _, s := range statements(ours["RotatorFunctionRole"].Properties["Policies"]) {

@@ -14,6 +14,8 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
+
+	"example.com/rotator/internal/cfn"
 )
 
 // module is the Terraform module as its parser sees it. What Terraform says of it is
@@ -25,8 +27,13 @@ type module struct {
 
 func terraform(t *testing.T) module {
 	t.Helper()
-	names, err := filepath.Glob("terraform/*.tf")
-	if err != nil || len(names) < 4 {
+	return read(t, "terraform")
+}
+
+func read(t *testing.T, folder string) module {
+	t.Helper()
+	names, err := filepath.Glob(folder + "/*.tf")
+	if err != nil || len(names) < 2 {
 		t.Fatalf("files of the module: %v (%v)", names, err)
 	}
 	m := module{text: make(map[string][]byte)}
@@ -93,10 +100,12 @@ func (m module) local(t *testing.T, name string) hclsyntax.Expression {
 // TestTerraformIsFormatted: as `terraform fmt` would leave it.
 func TestTerraformIsFormatted(t *testing.T) {
 	files := terraform(t).text
-	const plans = "terraform/tests/module.tftest.hcl"
-	var err error
-	if files[plans], err = os.ReadFile(plans); err != nil {
-		t.Fatal(err)
+	maps.Copy(files, read(t, "terraform/role").text)
+	for _, plans := range []string{"terraform/tests/module.tftest.hcl", "terraform/role/tests/role.tftest.hcl"} {
+		var err error
+		if files[plans], err = os.ReadFile(plans); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, text := range files {
 		if got := hclwrite.Format(text); string(got) != string(text) {
@@ -231,27 +240,18 @@ func TestTerraformHasTheTemplatesVariables(t *testing.T) {
 	}
 }
 
-// TestTerraformHasTheTemplatesPermissions: the same actions under the same
-// conditions, and no more.
-func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
-	describe := func(effect string, actions, conditions []string, all bool) string {
-		slices.Sort(actions)
-		slices.Sort(conditions)
-		return fmt.Sprint(effect, actions, conditions, all)
-	}
-	want := make(map[string]string)
-	for _, s := range statements(everything(t)["RotatorFunctionRole"].Properties["Policies"]) {
-		var conditions []string
-		tests, _ := s["Condition"].(map[string]any)
-		for test, keys := range tests {
-			for key := range keys.(map[string]any) {
-				conditions = append(conditions, test+" "+key)
-			}
-		}
-		want[s["Sid"].(string)] = describe(s["Effect"].(string), list(s["Action"]), conditions, s["Resource"] == "*")
-	}
-	m := terraform(t)
-	got := make(map[string]string)
+// describe makes a statement one text: what it allows or denies, its conditions, and
+// whether it is for any resource.
+func describe(effect string, actions, conditions []string, all bool) string {
+	slices.Sort(actions)
+	slices.Sort(conditions)
+	return fmt.Sprint(effect, actions, conditions, all)
+}
+
+// permissions are the statements of the module's role, by their ids.
+func (m module) permissions(t *testing.T) map[string]string {
+	t.Helper()
+	out := make(map[string]string)
 	for _, document := range m.find("data", "aws_iam_policy_document") {
 		if document.Labels[1] == "trust" {
 			continue // no statement of the role's policy
@@ -277,12 +277,39 @@ func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
 			if body.Attributes["effect"] != nil {
 				effect = constant(t, body, "effect").AsString()
 			}
-			got[constant(t, body, "sid").AsString()] = describe(effect, words(constant(t, body, "actions")), conditions, all)
+			out[constant(t, body, "sid").AsString()] = describe(effect, words(constant(t, body, "actions")), conditions, all)
 		}
 	}
-	if !maps.Equal(got, want) {
+	return out
+}
+
+// templatePermissions are the same of a template's role.
+func templatePermissions(role cfn.Resource) map[string]string {
+	out := make(map[string]string)
+	for _, s := range statements(role.Properties["Policies"]) {
+		var conditions []string
+		tests, _ := s["Condition"].(map[string]any)
+		for test, keys := range tests {
+			for key := range keys.(map[string]any) {
+				conditions = append(conditions, test+" "+key)
+			}
+		}
+		out[s["Sid"].(string)] = describe(s["Effect"].(string), list(s["Action"]), conditions, s["Resource"] == "*")
+	}
+	return out
+}
+
+// TestTerraformHasTheTemplatesPermissions: the same actions under the same
+// conditions, and no more, for the function and for the role of other accounts. The
+// values of conditions and resources are held by the modules' own tests.
+func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
+	if got, want := terraform(t).permissions(t), templatePermissions(everything(t)["RotatorFunctionRole"]); !maps.Equal(got, want) {
 		t.Errorf("the module allows\n%v\nthe template\n%v", got, want)
 	}
+	if got, want := read(t, "terraform/role").permissions(t), templatePermissions(crossRole(t)["RotationRole"]); len(want) < 10 || !maps.Equal(got, want) {
+		t.Errorf("the role's module allows\n%v\nthe template\n%v", got, want)
+	}
+	m := terraform(t)
 	if attachments := m.find("resource", "aws_iam_role_policy_attachment"); len(attachments) > 0 {
 		t.Errorf("the role has %d policies besides", len(attachments))
 	}

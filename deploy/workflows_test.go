@@ -147,7 +147,7 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 		return strings.Join(out, "\n")
 	}
 	all := workflows(t)
-	for _, want := range []string{".ci/run", "govulncheck ./...", "cfn-lint", "sam validate --lint", "sam build", "make release", "cmp build/release/SHA256SUMS", "terraform fmt -check", "deploy/terraform validate", "deploy/terraform test"} {
+	for _, want := range []string{".ci/run", "govulncheck ./...", "cfn-lint", "sam validate --lint", "sam build", "make release", "cmp build/release/SHA256SUMS", "terraform fmt -check", "deploy/terraform validate", "deploy/terraform test", "deploy/terraform/role validate", "deploy/terraform/role test"} {
 		if !strings.Contains(run(all["ci.yml"]), want) {
 			t.Errorf("ci.yml does not run %s", want)
 		}

@@ -6,7 +6,7 @@ terraform {
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = ">= 5.40"
+      version = ">= 5.40, < 7"
     }
   }
 }
@@ -17,7 +17,7 @@ data "aws_partition" "this" {}
 
 locals {
   account   = data.aws_caller_identity.this.account_id
-  region    = data.aws_region.this.name
+  region    = data.aws_region.this.id
   partition = data.aws_partition.this.partition
   suffix    = data.aws_partition.this.dns_suffix
   # Made of its parts, because the function's own attribute would depend on the

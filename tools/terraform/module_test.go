@@ -54,37 +54,48 @@ func module(t *testing.T) string {
 	return folder
 }
 
-func TestModuleIsValid(t *testing.T) {
-	if out, err := terraform(t, module(t), "validate", "-no-color"); err != nil {
-		t.Errorf("%v\n%s", err, out)
+// modules are the folders of the function's and of the other accounts' role, with the
+// number of their plans.
+var modules = map[string]string{".": "4 passed, 0 failed", "role": "3 passed, 0 failed"}
+
+func TestModulesAreValid(t *testing.T) {
+	for name := range modules {
+		if out, err := terraform(t, filepath.Join(module(t), name), "validate", "-no-color"); err != nil {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
 	}
 }
 
-// TestPlans runs the module's own tests, in deploy/terraform/tests.
+// TestPlans runs the modules' own tests.
 func TestPlans(t *testing.T) {
-	out, err := terraform(t, module(t), "test", "-no-color")
-	if err != nil || !strings.Contains(out, "4 passed, 0 failed") {
-		t.Errorf("%v\n%s", err, out)
+	for name, want := range modules {
+		out, err := terraform(t, filepath.Join(module(t), name), "test", "-no-color")
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
 	}
 }
 
-// TestExampleIsValid takes the example of the module's page as its reader would.
-func TestExampleIsValid(t *testing.T) {
+// TestExamplesAreValid takes the examples of the modules' page as its reader would.
+func TestExamplesAreValid(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(source, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(page), "```hcl\n")
-	example, _, ok := strings.Cut(rest, "```")
-	if !ok {
-		t.Fatal("the page has no example")
+	example := ""
+	for _, rest := range strings.Split(string(page), "```hcl\n")[1:] {
+		block, _, _ := strings.Cut(rest, "```")
+		example += block
+	}
+	if strings.Count(example, "module ") != 2 {
+		t.Fatalf("the page has the examples\n%s", example)
 	}
 	folder := t.TempDir()
 	if err := os.CopyFS(filepath.Join(folder, "deploy/terraform"), os.DirFS(source)); err != nil {
 		t.Fatal(err)
 	}
-	// The reader's own secrets, and the module's zip.
-	example += "resource \"aws_secretsmanager_secret\" \"app\" {}\nresource \"aws_secretsmanager_secret\" \"superuser\" {}\n"
+	// The reader's own secrets and external ID, and the module's zip.
+	example += "variable \"external_id\" {}\nresource \"aws_secretsmanager_secret\" \"app\" {}\nresource \"aws_secretsmanager_secret\" \"superuser\" {}\n"
 	for name, text := range map[string]string{"main.tf": example, "rotator-v0.1.0-lambda-arm64.zip": ""} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
