@@ -135,7 +135,7 @@ func (r *run) check(ctx context.Context) (details map[string]string, err error) 
 	if req.Pending, err = r.engine.Next(ctx, req); err != nil {
 		return details, err
 	}
-	r.seen = append(r.seen, req.Pending)
+	r.see(req.Pending)
 	err = r.prove(ctx, req, func() error { return nil })
 	if err == nil && r.refusals > 0 {
 		details["login"] = "AWSCURRENT is refused, but another version opens the target: a rotation mends it"
@@ -212,8 +212,9 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err er
 		return out, nil, err
 	}
 	var users []string
+	var pending version
 	if out.Pending != "" {
-		pending, err := r.secret.get(ctx, out.Pending, "")
+		pending, err = r.secret.get(ctx, out.Pending, "")
 		if err != nil && !errors.Is(err, errAbsent) {
 			return out, nil, err
 		}
@@ -240,28 +241,26 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err er
 		if out.Pending == "" {
 			break
 		}
-		// A target may go on to take an old credential for a while, so that what it
-		// says of the pending one counts: only a refused one is given up.
-		both := false
-		if !req.Pending.IsZero() {
+		// A target may go on to take a user's old credential for a while, so that the
+		// pending one is given up only where it is refused. A second user's may be set
+		// in part only; then AWSCURRENT's is as good as before. And what an operator
+		// has made current since is what counts.
+		if req.Strategy == SingleUser && !req.Pending.IsZero() && r.kept(req, d, current, pending) == nil {
 			within, cancel := r.target(ctx)
 			err := r.engine.Verify(within, req, req.Pending)
 			cancel()
 			if err != nil && !errors.Is(err, LoginRefused) {
 				return out, nil, err
 			}
-			both = err == nil
+			out.promote = err == nil
 		}
-		switch {
-		case !both:
-			out.release = true
-			out.Action = "remove AWSPENDING from version " + out.Pending + ", so that the next rotation can start"
-		case r.related(req, current, req.Pending) != nil:
-			out.Trouble = "AWSCURRENT and AWSPENDING both open the target, but AWSCURRENT was edited since and its edit would be lost: if AWSCURRENT is right, remove AWSPENDING from version " + out.Pending + " by hand"
-		default:
-			out.promote, out.Opens, out.Version = true, awsPending, out.Pending
+		if out.promote {
+			out.Opens, out.Version = awsPending, out.Pending
 			out.Action = "move AWSCURRENT from version " + out.Current + " to version " + out.Pending + ", which opens the target as well, and so end the rotation"
+			break
 		}
+		out.release = true
+		out.Action = "remove AWSPENDING from version " + out.Pending + ", so that the next rotation can start"
 	case out.Opens == "" || req.Superuser:
 		if err := r.bySuperuser(ctx, req); err != nil {
 			out.Trouble = r.report(ctx, err).Error()
@@ -363,7 +362,7 @@ func (r *run) recover(ctx context.Context) (d Diagnosis, err error) {
 	within, cancel := r.target(ctx)
 	defer cancel()
 	if err := r.engine.Verify(within, req, req.Current); errors.Is(err, LoginRefused) {
-		if err := r.secret.stage(ctx, d.Pending); err != nil {
+		if err := r.secret.stage(ctx, d.Pending, ""); err != nil {
 			return d, err
 		}
 		return d, Errorf(LoginRefused, "wait until the rotation that is under way has ended, and try again", "the target has changed meanwhile and refuses AWSCURRENT; AWSPENDING stays on version %s", d.Pending)

@@ -105,11 +105,16 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 		}
 		for _, id := range ids[:min(len(ids), olderLimit)] {
 			v, err := r.secret.get(ctx, id, "")
-			if err != nil && !errors.Is(err, errAbsent) {
+			switch {
+			case err == nil:
+				if !offer("version "+id, id, v.value) {
+					return
+				}
+			case undecipherable(err):
+				// Its key may be an earlier one of the secret's.
+				r.log.Warn("version passed over: it cannot be read", "credential", "version "+id)
+			case !errors.Is(err, errAbsent):
 				yield(rung{}, err)
-				return
-			}
-			if err == nil && !offer("version "+id, id, v.value) {
 				return
 			}
 		}
@@ -160,27 +165,37 @@ func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, erro
 			r.lent = make(map[string]rung)
 		}
 		var tried []Value
-		for _, label := range []string{awsCurrent, awsPending, awsPrevious} {
-			c, known := r.lent[label]
-			if !known {
-				v, err := s.get(ctx, "", label)
-				if err == nil {
-					c = rung{name: "superuser " + label, superuser: true}
-					c.value, err = r.superuser(ctx, s, req, v.value)
+		labels := []string{awsCurrent, awsPending, awsPrevious}
+		// What was read before may be refused because the superuser has been rotated
+		// since: then all is read again.
+		for range 2 {
+			stale := len(r.lent) > 0
+			for _, label := range labels {
+				c, known := r.lent[label]
+				if !known {
+					v, err := s.get(ctx, "", label)
+					if err == nil {
+						c = rung{name: "superuser " + label, superuser: true}
+						c.value, err = r.superuser(ctx, s, req, v.value)
+					}
+					if err = orValueless(err, id); err != nil && (label == awsCurrent || !errors.Is(err, errValueless)) {
+						yield(rung{}, err)
+						return
+					}
+					r.lent[label] = c
 				}
-				if err = orValueless(err, id); err != nil && (label == awsCurrent || !errors.Is(err, errValueless)) {
-					yield(rung{}, err)
+				if c.value.IsZero() || slices.ContainsFunc(tried, c.value.Equal) {
+					continue
+				}
+				tried = append(tried, c.value)
+				if !yield(c, nil) {
 					return
 				}
-				r.lent[label] = c
 			}
-			if c.value.IsZero() || slices.ContainsFunc(tried, c.value.Equal) {
-				continue
-			}
-			tried = append(tried, c.value)
-			if !yield(c, nil) {
+			if !stale {
 				return
 			}
+			clear(r.lent)
 		}
 	}
 }

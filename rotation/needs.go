@@ -119,7 +119,7 @@ func (r *run) needs(ctx context.Context) (n Needs, err error) {
 		if req.Pending, err = r.engine.Next(ctx, req); err != nil {
 			return n, err
 		}
-		r.seen = append(r.seen, req.Pending)
+		r.see(req.Pending)
 	}
 	if engine, ok := r.engine.(Needer); ok {
 		within, cancel := r.target(ctx)

@@ -133,8 +133,9 @@ func (r *run) step(ctx context.Context) (err error) {
 // trace. Its text could hold anything; the trace holds addresses only.
 func (r *run) guard(err *error) {
 	if p := recover(); p != nil {
-		r.log.Error("panic", "stack", r.scrub(string(debug.Stack())))
-		*err = Errorf(InternalError, "report this with the log's stack", "panic: %s", r.scrub(fmt.Sprint(p)))
+		scrub := r.scrubber()
+		r.log.Error("panic", "stack", scrub(string(debug.Stack())))
+		*err = Errorf(InternalError, "report this with the log's stack", "panic: %s", scrub(fmt.Sprint(p)))
 	}
 }
 
@@ -144,7 +145,14 @@ func (r *run) open(ctx context.Context, arn string) (*secret, error) {
 	if err != nil {
 		return nil, secretsManagerError("open", arn, err)
 	}
-	return &secret{api: api, arn: arn, see: func(v Value) { r.seen = append(r.seen, v) }}, nil
+	return &secret{api: api, arn: arn, see: r.see}, nil
+}
+
+// see notes a value that no error may show.
+func (r *run) see(v Value) {
+	if !slices.ContainsFunc(r.seen, v.Equal) {
+		r.seen = append(r.seen, v)
+	}
 }
 
 // report makes the error that leaves the package: its chain ends here, because
@@ -154,7 +162,8 @@ func (r *run) report(ctx context.Context, err error) *Error {
 	if !ok {
 		e = Errorf(TargetFailed, "see the target's own message", "%w", err)
 	}
-	out := &Error{Cause: e.Cause, Advice: r.scrub(e.Advice), Step: r.event.Step, Err: errors.New(r.scrub(e.Err.Error()))}
+	scrub := r.scrubber()
+	out := &Error{Cause: e.Cause, Advice: scrub(e.Advice), Step: r.event.Step, Err: errors.New(scrub(e.Err.Error()))}
 	switch {
 	case ctx.Err() == nil:
 	case e.Cause == TargetFailed:
@@ -165,9 +174,10 @@ func (r *run) report(ctx context.Context, err error) *Error {
 	return out
 }
 
-// scrub takes out of a text what must not be shown of all that the step has seen.
-func (r *run) scrub(text string) string {
-	return scrub(text, append(r.seen, StringValue(r.event.RotationToken.Reveal())), append([]string{"password"}, r.kind.SecretFields...)...)
+// scrubber returns what takes out of a text all that must not be shown of what the step
+// has seen. The secret's ARN is no secret, whatever its value looks like.
+func (r *run) scrubber() func(string) string {
+	return newScrubber(append(slices.Clone(r.seen), StringValue(r.event.RotationToken.Reveal())), r.event.SecretID, append([]string{"password"}, r.kind.SecretFields...)...)
 }
 
 // target returns the context for one exchange with the target.
@@ -197,7 +207,7 @@ func (r *run) prologue(ctx context.Context) (description, error) {
 	}
 	r.options = option{tags: d.tags, getenv: r.cfg.Getenv}
 	err = r.verdict(d)
-	if errors.Is(err, VersionNotStaged) && r.event.Step != CreateSecret && r.reclaims(ctx, d) {
+	if errors.Is(err, VersionNotStaged) && r.reclaims(ctx, d) {
 		return d, nil
 	}
 	return d, err
@@ -208,7 +218,8 @@ func (r *run) prologue(ctx context.Context) (description, error) {
 // no labelled version opens it. Nothing is done where AWSCURRENT still does.
 func (r *run) reclaims(ctx context.Context, d description) bool {
 	token := r.event.ClientRequestToken
-	if other := d.holder(awsPending); len(d.labels[token]) > 0 || other != "" && other != d.holder(awsCurrent) {
+	other := d.holder(awsPending)
+	if len(d.labels[token]) > 0 || other != "" && other != d.holder(awsCurrent) {
 		return false
 	}
 	pending, err := r.secret.get(ctx, token, "")
@@ -220,7 +231,7 @@ func (r *run) reclaims(ctx context.Context, d description) bool {
 		return false
 	}
 	req, err := r.choose(current)
-	if err != nil || r.related(req, current, pending.value) != nil {
+	if err != nil || r.kept(req, d, current, pending) != nil {
 		return false
 	}
 	req.Pending = pending.value
@@ -233,7 +244,7 @@ func (r *run) reclaims(ctx context.Context, d description) bool {
 		return false
 	}
 	r.refusals++
-	if opens(req.Pending) != nil || r.secret.stage(ctx, token) != nil {
+	if opens(req.Pending) != nil || r.secret.stage(ctx, token, other) != nil {
 		return false
 	}
 	r.log.Warn("AWSPENDING was taken away while the target was changed; it is put back")

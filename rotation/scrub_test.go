@@ -66,3 +66,33 @@ func TestScrubLeavesNoPart(t *testing.T) {
 		t.Errorf("the message became %s", got)
 	}
 }
+
+// TestScrubKeepsWhatAnOperatorNeeds: the secret's own ARN, and hosts in a value whose
+// JSON has a fault.
+func TestScrubKeepsWhatAnOperatorNeeds(t *testing.T) {
+	const arn, message = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc", "GetSecretValue of arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc at db.example.com:5432"
+	for _, value := range []string{"arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-AnOther", `{"host":"db.example.com","password":"x-8-y-9-z",}`} {
+		if got := newScrubber([]Value{StringValue(value)}, arn, "password")(message); got != message {
+			t.Errorf("the message became %s", got)
+		}
+	}
+}
+
+// BenchmarkScrub is of a secret as large as one can be, with thousands of texts, which
+// was read several times.
+func BenchmarkScrub(b *testing.B) {
+	fields := make(map[string]string)
+	for i := range 3000 {
+		fields[fmt.Sprintf("field-%d", i)] = fmt.Sprintf("V4lue-%d-x", i)
+	}
+	text, _ := json.Marshal(fields)
+	r := run{event: Event{SecretID: "arn"}}
+	for range 8 {
+		r.see(StringValue(string(text)))
+	}
+	for b.Loop() {
+		if got := r.scrubber()("refused V4lue-17-x" + strings.Repeat(" and more", 200)); strings.Contains(got, "V4lue") {
+			b.Fatal("a value is left")
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -192,10 +193,13 @@ func (s *secret) release(ctx context.Context, from string) error {
 	return nil
 }
 
-// stage puts AWSPENDING, which no version has, back on one.
-func (s *secret) stage(ctx context.Context, to string) error {
-	_, err := s.api.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
-		SecretId: &s.arn, VersionStage: aws.String(awsPending), MoveToVersionId: &to})
+// stage puts AWSPENDING back on a version. from is the version that has it, or "".
+func (s *secret) stage(ctx context.Context, to, from string) error {
+	in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.arn, VersionStage: aws.String(awsPending), MoveToVersionId: &to}
+	if from != "" {
+		in.RemoveFromVersionId = &from
+	}
+	_, err := s.api.UpdateSecretVersionStage(ctx, in)
 	if err != nil {
 		return secretsManagerError("UpdateSecretVersionStage", s.arn, err)
 	}
@@ -227,6 +231,17 @@ func (s *secret) older(ctx context.Context) ([]string, error) {
 		}
 	}
 	return ids, nil
+}
+
+// undecipherable reports whether an error of Secrets Manager is about the one version,
+// whose key the caller may not use, or which is gone.
+func undecipherable(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		return false
+	}
+	code := api.ErrorCode()
+	return code == "DecryptionFailure" || strings.HasPrefix(code, "AccessDenied") || strings.HasPrefix(code, "KMS")
 }
 
 // secretsManagerError gives an error of the API its cause and advice.

@@ -13,10 +13,11 @@ import (
 // The value is stored without a look at whether one is there: Secrets Manager
 // refuses to change a version, which says the same in one call less.
 func (r *run) create(ctx context.Context) error {
-	if _, err := r.prologue(ctx); err != nil {
+	d, err := r.prologue(ctx)
+	if err != nil {
 		return unlessDone(err)
 	}
-	current, err := r.current(ctx)
+	current, err := r.latest(ctx, d)
 	if err != nil {
 		return unlessDone(err)
 	}
@@ -31,7 +32,7 @@ func (r *run) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.seen = append(r.seen, next)
+	r.see(next)
 	if err := r.related(req, current, next); err != nil {
 		return err
 	}
@@ -62,7 +63,8 @@ func (r *run) create(ctx context.Context) error {
 
 // unedited gives the rotation up where AWSCURRENT was edited between the reading of it
 // and the storing of what was made from it. A password with a seal shows that by itself
-// later; of any other value its date would say that it was made after the edit.
+// later; of any other value its date would say that it was made after the edit. A
+// process that ends before this look leaves that edit unseen.
 func (r *run) unedited(ctx context.Context, req *Request, from version) error {
 	if r.sealed(req, from.id) {
 		return nil
@@ -70,6 +72,10 @@ func (r *run) unedited(ctx context.Context, req *Request, from version) error {
 	now, err := r.current(ctx)
 	if err != nil || now.id == from.id {
 		return unlessDone(err)
+	}
+	// A read may be behind; both are not.
+	if d, err := r.secret.describe(ctx); err != nil || d.holder(awsCurrent) == from.id {
+		return err
 	}
 	if err := r.secret.release(ctx, req.Version); err != nil {
 		return err
@@ -106,6 +112,21 @@ func (r *run) created(ctx context.Context, req *Request, current version) error 
 		err = errCreated
 	}
 	return err
+}
+
+// latest is current, which must be the version that the secret's state tells of: reads of
+// Secrets Manager may lag behind a write for a moment, and what is made from the
+// version before would be taken for outdated later.
+func (r *run) latest(ctx context.Context, d description) (version, error) {
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		v, err := r.current(ctx)
+		if err != nil || v.id == d.holder(awsCurrent) || pause > 2*time.Second || sleep(ctx, pause) != nil {
+			return v, err
+		}
+		if d, err = r.secret.describe(ctx); err != nil {
+			return v, err
+		}
+	}
 }
 
 // current reads the version labelled AWSCURRENT. It returns errDone where that is
@@ -155,8 +176,12 @@ func (r *run) vouch(ctx context.Context, req *Request, refused func() error) err
 	}
 	user, _ := req.Current.Text(r.kind.UserField)
 	other, _ := req.Pending.Text(r.kind.UserField)
+	elsewhere := !r.at(place, req.Current).Equal(req.Current)
 	return r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) error {
 		err := r.engine.Verify(ctx, req, r.at(place, c.value))
+		if e, ok := errors.AsType[*Error](err); ok && elsewhere {
+			err = Errorf(e.Cause, e.Advice, "tried where the superuser's secret leads to, as only a login there proves the user: %w", e.Err)
+		}
 		switch {
 		case err == nil:
 			accepted, _ := c.value.Text(r.kind.UserField)
@@ -215,8 +240,11 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 		})
 	}
 	err := attempt()
-	if !errors.Is(err, TakeoverRefused) || req.Proved || !req.vouched {
+	if !errors.Is(err, TakeoverRefused) || req.Proved {
 		return err
+	}
+	if e, ok := errors.AsType[*Error](err); ok && !req.vouched {
+		return Errorf(TakeoverRefused, e.Advice+"; or give AWSCURRENT's user the password that AWSCURRENT has, which would prove it", "%w", e.Err)
 	}
 	place, perr := r.place(ctx, req)
 	if perr != nil {
@@ -275,7 +303,7 @@ func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current vers
 		if err != nil {
 			return err
 		}
-		r.seen = append(r.seen, next)
+		r.see(next)
 		stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, next)
 		if err != nil {
 			return r.unmint(ctx, m, req, next, err)

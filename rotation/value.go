@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"html"
 	"log/slog"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -337,17 +339,24 @@ func (v Value) words() []string {
 
 var mysqlEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 
-// scrub replaces every text of the values that must not be shown: the longest
-// first among all of them, so that no shorter one leaves the rest of a longer.
-// Of the credentials, which are the named fields and values without fields, no part
-// stays either: a server may quote a command and cut it off.
+// scrub replaces in a text what newScrubber's function does.
 func scrub(text string, values []Value, fields ...string) string {
-	var words []string
-	parts := make(map[string]bool)
+	return newScrubber(values, "", fields...)(text)
+}
+
+// newScrubber returns a function that replaces every text of the values that must not
+// be shown: the longest first among all of them, so that no shorter one leaves the rest
+// of a longer. Of the credentials, which are the named fields and values without fields,
+// no part stays either, but for those that known has, too: a server may quote a command
+// and cut it off.
+func newScrubber(values []Value, known string, fields ...string) func(string) string {
+	words, parts := make(map[string]bool), make(map[string]bool)
 	for _, v := range values {
-		words = append(words, v.words()...)
+		for _, w := range v.words() {
+			words[w] = true
+		}
 		credentials := []string{string(v.Reveal())}
-		if v.IsObject() {
+		if bytes.HasPrefix(bytes.TrimSpace(v.Reveal()), []byte("{")) { // also one with a fault
 			credentials = nil
 			for _, name := range fields {
 				s, _ := v.Text(name)
@@ -357,34 +366,38 @@ func scrub(text string, values []Value, fields ...string) string {
 		for _, s := range credentials {
 			for i := 0; i+partLength <= len(s); i++ {
 				// Nothing but letters may be words of the message, such as "password".
-				if part := s[i : i+partLength]; strings.Trim(part, lowercase+uppercase+" ") != "" {
+				if part := s[i : i+partLength]; strings.Trim(part, lowercase+uppercase+" ") != "" && !strings.Contains(known, part) {
 					parts[part] = true
 				}
 			}
 		}
 	}
-	slices.SortStableFunc(words, func(a, b string) int { return len(b) - len(a) })
-	for _, w := range words {
-		text = strings.ReplaceAll(text, w, redacted)
-	}
-	var out strings.Builder
-	for from := 0; from < len(text); {
-		to := from
-		// One part after the other, as far as they overlap.
-		for i := from; i <= to && i+partLength <= len(text); i++ {
-			if parts[text[i:i+partLength]] {
-				to = i + partLength
+	longest := slices.SortedFunc(maps.Keys(words), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	return func(text string) string {
+		for _, w := range longest {
+			if len(w) <= len(text) {
+				text = strings.ReplaceAll(text, w, redacted)
 			}
 		}
-		if to == from {
-			out.WriteByte(text[from])
-			from++
-			continue
+		var out strings.Builder
+		for from := 0; from < len(text); {
+			to := from
+			// One part after the other, as far as they overlap.
+			for i := from; i <= to && i+partLength <= len(text); i++ {
+				if parts[text[i:i+partLength]] {
+					to = i + partLength
+				}
+			}
+			if to == from {
+				out.WriteByte(text[from])
+				from++
+				continue
+			}
+			out.WriteString(redacted)
+			from = to
 		}
-		out.WriteString(redacted)
-		from = to
+		return out.String()
 	}
-	return out.String()
 }
 
 // partLength is the length of the shortest part of a credential that is not shown.

@@ -1,14 +1,38 @@
 package enginetest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"example.com/rotator/rotation"
 )
+
+// begun is a world in which a rotation has come through the first n steps.
+func begun(t *testing.T, h Harness, n int) (w *world, token string) {
+	t.Helper()
+	w, err := newWorld(t, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token, err = w.begin(); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range steps[:n] {
+		if err := w.step(t.Context(), step, token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w, token
+}
 
 // TestEditWhileCreateSecretRuns: the operator changes the credential, at the target and
 // in the secret, after createSecret has read the current value and before it stores the
@@ -107,20 +131,10 @@ func TestRollbackDuringARotation(t *testing.T) {
 // TestLabelTakenBesideSetSecret: setSecret has read all that it reads when an operator's
 // `rotatorctl recover --yes` comes and goes. The next step finds that only the version
 // which has lost its label opens the target; where setSecret's answer is lost, that is
-// its own repetition.
+// its own repetition, or createSecret's.
 func TestLabelTakenBesideSetSecret(t *testing.T) {
-	for _, next := range []rotation.Step{rotation.SetSecret, rotation.TestSecret} {
-		w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		token, err := w.begin()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := w.step(t.Context(), rotation.CreateSecret, token); err != nil {
-			t.Fatal(err)
-		}
+	for _, next := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret} {
+		w, token := begun(t, &toyHarness{server: newToyServer(t)}, 1)
 		n, there, free := 0, make(chan struct{}), make(chan struct{})
 		w.wire.set(func(_ string, send func() (*http.Response, error)) (*http.Response, error) {
 			resp, err := send()
@@ -164,17 +178,7 @@ func TestLabelTakenBesideSetSecret(t *testing.T) {
 
 // TestRotationThatWasGivenUpStaysSo, where AWSCURRENT opens the target.
 func TestRotationThatWasGivenUpStaysSo(t *testing.T) {
-	w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := w.begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.step(t.Context(), rotation.CreateSecret, token); err != nil {
-		t.Fatal(err)
-	}
+	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 1)
 	if err := w.stage("AWSPENDING", token, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -192,19 +196,7 @@ func TestRotationThatWasGivenUpStaysSo(t *testing.T) {
 // beside the new one, as Active Directory does for an hour, that it does is no reason to
 // give the new one up.
 func TestRecoverEndsARotationWhoseValueWorks(t *testing.T) {
-	w, err := newWorld(t, &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := w.begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, step := range steps[:2] {
-		if err := w.step(t.Context(), step, token); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w, token := begun(t, &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}, 2)
 	r, err := w.rotator()
 	if err != nil {
 		t.Fatal(err)
@@ -219,5 +211,202 @@ func TestRecoverEndsARotationWhoseValueWorks(t *testing.T) {
 	}
 	if err := w.ended(token); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLabelIsNotPutBackOverAnEdit: the operator gives the rotation up and writes into the
+// secret what he is about to set.
+func TestLabelIsNotPutBackOverAnEdit(t *testing.T) {
+	h := &toyHarness{server: newToyServer(t)}
+	w, token := begun(t, h, 2)
+	byHand := w.first.With("password", "changed-by-hand")
+	if err := w.stage("AWSPENDING", token, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.update(byHand); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range steps[2:] {
+		if err := w.step(t.Context(), step, token); rotation.CauseOf(err) != rotation.VersionNotStaged {
+			t.Errorf("%s: %v, want VersionNotStaged", step, err)
+		}
+	}
+	if err := h.Restore(t.Context(), byHand); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rotate(); err != nil {
+		t.Errorf("the next rotation: %v", err)
+	}
+}
+
+// TestLabelIsNotPutBackOnAFinishedRotation, by an event that comes late, although the
+// target was restored from a backup of its time.
+func TestLabelIsNotPutBackOnAFinishedRotation(t *testing.T) {
+	h := &toyHarness{server: newToyServer(t)}
+	w, old := begun(t, h, 4)
+	ended, err := w.labelled("AWSCURRENT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := w.rotate(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Restore(t.Context(), ended.value); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range steps {
+		if err := w.step(t.Context(), step, old); rotation.CauseOf(err) != rotation.VersionNotStaged {
+			t.Errorf("%s: %v, want VersionNotStaged", step, err)
+		}
+	}
+	if err := w.rotate(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRecoverKeepsAnEdit of the credential alone, that the target accepts beside the
+// pending value.
+func TestRecoverKeepsAnEdit(t *testing.T) {
+	h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
+	w, token := begun(t, h, 2)
+	user, _ := w.first.Text("username")
+	h.server.mu.Lock()
+	h.server.users[user].passwords = append(h.server.users[user].passwords, "changed-by-hand")
+	h.server.mu.Unlock()
+	if err := w.replace(w.first.With("password", "changed-by-hand")); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.step(t.Context(), rotation.FinishSecret, token); rotation.CauseOf(err) != rotation.SecretEdited {
+		t.Errorf("finishSecret: %v, want SecretEdited", err)
+	}
+	r, err := w.rotator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := r.Recover(t.Context(), w.arn)
+	current, _ := w.labelled("AWSCURRENT")
+	if password, _ := current.value.Text("password"); password != "changed-by-hand" || err != nil {
+		t.Errorf("%q, %v: the edit was lost", d.Action, err)
+	}
+	if err := w.rotate(); err != nil {
+		t.Errorf("the next rotation: %v", err)
+	}
+}
+
+// TestOldVersionThatCannotBeRead, as its key is not the secret's any more, does not hide
+// an older one that opens the target.
+func TestOldVersionThatCannotBeRead(t *testing.T) {
+	h := &toyHarness{server: newToyServer(t)}
+	w, _ := begun(t, h, 4)
+	for range 2 {
+		if err := w.rotate(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := w.versions()
+	if err != nil {
+		t.Fatal(err)
+	}
+	unreadable := ""
+	for _, v := range all {
+		if len(v.labels) == 0 && !v.value.Equal(w.first) {
+			unreadable = v.id
+		}
+	}
+	if err := h.Restore(t.Context(), w.first); err != nil {
+		t.Fatal(err)
+	}
+	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		resp, err := send()
+		if err != nil || operation != "GetSecretValue" {
+			return resp, err
+		}
+		body, err := io.ReadAll(resp.Body)
+		if bytes.Contains(body, []byte(unreadable)) {
+			return failure("AccessDeniedException"), err
+		}
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		return resp, err
+	})
+	if err := w.rotate(); err != nil || unreadable == "" {
+		t.Error(err)
+	}
+}
+
+// TestSuperuserThatIsRotatedInTheMiddle of a step: what was read of its secret before is
+// refused, and what it has now is read.
+func TestSuperuserThatIsRotatedInTheMiddle(t *testing.T) {
+	h := newLent(t)
+	w, token := begun(t, h, 0)
+	arn, _ := w.first.Text("masterarn")
+	done := false
+	h.engine.verified = func() {
+		if done {
+			return
+		}
+		done = true
+		h.server.mu.Lock()
+		h.server.users["admin"].passwords = []string{"admin-new"}
+		h.server.mu.Unlock()
+		got, err := w.client.GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: &arn})
+		if err == nil {
+			_, err = w.client.UpdateSecret(context.Background(), &secretsmanager.UpdateSecretInput{SecretId: &arn,
+				SecretString: aws.String(strings.Replace(*got.SecretString, "admin-password", "admin-new", 1))})
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if err := w.step(t.Context(), rotation.CreateSecret, token); err != nil || !done {
+		t.Error(err)
+	}
+}
+
+// TestReadsThatAreBehind: a read of AWSCURRENT that shows the version before, in the
+// beginning or after the pending value is stored, is no edit.
+func TestReadsThatAreBehind(t *testing.T) {
+	for _, after := range []string{"DescribeSecret", "PutSecretValue"} {
+		w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.env["PASSWORD_LENGTH"] = "16" // no seal
+		var behind []byte
+		w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+			resp, err := send()
+			if err == nil && operation == "GetSecretValue" && behind == nil {
+				behind, err = io.ReadAll(resp.Body)
+				resp.Body = io.NopCloser(bytes.NewReader(behind))
+			}
+			return resp, err
+		})
+		if err := w.rotate(); err != nil {
+			t.Fatal(err)
+		}
+		token, err := w.begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		armed, spent := false, false
+		w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+			resp, err := send()
+			if armed && !spent && err == nil && operation == "GetSecretValue" {
+				spent = true
+				resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(behind)), int64(len(behind))
+				resp.Header.Del("X-Amz-Crc32")
+			}
+			armed = armed || operation == after
+			return resp, err
+		})
+		for _, step := range steps {
+			if err := w.step(t.Context(), step, token); err != nil {
+				t.Fatalf("after %s: %s: %v", after, step, err)
+			}
+		}
+		if err := w.ended(token); err != nil || !spent {
+			t.Errorf("after %s: %v", after, err)
+		}
 	}
 }
