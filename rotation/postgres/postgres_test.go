@@ -329,7 +329,7 @@ func TestBadInput(t *testing.T) {
 		"host is silent":      {w.value(user, password, "port", fmt.Sprint(silent)), rotation.Unreachable, "does not answer"},
 		"wrong password":      {w.value(user, "wrong"), rotation.LoginRefused, "AWSCURRENT"},
 		"unknown user":        {w.value("nobody_"+user, password), rotation.LoginRefused, "AWSCURRENT"},
-		"expired":             {w.value(expired, expiredPassword), rotation.LoginRefused, "expiry"},
+		"expired":             {w.value(expired, expiredPassword), rotation.LoginRefused, "VALID UNTIL"},
 		"may not log in":      {w.value(nologin, nologinPassword), rotation.PrivilegeMissing, "LOGIN"},
 		"unknown database":    {w.value(user, password, "dbname", `"nowhere"`), rotation.InvalidSecret, "dbname"},
 		"server without TLS":  {w.value(user, password, "port", fmt.Sprint(clear.Port)), rotation.TLSFailed, "no TLS"},
