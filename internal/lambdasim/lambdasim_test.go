@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -311,31 +309,4 @@ func leaveBehind() {
 	fmt.Printf("%s\n", body)
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {}
-}
-
-func TestNoFunctionOutlivesAProgramThatIsKilled(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux ends a process with its parent")
-	}
-	command := exec.CommandContext(t.Context(), os.Args[0])
-	command.Env = append(os.Environ(), "ORPHANS=1")
-	out, err := command.Output()
-	if command.ProcessState == nil || command.ProcessState.Success() {
-		t.Fatalf("it was not killed: %v", err)
-	}
-	var r reply
-	if err := json.Unmarshal(out, &r); err != nil || r.Pid == 0 {
-		t.Fatalf("%s: %v", out, err)
-	}
-	t.Cleanup(func() { _ = syscall.Kill(r.Pid, syscall.SIGKILL) })
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		// A process that nobody has waited for is dead and has no command line.
-		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", r.Pid))
-		if err != nil || len(line) == 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the function's process lives on")
-		}
-	}
 }
