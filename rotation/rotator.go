@@ -213,44 +213,6 @@ func (r *run) prologue(ctx context.Context) (description, error) {
 	return d, err
 }
 
-// reclaims reports whether it has put AWSPENDING back on the event's version. An operator
-// may have given the rotation up while setSecret was already changing the target; then
-// no labelled version opens it. Nothing is done where AWSCURRENT still does.
-func (r *run) reclaims(ctx context.Context, d description) bool {
-	token := r.event.ClientRequestToken
-	other := d.holder(awsPending)
-	if len(d.labels[token]) > 0 || other != "" && other != d.holder(awsCurrent) {
-		return false
-	}
-	pending, err := r.secret.get(ctx, token, "")
-	if err != nil {
-		return false
-	}
-	current, err := r.current(ctx)
-	if err != nil {
-		return false
-	}
-	req, err := r.choose(current)
-	if err != nil || r.kept(req, d, current, pending) != nil {
-		return false
-	}
-	req.Pending = pending.value
-	opens := func(v Value) error {
-		within, cancel := r.target(ctx)
-		defer cancel()
-		return r.engine.Verify(within, req, v)
-	}
-	if !errors.Is(opens(req.Current), LoginRefused) {
-		return false
-	}
-	r.refusals++
-	if opens(req.Pending) != nil || r.secret.stage(ctx, token, other) != nil {
-		return false
-	}
-	r.log.Warn("AWSPENDING was taken away while the target was changed; it is put back")
-	return true
-}
-
 func (r *run) verdict(d description) error {
 	token := r.event.ClientRequestToken
 	labels := version{labels: d.labels[token]}
@@ -354,11 +316,4 @@ func (r *run) strategy(kind Kind, v Value) (Strategy, error) {
 		return s, Errorf(InvalidSecret, "name the superuser secret's ARN in the field "+kind.superuserField(), "this rotation needs a superuser secret and the value names none")
 	}
 	return s, nil
-}
-
-func (k Kind) superuserField() string { return cmp.Or(k.SuperuserField, "masterarn") }
-
-func superuserARN(k Kind, v Value) string {
-	arn, _ := v.Text(k.superuserField())
-	return arn
 }

@@ -3,7 +3,6 @@ package rotation
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 )
@@ -61,28 +60,6 @@ func (r *run) create(ctx context.Context) error {
 	return nil
 }
 
-// unedited gives the rotation up where AWSCURRENT was edited between the reading of it
-// and the storing of what was made from it. A password with a seal shows that by itself
-// later; of any other value its date would say that it was made after the edit. A
-// process that ends before this look leaves that edit unseen.
-func (r *run) unedited(ctx context.Context, req *Request, from version) error {
-	if r.sealed(req, from.id) {
-		return nil
-	}
-	now, err := r.current(ctx)
-	if err != nil || now.id == from.id {
-		return unlessDone(err)
-	}
-	// A read may be behind; both are not.
-	if d, err := r.secret.describe(ctx); err != nil || d.holder(awsCurrent) == from.id {
-		return err
-	}
-	if err := r.secret.release(ctx, req.Version); err != nil {
-		return err
-	}
-	return Errorf(SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began; version %s is AWSCURRENT now", now.id)
-}
-
 // errCreated is created's answer where there is nothing left to create.
 var errCreated = errors.New("a value is staged already")
 
@@ -112,21 +89,6 @@ func (r *run) created(ctx context.Context, req *Request, current version) error 
 		err = errCreated
 	}
 	return err
-}
-
-// latest is current, which must be the version that the secret's state tells of: reads of
-// Secrets Manager may lag behind a write for a moment, and what is made from the
-// version before would be taken for outdated later.
-func (r *run) latest(ctx context.Context, d description) (version, error) {
-	for pause := 100 * time.Millisecond; ; pause *= 2 {
-		v, err := r.current(ctx)
-		if err != nil || v.id == d.holder(awsCurrent) || pause > 2*time.Second || sleep(ctx, pause) != nil {
-			return v, err
-		}
-		if d, err = r.secret.describe(ctx); err != nil {
-			return v, err
-		}
-	}
 }
 
 // current reads the version labelled AWSCURRENT. It returns errDone where that is
@@ -165,251 +127,11 @@ func (r *run) prove(ctx context.Context, req *Request, refused func() error) err
 	})
 }
 
-// vouch proves that the secret holds a credential of one of its users. A
-// superuser's powers are not lent on a name alone: whoever may write the secret
-// could name another user there. It is proved where the superuser acts, since a
-// user of the same name elsewhere, such as behind another port, proves nothing.
-func (r *run) vouch(ctx context.Context, req *Request, refused func() error) error {
-	place, err := r.place(ctx, req)
-	if err != nil {
-		return err
-	}
-	user, _ := req.Current.Text(r.kind.UserField)
-	other, _ := req.Pending.Text(r.kind.UserField)
-	elsewhere := !r.at(place, req.Current).Equal(req.Current)
-	return r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) error {
-		err := r.engine.Verify(ctx, req, r.at(place, c.value))
-		if e, ok := errors.AsType[*Error](err); ok && elsewhere {
-			err = Errorf(e.Cause, e.Advice, "tried where the superuser's secret leads to, as only a login there proves the user: %w", e.Err)
-		}
-		switch {
-		case err == nil:
-			accepted, _ := c.value.Text(r.kind.UserField)
-			req.vouched, req.Proofs = accepted == user, append(req.Proofs, c.value)
-		case c.name == awsCurrent && errors.Is(err, LoginRefused):
-			err = cmp.Or(refused(), err)
-		}
-		return err
-	})
-}
-
-// place returns a value that says where the superuser acts.
-func (r *run) place(ctx context.Context, req *Request) (Value, error) {
-	for s, err := range r.superusers(ctx, req) {
-		return s.value, err
-	}
-	return Value{}, nil // unreachable: there is one, or an error
-}
-
-// at returns a value with another's fields that say where the target is and how it
-// is connected to. One that the other lacks counts as missing.
-func (r *run) at(place, v Value) Value {
-	if !v.IsObject() {
-		return v
-	}
-	for _, name := range append([]string{"host", "port", "ssl"}, r.kind.PlaceFields...) {
-		raw := place.JSON(name)
-		if raw == nil {
-			if v.JSON(name) == nil {
-				continue
-			}
-			raw = json.RawMessage("null")
-		}
-		v = v.WithJSON(name, raw)
-	}
-	return v
-}
-
 func (r *run) dryRun(ctx context.Context, req *Request) error {
 	if d, ok := r.engine.(DryRunner); ok {
 		return d.DryRun(ctx, req)
 	}
 	return r.engine.Verify(ctx, req, req.Login)
-}
-
-// asSuperuser calls do with the first superuser credential that is accepted.
-// Where the engine finds a second user that it cannot see to be its own, the
-// secret's other versions are asked for a proof of it, once; but only where the
-// user of AWSCURRENT is proved, too. Otherwise the owner of the one user would be
-// given the rights of the other.
-func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Context) error) error {
-	attempt := func() error {
-		return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {
-			req.Login, req.Superuser = c.value, true
-			return do(ctx)
-		})
-	}
-	err := attempt()
-	if !errors.Is(err, TakeoverRefused) || req.Proved {
-		return err
-	}
-	if e, ok := errors.AsType[*Error](err); ok && !req.vouched {
-		return Errorf(TakeoverRefused, e.Advice+"; or give AWSCURRENT's user the password that AWSCURRENT has, which would prove it", "%w", e.Err)
-	}
-	place, perr := r.place(ctx, req)
-	if perr != nil {
-		return perr
-	}
-	kind := r.kind
-	other, _ := req.Pending.Text(kind.UserField)
-	for c, cerr := range r.own(ctx, req, other) {
-		if cerr != nil {
-			return cerr
-		}
-		if user, _ := c.value.Text(kind.UserField); user != other {
-			continue
-		}
-		within, cancel := r.target(ctx)
-		verr := r.engine.Verify(within, req, r.at(place, c.value))
-		cancel()
-		if verr == nil {
-			r.log.Info("the second user is proved to be the secret's own", "credential", c.name)
-			req.Proved, req.Proofs = true, append(req.Proofs, c.value)
-			return attempt()
-		}
-		if !errors.Is(verr, LoginRefused) {
-			return verr
-		}
-		r.refusals++
-	}
-	return err
-}
-
-// mint is create for values that the target makes. Whether the value is stored
-// is looked up before every try, since another call may have stored it.
-func (r *run) mint(ctx context.Context, m Minter, req *Request, current version) error {
-	if err := r.previous(ctx, req); err != nil {
-		return err
-	}
-	for pause := 100 * time.Millisecond; ; pause *= 2 {
-		_, err := r.secret.get(ctx, req.Version, awsPending)
-		if err == nil {
-			r.log.Info("pending value exists already")
-			return nil
-		}
-		if !errors.Is(err, errAbsent) {
-			return err
-		}
-		err = r.mintOnce(ctx, m, req, current)
-		if !errors.Is(err, Unsettled) || sleep(ctx, min(pause, 2*time.Second)) != nil {
-			return err
-		}
-	}
-}
-
-func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current version) error {
-	mint := func(within context.Context) error {
-		next, err := m.Next(within, req)
-		if err != nil {
-			return err
-		}
-		r.see(next)
-		stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, next)
-		if err != nil {
-			return r.unmint(ctx, m, req, next, err)
-		}
-		if !stored {
-			// Another call for the same step has stored its own value first, so
-			// that the one made here is nobody's.
-			return r.revoke(ctx, m, req, next)
-		}
-		r.log.Info("pending value stored")
-		err = r.unedited(ctx, req, current)
-		if errors.Is(err, SecretEdited) {
-			err = errors.Join(err, r.revoke(ctx, m, req, next))
-		}
-		return err
-	}
-	if req.BySuperuser {
-		if err := r.vouch(ctx, req, func() error { return nil }); err != nil {
-			return err
-		}
-		return r.asSuperuser(ctx, req, mint)
-	}
-	return r.climb(ctx, r.own(ctx, req), func(within context.Context, c rung) error {
-		req.Login, req.Superuser = c.value, c.superuser
-		return mint(within)
-	})
-}
-
-// previous reads the version labelled AWSPREVIOUS into the request.
-func (r *run) previous(ctx context.Context, req *Request) error {
-	v, err := r.secret.get(ctx, "", awsPrevious)
-	if errors.Is(err, errAbsent) {
-		return nil
-	}
-	req.Previous = v.value
-	return err
-}
-
-// unmint takes a value back that could not be stored, unless it was stored all
-// the same or that cannot be told.
-func (r *run) unmint(ctx context.Context, m Minter, req *Request, next Value, cause error) error {
-	stored, err := r.secret.await(ctx, req.Version, awsPending)
-	switch {
-	case err == nil && stored.value.Equal(next):
-		return nil
-	case err == nil || errors.Is(err, errAbsent):
-		return errors.Join(cause, r.revoke(ctx, m, req, next))
-	}
-	return cause
-}
-
-func (r *run) revoke(ctx context.Context, m Minter, req *Request, v Value) error {
-	undo := *req
-	undo.Pending = v
-	if err := m.Revoke(ctx, &undo); err != nil {
-		return err
-	}
-	r.log.Info("a value that was not stored is revoked")
-	return nil
-}
-
-// related checks that a value differs from current only where a rotation
-// changes it: it is what createSecret would make of current, up to chance. An
-// operator's edit of the secret shows here, before anything is overwritten.
-func (r *run) related(req *Request, current version, pending Value) error {
-	kind := r.kind
-	fields := kind.SecretFields
-	if len(fields) == 0 {
-		return nil
-	}
-	if req.Strategy == AlternatingUsers {
-		fields = append([]string{kind.UserField}, fields...)
-		user, _ := req.Current.Text(kind.UserField)
-		other, err := req.otherUser(kind, user)
-		if err != nil {
-			return err
-		}
-		// The copy of current that tests a configuration keeps the user.
-		if u, _ := pending.Text(kind.UserField); u != other && !pending.Equal(req.Current) {
-			return r.edited(current)
-		}
-	}
-	if !pending.EqualBut(req.Current, fields...) {
-		return r.edited(current)
-	}
-	return nil
-}
-
-// kept is related for a stored value. Fields alone do not tell an edit of the
-// credential itself; but a value that was made from current is younger than it,
-// or has its seal. Which of two credentials the target has is the operator's
-// knowledge then: to promote the older would put a dead one before the clients.
-func (r *run) kept(req *Request, d description, current, pending version) error {
-	if !r.sealed(req, current.id) && (current.created.After(pending.created) || r.outdated(req, d)) {
-		return r.edited(current)
-	}
-	return r.related(req, current, pending.value)
-}
-
-// outdated reports whether the pending password tells by itself that it was made from
-// the version that is AWSPREVIOUS: since then AWSCURRENT was edited or rolled back.
-func (r *run) outdated(req *Request, d description) bool { return r.sealed(req, d.holder(awsPrevious)) }
-
-func (r *run) edited(current version) error {
-	return Errorf(SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
-		"the secret was edited during this rotation: the pending version was not made from version %s, which is AWSCURRENT now", current.id)
 }
 
 // set makes the pending value valid at the target.
@@ -635,17 +357,6 @@ func (r *run) finish(ctx context.Context) error {
 		return r.retire(ctx, retirer, req, retire.grace)
 	}
 	return nil
-}
-
-// sealed reports whether the pending password tells by itself that it was made
-// from the version that is AWSCURRENT.
-func (r *run) sealed(req *Request, current string) bool {
-	kind := r.kind
-	if len(kind.SecretFields) != 1 || req.passwords.Length == 0 {
-		return false
-	}
-	password, _ := req.Pending.Text(kind.SecretFields[0])
-	return req.passwords.SealedTo(current, password)
 }
 
 // retire ends the overlap early, after a grace time that must fit into the

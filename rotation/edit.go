@@ -1,0 +1,140 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// latest is current, which must be the version that the secret's state tells of: reads of
+// Secrets Manager may lag behind a write for a moment, and what is made from the
+// version before would be taken for outdated later.
+func (r *run) latest(ctx context.Context, d description) (version, error) {
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		v, err := r.current(ctx)
+		if err != nil || v.id == d.holder(awsCurrent) || pause > 2*time.Second || sleep(ctx, pause) != nil {
+			return v, err
+		}
+		if d, err = r.secret.describe(ctx); err != nil {
+			return v, err
+		}
+	}
+}
+
+// related checks that a value differs from current only where a rotation
+// changes it: it is what createSecret would make of current, up to chance. An
+// operator's edit of the secret shows here, before anything is overwritten.
+func (r *run) related(req *Request, current version, pending Value) error {
+	kind := r.kind
+	fields := kind.SecretFields
+	if len(fields) == 0 {
+		return nil
+	}
+	if req.Strategy == AlternatingUsers {
+		fields = append([]string{kind.UserField}, fields...)
+		user, _ := req.Current.Text(kind.UserField)
+		other, err := req.otherUser(kind, user)
+		if err != nil {
+			return err
+		}
+		// The copy of current that tests a configuration keeps the user.
+		if u, _ := pending.Text(kind.UserField); u != other && !pending.Equal(req.Current) {
+			return r.edited(current)
+		}
+	}
+	if !pending.EqualBut(req.Current, fields...) {
+		return r.edited(current)
+	}
+	return nil
+}
+
+// kept is related for a stored value. Fields alone do not tell an edit of the
+// credential itself; but a value that was made from current is younger than it,
+// or has its seal. Which of two credentials the target has is the operator's
+// knowledge then: to promote the older would put a dead one before the clients.
+func (r *run) kept(req *Request, d description, current, pending version) error {
+	if !r.sealed(req, current.id) && (current.created.After(pending.created) || r.outdated(req, d)) {
+		return r.edited(current)
+	}
+	return r.related(req, current, pending.value)
+}
+
+// outdated reports whether the pending password tells by itself that it was made from
+// the version that is AWSPREVIOUS: since then AWSCURRENT was edited or rolled back.
+func (r *run) outdated(req *Request, d description) bool { return r.sealed(req, d.holder(awsPrevious)) }
+
+func (r *run) edited(current version) error {
+	return Errorf(SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
+		"the secret was edited during this rotation: the pending version was not made from version %s, which is AWSCURRENT now", current.id)
+}
+
+// unedited gives the rotation up where AWSCURRENT was edited between the reading of it
+// and the storing of what was made from it. A password with a seal shows that by itself
+// later; of any other value its date would say that it was made after the edit. A
+// process that ends before this look leaves that edit unseen.
+func (r *run) unedited(ctx context.Context, req *Request, from version) error {
+	if r.sealed(req, from.id) {
+		return nil
+	}
+	now, err := r.current(ctx)
+	if err != nil || now.id == from.id {
+		return unlessDone(err)
+	}
+	// A read may be behind; both are not.
+	if d, err := r.secret.describe(ctx); err != nil || d.holder(awsCurrent) == from.id {
+		return err
+	}
+	if err := r.secret.release(ctx, req.Version); err != nil {
+		return err
+	}
+	return Errorf(SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began; version %s is AWSCURRENT now", now.id)
+}
+
+// sealed reports whether the pending password tells by itself that it was made
+// from the version that is AWSCURRENT.
+func (r *run) sealed(req *Request, current string) bool {
+	kind := r.kind
+	if len(kind.SecretFields) != 1 || req.passwords.Length == 0 {
+		return false
+	}
+	password, _ := req.Pending.Text(kind.SecretFields[0])
+	return req.passwords.SealedTo(current, password)
+}
+
+// reclaims reports whether it has put AWSPENDING back on the event's version. An operator
+// may have given the rotation up while setSecret was already changing the target; then
+// no labelled version opens it. Nothing is done where AWSCURRENT still does.
+func (r *run) reclaims(ctx context.Context, d description) bool {
+	token := r.event.ClientRequestToken
+	other := d.holder(awsPending)
+	if len(d.labels[token]) > 0 || other != "" && other != d.holder(awsCurrent) {
+		return false
+	}
+	pending, err := r.secret.get(ctx, token, "")
+	if err != nil {
+		return false
+	}
+	current, err := r.current(ctx)
+	if err != nil {
+		return false
+	}
+	req, err := r.choose(current)
+	if err != nil || r.kept(req, d, current, pending) != nil {
+		return false
+	}
+	req.Pending = pending.value
+	opens := func(v Value) error {
+		within, cancel := r.target(ctx)
+		defer cancel()
+		return r.engine.Verify(within, req, v)
+	}
+	if !errors.Is(opens(req.Current), LoginRefused) {
+		return false
+	}
+	r.refusals++
+	if opens(req.Pending) != nil || r.secret.stage(ctx, token, other) != nil {
+		return false
+	}
+	r.log.Warn("AWSPENDING was taken away while the target was changed; it is put back")
+	return true
+}

@@ -1,0 +1,97 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// mint is create for values that the target makes. Whether the value is stored
+// is looked up before every try, since another call may have stored it.
+func (r *run) mint(ctx context.Context, m Minter, req *Request, current version) error {
+	if err := r.previous(ctx, req); err != nil {
+		return err
+	}
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		_, err := r.secret.get(ctx, req.Version, awsPending)
+		if err == nil {
+			r.log.Info("pending value exists already")
+			return nil
+		}
+		if !errors.Is(err, errAbsent) {
+			return err
+		}
+		err = r.mintOnce(ctx, m, req, current)
+		if !errors.Is(err, Unsettled) || sleep(ctx, min(pause, 2*time.Second)) != nil {
+			return err
+		}
+	}
+}
+
+func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current version) error {
+	mint := func(within context.Context) error {
+		next, err := m.Next(within, req)
+		if err != nil {
+			return err
+		}
+		r.see(next)
+		stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, next)
+		if err != nil {
+			return r.unmint(ctx, m, req, next, err)
+		}
+		if !stored {
+			// Another call for the same step has stored its own value first, so
+			// that the one made here is nobody's.
+			return r.revoke(ctx, m, req, next)
+		}
+		r.log.Info("pending value stored")
+		err = r.unedited(ctx, req, current)
+		if errors.Is(err, SecretEdited) {
+			err = errors.Join(err, r.revoke(ctx, m, req, next))
+		}
+		return err
+	}
+	if req.BySuperuser {
+		if err := r.vouch(ctx, req, func() error { return nil }); err != nil {
+			return err
+		}
+		return r.asSuperuser(ctx, req, mint)
+	}
+	return r.climb(ctx, r.own(ctx, req), func(within context.Context, c rung) error {
+		req.Login, req.Superuser = c.value, c.superuser
+		return mint(within)
+	})
+}
+
+// previous reads the version labelled AWSPREVIOUS into the request.
+func (r *run) previous(ctx context.Context, req *Request) error {
+	v, err := r.secret.get(ctx, "", awsPrevious)
+	if errors.Is(err, errAbsent) {
+		return nil
+	}
+	req.Previous = v.value
+	return err
+}
+
+// unmint takes a value back that could not be stored, unless it was stored all
+// the same or that cannot be told.
+func (r *run) unmint(ctx context.Context, m Minter, req *Request, next Value, cause error) error {
+	stored, err := r.secret.await(ctx, req.Version, awsPending)
+	switch {
+	case err == nil && stored.value.Equal(next):
+		return nil
+	case err == nil || errors.Is(err, errAbsent):
+		return errors.Join(cause, r.revoke(ctx, m, req, next))
+	}
+	return cause
+}
+
+func (r *run) revoke(ctx context.Context, m Minter, req *Request, v Value) error {
+	undo := *req
+	undo.Pending = v
+	if err := m.Revoke(ctx, &undo); err != nil {
+		return err
+	}
+	r.log.Info("a value that was not stored is revoked")
+	return nil
+}

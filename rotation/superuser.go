@@ -1,0 +1,246 @@
+package rotation
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// vouch proves that the secret holds a credential of one of its users. A
+// superuser's powers are not lent on a name alone: whoever may write the secret
+// could name another user there. It is proved where the superuser acts, since a
+// user of the same name elsewhere, such as behind another port, proves nothing.
+func (r *run) vouch(ctx context.Context, req *Request, refused func() error) error {
+	place, err := r.place(ctx, req)
+	if err != nil {
+		return err
+	}
+	user, _ := req.Current.Text(r.kind.UserField)
+	other, _ := req.Pending.Text(r.kind.UserField)
+	elsewhere := !r.at(place, req.Current).Equal(req.Current)
+	return r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) error {
+		err := r.engine.Verify(ctx, req, r.at(place, c.value))
+		if e, ok := errors.AsType[*Error](err); ok && elsewhere {
+			err = Errorf(e.Cause, e.Advice, "tried where the superuser's secret leads to, as only a login there proves the user: %w", e.Err)
+		}
+		switch {
+		case err == nil:
+			accepted, _ := c.value.Text(r.kind.UserField)
+			req.vouched, req.Proofs = accepted == user, append(req.Proofs, c.value)
+		case c.name == awsCurrent && errors.Is(err, LoginRefused):
+			err = cmp.Or(refused(), err)
+		}
+		return err
+	})
+}
+
+// place returns a value that says where the superuser acts.
+func (r *run) place(ctx context.Context, req *Request) (Value, error) {
+	for s, err := range r.superusers(ctx, req) {
+		return s.value, err
+	}
+	return Value{}, nil // unreachable: there is one, or an error
+}
+
+// at returns a value with another's fields that say where the target is and how it
+// is connected to. One that the other lacks counts as missing.
+func (r *run) at(place, v Value) Value {
+	if !v.IsObject() {
+		return v
+	}
+	for _, name := range append([]string{"host", "port", "ssl"}, r.kind.PlaceFields...) {
+		raw := place.JSON(name)
+		if raw == nil {
+			if v.JSON(name) == nil {
+				continue
+			}
+			raw = json.RawMessage("null")
+		}
+		v = v.WithJSON(name, raw)
+	}
+	return v
+}
+
+// asSuperuser calls do with the first superuser credential that is accepted.
+// Where the engine finds a second user that it cannot see to be its own, the
+// secret's other versions are asked for a proof of it, once; but only where the
+// user of AWSCURRENT is proved, too. Otherwise the owner of the one user would be
+// given the rights of the other.
+func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Context) error) error {
+	attempt := func() error {
+		return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {
+			req.Login, req.Superuser = c.value, true
+			return do(ctx)
+		})
+	}
+	err := attempt()
+	if !errors.Is(err, TakeoverRefused) || req.Proved {
+		return err
+	}
+	if e, ok := errors.AsType[*Error](err); ok && !req.vouched {
+		return Errorf(TakeoverRefused, e.Advice+"; or give AWSCURRENT's user the password that AWSCURRENT has, which would prove it", "%w", e.Err)
+	}
+	place, perr := r.place(ctx, req)
+	if perr != nil {
+		return perr
+	}
+	kind := r.kind
+	other, _ := req.Pending.Text(kind.UserField)
+	for c, cerr := range r.own(ctx, req, other) {
+		if cerr != nil {
+			return cerr
+		}
+		if user, _ := c.value.Text(kind.UserField); user != other {
+			continue
+		}
+		within, cancel := r.target(ctx)
+		verr := r.engine.Verify(within, req, r.at(place, c.value))
+		cancel()
+		if verr == nil {
+			r.log.Info("the second user is proved to be the secret's own", "credential", c.name)
+			req.Proved, req.Proofs = true, append(req.Proofs, c.value)
+			return attempt()
+		}
+		if !errors.Is(verr, LoginRefused) {
+			return verr
+		}
+		r.refusals++
+	}
+	return err
+}
+
+// superusers yields the superuser secret's credentials: current, and for a
+// superuser secret that is being rotated itself, pending and previous. A
+// superuser's password is only ever sent to the host that its own secret names,
+// or that RDS names for it, and only if the rotated secret's host is the same
+// database.
+//
+// The secret may be of the rotated secret's own account only: by another the writer of
+// a value would choose whose role is assumed. What was read once in a step is not
+// read again.
+func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, error] {
+	return func(yield func(rung, error) bool) {
+		id := superuserARN(r.kind, req.Current)
+		if a := account(id); a != "" && a != account(r.secret.arn) {
+			yield(rung{}, Errorf(InvalidSecret, "keep the superuser secret in the account of the secret", "the superuser secret %s is of another account", id))
+			return
+		}
+		s, err := r.open(ctx, id)
+		if err != nil {
+			yield(rung{}, err)
+			return
+		}
+		if r.lent == nil {
+			r.lent = make(map[string]rung)
+		}
+		var tried []Value
+		labels := []string{awsCurrent, awsPending, awsPrevious}
+		// What was read before may be refused because the superuser has been rotated
+		// since: then all is read again.
+		for range 2 {
+			stale := len(r.lent) > 0
+			for _, label := range labels {
+				c, known := r.lent[label]
+				if !known {
+					v, err := s.get(ctx, "", label)
+					if err == nil {
+						c = rung{name: "superuser " + label, superuser: true}
+						c.value, err = r.superuser(ctx, s, req, v.value)
+					}
+					if err = orValueless(err, id); err != nil && (label == awsCurrent || !errors.Is(err, errValueless)) {
+						yield(rung{}, err)
+						return
+					}
+					r.lent[label] = c
+				}
+				if c.value.IsZero() || slices.ContainsFunc(tried, c.value.Equal) {
+					continue
+				}
+				tried = append(tried, c.value)
+				if !yield(c, nil) {
+					return
+				}
+			}
+			if !stale {
+				return
+			}
+			clear(r.lent)
+		}
+	}
+}
+
+var errValueless = errors.New("does not exist, or has no value")
+
+// orValueless says of a superuser secret without a value what to do.
+func orValueless(err error, arn string) error {
+	if errors.Is(err, errAbsent) {
+		return Errorf(InvalidSecret, "check the ARN in the secret's value, and put a value into the superuser secret", "the superuser secret %s %w", arn, errValueless)
+	}
+	return err
+}
+
+// sameHost reports whether two names are one in DNS.
+func sameHost(a, b string) bool {
+	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
+}
+
+// superuser checks that a superuser secret's value may serve for the request
+// and returns it as a login to the request's database.
+func (r *run) superuser(ctx context.Context, s *secret, req *Request, v Value) (Value, error) {
+	const advice = "the superuser secret must be of the same engine and name the same database server"
+	kind := r.kind
+	if !v.IsObject() {
+		return Value{}, Errorf(InvalidSecret, advice, "the superuser secret %s cannot be read: %s", s.arn, v.Fault())
+	}
+	if engine, ok := v.Text("engine"); ok && !kind.serves(engine) {
+		return Value{}, Errorf(InvalidSecret, advice, "the superuser secret's engine is %q", engine)
+	}
+	if req.Current.JSON("host") == nil {
+		return v, nil
+	}
+	host, _ := req.Current.Text("host")
+	own, ok := v.Text("host")
+	if !ok {
+		// RDS keeps nothing but name and password in the secrets that it manages.
+		if r.cfg.Topology == nil {
+			return Value{}, Errorf(InvalidSecret, advice, "the superuser secret %s has no host", s.arn)
+		}
+		d, err := s.describe(ctx)
+		if err != nil {
+			return Value{}, err
+		}
+		var port int
+		if own, port, err = r.cfg.Topology.Managed(ctx, s.arn, d.tags); err != nil {
+			return Value{}, err
+		}
+		v = v.With("host", own).WithJSON("port", []byte(strconv.Itoa(port)))
+	}
+	if !sameHost(host, own) {
+		replica := false
+		if r.cfg.Topology != nil {
+			var err error
+			if replica, err = r.cfg.Topology.Replica(ctx, s.arn, host, own); err != nil {
+				return Value{}, err
+			}
+		}
+		if !replica {
+			return Value{}, Errorf(InvalidSecret, advice, "the superuser secret's host %q is not the secret's host %q nor known as its writer", own, host)
+		}
+	}
+	if raw := req.Current.JSON("dbname"); raw != nil && !kind.UserDatabase {
+		v = v.WithJSON("dbname", raw)
+	}
+	return v, nil
+}
+
+func (k Kind) superuserField() string { return cmp.Or(k.SuperuserField, "masterarn") }
+
+func superuserARN(k Kind, v Value) string {
+	arn, _ := v.Text(k.superuserField())
+	return arn
+}
