@@ -86,11 +86,6 @@ func (v Value) words() []string {
 
 var mysqlEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 
-// scrub replaces in a text what newScrubber's function does.
-func scrub(text string, values []Value, fields ...string) string {
-	return newScrubber(values, "", fields...)(text)
-}
-
 // newScrubber returns a function that replaces every text of the values that must not
 // be shown: the longest first among all of them, so that no shorter one leaves the rest
 // of a longer. Of the credentials, which are the named fields and values without fields,

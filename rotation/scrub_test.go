@@ -12,6 +12,11 @@ import (
 	"testing"
 )
 
+// scrub is what a step does with a text, but for its ARN.
+func scrub(text string, values []Value, fields ...string) string {
+	return newScrubber(values, "", fields...)(text)
+}
+
 // TestScrubLeavesNoRestOfALongerPassword: values are read in any order, and one
 // may hold the beginning of another's password.
 func TestScrubLeavesNoRestOfALongerPassword(t *testing.T) {
