@@ -53,15 +53,13 @@ func (r *run) related(req *Request, current version, pending Value) error {
 // or has its seal. Which of two credentials the target has is the operator's
 // knowledge then: to promote the older would put a dead one before the clients.
 func (r *run) kept(req *Request, d description, current, pending version) error {
-	if !r.sealed(req, current.id) && (current.created.After(pending.created) || r.outdated(req, d)) {
+	// A seal of what is AWSPREVIOUS now says that AWSCURRENT was edited or rolled back.
+	outdated := r.sealed(req, pending.value, d.holder(awsPrevious))
+	if !r.sealed(req, pending.value, current.id) && (current.created.After(pending.created) || outdated) {
 		return r.edited(current)
 	}
 	return r.related(req, current, pending.value)
 }
-
-// outdated reports whether the pending password tells by itself that it was made from
-// the version that is AWSPREVIOUS: since then AWSCURRENT was edited or rolled back.
-func (r *run) outdated(req *Request, d description) bool { return r.sealed(req, d.holder(awsPrevious)) }
 
 func (r *run) edited(current version) error {
 	return Errorf(SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
@@ -72,8 +70,8 @@ func (r *run) edited(current version) error {
 // and the storing of what was made from it. A password with a seal shows that by itself
 // later; of any other value its date would say that it was made after the edit. A
 // process that ends before this look leaves that edit unseen.
-func (r *run) unedited(ctx context.Context, req *Request, from version) error {
-	if r.sealed(req, from.id) {
+func (r *run) unedited(ctx context.Context, req *Request, from version, stored Value) error {
+	if r.sealed(req, stored, from.id) {
 		return nil
 	}
 	now, err := r.current(ctx)
@@ -90,15 +88,15 @@ func (r *run) unedited(ctx context.Context, req *Request, from version) error {
 	return Errorf(SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began; version %s is AWSCURRENT now", now.id)
 }
 
-// sealed reports whether the pending password tells by itself that it was made
-// from the version that is AWSCURRENT.
-func (r *run) sealed(req *Request, current string) bool {
+// sealed reports whether the password of a pending value tells by itself that it was
+// made from the version with the given id.
+func (r *run) sealed(req *Request, pending Value, base string) bool {
 	kind := r.kind
 	if len(kind.SecretFields) != 1 || req.passwords.Length == 0 {
 		return false
 	}
-	password, _ := req.Pending.Text(kind.SecretFields[0])
-	return req.passwords.SealedTo(current, password)
+	password, _ := pending.Text(kind.SecretFields[0])
+	return req.passwords.SealedTo(base, password)
 }
 
 // reclaims reports whether it has put AWSPENDING back on the event's version. An operator

@@ -45,7 +45,7 @@ func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current vers
 			return r.revoke(ctx, m, req, next)
 		}
 		r.log.Info("pending value stored")
-		err = r.unedited(ctx, req, current)
+		err = r.unedited(ctx, req, current, next)
 		if errors.Is(err, SecretEdited) {
 			err = errors.Join(err, r.revoke(ctx, m, req, next))
 		}

@@ -55,7 +55,7 @@ func (r *run) create(ctx context.Context) error {
 	}
 	r.log.Info("pending value stored", "first", stored)
 	if stored {
-		return r.unedited(ctx, req, current)
+		return r.unedited(ctx, req, current, next)
 	}
 	return nil
 }
@@ -326,7 +326,7 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	retirer, overlaps := r.engine.(Retirer)
 	early := overlaps && retire.now && req.Strategy == SingleUser
-	if !r.sealed(req, from) || early {
+	if !r.sealed(req, pending.value, from) || early {
 		current, err := r.current(ctx)
 		if err != nil {
 			return unlessDone(err)

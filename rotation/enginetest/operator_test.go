@@ -410,3 +410,44 @@ func TestReadsThatAreBehind(t *testing.T) {
 		}
 	}
 }
+
+// TestLabelIsNotPutBackOverARollback: the operator gives the rotation up, and makes
+// current by the labels what he is about to set at the target.
+func TestLabelIsNotPutBackOverARollback(t *testing.T) {
+	h := &toyHarness{server: newToyServer(t)}
+	w, _ := begun(t, h, 4)
+	token, err := w.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range steps[:2] {
+		if err := w.step(t.Context(), step, token); err != nil {
+			t.Fatal(err)
+		}
+	}
+	previous, err := w.labelled("AWSPREVIOUS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	current, err := w.labelled("AWSCURRENT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.stage("AWSPENDING", token, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.stage("AWSCURRENT", current.id, previous.id); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range steps {
+		if err := w.step(t.Context(), step, token); rotation.CauseOf(err) != rotation.VersionNotStaged {
+			t.Errorf("%s: %v, want VersionNotStaged", step, err)
+		}
+	}
+	if err := h.Restore(t.Context(), previous.value); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rotate(); err != nil {
+		t.Errorf("the next rotation: %v", err)
+	}
+}
