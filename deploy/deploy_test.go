@@ -480,12 +480,12 @@ func TestVariablesAreDeclared(t *testing.T) {
 			t.Errorf("no engine reads %s", name)
 		}
 	}
-	pages := pagesOfEngines(t)
+	text := pages(t, "../docs/engines/*.md")
 	for _, name := range engines {
 		if _, ok := declared[name]; !ok {
 			t.Errorf("an engine reads %s, which the template does not declare", name)
 		}
-		if !strings.Contains(pages, "`"+name+"`") {
+		if !strings.Contains(text, "`"+name+"`") {
 			t.Errorf("an engine reads %s, which no page of an engine explains", name)
 		}
 	}
@@ -502,19 +502,22 @@ func TestVariablesAreDeclared(t *testing.T) {
 	}
 }
 
-func pagesOfEngines(t *testing.T) string {
+// pages returns the text of all files that fit one of the patterns.
+func pages(t *testing.T, patterns ...string) string {
 	t.Helper()
-	names, err := filepath.Glob("../docs/engines/*.md")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all strings.Builder
-	for _, name := range names {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
+	for _, pattern := range patterns {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: %v", pattern, err)
 		}
-		all.Write(text)
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(text)
+		}
 	}
 	return all.String()
 }
@@ -542,27 +545,10 @@ func TestConsoleAsksForEveryParameter(t *testing.T) {
 // TestParametersAreExplained: every parameter of a template stands on some page, and
 // those of template.yaml in the table of docs/deploy.md.
 func TestParametersAreExplained(t *testing.T) {
-	pages := func(patterns ...string) string {
-		var all strings.Builder
-		for _, pattern := range patterns {
-			names, err := filepath.Glob(pattern)
-			if err != nil || len(names) == 0 {
-				t.Fatalf("%s: %v", pattern, err)
-			}
-			for _, name := range names {
-				text, err := os.ReadFile(name)
-				if err != nil {
-					t.Fatal(err)
-				}
-				all.Write(text)
-			}
-		}
-		return all.String()
-	}
 	for template, text := range map[string]string{
-		"../template.yaml":        pages("../docs/deploy.md"),
-		"cross-account-role.yaml": pages("../docs/*.md", "../docs/engines/*.md"),
-		"after-rotation.yaml":     pages("../docs/after-a-rotation.md"),
+		"../template.yaml":        pages(t, "../docs/deploy.md"),
+		"cross-account-role.yaml": pages(t, "../docs/*.md", "../docs/engines/*.md"),
+		"after-rotation.yaml":     pages(t, "../docs/after-a-rotation.md"),
 	} {
 		for name := range load(t, template)["Parameters"].(map[string]any) {
 			if !regexp.MustCompile("[`\"]" + name + "[`\"]|[^A-Za-z]" + name + "=").MatchString(text) {
@@ -575,7 +561,7 @@ func TestParametersAreExplained(t *testing.T) {
 		"elasticache": {"ElastiCacheUserArns", "Timeout"}, "memorydb": {"MemoryDbUserArns", "Timeout"}, "iam": {"IamUserArns", "IamByRole"}, "timestream-influxdb": {"InfluxDbInstanceArns"},
 	} {
 		for _, name := range names {
-			if !strings.Contains(pages("../docs/engines/"+page+".md"), "`"+name+"`") {
+			if !strings.Contains(pages(t, "../docs/engines/"+page+".md"), "`"+name+"`") {
 				t.Errorf("the page of %s does not name %s", page, name)
 			}
 		}
