@@ -246,9 +246,7 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err er
 		// in part only; then AWSCURRENT's is as good as before. And what an operator
 		// has made current since is what counts.
 		if req.Strategy == SingleUser && !req.Pending.IsZero() && r.kept(req, d, current, pending) == nil {
-			within, cancel := r.target(ctx)
-			err := r.engine.Verify(within, req, req.Pending)
-			cancel()
+			err := r.tries(ctx, req, req.Pending)
 			if err != nil && !errors.Is(err, LoginRefused) {
 				return out, nil, err
 			}
@@ -359,9 +357,7 @@ func (r *run) recover(ctx context.Context) (d Diagnosis, err error) {
 	}
 	// A rotation under way may have come to setSecret since current was tried:
 	// then the label goes back, for it is on the one that works.
-	within, cancel := r.target(ctx)
-	defer cancel()
-	if err := r.engine.Verify(within, req, req.Current); errors.Is(err, LoginRefused) {
+	if err := r.tries(ctx, req, req.Current); errors.Is(err, LoginRefused) {
 		if err := r.secret.stage(ctx, d.Pending, ""); err != nil {
 			return d, err
 		}

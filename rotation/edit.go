@@ -121,16 +121,11 @@ func (r *run) reclaims(ctx context.Context, d description) bool {
 		return false
 	}
 	req.Pending = pending.value
-	opens := func(v Value) error {
-		within, cancel := r.target(ctx)
-		defer cancel()
-		return r.engine.Verify(within, req, v)
-	}
-	if !errors.Is(opens(req.Current), LoginRefused) {
+	if !errors.Is(r.tries(ctx, req, req.Current), LoginRefused) {
 		return false
 	}
 	r.refusals++
-	if opens(req.Pending) != nil || r.secret.stage(ctx, token, other) != nil {
+	if r.tries(ctx, req, req.Pending) != nil || r.secret.stage(ctx, token, other) != nil {
 		return false
 	}
 	r.log.Warn("AWSPENDING was taken away while the target was changed; it is put back")

@@ -193,7 +193,14 @@ func (r *run) target(ctx context.Context) (context.Context, context.CancelFunc) 
 	return context.WithDeadline(ctx, end)
 }
 
-// done is returned by prologue, not as a failure, where the version is AWSCURRENT.
+// tries logs in with a value, as one exchange with the target.
+func (r *run) tries(ctx context.Context, req *Request, v Value) error {
+	within, cancel := r.target(ctx)
+	defer cancel()
+	return r.engine.Verify(within, req, v)
+}
+
+// errDone is returned by prologue, not as a failure, where the version is AWSCURRENT.
 var errDone = errors.New("the version is current already")
 
 // prologue asks Secrets Manager whether this event is one to act on: rotation

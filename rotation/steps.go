@@ -78,9 +78,7 @@ func (r *run) created(ctx context.Context, req *Request, current version) error 
 	if err := r.related(req, current, stored.value); err != nil {
 		return err
 	}
-	within, cancel := r.target(ctx)
-	defer cancel()
-	err = r.engine.Verify(within, req, stored.value)
+	err = r.tries(ctx, req, stored.value)
 	if errors.Is(err, LoginRefused) {
 		r.refusals++
 		return nil
@@ -241,9 +239,7 @@ func (r *run) test(ctx context.Context) error {
 // though not so often that an account is locked for it.
 func (r *run) verify(ctx context.Context, req *Request) error {
 	for _, pause := range []time.Duration{500 * time.Millisecond, 2 * time.Second, 0} {
-		within, cancel := r.target(ctx)
-		err := r.engine.Verify(within, req, req.Pending)
-		cancel()
+		err := r.tries(ctx, req, req.Pending)
 		if !errors.Is(err, LoginRefused) {
 			return err
 		}

@@ -98,9 +98,7 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 		if user, _ := c.value.Text(kind.UserField); user != other {
 			continue
 		}
-		within, cancel := r.target(ctx)
-		verr := r.engine.Verify(within, req, r.at(place, c.value))
-		cancel()
+		verr := r.tries(ctx, req, r.at(place, c.value))
 		if verr == nil {
 			r.log.Info("the second user is proved to be the secret's own", "credential", c.name)
 			req.Proved, req.Proofs = true, append(req.Proofs, c.value)
@@ -135,9 +133,6 @@ func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, erro
 			yield(rung{}, err)
 			return
 		}
-		if r.lent == nil {
-			r.lent = make(map[string]rung)
-		}
 		var tried []Value
 		labels := []string{awsCurrent, awsPending, awsPrevious}
 		// What was read before may be refused because the superuser has been rotated
@@ -145,18 +140,10 @@ func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, erro
 		for range 2 {
 			stale := len(r.lent) > 0
 			for _, label := range labels {
-				c, known := r.lent[label]
-				if !known {
-					v, err := s.get(ctx, "", label)
-					if err == nil {
-						c = rung{name: "superuser " + label, superuser: true}
-						c.value, err = r.superuser(ctx, s, req, v.value)
-					}
-					if err = orValueless(err, id); err != nil && (label == awsCurrent || !errors.Is(err, errValueless)) {
-						yield(rung{}, err)
-						return
-					}
-					r.lent[label] = c
+				c, err := r.lend(ctx, s, req, label)
+				if err != nil {
+					yield(rung{}, err)
+					return
 				}
 				if c.value.IsZero() || slices.ContainsFunc(tried, c.value.Equal) {
 					continue
@@ -174,12 +161,35 @@ func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, erro
 	}
 }
 
-var errValueless = errors.New("does not exist, or has no value")
+// lend reads the superuser's credential that has a label, once. Where none has, the
+// rung has no value; AWSCURRENT there must be.
+func (r *run) lend(ctx context.Context, s *secret, req *Request, label string) (rung, error) {
+	c, known := r.lent[label]
+	if known {
+		return c, nil
+	}
+	c = rung{name: "superuser " + label, superuser: true}
+	v, err := s.get(ctx, "", label)
+	switch {
+	case err == nil:
+		c.value, err = r.superuser(ctx, s, req, v.value)
+	case errors.Is(err, errAbsent) && label != awsCurrent:
+		err = nil
+	}
+	if err != nil {
+		return c, orValueless(err, s.arn)
+	}
+	if r.lent == nil {
+		r.lent = make(map[string]rung)
+	}
+	r.lent[label] = c
+	return c, nil
+}
 
 // orValueless says of a superuser secret without a value what to do.
 func orValueless(err error, arn string) error {
 	if errors.Is(err, errAbsent) {
-		return Errorf(InvalidSecret, "check the ARN in the secret's value, and put a value into the superuser secret", "the superuser secret %s %w", arn, errValueless)
+		return Errorf(InvalidSecret, "check the ARN in the secret's value, and put a value into the superuser secret", "the superuser secret %s does not exist, or has no value", arn)
 	}
 	return err
 }
