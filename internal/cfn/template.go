@@ -19,7 +19,6 @@ import (
 type Resource struct {
 	Type       string
 	Properties map[string]any
-	Depends    []string
 }
 
 // template is one as it is written.
@@ -207,6 +206,8 @@ func (t *template) call(n *yaml.Node) (any, error) {
 	switch n.Tag {
 	case "!Ref", "!GetAtt":
 		return t.lookup(n.Value)
+	case "!Condition":
+		return t.condition(n.Value)
 	case "!Sub":
 		var failed error
 		text := placeholder.ReplaceAllStringFunc(n.Value, func(m string) string {
@@ -250,13 +251,6 @@ func (t *template) call(n *yaml.Node) (any, error) {
 			out = append(out, part)
 		}
 		return out, nil
-	case "!Select":
-		i, _ := args[0].(int)
-		list := words(args[1])
-		if i >= len(list) {
-			return nil, fmt.Errorf("line %d selects what is not there", n.Line)
-		}
-		return list[i], nil
 	}
 	return nil, fmt.Errorf("%s is not known", n.Tag)
 }
