@@ -132,10 +132,9 @@ func (r *run) check(ctx context.Context) (details map[string]string, err error) 
 			return r.engine.Verify(ctx, req, c.value)
 		})
 	}
-	if req.Pending, err = r.engine.Next(ctx, req); err != nil {
+	if req.Pending, err = r.next(ctx, req); err != nil {
 		return details, err
 	}
-	r.see(req.Pending)
 	err = r.prove(ctx, req, func() error { return nil })
 	if err == nil && r.refusals > 0 {
 		details["login"] = "AWSCURRENT is refused, but another version opens the target: a rotation mends it"
@@ -335,12 +334,12 @@ func (r *run) recover(ctx context.Context) (d Diagnosis, err error) {
 	if d.reset {
 		req.Strategy = SingleUser // only the user's own credential is mended
 		req.Version, req.Pending = d.Current, req.Current
-		within, cancel := r.target(ctx)
-		defer cancel()
-		if err := r.engine.Set(within, req); err != nil {
-			return d, err
-		}
-		if err := r.engine.Verify(within, req, req.Current); err != nil {
+		if err := r.exchange(ctx, func(ctx context.Context) error {
+			if err := r.engine.Set(ctx, req); err != nil {
+				return err
+			}
+			return r.engine.Verify(ctx, req, req.Current)
+		}); err != nil {
 			return d, err
 		}
 	}

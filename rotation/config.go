@@ -3,7 +3,6 @@ package rotation
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -144,14 +143,44 @@ func (o option) retire() (retirement, error) {
 	}
 }
 
+const adviceStrategy = "set the tag rotator:strategy or the variable STRATEGY to single or alternating"
+
+// strategy reads the option; "" leaves the choice to the secret's value.
+func (o option) strategy() (Strategy, error) {
+	s := Strategy(o.text("strategy"))
+	if s != "" && s != SingleUser && s != AlternatingUsers {
+		return s, Errorf(InvalidConfiguration, adviceStrategy, "unknown strategy %q", string(s))
+	}
+	return s, nil
+}
+
+// userLimit reads the greatest length of a user name; 0 leaves it to the engine.
+func (o option) userLimit() (int, error) {
+	s := o.text("username-character-limit")
+	if s == "" {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		return 0, Errorf(InvalidConfiguration, "set USERNAME_CHARACTER_LIMIT to a whole number", "invalid user name limit %q", s)
+	}
+	return n, nil
+}
+
 // check finds out at start whether the settings contradict themselves for any
 // engine, so that a function that cannot work says so at once.
 func (c Config) check() error {
 	if c.Secrets == nil || c.Log == nil || len(c.Engines) == 0 {
-		return fmt.Errorf("rotation: Config needs Secrets, Log and an engine")
+		return Errorf(InvalidConfiguration, "set Secrets, Log and Engines", "incomplete rotation.Config")
 	}
 	o := option{getenv: c.Getenv}
 	if _, err := o.retire(); err != nil {
+		return err
+	}
+	if _, err := o.strategy(); err != nil {
+		return err
+	}
+	if _, err := o.userLimit(); err != nil {
 		return err
 	}
 	for _, e := range c.Engines {

@@ -31,15 +31,13 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 		if err != nil {
 			return err
 		}
-		within, cancel := r.target(ctx)
-		err = try(within, rung)
-		cancel()
+		err = r.exchange(ctx, func(ctx context.Context) error { return try(ctx, rung) })
 		if err == nil {
 			r.log.Info("login accepted", "credential", rung.name)
 			return nil
 		}
-		if !errors.Is(err, LoginRefused) {
-			return err
+		if CauseOf(err) != LoginRefused {
+			return err // also a refusal of something else that try did, wrapped
 		}
 		r.refusals++
 		r.log.Warn("login refused", "credential", rung.name)
@@ -76,6 +74,10 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 					r.log.Info("version passed over: it is another user's", "credential", name)
 					return true
 				}
+				if !r.at(req.Current, v).Equal(v) {
+					r.log.Info("version skipped: it names another host, port or TLS mode", "credential", name)
+					return true
+				}
 				v = graft(req.Current, v, kind)
 			}
 			if slices.ContainsFunc(tried, v.Equal) {
@@ -90,7 +92,10 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 			return
 		}
 		v, err := r.secret.get(ctx, "", awsPrevious)
-		if err != nil && !errors.Is(err, errAbsent) {
+		switch {
+		case undecipherable(err):
+			r.log.Warn("version skipped: it cannot be decrypted", "credential", awsPrevious)
+		case err != nil && !errors.Is(err, errAbsent):
 			yield(rung{}, err)
 			return
 		}

@@ -47,7 +47,7 @@ func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current vers
 		r.log.Info("pending value stored")
 		err = r.unedited(ctx, req, current, next)
 		if errors.Is(err, SecretEdited) {
-			err = errors.Join(err, r.revoke(ctx, m, req, next))
+			err = r.alsoRevoke(ctx, m, req, next, err)
 		}
 		return err
 	}
@@ -66,6 +66,10 @@ func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current vers
 // previous reads the version labelled AWSPREVIOUS into the request.
 func (r *run) previous(ctx context.Context, req *Request) error {
 	v, err := r.secret.get(ctx, "", awsPrevious)
+	if undecipherable(err) {
+		r.log.Warn("version skipped: it cannot be decrypted", "credential", awsPrevious)
+		return nil
+	}
 	if errors.Is(err, errAbsent) {
 		return nil
 	}
@@ -81,16 +85,33 @@ func (r *run) unmint(ctx context.Context, m Minter, req *Request, next Value, ca
 	case err == nil && stored.value.Equal(next):
 		return nil
 	case err == nil || errors.Is(err, errAbsent):
-		return errors.Join(cause, r.revoke(ctx, m, req, next))
+		return r.alsoRevoke(ctx, m, req, next, cause)
 	}
 	return cause
 }
 
+// alsoRevoke revokes a value because of cause, and returns cause together with the
+// revocation's own error.
+func (r *run) alsoRevoke(ctx context.Context, m Minter, req *Request, v Value, cause error) error {
+	err := r.revoke(ctx, m, req, v)
+	if err == nil {
+		return cause
+	}
+	advice := adviceRevoke
+	if e, ok := errors.AsType[*Error](cause); ok && e.Advice != "" {
+		advice = e.Advice + "; " + advice
+	}
+	return Errorf(CauseOf(cause), advice, "%w; %w", cause, err)
+}
+
+const adviceRevoke = "revoke the newest credential at the target if the next rotation does not"
+
 func (r *run) revoke(ctx context.Context, m Minter, req *Request, v Value) error {
 	undo := *req
 	undo.Pending = v
-	if err := m.Revoke(ctx, &undo); err != nil {
-		return err
+	if err := r.exchange(ctx, func(ctx context.Context) error { return m.Revoke(ctx, &undo) }); err != nil {
+		// A refusal here says nothing about the login that created the credential.
+		return Errorf(TargetFailed, adviceRevoke, "a new credential that was not stored could not be revoked: %w", err)
 	}
 	r.log.Info("a value that was not stored is revoked")
 	return nil

@@ -116,15 +116,12 @@ func (r *run) needs(ctx context.Context) (n Needs, err error) {
 
 	// An engine that refuses every secret says so here, whether it is a Needer or not.
 	if _, ok := r.engine.(Minter); !ok {
-		if req.Pending, err = r.engine.Next(ctx, req); err != nil {
+		if req.Pending, err = r.next(ctx, req); err != nil {
 			return n, err
 		}
-		r.see(req.Pending)
 	}
 	if engine, ok := r.engine.(Needer); ok {
-		within, cancel := r.target(ctx)
-		defer cancel()
-		if err := engine.Needs(within, req, &n); err != nil {
+		if err := r.exchange(ctx, func(ctx context.Context) error { return engine.Needs(ctx, req, &n) }); err != nil {
 			failure := r.report(ctx, err)
 			failure.Step = "" // no step was taken
 			n.Unread, n.Note = failure, "what the login needs could not be found out: "+failure.Error()

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -97,16 +96,18 @@ type run struct {
 	event Event
 	log   *slog.Logger
 
-	secret   *secret
-	options  option
-	engine   Engine
-	kind     Kind // the engine's, for the secret at hand
-	seen     []Value
-	lent     map[string]rung // the superuser's credentials that were read, by label
-	refusals int
-	rotated  bool
-	age      time.Duration
-	window   time.Duration
+	secret  *secret
+	options option
+	engine  Engine
+	kind    Kind // the engine's, for the secret at hand
+	seen    []Value
+	// retirement is read with the other settings, so a malformed one fails every step.
+	retirement retirement
+	lent       map[string]rung // the superuser's credentials that were read, by label
+	refusals   int
+	rotated    bool
+	age        time.Duration
+	window     time.Duration
 }
 
 // step does the work of Handle.
@@ -180,24 +181,31 @@ func (r *run) scrubber() func(string) string {
 	return newScrubber(append(slices.Clone(r.seen), StringValue(r.event.RotationToken.Reveal())), r.event.SecretID, append([]string{"password"}, r.kind.SecretFields...)...)
 }
 
-// target returns the context for one exchange with the target.
-func (r *run) target(ctx context.Context) (context.Context, context.CancelFunc) {
+// exchange calls do with a context for one exchange with the target. A target that does not
+// answer in less time than it is usually given is not called unreachable: the invocation was
+// too short to know.
+func (r *run) exchange(ctx context.Context, do func(context.Context) error) error {
 	end := time.Now().Add(cmp.Or(r.kind.Patience, attemptLimit))
+	short := false
 	if deadline, ok := ctx.Deadline(); ok {
 		// A short invocation keeps back a part of what it has.
 		reserve := min(labelReserve, time.Until(deadline)/4)
 		if d := deadline.Add(-reserve); d.Before(end) {
-			end = d
+			end, short = d, true
 		}
 	}
-	return context.WithDeadline(ctx, end)
+	within, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	err := do(within)
+	if cause := CauseOf(err); err != nil && short && !time.Now().Before(end) && (cause == Unreachable || cause == TargetFailed) {
+		return Errorf(OutOfTime, "raise the function's timeout to 30 s or more; if the target cannot be reached, the error says so then", "too little time was left for the target: %w", err)
+	}
+	return err
 }
 
-// tries logs in with a value, as one exchange with the target.
+// tries logs in with a value.
 func (r *run) tries(ctx context.Context, req *Request, v Value) error {
-	within, cancel := r.target(ctx)
-	defer cancel()
-	return r.engine.Verify(within, req, v)
+	return r.exchange(ctx, func(ctx context.Context) error { return r.engine.Verify(ctx, req, v) })
 }
 
 // errDone is returned by prologue, not as a failure, where the version is AWSCURRENT.
@@ -291,10 +299,11 @@ func (r *run) choose(current version) (*Request, error) {
 		}
 	}
 	var err error
-	if s := r.options.text("username-character-limit"); s != "" {
-		if req.userLimit, err = strconv.Atoi(s); err != nil || req.userLimit < 1 {
-			return nil, Errorf(InvalidConfiguration, "give USERNAME_CHARACTER_LIMIT a whole number", "the limit of user names %q is not a number", s)
-		}
+	if req.userLimit, err = r.options.userLimit(); err != nil {
+		return nil, err
+	}
+	if r.retirement, err = r.options.retire(); err != nil {
+		return nil, err
 	}
 	req.Strategy, err = r.strategy(kind, current.value)
 	req.BySuperuser = req.Strategy == AlternatingUsers || kind.SuperuserOnly || (kind.CloneSuffix == "" || kind.SuperuserSingle) && superuserARN(kind, current.value) != ""
@@ -305,20 +314,19 @@ func (r *run) choose(current version) (*Request, error) {
 // strategy returns the option's, else alternating users where the secret names
 // a superuser secret, as it does in AWS's multi-user secrets.
 func (r *run) strategy(kind Kind, v Value) (Strategy, error) {
-	const advice = "set the tag rotator:strategy or the variable STRATEGY to single or alternating"
 	superuser := superuserARN(kind, v)
-	s := Strategy(r.options.text("strategy"))
+	s, err := r.options.strategy()
 	switch {
+	case err != nil:
+		return s, err
 	case s == "" && superuser != "" && kind.CloneSuffix != "" && !kind.SuperuserOnly:
 		s = AlternatingUsers
 	case s == "":
 		s = SingleUser
 	}
 	switch {
-	case s != SingleUser && s != AlternatingUsers:
-		return s, Errorf(InvalidSecret, advice, "the strategy %s is unknown", strconv.Quote(string(s)))
 	case s == AlternatingUsers && kind.CloneSuffix == "":
-		return s, Errorf(InvalidSecret, advice, "the engine %s cannot alternate users", kind.Names[0])
+		return s, Errorf(InvalidSecret, adviceStrategy, "the engine %s cannot alternate users", kind.Names[0])
 	case superuser == "" && (s == AlternatingUsers || kind.SuperuserOnly):
 		return s, Errorf(InvalidSecret, "name the superuser secret's ARN in the field "+kind.superuserField(), "this rotation needs a superuser secret and the value names none")
 	}

@@ -216,7 +216,8 @@ func (s *secret) older(ctx context.Context) ([]string, error) {
 			return nil, secretsManagerError("ListSecretVersionIds", s.arn, err)
 		}
 		list = append(list, out.Versions...)
-		if aws.ToString(out.NextToken) == "" {
+		next := aws.ToString(out.NextToken)
+		if next == "" || next == aws.ToString(in.NextToken) {
 			break
 		}
 		in.NextToken = out.NextToken

@@ -27,11 +27,10 @@ func (r *run) create(ctx context.Context) error {
 	if m, ok := r.engine.(Minter); ok {
 		return r.mint(ctx, m, req, current)
 	}
-	next, err := r.engine.Next(ctx, req)
+	next, err := r.next(ctx, req)
 	if err != nil {
 		return err
 	}
-	r.see(next)
 	if err := r.related(req, current, next); err != nil {
 		return err
 	}
@@ -58,6 +57,19 @@ func (r *run) create(ctx context.Context) error {
 		return r.unedited(ctx, req, current, next)
 	}
 	return nil
+}
+
+// next asks the engine for the value to follow, as one exchange with the target.
+func (r *run) next(ctx context.Context, req *Request) (Value, error) {
+	var v Value
+	err := r.exchange(ctx, func(ctx context.Context) (err error) {
+		v, err = r.engine.Next(ctx, req)
+		return err
+	})
+	if err == nil {
+		r.see(v)
+	}
+	return v, err
 }
 
 // errCreated is created's answer where there is nothing left to create.
@@ -193,6 +205,15 @@ func (r *run) both(ctx context.Context) (pending, current version, req *Request,
 // pending reads this rotation's version.
 func (r *run) pending(ctx context.Context) (version, error) {
 	v, err := r.secret.await(ctx, r.event.ClientRequestToken, awsPending)
+	if err != nil {
+		// A repetition may have finished the rotation since the prologue. Then the labels
+		// say more than the failed read.
+		if d, derr := r.secret.describe(ctx); derr == nil {
+			if verr := r.verdict(d); verr != nil {
+				return v, verr
+			}
+		}
+	}
 	if errors.Is(err, errAbsent) {
 		return v, Errorf(VersionNotStaged, "let Secrets Manager repeat the rotation from createSecret", "the pending version %s has no value", r.event.ClientRequestToken)
 	}
@@ -274,7 +295,7 @@ func (r *run) untagged(v Value) bool {
 		return false
 	}
 	k := e.Kind()
-	return len(k.Options) == 0 && superuserARN(k, v) == ""
+	return len(k.Options) == 0 && superuserARN(k, v) == "" && r.cfg.Getenv("STRATEGY") != string(AlternatingUsers)
 }
 
 // rehearse is the part of the test that concerns the superuser: where the
@@ -288,7 +309,7 @@ func (r *run) rehearse(ctx context.Context, req *Request) error {
 	if !req.Pending.Equal(current.value) {
 		return nil
 	}
-	next, err := r.engine.Next(ctx, req)
+	next, err := r.next(ctx, req)
 	if err != nil {
 		return err
 	}
@@ -308,7 +329,7 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	pending, err := r.pending(ctx)
 	if err != nil {
-		return err
+		return unlessDone(err)
 	}
 	from := d.holder(awsCurrent)
 	req, err := r.choose(pending)
@@ -316,10 +337,7 @@ func (r *run) finish(ctx context.Context) error {
 		return err
 	}
 	req.Pending = pending.value
-	retire, err := r.options.retire()
-	if err != nil {
-		return err
-	}
+	retire := r.retirement
 	retirer, overlaps := r.engine.(Retirer)
 	early := overlaps && retire.now && req.Strategy == SingleUser
 	if !r.sealed(req, pending.value, from) || early {
@@ -336,16 +354,19 @@ func (r *run) finish(ctx context.Context) error {
 		}
 	}
 	if err := r.secret.promote(ctx, req.Version, from); err != nil {
-		// The call may have arrived although its answer did not, and another
-		// call of this step may have been first.
-		if d, derr := r.secret.describe(ctx); derr == nil {
-			if holder := d.holder(awsCurrent); holder == req.Version {
-				return nil
-			} else if holder != from {
-				return r.edited(version{id: holder})
-			}
+		// The call may have succeeded although its answer was lost, and another call of
+		// this step may have been first. Either way the rest of the step is still due.
+		d, derr := r.secret.describe(ctx)
+		if derr != nil {
+			return err
 		}
-		return err
+		switch holder := d.holder(awsCurrent); holder {
+		case req.Version:
+		case from:
+			return err
+		default:
+			return r.edited(version{id: holder})
+		}
 	}
 	r.rotated, r.window = true, time.Since(pending.created)
 	r.log.Info("promoted to AWSCURRENT", "from", from)
@@ -366,9 +387,7 @@ func (r *run) retire(ctx context.Context, e Retirer, req *Request, grace time.Du
 	if sleep(ctx, grace) != nil {
 		return nil
 	}
-	within, cancel := r.target(ctx)
-	err := e.Verify(within, req, req.Pending)
-	cancel()
+	err := r.tries(ctx, req, req.Pending)
 	if err != nil {
 		r.log.Warn("old credential kept: the new one could not be verified", "cause", CauseOf(err))
 		return nil
@@ -376,10 +395,8 @@ func (r *run) retire(ctx context.Context, e Retirer, req *Request, grace time.Du
 	if req.BySuperuser {
 		err = r.asSuperuser(ctx, req, func(ctx context.Context) error { return e.Retire(ctx, req) })
 	} else {
-		within, cancel := r.target(ctx)
 		req.Login = req.Pending
-		err = e.Retire(within, req)
-		cancel()
+		err = r.exchange(ctx, func(ctx context.Context) error { return e.Retire(ctx, req) })
 	}
 	if err != nil {
 		r.log.Warn("old credential kept until the next rotation", "cause", CauseOf(err))

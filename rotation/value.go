@@ -230,7 +230,8 @@ func (v Value) Equal(w Value) bool {
 }
 
 // EqualBut reports whether both are objects that differ in nothing but the
-// named fields. White space does not count.
+// named fields. White space and the way a string is escaped do not count; the
+// literals of numbers do.
 func (v Value) EqualBut(w Value, names ...string) bool {
 	if !v.IsObject() || !w.IsObject() {
 		return false
@@ -241,13 +242,29 @@ func (v Value) EqualBut(w Value, names ...string) bool {
 			if !slices.Contains(names, m.name) {
 				b.Write(quoteJSON(m.name))
 				b.WriteByte(':')
-				_ = json.Compact(&b, v.data[m.from:m.to]) // parsed before, so it is valid
+				b.Write(canonical(v.data[m.from:m.to]))
 				b.WriteByte(',')
 			}
 		}
 		return b.Bytes()
 	}
 	return subtle.ConstantTimeCompare(rest(v), rest(w)) == 1
+}
+
+// canonical returns valid JSON in one spelling: what AWS's templates store was
+// written by Python, which escapes everything that is not ASCII.
+func canonical(raw json.RawMessage) []byte {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	var x any
+	if dec.Decode(&x) != nil {
+		return raw
+	}
+	out, err := json.Marshal(x)
+	if err != nil {
+		return raw
+	}
+	return out
 }
 
 // Format writes a place holder in the value's stead, whatever the verb.

@@ -33,7 +33,7 @@ type clients struct {
 	err  error
 
 	mu    sync.Mutex
-	roles map[string]aws.CredentialsProvider // by ARN
+	roles map[string]aws.CredentialsProvider // by region and ARN
 }
 
 // newClients reads the configuration. The role is the operator's alone: neither
@@ -141,7 +141,9 @@ func (c *clients) secretsManager(ctx context.Context, secret string) (rotation.S
 func (c *clients) assume(cfg aws.Config, role string) aws.CredentialsProvider {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if p, ok := c.roles[role]; ok {
+	// The STS client keeps the region it is created with: a role is requested where the secret is.
+	key := cfg.Region + " " + role
+	if p, ok := c.roles[key]; ok {
 		return p
 	}
 	p := aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), role, func(o *stscreds.AssumeRoleOptions) {
@@ -150,6 +152,6 @@ func (c *clients) assume(cfg aws.Config, role string) aws.CredentialsProvider {
 			o.ExternalID = &c.externalID
 		}
 	}))
-	c.roles[role] = p
+	c.roles[key] = p
 	return p
 }

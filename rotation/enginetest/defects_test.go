@@ -1,0 +1,381 @@
+package enginetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// tag tags the secret.
+func (w *world) tag(t *testing.T, key, value string) {
+	t.Helper()
+	_, err := w.client.TagResource(context.Background(), &secretsmanager.TagResourceInput{SecretId: &w.arn, Tags: []types.Tag{{Key: &key, Value: &value}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestMalformedTagFailsTheFirstStep: a malformed rotator:retire tag is reported by createSecret and
+// by check, and not when the target has changed already.
+func TestMalformedTagFailsTheFirstStep(t *testing.T) {
+	w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.tag(t, "rotator:retire", "30")
+	r, err := w.rotator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := false
+	for _, f := range r.Check(t.Context(), w.arn) {
+		failed = failed || f.State == "failed"
+	}
+	if !failed {
+		t.Error("check reports no failure")
+	}
+	token, err := w.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.step(t.Context(), rotation.CreateSecret, token); rotation.CauseOf(err) != rotation.InvalidConfiguration {
+		t.Errorf("createSecret: %v, want InvalidConfiguration", err)
+	}
+}
+
+// TestStrategyTagCountsInTestSecret: every step obeys the tag.
+func TestStrategyTagCountsInTestSecret(t *testing.T) {
+	w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.env["STRATEGY"] = "alternating"
+	w.tag(t, "rotator:strategy", "single")
+	token, err := w.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range steps {
+		err := w.step(t.Context(), s, token)
+		current, _ := w.labelled("AWSCURRENT")
+		ok, _ := w.open(current.value)
+		t.Logf("%s: AWSCURRENT opens %v; %v", s, ok, err)
+		if err != nil {
+			t.Errorf("%s: %v (AWSCURRENT opens the target: %v)", s, err, ok)
+			break
+		}
+	}
+}
+
+// TestUndecryptablePreviousDoesNotHideOlderVersion.
+func TestUndecryptablePreviousDoesNotHideOlderVersion(t *testing.T) {
+	h := &toyHarness{server: newToyServer(t)}
+	w, _ := begun(t, h, 4)
+	if err := w.rotate(); err != nil {
+		t.Fatal(err)
+	}
+	previous, err := w.labelled("AWSPREVIOUS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Restore(t.Context(), w.first); err != nil { // a backup of the first version's time
+		t.Fatal(err)
+	}
+	w.wire.set(unreadable(previous.id))
+	if err := w.rotate(); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// unreadable answers as AWS does for a version whose key is disabled.
+func unreadable(id string) func(string, func() (*http.Response, error)) (*http.Response, error) {
+	return func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		resp, err := send()
+		if err != nil || operation != "GetSecretValue" {
+			return resp, err
+		}
+		body, err := io.ReadAll(resp.Body)
+		if bytes.Contains(body, []byte(`"VersionId":"`+id)) {
+			return failure("DecryptionFailure"), err
+		}
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		return resp, err
+	}
+}
+
+// TestUndecryptablePreviousDoesNotStopMinter.
+func TestUndecryptablePreviousDoesNotStopMinter(t *testing.T) {
+	h := &mintingHarness{toyHarness{server: newToyServer(t)}}
+	w, _ := begun(t, h, 4)
+	previous, err := w.labelled("AWSPREVIOUS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.wire.set(unreadable(previous.id))
+	if err := w.rotate(); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// quotingAltHarness alternates users of an engine whose errors quote the statement.
+type quotingAltHarness struct{ toyHarness }
+
+func (h *quotingAltHarness) Engine() rotation.Engine { return quoting{h.engine} }
+
+// TestRehearsalInTestSecretShowsNoValue with RotateImmediately=false.
+func TestRehearsalInTestSecretShowsNoValue(t *testing.T) {
+	w, err := newWorld(t, &quotingAltHarness{toyHarness{server: newToyServer(t), alternating: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := w.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What RotateImmediately=false does: a copy of AWSCURRENT as AWSPENDING, and testSecret alone.
+	if err := w.put(w.first, token, "AWSPENDING"); err != nil {
+		t.Fatal(err)
+	}
+	err = w.step(t.Context(), rotation.TestSecret, token)
+	t.Logf("error: %v", err)
+	if err == nil || !strings.Contains(err.Error(), "'[redacted]'") {
+		t.Errorf("the error shows the password that was tried")
+	}
+}
+
+// TestPromotionWhoseAnswerIsLost is counted, and RETIRE=now is honored.
+func TestPromotionWhoseAnswerIsLost(t *testing.T) {
+	h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
+	w, token := begun(t, h, 3)
+	w.env["RETIRE"] = "now"
+	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		resp, err := send()
+		if operation == "UpdateSecretVersionStage" && err == nil && resp.StatusCode == 200 {
+			resp.Body.Close()
+			return nil, errors.New("the answer is lost")
+		}
+		return resp, err
+	})
+	var seen rotation.Observation
+	r, err := rotation.New(rotation.Config{
+		Engines: []rotation.Engine{h.Engine()},
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
+		Getenv:  func(name string) string { return w.env[name] },
+		Log:     slog.New(slog.NewJSONHandler(w, nil)), Observe: func(o rotation.Observation) { seen = o },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = r.Handle(t.Context(), rotation.Event{Step: rotation.FinishSecret, SecretID: w.arn, ClientRequestToken: token})
+	w.wire.set(nil)
+	old, _ := w.open(w.first)
+	current, _ := w.labelled("AWSCURRENT")
+	t.Logf("finish: %v; current is the token's: %v; Rotated %v; old still works %v", err, current.id == token, seen.Rotated, old)
+	if !seen.Rotated || old {
+		t.Errorf("Rotated=%v, the old credential still works: %v", seen.Rotated, old)
+	}
+}
+
+// TestOvertakenStepSucceeds: its repetition has finished the rotation.
+func TestOvertakenStepSucceeds(t *testing.T) {
+	for n, name := range []rotation.Step{1: rotation.SetSecret, 3: rotation.FinishSecret} {
+		if name == "" {
+			continue
+		}
+		w, token := begun(t, &toyHarness{server: newToyServer(t)}, n)
+		first := true
+		w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+			resp, err := send()
+			if operation == "DescribeSecret" && first {
+				first = false
+				w.wire.set(nil)
+				for _, s := range steps[n:] {
+					if err := w.step(context.Background(), s, token); err != nil {
+						t.Error(err)
+					}
+				}
+				// Secrets Manager cleans up when the rotation is over.
+				if p, err := w.labelled("AWSPENDING"); err == nil {
+					if err := w.stage("AWSPENDING", p.id, ""); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			return resp, err
+		})
+		err := w.step(t.Context(), name, token)
+		w.wire.set(nil)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := w.ended(token); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestPendingOfAWSTemplateIsNoEdit: Python escapes what is not ASCII.
+func TestPendingOfAWSTemplateIsNoEdit(t *testing.T) {
+	w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.update(rotation.StringValue(strings.Replace(string(w.first.Reveal()), `"engine"`, `"note":"für","engine"`, 1))); err != nil {
+		t.Fatal(err)
+	}
+	cur, _ := w.labelled("AWSCURRENT")
+	token, err := w.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	// json.dumps escapes what is not ASCII.
+	pending := strings.Replace(string(cur.value.With("password", "0123456789abcdefABCDEF0123456789").Reveal()), "für", `f\u00fcr`, 1)
+	if err := w.put(rotation.StringValue(pending), token, "AWSPENDING"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.all(t.Context(), token); err != nil {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestTooLittleTimeForTheTargetIsOutOfTime: nothing is wrong with routes or security groups.
+func TestTooLittleTimeForTheTargetIsOutOfTime(t *testing.T) {
+	w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := w.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.proxy.Filter(func(c testserver.Chunk) bool {
+		if c.FromServer {
+			time.Sleep(2 * time.Second)
+		}
+		return true
+	})
+	for _, left := range []time.Duration{1500 * time.Millisecond, 30 * time.Second} {
+		ctx, cancel := context.WithTimeout(t.Context(), left)
+		r, _ := w.rotator()
+		err = r.Handle(ctx, rotation.Event{Step: rotation.CreateSecret, SecretID: w.arn, ClientRequestToken: token})
+		cancel()
+		t.Logf("%s left: %v", left, err)
+		if left < 2*time.Second && rotation.CauseOf(err) != rotation.OutOfTime {
+			t.Errorf("cause %s, want OutOfTime", rotation.CauseOf(err))
+		}
+	}
+}
+
+// TestInvalidSettingsFailAtStart, with their cause.
+func TestInvalidSettingsFailAtStart(t *testing.T) {
+	for name, value := range map[string]string{"STRATEGY": "singel", "USERNAME_CHARACTER_LIMIT": "16 chars", "RETIRE": "30", "PASSWORD_LENGTH": "x"} {
+		w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.env[name] = value
+		if _, err := w.rotator(); err == nil || rotation.CauseOf(err) != rotation.InvalidConfiguration {
+			t.Errorf("%s=%q: %v, want InvalidConfiguration", name, value, err)
+		}
+	}
+	if _, err := rotation.New(rotation.Config{}); rotation.CauseOf(err) != rotation.InvalidConfiguration {
+		t.Errorf("an empty Config: %v, want InvalidConfiguration", err)
+	}
+}
+
+type cannotRevoke struct{ toyMinter }
+
+func (e cannotRevoke) Revoke(context.Context, *rotation.Request) error {
+	return rotation.Errorf(rotation.LoginRefused, "", "the session is over")
+}
+
+type cannotRevokeHarness struct{ mintingHarness }
+
+func (h *cannotRevokeHarness) Engine() rotation.Engine { return cannotRevoke{toyMinter{h.engine}} }
+
+// TestFailedRevocationIsNoRefusedLogin: the ladder stops, and one credential is created.
+func TestFailedRevocationIsNoRefusedLogin(t *testing.T) {
+	h := &cannotRevokeHarness{mintingHarness{toyHarness{server: newToyServer(t)}}}
+	h.engine.flaw = "mints twice" // it does not look for strays, so that each is seen
+	w, err := newWorld(t, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rotate(); err != nil {
+		t.Fatal(err)
+	}
+	user, _ := w.first.Text("username")
+	before := len(h.server.users[user].passwords)
+	token, err := w.begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.wire.set(func(op string, send func() (*http.Response, error)) (*http.Response, error) {
+		if op == "PutSecretValue" {
+			return failure("AccessDeniedException"), nil
+		}
+		return send()
+	})
+	err = w.step(t.Context(), rotation.CreateSecret, token)
+	made := len(h.server.users[user].passwords) - before
+	t.Logf("%v; credentials made: %d", err, made)
+	if made != 1 || errors.Is(err, rotation.LoginRefused) {
+		t.Errorf("made %d credentials, cause %v", made, rotation.CauseOf(err))
+	}
+}
+
+// TestOldCredentialStaysAtItsHost: to learn AWSPREVIOUS's password, somebody who may write the secret
+// points the port of AWSCURRENT at a server that refuses every login.
+func TestOldCredentialStaysAtItsHost(t *testing.T) {
+	w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var logins, leaked atomic.Int64
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			line := make([]byte, 200)
+			n, _ := conn.Read(line)
+			if bytes.Contains(line[:n], []byte("first-password")) {
+				leaked.Add(1)
+			}
+			logins.Add(1)
+			_, _ = io.WriteString(conn, "NO\n")
+			conn.Close()
+		}
+	}()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	trap := w.first.WithJSON("port", []byte(port)).With("password", "a-guess").With("ssl", "false")
+	if err := w.update(trap); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rotate(); !errors.Is(err, rotation.LoginRefused) {
+		t.Errorf("%v, want LoginRefused", err)
+	}
+	if logins.Load() == 0 || leaked.Load() > 0 {
+		t.Errorf("%d logins at the forged port, %d with the real password", logins.Load(), leaked.Load())
+	}
+}
