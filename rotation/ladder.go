@@ -55,9 +55,9 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 
 // own yields the secret's own credentials: current, and then, each read only
 // when it is needed, pending, previous, the versions that have lost their label,
-// and the superuser's. Everything but the credential itself is current's, so
-// that no old version can lead to another host; one of another user is passed
-// over unless users names it.
+// and the superuser's. A credential is only sent to the place that its own version
+// names, so a version with another host, port or TLS mode than current's is skipped;
+// so is one of another user, unless users names it.
 func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[rung, error] {
 	kind := r.kind
 	user, _ := req.Current.Text(kind.UserField)
