@@ -78,6 +78,9 @@ const (
 	// attemptLimit bounds one exchange with the target, so that a host that
 	// answers nothing is told from a slow one while there is time to say so.
 	attemptLimit = 15 * time.Second
+	// fairChance is the time within which a target that works accepts a login, also one that
+	// is busy or in another region.
+	fairChance = 2 * time.Second
 )
 
 // budget returns a context that ends early enough to report. An invocation
@@ -181,23 +184,22 @@ func (r *run) scrubber() func(string) string {
 	return newScrubber(append(slices.Clone(r.seen), StringValue(r.event.RotationToken.Reveal())), r.event.SecretID, append([]string{"password"}, r.kind.SecretFields...)...)
 }
 
-// exchange calls do with a context for one exchange with the target. A target that does not
-// answer in less time than it is usually given is not called unreachable: the invocation was
-// too short to know.
+// exchange calls do with a context for one exchange with the target. Where the invocation leaves
+// less than fairChance for it, a target that does not answer is not called unreachable.
 func (r *run) exchange(ctx context.Context, do func(context.Context) error) error {
-	end := time.Now().Add(cmp.Or(r.kind.Patience, attemptLimit))
-	short := false
+	begin := time.Now()
+	end := begin.Add(cmp.Or(r.kind.Patience, attemptLimit))
 	if deadline, ok := ctx.Deadline(); ok {
 		// A short invocation keeps back a part of what it has.
 		reserve := min(labelReserve, time.Until(deadline)/4)
 		if d := deadline.Add(-reserve); d.Before(end) {
-			end, short = d, true
+			end = d
 		}
 	}
 	within, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	err := do(within)
-	if cause := CauseOf(err); err != nil && short && !time.Now().Before(end) && (cause == Unreachable || cause == TargetFailed) {
+	if cause := CauseOf(err); err != nil && end.Sub(begin) < fairChance && !time.Now().Before(end) && (cause == Unreachable || cause == TargetFailed) {
 		return Errorf(OutOfTime, "raise the function's timeout to 30 s or more; if the target cannot be reached, the error says so then", "too little time was left for the target: %w", err)
 	}
 	return err
