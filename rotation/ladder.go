@@ -91,11 +91,8 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 		if r.event.Step != CreateSecret && !req.Pending.IsZero() && !offer(awsPending, req.Version, req.Pending) {
 			return
 		}
-		v, err := r.secret.get(ctx, "", awsPrevious)
-		switch {
-		case undecipherable(err):
-			r.log.Warn("version skipped: it cannot be decrypted", "credential", awsPrevious)
-		case err != nil && !errors.Is(err, errAbsent):
+		v, err := r.previous(ctx)
+		if err != nil && !errors.Is(err, errAbsent) {
 			yield(rung{}, err)
 			return
 		}
@@ -132,6 +129,17 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 			}
 		}
 	}
+}
+
+// previous reads the version labelled AWSPREVIOUS. It returns errAbsent also for one that cannot
+// be decrypted: its key may be an earlier one of the secret's.
+func (r *run) previous(ctx context.Context) (version, error) {
+	v, err := r.secret.get(ctx, "", awsPrevious)
+	if undecipherable(err) {
+		r.log.Warn("version skipped: it cannot be decrypted", "credential", awsPrevious)
+		return v, errAbsent
+	}
+	return v, err
 }
 
 // graft returns current with the credential of v: its user and secret fields.

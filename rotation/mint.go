@@ -9,7 +9,7 @@ import (
 // mint is create for values that the target makes. Whether the value is stored
 // is looked up before every try, since another call may have stored it.
 func (r *run) mint(ctx context.Context, m Minter, req *Request, current version) error {
-	if err := r.previous(ctx, req); err != nil {
+	if err := r.readPrevious(ctx, req); err != nil {
 		return err
 	}
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
@@ -63,13 +63,9 @@ func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current vers
 	})
 }
 
-// previous reads the version labelled AWSPREVIOUS into the request.
-func (r *run) previous(ctx context.Context, req *Request) error {
-	v, err := r.secret.get(ctx, "", awsPrevious)
-	if undecipherable(err) {
-		r.log.Warn("version skipped: it cannot be decrypted", "credential", awsPrevious)
-		return nil
-	}
+// readPrevious reads the version labelled AWSPREVIOUS into the request.
+func (r *run) readPrevious(ctx context.Context, req *Request) error {
+	v, err := r.previous(ctx)
 	if errors.Is(err, errAbsent) {
 		return nil
 	}

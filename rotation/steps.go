@@ -158,7 +158,7 @@ func (r *run) set(ctx context.Context) error {
 		return err
 	}
 	if _, ok := r.engine.(Minter); ok {
-		if err := r.previous(ctx, req); err != nil {
+		if err := r.readPrevious(ctx, req); err != nil {
 			return err
 		}
 	}

@@ -95,14 +95,14 @@ func TestUndecryptablePreviousDoesNotHideOlderVersion(t *testing.T) {
 	if err := h.Restore(t.Context(), w.first); err != nil { // a backup of the first version's time
 		t.Fatal(err)
 	}
-	w.wire.set(unreadable(previous.id))
+	w.wire.set(unreadable(previous.id, "DecryptionFailure"))
 	if err := w.rotate(); err != nil {
 		t.Errorf("%v", err)
 	}
 }
 
-// unreadable answers as AWS does for a version whose key is disabled.
-func unreadable(id string) func(string, func() (*http.Response, error)) (*http.Response, error) {
+// unreadable answers with an error for a version, as AWS does where its key is disabled or denied.
+func unreadable(id, code string) func(string, func() (*http.Response, error)) (*http.Response, error) {
 	return func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
 		resp, err := send()
 		if err != nil || operation != "GetSecretValue" {
@@ -110,7 +110,7 @@ func unreadable(id string) func(string, func() (*http.Response, error)) (*http.R
 		}
 		body, err := io.ReadAll(resp.Body)
 		if bytes.Contains(body, []byte(`"VersionId":"`+id)) {
-			return failure("DecryptionFailure"), err
+			return failure(code), err
 		}
 		resp.Body = io.NopCloser(bytes.NewReader(body))
 		return resp, err
@@ -125,7 +125,7 @@ func TestUndecryptablePreviousDoesNotStopMinter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.wire.set(unreadable(previous.id))
+	w.wire.set(unreadable(previous.id, "DecryptionFailure"))
 	if err := w.rotate(); err != nil {
 		t.Errorf("%v", err)
 	}

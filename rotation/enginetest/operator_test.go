@@ -309,28 +309,17 @@ func TestOldVersionThatCannotBeRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	unreadable := ""
+	denied := ""
 	for _, v := range all {
 		if len(v.labels) == 0 && !v.value.Equal(w.first) {
-			unreadable = v.id
+			denied = v.id
 		}
 	}
 	if err := h.Restore(t.Context(), w.first); err != nil {
 		t.Fatal(err)
 	}
-	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
-		resp, err := send()
-		if err != nil || operation != "GetSecretValue" {
-			return resp, err
-		}
-		body, err := io.ReadAll(resp.Body)
-		if bytes.Contains(body, []byte(unreadable)) {
-			return failure("AccessDeniedException"), err
-		}
-		resp.Body = io.NopCloser(bytes.NewReader(body))
-		return resp, err
-	})
-	if err := w.rotate(); err != nil || unreadable == "" {
+	w.wire.set(unreadable(denied, "AccessDeniedException"))
+	if err := w.rotate(); err != nil || denied == "" {
 		t.Error(err)
 	}
 }
