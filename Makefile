@@ -12,7 +12,7 @@ FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ld
 # time. They run without it, by the name that tests of the suite begin with.
 # $(call tests,PACKAGES,PACKAGES WITH SUITES) runs both parts. `make lint` vets.
 TEST   := $(GO) test -p 3 -count=1 -vet=off -timeout 25m
-SINGLE := ^(Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late)$$
+SINGLE := ^(Standing|Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late)$$
 OTHERS := ^(Duplicates|Witness|Faults)$$
 define tests
 $(TEST) -race -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)

@@ -53,15 +53,21 @@ type Observation struct {
 	Duration time.Duration
 	// Refusals counts the logins that the target refused.
 	Refusals int
+	// CurrentRefused is set where the target refused AWSCURRENT and the step ended before
+	// that changed: clients that use the secret cannot log in.
+	CurrentRefused bool
 	// Rotated is set for the one step that moved AWSCURRENT.
 	Rotated bool
 	// Age is how old the current version is, in every step that has read it, also
 	// one that failed; zero in the others.
 	Age time.Duration
 	// Window is the time from the storing of the pending value to its promotion,
-	// in the step that promoted it. Where old and new do not work at once, it
-	// bounds how long clients with the current value were refused.
+	// in the step that promoted it.
 	Window time.Duration
+	// Gap is the time from the change at the target to the promotion, in a finishSecret
+	// that made both. Clients with the old value were refused for no longer than that; for
+	// an engine whose target accepted both values they were not refused.
+	Gap time.Duration
 }
 
 // option looks a setting up: first among the secret's tags, then in the

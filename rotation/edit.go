@@ -124,7 +124,7 @@ func (r *run) reclaims(ctx context.Context, d description) bool {
 	if !errors.Is(r.tries(ctx, req, req.Current), LoginRefused) {
 		return false
 	}
-	r.refusals++
+	r.refused(awsCurrent)
 	if r.tries(ctx, req, req.Pending) != nil || r.secret.stage(ctx, token, other) != nil {
 		return false
 	}

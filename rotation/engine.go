@@ -27,12 +27,14 @@ type Engine interface {
 	// InvalidSecret says everything that is wrong with the value's form.
 	Next(ctx context.Context, r *Request) (Value, error)
 
-	// Set makes r.Pending open the target, acting as r.Login. What r.Login may
-	// still do afterwards is the engine's matter; where old and new can work at
-	// once, r.Current must still open the target when Set returns.
+	// Set makes r.Pending open the target, acting as r.Login. Where the target
+	// accepts two credentials, r.Current still opens it when Set returns. With
+	// r.KeepCurrent, Set changes the target only if r.Current keeps opening it;
+	// otherwise it changes nothing and returns an error that wraps ErrOneAtATime.
 	//
 	// The error has the cause LoginRefused only if the target refused r.Login
-	// itself, before anything was changed.
+	// itself, before anything was changed. After any other error the core decides
+	// by a login whether the change was made, so an engine does not need to look.
 	Set(ctx context.Context, r *Request) error
 
 	// Verify logs in with v and checks what it may do: at least that a command
@@ -48,6 +50,24 @@ type Engine interface {
 // will. testSecret then lets the rotation go on, as it would without the step; wherever
 // an answer decides something, it is no answer.
 var ErrUntried = errors.New("the credential cannot be tried")
+
+// ErrOneAtATime is in the error of a Set that was asked to keep r.Current valid and could
+// not. It is not a failure: finishSecret then makes the change.
+var ErrOneAtATime = errors.New("the target accepts one credential at a time")
+
+// Overlap says when a target accepts the old and the new credential of a single user.
+type Overlap int
+
+const (
+	// OneAtATime: setting the new credential ends the old one, now or after a time
+	// that the target chooses. finishSecret makes the change.
+	OneAtATime Overlap = iota
+	// AskTarget: only the target knows. setSecret calls Set with Request.KeepCurrent.
+	AskTarget
+	// BothWork: the old credential works until a later rotation or Retire ends it.
+	// setSecret makes the change.
+	BothWork
+)
 
 // DryRunner is an Engine that can find out whether Set would succeed. The core
 // then calls DryRun with the value that Next returned before it is stored, so
@@ -115,6 +135,9 @@ type Kind struct {
 	// PlaceFields are the fields beside host, port and ssl that say where the target
 	// is. In them a secret is taken to be where its superuser's is.
 	PlaceFields []string
+	// Overlap says whether the old credential of a single user works next to the new
+	// one, and so which step makes the change. A Minter's is BothWork.
+	Overlap Overlap
 	// MarkField is a field by which a value without the field "engine" is known
 	// to be this engine's, or one whose name in that field is another engine's, too;
 	// or "".
@@ -183,6 +206,9 @@ type Request struct {
 	// superuser's where Superuser is set.
 	Login     Value
 	Superuser bool
+	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is
+	// set only for an engine whose Kind says AskTarget.
+	KeepCurrent bool
 	// BySuperuser tells that it is the superuser's part to change the credential,
 	// so that the user itself need not be able to.
 	BySuperuser bool

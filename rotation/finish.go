@@ -1,20 +1,70 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/aws/smithy-go"
 )
 
-// finish moves AWSCURRENT to the pending version, but only from the version that
-// the pending one was made from. The service removes AWSPENDING by itself.
+// The time that finishSecret needs to change a target that accepts one credential at a
+// time. With less than finishFloor it changes nothing. It gives half of what is left to the
+// change, a quarter to the login that proves it, and keeps a quarter for the label and the
+// way back. Each quarter of the floor is fairChance, within which a working target answers.
+const (
+	finishFloor  = 4 * fairChance
+	changeShare  = 2 // of 4
+	confirmShare = 3
+)
+
+// restoreLimit bounds how often restore follows an AWSCURRENT that keeps changing.
+const restoreLimit = 3
+
+// What a failed finishSecret leaves behind; one of these ends its error.
+const (
+	stateUntouched = "this attempt did not change the target"
+	stateUnchanged = "the target is unchanged: AWSCURRENT opens it"
+	stateRestored  = "the target is restored: AWSCURRENT opens it again"
+	stateChanged   = "the target is changed: AWSPENDING opens it, AWSCURRENT does not"
+	stateUnlabeled = "the target is changed: this rotation's version opens it, which has no label, and AWSCURRENT does not"
+	stateUnknown   = "whether the target is changed is not known: AWSCURRENT or AWSPENDING opens it"
+	stateNeither   = "the target refuses AWSCURRENT and AWSPENDING"
+)
+
+// finished takes the step and ends its error with the state of the target.
+func (r *run) finished(ctx context.Context) error {
+	r.state = stateUntouched
+	err := unlessDone(r.finish(ctx))
+	if err == nil {
+		return nil
+	}
+	e, ok := errors.AsType[*Error](err)
+	if !ok {
+		e = Errorf(TargetFailed, "see the target's own message", "%w", err)
+	}
+	advice := e.Advice
+	if e.Cause == SecretEdited && (r.state == stateChanged || r.state == stateUnlabeled) {
+		advice = "put the credential of version " + r.event.ClientRequestToken + " into AWSCURRENT, remove AWSPENDING from that version, and rotate again"
+	}
+	return Errorf(e.Cause, advice, "%w; %s", e.Err, r.state)
+}
+
+// finish moves AWSCURRENT to the pending version, but only from the version that the
+// pending one was made from. Where setSecret could not make the pending value valid next to
+// the current one, it first changes the target and proves the change by a login. The
+// service removes AWSPENDING by itself.
 func (r *run) finish(ctx context.Context) error {
 	d, err := r.prologue(ctx)
 	if err != nil {
-		return unlessDone(err)
+		return err
 	}
 	pending, err := r.pending(ctx)
 	if err != nil {
-		return unlessDone(err)
+		return err
 	}
 	from := d.holder(awsCurrent)
 	req, err := r.choose(pending)
@@ -22,43 +72,213 @@ func (r *run) finish(ctx context.Context) error {
 		return err
 	}
 	req.Pending = pending.value
-	retire := r.retirement
 	retirer, overlaps := r.engine.(Retirer)
-	early := overlaps && retire.now && req.Strategy == SingleUser
-	if !r.sealed(req, pending.value, from) || early {
-		current, err := r.current(ctx)
-		if err != nil {
-			return unlessDone(err)
+	early := overlaps && r.retirement.now && req.Strategy == SingleUser
+	if r.inFinish(req) || early || !r.sealed(req, pending.value, from) {
+		if err := r.base(ctx, req, d, pending); err != nil {
+			return err
 		}
-		if current.id != from {
-			return r.edited(current)
+		if req.base != from {
+			return r.edited(version{id: req.base})
 		}
-		req.Current = current.value
-		if err := r.kept(req, d, current, pending); err != nil {
+	}
+	begin := time.Now()
+	if r.inFinish(req) {
+		if err := r.change(ctx, req); err != nil {
 			return err
 		}
 	}
-	if err := r.secret.promote(ctx, req.Version, from); err != nil {
-		// The call may have succeeded although its answer was lost, and another call of
-		// this step may have been first. Either way the rest of the step is still due.
-		d, derr := r.secret.describe(ctx)
-		if derr != nil {
-			return err
-		}
-		switch holder := d.holder(awsCurrent); holder {
-		case req.Version:
-		case from:
-			return err
-		default:
-			return r.edited(version{id: holder})
-		}
+	if err := r.promote(ctx, req, from); err != nil {
+		return err
 	}
+	r.currentRefused = false
 	r.rotated, r.window = true, time.Since(pending.created)
-	r.log.Info("promoted to AWSCURRENT", "from", from)
+	if r.inFinish(req) {
+		r.gap = time.Since(begin)
+	}
+	r.log.Info("promoted to AWSCURRENT", "from", from, "gap_ms", r.gap.Milliseconds())
 	if early {
-		return r.retire(ctx, retirer, req, retire.grace)
+		return r.retire(ctx, retirer, req, r.retirement.grace)
 	}
 	return nil
+}
+
+// change makes the pending value valid and logs in with it. The login decides, and not the
+// answer to the change: that can be lost, and a concurrent call of this step can have made
+// the change. Where the login is refused, the target gets AWSCURRENT's credential back.
+func (r *run) change(ctx context.Context, req *Request) error {
+	end, ok := ctx.Deadline()
+	if !ok { // unreachable: budget sets one
+		end = time.Now().Add(attemptLimit)
+	}
+	begin := time.Now()
+	left := end.Sub(begin)
+	if left < finishFloor {
+		return Errorf(OutOfTime, "raise the function's timeout to 30 s or more", "finishSecret needs %s for the change and has %s", finishFloor, left.Round(time.Millisecond))
+	}
+	defer func() { r.share = time.Time{} }()
+	r.share = begin.Add(left / 4 * changeShare)
+	r.state = stateUnknown
+	err := r.apply(ctx, req)
+	if err != nil && CauseOf(err) == LoginRefused {
+		r.state = stateUntouched
+		return err
+	}
+	r.share = begin.Add(left / 4 * confirmShare)
+	lerr := r.confirm(ctx, req, err == nil)
+	accepted := lerr == nil || err == nil && errors.Is(lerr, ErrUntried)
+	r.currentRefused = r.currentRefused || err == nil || accepted
+	if accepted {
+		if err != nil {
+			r.log.Warn("login accepted, although the change failed", "credential", awsPending, "cause", CauseOf(err))
+		}
+		r.state = stateChanged
+		return nil
+	}
+	r.share = end
+	switch {
+	case !errors.Is(lerr, LoginRefused): // never act on unknown
+	case err == nil:
+		if r.restore(ctx, req) {
+			return nil
+		}
+	default:
+		switch cerr := r.tries(ctx, req, req.Current); {
+		case cerr == nil:
+			r.state, r.currentRefused = stateUnchanged, false
+		case errors.Is(cerr, LoginRefused):
+			r.refused(awsCurrent)
+			r.state = stateNeither
+		}
+	}
+	return stuck(cmp.Or(err, lerr))
+}
+
+// confirm logs in with the pending value. After a change that the target has accepted, a
+// refusal can come from a replica that lags, so the login is repeated while time allows;
+// the pauses double, because targets lock accounts after a few refused logins.
+func (r *run) confirm(ctx context.Context, req *Request, changed bool) error {
+	for pause := 500 * time.Millisecond; ; pause *= 2 {
+		err := r.tries(ctx, req, req.Pending)
+		if !errors.Is(err, LoginRefused) {
+			return err
+		}
+		r.refused(awsPending)
+		if !changed || time.Until(r.share) < pause+fairChance/2 || sleep(ctx, pause) != nil {
+			return err
+		}
+	}
+}
+
+// promote moves AWSCURRENT from the given version to the event's. Where that certainly
+// fails, it restores a target that finishSecret has changed. Where it is not known, the
+// next try of finishSecret goes on from AWSPENDING, which opens the target: restoring it
+// would lock clients out if the label moves after all.
+func (r *run) promote(ctx context.Context, req *Request, from string) error {
+	for try := 1; ; try++ {
+		err := r.secret.promote(ctx, req.Version, from)
+		if err == nil {
+			return nil
+		}
+		// The call can have succeeded although its answer was lost, and another call of this
+		// step can have been first. Either way the rest of the step is still due.
+		d, derr := r.secret.describe(ctx)
+		holder := d.holder(awsCurrent)
+		switch {
+		case derr == nil && holder == req.Version:
+			return nil
+		case derr == nil && holder != from:
+			err = r.edited(version{id: holder})
+		case denied(err):
+		case try < 2 && sleep(ctx, 500*time.Millisecond) == nil:
+			continue
+		default:
+			return err
+		}
+		if r.inFinish(req) && r.restore(ctx, req) {
+			return nil
+		}
+		return err
+	}
+}
+
+// denied reports whether Secrets Manager has refused a call for good.
+func denied(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && strings.HasPrefix(api.ErrorCode(), "AccessDenied")
+}
+
+// restore gives the target the credential of the version that is AWSCURRENT now, which an
+// edit can have changed, and notes the target's state. It reports whether that version is the
+// event's own, because another call of this step has moved the label: then the rotation is
+// complete.
+func (r *run) restore(ctx context.Context, req *Request) (done bool) {
+	r.state = stateChanged
+	seen := ""
+	for range restoreLimit {
+		v, err := r.secret.get(ctx, "", awsCurrent)
+		if err == nil && v.id == seen {
+			break // the target has its credential
+		}
+		if err == nil {
+			err = r.give(ctx, req, v.value)
+		}
+		if err != nil {
+			r.log.Error("target not restored", "cause", CauseOf(err), "error", r.scrubber()(err.Error()))
+			r.keepLabel(ctx)
+			return false
+		}
+		seen = v.id
+	}
+	r.state, r.currentRefused = stateRestored, false
+	r.log.Warn("target restored: AWSCURRENT opens it again", "current", seen)
+	return seen == r.event.ClientRequestToken
+}
+
+// give makes a value of the secret open the target again, acting as the pending one, or finds
+// that it does. A value that names another host, port, TLS mode or user is only tried. A
+// target can refuse to take a credential back, because of its password history or a minimum
+// age; then the superuser sets it, where the operator allows that.
+func (r *run) give(ctx context.Context, req *Request, v Value) error {
+	undo := *req
+	undo.Current, undo.Pending = graft(v, req.Pending, r.kind), v
+	user, _ := req.Pending.Text(r.kind.UserField)
+	var err error
+	if u, _ := v.Text(r.kind.UserField); u == user && r.at(req.Pending, v).Equal(v) {
+		set := func(ctx context.Context, c rung) error {
+			undo.Login, undo.Superuser = c.value, c.superuser
+			return r.engine.Set(ctx, &undo)
+		}
+		if req.BySuperuser {
+			err = r.climb(ctx, r.superusers(ctx, req), set)
+		} else if err = r.exchange(ctx, func(ctx context.Context) error { return set(ctx, rung{value: undo.Current}) }); err != nil && r.lendsSuperuser(req) {
+			err = r.climb(ctx, r.superusers(ctx, req), set)
+		}
+	}
+	lerr := r.tries(ctx, &undo, v)
+	if lerr == nil {
+		return nil // the login decides
+	}
+	return cmp.Or(err, lerr)
+}
+
+// keepLabel puts AWSPENDING back on the event's version, which opens the target, if an edit
+// has taken the label away and no other version has it.
+func (r *run) keepLabel(ctx context.Context) {
+	token := r.event.ClientRequestToken
+	d, err := r.secret.describe(ctx)
+	if err == nil && slices.Contains(d.labels[token], awsPending) {
+		return
+	}
+	if other := d.holder(awsPending); err == nil && (other == "" || other == d.holder(awsCurrent)) {
+		err = r.secret.stage(ctx, token, other)
+	} else if err == nil {
+		err = Errorf(VersionNotStaged, "", "AWSPENDING is on version %s", other)
+	}
+	if err != nil {
+		r.state = stateUnlabeled
+		r.log.Error("AWSPENDING not put back", "cause", CauseOf(err))
+	}
 }
 
 // retire ends the overlap early, after a grace time that must fit into the

@@ -39,8 +39,7 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 		if CauseOf(err) != LoginRefused {
 			return err // also a refusal of something else that try did, wrapped
 		}
-		r.refusals++
-		r.log.Warn("login refused", "credential", rung.name)
+		r.refused(rung.name)
 		refused = append(refused, rung.name)
 		if first == nil {
 			first, _ = errors.AsType[*Error](err)
@@ -51,6 +50,13 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 	}
 	const advice = "check the user at the target: its password, expiry, lock and right to log in"
 	return Errorf(LoginRefused, cmp.Or(first.Advice, advice)+"; `rotatorctl recover` looks further", "the target refused %s: %w", strings.Join(refused, ", "), first.Err)
+}
+
+// refused notes that the target refused a credential.
+func (r *run) refused(name string) {
+	r.refusals++
+	r.currentRefused = r.currentRefused || name == awsCurrent
+	r.log.Warn("login refused", "credential", name)
 }
 
 // own yields the secret's own credentials: current, and then, each read only
@@ -119,9 +125,7 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 				return
 			}
 		}
-		// With this the superuser's powers are lent on a user's name alone, so
-		// only the function's operator can switch it on.
-		if req.Strategy == SingleUser && superuserARN(kind, req.Current) != "" && truth(r.cfg.Getenv("RECOVER_BY_SUPERUSER")) {
+		if r.lendsSuperuser(req) {
 			for s, err := range r.superusers(ctx, req) {
 				if !yield(s, err) {
 					return
@@ -129,6 +133,13 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 			}
 		}
 	}
+}
+
+// lendsSuperuser reports whether the superuser may set a single user's credential that no
+// version opens. That lends the superuser's powers on a user's name alone, so only the
+// function's operator can switch it on.
+func (r *run) lendsSuperuser(req *Request) bool {
+	return req.Strategy == SingleUser && superuserARN(r.kind, req.Current) != "" && truth(r.cfg.Getenv("RECOVER_BY_SUPERUSER"))
 }
 
 // previous reads the version labelled AWSPREVIOUS. It returns errAbsent also for one that cannot

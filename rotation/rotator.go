@@ -52,7 +52,7 @@ func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	}
 	err := run.step(ctx)
 	seen := Observation{Step: e.Step, Secret: e.SecretID, Version: e.ClientRequestToken, Duration: time.Since(begin),
-		Refusals: run.refusals, Rotated: run.rotated, Age: run.age, Window: run.window}
+		Refusals: run.refusals, CurrentRefused: run.currentRefused, Rotated: run.rotated, Age: run.age, Window: run.window, Gap: run.gap}
 	if run.engine != nil {
 		seen.Engine = run.engine.Kind().Names[0]
 	}
@@ -108,9 +108,15 @@ type run struct {
 	retirement retirement
 	lent       map[string]rung // the superuser's credentials that were read, by label
 	refusals   int
-	rotated    bool
-	age        time.Duration
-	window     time.Duration
+	state      string // what finishSecret leaves at the target
+	// currentRefused is set while the target is known to refuse AWSCURRENT.
+	currentRefused bool
+	rotated        bool
+	age            time.Duration
+	window, gap    time.Duration
+	// share ends the part of the invocation that the exchange at hand may use; zero
+	// leaves it to exchange.
+	share time.Time
 }
 
 // step does the work of Handle.
@@ -128,7 +134,7 @@ func (r *run) step(ctx context.Context) (err error) {
 	case TestSecret:
 		return r.test(ctx)
 	case FinishSecret:
-		return r.finish(ctx)
+		return r.finished(ctx)
 	}
 	return Errorf(InvalidEvent, adviceEvent, "unknown step %q", r.event.Step)
 }
@@ -189,7 +195,11 @@ func (r *run) scrubber() func(string) string {
 func (r *run) exchange(ctx context.Context, do func(context.Context) error) error {
 	begin := time.Now()
 	end := begin.Add(cmp.Or(r.kind.Patience, attemptLimit))
-	if deadline, ok := ctx.Deadline(); ok {
+	if !r.share.IsZero() {
+		if r.share.Before(end) {
+			end = r.share
+		}
+	} else if deadline, ok := ctx.Deadline(); ok {
 		// A short invocation keeps back a part of what it has.
 		reserve := min(labelReserve, time.Until(deadline)/4)
 		if d := deadline.Add(-reserve); d.Before(end) {

@@ -92,7 +92,7 @@ func (r *run) created(ctx context.Context, req *Request, current version) error 
 	}
 	err = r.tries(ctx, req, stored.value)
 	if errors.Is(err, LoginRefused) {
-		r.refusals++
+		r.refused(awsPending)
 		return nil
 	}
 	if err == nil {
@@ -144,62 +144,119 @@ func (r *run) dryRun(ctx context.Context, req *Request) error {
 	return r.engine.Verify(ctx, req, req.Login)
 }
 
-// set makes the pending value valid at the target.
+// set makes the pending value valid at the target, but only where AWSCURRENT stays valid.
+// Elsewhere finishSecret makes the change, so that a rotation which stops halfway never
+// leaves clients with a credential that the target refuses.
 func (r *run) set(ctx context.Context) error {
-	d, err := r.prologue(ctx)
+	pending, d, err := r.staged(ctx)
 	if err != nil {
 		return unlessDone(err)
 	}
-	pending, current, req, err := r.both(ctx)
+	req, err := r.choose(pending)
 	if err != nil {
-		return unlessDone(err)
-	}
-	if err := r.kept(req, d, current, pending); err != nil {
 		return err
+	}
+	req.Pending = pending.value
+	if r.inFinish(req) && r.kind.Overlap == OneAtATime {
+		r.log.Info("the target accepts one credential at a time: finishSecret makes the change")
+		return nil
+	}
+	if d.labels == nil {
+		if d, err = r.prologue(ctx); err != nil {
+			return unlessDone(err)
+		}
+	}
+	if err := r.base(ctx, req, d, pending); err != nil {
+		return unlessDone(err)
+	}
+	if r.inFinish(req) {
+		return r.setNext(ctx, req)
 	}
 	if _, ok := r.engine.(Minter); ok {
 		if err := r.readPrevious(ctx, req); err != nil {
 			return err
 		}
 	}
-	set := func(ctx context.Context) error { return r.engine.Set(ctx, req) }
-	if req.BySuperuser {
-		// createSecret has proved it, but of what the secret said then.
-		if err = r.vouch(ctx, req, func() error { return nil }); err == nil {
-			err = r.asSuperuser(ctx, req, set)
-		}
-	} else {
-		err = r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
-			req.Login, req.Superuser = c.value, c.superuser
-			return set(ctx)
-		})
-	}
-	if e, ok := errors.AsType[*Error](err); ok && e.Cause == PolicyRejected {
-		// A version cannot be changed, so that repeating will not help.
-		return Errorf(PolicyRejected, "correct the password settings; then `rotatorctl recover --yes` gives this rotation up, and the next makes another value",
-			"the pending value is stuck, as the target does not take it: %w", e.Err)
+	err = r.apply(ctx, req)
+	if err != nil && req.Strategy == AlternatingUsers && CauseOf(err) != LoginRefused && r.tries(ctx, req, req.Pending) == nil {
+		// Setting the second user's password is an engine's last change.
+		r.log.Warn("login accepted, although the change failed", "credential", awsPending, "cause", CauseOf(err))
+		err = nil
 	}
 	if err != nil {
-		return err
+		return stuck(err)
 	}
 	r.log.Info("pending value set at the target")
 	return nil
 }
 
-// both reads the pending and the current version and returns the request that
-// they make.
-func (r *run) both(ctx context.Context) (pending, current version, req *Request, err error) {
-	if pending, err = r.pending(ctx); err != nil {
-		return pending, current, nil, err
+// inFinish reports whether finishSecret makes the change, or completes it.
+func (r *run) inFinish(req *Request) bool {
+	return req.Strategy == SingleUser && r.kind.Overlap != BothWork
+}
+
+// setNext adds the pending credential to the current one where the target accepts both.
+// It acts only as AWSCURRENT: where that is refused there is nothing to keep valid.
+func (r *run) setNext(ctx context.Context, req *Request) error {
+	req.KeepCurrent = true
+	var err error
+	if req.BySuperuser {
+		err = r.apply(ctx, req)
+	} else {
+		req.Login = req.Current
+		err = r.exchange(ctx, func(ctx context.Context) error { return r.engine.Set(ctx, req) })
 	}
-	if current, err = r.current(ctx); err != nil {
-		return pending, current, nil, err
+	switch {
+	case err == nil:
+		r.log.Info("pending value set at the target, next to the current one")
+	case errors.Is(err, ErrOneAtATime):
+		r.log.Info("the target accepts one credential at a time: finishSecret makes the change")
+	case CauseOf(err) == LoginRefused && !req.BySuperuser:
+		r.refused(awsCurrent)
+		r.log.Info("finishSecret makes the change by another version")
+	default:
+		return stuck(err)
 	}
-	if req, err = r.choose(current); err != nil {
-		return pending, current, nil, err
+	return nil
+}
+
+// apply makes the pending value valid at the target, as the superuser or as the first of
+// the secret's credentials that is accepted.
+func (r *run) apply(ctx context.Context, req *Request) error {
+	set := func(ctx context.Context) error { return r.engine.Set(ctx, req) }
+	if req.BySuperuser {
+		// createSecret has proved it for the secret as it was then.
+		if err := r.vouch(ctx, req, func() error { return nil }); err != nil {
+			return err
+		}
+		return r.asSuperuser(ctx, req, set)
 	}
-	req.Pending = pending.value
-	return pending, current, req, nil
+	return r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
+		req.Login, req.Superuser = c.value, c.superuser
+		return set(ctx)
+	})
+}
+
+// stuck gives a rejected password advice that works: a version cannot be changed, so
+// repeating the step does not help.
+func stuck(err error) error {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Cause != PolicyRejected {
+		return err
+	}
+	return Errorf(PolicyRejected, "correct the password settings; then `rotatorctl recover --yes` abandons this rotation, and the next one generates another value",
+		"the target rejects the pending value: %w", e.Err)
+}
+
+// base reads the current version into the request and checks that the pending one was
+// made from it.
+func (r *run) base(ctx context.Context, req *Request, d description, pending version) error {
+	current, err := r.current(ctx)
+	if err != nil {
+		return err
+	}
+	req.Current, req.base = current.value, current.id
+	return r.kept(req, d, current, pending)
 }
 
 // pending reads this rotation's version.
@@ -220,70 +277,88 @@ func (r *run) pending(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// test logs in with the pending value. It changes nothing, so it needs no more
-// from Secrets Manager than the value itself, which the call gives only if the
-// version is staged. It stands alone where RotateSecret is told not to rotate
-// at once: then the pending value is a copy of the current one, and the step
-// tells whether a rotation would be possible.
+// test logs in with the pending value where setSecret has made it valid, and otherwise
+// rehearses the change that finishSecret will make.
+//
+// It also runs by itself, when RotateSecret is told not to rotate immediately: then the
+// pending value is a copy of the current one, and a rotation from it to a fresh value,
+// which is never stored, is rehearsed.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html (RotateImmediately)
 func (r *run) test(ctx context.Context) error {
-	pending, err := r.staged(ctx)
+	pending, d, err := r.staged(ctx)
 	if err != nil {
 		return unlessDone(err)
-	}
-	if pending.has(awsCurrent) {
-		r.log.Info("version is current already")
-		return nil
 	}
 	req, err := r.choose(pending)
 	if err != nil {
 		return err
 	}
 	req.Pending = pending.value
-	err = r.verify(ctx, req)
-	if err != nil && !errors.Is(err, ErrUntried) {
-		return err
+	copied := false
+	if r.inFinish(req) || !r.sealed(req, pending.value, d.holder(awsCurrent)) {
+		current, err := r.current(ctx)
+		if err != nil {
+			return unlessDone(err)
+		}
+		req.Current, req.base = current.value, current.id
+		if err := r.related(req, current, pending.value); err != nil {
+			return err
+		}
+		copied = pending.value.Equal(current.value)
 	}
-	if err != nil {
-		r.log.Warn("login not tried: the secret does not say where", "credential", awsPending)
-	} else {
-		r.log.Info("login accepted", "credential", awsPending)
+	if copied || !r.inFinish(req) {
+		switch err := r.verify(ctx, req); {
+		case errors.Is(err, ErrUntried):
+			r.log.Warn("login not tried: the secret does not say where", "credential", awsPending)
+		case err != nil:
+			return err
+		default:
+			r.log.Info("login accepted", "credential", awsPending)
+		}
 	}
-	if req.Strategy == AlternatingUsers {
-		return unlessDone(r.rehearse(ctx, req))
+	if _, minter := r.engine.(Minter); copied && !minter && !r.kind.NoTarget {
+		if req.Pending, err = r.next(ctx, req); err != nil {
+			return err
+		}
+	} else if !r.inFinish(req) {
+		return nil
 	}
-	return nil
+	return r.prove(ctx, req, func() error { return nil })
 }
 
 // verify logs in with the pending value. A host that follows another, as a
-// reader does, may not know the value yet, so that a refusal is asked for again,
-// though not so often that an account is locked for it.
+// reader does, may not know the value yet, so a refused login is repeated once after a
+// pause. It is not repeated more often, because targets lock accounts after a few.
 func (r *run) verify(ctx context.Context, req *Request) error {
-	for _, pause := range []time.Duration{500 * time.Millisecond, 2 * time.Second, 0} {
-		err := r.tries(ctx, req, req.Pending)
-		if !errors.Is(err, LoginRefused) {
-			return err
-		}
-		r.refusals++
-		if pause == 0 || sleep(ctx, pause) != nil {
-			return err
+	err := r.tries(ctx, req, req.Pending)
+	if errors.Is(err, LoginRefused) {
+		r.refused(awsPending)
+		if sleep(ctx, 2*time.Second) == nil {
+			err = r.tries(ctx, req, req.Pending)
 		}
 	}
-	return nil // unreachable
+	return err
 }
 
-// staged reads the pending version. It asks for the secret's state only where
-// that fails, to say why, or where a tag of the secret could matter.
-func (r *run) staged(ctx context.Context) (version, error) {
+// staged reads the pending version, and returns errDone where it is AWSCURRENT. It asks for
+// the secret's state only where that fails, to say why, or where a tag of the secret could
+// matter; otherwise the description is empty.
+func (r *run) staged(ctx context.Context) (version, description, error) {
 	r.options = option{getenv: r.cfg.Getenv}
 	v, err := r.secret.get(ctx, r.event.ClientRequestToken, awsPending)
+	if err == nil && v.has(awsCurrent) {
+		r.log.Info("version is current already")
+		return v, description{}, errDone
+	}
 	if err == nil && r.untagged(v.value) {
-		return v, nil
+		return v, description{}, nil
 	}
-	if _, perr := r.prologue(ctx); perr != nil || err == nil {
-		return v, perr
+	d, perr := r.prologue(ctx)
+	if perr != nil || err == nil {
+		return v, d, perr
 	}
-	return r.pending(ctx)
+	v, err = r.pending(ctx)
+	return v, d, err
 }
 
 // untagged reports whether the value alone says how to verify it: it names its
@@ -296,28 +371,6 @@ func (r *run) untagged(v Value) bool {
 	}
 	k := e.Kind()
 	return len(k.Options) == 0 && superuserARN(k, v) == "" && r.cfg.Getenv("STRATEGY") != string(AlternatingUsers)
-}
-
-// rehearse is the part of the test that concerns the superuser: where the
-// pending value is a copy of the current one, a rotation to the other user is
-// proved possible.
-func (r *run) rehearse(ctx context.Context, req *Request) error {
-	current, err := r.current(ctx)
-	if err != nil {
-		return err
-	}
-	if !req.Pending.Equal(current.value) {
-		return nil
-	}
-	next, err := r.next(ctx, req)
-	if err != nil {
-		return err
-	}
-	req.Pending = next
-	if err := r.vouch(ctx, req, func() error { return nil }); err != nil {
-		return err
-	}
-	return r.asSuperuser(ctx, req, func(ctx context.Context) error { return r.dryRun(ctx, req) })
 }
 
 // unlessDone turns errDone into success.

@@ -107,7 +107,7 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 		if !errors.Is(verr, LoginRefused) {
 			return verr
 		}
-		r.refusals++
+		r.refused(c.name)
 	}
 	return err
 }

@@ -97,29 +97,27 @@ func TestEngineForSuperusersOnlyPasses(t *testing.T) {
 // credential during a rotation, at the target and in the secret, is not
 // overruled by a promotion that would put a dead one before the clients.
 func TestCredentialChangedByHandIsKept(t *testing.T) {
-	for after := range steps[:3] {
+	for after := range steps {
 		h := &toyHarness{server: newToyServer(t)}
-		w, err := newWorld(t, h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		token, err := w.begin()
-		if err != nil {
-			t.Fatal(err)
+		w, token := begun(t, h, min(after+1, 3))
+		edit := func() {
+			byHand := w.first.With("password", "changed-by-hand")
+			if err := h.Restore(context.Background(), byHand); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.replace(byHand); err != nil {
+				t.Fatal(err)
+			}
 		}
 		var failure error
-		for i, step := range steps {
-			if failure = w.step(context.Background(), step, token); failure != nil {
-				break
-			}
-			if i == after {
-				byHand := w.first.With("password", "changed-by-hand")
-				if err := h.Restore(context.Background(), byHand); err != nil {
-					t.Fatal(err)
-				}
-				if err := w.replace(byHand); err != nil {
-					t.Fatal(err)
-				}
+		if after == 3 {
+			failure = w.atPromotion(t, token, edit)
+		} else {
+			edit()
+		}
+		for _, step := range steps[min(after+1, 3):] {
+			if failure == nil {
+				failure = w.step(context.Background(), step, token)
 			}
 		}
 		current, err := w.labelled("AWSCURRENT")

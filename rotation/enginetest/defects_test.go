@@ -200,7 +200,7 @@ func TestOvertakenStepSucceeds(t *testing.T) {
 		first := true
 		w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
 			resp, err := send()
-			if operation == "DescribeSecret" && first {
+			if first {
 				first = false
 				w.wire.set(nil)
 				for _, s := range steps[n:] {

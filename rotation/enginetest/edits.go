@@ -67,6 +67,9 @@ func edits(t testing.TB, h Harness) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", where, err)
 			}
+			if ok, err := w.open(current.value); err != nil || !ok {
+				return fmt.Errorf("%s: locked out: AWSCURRENT is accepted %v, %v; the rotation says %v", where, ok, err, failure)
+			}
 			if note, _ := current.value.Text("note"); note == "" {
 				return fmt.Errorf("%s was lost", where)
 			}

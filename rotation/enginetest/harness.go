@@ -134,6 +134,7 @@ type check struct {
 }
 
 var checks = []check{
+	{"Standing", standing},
 	{"Sweep", sweep},
 	{"Cuts", cuts},
 	{"Duplicates", duplicates},

@@ -40,8 +40,13 @@ func overtaken(t testing.TB, h Harness, stride int) error {
 		case <-held:
 		}
 		// The one in front may keep the other waiting, by a lock at the target or
-		// because what it has made may still be stored.
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		// because what it has made may still be stored. finishSecret changes nothing with
+		// less than 8 seconds.
+		patience := time.Second
+		if w.kind.Overlap != rotation.BothWork && !w.alternates() {
+			patience = 9 * time.Second
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		overtaking := w.all(ctx, token)
 		cancel()
 		release()

@@ -86,66 +86,100 @@ func TestEditWhileCreateSecretRuns(t *testing.T) {
 	}
 }
 
-// TestRollbackDuringARotation: the operator rolls back after any step: he gives
-// the target the previous credential and moves AWSCURRENT to it, as AWS says to.
+// atPromotion takes finishSecret, with something that happens between the change at the
+// target and the promotion.
+func (w *world) atPromotion(t *testing.T, token string, do func()) error {
+	t.Helper()
+	done := false
+	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		if operation == "UpdateSecretVersionStage" && !done {
+			done = true
+			if ok, err := w.open(w.first); err != nil || ok != w.continuous() {
+				t.Errorf("at the promotion AWSCURRENT is accepted %v, %v: nothing was changed", ok, err)
+			}
+			do()
+		}
+		return send()
+	})
+	err := w.step(t.Context(), rotation.FinishSecret, token)
+	w.wire.set(nil)
+	if !done {
+		t.Errorf("finishSecret did not come to the promotion: %v", err)
+	}
+	return err
+}
+
+// TestRollbackDuringARotation: after any step, or in the gap of finishSecret, an operator
+// gives the target the previous credential and moves AWSCURRENT to it, as AWS says to.
 func TestRollbackDuringARotation(t *testing.T) {
-	for after := range steps[:3] {
+	for after, when := range []string{"after createSecret", "after setSecret", "after testSecret", "in the gap"} {
 		h := &toyHarness{server: newToyServer(t)}
-		w, err := newWorld(t, h)
+		w, _ := begun(t, h, 4) // now there is a previous one
+		before, err := w.labelled("AWSCURRENT")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.rotate(); err != nil { // so that there is a previous one
-			t.Fatal(err)
-		}
+		w.first = before.value
 		token, err := w.begin()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, step := range steps {
-			err = w.step(t.Context(), step, token)
-			if err != nil {
+		rollBack := func() {
+			previous, _ := w.labelled("AWSPREVIOUS")
+			if err := h.Restore(t.Context(), previous.value); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.stage("AWSCURRENT", before.id, previous.id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, step := range steps[:3] {
+			if err = w.step(t.Context(), step, token); err != nil {
 				break
 			}
 			if i == after {
-				previous, _ := w.labelled("AWSPREVIOUS")
-				current, _ := w.labelled("AWSCURRENT")
-				if err := h.Restore(t.Context(), previous.value); err != nil {
-					t.Fatal(err)
-				}
-				if err := w.stage("AWSCURRENT", current.id, previous.id); err != nil {
-					t.Fatal(err)
-				}
+				rollBack()
 			}
 		}
+		switch {
+		case after == 3:
+			err = w.atPromotion(t, token, rollBack)
+		case err == nil:
+			err = w.step(t.Context(), rotation.FinishSecret, token)
+		}
 		current, _ := w.labelled("AWSCURRENT")
-		if ok, err := w.open(current.value); !ok {
-			t.Errorf("rolled back after %s: AWSCURRENT is accepted: %v, %v", steps[after], ok, err)
+		if ok, oerr := w.open(current.value); !ok {
+			t.Errorf("rolled back %s: AWSCURRENT is accepted: %v, %v; the rotation says %v", when, ok, oerr, err)
 		}
 		if current.id == token {
-			t.Errorf("rolled back after %s: the roll-back was overwritten", steps[after])
+			t.Errorf("rolled back %s: the rollback was overwritten", when)
 		}
 	}
 }
 
-// TestLabelTakenBesideSetSecret: setSecret has read all that it reads when an operator's
-// `rotatorctl recover --yes` comes and goes. The next step finds that only the version
-// which has lost its label opens the target; where setSecret's answer is lost, that is
-// its own repetition, or createSecret's.
-func TestLabelTakenBesideSetSecret(t *testing.T) {
-	for _, next := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret} {
-		w, token := begun(t, &toyHarness{server: newToyServer(t)}, 1)
+// TestLabelTakenDuringFinishSecret: finishSecret has read all that it reads when an operator's
+// `rotatorctl recover --yes` comes and goes, and it dies after the change. The next step, which
+// can be any, finds that only the version which has lost its label opens the target.
+func TestLabelTakenDuringFinishSecret(t *testing.T) {
+	for _, next := range steps {
+		w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
+		ctx, kill := context.WithCancel(t.Context())
 		n, there, free := 0, make(chan struct{}), make(chan struct{})
-		w.wire.set(func(_ string, send func() (*http.Response, error)) (*http.Response, error) {
+		hook := func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+			if operation == "UpdateSecretVersionStage" {
+				kill()
+				return nil, errDead
+			}
 			resp, err := send()
 			if n++; n == 3 { // describe, pending, current
 				close(there)
 				<-free
 			}
 			return resp, err
-		})
+		}
+		w.wire.set(hook)
 		end := make(chan error, 1)
-		go func() { end <- w.step(context.Background(), rotation.SetSecret, token) }()
+		go func() { end <- w.step(ctx, rotation.FinishSecret, token) }()
 		<-there
 		w.wire.set(nil)
 		r, err := w.rotator()
@@ -155,9 +189,15 @@ func TestLabelTakenBesideSetSecret(t *testing.T) {
 		if d, err := r.Recover(t.Context(), w.arn); err != nil {
 			t.Errorf("recover: %q, %v", d.Action, err)
 		}
+		w.wire.set(hook)
 		close(free)
-		if err := <-end; err != nil {
-			t.Error(err)
+		if err := <-end; err == nil {
+			t.Error("finishSecret did not die")
+		}
+		w.wire.set(nil)
+		kill()
+		if err := w.notLockedOut(); err == nil {
+			t.Error("a labelled version opens the target: the test does not show what it is for")
 		}
 		if err := w.step(t.Context(), next, token); err != nil {
 			t.Errorf("%s: %v", next, err)
@@ -218,7 +258,10 @@ func TestRecoverEndsARotationWhoseValueWorks(t *testing.T) {
 // secret what he is about to set.
 func TestLabelIsNotPutBackOverAnEdit(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
-	w, token := begun(t, h, 2)
+	w, token := begun(t, h, 0)
+	if err := w.gap(token); err != nil {
+		t.Fatal(err)
+	}
 	byHand := w.first.With("password", "changed-by-hand")
 	if err := w.stage("AWSPENDING", token, ""); err != nil {
 		t.Fatal(err)
@@ -409,10 +452,8 @@ func TestLabelIsNotPutBackOverARollback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, step := range steps[:2] {
-		if err := w.step(t.Context(), step, token); err != nil {
-			t.Fatal(err)
-		}
+	if err := w.gap(token); err != nil {
+		t.Fatal(err)
 	}
 	previous, err := w.labelled("AWSPREVIOUS")
 	if err != nil {

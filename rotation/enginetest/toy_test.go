@@ -101,14 +101,23 @@ func (s *toyServer) command(w []string) string {
 
 // toyEngine is right, but for the flaw that a test gives it.
 type toyEngine struct {
-	overlap bool
+	overlap bool // the server keeps both passwords
+	ask     bool // whether it does is not known before
 	flaw    string
 	// verified, if set, is called after every login that Verify tries.
 	verified func()
 }
 
 func (e toyEngine) Kind() rotation.Kind {
+	overlap := rotation.OneAtATime
+	switch {
+	case e.ask:
+		overlap = rotation.AskTarget
+	case e.overlap || e.flaw == "claims an overlap":
+		overlap = rotation.BothWork
+	}
 	return rotation.Kind{
+		Overlap: overlap,
 		Names: []string{"toy"}, UserField: "username", SecretFields: []string{"password"}, CloneSuffix: "_clone", CloneLimit: 63,
 		Passwords: rotation.PasswordPolicy{Length: 32, ExcludePunctuation: true, RequireEachIncludedType: true},
 	}
@@ -205,6 +214,9 @@ func (e toyEngine) Set(ctx context.Context, r *rotation.Request) error {
 	if err != nil {
 		return err
 	}
+	if r.KeepCurrent && !e.overlap && e.flaw != "does not keep the old one" {
+		return rotation.ErrOneAtATime
+	}
 	passwords := []string{pending.Password}
 	if e.overlap {
 		passwords = append(passwords, current.Password)
@@ -217,7 +229,7 @@ func (e toyEngine) Set(ctx context.Context, r *rotation.Request) error {
 		return err
 	}
 	switch e.flaw {
-	case "sets nothing":
+	case "sets nothing", "sets nothing, with an overlap":
 		return nil
 	case "shows the password":
 		if _, err := s.send("NOTE", "setting", pending.Password); err != nil {
@@ -271,6 +283,12 @@ func (e toyEngine) Retire(ctx context.Context, r *rotation.Request) error {
 
 // toyMinter is an engine whose passwords the server makes.
 type toyMinter struct{ toyEngine }
+
+func (e toyMinter) Kind() rotation.Kind {
+	k := e.toyEngine.Kind()
+	k.Overlap = rotation.BothWork
+	return k
+}
 
 func (e toyMinter) Next(ctx context.Context, r *rotation.Request) (rotation.Value, error) {
 	s, err := e.login(ctx, r.Login)
@@ -347,29 +365,19 @@ func TestLateMinterIsCaught(t *testing.T) {
 	}
 }
 
-// TestRecoverGivesTheLabelBackToARotationUnderWay: setSecret comes just after
-// recover has seen that current opens the target and pending does not, and before it
-// takes AWSPENDING away.
+// TestRecoverGivesTheLabelBackToARotationUnderWay: finishSecret changes the target, and dies,
+// just after recover has seen that current opens the target and pending does not, and before
+// it takes AWSPENDING away.
 func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
-	w, err := newWorld(t, h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := w.begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.step(t.Context(), rotation.CreateSecret, token); err != nil {
-		t.Fatal(err)
-	}
+	w, token := begun(t, h, 3)
 	asked := 0
 	h.engine.verified = func() {
 		if asked++; asked < 2 {
 			return
 		}
 		h.engine.verified = nil
-		if err := w.step(t.Context(), rotation.SetSecret, token); err != nil {
+		if err := w.gap(token); err != nil {
 			t.Error(err)
 		}
 	}
@@ -383,10 +391,8 @@ func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
 	if err := w.notLockedOut(); err != nil {
 		t.Error(err)
 	}
-	for _, step := range steps[2:] {
-		if err := w.step(t.Context(), step, token); err != nil {
-			t.Fatal(err)
-		}
+	if err := w.step(t.Context(), rotation.FinishSecret, token); err != nil {
+		t.Fatal(err)
 	}
 	if err := w.ended(token); err != nil {
 		t.Error(err)
@@ -484,9 +490,12 @@ func TestEnginesThatAreRightPass(t *testing.T) {
 	for name, h := range map[string]*toyHarness{
 		"single":      {},
 		"overlap":     {engine: toyEngine{overlap: true}},
+		"asked, one":  {engine: toyEngine{ask: true}},
+		"asked, both": {engine: toyEngine{ask: true, overlap: true}},
 		"alternating": {alternating: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			h.server = newToyServer(t)
 			Run(t, func(*testing.T) Harness { return h })
 		})
@@ -506,7 +515,10 @@ func TestWrongEnginesAreCaught(t *testing.T) {
 		checks  string // all of them must
 		want    string
 	}{
+		"claims an overlap":                   {toyHarness{}, "Standing Sweep", "AWSCURRENT"},
+		"does not keep the old one":           {toyHarness{engine: toyEngine{ask: true}}, "Standing Sweep", "AWSCURRENT"},
 		"sets nothing":                        {toyHarness{}, "Duplicates", "refuse"},
+		"sets nothing, with an overlap":       {toyHarness{engine: toyEngine{overlap: true}}, "Duplicates", "refuse"},
 		"verifies nothing":                    {toyHarness{}, "Preflight", "wrong credential succeeds"},
 		"drops unknown fields":                {toyHarness{}, "Sweep", "edited"},
 		"shows the password":                  {toyHarness{}, "Sweep", "is in a log"},
@@ -517,6 +529,7 @@ func TestWrongEnginesAreCaught(t *testing.T) {
 		"sets the password before the rights": {toyHarness{alternating: true}, "Sweep", "lacks the right"},
 	} {
 		t.Run(flaw, func(t *testing.T) {
+			t.Parallel() // much of it is waiting
 			h := tc.harness
 			h.server, h.engine.flaw = newToyServer(t), flaw
 			for name := range strings.FieldsSeq(tc.checks) {

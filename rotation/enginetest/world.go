@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,6 +49,9 @@ type world struct {
 	arn   string
 	first rotation.Value
 	made  int // rotations begun
+	// finishing is set once finishSecret has run in the rotation at hand: before, AWSCURRENT
+	// must open the target.
+	finishing atomic.Bool
 
 	tokens []string // the rotation tokens that were sent, under logMu
 }
@@ -126,6 +130,7 @@ func (w *world) create(v rotation.Value) (string, error) {
 // begin has Secrets Manager start a rotation and returns its token.
 func (w *world) begin() (string, error) {
 	w.made++
+	w.finishing.Store(false)
 	token := uuid.NewString()
 	_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &w.arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)})
 	if err != nil {
@@ -151,6 +156,9 @@ func (w *world) step(ctx context.Context, step rotation.Step, token string) erro
 	if err != nil {
 		return err
 	}
+	if step == rotation.FinishSecret {
+		w.finishing.Store(true)
+	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	proof := uuid.NewString()
@@ -172,6 +180,43 @@ func (w *world) all(ctx context.Context, token string) error {
 	for _, s := range steps {
 		if err := w.step(ctx, s, token); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// gap takes every step, but finishSecret dies between the change at the target and the
+// promotion. It returns an error unless that state is the one it says: the pending value opens
+// the target, and the current one does so only where it must work throughout.
+func (w *world) gap(token string) error {
+	for _, s := range steps[:3] {
+		if err := w.step(context.Background(), s, token); err != nil {
+			return err
+		}
+	}
+	ctx, kill := context.WithCancel(context.Background())
+	defer kill()
+	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		if operation == "UpdateSecretVersionStage" {
+			kill()
+		}
+		if ctx.Err() != nil {
+			return nil, errDead
+		}
+		return send()
+	})
+	err := w.step(ctx, rotation.FinishSecret, token)
+	w.wire.set(nil)
+	if err == nil || ctx.Err() == nil {
+		return fmt.Errorf("finishSecret did not come to the promotion: %v", err)
+	}
+	for label, want := range map[string]bool{"AWSPENDING": true, "AWSCURRENT": w.continuous()} {
+		v, err := w.labelled(label)
+		if err != nil {
+			return err
+		}
+		if ok, err := w.open(v.value); err != nil || ok != want && w.h.Target() != "" {
+			return fmt.Errorf("finishSecret died in the gap: %s is accepted %v, want %v (%v)", label, ok, want, err)
 		}
 	}
 	return nil
