@@ -137,7 +137,7 @@ func (r *run) check(ctx context.Context) (details map[string]string, err error) 
 	}
 	err = r.prove(ctx, req, func() error { return nil })
 	if err == nil && r.refusals > 0 {
-		details["login"] = "AWSCURRENT is refused, but another version opens the target: a rotation mends it"
+		details["login"] = "AWSCURRENT refused, " + r.opened + " opens: clients are refused until the next rotation, or `rotatorctl recover`"
 	}
 	return details, err
 }
@@ -274,7 +274,7 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err er
 		}
 	default:
 		out.promote = true
-		out.Action = "move AWSCURRENT from version " + out.Current + " to version " + out.Version + ", which opens the target"
+		out.Action = "AWSCURRENT refused, " + out.Opens + " opens: move AWSCURRENT from version " + out.Current + " to version " + out.Version
 		if out.Pending != "" && out.Pending != out.Version {
 			out.release = true
 			out.Action += "; remove AWSPENDING from version " + out.Pending

@@ -21,6 +21,9 @@ const (
 	confirmShare = 3
 )
 
+// confirmLimit is how often the login with a new value is tried, over 3.5 s.
+const confirmLimit = 4
+
 // restoreLimit bounds how often restore follows an AWSCURRENT that keeps changing.
 const restoreLimit = 3
 
@@ -155,18 +158,20 @@ func (r *run) change(ctx context.Context, req *Request) error {
 }
 
 // confirm logs in with the pending value. After a change that the target has accepted, a
-// refusal can come from a replica that lags, so the login is repeated while time allows;
-// the pauses double, because targets lock accounts after a few refused logins.
+// refusal can come from a replica that lags, so the login is repeated while time allows, but
+// not more than confirmLimit times in all: targets lock accounts after a few refusals.
 func (r *run) confirm(ctx context.Context, req *Request, changed bool) error {
-	for pause := 500 * time.Millisecond; ; pause *= 2 {
+	pause := 500 * time.Millisecond
+	for try := 1; ; try++ {
 		err := r.tries(ctx, req, req.Pending)
 		if !errors.Is(err, LoginRefused) {
 			return err
 		}
 		r.refused(awsPending)
-		if !changed || time.Until(r.share) < pause+fairChance/2 || sleep(ctx, pause) != nil {
+		if !changed || try == confirmLimit || time.Until(r.share) < pause+fairChance/2 || sleep(ctx, pause) != nil {
 			return err
 		}
+		pause *= 2
 	}
 }
 

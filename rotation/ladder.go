@@ -33,6 +33,7 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 		}
 		err = r.exchange(ctx, func(ctx context.Context) error { return try(ctx, rung) })
 		if err == nil {
+			r.opened = rung.name
 			r.log.Info("login accepted", "credential", rung.name)
 			return nil
 		}

@@ -108,6 +108,7 @@ type run struct {
 	retirement retirement
 	lent       map[string]rung // the superuser's credentials that were read, by label
 	refusals   int
+	opened     string // the rung that was accepted last
 	state      string // what finishSecret leaves at the target
 	// currentRefused is set while the target is known to refuse AWSCURRENT.
 	currentRefused bool

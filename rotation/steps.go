@@ -316,14 +316,18 @@ func (r *run) test(ctx context.Context) error {
 			r.log.Info("login accepted", "credential", awsPending)
 		}
 	}
-	if _, minter := r.engine.(Minter); copied && !minter && !r.kind.NoTarget {
+	refused := func() error { return nil }
+	_, minter := r.engine.(Minter)
+	switch {
+	case copied && !minter && !r.kind.NoTarget:
 		if req.Pending, err = r.next(ctx, req); err != nil {
 			return err
 		}
-	} else if !r.inFinish(req) {
+		return r.prove(ctx, req, refused)
+	case copied || !r.inFinish(req):
 		return nil
 	}
-	return r.prove(ctx, req, func() error { return nil })
+	return stuck(r.prove(ctx, req, refused))
 }
 
 // verify logs in with the pending value. A host that follows another, as a

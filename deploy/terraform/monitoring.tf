@@ -82,6 +82,22 @@ resource "aws_cloudwatch_metric_alarm" "error" {
   alarm_actions       = local.alarm_actions
 }
 
+resource "aws_cloudwatch_metric_alarm" "clients_refused" {
+  count               = length(local.alarm_actions) > 0 && var.metrics == "on" ? 1 : 0
+  alarm_name          = "${var.name}-ClientsRefusedAlarm"
+  alarm_description   = "Clients are being refused now. A target refused the AWSCURRENT of a secret, and the step ended before that changed. The function's log says which."
+  namespace           = "Rotator"
+  metric_name         = "CurrentRefused"
+  dimensions          = { FunctionName = aws_lambda_function.this.function_name }
+  statistic           = "Sum"
+  period              = 300
+  evaluation_periods  = 1
+  threshold           = 1
+  comparison_operator = "GreaterThanOrEqualToThreshold"
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = local.alarm_actions
+}
+
 resource "aws_cloudwatch_metric_alarm" "cause" {
   for_each            = length(local.alarm_actions) > 0 && var.metrics == "on" ? local.causes : {}
   alarm_name          = "${var.name}-${each.key}"
@@ -130,7 +146,11 @@ resource "aws_cloudwatch_dashboard" "this" {
         "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine,Step} MetricName=\"RefusedLogins\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
       {"type": "metric", "x": 12, "y": 12, "width": 12, "height": 6, "properties": {"title": "Age of credentials when a rotation was tried (s)", "region": "${local.region}", "period": 3600,
         "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine} MetricName=\"CredentialAge\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Maximum', 3600)"}]]}},
-      {"type": "log", "x": 0, "y": 18, "width": 24, "height": 6, "properties": {"title": "Last failures", "region": "${local.region}",
+      {"type": "metric", "x": 0, "y": 18, "width": 12, "height": 6, "properties": {"title": "Clients refused, from the change to the promotion (ms)", "region": "${local.region}", "period": 3600,
+        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine} MetricName=\"Gap\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Maximum', 3600)"}]]}},
+      {"type": "metric", "x": 12, "y": 18, "width": 12, "height": 6, "properties": {"title": "Steps that ended while AWSCURRENT was refused", "region": "${local.region}", "stat": "Sum", "period": 3600,
+        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName} MetricName=\"CurrentRefused\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
+      {"type": "log", "x": 0, "y": 24, "width": 24, "height": 6, "properties": {"title": "Last failures", "region": "${local.region}",
         "query": "SOURCE '${aws_cloudwatch_log_group.this.name}' | fields @timestamp, secret, step, cause, error | filter msg in ['step failed', 'event not handled'] | sort @timestamp desc | limit 20"}}
     ]}
   EOT

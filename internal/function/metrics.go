@@ -48,6 +48,12 @@ func (m metrics) write(o rotation.Observation) {
 		values["Cause"] = string(o.Cause)
 		add("Failures", "Count", 1, "Cause")
 	}
+	if o.CurrentRefused {
+		add("CurrentRefused", "Count", 1)
+	}
+	if o.Gap > 0 {
+		add("Gap", "Milliseconds", o.Gap.Milliseconds(), "Engine")
+	}
 	if o.Rotated {
 		add("Rotations", "Count", 1, "Engine")
 		add("Window", "Milliseconds", o.Window.Milliseconds(), "Engine")

@@ -22,6 +22,7 @@ import (
 
 	"example.com/rotator/internal/secretsim"
 	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
 )
 
 // sample is one value of one metric, as CloudWatch would store it.
@@ -261,6 +262,10 @@ func TestMetricsOfRefusedLogins(t *testing.T) {
 	if refused := bySteps(t, got["RefusedLogins"], "redis"); !maps.Equal(refused, want) {
 		t.Errorf("refused logins %v, want %v", refused, want)
 	}
+	// AWSCURRENT is refused until finishSecret has moved the label.
+	if s := got["CurrentRefused"]; len(s) != 2 || s[0].value != 1 || !slices.Equal(s[0].dimensions, []string{"FunctionName=prod-rotator"}) {
+		t.Errorf("AWSCURRENT refused %v, want in createSecret and setSecret", s)
+	}
 	if len(got["Rotations"]) != 1 || len(got["Failures"]) != 0 {
 		t.Errorf("rotations %v, failures %v", got["Rotations"], got["Failures"])
 	}
@@ -360,6 +365,8 @@ func TestMetricsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = w.invoke("no event")
+	// What only a target that accepts one credential gives.
+	metrics{&w.metrics, "prod-rotator"}.write(rotation.Observation{Step: rotation.FinishSecret, Engine: "postgres", CurrentRefused: true, Gap: time.Second})
 	want := make(map[string]string)
 	for name, values := range w.samples() {
 		for _, s := range values {

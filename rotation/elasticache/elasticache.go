@@ -30,6 +30,7 @@ func New(tls rotation.TLSPolicy, settings cacheuser.Settings, o cacheuser.Option
 		// fail the rotation.
 		Type: rotation.Kind{
 			Names:        []string{"elasticache"},
+			Overlap:      rotation.BothWork,
 			UserField:    "username",
 			SecretFields: []string{"password"},
 			MarkField:    "user_arn",

@@ -173,13 +173,13 @@ func hung(t testing.TB, h Harness) error {
 		close(release)
 		w.proxy.Filter(nil)
 		w.proxy.Cut()
-		if step == rotation.FinishSecret && err == nil && w.continuous() && w.kind.Overlap != rotation.AskTarget {
+		if step == rotation.FinishSecret && err == nil && !w.oneAtATime() {
 			break // it asks the target nothing
 		}
 		if took > limit {
 			return fmt.Errorf("%s with a silent target took %s of %s", step, took, limit)
 		}
-		if step == rotation.SetSecret && err == nil && w.kind.Overlap == rotation.OneAtATime && !w.alternates() {
+		if step == rotation.SetSecret && err == nil && w.oneAtATime() && w.kind.Overlap == rotation.OneAtATime {
 			continue // it asks the target nothing
 		}
 		if cause := rotation.CauseOf(err); err == nil || cause != rotation.Unreachable && cause != rotation.OutOfTime {

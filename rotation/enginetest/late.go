@@ -43,7 +43,7 @@ func overtaken(t testing.TB, h Harness, stride int) error {
 		// because what it has made may still be stored. finishSecret changes nothing with
 		// less than 8 seconds.
 		patience := time.Second
-		if w.kind.Overlap != rotation.BothWork && !w.alternates() {
+		if w.oneAtATime() {
 			patience = 9 * time.Second
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), patience)

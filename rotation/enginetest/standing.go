@@ -49,7 +49,7 @@ func standing(t testing.TB, h Harness) error {
 		for i, step := range order {
 			created = created || step == create
 			err := w.step(context.Background(), step, token)
-			if err != nil && created && (step != test || w.kind.Overlap != rotation.BothWork && !w.alternates()) {
+			if err != nil && created && (step != test || w.oneAtATime()) {
 				return fmt.Errorf("%v: %s: %w", order, step, err)
 			}
 			if err := stands(fmt.Sprintf("after step %d", i+1)); err != nil {

@@ -26,11 +26,16 @@ type toyServer struct {
 	users  map[string]*toyUser
 	log    strings.Builder
 	listen net.Listener
+	// lag is how many logins with a password that was set are refused, as by a replica.
+	lag int
+	// remembers is set where users may not set a password again.
+	remembers bool
 }
 
 type toyUser struct {
 	passwords []string // the newest first
 	right     bool
+	old       []string
 }
 
 func newToyServer(t testing.TB) *toyServer {
@@ -56,20 +61,28 @@ func newToyServer(t testing.TB) *toyServer {
 func (s *toyServer) serve(conn net.Conn) {
 	defer conn.Close()
 	in := bufio.NewScanner(conn)
+	who := ""
 	for in.Scan() {
 		words := append(strings.Fields(in.Text()), "", "", "")
 		s.mu.Lock()
-		answer := s.command(words)
+		answer := s.command(who, words)
 		s.mu.Unlock()
+		if words[0] == "LOGIN" {
+			who = words[1]
+		}
 		fmt.Fprintln(conn, answer)
 	}
 }
 
-func (s *toyServer) command(w []string) string {
+func (s *toyServer) command(who string, w []string) string {
 	u := s.users[w[1]]
 	switch w[0] {
 	case "LOGIN": // user password
 		if u == nil || !slices.Contains(u.passwords, w[2]) {
+			return "NO"
+		}
+		if s.lag > 0 && len(u.old) > 0 {
+			s.lag--
 			return "NO"
 		}
 		return "OK"
@@ -80,6 +93,10 @@ func (s *toyServer) command(w []string) string {
 			u = &toyUser{}
 			s.users[w[1]] = u
 		}
+		if s.remembers && who != "admin" && slices.Contains(u.old, w[2]) {
+			return "USED"
+		}
+		u.old = append(u.old, u.passwords...)
 		u.passwords = slices.DeleteFunc(slices.Clone(w[2:]), func(p string) bool { return p == "" })
 		return "OK"
 	case "MINT": // user name: makes a password that begins with the name
@@ -118,7 +135,7 @@ func (e toyEngine) Kind() rotation.Kind {
 	}
 	return rotation.Kind{
 		Overlap: overlap,
-		Names: []string{"toy"}, UserField: "username", SecretFields: []string{"password"}, CloneSuffix: "_clone", CloneLimit: 63,
+		Names:   []string{"toy"}, UserField: "username", SecretFields: []string{"password"}, CloneSuffix: "_clone", CloneLimit: 63,
 		Passwords: rotation.PasswordPolicy{Length: 32, ExcludePunctuation: true, RequireEachIncludedType: true},
 	}
 }
@@ -265,7 +282,10 @@ func (e toyEngine) Set(ctx context.Context, r *rotation.Request) error {
 	if err := grant(); err != nil {
 		return err
 	}
-	_, err = s.send(append([]string{"SET", pending.User}, passwords...)...)
+	answer, err := s.send(append([]string{"SET", pending.User}, passwords...)...)
+	if answer == "USED" {
+		return rotation.Errorf(rotation.PolicyRejected, "", "the toy remembers this password")
+	}
 	return err
 }
 

@@ -349,6 +349,9 @@ func (w *world) alternates() bool {
 	return ok && w.kind.CloneSuffix != "" && !w.kind.SuperuserOnly && w.env["STRATEGY"] != "single"
 }
 
+// oneAtATime reports whether finishSecret makes the change, or completes it.
+func (w *world) oneAtATime() bool { return w.kind.Overlap != rotation.BothWork && !w.alternates() }
+
 // strategy names it for the figures.
 func (w *world) strategy() string {
 	switch {

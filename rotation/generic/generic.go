@@ -37,6 +37,7 @@ const (
 func (*Engine) Kind() rotation.Kind {
 	return rotation.Kind{
 		Names:        []string{"generic"},
+		Overlap:      rotation.BothWork,
 		FieldsOption: fieldOption,
 		NoTarget:     true,
 		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},

@@ -41,7 +41,7 @@ func newEngine(tls rotation.TLSPolicy, name string, r Recipe) *Engine {
 
 // Kind describes the engine: its name is http: and the recipe's.
 func (e *Engine) Kind() rotation.Kind {
-	return rotation.Kind{Names: []string{"http:" + e.name}, SecretFields: slices.Sorted(maps.Keys(e.recipe.Fields))}
+	return rotation.Kind{Names: []string{"http:" + e.name}, Overlap: rotation.BothWork, SecretFields: slices.Sorted(maps.Keys(e.recipe.Fields))}
 }
 
 // prefix is how the names of a secret's tokens begin.

@@ -53,7 +53,7 @@ const (
 
 // Kind describes the engine. IAM makes the keys, so there is no password policy.
 func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{Names: []string{"iam"}, UserField: userField, SecretFields: []string{idField, secretField}}
+	return rotation.Kind{Names: []string{"iam"}, Overlap: rotation.BothWork, UserField: userField, SecretFields: []string{idField, secretField}}
 }
 
 // login is an access key as a secret holds it.

@@ -34,7 +34,7 @@ func NewTokens(tls rotation.TLSPolicy, settings Settings) *Tokens {
 // Kind describes the engine. The server makes the tokens, so there is no password
 // policy.
 func (*Tokens) Kind() rotation.Kind {
-	return rotation.Kind{Names: names, MarkField: tokenField, SecretFields: []string{tokenField, idField}, SuperuserField: adminField}
+	return rotation.Kind{Names: names, Overlap: rotation.BothWork, MarkField: tokenField, SecretFields: []string{tokenField, idField}, SuperuserField: adminField}
 }
 
 // permission is what a token may do. Names of resources are not kept: the server

@@ -41,14 +41,19 @@ func (s *session) rehearse(ctx context.Context, dn string) error {
 // is and the server allows that.
 func (s *session) set(ctx context.Context, r *rotation.Request, dn string, pending account, current string) error {
 	itself := !r.Superuser && s.account.Password == pending.Password
-	if s.ad {
-		if itself {
+	exop := func() error {
+		switch {
+		case r.KeepCurrent:
+			return rotation.ErrOneAtATime
+		case itself:
 			return nil // it was set by an earlier call, or the login would have failed
+		case s.ad:
+			return s.unicodePwd(r, dn, pending)
 		}
-		return s.unicodePwd(ctx, r, dn, pending)
+		return s.exop(ctx, r, dn, pending)
 	}
-	if s.one {
-		return s.exop(ctx, r, dn, pending, itself)
+	if s.ad || s.one {
+		return exop()
 	}
 	have, err := s.values(dn)
 	if err != nil {
@@ -56,9 +61,12 @@ func (s *session) set(ctx context.Context, r *rotation.Request, dn string, pendi
 	}
 	if len(have) == 0 && !r.Superuser {
 		// It has one, or it could not have logged in, and may not read it.
-		return s.exop(ctx, r, dn, pending, itself)
+		return exop()
 	}
 	want := keep(have, pending.Password, current)
+	if r.KeepCurrent && !slices.ContainsFunc(want, func(v string) bool { return !matches(v, pending.Password) }) {
+		return exop() // what opens the entry is not among its values
+	}
 	if len(want) == 0 || !matches(want[0], pending.Password) {
 		want = append([]string{hashed(pending.Password, salt(r, dn, pending.Password))}, want...)
 	}
@@ -69,7 +77,7 @@ func (s *session) set(ctx context.Context, r *rotation.Request, dn string, pendi
 	if ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultUnwillingToPerform) {
 		// A policy that allows one value only, that does not take hashes, or that
 		// wants the old password with the new.
-		return s.exop(ctx, r, dn, pending, itself)
+		return exop()
 	}
 	return s.failed("the password could not be changed", err)
 }
@@ -121,10 +129,7 @@ func (s *session) values(dn string) ([]string, error) {
 // exop has the server set the password, and hash and judge it. All others stop
 // working.
 // Source: https://www.rfc-editor.org/rfc/rfc3062
-func (s *session) exop(ctx context.Context, r *rotation.Request, dn string, pending account, itself bool) error {
-	if itself {
-		return nil // it was set by an earlier call
-	}
+func (s *session) exop(ctx context.Context, r *rotation.Request, dn string, pending account) error {
 	// For oneself a server wants the old password, and no name.
 	request := ldap.NewPasswordModifyRequest("", s.account.Password, pending.Password)
 	if r.Superuser {
@@ -133,11 +138,6 @@ func (s *session) exop(ctx context.Context, r *rotation.Request, dn string, pend
 	_, err := s.conn.PasswordModify(request)
 	exists := ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultAttributeOrValueExists)
 	unwilling := ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform)
-	if (exists || unwilling) && s.opens(ctx, r, pending) {
-		// Another call of this step has set it since the login, or an earlier one,
-		// so that a history of passwords has it.
-		return nil
-	}
 	switch {
 	case err == nil:
 		return nil
@@ -156,20 +156,10 @@ func (s *session) exop(ctx context.Context, r *rotation.Request, dn string, pend
 	return s.failed("the password could not be changed", err)
 }
 
-// opens reports whether the pending password is accepted.
-func (s *session) opens(ctx context.Context, r *rotation.Request, pending account) bool {
-	other, err := s.engine.open(ctx, r, r.Pending)
-	if err != nil {
-		return false
-	}
-	other.close()
-	return other.account.Password == pending.Password
-}
-
 // unicodePwd sets a password of Active Directory: a user gives the old one with
 // the new, one with the right to reset passwords gives the new alone.
 // Source: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-adts/6e803168-f140-4d23-b2d3-c3a8ab5917d2
-func (s *session) unicodePwd(ctx context.Context, r *rotation.Request, dn string, pending account) error {
+func (s *session) unicodePwd(r *rotation.Request, dn string, pending account) error {
 	const attribute = "unicodePwd"
 	m := ldap.NewModifyRequest(dn, nil)
 	if r.Superuser {
@@ -193,9 +183,6 @@ func (s *session) unicodePwd(ctx context.Context, r *rotation.Request, dn string
 		// Logins accept the password before for an hour. So this one may be it,
 		// and the pending one have been set by an earlier call.
 		// Source: https://learn.microsoft.com/en-us/troubleshoot/windows-server/windows-security/new-setting-modifies-ntlm-network-authentication
-		if s.opens(ctx, r, pending) {
-			return nil
-		}
 		return rotation.Errorf(rotation.TargetFailed, "let Secrets Manager repeat the step; Active Directory may still take an old password at logins for an hour",
 			"the server does not take the login's password as the old one: %w", err)
 	case code == 5: // ERROR_ACCESS_DENIED

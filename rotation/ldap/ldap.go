@@ -43,6 +43,7 @@ const (
 func (*Engine) Kind() rotation.Kind {
 	return rotation.Kind{
 		Names:        []string{"ldap", "openldap", "activedirectory", "ad"},
+		Overlap:      rotation.AskTarget,
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},

@@ -27,6 +27,7 @@ func New(tls rotation.TLSPolicy, settings cacheuser.Settings, o cacheuser.Option
 	return Engine{&cacheuser.Engine{
 		Type: rotation.Kind{
 			Names:        []string{"memorydb"},
+			Overlap:      rotation.BothWork,
 			UserField:    "username",
 			SecretFields: []string{"password"},
 			Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},

@@ -43,6 +43,7 @@ const cloneSuffix = "_clone"
 func (*Engine) Kind() rotation.Kind {
 	return rotation.Kind{
 		Names:        []string{"mysql", "aurora-mysql", "mariadb"},
+		Overlap:      rotation.AskTarget,
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
@@ -118,6 +119,8 @@ func (e *Engine) apply(ctx context.Context, r *rotation.Request, rehearsal bool)
 			return err
 		}
 		return s.alternate(ctx, pair{current.User, pending.User, known(r)}, pending.Password, r.Secret, rehearsal)
+	case r.Superuser && r.KeepCurrent:
+		return rotation.ErrOneAtATime
 	case r.Superuser:
 		return s.reset(ctx, pending, known(r), rehearsal)
 	case s.target.User != pending.User:
@@ -128,7 +131,7 @@ func (e *Engine) apply(ctx context.Context, r *rotation.Request, rehearsal bool)
 		return s.dialect.rehearse(ctx, pending.Password, s.target.Password)
 	}
 	current, _ := r.Current.Text("password")
-	return s.dialect.change(ctx, pending.Password, s.target.Password, current)
+	return s.dialect.change(ctx, pending.Password, s.target.Password, current, r.KeepCurrent)
 }
 
 // passwords are the secret's passwords of each user.

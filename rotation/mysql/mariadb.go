@@ -185,7 +185,7 @@ func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 // change gives the user both passwords where it may change accounts, and else
 // the new one alone. The driver follows a server to the second method only if
 // both are the native one.
-func (m *mariadb) change(ctx context.Context, password, old, _ string) error {
+func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool) error {
 	const what = "the password could not be changed"
 	plugins, err := m.methods(ctx)
 	if err != nil {
@@ -194,6 +194,9 @@ func (m *mariadb) change(ctx context.Context, password, old, _ string) error {
 	if strict, err := m.strict(ctx); err != nil {
 		return err
 	} else if strict {
+		if must {
+			return rotation.ErrOneAtATime
+		}
 		return m.clear(ctx, "", password)
 	}
 	if len(plugins) <= 2 && !slices.ContainsFunc(plugins, func(p string) bool { return p != native }) {
@@ -202,6 +205,9 @@ func (m *mariadb) change(ctx context.Context, password, old, _ string) error {
 		if !errors.Is(err, rotation.PrivilegeMissing) {
 			return err
 		}
+	}
+	if must {
+		return rotation.ErrOneAtATime
 	}
 	plugin := passwordMethod(plugins)
 	if plugin == "" {

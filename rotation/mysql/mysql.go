@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -34,11 +35,15 @@ func alter(password, old string, retain bool) string {
 	return s
 }
 
-// own sends alter, and if it is to retain, then only if the user may say that.
-func (m *mysqld) own(ctx context.Context, password, old string, retain bool) error {
+// own sends alter, and if it is to retain, then only if the user may say that. With must, it
+// returns rotation.ErrOneAtATime where the user may not.
+func (m *mysqld) own(ctx context.Context, password, old string, retain, must bool) error {
 	_, err := m.conn.ExecContext(ctx, alter(password, old, retain))
 	if retain && code(err) == 1227 {
 		// The user lacks APPLICATION_PASSWORD_ADMIN.
+		if must {
+			return rotation.ErrOneAtATime
+		}
 		_, err = m.conn.ExecContext(ctx, alter(password, old, false))
 	}
 	return err
@@ -51,7 +56,7 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 	if !m.modern() {
 		return nil
 	}
-	err := m.own(ctx, password, decoy(), true)
+	err := m.own(ctx, password, decoy(), true, false)
 	if code(err) != 3891 {
 		return m.failure(what, err)
 	}
@@ -108,9 +113,12 @@ func (m *mysqld) second(err error) error {
 // change says which password it replaces, so that a repeated statement cannot
 // throw away the one that must stay valid: the server refuses it where old is
 // not the first of the two.
-func (m *mysqld) change(ctx context.Context, password, old, current string) error {
+func (m *mysqld) change(ctx context.Context, password, old, current string, must bool) error {
 	const what = "the password could not be changed"
 	if !m.modern() {
+		if must {
+			return rotation.ErrOneAtATime
+		}
 		_, err := m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
 		return m.failure(what, err)
 	}
@@ -129,7 +137,10 @@ func (m *mysqld) change(ctx context.Context, password, old, current string) erro
 			retain = !beside
 		}
 	}
-	err := m.own(ctx, password, old, retain)
+	err := m.own(ctx, password, old, retain, must)
+	if errors.Is(err, rotation.ErrOneAtATime) {
+		return err
+	}
 	if c := code(err); c != 3891 && c != 3638 {
 		return m.failure(what, err)
 	}

@@ -31,9 +31,10 @@ type dialect interface {
 	// the given one and, unless old is "", that old lets it do so.
 	rehearse(ctx context.Context, password, old string) error
 	// change sets the password of the session's user, which has logged in by
-	// old, and keeps current valid beside it, or old where that is none, if the
-	// server lets the user do so.
-	change(ctx context.Context, password, old, current string) error
+	// old, and keeps current valid next to it, or old where that is none, if the
+	// server lets the user do so. With must, it changes nothing if it cannot keep
+	// old, and returns rotation.ErrOneAtATime.
+	change(ctx context.Context, password, old, current string, must bool) error
 	// retire makes password the only one of the session's user, whose it is. old
 	// is the one before it.
 	retire(ctx context.Context, password, old string) error

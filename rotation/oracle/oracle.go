@@ -7,7 +7,6 @@ package oracle
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"unicode"
 
@@ -30,6 +29,9 @@ func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls, open} }
 
 // Kind describes the engine, with the names and the defaults of AWS's templates
 // and the names that RDS gives its editions.
+//
+// It is OneAtATime although a profile's PASSWORD_ROLLOVER_TIME keeps the old password valid:
+// that time runs out, also where a rotation is abandoned after setSecret.
 func (*Engine) Kind() rotation.Kind {
 	return rotation.Kind{
 		Names:        []string{"oracle", "oracle-*", "custom-oracle-*"},
@@ -182,7 +184,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 
 // setPassword gives the pending user its password. The user itself has to say
 // its old one. A profile that remembers passwords refuses what an earlier try of
-// the step has set; then the password opens the server. The statement stands in
+// the step has set; the core finds by a login that it was set. The statement is in
 // no error.
 func (s *session) setPassword(ctx context.Context, pending rotation.Target, old string, more ...string) error {
 	name := canonical(pending.User)
@@ -194,12 +196,5 @@ func (s *session) setPassword(ctx context.Context, pending rotation.Target, old 
 		statement += " " + m
 	}
 	_, err := s.conn.ExecContext(ctx, statement)
-	err = s.classify(ctx, "the password of "+quoted(name)+" could not be changed", rejected(err))
-	if errors.Is(err, rotation.PolicyRejected) {
-		if there, derr := s.engine.dial(ctx, pending); derr == nil {
-			there.close()
-			return nil
-		}
-	}
-	return err
+	return s.classify(ctx, "the password of "+quoted(name)+" could not be changed", rejected(err))
 }

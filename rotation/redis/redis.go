@@ -49,6 +49,7 @@ const (
 func (*Engine) Kind() rotation.Kind {
 	return rotation.Kind{
 		Names:        []string{"redis", "valkey"},
+		Overlap:      rotation.BothWork,
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},

@@ -1,0 +1,320 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"example.com/rotator/internal/testserver"
+	"example.com/rotator/rotation"
+)
+
+// finish takes finishSecret within a time and returns what it observed.
+func (w *world) finish(t *testing.T, token string, within time.Duration) (seen rotation.Observation, err error) {
+	t.Helper()
+	r, err := rotation.New(rotation.Config{
+		Engines: []rotation.Engine{w.h.Engine()},
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
+		Getenv:  func(name string) string { return w.env[name] },
+		Log:     slog.New(slog.NewJSONHandler(w, nil)), Observe: func(o rotation.Observation) { seen = o },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	err = r.Handle(ctx, rotation.Event{Step: rotation.FinishSecret, SecretID: w.arn, ClientRequestToken: token})
+	return seen, err
+}
+
+// opens fails the test unless the version with the label is accepted, or refused.
+func (w *world) opens(t *testing.T, label string, want bool) {
+	t.Helper()
+	v, err := w.labelled(label)
+	if err != nil {
+		t.Error(err)
+	} else if ok, err := w.open(v.value); err != nil || ok != want {
+		t.Errorf("%s is accepted %v, want %v (%v)", label, ok, want, err)
+	}
+}
+
+// ends fails the test unless the error has the cause and names the state of the target.
+func ends(t *testing.T, err error, cause rotation.Cause, state string) {
+	t.Helper()
+	if rotation.CauseOf(err) != cause || err == nil || !strings.Contains(err.Error(), "; "+state) {
+		t.Errorf("finishSecret: %v, want %s and %q", err, cause, state)
+	}
+}
+
+// onPromotion answers every call that moves a label in the place of Secrets Manager.
+func (w *world) onPromotion(answer func(send func() (*http.Response, error)) (*http.Response, error)) {
+	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		if operation == "UpdateSecretVersionStage" {
+			return answer(send)
+		}
+		return send()
+	})
+}
+
+func denied(func() (*http.Response, error)) (*http.Response, error) {
+	return failure("AccessDeniedException"), nil
+}
+
+// TestPromotionThatIsDeniedRestoresTheTarget, and the rotation ends once it is allowed.
+func TestPromotionThatIsDeniedRestoresTheTarget(t *testing.T) {
+	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
+	w.onPromotion(denied)
+	seen, err := w.finish(t, token, 30*time.Second)
+	w.wire.set(nil)
+	ends(t, err, rotation.SecretsManagerFailed, "the target is restored")
+	if seen.CurrentRefused || seen.Rotated || seen.Gap != 0 {
+		t.Errorf("observed %+v", seen)
+	}
+	w.opens(t, "AWSCURRENT", true)
+	w.opens(t, "AWSPENDING", false)
+	seen, err = w.finish(t, token, 30*time.Second)
+	if err != nil || seen.Gap == 0 || seen.Gap > seen.Window || !seen.Rotated {
+		t.Errorf("observed %+v, %v", seen, err)
+	}
+	if err := w.ended(token); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPromotionThatIsUnknownRollsForward: restoring the target would lock clients out if the
+// label moves after all.
+func TestPromotionThatIsUnknownRollsForward(t *testing.T) {
+	for name, answer := range map[string]func(func() (*http.Response, error)) (*http.Response, error){
+		"no answer": func(func() (*http.Response, error)) (*http.Response, error) { return nil, io.ErrUnexpectedEOF },
+		"an error of the service": func(func() (*http.Response, error)) (*http.Response, error) {
+			resp := failure("InternalServiceError")
+			resp.StatusCode = 500
+			return resp, nil
+		},
+	} {
+		w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
+		w.onPromotion(answer)
+		seen, err := w.finish(t, token, 30*time.Second)
+		w.wire.set(nil)
+		ends(t, err, rotation.SecretsManagerFailed, "the target is changed: AWSPENDING opens it")
+		if !seen.CurrentRefused {
+			t.Errorf("%s: that clients are refused is not observed", name)
+		}
+		w.opens(t, "AWSPENDING", true)
+		if seen, err = w.finish(t, token, 30*time.Second); err != nil || seen.CurrentRefused || !seen.Rotated {
+			t.Errorf("%s: the repetition: %+v, %v", name, seen, err)
+		}
+		if err := w.ended(token); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestReplicaThatLags: the new value is refused for a while. Within the time for the login that
+// is waited for, and after it the target is restored.
+func TestReplicaThatLags(t *testing.T) {
+	for refusals, rotated := range map[int]bool{1: true, 3: true, 4: false} {
+		h := &toyHarness{server: newToyServer(t)}
+		w, token := begun(t, h, 3)
+		h.server.lag = refusals
+		_, err := w.finish(t, token, 16*time.Second)
+		if rotated != (err == nil) {
+			t.Errorf("%d refusals: %v", refusals, err)
+		}
+		if !rotated {
+			ends(t, err, rotation.LoginRefused, "the target is restored")
+		}
+		w.opens(t, "AWSCURRENT", true)
+		if err := w.all(t.Context(), token); err != nil {
+			t.Error(err)
+		}
+		if err := w.ended(token); err != nil {
+			t.Errorf("%d refusals: %v", refusals, err)
+		}
+	}
+}
+
+// TestEditInTheGap: an operator edits another field of the secret, the credential, or the
+// host, in the moment of the promotion.
+func TestEditInTheGap(t *testing.T) {
+	other := newToyServer(t)
+	port := testserver.Proxy(t, other.listen.Addr().String()).Port
+	for what, edit := range map[string]func(v rotation.Value) rotation.Value{
+		"a field":      func(v rotation.Value) rotation.Value { return v.With("note", "edited") },
+		"the password": func(v rotation.Value) rotation.Value { return v.With("password", "set-by-hand") },
+		"the port": func(v rotation.Value) rotation.Value {
+			user, _ := v.Text("username")
+			other.mu.Lock()
+			other.users[user] = &toyUser{passwords: []string{"first-password"}, right: true}
+			other.mu.Unlock()
+			return v.WithJSON("port", []byte(strconv.Itoa(port)))
+		},
+	} {
+		for way, store := range map[string]func(*world, rotation.Value) error{
+			"by PutSecretValue": func(w *world, v rotation.Value) error { return w.put(v, uuid.NewString(), "AWSCURRENT") },
+			"by UpdateSecret":   (*world).update,
+			"by moving labels":  (*world).replace,
+		} {
+			h := &toyHarness{server: newToyServer(t)}
+			w, token := begun(t, h, 3)
+			edited := edit(w.first)
+			err := w.atPromotion(t, token, func() {
+				if err := store(w, edited); err != nil {
+					t.Fatal(err)
+				}
+			})
+			ends(t, err, rotation.SecretEdited, "the target is restored")
+			current, _ := w.labelled("AWSCURRENT")
+			if !current.value.Equal(edited) {
+				t.Errorf("%s %s: the edit was lost", what, way)
+			}
+			r, err := w.rotator()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d, err := r.Diagnose(t.Context(), w.arn); err != nil || d.Opens != "AWSCURRENT" {
+				t.Errorf("%s %s: %s opens the target, %v", what, way, d.Opens, err)
+			}
+		}
+	}
+}
+
+// TestPasswordHistory: the target does not take the old password back. Where the operator
+// allowed it, the superuser sets it; elsewhere a labelled version opens the target, and the
+// advice works.
+func TestPasswordHistory(t *testing.T) {
+	for _, superuser := range []bool{true, false} {
+		h := &toyHarness{server: newToyServer(t), alternating: true}
+		h.server.remembers = true
+		w, err := newWorld(t, h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.env["STRATEGY"] = "single"
+		if superuser {
+			w.env["RECOVER_BY_SUPERUSER"] = "true"
+		}
+		token, err := w.begin()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, step := range steps[:3] {
+			if err := w.step(t.Context(), step, token); err != nil {
+				t.Fatal(err)
+			}
+		}
+		edited := w.first.With("note", "edited")
+		err = w.atPromotion(t, token, func() {
+			if err := w.update(edited); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if superuser {
+			ends(t, err, rotation.SecretEdited, "the target is restored")
+			w.opens(t, "AWSCURRENT", true)
+			continue
+		}
+		ends(t, err, rotation.SecretEdited, "the target is changed: AWSPENDING opens it")
+		w.opens(t, "AWSPENDING", true)
+		// The advice, followed literally.
+		pending, _ := w.labelled("AWSPENDING")
+		if !strings.Contains(err.Error(), "put the credential of version "+pending.id+" into AWSCURRENT") {
+			t.Errorf("advice: %v", err)
+		}
+		password, _ := pending.value.Text("password")
+		if err := w.update(edited.With("password", password)); err != nil {
+			t.Fatal(err)
+		}
+		if p, err := w.labelled("AWSPENDING"); err == nil && p.id == token {
+			if err := w.stage("AWSPENDING", token, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.opens(t, "AWSCURRENT", true)
+		if err := w.rotate(); err != nil {
+			t.Errorf("the next rotation: %v", err)
+		}
+	}
+}
+
+// TestFinishSecretNeedsTime: with less than 8 seconds it changes nothing.
+func TestFinishSecretNeedsTime(t *testing.T) {
+	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
+	_, err := w.finish(t, token, 7*time.Second)
+	ends(t, err, rotation.OutOfTime, "this attempt did not change the target")
+	w.opens(t, "AWSCURRENT", true)
+	w.opens(t, "AWSPENDING", false)
+}
+
+// TestChangeWhoseAnswerIsLost: the login decides.
+func TestChangeWhoseAnswerIsLost(t *testing.T) {
+	h := &toyHarness{server: newToyServer(t)}
+	w, token := begun(t, h, 3)
+	answers := 0
+	w.proxy.Filter(func(c testserver.Chunk) bool {
+		if c.FromServer {
+			answers++
+		}
+		return !c.FromServer || answers != 2 // LOGIN, SET
+	})
+	seen, err := w.finish(t, token, 30*time.Second)
+	w.proxy.Filter(nil)
+	if err != nil || !seen.Rotated || answers < 3 {
+		t.Errorf("observed %+v, %v after %d answers", seen, err, answers)
+	}
+	if err := w.ended(token); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestChangeThatIsRejected leaves the target as it was, and says so.
+func TestChangeThatIsRejected(t *testing.T) {
+	h := &toyHarness{server: newToyServer(t)}
+	w, token := begun(t, h, 3)
+	pending, _ := w.labelled("AWSPENDING")
+	user, _ := pending.value.Text("username")
+	password, _ := pending.value.Text("password")
+	h.server.remembers = true
+	h.server.users[user].old = []string{password}
+	_, err := w.finish(t, token, 30*time.Second)
+	ends(t, err, rotation.PolicyRejected, "the target is unchanged: AWSCURRENT opens it")
+	if !errors.Is(err, rotation.PolicyRejected) || !strings.Contains(err.Error(), "rotatorctl recover --yes") {
+		t.Errorf("advice: %v", err)
+	}
+	w.opens(t, "AWSCURRENT", true)
+}
+
+// TestVersionSkew: another program's finishSecret, which only moves labels, follows this
+// setSecret. check and recover report it, and recover resolves it.
+func TestVersionSkew(t *testing.T) {
+	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
+	before, _ := w.labelled("AWSCURRENT")
+	if err := w.stage("AWSCURRENT", before.id, token); err != nil {
+		t.Fatal(err)
+	}
+	w.opens(t, "AWSCURRENT", false)
+	r, err := w.rotator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := false
+	for _, f := range r.Check(t.Context(), w.arn) {
+		told = told || f.Check == "login" && strings.Contains(f.Detail, "AWSCURRENT refused, AWSPREVIOUS opens")
+	}
+	if !told {
+		t.Errorf("check: %+v", r.Check(t.Context(), w.arn))
+	}
+	d, err := r.Recover(t.Context(), w.arn)
+	if err != nil || !strings.Contains(d.Action, "AWSCURRENT refused, AWSPREVIOUS opens") {
+		t.Errorf("recover: %+v, %v", d, err)
+	}
+	w.opens(t, "AWSCURRENT", true)
+}
