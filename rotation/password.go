@@ -82,12 +82,10 @@ func (p PasswordPolicy) Check() error {
 }
 
 // sealBits is the least strength of a seal: a wrong version passes less than once in
-// 16 million. Passwords shorter than sealedFrom have none, nor those of which it
-// would leave less than bodyBits, as they have no strength to spare.
+// 16 million. A password of which the seal would leave less than bodyBits has none.
 const (
-	sealBits   = 24
-	bodyBits   = 64
-	sealedFrom = 24
+	sealBits = 24
+	bodyBits = 96
 )
 
 // strength is how many bits a character of the alphabet has at least.
@@ -97,7 +95,7 @@ func strength(alphabet string) int { return bits.Len(uint(len(alphabet))) - 1 }
 // default alphabets.
 func (p PasswordPolicy) sealLength(alphabet string) int {
 	each := strength(alphabet)
-	if p.Length < sealedFrom || each == 0 {
+	if each == 0 {
 		return 0
 	}
 	n := (sealBits + each - 1) / each
@@ -107,12 +105,12 @@ func (p PasswordPolicy) sealLength(alphabet string) int {
 	return n
 }
 
-// New returns a new password: every password that the policy allows is equally
-// likely. A password of 24 characters or more ends in a seal: a few characters
-// computed from the others and from base, the id of the version that the
-// password is made to follow, so that finishSecret can tell, without memory and
-// without a further call, from which version a pending value was made. The
-// policy must have passed Check.
+// New returns a new password. One that has 96 bits to spare ends in a seal: a few characters
+// computed from the others and from base, the id of the version that the password follows.
+// It tells the core, without memory and without a further call, from which version a pending
+// value was made. The characters before the seal are random, and each allowed choice of them
+// is equally likely; the seal adds nothing for a reader who knows base. The policy must have
+// passed Check.
 func (p PasswordPolicy) New(base string) string {
 	classes := p.classes()
 	alphabet := strings.Join(classes, "")
