@@ -297,7 +297,7 @@ func (r *run) bySuperuser(ctx context.Context, req *Request) error {
 	if superuserARN(r.kind, req.Current) == "" {
 		return Errorf(LoginRefused, "set the user's password at the target to the one in AWSCURRENT", none+", and it names no superuser secret")
 	}
-	if user, _ := req.Current.Text(r.kind.UserField); !truth(r.cfg.Getenv("RECOVER_BY_SUPERUSER")) {
+	if user, _ := req.Current.Text(r.kind.UserField); !r.cfg.recoverBySuperuser() {
 		// Whoever may write the secret could name any user in it.
 		return Errorf(LoginRefused, "if the user is this secret's own, `rotatorctl recover --by-superuser` gives it AWSCURRENT's password again", none+" for the user %q", user)
 	}

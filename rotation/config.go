@@ -89,23 +89,28 @@ func (o option) own(name string) string {
 	return cmp.Or(o.tags["rotator:"+name], o.getenv("ROTATOR_"+variable(name)))
 }
 
-func (o option) bool(name string, otherwise bool) bool {
-	s := o.text(name)
-	if s == "" {
-		return otherwise
+// ParseBool reads a setting that is on or off: true, on, yes, y and 1, which AWS's templates
+// take for true, or false, off, no, n and 0, in any case. An empty text is the default. The
+// error has the cause InvalidConfiguration; the templates take any other text for false.
+func ParseBool(name, text string, otherwise bool) (bool, error) {
+	switch strings.ToLower(text) {
+	case "":
+		return otherwise, nil
+	case "true", "on", "yes", "y", "1":
+		return true, nil
+	case "false", "off", "no", "n", "0":
+		return false, nil
 	}
-	return truth(s)
+	return otherwise, Errorf(InvalidConfiguration, "set it to true or false", "%s is %q, which is neither true nor false", name, text)
 }
 
-// truth reads a truth value as AWS's templates do: what is not one of these
-// words is false.
-func truth(s string) bool {
-	switch strings.ToLower(s) {
-	case "true", "1", "y", "yes":
-		return true
-	}
-	return false
+// recoverBySuperuser reads the variable RECOVER_BY_SUPERUSER, which check has checked.
+func (c Config) recoverBySuperuser() bool {
+	b, _ := ParseBool("", c.Getenv(recoverBySuperuser), false)
+	return b
 }
+
+const recoverBySuperuser = "RECOVER_BY_SUPERUSER"
 
 // passwords returns the policy in force: the engine's own, changed by what is
 // set under the names that AWS's templates use.
@@ -118,11 +123,18 @@ func (o option) passwords(p PasswordPolicy) (PasswordPolicy, error) {
 		p.Length = n
 	}
 	p.ExcludeCharacters = cmp.Or(o.text("exclude-characters"), p.ExcludeCharacters)
-	p.ExcludeNumbers = o.bool("exclude-numbers", p.ExcludeNumbers)
-	p.ExcludePunctuation = o.bool("exclude-punctuation", p.ExcludePunctuation)
-	p.ExcludeUppercase = o.bool("exclude-uppercase", p.ExcludeUppercase)
-	p.ExcludeLowercase = o.bool("exclude-lowercase", p.ExcludeLowercase)
-	p.RequireEachIncludedType = o.bool("require-each-included-type", p.RequireEachIncludedType)
+	for name, b := range map[string]*bool{
+		"exclude-numbers":            &p.ExcludeNumbers,
+		"exclude-punctuation":        &p.ExcludePunctuation,
+		"exclude-uppercase":          &p.ExcludeUppercase,
+		"exclude-lowercase":          &p.ExcludeLowercase,
+		"require-each-included-type": &p.RequireEachIncludedType,
+	} {
+		var err error
+		if *b, err = ParseBool(variable(name), o.text(name), *b); err != nil {
+			return p, err
+		}
+	}
 	return p, p.Check()
 }
 
@@ -187,6 +199,9 @@ func (c Config) check() error {
 		return err
 	}
 	if _, err := o.userLimit(); err != nil {
+		return err
+	}
+	if _, err := ParseBool(recoverBySuperuser, c.Getenv(recoverBySuperuser), false); err != nil {
 		return err
 	}
 	for _, e := range c.Engines {

@@ -249,7 +249,7 @@ func (r *run) give(ctx context.Context, req *Request, v Value) error {
 	undo.Current, undo.Pending = graft(v, req.Pending, r.kind), v
 	user, _ := req.Pending.Text(r.kind.UserField)
 	var err error
-	if u, _ := v.Text(r.kind.UserField); u == user && r.at(req.Pending, v).Equal(v) {
+	if u, _ := v.Text(r.kind.UserField); u == user && r.samePlace(req.Pending, v) {
 		set := func(ctx context.Context, c rung) error {
 			undo.Login, undo.Superuser = c.value, c.superuser
 			return r.engine.Set(ctx, &undo)

@@ -81,7 +81,7 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 					r.log.Info("version passed over: it is another user's", "credential", name)
 					return true
 				}
-				if !r.at(req.Current, v).Equal(v) {
+				if !r.samePlace(req.Current, v) {
 					r.log.Info("version skipped: it names another host, port or TLS mode", "credential", name)
 					return true
 				}
@@ -140,7 +140,7 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 // version opens. That lends the superuser's powers on a user's name alone, so only the
 // function's operator can switch it on.
 func (r *run) lendsSuperuser(req *Request) bool {
-	return req.Strategy == SingleUser && superuserARN(r.kind, req.Current) != "" && truth(r.cfg.Getenv("RECOVER_BY_SUPERUSER"))
+	return req.Strategy == SingleUser && superuserARN(r.kind, req.Current) != "" && r.cfg.recoverBySuperuser()
 }
 
 // previous reads the version labelled AWSPREVIOUS. It returns errAbsent also for one that cannot

@@ -105,7 +105,7 @@ func (r *run) needs(ctx context.Context) (n Needs, err error) {
 
 	req.Login = req.Current
 	// With RECOVER_BY_SUPERUSER the superuser only mends what is broken.
-	recovery := req.Strategy == SingleUser && !req.BySuperuser && superuserARN(r.kind, req.Current) != "" && truth(r.cfg.Getenv("RECOVER_BY_SUPERUSER"))
+	recovery := req.Strategy == SingleUser && !req.BySuperuser && superuserARN(r.kind, req.Current) != "" && r.cfg.recoverBySuperuser()
 	if req.BySuperuser || recovery {
 		if err := r.superuserNeeds(ctx, req, &n, recovery); err != nil {
 			return n, err

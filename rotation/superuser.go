@@ -22,7 +22,7 @@ func (r *run) vouch(ctx context.Context, req *Request, refused func() error) err
 	}
 	user, _ := req.Current.Text(r.kind.UserField)
 	other, _ := req.Pending.Text(r.kind.UserField)
-	elsewhere := !r.at(place, req.Current).Equal(req.Current)
+	elsewhere := !r.samePlace(place, req.Current)
 	return r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) error {
 		err := r.engine.Verify(ctx, req, r.at(place, c.value))
 		if e, ok := errors.AsType[*Error](err); ok && elsewhere {
@@ -47,13 +47,39 @@ func (r *run) place(ctx context.Context, req *Request) (Value, error) {
 	return Value{}, nil // unreachable: there is one, or an error
 }
 
+// samePlace reports whether two values name the same place, and the same way to connect to
+// it. A number is the same as its text.
+func (r *run) samePlace(a, b Value) bool {
+	for _, name := range r.placeFields() {
+		x, ok := a.Text(name)
+		y, also := b.Text(name)
+		same := ok == also && x == y
+		switch {
+		case name == "host":
+			same = ok == also && sameHost(x, y)
+		case name == "ssl":
+			same = tlsMode(x) == tlsMode(y)
+		case !ok && !also:
+			same = cmp.Or(string(a.JSON(name)), "null") == cmp.Or(string(b.JSON(name)), "null")
+		}
+		if !same {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *run) placeFields() []string {
+	return append([]string{"host", "port", "ssl"}, r.kind.PlaceFields...)
+}
+
 // at returns a value with another's fields that say where the target is and how it
 // is connected to. One that the other lacks counts as missing.
 func (r *run) at(place, v Value) Value {
 	if !v.IsObject() {
 		return v
 	}
-	for _, name := range append([]string{"host", "port", "ssl"}, r.kind.PlaceFields...) {
+	for _, name := range r.placeFields() {
 		raw := place.JSON(name)
 		if raw == nil {
 			if v.JSON(name) == nil {

@@ -28,6 +28,10 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]
 	if err != nil {
 		return nil, err
 	}
+	byRole, err := rotation.ParseBool("IAM_BY_ROLE", getenv("IAM_BY_ROLE"), false)
+	if err != nil {
+		return nil, err
+	}
 	list := []rotation.Engine{
 		postgres.New(tls),
 		mysql.New(tls),
@@ -43,7 +47,7 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]
 		oracleEngine(tls),
 		db2.New(tls),
 		generic.New(),
-		iam.New(c.settings, getenv("IAM_BY_ROLE") == "true"),
+		iam.New(c.settings, byRole),
 	}
 	caches, err := cacheuser.ReadOptions(getenv)
 	if err != nil {

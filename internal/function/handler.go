@@ -36,11 +36,14 @@ type Handler struct {
 // Metrics are written to out in CloudWatch's embedded format, unless METRICS=off.
 func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer) *Handler {
 	h := &Handler{log: log, observe: func(rotation.Observation) {}}
-	if strings.ToLower(getenv("METRICS")) != "off" {
+	on, fault := rotation.ParseBool("METRICS", getenv("METRICS"), true)
+	if on {
 		// sam local and the simulator set the name, as Lambda does; nothing else need.
 		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown")}.write
 	}
-	h.rotator, h.clients, h.fault = wire(getenv, log, h.observe)
+	if h.fault = fault; fault == nil {
+		h.rotator, h.clients, h.fault = wire(getenv, log, h.observe)
+	}
 	if h.fault != nil {
 		log.Error("the configuration is invalid", "cause", rotation.CauseOf(h.fault), "error", h.fault.Error())
 	}
@@ -124,12 +127,9 @@ func failure(err error) error {
 // tlsPolicy reads what only the function's operator may decide of connections.
 func tlsPolicy(getenv func(string) string) (rotation.TLSPolicy, error) {
 	var p rotation.TLSPolicy
-	switch strings.ToLower(getenv("ALLOW_PLAINTEXT_FALLBACK")) {
-	case "", "false":
-	case "true":
-		p.AllowPlaintext = true
-	default:
-		return p, rotation.Errorf(rotation.InvalidConfiguration, "set it to true or false", "ALLOW_PLAINTEXT_FALLBACK is neither true nor false")
+	var err error
+	if p.AllowPlaintext, err = rotation.ParseBool("ALLOW_PLAINTEXT_FALLBACK", getenv("ALLOW_PLAINTEXT_FALLBACK"), false); err != nil {
+		return p, err
 	}
 	bundle := getenv("CA_BUNDLE")
 	if bundle != "" && !strings.Contains(bundle, "-----BEGIN") {

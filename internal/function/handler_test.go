@@ -224,6 +224,10 @@ func TestInvalidConfigurationIsToldAtEveryEvent(t *testing.T) {
 		"recipes are no file": {"HTTP_RECIPES": "/does/not/exist"},
 		"recipes are no JSON": {"HTTP_RECIPES": "{nonsense"},
 		"retire unclear":      {"RETIRE": "later"},
+		"exclusion unclear":   {"EXCLUDE_NUMBERS": "ture"},
+		"recovery unclear":    {"RECOVER_BY_SUPERUSER": "maybe"},
+		"IAM unclear":         {"IAM_BY_ROLE": "maybe"},
+		"metrics unclear":     {"METRICS": "maybe"},
 	} {
 		w := newWorld(t)
 		w.env = env

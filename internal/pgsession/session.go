@@ -50,6 +50,11 @@ func Dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target) (*S
 			break
 		}
 		cfg.TLSConfig = tls
+		// A server may ask for the password itself only over TLS.
+		cfg.RequireAuth = ""
+		if tls == nil {
+			cfg.RequireAuth = "!password"
+		}
 		var conn *pgx.Conn
 		if conn, err = pgx.ConnectConfig(ctx, cfg); err == nil {
 			return &Session{conn, t}, nil

@@ -1,10 +1,47 @@
 package pgsession
 
 import (
+	"net"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"example.com/rotator/rotation"
 )
+
+// TestNoPasswordInClearWithoutTLS: a server that asks for one does not get it.
+func TestNoPasswordInClearWithoutTLS(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	got := make(chan pgproto3.FrontendMessage, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		b := pgproto3.NewBackend(conn, conn)
+		if _, err := b.ReceiveStartupMessage(); err != nil {
+			return
+		}
+		b.Send(&pgproto3.AuthenticationCleartextPassword{})
+		_ = b.Flush()
+		m, _ := b.Receive()
+		got <- m
+	}()
+	addr := l.Addr().(*net.TCPAddr)
+	_, err = Dial(t.Context(), rotation.TLSPolicy{}, rotation.Target{Host: "127.0.0.1", Port: addr.Port, User: "app", Password: "fixture", TLS: rotation.TLSOff})
+	if err == nil {
+		t.Error("a login succeeded")
+	}
+	if m, ok := (<-got).(*pgproto3.PasswordMessage); ok {
+		t.Errorf("the server got %T", m)
+	}
+}
 
 func TestServersMessagesAreShownWithoutTexts(t *testing.T) {
 	err := &pgconn.PgError{Severity: "ERROR", Code: "22023", Message: `invalid value for parameter "app.key": "hunter-2"`}

@@ -379,3 +379,22 @@ func TestOldCredentialStaysAtItsHost(t *testing.T) {
 		t.Errorf("%d logins at the forged port, %d with the real password", logins.Load(), leaked.Load())
 	}
 }
+
+// TestOldCredentialAtTheSamePlace: a port that one version writes as a number and another as
+// text, or a host in capitals, is the same place.
+func TestOldCredentialAtTheSamePlace(t *testing.T) {
+	w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, _ := w.first.Text("host")
+	port, _ := w.first.Text("port")
+	edited := w.first.With("port", port).With("host", strings.ToUpper(host)).With("password", "a-guess")
+	if err := w.update(edited); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rotate(); err != nil {
+		t.Error(err)
+	}
+	w.opens(t, "AWSCURRENT", true)
+}

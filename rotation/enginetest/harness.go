@@ -13,7 +13,7 @@
 // the engine, so that engine and harness cannot be wrong in the same way. Where the
 // current value must work throughout, Overlap says so, and the suite holds the
 // engine to it; alternating users it knows by the superuser secret that New returns.
-// Implement Logged, Configured, Bound, Minted or Public besides, where they apply. Whoever
+// Implement Logged, Configured, Bound, Minted, Remembering or Public as well, where they apply. Whoever
 // writes an engine runs one part while working on it, such as
 //
 //	go test -race -run 'TestEngine/Sweep' ./rotation/postgres
@@ -86,6 +86,12 @@ type Minted interface {
 	// Strays returns the names of the credentials that the user has at the target
 	// and that are in none of the values, which are all that the secret has.
 	Strays(ctx context.Context, versions []rotation.Value) ([]string, error)
+}
+
+// Remembering is a Harness whose target can refuse to take an earlier credential back.
+type Remembering interface {
+	// Remembers reports whether it does.
+	Remembers() bool
 }
 
 // Public is a Harness of a credential that has a name, which its system logs itself.

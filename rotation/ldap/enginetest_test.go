@@ -18,6 +18,7 @@ type harness struct {
 	*fixture
 	superuser bool
 	overlap   bool
+	remembers bool
 	env       map[string]string
 }
 
@@ -30,7 +31,7 @@ func TestEngineSuperuser(t *testing.T) {
 }
 
 func TestEngineItselfUnderAPolicy(t *testing.T) {
-	suite(t, newPolicyFixture(t, "pwdCheckQuality", "2"), harness{})
+	suite(t, newPolicyFixture(t, "pwdCheckQuality", "2"), harness{remembers: true})
 }
 
 func TestEngineSuperuserByExtendedOperation(t *testing.T) {
@@ -47,6 +48,8 @@ func (h *harness) Engine() rotation.Engine { return h.engine }
 func (h *harness) Target() string { return h.Addr() }
 
 func (h *harness) Overlap() bool { return h.overlap }
+
+func (h *harness) Remembers() bool { return h.remembers }
 
 func (h *harness) Env() map[string]string {
 	return map[string]string{"ROTATOR_LDAP_CHANGE": h.env["ROTATOR_LDAP_CHANGE"]}
