@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -22,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"example.com/rotator/internal/lambdasim"
 	"example.com/rotator/internal/secretsim"
@@ -67,6 +69,10 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	gap, err := b.gap(ctx)
+	if err != nil {
+		return err
+	}
 	info, err := os.Stat(b.binary)
 	if err != nil {
 		return err
@@ -74,9 +80,10 @@ func run(ctx context.Context) error {
 	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
 	fmt.Fprintln(w, "PostgreSQL, happy path\tsingle user\talternating users\tgoal (single)")
 	fmt.Fprintf(w, "calls of Secrets Manager\t%d\t%d\tat most 10\n", single.calls, pair.calls)
-	fmt.Fprintf(w, "logins\t%d\t%d\tat most 3\n", single.logins, pair.logins)
+	fmt.Fprintf(w, "logins\t%d\t%d\tat most 4\n", single.logins, pair.logins)
 	fmt.Fprintf(w, "of these refused\t%d\t%d\t0\n", single.refused, pair.refused)
 	fmt.Fprintf(w, "whole rotation\t%s\t%s\t\n", ms(single.took), ms(pair.took))
+	fmt.Fprintf(w, "clients refused, 500 ms between the steps, 20 ms a call\t%s\t\tunder 100 ms\n", ms(gap))
 	fmt.Fprintf(w, "peak memory\t%.1f MiB\t%.1f MiB\tunder 30 MiB\n", single.memory, pair.memory)
 	fmt.Fprintf(w, "start to ready, median of %d\t%s\t\tunder 15 ms\n", len(starts), ms(starts[len(starts)/2]))
 	fmt.Fprintf(w, "start to ready, slowest\t%s\t\t\n", ms(starts[len(starts)-1]))
@@ -96,6 +103,108 @@ type bench struct {
 
 	mu    sync.Mutex
 	calls int
+	slow  time.Duration // what a call takes, for the measurement of the gap
+}
+
+// gap rotates a single user while a client logs in with AWSCURRENT without pause, and returns
+// for how long the client was refused. Steps and calls take the time that they take on AWS.
+func (b *bench) gap(ctx context.Context) (time.Duration, error) {
+	f, err := lambdasim.New(b.binary, lambdasim.Options{ARN: functionARN, Env: b.env})
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	b.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+		time.Sleep(500 * time.Millisecond)
+		return f.Invoke(ctx, payload)
+	}))
+	conn, err := pgx.Connect(ctx, b.pg.URL("postgres"))
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	if _, err := conn.Exec(ctx, "CREATE ROLE bench_gap LOGIN PASSWORD 'first-password'"); err != nil {
+		return 0, err
+	}
+	arn, err := b.create(ctx, "gap", map[string]any{"engine": "postgres", "host": b.pg.Host, "port": b.pg.Port, "username": "bench_gap", "password": "first-password"})
+	if err != nil {
+		return 0, err
+	}
+	cfg, err := pgx.ParseConfig(b.pg.URL("postgres"))
+	if err != nil {
+		return 0, err
+	}
+	// The client reads the secret past the wire that is slowed down.
+	reader := secretsmanager.New(b.client.Options(), func(o *secretsmanager.Options) {
+		o.HTTPClient = &http.Client{Transport: direct{b.sim.Handler()}}
+	})
+	b.mu.Lock()
+	b.slow = 20 * time.Millisecond
+	b.mu.Unlock()
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	type outcome struct {
+		longest time.Duration
+		err     error
+	}
+	end := make(chan outcome, 1)
+	go func() {
+		var o outcome
+		var since time.Time
+		for o.err == nil && (watching.Err() == nil || !since.IsZero()) {
+			var accepted bool
+			accepted, o.err = opens(ctx, reader, arn, cfg)
+			switch {
+			case !accepted && since.IsZero():
+				since = time.Now()
+			case accepted && !since.IsZero():
+				o.longest = max(o.longest, time.Since(since))
+				since = time.Time{}
+			}
+		}
+		end <- o
+	}()
+	if _, err := b.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+		return 0, err
+	}
+	err = b.sim.WaitRotation(ctx, arn)
+	stop()
+	o := <-end
+	b.mu.Lock()
+	b.slow = 0
+	b.mu.Unlock()
+	return o.longest, errors.Join(err, o.err)
+}
+
+// opens reads AWSCURRENT and reports whether the server accepts it.
+func opens(ctx context.Context, client *secretsmanager.Client, arn string, cfg *pgx.ConnConfig) (bool, error) {
+	got, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &arn})
+	if err != nil {
+		return false, err
+	}
+	var v struct{ Username, Password string }
+	if err := json.Unmarshal([]byte(*got.SecretString), &v); err != nil {
+		return false, err
+	}
+	cfg = cfg.Copy()
+	cfg.User, cfg.Password = v.Username, v.Password
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err == nil {
+		return true, conn.Close(ctx)
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "28P01" {
+		return false, nil
+	}
+	return false, err
+}
+
+// direct answers requests by a handler.
+type direct struct{ http.Handler }
+
+func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	d.ServeHTTP(w, r)
+	return w.Result(), nil
 }
 
 // count counts the calls that a function makes: those of a rotation itself.
@@ -103,7 +212,9 @@ func (b *bench) count(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.mu.Lock()
 		b.calls++
+		slow := b.slow
 		b.mu.Unlock()
+		time.Sleep(slow)
 		h.ServeHTTP(w, r)
 	})
 }

@@ -40,7 +40,7 @@ func TestNoPasswordInClear(t *testing.T) {
 			m, _ := conn.Read(buf[n:])
 			got <- buf[:n+m]
 		}()
-		v := rotation.StringValue(`{"engine":"mysql","host":"127.0.0.1","username":"app","password":"` + password + `","ssl":false}`).
+		v := rotation.StringValue(`{"engine":"mysql","host":"127.0.0.1","username":"app","password":"`+password+`","ssl":false}`).
 			With("port", l.Addr().String()[len("127.0.0.1:"):])
 		err = New(rotation.TLSPolicy{}).Verify(t.Context(), &rotation.Request{Current: v}, v)
 		sent := <-got
