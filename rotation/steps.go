@@ -334,14 +334,16 @@ func (r *run) test(ctx context.Context) error {
 // reader does, may not know the value yet, so a refused login is repeated once after a
 // pause. It is not repeated more often, because targets lock accounts after a few.
 func (r *run) verify(ctx context.Context, req *Request) error {
-	err := r.tries(ctx, req, req.Pending)
-	if errors.Is(err, LoginRefused) {
+	for try := 1; ; try++ {
+		err := r.tries(ctx, req, req.Pending)
+		if !errors.Is(err, LoginRefused) {
+			return err
+		}
 		r.refused(awsPending)
-		if sleep(ctx, 2*time.Second) == nil {
-			err = r.tries(ctx, req, req.Pending)
+		if try == 2 || sleep(ctx, 2*time.Second) != nil {
+			return err
 		}
 	}
-	return err
 }
 
 // staged reads the pending version, and returns errDone where it is AWSCURRENT. It asks for

@@ -46,7 +46,7 @@ func cuts(t testing.TB, h Harness) error {
 		if err != nil && !slices.Contains(broken, rotation.CauseOf(err)) {
 			return fmt.Errorf("%s: the step says %w, want one of %v", where, err, broken)
 		}
-		if err := w.notLockedOut(); err != nil {
+		if err := errors.Join(w.notLockedOut(), w.honest(err)); err != nil {
 			return fmt.Errorf("%s: %w", where, err)
 		}
 		if err := w.all(context.Background(), token); err != nil {

@@ -68,6 +68,9 @@ func edits(t testing.TB, h Harness) error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", where, err)
 			}
+			if err := w.honest(failure); err != nil {
+				return fmt.Errorf("%s: %w", where, err)
+			}
 			ok, err := w.open(current.value)
 			if m, is := h.(Remembering); is && m.Remembers() && after == 3 {
 				// The target did not take the old credential back, and the error says so.

@@ -318,3 +318,18 @@ func TestVersionSkew(t *testing.T) {
 	}
 	w.opens(t, "AWSCURRENT", true)
 }
+
+// TestRefusedLoginsOfTestSecret are two: targets lock accounts after a few.
+func TestRefusedLoginsOfTestSecret(t *testing.T) {
+	h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
+	w, token := begun(t, h, 2)
+	h.server.lag = 100
+	logins := 0
+	h.engine.verified = func() { logins++ }
+	if err := w.step(t.Context(), rotation.TestSecret, token); rotation.CauseOf(err) != rotation.LoginRefused {
+		t.Errorf("testSecret: %v, want LoginRefused", err)
+	}
+	if logins != 2 {
+		t.Errorf("%d logins were refused, want 2", logins)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -135,6 +136,40 @@ func sweep(t testing.TB, h Harness) error {
 		errs = append(errs, fmt.Errorf("the sweep found only %d points", points))
 	}
 	return errors.Join(errs...)
+}
+
+// honest demands that what an error of finishSecret says of the target is so.
+func (w *world) honest(failure error) error {
+	if failure == nil {
+		return nil
+	}
+	text := failure.Error()
+	for state, labels := range map[string]map[string]bool{
+		"; the target is unchanged: AWSCURRENT opens it":                         {"AWSCURRENT": true},
+		"; the target is restored: AWSCURRENT opens it again":                    {"AWSCURRENT": true},
+		"; the target is changed: AWSPENDING opens it, AWSCURRENT does not":      {"AWSPENDING": true, "AWSCURRENT": w.continuous()},
+		"; the target refuses AWSCURRENT and AWSPENDING":                         {"AWSPENDING": false, "AWSCURRENT": false},
+		"; this attempt did not change the target":                               nil,
+		"; whether the target is changed is not known: AWSCURRENT or AWSPENDING": nil,
+	} {
+		if !strings.Contains(text, state) {
+			continue
+		}
+		for label, want := range labels {
+			v, err := w.labelled(label)
+			if err != nil {
+				return err
+			}
+			if ok, err := w.open(v.value); err != nil || ok != want {
+				return fmt.Errorf("%s is accepted %v (%v), but the error says: %w", label, ok, err, failure)
+			}
+		}
+		return nil
+	}
+	if strings.HasPrefix(text, "finishSecret: ") {
+		return fmt.Errorf("the error says nothing of the target: %w", failure)
+	}
+	return nil
 }
 
 // notLockedOut demands that a labelled version opens the target, and the current one before
