@@ -1,14 +1,15 @@
 package enginetest
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// watched has a client log in with AWSCURRENT without pause while rotations go
-// on. Where the current value must work throughout, no login is refused; else
+// watched has a client log in with AWSCURRENT without pause while rotations go on. No login is
+// refused before finishSecret, and where the current value must work throughout, none is; else
 // the refusals and how long they lasted are reported.
 func watched(t testing.TB, h Harness) error {
 	w, err := newWorld(t, h)
@@ -40,6 +41,9 @@ func watched(t testing.TB, h Harness) error {
 						since = time.Time{}
 					}
 				default:
+					if !w.finishing.Load() {
+						return errors.New("AWSCURRENT was refused before finishSecret")
+					}
 					refusals++
 					if since.IsZero() {
 						since = time.Now()
