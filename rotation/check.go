@@ -166,6 +166,8 @@ type Diagnosis struct {
 	Opens string `json:"opens,omitempty"`
 	// Version is that credential's version; "" for the superuser's.
 	Version string `json:"version,omitempty"`
+	// CurrentRefused is set where the target refuses AWSCURRENT: clients cannot log in.
+	CurrentRefused bool `json:"current_refused,omitempty"`
 	// Action is what Recover would do, in words; "" for nothing.
 	Action string `json:"action,omitempty"`
 	// Trouble says why nothing can be done, where that is so.
@@ -234,6 +236,7 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err er
 	if err != nil && !errors.Is(err, LoginRefused) {
 		return out, nil, err
 	}
+	out.CurrentRefused = out.Opens != awsCurrent
 	switch {
 	case out.Opens == awsCurrent:
 		out.Version = out.Current
@@ -274,7 +277,7 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err er
 		}
 	default:
 		out.promote = true
-		out.Action = "AWSCURRENT refused, " + out.Opens + " opens: move AWSCURRENT from version " + out.Current + " to version " + out.Version
+		out.Action = "move AWSCURRENT from version " + out.Current + " to version " + out.Version + ", which opens the target"
 		if out.Pending != "" && out.Pending != out.Version {
 			out.release = true
 			out.Action += "; remove AWSPENDING from version " + out.Pending

@@ -82,6 +82,8 @@ func tell(c *cobra.Command, d rotation.Diagnosis, done bool) {
 	switch {
 	case d.Trouble != "":
 		fmt.Fprintln(w, d.Trouble)
+	case d.CurrentRefused && d.Version != "":
+		fmt.Fprintf(w, "AWSCURRENT refused, %s opens the target (version %s).\n", d.Opens, d.Version)
 	case d.Version != "":
 		fmt.Fprintf(w, "%s (version %s) opens the target.\n", d.Opens, d.Version)
 	default:

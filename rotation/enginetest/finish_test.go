@@ -313,7 +313,7 @@ func TestVersionSkew(t *testing.T) {
 		t.Errorf("check: %+v", r.Check(t.Context(), w.arn))
 	}
 	d, err := r.Recover(t.Context(), w.arn)
-	if err != nil || !strings.Contains(d.Action, "AWSCURRENT refused, AWSPREVIOUS opens") {
+	if err != nil || !d.CurrentRefused || d.Opens != "AWSPREVIOUS" {
 		t.Errorf("recover: %+v, %v", d, err)
 	}
 	w.opens(t, "AWSCURRENT", true)
