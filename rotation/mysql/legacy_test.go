@@ -37,8 +37,11 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		}
 	}
 	if err := errors.Join(old(user, "First-Pw-1").dialect.rehearse(t.Context(), "Second-Pw-2", "First-Pw-1"),
-		old(user, "First-Pw-1").dialect.change(t.Context(), "Second-Pw-2", "First-Pw-1", "First-Pw-1")); err != nil {
+		old(user, "First-Pw-1").dialect.change(t.Context(), "Second-Pw-2", "First-Pw-1", "First-Pw-1", false)); err != nil {
 		t.Fatal(err)
+	}
+	if err := old(user, "Second-Pw-2").dialect.change(t.Context(), "Other-Pw-3", "Second-Pw-2", "Second-Pw-2", true); !errors.Is(err, rotation.ErrOneAtATime) {
+		t.Errorf("the server keeps one password: %v", err)
 	}
 	if err := old(user, "Second-Pw-2").dialect.retire(t.Context(), "Second-Pw-2", "First-Pw-1"); err != nil {
 		t.Error(err)
