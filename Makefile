@@ -35,13 +35,13 @@ build-RotatorFunction:
 # demo uses the machine's PostgreSQL, as root Debian's, and else fetches one.
 demo: build
 	@[ "$$(id -u)" != 0 ] || scripts/deps.sh postgres || true
-	$(GO) run ./internal/demo
+	$(GO) run ./internal/dev/demo
 
 # test ends with the figures of the crash sweeps and the witnesses.
 test: export ROTATOR_FIGURES = $(CURDIR)/build/figures
 test: deps
 	@mkdir -p build && rm -f build/figures
-	$(call tests,./...,./rotation/... ./internal/cacheuser)
+	$(call tests,./...,./rotation/...)
 	@sort build/figures
 
 # test-mysql and test-valkey run what needs servers that Debian's stable release
@@ -55,7 +55,7 @@ test-mysql: deps-mysql
 	@sort build/figures-mysql
 
 test-valkey: deps-valkey
-	$(TEST) -tags valkey -run Valkey ./internal/testserver ./rotation/redis
+	$(TEST) -tags valkey -run Valkey ./internal/testing/testserver ./rotation/redis
 
 # test-oracle builds the function with the engine that has a tag, and tests what the tag
 # changes. The engine's own tests are without it.
@@ -73,8 +73,8 @@ test-terraform: deps-terraform
 
 # bench prints the cost of a rotation; the figures are measured, not asserted.
 bench: build
-	$(GO) run ./internal/bench
-	$(GO) test -timeout 30m -run '^$$' -bench Fleet -benchtime 1x ./internal/secretsim
+	$(GO) run ./internal/dev/bench
+	$(GO) test -timeout 30m -run '^$$' -bench Fleet -benchtime 1x ./sim
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
@@ -89,7 +89,7 @@ lint:
 VERSION  ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null)
 release:
 	rm -rf build/release
-	$(GO) run ./internal/release -version '$(VERSION)' -tags 'lambda.norpc $(TAGS)' -out build/release
+	$(GO) run ./internal/dev/release -version '$(VERSION)' -tags 'lambda.norpc $(TAGS)' -out build/release
 
 # deps: the servers that the tests start, by Debian's packages where root.
 deps:

@@ -16,7 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/sim"
 )
 
 // occurred is what the simulator sends to EventBridge as one secret is rotated,
@@ -25,14 +25,14 @@ import (
 func occurred(t *testing.T) (events map[string]map[string]any, arns map[string]string) {
 	t.Helper()
 	var out bytes.Buffer
-	sim := secretsim.New(secretsim.Options{Events: &out, MaxAttempts: 1})
-	server := httptest.NewServer(sim.Handler())
+	simulator := sim.New(sim.Options{Events: &out, MaxAttempts: 1})
+	server := httptest.NewServer(simulator.Handler())
 	defer server.Close()
 	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: &server.URL, Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	const function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 	fail := false
-	sim.RegisterFunction(function, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+	simulator.RegisterFunction(function, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 		var e struct{ Step, SecretId, ClientRequestToken string }
 		err := json.Unmarshal(payload, &e)
 		switch {
@@ -68,7 +68,7 @@ func occurred(t *testing.T) (events map[string]map[string]any, arns map[string]s
 		if _, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &name, RotationLambdaARN: aws.String(function)}); err != nil {
 			t.Fatal(err)
 		}
-		if err := sim.WaitRotation(t.Context(), name); (err != nil) != fail {
+		if err := simulator.WaitRotation(t.Context(), name); (err != nil) != fail {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}

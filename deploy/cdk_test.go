@@ -14,7 +14,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/internal/cfn"
+	"example.com/rotator/internal/testing/cfn"
 )
 
 // synthesise compiles the code of docs/cdk.md, strictly, and returns the templates that

@@ -13,7 +13,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"example.com/rotator/internal/cfn"
+	"example.com/rotator/internal/testing/cfn"
 )
 
 // load reads a template; CloudFormation's short functions stay as their arguments.

@@ -15,7 +15,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
 
-	"example.com/rotator/internal/cfn"
+	"example.com/rotator/internal/testing/cfn"
 )
 
 // module is the Terraform module as its parser sees it. What Terraform says of it is

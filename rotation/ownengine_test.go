@@ -26,11 +26,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 
-	"example.com/rotator/internal/lambdasim"
-	"example.com/rotator/internal/secretsim"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/sim"
+	"example.com/rotator/sim/lambdasim"
 )
 
 // controller is the gate's controller, made up for the example: it has users with
@@ -83,17 +83,17 @@ func (c *controller) opens(v rotation.Value) bool {
 
 // manager is the simulated Secrets Manager with the secret "gate".
 type manager struct {
-	*secretsim.Server
-	sim    *secretsim.Sim
+	*sim.Server
+	sim    *sim.Sim
 	client *secretsmanager.Client
 }
 
 const exampleARN = "arn:aws:lambda:us-east-1:123456789012:function:gate"
 
 func newManager() *manager {
-	m := &manager{sim: secretsim.New(secretsim.Options{MaxAttempts: 1})}
+	m := &manager{sim: sim.New(sim.Options{MaxAttempts: 1})}
 	var err error
-	if m.Server, err = secretsim.Serve(m.sim, "127.0.0.1:0"); err != nil {
+	if m.Server, err = sim.Serve(m.sim, "127.0.0.1:0"); err != nil {
 		panic(err) // no address on this machine is free
 	}
 	m.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(m.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
@@ -102,7 +102,7 @@ func newManager() *manager {
 
 // function has the events handled.
 func (m *manager) function(handle func(context.Context, rotation.Event) error) {
-	m.sim.RegisterFunction(exampleARN, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+	m.sim.RegisterFunction(exampleARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 		var e rotation.Event
 		if err := json.Unmarshal(payload, &e); err != nil {
 			return nil, "", err

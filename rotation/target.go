@@ -13,7 +13,7 @@ import (
 	"strings"
 	"syscall"
 
-	"example.com/rotator/internal/errtree"
+	"example.com/rotator/rotation/internal/errtree"
 )
 
 // Target is a server as a secret names it, with the user who logs in there:

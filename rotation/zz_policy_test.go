@@ -5,7 +5,7 @@ package rotation_test
 import (
 	"testing"
 
-	"example.com/rotator/internal/zzworld"
+	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/generic"
 )

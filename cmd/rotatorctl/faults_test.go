@@ -15,9 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/internal/lambdasim"
-	"example.com/rotator/internal/secretsim"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/sim"
+	"example.com/rotator/sim/lambdasim"
 )
 
 // TestTheRealFunctionRotatesThroughEveryFault runs the function's own binary with
@@ -28,15 +28,15 @@ func TestTheRealFunctionRotatesThroughEveryFault(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
-	rates := map[secretsim.Fault]float64{}
-	for _, k := range secretsim.AllFaults {
+	rates := map[sim.Fault]float64{}
+	for _, k := range sim.AllFaults {
 		rates[k] = 0.1
 	}
-	rates[secretsim.Slow] = 0.02 // each takes a second
-	faults := secretsim.NewFaults(20260203, rates)
+	rates[sim.Slow] = 0.02 // each takes a second
+	faults := sim.NewFaults(20260203, rates)
 	t.Logf("faults: %s", faults)
-	sim := secretsim.New(secretsim.Options{Faults: faults, RetryDelay: 100 * time.Millisecond, MaxAttempts: 100})
-	server, err := secretsim.Serve(sim, "127.0.0.1:0")
+	simulator := sim.New(sim.Options{Faults: faults, RetryDelay: 100 * time.Millisecond, MaxAttempts: 100})
+	server, err := sim.Serve(simulator, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func TestTheRealFunctionRotatesThroughEveryFault(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { function.Close() })
-	sim.RegisterFunction(functionARN, function)
+	simulator.RegisterFunction(functionARN, function)
 
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
@@ -84,14 +84,14 @@ func TestTheRealFunctionRotatesThroughEveryFault(t *testing.T) {
 	}
 	last := "first-password"
 	// Which step a fault hits is chance; that none is hit in so many rotations is not.
-	for n := 0; n < 3 || n < 20 && sim.Stats().Retried == 0; n++ {
+	for n := 0; n < 3 || n < 20 && simulator.Stats().Retried == 0; n++ {
 		token := fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
 		_, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: aws.String("app"), ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}, eager)
 		// The answer may be lost, and the rotation done before the SDK asks again.
 		if _, done := errors.AsType[*types.ResourceExistsException](err); err != nil && !done {
 			t.Fatal(err)
 		}
-		if err := sim.WaitRotation(ctx, "app"); err != nil {
+		if err := simulator.WaitRotation(ctx, "app"); err != nil {
 			t.Fatalf("rotation %d: %v", n, err)
 		}
 		var out *secretsmanager.GetSecretValueOutput
@@ -115,7 +115,7 @@ func TestTheRealFunctionRotatesThroughEveryFault(t *testing.T) {
 		}
 		last = now.Password
 	}
-	s := sim.Stats()
+	s := simulator.Stats()
 	t.Logf("%+v", s)
 	if s.Retried == 0 {
 		t.Error("no attempt was repeated: the faults did nothing")

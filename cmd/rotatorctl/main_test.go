@@ -24,8 +24,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"example.com/rotator/internal/secretsim"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/sim"
 )
 
 func TestMain(m *testing.M) {
@@ -96,20 +96,20 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
-			sim := secretsim.New(secretsim.Options{MaxAttempts: 1})
-			server, err := secretsim.Serve(sim, "127.0.0.1:0")
+			simulator := sim.New(sim.Options{MaxAttempts: 1})
+			server, err := sim.Serve(simulator, "127.0.0.1:0")
 			if err != nil {
 				return err
 			}
 			env.Defer(func() { server.Close() })
-			sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
-			env.Values["sim"] = sim
+			simulator.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
+			env.Values["sim"] = simulator
 			if env.Values["forms"], err = forms(); err != nil {
 				return err
 			}
 			env.Values["seen"] = map[string]bool{}
 			good := functionARN + "-good"
-			sim.RegisterFunction(good, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+			simulator.RegisterFunction(good, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 				var e step
 				err := json.Unmarshal(payload, &e)
 				if err == nil {
@@ -212,7 +212,7 @@ func TestScripts(t *testing.T) {
 				_, err := client(ts).RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &args[0], ClientRequestToken: &args[1], RotationLambdaARN: aws.String(functionARN),
 					RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)}})
 				ts.Check(err)
-				_ = ts.Value("sim").(*secretsim.Sim).WaitRotation(context.Background(), args[0])
+				_ = ts.Value("sim").(*sim.Sim).WaitRotation(context.Background(), args[0])
 			},
 		},
 	})

@@ -5,7 +5,7 @@ package main
 import (
 	"testing"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 )
 
 func TestGrantsOfMySQL(t *testing.T) {

@@ -17,18 +17,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"example.com/rotator/internal/secretsim"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/mysql"
 	"example.com/rotator/rotation/postgres"
+	"example.com/rotator/sim"
 )
 
 const roleARN = "arn:aws:iam::123456789012:role/rotator"
 
 // world is a simulator, whose function acts by a role, and a database.
 type world struct {
-	sim    *secretsim.Sim
+	sim    *sim.Sim
 	url    string
 	engine rotation.Engine
 	env    map[string]string
@@ -39,8 +39,8 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{sim: secretsim.New(secretsim.Options{MaxAttempts: 1}), env: map[string]string{}}
-	server, err := secretsim.Serve(w.sim, "127.0.0.1:0")
+	w := &world{sim: sim.New(sim.Options{MaxAttempts: 1}), env: map[string]string{}}
+	server, err := sim.Serve(w.sim, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func newWorld(t *testing.T) *world {
 	}
 	role := secretsmanager.New(secretsmanager.Options{BaseEndpoint: &w.url, Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider(*out.Credentials.AccessKeyId, *out.Credentials.SecretAccessKey, *out.Credentials.SessionToken)})
-	w.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 		var e rotation.Event
 		if err := json.Unmarshal(payload, &e); err != nil {
 			return nil, "", err

@@ -14,8 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/internal/lambdasim"
-	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/sim"
+	"example.com/rotator/sim/lambdasim"
 )
 
 // simFlags are the flags of `rotatorctl sim`.
@@ -25,7 +25,7 @@ type simFlags struct {
 	roles                  []string
 	timeout                time.Duration
 	speed                  float64
-	options                secretsim.Options
+	options                sim.Options
 }
 
 // newSim returns `rotatorctl sim`.
@@ -76,10 +76,10 @@ func (o *simFlags) run(c *cobra.Command) error {
 	log := slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
 	o.options.Log = log
 	if o.speed != 1 {
-		o.options.Clock = secretsim.FastTime(time.Now(), o.speed)
+		o.options.Clock = sim.FastTime(time.Now(), o.speed)
 	}
 	var err error
-	if o.options.Faults, err = secretsim.ParseFaults(o.faults); err != nil {
+	if o.options.Faults, err = sim.ParseFaults(o.faults); err != nil {
 		return fmt.Errorf("--fault: %w", err)
 	}
 	o.options.Quotas = true
@@ -91,14 +91,14 @@ func (o *simFlags) run(c *cobra.Command) error {
 		defer done()
 		o.options.Events = w
 	}
-	sim := secretsim.New(o.options)
+	simulator := sim.New(o.options)
 	for _, r := range o.roles {
 		arn, external, _ := strings.Cut(r, "=")
-		if err := sim.RegisterRole(arn, external); err != nil {
+		if err := simulator.RegisterRole(arn, external); err != nil {
 			return fmt.Errorf("--role: %w", err)
 		}
 	}
-	server, err := secretsim.Listen(sim, o.listen)
+	server, err := sim.Listen(simulator, o.listen)
 	if err != nil {
 		return fmt.Errorf("--listen: %w (--force allows what others can reach)", err)
 	}
@@ -110,10 +110,10 @@ func (o *simFlags) run(c *cobra.Command) error {
 		}
 		defer function.Close()
 		arn, _, _ := strings.Cut(f, "=")
-		sim.RegisterFunction(arn, function)
+		simulator.RegisterFunction(arn, function)
 	}
 	if o.options.StateFile != "" {
-		if err := sim.Load(); err != nil {
+		if err := simulator.Load(); err != nil {
 			return fmt.Errorf("--state: %w", err)
 		}
 	}
@@ -129,7 +129,7 @@ func (o *simFlags) run(c *cobra.Command) error {
 	}
 	<-c.Context().Done()
 	// Before the functions are ended: what is under way goes on in the next run.
-	if err := sim.Stop(); err != nil {
+	if err := simulator.Stop(); err != nil {
 		return fmt.Errorf("--state: %w", err)
 	}
 	return nil
@@ -181,7 +181,7 @@ func (o *simFlags) eventLog(stdout io.Writer) (io.Writer, func(), error) {
 
 // closer is a function that may have processes to end.
 type closer interface {
-	secretsim.Invoker
+	sim.Invoker
 	io.Closer
 }
 

@@ -23,9 +23,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/internal/cfn"
-	"example.com/rotator/internal/secretsim"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/cfn"
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/sim"
 )
 
 const (
@@ -232,7 +232,7 @@ func (c *crossing) rotate() error {
 	c.t.Helper()
 	c.grant()
 	h := NewHandler(func(name string) string { return c.env[name] }, slog.New(slog.NewJSONHandler(&c.log, nil)), &c.metrics)
-	c.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+	c.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 		if c.noToken {
 			var e map[string]string
 			if err := json.Unmarshal(payload, &e); err != nil {
@@ -527,7 +527,7 @@ func TestSecretThatTheOldFunctionLeftMidRotation(t *testing.T) {
 			const old, oldToken = "arn:aws:lambda:us-east-1:" + secretsAccount + ":function:old", "11111111-e29b-41d4-a716-446655440000"
 			second := testserver.Unique("Second-Passw0rd-")
 			conn := c.server.Connect(t, "postgres")
-			c.sim.RegisterFunction(old, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+			c.sim.RegisterFunction(old, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 				var e struct{ Step string }
 				err := json.Unmarshal(payload, &e)
 				switch {
@@ -555,7 +555,7 @@ func TestSecretThatTheOldFunctionLeftMidRotation(t *testing.T) {
 			if opens := c.login(second) == nil; opens != (died == "testSecret") {
 				t.Fatalf("the second password opens the database: %v", opens)
 			}
-			c.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
+			c.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
 			if err := rotate(functionARN, token); err == nil || !strings.Contains(err.Error(), "A previous rotation isn't complete") {
 				t.Fatalf("another function took the rotation over: %v", err)
 			}

@@ -1,7 +1,6 @@
 package function
 
 import (
-	"example.com/rotator/internal/cacheuser"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/db2"
 	"example.com/rotator/rotation/elasticache"
@@ -49,7 +48,7 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]
 		generic.New(),
 		iam.New(c.settings, byRole),
 	}
-	caches, err := cacheuser.ReadOptions(getenv)
+	caches, err := elasticache.ReadOptions(getenv)
 	if err != nil {
 		return nil, err
 	}

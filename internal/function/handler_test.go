@@ -18,7 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/sim"
 )
 
 const (
@@ -31,7 +31,7 @@ const (
 // does nothing, so that a rotation stays where a test has brought it.
 type world struct {
 	t      *testing.T
-	sim    *secretsim.Sim
+	sim    *sim.Sim
 	client *secretsmanager.Client
 	env    map[string]string
 	log    bytes.Buffer
@@ -43,16 +43,16 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	return newWorldOf(t, secretsim.Options{MaxAttempts: 1})
+	return newWorldOf(t, sim.Options{MaxAttempts: 1})
 }
 
-func newWorldOf(t *testing.T, o secretsim.Options) *world {
+func newWorldOf(t *testing.T, o sim.Options) *world {
 	t.Helper()
 	t.Setenv("AWS_ACCESS_KEY_ID", "simulated")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "simulated")
 	t.Setenv("AWS_REGION", "us-east-1")
 	t.Setenv("AWS_MAX_ATTEMPTS", "1")
-	w := &world{t: t, env: map[string]string{}, sim: secretsim.New(o)}
+	w := &world{t: t, env: map[string]string{}, sim: sim.New(o)}
 	handler := w.sim.Handler()
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if w.wire == nil || !w.wire(rw, r) {
@@ -64,7 +64,7 @@ func newWorldOf(t *testing.T, o secretsim.Options) *world {
 	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL)
 	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: &server.URL, Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
-	w.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
+	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
 	return w
 }
 

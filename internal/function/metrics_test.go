@@ -20,9 +20,9 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"example.com/rotator/internal/secretsim"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/sim"
 )
 
 // sample is one value of one metric, as CloudWatch would store it.
@@ -120,7 +120,7 @@ func (w *world) samples() map[string][]sample {
 
 // past is a clock that can be put back, so that what is stored under it is old.
 type past struct {
-	secretsim.Clock
+	sim.Clock
 	ago time.Duration
 }
 
@@ -131,7 +131,7 @@ func (c *past) Now() time.Time { return c.Clock.Now().Add(-c.ago) }
 func (w *world) rotate(arn, token string) (map[string]time.Duration, error) {
 	w.t.Helper()
 	took := make(map[string]time.Duration)
-	w.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(_ context.Context, payload []byte) ([]byte, string, error) {
+	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(_ context.Context, payload []byte) ([]byte, string, error) {
 		var event struct{ Step string }
 		if err := json.Unmarshal(payload, &event); err != nil {
 			return nil, "", err
@@ -155,8 +155,8 @@ func (w *world) rotate(arn, token string) (map[string]time.Duration, error) {
 func redisWorld(t *testing.T, age time.Duration) (w *world, server *testserver.RedisServer, arn string, byHand func(string)) {
 	t.Helper()
 	server = testserver.Redis(t, testserver.RedisOptions{NoTLS: true, Users: "user app on >first ~* &* +@all"})
-	clock := &past{secretsim.RealTime(), age}
-	w = newWorldOf(t, secretsim.Options{MaxAttempts: 1, Clock: clock})
+	clock := &past{sim.RealTime(), age}
+	w = newWorldOf(t, sim.Options{MaxAttempts: 1, Clock: clock})
 	w.env["AWS_LAMBDA_FUNCTION_NAME"] = "prod-rotator"
 	arn = w.secret(fmt.Sprintf(`{"engine":"redis","host":"127.0.0.1","port":%d,"username":"app","password":"first","ssl":false}`, server.Port))
 	clock.ago = 0

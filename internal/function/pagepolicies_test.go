@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"example.com/rotator/internal/secretsim"
+	"example.com/rotator/sim"
 )
 
 // pageStatement is one of a policy in docs/cross-account.md.
@@ -171,7 +171,7 @@ func TestPolicyOfThePageForAKeyOfAThirdAccount(t *testing.T) {
 
 // TestKeyPoliciesThatAreNotEvaluatedAreRefused: no condition is passed over.
 func TestKeyPoliciesThatAreNotEvaluatedAreRefused(t *testing.T) {
-	s := secretsim.New(secretsim.Options{})
+	s := sim.New(sim.Options{})
 	for arn, statement := range map[string]string{
 		secretsKey:          `{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`,
 		secretsKey + "2":    `{"Effect":"Allow","Principal":"*","NotAction":"kms:*","Resource":"*"}`,

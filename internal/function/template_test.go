@@ -18,10 +18,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
-	"example.com/rotator/internal/cfn"
-	"example.com/rotator/internal/secretsim"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/cfn"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/sim"
 )
 
 const (
@@ -56,7 +56,7 @@ func newDeployed(t *testing.T) *deployed {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", *out.Credentials.SecretAccessKey)
 	t.Setenv("AWS_SESSION_TOKEN", *out.Credentials.SessionToken)
 	h := NewHandler(func(name string) string { return d.env[name] }, slog.New(slog.NewJSONHandler(&d.log, nil)), io.Discard)
-	d.sim.RegisterFunction(d.function, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+	d.sim.RegisterFunction(d.function, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 		body, err := h.Invoke(ctx, payload)
 		if err != nil {
 			d.failed = err

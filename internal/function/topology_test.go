@@ -13,9 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"example.com/rotator/internal/iampolicy"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/sim/iampolicy"
 )
 
 const superuserARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:superuser-AbCdEf"

@@ -12,13 +12,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"example.com/rotator/internal/secretsim"
 	"example.com/rotator/rotation"
+	"example.com/rotator/sim"
 )
 
 func TestADb2SecretIsRefusedWithTheReasonAndNothingIsStored(t *testing.T) {
-	sim := secretsim.New(secretsim.Options{MaxAttempts: 1})
-	server, err := secretsim.Serve(sim, "127.0.0.1:0")
+	simulator := sim.New(sim.Options{MaxAttempts: 1})
+	server, err := sim.Serve(simulator, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestADb2SecretIsRefusedWithTheReasonAndNothingIsStored(t *testing.T) {
 	}
 	ctx := context.Background()
 	function := "arn:aws:lambda:us-east-1:123456789012:function:rotator"
-	sim.RegisterFunction(function, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	simulator.RegisterFunction(function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
 	for _, engine := range []string{"db2", "db2-se", "db2-ae"} {
 		value := `{"engine":"` + engine + `","host":"h","username":"app","password":"Old-password1","masterarn":"arn:aws:secretsmanager:us-east-1:123456789012:secret:m-AbCdEf"}`
 		secret, err := client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &engine, SecretString: &value})
@@ -46,7 +46,7 @@ func TestADb2SecretIsRefusedWithTheReasonAndNothingIsStored(t *testing.T) {
 		if _, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: secret.ARN, ClientRequestToken: &token, RotationLambdaARN: &function}); err != nil {
 			t.Fatal(err)
 		}
-		_ = sim.WaitRotation(ctx, *secret.ARN) // it has failed, as is meant
+		_ = simulator.WaitRotation(ctx, *secret.ARN) // it has failed, as is meant
 		err = r.Handle(ctx, rotation.Event{Step: rotation.CreateSecret, SecretID: *secret.ARN, ClientRequestToken: token})
 		if !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), "client library") {
 			t.Errorf("%s: %v", engine, err)

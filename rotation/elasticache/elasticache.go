@@ -10,8 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/elasticache"
 
-	"example.com/rotator/internal/cacheuser"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/cacheuser"
 )
 
 // Engine rotates ElastiCache users.
@@ -21,6 +21,13 @@ var (
 	_ rotation.DryRunner = Engine{}
 	_ rotation.Retirer   = Engine{}
 )
+
+// Options are the operator's settings, which memorydb shares.
+type Options = cacheuser.Options
+
+// ReadOptions reads them from the environment. The error has the cause
+// InvalidConfiguration.
+func ReadOptions(getenv func(string) string) (Options, error) { return cacheuser.ReadOptions(getenv) }
 
 // New returns the engine with the given policy for its logins, the settings by
 // which it calls ElastiCache, and the operator's options.

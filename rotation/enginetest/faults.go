@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 )
 

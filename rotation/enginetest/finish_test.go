@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 )
 

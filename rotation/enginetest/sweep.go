@@ -10,7 +10,7 @@ import (
 	"sync"
 	"testing"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 )
 
 // crash ends a rotation at its n-th point, as if the process had died there:

@@ -22,9 +22,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 
-	"example.com/rotator/internal/secretsim"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/sim"
 )
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
@@ -38,7 +38,7 @@ type world struct {
 	h      Harness
 	kind   rotation.Kind
 	proxy  *testserver.FaultProxy // nil for an engine without a target
-	sim    *secretsim.Sim
+	sim    *sim.Sim
 	wire   *wire
 	client *secretsmanager.Client // the operator's, which nothing breaks
 	api    *secretsmanager.Client // the function's
@@ -67,8 +67,8 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 		w.proxy = testserver.Proxy(t, target)
 		port = w.proxy.Port
 	}
-	w.sim = secretsim.New(secretsim.Options{MaxAttempts: 1})
-	server, err := secretsim.Serve(w.sim, "127.0.0.1:0")
+	w.sim = sim.New(sim.Options{MaxAttempts: 1})
+	server, err := sim.Serve(w.sim, "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +84,7 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 	})
 	// The suite sends the events itself; this function only leaves the place
 	// that a rotation reserves.
-	w.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
 	value, superuser, err := h.New(context.Background(), host, port)
 	if err != nil {
 		return nil, fmt.Errorf("the harness makes no user: %w", err)

@@ -15,9 +15,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 
-	"example.com/rotator/internal/secretsim"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/generic"
+	"example.com/rotator/sim"
 )
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
@@ -27,8 +27,8 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 // before testSecret.
 func rotate(t *testing.T, first rotation.Value, env map[string]string, edit func(rotation.Value) rotation.Value) (rotation.Value, error) {
 	t.Helper()
-	sim := secretsim.New(secretsim.Options{MaxAttempts: 1})
-	server, err := secretsim.Serve(sim, "127.0.0.1:0")
+	simulator := sim.New(sim.Options{MaxAttempts: 1})
+	server, err := sim.Serve(simulator, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func rotate(t *testing.T, first rotation.Value, env map[string]string, edit func
 		t.Fatal(err)
 	}
 	var failure error
-	sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+	simulator.RegisterFunction(functionARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 		var e rotation.Event
 		if err := e.UnmarshalJSON(payload); err != nil {
 			return nil, "", err
@@ -66,7 +66,7 @@ func rotate(t *testing.T, first rotation.Value, env map[string]string, edit func
 	if _, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: in.Name, RotationLambdaARN: aws.String(functionARN), ClientRequestToken: aws.String(uuid.NewString())}); err != nil {
 		t.Fatal(err)
 	}
-	_ = sim.WaitRotation(t.Context(), "generic") // failure tells it in full
+	_ = simulator.WaitRotation(t.Context(), "generic") // failure tells it in full
 	out, err := client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: in.Name})
 	if err != nil {
 		t.Fatal(err)

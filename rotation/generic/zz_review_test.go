@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/internal/zzworld"
+	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/generic"
 )

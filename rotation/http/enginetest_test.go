@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/http"

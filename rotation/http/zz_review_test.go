@@ -12,7 +12,7 @@ import (
 
 	"encoding/pem"
 
-	"example.com/rotator/internal/zzworld"
+	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/http"
 )

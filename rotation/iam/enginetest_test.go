@@ -15,8 +15,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
-	"example.com/rotator/internal/awsfake"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/awsfake"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/iam"

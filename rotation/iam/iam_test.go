@@ -12,7 +12,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"example.com/rotator/internal/awsfake"
+	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/iam"

@@ -8,8 +8,8 @@ import (
 	"net/url"
 	"strings"
 
-	"example.com/rotator/internal/httpapi"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/httpapi"
 )
 
 // session is the API as one user.

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/rotator/internal/zzworld"
+	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
 )
 

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"testing"
 
-	"example.com/rotator/internal/awsfake"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/awsfake"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
 )

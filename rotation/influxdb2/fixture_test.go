@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"example.com/rotator/internal/awsfake"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/awsfake"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 )
 

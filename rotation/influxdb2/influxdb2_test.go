@@ -15,11 +15,11 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"example.com/rotator/internal/awsfake"
-	"example.com/rotator/internal/httpapi"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/awsfake"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/rotation/internal/httpapi"
 )
 
 const adminARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:admin-AbCdEf"

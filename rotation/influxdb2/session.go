@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"example.com/rotator/internal/httpapi"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/httpapi"
 )
 
 // session is the API as a token, or as a user who has signed in.

@@ -16,8 +16,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/rotator/internal/testserver"
-	"example.com/rotator/internal/zzworld"
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
 )
 

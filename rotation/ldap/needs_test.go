@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
 )

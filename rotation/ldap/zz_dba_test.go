@@ -12,9 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"example.com/rotator/internal/secretsim"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/sim"
 	"fmt"
 )
 
@@ -22,8 +22,8 @@ func TestZScheme(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	dn := f.person("strong")
 	t.Log(dn)
-	sim := secretsim.New(secretsim.Options{MaxAttempts: 1})
-	server, _ := secretsim.Serve(sim, "127.0.0.1:0")
+	simulator := sim.New(sim.Options{MaxAttempts: 1})
+	server, _ := sim.Serve(simulator, "127.0.0.1:0")
 	defer server.Close()
 	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	put := func(v rotation.Value) string {
@@ -43,13 +43,13 @@ func TestZScheme(t *testing.T) {
 	}
 	su := put(login(f.User, f.Password))
 	const fn = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
-	sim.RegisterFunction(fn, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	simulator.RegisterFunction(fn, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
 	arn := put(login(dn, "a-guess").With("masterarn", su))
 	token := "6f6e2b0e-0000-4000-8000-000000000099"
 	if _, err := client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(fn)}); err != nil {
 		t.Fatal(err)
 	}
-	_ = sim.WaitRotation(context.Background(), arn)
+	_ = simulator.WaitRotation(context.Background(), arn)
 	for _, s := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret} {
 		t.Log(s, r.Handle(context.Background(), rotation.Event{Step: s, SecretID: arn, ClientRequestToken: token}))
 	}

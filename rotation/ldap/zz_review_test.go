@@ -9,8 +9,8 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
-	"example.com/rotator/internal/testserver"
-	"example.com/rotator/internal/zzworld"
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
 )

@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/memorydb"
 	"github.com/aws/aws-sdk-go-v2/service/memorydb/types"
 
-	"example.com/rotator/internal/cacheuser"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/cacheuser"
 )
 
 // Engine rotates MemoryDB users.

@@ -12,7 +12,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"example.com/rotator/internal/boundconn"
+	"example.com/rotator/rotation/internal/boundconn"
 )
 
 // dialer makes the driver's connections, encrypted, and keeps the first failure:

@@ -16,7 +16,7 @@ import (
 
 	driver "github.com/go-sql-driver/mysql"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/mysql"
 )

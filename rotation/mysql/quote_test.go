@@ -7,7 +7,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 )
 

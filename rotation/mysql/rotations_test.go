@@ -12,16 +12,16 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
-	"example.com/rotator/internal/secretsim"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/sim"
 )
 
 // secrets is a Secrets Manager with the core before the engine, for what the
 // engine can only do with what the core hands it.
 type secrets struct {
 	*fixture
-	sim     *secretsim.Sim
+	sim     *sim.Sim
 	client  *secretsmanager.Client
 	rotator *rotation.Rotator
 	tokens  int
@@ -31,14 +31,14 @@ const function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
 func newSecrets(t *testing.T, f *fixture) *secrets {
 	t.Helper()
-	s := &secrets{fixture: f, sim: secretsim.New(secretsim.Options{MaxAttempts: 1})}
-	server, err := secretsim.Serve(s.sim, "127.0.0.1:0")
+	s := &secrets{fixture: f, sim: sim.New(sim.Options{MaxAttempts: 1})}
+	server, err := sim.Serve(s.sim, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
 	s.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
-	s.sim.RegisterFunction(function, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	s.sim.RegisterFunction(function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
 	s.rotator, err = rotation.New(rotation.Config{Engines: []rotation.Engine{f.engine}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return s.client, nil }})
 	if err != nil {

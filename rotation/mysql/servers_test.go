@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 )
 

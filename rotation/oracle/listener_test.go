@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
 )

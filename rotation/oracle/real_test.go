@@ -14,7 +14,7 @@ import (
 
 	_ "github.com/sijms/go-ora/v2" // the driver "oracle"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
 )

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/internal/parity"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/parity"
 )
 
 // right is something that a user was granted by name.

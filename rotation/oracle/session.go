@@ -16,8 +16,8 @@ import (
 	goora "github.com/sijms/go-ora/v2"
 	"github.com/sijms/go-ora/v2/network"
 
-	"example.com/rotator/internal/boundconn"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/boundconn"
 )
 
 // form is how a listener is asked for a database.

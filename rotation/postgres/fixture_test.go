@@ -22,11 +22,11 @@ import (
 	"github.com/aws/smithy-go/middleware"
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/internal/secretsim"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/postgres"
+	"example.com/rotator/sim"
 )
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
@@ -37,7 +37,7 @@ type world struct {
 	t      *testing.T
 	pg     *testserver.PostgresServer
 	client *secretsmanager.Client
-	sim    *secretsim.Sim
+	sim    *sim.Sim
 	tls    rotation.TLSPolicy
 	env    map[string]string
 	limit  time.Duration // of one step
@@ -53,15 +53,15 @@ type world struct {
 func newWorld(t *testing.T, pg *testserver.PostgresServer) *world {
 	t.Helper()
 	w := &world{t: t, pg: pg, env: map[string]string{}, limit: 20 * time.Second, log: new(bytes.Buffer), tls: rotation.TLSPolicy{ExtraCAs: pg.CA.PEM}}
-	w.sim = secretsim.New(secretsim.Options{MaxAttempts: 1})
-	server, err := secretsim.Serve(w.sim, "127.0.0.1:0")
+	w.sim = sim.New(sim.Options{MaxAttempts: 1})
+	server, err := sim.Serve(w.sim, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
 	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
-	w.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(w.invoke))
+	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(w.invoke))
 	return w
 }
 

@@ -10,8 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/internal/pgsession"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/pgsession"
 )
 
 // pair is the two users that alternate. One of them, the first, owns everything

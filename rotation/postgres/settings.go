@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/internal/pgsession"
+	"example.com/rotator/rotation/internal/pgsession"
 )
 
 // lists are the settings whose stored text is a list of quoted names, which must

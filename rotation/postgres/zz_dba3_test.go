@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 )
 
 func TestXParameterAcl(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 )
 
 func TestWCancelAndActivity(t *testing.T) {

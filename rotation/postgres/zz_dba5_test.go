@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 )
 
 func TestVPgaudit(t *testing.T) {

@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 )
 
 func fast(c *pgx.Conn, id uint32, args ...string) error {

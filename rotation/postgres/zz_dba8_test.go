@@ -6,7 +6,7 @@ import (
 	"context"
 	"testing"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 )
 
 // What the server logs of the plain values of settings copied to the clone.

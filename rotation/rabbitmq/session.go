@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"net/url"
 
-	"example.com/rotator/internal/httpapi"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/httpapi"
 )
 
 // session is the management API as one user.

@@ -14,10 +14,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 
-	"example.com/rotator/internal/secretsim"
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/sim"
 )
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
@@ -25,22 +25,22 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 // account is a simulated Secrets Manager with the engine behind its function.
 type account struct {
 	*fixture
-	sim    *secretsim.Sim
+	sim    *sim.Sim
 	client *secretsmanager.Client
 	env    map[string]string
 }
 
 func newAccount(f *fixture) *account {
 	f.t.Helper()
-	a := &account{fixture: f, sim: secretsim.New(secretsim.Options{MaxAttempts: 1}), env: map[string]string{}}
-	server, err := secretsim.Serve(a.sim, "127.0.0.1:0")
+	a := &account{fixture: f, sim: sim.New(sim.Options{MaxAttempts: 1}), env: map[string]string{}}
+	server, err := sim.Serve(a.sim, "127.0.0.1:0")
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { server.Close() })
 	a.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	// The tests send the events themselves.
-	a.sim.RegisterFunction(functionARN, secretsim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	a.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
 	return a
 }
 

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	"example.com/rotator/internal/resp"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/resp"
 )
 
 // login is who opens the nodes, and how.

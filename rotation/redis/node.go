@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/internal/resp"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/resp"
 )
 
 // node is one server of the target that is logged in to.

@@ -15,8 +15,8 @@ import (
 	"encoding/hex"
 	"slices"
 
-	"example.com/rotator/internal/resp"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/resp"
 )
 
 // Engine rotates users of Redis and Valkey.

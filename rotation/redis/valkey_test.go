@@ -5,7 +5,7 @@ package redis
 import (
 	"testing"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 )
 
 // The tag keeps `make test` from needing what `make deps-valkey` fetches.

@@ -5,7 +5,7 @@ package redis
 import (
 	"testing"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 )
 
 // security.md: with RECOVER_BY_SUPERUSER "an administrator never is" reset.

@@ -14,8 +14,8 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"example.com/rotator/internal/testserver"
-	"example.com/rotator/internal/zzworld"
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
 )
 

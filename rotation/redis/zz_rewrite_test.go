@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/internal/testserver"
-	"example.com/rotator/internal/zzworld"
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
 )
 

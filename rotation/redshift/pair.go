@@ -9,8 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/internal/pgsession"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/pgsession"
 )
 
 // pair is the two users that alternate. Redshift's roles are no users, so that

@@ -8,8 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/internal/parity"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/parity"
 )
 
 // right is something that a user was granted by name: what stands between GRANT

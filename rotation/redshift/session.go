@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"example.com/rotator/internal/pgsession"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/pgsession"
 )
 
 // session is a connection to the target of one value.

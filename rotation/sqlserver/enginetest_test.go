@@ -13,7 +13,7 @@ import (
 
 	mssql "github.com/microsoft/go-mssqldb"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
 )

@@ -13,7 +13,7 @@ import (
 
 	_ "github.com/microsoft/go-mssqldb" // the driver "sqlserver"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/enginetest"
 )

@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/internal/parity"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/parity"
 )
 
 // place is where rights are held: the server, or one of its databases.

@@ -11,9 +11,9 @@ import (
 	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/microsoft/go-mssqldb/msdsn"
 
-	"example.com/rotator/internal/boundconn"
-	"example.com/rotator/internal/errtree"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/boundconn"
+	"example.com/rotator/rotation/internal/errtree"
 )
 
 // session is a connection to the target of one value.

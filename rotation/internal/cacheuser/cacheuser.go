@@ -1,0 +1,422 @@
+// Package cacheuser rotates users of caches that AWS keeps behind an API of its
+// own: ElastiCache and MemoryDB. A user has up to two passwords, the API replaces
+// both at once, and the change takes the service a while.
+//
+// The API acts by the function's role, for which any user is as good as any other.
+// So the operator must have said that the user is the secret's: by the function's
+// variables, or by a tag at the user. A login proves nothing, as the secret itself
+// says where the cache is: whoever wrote it may keep one that accepts any password.
+package cacheuser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go"
+
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/resp"
+)
+
+// Settings returns the SDK's configuration for a secret: region, HTTP client, and
+// the function's own credentials or those of its role in the secret's account.
+type Settings func(ctx context.Context, secret string) (aws.Config, error)
+
+// Service is the API. Its errors are the SDK's.
+type Service interface {
+	// Describe returns a user, or one without a status where there is none.
+	Describe(ctx context.Context, id string) (User, error)
+	// Tags returns the tags of the user with the ARN.
+	Tags(ctx context.Context, arn string) (map[string]string, error)
+	// Replace replaces the user's passwords by one or two.
+	Replace(ctx context.Context, id string, passwords []string) error
+}
+
+// User is what the API tells of a user.
+type User struct {
+	ARN, Name string
+	// Status is active, modifying or deleting.
+	Status string
+	// Authentication is password, no-password or iam.
+	Authentication string
+}
+
+// Options are the operator's settings, by the names of AWS's template.
+type Options struct {
+	// SecretARN and UserName, if set, are the one secret that the function
+	// rotates and the user that it must name.
+	SecretARN, UserName string
+	// MaxWait bounds the wait for a user to become active, and Interval is the
+	// longest pause between two looks.
+	MaxWait, Interval time.Duration
+}
+
+// ReadOptions reads SECRET_ARN, USER_NAME, MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS
+// and WAITING_RETRY_INTERVAL_IN_SECONDS. The error has the cause
+// InvalidConfiguration.
+func ReadOptions(getenv func(string) string) (Options, error) {
+	o := Options{SecretARN: getenv("SECRET_ARN"), UserName: getenv("USER_NAME"), MaxWait: 600 * time.Second, Interval: 10 * time.Second}
+	if (o.SecretARN == "") != (o.UserName == "") {
+		return o, rotation.Errorf(rotation.InvalidConfiguration, "set both or none", "only one of SECRET_ARN and USER_NAME is set")
+	}
+	for name, to := range map[string]*time.Duration{"MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": &o.MaxWait, "WAITING_RETRY_INTERVAL_IN_SECONDS": &o.Interval} {
+		s := getenv(name)
+		if s == "" {
+			continue
+		}
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > 86400 {
+			return o, rotation.Errorf(rotation.InvalidConfiguration, "give it a number of seconds", "%s is %q", name, s)
+		}
+		*to = time.Duration(n) * time.Second
+	}
+	return o, nil
+}
+
+// Engine does all that the two services have in common.
+type Engine struct {
+	// Type describes the engine; New adds what follows from the options.
+	Type rotation.Kind
+	// Dial makes the service's client for a value and returns the user's id
+	// there, and the user's ARN if the value names it.
+	Dial func(ctx context.Context, secret string, v rotation.Value) (s Service, id, arn string, err error)
+	// Form names what is wrong with the value, beside its login.
+	Form func(v rotation.Value) []string
+	// Tag is the command that tags a user, with %s for its ARN.
+	Tag string
+
+	TLS     rotation.TLSPolicy
+	Options Options
+}
+
+// Kind describes the engine.
+func (e *Engine) Kind() rotation.Kind {
+	k := e.Type
+	k.Patience = e.Options.MaxWait + loginLimit
+	return k
+}
+
+// parse reads a value. A password is missing in a secret that was never rotated,
+// and a host where the engine is not to log in: both are "" then.
+func (e *Engine) parse(r *rotation.Request, v rotation.Value) (rotation.Target, error) {
+	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+	if !v.IsObject() {
+		return rotation.Target{}, rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+	}
+	faults := e.Form(v)
+	if r.BySuperuser {
+		faults = append(faults, "masterarn is of no use here, as AWS's API changes the password")
+	}
+	password, hasPassword := v.Text("password")
+	if !hasPassword && v.JSON("password") != nil && string(v.JSON("password")) != "null" {
+		faults = append(faults, "password is not text")
+	}
+	// The parts that may be missing are put in, so that the rest is looked at.
+	full := v
+	if password == "" {
+		full = full.With("password", "none")
+	}
+	host, _ := v.Text("host")
+	if v.JSON("host") == nil {
+		full = full.With("host", "none")
+	}
+	t, err := rotation.ParseTarget(full, 6379, "")
+	if err != nil {
+		if failure, ok := errors.AsType[*rotation.Error](err); ok {
+			faults = append(faults, failure.Err.Error())
+		}
+	}
+	if faults != nil {
+		return rotation.Target{}, rotation.Errorf(rotation.InvalidSecret, advice, "%s", strings.Join(faults, "; "))
+	}
+	t.Host, t.Password = host, password
+	if o := e.Options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != t.User) {
+		return rotation.Target{}, rotation.Errorf(rotation.TakeoverRefused, "give every secret a function of its own, or set neither SECRET_ARN nor USER_NAME",
+			"the function is there for the user %q of the secret %s and no other", o.UserName, o.SecretARN)
+	}
+	return t, nil
+}
+
+// rule is what both services ask of a password; the API applies it, too, but not
+// before the value is stored.
+// Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Clusters.RBAC.html
+func rule(password string) error {
+	if len(password) >= 16 && len(password) <= 128 && !strings.ContainsFunc(password, func(c rune) bool { return c < '!' || c > '~' || strings.ContainsRune(`,"/@`, c) }) {
+		return nil
+	}
+	return rotation.Errorf(rotation.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS",
+		`the new password would be rejected: it must have 16 to 128 visible ASCII characters without , " / @`)
+}
+
+// Next returns the current value with a new password.
+func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+	if _, err := e.parse(r, r.Current); err != nil {
+		return rotation.Value{}, err
+	}
+	next, err := rotation.NextPassword(e.Kind(), r)
+	if err != nil {
+		return rotation.Value{}, err
+	}
+	password, _ := next.Text("password")
+	return next, rule(password)
+}
+
+// DryRun waits until the user is active, proves that it is the secret's, and tries
+// the login. That the role may change it cannot be proved without a change.
+func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+	_, _, err := e.user(ctx, r)
+	return err
+}
+
+// user waits until the user is active, proves that it is the secret's, and then that
+// the cache accepts r.Login, if that says where the cache is. A refusal is told, so that
+// the core looks for the version that clients can use.
+func (e *Engine) user(ctx context.Context, r *rotation.Request) (*account, rotation.Target, error) {
+	t, err := e.parse(r, r.Login)
+	if err != nil {
+		return nil, t, err
+	}
+	a, err := e.account(ctx, r, r.Login, t)
+	if err != nil {
+		return nil, t, err
+	}
+	if err := a.active(ctx); err != nil {
+		return nil, t, err
+	}
+	if err := e.belongs(ctx, r, a); err != nil {
+		return nil, t, err
+	}
+	if t.Host != "" && t.Password != "" {
+		err = e.log(ctx, t)
+	}
+	return a, t, err
+}
+
+// secretTag is the key of the tag at a user that has the ARN of the user's secret.
+const secretTag = "rotator:secret"
+
+// belongs reports an error unless the operator has said that the user is the
+// secret's. Where that is by SECRET_ARN and USER_NAME, parse has compared them.
+func (e *Engine) belongs(ctx context.Context, r *rotation.Request, a *account) error {
+	if e.Options.SecretARN != "" {
+		return nil
+	}
+	tags, err := a.service.Tags(ctx, a.arn)
+	if err != nil {
+		return classify("the user's tags cannot be read", err)
+	}
+	if tags[secretTag] == r.Secret {
+		return nil
+	}
+	const advice = "if it is, tag the user: %s Key=%s,Value=%s; or set SECRET_ARN and USER_NAME, for a function that has one secret"
+	is := "has no tag " + secretTag
+	if other := tags[secretTag]; other != "" {
+		is = "is by its tag " + secretTag + " that of " + other
+	}
+	return rotation.Errorf(rotation.TakeoverRefused, fmt.Sprintf(advice, fmt.Sprintf(e.Tag, a.arn), secretTag, r.Secret),
+		"nothing proves that the user %q is this secret's: it %s", a.id, is)
+}
+
+// loginLimit bounds a login, which the patience for changes must not stretch.
+const loginLimit = 15 * time.Second
+
+// log logs in to the cache and asks for an answer.
+func (e *Engine) log(ctx context.Context, t rotation.Target) error {
+	ctx, cancel := context.WithTimeout(ctx, loginLimit)
+	defer cancel()
+	conn, err := resp.Login(ctx, e.TLS, t)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return resp.Classify(t, t.Address()+": it does not serve the user", conn.Ping())
+}
+
+// Set replaces the user's passwords by the pending one and the one that clients use:
+// that of r.Login, which the cache has accepted. One that it refuses, as it was revoked,
+// is not brought back. Without a host nothing can be tried, and r.Login is the
+// current value, which is believed, as by AWS's template.
+func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+	return e.change(ctx, r, true)
+}
+
+// Retire replaces the user's passwords by the pending one.
+func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+	return e.change(ctx, r, false)
+}
+
+func (e *Engine) change(ctx context.Context, r *rotation.Request, keep bool) error {
+	pending, err := e.parse(r, r.Pending)
+	if err != nil {
+		return err
+	}
+	if err := rule(pending.Password); err != nil {
+		return err
+	}
+	a, login, err := e.user(ctx, r)
+	if err != nil {
+		return err
+	}
+	passwords := []string{pending.Password}
+	switch {
+	case !keep || login.Password == "":
+	case login.Password != pending.Password:
+		passwords = append(passwords, login.Password)
+	case login.Host != "":
+		// An earlier call has made the change, and what it kept is kept.
+		return nil
+	}
+	for {
+		err := a.service.Replace(ctx, a.id, passwords)
+		if err != nil && strings.HasPrefix(code(err), "InvalidUserState") {
+			// Another change came in between, such as one of this very step that
+			// is taken twice.
+			if err := a.pause(ctx); err != nil {
+				return err
+			}
+			if err := a.active(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return classify("the passwords cannot be changed", err)
+		}
+		return a.active(ctx)
+	}
+}
+
+// Verify waits until the user is active and then logs in. Without a host that cannot
+// be done, and the error wraps rotation.ErrUntried. A value without a password, as
+// before the first rotation, opens nothing.
+func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+	t, err := e.parse(r, v)
+	if err != nil {
+		return err
+	}
+	if t.Password == "" {
+		return rotation.Errorf(rotation.LoginRefused, "rotate the secret", "the value has no password yet")
+	}
+	a, err := e.account(ctx, r, v, t)
+	if err != nil {
+		return err
+	}
+	if err := a.active(ctx); err != nil {
+		return err
+	}
+	if t.Host == "" {
+		return rotation.Errorf(rotation.TargetFailed, "add the cache's endpoint to the secret, as its field host", "whether the user %q can log in cannot be told: %w, as the value has no host", t.User, rotation.ErrUntried)
+	}
+	return e.log(ctx, t)
+}
+
+// account is a user at the service.
+type account struct {
+	service  Service
+	id, name string
+	arn      string        // that of the value, if it names one, and then the user's own
+	wait     time.Duration // the next pause
+	interval time.Duration // the longest
+	end      time.Time
+}
+
+func (e *Engine) account(ctx context.Context, r *rotation.Request, v rotation.Value, t rotation.Target) (*account, error) {
+	service, id, arn, err := e.Dial(ctx, r.Secret, v)
+	if err != nil {
+		return nil, err
+	}
+	return &account{service: service, id: id, arn: arn, name: t.User,
+		wait: min(250*time.Millisecond, e.Options.Interval), interval: e.Options.Interval, end: time.Now().Add(e.Options.MaxWait)}, nil
+}
+
+// active waits until the user's last change has been made.
+func (a *account) active(ctx context.Context) error {
+	for {
+		u, err := a.service.Describe(ctx, a.id)
+		if err != nil && code(err) != "" && strings.HasPrefix(code(err), "UserNotFound") {
+			err, u = nil, User{}
+		}
+		switch {
+		case err != nil:
+			return classify("the user cannot be looked up", err)
+		case u.Status == "":
+			return rotation.Errorf(rotation.InvalidSecret, "correct the user's name or ARN in the secret", "the user %q does not exist", a.id)
+		case a.arn != "" && u.ARN != a.arn:
+			return rotation.Errorf(rotation.InvalidSecret, "rotate the secret by a function of the user's account", "the user %q is here %s and not the secret's %s", a.id, u.ARN, a.arn)
+		case u.Name != a.name:
+			return rotation.Errorf(rotation.InvalidSecret, "correct the secret's username", "the name of the user %q is %q and not %q", a.id, u.Name, a.name)
+		case u.Authentication != "password":
+			return rotation.Errorf(rotation.TargetFailed, "give the user a password, or switch rotation off", "the user %q authenticates by %s", a.id, u.Authentication)
+		case u.Status == "active":
+			a.arn = u.ARN
+			return nil
+		case u.Status != "modifying":
+			return rotation.Errorf(rotation.TargetFailed, "see what becomes of the user", "the user %q is %s", a.id, u.Status)
+		}
+		if err := a.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits for the next look.
+func (a *account) pause(ctx context.Context) error {
+	timer := time.NewTimer(a.wait)
+	defer timer.Stop()
+	a.wait = min(2*a.wait, a.interval)
+	if time.Now().Before(a.end) {
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+		}
+	}
+	return rotation.Errorf(rotation.TargetFailed, "raise the function's time-out and MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS; Secrets Manager repeats the rotation by itself",
+		"the user %q is still being modified", a.id)
+}
+
+// code returns the API's code of an error, or "".
+func code(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// classify gives an error of the API its cause and advice.
+func classify(what string, err error) error {
+	switch c := code(err); {
+	case c == "":
+		if e := rotation.NetworkError(endpoint(err), err); e != nil {
+			return e
+		}
+		return rotation.Errorf(rotation.TargetFailed, "see the error's text", "%s: %w", what, err)
+	case strings.HasPrefix(c, "AccessDenied") || c == "UnauthorizedOperation":
+		return rotation.Errorf(rotation.PrivilegeMissing, "allow the function's role the actions that the engine's page of the documentation lists", "%s: %w", what, err)
+	case strings.HasPrefix(c, "InvalidParameterValue"):
+		// The passwords are all that a call sends beside the user's id.
+		return rotation.Errorf(rotation.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rule", "%s: %w", what, err)
+	}
+	return rotation.Errorf(rotation.TargetFailed, "look at the code and try again; Secrets Manager retries by itself", "%s: %w", what, err)
+}
+
+// endpoint returns where a request that got no answer was sent.
+func endpoint(err error) rotation.Target {
+	t := rotation.Target{Host: "the service's API", Port: 443}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		if at, perr := url.Parse(u.URL); perr == nil {
+			t.Host = at.Hostname()
+			if _, port, serr := net.SplitHostPort(at.Host); serr == nil {
+				t.Port, _ = strconv.Atoi(port) // parsed from a URL that was used
+			}
+		}
+	}
+	return t
+}

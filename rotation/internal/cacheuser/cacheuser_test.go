@@ -1,0 +1,579 @@
+package cacheuser_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
+
+	"example.com/rotator/internal/testing/awsfake"
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/rotation/internal/cacheuser"
+	"example.com/rotator/sim"
+)
+
+const secretARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:cache-AbCdEf"
+
+// request is for a rotation to a password.
+func request(v rotation.Value, pending string) *rotation.Request {
+	return &rotation.Request{Secret: secretARN, Strategy: rotation.SingleUser, Current: v, Pending: v.With("password", pending), Login: v}
+}
+
+// each runs a test for both services.
+func each(t *testing.T, test func(t *testing.T, c *cache)) {
+	for _, service := range slices.Sorted(maps.Keys(services)) {
+		t.Run(service, func(t *testing.T) {
+			t.Parallel()
+			test(t, newCache(t, service))
+		})
+	}
+}
+
+func (c *cache) user(t *testing.T) rotation.Value {
+	t.Helper()
+	v, _, err := c.New(context.Background(), "localhost", c.server.Port)
+	if err == nil {
+		err = c.Bind(context.Background(), secretARN, v)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func (c *cache) engine() rotation.DryRunner { return c.Engine().(rotation.DryRunner) }
+
+// id is the user's id at the service.
+func id(v rotation.Value) string {
+	s, _ := v.Text("username")
+	return s
+}
+
+const (
+	second = "Second-Passw0rd-of-32-characters"
+	third  = "Third-Passw0rd-of-32-characters!"
+)
+
+func TestSetReplacesBothPasswordsAndWaits(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v, e := c.user(t), c.engine()
+		first, _ := v.Text("password")
+		r := request(v, second)
+		for range 2 {
+			if err := errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r)); err != nil {
+				t.Fatal(err)
+			}
+			if u := c.fake.User(c.service, id(v)); u.Status != "active" || !slices.Equal(u.Passwords, []string{second, first}) {
+				t.Errorf("%s, %d passwords that are not pending and current", u.Status, len(u.Passwords))
+			}
+		}
+		if err := errors.Join(e.Verify(enginetest.Within(t), r, r.Current), e.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
+			t.Error(err)
+		}
+		if err := e.(rotation.Retirer).Retire(enginetest.Within(t), r); err == nil {
+			err = e.Verify(enginetest.Within(t), r, r.Current)
+			if !errors.Is(err, rotation.LoginRefused) {
+				t.Errorf("the current password after Retire: %v", err)
+			}
+		} else {
+			t.Error(err)
+		}
+	})
+}
+
+// What another changes in this moment is waited for.
+func TestSetManyTimesAtOnce(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v, e := c.user(t), c.engine()
+		errs := make(chan error)
+		for range 4 {
+			go func() { errs <- e.Set(enginetest.Within(t), request(v, second)) }()
+		}
+		for range 4 {
+			if err := <-errs; err != nil {
+				t.Error(err)
+			}
+		}
+		if u := c.fake.User(c.service, id(v)); u.Passwords[0] != second {
+			t.Error("the pending password is not the first")
+		}
+	})
+}
+
+func TestTheWaitIsBounded(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v := c.user(t)
+		c.fake.Add(c.service, awsfake.CacheUser{ID: id(v), Name: id(v), Status: "modifying"})
+		c.options.MaxWait = 50 * time.Millisecond
+		begin := time.Now()
+		err := c.engine().Set(enginetest.Within(t), request(v, second))
+		if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), "still being modified") || time.Since(begin) > 5*time.Second {
+			t.Errorf("by the setting: %v", err)
+		}
+		c.options.MaxWait = time.Hour
+		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+		defer cancel()
+		begin = time.Now()
+		if err := c.engine().Set(ctx, request(v, second)); err == nil || time.Since(begin) > 300*time.Millisecond {
+			t.Errorf("by the deadline: %v after %s", err, time.Since(begin))
+		}
+		if k := c.engine().Kind(); k.Patience < time.Hour {
+			t.Errorf("the core allows %s", k.Patience)
+		}
+	})
+}
+
+// bare is the value as AWS's template has it, without a host.
+func bare(v rotation.Value) rotation.Value {
+	return rotation.StringValue(strings.ReplaceAll(string(v.Reveal()), `"host":"localhost",`, ""))
+}
+
+// change does all that changes the user.
+func (c *cache) change(t *testing.T, r *rotation.Request) error {
+	e := c.engine()
+	return errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r), e.(rotation.Retirer).Retire(enginetest.Within(t), r))
+}
+
+// By its role the function may change any user, so a secret that only names one must
+// not get it, whatever cache it names to prove it by.
+func TestNobodyElsesUser(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v := c.user(t)
+		first, _ := v.Text("password")
+		crafted := v.With("password", "the-attacker-does-not-know-it").With("host", "127.0.0.1").WithJSON("port", []byte(strconv.Itoa(yes(t)))).WithJSON("ssl", []byte("false"))
+		for name, c2 := range map[string]struct {
+			tag string
+			v   rotation.Value
+		}{
+			"no tag":                              {"", v},
+			"no tag, a host of its own":           {"", crafted},
+			"no tag, no host":                     {"", bare(v)},
+			"another secret's":                    {secretARN + "2", v},
+			"another secret's, a host of its own": {secretARN + "2", crafted},
+		} {
+			c.fake.Tag(c.service, id(v), "rotator:secret", c2.tag)
+			for _, err := range []error{
+				c.engine().DryRun(enginetest.Within(t), request(c2.v, second)),
+				c.engine().Set(enginetest.Within(t), request(c2.v, second)),
+				c.engine().(rotation.Retirer).Retire(enginetest.Within(t), request(c2.v, second)),
+			} {
+				enginetest.WantCause(t, err, rotation.TakeoverRefused, "Key=rotator:secret,Value="+secretARN)
+				if !strings.Contains(err.Error(), "aws "+c.service) || c2.tag != "" && !strings.Contains(err.Error(), c2.tag) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{first}) || u.Status != "active" {
+			t.Error("the user was changed")
+		}
+		if err := c.Bind(t.Context(), secretARN, v); err != nil {
+			t.Fatal(err)
+		}
+		r := request(v, second)
+		r.BySuperuser = true
+		enginetest.WantCause(t, c.engine().DryRun(enginetest.Within(t), r), rotation.InvalidSecret, "masterarn")
+		if err := c.change(t, request(v, second)); err != nil {
+			t.Errorf("the secret of the tag: %v", err)
+		}
+	})
+}
+
+// yes is a cache of an attacker's own, which accepts whatever it is sent, and returns
+// its port.
+func yes(t *testing.T) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				for lines := bufio.NewScanner(conn); lines.Scan(); {
+					if strings.HasPrefix(lines.Text(), "*") {
+						_, _ = io.WriteString(conn, "+OK\r\n") // the client may be gone
+					}
+				}
+			}()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// AWS's contract: the operator names secret and user in the function's variables, and
+// the secret need have neither password nor host. No more rights are needed than for AWS's.
+func TestTheOperatorsVariablesNameTheUser(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v := c.user(t)
+		c.fake.Tag(c.service, id(v), "rotator:secret", "")
+		c.options.SecretARN, c.options.UserName = secretARN, id(v)
+		r := request(bare(v).WithJSON("password", []byte("null")), second)
+		if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)); err != nil {
+			t.Errorf("the first rotation: %v", err)
+		}
+		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{second}) {
+			t.Errorf("%d passwords after the first rotation", len(u.Passwords))
+		}
+		// Nothing tells whether the current password works, so that it is kept.
+		r = request(r.Pending, third)
+		for range 2 {
+			if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)); err != nil {
+				t.Errorf("the second rotation: %v", err)
+			}
+			if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{third, second}) {
+				t.Errorf("%d passwords after the second rotation", len(u.Passwords))
+			}
+		}
+		if calls := c.fake.Calls(); slices.ContainsFunc(calls, func(a string) bool { return strings.HasPrefix(a, "ListTags") }) {
+			t.Errorf("called %v", calls)
+		}
+		for _, change := range []func(){func() { c.options.UserName = "other" }, func() { c.options.SecretARN, c.options.UserName = secretARN+"2", id(v) }} {
+			change()
+			_, nerr := c.engine().Next(enginetest.Within(t), r)
+			for _, err := range []error{nerr, c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)} {
+				enginetest.WantCause(t, err, rotation.TakeoverRefused, "no other")
+			}
+		}
+	})
+}
+
+// A password that was taken from the user, as one that leaked, must not come back by
+// the rotation that is to mend it; what clients use instead goes on working.
+func TestSetDoesNotBringARevokedPasswordBack(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v, e := c.user(t), c.engine()
+		const emergency = "Emergency-Passw0rd-set-by-hand"
+		if err := c.Restore(t.Context(), v.With("password", emergency)); err != nil {
+			t.Fatal(err)
+		}
+		r := request(v, second)
+		for _, err := range []error{e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r)} {
+			enginetest.WantCause(t, err, rotation.LoginRefused, "")
+		}
+		r.Login = v.With("password", emergency) // another version, as the ladder finds it
+		if err := errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r)); err != nil {
+			t.Fatal(err)
+		}
+		r.Login = r.Pending // and when setSecret is repeated
+		if err := e.Set(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{second, emergency}) {
+			t.Errorf("%d passwords that are not pending and the one that worked", len(u.Passwords))
+		}
+		// Where none of the versions works, the owner takes the password out of the secret.
+		r = request(v.WithJSON("password", []byte("null")), third)
+		if err := errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r), e.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
+			t.Fatal(err)
+		}
+		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{third}) {
+			t.Errorf("%d passwords that are not the pending one", len(u.Passwords))
+		}
+	})
+}
+
+// Without a host any password would do, so that nothing may be decided by it.
+func TestWithoutAHostNothingIsProved(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v, e := bare(c.user(t)), c.engine()
+		r := request(v, second)
+		err := e.Verify(enginetest.Within(t), r, v.With("password", "never-set-anywhere-0123"))
+		enginetest.WantCause(t, err, rotation.TargetFailed, "host")
+		if !errors.Is(err, rotation.ErrUntried) {
+			t.Errorf("not ErrUntried: %v", err)
+		}
+		enginetest.WantCause(t, e.Verify(enginetest.Within(t), r, v.WithJSON("password", []byte("null"))), rotation.LoginRefused, "no password")
+	})
+}
+
+// A whole rotation without a host goes on, and recovery does not take what was never
+// tried for what works.
+func TestRotationWithoutAHost(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v := bare(c.user(t))
+		w := newWorld(t, c, v)
+		token := w.begin()
+		if err := errors.Join(w.step(rotation.CreateSecret, token), w.step(rotation.SetSecret, token)); err != nil {
+			t.Fatal(err)
+		}
+		for _, recover := range []func(context.Context, string) (rotation.Diagnosis, error){w.rotator.Diagnose, w.rotator.Recover} {
+			d, err := recover(enginetest.Within(t), w.arn)
+			enginetest.WantCause(t, err, rotation.TargetFailed, "cannot be tried")
+			if d.Opens != "" || d.Action != "" {
+				t.Errorf("recovery without an answer: %+v", d)
+			}
+		}
+		if err := errors.Join(w.step(rotation.CreateSecret, token), w.step(rotation.SetSecret, token), w.step(rotation.TestSecret, token), w.step(rotation.FinishSecret, token)); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(w.log.String(), "login not tried") {
+			t.Error("the log does not say that the login was not tried")
+		}
+		out, err := w.client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &w.arn})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Open(t.Context(), rotation.StringValue(*out.SecretString)); err != nil {
+			t.Errorf("AWSCURRENT: %v", err)
+		}
+	})
+}
+
+// world is a secret in a simulated Secrets Manager with the engine behind its function.
+type world struct {
+	t       *testing.T
+	sim     *sim.Sim
+	client  *secretsmanager.Client
+	rotator *rotation.Rotator
+	arn     string
+	log     bytes.Buffer
+}
+
+const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
+
+func newWorld(t *testing.T, c *cache, v rotation.Value) *world {
+	t.Helper()
+	w := &world{t: t, sim: sim.New(sim.Options{MaxAttempts: 1})}
+	server, err := sim.Serve(w.sim, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	// The tests send the events themselves.
+	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	out, err := w.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("cache"), SecretString: aws.String(string(v.Reveal()))})
+	if err == nil {
+		w.arn = *out.ARN
+		err = c.Bind(t.Context(), w.arn, v)
+	}
+	if err == nil {
+		w.rotator, err = rotation.New(rotation.Config{Engines: []rotation.Engine{c.Engine()}, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+			Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil }})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) begin() (token string) {
+	w.t.Helper()
+	token = uuid.NewString()
+	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &w.arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+		w.t.Fatal(err)
+	}
+	_ = w.sim.WaitRotation(w.t.Context(), w.arn) // it has failed, as is meant
+	return token
+}
+
+func (w *world) step(s rotation.Step, token string) error {
+	return w.rotator.Handle(enginetest.Within(w.t), rotation.Event{Step: s, SecretID: w.arn, ClientRequestToken: token})
+}
+
+func TestUsersThatCannotBeRotated(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v := c.user(t)
+		name := id(v)
+		for what, u := range map[string]struct {
+			user awsfake.CacheUser
+			want rotation.Cause
+			text string
+		}{
+			"IAM":          {awsfake.CacheUser{ID: name, Name: name, Type: "iam"}, rotation.TargetFailed, "by iam"},
+			"no password":  {awsfake.CacheUser{ID: name, Name: name, Type: "no-password"}, rotation.TargetFailed, "by no-password"},
+			"deleting":     {awsfake.CacheUser{ID: name, Name: name, Status: "deleting"}, rotation.TargetFailed, "is deleting"},
+			"another name": {awsfake.CacheUser{ID: name, Name: "other"}, rotation.InvalidSecret, `"other"`},
+		} {
+			c.fake.Add(c.service, u.user)
+			if err := c.engine().DryRun(enginetest.Within(t), request(v, second)); !errors.Is(err, u.want) || !strings.Contains(err.Error(), u.text) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	})
+}
+
+func TestErrorsOfTheAPI(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v := c.user(t)
+		modify := map[string]string{"elasticache": "ModifyUser", "memorydb": "UpdateUser"}[c.service]
+		c.fake.Fail(func(action string) string {
+			if strings.HasPrefix(action, "ListTags") {
+				return "AccessDenied"
+			}
+			return ""
+		})
+		enginetest.WantCause(t, c.engine().Set(enginetest.Within(t), request(v, second)), rotation.PrivilegeMissing, "tags")
+		for code, want := range map[string]rotation.Cause{
+			"AccessDenied": rotation.PrivilegeMissing, "AccessDeniedException": rotation.PrivilegeMissing,
+			"InvalidParameterValue": rotation.PolicyRejected, "InvalidParameterValueException": rotation.PolicyRejected,
+			"InvalidParameterCombination": rotation.TargetFailed,
+		} {
+			c.fake.Fail(func(action string) string {
+				if action == modify {
+					return code
+				}
+				return ""
+			})
+			if err := c.engine().Set(enginetest.Within(t), request(v, second)); !errors.Is(err, want) {
+				t.Errorf("%s: %v, want %s", code, err, want)
+			}
+		}
+		c.fake.Fail(nil)
+		gone := request(v, second)
+		c.options.SecretARN, c.options.UserName = secretARN, "nobody"
+		gone.Login = rotation.StringValue(strings.ReplaceAll(string(v.Reveal()), id(v), "nobody"))
+		gone.Current, gone.Pending = gone.Login, gone.Login.With("password", second)
+		if err := c.engine().Set(enginetest.Within(t), gone); !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), "does not exist") {
+			t.Errorf("no such user: %v", err)
+		}
+		c.options = cacheuser.Options{MaxWait: time.Second, Interval: interval}
+		c.api.Close()
+		if err := c.engine().Set(enginetest.Within(t), request(v, second)); !errors.Is(err, rotation.Unreachable) {
+			t.Errorf("no API: %v", err)
+		}
+	})
+}
+
+func TestFormAndRuleForPasswords(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v := c.user(t)
+		for _, bad := range []rotation.Value{rotation.StringValue("text"), v.With("host", "a b"), v.With("port", "x"), v.With("username", ""), v.WithJSON("password", []byte("{}"))} {
+			_, err := c.engine().Next(enginetest.Within(t), &rotation.Request{Secret: secretARN, Current: bad})
+			if !errors.Is(err, rotation.InvalidSecret) {
+				t.Errorf("%v", err)
+			}
+		}
+	})
+}
+
+func TestAPasswordThatTheServiceRejectsIsNotSent(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		v := c.user(t)
+		for _, p := range []string{"too-short", strings.Repeat("x", 129), "with,a-comma-in-it-0123", `with"a-quote-in-it-0123`, "with/a-slash-in-it-0123", "with@an-at-in-it-0123", "with a space in it 0123", "with-ümlaut-0123456"} {
+			if err := c.engine().Set(enginetest.Within(t), request(v, p)); !errors.Is(err, rotation.PolicyRejected) {
+				t.Errorf("%q: %v", p, err)
+			}
+		}
+		if calls := c.fake.Calls(); len(calls) > 0 {
+			t.Errorf("called %v", calls)
+		}
+	})
+}
+
+func TestReadOptions(t *testing.T) {
+	read := func(env map[string]string) (cacheuser.Options, error) {
+		return cacheuser.ReadOptions(func(name string) string { return env[name] })
+	}
+	if o, err := read(nil); err != nil || o != (cacheuser.Options{MaxWait: 600 * time.Second, Interval: 10 * time.Second}) {
+		t.Errorf("the defaults of AWS's template: %+v, %v", o, err)
+	}
+	o, err := read(map[string]string{"SECRET_ARN": "a", "USER_NAME": "u", "MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": "60", "WAITING_RETRY_INTERVAL_IN_SECONDS": "2"})
+	if err != nil || o != (cacheuser.Options{SecretARN: "a", UserName: "u", MaxWait: time.Minute, Interval: 2 * time.Second}) {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for _, env := range []map[string]string{{"SECRET_ARN": "a"}, {"USER_NAME": "u"}, {"MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": "soon"}, {"WAITING_RETRY_INTERVAL_IN_SECONDS": "0"}} {
+		if _, err := read(env); !errors.Is(err, rotation.InvalidConfiguration) {
+			t.Errorf("%v: %v", env, err)
+		}
+	}
+}
+
+// A function of another account, or a name that two users have, would change a
+// user that the secret does not mean.
+func TestElastiCacheUserIsTheOneOfTheARN(t *testing.T) {
+	c := newCache(t, "elasticache")
+	v := c.user(t)
+	arn, _ := v.Text("user_arn")
+	for _, bad := range []string{"", "arn:aws:elasticache:us-east-1:123456789012:user:", "arn:aws:memorydb:us-east-1:123456789012:user/x", arn + "/x"} {
+		if _, err := c.engine().Next(enginetest.Within(t), &rotation.Request{Secret: secretARN, Current: v.With("user_arn", bad)}); !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), "user_arn") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	other := v.With("user_arn", strings.ReplaceAll(arn, "123456789012", "210987654321"))
+	if err := c.engine().Set(enginetest.Within(t), request(other, second)); !errors.Is(err, rotation.InvalidSecret) {
+		t.Errorf("another account's user: %v", err)
+	}
+	if slices.Contains(c.fake.Calls(), "ModifyUser") {
+		t.Error("the user was changed")
+	}
+}
+
+// A host that says nothing must not use up the patience for changes.
+func TestAHungCacheIsTold(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		port := testserver.Blackhole(t)
+		v := c.user(t)
+		v = v.WithJSON("port", []byte(strconv.Itoa(port)))
+		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+		defer cancel()
+		begin := time.Now()
+		if err := c.engine().DryRun(ctx, request(v, second)); !errors.Is(err, rotation.Unreachable) || time.Since(begin) > 400*time.Millisecond {
+			t.Errorf("%v after %s", err, time.Since(begin))
+		}
+	})
+}
+
+// TestNeedsAreEnoughAndNothingInThemTooMuch: by a policy of what the engine says that it
+// needs a rotation passes, and by one without any action or for another user it does not.
+func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
+	each(t, func(t *testing.T, c *cache) {
+		needs := func(v rotation.Value) []rotation.Permission {
+			var n rotation.Needs
+			if err := c.Engine().(rotation.Needer).Needs(enginetest.Within(t), request(v, second), &n); err != nil || len(n.Permissions) != 1 {
+				t.Fatalf("%+v, %v", n, err)
+			}
+			return n.Permissions
+		}
+		rotate := func(v rotation.Value, policy string) error {
+			if err := c.fake.PutPolicy(policy); err != nil {
+				t.Fatal(err)
+			}
+			r := request(v, second)
+			return errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r), c.engine().Verify(enginetest.Within(t), r, r.Pending))
+		}
+		v := c.user(t)
+		named := newCache(t, c.service)
+		named.options.SecretARN, named.options.UserName = secretARN, "app"
+		var fewer rotation.Needs
+		if err := named.Engine().(rotation.Needer).Needs(enginetest.Within(t), request(v, second), &fewer); err != nil || len(fewer.Permissions[0].Actions) != 2 {
+			t.Errorf("where variables name the user: %v, %v", fewer, err)
+		}
+		whole, lesser := enginetest.Policies(t, needs(v))
+		if err := rotate(v, whole); err != nil {
+			t.Errorf("by %s: %v", whole, err)
+		}
+		if len(lesser) != 4 { // three actions and the resource
+			t.Errorf("%d policies are less than %s", len(lesser), whole)
+		}
+		for i := range len(lesser) {
+			v := c.user(t) // whose ARN is another
+			_, lesser := enginetest.Policies(t, needs(v))
+			name := slices.Sorted(maps.Keys(lesser))[i]
+			if err := rotate(v, lesser[name]); !errors.Is(err, rotation.PrivilegeMissing) {
+				t.Errorf("%s: %v, want PrivilegeMissing", name, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,341 @@
+// Package resp logs in to servers that speak the protocol of Redis, version 2,
+// for the engines that rotate their users: Redis, Valkey, ElastiCache, MemoryDB.
+//
+// It is no general client. It has no pool, repeats nothing and writes no log, so
+// that what is sent is what an engine says; the common client would add 1.8 MB to
+// the function.
+// Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
+package resp
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/internal/boundconn"
+)
+
+// Error is a server's error reply: a code in capitals, and text.
+type Error string
+
+// Error returns the reply as the server sent it.
+func (e Error) Error() string { return string(e) }
+
+// Code returns the reply's first word, such as WRONGPASS or NOPERM.
+func (e Error) Code() string {
+	code, _, _ := strings.Cut(string(e), " ")
+	return code
+}
+
+// Unknown reports whether the server says that it has no such command, or has it
+// under a name of its own, as services do whose nodes are nobody's business. Only
+// the server's own words count: what follows them may be anybody's, as a user's name is.
+func (e Error) Unknown() bool {
+	text := strings.ToLower(string(e))
+	return strings.HasPrefix(text, "err unknown command") || strings.HasPrefix(text, "err unknown subcommand")
+}
+
+// unquoted returns the reply without the words of the command that it may quote.
+// A server shows the first 128 bytes of them: what that leaves of a password or a
+// hash would not be known as one where secrets are removed from texts.
+// Source: https://github.com/redis/redis/blob/7.0.15/src/server.c (commandCheckExistence)
+func (e Error) unquoted(command string) Error {
+	switch {
+	case strings.Contains(strings.ToLower(string(e)), "wrong number of arguments"):
+		return Error("ERR wrong number of arguments for '" + strings.ToLower(command) + "' command")
+	case e.Unknown():
+		return Error("ERR unknown command '" + command + "'")
+	}
+	return e
+}
+
+// Conn is a connection that is logged in. It ends with the context that Login got.
+type Conn struct {
+	ctx  context.Context
+	conn net.Conn
+	r    *bufio.Reader
+}
+
+// Login connects to the target, encrypted as the policy says, and logs in. names
+// are those that the target's certificate may be for, where that is not its host
+// alone. The error is one of Classify's.
+func Login(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, names ...string) (*Conn, error) {
+	c, err := dial(ctx, policy, t, names)
+	if err == nil {
+		if _, err = c.Do("AUTH", t.User, t.Password); err == nil {
+			return c, nil
+		}
+		c.Close()
+	}
+	return nil, Classify(t, "no login at "+t.Address(), err)
+}
+
+// dial connects by the first of the policy's attempts that the server can do.
+func dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, names []string) (*Conn, error) {
+	if len(names) == 0 {
+		names = []string{t.Host}
+	}
+	attempts := policy.Attempts(t)
+	for i, config := range attempts {
+		var conn net.Conn
+		var err error
+		for _, name := range names {
+			if config != nil {
+				config.ServerName = name
+			}
+			conn, err = connect(ctx, t, config)
+			if _, other := errors.AsType[x509.HostnameError](err); !other {
+				break
+			}
+		}
+		if err == nil {
+			return &Conn{ctx, conn, bufio.NewReader(conn)}, nil
+		}
+		if i+1 == len(attempts) || !errors.Is(err, errPlain) {
+			return nil, ended(ctx, err)
+		}
+	}
+	return nil, errors.New("the policy allows no way to connect") // unreachable: Attempts returns one at least
+}
+
+func connect(ctx context.Context, t rotation.Target, config *tls.Config) (net.Conn, error) {
+	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
+	if err != nil || config == nil {
+		return conn, err
+	}
+	secure := tls.Client(conn, config)
+	if err := handshake(ctx, t, secure); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+// answerLimit is how long a server may take for a handshake before it is asked
+// whether it speaks TLS at all.
+const answerLimit = 500 * time.Millisecond
+
+var errPlain = rotation.Errorf(rotation.TLSFailed, `switch TLS on at the server; or, where the network may be trusted, set "ssl": false in the secret`,
+	"the server speaks no TLS")
+
+// handshake returns errPlain if the server speaks Redis's protocol without TLS.
+// Such a server takes the client's greeting for the beginning of a command and
+// says nothing.
+func handshake(ctx context.Context, t rotation.Target, secure *tls.Conn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- secure.HandshakeContext(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(answerLimit):
+	}
+	plain := make(chan bool, 1)
+	go func() { plain <- answersPlain(ctx, t) }()
+	select {
+	case err := <-done:
+		return err
+	case yes := <-plain:
+		if yes {
+			return errPlain
+		}
+	}
+	return <-done
+}
+
+// answersPlain asks for a PONG without TLS. One that refuses it speaks the
+// protocol as well.
+func answersPlain(ctx context.Context, t rotation.Target) bool {
+	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
+		return false
+	}
+	first := make([]byte, 1)
+	_, err = io.ReadFull(conn, first)
+	return err == nil && (first[0] == '+' || first[0] == '-')
+}
+
+// ended puts the context's error before one that it may have caused.
+func ended(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
+}
+
+// Close ends the connection.
+func (c *Conn) Close() { c.conn.Close() }
+
+// Do sends a command and returns its reply: a string, an int64, nil, or an []any
+// of these and Errors. An error reply is returned as an Error, without what it
+// quotes of a command that the server does not know.
+func (c *Conn) Do(args ...string) (any, error) {
+	b := fmt.Appendf(nil, "*%d\r\n", len(args))
+	for _, a := range args {
+		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(a), a)
+	}
+	if _, err := c.conn.Write(b); err != nil {
+		return nil, ended(c.ctx, err)
+	}
+	reply, err := read(c.r, maxDepth)
+	if err != nil {
+		return nil, ended(c.ctx, err)
+	}
+	if e, ok := reply.(Error); ok {
+		return nil, e.unquoted(args[0])
+	}
+	return reply, nil
+}
+
+// Address returns the address that the name of the target has led to.
+func (c *Conn) Address() string { return c.conn.RemoteAddr().String() }
+
+// Ping asks for an answer. That the user may not even ask is one, too.
+func (c *Conn) Ping() error {
+	_, err := c.Do("PING")
+	if e, ok := err.(Error); ok && e.Code() == "NOPERM" {
+		return nil
+	}
+	return err
+}
+
+// Bounds of a reply, far above what the engines' commands answer.
+const (
+	maxDepth  = 8
+	maxLine   = 64 << 10
+	maxBulk   = 16 << 20
+	maxLength = 1 << 20
+)
+
+var errReply = errors.New("the server's answer is not in Redis's protocol")
+
+// read reads one reply.
+func read(r *bufio.Reader, depth int) (any, error) {
+	line, err := readLine(r)
+	if err != nil {
+		return nil, err
+	}
+	kind, text := line[0], line[1:]
+	switch kind {
+	case '+':
+		return text, nil
+	case '-':
+		return Error(text), nil
+	case ':':
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return nil, errReply
+		}
+		return n, nil
+	case '$':
+		n, err := strconv.Atoi(text)
+		if err != nil || n < -1 || n > maxBulk {
+			return nil, errReply
+		}
+		if n == -1 {
+			return nil, nil
+		}
+		b := make([]byte, n+2)
+		if _, err := io.ReadFull(r, b); err != nil {
+			return nil, err
+		}
+		if string(b[n:]) != "\r\n" {
+			return nil, errReply
+		}
+		return string(b[:n]), nil
+	case '*':
+		n, err := strconv.Atoi(text)
+		if err != nil || n < -1 || n > maxLength || depth == 0 {
+			return nil, errReply
+		}
+		if n == -1 {
+			return nil, nil
+		}
+		var list []any // grows as elements come, whatever the server has announced
+		for range n {
+			e, err := read(r, depth-1)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, e)
+		}
+		return list, nil
+	}
+	return nil, errReply
+}
+
+// readLine reads a line of one byte at least, without its end.
+func readLine(r *bufio.Reader) (string, error) {
+	var line []byte
+	for {
+		part, err := r.ReadSlice('\n')
+		line = append(line, part...)
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return "", err
+		}
+		if len(line) > maxLine {
+			return "", errReply
+		}
+		if err == nil {
+			break
+		}
+	}
+	text, ok := strings.CutSuffix(string(line), "\r\n")
+	if !ok || text == "" {
+		return "", errReply
+	}
+	return text, nil
+}
+
+// Classify gives an error of Login or Do its cause and advice; nil stays nil.
+//
+// WRONGPASS is the answer to a wrong password, an unknown user and one that is
+// switched off alike.
+// Source: https://redis.io/docs/latest/commands/auth/
+func Classify(t rotation.Target, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, errPlain) {
+		return rotation.Errorf(errPlain.Cause, errPlain.Advice, "%s: %w", what, errPlain.Err)
+	}
+	e, ok := errors.AsType[Error](err)
+	if !ok {
+		if n := rotation.NetworkError(t, err); n != nil {
+			return n
+		}
+		return rotation.Errorf(rotation.TargetFailed, "check that host and port are those of the server", "%s: %w", what, err)
+	}
+	advice := "see the server's own message"
+	switch code := e.Code(); {
+	case code == "WRONGPASS":
+		return rotation.Errorf(rotation.LoginRefused, "check the password; the server says the same of a user that does not exist or is off", "%s: %w", what, err)
+	case code == "NOPERM":
+		return rotation.Errorf(rotation.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %w", what, err)
+	case code == "NOAUTH":
+		advice = "the server has forgotten the login: it may have been restarted, or the user deleted, in this moment; try again"
+	case code == "LOADING" || code == "MASTERDOWN" || code == "BUSY":
+		advice = "wait until the server is ready and try again; Secrets Manager retries by itself"
+	case code == "DENIED":
+		advice = "the server is in protected mode and lets nobody in from outside: give its default user a password or bind it to an address"
+	case strings.Contains(string(e), "wrong number of arguments for 'auth'"):
+		advice = "the server is older than Redis 6 and has no users"
+	case strings.Contains(string(e), "max number of clients"):
+		advice = "raise the server's maxclients or close connections"
+	}
+	return rotation.Errorf(rotation.TargetFailed, advice, "%s: %w", what, err)
+}

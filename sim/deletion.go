@@ -1,0 +1,98 @@
+package sim
+
+import (
+	"strings"
+	"time"
+)
+
+type deleteInput struct {
+	SecretId                   string `required:"true" min:"1" max:"2048"`
+	RecoveryWindowInDays       *int
+	ForceDeleteWithoutRecovery bool
+}
+
+// deleteSecret deletes at once when forced; AWS does it a little later.
+func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
+	days := 30
+	if in.RecoveryWindowInDays != nil {
+		days = *in.RecoveryWindowInDays
+		if in.ForceDeleteWithoutRecovery {
+			return nil, invalidParameter("You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
+		}
+		if days < 7 || days > 30 {
+			return nil, invalidParameter("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")
+		}
+	}
+	sec, f := s.find(c, in.SecretId)
+	now := s.clock.Now()
+	if f != nil && f.Code == "ResourceNotFoundException" && in.ForceDeleteWithoutRecovery {
+		// AWS answers as if the secret had been there.
+		arn, name := s.arn(c.account, in.SecretId+"-"+suffix()), in.SecretId
+		if parts := strings.SplitN(in.SecretId, ":", 7); len(parts) == 7 {
+			arn, name = in.SecretId, parts[6]
+			if complete.MatchString(name) {
+				name = name[:len(name)-7]
+			}
+		}
+		return answer{"ARN": arn, "Name": name, "DeletionDate": stamp(now)}, nil
+	}
+	if f != nil {
+		return nil, f
+	}
+	if len(sec.Replicas) > 0 {
+		// Unknown: AWS's text.
+		return nil, invalidParameter("You can't delete secret %s that still has replica regions.", sec.Name)
+	}
+	if in.ForceDeleteWithoutRecovery {
+		sec.Deleted = now
+		s.erase(sec)
+		return answer{"ARN": sec.ARN, "Name": sec.Name, "DeletionDate": stamp(now)}, nil
+	}
+	if !sec.Deleted.IsZero() {
+		return nil, markedForDeletion()
+	}
+	sec.Deleted = now.AddDate(0, 0, days)
+	sec.touch(now)
+	s.bury(sec)
+	s.stir(sec)
+	s.announce(sec, "StartSecretVersionDelete", "", "")
+	return answer{"ARN": sec.ARN, "Name": sec.Name, "DeletionDate": stamp(sec.Deleted)}, nil
+}
+
+// bury has a secret erased at the end of its recovery window.
+func (s *Sim) bury(sec *secret) {
+	sec.undead = s.clock.At(sec.Deleted, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.accounts[sec.Account][sec.Name] == sec && !sec.Deleted.IsZero() {
+			s.erase(sec)
+			s.keep()
+		}
+	})
+}
+
+// erase removes a secret for good. A rotation of it ends by itself.
+func (s *Sim) erase(sec *secret) {
+	s.unplan(sec)
+	s.stir(sec)
+	if sec.undead != nil {
+		sec.undead()
+	}
+	delete(s.accounts[sec.Account], sec.Name)
+	s.announce(sec, "EndSecretVersionDelete", "", "")
+}
+
+func (s *Sim) restoreSecret(c *caller, in idInput) (any, *fault) {
+	sec, f := s.find(c, in.SecretId)
+	if f != nil {
+		return nil, f
+	}
+	if !sec.Deleted.IsZero() {
+		sec.Deleted = time.Time{}
+		sec.touch(s.clock.Now())
+		sec.undead()
+		s.rearm(sec)
+		s.announce(sec, "CancelSecretVersionDelete", "", "")
+	}
+	return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
+}

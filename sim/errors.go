@@ -1,0 +1,45 @@
+package sim
+
+import "fmt"
+
+// fault is an answer of the API that is not success: its code and its text are
+// the service's own.
+type fault struct {
+	Code    string
+	Message string
+}
+
+func (f *fault) Error() string { return f.Code + ": " + f.Message }
+
+func notFound(format string, args ...any) *fault {
+	return &fault{"ResourceNotFoundException", fmt.Sprintf("Secrets Manager can't find the specified "+format, args...)}
+}
+
+func invalidRequest(format string, args ...any) *fault {
+	return &fault{"InvalidRequestException", fmt.Sprintf(format, args...)}
+}
+
+func invalidParameter(format string, args ...any) *fault {
+	return &fault{"InvalidParameterException", fmt.Sprintf(format, args...)}
+}
+
+func validation(format string, args ...any) *fault {
+	return &fault{"ValidationException", fmt.Sprintf(format, args...)}
+}
+
+func accessDenied(format string, args ...any) *fault {
+	return &fault{"AccessDeniedException", fmt.Sprintf(format, args...)}
+}
+
+func markedForDeletion() *fault {
+	return invalidRequest("You can't perform this operation on the secret because it was marked for deletion.")
+}
+
+func tokenUsed(token, arn string) *fault {
+	return &fault{"ResourceExistsException", fmt.Sprintf("You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", token, arn)}
+}
+
+// limitExceeded is for the quotas of a secret. Unknown: AWS's texts.
+func limitExceeded(format string, args ...any) *fault {
+	return &fault{"LimitExceededException", fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,93 @@
+package sim
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Progress is one thing that happened to a secret: a step of a rotation after it
+// ended, or an event.
+type Progress struct {
+	Time time.Time
+	// Secret is the ARN.
+	Secret, Name, Version string
+	// Attempt counts from 1.
+	Attempt int
+	Step    string
+	// Event is the name of what went to EventBridge, and "" for a step.
+	Event string
+	// Err is "" for a step that the function took without an error. No value of
+	// the secret stands in it.
+	Err    string
+	Labels map[string]string // the version that each label is on
+}
+
+// Stats count what happened since the start.
+type Stats struct {
+	Started, Succeeded, Failed, Retried, Abandoned int
+	// Late are rotations that succeeded after their window.
+	Late int
+	// Throttled are calls that a quota refused.
+	Throttled int
+}
+
+// Stats returns the counters.
+func (s *Sim) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+// History returns what happened to a secret, the oldest first, as far as it is
+// kept.
+func (s *Sim) History(id string) ([]Progress, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sec, f := s.find(s.owner(id), id)
+	if f != nil {
+		return nil, f
+	}
+	return slices.Clone(sec.history), nil
+}
+
+func (sec *secret) note(p Progress, limit int) {
+	if len(sec.history) >= limit {
+		sec.history = append(sec.history[:0], sec.history[len(sec.history)-limit+1:]...)
+	}
+	sec.history = append(sec.history, p)
+}
+
+// announce sends an event to EventBridge.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieve-ct-entries.html
+func (s *Sim) announce(sec *secret, name, token, message string) {
+	now := s.clock.Now().UTC()
+	sec.note(Progress{Time: now, Secret: sec.ARN, Name: sec.Name, Version: token, Event: name, Err: message, Labels: maps.Clone(sec.Labels)}, s.opts.History)
+	if s.opts.Events == nil {
+		return
+	}
+	request := "Deletion-" + sec.ARN
+	if token != "" {
+		request = "Rotation-" + sec.ARN + "-" + token
+	}
+	detail := map[string]any{
+		"eventVersion": "1.08", "eventType": "AwsServiceEvent", "eventSource": "secretsmanager.amazonaws.com", "eventName": name,
+		"eventTime": now.Format(time.RFC3339), "awsRegion": s.opts.Region, "sourceIPAddress": "secretsmanager.amazonaws.com", "userAgent": "secretsmanager.amazonaws.com",
+		"userIdentity":      map[string]string{"accountId": sec.Account, "invokedBy": "secretsmanager.amazonaws.com"},
+		"requestParameters": nil, "responseElements": nil, "additionalEventData": map[string]string{"SecretId": sec.ARN},
+		"requestID": request, "eventID": uuid.NewString(), "readOnly": false, "managementEvent": true, "recipientAccountId": sec.Account, "eventCategory": "Management",
+	}
+	if message != "" {
+		detail["errorMessage"] = message
+	}
+	line, err := json.Marshal(map[string]any{
+		"version": "0", "id": uuid.NewString(), "detail-type": "AWS Service Event via CloudTrail", "source": "aws.secretsmanager", "account": sec.Account,
+		"time": now.Format(time.RFC3339), "region": s.opts.Region, "resources": []string{}, "detail": detail,
+	})
+	if err == nil {
+		_, _ = s.opts.Events.Write(append(line, '\n')) // a reader that went away stops nothing
+	}
+}

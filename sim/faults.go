@@ -1,0 +1,147 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Fault is a kind of trouble that AWS makes now and then, and that a rotation
+// function must live with.
+type Fault string
+
+const (
+	// DuplicateStep runs a step twice, with the same ClientRequestToken.
+	DuplicateStep Fault = "duplicate"
+	// LostAnswer does what a call asks and cuts the connection instead of answering.
+	LostAnswer Fault = "lost-answer"
+	// Throttle refuses a call with ThrottlingException.
+	Throttle Fault = "throttle"
+	// StaleRead answers a read as if the last write, of the last two seconds, had
+	// not been made yet.
+	StaleRead Fault = "stale-read"
+	// Slow holds a call up for as much as two seconds.
+	Slow Fault = "slow"
+	// Crash ends the function within a second of its start.
+	Crash Fault = "crash"
+	// Deadline gives the function no more than a second and a half.
+	Deadline Fault = "deadline"
+)
+
+// AllFaults are all kinds.
+var AllFaults = []Fault{DuplicateStep, LostAnswer, Throttle, StaleRead, Slow, Crash, Deadline}
+
+// lowRate is the share of calls, or steps, that a fault hits unless told.
+const lowRate = 0.01
+
+// Faults decides when there is trouble, by a seeded source of chance. The same
+// seed gives the same decisions to the same sequence of calls. Nil has none.
+type Faults struct {
+	seed  uint64
+	rates map[Fault]float64
+
+	mu   sync.Mutex
+	rand *rand.Rand
+}
+
+// NewFaults returns faults that each hit a share of calls, from 0 to 1.
+func NewFaults(seed uint64, rates map[Fault]float64) *Faults {
+	return &Faults{seed: seed, rates: rates, rand: rand.New(rand.NewPCG(seed, 0))}
+}
+
+// ParseFaults reads what --fault is given: KIND or KIND=RATE, seed=N, or none. With
+// no kind at all every fault has a low rate. It returns nil for none.
+func ParseFaults(args []string) (*Faults, error) {
+	seed, rates := rand.Uint64()%1e9, make(map[Fault]float64)
+	all := strings.FieldsFunc(strings.Join(args, ","), func(r rune) bool { return r == ',' })
+	for _, a := range all {
+		kind, value, given := strings.Cut(a, "=")
+		switch {
+		case a == "none" && len(all) == 1:
+			return nil, nil
+		case kind == "seed":
+			n, err := strconv.ParseUint(value, 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("fault seed %q is not a number", value)
+			}
+			seed = n
+		case slices.Contains(AllFaults, Fault(kind)):
+			rate := lowRate
+			if given {
+				r, err := strconv.ParseFloat(value, 64)
+				if err != nil || !(r >= 0 && r <= 1) {
+					return nil, fmt.Errorf("the rate of fault %q is not a number from 0 to 1", a)
+				}
+				rate = r
+			}
+			rates[Fault(kind)] = rate
+		default:
+			return nil, fmt.Errorf("fault %q is not one of none (alone), seed=N, %v", a, AllFaults)
+		}
+	}
+	if len(rates) == 0 {
+		for _, k := range AllFaults {
+			rates[k] = lowRate
+		}
+	}
+	return NewFaults(seed, rates), nil
+}
+
+// String writes faults as ParseFaults reads them.
+func (f *Faults) String() string {
+	if f == nil {
+		return "none"
+	}
+	out := []string{fmt.Sprintf("seed=%d", f.seed)}
+	for _, k := range slices.Sorted(maps.Keys(f.rates)) {
+		out = append(out, fmt.Sprintf("%s=%g", k, f.rates[k]))
+	}
+	return strings.Join(out, ",")
+}
+
+func (f *Faults) rate(k Fault) float64 {
+	if f == nil {
+		return 0
+	}
+	return f.rates[k]
+}
+
+// hit decides whether a fault strikes now.
+func (f *Faults) hit(k Fault) bool {
+	if f.rate(k) == 0 {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rand.Float64() < f.rates[k]
+}
+
+// within returns some time up to d.
+func (f *Faults) within(d time.Duration) time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Duration(f.rand.Float64() * float64(d))
+}
+
+// mortal returns the context of an invocation, which a crash or a short deadline
+// may end. Both are of real time, as the function's own is.
+func (f *Faults) mortal(life context.Context) (context.Context, context.CancelFunc) {
+	switch {
+	case f.hit(Crash):
+		ctx, crash := context.WithCancel(life)
+		t := time.AfterFunc(f.within(time.Second), crash)
+		return ctx, func() {
+			t.Stop()
+			crash()
+		}
+	case f.hit(Deadline):
+		return context.WithTimeout(life, f.within(1500*time.Millisecond))
+	}
+	return context.WithCancel(life)
+}

@@ -1,0 +1,202 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+)
+
+func TestFaultsAreReadAndPrintedTheSame(t *testing.T) {
+	for _, args := range [][]string{nil, {"seed=7"}, {"crash"}, {"duplicate=0.5", "slow=1", "seed=3"}, {"throttle,stale-read=0.2"}} {
+		f, err := ParseFaults(args)
+		if err != nil || f == nil {
+			t.Errorf("%q: %v", args, err)
+			continue
+		}
+		again, err := ParseFaults([]string{f.String()})
+		if err != nil || again.String() != f.String() {
+			t.Errorf("%q: %s is read as %s, %v", args, f, again, err)
+		}
+		if len(args) == 0 {
+			for _, k := range AllFaults {
+				if f.rate(k) != lowRate {
+					t.Errorf("%s has the rate %g", k, f.rate(k))
+				}
+			}
+		}
+	}
+	if f, err := ParseFaults([]string{"none"}); f != nil || err != nil || f.String() != "none" {
+		t.Errorf("none is %v, %v", f, err)
+	}
+	for _, bad := range []string{"nonsense", "crash=2", "crash=-1", "crash=NaN", "crash=x", "seed=x", "none,crash"} {
+		if _, err := ParseFaults([]string{bad}); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+}
+
+func only(k Fault) Options { return Options{Faults: NewFaults(1, map[Fault]float64{k: 1})} }
+
+func TestTheSameSeedGivesTheSameFaults(t *testing.T) {
+	run := func() (out string) {
+		f := NewFaults(42, map[Fault]float64{Throttle: 0.3})
+		for range 50 {
+			out += fmt.Sprint(f.hit(Throttle))
+		}
+		return out
+	}
+	if a := run(); a != run() || !strings.Contains(a, "true") || !strings.Contains(a, "false") {
+		t.Error("two runs differ, or nothing was hit")
+	}
+}
+
+func TestFaultThrottleRefusesBeforeAnythingIsDone(t *testing.T) {
+	b := newBench(t, only(Throttle))
+	_, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("db")})
+	refused(t, err, "ThrottlingException", "Rate exceeded")
+	if b.count() != 0 {
+		t.Error("the secret was made")
+	}
+}
+
+func TestFaultLostAnswerDoesItsWorkAndTheSDKRetries(t *testing.T) {
+	b := newBench(t, Options{Faults: NewFaults(2, map[Fault]float64{LostAnswer: 0.4})})
+	for i := range 20 {
+		if _, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String(fmt.Sprint("s", i)), SecretString: aws.String("v")}, patient); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := b.count(); n != 20 {
+		t.Errorf("%d secrets, not 20", n)
+	}
+	b = newBench(t, only(LostAnswer))
+	if _, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("db")}); err == nil {
+		t.Error("there was an answer")
+	}
+	if b.count() != 1 {
+		t.Error("the call was not done")
+	}
+}
+
+func TestFaultStaleReadMissesTheLastWriteForAWhile(t *testing.T) {
+	b := newBench(t, only(StaleRead))
+	b.create("db")
+	b.settle(time.Minute)
+	b.put("db", 2, "two", pending)
+	_, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db"), VersionStage: aws.String(pending)})
+	refused(t, err, "ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: AWSPENDING")
+	b.wantStages("db", "1:[AWSCURRENT]")
+	b.settle(staleFor + time.Millisecond)
+	b.wantStages("db", "1:[AWSCURRENT] 2:[AWSPENDING]")
+}
+
+func TestFaultSlowHoldsACallUp(t *testing.T) {
+	b := newBench(t, Options{Faults: NewFaults(1, map[Fault]float64{Slow: 1})})
+	begin := time.Now()
+	for range 3 {
+		if _, err := b.client.ListSecrets(ctx, &sm.ListSecretsInput{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if took := time.Since(begin); took < 100*time.Millisecond {
+		t.Errorf("three slow calls took %s", took)
+	}
+}
+
+func TestFaultDuplicateRunsEachStepTwiceWithTheSameTokenAndFreshProofs(t *testing.T) {
+	b := newBench(t, only(DuplicateStep))
+	b.create("db")
+	var got []string
+	proofs := map[string]bool{}
+	b.RegisterFunction(lambda, b.function(func(r request) error {
+		got = append(got, r.Step[:1]+r.ClientRequestToken[35:])
+		proofs[r.RotationToken] = true
+		return nil
+	}))
+	if err := b.rotate("db", 2); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.WaitRotation(ctx, "db"); err != nil {
+		t.Fatal(err)
+	}
+	if s := strings.Join(got, " "); s != "c2 c2 s2 s2 t2 t2 f2 f2" || len(proofs) != 8 {
+		t.Errorf("%s with %d rotation tokens", s, len(proofs))
+	}
+}
+
+func TestFaultsCrashAndDeadlineEndTheFunction(t *testing.T) {
+	for _, k := range []Fault{Crash, Deadline} {
+		o := only(k)
+		o.MaxAttempts = 1
+		b := newBench(t, o)
+		b.create("db")
+		b.RegisterFunction(lambda, InvokerFunc(func(ctx context.Context, _ []byte) ([]byte, string, error) {
+			if _, told := ctx.Deadline(); told != (k == Deadline) {
+				t.Errorf("%s: whether the function has a deadline: %t", k, told)
+			}
+			<-ctx.Done()
+			return nil, "", ctx.Err()
+		}))
+		if err := b.rotate("db", 2); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.WaitRotation(ctx, "db"); err == nil || !strings.Contains(err.Error(), "during createSecret step") {
+			t.Errorf("%s: %v", k, err)
+		}
+		b.wantStages("db", "1:[AWSCURRENT] 2:[AWSPENDING]")
+	}
+}
+
+func TestQuotasAreThoseOfAnAccountForASecond(t *testing.T) {
+	b := newBench(t, Options{Quotas: true})
+	b.create("db")
+	put := func(s *Sim, account string) string {
+		_, f := operations["PutSecretValue"].do(s, &caller{account: account, operation: "PutSecretValue"}, []byte(`{"SecretId":"db","ClientRequestToken":"`+id(1)+`","SecretString":"one"}`))
+		if f == nil {
+			return ""
+		}
+		return f.Code
+	}
+	for i := range 50 {
+		if code := put(b.Sim, mine); code != "" {
+			t.Fatalf("call %d: %s", i, code)
+		}
+	}
+	if code := put(b.Sim, mine); code != "ThrottlingException" {
+		t.Errorf("the 51st call: %q", code)
+	}
+	if code := put(b.Sim, theirs); code != "ResourceNotFoundException" {
+		t.Errorf("another account: %q", code)
+	}
+	b.settle(time.Second / 2)
+	for i := range 25 {
+		if code := put(b.Sim, mine); code != "" {
+			t.Fatalf("call %d half a second later: %s", i, code)
+		}
+	}
+	if code := put(b.Sim, mine); code != "ThrottlingException" || b.Stats().Throttled != 2 {
+		t.Errorf("the 26th: %q, %+v", code, b.Stats())
+	}
+}
+
+func TestStaleReadsAndQuotasAreOfTheClientsTimeWhateverTheClock(t *testing.T) {
+	b := newBench(t, Options{Clock: FastTime(begin, 1e5), Quotas: true, Faults: NewFaults(1, map[Fault]float64{StaleRead: 1})})
+	b.create("db")
+	b.put("db", 2, "two", pending)
+	time.Sleep(5 * time.Millisecond) // of the clock, eight minutes
+	b.wantStages("db", "1:[AWSCURRENT]")
+	start, n := time.Now(), 0
+	for range 300 {
+		if err := b.putError(&sm.PutSecretValueInput{SecretString: aws.String("one"), ClientRequestToken: aws.String(id(1))}); err == nil {
+			n++
+		}
+	}
+	if most := 51 + 50*time.Since(start).Seconds(); float64(n) > most {
+		t.Errorf("%d writes were taken, not %.0f", n, most)
+	}
+}

@@ -1,0 +1,155 @@
+package sim
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/hex"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+)
+
+// caller is who makes a call.
+type caller struct {
+	account, arn string
+	// assumed says that the credentials are of an assumed role.
+	assumed bool
+	// role is the ARN of that role, else "".
+	role      string
+	operation string
+	// stale says that the call may miss the last write.
+	stale bool
+}
+
+// session is what AssumeRole has given out.
+type session struct {
+	secret, token string
+	account, arn  string
+	role          string // the role's own ARN
+	id            string // the role's id and the session's name
+	expires       time.Time
+}
+
+// owner is the caller that the program itself is: of the account that an ARN
+// names, else of the default one.
+func (s *Sim) owner(id string) *caller {
+	account := s.opts.Account
+	if parts := strings.SplitN(id, ":", 7); len(parts) == 7 {
+		account = parts[4]
+	}
+	return &caller{account: account, arn: "arn:aws:iam::" + account + ":root"}
+}
+
+var (
+	credentialForm = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/(\d{8})/([^/,\s]+)/([^/,\s]+)/aws4_request,\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})$`)
+	accountForm    = regexp.MustCompile(`^\d{12}$`)
+	issuedForm     = regexp.MustCompile(`^A[KS]IA[A-Z0-7]{16}$`)
+)
+
+// obviouslyFake are the words of which one must stand in an access key that has
+// the form of AWS's own.
+var obviouslyFake = []string{"EXAMPLE", "TEST", "FAKE", "DUMMY", "MOCK", "SIMULATED"}
+
+// looksReal tells whether an access key could be one of AWS. A simulator that
+// took it would teach people to send their keys anywhere.
+func looksReal(key string) bool {
+	if !issuedForm.MatchString(key) {
+		return false
+	}
+	distinct := map[rune]bool{}
+	for _, r := range key[4:] {
+		distinct[r] = true
+	}
+	for _, word := range obviouslyFake {
+		if strings.Contains(key, word) {
+			return false
+		}
+	}
+	return len(distinct) > 4
+}
+
+// simulated begins the access keys that AssumeRole gives out.
+const simulated = "ASIASIMULATED"
+
+// identify tells who signed a request. The access key decides: one that AssumeRole
+// gave out is its session, twelve digits are the account, and any other is the
+// default account, but for the session of an earlier run, which is nobody's. The signature itself is checked for sessions, whose secret
+// key is known; nobody has another's secret key here.
+func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *fault) {
+	header := r.Header.Get("Authorization")
+	if header == "" {
+		return nil, &fault{"MissingAuthenticationTokenException", "Missing Authentication Token"}
+	}
+	m := credentialForm.FindStringSubmatch(header)
+	if m == nil {
+		return nil, &fault{"IncompleteSignatureException", "The Authorization header is not an AWS4-HMAC-SHA256 signature."}
+	}
+	key, scope := m[1], m[4]
+	if scope != service {
+		return nil, &fault{"InvalidSignatureException", "Credential should be scoped to correct service: '" + service + "'. "}
+	}
+	s.mu.Lock()
+	have := s.sessions[key]
+	s.mu.Unlock()
+	switch {
+	case have == nil && strings.HasPrefix(key, simulated):
+		return nil, &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
+	case have == nil && looksReal(key):
+		return nil, &fault{"UnrecognizedClientException", "The simulator refuses access keys that look like real ones. Set AWS_ACCESS_KEY_ID to a word such as test, or to the twelve digits of an account."}
+	case have == nil && accountForm.MatchString(key):
+		return &caller{account: key, arn: "arn:aws:iam::" + key + ":root"}, nil
+	case have == nil:
+		return &caller{account: s.opts.Account, arn: "arn:aws:iam::" + s.opts.Account + ":root"}, nil
+	case r.Header.Get("X-Amz-Security-Token") != have.token:
+		return nil, &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
+	case time.Now().After(have.expires):
+		return nil, &fault{"ExpiredTokenException", "The security token included in the request is expired"}
+	case !have.signed(r, body, key, m[3], m[4], m[5], m[6]):
+		return nil, &fault{"InvalidSignatureException", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."}
+	}
+	return &caller{account: have.account, arn: have.arn, assumed: true, role: have.role}, nil
+}
+
+// signed checks a signature by making it again.
+func (have *session) signed(r *http.Request, body []byte, key, region, service, names, signature string) bool {
+	when, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
+	if err != nil {
+		return false
+	}
+	again, err := http.NewRequest(r.Method, "http://"+r.Host+r.URL.RequestURI(), bytes.NewReader(body))
+	if err != nil {
+		return false
+	}
+	for _, name := range strings.Split(names, ";") {
+		if v := r.Header.Values(name); v != nil {
+			again.Header[http.CanonicalHeaderKey(name)] = v
+		}
+	}
+	if !strings.Contains(names, "content-length") {
+		again.ContentLength = -1
+	}
+	sum := sha256.Sum256(body)
+	err = v4.NewSigner().SignHTTP(context.Background(), aws.Credentials{AccessKeyID: key, SecretAccessKey: have.secret, SessionToken: have.token},
+		again, hex.EncodeToString(sum[:]), service, region, when)
+	return err == nil && strings.HasSuffix(again.Header.Get("Authorization"), "Signature="+signature)
+}
+
+// newSession makes credentials for a role.
+func newSession(account, role, name string, life time.Duration) (key string, _ *session) {
+	text := func(n int) string {
+		b := make([]byte, n)
+		_, _ = rand.Read(b) // never fails, says crypto/rand
+		return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b)
+	}
+	return simulated + text(5)[:7], &session{
+		secret: text(25), token: text(60), account: account, id: "AROASIMULATED" + text(5)[:8] + ":" + name,
+		arn: "arn:aws:sts::" + account + ":assumed-role/" + role + "/" + name, expires: time.Now().Add(life).UTC(),
+	}
+}

@@ -1,0 +1,76 @@
+package sim
+
+import (
+	"crypto/rand"
+	"math/big"
+	"slices"
+	"strings"
+)
+
+type randomInput struct {
+	PasswordLength          *int   `min:"1" max:"4096"`
+	ExcludeCharacters       string `max:"4096"`
+	ExcludeNumbers          bool
+	ExcludePunctuation      bool
+	ExcludeUppercase        bool
+	ExcludeLowercase        bool
+	IncludeSpace            bool
+	RequireEachIncludedType *bool
+}
+
+// getRandomPassword draws until the password has all that is required, so that
+// each such password is equally likely.
+func (s *Sim) getRandomPassword(_ *caller, in randomInput) (any, *fault) {
+	n := 32
+	if in.PasswordLength != nil {
+		n = *in.PasswordLength
+	}
+	required := in.RequireEachIncludedType == nil || *in.RequireEachIncludedType
+	without := func(set string) string {
+		return strings.Map(func(r rune) rune {
+			if strings.ContainsRune(in.ExcludeCharacters, r) {
+				return -1
+			}
+			return r
+		}, set)
+	}
+	var classes []string
+	for _, class := range []struct {
+		excluded bool
+		set      string
+	}{
+		{in.ExcludeUppercase, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"},
+		{in.ExcludeLowercase, "abcdefghijklmnopqrstuvwxyz"},
+		{in.ExcludeNumbers, "0123456789"},
+		{in.ExcludePunctuation, "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"},
+	} {
+		if class.excluded {
+			continue
+		}
+		set := without(class.set)
+		if set == "" && required {
+			return nil, invalidParameter("All characters of the desired type have been excluded")
+		}
+		classes = append(classes, set)
+	}
+	all := strings.Join(classes, "")
+	if in.IncludeSpace {
+		all += without(" ")
+	}
+	if all == "" {
+		return nil, invalidParameter("All characters have been excluded from selection")
+	}
+	if required && n < len(classes) {
+		return nil, invalidParameter("Password length is too short based on the required types")
+	}
+	for {
+		b := make([]byte, n)
+		for i := range b {
+			k, _ := rand.Int(rand.Reader, big.NewInt(int64(len(all)))) // never fails, says crypto/rand
+			b[i] = all[k.Int64()]
+		}
+		if !required || !slices.ContainsFunc(classes, func(c string) bool { return !strings.ContainsAny(string(b), c) }) {
+			return answer{"RandomPassword": string(b)}, nil
+		}
+	}
+}

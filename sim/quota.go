@@ -1,0 +1,41 @@
+package sim
+
+import "time"
+
+// rates are how many calls a second an account may make, by groups that are
+// counted together.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+var rates = map[string]float64{"read": 10000, "list": 100, "create": 50, "delete": 50, "restore": 50, "random": 50, "versions": 50, "policy": 50, "write": 50, "rotate": 50, "tag": 50, "batch": 100}
+
+type quotaKey struct{ account, group string }
+
+// bucket is what is left of a rate.
+type bucket struct {
+	left float64
+	at   time.Time
+}
+
+// spend takes one call from an account's quota. It counts seconds of the client,
+// whatever the speed of the service's clock. Unknown: the size of AWS's bursts; here
+// one second's worth.
+func (s *Sim) spend(account, group string) *fault {
+	if !s.opts.Quotas {
+		return nil
+	}
+	rate, now := rates[group], s.clock.Wall()
+	b := s.quotas[quotaKey{account, group}]
+	if b == nil {
+		b = &bucket{rate, now}
+		s.quotas[quotaKey{account, group}] = b
+	}
+	b.left = min(rate, b.left+rate*now.Sub(b.at).Seconds())
+	b.at = now
+	if b.left < 1 {
+		s.stats.Throttled++
+		return throttled
+	}
+	b.left--
+	return nil
+}
+
+var throttled = &fault{"ThrottlingException", "Rate exceeded"}

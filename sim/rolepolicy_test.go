@@ -1,0 +1,90 @@
+package sim
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+const policedRole = "arn:aws:iam::123456789012:role/policed"
+
+// TestPolicyThatIsNotEvaluatedIsRefused: a condition that was passed over would
+// allow what AWS does not.
+func TestPolicyThatIsNotEvaluatedIsRefused(t *testing.T) {
+	s := New(Options{})
+	for _, statement := range []string{
+		`{"Effect":"Perhaps","Action":"a:B","Resource":"*"}`,
+		`{"Effect":"Allow","Principal":"*","Action":"a:B","Resource":"*"}`,
+		`{"Effect":"Allow","NotAction":"a:B","Resource":"*"}`,
+		`{"Effect":"Allow","Action":"a:B","NotResource":"*"}`,
+		`{"Effect":"Allow","Action":"a:B"}`,
+		`{"Effect":"Allow","Action":"a:B","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`,
+		`{"Effect":"Allow","Action":"a:B","Resource":"*","Condition":{"StringEquals":{"aws:PrincipalOrgID":"o-1"}}}`,
+		`{"Effect":"Allow","Action":"a:B","Resource":"*","Condition":{"StringEquals":{"kms:ViaService":true}}}`,
+	} {
+		if err := s.PutRolePolicy(policedRole, `{"Version":"2012-10-17","Statement":`+statement+`}`); err == nil {
+			t.Errorf("%s is taken", statement)
+		}
+	}
+	if err := s.PutRolePolicy("rotation", `{"Statement":[]}`); err == nil {
+		t.Error("a name is taken for an ARN")
+	}
+}
+
+// TestRolePolicyDecides: effects, wildcards, case and conditions.
+func TestRolePolicyDecides(t *testing.T) {
+	const arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:Shop-aaaaaa"
+	for _, c := range []struct {
+		statements string
+		want       bool
+	}{
+		{``, false},
+		{`{"Effect":"Allow","Action":"SecretsManager:get*","Resource":"arn:aws:secretsmanager:*:secret:Sh?p-*"}`, true},
+		{`{"Effect":"Allow","Action":"secretsmanager:GetSecretValue","Resource":"arn:aws:secretsmanager:*:secret:shop-*"}`, false},
+		{`{"Effect":"Allow","Action":"*","Resource":"*"},{"Effect":"Deny","Action":"*:GetSecretValue","Resource":["x","*Shop*"]}`, false},
+		{`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"secretsmanager:resource/AllowRotationLambdaArn":["x","f-1"]}}}`, true},
+		{`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"secretsmanager:resource/AllowRotationLambdaArn":"f-*"}}}`, false},
+		{`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringLike":{"secretsmanager:resource/AllowRotationLambdaArn":"f-*"}}}`, true},
+		{`{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{"kms:ViaService":"x"}}}`, false},
+	} {
+		s := New(Options{})
+		if err := s.PutRolePolicy(policedRole, `{"Statement":[`+c.statements+`]}`); err != nil {
+			t.Fatal(err)
+		}
+		if got := s.policies[policedRole].Permits("secretsmanager:GetSecretValue", arn, map[string][]string{"secretsmanager:resource/AllowRotationLambdaArn": {"f-1"}}); got != c.want {
+			t.Errorf("[%s] permits: %t", c.statements, got)
+		}
+	}
+}
+
+// TestRoleWithAPolicyAssumesOnlyWhatItNames: the way into other accounts.
+func TestRoleWithAPolicyAssumesOnlyWhatItNames(t *testing.T) {
+	s := New(Options{})
+	server, err := Serve(s, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	const other = "arn:aws:iam::444455556666:role/rotation"
+	assume := func(key, secret, token, role string) (*sts.AssumeRoleOutput, error) {
+		return sts.New(sts.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider(key, secret, token)}).
+			AssumeRole(context.Background(), &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("test")})
+	}
+	out, err := assume("simulated", "simulated", "", policedRole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for resource, want := range map[string]bool{other: true, other + "s": false} {
+		if err := s.PutRolePolicy(policedRole, `{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"`+resource+`"}}`); err != nil {
+			t.Fatal(err)
+		}
+		_, err := assume(*out.Credentials.AccessKeyId, *out.Credentials.SecretAccessKey, *out.Credentials.SessionToken, other)
+		if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "AccessDenied") {
+			t.Errorf("with %s: %v", resource, err)
+		}
+	}
+}

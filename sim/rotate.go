@@ -1,0 +1,402 @@
+package sim
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// rotation is what a secret has of rotations.
+type rotation struct {
+	Enabled    bool
+	Function   string
+	Rules      *rules
+	Last       time.Time // of the last success
+	Open, Next time.Time // the next window; Next is NextRotationDate
+	// The rotation that runs: its version, whether it is a test only, and the
+	// rotation tokens that its invocations were given.
+	Running bool
+	Token   string
+	Test    bool
+	Tokens  []string
+
+	cancel func() // undoes the planned rotation
+	wake   context.CancelFunc
+	due    bool  // the planned time came while a test ran
+	err    error // of the last rotation that ended
+}
+
+var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
+
+type rotateInput struct {
+	SecretId           string `required:"true" min:"1" max:"2048"`
+	ClientRequestToken string `min:"32" max:"64"`
+	RotationLambdaARN  string `max:"2048"`
+	RotationRules      *rules
+	RotateImmediately  *bool
+}
+
+// rotateSecret answers at once; the rotation runs by itself. Unknown: the order of
+// its checks, and what a replay with the token of the pending version gets: here
+// the same answer and no second rotation while it runs; afterwards, where it was given
+// up or cancelled, it is taken up again.
+func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
+	if in.ClientRequestToken == "" {
+		return nil, invalidParameter(noToken)
+	}
+	sec, f := s.live(c, in.SecretId)
+	if f != nil {
+		return nil, f
+	}
+	r := &sec.Rotation
+	var times *schedule
+	if new := in.RotationRules; new != nil {
+		if new.AutomaticallyAfterDays != nil && new.ScheduleExpression != "" {
+			return nil, invalidParameter("You cannot specify both rotation frequency and schedule expression together.")
+		}
+		var err error
+		if times, err = new.schedule(); err != nil {
+			return nil, invalidParameter("Invalid rotation rules: %v.", err)
+		}
+	}
+	function := cmp.Or(in.RotationLambdaARN, r.Function)
+	if function == "" {
+		return nil, invalidRequest("No Lambda rotation function ARN is associated with this secret.")
+	}
+	if s.functions[function] == nil {
+		return nil, accessDenied("Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.")
+	}
+	test := in.RotateImmediately != nil && !*in.RotateImmediately
+	p, unfinished := sec.unfinished()
+	switch {
+	case unfinished && p == in.ClientRequestToken && r.Running:
+		return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": p}, nil
+	case unfinished && (p != in.ClientRequestToken || test):
+		return nil, invalidRequest("A previous rotation isn't complete. That rotation will be reattempted.")
+	case !unfinished && sec.Versions[in.ClientRequestToken] != nil:
+		return nil, tokenUsed(in.ClientRequestToken, sec.ARN)
+	}
+	if f := sec.room([]string{pending}, 0); f != nil {
+		return nil, f
+	}
+	r.Enabled, r.Function = true, function
+	now := s.clock.Now()
+	if in.RotationRules != nil {
+		r.Rules = in.RotationRules
+		r.Rules.Derived = 0
+		if times != nil && r.Rules.ScheduleExpression != "" {
+			r.Rules.Derived = times.derived(now)
+		}
+	}
+	sec.touch(now)
+	s.plan(sec, now)
+	s.begin(sec, in.ClientRequestToken, test)
+	return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": in.ClientRequestToken}, nil
+}
+
+// begin stages the version of a rotation and starts it. A rotation that only tests
+// gets a copy of the current value, which is removed afterwards. Unknown: which
+// VersionId RotateSecret answers then; here the copy's.
+func (s *Sim) begin(sec *secret, token string, test bool) {
+	s.remember(sec)
+	if sec.Versions[token] == nil {
+		v := &version{ID: token, Created: s.clock.Now().Truncate(time.Millisecond)}
+		if c := sec.Versions[sec.Labels[current]]; test && c != nil {
+			v.Text, v.Binary = c.Text, c.Binary
+		}
+		sec.Versions[token] = v
+	}
+	sec.Labels[pending] = token
+	r := &sec.Rotation
+	r.Running, r.Token, r.Test, r.Tokens, r.err = true, token, test, nil, nil
+	s.stats.Started++
+	s.announce(sec, named(test, "RotationStarted"), token, "")
+	s.resume(sec)
+}
+
+// resume runs the rotation that a secret's state says is running.
+func (s *Sim) resume(sec *secret) {
+	ctx, wake := context.WithCancel(s.life)
+	sec.Rotation.wake = wake
+	token, test := sec.Rotation.Token, sec.Rotation.Test
+	s.clock.Go(func() {
+		defer wake()
+		s.rotate(ctx, sec, token, test)
+	})
+}
+
+func named(test bool, event string) string {
+	if test {
+		return "Test" + event
+	}
+	return event
+}
+
+// stepError is a step that failed: what AWS says of it, and what the function said,
+// which AWS keeps to itself.
+type stepError struct {
+	told  string
+	cause error
+}
+
+func (e *stepError) Error() string {
+	if e.cause == nil {
+		return e.told
+	}
+	return e.told + ": " + e.cause.Error()
+}
+
+var (
+	errAbandoned = errors.New("the rotation was abandoned: the version lost AWSPENDING")
+	errCancelled = errors.New("the rotation was cancelled")
+	errDeleted   = errors.New("the secret was deleted")
+	errStopped   = errors.New("the simulator was stopped")
+)
+
+// over says why a rotation has no sense any more, or nil.
+func (sec *secret) over(token string) error {
+	switch {
+	case !sec.Deleted.IsZero():
+		return errDeleted
+	case sec.Labels[pending] != token && sec.Labels[current] != token:
+		return errAbandoned
+	case !sec.Rotation.Enabled:
+		return errCancelled
+	}
+	return nil
+}
+
+// stir wakes a rotation that waits for its next attempt where it has no sense any
+// more.
+func (s *Sim) stir(sec *secret) {
+	if r := &sec.Rotation; r.Running && sec.over(r.Token) != nil {
+		r.wake()
+	}
+}
+
+// rotate runs a rotation until it has succeeded, is over or was tried often
+// enough. Each attempt begins with createSecret again, with the same token. A test
+// is not repeated.
+func (s *Sim) rotate(ctx context.Context, sec *secret, token string, test bool) {
+	attempt := 1
+	for ; ; attempt++ {
+		err := s.attempt(sec, token, test, attempt)
+		s.mu.Lock()
+		if s.stopped() { // what the next run reads is that it goes on
+			s.mu.Unlock()
+			return
+		}
+		over := sec.over(token)
+		if err == nil || over != nil || test || attempt >= s.opts.MaxAttempts {
+			s.end(sec, token, test, err, over)
+			s.keep()
+			s.mu.Unlock()
+			return
+		}
+		s.failed(sec, token, test, err)
+		s.stats.Retried++
+		s.mu.Unlock()
+		_ = s.clock.Sleep(ctx, s.opts.RetryDelay) // who wakes it ends it
+	}
+}
+
+func (s *Sim) failed(sec *secret, token string, test bool, err error) {
+	s.stats.Failed++
+	message := err.Error()
+	var step *stepError
+	if errors.As(err, &step) {
+		message = step.told
+	}
+	s.announce(sec, named(test, "RotationFailed"), token, message)
+}
+
+// end settles a rotation. err is nil where its version became AWSCURRENT.
+func (s *Sim) end(sec *secret, token string, test bool, err, over error) {
+	r := &sec.Rotation
+	// Where an operator took AWSPENDING away and began anew, the state is the
+	// new rotation's.
+	if r.Token == token {
+		r.Running, r.err = false, err
+	}
+	now := s.clock.Now()
+	switch {
+	case test:
+		if sec.Labels[pending] == token {
+			delete(sec.Labels, pending)
+		}
+		// An operator may have given it a label of his own.
+		if sec.stages(token) == nil {
+			delete(sec.Versions, token)
+		}
+		if err != nil {
+			s.failed(sec, token, test, err)
+		} else {
+			s.announce(sec, "TestRotationSucceeded", token, "")
+		}
+		if r.due {
+			s.fallDue(sec)
+		}
+	case err == nil:
+		if sec.Labels[pending] == token && !s.opts.KeepPending {
+			delete(sec.Labels, pending)
+		}
+		s.stats.Succeeded++
+		if !r.Next.IsZero() && now.After(r.Next) {
+			s.stats.Late++
+		}
+		r.Last = sec.touch(now)
+		s.announce(sec, "RotationSucceeded", token, "")
+		s.plan(sec, now)
+	case over != nil:
+		if errors.Is(over, errAbandoned) {
+			s.stats.Abandoned++
+			s.announce(sec, "RotationAbandoned", token, "")
+			s.plan(sec, now)
+		}
+	default:
+		s.failed(sec, token, test, err)
+		s.rearm(sec)
+	}
+	s.ended.Broadcast()
+}
+
+// attempt does the steps once.
+func (s *Sim) attempt(sec *secret, token string, test bool, n int) error {
+	todo := steps
+	if test {
+		todo = steps[2:3]
+	}
+	for _, step := range todo {
+		times := 1
+		if s.opts.Faults.hit(DuplicateStep) {
+			times = 2
+		}
+		for range times {
+			s.mu.Lock()
+			err := sec.over(token)
+			s.mu.Unlock()
+			if err != nil {
+				return err
+			}
+			if err := s.step(sec, token, step, n); err != nil {
+				return err
+			}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !test && sec.Labels[current] != token {
+		return fmt.Errorf("the function succeeded, but version %s is not AWSCURRENT", token)
+	}
+	return nil
+}
+
+// step invokes the function for one step.
+func (s *Sim) step(sec *secret, token, step string, attempt int) error {
+	s.mu.Lock()
+	if s.stopped() {
+		s.mu.Unlock()
+		return errStopped
+	}
+	r := &sec.Rotation
+	proof := uuid.NewString()
+	if r.Token == token {
+		r.Tokens = append(r.Tokens, proof)
+	}
+	arn, function := r.Function, s.functions[r.Function]
+	err := s.save() // the rotation token must prove itself after a crash too
+	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("cannot keep the state: %w", err)
+	}
+	payload, err := json.Marshal(map[string]string{"Step": step, "SecretId": sec.ARN, "ClientRequestToken": token, "RotationToken": proof})
+	if err != nil {
+		return err
+	}
+	if function == nil {
+		err = fmt.Errorf("the function %s does not exist", arn)
+	} else {
+		ctx, done := s.opts.Faults.mortal(s.life)
+		var body []byte
+		var functionError string
+		body, functionError, err = function.Invoke(ctx, payload)
+		done()
+		if err == nil && functionError != "" {
+			err = errors.New(string(body))
+		}
+	}
+	if err != nil {
+		err = &stepError{fmt.Sprintf("Error when executing lambda %s during %s step", arn, step), err}
+	}
+	s.mu.Lock()
+	if s.stopped() { // whatever it said, it was cut off
+		s.mu.Unlock()
+		return errStopped
+	}
+	if v := sec.Versions[token]; err == nil && v != nil && v.Unproved {
+		// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
+		err = &stepError{told: fmt.Sprintf("Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging label and restart rotation", token, sec.ARN, arn)}
+	}
+	p := Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: token, Attempt: attempt, Step: step, Labels: maps.Clone(sec.Labels)}
+	if err != nil {
+		p.Err = sec.redacted(err.Error())
+	}
+	sec.note(p, s.opts.History)
+	s.mu.Unlock()
+	if s.opts.Watch != nil {
+		s.opts.Watch(p)
+	}
+	return err
+}
+
+// WaitRotation waits until no rotation of a secret runs, and returns the error of
+// the last. The secret is given as in the API, for the default account.
+func (s *Sim) WaitRotation(ctx context.Context, id string) error {
+	defer context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.ended.Broadcast()
+	})()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sec, f := s.find(s.owner(id), id)
+	if f != nil {
+		return f
+	}
+	for sec.Rotation.Running {
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case s.stopped():
+			return errStopped
+		}
+		s.ended.Wait()
+	}
+	return sec.Rotation.err
+}
+
+func (s *Sim) cancelRotateSecret(c *caller, in idInput) (any, *fault) {
+	sec, f := s.live(c, in.SecretId)
+	if f != nil {
+		return nil, f
+	}
+	if sec.Rotation.Function == "" {
+		// Unknown: AWS's text.
+		return nil, invalidRequest("No Lambda rotation function ARN is associated with this secret.")
+	}
+	sec.Rotation.Enabled = false
+	sec.touch(s.clock.Now())
+	s.plan(sec, time.Time{})
+	s.stir(sec)
+	out := answer{"ARN": sec.ARN, "Name": sec.Name}
+	if p, ok := sec.Labels[pending]; ok {
+		out["VersionId"] = p
+	}
+	return out, nil
+}

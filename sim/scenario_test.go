@@ -1,0 +1,273 @@
+package sim
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/smithy-go"
+)
+
+// call is one step of the scenario file. Strings that begin with $ are what an
+// earlier step has saved; want is part of the answer; until repeats the call for
+// as long as the answer is another.
+type call struct {
+	Op             string
+	In             map[string]any
+	Want           map[string]any
+	Error, Message string
+	Save           map[string]string
+	Until          bool
+}
+
+// foreign is a client of AWS's that no one here wrote.
+type foreign func(op string, in map[string]any) (out map[string]any, code, message string, err error)
+
+// goSDK calls by AWS's SDK for Go.
+func (b *bench) goSDK(op string, in map[string]any) (map[string]any, string, string, error) {
+	method := reflect.ValueOf(b.client).MethodByName(op)
+	request := reflect.New(method.Type().In(1).Elem())
+	text, err := json.Marshal(in)
+	if err == nil {
+		err = json.Unmarshal(text, request.Interface())
+	}
+	if err != nil {
+		return nil, "", "", err
+	}
+	got := method.Call([]reflect.Value{reflect.ValueOf(ctx), request})
+	if failed, ok := got[1].Interface().(error); ok {
+		var api smithy.APIError
+		if !errors.As(failed, &api) {
+			return nil, "", "", failed
+		}
+		return nil, api.ErrorCode(), api.ErrorMessage(), nil
+	}
+	var out map[string]any
+	if text, err = json.Marshal(got[0].Interface()); err == nil {
+		err = json.Unmarshal(text, &out)
+	}
+	return out, "", "", err
+}
+
+var (
+	capital  = regexp.MustCompile(`([a-z])([A-Z])`)
+	cliError = regexp.MustCompile(`(?s)An error occurred \((\w+)\) when calling the \w+ operation(?: \([^)]*\))?: (.*?)\s*$`)
+)
+
+// cli calls by the AWS CLI.
+func (b *bench) cli(path string) foreign {
+	version, err := exec.CommandContext(b.Context(), path, "--version").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return func(op string, in map[string]any) (map[string]any, string, string, error) {
+		// Version 1 takes binary values as they are, and version 2 in base64.
+		if binary, ok := in["SecretBinary"].(string); ok && bytes.HasPrefix(version, []byte("aws-cli/1.")) {
+			plain, err := base64.StdEncoding.DecodeString(binary)
+			if err != nil {
+				return nil, "", "", err
+			}
+			in["SecretBinary"] = string(plain)
+		}
+		text, err := json.Marshal(in)
+		if err != nil {
+			return nil, "", "", err
+		}
+		command := exec.CommandContext(b.Context(), path, "secretsmanager", strings.ToLower(capital.ReplaceAllString(op, "$1-$2")), "--no-paginate",
+			"--endpoint-url", b.url, "--region", "us-east-1", "--output", "json", "--cli-input-json", string(text))
+		command.Env = append(clean(), "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")
+		var stdout, stderr bytes.Buffer
+		command.Stdout, command.Stderr = &stdout, &stderr
+		if err := command.Run(); err != nil {
+			if m := cliError.FindStringSubmatch(stderr.String()); m != nil {
+				return nil, m[1], m[2], nil
+			}
+			return nil, "", "", fmt.Errorf("%w: %s", err, &stderr)
+		}
+		out := map[string]any{}
+		if stdout.Len() > 0 {
+			err = json.Unmarshal(stdout.Bytes(), &out)
+		}
+		return out, "", "", err
+	}
+}
+
+// clean is the environment without what the machine's user has set for AWS.
+func clean() []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") })
+	return append(env, "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
+}
+
+// boto calls by boto3, in one process for all calls.
+func (b *bench) boto(python string) foreign {
+	command := exec.CommandContext(b.Context(), python, "testdata/boto.py", b.url)
+	command.Stderr, command.Env = os.Stderr, clean()
+	stdin, err := command.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	stdout, err := command.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		stdin.Close()
+		_ = command.Wait() // it ends with its input
+	})
+	lines := bufio.NewReader(stdout)
+	return func(op string, in map[string]any) (map[string]any, string, string, error) {
+		text, err := json.Marshal(map[string]any{"op": op, "in": in})
+		if err != nil {
+			return nil, "", "", err
+		}
+		if _, err := io.WriteString(stdin, string(text)+"\n"); err != nil {
+			return nil, "", "", err
+		}
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return nil, "", "", err
+		}
+		var answer struct {
+			Out            map[string]any
+			Error, Message string
+		}
+		err = json.Unmarshal(line, &answer)
+		return answer.Out, answer.Error, answer.Message, err
+	}
+}
+
+// expand replaces $names by what was saved, in all strings of x.
+func expand(x any, saved map[string]string) any {
+	switch x := x.(type) {
+	case string:
+		for name, v := range saved {
+			x = strings.ReplaceAll(x, "$"+name, v)
+		}
+		return x
+	case map[string]any:
+		out := map[string]any{}
+		for k, v := range x {
+			out[k] = expand(v, saved)
+		}
+		return out
+	case []any:
+		out := []any{}
+		for _, v := range x {
+			out = append(out, expand(v, saved))
+		}
+		return out
+	}
+	return x
+}
+
+// within tells whether all of want stands in got: maps may have more members,
+// except where want's keys are versions.
+func within(want, got any) bool {
+	switch want := want.(type) {
+	case map[string]any:
+		g, ok := got.(map[string]any)
+		for k, v := range want {
+			ok = ok && within(v, g[k]) && (len(k) != 36 || len(g) == len(want))
+		}
+		return ok
+	case []any:
+		g, ok := got.([]any)
+		if !ok || len(g) != len(want) {
+			return false
+		}
+		for i := range want {
+			ok = ok && within(want[i], g[i])
+		}
+		return ok
+	}
+	return reflect.DeepEqual(want, got)
+}
+
+func (b *bench) play(do foreign) {
+	text, err := os.ReadFile("testdata/scenario.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var calls []call
+	if err := json.Unmarshal(text, &calls); err != nil {
+		b.Fatal(err)
+	}
+	b.RegisterFunction(lambda, b.function(func(request) error { return nil }))
+	saved := map[string]string{}
+	for i, c := range calls {
+		in := expand(c.In, saved).(map[string]any)
+		want := expand(c.Want, saved)
+		if c.Want == nil {
+			want = map[string]any{}
+		}
+		out, code, message, err := do(c.Op, in)
+		for deadline := time.Now().Add(30 * time.Second); c.Until && err == nil && !within(want, out) && time.Now().Before(deadline); {
+			out, code, message, err = do(c.Op, in)
+		}
+		switch {
+		case err != nil:
+			b.Fatalf("step %d, %s: %v", i+1, c.Op, err)
+		case code != c.Error || code != "" && message != expand(c.Message, saved):
+			b.Errorf("step %d, %s: %s %q, not %s %q", i+1, c.Op, code, message, c.Error, expand(c.Message, saved))
+		case code == "" && !within(want, out):
+			b.Errorf("step %d, %s: %v is not within %v", i+1, c.Op, want, out)
+		}
+		for name, member := range c.Save {
+			saved[name], _ = out[member].(string)
+		}
+	}
+}
+
+func TestScenarioByTheGoSDK(t *testing.T) {
+	b := newBench(t, Options{})
+	b.play(b.goSDK)
+}
+
+func TestScenarioByTheAWSCLI(t *testing.T) {
+	t.Parallel() // it takes a second a call
+	path, err := exec.LookPath("aws")
+	if err != nil {
+		absent(t, "the AWS CLI")
+		return
+	}
+	b := newBench(t, Options{})
+	b.play(b.cli(path))
+}
+
+func TestScenarioByBoto3(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err == nil {
+		err = exec.Command(python, "-c", "import boto3").Run()
+	}
+	if err != nil {
+		absent(t, "boto3")
+		return
+	}
+	b := newBench(t, Options{})
+	b.play(b.boto(python))
+}
+
+// absent says, also without -v, that a client is not on this machine. The Go SDK
+// has run the same scenario in any case, so that only .ci/run where it is strict takes
+// it for a failure.
+func absent(t *testing.T, what string) {
+	fmt.Fprintf(os.Stderr, "\n*** %s: %s IS NOT ON THIS MACHINE, so the scenario was NOT run by it ***\n\n", t.Name(), strings.ToUpper(what))
+	if os.Getenv("ROTATOR_CI_STRICT") == "1" {
+		t.Fail()
+	}
+}

@@ -1,0 +1,191 @@
+package sim
+
+import (
+	"bytes"
+	"crypto/rand"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	current  = "AWSCURRENT"
+	pending  = "AWSPENDING"
+	previous = "AWSPREVIOUS"
+)
+
+// secret is one secret. The Sim's lock guards it. Exported fields are what a
+// state file holds.
+type secret struct {
+	Account     string
+	Name, ARN   string
+	Description string
+	Key         string // "" for the account's default key
+	Created     time.Time
+	Changed     time.Time
+	Accessed    time.Time
+	Deleted     time.Time // the end of the recovery window; zero for none
+	Tags        []tag
+	EverTagged  bool
+	Versions    map[string]*version
+	Labels      map[string]string // the version that a label is on
+	Policy      string
+	Replicas    []replica
+	Rotation    rotation
+	// HadValue is whether any version ever had a value.
+	HadValue bool
+
+	history []Progress
+	before  *view  // what a stale read still sees
+	undead  func() // undoes the end of the recovery window
+}
+
+type tag struct {
+	Key   string `required:"true" min:"1" max:"128"`
+	Value string `max:"256"`
+}
+
+// version is one version. A version without a value is the place that a rotation
+// has reserved.
+type version struct {
+	ID       string
+	Text     *string
+	Binary   []byte
+	Created  time.Time
+	Accessed time.Time
+	// Unproved says that the value came from an assumed role or another account,
+	// and not with a rotation token of the rotation that was under way.
+	Unproved bool
+}
+
+func (v *version) filled() bool { return v.Text != nil || v.Binary != nil }
+
+// same tells whether a value is the version's: of the same type and the same
+// bytes.
+func (v *version) same(text *string, binary []byte) bool {
+	if v.Text == nil || text == nil {
+		return v.Text == nil && text == nil && bytes.Equal(v.Binary, binary)
+	}
+	return *v.Text == *text
+}
+
+// stages returns the labels of a version, sorted. Unknown: AWS's order.
+func (s *secret) stages(id string) []string {
+	var out []string
+	for l, v := range s.Labels {
+		if v == id {
+			out = append(out, l)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// byVersion returns the labels of each version that has any.
+func (s *secret) byVersion() map[string][]string {
+	m := make(map[string][]string)
+	for _, id := range s.Labels {
+		m[id] = s.stages(id)
+	}
+	return m
+}
+
+// touch moves LastChangedDate on, by at least a millisecond. It is the time at
+// which a secret was modified in any way.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html
+func (s *secret) touch(now time.Time) time.Time {
+	now = now.Truncate(time.Millisecond)
+	if !now.After(s.Changed) {
+		now = s.Changed.Add(time.Millisecond)
+	}
+	s.Changed = now
+	return now
+}
+
+// suffix returns six random characters, as every ARN has at its end.
+func suffix() string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	out := make([]byte, 0, 6)
+	for b := make([]byte, 1); len(out) < cap(out); {
+		_, _ = rand.Read(b) // never fails, says crypto/rand
+		if int(b[0]) < 4*len(alphabet) {
+			out = append(out, alphabet[int(b[0])%len(alphabet)])
+		}
+	}
+	return string(out)
+}
+
+var (
+	nameForm = regexp.MustCompile(`^[A-Za-z0-9/_+=.@!-]+$`)
+	complete = regexp.MustCompile(`-[A-Za-z0-9]{6}$`)
+)
+
+func checkName(name string) *fault {
+	if !nameForm.MatchString(name) {
+		return validation("Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
+	}
+	return nil
+}
+
+// arn returns the beginning of every ARN of an account's secrets.
+func (s *Sim) arn(account, rest string) string {
+	return "arn:" + partition(s.opts.Region) + ":secretsmanager:" + s.opts.Region + ":" + account + ":secret:" + rest
+}
+
+func partition(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return "aws-cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return "aws-us-gov"
+	}
+	return "aws"
+}
+
+// find looks a secret up by name, ARN or partial ARN, and checks that the caller
+// may do what he is about to do. An ARN that ends in a hyphen and six characters
+// is taken as complete, so that a name of that form is not found by partial ARN.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
+func (s *Sim) find(c *caller, id string) (*secret, *fault) {
+	name, account := id, c.account
+	isARN := strings.HasPrefix(id, "arn:")
+	if isARN {
+		parts := strings.SplitN(id, ":", 7)
+		if len(parts) < 7 {
+			return nil, checkName(id)
+		}
+		name, account = parts[6], parts[4]
+	}
+	if f := checkName(name); f != nil {
+		return nil, f
+	}
+	var sec *secret
+	switch {
+	case !isARN:
+		sec = s.accounts[account][name]
+	case complete.MatchString(id):
+		sec = s.accounts[account][name[:len(name)-7]]
+		if sec != nil && sec.ARN != id {
+			sec = nil
+		}
+	default:
+		sec = s.accounts[account][name]
+		if sec != nil && sec.ARN[:len(sec.ARN)-7] != id {
+			sec = nil
+		}
+	}
+	if sec == nil {
+		return nil, notFound("secret.")
+	}
+	return sec, s.admit(c, sec)
+}
+
+// live is find for an operation that a secret scheduled for deletion refuses.
+func (s *Sim) live(c *caller, id string) (*secret, *fault) {
+	sec, f := s.find(c, id)
+	if f == nil && !sec.Deleted.IsZero() {
+		return nil, markedForDeletion()
+	}
+	return sec, f
+}

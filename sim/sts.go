@@ -1,0 +1,152 @@
+package sim
+
+import (
+	"encoding/xml"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// RegisterRole makes a role the only one of its account that can be assumed, with
+// the others that are registered, and by those alone who give its external id, if
+// that is not "". As long as an account has no such role all can be assumed.
+// It fails if arn is not the ARN of a role.
+func (s *Sim) RegisterRole(arn, externalID string) error {
+	if !roleForm.MatchString(arn) {
+		return fmt.Errorf("%q is not the ARN of a role", arn)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roles[arn] = externalID
+	return nil
+}
+
+var (
+	roleForm        = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}):role/(?:[!-~]*/)?([\w+=,.@-]{1,64})$`)
+	sessionNameForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+)
+
+type stsError struct {
+	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
+	Type      string   `xml:"Error>Type"`
+	Code      string   `xml:"Error>Code"`
+	Message   string   `xml:"Error>Message"`
+	RequestID string   `xml:"RequestId"`
+}
+
+// sts answers GetCallerIdentity and AssumeRole of AWS Security Token Service.
+// Source: https://docs.aws.amazon.com/STS/latest/APIReference/welcome.html
+func (s *Sim) sts(w http.ResponseWriter, r *http.Request, body []byte) {
+	form, err := url.ParseQuery(string(body))
+	c, f := s.identify(r, body, "sts")
+	var out any
+	switch {
+	case err != nil:
+		f = &fault{"MalformedQueryString", "the request is not a form"}
+	case f != nil:
+	case form.Get("Action") == "GetCallerIdentity":
+		out = s.callerIdentity(r, c)
+	case form.Get("Action") == "AssumeRole":
+		out, f = s.assumeRole(c, form)
+	default:
+		f = &fault{"InvalidAction", "Could not find operation " + form.Get("Action") + " for version " + form.Get("Version")}
+	}
+	status := http.StatusOK
+	if f != nil {
+		code := f.Code
+		status = http.StatusForbidden
+		switch code {
+		case "MissingAuthenticationTokenException":
+			code = "MissingAuthenticationToken"
+		case "UnrecognizedClientException":
+			code = "InvalidClientTokenId"
+		case "InvalidSignatureException":
+			code = "SignatureDoesNotMatch"
+		case "ExpiredTokenException":
+			code = "ExpiredToken"
+		case "ValidationError", "InvalidAction", "MalformedQueryString":
+			status = http.StatusBadRequest
+		}
+		out = stsError{Type: "Sender", Code: code, Message: f.Message, RequestID: uuid.NewString()}
+	}
+	w.Header().Set("Content-Type", "text/xml")
+	text, err := xml.Marshal(out)
+	if err != nil {
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
+}
+
+type identityAnswer struct {
+	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ GetCallerIdentityResponse"`
+	Arn       string   `xml:"GetCallerIdentityResult>Arn"`
+	UserID    string   `xml:"GetCallerIdentityResult>UserId"`
+	Account   string   `xml:"GetCallerIdentityResult>Account"`
+	RequestID string   `xml:"ResponseMetadata>RequestId"`
+}
+
+func (s *Sim) callerIdentity(r *http.Request, c *caller) any {
+	id := c.account
+	if m := credentialForm.FindStringSubmatch(r.Header.Get("Authorization")); m != nil {
+		s.mu.Lock()
+		if have := s.sessions[m[1]]; have != nil {
+			id = have.id
+		}
+		s.mu.Unlock()
+	}
+	return identityAnswer{Arn: c.arn, UserID: id, Account: c.account, RequestID: uuid.NewString()}
+}
+
+type assumeAnswer struct {
+	XMLName    xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ AssumeRoleResponse"`
+	Key        string   `xml:"AssumeRoleResult>Credentials>AccessKeyId"`
+	Secret     string   `xml:"AssumeRoleResult>Credentials>SecretAccessKey"`
+	Token      string   `xml:"AssumeRoleResult>Credentials>SessionToken"`
+	Expiration string   `xml:"AssumeRoleResult>Credentials>Expiration"`
+	Arn        string   `xml:"AssumeRoleResult>AssumedRoleUser>Arn"`
+	ID         string   `xml:"AssumeRoleResult>AssumedRoleUser>AssumedRoleId"`
+	RequestID  string   `xml:"ResponseMetadata>RequestId"`
+}
+
+func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
+	arn, name := form.Get("RoleArn"), form.Get("RoleSessionName")
+	m := roleForm.FindStringSubmatch(arn)
+	if m == nil {
+		return nil, &fault{"ValidationError", arn + " is invalid"}
+	}
+	if !sessionNameForm.MatchString(name) {
+		return nil, &fault{"ValidationError", "1 validation error detected: Value '" + name + "' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]*"}
+	}
+	life := time.Hour
+	if text := form.Get("DurationSeconds"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 900 || n > 43200 {
+			return nil, &fault{"ValidationError", "1 validation error detected: Value '" + text + "' at 'durationSeconds' failed to satisfy constraint: Member must have value between 900 and 43200"}
+		}
+		life = time.Duration(n) * time.Second
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	restricted := false
+	for role := range s.roles {
+		if r := roleForm.FindStringSubmatch(role); r != nil && r[1] == m[1] {
+			restricted = true
+		}
+	}
+	external, known := s.roles[arn]
+	distrusted := restricted && (!known || external != "" && form.Get("ExternalId") != external)
+	if p := s.policies[c.role]; distrusted || p != nil && !p.Permits("sts:AssumeRole", arn, nil) {
+		return nil, &fault{"AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
+	}
+	key, have := newSession(m[1], m[2], name, life)
+	have.role = arn
+	s.sessions[key] = have
+	return assumeAnswer{Key: key, Secret: have.secret, Token: have.token, Expiration: have.expires.Format(time.RFC3339), Arn: have.arn, ID: have.id, RequestID: uuid.NewString()}, nil
+}

@@ -1,0 +1,58 @@
+package sim
+
+import "slices"
+
+// maxTags is how many tags a secret has.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+const maxTags = 50
+
+// tag adds tags, or changes those that are there already. Unknown: the text for
+// too many of them.
+func (sec *secret) tag(tags []tag) *fault {
+	all := slices.Clone(sec.Tags)
+	for _, t := range tags {
+		if i := slices.IndexFunc(all, func(o tag) bool { return o.Key == t.Key }); i >= 0 {
+			all[i] = t
+		} else {
+			all = append(all, t)
+		}
+	}
+	if len(all) > maxTags {
+		return invalidRequest("You can't have more than %d tags on a secret.", maxTags)
+	}
+	sec.Tags = all
+	sec.EverTagged = sec.EverTagged || len(tags) > 0
+	return nil
+}
+
+type tagInput struct {
+	SecretId string `required:"true" min:"1" max:"2048"`
+	Tags     []tag  `required:"true"`
+}
+
+func (s *Sim) tagResource(c *caller, in tagInput) (any, *fault) {
+	sec, f := s.live(c, in.SecretId)
+	if f != nil {
+		return nil, f
+	}
+	if f := sec.tag(in.Tags); f != nil {
+		return nil, f
+	}
+	sec.touch(s.clock.Now())
+	return answer{}, nil
+}
+
+type untagInput struct {
+	SecretId string   `required:"true" min:"1" max:"2048"`
+	TagKeys  []string `required:"true" each:"128"`
+}
+
+func (s *Sim) untagResource(c *caller, in untagInput) (any, *fault) {
+	sec, f := s.live(c, in.SecretId)
+	if f != nil {
+		return nil, f
+	}
+	sec.Tags = slices.DeleteFunc(sec.Tags, func(t tag) bool { return slices.Contains(in.TagKeys, t.Key) })
+	sec.touch(s.clock.Now())
+	return answer{}, nil
+}

@@ -1,0 +1,140 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// decode reads a request into a struct. Members are matched by their exact names at
+// every depth, and unknown ones are ignored, as AWS does. It then checks what the tags
+// of the struct's fields say: required, min and max (of the length of a string or list,
+// of the value of a number), bytes (the greatest length of a value), pattern (of the
+// whole text), enum (a list with spaces), each (the greatest length of a list's
+// members) and sensitive (the value does not stand in the error).
+func decode(body []byte, in any) *fault {
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(body, &raw); err != nil {
+		return &fault{"SerializationException", "the request is not a JSON object"}
+	}
+	var broken []string
+	if f := fill(&broken, "", raw, reflect.ValueOf(in).Elem()); f != nil {
+		return f
+	}
+	switch n := len(broken); n {
+	case 0:
+		return nil
+	case 1:
+		return validation("1 validation error detected: %s", broken[0])
+	default:
+		return validation("%d validation errors detected: %s", n, strings.Join(broken, "; "))
+	}
+}
+
+// fill reads the members of a struct and adds what is wrong with them. A member that
+// is null is absent; one that is empty is not.
+func fill(broken *[]string, path string, raw map[string]json.RawMessage, v reflect.Value) *fault {
+	for i := range v.NumField() {
+		field, value := v.Type().Field(i), v.Field(i)
+		at := path + strings.ToLower(field.Name[:1]) + field.Name[1:]
+		text, ok := raw[field.Name]
+		if !ok || string(text) == "null" {
+			if field.Tag.Get("required") != "" {
+				*broken = append(*broken, "Value null at '"+at+"' failed to satisfy constraint: Member must not be null")
+			}
+			continue
+		}
+		if value.Kind() == reflect.Pointer {
+			value.Set(reflect.New(value.Type().Elem()))
+			value = value.Elem()
+		}
+		var members map[string]json.RawMessage
+		var list []map[string]json.RawMessage
+		var err error
+		switch {
+		case value.Kind() == reflect.Struct:
+			err = json.Unmarshal(text, &members)
+		case value.Kind() == reflect.Slice && value.Type().Elem().Kind() == reflect.Struct:
+			if err = json.Unmarshal(text, &list); err == nil {
+				value.Set(reflect.MakeSlice(value.Type(), len(list), len(list)))
+			}
+		default:
+			err = json.Unmarshal(text, value.Addr().Interface())
+		}
+		if err != nil {
+			return &fault{"SerializationException", "the member " + field.Name + " has another type"}
+		}
+		if rule := violated(value, field.Tag); rule != "" {
+			shown := fmt.Sprintf("Value '%s' at", show(value))
+			if field.Tag.Get("sensitive") != "" {
+				shown = "Value at"
+			}
+			*broken = append(*broken, shown+" '"+at+"' failed to satisfy constraint: Member must "+rule)
+		}
+		if members != nil {
+			if f := fill(broken, at+".", members, value); f != nil {
+				return f
+			}
+		}
+		for j := range list {
+			if f := fill(broken, fmt.Sprintf("%s.%d.member.", at, j+1), list[j], value.Index(j)); f != nil {
+				return f
+			}
+		}
+	}
+	return nil
+}
+
+func atoi(s string) int {
+	n, _ := strconv.Atoi(s) // a tag of this package
+	return n
+}
+
+func show(v reflect.Value) string {
+	if v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.String {
+		return "[" + strings.Join(v.Interface().([]string), ", ") + "]"
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// violated returns the rule that a value breaks, or "".
+func violated(v reflect.Value, tag reflect.StructTag) string {
+	if s := tag.Get("bytes"); s != "" && v.Len() > atoi(s) {
+		return "have length less than or equal to " + s
+	}
+	n, what := 0, "length"
+	switch v.Kind() {
+	case reflect.String:
+		n = utf8.RuneCountInString(v.String())
+	case reflect.Slice:
+		n = v.Len()
+	case reflect.Int, reflect.Int64:
+		n, what = int(v.Int()), "value"
+	default:
+		return ""
+	}
+	if s := tag.Get("max"); s != "" && n > atoi(s) {
+		return "have " + what + " less than or equal to " + s
+	}
+	if s := tag.Get("min"); s != "" && n < atoi(s) {
+		return "have " + what + " greater than or equal to " + s
+	}
+	if s := tag.Get("pattern"); s != "" && !regexp.MustCompile("^(?:"+s+")$").MatchString(v.String()) {
+		return "satisfy regular expression pattern: " + s
+	}
+	if s := tag.Get("each"); s != "" {
+		for j := range v.Len() {
+			if n := utf8.RuneCountInString(v.Index(j).String()); n < 1 || n > atoi(s) {
+				return "satisfy constraint: [Member must have length less than or equal to " + s + ", Member must have length greater than or equal to 1]"
+			}
+		}
+	}
+	if s := tag.Get("enum"); s != "" && !strings.Contains(" "+s+" ", " "+v.String()+" ") {
+		return "satisfy enum value set: [" + strings.ReplaceAll(s, " ", ", ") + "]"
+	}
+	return ""
+}
