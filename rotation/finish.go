@@ -32,8 +32,8 @@ const (
 	stateUntouched = "this attempt did not change the target"
 	stateUnchanged = "the target is unchanged: AWSCURRENT opens it"
 	stateRestored  = "the target is restored: AWSCURRENT opens it again"
-	stateChanged   = "the target is changed: AWSPENDING opens it, AWSCURRENT does not"
-	stateUnlabeled = "the target is changed: this rotation's version opens it, which has no label, and AWSCURRENT does not"
+	stateChanged   = "the target is changed: AWSPENDING opens it"
+	stateUnlabeled = "the target is changed: this rotation's version opens it, which has no label"
 	stateUnknown   = "whether the target is changed is not known: AWSCURRENT or AWSPENDING opens it"
 	stateNeither   = "the target refuses AWSCURRENT and AWSPENDING"
 )
