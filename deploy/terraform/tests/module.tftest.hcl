@@ -147,12 +147,16 @@ run "everything_asked_for" {
     error_message = "An alarm hears other functions, too."
   }
   assert {
+    condition     = aws_cloudwatch_metric_alarm.clients_refused[0].dimensions == tomap({ FunctionName = "rotator" })
+    error_message = "Nobody hears that clients are refused by this function's targets."
+  }
+  assert {
     condition     = jsondecode(aws_cloudwatch_event_rule.rotation_failed[0].event_pattern).detail.eventName == ["RotationFailed", "RotationAbandoned", "TestRotationFailed"]
     error_message = "The rule looks for other events."
   }
   assert {
     condition = length([for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : w
-    if w.type == "log" || strcontains(try(w.properties.metrics[0][0].expression, ""), "FunctionName=\"rotator\"")]) == 7
+    if w.type == "log" || strcontains(try(w.properties.metrics[0][0].expression, ""), "FunctionName=\"rotator\"")]) == 9
     error_message = "The dashboard is no JSON, lacks a widget or shows other functions."
   }
   assert {
@@ -182,7 +186,7 @@ run "alarms_without_metrics" {
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.cause) == 0 && length(aws_cloudwatch_metric_alarm.error) == 1 && length(aws_cloudwatch_metric_alarm.rotation_failed) == 1
+    condition     = length(aws_cloudwatch_metric_alarm.cause) + length(aws_cloudwatch_metric_alarm.clients_refused) == 0 && length(aws_cloudwatch_metric_alarm.error) == 1 && length(aws_cloudwatch_metric_alarm.rotation_failed) == 1
     error_message = "An alarm waits for a metric that is off."
   }
 }

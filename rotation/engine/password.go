@@ -1,0 +1,175 @@
+package engine
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
+	"math/bits"
+	"strings"
+)
+
+// PasswordPolicy says which passwords are made. Its names and meanings are
+// those of GetRandomPassword.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetRandomPassword.html
+type PasswordPolicy struct {
+	// Length is the number of characters.
+	Length int
+	// ExcludeCharacters are characters that no password has.
+	ExcludeCharacters string
+	// ExcludeNumbers, ExcludePunctuation, ExcludeUppercase and ExcludeLowercase
+	// leave out a whole class.
+	ExcludeNumbers, ExcludePunctuation, ExcludeUppercase, ExcludeLowercase bool
+	// RequireEachIncludedType asks for one character at least of each class
+	// that is not left out.
+	RequireEachIncludedType bool
+}
+
+// The four classes of characters.
+const (
+	uppercase   = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	lowercase   = "abcdefghijklmnopqrstuvwxyz"
+	numbers     = "0123456789"
+	punctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
+)
+
+// classes returns what is left of each class that is not left out.
+func (p PasswordPolicy) classes() []string {
+	var classes []string
+	for _, c := range []struct {
+		excluded bool
+		set      string
+	}{{p.ExcludeUppercase, uppercase}, {p.ExcludeLowercase, lowercase}, {p.ExcludeNumbers, numbers}, {p.ExcludePunctuation, punctuation}} {
+		if c.excluded {
+			continue
+		}
+		classes = append(classes, strings.Map(func(r rune) rune {
+			if strings.ContainsRune(p.ExcludeCharacters, r) {
+				return -1
+			}
+			return r
+		}, c.set))
+	}
+	return classes
+}
+
+// Check returns an error with the cause InvalidConfiguration if no password,
+// or none worth having, can be made.
+func (p PasswordPolicy) Check() error {
+	const advice = "change PASSWORD_LENGTH, EXCLUDE_* or REQUIRE_EACH_INCLUDED_TYPE"
+	classes := p.classes()
+	alphabet := strings.Join(classes, "")
+	switch {
+	case p.Length < 1 || p.Length > 4096:
+		return Errorf(InvalidConfiguration, advice, "the password length %d is not from 1 to 4096", p.Length)
+	case alphabet == "":
+		return Errorf(InvalidConfiguration, advice, "all characters are excluded from passwords")
+	}
+	if p.RequireEachIncludedType {
+		if p.Length < len(classes) {
+			return Errorf(InvalidConfiguration, advice, "a password of %d characters cannot have each of the %d required types", p.Length, len(classes))
+		}
+		for _, c := range classes {
+			if c == "" {
+				return Errorf(InvalidConfiguration, advice, "a required type of characters is wholly excluded from passwords")
+			}
+		}
+	}
+	if (p.Length-p.sealLength(alphabet))*strength(alphabet) < 32 {
+		return Errorf(InvalidConfiguration, advice, "passwords of %d characters out of %d could be guessed", p.Length, len(alphabet))
+	}
+	return nil
+}
+
+// sealBits is the least strength of a seal: a wrong version passes less than once in
+// 16 million. A password of which the seal would leave less than bodyBits has none.
+const (
+	sealBits = 24
+	bodyBits = 96
+)
+
+// strength is how many bits a character of the alphabet has at least.
+func strength(alphabet string) int { return bits.Len(uint(len(alphabet))) - 1 }
+
+// sealLength is how many of a password's last characters are its seal; four with the
+// default alphabets.
+func (p PasswordPolicy) sealLength(alphabet string) int {
+	each := strength(alphabet)
+	if each == 0 {
+		return 0
+	}
+	n := (sealBits + each - 1) / each
+	if (p.Length-n)*each < bodyBits {
+		return 0
+	}
+	return n
+}
+
+// New returns a new password. One that has 96 bits to spare ends in a seal: a few characters
+// computed from the others and from base, the id of the version that the password follows.
+// It tells the core, without memory and without a further call, from which version a pending
+// value was made. The characters before the seal are random, and each allowed choice of them
+// is equally likely; the seal adds nothing for a reader who knows base. The policy must have
+// passed Check.
+func (p PasswordPolicy) New(base string) string {
+	classes := p.classes()
+	alphabet := strings.Join(classes, "")
+	for {
+		password := p.draw(alphabet, base)
+		complete := true
+		for _, c := range classes {
+			complete = complete && strings.ContainsAny(password, c)
+		}
+		// Drawing again as a whole keeps the choice among the allowed ones even.
+		if complete || !p.RequireEachIncludedType {
+			return password
+		}
+	}
+}
+
+func (p PasswordPolicy) draw(alphabet, base string) string {
+	n := p.sealLength(alphabet)
+	body := pick(alphabet, p.Length-n, func(b []byte) { _, _ = rand.Read(b) }) // never fails, says crypto/rand
+	return body + seal(alphabet, body, base, n)
+}
+
+// SealedTo reports whether the password was made by New with the same
+// characters and base. False means only that this is not known.
+func (p PasswordPolicy) SealedTo(base, password string) bool {
+	alphabet := strings.Join(p.classes(), "")
+	n := p.sealLength(alphabet)
+	if n == 0 || len(password) != p.Length || base == "" {
+		return false
+	}
+	body := password[:p.Length-n]
+	return subtle.ConstantTimeCompare([]byte(seal(alphabet, body, base, n)), []byte(password[len(body):])) == 1
+}
+
+// seal derives the last n characters of a password from the others.
+func seal(alphabet, body, base string, n int) string {
+	var counter uint64
+	return pick(alphabet, n, func(b []byte) {
+		counter++
+		sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("rotator seal\x00"+base+"\x00"+body+"\x00"), counter))
+		for i := range b {
+			b[i] = sum[i%len(sum)]
+		}
+	})
+}
+
+// pick draws n characters of the alphabet, each as likely as any other: a byte
+// beyond the last whole multiple of the alphabet's length is thrown away.
+func pick(alphabet string, n int, fill func([]byte)) string {
+	limit := 256 - 256%len(alphabet)
+	out := make([]byte, 0, n)
+	buf := make([]byte, 32)
+	for len(out) < n {
+		fill(buf)
+		for _, b := range buf {
+			if int(b) < limit && len(out) < n {
+				out = append(out, alphabet[int(b)%len(alphabet)])
+			}
+		}
+	}
+	return string(out)
+}

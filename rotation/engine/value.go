@@ -1,0 +1,278 @@
+package engine
+
+import (
+	"bytes"
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+)
+
+// Redacted stands for what must not be shown.
+const Redacted = "[redacted]"
+
+// Value is the value of one version of a secret: a JSON object, a bare string
+// or bytes. It cannot be printed, logged or marshalled. Changing a field of an
+// object leaves every other byte as it was: unknown fields, the order of keys,
+// white space and the literals of numbers survive.
+//
+// The zero Value is no value.
+type Value struct {
+	// A pointer, because fmt prints a struct's fields for a verb that does not
+	// fit, such as %p, without asking Format.
+	*content
+}
+
+// content is what a Value holds; it is never changed once it is made.
+type content struct {
+	data    []byte
+	binary  bool
+	object  bool
+	fault   string // why text that looks like an object is none
+	members []member
+}
+
+// member is one member of an object; from and to bound its value in data.
+type member struct {
+	name     string
+	from, to int
+}
+
+// StringValue returns the value that a SecretString holds. Any text is
+// accepted: one that is not a JSON object is a bare string.
+func StringValue(text string) Value {
+	c := &content{data: []byte(text)}
+	c.parse()
+	return Value{c}
+}
+
+// BinaryValue returns the value that a SecretBinary holds.
+func BinaryValue(data []byte) Value {
+	return Value{&content{data: bytes.Clone(data), binary: true}}
+}
+
+// parse finds the members of an object. Errors of the decoder are not kept, as
+// they may quote the input.
+func (v *content) parse() {
+	dec := json.NewDecoder(bytes.NewReader(v.data))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		v.fault = "it is not a JSON object"
+		return
+	}
+	for dec.More() {
+		t, err := dec.Token()
+		name, ok := t.(string)
+		if err != nil || !ok {
+			v.fault = "it is not well-formed JSON"
+			v.members = nil
+			return
+		}
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			v.fault = "it is not well-formed JSON"
+			v.members = nil
+			return
+		}
+		if v.index(name) >= 0 {
+			// Which of the two counts differs from reader to reader.
+			v.fault = fmt.Sprintf("its field %q appears twice", name)
+			v.members = nil
+			return
+		}
+		to := int(dec.InputOffset())
+		v.members = append(v.members, member{name, to - len(raw), to})
+	}
+	if _, err := dec.Token(); err != nil {
+		v.fault = "it is not well-formed JSON"
+		v.members = nil
+		return
+	}
+	if len(bytes.TrimSpace(v.data[dec.InputOffset():])) > 0 {
+		v.fault = "text follows its JSON object"
+		v.members = nil
+		return
+	}
+	v.object = true
+}
+
+func (v *content) index(name string) int {
+	if v == nil {
+		return -1
+	}
+	return slices.IndexFunc(v.members, func(m member) bool { return m.name == name })
+}
+
+// IsZero reports whether there is no value at all.
+func (v Value) IsZero() bool { return v.content == nil }
+
+// IsBinary reports whether the value is bytes, a SecretBinary.
+func (v Value) IsBinary() bool { return v.content != nil && v.binary }
+
+// IsObject reports whether the value is a JSON object.
+func (v Value) IsObject() bool { return v.content != nil && v.object }
+
+// Fault says why the value is not a JSON object; it is "" where it is one. It
+// quotes nothing of the value but the name of a field.
+func (v Value) Fault() string {
+	switch {
+	case v.IsZero():
+		return "there is none"
+	case v.binary:
+		return "it is binary"
+	}
+	return v.fault
+}
+
+// Reveal returns the whole value, for the call that stores it or for an engine
+// whose credential is the whole value. The caller must not log it.
+func (v Value) Reveal() []byte {
+	if v.IsZero() {
+		return nil
+	}
+	return bytes.Clone(v.data)
+}
+
+// Text returns a field as text: a string's contents, or the literal of a
+// number, true or false. It reports false for a field that is absent, null, an
+// object or an array, and for a value that is not an object.
+func (v Value) Text(name string) (string, bool) {
+	i := v.index(name)
+	if i < 0 {
+		return "", false
+	}
+	raw := v.data[v.members[i].from:v.members[i].to]
+	switch raw[0] {
+	case '"':
+		var s string
+		if json.Unmarshal(raw, &s) != nil {
+			return "", false
+		}
+		return s, true
+	case '{', '[', 'n':
+		return "", false
+	}
+	return string(raw), true
+}
+
+// JSON returns a field's JSON, or nil where it is absent. The caller must not
+// change or log it.
+func (v Value) JSON(name string) json.RawMessage {
+	i := v.index(name)
+	if i < 0 {
+		return nil
+	}
+	return json.RawMessage(v.data[v.members[i].from:v.members[i].to:v.members[i].to])
+}
+
+// Names returns the names of the object's fields in their order.
+func (v Value) Names() []string {
+	if v.IsZero() {
+		return nil
+	}
+	names := make([]string, len(v.members))
+	for i, m := range v.members {
+		names[i] = m.name
+	}
+	return names
+}
+
+// With returns the value with a field set to the text; a field that is new is
+// put last. It panics if the value is not an object, which an engine has
+// checked before.
+func (v Value) With(name, text string) Value {
+	return v.WithJSON(name, quoteJSON(text))
+}
+
+// WithJSON is With for a field that is not a string. It panics if raw is not
+// valid JSON.
+func (v Value) WithJSON(name string, raw json.RawMessage) Value {
+	if !v.IsObject() {
+		panic("rotation: With on a value that is not an object")
+	}
+	if !json.Valid(raw) {
+		panic("rotation: WithJSON with a field that is not JSON")
+	}
+	var out []byte
+	if i := v.index(name); i >= 0 {
+		m := v.members[i]
+		out = slices.Concat(v.data[:m.from], raw, v.data[m.to:])
+	} else {
+		pair := slices.Concat(quoteJSON(name), []byte(":"), raw)
+		end := bytes.LastIndexByte(v.data, '}')
+		if n := len(v.members); n > 0 {
+			pair = slices.Concat([]byte(","), pair)
+			end = v.members[n-1].to
+		}
+		out = slices.Concat(v.data[:end], pair, v.data[end:])
+	}
+	return StringValue(string(out))
+}
+
+// quoteJSON returns text as a JSON string without the HTML escapes that would
+// make a value look different from what an operator typed.
+func quoteJSON(text string) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(text); err != nil {
+		panic("rotation: a string that cannot be encoded") // unreachable: every string can
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+}
+
+// Equal reports whether both are the same value, in a time that does not tell
+// where they differ.
+func (v Value) Equal(w Value) bool {
+	if v.IsZero() || w.IsZero() {
+		return v.IsZero() && w.IsZero()
+	}
+	return v.binary == w.binary && subtle.ConstantTimeCompare(v.data, w.data) == 1
+}
+
+// EqualBut reports whether both are objects that differ in nothing but the
+// named fields. White space and the way a string is escaped do not count; the
+// literals of numbers do.
+func (v Value) EqualBut(w Value, names ...string) bool {
+	if !v.IsObject() || !w.IsObject() {
+		return false
+	}
+	rest := func(v Value) []byte {
+		var b bytes.Buffer
+		for _, m := range v.members {
+			if !slices.Contains(names, m.name) {
+				b.Write(quoteJSON(m.name))
+				b.WriteByte(':')
+				b.Write(canonical(v.data[m.from:m.to]))
+				b.WriteByte(',')
+			}
+		}
+		return b.Bytes()
+	}
+	return subtle.ConstantTimeCompare(rest(v), rest(w)) == 1
+}
+
+// canonical returns valid JSON in one spelling: what AWS's templates store was
+// written by Python, which escapes everything that is not ASCII.
+func canonical(raw json.RawMessage) []byte {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	var x any
+	if dec.Decode(&x) != nil {
+		return raw
+	}
+	out, err := json.Marshal(x)
+	if err != nil {
+		return raw
+	}
+	return out
+}
+
+// Format writes a place holder in the value's stead, whatever the verb.
+func (v Value) Format(f fmt.State, _ rune) { fmt.Fprint(f, Redacted) }
+
+// MarshalJSON writes a place holder in the value's stead.
+func (v Value) MarshalJSON() ([]byte, error) { return json.Marshal(Redacted) }
+
+// LogValue returns a place holder in the value's stead.
+func (v Value) LogValue() slog.Value { return slog.StringValue(Redacted) }
