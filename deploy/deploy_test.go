@@ -171,7 +171,7 @@ func TestEveryCauseHasAnAlarm(t *testing.T) {
 	if strings.Contains(string(template), "Value: RotatorFunction") { // load cannot tell it from !Ref
 		t.Error("an alarm watches a function of the name RotatorFunction")
 	}
-	text, err := os.ReadFile("../rotation/error.go")
+	text, err := os.ReadFile("../rotation/engine/error.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,22 +17,23 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // defective is the example's engine with a defect: it panics with the password.
 type defective struct{ gate }
 
-func (defective) Verify(_ context.Context, _ *rotation.Request, v rotation.Value) error {
+func (defective) Verify(_ context.Context, _ *engine.Request, v engine.Value) error {
 	password, _ := v.Text("password")
 	panic("index out of range in " + password)
 }
 
 // take hands one step to a rotator and returns its error and log.
-func take(t *testing.T, ctx context.Context, api *secretsmanager.Client, e rotation.Engine, event rotation.Event) (string, error) {
+func take(t *testing.T, ctx context.Context, api *secretsmanager.Client, e engine.Engine, event rotation.Event) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	r, err := rotation.New(rotation.Config{
-		Engines: []rotation.Engine{e},
+		Engines: []engine.Engine{e},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return api, nil },
 		Log:     slog.New(slog.NewJSONHandler(&out, nil)),
 	})
@@ -58,7 +59,7 @@ func TestPanicIsAnInternalErrorThatShowsNoValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	log, err := take(t, t.Context(), m.client, defective{gate{c.Client()}}, rotation.Event{Step: rotation.TestSecret, SecretID: *created.ARN, ClientRequestToken: pending})
-	if !errors.Is(err, rotation.InternalError) || !strings.Contains(err.Error(), "index out of range") {
+	if !errors.Is(err, engine.InternalError) || !strings.Contains(err.Error(), "index out of range") {
 		t.Errorf("error %v, want InternalError with the panic's words", err)
 	}
 	if !strings.Contains(log, `"stack"`) || !strings.Contains(log, `"cause":"InternalError"`) {
@@ -78,7 +79,7 @@ func TestInvocationThatEndsWhileItWaitsIsOutOfTime(t *testing.T) {
 	defer cancel()
 	log, err := take(t, ctx, api, gate{}, rotation.Event{Step: rotation.CreateSecret,
 		SecretID: "arn:aws:secretsmanager:us-east-1:123456789012:secret:gate-AbCdEf", ClientRequestToken: uuid.NewString()})
-	if !errors.Is(err, rotation.OutOfTime) || !strings.Contains(log, `"cause":"OutOfTime"`) {
+	if !errors.Is(err, engine.OutOfTime) || !strings.Contains(log, `"cause":"OutOfTime"`) {
 		t.Errorf("error %v, want OutOfTime\n%s", err, log)
 	}
 	if ctx.Err() != nil {
@@ -98,7 +99,7 @@ func TestPanicOfAnEngineShowsNoValue(t *testing.T) {
 	}
 	var log bytes.Buffer
 	r, err := rotation.New(rotation.Config{
-		Engines: []rotation.Engine{defective{gate{c.Client()}}},
+		Engines: []engine.Engine{defective{gate{c.Client()}}},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return m.client, nil },
 		Log:     slog.New(slog.NewJSONHandler(&log, nil)),
 	})
@@ -109,7 +110,7 @@ func TestPanicOfAnEngineShowsNoValue(t *testing.T) {
 	_, recovery := r.Recover(t.Context(), *created.ARN)
 	findings := fmt.Sprint(r.Check(t.Context(), *created.ARN))
 	for name, err := range map[string]error{"Diagnose": diagnosis, "Recover": recovery} {
-		if rotation.CauseOf(err) != rotation.InternalError {
+		if engine.CauseOf(err) != engine.InternalError {
 			t.Errorf("%s: %v, want InternalError", name, err)
 		}
 	}

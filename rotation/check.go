@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // Finding is what Check says of one precondition of a rotation.
@@ -23,18 +25,18 @@ type Finding struct {
 // by which a failure of them is known.
 var checks = []struct {
 	name   string
-	causes []Cause
+	causes []engine.Cause
 }{
-	{"secret", []Cause{SecretsManagerFailed, InvalidConfiguration, InvalidEvent}},
-	{"labels", []Cause{VersionNotStaged, RotationDisabled, SecretEdited}},
-	{"form", []Cause{InvalidSecret}},
-	{"name", []Cause{NameNotResolved}},
-	{"route", []Cause{Unreachable, TargetFailed, InternalError}},
-	{"tls", []Cause{TLSFailed}},
-	{"login", []Cause{LoginRefused}},
-	{"privilege", []Cause{PrivilegeMissing, TakeoverRefused}},
-	{"policy", []Cause{PolicyRejected}},
-	{"deadline", []Cause{OutOfTime}},
+	{"secret", []engine.Cause{engine.SecretsManagerFailed, engine.InvalidConfiguration, engine.InvalidEvent}},
+	{"labels", []engine.Cause{engine.VersionNotStaged, engine.RotationDisabled, engine.SecretEdited}},
+	{"form", []engine.Cause{engine.InvalidSecret}},
+	{"name", []engine.Cause{engine.NameNotResolved}},
+	{"route", []engine.Cause{engine.Unreachable, engine.TargetFailed, engine.InternalError}},
+	{"tls", []engine.Cause{engine.TLSFailed}},
+	{"login", []engine.Cause{engine.LoginRefused}},
+	{"privilege", []engine.Cause{engine.PrivilegeMissing, engine.TakeoverRefused}},
+	{"policy", []engine.Cause{engine.PolicyRejected}},
+	{"deadline", []engine.Cause{engine.OutOfTime}},
 }
 
 // Check finds out whether a rotation of the secret would succeed, without
@@ -46,10 +48,10 @@ func (r *Rotator) Check(ctx context.Context, arn string) []Finding {
 	begin := time.Now()
 	details, err := run.check(ctx)
 	if err == nil && ctx.Err() != nil {
-		err = Errorf(OutOfTime, "raise the function's time-out", "the proof took %s", time.Since(begin).Round(time.Millisecond))
+		err = engine.Errorf(engine.OutOfTime, "raise the function's time-out", "the proof took %s", time.Since(begin).Round(time.Millisecond))
 	}
 	details["deadline"] = "the proof took " + time.Since(begin).Round(time.Millisecond).String()
-	var failure *Error
+	var failure *engine.Error
 	if err != nil {
 		failure = run.report(ctx, err)
 		failure.Step = "" // no step was taken
@@ -85,8 +87,8 @@ func (r *run) looksAt(name string) bool {
 	case "policy":
 		// A value that the target makes, or one that cannot be rehearsed, meets no
 		// policy before it is set.
-		_, rehearsed := r.engine.(DryRunner)
-		_, minted := r.engine.(Minter)
+		_, rehearsed := r.engine.(engine.DryRunner)
+		_, minted := r.engine.(engine.Minter)
 		return r.engine == nil || rehearsed && !minted && !r.kind.NoTarget
 	}
 	return true
@@ -124,10 +126,10 @@ func (r *run) check(ctx context.Context) (details map[string]string, err error) 
 	}
 	kind := r.kind
 	details["form"] = fmt.Sprintf("engine %s, strategy %s", kind.Names[0], req.Strategy)
-	if s, _ := version.value.Text("ssl"); tlsMode(s) == TLSOff {
+	if s, _ := version.value.Text("ssl"); engine.ParseTLSMode(s) == engine.TLSOff {
 		details["tls"] = `not used: the secret says "ssl": false`
 	}
-	if _, ok := r.engine.(Minter); ok {
+	if _, ok := r.engine.(engine.Minter); ok {
 		return details, r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
 			return r.engine.Verify(ctx, req, c.value)
 		})
@@ -194,7 +196,7 @@ func (r *Rotator) Diagnose(ctx context.Context, arn string) (Diagnosis, error) {
 	return d, nil
 }
 
-func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err error) {
+func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *engine.Request, err error) {
 	defer r.guard(&err)
 	out.Secret = r.event.SecretID
 	d, err := r.describe(ctx)
@@ -233,7 +235,7 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err er
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, LoginRefused) {
+	if err != nil && !errors.Is(err, engine.LoginRefused) {
 		return out, nil, err
 	}
 	out.CurrentRefused = out.Opens != awsCurrent
@@ -247,9 +249,9 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err er
 		// pending one is given up only where it is refused. A second user's may be set
 		// in part only; then AWSCURRENT's is as good as before. And what an operator
 		// has made current since is what counts.
-		if req.Strategy == SingleUser && !req.Pending.IsZero() && r.kept(req, d, current, pending) == nil {
+		if req.Strategy == engine.SingleUser && !req.Pending.IsZero() && r.kept(req, d, current, pending) == nil {
 			err := r.tries(ctx, req, req.Pending)
-			if err != nil && !errors.Is(err, LoginRefused) {
+			if err != nil && !errors.Is(err, engine.LoginRefused) {
 				return out, nil, err
 			}
 			out.promote = err == nil
@@ -295,20 +297,20 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *Request, err er
 }
 
 // bySuperuser finds the superuser's login for the request.
-func (r *run) bySuperuser(ctx context.Context, req *Request) error {
+func (r *run) bySuperuser(ctx context.Context, req *engine.Request) error {
 	const none = "no version of the secret opens the target"
 	if superuserARN(r.kind, req.Current) == "" {
-		return Errorf(LoginRefused, "set the user's password at the target to the one in AWSCURRENT", none+", and it names no superuser secret")
+		return engine.Errorf(engine.LoginRefused, "set the user's password at the target to the one in AWSCURRENT", none+", and it names no superuser secret")
 	}
 	if user, _ := req.Current.Text(r.kind.UserField); !r.cfg.recoverBySuperuser() {
 		// Whoever may write the secret could name any user in it.
-		return Errorf(LoginRefused, "if the user is this secret's own, `rotatorctl recover --by-superuser` gives it AWSCURRENT's password again", none+" for the user %q", user)
+		return engine.Errorf(engine.LoginRefused, "if the user is this secret's own, `rotatorctl recover --by-superuser` gives it AWSCURRENT's password again", none+" for the user %q", user)
 	}
 	return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {
 		req.Login, req.Superuser = c.value, true
 		probe := *req
 		// A superuser need not be able to change itself.
-		probe.Strategy, probe.BySuperuser = AlternatingUsers, true
+		probe.Strategy, probe.BySuperuser = engine.AlternatingUsers, true
 		return r.engine.Verify(ctx, &probe, c.value)
 	})
 }
@@ -332,10 +334,10 @@ func (r *run) recover(ctx context.Context) (d Diagnosis, err error) {
 		return d, err
 	}
 	if d.Trouble != "" {
-		return d, Errorf(LoginRefused, "see the engine's page", "%s", d.Trouble)
+		return d, engine.Errorf(engine.LoginRefused, "see the engine's page", "%s", d.Trouble)
 	}
 	if d.reset {
-		req.Strategy = SingleUser // only the user's own credential is mended
+		req.Strategy = engine.SingleUser // only the user's own credential is mended
 		req.Version, req.Pending = d.Current, req.Current
 		if err := r.exchange(ctx, func(ctx context.Context) error {
 			if err := r.engine.Set(ctx, req); err != nil {
@@ -359,11 +361,11 @@ func (r *run) recover(ctx context.Context) (d Diagnosis, err error) {
 	}
 	// A rotation under way may have come to setSecret since current was tried:
 	// then the label goes back, for it is on the one that works.
-	if err := r.tries(ctx, req, req.Current); errors.Is(err, LoginRefused) {
+	if err := r.tries(ctx, req, req.Current); errors.Is(err, engine.LoginRefused) {
 		if err := r.secret.stage(ctx, d.Pending, ""); err != nil {
 			return d, err
 		}
-		return d, Errorf(LoginRefused, "wait until the rotation that is under way has ended, and try again", "the target has changed meanwhile and refuses AWSCURRENT; AWSPENDING stays on version %s", d.Pending)
+		return d, engine.Errorf(engine.LoginRefused, "wait until the rotation that is under way has ended, and try again", "the target has changed meanwhile and refuses AWSCURRENT; AWSPENDING stays on version %s", d.Pending)
 	}
 	return d, nil
 }

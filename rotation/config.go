@@ -7,12 +7,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // Config is what New needs.
 type Config struct {
 	// Engines are the engines that the function serves.
-	Engines []Engine
+	Engines []engine.Engine
 	// Secrets returns the client for a secret, by the ARN's region and account.
 	// An error of it fails the step with its own cause, if it is an *Error.
 	Secrets func(ctx context.Context, arn string) (SecretsManager, error)
@@ -48,7 +50,7 @@ type Observation struct {
 	Version string
 	Engine  string
 	// Cause is "" for a step that succeeded.
-	Cause Cause
+	Cause engine.Cause
 	// Duration is the whole step's.
 	Duration time.Duration
 	// Refusals counts the logins that the target refused.
@@ -101,7 +103,7 @@ func ParseBool(name, text string, otherwise bool) (bool, error) {
 	case "false", "off", "no", "n", "0":
 		return false, nil
 	}
-	return otherwise, Errorf(InvalidConfiguration, "set it to true or false", "%s is %q, which is neither true nor false", name, text)
+	return otherwise, engine.Errorf(engine.InvalidConfiguration, "set it to true or false", "%s is %q, which is neither true nor false", name, text)
 }
 
 // recoverBySuperuser reads the variable RECOVER_BY_SUPERUSER, which check has checked.
@@ -114,11 +116,11 @@ const recoverBySuperuser = "RECOVER_BY_SUPERUSER"
 
 // passwords returns the policy in force: the engine's own, changed by what is
 // set under the names that AWS's templates use.
-func (o option) passwords(p PasswordPolicy) (PasswordPolicy, error) {
+func (o option) passwords(p engine.PasswordPolicy) (engine.PasswordPolicy, error) {
 	if s := o.text("password-length"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil {
-			return p, Errorf(InvalidConfiguration, "give PASSWORD_LENGTH a whole number", "the password length %q is not a number", s)
+			return p, engine.Errorf(engine.InvalidConfiguration, "give PASSWORD_LENGTH a whole number", "the password length %q is not a number", s)
 		}
 		p.Length = n
 	}
@@ -155,7 +157,7 @@ func (o option) retire() (retirement, error) {
 	default:
 		d, err := time.ParseDuration(s)
 		if err != nil || d < 0 {
-			return retirement{}, Errorf(InvalidConfiguration, "set RETIRE to next, now or a duration such as 30s", "the option retire is %q", s)
+			return retirement{}, engine.Errorf(engine.InvalidConfiguration, "set RETIRE to next, now or a duration such as 30s", "the option retire is %q", s)
 		}
 		return retirement{now: true, grace: d}, nil
 	}
@@ -164,10 +166,10 @@ func (o option) retire() (retirement, error) {
 const adviceStrategy = "set the tag rotator:strategy or the variable STRATEGY to single or alternating"
 
 // strategy reads the option; "" leaves the choice to the secret's value.
-func (o option) strategy() (Strategy, error) {
-	s := Strategy(o.text("strategy"))
-	if s != "" && s != SingleUser && s != AlternatingUsers {
-		return s, Errorf(InvalidConfiguration, adviceStrategy, "unknown strategy %q", string(s))
+func (o option) strategy() (engine.Strategy, error) {
+	s := engine.Strategy(o.text("strategy"))
+	if s != "" && s != engine.SingleUser && s != engine.AlternatingUsers {
+		return s, engine.Errorf(engine.InvalidConfiguration, adviceStrategy, "unknown strategy %q", string(s))
 	}
 	return s, nil
 }
@@ -180,7 +182,7 @@ func (o option) userLimit() (int, error) {
 	}
 	n, err := strconv.Atoi(s)
 	if err != nil || n < 1 {
-		return 0, Errorf(InvalidConfiguration, "set USERNAME_CHARACTER_LIMIT to a whole number", "invalid user name limit %q", s)
+		return 0, engine.Errorf(engine.InvalidConfiguration, "set USERNAME_CHARACTER_LIMIT to a whole number", "invalid user name limit %q", s)
 	}
 	return n, nil
 }
@@ -189,7 +191,7 @@ func (o option) userLimit() (int, error) {
 // engine, so that a function that cannot work says so at once.
 func (c Config) check() error {
 	if c.Secrets == nil || c.Log == nil || len(c.Engines) == 0 {
-		return Errorf(InvalidConfiguration, "set Secrets, Log and Engines", "incomplete rotation.Config")
+		return engine.Errorf(engine.InvalidConfiguration, "set Secrets, Log and Engines", "incomplete rotation.Config")
 	}
 	o := option{getenv: c.Getenv}
 	if _, err := o.retire(); err != nil {

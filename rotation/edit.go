@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // latest is current, which must be the version that the secret's state tells of: reads of
@@ -24,16 +26,16 @@ func (r *run) latest(ctx context.Context, d description) (version, error) {
 // related checks that a value differs from current only where a rotation
 // changes it: it is what createSecret would make of current, up to chance. An
 // operator's edit of the secret shows here, before anything is overwritten.
-func (r *run) related(req *Request, current version, pending Value) error {
+func (r *run) related(req *engine.Request, current version, pending engine.Value) error {
 	kind := r.kind
 	fields := kind.SecretFields
 	if len(fields) == 0 {
 		return nil
 	}
-	if req.Strategy == AlternatingUsers {
+	if req.Strategy == engine.AlternatingUsers {
 		fields = append([]string{kind.UserField}, fields...)
 		user, _ := req.Current.Text(kind.UserField)
-		other, err := req.otherUser(kind, user)
+		other, err := req.OtherUser(kind, user)
 		if err != nil {
 			return err
 		}
@@ -52,7 +54,7 @@ func (r *run) related(req *Request, current version, pending Value) error {
 // credential itself; but a value that was made from current is younger than it,
 // or has its seal. Which of two credentials the target has is the operator's
 // knowledge then: to promote the older would put a dead one before the clients.
-func (r *run) kept(req *Request, d description, current, pending version) error {
+func (r *run) kept(req *engine.Request, d description, current, pending version) error {
 	// A seal of what is AWSPREVIOUS now says that AWSCURRENT was edited or rolled back.
 	outdated := r.sealed(req, pending.value, d.holder(awsPrevious))
 	if !r.sealed(req, pending.value, current.id) && (current.created.After(pending.created) || outdated) {
@@ -62,7 +64,7 @@ func (r *run) kept(req *Request, d description, current, pending version) error 
 }
 
 func (r *run) edited(current version) error {
-	return Errorf(SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
+	return engine.Errorf(engine.SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
 		"the secret was edited during this rotation: the pending version was not made from version %s, which is AWSCURRENT now", current.id)
 }
 
@@ -70,7 +72,7 @@ func (r *run) edited(current version) error {
 // and the storing of what was made from it. A password with a seal shows that by itself
 // later; of any other value its date would say that it was made after the edit. A
 // process that ends before this look leaves that edit unseen.
-func (r *run) unedited(ctx context.Context, req *Request, from version, stored Value) error {
+func (r *run) unedited(ctx context.Context, req *engine.Request, from version, stored engine.Value) error {
 	if r.sealed(req, stored, from.id) {
 		return nil
 	}
@@ -85,18 +87,18 @@ func (r *run) unedited(ctx context.Context, req *Request, from version, stored V
 	if err := r.secret.release(ctx, req.Version); err != nil {
 		return err
 	}
-	return Errorf(SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began; version %s is AWSCURRENT now", now.id)
+	return engine.Errorf(engine.SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began; version %s is AWSCURRENT now", now.id)
 }
 
 // sealed reports whether the password of a pending value tells by itself that it was
 // made from the version with the given id.
-func (r *run) sealed(req *Request, pending Value, base string) bool {
+func (r *run) sealed(req *engine.Request, pending engine.Value, base string) bool {
 	kind := r.kind
-	if len(kind.SecretFields) != 1 || req.passwords.Length == 0 {
+	if len(kind.SecretFields) != 1 || req.Passwords.Length == 0 {
 		return false
 	}
 	password, _ := pending.Text(kind.SecretFields[0])
-	return req.passwords.SealedTo(base, password)
+	return req.Passwords.SealedTo(base, password)
 }
 
 // reclaims reports whether it has put AWSPENDING back on the event's version. An operator
@@ -121,7 +123,7 @@ func (r *run) reclaims(ctx context.Context, d description) bool {
 		return false
 	}
 	req.Pending = pending.value
-	if !errors.Is(r.tries(ctx, req, req.Current), LoginRefused) {
+	if !errors.Is(r.tries(ctx, req, req.Current), engine.LoginRefused) {
 		return false
 	}
 	r.refused(awsCurrent)

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // Step is one of the four calls of a rotation.
@@ -64,13 +66,13 @@ func (t Token) Reveal() string {
 }
 
 // Format writes a place holder in the token's stead, whatever the verb.
-func (t Token) Format(f fmt.State, _ rune) { fmt.Fprint(f, redacted) }
+func (t Token) Format(f fmt.State, _ rune) { fmt.Fprint(f, engine.Redacted) }
 
 // MarshalJSON writes a place holder in the token's stead.
-func (t Token) MarshalJSON() ([]byte, error) { return json.Marshal(redacted) }
+func (t Token) MarshalJSON() ([]byte, error) { return json.Marshal(engine.Redacted) }
 
 // LogValue returns a place holder in the token's stead.
-func (t Token) LogValue() slog.Value { return slog.StringValue(redacted) }
+func (t Token) LogValue() slog.Value { return slog.StringValue(engine.Redacted) }
 
 // UnmarshalJSON reads an event and refuses one that no step could act on. The
 // error is an *Error with the cause InvalidEvent and names every fault at once.
@@ -80,7 +82,7 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 	}
 	if err := json.Unmarshal(data, &raw); err != nil {
 		// The decoder's own text may quote the input, rotation token included.
-		return Errorf(InvalidEvent, adviceEvent, "the event is not a JSON object with text members")
+		return engine.Errorf(engine.InvalidEvent, adviceEvent, "the event is not a JSON object with text members")
 	}
 	var faults []string
 	step, ok := steps[raw.Step]
@@ -98,7 +100,7 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 		faults = append(faults, "RotationToken does not have 36 to 256 characters")
 	}
 	if faults != nil {
-		return Errorf(InvalidEvent, adviceEvent, "%s", strings.Join(faults, "; "))
+		return engine.Errorf(engine.InvalidEvent, adviceEvent, "%s", strings.Join(faults, "; "))
 	}
 	*e = Event{Step: step, SecretID: raw.SecretId, ClientRequestToken: raw.ClientRequestToken, RotationToken: NewToken(raw.RotationToken)}
 	return nil

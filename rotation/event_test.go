@@ -3,10 +3,13 @@ package rotation_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 const (
@@ -44,7 +47,7 @@ func TestBadEventsAreRefused(t *testing.T) {
 	} {
 		var e rotation.Event
 		err := json.Unmarshal([]byte(tc.event), &e)
-		if !errors.Is(err, rotation.InvalidEvent) || !strings.Contains(err.Error(), tc.want) {
+		if !errors.Is(err, engine.InvalidEvent) || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
@@ -70,4 +73,27 @@ func FuzzEvent(f *testing.F) {
 			t.Fatalf("an event that no step can act on was accepted: %+v", e)
 		}
 	})
+}
+
+func TestNothingPrintsAValueOrAToken(t *testing.T) {
+	const hidden = "hunter2-hunter2"
+	var log strings.Builder
+	for _, x := range []any{engine.StringValue(`{"password":"` + hidden + `"}`), engine.BinaryValue([]byte(hidden)), rotation.NewToken(hidden)} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%T %[1]p"} {
+			if s := fmt.Sprintf(verb, x); strings.Contains(s, hidden) || strings.Contains(s, fmt.Sprintf("%x", hidden)) {
+				t.Errorf("%s prints %T: %s", verb, x, s)
+			}
+		}
+		if s := fmt.Sprintf("%v %+v", struct{ V any }{x}, []any{&x}); strings.Contains(s, hidden) {
+			t.Errorf("printed inside another: %s", s)
+		}
+		j, err := json.Marshal(map[string]any{"v": x})
+		if err != nil || strings.Contains(string(j), hidden) {
+			t.Errorf("marshalled %T: %s, %v", x, j, err)
+		}
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", x, "w", []any{x})
+	}
+	if strings.Contains(log.String(), hidden) {
+		t.Errorf("logged: %s", log.String())
+	}
 }

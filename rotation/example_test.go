@@ -8,37 +8,38 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // gate is an engine: it changes the password of a gate's controller, which has a
 // small HTTPS interface and no place for a second password.
 type gate struct{ client *http.Client }
 
-func (gate) Kind() rotation.Kind {
-	return rotation.Kind{
+func (gate) Kind() engine.Kind {
+	return engine.Kind{
 		Names: []string{"gate"}, UserField: "username", SecretFields: []string{"password"},
-		Passwords: rotation.PasswordPolicy{Length: 32, ExcludePunctuation: true},
+		Passwords: engine.PasswordPolicy{Length: 32, ExcludePunctuation: true},
 	}
 }
 
-func (g gate) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
-	if _, err := rotation.ParseTarget(r.Current, 443, ""); err != nil {
-		return rotation.Value{}, err
+func (g gate) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
+	if _, err := engine.ParseTarget(r.Current, 443, ""); err != nil {
+		return engine.Value{}, err
 	}
-	return rotation.NextPassword(g.Kind(), r)
+	return engine.NextPassword(g.Kind(), r)
 }
 
-func (g gate) Set(ctx context.Context, r *rotation.Request) error {
+func (g gate) Set(ctx context.Context, r *engine.Request) error {
 	password, _ := r.Pending.Text("password")
 	return g.call(ctx, http.MethodPut, r.Login, password)
 }
 
-func (g gate) Verify(ctx context.Context, _ *rotation.Request, v rotation.Value) error {
+func (g gate) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
 	return g.call(ctx, http.MethodGet, v, "")
 }
 
-func (g gate) call(ctx context.Context, method string, login rotation.Value, body string) error {
-	t, err := rotation.ParseTarget(login, 443, "")
+func (g gate) call(ctx context.Context, method string, login engine.Value, body string) error {
+	t, err := engine.ParseTarget(login, 443, "")
 	if err != nil {
 		return err
 	}
@@ -49,16 +50,16 @@ func (g gate) call(ctx context.Context, method string, login rotation.Value, bod
 	req.SetBasicAuth(t.User, t.Password)
 	resp, err := g.client.Do(req)
 	if err != nil {
-		return rotation.NetworkError(t, err)
+		return engine.NetworkError(t, err)
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusOK:
 		return nil
 	case http.StatusUnauthorized: // it can mean nothing else
-		return rotation.Errorf(rotation.LoginRefused, "set the password at the gate", "the gate refuses %v", t)
+		return engine.Errorf(engine.LoginRefused, "set the password at the gate", "the gate refuses %v", t)
 	}
-	return rotation.Errorf(rotation.TargetFailed, "see the gate's manual", "the gate answers %s", resp.Status)
+	return engine.Errorf(engine.TargetFailed, "see the gate's manual", "the gate answers %s", resp.Status)
 }
 
 // A kind of credential of your own: gate is the engine, and the Rotator does the
@@ -70,7 +71,7 @@ func Example() {
 	defer manager.Close()
 
 	r, err := rotation.New(rotation.Config{
-		Engines: []rotation.Engine{gate{controller.Client()}},
+		Engines: []engine.Engine{gate{controller.Client()}},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return manager.client, nil },
 		Log:     slog.New(slog.DiscardHandler),
 	})

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/aws/smithy-go"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // The time that finishSecret needs to change a target that accepts one credential at a
@@ -45,15 +47,15 @@ func (r *run) finished(ctx context.Context) error {
 	if err == nil {
 		return nil
 	}
-	e, ok := errors.AsType[*Error](err)
+	e, ok := errors.AsType[*engine.Error](err)
 	if !ok {
-		e = Errorf(TargetFailed, "see the target's own message", "%w", err)
+		e = engine.Errorf(engine.TargetFailed, "see the target's own message", "%w", err)
 	}
 	advice := e.Advice
-	if e.Cause == SecretEdited && (r.state == stateChanged || r.state == stateUnlabeled) {
+	if e.Cause == engine.SecretEdited && (r.state == stateChanged || r.state == stateUnlabeled) {
 		advice = "put the credential of version " + r.event.ClientRequestToken + " into AWSCURRENT, remove AWSPENDING from that version, and rotate again"
 	}
-	return Errorf(e.Cause, advice, "%w; %s", e.Err, r.state)
+	return engine.Errorf(e.Cause, advice, "%w; %s", e.Err, r.state)
 }
 
 // finish moves AWSCURRENT to the pending version, but only from the version that the
@@ -75,14 +77,14 @@ func (r *run) finish(ctx context.Context) error {
 		return err
 	}
 	req.Pending = pending.value
-	retirer, overlaps := r.engine.(Retirer)
-	early := overlaps && r.retirement.now && req.Strategy == SingleUser
+	retirer, overlaps := r.engine.(engine.Retirer)
+	early := overlaps && r.retirement.now && req.Strategy == engine.SingleUser
 	if r.inFinish(req) || early || !r.sealed(req, pending.value, from) {
 		if err := r.base(ctx, req, d, pending); err != nil {
 			return err
 		}
-		if req.base != from {
-			return r.edited(version{id: req.base})
+		if req.Base != from {
+			return r.edited(version{id: req.Base})
 		}
 	}
 	begin := time.Now()
@@ -109,7 +111,7 @@ func (r *run) finish(ctx context.Context) error {
 // change makes the pending value valid and logs in with it. The login decides, and not the
 // answer to the change: that can be lost, and a concurrent call of this step can have made
 // the change. Where the login is refused, the target gets AWSCURRENT's credential back.
-func (r *run) change(ctx context.Context, req *Request) error {
+func (r *run) change(ctx context.Context, req *engine.Request) error {
 	end, ok := ctx.Deadline()
 	if !ok { // unreachable: budget sets one
 		end = time.Now().Add(attemptLimit)
@@ -117,30 +119,30 @@ func (r *run) change(ctx context.Context, req *Request) error {
 	begin := time.Now()
 	left := end.Sub(begin)
 	if left < finishFloor {
-		return Errorf(OutOfTime, "raise the function's timeout to 30 s or more", "finishSecret needs %s for the change and has %s", finishFloor, left.Round(time.Millisecond))
+		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more", "finishSecret needs %s for the change and has %s", finishFloor, left.Round(time.Millisecond))
 	}
 	defer func() { r.share = time.Time{} }()
 	r.share = begin.Add(left / 4 * changeShare)
 	r.state = stateUnknown
 	err := r.apply(ctx, req)
-	if err != nil && CauseOf(err) == LoginRefused {
+	if err != nil && engine.CauseOf(err) == engine.LoginRefused {
 		r.state = stateUntouched
 		return err
 	}
 	r.share = begin.Add(left / 4 * confirmShare)
 	lerr := r.confirm(ctx, req, err == nil)
-	accepted := lerr == nil || err == nil && errors.Is(lerr, ErrUntried)
+	accepted := lerr == nil || err == nil && errors.Is(lerr, engine.ErrUntried)
 	r.currentRefused = r.currentRefused || err == nil || accepted
 	if accepted {
 		if err != nil {
-			r.log.Warn("login accepted, although the change failed", "credential", awsPending, "cause", CauseOf(err))
+			r.log.Warn("login accepted, although the change failed", "credential", awsPending, "cause", engine.CauseOf(err))
 		}
 		r.state = stateChanged
 		return nil
 	}
 	r.share = end
 	switch {
-	case !errors.Is(lerr, LoginRefused): // never act on unknown
+	case !errors.Is(lerr, engine.LoginRefused): // never act on unknown
 	case err == nil:
 		if r.restore(ctx, req) {
 			return nil
@@ -149,7 +151,7 @@ func (r *run) change(ctx context.Context, req *Request) error {
 		switch cerr := r.tries(ctx, req, req.Current); {
 		case cerr == nil:
 			r.state, r.currentRefused = stateUnchanged, false
-		case errors.Is(cerr, LoginRefused):
+		case errors.Is(cerr, engine.LoginRefused):
 			r.refused(awsCurrent)
 			r.state = stateNeither
 		}
@@ -160,11 +162,11 @@ func (r *run) change(ctx context.Context, req *Request) error {
 // confirm logs in with the pending value. After a change that the target has accepted, a
 // refusal can come from a replica that lags, so the login is repeated while time allows, but
 // not more than confirmLimit times in all: targets lock accounts after a few refusals.
-func (r *run) confirm(ctx context.Context, req *Request, changed bool) error {
+func (r *run) confirm(ctx context.Context, req *engine.Request, changed bool) error {
 	pause := 500 * time.Millisecond
 	for try := 1; ; try++ {
 		err := r.tries(ctx, req, req.Pending)
-		if !errors.Is(err, LoginRefused) {
+		if !errors.Is(err, engine.LoginRefused) {
 			return err
 		}
 		r.refused(awsPending)
@@ -179,7 +181,7 @@ func (r *run) confirm(ctx context.Context, req *Request, changed bool) error {
 // fails, it restores a target that finishSecret has changed. Where it is not known, the
 // next try of finishSecret goes on from AWSPENDING, which opens the target: restoring it
 // would lock clients out if the label moves after all.
-func (r *run) promote(ctx context.Context, req *Request, from string) error {
+func (r *run) promote(ctx context.Context, req *engine.Request, from string) error {
 	for try := 1; ; try++ {
 		err := r.secret.promote(ctx, req.Version, from)
 		if err == nil {
@@ -217,7 +219,7 @@ func denied(err error) bool {
 // edit can have changed, and notes the target's state. It reports whether that version is the
 // event's own, because another call of this step has moved the label: then the rotation is
 // complete.
-func (r *run) restore(ctx context.Context, req *Request) (done bool) {
+func (r *run) restore(ctx context.Context, req *engine.Request) (done bool) {
 	r.state = stateChanged
 	seen := ""
 	for range restoreLimit {
@@ -229,7 +231,7 @@ func (r *run) restore(ctx context.Context, req *Request) (done bool) {
 			err = r.give(ctx, req, v.value)
 		}
 		if err != nil {
-			r.log.Error("target not restored", "cause", CauseOf(err), "error", r.scrubber()(err.Error()))
+			r.log.Error("target not restored", "cause", engine.CauseOf(err), "error", r.scrubber()(err.Error()))
 			r.keepLabel(ctx)
 			return false
 		}
@@ -244,7 +246,7 @@ func (r *run) restore(ctx context.Context, req *Request) (done bool) {
 // that it does. A value that names another host, port, TLS mode or user is only tried. A
 // target can refuse to take a credential back, because of its password history or a minimum
 // age; then the superuser sets it, where the operator allows that.
-func (r *run) give(ctx context.Context, req *Request, v Value) error {
+func (r *run) give(ctx context.Context, req *engine.Request, v engine.Value) error {
 	undo := *req
 	undo.Current, undo.Pending = graft(v, req.Pending, r.kind), v
 	user, _ := req.Pending.Text(r.kind.UserField)
@@ -278,18 +280,18 @@ func (r *run) keepLabel(ctx context.Context) {
 	if other := d.holder(awsPending); err == nil && (other == "" || other == d.holder(awsCurrent)) {
 		err = r.secret.stage(ctx, token, other)
 	} else if err == nil {
-		err = Errorf(VersionNotStaged, "", "AWSPENDING is on version %s", other)
+		err = engine.Errorf(engine.VersionNotStaged, "", "AWSPENDING is on version %s", other)
 	}
 	if err != nil {
 		r.state = stateUnlabeled
-		r.log.Error("AWSPENDING not put back", "cause", CauseOf(err))
+		r.log.Error("AWSPENDING not put back", "cause", engine.CauseOf(err))
 	}
 }
 
 // retire ends the overlap early, after a grace time that must fit into the
 // invocation. The pending value is current by now, so an error here would only
 // have the rotation repeated in vain: the next rotation retires the old one.
-func (r *run) retire(ctx context.Context, e Retirer, req *Request, grace time.Duration) error {
+func (r *run) retire(ctx context.Context, e engine.Retirer, req *engine.Request, grace time.Duration) error {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < grace+labelReserve {
 		r.log.Warn("old credential kept until the next rotation: the grace time exceeds the invocation", "grace", grace.String())
 		return nil
@@ -299,7 +301,7 @@ func (r *run) retire(ctx context.Context, e Retirer, req *Request, grace time.Du
 	}
 	err := r.tries(ctx, req, req.Pending)
 	if err != nil {
-		r.log.Warn("old credential kept: the new one could not be verified", "cause", CauseOf(err))
+		r.log.Warn("old credential kept: the new one could not be verified", "cause", engine.CauseOf(err))
 		return nil
 	}
 	if req.BySuperuser {
@@ -309,7 +311,7 @@ func (r *run) retire(ctx context.Context, e Retirer, req *Request, grace time.Du
 		err = r.exchange(ctx, func(ctx context.Context) error { return e.Retire(ctx, req) })
 	}
 	if err != nil {
-		r.log.Warn("old credential kept until the next rotation", "cause", CauseOf(err))
+		r.log.Warn("old credential kept until the next rotation", "cause", engine.CauseOf(err))
 		return nil
 	}
 	r.log.Info("old credential retired")

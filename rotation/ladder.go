@@ -7,13 +7,15 @@ import (
 	"iter"
 	"slices"
 	"strings"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // rung is a credential that may open the target.
 type rung struct {
 	name      string // the label or version that it comes from
 	version   string // the version's id, where it was read for itself
-	value     Value
+	value     engine.Value
 	superuser bool
 }
 
@@ -26,7 +28,7 @@ const olderLimit = 5
 // because acting on a guess is how users get locked out.
 func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(context.Context, rung) error) error {
 	var refused []string
-	var first *Error // what the target says of the one that ought to work
+	var first *engine.Error // what the target says of the one that ought to work
 	for rung, err := range rungs {
 		if err != nil {
 			return err
@@ -37,20 +39,20 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 			r.log.Info("login accepted", "credential", rung.name)
 			return nil
 		}
-		if CauseOf(err) != LoginRefused {
+		if engine.CauseOf(err) != engine.LoginRefused {
 			return err // also a refusal of something else that try did, wrapped
 		}
 		r.refused(rung.name)
 		refused = append(refused, rung.name)
 		if first == nil {
-			first, _ = errors.AsType[*Error](err)
+			first, _ = errors.AsType[*engine.Error](err)
 		}
 	}
 	if first == nil {
-		first = Errorf(LoginRefused, "", "no credential was left to try")
+		first = engine.Errorf(engine.LoginRefused, "", "no credential was left to try")
 	}
 	const advice = "check the user at the target: its password, expiry, lock and right to log in"
-	return Errorf(LoginRefused, cmp.Or(first.Advice, advice)+"; `rotatorctl recover` looks further", "the target refused %s: %w", strings.Join(refused, ", "), first.Err)
+	return engine.Errorf(engine.LoginRefused, cmp.Or(first.Advice, advice)+"; `rotatorctl recover` looks further", "the target refused %s: %w", strings.Join(refused, ", "), first.Err)
 }
 
 // refused notes that the target refused a credential.
@@ -65,17 +67,17 @@ func (r *run) refused(name string) {
 // and the superuser's. A credential is only sent to the place that its own version
 // names, so a version with another host, port or TLS mode than current's is skipped;
 // so is one of another user, unless users names it.
-func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[rung, error] {
+func (r *run) own(ctx context.Context, req *engine.Request, users ...string) iter.Seq2[rung, error] {
 	kind := r.kind
 	user, _ := req.Current.Text(kind.UserField)
 	users = append(users, user)
 	return func(yield func(rung, error) bool) {
-		tried := []Value{req.Current}
+		tried := []engine.Value{req.Current}
 		if !yield(rung{name: awsCurrent, value: req.Current}, nil) {
 			return
 		}
 		// offer yields a version, if it is one of ours and was not tried yet.
-		offer := func(name, id string, v Value) bool {
+		offer := func(name, id string, v engine.Value) bool {
 			if len(kind.SecretFields) > 0 {
 				if u, _ := v.Text(kind.UserField); !slices.Contains(users, u) {
 					r.log.Info("version passed over: it is another user's", "credential", name)
@@ -109,7 +111,7 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 		ids, err := r.secret.older(ctx)
 		if err != nil {
 			// Recovery from older versions is lost, and nothing else.
-			r.log.Warn("older versions cannot be listed", "cause", CauseOf(err))
+			r.log.Warn("older versions cannot be listed", "cause", engine.CauseOf(err))
 		}
 		for _, id := range ids[:min(len(ids), olderLimit)] {
 			v, err := r.secret.get(ctx, id, "")
@@ -139,8 +141,8 @@ func (r *run) own(ctx context.Context, req *Request, users ...string) iter.Seq2[
 // lendsSuperuser reports whether the superuser may set a single user's credential that no
 // version opens. That lends the superuser's powers on a user's name alone, so only the
 // function's operator can switch it on.
-func (r *run) lendsSuperuser(req *Request) bool {
-	return req.Strategy == SingleUser && superuserARN(r.kind, req.Current) != "" && r.cfg.recoverBySuperuser()
+func (r *run) lendsSuperuser(req *engine.Request) bool {
+	return req.Strategy == engine.SingleUser && superuserARN(r.kind, req.Current) != "" && r.cfg.recoverBySuperuser()
 }
 
 // previous reads the version labelled AWSPREVIOUS. It returns errAbsent also for one that cannot
@@ -155,7 +157,7 @@ func (r *run) previous(ctx context.Context) (version, error) {
 }
 
 // graft returns current with the credential of v: its user and secret fields.
-func graft(current, v Value, kind Kind) Value {
+func graft(current, v engine.Value, kind engine.Kind) engine.Value {
 	for _, name := range append([]string{kind.UserField}, kind.SecretFields...) {
 		if raw := v.JSON(name); raw != nil && name != "" {
 			current = current.WithJSON(name, raw)

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // mint is create for values that the target makes. Whether the value is stored
 // is looked up before every try, since another call may have stored it.
-func (r *run) mint(ctx context.Context, m Minter, req *Request, current version) error {
+func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, current version) error {
 	if err := r.readPrevious(ctx, req); err != nil {
 		return err
 	}
@@ -22,13 +24,13 @@ func (r *run) mint(ctx context.Context, m Minter, req *Request, current version)
 			return err
 		}
 		err = r.mintOnce(ctx, m, req, current)
-		if !errors.Is(err, Unsettled) || sleep(ctx, min(pause, 2*time.Second)) != nil {
+		if !errors.Is(err, engine.Unsettled) || sleep(ctx, min(pause, 2*time.Second)) != nil {
 			return err
 		}
 	}
 }
 
-func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current version) error {
+func (r *run) mintOnce(ctx context.Context, m engine.Minter, req *engine.Request, current version) error {
 	mint := func(within context.Context) error {
 		next, err := m.Next(within, req)
 		if err != nil {
@@ -46,7 +48,7 @@ func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current vers
 		}
 		r.log.Info("pending value stored")
 		err = r.unedited(ctx, req, current, next)
-		if errors.Is(err, SecretEdited) {
+		if errors.Is(err, engine.SecretEdited) {
 			err = r.alsoRevoke(ctx, m, req, next, err)
 		}
 		return err
@@ -64,7 +66,7 @@ func (r *run) mintOnce(ctx context.Context, m Minter, req *Request, current vers
 }
 
 // readPrevious reads the version labelled AWSPREVIOUS into the request.
-func (r *run) readPrevious(ctx context.Context, req *Request) error {
+func (r *run) readPrevious(ctx context.Context, req *engine.Request) error {
 	v, err := r.previous(ctx)
 	if errors.Is(err, errAbsent) {
 		return nil
@@ -75,7 +77,7 @@ func (r *run) readPrevious(ctx context.Context, req *Request) error {
 
 // unmint takes a value back that could not be stored, unless it was stored all
 // the same or that cannot be told.
-func (r *run) unmint(ctx context.Context, m Minter, req *Request, next Value, cause error) error {
+func (r *run) unmint(ctx context.Context, m engine.Minter, req *engine.Request, next engine.Value, cause error) error {
 	stored, err := r.secret.await(ctx, req.Version, awsPending)
 	switch {
 	case err == nil && stored.value.Equal(next):
@@ -88,26 +90,26 @@ func (r *run) unmint(ctx context.Context, m Minter, req *Request, next Value, ca
 
 // alsoRevoke revokes a value because of cause, and returns cause together with the
 // revocation's own error.
-func (r *run) alsoRevoke(ctx context.Context, m Minter, req *Request, v Value, cause error) error {
+func (r *run) alsoRevoke(ctx context.Context, m engine.Minter, req *engine.Request, v engine.Value, cause error) error {
 	err := r.revoke(ctx, m, req, v)
 	if err == nil {
 		return cause
 	}
 	advice := adviceRevoke
-	if e, ok := errors.AsType[*Error](cause); ok && e.Advice != "" {
+	if e, ok := errors.AsType[*engine.Error](cause); ok && e.Advice != "" {
 		advice = e.Advice + "; " + advice
 	}
-	return Errorf(CauseOf(cause), advice, "%w; %w", cause, err)
+	return engine.Errorf(engine.CauseOf(cause), advice, "%w; %w", cause, err)
 }
 
 const adviceRevoke = "revoke the newest credential at the target if the next rotation does not"
 
-func (r *run) revoke(ctx context.Context, m Minter, req *Request, v Value) error {
+func (r *run) revoke(ctx context.Context, m engine.Minter, req *engine.Request, v engine.Value) error {
 	undo := *req
 	undo.Pending = v
 	if err := r.exchange(ctx, func(ctx context.Context) error { return m.Revoke(ctx, &undo) }); err != nil {
 		// A refusal here says nothing about the login that created the credential.
-		return Errorf(TargetFailed, adviceRevoke, "a new credential that was not stored could not be revoked: %w", err)
+		return engine.Errorf(engine.TargetFailed, adviceRevoke, "a new credential that was not stored could not be revoked: %w", err)
 	}
 	r.log.Info("a value that was not stored is revoked")
 	return nil

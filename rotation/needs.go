@@ -7,55 +7,9 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+
+	"example.com/rotator/rotation/engine"
 )
-
-// Needs is the least that the rotation of one secret needs to be allowed.
-type Needs struct {
-	// Secret is the secret's ARN, Engine the engine's own name.
-	Secret   string
-	Engine   string
-	Strategy Strategy
-	// Permissions are those of AWS.
-	Permissions []Permission
-	// Login is the user at the target who changes the credential, and Superuser
-	// tells that it is the superuser secret's.
-	Login     string
-	Superuser bool
-	// Grants are statements that give Login what it needs, to be run by an
-	// administrator of the target. Where there are none, Note says why.
-	Grants []string
-	Note   string
-	// Unread is the error that kept Grants from being found out, or nil. What AWS is
-	// to allow is known all the same.
-	Unread *Error
-}
-
-// Permission allows actions of AWS; it is a statement of an IAM policy.
-type Permission struct {
-	// Principal is who needs it: "" for the one that reads the secrets of Account,
-	// which is the function's role or the role that it assumes there; or the ARN of
-	// an IAM user.
-	Principal string
-	// Account is the rotated secret's where an engine leaves it empty.
-	Account string
-	// Sid says what it is for. It begins with Optional where a rotation passes
-	// without it.
-	Sid       string
-	Actions   []string
-	Resources []string
-	// Conditions are values by operator and key.
-	Conditions map[string]map[string]string
-}
-
-// Needer is an Engine that can tell what a rotation of a secret needs beside
-// Secrets Manager.
-type Needer interface {
-	Engine
-	// Needs adds to n what the engine needs for r, of which Pending is what Next
-	// would make and Login is who changes the credential. It may ask the target
-	// as r.Current, and changes nothing.
-	Needs(ctx context.Context, r *Request, n *Needs) error
-}
 
 // TopologyNeeder is a Topology that can tell what its answers need.
 type TopologyNeeder interface {
@@ -63,7 +17,7 @@ type TopologyNeeder interface {
 	// Needs returns what it takes to find a superuser's host by the tags of the
 	// superuser secret, if that names none in primary, and to find out whether host
 	// is its replica.
-	Needs(superuserARN, primary string, tags map[string]string, host string) []Permission
+	Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission
 }
 
 // Needs finds out what the rotation of a secret needs. It reads the secret and
@@ -71,7 +25,7 @@ type TopologyNeeder interface {
 //
 // Source of the actions on keys:
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
-func (r *Rotator) Needs(ctx context.Context, arn string) (Needs, error) {
+func (r *Rotator) Needs(ctx context.Context, arn string) (engine.Needs, error) {
 	run := r.inspect(arn)
 	run.event.Step = CreateSecret
 	n, err := run.needs(ctx)
@@ -83,7 +37,7 @@ func (r *Rotator) Needs(ctx context.Context, arn string) (Needs, error) {
 	return n, nil
 }
 
-func (r *run) needs(ctx context.Context) (n Needs, err error) {
+func (r *run) needs(ctx context.Context) (n engine.Needs, err error) {
 	defer r.guard(&err)
 	n.Secret = r.event.SecretID
 	d, err := r.describe(ctx)
@@ -99,13 +53,13 @@ func (r *run) needs(ctx context.Context) (n Needs, err error) {
 		return n, err
 	}
 	n.Engine, n.Strategy = r.kind.Names[0], req.Strategy
-	n.allow(r.secret.arn, "Secret", "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
-	n.allow(r.secret.arn, "OptionalOlderVersions", "secretsmanager:ListSecretVersionIds")
-	n.key(r.secret.arn, d.key, "Key", "kms:Decrypt", "kms:GenerateDataKey")
+	allow(&n, r.secret.arn, "Secret", "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
+	allow(&n, r.secret.arn, "OptionalOlderVersions", "secretsmanager:ListSecretVersionIds")
+	key(&n, r.secret.arn, d.key, "Key", "kms:Decrypt", "kms:GenerateDataKey")
 
 	req.Login = req.Current
 	// With RECOVER_BY_SUPERUSER the superuser only mends what is broken.
-	recovery := req.Strategy == SingleUser && !req.BySuperuser && superuserARN(r.kind, req.Current) != "" && r.cfg.recoverBySuperuser()
+	recovery := req.Strategy == engine.SingleUser && !req.BySuperuser && superuserARN(r.kind, req.Current) != "" && r.cfg.recoverBySuperuser()
 	if req.BySuperuser || recovery {
 		if err := r.superuserNeeds(ctx, req, &n, recovery); err != nil {
 			return n, err
@@ -115,12 +69,12 @@ func (r *run) needs(ctx context.Context) (n Needs, err error) {
 	n.Superuser = req.Superuser
 
 	// An engine that refuses every secret says so here, whether it is a Needer or not.
-	if _, ok := r.engine.(Minter); !ok {
+	if _, ok := r.engine.(engine.Minter); !ok {
 		if req.Pending, err = r.next(ctx, req); err != nil {
 			return n, err
 		}
 	}
-	if engine, ok := r.engine.(Needer); ok {
+	if engine, ok := r.engine.(engine.Needer); ok {
 		if err := r.exchange(ctx, func(ctx context.Context) error { return engine.Needs(ctx, req, &n) }); err != nil {
 			failure := r.report(ctx, err)
 			failure.Step = "" // no step was taken
@@ -137,7 +91,7 @@ func (r *run) needs(ctx context.Context) (n Needs, err error) {
 }
 
 // superuserNeeds adds what reading the superuser secret needs, and makes it the login.
-func (r *run) superuserNeeds(ctx context.Context, req *Request, n *Needs, recovery bool) error {
+func (r *run) superuserNeeds(ctx context.Context, req *engine.Request, n *engine.Needs, recovery bool) error {
 	id := superuserARN(r.kind, req.Current)
 	s, err := r.open(ctx, id)
 	if err != nil {
@@ -161,8 +115,8 @@ func (r *run) superuserNeeds(ctx context.Context, req *Request, n *Needs, recove
 	if elsewhere && !named {
 		actions = append(actions, "secretsmanager:DescribeSecret")
 	}
-	n.allow(s.arn, prefix+"Superuser", actions...)
-	n.key(s.arn, d.key, prefix+"SuperuserKey", "kms:Decrypt")
+	allow(n, s.arn, prefix+"Superuser", actions...)
+	key(n, s.arn, d.key, prefix+"SuperuserKey", "kms:Decrypt")
 	if t, ok := r.cfg.Topology.(TopologyNeeder); ok && elsewhere {
 		for _, p := range t.Needs(s.arn, own, d.tags, host) {
 			p.Sid, p.Account = prefix+p.Sid, account(s.arn)
@@ -174,15 +128,15 @@ func (r *run) superuserNeeds(ctx context.Context, req *Request, n *Needs, recove
 }
 
 // allow adds actions on a secret.
-func (n *Needs) allow(secret, sid string, actions ...string) {
-	n.Permissions = append(n.Permissions, Permission{Account: account(secret), Sid: sid, Actions: actions, Resources: []string{secret}})
+func allow(n *engine.Needs, secret, sid string, actions ...string) {
+	n.Permissions = append(n.Permissions, engine.Permission{Account: account(secret), Sid: sid, Actions: actions, Resources: []string{secret}})
 }
 
 // key adds actions on a secret's own key, by way of Secrets Manager and for that
 // secret only.
-func (n *Needs) key(secret, key, sid string, actions ...string) {
+func key(n *engine.Needs, secret, id, sid string, actions ...string) {
 	a, err := arn.Parse(secret)
-	if err != nil || key == "" || strings.HasSuffix(key, "alias/aws/secretsmanager") {
+	if err != nil || id == "" || strings.HasSuffix(id, "alias/aws/secretsmanager") {
 		return // the key of AWS, which everybody in the account can use so
 	}
 	suffix := "amazonaws.com"
@@ -190,17 +144,17 @@ func (n *Needs) key(secret, key, sid string, actions ...string) {
 		suffix += ".cn"
 	}
 	where := fmt.Sprintf("arn:%s:kms:%s:%s:key/", a.Partition, a.Region, a.AccountID)
-	p := Permission{Account: a.AccountID, Sid: sid, Actions: actions, Resources: []string{where + key},
+	p := engine.Permission{Account: a.AccountID, Sid: sid, Actions: actions, Resources: []string{where + id},
 		Conditions: map[string]map[string]string{"StringEquals": {"kms:ViaService": "secretsmanager." + a.Region + "." + suffix, "kms:EncryptionContext:SecretARN": secret}}}
-	if _, alias, ok := strings.Cut(":"+key, ":alias/"); ok {
+	if _, alias, ok := strings.Cut(":"+id, ":alias/"); ok {
 		// IAM knows keys by their ids alone.
-		if k, err := arn.Parse(key); err == nil {
+		if k, err := arn.Parse(id); err == nil {
 			where = fmt.Sprintf("arn:%s:kms:%s:%s:key/", k.Partition, k.Region, k.AccountID)
 		}
 		p.Resources = []string{where + "*"}
 		p.Conditions["ForAnyValue:StringEquals"] = map[string]string{"kms:ResourceAliases": "alias/" + alias}
-	} else if strings.HasPrefix(key, "arn:") {
-		p.Resources = []string{key}
+	} else if strings.HasPrefix(id, "arn:") {
+		p.Resources = []string{id}
 	}
 	n.Permissions = append(n.Permissions, p)
 }

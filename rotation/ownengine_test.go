@@ -28,6 +28,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/sim"
 	"example.com/rotator/sim/lambdasim"
@@ -73,7 +74,7 @@ func (c *controller) secretAt(address, user string) string {
 }
 
 // opens reports whether the gate opens with a value.
-func (c *controller) opens(v rotation.Value) bool {
+func (c *controller) opens(v engine.Value) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	user, _ := v.Text("username")
@@ -129,12 +130,12 @@ func (m *manager) rotate(first string) {
 	}
 }
 
-func (m *manager) current() rotation.Value {
+func (m *manager) current() engine.Value {
 	out, err := m.client.GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("gate")})
 	if err != nil {
-		return rotation.Value{}
+		return engine.Value{}
 	}
-	return rotation.StringValue(*out.SecretString)
+	return engine.StringValue(*out.SecretString)
 }
 
 // page returns the Go programs of the page on engines of one's own.
@@ -189,7 +190,7 @@ func TestTheProgramOfTheDocumentationRotates(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.sim.RegisterFunction(exampleARN, f)
-	first := rotation.StringValue(c.secret())
+	first := engine.StringValue(c.secret())
 	m.rotate(string(first.Reveal()))
 	f.Close()
 	if now := m.current(); now.Equal(first) || !c.opens(now) || c.opens(first) {
@@ -221,26 +222,26 @@ func TestEngineOfTheExamplePasses(t *testing.T) {
 	})
 }
 
-func (h gateHarness) Engine() rotation.Engine { return gate{h.Client()} }
-func (h gateHarness) Target() string          { return h.Listener.Addr().String() }
-func (h gateHarness) Overlap() bool           { return false }
+func (h gateHarness) Engine() engine.Engine { return gate{h.Client()} }
+func (h gateHarness) Target() string        { return h.Listener.Addr().String() }
+func (h gateHarness) Overlap() bool         { return false }
 
-func (h gateHarness) New(_ context.Context, _ string, port int) (value, superuser rotation.Value, err error) {
+func (h gateHarness) New(_ context.Context, _ string, port int) (value, superuser engine.Value, err error) {
 	user := testserver.Unique("user")
 	h.mu.Lock()
 	h.passwords[user] = "first-password-of-" + user
 	h.mu.Unlock()
-	return rotation.StringValue(h.secretAt(fmt.Sprintf("127.0.0.1:%d", port), user)), superuser, nil
+	return engine.StringValue(h.secretAt(fmt.Sprintf("127.0.0.1:%d", port), user)), superuser, nil
 }
 
-func (h gateHarness) Open(_ context.Context, v rotation.Value) error {
+func (h gateHarness) Open(_ context.Context, v engine.Value) error {
 	if !h.opens(v) {
-		return rotation.LoginRefused
+		return engine.LoginRefused
 	}
 	return nil
 }
 
-func (h gateHarness) Restore(_ context.Context, v rotation.Value) error {
+func (h gateHarness) Restore(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // Rotator takes the steps of rotations. It keeps nothing between calls and is
@@ -101,9 +103,9 @@ type run struct {
 
 	secret  *secret
 	options option
-	engine  Engine
-	kind    Kind // the engine's, for the secret at hand
-	seen    []Value
+	engine  engine.Engine
+	kind    engine.Kind // the engine's, for the secret at hand
+	seen    []engine.Value
 	// retirement is read with the other settings, so a malformed one fails every step.
 	retirement retirement
 	lent       map[string]rung // the superuser's credentials that were read, by label
@@ -137,7 +139,7 @@ func (r *run) step(ctx context.Context) (err error) {
 	case FinishSecret:
 		return r.finished(ctx)
 	}
-	return Errorf(InvalidEvent, adviceEvent, "unknown step %q", r.event.Step)
+	return engine.Errorf(engine.InvalidEvent, adviceEvent, "unknown step %q", r.event.Step)
 }
 
 // guard, deferred, makes an error of a panic, which would end the process and print a
@@ -146,7 +148,7 @@ func (r *run) guard(err *error) {
 	if p := recover(); p != nil {
 		scrub := r.scrubber()
 		r.log.Error("panic", "stack", scrub(string(debug.Stack())))
-		*err = Errorf(InternalError, "report this with the log's stack", "panic: %s", scrub(fmt.Sprint(p)))
+		*err = engine.Errorf(engine.InternalError, "report this with the log's stack", "panic: %s", scrub(fmt.Sprint(p)))
 	}
 }
 
@@ -160,7 +162,7 @@ func (r *run) open(ctx context.Context, arn string) (*secret, error) {
 }
 
 // see notes a value that no error may show.
-func (r *run) see(v Value) {
+func (r *run) see(v engine.Value) {
 	if !slices.ContainsFunc(r.seen, v.Equal) {
 		r.seen = append(r.seen, v)
 	}
@@ -168,19 +170,19 @@ func (r *run) see(v Value) {
 
 // report makes the error that leaves the package: its chain ends here, because
 // the drivers' errors in it may quote values.
-func (r *run) report(ctx context.Context, err error) *Error {
-	e, ok := errors.AsType[*Error](err)
+func (r *run) report(ctx context.Context, err error) *engine.Error {
+	e, ok := errors.AsType[*engine.Error](err)
 	if !ok {
-		e = Errorf(TargetFailed, "see the target's own message", "%w", err)
+		e = engine.Errorf(engine.TargetFailed, "see the target's own message", "%w", err)
 	}
 	scrub := r.scrubber()
-	out := &Error{Cause: e.Cause, Advice: scrub(e.Advice), Step: r.event.Step, Err: errors.New(scrub(e.Err.Error()))}
+	out := &engine.Error{Cause: e.Cause, Advice: scrub(e.Advice), Step: string(r.event.Step), Err: errors.New(scrub(e.Err.Error()))}
 	switch {
 	case ctx.Err() == nil:
-	case e.Cause == TargetFailed:
-		out.Cause, out.Advice = OutOfTime, "raise the function's time-out; Secrets Manager tries again"
-	case e.Cause == SecretsManagerFailed:
-		out.Cause, out.Advice = OutOfTime, "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway; else raise the function's time-out"
+	case e.Cause == engine.TargetFailed:
+		out.Cause, out.Advice = engine.OutOfTime, "raise the function's time-out; Secrets Manager tries again"
+	case e.Cause == engine.SecretsManagerFailed:
+		out.Cause, out.Advice = engine.OutOfTime, "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway; else raise the function's time-out"
 	}
 	return out
 }
@@ -188,7 +190,7 @@ func (r *run) report(ctx context.Context, err error) *Error {
 // scrubber returns what takes out of a text all that must not be shown of what the step
 // has seen. The secret's ARN is no secret, whatever its value looks like.
 func (r *run) scrubber() func(string) string {
-	return newScrubber(append(slices.Clone(r.seen), StringValue(r.event.RotationToken.Reveal())), r.event.SecretID, append([]string{"password"}, r.kind.SecretFields...)...)
+	return newScrubber(append(slices.Clone(r.seen), engine.StringValue(r.event.RotationToken.Reveal())), r.event.SecretID, append([]string{"password"}, r.kind.SecretFields...)...)
 }
 
 // exchange calls do with a context for one exchange with the target. Where the invocation leaves
@@ -210,14 +212,14 @@ func (r *run) exchange(ctx context.Context, do func(context.Context) error) erro
 	within, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	err := do(within)
-	if cause := CauseOf(err); err != nil && end.Sub(begin) < fairChance && !time.Now().Before(end) && (cause == Unreachable || cause == TargetFailed) {
-		return Errorf(OutOfTime, "raise the function's timeout to 30 s or more; if the target cannot be reached, the error says so then", "too little time was left for the target: %w", err)
+	if cause := engine.CauseOf(err); err != nil && end.Sub(begin) < fairChance && !time.Now().Before(end) && (cause == engine.Unreachable || cause == engine.TargetFailed) {
+		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more; if the target cannot be reached, the error says so then", "too little time was left for the target: %w", err)
 	}
 	return err
 }
 
 // tries logs in with a value.
-func (r *run) tries(ctx context.Context, req *Request, v Value) error {
+func (r *run) tries(ctx context.Context, req *engine.Request, v engine.Value) error {
 	return r.exchange(ctx, func(ctx context.Context) error { return r.engine.Verify(ctx, req, v) })
 }
 
@@ -235,7 +237,7 @@ func (r *run) prologue(ctx context.Context) (description, error) {
 	}
 	r.options = option{tags: d.tags, getenv: r.cfg.Getenv}
 	err = r.verdict(d)
-	if errors.Is(err, VersionNotStaged) && r.reclaims(ctx, d) {
+	if errors.Is(err, engine.VersionNotStaged) && r.reclaims(ctx, d) {
 		return d, nil
 	}
 	return d, err
@@ -245,7 +247,7 @@ func (r *run) verdict(d description) error {
 	token := r.event.ClientRequestToken
 	labels := version{labels: d.labels[token]}
 	if !d.enabled {
-		return Errorf(RotationDisabled, "switch rotation on with RotateSecret; a rotation that was cancelled half-way is mended by `rotatorctl recover`",
+		return engine.Errorf(engine.RotationDisabled, "switch rotation on with RotateSecret; a rotation that was cancelled half-way is mended by `rotatorctl recover`",
 			"rotation is not enabled for secret %s", r.secret.arn)
 	}
 	if labels.has(awsCurrent) {
@@ -257,20 +259,20 @@ func (r *run) verdict(d description) error {
 	}
 	const advice = "let Secrets Manager start the rotation with RotateSecret; if an old rotation is stuck, `rotatorctl status` shows it"
 	if other := d.holder(awsPending); other != "" {
-		return Errorf(VersionNotStaged, advice, "AWSPENDING is on version %s and not on this rotation's version %s", other, token)
+		return engine.Errorf(engine.VersionNotStaged, advice, "AWSPENDING is on version %s and not on this rotation's version %s", other, token)
 	}
-	return Errorf(VersionNotStaged, advice, "version %s is not staged as AWSPENDING", token)
+	return engine.Errorf(engine.VersionNotStaged, advice, "version %s is not staged as AWSPENDING", token)
 }
 
 // engine returns the engine of a value whose field engine, or what stands for it, is
 // the given name, or nil. Of several with one name it is the one whose mark the value
 // has.
-func (c Config) engine(name string, v Value) (found Engine) {
+func (c Config) engine(name string, v engine.Value) (found engine.Engine) {
 	for _, e := range c.Engines {
 		k := e.Kind()
 		_, marked := v.Text(k.MarkField)
 		marked = marked && k.MarkField != ""
-		if name == "" && !marked || name != "" && !k.serves(name) {
+		if name == "" && !marked || name != "" && !k.Serves(name) {
 			continue
 		}
 		if found == nil || marked {
@@ -281,21 +283,21 @@ func (c Config) engine(name string, v Value) (found Engine) {
 }
 
 // choose finds the engine of a value and returns the request for it.
-func (r *run) choose(current version) (*Request, error) {
+func (r *run) choose(current version) (*engine.Request, error) {
 	name, _ := current.value.Text("engine")
 	name = cmp.Or(name, r.options.text("engine"))
 	r.engine = r.cfg.engine(name, current.value)
 	if r.engine == nil {
 		const advice = "set the secret's field engine, or for a value without fields the tag rotator:engine or the variable ENGINE"
 		if name == "" {
-			return nil, Errorf(InvalidSecret, advice, "the secret names no engine; %s", cmp.Or(current.value.Fault(), "it has no field engine"))
+			return nil, engine.Errorf(engine.InvalidSecret, advice, "the secret names no engine; %s", cmp.Or(current.value.Fault(), "it has no field engine"))
 		}
 		var names []string
 		for _, e := range r.cfg.Engines {
 			names = append(names, e.Kind().Names...)
 		}
 		slices.Sort(names)
-		return nil, Errorf(InvalidSecret, advice, "the engine %q is none of %s", name, strings.Join(slices.Compact(names), ", "))
+		return nil, engine.Errorf(engine.InvalidSecret, advice, "the engine %q is none of %s", name, strings.Join(slices.Compact(names), ", "))
 	}
 	kind := r.engine.Kind()
 	if kind.FieldsOption != "" {
@@ -304,44 +306,44 @@ func (r *run) choose(current version) (*Request, error) {
 		}
 	}
 	r.kind = kind
-	req := &Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: current.value, base: current.id, fields: kind.SecretFields, option: r.options.own}
+	req := &engine.Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: current.value, Base: current.id, SecretFields: kind.SecretFields, Setting: r.options.own}
 	if kind.Passwords.Length > 0 {
 		var err error
-		if req.passwords, err = r.options.passwords(kind.Passwords); err != nil {
+		if req.Passwords, err = r.options.passwords(kind.Passwords); err != nil {
 			return nil, err
 		}
 	}
 	var err error
-	if req.userLimit, err = r.options.userLimit(); err != nil {
+	if req.UserLimit, err = r.options.userLimit(); err != nil {
 		return nil, err
 	}
 	if r.retirement, err = r.options.retire(); err != nil {
 		return nil, err
 	}
 	req.Strategy, err = r.strategy(kind, current.value)
-	req.BySuperuser = req.Strategy == AlternatingUsers || kind.SuperuserOnly || (kind.CloneSuffix == "" || kind.SuperuserSingle) && superuserARN(kind, current.value) != ""
+	req.BySuperuser = req.Strategy == engine.AlternatingUsers || kind.SuperuserOnly || (kind.CloneSuffix == "" || kind.SuperuserSingle) && superuserARN(kind, current.value) != ""
 	r.log = r.log.With("engine", kind.Names[0], "strategy", req.Strategy)
 	return req, err
 }
 
 // strategy returns the option's, else alternating users where the secret names
 // a superuser secret, as it does in AWS's multi-user secrets.
-func (r *run) strategy(kind Kind, v Value) (Strategy, error) {
+func (r *run) strategy(kind engine.Kind, v engine.Value) (engine.Strategy, error) {
 	superuser := superuserARN(kind, v)
 	s, err := r.options.strategy()
 	switch {
 	case err != nil:
 		return s, err
 	case s == "" && superuser != "" && kind.CloneSuffix != "" && !kind.SuperuserOnly:
-		s = AlternatingUsers
+		s = engine.AlternatingUsers
 	case s == "":
-		s = SingleUser
+		s = engine.SingleUser
 	}
 	switch {
-	case s == AlternatingUsers && kind.CloneSuffix == "":
-		return s, Errorf(InvalidSecret, adviceStrategy, "the engine %s cannot alternate users", kind.Names[0])
-	case superuser == "" && (s == AlternatingUsers || kind.SuperuserOnly):
-		return s, Errorf(InvalidSecret, "name the superuser secret's ARN in the field "+kind.superuserField(), "this rotation needs a superuser secret and the value names none")
+	case s == engine.AlternatingUsers && kind.CloneSuffix == "":
+		return s, engine.Errorf(engine.InvalidSecret, adviceStrategy, "the engine %s cannot alternate users", kind.Names[0])
+	case superuser == "" && (s == engine.AlternatingUsers || kind.SuperuserOnly):
+		return s, engine.Errorf(engine.InvalidSecret, "name the superuser secret's ARN in the field "+superuserField(kind), "this rotation needs a superuser secret and the value names none")
 	}
 	return s, nil
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // public are the fields whose values may stand in errors and logs: they name
@@ -21,13 +23,13 @@ var public = []string{
 	"dbClusterIdentifier", "dbInstanceIdentifier", "dbInstanceArn", "dbIdentifier", "user_arn", "org", "type",
 }
 
-// words returns every text of the value that must not be shown, in each of the
+// words returns every text of a value that must not be shown, in each of the
 // spellings in which a driver or a server may quote it.
-func (v Value) words() []string {
+func words(v engine.Value) []string {
 	if v.IsZero() {
 		return nil
 	}
-	var words []string
+	var out []string
 	user, _ := v.Text("username")
 	var add func(string)
 	add = func(s string) {
@@ -36,12 +38,12 @@ func (v Value) words() []string {
 			return
 		}
 		escaped, _ := json.Marshal(s) // a string can be encoded
-		words = append(words, s, url.QueryEscape(s), url.PathEscape(s), strings.TrimPrefix(url.UserPassword("", s).String(), ":"),
-			strings.Trim(string(quoteJSON(s)), `"`), strings.Trim(string(escaped), `"`),
+		out = append(out, s, url.QueryEscape(s), url.PathEscape(s), strings.TrimPrefix(url.UserPassword("", s).String(), ":"),
+			strings.Trim(string(engine.StringValue("{}").With("", s).JSON("")), `"`), strings.Trim(string(escaped), `"`),
 			strings.Trim(strconv.Quote(s), `"`), strings.Trim(strconv.QuoteToASCII(s), `"`), html.EscapeString(s),
 			strings.ReplaceAll(s, "'", "''"), mysqlEscapes.Replace(s), hex.EncodeToString([]byte(s)))
 		for _, clear := range []string{s, user + ":" + s} { // and as HTTP's Basic has it
-			words = append(words, base64.StdEncoding.EncodeToString([]byte(clear)), base64.RawStdEncoding.EncodeToString([]byte(clear)), base64.RawURLEncoding.EncodeToString([]byte(clear)))
+			out = append(out, base64.StdEncoding.EncodeToString([]byte(clear)), base64.RawStdEncoding.EncodeToString([]byte(clear)), base64.RawURLEncoding.EncodeToString([]byte(clear)))
 		}
 		if trimmed := strings.TrimSpace(s); trimmed != s {
 			add(trimmed)
@@ -64,24 +66,25 @@ func (v Value) words() []string {
 			}
 		}
 	}
-	if !v.object {
-		add(string(v.data))
-		if v.binary {
-			add(base64.StdEncoding.EncodeToString(v.data))
+	if !v.IsObject() {
+		add(string(v.Reveal()))
+		if v.IsBinary() {
+			add(base64.StdEncoding.EncodeToString(v.Reveal()))
 		}
+		return out
 	}
-	for _, m := range v.members {
-		if slices.Contains(public, m.name) {
+	for _, name := range v.Names() {
+		if slices.Contains(public, name) {
 			continue
 		}
-		dec := json.NewDecoder(bytes.NewReader(v.data[m.from:m.to]))
+		dec := json.NewDecoder(bytes.NewReader(v.JSON(name)))
 		dec.UseNumber()
 		var x any
 		if dec.Decode(&x) == nil {
 			walk(x)
 		}
 	}
-	return words
+	return out
 }
 
 var mysqlEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
@@ -91,11 +94,11 @@ var mysqlEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 // of a longer. Of the credentials, which are the named fields and values without fields,
 // no part stays either, but for those that known has, too: a server may quote a command
 // and cut it off.
-func newScrubber(values []Value, known string, fields ...string) func(string) string {
-	words, parts := make(map[string]bool), make(map[string]bool)
+func newScrubber(values []engine.Value, known string, fields ...string) func(string) string {
+	whole, parts := make(map[string]bool), make(map[string]bool)
 	for _, v := range values {
-		for _, w := range v.words() {
-			words[w] = true
+		for _, w := range words(v) {
+			whole[w] = true
 		}
 		credentials := []string{string(v.Reveal())}
 		if bytes.HasPrefix(bytes.TrimSpace(v.Reveal()), []byte("{")) { // also one with a fault
@@ -108,17 +111,17 @@ func newScrubber(values []Value, known string, fields ...string) func(string) st
 		for _, s := range credentials {
 			for i := 0; i+partLength <= len(s); i++ {
 				// Nothing but letters may be words of the message, such as "password".
-				if part := s[i : i+partLength]; strings.Trim(part, lowercase+uppercase+" ") != "" && !strings.Contains(known, part) {
+				if part := s[i : i+partLength]; strings.TrimFunc(part, letterOrSpace) != "" && !strings.Contains(known, part) {
 					parts[part] = true
 				}
 			}
 		}
 	}
-	longest := slices.SortedFunc(maps.Keys(words), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	longest := slices.SortedFunc(maps.Keys(whole), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	return func(text string) string {
 		for _, w := range longest {
 			if len(w) <= len(text) {
-				text = strings.ReplaceAll(text, w, redacted)
+				text = strings.ReplaceAll(text, w, engine.Redacted)
 			}
 		}
 		var out strings.Builder
@@ -135,12 +138,14 @@ func newScrubber(values []Value, known string, fields ...string) func(string) st
 				from++
 				continue
 			}
-			out.WriteString(redacted)
+			out.WriteString(engine.Redacted)
 			from = to
 		}
 		return out.String()
 	}
 }
+
+func letterOrSpace(c rune) bool { return c == ' ' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 
 // partLength is the length of the shortest part of a credential that is not shown.
 const partLength = 8

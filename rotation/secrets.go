@@ -14,6 +14,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"example.com/rotator/internal/awserror"
+	"example.com/rotator/rotation/engine"
 )
 
 // SecretsManager is the part of the Secrets Manager client that a rotation
@@ -43,7 +44,7 @@ type version struct {
 	id      string
 	labels  []string
 	created time.Time
-	value   Value
+	value   engine.Value
 }
 
 func (v version) has(label string) bool { return slices.Contains(v.labels, label) }
@@ -53,7 +54,7 @@ func (v version) has(label string) bool { return slices.Contains(v.labels, label
 type secret struct {
 	api SecretsManager
 	arn string
-	see func(Value)
+	see func(engine.Value)
 }
 
 // description is what DescribeSecret tells of a secret.
@@ -105,9 +106,9 @@ func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	}
 	v := version{id: aws.ToString(out.VersionId), labels: out.VersionStages, created: aws.ToTime(out.CreatedDate)}
 	if out.SecretString != nil {
-		v.value = StringValue(*out.SecretString)
+		v.value = engine.StringValue(*out.SecretString)
 	} else {
-		v.value = BinaryValue(out.SecretBinary)
+		v.value = engine.BinaryValue(out.SecretBinary)
 	}
 	s.see(v.value)
 	return v, nil
@@ -144,7 +145,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // put stores the pending value under the event's token. It reports false, and no
 // error, where the version exists with another value: a step that ran twice
 // made it, and the first value counts.
-func (s *secret) put(ctx context.Context, token string, rotation Token, v Value) (stored bool, err error) {
+func (s *secret) put(ctx context.Context, token string, rotation Token, v engine.Value) (stored bool, err error) {
 	in := &secretsmanager.PutSecretValueInput{
 		SecretId:           &s.arn,
 		ClientRequestToken: &token,
@@ -247,13 +248,13 @@ func undecipherable(err error) bool {
 
 // secretsManagerError gives an error of the API its cause and advice.
 func secretsManagerError(operation, arn string, err error) error {
-	if e, ok := errors.AsType[*Error](err); ok {
+	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e // from the making of the client, which knew better
 	}
 	advice := "look at the code and try again; Secrets Manager retries by itself"
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
-		return Errorf(SecretsManagerFailed, "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway", "%s of %s: %w", operation, arn, awserror.Brief(err))
+		return engine.Errorf(engine.SecretsManagerFailed, "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway", "%s of %s: %w", operation, arn, awserror.Brief(err))
 	}
 	switch code := api.ErrorCode(); code {
 	case "AccessDeniedException", "AccessDenied":
@@ -267,5 +268,5 @@ func secretsManagerError(operation, arn string, err error) error {
 	case "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException":
 		advice = "check the credentials of the function"
 	}
-	return Errorf(SecretsManagerFailed, advice, "%s of %s: %w", operation, arn, awserror.Brief(err))
+	return engine.Errorf(engine.SecretsManagerFailed, advice, "%s of %s: %w", operation, arn, awserror.Brief(err))
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // create proves the rotation possible, makes the next value and stages it.
@@ -24,7 +26,7 @@ func (r *run) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if m, ok := r.engine.(Minter); ok {
+	if m, ok := r.engine.(engine.Minter); ok {
 		return r.mint(ctx, m, req, current)
 	}
 	next, err := r.next(ctx, req)
@@ -36,7 +38,7 @@ func (r *run) create(ctx context.Context) error {
 	}
 	req.Pending = next
 	err = r.prove(ctx, req, func() error { return r.created(ctx, req, current) })
-	if errors.Is(err, TakeoverRefused) {
+	if errors.Is(err, engine.TakeoverRefused) {
 		// The second user may be this rotation's own work, which the engine
 		// cannot see where the target keeps no mark.
 		err = cmp.Or(r.created(ctx, req, current), err)
@@ -60,8 +62,8 @@ func (r *run) create(ctx context.Context) error {
 }
 
 // next asks the engine for the value to follow, as one exchange with the target.
-func (r *run) next(ctx context.Context, req *Request) (Value, error) {
-	var v Value
+func (r *run) next(ctx context.Context, req *engine.Request) (engine.Value, error) {
+	var v engine.Value
 	err := r.exchange(ctx, func(ctx context.Context) (err error) {
 		v, err = r.engine.Next(ctx, req)
 		return err
@@ -79,7 +81,7 @@ var errCreated = errors.New("a value is staged already")
 // setSecret: the stored value then opens the target, and its answer is errCreated.
 // That one is stored proves nothing, as others can store one. Where there is
 // none, or the target refuses it, there is no error.
-func (r *run) created(ctx context.Context, req *Request, current version) error {
+func (r *run) created(ctx context.Context, req *engine.Request, current version) error {
 	stored, err := r.secret.get(ctx, req.Version, awsPending)
 	if errors.Is(err, errAbsent) {
 		return nil
@@ -91,7 +93,7 @@ func (r *run) created(ctx context.Context, req *Request, current version) error 
 		return err
 	}
 	err = r.tries(ctx, req, stored.value)
-	if errors.Is(err, LoginRefused) {
+	if errors.Is(err, engine.LoginRefused) {
 		r.refused(awsPending)
 		return nil
 	}
@@ -109,7 +111,7 @@ func (r *run) current(ctx context.Context) (version, error) {
 		return v, errDone
 	}
 	if errors.Is(err, errAbsent) {
-		return v, Errorf(InvalidSecret, "put a first value into the secret", "the secret %s has no current value", r.secret.arn)
+		return v, engine.Errorf(engine.InvalidSecret, "put a first value into the secret", "the secret %s has no current value", r.secret.arn)
 	}
 	if err == nil {
 		r.age = time.Since(v.created)
@@ -120,7 +122,7 @@ func (r *run) current(ctx context.Context) (version, error) {
 // prove finds out, without changing anything, whether setSecret will be able to
 // make req.Pending valid. refused is called when the target refuses current;
 // its error ends the proof.
-func (r *run) prove(ctx context.Context, req *Request, refused func() error) error {
+func (r *run) prove(ctx context.Context, req *engine.Request, refused func() error) error {
 	if req.BySuperuser {
 		if err := r.vouch(ctx, req, refused); err != nil {
 			return err
@@ -130,15 +132,15 @@ func (r *run) prove(ctx context.Context, req *Request, refused func() error) err
 	return r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
 		req.Login, req.Superuser = c.value, c.superuser
 		err := r.dryRun(ctx, req)
-		if c.name == awsCurrent && errors.Is(err, LoginRefused) {
+		if c.name == awsCurrent && errors.Is(err, engine.LoginRefused) {
 			err = cmp.Or(refused(), err)
 		}
 		return err
 	})
 }
 
-func (r *run) dryRun(ctx context.Context, req *Request) error {
-	if d, ok := r.engine.(DryRunner); ok {
+func (r *run) dryRun(ctx context.Context, req *engine.Request) error {
+	if d, ok := r.engine.(engine.DryRunner); ok {
 		return d.DryRun(ctx, req)
 	}
 	return r.engine.Verify(ctx, req, req.Login)
@@ -157,7 +159,7 @@ func (r *run) set(ctx context.Context) error {
 		return err
 	}
 	req.Pending = pending.value
-	if r.inFinish(req) && r.kind.Overlap == OneAtATime {
+	if r.inFinish(req) && r.kind.Overlap == engine.OneAtATime {
 		r.log.Info("the target accepts one credential at a time: finishSecret makes the change")
 		return nil
 	}
@@ -172,15 +174,15 @@ func (r *run) set(ctx context.Context) error {
 	if r.inFinish(req) {
 		return r.setNext(ctx, req)
 	}
-	if _, ok := r.engine.(Minter); ok {
+	if _, ok := r.engine.(engine.Minter); ok {
 		if err := r.readPrevious(ctx, req); err != nil {
 			return err
 		}
 	}
 	err = r.apply(ctx, req)
-	if err != nil && req.Strategy == AlternatingUsers && CauseOf(err) != LoginRefused && r.tries(ctx, req, req.Pending) == nil {
+	if err != nil && req.Strategy == engine.AlternatingUsers && engine.CauseOf(err) != engine.LoginRefused && r.tries(ctx, req, req.Pending) == nil {
 		// Setting the second user's password is an engine's last change.
-		r.log.Warn("login accepted, although the change failed", "credential", awsPending, "cause", CauseOf(err))
+		r.log.Warn("login accepted, although the change failed", "credential", awsPending, "cause", engine.CauseOf(err))
 		err = nil
 	}
 	if err != nil {
@@ -191,13 +193,13 @@ func (r *run) set(ctx context.Context) error {
 }
 
 // inFinish reports whether finishSecret makes the change, or completes it.
-func (r *run) inFinish(req *Request) bool {
-	return req.Strategy == SingleUser && r.kind.Overlap != BothWork
+func (r *run) inFinish(req *engine.Request) bool {
+	return req.Strategy == engine.SingleUser && r.kind.Overlap != engine.BothWork
 }
 
 // setNext adds the pending credential to the current one where the target accepts both.
 // It acts only as AWSCURRENT: where that is refused there is nothing to keep valid.
-func (r *run) setNext(ctx context.Context, req *Request) error {
+func (r *run) setNext(ctx context.Context, req *engine.Request) error {
 	req.KeepCurrent = true
 	var err error
 	if req.BySuperuser {
@@ -209,9 +211,9 @@ func (r *run) setNext(ctx context.Context, req *Request) error {
 	switch {
 	case err == nil:
 		r.log.Info("pending value set at the target, next to the current one")
-	case errors.Is(err, ErrOneAtATime):
+	case errors.Is(err, engine.ErrOneAtATime):
 		r.log.Info("the target accepts one credential at a time: finishSecret makes the change")
-	case CauseOf(err) == LoginRefused && !req.BySuperuser:
+	case engine.CauseOf(err) == engine.LoginRefused && !req.BySuperuser:
 		r.refused(awsCurrent)
 		r.log.Info("finishSecret makes the change by another version")
 	default:
@@ -222,7 +224,7 @@ func (r *run) setNext(ctx context.Context, req *Request) error {
 
 // apply makes the pending value valid at the target, as the superuser or as the first of
 // the secret's credentials that is accepted.
-func (r *run) apply(ctx context.Context, req *Request) error {
+func (r *run) apply(ctx context.Context, req *engine.Request) error {
 	set := func(ctx context.Context) error { return r.engine.Set(ctx, req) }
 	if req.BySuperuser {
 		// createSecret has proved it for the secret as it was then.
@@ -240,22 +242,22 @@ func (r *run) apply(ctx context.Context, req *Request) error {
 // stuck gives a rejected password advice that works: a version cannot be changed, so
 // repeating the step does not help.
 func stuck(err error) error {
-	e, ok := errors.AsType[*Error](err)
-	if !ok || e.Cause != PolicyRejected {
+	e, ok := errors.AsType[*engine.Error](err)
+	if !ok || e.Cause != engine.PolicyRejected {
 		return err
 	}
-	return Errorf(PolicyRejected, "correct the password settings; then `rotatorctl recover --yes` abandons this rotation, and the next one generates another value",
+	return engine.Errorf(engine.PolicyRejected, "correct the password settings; then `rotatorctl recover --yes` abandons this rotation, and the next one generates another value",
 		"the target rejects the pending value: %w", e.Err)
 }
 
 // base reads the current version into the request and checks that the pending one was
 // made from it.
-func (r *run) base(ctx context.Context, req *Request, d description, pending version) error {
+func (r *run) base(ctx context.Context, req *engine.Request, d description, pending version) error {
 	current, err := r.current(ctx)
 	if err != nil {
 		return err
 	}
-	req.Current, req.base = current.value, current.id
+	req.Current, req.Base = current.value, current.id
 	return r.kept(req, d, current, pending)
 }
 
@@ -272,7 +274,7 @@ func (r *run) pending(ctx context.Context) (version, error) {
 		}
 	}
 	if errors.Is(err, errAbsent) {
-		return v, Errorf(VersionNotStaged, "let Secrets Manager repeat the rotation from createSecret", "the pending version %s has no value", r.event.ClientRequestToken)
+		return v, engine.Errorf(engine.VersionNotStaged, "let Secrets Manager repeat the rotation from createSecret", "the pending version %s has no value", r.event.ClientRequestToken)
 	}
 	return v, err
 }
@@ -300,7 +302,7 @@ func (r *run) test(ctx context.Context) error {
 		if err != nil {
 			return unlessDone(err)
 		}
-		req.Current, req.base = current.value, current.id
+		req.Current, req.Base = current.value, current.id
 		if err := r.related(req, current, pending.value); err != nil {
 			return err
 		}
@@ -308,7 +310,7 @@ func (r *run) test(ctx context.Context) error {
 	}
 	if copied || !r.inFinish(req) {
 		switch err := r.verify(ctx, req); {
-		case errors.Is(err, ErrUntried):
+		case errors.Is(err, engine.ErrUntried):
 			r.log.Warn("login not tried: the secret does not say where", "credential", awsPending)
 		case err != nil:
 			return err
@@ -317,7 +319,7 @@ func (r *run) test(ctx context.Context) error {
 		}
 	}
 	refused := func() error { return nil }
-	_, minter := r.engine.(Minter)
+	_, minter := r.engine.(engine.Minter)
 	switch {
 	case copied && !minter && !r.kind.NoTarget:
 		if req.Pending, err = r.next(ctx, req); err != nil {
@@ -333,10 +335,10 @@ func (r *run) test(ctx context.Context) error {
 // verify logs in with the pending value. A host that follows another, as a
 // reader does, may not know the value yet, so a refused login is repeated once after a
 // pause. It is not repeated more often, because targets lock accounts after a few.
-func (r *run) verify(ctx context.Context, req *Request) error {
+func (r *run) verify(ctx context.Context, req *engine.Request) error {
 	for try := 1; ; try++ {
 		err := r.tries(ctx, req, req.Pending)
-		if !errors.Is(err, LoginRefused) {
+		if !errors.Is(err, engine.LoginRefused) {
 			return err
 		}
 		r.refused(awsPending)
@@ -369,14 +371,14 @@ func (r *run) staged(ctx context.Context) (version, description, error) {
 
 // untagged reports whether the value alone says how to verify it: it names its
 // engine, which has no settings of its own, and leaves no choice of strategy.
-func (r *run) untagged(v Value) bool {
+func (r *run) untagged(v engine.Value) bool {
 	name, _ := v.Text("engine")
 	e := r.cfg.engine(name, v)
 	if name == "" || e == nil {
 		return false
 	}
 	k := e.Kind()
-	return len(k.Options) == 0 && superuserARN(k, v) == "" && r.cfg.Getenv("STRATEGY") != string(AlternatingUsers)
+	return len(k.Options) == 0 && superuserARN(k, v) == "" && r.cfg.Getenv("STRATEGY") != string(engine.AlternatingUsers)
 }
 
 // unlessDone turns errDone into success.

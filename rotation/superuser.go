@@ -9,13 +9,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // vouch proves that the secret holds a credential of one of its users. A
 // superuser's powers are not lent on a name alone: whoever may write the secret
 // could name another user there. It is proved where the superuser acts, since a
 // user of the same name elsewhere, such as behind another port, proves nothing.
-func (r *run) vouch(ctx context.Context, req *Request, refused func() error) error {
+func (r *run) vouch(ctx context.Context, req *engine.Request, refused func() error) error {
 	place, err := r.place(ctx, req)
 	if err != nil {
 		return err
@@ -25,14 +27,14 @@ func (r *run) vouch(ctx context.Context, req *Request, refused func() error) err
 	elsewhere := !r.samePlace(place, req.Current)
 	return r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) error {
 		err := r.engine.Verify(ctx, req, r.at(place, c.value))
-		if e, ok := errors.AsType[*Error](err); ok && elsewhere {
-			err = Errorf(e.Cause, e.Advice, "tried where the superuser's secret leads to, as only a login there proves the user: %w", e.Err)
+		if e, ok := errors.AsType[*engine.Error](err); ok && elsewhere {
+			err = engine.Errorf(e.Cause, e.Advice, "tried where the superuser's secret leads to, as only a login there proves the user: %w", e.Err)
 		}
 		switch {
 		case err == nil:
 			accepted, _ := c.value.Text(r.kind.UserField)
-			req.vouched, req.Proofs = accepted == user, append(req.Proofs, c.value)
-		case c.name == awsCurrent && errors.Is(err, LoginRefused):
+			req.Vouched, req.Proofs = accepted == user, append(req.Proofs, c.value)
+		case c.name == awsCurrent && errors.Is(err, engine.LoginRefused):
 			err = cmp.Or(refused(), err)
 		}
 		return err
@@ -40,16 +42,16 @@ func (r *run) vouch(ctx context.Context, req *Request, refused func() error) err
 }
 
 // place returns a value that says where the superuser acts.
-func (r *run) place(ctx context.Context, req *Request) (Value, error) {
+func (r *run) place(ctx context.Context, req *engine.Request) (engine.Value, error) {
 	for s, err := range r.superusers(ctx, req) {
 		return s.value, err
 	}
-	return Value{}, nil // unreachable: there is one, or an error
+	return engine.Value{}, nil // unreachable: there is one, or an error
 }
 
 // samePlace reports whether two values name the same place, and the same way to connect to
 // it. A number is the same as its text.
-func (r *run) samePlace(a, b Value) bool {
+func (r *run) samePlace(a, b engine.Value) bool {
 	for _, name := range r.placeFields() {
 		x, ok := a.Text(name)
 		y, also := b.Text(name)
@@ -58,7 +60,7 @@ func (r *run) samePlace(a, b Value) bool {
 		case name == "host":
 			same = ok == also && sameHost(x, y)
 		case name == "ssl":
-			same = tlsMode(x) == tlsMode(y)
+			same = engine.ParseTLSMode(x) == engine.ParseTLSMode(y)
 		case !ok && !also:
 			same = cmp.Or(string(a.JSON(name)), "null") == cmp.Or(string(b.JSON(name)), "null")
 		}
@@ -75,7 +77,7 @@ func (r *run) placeFields() []string {
 
 // at returns a value with another's fields that say where the target is and how it
 // is connected to. One that the other lacks counts as missing.
-func (r *run) at(place, v Value) Value {
+func (r *run) at(place, v engine.Value) engine.Value {
 	if !v.IsObject() {
 		return v
 	}
@@ -97,7 +99,7 @@ func (r *run) at(place, v Value) Value {
 // secret's other versions are asked for a proof of it, once; but only where the
 // user of AWSCURRENT is proved, too. Otherwise the owner of the one user would be
 // given the rights of the other.
-func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Context) error) error {
+func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do func(context.Context) error) error {
 	attempt := func() error {
 		return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {
 			req.Login, req.Superuser = c.value, true
@@ -105,11 +107,11 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 		})
 	}
 	err := attempt()
-	if !errors.Is(err, TakeoverRefused) || req.Proved {
+	if !errors.Is(err, engine.TakeoverRefused) || req.Proved {
 		return err
 	}
-	if e, ok := errors.AsType[*Error](err); ok && !req.vouched {
-		return Errorf(TakeoverRefused, e.Advice+"; or give AWSCURRENT's user the password that AWSCURRENT has, which would prove it", "%w", e.Err)
+	if e, ok := errors.AsType[*engine.Error](err); ok && !req.Vouched {
+		return engine.Errorf(engine.TakeoverRefused, e.Advice+"; or give AWSCURRENT's user the password that AWSCURRENT has, which would prove it", "%w", e.Err)
 	}
 	place, perr := r.place(ctx, req)
 	if perr != nil {
@@ -130,7 +132,7 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 			req.Proved, req.Proofs = true, append(req.Proofs, c.value)
 			return attempt()
 		}
-		if !errors.Is(verr, LoginRefused) {
+		if !errors.Is(verr, engine.LoginRefused) {
 			return verr
 		}
 		r.refused(c.name)
@@ -147,11 +149,11 @@ func (r *run) asSuperuser(ctx context.Context, req *Request, do func(context.Con
 // The secret may be of the rotated secret's own account only: by another the writer of
 // a value would choose whose role is assumed. What was read once in a step is not
 // read again.
-func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, error] {
+func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[rung, error] {
 	return func(yield func(rung, error) bool) {
 		id := superuserARN(r.kind, req.Current)
 		if a := account(id); a != "" && a != account(r.secret.arn) {
-			yield(rung{}, Errorf(InvalidSecret, "keep the superuser secret in the account of the secret", "the superuser secret %s is of another account", id))
+			yield(rung{}, engine.Errorf(engine.InvalidSecret, "keep the superuser secret in the account of the secret", "the superuser secret %s is of another account", id))
 			return
 		}
 		s, err := r.open(ctx, id)
@@ -159,7 +161,7 @@ func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, erro
 			yield(rung{}, err)
 			return
 		}
-		var tried []Value
+		var tried []engine.Value
 		labels := []string{awsCurrent, awsPending, awsPrevious}
 		// What was read before may be refused because the superuser has been rotated
 		// since: then all is read again.
@@ -189,7 +191,7 @@ func (r *run) superusers(ctx context.Context, req *Request) iter.Seq2[rung, erro
 
 // lend reads the superuser's credential that has a label, once. Where none has, the
 // rung has no value; AWSCURRENT there must be.
-func (r *run) lend(ctx context.Context, s *secret, req *Request, label string) (rung, error) {
+func (r *run) lend(ctx context.Context, s *secret, req *engine.Request, label string) (rung, error) {
 	c, known := r.lent[label]
 	if known {
 		return c, nil
@@ -215,7 +217,7 @@ func (r *run) lend(ctx context.Context, s *secret, req *Request, label string) (
 // orValueless says of a superuser secret without a value what to do.
 func orValueless(err error, arn string) error {
 	if errors.Is(err, errAbsent) {
-		return Errorf(InvalidSecret, "check the ARN in the secret's value, and put a value into the superuser secret", "the superuser secret %s does not exist, or has no value", arn)
+		return engine.Errorf(engine.InvalidSecret, "check the ARN in the secret's value, and put a value into the superuser secret", "the superuser secret %s does not exist, or has no value", arn)
 	}
 	return err
 }
@@ -227,14 +229,14 @@ func sameHost(a, b string) bool {
 
 // superuser checks that a superuser secret's value may serve for the request
 // and returns it as a login to the request's database.
-func (r *run) superuser(ctx context.Context, s *secret, req *Request, v Value) (Value, error) {
+func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v engine.Value) (engine.Value, error) {
 	const advice = "the superuser secret must be of the same engine and name the same database server"
 	kind := r.kind
 	if !v.IsObject() {
-		return Value{}, Errorf(InvalidSecret, advice, "the superuser secret %s cannot be read: %s", s.arn, v.Fault())
+		return engine.Value{}, engine.Errorf(engine.InvalidSecret, advice, "the superuser secret %s cannot be read: %s", s.arn, v.Fault())
 	}
-	if engine, ok := v.Text("engine"); ok && !kind.serves(engine) {
-		return Value{}, Errorf(InvalidSecret, advice, "the superuser secret's engine is %q", engine)
+	if name, ok := v.Text("engine"); ok && !kind.Serves(name) {
+		return engine.Value{}, engine.Errorf(engine.InvalidSecret, advice, "the superuser secret's engine is %q", name)
 	}
 	if req.Current.JSON("host") == nil {
 		return v, nil
@@ -244,15 +246,15 @@ func (r *run) superuser(ctx context.Context, s *secret, req *Request, v Value) (
 	if !ok {
 		// RDS keeps nothing but name and password in the secrets that it manages.
 		if r.cfg.Topology == nil {
-			return Value{}, Errorf(InvalidSecret, advice, "the superuser secret %s has no host", s.arn)
+			return engine.Value{}, engine.Errorf(engine.InvalidSecret, advice, "the superuser secret %s has no host", s.arn)
 		}
 		d, err := s.describe(ctx)
 		if err != nil {
-			return Value{}, err
+			return engine.Value{}, err
 		}
 		var port int
 		if own, port, err = r.cfg.Topology.Managed(ctx, s.arn, d.tags); err != nil {
-			return Value{}, err
+			return engine.Value{}, err
 		}
 		v = v.With("host", own).WithJSON("port", []byte(strconv.Itoa(port)))
 	}
@@ -261,11 +263,11 @@ func (r *run) superuser(ctx context.Context, s *secret, req *Request, v Value) (
 		if r.cfg.Topology != nil {
 			var err error
 			if replica, err = r.cfg.Topology.Replica(ctx, s.arn, host, own); err != nil {
-				return Value{}, err
+				return engine.Value{}, err
 			}
 		}
 		if !replica {
-			return Value{}, Errorf(InvalidSecret, advice, "the superuser secret's host %q is not the secret's host %q nor known as its writer", own, host)
+			return engine.Value{}, engine.Errorf(engine.InvalidSecret, advice, "the superuser secret's host %q is not the secret's host %q nor known as its writer", own, host)
 		}
 	}
 	if raw := req.Current.JSON("dbname"); raw != nil && !kind.UserDatabase {
@@ -274,9 +276,9 @@ func (r *run) superuser(ctx context.Context, s *secret, req *Request, v Value) (
 	return v, nil
 }
 
-func (k Kind) superuserField() string { return cmp.Or(k.SuperuserField, "masterarn") }
+func superuserField(k engine.Kind) string { return cmp.Or(k.SuperuserField, "masterarn") }
 
-func superuserARN(k Kind, v Value) string {
-	arn, _ := v.Text(k.superuserField())
+func superuserARN(k engine.Kind, v engine.Value) string {
+	arn, _ := v.Text(superuserField(k))
 	return arn
 }

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/zzworld"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/generic"
 )
 
@@ -21,5 +21,5 @@ func TestZZTagsThatWeakenAPassword(t *testing.T) {
 	if err == nil {
 		t.Error("PROVED: 32 bits")
 	}
-	_ = rotation.SingleUser
+	_ = engine.SingleUser
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // event is what Secrets Manager sends to a rotation function.
@@ -63,7 +63,7 @@ as rotatorctl rotate begins it.`,
 				}
 			}
 			if e.ClientRequestToken == "" {
-				return rotation.Errorf(rotation.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`", "no rotation of %s is under way", args[1])
+				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`", "no rotation of %s is under way", args[1])
 			}
 			return printJSON(c.OutOrStdout(), e)
 		},

@@ -10,18 +10,18 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // invalidArguments is the cause of what is wrong with the command line itself; all
 // others are the function's own causes.
-const invalidArguments rotation.Cause = "InvalidArguments"
+const invalidArguments engine.Cause = "InvalidArguments"
 
 // failure is an error as --json prints it.
 type failure struct {
-	Cause   rotation.Cause `json:"cause"`
-	Message string         `json:"message"`
-	Advice  string         `json:"advice,omitempty"`
+	Cause   engine.Cause `json:"cause"`
+	Message string       `json:"message"`
+	Advice  string       `json:"advice,omitempty"`
 }
 
 // found is an error of a command that has printed its result, such as a check
@@ -31,10 +31,10 @@ type found struct{ error }
 // fail writes the reason to stderr and, where JSON is asked for and no result was
 // printed, an object to stdout: so that this always holds one JSON value.
 func fail(stdout, stderr io.Writer, err error, asJSON bool) {
-	e, ok := errors.AsType[*rotation.Error](err)
+	e, ok := errors.AsType[*engine.Error](err)
 	if !ok {
 		// Cobra's own, which has several lines, and what is wrong with a flag's value.
-		e = rotation.Errorf(invalidArguments, "see rotatorctl --help", "%s", strings.Join(strings.Fields(err.Error()), " "))
+		e = engine.Errorf(invalidArguments, "see rotatorctl --help", "%s", strings.Join(strings.Fields(err.Error()), " "))
 	}
 	_, told := errors.AsType[found](err)
 	if told {
@@ -82,5 +82,5 @@ func count(n int) string {
 
 // usage is an error of a command line.
 func usage(c *cobra.Command, err error) error {
-	return rotation.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%w; usage: %s", err, c.UseLine())
+	return engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%w; usage: %s", err, c.UseLine())
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // version is set by the linker in a release.
@@ -62,7 +62,7 @@ with --json, on standard output, too.`,
 				for _, s := range c.Commands() {
 					shells = append(shells, s.Name())
 				}
-				return rotation.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "SHELL is one of %s; usage: %s SHELL", strings.Join(shells, ", "), c.CommandPath())
+				return engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "SHELL is one of %s; usage: %s SHELL", strings.Join(shells, ", "), c.CommandPath())
 			}
 		}
 		if c.ValidArgsFunction == nil {

@@ -12,14 +12,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // policy is what a secret's rotation needs to be allowed.
 type policy struct {
-	Secret   string            `json:"secret"`
-	Engine   string            `json:"engine"`
-	Strategy rotation.Strategy `json:"strategy"`
+	Secret   string          `json:"secret"`
+	Engine   string          `json:"engine"`
+	Strategy engine.Strategy `json:"strategy"`
 	// Policies are one for each principal.
 	Policies []principalPolicy `json:"policies"`
 	// Login is the user at the target that needs Grants.
@@ -102,7 +102,7 @@ without it, and only loses what the Sid names.`,
 }
 
 // newPolicyOf sorts what is needed by who needs it. role is ROTATION_ROLE_ARN.
-func newPolicyOf(n rotation.Needs, role string) policy {
+func newPolicyOf(n engine.Needs, role string) policy {
 	out := policy{Secret: n.Secret, Engine: n.Engine, Strategy: n.Strategy, Login: n.Login, Grants: append([]string{}, n.Grants...), Note: n.Note}
 	add := func(principal string, s statement) {
 		s.Effect = "Allow"

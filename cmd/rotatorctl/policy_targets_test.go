@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/influxdb"
 	"example.com/rotator/rotation/rabbitmq"
 	"example.com/rotator/rotation/redis"
@@ -16,12 +16,12 @@ import (
 // who changes the credential, in the proofs below.
 var who = []struct {
 	name      string
-	strategy  rotation.Strategy
+	strategy  engine.Strategy
 	superuser bool
 }{
-	{"itself", rotation.SingleUser, false},
-	{"a superuser, single", rotation.SingleUser, true},
-	{"a superuser, alternating", rotation.AlternatingUsers, true},
+	{"itself", engine.SingleUser, false},
+	{"a superuser, single", engine.SingleUser, true},
+	{"a superuser, alternating", engine.AlternatingUsers, true},
 }
 
 // proveTarget proves the grants of a target for each of who. make creates a user
@@ -50,7 +50,7 @@ func TestGrantsOfRedis(t *testing.T) {
 		t.Run(fmt.Sprintf("without an ACL file: %t", o.NoACLFile), func(t *testing.T) {
 			w, server := newWorld(t), testserver.Redis(t, o)
 			admin := server.Connect(t)
-			w.engine = redis.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM}, redis.Nodes{})
+			w.engine = redis.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM}, redis.Nodes{})
 			do := func(args ...any) {
 				t.Helper()
 				if err := admin.Do(t.Context(), args...).Err(); err != nil {
@@ -84,7 +84,7 @@ func TestGrantsOfRedis(t *testing.T) {
 
 func TestGrantsOfRabbitMQ(t *testing.T) {
 	w, server := newWorld(t), testserver.SharedRabbitMQ(t, testserver.RabbitMQOptions{})
-	w.engine = rabbitmq.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})
+	w.engine = rabbitmq.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})
 	put := func(user string, body any) {
 		t.Helper()
 		if status, answer := server.Call(t, "PUT", "/api/users/"+user, body); status >= 300 {
@@ -116,7 +116,7 @@ func TestGrantsOfRabbitMQ(t *testing.T) {
 
 func TestGrantsOfInfluxDB(t *testing.T) {
 	w, server := newWorld(t), testserver.SharedInfluxDB(t, testserver.InfluxDBOptions{})
-	w.engine = influxdb.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})
+	w.engine = influxdb.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})
 	w.exec = func(s string) {
 		t.Helper()
 		if status, answer := server.Query(t, server.User, server.Password, s); status >= 300 || strings.Contains(answer, "error") {

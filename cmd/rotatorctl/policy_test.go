@@ -19,6 +19,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/mysql"
 	"example.com/rotator/rotation/postgres"
 	"example.com/rotator/sim"
@@ -30,7 +31,7 @@ const roleARN = "arn:aws:iam::123456789012:role/rotator"
 type world struct {
 	sim    *sim.Sim
 	url    string
-	engine rotation.Engine
+	engine engine.Engine
 	env    map[string]string
 	last   error
 	// value makes a secret's value of fields, exec runs a statement.
@@ -69,7 +70,7 @@ func newWorld(t *testing.T) *world {
 }
 
 func (w *world) rotator(c *secretsmanager.Client) *rotation.Rotator {
-	r, err := rotation.New(rotation.Config{Engines: []rotation.Engine{w.engine}, Log: slog.New(slog.DiscardHandler),
+	r, err := rotation.New(rotation.Config{Engines: []engine.Engine{w.engine}, Log: slog.New(slog.DiscardHandler),
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return c, nil },
 		Getenv:  func(name string) string { return w.env[name] }})
 	if err != nil {
@@ -119,7 +120,7 @@ func (w *world) needs(t *testing.T, arn string) policy {
 
 func postgresWorld(t *testing.T, o testserver.PostgresOptions) (*world, *testserver.PostgresServer) {
 	w, pg := newWorld(t), testserver.SharedPostgres(t, o)
-	w.engine = postgres.New(rotation.TLSPolicy{ExtraCAs: pg.CA.PEM})
+	w.engine = postgres.New(engine.TLSPolicy{ExtraCAs: pg.CA.PEM})
 	conn := pg.Connect(t, "postgres")
 	w.exec = func(s string) {
 		t.Helper()
@@ -167,7 +168,7 @@ func TestPolicyIsEnoughAndNothingInItTooMuch(t *testing.T) {
 				switch optional := strings.HasPrefix(s.Sid, "Optional"); {
 				case optional && err != nil:
 					t.Errorf("it is needed: %v", err)
-				case !optional && !errors.Is(err, rotation.SecretsManagerFailed):
+				case !optional && !errors.Is(err, engine.SecretsManagerFailed):
 					t.Errorf("without it: %v, want SecretsManagerFailed", err)
 				}
 			})
@@ -240,7 +241,7 @@ func proveGrants(t *testing.T, w *world, least int, fresh func() (arn string, be
 		switch {
 		case i == 0 && err != nil:
 			t.Errorf("with all of %q: %v", lines, err)
-		case i > 0 && !errors.Is(err, rotation.PrivilegeMissing):
+		case i > 0 && !errors.Is(err, engine.PrivilegeMissing):
 			t.Errorf("with no more than %q of %q: %v, want PrivilegeMissing", lines, whole, err)
 		}
 	}
@@ -291,10 +292,10 @@ func TestGrantsOfStrictMariaDB(t *testing.T) {
 
 // grantsOfMySQL takes how many lines there are at least for alternating users, without
 // and with a default role, and for a single one.
-func grantsOfMySQL(t *testing.T, engine string, server *testserver.MySQLServer, alternating, role, single int) {
+func grantsOfMySQL(t *testing.T, name string, server *testserver.MySQLServer, alternating, role, single int) {
 	w := newWorld(t)
 	db := server.Connect(t, "")
-	w.engine = mysql.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})
+	w.engine = mysql.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})
 	w.exec = func(s string) {
 		t.Helper()
 		if _, err := db.ExecContext(context.Background(), s); err != nil {
@@ -302,20 +303,20 @@ func grantsOfMySQL(t *testing.T, engine string, server *testserver.MySQLServer, 
 		}
 	}
 	w.value = func(user, password, master string) string {
-		return fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, engine, server.Host, server.Port, user, password, master)
+		return fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, name, server.Host, server.Port, user, password, master)
 	}
 	shop := server.Database(t)
 	customary := testserver.Unique("r_")
 	w.exec("CREATE ROLE " + customary)
 	for _, c := range []struct {
 		name     string
-		strategy rotation.Strategy
+		strategy engine.Strategy
 		role     bool
 		least    int
 	}{
-		{"alternating", rotation.AlternatingUsers, false, alternating},
-		{"alternating, a default role", rotation.AlternatingUsers, true, role},
-		{"single", rotation.SingleUser, false, single},
+		{"alternating", engine.AlternatingUsers, false, alternating},
+		{"alternating, a default role", engine.AlternatingUsers, true, role},
+		{"single", engine.SingleUser, false, single},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w.env = map[string]string{"STRATEGY": string(c.strategy), "RECOVER_BY_SUPERUSER": "true"}
@@ -326,7 +327,7 @@ func grantsOfMySQL(t *testing.T, engine string, server *testserver.MySQLServer, 
 				w.exec("GRANT SELECT ON " + shop + ".* TO " + user + "@'%'")
 				if c.role {
 					w.exec("GRANT " + customary + " TO " + user + "@'%'")
-					if engine == "mariadb" {
+					if name == "mariadb" {
 						w.exec("SET DEFAULT ROLE " + customary + " FOR " + user + "@'%'")
 					} else {
 						w.exec("SET DEFAULT ROLE " + customary + " TO " + user + "@'%'")
@@ -334,7 +335,7 @@ func grantsOfMySQL(t *testing.T, engine string, server *testserver.MySQLServer, 
 				}
 				arn := w.secret(t, w.value(user, "First-passw0rd", w.secret(t, w.value(master, "Master-passw0rd", ""))))
 				return arn, func() {
-					if c.strategy == rotation.SingleUser {
+					if c.strategy == engine.SingleUser {
 						w.exec("ALTER USER " + user + "@'%' IDENTIFIED BY 'By-hand-0'")
 					}
 				}

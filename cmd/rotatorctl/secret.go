@@ -22,6 +22,7 @@ import (
 	"example.com/rotator/internal/awserror"
 	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // view is what the commands that look at one secret have in common.
@@ -51,10 +52,10 @@ func (v *view) open(ctx context.Context, id string) (*secretsmanager.Client, *se
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, nil, rotation.Errorf(rotation.InvalidConfiguration, "correct AWS_PROFILE, the other AWS_* variables or ~/.aws/config", "cannot read the AWS configuration: %w", err)
+		return nil, nil, engine.Errorf(engine.InvalidConfiguration, "correct AWS_PROFILE, the other AWS_* variables or ~/.aws/config", "cannot read the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return nil, nil, rotation.Errorf(rotation.InvalidConfiguration, region, "no region is set")
+		return nil, nil, engine.Errorf(engine.InvalidConfiguration, region, "no region is set")
 	}
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -62,9 +63,9 @@ func (v *view) open(ctx context.Context, id string) (*secretsmanager.Client, *se
 		}
 		// The machine's own role is what the SDK asks for last, when all else is absent.
 		if strings.Contains(err.Error(), "no EC2 IMDS role found") {
-			return nil, nil, rotation.Errorf(rotation.InvalidConfiguration, "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for the simulator any words do", "no AWS credentials")
+			return nil, nil, engine.Errorf(engine.InvalidConfiguration, "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for the simulator any words do", "no AWS credentials")
 		}
-		return nil, nil, rotation.Errorf(rotation.InvalidConfiguration, "log in again, such as by `aws sso login`, or correct AWS_PROFILE", "the AWS credentials cannot be had: %w", awserror.Brief(err))
+		return nil, nil, engine.Errorf(engine.InvalidConfiguration, "log in again, such as by `aws sso login`, or correct AWS_PROFILE", "the AWS credentials cannot be had: %w", awserror.Brief(err))
 	}
 	client := secretsmanager.NewFromConfig(cfg)
 	out, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
@@ -93,7 +94,7 @@ func awsError(ctx context.Context, what, where string, err error) error {
 	api, answered := errors.AsType[smithy.APIError](err)
 	switch {
 	case !answered && ctx.Err() != nil:
-		return rotation.Errorf(rotation.OutOfTime, "try again, or raise --timeout", "%s: no answer in time", what)
+		return engine.Errorf(engine.OutOfTime, "try again, or raise --timeout", "%s: no answer in time", what)
 	case !answered || api.ErrorCode() == "UnknownError":
 		advice = "check AWS_ENDPOINT_URL_SECRETS_MANAGER if it is set, the region, the proxy and the network"
 	default:
@@ -108,7 +109,7 @@ func awsError(ctx context.Context, what, where string, err error) error {
 			advice = "see what `rotatorctl status` shows, and whether the secret is scheduled for deletion"
 		}
 	}
-	return rotation.Errorf(rotation.SecretsManagerFailed, advice, "%s: %w", what, awserror.Brief(err))
+	return engine.Errorf(engine.SecretsManagerFailed, advice, "%s: %w", what, awserror.Brief(err))
 }
 
 // rotator returns the function's own rotator, configured by the environment as

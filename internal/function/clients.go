@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // clients makes the AWS clients that a secret needs: of its region, and with the
@@ -48,14 +49,14 @@ func newClients(getenv func(string) string) (*clients, error) {
 	const advice = "set ROTATION_ROLE_ARN to the ARN of a role, in which {account} and {partition} may stand for the secret's own"
 	if c.role != "" {
 		if a, err := arn.Parse(strings.NewReplacer("{account}", "123456789012", "{partition}", "aws").Replace(c.role)); err != nil || a.Service != "iam" || !strings.HasPrefix(a.Resource, "role/") {
-			return nil, rotation.Errorf(rotation.InvalidConfiguration, advice, "ROTATION_ROLE_ARN is not the ARN of a role")
+			return nil, engine.Errorf(engine.InvalidConfiguration, advice, "ROTATION_ROLE_ARN is not the ARN of a role")
 		}
 	} else if c.externalID != "" {
-		return nil, rotation.Errorf(rotation.InvalidConfiguration, advice, "ROTATION_ROLE_EXTERNAL_ID is set without ROTATION_ROLE_ARN")
+		return nil, engine.Errorf(engine.InvalidConfiguration, advice, "ROTATION_ROLE_EXTERNAL_ID is set without ROTATION_ROLE_ARN")
 	}
 	if c.endpoint != "" {
 		if u, err := url.Parse(c.endpoint); err != nil || u.Host == "" {
-			return nil, rotation.Errorf(rotation.InvalidConfiguration, "set it to a URL such as https://secretsmanager.eu-west-1.amazonaws.com", "SECRETS_MANAGER_ENDPOINT is not a URL")
+			return nil, engine.Errorf(engine.InvalidConfiguration, "set it to a URL such as https://secretsmanager.eu-west-1.amazonaws.com", "SECRETS_MANAGER_ENDPOINT is not a URL")
 		}
 	}
 	return c, nil
@@ -81,7 +82,7 @@ func (c *clients) admits(e rotation.Event, function string) error {
 	if why == "" {
 		return nil
 	}
-	return rotation.Errorf(rotation.InvalidEvent, "let Secrets Manager call the function, such as by `rotatorctl rotate`: it alone has the token, and refuses one that is made up",
+	return engine.Errorf(engine.InvalidEvent, "let Secrets Manager call the function, such as by `rotatorctl rotate`: it alone has the token, and refuses one that is made up",
 		"the event has no RotationToken, without which a rotation %s fails", why)
 }
 
@@ -102,11 +103,11 @@ func (c *clients) load(ctx context.Context) (aws.Config, error) {
 func (c *clients) settings(ctx context.Context, secret string) (aws.Config, error) {
 	a, err := arn.Parse(secret)
 	if err != nil || a.Service != "secretsmanager" {
-		return aws.Config{}, rotation.Errorf(rotation.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", secret)
+		return aws.Config{}, engine.Errorf(engine.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", secret)
 	}
 	cfg, err := c.load(ctx)
 	if err != nil {
-		return cfg, rotation.Errorf(rotation.InvalidConfiguration, "correct the function's AWS_* variables", "the SDK's configuration is unusable: %w", err)
+		return cfg, engine.Errorf(engine.InvalidConfiguration, "correct the function's AWS_* variables", "the SDK's configuration is unusable: %w", err)
 	}
 	cfg.Region = a.Region
 	if c.role != "" {

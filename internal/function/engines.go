@@ -4,6 +4,7 @@ import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/db2"
 	"example.com/rotator/rotation/elasticache"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/generic"
 	"example.com/rotator/rotation/http"
 	"example.com/rotator/rotation/iam"
@@ -22,7 +23,7 @@ import (
 
 // engines is the one list of what the function can rotate. The error has the
 // cause InvalidConfiguration.
-func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]rotation.Engine, error) {
+func engines(tls engine.TLSPolicy, c *clients, getenv func(string) string) ([]engine.Engine, error) {
 	nodes, err := redis.ParseNodes(getenv("REDIS_TRUSTED_NODES"))
 	if err != nil {
 		return nil, err
@@ -31,7 +32,7 @@ func engines(tls rotation.TLSPolicy, c *clients, getenv func(string) string) ([]
 	if err != nil {
 		return nil, err
 	}
-	list := []rotation.Engine{
+	list := []engine.Engine{
 		postgres.New(tls),
 		mysql.New(tls),
 		redis.New(tls, nodes),

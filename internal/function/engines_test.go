@@ -5,14 +5,14 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // TestEveryEngineOfAWSTemplatesIsKnown: a secret that one of AWS's templates
 // rotates is rotated, or refused with the reason.
 func TestEveryEngineOfAWSTemplatesIsKnown(t *testing.T) {
 	var names []string
-	list, err := engines(rotation.TLSPolicy{}, nil, func(string) string { return "" })
+	list, err := engines(engine.TLSPolicy{}, nil, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}

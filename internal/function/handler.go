@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Handler is the Lambda function.
@@ -45,13 +46,13 @@ func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer) *Ha
 		h.rotator, h.clients, h.fault = wire(getenv, log, h.observe)
 	}
 	if h.fault != nil {
-		log.Error("the configuration is invalid", "cause", rotation.CauseOf(h.fault), "error", h.fault.Error())
+		log.Error("the configuration is invalid", "cause", engine.CauseOf(h.fault), "error", h.fault.Error())
 	}
 	return h
 }
 
 // NewRotator returns the rotator that a function with this environment uses. The
-// error is an *rotation.Error with the cause InvalidConfiguration.
+// error is an *engine.Error with the cause InvalidConfiguration.
 func NewRotator(getenv func(string) string, log *slog.Logger) (*rotation.Rotator, error) {
 	r, _, err := wire(getenv, log, nil)
 	return r, err
@@ -97,8 +98,8 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		err = h.clients.admits(event, function)
 	}
 	if err != nil {
-		log.Error("event not handled", "cause", rotation.CauseOf(err), "error", err.Error())
-		h.observe(rotation.Observation{Cause: rotation.CauseOf(err)})
+		log.Error("event not handled", "cause", engine.CauseOf(err), "error", err.Error())
+		h.observe(rotation.Observation{Cause: engine.CauseOf(err)})
 		return nil, failure(err)
 	}
 	if err := h.rotator.WithLog(log).Handle(ctx, event); err != nil {
@@ -110,23 +111,23 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 // decode reads an event. Nothing of a payload that is no event is shown.
 func decode(payload []byte, event *rotation.Event) error {
 	err := json.Unmarshal(payload, event)
-	if e, ok := errors.AsType[*rotation.Error](err); ok {
+	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e
 	}
 	if err != nil {
-		return rotation.Errorf(rotation.InvalidEvent, "send the event that Secrets Manager sends", "the event is not JSON")
+		return engine.Errorf(engine.InvalidEvent, "send the event that Secrets Manager sends", "the event is not JSON")
 	}
 	return nil
 }
 
 // failure names an error by its cause.
 func failure(err error) error {
-	return messages.InvokeResponse_Error{Message: err.Error(), Type: string(rotation.CauseOf(err))}
+	return messages.InvokeResponse_Error{Message: err.Error(), Type: string(engine.CauseOf(err))}
 }
 
 // tlsPolicy reads what only the function's operator may decide of connections.
-func tlsPolicy(getenv func(string) string) (rotation.TLSPolicy, error) {
-	var p rotation.TLSPolicy
+func tlsPolicy(getenv func(string) string) (engine.TLSPolicy, error) {
+	var p engine.TLSPolicy
 	var err error
 	if p.AllowPlaintext, err = rotation.ParseBool("ALLOW_PLAINTEXT_FALLBACK", getenv("ALLOW_PLAINTEXT_FALLBACK"), false); err != nil {
 		return p, err
@@ -135,7 +136,7 @@ func tlsPolicy(getenv func(string) string) (rotation.TLSPolicy, error) {
 	if bundle != "" && !strings.Contains(bundle, "-----BEGIN") {
 		data, err := os.ReadFile(bundle)
 		if err != nil {
-			return p, rotation.Errorf(rotation.InvalidConfiguration, "give PEM text or the path of a PEM file in CA_BUNDLE", "the CA bundle cannot be read: %w", err)
+			return p, engine.Errorf(engine.InvalidConfiguration, "give PEM text or the path of a PEM file in CA_BUNDLE", "the CA bundle cannot be read: %w", err)
 		}
 		bundle = string(data)
 	}

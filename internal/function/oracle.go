@@ -3,10 +3,10 @@
 package function
 
 import (
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/oracle"
 )
 
 // oracleEngine is in builds with the tag with_oracle only: its driver adds 14 MB,
 // which nearly doubles the function.
-func oracleEngine(tls rotation.TLSPolicy) rotation.Engine { return oracle.New(tls) }
+func oracleEngine(tls engine.TLSPolicy) engine.Engine { return oracle.New(tls) }

@@ -20,7 +20,7 @@ import (
 
 	"example.com/rotator/internal/testing/cfn"
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
 )
 
@@ -217,7 +217,7 @@ func TestRoleOfTheTemplate(t *testing.T) {
 // tried in vain, with what is kept back for the labels.
 func TestTimeoutIsEnoughForTheEngines(t *testing.T) {
 	const patience, kept = 15 * time.Second, 3 * time.Second
-	list, err := engines(rotation.TLSPolicy{}, &clients{}, func(string) string { return "" })
+	list, err := engines(engine.TLSPolicy{}, &clients{}, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // topology asks RDS and Redshift which hosts are one database. It signs the few
@@ -60,15 +61,15 @@ func (t topology) Managed(ctx context.Context, superuserARN string, tags map[str
 		}
 		a, err := arn.Parse(tags[tag])
 		if err != nil {
-			return "", 0, rotation.Errorf(rotation.InvalidSecret, "see the secret's tags", "the tag %s of %s is not an ARN", tag, superuserARN)
+			return "", 0, engine.Errorf(engine.InvalidSecret, "see the secret's tags", "the tag %s of %s is not an ARN", tag, superuserARN)
 		}
 		host, port, err := find(ctx, a)
 		if err == nil && host == "" {
-			err = rotation.Errorf(rotation.InvalidSecret, "wait until the database is available", "the database %s has no endpoint", tags[tag])
+			err = engine.Errorf(engine.InvalidSecret, "wait until the database is available", "the database %s has no endpoint", tags[tag])
 		}
 		return host, port, err
 	}
-	return "", 0, rotation.Errorf(rotation.InvalidSecret, "add host to the superuser secret, or use one that RDS or Redshift manages",
+	return "", 0, engine.Errorf(engine.InvalidSecret, "add host to the superuser secret, or use one that RDS or Redshift manages",
 		"the superuser secret %s names no host and no service manages it", superuserARN)
 }
 
@@ -232,7 +233,7 @@ func (d databases) pages(ctx context.Context, region, operation string, enough f
 			return nil
 		}
 		if seen[p.NextToken] {
-			return rotation.Errorf(rotation.SecretsManagerFailed, "try again, and see the state of AWS's services", "the pages of %s of Redshift Serverless lead in a circle", operation)
+			return engine.Errorf(engine.SecretsManagerFailed, "try again, and see the state of AWS's services", "the pages of %s of Redshift Serverless lead in a circle", operation)
 		}
 		in["nextToken"], seen[p.NextToken] = p.NextToken, true
 	}
@@ -247,7 +248,7 @@ func (d databases) query(ctx context.Context, service, region string, form url.V
 	}
 	if code == http.StatusOK {
 		if err := xml.Unmarshal(body, out); err != nil {
-			return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "the answer of %s cannot be read: %w", service, err)
+			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "the answer of %s cannot be read: %w", service, err)
 		}
 		return nil
 	}
@@ -259,7 +260,7 @@ func (d databases) query(ctx context.Context, service, region string, form url.V
 	if failure.Code == absent {
 		return nil
 	}
-	return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "%s of %s answers %d %s: %s", form.Get("Action"), service, code, failure.Code, failure.Message)
+	return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of %s answers %d %s: %s", form.Get("Action"), service, code, failure.Code, failure.Message)
 }
 
 // json makes a call of Redshift Serverless.
@@ -270,10 +271,10 @@ func (d databases) json(ctx context.Context, region, operation string, in map[st
 		return err
 	}
 	if code != http.StatusOK {
-		return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d", operation, code)
+		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d", operation, code)
 	}
 	if err := json.Unmarshal(body, out); err != nil {
-		return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "the answer of Redshift Serverless cannot be read: %w", err)
+		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "the answer of Redshift Serverless cannot be read: %w", err)
 	}
 	return nil
 }
@@ -281,7 +282,7 @@ func (d databases) json(ctx context.Context, region, operation string, in map[st
 // send signs a request and returns the answer's body and status.
 func (d databases) send(ctx context.Context, service, prefix, region, kind, target string, body []byte) ([]byte, int, error) {
 	failed := func(err error) error {
-		return rotation.Errorf(rotation.SecretsManagerFailed, adviceTopology, "%s cannot be asked: %w", service, err)
+		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s cannot be asked: %w", service, err)
 	}
 	endpoint := fmt.Sprintf("https://%s.%s.amazonaws.com/", prefix, region)
 	if strings.HasPrefix(region, "cn-") {

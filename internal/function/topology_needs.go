@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 var _ rotation.TopologyNeeder = topology{}
@@ -15,8 +16,8 @@ var _ rotation.TopologyNeeder = topology{}
 // can be asked about are itself and the writer. Redshift's actions take no ARN.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html,
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonredshift.html
-func (topology) Needs(superuserARN, primary string, tags map[string]string, host string) []rotation.Permission {
-	var list []rotation.Permission
+func (topology) Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission {
+	var list []engine.Permission
 	managed := primary == ""
 	if managed {
 		for _, t := range []struct {
@@ -29,7 +30,7 @@ func (topology) Needs(superuserARN, primary string, tags map[string]string, host
 			{tagNamespace, "*", []string{"redshift-serverless:ListNamespaces", "redshift-serverless:ListWorkgroups"}},
 		} {
 			if tags[t.tag] != "" {
-				list = append(list, rotation.Permission{Sid: "SuperuserHost", Actions: t.actions, Resources: []string{t.resource}})
+				list = append(list, engine.Permission{Sid: "SuperuserHost", Actions: t.actions, Resources: []string{t.resource}})
 			}
 		}
 	}
@@ -63,7 +64,7 @@ func (topology) Needs(superuserARN, primary string, tags map[string]string, host
 	if managed {
 		sid = "OptionalReaderHost"
 	}
-	return append(list, rotation.Permission{Sid: sid, Actions: actions, Resources: resources})
+	return append(list, engine.Permission{Sid: sid, Actions: actions, Resources: resources})
 }
 
 // kindOf tells by a name that RDS gave whether it is an instance's or a cluster's.

@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/sim/iampolicy"
 )
@@ -115,7 +115,7 @@ func TestManagedSuperusersAreFoundByTheirTags(t *testing.T) {
 		"cluster gone":  {tagCluster: "arn:aws:rds:eu-west-1:111122223333:cluster:gone"},
 		"other's group": {tagNamespace: "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-2"},
 	} {
-		if _, _, err := top.Managed(t.Context(), superuserARN, tags); rotation.CauseOf(err) != rotation.InvalidSecret {
+		if _, _, err := top.Managed(t.Context(), superuserARN, tags); engine.CauseOf(err) != engine.InvalidSecret {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -190,7 +190,7 @@ func TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 			t.Errorf("%s: nothing is needed", name)
 		}
 		for what, policy := range lesser {
-			if err := ask(policy); rotation.CauseOf(err) != rotation.SecretsManagerFailed {
+			if err := ask(policy); engine.CauseOf(err) != engine.SecretsManagerFailed {
 				t.Errorf("%s, %s: %v", name, what, err)
 			}
 		}
@@ -205,15 +205,15 @@ func TestPagesOfRedshiftServerlessEnd(t *testing.T) {
 	for name, c := range map[string]struct {
 		second, groups string
 		asked          int
-		want           rotation.Cause
+		want           engine.Cause
 	}{
 		"on the second page":    {`{"namespaces":[{"namespaceArn":"` + namespace + `","namespaceName":"ns"}]}`, `{"workgroups":[{"namespaceName":"ns","endpoint":{"address":"wg","port":5439}}]}`, 3, ""},
-		"on none":               {`{"namespaces":[]}`, "", 2, rotation.InvalidSecret},
-		"an entry without name": {`{"namespaces":[{"namespaceArn":"` + namespace + `"}]}`, "", 2, rotation.InvalidSecret},
-		"no workgroup":          {`{"namespaces":[{"namespaceArn":"` + namespace + `","namespaceName":"ns"}]}`, `{"workgroups":[{"namespaceName":"o","endpoint":{"address":"wg","port":5439}}]}`, 3, rotation.InvalidSecret},
-		"in a circle":           {first, "", 2, rotation.SecretsManagerFailed},
-		"in a wider circle":     {`{"nextToken":"page-3"}`, "", 3, rotation.SecretsManagerFailed},
-		"no JSON":               {`<html>`, "", 2, rotation.SecretsManagerFailed},
+		"on none":               {`{"namespaces":[]}`, "", 2, engine.InvalidSecret},
+		"an entry without name": {`{"namespaces":[{"namespaceArn":"` + namespace + `"}]}`, "", 2, engine.InvalidSecret},
+		"no workgroup":          {`{"namespaces":[{"namespaceArn":"` + namespace + `","namespaceName":"ns"}]}`, `{"workgroups":[{"namespaceName":"o","endpoint":{"address":"wg","port":5439}}]}`, 3, engine.InvalidSecret},
+		"in a circle":           {first, "", 2, engine.SecretsManagerFailed},
+		"in a wider circle":     {`{"nextToken":"page-3"}`, "", 3, engine.SecretsManagerFailed},
+		"no JSON":               {`<html>`, "", 2, engine.SecretsManagerFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := 0
@@ -238,7 +238,7 @@ func TestPagesOfRedshiftServerlessEnd(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			host, port, err := top.Managed(ctx, superuserARN, map[string]string{tagNamespace: namespace})
-			if asked != c.asked || c.want == "" && (err != nil || host != "wg" || port != 5439) || c.want != "" && (err == nil || rotation.CauseOf(err) != c.want) {
+			if asked != c.asked || c.want == "" && (err != nil || host != "wg" || port != 5439) || c.want != "" && (err == nil || engine.CauseOf(err) != c.want) {
 				t.Errorf("%d calls, %s:%d, %v; want %d and %q", asked, host, port, err, c.asked, c.want)
 			}
 		})
@@ -255,7 +255,7 @@ func TestServiceThatCannotBeAskedIsTold(t *testing.T) {
 		return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient, Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
 	}}
 	_, err := top.Replica(t.Context(), superuserARN, "replica.abc.eu-west-1.rds.amazonaws.com", "x")
-	if rotation.CauseOf(err) != rotation.SecretsManagerFailed || !strings.Contains(err.Error(), "AccessDenied") || !strings.Contains(err.Error(), "rds:DescribeDBInstances") {
+	if engine.CauseOf(err) != engine.SecretsManagerFailed || !strings.Contains(err.Error(), "AccessDenied") || !strings.Contains(err.Error(), "rds:DescribeDBInstances") {
 		t.Errorf("error %v", err)
 	}
 }

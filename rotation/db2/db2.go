@@ -7,38 +7,38 @@ package db2
 import (
 	"context"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine refuses every call.
 type Engine struct{}
 
-var _ rotation.Engine = (*Engine)(nil)
+var _ engine.Engine = (*Engine)(nil)
 
 // New returns the engine. It makes no connections, whatever the policy.
-func New(rotation.TLSPolicy) *Engine { return &Engine{} }
+func New(engine.TLSPolicy) *Engine { return &Engine{} }
 
 // Kind claims the names that RDS gives Db2, so that such a secret is told apart
 // from one with a mistyped engine.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{Names: []string{"db2", "db2*"}, UserField: "username", SecretFields: []string{"password"}}
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{Names: []string{"db2", "db2*"}, UserField: "username", SecretFields: []string{"password"}}
 }
 
 // refusal is the answer to every call.
 func refusal() error {
-	return rotation.Errorf(rotation.InvalidSecret,
+	return engine.Errorf(engine.InvalidSecret,
 		"keep AWS's SecretsManagerRDSDb2RotationSingleUser or -MultiUser template for this secret, or let RDS manage the master user's password",
 		"Db2 is not supported: its driver needs IBM's client library, which this function does not contain")
 }
 
 // Next returns an error with the cause InvalidSecret.
-func (*Engine) Next(context.Context, *rotation.Request) (rotation.Value, error) {
-	return rotation.Value{}, refusal()
+func (*Engine) Next(context.Context, *engine.Request) (engine.Value, error) {
+	return engine.Value{}, refusal()
 }
 
 // Set returns an error with the cause InvalidSecret.
-func (*Engine) Set(context.Context, *rotation.Request) error { return refusal() }
+func (*Engine) Set(context.Context, *engine.Request) error { return refusal() }
 
 // Verify returns an error with the cause InvalidSecret: it is what a first test of
 // the rotation's configuration calls.
-func (*Engine) Verify(context.Context, *rotation.Request, rotation.Value) error { return refusal() }
+func (*Engine) Verify(context.Context, *engine.Request, engine.Value) error { return refusal() }

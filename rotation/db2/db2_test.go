@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
 )
 
@@ -25,7 +26,7 @@ func TestADb2SecretIsRefusedWithTheReasonAndNothingIsStored(t *testing.T) {
 	t.Cleanup(func() { server.Close() })
 	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	r, err := rotation.New(rotation.Config{
-		Engines: []rotation.Engine{New(rotation.TLSPolicy{})},
+		Engines: []engine.Engine{New(engine.TLSPolicy{})},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return client, nil },
 		Getenv:  func(string) string { return "" },
 		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
@@ -36,9 +37,9 @@ func TestADb2SecretIsRefusedWithTheReasonAndNothingIsStored(t *testing.T) {
 	ctx := context.Background()
 	function := "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 	simulator.RegisterFunction(function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
-	for _, engine := range []string{"db2", "db2-se", "db2-ae"} {
-		value := `{"engine":"` + engine + `","host":"h","username":"app","password":"Old-password1","masterarn":"arn:aws:secretsmanager:us-east-1:123456789012:secret:m-AbCdEf"}`
-		secret, err := client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &engine, SecretString: &value})
+	for _, name := range []string{"db2", "db2-se", "db2-ae"} {
+		value := `{"engine":"` + name + `","host":"h","username":"app","password":"Old-password1","masterarn":"arn:aws:secretsmanager:us-east-1:123456789012:secret:m-AbCdEf"}`
+		secret, err := client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -48,11 +49,11 @@ func TestADb2SecretIsRefusedWithTheReasonAndNothingIsStored(t *testing.T) {
 		}
 		_ = simulator.WaitRotation(ctx, *secret.ARN) // it has failed, as is meant
 		err = r.Handle(ctx, rotation.Event{Step: rotation.CreateSecret, SecretID: *secret.ARN, ClientRequestToken: token})
-		if !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), "client library") {
-			t.Errorf("%s: %v", engine, err)
+		if !errors.Is(err, engine.InvalidSecret) || !strings.Contains(err.Error(), "client library") {
+			t.Errorf("%s: %v", name, err)
 		}
 		if _, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: secret.ARN, VersionId: &token}); err == nil {
-			t.Errorf("%s: a value was stored", engine)
+			t.Errorf("%s: a value was stored", name)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/elasticache"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/cacheuser"
 )
 
@@ -18,8 +18,8 @@ import (
 type Engine struct{ *cacheuser.Engine }
 
 var (
-	_ rotation.DryRunner = Engine{}
-	_ rotation.Retirer   = Engine{}
+	_ engine.DryRunner = Engine{}
+	_ engine.Retirer   = Engine{}
 )
 
 // Options are the operator's settings, which memorydb shares.
@@ -31,21 +31,21 @@ func ReadOptions(getenv func(string) string) (Options, error) { return cacheuser
 
 // New returns the engine with the given policy for its logins, the settings by
 // which it calls ElastiCache, and the operator's options.
-func New(tls rotation.TLSPolicy, settings cacheuser.Settings, o cacheuser.Options) Engine {
+func New(tls engine.TLSPolicy, settings cacheuser.Settings, o cacheuser.Options) Engine {
 	return Engine{&cacheuser.Engine{
 		// AWS's template excludes less than ElastiCache rejects: a comma would
 		// fail the rotation.
-		Type: rotation.Kind{
+		Type: engine.Kind{
 			Names:        []string{"elasticache"},
-			Overlap:      rotation.BothWork,
+			Overlap:      engine.BothWork,
 			UserField:    "username",
 			SecretFields: []string{"password"},
 			MarkField:    "user_arn",
-			Passwords:    rotation.PasswordPolicy{Length: 20, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
+			Passwords:    engine.PasswordPolicy{Length: 20, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
 		},
 		TLS: tls, Options: o, Form: form,
 		Tag: "aws elasticache add-tags-to-resource --resource-name %s --tags",
-		Dial: func(ctx context.Context, secret string, v rotation.Value) (cacheuser.Service, string, string, error) {
+		Dial: func(ctx context.Context, secret string, v engine.Value) (cacheuser.Service, string, string, error) {
 			cfg, err := settings(ctx, secret)
 			if err != nil {
 				return nil, "", "", err
@@ -62,7 +62,7 @@ func New(tls rotation.TLSPolicy, settings cacheuser.Settings, o cacheuser.Option
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticache.html
 var arnForm = regexp.MustCompile(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:([a-zA-Z][a-zA-Z0-9-]*)$`)
 
-func form(v rotation.Value) []string {
+func form(v engine.Value) []string {
 	arn, _ := v.Text("user_arn")
 	if arn == "" {
 		return []string{"user_arn is missing"}

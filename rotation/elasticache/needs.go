@@ -3,21 +3,21 @@ package elasticache
 import (
 	"context"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
-var _ rotation.Needer = Engine{}
+var _ engine.Needer = Engine{}
 
 // Needs says which actions of ElastiCache a rotation calls. The user at the server
 // needs no rights for it.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticache.html
-func (e Engine) Needs(_ context.Context, r *rotation.Request, n *rotation.Needs) error {
+func (e Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	user, _ := r.Current.Text("user_arn")
 	n.Note = "none: ElastiCache changes the password"
 	actions := []string{"elasticache:DescribeUsers", "elasticache:ModifyUser"}
 	if e.Options.SecretARN == "" {
 		actions = append(actions, "elasticache:ListTagsForResource")
 	}
-	n.Permissions = append(n.Permissions, rotation.Permission{Sid: "CacheUser", Resources: []string{user}, Actions: actions})
+	n.Permissions = append(n.Permissions, engine.Permission{Sid: "CacheUser", Resources: []string{user}, Actions: actions})
 	return nil
 }

@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // lent is the toy of a kind whose credentials the superuser changes.
 type lent struct{ toyEngine }
 
-func (e lent) Kind() rotation.Kind {
+func (e lent) Kind() engine.Kind {
 	k := e.toyEngine.Kind()
 	k.CloneSuffix, k.SuperuserOnly = "", true
 	return k
@@ -22,7 +23,7 @@ func (e lent) Kind() rotation.Kind {
 // lentHarness makes users of it.
 type lentHarness struct{ toyHarness }
 
-func (h *lentHarness) Engine() rotation.Engine { return lent{h.engine} }
+func (h *lentHarness) Engine() engine.Engine { return lent{h.engine} }
 
 func newLent(t *testing.T) *lentHarness {
 	return &lentHarness{toyHarness{server: newToyServer(t), alternating: true}}
@@ -127,7 +128,7 @@ func TestCredentialChangedByHandIsKept(t *testing.T) {
 		if ok, err := w.open(current.value); err != nil || !ok {
 			t.Errorf("after %s: AWSCURRENT is accepted %v, %v; the rotation ends with %v", steps[after], ok, err, failure)
 		}
-		if failure != nil && !errors.Is(failure, rotation.SecretEdited) && !errors.Is(failure, rotation.LoginRefused) {
+		if failure != nil && !errors.Is(failure, engine.SecretEdited) && !errors.Is(failure, engine.LoginRefused) {
 			t.Errorf("after %s: the rotation fails with %v", steps[after], failure)
 		}
 	}
@@ -137,16 +138,16 @@ func TestCredentialChangedByHandIsKept(t *testing.T) {
 // as servers do in the errors of their statements.
 type quoting struct{ toyEngine }
 
-func (e quoting) DryRun(_ context.Context, r *rotation.Request) error {
+func (e quoting) DryRun(_ context.Context, r *engine.Request) error {
 	password, _ := r.Pending.Text("password")
-	return rotation.Errorf(rotation.PolicyRejected, "", "syntax error near SET PASSWORD '%s'", password)
+	return engine.Errorf(engine.PolicyRejected, "", "syntax error near SET PASSWORD '%s'", password)
 }
 
 type quotingHarness struct {
 	toyHarness
 }
 
-func (h *quotingHarness) Engine() rotation.Engine { return quoting{h.engine} }
+func (h *quotingHarness) Engine() engine.Engine { return quoting{h.engine} }
 
 // TestErrorOfARehearsalShowsNoValue: the value was not stored and is not to be
 // seen all the same.
@@ -160,7 +161,7 @@ func TestErrorOfARehearsalShowsNoValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = w.step(context.Background(), rotation.CreateSecret, token)
-	if !errors.Is(err, rotation.PolicyRejected) || !strings.Contains(err.Error(), "'[redacted]'") || !strings.Contains(w.log.String(), "'[redacted]'") {
+	if !errors.Is(err, engine.PolicyRejected) || !strings.Contains(err.Error(), "'[redacted]'") || !strings.Contains(w.log.String(), "'[redacted]'") {
 		t.Error("the error of the rehearsal is not PolicyRejected with the value left out") // and is not shown here
 	}
 }

@@ -11,12 +11,12 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // broken is what may be said of a step that the network broke. That somebody
 // refused it, or that a credential is wrong, may not.
-var broken = []rotation.Cause{rotation.Unreachable, rotation.OutOfTime, rotation.TLSFailed, rotation.TargetFailed, rotation.SecretsManagerFailed}
+var broken = []engine.Cause{engine.Unreachable, engine.OutOfTime, engine.TLSFailed, engine.TargetFailed, engine.SecretsManagerFailed}
 
 // cuts breaks one connection to the target, or all tries of one call to Secrets
 // Manager, at every third point of a rotation, and lets the process live: what
@@ -43,7 +43,7 @@ func cuts(t testing.TB, h Harness) error {
 		}
 		points++
 		where = fmt.Sprintf("a cut at point %d, %s", at, where)
-		if err != nil && !slices.Contains(broken, rotation.CauseOf(err)) {
+		if err != nil && !slices.Contains(broken, engine.CauseOf(err)) {
 			return fmt.Errorf("%s: the step says %w, want one of %v", where, err, broken)
 		}
 		if err := errors.Join(w.notLockedOut(), w.honest(err)); err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // tag tags the secret.
@@ -52,7 +53,7 @@ func TestMalformedTagFailsTheFirstStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.step(t.Context(), rotation.CreateSecret, token); rotation.CauseOf(err) != rotation.InvalidConfiguration {
+	if err := w.step(t.Context(), rotation.CreateSecret, token); engine.CauseOf(err) != engine.InvalidConfiguration {
 		t.Errorf("createSecret: %v, want InvalidConfiguration", err)
 	}
 }
@@ -134,7 +135,7 @@ func TestUndecryptablePreviousDoesNotStopMinter(t *testing.T) {
 // quotingAltHarness alternates users of an engine whose errors quote the statement.
 type quotingAltHarness struct{ toyHarness }
 
-func (h *quotingAltHarness) Engine() rotation.Engine { return quoting{h.engine} }
+func (h *quotingAltHarness) Engine() engine.Engine { return quoting{h.engine} }
 
 // TestRehearsalInTestSecretShowsNoValue with RotateImmediately=false.
 func TestRehearsalInTestSecretShowsNoValue(t *testing.T) {
@@ -172,7 +173,7 @@ func TestPromotionWhoseAnswerIsLost(t *testing.T) {
 	})
 	var seen rotation.Observation
 	r, err := rotation.New(rotation.Config{
-		Engines: []rotation.Engine{h.Engine()},
+		Engines: []engine.Engine{h.Engine()},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
 		Getenv:  func(name string) string { return w.env[name] },
 		Log:     slog.New(slog.NewJSONHandler(w, nil)), Observe: func(o rotation.Observation) { seen = o },
@@ -234,7 +235,7 @@ func TestPendingOfAWSTemplateIsNoEdit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.update(rotation.StringValue(strings.Replace(string(w.first.Reveal()), `"engine"`, `"note":"für","engine"`, 1))); err != nil {
+	if err := w.update(engine.StringValue(strings.Replace(string(w.first.Reveal()), `"engine"`, `"note":"für","engine"`, 1))); err != nil {
 		t.Fatal(err)
 	}
 	cur, _ := w.labelled("AWSCURRENT")
@@ -244,7 +245,7 @@ func TestPendingOfAWSTemplateIsNoEdit(t *testing.T) {
 	}
 	// json.dumps escapes what is not ASCII.
 	pending := strings.Replace(string(cur.value.With("password", "0123456789abcdefABCDEF0123456789").Reveal()), "für", `f\u00fcr`, 1)
-	if err := w.put(rotation.StringValue(pending), token, "AWSPENDING"); err != nil {
+	if err := w.put(engine.StringValue(pending), token, "AWSPENDING"); err != nil {
 		t.Fatal(err)
 	}
 	if err := w.all(t.Context(), token); err != nil {
@@ -274,8 +275,8 @@ func TestTooLittleTimeForTheTargetIsOutOfTime(t *testing.T) {
 		err = r.Handle(ctx, rotation.Event{Step: rotation.CreateSecret, SecretID: w.arn, ClientRequestToken: token})
 		cancel()
 		t.Logf("%s left: %v", left, err)
-		if left < 2*time.Second && rotation.CauseOf(err) != rotation.OutOfTime {
-			t.Errorf("cause %s, want OutOfTime", rotation.CauseOf(err))
+		if left < 2*time.Second && engine.CauseOf(err) != engine.OutOfTime {
+			t.Errorf("cause %s, want OutOfTime", engine.CauseOf(err))
 		}
 	}
 }
@@ -288,24 +289,24 @@ func TestInvalidSettingsFailAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.env[name] = value
-		if _, err := w.rotator(); err == nil || rotation.CauseOf(err) != rotation.InvalidConfiguration {
+		if _, err := w.rotator(); err == nil || engine.CauseOf(err) != engine.InvalidConfiguration {
 			t.Errorf("%s=%q: %v, want InvalidConfiguration", name, value, err)
 		}
 	}
-	if _, err := rotation.New(rotation.Config{}); rotation.CauseOf(err) != rotation.InvalidConfiguration {
+	if _, err := rotation.New(rotation.Config{}); engine.CauseOf(err) != engine.InvalidConfiguration {
 		t.Errorf("an empty Config: %v, want InvalidConfiguration", err)
 	}
 }
 
 type cannotRevoke struct{ toyMinter }
 
-func (e cannotRevoke) Revoke(context.Context, *rotation.Request) error {
-	return rotation.Errorf(rotation.LoginRefused, "", "the session is over")
+func (e cannotRevoke) Revoke(context.Context, *engine.Request) error {
+	return engine.Errorf(engine.LoginRefused, "", "the session is over")
 }
 
 type cannotRevokeHarness struct{ mintingHarness }
 
-func (h *cannotRevokeHarness) Engine() rotation.Engine { return cannotRevoke{toyMinter{h.engine}} }
+func (h *cannotRevokeHarness) Engine() engine.Engine { return cannotRevoke{toyMinter{h.engine}} }
 
 // TestFailedRevocationIsNoRefusedLogin: the ladder stops, and one credential is created.
 func TestFailedRevocationIsNoRefusedLogin(t *testing.T) {
@@ -333,8 +334,8 @@ func TestFailedRevocationIsNoRefusedLogin(t *testing.T) {
 	err = w.step(t.Context(), rotation.CreateSecret, token)
 	made := len(h.server.users[user].passwords) - before
 	t.Logf("%v; credentials made: %d", err, made)
-	if made != 1 || errors.Is(err, rotation.LoginRefused) {
-		t.Errorf("made %d credentials, cause %v", made, rotation.CauseOf(err))
+	if made != 1 || errors.Is(err, engine.LoginRefused) {
+		t.Errorf("made %d credentials, cause %v", made, engine.CauseOf(err))
 	}
 }
 
@@ -372,7 +373,7 @@ func TestOldCredentialStaysAtItsHost(t *testing.T) {
 	if err := w.update(trap); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.rotate(); !errors.Is(err, rotation.LoginRefused) {
+	if err := w.rotate(); !errors.Is(err, engine.LoginRefused) {
 		t.Errorf("%v, want LoginRefused", err)
 	}
 	if logins.Load() == 0 || leaked.Load() > 0 {

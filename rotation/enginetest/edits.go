@@ -10,15 +10,15 @@ import (
 
 	"github.com/google/uuid"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // edits has an operator change the secret between each two steps, and in the
 // very moment of the promotion, in each way that there is to do so. The edit is
 // kept, or the rotation fails clearly.
 func edits(t testing.TB, h Harness) error {
-	ways := map[string]func(*world, rotation.Value) error{
-		"by PutSecretValue": func(w *world, v rotation.Value) error { return w.put(v, uuid.NewString(), "AWSCURRENT") },
+	ways := map[string]func(*world, engine.Value) error{
+		"by PutSecretValue": func(w *world, v engine.Value) error { return w.put(v, uuid.NewString(), "AWSCURRENT") },
 		"by UpdateSecret":   (*world).update,
 		"by moving labels":  (*world).replace,
 	}
@@ -85,7 +85,7 @@ func edits(t testing.TB, h Harness) error {
 			if note, _ := current.value.Text("note"); note == "" {
 				return fmt.Errorf("%s was lost", where)
 			}
-			if failure != nil && !errors.Is(failure, rotation.SecretEdited) && !errors.Is(failure, rotation.VersionNotStaged) {
+			if failure != nil && !errors.Is(failure, engine.SecretEdited) && !errors.Is(failure, engine.VersionNotStaged) {
 				return fmt.Errorf("%s: the rotation fails with %w", where, failure)
 			}
 			// Whatever became of it, the next rotation mends all.

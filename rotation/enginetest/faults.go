@@ -12,6 +12,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // failure is an answer of Secrets Manager that is an error.
@@ -179,10 +180,10 @@ func hung(t testing.TB, h Harness) error {
 		if took > limit {
 			return fmt.Errorf("%s with a silent target took %s of %s", step, took, limit)
 		}
-		if step == rotation.SetSecret && err == nil && w.oneAtATime() && w.kind.Overlap == rotation.OneAtATime {
+		if step == rotation.SetSecret && err == nil && w.oneAtATime() && w.kind.Overlap == engine.OneAtATime {
 			continue // it asks the target nothing
 		}
-		if cause := rotation.CauseOf(err); err == nil || cause != rotation.Unreachable && cause != rotation.OutOfTime {
+		if cause := engine.CauseOf(err); err == nil || cause != engine.Unreachable && cause != engine.OutOfTime {
 			return fmt.Errorf("%s with a silent target: %v, want the cause Unreachable or OutOfTime", step, err)
 		}
 		if err := w.notLockedOut(); err != nil {

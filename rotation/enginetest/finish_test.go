@@ -15,13 +15,14 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // finish takes finishSecret within a time and returns what it observed.
 func (w *world) finish(t *testing.T, token string, within time.Duration) (seen rotation.Observation, err error) {
 	t.Helper()
 	r, err := rotation.New(rotation.Config{
-		Engines: []rotation.Engine{w.h.Engine()},
+		Engines: []engine.Engine{w.h.Engine()},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
 		Getenv:  func(name string) string { return w.env[name] },
 		Log:     slog.New(slog.NewJSONHandler(w, nil)), Observe: func(o rotation.Observation) { seen = o },
@@ -47,9 +48,9 @@ func (w *world) opens(t *testing.T, label string, want bool) {
 }
 
 // ends fails the test unless the error has the cause and names the state of the target.
-func ends(t *testing.T, err error, cause rotation.Cause, state string) {
+func ends(t *testing.T, err error, cause engine.Cause, state string) {
 	t.Helper()
-	if rotation.CauseOf(err) != cause || err == nil || !strings.Contains(err.Error(), "; "+state) {
+	if engine.CauseOf(err) != cause || err == nil || !strings.Contains(err.Error(), "; "+state) {
 		t.Errorf("finishSecret: %v, want %s and %q", err, cause, state)
 	}
 }
@@ -74,7 +75,7 @@ func TestPromotionThatIsDeniedRestoresTheTarget(t *testing.T) {
 	w.onPromotion(denied)
 	seen, err := w.finish(t, token, 30*time.Second)
 	w.wire.set(nil)
-	ends(t, err, rotation.SecretsManagerFailed, "the target is restored")
+	ends(t, err, engine.SecretsManagerFailed, "the target is restored")
 	if seen.CurrentRefused || seen.Rotated || seen.Gap != 0 {
 		t.Errorf("observed %+v", seen)
 	}
@@ -104,7 +105,7 @@ func TestPromotionThatIsUnknownRollsForward(t *testing.T) {
 		w.onPromotion(answer)
 		seen, err := w.finish(t, token, 30*time.Second)
 		w.wire.set(nil)
-		ends(t, err, rotation.SecretsManagerFailed, "the target is changed: AWSPENDING opens it")
+		ends(t, err, engine.SecretsManagerFailed, "the target is changed: AWSPENDING opens it")
 		if !seen.CurrentRefused {
 			t.Errorf("%s: that clients are refused is not observed", name)
 		}
@@ -130,7 +131,7 @@ func TestReplicaThatLags(t *testing.T) {
 			t.Errorf("%d refusals: %v", refusals, err)
 		}
 		if !rotated {
-			ends(t, err, rotation.LoginRefused, "the target is restored")
+			ends(t, err, engine.LoginRefused, "the target is restored")
 		}
 		w.opens(t, "AWSCURRENT", true)
 		if err := w.all(t.Context(), token); err != nil {
@@ -147,10 +148,10 @@ func TestReplicaThatLags(t *testing.T) {
 func TestEditInTheGap(t *testing.T) {
 	other := newToyServer(t)
 	port := testserver.Proxy(t, other.listen.Addr().String()).Port
-	for what, edit := range map[string]func(v rotation.Value) rotation.Value{
-		"a field":      func(v rotation.Value) rotation.Value { return v.With("note", "edited") },
-		"the password": func(v rotation.Value) rotation.Value { return v.With("password", "set-by-hand") },
-		"the port": func(v rotation.Value) rotation.Value {
+	for what, edit := range map[string]func(v engine.Value) engine.Value{
+		"a field":      func(v engine.Value) engine.Value { return v.With("note", "edited") },
+		"the password": func(v engine.Value) engine.Value { return v.With("password", "set-by-hand") },
+		"the port": func(v engine.Value) engine.Value {
 			user, _ := v.Text("username")
 			other.mu.Lock()
 			other.users[user] = &toyUser{passwords: []string{"first-password"}, right: true}
@@ -158,8 +159,8 @@ func TestEditInTheGap(t *testing.T) {
 			return v.WithJSON("port", []byte(strconv.Itoa(port)))
 		},
 	} {
-		for way, store := range map[string]func(*world, rotation.Value) error{
-			"by PutSecretValue": func(w *world, v rotation.Value) error { return w.put(v, uuid.NewString(), "AWSCURRENT") },
+		for way, store := range map[string]func(*world, engine.Value) error{
+			"by PutSecretValue": func(w *world, v engine.Value) error { return w.put(v, uuid.NewString(), "AWSCURRENT") },
 			"by UpdateSecret":   (*world).update,
 			"by moving labels":  (*world).replace,
 		} {
@@ -171,7 +172,7 @@ func TestEditInTheGap(t *testing.T) {
 					t.Fatal(err)
 				}
 			})
-			ends(t, err, rotation.SecretEdited, "the target is restored")
+			ends(t, err, engine.SecretEdited, "the target is restored")
 			current, _ := w.labelled("AWSCURRENT")
 			if !current.value.Equal(edited) {
 				t.Errorf("%s %s: the edit was lost", what, way)
@@ -218,11 +219,11 @@ func TestPasswordHistory(t *testing.T) {
 			}
 		})
 		if superuser {
-			ends(t, err, rotation.SecretEdited, "the target is restored")
+			ends(t, err, engine.SecretEdited, "the target is restored")
 			w.opens(t, "AWSCURRENT", true)
 			continue
 		}
-		ends(t, err, rotation.SecretEdited, "the target is changed: AWSPENDING opens it")
+		ends(t, err, engine.SecretEdited, "the target is changed: AWSPENDING opens it")
 		w.opens(t, "AWSPENDING", true)
 		// The advice, followed literally.
 		pending, _ := w.labelled("AWSPENDING")
@@ -249,7 +250,7 @@ func TestPasswordHistory(t *testing.T) {
 func TestFinishSecretNeedsTime(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
 	_, err := w.finish(t, token, 7*time.Second)
-	ends(t, err, rotation.OutOfTime, "this attempt did not change the target")
+	ends(t, err, engine.OutOfTime, "this attempt did not change the target")
 	w.opens(t, "AWSCURRENT", true)
 	w.opens(t, "AWSPENDING", false)
 }
@@ -285,8 +286,8 @@ func TestChangeThatIsRejected(t *testing.T) {
 	h.server.remembers = true
 	h.server.users[user].old = []string{password}
 	_, err := w.finish(t, token, 30*time.Second)
-	ends(t, err, rotation.PolicyRejected, "the target is unchanged: AWSCURRENT opens it")
-	if !errors.Is(err, rotation.PolicyRejected) || !strings.Contains(err.Error(), "rotatorctl recover --yes") {
+	ends(t, err, engine.PolicyRejected, "the target is unchanged: AWSCURRENT opens it")
+	if !errors.Is(err, engine.PolicyRejected) || !strings.Contains(err.Error(), "rotatorctl recover --yes") {
 		t.Errorf("advice: %v", err)
 	}
 	w.opens(t, "AWSCURRENT", true)
@@ -326,7 +327,7 @@ func TestRefusedLoginsOfTestSecret(t *testing.T) {
 	h.server.lag = 100
 	logins := 0
 	h.engine.verified = func() { logins++ }
-	if err := w.step(t.Context(), rotation.TestSecret, token); rotation.CauseOf(err) != rotation.LoginRefused {
+	if err := w.step(t.Context(), rotation.TestSecret, token); engine.CauseOf(err) != engine.LoginRefused {
 		t.Errorf("testSecret: %v, want LoginRefused", err)
 	}
 	if logins != 2 {

@@ -34,13 +34,13 @@ import (
 	"os"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Harness connects the suite to an engine and its target.
 type Harness interface {
 	// Engine returns the engine, made anew.
-	Engine() rotation.Engine
+	Engine() engine.Engine
 	// Target returns the target's host:port on this machine, or "" for an
 	// engine without one. The suite puts a proxy before it, which it counts by
 	// and cuts; a certificate for localhost is as good for the proxy.
@@ -49,15 +49,15 @@ type Harness interface {
 	// value, in which host and port are the given ones. superuser is the
 	// superuser secret's value, or the zero Value for a user that rotates by
 	// itself.
-	New(ctx context.Context, host string, port int) (value, superuser rotation.Value, err error)
+	New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error)
 	// Open logs in with a value, by a client that is not the engine, at the
-	// target itself. The error wraps rotation.LoginRefused if and only if the
+	// target itself. The error wraps engine.LoginRefused if and only if the
 	// target refused the credential.
-	Open(ctx context.Context, v rotation.Value) error
+	Open(ctx context.Context, v engine.Value) error
 	// Restore makes the value's credential the user's only one, as an
 	// administrator would by hand. An engine whose values the target makes
 	// returns errors.ErrUnsupported.
-	Restore(ctx context.Context, v rotation.Value) error
+	Restore(ctx context.Context, v engine.Value) error
 	// Overlap says whether the current value must open the target at every
 	// moment of a rotation.
 	Overlap() bool
@@ -78,14 +78,14 @@ type Configured interface {
 // Bound is a Harness whose target must be told which secret a user belongs to.
 type Bound interface {
 	// Bind tells it, as the operator does who makes the secret.
-	Bind(ctx context.Context, secret string, v rotation.Value) error
+	Bind(ctx context.Context, secret string, v engine.Value) error
 }
 
-// Minted is a Harness of a rotation.Minter.
+// Minted is a Harness of a engine.Minter.
 type Minted interface {
 	// Strays returns the names of the credentials that the user has at the target
 	// and that are in none of the values, which are all that the secret has.
-	Strays(ctx context.Context, versions []rotation.Value) ([]string, error)
+	Strays(ctx context.Context, versions []engine.Value) ([]string, error)
 }
 
 // Remembering is a Harness whose target can refuse to take an earlier credential back.

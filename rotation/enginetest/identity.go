@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // identity forges versions of a secret: none leads to another user's credential
@@ -39,7 +39,7 @@ func identity(t testing.TB, h Harness) error {
 		if user == nil || string(user) == string(w.first.JSON(kind.UserField)) {
 			return nil // the harness has one user, or its values name it elsewhere
 		}
-		forged := func(password string) rotation.Value {
+		forged := func(password string) engine.Value {
 			return w.first.WithJSON(kind.UserField, user).With(kind.SecretFields[0], password)
 		}
 		if forge.current {
@@ -61,10 +61,10 @@ func identity(t testing.TB, h Harness) error {
 		for _, step := range steps {
 			err = errors.Join(err, w.step(context.Background(), step, token))
 		}
-		if rotation.CauseOf(err) == rotation.TargetFailed || err == nil {
+		if engine.CauseOf(err) == engine.TargetFailed || err == nil {
 			return fmt.Errorf("%s: the steps say %v, want a clear refusal", forge.name, err)
 		}
-		for name, v := range map[string]rotation.Value{"the other user's": other.first, "the secret's own": w.first} {
+		for name, v := range map[string]engine.Value{"the other user's": other.first, "the secret's own": w.first} {
 			if ok, err := w.open(other.direct(v)); err != nil || !ok {
 				return fmt.Errorf("%s: %s credential is accepted %v, %v", forge.name, name, ok, err)
 			}

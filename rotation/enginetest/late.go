@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // late holds a rotation up at every fifth point, has a repetition overtake it,
@@ -53,7 +53,7 @@ func overtaken(t testing.TB, h Harness, stride int) error {
 		first := <-end
 		where := fmt.Sprintf("a rotation held up at point %d (%v) and a repetition (%v)", at, first, overtaking)
 		for _, err := range []error{first, overtaking} {
-			if errors.Is(err, rotation.LoginRefused) || errors.Is(err, rotation.SecretEdited) {
+			if errors.Is(err, engine.LoginRefused) || errors.Is(err, engine.SecretEdited) {
 				return fmt.Errorf("%s: nothing was refused or edited", where)
 			}
 		}

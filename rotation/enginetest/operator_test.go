@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // begun is a world in which a rotation has come through the first n steps.
@@ -75,7 +76,7 @@ func TestEditWhileCreateSecretRuns(t *testing.T) {
 					}
 				}
 				current, _ := w.labelled("AWSCURRENT")
-				if p, _ := current.value.Text("password"); p != "changed-by-hand" || rotation.CauseOf(err) != rotation.SecretEdited {
+				if p, _ := current.value.Text("password"); p != "changed-by-hand" || engine.CauseOf(err) != engine.SecretEdited {
 					t.Errorf("the edit is kept %v: %v", p == "changed-by-hand", err)
 				}
 				if err := w.rotate(); err != nil && length == 16 {
@@ -223,7 +224,7 @@ func TestRotationThatWasGivenUpStaysSo(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range steps[1:] {
-		if err := w.step(t.Context(), step, token); rotation.CauseOf(err) != rotation.VersionNotStaged {
+		if err := w.step(t.Context(), step, token); engine.CauseOf(err) != engine.VersionNotStaged {
 			t.Errorf("%s: %v, want VersionNotStaged", step, err)
 		}
 	}
@@ -270,7 +271,7 @@ func TestLabelIsNotPutBackOverAnEdit(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range steps[2:] {
-		if err := w.step(t.Context(), step, token); rotation.CauseOf(err) != rotation.VersionNotStaged {
+		if err := w.step(t.Context(), step, token); engine.CauseOf(err) != engine.VersionNotStaged {
 			t.Errorf("%s: %v, want VersionNotStaged", step, err)
 		}
 	}
@@ -300,7 +301,7 @@ func TestLabelIsNotPutBackOnAFinishedRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range steps {
-		if err := w.step(t.Context(), step, old); rotation.CauseOf(err) != rotation.VersionNotStaged {
+		if err := w.step(t.Context(), step, old); engine.CauseOf(err) != engine.VersionNotStaged {
 			t.Errorf("%s: %v, want VersionNotStaged", step, err)
 		}
 	}
@@ -321,7 +322,7 @@ func TestRecoverKeepsAnEdit(t *testing.T) {
 	if err := w.replace(w.first.With("password", "changed-by-hand")); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.step(t.Context(), rotation.FinishSecret, token); rotation.CauseOf(err) != rotation.SecretEdited {
+	if err := w.step(t.Context(), rotation.FinishSecret, token); engine.CauseOf(err) != engine.SecretEdited {
 		t.Errorf("finishSecret: %v, want SecretEdited", err)
 	}
 	r, err := w.rotator()
@@ -470,7 +471,7 @@ func TestLabelIsNotPutBackOverARollback(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, step := range steps {
-		if err := w.step(t.Context(), step, token); rotation.CauseOf(err) != rotation.VersionNotStaged {
+		if err := w.step(t.Context(), step, token); engine.CauseOf(err) != engine.VersionNotStaged {
 			t.Errorf("%s: %v, want VersionNotStaged", step, err)
 		}
 	}

@@ -7,16 +7,16 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Policies returns the IAM policy that permissions stand for, and all that are less:
 // one for each action that is left out, for each resource that is left out, or another
 // where it is the only one, and for each value of a condition that is another. They
 // are named by what they lack. A resource that stands for several is an error.
-func Policies(t testing.TB, permissions []rotation.Permission) (whole string, lesser map[string]string) {
+func Policies(t testing.TB, permissions []engine.Permission) (whole string, lesser map[string]string) {
 	t.Helper()
-	write := func(list []rotation.Permission) string {
+	write := func(list []engine.Permission) string {
 		statements := []map[string]any{}
 		for _, p := range list {
 			if len(p.Actions) == 0 {
@@ -35,14 +35,14 @@ func Policies(t testing.TB, permissions []rotation.Permission) (whole string, le
 		return string(text)
 	}
 	lesser = map[string]string{}
-	less := func(i int, what string, change func(p *rotation.Permission)) {
+	less := func(i int, what string, change func(p *engine.Permission)) {
 		list := slices.Clone(permissions)
 		change(&list[i])
 		lesser[permissions[i].Sid+" without "+what] = write(list)
 	}
 	for i, p := range permissions {
 		for j, action := range p.Actions {
-			less(i, action, func(p *rotation.Permission) { p.Actions = slices.Delete(slices.Clone(p.Actions), j, j+1) })
+			less(i, action, func(p *engine.Permission) { p.Actions = slices.Delete(slices.Clone(p.Actions), j, j+1) })
 		}
 		for j, resource := range p.Resources {
 			if resource == "*" {
@@ -51,7 +51,7 @@ func Policies(t testing.TB, permissions []rotation.Permission) (whole string, le
 			if strings.ContainsAny(resource, "*?") {
 				t.Errorf("%s: the resource %s is more than one", p.Sid, resource)
 			}
-			less(i, resource, func(p *rotation.Permission) {
+			less(i, resource, func(p *engine.Permission) {
 				if p.Resources = slices.Delete(slices.Clone(p.Resources), j, j+1); len(p.Resources) == 0 {
 					p.Resources = []string{resource + "-another"}
 				}
@@ -59,7 +59,7 @@ func Policies(t testing.TB, permissions []rotation.Permission) (whole string, le
 		}
 		for operator, keys := range p.Conditions {
 			for key, value := range keys {
-				less(i, operator+" "+key+" "+value, func(p *rotation.Permission) {
+				less(i, operator+" "+key+" "+value, func(p *engine.Permission) {
 					p.Conditions = maps.Clone(p.Conditions)
 					p.Conditions[operator] = maps.Clone(keys)
 					p.Conditions[operator][key] = value + "-another"

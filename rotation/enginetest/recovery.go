@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // recovery begins rotations in states that other functions never get out of.
@@ -65,7 +66,7 @@ func recovery(t testing.TB, h Harness) error {
 	if err != nil {
 		return err
 	}
-	if err := w.step(context.Background(), rotation.SetSecret, token); !errors.Is(err, rotation.VersionNotStaged) {
+	if err := w.step(context.Background(), rotation.SetSecret, token); !errors.Is(err, engine.VersionNotStaged) {
 		return fmt.Errorf("setSecret without a pending value: %v, want VersionNotStaged", err)
 	}
 	if err := w.stage("AWSPENDING", token, ""); err != nil {
@@ -115,7 +116,7 @@ func foreign(w *world) error {
 	token := uuid.NewString()
 	for _, step := range steps {
 		err := w.step(context.Background(), step, token)
-		if !errors.Is(err, rotation.VersionNotStaged) {
+		if !errors.Is(err, engine.VersionNotStaged) {
 			return fmt.Errorf("%s while another version is AWSPENDING: %v, want VersionNotStaged", step, err)
 		}
 	}

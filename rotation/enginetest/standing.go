@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // standing takes createSecret, setSecret and testSecret in several orders and numbers, and then
@@ -60,7 +61,7 @@ func standing(t testing.TB, h Harness) error {
 			if _, err := w.client.CancelRotateSecret(context.Background(), &secretsmanager.CancelRotateSecretInput{SecretId: &w.arn}); err != nil {
 				return err
 			}
-			if err := w.step(context.Background(), rotation.FinishSecret, token); rotation.CauseOf(err) != rotation.RotationDisabled {
+			if err := w.step(context.Background(), rotation.FinishSecret, token); engine.CauseOf(err) != engine.RotationDisabled {
 				return fmt.Errorf("%v: finishSecret of a cancelled rotation: %v, want RotationDisabled", order, err)
 			}
 			if err := stands("cancelled"); err != nil {

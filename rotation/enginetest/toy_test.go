@@ -15,6 +15,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // toyServer is a toy: a real TCP server that knows users, their passwords and one
@@ -125,28 +126,28 @@ type toyEngine struct {
 	verified func()
 }
 
-func (e toyEngine) Kind() rotation.Kind {
-	overlap := rotation.OneAtATime
+func (e toyEngine) Kind() engine.Kind {
+	overlap := engine.OneAtATime
 	switch {
 	case e.ask:
-		overlap = rotation.AskTarget
+		overlap = engine.AskTarget
 	case e.overlap || e.flaw == "claims an overlap":
-		overlap = rotation.BothWork
+		overlap = engine.BothWork
 	}
-	return rotation.Kind{
+	return engine.Kind{
 		Overlap: overlap,
 		Names:   []string{"toy"}, UserField: "username", SecretFields: []string{"password"}, CloneSuffix: "_clone", CloneLimit: 63,
-		Passwords: rotation.PasswordPolicy{Length: 32, ExcludePunctuation: true, RequireEachIncludedType: true},
+		Passwords: engine.PasswordPolicy{Length: 32, ExcludePunctuation: true, RequireEachIncludedType: true},
 	}
 }
 
-func (e toyEngine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
-	if _, err := rotation.ParseTarget(r.Current, 1, ""); err != nil {
-		return rotation.Value{}, err
+func (e toyEngine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
+	if _, err := engine.ParseTarget(r.Current, 1, ""); err != nil {
+		return engine.Value{}, err
 	}
-	v, err := rotation.NextPassword(e.Kind(), r)
+	v, err := engine.NextPassword(e.Kind(), r)
 	if e.flaw == "drops unknown fields" {
-		v = rotation.StringValue(strings.Replace(string(v.Reveal()), `"unknown"`, `"unknown2"`, 1))
+		v = engine.StringValue(strings.Replace(string(v.Reveal()), `"unknown"`, `"unknown2"`, 1))
 	}
 	return v, err
 }
@@ -155,12 +156,12 @@ func (e toyEngine) Next(_ context.Context, r *rotation.Request) (rotation.Value,
 type toySession struct {
 	conn   net.Conn
 	in     *bufio.Reader
-	target rotation.Target
+	target engine.Target
 	engine toyEngine
 }
 
-func (e toyEngine) login(ctx context.Context, v rotation.Value) (*toySession, error) {
-	t, err := rotation.ParseTarget(v, 1, "")
+func (e toyEngine) login(ctx context.Context, v engine.Value) (*toySession, error) {
+	t, err := engine.ParseTarget(v, 1, "")
 	if err != nil {
 		return nil, err
 	}
@@ -176,7 +177,7 @@ func (e toyEngine) login(ctx context.Context, v rotation.Value) (*toySession, er
 	context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	answer, err := s.send("LOGIN", t.User, t.Password)
 	if err == nil && answer == "NO" && e.flaw != "verifies nothing" {
-		err = rotation.Errorf(rotation.LoginRefused, "check the password", "the toy refuses %q", t.User)
+		err = engine.Errorf(engine.LoginRefused, "check the password", "the toy refuses %q", t.User)
 	}
 	if err != nil {
 		conn.Close()
@@ -187,9 +188,9 @@ func (e toyEngine) login(ctx context.Context, v rotation.Value) (*toySession, er
 
 func (s *toySession) failed(err error) error {
 	if s.engine.flaw == "takes an error for a refusal" {
-		return rotation.Errorf(rotation.LoginRefused, "", "no login: %w", err)
+		return engine.Errorf(engine.LoginRefused, "", "no login: %w", err)
 	}
-	if e := rotation.NetworkError(s.target, err); e != nil {
+	if e := engine.NetworkError(s.target, err); e != nil {
 		return e
 	}
 	return err
@@ -206,7 +207,7 @@ func (s *toySession) send(words ...string) (string, error) {
 	return strings.TrimSuffix(answer, "\n"), nil
 }
 
-func (e toyEngine) Verify(ctx context.Context, _ *rotation.Request, v rotation.Value) error {
+func (e toyEngine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
 	s, err := e.login(ctx, v)
 	if e.verified != nil {
 		e.verified()
@@ -217,29 +218,29 @@ func (e toyEngine) Verify(ctx context.Context, _ *rotation.Request, v rotation.V
 	return s.conn.Close()
 }
 
-func (e toyEngine) Set(ctx context.Context, r *rotation.Request) error {
+func (e toyEngine) Set(ctx context.Context, r *engine.Request) error {
 	s, err := e.login(ctx, r.Login)
 	if err != nil {
 		return err
 	}
 	defer s.conn.Close()
-	pending, err := rotation.ParseTarget(r.Pending, 1, "")
+	pending, err := engine.ParseTarget(r.Pending, 1, "")
 	if err != nil {
 		return err
 	}
-	current, err := rotation.ParseTarget(r.Current, 1, "")
+	current, err := engine.ParseTarget(r.Current, 1, "")
 	if err != nil {
 		return err
 	}
 	if r.KeepCurrent && !e.overlap && e.flaw != "does not keep the old one" {
-		return rotation.ErrOneAtATime
+		return engine.ErrOneAtATime
 	}
 	passwords := []string{pending.Password}
 	if e.overlap {
 		passwords = append(passwords, current.Password)
 	}
 	grant := func() error {
-		if r.Strategy != rotation.AlternatingUsers {
+		if r.Strategy != engine.AlternatingUsers {
 			return nil
 		}
 		_, err := s.send("GRANT", pending.User)
@@ -264,7 +265,7 @@ func (e toyEngine) Set(ctx context.Context, r *rotation.Request) error {
 		if err == nil {
 			return probe.conn.Close() // it must be done already, then
 		}
-		if !errors.Is(err, rotation.LoginRefused) {
+		if !errors.Is(err, engine.LoginRefused) {
 			return err
 		}
 		if _, err := s.send("SET", pending.User, pending.Password); err != nil {
@@ -284,19 +285,19 @@ func (e toyEngine) Set(ctx context.Context, r *rotation.Request) error {
 	}
 	answer, err := s.send(append([]string{"SET", pending.User}, passwords...)...)
 	if answer == "USED" {
-		return rotation.Errorf(rotation.PolicyRejected, "", "the toy remembers this password")
+		return engine.Errorf(engine.PolicyRejected, "", "the toy remembers this password")
 	}
 	return err
 }
 
 // Retire leaves the user the pending password alone.
-func (e toyEngine) Retire(ctx context.Context, r *rotation.Request) error {
+func (e toyEngine) Retire(ctx context.Context, r *engine.Request) error {
 	s, err := e.login(ctx, r.Login)
 	if err != nil {
 		return err
 	}
 	defer s.conn.Close()
-	pending, _ := rotation.ParseTarget(r.Pending, 1, "")
+	pending, _ := engine.ParseTarget(r.Pending, 1, "")
 	_, err = s.send("SET", pending.User, pending.Password)
 	return err
 }
@@ -304,16 +305,16 @@ func (e toyEngine) Retire(ctx context.Context, r *rotation.Request) error {
 // toyMinter is an engine whose passwords the server makes.
 type toyMinter struct{ toyEngine }
 
-func (e toyMinter) Kind() rotation.Kind {
+func (e toyMinter) Kind() engine.Kind {
 	k := e.toyEngine.Kind()
-	k.Overlap = rotation.BothWork
+	k.Overlap = engine.BothWork
 	return k
 }
 
-func (e toyMinter) Next(ctx context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e toyMinter) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	s, err := e.login(ctx, r.Login)
 	if err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	defer s.conn.Close()
 	user, _ := r.Current.Text("username")
@@ -322,18 +323,18 @@ func (e toyMinter) Next(ctx context.Context, r *rotation.Request) (rotation.Valu
 	current, _ := r.Current.Text("password")
 	if e.flaw != "mints twice" {
 		if _, err := s.send("SET", user, current); err != nil {
-			return rotation.Value{}, err
+			return engine.Value{}, err
 		}
 	}
 	answer, err := s.send("MINT", user, r.Version)
 	return r.Current.With("password", strings.TrimPrefix(answer, "OK ")), err
 }
 
-func (e toyMinter) Set(ctx context.Context, r *rotation.Request) error {
+func (e toyMinter) Set(ctx context.Context, r *engine.Request) error {
 	return e.Verify(ctx, r, r.Login)
 }
 
-func (e toyMinter) Revoke(ctx context.Context, r *rotation.Request) error {
+func (e toyMinter) Revoke(ctx context.Context, r *engine.Request) error {
 	s, err := e.login(ctx, r.Login)
 	if err != nil {
 		return err
@@ -348,16 +349,16 @@ func (e toyMinter) Revoke(ctx context.Context, r *rotation.Request) error {
 // mintingHarness makes users whose passwords are looked at.
 type mintingHarness struct{ toyHarness }
 
-func (h *mintingHarness) Engine() rotation.Engine { return toyMinter{h.engine} }
-func (h *mintingHarness) Overlap() bool           { return true }
+func (h *mintingHarness) Engine() engine.Engine { return toyMinter{h.engine} }
+func (h *mintingHarness) Overlap() bool         { return true }
 
-func (h *mintingHarness) Strays(_ context.Context, versions []rotation.Value) ([]string, error) {
+func (h *mintingHarness) Strays(_ context.Context, versions []engine.Value) ([]string, error) {
 	user, _ := versions[0].Text("username")
 	h.server.mu.Lock()
 	defer h.server.mu.Unlock()
 	var strays []string
 	for _, p := range h.server.users[user].passwords {
-		if !slices.ContainsFunc(versions, func(v rotation.Value) bool { s, _ := v.Text("password"); return s == p }) {
+		if !slices.ContainsFunc(versions, func(v engine.Value) bool { s, _ := v.Text("password"); return s == p }) {
 			strays = append(strays, p[:4]) // the beginning of a version's id
 		}
 	}
@@ -405,7 +406,7 @@ func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Recover(t.Context(), w.arn); !errors.Is(err, rotation.LoginRefused) {
+	if _, err := r.Recover(t.Context(), w.arn); !errors.Is(err, engine.LoginRefused) {
 		t.Errorf("recover: %v, want a refusal", err)
 	}
 	if err := w.notLockedOut(); err != nil {
@@ -457,9 +458,9 @@ type toyHarness struct {
 	alternating bool
 }
 
-func (h *toyHarness) Engine() rotation.Engine { return h.engine }
-func (h *toyHarness) Target() string          { return h.server.listen.Addr().String() }
-func (h *toyHarness) Overlap() bool           { return h.engine.overlap }
+func (h *toyHarness) Engine() engine.Engine { return h.engine }
+func (h *toyHarness) Target() string        { return h.server.listen.Addr().String() }
+func (h *toyHarness) Overlap() bool         { return h.engine.overlap }
 
 func (h *toyHarness) Logs() (string, error) {
 	h.server.mu.Lock()
@@ -467,13 +468,13 @@ func (h *toyHarness) Logs() (string, error) {
 	return h.server.log.String(), nil
 }
 
-func (h *toyHarness) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *toyHarness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user := testserver.Unique("toy_")
 	h.server.mu.Lock()
 	h.server.users[user] = &toyUser{passwords: []string{"first-password"}, right: true}
 	h.server.mu.Unlock()
-	login := func(user, password string) rotation.Value {
-		return rotation.StringValue(fmt.Sprintf(`{"engine":"toy","host":%q,"port":%d,"username":%q,"password":%q}`, host, port, user, password))
+	login := func(user, password string) engine.Value {
+		return engine.StringValue(fmt.Sprintf(`{"engine":"toy","host":%q,"port":%d,"username":%q,"password":%q}`, host, port, user, password))
 	}
 	if h.alternating {
 		superuser = login("admin", "admin-password")
@@ -481,7 +482,7 @@ func (h *toyHarness) New(_ context.Context, host string, port int) (value, super
 	return login(user, "first-password"), superuser, nil
 }
 
-func (h *toyHarness) Open(_ context.Context, v rotation.Value) error {
+func (h *toyHarness) Open(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	h.server.mu.Lock()
@@ -489,14 +490,14 @@ func (h *toyHarness) Open(_ context.Context, v rotation.Value) error {
 	u := h.server.users[user]
 	switch {
 	case u == nil || !slices.Contains(u.passwords, password):
-		return rotation.LoginRefused
+		return engine.LoginRefused
 	case !u.right:
 		return errors.New("the user lacks the right that it should have")
 	}
 	return nil
 }
 
-func (h *toyHarness) Restore(_ context.Context, v rotation.Value) error {
+func (h *toyHarness) Restore(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	h.server.mu.Lock()

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Within returns a context for one call of an engine in a test of its own, which
@@ -20,9 +20,9 @@ func Within(t testing.TB) context.Context {
 
 // WantCause ends the test unless an engine's error has the cause, has the text in
 // it, and says what to do.
-func WantCause(t testing.TB, err error, cause rotation.Cause, text string) {
+func WantCause(t testing.TB, err error, cause engine.Cause, text string) {
 	t.Helper()
-	e, ok := errors.AsType[*rotation.Error](err)
+	e, ok := errors.AsType[*engine.Error](err)
 	if !ok || e.Cause != cause || !strings.Contains(err.Error(), text) {
 		t.Fatalf("error %v, want cause %s and %q", err, cause, text)
 	}

@@ -24,6 +24,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
 )
 
@@ -36,7 +37,7 @@ var steps = []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.
 type world struct {
 	t      testing.TB
 	h      Harness
-	kind   rotation.Kind
+	kind   engine.Kind
 	proxy  *testserver.FaultProxy // nil for an engine without a target
 	sim    *sim.Sim
 	wire   *wire
@@ -47,7 +48,7 @@ type world struct {
 	logMu  sync.Mutex
 
 	arn   string
-	first rotation.Value
+	first engine.Value
 	made  int // rotations begun
 	// finishing is set once finishSecret has run in the rotation at hand: before, AWSCURRENT
 	// must open the target.
@@ -113,7 +114,7 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 	return w, err
 }
 
-func (w *world) create(v rotation.Value) (string, error) {
+func (w *world) create(v engine.Value) (string, error) {
 	in := &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("suite/")), ClientRequestToken: aws.String(uuid.NewString())}
 	if v.IsBinary() {
 		in.SecretBinary = v.Reveal()
@@ -143,7 +144,7 @@ func (w *world) begin() (string, error) {
 // rotator is as good as a new process: nothing is kept.
 func (w *world) rotator() (*rotation.Rotator, error) {
 	return rotation.New(rotation.Config{
-		Engines: []rotation.Engine{w.h.Engine()},
+		Engines: []engine.Engine{w.h.Engine()},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
 		Getenv:  func(name string) string { return w.env[name] },
 		Log:     slog.New(slog.NewJSONHandler(w, nil)),
@@ -235,7 +236,7 @@ func (w *world) rotate() error {
 type version struct {
 	id     string
 	labels []string
-	value  rotation.Value
+	value  engine.Value
 }
 
 // versions returns every version that has a value, labelled or not.
@@ -252,9 +253,9 @@ func (w *world) versions() ([]version, error) {
 		}
 		v := version{id: *e.VersionId, labels: e.VersionStages}
 		if got.SecretString != nil {
-			v.value = rotation.StringValue(*got.SecretString)
+			v.value = engine.StringValue(*got.SecretString)
 		} else {
-			v.value = rotation.BinaryValue(got.SecretBinary)
+			v.value = engine.BinaryValue(got.SecretBinary)
 		}
 		out = append(out, v)
 	}
@@ -276,7 +277,7 @@ func (w *world) labelled(label string) (version, error) {
 }
 
 // put stores a version as an operator does.
-func (w *world) put(v rotation.Value, token string, labels ...string) error {
+func (w *world) put(v engine.Value, token string, labels ...string) error {
 	in := &secretsmanager.PutSecretValueInput{SecretId: &w.arn, ClientRequestToken: &token, VersionStages: labels}
 	if v.IsBinary() {
 		in.SecretBinary = v.Reveal()
@@ -288,7 +289,7 @@ func (w *world) put(v rotation.Value, token string, labels ...string) error {
 }
 
 // update stores a new current value as the console does.
-func (w *world) update(v rotation.Value) error {
+func (w *world) update(v engine.Value) error {
 	_, err := w.client.UpdateSecret(context.Background(), &secretsmanager.UpdateSecretInput{SecretId: &w.arn, SecretString: aws.String(string(v.Reveal()))})
 	return err
 }
@@ -308,7 +309,7 @@ func (w *world) stage(label, from, to string) error {
 
 // replace makes a value current as an operator does who leaves AWSPENDING alone: a
 // PutSecretValue of AWSCURRENT would take it away.
-func (w *world) replace(v rotation.Value) error {
+func (w *world) replace(v engine.Value) error {
 	token := uuid.NewString()
 	if err := w.put(v, token, "edited"); err != nil {
 		return err
@@ -321,7 +322,7 @@ func (w *world) replace(v rotation.Value) error {
 }
 
 // direct returns a value as it would be without the proxy, for the harness.
-func (w *world) direct(v rotation.Value) rotation.Value {
+func (w *world) direct(v engine.Value) engine.Value {
 	if w.proxy == nil || !v.IsObject() {
 		return v
 	}
@@ -333,11 +334,11 @@ func (w *world) direct(v rotation.Value) rotation.Value {
 }
 
 // open asks the target about a value: true for accepted.
-func (w *world) open(v rotation.Value) (bool, error) {
+func (w *world) open(v engine.Value) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	err := w.h.Open(ctx, w.direct(v))
-	if errors.Is(err, rotation.LoginRefused) {
+	if errors.Is(err, engine.LoginRefused) {
 		return false, nil
 	}
 	return err == nil, err
@@ -350,7 +351,7 @@ func (w *world) alternates() bool {
 }
 
 // oneAtATime reports whether finishSecret makes the change, or completes it.
-func (w *world) oneAtATime() bool { return w.kind.Overlap != rotation.BothWork && !w.alternates() }
+func (w *world) oneAtATime() bool { return w.kind.Overlap != engine.BothWork && !w.alternates() }
 
 // strategy names it for the figures.
 func (w *world) strategy() string {
@@ -407,7 +408,7 @@ func (w *world) ended(token string) error {
 		return fmt.Errorf("there are %d versions with a value after %d rotations", len(all), w.made)
 	}
 	if m, ok := w.h.(Minted); ok {
-		var values []rotation.Value
+		var values []engine.Value
 		for _, v := range all {
 			values = append(values, v.value)
 		}

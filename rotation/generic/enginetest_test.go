@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/generic"
 )
@@ -20,7 +20,7 @@ type harness struct {
 	env    map[string]string
 	first  string
 	fields []string
-	open   func(v rotation.Value) error
+	open   func(v engine.Value) error
 }
 
 // fielded is the engine, and tells the suite which fields the options name.
@@ -29,7 +29,7 @@ type fielded struct {
 	fields []string
 }
 
-func (e fielded) Kind() rotation.Kind {
+func (e fielded) Kind() engine.Kind {
 	k := e.Engine.Kind()
 	k.SecretFields = e.fields
 	return k
@@ -37,9 +37,9 @@ func (e fielded) Kind() rotation.Kind {
 
 func TestEngineWithABarePassword(t *testing.T) {
 	enginetest.Run(t, func(*testing.T) enginetest.Harness {
-		return &harness{env: map[string]string{"ENGINE": "generic"}, first: "initial-Passw0rd", open: func(v rotation.Value) error {
+		return &harness{env: map[string]string{"ENGINE": "generic"}, first: "initial-Passw0rd", open: func(v engine.Value) error {
 			if len(v.Reveal()) < 16 {
-				return rotation.LoginRefused
+				return engine.LoginRefused
 			}
 			return nil
 		}}
@@ -48,17 +48,17 @@ func TestEngineWithABarePassword(t *testing.T) {
 
 func TestEngineWithAKeyPairInFields(t *testing.T) {
 	private, public := sshPair(t)
-	first := rotation.StringValue(`{"engine":"generic","owner":"ci"}`).With("private_key", private).With("public_key", public)
+	first := engine.StringValue(`{"engine":"generic","owner":"ci"}`).With("private_key", private).With("public_key", public)
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 		return &harness{
 			env:    map[string]string{"ROTATOR_GENERIC_KIND": "ed25519", "ROTATOR_GENERIC_ENCODING": "openssh", "ROTATOR_GENERIC_FIELD": "private_key, public_key"},
 			first:  string(first.Reveal()),
 			fields: []string{"private_key", "public_key"},
-			open: func(v rotation.Value) error {
+			open: func(v engine.Value) error {
 				private, _ := v.Text("private_key")
 				public, _ := v.Text("public_key")
 				if got := tool(t, private, "ssh-keygen", "-y", "-f"); got == "" || got != public {
-					return rotation.LoginRefused
+					return engine.LoginRefused
 				}
 				return nil
 			},
@@ -68,19 +68,19 @@ func TestEngineWithAKeyPairInFields(t *testing.T) {
 
 func (h *harness) Env() map[string]string { return h.env }
 
-func (h *harness) Engine() rotation.Engine { return fielded{generic.New(), h.fields} }
+func (h *harness) Engine() engine.Engine { return fielded{generic.New(), h.fields} }
 
 func (h *harness) Target() string { return "" }
 
 func (h *harness) Overlap() bool { return true }
 
-func (h *harness) New(context.Context, string, int) (value, superuser rotation.Value, err error) {
-	return rotation.StringValue(h.first), superuser, nil
+func (h *harness) New(context.Context, string, int) (value, superuser engine.Value, err error) {
+	return engine.StringValue(h.first), superuser, nil
 }
 
-func (h *harness) Open(_ context.Context, v rotation.Value) error { return h.open(v) }
+func (h *harness) Open(_ context.Context, v engine.Value) error { return h.open(v) }
 
-func (h *harness) Restore(context.Context, rotation.Value) error { return errors.ErrUnsupported }
+func (h *harness) Restore(context.Context, engine.Value) error { return errors.ErrUnsupported }
 
 // tool runs a program on a file with the key and returns what it prints, without
 // a comment, or "" where it fails.

@@ -9,15 +9,15 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine makes values by chance alone.
 type Engine struct{}
 
 var (
-	_ rotation.DryRunner = (*Engine)(nil)
-	_ rotation.Needer    = (*Engine)(nil)
+	_ engine.DryRunner = (*Engine)(nil)
+	_ engine.Needer    = (*Engine)(nil)
 )
 
 // New returns the engine.
@@ -34,13 +34,13 @@ const (
 // Kind describes the engine. Without options it does what AWS's RotationTemplate
 // does: the whole value is a password of 32 characters, one of each type at least.
 // Source: https://github.com/aws-samples/aws-secrets-manager-rotation-lambdas (SecretsManagerRotationTemplate)
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{
 		Names:        []string{"generic"},
-		Overlap:      rotation.BothWork,
+		Overlap:      engine.BothWork,
 		FieldsOption: fieldOption,
 		NoTarget:     true,
-		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		Options:      []string{kindOption, fieldOption, bytesOption, encodingOption},
 	}
 }
@@ -48,7 +48,7 @@ func (*Engine) Kind() rotation.Kind {
 // maker makes and checks values of one kind, in one encoding.
 type maker interface {
 	// make returns a value's parts: what is secret, and a public key or "".
-	make(r *rotation.Request) (secret, public string, err error)
+	make(r *engine.Request) (secret, public string, err error)
 	// check says what is wrong with a value's parts, or nil. public is "" where
 	// the secret has no place for it.
 	check(secret, public string) error
@@ -57,12 +57,12 @@ type maker interface {
 }
 
 // makerFor reads the options. The error has the cause InvalidConfiguration.
-func makerFor(r *rotation.Request) (maker, error) {
+func makerFor(r *engine.Request) (maker, error) {
 	kind, encoding := r.Option(kindOption), r.Option(encodingOption)
 	switch kind {
 	case "", "password":
 		if encoding != "" {
-			return nil, rotation.Errorf(rotation.InvalidConfiguration, "leave "+encodingOption+" out, or choose another "+kindOption, "a password has no encoding")
+			return nil, engine.Errorf(engine.InvalidConfiguration, "leave "+encodingOption+" out, or choose another "+kindOption, "a password has no encoding")
 		}
 		return password{}, nil
 	case "bytes":
@@ -78,20 +78,20 @@ type place struct {
 }
 
 // placeIn checks that the value has the place that the options name.
-func placeIn(r *rotation.Request, v rotation.Value, m maker) (place, error) {
+func placeIn(r *engine.Request, v engine.Value, m maker) (place, error) {
 	const advice = "name the fields that change in the tag rotator:" + fieldOption
-	p := place{r.SecretFields(), m.pair()}
+	p := place{r.SecretFields, m.pair()}
 	switch {
 	case len(p.fields) == 0 && v.IsObject():
-		return p, rotation.Errorf(rotation.InvalidSecret, advice, "the value is a JSON object, and no field of it is named")
+		return p, engine.Errorf(engine.InvalidSecret, advice, "the value is a JSON object, and no field of it is named")
 	case len(p.fields) == 0 && v.IsZero():
-		return p, rotation.Errorf(rotation.InvalidSecret, advice, "there is no value")
+		return p, engine.Errorf(engine.InvalidSecret, advice, "there is no value")
 	case len(p.fields) == 0:
 		return p, nil
 	case !v.IsObject():
-		return p, rotation.Errorf(rotation.InvalidSecret, "remove the tag rotator:"+fieldOption+", or store a JSON object", "the value has no fields: %s", v.Fault())
+		return p, engine.Errorf(engine.InvalidSecret, "remove the tag rotator:"+fieldOption+", or store a JSON object", "the value has no fields: %s", v.Fault())
 	case p.pair && len(p.fields) > 2:
-		return p, rotation.Errorf(rotation.InvalidSecret, advice+": the private key's, and the public key's if it is to be stored", "a key pair has %d fields", len(p.fields))
+		return p, engine.Errorf(engine.InvalidSecret, advice+": the private key's, and the public key's if it is to be stored", "a key pair has %d fields", len(p.fields))
 	}
 	var faults []string
 	for i, name := range p.fields {
@@ -103,37 +103,37 @@ func placeIn(r *rotation.Request, v rotation.Value, m maker) (place, error) {
 		}
 	}
 	if faults != nil {
-		return p, rotation.Errorf(rotation.InvalidSecret, advice, "the fields of the value do not suit: %s", strings.Join(faults, ", "))
+		return p, engine.Errorf(engine.InvalidSecret, advice, "the fields of the value do not suit: %s", strings.Join(faults, ", "))
 	}
 	return p, nil
 }
 
 // Next returns the current value with new secrets in it. Each field gets its own,
 // but for the second one of a key pair.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	m, err := makerFor(r)
 	if err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	p, err := placeIn(r, r.Current, m)
 	if err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	next := r.Current
 	if len(p.fields) == 0 {
 		secret, _, err := m.make(r)
 		if b, ok := m.(random); r.Current.IsBinary() || ok && b.encoding == "binary" {
-			return rotation.BinaryValue([]byte(secret)), err
+			return engine.BinaryValue([]byte(secret)), err
 		}
-		return rotation.StringValue(secret), err
+		return engine.StringValue(secret), err
 	}
 	if b, ok := m.(random); ok && b.encoding == "binary" {
-		return rotation.Value{}, rotation.Errorf(rotation.InvalidConfiguration, "set "+encodingOption+" to base64, base64url or hex", "a field cannot hold bytes")
+		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set "+encodingOption+" to base64, base64url or hex", "a field cannot hold bytes")
 	}
 	for i := 0; i < len(p.fields); i++ {
 		secret, public, err := m.make(r)
 		if err != nil {
-			return rotation.Value{}, err
+			return engine.Value{}, err
 		}
 		next = next.With(p.fields[i], secret)
 		if p.pair && i+1 < len(p.fields) {
@@ -145,22 +145,22 @@ func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, e
 }
 
 // DryRun checks the new value as it will be read.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.Verify(ctx, r, r.Pending)
 }
 
 // Needs says that nothing is needed.
-func (*Engine) Needs(_ context.Context, _ *rotation.Request, n *rotation.Needs) error {
+func (*Engine) Needs(_ context.Context, _ *engine.Request, n *engine.Needs) error {
 	n.Note = "none: there is no target"
 	return nil
 }
 
 // Set has nothing to do: there is no target.
-func (*Engine) Set(context.Context, *rotation.Request) error { return nil }
+func (*Engine) Set(context.Context, *engine.Request) error { return nil }
 
 // Verify checks that the value has the form: it can be read as its kind, and a key
 // pair belongs together. The error has the cause InvalidSecret.
-func (e *Engine) Verify(_ context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(_ context.Context, r *engine.Request, v engine.Value) error {
 	m, err := makerFor(r)
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (e *Engine) Verify(_ context.Context, r *rotation.Request, v rotation.Value
 	const advice = "compare the value with the options " + kindOption + " and " + encodingOption
 	if len(p.fields) == 0 {
 		if err := m.check(string(v.Reveal()), ""); err != nil {
-			return rotation.Errorf(rotation.InvalidSecret, advice, "the value %w", err)
+			return engine.Errorf(engine.InvalidSecret, advice, "the value %w", err)
 		}
 		return nil
 	}
@@ -182,11 +182,11 @@ func (e *Engine) Verify(_ context.Context, r *rotation.Request, v rotation.Value
 		if p.pair && i+1 < len(p.fields) {
 			i++
 			if public, _ = v.Text(p.fields[i]); public == "" {
-				return rotation.Errorf(rotation.InvalidSecret, advice, "the field %s is empty", p.fields[i])
+				return engine.Errorf(engine.InvalidSecret, advice, "the field %s is empty", p.fields[i])
 			}
 		}
 		if err := m.check(secret, public); err != nil {
-			return rotation.Errorf(rotation.InvalidSecret, advice, "the field %s %w", name, err)
+			return engine.Errorf(engine.InvalidSecret, advice, "the field %s %w", name, err)
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/generic"
 	"example.com/rotator/sim"
 )
@@ -25,7 +26,7 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 // rotate rotates a secret with a first value once, by the core and the simulated
 // Secrets Manager, and returns the new value. edit is called on the pending value
 // before testSecret.
-func rotate(t *testing.T, first rotation.Value, env map[string]string, edit func(rotation.Value) rotation.Value) (rotation.Value, error) {
+func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(engine.Value) engine.Value) (engine.Value, error) {
 	t.Helper()
 	simulator := sim.New(sim.Options{MaxAttempts: 1})
 	server, err := sim.Serve(simulator, "127.0.0.1:0")
@@ -35,7 +36,7 @@ func rotate(t *testing.T, first rotation.Value, env map[string]string, edit func
 	defer server.Close()
 	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	r, err := rotation.New(rotation.Config{
-		Engines: []rotation.Engine{generic.New()},
+		Engines: []engine.Engine{generic.New()},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return edited{client, edit}, nil },
 		Getenv:  func(name string) string { return env[name] },
 		Log:     slog.New(slog.DiscardHandler),
@@ -72,20 +73,20 @@ func rotate(t *testing.T, first rotation.Value, env map[string]string, edit func
 		t.Fatal(err)
 	}
 	if out.SecretString != nil {
-		return rotation.StringValue(*out.SecretString), failure
+		return engine.StringValue(*out.SecretString), failure
 	}
-	return rotation.BinaryValue(out.SecretBinary), failure
+	return engine.BinaryValue(out.SecretBinary), failure
 }
 
 // edited is a client whose pending value somebody has changed on its way.
 type edited struct {
 	*secretsmanager.Client
-	edit func(rotation.Value) rotation.Value
+	edit func(engine.Value) engine.Value
 }
 
 func (c edited) PutSecretValue(ctx context.Context, in *secretsmanager.PutSecretValueInput, o ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error) {
 	if c.edit != nil {
-		in.SecretString = aws.String(string(c.edit(rotation.StringValue(*in.SecretString)).Reveal()))
+		in.SecretString = aws.String(string(c.edit(engine.StringValue(*in.SecretString)).Reveal()))
 	}
 	return c.Client.PutSecretValue(ctx, in, o...)
 }
@@ -99,7 +100,7 @@ func options(pairs ...string) map[string]string {
 }
 
 func TestABareStringBecomesAPasswordAsByAWSsTemplate(t *testing.T) {
-	v, err := rotate(t, rotation.StringValue("initial"), options(), nil)
+	v, err := rotate(t, engine.StringValue("initial"), options(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,17 +119,17 @@ func TestBytesInEveryEncoding(t *testing.T) {
 	url := base64.RawURLEncoding
 	for _, c := range []struct {
 		encoding, length string
-		first            rotation.Value
+		first            engine.Value
 		decode           func(string) ([]byte, error)
 		want             int
 	}{
-		{"", "", rotation.StringValue("old"), base64.StdEncoding.DecodeString, 32},
-		{"base64", "64", rotation.StringValue("old"), base64.StdEncoding.DecodeString, 64},
-		{"base64url", "48", rotation.StringValue("old"), url.DecodeString, 48},
-		{"hex", "16", rotation.StringValue("old"), hex.DecodeString, 16},
-		{"", "64", rotation.BinaryValue([]byte("old")), nil, 64},
-		{"binary", "4096", rotation.StringValue("old"), nil, 4096},
-		{"hex", "", rotation.BinaryValue([]byte("old")), hex.DecodeString, 32},
+		{"", "", engine.StringValue("old"), base64.StdEncoding.DecodeString, 32},
+		{"base64", "64", engine.StringValue("old"), base64.StdEncoding.DecodeString, 64},
+		{"base64url", "48", engine.StringValue("old"), url.DecodeString, 48},
+		{"hex", "16", engine.StringValue("old"), hex.DecodeString, 16},
+		{"", "64", engine.BinaryValue([]byte("old")), nil, 64},
+		{"binary", "4096", engine.StringValue("old"), nil, 4096},
+		{"hex", "", engine.BinaryValue([]byte("old")), hex.DecodeString, 32},
 	} {
 		v, err := rotate(t, c.first, options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", c.encoding, "ROTATOR_GENERIC_BYTES", c.length), nil)
 		if err != nil {
@@ -148,7 +149,7 @@ func TestBytesInEveryEncoding(t *testing.T) {
 }
 
 func TestFieldsGetSecretsOfTheirOwnAndTheRestStays(t *testing.T) {
-	first := rotation.StringValue(`{"engine": "generic", "issuer": "https://example.com", "access": "a", "refresh": "b", "n": 1.50}`)
+	first := engine.StringValue(`{"engine": "generic", "issuer": "https://example.com", "access": "a", "refresh": "b", "n": 1.50}`)
 	v, err := rotate(t, first, options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_FIELD", "access,refresh"), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -162,9 +163,9 @@ func TestFieldsGetSecretsOfTheirOwnAndTheRestStays(t *testing.T) {
 
 // The core knows the fields by the option alone.
 func TestAnEditOfAnotherFieldIsSeen(t *testing.T) {
-	first := rotation.StringValue(`{"engine":"generic","issuer":"a","key":"k"}`)
-	_, err := rotate(t, first, options("ROTATOR_GENERIC_FIELD", "key"), func(v rotation.Value) rotation.Value { return v.With("issuer", "b") })
-	if rotation.CauseOf(err) != rotation.SecretEdited {
+	first := engine.StringValue(`{"engine":"generic","issuer":"a","key":"k"}`)
+	_, err := rotate(t, first, options("ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("issuer", "b") })
+	if engine.CauseOf(err) != engine.SecretEdited {
 		t.Errorf("%v", err)
 	}
 }
@@ -176,7 +177,7 @@ func TestKeyPairsAreReadByOpenSSLAndOpenSSH(t *testing.T) {
 			if encoding == "openssh" && (kind == "rsa-3072" || kind == "rsa-4096") {
 				continue // slow to make, and no other code than rsa-2048
 			}
-			first := rotation.StringValue(`{"engine":"generic","key":"","public":""}`)
+			first := engine.StringValue(`{"engine":"generic","key":"","public":""}`)
 			v, err := rotate(t, first, options("ROTATOR_GENERIC_KIND", kind, "ROTATOR_GENERIC_ENCODING", encoding, "ROTATOR_GENERIC_FIELD", "key public"), nil)
 			if err != nil {
 				t.Errorf("%s %s: %v", kind, encoding, err)
@@ -194,7 +195,7 @@ func TestKeyPairsAreReadByOpenSSLAndOpenSSH(t *testing.T) {
 		}
 	}
 	// Without a place for it the public key is not stored.
-	v, err := rotate(t, rotation.StringValue("old"), options("ROTATOR_GENERIC_KIND", "ecdsa-p256"), nil)
+	v, err := rotate(t, engine.StringValue("old"), options("ROTATOR_GENERIC_KIND", "ecdsa-p256"), nil)
 	if err != nil || tool(t, string(v.Reveal()), "openssl", "pkey", "-pubout", "-in") == "" {
 		t.Errorf("a bare private key: %v", err)
 	}
@@ -205,57 +206,57 @@ func TestVerifyRefusesWhatHasNotTheForm(t *testing.T) {
 	private, public := sshPair(t)
 	_, other := sshPair(t)
 	pair := []string{"ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_ENCODING", "openssh", "ROTATOR_GENERIC_FIELD", "key,public"}
-	first := rotation.StringValue(`{"engine":"generic","key":"","public":""}`)
+	first := engine.StringValue(`{"engine":"generic","key":"","public":""}`)
 	for _, c := range []struct {
 		name string
 		env  map[string]string
-		edit func(rotation.Value) rotation.Value
+		edit func(engine.Value) engine.Value
 		want string
 	}{
-		{"a true pair of OpenSSH's own, with a comment", options(pair...), func(v rotation.Value) rotation.Value {
+		{"a true pair of OpenSSH's own, with a comment", options(pair...), func(v engine.Value) engine.Value {
 			return v.With("key", private).With("public", public+" me@host")
 		}, ""},
-		{"another's public key", options(pair...), func(v rotation.Value) rotation.Value { return v.With("public", other) }, "do not belong together"},
-		{"no public key", options(pair...), func(v rotation.Value) rotation.Value { return v.With("public", "") }, "is empty"},
-		{"a key that is cut off", options(pair...), func(v rotation.Value) rotation.Value {
+		{"another's public key", options(pair...), func(v engine.Value) engine.Value { return v.With("public", other) }, "do not belong together"},
+		{"no public key", options(pair...), func(v engine.Value) engine.Value { return v.With("public", "") }, "is empty"},
+		{"a key that is cut off", options(pair...), func(v engine.Value) engine.Value {
 			s, _ := v.Text("key")
 			return v.With("key", s[:len(s)/2])
 		}, "is not one private key"},
-		{"a key of another kind", options("ROTATOR_GENERIC_KIND", "ecdsa-p384", "ROTATOR_GENERIC_ENCODING", "openssh", "ROTATOR_GENERIC_FIELD", "key"), func(v rotation.Value) rotation.Value { return v.With("key", private) }, "is not a key of the kind"},
-		{"OpenSSH's form for PEM", options("ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_FIELD", "key"), func(v rotation.Value) rotation.Value { return v.With("key", private) }, "is not of the form PRIVATE KEY"},
-		{"bytes that are no hex", options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "hex", "ROTATOR_GENERIC_FIELD", "key"), func(v rotation.Value) rotation.Value { return v.With("key", "zz") }, "is not hex"},
-		{"an empty password", options("ROTATOR_GENERIC_FIELD", "key"), func(v rotation.Value) rotation.Value { return v.With("key", "") }, "is empty"},
+		{"a key of another kind", options("ROTATOR_GENERIC_KIND", "ecdsa-p384", "ROTATOR_GENERIC_ENCODING", "openssh", "ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("key", private) }, "is not a key of the kind"},
+		{"OpenSSH's form for PEM", options("ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("key", private) }, "is not of the form PRIVATE KEY"},
+		{"bytes that are no hex", options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "hex", "ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("key", "zz") }, "is not hex"},
+		{"an empty password", options("ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("key", "") }, "is empty"},
 	} {
 		_, err := rotate(t, first, c.env, c.edit)
-		if c.want == "" && err != nil || c.want != "" && (rotation.CauseOf(err) != rotation.InvalidSecret || !strings.Contains(fmt.Sprint(err), c.want) || !strings.Contains(fmt.Sprint(err), "testSecret")) {
+		if c.want == "" && err != nil || c.want != "" && (engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(fmt.Sprint(err), c.want) || !strings.Contains(fmt.Sprint(err), "testSecret")) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 }
 
 func TestOptionsThatCannotBeAreToldAndNothingChanges(t *testing.T) {
-	object := rotation.StringValue(`{"engine":"generic","key":"k"}`)
+	object := engine.StringValue(`{"engine":"generic","key":"k"}`)
 	for _, c := range []struct {
-		first rotation.Value
+		first engine.Value
 		env   map[string]string
-		cause rotation.Cause
+		cause engine.Cause
 		want  string
 	}{
-		{object, options(), rotation.InvalidSecret, "no field of it is named"},
-		{object, options("ROTATOR_GENERIC_FIELD", "kye"), rotation.InvalidSecret, "kye is missing"},
-		{object, options("ROTATOR_GENERIC_FIELD", "engine"), rotation.InvalidSecret, "engine cannot be"},
-		{object, options("ROTATOR_GENERIC_FIELD", "key,key"), rotation.InvalidSecret, "key cannot be"},
-		{object, options("ROTATOR_GENERIC_FIELD", "key,engine,a", "ROTATOR_GENERIC_KIND", "ed25519"), rotation.InvalidSecret, "has 3 fields"},
-		{object, options("ROTATOR_GENERIC_FIELD", "key", "ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "binary"), rotation.InvalidConfiguration, "cannot hold bytes"},
-		{rotation.StringValue("x"), options("ROTATOR_GENERIC_FIELD", "key"), rotation.InvalidSecret, "has no fields"},
-		{rotation.StringValue("x"), options("ROTATOR_GENERIC_KIND", "dsa"), rotation.InvalidConfiguration, `"dsa"`},
-		{rotation.StringValue("x"), options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_BYTES", "8"), rotation.InvalidConfiguration, "16 to 4096"},
-		{rotation.StringValue("x"), options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "pem"), rotation.InvalidConfiguration, `"pem"`},
-		{rotation.StringValue("x"), options("ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_ENCODING", "hex"), rotation.InvalidConfiguration, `"hex"`},
-		{rotation.StringValue("x"), options("ROTATOR_GENERIC_ENCODING", "hex"), rotation.InvalidConfiguration, "has no encoding"},
+		{object, options(), engine.InvalidSecret, "no field of it is named"},
+		{object, options("ROTATOR_GENERIC_FIELD", "kye"), engine.InvalidSecret, "kye is missing"},
+		{object, options("ROTATOR_GENERIC_FIELD", "engine"), engine.InvalidSecret, "engine cannot be"},
+		{object, options("ROTATOR_GENERIC_FIELD", "key,key"), engine.InvalidSecret, "key cannot be"},
+		{object, options("ROTATOR_GENERIC_FIELD", "key,engine,a", "ROTATOR_GENERIC_KIND", "ed25519"), engine.InvalidSecret, "has 3 fields"},
+		{object, options("ROTATOR_GENERIC_FIELD", "key", "ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "binary"), engine.InvalidConfiguration, "cannot hold bytes"},
+		{engine.StringValue("x"), options("ROTATOR_GENERIC_FIELD", "key"), engine.InvalidSecret, "has no fields"},
+		{engine.StringValue("x"), options("ROTATOR_GENERIC_KIND", "dsa"), engine.InvalidConfiguration, `"dsa"`},
+		{engine.StringValue("x"), options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_BYTES", "8"), engine.InvalidConfiguration, "16 to 4096"},
+		{engine.StringValue("x"), options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "pem"), engine.InvalidConfiguration, `"pem"`},
+		{engine.StringValue("x"), options("ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_ENCODING", "hex"), engine.InvalidConfiguration, `"hex"`},
+		{engine.StringValue("x"), options("ROTATOR_GENERIC_ENCODING", "hex"), engine.InvalidConfiguration, "has no encoding"},
 	} {
 		v, err := rotate(t, c.first, c.env, nil)
-		if rotation.CauseOf(err) != c.cause || !strings.Contains(fmt.Sprint(err), c.want) || !v.Equal(c.first) {
+		if engine.CauseOf(err) != c.cause || !strings.Contains(fmt.Sprint(err), c.want) || !v.Equal(c.first) {
 			t.Errorf("%v: %v; unchanged %v", c.env, err, v.Equal(c.first))
 		}
 	}

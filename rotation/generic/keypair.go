@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // keyPair makes pairs of keys of one algorithm: as PKCS #8 (RFC 5958) and
@@ -68,15 +68,15 @@ func newKeyPair(kind, encoding string) (maker, error) {
 		case "", "pem", "openssh":
 			return keyPair{a, encoding == "openssh"}, nil
 		}
-		return nil, rotation.Errorf(rotation.InvalidConfiguration, "set "+encodingOption+" to pem or openssh", "the encoding of a key pair is %q", encoding)
+		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+encodingOption+" to pem or openssh", "the encoding of a key pair is %q", encoding)
 	}
-	return nil, rotation.Errorf(rotation.InvalidConfiguration, "set "+kindOption+" to password, bytes, "+strings.Join(names, ", "), "the kind of value is %q", kind)
+	return nil, engine.Errorf(engine.InvalidConfiguration, "set "+kindOption+" to password, bytes, "+strings.Join(names, ", "), "the kind of value is %q", kind)
 }
 
-func (p keyPair) make(*rotation.Request) (secret, public string, err error) {
+func (p keyPair) make(*engine.Request) (secret, public string, err error) {
 	key, err := p.algorithm.generate()
 	if err != nil {
-		return "", "", rotation.Errorf(rotation.InternalError, "report this", "no key was made: %w", err)
+		return "", "", engine.Errorf(engine.InternalError, "report this", "no key was made: %w", err)
 	}
 	var block *pem.Block
 	if p.openssh {
@@ -90,7 +90,7 @@ func (p keyPair) make(*rotation.Request) (secret, public string, err error) {
 		public, err = p.public(key)
 	}
 	if err != nil {
-		return "", "", rotation.Errorf(rotation.InternalError, "report this", "the key cannot be written: %w", err)
+		return "", "", engine.Errorf(engine.InternalError, "report this", "the key cannot be written: %w", err)
 	}
 	return string(pem.EncodeToMemory(block)), public, nil
 }

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // FuzzCheck: whatever stands in a secret is judged without a panic, and no
@@ -21,7 +21,7 @@ func FuzzCheck(f *testing.F) {
 			if strings.HasPrefix(a.name, "rsa-") && a.name != "rsa-2048" {
 				continue // slow to make
 			}
-			secret, public, err := m.make(&rotation.Request{})
+			secret, public, err := m.make(&engine.Request{})
 			if err != nil {
 				f.Fatal(err)
 			}

@@ -7,13 +7,13 @@ import (
 	"errors"
 	"strconv"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // password makes passwords by the policy in force.
 type password struct{}
 
-func (password) make(r *rotation.Request) (secret, public string, err error) {
+func (password) make(r *engine.Request) (secret, public string, err error) {
 	return r.NewPassword(), "", nil
 }
 
@@ -41,7 +41,7 @@ func newBytes(length, encoding string, binary bool) (maker, error) {
 	if length != "" {
 		var err error
 		if b.length, err = strconv.Atoi(length); err != nil || b.length < fewest || b.length > most {
-			return nil, rotation.Errorf(rotation.InvalidConfiguration, "set "+bytesOption+" to a whole number from 16 to 4096", "the number of bytes is %q", length)
+			return nil, engine.Errorf(engine.InvalidConfiguration, "set "+bytesOption+" to a whole number from 16 to 4096", "the number of bytes is %q", length)
 		}
 	}
 	switch encoding {
@@ -52,12 +52,12 @@ func newBytes(length, encoding string, binary bool) (maker, error) {
 			b.encoding = "binary"
 		}
 	default:
-		return nil, rotation.Errorf(rotation.InvalidConfiguration, "set "+encodingOption+" to base64, base64url, hex or binary", "the encoding of bytes is %q", encoding)
+		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+encodingOption+" to base64, base64url, hex or binary", "the encoding of bytes is %q", encoding)
 	}
 	return b, nil
 }
 
-func (b random) make(*rotation.Request) (secret, public string, err error) {
+func (b random) make(*engine.Request) (secret, public string, err error) {
 	raw := make([]byte, b.length)
 	_, _ = rand.Read(raw) // never fails, says crypto/rand
 	switch b.encoding {

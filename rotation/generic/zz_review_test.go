@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/zzworld"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/generic"
 )
 
@@ -43,5 +43,5 @@ func TestZZFormChangesSilently(t *testing.T) {
 			t.Logf("check %s\nrotate %v: %.40q became %.40q", rep, err, c.value, w.Get(arn, "AWSCURRENT"))
 		})
 	}
-	_ = rotation.SingleUser
+	_ = engine.SingleUser
 }

@@ -16,7 +16,7 @@ import (
 	"sync"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // api is a server of tokens over TLS that speaks as three kinds of API do. It is
@@ -256,6 +256,6 @@ func recipes(host string) string {
 }
 
 // secretOf returns the value of a secret for a recipe.
-func secretOf(recipe string, t *apiToken) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"engine":"http:%s","account":%q,"password":%q,"token":%q,"token_id":%q}`, recipe, t.account, "p:"+t.account, t.text, t.id))
+func secretOf(recipe string, t *apiToken) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"engine":"http:%s","account":%q,"password":%q,"token":%q,"token_id":%q}`, recipe, t.account, "p:"+t.account, t.text, t.id))
 }

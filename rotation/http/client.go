@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"time"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // answer is an answer that has arrived whole.
@@ -73,7 +73,7 @@ func (x *exchange) send(ctx context.Context, what string, call Call, look lookup
 	return x.repeat(ctx, what, func() (*nethttp.Request, error) {
 		req, err := call.request(ctx, x.engine.recipe.Headers, look)
 		if err != nil {
-			return nil, rotation.Errorf(rotation.InvalidSecret, "give the secret the fields that the recipe "+x.engine.name+" needs", "%s is not possible: %w", what, err)
+			return nil, engine.Errorf(engine.InvalidSecret, "give the secret the fields that the recipe "+x.engine.name+" needs", "%s is not possible: %w", what, err)
 		}
 		return req, nil
 	})
@@ -141,30 +141,30 @@ func (x *exchange) failed(what string, req *nethttp.Request, err error) error {
 		err = u.Err
 	}
 	if errors.Is(err, errLeads) {
-		return rotation.Errorf(rotation.TargetFailed, "add the host to the recipe's hosts if it may have the token", "%s: %w", what, err)
+		return engine.Errorf(engine.TargetFailed, "add the host to the recipe's hosts if it may have the token", "%s: %w", what, err)
 	}
-	t := rotation.Target{Host: req.URL.Hostname(), Port: 443}
+	t := engine.Target{Host: req.URL.Hostname(), Port: 443}
 	if port, perr := strconv.Atoi(req.URL.Port()); perr == nil {
 		t.Port = port
 	}
-	if e := rotation.NetworkError(t, err); e != nil {
+	if e := engine.NetworkError(t, err); e != nil {
 		return e
 	}
-	return rotation.Errorf(rotation.TargetFailed, "see the error's text", "%s: %w", what, err)
+	return engine.Errorf(engine.TargetFailed, "see the error's text", "%s: %w", what, err)
 }
 
 // refusal returns the error for an answer that is no success.
 func refusal(what string, a *answer, refused ...int) error {
 	for _, status := range refused {
 		if a.status == status {
-			return rotation.Errorf(rotation.LoginRefused, "see whether the token was revoked or has expired", "%s is refused with the status %d", what, a.status)
+			return engine.Errorf(engine.LoginRefused, "see whether the token was revoked or has expired", "%s is refused with the status %d", what, a.status)
 		}
 	}
 	switch {
 	case a.status == nethttp.StatusUnauthorized || a.status == nethttp.StatusForbidden:
-		return rotation.Errorf(rotation.PrivilegeMissing, "give the token the right to manage tokens", "%s is forbidden with the status %d", what, a.status)
+		return engine.Errorf(engine.PrivilegeMissing, "give the token the right to manage tokens", "%s is forbidden with the status %d", what, a.status)
 	case a.status == nethttp.StatusTooManyRequests:
-		return rotation.Errorf(rotation.TargetFailed, "wait; Secrets Manager tries again", "%s: the API has had too many requests (429)", what)
+		return engine.Errorf(engine.TargetFailed, "wait; Secrets Manager tries again", "%s: the API has had too many requests (429)", what)
 	}
-	return rotation.Errorf(rotation.TargetFailed, "compare the recipe with the API's documentation", "%s is answered with the status %d", what, a.status)
+	return engine.Errorf(engine.TargetFailed, "compare the recipe with the API's documentation", "%s is answered with the status %d", what, a.status)
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/http"
 )
@@ -33,10 +33,10 @@ func TestEngine(t *testing.T) {
 	}
 }
 
-func (h *harness) Engine() rotation.Engine { return engineOf(h.t, h.api, h.recipe, h.host) }
+func (h *harness) Engine() engine.Engine { return engineOf(h.t, h.api, h.recipe, h.host) }
 
 func engineOf(t testing.TB, a *api, recipe, host string) *http.Engine {
-	engines, err := http.Load(rotation.TLSPolicy{ExtraCAs: a.ca}, recipes(host))
+	engines, err := http.Load(engine.TLSPolicy{ExtraCAs: a.ca}, recipes(host))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,21 +53,21 @@ func (h *harness) Target() string { return strings.TrimPrefix(h.api.URL, "https:
 
 func (h *harness) Overlap() bool { return true }
 
-func (h *harness) New(_ context.Context, _ string, port int) (value, superuser rotation.Value, err error) {
+func (h *harness) New(_ context.Context, _ string, port int) (value, superuser engine.Value, err error) {
 	h.host = fmt.Sprintf("127.0.0.1:%d", port)
 	return secretOf(h.recipe, h.api.first(testserver.Unique("account"))), superuser, nil
 }
 
-func (h *harness) Open(_ context.Context, v rotation.Value) error {
+func (h *harness) Open(_ context.Context, v engine.Value) error {
 	if token, _ := v.Text("token"); !h.api.opens(token) {
-		return rotation.LoginRefused
+		return engine.LoginRefused
 	}
 	return nil
 }
 
-func (h *harness) Restore(context.Context, rotation.Value) error { return errors.ErrUnsupported }
+func (h *harness) Restore(context.Context, engine.Value) error { return errors.ErrUnsupported }
 
-func (h *harness) Strays(_ context.Context, versions []rotation.Value) (strays []string, err error) {
+func (h *harness) Strays(_ context.Context, versions []engine.Value) (strays []string, err error) {
 	var known []string
 	account := ""
 	for _, v := range versions {

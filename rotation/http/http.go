@@ -17,22 +17,22 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine rotates the tokens of one recipe. Load makes it.
 type Engine struct {
-	tls    rotation.TLSPolicy
+	tls    engine.TLSPolicy
 	name   string
 	recipe Recipe
 }
 
 var (
-	_ rotation.Minter  = (*Engine)(nil)
-	_ rotation.Retirer = (*Engine)(nil)
+	_ engine.Minter  = (*Engine)(nil)
+	_ engine.Retirer = (*Engine)(nil)
 )
 
-func newEngine(tls rotation.TLSPolicy, name string, r Recipe) *Engine {
+func newEngine(tls engine.TLSPolicy, name string, r Recipe) *Engine {
 	if r.Refused == nil {
 		r.Refused = []int{nethttp.StatusUnauthorized}
 	}
@@ -40,8 +40,8 @@ func newEngine(tls rotation.TLSPolicy, name string, r Recipe) *Engine {
 }
 
 // Kind describes the engine: its name is http: and the recipe's.
-func (e *Engine) Kind() rotation.Kind {
-	return rotation.Kind{Names: []string{"http:" + e.name}, Overlap: rotation.BothWork, SecretFields: slices.Sorted(maps.Keys(e.recipe.Fields))}
+func (e *Engine) Kind() engine.Kind {
+	return engine.Kind{Names: []string{"http:" + e.name}, Overlap: engine.BothWork, SecretFields: slices.Sorted(maps.Keys(e.recipe.Fields))}
 }
 
 // prefix is how the names of a secret's tokens begin.
@@ -51,10 +51,10 @@ func prefix(secret string) string {
 }
 
 // form checks that a value has every field that the recipe needs.
-func (e *Engine) form(v rotation.Value) error {
+func (e *Engine) form(v engine.Value) error {
 	const advice = "the recipe's place holders name the fields that the secret needs"
 	if !v.IsObject() {
-		return rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+		return engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
 	}
 	var faults []string
 	for _, c := range []Call{{URL: "/", Headers: e.recipe.Headers}, e.recipe.Issue, e.recipe.Verify, e.recipe.List.Call, e.recipe.Revoke} {
@@ -67,7 +67,7 @@ func (e *Engine) form(v rotation.Value) error {
 	}
 	if faults != nil {
 		slices.Sort(faults)
-		return rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value does not suit the recipe %s: %s", e.name, strings.Join(slices.Compact(faults), ", "))
+		return engine.Errorf(engine.InvalidSecret, advice, "the secret's value does not suit the recipe %s: %s", e.name, strings.Join(slices.Compact(faults), ", "))
 	}
 	return nil
 }
@@ -75,9 +75,9 @@ func (e *Engine) form(v rotation.Value) error {
 // Next issues a token. Its name is the secret's, the version's and its own: what
 // an earlier call left behind, or another one at the same time has issued, stays
 // until Set, when it is known which of them was stored.
-func (e *Engine) Next(ctx context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	if err := e.form(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	x := e.exchange()
 	defer x.close()
@@ -87,22 +87,22 @@ func (e *Engine) Next(ctx context.Context, r *rotation.Request) (rotation.Value,
 	name := prefix(r.Secret) + r.Version + "-" + hex.EncodeToString(own[:])
 	a, err := x.send(ctx, what, e.recipe.Issue, words(r.Login, map[string]string{"name": name}))
 	if err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	if !a.ok() {
-		return rotation.Value{}, refusal(what, a, nethttp.StatusUnauthorized)
+		return engine.Value{}, refusal(what, a, nethttp.StatusUnauthorized)
 	}
 	const advice = "compare the pointers of the recipe's fields with the API's documentation"
 	body, err := decode(a.body)
 	if err != nil {
-		return rotation.Value{}, rotation.Errorf(rotation.TargetFailed, advice, "%s: the answer is not JSON", what)
+		return engine.Value{}, engine.Errorf(engine.TargetFailed, advice, "%s: the answer is not JSON", what)
 	}
 	next := r.Current
 	for _, field := range slices.Sorted(maps.Keys(e.recipe.Fields)) {
 		s, ok := text(body, e.recipe.Fields[field])
 		if !ok {
 			// The token is lost, and found by its name at the next Set.
-			return rotation.Value{}, rotation.Errorf(rotation.TargetFailed, advice, "%s: the answer has no text at %s", what, e.recipe.Fields[field])
+			return engine.Value{}, engine.Errorf(engine.TargetFailed, advice, "%s: the answer has no text at %s", what, e.recipe.Fields[field])
 		}
 		next = next.With(field, s)
 	}
@@ -112,18 +112,18 @@ func (e *Engine) Next(ctx context.Context, r *rotation.Request) (rotation.Value,
 // Set revokes every token of this secret but the pending and the current one: the
 // one before, and those that crashes left behind. The pending one is valid since
 // it was issued.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending, r.Current, r.Login)
 }
 
 // Retire revokes every token of this secret but the pending one.
-func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending)
 }
 
 // revokeBut lists the tokens and revokes those that carry the secret's prefix or
 // stand in one of its values, but for the ones to keep.
-func (e *Engine) revokeBut(ctx context.Context, r *rotation.Request, keep ...rotation.Value) error {
+func (e *Engine) revokeBut(ctx context.Context, r *engine.Request, keep ...engine.Value) error {
 	x := e.exchange()
 	defer x.close()
 	tokens, err := x.list(ctx, r.Secret, r.Login)
@@ -143,7 +143,7 @@ func (e *Engine) revokeBut(ctx context.Context, r *rotation.Request, keep ...rot
 }
 
 // ids returns the ids of the values' tokens.
-func (e *Engine) ids(values ...rotation.Value) []string {
+func (e *Engine) ids(values ...engine.Value) []string {
 	var ids []string
 	for _, v := range values {
 		if id, _ := v.Text(e.recipe.ID); id != "" {
@@ -155,7 +155,7 @@ func (e *Engine) ids(values ...rotation.Value) []string {
 
 // Verify makes the recipe's call with the token, and lists tokens by it, which the
 // next rotation needs.
-func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	if err := e.form(v); err != nil {
 		return err
 	}
@@ -174,17 +174,17 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 }
 
 // Revoke revokes the token that Next has issued.
-func (e *Engine) Revoke(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	id, ok := r.Pending.Text(e.recipe.ID)
 	if !ok {
-		return rotation.Errorf(rotation.InvalidSecret, "revoke the token by hand", "the pending value has no field %s", e.recipe.ID)
+		return engine.Errorf(engine.InvalidSecret, "revoke the token by hand", "the pending value has no field %s", e.recipe.ID)
 	}
 	x := e.exchange()
 	defer x.close()
 	return x.revoke(ctx, r.Login, id)
 }
 
-func (x *exchange) revoke(ctx context.Context, login rotation.Value, id string) error {
+func (x *exchange) revoke(ctx context.Context, login engine.Value, id string) error {
 	const what = "revoking a token"
 	a, err := x.send(ctx, what, x.engine.recipe.Revoke, words(login, map[string]string{"id": id}))
 	if err != nil {
@@ -204,7 +204,7 @@ const pageLimit = 100
 
 // list returns the tokens on all pages. It is the first call of whatever needs it,
 // so that the status 401 means that the login was refused before any change.
-func (x *exchange) list(ctx context.Context, secret string, login rotation.Value) ([]token, error) {
+func (x *exchange) list(ctx context.Context, secret string, login engine.Value) ([]token, error) {
 	const what, advice = "listing tokens", "compare the recipe's list with the API's documentation"
 	l := x.engine.recipe.List
 	call, look := l.Call, words(login, map[string]string{"prefix": prefix(secret)})
@@ -219,17 +219,17 @@ func (x *exchange) list(ctx context.Context, secret string, login rotation.Value
 		}
 		body, err := decode(a.body)
 		if err != nil {
-			return nil, rotation.Errorf(rotation.TargetFailed, advice, "%s: the answer is not JSON", what)
+			return nil, engine.Errorf(engine.TargetFailed, advice, "%s: the answer is not JSON", what)
 		}
 		found, _ := resolve(body, l.Items)
 		items, ok := found.([]any)
 		if !ok {
-			return nil, rotation.Errorf(rotation.TargetFailed, advice, "%s: the answer has no array at %q", what, l.Items)
+			return nil, engine.Errorf(engine.TargetFailed, advice, "%s: the answer has no array at %q", what, l.Items)
 		}
 		for _, item := range items {
 			id, ok := text(item, l.TokenID)
 			if !ok {
-				return nil, rotation.Errorf(rotation.TargetFailed, advice, "%s: a token has no id at %s", what, l.TokenID)
+				return nil, engine.Errorf(engine.TargetFailed, advice, "%s: a token has no id at %s", what, l.TokenID)
 			}
 			name, _ := text(item, l.Name) // a token that others made may have none
 			tokens = append(tokens, token{id, name})
@@ -239,11 +239,11 @@ func (x *exchange) list(ctx context.Context, secret string, login rotation.Value
 			return tokens, nil
 		}
 		if fault := x.engine.recipe.forbids(next); fault != "" {
-			return nil, rotation.Errorf(rotation.TargetFailed, "add the host to the recipe's hosts if it may have the token", "%s: the next page's address is not allowed: %s", what, fault)
+			return nil, engine.Errorf(engine.TargetFailed, "add the host to the recipe's hosts if it may have the token", "%s: the next page's address is not allowed: %s", what, fault)
 		}
 		call.URL = strings.ReplaceAll(next, "{{", "%7B%7B") // it is no template
 	}
-	return nil, rotation.Errorf(rotation.TargetFailed, "have the recipe list fewer tokens, by {{rotation.prefix}} in its query", "%s: there are more than %d pages", what, pageLimit)
+	return nil, engine.Errorf(engine.TargetFailed, "have the recipe list fewer tokens, by {{rotation.prefix}} in its query", "%s: there are more than %d pages", what, pageLimit)
 }
 
 // linkForm is one link of a Link header.

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/http"
 )
 
@@ -36,8 +36,8 @@ func (a *api) seen() []string {
 	return slices.Clone(a.calls)
 }
 
-func requestFor(v rotation.Value) *rotation.Request {
-	return &rotation.Request{Secret: secretARN, Version: version, Strategy: rotation.SingleUser, Current: v, Login: v}
+func requestFor(v engine.Value) *engine.Request {
+	return &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: v, Login: v}
 }
 
 func within(t *testing.T, d time.Duration) context.Context {
@@ -51,7 +51,7 @@ func TestTokensOfOthersStayAndTheFirstOneGoesInItsTurn(t *testing.T) {
 	e := engineOf(t, a, "form", a.host())
 	hand := a.first("acme")
 	others := a.first("acme")
-	values := []rotation.Value{{}, secretOf("form", hand)}
+	values := []engine.Value{{}, secretOf("form", hand)}
 	for i := range 3 {
 		r := requestFor(values[len(values)-1])
 		r.Previous, r.Version = values[len(values)-2], fmt.Sprintf("version-%d", i)
@@ -90,7 +90,7 @@ func TestRetireRevokesAllButThePendingToken(t *testing.T) {
 	if got := a.valid("acme"); !slices.Equal(got, []string{id}) {
 		t.Errorf("valid are %v", got)
 	}
-	if err := e.Verify(within(t, 5*time.Second), r, r.Current); rotation.CauseOf(err) != rotation.LoginRefused {
+	if err := e.Verify(within(t, 5*time.Second), r, r.Current); engine.CauseOf(err) != engine.LoginRefused {
 		t.Errorf("the old token: %v", err)
 	}
 }
@@ -105,15 +105,15 @@ func TestABusyAPIIsAskedAgainWhenItSays(t *testing.T) {
 		limit      time.Duration
 		calls      int
 		atLeast    time.Duration
-		want       rotation.Cause
+		want       engine.Cause
 	}{
 		"429 with seconds":            {429, "1", 10 * time.Second, 2, time.Second, ""},
 		"503 with a date":             {503, "date", 10 * time.Second, 2, time.Second, ""},
 		"500 without a word":          {500, "", 10 * time.Second, 2, 200 * time.Millisecond, ""},
-		"429 beyond what time allows": {429, "60", 2 * time.Second, 1, 0, rotation.TargetFailed},
-		"429 until the end of time":   {429, "Fri, 31 Dec 9999 23:59:59 GMT", 2 * time.Second, 1, 0, rotation.TargetFailed},
-		"429 for a number too great":  {429, "99999999999999999999", 2 * time.Second, 1, 0, rotation.TargetFailed},
-		"501 is no passing state":     {501, "", 10 * time.Second, 1, 0, rotation.TargetFailed},
+		"429 beyond what time allows": {429, "60", 2 * time.Second, 1, 0, engine.TargetFailed},
+		"429 until the end of time":   {429, "Fri, 31 Dec 9999 23:59:59 GMT", 2 * time.Second, 1, 0, engine.TargetFailed},
+		"429 for a number too great":  {429, "99999999999999999999", 2 * time.Second, 1, 0, engine.TargetFailed},
+		"501 is no passing state":     {501, "", 10 * time.Second, 1, 0, engine.TargetFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := 0
@@ -137,7 +137,7 @@ func TestABusyAPIIsAskedAgainWhenItSays(t *testing.T) {
 			begin := time.Now()
 			_, err := e.Next(within(t, c.limit), r)
 			took := time.Since(begin)
-			if c.want == "" && err != nil || c.want != "" && rotation.CauseOf(err) != c.want {
+			if c.want == "" && err != nil || c.want != "" && engine.CauseOf(err) != c.want {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 			if len(a.seen()) != c.calls || took < c.atLeast {
@@ -180,7 +180,7 @@ func TestRedirectsAndPagesStayWithTheAllowedHosts(t *testing.T) {
 	} {
 		a.answer(busy)
 		err := e.Verify(within(t, 5*time.Second), r, r.Current)
-		if rotation.CauseOf(err) != rotation.TargetFailed || !strings.Contains(fmt.Sprint(err), "hosts") {
+		if engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), "hosts") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -194,13 +194,13 @@ func TestStatusesAndTheirCauses(t *testing.T) {
 		engine *http.Engine
 		recipe string
 		status int
-		want   rotation.Cause
+		want   engine.Cause
 	}{
-		{bearer, "bearer", 401, rotation.LoginRefused},
-		{bearer, "bearer", 403, rotation.PrivilegeMissing},
-		{key, "key", 403, rotation.LoginRefused},
-		{bearer, "bearer", 404, rotation.TargetFailed},
-		{bearer, "bearer", 200, rotation.TargetFailed}, // the list that follows is none
+		{bearer, "bearer", 401, engine.LoginRefused},
+		{bearer, "bearer", 403, engine.PrivilegeMissing},
+		{key, "key", 403, engine.LoginRefused},
+		{bearer, "bearer", 404, engine.TargetFailed},
+		{bearer, "bearer", 200, engine.TargetFailed}, // the list that follows is none
 	} {
 		a.answer(func(w nethttp.ResponseWriter, _ *nethttp.Request) bool {
 			w.WriteHeader(c.status)
@@ -209,7 +209,7 @@ func TestStatusesAndTheirCauses(t *testing.T) {
 		})
 		r := requestFor(secretOf(c.recipe, token))
 		err := c.engine.Verify(within(t, 5*time.Second), r, r.Current)
-		if rotation.CauseOf(err) != c.want || strings.Contains(fmt.Sprint(err), token.text) {
+		if engine.CauseOf(err) != c.want || strings.Contains(fmt.Sprint(err), token.text) {
 			t.Errorf("%s %d: %v, want %s", c.recipe, c.status, err, c.want)
 		}
 	}
@@ -242,7 +242,7 @@ func TestAnAnswerWithoutTheTokenFailsAndItsTokenIsRevokedLater(t *testing.T) {
 		fmt.Fprint(w, `{"data":{"id":7}}`)
 		return true
 	})
-	if _, err := e.Next(within(t, 5*time.Second), r); rotation.CauseOf(err) != rotation.TargetFailed || !strings.Contains(fmt.Sprint(err), "/data/key") {
+	if _, err := e.Next(within(t, 5*time.Second), r); engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), "/data/key") {
 		t.Errorf("an answer without a token: %v", err)
 	}
 }
@@ -251,15 +251,15 @@ func TestValuesCannotBreakOutOfARequest(t *testing.T) {
 	a := newAPI(t)
 	token := a.first("acme")
 	e := engineOf(t, a, "bearer", a.host())
-	for name, v := range map[string]rotation.Value{
+	for name, v := range map[string]engine.Value{
 		"a header":        secretOf("bearer", token).With("token", "x\r\nX-Other: y"),
 		"the path upward": secretOf("bearer", token).With("account", ".."),
-		"no field":        rotation.StringValue(`{"engine":"http:bearer"}`),
-		"no object":       rotation.StringValue(`x`),
+		"no field":        engine.StringValue(`{"engine":"http:bearer"}`),
+		"no object":       engine.StringValue(`x`),
 	} {
 		a.answer(nil)
 		_, err := e.Next(within(t, 5*time.Second), requestFor(v))
-		if rotation.CauseOf(err) != rotation.InvalidSecret || len(a.seen()) > 0 {
+		if engine.CauseOf(err) != engine.InvalidSecret || len(a.seen()) > 0 {
 			t.Errorf("%s: %v, calls %v", name, err, a.seen())
 		}
 		if name == "no field" && !strings.Contains(fmt.Sprint(err), "account is missing, token is missing") {
@@ -268,7 +268,7 @@ func TestValuesCannotBreakOutOfARequest(t *testing.T) {
 	}
 	// A slash stays within its segment, and the API knows no such account.
 	_, err := e.Next(within(t, 5*time.Second), requestFor(secretOf("bearer", token).With("account", "acme/../x?y=z#")))
-	if rotation.CauseOf(err) != rotation.TargetFailed || !slices.Equal(a.seen(), []string{"POST /bearer/accounts/acme/../x?y=z#/tokens"}) {
+	if engine.CauseOf(err) != engine.TargetFailed || !slices.Equal(a.seen(), []string{"POST /bearer/accounts/acme/../x?y=z#/tokens"}) {
 		t.Errorf("%v, calls %v", err, a.seen())
 	}
 }
@@ -280,11 +280,11 @@ func TestLoadTellsEveryFaultOfARecipe(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, text := range []string{good, path} {
-		if engines, err := http.Load(rotation.TLSPolicy{}, text); err != nil || len(engines) != 3 {
+		if engines, err := http.Load(engine.TLSPolicy{}, text); err != nil || len(engines) != 3 {
 			t.Errorf("%d engines, %v", len(engines), err)
 		}
 	}
-	if engines, err := http.Load(rotation.TLSPolicy{}, ""); err != nil || engines != nil {
+	if engines, err := http.Load(engine.TLSPolicy{}, ""); err != nil || engines != nil {
 		t.Errorf("no recipes: %v, %v", engines, err)
 	}
 	change := func(old, new string) string {
@@ -310,13 +310,13 @@ func TestLoadTellsEveryFaultOfARecipe(t *testing.T) {
 		change(`"method": "PUT"`, `"method": "put it"`):                                              "key: issue: the method",
 		change(`"form": {"id": "{{rotation.id}}"}`, `"form": {"id": "{{rotation.id}}"}, "json": {}`): "form: revoke: there are two bodies",
 	} {
-		_, err := http.Load(rotation.TLSPolicy{}, text)
-		if rotation.CauseOf(err) != rotation.InvalidConfiguration || !strings.Contains(fmt.Sprint(err), want) {
+		_, err := http.Load(engine.TLSPolicy{}, text)
+		if engine.CauseOf(err) != engine.InvalidConfiguration || !strings.Contains(fmt.Sprint(err), want) {
 			t.Errorf("%v\nwant %s", err, want)
 		}
 	}
 	for _, host := range []string{"127.0.0.1:8080", "localhost", "[::1]:80"} {
-		if _, err := http.Load(rotation.TLSPolicy{}, strings.ReplaceAll(recipes(host), "https://", "http://")); err != nil {
+		if _, err := http.Load(engine.TLSPolicy{}, strings.ReplaceAll(recipes(host), "https://", "http://")); err != nil {
 			t.Errorf("plain text to %s: %v", host, err)
 		}
 	}
@@ -326,7 +326,7 @@ func TestAnUnknownCAIsTold(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, &api{Server: a.Server}, "bearer", a.host())
 	r := requestFor(secretOf("bearer", a.first("acme")))
-	if _, err := e.Next(within(t, 5*time.Second), r); rotation.CauseOf(err) != rotation.TLSFailed {
+	if _, err := e.Next(within(t, 5*time.Second), r); engine.CauseOf(err) != engine.TLSFailed {
 		t.Errorf("%v", err)
 	}
 }
@@ -338,7 +338,7 @@ func TestTheRecipeOfTheDocumentationIsOne(t *testing.T) {
 	}
 	_, rest, _ := strings.Cut(string(page), "```json\n")
 	recipe, _, _ := strings.Cut(rest, "```")
-	engines, err := http.Load(rotation.TLSPolicy{}, recipe)
+	engines, err := http.Load(engine.TLSPolicy{}, recipe)
 	if err != nil || len(engines) != 1 || !slices.Equal(engines[0].Kind().SecretFields, []string{"token", "token_id"}) {
 		t.Errorf("%d engines, %v", len(engines), err)
 	}

@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Recipe says how one API deals with tokens. It is part of the function's
@@ -73,7 +73,7 @@ type List struct {
 // Load returns an engine for every recipe, which serves the secrets whose engine is
 // http:NAME. text is a JSON object of recipes by name, or the path of a file with
 // one; "" has none. The error has the cause InvalidConfiguration.
-func Load(tls rotation.TLSPolicy, text string) ([]*Engine, error) {
+func Load(tls engine.TLSPolicy, text string) ([]*Engine, error) {
 	const advice = "correct HTTP_RECIPES; docs/engines/http.md describes its form"
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -82,7 +82,7 @@ func Load(tls rotation.TLSPolicy, text string) ([]*Engine, error) {
 	if !strings.HasPrefix(text, "{") {
 		data, err := os.ReadFile(text)
 		if err != nil {
-			return nil, rotation.Errorf(rotation.InvalidConfiguration, "give JSON or the path of a JSON file in HTTP_RECIPES", "the recipes cannot be read: %w", err)
+			return nil, engine.Errorf(engine.InvalidConfiguration, "give JSON or the path of a JSON file in HTTP_RECIPES", "the recipes cannot be read: %w", err)
 		}
 		text = string(data)
 	}
@@ -90,10 +90,10 @@ func Load(tls rotation.TLSPolicy, text string) ([]*Engine, error) {
 	dec.DisallowUnknownFields()
 	var recipes map[string]Recipe
 	if err := dec.Decode(&recipes); err != nil {
-		return nil, rotation.Errorf(rotation.InvalidConfiguration, advice, "the recipes are not of the form: %w", err)
+		return nil, engine.Errorf(engine.InvalidConfiguration, advice, "the recipes are not of the form: %w", err)
 	}
 	if dec.More() {
-		return nil, rotation.Errorf(rotation.InvalidConfiguration, advice, "text follows the recipes")
+		return nil, engine.Errorf(engine.InvalidConfiguration, advice, "text follows the recipes")
 	}
 	var engines []*Engine
 	var faults []string
@@ -105,7 +105,7 @@ func Load(tls rotation.TLSPolicy, text string) ([]*Engine, error) {
 	}
 	if faults != nil {
 		slices.Sort(faults)
-		return nil, rotation.Errorf(rotation.InvalidConfiguration, advice, "the recipes cannot work: %s", strings.Join(faults, "; "))
+		return nil, engine.Errorf(engine.InvalidConfiguration, advice, "the recipes cannot work: %s", strings.Join(faults, "; "))
 	}
 	slices.SortFunc(engines, func(a, b *Engine) int { return strings.Compare(a.name, b.name) })
 	return engines, nil

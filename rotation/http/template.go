@@ -11,7 +11,7 @@ import (
 	"regexp"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // placeholder is {{field}} or {{rotation.word}}. There is no more to the templates:
@@ -23,7 +23,7 @@ var placeholder = regexp.MustCompile(`\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}`)
 type lookup func(name string) (string, bool)
 
 // words returns the lookup for a value and the rotation's own words.
-func words(v rotation.Value, own map[string]string) lookup {
+func words(v engine.Value, own map[string]string) lookup {
 	return func(name string) (string, bool) {
 		if word, ok := strings.CutPrefix(name, "rotation."); ok {
 			s, ok := own[word]

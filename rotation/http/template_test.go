@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // FuzzRequest: whatever a secret holds, a request goes to the recipe's host and
@@ -21,7 +21,7 @@ func FuzzRequest(f *testing.F) {
 		JSON: json.RawMessage(`{"a":["{{x}}",{"b":1.50}],"{c}":null}`),
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		v := rotation.StringValue(`{}`).With("x", s)
+		v := engine.StringValue(`{}`).With("x", s)
 		s, _ = v.Text("x") // as JSON keeps it
 		req, err := call.request(context.Background(), nil, words(v, nil))
 		if err != nil {

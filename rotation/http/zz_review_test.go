@@ -14,6 +14,7 @@ import (
 
 	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/http"
 )
 
@@ -112,11 +113,11 @@ func TestZZRevokeThatIsRedirectedRevokesNothing(t *testing.T) {
 func TestZZEveryTryOfAFailingCreateSecretIssuesAToken(t *testing.T) {
 	a := newAPI(t)
 	text := strings.Replace(recipes(a.host()), `"token": "/data/key", "token_id": "/data/id"`, `"token": "/data/key", "token_id": "/data/uid"`, 1)
-	engines, err := http.Load(rotation.TLSPolicy{ExtraCAs: a.ca}, text)
+	engines, err := http.Load(engine.TLSPolicy{ExtraCAs: a.ca}, text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var list []rotation.Engine
+	var list []engine.Engine
 	for _, e := range engines {
 		list = append(list, e)
 	}
@@ -174,12 +175,12 @@ func TestZZPathOfAField(t *testing.T) {
 	}))
 	defer s.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
-	engines, err := http.Load(rotation.TLSPolicy{ExtraCAs: ca}, recipes(strings.TrimPrefix(s.URL, "https://")))
+	engines, err := http.Load(engine.TLSPolicy{ExtraCAs: ca}, recipes(strings.TrimPrefix(s.URL, "https://")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	i := slices.IndexFunc(engines, func(e *http.Engine) bool { return e.Kind().Names[0] == "http:bearer" })
-	v := rotation.StringValue(`{"engine":"http:bearer","account":"../../admin/users/1","token":"REAL","token_id":"9"}`)
+	v := engine.StringValue(`{"engine":"http:bearer","account":"../../admin/users/1","token":"REAL","token_id":"9"}`)
 	_, err = engines[i].Next(t.Context(), requestFor(v))
 	t.Logf("%v %q", err, seen)
 }
@@ -197,9 +198,9 @@ func TestZZTokenGoesToAnotherRecipesHost(t *testing.T) {
 	cas := append(slices.Clone(a.ca), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: b.Certificate().Raw})...)
 	one := recipes(a.host())
 	two := strings.ReplaceAll(strings.Replace(recipes(strings.TrimPrefix(b.URL, "https://")), `"bearer"`, `"other"`, 1), "zz", "")
-	var list []rotation.Engine
+	var list []engine.Engine
 	for _, text := range []string{one, two} {
-		engines, err := http.Load(rotation.TLSPolicy{ExtraCAs: cas}, text)
+		engines, err := http.Load(engine.TLSPolicy{ExtraCAs: cas}, text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -268,7 +269,7 @@ func TestZZVerifyThatIsPublic(t *testing.T) {
 		}
 		return false
 	})
-	engines, err := http.Load(rotation.TLSPolicy{ExtraCAs: a.ca}, text)
+	engines, err := http.Load(engine.TLSPolicy{ExtraCAs: a.ca}, text)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +289,7 @@ func TestZZVerifyThatIsPublic(t *testing.T) {
 	}
 	a.mu.Unlock()
 	err = w.All(arn, token)
-	v := rotation.StringValue(w.Get(arn, "AWSCURRENT"))
+	v := engine.StringValue(w.Get(arn, "AWSCURRENT"))
 	text2, _ := v.Text("token")
 	t.Logf("%v; AWSCURRENT is valid: %v", err, a.opens(text2))
 	if err == nil && !a.opens(text2) {

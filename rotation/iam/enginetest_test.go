@@ -17,7 +17,7 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/iam"
 )
@@ -64,7 +64,7 @@ func TestEngineActingByTheRole(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, true) })
 }
 
-func (h *harness) Engine() rotation.Engine { return h.engine() }
+func (h *harness) Engine() engine.Engine { return h.engine() }
 
 func (h *harness) engine() *iam.Engine {
 	return iam.New(func(context.Context, string) (aws.Config, error) {
@@ -80,7 +80,7 @@ func (h *harness) Target() string { return strings.TrimPrefix(h.server.URL, "htt
 
 func (h *harness) Overlap() bool { return true }
 
-func (h *harness) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *harness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	h.endpoint = fmt.Sprintf("http://%s:%d", host, port)
 	user := testserver.Unique("suite-")
 	allowed := permissions
@@ -90,25 +90,25 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 	return secretOf(user, h.fake.AddUser(user, allowed...)), superuser, nil
 }
 
-func secretOf(user string, c aws.Credentials) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"engine":"iam","Version":1,"username":%q,"AccessKeyId":%q,"SecretAccessKey":%q}`, user, c.AccessKeyID, c.SecretAccessKey))
+func secretOf(user string, c aws.Credentials) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"engine":"iam","Version":1,"username":%q,"AccessKeyId":%q,"SecretAccessKey":%q}`, user, c.AccessKeyID, c.SecretAccessKey))
 }
 
-func (h *harness) Open(ctx context.Context, v rotation.Value) error {
+func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	id, _ := v.Text("AccessKeyId")
 	secret, _ := v.Text("SecretAccessKey")
 	_, err := sts.NewFromConfig(config(h.server.URL, aws.Credentials{AccessKeyID: id, SecretAccessKey: secret})).GetCallerIdentity(ctx, nil)
 	if api, ok := errors.AsType[smithy.APIError](err); ok && (api.ErrorCode() == "InvalidClientTokenId" || api.ErrorCode() == "SignatureDoesNotMatch") {
-		return fmt.Errorf("%w: %w", rotation.LoginRefused, err)
+		return fmt.Errorf("%w: %w", engine.LoginRefused, err)
 	}
 	return err
 }
 
-func (h *harness) Restore(context.Context, rotation.Value) error { return errors.ErrUnsupported }
+func (h *harness) Restore(context.Context, engine.Value) error { return errors.ErrUnsupported }
 
 func (h *harness) Public() []string { return []string{"AccessKeyId"} }
 
-func (h *harness) Strays(_ context.Context, versions []rotation.Value) (strays []string, err error) {
+func (h *harness) Strays(_ context.Context, versions []engine.Value) (strays []string, err error) {
 	var known []string
 	user := ""
 	for _, v := range versions {

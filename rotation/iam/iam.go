@@ -17,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Settings returns the SDK's configuration for a secret: region, HTTP client,
@@ -32,8 +32,8 @@ type Engine struct {
 }
 
 var (
-	_ rotation.Minter  = (*Engine)(nil)
-	_ rotation.Retirer = (*Engine)(nil)
+	_ engine.Minter  = (*Engine)(nil)
+	_ engine.Retirer = (*Engine)(nil)
 )
 
 // New returns the engine. A key makes its successor itself, with the permissions
@@ -52,8 +52,8 @@ const (
 )
 
 // Kind describes the engine. IAM makes the keys, so there is no password policy.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{Names: []string{"iam"}, Overlap: rotation.BothWork, UserField: userField, SecretFields: []string{idField, secretField}}
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{Names: []string{"iam"}, Overlap: engine.BothWork, UserField: userField, SecretFields: []string{idField, secretField}}
 }
 
 // login is an access key as a secret holds it.
@@ -68,10 +68,10 @@ var (
 )
 
 // parse reads a value. The error has the cause InvalidSecret and names every fault.
-func parse(v rotation.Value) (login, error) {
+func parse(v engine.Value) (login, error) {
 	const advice = `the value must be {"engine":"iam","username":"…","AccessKeyId":"AKIA…","SecretAccessKey":"…"}`
 	if !v.IsObject() {
-		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+		return login{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
 	}
 	var l login
 	var faults []string
@@ -94,7 +94,7 @@ func parse(v rotation.Value) (login, error) {
 		}
 	}
 	if faults != nil {
-		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value is not an access key: %s", strings.Join(faults, ", "))
+		return login{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value is not an access key: %s", strings.Join(faults, ", "))
 	}
 	return l, nil
 }
@@ -107,42 +107,42 @@ const settled = time.Minute
 
 // Next makes a key, after it has deleted the one before the current one, or one
 // that a crash left behind.
-func (e *Engine) Next(ctx context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	s, err := e.open(ctx, r, r.Login)
 	if err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	state, err := s.state(ctx)
 	if err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	if !slices.ContainsFunc(state.keys, func(k types.AccessKeyMetadata) bool { return aws.ToString(k.AccessKeyId) == s.login.id }) {
-		return rotation.Value{}, rotation.Errorf(rotation.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
+		return engine.Value{}, engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
 			"IAM does not list the access key %s of %q, which STS accepts", s.login.id, s.login.user)
 	}
 	for _, k := range state.keys {
 		if aws.ToString(k.AccessKeyId) != s.login.id {
 			if err := s.remove(ctx, r, state, k); err != nil {
-				return rotation.Value{}, err
+				return engine.Value{}, err
 			}
 		}
 	}
 	// Noted before the key is made, this tells a later call whose it is.
 	if err := s.note(ctx, intent{login: s.login.id, version: r.Version, at: state.now}.text(r.Secret)); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	id, secret, err := s.create(ctx)
 	if err != nil {
-		if turnedAway(err) && !errors.Is(err, rotation.Unsettled) {
+		if turnedAway(err) && !errors.Is(err, engine.Unsettled) {
 			// There is no key of this call for the note to explain, but somebody may
 			// make one by hand now. Where the note stays, its time bounds it; where a
 			// second key is there all of a sudden, another call's may need the note.
 			_ = s.note(ctx, state.noted)
 		}
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	return r.Current.With(idField, id).With(secretField, secret), nil
 }
@@ -150,7 +150,7 @@ func (e *Engine) Next(ctx context.Context, r *rotation.Request) (rotation.Value,
 // remove deletes a key that is this secret's, as its versions or the intent tell.
 // One of unknown origin is left alone, and so is one so young that a call at the
 // same time may be about to store it.
-func (s *session) remove(ctx context.Context, r *rotation.Request, state state, k types.AccessKeyMetadata) error {
+func (s *session) remove(ctx context.Context, r *engine.Request, state state, k types.AccessKeyMetadata) error {
 	id, created := aws.ToString(k.AccessKeyId), aws.ToTime(k.CreateDate)
 	current, _ := r.Current.Text(idField)
 	previous, _ := r.Previous.Text(idField)
@@ -158,14 +158,14 @@ func (s *session) remove(ctx context.Context, r *rotation.Request, state state, 
 	case id == previous && id != current:
 		// The key before the current one, which is stored and has had its time.
 	case state.now.Sub(created) < settled:
-		return rotation.Errorf(rotation.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
+		return engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
 			"the access key %s of %q is less than a minute old, so that another call may be about to store it", id, s.login.user)
 	case id == current && k.Status == types.StatusTypeActive:
 		// STS refused it and IAM says that it works.
-		return rotation.Errorf(rotation.TargetFailed, "put the right "+secretField+" into the current value, or make the key inactive, upon which a rotation replaces it",
+		return engine.Errorf(engine.TargetFailed, "put the right "+secretField+" into the current value, or make the key inactive, upon which a rotation replaces it",
 			"the access key %s of %q in AWSCURRENT is active, but was refused with the secret's "+secretField, id, s.login.user)
 	case id != current && !state.intent.explains(id, created):
-		return rotation.Errorf(rotation.TakeoverRefused, "delete that key if nothing uses it, as `aws iam get-access-key-last-used` tells: a user has two keys, and a rotation needs one of the places",
+		return engine.Errorf(engine.TakeoverRefused, "delete that key if nothing uses it, as `aws iam get-access-key-last-used` tells: a user has two keys, and a rotation needs one of the places",
 			"the access key %s of %q is not known to be this secret's", id, s.login.user)
 	}
 	return s.delete(ctx, id)
@@ -173,7 +173,7 @@ func (s *session) remove(ctx context.Context, r *rotation.Request, state state, 
 
 // Set makes sure that the pending key is there and active. It became valid when
 // it was made, unless somebody changed it since.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
 		}
 		// A list may lag behind the making of a key for some seconds.
 		if pause(ctx) != nil {
-			return rotation.Errorf(rotation.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again",
+			return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again",
 				"the pending access key %s of %q does not exist", pending.id, pending.user)
 		}
 	}
@@ -208,16 +208,16 @@ func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
 // what that needs and changes nothing. A key that IAM has just made is refused for
 // some seconds, so that a pending one is asked about until ctx is nearly done.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
-func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	for begin := time.Now(); ; {
 		err := e.verify(ctx, r, v)
 		fresh := v.Equal(r.Pending) && !v.Equal(r.Login)
-		if !errors.Is(err, rotation.LoginRefused) || !fresh {
+		if !errors.Is(err, engine.LoginRefused) || !fresh {
 			return err
 		}
 		if pause(ctx) != nil {
 			if time.Since(begin) < delay {
-				return rotation.Errorf(rotation.Unsettled, "wait: Secrets Manager repeats the rotation by itself", "IAM may not know the new access key yet: %w", err)
+				return engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself", "IAM may not know the new access key yet: %w", err)
 			}
 			return err
 		}
@@ -228,7 +228,7 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 // not been told that the key is wrong.
 const delay = 5 * time.Second
 
-func (e *Engine) verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(ctx, r, v)
 	if err != nil || e.byRole {
 		return err
@@ -239,7 +239,7 @@ func (e *Engine) verify(ctx context.Context, r *rotation.Request, v rotation.Val
 
 // Retire makes the key that r.Pending replaced inactive. It can be made active
 // again until the next rotation deletes it.
-func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	old, err := parse(r.Current)
 	if err != nil {
 		return err
@@ -256,7 +256,7 @@ func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
 }
 
 // Revoke deletes the key that Next has made.
-func (e *Engine) Revoke(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err

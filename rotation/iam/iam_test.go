@@ -13,7 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"example.com/rotator/internal/testing/awsfake"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/iam"
 )
@@ -27,7 +27,7 @@ const (
 type world struct {
 	fake   *awsfake.IAM
 	engine *iam.Engine
-	first  rotation.Value
+	first  engine.Value
 	key    aws.Credentials
 }
 
@@ -42,8 +42,8 @@ func newWorld(t *testing.T, allowed ...string) *world {
 	return w
 }
 
-func (w *world) request() *rotation.Request {
-	return &rotation.Request{Secret: secretARN, Version: version, Strategy: rotation.SingleUser, Current: w.first, Login: w.first}
+func (w *world) request() *engine.Request {
+	return &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: w.first, Login: w.first}
 }
 
 func context5(t *testing.T) context.Context {
@@ -56,11 +56,11 @@ func TestNextLeavesKeysOfUnknownOriginAlone(t *testing.T) {
 	for name, c := range map[string]struct {
 		age  time.Duration
 		note func(t *testing.T, w *world) // what happened before
-		want rotation.Cause
+		want engine.Cause
 	}{
-		"a stranger's":                  {time.Hour, nil, rotation.TakeoverRefused},
-		"one just made, maybe by us":    {10 * time.Second, nil, rotation.Unsettled},
-		"one made long after our tries": {2 * time.Minute, tried(secretARN), rotation.TakeoverRefused},
+		"a stranger's":                  {time.Hour, nil, engine.TakeoverRefused},
+		"one just made, maybe by us":    {10 * time.Second, nil, engine.Unsettled},
+		"one made long after our tries": {2 * time.Minute, tried(secretARN), engine.TakeoverRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, permissions...)
@@ -70,7 +70,7 @@ func TestNextLeavesKeysOfUnknownOriginAlone(t *testing.T) {
 			w.fake.AddKey("ci", c.age)
 			before := w.fake.Keys("ci")
 			_, err := w.engine.Next(context5(t), w.request())
-			if rotation.CauseOf(err) != c.want {
+			if engine.CauseOf(err) != c.want {
 				t.Errorf("%v, want %s", err, c.want)
 			}
 			if after := w.fake.Keys("ci"); !maps.Equal(before, after) {
@@ -117,20 +117,20 @@ func TestAnotherSecretsIntentExplainsNothing(t *testing.T) {
 	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
-	engine := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	subject := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
 	first := secretOf("ci", fake.AddUser("ci", permissions...))
-	r := &rotation.Request{Secret: secretARN + "2", Version: version, Current: first, Login: first}
-	if _, err := engine.Next(context5(t), r); err != nil {
+	r := &engine.Request{Secret: secretARN + "2", Version: version, Current: first, Login: first}
+	if _, err := subject.Next(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
 	// Its call crashed here. Nobody but that secret may clean up.
 	clock = clock.Add(2 * time.Minute)
 	r.Secret = secretARN
-	if _, err := engine.Next(context5(t), r); rotation.CauseOf(err) != rotation.TakeoverRefused {
+	if _, err := subject.Next(context5(t), r); engine.CauseOf(err) != engine.TakeoverRefused {
 		t.Errorf("%v", err)
 	}
 	r.Secret = secretARN + "2"
-	if _, err := engine.Next(context5(t), r); err != nil {
+	if _, err := subject.Next(context5(t), r); err != nil {
 		t.Errorf("the secret's own orphan: %v", err)
 	}
 	if n := len(fake.Keys("ci")); n != 2 {
@@ -154,24 +154,24 @@ func TestAKeyMadeByHandAfterAFailureStays(t *testing.T) {
 			fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
 			server := httptest.NewServer(fake.Handler())
 			defer server.Close()
-			engine := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+			subject := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
 			first := secretOf("ci", fake.AddUser("ci", permissions...))
-			r := &rotation.Request{Secret: secretARN, Version: version, Strategy: rotation.SingleUser, Current: first, Login: first}
+			r := &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: first, Login: first}
 			fake.Fail(func(action string) (string, string) {
 				if action == "CreateAccessKey" {
 					return code, "made up"
 				}
 				return "", ""
 			})
-			if _, err := engine.Next(ctx, r); err == nil {
+			if _, err := subject.Next(ctx, r); err == nil {
 				t.Fatal("no error")
 			}
 			fake.Fail(nil)
 			clock = clock.Add(later)
 			byHand := fake.AddKey("ci", 0)
 			clock = clock.Add(2 * time.Minute)
-			_, err := engine.Next(ctx, r)
-			if _, ok := fake.Keys("ci")[byHand.AccessKeyID]; !ok || rotation.CauseOf(err) != rotation.TakeoverRefused {
+			_, err := subject.Next(ctx, r)
+			if _, ok := fake.Keys("ci")[byHand.AccessKeyID]; !ok || engine.CauseOf(err) != engine.TakeoverRefused {
 				t.Errorf("the key that an administrator made is there: %v; %v", ok, err)
 			}
 		})
@@ -184,16 +184,16 @@ func TestAnOrphanIsKnownAfterATryThatWasTurnedAway(t *testing.T) {
 	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
-	engine := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	subject := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
 	first := secretOf("ci", fake.AddUser("ci", permissions...))
-	r := &rotation.Request{Secret: secretARN, Version: version, Current: first, Login: first}
+	r := &engine.Request{Secret: secretARN, Version: version, Current: first, Login: first}
 	fake.Fail(func(action string) (string, string) {
 		if action == "CreateAccessKey" {
 			return "ServiceFailure", "made up"
 		}
 		return "", ""
 	})
-	_, _ = engine.Next(context5(t), r)
+	_, _ = subject.Next(context5(t), r)
 	fake.Fail(func(action string) (string, string) {
 		if action == "CreateAccessKey" {
 			return "AccessDenied", "made up"
@@ -202,10 +202,10 @@ func TestAnOrphanIsKnownAfterATryThatWasTurnedAway(t *testing.T) {
 	})
 	made := clock
 	clock = clock.Add(100 * time.Second)
-	_, _ = engine.Next(context5(t), r)
+	_, _ = subject.Next(context5(t), r)
 	fake.Fail(nil)
 	orphan := fake.AddKey("ci", clock.Sub(made)) // which the first try made all the same
-	if _, err := engine.Next(context5(t), r); err != nil {
+	if _, err := subject.Next(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := fake.Keys("ci")[orphan.AccessKeyID]; ok {
@@ -219,7 +219,7 @@ func TestNextWithAnOlderKey(t *testing.T) {
 	newer := w.fake.AddKey("ci", time.Hour)
 	r := w.request()
 	r.Current, r.Previous = secretOf("ci", newer).With("SecretAccessKey", "this-is-not-its-secret-key"), w.first
-	if _, err := w.engine.Next(context5(t), r); rotation.CauseOf(err) != rotation.TargetFailed || !strings.Contains(err.Error(), "is active") {
+	if _, err := w.engine.Next(context5(t), r); engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(err.Error(), "is active") {
 		t.Errorf("a working key of AWSCURRENT whose value is wrong: %v", err)
 	}
 	if n := len(w.fake.Keys("ci")); n != 2 {
@@ -252,10 +252,10 @@ func TestRetireMakesInactiveAndTheNextRotationDeletes(t *testing.T) {
 			t.Errorf("the old key is %q", s)
 		}
 	}
-	if err := w.engine.Verify(context5(t), r, w.first); rotation.CauseOf(err) != rotation.LoginRefused {
+	if err := w.engine.Verify(context5(t), r, w.first); engine.CauseOf(err) != engine.LoginRefused {
 		t.Errorf("the old key: %v", err)
 	}
-	next := &rotation.Request{Secret: secretARN, Version: version + "2", Current: r.Pending, Previous: w.first, Login: r.Pending}
+	next := &engine.Request{Secret: secretARN, Version: version + "2", Current: r.Pending, Previous: w.first, Login: r.Pending}
 	if _, err := w.engine.Next(context5(t), next); err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ func TestSetActivatesAPendingKeyAndMissesADeletedOne(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if err := w.engine.Set(ctx, r); rotation.CauseOf(err) != rotation.TargetFailed {
+	if err := w.engine.Set(ctx, r); engine.CauseOf(err) != engine.TargetFailed {
 		t.Errorf("a deleted pending key: %v", err)
 	}
 }
@@ -295,17 +295,17 @@ func TestVerifyTellsWhyAKeyDoesNotServe(t *testing.T) {
 	role := w.fake.AddKey("ci", time.Hour)
 	w.fake.SetStatus(role.AccessKeyID, "Inactive")
 	for name, c := range map[string]struct {
-		value rotation.Value
-		want  rotation.Cause
+		value engine.Value
+		want  engine.Cause
 	}{
 		"accepted":         {w.first, ""},
-		"wrong secret key": {w.first.With("SecretAccessKey", "this-is-not-its-secret-key"), rotation.LoginRefused},
-		"unknown key":      {w.first.With("AccessKeyId", "AKIAFAKEUNKNOWN12345"), rotation.LoginRefused},
-		"inactive key":     {secretOf("ci", role), rotation.LoginRefused},
-		"another user's":   {secretOf("ci", other), rotation.InvalidSecret},
+		"wrong secret key": {w.first.With("SecretAccessKey", "this-is-not-its-secret-key"), engine.LoginRefused},
+		"unknown key":      {w.first.With("AccessKeyId", "AKIAFAKEUNKNOWN12345"), engine.LoginRefused},
+		"inactive key":     {secretOf("ci", role), engine.LoginRefused},
+		"another user's":   {secretOf("ci", other), engine.InvalidSecret},
 	} {
 		err := w.engine.Verify(context5(t), w.request(), c.value)
-		if c.want == "" && err != nil || c.want != "" && rotation.CauseOf(err) != c.want {
+		if c.want == "" && err != nil || c.want != "" && engine.CauseOf(err) != c.want {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}
 	}
@@ -322,7 +322,7 @@ func TestEachPermissionIsMissedByName(t *testing.T) {
 			r.Pending, r.Login = next, next
 			err = w.engine.Retire(context5(t), r)
 		}
-		if rotation.CauseOf(err) != rotation.PrivilegeMissing || err == nil || !strings.Contains(err.Error(), missing) {
+		if engine.CauseOf(err) != engine.PrivilegeMissing || err == nil || !strings.Contains(err.Error(), missing) {
 			t.Errorf("without %s: %v", missing, err)
 		}
 	}
@@ -356,9 +356,9 @@ func TestFormsAreCheckedAllAtOnce(t *testing.T) {
 		`{"username":"a/b","AccessKeyId":"ASIAXXXXXXXXXXXXXXXX","SecretAccessKey":"short"}`: "username is not the name of an IAM user, AccessKeyId is not the id of a user's access key, SecretAccessKey is not a secret access key",
 	} {
 		r := w.request()
-		r.Current = rotation.StringValue(text)
+		r.Current = engine.StringValue(text)
 		_, err := w.engine.Next(context5(t), r)
-		if rotation.CauseOf(err) != rotation.InvalidSecret || !strings.Contains(fmt.Sprint(err), want) || strings.Contains(fmt.Sprint(err), "short") {
+		if engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(fmt.Sprint(err), want) || strings.Contains(fmt.Sprint(err), "short") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -385,13 +385,13 @@ func TestCallsOfNext(t *testing.T) {
 // A wrong clock is no wrong key, although the code is the same.
 func TestAnExpiredSignatureIsNoRefusal(t *testing.T) {
 	w := newWorld(t)
-	for message, want := range map[string]rotation.Cause{
-		"Signature expired: 20260101T000000Z is now earlier than 20260101T001500Z":                 rotation.TargetFailed,
-		"Signature not yet current: 20260101T010000Z is still later than 20260101T001500Z":         rotation.TargetFailed,
-		"The request signature we calculated does not match the signature you provided. Check it.": rotation.LoginRefused,
+	for message, want := range map[string]engine.Cause{
+		"Signature expired: 20260101T000000Z is now earlier than 20260101T001500Z":                 engine.TargetFailed,
+		"Signature not yet current: 20260101T010000Z is still later than 20260101T001500Z":         engine.TargetFailed,
+		"The request signature we calculated does not match the signature you provided. Check it.": engine.LoginRefused,
 	} {
 		w.fake.Fail(func(string) (string, string) { return "SignatureDoesNotMatch", message })
-		if err := w.engine.Verify(context5(t), w.request(), w.first); rotation.CauseOf(err) != want {
+		if err := w.engine.Verify(context5(t), w.request(), w.first); engine.CauseOf(err) != want {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
@@ -404,11 +404,11 @@ func TestTheRoleDoesNothingForAUserOfAnotherAccount(t *testing.T) {
 	defer server.Close()
 	fake.AddUser("admin")
 	role := fake.AddRole("rotator", permissions...)
-	engine := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, role), nil }, true)
+	subject := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, role), nil }, true)
 	v := secretOf("admin", fake.AddUserIn("210987654321", "admin"))
-	r := &rotation.Request{Secret: secretARN, Version: version, Current: v, Login: v}
+	r := &engine.Request{Secret: secretARN, Version: version, Current: v, Login: v}
 	before := fake.Keys("admin")
-	if _, err := engine.Next(context5(t), r); rotation.CauseOf(err) != rotation.InvalidSecret || !strings.Contains(fmt.Sprint(err), "210987654321") {
+	if _, err := subject.Next(context5(t), r); engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(fmt.Sprint(err), "210987654321") {
 		t.Errorf("%v", err)
 	}
 	if after := fake.Keys("admin"); !maps.Equal(before, after) {
@@ -420,7 +420,7 @@ func TestTheRoleDoesNothingForAUserOfAnotherAccount(t *testing.T) {
 // needs a rotation passes; by one without any action, for another user or for another
 // tag it does not.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
-	var n rotation.Needs
+	var n engine.Needs
 	w := newWorld(t)
 	if err := w.engine.Needs(context5(t), w.request(), &n); err != nil {
 		t.Fatal(err)
@@ -451,7 +451,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 		if name == "" && err != nil {
 			t.Errorf("by %s: %v", whole, err)
 		}
-		if name != "" && rotation.CauseOf(err) != rotation.PrivilegeMissing {
+		if name != "" && engine.CauseOf(err) != engine.PrivilegeMissing {
 			t.Errorf("%s: %v, want PrivilegeMissing", name, err)
 		}
 	}

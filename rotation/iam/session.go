@@ -20,7 +20,7 @@ import (
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // session is a key that STS has accepted, with a client for what is to be done.
@@ -33,7 +33,7 @@ type session struct {
 
 // open asks STS whether the key is valid and its user's. The error has the cause
 // LoginRefused only where STS says that the key or its signature is wrong.
-func (e *Engine) open(ctx context.Context, r *rotation.Request, v rotation.Value) (*session, error) {
+func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (*session, error) {
 	l, err := parse(v)
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (e *Engine) open(ctx context.Context, r *rotation.Request, v rotation.Value
 		return nil, classify("STS does not accept the access key "+l.id, err, true)
 	}
 	if a, err := arn.Parse(aws.ToString(who.Arn)); err != nil || !strings.HasPrefix(a.Resource, "user/") || a.Resource[strings.LastIndexByte(a.Resource, '/')+1:] != l.user {
-		return nil, rotation.Errorf(rotation.InvalidSecret, "put the key's own user into the field "+userField, "the access key %s is of %s and not of the user %q", l.id, aws.ToString(who.Arn), l.user)
+		return nil, engine.Errorf(engine.InvalidSecret, "put the key's own user into the field "+userField, "the access key %s is of %s and not of the user %q", l.id, aws.ToString(who.Arn), l.user)
 	}
 	if !e.byRole {
 		return &session{login: l, secret: r.Secret, user: aws.ToString(who.Arn), client: iam.NewFromConfig(own)}, nil
@@ -61,7 +61,7 @@ func (e *Engine) open(ctx context.Context, r *rotation.Request, v rotation.Value
 		return nil, classify("STS does not accept the function's credentials", err, false)
 	}
 	if aws.ToString(role.Account) != aws.ToString(who.Account) {
-		return nil, rotation.Errorf(rotation.InvalidSecret, "rotate the secret by a role of the key's account, or let the key act", "the access key %s is of the account %s and the function acts in %s", l.id, aws.ToString(who.Account), aws.ToString(role.Account))
+		return nil, engine.Errorf(engine.InvalidSecret, "rotate the secret by a role of the key's account, or let the key act", "the access key %s is of the account %s and the function acts in %s", l.id, aws.ToString(who.Account), aws.ToString(role.Account))
 	}
 	return &session{login: l, secret: r.Secret, user: aws.ToString(who.Arn), client: iam.NewFromConfig(cfg)}, nil
 }
@@ -116,7 +116,7 @@ func (s *session) create(ctx context.Context) (id, secret string, err error) {
 	})
 	if _, full := errors.AsType[*types.LimitExceededException](err); full {
 		// The list that was just read had one key.
-		return "", "", rotation.Errorf(rotation.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
+		return "", "", engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
 			"the user %q has got a second access key in this moment: %w", s.login.user, err)
 	}
 	if err != nil {
@@ -173,27 +173,27 @@ func (s *session) failed(operation string, err error) error {
 func classify(what string, err error, own bool) error {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
-		if e := rotation.NetworkError(endpoint(err), err); e != nil {
+		if e := engine.NetworkError(endpoint(err), err); e != nil {
 			return e
 		}
-		return rotation.Errorf(rotation.TargetFailed, "see the error's text", "%s: %w", what, err)
+		return engine.Errorf(engine.TargetFailed, "see the error's text", "%s: %w", what, err)
 	}
 	switch code := api.ErrorCode(); {
 	case code == "SignatureDoesNotMatch" && (strings.Contains(api.ErrorMessage(), "expired") || strings.Contains(api.ErrorMessage(), "not yet current")):
-		return rotation.Errorf(rotation.TargetFailed, "set the clock of the machine", "%s: %w", what, err)
+		return engine.Errorf(engine.TargetFailed, "set the clock of the machine", "%s: %w", what, err)
 	case own && (code == "InvalidClientTokenId" || code == "SignatureDoesNotMatch"):
-		return rotation.Errorf(rotation.LoginRefused, "look whether the key exists and is active; IAM may take a while to know a new one", "%s: %w", what, err)
+		return engine.Errorf(engine.LoginRefused, "look whether the key exists and is active; IAM may take a while to know a new one", "%s: %w", what, err)
 	case code == "InvalidClientTokenId":
-		return rotation.Errorf(rotation.TargetFailed, "try again: IAM may take a while to know a new key", "%s: %w", what, err)
+		return engine.Errorf(engine.TargetFailed, "try again: IAM may take a while to know a new key", "%s: %w", what, err)
 	case code == "AccessDenied" || code == "AccessDeniedException":
-		return rotation.Errorf(rotation.PrivilegeMissing, "allow the actions that the engine's page of the documentation lists", "%s: %w", what, err)
+		return engine.Errorf(engine.PrivilegeMissing, "allow the actions that the engine's page of the documentation lists", "%s: %w", what, err)
 	}
-	return rotation.Errorf(rotation.TargetFailed, "look at the code and try again; Secrets Manager retries by itself", "%s: %w", what, err)
+	return engine.Errorf(engine.TargetFailed, "look at the code and try again; Secrets Manager retries by itself", "%s: %w", what, err)
 }
 
 // endpoint returns where a request that got no answer was sent.
-func endpoint(err error) rotation.Target {
-	t := rotation.Target{Host: "IAM", Port: 443}
+func endpoint(err error) engine.Target {
+	t := engine.Target{Host: "IAM", Port: 443}
 	u, ok := errors.AsType[*url.Error](err)
 	if !ok {
 		return t

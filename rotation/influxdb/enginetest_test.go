@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -28,7 +28,7 @@ func suite(t *testing.T, mode string) {
 	})
 }
 
-func (h *harness) Engine() rotation.Engine { return h.engine }
+func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.Addr() }
 
@@ -41,7 +41,7 @@ func (h *harness) Env() map[string]string {
 	return map[string]string{}
 }
 
-func (h *harness) New(_ context.Context, host string, port int) (v, superuser rotation.Value, err error) {
+func (h *harness) New(_ context.Context, host string, port int) (v, superuser engine.Value, err error) {
 	user := h.user()
 	if old := h.made.Add(user); old != "" {
 		for _, name := range []string{old, old + "_clone"} {
@@ -52,20 +52,20 @@ func (h *harness) New(_ context.Context, host string, port int) (v, superuser ro
 	return value(host, port, user, "first-"+user), value(host, port, h.User, h.Password), nil
 }
 
-func (h *harness) Open(_ context.Context, v rotation.Value) error {
+func (h *harness) Open(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	switch status, body := h.Query(h.t, user, password, "SHOW DATABASES"); status {
 	case 200:
 		return nil
 	case 401:
-		return rotation.LoginRefused
+		return engine.LoginRefused
 	default:
 		return fmt.Errorf("status %d: %s", status, body)
 	}
 }
 
-func (h *harness) Restore(_ context.Context, v rotation.Value) error {
+func (h *harness) Restore(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	h.must("SET PASSWORD FOR " + identifier(user) + " = " + literal(password))

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // fixture is a server with an engine that trusts it.
@@ -19,7 +19,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	s := testserver.SharedInfluxDB(t, testserver.InfluxDBOptions{})
-	return &fixture{s, t, New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM})}
+	return &fixture{s, t, New(engine.TLSPolicy{ExtraCAs: s.CA.PEM})}
 }
 
 // must runs a statement as the administrator and returns its rows.
@@ -62,24 +62,24 @@ func (f *fixture) opens(user, password string) bool {
 	return status == 200
 }
 
-func value(host string, port int, user, password string) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"engine":"influxdb","host":%q,"port":%d}`, host, port)).With("username", user).With("password", password)
+func value(host string, port int, user, password string) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"engine":"influxdb","host":%q,"port":%d}`, host, port)).With("username", user).With("password", password)
 }
 
-func (f *fixture) value(user, password string) rotation.Value {
+func (f *fixture) value(user, password string) engine.Value {
 	return value(f.Host, f.Port, user, password)
 }
 
 // bySuperuser is a request for a rotation of one user by the superuser.
-func (f *fixture) bySuperuser(user, pending string) *rotation.Request {
-	return &rotation.Request{Secret: "arn", Version: "v", Strategy: rotation.SingleUser, Current: f.value(user, "first-"+user), Pending: f.value(user, pending),
+func (f *fixture) bySuperuser(user, pending string) *engine.Request {
+	return &engine.Request{Secret: "arn", Version: "v", Strategy: engine.SingleUser, Current: f.value(user, "first-"+user), Pending: f.value(user, pending),
 		Login: f.value(f.User, f.Password), Superuser: true, BySuperuser: true}
 }
 
 // toOther is a request for a rotation to the other user.
-func (f *fixture) toOther(current, other string) *rotation.Request {
+func (f *fixture) toOther(current, other string) *engine.Request {
 	r := f.bySuperuser(current, "next-"+other)
-	r.Strategy = rotation.AlternatingUsers
+	r.Strategy = engine.AlternatingUsers
 	r.Pending = r.Pending.With("username", other)
 	return r
 }

@@ -10,26 +10,26 @@ import (
 	"context"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine rotates users of InfluxDB 1.
-type Engine struct{ tls rotation.TLSPolicy }
+type Engine struct{ tls engine.TLSPolicy }
 
-var _ rotation.DryRunner = (*Engine)(nil)
+var _ engine.DryRunner = (*Engine)(nil)
 
 // New returns the engine with the given policy for its connections.
-func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
 // Kind describes the engine. AWS has no template for it. The characters that
 // passwords have may stand in a URL as they are, where many clients put them; the
 // server's bcrypt ends at 72 bytes.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{
 		Names:           []string{"influxdb"},
 		UserField:       "username",
 		SecretFields:    []string{"password"},
-		Passwords:       rotation.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`&+=;", RequireEachIncludedType: true},
+		Passwords:       engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`&+=;", RequireEachIncludedType: true},
 		CloneSuffix:     "_clone",
 		CloneLimit:      255,
 		SuperuserSingle: true,
@@ -41,44 +41,44 @@ func (*Engine) Kind() rotation.Kind {
 const passwordLimit = 72
 
 // parse reads a login.
-func parse(v rotation.Value) (rotation.Target, error) {
+func parse(v engine.Value) (engine.Target, error) {
 	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
-	t, err := rotation.ParseTarget(v, 8086, "")
+	t, err := engine.ParseTarget(v, 8086, "")
 	switch {
 	case err != nil:
 	case strings.Contains(t.User, ":"):
-		err = rotation.Errorf(rotation.InvalidSecret, advice, "the user name has a colon, with which nobody can log in by HTTP")
+		err = engine.Errorf(engine.InvalidSecret, advice, "the user name has a colon, with which nobody can log in by HTTP")
 	case len(t.User) > 255:
-		err = rotation.Errorf(rotation.InvalidSecret, advice, "the user name has more than 255 bytes")
+		err = engine.Errorf(engine.InvalidSecret, advice, "the user name has more than 255 bytes")
 	}
 	return t, err
 }
 
 // Next returns the current value with a new password and, for alternating users,
 // the other user's name.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
-	if n := r.Passwords().Length; n > passwordLimit {
-		return rotation.Value{}, rotation.Errorf(rotation.InvalidConfiguration, "set PASSWORD_LENGTH to 72 or less", "a password of %d bytes is too long: the server looks at the first 72", n)
+	if n := r.Passwords.Length; n > passwordLimit {
+		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 72 or less", "a password of %d bytes is too long: the server looks at the first 72", n)
 	}
-	return rotation.NextPassword(e.Kind(), r)
+	return engine.NextPassword(e.Kind(), r)
 }
 
 // DryRun logs in and reads what Set would change, which only a user with all
 // privileges may, or anybody where the server asks for no credentials: that is
 // looked at, too.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
 
 // Set makes the pending password valid.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error { return e.change(ctx, r, false) }
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
 // Verify logs in. A user that changes its own password must be able to. A server
 // that asks for no credentials takes any, so that its answer proves nothing.
-func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(v)
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 }
 
 // change makes the change that r asks for, unless it is a rehearsal.
-func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err
@@ -107,7 +107,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 	}
 	defer s.api.Close()
 	if r.Superuser && pending.User == s.target.User {
-		return rotation.Errorf(rotation.TakeoverRefused, adviceOwn, "the user %q is the superuser itself", pending.User)
+		return engine.Errorf(engine.TakeoverRefused, adviceOwn, "the user %q is the superuser itself", pending.User)
 	}
 	users, err := s.users(ctx)
 	if err == nil && rehearsal {
@@ -116,7 +116,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 	if err != nil {
 		return err
 	}
-	if r.Strategy == rotation.AlternatingUsers {
+	if r.Strategy == engine.AlternatingUsers {
 		current, err := parse(r.Current)
 		if err != nil {
 			return err

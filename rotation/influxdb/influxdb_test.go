@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -24,7 +24,7 @@ func TestUserWithAllPrivilegesChangesItself(t *testing.T) {
 	r := f.bySuperuser(name, "second")
 	r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
 	for _, refused := range []error{f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Current)} {
-		enginetest.WantCause(t, refused, rotation.PrivilegeMissing, "masterarn")
+		enginetest.WantCause(t, refused, engine.PrivilegeMissing, "masterarn")
 	}
 	f.must("GRANT ALL PRIVILEGES TO " + identifier(name))
 	for range 2 { // repeated, as the new password does it
@@ -37,14 +37,14 @@ func TestUserWithAllPrivilegesChangesItself(t *testing.T) {
 		t.Error("the password was not changed")
 	}
 	r.Login = r.Current
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), rotation.LoginRefused, name)
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.LoginRefused, name)
 }
 
 func TestMistypedUserIsNotMade(t *testing.T) {
 	f := newFixture(t)
 	name := testserver.Unique("mistyped-")
-	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
-		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser(name, "b")), rotation.InvalidSecret, name)
+	for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
+		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser(name, "b")), engine.InvalidSecret, name)
 	}
 	for _, row := range f.must("SHOW USERS") {
 		if row[0] == name {
@@ -57,11 +57,11 @@ func TestSuperuserActsForNoneOfItsKind(t *testing.T) {
 	f := newFixture(t)
 	admin, app := f.user(), f.user()
 	f.must("GRANT ALL PRIVILEGES TO " + identifier(admin))
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser(admin, "b")), rotation.TakeoverRefused, admin)
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser(f.User, "b")), rotation.TakeoverRefused, "the superuser itself")
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(f.User, app)), rotation.TakeoverRefused, "cannot alternate")
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app, admin)), rotation.TakeoverRefused, admin)
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(admin, app)), rotation.TakeoverRefused, admin)
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser(admin, "b")), engine.TakeoverRefused, admin)
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser(f.User, "b")), engine.TakeoverRefused, "the superuser itself")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(f.User, app)), engine.TakeoverRefused, "cannot alternate")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app, admin)), engine.TakeoverRefused, admin)
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(admin, app)), engine.TakeoverRefused, admin)
 	if !f.opens(admin, "first-"+admin) || !f.opens(app, "first-"+app) {
 		t.Error("a password was changed")
 	}
@@ -74,8 +74,8 @@ func TestSecondUserOfUnknownOriginIsLeftAlone(t *testing.T) {
 	other := app + "_clone"
 	f.must("CREATE USER " + identifier(other) + " WITH PASSWORD 'of a stranger'")
 	r := f.toOther(app, other)
-	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
-		enginetest.WantCause(t, change(enginetest.Within(t), r), rotation.TakeoverRefused, other)
+	for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
+		enginetest.WantCause(t, change(enginetest.Within(t), r), engine.TakeoverRefused, other)
 	}
 	r.Proved = true
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil || !f.opens(other, "next-"+other) {
@@ -132,7 +132,7 @@ func TestServerWithoutAuthenticationIsNotBelieved(t *testing.T) {
 	host, port, _ := net.SplitHostPort(open.Listener.Addr().String())
 	n, _ := strconv.Atoi(port)
 	v := value(host, n, "app", "anything").WithJSON("ssl", []byte("false"))
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), &rotation.Request{}, v), rotation.TargetFailed, "no credentials")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), &engine.Request{}, v), engine.TargetFailed, "no credentials")
 }
 
 func TestFormOfTheSecret(t *testing.T) {
@@ -141,9 +141,9 @@ func TestFormOfTheSecret(t *testing.T) {
 		`{"engine":"influxdb","host":"h","username":"a:b","password":"b"}`:                              "colon",
 		`{"engine":"influxdb","host":"h","username":"` + strings.Repeat("x", 256) + `","password":"b"}`: "255",
 	} {
-		r := &rotation.Request{Current: rotation.StringValue(value), Strategy: rotation.SingleUser}
-		_, err := New(rotation.TLSPolicy{}).Next(t.Context(), r)
-		enginetest.WantCause(t, err, rotation.InvalidSecret, want)
+		r := &engine.Request{Current: engine.StringValue(value), Strategy: engine.SingleUser}
+		_, err := New(engine.TLSPolicy{}).Next(t.Context(), r)
+		enginetest.WantCause(t, err, engine.InvalidSecret, want)
 	}
 }
 
@@ -198,6 +198,6 @@ func TestServerWithoutAuthenticationIsToldBeforeAnythingChanges(t *testing.T) {
 	}))
 	defer s.Close()
 	v := value("127.0.0.1", s.Listener.Addr().(*net.TCPAddr).Port, "app", "first").WithJSON("ssl", []byte("false"))
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Login: v, Pending: v.With("password", "second")}
-	enginetest.WantCause(t, New(rotation.TLSPolicy{}).DryRun(enginetest.Within(t), r), rotation.TargetFailed, "auth-enabled")
+	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Login: v, Pending: v.With("password", "second")}
+	enginetest.WantCause(t, New(engine.TLSPolicy{}).DryRun(enginetest.Within(t), r), engine.TargetFailed, "auth-enabled")
 }

@@ -5,7 +5,7 @@ import (
 	"maps"
 	"slices"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // pair is the two users that alternate.
@@ -22,7 +22,7 @@ type pair struct {
 // call proves whose it is.
 func (s *session) alternate(ctx context.Context, p pair, password string, rehearsal bool) error {
 	if p.current == s.target.User {
-		return rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
+		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
 	}
 	if err := p.users.plain(p.current, true); err != nil {
 		return err
@@ -30,9 +30,9 @@ func (s *session) alternate(ctx context.Context, p pair, password string, rehear
 	admin, exists := p.users[p.other]
 	switch {
 	case admin:
-		return rotation.Errorf(rotation.TakeoverRefused, "use a user name without the suffix _clone, or REVOKE ALL PRIVILEGES from that user", "the user %q has all privileges and %q has not", p.other, p.current)
+		return engine.Errorf(engine.TakeoverRefused, "use a user name without the suffix _clone, or REVOKE ALL PRIVILEGES from that user", "the user %q has all privileges and %q has not", p.other, p.current)
 	case exists && !p.proved:
-		return rotation.Errorf(rotation.TakeoverRefused, "if it is this secret's second user all the same, drop it as an administrator: the rotation makes it again",
+		return engine.Errorf(engine.TakeoverRefused, "if it is this secret's second user all the same, drop it as an administrator: the rotation makes it again",
 			"the user %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
 	}
 	want, err := s.grants(ctx, p.current)
@@ -62,7 +62,7 @@ func (s *session) grants(ctx context.Context, user string) (map[string]string, e
 		database, ok := at[string](row, 0)
 		privilege, ok2 := at[string](row, 1)
 		if !ok || !ok2 {
-			return nil, rotation.Errorf(rotation.TargetFailed, "check that the server is InfluxDB 1", "%s is answered with something else than was asked for", what)
+			return nil, engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 1", "%s is answered with something else than was asked for", what)
 		}
 		// What was revoked stays in the list by this name.
 		if privilege != "NO PRIVILEGES" {
@@ -97,7 +97,7 @@ func (s *session) level(ctx context.Context, user string, want map[string]string
 		}
 		statement, ok := statements[privilege]
 		if !ok {
-			return rotation.Errorf(rotation.TargetFailed, "report this", "the privilege %q on the database %q is not known here", privilege, database)
+			return engine.Errorf(engine.TargetFailed, "report this", "the privilege %q on the database %q is not known here", privilege, database)
 		}
 		if _, err := s.query(ctx, "giving a grant", "GRANT "+statement+" ON "+identifier(database)+" TO "+identifier(user)); err != nil {
 			return err
@@ -106,6 +106,6 @@ func (s *session) level(ctx context.Context, user string, want map[string]string
 	if have, err = s.grants(ctx, user); err != nil || maps.Equal(have, want) {
 		return err
 	}
-	return rotation.Errorf(rotation.TargetFailed, "let Secrets Manager repeat the step; if that fails, compare the two users by SHOW GRANTS",
+	return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step; if that fails, compare the two users by SHOW GRANTS",
 		"the grants of %q are not those of the current user: it has some on %q, which has some on %q", user, slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(want)))
 }

@@ -8,17 +8,17 @@ import (
 	"net/url"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
 // session is the API as one user.
 type session struct {
-	target rotation.Target
+	target engine.Target
 	api    *httpapi.Client
 }
 
-func (e *Engine) open(v rotation.Value) (*session, error) {
+func (e *Engine) open(v engine.Value) (*session, error) {
 	t, err := parse(v)
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func ask(ctx context.Context, api *httpapi.Client, statement string) (*httpapi.A
 	}
 	var body answer
 	if json.NewDecoder(bytes.NewReader(a.Body)).Decode(&body) != nil {
-		return a, nil, rotation.Errorf(rotation.TargetFailed, "check that the port is the HTTP API's", "a statement is answered with the status %d and something else than was asked for", a.Status)
+		return a, nil, engine.Errorf(engine.TargetFailed, "check that the port is the HTTP API's", "a statement is answered with the status %d and something else than was asked for", a.Status)
 	}
 	return a, &body, nil
 }
@@ -77,11 +77,11 @@ func (s *session) query(ctx context.Context, what, statement string) ([][]any, e
 	fault := body.fault()
 	switch {
 	case a.Status == http.StatusUnauthorized && fault == "authorization failed":
-		return nil, rotation.Errorf(rotation.LoginRefused, "check the user's password at the server, which says the same of a user that does not exist", "%s of %q is refused", what, s.target.User)
+		return nil, engine.Errorf(engine.LoginRefused, "check the user's password at the server, which says the same of a user that does not exist", "%s of %q is refused", what, s.target.User)
 	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden || strings.Contains(fault, "requires admin privilege"):
-		return nil, rotation.Errorf(rotation.PrivilegeMissing, "name the secret of a user with all privileges in masterarn", "%s is forbidden to %q: %q", what, s.target.User, fault)
+		return nil, engine.Errorf(engine.PrivilegeMissing, "name the secret of a user with all privileges in masterarn", "%s is forbidden to %q: %q", what, s.target.User, fault)
 	case !a.OK() || fault != "" || len(body.Results) != 1:
-		return nil, rotation.Errorf(rotation.TargetFailed, "see the server's log", "%s is answered with the status %d: %q", what, a.Status, fault)
+		return nil, engine.Errorf(engine.TargetFailed, "see the server's log", "%s is answered with the status %d: %q", what, a.Status, fault)
 	}
 	var rows [][]any
 	for _, series := range body.Results[0].Series {
@@ -97,7 +97,7 @@ func (s *session) login(ctx context.Context) error {
 }
 
 // checked makes sure that the server refuses who has no credentials.
-func (e *Engine) checked(ctx context.Context, t rotation.Target) error {
+func (e *Engine) checked(ctx context.Context, t engine.Target) error {
 	api := httpapi.New(e.tls, t, func(*http.Request) {})
 	defer api.Close()
 	a, body, err := ask(ctx, api, "SHOW DATABASES")
@@ -107,7 +107,7 @@ func (e *Engine) checked(ctx context.Context, t rotation.Target) error {
 	if a.Status == http.StatusUnauthorized {
 		return nil
 	}
-	return rotation.Errorf(rotation.TargetFailed, "set auth-enabled in the section [http] of its configuration",
+	return engine.Errorf(engine.TargetFailed, "set auth-enabled in the section [http] of its configuration",
 		"the server answers %d to who has no credentials, so that any password opens it: %q", a.Status, body.fault())
 }
 
@@ -128,7 +128,7 @@ func (s *session) users(ctx context.Context) (users, error) {
 		name, ok := at[string](row, 0)
 		admin, ok2 := at[bool](row, 1)
 		if !ok || !ok2 {
-			return nil, rotation.Errorf(rotation.TargetFailed, "check that the server is InfluxDB 1", "%s is answered with something else than was asked for", what)
+			return nil, engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 1", "%s is answered with something else than was asked for", what)
 		}
 		all[name] = admin
 	}
@@ -150,10 +150,10 @@ func at[T any](row []any, i int) (T, bool) {
 func (u users) plain(name string, bySuperuser bool) error {
 	admin, ok := u[name]
 	if !ok {
-		return rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
+		return engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
 	}
 	if admin && bySuperuser {
-		return rotation.Errorf(rotation.TakeoverRefused, adviceOwn, "the user %q has all privileges", name)
+		return engine.Errorf(engine.TakeoverRefused, adviceOwn, "the user %q has all privileges", name)
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 
 	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // What the server logs, for names that look like statements.
@@ -30,7 +31,7 @@ func TestZZLogs(t *testing.T) {
 			if err := w.Rotate(arn); err != nil {
 				t.Logf("%q: %v", name, err)
 			}
-			p, _ := rotation.StringValue(w.Get(arn, "AWSCURRENT")).Text("password")
+			p, _ := engine.StringValue(w.Get(arn, "AWSCURRENT")).Text("password")
 			logs, _ := f.Logs()
 			if strings.Contains(logs, p) || strings.Contains(logs, url.QueryEscape(p)) {
 				t.Errorf("PROVED: %q: the password is in the log", name)
@@ -53,7 +54,7 @@ func TestZZGzipBomb(t *testing.T) {
 	}))
 	defer s.Close()
 	u, _ := url.Parse(s.URL)
-	w := zzworld.New(t, New(rotation.TLSPolicy{}))
+	w := zzworld.New(t, New(engine.TLSPolicy{}))
 	arn := w.Secret("app", fmt.Sprintf(`{"engine":"influxdb","host":"127.0.0.1","port":%s,"ssl":false,"username":"u","password":"p"}`, u.Port()))
 	var m0, m1 runtime.MemStats
 	runtime.ReadMemStats(&m0)
@@ -71,7 +72,7 @@ func TestZZMemoryOfAnAnswer(t *testing.T) {
 	}))
 	defer s.Close()
 	u, _ := url.Parse(s.URL)
-	w := zzworld.New(t, New(rotation.TLSPolicy{}))
+	w := zzworld.New(t, New(engine.TLSPolicy{}))
 	arn := w.Secret("app", fmt.Sprintf(`{"engine":"influxdb","host":"127.0.0.1","port":%s,"ssl":false,"username":"u","password":"p"}`, u.Port()))
 	token := w.Begin(arn)
 	runtime.GC()

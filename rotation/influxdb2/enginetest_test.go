@@ -9,7 +9,7 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -23,22 +23,22 @@ func TestEngineUsers(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &users{fixture: newFixture(t)} })
 }
 
-func (h *users) Engine() rotation.Engine { return h.users }
+func (h *users) Engine() engine.Engine { return h.users }
 
 func (h *users) Target() string { return h.Addr() }
 
 func (h *users) Overlap() bool { return false }
 
-func (h *users) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *users) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	name, id := h.user()
 	h.drop(h.made.Add(id))
 	// The port is here for the suite, which tells by it how to go around its proxy.
 	return at(host, port).With("username", name).With("password", first+name), superuser, nil
 }
 
-func (h *users) Open(ctx context.Context, v rotation.Value) error { return h.opens(ctx, v) }
+func (h *users) Open(ctx context.Context, v engine.Value) error { return h.opens(ctx, v) }
 
-func (h *users) Restore(ctx context.Context, v rotation.Value) error {
+func (h *users) Restore(ctx context.Context, v engine.Value) error {
 	name, _ := v.Text("username")
 	password, _ := v.Text("password")
 	var list struct{ Users []account }
@@ -66,13 +66,13 @@ func TestEngineTokensByAnOperator(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &tokens{fixture: newFixture(t), byOperator: true} })
 }
 
-func (h *tokens) Engine() rotation.Engine { return h.tokens }
+func (h *tokens) Engine() engine.Engine { return h.tokens }
 
 func (h *tokens) Target() string { return h.Addr() }
 
 func (h *tokens) Overlap() bool { return true }
 
-func (h *tokens) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *tokens) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	_, h.owner = h.user()
 	h.drop(h.made.Add(h.owner))
 	if !h.byOperator {
@@ -80,20 +80,20 @@ func (h *tokens) New(_ context.Context, host string, port int) (value, superuser
 	}
 	instance := testserver.Unique("instance")
 	h.timestream.Put(instance, awsfake.Instance{Endpoint: host, Port: port})
-	timestream := rotation.StringValue(`{"engine":"timestream-influxdb","type":"custom","org":"first"}`).With("dbIdentifier", instance)
+	timestream := engine.StringValue(`{"engine":"timestream-influxdb","type":"custom","org":"first"}`).With("dbIdentifier", instance)
 	return timestream.With("token", h.token(h.owner, "suite", h.readAndWrite(h.bucket()))),
 		timestream.With("username", h.User).With("password", h.Password), nil
 }
 
-func (h *tokens) Open(ctx context.Context, v rotation.Value) error { return h.opens(ctx, v) }
+func (h *tokens) Open(ctx context.Context, v engine.Value) error { return h.opens(ctx, v) }
 
-func (h *tokens) Restore(context.Context, rotation.Value) error { return errors.ErrUnsupported }
+func (h *tokens) Restore(context.Context, engine.Value) error { return errors.ErrUnsupported }
 
 func (h *tokens) Logs() (string, error) { return h.fixture.Logs() }
 
 func (h *tokens) Public() []string { return []string{"tokenId"} }
 
-func (h *tokens) Strays(_ context.Context, versions []rotation.Value) (strays []string, err error) {
+func (h *tokens) Strays(_ context.Context, versions []engine.Value) (strays []string, err error) {
 	var known []string
 	for _, v := range versions {
 		token, _ := v.Text("token")

@@ -14,7 +14,7 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 const secretARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:influx-AbCdEf"
@@ -37,7 +37,7 @@ func newFixture(t testing.TB) *fixture {
 	settings := func(context.Context, string) (aws.Config, error) {
 		return aws.Config{Region: "us-east-1", BaseEndpoint: &service.URL, Credentials: credentials.StaticCredentialsProvider{Value: f.timestream.Credentials()}}, nil
 	}
-	policy := rotation.TLSPolicy{ExtraCAs: f.CA.PEM}
+	policy := engine.TLSPolicy{ExtraCAs: f.CA.PEM}
 	f.users, f.tokens = NewUsers(policy, settings), NewTokens(policy, settings)
 	var orgs struct{ Orgs []account }
 	f.must(http.MethodGet, "orgs?org=first", nil, &orgs)
@@ -139,20 +139,20 @@ func (f *fixture) authorization(token string) (authorization, bool) {
 }
 
 // at is a value that names the server by host.
-func at(host string, port int) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"engine":"influxdb2","host":%q,"port":%d}`, host, port))
+func at(host string, port int) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"engine":"influxdb2","host":%q,"port":%d}`, host, port))
 }
 
-func (f *fixture) userValue(name, password string) rotation.Value {
+func (f *fixture) userValue(name, password string) engine.Value {
 	return at(f.Host, f.Port).With("username", name).With("password", password)
 }
 
-func (f *fixture) tokenValue(token string) rotation.Value {
+func (f *fixture) tokenValue(token string) engine.Value {
 	return at(f.Host, f.Port).With("token", token)
 }
 
 // opens asks the server about a value by the harness's own client.
-func (f *fixture) opens(ctx context.Context, v rotation.Value) error {
+func (f *fixture) opens(ctx context.Context, v engine.Value) error {
 	if token, ok := v.Text("token"); ok {
 		status, body, err := f.Call(ctx, token, http.MethodGet, "/api/v2/orgs", nil)
 		return refusal(status, body, err)
@@ -168,7 +168,7 @@ func refusal(status int, body []byte, err error) error {
 	case err != nil:
 		return err
 	case status == http.StatusUnauthorized:
-		return rotation.LoginRefused
+		return engine.LoginRefused
 	case status >= 300:
 		return fmt.Errorf("status %d: %s", status, body)
 	}
@@ -176,6 +176,6 @@ func refusal(status int, body []byte, err error) error {
 }
 
 // request is one for a rotation by the secret itself.
-func request(current, pending rotation.Value) *rotation.Request {
-	return &rotation.Request{Secret: secretARN, Version: "11111111-2222-4333-8444-555555555555", Strategy: rotation.SingleUser, Current: current, Pending: pending, Login: current}
+func request(current, pending engine.Value) *engine.Request {
+	return &engine.Request{Secret: secretARN, Version: "11111111-2222-4333-8444-555555555555", Strategy: engine.SingleUser, Current: current, Pending: pending, Login: current}
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Settings returns the SDK's configuration for a secret: region, HTTP client, and
@@ -38,24 +38,24 @@ const (
 
 // server finds and opens the servers that secrets name.
 type server struct {
-	tls      rotation.TLSPolicy
+	tls      engine.TLSPolicy
 	settings Settings
 }
 
 // login is what a value says: a user with its password, or a token, and where.
 type login struct {
-	rotation.Target        // its Host is "" where the value names an instance or nothing
-	token           string // "" for a user's login
-	instance        string // the identifier of an instance at Timestream
+	engine.Target        // its Host is "" where the value names an instance or nothing
+	token         string // "" for a user's login
+	instance      string // the identifier of an instance at Timestream
 }
 
 // parse reads a login. Where is nothing that a superuser's value must say: AWS's
 // own secret for an instance does not. A user's name must have no colon, as it goes
 // into an HTTP header.
-func parse(v rotation.Value) (login, error) {
+func parse(v engine.Value) (login, error) {
 	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
 	if !v.IsObject() {
-		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+		return login{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
 	}
 	var l login
 	var faults []string
@@ -78,8 +78,8 @@ func parse(v rotation.Value) (login, error) {
 	if host, _ := v.Text("host"); host == "" && v.JSON("host") == nil {
 		full, placed = full.With("host", "none"), false
 	}
-	t, err := rotation.ParseTarget(full, 8086, "")
-	if failure, ok := errors.AsType[*rotation.Error](err); ok {
+	t, err := engine.ParseTarget(full, 8086, "")
+	if failure, ok := errors.AsType[*engine.Error](err); ok {
 		faults = append(faults, failure.Err.Error())
 	}
 	if strings.Contains(t.User, ":") {
@@ -87,7 +87,7 @@ func parse(v rotation.Value) (login, error) {
 	}
 	if faults != nil {
 		slices.Sort(faults)
-		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "%s", strings.Join(faults, ", "))
+		return login{}, engine.Errorf(engine.InvalidSecret, advice, "%s", strings.Join(faults, ", "))
 	}
 	l.Target = t
 	if !placed {
@@ -97,16 +97,16 @@ func parse(v rotation.Value) (login, error) {
 }
 
 // own parses a value of the secret itself, which says where its server is.
-func own(v rotation.Value) (login, error) {
+func own(v engine.Value) (login, error) {
 	l, err := parse(v)
 	if err == nil && l.Host == "" && l.instance == "" {
-		err = rotation.Errorf(rotation.InvalidSecret, "name the server in host, or the instance at Timestream in "+instanceField, "the secret's value has neither host nor %s", instanceField)
+		err = engine.Errorf(engine.InvalidSecret, "name the server in host, or the instance at Timestream in "+instanceField, "the secret's value has neither host nor %s", instanceField)
 	}
 	return l, err
 }
 
 // open opens a session with a value of the secret.
-func (s server) open(ctx context.Context, r *rotation.Request, v rotation.Value) (*session, error) {
+func (s server) open(ctx context.Context, r *engine.Request, v engine.Value) (*session, error) {
 	l, err := own(v)
 	if err != nil {
 		return nil, err
@@ -121,7 +121,7 @@ func (s server) open(ctx context.Context, r *rotation.Request, v rotation.Value)
 // sent only where its own secret says that it belongs, or where AWS says that it is
 // the instance's own secret: whoever may write the rotated secret could name another
 // server there.
-func (s server) openLogin(ctx context.Context, r *rotation.Request) (*session, error) {
+func (s server) openLogin(ctx context.Context, r *engine.Request) (*session, error) {
 	if !r.Superuser {
 		return s.open(ctx, r, r.Login)
 	}
@@ -140,14 +140,14 @@ func (s server) openLogin(ctx context.Context, r *rotation.Request) (*session, e
 	}
 	if super.Host == "" && super.instance == "" {
 		if admin, _ := r.Current.Text(adminField); made == "" || admin != made {
-			return nil, rotation.Errorf(rotation.InvalidSecret, advice, "the superuser secret names no server")
+			return nil, engine.Errorf(engine.InvalidSecret, advice, "the superuser secret names no server")
 		}
 		super.Host, super.Port = target.Host, target.Port // and not TLS, which is for the superuser's own secret to say
 	} else if _, err := s.locate(ctx, r, &super); err != nil {
 		return nil, err
 	}
 	if super.Address() != target.Address() {
-		return nil, rotation.Errorf(rotation.InvalidSecret, advice, "the superuser secret is of the server %s and the secret of %s", super.Address(), target.Address())
+		return nil, engine.Errorf(engine.InvalidSecret, advice, "the superuser secret is of the server %s and the secret of %s", super.Address(), target.Address())
 	}
 	return s.connect(ctx, super)
 }

@@ -17,7 +17,7 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/internal/httpapi"
 )
@@ -25,12 +25,12 @@ import (
 const adminARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:admin-AbCdEf"
 
 // bySuperuser has the operator act for the request, as a value of its own says.
-func (f *fixture) bySuperuser(r *rotation.Request, superuser rotation.Value) *rotation.Request {
+func (f *fixture) bySuperuser(r *engine.Request, superuser engine.Value) *engine.Request {
 	r.Login, r.Superuser, r.BySuperuser = superuser, true, true
 	return r
 }
 
-func (f *fixture) operator() rotation.Value { return f.userValue(f.User, f.Password) }
+func (f *fixture) operator() engine.Value { return f.userValue(f.User, f.Password) }
 
 func TestUserChangesItself(t *testing.T) {
 	f := newFixture(t)
@@ -49,14 +49,14 @@ func TestUserChangesItself(t *testing.T) {
 		t.Errorf("the new password: %v", err)
 	}
 	r.Login = r.Current
-	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), r), rotation.LoginRefused, name)
-	enginetest.WantCause(t, f.users.Verify(enginetest.Within(t), r, r.Current), rotation.LoginRefused, name)
+	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), r), engine.LoginRefused, name)
+	enginetest.WantCause(t, f.users.Verify(enginetest.Within(t), r, r.Current), engine.LoginRefused, name)
 }
 
 func TestOperatorChangesAUser(t *testing.T) {
 	f := newFixture(t)
 	name, _ := f.user()
-	for _, operator := range []rotation.Value{f.operator(), f.tokenValue(f.Token)} {
+	for _, operator := range []engine.Value{f.operator(), f.tokenValue(f.Token)} {
 		r := f.bySuperuser(request(f.userValue(name, first+name), f.userValue(name, testserver.Unique("Passw0rd-"))), operator)
 		if err := f.users.Set(enginetest.Within(t), r); err != nil {
 			t.Fatal(err)
@@ -66,8 +66,8 @@ func TestOperatorChangesAUser(t *testing.T) {
 		}
 	}
 	nobody := testserver.Unique("mistyped-")
-	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), f.bySuperuser(request(f.userValue(nobody, "x"), f.userValue(nobody, "y")), f.operator())), rotation.InvalidSecret, "user not found")
-	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), f.bySuperuser(request(f.operator(), f.operator()), f.operator())), rotation.TakeoverRefused, "the superuser itself")
+	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), f.bySuperuser(request(f.userValue(nobody, "x"), f.userValue(nobody, "y")), f.operator())), engine.InvalidSecret, "user not found")
+	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), f.bySuperuser(request(f.operator(), f.operator()), f.operator())), engine.TakeoverRefused, "the superuser itself")
 }
 
 // A user without any right is no operator.
@@ -76,7 +76,7 @@ func TestSuperuserThatMayNothing(t *testing.T) {
 	name, _ := f.user()
 	other, _ := f.user()
 	r := f.bySuperuser(request(f.userValue(name, first+name), f.userValue(name, "Second-Passw0rd")), f.userValue(other, first+other))
-	if cause := rotation.CauseOf(f.users.Set(enginetest.Within(t), r)); cause != rotation.PrivilegeMissing && cause != rotation.InvalidSecret {
+	if cause := engine.CauseOf(f.users.Set(enginetest.Within(t), r)); cause != engine.PrivilegeMissing && cause != engine.InvalidSecret {
 		t.Errorf("cause %s", cause)
 	}
 	if err := f.opens(t.Context(), r.Current); err != nil {
@@ -88,7 +88,7 @@ func TestTokenIsCopied(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
 	old := f.token(owner, "of people", f.readAndWrite(f.bucket()))
-	r := f.bySuperuser(request(f.tokenValue(old).With("org", "first"), rotation.Value{}), f.operator())
+	r := f.bySuperuser(request(f.tokenValue(old).With("org", "first"), engine.Value{}), f.operator())
 	for _, version := range []string{"v1", "v2"} {
 		r.Version = version
 		next, err := f.tokens.Next(enginetest.Within(t), r)
@@ -108,7 +108,7 @@ func TestTokenIsCopied(t *testing.T) {
 	}
 	r.Current = r.Current.With("org", "another")
 	_, err := f.tokens.Next(enginetest.Within(t), r)
-	enginetest.WantCause(t, err, rotation.InvalidSecret, "another")
+	enginetest.WantCause(t, err, engine.InvalidSecret, "another")
 }
 
 // TestSetRevokesWhatIsLeft: what crashes have left goes, and nothing else.
@@ -144,21 +144,21 @@ func TestSetRevokesWhatIsLeft(t *testing.T) {
 		}
 	}
 	check(pending, false)
-	enginetest.WantCause(t, f.tokens.Set(enginetest.Within(t), r), rotation.TargetFailed, "remove AWSPENDING")
+	enginetest.WantCause(t, f.tokens.Set(enginetest.Within(t), r), engine.TargetFailed, "remove AWSPENDING")
 }
 
 func TestTokenThatMayNotSeeItself(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
 	token := f.tokenValue(f.token(owner, "", f.readAndWrite(f.bucket())))
-	r := request(token, rotation.Value{})
+	r := request(token, engine.Value{})
 	_, err := f.tokens.Next(enginetest.Within(t), r)
-	enginetest.WantCause(t, err, rotation.PrivilegeMissing, "adminSecretArn")
-	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, token), rotation.PrivilegeMissing, "adminSecretArn")
+	enginetest.WantCause(t, err, engine.PrivilegeMissing, "adminSecretArn")
+	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, token), engine.PrivilegeMissing, "adminSecretArn")
 	if err := f.tokens.Verify(enginetest.Within(t), f.bySuperuser(r, f.operator()), token); err != nil {
 		t.Errorf("by an operator: %v", err)
 	}
-	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, f.tokenValue("wrong")), rotation.LoginRefused, "the token")
+	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, f.tokenValue("wrong")), engine.LoginRefused, "the token")
 }
 
 // TestServerThatShowsNoTokens: InfluxDB 2.9 keeps hashes. Here a proxy takes the tokens
@@ -186,7 +186,7 @@ func TestServerThatShowsNoTokens(t *testing.T) {
 	_, text, _ := net.SplitHostPort(server.Listener.Addr().String())
 	port, _ := strconv.Atoi(text)
 	place := at("127.0.0.1", port).WithJSON("ssl", []byte("false"))
-	value := func(token, id string) rotation.Value { return place.With("token", token).With("tokenId", id) }
+	value := func(token, id string) engine.Value { return place.With("token", token).With("tokenId", id) }
 	operator := place.With("username", f.User).With("password", f.Password)
 	_, owner := f.user()
 	rights := f.readAndWrite(f.bucket())
@@ -196,13 +196,13 @@ func TestServerThatShowsNoTokens(t *testing.T) {
 		return a.ID
 	}
 	// The id of another token, whose rights are not the secret's to have.
-	for name, v := range map[string]rotation.Value{"no id": place.With("token", marked), "not marked": value(unmarked, id(unmarked)), "the operator's": value(marked, id(f.Token))} {
-		_, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(v, rotation.Value{}), operator))
-		if rotation.CauseOf(err) != rotation.PrivilegeMissing {
+	for name, v := range map[string]engine.Value{"no id": place.With("token", marked), "not marked": value(unmarked, id(unmarked)), "the operator's": value(marked, id(f.Token))} {
+		_, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(v, engine.Value{}), operator))
+		if engine.CauseOf(err) != engine.PrivilegeMissing {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	r := f.bySuperuser(request(value(marked, id(marked)), rotation.Value{}), operator)
+	r := f.bySuperuser(request(value(marked, id(marked)), engine.Value{}), operator)
 	next, err := f.tokens.Next(enginetest.Within(t), r)
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +231,7 @@ func TestInactiveToken(t *testing.T) {
 	a, _ := f.authorization(token)
 	f.must(http.MethodPatch, "authorizations/"+a.ID, map[string]string{"status": "inactive"}, nil)
 	v := f.tokenValue(token)
-	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), f.bySuperuser(request(v, rotation.Value{}), f.operator()), v), rotation.LoginRefused, "inactive")
+	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), f.bySuperuser(request(v, engine.Value{}), f.operator()), v), engine.LoginRefused, "inactive")
 }
 
 // TestSuperuserIsSentNowhereElse: what the rotated secret says alone decides on no
@@ -245,36 +245,36 @@ func TestSuperuserIsSentNowhereElse(t *testing.T) {
 	port, _ := strconv.Atoi(text)
 	f.timestream.Put("ours", awsfake.Instance{Endpoint: f.Host, Port: f.Port, SecretARN: adminARN})
 	f.timestream.Put("thiefs", awsfake.Instance{Endpoint: "localhost", Port: port, SecretARN: secretARN})
-	bare := rotation.StringValue(`{}`).With("username", f.User).With("password", f.Password)
+	bare := engine.StringValue(`{}`).With("username", f.User).With("password", f.Password)
 	_, owner := f.user()
 	good := f.token(owner, "", f.readAndWrite(f.bucket()))
-	secret := func(place, at, admin string) rotation.Value {
-		v := rotation.StringValue(`{"engine":"timestream-influxdb"}`).With("token", good).With("adminSecretArn", admin).With(place, at)
+	secret := func(place, at, admin string) engine.Value {
+		v := engine.StringValue(`{"engine":"timestream-influxdb"}`).With("token", good).With("adminSecretArn", admin).With(place, at)
 		if place == "host" {
 			v = v.WithJSON("port", []byte(text))
 		}
 		return v
 	}
-	for name, c := range map[string]struct{ current, superuser rotation.Value }{
+	for name, c := range map[string]struct{ current, superuser engine.Value }{
 		"another instance":             {secret("dbIdentifier", "thiefs", adminARN), bare.With("dbIdentifier", "ours")},
 		"another instance, none named": {secret("dbIdentifier", "thiefs", adminARN), bare},
 		"another port":                 {secret("host", "localhost", adminARN), bare.With("dbIdentifier", "ours")},
 		"a host, none named":           {secret("host", "localhost", adminARN), bare},
 		"another secret, none named":   {secret("dbIdentifier", "ours", secretARN), bare},
 	} {
-		_, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(c.current, rotation.Value{}), c.superuser))
-		if rotation.CauseOf(err) != rotation.InvalidSecret {
+		_, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(c.current, engine.Value{}), c.superuser))
+		if engine.CauseOf(err) != engine.InvalidSecret {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if asked.Load() != 0 {
 		t.Error("the other server was asked")
 	}
-	for name, superuser := range map[string]rotation.Value{"the same instance": bare.With("dbIdentifier", "ours"), "the instance's own secret": bare} {
+	for name, superuser := range map[string]engine.Value{"the same instance": bare.With("dbIdentifier", "ours"), "the instance's own secret": bare} {
 		// Nor does the rotated secret decide whether the operator's password is encrypted.
 		for _, ssl := range []string{"null", "false"} {
 			current := secret("dbIdentifier", "ours", adminARN).WithJSON("ssl", []byte(ssl))
-			if _, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(current, rotation.Value{}), superuser)); err != nil {
+			if _, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(current, engine.Value{}), superuser)); err != nil {
 				t.Errorf("%s, ssl %s: %v", name, ssl, err)
 			}
 		}
@@ -284,23 +284,23 @@ func TestSuperuserIsSentNowhereElse(t *testing.T) {
 func TestInstanceThatCannotBeFound(t *testing.T) {
 	f := newFixture(t)
 	name, _ := f.user()
-	value := func(instance string) rotation.Value {
-		return rotation.StringValue(`{"engine":"timestream-influxdb"}`).With("username", name).With("password", first+name).With("dbIdentifier", instance)
+	value := func(instance string) engine.Value {
+		return engine.StringValue(`{"engine":"timestream-influxdb"}`).With("username", name).With("password", first+name).With("dbIdentifier", instance)
 	}
 	verify := func(instance string) error {
 		v := value(instance)
-		return f.users.Verify(enginetest.Within(t), request(v, rotation.Value{}), v)
+		return f.users.Verify(enginetest.Within(t), request(v, engine.Value{}), v)
 	}
 	f.timestream.Put("ours", awsfake.Instance{Endpoint: f.Host, Port: f.Port})
 	f.timestream.Put("new", awsfake.Instance{})
 	if err := verify("ours"); err != nil {
 		t.Error(err)
 	}
-	enginetest.WantCause(t, verify("mistyped"), rotation.InvalidSecret, "mistyped")
-	enginetest.WantCause(t, verify("x"), rotation.InvalidSecret, "dbIdentifier")
-	enginetest.WantCause(t, verify("new"), rotation.TargetFailed, "CREATING")
-	var n rotation.Needs
-	if err := f.users.Needs(t.Context(), request(value("ours"), rotation.Value{}), &n); err != nil || len(n.Permissions) != 1 || n.Permissions[0].Resources[0] != "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/ours" {
+	enginetest.WantCause(t, verify("mistyped"), engine.InvalidSecret, "mistyped")
+	enginetest.WantCause(t, verify("x"), engine.InvalidSecret, "dbIdentifier")
+	enginetest.WantCause(t, verify("new"), engine.TargetFailed, "CREATING")
+	var n engine.Needs
+	if err := f.users.Needs(t.Context(), request(value("ours"), engine.Value{}), &n); err != nil || len(n.Permissions) != 1 || n.Permissions[0].Resources[0] != "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/ours" {
 		t.Errorf("%+v, %v", n, err)
 	}
 	whole, lesser := enginetest.Policies(t, n.Permissions)
@@ -314,7 +314,7 @@ func TestInstanceThatCannotBeFound(t *testing.T) {
 				t.Errorf("by %s: %v", whole, err)
 			}
 		} else {
-			enginetest.WantCause(t, err, rotation.PrivilegeMissing, "timestream-influxdb:GetDbInstance")
+			enginetest.WantCause(t, err, engine.PrivilegeMissing, "timestream-influxdb:GetDbInstance")
 		}
 	}
 }
@@ -332,13 +332,13 @@ func TestFormOfTheSecret(t *testing.T) {
 		`{"engine":"influxdb2","host":"h","port":"70000","username":"a","password":"b"}`:      "port",
 		`"just text"`: "cannot be read",
 	} {
-		r := request(rotation.StringValue(value), rotation.Value{})
-		var engine rotation.Engine = &Users{}
+		r := request(engine.StringValue(value), engine.Value{})
+		var subject engine.Engine = &Users{}
 		if r.Current.JSON("token") != nil {
-			engine = &Tokens{}
+			subject = &Tokens{}
 		}
-		_, err := engine.Next(t.Context(), r)
-		enginetest.WantCause(t, err, rotation.InvalidSecret, want)
+		_, err := subject.Next(t.Context(), r)
+		enginetest.WantCause(t, err, engine.InvalidSecret, want)
 	}
 }
 
@@ -346,7 +346,7 @@ func TestFormOfTheSecret(t *testing.T) {
 func TestSessionsEnd(t *testing.T) {
 	f := newFixture(t)
 	ctx, cancel := context.WithCancel(enginetest.Within(t))
-	x, err := f.users.open(ctx, request(f.operator(), rotation.Value{}), f.operator())
+	x, err := f.users.open(ctx, request(f.operator(), engine.Value{}), f.operator())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -357,5 +357,5 @@ func TestSessionsEnd(t *testing.T) {
 	y.api = httpapi.New(f.users.tls, y.Target, y.authorize)
 	defer y.api.Close()
 	_, err = y.me(enginetest.Within(t))
-	enginetest.WantCause(t, err, rotation.LoginRefused, "")
+	enginetest.WantCause(t, err, engine.LoginRefused, "")
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
@@ -116,13 +116,13 @@ func (x *session) failure(what string, a *httpapi.Answer) error {
 	f := read(a)
 	switch {
 	case a.Status == http.StatusUnauthorized && (f.Message == "unauthorized access" || f.Message == "token is inactive"):
-		return rotation.Errorf(rotation.LoginRefused, "check at the server that it exists and is active", "%s of %s is refused: %s", what, x.who(), f.Message)
+		return engine.Errorf(engine.LoginRefused, "check at the server that it exists and is active", "%s of %s is refused: %s", what, x.who(), f.Message)
 	case a.Status == http.StatusUnauthorized && f.Code == "unauthorized" || a.Status == http.StatusForbidden:
-		return rotation.Errorf(rotation.PrivilegeMissing, "let an operator do it: name its secret in "+adminField, "%s is forbidden to %s: %q", what, x.who(), f.Message)
+		return engine.Errorf(engine.PrivilegeMissing, "let an operator do it: name its secret in "+adminField, "%s is forbidden to %s: %q", what, x.who(), f.Message)
 	case a.Status == http.StatusNotFound && f.Code == "not found":
-		return rotation.Errorf(rotation.InvalidSecret, "compare the secret's names with those at the server", "%s: %s", what, f.Message)
+		return engine.Errorf(engine.InvalidSecret, "compare the secret's names with those at the server", "%s: %s", what, f.Message)
 	}
-	return rotation.Errorf(rotation.TargetFailed, "check that the server is InfluxDB 2 and see its log", "%s is answered with the status %d: %q", what, a.Status, f.Message)
+	return engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2 and see its log", "%s is answered with the status %d: %q", what, a.Status, f.Message)
 }
 
 // call makes a call of the API and reads the answer into out, if there is one.
@@ -131,7 +131,7 @@ func (x *session) call(ctx context.Context, what, method, path string, query url
 	if body != nil {
 		var err error
 		if r.Body, err = json.Marshal(body); err != nil {
-			return rotation.Errorf(rotation.InternalError, "report this", "%s cannot be asked for: %w", what, err)
+			return engine.Errorf(engine.InternalError, "report this", "%s cannot be asked for: %w", what, err)
 		}
 	}
 	a, err := x.api.Do(ctx, r)
@@ -144,7 +144,7 @@ func (x *session) call(ctx context.Context, what, method, path string, query url
 		return x.failure(what, a)
 	case out != nil && json.Unmarshal(a.Body, out) != nil:
 		// The body may have a token.
-		return rotation.Errorf(rotation.TargetFailed, "check that the server is InfluxDB 2", "%s is answered with something else than was asked for", what)
+		return engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2", "%s is answered with something else than was asked for", what)
 	}
 	return nil
 }

@@ -11,13 +11,13 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/timestreaminfluxdb/types"
 	"github.com/aws/smithy-go"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // locate puts the address of the login's instance into it, where it names one and
 // no host, and returns the ARN of the secret that AWS made for that instance.
 // Source: https://docs.aws.amazon.com/ts-influxdb/latest/ts-influxdb-api/API_GetDbInstance.html
-func (s server) locate(ctx context.Context, r *rotation.Request, l *login) (secret string, err error) {
+func (s server) locate(ctx context.Context, r *engine.Request, l *login) (secret string, err error) {
 	if l.Host != "" {
 		return "", nil
 	}
@@ -30,7 +30,7 @@ func (s server) locate(ctx context.Context, r *rotation.Request, l *login) (secr
 		return "", notFound(l.instance, err)
 	}
 	if l.Host = aws.ToString(i.Endpoint); l.Host == "" {
-		return "", rotation.Errorf(rotation.TargetFailed, "wait until the instance is available", "the instance %q has no endpoint: its status is %s", l.instance, i.Status)
+		return "", engine.Errorf(engine.TargetFailed, "wait until the instance is available", "the instance %q has no endpoint: its status is %s", l.instance, i.Status)
 	}
 	if i.Port != nil {
 		l.Port = int(*i.Port)
@@ -46,22 +46,22 @@ func notFound(instance string, err error) error {
 	_, invalid := errors.AsType[*types.ValidationException](err)
 	switch {
 	case absent || invalid:
-		return rotation.Errorf(rotation.InvalidSecret, "correct "+instanceField+", or name the server in host", what, instance, err)
+		return engine.Errorf(engine.InvalidSecret, "correct "+instanceField+", or name the server in host", what, instance, err)
 	case ok && api.ErrorCode() == "AccessDeniedException":
-		return rotation.Errorf(rotation.PrivilegeMissing, "allow the role that the function assumes for this secret, else its own, timestream-influxdb:GetDbInstance, or name the server in host", what, instance, err)
+		return engine.Errorf(engine.PrivilegeMissing, "allow the role that the function assumes for this secret, else its own, timestream-influxdb:GetDbInstance, or name the server in host", what, instance, err)
 	case !ok:
-		if e := rotation.NetworkError(rotation.Target{Host: "Timestream", Port: 443}, err); e != nil {
+		if e := engine.NetworkError(engine.Target{Host: "Timestream", Port: 443}, err); e != nil {
 			return e
 		}
 	}
-	return rotation.Errorf(rotation.TargetFailed, "try again; Secrets Manager retries by itself", what, instance, err)
+	return engine.Errorf(engine.TargetFailed, "try again; Secrets Manager retries by itself", what, instance, err)
 }
 
 // needs adds the permission to find the secret's instance. Users and tokens need
 // nothing granted: a user may change its own password, and what a token needs the
 // engine's page says.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazontimestreaminfluxdb.html
-func (s server) needs(r *rotation.Request, n *rotation.Needs, note string) error {
+func (s server) needs(r *engine.Request, n *engine.Needs, note string) error {
 	l, err := own(r.Current)
 	if err != nil {
 		return err
@@ -72,9 +72,9 @@ func (s server) needs(r *rotation.Request, n *rotation.Needs, note string) error
 	}
 	secret, err := arn.Parse(r.Secret)
 	if err != nil {
-		return rotation.Errorf(rotation.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", r.Secret)
+		return engine.Errorf(engine.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", r.Secret)
 	}
-	n.Permissions = append(n.Permissions, rotation.Permission{Sid: "InfluxDBInstance", Actions: []string{"timestream-influxdb:GetDbInstance"},
+	n.Permissions = append(n.Permissions, engine.Permission{Sid: "InfluxDBInstance", Actions: []string{"timestream-influxdb:GetDbInstance"},
 		Resources: []string{fmt.Sprintf("arn:%s:timestream-influxdb:%s:%s:db-instance/%s", secret.Partition, secret.Region, secret.AccountID, l.instance)}})
 	return nil
 }

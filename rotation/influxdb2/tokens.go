@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Tokens rotates API tokens. A token is made beside the current one, with the same
@@ -21,20 +21,20 @@ import (
 type Tokens struct{ server }
 
 var (
-	_ rotation.Minter  = (*Tokens)(nil)
-	_ rotation.Retirer = (*Tokens)(nil)
-	_ rotation.Needer  = (*Tokens)(nil)
+	_ engine.Minter  = (*Tokens)(nil)
+	_ engine.Retirer = (*Tokens)(nil)
+	_ engine.Needer  = (*Tokens)(nil)
 )
 
 // NewTokens returns the engine with the given policy for its connections.
-func NewTokens(tls rotation.TLSPolicy, settings Settings) *Tokens {
+func NewTokens(tls engine.TLSPolicy, settings Settings) *Tokens {
 	return &Tokens{server{tls, settings}}
 }
 
 // Kind describes the engine. The server makes the tokens, so there is no password
 // policy.
-func (*Tokens) Kind() rotation.Kind {
-	return rotation.Kind{Names: names, Overlap: rotation.BothWork, MarkField: tokenField, SecretFields: []string{tokenField, idField}, SuperuserField: adminField}
+func (*Tokens) Kind() engine.Kind {
+	return engine.Kind{Names: names, Overlap: engine.BothWork, MarkField: tokenField, SecretFields: []string{tokenField, idField}, SuperuserField: adminField}
 }
 
 // permission is what a token may do. Names of resources are not kept: the server
@@ -82,15 +82,15 @@ func (a authorization) is(secret string) bool {
 // secret's mark with the version and a text of its own: what an earlier call left
 // behind, or another one at the same time has made, stays until Set, when it is
 // known which of them was stored.
-func (e *Tokens) Next(ctx context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Tokens) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	defer x.close()
 	model, err := model(r, all)
 	if err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	description := model.Description
 	if m := marked.FindStringSubmatch(description); m != nil {
@@ -102,23 +102,23 @@ func (e *Tokens) Next(ctx context.Context, r *rotation.Request) (rotation.Value,
 		OrgID: model.OrgID, UserID: model.UserID, Permissions: model.Permissions}
 	var answer authorization
 	if err := x.call(ctx, "making a token", http.MethodPost, "authorizations", nil, made, &answer); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	// Were it wrong, it would be found by its description at the next Set.
 	const advice = "see the server's log; the token that was made is revoked by the next rotation"
 	if answer.Token == "" || answer.ID == "" {
-		return rotation.Value{}, rotation.Errorf(rotation.TargetFailed, advice, "the server has made a token and does not say which")
+		return engine.Value{}, engine.Errorf(engine.TargetFailed, advice, "the server has made a token and does not say which")
 	}
 	if !same(answer.Permissions, model.Permissions) || answer.UserID != model.UserID || answer.OrgID != model.OrgID {
-		return rotation.Value{}, rotation.Errorf(rotation.TargetFailed, advice, "the new token has not the user, the organisation and the permissions of the current one")
+		return engine.Value{}, engine.Errorf(engine.TargetFailed, advice, "the new token has not the user, the organisation and the permissions of the current one")
 	}
 	return r.Current.With(tokenField, answer.Token).With(idField, answer.ID), nil
 }
 
 // model returns the authorization to copy: the current token's. Where somebody has
 // deleted that, it is the one before, or the one who acts.
-func model(r *rotation.Request, all []authorization) (authorization, error) {
-	candidates := []rotation.Value{r.Current, r.Previous}
+func model(r *engine.Request, all []authorization) (authorization, error) {
+	candidates := []engine.Value{r.Current, r.Previous}
 	if !r.Superuser {
 		candidates = append(candidates, r.Login)
 	}
@@ -128,7 +128,7 @@ func model(r *rotation.Request, all []authorization) (authorization, error) {
 			continue
 		}
 		if org, _ := r.Current.Text("org"); org != "" && org != a.Org {
-			return a, rotation.Errorf(rotation.InvalidSecret, "correct the field org, or make a token in that organisation by hand", "the token is of the organisation %q and the secret says %q", a.Org, org)
+			return a, engine.Errorf(engine.InvalidSecret, "correct the field org, or make a token in that organisation by hand", "the token is of the organisation %q and the secret says %q", a.Org, org)
 		}
 		return a, nil
 	}
@@ -136,8 +136,8 @@ func model(r *rotation.Request, all []authorization) (authorization, error) {
 }
 
 // unseen says what to do about a token that who acts cannot find.
-func unseen(r *rotation.Request, shown int) error {
-	return rotation.Errorf(rotation.PrivilegeMissing, "name the secret of an operator in "+adminField+", or let the token read and write authorizations; "+
+func unseen(r *engine.Request, shown int) error {
+	return engine.Errorf(engine.PrivilegeMissing, "name the secret of an operator in "+adminField+", or let the token read and write authorizations; "+
 		"where the server keeps tokens as hashes, put the token's id into "+idField+" and end its description with "+mark(r.Secret)+"first",
 		"the token is not among the %d that are shown to who looks for it", shown)
 }
@@ -146,7 +146,7 @@ func unseen(r *rotation.Request, shown int) error {
 // hashes and shows no token; there the value's id leads to it, but only to one that was
 // made for this secret: whoever may write the secret could put any id into it, and have
 // an operator copy what that one may.
-func find(all []authorization, r *rotation.Request, v rotation.Value) (authorization, bool) {
+func find(all []authorization, r *engine.Request, v engine.Value) (authorization, bool) {
 	token, _ := v.Text(tokenField)
 	id, _ := v.Text(idField)
 	i := slices.IndexFunc(all, func(a authorization) bool { return token != "" && a.Token == token })
@@ -173,7 +173,7 @@ func same(a, b []permission) bool {
 
 // list opens a session with who acts and returns the tokens that it is shown. The
 // server has no pages here.
-func (e *Tokens) list(ctx context.Context, r *rotation.Request) (*session, []authorization, error) {
+func (e *Tokens) list(ctx context.Context, r *engine.Request) (*session, []authorization, error) {
 	x, err := e.openLogin(ctx, r)
 	if err != nil {
 		return nil, nil, err
@@ -194,25 +194,25 @@ func (x *session) authorizations(ctx context.Context) ([]authorization, error) {
 
 // Set makes sure that the pending token is there, and revokes every other one of
 // this secret but the current: the one before, and those that crashes left behind.
-func (e *Tokens) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Tokens) Set(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending, r.Current)
 }
 
 // Retire revokes every token of this secret but the pending one.
-func (e *Tokens) Retire(ctx context.Context, r *rotation.Request) error {
+func (e *Tokens) Retire(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending)
 }
 
-func (e *Tokens) revokeBut(ctx context.Context, r *rotation.Request, keep ...rotation.Value) error {
+func (e *Tokens) revokeBut(ctx context.Context, r *engine.Request, keep ...engine.Value) error {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer x.close()
 	if _, ok := find(all, r, r.Pending); !ok {
-		return rotation.Errorf(rotation.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again", "the pending token does not exist at the server")
+		return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again", "the pending token does not exist at the server")
 	}
-	ids := func(values ...rotation.Value) (ids []string) {
+	ids := func(values ...engine.Value) (ids []string) {
 		for _, v := range values {
 			if a, ok := find(all, r, v); ok {
 				ids = append(ids, a.ID)
@@ -246,7 +246,7 @@ func (x *session) revoke(ctx context.Context, id string) error {
 }
 
 // Revoke revokes the token that Next has made.
-func (e *Tokens) Revoke(ctx context.Context, r *rotation.Request) error {
+func (e *Tokens) Revoke(ctx context.Context, r *engine.Request) error {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
 		return err
@@ -261,7 +261,7 @@ func (e *Tokens) Revoke(ctx context.Context, r *rotation.Request) error {
 
 // Verify asks the server whether it knows the token. A token that makes its successor
 // must find itself among the tokens.
-func (e *Tokens) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Tokens) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	x, err := e.open(ctx, r, v)
 	if err != nil {
 		return err
@@ -281,6 +281,6 @@ func (e *Tokens) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 }
 
 // Needs says what finding the instance needs.
-func (e *Tokens) Needs(_ context.Context, r *rotation.Request, n *rotation.Needs) error {
+func (e *Tokens) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	return e.needs(r, n, "none by a statement: who acts may read and write authorizations and has all that the token has; an operator has")
 }

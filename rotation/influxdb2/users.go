@@ -5,29 +5,29 @@ import (
 	"net/http"
 	"net/url"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Users rotates the passwords of users. Tokens that a user has stay valid.
 type Users struct{ server }
 
 var (
-	_ rotation.DryRunner = (*Users)(nil)
-	_ rotation.Needer    = (*Users)(nil)
+	_ engine.DryRunner = (*Users)(nil)
+	_ engine.Needer    = (*Users)(nil)
 )
 
 // NewUsers returns the engine with the given policy for its connections.
-func NewUsers(tls rotation.TLSPolicy, settings Settings) *Users { return &Users{server{tls, settings}} }
+func NewUsers(tls engine.TLSPolicy, settings Settings) *Users { return &Users{server{tls, settings}} }
 
 // Kind describes the engine. AWS's template takes whatever GetRandomPassword gives;
 // these characters may stand in URLs and are of as many kinds as the server's option
 // strong-passwords wants.
-func (*Users) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Users) Kind() engine.Kind {
+	return engine.Kind{
 		Names:          names,
 		UserField:      userField,
 		SecretFields:   []string{passwordField},
-		Passwords:      rotation.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]{}|<>`&+=;,", RequireEachIncludedType: true},
+		Passwords:      engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]{}|<>`&+=;,", RequireEachIncludedType: true},
 		SuperuserField: adminField,
 	}
 }
@@ -40,32 +40,32 @@ const (
 )
 
 // parseUser reads a user's login.
-func parseUser(v rotation.Value) (login, error) {
+func parseUser(v engine.Value) (login, error) {
 	if kind, _ := v.Text("type"); kind != "" && v.JSON(userField) == nil {
-		return login{}, rotation.Errorf(rotation.InvalidSecret, "make the first token by hand, as an operator, and put it into the field "+tokenField,
+		return login{}, engine.Errorf(engine.InvalidSecret, "make the first token by hand, as an operator, and put it into the field "+tokenField,
 			"the secret is for a token of the type %q and has none", kind)
 	}
 	return own(v)
 }
 
 // Next returns the current value with a new password.
-func (e *Users) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Users) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parseUser(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
-	if n := r.Passwords().Length; n < minPassword || n > maxPassword {
-		return rotation.Value{}, rotation.Errorf(rotation.InvalidConfiguration, "set PASSWORD_LENGTH to 8 or more, and to 72 or less", "the server takes no password of %d characters", n)
+	if n := r.Passwords.Length; n < minPassword || n > maxPassword {
+		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 8 or more, and to 72 or less", "the server takes no password of %d characters", n)
 	}
-	return rotation.NextPassword(e.Kind(), r)
+	return engine.NextPassword(e.Kind(), r)
 }
 
 // DryRun logs in and finds the user.
-func (e *Users) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Users) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, func(*session, string) error { return nil })
 }
 
 // Set changes the password.
-func (e *Users) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Users) Set(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, func(x *session, id string) error {
 		password, _ := r.Pending.Text(passwordField)
 		return x.call(ctx, "changing a password", http.MethodPost, "users/"+url.PathEscape(id)+"/password", nil, map[string]string{"password": password}, nil)
@@ -73,7 +73,7 @@ func (e *Users) Set(ctx context.Context, r *rotation.Request) error {
 }
 
 // change finds the id of the user whom r is about and calls do with it.
-func (e *Users) change(ctx context.Context, r *rotation.Request, do func(x *session, id string) error) error {
+func (e *Users) change(ctx context.Context, r *engine.Request, do func(x *session, id string) error) error {
 	pending, err := parseUser(r.Pending)
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (e *Users) change(ctx context.Context, r *rotation.Request, do func(x *sess
 }
 
 // Verify logs in and asks the server who that is.
-func (e *Users) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Users) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	if _, err := parseUser(v); err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (e *Users) Verify(ctx context.Context, r *rotation.Request, v rotation.Valu
 }
 
 // Needs says what finding the instance needs. A user may change its own password.
-func (e *Users) Needs(_ context.Context, r *rotation.Request, n *rotation.Needs) error {
+func (e *Users) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	return e.needs(r, n, "none: a user may change its own password")
 }
 
@@ -122,7 +122,7 @@ func (x *session) me(ctx context.Context) (string, error) {
 	var u account
 	err := x.call(ctx, "the question who that is", http.MethodGet, "me", nil, nil, &u)
 	if err == nil && (u.ID == "" || u.Name != x.User) {
-		err = rotation.Errorf(rotation.TargetFailed, "check that the server is InfluxDB 2", "the server says that %q is %q", x.User, u.Name)
+		err = engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2", "the server says that %q is %q", x.User, u.Name)
 	}
 	return u.ID, err
 }
@@ -130,14 +130,14 @@ func (x *session) me(ctx context.Context) (string, error) {
 // user returns the id of a user that is not the superuser itself.
 func (x *session) user(ctx context.Context, name string) (string, error) {
 	if name == x.User {
-		return "", rotation.Errorf(rotation.TakeoverRefused, "rotate the superuser by a secret of its own, without "+adminField, "the user %q is the superuser itself", name)
+		return "", engine.Errorf(engine.TakeoverRefused, "rotate the superuser by a secret of its own, without "+adminField, "the user %q is the superuser itself", name)
 	}
 	var list struct{ Users []account }
 	if err := x.call(ctx, "reading a user", http.MethodGet, "users", url.Values{"name": {name}}, nil, &list); err != nil {
 		return "", err
 	}
 	if len(list.Users) != 1 || list.Users[0].Name != name || list.Users[0].ID == "" {
-		return "", rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
+		return "", engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
 	}
 	return list.Users[0].ID, nil
 }

@@ -19,6 +19,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 func (f *fixture) mine(secret string) (n int) {
@@ -75,7 +76,7 @@ func TestZZRecoverResetsAnOwner(t *testing.T) {
 	super := w.Secret("super", string(f.userValue(f.User, f.Password).Reveal()))
 	arn := w.Secret("app", string(f.userValue(name, "Not-Known-At-All-1").With("adminSecretArn", super).Reveal()))
 	err := w.Rotate(arn)
-	now := f.opens(t.Context(), rotation.StringValue(w.Get(arn, "AWSCURRENT")))
+	now := f.opens(t.Context(), engine.StringValue(w.Get(arn, "AWSCURRENT")))
 	t.Logf("rotate: %v; the new password opens: %v", err, now == nil)
 	if err == nil && now == nil {
 		t.Error("PROVED: an owner of the organisation is reset on its name alone")
@@ -109,7 +110,7 @@ func TestZZEveryTryMakesAToken(t *testing.T) {
 	}))
 	defer front.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw})
-	e := NewTokens(rotation.TLSPolicy{ExtraCAs: ca}, nil)
+	e := NewTokens(engine.TLSPolicy{ExtraCAs: ca}, nil)
 	w := zzworld.New(t, e)
 	u, _ := url.Parse(front.URL)
 	port := u.Port()
@@ -148,7 +149,7 @@ func TestZZLongMessage(t *testing.T) {
 		_, _ = fmt.Fprintf(w, `{"code":"x","message":%q}`, strings.Repeat("a b ", 7<<18))
 	}))
 	defer s.Close()
-	w := zzworld.New(t, NewUsers(rotation.TLSPolicy{}, nil))
+	w := zzworld.New(t, NewUsers(engine.TLSPolicy{}, nil))
 	u, _ := url.Parse(s.URL)
 	arn := w.Secret("app", fmt.Sprintf(`{"engine":"influxdb2","host":"127.0.0.1","port":%s,"ssl":false,"username":"u","password":"First-Passw0rd-1"}`, u.Port()))
 	begin := time.Now()

@@ -16,7 +16,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -216,14 +216,14 @@ func (d *domain) modify(bound string, op *ber.Packet) (code uint16, text string)
 	return 0, ""
 }
 
-func (d *domain) value(user, password string) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"engine":"ad","host":"localhost","port":%d}`, d.port)).With("username", user).With("password", password)
+func (d *domain) value(user, password string) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"engine":"ad","host":"localhost","port":%d}`, d.port)).With("username", user).With("password", password)
 }
 
-func (d *domain) engine() *Engine { return New(rotation.TLSPolicy{ExtraCAs: d.ca.PEM}) }
+func (d *domain) engine() *Engine { return New(engine.TLSPolicy{ExtraCAs: d.ca.PEM}) }
 
-func (d *domain) self(user, current, pending string) *rotation.Request {
-	r := &rotation.Request{Secret: "arn", Version: pending, Current: d.value(user, current), Pending: d.value(user, pending)}
+func (d *domain) self(user, current, pending string) *engine.Request {
+	r := &engine.Request{Secret: "arn", Version: pending, Current: d.value(user, current), Pending: d.value(user, pending)}
 	r.Login = r.Current
 	return r
 }
@@ -269,22 +269,22 @@ func TestActiveDirectorySuperuserResets(t *testing.T) {
 		t.Errorf("changes %q", d.changes)
 	}
 	d.members[boss].resets = false
-	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), r), rotation.PrivilegeMissing, "00000005")
+	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), r), engine.PrivilegeMissing, "00000005")
 	r.Pending = d.value(boss, "x") // the superuser by its other name
-	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), r), rotation.TakeoverRefused, "superuser itself")
+	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), r), engine.TakeoverRefused, "superuser itself")
 	r.Pending = d.value("nobody@corp.example", "x")
-	enginetest.WantCause(t, d.engine().DryRun(enginetest.Within(t), r), rotation.InvalidSecret, "nobody@corp.example")
+	enginetest.WantCause(t, d.engine().DryRun(enginetest.Within(t), r), engine.InvalidSecret, "nobody@corp.example")
 	d.members["CN=twin,"+adBase] = &member{upn: "app@corp.example"}
 	r.Pending = d.value("app@corp.example", "x")
-	enginetest.WantCause(t, d.engine().DryRun(enginetest.Within(t), r), rotation.InvalidSecret, "several")
+	enginetest.WantCause(t, d.engine().DryRun(enginetest.Within(t), r), engine.InvalidSecret, "several")
 }
 
 func TestActiveDirectoryPolicy(t *testing.T) {
 	d := newDomain(t)
 	const dn = "CN=app," + adBase
 	d.members[dn] = &member{password: "first-password", history: []string{"used-before"}, resets: true}
-	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), d.self(dn, "first-password", "used-before")), rotation.PolicyRejected, "minimum age")
-	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), d.self(dn, "first-password", "short")), rotation.PolicyRejected, "policy")
+	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), d.self(dn, "first-password", "used-before")), engine.PolicyRejected, "minimum age")
+	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), d.self(dn, "first-password", "short")), engine.PolicyRejected, "policy")
 	r := d.self(dn, "first-password", "second-password")
 	s, err := d.engine().open(enginetest.Within(t), r, r.Login)
 	if err != nil {
@@ -298,7 +298,7 @@ func TestActiveDirectoryPolicy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	enginetest.WantCause(t, s.unicodePwd(r, dn, pending), rotation.TargetFailed, "as the old one")
+	enginetest.WantCause(t, s.unicodePwd(r, dn, pending), engine.TargetFailed, "as the old one")
 }
 
 // A login with the old password proves nothing for an hour after the change, so a repeated
@@ -315,7 +315,7 @@ func TestActiveDirectoryRetryWithinTheHour(t *testing.T) {
 	d.mu.Lock()
 	d.grace = map[string]string{dn: "first-password"}
 	d.mu.Unlock()
-	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), r), rotation.TargetFailed, "as the old one")
+	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), r), engine.TargetFailed, "as the old one")
 	if err := d.engine().Verify(enginetest.Within(t), r, r.Pending); err != nil {
 		t.Error(err)
 	}
@@ -328,19 +328,19 @@ func TestActiveDirectoryStatesAreTold(t *testing.T) {
 	d := newDomain(t)
 	const dn = "CN=app," + adBase
 	for data, want := range map[string]struct {
-		cause rotation.Cause
+		cause engine.Cause
 		text  string
 	}{
-		"52e": {rotation.LoginRefused, "is refused"},
-		"525": {rotation.LoginRefused, "no account"},
-		"530": {rotation.TargetFailed, "at this time"},
-		"531": {rotation.TargetFailed, "from here"},
-		"532": {rotation.TargetFailed, "expired"},
-		"533": {rotation.TargetFailed, "disabled"},
-		"701": {rotation.TargetFailed, "has expired"},
-		"773": {rotation.TargetFailed, "must change"},
-		"775": {rotation.TargetFailed, "locked"},
-		"80":  {rotation.TargetFailed, "is refused"},
+		"52e": {engine.LoginRefused, "is refused"},
+		"525": {engine.LoginRefused, "no account"},
+		"530": {engine.TargetFailed, "at this time"},
+		"531": {engine.TargetFailed, "from here"},
+		"532": {engine.TargetFailed, "expired"},
+		"533": {engine.TargetFailed, "disabled"},
+		"701": {engine.TargetFailed, "has expired"},
+		"773": {engine.TargetFailed, "must change"},
+		"775": {engine.TargetFailed, "locked"},
+		"80":  {engine.TargetFailed, "is refused"},
 	} {
 		d.members[dn] = &member{password: "first-password", data: data}
 		r := d.self(dn, "first-password", "x")

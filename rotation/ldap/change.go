@@ -10,7 +10,7 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // passwordAttribute holds the passwords of OpenLDAP and its kin.
@@ -39,12 +39,12 @@ func (s *session) rehearse(ctx context.Context, dn string) error {
 
 // set makes the pending password valid, and leaves current valid beside it if it
 // is and the server allows that.
-func (s *session) set(ctx context.Context, r *rotation.Request, dn string, pending account, current string) error {
+func (s *session) set(ctx context.Context, r *engine.Request, dn string, pending account, current string) error {
 	itself := !r.Superuser && s.account.Password == pending.Password
 	exop := func() error {
 		switch {
 		case r.KeepCurrent:
-			return rotation.ErrOneAtATime
+			return engine.ErrOneAtATime
 		case itself:
 			return nil // it was set by an earlier call, or the login would have failed
 		case s.ad:
@@ -100,7 +100,7 @@ func (s *session) exchange(dn string, have, want []string) error {
 		case sameValues(now, want):
 			return nil // another call of this step was faster
 		case !sameValues(now, have):
-			return rotation.Errorf(rotation.TargetFailed, "let Secrets Manager repeat the step", "the password of %q was changed by somebody else in this moment: %w", dn, err)
+			return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step", "the password of %q was changed by somebody else in this moment: %w", dn, err)
 		}
 		m = ldap.NewModifyRequest(dn, nil) // the server does not know its values by what it shows of them
 	}
@@ -121,7 +121,7 @@ func (s *session) values(dn string) ([]string, error) {
 		return nil, s.failed("the entry could not be read", err)
 	}
 	if len(found.Entries) != 1 {
-		return nil, rotation.Errorf(rotation.PrivilegeMissing, "let the login read the entry", "the entry %q is not shown to %q", dn, s.account.name())
+		return nil, engine.Errorf(engine.PrivilegeMissing, "let the login read the entry", "the entry %q is not shown to %q", dn, s.account.name())
 	}
 	return found.Entries[0].GetAttributeValues(passwordAttribute), nil
 }
@@ -129,7 +129,7 @@ func (s *session) values(dn string) ([]string, error) {
 // exop has the server set the password, and hash and judge it. All others stop
 // working.
 // Source: https://www.rfc-editor.org/rfc/rfc3062
-func (s *session) exop(ctx context.Context, r *rotation.Request, dn string, pending account) error {
+func (s *session) exop(ctx context.Context, r *engine.Request, dn string, pending account) error {
 	// For oneself a server wants the old password, and no name.
 	request := ldap.NewPasswordModifyRequest("", s.account.Password, pending.Password)
 	if r.Superuser {
@@ -150,7 +150,7 @@ func (s *session) exop(ctx context.Context, r *rotation.Request, dn string, pend
 		if err := s.rehearse(ctx, dn); err != nil {
 			return err
 		}
-		return rotation.Errorf(rotation.TargetFailed, "let Secrets Manager repeat the step; if that fails, see the server's log and its password policy",
+		return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step; if that fails, see the server's log and its password policy",
 			"the server does not take the login's password as the old one, which may have been changed in this moment: %w", err)
 	}
 	return s.failed("the password could not be changed", err)
@@ -159,7 +159,7 @@ func (s *session) exop(ctx context.Context, r *rotation.Request, dn string, pend
 // unicodePwd sets a password of Active Directory: a user gives the old one with
 // the new, one with the right to reset passwords gives the new alone.
 // Source: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-adts/6e803168-f140-4d23-b2d3-c3a8ab5917d2
-func (s *session) unicodePwd(r *rotation.Request, dn string, pending account) error {
+func (s *session) unicodePwd(r *engine.Request, dn string, pending account) error {
 	const attribute = "unicodePwd"
 	m := ldap.NewModifyRequest(dn, nil)
 	if r.Superuser {
@@ -177,16 +177,16 @@ func (s *session) unicodePwd(r *rotation.Request, dn string, pending account) er
 	// Source: https://learn.microsoft.com/en-us/windows/win32/debug/system-error-codes
 	switch code := windowsCode(e.Err.Error()); {
 	case code == 0x52D: // ERROR_PASSWORD_RESTRICTION
-		return rotation.Errorf(rotation.PolicyRejected, "adapt the password settings to the domain's policy: length, complexity, history, and the minimum age for users who change their own",
+		return engine.Errorf(engine.PolicyRejected, "adapt the password settings to the domain's policy: length, complexity, history, and the minimum age for users who change their own",
 			"the domain's policy rejects the password of %q: %w", dn, err)
 	case code == 0x56: // ERROR_INVALID_PASSWORD
 		// Logins accept the password before for an hour. So this one may be it,
 		// and the pending one have been set by an earlier call.
 		// Source: https://learn.microsoft.com/en-us/troubleshoot/windows-server/windows-security/new-setting-modifies-ntlm-network-authentication
-		return rotation.Errorf(rotation.TargetFailed, "let Secrets Manager repeat the step; Active Directory may still take an old password at logins for an hour",
+		return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step; Active Directory may still take an old password at logins for an hour",
 			"the server does not take the login's password as the old one: %w", err)
 	case code == 5: // ERROR_ACCESS_DENIED
-		return rotation.Errorf(rotation.PrivilegeMissing, "let the user change its own password, or the superuser reset it",
+		return engine.Errorf(engine.PrivilegeMissing, "let the user change its own password, or the superuser reset it",
 			"the password of %q may not be changed: %w", dn, err)
 	}
 	return s.failed("the password could not be changed", err)

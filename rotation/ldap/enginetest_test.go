@@ -9,7 +9,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -43,7 +43,7 @@ func suite(t *testing.T, f *fixture, h harness) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &h })
 }
 
-func (h *harness) Engine() rotation.Engine { return h.engine }
+func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.Addr() }
 
@@ -57,7 +57,7 @@ func (h *harness) Env() map[string]string {
 
 func (h *harness) Logs() (string, error) { return h.fixture.Logs() }
 
-func (h *harness) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *harness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	name, password := testserver.Unique("suite, "), testserver.Unique("First-Passw0rd-")
 	dn := "uid=" + ldap.EscapeDN(name) + "," + testserver.LDAPPeople
 	request := ldap.NewAddRequest(dn, nil)
@@ -70,8 +70,8 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 	if _, err := h.admin.PasswordModify(ldap.NewPasswordModifyRequest(dn, "", password)); err != nil {
 		return value, superuser, err
 	}
-	login := func(user, password string) rotation.Value {
-		return rotation.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, host, port)).With("username", user).With("password", password)
+	login := func(user, password string) engine.Value {
+		return engine.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, host, port)).With("username", user).With("password", password)
 	}
 	if h.superuser {
 		superuser = login(h.User, h.Password)
@@ -79,17 +79,17 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 	return login(dn, password), superuser, nil
 }
 
-func (h *harness) Open(_ context.Context, v rotation.Value) error {
+func (h *harness) Open(_ context.Context, v engine.Value) error {
 	dn, _ := v.Text("username")
 	password, _ := v.Text("password")
 	ok, err := h.bind(dn, password)
 	if err == nil && !ok {
-		return rotation.LoginRefused
+		return engine.LoginRefused
 	}
 	return err
 }
 
-func (h *harness) Restore(_ context.Context, v rotation.Value) error {
+func (h *harness) Restore(_ context.Context, v engine.Value) error {
 	dn, _ := v.Text("username")
 	password, _ := v.Text("password")
 	m := ldap.NewModifyRequest(dn, nil)
@@ -102,7 +102,7 @@ func (h *harness) Restore(_ context.Context, v rotation.Value) error {
 	return err
 }
 
-func (h *harness) Credentials(_ context.Context, v rotation.Value) (int, error) {
+func (h *harness) Credentials(_ context.Context, v engine.Value) (int, error) {
 	dn, _ := v.Text("username")
 	return len(h.values(dn)), nil
 }

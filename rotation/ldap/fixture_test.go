@@ -8,7 +8,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // fixture is a server with an engine that trusts it.
@@ -22,7 +22,7 @@ type fixture struct {
 func newFixture(t testing.TB, o testserver.OpenLDAPOptions) *fixture {
 	t.Helper()
 	s := testserver.OpenLDAP(t, o)
-	return &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM})}
+	return &fixture{s, t, s.Connect(t), New(engine.TLSPolicy{ExtraCAs: s.CA.PEM})}
 }
 
 // policy is the overlay that judges passwords, with a history and a lock.
@@ -98,18 +98,18 @@ func (f *fixture) wantOpen(dn string, n int, passwords ...string) {
 	}
 }
 
-func (f *fixture) value(user, password string) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, f.Host, f.Port)).With("username", user).With("password", password)
+func (f *fixture) value(user, password string) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, f.Host, f.Port)).With("username", user).With("password", password)
 }
 
 // bySuperuser is a request for a rotation by the administrator.
-func (f *fixture) bySuperuser(dn, current, pending string) *rotation.Request {
-	return &rotation.Request{Secret: "arn", Version: pending, Current: f.value(dn, current), Pending: f.value(dn, pending),
+func (f *fixture) bySuperuser(dn, current, pending string) *engine.Request {
+	return &engine.Request{Secret: "arn", Version: pending, Current: f.value(dn, current), Pending: f.value(dn, pending),
 		Login: f.value(f.User, f.Password), Superuser: true, BySuperuser: true}
 }
 
 // self is for a rotation by the user itself.
-func (f *fixture) self(dn, current, pending string) *rotation.Request {
+func (f *fixture) self(dn, current, pending string) *engine.Request {
 	r := f.bySuperuser(dn, current, pending)
 	r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
 	return r

@@ -14,20 +14,20 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine rotates the passwords of directory entries.
-type Engine struct{ tls rotation.TLSPolicy }
+type Engine struct{ tls engine.TLSPolicy }
 
 var (
-	_ rotation.DryRunner = (*Engine)(nil)
-	_ rotation.Retirer   = (*Engine)(nil)
+	_ engine.DryRunner = (*Engine)(nil)
+	_ engine.Retirer   = (*Engine)(nil)
 )
 
 // New returns the engine with the given policy for its connections, which are
 // always encrypted.
-func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
 // The engine's own settings.
 const (
@@ -40,20 +40,20 @@ const (
 )
 
 // Kind describes the engine.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{
 		Names:        []string{"ldap", "openldap", "activedirectory", "ad"},
-		Overlap:      rotation.AskTarget,
+		Overlap:      engine.AskTarget,
 		UserField:    "username",
 		SecretFields: []string{"password"},
-		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		Options:      []string{changeOption, startOption},
 	}
 }
 
 // account is a login as a secret holds it.
 type account struct {
-	rotation.Target
+	engine.Target
 	// dn is the entry's name, or "" where Active Directory is to be asked for it.
 	dn string
 }
@@ -67,21 +67,21 @@ func (a account) name() string {
 }
 
 // isAD reports whether a value's engine is Active Directory.
-func isAD(v rotation.Value) bool {
+func isAD(v engine.Value) bool {
 	engine, _ := v.Text("engine")
 	return engine == "ad" || engine == "activedirectory"
 }
 
 // parse reads a login. The entry's name is the field dn, or the user name where
 // that is one; Active Directory also finds an entry by its userPrincipalName.
-func parse(v rotation.Value, ad bool) (account, error) {
+func parse(v engine.Value, ad bool) (account, error) {
 	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
-	t, err := rotation.ParseTarget(v, 636, "")
+	t, err := engine.ParseTarget(v, 636, "")
 	if err != nil {
 		return account{}, err
 	}
-	if t.TLS == rotation.TLSOff {
-		return account{}, rotation.Errorf(rotation.InvalidSecret, `remove "ssl": false; StartTLS encrypts a connection to port 389`,
+	if t.TLS == engine.TLSOff {
+		return account{}, engine.Errorf(engine.InvalidSecret, `remove "ssl": false; StartTLS encrypts a connection to port 389`,
 			"a bind would show the password, so that this engine makes no unencrypted connection")
 	}
 	a := account{Target: t}
@@ -92,12 +92,12 @@ func parse(v rotation.Value, ad bool) (account, error) {
 	switch {
 	case a.dn != "":
 		if dn, err := ldap.ParseDN(a.dn); err != nil || len(dn.RDNs) == 0 {
-			return account{}, rotation.Errorf(rotation.InvalidSecret, "escape its special characters as RFC 4514 says, such as \\, for a comma", "the entry's name is not a distinguished name")
+			return account{}, engine.Errorf(engine.InvalidSecret, "escape its special characters as RFC 4514 says, such as \\, for a comma", "the entry's name is not a distinguished name")
 		}
 	case !ad:
-		return account{}, rotation.Errorf(rotation.InvalidSecret, advice, "the user name is not a distinguished name, and there is none in the field dn")
+		return account{}, engine.Errorf(engine.InvalidSecret, advice, "the user name is not a distinguished name, and there is none in the field dn")
 	case !strings.Contains(t.User, "@"):
-		return account{}, rotation.Errorf(rotation.InvalidSecret, advice, "the user name is neither a distinguished name nor a userPrincipalName, and there is no field dn")
+		return account{}, engine.Errorf(engine.InvalidSecret, advice, "the user name is neither a distinguished name nor a userPrincipalName, and there is no field dn")
 	}
 	return a, nil
 }
@@ -108,41 +108,41 @@ type settings struct {
 	start string
 }
 
-func read(r *rotation.Request) (s settings, err error) {
+func read(r *engine.Request) (s settings, err error) {
 	switch o := r.Option(changeOption); o {
 	case "", "overlap":
 	case "exop":
 		s.one = true
 	default:
-		return s, rotation.Errorf(rotation.InvalidConfiguration, "set it to overlap or exop", "the option %s is %q", changeOption, o)
+		return s, engine.Errorf(engine.InvalidConfiguration, "set it to overlap or exop", "the option %s is %q", changeOption, o)
 	}
 	switch s.start = r.Option(startOption); s.start {
 	case "", "true", "false":
 		return s, nil
 	}
-	return s, rotation.Errorf(rotation.InvalidConfiguration, "set it to true or false", "the option %s is %q", startOption, s.start)
+	return s, engine.Errorf(engine.InvalidConfiguration, "set it to true or false", "the option %s is %q", startOption, s.start)
 }
 
 // Next returns the current value with a new password.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current, isAD(r.Current)); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	if _, err := read(r); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
-	return rotation.NextPassword(e.Kind(), r)
+	return engine.NextPassword(e.Kind(), r)
 }
 
 // DryRun logs in, finds the entry, and proves as far as the server lets it that
 // its password can be changed.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, func(s *session, dn string, _ account) error { return s.rehearse(ctx, dn) })
 }
 
 // Set makes the pending password valid, beside the current one where the server
 // allows two.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, func(s *session, dn string, pending account) error {
 		current, _ := r.Current.Text("password")
 		return s.set(ctx, r, dn, pending, current)
@@ -151,7 +151,7 @@ func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
 
 // Retire makes all passwords but the pending one invalid. Where there can be one
 // only, Set has done so.
-func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, func(s *session, dn string, pending account) error {
 		if s.ad || s.one {
 			return nil
@@ -161,7 +161,7 @@ func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
 }
 
 // with logs in as r.Login, finds the entry of r.Pending, and calls do.
-func (e *Engine) with(ctx context.Context, r *rotation.Request, do func(s *session, dn string, pending account) error) error {
+func (e *Engine) with(ctx context.Context, r *engine.Request, do func(s *session, dn string, pending account) error) error {
 	pending, err := parse(r.Pending, isAD(r.Current))
 	if err != nil {
 		return err
@@ -183,7 +183,7 @@ func (e *Engine) with(ctx context.Context, r *rotation.Request, do func(s *sessi
 			}
 		}
 		if same(own, dn) {
-			return rotation.Errorf(rotation.TakeoverRefused, "rotate the superuser by a secret of its own, without masterarn", "the entry %q is the superuser itself", dn)
+			return engine.Errorf(engine.TakeoverRefused, "rotate the superuser by a secret of its own, without masterarn", "the entry %q is the superuser itself", dn)
 		}
 	}
 	return do(s, dn, pending)
@@ -198,7 +198,7 @@ func same(a, b string) bool {
 
 // Verify logs in. A user that changes its own password must be able to, as far as
 // the server tells.
-func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(ctx, r, v)
 	if err != nil {
 		return err

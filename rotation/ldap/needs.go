@@ -3,16 +3,16 @@ package ldap
 import (
 	"context"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
-var _ rotation.Needer = (*Engine)(nil)
+var _ engine.Needer = (*Engine)(nil)
 
 // Needs says which access the login needs, as a note: rules of access have an order,
 // and only who knows them all can put in one more.
 // Source: https://www.openldap.org/doc/admin26/access-control.html
 // and https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-adts/6e803168-f140-4d23-b2d3-c3a8ab5917d2
-func (e *Engine) Needs(_ context.Context, r *rotation.Request, n *rotation.Needs) error {
+func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	ad := isAD(r.Current)
 	login, err := parse(r.Login, ad)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -15,7 +15,7 @@ import (
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	for name, superuser := range map[string]bool{"itself": false, "a superuser": true} {
 		t.Run(name, func(t *testing.T) {
-			request := func(f *fixture) *rotation.Request {
+			request := func(f *fixture) *engine.Request {
 				app := f.person("app")
 				r := f.self(app, "first-app", "second")
 				if superuser {
@@ -23,7 +23,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 				}
 				return r
 			}
-			var n rotation.Needs
+			var n engine.Needs
 			f := newFixture(t, testserver.OpenLDAPOptions{})
 			r := request(f)
 			if err := f.engine.Needs(enginetest.Within(t), r, &n); err != nil {
@@ -40,7 +40,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 					t.Errorf("%s: %v", access, err)
 				}
 				if !passes {
-					enginetest.WantCause(t, err, rotation.PrivilegeMissing, "")
+					enginetest.WantCause(t, err, engine.PrivilegeMissing, "")
 				}
 			}
 		})

@@ -12,19 +12,19 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
 // both runs a test by the user itself and by the administrator.
-func both(t *testing.T, f *fixture, test func(t *testing.T, request func(dn, current, pending string) *rotation.Request)) {
+func both(t *testing.T, f *fixture, test func(t *testing.T, request func(dn, current, pending string) *engine.Request)) {
 	t.Run("itself", func(t *testing.T) { test(t, f.self) })
 	t.Run("superuser", func(t *testing.T) { test(t, f.bySuperuser) })
 }
 
 func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
-	both(t, f, func(t *testing.T, request func(dn, current, pending string) *rotation.Request) {
+	both(t, f, func(t *testing.T, request func(dn, current, pending string) *engine.Request) {
 		dn := f.person(testserver.Unique("app-"))
 		first := f.values(dn)[0]
 		var before []string
@@ -104,7 +104,7 @@ func TestValueOfAnUnknownSchemeStaysForOneRotation(t *testing.T) {
 func TestPolicyThatAllowsOnePassword(t *testing.T) {
 	for _, quality := range []string{"0", "1", "2"} {
 		f := newPolicyFixture(t, "pwdCheckQuality", quality, "pwdMinLength", "8")
-		both(t, f, func(t *testing.T, request func(dn, current, pending string) *rotation.Request) {
+		both(t, f, func(t *testing.T, request func(dn, current, pending string) *engine.Request) {
 			name := testserver.Unique("app-")
 			dn := f.person(name)
 			current := "first-" + name
@@ -132,7 +132,7 @@ func TestPolicyRejectsAPassword(t *testing.T) {
 	f := newPolicyFixture(t, "pwdCheckQuality", "2", "pwdMinLength", "20")
 	dn := f.Person(t, "app", "first-password-of-it-is-long")
 	r := f.self(dn, "first-password-of-it-is-long", "short")
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), rotation.PolicyRejected, "quality")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.PolicyRejected, "quality")
 	f.wantOpen(dn, 1, "first-password-of-it-is-long", "short")
 }
 
@@ -154,9 +154,9 @@ func TestLockedAccountIsTold(t *testing.T) {
 	dn := f.person("app")
 	r := f.self(dn, "first-app", "second")
 	for range 2 {
-		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value(dn, "wrong")), rotation.LoginRefused, dn)
+		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value(dn, "wrong")), engine.LoginRefused, dn)
 	}
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), rotation.TargetFailed, "is locked")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.TargetFailed, "is locked")
 }
 
 func TestExpiredPasswordIsTold(t *testing.T) {
@@ -165,8 +165,8 @@ func TestExpiredPasswordIsTold(t *testing.T) {
 	r := f.self(dn, "first-app", "second")
 	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		err := f.engine.Verify(enginetest.Within(t), r, r.Current)
-		if errors.Is(err, rotation.TargetFailed) {
-			enginetest.WantCause(t, err, rotation.TargetFailed, "has expired")
+		if errors.Is(err, engine.TargetFailed) {
+			enginetest.WantCause(t, err, engine.TargetFailed, "has expired")
 			return
 		}
 		if err != nil || time.Since(begin) > 10*time.Second {
@@ -188,9 +188,9 @@ func TestUserThatMustChangeItsPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := f.self(dn, "reset-password", "second")
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), rotation.TargetFailed, "must change its password")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.TargetFailed, "must change its password")
 	// An application could not work with it, whoever changes it.
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser(dn, "reset-password", "x"), r.Current), rotation.TargetFailed, "pwdMustChange")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser(dn, "reset-password", "x"), r.Current), engine.TargetFailed, "pwdMustChange")
 }
 
 // Two concurrent changes are one change, also where the server keeps one password and judges
@@ -234,7 +234,7 @@ func TestPasswordThatIsSetInBetweenIsNotLost(t *testing.T) {
 	}
 	want := []string{hashed("second-password", []byte("salt")), have[0]}
 	f.replace(dn, hashed("by-hand", []byte("salt")))
-	enginetest.WantCause(t, s.failed("", s.exchange(dn, have, want)), rotation.TargetFailed, "by somebody else")
+	enginetest.WantCause(t, s.failed("", s.exchange(dn, have, want)), engine.TargetFailed, "by somebody else")
 	f.wantOpen(dn, 1, "by-hand", "second-password", "first-app")
 
 	// Another call of the same step is nobody else.
@@ -260,7 +260,7 @@ func TestOldPasswordChangedAfterTheLogin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	enginetest.WantCause(t, s.exop(enginetest.Within(t), r, dn, pending), rotation.TargetFailed, "changed in this moment")
+	enginetest.WantCause(t, s.exop(enginetest.Within(t), r, dn, pending), engine.TargetFailed, "changed in this moment")
 	f.wantOpen(dn, 1, "by-hand", "second", "first-app")
 }
 
@@ -276,7 +276,7 @@ func TestUserWhoMayNotChangeItsPassword(t *testing.T) {
 		for what, err := range map[string]error{
 			"Set": f.engine.Set(enginetest.Within(t), r), "DryRun": f.engine.DryRun(enginetest.Within(t), r), "Verify": f.engine.Verify(enginetest.Within(t), r, r.Current),
 		} {
-			if !errors.Is(err, rotation.PrivilegeMissing) || !strings.Contains(err.Error(), "masterarn") {
+			if !errors.Is(err, engine.PrivilegeMissing) || !strings.Contains(err.Error(), "masterarn") {
 				t.Errorf("%s: %s: %v", name, what, err)
 			}
 		}
@@ -295,8 +295,8 @@ func TestUserIsNoAdministratorOfOthers(t *testing.T) {
 	boss, victim := f.person("boss"), f.person("victim")
 	r := f.bySuperuser(victim, "first-victim", "second")
 	r.Login = f.value(boss, "first-boss")
-	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), rotation.PrivilegeMissing, "")
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), rotation.PrivilegeMissing, "")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.PrivilegeMissing, "")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.PrivilegeMissing, "")
 	f.wantOpen(victim, 1, "first-victim", "second")
 }
 
@@ -322,15 +322,15 @@ func TestSuperuserIsNotChangedByItself(t *testing.T) {
 	boss := f.person("boss")
 	r := f.bySuperuser(strings.Replace(strings.ToUpper(boss), ",", " , ", 1), "first-boss", "second")
 	r.Login = f.value(boss, "first-boss")
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), rotation.TakeoverRefused, "superuser itself")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.TakeoverRefused, "superuser itself")
 	f.wantOpen(boss, 1, "first-boss", "second")
 }
 
 func TestEntryThatIsNotThere(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	r := f.bySuperuser("uid=nobody,"+testserver.LDAPPeople, "x", "y")
-	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), rotation.InvalidSecret, "nobody")
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), rotation.LoginRefused, "nobody")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.InvalidSecret, "nobody")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.LoginRefused, "nobody")
 }
 
 // Names have special characters, escaped as RFC 4514 says.
@@ -338,7 +338,7 @@ func TestSpecialCharactersInNames(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	for _, name := range []string{"a,b", "a+b", `a"b\c`, "a<b>c;d", " lead and trail ", "#first", "a=b", "ü€", "a(b)*c", "a/b"} {
 		dn := f.person(name)
-		for _, r := range []*rotation.Request{f.self(dn, "first-"+name, "second"), f.bySuperuser(dn, "second", "third")} {
+		for _, r := range []*engine.Request{f.self(dn, "first-"+name, "second"), f.bySuperuser(dn, "second", "third")} {
 			if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 				t.Errorf("%s: %v", dn, err)
 			}
@@ -348,7 +348,7 @@ func TestSpecialCharactersInNames(t *testing.T) {
 	// The same by a name of the application's own, beside the entry's.
 	dn := f.person("dotted.name")
 	r := f.self("app", "first-dotted.name", "second")
-	for _, v := range []*rotation.Value{&r.Current, &r.Pending, &r.Login} {
+	for _, v := range []*engine.Value{&r.Current, &r.Pending, &r.Login} {
 		*v = v.With("dn", dn)
 	}
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
@@ -357,7 +357,7 @@ func TestSpecialCharactersInNames(t *testing.T) {
 }
 
 func TestEveryFaultOfTheFormIsTold(t *testing.T) {
-	e := New(rotation.TLSPolicy{})
+	e := New(engine.TLSPolicy{})
 	for value, words := range map[string][]string{
 		`{"engine":"ldap","port":0,"username":"","password":""}`:                       {"host is missing", "username is missing", "password is missing", "port is not"},
 		`{"engine":"ldap","host":"h","username":"app","password":"p"}`:                 {"field dn"},
@@ -367,9 +367,9 @@ func TestEveryFaultOfTheFormIsTold(t *testing.T) {
 		`{"engine":"ad","host":"h","username":"CORP\\app","password":"p"}`:             {"userPrincipalName"},
 		`{"engine":"ad","host":"h","username":"app","dn":"app","password":"p"}`:        {"not a distinguished name"},
 	} {
-		_, err := e.Next(enginetest.Within(t), &rotation.Request{Current: rotation.StringValue(value)})
+		_, err := e.Next(enginetest.Within(t), &engine.Request{Current: engine.StringValue(value)})
 		for _, w := range words {
-			enginetest.WantCause(t, err, rotation.InvalidSecret, w)
+			enginetest.WantCause(t, err, engine.InvalidSecret, w)
 		}
 	}
 }
@@ -381,9 +381,9 @@ func TestStartTLS(t *testing.T) {
 	plain := r.Current.WithJSON("port", []byte(strconv.Itoa(f.PlainPort)))
 	for _, c := range []struct {
 		start string
-		v     rotation.Value
-		cause rotation.Cause
-	}{{"true", plain, ""}, {"false", r.Current, ""}, {"", plain, rotation.Unreachable}, {"true", r.Current, rotation.Unreachable}} {
+		v     engine.Value
+		cause engine.Cause
+	}{{"true", plain, ""}, {"false", r.Current, ""}, {"", plain, engine.Unreachable}, {"true", r.Current, engine.Unreachable}} {
 		a, err := parse(c.v, false)
 		if err != nil {
 			t.Fatal(err)
@@ -400,11 +400,11 @@ func TestStartTLS(t *testing.T) {
 			enginetest.WantCause(t, err, c.cause, "")
 		}
 	}
-	stranger := New(rotation.TLSPolicy{AllowPlaintext: true})
-	enginetest.WantCause(t, stranger.Verify(enginetest.Within(t), r, r.Current), rotation.TLSFailed, "CA")
+	stranger := New(engine.TLSPolicy{AllowPlaintext: true})
+	enginetest.WantCause(t, stranger.Verify(enginetest.Within(t), r, r.Current), engine.TLSFailed, "CA")
 	a, _ := parse(plain, false)
 	_, err := stranger.dial(enginetest.Within(t), a, settings{start: "true"}, false)
-	enginetest.WantCause(t, err, rotation.TLSFailed, "CA")
+	enginetest.WantCause(t, err, engine.TLSFailed, "CA")
 }
 
 func TestHungServerIsGivenUpInTime(t *testing.T) {
@@ -438,7 +438,7 @@ func TestHungServerIsGivenUpInTime(t *testing.T) {
 		begin := time.Now()
 		_, err := f.engine.dial(ctx, c.account, settings{start: c.start}, false)
 		cancel()
-		enginetest.WantCause(t, err, rotation.Unreachable, "in time")
+		enginetest.WantCause(t, err, engine.Unreachable, "in time")
 		if d := time.Since(begin); d > 600*time.Millisecond {
 			t.Errorf("%s: it took %s", name, d)
 		}

@@ -13,7 +13,7 @@ import (
 	"strconv"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // hashed returns a password as OpenLDAP keeps it. Of the schemes that every build
@@ -26,7 +26,7 @@ func hashed(password string, salt []byte) string {
 }
 
 // salt is derived, so that a repeated Set sends the same again.
-func salt(r *rotation.Request, dn, password string) []byte {
+func salt(r *engine.Request, dn, password string) []byte {
 	mac := hmac.New(sha256.New, []byte(password))
 	fmt.Fprintf(mac, "rotator ldap salt\x00%s\x00%s\x00%s", r.Secret, r.Version, dn)
 	return mac.Sum(nil)[:8]

@@ -10,7 +10,7 @@ import (
 
 	"github.com/go-ldap/ldap/v3"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // session is a connection that is bound as one account.
@@ -31,7 +31,7 @@ func (s *session) close() {
 
 // open connects and binds. The error has the cause LoginRefused only where the
 // server's answer can mean nothing else.
-func (e *Engine) open(ctx context.Context, r *rotation.Request, v rotation.Value) (*session, error) {
+func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (*session, error) {
 	ad := isAD(r.Current)
 	a, err := parse(v, ad)
 	if err != nil {
@@ -92,12 +92,12 @@ func (s *session) bind() error {
 		if p, ok := c.(*ldap.ControlBeheraPasswordPolicy); ok && p.Error == ldap.BeheraChangeAfterReset {
 			// Whoever logs in so may change the password, and nothing else: it is
 			// no login that an application could work with.
-			return rotation.Errorf(rotation.TargetFailed, "remove the entry's attribute pwdReset, and take pwdMustChange from its policy where an administrator rotates it",
+			return engine.Errorf(engine.TargetFailed, "remove the entry's attribute pwdReset, and take pwdMustChange from its policy where an administrator rotates it",
 				"the account %q must change its password before it may do anything", s.account.name())
 		}
 	}
 	if who.AuthzID == "" || who.AuthzID == "dn:" {
-		return rotation.Errorf(rotation.TargetFailed, "switch anonymous access off, or correct the user name", "the server took the login as nobody's")
+		return engine.Errorf(engine.TargetFailed, "switch anonymous access off, or correct the user name", "the server took the login as nobody's")
 	}
 	return nil
 }
@@ -126,13 +126,13 @@ func (s *session) refusal(err error, res *ldap.SimpleBindResult) error {
 	}
 	if m := subcode.FindStringSubmatch(err.Error()); m != nil {
 		if state, ok := states[strings.ToLower(m[1])]; ok {
-			return rotation.Errorf(rotation.TargetFailed, state[1], "the account %q %s: %w", s.account.name(), state[0], err)
+			return engine.Errorf(engine.TargetFailed, state[1], "the account %q %s: %w", s.account.name(), state[0], err)
 		}
 		if strings.EqualFold(m[1], "525") {
-			return rotation.Errorf(rotation.LoginRefused, "correct the secret's user name", "there is no account %q: %w", s.account.name(), err)
+			return engine.Errorf(engine.LoginRefused, "correct the secret's user name", "there is no account %q: %w", s.account.name(), err)
 		}
 		if !strings.EqualFold(m[1], "52e") {
-			return rotation.Errorf(rotation.TargetFailed, "look the number up among Windows' system error codes", what, s.account.name(), err)
+			return engine.Errorf(engine.TargetFailed, "look the number up among Windows' system error codes", what, s.account.name(), err)
 		}
 	}
 	if res != nil {
@@ -140,13 +140,13 @@ func (s *session) refusal(err error, res *ldap.SimpleBindResult) error {
 			p, ok := c.(*ldap.ControlBeheraPasswordPolicy)
 			switch {
 			case ok && p.Error == ldap.BeheraAccountLocked:
-				return rotation.Errorf(rotation.TargetFailed, "unlock the account by removing its attribute pwdAccountLockedTime", "the account %q is locked: %w", s.account.name(), err)
+				return engine.Errorf(engine.TargetFailed, "unlock the account by removing its attribute pwdAccountLockedTime", "the account %q is locked: %w", s.account.name(), err)
 			case ok && p.Error == ldap.BeheraPasswordExpired:
-				return rotation.Errorf(rotation.TargetFailed, "set a password as an administrator, or rotate more often than the password's lifetime", "the password of %q has expired: %w", s.account.name(), err)
+				return engine.Errorf(engine.TargetFailed, "set a password as an administrator, or rotate more often than the password's lifetime", "the password of %q has expired: %w", s.account.name(), err)
 			}
 		}
 	}
-	return rotation.Errorf(rotation.LoginRefused, "check the entry's password at the server, which says the same of an entry that does not exist", what, s.account.name(), err)
+	return engine.Errorf(engine.LoginRefused, "check the entry's password at the server, which says the same of an entry that does not exist", what, s.account.name(), err)
 }
 
 // failed gives all other errors their causes.
@@ -154,7 +154,7 @@ func (s *session) failed(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*rotation.Error](err); ok {
+	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e
 	}
 	e, ok := errors.AsType[*ldap.Error](err)
@@ -164,22 +164,22 @@ func (s *session) failed(what string, err error) error {
 		if s.ctx.Err() != nil {
 			err = errors.Join(s.ctx.Err(), err)
 		}
-		if n := rotation.NetworkError(s.account.Target, err); n != nil {
+		if n := engine.NetworkError(s.account.Target, err); n != nil {
 			return n
 		}
-		return rotation.Errorf(rotation.Unreachable, "check port, security groups, routes and that the server runs and speaks LDAP; port 636 is LDAPS and port 389 StartTLS",
+		return engine.Errorf(engine.Unreachable, "check port, security groups, routes and that the server runs and speaks LDAP; port 636 is LDAPS and port 389 StartTLS",
 			"%s: the connection to %s failed: %w", what, s.account.Address(), err)
 	}
-	cause, advice := rotation.TargetFailed, "see the server's log"
+	cause, advice := engine.TargetFailed, "see the server's log"
 	switch e.ResultCode {
 	case ldap.LDAPResultConfidentialityRequired, ldap.LDAPResultStrongAuthRequired:
-		cause, advice = rotation.TLSFailed, "use port 636, or StartTLS on port 389"
+		cause, advice = engine.TLSFailed, "use port 636, or StartTLS on port 389"
 	case ldap.LDAPResultInvalidDNSyntax, ldap.LDAPResultNoSuchObject:
-		cause, advice = rotation.InvalidSecret, "correct the entry's name in the secret"
+		cause, advice = engine.InvalidSecret, "correct the entry's name in the secret"
 	case ldap.LDAPResultInsufficientAccessRights:
-		cause, advice = rotation.PrivilegeMissing, "let the user write its own userPassword, or name the secret of one who may in masterarn"
+		cause, advice = engine.PrivilegeMissing, "let the user write its own userPassword, or name the secret of one who may in masterarn"
 	case ldap.LDAPResultConstraintViolation:
-		cause, advice = rotation.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the schedule to the server's password policy"
+		cause, advice = engine.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the schedule to the server's password policy"
 	case ldap.LDAPResultReferral:
 		advice = "name the writable server as the host"
 	case ldap.LDAPResultUnwillingToPerform:
@@ -187,7 +187,7 @@ func (s *session) failed(what string, err error) error {
 			advice = "see the number in the server's answer among Windows' system error codes"
 		}
 	}
-	return rotation.Errorf(cause, advice, "%s: %w", what, err)
+	return engine.Errorf(cause, advice, "%s: %w", what, err)
 }
 
 // find returns the name of an account's entry, which must exist.
@@ -204,13 +204,13 @@ func (s *session) find(a account) (string, error) {
 	found, err := s.conn.Search(ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 2, 0, false, filter, []string{"1.1"}, nil))
 	if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) || err == nil && len(found.Entries) == 0 {
 		// A server also says so of an entry that the login may not see.
-		return "", rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name or give the entry's name in the field dn; the login must be able to read the entry", "there is no entry of %q", a.name())
+		return "", engine.Errorf(engine.InvalidSecret, "correct the secret's user name or give the entry's name in the field dn; the login must be able to read the entry", "there is no entry of %q", a.name())
 	}
 	if err != nil {
 		return "", s.failed("the entry could not be read", err)
 	}
 	if len(found.Entries) > 1 {
-		return "", rotation.Errorf(rotation.InvalidSecret, "give the entry's name in the field dn", "the name %q is that of several entries", a.User)
+		return "", engine.Errorf(engine.InvalidSecret, "give the entry's name in the field dn", "the name %q is that of several entries", a.User)
 	}
 	return found.Entries[0].DN, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
 	"fmt"
 )
@@ -26,20 +27,20 @@ func TestZScheme(t *testing.T) {
 	server, _ := sim.Serve(simulator, "127.0.0.1:0")
 	defer server.Close()
 	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
-	put := func(v rotation.Value) string {
+	put := func(v engine.Value) string {
 		out, err := client.CreateSecret(context.Background(), &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("l")), SecretString: aws.String(string(v.Reveal()))})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return *out.ARN
 	}
-	r, err := rotation.New(rotation.Config{Engines: []rotation.Engine{f.engine}, Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return client, nil },
+	r, err := rotation.New(rotation.Config{Engines: []engine.Engine{f.engine}, Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return client, nil },
 		Getenv: func(n string) string { return map[string]string{"RECOVER_BY_SUPERUSER": "true"}[n] }, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	login := func(user, password string) rotation.Value {
-		return rotation.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, f.Host, f.Port)).With("username", user).With("password", password)
+	login := func(user, password string) engine.Value {
+		return engine.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, f.Host, f.Port)).With("username", user).With("password", password)
 	}
 	su := put(login(f.User, f.Password))
 	const fn = "arn:aws:lambda:us-east-1:123456789012:function:rotator"

@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -46,12 +46,12 @@ func TestZZAnswerWithoutABound(t *testing.T) {
 			}()
 		}
 	}()
-	e := New(rotation.TLSPolicy{ExtraCAs: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw})})
+	e := New(engine.TLSPolicy{ExtraCAs: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw})})
 	port := l.Addr().(*net.TCPAddr).Port
-	v := rotation.StringValue(`{"engine":"ldap","host":"127.0.0.1"}`).WithJSON("port", []byte(strings.TrimSpace(itoa(port)))).With("username", "cn=x").With("password", "p")
+	v := engine.StringValue(`{"engine":"ldap","host":"127.0.0.1"}`).WithJSON("port", []byte(strings.TrimSpace(itoa(port)))).With("username", "cn=x").With("password", "p")
 	done := make(chan error, 1)
 	go func() {
-		done <- e.Verify(enginetest.Within(t), &rotation.Request{Secret: "arn", Current: v, Pending: v, Login: v, Strategy: rotation.SingleUser}, v)
+		done <- e.Verify(enginetest.Within(t), &engine.Request{Secret: "arn", Current: v, Pending: v, Login: v, Strategy: engine.SingleUser}, v)
 	}()
 	var peak uint64
 	for {

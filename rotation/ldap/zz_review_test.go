@@ -12,6 +12,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -94,7 +95,7 @@ func TestZZAuditLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	logs, _ := f.Logs()
-	p, _ := rotation.StringValue(w.Get(arn, "AWSCURRENT")).Text("password")
+	p, _ := engine.StringValue(w.Get(arn, "AWSCURRENT")).Text("password")
 	t.Logf("in log: %v", strings.Contains(logs, p) || strings.Contains(logs, "{SSHA}"))
 }
 

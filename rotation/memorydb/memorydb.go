@@ -9,7 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/memorydb"
 	"github.com/aws/aws-sdk-go-v2/service/memorydb/types"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/cacheuser"
 )
 
@@ -17,24 +17,24 @@ import (
 type Engine struct{ *cacheuser.Engine }
 
 var (
-	_ rotation.DryRunner = Engine{}
-	_ rotation.Retirer   = Engine{}
+	_ engine.DryRunner = Engine{}
+	_ engine.Retirer   = Engine{}
 )
 
 // New returns the engine with the given policy for its logins, the settings by
 // which it calls MemoryDB in the secret's region, and the operator's options.
-func New(tls rotation.TLSPolicy, settings cacheuser.Settings, o cacheuser.Options) Engine {
+func New(tls engine.TLSPolicy, settings cacheuser.Settings, o cacheuser.Options) Engine {
 	return Engine{&cacheuser.Engine{
-		Type: rotation.Kind{
+		Type: engine.Kind{
 			Names:        []string{"memorydb"},
-			Overlap:      rotation.BothWork,
+			Overlap:      engine.BothWork,
 			UserField:    "username",
 			SecretFields: []string{"password"},
-			Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
+			Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
 		},
 		TLS: tls, Options: o, Form: form,
 		Tag: "aws memorydb tag-resource --resource-arn %s --tags",
-		Dial: func(ctx context.Context, secret string, v rotation.Value) (cacheuser.Service, string, string, error) {
+		Dial: func(ctx context.Context, secret string, v engine.Value) (cacheuser.Service, string, string, error) {
 			cfg, err := settings(ctx, secret)
 			if err != nil {
 				return nil, "", "", err
@@ -49,7 +49,7 @@ func New(tls rotation.TLSPolicy, settings cacheuser.Settings, o cacheuser.Option
 // Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
 var userForm = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]*$`)
 
-func form(v rotation.Value) []string {
+func form(v engine.Value) []string {
 	if user, _ := v.Text("username"); user != "" && !userForm.MatchString(user) {
 		return []string{"username is not the name of a MemoryDB user"}
 	}

@@ -6,26 +6,26 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
-var _ rotation.Needer = Engine{}
+var _ engine.Needer = Engine{}
 
 // Needs says which actions of MemoryDB a rotation calls. The user at the server
 // needs no rights for it.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonmemorydb.html
-func (e Engine) Needs(_ context.Context, r *rotation.Request, n *rotation.Needs) error {
+func (e Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	user, _ := r.Current.Text("username")
 	secret, err := arn.Parse(r.Secret)
 	if err != nil {
-		return rotation.Errorf(rotation.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", r.Secret)
+		return engine.Errorf(engine.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", r.Secret)
 	}
 	n.Note = "none: MemoryDB changes the password"
 	actions := []string{"memorydb:DescribeUsers", "memorydb:UpdateUser"}
 	if e.Options.SecretARN == "" {
 		actions = append(actions, "memorydb:ListTags")
 	}
-	n.Permissions = append(n.Permissions, rotation.Permission{Sid: "CacheUser", Actions: actions,
+	n.Permissions = append(n.Permissions, engine.Permission{Sid: "CacheUser", Actions: actions,
 		Resources: []string{fmt.Sprintf("arn:%s:memorydb:%s:%s:user/%s", secret.Partition, secret.Region, secret.AccountID, user)}})
 	return nil
 }

@@ -8,7 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -33,7 +33,7 @@ func suite(t *testing.T, mode string) {
 
 const suiteDatabase = "suite"
 
-func (h *harness) Engine() rotation.Engine { return h.engine }
+func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.Addr() }
 
@@ -48,15 +48,15 @@ func (h *harness) Env() map[string]string {
 	return map[string]string{}
 }
 
-func (h *harness) New(ctx context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *harness) New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := testserver.Unique("suite-"), testserver.Unique("First-Passw0rd-")
 	if old := h.made.Add(user); old != "" {
 		for _, name := range []string{old, old + "_clone"} {
 			_ = h.command(ctx, suiteDatabase, bson.D{{Key: "dropUser", Value: name}}) // there may be no second one
 		}
 	}
-	login := func(database, user, password string) rotation.Value {
-		return rotation.StringValue(fmt.Sprintf(`{"engine":"mongo","host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q}`, host, port, database, user, password))
+	login := func(database, user, password string) engine.Value {
+		return engine.StringValue(fmt.Sprintf(`{"engine":"mongo","host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q}`, host, port, database, user, password))
 	}
 	if h.mode != "itself" {
 		superuser = login("admin", h.User, h.Password)
@@ -65,17 +65,17 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 		h.command(ctx, suiteDatabase, bson.D{{Key: "createUser", Value: user}, {Key: "pwd", Value: password}, {Key: "roles", Value: bson.A{}}})
 }
 
-func (h *harness) Open(ctx context.Context, v rotation.Value) error {
+func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	ok, err := h.open(ctx, suiteDatabase, user, password)
 	if err == nil && !ok {
-		return rotation.LoginRefused
+		return engine.LoginRefused
 	}
 	return err
 }
 
-func (h *harness) Restore(ctx context.Context, v rotation.Value) error {
+func (h *harness) Restore(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	return h.command(ctx, suiteDatabase, bson.D{{Key: "updateUser", Value: user}, {Key: "pwd", Value: password}})

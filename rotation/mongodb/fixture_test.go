@@ -9,7 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -24,7 +24,7 @@ type fixture struct {
 func newFixture(t testing.TB, o testserver.FerretDBOptions) *fixture {
 	t.Helper()
 	s := testserver.FerretDB(t, o)
-	return &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM})}
+	return &fixture{s, t, s.Connect(t), New(engine.TLSPolicy{ExtraCAs: s.CA.PEM})}
 }
 
 // user makes a user of a database with the password "first-" and its name.
@@ -67,20 +67,20 @@ func (f *fixture) wantOpen(database, user, password string, want bool) {
 	}
 }
 
-func (f *fixture) value(database, user, password string) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"engine":"mongo","host":%q,"port":%d,"dbname":%q}`, f.Host, f.Port, database)).With("username", user).With("password", password)
+func (f *fixture) value(database, user, password string) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"engine":"mongo","host":%q,"port":%d,"dbname":%q}`, f.Host, f.Port, database)).With("username", user).With("password", password)
 }
 
 // bySuperuser is a request for a rotation of one user by the superuser.
-func (f *fixture) bySuperuser(database, user, current, pending string) *rotation.Request {
-	return &rotation.Request{Strategy: rotation.SingleUser, Current: f.value(database, user, current), Pending: f.value(database, user, pending),
+func (f *fixture) bySuperuser(database, user, current, pending string) *engine.Request {
+	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(database, user, current), Pending: f.value(database, user, pending),
 		Login: f.value("admin", f.User, f.Password), Superuser: true, BySuperuser: true}
 }
 
 // toOther is a request for a rotation to the other user.
-func (f *fixture) toOther(database, current, other string) *rotation.Request {
+func (f *fixture) toOther(database, current, other string) *engine.Request {
 	r := f.bySuperuser(database, current, "first-"+current, "next-"+other)
-	r.Strategy = rotation.AlternatingUsers
+	r.Strategy = engine.AlternatingUsers
 	r.Pending = r.Pending.With("username", other)
 	return r
 }

@@ -13,27 +13,27 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine rotates users of MongoDB.
-type Engine struct{ tls rotation.TLSPolicy }
+type Engine struct{ tls engine.TLSPolicy }
 
-var _ rotation.DryRunner = (*Engine)(nil)
+var _ engine.DryRunner = (*Engine)(nil)
 
 // New returns the engine with the given policy for its connections.
-func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
 const cloneSuffix = "_clone"
 
 // Kind describes the engine, with the defaults of AWS's templates. Their name for
 // it is mongo, also for DocumentDB.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{
 		Names:           []string{"mongodb", "mongo", "documentdb"},
 		UserField:       "username",
 		SecretFields:    []string{"password"},
-		Passwords:       rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		Passwords:       engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		CloneSuffix:     cloneSuffix,
 		CloneLimit:      255,
 		SuperuserSingle: true,
@@ -45,15 +45,15 @@ func (*Engine) Kind() rotation.Kind {
 // login is a login as a secret holds it. Its database is where the user is
 // defined.
 type login struct {
-	rotation.Target
+	engine.Target
 	// srv is set where the host stands for those that DNS lists for it.
 	// Source: https://www.mongodb.com/docs/manual/reference/connection-string/#srv-connection-format
 	srv bool
 }
 
-func parse(v rotation.Value) (login, error) {
+func parse(v engine.Value) (login, error) {
 	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
-	t, err := rotation.ParseTarget(v, 27017, "admin")
+	t, err := engine.ParseTarget(v, 27017, "admin")
 	if err != nil {
 		return login{}, err
 	}
@@ -61,34 +61,34 @@ func parse(v rotation.Value) (login, error) {
 	srv, _ := v.Text("srv")
 	l.srv = strings.EqualFold(srv, "true")
 	if _, ok := v.Text("port"); ok && l.srv {
-		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, `the secret has a port, which DNS names where it says "srv": true`)
+		return login{}, engine.Errorf(engine.InvalidSecret, advice, `the secret has a port, which DNS names where it says "srv": true`)
 	}
 	if t.Database == "$external" {
-		return login{}, rotation.Errorf(rotation.InvalidSecret, advice, "users of the database $external have no password")
+		return login{}, engine.Errorf(engine.InvalidSecret, advice, "users of the database $external have no password")
 	}
 	return l, nil
 }
 
 // Next returns the current value with a new password and, for alternating
 // users, the other user's name.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
-	return rotation.NextPassword(e.Kind(), r)
+	return engine.NextPassword(e.Kind(), r)
 }
 
 // DryRun logs in, reads the users, and asks the server for the login's privileges.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
 
 // Set makes the pending password valid, by one command.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error { return e.change(ctx, r, false) }
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
 // Verify logs in. A user that changes its own password must be able to, as far as
 // the server tells.
-func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(ctx, v)
 	if err != nil {
 		return err
@@ -101,7 +101,7 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 }
 
 // change makes the change that r asks for, unless it is a rehearsal.
-func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err
@@ -118,9 +118,9 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 		return s.update(ctx, pending.Database, pending.User, bson.D{{Key: "pwd", Value: pending.Password}})
 	}
 	if pending.User == s.login.User && pending.Database == s.login.Database {
-		return rotation.Errorf(rotation.TakeoverRefused, "rotate the superuser by a secret of its own, without masterarn", "the user %q is the superuser itself", pending.User)
+		return engine.Errorf(engine.TakeoverRefused, "rotate the superuser by a secret of its own, without masterarn", "the user %q is the superuser itself", pending.User)
 	}
-	if r.Strategy == rotation.AlternatingUsers {
+	if r.Strategy == engine.AlternatingUsers {
 		current, err := parse(r.Current)
 		if err != nil {
 			return err
@@ -131,7 +131,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(r.Proofs, func(v rotation.Value) bool {
+	if !slices.ContainsFunc(r.Proofs, func(v engine.Value) bool {
 		l, err := parse(v)
 		return err == nil && l.User == pending.User && l.Database == pending.Database
 	}) {
@@ -141,7 +141,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 			return err
 		}
 		for power := range powers {
-			return rotation.Errorf(rotation.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %q is an administrator: it has %s", pending.User, power)
+			return engine.Errorf(engine.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %q is an administrator: it has %s", pending.User, power)
 		}
 	}
 	if err := s.needs(pending.Database, "changePassword"); err != nil || rehearsal {

@@ -14,7 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -28,10 +28,10 @@ func TestLoginIsProvedByTheServersWord(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("shop", name, "wrong")), rotation.LoginRefused, name)
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("shop", "nobody", "wrong")), rotation.LoginRefused, "nobody")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("shop", name, "wrong")), engine.LoginRefused, name)
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("shop", "nobody", "wrong")), engine.LoginRefused, "nobody")
 	// dbname is where the user is defined.
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", name, "first-"+name)), rotation.LoginRefused, `"admin"`)
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", name, "first-"+name)), engine.LoginRefused, `"admin"`)
 	if d := time.Since(begin); d > 6*time.Second {
 		t.Errorf("three refusals took %s", d)
 	}
@@ -42,9 +42,9 @@ func TestLoginIsProvedByTheServersWord(t *testing.T) {
 
 func TestUserThatIsNotThereIsNotMade(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
-	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
-		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser("shop", "mistyped", "a", "b")), rotation.InvalidSecret, "mistyped")
-		enginetest.WantCause(t, change(enginetest.Within(t), f.toOther("shop", "mistyped", "mistyped_clone")), rotation.InvalidSecret, "mistyped")
+	for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
+		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser("shop", "mistyped", "a", "b")), engine.InvalidSecret, "mistyped")
+		enginetest.WantCause(t, change(enginetest.Within(t), f.toOther("shop", "mistyped", "mistyped_clone")), engine.InvalidSecret, "mistyped")
 	}
 	f.wantOpen("shop", "mistyped", "b", false)
 }
@@ -53,9 +53,9 @@ func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	name := f.user("shop")
 	f.create("shop", name+"_clone", "the-stranger's")
-	for _, r := range []*rotation.Request{f.toOther("shop", name, name+"_clone"), f.toOther("shop", name+"_clone", name)} {
-		for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
-			enginetest.WantCause(t, change(enginetest.Within(t), r), rotation.TakeoverRefused, "nothing but its name")
+	for _, r := range []*engine.Request{f.toOther("shop", name, name+"_clone"), f.toOther("shop", name+"_clone", name)} {
+		for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
+			enginetest.WantCause(t, change(enginetest.Within(t), r), engine.TakeoverRefused, "nothing but its name")
 		}
 	}
 	f.wantOpen("shop", name+"_clone", "the-stranger's", true)
@@ -68,14 +68,14 @@ func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
 	f.wantOpen("shop", name+"_clone", "next-"+name+"_clone", true)
 	f.wantOpen("shop", name, "first-"+name, true)
 	// Users of the same name in another database are others.
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser("admin", f.User, f.Password, "x")), rotation.TakeoverRefused, "superuser itself")
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther("admin", f.User, f.User+"_clone")), rotation.TakeoverRefused, "itself")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser("admin", f.User, f.Password, "x")), engine.TakeoverRefused, "superuser itself")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther("admin", f.User, f.User+"_clone")), engine.TakeoverRefused, "itself")
 }
 
 func TestDryRunChangesNothing(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	name := f.user("shop")
-	for _, r := range []*rotation.Request{f.bySuperuser("shop", name, "first-"+name, "second"), f.toOther("shop", name, name+"_clone")} {
+	for _, r := range []*engine.Request{f.bySuperuser("shop", name, "first-"+name, "second"), f.toOther("shop", name, name+"_clone")} {
 		if err := f.engine.DryRun(enginetest.Within(t), r); err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +122,7 @@ func TestCommandOfAPair(t *testing.T) {
 	twice := *rich
 	twice.Restrictions = bson.A{bson.A{}, bson.A{}}
 	_, err := second.command(&twice, nil, "p")
-	enginetest.WantCause(t, err, rotation.TargetFailed, "not known")
+	enginetest.WantCause(t, err, engine.TargetFailed, "not known")
 	// A mark counts for the user that has it, and a user of that name only.
 	if !clone.marked("app") || clone.marked("boss") || rich.marked("app_clone") {
 		t.Error("marks are not read as they are set")
@@ -173,19 +173,19 @@ func TestPrivileges(t *testing.T) {
 		if err := bson.UnmarshalExtJSON([]byte(`{"rights":`+c.rights+`}`), false, &doc); err != nil {
 			t.Fatal(err)
 		}
-		s := &session{login: login{Target: rotation.Target{User: "app", Database: "shop"}}, rights: doc.Rights}
+		s := &session{login: login{Target: engine.Target{User: "app", Database: "shop"}}, rights: doc.Rights}
 		err := s.itself()
 		if c.may && err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if !c.may {
-			enginetest.WantCause(t, err, rotation.PrivilegeMissing, "may not change its own password")
+			enginetest.WantCause(t, err, engine.PrivilegeMissing, "may not change its own password")
 		}
 	}
 }
 
 func TestEveryFaultOfTheFormIsTold(t *testing.T) {
-	e := New(rotation.TLSPolicy{})
+	e := New(engine.TLSPolicy{})
 	for value, words := range map[string][]string{
 		`{"port":"x","username":"","password":""}`:                                     {"host is missing", "username is missing", "password is missing", "port is not a number"},
 		`{"host":"a,b","username":"u","password":"p"}`:                                 {"not one host"},
@@ -193,9 +193,9 @@ func TestEveryFaultOfTheFormIsTold(t *testing.T) {
 		`{"host":"h","username":"u","password":"p","dbname":"$external"}`:              {"$external"},
 		`{"host":"h.example.com","username":"u","password":"p","srv":true,"port":100}`: {"has a port"},
 	} {
-		_, err := e.Next(enginetest.Within(t), &rotation.Request{Current: rotation.StringValue(value)})
+		_, err := e.Next(enginetest.Within(t), &engine.Request{Current: engine.StringValue(value)})
 		for _, w := range words {
-			enginetest.WantCause(t, err, rotation.InvalidSecret, w)
+			enginetest.WantCause(t, err, engine.InvalidSecret, w)
 		}
 	}
 }
@@ -214,7 +214,7 @@ func TestServerWithoutTLS(t *testing.T) {
 	if err := f.engine.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("false"))); err != nil {
 		t.Error(err)
 	}
-	lenient := New(rotation.TLSPolicy{AllowPlaintext: true})
+	lenient := New(engine.TLSPolicy{AllowPlaintext: true})
 	if err := lenient.Verify(enginetest.Within(t), r, v); err != nil {
 		t.Error(err)
 	}
@@ -230,10 +230,10 @@ func TestABrokenConnectionIsNoAnswer(t *testing.T) {
 	user := f.user("admin")
 	p := testserver.Proxy(t, f.Addr())
 	r := f.bySuperuser("admin", user, "first-"+user, "next-"+user)
-	for _, v := range []*rotation.Value{&r.Current, &r.Pending, &r.Login} {
+	for _, v := range []*engine.Value{&r.Current, &r.Pending, &r.Login} {
 		*v = v.WithJSON("port", fmt.Append(nil, p.Port))
 	}
-	e := New(rotation.TLSPolicy{AllowPlaintext: true, ExtraCAs: f.CA.PEM})
+	e := New(engine.TLSPolicy{AllowPlaintext: true, ExtraCAs: f.CA.PEM})
 	for name, all := range map[string]bool{"once": false, "always": true} {
 		var broken, plain atomic.Int32
 		p.Filter(func(c testserver.Chunk) bool {
@@ -251,7 +251,7 @@ func TestABrokenConnectionIsNoAnswer(t *testing.T) {
 		})
 		err := e.Set(enginetest.Within(t), r)
 		if all {
-			enginetest.WantCause(t, err, rotation.Unreachable, "")
+			enginetest.WantCause(t, err, engine.Unreachable, "")
 		} else if err != nil || plain.Load() != 0 {
 			t.Errorf("%s: %v, %d messages in the clear", name, err, plain.Load())
 		}
@@ -271,12 +271,12 @@ func TestFailuresAreToldAtOnce(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		engine *Engine
-		v      rotation.Value
-		cause  rotation.Cause
+		v      engine.Value
+		cause  engine.Cause
 	}{
-		"unknown CA":   {New(rotation.TLSPolicy{AllowPlaintext: true}), v, rotation.TLSFailed},
-		"nobody":       {f.engine, v.WithJSON("port", []byte(strconv.Itoa(port))), rotation.Unreachable},
-		"no such name": {f.engine, v.With("host", "no-such-name.invalid"), rotation.NameNotResolved},
+		"unknown CA":   {New(engine.TLSPolicy{AllowPlaintext: true}), v, engine.TLSFailed},
+		"nobody":       {f.engine, v.WithJSON("port", []byte(strconv.Itoa(port))), engine.Unreachable},
+		"no such name": {f.engine, v.With("host", "no-such-name.invalid"), engine.NameNotResolved},
 	} {
 		t.Run(name, func(t *testing.T) {
 			begin := time.Now()
@@ -291,7 +291,7 @@ func TestFailuresAreToldAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := testserver.FerretDB(t, testserver.FerretDBOptions{CA: f.CA, Cert: cert})
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", g.User, g.Password).WithJSON("port", []byte(strconv.Itoa(g.Port)))), rotation.TLSFailed, "another name")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", g.User, g.Password).WithJSON("port", []byte(strconv.Itoa(g.Port)))), engine.TLSFailed, "another name")
 }
 
 func TestHungServerIsGivenUpInTime(t *testing.T) {
@@ -312,7 +312,7 @@ func TestHungServerIsGivenUpInTime(t *testing.T) {
 		begin := time.Now()
 		err := f.engine.Verify(ctx, f.bySuperuser("admin", "", "", ""), v)
 		cancel()
-		enginetest.WantCause(t, err, rotation.Unreachable, "in time")
+		enginetest.WantCause(t, err, engine.Unreachable, "in time")
 		if d := time.Since(begin); d > 650*time.Millisecond {
 			t.Errorf("%s: it took %s", name, d)
 		}

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"slices"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
-var _ rotation.Needer = (*Engine)(nil)
+var _ engine.Needer = (*Engine)(nil)
 
 // allowed is a privilege as createRole takes it.
 type allowed struct {
@@ -25,7 +25,7 @@ type allowed struct {
 // has to hand on is asked of the server, as the user.
 // Source: https://www.mongodb.com/docs/manual/reference/command/updateUser/#required-access
 // and https://www.mongodb.com/docs/manual/reference/command/createUser/#required-access
-func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Needs) error {
+func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	if engine, _ := r.Current.Text("engine"); engine == "documentdb" {
 		n.Note = "DocumentDB's roles were not tried: its primary user may do all that is needed, and a user may change its own password where DocumentDB lets it"
 		return nil
@@ -47,7 +47,7 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 	switch {
 	case !r.Superuser:
 		add(pending.Database, "changeOwnPassword")
-	case r.Strategy != rotation.AlternatingUsers:
+	case r.Strategy != engine.AlternatingUsers:
 		add(pending.Database, "viewUser", "changePassword")
 	default:
 		s, err := e.open(ctx, r.Current)
@@ -82,7 +82,7 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 		Roles      []string  `json:"roles"`
 	}{name, privileges, []string{}})
 	if err != nil {
-		return rotation.Errorf(rotation.InternalError, "report this", "the role cannot be written: %w", err)
+		return engine.Errorf(engine.InternalError, "report this", "the role cannot be written: %w", err)
 	}
 	n.Login = login.User
 	n.Grants = []string{

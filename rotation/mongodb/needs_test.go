@@ -10,7 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -23,7 +23,7 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 	self := f.bySuperuser("shop", app, "first-"+app, "next")
 	self.Superuser, self.BySuperuser, self.Login = false, false, self.Current
 	for name, c := range map[string]struct {
-		request *rotation.Request
+		request *engine.Request
 		actions []string // on the user's database
 		asked   []string // of these, what the engine asks for
 		all     []string // on all databases
@@ -33,7 +33,7 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 		"alternating": {f.toOther("shop", app, app+"_clone"), []string{"viewUser", "createUser", "changePassword", "changeCustomData"}, []string{"createUser", "changePassword"}, []string{"revokeRole"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var n rotation.Needs
+			var n engine.Needs
 			if err := f.engine.Needs(enginetest.Within(t), c.request, &n); err != nil {
 				t.Fatal(err)
 			}
@@ -68,14 +68,14 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 				if !c.request.Superuser {
 					err = s.itself()
 				}
-				if (missing == "") != (err == nil) || err != nil && !errors.Is(err, rotation.PrivilegeMissing) {
+				if (missing == "") != (err == nil) || err != nil && !errors.Is(err, engine.PrivilegeMissing) {
 					t.Errorf("without %q: %v", missing, err)
 				}
 			}
 		})
 	}
-	n := rotation.Needs{}
-	if err := f.engine.Needs(t.Context(), &rotation.Request{Current: rotation.StringValue(`{"engine":"documentdb"}`)}, &n); err != nil || n.Grants != nil || !strings.Contains(n.Note, "not tried") {
+	n := engine.Needs{}
+	if err := f.engine.Needs(t.Context(), &engine.Request{Current: engine.StringValue(`{"engine":"documentdb"}`)}, &n); err != nil || n.Grants != nil || !strings.Contains(n.Note, "not tried") {
 		t.Errorf("DocumentDB: %v, %+v", err, n)
 	}
 }

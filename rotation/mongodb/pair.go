@@ -8,7 +8,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // pair is the two users that alternate, both defined in one database.
@@ -56,7 +56,7 @@ func (s *session) find(ctx context.Context, database, name string) (*user, error
 func (s *session) existing(ctx context.Context, database, name string) (*user, error) {
 	u, err := s.find(ctx, database, name)
 	if err == nil && u == nil {
-		err = rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name or dbname", "there is no user %q in the database %q", name, database)
+		err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name or dbname", "there is no user %q in the database %q", name, database)
 	}
 	return u, err
 }
@@ -138,7 +138,7 @@ func (u *user) powers() map[string]bool {
 // password, by one command: there is no state between.
 func (s *session) alternate(ctx context.Context, p pair, password string, rehearsal bool) error {
 	if p.current == s.login.User && p.database == s.login.Database {
-		return rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.login.User)
+		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.login.User)
 	}
 	if err := s.needs(p.database, "createUser", "changePassword"); err != nil {
 		return err
@@ -208,12 +208,12 @@ func (s *session) order(ctx context.Context, p pair) (current, other *user, err 
 	}
 	for power := range theirs {
 		if !ours[power] {
-			return nil, nil, rotation.Errorf(rotation.TakeoverRefused, "use a user name without the suffix _clone, or take the role from that user",
+			return nil, nil, engine.Errorf(engine.TakeoverRefused, "use a user name without the suffix _clone, or take the role from that user",
 				"the user %q has %s and %q has not", p.other, power, p.current)
 		}
 	}
 	if !p.proved && !other.marked(p.current) {
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused,
+		return nil, nil, engine.Errorf(engine.TakeoverRefused,
 			"if it is this secret's second user all the same, say so by giving it the customData "+fmt.Sprintf("{%s: %q}", markField, mark(p.current)),
 			"the user %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
 	}
@@ -245,7 +245,7 @@ func flat(shown bson.A) (bson.A, error) {
 		case len(shown) == 1:
 			return inner, nil
 		default:
-			return nil, rotation.Errorf(rotation.TargetFailed, "rotate the user by the strategy single", "the user's authenticationRestrictions have a form that is not known")
+			return nil, engine.Errorf(engine.TargetFailed, "rotate the user by the strategy single", "the user's authenticationRestrictions have a form that is not known")
 		}
 	}
 	return out, nil

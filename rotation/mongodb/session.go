@@ -12,7 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // session is a client that has logged in.
@@ -38,7 +38,7 @@ type privilege struct {
 
 // open logs in. A connection alone proves nothing, as the server also talks to
 // those who have not; so it is asked who has logged in.
-func (e *Engine) open(ctx context.Context, v rotation.Value) (*session, error) {
+func (e *Engine) open(ctx context.Context, v engine.Value) (*session, error) {
 	l, err := parse(v)
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (s *session) connect(ctx context.Context) error {
 			return s.failed("the hosts could not be looked up", ctx.Err())
 		}
 		if err := o.Validate(); err != nil {
-			return rotation.Errorf(rotation.NameNotResolved, "check the secret's host and the DNS of the function's VPC", "cannot resolve the hosts of %s by SRV: %w", s.login.Host, err)
+			return engine.Errorf(engine.NameNotResolved, "check the secret's host and the DNS of the function's VPC", "cannot resolve the hosts of %s by SRV: %w", s.login.Host, err)
 		}
 	}
 	o.TLSConfig = nil // the dialer encrypts
@@ -77,7 +77,7 @@ func (s *session) connect(ctx context.Context) error {
 		SetAuth(options.Credential{Username: s.login.User, Password: s.login.Password, AuthSource: s.login.Database})
 	var err error
 	if s.client, err = mongo.Connect(o); err != nil {
-		return rotation.Errorf(rotation.InvalidSecret, "correct the secret's value", "no client can be made of it: %w", err)
+		return engine.Errorf(engine.InvalidSecret, "correct the secret's value", "no client can be made of it: %w", err)
 	}
 	return nil
 }
@@ -109,7 +109,7 @@ func (s *session) prove(ctx context.Context) error {
 			return nil
 		}
 	}
-	return rotation.Errorf(rotation.TargetFailed, "switch access control on at the server", "the server does not say that %q has logged in", s.login.User)
+	return engine.Errorf(engine.TargetFailed, "switch access control on at the server", "the server does not say that %q has logged in", s.login.User)
 }
 
 // run runs a command on a database and decodes the answer into out, if not nil.
@@ -149,32 +149,32 @@ func code(err error) int32 {
 func (s *session) failed(what string, err error) error {
 	switch code(err) {
 	case authenticationFailed:
-		return rotation.Errorf(rotation.LoginRefused, "check the user's password, and that dbname is the database in which it is defined; the server says the same of a user that does not exist and of an address that is not allowed",
+		return engine.Errorf(engine.LoginRefused, "check the user's password, and that dbname is the database in which it is defined; the server says the same of a user that does not exist and of an address that is not allowed",
 			"the login of %q in the database %q is refused: %w", s.login.User, s.login.Database, err)
 	case unauthorized:
-		return rotation.Errorf(rotation.PrivilegeMissing, advicePrivilege, "%s: %w", what, err)
+		return engine.Errorf(engine.PrivilegeMissing, advicePrivilege, "%s: %w", what, err)
 	case userNotFound:
-		return rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name or dbname", "%s: %w", what, err)
+		return engine.Errorf(engine.InvalidSecret, "correct the secret's user name or dbname", "%s: %w", what, err)
 	case notWritablePrimary:
-		return rotation.Errorf(rotation.TargetFailed, "name the cluster's or the primary's host", "%s: %w", what, err)
+		return engine.Errorf(engine.TargetFailed, "name the cluster's or the primary's host", "%s: %w", what, err)
 	}
 	// The driver keeps no more than the text of why it has no connection.
 	if first := s.dialer.failure(); first != nil {
 		err = first
 	}
-	if n := rotation.NetworkError(s.login.Target, err); n != nil {
+	if n := engine.NetworkError(s.login.Target, err); n != nil {
 		return n
 	}
 	if s.ctx.Err() != nil {
 		err = errors.Join(err, s.ctx.Err())
-		if n := rotation.NetworkError(s.login.Target, err); n != nil {
+		if n := engine.NetworkError(s.login.Target, err); n != nil {
 			return n
 		}
 	}
 	if mongo.IsNetworkError(err) || mongo.IsTimeout(err) || strings.Contains(err.Error(), "server selection error") {
-		return rotation.Errorf(rotation.Unreachable, "check port, security groups, routes and that the server runs", "the connection to %s failed: %w", s.login.Address(), err)
+		return engine.Errorf(engine.Unreachable, "check port, security groups, routes and that the server runs", "the connection to %s failed: %w", s.login.Address(), err)
 	}
-	return rotation.Errorf(rotation.TargetFailed, "see the server's own message", "%s: %w", what, err)
+	return engine.Errorf(engine.TargetFailed, "see the server's own message", "%s: %w", what, err)
 }
 
 const advicePrivilege = "give the user the actions changeOwnPassword and viewUser by a role of its own, or name the secret of one with userAdmin in masterarn"
@@ -184,14 +184,14 @@ func (s *session) itself() error {
 	if s.has(s.login.Database, "changeOwnPassword") || s.has(s.login.Database, "changePassword") {
 		return nil
 	}
-	return rotation.Errorf(rotation.PrivilegeMissing, advicePrivilege, "the user %q may not change its own password", s.login.User)
+	return engine.Errorf(engine.PrivilegeMissing, advicePrivilege, "the user %q may not change its own password", s.login.User)
 }
 
 // needs finds out whether the login has privileges on a database.
 func (s *session) needs(database string, actions ...string) error {
 	for _, a := range actions {
 		if !s.has(database, a) {
-			return rotation.Errorf(rotation.PrivilegeMissing, fmt.Sprintf("grant the superuser the role userAdmin on %q or userAdminAnyDatabase", database), "the superuser %q lacks the action %s on the database %q", s.login.User, a, database)
+			return engine.Errorf(engine.PrivilegeMissing, fmt.Sprintf("grant the superuser the role userAdmin on %q or userAdminAnyDatabase", database), "the superuser %q lacks the action %s on the database %q", s.login.User, a, database)
 		}
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // a member of a replica set that knows its members by names of its own, as behind
@@ -97,10 +97,10 @@ func fakeMember(t *testing.T) (int, func() []string) {
 
 func TestZReplicaSetByOtherNames(t *testing.T) {
 	port, got := fakeMember(t)
-	v := rotation.StringValue(fmt.Sprintf(`{"engine":"mongo","host":"127.0.0.1","port":%d,"username":"app","password":"pw","ssl":false}`, port))
+	v := engine.StringValue(fmt.Sprintf(`{"engine":"mongo","host":"127.0.0.1","port":%d,"username":"app","password":"pw","ssl":false}`, port))
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	err := New(rotation.TLSPolicy{}).Verify(ctx, &rotation.Request{Current: v, Login: v}, v)
+	err := New(engine.TLSPolicy{}).Verify(ctx, &engine.Request{Current: v, Login: v}, v)
 	t.Log("engine:", err)
 	t.Log("commands:", got())
 	port, got = fakeMember(t)

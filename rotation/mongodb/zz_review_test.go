@@ -15,7 +15,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // fakeMongo speaks as much as a login takes, and asks for many rounds of SCRAM.
@@ -111,9 +111,9 @@ func TestZZScramOfManyRounds(t *testing.T) {
 	port := fakeMongo(t, "30000000", bson.A{"SCRAM-SHA-256"}, &seen)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	v := rotation.StringValue(fmt.Sprintf(`{"engine":"mongo","host":"127.0.0.1","port":%d,"ssl":false,"username":"u","password":"p-secret-password"}`, port))
+	v := engine.StringValue(fmt.Sprintf(`{"engine":"mongo","host":"127.0.0.1","port":%d,"ssl":false,"username":"u","password":"p-secret-password"}`, port))
 	begin := time.Now()
-	err := New(rotation.TLSPolicy{}).Verify(ctx, &rotation.Request{Secret: "arn", Current: v, Pending: v, Login: v, Strategy: rotation.SingleUser}, v)
+	err := New(engine.TLSPolicy{}).Verify(ctx, &engine.Request{Secret: "arn", Current: v, Pending: v, Login: v, Strategy: engine.SingleUser}, v)
 	t.Logf("%v after %s with a deadline of 2 s", err, time.Since(begin))
 	before := cpu()
 	time.Sleep(3 * time.Second)
@@ -129,8 +129,8 @@ func TestZZPlainIsNotChosen(t *testing.T) {
 	port := fakeMongo(t, "4096", bson.A{"PLAIN"}, &seen)
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 	defer cancel()
-	v := rotation.StringValue(fmt.Sprintf(`{"engine":"mongo","host":"127.0.0.1","port":%d,"ssl":false,"username":"u","password":"p-secret-password"}`, port))
-	err := New(rotation.TLSPolicy{}).Verify(ctx, &rotation.Request{Secret: "arn", Current: v, Pending: v, Login: v, Strategy: rotation.SingleUser}, v)
+	v := engine.StringValue(fmt.Sprintf(`{"engine":"mongo","host":"127.0.0.1","port":%d,"ssl":false,"username":"u","password":"p-secret-password"}`, port))
+	err := New(engine.TLSPolicy{}).Verify(ctx, &engine.Request{Secret: "arn", Current: v, Pending: v, Login: v, Strategy: engine.SingleUser}, v)
 	t.Logf("%v; %q", err, seen)
 	for _, s := range seen {
 		if strings.Contains(s, "p-secret-password") {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // TestNoPasswordInClear: a server that asks for the password itself does not get it, whether by
@@ -40,9 +40,9 @@ func TestNoPasswordInClear(t *testing.T) {
 			m, _ := conn.Read(buf[n:])
 			got <- buf[:n+m]
 		}()
-		v := rotation.StringValue(`{"engine":"mysql","host":"127.0.0.1","username":"app","password":"`+password+`","ssl":false}`).
+		v := engine.StringValue(`{"engine":"mysql","host":"127.0.0.1","username":"app","password":"`+password+`","ssl":false}`).
 			With("port", l.Addr().String()[len("127.0.0.1:"):])
-		err = New(rotation.TLSPolicy{}).Verify(t.Context(), &rotation.Request{Current: v}, v)
+		err = New(engine.TLSPolicy{}).Verify(t.Context(), &engine.Request{Current: v}, v)
 		sent := <-got
 		if err == nil || bytes.Contains(sent, []byte(password)) {
 			t.Errorf("%s: the server got the password: %v; %v", name, bytes.Contains(sent, []byte(password)), err)

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -36,7 +36,7 @@ func TestEngine(t *testing.T) {
 	}
 }
 
-func (h *harness) Engine() rotation.Engine { return h.engine }
+func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.server.Addr() }
 
@@ -44,8 +44,8 @@ func (h *harness) Overlap() bool { return h.kind != "single" }
 
 func (h *harness) Logs() (string, error) { return h.logs(), nil }
 
-func (h *harness) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
-	at := func(v rotation.Value) rotation.Value {
+func (h *harness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
+	at := func(v engine.Value) engine.Value {
 		return v.With("host", host).WithJSON("port", fmt.Append(nil, port))
 	}
 	switch h.kind {
@@ -61,17 +61,17 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 	return at(value), superuser, nil
 }
 
-func (h *harness) Open(_ context.Context, v rotation.Value) error {
+func (h *harness) Open(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	err := h.login(user, password)
 	if err != nil && strings.Contains(err.Error(), "1045") {
-		err = errors.Join(rotation.LoginRefused, err)
+		err = errors.Join(engine.LoginRefused, err)
 	}
 	return err
 }
 
-func (h *harness) Restore(ctx context.Context, v rotation.Value) error {
+func (h *harness) Restore(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	_, err := h.db.ExecContext(ctx, "ALTER USER "+account(user, "%")+" IDENTIFIED "+h.by(password))

@@ -15,19 +15,19 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine rotates users of MySQL 5.7 and later and MariaDB 10.4 and later.
-type Engine struct{ tls rotation.TLSPolicy }
+type Engine struct{ tls engine.TLSPolicy }
 
 var (
-	_ rotation.DryRunner = (*Engine)(nil)
-	_ rotation.Retirer   = (*Engine)(nil)
+	_ engine.DryRunner = (*Engine)(nil)
+	_ engine.Retirer   = (*Engine)(nil)
 )
 
 // New returns the engine with the given policy for its connections.
-func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
 // The greatest lengths of a user's name.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/user-names.html
@@ -40,69 +40,69 @@ const (
 const cloneSuffix = "_clone"
 
 // Kind describes the engine, with the names and the defaults of AWS's templates.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{
 		Names:        []string{"mysql", "aurora-mysql", "mariadb"},
-		Overlap:      rotation.AskTarget,
+		Overlap:      engine.AskTarget,
 		UserField:    "username",
 		SecretFields: []string{"password"},
-		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		CloneSuffix:  cloneSuffix,
 		CloneLimit:   mariadbNameLimit,
 	}
 }
 
 // parse reads a login and checks what only these servers ask for.
-func parse(v rotation.Value) (rotation.Target, error) {
-	t, err := rotation.ParseTarget(v, 3306, "")
+func parse(v engine.Value) (engine.Target, error) {
+	t, err := engine.ParseTarget(v, 3306, "")
 	if err != nil {
 		return t, err
 	}
 	if strings.Trim(t.User, " \t\n\v\f\r") != t.User {
 		// The servers leave white space out of a name they are told to change,
 		// and not out of one that logs in: that would be two users.
-		return t, rotation.Errorf(rotation.InvalidSecret, "use the user's real name", "the user name begins or ends with white space")
+		return t, engine.Errorf(engine.InvalidSecret, "use the user's real name", "the user name begins or ends with white space")
 	}
 	for _, c := range t.User {
 		if c > 0xFFFF {
 			// The servers keep names in three-byte UTF-8 and would put a
 			// question mark there, which is another user's name.
-			return t, rotation.Errorf(rotation.InvalidSecret, "use a user name without such characters", "the user name has a character beyond U+FFFF")
+			return t, engine.Errorf(engine.InvalidSecret, "use a user name without such characters", "the user name has a character beyond U+FFFF")
 		}
 	}
 	if utf8.RuneCountInString(t.User) > mariadbNameLimit {
-		return t, rotation.Errorf(rotation.InvalidSecret, "use the user's real name", "the user name has more than %d characters", mariadbNameLimit)
+		return t, engine.Errorf(engine.InvalidSecret, "use the user's real name", "the user name has more than %d characters", mariadbNameLimit)
 	}
 	return t, nil
 }
 
 // Next returns the current value with a new password and, for alternating
 // users, the other user's name.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	k := e.Kind()
 	if name, _ := r.Current.Text("engine"); name != "mariadb" {
 		k.CloneLimit = mysqlNameLimit
 	}
-	return rotation.NextPassword(k, r)
+	return engine.NextPassword(k, r)
 }
 
 // DryRun logs in and sends statements that the server checks in full and then
 // does not carry out: for a password that is wrong, or for a user that does not
 // exist.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.apply(ctx, r, true)
 }
 
 // Set makes the pending password valid.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.apply(ctx, r, false)
 }
 
 // apply makes the change that r asks for, or rehearses it.
-func (e *Engine) apply(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err
@@ -113,18 +113,18 @@ func (e *Engine) apply(ctx context.Context, r *rotation.Request, rehearsal bool)
 	}
 	defer s.close()
 	switch {
-	case r.Strategy == rotation.AlternatingUsers:
+	case r.Strategy == engine.AlternatingUsers:
 		current, err := parse(r.Current)
 		if err != nil {
 			return err
 		}
 		return s.alternate(ctx, pair{current.User, pending.User, known(r)}, pending.Password, r.Secret, rehearsal)
 	case r.Superuser && r.KeepCurrent:
-		return rotation.ErrOneAtATime
+		return engine.ErrOneAtATime
 	case r.Superuser:
 		return s.reset(ctx, pending, known(r), rehearsal)
 	case s.target.User != pending.User:
-		return rotation.Errorf(rotation.TakeoverRefused, "rotate every user by its own secret", "the user %q cannot change the password of %q", s.target.User, pending.User)
+		return engine.Errorf(engine.TakeoverRefused, "rotate every user by its own secret", "the user %q cannot change the password of %q", s.target.User, pending.User)
 	case s.target.Password == pending.Password:
 		return nil // an earlier call came this far
 	case rehearsal:
@@ -140,9 +140,9 @@ type passwords map[string][]string
 // known returns the passwords by which an account can be seen to be the secret's:
 // those of the current and the pending value, and those that the core has found
 // to be accepted.
-func known(r *rotation.Request) passwords {
+func known(r *engine.Request) passwords {
 	all := passwords{}
-	for _, v := range append([]rotation.Value{r.Current, r.Pending}, r.Proofs...) {
+	for _, v := range append([]engine.Value{r.Current, r.Pending}, r.Proofs...) {
 		user, _ := v.Text("username")
 		if password, _ := v.Text("password"); password != "" {
 			all[user] = append(all[user], password)
@@ -153,24 +153,24 @@ func known(r *rotation.Request) passwords {
 
 // Verify logs in and asks for an answer. A user that changes its own password
 // must be able to, which is rehearsed.
-func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if r.Strategy == rotation.AlternatingUsers {
+	if r.Strategy == engine.AlternatingUsers {
 		return nil // the connection is made by a query
 	}
 	err = s.dialect.rehearse(ctx, s.target.Password, "")
-	if errors.Is(err, rotation.PolicyRejected) {
+	if errors.Is(err, engine.PolicyRejected) {
 		return nil // that tells nothing of the next password
 	}
 	return err
 }
 
 // Retire ends the overlap: no password but the pending one is valid afterwards.
-func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	s, err := e.connect(ctx, r.Login)
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
 // that name that logs in by a password. That a superuser may do so on a name
 // alone is the operator's decision; but of several accounts a name alone does not
 // tell whose they are.
-func (s *session) reset(ctx context.Context, pending rotation.Target, known passwords, rehearsal bool) error {
+func (s *session) reset(ctx context.Context, pending engine.Target, known passwords, rehearsal bool) error {
 	if err := s.notMyself(pending.User); err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (s *session) reset(ctx context.Context, pending rotation.Target, known pass
 			return err
 		}
 		if power := grants.power(); power != "" {
-			return rotation.Errorf(rotation.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %s has the privilege %s on everything", a.name(), power)
+			return engine.Errorf(engine.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %s has the privilege %s on everything", a.name(), power)
 		}
 	}
 	if rehearsal {
@@ -235,7 +235,7 @@ func (s *session) existing(ctx context.Context, user string) ([]account, error) 
 		}
 	}
 	if list == nil {
-		return nil, rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no user %q who logs in by a password", user)
+		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q who logs in by a password", user)
 	}
 	return list, nil
 }
@@ -243,7 +243,7 @@ func (s *session) existing(ctx context.Context, user string) ([]account, error) 
 // notMyself refuses a user that is the superuser whose login this is.
 func (s *session) notMyself(user string) error {
 	if user == s.target.User {
-		return rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the user %s is the superuser itself", strconv.Quote(user))
+		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the user %s is the superuser itself", strconv.Quote(user))
 	}
 	return nil
 }

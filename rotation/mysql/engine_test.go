@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // privileged creates a user that may keep its old password beside a new one.
@@ -95,7 +95,7 @@ func TestSingleUserWithoutThePrivilegeIsRotatedWithoutOverlap(t *testing.T) {
 		f.opens(user, false, first)
 
 		err := f.engine.Set(context.Background(), r)
-		fails(t, err, rotation.LoginRefused) // the ladder goes on to the pending value
+		fails(t, err, engine.LoginRefused) // the ladder goes on to the pending value
 		again := *r
 		again.Login = r.Pending
 		f.set(&again)
@@ -141,14 +141,14 @@ func TestDryRunAndVerifyChangeNothing(t *testing.T) {
 			if after := f.created(user, "%"); after != before {
 				t.Errorf("before %s\nafter %s", before, after)
 			}
-			fails(t, f.engine.Verify(context.Background(), r, r.Pending), rotation.LoginRefused)
+			fails(t, f.engine.Verify(context.Background(), r, r.Pending), engine.LoginRefused)
 		}
 	})
 }
 
 func TestEveryCallIsOneLoginAndNoneIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		logins := func(r *rotation.Request) int {
+		logins := func(r *engine.Request) int {
 			t.Helper()
 			read := func() string {
 				b, err := os.ReadFile(f.server.GeneralLog)
@@ -213,18 +213,18 @@ func TestSuperuserSetsTheSingleUsersPassword(t *testing.T) {
 
 		r = f.single(f.server.User, "lost", "Third-Pw-3")
 		r.Login, r.Superuser = f.admin(), true
-		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, "superuser itself")
+		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, "superuser itself")
 
 		boss, _ := f.user()
 		f.sql("GRANT ALL ON *.* TO " + account(boss, "%") + " WITH GRANT OPTION")
 		r = f.single(boss, "lost", "Third-Pw-3")
 		r.Login, r.Superuser = f.admin(), true
-		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, boss)
-		fails(t, f.engine.DryRun(context.Background(), r), rotation.TakeoverRefused, boss)
+		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, boss)
+		fails(t, f.engine.DryRun(context.Background(), r), engine.TakeoverRefused, boss)
 
 		r = f.single(testserver.Unique("absent_"), "lost", "Third-Pw-3")
 		r.Login, r.Superuser = f.admin(), true
-		fails(t, f.engine.DryRun(context.Background(), r), rotation.InvalidSecret, "no user")
+		fails(t, f.engine.DryRun(context.Background(), r), engine.InvalidSecret, "no user")
 	})
 }
 

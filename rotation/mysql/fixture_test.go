@@ -17,7 +17,7 @@ import (
 	driver "github.com/go-sql-driver/mysql"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/mysql"
 )
 
@@ -55,7 +55,7 @@ type fixture struct {
 }
 
 func newFixture(t testing.TB, name string, server *testserver.MySQLServer) *fixture {
-	return &fixture{t: t, name: name, server: server, db: server.Connect(t, ""), engine: mysql.New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})}
+	return &fixture{t: t, name: name, server: server, db: server.Connect(t, ""), engine: mysql.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})}
 }
 
 // text quotes a string by the rules of a session that was not told otherwise.
@@ -104,32 +104,32 @@ func hashed(password string) string {
 func account(user, host string) string { return text(user) + "@" + text(host) }
 
 // value returns a secret's value.
-func (f *fixture) value(user, password string) rotation.Value {
+func (f *fixture) value(user, password string) engine.Value {
 	b, err := json.Marshal(map[string]any{"engine": f.name, "host": f.server.Host, "port": f.server.Port, "username": user, "password": password})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	return rotation.StringValue(string(b))
+	return engine.StringValue(string(b))
 }
 
 // admin is the superuser's value.
-func (f *fixture) admin() rotation.Value { return f.value(f.server.User, f.server.Password) }
+func (f *fixture) admin() engine.Value { return f.value(f.server.User, f.server.Password) }
 
 // single is the request of a single user's rotation.
-func (f *fixture) single(user, old, next string) *rotation.Request {
+func (f *fixture) single(user, old, next string) *engine.Request {
 	current := f.value(user, old)
-	return &rotation.Request{Secret: "arn:" + user, Version: "v-" + next, Strategy: rotation.SingleUser,
+	return &engine.Request{Secret: "arn:" + user, Version: "v-" + next, Strategy: engine.SingleUser,
 		Current: current, Pending: current.With("password", next), Login: current}
 }
 
 // alternating is the request of a rotation from a user to another.
-func (f *fixture) alternating(user, password, other, next string) *rotation.Request {
+func (f *fixture) alternating(user, password, other, next string) *engine.Request {
 	current := f.value(user, password)
-	return &rotation.Request{Secret: "arn:" + strings.TrimSuffix(user, "_clone"), Version: "v-" + next, Strategy: rotation.AlternatingUsers,
+	return &engine.Request{Secret: "arn:" + strings.TrimSuffix(user, "_clone"), Version: "v-" + next, Strategy: engine.AlternatingUsers,
 		Current: current, Pending: f.value(other, next), Login: f.admin(), Superuser: true}
 }
 
-func (f *fixture) set(r *rotation.Request) {
+func (f *fixture) set(r *engine.Request) {
 	f.t.Helper()
 	if err := f.engine.DryRun(context.Background(), r); err != nil {
 		f.t.Fatalf("DryRun: %v", err)
@@ -167,7 +167,7 @@ func (f *fixture) opens(user string, want bool, passwords ...string) {
 }
 
 // fails checks an error's cause and that its text has the words.
-func fails(t *testing.T, err error, cause rotation.Cause, words ...string) {
+func fails(t *testing.T, err error, cause engine.Cause, words ...string) {
 	t.Helper()
 	if !errors.Is(err, cause) {
 		t.Fatalf("got %v, want %s", err, cause)

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // token is a word, a punctuation mark or something quoted, which is the place
@@ -64,7 +64,7 @@ func word(c byte) bool {
 // unreadable tells of a row, but for what follows IDENTIFIED, which is a verifier.
 func unreadable(row string) error {
 	row, _, _ = strings.Cut(row, "IDENTIFIED")
-	return rotation.Errorf(rotation.TargetFailed, "report this with the server's version", "the server's answer cannot be understood: %s", row)
+	return engine.Errorf(engine.TargetFailed, "report this with the server's version", "the server's answer cannot be understood: %s", row)
 }
 
 // grant is one row of SHOW GRANTS.
@@ -335,7 +335,7 @@ func (s *session) powers(ctx context.Context, a account) (grants, error) {
 func (s *session) rehearseGrants(ctx context.Context, statements []string) error {
 	for _, statement := range statements {
 		_, err := s.conn.ExecContext(ctx, statement)
-		if err = s.failure(statement, err); err != nil && code(err) != 1410 && rotation.CauseOf(err) != rotation.TargetFailed {
+		if err = s.failure(statement, err); err != nil && code(err) != 1410 && engine.CauseOf(err) != engine.TargetFailed {
 			return err
 		}
 	}

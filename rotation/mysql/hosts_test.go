@@ -7,11 +7,11 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // reset is the request of a superuser that sets the single user's password.
-func (f *fixture) reset(user, next string) *rotation.Request {
+func (f *fixture) reset(user, next string) *engine.Request {
 	r := f.single(user, "lost", next)
 	r.Login, r.Superuser = f.admin(), true
 	return r
@@ -27,9 +27,9 @@ func TestAnAccountOfTheSameNameForOtherHostsIsNotTaken(t *testing.T) {
 		before := f.created(name, "10.9.8.7")
 		r := f.alternating(name, own, name+"_clone", "Second-Pw-2")
 		for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
-			fails(t, err, rotation.TakeoverRefused, "'10.9.8.7'", "another password", "GRANT rotator_", "rename or drop it")
+			fails(t, err, engine.TakeoverRefused, "'10.9.8.7'", "another password", "GRANT rotator_", "rename or drop it")
 		}
-		fails(t, f.engine.Set(t.Context(), f.reset(name, "Third-Pw-3")), rotation.TakeoverRefused, "10.9.8.7")
+		fails(t, f.engine.Set(t.Context(), f.reset(name, "Third-Pw-3")), engine.TakeoverRefused, "10.9.8.7")
 		f.opens(name, true, own)
 
 		// An administrator says whose it is.
@@ -59,8 +59,8 @@ func TestASecondUsersAccountForOtherHostsIsNotTaken(t *testing.T) {
 		f.sql("CREATE USER "+account(clone, "localhost")+" IDENTIFIED "+f.by("Proved-Pw-1"), "CREATE USER "+account(clone, "10.9.8.7")+" IDENTIFIED "+f.by("Somebody-Elses-Pw-1"))
 		before := f.created(clone, "10.9.8.7")
 		r := f.alternating(name, own, clone, "Second-Pw-2")
-		r.Proved, r.Proofs = true, []rotation.Value{f.value(clone, "Proved-Pw-1")}
-		fails(t, f.engine.Set(t.Context(), r), rotation.TakeoverRefused, "'10.9.8.7'")
+		r.Proved, r.Proofs = true, []engine.Value{f.value(clone, "Proved-Pw-1")}
+		fails(t, f.engine.Set(t.Context(), r), engine.TakeoverRefused, "'10.9.8.7'")
 		if f.created(clone, "10.9.8.7") != before {
 			t.Error("somebody else's account was changed")
 		}
@@ -78,11 +78,11 @@ func TestEveryKindOfVerifierIsUnderstood(t *testing.T) {
 	}
 	each(t, func(t *testing.T, f *fixture) {
 		for _, kind := range kinds[f.name] {
-			for password, want := range map[string]error{"Same-Pw-ä": nil, "Other-Pw-1": rotation.TakeoverRefused} {
+			for password, want := range map[string]error{"Same-Pw-ä": nil, "Other-Pw-1": engine.TakeoverRefused} {
 				name, own := f.user("localhost")
 				f.sql("CREATE USER " + account(name, "10.9.8.7") + " IDENTIFIED " + kind)
 				r := f.alternating(name, own, name+"_clone", "Second-Pw-2")
-				r.Proofs = []rotation.Value{f.value(name, password)}
+				r.Proofs = []engine.Value{f.value(name, password)}
 				if err := f.engine.DryRun(t.Context(), r); !errors.Is(err, want) {
 					t.Errorf("%s: %v, want %v", kind, err, want)
 				}
@@ -112,16 +112,16 @@ func TestAnAdministratorByARoleIsKnown(t *testing.T) {
 				f.sql("SET DEFAULT ROLE " + role + " TO " + account(boss, "%"))
 			}
 			r := f.reset(boss, "The-Attackers-Pw-1")
-			fails(t, f.engine.DryRun(context.Background(), r), rotation.TakeoverRefused, boss, "on everything")
-			fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, boss)
+			fails(t, f.engine.DryRun(context.Background(), r), engine.TakeoverRefused, boss, "on everything")
+			fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, boss)
 			f.opens(boss, true, old)
 
 			// Nor is it the second user of one who is none.
 			low, lowPassword := f.user()
 			f.sql("RENAME USER " + account(boss, "%") + " TO " + account(low+"_clone", "%"))
 			r = f.alternating(low, lowPassword, low+"_clone", "Second-Pw-2")
-			r.Proofs = []rotation.Value{f.value(low+"_clone", old)}
-			fails(t, f.engine.DryRun(context.Background(), r), rotation.TakeoverRefused, "more power")
+			r.Proofs = []engine.Value{f.value(low+"_clone", old)}
+			fails(t, f.engine.DryRun(context.Background(), r), engine.TakeoverRefused, "more power")
 			f.sql("DROP ROLE " + role + ", " + inner)
 		}
 	})

@@ -8,17 +8,17 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // No MySQL 5.7 can be started here, but a newer one takes the same statements.
 func TestStatementsForServersWithoutRoles(t *testing.T) {
 	server := testserver.SharedMySQL(t, testserver.MySQLOptions{AllowPlaintext: true})
 	db := server.Connect(t, "")
-	engine := New(rotation.TLSPolicy{ExtraCAs: server.CA.PEM})
+	subject := New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})
 	old := func(user, password string) *session {
 		t.Helper()
-		s, err := engine.dial(t.Context(), rotation.Target{Host: server.Host, Port: server.Port, User: user, Password: password})
+		s, err := subject.dial(t.Context(), engine.Target{Host: server.Host, Port: server.Port, User: user, Password: password})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,7 +40,7 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		old(user, "First-Pw-1").dialect.change(t.Context(), "Second-Pw-2", "First-Pw-1", "First-Pw-1", false)); err != nil {
 		t.Fatal(err)
 	}
-	if err := old(user, "Second-Pw-2").dialect.change(t.Context(), "Other-Pw-3", "Second-Pw-2", "Second-Pw-2", true); !errors.Is(err, rotation.ErrOneAtATime) {
+	if err := old(user, "Second-Pw-2").dialect.change(t.Context(), "Other-Pw-3", "Second-Pw-2", "Second-Pw-2", true); !errors.Is(err, engine.ErrOneAtATime) {
 		t.Errorf("the server keeps one password: %v", err)
 	}
 	if err := old(user, "Second-Pw-2").dialect.retire(t.Context(), "Second-Pw-2", "First-Pw-1"); err != nil {
@@ -68,7 +68,7 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		t.Errorf("%q and %q, want %q", a, b, want)
 	}
 	// There is no mark: only the secret's own password proves the second user.
-	if err := alternate(pair{user, clone, passwords{user: {"Second-Pw-2"}}}, false); !errors.Is(err, rotation.TakeoverRefused) {
+	if err := alternate(pair{user, clone, passwords{user: {"Second-Pw-2"}}}, false); !errors.Is(err, engine.TakeoverRefused) {
 		t.Errorf("got %v", err)
 	}
 	if err := alternate(pair{user, clone, passwords{user: {"Second-Pw-2"}, clone: {"Third-Pw-3"}}}, false); err != nil {

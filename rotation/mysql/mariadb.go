@@ -16,7 +16,7 @@ import (
 	"filippo.io/edwards25519"
 	"github.com/go-sql-driver/mysql"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // mariadb is the dialect of MariaDB. It sends hashes, because the server's logs
@@ -81,7 +81,7 @@ func (m *mariadb) unheard(ctx context.Context) error {
 		return m.failure("the state of the general log cannot be read", err)
 	}
 	if logged {
-		return rotation.Errorf(rotation.PolicyRejected, "switch general_log or strict_password_validation off", "the server takes no hashes, and would log the password")
+		return engine.Errorf(engine.PolicyRejected, "switch general_log or strict_password_validation off", "the server takes no hashes, and would log the password")
 	}
 	return nil
 }
@@ -168,7 +168,7 @@ func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 		return err
 	}
 	if passwordMethod(plugins) == "" {
-		return rotation.Errorf(rotation.InvalidSecret, "give the user "+native+" or "+ed25519, "the user %s does not log in by a password", m.self.name())
+		return engine.Errorf(engine.InvalidSecret, "give the user "+native+" or "+ed25519, "the user %s does not log in by a password", m.self.name())
 	}
 	_, err = m.conn.ExecContext(ctx, "SET PASSWORD = 'rotator'")
 	switch e, _ := errors.AsType[*mysql.MySQLError](err); code(err) {
@@ -195,23 +195,23 @@ func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool
 		return err
 	} else if strict {
 		if must {
-			return rotation.ErrOneAtATime
+			return engine.ErrOneAtATime
 		}
 		return m.clear(ctx, "", password)
 	}
 	if len(plugins) <= 2 && !slices.ContainsFunc(plugins, func(p string) bool { return p != native }) {
 		// CURRENT_USER() in place of the name would let the server hide an error.
 		err := m.secret(ctx, what, "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password)+" OR "+method(native, old))
-		if !errors.Is(err, rotation.PrivilegeMissing) {
+		if !errors.Is(err, engine.PrivilegeMissing) {
 			return err
 		}
 	}
 	if must {
-		return rotation.ErrOneAtATime
+		return engine.ErrOneAtATime
 	}
 	plugin := passwordMethod(plugins)
 	if plugin == "" {
-		return rotation.Errorf(rotation.InvalidSecret, "give the user "+native+" or "+ed25519, "the user %s does not log in by a password", m.self.name())
+		return engine.Errorf(engine.InvalidSecret, "give the user "+native+" or "+ed25519, "the user %s does not log in by a password", m.self.name())
 	}
 	return m.secret(ctx, what, "SET PASSWORD = "+text(hash(plugin, password)))
 }
@@ -261,7 +261,7 @@ func (m *mariadb) accounts(ctx context.Context, user string) ([]account, error) 
 				Stored string `json:"authentication_string"`
 			}
 			if jerr := json.Unmarshal([]byte(others), &ways); err == nil && jerr != nil {
-				return rotation.Errorf(rotation.TargetFailed, "report this with the server's version", "the ways to log in of %s cannot be understood", a.name())
+				return engine.Errorf(engine.TargetFailed, "report this with the server's version", "the ways to log in of %s cannot be understood", a.name())
 			}
 			a.verifiers = []verifier{{plugin, stored}}
 			plugins := []string{cmp.Or(plugin, native)}

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // ownMariaDB starts a server of its own for a test.
@@ -45,7 +45,7 @@ func TestWaysToLogInThatTheDriverCannotFollowAreNoRefusal(t *testing.T) {
 			user, first := f.user()
 			f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED VIA " + strings.ReplaceAll(methods, "%s", text(first)))
 			err := f.engine.Set(context.Background(), f.single(user, first, "Second-Pw-2"))
-			fails(t, err, rotation.TargetFailed, "mysql_native_password first")
+			fails(t, err, engine.TargetFailed, "mysql_native_password first")
 		}
 	})
 }
@@ -65,8 +65,8 @@ func TestSocketUserIsNotCloned(t *testing.T) {
 		}
 		only := testserver.Unique("socket_")
 		f.sql("CREATE USER " + account(only, "%") + " IDENTIFIED VIA unix_socket")
-		fails(t, f.engine.DryRun(context.Background(), f.alternating(only, "x", only+"_clone", "Second-Pw-2")), rotation.InvalidSecret, "by a password")
-		fails(t, f.engine.DryRun(context.Background(), f.single(only, "x", "Second-Pw-2")), rotation.TargetFailed, "by a password")
+		fails(t, f.engine.DryRun(context.Background(), f.alternating(only, "x", only+"_clone", "Second-Pw-2")), engine.InvalidSecret, "by a password")
+		fails(t, f.engine.DryRun(context.Background(), f.single(only, "x", "Second-Pw-2")), engine.TargetFailed, "by a password")
 		f.sql("DROP USER "+account(only, "%"), "DROP USER "+account(user, "10.0.0.1"))
 	})
 }
@@ -82,7 +82,7 @@ func TestServerThatTakesNoHashes(t *testing.T) {
 	second, _ := r.Pending.Text("password")
 	f.set(r)
 	f.opens(weakly, true, second)
-	fails(t, f.engine.Set(context.Background(), f.single(weakly, second, "weakweakweak")), rotation.PolicyRejected)
+	fails(t, f.engine.Set(context.Background(), f.single(weakly, second, "weakweakweak")), engine.PolicyRejected)
 
 	f.sql("CREATE USER ed@'%' IDENTIFIED VIA ed25519 USING PASSWORD('First-Pw-1')")
 	ed := f.single("ed", first, second)
@@ -117,8 +117,8 @@ func TestServerThatTakesNoHashes(t *testing.T) {
 
 	f.sql("SET GLOBAL general_log = ON")
 	r = f.single(weakly, second, "Third-Pw-3")
-	fails(t, f.engine.DryRun(context.Background(), r), rotation.PolicyRejected, "general_log")
-	fails(t, f.engine.Set(context.Background(), r), rotation.PolicyRejected, "general_log")
+	fails(t, f.engine.DryRun(context.Background(), r), engine.PolicyRejected, "general_log")
+	fails(t, f.engine.Set(context.Background(), r), engine.PolicyRejected, "general_log")
 	f.opens(weakly, true, second)
 	f.opens(weakly, false, "Third-Pw-3")
 	// The administrator may switch the log off for its session.
@@ -137,11 +137,11 @@ func TestAStatementThatTheServerCannotReadIsNotQuoted(t *testing.T) {
 			return true
 		})
 		r := f.single(user, old, "Second-Pw-2")
-		for _, v := range []*rotation.Value{&r.Current, &r.Pending, &r.Login} {
+		for _, v := range []*engine.Value{&r.Current, &r.Pending, &r.Login} {
 			*v = v.WithJSON("port", []byte(strconv.Itoa(p.Port))).WithJSON("ssl", []byte("false"))
 		}
 		err := f.engine.Set(t.Context(), r)
-		fails(t, err, rotation.TargetFailed, "1064", "error in your SQL syntax")
+		fails(t, err, engine.TargetFailed, "1064", "error in your SQL syntax")
 		for _, hash := range []string{hashed(old), hashed("Second-Pw-2"), "USING"} {
 			if strings.Contains(err.Error(), hash) {
 				t.Errorf("part of the statement is in the error: %v", err)
@@ -162,6 +162,6 @@ func TestAnOlderMariaDBIsRefused(t *testing.T) {
 		})
 		r := f.single(user, old, "Second-Pw-2")
 		r.Login = r.Login.WithJSON("port", []byte(strconv.Itoa(p.Port))).WithJSON("ssl", []byte("false"))
-		fails(t, f.engine.DryRun(t.Context(), r), rotation.TargetFailed, "10.3.1", "upgrade")
+		fails(t, f.engine.DryRun(t.Context(), r), engine.TargetFailed, "10.3.1", "upgrade")
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // mysqld is the dialect of MySQL and Aurora MySQL. It sends passwords as text,
@@ -36,13 +36,13 @@ func alter(password, old string, retain bool) string {
 }
 
 // own sends alter, and if it is to retain, then only if the user may say that. With must, it
-// returns rotation.ErrOneAtATime where the user may not.
+// returns engine.ErrOneAtATime where the user may not.
 func (m *mysqld) own(ctx context.Context, password, old string, retain, must bool) error {
 	_, err := m.conn.ExecContext(ctx, alter(password, old, retain))
 	if retain && code(err) == 1227 {
 		// The user lacks APPLICATION_PASSWORD_ADMIN.
 		if must {
-			return rotation.ErrOneAtATime
+			return engine.ErrOneAtATime
 		}
 		_, err = m.conn.ExecContext(ctx, alter(password, old, false))
 	}
@@ -106,7 +106,7 @@ func (m *mysqld) mustSay(ctx context.Context) (required bool, err error) {
 // It has the cause by which the core goes on to other versions of the secret: one
 // that an abandoned rotation has left behind holds the first password.
 func (m *mysqld) second(err error) error {
-	return rotation.Errorf(rotation.LoginRefused, "as an administrator: ALTER USER "+m.self.name()+" PASSWORD REQUIRE CURRENT OPTIONAL, or give the user the password of AWSCURRENT",
+	return engine.Errorf(engine.LoginRefused, "as an administrator: ALTER USER "+m.self.name()+" PASSWORD REQUIRE CURRENT OPTIONAL, or give the user the password of AWSCURRENT",
 		"the login's password is the second of two, and the user has to say the first to change it, which an abandoned rotation has set: %w", err)
 }
 
@@ -117,7 +117,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	const what = "the password could not be changed"
 	if !m.modern() {
 		if must {
-			return rotation.ErrOneAtATime
+			return engine.ErrOneAtATime
 		}
 		_, err := m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
 		return m.failure(what, err)
@@ -138,7 +138,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 		}
 	}
 	err := m.own(ctx, password, old, retain, must)
-	if errors.Is(err, rotation.ErrOneAtATime) {
+	if errors.Is(err, engine.ErrOneAtATime) {
 		return err
 	}
 	if c := code(err); c != 3891 && c != 3638 {
@@ -187,7 +187,7 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	if !two {
 		return nil
 	}
-	return rotation.Errorf(rotation.PrivilegeMissing, "grant APPLICATION_PASSWORD_ADMIN again, or as an administrator: ALTER USER "+m.self.name()+" DISCARD OLD PASSWORD",
+	return engine.Errorf(engine.PrivilegeMissing, "grant APPLICATION_PASSWORD_ADMIN again, or as an administrator: ALTER USER "+m.self.name()+" DISCARD OLD PASSWORD",
 		"the user has a second password, which it may not discard: %w", err)
 }
 
@@ -348,7 +348,7 @@ func (m *mysqld) attributes(ctx context.Context, a, like account) error {
 	}
 	patch, err := patch(a.comment, like.comment)
 	if err != nil {
-		return rotation.Errorf(rotation.TargetFailed, "give both users the same ATTRIBUTE by hand", "the attribute of %s or %s is no JSON object: %w", a.name(), like.name(), err)
+		return engine.Errorf(engine.TargetFailed, "give both users the same ATTRIBUTE by hand", "the attribute of %s or %s is no JSON object: %w", a.name(), like.name(), err)
 	}
 	return m.exec(ctx, "ALTER USER "+a.name()+" ATTRIBUTE "+text(patch))
 }

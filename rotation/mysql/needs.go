@@ -6,17 +6,17 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
-var _ rotation.Needer = (*Engine)(nil)
+var _ engine.Needer = (*Engine)(nil)
 
 // Needs says what the superuser secret's account needs; a user changes its own
 // password without any privilege. A superuser can only hand on what it has with
 // GRANT OPTION, so that what the user has is read from the server, as the user.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/grant.html
 // and https://mariadb.com/kb/en/grant/
-func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Needs) error {
+func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	if !r.Superuser {
 		n.Note = "none: a user may change its own password (how old and new work at once is in docs/engines/mysql.md and mariadb.md)"
 		return nil
@@ -33,7 +33,7 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 	login := account{user: n.Login, host: "%"}
 	maria, isMaria := s.dialect.(*mariadb)
 	everywhere := "CREATE USER"
-	if m, ok := s.dialect.(*mysqld); ok && m.modern() && r.Strategy == rotation.AlternatingUsers {
+	if m, ok := s.dialect.(*mysqld); ok && m.modern() && r.Strategy == engine.AlternatingUsers {
 		everywhere = "CREATE USER, ROLE_ADMIN"
 	}
 	update := false
@@ -44,7 +44,7 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 		}
 	}
 	var rights []string
-	if r.Strategy == rotation.AlternatingUsers {
+	if r.Strategy == engine.AlternatingUsers {
 		mark := pair{current: s.target.User, other: pending.User}.role()
 		if err := s.rows(ctx, "the user's own rights", "SHOW GRANTS", func(rows *sql.Rows) error {
 			var row string
@@ -78,7 +78,7 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 		n.Grants = append(n.Grants, "GRANT UPDATE ON mysql.* TO "+login.name()+";")
 	}
 	// ALTER USER asks MariaDB for either of the two, and only a new user for this one.
-	if !update || r.Strategy == rotation.AlternatingUsers {
+	if !update || r.Strategy == engine.AlternatingUsers {
 		n.Grants = append(n.Grants, "GRANT "+everywhere+" ON *.* TO "+login.name()+";")
 	}
 	n.Grants = append(n.Grants, rights...)

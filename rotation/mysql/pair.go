@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // pair is the two users that alternate. Each is a user of its own with the same
@@ -80,14 +80,14 @@ func (s *session) survey(ctx context.Context, p pair) (v survey, err error) {
 		case like == nil:
 			// For logins from there the server would take this account, with
 			// its own password, in place of the one that the secret names.
-			return v, rotation.Errorf(rotation.TakeoverRefused, fmt.Sprintf("create an account of %q for the same host, or drop this one", p.current),
+			return v, engine.Errorf(engine.TakeoverRefused, fmt.Sprintf("create an account of %q for the same host, or drop this one", p.current),
 				"the user %s exists, and %q has no account for its host", a.name(), p.current)
 		case !a.accepts(p.known[p.other]):
 			advice := "use a user name without the suffix _clone, or drop that user"
 			if s.dialect.marks() {
 				advice = "if it is this secret's second user all the same, " + p.adoption(a)
 			}
-			return v, rotation.Errorf(rotation.TakeoverRefused, advice, "the user %s exists, and nothing but its name says that it belongs to %q", a.name(), p.current)
+			return v, engine.Errorf(engine.TakeoverRefused, advice, "the user %s exists, and nothing but its name says that it belongs to %q", a.name(), p.current)
 		}
 		if err := s.weaker(ctx, a, *like); err != nil {
 			return v, err
@@ -122,7 +122,7 @@ func (s *session) unmarked(ctx context.Context, p pair, accounts []account) (lis
 			if s.dialect.marks() {
 				advice = "if it is the same user's all the same, " + p.adoption(a) + "; else rename or drop it"
 			}
-			return nil, rotation.Errorf(rotation.TakeoverRefused, advice, "the user %s has another password than the secret, and nothing but its name says that it is the secret's", a.name())
+			return nil, engine.Errorf(engine.TakeoverRefused, advice, "the user %s has another password than the secret, and nothing but its name says that it is the secret's", a.name())
 		}
 	}
 	return list, nil
@@ -140,7 +140,7 @@ func (s *session) weaker(ctx context.Context, a, like account) error {
 		return err
 	}
 	if power := theirs.exceeds(ours); power != "" {
-		return rotation.Errorf(rotation.TakeoverRefused, "use a user name without the suffix _clone, or take the privilege from that user", "the user %s has more power than %s: %s", a.name(), like.name(), power)
+		return engine.Errorf(engine.TakeoverRefused, "use a user name without the suffix _clone, or take the privilege from that user", "the user %s has more power than %s: %s", a.name(), like.name(), power)
 	}
 	return nil
 }
@@ -191,7 +191,7 @@ func (s *session) alternate(ctx context.Context, p pair, password, secret string
 	for _, like := range v.current {
 		a := at(others, like.host)
 		if a == nil || a.attributes != like.attributes || a.roles != like.roles || a.comment != like.comment {
-			return rotation.Errorf(rotation.TargetFailed, "give both users the same attributes by hand", "the users %q and %q still differ for the host %q", p.current, p.other, like.host)
+			return engine.Errorf(engine.TargetFailed, "give both users the same attributes by hand", "the users %q and %q still differ for the host %q", p.current, p.other, like.host)
 		}
 		if err := s.dialect.setPassword(ctx, *a, like, password); err != nil {
 			return err
@@ -275,7 +275,7 @@ func (s *session) equalise(ctx context.Context, a, like account) error {
 			return nil
 		}
 		if pass == 3 {
-			return rotation.Errorf(rotation.TargetFailed, "give both users the same rights by hand", "the rights of %s and %s still differ: %s", a.name(), like.name(), strings.Join(statements, "; "))
+			return engine.Errorf(engine.TargetFailed, "give both users the same rights by hand", "the rights of %s and %s still differ: %s", a.name(), like.name(), strings.Join(statements, "; "))
 		}
 		for _, statement := range statements {
 			if err := s.exec(ctx, statement); err != nil {

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // rich creates a user with rights of every kind for two hosts, and returns a
@@ -159,25 +159,25 @@ func TestTakeoverByNameIsRefused(t *testing.T) {
 		}
 		before := f.created(boss, "%")
 		r := f.alternating(low, "Low-Pw-1", boss, "Taken-Pw-2")
-		fails(t, f.engine.DryRun(context.Background(), r), rotation.TakeoverRefused, boss)
-		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, boss, "GRANT rotator_")
-		r.Proofs = []rotation.Value{f.value(boss, "not boss's password")}
-		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, "GRANT rotator_")
-		r.Proofs = []rotation.Value{f.value(boss, bossPassword)}
-		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, "more power")
+		fails(t, f.engine.DryRun(context.Background(), r), engine.TakeoverRefused, boss)
+		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, boss, "GRANT rotator_")
+		r.Proofs = []engine.Value{f.value(boss, "not boss's password")}
+		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, "GRANT rotator_")
+		r.Proofs = []engine.Value{f.value(boss, bossPassword)}
+		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, "more power")
 		if f.created(boss, "%") != before {
 			t.Error("boss was changed")
 		}
 		// The other way round: somebody's own user is not handed rights.
 		r = f.alternating(boss, bossPassword, low, "Taken-Pw-2")
-		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, low)
+		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, low)
 		f.opens(low, true, "Low-Pw-1")
 
-		for _, r := range []*rotation.Request{
+		for _, r := range []*engine.Request{
 			f.alternating("x_clone", "x", f.server.User, "Taken-Pw-2"),
 			f.alternating(f.server.User, f.server.Password, f.server.User+"_clone", "Taken-Pw-2"),
 		} {
-			fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, "superuser itself")
+			fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, "superuser itself")
 		}
 	})
 }
@@ -188,9 +188,9 @@ func TestASecondUserIsAdoptedByProofOrByTheAdministratorsRole(t *testing.T) {
 		clone := user + "_clone"
 		f.sql("CREATE USER "+account(clone, "%")+" IDENTIFIED BY 'Old-Pw-1'", "CREATE USER "+account(clone, "10.1.2.3")+" IDENTIFIED BY 'Strange-Pw-1'")
 		r := f.alternating(user, first, clone, "Second-Pw-2")
-		r.Proofs = []rotation.Value{f.value(clone, "Old-Pw-1")}
+		r.Proofs = []engine.Value{f.value(clone, "Old-Pw-1")}
 		// Logins from there would not be the secret's.
-		fails(t, f.engine.Set(context.Background(), r), rotation.TakeoverRefused, "10.1.2.3", "or drop this one")
+		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, "10.1.2.3", "or drop this one")
 		f.opens(clone, true, "Old-Pw-1")
 		f.sql("DROP USER " + account(clone, "10.1.2.3"))
 		f.set(r)
@@ -201,7 +201,7 @@ func TestASecondUserIsAdoptedByProofOrByTheAdministratorsRole(t *testing.T) {
 		f.sql("CREATE USER " + account(clone, "%") + " IDENTIFIED BY 'Old-Pw-1'")
 		r = f.alternating(user, first, clone, "Second-Pw-2")
 		err := f.engine.Set(context.Background(), r)
-		fails(t, err, rotation.TakeoverRefused)
+		fails(t, err, engine.TakeoverRefused)
 		_, statements, _ := strings.Cut(err.Error(), "administrator: ")
 		for s := range strings.SplitSeq(strings.TrimSuffix(statements, ")"), "; ") {
 			f.sql(s)
@@ -236,7 +236,7 @@ func TestASuperuserThatLacksARightIsToldSoBeforeAnythingChanges(t *testing.T) {
 		f.sql("GRANT CREATE USER ON *.* TO "+account(weak, "%"), "GRANT SELECT ON mysql.* TO "+account(weak, "%"))
 		r := f.alternating(user, first, user+"_clone", "Second-Pw-2")
 		r.Login = f.value(weak, password)
-		fails(t, f.engine.DryRun(context.Background(), r), rotation.PrivilegeMissing, "engine's page")
+		fails(t, f.engine.DryRun(context.Background(), r), engine.PrivilegeMissing, "engine's page")
 		var n int
 		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User IN (?, 'rotator-nobody')", user+"_clone").Scan(&n); err != nil || n != 0 {
 			t.Errorf("%d accounts were made (%v)", n, err)

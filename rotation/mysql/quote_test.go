@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // awkward are names and passwords in which a mistake in quoting shows.
@@ -47,7 +47,7 @@ func (f *fixture) awkward(t *testing.T, name, password string) {
 	first, second, third := "First-Pw-1", password+"2nd", "3rd"+password
 	r := f.single(user, first, second)
 	err := f.engine.Set(context.Background(), r)
-	if errors.Is(err, rotation.InvalidSecret) || errors.Is(err, rotation.PolicyRejected) {
+	if errors.Is(err, engine.InvalidSecret) || errors.Is(err, engine.PolicyRejected) {
 		if f.users("", "") != all {
 			t.Errorf("user %q, password %q: refused, and users have changed", user, second)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/sim"
 )
@@ -39,7 +40,7 @@ func newSecrets(t *testing.T, f *fixture) *secrets {
 	t.Cleanup(func() { server.Close() })
 	s.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	s.sim.RegisterFunction(function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
-	s.rotator, err = rotation.New(rotation.Config{Engines: []rotation.Engine{f.engine}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	s.rotator, err = rotation.New(rotation.Config{Engines: []engine.Engine{f.engine}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return s.client, nil }})
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +49,7 @@ func newSecrets(t *testing.T, f *fixture) *secrets {
 }
 
 // secret stores values, the last of which is AWSCURRENT, and returns the ARN.
-func (s *secrets) secret(name string, values ...rotation.Value) string {
+func (s *secrets) secret(name string, values ...engine.Value) string {
 	s.t.Helper()
 	created, err := s.client.CreateSecret(context.Background(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(values[0].Reveal()))})
 	if err != nil {
@@ -98,7 +99,7 @@ func TestAccountsAreProvedByTheVersionThatOpens(t *testing.T) {
 		f.sql("CREATE USER " + account(user, "10.9.8.7") + " IDENTIFIED " + f.by("Somebody-Elses-Pw-1"))
 		v = f.value(user, password).With("masterarn", superuser)
 		_, step = s.start(s.secret(user, v, v.With("password", "Written-wrong-1")))
-		fails(t, step(rotation.CreateSecret), rotation.TakeoverRefused, "10.9.8.7")
+		fails(t, step(rotation.CreateSecret), engine.TakeoverRefused, "10.9.8.7")
 	})
 }
 

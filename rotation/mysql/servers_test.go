@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // The tag keeps `make test` from needing what `make deps-mysql` fetches. That test
@@ -54,13 +54,13 @@ func TestPasswordPolicyIsAskedBeforeAnythingChanges(t *testing.T) {
 			f.sql("GRANT APPLICATION_PASSWORD_ADMIN ON *.* TO privileged")
 		}
 		r := f.single(user, "First-Password-1", "Short-1")
-		fails(t, f.engine.DryRun(t.Context(), r), rotation.PolicyRejected, "PASSWORD_LENGTH")
-		fails(t, f.engine.Set(t.Context(), r), rotation.PolicyRejected, "PASSWORD_LENGTH")
+		fails(t, f.engine.DryRun(t.Context(), r), engine.PolicyRejected, "PASSWORD_LENGTH")
+		fails(t, f.engine.Set(t.Context(), r), engine.PolicyRejected, "PASSWORD_LENGTH")
 		f.opens(user, true, "First-Password-1")
 		f.set(f.single(user, "First-Password-1", "Second-Password-2"))
 	}
 	a := f.alternating("plain", "Second-Password-2", "plain_clone", "Short-1")
-	fails(t, f.engine.DryRun(t.Context(), a), rotation.PolicyRejected, "PASSWORD_LENGTH")
+	fails(t, f.engine.DryRun(t.Context(), a), engine.PolicyRejected, "PASSWORD_LENGTH")
 	f.set(f.alternating("plain", "Second-Password-2", "plain_clone", "Third-Password-3"))
 }
 
@@ -68,7 +68,7 @@ func TestPasswordHistoryDoesNotStopARetry(t *testing.T) {
 	only(t, "mysql", func(t *testing.T, f *fixture) {
 		user, first := f.privileged()
 		f.sql("ALTER USER " + account(user, "%") + " PASSWORD HISTORY 5 PASSWORD REQUIRE CURRENT")
-		again := func(r *rotation.Request) {
+		again := func(r *engine.Request) {
 			t.Helper()
 			f.set(r)
 			if err := f.engine.Set(t.Context(), r); err != nil {
@@ -79,7 +79,7 @@ func TestPasswordHistoryDoesNotStopARetry(t *testing.T) {
 		f.opens(user, true, first, "Second-Pw-2")
 		f.set(f.single(user, "Second-Pw-2", "Third-Pw-3"))
 		f.set(f.single(user, "Third-Pw-3", "Fourth-Pw-4"))
-		fails(t, f.engine.Set(t.Context(), f.single(user, "Fourth-Pw-4", "Second-Pw-2")), rotation.PolicyRejected)
+		fails(t, f.engine.Set(t.Context(), f.single(user, "Fourth-Pw-4", "Second-Pw-2")), engine.PolicyRejected)
 		f.opens(user, true, "Third-Pw-3", "Fourth-Pw-4")
 
 		again(f.alternating(user, "Fourth-Pw-4", user+"_clone", "Fifth-Pw-5"))
@@ -102,7 +102,7 @@ func TestRequireCurrentAfterAnAbandonedRotation(t *testing.T) {
 			f.set(f.single(user, first, "Abandoned-Pw-2"))
 			r := f.single(user, first, "Third-Pw-3")
 			for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
-				fails(t, err, rotation.LoginRefused, "second of two", "PASSWORD REQUIRE CURRENT OPTIONAL")
+				fails(t, err, engine.LoginRefused, "second of two", "PASSWORD REQUIRE CURRENT OPTIONAL")
 			}
 			if err := f.engine.Verify(t.Context(), r, r.Current); err != nil {
 				t.Errorf("AWSCURRENT opens the server all the same: %v", err)
@@ -135,7 +135,7 @@ func TestASecondPasswordThatMayNotBeDiscardedIsTold(t *testing.T) {
 		f.set(r)
 		f.sql("REVOKE APPLICATION_PASSWORD_ADMIN ON *.* FROM " + account(user, "%"))
 		r.Login = r.Pending
-		fails(t, f.engine.Retire(t.Context(), r), rotation.PrivilegeMissing, "second password", "DISCARD OLD PASSWORD")
+		fails(t, f.engine.Retire(t.Context(), r), engine.PrivilegeMissing, "second password", "DISCARD OLD PASSWORD")
 
 		// In later rotations only the table of users tells, to who may read it.
 		f.set(f.single(user, "Second-Pw-2", "Third-Pw-3"))
@@ -143,7 +143,7 @@ func TestASecondPasswordThatMayNotBeDiscardedIsTold(t *testing.T) {
 		r = f.single(user, "Second-Pw-2", "Third-Pw-3")
 		r.Login = r.Pending
 		f.sql("GRANT SELECT ON mysql.user TO " + account(user, "%"))
-		fails(t, f.engine.Retire(t.Context(), r), rotation.PrivilegeMissing, "second password")
+		fails(t, f.engine.Retire(t.Context(), r), engine.PrivilegeMissing, "second password")
 		f.sql("ALTER USER " + account(user, "%") + " DISCARD OLD PASSWORD")
 		if err := f.engine.Retire(t.Context(), r); err != nil {
 			t.Error(err)
@@ -169,7 +169,7 @@ func TestBlockedAfterRefusedLogins(t *testing.T) {
 		user, first := f.user()
 		f.sql("ALTER USER " + account(user, "%") + " FAILED_LOGIN_ATTEMPTS 2 PASSWORD_LOCK_TIME 1")
 		f.opens(user, false, "wrong", "wrong")
-		fails(t, f.engine.Set(t.Context(), f.single(user, first, "Second-Pw-2")), rotation.TargetFailed, "blocked after refused logins")
+		fails(t, f.engine.Set(t.Context(), f.single(user, first, "Second-Pw-2")), engine.TargetFailed, "blocked after refused logins")
 	})
 }
 

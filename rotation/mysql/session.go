@@ -12,7 +12,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // session is a connection to the target of one value.
@@ -20,7 +20,7 @@ type session struct {
 	engine  *Engine
 	db      *sql.DB
 	conn    *sql.Conn
-	target  rotation.Target
+	target  engine.Target
 	self    account // the account that the server took the login for
 	dialect dialect
 }
@@ -33,7 +33,7 @@ type dialect interface {
 	// change sets the password of the session's user, which has logged in by
 	// old, and keeps current valid next to it, or old where that is none, if the
 	// server lets the user do so. With must, it changes nothing if it cannot keep
-	// old, and returns rotation.ErrOneAtATime.
+	// old, and returns engine.ErrOneAtATime.
 	change(ctx context.Context, password, old, current string, must bool) error
 	// retire makes password the only one of the session's user, whose it is. old
 	// is the one before it.
@@ -65,7 +65,7 @@ type dialect interface {
 
 // connect logs in and asks the server who it is. The error has the cause
 // LoginRefused only where the server says so.
-func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error) {
+func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
 	t, err := parse(v)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error
 	return e.dial(ctx, t)
 }
 
-func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) {
+func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
 	s := &session{engine: e, target: t}
 	var err error
 	for i, tls := range e.tls.Attempts(t) {
@@ -86,7 +86,7 @@ func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) 
 		cfg.Logger = &mysql.NopLogger{}
 		connector, cerr := mysql.NewConnector(cfg)
 		if cerr != nil {
-			return nil, rotation.Errorf(rotation.InternalError, "report this", "the driver's settings are unusable: %w", cerr)
+			return nil, engine.Errorf(engine.InternalError, "report this", "the driver's settings are unusable: %w", cerr)
 		}
 		s.db = sql.OpenDB(connector)
 		// Once in 256 times the driver takes the last byte of ed25519's challenge
@@ -125,13 +125,13 @@ func (s *session) identify(ctx context.Context) error {
 	at := strings.LastIndexByte(current, '@')
 	s.self = account{user: current[:max(at, 0)], host: current[at+1:]}
 	if s.self.user != s.target.User {
-		return rotation.Errorf(rotation.InvalidSecret, "give the user an account of its own for the function's address, or remove the anonymous one",
+		return engine.Errorf(engine.InvalidSecret, "give the user an account of its own for the function's address, or remove the anonymous one",
 			"the server takes the login of %q for the account %s", s.target.User, s.self.name())
 	}
 	number := 0
 	parts := version.FindStringSubmatch(v)
 	if parts == nil {
-		return rotation.Errorf(rotation.TargetFailed, "check that the host is a MySQL or a MariaDB", "the server's version %q is not known", v)
+		return engine.Errorf(engine.TargetFailed, "check that the host is a MySQL or a MariaDB", "the server's version %q is not known", v)
 	}
 	for _, p := range parts[1:] {
 		n, _ := strconv.Atoi(p) // digits only, says the pattern
@@ -141,7 +141,7 @@ func (s *session) identify(ctx context.Context) error {
 		if number < 100400 {
 			// It has no second way to log in and no mysql.global_priv. Its users
 			// cannot be rotated by the statements of this package.
-			return rotation.Errorf(rotation.TargetFailed, "upgrade the server to MariaDB 10.4 or later", "the server is MariaDB %s, which is older than 10.4", v)
+			return engine.Errorf(engine.TargetFailed, "upgrade the server to MariaDB 10.4 or later", "the server is MariaDB %s, which is older than 10.4", v)
 		}
 		s.dialect = &mariadb{session: s}
 	} else {
@@ -180,7 +180,7 @@ func (s *session) lock(ctx context.Context, name string) error {
 		return s.failure("no lock", err)
 	}
 	if got.Int64 != 1 {
-		return rotation.Errorf(rotation.TargetFailed, "Secrets Manager tries again", "another rotation of this secret is still at work")
+		return engine.Errorf(engine.TargetFailed, "Secrets Manager tries again", "another rotation of this secret is still at work")
 	}
 	return nil
 }
@@ -194,7 +194,7 @@ func (s *session) opens(ctx context.Context, user, password string) (bool, error
 		other.close()
 		return true, nil
 	}
-	if errors.Is(err, rotation.LoginRefused) {
+	if errors.Is(err, engine.LoginRefused) {
 		return false, nil
 	}
 	return false, err
@@ -213,28 +213,28 @@ func code(err error) int {
 // and https://mariadb.com/kb/en/mariadb-error-code-reference/
 func (s *session) refusal(err error) error {
 	what := "no login at " + s.target.Address()
-	cause, advice := rotation.TargetFailed, "see the server's message and log"
+	cause, advice := engine.TargetFailed, "see the server's message and log"
 	switch {
 	case errors.Is(err, mysql.ErrNoTLS):
-		return rotation.Errorf(rotation.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", s.target.Address())
+		return engine.Errorf(engine.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", s.target.Address())
 	case errors.Is(err, mysql.ErrMalformPkt):
 		// MariaDB tries an account's methods one after the other, and the
 		// driver follows it to a second one and no further. So this is no
 		// answer to the password.
-		return rotation.Errorf(cause, "put mysql_native_password first in the account, with one more method at most", "%s: the account has ways to log in that the driver cannot follow: %w", what, err)
+		return engine.Errorf(cause, "put mysql_native_password first in the account, with one more method at most", "%s: the account has ways to log in that the driver cannot follow: %w", what, err)
 	}
 	switch code(err) {
 	case 1045:
-		cause, advice = rotation.LoginRefused, "check the password, and that the account allows the function's address; the server says the same of a user that does not exist and of one whose REQUIRE is not met"
-		if s.target.TLS == rotation.TLSOff {
+		cause, advice = engine.LoginRefused, "check the password, and that the account allows the function's address; the server says the same of a user that does not exist and of one whose REQUIRE is not met"
+		if s.target.TLS == engine.TLSOff {
 			advice += `, such as REQUIRE SSL or require_secure_transport with "ssl": false`
 		}
 	case 1044:
-		cause, advice = rotation.PrivilegeMissing, "grant the user something in the database, or remove the secret's field dbname"
+		cause, advice = engine.PrivilegeMissing, "grant the user something in the database, or remove the secret's field dbname"
 	case 1049:
-		cause, advice = rotation.InvalidSecret, "correct or remove the secret's field dbname"
+		cause, advice = engine.InvalidSecret, "correct or remove the secret's field dbname"
 	case 1130:
-		cause, advice = rotation.PrivilegeMissing, "create an account of the user for the function's address"
+		cause, advice = engine.PrivilegeMissing, "create an account of the user for the function's address"
 	case 1129:
 		advice = "the server blocks the function's address after errors of connections: FLUSH HOSTS"
 	case 3118, 4151:
@@ -244,13 +244,13 @@ func (s *session) refusal(err error) error {
 	case 1820, 1862:
 		advice = adviceExpired
 	case 3159:
-		cause, advice = rotation.TLSFailed, `the server takes no unencrypted connection: remove "ssl": false from the secret`
+		cause, advice = engine.TLSFailed, `the server takes no unencrypted connection: remove "ssl": false from the secret`
 	case 1698:
 		advice = "the account does not log in by a password"
 	default:
 		return s.failure(what, err)
 	}
-	return rotation.Errorf(cause, advice, "%s: %w", what, err)
+	return engine.Errorf(cause, advice, "%s: %w", what, err)
 }
 
 const adviceExpired = "the account's password has expired: set one as an administrator, or rotate more often than the password's lifetime"
@@ -260,10 +260,10 @@ func (s *session) failure(what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*rotation.Error](err); ok {
+	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e
 	}
-	cause, advice := rotation.TargetFailed, "see the server's message and log"
+	cause, advice := engine.TargetFailed, "see the server's message and log"
 	switch e, _ := errors.AsType[*mysql.MySQLError](err); code(err) {
 	case 1064:
 		// The server quotes what it could not read: the rest of the statement,
@@ -273,16 +273,16 @@ func (s *session) failure(what string, err error) error {
 	case 0:
 		if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
 			// The driver hides what ended the connection.
-			return rotation.Errorf(rotation.Unreachable, "check port, security groups, routes and that the server runs", "the connection to %s failed: %w", s.target.Address(), err)
+			return engine.Errorf(engine.Unreachable, "check port, security groups, routes and that the server runs", "the connection to %s failed: %w", s.target.Address(), err)
 		}
-		if e := rotation.NetworkError(s.target, err); e != nil {
+		if e := engine.NetworkError(s.target, err); e != nil {
 			return e
 		}
 	case 1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698, 1959, 4060:
 		// 1045 here is the answer to a GRANT, not to a login.
-		cause, advice = rotation.PrivilegeMissing, "grant the login what the engine's page lists"
+		cause, advice = engine.PrivilegeMissing, "grant the login what the engine's page lists"
 	case 1819, 3638:
-		cause, advice = rotation.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the like to the server's policy"
+		cause, advice = engine.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the like to the server's policy"
 	case 1290, 1836:
 		advice = "name the writer in the secret's host: a read-only server cannot change a user"
 	case 1820, 1862:
@@ -292,7 +292,7 @@ func (s *session) failure(what string, err error) error {
 	case 1524:
 		advice = "load the authentication plugin at the server, or give the user one that the server has"
 	}
-	return rotation.Errorf(cause, advice, "%s: %w", what, err)
+	return engine.Errorf(cause, advice, "%s: %w", what, err)
 }
 
 // account is one row of the table of users: a name and the hosts that it is for.

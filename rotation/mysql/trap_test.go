@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/mysql"
 )
 
@@ -19,10 +19,10 @@ func TestLoginErrorsAreToldApart(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		// MariaDB answers for an unknown user as for some account that it has; by its
 		// name that may be one of the server's own, which log in by a socket (1698).
-		absent := func(v rotation.Value) rotation.Value {
+		absent := func(v engine.Value) engine.Value {
 			for range 50 {
 				v = v.With("username", testserver.Unique("absent"))
-				r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Login: v, Pending: v}
+				r := &engine.Request{Strategy: engine.SingleUser, Current: v, Login: v, Pending: v}
 				if err := f.engine.Verify(context.Background(), r, v); err == nil || !strings.Contains(err.Error(), "Error 1698") {
 					break
 				}
@@ -31,19 +31,19 @@ func TestLoginErrorsAreToldApart(t *testing.T) {
 		}
 		for name, c := range map[string]struct {
 			prepare string // %u stands for the account
-			change  func(rotation.Value) rotation.Value
-			cause   rotation.Cause
+			change  func(engine.Value) engine.Value
+			cause   engine.Cause
 			words   string
 		}{
-			"wrong password":   {change: func(v rotation.Value) rotation.Value { return v.With("password", "wrong") }, cause: rotation.LoginRefused, words: "check the password"},
-			"unknown user":     {change: absent, cause: rotation.LoginRefused},
-			"locked":           {prepare: "ALTER USER %u ACCOUNT LOCK", cause: rotation.TargetFailed, words: "ACCOUNT UNLOCK"},
-			"expired":          {prepare: "ALTER USER %u PASSWORD EXPIRE", cause: rotation.TargetFailed, words: "has expired"},
-			"certificate":      {prepare: "ALTER USER %u REQUIRE X509", cause: rotation.LoginRefused, words: "REQUIRE"},
-			"TLS required":     {prepare: "ALTER USER %u REQUIRE SSL", change: func(v rotation.Value) rotation.Value { return v.With("ssl", "false") }, cause: rotation.LoginRefused, words: "REQUIRE SSL"},
-			"unknown database": {prepare: "GRANT SELECT ON *.* TO %u", change: func(v rotation.Value) rotation.Value { return v.With("dbname", "absent") }, cause: rotation.InvalidSecret, words: "dbname"},
-			"foreign database": {change: func(v rotation.Value) rotation.Value { return v.With("dbname", "mysql") }, cause: rotation.PrivilegeMissing, words: "dbname"},
-			"own limit":        {prepare: "ALTER USER %u WITH MAX_CONNECTIONS_PER_HOUR 1", cause: rotation.TargetFailed, words: "limit"},
+			"wrong password":   {change: func(v engine.Value) engine.Value { return v.With("password", "wrong") }, cause: engine.LoginRefused, words: "check the password"},
+			"unknown user":     {change: absent, cause: engine.LoginRefused},
+			"locked":           {prepare: "ALTER USER %u ACCOUNT LOCK", cause: engine.TargetFailed, words: "ACCOUNT UNLOCK"},
+			"expired":          {prepare: "ALTER USER %u PASSWORD EXPIRE", cause: engine.TargetFailed, words: "has expired"},
+			"certificate":      {prepare: "ALTER USER %u REQUIRE X509", cause: engine.LoginRefused, words: "REQUIRE"},
+			"TLS required":     {prepare: "ALTER USER %u REQUIRE SSL", change: func(v engine.Value) engine.Value { return v.With("ssl", "false") }, cause: engine.LoginRefused, words: "REQUIRE SSL"},
+			"unknown database": {prepare: "GRANT SELECT ON *.* TO %u", change: func(v engine.Value) engine.Value { return v.With("dbname", "absent") }, cause: engine.InvalidSecret, words: "dbname"},
+			"foreign database": {change: func(v engine.Value) engine.Value { return v.With("dbname", "mysql") }, cause: engine.PrivilegeMissing, words: "dbname"},
+			"own limit":        {prepare: "ALTER USER %u WITH MAX_CONNECTIONS_PER_HOUR 1", cause: engine.TargetFailed, words: "limit"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				user, password := f.user()
@@ -72,7 +72,7 @@ func TestAnonymousAccountIsNotTheUsers(t *testing.T) {
 		f.sql("CREATE USER ''@'localhost' IDENTIFIED BY 'Anon-Pw-1'")
 		t.Cleanup(func() { f.sql("DROP USER ''@'localhost'") })
 		err := f.engine.Set(context.Background(), f.single("whoever", "Anon-Pw-1", "Second-Pw-2"))
-		fails(t, err, rotation.InvalidSecret, "an account of its own")
+		fails(t, err, engine.InvalidSecret, "an account of its own")
 	})
 }
 
@@ -82,8 +82,8 @@ func TestReadOnlyServer(t *testing.T) {
 		f.sql("SET GLOBAL read_only = ON")
 		t.Cleanup(func() { f.sql("SET GLOBAL read_only = OFF") })
 		r := f.single(user, first, "Second-Pw-2")
-		fails(t, f.engine.DryRun(context.Background(), r), rotation.TargetFailed, "writer")
-		fails(t, f.engine.Set(context.Background(), r), rotation.TargetFailed, "writer")
+		fails(t, f.engine.DryRun(context.Background(), r), engine.TargetFailed, "writer")
+		fails(t, f.engine.Set(context.Background(), r), engine.TargetFailed, "writer")
 	})
 }
 
@@ -113,7 +113,7 @@ func TestTooManyConnections(t *testing.T) {
 			hold = append(hold, c)
 		}
 		r := f.single(user, first, "Second-Pw-2")
-		fails(t, f.engine.Set(context.Background(), r), rotation.TargetFailed, "limit")
+		fails(t, f.engine.Set(context.Background(), r), engine.TargetFailed, "limit")
 	})
 }
 
@@ -121,19 +121,19 @@ func TestTLSIsVerifiedAndDemanded(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user()
 		r := f.single(user, first, "Second-Pw-2")
-		fails(t, mysql.New(rotation.TLSPolicy{}).Set(context.Background(), r), rotation.TLSFailed, "CA")
+		fails(t, mysql.New(engine.TLSPolicy{}).Set(context.Background(), r), engine.TLSFailed, "CA")
 		// Not even where plain text is allowed: the server does offer TLS.
-		fails(t, mysql.New(rotation.TLSPolicy{AllowPlaintext: true}).Set(context.Background(), r), rotation.TLSFailed, "CA")
+		fails(t, mysql.New(engine.TLSPolicy{AllowPlaintext: true}).Set(context.Background(), r), engine.TLSFailed, "CA")
 
 		f.sql("SET GLOBAL require_secure_transport = ON")
 		t.Cleanup(func() { f.sql("SET GLOBAL require_secure_transport = OFF") })
 		r.Login = r.Login.With("ssl", "false")
 		if f.name == "mariadb" {
 			// It says no more than of a wrong password.
-			fails(t, f.engine.Set(context.Background(), r), rotation.LoginRefused, `with "ssl": false`)
+			fails(t, f.engine.Set(context.Background(), r), engine.LoginRefused, `with "ssl": false`)
 			return
 		}
-		fails(t, f.engine.Set(context.Background(), r), rotation.TLSFailed, `remove "ssl": false`)
+		fails(t, f.engine.Set(context.Background(), r), engine.TLSFailed, `remove "ssl": false`)
 	})
 }
 
@@ -141,17 +141,17 @@ func TestServerWithoutTLS(t *testing.T) {
 	for name, start := range systems {
 		t.Run(name, func(t *testing.T) {
 			server := start(t, testserver.MySQLOptions{NoTLS: true})
-			f := &fixture{t: t, name: name, server: server, db: server.Connect(t, ""), engine: mysql.New(rotation.TLSPolicy{})}
+			f := &fixture{t: t, name: name, server: server, db: server.Connect(t, ""), engine: mysql.New(engine.TLSPolicy{})}
 			user, first := f.user()
 			r := f.single(user, first, "Second-Pw-2")
-			fails(t, f.engine.Set(context.Background(), r), rotation.TLSFailed, "offers no TLS")
-			f.engine = mysql.New(rotation.TLSPolicy{AllowPlaintext: true})
+			fails(t, f.engine.Set(context.Background(), r), engine.TLSFailed, "offers no TLS")
+			f.engine = mysql.New(engine.TLSPolicy{AllowPlaintext: true})
 			f.set(r)
 			r.Login = r.Login.With("ssl", "true").With("password", "Second-Pw-2")
-			fails(t, f.engine.Set(context.Background(), r), rotation.TLSFailed, "offers no TLS")
+			fails(t, f.engine.Set(context.Background(), r), engine.TLSFailed, "offers no TLS")
 			r = f.single(user, "Second-Pw-2", "Third-Pw-3")
 			r.Login, r.Pending = r.Login.With("ssl", "false"), r.Pending.With("ssl", "false")
-			f.engine = mysql.New(rotation.TLSPolicy{})
+			f.engine = mysql.New(engine.TLSPolicy{})
 			f.set(r)
 		})
 	}
@@ -162,14 +162,14 @@ func TestSilentHostEndsWithTheContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := rotation.StringValue(string(value))
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Pending: v.With("password", "q"), Login: v}
-	engine := mysql.New(rotation.TLSPolicy{})
+	v := engine.StringValue(string(value))
+	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Pending: v.With("password", "q"), Login: v}
+	subject := mysql.New(engine.TLSPolicy{})
 	for name, call := range map[string]func(context.Context) error{
-		"Set":    func(ctx context.Context) error { return engine.Set(ctx, r) },
-		"DryRun": func(ctx context.Context) error { return engine.DryRun(ctx, r) },
-		"Verify": func(ctx context.Context) error { return engine.Verify(ctx, r, v) },
-		"Retire": func(ctx context.Context) error { return engine.Retire(ctx, r) },
+		"Set":    func(ctx context.Context) error { return subject.Set(ctx, r) },
+		"DryRun": func(ctx context.Context) error { return subject.DryRun(ctx, r) },
+		"Verify": func(ctx context.Context) error { return subject.Verify(ctx, r, v) },
+		"Retire": func(ctx context.Context) error { return subject.Retire(ctx, r) },
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		begin := time.Now()
@@ -178,7 +178,7 @@ func TestSilentHostEndsWithTheContext(t *testing.T) {
 		if took := time.Since(begin); took > 400*time.Millisecond {
 			t.Errorf("%s took %v", name, took)
 		}
-		fails(t, err, rotation.Unreachable, "in time")
+		fails(t, err, engine.Unreachable, "in time")
 	}
 }
 
@@ -209,7 +209,7 @@ func TestServerThatFallsSilentAtAnyPoint(t *testing.T) {
 				}
 				break
 			}
-			fails(t, err, rotation.Unreachable, "in time")
+			fails(t, err, engine.Unreachable, "in time")
 			if took > 500*time.Millisecond {
 				t.Errorf("silent from answer %d on: took %v", silent, took)
 			}
@@ -223,16 +223,16 @@ func TestClosedPortAndUnknownName(t *testing.T) {
 		t.Fatal(err)
 	}
 	number, _ := json.Marshal(port)
-	v := rotation.StringValue(`{"engine":"mysql","host":"127.0.0.1","username":"u","password":"p"}`).WithJSON("port", number)
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Pending: v, Login: v}
-	engine := mysql.New(rotation.TLSPolicy{})
-	fails(t, engine.Set(context.Background(), r), rotation.Unreachable, "security groups")
+	v := engine.StringValue(`{"engine":"mysql","host":"127.0.0.1","username":"u","password":"p"}`).WithJSON("port", number)
+	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Pending: v, Login: v}
+	subject := mysql.New(engine.TLSPolicy{})
+	fails(t, subject.Set(context.Background(), r), engine.Unreachable, "security groups")
 	r.Login = v.With("host", "absent.invalid")
-	fails(t, engine.Set(context.Background(), r), rotation.NameNotResolved)
+	fails(t, subject.Set(context.Background(), r), engine.NameNotResolved)
 }
 
 func TestFormIsCheckedBeforeAnythingElse(t *testing.T) {
-	engine := mysql.New(rotation.TLSPolicy{})
+	subject := mysql.New(engine.TLSPolicy{})
 	long := strings.Repeat("u", 27)
 	for name, c := range map[string]struct{ value, words string }{
 		"nothing":            {`{}`, "host is missing, password is missing, username is missing"},
@@ -244,12 +244,12 @@ func TestFormIsCheckedBeforeAnythingElse(t *testing.T) {
 		"suffix and no user": {`{"engine":"mysql","host":"h","username":"_clone","password":"p"}`, "nothing but the suffix"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := engine.Next(context.Background(), &rotation.Request{Strategy: rotation.AlternatingUsers, Current: rotation.StringValue(c.value)})
-			fails(t, err, rotation.InvalidSecret, c.words)
+			_, err := subject.Next(context.Background(), &engine.Request{Strategy: engine.AlternatingUsers, Current: engine.StringValue(c.value)})
+			fails(t, err, engine.InvalidSecret, c.words)
 		})
 	}
-	next, err := engine.Next(context.Background(), &rotation.Request{Strategy: rotation.AlternatingUsers,
-		Current: rotation.StringValue(`{"engine":"mariadb","host":"h","username":"` + long + `","password":"p"}`)})
+	next, err := subject.Next(context.Background(), &engine.Request{Strategy: engine.AlternatingUsers,
+		Current: engine.StringValue(`{"engine":"mariadb","host":"h","username":"` + long + `","password":"p"}`)})
 	if user, _ := next.Text("username"); err != nil || user != long+"_clone" {
 		t.Errorf("MariaDB's longer names: %q, %v", user, err)
 	}

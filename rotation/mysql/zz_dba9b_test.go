@@ -5,7 +5,7 @@ package mysql_test
 import (
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 func TestZPartialRevokesOwn(t *testing.T) {
@@ -14,7 +14,7 @@ func TestZPartialRevokesOwn(t *testing.T) {
 		m, mpw := f.user()
 		f.sql("GRANT "+rdsMySQL+" ON *.* TO "+account(m, "%")+" WITH GRANT OPTION", "GRANT APPLICATION_PASSWORD_ADMIN, ROLE_ADMIN, XA_RECOVER_ADMIN ON *.* TO "+account(m, "%")+" WITH GRANT OPTION",
 			"REVOKE INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX ON mysql.* FROM "+account(m, "%"))
-		as := func(r *rotation.Request) *rotation.Request { r.Login = f.value(m, mpw); return r }
+		as := func(r *engine.Request) *engine.Request { r.Login = f.value(m, mpw); return r }
 		user, first := f.user()
 		mdb := f.as(m, mpw)
 		_, err := mdb.Exec("GRANT SELECT, INSERT, CREATE ON *.* TO " + account(user, "%"))

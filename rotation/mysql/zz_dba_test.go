@@ -13,12 +13,13 @@ import (
 	"testing"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
 const rdsMaria = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, SHOW DATABASES, CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, REPLICATION CLIENT, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT, TRIGGER"
 
-func (f *fixture) try(r *rotation.Request) string {
+func (f *fixture) try(r *engine.Request) string {
 	if err := f.engine.DryRun(context.Background(), r); err != nil {
 		return "DryRun: " + err.Error()
 	}
@@ -42,7 +43,7 @@ func TestZRDSMaster(t *testing.T) {
 		m, mpw := f.rds()
 		db := f.server.Database(t)
 		user, first := f.user()
-		as := func(r *rotation.Request) *rotation.Request { r.Login = f.value(m, mpw); return r }
+		as := func(r *engine.Request) *engine.Request { r.Login = f.value(m, mpw); return r }
 		f.sql("GRANT ALL PRIVILEGES ON " + db + ".* TO " + account(user, "%"))
 		t.Log("ALL on db:", f.try(as(f.alternating(user, first, user+"_clone", "Second-Pw-2"))))
 		f.sql("REVOKE ALL PRIVILEGES ON "+db+".* FROM "+account(user, "%"), "GRANT SELECT, INSERT, UPDATE, DELETE ON "+db+".* TO "+account(user, "%"))
@@ -56,7 +57,7 @@ func TestZGrantWhileCloneIsCurrent(t *testing.T) {
 		s := newSecrets(t, f)
 		var buf bytes.Buffer
 		var err error
-		s.rotator, err = rotation.New(rotation.Config{Engines: []rotation.Engine{f.engine}, Log: slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		s.rotator, err = rotation.New(rotation.Config{Engines: []engine.Engine{f.engine}, Log: slog.New(slog.NewTextHandler(&buf, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return s.client, nil }})
 		if err != nil {
 			t.Fatal(err)
@@ -94,7 +95,7 @@ func TestZOtherMaster(t *testing.T) {
 		db := f.server.Database(t)
 		user, first := f.user()
 		f.sql("GRANT SELECT ON " + db + ".* TO " + account(user, "%"))
-		as := func(r *rotation.Request, u, p string) *rotation.Request { r.Login = f.value(u, p); return r }
+		as := func(r *engine.Request, u, p string) *engine.Request { r.Login = f.value(u, p); return r }
 		t.Log("by a:", f.try(as(f.alternating(user, first, user+"_clone", "Second-Pw-2"), a, apw)))
 		t.Log("by b:", f.try(as(f.alternating(user+"_clone", "Second-Pw-2", user, "Third-Pw-3"), b, bpw)))
 		// a new account for another host
@@ -113,7 +114,7 @@ func TestZUnknownRows(t *testing.T) {
 		m, mpw := f.rds()
 		db := f.server.Database(t)
 		user, first := f.user()
-		as := func(r *rotation.Request) *rotation.Request { r.Login = f.value(m, mpw); return r }
+		as := func(r *engine.Request) *engine.Request { r.Login = f.value(m, mpw); return r }
 		f.sql("CREATE TABLE "+db+".t (a int, b int)", "GRANT SELECT (a), SHOW VIEW ON "+db+".t TO "+account(user, "%"))
 		f.sql("GRANT DELETE HISTORY ON " + db + ".* TO " + account(user, "%"))
 		t.Log(f.try(as(f.alternating(user, first, user+"_clone", "Second-Pw-2"))))

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -17,7 +17,7 @@ type harness struct {
 	target   string // "" for the recorder
 	fields   string // more fields of the secret
 	database string
-	admin    rotation.Value
+	admin    engine.Value
 	make     func(user, password string) error
 	restore  func(user, password string) error
 	open     func(ctx context.Context, user, password string) error
@@ -65,22 +65,22 @@ func recorded(o *recorder, alternating bool) *harness {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		if u := o.users[user]; u == nil || password != u.password && (u.old == "" || password != u.old) {
-			return rotation.LoginRefused
+			return engine.LoginRefused
 		}
 		return nil
 	}
 	return h
 }
 
-func (h *harness) Engine() rotation.Engine { return h.engine }
+func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.target }
 
 func (h *harness) Overlap() bool { return false }
 
-func (h *harness) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *harness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := canonical(testserver.Unique("suite_")), "First-Passw0rd-"+testserver.Unique("")
-	value = rotation.StringValue(fmt.Sprintf(`{"engine":"oracle","host":%q,"dbname":%q,"username":%q,"password":%q%s}`, host, h.database, user, password, h.fields))
+	value = engine.StringValue(fmt.Sprintf(`{"engine":"oracle","host":%q,"dbname":%q,"username":%q,"password":%q%s}`, host, h.database, user, password, h.fields))
 	if !h.admin.IsZero() {
 		superuser = h.admin.With("host", host)
 	}
@@ -93,13 +93,13 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 	return value, superuser, h.make(user, password)
 }
 
-func (h *harness) Open(ctx context.Context, v rotation.Value) error {
+func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	return h.open(ctx, canonical(user), password)
 }
 
-func (h *harness) Restore(_ context.Context, v rotation.Value) error {
+func (h *harness) Restore(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	return h.restore(canonical(user), password)

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -106,11 +106,11 @@ func packet(kind byte, body []byte) []byte {
 	return append(append(head, 0, 0, kind, 0, 0, 0), body...)
 }
 
-func (l *listener) value(more string) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"host":"localhost","port":%d,"username":"app","password":"p","dbname":"ORCL"%s}`, l.Addr().(*net.TCPAddr).Port, more))
+func (l *listener) value(more string) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"host":"localhost","port":%d,"username":"app","password":"p","dbname":"ORCL"%s}`, l.Addr().(*net.TCPAddr).Port, more))
 }
 
-func serverTLS(t *testing.T) (*tls.Config, rotation.TLSPolicy) {
+func serverTLS(t *testing.T) (*tls.Config, engine.TLSPolicy) {
 	t.Helper()
 	ca, err := testserver.NewCA()
 	if err != nil {
@@ -124,7 +124,7 @@ func serverTLS(t *testing.T) (*tls.Config, rotation.TLSPolicy) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}}, rotation.TLSPolicy{ExtraCAs: ca.PEM}
+	return &tls.Config{Certificates: []tls.Certificate{pair}}, engine.TLSPolicy{ExtraCAs: ca.PEM}
 }
 
 func TestBothFormsOfDBNameAreTriedInTheOrderOfTheTemplates(t *testing.T) {
@@ -133,8 +133,8 @@ func TestBothFormsOfDBNameAreTriedInTheOrderOfTheTemplates(t *testing.T) {
 	for _, l := range []*listener{secure, plain} {
 		l.message = "(DESCRIPTION=(TMP=)(VSNNUM=0)(ERR=12514)(ERROR_STACK=(ERROR=(CODE=12514)(EMFI=4))))"
 	}
-	want(t, rotation.InvalidSecret, New(policy).Verify(enginetest.Within(t), &rotation.Request{}, secure.value("")))
-	want(t, rotation.InvalidSecret, New(policy).Verify(enginetest.Within(t), &rotation.Request{}, plain.value(`,"ssl":false`)))
+	want(t, engine.InvalidSecret, New(policy).Verify(enginetest.Within(t), &engine.Request{}, secure.value("")))
+	want(t, engine.InvalidSecret, New(policy).Verify(enginetest.Within(t), &engine.Request{}, plain.value(`,"ssl":false`)))
 	for _, row := range []struct {
 		l      *listener
 		first  string
@@ -148,7 +148,7 @@ func TestBothFormsOfDBNameAreTriedInTheOrderOfTheTemplates(t *testing.T) {
 		t.Errorf("asked %q", secure.asked[0])
 	}
 	plain.message, plain.asked = "(DESCRIPTION=(ERR=12528))", nil
-	want(t, rotation.TargetFailed, New(policy).Verify(enginetest.Within(t), &rotation.Request{}, plain.value(`,"ssl":false`)))
+	want(t, engine.TargetFailed, New(policy).Verify(enginetest.Within(t), &engine.Request{}, plain.value(`,"ssl":false`)))
 	if len(plain.asked) != 1 {
 		t.Errorf("another refusal was answered by %q", plain.asked)
 	}
@@ -159,28 +159,28 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 	secure, plain := newListener(t, config), newListener(t, nil)
 	secure.message, plain.message = "(ERR=12528)", "(ERR=12528)"
 	_, stranger := serverTLS(t)
-	lax := rotation.TLSPolicy{AllowPlaintext: true}
+	lax := engine.TLSPolicy{AllowPlaintext: true}
 	stranger.AllowPlaintext = true
 	for _, row := range []struct {
 		name   string
 		l      *listener
-		policy rotation.TLSPolicy
+		policy engine.TLSPolicy
 		ssl    string
-		cause  rotation.Cause
+		cause  engine.Cause
 		asked  int
 		opened int
 	}{
-		{"verified", secure, policy, "", rotation.TargetFailed, 1, 1},
-		{"unknown CA, plain text allowed", secure, stranger, "", rotation.TLSFailed, 0, 1},
-		{"no TLS", plain, policy, "", rotation.TLSFailed, 1, 2},
-		{"no TLS, asked for, plain text allowed", plain, lax, `,"ssl":true`, rotation.TLSFailed, 1, 2},
-		{"no TLS, plain text allowed", plain, lax, "", rotation.TargetFailed, 2, 4},
-		{"plain text by the secret", plain, policy, `,"ssl":false`, rotation.TargetFailed, 1, 1},
+		{"verified", secure, policy, "", engine.TargetFailed, 1, 1},
+		{"unknown CA, plain text allowed", secure, stranger, "", engine.TLSFailed, 0, 1},
+		{"no TLS", plain, policy, "", engine.TLSFailed, 1, 2},
+		{"no TLS, asked for, plain text allowed", plain, lax, `,"ssl":true`, engine.TLSFailed, 1, 2},
+		{"no TLS, plain text allowed", plain, lax, "", engine.TargetFailed, 2, 4},
+		{"plain text by the secret", plain, policy, `,"ssl":false`, engine.TargetFailed, 1, 1},
 	} {
 		row.l.mu.Lock()
 		row.l.asked, row.l.opened = nil, 0
 		row.l.mu.Unlock()
-		want(t, row.cause, New(row.policy).Verify(enginetest.Within(t), &rotation.Request{}, row.l.value(row.ssl)))
+		want(t, row.cause, New(row.policy).Verify(enginetest.Within(t), &engine.Request{}, row.l.value(row.ssl)))
 		row.l.mu.Lock()
 		if len(row.l.asked) != row.asked || row.l.opened != row.opened {
 			t.Errorf("%s: asked %q in %d connections", row.name, row.l.asked, row.l.opened)
@@ -203,8 +203,8 @@ func TestABrokenConnectionIsNoAnswer(t *testing.T) {
 	v := secure.value("").WithJSON("port", fmt.Append(nil, p.Port))
 	for name, c := range map[string]struct {
 		broken int32 // greetings that do not arrive
-		cause  rotation.Cause
-	}{"once": {1, rotation.TargetFailed}, "always": {100, rotation.Unreachable}} {
+		cause  engine.Cause
+	}{"once": {1, engine.TargetFailed}, "always": {100, engine.Unreachable}} {
 		var greetings atomic.Int32
 		p.Filter(func(chunk testserver.Chunk) bool {
 			switch {
@@ -216,7 +216,7 @@ func TestABrokenConnectionIsNoAnswer(t *testing.T) {
 			}
 			return true
 		})
-		want(t, c.cause, New(policy).Verify(enginetest.Within(t), &rotation.Request{}, v))
+		want(t, c.cause, New(policy).Verify(enginetest.Within(t), &engine.Request{}, v))
 		if greetings.Load() != 2 {
 			t.Errorf("%s: %d greetings", name, greetings.Load())
 		}
@@ -228,8 +228,8 @@ func TestAListenerCannotSendTheLoginElsewhere(t *testing.T) {
 	other := newListener(t, nil)
 	l := newListener(t, config)
 	l.address = fmt.Sprintf("(PROTOCOL=tcp)(HOST=127.0.0.1)(PORT=%d)", other.Addr().(*net.TCPAddr).Port)
-	err := New(policy).Verify(enginetest.Within(t), &rotation.Request{}, l.value(""))
-	want(t, rotation.TargetFailed, err)
+	err := New(policy).Verify(enginetest.Within(t), &engine.Request{}, l.value(""))
+	want(t, engine.TargetFailed, err)
 	if err == nil || !strings.Contains(err.Error(), "another address") {
 		t.Errorf("%v", err)
 	}
@@ -244,14 +244,14 @@ func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		v := rotation.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"p","dbname":"x","ssl":%s}`, port, ssl))
-		want(t, rotation.Unreachable, New(rotation.TLSPolicy{}).Verify(ctx, &rotation.Request{}, v))
+		v := engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"p","dbname":"x","ssl":%s}`, port, ssl))
+		want(t, engine.Unreachable, New(engine.TLSPolicy{}).Verify(ctx, &engine.Request{}, v))
 		if d := time.Since(start); d > 450*time.Millisecond {
 			t.Errorf("the call took %s", d)
 		}
 	}
 	l := newListener(t, nil)
 	l.Close()
-	want(t, rotation.Unreachable, New(rotation.TLSPolicy{}).Verify(enginetest.Within(t), &rotation.Request{}, l.value(`,"ssl":false`)))
-	want(t, rotation.NameNotResolved, New(rotation.TLSPolicy{}).Verify(enginetest.Within(t), &rotation.Request{}, l.value("").With("host", "no-such-host.invalid")))
+	want(t, engine.Unreachable, New(engine.TLSPolicy{}).Verify(enginetest.Within(t), &engine.Request{}, l.value(`,"ssl":false`)))
+	want(t, engine.NameNotResolved, New(engine.TLSPolicy{}).Verify(enginetest.Within(t), &engine.Request{}, l.value("").With("host", "no-such-host.invalid")))
 }

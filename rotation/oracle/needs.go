@@ -3,22 +3,22 @@ package oracle
 import (
 	"context"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
-var _ rotation.Needer = (*Engine)(nil)
+var _ engine.Needer = (*Engine)(nil)
 
 // Needs says what the superuser secret's user needs; a user changes its own password
 // without any privilege. What kinds of rights have to be handed on is read from the
 // server, as the user. RDS's master user has all of it.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
-func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Needs) error {
+func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	if !r.Superuser {
 		n.Note = "none: a user may change its own password"
 		return nil
 	}
 	privileges := []string{"SELECT_CATALOG_ROLE", "ALTER USER"}
-	if r.Strategy == rotation.AlternatingUsers {
+	if r.Strategy == engine.AlternatingUsers {
 		s, err := e.connect(ctx, r.Current)
 		if err != nil {
 			return err

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -13,29 +13,29 @@ import (
 // asks for, with the printed grants a rotation passes, and without any of them it fails.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	for name, c := range map[string]struct {
-		strategy rotation.Strategy
+		strategy engine.Strategy
 		rights   func(*oracleUser)
 		want     int
 	}{
-		"single":              {rotation.SingleUser, func(*oracleUser) {}, 2},
-		"alternating, a role": {rotation.AlternatingUsers, func(u *oracleUser) { u.roles = [][]string{{"CONNECT", "NO", "NO", "YES"}} }, 4},
-		"alternating, all kinds": {rotation.AlternatingUsers, func(u *oracleUser) {
+		"single":              {engine.SingleUser, func(*oracleUser) {}, 2},
+		"alternating, a role": {engine.AlternatingUsers, func(u *oracleUser) { u.roles = [][]string{{"CONNECT", "NO", "NO", "YES"}} }, 4},
+		"alternating, all kinds": {engine.AlternatingUsers, func(u *oracleUser) {
 			u.roles = [][]string{{"REPORTS", "NO", "NO", "YES"}}
 			u.system = [][]string{{"CREATE SESSION", "NO"}}
 			u.columns = [][]string{{"UPDATE", "SHOP", "T", "C", "NO"}}
 		}, 6},
 	} {
 		t.Run(name, func(t *testing.T) {
-			begin := func() (*recorder, *rotation.Request, []string) {
+			begin := func() (*recorder, *engine.Request, []string) {
 				o := newRecorder()
 				o.strict = true
 				c.rights(o.user("APP", old))
 				o.user("LOGIN", "Admin-password1")
-				r := &rotation.Request{Strategy: c.strategy, Current: value("app", old), Pending: value("app", new1), Login: value("login", "Admin-password1"), Superuser: true}
-				if c.strategy == rotation.AlternatingUsers {
+				r := &engine.Request{Strategy: c.strategy, Current: value("app", old), Pending: value("app", new1), Login: value("login", "Admin-password1"), Superuser: true}
+				if c.strategy == engine.AlternatingUsers {
 					r.Pending = value("app_CLONE", new1)
 				}
-				n := rotation.Needs{Login: "login"}
+				n := engine.Needs{Login: "login"}
 				want(t, "", o.engine().Needs(enginetest.Within(t), r, &n))
 				return o, r, n.Grants
 			}
@@ -57,14 +57,14 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 				err := errors.Join(o.engine().DryRun(enginetest.Within(t), r), o.engine().Set(enginetest.Within(t), r))
 				if missing < 0 {
 					want(t, "", err)
-				} else if !errors.Is(err, rotation.PrivilegeMissing) {
+				} else if !errors.Is(err, engine.PrivilegeMissing) {
 					t.Errorf("without %s: %v, want PrivilegeMissing", grants[missing], err)
 				}
 			}
 		})
 	}
-	n := rotation.Needs{Login: "app"}
-	if err := newRecorder().engine().Needs(t.Context(), &rotation.Request{}, &n); err != nil || n.Grants != nil || slices.Contains(n.Grants, "") || n.Note == "" {
+	n := engine.Needs{Login: "app"}
+	if err := newRecorder().engine().Needs(t.Context(), &engine.Request{}, &n); err != nil || n.Grants != nil || slices.Contains(n.Grants, "") || n.Note == "" {
 		t.Errorf("a user itself: %v, %+v", err, n)
 	}
 }

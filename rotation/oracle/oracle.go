@@ -10,34 +10,34 @@ import (
 	"strings"
 	"unicode"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine rotates users of Oracle Database 12.2 and later.
 type Engine struct {
-	tls  rotation.TLSPolicy
+	tls  engine.TLSPolicy
 	open opener
 }
 
 var (
-	_ rotation.DryRunner = (*Engine)(nil)
-	_ rotation.Retirer   = (*Engine)(nil)
+	_ engine.DryRunner = (*Engine)(nil)
+	_ engine.Retirer   = (*Engine)(nil)
 )
 
 // New returns the engine with the given policy for its connections.
-func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls, open} }
+func New(tls engine.TLSPolicy) *Engine { return &Engine{tls, open} }
 
 // Kind describes the engine, with the names and the defaults of AWS's templates
 // and the names that RDS gives its editions.
 //
 // It is OneAtATime although a profile's PASSWORD_ROLLOVER_TIME keeps the old password valid:
 // that time runs out, also where a rotation is abandoned after setSecret.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{
 		Names:        []string{"oracle", "oracle-*", "custom-oracle-*"},
 		UserField:    "username",
 		SecretFields: []string{"password"},
-		Passwords:    rotation.PasswordPolicy{Length: 30, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		Passwords:    engine.PasswordPolicy{Length: 30, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		CloneSuffix:  "_CLONE",
 		// Versions before 12.2 allow no more; since then it is 128, to be had by
 		// USERNAME_CHARACTER_LIMIT.
@@ -47,8 +47,8 @@ func (*Engine) Kind() rotation.Kind {
 }
 
 // parse reads a login and checks what only Oracle asks for.
-func parse(v rotation.Value) (rotation.Target, error) {
-	t, err := rotation.ParseTarget(v, 1521, "")
+func parse(v engine.Value) (engine.Target, error) {
+	t, err := engine.ParseTarget(v, 1521, "")
 	if err != nil {
 		return t, err
 	}
@@ -70,7 +70,7 @@ func parse(v rotation.Value) (rotation.Target, error) {
 	default:
 		return t, nil
 	}
-	return t, rotation.Errorf(rotation.InvalidSecret, "correct the secret's value; its form is in the engine's page of the documentation", "the secret's value is not a valid login: %s", fault)
+	return t, engine.Errorf(engine.InvalidSecret, "correct the secret's value; its form is in the engine's page of the documentation", "the secret's value is not a valid login: %s", fault)
 }
 
 // canonical returns a user's name as the server stores it: in upper case, unless
@@ -89,14 +89,14 @@ func quoted(s string) string { return `"` + s + `"` }
 
 // Next returns the current value with a new password and, for alternating
 // users, the other user's name.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
-	if p := r.Passwords(); !p.ExcludePunctuation && !strings.Contains(p.ExcludeCharacters, `"`) {
-		return rotation.Value{}, rotation.Errorf(rotation.InvalidConfiguration, `add " to EXCLUDE_CHARACTERS`, "no password of Oracle's can have a double quotation mark")
+	if p := r.Passwords; !p.ExcludePunctuation && !strings.Contains(p.ExcludeCharacters, `"`) {
+		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, `add " to EXCLUDE_CHARACTERS`, "no password of Oracle's can have a double quotation mark")
 	}
-	next, err := rotation.NextPassword(e.Kind(), r)
+	next, err := engine.NextPassword(e.Kind(), r)
 	if err == nil {
 		_, err = parse(next)
 	}
@@ -105,19 +105,19 @@ func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, e
 
 // DryRun logs in and checks that the change is allowed. Every statement of
 // Oracle's that could tell more would be final.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
 
 // Set makes the pending password valid. Where the user's profile has a
 // PASSWORD_ROLLOVER_TIME, the server keeps the current one valid beside it.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, false)
 }
 
 // Verify logs in and asks for an answer. Every user may change its own password,
 // so that there is nothing else to prove.
-func (e *Engine) Verify(ctx context.Context, _ *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
 		return err
@@ -129,7 +129,7 @@ func (e *Engine) Verify(ctx context.Context, _ *rotation.Request, v rotation.Val
 
 // Retire ends the time in which the old password is valid, where there is one.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/dbseg/configuring-authentication.html
-func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	s, err := e.connect(ctx, r.Login)
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
 
 // change connects as r.Login and makes the change that r asks for, or rehearses
 // it.
-func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err
@@ -157,8 +157,8 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 	name, self := canonical(pending.User), canonical(s.target.User)
 	switch {
 	case r.Superuser && name == self:
-		return rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", name)
-	case r.Strategy == rotation.AlternatingUsers:
+		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", name)
+	case r.Strategy == engine.AlternatingUsers:
 		current, err := parse(r.Current)
 		if err != nil {
 			return err
@@ -186,7 +186,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 // its old one. A profile that remembers passwords refuses what an earlier try of
 // the step has set; the core finds by a login that it was set. The statement is in
 // no error.
-func (s *session) setPassword(ctx context.Context, pending rotation.Target, old string, more ...string) error {
+func (s *session) setPassword(ctx context.Context, pending engine.Target, old string, more ...string) error {
 	name := canonical(pending.User)
 	statement := "ALTER USER " + quoted(name) + " IDENTIFIED BY " + quoted(pending.Password)
 	if old != "" {

@@ -12,15 +12,15 @@ import (
 
 	"github.com/sijms/go-ora/v2/network"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
 const old, new1, new2 = "Old-password1", "New pass'word;2", "Newer-password3"
 
-func want(t testing.TB, cause rotation.Cause, err error) {
+func want(t testing.TB, cause engine.Cause, err error) {
 	t.Helper()
-	if cause == "" && err != nil || cause != "" && (err == nil || rotation.CauseOf(err) != cause) {
+	if cause == "" && err != nil || cause != "" && (err == nil || engine.CauseOf(err) != cause) {
 		t.Errorf("error %v, want cause %q", err, cause)
 	}
 	for _, secret := range []string{old, new1, new2} {
@@ -30,8 +30,8 @@ func want(t testing.TB, cause rotation.Cause, err error) {
 	}
 }
 
-func value(user, password string) rotation.Value {
-	return rotation.StringValue(`{"engine":"oracle","host":"localhost","dbname":"ORCL"}`).With("username", user).With("password", password)
+func value(user, password string) engine.Value {
+	return engine.StringValue(`{"engine":"oracle","host":"localhost","dbname":"ORCL"}`).With("username", user).With("password", password)
 }
 
 func (r *recorder) user(name, password string) *oracleUser {
@@ -40,7 +40,7 @@ func (r *recorder) user(name, password string) *oracleUser {
 	return u
 }
 
-func (r *recorder) admin() rotation.Value {
+func (r *recorder) admin() engine.Value {
 	r.user("ADMIN", "Admin-password1").system = [][]string{{"ALTER USER", "NO"}, {"CREATE USER", "NO"}}
 	return value("admin", "Admin-password1")
 }
@@ -49,9 +49,9 @@ func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
 	o := newRecorder()
 	o.user("APP", old)
 	e := o.engine()
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("app", "Not-this-one1"), Pending: value("app", new1), Login: value("app", old)}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: value("app", "Not-this-one1"), Pending: value("app", new1), Login: value("app", old)}
 	want(t, "", e.DryRun(enginetest.Within(t), r))
-	want(t, rotation.LoginRefused, e.Verify(enginetest.Within(t), r, r.Pending))
+	want(t, engine.LoginRefused, e.Verify(enginetest.Within(t), r, r.Pending))
 	if s := o.changes(); s != nil {
 		t.Errorf("the dry run sent %q", s)
 	}
@@ -60,7 +60,7 @@ func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
 		t.Errorf("sent %q", s)
 	}
 	want(t, "", e.Verify(enginetest.Within(t), r, r.Pending))
-	want(t, rotation.LoginRefused, e.Set(enginetest.Within(t), r))
+	want(t, engine.LoginRefused, e.Set(enginetest.Within(t), r))
 	r.Login = r.Pending // as the ladder does after a step that was cut off
 	want(t, "", e.Set(enginetest.Within(t), r))
 	if s := o.changes(); s != nil {
@@ -76,11 +76,11 @@ func TestInARolloverPeriodBothPasswordsWorkUntilRetire(t *testing.T) {
 	o.user("APP", old)
 	o.rollover, o.history = true, true
 	e := o.engine()
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("app", old), Pending: value("app", new1), Login: value("app", old)}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: value("app", old), Pending: value("app", new1), Login: value("app", old)}
 	// A repeated step logs in with current, which still works, and the profile remembers the
 	// new password from the first time. That it opens the server tells the core the rest.
 	want(t, "", e.Set(enginetest.Within(t), r))
-	want(t, rotation.PolicyRejected, e.Set(enginetest.Within(t), r))
+	want(t, engine.PolicyRejected, e.Set(enginetest.Within(t), r))
 	want(t, "", e.Verify(enginetest.Within(t), r, r.Current))
 	want(t, "", e.Verify(enginetest.Within(t), r, r.Pending))
 	r.Login = r.Pending
@@ -91,7 +91,7 @@ func TestInARolloverPeriodBothPasswordsWorkUntilRetire(t *testing.T) {
 	if s := o.changes(); !slices.Equal(s, []string{`ALTER USER "APP" EXPIRE PASSWORD ROLLOVER PERIOD`}) {
 		t.Errorf("sent %q", s)
 	}
-	want(t, rotation.LoginRefused, e.Verify(enginetest.Within(t), r, r.Current))
+	want(t, engine.LoginRefused, e.Verify(enginetest.Within(t), r, r.Current))
 	want(t, "", e.Verify(enginetest.Within(t), r, r.Pending))
 }
 
@@ -99,8 +99,8 @@ func TestAPasswordFromTheHistoryThatDoesNotOpenIsRejected(t *testing.T) {
 	o := newRecorder()
 	o.history = true
 	o.user("APP", old).used = []string{old, new1}
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("app", old), Pending: value("app", new1), Login: value("app", old)}
-	want(t, rotation.PolicyRejected, o.engine().Set(enginetest.Within(t), r))
+	r := &engine.Request{Strategy: engine.SingleUser, Current: value("app", old), Pending: value("app", new1), Login: value("app", old)}
+	want(t, engine.PolicyRejected, o.engine().Set(enginetest.Within(t), r))
 }
 
 // furnish gives a user some of everything.
@@ -118,7 +118,7 @@ func TestTheSecondUserGetsAllAndItsPasswordLast(t *testing.T) {
 	admin := o.admin()
 	furnish(o.user("APP", old))
 	e := o.engine()
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("app", old), Pending: value("app_CLONE", new1), Login: admin, Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("app", old), Pending: value("app_CLONE", new1), Login: admin, Superuser: true}
 	want(t, "", e.DryRun(enginetest.Within(t), r))
 	if s := o.changes(); s != nil {
 		t.Fatalf("the dry run sent %q", s)
@@ -153,7 +153,7 @@ func TestParityGoesBothWays(t *testing.T) {
 	furnish(o.user("APP", old))
 	o.users["APP"].objects = o.users["APP"].objects[:1]
 	e := o.engine()
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 	want(t, "", e.Set(enginetest.Within(t), r))
 	o.changes()
 	clone := o.users["APP_CLONE"]
@@ -169,7 +169,7 @@ func TestParityGoesBothWays(t *testing.T) {
 	clone.columns = [][]string{{"UPDATE", "HR", "EMP", "NAME", "NO"}}
 	clone.quotas = [][]string{{"USERS", "0"}}
 	o.users["APP"].columns = append(o.users["APP"].columns, []string{"UPDATE", "HR", "EMP", "BONUS", "NO"})
-	r = &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP_CLONE", new1), Pending: value("APP", new2), Login: admin, Superuser: true}
+	r = &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP_CLONE", new1), Pending: value("APP", new2), Login: admin, Superuser: true}
 	want(t, "", e.Set(enginetest.Within(t), r))
 	wanted := []string{
 		`ALTER USER "APP" QUOTA 0 ON "USERS" QUOTA 0 ON "BIG"`,
@@ -202,16 +202,16 @@ func TestRightsOnTheOwnObjectsOfThePairAreLeftAlone(t *testing.T) {
 	}
 	u.system = [][]string{{`CREATE SESSION TO "X"`, "NO"}}
 	_, err = s.rights(enginetest.Within(t), "APP", pair{current: "APP", other: "APP_CLONE"})
-	want(t, rotation.PrivilegeMissing, err)
+	want(t, engine.PrivilegeMissing, err)
 }
 
 func TestAStepThatWasCutOffBeforeTheMarkKnowsItsOwnWork(t *testing.T) {
 	o := newRecorder()
 	admin := o.admin()
 	furnish(o.user("APP", old))
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("app", old), Pending: value("app_CLONE", new1), Login: admin, Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("app", old), Pending: value("app_CLONE", new1), Login: admin, Superuser: true}
 	o.fails[`ALTER USER "APP_CLONE" GRANT CONNECT`] = 3113
-	want(t, rotation.Unreachable, o.engine().Set(enginetest.Within(t), r))
+	want(t, engine.Unreachable, o.engine().Set(enginetest.Within(t), r))
 	o.fails = map[string]int{}
 	want(t, "", o.engine().DryRun(enginetest.Within(t), r))
 	want(t, "", o.engine().Set(enginetest.Within(t), r))
@@ -235,17 +235,17 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 	o.users["BOSS"].roles = [][]string{{"DBA", "NO", "NO", "YES"}}
 	o.users["ORACLES"].maintained = true
 	for current, other := range map[string]string{"APP": "APP_CLONE", "BOSS": "BOSS_CLONE", "BOSS_CLONE": "BOSS", "ORACLES_CLONE": "ORACLES", "ADMIN_CLONE": "Admin"} {
-		r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value(current, old), Pending: value(other, new1), Login: admin, Superuser: true, Proved: current != "APP"}
-		want(t, rotation.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
-		want(t, rotation.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
+		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value(current, old), Pending: value(other, new1), Login: admin, Superuser: true, Proved: current != "APP"}
+		want(t, engine.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
+		want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
 	}
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("BOSS", old), Pending: value("BOSS", new1), Login: admin, Superuser: true}
-	want(t, rotation.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
+	r := &engine.Request{Strategy: engine.SingleUser, Current: value("BOSS", old), Pending: value("BOSS", new1), Login: admin, Superuser: true}
+	want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
 	if s := o.changes(); s != nil {
 		t.Errorf("sent %q", s)
 	}
 	o.proxies = [][2]string{{"APP", "APP_CLONE"}}
-	r = &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	r = &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 	want(t, "", o.engine().Set(enginetest.Within(t), r))
 }
 
@@ -259,15 +259,15 @@ func TestAStrangerIsNotLockedByProbing(t *testing.T) {
 	o.user("APP_CLONE", "The-strangers-own1").system = [][]string{{"CREATE SESSION", "NO"}}
 	e := o.engine()
 	inner, tried := e.open, 0
-	e.open = func(ctx context.Context, t rotation.Target, f form, c *tls.Config) (driver.Conn, error) {
+	e.open = func(ctx context.Context, t engine.Target, f form, c *tls.Config) (driver.Conn, error) {
 		if canonical(t.User) == "APP_CLONE" {
 			tried++
 		}
 		return inner(ctx, t, f, c)
 	}
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
-	want(t, rotation.TakeoverRefused, e.DryRun(enginetest.Within(t), r))
-	want(t, rotation.TakeoverRefused, e.Set(enginetest.Within(t), r))
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	want(t, engine.TakeoverRefused, e.DryRun(enginetest.Within(t), r))
+	want(t, engine.TakeoverRefused, e.Set(enginetest.Within(t), r))
 	if tried != 0 {
 		t.Errorf("%d logins as the stranger", tried)
 	}
@@ -279,10 +279,10 @@ func TestAnAdministratorByARoleOfARoleIsKnown(t *testing.T) {
 	o.user("BOSS", old).roles = [][]string{{"TEAM", "NO", "NO", "YES"}}
 	o.user("TEAM", "").roles = [][]string{{"KEEPERS", "NO", "NO", "YES"}}
 	o.user("KEEPERS", "").system = [][]string{{"ALTER USER", "NO"}}
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("BOSS", old), Pending: value("BOSS", new1), Login: admin, Superuser: true}
-	want(t, rotation.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
+	r := &engine.Request{Strategy: engine.SingleUser, Current: value("BOSS", old), Pending: value("BOSS", new1), Login: admin, Superuser: true}
+	want(t, engine.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
 	o.users["KEEPERS"].system, o.users["KEEPERS"].roles = nil, [][]string{{"DBA", "NO", "NO", "YES"}}
-	want(t, rotation.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
+	want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
 	if s := o.changes(); s != nil {
 		t.Errorf("sent %q", s)
 	}
@@ -292,34 +292,34 @@ func TestThePasswordComesAfterTheRights(t *testing.T) {
 	o := newRecorder()
 	admin := o.admin()
 	furnish(o.user("APP", old))
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 	o.fails[`GRANT EXECUTE`] = 1031
-	want(t, rotation.PrivilegeMissing, o.engine().Set(enginetest.Within(t), r))
-	want(t, rotation.LoginRefused, o.engine().Verify(enginetest.Within(t), r, r.Pending))
+	want(t, engine.PrivilegeMissing, o.engine().Set(enginetest.Within(t), r))
+	want(t, engine.LoginRefused, o.engine().Verify(enginetest.Within(t), r, r.Pending))
 	delete(o.fails, `GRANT EXECUTE`)
 	o.users["ADMIN"].system = nil
-	want(t, rotation.PrivilegeMissing, o.engine().DryRun(enginetest.Within(t), r))
+	want(t, engine.PrivilegeMissing, o.engine().DryRun(enginetest.Within(t), r))
 }
 
 func TestErrorsHaveTheirCause(t *testing.T) {
 	for _, row := range []struct {
 		code  int
-		cause rotation.Cause
-	}{{1017, rotation.LoginRefused}, {28000, rotation.PrivilegeMissing}, {28001, rotation.PrivilegeMissing}, {1045, rotation.PrivilegeMissing}, {1005, rotation.InvalidSecret}, {12514, rotation.InvalidSecret}, {12505, rotation.InvalidSecret},
-		{12506, rotation.PrivilegeMissing}, {12519, rotation.TargetFailed}, {1033, rotation.TargetFailed}, {1034, rotation.TargetFailed}, {12541, rotation.Unreachable}, {12170, rotation.Unreachable}, {28040, rotation.TargetFailed}, {20001, rotation.TargetFailed}, {600, rotation.TargetFailed}} {
+		cause engine.Cause
+	}{{1017, engine.LoginRefused}, {28000, engine.PrivilegeMissing}, {28001, engine.PrivilegeMissing}, {1045, engine.PrivilegeMissing}, {1005, engine.InvalidSecret}, {12514, engine.InvalidSecret}, {12505, engine.InvalidSecret},
+		{12506, engine.PrivilegeMissing}, {12519, engine.TargetFailed}, {1033, engine.TargetFailed}, {1034, engine.TargetFailed}, {12541, engine.Unreachable}, {12170, engine.Unreachable}, {28040, engine.TargetFailed}, {20001, engine.TargetFailed}, {600, engine.TargetFailed}} {
 		o := newRecorder()
 		o.refusal["APP"] = row.code
-		want(t, row.cause, o.engine().Verify(enginetest.Within(t), &rotation.Request{}, value("APP", old)))
+		want(t, row.cause, o.engine().Verify(enginetest.Within(t), &engine.Request{}, value("APP", old)))
 	}
 	for _, row := range []struct {
 		code  int
-		cause rotation.Cause
-	}{{28003, rotation.PolicyRejected}, {28007, rotation.PolicyRejected}, {20001, rotation.PolicyRejected}, {20999, rotation.PolicyRejected}, {972, rotation.PolicyRejected}, {988, rotation.PolicyRejected}, {1031, rotation.PrivilegeMissing},
-		{28008, rotation.TargetFailed}, {28221, rotation.TargetFailed}, {28227, rotation.TargetFailed}, {16000, rotation.TargetFailed}, {1017, rotation.LoginRefused}} {
+		cause engine.Cause
+	}{{28003, engine.PolicyRejected}, {28007, engine.PolicyRejected}, {20001, engine.PolicyRejected}, {20999, engine.PolicyRejected}, {972, engine.PolicyRejected}, {988, engine.PolicyRejected}, {1031, engine.PrivilegeMissing},
+		{28008, engine.TargetFailed}, {28221, engine.TargetFailed}, {28227, engine.TargetFailed}, {16000, engine.TargetFailed}, {1017, engine.LoginRefused}} {
 		o := newRecorder()
 		o.user("APP", old)
 		o.fails["ALTER USER"] = row.code
-		r := &rotation.Request{Strategy: rotation.SingleUser, Current: value("APP", old), Pending: value("APP", new1), Login: value("APP", old)}
+		r := &engine.Request{Strategy: engine.SingleUser, Current: value("APP", old), Pending: value("APP", new1), Login: value("APP", old)}
 		err := o.engine().Set(enginetest.Within(t), r)
 		want(t, row.cause, err)
 		if e, ok := errors.AsType[*network.OracleError](err); !ok || e.ErrCode != row.code {
@@ -329,11 +329,11 @@ func TestErrorsHaveTheirCause(t *testing.T) {
 }
 
 func TestAWrongFormIsRefused(t *testing.T) {
-	form := func(field, v string) rotation.Value { return value("APP", old).With(field, v) }
-	for _, v := range []rotation.Value{form("dbname", ""), form("dbname", "x)(HOST=evil"), form("dbname", "ÖRCL"), form("username", `A"B`), form("username", "sys"), form("username", `"SYS"`),
-		form("password", `a"b`), form("password", "a\nb"), form("username", strings.Repeat("x", 129)), rotation.StringValue("{}")} {
+	form := func(field, v string) engine.Value { return value("APP", old).With(field, v) }
+	for _, v := range []engine.Value{form("dbname", ""), form("dbname", "x)(HOST=evil"), form("dbname", "ÖRCL"), form("username", `A"B`), form("username", "sys"), form("username", `"SYS"`),
+		form("password", `a"b`), form("password", "a\nb"), form("username", strings.Repeat("x", 129)), engine.StringValue("{}")} {
 		_, err := parse(v)
-		want(t, rotation.InvalidSecret, err)
+		want(t, engine.InvalidSecret, err)
 	}
 	target, err := parse(value(`"App"`, old).WithJSON("port", []byte(`"1522"`)))
 	if err != nil || target.Port != 1522 || canonical(target.User) != "App" || canonical("app_CLONE") != "APP_CLONE" {
@@ -341,8 +341,8 @@ func TestAWrongFormIsRefused(t *testing.T) {
 	}
 	// With a double quotation mark among the characters, some password would
 	// have one, sooner or later.
-	_, err = New(rotation.TLSPolicy{}).Next(context.Background(), &rotation.Request{Current: value("APP", old)})
-	want(t, rotation.InvalidConfiguration, err)
+	_, err = New(engine.TLSPolicy{}).Next(context.Background(), &engine.Request{Current: value("APP", old)})
+	want(t, engine.InvalidConfiguration, err)
 }
 
 func FuzzNamesAndPasswordsStayInTheirQuotes(f *testing.F) {

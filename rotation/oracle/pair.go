@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // pair is the two users that alternate, by their names as the server stores
@@ -18,14 +18,14 @@ type pair struct {
 	current, other string
 	proved         bool // other is proved to be the secret's own
 	// birth is the second user's login with the password that it is made with.
-	birth rotation.Target
+	birth engine.Target
 }
 
 // birthPassword returns the password that a second user is made with: one that
 // only who knows the current password can tell. Oracle cannot make a user and
 // mark it in one transaction, so that a step that was cut off between the two
 // knows its own work by this. The user has no right to log in with it.
-func birthPassword(current rotation.Target, other string) string {
+func birthPassword(current engine.Target, other string) string {
 	h := hmac.New(sha256.New, []byte(current.Password))
 	h.Write([]byte("rotator: second user " + other))
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))[:25] + "aA1_" // what usual policies ask for
@@ -61,9 +61,9 @@ func (s *session) ordinary(ctx context.Context, name string) (*account, error) {
 	case err != nil:
 		return nil, err
 	case a == nil:
-		return nil, rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
+		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
 	case maintained || powerful || name == canonical(s.target.User):
-		return nil, rotation.Errorf(rotation.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %q is an administrator", name)
+		return nil, engine.Errorf(engine.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %q is an administrator", name)
 	}
 	return a, nil
 }
@@ -99,7 +99,7 @@ func (s *session) order(ctx context.Context, p pair) (current, other *account, e
 		ours, err = s.unfinished(ctx, p)
 	}
 	if err == nil && !ours {
-		err = rotation.Errorf(rotation.TakeoverRefused, "if it is this secret's second user all the same, say so as a superuser: "+mark(p.current, p.other),
+		err = engine.Errorf(engine.TakeoverRefused, "if it is this secret's second user all the same, say so as a superuser: "+mark(p.current, p.other),
 			"the user %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
 	}
 	return current, other, err
@@ -133,7 +133,7 @@ func (s *session) mayChange(ctx context.Context, more ...string) error {
 			has = has || r[0] == needed
 		}
 		if !has {
-			return rotation.Errorf(rotation.PrivilegeMissing, adviceGrant, "the user %q has not the privilege %s", s.target.User, needed)
+			return engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the user %q has not the privilege %s", s.target.User, needed)
 		}
 	}
 	return nil
@@ -141,7 +141,7 @@ func (s *session) mayChange(ctx context.Context, more ...string) error {
 
 // alternate makes the other user equal to the current one and sets its password
 // last. A rehearsal proves what can be proved without a change.
-func (s *session) alternate(ctx context.Context, p pair, pending rotation.Target, rehearsal bool) error {
+func (s *session) alternate(ctx context.Context, p pair, pending engine.Target, rehearsal bool) error {
 	current, other, err := s.order(ctx, p)
 	if err != nil {
 		return err

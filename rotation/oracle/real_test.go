@@ -15,7 +15,7 @@ import (
 	_ "github.com/sijms/go-ora/v2" // the driver "oracle"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -51,7 +51,7 @@ func newReal(t *testing.T) *real {
 			t.Fatal(err)
 		}
 	}
-	return &real{t, db, dsn, New(rotation.TLSPolicy{ExtraCAs: ca})}
+	return &real{t, db, dsn, New(engine.TLSPolicy{ExtraCAs: ca})}
 }
 
 func (r *real) exec(statement string) {
@@ -69,15 +69,15 @@ func (r *real) count(query string, args ...any) (n int) {
 	return n
 }
 
-func (r *real) value(user, password string) rotation.Value {
-	v := rotation.StringValue(`{"engine":"oracle"}`).With("host", r.dsn.Hostname()).With("port", r.dsn.Port()).With("dbname", strings.Trim(r.dsn.Path, "/"))
+func (r *real) value(user, password string) engine.Value {
+	v := engine.StringValue(`{"engine":"oracle"}`).With("host", r.dsn.Hostname()).With("port", r.dsn.Port()).With("dbname", strings.Trim(r.dsn.Path, "/"))
 	if !strings.EqualFold(r.dsn.Query().Get("ssl"), "true") {
 		v = v.WithJSON("ssl", []byte("false"))
 	}
 	return v.With("username", user).With("password", password)
 }
 
-func (r *real) admin() rotation.Value {
+func (r *real) admin() engine.Value {
 	password, _ := r.dsn.User.Password()
 	return r.value(r.dsn.User.Username(), password)
 }
@@ -145,7 +145,7 @@ func TestRealEngine(t *testing.T) {
 					}
 					defer db.Close()
 					if err = db.PingContext(ctx); code(err) == 1017 {
-						return fmt.Errorf("%w: %w", rotation.LoginRefused, err)
+						return fmt.Errorf("%w: %w", engine.LoginRefused, err)
 					}
 					return err
 				}
@@ -158,17 +158,17 @@ func TestRealEngine(t *testing.T) {
 func TestRealSingleUser(t *testing.T) {
 	o := newReal(t)
 	name := o.user("")
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: o.value(name, old), Pending: o.value(strings.ToLower(name), new1), Login: o.value(name, old)}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: o.value(name, old), Pending: o.value(strings.ToLower(name), new1), Login: o.value(name, old)}
 	want(t, "", o.engine.DryRun(enginetest.Within(t), r))
 	want(t, "", o.engine.Set(enginetest.Within(t), r))
 	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
-	want(t, rotation.LoginRefused, o.engine.Verify(enginetest.Within(t), r, r.Current))
-	want(t, rotation.InvalidSecret, o.engine.Verify(enginetest.Within(t), r, r.Pending.With("dbname", "no_such_service")))
+	want(t, engine.LoginRefused, o.engine.Verify(enginetest.Within(t), r, r.Current))
+	want(t, engine.InvalidSecret, o.engine.Verify(enginetest.Within(t), r, r.Pending.With("dbname", "no_such_service")))
 	r.Login = r.Pending
 	want(t, "", o.engine.Set(enginetest.Within(t), r))
 	want(t, "", o.engine.Retire(enginetest.Within(t), r))
 	o.exec("ALTER USER " + quoted(name) + " ACCOUNT LOCK")
-	want(t, rotation.PrivilegeMissing, o.engine.Verify(enginetest.Within(t), r, r.Pending))
+	want(t, engine.PrivilegeMissing, o.engine.Verify(enginetest.Within(t), r, r.Pending))
 }
 
 func TestRealRollover(t *testing.T) {
@@ -177,7 +177,7 @@ func TestRealRollover(t *testing.T) {
 	o.exec("CREATE PROFILE " + profile + " LIMIT PASSWORD_ROLLOVER_TIME 1/24")
 	t.Cleanup(func() { o.exec("DROP PROFILE " + profile + " CASCADE") })
 	name := o.user("PROFILE " + profile)
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: o.value(name, old), Pending: o.value(name, new1), Login: o.value(name, old)}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: o.value(name, old), Pending: o.value(name, new1), Login: o.value(name, old)}
 	for range 2 {
 		want(t, "", o.engine.Set(enginetest.Within(t), r))
 	}
@@ -185,7 +185,7 @@ func TestRealRollover(t *testing.T) {
 	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
 	r.Login = r.Pending
 	want(t, "", o.engine.Retire(enginetest.Within(t), r))
-	want(t, rotation.LoginRefused, o.engine.Verify(enginetest.Within(t), r, r.Current))
+	want(t, engine.LoginRefused, o.engine.Verify(enginetest.Within(t), r, r.Current))
 	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
 }
 
@@ -198,7 +198,7 @@ func TestRealAlternatingUsers(t *testing.T) {
 	o.exec("GRANT UPDATE (a, b) ON " + quoted(owner) + `."Odd table" TO ` + quoted(name))
 	o.exec("GRANT CREATE VIEW TO " + quoted(name) + " WITH ADMIN OPTION")
 	o.exec("GRANT RESOURCE TO " + quoted(name))
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: o.value(name, old), Pending: o.value(clone, new1), Login: o.admin(), Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: o.value(name, old), Pending: o.value(clone, new1), Login: o.admin(), Superuser: true}
 	want(t, "", o.engine.DryRun(enginetest.Within(t), r))
 	for range 2 {
 		want(t, "", o.engine.Set(enginetest.Within(t), r))
@@ -219,5 +219,5 @@ func TestRealAlternatingUsers(t *testing.T) {
 	}
 	boss := o.user("")
 	r.Current, r.Pending = o.value(name, new2), o.value(boss, new1)
-	want(t, rotation.TakeoverRefused, o.engine.Set(enginetest.Within(t), r))
+	want(t, engine.TakeoverRefused, o.engine.Set(enginetest.Within(t), r))
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/sijms/go-ora/v2/network"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // recorder stands in the driver's place, because Oracle cannot be run here: it
@@ -46,7 +46,7 @@ func newRecorder() *recorder {
 }
 
 func (r *recorder) engine() *Engine {
-	return &Engine{open: func(_ context.Context, t rotation.Target, _ form, _ *tls.Config) (driver.Conn, error) {
+	return &Engine{open: func(_ context.Context, t engine.Target, _ form, _ *tls.Config) (driver.Conn, error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.logins++

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/parity"
 )
 
@@ -51,7 +51,7 @@ func (s *session) rights(ctx context.Context, name string, p pair) ([]right, err
 		for _, r := range rows {
 			for _, i := range unquoted {
 				if !words.MatchString(r[i]) {
-					err = rotation.Errorf(rotation.PrivilegeMissing, "bring both users to the same rights by hand", "the user %q has a right %q that is not known", name, r[i])
+					err = engine.Errorf(engine.PrivilegeMissing, "bring both users to the same rights by hand", "the user %q has a right %q that is not known", name, r[i])
 					return
 				}
 			}
@@ -112,7 +112,7 @@ func (s *session) level(ctx context.Context, p pair) error {
 		return err
 	}
 	if len(left) > 0 {
-		return rotation.Errorf(rotation.PrivilegeMissing, "give both users the same by hand, or the superuser the right to", "the users %q and %q differ in %s", p.current, p.other, left[0].what)
+		return engine.Errorf(engine.PrivilegeMissing, "give both users the same by hand, or the superuser the right to", "the users %q and %q differ in %s", p.current, p.other, left[0].what)
 	}
 	want, err := s.defaults(ctx, p.current)
 	if err != nil {

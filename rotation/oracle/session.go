@@ -16,7 +16,7 @@ import (
 	goora "github.com/sijms/go-ora/v2"
 	"github.com/sijms/go-ora/v2/network"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
@@ -30,15 +30,15 @@ const (
 
 // opener logs in, over TLS unless config is nil. It is where the tests put a
 // recorder in the driver's place.
-type opener func(ctx context.Context, t rotation.Target, f form, config *tls.Config) (driver.Conn, error)
+type opener func(ctx context.Context, t engine.Target, f form, config *tls.Config) (driver.Conn, error)
 
 // open is the opener with the real driver.
-func open(ctx context.Context, t rotation.Target, f form, config *tls.Config) (driver.Conn, error) {
+func open(ctx context.Context, t engine.Target, f form, config *tls.Config) (driver.Conn, error) {
 	// The driver's settings must be made by its parser, which fills in what the
 	// program is called; whatever decides where a password goes is set by hand.
 	cfg, err := goora.ParseConfig("oracle://u:p@localhost:1/x")
 	if err != nil {
-		return nil, rotation.Errorf(rotation.InternalError, "report this", "the driver's settings are unusable")
+		return nil, engine.Errorf(engine.InternalError, "report this", "the driver's settings are unusable")
 	}
 	cfg.UserID, cfg.Password = t.User, t.Password
 	cfg.Servers[0].Addr, cfg.Servers[0].Port = t.Host, t.Port
@@ -63,7 +63,7 @@ func open(ctx context.Context, t rotation.Target, f form, config *tls.Config) (d
 		if address != first {
 			// The other address could be anybody's, and the listener says, too,
 			// whether there is TLS.
-			return nil, rotation.Errorf(rotation.TargetFailed, "name in the secret the host that the listener sends clients on to", "the listener at %s sends clients on to another address, %s, which is not followed", t.Address(), address)
+			return nil, engine.Errorf(engine.TargetFailed, "name in the secret the host that the listener sends clients on to", "the listener at %s sends clients on to another address, %s, which is not followed", t.Address(), address)
 		}
 		return boundconn.Dial(ctx, network, address)
 	})
@@ -91,12 +91,12 @@ type session struct {
 	engine *Engine
 	db     *sql.DB
 	conn   *sql.Conn
-	target rotation.Target
+	target engine.Target
 }
 
 // connect logs in. The error has the cause LoginRefused only where the server
 // says so.
-func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error) {
+func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
 	t, err := parse(v)
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error
 }
 
 // dial logs in, over TLS where the listener has it.
-func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) {
+func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
 	s := &session{engine: e, target: t}
 	attempts := e.tls.Attempts(t)
 	err := s.login(ctx, attempts[0])
@@ -113,9 +113,9 @@ func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) 
 		// A connection that breaks is no answer of the listener's.
 		err = s.login(ctx, attempts[0])
 	}
-	if maybePlain(err) && t.TLS != rotation.TLSOff && answersPlain(ctx, t) {
+	if maybePlain(err) && t.TLS != engine.TLSOff && answersPlain(ctx, t) {
 		if len(attempts) == 1 {
-			return nil, rotation.Errorf(rotation.TLSFailed, `name a TCPS port of the listener, or say "ssl": false in the secret`, "%s does not speak TLS: %w", t.Address(), err)
+			return nil, engine.Errorf(engine.TLSFailed, `name a TCPS port of the listener, or say "ssl": false in the secret`, "%s does not speak TLS: %w", t.Address(), err)
 		}
 		err = s.login(ctx, attempts[1])
 	}
@@ -161,7 +161,7 @@ func maybePlain(err error) bool {
 
 // answersPlain sends the listener what tnsping sends, which names nobody, without
 // TLS, and reports whether it answers in its own protocol.
-func answersPlain(ctx context.Context, t rotation.Target) bool {
+func answersPlain(ctx context.Context, t engine.Target) bool {
 	const ping = "(DESCRIPTION=(CONNECT_DATA=(COMMAND=ping)))"
 	const begin = 58 // of the connect data
 	packet := make([]byte, begin, begin+len(ping))
@@ -266,31 +266,31 @@ const (
 // Source: https://docs.oracle.com/en/error-help/db/
 var meanings = []struct {
 	codes  []int
-	cause  rotation.Cause
+	cause  engine.Cause
 	advice string
 }{
-	{[]int{1017}, rotation.LoginRefused, "check the password; the server says the same of a user that does not exist"},
+	{[]int{1017}, engine.LoginRefused, "check the password; the server says the same of a user that does not exist"},
 	// No other password would change these answers, so they are no refusals of
 	// the credential.
-	{[]int{28000}, rotation.PrivilegeMissing, "the account is locked: ALTER USER … ACCOUNT UNLOCK, and look for who tries wrong passwords"},
-	{[]int{28001}, rotation.PrivilegeMissing, "the password has expired: set it anew, or give the user a profile with PASSWORD_LIFE_TIME UNLIMITED"},
-	{[]int{1045}, rotation.PrivilegeMissing, "grant the user CREATE SESSION"},
-	{[]int{1005}, rotation.InvalidSecret, "put a password into the secret"},
-	{[]int{28040, 28030}, rotation.TargetFailed, "the server and the driver share no way to log in: see SQLNET.ALLOWED_LOGON_VERSION_SERVER"},
-	{[]int{28003, 28007, 28217, 28218, 988, 972}, rotation.PolicyRejected, advicePolicy},
-	{[]int{28008, 28221}, rotation.TargetFailed, "the server does not take the password of this login for the old one; see the user's profile and PASSWORD_ROLLOVER_TIME"},
-	{[]int{28227}, rotation.TargetFailed, "a user with administrative privileges can have no PASSWORD_ROLLOVER_TIME: give it another profile"},
-	{[]int{1031, 1950, 990, 1749, 1932, 1952, 1720, 65054, 41900}, rotation.PrivilegeMissing, adviceGrant},
-	{[]int{942, 4043}, rotation.PrivilegeMissing, adviceGrant + "; to read the users' rights takes SELECT_CATALOG_ROLE"},
-	{[]int{12514, 12505, 12504}, rotation.InvalidSecret, "correct the secret's field dbname: the listener knows it neither as a service nor as a SID"},
-	{[]int{12506, 12546, 12529}, rotation.PrivilegeMissing, "let the listener accept the function's address"},
-	{[]int{12516, 12519, 12520, 12518, 18, 20, 2391}, rotation.TargetFailed, "raise the limit of sessions or processes: " + adviceLater},
-	{[]int{1033, 1034, 1089, 1090, 1109, 12526, 12527, 12528}, rotation.TargetFailed, "the database is starting or stopping: " + adviceLater},
-	{[]int{16000, 16456}, rotation.TargetFailed, "name the primary in the secret's host: a standby cannot change a user"},
-	{[]int{12541, 12170, 12535, 12537, 12543, 12545, 3113, 3114, 3135}, rotation.Unreachable, "check port, security groups, routes and that the listener runs"},
-	{[]int{65096, 65049}, rotation.InvalidSecret, "name the pluggable database in dbname, not the container"},
-	{[]int{1918, 1917}, rotation.InvalidSecret, "correct the secret's user name"},
-	{[]int{1920}, rotation.TargetFailed, "a user or role of the second user's name was made at the same moment: " + adviceLater},
+	{[]int{28000}, engine.PrivilegeMissing, "the account is locked: ALTER USER … ACCOUNT UNLOCK, and look for who tries wrong passwords"},
+	{[]int{28001}, engine.PrivilegeMissing, "the password has expired: set it anew, or give the user a profile with PASSWORD_LIFE_TIME UNLIMITED"},
+	{[]int{1045}, engine.PrivilegeMissing, "grant the user CREATE SESSION"},
+	{[]int{1005}, engine.InvalidSecret, "put a password into the secret"},
+	{[]int{28040, 28030}, engine.TargetFailed, "the server and the driver share no way to log in: see SQLNET.ALLOWED_LOGON_VERSION_SERVER"},
+	{[]int{28003, 28007, 28217, 28218, 988, 972}, engine.PolicyRejected, advicePolicy},
+	{[]int{28008, 28221}, engine.TargetFailed, "the server does not take the password of this login for the old one; see the user's profile and PASSWORD_ROLLOVER_TIME"},
+	{[]int{28227}, engine.TargetFailed, "a user with administrative privileges can have no PASSWORD_ROLLOVER_TIME: give it another profile"},
+	{[]int{1031, 1950, 990, 1749, 1932, 1952, 1720, 65054, 41900}, engine.PrivilegeMissing, adviceGrant},
+	{[]int{942, 4043}, engine.PrivilegeMissing, adviceGrant + "; to read the users' rights takes SELECT_CATALOG_ROLE"},
+	{[]int{12514, 12505, 12504}, engine.InvalidSecret, "correct the secret's field dbname: the listener knows it neither as a service nor as a SID"},
+	{[]int{12506, 12546, 12529}, engine.PrivilegeMissing, "let the listener accept the function's address"},
+	{[]int{12516, 12519, 12520, 12518, 18, 20, 2391}, engine.TargetFailed, "raise the limit of sessions or processes: " + adviceLater},
+	{[]int{1033, 1034, 1089, 1090, 1109, 12526, 12527, 12528}, engine.TargetFailed, "the database is starting or stopping: " + adviceLater},
+	{[]int{16000, 16456}, engine.TargetFailed, "name the primary in the secret's host: a standby cannot change a user"},
+	{[]int{12541, 12170, 12535, 12537, 12543, 12545, 3113, 3114, 3135}, engine.Unreachable, "check port, security groups, routes and that the listener runs"},
+	{[]int{65096, 65049}, engine.InvalidSecret, "name the pluggable database in dbname, not the container"},
+	{[]int{1918, 1917}, engine.InvalidSecret, "correct the secret's user name"},
+	{[]int{1920}, engine.TargetFailed, "a user or role of the second user's name was made at the same moment: " + adviceLater},
 }
 
 // classify gives an error its cause and advice.
@@ -298,16 +298,16 @@ func (s *session) classify(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*rotation.Error](err); ok {
+	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e
 	}
 	c := code(err)
 	if _, ok := errors.AsType[rejection](err); ok && c >= 20000 && c <= 20999 {
-		return rotation.Errorf(rotation.PolicyRejected, advicePolicy, "%s: %w", what, err)
+		return engine.Errorf(engine.PolicyRejected, advicePolicy, "%s: %w", what, err)
 	}
 	for _, m := range meanings {
 		if slices.Contains(m.codes, c) {
-			return rotation.Errorf(m.cause, m.advice, "%s: %w", what, err)
+			return engine.Errorf(m.cause, m.advice, "%s: %w", what, err)
 		}
 	}
 	if c == 0 {
@@ -318,9 +318,9 @@ func (s *session) classify(ctx context.Context, what string, err error) error {
 		if strings.Contains(err.Error(), "use of closed network connection") && ctx.Err() == nil {
 			err = errors.Join(io.ErrUnexpectedEOF, err)
 		}
-		if e := rotation.NetworkError(s.target, err); e != nil {
+		if e := engine.NetworkError(s.target, err); e != nil {
 			return e
 		}
 	}
-	return rotation.Errorf(rotation.TargetFailed, "see the server's message and log", "%s: %w", what, err)
+	return engine.Errorf(engine.TargetFailed, "see the server's message and log", "%s: %w", what, err)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/postgres"
 )
@@ -31,8 +31,8 @@ func TestEngineAlternatingUsers(t *testing.T) {
 	})
 }
 
-func (h *harness) Engine() rotation.Engine {
-	return postgres.New(rotation.TLSPolicy{ExtraCAs: h.pg.CA.PEM})
+func (h *harness) Engine() engine.Engine {
+	return postgres.New(engine.TLSPolicy{ExtraCAs: h.pg.CA.PEM})
 }
 
 func (h *harness) Target() string { return h.pg.Addr() }
@@ -41,13 +41,13 @@ func (h *harness) Overlap() bool { return false }
 
 func (h *harness) Logs() (string, error) { return h.pg.Logs() }
 
-func (h *harness) New(ctx context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *harness) New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := testserver.Unique("suite_"), "first-Passw0rd-"+testserver.Unique("")
 	if err := h.sql(ctx, "CREATE ROLE %I LOGIN PASSWORD %L", user, password); err != nil {
 		return value, superuser, err
 	}
-	login := func(user, password string) rotation.Value {
-		return rotation.StringValue(fmt.Sprintf(`{"engine":"postgres","host":%q,"port":%d,"username":%q,"password":%q}`, host, port, user, password))
+	login := func(user, password string) engine.Value {
+		return engine.StringValue(fmt.Sprintf(`{"engine":"postgres","host":%q,"port":%d,"username":%q,"password":%q}`, host, port, user, password))
 	}
 	if h.alternating {
 		superuser = login(h.pg.User, h.pg.Password)
@@ -55,12 +55,12 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 	return login(user, password), superuser, nil
 }
 
-func (h *harness) Open(ctx context.Context, v rotation.Value) error {
+func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	conn, err := pgx.Connect(ctx, h.pg.URLFor(user, password, "postgres"))
 	if refused(err) {
-		return fmt.Errorf("%w: %w", rotation.LoginRefused, err)
+		return fmt.Errorf("%w: %w", engine.LoginRefused, err)
 	}
 	if err != nil {
 		return err
@@ -68,7 +68,7 @@ func (h *harness) Open(ctx context.Context, v rotation.Value) error {
 	return conn.Close(ctx)
 }
 
-func (h *harness) Restore(ctx context.Context, v rotation.Value) error {
+func (h *harness) Restore(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	return h.sql(ctx, "ALTER ROLE %I PASSWORD %L", user, password)

@@ -24,6 +24,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/postgres"
 	"example.com/rotator/sim"
@@ -38,7 +39,7 @@ type world struct {
 	pg     *testserver.PostgresServer
 	client *secretsmanager.Client
 	sim    *sim.Sim
-	tls    rotation.TLSPolicy
+	tls    engine.TLSPolicy
 	env    map[string]string
 	limit  time.Duration // of one step
 	// interrupt is a step that fails before it is taken.
@@ -52,7 +53,7 @@ type world struct {
 
 func newWorld(t *testing.T, pg *testserver.PostgresServer) *world {
 	t.Helper()
-	w := &world{t: t, pg: pg, env: map[string]string{}, limit: 20 * time.Second, log: new(bytes.Buffer), tls: rotation.TLSPolicy{ExtraCAs: pg.CA.PEM}}
+	w := &world{t: t, pg: pg, env: map[string]string{}, limit: 20 * time.Second, log: new(bytes.Buffer), tls: engine.TLSPolicy{ExtraCAs: pg.CA.PEM}}
 	w.sim = sim.New(sim.Options{MaxAttempts: 1})
 	server, err := sim.Serve(w.sim, "127.0.0.1:0")
 	if err != nil {
@@ -90,7 +91,7 @@ func (w *world) handle(ctx context.Context, e rotation.Event) error {
 
 func (w *world) rotator() *rotation.Rotator {
 	r, err := rotation.New(rotation.Config{
-		Engines:  []rotation.Engine{postgres.New(w.tls)},
+		Engines:  []engine.Engine{postgres.New(w.tls)},
 		Secrets:  func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil },
 		Getenv:   func(name string) string { return w.env[name] },
 		Log:      slog.New(slog.NewJSONHandler(w.log, nil)),
@@ -200,7 +201,7 @@ func (w *world) current(arn string) (user, password string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	v := rotation.StringValue(*out.SecretString)
+	v := engine.StringValue(*out.SecretString)
 	user, _ = v.Text("username")
 	password, _ = v.Text("password")
 	return user, password
@@ -237,10 +238,10 @@ func (w *world) versions(arn string) int {
 
 // wantCause fails the test unless err has the cause and tells something of how
 // to mend it.
-func wantCause(t *testing.T, err error, cause rotation.Cause, text string) {
+func wantCause(t *testing.T, err error, cause engine.Cause, text string) {
 	t.Helper()
 	enginetest.WantCause(t, err, cause, text)
-	if e, _ := errors.AsType[*rotation.Error](err); e.Step == "" {
+	if e, _ := errors.AsType[*engine.Error](err); e.Step == "" {
 		t.Errorf("the error has no step: %v", err)
 	}
 }

@@ -5,17 +5,17 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
-var _ rotation.Needer = (*Engine)(nil)
+var _ engine.Needer = (*Engine)(nil)
 
 // Needs says what the superuser secret's role needs; a user changes its own
 // password without any privilege. Until version 15, CREATEROLE is enough for every
 // role but those whose attributes only a superuser may give. From 16 on it takes
 // ADMIN OPTION on the role, and whoever gives an attribute must have it.
 // Source: https://www.postgresql.org/docs/18/sql-alterrole.html and .../15/sql-createrole.html
-func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Needs) error {
+func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	if !r.Superuser {
 		n.Note = "none: a user may change its own password"
 		return nil
@@ -39,7 +39,7 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 	}); err != nil {
 		return err
 	}
-	if r.Strategy == rotation.SingleUser {
+	if r.Strategy == engine.SingleUser {
 		createdb, replication, bypass = false, false, false // they stay as they are
 	}
 	login := pgx.Identifier{n.Login}.Sanitize()

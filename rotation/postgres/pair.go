@@ -10,7 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
@@ -68,9 +68,9 @@ func (s *session) ordinary(ctx context.Context, tx pgx.Tx, name string) (*role, 
 	case err != nil:
 		return nil, err
 	case r == nil:
-		return nil, rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no role %q", name)
+		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no role %q", name)
 	case r.superuser:
-		return nil, rotation.Errorf(rotation.TakeoverRefused, "rotate a superuser by its own secret, as a single user", "the role %q is a superuser", name)
+		return nil, engine.Errorf(engine.TakeoverRefused, "rotate a superuser by its own secret, as a single user", "the role %q is a superuser", name)
 	}
 	return r, nil
 }
@@ -119,7 +119,7 @@ func (s *session) alternate(ctx context.Context, p pair, verifier string, rehear
 // order reads both roles and refuses to touch an other that is not ours.
 func (s *session) order(ctx context.Context, tx pgx.Tx, p pair) (current, other *role, err error) {
 	if p.current == s.Target.User || p.other == s.Target.User {
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.Target.User)
+		return nil, nil, engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.Target.User)
 	}
 	if current, err = s.ordinary(ctx, tx, p.current); err != nil {
 		return nil, nil, err
@@ -128,7 +128,7 @@ func (s *session) order(ctx context.Context, tx pgx.Tx, p pair) (current, other 
 		return current, nil, err
 	}
 	if other.superuser || other.flags["CREATEROLE"] && !current.flags["CREATEROLE"] || other.flags["BYPASSRLS"] && !current.flags["BYPASSRLS"] || other.flags["REPLICATION"] && !current.flags["REPLICATION"] {
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused, "use a user name without the suffix _clone, or take the extra powers from that role", "the role %q has more power than %q", p.other, p.current)
+		return nil, nil, engine.Errorf(engine.TakeoverRefused, "use a user name without the suffix _clone, or take the extra powers from that role", "the role %q has more power than %q", p.other, p.current)
 	}
 	if p.proved {
 		return current, other, nil
@@ -139,7 +139,7 @@ func (s *session) order(ctx context.Context, tx pgx.Tx, p pair) (current, other 
 		}
 	}
 	first, second := pgx.Identifier{p.current}.Sanitize(), pgx.Identifier{p.other}.Sanitize()
-	return nil, nil, rotation.Errorf(rotation.TakeoverRefused,
+	return nil, nil, engine.Errorf(engine.TakeoverRefused,
 		"if it is this secret's second user all the same, say so as a superuser: GRANT "+first+" TO "+second+"; COMMENT ON ROLE "+second+" IS '"+strings.ReplaceAll(mark(p.current), "'", "''")+"'",
 		"the role %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
 }
@@ -268,7 +268,7 @@ func (s *session) parity(ctx context.Context, tx pgx.Tx, first string, p pair) e
 	}
 	if missing = append(missing, groups...); missing != nil {
 		slices.Sort(missing)
-		return rotation.Errorf(rotation.PrivilegeMissing, "give both users the same by hand, or the superuser the right to", "the users %q and %q differ in %s", p.current, p.other, strings.Join(missing, ", "))
+		return engine.Errorf(engine.PrivilegeMissing, "give both users the same by hand, or the superuser the right to", "the users %q and %q differ in %s", p.current, p.other, strings.Join(missing, ", "))
 	}
 	return nil
 }

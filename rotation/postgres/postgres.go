@@ -12,24 +12,24 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine rotates roles of PostgreSQL 10 and later.
-type Engine struct{ tls rotation.TLSPolicy }
+type Engine struct{ tls engine.TLSPolicy }
 
-var _ rotation.DryRunner = (*Engine)(nil)
+var _ engine.DryRunner = (*Engine)(nil)
 
 // New returns the engine with the given policy for its connections.
-func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
 // Kind describes the engine, with the names and the defaults of AWS's templates.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{
 		Names:        []string{"postgres", "aurora-postgresql"},
 		UserField:    "username",
 		SecretFields: []string{"password"},
-		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `:/@"'\`, RequireEachIncludedType: true},
+		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `:/@"'\`, RequireEachIncludedType: true},
 		CloneSuffix:  "_clone",
 		// Source: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
 		CloneLimit: 63,
@@ -37,44 +37,44 @@ func (*Engine) Kind() rotation.Kind {
 }
 
 // parse reads a login and checks what only PostgreSQL asks for.
-func parse(v rotation.Value) (rotation.Target, error) {
-	t, err := rotation.ParseTarget(v, 5432, "postgres")
+func parse(v engine.Value) (engine.Target, error) {
+	t, err := engine.ParseTarget(v, 5432, "postgres")
 	if err == nil && len(t.User) > 63 {
 		// The server would cut the name and change another role.
-		err = rotation.Errorf(rotation.InvalidSecret, "use the role's real name", "the user name has more than 63 bytes")
+		err = engine.Errorf(engine.InvalidSecret, "use the role's real name", "the user name has more than 63 bytes")
 	}
 	return t, err
 }
 
 // Next returns the current value with a new password and, for alternating
 // users, the other user's name.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
-	return rotation.NextPassword(e.Kind(), r)
+	return engine.NextPassword(e.Kind(), r)
 }
 
 // DryRun logs in and makes the change in a transaction that is rolled back, with
 // a verifier that fits no password.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, func(s *session) error { return s.apply(ctx, r, true) })
 }
 
 // Set makes the pending password valid, in one transaction.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, func(s *session) error { return s.apply(ctx, r, false) })
 }
 
 // Verify logs in and asks for an answer. A user that changes its own password
 // must be able to, which is tried and rolled back.
-func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if r.Strategy == rotation.AlternatingUsers {
+	if r.Strategy == engine.AlternatingUsers {
 		_, err = s.Conn.Exec(ctx, "SELECT 1")
 		return s.classify("the query failed", err)
 	}
@@ -84,7 +84,7 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 }
 
 // change connects as r.Login and calls do.
-func (e *Engine) change(ctx context.Context, r *rotation.Request, do func(*session) error) error {
+func (e *Engine) change(ctx context.Context, r *engine.Request, do func(*session) error) error {
 	s, err := e.connect(ctx, r.Login)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, do func(*sessi
 }
 
 // apply makes the change that r asks for, and keeps it unless it is a rehearsal.
-func (s *session) apply(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+func (s *session) apply(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err
@@ -104,9 +104,9 @@ func (s *session) apply(ctx context.Context, r *rotation.Request, rehearsal bool
 		verifier = scramVerifier(pending.Password, salt(r.Secret, r.Version, pending.User))
 	}
 	if r.Superuser && pending.User == s.Target.User {
-		return rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", pending.User)
+		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", pending.User)
 	}
-	if r.Strategy == rotation.AlternatingUsers {
+	if r.Strategy == engine.AlternatingUsers {
 		current, err := parse(r.Current)
 		if err != nil {
 			return err
@@ -139,7 +139,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$`)
 	}
 	if code(err) == "22023" { // invalid_parameter_value, as the hooks for password checks raise
-		return rotation.Errorf(rotation.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the server's policy", "the server rejects the password of %q: %w", user, err)
+		return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the server's policy", "the server rejects the password of %q: %w", user, err)
 	}
 	return s.classify("the password of "+strconv.Quote(user)+" could not be changed", err)
 }

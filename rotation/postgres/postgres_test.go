@@ -15,6 +15,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/postgres"
 )
 
@@ -172,11 +173,11 @@ func TestTakeoverByNameIsRefused(t *testing.T) {
 		} {
 			arn := w.secret(value)
 			err := w.rotate(arn)
-			want := rotation.TakeoverRefused
+			want := engine.TakeoverRefused
 			if strings.Contains(name, "unknown") {
-				want = rotation.LoginRefused
+				want = engine.LoginRefused
 			}
-			if rotation.CauseOf(err) != want {
+			if engine.CauseOf(err) != want {
 				t.Errorf("%s: %v, want %s", name, err, want)
 			}
 			if n := w.versions(arn); n != 1 {
@@ -218,7 +219,7 @@ func TestRotatorThatIsNoSuperuser(t *testing.T) {
 		weak, weakPassword := w.role("")
 		admin = w.secret(w.value(weak, weakPassword))
 		arn = w.secret(w.value(other, otherPassword, "masterarn", fmt.Sprintf("%q", admin)))
-		wantCause(t, w.rotate(arn), rotation.PrivilegeMissing, "createSecret")
+		wantCause(t, w.rotate(arn), engine.PrivilegeMissing, "createSecret")
 		if n := w.versions(arn); n != 1 {
 			t.Errorf("%d versions have a value, want 1", n)
 		}
@@ -265,7 +266,7 @@ func TestSetIsTheSameEveryTime(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		user, password := w.role("")
 		e := postgres.New(w.tls)
-		r := rotation.Request{Secret: "arn", Version: "v1", Strategy: rotation.SingleUser, Current: rotation.StringValue(w.value(user, password)), Pending: rotation.StringValue(w.value(user, "next-Passw0rd-1"))}
+		r := engine.Request{Secret: "arn", Version: "v1", Strategy: engine.SingleUser, Current: engine.StringValue(w.value(user, password)), Pending: engine.StringValue(w.value(user, "next-Passw0rd-1"))}
 		stored := func() (s string) {
 			if err := w.pg.Connect(t, "postgres").QueryRow(t.Context(), "SELECT rolpassword FROM pg_authid WHERE rolname = $1", user).Scan(&s); err != nil {
 				t.Fatal(err)
@@ -314,27 +315,27 @@ func TestBadInput(t *testing.T) {
 	reason := func(s string) string { return fmt.Sprintf("%q", s) }
 	for name, tc := range map[string]struct {
 		value string
-		cause rotation.Cause
+		cause engine.Cause
 		text  string
 	}{
-		"not JSON":            {"just-a-password", rotation.InvalidSecret, "not a JSON object"},
-		"wrong engine":        {w.value(user, password, "engine", `"sybase"`), rotation.InvalidSecret, `"sybase"`},
-		"no engine":           {w.value(user, password, "engine", ""), rotation.InvalidSecret, "no engine"},
-		"no host":             {w.value(user, password, "host", ""), rotation.InvalidSecret, "host is missing"},
-		"all missing at once": {`{"engine":"postgres"}`, rotation.InvalidSecret, "host is missing, password is missing, username is missing"},
-		"port is a word":      {w.value(user, password, "port", `"five"`), rotation.InvalidSecret, "port"},
-		"name too long":       {w.value(strings.Repeat("x", 64), password), rotation.InvalidSecret, "63 bytes"},
-		"unknown name":        {w.value(user, password, "host", `"no-such-host.invalid"`), rotation.NameNotResolved, "resolve"},
-		"closed port":         {w.value(user, password, "port", "1"), rotation.Unreachable, "security groups"},
-		"host is silent":      {w.value(user, password, "port", fmt.Sprint(silent)), rotation.Unreachable, "does not answer"},
-		"wrong password":      {w.value(user, "wrong"), rotation.LoginRefused, "AWSCURRENT"},
-		"unknown user":        {w.value("nobody_"+user, password), rotation.LoginRefused, "AWSCURRENT"},
-		"expired":             {w.value(expired, expiredPassword), rotation.LoginRefused, "VALID UNTIL"},
-		"may not log in":      {w.value(nologin, nologinPassword), rotation.PrivilegeMissing, "LOGIN"},
-		"unknown database":    {w.value(user, password, "dbname", `"nowhere"`), rotation.InvalidSecret, "dbname"},
-		"server without TLS":  {w.value(user, password, "port", fmt.Sprint(clear.Port)), rotation.TLSFailed, "no TLS"},
-		"ssl true, no TLS":    {w.value(user, password, "port", fmt.Sprint(clear.Port), "ssl", "true"), rotation.TLSFailed, "no TLS"},
-		"no masterarn":        {w.value(user, password, "masterarn", reason("arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf")), rotation.InvalidSecret, "superuser"},
+		"not JSON":            {"just-a-password", engine.InvalidSecret, "not a JSON object"},
+		"wrong engine":        {w.value(user, password, "engine", `"sybase"`), engine.InvalidSecret, `"sybase"`},
+		"no engine":           {w.value(user, password, "engine", ""), engine.InvalidSecret, "no engine"},
+		"no host":             {w.value(user, password, "host", ""), engine.InvalidSecret, "host is missing"},
+		"all missing at once": {`{"engine":"postgres"}`, engine.InvalidSecret, "host is missing, password is missing, username is missing"},
+		"port is a word":      {w.value(user, password, "port", `"five"`), engine.InvalidSecret, "port"},
+		"name too long":       {w.value(strings.Repeat("x", 64), password), engine.InvalidSecret, "63 bytes"},
+		"unknown name":        {w.value(user, password, "host", `"no-such-host.invalid"`), engine.NameNotResolved, "resolve"},
+		"closed port":         {w.value(user, password, "port", "1"), engine.Unreachable, "security groups"},
+		"host is silent":      {w.value(user, password, "port", fmt.Sprint(silent)), engine.Unreachable, "does not answer"},
+		"wrong password":      {w.value(user, "wrong"), engine.LoginRefused, "AWSCURRENT"},
+		"unknown user":        {w.value("nobody_"+user, password), engine.LoginRefused, "AWSCURRENT"},
+		"expired":             {w.value(expired, expiredPassword), engine.LoginRefused, "VALID UNTIL"},
+		"may not log in":      {w.value(nologin, nologinPassword), engine.PrivilegeMissing, "LOGIN"},
+		"unknown database":    {w.value(user, password, "dbname", `"nowhere"`), engine.InvalidSecret, "dbname"},
+		"server without TLS":  {w.value(user, password, "port", fmt.Sprint(clear.Port)), engine.TLSFailed, "no TLS"},
+		"ssl true, no TLS":    {w.value(user, password, "port", fmt.Sprint(clear.Port), "ssl", "true"), engine.TLSFailed, "no TLS"},
+		"no masterarn":        {w.value(user, password, "masterarn", reason("arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf")), engine.InvalidSecret, "superuser"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			arn := w.secret(tc.value)
@@ -373,9 +374,9 @@ func TestCertificatesAreVerified(t *testing.T) {
 			ca, other := newCA(t), newCA(t)
 			pg := testserver.Postgres(t, testserver.PostgresOptions{CA: ca, Cert: tc.cert(ca, other)})
 			w := newWorld(t, pg)
-			w.tls = rotation.TLSPolicy{ExtraCAs: ca.PEM, AllowPlaintext: true}
+			w.tls = engine.TLSPolicy{ExtraCAs: ca.PEM, AllowPlaintext: true}
 			arn := w.secret(w.value("app", "password-1"))
-			wantCause(t, w.rotate(arn), rotation.TLSFailed, tc.text)
+			wantCause(t, w.rotate(arn), engine.TLSFailed, tc.text)
 		})
 	}
 }
@@ -408,7 +409,7 @@ func TestPlaintextOnlyWhereItIsAskedFor(t *testing.T) {
 		user, password := w.role("")
 		w.tls.AllowPlaintext = tc.allow
 		err := w.rotate(w.secret(w.value(user, password, "ssl", tc.ssl)))
-		if (err == nil) != tc.want || err != nil && rotation.CauseOf(err) != rotation.TLSFailed {
+		if (err == nil) != tc.want || err != nil && engine.CauseOf(err) != engine.TLSFailed {
 			t.Errorf("ssl %s, fallback %v: %v", tc.ssl, tc.allow, err)
 		}
 	}
@@ -423,10 +424,10 @@ func TestDatabaseNameSaysNothingOfTLS(t *testing.T) {
 	w.sql("CREATE DATABASE %I", name)
 	user, password := w.role("")
 	there := fmt.Sprintf("%q", name)
-	wantCause(t, w.rotate(w.secret(w.value(user, "not-it", "dbname", there))), rotation.LoginRefused, "AWSCURRENT")
-	w.tls = rotation.TLSPolicy{AllowPlaintext: true} // and the server's CA is not known
-	wantCause(t, w.rotate(w.secret(w.value(user, password))), rotation.TLSFailed, "known CA")
-	wantCause(t, w.rotate(w.secret(w.value(user, password, "dbname", there))), rotation.TLSFailed, "known CA")
+	wantCause(t, w.rotate(w.secret(w.value(user, "not-it", "dbname", there))), engine.LoginRefused, "AWSCURRENT")
+	w.tls = engine.TLSPolicy{AllowPlaintext: true} // and the server's CA is not known
+	wantCause(t, w.rotate(w.secret(w.value(user, password))), engine.TLSFailed, "known CA")
+	wantCause(t, w.rotate(w.secret(w.value(user, password, "dbname", there))), engine.TLSFailed, "known CA")
 }
 
 // TestOddNamesAndPasswords: the server's own parser is asked about every quoting.
@@ -464,9 +465,9 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 	pg := testserver.Postgres(t, testserver.PostgresOptions{Config: "shared_preload_libraries = 'passwordcheck'"})
 	w := newWorld(t, pg)
 	user, password := w.role("")
-	r := rotation.Request{Version: "v", Strategy: rotation.SingleUser, Current: rotation.StringValue(w.value(user, password)), Pending: rotation.StringValue(w.value(user, user))}
+	r := engine.Request{Version: "v", Strategy: engine.SingleUser, Current: engine.StringValue(w.value(user, password)), Pending: engine.StringValue(w.value(user, user))}
 	r.Login = r.Current
-	if err := postgres.New(w.tls).Set(t.Context(), &r); !errors.Is(err, rotation.PolicyRejected) {
+	if err := postgres.New(w.tls).Set(t.Context(), &r); !errors.Is(err, engine.PolicyRejected) {
 		t.Errorf("Set: %v", err)
 	}
 	if _, err := w.connect(user, password); err != nil {
@@ -488,7 +489,7 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 			if _, err := w.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &arn, ClientRequestToken: &id, SecretString: aws.String(w.value(user, user)), VersionStages: []string{"AWSPENDING"}}); err != nil {
 				t.Fatal(err)
 			}
-			wantCause(t, w.handle(t.Context(), rotation.Event{Step: rotation.FinishSecret, SecretID: arn, ClientRequestToken: id}), rotation.PolicyRejected, "the target is unchanged: AWSCURRENT opens it (correct the password settings; then `rotatorctl recover")
+			wantCause(t, w.handle(t.Context(), rotation.Event{Step: rotation.FinishSecret, SecretID: arn, ClientRequestToken: id}), engine.PolicyRejected, "the target is unchanged: AWSCURRENT opens it (correct the password settings; then `rotatorctl recover")
 		}
 	}
 	if diagnosis, err := w.rotator().Recover(t.Context(), arn); err != nil || !strings.Contains(diagnosis.Action, "remove AWSPENDING") {
@@ -533,14 +534,14 @@ func TestPreflight(t *testing.T) {
 		feeble := fmt.Sprintf("%q", w.secret(w.value(weak, weakPassword)))
 		for name, tc := range map[string]struct {
 			value string
-			cause rotation.Cause
+			cause engine.Cause
 		}{
 			"single user":              {w.value(user, password), ""},
-			"single, wrong password":   {w.value(user, "wrong"), rotation.LoginRefused},
-			"single, no form":          {w.value(user, password, "host", ""), rotation.InvalidSecret},
+			"single, wrong password":   {w.value(user, "wrong"), engine.LoginRefused},
+			"single, no form":          {w.value(user, password, "host", ""), engine.InvalidSecret},
 			"alternating":              {w.value(user, password, "masterarn", strong), ""},
-			"alternating, no right to": {w.value(user, password, "masterarn", feeble), rotation.PrivilegeMissing},
-			"alternating, wrong":       {w.value(user, "wrong", "masterarn", strong), rotation.LoginRefused},
+			"alternating, no right to": {w.value(user, password, "masterarn", feeble), engine.PrivilegeMissing},
+			"alternating, wrong":       {w.value(user, "wrong", "masterarn", strong), engine.LoginRefused},
 		} {
 			arn := w.secret(tc.value)
 			_, err := w.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false)})
@@ -548,7 +549,7 @@ func TestPreflight(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = w.sim.WaitRotation(t.Context(), arn)
-			if w.last == nil && tc.cause != "" || w.last != nil && rotation.CauseOf(w.last) != tc.cause {
+			if w.last == nil && tc.cause != "" || w.last != nil && engine.CauseOf(w.last) != tc.cause {
 				t.Errorf("%s: %v, want %q", name, w.last, tc.cause)
 			}
 			if n := w.versions(arn); n != 1 {

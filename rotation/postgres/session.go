@@ -5,7 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
@@ -17,7 +17,7 @@ type session struct {
 
 // connect logs in. The error has the cause LoginRefused only where the server
 // says so.
-func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error) {
+func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
 	t, err := parse(v)
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error
 	return e.dial(ctx, t)
 }
 
-func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) {
+func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
 	s, err := pgsession.Dial(ctx, e.tls, t)
 	if err != nil {
 		return nil, pgsession.Classify(t, "no login at "+t.Address(), err)

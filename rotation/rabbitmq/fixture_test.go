@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // fixture is a server with an engine that trusts it.
@@ -28,7 +28,7 @@ type fixture struct {
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	s := testserver.SharedRabbitMQ(t, testserver.RabbitMQOptions{})
-	return &fixture{s, t, New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM})}
+	return &fixture{s, t, New(engine.TLSPolicy{ExtraCAs: s.CA.PEM})}
 }
 
 // call calls the API as the administrator.
@@ -91,21 +91,21 @@ func (f *fixture) show(name string) (u user) {
 	return u
 }
 
-func (f *fixture) value(user, password string) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"port":%d,"managementPort":%d}`, f.Host, f.AMQPPort, f.Port)).
+func (f *fixture) value(user, password string) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"port":%d,"managementPort":%d}`, f.Host, f.AMQPPort, f.Port)).
 		With("username", user).With("password", password)
 }
 
 // bySuperuser is a request for a rotation of one user by the superuser.
-func (f *fixture) bySuperuser(user, current, pending string) *rotation.Request {
-	return &rotation.Request{Secret: "arn", Version: "v", Strategy: rotation.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending),
+func (f *fixture) bySuperuser(user, current, pending string) *engine.Request {
+	return &engine.Request{Secret: "arn", Version: "v", Strategy: engine.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending),
 		Login: f.value(f.User, f.Password), Superuser: true, BySuperuser: true}
 }
 
 // toOther is a request for a rotation to the other user.
-func (f *fixture) toOther(current, other string) *rotation.Request {
+func (f *fixture) toOther(current, other string) *engine.Request {
 	r := f.bySuperuser(current, "first-"+current, "next-"+other)
-	r.Strategy = rotation.AlternatingUsers
+	r.Strategy = engine.AlternatingUsers
 	r.Pending = r.Pending.With("username", other)
 	return r
 }

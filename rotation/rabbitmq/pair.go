@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // pair is the two users that alternate.
@@ -28,9 +28,9 @@ func mark(first string) string {
 
 // alternate makes the other user equal to the current one and sets its password
 // last, together with its tags.
-func (s *session) alternate(ctx context.Context, p pair, r *rotation.Request, password string, rehearsal bool) error {
+func (s *session) alternate(ctx context.Context, p pair, r *engine.Request, password string, rehearsal bool) error {
 	if p.current == s.target.User {
-		return rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
+		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
 	}
 	current, other, err := s.order(ctx, p)
 	if err != nil {
@@ -67,17 +67,17 @@ func (s *session) order(ctx context.Context, p pair) (current, other *user, err 
 		return nil, nil, err
 	}
 	if current.has(administrator) {
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused, adviceOwn, "the user %q is an administrator", p.current)
+		return nil, nil, engine.Errorf(engine.TakeoverRefused, adviceOwn, "the user %q is an administrator", p.current)
 	}
 	if other, err = s.find(ctx, p.other); err != nil || other == nil {
 		return current, nil, err
 	}
 	if other.has(administrator) {
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused, "use a user name without the suffix _clone, or take the tag administrator from that user",
+		return nil, nil, engine.Errorf(engine.TakeoverRefused, "use a user name without the suffix _clone, or take the tag administrator from that user",
 			"the user %q is an administrator and %q is not", p.other, p.current)
 	}
 	if !p.proved && !other.has(mark(p.current)) && !current.has(mark(p.other)) {
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused,
+		return nil, nil, engine.Errorf(engine.TakeoverRefused,
 			"if it is this secret's second user all the same, say so as an administrator by giving it the tag "+mark(p.current)+" beside its others",
 			"the user %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
 	}

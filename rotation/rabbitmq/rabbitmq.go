@@ -11,16 +11,16 @@ import (
 	"context"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine rotates users of RabbitMQ 3.8 and later.
-type Engine struct{ tls rotation.TLSPolicy }
+type Engine struct{ tls engine.TLSPolicy }
 
-var _ rotation.DryRunner = (*Engine)(nil)
+var _ engine.DryRunner = (*Engine)(nil)
 
 // New returns the engine with the given policy for its connections.
-func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
 // portField names the management API's port. The field port is the clients', who
 // speak AMQP there.
@@ -28,12 +28,12 @@ const portField = "managementPort"
 
 // Kind describes the engine. AWS has no template for it. The characters that
 // passwords have may stand in an amqps:// URL as they are.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{
 		Names:           []string{"rabbitmq", "amazonmq"},
 		UserField:       "username",
 		SecretFields:    []string{"password"},
-		Passwords:       rotation.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
+		Passwords:       engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
 		CloneSuffix:     "_clone",
 		CloneLimit:      255, // a short string of AMQP
 		SuperuserSingle: true,
@@ -44,7 +44,7 @@ func (*Engine) Kind() rotation.Kind {
 // parse reads a login at the management API, whose port is 15671, and 443 on
 // Amazon MQ.
 // Source: https://docs.aws.amazon.com/amazon-mq/latest/developer-guide/configuring-amazon-mq.html
-func parse(v rotation.Value) (rotation.Target, error) {
+func parse(v engine.Value) (engine.Target, error) {
 	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
 	port := 15671
 	if engine, _ := v.Text("engine"); engine == "amazonmq" {
@@ -57,40 +57,40 @@ func parse(v rotation.Value) (rotation.Target, error) {
 		}
 		v = v.WithJSON("port", raw)
 	}
-	t, err := rotation.ParseTarget(v, port, "")
+	t, err := engine.ParseTarget(v, port, "")
 	switch {
 	case err != nil:
 	case strings.Contains(t.User, ":"):
-		err = rotation.Errorf(rotation.InvalidSecret, advice, "the user name has a colon, with which nobody can log in to the management API")
+		err = engine.Errorf(engine.InvalidSecret, advice, "the user name has a colon, with which nobody can log in to the management API")
 	case t.User == "." || t.User == "..":
 		// In a path these mean another user or none.
-		err = rotation.Errorf(rotation.InvalidSecret, advice, "the user name %q is not possible", t.User)
+		err = engine.Errorf(engine.InvalidSecret, advice, "the user name %q is not possible", t.User)
 	case len(t.User) > 255:
-		err = rotation.Errorf(rotation.InvalidSecret, advice, "the user name has more than 255 bytes")
+		err = engine.Errorf(engine.InvalidSecret, advice, "the user name has more than 255 bytes")
 	}
 	return t, err
 }
 
 // Next returns the current value with a new password and, for alternating
 // users, the other user's name.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
-	return rotation.NextPassword(e.Kind(), r)
+	return engine.NextPassword(e.Kind(), r)
 }
 
 // DryRun logs in and reads what Set would change, which only an administrator
 // may.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
 
 // Set makes the pending password valid.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error { return e.change(ctx, r, false) }
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
 // Verify logs in. A user that changes its own password must be able to.
-func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(v)
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 }
 
 // change makes the change that r asks for, unless it is a rehearsal.
-func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err
@@ -115,9 +115,9 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 	}
 	defer s.api.Close()
 	if r.Superuser && pending.User == s.target.User {
-		return rotation.Errorf(rotation.TakeoverRefused, adviceOwn, "the user %q is the superuser itself", pending.User)
+		return engine.Errorf(engine.TakeoverRefused, adviceOwn, "the user %q is the superuser itself", pending.User)
 	}
-	if r.Strategy == rotation.AlternatingUsers {
+	if r.Strategy == engine.AlternatingUsers {
 		current, err := parse(r.Current)
 		if err != nil {
 			return err
@@ -129,7 +129,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 		return err
 	}
 	if r.Superuser && u.has(administrator) {
-		return rotation.Errorf(rotation.TakeoverRefused, adviceOwn, "the user %q is an administrator", pending.User)
+		return engine.Errorf(engine.TakeoverRefused, adviceOwn, "the user %q is an administrator", pending.User)
 	}
 	if rehearsal {
 		return nil

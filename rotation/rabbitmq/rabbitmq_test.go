@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -37,8 +37,8 @@ func TestPasswordOpensAMQPAndTheOldOneDoesNot(t *testing.T) {
 func TestMistypedUserIsNotMade(t *testing.T) {
 	f := newFixture(t)
 	name := testserver.Unique("mistyped-")
-	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
-		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser(name, "a", "b")), rotation.InvalidSecret, name)
+	for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
+		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser(name, "a", "b")), engine.InvalidSecret, name)
 	}
 	if status, _ := f.Call(t, "GET", "/api/users/"+name, nil); status != 404 {
 		t.Errorf("the user is there: status %d", status)
@@ -123,9 +123,9 @@ func TestLoginIsToldByTheReason(t *testing.T) {
 		if err := f.engine.Verify(enginetest.Within(t), r, f.value(name, "first-"+name)); err != nil {
 			t.Errorf("tags %q: %v", tags, err)
 		}
-		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value(name, "wrong")), rotation.LoginRefused, name)
+		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value(name, "wrong")), engine.LoginRefused, name)
 	}
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser("", "", ""), f.value("nobody", "wrong")), rotation.LoginRefused, "nobody")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser("", "", ""), f.value("nobody", "wrong")), engine.LoginRefused, "nobody")
 }
 
 func TestUserThatIsNoAdministratorCannotRotateItself(t *testing.T) {
@@ -134,24 +134,24 @@ func TestUserThatIsNoAdministratorCannotRotateItself(t *testing.T) {
 		name := f.user(tags)
 		r := f.bySuperuser(name, "first-"+name, "second")
 		r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
-		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), rotation.PrivilegeMissing, "masterarn")
-		enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), rotation.PrivilegeMissing, "administrator")
-		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), rotation.PrivilegeMissing, "administrator")
+		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.PrivilegeMissing, "masterarn")
+		enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.PrivilegeMissing, "administrator")
+		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.PrivilegeMissing, "administrator")
 		r.Login = f.value(name, "wrong")
-		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), rotation.LoginRefused, name)
+		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.LoginRefused, name)
 	}
 }
 
 func TestSuperuserChangesNoAdministrator(t *testing.T) {
 	f := newFixture(t)
 	boss := f.user("administrator")
-	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.bySuperuser(boss, "first-"+boss, "x")), rotation.TakeoverRefused, "administrator")
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser(f.User, f.Password, "x")), rotation.TakeoverRefused, "superuser itself")
-	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.toOther(boss, boss+"_clone")), rotation.TakeoverRefused, "administrator")
-	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.toOther(f.User, f.User+"_clone")), rotation.TakeoverRefused, "itself")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.bySuperuser(boss, "first-"+boss, "x")), engine.TakeoverRefused, "administrator")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser(f.User, f.Password, "x")), engine.TakeoverRefused, "superuser itself")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.toOther(boss, boss+"_clone")), engine.TakeoverRefused, "administrator")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.toOther(f.User, f.User+"_clone")), engine.TakeoverRefused, "itself")
 	app := f.user("")
 	f.must("PUT", "/api/users/"+app+"_clone", map[string]string{"password": "x", "tags": "administrator," + mark(app)})
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app, app+"_clone")), rotation.TakeoverRefused, "is an administrator")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app, app+"_clone")), engine.TakeoverRefused, "is an administrator")
 }
 
 func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
@@ -160,15 +160,15 @@ func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
 	f.must("PUT", "/api/users/"+app+"_clone", map[string]string{"password": "the-stranger's", "tags": "management"})
 	before := f.show(app + "_clone")
 	r := f.toOther(app, app+"_clone")
-	for _, change := range []func(context.Context, *rotation.Request) error{f.engine.DryRun, f.engine.Set} {
-		enginetest.WantCause(t, change(enginetest.Within(t), r), rotation.TakeoverRefused, mark(app))
+	for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
+		enginetest.WantCause(t, change(enginetest.Within(t), r), engine.TakeoverRefused, mark(app))
 	}
 	after := f.show(app + "_clone")
 	if after.Hash != before.Hash || !slices.Equal(after.Tags, before.Tags) {
 		t.Error("the stranger was changed")
 	}
 	// Nor the other way round, where a clone's name leads to somebody.
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app+"_clone", app)), rotation.TakeoverRefused, mark(app+"_clone"))
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app+"_clone", app)), engine.TakeoverRefused, mark(app+"_clone"))
 	// A proof, or an administrator's word, is another matter.
 	r.Proved = true
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
@@ -257,7 +257,7 @@ func TestHalfMadeSecondUserIsFinished(t *testing.T) {
 }
 
 func TestEveryFaultOfTheFormIsTold(t *testing.T) {
-	e := New(rotation.TLSPolicy{})
+	e := New(engine.TLSPolicy{})
 	for value, words := range map[string][]string{
 		`{"managementPort":"x","password":""}`:                                      {"host is missing", "username is missing", "password is missing", "port is not a number"},
 		`{"host":"h","username":"a:b","password":"p"}`:                              {"colon"},
@@ -266,15 +266,15 @@ func TestEveryFaultOfTheFormIsTold(t *testing.T) {
 		`{"host":"h","username":"` + strings.Repeat("u", 256) + `","password":"p"}`: {"255"},
 		`["a"]`: {"not a JSON object"},
 	} {
-		_, err := e.Next(enginetest.Within(t), &rotation.Request{Current: rotation.StringValue(value)})
+		_, err := e.Next(enginetest.Within(t), &engine.Request{Current: engine.StringValue(value)})
 		for _, w := range words {
-			enginetest.WantCause(t, err, rotation.InvalidSecret, w)
+			enginetest.WantCause(t, err, engine.InvalidSecret, w)
 		}
 	}
-	for engine, port := range map[string]int{"rabbitmq": 15671, "amazonmq": 443} {
-		got, err := parse(rotation.StringValue(`{"host":"h","port":5671,"username":"a","password":"p"}`).With("engine", engine))
+	for name, port := range map[string]int{"rabbitmq": 15671, "amazonmq": 443} {
+		got, err := parse(engine.StringValue(`{"host":"h","port":5671,"username":"a","password":"p"}`).With("engine", name))
 		if err != nil || got.Port != port {
-			t.Errorf("%s: port %d, %v; the clients' port is not the API's", engine, got.Port, err)
+			t.Errorf("%s: port %d, %v; the clients' port is not the API's", name, got.Port, err)
 		}
 	}
 }
@@ -308,23 +308,23 @@ func FuzzNames(f *testing.F) {
 
 func TestServerWithoutTLS(t *testing.T) {
 	s := testserver.RabbitMQ(t, testserver.RabbitMQOptions{NoTLS: true})
-	f := &fixture{s, t, New(rotation.TLSPolicy{})}
+	f := &fixture{s, t, New(engine.TLSPolicy{})}
 	v := f.value(s.User, s.Password)
-	r := &rotation.Request{BySuperuser: true}
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, v), rotation.TLSFailed, "does not speak TLS")
+	r := &engine.Request{BySuperuser: true}
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, v), engine.TLSFailed, "does not speak TLS")
 	if err := f.engine.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("false"))); err != nil {
 		t.Error(err)
 	}
-	lenient := New(rotation.TLSPolicy{AllowPlaintext: true})
+	lenient := New(engine.TLSPolicy{AllowPlaintext: true})
 	if err := lenient.Verify(enginetest.Within(t), r, v); err != nil {
 		t.Error(err)
 	}
-	enginetest.WantCause(t, lenient.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("true"))), rotation.TLSFailed, "does not speak TLS")
+	enginetest.WantCause(t, lenient.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("true"))), engine.TLSFailed, "does not speak TLS")
 }
 
 func TestCertificateThatIsNotTheServers(t *testing.T) {
 	f := newFixture(t)
-	enginetest.WantCause(t, New(rotation.TLSPolicy{AllowPlaintext: true}).Verify(enginetest.Within(t), f.bySuperuser("", "", ""), f.value(f.User, f.Password)), rotation.TLSFailed, "CA")
+	enginetest.WantCause(t, New(engine.TLSPolicy{AllowPlaintext: true}).Verify(enginetest.Within(t), f.bySuperuser("", "", ""), f.value(f.User, f.Password)), engine.TLSFailed, "CA")
 }
 
 func TestHungServerIsGivenUpInTime(t *testing.T) {
@@ -333,7 +333,7 @@ func TestHungServerIsGivenUpInTime(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
 	begin := time.Now()
-	enginetest.WantCause(t, f.engine.Verify(ctx, f.bySuperuser("", "", ""), v), rotation.Unreachable, "in time")
+	enginetest.WantCause(t, f.engine.Verify(ctx, f.bySuperuser("", "", ""), v), engine.Unreachable, "in time")
 	if d := time.Since(begin); d > 400*time.Millisecond {
 		t.Errorf("it took %s", d)
 	}
@@ -356,31 +356,31 @@ func TestAnswersOfOthers(t *testing.T) {
 	host, port, _ := strings.Cut(strings.TrimPrefix(other.URL, "https://"), ":")
 	pem := new(bytes.Buffer)
 	fmt.Fprintf(pem, "-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n", base64.StdEncoding.EncodeToString(other.Certificate().Raw))
-	e := New(rotation.TLSPolicy{ExtraCAs: pem.Bytes()})
-	v := rotation.StringValue(fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"managementPort":%s,"username":"app","password":"secret-word"}`, host, port))
+	e := New(engine.TLSPolicy{ExtraCAs: pem.Bytes()})
+	v := engine.StringValue(fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"managementPort":%s,"username":"app","password":"secret-word"}`, host, port))
 	for _, c := range []struct {
 		status int
 		body   string
-		cause  rotation.Cause
+		cause  engine.Cause
 	}{
-		{401, `{"error":"not_authorized","reason":"Login failed"}`, rotation.LoginRefused},
-		{401, `{"error":"not_authorized","reason":"User can only log in via localhost"}`, rotation.PrivilegeMissing},
-		{401, `a proxy's page`, rotation.PrivilegeMissing},
-		{403, ``, rotation.PrivilegeMissing},
-		{302, ``, rotation.TargetFailed},
-		{404, `<html>`, rotation.TargetFailed},
-		{500, `{"reason":"oops"}`, rotation.TargetFailed},
-		{503, ``, rotation.TargetFailed},
+		{401, `{"error":"not_authorized","reason":"Login failed"}`, engine.LoginRefused},
+		{401, `{"error":"not_authorized","reason":"User can only log in via localhost"}`, engine.PrivilegeMissing},
+		{401, `a proxy's page`, engine.PrivilegeMissing},
+		{403, ``, engine.PrivilegeMissing},
+		{302, ``, engine.TargetFailed},
+		{404, `<html>`, engine.TargetFailed},
+		{500, `{"reason":"oops"}`, engine.TargetFailed},
+		{503, ``, engine.TargetFailed},
 	} {
 		status, body = c.status, c.body
-		enginetest.WantCause(t, e.Verify(enginetest.Within(t), &rotation.Request{BySuperuser: true}, v), c.cause, "")
-		r := &rotation.Request{Current: v, Pending: v, Login: v}
+		enginetest.WantCause(t, e.Verify(enginetest.Within(t), &engine.Request{BySuperuser: true}, v), c.cause, "")
+		r := &engine.Request{Current: v, Pending: v, Login: v}
 		enginetest.WantCause(t, e.Set(enginetest.Within(t), r), c.cause, "")
 	}
 	status, body = 200, `<html>welcome`
-	enginetest.WantCause(t, e.Set(enginetest.Within(t), &rotation.Request{Current: v, Pending: v, Login: v}), rotation.TargetFailed, "something else")
+	enginetest.WantCause(t, e.Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v, Login: v}), engine.TargetFailed, "something else")
 	status, body = 200, `{"name":"somebody"}`
-	enginetest.WantCause(t, e.Set(enginetest.Within(t), &rotation.Request{Current: v, Pending: v, Login: v}), rotation.TargetFailed, "another")
+	enginetest.WantCause(t, e.Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v, Login: v}), engine.TargetFailed, "another")
 }
 
 // Tags are one text in the answers of RabbitMQ 3.8.

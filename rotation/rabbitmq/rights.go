@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"slices"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // rights are what a user may do, beside what its tags allow.
@@ -124,7 +124,7 @@ func (s *session) level(ctx context.Context, name string, have, want rights) err
 	if err != nil || now.equal(want) {
 		return err
 	}
-	return rotation.Errorf(rotation.TargetFailed, "let Secrets Manager repeat the step; if that fails, compare the two users", "the rights of %q are not those of the current user: %v", name, now.differ(want))
+	return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step; if that fails, compare the two users", "the rights of %q are not those of the current user: %v", name, now.differ(want))
 }
 
 func (r rights) equal(other rights) bool { return len(r.differ(other)) == 0 }

@@ -6,17 +6,17 @@ import (
 	"net/http"
 	"net/url"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
 // session is the management API as one user.
 type session struct {
-	target rotation.Target
+	target engine.Target
 	api    *httpapi.Client
 }
 
-func (e *Engine) open(v rotation.Value) (*session, error) {
+func (e *Engine) open(v engine.Value) (*session, error) {
 	t, err := parse(v)
 	if err != nil {
 		return nil, err
@@ -58,15 +58,15 @@ func (s *session) refusal(what string, a *httpapi.Answer) error {
 	why := reason(a)
 	switch {
 	case a.Status == http.StatusUnauthorized && why == "Login failed":
-		return rotation.Errorf(rotation.LoginRefused, "check the user's password at the server, which says the same of a user that does not exist",
+		return engine.Errorf(engine.LoginRefused, "check the user's password at the server, which says the same of a user that does not exist",
 			"%s of %q is refused", what, s.target.User)
 	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden:
-		return rotation.Errorf(rotation.PrivilegeMissing, "name an administrator's secret in masterarn, or give the user the tag administrator",
+		return engine.Errorf(engine.PrivilegeMissing, "name an administrator's secret in masterarn, or give the user the tag administrator",
 			"%s is forbidden to %q: %q", what, s.target.User, why)
 	case a.Status == http.StatusNotFound:
-		return rotation.Errorf(rotation.TargetFailed, "check that the management plugin serves this port", "%s: the server knows no such thing: %q", what, why)
+		return engine.Errorf(engine.TargetFailed, "check that the management plugin serves this port", "%s: the server knows no such thing: %q", what, why)
 	}
-	return rotation.Errorf(rotation.TargetFailed, "see the server's log", "%s is answered with the status %d: %q", what, a.Status, why)
+	return engine.Errorf(engine.TargetFailed, "see the server's log", "%s is answered with the status %d: %q", what, a.Status, why)
 }
 
 // get reads what is at a path into out. It reports false where there is nothing.
@@ -82,7 +82,7 @@ func (s *session) get(ctx context.Context, what, path string, out any) (bool, er
 	}
 	if json.Unmarshal(a.Body, out) != nil {
 		// The body may have a hash.
-		return false, rotation.Errorf(rotation.TargetFailed, "check that the port is the management API's", "%s is answered with something else than was asked for", what)
+		return false, engine.Errorf(engine.TargetFailed, "check that the port is the management API's", "%s is answered with something else than was asked for", what)
 	}
 	return true, nil
 }
@@ -93,7 +93,7 @@ func (s *session) send(ctx context.Context, what, method, path string, body any)
 	if body != nil {
 		var err error
 		if r.Body, err = json.Marshal(body); err != nil {
-			return rotation.Errorf(rotation.InternalError, "report this", "%s cannot be asked for: %w", what, err)
+			return engine.Errorf(engine.InternalError, "report this", "%s cannot be asked for: %w", what, err)
 		}
 	}
 	a, err := s.api.Do(ctx, r)
@@ -112,7 +112,7 @@ func (s *session) find(ctx context.Context, name string) (*user, error) {
 		return nil, err
 	}
 	if u.Name != name {
-		return nil, rotation.Errorf(rotation.TargetFailed, "check that the port is the management API's", "the answer about the user %q is about another", name)
+		return nil, engine.Errorf(engine.TargetFailed, "check that the port is the management API's", "the answer about the user %q is about another", name)
 	}
 	return u, nil
 }
@@ -122,7 +122,7 @@ func (s *session) find(ctx context.Context, name string) (*user, error) {
 func (s *session) existing(ctx context.Context, name string) (*user, error) {
 	u, err := s.find(ctx, name)
 	if err == nil && u == nil {
-		err = rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
+		err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
 	}
 	return u, err
 }

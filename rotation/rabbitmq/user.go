@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // administrator is the tag of those who may change users.
@@ -57,7 +57,7 @@ const (
 
 // with returns the user with a new password. The algorithm stays, unless it is the
 // old MD5 or one that is not known here.
-func (u *user) with(password string, r *rotation.Request) *user {
+func (u *user) with(password string, r *engine.Request) *user {
 	next := *u
 	if next.Algorithm != saltedSHA512 {
 		next.Algorithm = saltedSHA256
@@ -67,7 +67,7 @@ func (u *user) with(password string, r *rotation.Request) *user {
 }
 
 // salt is derived, so that a repeated Set sends the same again.
-func salt(r *rotation.Request, user, password string) []byte {
+func salt(r *engine.Request, user, password string) []byte {
 	mac := hmac.New(sha256.New, []byte(password))
 	fmt.Fprintf(mac, "rotator rabbitmq salt\x00%s\x00%s\x00%s", r.Secret, r.Version, user)
 	return mac.Sum(nil)[:4]

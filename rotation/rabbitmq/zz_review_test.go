@@ -14,7 +14,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/internal/testing/zzworld"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -41,7 +41,7 @@ func (f *fixture) front(fail func(r *http.Request) bool) (*httptest.Server, *Eng
 		_, _ = io.Copy(w, resp.Body)
 	}))
 	f.t.Cleanup(s.Close)
-	return s, New(rotation.TLSPolicy{ExtraCAs: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})})
+	return s, New(engine.TLSPolicy{ExtraCAs: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})})
 }
 
 // R1: a change of topic permissions that is cut off leaves a user whose password still
@@ -105,7 +105,7 @@ func TestZZLogs(t *testing.T) {
 		}
 	}
 	logs, err := f.Logs()
-	v := rotation.StringValue(w.Get(arn, "AWSCURRENT"))
+	v := engine.StringValue(w.Get(arn, "AWSCURRENT"))
 	p, _ := v.Text("password")
 	u, _ := v.Text("username")
 	t.Logf("%v user %s password in log %v, hash in log %v; tags %q", err, u, strings.Contains(logs, p), strings.Contains(logs, f.show(u).Hash), f.show(u).Tags)

@@ -16,6 +16,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/sim"
 )
@@ -44,7 +45,7 @@ func newAccount(f *fixture) *account {
 	return a
 }
 
-func (a *account) secret(v rotation.Value) string {
+func (a *account) secret(v engine.Value) string {
 	a.t.Helper()
 	out, err := a.client.CreateSecret(context.Background(), &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("s-")), SecretString: aws.String(string(v.Reveal()))})
 	if err != nil {
@@ -56,7 +57,7 @@ func (a *account) secret(v rotation.Value) string {
 func (a *account) rotator() *rotation.Rotator {
 	a.t.Helper()
 	r, err := rotation.New(rotation.Config{
-		Engines: []rotation.Engine{a.engine},
+		Engines: []engine.Engine{a.engine},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return a.client, nil },
 		Getenv:  func(name string) string { return a.env[name] },
 		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
@@ -85,7 +86,7 @@ func (a *account) rotate(arn string) (string, error) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	password, _ := rotation.StringValue(*out.SecretString).Text("password")
+	password, _ := engine.StringValue(*out.SecretString).Text("password")
 	return password, nil
 }
 
@@ -114,7 +115,7 @@ func TestAdministratorRotatesAPlainUserAndRetires(t *testing.T) {
 	}
 	// A name alone does not lend the administrator's powers.
 	victim := a.user("+get")
-	if _, err := a.rotate(a.secret(a.value(victim, "a-guess").With("masterarn", superuser))); !errors.Is(err, rotation.LoginRefused) {
+	if _, err := a.rotate(a.secret(a.value(victim, "a-guess").With("masterarn", superuser))); !errors.Is(err, engine.LoginRefused) {
 		t.Errorf("a secret without the user's password: %v", err)
 	}
 	a.wantPasswords(victim, "first-"+victim)

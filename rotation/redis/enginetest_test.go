@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -48,8 +48,8 @@ func newHarness(t *testing.T, engine, by string, servers ...*testserver.RedisSer
 	return h
 }
 
-func (h *harness) Engine() rotation.Engine {
-	return New(rotation.TLSPolicy{ExtraCAs: h.servers[0].CA.PEM}, Nodes{})
+func (h *harness) Engine() engine.Engine {
+	return New(engine.TLSPolicy{ExtraCAs: h.servers[0].CA.PEM}, Nodes{})
 }
 
 func (h *harness) Target() string { return h.servers[0].Addr() }
@@ -58,7 +58,7 @@ func (h *harness) Overlap() bool { return true }
 
 func (h *harness) Logs() (string, error) { return h.servers[0].Logs() }
 
-func (h *harness) New(ctx context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *harness) New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := testserver.Unique("app-"), testserver.Unique("First-Passw0rd-")
 	rights := []any{"+@all", "-@dangerous", "~app:*"}
 	if h.by == "itself" {
@@ -73,12 +73,12 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 	return h.login(host, port, user, password), superuser, nil
 }
 
-func (h *harness) login(host string, port int, user, password string) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"username":%q,"password":%q}`, h.engine, host, port, user, password))
+func (h *harness) login(host string, port int, user, password string) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"username":%q,"password":%q}`, h.engine, host, port, user, password))
 }
 
 // Open is an independent client's login at every node at once.
-func (h *harness) Open(ctx context.Context, v rotation.Value) error {
+func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	errs := make([]error, len(h.servers))
@@ -96,18 +96,18 @@ func open(ctx context.Context, s *testserver.RedisServer, user, password string)
 	defer client.Close()
 	err := client.Ping(ctx).Err()
 	if redis.HasErrorPrefix(err, "WRONGPASS") {
-		return fmt.Errorf("%w: %w", rotation.LoginRefused, err)
+		return fmt.Errorf("%w: %w", engine.LoginRefused, err)
 	}
 	return err
 }
 
-func (h *harness) Restore(ctx context.Context, v rotation.Value) error {
+func (h *harness) Restore(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	return h.all(ctx, "ACL", "SETUSER", user, "resetpass", "#"+hash(password))
 }
 
-func (h *harness) Credentials(ctx context.Context, v rotation.Value) (int, error) {
+func (h *harness) Credentials(ctx context.Context, v engine.Value) (int, error) {
 	user, _ := v.Text("username")
 	most := 0
 	for _, admin := range h.admins {

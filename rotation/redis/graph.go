@@ -7,20 +7,20 @@ import (
 	"strconv"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/resp"
 )
 
 // login is who opens the nodes, and how.
 type login struct {
-	value     rotation.Value
+	value     engine.Value
 	superuser bool // the value is a superuser's
 	// partial lets a login that may not be told of the other nodes be content
 	// with those that it finds.
 	partial bool
 	// others are tried at a node that refuses value: where a change came as far
 	// as some nodes only, each of them accepts what another may not.
-	others []rotation.Value
+	others []engine.Value
 }
 
 // open logs in to every node of the target: of a cluster, or a primary and its
@@ -88,14 +88,14 @@ func (g *graph) cluster(text string) error {
 	seed := g.nodes[0]
 	peers, err := parsePeers(text)
 	if err != nil || len(peers) > limit {
-		return rotation.Errorf(rotation.TargetFailed, "see what CLUSTER NODES answers", "%s: the list of the cluster's nodes cannot be read", seed.target.Address())
+		return engine.Errorf(engine.TargetFailed, "see what CLUSTER NODES answers", "%s: the list of the cluster's nodes cannot be read", seed.target.Address())
 	}
 	for _, p := range peers {
 		if p.myself {
 			continue
 		}
 		if p.absent {
-			return rotation.Errorf(rotation.Unreachable, "bring it back, or have the cluster forget it: CLUSTER FORGET", "%s: the cluster's node %s is not there", seed.target.Address(), p.id)
+			return engine.Errorf(engine.Unreachable, "bring it back, or have the cluster forget it: CLUSTER FORGET", "%s: the cluster's node %s is not there", seed.target.Address(), p.id)
 		}
 		if err := g.add(neighbour{host: p.host, port: p.port, name: p.name, source: "CLUSTER NODES"}); err != nil {
 			return err
@@ -128,7 +128,7 @@ func (g *graph) replicas() error {
 		}
 		others, err := neighbours(n.info)
 		if err != nil || len(g.nodes) > limit {
-			return rotation.Errorf(rotation.TargetFailed, "see what INFO replication answers", "%s: its replicas cannot be told", n.target.Address())
+			return engine.Errorf(engine.TargetFailed, "see what INFO replication answers", "%s: its replicas cannot be told", n.target.Address())
 		}
 		for _, o := range others {
 			if err := g.add(o); err != nil {
@@ -167,18 +167,18 @@ func (g *graph) add(n neighbour) error {
 	names = append(names, first.Host)
 	if !allowed {
 		switch {
-		case t.TLS == rotation.TLSOff:
-			return rotation.Errorf(rotation.TargetFailed, advice, "%s names the node %s at %s: no password is sent there, as without TLS nothing proves whose it is", first.Address(), t.Address(), n.source)
+		case t.TLS == engine.TLSOff:
+			return engine.Errorf(engine.TargetFailed, advice, "%s names the node %s at %s: no password is sent there, as without TLS nothing proves whose it is", first.Address(), t.Address(), n.source)
 		case n.claimed && g.superuser:
-			return rotation.Errorf(rotation.TargetFailed, advice, "%s names the node %s at %s: the superuser's password is not sent there, as whoever may replicate can have a node of any address listed", first.Address(), t.Address(), n.source)
+			return engine.Errorf(engine.TargetFailed, advice, "%s names the node %s at %s: the superuser's password is not sent there, as whoever may replicate can have a node of any address listed", first.Address(), t.Address(), n.source)
 		case n.claimed:
 			names = []string{first.Host}
 		}
-		t.TLS = rotation.TLSOn // no fallback to plain text
+		t.TLS = engine.TLSOn // no fallback to plain text
 	}
 	conn, err := g.enter(t, names)
-	if e, ok := errors.AsType[*rotation.Error](err); ok && e.Cause == rotation.TLSFailed && !allowed {
-		return rotation.Errorf(e.Cause, "give it a certificate for "+first.Host+"; or "+advice, "%s names the node %s at %s: %w", first.Address(), t.Address(), n.source, e.Err)
+	if e, ok := errors.AsType[*engine.Error](err); ok && e.Cause == engine.TLSFailed && !allowed {
+		return engine.Errorf(e.Cause, "give it a certificate for "+first.Host+"; or "+advice, "%s names the node %s at %s: %w", first.Address(), t.Address(), n.source, e.Err)
 	}
 	if err != nil {
 		return err
@@ -190,10 +190,10 @@ func (g *graph) add(n neighbour) error {
 
 // enter logs in to a neighbour that may be given the password. That it refuses what the
 // secret's host accepts says nothing about the secret: the node is not as the others.
-func (g *graph) enter(t rotation.Target, names []string) (*resp.Conn, error) {
+func (g *graph) enter(t engine.Target, names []string) (*resp.Conn, error) {
 	var tried []string
-	var refused *rotation.Error
-	for _, v := range append([]rotation.Value{g.value}, g.others...) {
+	var refused *engine.Error
+	for _, v := range append([]engine.Value{g.value}, g.others...) {
 		l, err := parse(v)
 		if err != nil || slices.Contains(tried, l.Password) {
 			continue
@@ -201,13 +201,13 @@ func (g *graph) enter(t rotation.Target, names []string) (*resp.Conn, error) {
 		tried = append(tried, l.Password)
 		t.Password = l.Password
 		conn, err := resp.Login(g.ctx, g.engine.tls, t, names...)
-		e, ok := errors.AsType[*rotation.Error](err)
-		if !ok || e.Cause != rotation.LoginRefused {
+		e, ok := errors.AsType[*engine.Error](err)
+		if !ok || e.Cause != engine.LoginRefused {
 			return conn, err
 		}
 		refused = e
 	}
-	return nil, rotation.Errorf(rotation.TargetFailed, "make the user there what it is elsewhere, with ACL SETUSER; users are not replicated",
+	return nil, engine.Errorf(engine.TargetFailed, "make the user there what it is elsewhere, with ACL SETUSER; users are not replicated",
 		"the node %s refuses the user %q, which %s accepts: %w", t.Address(), t.User, g.nodes[0].target.Address(), refused.Err)
 }
 
@@ -229,7 +229,7 @@ func (g *graph) tell(n *node) error {
 		}
 	}
 	if s := n.info["loading"]; s == "1" {
-		return rotation.Errorf(rotation.TargetFailed, "wait until the server is ready; Secrets Manager retries by itself", "%s: the server is loading its data", n.target.Address())
+		return engine.Errorf(engine.TargetFailed, "wait until the server is ready; Secrets Manager retries by itself", "%s: the server is loading its data", n.target.Address())
 	}
 	return nil
 }

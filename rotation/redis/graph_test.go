@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -20,7 +20,7 @@ func newCluster(t *testing.T) (nodes []*fixture, user string) {
 	t.Helper()
 	user = testserver.Unique("app-")
 	for _, s := range testserver.RedisCluster(t, 3, testserver.RedisOptions{}) {
-		f := &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM}, Nodes{})}
+		f := &fixture{s, t, s.Connect(t), New(engine.TLSPolicy{ExtraCAs: s.CA.PEM}, Nodes{})}
 		f.do("ACL", "SETUSER", user, "on", ">first", "+ping")
 		nodes = append(nodes, f)
 	}
@@ -46,7 +46,7 @@ func TestClusterIsChangedAtEveryNode(t *testing.T) {
 	}
 	nodes[2].do("ACL", "SETUSER", user, "resetpass", ">first")
 	err := nodes[0].engine.Verify(enginetest.Within(t), r, r.Pending)
-	enginetest.WantCause(t, err, rotation.TargetFailed, fmt.Sprintf("127.0.0.1:%d refuses", nodes[2].Port))
+	enginetest.WantCause(t, err, engine.TargetFailed, fmt.Sprintf("127.0.0.1:%d refuses", nodes[2].Port))
 	nodes[1].restart()
 	nodes[1].wantPasswords(user, "first", "second")
 }
@@ -60,7 +60,7 @@ func TestClusterConvergesAfterAChangeThatStoppedHalfWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := nodes[0].request(user, "first", "second")
-		if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, rotation.TargetFailed) {
+		if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, engine.TargetFailed) {
 			t.Fatalf("a node that cannot save: %v", err)
 		}
 		// The secret's host is the last, so that it knows the new password only when
@@ -90,7 +90,7 @@ func TestClusterWithoutANodeIsNotChanged(t *testing.T) {
 	nodes, user := newCluster(t)
 	nodes[1].do("ACL", "DELUSER", user)
 	r := nodes[0].request(user, "first", "second")
-	if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), "does not exist") {
+	if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("a node without the user: %v", err)
 	}
 	nodes[0].wantPasswords(user, "first")
@@ -98,12 +98,12 @@ func TestClusterWithoutANodeIsNotChanged(t *testing.T) {
 	if err := nodes[2].Halt(); err != nil {
 		t.Fatal(err)
 	}
-	if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, rotation.Unreachable) {
+	if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, engine.Unreachable) {
 		t.Errorf("a node that has just gone: %v", err)
 	}
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		err := nodes[0].engine.Set(enginetest.Within(t), r)
-		if !errors.Is(err, rotation.Unreachable) {
+		if !errors.Is(err, engine.Unreachable) {
 			t.Fatalf("a node that is gone: %v", err)
 		}
 		if strings.Contains(err.Error(), "is not there") {
@@ -212,7 +212,7 @@ func FuzzParsePeers(f *testing.F) {
 
 // scripted is a server that answers each command's first words by what the
 // script has, and all others with +OK.
-func scripted(t *testing.T, script map[string]string) rotation.Value {
+func scripted(t *testing.T, script map[string]string) engine.Value {
 	port := listen(t, func(command string) string {
 		for _, words := range slices.Backward(slices.Sorted(maps.Keys(script))) {
 			if strings.HasPrefix(command, words) {
@@ -221,7 +221,7 @@ func scripted(t *testing.T, script map[string]string) rotation.Value {
 		}
 		return "+OK\r\n"
 	})
-	return rotation.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"the-password","ssl":false}`, port))
+	return engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"the-password","ssl":false}`, port))
 }
 
 // States of a server that a real one is in for too short a time, or is too old or
@@ -235,20 +235,20 @@ func TestAnswersOfOtherServers(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		script map[string]string
-		want   rotation.Cause
+		want   engine.Cause
 		text   string
 	}{
-		{"loading", map[string]string{"PING": "-LOADING Redis is loading the dataset in memory\r\n", "CLUSTER": alone, "INFO": noFile}, rotation.TargetFailed, "until the server is ready"},
-		{"loading, as INFO says", map[string]string{"CLUSTER": alone, "INFO": "$9\r\nloading:1\r\n"}, rotation.TargetFailed, "loading its data"},
-		{"protected", map[string]string{"AUTH": "-DENIED Redis is running in protected mode\r\n"}, rotation.TargetFailed, "protected mode"},
-		{"version 5", map[string]string{"AUTH": "-ERR wrong number of arguments for 'auth' command\r\n"}, rotation.TargetFailed, "older than Redis 6"},
-		{"full", map[string]string{"AUTH": "-ERR max number of clients reached\r\n"}, rotation.TargetFailed, "maxclients"},
-		{"forgotten", map[string]string{"CLUSTER": "-NOAUTH Authentication required.\r\n"}, rotation.TargetFailed, "try again"},
-		{"not Redis", map[string]string{"AUTH": "HTTP/1.1 400 Bad Request\r\n"}, rotation.TargetFailed, "not in Redis's protocol"},
-		{"cut", map[string]string{"AUTH": ""}, rotation.Unreachable, "failed"},
+		{"loading", map[string]string{"PING": "-LOADING Redis is loading the dataset in memory\r\n", "CLUSTER": alone, "INFO": noFile}, engine.TargetFailed, "until the server is ready"},
+		{"loading, as INFO says", map[string]string{"CLUSTER": alone, "INFO": "$9\r\nloading:1\r\n"}, engine.TargetFailed, "loading its data"},
+		{"protected", map[string]string{"AUTH": "-DENIED Redis is running in protected mode\r\n"}, engine.TargetFailed, "protected mode"},
+		{"version 5", map[string]string{"AUTH": "-ERR wrong number of arguments for 'auth' command\r\n"}, engine.TargetFailed, "older than Redis 6"},
+		{"full", map[string]string{"AUTH": "-ERR max number of clients reached\r\n"}, engine.TargetFailed, "maxclients"},
+		{"forgotten", map[string]string{"CLUSTER": "-NOAUTH Authentication required.\r\n"}, engine.TargetFailed, "try again"},
+		{"not Redis", map[string]string{"AUTH": "HTTP/1.1 400 Bad Request\r\n"}, engine.TargetFailed, "not in Redis's protocol"},
+		{"cut", map[string]string{"AUTH": ""}, engine.Unreachable, "failed"},
 	} {
 		v := scripted(t, c.script)
-		err := New(rotation.TLSPolicy{}, Nodes{}).Verify(enginetest.Within(t), &rotation.Request{BySuperuser: true, Pending: v}, v)
+		err := New(engine.TLSPolicy{}, Nodes{}).Verify(enginetest.Within(t), &engine.Request{BySuperuser: true, Pending: v}, v)
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v, want %s with %q", c.name, err, c.want, c.text)
 		}
@@ -265,10 +265,10 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		{"no CONFIG", map[string]string{"CLUSTER": "-ERR unknown command 'CLUSTER'\r\n", "INFO": noFile, "ACL GETUSER": account, "CONFIG": "-ERR unknown command 'CONFIG'\r\n"}, "cannot be told"},
 	} {
 		v := scripted(t, c.script)
-		e := New(rotation.TLSPolicy{}, Nodes{})
-		r := &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v}
+		e := New(engine.TLSPolicy{}, Nodes{})
+		r := &engine.Request{Current: v, Pending: v.With("password", "second"), Login: v}
 		for step, err := range map[string]error{"DryRun": e.DryRun(enginetest.Within(t), r), "Set": e.Set(enginetest.Within(t), r)} {
-			if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), c.text) || !strings.Contains(err.Error(), persistOption) {
+			if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), c.text) || !strings.Contains(err.Error(), persistOption) {
 				t.Errorf("%s: %s: %v", c.name, step, err)
 			}
 		}
@@ -305,8 +305,8 @@ func TestTheServerGetsHashes(t *testing.T) {
 		}
 		return "+OK\r\n"
 	})
-	v := rotation.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"first","ssl":false}`, port))
-	err := New(rotation.TLSPolicy{}, Nodes{}).Set(enginetest.Within(t), &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v})
+	v := engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"first","ssl":false}`, port))
+	err := New(engine.TLSPolicy{}, Nodes{}).Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v.With("password", "second"), Login: v})
 	if err == nil || !strings.Contains(err.Error(), "[hash]") || strings.Contains(err.Error(), hash("second")) {
 		t.Errorf("%v", err)
 	}

@@ -6,16 +6,16 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
-var _ rotation.Needer = (*Engine)(nil)
+var _ engine.Needer = (*Engine)(nil)
 
 // Needs says which commands the login needs, be it the superuser secret's or the
 // user itself. How a node keeps its users is asked as the login; a login that may
 // not yet be told of it is given both ways.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
-func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Needs) error {
+func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	t, err := parse(r.Pending)
 	if err != nil {
 		return err
@@ -38,13 +38,13 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 	defer nodes.close()
 	switch {
 	case s.forgetful:
-		if errors.Is(err, rotation.PrivilegeMissing) {
+		if errors.Is(err, engine.PrivilegeMissing) {
 			err = nil
 		}
 		if slices.ContainsFunc(nodes, func(n *node) bool { return n.replicate != "" }) {
 			rules = append(rules, "+config|get", "+config|set")
 		}
-	case errors.Is(err, rotation.PrivilegeMissing):
+	case errors.Is(err, engine.PrivilegeMissing):
 		err = nil
 		rules = append(rules, "+config|get", "+acl|save", "+config|rewrite")
 		n.Note = "+acl|save is for nodes with an ACL file and +config|rewrite for those without, +config|set for those that replicate by the user: once the login has these rights, print them again to see which can go; " + n.Note

@@ -6,14 +6,14 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/resp"
 )
 
 // node is one server of the target that is logged in to.
 type node struct {
 	*resp.Conn
-	target rotation.Target
+	target engine.Target
 	info   map[string]string // what INFO says, or nil
 
 	// What inspect finds.
@@ -36,7 +36,7 @@ func (n *node) classify(what string, err error) error {
 }
 
 // prepare opens the nodes and inspects the user at each.
-func (e *Engine) prepare(ctx context.Context, r *rotation.Request, l login, user string) (nodes, error) {
+func (e *Engine) prepare(ctx context.Context, r *engine.Request, l login, user string) (nodes, error) {
 	s, err := read(r)
 	if err != nil {
 		return nil, err
@@ -63,23 +63,23 @@ func (n *node) inspect(user string) error {
 		return n.classify("the user cannot be looked up", err)
 	}
 	if reply == nil {
-		return rotation.Errorf(rotation.TargetFailed, "create it there with the rights that it has elsewhere; users are not replicated",
+		return engine.Errorf(engine.TargetFailed, "create it there with the rights that it has elsewhere; users are not replicated",
 			"%s: the user %q does not exist", n.target.Address(), user)
 	}
 	account, ok := pairs(reply)
 	flags, isFlags := account["flags"].([]any)
 	passwords, isPasswords := account["passwords"].([]any)
 	if !ok || !isFlags && account["flags"] != nil || !isPasswords && account["passwords"] != nil {
-		return rotation.Errorf(rotation.TargetFailed, "see whether ACL GETUSER is Redis's own", "%s: the answer about the user %q cannot be read", n.target.Address(), user)
+		return engine.Errorf(engine.TargetFailed, "see whether ACL GETUSER is Redis's own", "%s: the answer about the user %q cannot be read", n.target.Address(), user)
 	}
 	for _, f := range flags {
 		switch f {
 		case "off":
-			return rotation.Errorf(rotation.TargetFailed, "switch it on again (ACL SETUSER name on) or rotation off", "%s: the user %q is switched off", n.target.Address(), user)
+			return engine.Errorf(engine.TargetFailed, "switch it on again (ACL SETUSER name on) or rotation off", "%s: the user %q is switched off", n.target.Address(), user)
 		case "nopass":
 			// Whoever counts on this would be locked out; and no login proves
 			// anything.
-			return rotation.Errorf(rotation.TargetFailed, "give it the secret's password first: ACL SETUSER name resetpass >password", "%s: the user %q is let in with any password (nopass)", n.target.Address(), user)
+			return engine.Errorf(engine.TargetFailed, "give it the secret's password first: ACL SETUSER name resetpass >password", "%s: the user %q is let in with any password (nopass)", n.target.Address(), user)
 		}
 	}
 	for _, p := range passwords {
@@ -100,7 +100,7 @@ func (n *node) inspectFiles(user string) error {
 		}
 		n.aclFile = aclFile != ""
 		if !n.aclFile && n.info["config_file"] == "" {
-			return rotation.Errorf(rotation.TargetFailed, "start the server with a configuration file or an ACL file; where a service keeps the users by itself, set the option "+persistOption+" to off",
+			return engine.Errorf(engine.TargetFailed, "start the server with a configuration file or an ACL file; where a service keeps the users by itself, set the option "+persistOption+" to off",
 				"%s: the server runs without a file to keep its users in, so that a restart would undo the rotation", n.target.Address())
 		}
 	}
@@ -115,7 +115,7 @@ func (n *node) inspectFiles(user string) error {
 	// Replication must go on, whatever becomes of the change at a restart.
 	n.replicate, err = n.config("masterauth")
 	if err == nil && n.replicate != "" && !n.forgetful && n.info["config_file"] == "" {
-		err = rotation.Errorf(rotation.TargetFailed, "give replication a user of its own (masteruser)", "%s: the server replicates as the user %q and has no configuration file to keep a new masterauth in", n.target.Address(), user)
+		err = engine.Errorf(engine.TargetFailed, "give replication a user of its own (masteruser)", "%s: the server replicates as the user %q and has no configuration file to keep a new masterauth in", n.target.Address(), user)
 	}
 	return err
 }
@@ -124,7 +124,7 @@ func (n *node) inspectFiles(user string) error {
 func (n *node) config(name string) (string, error) {
 	reply, err := n.Do("CONFIG", "GET", name)
 	if absent(err) {
-		return "", rotation.Errorf(rotation.TargetFailed, "where a service keeps the users by itself, set the option "+persistOption+" to off", "%s: whether a restart would undo the rotation cannot be told: %w", n.target.Address(), err)
+		return "", engine.Errorf(engine.TargetFailed, "where a service keeps the users by itself, set the option "+persistOption+" to off", "%s: whether a restart would undo the rotation cannot be told: %w", n.target.Address(), err)
 	}
 	if err != nil {
 		return "", n.classify("the setting "+name+" cannot be read", err)
@@ -165,7 +165,7 @@ func (n *node) rehearse(user string) error {
 			return n.classify("the rights cannot be tested", err)
 		}
 		if text, _ := reply.(string); err == nil && text != "OK" {
-			return rotation.Errorf(rotation.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %s", n.target.Address(), text)
+			return engine.Errorf(engine.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %s", n.target.Address(), text)
 		}
 	}
 	return nil
@@ -210,7 +210,7 @@ func (n *node) save() error {
 	for _, command := range n.saving() {
 		_, err := n.Do(command...)
 		if e, ok := err.(resp.Error); ok && e.Code() != "NOPERM" {
-			return rotation.Errorf(rotation.TargetFailed, "let the server write its file: until then a restart undoes the rotation", "%s: %s: %w", n.target.Address(), strings.Join(command, " "), err)
+			return engine.Errorf(engine.TargetFailed, "let the server write its file: until then a restart undoes the rotation", "%s: %s: %w", n.target.Address(), strings.Join(command, " "), err)
 		}
 		if err != nil {
 			return n.classify(strings.Join(command, " "), err)

@@ -15,24 +15,24 @@ import (
 	"encoding/hex"
 	"slices"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/resp"
 )
 
 // Engine rotates users of Redis and Valkey.
 type Engine struct {
-	tls     rotation.TLSPolicy
+	tls     engine.TLSPolicy
 	trusted Nodes
 }
 
 var (
-	_ rotation.DryRunner = (*Engine)(nil)
-	_ rotation.Retirer   = (*Engine)(nil)
+	_ engine.DryRunner = (*Engine)(nil)
+	_ engine.Retirer   = (*Engine)(nil)
 )
 
 // New returns the engine with the given policy for its connections, and the nodes
 // that the operator allows beside those that prove themselves.
-func New(tls rotation.TLSPolicy, trusted Nodes) *Engine { return &Engine{tls, trusted} }
+func New(tls engine.TLSPolicy, trusted Nodes) *Engine { return &Engine{tls, trusted} }
 
 // The engine's own settings.
 const (
@@ -46,13 +46,13 @@ const (
 
 // Kind describes the engine. AWS has no template for it. The characters that
 // passwords have may stand in a redis:// URL as they are.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{
 		Names:        []string{"redis", "valkey"},
-		Overlap:      rotation.BothWork,
+		Overlap:      engine.BothWork,
 		UserField:    "username",
 		SecretFields: []string{"password"},
-		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
+		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
 		Options:      []string{nodesOption, persistOption},
 	}
 }
@@ -60,31 +60,31 @@ func (*Engine) Kind() rotation.Kind {
 // settings are the engine's own, as a request has them.
 type settings struct{ hostOnly, forgetful bool }
 
-func read(r *rotation.Request) (s settings, err error) {
+func read(r *engine.Request) (s settings, err error) {
 	switch o := r.Option(nodesOption); o {
 	case "", "all":
 	case "host":
 		s.hostOnly = true
 	default:
-		return s, rotation.Errorf(rotation.InvalidConfiguration, "set it to all or host", "the option %s is %q", nodesOption, o)
+		return s, engine.Errorf(engine.InvalidConfiguration, "set it to all or host", "the option %s is %q", nodesOption, o)
 	}
 	switch o := r.Option(persistOption); o {
 	case "", "required":
 	case "off":
 		s.forgetful = true
 	default:
-		return s, rotation.Errorf(rotation.InvalidConfiguration, "set it to required or off", "the option %s is %q", persistOption, o)
+		return s, engine.Errorf(engine.InvalidConfiguration, "set it to required or off", "the option %s is %q", persistOption, o)
 	}
 	return s, nil
 }
 
 // parse reads a login. Without a name it is that of the user "default", whose
 // password requirepass is.
-func parse(v rotation.Value) (rotation.Target, error) {
+func parse(v engine.Value) (engine.Target, error) {
 	if user := string(v.JSON("username")); v.IsObject() && (user == "" || user == "null" || user == `""`) {
 		v = v.With("username", "default")
 	}
-	return rotation.ParseTarget(v, 6379, "")
+	return engine.ParseTarget(v, 6379, "")
 }
 
 // hash returns what the server keeps of a password.
@@ -94,19 +94,19 @@ func hash(password string) string {
 }
 
 // Next returns the current value with a new password.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	if _, err := read(r); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
-	return rotation.NextPassword(e.Kind(), r)
+	return engine.NextPassword(e.Kind(), r)
 }
 
 // DryRun logs in to every node and proves that the user is there, that r.Login
 // may change it and that the change will outlive a restart.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	t, err := parse(r.Pending)
 	if err != nil {
 		return err
@@ -116,10 +116,10 @@ func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
 
 // acting is the login that r.Login makes the change by. The secret's other passwords
 // mend a node where an earlier change had come to another point.
-func acting(r *rotation.Request) login {
+func acting(r *engine.Request) login {
 	l := login{value: r.Login, superuser: r.Superuser}
 	if !r.Superuser {
-		l.others = []rotation.Value{r.Current, r.Pending}
+		l.others = []engine.Value{r.Current, r.Pending}
 	}
 	return l
 }
@@ -128,7 +128,7 @@ func acting(r *rotation.Request) login {
 // accepted by every node, as far as v may know of them; what a superuser is about to
 // replace, by the secret's host. A user that changes its own password must be able
 // to. That a node beside the host refuses is no refusal of the target's.
-func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	t, err := parse(v)
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 	return nil
 }
 
-func (e *Engine) rehearse(ctx context.Context, r *rotation.Request, l login, user string) error {
+func (e *Engine) rehearse(ctx context.Context, r *engine.Request, l login, user string) error {
 	nodes, err := e.prepare(ctx, r, l, user)
 	defer nodes.close()
 	if err != nil {
@@ -170,7 +170,7 @@ func (e *Engine) rehearse(ctx context.Context, r *rotation.Request, l login, use
 
 // Set makes the pending password valid at every node, beside the current one
 // where that is valid, and all others invalid.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	current, err := parse(r.Current)
 	if err != nil {
 		return err
@@ -179,13 +179,13 @@ func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
 }
 
 // Retire makes all passwords but the pending one invalid, at every node.
-func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r)
 }
 
 // change leaves the user with the pending password and those of kept that are
 // valid now. Nothing is changed before every node is seen fit for it.
-func (e *Engine) change(ctx context.Context, r *rotation.Request, kept ...string) error {
+func (e *Engine) change(ctx context.Context, r *engine.Request, kept ...string) error {
 	t, err := parse(r.Pending)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -30,7 +30,7 @@ type fixture struct {
 func newFixture(t testing.TB, start start, o testserver.RedisOptions) *fixture {
 	t.Helper()
 	s := start(t, o)
-	return &fixture{s, t, s.Connect(t), New(rotation.TLSPolicy{ExtraCAs: s.CA.PEM}, Nodes{})}
+	return &fixture{s, t, s.Connect(t), New(engine.TLSPolicy{ExtraCAs: s.CA.PEM}, Nodes{})}
 }
 
 // user makes a user with the password "first-" and its name.
@@ -86,18 +86,18 @@ func (f *fixture) wantPasswords(user string, passwords ...string) {
 	}
 }
 
-func (f *fixture) value(user, password string) rotation.Value {
-	return rotation.StringValue(fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d}`, f.Host, f.Port)).With("username", user).With("password", password)
+func (f *fixture) value(user, password string) engine.Value {
+	return engine.StringValue(fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d}`, f.Host, f.Port)).With("username", user).With("password", password)
 }
 
 // request is for a rotation from one password to another by the superuser.
-func (f *fixture) request(user, current, pending string) *rotation.Request {
-	return &rotation.Request{Strategy: rotation.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending),
+func (f *fixture) request(user, current, pending string) *engine.Request {
+	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending),
 		Login: f.value(f.User, f.Password), Superuser: true, BySuperuser: true}
 }
 
 // self is for a rotation by the user itself.
-func (f *fixture) self(user, current, pending string) *rotation.Request {
+func (f *fixture) self(user, current, pending string) *engine.Request {
 	r := f.request(user, current, pending)
 	r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
 	return r
@@ -192,7 +192,7 @@ func TestRightsOfAUserThatChangesItself(t *testing.T) {
 			user := f.user(slices.Delete(slices.Clone(all), i, i+1)...)
 			r := f.self(user, "first-"+user, "second")
 			for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r), "Verify": f.engine.Verify(enginetest.Within(t), r, r.Login)} {
-				if !errors.Is(err, rotation.PrivilegeMissing) {
+				if !errors.Is(err, engine.PrivilegeMissing) {
 					t.Errorf("%s without %s: %v", step, missing, err)
 				}
 			}
@@ -211,7 +211,7 @@ func TestRefusedBeforeAnythingIsChanged(t *testing.T) {
 	}{{typo, "does not exist"}, {off, "switched off"}, {open, "any password"}} {
 		r := f.request(c.user, "first-"+c.user, "second")
 		for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r), "Set": f.engine.Set(enginetest.Within(t), r), "Retire": f.engine.Retire(enginetest.Within(t), r)} {
-			if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), c.want) {
+			if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: %v, want %q", step, err, c.want)
 			}
 		}
@@ -226,8 +226,8 @@ func TestLoginRefused(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
 	user, off := f.user("+ping"), f.user("off")
 	r := f.request(user, "first-"+user, "second")
-	for name, v := range map[string]rotation.Value{"a wrong password": f.value(user, "wrong"), "no such user": f.value("nobody", "wrong"), "off": f.value(off, "first-"+off)} {
-		if err := f.engine.Verify(enginetest.Within(t), r, v); !errors.Is(err, rotation.LoginRefused) {
+	for name, v := range map[string]engine.Value{"a wrong password": f.value(user, "wrong"), "no such user": f.value("nobody", "wrong"), "off": f.value(off, "first-"+off)} {
+		if err := f.engine.Verify(enginetest.Within(t), r, v); !errors.Is(err, engine.LoginRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -235,7 +235,7 @@ func TestLoginRefused(t *testing.T) {
 		t.Error(err)
 	}
 	r.Login = f.value(f.User, "wrong")
-	if err := f.engine.Set(enginetest.Within(t), r); !errors.Is(err, rotation.LoginRefused) {
+	if err := f.engine.Set(enginetest.Within(t), r); !errors.Is(err, engine.LoginRefused) {
 		t.Errorf("a superuser's wrong password: %v", err)
 	}
 	mute := f.user("+get")
@@ -245,20 +245,20 @@ func TestLoginRefused(t *testing.T) {
 }
 
 func TestForm(t *testing.T) {
-	e := New(rotation.TLSPolicy{}, Nodes{})
+	e := New(engine.TLSPolicy{}, Nodes{})
 	for _, c := range []struct{ value, want string }{
 		{`{"engine":"redis","host":"a b","port":"x","username":"u"}`, "host is not one host name or address, password is missing, port is not a number"},
 		{`{"engine":"redis","password":"p"}`, "host is missing"},
 		{`{"engine":"redis","host":"h","username":{},"password":"p"}`, "username is not text"},
 		{`text`, "not a JSON object"},
 	} {
-		_, err := e.Next(context.Background(), &rotation.Request{Current: rotation.StringValue(c.value)})
-		if !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), c.want) {
+		_, err := e.Next(context.Background(), &engine.Request{Current: engine.StringValue(c.value)})
+		if !errors.Is(err, engine.InvalidSecret) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.value, err)
 		}
 	}
 	for _, name := range []string{``, `"username":null,`, `"username":"",`} {
-		if l, err := parse(rotation.StringValue(`{` + name + `"host":"h","password":"p"}`)); err != nil || l.User != "default" || l.Port != 6379 {
+		if l, err := parse(engine.StringValue(`{` + name + `"host":"h","password":"p"}`)); err != nil || l.User != "default" || l.Port != 6379 {
 			t.Errorf("%s: %v %v", name, l, err)
 		}
 	}
@@ -283,7 +283,7 @@ func restart(t *testing.T, start start) {
 			if o.Config != "" {
 				user, first = "default", "first"
 			}
-			for _, r := range []*rotation.Request{f.request(user, first, "second"), f.request(user, "second", "third")} {
+			for _, r := range []*engine.Request{f.request(user, first, "second"), f.request(user, "second", "third")} {
 				if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 					t.Fatal(err)
 				}
@@ -292,7 +292,7 @@ func restart(t *testing.T, start start) {
 			f.wantPasswords(user, "second", "third")
 			for password, works := range map[string]bool{first: false, "second": true, "third": true} {
 				err := open(enginetest.Within(t), f.RedisServer, user, password)
-				if (err == nil) != works || !works && !errors.Is(err, rotation.LoginRefused) {
+				if (err == nil) != works || !works && !errors.Is(err, engine.LoginRefused) {
 					t.Errorf("after a restart %s: %v", password, err)
 				}
 			}
@@ -304,8 +304,8 @@ func restart(t *testing.T, start start) {
 // without a name in the secret.
 func TestRequirepassRotatesItself(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{NoACLFile: true, Users: "user default on >first +@all ~* &*", Config: "requirepass first"})
-	v := rotation.StringValue(fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d,"password":"first"}`, f.Host, f.Port))
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Pending: v.With("password", "second"), Login: v}
+	v := engine.StringValue(fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d,"password":"first"}`, f.Host, f.Port))
+	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Pending: v.With("password", "second"), Login: v}
 	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestAFileThatCannotBeWrittenIsToldAndARepetitionMends(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := f.engine.Set(enginetest.Within(t), r)
-		if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), name) {
+		if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 		f.wantPasswords(user, "first-"+user, "second")
@@ -410,26 +410,26 @@ func TestTLS(t *testing.T) {
 		ssl      string
 		trusted  bool
 		fallback bool
-		want     rotation.Cause // "" for success
+		want     engine.Cause // "" for success
 	}{
 		{"verified", secure.RedisServer, "", true, false, ""},
 		{"verified, asked for", secure.RedisServer, "true", true, false, ""},
 		{"verified, fallback allowed", secure.RedisServer, "", true, true, ""},
-		{"unknown CA", secure.RedisServer, "", false, false, rotation.TLSFailed},
-		{"unknown CA, fallback allowed", secure.RedisServer, "", false, true, rotation.TLSFailed},
-		{"another's certificate", wrong, "", true, true, rotation.TLSFailed},
-		{"plain text by name, server with TLS", secure.RedisServer, "false", true, false, rotation.Unreachable},
-		{"server without TLS", plain.RedisServer, "", true, false, rotation.TLSFailed},
+		{"unknown CA", secure.RedisServer, "", false, false, engine.TLSFailed},
+		{"unknown CA, fallback allowed", secure.RedisServer, "", false, true, engine.TLSFailed},
+		{"another's certificate", wrong, "", true, true, engine.TLSFailed},
+		{"plain text by name, server with TLS", secure.RedisServer, "false", true, false, engine.Unreachable},
+		{"server without TLS", plain.RedisServer, "", true, false, engine.TLSFailed},
 		{"server without TLS, fallback allowed", plain.RedisServer, "", true, true, ""},
-		{"server without TLS, asked for", plain.RedisServer, "true", true, true, rotation.TLSFailed},
+		{"server without TLS, asked for", plain.RedisServer, "true", true, true, engine.TLSFailed},
 		{"server without TLS, plain text by name", plain.RedisServer, "false", true, false, ""},
 	} {
-		policy := rotation.TLSPolicy{AllowPlaintext: c.fallback}
+		policy := engine.TLSPolicy{AllowPlaintext: c.fallback}
 		if c.trusted {
 			policy.ExtraCAs = secure.CA.PEM
 		}
-		v := rotation.StringValue(fmt.Sprintf(`{"host":%q,"port":%d,"username":%q,"password":%q,"ssl":%q}`, c.server.Host, c.server.Port, c.server.User, c.server.Password, c.ssl))
-		err := New(policy, Nodes{}).Verify(enginetest.Within(t), &rotation.Request{}, v)
+		v := engine.StringValue(fmt.Sprintf(`{"host":%q,"port":%d,"username":%q,"password":%q,"ssl":%q}`, c.server.Host, c.server.Port, c.server.User, c.server.Password, c.ssl))
+		err := New(policy, Nodes{}).Verify(enginetest.Within(t), &engine.Request{}, v)
 		if c.want == "" && err != nil || c.want != "" && !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
@@ -439,12 +439,12 @@ func TestTLS(t *testing.T) {
 func TestAHungServerHoldsNobodyUp(t *testing.T) {
 	port := testserver.Blackhole(t)
 	for _, ssl := range []string{"true", "false"} {
-		v := rotation.StringValue(fmt.Sprintf(`{"host":"localhost","port":%d,"username":"u","password":"p","ssl":%q}`, port, ssl))
+		v := engine.StringValue(fmt.Sprintf(`{"host":"localhost","port":%d,"username":"u","password":"p","ssl":%q}`, port, ssl))
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		begin := time.Now()
-		err := New(rotation.TLSPolicy{}, Nodes{}).Verify(ctx, &rotation.Request{}, v)
+		err := New(engine.TLSPolicy{}, Nodes{}).Verify(ctx, &engine.Request{}, v)
 		cancel()
-		if took := time.Since(begin); took > 300*time.Millisecond || !errors.Is(err, rotation.Unreachable) {
+		if took := time.Since(begin); took > 300*time.Millisecond || !errors.Is(err, engine.Unreachable) {
 			t.Errorf("ssl %s: %v after %s", ssl, err, took)
 		}
 	}

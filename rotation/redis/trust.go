@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // nodesVariable is the function's variable that ParseNodes is given.
@@ -29,7 +29,7 @@ func ParseNodes(text string) (n Nodes, err error) {
 		} else if p, err := netip.ParsePrefix(word); err == nil {
 			n.networks = append(n.networks, p)
 		} else if strings.ContainsAny(word, "/:*@") {
-			return Nodes{}, rotation.Errorf(rotation.InvalidConfiguration, "list addresses, networks such as 10.0.3.0/24 and host names, without ports", "%s has %q", nodesVariable, word)
+			return Nodes{}, engine.Errorf(engine.InvalidConfiguration, "list addresses, networks such as 10.0.3.0/24 and host names, without ports", "%s has %q", nodesVariable, word)
 		} else {
 			n.names = append(n.names, word)
 		}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -40,7 +40,7 @@ func TestParseNodes(t *testing.T) {
 	}
 	for _, bad := range []string{"10.0.3.0/33", "10.0.3.9:6379", "*.example.com", "redis://h", "u@h"} {
 		_, err := ParseNodes("h " + bad)
-		enginetest.WantCause(t, err, rotation.InvalidConfiguration, bad)
+		enginetest.WantCause(t, err, engine.InvalidConfiguration, bad)
 	}
 }
 
@@ -113,16 +113,16 @@ func TestNoPasswordGoesToAReplicaThatListsItself(t *testing.T) {
 		name, cert, trusted string
 		superuser           bool
 		sent                bool
-		want                rotation.Cause
+		want                engine.Cause
 	}{
-		{"superuser, its own certificate", "127.0.0.9", "", true, false, rotation.TargetFailed},
-		{"superuser, the host's certificate", "localhost", "", true, false, rotation.TargetFailed},
-		{"superuser, another node allowed", "localhost", "127.0.0.8", true, false, rotation.TargetFailed},
-		{"superuser, allowed", "127.0.0.9", "127.0.0.9", true, true, rotation.TargetFailed},
-		{"user, its own certificate", "127.0.0.9", "", false, false, rotation.TLSFailed},
-		{"user, allowed", "127.0.0.9", "127.0.0.0/8", false, true, rotation.TargetFailed},
+		{"superuser, its own certificate", "127.0.0.9", "", true, false, engine.TargetFailed},
+		{"superuser, the host's certificate", "localhost", "", true, false, engine.TargetFailed},
+		{"superuser, another node allowed", "localhost", "127.0.0.8", true, false, engine.TargetFailed},
+		{"superuser, allowed", "127.0.0.9", "127.0.0.9", true, true, engine.TargetFailed},
+		{"user, its own certificate", "127.0.0.9", "", false, false, engine.TLSFailed},
+		{"user, allowed", "127.0.0.9", "127.0.0.0/8", false, true, engine.TargetFailed},
 		// Whoever has the host's certificate is the host, as far as TLS tells.
-		{"user, the host's certificate", "localhost", "", false, true, rotation.TargetFailed},
+		{"user, the host's certificate", "localhost", "", false, true, engine.TargetFailed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t, testserver.Redis, testserver.RedisOptions{CA: ca})
@@ -168,9 +168,9 @@ func TestWithoutTLSNeighboursAreTheOperatorsChoice(t *testing.T) {
 		fallback bool
 	}{{"false", false}, {"", true}} {
 		for name, f := range map[string]*fixture{"primary": primary, "replica": replica} {
-			e := New(rotation.TLSPolicy{AllowPlaintext: c.fallback}, Nodes{})
+			e := New(engine.TLSPolicy{AllowPlaintext: c.fallback}, Nodes{})
 			r := f.self("app", "first", "second")
-			for _, v := range []*rotation.Value{&r.Current, &r.Pending, &r.Login} {
+			for _, v := range []*engine.Value{&r.Current, &r.Pending, &r.Login} {
 				*v = v.With("ssl", c.ssl)
 			}
 			err := e.DryRun(enginetest.Within(t), r)
@@ -228,9 +228,9 @@ func TestReplicationGoesOnWithoutPersistence(t *testing.T) {
 // secret's host would be changed.
 func TestARefusalIsNotTakenForAnAbsentCommand(t *testing.T) {
 	v := scripted(t, map[string]string{"CLUSTER": "-NOPERM User unknown-device has no permissions to run the 'cluster|nodes' command\r\n"})
-	r := &rotation.Request{Current: v, Pending: v.With("password", "second"), Login: v}
-	err := New(rotation.TLSPolicy{}, Nodes{}).DryRun(enginetest.Within(t), r)
-	enginetest.WantCause(t, err, rotation.PrivilegeMissing, "the nodes of the cluster cannot be listed")
+	r := &engine.Request{Current: v, Pending: v.With("password", "second"), Login: v}
+	err := New(engine.TLSPolicy{}, Nodes{}).DryRun(enginetest.Within(t), r)
+	enginetest.WantCause(t, err, engine.PrivilegeMissing, "the nodes of the cluster cannot be listed")
 }
 
 // A server that has no AUTH quotes what it was sent, cut off: the rest of a password is
@@ -239,7 +239,7 @@ func TestNoPartOfAPasswordIsInAnError(t *testing.T) {
 	password := strings.Repeat("k", 120) + "-the-end"
 	a := newAccount(newFixture(t, testserver.Redis, testserver.RedisOptions{Config: `rename-command AUTH ""`, Users: "user default on nopass ~* &* +@all"}))
 	_, err := a.rotate(a.secret(a.value("app", password)))
-	enginetest.WantCause(t, err, rotation.TargetFailed, "unknown command 'AUTH'")
+	enginetest.WantCause(t, err, engine.TargetFailed, "unknown command 'AUTH'")
 	if err != nil && strings.Contains(err.Error(), "kkkk") {
 		t.Error("a part of the password is in the error")
 	}
@@ -254,12 +254,12 @@ func TestANodeWithoutTheUserIsNamed(t *testing.T) {
 	a := newAccount(nodes[0])
 	at := fmt.Sprintf("127.0.0.1:%d", nodes[2].Port)
 	v := a.value(user, "first")
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: v, Pending: v, Login: v, BySuperuser: true}
-	enginetest.WantCause(t, a.engine.Verify(enginetest.Within(t), r, v), rotation.TargetFailed, at)
-	for name, v := range map[string]rotation.Value{"by itself": v, "by a superuser": v.With("masterarn", a.secret(a.value(a.User, a.Password)))} {
+	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Pending: v, Login: v, BySuperuser: true}
+	enginetest.WantCause(t, a.engine.Verify(enginetest.Within(t), r, v), engine.TargetFailed, at)
+	for name, v := range map[string]engine.Value{"by itself": v, "by a superuser": v.With("masterarn", a.secret(a.value(a.User, a.Password)))} {
 		arn := a.secret(v)
 		_, err := a.rotate(arn)
-		enginetest.WantCause(t, err, rotation.TargetFailed, at)
+		enginetest.WantCause(t, err, engine.TargetFailed, at)
 		d, err := a.rotator().Diagnose(enginetest.Within(t), arn)
 		if d.Action != "" && d.Opens != "AWSCURRENT" {
 			t.Errorf("%s: recover would %s (%v)", name, d.Action, err)

@@ -16,7 +16,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/internal/testing/zzworld"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // S1: Sentinels that watch the primary as the rotated user are locked out by the
@@ -43,7 +43,7 @@ func TestZZSentinelIsLockedOut(t *testing.T) {
 	}
 	time.Sleep(3 * time.Second)
 	t.Log("before: ", flags())
-	w := zzworld.New(t, New(rotation.TLSPolicy{}, Nodes{}))
+	w := zzworld.New(t, New(engine.TLSPolicy{}, Nodes{}))
 	arn := w.Secret("app", fmt.Sprintf(`{"engine":"redis","host":"127.0.0.1","port":%d,"ssl":false,"username":"app","password":"first-password-of-app"}`, s.Port))
 	for i := range 2 {
 		rep := w.Rotator().Check(t.Context(), arn)
@@ -65,7 +65,7 @@ func TestZZSentinelIsLockedOut(t *testing.T) {
 // S2: passwords that others gave the user go without a word in the log.
 func TestZZThirdPasswordGoesSilently(t *testing.T) {
 	s := testserver.Redis(t, testserver.RedisOptions{NoTLS: true, Users: "user app on >first-password-of-app >another-programs-password ~* &* +@all"})
-	w := zzworld.New(t, New(rotation.TLSPolicy{}, Nodes{}))
+	w := zzworld.New(t, New(engine.TLSPolicy{}, Nodes{}))
 	arn := w.Secret("app", fmt.Sprintf(`{"engine":"redis","host":"127.0.0.1","port":%d,"ssl":false,"username":"app","password":"first-password-of-app"}`, s.Port))
 	if err := w.Rotate(arn); err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestZZThirdPasswordGoesSilently(t *testing.T) {
 // S3: a writer who may not read: AWSPENDING stored before createSecret does.
 func TestZZWriterChoosesThePendingPassword(t *testing.T) {
 	s := testserver.Redis(t, testserver.RedisOptions{NoTLS: true, Users: "user app on >first-password-of-app ~* &* +@all"})
-	w := zzworld.New(t, New(rotation.TLSPolicy{}, Nodes{}))
+	w := zzworld.New(t, New(engine.TLSPolicy{}, Nodes{}))
 	value := fmt.Sprintf(`{"engine":"redis","host":"127.0.0.1","port":%d,"ssl":false,"username":"app","password":"%%s"}`, s.Port)
 	arn := w.Secret("app", fmt.Sprintf(value, "first-password-of-app"))
 	token := w.Begin(arn)
@@ -105,12 +105,12 @@ func TestZZLogsOfTheServer(t *testing.T) {
 	for name, start := range map[string]func(testing.TB, testserver.RedisOptions) *testserver.RedisServer{"redis": testserver.Redis, "valkey": testserver.Valkey} {
 		t.Run(name, func(t *testing.T) {
 			s := start(t, testserver.RedisOptions{NoTLS: true, Users: "user app on >first-password-of-app ~* &* +@all", Config: "slowlog-log-slower-than 0\nslowlog-max-len 1000\nmasteruser app\nmasterauth first-password-of-app"})
-			w := zzworld.New(t, New(rotation.TLSPolicy{}, Nodes{}))
+			w := zzworld.New(t, New(engine.TLSPolicy{}, Nodes{}))
 			arn := w.Secret("app", fmt.Sprintf(`{"engine":"redis","host":"127.0.0.1","port":%d,"ssl":false,"username":"app","password":"first-password-of-app"}`, s.Port))
 			if err := w.Rotate(arn); err != nil {
 				t.Fatal(err)
 			}
-			p, _ := rotation.StringValue(w.Get(arn, "AWSCURRENT")).Text("password")
+			p, _ := engine.StringValue(w.Get(arn, "AWSCURRENT")).Text("password")
 			c := s.Connect(t)
 			for _, command := range [][]any{{"SLOWLOG", "GET", "1000"}, {"ACL", "LOG"}, {"CLIENT", "LIST"}} {
 				reply, err := c.Do(t.Context(), command...).Result()

@@ -10,7 +10,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/internal/testing/zzworld"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // S5: what others changed for a while is made to last.
@@ -24,7 +24,7 @@ func TestZZRewriteKeepsWhatOthersChanged(t *testing.T) {
 		if err := c.Do(t.Context(), "ACL", "SETUSER", "temporary", "on", ">just-for-today-1234", "+@all", "~*").Err(); err != nil {
 			t.Fatal(err)
 		}
-		w := zzworld.New(t, New(rotation.TLSPolicy{}, Nodes{}))
+		w := zzworld.New(t, New(engine.TLSPolicy{}, Nodes{}))
 		arn := w.Secret("app", fmt.Sprintf(`{"engine":"redis","host":"127.0.0.1","port":%d,"ssl":false,"username":"app","password":"first-password-of-app"}`, s.Port))
 		if err := w.Rotate(arn); err != nil {
 			t.Fatal(err)

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -40,19 +40,19 @@ func newHarness(t *testing.T, alternating bool) *harness {
 	return h
 }
 
-func (h *harness) Engine() rotation.Engine { return New(rotation.TLSPolicy{ExtraCAs: h.CA.PEM}) }
+func (h *harness) Engine() engine.Engine { return New(engine.TLSPolicy{ExtraCAs: h.CA.PEM}) }
 
 func (h *harness) Target() string { return h.Addr() }
 
 func (h *harness) Overlap() bool { return false }
 
-func (h *harness) New(ctx context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *harness) New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := testserver.Unique("suite_"), "First-Passw0rd-"+testserver.Unique("")
 	if err := h.sql(ctx, "CREATE USER "+name(user)+" PASSWORD '"+digest(password, user)+"'"); err != nil {
 		return value, superuser, err
 	}
-	login := func(user, password string) rotation.Value {
-		return rotation.StringValue(fmt.Sprintf(`{"engine":"redshift","host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q}`, host, port, h.database, user, password))
+	login := func(user, password string) engine.Value {
+		return engine.StringValue(fmt.Sprintf(`{"engine":"redshift","host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q}`, host, port, h.database, user, password))
 	}
 	if h.alternating {
 		superuser = login(h.User, h.Password)
@@ -60,12 +60,12 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 	return login(user, password), superuser, nil
 }
 
-func (h *harness) Open(ctx context.Context, v rotation.Value) error {
+func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	conn, err := pgx.Connect(ctx, h.URLFor(user, password, h.database))
 	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == "28P01" {
-		return fmt.Errorf("%w: %w", rotation.LoginRefused, err)
+		return fmt.Errorf("%w: %w", engine.LoginRefused, err)
 	}
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func (h *harness) Open(ctx context.Context, v rotation.Value) error {
 	return conn.Close(ctx)
 }
 
-func (h *harness) Restore(ctx context.Context, v rotation.Value) error {
+func (h *harness) Restore(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	return h.sql(ctx, "ALTER USER "+name(user)+" PASSWORD '"+digest(password, user)+"'")

@@ -4,30 +4,30 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // TestNeedsAreEnoughAndNothingInThemTooMuch: with what is printed a rotation passes, and
 // without it it fails, at PostgreSQL, whose word for Redshift's CREATEUSER is SUPERUSER.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	c := newCluster(t)
-	for _, strategy := range []rotation.Strategy{rotation.SingleUser, rotation.AlternatingUsers} {
+	for _, strategy := range []engine.Strategy{engine.SingleUser, engine.AlternatingUsers} {
 		u, login := c.user(old), c.user(old)
-		r := &rotation.Request{Version: "v", Strategy: strategy, Current: c.value(u, old), Pending: c.value(u, new1), Login: c.value(login, old), Superuser: true}
-		if strategy == rotation.AlternatingUsers {
+		r := &engine.Request{Version: "v", Strategy: strategy, Current: c.value(u, old), Pending: c.value(u, new1), Login: c.value(login, old), Superuser: true}
+		if strategy == engine.AlternatingUsers {
 			r.Pending = c.value(u+"_clone", new1)
 		}
-		n := rotation.Needs{Login: login}
+		n := engine.Needs{Login: login}
 		want(t, "", c.engine.Needs(ctx(t), r, &n))
 		if len(n.Grants) != 1 || !strings.Contains(n.Grants[0], " CREATEUSER;") {
 			t.Fatalf("%q", n.Grants)
 		}
-		want(t, rotation.PrivilegeMissing, c.engine.Set(ctx(t), r))
+		want(t, engine.PrivilegeMissing, c.engine.Set(ctx(t), r))
 		c.exec(c.admin, strings.Replace(n.Grants[0], "CREATEUSER", "SUPERUSER", 1))
 		want(t, "", c.engine.Set(ctx(t), r))
 	}
-	var n rotation.Needs
-	want(t, "", c.engine.Needs(ctx(t), &rotation.Request{}, &n))
+	var n engine.Needs
+	want(t, "", c.engine.Needs(ctx(t), &engine.Request{}, &n))
 	if n.Grants != nil || n.Note == "" {
 		t.Errorf("a user itself: %+v", n)
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
@@ -60,11 +60,11 @@ func (s *session) ordinary(ctx context.Context, tx pgx.Tx, named string) (*user,
 	case err != nil:
 		return nil, err
 	case u == nil:
-		return nil, rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no user %q", named)
+		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", named)
 	case u.superuser:
-		return nil, rotation.Errorf(rotation.TakeoverRefused, "rotate a superuser by its own secret, as a single user", "the user %q is a superuser", named)
+		return nil, engine.Errorf(engine.TakeoverRefused, "rotate a superuser by its own secret, as a single user", "the user %q is a superuser", named)
 	case strings.EqualFold(u.name, s.Target.User):
-		return nil, rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", named)
+		return nil, engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", named)
 	}
 	return u, nil
 }
@@ -73,7 +73,7 @@ func (s *session) ordinary(ctx context.Context, tx pgx.Tx, named string) (*user,
 // is nil where it does not exist.
 func (s *session) order(ctx context.Context, tx pgx.Tx, p pair) (current, other *user, err error) {
 	if strings.EqualFold(p.other, s.Target.User) {
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.Target.User)
+		return nil, nil, engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.Target.User)
 	}
 	if current, err = s.ordinary(ctx, tx, p.current); err != nil {
 		return nil, nil, err
@@ -92,7 +92,7 @@ func (s *session) order(ctx context.Context, tx pgx.Tx, p pair) (current, other 
 		return nil, nil, s.classify("the pair's mark could not be read", err)
 	}
 	if !marked {
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused,
+		return nil, nil, engine.Errorf(engine.TakeoverRefused,
 			"if it is this secret's second user all the same, say so as a superuser: CREATE GROUP "+name(markPrefix+current.name)+" WITH USER "+name(other.name),
 			"the user %q exists, and nothing but its name says that it belongs to %q", other.name, current.name)
 	}
@@ -180,7 +180,7 @@ func (s *session) mark(ctx context.Context, tx pgx.Tx, p pair) error {
 	case member || back:
 		return nil
 	case len(markPrefix+p.current) > nameLimit:
-		return rotation.Errorf(rotation.InvalidSecret, "use a shorter user name", "the user name %q leaves no room for the name of the pair's group", p.current)
+		return engine.Errorf(engine.InvalidSecret, "use a shorter user name", "the user name %q leaves no room for the name of the pair's group", p.current)
 	case group:
 		return s.exec(ctx, tx, "ALTER GROUP "+name(markPrefix+p.current)+" ADD USER "+name(p.other))
 	}

@@ -12,24 +12,24 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine rotates users of Redshift.
-type Engine struct{ tls rotation.TLSPolicy }
+type Engine struct{ tls engine.TLSPolicy }
 
-var _ rotation.DryRunner = (*Engine)(nil)
+var _ engine.DryRunner = (*Engine)(nil)
 
 // New returns the engine with the given policy for its connections.
-func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
 // Kind describes the engine, with the names and the defaults of AWS's templates.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{
 		Names:        []string{"redshift"},
 		UserField:    "username",
 		SecretFields: []string{"password"},
-		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\:`, RequireEachIncludedType: true},
+		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\:`, RequireEachIncludedType: true},
 		CloneSuffix:  "_clone",
 		CloneLimit:   nameLimit - len(markPrefix) + len("_clone"),
 	}
@@ -41,14 +41,14 @@ func (*Engine) Kind() rotation.Kind {
 const nameLimit = 127
 
 // parse reads a login and checks what only Redshift asks for.
-func parse(v rotation.Value) (rotation.Target, error) {
-	t, err := rotation.ParseTarget(v, 5439, "dev")
+func parse(v engine.Value) (engine.Target, error) {
+	t, err := engine.ParseTarget(v, 5439, "dev")
 	switch {
 	case err != nil:
 	case len(t.User) > nameLimit:
-		err = rotation.Errorf(rotation.InvalidSecret, "use the user's real name", "the user name has more than %d bytes", nameLimit)
+		err = engine.Errorf(engine.InvalidSecret, "use the user's real name", "the user name has more than %d bytes", nameLimit)
 	case strings.EqualFold(t.User, "public"):
-		err = rotation.Errorf(rotation.InvalidSecret, "use the user's real name", "public is no user")
+		err = engine.Errorf(engine.InvalidSecret, "use the user's real name", "public is no user")
 	}
 	return t, err
 }
@@ -73,18 +73,18 @@ func policy(password string) error {
 	default:
 		return nil
 	}
-	return rotation.Errorf(rotation.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to Redshift's rule", "Redshift would reject the new password: %s", fault)
+	return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to Redshift's rule", "Redshift would reject the new password: %s", fault)
 }
 
 // Next returns the current value with a new password and, for alternating
 // users, the other user's name.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
-	next, err := rotation.NextPassword(e.Kind(), r)
+	next, err := engine.NextPassword(e.Kind(), r)
 	if err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	password, _ := next.Text("password")
 	return next, policy(password)
@@ -93,24 +93,24 @@ func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, e
 // DryRun logs in and makes the change in a transaction that is rolled back, with
 // the digest of a password that nobody knows. For alternating users it covers
 // the database that the secret names.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
 
 // Set makes the pending password valid.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, false)
 }
 
 // Verify logs in and asks for an answer. A user that changes its own password
 // must be able to, which is tried and rolled back.
-func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if r.Strategy == rotation.AlternatingUsers {
+	if r.Strategy == engine.AlternatingUsers {
 		_, err = s.Conn.Exec(ctx, "SELECT 1")
 		return s.classify("the query failed", err)
 	}
@@ -121,7 +121,7 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 
 // change connects as r.Login and makes the change that r asks for, and keeps it
 // unless it is a rehearsal.
-func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 	if rehearsal {
 		seal = decoy
 	}
-	if r.Strategy == rotation.AlternatingUsers {
+	if r.Strategy == engine.AlternatingUsers {
 		current, err := parse(r.Current)
 		if err != nil {
 			return err

@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // cluster is a PostgreSQL that stores MD5 digests and has Redshift's views in
@@ -32,7 +32,7 @@ func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{t: t, PostgresServer: testserver.SharedPostgres(t, testserver.PostgresOptions{
 		HBA: "hostssl all all 127.0.0.1/32 md5", Config: "password_encryption = 'md5'\nlog_statement = 'all'"})}
-	c.engine = New(rotation.TLSPolicy{ExtraCAs: c.CA.PEM})
+	c.engine = New(engine.TLSPolicy{ExtraCAs: c.CA.PEM})
 	root := c.Connect(t, "postgres")
 	for i := range c.dbs {
 		c.dbs[i] = testserver.Unique("rs_")
@@ -61,16 +61,16 @@ func (c *cluster) ask(conn *pgx.Conn, sql string, args ...any) (answer bool) {
 }
 
 // value is a secret's value for the cluster.
-func (c *cluster) value(user, password string) rotation.Value {
+func (c *cluster) value(user, password string) engine.Value {
 	c.t.Helper()
 	b, err := json.Marshal(map[string]any{"engine": "redshift", "host": "localhost", "port": c.Port, "dbname": c.dbs[0], "username": user, "password": password, "ssl": true})
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return rotation.StringValue(string(b))
+	return engine.StringValue(string(b))
 }
 
-func (c *cluster) superuser() rotation.Value { return c.value(c.User, c.Password) }
+func (c *cluster) superuser() engine.Value { return c.value(c.User, c.Password) }
 
 func (c *cluster) user(password string) string {
 	c.t.Helper()
@@ -85,9 +85,9 @@ func ctx(t *testing.T) context.Context {
 	return ctx
 }
 
-func want(t *testing.T, cause rotation.Cause, err error) {
+func want(t *testing.T, cause engine.Cause, err error) {
 	t.Helper()
-	if cause == "" && err != nil || cause != "" && (err == nil || rotation.CauseOf(err) != cause) {
+	if cause == "" && err != nil || cause != "" && (err == nil || engine.CauseOf(err) != cause) {
 		t.Errorf("error %v, want cause %q", err, cause)
 	}
 }
@@ -97,13 +97,13 @@ const old, new1, new2 = "Old-password1", "New-password1", "Newer-password2"
 func TestASingleUserChangesItsOwnPasswordAndTheServerNeverSeesIt(t *testing.T) {
 	c := newCluster(t)
 	u := c.user(old)
-	r := &rotation.Request{Version: "v", Strategy: rotation.SingleUser, Current: c.value(u, old), Pending: c.value(u, new1), Login: c.value(u, old)}
+	r := &engine.Request{Version: "v", Strategy: engine.SingleUser, Current: c.value(u, old), Pending: c.value(u, new1), Login: c.value(u, old)}
 	want(t, "", c.engine.DryRun(ctx(t), r))
 	want(t, "", c.engine.Verify(ctx(t), r, r.Current))
-	want(t, rotation.LoginRefused, c.engine.Verify(ctx(t), r, r.Pending))
+	want(t, engine.LoginRefused, c.engine.Verify(ctx(t), r, r.Pending))
 	want(t, "", c.engine.Set(ctx(t), r))
 	want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
-	want(t, rotation.LoginRefused, c.engine.Set(ctx(t), r))
+	want(t, engine.LoginRefused, c.engine.Set(ctx(t), r))
 	r.Login = r.Pending // as the ladder does after a step that was cut off
 	want(t, "", c.engine.Set(ctx(t), r))
 	logs, err := c.Logs()
@@ -137,7 +137,7 @@ func TestTheSecondUserHasTheFirstsRightsAndNoMore(t *testing.T) {
 	}
 	c.exec(c.second, "CREATE TABLE elsewhere (a int)")
 	c.exec(c.second, "GRANT SELECT ON elsewhere TO "+u)
-	r := &rotation.Request{Version: "v", Strategy: rotation.AlternatingUsers, Current: c.value(u, old), Pending: c.value(clone, new1), Login: c.superuser(), Superuser: true}
+	r := &engine.Request{Version: "v", Strategy: engine.AlternatingUsers, Current: c.value(u, old), Pending: c.value(clone, new1), Login: c.superuser(), Superuser: true}
 
 	want(t, "", c.engine.DryRun(ctx(t), r))
 	if c.ask(c.admin, "SELECT EXISTS (SELECT FROM pg_user WHERE usename = $1)", clone) {
@@ -170,7 +170,7 @@ func TestTheSecondUserHasTheFirstsRightsAndNoMore(t *testing.T) {
 	c.exec(c.admin, "ALTER USER "+clone+" NOCREATEDB")
 	c.exec(c.admin, "ALTER USER "+clone+" RESET ALL")
 	c.exec(c.second, "REVOKE SELECT ON elsewhere FROM "+clone)
-	r = &rotation.Request{Version: "w", Strategy: rotation.AlternatingUsers, Current: c.value(clone, new1), Pending: c.value(u, new2), Login: c.superuser(), Superuser: true}
+	r = &engine.Request{Version: "w", Strategy: engine.AlternatingUsers, Current: c.value(clone, new1), Pending: c.value(u, new2), Login: c.superuser(), Superuser: true}
 	want(t, "", c.engine.DryRun(ctx(t), r))
 	want(t, "", c.engine.Set(ctx(t), r))
 	want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
@@ -196,21 +196,21 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 	c.exec(c.admin, `CREATE USER "`+c.User+`_clone" PASSWORD '`+old+`'`)
 	t.Cleanup(func() { c.exec(c.admin, `DROP USER "`+c.User+`_clone"`) })
 	for current, other := range map[string]string{u: u + "_clone", boss + "_clone": boss, c.User + "_clone": c.User} {
-		r := &rotation.Request{Version: "v", Strategy: rotation.AlternatingUsers, Current: c.value(current, old), Pending: c.value(other, new1), Login: c.superuser(), Superuser: true}
-		want(t, rotation.TakeoverRefused, c.engine.DryRun(ctx(t), r))
-		want(t, rotation.TakeoverRefused, c.engine.Set(ctx(t), r))
+		r := &engine.Request{Version: "v", Strategy: engine.AlternatingUsers, Current: c.value(current, old), Pending: c.value(other, new1), Login: c.superuser(), Superuser: true}
+		want(t, engine.TakeoverRefused, c.engine.DryRun(ctx(t), r))
+		want(t, engine.TakeoverRefused, c.engine.Set(ctx(t), r))
 		r.Pending = c.value(other, old)
 		if other != c.User {
 			want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
 		}
 	}
-	r := &rotation.Request{Version: "v", Strategy: rotation.AlternatingUsers, Current: c.value(u, old), Pending: c.value(u+"_clone", new1), Login: c.superuser(), Superuser: true, Proved: true}
+	r := &engine.Request{Version: "v", Strategy: engine.AlternatingUsers, Current: c.value(u, old), Pending: c.value(u+"_clone", new1), Login: c.superuser(), Superuser: true, Proved: true}
 	want(t, "", c.engine.Set(ctx(t), r))
 	r.Proved = false
 	r.Pending = c.value(u+"_clone", new2)
 	want(t, "", c.engine.Set(ctx(t), r)) // it is marked now
-	single := &rotation.Request{Version: "v", Strategy: rotation.SingleUser, Current: c.value(boss, old), Pending: c.value(boss, new1), Login: c.superuser(), Superuser: true}
-	want(t, rotation.TakeoverRefused, c.engine.Set(ctx(t), single))
+	single := &engine.Request{Version: "v", Strategy: engine.SingleUser, Current: c.value(boss, old), Pending: c.value(boss, new1), Login: c.superuser(), Superuser: true}
+	want(t, engine.TakeoverRefused, c.engine.Set(ctx(t), single))
 }
 
 // An application may keep a key in a setting of its user.
@@ -224,7 +224,7 @@ func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
 	}
 	defer s.Close()
 	err = s.transaction(ctx(t), true, func(tx pgx.Tx) error { return s.attributes(ctx(t), tx, current, other) })
-	want(t, rotation.TargetFailed, err)
+	want(t, engine.TargetFailed, err)
 	if !strings.Contains(fmt.Sprint(err), `SET "work_mem"`) || strings.Contains(fmt.Sprint(err), "a-key") {
 		t.Errorf("%v", err)
 	}
@@ -246,7 +246,7 @@ END $$`,
 	} {
 		c.exec(c.admin, sql)
 	}
-	r := &rotation.Request{Version: "v", Strategy: rotation.AlternatingUsers, Current: c.value(u, old), Pending: c.value(u+"_clone", new1), Login: c.superuser(), Superuser: true}
+	r := &engine.Request{Version: "v", Strategy: engine.AlternatingUsers, Current: c.value(u, old), Pending: c.value(u+"_clone", new1), Login: c.superuser(), Superuser: true}
 	want(t, "", c.engine.DryRun(ctx(t), r))
 	for range 2 {
 		want(t, "", c.engine.Set(ctx(t), r))
@@ -261,38 +261,38 @@ func TestAPasswordThatRedshiftWouldRejectIsNotSet(t *testing.T) {
 	c := newCluster(t)
 	u := c.user(old)
 	for _, p := range []string{"Short1a", strings.Repeat("aA1", 22), "no-upper-case1", "NO-LOWER-CASE1", "No-digit-at-all", "Bad/character1", "Bad'character1", "Bad character1", "Bäd-character1"} {
-		r := &rotation.Request{Strategy: rotation.SingleUser, Current: c.value(u, old), Pending: c.value(u, p), Login: c.value(u, old)}
-		want(t, rotation.PolicyRejected, c.engine.Set(ctx(t), r))
+		r := &engine.Request{Strategy: engine.SingleUser, Current: c.value(u, old), Pending: c.value(u, p), Login: c.value(u, old)}
+		want(t, engine.PolicyRejected, c.engine.Set(ctx(t), r))
 	}
-	r := &rotation.Request{Strategy: rotation.SingleUser}
+	r := &engine.Request{Strategy: engine.SingleUser}
 	want(t, "", c.engine.Verify(ctx(t), r, c.value(u, old)))
 }
 
 func TestAWrongFormIsRefusedWithEveryFault(t *testing.T) {
-	_, err := New(rotation.TLSPolicy{}).Next(context.Background(), &rotation.Request{Current: rotation.StringValue(`{"engine":"redshift","port":"x"}`)})
-	want(t, rotation.InvalidSecret, err)
+	_, err := New(engine.TLSPolicy{}).Next(context.Background(), &engine.Request{Current: engine.StringValue(`{"engine":"redshift","port":"x"}`)})
+	want(t, engine.InvalidSecret, err)
 	for _, field := range []string{"host", "username", "password", "port"} {
 		if !strings.Contains(err.Error(), field) {
 			t.Errorf("%q does not name %s", err, field)
 		}
 	}
-	_, err = parse(rotation.StringValue(`{"host":"h","username":"PUBLIC","password":"p"}`))
-	want(t, rotation.InvalidSecret, err)
+	_, err = parse(engine.StringValue(`{"host":"h","username":"PUBLIC","password":"p"}`))
+	want(t, engine.InvalidSecret, err)
 }
 
 func TestAnswersOfRedshiftHaveTheirCause(t *testing.T) {
-	target := rotation.Target{Host: "h", Port: 5439}
+	target := engine.Target{Host: "h", Port: 5439}
 	for _, row := range []struct {
 		err   error
-		cause rotation.Cause
+		cause engine.Cause
 	}{
-		{&pgconn.PgError{Code: "28000", Message: `password authentication failed for user "app"`}, rotation.LoginRefused},
-		{&pgconn.PgError{Code: "28P01", Message: `password authentication failed for user "app"`}, rotation.LoginRefused},
-		{&pgconn.PgError{Code: "28000", Message: `no pg_hba.conf entry for host "10.0.0.1", user "app", database "dev", SSL off`}, rotation.PrivilegeMissing},
-		{&pgconn.PgError{Code: "42501", Message: "permission denied"}, rotation.PrivilegeMissing},
-		{&pgconn.PgError{Code: "3D000", Message: `database "x" does not exist`}, rotation.InvalidSecret},
-		{&pgconn.PgError{Code: "XX000", Message: "Insufficient privileges"}, rotation.TargetFailed},
-		{errors.New("failed to connect: unknown authentication type: 13"), rotation.TargetFailed},
+		{&pgconn.PgError{Code: "28000", Message: `password authentication failed for user "app"`}, engine.LoginRefused},
+		{&pgconn.PgError{Code: "28P01", Message: `password authentication failed for user "app"`}, engine.LoginRefused},
+		{&pgconn.PgError{Code: "28000", Message: `no pg_hba.conf entry for host "10.0.0.1", user "app", database "dev", SSL off`}, engine.PrivilegeMissing},
+		{&pgconn.PgError{Code: "42501", Message: "permission denied"}, engine.PrivilegeMissing},
+		{&pgconn.PgError{Code: "3D000", Message: `database "x" does not exist`}, engine.InvalidSecret},
+		{&pgconn.PgError{Code: "XX000", Message: "Insufficient privileges"}, engine.TargetFailed},
+		{errors.New("failed to connect: unknown authentication type: 13"), engine.TargetFailed},
 	} {
 		want(t, row.cause, classify(target, "no login", fmt.Errorf("driver: %w", row.err)))
 	}
@@ -336,9 +336,9 @@ func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {
 	silent := testserver.Blackhole(t)
 	limited, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()
-	v := rotation.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"p"}`, silent))
+	v := engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"p"}`, silent))
 	start := time.Now()
-	want(t, rotation.Unreachable, New(rotation.TLSPolicy{}).Verify(limited, &rotation.Request{}, v))
+	want(t, engine.Unreachable, New(engine.TLSPolicy{}).Verify(limited, &engine.Request{}, v))
 	if d := time.Since(start); d > 600*time.Millisecond {
 		t.Errorf("the call took %s", d)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/parity"
 )
 
@@ -144,7 +144,7 @@ func (s *session) read(ctx context.Context, tx pgx.Tx, views []view, user string
 			}
 			for _, u := range unquoted {
 				if v.texts > 1 && !word.MatchString(u) {
-					return right{}, rotation.Errorf(rotation.PrivilegeMissing, "bring both users to the same rights by hand", "the user %q has a right %q that is not known", user, u)
+					return right{}, engine.Errorf(engine.PrivilegeMissing, "bring both users to the same rights by hand", "the user %q has a right %q that is not known", user, u)
 				}
 			}
 			return r, nil
@@ -255,7 +255,7 @@ func (s *session) level(ctx context.Context, tx pgx.Tx, p pair, cluster bool) er
 		func(r right) error { return s.exec(ctx, tx, r.take(p.other)) },
 		func(r right) error { return s.exec(ctx, tx, r.give(p.other)) })
 	if err == nil && len(left) > 0 {
-		err = rotation.Errorf(rotation.PrivilegeMissing, "give both users the same by hand, or the superuser the right to",
+		err = engine.Errorf(engine.PrivilegeMissing, "give both users the same by hand, or the superuser the right to",
 			"the users %q and %q differ in %s%s", p.current, p.other, left[0].prefix, left[0].what)
 	}
 	return err

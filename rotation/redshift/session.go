@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
@@ -20,7 +20,7 @@ type session struct {
 
 // connect logs in. The error has the cause LoginRefused only where the server
 // says so.
-func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error) {
+func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
 	t, err := parse(v)
 	if err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error
 	return e.dial(ctx, t)
 }
 
-func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) {
+func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
 	s, err := pgsession.Dial(ctx, e.tls, t)
 	if err != nil {
 		return nil, classify(t, "no login at "+t.Address(), err)
@@ -57,20 +57,20 @@ func (s *session) classify(what string, err error) error { return classify(s.Tar
 // classify is PostgreSQL's but for what Redshift does otherwise. Redshift comes
 // from PostgreSQL 8.0, which had no code of its own for a wrong password: the
 // code 28000 says that a login is refused, and only the text says why.
-func classify(t rotation.Target, what string, err error) error {
+func classify(t engine.Target, what string, err error) error {
 	if err == nil {
 		return nil
 	}
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case ok && e.Code == "28000" && strings.Contains(e.Message, "password authentication failed"):
-		return rotation.Errorf(rotation.LoginRefused, "check the password; Redshift says the same of a user that does not exist, whose password is disabled or whose VALID UNTIL has passed", "%s: %w", what, err)
+		return engine.Errorf(engine.LoginRefused, "check the password; Redshift says the same of a user that does not exist, whose password is disabled or whose VALID UNTIL has passed", "%s: %w", what, err)
 	case ok && e.Code == "28000":
-		return rotation.Errorf(rotation.PrivilegeMissing, "let the user connect from the function's address, and over TLS or not as the cluster's require_ssl says", "%s: %w", what, err)
+		return engine.Errorf(engine.PrivilegeMissing, "let the user connect from the function's address, and over TLS or not as the cluster's require_ssl says", "%s: %w", what, err)
 	case ok && e.Code == "42501":
-		return rotation.Errorf(rotation.PrivilegeMissing, "grant the login what the engine's page lists", "%s: %w", what, err)
+		return engine.Errorf(engine.PrivilegeMissing, "grant the login what the engine's page lists", "%s: %w", what, err)
 	case !ok && strings.Contains(err.Error(), "unknown authentication type: 13"):
-		return rotation.Errorf(rotation.TargetFailed, "as a superuser, give the user a password in the default form: ALTER USER name PASSWORD 'md5…'",
+		return engine.Errorf(engine.TargetFailed, "as a superuser, give the user a password in the default form: ALTER USER name PASSWORD 'md5…'",
 			"the user's password is stored in the form sha256, which only Redshift's own drivers can log in with: %w", err)
 	}
 	return pgsession.Classify(t, what, err)

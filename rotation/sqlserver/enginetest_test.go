@@ -14,7 +14,7 @@ import (
 	mssql "github.com/microsoft/go-mssqldb"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -54,7 +54,7 @@ func newHarness(t *testing.T, alternating bool) *harness {
 		t.Fatal(err)
 	}
 	s.logins["admin"] = "Admin-password1"
-	h := &harness{target: fmt.Sprintf("localhost:%d", s.port()), engine: engine(t), query: url.Values{"encrypt": {"true"}, "certificate": {ca}}}
+	h := &harness{target: fmt.Sprintf("localhost:%d", s.port()), engine: newEngine(t), query: url.Values{"encrypt": {"true"}, "certificate": {ca}}}
 	if alternating {
 		h.admin = url.UserPassword("admin", "Admin-password1")
 	}
@@ -76,16 +76,16 @@ func newHarness(t *testing.T, alternating bool) *harness {
 	return h
 }
 
-func (h *harness) Engine() rotation.Engine { return h.engine }
+func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.target }
 
 func (h *harness) Overlap() bool { return false }
 
-func (h *harness) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (h *harness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := testserver.Unique("suite_"), "First-Passw0rd-"+testserver.Unique("")
-	login := func(user, password string) rotation.Value {
-		return rotation.StringValue(fmt.Sprintf(`{"engine":"sqlserver","host":%q,"port":%d,"username":%q,"password":%q%s}`, host, port, user, password, h.fields))
+	login := func(user, password string) engine.Value {
+		return engine.StringValue(fmt.Sprintf(`{"engine":"sqlserver","host":%q,"port":%d,"username":%q,"password":%q%s}`, host, port, user, password, h.fields))
 	}
 	if h.admin != nil {
 		secret, _ := h.admin.Password()
@@ -94,7 +94,7 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 	return login(user, password), superuser, h.make(user, password)
 }
 
-func (h *harness) Open(ctx context.Context, v rotation.Value) error {
+func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	db, err := sql.Open("sqlserver", (&url.URL{Scheme: "sqlserver", User: url.UserPassword(user, password), Host: h.target, RawQuery: h.query.Encode()}).String())
@@ -104,12 +104,12 @@ func (h *harness) Open(ctx context.Context, v rotation.Value) error {
 	defer db.Close()
 	err = db.PingContext(ctx)
 	if e, ok := errors.AsType[mssql.Error](err); ok && e.Number == 18456 {
-		return fmt.Errorf("%w: %w", rotation.LoginRefused, err)
+		return fmt.Errorf("%w: %w", engine.LoginRefused, err)
 	}
 	return err
 }
 
-func (h *harness) Restore(_ context.Context, v rotation.Value) error {
+func (h *harness) Restore(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	return h.password(user, password)

@@ -6,10 +6,10 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
-var _ rotation.Needer = (*Engine)(nil)
+var _ engine.Needer = (*Engine)(nil)
 
 // Needs says what the superuser secret's login needs; a login changes its own
 // password without any permission. Databases, roles and permissions are read from
@@ -17,7 +17,7 @@ var _ rotation.Needer = (*Engine)(nil)
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-login-transact-sql#permissions,
 // https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-server-role-transact-sql#permissions
 // and https://learn.microsoft.com/en-us/sql/t-sql/statements/grant-server-permissions-transact-sql#permissions
-func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Needs) error {
+func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	if !r.Superuser {
 		n.Note = "none: a login may change its own password"
 		return nil
@@ -29,7 +29,7 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 	defer s.close()
 	p, err := s.find(ctx, s.target.User)
 	if err == nil && p == nil {
-		err = rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", s.target.User)
+		err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", s.target.User)
 	}
 	if err != nil {
 		return err
@@ -45,7 +45,7 @@ func (e *Engine) Needs(ctx context.Context, r *rotation.Request, n *rotation.Nee
 	}
 	grant("master", "GRANT ALTER ANY LOGIN TO %s", login)
 	grant("master", "GRANT VIEW ANY DEFINITION TO %s", login)
-	if r.Strategy != rotation.AlternatingUsers {
+	if r.Strategy != engine.AlternatingUsers {
 		return nil
 	}
 	rights, err := s.rights(ctx, server, p.name)

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -25,9 +25,9 @@ func TestNeedsFollowFromTheLogin(t *testing.T) {
 		}
 		return m.answer(sql)
 	}
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	n := rotation.Needs{Login: "admin"}
-	e := engine(t)
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	n := engine.Needs{Login: "admin"}
+	e := newEngine(t)
 	want(t, "", e.Needs(enginetest.Within(t), r, &n))
 	wanted := []string{
 		"USE [master]; GRANT ALTER ANY LOGIN TO [admin];",
@@ -41,16 +41,16 @@ func TestNeedsFollowFromTheLogin(t *testing.T) {
 	if !slices.Equal(n.Grants, wanted) || !strings.Contains(n.Note, "CONTROL SERVER") {
 		t.Errorf("%s\n%s", strings.Join(n.Grants, "\n"), n.Note)
 	}
-	want(t, rotation.PrivilegeMissing, e.DryRun(enginetest.Within(t), r))
+	want(t, engine.PrivilegeMissing, e.DryRun(enginetest.Within(t), r))
 	may = "1"
 	want(t, "", e.DryRun(enginetest.Within(t), r))
 
-	r.Strategy, r.Pending, n = rotation.SingleUser, s.value("app", new1, ""), rotation.Needs{Login: "admin"}
+	r.Strategy, r.Pending, n = engine.SingleUser, s.value("app", new1, ""), engine.Needs{Login: "admin"}
 	want(t, "", e.Needs(enginetest.Within(t), r, &n))
 	if !slices.Equal(n.Grants, wanted[:2]) {
 		t.Errorf("single: %q", n.Grants)
 	}
-	r.Superuser, n = false, rotation.Needs{Login: "app"}
+	r.Superuser, n = false, engine.Needs{Login: "app"}
 	want(t, "", e.Needs(enginetest.Within(t), r, &n))
 	if n.Grants != nil || n.Note == "" {
 		t.Errorf("a login itself: %+v", n)
@@ -67,9 +67,9 @@ func TestNeedsOfAContainedUser(t *testing.T) {
 		}
 		return [][]string{}, nil
 	}
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, `,"dbname":"shop"`), Superuser: true}
-	n := rotation.Needs{Login: "ad]min"}
-	want(t, "", engine(t).Needs(enginetest.Within(t), r, &n))
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, `,"dbname":"shop"`), Superuser: true}
+	n := engine.Needs{Login: "ad]min"}
+	want(t, "", newEngine(t).Needs(enginetest.Within(t), r, &n))
 	if !slices.Equal(n.Grants, []string{"USE [shop]; ALTER ROLE [db_owner] ADD MEMBER [ad]]min];"}) {
 		t.Errorf("%q", n.Grants)
 	}

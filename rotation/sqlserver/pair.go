@@ -6,7 +6,7 @@ import (
 	"errors"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // pair is the two users that alternate: two logins, or two users of one
@@ -41,13 +41,13 @@ func (s *session) home(p *principal) place {
 // nil where there is none.
 func (s *session) order(ctx context.Context, p pair) (current, other *principal, err error) {
 	if strings.EqualFold(p.other, s.target.User) || strings.EqualFold(p.current, s.target.User) {
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
+		return nil, nil, engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
 	}
 	if current, err = s.find(ctx, p.current); err != nil {
 		return nil, nil, err
 	}
 	if current == nil {
-		return nil, nil, rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", p.current)
+		return nil, nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", p.current)
 	}
 	if current.powerful {
 		return nil, nil, powerful(current.name)
@@ -59,7 +59,7 @@ func (s *session) order(ctx context.Context, p pair) (current, other *principal,
 	case current.contained && !other.contained:
 		return current, nil, nil // a login of that name has nothing to do with the database's users
 	case other.contained != current.contained:
-		return nil, nil, rotation.Errorf(rotation.TakeoverRefused, "drop or rename the user of the database", "the user %q of the database hides the login of that name", other.name)
+		return nil, nil, engine.Errorf(engine.TakeoverRefused, "drop or rename the user of the database", "the user %q of the database hides the login of that name", other.name)
 	case other.powerful:
 		return nil, nil, powerful(other.name)
 	case p.proved:
@@ -67,7 +67,7 @@ func (s *session) order(ctx context.Context, p pair) (current, other *principal,
 	}
 	marked, err := s.marked(ctx, current, other)
 	if err == nil && !marked {
-		err = rotation.Errorf(rotation.TakeoverRefused,
+		err = engine.Errorf(engine.TakeoverRefused,
 			"if it is this secret's second user all the same, say so as a superuser, in the database "+adoptIn(current, s.target.Database)+": GRANT "+mark(other)+" TO "+identifier(current.name),
 			"the user %q exists, and nothing but its name says that it belongs to %q", other.name, current.name)
 	}
@@ -143,7 +143,7 @@ func (s *session) alternate(ctx context.Context, p pair, password string, rehear
 		return err
 	}
 	err = s.setPassword(ctx, other, password, "")
-	if errors.Is(err, rotation.PolicyRejected) && existed {
+	if errors.Is(err, engine.PolicyRejected) && existed {
 		// A policy that remembers passwords refuses what an earlier try of this
 		// step has set; then the password opens the server.
 		t := s.target
@@ -245,7 +245,7 @@ func (s *session) equalIn(ctx context.Context, at place, current, other *princip
 		return err
 	}
 	if mine.name == "dbo" && theirs.name != "dbo" {
-		return rotation.Errorf(rotation.PrivilegeMissing, "give the database another owner", "the login %q owns the database %s, and %q does not", other.name, identifier(at.database), current.name)
+		return engine.Errorf(engine.PrivilegeMissing, "give the database another owner", "the login %q owns the database %s, and %q does not", other.name, identifier(at.database), current.name)
 	}
 	if mine.name == "dbo" {
 		return nil // both own it, which only one can: they are the same login

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // principal is a login, or a user with a password of its own in a contained
@@ -93,14 +93,14 @@ func (s *session) mayChange(ctx context.Context, p *principal) error {
 	}
 	rows, err := s.texts(ctx, "the login's rights could not be read", "SELECT COALESCE("+question+", 0)")
 	if err == nil && (len(rows) != 1 || !yes(rows[0][0])) {
-		err = rotation.Errorf(rotation.PrivilegeMissing, adviceGrant, "the login %q has not the right %s", s.target.User, right)
+		err = engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the login %q has not the right %s", s.target.User, right)
 	}
 	return err
 }
 
 // powerful is the refusal to touch a user that could become any other.
 func powerful(name string) error {
-	return rotation.Errorf(rotation.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %q is an administrator", name)
+	return engine.Errorf(engine.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %q is an administrator", name)
 }
 
 // policy applies the rules for complexity that are documented for Windows and
@@ -130,5 +130,5 @@ func (p *principal) policy(password string) error {
 	default:
 		return nil
 	}
-	return rotation.Errorf(rotation.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_* to the server's policy, or switch CHECK_POLICY off for the login", "the server's policy would reject the new password: %s", fault)
+	return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_* to the server's policy, or switch CHECK_POLICY off for the login", "the server's policy would reject the new password: %s", fault)
 }

@@ -14,7 +14,7 @@ import (
 	_ "github.com/microsoft/go-mssqldb" // the driver "sqlserver"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
@@ -50,7 +50,7 @@ func newReal(t *testing.T) *real {
 			t.Fatal(err)
 		}
 	}
-	return &real{t, db, dsn, New(rotation.TLSPolicy{ExtraCAs: ca})}
+	return &real{t, db, dsn, New(engine.TLSPolicy{ExtraCAs: ca})}
 }
 
 func (r *real) exec(statement string) {
@@ -69,19 +69,19 @@ func (r *real) yes(query string) bool {
 	return n.Int64 == 1
 }
 
-func (r *real) value(user, password, database string) rotation.Value {
+func (r *real) value(user, password, database string) engine.Value {
 	port, err := strconv.Atoi(r.dsn.Port())
 	if err != nil {
 		port = 1433
 	}
-	v := rotation.StringValue(`{"engine":"sqlserver"}`).With("host", r.dsn.Hostname()).With("port", strconv.Itoa(port)).With("dbname", database)
+	v := engine.StringValue(`{"engine":"sqlserver"}`).With("host", r.dsn.Hostname()).With("port", strconv.Itoa(port)).With("dbname", database)
 	if r.dsn.Query().Get("encrypt") == "disable" {
 		v = v.WithJSON("ssl", []byte("false"))
 	}
 	return v.With("username", user).With("password", password)
 }
 
-func (r *real) admin(database string) rotation.Value {
+func (r *real) admin(database string) engine.Value {
 	password, _ := r.dsn.User.Password()
 	return r.value(r.dsn.User.Username(), password, database)
 }
@@ -126,19 +126,19 @@ func TestRealSingleLogin(t *testing.T) {
 	name := testserver.Unique("a]p'p ")
 	s.exec("CREATE LOGIN " + identifier(name) + " WITH PASSWORD = " + text(old))
 	t.Cleanup(func() { s.exec("DROP LOGIN " + identifier(name)) })
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value(name, old, "master"), Pending: s.value(name, new1, "master"), Login: s.value(name, old, "master")}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value(name, old, "master"), Pending: s.value(name, new1, "master"), Login: s.value(name, old, "master")}
 	want(t, "", s.engine.DryRun(enginetest.Within(t), r))
 	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Current))
 	want(t, "", s.engine.Set(enginetest.Within(t), r))
 	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Pending))
-	want(t, rotation.LoginRefused, s.engine.Verify(enginetest.Within(t), r, r.Current))
+	want(t, engine.LoginRefused, s.engine.Verify(enginetest.Within(t), r, r.Current))
 	r.Login = r.Pending
 	want(t, "", s.engine.Set(enginetest.Within(t), r))
 	r.Pending = s.value(name, "short", "master")
-	want(t, rotation.PolicyRejected, s.engine.DryRun(enginetest.Within(t), r))
-	want(t, rotation.InvalidSecret, s.engine.Verify(enginetest.Within(t), r, s.value(name, new1, "no_such_database")))
+	want(t, engine.PolicyRejected, s.engine.DryRun(enginetest.Within(t), r))
+	want(t, engine.InvalidSecret, s.engine.Verify(enginetest.Within(t), r, s.value(name, new1, "no_such_database")))
 	s.exec("ALTER LOGIN " + identifier(name) + " DISABLE")
-	want(t, rotation.PrivilegeMissing, s.engine.Verify(enginetest.Within(t), r, s.value(name, new1, "master")))
+	want(t, engine.PrivilegeMissing, s.engine.Verify(enginetest.Within(t), r, s.value(name, new1, "master")))
 }
 
 func TestRealAlternatingLogins(t *testing.T) {
@@ -163,7 +163,7 @@ func TestRealAlternatingLogins(t *testing.T) {
 	has := func(user, securable, class, permission string) bool {
 		return s.yes(in(database, "EXECUTE AS LOGIN = "+text(user)+"; SELECT HAS_PERMS_BY_NAME("+text(securable)+", "+text(class)+", "+text(permission)+"); REVERT"))
 	}
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value(name, old, database), Pending: s.value(clone, new1, database), Login: s.admin(database), Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value(name, old, database), Pending: s.value(clone, new1, database), Login: s.admin(database), Superuser: true}
 	want(t, "", s.engine.DryRun(enginetest.Within(t), r))
 	for range 2 {
 		want(t, "", s.engine.Set(enginetest.Within(t), r))
@@ -186,7 +186,7 @@ func TestRealAlternatingLogins(t *testing.T) {
 		t.Cleanup(func() { s.exec("DROP LOGIN " + identifier(n)) })
 	}
 	r.Current, r.Pending = s.value(stranger, old, "master"), s.value(stranger+"_clone", new1, "master")
-	want(t, rotation.TakeoverRefused, s.engine.Set(enginetest.Within(t), r))
+	want(t, engine.TakeoverRefused, s.engine.Set(enginetest.Within(t), r))
 }
 
 func TestRealContainedUsers(t *testing.T) {
@@ -196,10 +196,10 @@ func TestRealContainedUsers(t *testing.T) {
 	s.exec("CREATE DATABASE " + identifier(database) + " CONTAINMENT = PARTIAL")
 	t.Cleanup(func() { s.exec("DROP DATABASE " + identifier(database)) })
 	s.exec(in(database, "CREATE USER app WITH PASSWORD = "+text(old)))
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("app", old, database), Pending: s.value("app", new1, database), Login: s.value("app", old, database)}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, database), Pending: s.value("app", new1, database), Login: s.value("app", old, database)}
 	want(t, "", s.engine.Set(enginetest.Within(t), r))
 	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Pending))
-	r = &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", new1, database), Pending: s.value("app_clone", old, database), Login: s.admin(database), Superuser: true}
+	r = &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", new1, database), Pending: s.value("app_clone", old, database), Login: s.admin(database), Superuser: true}
 	for range 2 {
 		want(t, "", s.engine.Set(enginetest.Within(t), r))
 	}

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/parity"
 )
 
@@ -187,5 +187,5 @@ func (s *session) differ(at place, current, other string, r right) error {
 	if at != server {
 		where = "in the database " + identifier(at.database)
 	}
-	return rotation.Errorf(rotation.PrivilegeMissing, "give both the same by hand, or the superuser the right to", "%q and %q differ %s in %s", current, other, where, r)
+	return engine.Errorf(engine.PrivilegeMissing, "give both the same by hand, or the superuser the right to", "%q and %q differ %s in %s", current, other, where, r)
 }

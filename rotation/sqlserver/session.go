@@ -11,7 +11,7 @@ import (
 	mssql "github.com/microsoft/go-mssqldb"
 	"github.com/microsoft/go-mssqldb/msdsn"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/errtree"
 )
@@ -21,12 +21,12 @@ type session struct {
 	engine *Engine
 	db     *sql.DB
 	conn   *sql.Conn
-	target rotation.Target
+	target engine.Target
 }
 
 // connect logs in. The error has the cause LoginRefused only where the server
 // says so.
-func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error) {
+func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
 	t, err := parse(v)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func (e *Engine) connect(ctx context.Context, v rotation.Value) (*session, error
 // name.
 const noTLS = "server does not support encryption"
 
-func (e *Engine) dial(ctx context.Context, t rotation.Target) (*session, error) {
+func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
 	s := &session{engine: e, target: t}
 	var err error
 	for i, config := range e.tls.Attempts(t) {
@@ -117,7 +117,7 @@ func (s *session) texts(ctx context.Context, what, query string) ([][]string, er
 			into[i] = &row[i]
 		}
 		if err := rows.Scan(into...); err != nil {
-			return nil, rotation.Errorf(rotation.TargetFailed, "report this", "%s: %w", what, err)
+			return nil, engine.Errorf(engine.TargetFailed, "report this", "%s: %w", what, err)
 		}
 		all = append(all, row)
 	}
@@ -141,7 +141,7 @@ func numbers(err error) []int32 {
 
 // meaning is what a message of the server means for a rotation.
 type meaning struct {
-	cause  rotation.Cause
+	cause  engine.Cause
 	advice string
 }
 
@@ -160,50 +160,50 @@ var meanings = []struct {
 	number int32
 	meaning
 }{
-	{4060, meaning{rotation.InvalidSecret, adviceDatabase}},
-	{4063, meaning{rotation.InvalidSecret, adviceDatabase}},
-	{4064, meaning{rotation.PrivilegeMissing, "give the login a default database that it can open"}},
-	{911, meaning{rotation.InvalidSecret, adviceDatabase}},
-	{916, meaning{rotation.PrivilegeMissing, "make the superuser a user of that database"}},
-	{17892, meaning{rotation.PrivilegeMissing, "a logon trigger of the server refused the login: let it pass"}},
-	{18452, meaning{rotation.InvalidSecret, "name a login of SQL Server, not one of Windows"}},
-	{18461, meaning{rotation.TargetFailed, "the server is in single-user mode: " + adviceLater}},
-	{18401, meaning{rotation.TargetFailed, "the server upgrades itself: " + adviceLater}},
-	{17142, meaning{rotation.TargetFailed, "the server is paused: " + adviceLater}},
-	{17187, meaning{rotation.TargetFailed, "the server is starting: " + adviceLater}},
-	{17809, meaning{rotation.TargetFailed, "raise the server's limit of connections"}},
+	{4060, meaning{engine.InvalidSecret, adviceDatabase}},
+	{4063, meaning{engine.InvalidSecret, adviceDatabase}},
+	{4064, meaning{engine.PrivilegeMissing, "give the login a default database that it can open"}},
+	{911, meaning{engine.InvalidSecret, adviceDatabase}},
+	{916, meaning{engine.PrivilegeMissing, "make the superuser a user of that database"}},
+	{17892, meaning{engine.PrivilegeMissing, "a logon trigger of the server refused the login: let it pass"}},
+	{18452, meaning{engine.InvalidSecret, "name a login of SQL Server, not one of Windows"}},
+	{18461, meaning{engine.TargetFailed, "the server is in single-user mode: " + adviceLater}},
+	{18401, meaning{engine.TargetFailed, "the server upgrades itself: " + adviceLater}},
+	{17142, meaning{engine.TargetFailed, "the server is paused: " + adviceLater}},
+	{17187, meaning{engine.TargetFailed, "the server is starting: " + adviceLater}},
+	{17809, meaning{engine.TargetFailed, "raise the server's limit of connections"}},
 	// No other password would change these answers, so they are no refusals of
 	// the credential.
-	{18470, meaning{rotation.PrivilegeMissing, "the login is disabled: ALTER LOGIN … ENABLE"}},
-	{18486, meaning{rotation.PrivilegeMissing, "the login is locked after too many refused logins: ALTER LOGIN … WITH PASSWORD = … UNLOCK, or wait"}},
-	{15113, meaning{rotation.PrivilegeMissing, "the login is locked after too many refused logins: ALTER LOGIN … WITH PASSWORD = … UNLOCK, or wait"}},
-	{18487, meaning{rotation.PrivilegeMissing, "the password has expired: set it anew, or switch CHECK_EXPIRATION off for a login that is rotated"}},
-	{18488, meaning{rotation.PrivilegeMissing, "the password must be changed at the first login: set it without MUST_CHANGE"}},
-	{18456, meaning{rotation.LoginRefused, "check the password; the server says the same of a login that does not exist, and tells the reason only in its own log"}},
-	{15114, meaning{rotation.PolicyRejected, advicePolicy}},
-	{15115, meaning{rotation.PolicyRejected, advicePolicy}},
-	{15116, meaning{rotation.PolicyRejected, advicePolicy}},
-	{15117, meaning{rotation.PolicyRejected, advicePolicy}},
-	{15118, meaning{rotation.PolicyRejected, advicePolicy}},
-	{15119, meaning{rotation.PolicyRejected, advicePolicy}},
-	{18463, meaning{rotation.PolicyRejected, advicePolicy}},
-	{18464, meaning{rotation.PolicyRejected, advicePolicy}},
-	{18465, meaning{rotation.PolicyRejected, advicePolicy}},
-	{18466, meaning{rotation.PolicyRejected, advicePolicy}},
-	{18467, meaning{rotation.PolicyRejected, advicePolicy}},
-	{18468, meaning{rotation.PolicyRejected, advicePolicy}},
-	{15151, meaning{rotation.PrivilegeMissing, adviceGrant}},
-	{15247, meaning{rotation.PrivilegeMissing, adviceGrant}},
-	{229, meaning{rotation.PrivilegeMissing, adviceGrant}},
-	{262, meaning{rotation.PrivilegeMissing, adviceGrant}},
-	{297, meaning{rotation.PrivilegeMissing, adviceGrant}},
-	{300, meaning{rotation.PrivilegeMissing, adviceGrant}},
-	{4613, meaning{rotation.PrivilegeMissing, adviceGrant}},
-	{3906, meaning{rotation.TargetFailed, "name the writer in the secret's host: this replica is read-only"}},
-	{976, meaning{rotation.TargetFailed, "name the writer in the secret's host: this is a secondary replica"}},
-	{978, meaning{rotation.TargetFailed, "name the writer in the secret's host: this is a secondary replica"}},
-	{1205, meaning{rotation.TargetFailed, adviceLater}},
-	{50741, meaning{rotation.TargetFailed, "disable the database's DDL triggers for the rotation, or make them WITH EXECUTE AS a user of the database"}},
+	{18470, meaning{engine.PrivilegeMissing, "the login is disabled: ALTER LOGIN … ENABLE"}},
+	{18486, meaning{engine.PrivilegeMissing, "the login is locked after too many refused logins: ALTER LOGIN … WITH PASSWORD = … UNLOCK, or wait"}},
+	{15113, meaning{engine.PrivilegeMissing, "the login is locked after too many refused logins: ALTER LOGIN … WITH PASSWORD = … UNLOCK, or wait"}},
+	{18487, meaning{engine.PrivilegeMissing, "the password has expired: set it anew, or switch CHECK_EXPIRATION off for a login that is rotated"}},
+	{18488, meaning{engine.PrivilegeMissing, "the password must be changed at the first login: set it without MUST_CHANGE"}},
+	{18456, meaning{engine.LoginRefused, "check the password; the server says the same of a login that does not exist, and tells the reason only in its own log"}},
+	{15114, meaning{engine.PolicyRejected, advicePolicy}},
+	{15115, meaning{engine.PolicyRejected, advicePolicy}},
+	{15116, meaning{engine.PolicyRejected, advicePolicy}},
+	{15117, meaning{engine.PolicyRejected, advicePolicy}},
+	{15118, meaning{engine.PolicyRejected, advicePolicy}},
+	{15119, meaning{engine.PolicyRejected, advicePolicy}},
+	{18463, meaning{engine.PolicyRejected, advicePolicy}},
+	{18464, meaning{engine.PolicyRejected, advicePolicy}},
+	{18465, meaning{engine.PolicyRejected, advicePolicy}},
+	{18466, meaning{engine.PolicyRejected, advicePolicy}},
+	{18467, meaning{engine.PolicyRejected, advicePolicy}},
+	{18468, meaning{engine.PolicyRejected, advicePolicy}},
+	{15151, meaning{engine.PrivilegeMissing, adviceGrant}},
+	{15247, meaning{engine.PrivilegeMissing, adviceGrant}},
+	{229, meaning{engine.PrivilegeMissing, adviceGrant}},
+	{262, meaning{engine.PrivilegeMissing, adviceGrant}},
+	{297, meaning{engine.PrivilegeMissing, adviceGrant}},
+	{300, meaning{engine.PrivilegeMissing, adviceGrant}},
+	{4613, meaning{engine.PrivilegeMissing, adviceGrant}},
+	{3906, meaning{engine.TargetFailed, "name the writer in the secret's host: this replica is read-only"}},
+	{976, meaning{engine.TargetFailed, "name the writer in the secret's host: this is a secondary replica"}},
+	{978, meaning{engine.TargetFailed, "name the writer in the secret's host: this is a secondary replica"}},
+	{1205, meaning{engine.TargetFailed, adviceLater}},
+	{50741, meaning{engine.TargetFailed, "disable the database's DDL triggers for the rotation, or make them WITH EXECUTE AS a user of the database"}},
 }
 
 // classify gives an error its cause and advice.
@@ -215,13 +215,13 @@ func (s *session) classify(ctx context.Context, what string, err error) error {
 	for _, m := range meanings {
 		for _, n := range have {
 			if m.number == n {
-				return rotation.Errorf(m.cause, m.advice, "%s: %w", what, err)
+				return engine.Errorf(m.cause, m.advice, "%s: %w", what, err)
 			}
 		}
 	}
 	if have == nil {
 		if errtree.Is(err, noTLS) {
-			return rotation.Errorf(rotation.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", s.target.Address())
+			return engine.Errorf(engine.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", s.target.Address())
 		}
 		// The connection of a call that is over is closed under the driver.
 		if over := ctx.Err(); over != nil {
@@ -230,9 +230,9 @@ func (s *session) classify(ctx context.Context, what string, err error) error {
 		if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 			err = certificate
 		}
-		if e := rotation.NetworkError(s.target, err); e != nil {
+		if e := engine.NetworkError(s.target, err); e != nil {
 			return e
 		}
 	}
-	return rotation.Errorf(rotation.TargetFailed, "see the server's message and log", "%s: %w", what, err)
+	return engine.Errorf(engine.TargetFailed, "see the server's message and log", "%s: %w", what, err)
 }

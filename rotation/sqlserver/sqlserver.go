@@ -12,25 +12,25 @@ import (
 	"unicode"
 	"unicode/utf16"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // Engine rotates logins and contained users of SQL Server 2012 and later.
-type Engine struct{ tls rotation.TLSPolicy }
+type Engine struct{ tls engine.TLSPolicy }
 
-var _ rotation.DryRunner = (*Engine)(nil)
+var _ engine.DryRunner = (*Engine)(nil)
 
 // New returns the engine with the given policy for its connections.
-func New(tls rotation.TLSPolicy) *Engine { return &Engine{tls} }
+func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
 // Kind describes the engine, with the names and the defaults of AWS's templates
 // and the names that RDS gives its editions.
-func (*Engine) Kind() rotation.Kind {
-	return rotation.Kind{
+func (*Engine) Kind() engine.Kind {
+	return engine.Kind{
 		Names:        []string{"sqlserver", "sqlserver-*", "custom-sqlserver-*"},
 		UserField:    "username",
 		SecretFields: []string{"password"},
-		Passwords:    rotation.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		CloneSuffix:  "_clone",
 		CloneLimit:   limit,
 	}
@@ -41,8 +41,8 @@ func (*Engine) Kind() rotation.Kind {
 const limit = 128
 
 // parse reads a login and checks what only SQL Server asks for.
-func parse(v rotation.Value) (rotation.Target, error) {
-	t, err := rotation.ParseTarget(v, 1433, "master")
+func parse(v engine.Value) (engine.Target, error) {
+	t, err := engine.ParseTarget(v, 1433, "master")
 	if err != nil {
 		return t, err
 	}
@@ -58,7 +58,7 @@ func parse(v rotation.Value) (rotation.Target, error) {
 	default:
 		return t, nil
 	}
-	return t, rotation.Errorf(rotation.InvalidSecret, "correct the secret's value; its form is in the engine's page of the documentation", "the secret's value is not a valid login: %s", fault)
+	return t, engine.Errorf(engine.InvalidSecret, "correct the secret's value; its form is in the engine's page of the documentation", "the secret's value is not a valid login: %s", fault)
 }
 
 // length counts as the server does, in UTF-16 units.
@@ -66,11 +66,11 @@ func length(s string) int { return len(utf16.Encode([]rune(s))) }
 
 // Next returns the current value with a new password and, for alternating
 // users, the other user's name.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
-	next, err := rotation.NextPassword(e.Kind(), r)
+	next, err := engine.NextPassword(e.Kind(), r)
 	if err == nil {
 		_, err = parse(next)
 	}
@@ -81,18 +81,18 @@ func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, e
 // the documented rules for complexity. It makes no change that it would have to
 // take back: a password that was set in a transaction and then rolled back would
 // be the end of the login if only once the rollback did not do what is said of it.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
 
 // Set makes the pending password valid.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, false)
 }
 
 // Verify logs in and asks for an answer. Every login may change its own
 // password, so that there is nothing else to prove.
-func (e *Engine) Verify(ctx context.Context, _ *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
 		return err
@@ -104,20 +104,20 @@ func (e *Engine) Verify(ctx context.Context, _ *rotation.Request, v rotation.Val
 
 // change connects as r.Login and makes the change that r asks for, or rehearses
 // it.
-func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool) error {
+func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err
 	}
 	if r.Superuser && strings.EqualFold(pending.User, user(r.Login)) {
-		return rotation.Errorf(rotation.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", pending.User)
+		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", pending.User)
 	}
 	s, err := e.connect(ctx, r.Login)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if r.Strategy == rotation.AlternatingUsers {
+	if r.Strategy == engine.AlternatingUsers {
 		current, err := parse(r.Current)
 		if err != nil {
 			return err
@@ -134,7 +134,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 	case err != nil:
 		return err
 	case p == nil:
-		return rotation.Errorf(rotation.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", pending.User)
+		return engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", pending.User)
 	case r.Superuser && p.powerful:
 		return powerful(p.name)
 	}
@@ -154,7 +154,7 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, rehearsal bool
 	return s.setPassword(ctx, p, pending.Password, old)
 }
 
-func user(v rotation.Value) string {
+func user(v engine.Value) string {
 	name, _ := v.Text("username")
 	return name
 }

@@ -11,19 +11,19 @@ import (
 	"unicode/utf8"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 )
 
 const old, new1 = "Old-password1", "New]pass'word;2"
 
-func engine(t testing.TB) *Engine {
-	return New(rotation.TLSPolicy{ExtraCAs: certificates(t).PEM})
+func newEngine(t testing.TB) *Engine {
+	return New(engine.TLSPolicy{ExtraCAs: certificates(t).PEM})
 }
 
-func want(t testing.TB, cause rotation.Cause, err error) {
+func want(t testing.TB, cause engine.Cause, err error) {
 	t.Helper()
-	if cause == "" && err != nil || cause != "" && (err == nil || rotation.CauseOf(err) != cause) {
+	if cause == "" && err != nil || cause != "" && (err == nil || engine.CauseOf(err) != cause) {
 		t.Errorf("error %v, want cause %q", err, cause)
 	}
 	for _, secret := range []string{old, new1} {
@@ -67,10 +67,10 @@ func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
 	name := "a]pp'; DROP"
 	s.logins[name] = old
 	s.answer = onlyLogins(loginRow(name))
-	e := engine(t)
+	e := newEngine(t)
 	// AWSCURRENT is a third password: the one that works is AWSPREVIOUS's.
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value(name, "Not-this-one1", ""), Pending: s.value(name, new1, ""), Login: s.value(name, old, "")}
-	want(t, rotation.LoginRefused, e.Verify(enginetest.Within(t), r, r.Current))
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value(name, "Not-this-one1", ""), Pending: s.value(name, new1, ""), Login: s.value(name, old, "")}
+	want(t, engine.LoginRefused, e.Verify(enginetest.Within(t), r, r.Current))
 	want(t, "", e.DryRun(enginetest.Within(t), r))
 	if c := changes(s.sent()); len(c) > 0 {
 		t.Errorf("the dry run changed something: %q", c)
@@ -81,7 +81,7 @@ func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
 		t.Errorf("sent %q", c)
 	}
 	want(t, "", e.Verify(enginetest.Within(t), r, r.Pending))
-	want(t, rotation.LoginRefused, e.Set(enginetest.Within(t), r))
+	want(t, engine.LoginRefused, e.Set(enginetest.Within(t), r))
 	s.sent()
 	r.Login = r.Pending // as the ladder does after a step that was cut off
 	want(t, "", e.Set(enginetest.Within(t), r))
@@ -102,8 +102,8 @@ func TestAContainedUserIsChangedInItsDatabase(t *testing.T) {
 		}
 		return [][]string{}, nil
 	}
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("app", old, `,"dbname":"shop"`), Pending: s.value("app", new1, `,"dbname":"shop"`), Login: s.value("app", old, `,"dbname":"shop"`)}
-	want(t, "", engine(t).Set(enginetest.Within(t), r))
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, `,"dbname":"shop"`), Pending: s.value("app", new1, `,"dbname":"shop"`), Login: s.value("app", old, `,"dbname":"shop"`)}
+	want(t, "", newEngine(t).Set(enginetest.Within(t), r))
 	if c := changes(s.sent()); len(c) != 1 || !strings.HasPrefix(c[0], "ALTER USER [app] WITH PASSWORD = N'") {
 		t.Errorf("sent %q", c)
 	}
@@ -113,7 +113,7 @@ func TestAContainedUserIsChangedInItsDatabase(t *testing.T) {
 }
 
 func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
-	r := &rotation.Request{}
+	r := &engine.Request{}
 	secure, none := newTDS(t, true), newTDS(t, false)
 	for _, s := range []*tdsServer{secure, none} {
 		s.logins["app"] = old
@@ -127,19 +127,19 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		server *tdsServer
-		policy rotation.TLSPolicy
+		policy engine.TLSPolicy
 		ssl    string
-		cause  rotation.Cause
+		cause  engine.Cause
 		plain  int
 	}{
-		{"verified", secure, rotation.TLSPolicy{ExtraCAs: ca}, "", "", 0},
-		{"verified, asked for", secure, rotation.TLSPolicy{ExtraCAs: ca}, `,"ssl":true`, "", 0},
-		{"unknown CA", secure, rotation.TLSPolicy{ExtraCAs: stranger.PEM}, "", rotation.TLSFailed, 0},
-		{"unknown CA, plain text allowed", secure, rotation.TLSPolicy{ExtraCAs: stranger.PEM, AllowPlaintext: true}, "", rotation.TLSFailed, 0},
-		{"no TLS", none, rotation.TLSPolicy{}, "", rotation.TLSFailed, 0},
-		{"no TLS, asked for, plain text allowed", none, rotation.TLSPolicy{AllowPlaintext: true}, `,"ssl":true`, rotation.TLSFailed, 0},
-		{"no TLS, plain text allowed", none, rotation.TLSPolicy{AllowPlaintext: true}, "", "", 1},
-		{"plain text by the secret", none, rotation.TLSPolicy{}, `,"ssl":false`, "", 1},
+		{"verified", secure, engine.TLSPolicy{ExtraCAs: ca}, "", "", 0},
+		{"verified, asked for", secure, engine.TLSPolicy{ExtraCAs: ca}, `,"ssl":true`, "", 0},
+		{"unknown CA", secure, engine.TLSPolicy{ExtraCAs: stranger.PEM}, "", engine.TLSFailed, 0},
+		{"unknown CA, plain text allowed", secure, engine.TLSPolicy{ExtraCAs: stranger.PEM, AllowPlaintext: true}, "", engine.TLSFailed, 0},
+		{"no TLS", none, engine.TLSPolicy{}, "", engine.TLSFailed, 0},
+		{"no TLS, asked for, plain text allowed", none, engine.TLSPolicy{AllowPlaintext: true}, `,"ssl":true`, engine.TLSFailed, 0},
+		{"no TLS, plain text allowed", none, engine.TLSPolicy{AllowPlaintext: true}, "", "", 1},
+		{"plain text by the secret", none, engine.TLSPolicy{}, `,"ssl":false`, "", 1},
 	} {
 		row.server.plain = 0
 		want(t, row.cause, New(row.policy).Verify(enginetest.Within(t), r, row.server.value("app", old, row.ssl)))
@@ -151,42 +151,42 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 	// driver's error.
 	secure.plain = 0
 	secure.refusal["app"] = []tdsErr{{4060, `Cannot open database "server does not support encryption" requested by the login. The login failed.`}}
-	want(t, rotation.InvalidSecret, New(rotation.TLSPolicy{ExtraCAs: ca, AllowPlaintext: true}).Verify(enginetest.Within(t), r, secure.value("app", old, "")))
+	want(t, engine.InvalidSecret, New(engine.TLSPolicy{ExtraCAs: ca, AllowPlaintext: true}).Verify(enginetest.Within(t), r, secure.value("app", old, "")))
 	if secure.plain != 0 {
 		t.Errorf("the database's name brought about %d logins in plain text", secure.plain)
 	}
 	secure.insist = true
-	want(t, rotation.TLSFailed, New(rotation.TLSPolicy{ExtraCAs: stranger.PEM}).Verify(enginetest.Within(t), r, secure.value("app", old, `,"ssl":false`)))
+	want(t, engine.TLSFailed, New(engine.TLSPolicy{ExtraCAs: stranger.PEM}).Verify(enginetest.Within(t), r, secure.value("app", old, `,"ssl":false`)))
 }
 
 func TestAnswersToALoginHaveTheirCause(t *testing.T) {
 	s := newTDS(t, true)
 	for i, row := range []struct {
 		errs  []tdsErr
-		cause rotation.Cause
+		cause engine.Cause
 	}{
-		{[]tdsErr{{18456, "Login failed for user 'app'."}}, rotation.LoginRefused},
-		{[]tdsErr{{4060, "Cannot open database \"x\" requested by the login. The login failed."}, {18456, "Login failed for user 'app'."}}, rotation.InvalidSecret},
-		{[]tdsErr{{4064, "Cannot open user default database. Login failed."}, {18456, "Login failed for user 'app'."}}, rotation.PrivilegeMissing},
-		{[]tdsErr{{18456, "Login failed for user 'app'."}, {17892, "Logon failed for login 'app' due to trigger execution."}}, rotation.PrivilegeMissing},
-		{[]tdsErr{{18470, "Login failed for user 'app'. Reason: The account is disabled."}}, rotation.PrivilegeMissing},
-		{[]tdsErr{{18486, "Login failed for user 'app' because the account is currently locked out."}}, rotation.PrivilegeMissing},
-		{[]tdsErr{{18487, "Login failed for user 'app'. Reason: The password of the account has expired."}}, rotation.PrivilegeMissing},
-		{[]tdsErr{{18488, "Login failed for user 'app'. Reason: The password of the account must be changed."}}, rotation.PrivilegeMissing},
-		{[]tdsErr{{18452, "Login failed. The login is from an untrusted domain"}}, rotation.InvalidSecret},
-		{[]tdsErr{{18401, "Login failed for user 'app'. Reason: Server is in script upgrade mode."}}, rotation.TargetFailed},
-		{[]tdsErr{{17142, "SQL Server service has been paused."}}, rotation.TargetFailed},
-		{[]tdsErr{{50000, "something else"}}, rotation.TargetFailed},
+		{[]tdsErr{{18456, "Login failed for user 'app'."}}, engine.LoginRefused},
+		{[]tdsErr{{4060, "Cannot open database \"x\" requested by the login. The login failed."}, {18456, "Login failed for user 'app'."}}, engine.InvalidSecret},
+		{[]tdsErr{{4064, "Cannot open user default database. Login failed."}, {18456, "Login failed for user 'app'."}}, engine.PrivilegeMissing},
+		{[]tdsErr{{18456, "Login failed for user 'app'."}, {17892, "Logon failed for login 'app' due to trigger execution."}}, engine.PrivilegeMissing},
+		{[]tdsErr{{18470, "Login failed for user 'app'. Reason: The account is disabled."}}, engine.PrivilegeMissing},
+		{[]tdsErr{{18486, "Login failed for user 'app' because the account is currently locked out."}}, engine.PrivilegeMissing},
+		{[]tdsErr{{18487, "Login failed for user 'app'. Reason: The password of the account has expired."}}, engine.PrivilegeMissing},
+		{[]tdsErr{{18488, "Login failed for user 'app'. Reason: The password of the account must be changed."}}, engine.PrivilegeMissing},
+		{[]tdsErr{{18452, "Login failed. The login is from an untrusted domain"}}, engine.InvalidSecret},
+		{[]tdsErr{{18401, "Login failed for user 'app'. Reason: Server is in script upgrade mode."}}, engine.TargetFailed},
+		{[]tdsErr{{17142, "SQL Server service has been paused."}}, engine.TargetFailed},
+		{[]tdsErr{{50000, "something else"}}, engine.TargetFailed},
 	} {
 		user := fmt.Sprint("u", i)
 		s.refusal[user] = row.errs
-		want(t, row.cause, engine(t).Verify(enginetest.Within(t), &rotation.Request{}, s.value(user, old, "")))
+		want(t, row.cause, newEngine(t).Verify(enginetest.Within(t), &engine.Request{}, s.value(user, old, "")))
 	}
-	r := &rotation.Request{}
+	r := &engine.Request{}
 	v := s.value("nobody", old, "").With("host", "no-such-host.invalid")
-	want(t, rotation.NameNotResolved, engine(t).Verify(enginetest.Within(t), r, v))
+	want(t, engine.NameNotResolved, newEngine(t).Verify(enginetest.Within(t), r, v))
 	s.listener.Close()
-	want(t, rotation.Unreachable, engine(t).Verify(enginetest.Within(t), r, s.value("app", old, "")))
+	want(t, engine.Unreachable, newEngine(t).Verify(enginetest.Within(t), r, s.value("app", old, "")))
 }
 
 func TestAServersPolicyIsToldFromOtherFailures(t *testing.T) {
@@ -195,17 +195,17 @@ func TestAServersPolicyIsToldFromOtherFailures(t *testing.T) {
 	logins := onlyLogins(loginRow("app"))
 	for _, row := range []struct {
 		number int32
-		cause  rotation.Cause
-	}{{15114, rotation.PolicyRejected}, {15115, rotation.PolicyRejected}, {15116, rotation.PolicyRejected}, {15117, rotation.PolicyRejected}, {15118, rotation.PolicyRejected}, {15119, rotation.PolicyRejected},
-		{18463, rotation.PolicyRejected}, {18466, rotation.PolicyRejected}, {18468, rotation.PolicyRejected}, {15151, rotation.PrivilegeMissing}, {15247, rotation.PrivilegeMissing}, {3906, rotation.TargetFailed}, {1, rotation.TargetFailed}} {
+		cause  engine.Cause
+	}{{15114, engine.PolicyRejected}, {15115, engine.PolicyRejected}, {15116, engine.PolicyRejected}, {15117, engine.PolicyRejected}, {15118, engine.PolicyRejected}, {15119, engine.PolicyRejected},
+		{18463, engine.PolicyRejected}, {18466, engine.PolicyRejected}, {18468, engine.PolicyRejected}, {15151, engine.PrivilegeMissing}, {15247, engine.PrivilegeMissing}, {3906, engine.TargetFailed}, {1, engine.TargetFailed}} {
 		s.answer = func(sql string) ([][]string, error) {
 			if strings.HasPrefix(sql, "ALTER LOGIN") {
 				return nil, tdsErr{row.number, "no"}
 			}
 			return logins(sql)
 		}
-		r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("app", old, "")}
-		want(t, row.cause, engine(t).Set(enginetest.Within(t), r))
+		r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("app", old, "")}
+		want(t, row.cause, newEngine(t).Set(enginetest.Within(t), r))
 	}
 	if s.logins["app"] != old {
 		t.Error("the password was changed")
@@ -216,15 +216,15 @@ func TestAPasswordThatThePolicyWouldRejectIsNotStored(t *testing.T) {
 	s := newTDS(t, true)
 	s.logins["application"] = old
 	s.answer = onlyLogins(loginRow("application"))
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("application", old, ""), Login: s.value("application", old, "")}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("application", old, ""), Login: s.value("application", old, "")}
 	for _, bad := range []string{"Short1!", "onlylowercase", "ONLYUPPER123", "My-Application-1"} {
 		r.Pending = s.value("application", bad, "")
-		want(t, rotation.PolicyRejected, engine(t).DryRun(enginetest.Within(t), r))
+		want(t, engine.PolicyRejected, newEngine(t).DryRun(enginetest.Within(t), r))
 	}
 	unchecked := loginRow("application")
 	unchecked[2] = "0"
 	s.answer = onlyLogins(unchecked)
-	want(t, "", engine(t).DryRun(enginetest.Within(t), r))
+	want(t, "", newEngine(t).DryRun(enginetest.Within(t), r))
 }
 
 // model is what a scripted server knows of a pair of logins in one database.
@@ -352,8 +352,8 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	m := newModel()
 	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", "" // known to the wire once it is created
 	s.answer = m.answer
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	e := engine(t)
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	e := newEngine(t)
 	want(t, "", e.DryRun(enginetest.Within(t), r))
 	if len(m.applied) != 0 {
 		t.Fatalf("the dry run changed something: %q", m.applied)
@@ -412,10 +412,10 @@ func TestAPasswordThatTheHistoryRemembersIsAsGoodAsSet(t *testing.T) {
 		}
 		return m.answer(sql)
 	}
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true, Proved: true}
-	want(t, "", engine(t).Set(enginetest.Within(t), r))
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true, Proved: true}
+	want(t, "", newEngine(t).Set(enginetest.Within(t), r))
 	s.logins["app_clone"] = "Another-password1"
-	want(t, rotation.PolicyRejected, engine(t).Set(enginetest.Within(t), r))
+	want(t, engine.PolicyRejected, newEngine(t).Set(enginetest.Within(t), r))
 }
 
 func TestNobodyElsesLoginIsTouched(t *testing.T) {
@@ -428,12 +428,12 @@ func TestNobodyElsesLoginIsTouched(t *testing.T) {
 	sysadmin[6] = "1"
 	m.logins["boss"], m.logins["boss_clone"], m.logins["admin_clone"] = sysadmin, loginRow("boss_clone"), loginRow("admin_clone")
 	for current, other := range map[string]string{"app": "app_clone", "boss": "boss_clone", "boss_clone": "boss", "admin": "admin_clone", "admin_clone": "ADMIN"} {
-		r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value(current, old, ""), Pending: s.value(other, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true, Proved: current != "app"}
-		want(t, rotation.TakeoverRefused, engine(t).DryRun(enginetest.Within(t), r))
-		want(t, rotation.TakeoverRefused, engine(t).Set(enginetest.Within(t), r))
+		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value(current, old, ""), Pending: s.value(other, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true, Proved: current != "app"}
+		want(t, engine.TakeoverRefused, newEngine(t).DryRun(enginetest.Within(t), r))
+		want(t, engine.TakeoverRefused, newEngine(t).Set(enginetest.Within(t), r))
 	}
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("boss", old, ""), Pending: s.value("boss", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	want(t, rotation.TakeoverRefused, engine(t).Set(enginetest.Within(t), r))
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("boss", old, ""), Pending: s.value("boss", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	want(t, engine.TakeoverRefused, newEngine(t).Set(enginetest.Within(t), r))
 	if len(m.applied) != 0 {
 		t.Errorf("sent %q", m.applied)
 	}
@@ -446,9 +446,9 @@ func TestNothingIsChangedInADatabaseWithATriggerThatWouldRunAsTheSuperuser(t *te
 	m.trapped = true
 	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", ""
 	s.answer = m.answer
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	err := engine(t).Set(enginetest.Within(t), r)
-	want(t, rotation.TargetFailed, err)
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	err := newEngine(t).Set(enginetest.Within(t), r)
+	want(t, engine.TargetFailed, err)
 	if err == nil || !strings.Contains(err.Error(), "EXECUTE AS") || strings.Contains(err.Error(), "SELECT") {
 		t.Errorf("the error is %v", err)
 	}
@@ -471,11 +471,11 @@ func TestAContainedPairIsGuardedAgainstTriggers(t *testing.T) {
 		return [][]string{}, nil
 	}
 	more := `,"dbname":"shop"`
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, more), Pending: s.value("app_clone", new1, more), Login: s.value("admin", "Admin-password1", more), Superuser: true}
-	want(t, rotation.TargetFailed, engine(t).DryRun(enginetest.Within(t), r))
-	want(t, rotation.TargetFailed, engine(t).Set(enginetest.Within(t), r))
-	r.Strategy, r.Pending = rotation.SingleUser, s.value("app", new1, more)
-	want(t, rotation.TargetFailed, engine(t).Set(enginetest.Within(t), r))
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, more), Pending: s.value("app_clone", new1, more), Login: s.value("admin", "Admin-password1", more), Superuser: true}
+	want(t, engine.TargetFailed, newEngine(t).DryRun(enginetest.Within(t), r))
+	want(t, engine.TargetFailed, newEngine(t).Set(enginetest.Within(t), r))
+	r.Strategy, r.Pending = engine.SingleUser, s.value("app", new1, more)
+	want(t, engine.TargetFailed, newEngine(t).Set(enginetest.Within(t), r))
 	for _, b := range s.sent() {
 		if strings.HasPrefix(b, "ALTER USER") {
 			t.Errorf("sent %q", b)
@@ -488,8 +488,8 @@ func TestAnAdministratorIsLookedForInRolesOfRoles(t *testing.T) {
 	s := newTDS(t, true)
 	s.logins["admin"] = "Admin-password1"
 	s.answer = onlyLogins(loginRow("app"))
-	r := &rotation.Request{Strategy: rotation.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	want(t, "", engine(t).DryRun(enginetest.Within(t), r))
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	want(t, "", newEngine(t).DryRun(enginetest.Within(t), r))
 	all := strings.Join(s.sent(), "\n")
 	for _, words := range []string{"UNION ALL SELECT m.role_principal_id FROM sys.server_role_members m JOIN held h", "UNION ALL SELECT m.role_principal_id FROM sys.database_role_members m JOIN held h"} {
 		if !strings.Contains(all, words) {
@@ -504,8 +504,8 @@ func TestARightThatCannotBeWrittenDownStopsTheRotation(t *testing.T) {
 	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", ""
 	s.answer = m.answer
 	m.databases["shop"]["app"] = append(m.databases["shop"]["app"], []string{"", "G", "EXECUTE?NEW_CLASS"})
-	r := &rotation.Request{Strategy: rotation.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	want(t, rotation.PrivilegeMissing, engine(t).Set(enginetest.Within(t), r))
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	want(t, engine.PrivilegeMissing, newEngine(t).Set(enginetest.Within(t), r))
 	if s.logins["app_clone"] == new1 {
 		t.Error("the password was set all the same")
 	}
@@ -514,10 +514,10 @@ func TestARightThatCannotBeWrittenDownStopsTheRotation(t *testing.T) {
 func TestAWrongFormIsRefused(t *testing.T) {
 	for _, v := range []string{`{"host":"h","username":"DOM\\app","password":"p"}`, `{"host":"h","username":"app","password":"a\nb"}`,
 		`{"host":"h","username":"app","password":"` + strings.Repeat("x", 129) + `"}`, `{"host":"h","username":"` + strings.Repeat("x", 129) + `","password":"p"}`, `{"host":"h","username":"app","password":"p","dbname":"a\tb"}`, `{}`} {
-		_, err := parse(rotation.StringValue(v))
-		want(t, rotation.InvalidSecret, err)
+		_, err := parse(engine.StringValue(v))
+		want(t, engine.InvalidSecret, err)
 	}
-	target, err := parse(rotation.StringValue(`{"host":"h","username":"app","password":"` + strings.Repeat("ü", 128) + `","dbname":null}`))
+	target, err := parse(engine.StringValue(`{"host":"h","username":"app","password":"` + strings.Repeat("ü", 128) + `","dbname":null}`))
 	if err != nil || target.Port != 1433 || target.Database != "master" {
 		t.Errorf("%v, %v", target, err)
 	}
@@ -529,8 +529,8 @@ func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		err := engine(t).Verify(ctx, &rotation.Request{}, rotation.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"p","ssl":%s}`, port, ssl)))
-		want(t, rotation.Unreachable, err)
+		err := newEngine(t).Verify(ctx, &engine.Request{}, engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"p","ssl":%s}`, port, ssl)))
+		want(t, engine.Unreachable, err)
 		if d := time.Since(start); d > 450*time.Millisecond {
 			t.Errorf("the call took %s", d)
 		}
@@ -544,7 +544,7 @@ func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	want(t, rotation.Unreachable, engine(t).Verify(ctx, &rotation.Request{}, s.value("app", old, "")))
+	want(t, engine.Unreachable, newEngine(t).Verify(ctx, &engine.Request{}, s.value("app", old, "")))
 	if d := time.Since(start); d > 700*time.Millisecond {
 		t.Errorf("the call took %s", d)
 	}
@@ -555,7 +555,7 @@ func FuzzNamesAndPasswordsAreReadAsTheyAre(f *testing.F) {
 		f.Add(s, s, s)
 	}
 	f.Fuzz(func(t *testing.T, name, password, before string) {
-		v := rotation.StringValue(`{"host":"h"}`).With("username", name).With("password", password).With("dbname", before)
+		v := engine.StringValue(`{"host":"h"}`).With("username", name).With("password", password).With("dbname", before)
 		target, err := parse(v)
 		if err != nil || !utf8.ValidString(name+password+before) || before == "" {
 			return // refused with an error, or not to be written in JSON

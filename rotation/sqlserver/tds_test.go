@@ -13,7 +13,7 @@ import (
 	"unicode/utf16"
 
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // tdsServer speaks as much of TDS 7.4 as a login and a batch take, because SQL
@@ -105,8 +105,8 @@ func (s *tdsServer) sent() []string {
 	return b
 }
 
-func (s *tdsServer) value(user, password string, more string) rotation.Value {
-	v := rotation.StringValue(fmt.Sprintf(`{"engine":"sqlserver","host":"localhost","port":%d%s}`, s.port(), more))
+func (s *tdsServer) value(user, password string, more string) engine.Value {
+	v := engine.StringValue(fmt.Sprintf(`{"engine":"sqlserver","host":"localhost","port":%d%s}`, s.port(), more))
 	return v.With("username", user).With("password", password)
 }
 

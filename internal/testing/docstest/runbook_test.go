@@ -13,11 +13,11 @@ import (
 	"testing"
 )
 
-// causes returns the values of the constants of type Cause in rotation/error.go,
+// causes returns the values of the constants of type Cause in rotation/engine/error.go,
 // by their names.
 func causes(t *testing.T) map[string]string {
 	t.Helper()
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root(t), "rotation", "error.go"), nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root(t), "rotation", "engine", "error.go"), nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,13 +42,13 @@ func causes(t *testing.T) map[string]string {
 		}
 	}
 	if len(found) == 0 {
-		t.Fatal("rotation/error.go has no constant of type Cause")
+		t.Fatal("rotation/engine/error.go has no constant of type Cause")
 	}
 	return found
 }
 
 // expects reports whether a test can fail for want of the cause: its source has the
-// constant, as rotation.OutOfTime or OutOfTime, or exactly its text in a place where it is
+// constant, as engine.OutOfTime or OutOfTime, or exactly its text in a place where it is
 // compared, is given a name, is an entry of a table or is given to a function that does not only
 // print; and it is never skipped. exists says whether there is such a test at all.
 func expects(t *testing.T, source any, path, test, constant, text string) (exists, expected bool) {
@@ -91,10 +91,10 @@ func weighs(above []ast.Node) bool {
 	for _, n := range slices.Backward(above) {
 		switch n := n.(type) {
 		case *ast.SelectorExpr, *ast.ParenExpr:
-			continue // rotation.OutOfTime
+			continue // engine.OutOfTime
 		case *ast.BinaryExpr:
 			return n.Op == token.EQL || n.Op == token.NEQ
-		case *ast.AssignStmt: // want := rotation.OutOfTime
+		case *ast.AssignStmt: // want := engine.OutOfTime
 			name, ok := n.Lhs[0].(*ast.Ident)
 			return ok && name.Name != "_"
 		case *ast.CompositeLit, *ast.KeyValueExpr, *ast.CaseClause:
@@ -115,14 +115,14 @@ func weighs(above []ast.Node) bool {
 // TestWhatATestExpects: a cause that is only spoken of does not count.
 func TestWhatATestExpects(t *testing.T) {
 	for body, want := range map[string]bool{
-		`if rotation.CauseOf(err) != rotation.OutOfTime { t.Fatal(err) }`:       true,
+		`if engine.CauseOf(err) != engine.OutOfTime { t.Fatal(err) }`:           true,
 		`if !errors.Is(err, OutOfTime) { t.Fatal(err) }`:                        true,
 		`w.want(err, "OutOfTime", "")`:                                          true,
 		`for _, c := range []struct{ want string }{{"OutOfTime"}} { check(c) }`: true,
-		`t.Log("OutOfTime")`: false,
-		`t.Errorf("%v is not %v", err, rotation.OutOfTime)`: false,
+		`t.Log("OutOfTime")`:                                                    false,
+		`t.Errorf("%v is not %v", err, engine.OutOfTime)`:                       false,
 		`_ = OutOfTime`: false,
-		`t.Skip("no server"); if rotation.CauseOf(err) != OutOfTime { t.Fatal(err) }`:      false,
+		`t.Skip("no server"); if engine.CauseOf(err) != OutOfTime { t.Fatal(err) }`:        false,
 		`if strings.Contains(text, "not OutOfTime at all") { t.Fatal(text) }`:              false,
 		`t.Run("OutOfTime", func(t *testing.T) { if err == nil { t.Fatal("no error") } })`: false,
 	} {
@@ -173,7 +173,7 @@ func TestRunbookHasEveryCause(t *testing.T) {
 			}
 		}
 		if constant == "" {
-			t.Errorf("the section %s is of no cause in rotation/error.go", cause)
+			t.Errorf("the section %s is of no cause in rotation/engine/error.go", cause)
 			continue
 		}
 		tests := shownBy.FindAllStringSubmatch(text[m[1]:end], -1)

@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
 )
 
@@ -28,7 +29,7 @@ type World struct {
 	T       testing.TB
 	Sim     *sim.Sim
 	Client  *secretsmanager.Client
-	Engines []rotation.Engine
+	Engines []engine.Engine
 	Env     map[string]string
 	mu      sync.Mutex
 	Log     bytes.Buffer
@@ -38,7 +39,7 @@ type World struct {
 
 func (w *World) Write(b []byte) (int, error) { w.mu.Lock(); defer w.mu.Unlock(); return w.Log.Write(b) }
 
-func New(t testing.TB, engines ...rotation.Engine) *World {
+func New(t testing.TB, engines ...engine.Engine) *World {
 	w := &World{T: t, Engines: engines, Env: map[string]string{}, Limit: 30 * time.Second}
 	w.Sim = sim.New(sim.Options{MaxAttempts: 1})
 	server, err := sim.Serve(w.Sim, "127.0.0.1:0")

@@ -21,7 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/smithy-go"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/resp"
 )
 
@@ -64,7 +64,7 @@ type Options struct {
 func ReadOptions(getenv func(string) string) (Options, error) {
 	o := Options{SecretARN: getenv("SECRET_ARN"), UserName: getenv("USER_NAME"), MaxWait: 600 * time.Second, Interval: 10 * time.Second}
 	if (o.SecretARN == "") != (o.UserName == "") {
-		return o, rotation.Errorf(rotation.InvalidConfiguration, "set both or none", "only one of SECRET_ARN and USER_NAME is set")
+		return o, engine.Errorf(engine.InvalidConfiguration, "set both or none", "only one of SECRET_ARN and USER_NAME is set")
 	}
 	for name, to := range map[string]*time.Duration{"MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": &o.MaxWait, "WAITING_RETRY_INTERVAL_IN_SECONDS": &o.Interval} {
 		s := getenv(name)
@@ -73,7 +73,7 @@ func ReadOptions(getenv func(string) string) (Options, error) {
 		}
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > 86400 {
-			return o, rotation.Errorf(rotation.InvalidConfiguration, "give it a number of seconds", "%s is %q", name, s)
+			return o, engine.Errorf(engine.InvalidConfiguration, "give it a number of seconds", "%s is %q", name, s)
 		}
 		*to = time.Duration(n) * time.Second
 	}
@@ -83,21 +83,21 @@ func ReadOptions(getenv func(string) string) (Options, error) {
 // Engine does all that the two services have in common.
 type Engine struct {
 	// Type describes the engine; New adds what follows from the options.
-	Type rotation.Kind
+	Type engine.Kind
 	// Dial makes the service's client for a value and returns the user's id
 	// there, and the user's ARN if the value names it.
-	Dial func(ctx context.Context, secret string, v rotation.Value) (s Service, id, arn string, err error)
+	Dial func(ctx context.Context, secret string, v engine.Value) (s Service, id, arn string, err error)
 	// Form names what is wrong with the value, beside its login.
-	Form func(v rotation.Value) []string
+	Form func(v engine.Value) []string
 	// Tag is the command that tags a user, with %s for its ARN.
 	Tag string
 
-	TLS     rotation.TLSPolicy
+	TLS     engine.TLSPolicy
 	Options Options
 }
 
 // Kind describes the engine.
-func (e *Engine) Kind() rotation.Kind {
+func (e *Engine) Kind() engine.Kind {
 	k := e.Type
 	k.Patience = e.Options.MaxWait + loginLimit
 	return k
@@ -105,10 +105,10 @@ func (e *Engine) Kind() rotation.Kind {
 
 // parse reads a value. A password is missing in a secret that was never rotated,
 // and a host where the engine is not to log in: both are "" then.
-func (e *Engine) parse(r *rotation.Request, v rotation.Value) (rotation.Target, error) {
+func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error) {
 	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
 	if !v.IsObject() {
-		return rotation.Target{}, rotation.Errorf(rotation.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
 	}
 	faults := e.Form(v)
 	if r.BySuperuser {
@@ -127,18 +127,18 @@ func (e *Engine) parse(r *rotation.Request, v rotation.Value) (rotation.Target, 
 	if v.JSON("host") == nil {
 		full = full.With("host", "none")
 	}
-	t, err := rotation.ParseTarget(full, 6379, "")
+	t, err := engine.ParseTarget(full, 6379, "")
 	if err != nil {
-		if failure, ok := errors.AsType[*rotation.Error](err); ok {
+		if failure, ok := errors.AsType[*engine.Error](err); ok {
 			faults = append(faults, failure.Err.Error())
 		}
 	}
 	if faults != nil {
-		return rotation.Target{}, rotation.Errorf(rotation.InvalidSecret, advice, "%s", strings.Join(faults, "; "))
+		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "%s", strings.Join(faults, "; "))
 	}
 	t.Host, t.Password = host, password
 	if o := e.Options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != t.User) {
-		return rotation.Target{}, rotation.Errorf(rotation.TakeoverRefused, "give every secret a function of its own, or set neither SECRET_ARN nor USER_NAME",
+		return engine.Target{}, engine.Errorf(engine.TakeoverRefused, "give every secret a function of its own, or set neither SECRET_ARN nor USER_NAME",
 			"the function is there for the user %q of the secret %s and no other", o.UserName, o.SecretARN)
 	}
 	return t, nil
@@ -151,18 +151,18 @@ func rule(password string) error {
 	if len(password) >= 16 && len(password) <= 128 && !strings.ContainsFunc(password, func(c rune) bool { return c < '!' || c > '~' || strings.ContainsRune(`,"/@`, c) }) {
 		return nil
 	}
-	return rotation.Errorf(rotation.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS",
+	return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS",
 		`the new password would be rejected: it must have 16 to 128 visible ASCII characters without , " / @`)
 }
 
 // Next returns the current value with a new password.
-func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, error) {
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := e.parse(r, r.Current); err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
-	next, err := rotation.NextPassword(e.Kind(), r)
+	next, err := engine.NextPassword(e.Kind(), r)
 	if err != nil {
-		return rotation.Value{}, err
+		return engine.Value{}, err
 	}
 	password, _ := next.Text("password")
 	return next, rule(password)
@@ -170,7 +170,7 @@ func (e *Engine) Next(_ context.Context, r *rotation.Request) (rotation.Value, e
 
 // DryRun waits until the user is active, proves that it is the secret's, and tries
 // the login. That the role may change it cannot be proved without a change.
-func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	_, _, err := e.user(ctx, r)
 	return err
 }
@@ -178,7 +178,7 @@ func (e *Engine) DryRun(ctx context.Context, r *rotation.Request) error {
 // user waits until the user is active, proves that it is the secret's, and then that
 // the cache accepts r.Login, if that says where the cache is. A refusal is told, so that
 // the core looks for the version that clients can use.
-func (e *Engine) user(ctx context.Context, r *rotation.Request) (*account, rotation.Target, error) {
+func (e *Engine) user(ctx context.Context, r *engine.Request) (*account, engine.Target, error) {
 	t, err := e.parse(r, r.Login)
 	if err != nil {
 		return nil, t, err
@@ -204,7 +204,7 @@ const secretTag = "rotator:secret"
 
 // belongs reports an error unless the operator has said that the user is the
 // secret's. Where that is by SECRET_ARN and USER_NAME, parse has compared them.
-func (e *Engine) belongs(ctx context.Context, r *rotation.Request, a *account) error {
+func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account) error {
 	if e.Options.SecretARN != "" {
 		return nil
 	}
@@ -220,7 +220,7 @@ func (e *Engine) belongs(ctx context.Context, r *rotation.Request, a *account) e
 	if other := tags[secretTag]; other != "" {
 		is = "is by its tag " + secretTag + " that of " + other
 	}
-	return rotation.Errorf(rotation.TakeoverRefused, fmt.Sprintf(advice, fmt.Sprintf(e.Tag, a.arn), secretTag, r.Secret),
+	return engine.Errorf(engine.TakeoverRefused, fmt.Sprintf(advice, fmt.Sprintf(e.Tag, a.arn), secretTag, r.Secret),
 		"nothing proves that the user %q is this secret's: it %s", a.id, is)
 }
 
@@ -228,7 +228,7 @@ func (e *Engine) belongs(ctx context.Context, r *rotation.Request, a *account) e
 const loginLimit = 15 * time.Second
 
 // log logs in to the cache and asks for an answer.
-func (e *Engine) log(ctx context.Context, t rotation.Target) error {
+func (e *Engine) log(ctx context.Context, t engine.Target) error {
 	ctx, cancel := context.WithTimeout(ctx, loginLimit)
 	defer cancel()
 	conn, err := resp.Login(ctx, e.TLS, t)
@@ -243,16 +243,16 @@ func (e *Engine) log(ctx context.Context, t rotation.Target) error {
 // that of r.Login, which the cache has accepted. One that it refuses, as it was revoked,
 // is not brought back. Without a host nothing can be tried, and r.Login is the
 // current value, which is believed, as by AWS's template.
-func (e *Engine) Set(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
 
 // Retire replaces the user's passwords by the pending one.
-func (e *Engine) Retire(ctx context.Context, r *rotation.Request) error {
+func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, false)
 }
 
-func (e *Engine) change(ctx context.Context, r *rotation.Request, keep bool) error {
+func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error {
 	pending, err := e.parse(r, r.Pending)
 	if err != nil {
 		return err
@@ -294,15 +294,15 @@ func (e *Engine) change(ctx context.Context, r *rotation.Request, keep bool) err
 }
 
 // Verify waits until the user is active and then logs in. Without a host that cannot
-// be done, and the error wraps rotation.ErrUntried. A value without a password, as
+// be done, and the error wraps engine.ErrUntried. A value without a password, as
 // before the first rotation, opens nothing.
-func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Value) error {
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	t, err := e.parse(r, v)
 	if err != nil {
 		return err
 	}
 	if t.Password == "" {
-		return rotation.Errorf(rotation.LoginRefused, "rotate the secret", "the value has no password yet")
+		return engine.Errorf(engine.LoginRefused, "rotate the secret", "the value has no password yet")
 	}
 	a, err := e.account(ctx, r, v, t)
 	if err != nil {
@@ -312,7 +312,7 @@ func (e *Engine) Verify(ctx context.Context, r *rotation.Request, v rotation.Val
 		return err
 	}
 	if t.Host == "" {
-		return rotation.Errorf(rotation.TargetFailed, "add the cache's endpoint to the secret, as its field host", "whether the user %q can log in cannot be told: %w, as the value has no host", t.User, rotation.ErrUntried)
+		return engine.Errorf(engine.TargetFailed, "add the cache's endpoint to the secret, as its field host", "whether the user %q can log in cannot be told: %w, as the value has no host", t.User, engine.ErrUntried)
 	}
 	return e.log(ctx, t)
 }
@@ -327,7 +327,7 @@ type account struct {
 	end      time.Time
 }
 
-func (e *Engine) account(ctx context.Context, r *rotation.Request, v rotation.Value, t rotation.Target) (*account, error) {
+func (e *Engine) account(ctx context.Context, r *engine.Request, v engine.Value, t engine.Target) (*account, error) {
 	service, id, arn, err := e.Dial(ctx, r.Secret, v)
 	if err != nil {
 		return nil, err
@@ -347,18 +347,18 @@ func (a *account) active(ctx context.Context) error {
 		case err != nil:
 			return classify("the user cannot be looked up", err)
 		case u.Status == "":
-			return rotation.Errorf(rotation.InvalidSecret, "correct the user's name or ARN in the secret", "the user %q does not exist", a.id)
+			return engine.Errorf(engine.InvalidSecret, "correct the user's name or ARN in the secret", "the user %q does not exist", a.id)
 		case a.arn != "" && u.ARN != a.arn:
-			return rotation.Errorf(rotation.InvalidSecret, "rotate the secret by a function of the user's account", "the user %q is here %s and not the secret's %s", a.id, u.ARN, a.arn)
+			return engine.Errorf(engine.InvalidSecret, "rotate the secret by a function of the user's account", "the user %q is here %s and not the secret's %s", a.id, u.ARN, a.arn)
 		case u.Name != a.name:
-			return rotation.Errorf(rotation.InvalidSecret, "correct the secret's username", "the name of the user %q is %q and not %q", a.id, u.Name, a.name)
+			return engine.Errorf(engine.InvalidSecret, "correct the secret's username", "the name of the user %q is %q and not %q", a.id, u.Name, a.name)
 		case u.Authentication != "password":
-			return rotation.Errorf(rotation.TargetFailed, "give the user a password, or switch rotation off", "the user %q authenticates by %s", a.id, u.Authentication)
+			return engine.Errorf(engine.TargetFailed, "give the user a password, or switch rotation off", "the user %q authenticates by %s", a.id, u.Authentication)
 		case u.Status == "active":
 			a.arn = u.ARN
 			return nil
 		case u.Status != "modifying":
-			return rotation.Errorf(rotation.TargetFailed, "see what becomes of the user", "the user %q is %s", a.id, u.Status)
+			return engine.Errorf(engine.TargetFailed, "see what becomes of the user", "the user %q is %s", a.id, u.Status)
 		}
 		if err := a.pause(ctx); err != nil {
 			return err
@@ -378,7 +378,7 @@ func (a *account) pause(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}
-	return rotation.Errorf(rotation.TargetFailed, "raise the function's time-out and MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS; Secrets Manager repeats the rotation by itself",
+	return engine.Errorf(engine.TargetFailed, "raise the function's time-out and MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS; Secrets Manager repeats the rotation by itself",
 		"the user %q is still being modified", a.id)
 }
 
@@ -394,22 +394,22 @@ func code(err error) string {
 func classify(what string, err error) error {
 	switch c := code(err); {
 	case c == "":
-		if e := rotation.NetworkError(endpoint(err), err); e != nil {
+		if e := engine.NetworkError(endpoint(err), err); e != nil {
 			return e
 		}
-		return rotation.Errorf(rotation.TargetFailed, "see the error's text", "%s: %w", what, err)
+		return engine.Errorf(engine.TargetFailed, "see the error's text", "%s: %w", what, err)
 	case strings.HasPrefix(c, "AccessDenied") || c == "UnauthorizedOperation":
-		return rotation.Errorf(rotation.PrivilegeMissing, "allow the function's role the actions that the engine's page of the documentation lists", "%s: %w", what, err)
+		return engine.Errorf(engine.PrivilegeMissing, "allow the function's role the actions that the engine's page of the documentation lists", "%s: %w", what, err)
 	case strings.HasPrefix(c, "InvalidParameterValue"):
 		// The passwords are all that a call sends beside the user's id.
-		return rotation.Errorf(rotation.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rule", "%s: %w", what, err)
+		return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rule", "%s: %w", what, err)
 	}
-	return rotation.Errorf(rotation.TargetFailed, "look at the code and try again; Secrets Manager retries by itself", "%s: %w", what, err)
+	return engine.Errorf(engine.TargetFailed, "look at the code and try again; Secrets Manager retries by itself", "%s: %w", what, err)
 }
 
 // endpoint returns where a request that got no answer was sent.
-func endpoint(err error) rotation.Target {
-	t := rotation.Target{Host: "the service's API", Port: 443}
+func endpoint(err error) engine.Target {
+	t := engine.Target{Host: "the service's API", Port: 443}
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		if at, perr := url.Parse(u.URL); perr == nil {
 			t.Host = at.Hostname()

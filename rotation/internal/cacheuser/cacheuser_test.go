@@ -23,6 +23,7 @@ import (
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/internal/cacheuser"
 	"example.com/rotator/sim"
@@ -31,8 +32,8 @@ import (
 const secretARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:cache-AbCdEf"
 
 // request is for a rotation to a password.
-func request(v rotation.Value, pending string) *rotation.Request {
-	return &rotation.Request{Secret: secretARN, Strategy: rotation.SingleUser, Current: v, Pending: v.With("password", pending), Login: v}
+func request(v engine.Value, pending string) *engine.Request {
+	return &engine.Request{Secret: secretARN, Strategy: engine.SingleUser, Current: v, Pending: v.With("password", pending), Login: v}
 }
 
 // each runs a test for both services.
@@ -45,7 +46,7 @@ func each(t *testing.T, test func(t *testing.T, c *cache)) {
 	}
 }
 
-func (c *cache) user(t *testing.T) rotation.Value {
+func (c *cache) user(t *testing.T) engine.Value {
 	t.Helper()
 	v, _, err := c.New(context.Background(), "localhost", c.server.Port)
 	if err == nil {
@@ -57,10 +58,10 @@ func (c *cache) user(t *testing.T) rotation.Value {
 	return v
 }
 
-func (c *cache) engine() rotation.DryRunner { return c.Engine().(rotation.DryRunner) }
+func (c *cache) engine() engine.DryRunner { return c.Engine().(engine.DryRunner) }
 
 // id is the user's id at the service.
-func id(v rotation.Value) string {
+func id(v engine.Value) string {
 	s, _ := v.Text("username")
 	return s
 }
@@ -86,9 +87,9 @@ func TestSetReplacesBothPasswordsAndWaits(t *testing.T) {
 		if err := errors.Join(e.Verify(enginetest.Within(t), r, r.Current), e.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 			t.Error(err)
 		}
-		if err := e.(rotation.Retirer).Retire(enginetest.Within(t), r); err == nil {
+		if err := e.(engine.Retirer).Retire(enginetest.Within(t), r); err == nil {
 			err = e.Verify(enginetest.Within(t), r, r.Current)
-			if !errors.Is(err, rotation.LoginRefused) {
+			if !errors.Is(err, engine.LoginRefused) {
 				t.Errorf("the current password after Retire: %v", err)
 			}
 		} else {
@@ -123,7 +124,7 @@ func TestTheWaitIsBounded(t *testing.T) {
 		c.options.MaxWait = 50 * time.Millisecond
 		begin := time.Now()
 		err := c.engine().Set(enginetest.Within(t), request(v, second))
-		if !errors.Is(err, rotation.TargetFailed) || !strings.Contains(err.Error(), "still being modified") || time.Since(begin) > 5*time.Second {
+		if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), "still being modified") || time.Since(begin) > 5*time.Second {
 			t.Errorf("by the setting: %v", err)
 		}
 		c.options.MaxWait = time.Hour
@@ -140,14 +141,14 @@ func TestTheWaitIsBounded(t *testing.T) {
 }
 
 // bare is the value as AWS's template has it, without a host.
-func bare(v rotation.Value) rotation.Value {
-	return rotation.StringValue(strings.ReplaceAll(string(v.Reveal()), `"host":"localhost",`, ""))
+func bare(v engine.Value) engine.Value {
+	return engine.StringValue(strings.ReplaceAll(string(v.Reveal()), `"host":"localhost",`, ""))
 }
 
 // change does all that changes the user.
-func (c *cache) change(t *testing.T, r *rotation.Request) error {
+func (c *cache) change(t *testing.T, r *engine.Request) error {
 	e := c.engine()
-	return errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r), e.(rotation.Retirer).Retire(enginetest.Within(t), r))
+	return errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r), e.(engine.Retirer).Retire(enginetest.Within(t), r))
 }
 
 // By its role the function may change any user, so a secret that only names one must
@@ -159,7 +160,7 @@ func TestNobodyElsesUser(t *testing.T) {
 		crafted := v.With("password", "the-attacker-does-not-know-it").With("host", "127.0.0.1").WithJSON("port", []byte(strconv.Itoa(yes(t)))).WithJSON("ssl", []byte("false"))
 		for name, c2 := range map[string]struct {
 			tag string
-			v   rotation.Value
+			v   engine.Value
 		}{
 			"no tag":                              {"", v},
 			"no tag, a host of its own":           {"", crafted},
@@ -171,9 +172,9 @@ func TestNobodyElsesUser(t *testing.T) {
 			for _, err := range []error{
 				c.engine().DryRun(enginetest.Within(t), request(c2.v, second)),
 				c.engine().Set(enginetest.Within(t), request(c2.v, second)),
-				c.engine().(rotation.Retirer).Retire(enginetest.Within(t), request(c2.v, second)),
+				c.engine().(engine.Retirer).Retire(enginetest.Within(t), request(c2.v, second)),
 			} {
-				enginetest.WantCause(t, err, rotation.TakeoverRefused, "Key=rotator:secret,Value="+secretARN)
+				enginetest.WantCause(t, err, engine.TakeoverRefused, "Key=rotator:secret,Value="+secretARN)
 				if !strings.Contains(err.Error(), "aws "+c.service) || c2.tag != "" && !strings.Contains(err.Error(), c2.tag) {
 					t.Errorf("%s: %v", name, err)
 				}
@@ -187,7 +188,7 @@ func TestNobodyElsesUser(t *testing.T) {
 		}
 		r := request(v, second)
 		r.BySuperuser = true
-		enginetest.WantCause(t, c.engine().DryRun(enginetest.Within(t), r), rotation.InvalidSecret, "masterarn")
+		enginetest.WantCause(t, c.engine().DryRun(enginetest.Within(t), r), engine.InvalidSecret, "masterarn")
 		if err := c.change(t, request(v, second)); err != nil {
 			t.Errorf("the secret of the tag: %v", err)
 		}
@@ -252,7 +253,7 @@ func TestTheOperatorsVariablesNameTheUser(t *testing.T) {
 			change()
 			_, nerr := c.engine().Next(enginetest.Within(t), r)
 			for _, err := range []error{nerr, c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)} {
-				enginetest.WantCause(t, err, rotation.TakeoverRefused, "no other")
+				enginetest.WantCause(t, err, engine.TakeoverRefused, "no other")
 			}
 		}
 	})
@@ -269,7 +270,7 @@ func TestSetDoesNotBringARevokedPasswordBack(t *testing.T) {
 		}
 		r := request(v, second)
 		for _, err := range []error{e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r)} {
-			enginetest.WantCause(t, err, rotation.LoginRefused, "")
+			enginetest.WantCause(t, err, engine.LoginRefused, "")
 		}
 		r.Login = v.With("password", emergency) // another version, as the ladder finds it
 		if err := errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r)); err != nil {
@@ -299,11 +300,11 @@ func TestWithoutAHostNothingIsProved(t *testing.T) {
 		v, e := bare(c.user(t)), c.engine()
 		r := request(v, second)
 		err := e.Verify(enginetest.Within(t), r, v.With("password", "never-set-anywhere-0123"))
-		enginetest.WantCause(t, err, rotation.TargetFailed, "host")
-		if !errors.Is(err, rotation.ErrUntried) {
+		enginetest.WantCause(t, err, engine.TargetFailed, "host")
+		if !errors.Is(err, engine.ErrUntried) {
 			t.Errorf("not ErrUntried: %v", err)
 		}
-		enginetest.WantCause(t, e.Verify(enginetest.Within(t), r, v.WithJSON("password", []byte("null"))), rotation.LoginRefused, "no password")
+		enginetest.WantCause(t, e.Verify(enginetest.Within(t), r, v.WithJSON("password", []byte("null"))), engine.LoginRefused, "no password")
 	})
 }
 
@@ -319,7 +320,7 @@ func TestRotationWithoutAHost(t *testing.T) {
 		}
 		for _, recover := range []func(context.Context, string) (rotation.Diagnosis, error){w.rotator.Diagnose, w.rotator.Recover} {
 			d, err := recover(enginetest.Within(t), w.arn)
-			enginetest.WantCause(t, err, rotation.TargetFailed, "cannot be tried")
+			enginetest.WantCause(t, err, engine.TargetFailed, "cannot be tried")
 			if d.Opens != "" || d.Action != "" {
 				t.Errorf("recovery without an answer: %+v", d)
 			}
@@ -334,7 +335,7 @@ func TestRotationWithoutAHost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Open(t.Context(), rotation.StringValue(*out.SecretString)); err != nil {
+		if err := c.Open(t.Context(), engine.StringValue(*out.SecretString)); err != nil {
 			t.Errorf("AWSCURRENT: %v", err)
 		}
 	})
@@ -352,7 +353,7 @@ type world struct {
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
-func newWorld(t *testing.T, c *cache, v rotation.Value) *world {
+func newWorld(t *testing.T, c *cache, v engine.Value) *world {
 	t.Helper()
 	w := &world{t: t, sim: sim.New(sim.Options{MaxAttempts: 1})}
 	server, err := sim.Serve(w.sim, "127.0.0.1:0")
@@ -369,7 +370,7 @@ func newWorld(t *testing.T, c *cache, v rotation.Value) *world {
 		err = c.Bind(t.Context(), w.arn, v)
 	}
 	if err == nil {
-		w.rotator, err = rotation.New(rotation.Config{Engines: []rotation.Engine{c.Engine()}, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+		w.rotator, err = rotation.New(rotation.Config{Engines: []engine.Engine{c.Engine()}, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
 			Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil }})
 	}
 	if err != nil {
@@ -398,13 +399,13 @@ func TestUsersThatCannotBeRotated(t *testing.T) {
 		name := id(v)
 		for what, u := range map[string]struct {
 			user awsfake.CacheUser
-			want rotation.Cause
+			want engine.Cause
 			text string
 		}{
-			"IAM":          {awsfake.CacheUser{ID: name, Name: name, Type: "iam"}, rotation.TargetFailed, "by iam"},
-			"no password":  {awsfake.CacheUser{ID: name, Name: name, Type: "no-password"}, rotation.TargetFailed, "by no-password"},
-			"deleting":     {awsfake.CacheUser{ID: name, Name: name, Status: "deleting"}, rotation.TargetFailed, "is deleting"},
-			"another name": {awsfake.CacheUser{ID: name, Name: "other"}, rotation.InvalidSecret, `"other"`},
+			"IAM":          {awsfake.CacheUser{ID: name, Name: name, Type: "iam"}, engine.TargetFailed, "by iam"},
+			"no password":  {awsfake.CacheUser{ID: name, Name: name, Type: "no-password"}, engine.TargetFailed, "by no-password"},
+			"deleting":     {awsfake.CacheUser{ID: name, Name: name, Status: "deleting"}, engine.TargetFailed, "is deleting"},
+			"another name": {awsfake.CacheUser{ID: name, Name: "other"}, engine.InvalidSecret, `"other"`},
 		} {
 			c.fake.Add(c.service, u.user)
 			if err := c.engine().DryRun(enginetest.Within(t), request(v, second)); !errors.Is(err, u.want) || !strings.Contains(err.Error(), u.text) {
@@ -424,11 +425,11 @@ func TestErrorsOfTheAPI(t *testing.T) {
 			}
 			return ""
 		})
-		enginetest.WantCause(t, c.engine().Set(enginetest.Within(t), request(v, second)), rotation.PrivilegeMissing, "tags")
-		for code, want := range map[string]rotation.Cause{
-			"AccessDenied": rotation.PrivilegeMissing, "AccessDeniedException": rotation.PrivilegeMissing,
-			"InvalidParameterValue": rotation.PolicyRejected, "InvalidParameterValueException": rotation.PolicyRejected,
-			"InvalidParameterCombination": rotation.TargetFailed,
+		enginetest.WantCause(t, c.engine().Set(enginetest.Within(t), request(v, second)), engine.PrivilegeMissing, "tags")
+		for code, want := range map[string]engine.Cause{
+			"AccessDenied": engine.PrivilegeMissing, "AccessDeniedException": engine.PrivilegeMissing,
+			"InvalidParameterValue": engine.PolicyRejected, "InvalidParameterValueException": engine.PolicyRejected,
+			"InvalidParameterCombination": engine.TargetFailed,
 		} {
 			c.fake.Fail(func(action string) string {
 				if action == modify {
@@ -443,14 +444,14 @@ func TestErrorsOfTheAPI(t *testing.T) {
 		c.fake.Fail(nil)
 		gone := request(v, second)
 		c.options.SecretARN, c.options.UserName = secretARN, "nobody"
-		gone.Login = rotation.StringValue(strings.ReplaceAll(string(v.Reveal()), id(v), "nobody"))
+		gone.Login = engine.StringValue(strings.ReplaceAll(string(v.Reveal()), id(v), "nobody"))
 		gone.Current, gone.Pending = gone.Login, gone.Login.With("password", second)
-		if err := c.engine().Set(enginetest.Within(t), gone); !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), "does not exist") {
+		if err := c.engine().Set(enginetest.Within(t), gone); !errors.Is(err, engine.InvalidSecret) || !strings.Contains(err.Error(), "does not exist") {
 			t.Errorf("no such user: %v", err)
 		}
 		c.options = cacheuser.Options{MaxWait: time.Second, Interval: interval}
 		c.api.Close()
-		if err := c.engine().Set(enginetest.Within(t), request(v, second)); !errors.Is(err, rotation.Unreachable) {
+		if err := c.engine().Set(enginetest.Within(t), request(v, second)); !errors.Is(err, engine.Unreachable) {
 			t.Errorf("no API: %v", err)
 		}
 	})
@@ -459,9 +460,9 @@ func TestErrorsOfTheAPI(t *testing.T) {
 func TestFormAndRuleForPasswords(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
-		for _, bad := range []rotation.Value{rotation.StringValue("text"), v.With("host", "a b"), v.With("port", "x"), v.With("username", ""), v.WithJSON("password", []byte("{}"))} {
-			_, err := c.engine().Next(enginetest.Within(t), &rotation.Request{Secret: secretARN, Current: bad})
-			if !errors.Is(err, rotation.InvalidSecret) {
+		for _, bad := range []engine.Value{engine.StringValue("text"), v.With("host", "a b"), v.With("port", "x"), v.With("username", ""), v.WithJSON("password", []byte("{}"))} {
+			_, err := c.engine().Next(enginetest.Within(t), &engine.Request{Secret: secretARN, Current: bad})
+			if !errors.Is(err, engine.InvalidSecret) {
 				t.Errorf("%v", err)
 			}
 		}
@@ -472,7 +473,7 @@ func TestAPasswordThatTheServiceRejectsIsNotSent(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
 		for _, p := range []string{"too-short", strings.Repeat("x", 129), "with,a-comma-in-it-0123", `with"a-quote-in-it-0123`, "with/a-slash-in-it-0123", "with@an-at-in-it-0123", "with a space in it 0123", "with-ümlaut-0123456"} {
-			if err := c.engine().Set(enginetest.Within(t), request(v, p)); !errors.Is(err, rotation.PolicyRejected) {
+			if err := c.engine().Set(enginetest.Within(t), request(v, p)); !errors.Is(err, engine.PolicyRejected) {
 				t.Errorf("%q: %v", p, err)
 			}
 		}
@@ -494,7 +495,7 @@ func TestReadOptions(t *testing.T) {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for _, env := range []map[string]string{{"SECRET_ARN": "a"}, {"USER_NAME": "u"}, {"MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": "soon"}, {"WAITING_RETRY_INTERVAL_IN_SECONDS": "0"}} {
-		if _, err := read(env); !errors.Is(err, rotation.InvalidConfiguration) {
+		if _, err := read(env); !errors.Is(err, engine.InvalidConfiguration) {
 			t.Errorf("%v: %v", env, err)
 		}
 	}
@@ -507,12 +508,12 @@ func TestElastiCacheUserIsTheOneOfTheARN(t *testing.T) {
 	v := c.user(t)
 	arn, _ := v.Text("user_arn")
 	for _, bad := range []string{"", "arn:aws:elasticache:us-east-1:123456789012:user:", "arn:aws:memorydb:us-east-1:123456789012:user/x", arn + "/x"} {
-		if _, err := c.engine().Next(enginetest.Within(t), &rotation.Request{Secret: secretARN, Current: v.With("user_arn", bad)}); !errors.Is(err, rotation.InvalidSecret) || !strings.Contains(err.Error(), "user_arn") {
+		if _, err := c.engine().Next(enginetest.Within(t), &engine.Request{Secret: secretARN, Current: v.With("user_arn", bad)}); !errors.Is(err, engine.InvalidSecret) || !strings.Contains(err.Error(), "user_arn") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
 	other := v.With("user_arn", strings.ReplaceAll(arn, "123456789012", "210987654321"))
-	if err := c.engine().Set(enginetest.Within(t), request(other, second)); !errors.Is(err, rotation.InvalidSecret) {
+	if err := c.engine().Set(enginetest.Within(t), request(other, second)); !errors.Is(err, engine.InvalidSecret) {
 		t.Errorf("another account's user: %v", err)
 	}
 	if slices.Contains(c.fake.Calls(), "ModifyUser") {
@@ -529,7 +530,7 @@ func TestAHungCacheIsTold(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
-		if err := c.engine().DryRun(ctx, request(v, second)); !errors.Is(err, rotation.Unreachable) || time.Since(begin) > 400*time.Millisecond {
+		if err := c.engine().DryRun(ctx, request(v, second)); !errors.Is(err, engine.Unreachable) || time.Since(begin) > 400*time.Millisecond {
 			t.Errorf("%v after %s", err, time.Since(begin))
 		}
 	})
@@ -539,14 +540,14 @@ func TestAHungCacheIsTold(t *testing.T) {
 // needs a rotation passes, and by one without any action or for another user it does not.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
-		needs := func(v rotation.Value) []rotation.Permission {
-			var n rotation.Needs
-			if err := c.Engine().(rotation.Needer).Needs(enginetest.Within(t), request(v, second), &n); err != nil || len(n.Permissions) != 1 {
+		needs := func(v engine.Value) []engine.Permission {
+			var n engine.Needs
+			if err := c.Engine().(engine.Needer).Needs(enginetest.Within(t), request(v, second), &n); err != nil || len(n.Permissions) != 1 {
 				t.Fatalf("%+v, %v", n, err)
 			}
 			return n.Permissions
 		}
-		rotate := func(v rotation.Value, policy string) error {
+		rotate := func(v engine.Value, policy string) error {
 			if err := c.fake.PutPolicy(policy); err != nil {
 				t.Fatal(err)
 			}
@@ -556,8 +557,8 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 		v := c.user(t)
 		named := newCache(t, c.service)
 		named.options.SecretARN, named.options.UserName = secretARN, "app"
-		var fewer rotation.Needs
-		if err := named.Engine().(rotation.Needer).Needs(enginetest.Within(t), request(v, second), &fewer); err != nil || len(fewer.Permissions[0].Actions) != 2 {
+		var fewer engine.Needs
+		if err := named.Engine().(engine.Needer).Needs(enginetest.Within(t), request(v, second), &fewer); err != nil || len(fewer.Permissions[0].Actions) != 2 {
 			t.Errorf("where variables name the user: %v, %v", fewer, err)
 		}
 		whole, lesser := enginetest.Policies(t, needs(v))
@@ -571,7 +572,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 			v := c.user(t) // whose ARN is another
 			_, lesser := enginetest.Policies(t, needs(v))
 			name := slices.Sorted(maps.Keys(lesser))[i]
-			if err := rotate(v, lesser[name]); !errors.Is(err, rotation.PrivilegeMissing) {
+			if err := rotate(v, lesser[name]); !errors.Is(err, engine.PrivilegeMissing) {
 				t.Errorf("%s: %v, want PrivilegeMissing", name, err)
 			}
 		}

@@ -15,8 +15,8 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/elasticache"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/internal/cacheuser"
 	"example.com/rotator/rotation/memorydb"
@@ -39,11 +39,11 @@ const (
 )
 
 // services are the engines of both services.
-var services = map[string]func(rotation.TLSPolicy, cacheuser.Settings, cacheuser.Options) rotation.DryRunner{
-	"elasticache": func(tls rotation.TLSPolicy, s cacheuser.Settings, o cacheuser.Options) rotation.DryRunner {
+var services = map[string]func(engine.TLSPolicy, cacheuser.Settings, cacheuser.Options) engine.DryRunner{
+	"elasticache": func(tls engine.TLSPolicy, s cacheuser.Settings, o cacheuser.Options) engine.DryRunner {
 		return elasticache.New(tls, s, o)
 	},
-	"memorydb": func(tls rotation.TLSPolicy, s cacheuser.Settings, o cacheuser.Options) rotation.DryRunner {
+	"memorydb": func(tls engine.TLSPolicy, s cacheuser.Settings, o cacheuser.Options) engine.DryRunner {
 		return memorydb.New(tls, s, o)
 	},
 }
@@ -81,8 +81,8 @@ func TestEngine(t *testing.T) {
 	}
 }
 
-func (c *cache) Engine() rotation.Engine {
-	return services[c.service](rotation.TLSPolicy{ExtraCAs: c.server.CA.PEM}, c.settings, c.options)
+func (c *cache) Engine() engine.Engine {
+	return services[c.service](engine.TLSPolicy{ExtraCAs: c.server.CA.PEM}, c.settings, c.options)
 }
 
 func (c *cache) settings(context.Context, string) (aws.Config, error) {
@@ -95,7 +95,7 @@ func (c *cache) Overlap() bool { return true }
 
 func (c *cache) Logs() (string, error) { return c.server.Logs() }
 
-func (c *cache) New(_ context.Context, host string, port int) (value, superuser rotation.Value, err error) {
+func (c *cache) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := testserver.Unique("app-"), testserver.Unique("First-Passw0rd-")
 	if err := c.apply(user, []string{password}); err != nil {
 		return value, superuser, err
@@ -105,29 +105,29 @@ func (c *cache) New(_ context.Context, host string, port int) (value, superuser 
 	if c.service == "elasticache" {
 		mark = fmt.Sprintf(`"user_arn":%q`, arn)
 	}
-	return rotation.StringValue(fmt.Sprintf(`{%s,"host":%q,"port":%d,"username":%q,"password":%q}`, mark, host, port, user, password)), superuser, nil
+	return engine.StringValue(fmt.Sprintf(`{%s,"host":%q,"port":%d,"username":%q,"password":%q}`, mark, host, port, user, password)), superuser, nil
 }
 
 // Bind tags the user, as the operator does.
-func (c *cache) Bind(_ context.Context, secret string, v rotation.Value) error {
+func (c *cache) Bind(_ context.Context, secret string, v engine.Value) error {
 	c.fake.Tag(c.service, id(v), "rotator:secret", secret)
 	return nil
 }
 
 // Open is an independent client's login.
-func (c *cache) Open(ctx context.Context, v rotation.Value) error {
+func (c *cache) Open(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	client := redis.NewClient(c.server.Options(user, password))
 	defer client.Close()
 	err := client.Ping(ctx).Err()
 	if redis.HasErrorPrefix(err, "WRONGPASS") {
-		return fmt.Errorf("%w: %w", rotation.LoginRefused, err)
+		return fmt.Errorf("%w: %w", engine.LoginRefused, err)
 	}
 	return err
 }
 
-func (c *cache) Restore(_ context.Context, v rotation.Value) error {
+func (c *cache) Restore(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	c.fake.Wait()
@@ -135,7 +135,7 @@ func (c *cache) Restore(_ context.Context, v rotation.Value) error {
 	return c.apply(user, []string{password})
 }
 
-func (c *cache) Credentials(_ context.Context, v rotation.Value) (int, error) {
+func (c *cache) Credentials(_ context.Context, v engine.Value) (int, error) {
 	user, _ := v.Text("username")
 	return len(c.fake.User(c.service, user).Passwords), nil
 }

@@ -13,7 +13,7 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/zzworld"
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 const known = "Known-To-The-Writer-0123456789"
@@ -106,7 +106,7 @@ func TestZZWriterGivesTheUserAPasswordByAHostOfItsOwn(t *testing.T) {
 }
 
 var _ = tls.Config{}
-var _ rotation.Value
+var _ engine.Value
 
 // C3: with SECRET_ARN and USER_NAME the name alone is compared; in ElastiCache several
 // users have one name, and ids tell them apart.
@@ -122,7 +122,7 @@ func TestZZAnotherUserOfTheSameName(t *testing.T) {
 	w := zzworld.New(t)
 	arn := w.Secret("app/cache", string(bare(v).With("user_arn", victim).Reveal()))
 	c.options.SecretARN = arn
-	w.Engines = []rotation.Engine{c.Engine()}
+	w.Engines = []engine.Engine{c.Engine()}
 	err = w.Rotate(arn)
 	got := c.fake.User("elasticache", "victim-id").Passwords
 	t.Logf("rotation: %v; the victim has %d passwords", err, len(got))

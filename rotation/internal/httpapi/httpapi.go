@@ -15,7 +15,7 @@ import (
 	"net/url"
 	"time"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // answerLimit bounds what is read of an answer, in bytes.
@@ -24,7 +24,7 @@ const answerLimit = 8 << 20
 // Client calls one target's API as one user. It is for one call of an engine's
 // method: Close ends its connections.
 type Client struct {
-	target    rotation.Target
+	target    engine.Target
 	attempts  []*tls.Config
 	authorize func(*http.Request)
 	client    *http.Client
@@ -32,14 +32,14 @@ type Client struct {
 
 // New returns a client for the target. authorize puts the credential into every
 // request's header.
-func New(policy rotation.TLSPolicy, t rotation.Target, authorize func(*http.Request)) *Client {
+func New(policy engine.TLSPolicy, t engine.Target, authorize func(*http.Request)) *Client {
 	return &Client{target: t, attempts: policy.Attempts(t), authorize: authorize}
 }
 
 // Basic returns what authorizes requests by the target's user and password. The
 // user's name must have no colon.
 // Source: https://www.rfc-editor.org/rfc/rfc7617#section-2
-func Basic(t rotation.Target) func(*http.Request) {
+func Basic(t engine.Target) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(t.User, t.Password) }
 }
 
@@ -75,7 +75,7 @@ type Answer struct {
 func (a *Answer) OK() bool { return a.Status >= 200 && a.Status < 300 }
 
 // Do makes a call. An error means that there was no answer; its cause is that of
-// rotation.NetworkError, else TargetFailed. It shows neither path nor body.
+// engine.NetworkError, else TargetFailed. It shows neither path nor body.
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	if c.client != nil {
 		a, err := c.once(ctx, c.attempts[0], r)
@@ -154,11 +154,11 @@ func (c *Client) failed(err error) error {
 		err = u.Err
 	}
 	if speaksNoTLS(err) {
-		return rotation.Errorf(rotation.TLSFailed, `check the port; a server without TLS is only spoken to where the secret says "ssl": false`,
+		return engine.Errorf(engine.TLSFailed, `check the port; a server without TLS is only spoken to where the secret says "ssl": false`,
 			"%s does not speak TLS: %w", c.target.Address(), err)
 	}
-	if e := rotation.NetworkError(c.target, err); e != nil {
+	if e := engine.NetworkError(c.target, err); e != nil {
 		return e
 	}
-	return rotation.Errorf(rotation.TargetFailed, "see the error's text", "the call of %s failed: %w", c.target.Address(), err)
+	return engine.Errorf(engine.TargetFailed, "see the error's text", "the call of %s failed: %w", c.target.Address(), err)
 }

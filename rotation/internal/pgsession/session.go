@@ -13,14 +13,14 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/errtree"
 )
 
 // Session is a connection to a target.
 type Session struct {
 	Conn   *pgx.Conn
-	Target rotation.Target
+	Target engine.Target
 }
 
 // noTLS is the driver's text for a server that answered that it has no TLS. The
@@ -29,13 +29,13 @@ type Session struct {
 const noTLS = "server refused TLS connection"
 
 // Dial logs in, with TLS as the policy says. The error is the driver's, for
-// Classify to explain, or an *rotation.Error where no login was tried.
-func Dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target) (*Session, error) {
+// Classify to explain, or an *engine.Error where no login was tried.
+func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target) (*Session, error) {
 	// The driver's settings must be made by its parser, which also reads PG*
 	// variables; whatever decides where a password goes is set here by hand.
 	cfg, err := pgx.ParseConfig("host=localhost sslmode=disable")
 	if err != nil {
-		return nil, rotation.Errorf(rotation.InvalidConfiguration, "unset the PG* variables", "the driver's settings are unusable")
+		return nil, engine.Errorf(engine.InvalidConfiguration, "unset the PG* variables", "the driver's settings are unusable")
 	}
 	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = t.Host, uint16(t.Port), t.User, t.Password, t.Database
 	cfg.Fallbacks = nil
@@ -61,7 +61,7 @@ func Dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target) (*S
 		}
 	}
 	if errtree.Is(err, noTLS) {
-		return nil, rotation.Errorf(rotation.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", t.Address())
+		return nil, engine.Errorf(engine.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", t.Address())
 	}
 	return nil, err
 }
@@ -131,29 +131,29 @@ func Without(err error, texts []string) error {
 // Classify gives an error of the server or of its connection its cause and
 // advice; one that has them already, and nil, come back as they are.
 // Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
-func Classify(t rotation.Target, what string, err error) error {
+func Classify(t engine.Target, what string, err error) error {
 	if err == nil {
 		return nil
 	}
-	if e, ok := errors.AsType[*rotation.Error](err); ok {
+	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e
 	}
-	cause, advice := rotation.TargetFailed, "see the server's message and log"
+	cause, advice := engine.TargetFailed, "see the server's message and log"
 	switch c := Code(err); c {
 	case "":
-		if e := rotation.NetworkError(t, err); e != nil {
+		if e := engine.NetworkError(t, err); e != nil {
 			return e
 		}
 	case "28P01":
-		cause, advice = rotation.LoginRefused, "check the password; the server says the same of a role that does not exist and of one whose VALID UNTIL has passed"
+		cause, advice = engine.LoginRefused, "check the password; the server says the same of a role that does not exist and of one whose VALID UNTIL has passed"
 	case "28000":
 		// No other password would change this answer, so it is no refusal of
 		// the credential: the role may not log in, or not from here.
-		cause, advice = rotation.PrivilegeMissing, "give the role LOGIN, and pg_hba.conf an entry for it and for the function's address"
+		cause, advice = engine.PrivilegeMissing, "give the role LOGIN, and pg_hba.conf an entry for it and for the function's address"
 	case "42501":
-		cause, advice = rotation.PrivilegeMissing, "grant the login what the engine's page lists; from version 16 on a role with CREATEROLE also needs ADMIN OPTION on the roles it changes"
+		cause, advice = engine.PrivilegeMissing, "grant the login what the engine's page lists; from version 16 on a role with CREATEROLE also needs ADMIN OPTION on the roles it changes"
 	case "3D000":
-		cause, advice = rotation.InvalidSecret, "correct the secret's field dbname"
+		cause, advice = engine.InvalidSecret, "correct the secret's field dbname"
 	case "25006", "0A000":
 		advice = "name the writer in the secret's host: a standby cannot change a role"
 	case "53300":
@@ -161,5 +161,5 @@ func Classify(t rotation.Target, what string, err error) error {
 	case "57P03":
 		advice = "the server is starting or stopping; Secrets Manager tries again"
 	}
-	return rotation.Errorf(cause, advice, "%s: %w", what, err)
+	return engine.Errorf(cause, advice, "%s: %w", what, err)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // TestNoPasswordInClearWithoutTLS: a server that asks for one does not get it.
@@ -34,7 +34,7 @@ func TestNoPasswordInClearWithoutTLS(t *testing.T) {
 		got <- m
 	}()
 	addr := l.Addr().(*net.TCPAddr)
-	_, err = Dial(t.Context(), rotation.TLSPolicy{}, rotation.Target{Host: "127.0.0.1", Port: addr.Port, User: "app", Password: "fixture", TLS: rotation.TLSOff})
+	_, err = Dial(t.Context(), engine.TLSPolicy{}, engine.Target{Host: "127.0.0.1", Port: addr.Port, User: "app", Password: "fixture", TLS: engine.TLSOff})
 	if err == nil {
 		t.Error("a login succeeded")
 	}

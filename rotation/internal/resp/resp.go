@@ -20,7 +20,7 @@ import (
 	"strings"
 	"time"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
@@ -68,7 +68,7 @@ type Conn struct {
 // Login connects to the target, encrypted as the policy says, and logs in. names
 // are those that the target's certificate may be for, where that is not its host
 // alone. The error is one of Classify's.
-func Login(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, names ...string) (*Conn, error) {
+func Login(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names ...string) (*Conn, error) {
 	c, err := dial(ctx, policy, t, names)
 	if err == nil {
 		if _, err = c.Do("AUTH", t.User, t.Password); err == nil {
@@ -80,7 +80,7 @@ func Login(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, na
 }
 
 // dial connects by the first of the policy's attempts that the server can do.
-func dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, names []string) (*Conn, error) {
+func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names []string) (*Conn, error) {
 	if len(names) == 0 {
 		names = []string{t.Host}
 	}
@@ -107,7 +107,7 @@ func dial(ctx context.Context, policy rotation.TLSPolicy, t rotation.Target, nam
 	return nil, errors.New("the policy allows no way to connect") // unreachable: Attempts returns one at least
 }
 
-func connect(ctx context.Context, t rotation.Target, config *tls.Config) (net.Conn, error) {
+func connect(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn, error) {
 	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
 	if err != nil || config == nil {
 		return conn, err
@@ -124,13 +124,13 @@ func connect(ctx context.Context, t rotation.Target, config *tls.Config) (net.Co
 // whether it speaks TLS at all.
 const answerLimit = 500 * time.Millisecond
 
-var errPlain = rotation.Errorf(rotation.TLSFailed, `switch TLS on at the server; or, where the network may be trusted, set "ssl": false in the secret`,
+var errPlain = engine.Errorf(engine.TLSFailed, `switch TLS on at the server; or, where the network may be trusted, set "ssl": false in the secret`,
 	"the server speaks no TLS")
 
 // handshake returns errPlain if the server speaks Redis's protocol without TLS.
 // Such a server takes the client's greeting for the beginning of a command and
 // says nothing.
-func handshake(ctx context.Context, t rotation.Target, secure *tls.Conn) error {
+func handshake(ctx context.Context, t engine.Target, secure *tls.Conn) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	done := make(chan error, 1)
@@ -155,7 +155,7 @@ func handshake(ctx context.Context, t rotation.Target, secure *tls.Conn) error {
 
 // answersPlain asks for a PONG without TLS. One that refuses it speaks the
 // protocol as well.
-func answersPlain(ctx context.Context, t rotation.Target) bool {
+func answersPlain(ctx context.Context, t engine.Target) bool {
 	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
 	if err != nil {
 		return false
@@ -306,26 +306,26 @@ func readLine(r *bufio.Reader) (string, error) {
 // WRONGPASS is the answer to a wrong password, an unknown user and one that is
 // switched off alike.
 // Source: https://redis.io/docs/latest/commands/auth/
-func Classify(t rotation.Target, what string, err error) error {
+func Classify(t engine.Target, what string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if errors.Is(err, errPlain) {
-		return rotation.Errorf(errPlain.Cause, errPlain.Advice, "%s: %w", what, errPlain.Err)
+		return engine.Errorf(errPlain.Cause, errPlain.Advice, "%s: %w", what, errPlain.Err)
 	}
 	e, ok := errors.AsType[Error](err)
 	if !ok {
-		if n := rotation.NetworkError(t, err); n != nil {
+		if n := engine.NetworkError(t, err); n != nil {
 			return n
 		}
-		return rotation.Errorf(rotation.TargetFailed, "check that host and port are those of the server", "%s: %w", what, err)
+		return engine.Errorf(engine.TargetFailed, "check that host and port are those of the server", "%s: %w", what, err)
 	}
 	advice := "see the server's own message"
 	switch code := e.Code(); {
 	case code == "WRONGPASS":
-		return rotation.Errorf(rotation.LoginRefused, "check the password; the server says the same of a user that does not exist or is off", "%s: %w", what, err)
+		return engine.Errorf(engine.LoginRefused, "check the password; the server says the same of a user that does not exist or is off", "%s: %w", what, err)
 	case code == "NOPERM":
-		return rotation.Errorf(rotation.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %w", what, err)
+		return engine.Errorf(engine.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %w", what, err)
 	case code == "NOAUTH":
 		advice = "the server has forgotten the login: it may have been restarted, or the user deleted, in this moment; try again"
 	case code == "LOADING" || code == "MASTERDOWN" || code == "BUSY":
@@ -337,5 +337,5 @@ func Classify(t rotation.Target, what string, err error) error {
 	case strings.Contains(string(e), "max number of clients"):
 		advice = "raise the server's maxclients or close connections"
 	}
-	return rotation.Errorf(rotation.TargetFailed, advice, "%s: %w", what, err)
+	return engine.Errorf(engine.TargetFailed, advice, "%s: %w", what, err)
 }

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 func TestRead(t *testing.T) {
@@ -49,16 +49,16 @@ func FuzzRead(f *testing.F) {
 }
 
 func TestClassify(t *testing.T) {
-	target := rotation.Target{Host: "h", Port: 1}
-	for err, want := range map[error]rotation.Cause{
-		Error("WRONGPASS invalid"):                                   rotation.LoginRefused,
-		fmt.Errorf("wrapped: %w", Error("WRONGPASS invalid")):        rotation.LoginRefused,
-		Error("NOPERM this user"):                                    rotation.PrivilegeMissing,
-		Error("ERR the text WRONGPASS further on means nothing yet"): rotation.TargetFailed,
-		Error(""):       rotation.TargetFailed,
-		io.EOF:          rotation.Unreachable,
-		errReply:        rotation.TargetFailed,
-		error(errPlain): rotation.TLSFailed,
+	target := engine.Target{Host: "h", Port: 1}
+	for err, want := range map[error]engine.Cause{
+		Error("WRONGPASS invalid"):                                   engine.LoginRefused,
+		fmt.Errorf("wrapped: %w", Error("WRONGPASS invalid")):        engine.LoginRefused,
+		Error("NOPERM this user"):                                    engine.PrivilegeMissing,
+		Error("ERR the text WRONGPASS further on means nothing yet"): engine.TargetFailed,
+		Error(""):       engine.TargetFailed,
+		io.EOF:          engine.Unreachable,
+		errReply:        engine.TargetFailed,
+		error(errPlain): engine.TLSFailed,
 	} {
 		if got := Classify(target, "what", err); !errors.Is(got, want) {
 			t.Errorf("%v: %v, want %s", err, got, want)

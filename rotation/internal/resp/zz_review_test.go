@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // A reply has no bound in all: a million elements of 16 MiB.
@@ -44,7 +44,7 @@ func TestZZReplyWithoutABound(t *testing.T) {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() {
-		_, err := Login(ctx, rotation.TLSPolicy{}, rotation.Target{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, User: "u", Password: "p", TLS: rotation.TLSOff})
+		_, err := Login(ctx, engine.TLSPolicy{}, engine.Target{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, User: "u", Password: "p", TLS: engine.TLSOff})
 		done <- err
 	}()
 	var peak uint64
@@ -70,8 +70,8 @@ func TestZZRuntimeAPI(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { seen = append(seen, r.Method+" "+r.URL.Path) }))
 	defer s.Close()
 	addr := s.Listener.Addr().(*net.TCPAddr)
-	for _, tls := range []rotation.TLSMode{rotation.TLSOff, rotation.TLSOn, rotation.TLSDefault} {
-		_, err := Login(t.Context(), rotation.TLSPolicy{AllowPlaintext: true}, rotation.Target{Host: "127.0.0.1", Port: addr.Port, TLS: tls,
+	for _, tls := range []engine.TLSMode{engine.TLSOff, engine.TLSOn, engine.TLSDefault} {
+		_, err := Login(t.Context(), engine.TLSPolicy{AllowPlaintext: true}, engine.Target{Host: "127.0.0.1", Port: addr.Port, TLS: tls,
 			User: "\r\n\r\nGET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n", Password: "\r\nPOST /2018-06-01/runtime/init/error HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"})
 		t.Log(strings.ReplaceAll(fmt.Sprint(err), "\n", " "))
 	}

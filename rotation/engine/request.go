@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"cmp"
+	"strings"
+)
+
+// Request is what an engine is given for one call. Its values belong together:
+// the core has checked that they differ only where they may.
+type Request struct {
+	// Secret is the secret's ARN, and Version the id of its pending version,
+	// which names this rotation in every call of it.
+	Secret, Version string
+	// Strategy is whose credential changes.
+	Strategy Strategy
+	// Current is the value labelled AWSCURRENT.
+	Current Value
+	// Pending is the value to make valid; in Next it is the zero Value.
+	Pending Value
+	// Previous is the value labelled AWSPREVIOUS, in the Next and Set of a
+	// Minter: with it an engine knows for its own what the rotation before left.
+	// It is the zero Value where there is none.
+	Previous Value
+	// Login is the value to act as: a version of the secret itself, or the
+	// superuser's where Superuser is set.
+	Login     Value
+	Superuser bool
+	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is
+	// set only for an engine whose Kind says AskTarget.
+	KeepCurrent bool
+	// BySuperuser tells that it is the superuser's part to change the credential,
+	// so that the user itself need not be able to.
+	BySuperuser bool
+	// Proved tells that the secret holds, in one of its versions, a credential
+	// of the user that Pending names which the target accepted. Without it, an
+	// engine must not change a second user that it cannot see to be its own
+	// work: names alone prove nothing.
+	Proved bool
+	// Proofs are those credentials of the secret that the target accepted, where
+	// a superuser acts, in every call of a change. They are for an engine whose
+	// target has several accounts under one name, of which a login proves one.
+	Proofs []Value
+
+	// Vouched tells that the target accepted a credential of the very user that
+	// Current names, and not only one of the user who alternates with it.
+	Vouched bool
+	// Passwords is the policy in force.
+	Passwords PasswordPolicy
+	// SecretFields are the fields that a rotation of this secret changes: the kind's,
+	// or those that its FieldsOption names.
+	SecretFields []string
+	// UserLimit overrides the kind's CloneLimit if it is not 0.
+	UserLimit int
+	// Base is the version id of Current.
+	Base string
+	// Setting returns one of the engine's own settings; Option calls it.
+	Setting func(name string) string
+}
+
+// NewPassword returns a new password by the policy in force.
+func (r *Request) NewPassword() string { return r.Passwords.New(r.Base) }
+
+// Option returns the value of one of the engine's own settings: the secret's
+// tag "rotator:NAME", else the function's environment variable ROTATOR_NAME in
+// upper case with _ for -, else "". Nothing that could harm another secret or
+// weaken the connection may be decided by an option.
+func (r *Request) Option(name string) string {
+	if r.Setting == nil {
+		return ""
+	}
+	return r.Setting(name)
+}
+
+// NextPassword is Next for every engine whose credential is a password in the
+// field that its kind names: r.Current with a new password and, where users
+// alternate, the other user's name. The engine has checked the form before.
+func NextPassword(k Kind, r *Request) (Value, error) {
+	next := r.Current.With(k.SecretFields[0], r.NewPassword())
+	if r.Strategy == AlternatingUsers {
+		user, _ := r.Current.Text(k.UserField)
+		other, err := r.OtherUser(k, user)
+		if err != nil {
+			return Value{}, err
+		}
+		next = next.With(k.UserField, other)
+	}
+	return next, nil
+}
+
+// OtherUser returns the name of the user that alternates with the given one.
+func (r *Request) OtherUser(k Kind, user string) (string, error) {
+	limit := cmp.Or(r.UserLimit, k.CloneLimit)
+	if first, ok := strings.CutSuffix(user, k.CloneSuffix); ok {
+		if first == "" {
+			return "", Errorf(InvalidSecret, "name the first user in "+k.UserField, "the user's name is nothing but the suffix %s", k.CloneSuffix)
+		}
+		return first, nil
+	}
+	clone := user + k.CloneSuffix
+	if len(clone) > limit {
+		return "", Errorf(InvalidSecret, "use a shorter user name or set USERNAME_CHARACTER_LIMIT to the server's own limit",
+			"the second user's name %q would have more than %d characters", clone, limit)
+	}
+	return clone, nil
+}
