@@ -15,7 +15,7 @@ TEST   := $(GO) test -p 3 -count=1 -vet=off -timeout 25m
 SINGLE := ^(Standing|Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late)$$
 OTHERS := ^(Duplicates|Witness|Faults)$$
 define tests
-$(TEST) -race -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
+$(TEST) -race -parallel 4 -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 

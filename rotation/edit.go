@@ -78,7 +78,7 @@ func (r *run) unedited(ctx context.Context, req *engine.Request, from version, s
 	}
 	now, err := r.current(ctx)
 	if err != nil || now.id == from.id {
-		return unlessDone(err)
+		return err
 	}
 	// A read may be behind; both are not.
 	if d, err := r.secret.describe(ctx); err != nil || d.holder(awsCurrent) == from.id {

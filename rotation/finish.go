@@ -43,9 +43,9 @@ const (
 // finished takes the step and ends its error with the state of the target.
 func (r *run) finished(ctx context.Context) error {
 	r.state = stateUntouched
-	err := unlessDone(r.finish(ctx))
-	if err == nil {
-		return nil
+	err := r.finish(ctx)
+	if err == nil || errors.Is(err, errDone) {
+		return err
 	}
 	e, ok := errors.AsType[*engine.Error](err)
 	if !ok {

@@ -131,15 +131,20 @@ func (r *run) step(ctx context.Context) (err error) {
 	}
 	switch r.event.Step {
 	case CreateSecret:
-		return r.create(ctx)
+		err = r.create(ctx)
 	case SetSecret:
-		return r.set(ctx)
+		err = r.set(ctx)
 	case TestSecret:
-		return r.test(ctx)
+		err = r.test(ctx)
 	case FinishSecret:
-		return r.finished(ctx)
+		err = r.finished(ctx)
+	default:
+		err = engine.Errorf(engine.InvalidEvent, adviceEvent, "unknown step %q", r.event.Step)
 	}
-	return engine.Errorf(engine.InvalidEvent, adviceEvent, "unknown step %q", r.event.Step)
+	if errors.Is(err, errDone) {
+		return nil
+	}
+	return err
 }
 
 // guard, deferred, makes an error of a panic, which would end the process and print a
@@ -223,7 +228,7 @@ func (r *run) tries(ctx context.Context, req *engine.Request, v engine.Value) er
 	return r.exchange(ctx, func(ctx context.Context) error { return r.engine.Verify(ctx, req, v) })
 }
 
-// errDone is returned by prologue, not as a failure, where the version is AWSCURRENT.
+// errDone ends a step early and successfully: the event's version is AWSCURRENT.
 var errDone = errors.New("the version is current already")
 
 // prologue asks Secrets Manager whether this event is one to act on: rotation

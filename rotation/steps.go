@@ -16,11 +16,11 @@ import (
 func (r *run) create(ctx context.Context) error {
 	d, err := r.prologue(ctx)
 	if err != nil {
-		return unlessDone(err)
+		return err
 	}
 	current, err := r.latest(ctx, d)
 	if err != nil {
-		return unlessDone(err)
+		return err
 	}
 	req, err := r.choose(current)
 	if err != nil {
@@ -152,7 +152,7 @@ func (r *run) dryRun(ctx context.Context, req *engine.Request) error {
 func (r *run) set(ctx context.Context) error {
 	pending, d, err := r.staged(ctx)
 	if err != nil {
-		return unlessDone(err)
+		return err
 	}
 	req, err := r.choose(pending)
 	if err != nil {
@@ -165,11 +165,11 @@ func (r *run) set(ctx context.Context) error {
 	}
 	if d.labels == nil {
 		if d, err = r.prologue(ctx); err != nil {
-			return unlessDone(err)
+			return err
 		}
 	}
 	if err := r.base(ctx, req, d, pending); err != nil {
-		return unlessDone(err)
+		return err
 	}
 	if r.inFinish(req) {
 		return r.setNext(ctx, req)
@@ -289,7 +289,7 @@ func (r *run) pending(ctx context.Context) (version, error) {
 func (r *run) test(ctx context.Context) error {
 	pending, d, err := r.staged(ctx)
 	if err != nil {
-		return unlessDone(err)
+		return err
 	}
 	req, err := r.choose(pending)
 	if err != nil {
@@ -300,7 +300,7 @@ func (r *run) test(ctx context.Context) error {
 	if r.inFinish(req) || !r.sealed(req, pending.value, d.holder(awsCurrent)) {
 		current, err := r.current(ctx)
 		if err != nil {
-			return unlessDone(err)
+			return err
 		}
 		req.Current, req.Base = current.value, current.id
 		if err := r.related(req, current, pending.value); err != nil {
@@ -379,12 +379,4 @@ func (r *run) untagged(v engine.Value) bool {
 	}
 	k := e.Kind()
 	return len(k.Options) == 0 && superuserARN(k, v) == "" && r.cfg.Getenv("STRATEGY") != string(engine.AlternatingUsers)
-}
-
-// unlessDone turns errDone into success.
-func unlessDone(err error) error {
-	if errors.Is(err, errDone) {
-		return nil
-	}
-	return err
 }
