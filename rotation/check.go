@@ -137,7 +137,7 @@ func (r *run) check(ctx context.Context) (details map[string]string, err error) 
 	if req.Pending, err = r.next(ctx, req); err != nil {
 		return details, err
 	}
-	err = r.prove(ctx, req, func() error { return nil })
+	err = r.prove(ctx, req)
 	if err == nil && r.refusals > 0 {
 		details["login"] = "AWSCURRENT refused, " + r.opened + " opens: clients are refused until the next rotation, or `rotatorctl recover`"
 	}

@@ -95,9 +95,18 @@ func (r *run) own(ctx context.Context, req *engine.Request, users ...string) ite
 			tried = append(tried, v)
 			return yield(rung{name: name, version: id, value: v}, nil)
 		}
-		// In createSecret the pending value is stored nowhere yet, so that it
-		// opens nothing and would only be a refused login more.
-		if r.event.Step != CreateSecret && !req.Pending.IsZero() && !offer(awsPending, req.Version, req.Pending) {
+		// In createSecret the request's pending value is not stored, but an earlier try of
+		// this rotation can have stored one.
+		pending := version{id: req.Version, value: req.Pending}
+		var err error
+		if r.event.Step == CreateSecret {
+			pending, err = r.secret.get(ctx, req.Version, awsPending)
+		}
+		if err != nil && !errors.Is(err, errAbsent) {
+			yield(rung{}, err)
+			return
+		}
+		if !pending.value.IsZero() && !offer(awsPending, pending.id, pending.value) {
 			return
 		}
 		v, err := r.previous(ctx)

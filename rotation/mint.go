@@ -54,7 +54,7 @@ func (r *run) mintOnce(ctx context.Context, m engine.Minter, req *engine.Request
 		return err
 	}
 	if req.BySuperuser {
-		if err := r.vouch(ctx, req, func() error { return nil }); err != nil {
+		if err := r.vouch(ctx, req); err != nil {
 			return err
 		}
 		return r.asSuperuser(ctx, req, mint)

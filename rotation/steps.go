@@ -1,7 +1,6 @@
 package rotation
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -37,18 +36,13 @@ func (r *run) create(ctx context.Context) error {
 		return err
 	}
 	req.Pending = next
-	err = r.prove(ctx, req, func() error { return r.created(ctx, req, current) })
-	if errors.Is(err, engine.TakeoverRefused) {
-		// The second user may be this rotation's own work, which the engine
-		// cannot see where the target keeps no mark.
-		err = cmp.Or(r.created(ctx, req, current), err)
+	if err := r.prove(ctx, req); err != nil {
+		return err
 	}
-	if errors.Is(err, errCreated) {
+	if r.opened == awsPending {
+		// An earlier try of this rotation has come as far as the change.
 		r.log.Info("pending value exists already")
 		return nil
-	}
-	if err != nil {
-		return err
 	}
 	stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, next)
 	if err != nil {
@@ -74,35 +68,6 @@ func (r *run) next(ctx context.Context, req *engine.Request) (engine.Value, erro
 	return v, err
 }
 
-// errCreated is created's answer where there is nothing left to create.
-var errCreated = errors.New("a value is staged already")
-
-// created finds out whether an earlier try of this rotation has come as far as
-// setSecret: the stored value then opens the target, and its answer is errCreated.
-// That one is stored proves nothing, as others can store one. Where there is
-// none, or the target refuses it, there is no error.
-func (r *run) created(ctx context.Context, req *engine.Request, current version) error {
-	stored, err := r.secret.get(ctx, req.Version, awsPending)
-	if errors.Is(err, errAbsent) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if err := r.related(req, current, stored.value); err != nil {
-		return err
-	}
-	err = r.tries(ctx, req, stored.value)
-	if errors.Is(err, engine.LoginRefused) {
-		r.refused(awsPending)
-		return nil
-	}
-	if err == nil {
-		err = errCreated
-	}
-	return err
-}
-
 // current reads the version labelled AWSCURRENT. It returns errDone where that is
 // the event's own: another call of this rotation has ended it since the prologue.
 func (r *run) current(ctx context.Context) (version, error) {
@@ -120,22 +85,17 @@ func (r *run) current(ctx context.Context) (version, error) {
 }
 
 // prove finds out, without changing anything, whether setSecret will be able to
-// make req.Pending valid. refused is called when the target refuses current;
-// its error ends the proof.
-func (r *run) prove(ctx context.Context, req *engine.Request, refused func() error) error {
+// make req.Pending valid.
+func (r *run) prove(ctx context.Context, req *engine.Request) error {
 	if req.BySuperuser {
-		if err := r.vouch(ctx, req, refused); err != nil {
+		if err := r.vouch(ctx, req); err != nil {
 			return err
 		}
 		return r.asSuperuser(ctx, req, func(ctx context.Context) error { return r.dryRun(ctx, req) })
 	}
 	return r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
 		req.Login, req.Superuser = c.value, c.superuser
-		err := r.dryRun(ctx, req)
-		if c.name == awsCurrent && errors.Is(err, engine.LoginRefused) {
-			err = cmp.Or(refused(), err)
-		}
-		return err
+		return r.dryRun(ctx, req)
 	})
 }
 
@@ -228,7 +188,7 @@ func (r *run) apply(ctx context.Context, req *engine.Request) error {
 	set := func(ctx context.Context) error { return r.engine.Set(ctx, req) }
 	if req.BySuperuser {
 		// createSecret has proved it for the secret as it was then.
-		if err := r.vouch(ctx, req, func() error { return nil }); err != nil {
+		if err := r.vouch(ctx, req); err != nil {
 			return err
 		}
 		return r.asSuperuser(ctx, req, set)
@@ -318,18 +278,17 @@ func (r *run) test(ctx context.Context) error {
 			r.log.Info("login accepted", "credential", awsPending)
 		}
 	}
-	refused := func() error { return nil }
 	_, minter := r.engine.(engine.Minter)
 	switch {
 	case copied && !minter && !r.kind.NoTarget:
 		if req.Pending, err = r.next(ctx, req); err != nil {
 			return err
 		}
-		return r.prove(ctx, req, refused)
+		return r.prove(ctx, req)
 	case copied || !r.inFinish(req):
 		return nil
 	}
-	return stuck(r.prove(ctx, req, refused))
+	return stuck(r.prove(ctx, req))
 }
 
 // verify logs in with the pending value. A host that follows another, as a

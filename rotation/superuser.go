@@ -17,7 +17,7 @@ import (
 // superuser's powers are not lent on a name alone: whoever may write the secret
 // could name another user there. It is proved where the superuser acts, since a
 // user of the same name elsewhere, such as behind another port, proves nothing.
-func (r *run) vouch(ctx context.Context, req *engine.Request, refused func() error) error {
+func (r *run) vouch(ctx context.Context, req *engine.Request) error {
 	place, err := r.place(ctx, req)
 	if err != nil {
 		return err
@@ -30,12 +30,9 @@ func (r *run) vouch(ctx context.Context, req *engine.Request, refused func() err
 		if e, ok := errors.AsType[*engine.Error](err); ok && elsewhere {
 			err = engine.Errorf(e.Cause, e.Advice, "tried where the superuser's secret leads to, as only a login there proves the user: %w", e.Err)
 		}
-		switch {
-		case err == nil:
+		if err == nil {
 			accepted, _ := c.value.Text(r.kind.UserField)
 			req.Vouched, req.Proofs = accepted == user, append(req.Proofs, c.value)
-		case c.name == awsCurrent && errors.Is(err, engine.LoginRefused):
-			err = cmp.Or(refused(), err)
 		}
 		return err
 	})
