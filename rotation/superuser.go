@@ -22,7 +22,6 @@ func (r *run) vouch(ctx context.Context, req *engine.Request) error {
 	if err != nil {
 		return err
 	}
-	user, _ := req.Current.Text(r.kind.UserField)
 	other, _ := req.Pending.Text(r.kind.UserField)
 	elsewhere := !r.samePlace(place, req.Current)
 	return r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) error {
@@ -31,8 +30,7 @@ func (r *run) vouch(ctx context.Context, req *engine.Request) error {
 			err = engine.Errorf(e.Cause, e.Advice, "tried where the superuser's secret leads to, as only a login there proves the user: %w", e.Err)
 		}
 		if err == nil {
-			accepted, _ := c.value.Text(r.kind.UserField)
-			req.Vouched, req.Proofs = accepted == user, append(req.Proofs, c.value)
+			req.Proofs = append(req.Proofs, c.value)
 		}
 		return err
 	})
@@ -104,10 +102,10 @@ func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do func(cont
 		})
 	}
 	err := attempt()
-	if !errors.Is(err, engine.TakeoverRefused) || req.Proved {
+	if !errors.Is(err, engine.TakeoverRefused) || engine.Proved(r.kind, req) {
 		return err
 	}
-	if e, ok := errors.AsType[*engine.Error](err); ok && !req.Vouched {
+	if e, ok := errors.AsType[*engine.Error](err); ok && !engine.ProvedCurrent(r.kind, req) {
 		return engine.Errorf(engine.TakeoverRefused, e.Advice+"; or give AWSCURRENT's user the password that AWSCURRENT has, which would prove it", "%w", e.Err)
 	}
 	place, perr := r.place(ctx, req)
@@ -126,7 +124,7 @@ func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do func(cont
 		verr := r.tries(ctx, req, r.at(place, c.value))
 		if verr == nil {
 			r.log.Info("the second user is proved to be the secret's own", "credential", c.name)
-			req.Proved, req.Proofs = true, append(req.Proofs, c.value)
+			req.Proofs = append(req.Proofs, c.value)
 			return attempt()
 		}
 		if !errors.Is(verr, engine.LoginRefused) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 )
 
@@ -31,19 +32,9 @@ type Request struct {
 	// BySuperuser tells that it is the superuser's part to change the credential,
 	// so that the user itself need not be able to.
 	BySuperuser bool
-	// Proved tells that the secret holds, in one of its versions, a credential
-	// of the user that Pending names which the target accepted. Without it, an
-	// engine must not change a second user that it cannot see to be its own
-	// work: names alone prove nothing.
-	Proved bool
-	// Proofs are those credentials of the secret that the target accepted, where
-	// a superuser acts, in every call of a change. They are for an engine whose
-	// target has several accounts under one name, of which a login proves one.
+	// Proofs are the credentials of the secret that the target has accepted, where a superuser
+	// acts. Proved says what follows from them.
 	Proofs []Value
-
-	// Vouched tells that the target accepted a credential of the very user that
-	// Current names, and not only one of the user who alternates with it.
-	Vouched bool
 	// Passwords is the policy in force.
 	Passwords PasswordPolicy
 	// SecretFields are the fields that a rotation of this secret changes: the kind's,
@@ -102,4 +93,20 @@ func (r *Request) OtherUser(k Kind, user string) (string, error) {
 			"the second user's name %q would have more than %d characters", clone, limit)
 	}
 	return clone, nil
+}
+
+// Proved reports whether the secret holds an accepted credential of the user that Current
+// names and one of the user that Pending names. Without it, an engine must not change a second
+// user that it cannot see to be its own work: names alone prove nothing.
+func Proved(k Kind, r *Request) bool {
+	return proves(k, r, r.Current) && proves(k, r, r.Pending)
+}
+
+// ProvedCurrent reports whether the secret holds an accepted credential of the user that
+// Current names.
+func ProvedCurrent(k Kind, r *Request) bool { return proves(k, r, r.Current) }
+
+func proves(k Kind, r *Request, v Value) bool {
+	user, _ := v.Text(k.UserField)
+	return slices.ContainsFunc(r.Proofs, func(p Value) bool { u, _ := p.Text(k.UserField); return u == user })
 }

@@ -121,7 +121,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{users: users, current: current.User, other: pending.User, proved: r.Proved}, pending.Password, rehearsal)
+		return s.alternate(ctx, pair{users: users, current: current.User, other: pending.User, proved: engine.Proved(e.Kind(), r)}, pending.Password, rehearsal)
 	}
 	if err := users.plain(pending.User, r.Superuser); err != nil || rehearsal {
 		return err

@@ -77,7 +77,7 @@ func TestSecondUserOfUnknownOriginIsLeftAlone(t *testing.T) {
 	for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
 		enginetest.WantCause(t, change(enginetest.Within(t), r), engine.TakeoverRefused, other)
 	}
-	r.Proved = true
+	r.Proofs = []engine.Value{r.Current, r.Pending}
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil || !f.opens(other, "next-"+other) {
 		t.Errorf("a proved one: %v", err)
 	}
@@ -101,7 +101,7 @@ func TestGrantsAreLevelledBothWays(t *testing.T) {
 	grant("READ", taken, other)
 	grant("WRITE", changed, other)
 	r := f.toOther(app, other)
-	r.Proved = true
+	r.Proofs = []engine.Value{r.Current, r.Pending}
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
 	}

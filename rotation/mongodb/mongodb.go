@@ -125,7 +125,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{database: pending.Database, current: current.User, other: pending.User, proved: r.Proved}, pending.Password, rehearsal)
+		return s.alternate(ctx, pair{database: pending.Database, current: current.User, other: pending.User, proved: engine.Proved(e.Kind(), r)}, pending.Password, rehearsal)
 	}
 	u, err := s.existing(ctx, pending.Database, pending.User)
 	if err != nil {

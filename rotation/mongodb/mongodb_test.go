@@ -61,7 +61,7 @@ func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
 	f.wantOpen("shop", name+"_clone", "the-stranger's", true)
 	f.wantOpen("shop", name, "first-"+name, true)
 	r := f.toOther("shop", name, name+"_clone")
-	r.Proved = true
+	r.Proofs = []engine.Value{r.Current, r.Pending}
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
 	}

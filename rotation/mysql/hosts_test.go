@@ -59,7 +59,7 @@ func TestASecondUsersAccountForOtherHostsIsNotTaken(t *testing.T) {
 		f.sql("CREATE USER "+account(clone, "localhost")+" IDENTIFIED "+f.by("Proved-Pw-1"), "CREATE USER "+account(clone, "10.9.8.7")+" IDENTIFIED "+f.by("Somebody-Elses-Pw-1"))
 		before := f.created(clone, "10.9.8.7")
 		r := f.alternating(name, own, clone, "Second-Pw-2")
-		r.Proved, r.Proofs = true, []engine.Value{f.value(clone, "Proved-Pw-1")}
+		r.Proofs = []engine.Value{f.value(clone, "Proved-Pw-1")}
 		fails(t, f.engine.Set(t.Context(), r), engine.TakeoverRefused, "'10.9.8.7'")
 		if f.created(clone, "10.9.8.7") != before {
 			t.Error("somebody else's account was changed")

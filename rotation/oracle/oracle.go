@@ -165,7 +165,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		}
 		birth := pending
 		birth.Password = birthPassword(current, name)
-		return s.alternate(ctx, pair{canonical(current.User), name, r.Proved, birth}, pending, rehearsal)
+		return s.alternate(ctx, pair{canonical(current.User), name, engine.Proved(e.Kind(), r), birth}, pending, rehearsal)
 	case r.Superuser:
 		if _, err := s.ordinary(ctx, name); err != nil {
 			return err

@@ -235,7 +235,10 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 	o.users["BOSS"].roles = [][]string{{"DBA", "NO", "NO", "YES"}}
 	o.users["ORACLES"].maintained = true
 	for current, other := range map[string]string{"APP": "APP_CLONE", "BOSS": "BOSS_CLONE", "BOSS_CLONE": "BOSS", "ORACLES_CLONE": "ORACLES", "ADMIN_CLONE": "Admin"} {
-		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value(current, old), Pending: value(other, new1), Login: admin, Superuser: true, Proved: current != "APP"}
+		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value(current, old), Pending: value(other, new1), Login: admin, Superuser: true}
+		if current != "APP" {
+			r.Proofs = []engine.Value{r.Current, r.Pending}
+		}
 		want(t, engine.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
 		want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
 	}

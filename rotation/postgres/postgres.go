@@ -111,7 +111,7 @@ func (s *session) apply(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: r.Proved}, verifier, rehearsal)
+		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: engine.Proved(s.engine.Kind(), r)}, verifier, rehearsal)
 	}
 	return s.transaction(ctx, rehearsal, func(tx pgx.Tx) error {
 		if r.Superuser {

@@ -122,7 +122,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: r.Proved}, r, pending.Password, rehearsal)
+		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: engine.Proved(e.Kind(), r)}, r, pending.Password, rehearsal)
 	}
 	u, err := s.existing(ctx, pending.User)
 	if err != nil {

@@ -170,7 +170,7 @@ func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
 	// Nor the other way round, where a clone's name leads to somebody.
 	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app+"_clone", app)), engine.TakeoverRefused, mark(app+"_clone"))
 	// A proof, or an administrator's word, is another matter.
-	r.Proved = true
+	r.Proofs = []engine.Value{r.Current, r.Pending}
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Error(err)
 	}

@@ -143,7 +143,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: r.Proved}, seal, rehearsal)
+		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: engine.Proved(e.Kind(), r)}, seal, rehearsal)
 	}
 	return s.transaction(ctx, rehearsal, func(tx pgx.Tx) error {
 		if !r.Superuser {

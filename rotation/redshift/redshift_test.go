@@ -204,9 +204,10 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 			want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
 		}
 	}
-	r := &engine.Request{Version: "v", Strategy: engine.AlternatingUsers, Current: c.value(u, old), Pending: c.value(u+"_clone", new1), Login: c.superuser(), Superuser: true, Proved: true}
+	r := &engine.Request{Version: "v", Strategy: engine.AlternatingUsers, Current: c.value(u, old), Pending: c.value(u+"_clone", new1), Login: c.superuser(), Superuser: true}
+	r.Proofs = []engine.Value{r.Current, r.Pending}
 	want(t, "", c.engine.Set(ctx(t), r))
-	r.Proved = false
+	r.Proofs = nil
 	r.Pending = c.value(u+"_clone", new2)
 	want(t, "", c.engine.Set(ctx(t), r)) // it is marked now
 	single := &engine.Request{Version: "v", Strategy: engine.SingleUser, Current: c.value(boss, old), Pending: c.value(boss, new1), Login: c.superuser(), Superuser: true}

@@ -122,7 +122,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: r.Proved}, pending.Password, rehearsal)
+		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: engine.Proved(e.Kind(), r)}, pending.Password, rehearsal)
 	}
 	if !r.Superuser && s.target.Password == pending.Password {
 		// An earlier try of this step came this far. To set the same password

@@ -412,7 +412,8 @@ func TestAPasswordThatTheHistoryRemembersIsAsGoodAsSet(t *testing.T) {
 		}
 		return m.answer(sql)
 	}
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true, Proved: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	r.Proofs = []engine.Value{r.Current, r.Pending}
 	want(t, "", newEngine(t).Set(enginetest.Within(t), r))
 	s.logins["app_clone"] = "Another-password1"
 	want(t, engine.PolicyRejected, newEngine(t).Set(enginetest.Within(t), r))
@@ -428,7 +429,10 @@ func TestNobodyElsesLoginIsTouched(t *testing.T) {
 	sysadmin[6] = "1"
 	m.logins["boss"], m.logins["boss_clone"], m.logins["admin_clone"] = sysadmin, loginRow("boss_clone"), loginRow("admin_clone")
 	for current, other := range map[string]string{"app": "app_clone", "boss": "boss_clone", "boss_clone": "boss", "admin": "admin_clone", "admin_clone": "ADMIN"} {
-		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value(current, old, ""), Pending: s.value(other, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true, Proved: current != "app"}
+		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value(current, old, ""), Pending: s.value(other, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+		if current != "app" {
+			r.Proofs = []engine.Value{r.Current, r.Pending}
+		}
 		want(t, engine.TakeoverRefused, newEngine(t).DryRun(enginetest.Within(t), r))
 		want(t, engine.TakeoverRefused, newEngine(t).Set(enginetest.Within(t), r))
 	}
