@@ -308,8 +308,8 @@ func (r *run) bySuperuser(ctx context.Context, req *engine.Request) error {
 	}
 	return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {
 		req.Login, req.Superuser = c.value, true
+		// A superuser does not need to be able to change itself.
 		probe := *req
-		// A superuser need not be able to change itself.
 		probe.Strategy, probe.BySuperuser = engine.AlternatingUsers, true
 		return r.engine.Verify(ctx, &probe, c.value)
 	})

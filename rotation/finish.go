@@ -252,14 +252,11 @@ func (r *run) give(ctx context.Context, req *engine.Request, v engine.Value) err
 	user, _ := req.Pending.Text(r.kind.UserField)
 	var err error
 	if u, _ := v.Text(r.kind.UserField); u == user && r.samePlace(req.Pending, v) {
-		set := func(ctx context.Context, c rung) error {
-			undo.Login, undo.Superuser = c.value, c.superuser
-			return r.engine.Set(ctx, &undo)
-		}
+		superusers := func() error { return r.climb(ctx, r.superusers(ctx, req), as(&undo, r.engine.Set)) }
 		if req.BySuperuser {
-			err = r.climb(ctx, r.superusers(ctx, req), set)
-		} else if err = r.exchange(ctx, func(ctx context.Context) error { return set(ctx, rung{value: undo.Current}) }); err != nil && r.lendsSuperuser(req) {
-			err = r.climb(ctx, r.superusers(ctx, req), set)
+			err = superusers()
+		} else if err = r.exchange(ctx, func(ctx context.Context) error { return r.engine.Set(ctx, undo.As(undo.Current, false)) }); err != nil && r.lendsSuperuser(req) {
+			err = superusers()
 		}
 	}
 	lerr := r.tries(ctx, &undo, v)
@@ -305,10 +302,9 @@ func (r *run) retire(ctx context.Context, e engine.Retirer, req *engine.Request,
 		return nil
 	}
 	if req.BySuperuser {
-		err = r.asSuperuser(ctx, req, func(ctx context.Context) error { return e.Retire(ctx, req) })
+		err = r.asSuperuser(ctx, req, e.Retire)
 	} else {
-		req.Login = req.Pending
-		err = r.exchange(ctx, func(ctx context.Context) error { return e.Retire(ctx, req) })
+		err = r.exchange(ctx, func(ctx context.Context) error { return e.Retire(ctx, req.As(req.Pending, false)) })
 	}
 	if err != nil {
 		r.log.Warn("old credential kept until the next rotation", "cause", engine.CauseOf(err))

@@ -55,6 +55,23 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 	return engine.Errorf(engine.LoginRefused, cmp.Or(first.Advice, advice)+"; `rotatorctl recover` looks further", "the target refused %s: %w", strings.Join(refused, ", "), first.Err)
 }
 
+// act calls do with the request as one login after the other, until one is accepted: as the
+// superuser, once the secret has proved its user, or as the secret's own credentials.
+func (r *run) act(ctx context.Context, req *engine.Request, do func(context.Context, *engine.Request) error) error {
+	if !req.BySuperuser {
+		return r.climb(ctx, r.own(ctx, req), as(req, do))
+	}
+	if err := r.vouch(ctx, req); err != nil {
+		return err
+	}
+	return r.asSuperuser(ctx, req, do)
+}
+
+// as returns what climb calls to do something as a rung.
+func as(req *engine.Request, do func(context.Context, *engine.Request) error) func(context.Context, rung) error {
+	return func(ctx context.Context, c rung) error { return do(ctx, req.As(c.value, c.superuser)) }
+}
+
 // refused notes that the target refused a credential.
 func (r *run) refused(name string) {
 	r.refusals++

@@ -31,7 +31,7 @@ func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, cu
 }
 
 func (r *run) mintOnce(ctx context.Context, m engine.Minter, req *engine.Request, current version) error {
-	mint := func(within context.Context) error {
+	mint := func(within context.Context, req *engine.Request) error {
 		next, err := m.Next(within, req)
 		if err != nil {
 			return err
@@ -53,16 +53,7 @@ func (r *run) mintOnce(ctx context.Context, m engine.Minter, req *engine.Request
 		}
 		return err
 	}
-	if req.BySuperuser {
-		if err := r.vouch(ctx, req); err != nil {
-			return err
-		}
-		return r.asSuperuser(ctx, req, mint)
-	}
-	return r.climb(ctx, r.own(ctx, req), func(within context.Context, c rung) error {
-		req.Login, req.Superuser = c.value, c.superuser
-		return mint(within)
-	})
+	return r.act(ctx, req, mint)
 }
 
 // readPrevious reads the version labelled AWSPREVIOUS into the request.

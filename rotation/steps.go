@@ -84,19 +84,9 @@ func (r *run) current(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// prove finds out, without changing anything, whether setSecret will be able to
-// make req.Pending valid.
+// prove finds out, without changing anything, whether the change will be possible.
 func (r *run) prove(ctx context.Context, req *engine.Request) error {
-	if req.BySuperuser {
-		if err := r.vouch(ctx, req); err != nil {
-			return err
-		}
-		return r.asSuperuser(ctx, req, func(ctx context.Context) error { return r.dryRun(ctx, req) })
-	}
-	return r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
-		req.Login, req.Superuser = c.value, c.superuser
-		return r.dryRun(ctx, req)
-	})
+	return r.act(ctx, req, r.dryRun)
 }
 
 func (r *run) dryRun(ctx context.Context, req *engine.Request) error {
@@ -165,8 +155,7 @@ func (r *run) setNext(ctx context.Context, req *engine.Request) error {
 	if req.BySuperuser {
 		err = r.apply(ctx, req)
 	} else {
-		req.Login = req.Current
-		err = r.exchange(ctx, func(ctx context.Context) error { return r.engine.Set(ctx, req) })
+		err = r.exchange(ctx, func(ctx context.Context) error { return r.engine.Set(ctx, req.As(req.Current, false)) })
 	}
 	switch {
 	case err == nil:
@@ -182,21 +171,9 @@ func (r *run) setNext(ctx context.Context, req *engine.Request) error {
 	return nil
 }
 
-// apply makes the pending value valid at the target, as the superuser or as the first of
-// the secret's credentials that is accepted.
+// apply makes the pending value valid at the target.
 func (r *run) apply(ctx context.Context, req *engine.Request) error {
-	set := func(ctx context.Context) error { return r.engine.Set(ctx, req) }
-	if req.BySuperuser {
-		// createSecret has proved it for the secret as it was then.
-		if err := r.vouch(ctx, req); err != nil {
-			return err
-		}
-		return r.asSuperuser(ctx, req, set)
-	}
-	return r.climb(ctx, r.own(ctx, req), func(ctx context.Context, c rung) error {
-		req.Login, req.Superuser = c.value, c.superuser
-		return set(ctx)
-	})
+	return r.act(ctx, req, r.engine.Set)
 }
 
 // stuck gives a rejected password advice that works: a version cannot be changed, so

@@ -94,13 +94,8 @@ func (r *run) at(place, v engine.Value) engine.Value {
 // secret's other versions are asked for a proof of it, once; but only where the
 // user of AWSCURRENT is proved, too. Otherwise the owner of the one user would be
 // given the rights of the other.
-func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do func(context.Context) error) error {
-	attempt := func() error {
-		return r.climb(ctx, r.superusers(ctx, req), func(ctx context.Context, c rung) error {
-			req.Login, req.Superuser = c.value, true
-			return do(ctx)
-		})
-	}
+func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do func(context.Context, *engine.Request) error) error {
+	attempt := func() error { return r.climb(ctx, r.superusers(ctx, req), as(req, do)) }
 	err := attempt()
 	if !errors.Is(err, engine.TakeoverRefused) || engine.Proved(r.kind, req) {
 		return err

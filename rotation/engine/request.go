@@ -48,6 +48,13 @@ type Request struct {
 	Setting func(name string) string
 }
 
+// As returns a copy of the request that acts as the given login.
+func (r *Request) As(login Value, superuser bool) *Request {
+	as := *r
+	as.Login, as.Superuser = login, superuser
+	return &as
+}
+
 // NewPassword returns a new password by the policy in force.
 func (r *Request) NewPassword() string { return r.Passwords.New(r.Base) }
 
