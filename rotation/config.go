@@ -140,27 +140,13 @@ func (o option) passwords(p engine.PasswordPolicy) (engine.PasswordPolicy, error
 	return p, p.Check()
 }
 
-// retirement says when the old credential of a target with overlap is retired.
-type retirement struct {
-	now   bool
-	grace time.Duration
-}
-
-// retire reads the option: next (the default), now, or a duration such as 30s,
-// for which finishSecret waits.
-func (o option) retire() (retirement, error) {
-	switch s := o.text("retire"); s {
-	case "", "next":
-		return retirement{}, nil
-	case "now":
-		return retirement{now: true}, nil
-	default:
-		d, err := time.ParseDuration(s)
-		if err != nil || d < 0 {
-			return retirement{}, engine.Errorf(engine.InvalidConfiguration, "set RETIRE to next, now or a duration such as 30s", "the option retire is %q", s)
-		}
-		return retirement{now: true, grace: d}, nil
+// retireNow reads the option retire: next, the default, or now.
+func (o option) retireNow() (bool, error) {
+	s := o.text("retire")
+	if s != "" && s != "next" && s != "now" {
+		return false, engine.Errorf(engine.InvalidConfiguration, "set RETIRE to next or now", "the option retire is %q", s)
 	}
+	return s == "now", nil
 }
 
 const adviceStrategy = "set the tag rotator:strategy or the variable STRATEGY to single or alternating"
@@ -194,7 +180,7 @@ func (c Config) check() error {
 		return engine.Errorf(engine.InvalidConfiguration, "set Secrets, Log and Engines", "incomplete rotation.Config")
 	}
 	o := option{getenv: c.Getenv}
-	if _, err := o.retire(); err != nil {
+	if _, err := o.retireNow(); err != nil {
 		return err
 	}
 	if _, err := o.strategy(); err != nil {

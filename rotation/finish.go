@@ -78,7 +78,7 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	req.Pending = pending.value
 	retirer, overlaps := r.engine.(engine.Retirer)
-	early := overlaps && r.retirement.now && req.Strategy == engine.SingleUser
+	early := overlaps && r.retireNow && req.Strategy == engine.SingleUser
 	if r.inFinish(req) || early || !r.sealed(req, pending.value, from) {
 		if err := r.base(ctx, req, d, pending); err != nil {
 			return err
@@ -103,7 +103,7 @@ func (r *run) finish(ctx context.Context) error {
 	}
 	r.log.Info("promoted to AWSCURRENT", "from", from, "gap_ms", r.gap.Milliseconds())
 	if early {
-		return r.retire(ctx, retirer, req, r.retirement.grace)
+		return r.retire(ctx, retirer, req)
 	}
 	return nil
 }
@@ -285,17 +285,9 @@ func (r *run) keepLabel(ctx context.Context) {
 	}
 }
 
-// retire ends the overlap early, after a grace time that must fit into the
-// invocation. The pending value is current by now, so an error here would only
-// have the rotation repeated in vain: the next rotation retires the old one.
-func (r *run) retire(ctx context.Context, e engine.Retirer, req *engine.Request, grace time.Duration) error {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < grace+labelReserve {
-		r.log.Warn("old credential kept until the next rotation: the grace time exceeds the invocation", "grace", grace.String())
-		return nil
-	}
-	if sleep(ctx, grace) != nil {
-		return nil
-	}
+// retire ends the overlap early. The pending value is current by now, so an error here would
+// only repeat the rotation in vain: the next rotation retires the old credential.
+func (r *run) retire(ctx context.Context, e engine.Retirer, req *engine.Request) error {
 	err := r.tries(ctx, req, req.Pending)
 	if err != nil {
 		r.log.Warn("old credential kept: the new one could not be verified", "cause", engine.CauseOf(err))

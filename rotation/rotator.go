@@ -106,12 +106,12 @@ type run struct {
 	engine  engine.Engine
 	kind    engine.Kind // the engine's, for the secret at hand
 	seen    []engine.Value
-	// retirement is read with the other settings, so a malformed one fails every step.
-	retirement retirement
-	lent       map[string]rung // the superuser's credentials that were read, by label
-	refusals   int
-	opened     string // the rung that was accepted last
-	state      string // what finishSecret leaves at the target
+	// retireNow is read with the other settings, so a malformed one fails every step.
+	retireNow bool
+	lent      map[string]rung // the superuser's credentials that were read, by label
+	refusals  int
+	opened    string // the rung that was accepted last
+	state     string // what finishSecret leaves at the target
 	// currentRefused is set while the target is known to refuse AWSCURRENT.
 	currentRefused bool
 	rotated        bool
@@ -322,7 +322,7 @@ func (r *run) choose(current version) (*engine.Request, error) {
 	if req.UserLimit, err = r.options.userLimit(); err != nil {
 		return nil, err
 	}
-	if r.retirement, err = r.options.retire(); err != nil {
+	if r.retireNow, err = r.options.retireNow(); err != nil {
 		return nil, err
 	}
 	req.Strategy, err = r.strategy(kind, current.value)

@@ -422,7 +422,7 @@ func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
 
 // TestRetirement: when the old credential of a target with overlap stops working.
 func TestRetirement(t *testing.T) {
-	for retire, works := range map[string]bool{"": true, "next": true, "now": false, "20ms": false, "10m": true} {
+	for retire, works := range map[string]bool{"": true, "next": true, "now": false} {
 		h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
 		w, err := newWorld(t, h)
 		if err != nil {
