@@ -326,7 +326,7 @@ func (r *run) choose(current version) (*engine.Request, error) {
 		return nil, err
 	}
 	req.Strategy, err = r.strategy(kind, current.value)
-	req.BySuperuser = req.Strategy == engine.AlternatingUsers || kind.SuperuserOnly || (kind.CloneSuffix == "" || kind.SuperuserSingle) && superuserARN(kind, current.value) != ""
+	req.BySuperuser = req.Strategy == engine.AlternatingUsers || (kind.CloneSuffix == "" || kind.SuperuserSingle) && superuserARN(kind, current.value) != ""
 	r.log = r.log.With("engine", kind.Names[0], "strategy", req.Strategy)
 	return req, err
 }
@@ -339,7 +339,7 @@ func (r *run) strategy(kind engine.Kind, v engine.Value) (engine.Strategy, error
 	switch {
 	case err != nil:
 		return s, err
-	case s == "" && superuser != "" && kind.CloneSuffix != "" && !kind.SuperuserOnly:
+	case s == "" && superuser != "" && kind.CloneSuffix != "":
 		s = engine.AlternatingUsers
 	case s == "":
 		s = engine.SingleUser
@@ -347,7 +347,7 @@ func (r *run) strategy(kind engine.Kind, v engine.Value) (engine.Strategy, error
 	switch {
 	case s == engine.AlternatingUsers && kind.CloneSuffix == "":
 		return s, engine.Errorf(engine.InvalidSecret, adviceStrategy, "the engine %s cannot alternate users", kind.Names[0])
-	case superuser == "" && (s == engine.AlternatingUsers || kind.SuperuserOnly):
+	case superuser == "" && s == engine.AlternatingUsers:
 		return s, engine.Errorf(engine.InvalidSecret, "name the superuser secret's ARN in the field "+superuserField(kind), "this rotation needs a superuser secret and the value names none")
 	}
 	return s, nil

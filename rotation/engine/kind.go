@@ -44,9 +44,6 @@ type Kind struct {
 	// to be this engine's, or one whose name in that field is another engine's, too;
 	// or "".
 	MarkField string
-	// SuperuserOnly is set where a user cannot change its own credential, so
-	// that the superuser secret does it for the single user, too.
-	SuperuserOnly bool
 	// SuperuserSingle is set where few users can change their own credential, so
 	// that a superuser secret that the value names does it for the single user,
 	// although users could alternate.
