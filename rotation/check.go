@@ -59,7 +59,7 @@ func (r *Rotator) Check(ctx context.Context, arn string) []Finding {
 	var findings []Finding
 	state := "ok"
 	for _, c := range checks {
-		if !run.looksAt(c.name) && (failure == nil || !slices.Contains(c.causes, failure.Cause)) {
+		if !run.applies(c.name) && (failure == nil || !slices.Contains(c.causes, failure.Cause)) {
 			continue
 		}
 		f := Finding{Check: c.name, State: state, Detail: details[c.name]}
@@ -78,9 +78,9 @@ func (r *Rotator) Check(ctx context.Context, arn string) []Finding {
 	return findings
 }
 
-// looksAt tells whether check has looked at a precondition, or would have if
+// applies tells whether check has looked at a precondition, or would have if
 // nothing had failed before: what was not looked at is not called ok.
-func (r *run) looksAt(name string) bool {
+func (r *run) applies(name string) bool {
 	switch name {
 	case "name", "route", "tls", "login", "privilege":
 		return !r.kind.NoTarget
@@ -249,7 +249,7 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *engine.Request,
 		// pending one is given up only where it is refused. A second user's may be set
 		// in part only; then AWSCURRENT's is as good as before. And what an operator
 		// has made current since is what counts.
-		if req.Strategy == engine.SingleUser && !req.Pending.IsZero() && r.kept(req, d, current, pending) == nil {
+		if req.Strategy == engine.SingleUser && !req.Pending.IsZero() && r.checkMadeFromCurrent(req, d, current, pending) == nil {
 			err := r.tries(ctx, req, req.Pending)
 			if err != nil && !errors.Is(err, engine.LoginRefused) {
 				return out, nil, err
@@ -288,7 +288,7 @@ func (r *run) diagnose(ctx context.Context) (out Diagnosis, req *engine.Request,
 		if err != nil {
 			return out, nil, err
 		}
-		if err := r.related(req, current, found.value); err != nil {
+		if err := r.checkOnlyCredentialDiffers(req, current, found.value); err != nil {
 			out.promote, out.release, out.Action = false, false, ""
 			out.Trouble = "version " + out.Version + " opens the target, but AWSCURRENT was edited since and its edit would be lost: put the working credential into the current value by hand"
 		}
@@ -310,7 +310,7 @@ func (r *run) bySuperuser(ctx context.Context, req *engine.Request) error {
 		req.Login, req.Superuser = c.value, true
 		// A superuser does not need to be able to change itself.
 		probe := *req
-		probe.Strategy, probe.BySuperuser = engine.AlternatingUsers, true
+		probe.Strategy, probe.SuperuserChanges = engine.AlternatingUsers, true
 		return r.engine.Verify(ctx, &probe, c.value)
 	})
 }

@@ -3,30 +3,14 @@ package rotation
 import (
 	"context"
 	"errors"
-	"time"
 
 	"example.com/rotator/rotation/engine"
 )
 
-// latest is current, which must be the version that the secret's state tells of: reads of
-// Secrets Manager may lag behind a write for a moment, and what is made from the
-// version before would be taken for outdated later.
-func (r *run) latest(ctx context.Context, d description) (version, error) {
-	for pause := 100 * time.Millisecond; ; pause *= 2 {
-		v, err := r.current(ctx)
-		if err != nil || v.id == d.holder(awsCurrent) || pause > 2*time.Second || sleep(ctx, pause) != nil {
-			return v, err
-		}
-		if d, err = r.secret.describe(ctx); err != nil {
-			return v, err
-		}
-	}
-}
-
-// related checks that a value differs from current only where a rotation
+// checkOnlyCredentialDiffers checks that a value differs from current only where a rotation
 // changes it: it is what createSecret would make of current, up to chance. An
 // operator's edit of the secret shows here, before anything is overwritten.
-func (r *run) related(req *engine.Request, current version, pending engine.Value) error {
+func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, pending engine.Value) error {
 	kind := r.kind
 	fields := kind.SecretFields
 	if len(fields) == 0 {
@@ -41,38 +25,38 @@ func (r *run) related(req *engine.Request, current version, pending engine.Value
 		}
 		// The copy of current that tests a configuration keeps the user.
 		if u, _ := pending.Text(kind.UserField); u != other && !pending.Equal(req.Current) {
-			return r.edited(current)
+			return r.editedError(current)
 		}
 	}
 	if !pending.EqualBut(req.Current, fields...) {
-		return r.edited(current)
+		return r.editedError(current)
 	}
 	return nil
 }
 
-// kept is related for a stored value. Fields alone do not tell an edit of the
+// checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Fields alone do not tell an edit of the
 // credential itself; but a value that was made from current is younger than it,
 // or has its seal. Which of two credentials the target has is the operator's
 // knowledge then: to promote the older would put a dead one before the clients.
-func (r *run) kept(req *engine.Request, d description, current, pending version) error {
+func (r *run) checkMadeFromCurrent(req *engine.Request, d description, current, pending version) error {
 	// A seal of what is AWSPREVIOUS now says that AWSCURRENT was edited or rolled back.
 	outdated := r.sealed(req, pending.value, d.holder(awsPrevious))
 	if !r.sealed(req, pending.value, current.id) && (current.created.After(pending.created) || outdated) {
-		return r.edited(current)
+		return r.editedError(current)
 	}
-	return r.related(req, current, pending.value)
+	return r.checkOnlyCredentialDiffers(req, current, pending.value)
 }
 
-func (r *run) edited(current version) error {
+func (r *run) editedError(current version) error {
 	return engine.Errorf(engine.SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
 		"the secret was edited during this rotation: the pending version was not made from version %s, which is AWSCURRENT now", current.id)
 }
 
-// unedited gives the rotation up where AWSCURRENT was edited between the reading of it
+// checkNotEditedSince gives the rotation up where AWSCURRENT was edited between the reading of it
 // and the storing of what was made from it. A password with a seal shows that by itself
 // later; of any other value its date would say that it was made after the edit. A
 // process that ends before this look leaves that edit unseen.
-func (r *run) unedited(ctx context.Context, req *engine.Request, from version, stored engine.Value) error {
+func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from version, stored engine.Value) error {
 	if r.sealed(req, stored, from.id) {
 		return nil
 	}
@@ -101,10 +85,10 @@ func (r *run) sealed(req *engine.Request, pending engine.Value, base string) boo
 	return req.Passwords.SealedTo(base, password)
 }
 
-// reclaims reports whether it has put AWSPENDING back on the event's version. An operator
+// putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator
 // may have given the rotation up while setSecret was already changing the target; then
 // no labelled version opens it. Nothing is done where AWSCURRENT still does.
-func (r *run) reclaims(ctx context.Context, d description) bool {
+func (r *run) putLabelBack(ctx context.Context, d description) bool {
 	token := r.event.ClientRequestToken
 	other := d.holder(awsPending)
 	if len(d.labels[token]) > 0 || other != "" && other != d.holder(awsCurrent) {
@@ -119,7 +103,7 @@ func (r *run) reclaims(ctx context.Context, d description) bool {
 		return false
 	}
 	req, err := r.choose(current)
-	if err != nil || r.kept(req, d, current, pending) != nil {
+	if err != nil || r.checkMadeFromCurrent(req, d, current, pending) != nil {
 		return false
 	}
 	req.Pending = pending.value

@@ -84,7 +84,7 @@ func (r *run) finish(ctx context.Context) error {
 			return err
 		}
 		if req.Base != from {
-			return r.edited(version{id: req.Base})
+			return r.editedError(version{id: req.Base})
 		}
 	}
 	begin := time.Now()
@@ -131,7 +131,7 @@ func (r *run) change(ctx context.Context, req *engine.Request) error {
 	}
 	r.share = begin.Add(left / 4 * confirmShare)
 	lerr := r.confirm(ctx, req, err == nil)
-	accepted := lerr == nil || err == nil && errors.Is(lerr, engine.ErrUntried)
+	accepted := lerr == nil || err == nil && errors.Is(lerr, engine.ErrNotVerifiable)
 	r.currentRefused = r.currentRefused || err == nil || accepted
 	if accepted {
 		if err != nil {
@@ -195,7 +195,7 @@ func (r *run) promote(ctx context.Context, req *engine.Request, from string) err
 		case derr == nil && holder == req.Version:
 			return nil
 		case derr == nil && holder != from:
-			err = r.edited(version{id: holder})
+			err = r.editedError(version{id: holder})
 		case denied(err):
 		case try < 2 && sleep(ctx, 500*time.Millisecond) == nil:
 			continue
@@ -253,9 +253,9 @@ func (r *run) give(ctx context.Context, req *engine.Request, v engine.Value) err
 	var err error
 	if u, _ := v.Text(r.kind.UserField); u == user && r.samePlace(req.Pending, v) {
 		superusers := func() error { return r.climb(ctx, r.superusers(ctx, req), as(&undo, r.engine.Set)) }
-		if req.BySuperuser {
+		if req.SuperuserChanges {
 			err = superusers()
-		} else if err = r.exchange(ctx, func(ctx context.Context) error { return r.engine.Set(ctx, undo.As(undo.Current, false)) }); err != nil && r.lendsSuperuser(req) {
+		} else if err = r.exchange(ctx, func(ctx context.Context) error { return r.engine.Set(ctx, undo.As(undo.Current, false)) }); err != nil && r.mayUseSuperuser(req) {
 			err = superusers()
 		}
 	}
@@ -293,7 +293,7 @@ func (r *run) retire(ctx context.Context, e engine.Retirer, req *engine.Request)
 		r.log.Warn("old credential kept: the new one could not be verified", "cause", engine.CauseOf(err))
 		return nil
 	}
-	if req.BySuperuser {
+	if req.SuperuserChanges {
 		err = r.asSuperuser(ctx, req, e.Retire)
 	} else {
 		err = r.exchange(ctx, func(ctx context.Context) error { return e.Retire(ctx, req.As(req.Pending, false)) })

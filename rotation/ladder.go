@@ -58,10 +58,10 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 // act calls do with the request as one login after the other, until one is accepted: as the
 // superuser, once the secret has proved its user, or as the secret's own credentials.
 func (r *run) act(ctx context.Context, req *engine.Request, do func(context.Context, *engine.Request) error) error {
-	if !req.BySuperuser {
+	if !req.SuperuserChanges {
 		return r.climb(ctx, r.own(ctx, req), as(req, do))
 	}
-	if err := r.vouch(ctx, req); err != nil {
+	if err := r.proveUser(ctx, req); err != nil {
 		return err
 	}
 	return r.asSuperuser(ctx, req, do)
@@ -154,7 +154,7 @@ func (r *run) own(ctx context.Context, req *engine.Request, users ...string) ite
 				return
 			}
 		}
-		if r.lendsSuperuser(req) {
+		if r.mayUseSuperuser(req) {
 			for s, err := range r.superusers(ctx, req) {
 				if !yield(s, err) {
 					return
@@ -164,10 +164,10 @@ func (r *run) own(ctx context.Context, req *engine.Request, users ...string) ite
 	}
 }
 
-// lendsSuperuser reports whether the superuser may set a single user's credential that no
+// mayUseSuperuser reports whether the superuser may set a single user's credential that no
 // version opens. That lends the superuser's powers on a user's name alone, so only the
 // function's operator can switch it on.
-func (r *run) lendsSuperuser(req *engine.Request) bool {
+func (r *run) mayUseSuperuser(req *engine.Request) bool {
 	return req.Strategy == engine.SingleUser && superuserARN(r.kind, req.Current) != "" && r.cfg.recoverBySuperuser()
 }
 

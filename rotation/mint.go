@@ -47,7 +47,7 @@ func (r *run) mintOnce(ctx context.Context, m engine.Minter, req *engine.Request
 			return r.revoke(ctx, m, req, next)
 		}
 		r.log.Info("pending value stored")
-		err = r.unedited(ctx, req, current, next)
+		err = r.checkNotEditedSince(ctx, req, current, next)
 		if errors.Is(err, engine.SecretEdited) {
 			err = r.alsoRevoke(ctx, m, req, next, err)
 		}

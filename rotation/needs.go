@@ -59,8 +59,8 @@ func (r *run) needs(ctx context.Context) (n engine.Needs, err error) {
 
 	req.Login = req.Current
 	// With RECOVER_BY_SUPERUSER the superuser only mends what is broken.
-	recovery := req.Strategy == engine.SingleUser && !req.BySuperuser && superuserARN(r.kind, req.Current) != "" && r.cfg.recoverBySuperuser()
-	if req.BySuperuser || recovery {
+	recovery := req.Strategy == engine.SingleUser && !req.SuperuserChanges && superuserARN(r.kind, req.Current) != "" && r.cfg.recoverBySuperuser()
+	if req.SuperuserChanges || recovery {
 		if err := r.superuserNeeds(ctx, req, &n, recovery); err != nil {
 			return n, err
 		}
@@ -102,7 +102,7 @@ func (r *run) superuserNeeds(ctx context.Context, req *engine.Request, n *engine
 		return err
 	}
 	v, err := s.get(ctx, "", awsCurrent)
-	if err = orValueless(err, id); err != nil {
+	if err = explainAbsent(err, id); err != nil {
 		return err
 	}
 	own, named := v.value.Text("host")

@@ -107,11 +107,11 @@ type run struct {
 	kind    engine.Kind // the engine's, for the secret at hand
 	seen    []engine.Value
 	// retireNow is read with the other settings, so a malformed one fails every step.
-	retireNow bool
-	lent      map[string]rung // the superuser's credentials that were read, by label
-	refusals  int
-	opened    string // the rung that was accepted last
-	state     string // what finishSecret leaves at the target
+	retireNow       bool
+	superuserLogins map[string]rung // the superuser's credentials that were read, by label
+	refusals        int
+	opened          string // the rung that was accepted last
+	state           string // what finishSecret leaves at the target
 	// currentRefused is set while the target is known to refuse AWSCURRENT.
 	currentRefused bool
 	rotated        bool
@@ -242,7 +242,7 @@ func (r *run) prologue(ctx context.Context) (description, error) {
 	}
 	r.options = option{tags: d.tags, getenv: r.cfg.Getenv}
 	err = r.verdict(d)
-	if errors.Is(err, engine.VersionNotStaged) && r.reclaims(ctx, d) {
+	if errors.Is(err, engine.VersionNotStaged) && r.putLabelBack(ctx, d) {
 		return d, nil
 	}
 	return d, err
@@ -326,7 +326,7 @@ func (r *run) choose(current version) (*engine.Request, error) {
 		return nil, err
 	}
 	req.Strategy, err = r.strategy(kind, current.value)
-	req.BySuperuser = req.Strategy == engine.AlternatingUsers || (kind.CloneSuffix == "" || kind.SuperuserSingle) && superuserARN(kind, current.value) != ""
+	req.SuperuserChanges = req.Strategy == engine.AlternatingUsers || (kind.CloneSuffix == "" || kind.SuperuserSingle) && superuserARN(kind, current.value) != ""
 	r.log = r.log.With("engine", kind.Names[0], "strategy", req.Strategy)
 	return req, err
 }

@@ -13,19 +13,19 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// vouch proves that the secret holds a credential of one of its users. A
+// proveUser proves that the secret holds a credential of one of its users. A
 // superuser's powers are not lent on a name alone: whoever may write the secret
 // could name another user there. It is proved where the superuser acts, since a
 // user of the same name elsewhere, such as behind another port, proves nothing.
-func (r *run) vouch(ctx context.Context, req *engine.Request) error {
-	place, err := r.place(ctx, req)
+func (r *run) proveUser(ctx context.Context, req *engine.Request) error {
+	place, err := r.superuserPlace(ctx, req)
 	if err != nil {
 		return err
 	}
 	other, _ := req.Pending.Text(r.kind.UserField)
 	elsewhere := !r.samePlace(place, req.Current)
 	return r.climb(ctx, r.own(ctx, req, other), func(ctx context.Context, c rung) error {
-		err := r.engine.Verify(ctx, req, r.at(place, c.value))
+		err := r.engine.Verify(ctx, req, r.withPlaceOf(place, c.value))
 		if e, ok := errors.AsType[*engine.Error](err); ok && elsewhere {
 			err = engine.Errorf(e.Cause, e.Advice, "tried where the superuser's secret leads to, as only a login there proves the user: %w", e.Err)
 		}
@@ -36,8 +36,8 @@ func (r *run) vouch(ctx context.Context, req *engine.Request) error {
 	})
 }
 
-// place returns a value that says where the superuser acts.
-func (r *run) place(ctx context.Context, req *engine.Request) (engine.Value, error) {
+// superuserPlace returns a value that says where the superuser acts.
+func (r *run) superuserPlace(ctx context.Context, req *engine.Request) (engine.Value, error) {
 	for s, err := range r.superusers(ctx, req) {
 		return s.value, err
 	}
@@ -70,9 +70,9 @@ func (r *run) placeFields() []string {
 	return append([]string{"host", "port", "ssl"}, r.kind.PlaceFields...)
 }
 
-// at returns a value with another's fields that say where the target is and how it
+// withPlaceOf returns a value with another's fields that say where the target is and how it
 // is connected to. One that the other lacks counts as missing.
-func (r *run) at(place, v engine.Value) engine.Value {
+func (r *run) withPlaceOf(place, v engine.Value) engine.Value {
 	if !v.IsObject() {
 		return v
 	}
@@ -103,7 +103,7 @@ func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do func(cont
 	if e, ok := errors.AsType[*engine.Error](err); ok && !engine.ProvedCurrent(r.kind, req) {
 		return engine.Errorf(engine.TakeoverRefused, e.Advice+"; or give AWSCURRENT's user the password that AWSCURRENT has, which would prove it", "%w", e.Err)
 	}
-	place, perr := r.place(ctx, req)
+	place, perr := r.superuserPlace(ctx, req)
 	if perr != nil {
 		return perr
 	}
@@ -116,7 +116,7 @@ func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do func(cont
 		if user, _ := c.value.Text(kind.UserField); user != other {
 			continue
 		}
-		verr := r.tries(ctx, req, r.at(place, c.value))
+		verr := r.tries(ctx, req, r.withPlaceOf(place, c.value))
 		if verr == nil {
 			r.log.Info("the second user is proved to be the secret's own", "credential", c.name)
 			req.Proofs = append(req.Proofs, c.value)
@@ -156,9 +156,9 @@ func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[run
 		// What was read before may be refused because the superuser has been rotated
 		// since: then all is read again.
 		for range 2 {
-			stale := len(r.lent) > 0
+			stale := len(r.superuserLogins) > 0
 			for _, label := range labels {
-				c, err := r.lend(ctx, s, req, label)
+				c, err := r.superuserLogin(ctx, s, req, label)
 				if err != nil {
 					yield(rung{}, err)
 					return
@@ -174,15 +174,15 @@ func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[run
 			if !stale {
 				return
 			}
-			clear(r.lent)
+			clear(r.superuserLogins)
 		}
 	}
 }
 
-// lend reads the superuser's credential that has a label, once. Where none has, the
+// superuserLogin reads the superuser's credential that has a label, once. Where none has, the
 // rung has no value; AWSCURRENT there must be.
-func (r *run) lend(ctx context.Context, s *secret, req *engine.Request, label string) (rung, error) {
-	c, known := r.lent[label]
+func (r *run) superuserLogin(ctx context.Context, s *secret, req *engine.Request, label string) (rung, error) {
+	c, known := r.superuserLogins[label]
 	if known {
 		return c, nil
 	}
@@ -195,17 +195,17 @@ func (r *run) lend(ctx context.Context, s *secret, req *engine.Request, label st
 		err = nil
 	}
 	if err != nil {
-		return c, orValueless(err, s.arn)
+		return c, explainAbsent(err, s.arn)
 	}
-	if r.lent == nil {
-		r.lent = make(map[string]rung)
+	if r.superuserLogins == nil {
+		r.superuserLogins = make(map[string]rung)
 	}
-	r.lent[label] = c
+	r.superuserLogins[label] = c
 	return c, nil
 }
 
-// orValueless says of a superuser secret without a value what to do.
-func orValueless(err error, arn string) error {
+// explainAbsent turns errAbsent into an error that names the superuser secret.
+func explainAbsent(err error, arn string) error {
 	if errors.Is(err, errAbsent) {
 		return engine.Errorf(engine.InvalidSecret, "check the ARN in the secret's value, and put a value into the superuser secret", "the superuser secret %s does not exist, or has no value", arn)
 	}

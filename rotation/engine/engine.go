@@ -38,15 +38,15 @@ type Engine interface {
 	// is answered, and where v is to make the next rotation by itself, that it
 	// may. It changes nothing. nil means accepted; an error with the cause
 	// LoginRefused means that the target refused v; any other error means that
-	// it could not be told. One that wraps ErrUntried means that it never can be,
+	// it could not be told. One that wraps ErrNotVerifiable means that it never can be,
 	// as the value does not say where to log in.
 	Verify(ctx context.Context, r *Request, v Value) error
 }
 
-// ErrUntried is in the error of a Verify that has nothing to log in to and never
+// ErrNotVerifiable is in the error of a Verify that has nothing to log in to and never
 // will. testSecret then lets the rotation go on, as it would without the step; wherever
 // an answer decides something, it is no answer.
-var ErrUntried = errors.New("the credential cannot be tried")
+var ErrNotVerifiable = errors.New("the credential cannot be tried")
 
 // ErrOneAtATime is in the error of a Set that was asked to keep r.Current valid and could
 // not. It is not a failure: finishSecret then makes the change.

@@ -29,9 +29,9 @@ type Request struct {
 	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is
 	// set only for an engine whose Kind says AskTarget.
 	KeepCurrent bool
-	// BySuperuser tells that it is the superuser's part to change the credential,
+	// SuperuserChanges tells that it is the superuser's part to change the credential,
 	// so that the user itself need not be able to.
-	BySuperuser bool
+	SuperuserChanges bool
 	// Proofs are the credentials of the secret that the target has accepted, where a superuser
 	// acts. Proved says what follows from them.
 	Proofs []Value

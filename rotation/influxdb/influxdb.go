@@ -84,7 +84,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		return err
 	}
 	defer s.api.Close()
-	if r.BySuperuser {
+	if r.SuperuserChanges {
 		err = s.login(ctx)
 	} else {
 		_, err = s.users(ctx)

@@ -22,7 +22,7 @@ func TestUserWithAllPrivilegesChangesItself(t *testing.T) {
 	f := newFixture(t)
 	name := f.user()
 	r := f.bySuperuser(name, "second")
-	r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
+	r.Login, r.Superuser, r.SuperuserChanges = r.Current, false, false
 	for _, refused := range []error{f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Current)} {
 		enginetest.WantCause(t, refused, engine.PrivilegeMissing, "masterarn")
 	}

@@ -26,7 +26,7 @@ const adminARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:admin-AbC
 
 // bySuperuser has the operator act for the request, as a value of its own says.
 func (f *fixture) bySuperuser(r *engine.Request, superuser engine.Value) *engine.Request {
-	r.Login, r.Superuser, r.BySuperuser = superuser, true, true
+	r.Login, r.Superuser, r.SuperuserChanges = superuser, true, true
 	return r
 }
 

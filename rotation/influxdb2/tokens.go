@@ -267,7 +267,7 @@ func (e *Tokens) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		return err
 	}
 	defer x.close()
-	if r.BySuperuser {
+	if r.SuperuserChanges {
 		return nil
 	}
 	all, err := x.authorizations(ctx)

@@ -259,7 +259,7 @@ func TestActiveDirectorySuperuserResets(t *testing.T) {
 	d.members[dn] = &member{upn: "app@corp.example", password: "first-password"}
 	d.members[boss] = &member{upn: "boss@corp.example", password: "boss-password", resets: true}
 	r := d.self("app@corp.example", "first-password", "second-password")
-	r.Login, r.Superuser, r.BySuperuser = d.value("boss@corp.example", "boss-password"), true, true
+	r.Login, r.Superuser, r.SuperuserChanges = d.value("boss@corp.example", "boss-password"), true, true
 	for range 2 {
 		if err := errors.Join(d.engine().DryRun(enginetest.Within(t), r), d.engine().Set(enginetest.Within(t), r)); err != nil {
 			t.Fatal(err)

@@ -105,12 +105,12 @@ func (f *fixture) value(user, password string) engine.Value {
 // bySuperuser is a request for a rotation by the administrator.
 func (f *fixture) bySuperuser(dn, current, pending string) *engine.Request {
 	return &engine.Request{Secret: "arn", Version: pending, Current: f.value(dn, current), Pending: f.value(dn, pending),
-		Login: f.value(f.User, f.Password), Superuser: true, BySuperuser: true}
+		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
 // self is for a rotation by the user itself.
 func (f *fixture) self(dn, current, pending string) *engine.Request {
 	r := f.bySuperuser(dn, current, pending)
-	r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
+	r.Login, r.Superuser, r.SuperuserChanges = r.Current, false, false
 	return r
 }

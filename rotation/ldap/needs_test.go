@@ -19,7 +19,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 				app := f.person("app")
 				r := f.self(app, "first-app", "second")
 				if superuser {
-					r.Login, r.Superuser, r.BySuperuser = f.value(f.person("login"), "first-login"), true, true
+					r.Login, r.Superuser, r.SuperuserChanges = f.value(f.person("login"), "first-login"), true, true
 				}
 				return r
 			}

@@ -74,7 +74,7 @@ func (f *fixture) value(database, user, password string) engine.Value {
 // bySuperuser is a request for a rotation of one user by the superuser.
 func (f *fixture) bySuperuser(database, user, current, pending string) *engine.Request {
 	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(database, user, current), Pending: f.value(database, user, pending),
-		Login: f.value("admin", f.User, f.Password), Superuser: true, BySuperuser: true}
+		Login: f.value("admin", f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
 // toOther is a request for a rotation to the other user.

@@ -94,7 +94,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		return err
 	}
 	defer s.close()
-	if r.BySuperuser {
+	if r.SuperuserChanges {
 		return nil
 	}
 	return s.itself()

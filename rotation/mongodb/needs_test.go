@@ -21,7 +21,7 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	app := f.user("shop")
 	self := f.bySuperuser("shop", app, "first-"+app, "next")
-	self.Superuser, self.BySuperuser, self.Login = false, false, self.Current
+	self.Superuser, self.SuperuserChanges, self.Login = false, false, self.Current
 	for name, c := range map[string]struct {
 		request *engine.Request
 		actions []string // on the user's database

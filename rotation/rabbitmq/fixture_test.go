@@ -99,7 +99,7 @@ func (f *fixture) value(user, password string) engine.Value {
 // bySuperuser is a request for a rotation of one user by the superuser.
 func (f *fixture) bySuperuser(user, current, pending string) *engine.Request {
 	return &engine.Request{Secret: "arn", Version: "v", Strategy: engine.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending),
-		Login: f.value(f.User, f.Password), Superuser: true, BySuperuser: true}
+		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
 // toOther is a request for a rotation to the other user.

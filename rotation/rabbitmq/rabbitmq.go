@@ -96,7 +96,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		return err
 	}
 	defer s.api.Close()
-	if r.BySuperuser {
+	if r.SuperuserChanges {
 		return s.login(ctx)
 	}
 	_, err = s.existing(ctx, s.target.User)

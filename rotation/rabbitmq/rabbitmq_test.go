@@ -133,7 +133,7 @@ func TestUserThatIsNoAdministratorCannotRotateItself(t *testing.T) {
 	for _, tags := range []string{"", "management", "policymaker,monitoring"} {
 		name := f.user(tags)
 		r := f.bySuperuser(name, "first-"+name, "second")
-		r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
+		r.Login, r.Superuser, r.SuperuserChanges = r.Current, false, false
 		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.PrivilegeMissing, "masterarn")
 		enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.PrivilegeMissing, "administrator")
 		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.PrivilegeMissing, "administrator")
@@ -310,7 +310,7 @@ func TestServerWithoutTLS(t *testing.T) {
 	s := testserver.RabbitMQ(t, testserver.RabbitMQOptions{NoTLS: true})
 	f := &fixture{s, t, New(engine.TLSPolicy{})}
 	v := f.value(s.User, s.Password)
-	r := &engine.Request{BySuperuser: true}
+	r := &engine.Request{SuperuserChanges: true}
 	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, v), engine.TLSFailed, "does not speak TLS")
 	if err := f.engine.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("false"))); err != nil {
 		t.Error(err)
@@ -373,7 +373,7 @@ func TestAnswersOfOthers(t *testing.T) {
 		{503, ``, engine.TargetFailed},
 	} {
 		status, body = c.status, c.body
-		enginetest.WantCause(t, e.Verify(enginetest.Within(t), &engine.Request{BySuperuser: true}, v), c.cause, "")
+		enginetest.WantCause(t, e.Verify(enginetest.Within(t), &engine.Request{SuperuserChanges: true}, v), c.cause, "")
 		r := &engine.Request{Current: v, Pending: v, Login: v}
 		enginetest.WantCause(t, e.Set(enginetest.Within(t), r), c.cause, "")
 	}

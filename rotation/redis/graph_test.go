@@ -248,7 +248,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		{"cut", map[string]string{"AUTH": ""}, engine.Unreachable, "failed"},
 	} {
 		v := scripted(t, c.script)
-		err := New(engine.TLSPolicy{}, Nodes{}).Verify(enginetest.Within(t), &engine.Request{BySuperuser: true, Pending: v}, v)
+		err := New(engine.TLSPolicy{}, Nodes{}).Verify(enginetest.Within(t), &engine.Request{SuperuserChanges: true, Pending: v}, v)
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v, want %s with %q", c.name, err, c.want, c.text)
 		}

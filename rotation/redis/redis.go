@@ -133,7 +133,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if err != nil {
 		return err
 	}
-	if !r.BySuperuser {
+	if !r.SuperuserChanges {
 		return e.rehearse(ctx, r, login{value: v}, t.User)
 	}
 	s, err := read(r)

@@ -93,13 +93,13 @@ func (f *fixture) value(user, password string) engine.Value {
 // request is for a rotation from one password to another by the superuser.
 func (f *fixture) request(user, current, pending string) *engine.Request {
 	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending),
-		Login: f.value(f.User, f.Password), Superuser: true, BySuperuser: true}
+		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
 // self is for a rotation by the user itself.
 func (f *fixture) self(user, current, pending string) *engine.Request {
 	r := f.request(user, current, pending)
-	r.Login, r.Superuser, r.BySuperuser = r.Current, false, false
+	r.Login, r.Superuser, r.SuperuserChanges = r.Current, false, false
 	return r
 }
 

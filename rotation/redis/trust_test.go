@@ -254,7 +254,7 @@ func TestANodeWithoutTheUserIsNamed(t *testing.T) {
 	a := newAccount(nodes[0])
 	at := fmt.Sprintf("127.0.0.1:%d", nodes[2].Port)
 	v := a.value(user, "first")
-	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Pending: v, Login: v, BySuperuser: true}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Pending: v, Login: v, SuperuserChanges: true}
 	enginetest.WantCause(t, a.engine.Verify(enginetest.Within(t), r, v), engine.TargetFailed, at)
 	for name, v := range map[string]engine.Value{"by itself": v, "by a superuser": v.With("masterarn", a.secret(a.value(a.User, a.Password)))} {
 		arn := a.secret(v)

@@ -111,7 +111,7 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error)
 		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
 	}
 	faults := e.Form(v)
-	if r.BySuperuser {
+	if r.SuperuserChanges {
 		faults = append(faults, "masterarn is of no use here, as AWS's API changes the password")
 	}
 	password, hasPassword := v.Text("password")
@@ -294,7 +294,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 }
 
 // Verify waits until the user is active and then logs in. Without a host that cannot
-// be done, and the error wraps engine.ErrUntried. A value without a password, as
+// be done, and the error wraps engine.ErrNotVerifiable. A value without a password, as
 // before the first rotation, opens nothing.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	t, err := e.parse(r, v)
@@ -312,7 +312,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		return err
 	}
 	if t.Host == "" {
-		return engine.Errorf(engine.TargetFailed, "add the cache's endpoint to the secret, as its field host", "whether the user %q can log in cannot be told: %w, as the value has no host", t.User, engine.ErrUntried)
+		return engine.Errorf(engine.TargetFailed, "add the cache's endpoint to the secret, as its field host", "whether the user %q can log in cannot be told: %w, as the value has no host", t.User, engine.ErrNotVerifiable)
 	}
 	return e.log(ctx, t)
 }

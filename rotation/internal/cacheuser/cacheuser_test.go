@@ -187,7 +187,7 @@ func TestNobodyElsesUser(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := request(v, second)
-		r.BySuperuser = true
+		r.SuperuserChanges = true
 		enginetest.WantCause(t, c.engine().DryRun(enginetest.Within(t), r), engine.InvalidSecret, "masterarn")
 		if err := c.change(t, request(v, second)); err != nil {
 			t.Errorf("the secret of the tag: %v", err)
@@ -301,8 +301,8 @@ func TestWithoutAHostNothingIsProved(t *testing.T) {
 		r := request(v, second)
 		err := e.Verify(enginetest.Within(t), r, v.With("password", "never-set-anywhere-0123"))
 		enginetest.WantCause(t, err, engine.TargetFailed, "host")
-		if !errors.Is(err, engine.ErrUntried) {
-			t.Errorf("not ErrUntried: %v", err)
+		if !errors.Is(err, engine.ErrNotVerifiable) {
+			t.Errorf("not ErrNotVerifiable: %v", err)
 		}
 		enginetest.WantCause(t, e.Verify(enginetest.Within(t), r, v.WithJSON("password", []byte("null"))), engine.LoginRefused, "no password")
 	})

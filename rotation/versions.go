@@ -1,0 +1,69 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"example.com/rotator/rotation/engine"
+)
+
+// current reads the version labelled AWSCURRENT. It returns errDone where that is
+// the event's own: another call of this rotation has ended it since the prologue.
+func (r *run) current(ctx context.Context) (version, error) {
+	v, err := r.secret.get(ctx, "", awsCurrent)
+	if err == nil && v.id == r.event.ClientRequestToken {
+		return v, errDone
+	}
+	if errors.Is(err, errAbsent) {
+		return v, engine.Errorf(engine.InvalidSecret, "put a first value into the secret", "the secret %s has no current value", r.secret.arn)
+	}
+	if err == nil {
+		r.age = time.Since(v.created)
+	}
+	return v, err
+}
+
+// base reads the current version into the request and checks that the pending one was
+// made from it.
+func (r *run) base(ctx context.Context, req *engine.Request, d description, pending version) error {
+	current, err := r.current(ctx)
+	if err != nil {
+		return err
+	}
+	req.Current, req.Base = current.value, current.id
+	return r.checkMadeFromCurrent(req, d, current, pending)
+}
+
+// pending reads this rotation's version.
+func (r *run) pending(ctx context.Context) (version, error) {
+	v, err := r.secret.await(ctx, r.event.ClientRequestToken, awsPending)
+	if err != nil {
+		// A repetition may have finished the rotation since the prologue. Then the labels
+		// say more than the failed read.
+		if d, derr := r.secret.describe(ctx); derr == nil {
+			if verr := r.verdict(d); verr != nil {
+				return v, verr
+			}
+		}
+	}
+	if errors.Is(err, errAbsent) {
+		return v, engine.Errorf(engine.VersionNotStaged, "let Secrets Manager repeat the rotation from createSecret", "the pending version %s has no value", r.event.ClientRequestToken)
+	}
+	return v, err
+}
+
+// latest is current, which must be the version that the secret's state tells of: reads of
+// Secrets Manager may lag behind a write for a moment, and what is made from the
+// version before would be taken for outdated later.
+func (r *run) latest(ctx context.Context, d description) (version, error) {
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		v, err := r.current(ctx)
+		if err != nil || v.id == d.holder(awsCurrent) || pause > 2*time.Second || sleep(ctx, pause) != nil {
+			return v, err
+		}
+		if d, err = r.secret.describe(ctx); err != nil {
+			return v, err
+		}
+	}
+}
