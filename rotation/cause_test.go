@@ -18,6 +18,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 // defective is the example's engine with a defect: it panics with the password.
@@ -106,9 +107,9 @@ func TestPanicOfAnEngineShowsNoValue(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, diagnosis := r.Diagnose(t.Context(), *created.ARN)
-	_, recovery := r.Recover(t.Context(), *created.ARN)
-	findings := fmt.Sprint(r.Check(t.Context(), *created.ARN))
+	_, diagnosis := operator.Diagnose(t.Context(), r, *created.ARN)
+	_, recovery := operator.Recover(t.Context(), r, *created.ARN)
+	findings := fmt.Sprint(operator.Check(t.Context(), r, *created.ARN))
 	for name, err := range map[string]error{"Diagnose": diagnosis, "Recover": recovery} {
 		if engine.CauseOf(err) != engine.InternalError {
 			t.Errorf("%s: %v, want InternalError", name, err)

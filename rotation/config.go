@@ -41,6 +41,15 @@ type Topology interface {
 	Replica(ctx context.Context, superuserARN, host, primary string) (bool, error)
 }
 
+// TopologyNeeder is a Topology that can tell what its answers need.
+type TopologyNeeder interface {
+	Topology
+	// Needs returns what it takes to find a superuser's host by the tags of the
+	// superuser secret, if that names none in primary, and to find out whether host
+	// is its replica.
+	Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission
+}
+
 // Observation is what a step came to, for metrics. It holds no value.
 type Observation struct {
 	// Step, Secret and Version are the event's; Engine is the engine's name, or

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+
 	"example.com/rotator/rotation/engine"
 )
 
@@ -271,4 +273,10 @@ func superuserField(k engine.Kind) string { return cmp.Or(k.SuperuserField, "mas
 func superuserARN(k engine.Kind, v engine.Value) string {
 	arn, _ := v.Text(superuserField(k))
 	return arn
+}
+
+// account returns the account of an ARN, or "".
+func account(id string) string {
+	a, _ := arn.Parse(id) // "" is the answer for what is none
+	return a.AccountID
 }

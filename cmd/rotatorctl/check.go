@@ -6,6 +6,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"example.com/rotator/rotation/operator"
 )
 
 // newCheck returns `rotatorctl check`.
@@ -25,7 +27,7 @@ It prints a line for each precondition and exits with 0 only if all hold.`,
 			if err != nil {
 				return err
 			}
-			findings := r.Check(ctx, arn)
+			findings := operator.Check(ctx, r, arn)
 			failed := 0
 			for _, f := range findings {
 				if f.State == "failed" {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 // policy is what a secret's rotation needs to be allowed.
@@ -81,7 +82,7 @@ without it, and only loses what the Sid names.`,
 			if err != nil {
 				return err
 			}
-			n, err := r.Needs(ctx, id)
+			n, err := operator.Needs(ctx, r, id)
 			if err != nil {
 				return err
 			}

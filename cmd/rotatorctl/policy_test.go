@@ -21,6 +21,7 @@ import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/mysql"
+	"example.com/rotator/rotation/operator"
 	"example.com/rotator/rotation/postgres"
 	"example.com/rotator/sim"
 )
@@ -111,7 +112,7 @@ func (w *world) put(t *testing.T, d document) {
 
 func (w *world) needs(t *testing.T, arn string) policy {
 	t.Helper()
-	n, err := w.rotator(clientAt(w.url)).Needs(t.Context(), arn)
+	n, err := operator.Needs(t.Context(), w.rotator(clientAt(w.url)), arn)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/operator"
 )
 
 // newRecover returns `rotatorctl recover`.
@@ -46,11 +46,11 @@ It may be repeated, and a label only ever moves to a version that was accepted.`
 			if err != nil {
 				return err
 			}
-			act := r.Diagnose
+			act := operator.Diagnose
 			if yes {
-				act = r.Recover
+				act = operator.Recover
 			}
-			d, err := act(ctx, arn)
+			d, err := act(ctx, r, arn)
 			if err != nil {
 				return err
 			}
@@ -77,7 +77,7 @@ It may be repeated, and a label only ever moves to a version that was accepted.`
 }
 
 // tell prints a diagnosis for a person.
-func tell(c *cobra.Command, d rotation.Diagnosis, done bool) {
+func tell(c *cobra.Command, d operator.Diagnosis, done bool) {
 	w := c.OutOrStdout()
 	switch {
 	case d.Trouble != "":

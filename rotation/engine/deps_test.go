@@ -21,7 +21,7 @@ func TestContractKnowsNeitherAWSNorTheMachine(t *testing.T) {
 	for line := range strings.Lines(string(out)) {
 		deps := strings.Fields(line)
 		name, in := strings.CutPrefix(deps[0], module+"/")
-		if !in || strings.HasPrefix(name, "internal/") || name == "enginetest" {
+		if !in || strings.HasPrefix(name, "internal/") || name == "enginetest" || name == "operator" {
 			continue
 		}
 		seen++
@@ -33,5 +33,24 @@ func TestContractKnowsNeitherAWSNorTheMachine(t *testing.T) {
 	}
 	if seen < 15 {
 		t.Errorf("only %d packages", seen)
+	}
+}
+
+// TestFunctionLinksNoTools: what only operators and tests use is not in it.
+func TestFunctionLinksNoTools(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "example.com/rotator/cmd/rotator").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	deps := strings.Fields(string(out))
+	if !slices.Contains(deps, "example.com/rotator/rotation") {
+		t.Errorf("the function does not link the machine: %v", deps)
+	}
+	for _, d := range deps {
+		for _, tool := range []string{"rotation/operator", "rotation/enginetest", "sim", "internal/testing", "internal/dev"} {
+			if p := "example.com/rotator/" + tool; d == p || strings.HasPrefix(d, p+"/") {
+				t.Errorf("the function links %s", d)
+			}
+		}
 	}
 }

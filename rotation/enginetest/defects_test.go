@@ -19,6 +19,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 // tag tags the secret.
@@ -43,7 +44,7 @@ func TestMalformedTagFailsTheFirstStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	failed := false
-	for _, f := range r.Check(t.Context(), w.arn) {
+	for _, f := range operator.Check(t.Context(), r, w.arn) {
 		failed = failed || f.State == "failed"
 	}
 	if !failed {

@@ -16,6 +16,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 // finish takes finishSecret within a time and returns what it observed.
@@ -181,7 +182,7 @@ func TestEditInTheGap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d, err := r.Diagnose(t.Context(), w.arn); err != nil || d.Opens != "AWSCURRENT" {
+			if d, err := operator.Diagnose(t.Context(), r, w.arn); err != nil || d.Opens != "AWSCURRENT" {
 				t.Errorf("%s %s: %s opens the target, %v", what, way, d.Opens, err)
 			}
 		}
@@ -307,13 +308,13 @@ func TestVersionSkew(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := false
-	for _, f := range r.Check(t.Context(), w.arn) {
+	for _, f := range operator.Check(t.Context(), r, w.arn) {
 		told = told || f.Check == "login" && strings.Contains(f.Detail, "AWSCURRENT refused, AWSPREVIOUS opens")
 	}
 	if !told {
-		t.Errorf("check: %+v", r.Check(t.Context(), w.arn))
+		t.Errorf("check: %+v", operator.Check(t.Context(), r, w.arn))
 	}
-	d, err := r.Recover(t.Context(), w.arn)
+	d, err := operator.Recover(t.Context(), r, w.arn)
 	if err != nil || !d.CurrentRefused || d.Opens != "AWSPREVIOUS" {
 		t.Errorf("recover: %+v, %v", d, err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 // begun is a world in which a rotation has come through the first n steps.
@@ -187,7 +188,7 @@ func TestLabelTakenDuringFinishSecret(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d, err := r.Recover(t.Context(), w.arn); err != nil {
+		if d, err := operator.Recover(t.Context(), r, w.arn); err != nil {
 			t.Errorf("recover: %q, %v", d.Action, err)
 		}
 		w.wire.set(hook)
@@ -242,7 +243,7 @@ func TestRecoverEndsARotationWhoseValueWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d, err := r.Recover(t.Context(), w.arn); err != nil || d.Version != token {
+	if d, err := operator.Recover(t.Context(), r, w.arn); err != nil || d.Version != token {
 		t.Errorf("%q, %v", d.Action, err)
 	}
 	for _, step := range steps {
@@ -329,7 +330,7 @@ func TestRecoverKeepsAnEdit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := r.Recover(t.Context(), w.arn)
+	d, err := operator.Recover(t.Context(), r, w.arn)
 	current, _ := w.labelled("AWSCURRENT")
 	if password, _ := current.value.Text("password"); password != "changed-by-hand" || err != nil {
 		t.Errorf("%q, %v: the edit was lost", d.Action, err)

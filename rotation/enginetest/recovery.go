@@ -14,6 +14,7 @@ import (
 
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 // recovery begins rotations in states that other functions never get out of.
@@ -154,7 +155,7 @@ func repair(t testing.TB, h Harness) error {
 		recover := func(ctx context.Context) error {
 			r, err := w.rotator()
 			if err == nil {
-				_, err = r.Recover(ctx, w.arn)
+				_, err = operator.Recover(ctx, r, w.arn)
 			}
 			return err
 		}

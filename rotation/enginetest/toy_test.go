@@ -16,6 +16,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 // toyServer is a toy: a real TCP server that knows users, their passwords and one
@@ -406,7 +407,7 @@ func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Recover(t.Context(), w.arn); !errors.Is(err, engine.LoginRefused) {
+	if _, err := operator.Recover(t.Context(), r, w.arn); !errors.Is(err, engine.LoginRefused) {
 		t.Errorf("recover: %v, want a refusal", err)
 	}
 	if err := w.notLockedOut(); err != nil {

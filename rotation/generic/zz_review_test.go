@@ -13,6 +13,7 @@ import (
 	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/generic"
+	"example.com/rotator/rotation/operator"
 )
 
 // G1: the form of the current value is not looked at: clients that read PKCS #1, or hex,
@@ -36,7 +37,7 @@ func TestZZFormChangesSilently(t *testing.T) {
 			w := zzworld.New(t, generic.New())
 			arn := w.Secret("x", c.value, append([]string{"rotator:engine", "generic"}, c.tags...)...)
 			rep := ""
-			for _, r := range w.Rotator().Check(t.Context(), arn) {
+			for _, r := range operator.Check(t.Context(), w.Rotator(), arn) {
 				rep += r.Check + "=" + string(r.State) + " " + r.Detail + "; "
 			}
 			err := w.Rotate(arn)

@@ -16,6 +16,7 @@ import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/http"
+	"example.com/rotator/rotation/operator"
 )
 
 // Z1: whoever may put a value (and not read one) writes another program's token id
@@ -161,7 +162,7 @@ func TestZZCancelledRotationLeavesItsToken(t *testing.T) {
 	if err := w.Step(arn, token, rotation.CreateSecret); err != nil {
 		t.Fatal(err)
 	}
-	rep := w.Rotator().Check(t.Context(), arn)
+	rep := operator.Check(t.Context(), w.Rotator(), arn)
 	t.Logf("check: %+v", rep)
 	t.Logf("valid: %d", len(a.valid("acme")))
 }

@@ -18,6 +18,7 @@ import (
 	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/iam"
+	"example.com/rotator/rotation/operator"
 )
 
 // I1: whoever may put a value names the id of another program's key (ids are public:
@@ -64,7 +65,7 @@ func TestZZKeyOfACancelledRotation(t *testing.T) {
 	if err := w.Step(arn, token, rotation.CreateSecret); err != nil {
 		t.Fatal(err)
 	}
-	rep := w.Rotator().Check(t.Context(), arn)
+	rep := operator.Check(t.Context(), w.Rotator(), arn)
 	t.Logf("keys: %v\ncheck: %+v", w0.fake.Keys("ci"), rep)
 }
 
@@ -112,7 +113,7 @@ func TestZZCheckDoesNotSeeTheForeignKey(t *testing.T) {
 	w := zzworld.New(t, w0.engine)
 	arn := w.Secret("app/iam", string(w0.first.Reveal()))
 	bad := false
-	for _, r := range w.Rotator().Check(t.Context(), arn) {
+	for _, r := range operator.Check(t.Context(), w.Rotator(), arn) {
 		bad = bad || string(r.State) != "ok"
 	}
 	err := w.Step(arn, w.Begin(arn), rotation.CreateSecret)

@@ -20,6 +20,7 @@ import (
 	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 func (f *fixture) mine(secret string) (n int) {
@@ -139,7 +140,7 @@ func TestZZTokenOfACancelledRotationIsReportedNowhere(t *testing.T) {
 	if err := w.Step(arn, token, rotation.CreateSecret); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d tokens; check %+v", f.mine(arn), w.Rotator().Check(t.Context(), arn))
+	t.Logf("%d tokens; check %+v", f.mine(arn), operator.Check(t.Context(), w.Rotator(), arn))
 }
 
 // T6: an answer with a message of 7 MiB.

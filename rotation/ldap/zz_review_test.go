@@ -14,6 +14,7 @@ import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/rotation/operator"
 )
 
 // L1: a minimum age of passwords: createSecret says ok, setSecret cannot succeed, and
@@ -24,7 +25,7 @@ func TestZZMinimumAge(t *testing.T) {
 	w := zzworld.New(t, f.engine)
 	arn := w.Secret("app", string(f.value(dn, "first-app").Reveal()))
 	token := w.Begin(arn)
-	rep := w.Rotator().Check(t.Context(), arn)
+	rep := operator.Check(t.Context(), w.Rotator(), arn)
 	create := w.Step(arn, token, rotation.CreateSecret)
 	set := w.Step(arn, token, rotation.SetSecret)
 	t.Logf("check %+v\ncreate: %v\nset: %v", rep, create, set)
@@ -70,7 +71,7 @@ func TestZZGraceLogins(t *testing.T) {
 	time.Sleep(2500 * time.Millisecond)
 	for range 4 {
 		s := ""
-		for _, c := range w.Rotator().Check(t.Context(), arn) {
+		for _, c := range operator.Check(t.Context(), w.Rotator(), arn) {
 			if string(c.State) != "ok" {
 				s += c.Check + ": " + c.Detail + "; "
 			}

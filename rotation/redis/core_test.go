@@ -18,6 +18,7 @@ import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/rotation/operator"
 	"example.com/rotator/sim"
 )
 
@@ -130,7 +131,7 @@ func TestOptions(t *testing.T) {
 	superuser := a.secret(a.value(a.User, a.Password))
 	arn := a.secret(a.value(user, "first").With("masterarn", superuser))
 	failure := func() string {
-		for _, f := range a.rotator().Check(enginetest.Within(t), arn) {
+		for _, f := range operator.Check(enginetest.Within(t), a.rotator(), arn) {
 			if f.State == "failed" {
 				return f.Detail
 			}

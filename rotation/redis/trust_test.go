@@ -14,6 +14,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/rotation/operator"
 )
 
 func nodesAt(t *testing.T, text string) Nodes {
@@ -210,7 +211,7 @@ func TestReplicationGoesOnWithoutPersistence(t *testing.T) {
 	a := newAccount(primary)
 	a.env["ROTATOR_REDIS_PERSIST"] = "off"
 	arn := a.secret(a.value("link", "first"))
-	n, err := a.rotator().Needs(enginetest.Within(t), arn)
+	n, err := operator.Needs(enginetest.Within(t), a.rotator(), arn)
 	if grants := strings.Join(n.Grants, ""); err != nil || !strings.Contains(grants, "+config|get +config|set") || strings.Contains(grants, "+acl|save") {
 		t.Errorf("what the login needs: %s, %v", grants, err)
 	}
@@ -260,7 +261,7 @@ func TestANodeWithoutTheUserIsNamed(t *testing.T) {
 		arn := a.secret(v)
 		_, err := a.rotate(arn)
 		enginetest.WantCause(t, err, engine.TargetFailed, at)
-		d, err := a.rotator().Diagnose(enginetest.Within(t), arn)
+		d, err := operator.Diagnose(enginetest.Within(t), a.rotator(), arn)
 		if d.Action != "" && d.Opens != "AWSCURRENT" {
 			t.Errorf("%s: recover would %s (%v)", name, d.Action, err)
 		}

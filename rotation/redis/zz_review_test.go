@@ -17,6 +17,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/internal/testing/zzworld"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 // S1: Sentinels that watch the primary as the rotated user are locked out by the
@@ -46,7 +47,7 @@ func TestZZSentinelIsLockedOut(t *testing.T) {
 	w := zzworld.New(t, New(engine.TLSPolicy{}, Nodes{}))
 	arn := w.Secret("app", fmt.Sprintf(`{"engine":"redis","host":"127.0.0.1","port":%d,"ssl":false,"username":"app","password":"first-password-of-app"}`, s.Port))
 	for i := range 2 {
-		rep := w.Rotator().Check(t.Context(), arn)
+		rep := operator.Check(t.Context(), w.Rotator(), arn)
 		if err := w.Rotate(arn); err != nil {
 			t.Fatal(err)
 		}

@@ -26,6 +26,7 @@ import (
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/internal/cacheuser"
+	"example.com/rotator/rotation/operator"
 	"example.com/rotator/sim"
 )
 
@@ -318,8 +319,8 @@ func TestRotationWithoutAHost(t *testing.T) {
 		if err := errors.Join(w.step(rotation.CreateSecret, token), w.step(rotation.SetSecret, token)); err != nil {
 			t.Fatal(err)
 		}
-		for _, recover := range []func(context.Context, string) (rotation.Diagnosis, error){w.rotator.Diagnose, w.rotator.Recover} {
-			d, err := recover(enginetest.Within(t), w.arn)
+		for _, recover := range []func(context.Context, *rotation.Rotator, string) (operator.Diagnosis, error){operator.Diagnose, operator.Recover} {
+			d, err := recover(enginetest.Within(t), w.rotator, w.arn)
 			enginetest.WantCause(t, err, engine.TargetFailed, "cannot be tried")
 			if d.Opens != "" || d.Action != "" {
 				t.Errorf("recovery without an answer: %+v", d)

@@ -1,0 +1,304 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"example.com/rotator/rotation/engine"
+)
+
+// Inspection looks at one secret outside a rotation, for an operator's program. Every error is
+// an *engine.Error whose text holds no value of the secret.
+type Inspection struct {
+	// Enabled tells that rotation is switched on.
+	Enabled bool
+	// Current and Pending are the ids of the versions labelled AWSCURRENT and AWSPENDING;
+	// Pending is "" where it is the same version, or none.
+	Current, Pending string
+	// Key and Tags are the secret's KMS key, as DescribeSecret has it, and its tags.
+	Key  string
+	Tags map[string]string
+	// Engine serves the secret, and Kind describes it for this secret. Engine is nil where
+	// AWSCURRENT could not be read or names no engine.
+	Engine engine.Engine
+	Kind   engine.Kind
+	// Request is what the engine is given. Find adds the pending version to it.
+	Request *engine.Request
+	// Opened is the label or version that the target accepted last, and CurrentRefused tells
+	// that it refused AWSCURRENT.
+	Opened         string
+	CurrentRefused bool
+
+	run     *run
+	state   description
+	current version
+	pending version
+}
+
+// Credential is a version of the secret, or of its superuser secret, that the target accepted.
+type Credential struct {
+	// Name is the label or version, and Version its id; "" for the superuser's.
+	Name, Version string
+	Superuser     bool
+	// Host is where it was accepted.
+	Host string
+
+	value engine.Value
+}
+
+// Inspect reads the secret's state and AWSCURRENT. With an error, the inspection has what was
+// read before.
+func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) {
+	i := &Inspection{run: &run{cfg: r.cfg, event: Event{SecretID: arn}, log: r.cfg.Log.With("secret", arn)}}
+	return i, i.do(ctx, func() error { return i.read(ctx) })
+}
+
+// do calls f, and makes what leaves the package of its error or panic.
+func (i *Inspection) do(ctx context.Context, f func() error) error {
+	err := func() (err error) {
+		defer i.run.guard(&err)
+		return f()
+	}()
+	i.Opened, i.CurrentRefused = i.run.opened, i.run.currentRefused
+	if err == nil {
+		return nil
+	}
+	failure := i.run.report(ctx, err)
+	failure.Step = "" // no step was taken
+	return failure
+}
+
+func (i *Inspection) read(ctx context.Context) error {
+	var err error
+	if i.run.secret, err = i.run.open(ctx, i.run.event.SecretID); err != nil {
+		return err
+	}
+	d, err := i.run.secret.describe(ctx)
+	if err != nil {
+		return err
+	}
+	i.run.options = option{tags: d.tags, getenv: i.run.cfg.Getenv}
+	i.state = d
+	i.Enabled, i.Current, i.Pending, i.Key, i.Tags = d.enabled, d.holder(awsCurrent), d.holder(awsPending), d.key, d.tags
+	if i.Pending == i.Current {
+		i.Pending = ""
+	}
+	if i.current, err = i.run.current(ctx); err != nil {
+		return err
+	}
+	req, err := i.run.choose(i.current)
+	i.Engine, i.Kind, i.Request = i.run.engine, i.run.kind, req
+	return err
+}
+
+// Rehearse finds out whether a rotation would succeed, without changing anything: it is
+// createSecret without the storing. For an engine whose target issues the credential, it logs in.
+func (i *Inspection) Rehearse(ctx context.Context) error {
+	return i.do(ctx, func() error {
+		req := *i.Request
+		if _, ok := i.Engine.(engine.Minter); ok {
+			return i.run.climb(ctx, i.run.own(ctx, &req), func(ctx context.Context, c rung) error { return i.Engine.Verify(ctx, &req, c.value) })
+		}
+		next, err := i.run.next(ctx, &req)
+		if err != nil {
+			return err
+		}
+		i.run.event.Step = CreateSecret
+		req.Pending = next
+		return i.run.prove(ctx, &req)
+	})
+}
+
+// Find returns the first credential that the target accepts, in the order of the ladder. The
+// error has the cause LoginRefused where it accepts none.
+func (i *Inspection) Find(ctx context.Context) (Credential, error) {
+	if i.Pending != "" {
+		err := i.do(ctx, func() (err error) {
+			i.pending, err = i.run.secret.get(ctx, i.Pending, "")
+			if errors.Is(err, errAbsent) {
+				return nil
+			}
+			return err
+		})
+		if err != nil {
+			return Credential{}, err
+		}
+		i.Request.Pending, i.Request.Version = i.pending.value, i.Pending
+	}
+	user, _ := i.pending.value.Text(i.Kind.UserField)
+	return i.find(ctx, i.run.own(ctx, i.Request, user), i.Request)
+}
+
+// FindSuperuser returns the superuser's credential that the target accepts.
+func (i *Inspection) FindSuperuser(ctx context.Context) (Credential, error) {
+	// A superuser does not need to be able to change itself.
+	probe := *i.Request
+	probe.Strategy, probe.SuperuserChanges = engine.AlternatingUsers, true
+	return i.find(ctx, i.run.superusers(ctx, i.Request), &probe)
+}
+
+func (i *Inspection) find(ctx context.Context, rungs iter.Seq2[rung, error], req *engine.Request) (found Credential, err error) {
+	err = i.do(ctx, func() error {
+		return i.run.climb(ctx, rungs, func(ctx context.Context, c rung) error {
+			err := i.Engine.Verify(ctx, req, c.value)
+			if err == nil {
+				host, _ := c.value.Text("host")
+				found = Credential{Name: c.name, Version: c.version, Superuser: c.superuser, Host: host, value: c.value}
+				if c.name == awsCurrent {
+					found.Version = i.Current
+				}
+			}
+			return err
+		})
+	})
+	return found, err
+}
+
+// HasSuperuser reports whether AWSCURRENT names a superuser secret.
+func (i *Inspection) HasSuperuser() bool { return superuserARN(i.Kind, i.Request.Current) != "" }
+
+// MayRecover reports whether RECOVER_BY_SUPERUSER is set.
+func (i *Inspection) MayRecover() bool { return i.run.cfg.recoverBySuperuser() }
+
+// User returns the user that AWSCURRENT names.
+func (i *Inspection) User() string {
+	user, _ := i.Request.Current.Text(i.Kind.UserField)
+	return user
+}
+
+// CurrentOpens reports whether the target accepts AWSCURRENT.
+func (i *Inspection) CurrentOpens(ctx context.Context) (bool, error) {
+	return i.opens(ctx, i.Request.Current)
+}
+
+// PendingOpens reports whether the target accepts a single user's pending value that was made
+// from AWSCURRENT. Find comes first.
+func (i *Inspection) PendingOpens(ctx context.Context) (bool, error) {
+	if i.Request.Strategy != engine.SingleUser || i.pending.value.IsZero() || i.run.checkMadeFromCurrent(i.Request, i.state, i.current, i.pending) != nil {
+		return false, nil
+	}
+	return i.opens(ctx, i.pending.value)
+}
+
+func (i *Inspection) opens(ctx context.Context, v engine.Value) (bool, error) {
+	err := i.do(ctx, func() error { return i.run.tries(ctx, i.Request, v) })
+	if errors.Is(err, engine.LoginRefused) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// KeepsEdits reports whether AWSCURRENT differs from a version in its credential only, so that
+// no edit is lost if that version becomes AWSCURRENT.
+func (i *Inspection) KeepsEdits(ctx context.Context, version string) (keeps bool, err error) {
+	err = i.do(ctx, func() error {
+		v, err := i.run.secret.get(ctx, version, "")
+		keeps = err == nil && i.run.checkOnlyCredentialDiffers(i.Request, i.current, v.value) == nil
+		return err
+	})
+	return keeps, err
+}
+
+// Promote moves AWSCURRENT to a version.
+func (i *Inspection) Promote(ctx context.Context, version string) error {
+	return i.do(ctx, func() error { return i.run.secret.promote(ctx, version, i.Current) })
+}
+
+// Abandon takes AWSPENDING from its version.
+func (i *Inspection) Abandon(ctx context.Context) error {
+	return i.do(ctx, func() error { return i.run.secret.release(ctx, i.Pending) })
+}
+
+// PutBack puts AWSPENDING back on its version.
+func (i *Inspection) PutBack(ctx context.Context) error {
+	return i.do(ctx, func() error { return i.run.secret.stage(ctx, i.Pending, "") })
+}
+
+// Reset gives the target AWSCURRENT's credential, acting as a superuser's.
+func (i *Inspection) Reset(ctx context.Context, as Credential) error {
+	req := *i.Request
+	req.Strategy = engine.SingleUser // only the user's own credential is set
+	req.Version, req.Pending = i.Current, i.Request.Current
+	return i.do(ctx, func() error {
+		return i.run.exchange(ctx, func(ctx context.Context) error {
+			if err := i.Engine.Set(ctx, req.As(as.value, as.Superuser)); err != nil {
+				return err
+			}
+			return i.Engine.Verify(ctx, &req, req.Current)
+		})
+	})
+}
+
+// SuperuserSecret is what is known of the superuser secret that AWSCURRENT names.
+type SuperuserSecret struct {
+	// ARN is as AWSCURRENT has it; Key and Tags are as DescribeSecret has them.
+	ARN, Key string
+	Tags     map[string]string
+	// Host is the one that the superuser secret names, or "" where it names none.
+	Host string
+
+	value engine.Value
+}
+
+// Superuser reads the superuser secret.
+func (i *Inspection) Superuser(ctx context.Context) (s SuperuserSecret, err error) {
+	err = i.do(ctx, func() error {
+		s.ARN = superuserARN(i.Kind, i.Request.Current)
+		secret, err := i.run.open(ctx, s.ARN)
+		if err != nil {
+			return err
+		}
+		d, err := secret.describe(ctx)
+		if err != nil {
+			return err
+		}
+		v, err := secret.get(ctx, "", awsCurrent)
+		if err != nil {
+			return explainAbsent(err, s.ARN)
+		}
+		s.Key, s.Tags, s.value = d.key, d.tags, v.value
+		s.Host, _ = v.value.Text("host")
+		return nil
+	})
+	return s, err
+}
+
+// SameHost reports whether two names are one in DNS.
+func SameHost(a, b string) bool { return sameHost(a, b) }
+
+// Topology is the rotator's.
+func (i *Inspection) Topology() Topology { return i.run.cfg.Topology }
+
+// Needs asks the engine what a rotation needs at the target, for the superuser as or, where that
+// is nil, for the user itself, and adds it to n. Without an engine.Needer it adds nothing.
+func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSecret) error {
+	req := i.Request.As(i.Request.Current, false)
+	if as != nil {
+		req = i.Request.As(as.value, true)
+	}
+	n.Login, _ = req.Login.Text(i.Kind.UserField)
+	n.Superuser = req.Superuser
+	// An engine that refuses every secret says so here, whether it is a Needer or not.
+	if _, ok := i.Engine.(engine.Minter); !ok {
+		err := i.do(ctx, func() (err error) {
+			req.Pending, err = i.run.next(ctx, req)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	needer, ok := i.Engine.(engine.Needer)
+	if !ok {
+		n.Note = "this engine does not tell what the login needs"
+		return nil
+	}
+	err := i.do(ctx, func() error {
+		return i.run.exchange(ctx, func(ctx context.Context) error { return needer.Needs(ctx, req, n) })
+	})
+	if failure, ok := errors.AsType[*engine.Error](err); ok {
+		n.Unread, n.Note = failure, "what the login needs could not be found out: "+failure.Error()
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+// Package operator answers an operator's questions about a secret: would a rotation succeed
+// (Check), which credential opens the target and what follows (Diagnose, Recover), and what
+// does the rotation need to be allowed (Needs). The rotation function does not link it.
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
+)
+
+// Finding is what Check says of one precondition of a rotation.
+type Finding struct {
+	// Check is the precondition: secret, labels, form, name, route, tls, login,
+	// privilege, policy or deadline.
+	Check string `json:"check"`
+	// State is "ok", "failed", or "unknown" where an earlier failure hides it.
+	State string `json:"state"`
+	// Detail says more, and for a failure what to do.
+	Detail string `json:"detail,omitempty"`
+}
+
+// checks are the preconditions in the order in which they show, with the causes
+// by which a failure of them is known.
+var checks = []struct {
+	name   string
+	causes []engine.Cause
+}{
+	{"secret", []engine.Cause{engine.SecretsManagerFailed, engine.InvalidConfiguration, engine.InvalidEvent}},
+	{"labels", []engine.Cause{engine.VersionNotStaged, engine.RotationDisabled, engine.SecretEdited}},
+	{"form", []engine.Cause{engine.InvalidSecret}},
+	{"name", []engine.Cause{engine.NameNotResolved}},
+	{"route", []engine.Cause{engine.Unreachable, engine.TargetFailed, engine.InternalError}},
+	{"tls", []engine.Cause{engine.TLSFailed}},
+	{"login", []engine.Cause{engine.LoginRefused}},
+	{"privilege", []engine.Cause{engine.PrivilegeMissing, engine.TakeoverRefused}},
+	{"policy", []engine.Cause{engine.PolicyRejected}},
+	{"deadline", []engine.Cause{engine.OutOfTime}},
+}
+
+// Check finds out whether a rotation of the secret would succeed, without changing anything. A
+// rotation must fit into the time that is left of ctx.
+func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
+	begin := time.Now()
+	details := make(map[string]string)
+	i, err := r.Inspect(ctx, arn)
+	switch {
+	case i.Current == "" && err != nil:
+	case i.Pending != "":
+		// Not a fault by itself: it may be a rotation that is under way.
+		details["labels"] = "AWSPENDING is on version " + i.Pending + ": a rotation is under way or stuck"
+	case !i.Enabled:
+		details["labels"] = "rotation is not switched on yet"
+	default:
+		details["labels"] = "AWSCURRENT is on version " + i.Current
+	}
+	if err == nil {
+		details["form"] = fmt.Sprintf("engine %s, strategy %s", i.Kind.Names[0], i.Request.Strategy)
+		if s, _ := i.Request.Current.Text("ssl"); engine.ParseTLSMode(s) == engine.TLSOff {
+			details["tls"] = `not used: the secret says "ssl": false`
+		}
+		err = i.Rehearse(ctx)
+	}
+	took := time.Since(begin).Round(time.Millisecond).String()
+	details["deadline"] = "the proof took " + took
+	if err == nil && i.CurrentRefused {
+		details["login"] = "AWSCURRENT refused, " + i.Opened + " opens: clients are refused until the next rotation, or `rotatorctl recover`"
+	}
+	if err == nil && ctx.Err() != nil {
+		err = engine.Errorf(engine.OutOfTime, "raise the function's timeout", "the proof took %s", took)
+	}
+	failure, failed := errors.AsType[*engine.Error](err)
+	var findings []Finding
+	state := "ok"
+	for _, c := range checks {
+		if !applies(c.name, i) && (!failed || !slices.Contains(c.causes, failure.Cause)) {
+			continue
+		}
+		f := Finding{Check: c.name, State: state, Detail: details[c.name]}
+		if failed && slices.Contains(c.causes, failure.Cause) {
+			f.State, f.Detail, state = "failed", failure.Error(), "unknown"
+		}
+		if f.State == "unknown" {
+			f.Detail = ""
+		}
+		findings = append(findings, f)
+	}
+	return findings
+}
+
+// applies reports whether Check has looked at a precondition, or would have if nothing had
+// failed before: what was not looked at is not called ok.
+func applies(check string, i *rotation.Inspection) bool {
+	switch check {
+	case "name", "route", "tls", "login", "privilege":
+		return !i.Kind.NoTarget
+	case "policy":
+		// A value that the target issues, or one that cannot be rehearsed, meets no
+		// policy before it is set.
+		_, rehearsed := i.Engine.(engine.DryRunner)
+		_, minted := i.Engine.(engine.Minter)
+		return i.Engine == nil || rehearsed && !minted && !i.Kind.NoTarget
+	}
+	return true
+}

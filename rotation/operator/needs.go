@@ -1,0 +1,108 @@
+package operator
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
+)
+
+// Needs finds out what the rotation of a secret needs. It reads the secret and its superuser
+// secret, can ask the target, and changes nothing.
+//
+// Source of the actions on keys:
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
+func Needs(ctx context.Context, r *rotation.Rotator, secret string) (engine.Needs, error) {
+	n := engine.Needs{Secret: secret}
+	i, err := r.Inspect(ctx, secret)
+	if err != nil {
+		return n, err
+	}
+	n.Engine, n.Strategy = i.Kind.Names[0], i.Request.Strategy
+	allow(&n, secret, "Secret", "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
+	allow(&n, secret, "OptionalOlderVersions", "secretsmanager:ListSecretVersionIds")
+	key(&n, secret, i.Key, "Key", "kms:Decrypt", "kms:GenerateDataKey")
+	// With RECOVER_BY_SUPERUSER the superuser only repairs what is broken.
+	recovery := i.Request.Strategy == engine.SingleUser && !i.Request.SuperuserChanges && i.HasSuperuser() && i.MayRecover()
+	var as *rotation.SuperuserSecret
+	if i.Request.SuperuserChanges || recovery {
+		s, err := i.Superuser(ctx)
+		if err != nil {
+			return n, err
+		}
+		as = &s
+		superuserNeeds(&n, i, s, recovery)
+	}
+	if err := i.Needs(ctx, &n, as); err != nil {
+		return n, err
+	}
+	for p := range n.Permissions {
+		// What an engine or the topology needs is needed where the secret is.
+		n.Permissions[p].Account = cmp.Or(n.Permissions[p].Account, account(secret))
+	}
+	return n, nil
+}
+
+// superuserNeeds adds what reading the superuser secret needs.
+func superuserNeeds(n *engine.Needs, i *rotation.Inspection, s rotation.SuperuserSecret, recovery bool) {
+	host, _ := i.Request.Current.Text("host")
+	elsewhere := host != "" && (s.Host == "" || !rotation.SameHost(host, s.Host))
+	prefix, actions := "", []string{"secretsmanager:GetSecretValue"}
+	if recovery {
+		prefix = "Optional"
+	}
+	if elsewhere && s.Host == "" {
+		actions = append(actions, "secretsmanager:DescribeSecret")
+	}
+	allow(n, s.ARN, prefix+"Superuser", actions...)
+	key(n, s.ARN, s.Key, prefix+"SuperuserKey", "kms:Decrypt")
+	if t, ok := i.Topology().(rotation.TopologyNeeder); ok && elsewhere {
+		for _, p := range t.Needs(s.ARN, s.Host, s.Tags, host) {
+			p.Sid, p.Account = prefix+p.Sid, account(s.ARN)
+			n.Permissions = append(n.Permissions, p)
+		}
+	}
+}
+
+// allow adds actions on a secret.
+func allow(n *engine.Needs, secret, sid string, actions ...string) {
+	n.Permissions = append(n.Permissions, engine.Permission{Account: account(secret), Sid: sid, Actions: actions, Resources: []string{secret}})
+}
+
+// key adds actions on a secret's own key, by way of Secrets Manager and for that
+// secret only.
+func key(n *engine.Needs, secret, id, sid string, actions ...string) {
+	a, err := arn.Parse(secret)
+	if err != nil || id == "" || strings.HasSuffix(id, "alias/aws/secretsmanager") {
+		return // the key of AWS, which everybody in the account can use so
+	}
+	suffix := "amazonaws.com"
+	if a.Partition == "aws-cn" {
+		suffix += ".cn"
+	}
+	where := fmt.Sprintf("arn:%s:kms:%s:%s:key/", a.Partition, a.Region, a.AccountID)
+	p := engine.Permission{Account: a.AccountID, Sid: sid, Actions: actions, Resources: []string{where + id},
+		Conditions: map[string]map[string]string{"StringEquals": {"kms:ViaService": "secretsmanager." + a.Region + "." + suffix, "kms:EncryptionContext:SecretARN": secret}}}
+	if _, alias, ok := strings.Cut(":"+id, ":alias/"); ok {
+		// IAM knows keys by their ids alone.
+		if k, err := arn.Parse(id); err == nil {
+			where = fmt.Sprintf("arn:%s:kms:%s:%s:key/", k.Partition, k.Region, k.AccountID)
+		}
+		p.Resources = []string{where + "*"}
+		p.Conditions["ForAnyValue:StringEquals"] = map[string]string{"kms:ResourceAliases": "alias/" + alias}
+	} else if strings.HasPrefix(id, "arn:") {
+		p.Resources = []string{id}
+	}
+	n.Permissions = append(n.Permissions, p)
+}
+
+// account returns the account of an ARN, or "".
+func account(id string) string {
+	a, _ := arn.Parse(id) // "" is the answer for what is none
+	return a.AccountID
+}
