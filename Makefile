@@ -42,6 +42,7 @@ test: export ROTATOR_FIGURES = $(CURDIR)/build/figures
 test: deps
 	@mkdir -p build && rm -f build/figures
 	$(call tests,./...,./rotation/...)
+	cd examples/gate && $(TEST) ./...
 	@sort build/figures
 
 # test-mysql and test-valkey run what needs servers that Debian's stable release
@@ -83,6 +84,7 @@ lint:
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
+	cd examples/gate && $(GO) vet ./... && $(GO) mod tidy -diff
 
 # release makes the files of a release in build/release, the same bytes for the
 # same commit and tag; see docs/releasing.md. Outside a git checkout, say VERSION=.

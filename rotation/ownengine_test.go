@@ -26,10 +26,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 
-	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/sim"
 	"example.com/rotator/sim/lambdasim"
 )
@@ -209,42 +207,4 @@ func TestThePageAndTheExampleShowTheSameEngine(t *testing.T) {
 	if !ok || !strings.Contains(page(t)[0], "type gate struct"+engine) {
 		t.Error("docs/own-engine.md has another engine than example_test.go")
 	}
-}
-
-// gateHarness connects the example's engine to the suite that every engine passes.
-type gateHarness struct{ *controller }
-
-func TestEngineOfTheExamplePasses(t *testing.T) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
-		c := newController()
-		t.Cleanup(c.Close)
-		return gateHarness{c}
-	})
-}
-
-func (h gateHarness) Engine() engine.Engine { return gate{h.Client()} }
-func (h gateHarness) Target() string        { return h.Listener.Addr().String() }
-func (h gateHarness) Overlap() bool         { return false }
-
-func (h gateHarness) New(_ context.Context, _ string, port int) (value, superuser engine.Value, err error) {
-	user := testserver.Unique("user")
-	h.mu.Lock()
-	h.passwords[user] = "first-password-of-" + user
-	h.mu.Unlock()
-	return engine.StringValue(h.secretAt(fmt.Sprintf("127.0.0.1:%d", port), user)), superuser, nil
-}
-
-func (h gateHarness) Open(_ context.Context, v engine.Value) error {
-	if !h.opens(v) {
-		return engine.LoginRefused
-	}
-	return nil
-}
-
-func (h gateHarness) Restore(_ context.Context, v engine.Value) error {
-	user, _ := v.Text("username")
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.passwords[user], _ = v.Text("password")
-	return nil
 }
