@@ -97,9 +97,6 @@ func (i *Inspection) read(ctx context.Context) error {
 func (i *Inspection) Rehearse(ctx context.Context) error {
 	return i.do(ctx, func() error {
 		req := *i.Request
-		if _, ok := i.Engine.(engine.Minter); ok {
-			return i.run.climb(ctx, i.run.own(ctx, &req), func(ctx context.Context, c rung) error { return i.Engine.Verify(ctx, &req, c.value) })
-		}
 		next, err := i.run.next(ctx, &req)
 		if err != nil {
 			return err
@@ -280,21 +277,19 @@ func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSe
 	n.Login, _ = req.Login.Text(i.Kind.UserField)
 	n.Superuser = req.Superuser
 	// An engine that refuses every secret says so here, whether it is a Needer or not.
-	if _, ok := i.Engine.(engine.Minter); !ok {
-		err := i.do(ctx, func() (err error) {
-			req.Pending, err = i.run.next(ctx, req)
-			return err
-		})
-		if err != nil {
-			return err
-		}
+	err := i.do(ctx, func() (err error) {
+		req.Pending, err = i.run.next(ctx, req)
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	needer, ok := i.Engine.(engine.Needer)
 	if !ok {
 		n.Note = "this engine does not tell what the login needs"
 		return nil
 	}
-	err := i.do(ctx, func() error {
+	err = i.do(ctx, func() error {
 		return i.run.exchange(ctx, func(ctx context.Context) error { return needer.Needs(ctx, req, n) })
 	})
 	if failure, ok := errors.AsType[*engine.Error](err); ok {

@@ -32,7 +32,7 @@ func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, cu
 
 func (r *run) mintOnce(ctx context.Context, m engine.Minter, req *engine.Request, current version) error {
 	mint := func(within context.Context, req *engine.Request) error {
-		next, err := m.Next(within, req)
+		next, err := m.Mint(within, req)
 		if err != nil {
 			return err
 		}

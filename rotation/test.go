@@ -47,9 +47,8 @@ func (r *run) test(ctx context.Context) error {
 			r.log.Info("login accepted", "credential", awsPending)
 		}
 	}
-	_, minter := r.engine.(engine.Minter)
 	switch {
-	case copied && !minter && !r.kind.NoTarget:
+	case copied && !r.kind.NoTarget:
 		if req.Pending, err = r.next(ctx, req); err != nil {
 			return err
 		}

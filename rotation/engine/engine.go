@@ -19,9 +19,9 @@ type Engine interface {
 	// Kind describes the engine. It always returns the same.
 	Kind() Kind
 
-	// Next returns the value to follow r.Current. It changes nothing at the
-	// target unless the engine is also a Minter. An error with the cause
-	// InvalidSecret says everything that is wrong with the value's form.
+	// Next returns the value to follow r.Current, and changes nothing. An error with
+	// the cause InvalidSecret says everything that is wrong with the value's form. A
+	// Minter, which cannot know the value, checks the form and returns r.Current.
 	Next(ctx context.Context, r *Request) (Value, error)
 
 	// Set makes r.Pending open the target, acting as r.Login. Where the target
@@ -88,14 +88,18 @@ type Retirer interface {
 	Retire(ctx context.Context, r *Request) error
 }
 
-// Minter is an Engine whose values the target makes: its Next creates a
-// credential there. So that none is orphaned, what calls for this secret left
-// behind that were cut off is found and revoked at the target by a later Next, or
-// by Set, which knows of them all which one was stored. It must be told from what
-// others made, and from what another call at the same time is about to store.
+// Minter is an Engine whose target issues the credentials, such as tokens and access keys.
+//
+// A call can be cut off after the target has issued a credential and before it is stored. So
+// that none stays behind, a later Mint or Set for this secret finds and revokes it; Set is the
+// safer place, because it knows which one was stored. A stray credential must be told from what
+// others issued, and from what a concurrent call is about to store.
 type Minter interface {
 	Engine
-	// Revoke takes r.Pending back, which Next has made and which was not
-	// stored. One that is gone already is no error.
+	// Mint has the target issue the credential to follow r.Current, acting as r.Login, and
+	// returns the value with it.
+	Mint(ctx context.Context, r *Request) (Value, error)
+	// Revoke takes r.Pending back, which Mint returned and which was not stored. A
+	// credential that is gone already is no error.
 	Revoke(ctx context.Context, r *Request) error
 }

@@ -18,7 +18,7 @@ type Request struct {
 	Current Value
 	// Pending is the value to make valid; in Next it is the zero Value.
 	Pending Value
-	// Previous is the value labelled AWSPREVIOUS, in the Next and Set of a
+	// Previous is the value labelled AWSPREVIOUS, in the Mint and Set of a
 	// Minter: with it an engine knows for its own what the rotation before left.
 	// It is the zero Value where there is none.
 	Previous Value

@@ -312,7 +312,11 @@ func (e toyMinter) Kind() engine.Kind {
 	return k
 }
 
-func (e toyMinter) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
+func (e toyMinter) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
+	return r.Current, nil
+}
+
+func (e toyMinter) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	s, err := e.login(ctx, r.Login)
 	if err != nil {
 		return engine.Value{}, err

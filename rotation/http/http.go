@@ -72,10 +72,15 @@ func (e *Engine) form(v engine.Value) error {
 	return nil
 }
 
-// Next issues a token. Its name is the secret's, the version's and its own: what
+// Next checks the value's form; the target knows the next one.
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
+	return r.Current, e.form(r.Current)
+}
+
+// Mint issues a token. Its name is the secret's, the version's and its own: what
 // an earlier call left behind, or another one at the same time has issued, stays
 // until Set, when it is known which of them was stored.
-func (e *Engine) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
+func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	if err := e.form(r.Current); err != nil {
 		return engine.Value{}, err
 	}

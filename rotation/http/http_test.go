@@ -56,7 +56,7 @@ func TestTokensOfOthersStayAndTheFirstOneGoesInItsTurn(t *testing.T) {
 		r := requestFor(values[len(values)-1])
 		r.Previous, r.Version = values[len(values)-2], fmt.Sprintf("version-%d", i)
 		var err error
-		if r.Pending, err = e.Next(within(t, 5*time.Second), r); err != nil {
+		if r.Pending, err = e.Mint(within(t, 5*time.Second), r); err != nil {
 			t.Fatal(err)
 		}
 		if err := e.Set(within(t, 5*time.Second), r); err != nil {
@@ -77,7 +77,7 @@ func TestRetireRevokesAllButThePendingToken(t *testing.T) {
 	e := engineOf(t, a, "bearer", a.host())
 	r := requestFor(secretOf("bearer", a.first("acme")))
 	var err error
-	if r.Pending, err = e.Next(within(t, 5*time.Second), r); err != nil {
+	if r.Pending, err = e.Mint(within(t, 5*time.Second), r); err != nil {
 		t.Fatal(err)
 	}
 	r.Login = r.Pending
@@ -135,7 +135,7 @@ func TestABusyAPIIsAskedAgainWhenItSays(t *testing.T) {
 				return true
 			})
 			begin := time.Now()
-			_, err := e.Next(within(t, c.limit), r)
+			_, err := e.Mint(within(t, c.limit), r)
 			took := time.Since(begin)
 			if c.want == "" && err != nil || c.want != "" && engine.CauseOf(err) != c.want {
 				t.Errorf("%v, want %q", err, c.want)
@@ -223,10 +223,10 @@ func TestAnAnswerWithoutTheTokenFailsAndItsTokenIsRevokedLater(t *testing.T) {
 	a.add("acme", "rotator-000000000000-of-another-secret")
 	a.mu.Unlock()
 	var err error
-	if r.Pending, err = e.Next(within(t, 5*time.Second), r); err != nil { // the orphan of a call that died
+	if r.Pending, err = e.Mint(within(t, 5*time.Second), r); err != nil { // the orphan of a call that died
 		t.Fatal(err)
 	}
-	if r.Pending, err = e.Next(within(t, 5*time.Second), r); err != nil {
+	if r.Pending, err = e.Mint(within(t, 5*time.Second), r); err != nil {
 		t.Fatal(err)
 	}
 	if n := len(a.valid("acme")); n != 4 {
@@ -242,7 +242,7 @@ func TestAnAnswerWithoutTheTokenFailsAndItsTokenIsRevokedLater(t *testing.T) {
 		fmt.Fprint(w, `{"data":{"id":7}}`)
 		return true
 	})
-	if _, err := e.Next(within(t, 5*time.Second), r); engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), "/data/key") {
+	if _, err := e.Mint(within(t, 5*time.Second), r); engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), "/data/key") {
 		t.Errorf("an answer without a token: %v", err)
 	}
 }
@@ -258,7 +258,7 @@ func TestValuesCannotBreakOutOfARequest(t *testing.T) {
 		"no object":       engine.StringValue(`x`),
 	} {
 		a.answer(nil)
-		_, err := e.Next(within(t, 5*time.Second), requestFor(v))
+		_, err := e.Mint(within(t, 5*time.Second), requestFor(v))
 		if engine.CauseOf(err) != engine.InvalidSecret || len(a.seen()) > 0 {
 			t.Errorf("%s: %v, calls %v", name, err, a.seen())
 		}
@@ -267,7 +267,7 @@ func TestValuesCannotBreakOutOfARequest(t *testing.T) {
 		}
 	}
 	// A slash stays within its segment, and the API knows no such account.
-	_, err := e.Next(within(t, 5*time.Second), requestFor(secretOf("bearer", token).With("account", "acme/../x?y=z#")))
+	_, err := e.Mint(within(t, 5*time.Second), requestFor(secretOf("bearer", token).With("account", "acme/../x?y=z#")))
 	if engine.CauseOf(err) != engine.TargetFailed || !slices.Equal(a.seen(), []string{"POST /bearer/accounts/acme/../x?y=z#/tokens"}) {
 		t.Errorf("%v, calls %v", err, a.seen())
 	}
@@ -326,7 +326,7 @@ func TestAnUnknownCAIsTold(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, &api{Server: a.Server}, "bearer", a.host())
 	r := requestFor(secretOf("bearer", a.first("acme")))
-	if _, err := e.Next(within(t, 5*time.Second), r); engine.CauseOf(err) != engine.TLSFailed {
+	if _, err := e.Mint(within(t, 5*time.Second), r); engine.CauseOf(err) != engine.TLSFailed {
 		t.Errorf("%v", err)
 	}
 }

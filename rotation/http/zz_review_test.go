@@ -182,7 +182,7 @@ func TestZZPathOfAField(t *testing.T) {
 	}
 	i := slices.IndexFunc(engines, func(e *http.Engine) bool { return e.Kind().Names[0] == "http:bearer" })
 	v := engine.StringValue(`{"engine":"http:bearer","account":"../../admin/users/1","token":"REAL","token_id":"9"}`)
-	_, err = engines[i].Next(t.Context(), requestFor(v))
+	_, err = engines[i].Mint(t.Context(), requestFor(v))
 	t.Logf("%v %q", err, seen)
 }
 

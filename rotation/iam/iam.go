@@ -105,9 +105,15 @@ func parse(v engine.Value) (login, error) {
 // later than this.
 const settled = time.Minute
 
-// Next makes a key, after it has deleted the one before the current one, or one
+// Next checks the value's form; the target knows the next one.
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
+	_, err := parse(r.Current)
+	return r.Current, err
+}
+
+// Mint makes a key, after it has deleted the one before the current one, or one
 // that a crash left behind.
-func (e *Engine) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
+func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
 	}

@@ -69,7 +69,7 @@ func TestNextLeavesKeysOfUnknownOriginAlone(t *testing.T) {
 			}
 			w.fake.AddKey("ci", c.age)
 			before := w.fake.Keys("ci")
-			_, err := w.engine.Next(context5(t), w.request())
+			_, err := w.engine.Mint(context5(t), w.request())
 			if engine.CauseOf(err) != c.want {
 				t.Errorf("%v, want %s", err, c.want)
 			}
@@ -85,7 +85,7 @@ func tried(secret string) func(*testing.T, *world) {
 	return func(t *testing.T, w *world) {
 		r := w.request()
 		r.Secret = secret
-		next, err := w.engine.Next(context5(t), r)
+		next, err := w.engine.Mint(context5(t), r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +101,7 @@ func TestNextReplacesTheKeyOfAWSPREVIOUS(t *testing.T) {
 	old := w.fake.AddKey("ci", time.Second) // rotations may follow each other at once
 	r := w.request()
 	r.Previous = secretOf("ci", old)
-	next, err := w.engine.Next(context5(t), r)
+	next, err := w.engine.Mint(context5(t), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,17 +120,17 @@ func TestAnotherSecretsIntentExplainsNothing(t *testing.T) {
 	subject := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
 	first := secretOf("ci", fake.AddUser("ci", permissions...))
 	r := &engine.Request{Secret: secretARN + "2", Version: version, Current: first, Login: first}
-	if _, err := subject.Next(context5(t), r); err != nil {
+	if _, err := subject.Mint(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
 	// Its call crashed here. Nobody but that secret may clean up.
 	clock = clock.Add(2 * time.Minute)
 	r.Secret = secretARN
-	if _, err := subject.Next(context5(t), r); engine.CauseOf(err) != engine.TakeoverRefused {
+	if _, err := subject.Mint(context5(t), r); engine.CauseOf(err) != engine.TakeoverRefused {
 		t.Errorf("%v", err)
 	}
 	r.Secret = secretARN + "2"
-	if _, err := subject.Next(context5(t), r); err != nil {
+	if _, err := subject.Mint(context5(t), r); err != nil {
 		t.Errorf("the secret's own orphan: %v", err)
 	}
 	if n := len(fake.Keys("ci")); n != 2 {
@@ -163,14 +163,14 @@ func TestAKeyMadeByHandAfterAFailureStays(t *testing.T) {
 				}
 				return "", ""
 			})
-			if _, err := subject.Next(ctx, r); err == nil {
+			if _, err := subject.Mint(ctx, r); err == nil {
 				t.Fatal("no error")
 			}
 			fake.Fail(nil)
 			clock = clock.Add(later)
 			byHand := fake.AddKey("ci", 0)
 			clock = clock.Add(2 * time.Minute)
-			_, err := subject.Next(ctx, r)
+			_, err := subject.Mint(ctx, r)
 			if _, ok := fake.Keys("ci")[byHand.AccessKeyID]; !ok || engine.CauseOf(err) != engine.TakeoverRefused {
 				t.Errorf("the key that an administrator made is there: %v; %v", ok, err)
 			}
@@ -193,7 +193,7 @@ func TestAnOrphanIsKnownAfterATryThatWasTurnedAway(t *testing.T) {
 		}
 		return "", ""
 	})
-	_, _ = subject.Next(context5(t), r)
+	_, _ = subject.Mint(context5(t), r)
 	fake.Fail(func(action string) (string, string) {
 		if action == "CreateAccessKey" {
 			return "AccessDenied", "made up"
@@ -202,10 +202,10 @@ func TestAnOrphanIsKnownAfterATryThatWasTurnedAway(t *testing.T) {
 	})
 	made := clock
 	clock = clock.Add(100 * time.Second)
-	_, _ = subject.Next(context5(t), r)
+	_, _ = subject.Mint(context5(t), r)
 	fake.Fail(nil)
 	orphan := fake.AddKey("ci", clock.Sub(made)) // which the first try made all the same
-	if _, err := subject.Next(context5(t), r); err != nil {
+	if _, err := subject.Mint(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := fake.Keys("ci")[orphan.AccessKeyID]; ok {
@@ -219,14 +219,14 @@ func TestNextWithAnOlderKey(t *testing.T) {
 	newer := w.fake.AddKey("ci", time.Hour)
 	r := w.request()
 	r.Current, r.Previous = secretOf("ci", newer).With("SecretAccessKey", "this-is-not-its-secret-key"), w.first
-	if _, err := w.engine.Next(context5(t), r); engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(err.Error(), "is active") {
+	if _, err := w.engine.Mint(context5(t), r); engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(err.Error(), "is active") {
 		t.Errorf("a working key of AWSCURRENT whose value is wrong: %v", err)
 	}
 	if n := len(w.fake.Keys("ci")); n != 2 {
 		t.Fatalf("%d keys", n)
 	}
 	w.fake.SetStatus(newer.AccessKeyID, "Inactive")
-	next, err := w.engine.Next(context5(t), r)
+	next, err := w.engine.Mint(context5(t), r)
 	if err != nil {
 		t.Fatalf("an inactive key of AWSCURRENT: %v", err)
 	}
@@ -240,7 +240,7 @@ func TestRetireMakesInactiveAndTheNextRotationDeletes(t *testing.T) {
 	w := newWorld(t, permissions...)
 	r := w.request()
 	var err error
-	if r.Pending, err = w.engine.Next(context5(t), r); err != nil {
+	if r.Pending, err = w.engine.Mint(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
 	r.Login = r.Pending
@@ -256,7 +256,7 @@ func TestRetireMakesInactiveAndTheNextRotationDeletes(t *testing.T) {
 		t.Errorf("the old key: %v", err)
 	}
 	next := &engine.Request{Secret: secretARN, Version: version + "2", Current: r.Pending, Previous: w.first, Login: r.Pending}
-	if _, err := w.engine.Next(context5(t), next); err != nil {
+	if _, err := w.engine.Mint(context5(t), next); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := w.fake.Keys("ci")[w.key.AccessKeyID]; ok {
@@ -268,7 +268,7 @@ func TestSetActivatesAPendingKeyAndMissesADeletedOne(t *testing.T) {
 	w := newWorld(t, permissions...)
 	r := w.request()
 	var err error
-	if r.Pending, err = w.engine.Next(context5(t), r); err != nil {
+	if r.Pending, err = w.engine.Mint(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
 	id, _ := r.Pending.Text("AccessKeyId")
@@ -317,7 +317,7 @@ func TestEachPermissionIsMissedByName(t *testing.T) {
 		old := w.fake.AddKey("ci", time.Hour)
 		r := w.request()
 		r.Previous = secretOf("ci", old)
-		next, err := w.engine.Next(context5(t), r)
+		next, err := w.engine.Mint(context5(t), r)
 		if err == nil { // UpdateAccessKey is for Retire
 			r.Pending, r.Login = next, next
 			err = w.engine.Retire(context5(t), r)
@@ -341,7 +341,7 @@ func TestCreateIsRepeatedOnlyWhereItWasTurnedAway(t *testing.T) {
 			}
 			return "", ""
 		})
-		_, err := w.engine.Next(context5(t), w.request())
+		_, err := w.engine.Mint(context5(t), w.request())
 		if n != want || (err == nil) != (want == 2) {
 			t.Errorf("%s: %d calls, want %d; %v", code, n, want, err)
 		}
@@ -357,7 +357,7 @@ func TestFormsAreCheckedAllAtOnce(t *testing.T) {
 	} {
 		r := w.request()
 		r.Current = engine.StringValue(text)
-		_, err := w.engine.Next(context5(t), r)
+		_, err := w.engine.Mint(context5(t), r)
 		if engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(fmt.Sprint(err), want) || strings.Contains(fmt.Sprint(err), "short") {
 			t.Errorf("%s: %v", text, err)
 		}
@@ -373,7 +373,7 @@ func TestCallsOfNext(t *testing.T) {
 	old := w.fake.AddKey("ci", time.Hour)
 	r := w.request()
 	r.Previous = secretOf("ci", old)
-	if _, err := w.engine.Next(context5(t), r); err != nil {
+	if _, err := w.engine.Mint(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"GetCallerIdentity", "ListUserTags", "ListAccessKeys", "DeleteAccessKey", "TagUser", "CreateAccessKey"}
@@ -408,7 +408,7 @@ func TestTheRoleDoesNothingForAUserOfAnotherAccount(t *testing.T) {
 	v := secretOf("admin", fake.AddUserIn("210987654321", "admin"))
 	r := &engine.Request{Secret: secretARN, Version: version, Current: v, Login: v}
 	before := fake.Keys("admin")
-	if _, err := subject.Next(context5(t), r); engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(fmt.Sprint(err), "210987654321") {
+	if _, err := subject.Mint(context5(t), r); engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(fmt.Sprint(err), "210987654321") {
 		t.Errorf("%v", err)
 	}
 	if after := fake.Keys("admin"); !maps.Equal(before, after) {
@@ -439,7 +439,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 		r.Previous = secretOf("ci", w.fake.AddKey("ci", time.Hour))
 		err := w.engine.Verify(context5(t), r, r.Current)
 		if err == nil {
-			r.Pending, err = w.engine.Next(context5(t), r)
+			r.Pending, err = w.engine.Mint(context5(t), r)
 		}
 		if err == nil {
 			err = w.engine.Set(context5(t), r)

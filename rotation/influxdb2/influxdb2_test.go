@@ -91,7 +91,7 @@ func TestTokenIsCopied(t *testing.T) {
 	r := f.bySuperuser(request(f.tokenValue(old).With("org", "first"), engine.Value{}), f.operator())
 	for _, version := range []string{"v1", "v2"} {
 		r.Version = version
-		next, err := f.tokens.Next(enginetest.Within(t), r)
+		next, err := f.tokens.Mint(enginetest.Within(t), r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,7 +107,7 @@ func TestTokenIsCopied(t *testing.T) {
 		r.Current, old = next, token
 	}
 	r.Current = r.Current.With("org", "another")
-	_, err := f.tokens.Next(enginetest.Within(t), r)
+	_, err := f.tokens.Mint(enginetest.Within(t), r)
 	enginetest.WantCause(t, err, engine.InvalidSecret, "another")
 }
 
@@ -152,7 +152,7 @@ func TestTokenThatMayNotSeeItself(t *testing.T) {
 	_, owner := f.user()
 	token := f.tokenValue(f.token(owner, "", f.readAndWrite(f.bucket())))
 	r := request(token, engine.Value{})
-	_, err := f.tokens.Next(enginetest.Within(t), r)
+	_, err := f.tokens.Mint(enginetest.Within(t), r)
 	enginetest.WantCause(t, err, engine.PrivilegeMissing, "adminSecretArn")
 	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, token), engine.PrivilegeMissing, "adminSecretArn")
 	if err := f.tokens.Verify(enginetest.Within(t), f.bySuperuser(r, f.operator()), token); err != nil {
@@ -197,13 +197,13 @@ func TestServerThatShowsNoTokens(t *testing.T) {
 	}
 	// The id of another token, whose rights are not the secret's to have.
 	for name, v := range map[string]engine.Value{"no id": place.With("token", marked), "not marked": value(unmarked, id(unmarked)), "the operator's": value(marked, id(f.Token))} {
-		_, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(v, engine.Value{}), operator))
+		_, err := f.tokens.Mint(enginetest.Within(t), f.bySuperuser(request(v, engine.Value{}), operator))
 		if engine.CauseOf(err) != engine.PrivilegeMissing {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	r := f.bySuperuser(request(value(marked, id(marked)), engine.Value{}), operator)
-	next, err := f.tokens.Next(enginetest.Within(t), r)
+	next, err := f.tokens.Mint(enginetest.Within(t), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func TestSuperuserIsSentNowhereElse(t *testing.T) {
 		"a host, none named":           {secret("host", "localhost", adminARN), bare},
 		"another secret, none named":   {secret("dbIdentifier", "ours", secretARN), bare},
 	} {
-		_, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(c.current, engine.Value{}), c.superuser))
+		_, err := f.tokens.Mint(enginetest.Within(t), f.bySuperuser(request(c.current, engine.Value{}), c.superuser))
 		if engine.CauseOf(err) != engine.InvalidSecret {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -274,7 +274,7 @@ func TestSuperuserIsSentNowhereElse(t *testing.T) {
 		// Nor does the rotated secret decide whether the operator's password is encrypted.
 		for _, ssl := range []string{"null", "false"} {
 			current := secret("dbIdentifier", "ours", adminARN).WithJSON("ssl", []byte(ssl))
-			if _, err := f.tokens.Next(enginetest.Within(t), f.bySuperuser(request(current, engine.Value{}), superuser)); err != nil {
+			if _, err := f.tokens.Mint(enginetest.Within(t), f.bySuperuser(request(current, engine.Value{}), superuser)); err != nil {
 				t.Errorf("%s, ssl %s: %v", name, ssl, err)
 			}
 		}

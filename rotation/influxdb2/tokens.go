@@ -78,11 +78,17 @@ func (a authorization) is(secret string) bool {
 	return m != nil && m[2] == mark(secret)
 }
 
-// Next makes a token. Its description is what the current one's says, and the
+// Next checks the value's form; the target knows the next one.
+func (e *Tokens) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
+	_, err := parse(r.Current)
+	return r.Current, err
+}
+
+// Mint makes a token. Its description is what the current one's says, and the
 // secret's mark with the version and a text of its own: what an earlier call left
 // behind, or another one at the same time has made, stays until Set, when it is
 // known which of them was stored.
-func (e *Tokens) Next(ctx context.Context, r *engine.Request) (engine.Value, error) {
+func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
 		return engine.Value{}, err
