@@ -11,15 +11,10 @@ import (
 // Elsewhere finishSecret makes the change, so that a rotation which stops halfway never
 // leaves clients with a credential that the target refuses.
 func (r *run) set(ctx context.Context) error {
-	pending, d, err := r.staged(ctx)
+	req, pending, d, err := r.staged(ctx)
 	if err != nil {
 		return err
 	}
-	req, err := r.choose(pending)
-	if err != nil {
-		return err
-	}
-	req.Pending = pending.value
 	if r.inFinish(req) && r.kind.Overlap == engine.OneAtATime {
 		r.log.Info("the target accepts one credential at a time: finishSecret makes the change")
 		return nil

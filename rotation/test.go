@@ -16,15 +16,10 @@ import (
 // which is never stored, is rehearsed.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html (RotateImmediately)
 func (r *run) test(ctx context.Context) error {
-	pending, d, err := r.staged(ctx)
+	req, pending, d, err := r.staged(ctx)
 	if err != nil {
 		return err
 	}
-	req, err := r.choose(pending)
-	if err != nil {
-		return err
-	}
-	req.Pending = pending.value
 	copied := false
 	if r.inFinish(req) || !r.sealed(req, pending.value, d.holder(awsCurrent)) {
 		current, err := r.current(ctx)
@@ -75,25 +70,33 @@ func (r *run) verify(ctx context.Context, req *engine.Request) error {
 	}
 }
 
-// staged reads the pending version, and returns errDone where it is AWSCURRENT. It asks for
-// the secret's state only where that fails, to say why, or where a tag of the secret could
-// matter; otherwise the description is empty.
-func (r *run) staged(ctx context.Context) (version, description, error) {
+// staged reads the pending version and makes the request of it, and returns errDone where it is
+// AWSCURRENT. It asks for the secret's state only where the read fails, to say why, or where a
+// tag of the secret could matter; otherwise the description is empty.
+func (r *run) staged(ctx context.Context) (*engine.Request, version, description, error) {
 	r.options = option{getenv: r.cfg.Getenv}
-	v, err := r.secret.get(ctx, r.event.ClientRequestToken, awsPending)
-	if err == nil && v.has(awsCurrent) {
+	var d description
+	pending, err := r.secret.get(ctx, r.event.ClientRequestToken, awsPending)
+	switch {
+	case err == nil && pending.has(awsCurrent):
 		r.log.Info("version is current already")
-		return v, description{}, errDone
+		return nil, pending, d, errDone
+	case err != nil || !r.untagged(pending.value):
+		var perr error
+		if d, perr = r.prologue(ctx); perr != nil {
+			return nil, pending, d, perr
+		}
+		if err != nil {
+			if pending, err = r.pending(ctx); err != nil {
+				return nil, pending, d, err
+			}
+		}
 	}
-	if err == nil && r.untagged(v.value) {
-		return v, description{}, nil
+	req, err := r.choose(pending)
+	if err == nil {
+		req.Pending = pending.value
 	}
-	d, perr := r.prologue(ctx)
-	if perr != nil || err == nil {
-		return v, d, perr
-	}
-	v, err = r.pending(ctx)
-	return v, d, err
+	return req, pending, d, err
 }
 
 // untagged reports whether the value alone says how to verify it: it names its

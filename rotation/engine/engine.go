@@ -5,47 +5,43 @@ import (
 	"errors"
 )
 
-// Engine knows one kind of credential and the system that checks it. It talks
-// to that system and never to Secrets Manager; it keeps no state between calls
-// and is safe for concurrent use.
+// Engine knows one kind of credential and the system that checks it, its target. It talks to the
+// target and never to Secrets Manager, keeps no state between calls, and is safe for concurrent
+// use.
 //
-// Every method may be repeated, run twice at once, or run again after it was
-// cut off at any point, with the same Request, and must then come to the same
-// outcome. Every method returns when ctx is done. Errors are made by Errorf with
-// a cause; an error without one counts as TargetFailed. The errors a driver
-// returns may be wrapped as they are: the core removes the secret's values from
-// their text.
+// Every method can be repeated, run twice concurrently, or run again after it was cut off at any
+// point, with the same Request, and must then have the same outcome. Every method returns when
+// ctx is done. Create errors with Errorf; an error without a cause counts as TargetFailed. A
+// driver's error can be wrapped as it is: the machine removes the secret's values from its text.
 type Engine interface {
 	// Kind describes the engine. It always returns the same.
 	Kind() Kind
 
-	// Next returns the value to follow r.Current, and changes nothing. An error with
-	// the cause InvalidSecret says everything that is wrong with the value's form. A
-	// Minter, which cannot know the value, checks the form and returns r.Current.
+	// Next returns the value to follow r.Current and changes nothing. An error with the cause
+	// InvalidSecret names everything that is wrong with the value's format. A Minter, which
+	// cannot know the value, checks the format and returns r.Current.
 	Next(ctx context.Context, r *Request) (Value, error)
 
-	// Set makes r.Pending open the target, acting as r.Login. Where the target
-	// accepts two credentials, r.Current still opens it when Set returns. With
-	// r.KeepCurrent, Set changes the target only if r.Current keeps opening it;
-	// otherwise it changes nothing and returns an error that wraps ErrOneAtATime.
+	// Set makes r.Pending open the target, acting as r.Login. If the target accepts two
+	// credentials, r.Current still opens it afterwards. With r.KeepCurrent, Set changes the
+	// target only if r.Current keeps opening it; otherwise it changes nothing and returns an
+	// error that wraps ErrOneAtATime.
 	//
-	// The error has the cause LoginRefused only if the target refused r.Login
-	// itself, before anything was changed. After any other error the core decides
-	// by a login whether the change was made, so an engine does not need to look.
+	// The cause is LoginRefused only if the target refused r.Login, before anything was
+	// changed. After any other error the machine logs in to see whether the change was made,
+	// so Set does not need to find out.
 	Set(ctx context.Context, r *Request) error
 
-	// Verify logs in with v and checks what it may do: at least that a command
-	// is answered, and where v is to make the next rotation by itself, that it
-	// may. It changes nothing. nil means accepted; an error with the cause
-	// LoginRefused means that the target refused v; any other error means that
-	// it could not be told. One that wraps ErrNotVerifiable means that it never can be,
-	// as the value does not say where to log in.
+	// Verify logs in with v, sends a command that the target answers, and changes nothing. If v
+	// is to make the next rotation by itself, Verify also checks that it can. The result is nil
+	// if the target accepted v, an error with the cause LoginRefused if it refused v, and any
+	// other error if the answer is unknown. An error that wraps ErrNotVerifiable means that it
+	// will always be unknown.
 	Verify(ctx context.Context, r *Request, v Value) error
 }
 
-// ErrNotVerifiable is in the error of a Verify that has nothing to log in to and never
-// will. testSecret then lets the rotation go on, as it would without the step; wherever
-// an answer decides something, it is no answer.
+// ErrNotVerifiable is in the error of a Verify whose value does not say where to log in. The
+// rotation continues without the login of testSecret; a decision that needs an answer fails.
 var ErrNotVerifiable = errors.New("the credential cannot be tried")
 
 // ErrOneAtATime is in the error of a Set that was asked to keep r.Current valid and could
@@ -66,25 +62,23 @@ const (
 	BothWork
 )
 
-// DryRunner is an Engine that can find out whether Set would succeed. The core
-// then calls DryRun with the value that Next returned before it is stored, so
-// that a value that the target's policy rejects is never staged.
+// DryRunner is an Engine that can find out whether Set would succeed. createSecret calls DryRun
+// with the value that Next returned, before it is stored, so a value that the target's policy
+// rejects is never staged. testSecret calls it again where finishSecret makes the change.
 type DryRunner interface {
 	Engine
-	// DryRun logs in as r.Login and proves as far as the target lets it that
-	// Set(ctx, r) would succeed, and leaves the target as it was. The errors
-	// are those of Set, and PolicyRejected.
+	// DryRun logs in as r.Login, proves as far as the target allows that Set(ctx, r) would
+	// succeed, and leaves the target as it was. Its errors are those of Set.
 	DryRun(ctx context.Context, r *Request) error
 }
 
-// Retirer is an Engine whose target lets old and new open it at once. By
-// default the old one is retired by the Set of the next rotation; the core
-// calls Retire where the configuration asks for it to happen earlier.
+// Retirer is an Engine whose target can accept the old and the new credential together. The Set
+// of the next rotation retires the old one, unless the configuration asks for it earlier: then
+// finishSecret calls Retire.
 type Retirer interface {
 	Engine
-	// Retire makes every credential of the user but r.Pending, which is proved
-	// to work, stop working, acting as r.Login. A credential that is gone already
-	// is no error.
+	// Retire ends every credential of the user but r.Pending, which opens the target, acting
+	// as r.Login. A credential that is gone already is no error.
 	Retire(ctx context.Context, r *Request) error
 }
 

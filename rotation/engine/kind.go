@@ -5,60 +5,53 @@ import (
 	"time"
 )
 
-// Kind describes an engine to the core.
+// Kind describes an engine.
 type Kind struct {
-	// Names are the values of a secret's "engine" field that this engine
-	// serves; one that ends in * stands for all with that beginning. The first
-	// is the engine's own name.
+	// Names are the values of a secret's field "engine" that this engine serves; a name that
+	// ends in * matches every value with that prefix. The first is the engine's own name.
 	Names []string
-	// UserField is the field that names the user, or "" where there is none.
-	// It is the same in all versions of a secret, but for alternating users.
+	// UserField is the field that names the user, or "". It is the same in all versions of a
+	// secret, unless users alternate.
 	UserField string
-	// SecretFields are the fields that a rotation changes. All others are the
-	// same in the pending version as in the current one, or the rotation fails.
-	// None means that the whole value is the credential.
+	// SecretFields are the fields that a rotation changes; all other fields stay as they are.
+	// With none, the whole value is the credential.
 	SecretFields []string
-	// FieldsOption is the one of Options that overrides SecretFields with names
-	// separated by commas or spaces, for an engine that leaves them to the secret's
-	// owner; or "".
+	// FieldsOption is the setting, one of Options, that overrides SecretFields with names
+	// separated by commas or spaces, or "".
 	FieldsOption string
-	// Passwords is the engine's default policy. A zero Length means that the
-	// engine makes no passwords.
+	// Passwords is the engine's default policy. A Length of 0 means that the engine generates
+	// no passwords.
 	Passwords PasswordPolicy
-	// CloneSuffix makes the second user's name out of the first's, and
-	// CloneLimit is the greatest length of a user's name, in bytes. An empty
-	// suffix means that the engine cannot alternate users. A superuser secret
-	// that a value names all the same changes the single user's credential.
+	// Overlap says whether the old credential of a single user works next to the new one, and
+	// so which step makes the change. A Minter's is BothWork.
+	Overlap Overlap
+
+	// CloneSuffix, added to the first user's name, is the second user's; "" means that the
+	// engine cannot alternate users. CloneLimit is the maximum length of a name in bytes.
 	CloneSuffix string
 	CloneLimit  int
-	// SuperuserField is the field that names the superuser secret; "" stands
-	// for masterarn.
+	// SuperuserField is the field that names the superuser secret; "" means masterarn.
 	SuperuserField string
-	// PlaceFields are the fields beside host, port and ssl that say where the target
-	// is. In them a secret is taken to be where its superuser's is.
-	PlaceFields []string
-	// Overlap says whether the old credential of a single user works next to the new
-	// one, and so which step makes the change. A Minter's is BothWork.
-	Overlap Overlap
-	// MarkField is a field by which a value without the field "engine" is known
-	// to be this engine's, or one whose name in that field is another engine's, too;
-	// or "".
-	MarkField string
-	// SuperuserSingle is set where few users can change their own credential, so
-	// that a superuser secret that the value names does it for the single user,
-	// although users could alternate.
+	// SuperuserSingle means that a superuser secret, where the value names one, changes the
+	// single user's credential, because few users can change their own. It is implied where
+	// users cannot alternate.
 	SuperuserSingle bool
-	// UserDatabase is set where the field dbname says where a user is defined, and
-	// not what to connect to, so that the superuser secret's own counts for it.
+
+	// PlaceFields are the fields, in addition to host, port and ssl, that say where the target
+	// is.
+	PlaceFields []string
+	// UserDatabase means that the field dbname says where a user is defined and not what to
+	// connect to, so the superuser secret's own dbname counts for the superuser.
 	UserDatabase bool
-	// NoTarget is set where there is no system that checks the credential: then
-	// Check has nothing to say of one.
+	// MarkField is a field that identifies a value of this engine where the field "engine" is
+	// missing or is another engine's name as well, or "".
+	MarkField string
+	// NoTarget means that no system checks the credential.
 	NoTarget bool
-	// Patience bounds one call of the engine's methods, where a change takes the
-	// target longer to make than the 15 seconds that 0 stands for.
+	// Patience is the time limit of one call of a method, for targets that take longer than
+	// the default of 15 seconds.
 	Patience time.Duration
-	// Options are the names of the engine's own settings, which it reads with
-	// Request.Option.
+	// Options are the names of the engine's own settings; see Request.Option.
 	Options []string
 }
 

@@ -6,45 +6,45 @@ import (
 	"strings"
 )
 
-// Request is what an engine is given for one call. Its values belong together:
-// the core has checked that they differ only where they may.
+// Request is the input of one call. The machine has checked that its values differ only in what
+// a rotation changes.
 type Request struct {
-	// Secret is the secret's ARN, and Version the id of its pending version,
-	// which names this rotation in every call of it.
+	// Secret is the secret's ARN. Version is the id of its pending version, which identifies
+	// this rotation.
 	Secret, Version string
-	// Strategy is whose credential changes.
+	// Strategy says whose credential changes.
 	Strategy Strategy
 	// Current is the value labelled AWSCURRENT.
 	Current Value
-	// Pending is the value to make valid; in Next it is the zero Value.
+	// Pending is the value to make valid; the zero Value in Next and Mint.
 	Pending Value
-	// Previous is the value labelled AWSPREVIOUS, in the Mint and Set of a
-	// Minter: with it an engine knows for its own what the rotation before left.
-	// It is the zero Value where there is none.
+	// Previous is the value labelled AWSPREVIOUS, or the zero Value. It is set in a Minter's
+	// Mint and Set, which recognize by it what the rotation before left.
 	Previous Value
-	// Login is the value to act as: a version of the secret itself, or the
-	// superuser's where Superuser is set.
+	// Login is the value to act as: a version of the secret, or the superuser's if Superuser
+	// is set.
 	Login     Value
 	Superuser bool
-	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is
-	// set only for an engine whose Kind says AskTarget.
+	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is set
+	// only if the engine's Kind says AskTarget.
 	KeepCurrent bool
-	// SuperuserChanges tells that it is the superuser's part to change the credential,
-	// so that the user itself need not be able to.
+	// SuperuserChanges means that the superuser changes the credential, so the user itself does
+	// not need to be able to.
 	SuperuserChanges bool
 	// Proofs are the credentials of the secret that the target has accepted, where a superuser
-	// acts. Proved says what follows from them.
+	// acts; see Proved. An engine whose target has several accounts of one name uses them to
+	// tell which are the secret's.
 	Proofs []Value
-	// Passwords is the policy in force.
+	// Passwords is the password policy in force.
 	Passwords PasswordPolicy
-	// SecretFields are the fields that a rotation of this secret changes: the kind's,
-	// or those that its FieldsOption names.
+	// SecretFields are the fields that this rotation changes: the Kind's, or those that its
+	// FieldsOption names.
 	SecretFields []string
-	// UserLimit overrides the kind's CloneLimit if it is not 0.
+	// UserLimit overrides the Kind's CloneLimit if it is not 0.
 	UserLimit int
 	// Base is the version id of Current.
 	Base string
-	// Setting returns one of the engine's own settings; Option calls it.
+	// Setting looks up one of the engine's own settings; use Option.
 	Setting func(name string) string
 }
 
