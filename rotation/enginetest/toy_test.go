@@ -541,7 +541,7 @@ func TestWrongEnginesAreCaught(t *testing.T) {
 		checks  string // all of them must
 		want    string
 	}{
-		"claims an overlap":                   {toyHarness{}, "Standing Sweep Witness", "AWSCURRENT"},
+		"claims an overlap":                   {toyHarness{}, "Standing Sweep", "AWSCURRENT"},
 		"does not keep the old one":           {toyHarness{engine: toyEngine{ask: true}}, "Standing Sweep", "AWSCURRENT"},
 		"sets nothing":                        {toyHarness{}, "Duplicates", "refuse"},
 		"sets nothing, with an overlap":       {toyHarness{engine: toyEngine{overlap: true}}, "Duplicates", "refuse"},

@@ -96,6 +96,11 @@ func runScript(t *testing.T, page, script string) {
 	err = run.Run()
 	if err != nil || strings.Contains(out.String(), `"errorType"`) {
 		t.Errorf("%v\n%s\n%s", err, script, out.String())
+		logs, _ := filepath.Glob(filepath.Join(dir, "build", "*.log"))
+		for _, name := range logs {
+			text, err := os.ReadFile(name)
+			t.Logf("%s: %v\n%s", filepath.Base(name), err, text)
+		}
 	}
 }
 
