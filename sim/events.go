@@ -29,7 +29,7 @@ type Progress struct {
 // Stats count what happened since the start.
 type Stats struct {
 	Started, Succeeded, Failed, Retried, Abandoned int
-	// Late are rotations that succeeded after their window.
+	// Late are rotations whose last attempt began after their window.
 	Late int
 	// Throttled are calls that a quota refused.
 	Throttled int

@@ -186,6 +186,7 @@ func (s *Sim) stir(sec *secret) {
 func (s *Sim) rotate(ctx context.Context, sec *secret, token string, test bool) {
 	attempt := 1
 	for ; ; attempt++ {
+		began := s.clock.Now()
 		err := s.attempt(sec, token, test, attempt)
 		s.mu.Lock()
 		if s.stopped() { // what the next run reads is that it goes on
@@ -194,7 +195,7 @@ func (s *Sim) rotate(ctx context.Context, sec *secret, token string, test bool) 
 		}
 		over := sec.over(token)
 		if err == nil || over != nil || test || attempt >= s.opts.MaxAttempts {
-			s.end(sec, token, test, err, over)
+			s.end(sec, token, test, began, err, over)
 			s.keep()
 			s.mu.Unlock()
 			return
@@ -216,8 +217,9 @@ func (s *Sim) failed(sec *secret, token string, test bool, err error) {
 	s.announce(sec, named(test, "RotationFailed"), token, message)
 }
 
-// end settles a rotation. err is nil where its version became AWSCURRENT.
-func (s *Sim) end(sec *secret, token string, test bool, err, over error) {
+// end settles a rotation, whose last attempt began at a time. err is nil where its version
+// became AWSCURRENT.
+func (s *Sim) end(sec *secret, token string, test bool, began time.Time, err, over error) {
 	r := &sec.Rotation
 	// Where an operator took AWSPENDING away and began anew, the state is the
 	// new rotation's.
@@ -247,7 +249,7 @@ func (s *Sim) end(sec *secret, token string, test bool, err, over error) {
 			delete(sec.Labels, pending)
 		}
 		s.stats.Succeeded++
-		if !r.Next.IsZero() && now.After(r.Next) {
+		if !r.Next.IsZero() && began.After(r.Next) {
 			s.stats.Late++
 		}
 		r.Last = sec.touch(now)
