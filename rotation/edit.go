@@ -34,8 +34,8 @@ func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, p
 	return nil
 }
 
-// checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Fields alone do not tell an edit of the
-// credential itself; but a value that was made from current is younger than it,
+// checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Fields alone do not
+// show an edit of the credential itself; but a value that was made from current is younger than it,
 // or has its seal. Which of two credentials the target has is the operator's
 // knowledge then: to promote the older would put a dead one before the clients.
 func (r *run) checkMadeFromCurrent(req *engine.Request, d description, current, pending version) error {
@@ -86,8 +86,8 @@ func (r *run) sealed(req *engine.Request, pending engine.Value, base string) boo
 }
 
 // putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator
-// may have given the rotation up while setSecret was already changing the target; then
-// no labelled version opens it. Nothing is done where AWSCURRENT still does.
+// can abandon the rotation while finishSecret changes the target; if that call then dies, no
+// labelled version opens it. Nothing is done where AWSCURRENT still does.
 func (r *run) putLabelBack(ctx context.Context, d description) bool {
 	token := r.event.ClientRequestToken
 	other := d.holder(awsPending)

@@ -47,10 +47,7 @@ func (r *run) finished(ctx context.Context) error {
 	if err == nil || errors.Is(err, errDone) {
 		return err
 	}
-	e, ok := errors.AsType[*engine.Error](err)
-	if !ok {
-		e = engine.Errorf(engine.TargetFailed, "see the target's own message", "%w", err)
-	}
+	e := withCause(err)
 	advice := e.Advice
 	if e.Cause == engine.SecretEdited && (r.state == stateChanged || r.state == stateUnlabeled) {
 		advice = "put the credential of version " + r.event.ClientRequestToken + " into AWSCURRENT, remove AWSPENDING from that version, and rotate again"
@@ -130,7 +127,11 @@ func (r *run) change(ctx context.Context, req *engine.Request) error {
 		return err
 	}
 	r.share = begin.Add(left / 4 * confirmShare)
-	lerr := r.confirm(ctx, req, err == nil)
+	tries := 1
+	if err == nil {
+		tries = confirmLimit
+	}
+	lerr := r.verify(ctx, req, tries, 500*time.Millisecond)
 	accepted := lerr == nil || err == nil && errors.Is(lerr, engine.ErrNotVerifiable)
 	r.currentRefused = r.currentRefused || err == nil || accepted
 	if accepted {
@@ -157,24 +158,6 @@ func (r *run) change(ctx context.Context, req *engine.Request) error {
 		}
 	}
 	return stuck(cmp.Or(err, lerr))
-}
-
-// confirm logs in with the pending value. After a change that the target has accepted, a
-// refusal can come from a replica that lags, so the login is repeated while time allows, but
-// not more than confirmLimit times in all: targets lock accounts after a few refusals.
-func (r *run) confirm(ctx context.Context, req *engine.Request, changed bool) error {
-	pause := 500 * time.Millisecond
-	for try := 1; ; try++ {
-		err := r.tries(ctx, req, req.Pending)
-		if !errors.Is(err, engine.LoginRefused) {
-			return err
-		}
-		r.refused(awsPending)
-		if !changed || try == confirmLimit || time.Until(r.share) < pause+fairChance/2 || sleep(ctx, pause) != nil {
-			return err
-		}
-		pause *= 2
-	}
 }
 
 // promote moves AWSCURRENT from the given version to the event's. Where that certainly

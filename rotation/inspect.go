@@ -261,9 +261,6 @@ func (i *Inspection) Superuser(ctx context.Context) (s SuperuserSecret, err erro
 	return s, err
 }
 
-// SameHost reports whether two names are one in DNS.
-func SameHost(a, b string) bool { return sameHost(a, b) }
-
 // Topology is the rotator's.
 func (i *Inspection) Topology() Topology { return i.run.cfg.Topology }
 

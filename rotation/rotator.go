@@ -176,10 +176,7 @@ func (r *run) see(v engine.Value) {
 // report makes the error that leaves the package: its chain ends here, because
 // the drivers' errors in it may quote values.
 func (r *run) report(ctx context.Context, err error) *engine.Error {
-	e, ok := errors.AsType[*engine.Error](err)
-	if !ok {
-		e = engine.Errorf(engine.TargetFailed, "see the target's own message", "%w", err)
-	}
+	e := withCause(err)
 	scrub := r.scrubber()
 	out := &engine.Error{Cause: e.Cause, Advice: scrub(e.Advice), Step: string(r.event.Step), Err: errors.New(scrub(e.Err.Error()))}
 	switch {
@@ -190,6 +187,14 @@ func (r *run) report(ctx context.Context, err error) *engine.Error {
 		out.Cause, out.Advice = engine.OutOfTime, "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway; else raise the function's time-out"
 	}
 	return out
+}
+
+// withCause returns the *engine.Error in err, or makes one of an error without a cause.
+func withCause(err error) *engine.Error {
+	if e, ok := errors.AsType[*engine.Error](err); ok {
+		return e
+	}
+	return engine.Errorf(engine.TargetFailed, "see the target's own message", "%w", err)
 }
 
 // scrubber returns what takes out of a text all that must not be shown of what the step
@@ -252,7 +257,7 @@ func (r *run) verdict(d description) error {
 	token := r.event.ClientRequestToken
 	labels := version{labels: d.labels[token]}
 	if !d.enabled {
-		return engine.Errorf(engine.RotationDisabled, "switch rotation on with RotateSecret; a rotation that was cancelled half-way is mended by `rotatorctl recover`",
+		return engine.Errorf(engine.RotationDisabled, "switch rotation on with RotateSecret; `rotatorctl recover` repairs a rotation that was cancelled halfway",
 			"rotation is not enabled for secret %s", r.secret.arn)
 	}
 	if labels.has(awsCurrent) {

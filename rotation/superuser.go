@@ -55,7 +55,7 @@ func (r *run) samePlace(a, b engine.Value) bool {
 		same := ok == also && x == y
 		switch {
 		case name == "host":
-			same = ok == also && sameHost(x, y)
+			same = ok == also && SameHost(x, y)
 		case name == "ssl":
 			same = engine.ParseTLSMode(x) == engine.ParseTLSMode(y)
 		case !ok && !also:
@@ -214,8 +214,8 @@ func explainAbsent(err error, arn string) error {
 	return err
 }
 
-// sameHost reports whether two names are one in DNS.
-func sameHost(a, b string) bool {
+// SameHost reports whether two names are one in DNS.
+func SameHost(a, b string) bool {
 	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }
 
@@ -250,7 +250,7 @@ func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v e
 		}
 		v = v.With("host", own).WithJSON("port", []byte(strconv.Itoa(port)))
 	}
-	if !sameHost(host, own) {
+	if !SameHost(host, own) {
 		replica := false
 		if r.cfg.Topology != nil {
 			var err error

@@ -33,7 +33,7 @@ func (r *run) test(ctx context.Context) error {
 		copied = pending.value.Equal(current.value)
 	}
 	if copied || !r.inFinish(req) {
-		switch err := r.verify(ctx, req); {
+		switch err := r.verify(ctx, req, 2, 2*time.Second); {
 		case errors.Is(err, engine.ErrNotVerifiable):
 			r.log.Warn("login not tried: the secret does not say where", "credential", awsPending)
 		case err != nil:
@@ -54,19 +54,22 @@ func (r *run) test(ctx context.Context) error {
 	return stuck(r.prove(ctx, req))
 }
 
-// verify logs in with the pending value. A host that follows another, as a
-// reader does, may not know the value yet, so a refused login is repeated once after a
-// pause. It is not repeated more often, because targets lock accounts after a few.
-func (r *run) verify(ctx context.Context, req *engine.Request) error {
+// verify logs in with the pending value. A host that follows another, as a reader does, may not
+// know the value yet, so a refused login is repeated while time allows, after pauses that
+// double. It is not tried more often than the given number, because targets lock accounts after
+// a few refusals.
+func (r *run) verify(ctx context.Context, req *engine.Request, tries int, pause time.Duration) error {
 	for try := 1; ; try++ {
 		err := r.tries(ctx, req, req.Pending)
 		if !errors.Is(err, engine.LoginRefused) {
 			return err
 		}
 		r.refused(awsPending)
-		if try == 2 || sleep(ctx, 2*time.Second) != nil {
+		late := !r.share.IsZero() && time.Until(r.share) < pause+fairChance/2
+		if try == tries || late || sleep(ctx, pause) != nil {
 			return err
 		}
+		pause *= 2
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package gate is an engine of your own in a module of its own: it compiles against the
+// Package gate is a custom engine in a separate module: it compiles against the
 // contract, rotation/engine, and its test against the suite, rotation/enginetest.
 package gate
 

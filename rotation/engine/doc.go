@@ -11,6 +11,6 @@
 // TLSPolicy how to connect, PasswordPolicy how passwords are generated, and Error what went
 // wrong, with a Cause to act and alarm on. It imports neither the AWS SDK nor the machine.
 //
-// Engines of your own pass the suite of package enginetest; docs/own-engine.md has a whole
+// A custom engine passes the suite of package enginetest; docs/own-engine.md has a complete
 // example.
 package engine

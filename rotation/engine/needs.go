@@ -40,7 +40,7 @@ type Permission struct {
 	Conditions map[string]map[string]string
 }
 
-// Needer is an Engine that can tell what a rotation of a secret needs beside
+// Needer is an Engine that can report what a rotation of a secret needs in addition to
 // Secrets Manager.
 type Needer interface {
 	Engine

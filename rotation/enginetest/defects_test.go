@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -172,17 +171,7 @@ func TestPromotionWhoseAnswerIsLost(t *testing.T) {
 		}
 		return resp, err
 	})
-	var seen rotation.Observation
-	r, err := rotation.New(rotation.Config{
-		Engines: []engine.Engine{h.Engine()},
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
-		Getenv:  func(name string) string { return w.env[name] },
-		Log:     slog.New(slog.NewJSONHandler(w, nil)), Observe: func(o rotation.Observation) { seen = o },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = r.Handle(t.Context(), rotation.Event{Step: rotation.FinishSecret, SecretID: w.arn, ClientRequestToken: token})
+	seen, err := w.finish(t, token, 30*time.Second)
 	w.wire.set(nil)
 	old, _ := w.open(w.first)
 	current, _ := w.labelled("AWSCURRENT")

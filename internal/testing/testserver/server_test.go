@@ -140,7 +140,7 @@ func TestMissingProgramSaysHowToInstall(t *testing.T) {
 }
 
 func TestFailedStartShowsTheServersLogAndLeavesNothing(t *testing.T) {
-	// A folder of its own, as other packages' tests start servers at the same time; a short
+	// A separate folder, because other packages' tests start servers concurrently; a short
 	// name, because it is in the path of a socket.
 	dir, err := os.MkdirTemp("", "")
 	if err != nil {
