@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -115,71 +116,88 @@ func ParseBool(name, text string, otherwise bool) (bool, error) {
 	return otherwise, engine.Errorf(engine.InvalidConfiguration, "set it to true or false", "%s is %q, which is neither true nor false", name, text)
 }
 
-// recoverBySuperuser reads the variable RECOVER_BY_SUPERUSER, which check has checked.
-func (c Config) recoverBySuperuser() bool {
-	b, _ := ParseBool("", c.Getenv(recoverBySuperuser), false)
-	return b
-}
-
-const recoverBySuperuser = "RECOVER_BY_SUPERUSER"
-
-// passwords returns the policy in force: the engine's own, changed by what is
-// set under the names that AWS's templates use.
-func (o option) passwords(p engine.PasswordPolicy) (engine.PasswordPolicy, error) {
-	if s := o.text("password-length"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			return p, engine.Errorf(engine.InvalidConfiguration, "give PASSWORD_LENGTH a whole number", "the password length %q is not a number", s)
-		}
-		p.Length = n
-	}
-	p.ExcludeCharacters = cmp.Or(o.text("exclude-characters"), p.ExcludeCharacters)
-	for name, b := range map[string]*bool{
-		"exclude-numbers":            &p.ExcludeNumbers,
-		"exclude-punctuation":        &p.ExcludePunctuation,
-		"exclude-uppercase":          &p.ExcludeUppercase,
-		"exclude-lowercase":          &p.ExcludeLowercase,
-		"require-each-included-type": &p.RequireEachIncludedType,
-	} {
-		var err error
-		if *b, err = ParseBool(variable(name), o.text(name), *b); err != nil {
-			return p, err
-		}
-	}
-	return p, p.Check()
-}
-
-// retireNow reads the option retire: next, the default, or now.
-func (o option) retireNow() (bool, error) {
-	s := o.text("retire")
-	if s != "" && s != "next" && s != "now" {
-		return false, engine.Errorf(engine.InvalidConfiguration, "set RETIRE to next or now", "the option retire is %q", s)
-	}
-	return s == "now", nil
+// settings are the options of a rotation that are the machine's and not an engine's.
+type settings struct {
+	strategy  engine.Strategy // "" leaves the choice to the secret's value
+	passwords engine.PasswordPolicy
+	userLimit int  // of characters in a user's name; 0 leaves it to the engine
+	retireNow bool // and not by the next rotation
+	// recoverBySuperuser is the function's own and no secret's.
+	recoverBySuperuser bool
 }
 
 const adviceStrategy = "set the tag rotator:strategy or the variable STRATEGY to single or alternating"
 
-// strategy reads the option; "" leaves the choice to the secret's value.
-func (o option) strategy() (engine.Strategy, error) {
-	s := engine.Strategy(o.text("strategy"))
-	if s != "" && s != engine.SingleUser && s != engine.AlternatingUsers {
-		return s, engine.Errorf(engine.InvalidConfiguration, adviceStrategy, "unknown strategy %q", string(s))
+// settings reads the options. The engine's password policy is changed by what is set under the
+// names that AWS's templates use. The error has the cause InvalidConfiguration.
+func (o option) settings(p engine.PasswordPolicy) (settings, error) {
+	s := settings{strategy: engine.Strategy(o.text("strategy")), passwords: p}
+	invalid := func(advice, name string) (settings, error) {
+		return s, engine.Errorf(engine.InvalidConfiguration, advice, "%s is %q", variable(name), o.text(name))
 	}
-	return s, nil
+	if s.strategy != "" && s.strategy != engine.SingleUser && s.strategy != engine.AlternatingUsers {
+		return invalid(adviceStrategy, "strategy")
+	}
+	retire := o.text("retire")
+	if s.retireNow = retire == "now"; retire != "" && retire != "next" && !s.retireNow {
+		return invalid("set RETIRE to next or now", "retire")
+	}
+	var err error
+	if text := o.text("username-character-limit"); text != "" {
+		if s.userLimit, err = strconv.Atoi(text); err != nil || s.userLimit < 1 {
+			return invalid("set USERNAME_CHARACTER_LIMIT to a whole number", "username-character-limit")
+		}
+	}
+	const repair = "RECOVER_BY_SUPERUSER"
+	if s.recoverBySuperuser, err = ParseBool(repair, o.getenv(repair), false); err != nil || p.Length == 0 {
+		return s, err
+	}
+	if text := o.text("password-length"); text != "" {
+		if s.passwords.Length, err = strconv.Atoi(text); err != nil {
+			return invalid("set PASSWORD_LENGTH to a whole number", "password-length")
+		}
+	}
+	s.passwords.ExcludeCharacters = cmp.Or(o.text("exclude-characters"), p.ExcludeCharacters)
+	for name, b := range map[string]*bool{
+		"exclude-numbers":            &s.passwords.ExcludeNumbers,
+		"exclude-punctuation":        &s.passwords.ExcludePunctuation,
+		"exclude-uppercase":          &s.passwords.ExcludeUppercase,
+		"exclude-lowercase":          &s.passwords.ExcludeLowercase,
+		"require-each-included-type": &s.passwords.RequireEachIncludedType,
+	} {
+		if *b, err = ParseBool(variable(name), o.text(name), *b); err != nil {
+			return s, err
+		}
+	}
+	return s, s.passwords.Check()
 }
 
-// userLimit reads the greatest length of a user name; 0 leaves it to the engine.
-func (o option) userLimit() (int, error) {
-	s := o.text("username-character-limit")
-	if s == "" {
-		return 0, nil
+// engine returns the engine of a value whose field engine, or what stands for it, is
+// the given name, or nil. Of several with one name it is the one whose mark the value
+// has.
+func (c Config) engine(name string, v engine.Value) (found engine.Engine) {
+	for _, e := range c.Engines {
+		k := e.Kind()
+		_, marked := v.Text(k.MarkField)
+		marked = marked && k.MarkField != ""
+		if name == "" && !marked || name != "" && !k.Serves(name) {
+			continue
+		}
+		if found == nil || marked {
+			found = e
+		}
 	}
-	n, err := strconv.Atoi(s)
-	if err != nil || n < 1 {
-		return 0, engine.Errorf(engine.InvalidConfiguration, "set USERNAME_CHARACTER_LIMIT to a whole number", "invalid user name limit %q", s)
+	return found
+}
+
+// names returns the names of all engines.
+func (c Config) names() []string {
+	var names []string
+	for _, e := range c.Engines {
+		names = append(names, e.Kind().Names...)
 	}
-	return n, nil
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // check finds out at start whether the settings contradict themselves for any
@@ -188,25 +206,8 @@ func (c Config) check() error {
 	if c.Secrets == nil || c.Log == nil || len(c.Engines) == 0 {
 		return engine.Errorf(engine.InvalidConfiguration, "set Secrets, Log and Engines", "incomplete rotation.Config")
 	}
-	o := option{getenv: c.Getenv}
-	if _, err := o.retireNow(); err != nil {
-		return err
-	}
-	if _, err := o.strategy(); err != nil {
-		return err
-	}
-	if _, err := o.userLimit(); err != nil {
-		return err
-	}
-	if _, err := ParseBool(recoverBySuperuser, c.Getenv(recoverBySuperuser), false); err != nil {
-		return err
-	}
 	for _, e := range c.Engines {
-		k := e.Kind()
-		if k.Passwords.Length == 0 {
-			continue
-		}
-		if _, err := o.passwords(k.Passwords); err != nil {
+		if _, err := (option{getenv: c.Getenv}).settings(e.Kind().Passwords); err != nil {
 			return err
 		}
 	}

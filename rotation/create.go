@@ -2,6 +2,8 @@ package rotation
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -19,61 +21,108 @@ func (r *run) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	req, err := r.choose(current)
+	req, err := r.choose(current, d.tags)
 	if err != nil {
 		return err
 	}
 	if m, ok := r.engine.(engine.Minter); ok {
 		return r.mint(ctx, m, req, current)
 	}
-	next, err := r.next(ctx, req)
+	if req.Pending, err = r.next(ctx, req); err != nil {
+		return err
+	}
+	if err := r.checkOnlyCredentialDiffers(req, current, req.Pending); err != nil {
+		return err
+	}
+	opened, err := r.act(ctx, req, r.dryRun)
 	if err != nil {
 		return err
 	}
-	if err := r.checkOnlyCredentialDiffers(req, current, next); err != nil {
-		return err
-	}
-	req.Pending = next
-	if err := r.prove(ctx, req); err != nil {
-		return err
-	}
-	if r.opened == awsPending {
+	if opened.name == awsPending {
 		// An earlier try of this rotation has come as far as the change.
 		r.log.Info("pending value exists already")
 		return nil
 	}
-	stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, next)
+	stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, req.Pending)
 	if err != nil {
 		return err
 	}
 	r.log.Info("pending value stored", "first", stored)
 	if stored {
-		return r.checkNotEditedSince(ctx, req, current, next)
+		return r.checkNotEditedSince(ctx, req, current, req.Pending)
 	}
 	return nil
 }
 
-// next asks the engine for the value to follow, as one exchange with the target.
-func (r *run) next(ctx context.Context, req *engine.Request) (engine.Value, error) {
-	var v engine.Value
-	err := r.exchange(ctx, func(ctx context.Context) (err error) {
-		v, err = r.engine.Next(ctx, req)
+// mint is create for values that the target makes. Whether the value is stored
+// is looked up before every try, since another call may have stored it.
+func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, current version) error {
+	if err := r.readPrevious(ctx, req); err != nil {
 		return err
-	})
-	if err == nil {
-		r.see(v)
 	}
-	return v, err
+	for pause := 100 * time.Millisecond; ; pause *= 2 {
+		_, err := r.secret.get(ctx, req.Version, awsPending)
+		if err == nil {
+			r.log.Info("pending value exists already")
+			return nil
+		}
+		if !errors.Is(err, errAbsent) {
+			return err
+		}
+		_, err = r.act(ctx, req, func(within context.Context, req *engine.Request) error {
+			next, err := m.Mint(within, req)
+			if err != nil {
+				return err
+			}
+			r.see(next)
+			return r.store(ctx, m, req, current, next)
+		})
+		if !errors.Is(err, engine.Unsettled) || sleep(ctx, min(pause, 2*time.Second)) != nil {
+			return err
+		}
+	}
 }
 
-// prove finds out, without changing anything, whether the change will be possible.
-func (r *run) prove(ctx context.Context, req *engine.Request) error {
-	return r.act(ctx, req, r.dryRun)
+// store stores a value that the target has made, or takes it back.
+func (r *run) store(ctx context.Context, m engine.Minter, req *engine.Request, current version, next engine.Value) error {
+	stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, next)
+	switch {
+	case err != nil: // it can be stored all the same
+		v, lookup := r.secret.await(ctx, req.Version, awsPending)
+		if lookup == nil && v.value.Equal(next) {
+			return nil
+		}
+		if lookup != nil && !errors.Is(lookup, errAbsent) {
+			return err
+		}
+	case stored:
+		r.log.Info("pending value stored")
+		if err = r.checkNotEditedSince(ctx, req, current, next); !errors.Is(err, engine.SecretEdited) {
+			return err
+		}
+	default: // another call for this step was first
+	}
+	undo := *req
+	undo.Pending = next
+	const advice = "revoke the newest credential at the target if the next rotation does not"
+	switch rerr := r.exchange(ctx, func(ctx context.Context) error { return m.Revoke(ctx, &undo) }); {
+	case rerr == nil:
+		r.log.Info("a value that was not stored is revoked")
+		return err
+	case err == nil: // the cause is not Revoke's: a refusal says nothing about the login that minted
+		return engine.Errorf(engine.TargetFailed, advice, "a new credential that was not stored could not be revoked: %w", rerr)
+	default:
+		e := withCause(err)
+		return engine.Errorf(e.Cause, e.Advice+"; "+advice, "%w; the new credential could not be revoked: %w", e.Err, rerr)
+	}
 }
 
-func (r *run) dryRun(ctx context.Context, req *engine.Request) error {
-	if d, ok := r.engine.(engine.DryRunner); ok {
-		return d.DryRun(ctx, req)
+// readPrevious reads the version labelled AWSPREVIOUS into the request.
+func (r *run) readPrevious(ctx context.Context, req *engine.Request) error {
+	v, err := r.previous(ctx)
+	if errors.Is(err, errAbsent) {
+		return nil
 	}
-	return r.engine.Verify(ctx, req, req.Login)
+	req.Previous = v.value
+	return err
 }

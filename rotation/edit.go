@@ -11,25 +11,23 @@ import (
 // changes it: it is what createSecret would make of current, up to chance. An
 // operator's edit of the secret shows here, before anything is overwritten.
 func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, pending engine.Value) error {
-	kind := r.kind
-	fields := kind.SecretFields
+	fields := r.kind.SecretFields
 	if len(fields) == 0 {
 		return nil
 	}
 	if req.Strategy == engine.AlternatingUsers {
-		fields = append([]string{kind.UserField}, fields...)
-		user, _ := req.Current.Text(kind.UserField)
-		other, err := req.OtherUser(kind, user)
+		fields = append([]string{r.kind.UserField}, fields...)
+		other, err := req.OtherUser(r.kind, r.user(req.Current))
 		if err != nil {
 			return err
 		}
 		// The copy of current that tests a configuration keeps the user.
-		if u, _ := pending.Text(kind.UserField); u != other && !pending.Equal(req.Current) {
-			return r.editedError(current)
+		if r.user(pending) != other && !pending.Equal(req.Current) {
+			return r.editedError(current.id)
 		}
 	}
 	if !pending.EqualBut(req.Current, fields...) {
-		return r.editedError(current)
+		return r.editedError(current.id)
 	}
 	return nil
 }
@@ -42,14 +40,14 @@ func (r *run) checkMadeFromCurrent(req *engine.Request, d description, current, 
 	// A seal of what is AWSPREVIOUS now says that AWSCURRENT was edited or rolled back.
 	outdated := r.sealed(req, pending.value, d.holder(awsPrevious))
 	if !r.sealed(req, pending.value, current.id) && (current.created.After(pending.created) || outdated) {
-		return r.editedError(current)
+		return r.editedError(current.id)
 	}
 	return r.checkOnlyCredentialDiffers(req, current, pending.value)
 }
 
-func (r *run) editedError(current version) error {
+func (r *run) editedError(current string) error {
 	return engine.Errorf(engine.SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
-		"the secret was edited during this rotation: the pending version was not made from version %s, which is AWSCURRENT now", current.id)
+		"the secret was edited during this rotation: the pending version was not made from version %s, which is AWSCURRENT now", current)
 }
 
 // checkNotEditedSince gives the rotation up where AWSCURRENT was edited between the reading of it
@@ -68,7 +66,7 @@ func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from
 	if d, err := r.secret.describe(ctx); err != nil || d.holder(awsCurrent) == from.id {
 		return err
 	}
-	if err := r.secret.release(ctx, req.Version); err != nil {
+	if err := r.secret.move(ctx, awsPending, "", req.Version); err != nil {
 		return err
 	}
 	return engine.Errorf(engine.SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began; version %s is AWSCURRENT now", now.id)
@@ -77,11 +75,10 @@ func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from
 // sealed reports whether the password of a pending value tells by itself that it was
 // made from the version with the given id.
 func (r *run) sealed(req *engine.Request, pending engine.Value, base string) bool {
-	kind := r.kind
-	if len(kind.SecretFields) != 1 || req.Passwords.Length == 0 {
+	if len(r.kind.SecretFields) != 1 || req.Passwords.Length == 0 {
 		return false
 	}
-	password, _ := pending.Text(kind.SecretFields[0])
+	password, _ := pending.Text(r.kind.SecretFields[0])
 	return req.Passwords.SealedTo(base, password)
 }
 
@@ -102,7 +99,7 @@ func (r *run) putLabelBack(ctx context.Context, d description) bool {
 	if err != nil {
 		return false
 	}
-	req, err := r.choose(current)
+	req, err := r.choose(current, d.tags)
 	if err != nil || r.checkMadeFromCurrent(req, d, current, pending) != nil {
 		return false
 	}
@@ -111,7 +108,7 @@ func (r *run) putLabelBack(ctx context.Context, d description) bool {
 		return false
 	}
 	r.refused(awsCurrent)
-	if r.tries(ctx, req, req.Pending) != nil || r.secret.stage(ctx, token, other) != nil {
+	if r.tries(ctx, req, req.Pending) != nil || r.secret.move(ctx, awsPending, token, other) != nil {
 		return false
 	}
 	r.log.Warn("AWSPENDING was taken away while the target was changed; it is put back")

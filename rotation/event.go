@@ -2,8 +2,6 @@ package rotation
 
 import (
 	"encoding/json"
-	"fmt"
-	"log/slog"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -46,33 +44,8 @@ type Event struct {
 	// RotationToken lets Secrets Manager see that a PutSecretValue by an
 	// assumed role belongs to this rotation. It is sensitive and fresh on every
 	// call; older deployments and simulators send none.
-	RotationToken Token
+	RotationToken engine.Value
 }
-
-// Token is a rotation token. It cannot be printed. The zero Token is none.
-type Token struct {
-	text *string // a pointer for the reason that Value has one
-}
-
-// NewToken returns the token with the given text.
-func NewToken(text string) Token { return Token{&text} }
-
-// Reveal returns the token's text, or "", for the one API call that needs it.
-func (t Token) Reveal() string {
-	if t.text == nil {
-		return ""
-	}
-	return *t.text
-}
-
-// Format writes a place holder in the token's stead, whatever the verb.
-func (t Token) Format(f fmt.State, _ rune) { fmt.Fprint(f, engine.Redacted) }
-
-// MarshalJSON writes a place holder in the token's stead.
-func (t Token) MarshalJSON() ([]byte, error) { return json.Marshal(engine.Redacted) }
-
-// LogValue returns a place holder in the token's stead.
-func (t Token) LogValue() slog.Value { return slog.StringValue(engine.Redacted) }
 
 // UnmarshalJSON reads an event and refuses one that no step could act on. The
 // error is an *Error with the cause InvalidEvent and names every fault at once.
@@ -102,7 +75,7 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 	if faults != nil {
 		return engine.Errorf(engine.InvalidEvent, adviceEvent, "%s", strings.Join(faults, "; "))
 	}
-	*e = Event{Step: step, SecretID: raw.SecretId, ClientRequestToken: raw.ClientRequestToken, RotationToken: NewToken(raw.RotationToken)}
+	*e = Event{Step: step, SecretID: raw.SecretId, ClientRequestToken: raw.ClientRequestToken, RotationToken: engine.StringValue(raw.RotationToken)}
 	return nil
 }
 

@@ -4,11 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"time"
-
-	"github.com/aws/smithy-go"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -40,67 +36,66 @@ const (
 	stateNeither   = "the target refuses AWSCURRENT and AWSPENDING"
 )
 
-// finished takes the step and ends its error with the state of the target.
-func (r *run) finished(ctx context.Context) error {
-	r.state = stateUntouched
-	err := r.finish(ctx)
+// finishing is a finishSecret, which knows the state of the target at any time.
+type finishing struct {
+	*run
+	req   *engine.Request
+	from  string // the version that is AWSCURRENT
+	state string
+}
+
+// finish takes the step and ends its error with the state of the target.
+func (r *run) finish(ctx context.Context) error {
+	f := &finishing{run: r, state: stateUntouched}
+	err := f.finish(ctx)
 	if err == nil || errors.Is(err, errDone) {
 		return err
 	}
 	e := withCause(err)
 	advice := e.Advice
-	if e.Cause == engine.SecretEdited && (r.state == stateChanged || r.state == stateUnlabeled) {
+	if e.Cause == engine.SecretEdited && (f.state == stateChanged || f.state == stateUnlabeled) {
 		advice = "put the credential of version " + r.event.ClientRequestToken + " into AWSCURRENT, remove AWSPENDING from that version, and rotate again"
 	}
-	return engine.Errorf(e.Cause, advice, "%w; %s", e.Err, r.state)
+	return engine.Errorf(e.Cause, advice, "%w; %s", e.Err, f.state)
 }
 
 // finish moves AWSCURRENT to the pending version, but only from the version that the
 // pending one was made from. Where setSecret could not make the pending value valid next to
 // the current one, it first changes the target and proves the change by a login. The
 // service removes AWSPENDING by itself.
-func (r *run) finish(ctx context.Context) error {
-	d, err := r.prologue(ctx)
+func (f *finishing) finish(ctx context.Context) error {
+	req, pending, d, err := f.staged(ctx, true)
 	if err != nil {
 		return err
 	}
-	pending, err := r.pending(ctx)
-	if err != nil {
-		return err
-	}
-	from := d.holder(awsCurrent)
-	req, err := r.choose(pending)
-	if err != nil {
-		return err
-	}
-	req.Pending = pending.value
-	retirer, overlaps := r.engine.(engine.Retirer)
-	early := overlaps && r.retireNow && req.Strategy == engine.SingleUser
-	if r.inFinish(req) || early || !r.sealed(req, pending.value, from) {
-		if err := r.base(ctx, req, d, pending); err != nil {
+	f.req, f.from = req, d.holder(awsCurrent)
+	retirer, overlaps := f.engine.(engine.Retirer)
+	early := overlaps && f.settings.retireNow && req.Strategy == engine.SingleUser
+	if f.inFinish(req) || early || !f.sealed(req, pending.value, f.from) {
+		if err := f.base(ctx, req, d, pending); err != nil {
 			return err
 		}
-		if req.Base != from {
-			return r.editedError(version{id: req.Base})
+		if req.Base != f.from {
+			return f.editedError(req.Base)
 		}
 	}
 	begin := time.Now()
-	if r.inFinish(req) {
-		if err := r.change(ctx, req); err != nil {
+	if f.inFinish(req) {
+		if err := f.change(ctx); err != nil {
 			return err
 		}
 	}
-	if err := r.promote(ctx, req, from); err != nil {
+	if err := f.promote(ctx); err != nil {
 		return err
 	}
-	r.currentRefused = false
-	r.rotated, r.window = true, time.Since(pending.created)
-	if r.inFinish(req) {
-		r.gap = time.Since(begin)
+	f.seen.CurrentRefused = false
+	f.seen.Rotated, f.seen.Window = true, time.Since(pending.created)
+	if f.inFinish(req) {
+		f.seen.Gap = time.Since(begin)
 	}
-	r.log.Info("promoted to AWSCURRENT", "from", from, "gap_ms", r.gap.Milliseconds())
+	f.log.Info("promoted to AWSCURRENT", "from", f.from, "gap_ms", f.seen.Gap.Milliseconds())
 	if early {
-		return r.retire(ctx, retirer, req)
+		f.retire(ctx, retirer)
 	}
 	return nil
 }
@@ -108,141 +103,130 @@ func (r *run) finish(ctx context.Context) error {
 // change makes the pending value valid and logs in with it. The login decides, and not the
 // answer to the change: that can be lost, and a concurrent call of this step can have made
 // the change. Where the login is refused, the target gets AWSCURRENT's credential back.
-func (r *run) change(ctx context.Context, req *engine.Request) error {
-	end, ok := ctx.Deadline()
-	if !ok { // unreachable: budget sets one
-		end = time.Now().Add(attemptLimit)
-	}
+func (f *finishing) change(ctx context.Context) error {
 	begin := time.Now()
+	end, _ := ctx.Deadline() // Handle sets one
 	left := end.Sub(begin)
 	if left < finishFloor {
 		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more", "finishSecret needs %s for the change and has %s", finishFloor, left.Round(time.Millisecond))
 	}
-	defer func() { r.share = time.Time{} }()
-	r.share = begin.Add(left / 4 * changeShare)
-	r.state = stateUnknown
-	err := r.apply(ctx, req)
+	defer func(until time.Time) { f.until = until }(f.until)
+	f.state = stateUnknown
+	f.until = begin.Add(left / 4 * changeShare)
+	_, err := f.act(ctx, f.req, f.engine.Set)
 	if err != nil && engine.CauseOf(err) == engine.LoginRefused {
-		r.state = stateUntouched
+		f.state = stateUntouched
 		return err
 	}
-	r.share = begin.Add(left / 4 * confirmShare)
 	tries := 1
 	if err == nil {
 		tries = confirmLimit
 	}
-	lerr := r.verify(ctx, req, tries, 500*time.Millisecond)
+	f.until = begin.Add(left / 4 * confirmShare)
+	lerr := f.verify(ctx, f.req, tries, 500*time.Millisecond)
+	f.until = end
 	accepted := lerr == nil || err == nil && errors.Is(lerr, engine.ErrNotVerifiable)
-	r.currentRefused = r.currentRefused || err == nil || accepted
-	if accepted {
-		if err != nil {
-			r.log.Warn("login accepted, although the change failed", "credential", awsPending, "cause", engine.CauseOf(err))
-		}
-		r.state = stateChanged
-		return nil
-	}
-	r.share = end
+	f.seen.CurrentRefused = f.seen.CurrentRefused || err == nil || accepted
 	switch {
+	case accepted:
+		if err != nil {
+			f.log.Warn("login accepted, although the change failed", "credential", awsPending, "cause", engine.CauseOf(err))
+		}
+		f.state = stateChanged
+		return nil
 	case !errors.Is(lerr, engine.LoginRefused): // never act on unknown
 	case err == nil:
-		if r.restore(ctx, req) {
+		if f.restore(ctx) {
 			return nil
 		}
 	default:
-		switch cerr := r.tries(ctx, req, req.Current); {
+		switch cerr := f.tries(ctx, f.req, f.req.Current); {
 		case cerr == nil:
-			r.state, r.currentRefused = stateUnchanged, false
+			f.state, f.seen.CurrentRefused = stateUnchanged, false
 		case errors.Is(cerr, engine.LoginRefused):
-			r.refused(awsCurrent)
-			r.state = stateNeither
+			f.refused(awsCurrent)
+			f.state = stateNeither
 		}
 	}
 	return stuck(cmp.Or(err, lerr))
 }
 
-// promote moves AWSCURRENT from the given version to the event's. Where that certainly
-// fails, it restores a target that finishSecret has changed. Where it is not known, the
-// next try of finishSecret goes on from AWSPENDING, which opens the target: restoring it
-// would lock clients out if the label moves after all.
-func (r *run) promote(ctx context.Context, req *engine.Request, from string) error {
+// promote moves AWSCURRENT to the event's version. Where that certainly fails, it restores a
+// target that finishSecret has changed. Where it is not known, the next try of finishSecret
+// goes on from AWSPENDING, which opens the target: restoring it would lock clients out if the
+// label moves after all.
+func (f *finishing) promote(ctx context.Context) error {
 	for try := 1; ; try++ {
-		err := r.secret.promote(ctx, req.Version, from)
+		err := f.secret.move(ctx, awsCurrent, f.req.Version, f.from)
 		if err == nil {
 			return nil
 		}
 		// The call can have succeeded although its answer was lost, and another call of this
 		// step can have been first. Either way the rest of the step is still due.
-		d, derr := r.secret.describe(ctx)
+		d, derr := f.secret.describe(ctx)
 		holder := d.holder(awsCurrent)
 		switch {
-		case derr == nil && holder == req.Version:
+		case derr == nil && holder == f.req.Version:
 			return nil
-		case derr == nil && holder != from:
-			err = r.editedError(version{id: holder})
+		case derr == nil && holder != f.from:
+			err = f.editedError(holder)
 		case denied(err):
 		case try < 2 && sleep(ctx, 500*time.Millisecond) == nil:
 			continue
 		default:
 			return err
 		}
-		if r.inFinish(req) && r.restore(ctx, req) {
+		if f.inFinish(f.req) && f.restore(ctx) {
 			return nil
 		}
 		return err
 	}
 }
 
-// denied reports whether Secrets Manager has refused a call for good.
-func denied(err error) bool {
-	api, ok := errors.AsType[smithy.APIError](err)
-	return ok && strings.HasPrefix(api.ErrorCode(), "AccessDenied")
-}
-
 // restore gives the target the credential of the version that is AWSCURRENT now, which an
 // edit can have changed, and notes the target's state. It reports whether that version is the
 // event's own, because another call of this step has moved the label: then the rotation is
 // complete.
-func (r *run) restore(ctx context.Context, req *engine.Request) (done bool) {
-	r.state = stateChanged
-	seen := ""
+func (f *finishing) restore(ctx context.Context) (done bool) {
+	f.state = stateChanged
+	given := ""
 	for range restoreLimit {
-		v, err := r.secret.get(ctx, "", awsCurrent)
-		if err == nil && v.id == seen {
+		v, err := f.secret.get(ctx, "", awsCurrent)
+		if err == nil && v.id == given {
 			break // the target has its credential
 		}
 		if err == nil {
-			err = r.give(ctx, req, v.value)
+			err = f.give(ctx, v.value)
 		}
 		if err != nil {
-			r.log.Error("target not restored", "cause", engine.CauseOf(err), "error", r.scrubber()(err.Error()))
-			r.keepLabel(ctx)
+			f.log.Error("target not restored", "cause", engine.CauseOf(err), "error", f.scrubber()(err.Error()))
+			f.keepLabel(ctx)
 			return false
 		}
-		seen = v.id
+		given = v.id
 	}
-	r.state, r.currentRefused = stateRestored, false
-	r.log.Warn("target restored: AWSCURRENT opens it again", "current", seen)
-	return seen == r.event.ClientRequestToken
+	f.state, f.seen.CurrentRefused = stateRestored, false
+	f.log.Warn("target restored: AWSCURRENT opens it again", "current", given)
+	return given == f.req.Version
 }
 
 // give makes a value of the secret open the target again, acting as the pending one, or finds
 // that it does. A value that names another host, port, TLS mode or user is only tried. A
 // target can refuse to take a credential back, because of its password history or a minimum
 // age; then the superuser sets it, where the operator allows that.
-func (r *run) give(ctx context.Context, req *engine.Request, v engine.Value) error {
-	undo := *req
-	undo.Current, undo.Pending = graft(v, req.Pending, r.kind), v
-	user, _ := req.Pending.Text(r.kind.UserField)
+func (f *finishing) give(ctx context.Context, v engine.Value) error {
+	undo := *f.req
+	undo.Current, undo.Pending = graft(v, f.req.Pending, f.kind), v
 	var err error
-	if u, _ := v.Text(r.kind.UserField); u == user && r.samePlace(req.Pending, v) {
-		superusers := func() error { return r.climb(ctx, r.superusers(ctx, req), as(&undo, r.engine.Set)) }
-		if req.SuperuserChanges {
-			err = superusers()
-		} else if err = r.exchange(ctx, func(ctx context.Context) error { return r.engine.Set(ctx, undo.As(undo.Current, false)) }); err != nil && r.mayUseSuperuser(req) {
-			err = superusers()
+	if f.user(f.req.Pending) == f.user(v) && f.samePlace(f.req.Pending, v) {
+		if !undo.SuperuserChanges {
+			err = f.exchange(ctx, func(ctx context.Context) error { return f.engine.Set(ctx, undo.As(undo.Current, false)) })
+		}
+		if undo.SuperuserChanges || err != nil && f.mayUseSuperuser(f.req) {
+			_, err = f.climb(ctx, f.superusers(ctx, f.req), as(&undo, f.engine.Set))
 		}
 	}
-	lerr := r.tries(ctx, &undo, v)
+	lerr := f.tries(ctx, &undo, v)
 	if lerr == nil {
 		return nil // the login decides
 	}
@@ -251,40 +235,36 @@ func (r *run) give(ctx context.Context, req *engine.Request, v engine.Value) err
 
 // keepLabel puts AWSPENDING back on the event's version, which opens the target, if an edit
 // has taken the label away and no other version has it.
-func (r *run) keepLabel(ctx context.Context) {
-	token := r.event.ClientRequestToken
-	d, err := r.secret.describe(ctx)
-	if err == nil && slices.Contains(d.labels[token], awsPending) {
-		return
-	}
-	if other := d.holder(awsPending); err == nil && (other == "" || other == d.holder(awsCurrent)) {
-		err = r.secret.stage(ctx, token, other)
-	} else if err == nil {
+func (f *finishing) keepLabel(ctx context.Context) {
+	d, err := f.secret.describe(ctx)
+	other := d.holder(awsPending)
+	switch {
+	case err != nil:
+	case other == "" || other == d.holder(awsCurrent):
+		err = f.secret.move(ctx, awsPending, f.req.Version, other)
+	case other != f.req.Version:
 		err = engine.Errorf(engine.VersionNotStaged, "", "AWSPENDING is on version %s", other)
 	}
 	if err != nil {
-		r.state = stateUnlabeled
-		r.log.Error("AWSPENDING not put back", "cause", engine.CauseOf(err))
+		f.state = stateUnlabeled
+		f.log.Error("AWSPENDING not put back", "cause", engine.CauseOf(err))
 	}
 }
 
 // retire ends the overlap early. The pending value is current by now, so an error here would
 // only repeat the rotation in vain: the next rotation retires the old credential.
-func (r *run) retire(ctx context.Context, e engine.Retirer, req *engine.Request) error {
-	err := r.tries(ctx, req, req.Pending)
-	if err != nil {
-		r.log.Warn("old credential kept: the new one could not be verified", "cause", engine.CauseOf(err))
-		return nil
-	}
-	if req.SuperuserChanges {
-		err = r.asSuperuser(ctx, req, e.Retire)
-	} else {
-		err = r.exchange(ctx, func(ctx context.Context) error { return e.Retire(ctx, req.As(req.Pending, false)) })
+func (f *finishing) retire(ctx context.Context, e engine.Retirer) {
+	err := f.tries(ctx, f.req, f.req.Pending)
+	switch {
+	case err != nil: // nothing is ended that may still be needed
+	case f.req.SuperuserChanges:
+		_, err = f.asSuperuser(ctx, f.req, e.Retire)
+	default:
+		err = f.exchange(ctx, func(ctx context.Context) error { return e.Retire(ctx, f.req.As(f.req.Pending, false)) })
 	}
 	if err != nil {
-		r.log.Warn("old credential kept until the next rotation", "cause", engine.CauseOf(err))
-		return nil
+		f.log.Warn("old credential kept until the next rotation", "cause", engine.CauseOf(err))
+		return
 	}
-	r.log.Info("old credential retired")
-	return nil
+	f.log.Info("old credential retired")
 }

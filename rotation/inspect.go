@@ -25,9 +25,7 @@ type Inspection struct {
 	Kind   engine.Kind
 	// Request is what the engine is given. Find adds the pending version to it.
 	Request *engine.Request
-	// Opened is the label or version that the target accepted last, and CurrentRefused tells
-	// that it refused AWSCURRENT.
-	Opened         string
+	// CurrentRefused tells that the target refused AWSCURRENT when it was tried.
 	CurrentRefused bool
 
 	run     *run
@@ -50,7 +48,7 @@ type Credential struct {
 // Inspect reads the secret's state and AWSCURRENT. With an error, the inspection has what was
 // read before.
 func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) {
-	i := &Inspection{run: &run{cfg: r.cfg, event: Event{SecretID: arn}, log: r.cfg.Log.With("secret", arn)}}
+	i := &Inspection{run: &run{cfg: r.cfg, event: Event{SecretID: arn}, log: r.cfg.Log.With("secret", arn), superuserLogins: make(map[string]rung)}}
 	return i, i.do(ctx, func() error { return i.read(ctx) })
 }
 
@@ -60,7 +58,7 @@ func (i *Inspection) do(ctx context.Context, f func() error) error {
 		defer i.run.guard(&err)
 		return f()
 	}()
-	i.Opened, i.CurrentRefused = i.run.opened, i.run.currentRefused
+	i.CurrentRefused = i.run.seen.CurrentRefused
 	if err == nil {
 		return nil
 	}
@@ -78,7 +76,6 @@ func (i *Inspection) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i.run.options = option{tags: d.tags, getenv: i.run.cfg.Getenv}
 	i.state = d
 	i.Enabled, i.Current, i.Pending, i.Key, i.Tags = d.enabled, d.holder(awsCurrent), d.holder(awsPending), d.key, d.tags
 	if i.Pending == i.Current {
@@ -87,15 +84,16 @@ func (i *Inspection) read(ctx context.Context) error {
 	if i.current, err = i.run.current(ctx); err != nil {
 		return err
 	}
-	req, err := i.run.choose(i.current)
+	req, err := i.run.choose(i.current, d.tags)
 	i.Engine, i.Kind, i.Request = i.run.engine, i.run.kind, req
 	return err
 }
 
 // Rehearse finds out whether a rotation would succeed, without changing anything: it is
 // createSecret without the storing. For an engine whose target issues the credential, it logs in.
-func (i *Inspection) Rehearse(ctx context.Context) error {
-	return i.do(ctx, func() error {
+// It returns the label or version that the target accepted.
+func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
+	err = i.do(ctx, func() error {
 		req := *i.Request
 		next, err := i.run.next(ctx, &req)
 		if err != nil {
@@ -103,8 +101,11 @@ func (i *Inspection) Rehearse(ctx context.Context) error {
 		}
 		i.run.event.Step = CreateSecret
 		req.Pending = next
-		return i.run.prove(ctx, &req)
+		c, err := i.run.act(ctx, &req, i.run.dryRun)
+		opened = c.name
+		return err
 	})
+	return opened, err
 }
 
 // Find returns the first credential that the target accepts, in the order of the ladder. The
@@ -123,8 +124,7 @@ func (i *Inspection) Find(ctx context.Context) (Credential, error) {
 		}
 		i.Request.Pending, i.Request.Version = i.pending.value, i.Pending
 	}
-	user, _ := i.pending.value.Text(i.Kind.UserField)
-	return i.find(ctx, i.run.own(ctx, i.Request, user), i.Request)
+	return i.find(ctx, i.run.own(ctx, i.Request, i.User(), i.run.user(i.pending.value)), i.Request)
 }
 
 // FindSuperuser returns the superuser's credential that the target accepts.
@@ -137,17 +137,12 @@ func (i *Inspection) FindSuperuser(ctx context.Context) (Credential, error) {
 
 func (i *Inspection) find(ctx context.Context, rungs iter.Seq2[rung, error], req *engine.Request) (found Credential, err error) {
 	err = i.do(ctx, func() error {
-		return i.run.climb(ctx, rungs, func(ctx context.Context, c rung) error {
-			err := i.Engine.Verify(ctx, req, c.value)
-			if err == nil {
-				host, _ := c.value.Text("host")
-				found = Credential{Name: c.name, Version: c.version, Superuser: c.superuser, Host: host, value: c.value}
-				if c.name == awsCurrent {
-					found.Version = i.Current
-				}
-			}
-			return err
-		})
+		c, err := i.run.climb(ctx, rungs, func(ctx context.Context, c rung) error { return i.Engine.Verify(ctx, req, c.value) })
+		if err == nil {
+			host, _ := c.value.Text("host")
+			found = Credential{Name: c.name, Version: c.version, Superuser: c.superuser, Host: host, value: c.value}
+		}
+		return err
 	})
 	return found, err
 }
@@ -156,13 +151,10 @@ func (i *Inspection) find(ctx context.Context, rungs iter.Seq2[rung, error], req
 func (i *Inspection) HasSuperuser() bool { return superuserARN(i.Kind, i.Request.Current) != "" }
 
 // MayRecover reports whether RECOVER_BY_SUPERUSER is set.
-func (i *Inspection) MayRecover() bool { return i.run.cfg.recoverBySuperuser() }
+func (i *Inspection) MayRecover() bool { return i.run.settings.recoverBySuperuser }
 
 // User returns the user that AWSCURRENT names.
-func (i *Inspection) User() string {
-	user, _ := i.Request.Current.Text(i.Kind.UserField)
-	return user
-}
+func (i *Inspection) User() string { return i.run.user(i.Request.Current) }
 
 // CurrentOpens reports whether the target accepts AWSCURRENT.
 func (i *Inspection) CurrentOpens(ctx context.Context) (bool, error) {
@@ -199,17 +191,17 @@ func (i *Inspection) KeepsEdits(ctx context.Context, version string) (keeps bool
 
 // Promote moves AWSCURRENT to a version.
 func (i *Inspection) Promote(ctx context.Context, version string) error {
-	return i.do(ctx, func() error { return i.run.secret.promote(ctx, version, i.Current) })
+	return i.do(ctx, func() error { return i.run.secret.move(ctx, awsCurrent, version, i.Current) })
 }
 
 // Abandon takes AWSPENDING from its version.
 func (i *Inspection) Abandon(ctx context.Context) error {
-	return i.do(ctx, func() error { return i.run.secret.release(ctx, i.Pending) })
+	return i.do(ctx, func() error { return i.run.secret.move(ctx, awsPending, "", i.Pending) })
 }
 
 // PutBack puts AWSPENDING back on its version.
 func (i *Inspection) PutBack(ctx context.Context) error {
-	return i.do(ctx, func() error { return i.run.secret.stage(ctx, i.Pending, "") })
+	return i.do(ctx, func() error { return i.run.secret.move(ctx, awsPending, i.Pending, "") })
 }
 
 // Reset gives the target AWSCURRENT's credential, acting as a superuser's.

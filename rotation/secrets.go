@@ -75,6 +75,15 @@ func (d description) holder(label string) string {
 	return ""
 }
 
+// open returns a secret with a client for it.
+func (r *run) open(ctx context.Context, arn string) (*secret, error) {
+	api, err := r.cfg.Secrets(ctx, arn)
+	if err != nil {
+		return nil, secretsManagerError("open", arn, err)
+	}
+	return &secret{api: api, arn: arn, see: r.see}, nil
+}
+
 func (s *secret) describe(ctx context.Context) (description, error) {
 	out, err := s.api.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &s.arn})
 	if err != nil {
@@ -145,7 +154,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // put stores the pending value under the event's token. It reports false, and no
 // error, where the version exists with another value: a step that ran twice
 // made it, and the first value counts.
-func (s *secret) put(ctx context.Context, token string, rotation Token, v engine.Value) (stored bool, err error) {
+func (s *secret) put(ctx context.Context, token string, rotation, v engine.Value) (stored bool, err error) {
 	in := &secretsmanager.PutSecretValueInput{
 		SecretId:           &s.arn,
 		ClientRequestToken: &token,
@@ -157,7 +166,7 @@ func (s *secret) put(ctx context.Context, token string, rotation Token, v engine
 		in.SecretString = aws.String(string(v.Reveal()))
 	}
 	// An empty token would be refused: the API asks for 36 characters.
-	if t := rotation.Reveal(); t != "" {
+	if t := string(rotation.Reveal()); t != "" {
 		in.RotationToken = &t
 	}
 	_, err = s.api.PutSecretValue(ctx, in)
@@ -170,38 +179,17 @@ func (s *secret) put(ctx context.Context, token string, rotation Token, v engine
 	return true, nil
 }
 
-// promote moves AWSCURRENT from one version to another. It fails if another
-// than from has the label when the call arrives.
-func (s *secret) promote(ctx context.Context, to, from string) error {
-	in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.arn, VersionStage: aws.String(awsCurrent), MoveToVersionId: &to}
+// move moves a staging label to a version, from the version that has it; "" is none. It fails
+// if another version than from has the label when the call arrives.
+func (s *secret) move(ctx context.Context, label, to, from string) error {
+	in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.arn, VersionStage: &label}
+	if to != "" {
+		in.MoveToVersionId = &to
+	}
 	if from != "" {
 		in.RemoveFromVersionId = &from
 	}
-	_, err := s.api.UpdateSecretVersionStage(ctx, in)
-	if err != nil {
-		return secretsManagerError("UpdateSecretVersionStage", s.arn, err)
-	}
-	return nil
-}
-
-// release takes AWSPENDING from a version, which gives a stuck rotation up.
-func (s *secret) release(ctx context.Context, from string) error {
-	_, err := s.api.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
-		SecretId: &s.arn, VersionStage: aws.String(awsPending), RemoveFromVersionId: &from})
-	if err != nil {
-		return secretsManagerError("UpdateSecretVersionStage", s.arn, err)
-	}
-	return nil
-}
-
-// stage puts AWSPENDING back on a version. from is the version that has it, or "".
-func (s *secret) stage(ctx context.Context, to, from string) error {
-	in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.arn, VersionStage: aws.String(awsPending), MoveToVersionId: &to}
-	if from != "" {
-		in.RemoveFromVersionId = &from
-	}
-	_, err := s.api.UpdateSecretVersionStage(ctx, in)
-	if err != nil {
+	if _, err := s.api.UpdateSecretVersionStage(ctx, in); err != nil {
 		return secretsManagerError("UpdateSecretVersionStage", s.arn, err)
 	}
 	return nil
@@ -235,16 +223,20 @@ func (s *secret) older(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
+// denied reports whether Secrets Manager has refused a call for good.
+func denied(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && strings.HasPrefix(api.ErrorCode(), "AccessDenied")
+}
+
 // undecipherable reports whether an error of Secrets Manager is about the one version,
 // whose key the caller may not use, or which is gone.
 func undecipherable(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
-	if !ok {
-		return false
-	}
-	code := api.ErrorCode()
-	return code == "DecryptionFailure" || strings.HasPrefix(code, "AccessDenied") || strings.HasPrefix(code, "KMS")
+	return denied(err) || ok && (api.ErrorCode() == "DecryptionFailure" || strings.HasPrefix(api.ErrorCode(), "KMS"))
 }
+
+const adviceReach = "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway"
 
 // secretsManagerError gives an error of the API its cause and advice.
 func secretsManagerError(operation, arn string, err error) error {
@@ -254,7 +246,7 @@ func secretsManagerError(operation, arn string, err error) error {
 	advice := "look at the code and try again; Secrets Manager retries by itself"
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
-		return engine.Errorf(engine.SecretsManagerFailed, "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway", "%s of %s: %w", operation, arn, awserror.Brief(err))
+		return engine.Errorf(engine.SecretsManagerFailed, adviceReach, "%s of %s: %w", operation, arn, awserror.Brief(err))
 	}
 	switch code := api.ErrorCode(); code {
 	case "AccessDeniedException", "AccessDenied":

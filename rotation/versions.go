@@ -19,7 +19,7 @@ func (r *run) current(ctx context.Context) (version, error) {
 		return v, engine.Errorf(engine.InvalidSecret, "put a first value into the secret", "the secret %s has no current value", r.secret.arn)
 	}
 	if err == nil {
-		r.age = time.Since(v.created)
+		r.seen.Age = time.Since(v.created)
 	}
 	return v, err
 }
@@ -66,4 +66,21 @@ func (r *run) latest(ctx context.Context, d description) (version, error) {
 			return v, err
 		}
 	}
+}
+
+// previous reads the version labelled AWSPREVIOUS. It returns errAbsent also for one that cannot
+// be decrypted: its key may be an earlier one of the secret's.
+func (r *run) previous(ctx context.Context) (version, error) {
+	v, err := r.secret.get(ctx, "", awsPrevious)
+	if undecipherable(err) {
+		r.log.Warn("version skipped: it cannot be decrypted", "credential", awsPrevious)
+		return v, errAbsent
+	}
+	return v, err
+}
+
+// user returns the user that a value names.
+func (r *run) user(v engine.Value) string {
+	user, _ := v.Text(r.kind.UserField)
+	return user
 }

@@ -26,16 +26,16 @@ type Kind struct {
 	// so which step makes the change. A Minter's is BothWork.
 	Overlap Overlap
 
-	// CloneSuffix, added to the first user's name, is the second user's; "" means that the
-	// engine cannot alternate users. CloneLimit is the maximum length of a name in bytes.
+	// CloneSuffix, added to the first user's name, is the second user's. CloneLimit is the
+	// maximum length of a name in bytes.
 	CloneSuffix string
 	CloneLimit  int
-	// SuperuserField is the field that names the superuser secret; "" means masterarn.
+	// Superuser says for which strategies the superuser changes the credential, where a value
+	// names a superuser secret; SuperuserField is the field that names it, and "" means masterarn.
+	Superuser      Superuser
 	SuperuserField string
-	// SuperuserSingle means that a superuser secret, where the value names one, changes the
-	// single user's credential, because few users can change their own. It is implied where
-	// users cannot alternate.
-	SuperuserSingle bool
+
+	// The rest is for few engines.
 
 	// PlaceFields are the fields, in addition to host, port and ssl, that say where the target
 	// is.
@@ -54,6 +54,20 @@ type Kind struct {
 	// Options are the names of the engine's own settings; see Request.Option.
 	Options []string
 }
+
+// Superuser says for which strategies the superuser changes the credential.
+type Superuser int
+
+const (
+	// ForSingle: users cannot alternate, and a superuser changes the single user's credential.
+	ForSingle Superuser = iota
+	// ForAlternating: naming a superuser means alternating users; a single user changes its own
+	// credential.
+	ForAlternating
+	// ForEither: naming a superuser means alternating users; with the strategy single, the
+	// superuser changes the credential, because few users can change their own.
+	ForEither
+)
 
 // Serves reports whether name is one of the kind's names.
 func (k Kind) Serves(name string) bool {

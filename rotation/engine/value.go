@@ -52,48 +52,43 @@ func BinaryValue(data []byte) Value {
 	return Value{&content{data: bytes.Clone(data), binary: true}}
 }
 
-// parse finds the members of an object. Errors of the decoder are not kept, as
-// they may quote the input.
+// parse finds the members of an object, or says why there is none.
 func (v *content) parse() {
+	v.fault = v.read()
+	if v.object = v.fault == ""; !v.object {
+		v.members = nil
+	}
+}
+
+// read returns the fault of the text, or "". The decoder's errors may quote the input and are
+// not in it.
+func (v *content) read() (fault string) {
+	const malformed = "it is not well-formed JSON"
 	dec := json.NewDecoder(bytes.NewReader(v.data))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		v.fault = "it is not a JSON object"
-		return
+		return "it is not a JSON object"
 	}
 	for dec.More() {
 		t, err := dec.Token()
 		name, ok := t.(string)
-		if err != nil || !ok {
-			v.fault = "it is not well-formed JSON"
-			v.members = nil
-			return
-		}
 		var raw json.RawMessage
-		if err := dec.Decode(&raw); err != nil {
-			v.fault = "it is not well-formed JSON"
-			v.members = nil
-			return
+		if err != nil || !ok || dec.Decode(&raw) != nil {
+			return malformed
 		}
 		if v.index(name) >= 0 {
 			// Which of the two counts differs from reader to reader.
-			v.fault = fmt.Sprintf("its field %q appears twice", name)
-			v.members = nil
-			return
+			return fmt.Sprintf("its field %q appears twice", name)
 		}
 		to := int(dec.InputOffset())
 		v.members = append(v.members, member{name, to - len(raw), to})
 	}
 	if _, err := dec.Token(); err != nil {
-		v.fault = "it is not well-formed JSON"
-		v.members = nil
-		return
+		return malformed
 	}
 	if len(bytes.TrimSpace(v.data[dec.InputOffset():])) > 0 {
-		v.fault = "text follows its JSON object"
-		v.members = nil
-		return
+		return "text follows its JSON object"
 	}
-	v.object = true
+	return ""
 }
 
 func (v *content) index(name string) int {

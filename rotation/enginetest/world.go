@@ -166,7 +166,7 @@ func (w *world) step(ctx context.Context, step rotation.Step, token string) erro
 	w.logMu.Lock()
 	w.tokens = append(w.tokens, proof)
 	w.logMu.Unlock()
-	return r.Handle(ctx, rotation.Event{Step: step, SecretID: w.arn, ClientRequestToken: token, RotationToken: rotation.NewToken(proof)})
+	return r.Handle(ctx, rotation.Event{Step: step, SecretID: w.arn, ClientRequestToken: token, RotationToken: engine.StringValue(proof)})
 }
 
 // Write takes a line of the core's log.
@@ -347,7 +347,7 @@ func (w *world) open(v engine.Value) (bool, error) {
 // alternates reports whether users alternate.
 func (w *world) alternates() bool {
 	_, ok := w.first.Text("masterarn")
-	return ok && w.kind.CloneSuffix != "" && w.env["STRATEGY"] != "single"
+	return ok && w.kind.Superuser != engine.ForSingle && w.env["STRATEGY"] != "single"
 }
 
 // oneAtATime reports whether finishSecret makes the change, or completes it.

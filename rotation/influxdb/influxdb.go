@@ -26,13 +26,13 @@ func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 // server's bcrypt ends at 72 bytes.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
-		Names:           []string{"influxdb"},
-		UserField:       "username",
-		SecretFields:    []string{"password"},
-		Passwords:       engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`&+=;", RequireEachIncludedType: true},
-		CloneSuffix:     "_clone",
-		CloneLimit:      255,
-		SuperuserSingle: true,
+		Names:        []string{"influxdb"},
+		UserField:    "username",
+		SecretFields: []string{"password"},
+		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`&+=;", RequireEachIncludedType: true},
+		CloneSuffix:  "_clone",
+		CloneLimit:   255,
+		Superuser:    engine.ForEither,
 	}
 }
 

@@ -30,15 +30,15 @@ const cloneSuffix = "_clone"
 // it is mongo, also for DocumentDB.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
-		Names:           []string{"mongodb", "mongo", "documentdb"},
-		UserField:       "username",
-		SecretFields:    []string{"password"},
-		Passwords:       engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		CloneSuffix:     cloneSuffix,
-		CloneLimit:      255,
-		SuperuserSingle: true,
-		UserDatabase:    true,
-		PlaceFields:     []string{"srv"},
+		Names:        []string{"mongodb", "mongo", "documentdb"},
+		UserField:    "username",
+		SecretFields: []string{"password"},
+		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		CloneSuffix:  cloneSuffix,
+		CloneLimit:   255,
+		Superuser:    engine.ForEither,
+		UserDatabase: true,
+		PlaceFields:  []string{"srv"},
 	}
 }
 

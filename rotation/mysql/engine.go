@@ -47,6 +47,7 @@ func (*Engine) Kind() engine.Kind {
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		Superuser:    engine.ForAlternating,
 		CloneSuffix:  cloneSuffix,
 		CloneLimit:   mariadbNameLimit,
 	}

@@ -49,6 +49,7 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
 	begin := time.Now()
 	details := make(map[string]string)
 	i, err := r.Inspect(ctx, arn)
+	opened := ""
 	switch {
 	case i.Current == "" && err != nil:
 	case i.Pending != "":
@@ -64,12 +65,12 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
 		if s, _ := i.Request.Current.Text("ssl"); engine.ParseTLSMode(s) == engine.TLSOff {
 			details["tls"] = `not used: the secret says "ssl": false`
 		}
-		err = i.Rehearse(ctx)
+		opened, err = i.Rehearse(ctx)
 	}
 	took := time.Since(begin).Round(time.Millisecond).String()
 	details["deadline"] = "the proof took " + took
 	if err == nil && i.CurrentRefused {
-		details["login"] = "AWSCURRENT refused, " + i.Opened + " opens: clients are refused until the next rotation, or `rotatorctl recover`"
+		details["login"] = "AWSCURRENT refused, " + opened + " opens: clients are refused until the next rotation, or `rotatorctl recover`"
 	}
 	if err == nil && ctx.Err() != nil {
 		err = engine.Errorf(engine.OutOfTime, "raise the function's timeout", "the proof took %s", took)

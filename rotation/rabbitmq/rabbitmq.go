@@ -30,14 +30,14 @@ const portField = "managementPort"
 // passwords have may stand in an amqps:// URL as they are.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
-		Names:           []string{"rabbitmq", "amazonmq"},
-		UserField:       "username",
-		SecretFields:    []string{"password"},
-		Passwords:       engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
-		CloneSuffix:     "_clone",
-		CloneLimit:      255, // a short string of AMQP
-		SuperuserSingle: true,
-		PlaceFields:     []string{"engine", portField},
+		Names:        []string{"rabbitmq", "amazonmq"},
+		UserField:    "username",
+		SecretFields: []string{"password"},
+		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
+		CloneSuffix:  "_clone",
+		CloneLimit:   255, // a short string of AMQP
+		Superuser:    engine.ForEither,
+		PlaceFields:  []string{"engine", portField},
 	}
 }
 

@@ -112,7 +112,7 @@ func (w *World) Rotator() *rotation.Rotator {
 func (w *World) Step(arn, token string, step rotation.Step) error {
 	ctx, cancel := context.WithTimeout(context.Background(), w.Limit)
 	defer cancel()
-	return w.Rotator().Handle(ctx, rotation.Event{Step: step, SecretID: arn, ClientRequestToken: token, RotationToken: rotation.NewToken(uuid.NewString())})
+	return w.Rotator().Handle(ctx, rotation.Event{Step: step, SecretID: arn, ClientRequestToken: token, RotationToken: engine.StringValue(uuid.NewString())})
 }
 
 func (w *World) All(arn, token string) error {

@@ -1,0 +1,132 @@
+package rotation
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"example.com/rotator/rotation/engine"
+)
+
+// errDone ends a step early and successfully: the event's version is AWSCURRENT.
+var errDone = errors.New("the version is current already")
+
+// prologue asks Secrets Manager whether this event is one to act on: rotation
+// is switched on and the event's version is staged. It returns errDone where
+// the rotation is over. Nothing else is touched before.
+// Source: AWS's rotation function templates, which give the same verdicts.
+func (r *run) prologue(ctx context.Context) (description, error) {
+	d, err := r.secret.describe(ctx)
+	if err == nil {
+		err = r.verdict(d)
+	}
+	if errors.Is(err, engine.VersionNotStaged) && r.putLabelBack(ctx, d) {
+		err = nil
+	}
+	return d, err
+}
+
+func (r *run) verdict(d description) error {
+	token := r.event.ClientRequestToken
+	labels := d.labels[token]
+	const advice = "let Secrets Manager start the rotation with RotateSecret; if an old rotation is stuck, `rotatorctl status` shows it"
+	switch other := d.holder(awsPending); {
+	case !d.enabled:
+		return engine.Errorf(engine.RotationDisabled, "switch rotation on with RotateSecret; `rotatorctl recover` repairs a rotation that was cancelled halfway",
+			"rotation is not enabled for secret %s", r.secret.arn)
+	case slices.Contains(labels, awsCurrent):
+		return errDone
+	case slices.Contains(labels, awsPending):
+		return nil
+	case other != "":
+		return engine.Errorf(engine.VersionNotStaged, advice, "AWSPENDING is on version %s and not on this rotation's version %s", other, token)
+	}
+	return engine.Errorf(engine.VersionNotStaged, advice, "version %s is not staged as AWSPENDING", token)
+}
+
+// staged reads the pending version and makes the request of it, and returns errDone where it is
+// AWSCURRENT. It asks for the secret's state only where ask is set, where the read fails, to say
+// why, or where a tag of the secret could matter; otherwise the description is empty.
+func (r *run) staged(ctx context.Context, ask bool) (*engine.Request, version, description, error) {
+	var d description
+	var pending version
+	var err error
+	if !ask {
+		pending, err = r.secret.get(ctx, r.event.ClientRequestToken, awsPending)
+		if err == nil && pending.has(awsCurrent) {
+			return nil, pending, d, errDone
+		}
+	}
+	if ask || err != nil || !r.untagged(pending.value) {
+		if d, err = r.prologue(ctx); err != nil {
+			return nil, pending, d, err
+		}
+		if pending.id == "" {
+			if pending, err = r.pending(ctx); err != nil {
+				return nil, pending, d, err
+			}
+		}
+	}
+	req, err := r.choose(pending, d.tags)
+	if err == nil {
+		req.Pending = pending.value
+	}
+	return req, pending, d, err
+}
+
+// untagged reports whether the value alone says how to verify it: it names its
+// engine, which has no settings of its own, and leaves no choice of strategy.
+func (r *run) untagged(v engine.Value) bool {
+	name, _ := v.Text("engine")
+	e := r.cfg.engine(name, v)
+	if name == "" || e == nil {
+		return false
+	}
+	k := e.Kind()
+	return len(k.Options) == 0 && superuserARN(k, v) == "" && r.cfg.Getenv("STRATEGY") != string(engine.AlternatingUsers)
+}
+
+// choose finds the engine and the settings of a version and returns the request for it.
+func (r *run) choose(v version, tags map[string]string) (*engine.Request, error) {
+	o := option{tags: tags, getenv: r.cfg.Getenv}
+	name, _ := v.value.Text("engine")
+	name = cmp.Or(name, o.text("engine"))
+	if r.engine = r.cfg.engine(name, v.value); r.engine == nil {
+		const advice = "set the secret's field engine, or for a value without fields the tag rotator:engine or the variable ENGINE"
+		if name == "" {
+			return nil, engine.Errorf(engine.InvalidSecret, advice, "the secret names no engine; %s", cmp.Or(v.value.Fault(), "it has no field engine"))
+		}
+		return nil, engine.Errorf(engine.InvalidSecret, advice, "the engine %q is none of %s", name, strings.Join(r.cfg.names(), ", "))
+	}
+	k := r.engine.Kind()
+	if s := o.own(k.FieldsOption); k.FieldsOption != "" && s != "" {
+		k.SecretFields = strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' })
+	}
+	r.kind = k
+	r.seen.Engine = k.Names[0]
+	var err error
+	if r.settings, err = o.settings(k.Passwords); err != nil {
+		return nil, err
+	}
+	req := &engine.Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: v.value, Base: v.id, SecretFields: k.SecretFields,
+		Setting: o.own, Passwords: r.settings.passwords, UserLimit: r.settings.userLimit, Strategy: r.settings.strategy}
+	superuser := superuserARN(k, v.value) != ""
+	if req.Strategy == "" { // a superuser secret means alternating users, as in AWS's multi-user secrets
+		req.Strategy = engine.SingleUser
+		if superuser && k.Superuser != engine.ForSingle {
+			req.Strategy = engine.AlternatingUsers
+		}
+	}
+	alternating := req.Strategy == engine.AlternatingUsers
+	req.SuperuserChanges = alternating || superuser && k.Superuser != engine.ForAlternating
+	r.log = r.log.With("engine", k.Names[0], "strategy", req.Strategy)
+	switch {
+	case alternating && k.Superuser == engine.ForSingle:
+		return req, engine.Errorf(engine.InvalidSecret, adviceStrategy, "the engine %s cannot alternate users", k.Names[0])
+	case alternating && !superuser:
+		return req, engine.Errorf(engine.InvalidSecret, "name the superuser secret's ARN in the field "+superuserField(k), "this rotation needs a superuser secret and the value names none")
+	}
+	return req, nil
+}

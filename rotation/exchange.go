@@ -1,0 +1,102 @@
+package rotation
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"example.com/rotator/rotation/engine"
+)
+
+const (
+	// attemptLimit bounds one exchange with the target, so that a host that
+	// answers nothing is told from a slow one while there is time to say so.
+	attemptLimit = 15 * time.Second
+	// fairChance is the time within which a target that works accepts a login, also one that
+	// is busy or in another region.
+	fairChance = 2 * time.Second
+)
+
+// exchange calls do with a context for one exchange with the target. Where the invocation leaves
+// less than fairChance for it, a target that does not answer is not called unreachable.
+func (r *run) exchange(ctx context.Context, do func(context.Context) error) error {
+	begin := time.Now()
+	end := begin.Add(cmp.Or(r.kind.Patience, attemptLimit))
+	if !r.until.IsZero() && r.until.Before(end) {
+		end = r.until
+	}
+	within, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	err := do(within)
+	if cause := engine.CauseOf(err); err != nil && end.Sub(begin) < fairChance && !time.Now().Before(end) && (cause == engine.Unreachable || cause == engine.TargetFailed) {
+		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more; if the target cannot be reached, the error says so then", "too little time was left for the target: %w", err)
+	}
+	return err
+}
+
+// inFinish reports whether finishSecret makes the change, or completes it.
+func (r *run) inFinish(req *engine.Request) bool {
+	return req.Strategy == engine.SingleUser && r.kind.Overlap != engine.BothWork
+}
+
+// next asks the engine for the value to follow.
+func (r *run) next(ctx context.Context, req *engine.Request) (v engine.Value, err error) {
+	err = r.exchange(ctx, func(ctx context.Context) (err error) {
+		v, err = r.engine.Next(ctx, req)
+		return err
+	})
+	if err == nil {
+		r.see(v)
+	}
+	return v, err
+}
+
+// tries logs in with a value.
+func (r *run) tries(ctx context.Context, req *engine.Request, v engine.Value) error {
+	return r.exchange(ctx, func(ctx context.Context) error { return r.engine.Verify(ctx, req, v) })
+}
+
+// verify logs in with the pending value. A host that follows another, as a reader does, may not
+// know the value yet, so a refused login is repeated while time allows, after pauses that
+// double. It is not tried more often than the given number, because targets lock accounts after
+// a few refusals.
+func (r *run) verify(ctx context.Context, req *engine.Request, tries int, pause time.Duration) error {
+	for try := 1; ; try++ {
+		err := r.tries(ctx, req, req.Pending)
+		if !errors.Is(err, engine.LoginRefused) {
+			return err
+		}
+		r.refused(awsPending)
+		if try == tries || time.Until(r.until) < pause+fairChance/2 || sleep(ctx, pause) != nil {
+			return err
+		}
+		pause *= 2
+	}
+}
+
+// dryRun proves, without changing anything, that the change is possible.
+func (r *run) dryRun(ctx context.Context, req *engine.Request) error {
+	if d, ok := r.engine.(engine.DryRunner); ok {
+		return d.DryRun(ctx, req)
+	}
+	return r.engine.Verify(ctx, req, req.Login)
+}
+
+// refused notes that the target refused a credential.
+func (r *run) refused(name string) {
+	r.seen.Refusals++
+	r.seen.CurrentRefused = r.seen.CurrentRefused || name == awsCurrent
+	r.log.Warn("login refused", "credential", name)
+}
+
+// stuck gives a rejected password advice that works: a version cannot be changed, so
+// repeating the step does not help.
+func stuck(err error) error {
+	e, ok := errors.AsType[*engine.Error](err)
+	if !ok || e.Cause != engine.PolicyRejected {
+		return err
+	}
+	return engine.Errorf(engine.PolicyRejected, "correct the password settings; then `rotatorctl recover --yes` abandons this rotation, and the next one generates another value",
+		"the target rejects the pending value: %w", e.Err)
+}
