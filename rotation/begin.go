@@ -13,9 +13,9 @@ import (
 // errDone ends a step early and successfully: the event's version is AWSCURRENT.
 var errDone = errors.New("the version is current already")
 
-// prologue asks Secrets Manager whether this event is one to act on: rotation
-// is switched on and the event's version is staged. It returns errDone where
-// the rotation is over. Nothing else is touched before.
+// prologue asks Secrets Manager whether this event is one to act on: rotation is switched on and
+// the event's version is staged. It returns errDone where the rotation is over. Nothing else is
+// touched before.
 // Source: AWS's rotation function templates, which give the same verdicts.
 func (r *run) prologue(ctx context.Context) (description, error) {
 	d, err := r.secret.describe(ctx)
@@ -76,8 +76,8 @@ func (r *run) staged(ctx context.Context, ask bool) (*engine.Request, version, d
 	return req, pending, d, err
 }
 
-// untagged reports whether the value alone says how to verify it: it names its
-// engine, which has no settings of its own, and leaves no choice of strategy.
+// untagged reports whether the value alone says how to verify it: it names its engine, which has no
+// settings of its own, and leaves no choice of strategy.
 func (r *run) untagged(v engine.Value) bool {
 	name, _ := v.Text("engine")
 	e := r.cfg.engine(name, v)

@@ -16,45 +16,42 @@ import (
 type Config struct {
 	// Engines are the engines that the function serves.
 	Engines []engine.Engine
-	// Secrets returns the client for a secret, by the ARN's region and account.
-	// An error of it fails the step with its own cause, if it is an *Error.
+	// Secrets returns the client for a secret, by the ARN's region and account. An error of it
+	// fails the step with its own cause, if it is an *Error.
 	Secrets func(ctx context.Context, arn string) (SecretsManager, error)
-	// Getenv returns a setting, as os.Getenv does; one that is empty counts as
-	// not set, because `sam local` turns absent ones into empty ones.
+	// Getenv returns a setting, as os.Getenv does; one that is empty counts as not set, because
+	// `sam local` turns absent ones into empty ones.
 	Getenv func(name string) string
 	// Log gets one line for every decision. It never gets a secret's value.
 	Log *slog.Logger
-	// Topology answers what RDS knows of hosts. Without it, superuser secrets
-	// that RDS manages, and hosts other than the superuser's, are refused.
+	// Topology answers what RDS knows of hosts. Without it, superuser secrets that RDS manages, and
+	// hosts other than the superuser's, are refused.
 	Topology Topology
 	// Observe, if set, is called once for every step, after its end.
 	Observe func(Observation)
 }
 
-// Topology knows which hosts are one database. It looks in the account of the
-// superuser's secret.
+// Topology knows which hosts are one database. It looks in the account of the superuser's secret.
 type Topology interface {
-	// Managed returns host and port of the database whose superuser secret
-	// has the given tags, as RDS and Redshift set them.
+	// Managed returns host and port of the database whose superuser secret has the given tags, as
+	// RDS and Redshift set them.
 	Managed(ctx context.Context, superuserARN string, tags map[string]string) (host string, port int, err error)
-	// Replica reports whether host is a replica or reader of the database
-	// whose writer is primary.
+	// Replica reports whether host is a replica or reader of the database whose writer is primary.
 	Replica(ctx context.Context, superuserARN, host, primary string) (bool, error)
 }
 
 // TopologyNeeder is a Topology that can tell what its answers need.
 type TopologyNeeder interface {
 	Topology
-	// Needs returns what it takes to find a superuser's host by the tags of the
-	// superuser secret, if that names none in primary, and to find out whether host
-	// is its replica.
+	// Needs returns what it takes to find a superuser's host by the tags of the superuser secret,
+	// if that names none in primary, and to find out whether host is its replica.
 	Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission
 }
 
 // Observation is what a step came to, for metrics. It holds no value.
 type Observation struct {
-	// Step, Secret and Version are the event's; Engine is the engine's name, or
-	// "" where the step failed before it was known.
+	// Step, Secret and Version are the event's; Engine is the engine's name, or "" where the step
+	// failed before it was known.
 	Step    Step
 	Secret  string
 	Version string
@@ -65,26 +62,26 @@ type Observation struct {
 	Duration time.Duration
 	// Refusals counts the logins that the target refused.
 	Refusals int
-	// CurrentRefused is set where the target refused AWSCURRENT and the step ended before
-	// that changed: clients that use the secret cannot log in.
+	// CurrentRefused is set where the target refused AWSCURRENT and the step ended before that
+	// changed: clients that use the secret cannot log in.
 	CurrentRefused bool
 	// Rotated is set for the one step that moved AWSCURRENT.
 	Rotated bool
-	// Age is how old the current version is, in every step that has read it, also
-	// one that failed; zero in the others.
+	// Age is how old the current version is, in every step that has read it, also one that failed;
+	// zero in the others.
 	Age time.Duration
-	// Window is the time from the storing of the pending value to its promotion,
-	// in the step that promoted it.
+	// Window is the time from the storing of the pending value to its promotion, in the step that
+	// promoted it.
 	Window time.Duration
-	// Gap is the time from the change at the target to the promotion, in a finishSecret
-	// that made both. Clients with the old value were refused for no longer than that; for
-	// an engine whose target accepted both values they were not refused.
+	// Gap is the time from the change at the target to the promotion, in a finishSecret that made
+	// both. Clients with the old value were refused for no longer than that; for an engine whose
+	// target accepted both values they were not refused.
 	Gap time.Duration
 }
 
-// option looks a setting up: first among the secret's tags, then in the
-// environment. name is lower case with hyphens, such as password-length: the
-// tag is rotator:password-length and the variable PASSWORD_LENGTH.
+// option looks a setting up: first among the secret's tags, then in the environment. name is lower
+// case with hyphens, such as password-length: the tag is rotator:password-length and the variable
+// PASSWORD_LENGTH.
 type option struct {
 	tags   map[string]string
 	getenv func(string) string
@@ -101,9 +98,9 @@ func (o option) own(name string) string {
 	return cmp.Or(o.tags["rotator:"+name], o.getenv("ROTATOR_"+variable(name)))
 }
 
-// ParseBool reads a setting that is on or off: true, on, yes, y and 1, which AWS's templates
-// take for true, or false, off, no, n and 0, in any case. An empty text is the default. The
-// error has the cause InvalidConfiguration; the templates take any other text for false.
+// ParseBool reads a setting that is on or off: true, on, yes, y and 1, which AWS's templates take
+// for true, or false, off, no, n and 0, in any case. An empty text is the default. The error has
+// the cause InvalidConfiguration; the templates take any other text for false.
 func ParseBool(name, text string, otherwise bool) (bool, error) {
 	switch strings.ToLower(text) {
 	case "":
@@ -172,9 +169,8 @@ func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 	return s, s.passwords.Check()
 }
 
-// engine returns the engine of a value whose field engine, or what stands for it, is
-// the given name, or nil. Of several with one name it is the one whose mark the value
-// has.
+// engine returns the engine of a value whose field engine, or what stands for it, is the given
+// name, or nil. Of several with one name it is the one whose mark the value has.
 func (c Config) engine(name string, v engine.Value) (found engine.Engine) {
 	for _, e := range c.Engines {
 		k := e.Kind()
@@ -200,8 +196,8 @@ func (c Config) names() []string {
 	return slices.Compact(names)
 }
 
-// check finds out at start whether the settings contradict themselves for any
-// engine, so that a function that cannot work says so at once.
+// check finds out at start whether the settings contradict themselves for any engine, so that a
+// function that cannot work says so at once.
 func (c Config) check() error {
 	if c.Secrets == nil || c.Log == nil || len(c.Engines) == 0 {
 		return engine.Errorf(engine.InvalidConfiguration, "set Secrets, Log and Engines", "incomplete rotation.Config")

@@ -10,8 +10,8 @@ import (
 
 // create proves the rotation possible, makes the next value and stages it.
 //
-// The value is stored without a look at whether one is there: Secrets Manager
-// refuses to change a version, which says the same in one call less.
+// The value is stored without a look at whether one is there: Secrets Manager refuses to change a
+// version, which says the same in one call less.
 func (r *run) create(ctx context.Context) error {
 	d, err := r.prologue(ctx)
 	if err != nil {
@@ -54,8 +54,8 @@ func (r *run) create(ctx context.Context) error {
 	return nil
 }
 
-// mint is create for values that the target makes. Whether the value is stored
-// is looked up before every try, since another call may have stored it.
+// mint is create for values that the target makes. Whether the value is stored is looked up before
+// every try, since another call may have stored it.
 func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, current version) error {
 	if err := r.readPrevious(ctx, req); err != nil {
 		return err

@@ -7,9 +7,9 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// checkOnlyCredentialDiffers checks that a value differs from current only where a rotation
-// changes it: it is what createSecret would make of current, up to chance. An
-// operator's edit of the secret shows here, before anything is overwritten.
+// checkOnlyCredentialDiffers checks that a value differs from current only where a rotation changes
+// it: it is what createSecret would make of current, up to chance. An operator's edit of the secret
+// shows here, before anything is overwritten.
 func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, pending engine.Value) error {
 	fields := r.kind.SecretFields
 	if len(fields) == 0 {
@@ -32,10 +32,10 @@ func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, p
 	return nil
 }
 
-// checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Fields alone do not
-// show an edit of the credential itself; but a value that was made from current is younger than it,
-// or has its seal. Which of two credentials the target has is the operator's
-// knowledge then: to promote the older would put a dead one before the clients.
+// checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Fields alone do not show
+// an edit of the credential itself; but a value that was made from current is younger than it, or
+// has its seal. Which of two credentials the target has is the operator's knowledge then: to
+// promote the older would put a dead one before the clients.
 func (r *run) checkMadeFromCurrent(req *engine.Request, d description, current, pending version) error {
 	// A seal of what is AWSPREVIOUS now says that AWSCURRENT was edited or rolled back.
 	outdated := r.sealed(req, pending.value, d.holder(awsPrevious))
@@ -51,9 +51,9 @@ func (r *run) editedError(current string) error {
 }
 
 // checkNotEditedSince gives the rotation up where AWSCURRENT was edited between the reading of it
-// and the storing of what was made from it. A password with a seal shows that by itself
-// later; of any other value its date would say that it was made after the edit. A
-// process that ends before this look leaves that edit unseen.
+// and the storing of what was made from it. A password with a seal shows that by itself later; of
+// any other value its date would say that it was made after the edit. A process that ends before
+// this look leaves that edit unseen.
 func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from version, stored engine.Value) error {
 	if r.sealed(req, stored, from.id) {
 		return nil
@@ -72,8 +72,8 @@ func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from
 	return engine.Errorf(engine.SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began; version %s is AWSCURRENT now", now.id)
 }
 
-// sealed reports whether the password of a pending value tells by itself that it was
-// made from the version with the given id.
+// sealed reports whether the password of a pending value tells by itself that it was made from the
+// version with the given id.
 func (r *run) sealed(req *engine.Request, pending engine.Value, base string) bool {
 	if len(r.kind.SecretFields) != 1 || req.Passwords.Length == 0 {
 		return false
@@ -82,9 +82,9 @@ func (r *run) sealed(req *engine.Request, pending engine.Value, base string) boo
 	return req.Passwords.SealedTo(base, password)
 }
 
-// putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator
-// can abandon the rotation while finishSecret changes the target; if that call then dies, no
-// labelled version opens it. Nothing is done where AWSCURRENT still does.
+// putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator can
+// abandon the rotation while finishSecret changes the target; if that call then dies, no labelled
+// version opens it. Nothing is done where AWSCURRENT still does.
 func (r *run) putLabelBack(ctx context.Context, d description) bool {
 	token := r.event.ClientRequestToken
 	other := d.holder(awsPending)

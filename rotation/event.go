@@ -12,8 +12,7 @@ import (
 // Step is one of the four calls of a rotation.
 type Step string
 
-// The steps, in the order in which Secrets Manager sends them, spelled as it
-// really sends them.
+// The steps, in the order in which Secrets Manager sends them, spelled as it really sends them.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotate-secrets_lambda-functions.html
 const (
 	CreateSecret Step = "createSecret"
@@ -22,8 +21,8 @@ const (
 	FinishSecret Step = "finishSecret"
 )
 
-// steps maps every accepted spelling to its step. The user guide's parameter
-// list writes create_secret where the service sends createSecret.
+// steps maps every accepted spelling to its step. The user guide's parameter list writes
+// create_secret where the service sends createSecret.
 var steps = map[string]Step{
 	"createSecret": CreateSecret, "create_secret": CreateSecret,
 	"setSecret": SetSecret, "set_secret": SetSecret,
@@ -31,24 +30,23 @@ var steps = map[string]Step{
 	"finishSecret": FinishSecret, "finish_secret": FinishSecret,
 }
 
-// Event is what Secrets Manager sends for one step. It decodes itself from
-// JSON; members that it does not know are ignored.
+// Event is what Secrets Manager sends for one step. It decodes itself from JSON; members that it
+// does not know are ignored.
 type Event struct {
 	// Step is the step to take.
 	Step Step
 	// SecretID is the secret's full ARN, suffix included.
 	SecretID string
-	// ClientRequestToken names the pending version; it is a version id of 32
-	// to 64 characters.
+	// ClientRequestToken names the pending version; it is a version id of 32 to 64 characters.
 	ClientRequestToken string
-	// RotationToken lets Secrets Manager see that a PutSecretValue by an
-	// assumed role belongs to this rotation. It is sensitive and fresh on every
-	// call; older deployments and simulators send none.
+	// RotationToken lets Secrets Manager see that a PutSecretValue by an assumed role belongs to
+	// this rotation. It is sensitive and fresh on every call; older deployments and simulators send
+	// none.
 	RotationToken engine.Value
 }
 
-// UnmarshalJSON reads an event and refuses one that no step could act on. The
-// error is an *Error with the cause InvalidEvent and names every fault at once.
+// UnmarshalJSON reads an event and refuses one that no step could act on. The error is an *Error
+// with the cause InvalidEvent and names every fault at once.
 func (e *Event) UnmarshalJSON(data []byte) error {
 	var raw struct {
 		Step, SecretId, ClientRequestToken, RotationToken string

@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// attemptLimit bounds one exchange with the target, so that a host that
-	// answers nothing is told from a slow one while there is time to say so.
+	// attemptLimit bounds one exchange with the target, so that a host that answers nothing is told
+	// from a slow one while there is time to say so.
 	attemptLimit = 15 * time.Second
-	// fairChance is the time within which a target that works accepts a login, also one that
-	// is busy or in another region.
+	// fairChance is the time within which a target that works accepts a login, also one that is
+	// busy or in another region.
 	fairChance = 2 * time.Second
 )
 
@@ -58,9 +58,9 @@ func (r *run) tries(ctx context.Context, req *engine.Request, v engine.Value) er
 }
 
 // verify logs in with the pending value. A host that follows another, as a reader does, may not
-// know the value yet, so a refused login is repeated while time allows, after pauses that
-// double. It is not tried more often than the given number, because targets lock accounts after
-// a few refusals.
+// know the value yet, so a refused login is repeated while time allows, after pauses that double.
+// It is not tried more often than the given number, because targets lock accounts after a few
+// refusals.
 func (r *run) verify(ctx context.Context, req *engine.Request, tries int, pause time.Duration) error {
 	for try := 1; ; try++ {
 		err := r.tries(ctx, req, req.Pending)
@@ -90,8 +90,8 @@ func (r *run) refused(name string) {
 	r.log.Warn("login refused", "credential", name)
 }
 
-// stuck gives a rejected password advice that works: a version cannot be changed, so
-// repeating the step does not help.
+// stuck gives a rejected password advice that works: a version cannot be changed, so repeating the
+// step does not help.
 func stuck(err error) error {
 	e, ok := errors.AsType[*engine.Error](err)
 	if !ok || e.Cause != engine.PolicyRejected {

@@ -9,10 +9,10 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// The time that finishSecret needs to change a target that accepts one credential at a
-// time. With less than finishFloor it changes nothing. It gives half of what is left to the
-// change, a quarter to the login that proves it, and keeps a quarter for the label and the
-// way back. Each quarter of the floor is fairChance, within which a working target answers.
+// The time that finishSecret needs to change a target that accepts one credential at a time. With
+// less than finishFloor it changes nothing. It gives half of what is left to the change, a quarter
+// to the login that proves it, and keeps a quarter for the label and the way back. Each quarter of
+// the floor is fairChance, within which a working target answers.
 const (
 	finishFloor  = 4 * fairChance
 	changeShare  = 2 // of 4
@@ -59,10 +59,10 @@ func (r *run) finish(ctx context.Context) error {
 	return engine.Errorf(e.Cause, advice, "%w; %s", e.Err, f.state)
 }
 
-// finish moves AWSCURRENT to the pending version, but only from the version that the
-// pending one was made from. Where setSecret could not make the pending value valid next to
-// the current one, it first changes the target and proves the change by a login. The
-// service removes AWSPENDING by itself.
+// finish moves AWSCURRENT to the pending version, but only from the version that the pending one
+// was made from. Where setSecret could not make the pending value valid next to the current one, it
+// first changes the target and proves the change by a login. The service removes AWSPENDING by
+// itself.
 func (f *finishing) finish(ctx context.Context) error {
 	req, pending, d, err := f.staged(ctx, true)
 	if err != nil {
@@ -100,9 +100,9 @@ func (f *finishing) finish(ctx context.Context) error {
 	return nil
 }
 
-// change makes the pending value valid and logs in with it. The login decides, and not the
-// answer to the change: that can be lost, and a concurrent call of this step can have made
-// the change. Where the login is refused, the target gets AWSCURRENT's credential back.
+// change makes the pending value valid and logs in with it. The login decides, and not the answer
+// to the change: that can be lost, and a concurrent call of this step can have made the change.
+// Where the login is refused, the target gets AWSCURRENT's credential back.
 func (f *finishing) change(ctx context.Context) error {
 	begin := time.Now()
 	end, _ := ctx.Deadline() // Handle sets one
@@ -151,18 +151,18 @@ func (f *finishing) change(ctx context.Context) error {
 	return stuck(cmp.Or(err, lerr))
 }
 
-// promote moves AWSCURRENT to the event's version. Where that certainly fails, it restores a
-// target that finishSecret has changed. Where it is not known, the next try of finishSecret
-// goes on from AWSPENDING, which opens the target: restoring it would lock clients out if the
-// label moves after all.
+// promote moves AWSCURRENT to the event's version. Where that certainly fails, it restores a target
+// that finishSecret has changed. Where it is not known, the next try of finishSecret goes on from
+// AWSPENDING, which opens the target: restoring it would lock clients out if the label moves after
+// all.
 func (f *finishing) promote(ctx context.Context) error {
 	for try := 1; ; try++ {
 		err := f.secret.move(ctx, awsCurrent, f.req.Version, f.from)
 		if err == nil {
 			return nil
 		}
-		// The call can have succeeded although its answer was lost, and another call of this
-		// step can have been first. Either way the rest of the step is still due.
+		// The call can have succeeded although its answer was lost, and another call of this step
+		// can have been first. Either way the rest of the step is still due.
 		d, derr := f.secret.describe(ctx)
 		holder := d.holder(awsCurrent)
 		switch {
@@ -183,10 +183,9 @@ func (f *finishing) promote(ctx context.Context) error {
 	}
 }
 
-// restore gives the target the credential of the version that is AWSCURRENT now, which an
-// edit can have changed, and notes the target's state. It reports whether that version is the
-// event's own, because another call of this step has moved the label: then the rotation is
-// complete.
+// restore gives the target the credential of the version that is AWSCURRENT now, which an edit can
+// have changed, and notes the target's state. It reports whether that version is the event's own,
+// because another call of this step has moved the label: then the rotation is complete.
 func (f *finishing) restore(ctx context.Context) (done bool) {
 	f.state = stateChanged
 	given := ""
@@ -210,10 +209,10 @@ func (f *finishing) restore(ctx context.Context) (done bool) {
 	return given == f.req.Version
 }
 
-// give makes a value of the secret open the target again, acting as the pending one, or finds
-// that it does. A value that names another host, port, TLS mode or user is only tried. A
-// target can refuse to take a credential back, because of its password history or a minimum
-// age; then the superuser sets it, where the operator allows that.
+// give makes a value of the secret open the target again, acting as the pending one, or finds that
+// it does. A value that names another host, port, TLS mode or user is only tried. A target can
+// refuse to take a credential back, because of its password history or a minimum age; then the
+// superuser sets it, where the operator allows that.
 func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	undo := *f.req
 	undo.Current, undo.Pending = graft(v, f.req.Pending, f.kind), v
@@ -233,8 +232,8 @@ func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	return cmp.Or(err, lerr)
 }
 
-// keepLabel puts AWSPENDING back on the event's version, which opens the target, if an edit
-// has taken the label away and no other version has it.
+// keepLabel puts AWSPENDING back on the event's version, which opens the target, if an edit has
+// taken the label away and no other version has it.
 func (f *finishing) keepLabel(ctx context.Context) {
 	d, err := f.secret.describe(ctx)
 	other := d.holder(awsPending)
@@ -251,8 +250,8 @@ func (f *finishing) keepLabel(ctx context.Context) {
 	}
 }
 
-// retire ends the overlap early. The pending value is current by now, so an error here would
-// only repeat the rotation in vain: the next rotation retires the old credential.
+// retire ends the overlap early. The pending value is current by now, so an error here would only
+// repeat the rotation in vain: the next rotation retires the old credential.
 func (f *finishing) retire(ctx context.Context, e engine.Retirer) {
 	err := f.tries(ctx, f.req, f.req.Pending)
 	switch {

@@ -8,13 +8,13 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Inspection looks at one secret outside a rotation, for an operator's program. Every error is
-// an *engine.Error whose text holds no value of the secret.
+// Inspection looks at one secret outside a rotation, for an operator's program. Every error is an
+// *engine.Error whose text holds no value of the secret.
 type Inspection struct {
 	// Enabled tells that rotation is switched on.
 	Enabled bool
-	// Current and Pending are the ids of the versions labelled AWSCURRENT and AWSPENDING;
-	// Pending is "" where it is the same version, or none.
+	// Current and Pending are the ids of the versions labelled AWSCURRENT and AWSPENDING; Pending
+	// is "" where it is the same version, or none.
 	Current, Pending string
 	// Key and Tags are the secret's KMS key, as DescribeSecret has it, and its tags.
 	Key  string
@@ -45,8 +45,8 @@ type Credential struct {
 	value engine.Value
 }
 
-// Inspect reads the secret's state and AWSCURRENT. With an error, the inspection has what was
-// read before.
+// Inspect reads the secret's state and AWSCURRENT. With an error, the inspection has what was read
+// before.
 func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) {
 	i := &Inspection{run: &run{cfg: r.cfg, event: Event{SecretID: arn}, log: r.cfg.Log.With("secret", arn), superuserLogins: make(map[string]rung)}}
 	return i, i.do(ctx, func() error { return i.read(ctx) })
@@ -108,8 +108,8 @@ func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 	return opened, err
 }
 
-// Find returns the first credential that the target accepts, in the order of the ladder. The
-// error has the cause LoginRefused where it accepts none.
+// Find returns the first credential that the target accepts, in the order of the ladder. The error
+// has the cause LoginRefused where it accepts none.
 func (i *Inspection) Find(ctx context.Context) (Credential, error) {
 	if i.Pending != "" {
 		err := i.do(ctx, func() (err error) {
@@ -161,8 +161,8 @@ func (i *Inspection) CurrentOpens(ctx context.Context) (bool, error) {
 	return i.opens(ctx, i.Request.Current)
 }
 
-// PendingOpens reports whether the target accepts a single user's pending value that was made
-// from AWSCURRENT. Find comes first.
+// PendingOpens reports whether the target accepts a single user's pending value that was made from
+// AWSCURRENT. Find comes first.
 func (i *Inspection) PendingOpens(ctx context.Context) (bool, error) {
 	if i.Request.Strategy != engine.SingleUser || i.pending.value.IsZero() || i.run.checkMadeFromCurrent(i.Request, i.state, i.current, i.pending) != nil {
 		return false, nil
@@ -178,8 +178,8 @@ func (i *Inspection) opens(ctx context.Context, v engine.Value) (bool, error) {
 	return err == nil, err
 }
 
-// KeepsEdits reports whether AWSCURRENT differs from a version in its credential only, so that
-// no edit is lost if that version becomes AWSCURRENT.
+// KeepsEdits reports whether AWSCURRENT differs from a version in its credential only, so that no
+// edit is lost if that version becomes AWSCURRENT.
 func (i *Inspection) KeepsEdits(ctx context.Context, version string) (keeps bool, err error) {
 	err = i.do(ctx, func() error {
 		v, err := i.run.secret.get(ctx, version, "")
@@ -256,8 +256,8 @@ func (i *Inspection) Superuser(ctx context.Context) (s SuperuserSecret, err erro
 // Topology is the rotator's.
 func (i *Inspection) Topology() Topology { return i.run.cfg.Topology }
 
-// Needs asks the engine what a rotation needs at the target, for the superuser as or, where that
-// is nil, for the user itself, and adds it to n. Without an engine.Needer it adds nothing.
+// Needs asks the engine what a rotation needs at the target, for the superuser as or, where that is
+// nil, for the user itself, and adds it to n. Without an engine.Needer it adds nothing.
 func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSecret) error {
 	req := i.Request.As(i.Request.Current, false)
 	if as != nil {

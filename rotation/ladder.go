@@ -19,8 +19,8 @@ type rung struct {
 	superuser bool
 }
 
-// olderLimit bounds how many unlabelled versions are tried, so that a target
-// which counts refused logins does not lock the account.
+// olderLimit bounds how many unlabelled versions are tried, so that a target which counts refused
+// logins does not lock the account.
 const olderLimit = 5
 
 // action is what is done at the target as the request's login.
@@ -43,9 +43,9 @@ func as(req *engine.Request, do action) func(context.Context, rung) error {
 	return func(ctx context.Context, c rung) error { return do(ctx, req.As(c.value, c.superuser)) }
 }
 
-// climb calls try with one rung after the other until one is not refused, and returns that. Only
-// a refusal moves on: an error that could mean anything else ends the climb,
-// because acting on a guess is how users get locked out.
+// climb calls try with one rung after the other until one is not refused, and returns that. Only a
+// refusal moves on: an error that could mean anything else ends the climb, because acting on a
+// guess is how users get locked out.
 func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(context.Context, rung) error) (rung, error) {
 	var refused []string
 	var first *engine.Error // what the target says of the one that ought to work
@@ -74,10 +74,9 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 	return rung{}, engine.Errorf(engine.LoginRefused, cmp.Or(first.Advice, advice)+"; `rotatorctl recover` looks further", "the target refused %s: %w", strings.Join(refused, ", "), first.Err)
 }
 
-// own yields the secret's own credentials of the given users, or of its current one, and then
-// the superuser's, where the operator allows that. A credential is only sent to the place that
-// its own version names, so a version with another host, port or TLS mode than current's is
-// skipped.
+// own yields the secret's own credentials of the given users, or of its current one, and then the
+// superuser's, where the operator allows that. A credential is only sent to the place that its own
+// version names, so a version with another host, port or TLS mode than current's is skipped.
 func (r *run) own(ctx context.Context, req *engine.Request, users ...string) iter.Seq2[rung, error] {
 	if users == nil {
 		users = []string{r.user(req.Current)}
@@ -116,8 +115,8 @@ func (r *run) own(ctx context.Context, req *engine.Request, users ...string) ite
 
 // versions yields the secret's versions: current, and then, each read only when it is needed,
 // pending, previous and those that have lost their label. It passes over versions that do not
-// exist, and others than pending that cannot be decrypted: their key may be an earlier one of
-// the secret's.
+// exist, and others than pending that cannot be decrypted: their key may be an earlier one of the
+// secret's.
 func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[rung, error] {
 	return func(yield func(rung, error) bool) {
 		offer := func(name string, v version, err error) (more bool) {
@@ -129,8 +128,8 @@ func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[rung,
 		if !offer(awsCurrent, version{id: req.Base, value: req.Current}, nil) {
 			return
 		}
-		// In createSecret the request's pending value is not stored, but an earlier try of
-		// this rotation can have stored one.
+		// In createSecret the request's pending value is not stored, but an earlier try of this
+		// rotation can have stored one.
 		pending := version{id: req.Version, value: req.Pending}
 		var err error
 		if r.event.Step == CreateSecret {

@@ -10,8 +10,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// guard, deferred, makes an error of a panic, which would end the process and print a
-// trace. Its text could hold anything; the trace holds addresses only.
+// guard, deferred, makes an error of a panic, which would end the process and print a trace. Its
+// text could hold anything; the trace holds addresses only.
 func (r *run) guard(err *error) {
 	if p := recover(); p != nil {
 		scrub := r.scrubber()
@@ -20,8 +20,8 @@ func (r *run) guard(err *error) {
 	}
 }
 
-// report makes the error that leaves the package: its chain ends here, because
-// the drivers' errors in it may quote values.
+// report makes the error that leaves the package: its chain ends here, because the drivers' errors
+// in it may quote values.
 func (r *run) report(ctx context.Context, err error) *engine.Error {
 	e := withCause(err)
 	scrub := r.scrubber()
@@ -51,8 +51,8 @@ func (r *run) see(v engine.Value) {
 	}
 }
 
-// scrubber returns what takes out of a text all that must not be shown of what the step
-// has seen. The secret's ARN is no secret, whatever its value looks like.
+// scrubber returns what takes out of a text all that must not be shown of what the step has seen.
+// The secret's ARN is no secret, whatever its value looks like.
 func (r *run) scrubber() func(string) string {
 	return newScrubber(append(slices.Clone(r.values), r.event.RotationToken), r.event.SecretID, append([]string{"password"}, r.kind.SecretFields...)...)
 }

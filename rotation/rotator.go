@@ -9,8 +9,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Rotator takes the steps of rotations. It keeps nothing between calls and is
-// safe for concurrent use.
+// Rotator takes the steps of rotations. It keeps nothing between calls and is safe for concurrent
+// use.
 type Rotator struct{ cfg Config }
 
 // New returns a Rotator, or an error with the cause InvalidConfiguration.
@@ -24,20 +24,20 @@ func New(cfg Config) (*Rotator, error) {
 	return &Rotator{cfg}, nil
 }
 
-// WithLog returns the same Rotator with another log, such as one that names the
-// invocation in every line.
+// WithLog returns the same Rotator with another log, such as one that names the invocation in every
+// line.
 func (r *Rotator) WithLog(log *slog.Logger) *Rotator {
 	cfg := r.cfg
 	cfg.Log = log
 	return &Rotator{cfg}
 }
 
-// Handle takes one step. It may be called for the same event any number of
-// times, also at once. A step whose work is found done succeeds, as does every
-// step of a version that has become AWSCURRENT.
+// Handle takes one step. It may be called for the same event any number of times, also at once. A
+// step whose work is found done succeeds, as does every step of a version that has become
+// AWSCURRENT.
 //
-// The error is an *engine.Error whose text holds no value of the secret. The invocation
-// must fail with it, since that is how Secrets Manager learns to try again.
+// The error is an *engine.Error whose text holds no value of the secret. The invocation must fail
+// with it, since that is how Secrets Manager learns to try again.
 func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	begin := time.Now()
 	end, ok := ctx.Deadline()
@@ -71,8 +71,8 @@ func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	return err
 }
 
-// The parts of an invocation that are kept back: for the words that say how it
-// ended, and, while the target is asked, for the calls that move labels.
+// The parts of an invocation that are kept back: for the words that say how it ended, and, while
+// the target is asked, for the calls that move labels.
 const (
 	reportReserve = 300 * time.Millisecond
 	labelReserve  = 2 * time.Second

@@ -16,15 +16,15 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// public are the fields whose values may stand in errors and logs: they name
-// the target and the user and are what an operator needs to see.
+// public are the fields whose values may stand in errors and logs: they name the target and the
+// user and are what an operator needs to see.
 var public = []string{
 	"engine", "host", "port", "username", "dbname", "ssl", "masterarn", "superuserarn", "adminSecretArn",
 	"dbClusterIdentifier", "dbInstanceIdentifier", "dbInstanceArn", "dbIdentifier", "user_arn", "org", "type",
 }
 
-// words returns every text of a value that must not be shown, in each of the
-// spellings in which a driver or a server may quote it.
+// words returns every text of a value that must not be shown, in each of the spellings in which a
+// driver or a server may quote it.
 func words(v engine.Value) []string {
 	if v.IsZero() {
 		return nil
@@ -89,11 +89,10 @@ func words(v engine.Value) []string {
 
 var mysqlEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 
-// newScrubber returns a function that replaces every text of the values that must not
-// be shown: the longest first among all of them, so that no shorter one leaves the rest
-// of a longer. Of the credentials, which are the named fields and values without fields,
-// no part stays either, but for those that known has, too: a server may quote a command
-// and cut it off.
+// newScrubber returns a function that replaces every text of the values that must not be shown: the
+// longest first among all of them, so that no shorter one leaves the rest of a longer. Of the
+// credentials, which are the named fields and values without fields, no part stays either, but for
+// those that known has, too: a server may quote a command and cut it off.
 func newScrubber(values []engine.Value, known string, fields ...string) func(string) string {
 	whole, parts := make(map[string]bool), make(map[string]bool)
 	for _, v := range values {

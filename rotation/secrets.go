@@ -17,9 +17,9 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// SecretsManager is the part of the Secrets Manager client that a rotation
-// needs; *secretsmanager.Client implements it. ListSecretVersionIds serves
-// recovery only, and a role that may not call it only loses that.
+// SecretsManager is the part of the Secrets Manager client that a rotation needs;
+// *secretsmanager.Client implements it. ListSecretVersionIds serves recovery only, and a role that
+// may not call it only loses that.
 type SecretsManager interface {
 	DescribeSecret(context.Context, *secretsmanager.DescribeSecretInput, ...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error)
 	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
@@ -35,8 +35,8 @@ const (
 	awsPrevious = "AWSPREVIOUS"
 )
 
-// errAbsent tells that a version or its value does not exist: the one answer
-// that a typed ResourceNotFoundException to GetSecretValue stands for.
+// errAbsent tells that a version or its value does not exist: the one answer that a typed
+// ResourceNotFoundException to GetSecretValue stands for.
 var errAbsent = errors.New("there is no such version with a value")
 
 // version is one version of a secret.
@@ -49,8 +49,8 @@ type version struct {
 
 func (v version) has(label string) bool { return slices.Contains(v.labels, label) }
 
-// secret is one secret at Secrets Manager. Every value that it reads is noted,
-// so that no error shows it.
+// secret is one secret at Secrets Manager. Every value that it reads is noted, so that no error
+// shows it.
 type secret struct {
 	api SecretsManager
 	arn string
@@ -96,8 +96,8 @@ func (s *secret) describe(ctx context.Context) (description, error) {
 	return d, nil
 }
 
-// get reads a version by its id, its label or both; "" leaves one out. It
-// returns errAbsent where there is none, or where it has no value yet.
+// get reads a version by its id, its label or both; "" leaves one out. It returns errAbsent where
+// there is none, or where it has no value yet.
 func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	in := &secretsmanager.GetSecretValueInput{SecretId: &s.arn}
 	if id != "" {
@@ -123,8 +123,8 @@ func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	return v, nil
 }
 
-// await is get for a version that must be there: reads of Secrets Manager may
-// lag behind a write for a moment, so that an absent one is asked for again.
+// await is get for a version that must be there: reads of Secrets Manager may lag behind a write
+// for a moment, so that an absent one is asked for again.
 func (s *secret) await(ctx context.Context, id, label string) (version, error) {
 	const patience = 5 * time.Second
 	begin := time.Now()
@@ -151,9 +151,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// put stores the pending value under the event's token. It reports false, and no
-// error, where the version exists with another value: a step that ran twice
-// made it, and the first value counts.
+// put stores the pending value under the event's token. It reports false, and no error, where the
+// version exists with another value: a step that ran twice made it, and the first value counts.
 func (s *secret) put(ctx context.Context, token string, rotation, v engine.Value) (stored bool, err error) {
 	in := &secretsmanager.PutSecretValueInput{
 		SecretId:           &s.arn,
@@ -179,8 +178,8 @@ func (s *secret) put(ctx context.Context, token string, rotation, v engine.Value
 	return true, nil
 }
 
-// move moves a staging label to a version, from the version that has it; "" is none. It fails
-// if another version than from has the label when the call arrives.
+// move moves a staging label to a version, from the version that has it; "" is none. It fails if
+// another version than from has the label when the call arrives.
 func (s *secret) move(ctx context.Context, label, to, from string) error {
 	in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.arn, VersionStage: &label}
 	if to != "" {
@@ -229,8 +228,8 @@ func denied(err error) bool {
 	return ok && strings.HasPrefix(api.ErrorCode(), "AccessDenied")
 }
 
-// undecipherable reports whether an error of Secrets Manager is about the one version,
-// whose key the caller may not use, or which is gone.
+// undecipherable reports whether an error of Secrets Manager is about the one version, whose key
+// the caller may not use, or which is gone.
 func undecipherable(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return denied(err) || ok && (api.ErrorCode() == "DecryptionFailure" || strings.HasPrefix(api.ErrorCode(), "KMS"))

@@ -7,9 +7,9 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// set makes the pending value valid at the target, but only where AWSCURRENT stays valid.
-// Elsewhere finishSecret makes the change, so that a rotation which stops halfway never
-// leaves clients with a credential that the target refuses.
+// set makes the pending value valid at the target, but only where AWSCURRENT stays valid. Elsewhere
+// finishSecret makes the change, so that a rotation which stops halfway never leaves clients with a
+// credential that the target refuses.
 func (r *run) set(ctx context.Context) error {
 	req, pending, d, err := r.staged(ctx, false)
 	if err != nil {

@@ -15,11 +15,10 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// asSuperuser calls do with the first superuser credential that is accepted.
-// Where the engine finds a second user that it cannot see to be its own, the
-// secret's other versions are asked for a proof of it, once; but only where the
-// user of AWSCURRENT is proved, too. Otherwise the owner of the one user would be
-// given the rights of the other.
+// asSuperuser calls do with the first superuser credential that is accepted. Where the engine finds
+// a second user that it cannot see to be its own, the secret's other versions are asked for a proof
+// of it, once; but only where the user of AWSCURRENT is proved, too. Otherwise the owner of the one
+// user would be given the rights of the other.
 func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (rung, error) {
 	attempt := func() (rung, error) { return r.climb(ctx, r.superusers(ctx, req), as(req, do)) }
 	c, err := attempt()
@@ -39,10 +38,10 @@ func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (
 	return c, err
 }
 
-// prove proves that the secret holds a credential of one of the users. A
-// superuser's powers are not lent on a name alone: whoever may write the secret
-// could name another user there. It is proved where the superuser acts, since a
-// user of the same name elsewhere, such as behind another port, proves nothing.
+// prove proves that the secret holds a credential of one of the users. A superuser's powers are not
+// lent on a name alone: whoever may write the secret could name another user there. It is proved
+// where the superuser acts, since a user of the same name elsewhere, such as behind another port,
+// proves nothing.
 func (r *run) prove(ctx context.Context, req *engine.Request, users ...string) error {
 	var place engine.Value
 	for s, err := range r.superusers(ctx, req) {
@@ -65,22 +64,21 @@ func (r *run) prove(ctx context.Context, req *engine.Request, users ...string) e
 	return err
 }
 
-// mayUseSuperuser reports whether the superuser may set a single user's credential that no
-// version opens. That lends the superuser's powers on a user's name alone, so only the
-// function's operator can switch it on.
+// mayUseSuperuser reports whether the superuser may set a single user's credential that no version
+// opens. That lends the superuser's powers on a user's name alone, so only the function's operator
+// can switch it on.
 func (r *run) mayUseSuperuser(req *engine.Request) bool {
 	return req.Strategy == engine.SingleUser && superuserARN(r.kind, req.Current) != "" && r.settings.recoverBySuperuser
 }
 
-// superusers yields the superuser secret's credentials: current, and for a
-// superuser secret that is being rotated itself, pending and previous. A
-// superuser's password is only ever sent to the host that its own secret names,
-// or that RDS names for it, and only if the rotated secret's host is the same
-// database.
+// superusers yields the superuser secret's credentials: current, and for a superuser secret that is
+// being rotated itself, pending and previous. A superuser's password is only ever sent to the host
+// that its own secret names, or that RDS names for it, and only if the rotated secret's host is the
+// same database.
 //
-// The secret may be of the rotated secret's own account only: by another the writer of
-// a value would choose whose role is assumed. What was read once in a step is not
-// read again, unless it is refused: the superuser can have been rotated since.
+// The secret may be of the rotated secret's own account only: by another the writer of a value
+// would choose whose role is assumed. What was read once in a step is not read again, unless it is
+// refused: the superuser can have been rotated since.
 func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[rung, error] {
 	return func(yield func(rung, error) bool) {
 		id := superuserARN(r.kind, req.Current)
@@ -121,8 +119,8 @@ func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[run
 	}
 }
 
-// superuserLogin reads the superuser's credential that has a label. Where none has, the rung has
-// no value; AWSCURRENT there must be.
+// superuserLogin reads the superuser's credential that has a label. Where none has, the rung has no
+// value; AWSCURRENT there must be.
 func (r *run) superuserLogin(ctx context.Context, s *secret, req *engine.Request, label string) (rung, error) {
 	c := rung{name: "superuser " + label, superuser: true}
 	v, err := s.get(ctx, "", label)
@@ -148,8 +146,8 @@ func SameHost(a, b string) bool {
 	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }
 
-// superuser checks that a superuser secret's value may serve for the request
-// and returns it as a login to the request's database.
+// superuser checks that a superuser secret's value may serve for the request and returns it as a
+// login to the request's database.
 func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v engine.Value) (engine.Value, error) {
 	invalid := func(format string, args ...any) error {
 		return engine.Errorf(engine.InvalidSecret, "the superuser secret must be of the same engine and name the same database server", format, args...)
@@ -211,8 +209,8 @@ func account(id string) string {
 	return a.AccountID
 }
 
-// samePlace reports whether two values name the same place, and the same way to connect to
-// it. A number is the same as its text.
+// samePlace reports whether two values name the same place, and the same way to connect to it. A
+// number is the same as its text.
 func (r *run) samePlace(a, b engine.Value) bool {
 	for _, name := range r.placeFields() {
 		x, ok := a.Text(name)
@@ -237,8 +235,8 @@ func (r *run) placeFields() []string {
 	return append([]string{"host", "port", "ssl"}, r.kind.PlaceFields...)
 }
 
-// withPlaceOf returns a value with another's fields that say where the target is and how it
-// is connected to. One that the other lacks counts as missing.
+// withPlaceOf returns a value with another's fields that say where the target is and how it is
+// connected to. One that the other lacks counts as missing.
 func (r *run) withPlaceOf(place, v engine.Value) engine.Value {
 	if !v.IsObject() {
 		return v

@@ -8,12 +8,12 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// test logs in with the pending value where setSecret has made it valid, and otherwise
-// rehearses the change that finishSecret will make.
+// test logs in with the pending value where setSecret has made it valid, and otherwise rehearses
+// the change that finishSecret will make.
 //
-// It also runs by itself, when RotateSecret is told not to rotate immediately: then the
-// pending value is a copy of the current one, and a rotation from it to a fresh value,
-// which is never stored, is rehearsed.
+// It also runs by itself, when RotateSecret is told not to rotate immediately: then the pending
+// value is a copy of the current one, and a rotation from it to a fresh value, which is never
+// stored, is rehearsed.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html (RotateImmediately)
 func (r *run) test(ctx context.Context) error {
 	req, pending, d, err := r.staged(ctx, false)

@@ -8,8 +8,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// current reads the version labelled AWSCURRENT. It returns errDone where that is
-// the event's own: another call of this rotation has ended it since the prologue.
+// current reads the version labelled AWSCURRENT. It returns errDone where that is the event's own:
+// another call of this rotation has ended it since the prologue.
 func (r *run) current(ctx context.Context) (version, error) {
 	v, err := r.secret.get(ctx, "", awsCurrent)
 	if err == nil && v.id == r.event.ClientRequestToken {
@@ -24,8 +24,7 @@ func (r *run) current(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// base reads the current version into the request and checks that the pending one was
-// made from it.
+// base reads the current version into the request and checks that the pending one was made from it.
 func (r *run) base(ctx context.Context, req *engine.Request, d description, pending version) error {
 	current, err := r.current(ctx)
 	if err != nil {
@@ -39,8 +38,8 @@ func (r *run) base(ctx context.Context, req *engine.Request, d description, pend
 func (r *run) pending(ctx context.Context) (version, error) {
 	v, err := r.secret.await(ctx, r.event.ClientRequestToken, awsPending)
 	if err != nil {
-		// A repetition may have finished the rotation since the prologue. Then the labels
-		// say more than the failed read.
+		// A repetition may have finished the rotation since the prologue. Then the labels say more
+		// than the failed read.
 		if d, derr := r.secret.describe(ctx); derr == nil {
 			if verr := r.verdict(d); verr != nil {
 				return v, verr
@@ -53,9 +52,9 @@ func (r *run) pending(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// latest is current, which must be the version that the secret's state tells of: reads of
-// Secrets Manager may lag behind a write for a moment, and what is made from the
-// version before would be taken for outdated later.
+// latest is current, which must be the version that the secret's state tells of: reads of Secrets
+// Manager may lag behind a write for a moment, and what is made from the version before would be
+// taken for outdated later.
 func (r *run) latest(ctx context.Context, d description) (version, error) {
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		v, err := r.current(ctx)
@@ -68,8 +67,8 @@ func (r *run) latest(ctx context.Context, d description) (version, error) {
 	}
 }
 
-// previous reads the version labelled AWSPREVIOUS. It returns errAbsent also for one that cannot
-// be decrypted: its key may be an earlier one of the secret's.
+// previous reads the version labelled AWSPREVIOUS. It returns errAbsent also for one that cannot be
+// decrypted: its key may be an earlier one of the secret's.
 func (r *run) previous(ctx context.Context) (version, error) {
 	v, err := r.secret.get(ctx, "", awsPrevious)
 	if undecipherable(err) {

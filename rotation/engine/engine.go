@@ -10,33 +10,33 @@ import (
 // use.
 //
 // Every method can be repeated, run twice concurrently, or run again after it was cut off at any
-// point, with the same Request, and must then have the same outcome. Every method returns when
-// ctx is done. Create errors with Errorf; an error without a cause counts as TargetFailed. A
-// driver's error can be wrapped as it is: the machine removes the secret's values from its text.
+// point, with the same Request, and must then have the same outcome. Every method returns when ctx
+// is done. Create errors with Errorf; an error without a cause counts as TargetFailed. A driver's
+// error can be wrapped as it is: the machine removes the secret's values from its text.
 type Engine interface {
 	// Kind describes the engine. It always returns the same.
 	Kind() Kind
 
 	// Next returns the value to follow r.Current and changes nothing. An error with the cause
-	// InvalidSecret names everything that is wrong with the value's format. A Minter, which
-	// cannot know the value, checks the format and returns r.Current.
+	// InvalidSecret names everything that is wrong with the value's format. A Minter, which cannot
+	// know the value, checks the format and returns r.Current.
 	Next(ctx context.Context, r *Request) (Value, error)
 
 	// Set makes r.Pending open the target, acting as r.Login. If the target accepts two
-	// credentials, r.Current still opens it afterwards. With r.KeepCurrent, Set changes the
-	// target only if r.Current keeps opening it; otherwise it changes nothing and returns an
-	// error that wraps ErrOneAtATime.
+	// credentials, r.Current still opens it afterwards. With r.KeepCurrent, Set changes the target
+	// only if r.Current keeps opening it; otherwise it changes nothing and returns an error that
+	// wraps ErrOneAtATime.
 	//
-	// The cause is LoginRefused only if the target refused r.Login, before anything was
-	// changed. After any other error the machine logs in to see whether the change was made,
-	// so Set does not need to find out.
+	// The cause is LoginRefused only if the target refused r.Login, before anything was changed.
+	// After any other error the machine logs in to see whether the change was made, so Set does not
+	// need to find out.
 	Set(ctx context.Context, r *Request) error
 
-	// Verify logs in with v, sends a command that the target answers, and changes nothing. If v
-	// is to make the next rotation by itself, Verify also checks that it can. The result is nil
-	// if the target accepted v, an error with the cause LoginRefused if it refused v, and any
-	// other error if the answer is unknown. An error that wraps ErrNotVerifiable means that it
-	// will always be unknown.
+	// Verify logs in with v, sends a command that the target answers, and changes nothing. If v is
+	// to make the next rotation by itself, Verify also checks that it can. The result is nil if the
+	// target accepted v, an error with the cause LoginRefused if it refused v, and any other error
+	// if the answer is unknown. An error that wraps ErrNotVerifiable means that it will always be
+	// unknown.
 	Verify(ctx context.Context, r *Request, v Value) error
 }
 
@@ -44,21 +44,21 @@ type Engine interface {
 // rotation continues without the login of testSecret; a decision that needs an answer fails.
 var ErrNotVerifiable = errors.New("the credential cannot be tried")
 
-// ErrOneAtATime is in the error of a Set that was asked to keep r.Current valid and could
-// not. It is not a failure: finishSecret then makes the change.
+// ErrOneAtATime is in the error of a Set that was asked to keep r.Current valid and could not. It
+// is not a failure: finishSecret then makes the change.
 var ErrOneAtATime = errors.New("the target accepts one credential at a time")
 
 // Overlap says when a target accepts the old and the new credential of a single user.
 type Overlap int
 
 const (
-	// OneAtATime: setting the new credential ends the old one, now or after a time
-	// that the target chooses. finishSecret makes the change.
+	// OneAtATime: setting the new credential ends the old one, now or after a time that the target
+	// chooses. finishSecret makes the change.
 	OneAtATime Overlap = iota
 	// AskTarget: only the target knows. setSecret calls Set with Request.KeepCurrent.
 	AskTarget
-	// BothWork: the old credential works until a later rotation or Retire ends it.
-	// setSecret makes the change.
+	// BothWork: the old credential works until a later rotation or Retire ends it. setSecret makes
+	// the change.
 	BothWork
 )
 
@@ -67,33 +67,33 @@ const (
 // rejects is never staged. testSecret calls it again where finishSecret makes the change.
 type DryRunner interface {
 	Engine
-	// DryRun logs in as r.Login, proves as far as the target allows that Set(ctx, r) would
-	// succeed, and leaves the target as it was. Its errors are those of Set.
+	// DryRun logs in as r.Login, proves as far as the target allows that Set(ctx, r) would succeed,
+	// and leaves the target as it was. Its errors are those of Set.
 	DryRun(ctx context.Context, r *Request) error
 }
 
-// Retirer is an Engine whose target can accept the old and the new credential together. The Set
-// of the next rotation retires the old one, unless the configuration asks for it earlier: then
+// Retirer is an Engine whose target can accept the old and the new credential together. The Set of
+// the next rotation retires the old one, unless the configuration asks for it earlier: then
 // finishSecret calls Retire.
 type Retirer interface {
 	Engine
-	// Retire ends every credential of the user but r.Pending, which opens the target, acting
-	// as r.Login. A credential that is gone already is no error.
+	// Retire ends every credential of the user but r.Pending, which opens the target, acting as
+	// r.Login. A credential that is gone already is no error.
 	Retire(ctx context.Context, r *Request) error
 }
 
 // Minter is an Engine whose target issues the credentials, such as tokens and access keys.
 //
-// A call can be cut off after the target has issued a credential and before it is stored. So
-// that none stays behind, a later Mint or Set for this secret finds and revokes it; Set is the
-// safer place, because it knows which one was stored. A stray credential must be told from what
-// others issued, and from what a concurrent call is about to store.
+// A call can be cut off after the target has issued a credential and before it is stored. So that
+// none stays behind, a later Mint or Set for this secret finds and revokes it; Set is the safer
+// place, because it knows which one was stored. A stray credential must be told from what others
+// issued, and from what a concurrent call is about to store.
 type Minter interface {
 	Engine
-	// Mint has the target issue the credential to follow r.Current, acting as r.Login, and
-	// returns the value with it.
+	// Mint has the target issue the credential to follow r.Current, acting as r.Login, and returns
+	// the value with it.
 	Mint(ctx context.Context, r *Request) (Value, error)
-	// Revoke takes r.Pending back, which Mint returned and which was not stored. A
-	// credential that is gone already is no error.
+	// Revoke takes r.Pending back, which Mint returned and which was not stored. A credential that
+	// is gone already is no error.
 	Revoke(ctx context.Context, r *Request) error
 }

@@ -7,49 +7,48 @@ import (
 
 // Kind describes an engine.
 type Kind struct {
-	// Names are the values of a secret's field "engine" that this engine serves; a name that
-	// ends in * matches every value with that prefix. The first is the engine's own name.
+	// Names are the values of a secret's field "engine" that this engine serves; a name that ends
+	// in * matches every value with that prefix. The first is the engine's own name.
 	Names []string
 	// UserField is the field that names the user, or "". It is the same in all versions of a
 	// secret, unless users alternate.
 	UserField string
-	// SecretFields are the fields that a rotation changes; all other fields stay as they are.
-	// With none, the whole value is the credential.
+	// SecretFields are the fields that a rotation changes; all other fields stay as they are. With
+	// none, the whole value is the credential.
 	SecretFields []string
-	// FieldsOption is the setting, one of Options, that overrides SecretFields with names
-	// separated by commas or spaces, or "".
+	// FieldsOption is the setting, one of Options, that overrides SecretFields with names separated
+	// by commas or spaces, or "".
 	FieldsOption string
-	// Passwords is the engine's default policy. A Length of 0 means that the engine generates
-	// no passwords.
+	// Passwords is the engine's default policy. A Length of 0 means that the engine generates no
+	// passwords.
 	Passwords PasswordPolicy
-	// Overlap says whether the old credential of a single user works next to the new one, and
-	// so which step makes the change. A Minter's is BothWork.
+	// Overlap says whether the old credential of a single user works next to the new one, and so
+	// which step makes the change. A Minter's is BothWork.
 	Overlap Overlap
 
-	// CloneSuffix, added to the first user's name, is the second user's. CloneLimit is the
-	// maximum length of a name in bytes.
+	// CloneSuffix, added to the first user's name, is the second user's. CloneLimit is the maximum
+	// length of a name in bytes.
 	CloneSuffix string
 	CloneLimit  int
-	// Superuser says for which strategies the superuser changes the credential, where a value
-	// names a superuser secret; SuperuserField is the field that names it, and "" means masterarn.
+	// Superuser says for which strategies the superuser changes the credential, where a value names
+	// a superuser secret; SuperuserField is the field that names it, and "" means masterarn.
 	Superuser      Superuser
 	SuperuserField string
 
 	// The rest is for few engines.
 
-	// PlaceFields are the fields, in addition to host, port and ssl, that say where the target
-	// is.
+	// PlaceFields are the fields, in addition to host, port and ssl, that say where the target is.
 	PlaceFields []string
-	// UserDatabase means that the field dbname says where a user is defined and not what to
-	// connect to, so the superuser secret's own dbname counts for the superuser.
+	// UserDatabase means that the field dbname says where a user is defined and not what to connect
+	// to, so the superuser secret's own dbname counts for the superuser.
 	UserDatabase bool
 	// MarkField is a field that identifies a value of this engine where the field "engine" is
 	// missing or is another engine's name as well, or "".
 	MarkField string
 	// NoTarget means that no system checks the credential.
 	NoTarget bool
-	// Patience is the time limit of one call of a method, for targets that take longer than
-	// the default of 15 seconds.
+	// Patience is the time limit of one call of a method, for targets that take longer than the
+	// default of 15 seconds.
 	Patience time.Duration
 	// Options are the names of the engine's own settings; see Request.Option.
 	Options []string
@@ -87,7 +86,7 @@ type Strategy string
 const (
 	// SingleUser changes the credential of the one user.
 	SingleUser Strategy = "single"
-	// AlternatingUsers gives the secret to a second user with the same rights,
-	// and back at the next rotation, so that the current one works throughout.
+	// AlternatingUsers gives the secret to a second user with the same rights, and back at the next
+	// rotation, so that the current one works throughout.
 	AlternatingUsers Strategy = "alternating"
 )

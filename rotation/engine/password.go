@@ -9,19 +9,18 @@ import (
 	"strings"
 )
 
-// PasswordPolicy says which passwords are made. Its names and meanings are
-// those of GetRandomPassword.
+// PasswordPolicy says which passwords are made. Its names and meanings are those of
+// GetRandomPassword.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetRandomPassword.html
 type PasswordPolicy struct {
 	// Length is the number of characters.
 	Length int
 	// ExcludeCharacters are characters that no password has.
 	ExcludeCharacters string
-	// ExcludeNumbers, ExcludePunctuation, ExcludeUppercase and ExcludeLowercase
-	// leave out a whole class.
+	// ExcludeNumbers, ExcludePunctuation, ExcludeUppercase and ExcludeLowercase leave out a whole
+	// class.
 	ExcludeNumbers, ExcludePunctuation, ExcludeUppercase, ExcludeLowercase bool
-	// RequireEachIncludedType asks for one character at least of each class
-	// that is not left out.
+	// RequireEachIncludedType asks for one character at least of each class that is not left out.
 	RequireEachIncludedType bool
 }
 
@@ -53,8 +52,8 @@ func (p PasswordPolicy) classes() []string {
 	return classes
 }
 
-// Check returns an error with the cause InvalidConfiguration if no password,
-// or none worth having, can be made.
+// Check returns an error with the cause InvalidConfiguration if no password, or none worth having,
+// can be made.
 func (p PasswordPolicy) Check() error {
 	const advice = "change PASSWORD_LENGTH, EXCLUDE_* or REQUIRE_EACH_INCLUDED_TYPE"
 	classes := p.classes()
@@ -81,8 +80,8 @@ func (p PasswordPolicy) Check() error {
 	return nil
 }
 
-// sealBits is the least strength of a seal: a wrong version passes less than once in
-// 16 million. A password of which the seal would leave less than bodyBits has none.
+// sealBits is the least strength of a seal: a wrong version passes less than once in 16 million. A
+// password of which the seal would leave less than bodyBits has none.
 const (
 	sealBits = 24
 	bodyBits = 96
@@ -91,8 +90,8 @@ const (
 // strength is how many bits a character of the alphabet has at least.
 func strength(alphabet string) int { return bits.Len(uint(len(alphabet))) - 1 }
 
-// sealLength is how many of a password's last characters are its seal; four with the
-// default alphabets.
+// sealLength is how many of a password's last characters are its seal; four with the default
+// alphabets.
 func (p PasswordPolicy) sealLength(alphabet string) int {
 	each := strength(alphabet)
 	if each == 0 {
@@ -106,11 +105,10 @@ func (p PasswordPolicy) sealLength(alphabet string) int {
 }
 
 // New returns a new password. One that has 96 bits to spare ends in a seal: a few characters
-// computed from the others and from base, the id of the version that the password follows.
-// It tells the core, without memory and without a further call, from which version a pending
-// value was made. The characters before the seal are random, and each allowed choice of them
-// is equally likely; the seal adds nothing for a reader who knows base. The policy must have
-// passed Check.
+// computed from the others and from base, the id of the version that the password follows. It tells
+// the core, without memory and without a further call, from which version a pending value was made.
+// The characters before the seal are random, and each allowed choice of them is equally likely; the
+// seal adds nothing for a reader who knows base. The policy must have passed Check.
 func (p PasswordPolicy) New(base string) string {
 	classes := p.classes()
 	alphabet := strings.Join(classes, "")
@@ -133,8 +131,8 @@ func (p PasswordPolicy) draw(alphabet, base string) string {
 	return body + seal(alphabet, body, base, n)
 }
 
-// SealedTo reports whether the password was made by New with the same
-// characters and base. False means only that this is not known.
+// SealedTo reports whether the password was made by New with the same characters and base. False
+// means only that this is not known.
 func (p PasswordPolicy) SealedTo(base, password string) bool {
 	alphabet := strings.Join(p.classes(), "")
 	n := p.sealLength(alphabet)
@@ -157,8 +155,8 @@ func seal(alphabet, body, base string, n int) string {
 	})
 }
 
-// pick draws n characters of the alphabet, each as likely as any other: a byte
-// beyond the last whole multiple of the alphabet's length is thrown away.
+// pick draws n characters of the alphabet, each as likely as any other: a byte beyond the last
+// whole multiple of the alphabet's length is thrown away.
 func pick(alphabet string, n int, fill func([]byte)) string {
 	limit := 256 - 256%len(alphabet)
 	out := make([]byte, 0, n)

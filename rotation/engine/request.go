@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// Request is the input of one call. The machine has checked that its values differ only in what
-// a rotation changes.
+// Request is the input of one call. The machine has checked that its values differ only in what a
+// rotation changes.
 type Request struct {
-	// Secret is the secret's ARN. Version is the id of its pending version, which identifies
-	// this rotation.
+	// Secret is the secret's ARN. Version is the id of its pending version, which identifies this
+	// rotation.
 	Secret, Version string
 	// Strategy says whose credential changes.
 	Strategy Strategy
@@ -18,22 +18,22 @@ type Request struct {
 	Current Value
 	// Pending is the value to make valid; the zero Value in Next and Mint.
 	Pending Value
-	// Previous is the value labelled AWSPREVIOUS, or the zero Value. It is set in a Minter's
-	// Mint and Set, which recognize by it what the rotation before left.
+	// Previous is the value labelled AWSPREVIOUS, or the zero Value. It is set in a Minter's Mint
+	// and Set, which recognize by it what the rotation before left.
 	Previous Value
-	// Login is the value to act as: a version of the secret, or the superuser's if Superuser
-	// is set.
+	// Login is the value to act as: a version of the secret, or the superuser's if Superuser is
+	// set.
 	Login     Value
 	Superuser bool
-	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is set
-	// only if the engine's Kind says AskTarget.
+	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is set only if
+	// the engine's Kind says AskTarget.
 	KeepCurrent bool
-	// SuperuserChanges means that the superuser changes the credential, so the user itself does
-	// not need to be able to.
+	// SuperuserChanges means that the superuser changes the credential, so the user itself does not
+	// need to be able to.
 	SuperuserChanges bool
 	// Proofs are the credentials of the secret that the target has accepted, where a superuser
-	// acts; see Proved. An engine whose target has several accounts of one name uses them to
-	// tell which are the secret's.
+	// acts; see Proved. An engine whose target has several accounts of one name uses them to tell
+	// which are the secret's.
 	Proofs []Value
 	// Passwords is the password policy in force.
 	Passwords PasswordPolicy
@@ -58,10 +58,9 @@ func (r *Request) As(login Value, superuser bool) *Request {
 // NewPassword returns a new password by the policy in force.
 func (r *Request) NewPassword() string { return r.Passwords.New(r.Base) }
 
-// Option returns the value of one of the engine's own settings: the secret's
-// tag "rotator:NAME", else the function's environment variable ROTATOR_NAME in
-// upper case with _ for -, else "". Nothing that could harm another secret or
-// weaken the connection may be decided by an option.
+// Option returns the value of one of the engine's own settings: the secret's tag "rotator:NAME",
+// else the function's environment variable ROTATOR_NAME in upper case with _ for -, else "".
+// Nothing that could harm another secret or weaken the connection may be decided by an option.
 func (r *Request) Option(name string) string {
 	if r.Setting == nil {
 		return ""
@@ -69,9 +68,9 @@ func (r *Request) Option(name string) string {
 	return r.Setting(name)
 }
 
-// NextPassword is Next for every engine whose credential is a password in the
-// field that its kind names: r.Current with a new password and, where users
-// alternate, the other user's name. The engine has checked the form before.
+// NextPassword is Next for every engine whose credential is a password in the field that its kind
+// names: r.Current with a new password and, where users alternate, the other user's name. The
+// engine has checked the form before.
 func NextPassword(k Kind, r *Request) (Value, error) {
 	next := r.Current.With(k.SecretFields[0], r.NewPassword())
 	if r.Strategy == AlternatingUsers {
@@ -102,15 +101,15 @@ func (r *Request) OtherUser(k Kind, user string) (string, error) {
 	return clone, nil
 }
 
-// Proved reports whether the secret holds an accepted credential of the user that Current
-// names and one of the user that Pending names. Without it, an engine must not change a second
-// user that it cannot see to be its own work: names alone prove nothing.
+// Proved reports whether the secret holds an accepted credential of the user that Current names and
+// one of the user that Pending names. Without it, an engine must not change a second user that it
+// cannot see to be its own work: names alone prove nothing.
 func Proved(k Kind, r *Request) bool {
 	return proves(k, r, r.Current) && proves(k, r, r.Pending)
 }
 
-// ProvedCurrent reports whether the secret holds an accepted credential of the user that
-// Current names.
+// ProvedCurrent reports whether the secret holds an accepted credential of the user that Current
+// names.
 func ProvedCurrent(k Kind, r *Request) bool { return proves(k, r, r.Current) }
 
 func proves(k Kind, r *Request, v Value) bool {

@@ -16,8 +16,8 @@ import (
 	"example.com/rotator/rotation/internal/errtree"
 )
 
-// Target is a server as a secret names it, with the user who logs in there:
-// the fields that AWS's templates read.
+// Target is a server as a secret names it, with the user who logs in there: the fields that AWS's
+// templates read.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
 type Target struct {
 	Host     string
@@ -34,9 +34,8 @@ type Target struct {
 type TLSMode int
 
 const (
-	// TLSDefault stands for a field ssl that is absent or neither true nor
-	// false: the connection is encrypted and verified, and AWS's templates
-	// would fall back to plain text.
+	// TLSDefault stands for a field ssl that is absent or neither true nor false: the connection is
+	// encrypted and verified, and AWS's templates would fall back to plain text.
 	TLSDefault TLSMode = iota
 	// TLSOn is "ssl": true.
 	TLSOn
@@ -63,9 +62,8 @@ func (t Target) Format(f fmt.State, _ rune) {
 // Address returns host:port.
 func (t Target) Address() string { return net.JoinHostPort(t.Host, strconv.Itoa(t.Port)) }
 
-// ParseTarget reads a target from a value with the engine's default port and
-// database. The error has the cause InvalidSecret and names every fault, not
-// only the first; it quotes no password.
+// ParseTarget reads a target from a value with the engine's default port and database. The error
+// has the cause InvalidSecret and names every fault, not only the first; it quotes no password.
 func ParseTarget(v Value, port int, database string) (Target, error) {
 	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
 	if !v.IsObject() {
@@ -110,17 +108,16 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 	return t, nil
 }
 
-// ofTLS reports whether a text is that of an error of crypto/tls, most of which
-// have no type, or the one in which a driver has kept nothing but the text.
+// ofTLS reports whether a text is that of an error of crypto/tls, most of which have no type, or
+// the one in which a driver has kept nothing but the text.
 func ofTLS(text string) bool {
 	text = strings.ToLower(text)
 	return strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "tls handshake failed")
 }
 
-// NetworkError returns what an engine should return for an error of a
-// connection that is not the server's own answer: NameNotResolved, TLSFailed or
-// Unreachable with the advice for it; or nil where err is none of these. It is
-// to be asked only after the driver's own type of server error.
+// NetworkError returns what an engine should return for an error of a connection that is not the
+// server's own answer: NameNotResolved, TLSFailed or Unreachable with the advice for it; or nil
+// where err is none of these. It is to be asked only after the driver's own type of server error.
 func NetworkError(t Target, err error) *Error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && !dns.IsTimeout {
 		return Errorf(NameNotResolved, "check the secret's host and the DNS of the function's VPC", "cannot resolve the name of %s: %w", t.Address(), err)

@@ -7,15 +7,15 @@ import (
 	"sync"
 )
 
-// TLSPolicy says how engines encrypt their connections. Nothing of it can be
-// changed by a secret or its tags.
+// TLSPolicy says how engines encrypt their connections. Nothing of it can be changed by a secret or
+// its tags.
 type TLSPolicy struct {
-	// ExtraCAs are certificates of CAs, in PEM form, that are trusted beside
-	// the system's and RDS's.
+	// ExtraCAs are certificates of CAs, in PEM form, that are trusted beside the system's and
+	// RDS's.
 	ExtraCAs []byte
-	// AllowPlaintext lets a secret that does not say "ssl": true be rotated
-	// over an unencrypted connection where the server offers no TLS, as AWS's
-	// templates do. It never excuses a certificate that cannot be verified.
+	// AllowPlaintext lets a secret that does not say "ssl": true be rotated over an unencrypted
+	// connection where the server offers no TLS, as AWS's templates do. It never excuses a
+	// certificate that cannot be verified.
 	AllowPlaintext bool
 }
 
@@ -25,8 +25,8 @@ type TLSPolicy struct {
 //go:embed rds-ca-bundle.pem
 var rdsBundle []byte
 
-// roots parses the bundle once, and not before a connection needs it: that
-// costs milliseconds which a cold start should not pay.
+// roots parses the bundle once, and not before a connection needs it: that costs milliseconds which
+// a cold start should not pay.
 var roots = sync.OnceValue(func() *x509.CertPool {
 	pool, err := x509.SystemCertPool()
 	if err != nil {
@@ -36,8 +36,8 @@ var roots = sync.OnceValue(func() *x509.CertPool {
 	return pool
 })
 
-// Check returns an error with the cause InvalidConfiguration if ExtraCAs holds
-// no certificate that can be read.
+// Check returns an error with the cause InvalidConfiguration if ExtraCAs holds no certificate that
+// can be read.
 func (p TLSPolicy) Check() error {
 	if len(p.ExtraCAs) > 0 && !x509.NewCertPool().AppendCertsFromPEM(p.ExtraCAs) {
 		return Errorf(InvalidConfiguration, "give PEM certificates in CA_BUNDLE", "the CA bundle holds no certificate")
@@ -55,9 +55,9 @@ func (p TLSPolicy) Config(host string) *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: host, MinVersion: tls.VersionTLS12}
 }
 
-// Attempts returns how to connect to the target, in order: an entry is a TLS
-// configuration, or nil for plain text. A second entry may be tried only where
-// the server answered that it does not speak TLS.
+// Attempts returns how to connect to the target, in order: an entry is a TLS configuration, or nil
+// for plain text. A second entry may be tried only where the server answered that it does not speak
+// TLS.
 func (p TLSPolicy) Attempts(t Target) []*tls.Config {
 	switch {
 	case t.TLS == TLSOff:

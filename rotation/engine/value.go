@@ -12,15 +12,14 @@ import (
 // Redacted stands for what must not be shown.
 const Redacted = "[redacted]"
 
-// Value is the value of one version of a secret: a JSON object, a bare string
-// or bytes. It cannot be printed, logged or marshalled. Changing a field of an
-// object leaves every other byte as it was: unknown fields, the order of keys,
-// white space and the literals of numbers survive.
+// Value is the value of one version of a secret: a JSON object, a bare string or bytes. It cannot
+// be printed, logged or marshalled. Changing a field of an object leaves every other byte as it
+// was: unknown fields, the order of keys, white space and the literals of numbers survive.
 //
 // The zero Value is no value.
 type Value struct {
-	// A pointer, because fmt prints a struct's fields for a verb that does not
-	// fit, such as %p, without asking Format.
+	// A pointer, because fmt prints a struct's fields for a verb that does not fit, such as %p,
+	// without asking Format.
 	*content
 }
 
@@ -39,8 +38,8 @@ type member struct {
 	from, to int
 }
 
-// StringValue returns the value that a SecretString holds. Any text is
-// accepted: one that is not a JSON object is a bare string.
+// StringValue returns the value that a SecretString holds. Any text is accepted: one that is not a
+// JSON object is a bare string.
 func StringValue(text string) Value {
 	c := &content{data: []byte(text)}
 	c.parse()
@@ -60,8 +59,8 @@ func (v *content) parse() {
 	}
 }
 
-// read returns the fault of the text, or "". The decoder's errors may quote the input and are
-// not in it.
+// read returns the fault of the text, or "". The decoder's errors may quote the input and are not
+// in it.
 func (v *content) read() (fault string) {
 	const malformed = "it is not well-formed JSON"
 	dec := json.NewDecoder(bytes.NewReader(v.data))
@@ -107,8 +106,8 @@ func (v Value) IsBinary() bool { return v.content != nil && v.binary }
 // IsObject reports whether the value is a JSON object.
 func (v Value) IsObject() bool { return v.content != nil && v.object }
 
-// Fault says why the value is not a JSON object; it is "" where it is one. It
-// quotes nothing of the value but the name of a field.
+// Fault says why the value is not a JSON object; it is "" where it is one. It quotes nothing of the
+// value but the name of a field.
 func (v Value) Fault() string {
 	switch {
 	case v.IsZero():
@@ -119,8 +118,8 @@ func (v Value) Fault() string {
 	return v.fault
 }
 
-// Reveal returns the whole value, for the call that stores it or for an engine
-// whose credential is the whole value. The caller must not log it.
+// Reveal returns the whole value, for the call that stores it or for an engine whose credential is
+// the whole value. The caller must not log it.
 func (v Value) Reveal() []byte {
 	if v.IsZero() {
 		return nil
@@ -128,9 +127,9 @@ func (v Value) Reveal() []byte {
 	return bytes.Clone(v.data)
 }
 
-// Text returns a field as text: a string's contents, or the literal of a
-// number, true or false. It reports false for a field that is absent, null, an
-// object or an array, and for a value that is not an object.
+// Text returns a field as text: a string's contents, or the literal of a number, true or false. It
+// reports false for a field that is absent, null, an object or an array, and for a value that is
+// not an object.
 func (v Value) Text(name string) (string, bool) {
 	i := v.index(name)
 	if i < 0 {
@@ -150,8 +149,7 @@ func (v Value) Text(name string) (string, bool) {
 	return string(raw), true
 }
 
-// JSON returns a field's JSON, or nil where it is absent. The caller must not
-// change or log it.
+// JSON returns a field's JSON, or nil where it is absent. The caller must not change or log it.
 func (v Value) JSON(name string) json.RawMessage {
 	i := v.index(name)
 	if i < 0 {
@@ -172,15 +170,13 @@ func (v Value) Names() []string {
 	return names
 }
 
-// With returns the value with a field set to the text; a field that is new is
-// put last. It panics if the value is not an object, which an engine has
-// checked before.
+// With returns the value with a field set to the text; a field that is new is put last. It panics
+// if the value is not an object, which an engine has checked before.
 func (v Value) With(name, text string) Value {
 	return v.WithJSON(name, quoteJSON(text))
 }
 
-// WithJSON is With for a field that is not a string. It panics if raw is not
-// valid JSON.
+// WithJSON is With for a field that is not a string. It panics if raw is not valid JSON.
 func (v Value) WithJSON(name string, raw json.RawMessage) Value {
 	if !v.IsObject() {
 		panic("rotation: With on a value that is not an object")
@@ -204,8 +200,8 @@ func (v Value) WithJSON(name string, raw json.RawMessage) Value {
 	return StringValue(string(out))
 }
 
-// quoteJSON returns text as a JSON string without the HTML escapes that would
-// make a value look different from what an operator typed.
+// quoteJSON returns text as a JSON string without the HTML escapes that would make a value look
+// different from what an operator typed.
 func quoteJSON(text string) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -216,8 +212,7 @@ func quoteJSON(text string) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// Equal reports whether both are the same value, in a time that does not tell
-// where they differ.
+// Equal reports whether both are the same value, in a time that does not tell where they differ.
 func (v Value) Equal(w Value) bool {
 	if v.IsZero() || w.IsZero() {
 		return v.IsZero() && w.IsZero()
@@ -225,9 +220,8 @@ func (v Value) Equal(w Value) bool {
 	return v.binary == w.binary && subtle.ConstantTimeCompare(v.data, w.data) == 1
 }
 
-// EqualBut reports whether both are objects that differ in nothing but the
-// named fields. White space and the way a string is escaped do not count; the
-// literals of numbers do.
+// EqualBut reports whether both are objects that differ in nothing but the named fields. White
+// space and the way a string is escaped do not count; the literals of numbers do.
 func (v Value) EqualBut(w Value, names ...string) bool {
 	if !v.IsObject() || !w.IsObject() {
 		return false
@@ -247,8 +241,8 @@ func (v Value) EqualBut(w Value, names ...string) bool {
 	return subtle.ConstantTimeCompare(rest(v), rest(w)) == 1
 }
 
-// canonical returns valid JSON in one spelling: what AWS's templates store was
-// written by Python, which escapes everything that is not ASCII.
+// canonical returns valid JSON in one spelling: what AWS's templates store was written by Python,
+// which escapes everything that is not ASCII.
 func canonical(raw json.RawMessage) []byte {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()

@@ -1,6 +1,6 @@
 // Package operator answers an operator's questions about a secret: would a rotation succeed
-// (Check), which credential opens the target and what follows (Diagnose, Recover), and what
-// does the rotation need to be allowed (Needs). The rotation function does not link it.
+// (Check), which credential opens the target and what follows (Diagnose, Recover), and what does
+// the rotation need to be allowed (Needs). The rotation function does not link it.
 package operator
 
 import (
@@ -16,8 +16,8 @@ import (
 
 // Finding is what Check says of one precondition of a rotation.
 type Finding struct {
-	// Check is the precondition: secret, labels, form, name, route, tls, login,
-	// privilege, policy or deadline.
+	// Check is the precondition: secret, labels, form, name, route, tls, login, privilege, policy
+	// or deadline.
 	Check string `json:"check"`
 	// State is "ok", "failed", or "unknown" where an earlier failure hides it.
 	State string `json:"state"`
@@ -25,8 +25,8 @@ type Finding struct {
 	Detail string `json:"detail,omitempty"`
 }
 
-// checks are the preconditions in the order in which they show, with the causes
-// by which a failure of them is known.
+// checks are the preconditions in the order in which they show, with the causes by which a failure
+// of them is known.
 var checks = []struct {
 	name   string
 	causes []engine.Cause
@@ -94,15 +94,15 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
 	return findings
 }
 
-// applies reports whether Check has looked at a precondition, or would have if nothing had
-// failed before: what was not looked at is not called ok.
+// applies reports whether Check has looked at a precondition, or would have if nothing had failed
+// before: what was not looked at is not called ok.
 func applies(check string, i *rotation.Inspection) bool {
 	switch check {
 	case "name", "route", "tls", "login", "privilege":
 		return !i.Kind.NoTarget
 	case "policy":
-		// A value that the target issues, or one that cannot be rehearsed, meets no
-		// policy before it is set.
+		// A value that the target issues, or one that cannot be rehearsed, meets no policy before
+		// it is set.
 		_, rehearsed := i.Engine.(engine.DryRunner)
 		_, minted := i.Engine.(engine.Minter)
 		return i.Engine == nil || rehearsed && !minted && !i.Kind.NoTarget

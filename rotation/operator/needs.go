@@ -74,8 +74,7 @@ func allow(n *engine.Needs, secret, sid string, actions ...string) {
 	n.Permissions = append(n.Permissions, engine.Permission{Account: account(secret), Sid: sid, Actions: actions, Resources: []string{secret}})
 }
 
-// key adds actions on a secret's own key, by way of Secrets Manager and for that
-// secret only.
+// key adds actions on a secret's own key, by way of Secrets Manager and for that secret only.
 func key(n *engine.Needs, secret, id, sid string, actions ...string) {
 	a, err := arn.Parse(secret)
 	if err != nil || id == "" || strings.HasSuffix(id, "alias/aws/secretsmanager") {

@@ -15,12 +15,12 @@ const awsCurrent = "AWSCURRENT"
 type Diagnosis struct {
 	// Secret is the secret's ARN.
 	Secret string `json:"secret"`
-	// Current is the id of the version labelled AWSCURRENT, and Pending that of
-	// the one labelled AWSPENDING, or "".
+	// Current is the id of the version labelled AWSCURRENT, and Pending that of the one labelled
+	// AWSPENDING, or "".
 	Current string `json:"current"`
 	Pending string `json:"pending,omitempty"`
-	// Opens names the credential that opens the target, such as AWSPREVIOUS;
-	// it is "" where none does.
+	// Opens names the credential that opens the target, such as AWSPREVIOUS; it is "" where none
+	// does.
 	Opens string `json:"opens,omitempty"`
 	// Version is that credential's version; "" for the superuser's.
 	Version string `json:"version,omitempty"`
@@ -37,8 +37,8 @@ type Diagnosis struct {
 	as      rotation.Credential
 }
 
-// Diagnose finds out which credential of the secret opens the target, asking in the order of
-// the ladder, and changes nothing.
+// Diagnose finds out which credential of the secret opens the target, asking in the order of the
+// ladder, and changes nothing.
 //
 // Where AWSCURRENT works, an AWSPENDING that was left behind is to be removed. Where another
 // version does, that is to become AWSCURRENT, as it is what clients need. Where only the
@@ -72,9 +72,9 @@ func diagnose(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, 
 }
 
 // currentWorks decides about an AWSPENDING that was left behind. A target can accept a user's old
-// credential for a while, so the pending one is abandoned only where it is refused. A second
-// user's can be set in part only; then AWSCURRENT's is as good as before. What an operator has
-// made current since is what counts.
+// credential for a while, so the pending one is abandoned only where it is refused. A second user's
+// can be set in part only; then AWSCURRENT's is as good as before. What an operator has made
+// current since is what counts.
 func (d *Diagnosis) currentWorks(ctx context.Context, i *rotation.Inspection) error {
 	if d.Pending == "" {
 		return nil
@@ -166,8 +166,8 @@ func Recover(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, e
 	if err := i.Abandon(ctx); err != nil || d.promote || d.reset {
 		return d, err
 	}
-	// A rotation under way can have changed the target since AWSCURRENT was tried: then the
-	// label goes back, because it is on the version that works.
+	// A rotation under way can have changed the target since AWSCURRENT was tried: then the label
+	// goes back, because it is on the version that works.
 	if opens, err := i.CurrentOpens(ctx); err == nil && !opens {
 		if err := i.PutBack(ctx); err != nil {
 			return d, err
