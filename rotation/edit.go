@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // checkOnlyCredentialDiffers checks that a value differs from current only where a rotation changes
@@ -17,7 +18,7 @@ func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, p
 	}
 	if req.Strategy == engine.AlternatingUsers {
 		fields = append([]string{r.kind.UserField}, fields...)
-		other, err := req.OtherUser(r.kind, r.user(req.Current))
+		other, err := pair.Other(r.kind, req, r.user(req.Current))
 		if err != nil {
 			return err
 		}

@@ -26,7 +26,7 @@ func (g gate) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := engine.ParseTarget(r.Current, 443, ""); err != nil {
 		return engine.Value{}, err
 	}
-	return engine.NextPassword(g.Kind(), r)
+	return engine.NextPassword(g.Kind(), r), nil
 }
 
 func (g gate) Set(ctx context.Context, r *engine.Request) error {

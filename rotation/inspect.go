@@ -11,8 +11,8 @@ import (
 // Inspection looks at one secret outside a rotation, for an operator's program. Every error is an
 // *engine.Error whose text holds no value of the secret.
 type Inspection struct {
-	// Enabled tells that rotation is switched on.
-	Enabled bool
+	// Enabled means that rotation is switched on, and MayRecover that RECOVER_BY_SUPERUSER is.
+	Enabled, MayRecover bool
 	// Current and Pending are the ids of the versions labelled AWSCURRENT and AWSPENDING; Pending
 	// is "" where it is the same version, or none.
 	Current, Pending string
@@ -25,13 +25,16 @@ type Inspection struct {
 	Kind   engine.Kind
 	// Request is what the engine is given. Find adds the pending version to it.
 	Request *engine.Request
-	// CurrentRefused tells that the target refused AWSCURRENT when it was tried.
+	// User and Superuser are the user and the superuser secret's ARN that AWSCURRENT names.
+	User, Superuser string
+	// CurrentRefused means that the target refused AWSCURRENT when it was tried.
 	CurrentRefused bool
+	// Topology is the rotator's.
+	Topology Topology
 
-	run     *run
-	state   description
-	current version
-	pending version
+	run              *run
+	state            description
+	current, pending version
 }
 
 // Credential is a version of the secret, or of its superuser secret, that the target accepted.
@@ -45,18 +48,37 @@ type Credential struct {
 	value engine.Value
 }
 
-// Inspect reads the secret's state and AWSCURRENT. With an error, the inspection has what was read
-// before.
+// Inspect reads the secret's state and AWSCURRENT. With an error, the inspection has what was
+// read before.
 func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) {
-	i := &Inspection{run: &run{cfg: r.cfg, event: Event{SecretID: arn}, log: r.cfg.Log.With("secret", arn), superuserLogins: make(map[string]rung)}}
-	return i, i.do(ctx, func() error { return i.read(ctx) })
+	i := &Inspection{Topology: r.cfg.Topology, run: newRun(r.cfg, Event{SecretID: arn}, r.cfg.Log.With("secret", arn))}
+	return i, i.do(ctx, func(run *run) (err error) {
+		if run.secret, err = run.open(ctx, arn); err != nil {
+			return err
+		}
+		d, err := run.secret.describe(ctx)
+		if err != nil {
+			return err
+		}
+		i.state, i.Enabled, i.Current, i.Pending, i.Key, i.Tags = d, d.enabled, d.holder(awsCurrent), d.holder(awsPending), d.key, d.tags
+		if i.Pending == i.Current {
+			i.Pending = ""
+		}
+		if i.current, err = run.current(ctx); err != nil {
+			return err
+		}
+		i.Request, err = run.choose(i.current, d.tags)
+		i.Engine, i.Kind, i.MayRecover = run.engine, run.kind, run.settings.recoverBySuperuser
+		i.User, i.Superuser = run.user(i.current.value), superuserARN(run.kind, i.current.value)
+		return err
+	})
 }
 
 // do calls f, and makes what leaves the package of its error or panic.
-func (i *Inspection) do(ctx context.Context, f func() error) error {
+func (i *Inspection) do(ctx context.Context, f func(*run) error) error {
 	err := func() (err error) {
 		defer i.run.guard(&err)
-		return f()
+		return f(i.run)
 	}()
 	i.CurrentRefused = i.run.seen.CurrentRefused
 	if err == nil {
@@ -67,41 +89,17 @@ func (i *Inspection) do(ctx context.Context, f func() error) error {
 	return failure
 }
 
-func (i *Inspection) read(ctx context.Context) error {
-	var err error
-	if i.run.secret, err = i.run.open(ctx, i.run.event.SecretID); err != nil {
-		return err
-	}
-	d, err := i.run.secret.describe(ctx)
-	if err != nil {
-		return err
-	}
-	i.state = d
-	i.Enabled, i.Current, i.Pending, i.Key, i.Tags = d.enabled, d.holder(awsCurrent), d.holder(awsPending), d.key, d.tags
-	if i.Pending == i.Current {
-		i.Pending = ""
-	}
-	if i.current, err = i.run.current(ctx); err != nil {
-		return err
-	}
-	req, err := i.run.choose(i.current, d.tags)
-	i.Engine, i.Kind, i.Request = i.run.engine, i.run.kind, req
-	return err
-}
-
 // Rehearse finds out whether a rotation would succeed, without changing anything: it is
 // createSecret without the storing. For an engine whose target issues the credential, it logs in.
 // It returns the label or version that the target accepted.
 func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
-	err = i.do(ctx, func() error {
+	err = i.do(ctx, func(r *run) (err error) {
 		req := *i.Request
-		next, err := i.run.next(ctx, &req)
-		if err != nil {
+		if req.Pending, err = r.next(ctx, &req); err != nil {
 			return err
 		}
-		i.run.event.Step = CreateSecret
-		req.Pending = next
-		c, err := i.run.act(ctx, &req, i.run.dryRun)
+		r.event.Step = CreateSecret
+		c, err := r.act(ctx, &req, r.dryRun)
 		opened = c.name
 		return err
 	})
@@ -111,20 +109,20 @@ func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 // Find returns the first credential that the target accepts, in the order of the ladder. The error
 // has the cause LoginRefused where it accepts none.
 func (i *Inspection) Find(ctx context.Context) (Credential, error) {
-	if i.Pending != "" {
-		err := i.do(ctx, func() (err error) {
-			i.pending, err = i.run.secret.get(ctx, i.Pending, "")
-			if errors.Is(err, errAbsent) {
-				return nil
-			}
-			return err
-		})
-		if err != nil {
-			return Credential{}, err
+	err := i.do(ctx, func(r *run) (err error) {
+		if i.Pending == "" {
+			return nil
+		}
+		if i.pending, err = r.secret.get(ctx, i.Pending, ""); errors.Is(err, errAbsent) {
+			err = nil
 		}
 		i.Request.Pending, i.Request.Version = i.pending.value, i.Pending
+		return err
+	})
+	if err != nil {
+		return Credential{}, err
 	}
-	return i.find(ctx, i.run.own(ctx, i.Request, i.User(), i.run.user(i.pending.value)), i.Request)
+	return i.find(ctx, i.run.own(ctx, i.Request, i.User, i.run.user(i.pending.value)), i.Request)
 }
 
 // FindSuperuser returns the superuser's credential that the target accepts.
@@ -136,8 +134,8 @@ func (i *Inspection) FindSuperuser(ctx context.Context) (Credential, error) {
 }
 
 func (i *Inspection) find(ctx context.Context, rungs iter.Seq2[rung, error], req *engine.Request) (found Credential, err error) {
-	err = i.do(ctx, func() error {
-		c, err := i.run.climb(ctx, rungs, func(ctx context.Context, c rung) error { return i.Engine.Verify(ctx, req, c.value) })
+	err = i.do(ctx, func(r *run) error {
+		c, err := r.climb(ctx, rungs, func(ctx context.Context, c rung) error { return i.Engine.Verify(ctx, req, c.value) })
 		if err == nil {
 			host, _ := c.value.Text("host")
 			found = Credential{Name: c.name, Version: c.version, Superuser: c.superuser, Host: host, value: c.value}
@@ -146,15 +144,6 @@ func (i *Inspection) find(ctx context.Context, rungs iter.Seq2[rung, error], req
 	})
 	return found, err
 }
-
-// HasSuperuser reports whether AWSCURRENT names a superuser secret.
-func (i *Inspection) HasSuperuser() bool { return superuserARN(i.Kind, i.Request.Current) != "" }
-
-// MayRecover reports whether RECOVER_BY_SUPERUSER is set.
-func (i *Inspection) MayRecover() bool { return i.run.settings.recoverBySuperuser }
-
-// User returns the user that AWSCURRENT names.
-func (i *Inspection) User() string { return i.run.user(i.Request.Current) }
 
 // CurrentOpens reports whether the target accepts AWSCURRENT.
 func (i *Inspection) CurrentOpens(ctx context.Context) (bool, error) {
@@ -171,7 +160,7 @@ func (i *Inspection) PendingOpens(ctx context.Context) (bool, error) {
 }
 
 func (i *Inspection) opens(ctx context.Context, v engine.Value) (bool, error) {
-	err := i.do(ctx, func() error { return i.run.tries(ctx, i.Request, v) })
+	err := i.do(ctx, func(r *run) error { return r.tries(ctx, i.Request, v) })
 	if errors.Is(err, engine.LoginRefused) {
 		return false, nil
 	}
@@ -181,27 +170,17 @@ func (i *Inspection) opens(ctx context.Context, v engine.Value) (bool, error) {
 // KeepsEdits reports whether AWSCURRENT differs from a version in its credential only, so that no
 // edit is lost if that version becomes AWSCURRENT.
 func (i *Inspection) KeepsEdits(ctx context.Context, version string) (keeps bool, err error) {
-	err = i.do(ctx, func() error {
-		v, err := i.run.secret.get(ctx, version, "")
-		keeps = err == nil && i.run.checkOnlyCredentialDiffers(i.Request, i.current, v.value) == nil
+	err = i.do(ctx, func(r *run) error {
+		v, err := r.secret.get(ctx, version, "")
+		keeps = err == nil && r.checkOnlyCredentialDiffers(i.Request, i.current, v.value) == nil
 		return err
 	})
 	return keeps, err
 }
 
-// Promote moves AWSCURRENT to a version.
-func (i *Inspection) Promote(ctx context.Context, version string) error {
-	return i.do(ctx, func() error { return i.run.secret.move(ctx, awsCurrent, version, i.Current) })
-}
-
-// Abandon takes AWSPENDING from its version.
-func (i *Inspection) Abandon(ctx context.Context) error {
-	return i.do(ctx, func() error { return i.run.secret.move(ctx, awsPending, "", i.Pending) })
-}
-
-// PutBack puts AWSPENDING back on its version.
-func (i *Inspection) PutBack(ctx context.Context) error {
-	return i.do(ctx, func() error { return i.run.secret.move(ctx, awsPending, i.Pending, "") })
+// Move moves a staging label to a version from another; "" is none.
+func (i *Inspection) Move(ctx context.Context, label, to, from string) error {
+	return i.do(ctx, func(r *run) error { return r.secret.move(ctx, label, to, from) })
 }
 
 // Reset gives the target AWSCURRENT's credential, acting as a superuser's.
@@ -209,8 +188,8 @@ func (i *Inspection) Reset(ctx context.Context, as Credential) error {
 	req := *i.Request
 	req.Strategy = engine.SingleUser // only the user's own credential is set
 	req.Version, req.Pending = i.Current, i.Request.Current
-	return i.do(ctx, func() error {
-		return i.run.exchange(ctx, func(ctx context.Context) error {
+	return i.do(ctx, func(r *run) error {
+		return r.exchange(ctx, func(ctx context.Context) error {
 			if err := i.Engine.Set(ctx, req.As(as.value, as.Superuser)); err != nil {
 				return err
 			}
@@ -230,11 +209,10 @@ type SuperuserSecret struct {
 	value engine.Value
 }
 
-// Superuser reads the superuser secret.
-func (i *Inspection) Superuser(ctx context.Context) (s SuperuserSecret, err error) {
-	err = i.do(ctx, func() error {
-		s.ARN = superuserARN(i.Kind, i.Request.Current)
-		secret, err := i.run.open(ctx, s.ARN)
+// ReadSuperuser reads the superuser secret.
+func (i *Inspection) ReadSuperuser(ctx context.Context) (s SuperuserSecret, err error) {
+	err = i.do(ctx, func(r *run) error {
+		secret, err := r.open(ctx, i.Superuser)
 		if err != nil {
 			return err
 		}
@@ -243,31 +221,24 @@ func (i *Inspection) Superuser(ctx context.Context) (s SuperuserSecret, err erro
 			return err
 		}
 		v, err := secret.get(ctx, "", awsCurrent)
-		if err != nil {
-			return explainAbsent(err, s.ARN)
-		}
-		s.Key, s.Tags, s.value = d.key, d.tags, v.value
-		s.Host, _ = v.value.Text("host")
-		return nil
+		host, _ := v.value.Text("host")
+		s = SuperuserSecret{i.Superuser, d.key, d.tags, host, v.value}
+		return explainAbsent(err, i.Superuser)
 	})
 	return s, err
 }
 
-// Topology is the rotator's.
-func (i *Inspection) Topology() Topology { return i.run.cfg.Topology }
-
-// Needs asks the engine what a rotation needs at the target, for the superuser as or, where that is
-// nil, for the user itself, and adds it to n. Without an engine.Needer it adds nothing.
+// Needs asks the engine what a rotation needs at the target, for the superuser as or, where that
+// is nil, for the user itself, and adds it to n. Without an engine.Needer it adds nothing.
 func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSecret) error {
 	req := i.Request.As(i.Request.Current, false)
 	if as != nil {
 		req = i.Request.As(as.value, true)
 	}
-	n.Login, _ = req.Login.Text(i.Kind.UserField)
-	n.Superuser = req.Superuser
+	n.Login, n.Superuser = i.run.user(req.Login), req.Superuser
 	// An engine that refuses every secret says so here, whether it is a Needer or not.
-	err := i.do(ctx, func() (err error) {
-		req.Pending, err = i.run.next(ctx, req)
+	err := i.do(ctx, func(r *run) (err error) {
+		req.Pending, err = r.next(ctx, req)
 		return err
 	})
 	if err != nil {
@@ -278,8 +249,8 @@ func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSe
 		n.Note = "this engine does not tell what the login needs"
 		return nil
 	}
-	err = i.do(ctx, func() error {
-		return i.run.exchange(ctx, func(ctx context.Context) error { return needer.Needs(ctx, req, n) })
+	err = i.do(ctx, func(r *run) error {
+		return r.exchange(ctx, func(ctx context.Context) error { return needer.Needs(ctx, req, n) })
 	})
 	if failure, ok := errors.AsType[*engine.Error](err); ok {
 		n.Unread, n.Note = failure, "what the login needs could not be found out: "+failure.Error()

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 
+	"example.com/rotator/internal/scrub"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -54,5 +55,5 @@ func (r *run) see(v engine.Value) {
 // scrubber returns what takes out of a text all that must not be shown of what the step has seen.
 // The secret's ARN is no secret, whatever its value looks like.
 func (r *run) scrubber() func(string) string {
-	return newScrubber(append(slices.Clone(r.values), r.event.RotationToken), r.event.SecretID, append([]string{"password"}, r.kind.SecretFields...)...)
+	return scrub.New(append(slices.Clone(r.values), r.event.RotationToken), r.event.SecretID, append([]string{"password"}, r.kind.SecretFields...)...)
 }

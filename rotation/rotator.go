@@ -47,14 +47,8 @@ func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	end = end.Add(-reportReserve)
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	run := &run{
-		cfg:             r.cfg,
-		event:           e,
-		log:             r.cfg.Log.With("step", e.Step, "secret", e.SecretID, "version", e.ClientRequestToken),
-		until:           end.Add(-min(labelReserve, time.Until(end)/4)), // a short invocation keeps back a part
-		superuserLogins: make(map[string]rung),
-		seen:            Observation{Step: e.Step, Secret: e.SecretID, Version: e.ClientRequestToken},
-	}
+	run := newRun(r.cfg, e, r.cfg.Log.With("step", e.Step, "secret", e.SecretID, "version", e.ClientRequestToken))
+	run.until = end.Add(-min(labelReserve, time.Until(end)/4)) // a short invocation keeps back a part
 	err := run.step(ctx)
 	run.seen.Duration = time.Since(begin)
 	if err != nil {
@@ -94,6 +88,11 @@ type run struct {
 	kind            engine.Kind // the engine's, for this secret
 	settings        settings
 	superuserLogins map[string]rung // those that were read, by label
+}
+
+func newRun(c Config, e Event, log *slog.Logger) *run {
+	return &run{cfg: c, event: e, log: log, superuserLogins: make(map[string]rung),
+		seen: Observation{Step: e.Step, Secret: e.SecretID, Version: e.ClientRequestToken}}
 }
 
 // step does the work of Handle.

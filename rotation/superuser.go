@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // asSuperuser calls do with the first superuser credential that is accepted. Where the engine finds
@@ -22,10 +23,10 @@ import (
 func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (rung, error) {
 	attempt := func() (rung, error) { return r.climb(ctx, r.superusers(ctx, req), as(req, do)) }
 	c, err := attempt()
-	if !errors.Is(err, engine.TakeoverRefused) || engine.Proved(r.kind, req) {
+	if !errors.Is(err, engine.TakeoverRefused) || pair.Proved(r.kind, req) {
 		return c, err
 	}
-	if e := withCause(err); !engine.ProvedCurrent(r.kind, req) {
+	if e := withCause(err); !pair.ProvedCurrent(r.kind, req) {
 		return c, engine.Errorf(engine.TakeoverRefused, e.Advice+"; or give AWSCURRENT's user the password that AWSCURRENT has, which would prove it", "%w", e.Err)
 	}
 	switch perr := r.prove(ctx, req, r.user(req.Pending)); {

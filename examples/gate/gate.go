@@ -27,7 +27,7 @@ func (e Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error)
 	if _, err := engine.ParseTarget(r.Current, 443, ""); err != nil {
 		return engine.Value{}, err
 	}
-	return engine.NextPassword(e.Kind(), r)
+	return engine.NextPassword(e.Kind(), r), nil
 }
 
 // Set changes the password.

@@ -1,11 +1,5 @@
 package engine
 
-import (
-	"cmp"
-	"slices"
-	"strings"
-)
-
 // Request is the input of one call. The machine has checked that its values differ only in what a
 // rotation changes.
 type Request struct {
@@ -32,7 +26,7 @@ type Request struct {
 	// need to be able to.
 	SuperuserChanges bool
 	// Proofs are the credentials of the secret that the target has accepted, where a superuser
-	// acts; see Proved. An engine whose target has several accounts of one name uses them to tell
+	// acts; see pair.Proved. An engine whose target has several accounts of one name uses them to tell
 	// which are the secret's.
 	Proofs []Value
 	// Passwords is the password policy in force.
@@ -68,51 +62,9 @@ func (r *Request) Option(name string) string {
 	return r.Setting(name)
 }
 
-// NextPassword is Next for every engine whose credential is a password in the field that its kind
-// names: r.Current with a new password and, where users alternate, the other user's name. The
-// engine has checked the form before.
-func NextPassword(k Kind, r *Request) (Value, error) {
-	next := r.Current.With(k.SecretFields[0], r.NewPassword())
-	if r.Strategy == AlternatingUsers {
-		user, _ := r.Current.Text(k.UserField)
-		other, err := r.OtherUser(k, user)
-		if err != nil {
-			return Value{}, err
-		}
-		next = next.With(k.UserField, other)
-	}
-	return next, nil
-}
-
-// OtherUser returns the name of the user that alternates with the given one.
-func (r *Request) OtherUser(k Kind, user string) (string, error) {
-	limit := cmp.Or(r.UserLimit, k.CloneLimit)
-	if first, ok := strings.CutSuffix(user, k.CloneSuffix); ok {
-		if first == "" {
-			return "", Errorf(InvalidSecret, "name the first user in "+k.UserField, "the user's name is nothing but the suffix %s", k.CloneSuffix)
-		}
-		return first, nil
-	}
-	clone := user + k.CloneSuffix
-	if len(clone) > limit {
-		return "", Errorf(InvalidSecret, "use a shorter user name or set USERNAME_CHARACTER_LIMIT to the server's own limit",
-			"the second user's name %q would have more than %d characters", clone, limit)
-	}
-	return clone, nil
-}
-
-// Proved reports whether the secret holds an accepted credential of the user that Current names and
-// one of the user that Pending names. Without it, an engine must not change a second user that it
-// cannot see to be its own work: names alone prove nothing.
-func Proved(k Kind, r *Request) bool {
-	return proves(k, r, r.Current) && proves(k, r, r.Pending)
-}
-
-// ProvedCurrent reports whether the secret holds an accepted credential of the user that Current
-// names.
-func ProvedCurrent(k Kind, r *Request) bool { return proves(k, r, r.Current) }
-
-func proves(k Kind, r *Request, v Value) bool {
-	user, _ := v.Text(k.UserField)
-	return slices.ContainsFunc(r.Proofs, func(p Value) bool { u, _ := p.Text(k.UserField); return u == user })
+// NextPassword returns r.Current with a new password in the kind's secret field. It is Next for
+// every engine of a single user whose credential is a password; see pair.Next for others. The
+// engine has checked the value's form before.
+func NextPassword(k Kind, r *Request) Value {
+	return r.Current.With(k.SecretFields[0], r.NewPassword())
 }

@@ -17,6 +17,7 @@ import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
+	"example.com/rotator/rotation/pair"
 )
 
 // toyServer is a toy: a real TCP server that knows users, their passwords and one
@@ -146,7 +147,7 @@ func (e toyEngine) Next(_ context.Context, r *engine.Request) (engine.Value, err
 	if _, err := engine.ParseTarget(r.Current, 1, ""); err != nil {
 		return engine.Value{}, err
 	}
-	v, err := engine.NextPassword(e.Kind(), r)
+	v, err := pair.Next(e.Kind(), r)
 	if e.flaw == "drops unknown fields" {
 		v = engine.StringValue(strings.Replace(string(v.Reveal()), `"unknown"`, `"unknown2"`, 1))
 	}

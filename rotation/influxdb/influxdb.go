@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of InfluxDB 1.
@@ -63,7 +64,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if n := r.Passwords.Length; n > passwordLimit {
 		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 72 or less", "a password of %d bytes is too long: the server looks at the first 72", n)
 	}
-	return engine.NextPassword(e.Kind(), r)
+	return pair.Next(e.Kind(), r)
 }
 
 // DryRun logs in and reads what Set would change, which only a user with all
@@ -121,7 +122,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{users: users, current: current.User, other: pending.User, proved: engine.Proved(e.Kind(), r)}, pending.Password, rehearsal)
+		return s.alternate(ctx, twoUsers{users: users, current: current.User, other: pending.User, proved: pair.Proved(e.Kind(), r)}, pending.Password, rehearsal)
 	}
 	if err := users.plain(pending.User, r.Superuser); err != nil || rehearsal {
 		return err

@@ -8,8 +8,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// pair is the two users that alternate.
-type pair struct {
+// twoUsers are the two users that alternate.
+type twoUsers struct {
 	users          users
 	current, other string
 	proved         bool // other is proved to be the secret's own
@@ -20,7 +20,7 @@ type pair struct {
 // InfluxDB keeps nothing of a user by which it could be marked. So it is made with
 // the pending password at once, which the secret has stored: by that a repeated
 // call proves whose it is.
-func (s *session) alternate(ctx context.Context, p pair, password string, rehearsal bool) error {
+func (s *session) alternate(ctx context.Context, p twoUsers, password string, rehearsal bool) error {
 	if p.current == s.target.User {
 		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
 	}

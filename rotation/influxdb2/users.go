@@ -56,7 +56,7 @@ func (e *Users) Next(_ context.Context, r *engine.Request) (engine.Value, error)
 	if n := r.Passwords.Length; n < minPassword || n > maxPassword {
 		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 8 or more, and to 72 or less", "the server takes no password of %d characters", n)
 	}
-	return engine.NextPassword(e.Kind(), r)
+	return engine.NextPassword(e.Kind(), r), nil
 }
 
 // DryRun logs in and finds the user.

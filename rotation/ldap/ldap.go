@@ -131,7 +131,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if _, err := read(r); err != nil {
 		return engine.Value{}, err
 	}
-	return engine.NextPassword(e.Kind(), r)
+	return engine.NextPassword(e.Kind(), r), nil
 }
 
 // DryRun logs in, finds the entry, and proves as far as the server lets it that

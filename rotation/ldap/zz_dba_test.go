@@ -12,11 +12,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"fmt"
+
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
-	"fmt"
 )
 
 func TestZScheme(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of MongoDB.
@@ -75,7 +76,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
 	}
-	return engine.NextPassword(e.Kind(), r)
+	return pair.Next(e.Kind(), r)
 }
 
 // DryRun logs in, reads the users, and asks the server for the login's privileges.
@@ -125,7 +126,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{database: pending.Database, current: current.User, other: pending.User, proved: engine.Proved(e.Kind(), r)}, pending.Password, rehearsal)
+		return s.alternate(ctx, twoUsers{database: pending.Database, current: current.User, other: pending.User, proved: pair.Proved(e.Kind(), r)}, pending.Password, rehearsal)
 	}
 	u, err := s.existing(ctx, pending.Database, pending.User)
 	if err != nil {

@@ -97,9 +97,9 @@ func TestCommandOfAPair(t *testing.T) {
 	clone := *rich
 	clone.Name, clone.Data = "app_clone", marked(bson.D{{Key: "team", Value: "b"}})
 	clone.Restrictions = bson.A{rich.Restrictions} // as some servers show it
-	second, first := pair{current: "app", other: "app_clone"}, pair{current: "app_clone", other: "app"}
+	second, first := twoUsers{current: "app", other: "app_clone"}, twoUsers{current: "app_clone", other: "app"}
 	for name, c := range map[string]struct {
-		pair
+		twoUsers
 		current, other *user
 		want           bson.D
 	}{

@@ -11,8 +11,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// pair is the two users that alternate, both defined in one database.
-type pair struct {
+// twoUsers are the two users that alternate, both defined in one database.
+type twoUsers struct {
 	database       string
 	current, other string
 	proved         bool // other is proved to be the secret's own
@@ -136,7 +136,7 @@ func (u *user) powers() map[string]bool {
 
 // alternate makes the other user equal to the current one, with the pending
 // password, by one command: there is no state between.
-func (s *session) alternate(ctx context.Context, p pair, password string, rehearsal bool) error {
+func (s *session) alternate(ctx context.Context, p twoUsers, password string, rehearsal bool) error {
 	if p.current == s.login.User && p.database == s.login.Database {
 		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.login.User)
 	}
@@ -163,7 +163,7 @@ const dataField = "customData"
 
 // command makes or changes the other user, who is nil where there is none. What
 // neither user has is not sent, as not every server knows it; customData is last.
-func (p pair) command(current, other *user, password string) (bson.D, error) {
+func (p twoUsers) command(current, other *user, password string) (bson.D, error) {
 	command := bson.D{{Key: "updateUser", Value: p.other}}
 	if other == nil {
 		command[0].Key = "createUser"
@@ -191,7 +191,7 @@ func (p pair) command(current, other *user, password string) (bson.D, error) {
 }
 
 // order reads both users and refuses to touch an other that is not ours.
-func (s *session) order(ctx context.Context, p pair) (current, other *user, err error) {
+func (s *session) order(ctx context.Context, p twoUsers) (current, other *user, err error) {
 	if current, err = s.existing(ctx, p.database, p.current); err != nil {
 		return nil, nil, err
 	}
@@ -222,7 +222,7 @@ func (s *session) order(ctx context.Context, p pair) (current, other *user, err 
 
 // data returns the other user's customData: the current one's, and the mark where
 // the other is the second.
-func (p pair) data(current *user) bson.D {
+func (p twoUsers) data(current *user) bson.D {
 	data := slices.DeleteFunc(slices.Clone(current.Data), func(e bson.E) bool { return e.Key == markField })
 	if p.other == p.current+cloneSuffix {
 		data = append(data, bson.E{Key: markField, Value: mark(p.current)})

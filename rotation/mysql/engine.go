@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of MySQL 5.7 and later and MariaDB 10.4 and later.
@@ -87,7 +88,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if name, _ := r.Current.Text("engine"); name != "mariadb" {
 		k.CloneLimit = mysqlNameLimit
 	}
-	return engine.NextPassword(k, r)
+	return pair.Next(k, r)
 }
 
 // DryRun logs in and sends statements that the server checks in full and then
@@ -119,7 +120,7 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{current.User, pending.User, known(r)}, pending.Password, r.Secret, rehearsal)
+		return s.alternate(ctx, twoUsers{current.User, pending.User, known(r)}, pending.Password, r.Secret, rehearsal)
 	case r.Superuser && r.KeepCurrent:
 		return engine.ErrOneAtATime
 	case r.Superuser:
@@ -198,7 +199,7 @@ func (s *session) reset(ctx context.Context, pending engine.Target, known passwo
 		if !clone {
 			other += cloneSuffix
 		}
-		if _, err := s.unmarked(ctx, pair{pending.User, other, known}, accounts); err != nil {
+		if _, err := s.unmarked(ctx, twoUsers{pending.User, other, known}, accounts); err != nil {
 			return err
 		}
 	}

@@ -47,13 +47,13 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		t.Error(err)
 	}
 
-	alternate := func(p pair, rehearsal bool) error {
+	alternate := func(p twoUsers, rehearsal bool) error {
 		s := old(server.User, server.Password)
 		defer s.close() // with its lock
 		return s.alternate(t.Context(), p, "Third-Pw-3", "arn", rehearsal)
 	}
 	for _, rehearsal := range []bool{true, false} {
-		if err := alternate(pair{user, clone, passwords{user: {"Second-Pw-2"}}}, rehearsal); err != nil {
+		if err := alternate(twoUsers{user, clone, passwords{user: {"Second-Pw-2"}}}, rehearsal); err != nil {
 			t.Fatalf("rehearsal %v: %v", rehearsal, err)
 		}
 	}
@@ -68,10 +68,10 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		t.Errorf("%q and %q, want %q", a, b, want)
 	}
 	// There is no mark: only the secret's own password proves the second user.
-	if err := alternate(pair{user, clone, passwords{user: {"Second-Pw-2"}}}, false); !errors.Is(err, engine.TakeoverRefused) {
+	if err := alternate(twoUsers{user, clone, passwords{user: {"Second-Pw-2"}}}, false); !errors.Is(err, engine.TakeoverRefused) {
 		t.Errorf("got %v", err)
 	}
-	if err := alternate(pair{user, clone, passwords{user: {"Second-Pw-2"}, clone: {"Third-Pw-3"}}}, false); err != nil {
+	if err := alternate(twoUsers{user, clone, passwords{user: {"Second-Pw-2"}, clone: {"Third-Pw-3"}}}, false); err != nil {
 		t.Error(err)
 	}
 }

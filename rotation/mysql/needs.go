@@ -45,7 +45,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	var rights []string
 	if r.Strategy == engine.AlternatingUsers {
-		mark := pair{current: s.target.User, other: pending.User}.role()
+		mark := twoUsers{current: s.target.User, other: pending.User}.role()
 		if err := s.rows(ctx, "the user's own rights", "SHOW GRANTS", func(rows *sql.Rows) error {
 			var row string
 			if err := rows.Scan(&row); err != nil {

@@ -12,10 +12,10 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// pair is the two users that alternate. Each is a user of its own with the same
+// twoUsers are the two users that alternate. Each is a user of its own with the same
 // rights: for every account of the one, such as app@'%' and app@localhost, the
 // other has an account for the same hosts.
-type pair struct {
+type twoUsers struct {
 	current, other string
 	known          passwords
 }
@@ -24,7 +24,7 @@ type pair struct {
 // it was given it by an administrator, so that it tells a second user from a
 // stranger of that name. What a user can set itself, as MySQL's attributes, or
 // choose, as its name, would tell nothing.
-func (p pair) role() string {
+func (p twoUsers) role() string {
 	names := []string{p.current, p.other}
 	slices.Sort(names)
 	sum := sha256.Sum256([]byte(strings.Join(names, "\x00")))
@@ -49,7 +49,7 @@ func at(list []account, host string) *account {
 }
 
 // survey reads both users and refuses to touch an other that is not ours.
-func (s *session) survey(ctx context.Context, p pair) (v survey, err error) {
+func (s *session) survey(ctx context.Context, p twoUsers) (v survey, err error) {
 	for _, user := range []string{p.current, p.other} {
 		if err := s.notMyself(user); err != nil {
 			return v, err
@@ -97,7 +97,7 @@ func (s *session) survey(ctx context.Context, p pair) (v survey, err error) {
 }
 
 // adoption tells how an administrator says that an account is one of the pair's.
-func (p pair) adoption(a account) string {
+func (p twoUsers) adoption(a account) string {
 	return fmt.Sprintf("say so as an administrator: CREATE ROLE IF NOT EXISTS %s; GRANT %[1]s TO %s", p.role(), a.name())
 }
 
@@ -105,7 +105,7 @@ func (p pair) adoption(a account) string {
 // refuses one that does not accept the secret's password either: the secret's
 // login is the proof of the one account that it meets, and an account of the same
 // name for other hosts can be somebody else's.
-func (s *session) unmarked(ctx context.Context, p pair, accounts []account) (list []account, err error) {
+func (s *session) unmarked(ctx context.Context, p twoUsers, accounts []account) (list []account, err error) {
 	marked := map[string]bool{}
 	if s.dialect.marks() {
 		if marked, err = s.dialect.marked(ctx, p.role(), p.current); err != nil {
@@ -147,7 +147,7 @@ func (s *session) weaker(ctx context.Context, a, like account) error {
 
 // alternate makes the other user equal to the current one and sets its password
 // last.
-func (s *session) alternate(ctx context.Context, p pair, password, secret string, rehearsal bool) error {
+func (s *session) alternate(ctx context.Context, p twoUsers, password, secret string, rehearsal bool) error {
 	if rehearsal {
 		return s.rehearseAlternate(ctx, p, password)
 	}
@@ -201,7 +201,7 @@ func (s *session) alternate(ctx context.Context, p pair, password, secret string
 }
 
 // rehearseAlternate proves what can be proved of alternate.
-func (s *session) rehearseAlternate(ctx context.Context, p pair, password string) error {
+func (s *session) rehearseAlternate(ctx context.Context, p twoUsers, password string) error {
 	v, err := s.survey(ctx, p)
 	if err != nil {
 		return err
@@ -232,7 +232,7 @@ func lockName(secret string) string {
 
 // parity gives the other user every right and attribute of the current one, and
 // takes what the current one has not, accounts for other hosts included.
-func (s *session) parity(ctx context.Context, p pair, v survey) error {
+func (s *session) parity(ctx context.Context, p twoUsers, v survey) error {
 	others, err := s.dialect.accounts(ctx, p.other)
 	if err != nil {
 		return err

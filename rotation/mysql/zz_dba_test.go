@@ -7,10 +7,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	driver "github.com/go-sql-driver/mysql"
 	"log/slog"
 	"strings"
 	"testing"
+
+	driver "github.com/go-sql-driver/mysql"
 
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"

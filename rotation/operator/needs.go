@@ -28,10 +28,10 @@ func Needs(ctx context.Context, r *rotation.Rotator, secret string) (engine.Need
 	allow(&n, secret, "OptionalOlderVersions", "secretsmanager:ListSecretVersionIds")
 	key(&n, secret, i.Key, "Key", "kms:Decrypt", "kms:GenerateDataKey")
 	// With RECOVER_BY_SUPERUSER the superuser only repairs what is broken.
-	recovery := i.Request.Strategy == engine.SingleUser && !i.Request.SuperuserChanges && i.HasSuperuser() && i.MayRecover()
+	recovery := i.Request.Strategy == engine.SingleUser && !i.Request.SuperuserChanges && i.Superuser != "" && i.MayRecover
 	var as *rotation.SuperuserSecret
 	if i.Request.SuperuserChanges || recovery {
-		s, err := i.Superuser(ctx)
+		s, err := i.ReadSuperuser(ctx)
 		if err != nil {
 			return n, err
 		}
@@ -61,7 +61,7 @@ func superuserNeeds(n *engine.Needs, i *rotation.Inspection, s rotation.Superuse
 	}
 	allow(n, s.ARN, prefix+"Superuser", actions...)
 	key(n, s.ARN, s.Key, prefix+"SuperuserKey", "kms:Decrypt")
-	if t, ok := i.Topology().(rotation.TopologyNeeder); ok && elsewhere {
+	if t, ok := i.Topology.(rotation.TopologyNeeder); ok && elsewhere {
 		for _, p := range t.Needs(s.ARN, s.Host, s.Tags, host) {
 			p.Sid, p.Account = prefix+p.Sid, account(s.ARN)
 			n.Permissions = append(n.Permissions, p)

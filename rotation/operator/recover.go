@@ -9,7 +9,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-const awsCurrent = "AWSCURRENT"
+const awsCurrent, awsPending = "AWSCURRENT", "AWSPENDING"
 
 // Diagnosis is what Diagnose finds, and what Recover would do about it.
 type Diagnosis struct {
@@ -98,11 +98,11 @@ func (d *Diagnosis) superuserWorks(ctx context.Context, i *rotation.Inspection) 
 	const none = "no version of the secret opens the target"
 	var err error
 	switch {
-	case !i.HasSuperuser():
+	case i.Superuser == "":
 		err = engine.Errorf(engine.LoginRefused, "set the user's password at the target to the one in AWSCURRENT", none+", and it names no superuser secret")
-	case !i.MayRecover():
+	case !i.MayRecover:
 		// A writer of the secret can name any user in it.
-		err = engine.Errorf(engine.LoginRefused, "if the user is this secret's own, `rotatorctl recover --by-superuser` gives it AWSCURRENT's password again", none+" for the user %q", i.User())
+		err = engine.Errorf(engine.LoginRefused, "if the user is this secret's own, `rotatorctl recover --by-superuser` gives it AWSCURRENT's password again", none+" for the user %q", i.User)
 	default:
 		d.as, err = i.FindSuperuser(ctx)
 	}
@@ -111,7 +111,7 @@ func (d *Diagnosis) superuserWorks(ctx context.Context, i *rotation.Inspection) 
 		return
 	}
 	d.Opens, d.Version, d.reset = "superuser", "", true
-	d.Action = fmt.Sprintf("give the user %q at %q AWSCURRENT's credential again, as the superuser", i.User(), d.as.Host)
+	d.Action = fmt.Sprintf("give the user %q at %q AWSCURRENT's credential again, as the superuser", i.User, d.as.Host)
 	d.alsoRelease()
 }
 
@@ -156,20 +156,20 @@ func Recover(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, e
 		}
 	}
 	if d.promote {
-		if err := i.Promote(ctx, d.Version); err != nil {
+		if err := i.Move(ctx, awsCurrent, d.Version, d.Current); err != nil {
 			return d, err
 		}
 	}
 	if !d.release {
 		return d, nil
 	}
-	if err := i.Abandon(ctx); err != nil || d.promote || d.reset {
+	if err := i.Move(ctx, awsPending, "", d.Pending); err != nil || d.promote || d.reset {
 		return d, err
 	}
 	// A rotation under way can have changed the target since AWSCURRENT was tried: then the label
 	// goes back, because it is on the version that works.
 	if opens, err := i.CurrentOpens(ctx); err == nil && !opens {
-		if err := i.PutBack(ctx); err != nil {
+		if err := i.Move(ctx, awsPending, d.Pending, ""); err != nil {
 			return d, err
 		}
 		return d, engine.Errorf(engine.LoginRefused, "wait until the rotation that is under way has ended, and try again", "the target has changed meanwhile and refuses AWSCURRENT; AWSPENDING stays on version %s", d.Pending)

@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of Oracle Database 12.2 and later.
@@ -97,7 +98,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if p := r.Passwords; !p.ExcludePunctuation && !strings.Contains(p.ExcludeCharacters, `"`) {
 		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, `add " to EXCLUDE_CHARACTERS`, "no password of Oracle's can have a double quotation mark")
 	}
-	next, err := engine.NextPassword(e.Kind(), r)
+	next, err := pair.Next(e.Kind(), r)
 	if err == nil {
 		_, err = parse(next)
 	}
@@ -166,7 +167,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		}
 		birth := pending
 		birth.Password = birthPassword(current, name)
-		return s.alternate(ctx, pair{canonical(current.User), name, engine.Proved(e.Kind(), r), birth}, pending, rehearsal)
+		return s.alternate(ctx, twoUsers{canonical(current.User), name, pair.Proved(e.Kind(), r), birth}, pending, rehearsal)
 	case r.Superuser:
 		if _, err := s.ordinary(ctx, name); err != nil {
 			return err

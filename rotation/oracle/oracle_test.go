@@ -196,12 +196,12 @@ func TestRightsOnTheOwnObjectsOfThePairAreLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	rights, err := s.rights(enginetest.Within(t), "APP", pair{current: "APP", other: "APP_CLONE"})
+	rights, err := s.rights(enginetest.Within(t), "APP", twoUsers{current: "APP", other: "APP_CLONE"})
 	if err != nil || len(rights) != 1 || rights[0].what != `READ ON DIRECTORY "DATA_DIR"` {
 		t.Errorf("%+v, %v", rights, err)
 	}
 	u.system = [][]string{{`CREATE SESSION TO "X"`, "NO"}}
-	_, err = s.rights(enginetest.Within(t), "APP", pair{current: "APP", other: "APP_CLONE"})
+	_, err = s.rights(enginetest.Within(t), "APP", twoUsers{current: "APP", other: "APP_CLONE"})
 	want(t, engine.PrivilegeMissing, err)
 }
 

@@ -11,10 +11,10 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// pair is the two users that alternate, by their names as the server stores
+// twoUsers are the two users that alternate, by their names as the server stores
 // them. Each has rights of its own, which are brought to be the same before each
 // change.
-type pair struct {
+type twoUsers struct {
 	current, other string
 	proved         bool // other is proved to be the secret's own
 	// birth is the second user's login with the password that it is made with.
@@ -77,14 +77,14 @@ func mark(first, second string) string {
 }
 
 // marked reports whether either of the two is marked as the other's second.
-func (s *session) marked(ctx context.Context, p pair) (bool, error) {
+func (s *session) marked(ctx context.Context, p twoUsers) (bool, error) {
 	rows, err := s.texts(ctx, "the pair's mark could not be read", "SELECT client FROM proxy_users WHERE proxy = :1 AND client = :2 OR proxy = :3 AND client = :4", p.current, p.other, p.other, p.current)
 	return len(rows) > 0, err
 }
 
 // order reads both users and refuses to touch an other that is not ours; it is
 // nil where there is none.
-func (s *session) order(ctx context.Context, p pair) (current, other *account, err error) {
+func (s *session) order(ctx context.Context, p twoUsers) (current, other *account, err error) {
 	if current, err = s.ordinary(ctx, p.current); err != nil {
 		return nil, nil, err
 	}
@@ -109,7 +109,7 @@ func (s *session) order(ctx context.Context, p pair) (current, other *account, e
 // not come to mark: it is told from a stranger by the answer that it may not log
 // in, in place of the one that its password is wrong. Who has a right was marked
 // before, and is not asked: a few wrong passwords would lock a stranger's account.
-func (s *session) unfinished(ctx context.Context, p pair) (bool, error) {
+func (s *session) unfinished(ctx context.Context, p twoUsers) (bool, error) {
 	rights, err := s.rights(ctx, p.other, p)
 	if err != nil || len(rights) > 0 {
 		return false, err
@@ -141,7 +141,7 @@ func (s *session) mayChange(ctx context.Context, more ...string) error {
 
 // alternate makes the other user equal to the current one and sets its password
 // last. A rehearsal proves what can be proved without a change.
-func (s *session) alternate(ctx context.Context, p pair, pending engine.Target, rehearsal bool) error {
+func (s *session) alternate(ctx context.Context, p twoUsers, pending engine.Target, rehearsal bool) error {
 	current, other, err := s.order(ctx, p)
 	if err != nil {
 		return err

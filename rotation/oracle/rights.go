@@ -36,7 +36,7 @@ var kinds = map[string]struct {
 // rights returns the roles, system privileges and rights on objects and columns
 // that a user was granted, but for those on what one of the pair owns: an owner
 // needs none, so that they can be compared with nothing.
-func (s *session) rights(ctx context.Context, name string, p pair) ([]right, error) {
+func (s *session) rights(ctx context.Context, name string, p twoUsers) ([]right, error) {
 	const what = "the user's rights could not be read"
 	var all []right
 	var err error
@@ -90,7 +90,7 @@ func (s *session) rights(ctx context.Context, name string, p pair) ([]right, err
 
 // level gives the other user what the current one has and takes what it has
 // beyond that, and then makes the same roles its default ones.
-func (s *session) level(ctx context.Context, p pair) error {
+func (s *session) level(ctx context.Context, p twoUsers) error {
 	taken := map[string]bool{}
 	left, err := parity.Level(
 		func() (want, have []right, err error) {

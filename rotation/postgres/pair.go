@@ -14,11 +14,11 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// pair is the two users that alternate. One of them, the first, owns everything
+// twoUsers are the two users that alternate. One of them, the first, owns everything
 // and holds every right; the second is a member of it whose sessions become the
 // first when they log in. So an object that either makes belongs to the first,
 // and a right that the first gets or loses, both get or lose.
-type pair struct {
+type twoUsers struct {
 	current, other string
 	proved         bool // other is proved to be the secret's own
 }
@@ -77,7 +77,7 @@ func (s *session) ordinary(ctx context.Context, tx pgx.Tx, name string) (*role, 
 
 // alternate makes the other user equal to the current one and sets its password
 // last.
-func (s *session) alternate(ctx context.Context, p pair, verifier string, rehearsal bool) error {
+func (s *session) alternate(ctx context.Context, p twoUsers, verifier string, rehearsal bool) error {
 	if err := s.transaction(ctx, true, func(tx pgx.Tx) error { _, _, err := s.order(ctx, tx, p); return err }); err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (s *session) alternate(ctx context.Context, p pair, verifier string, rehear
 }
 
 // order reads both roles and refuses to touch an other that is not ours.
-func (s *session) order(ctx context.Context, tx pgx.Tx, p pair) (current, other *role, err error) {
+func (s *session) order(ctx context.Context, tx pgx.Tx, p twoUsers) (current, other *role, err error) {
 	if p.current == s.Target.User || p.other == s.Target.User {
 		return nil, nil, engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.Target.User)
 	}
@@ -164,7 +164,7 @@ func (s *session) member(ctx context.Context, tx pgx.Tx, first, second *role) (y
 
 // ranks says which of the two is the first user: the mark decides, and for a
 // pair that AWS's templates made, the name.
-func (p pair) ranks(current, other *role) (first, second *role) {
+func (p twoUsers) ranks(current, other *role) (first, second *role) {
 	if current.comment == mark(p.other) || other.comment != mark(p.current) && strings.HasSuffix(p.current, "_clone") && other.name+"_clone" == p.current && p.proved {
 		return other, current
 	}
@@ -233,7 +233,7 @@ func (s *session) attributes(ctx context.Context, tx pgx.Tx, current, other *rol
 
 // parity compares the two before the password is set: it is the last word on
 // whether the other user may do what the current one may.
-func (s *session) parity(ctx context.Context, tx pgx.Tx, first string, p pair) error {
+func (s *session) parity(ctx context.Context, tx pgx.Tx, first string, p twoUsers) error {
 	current, err := s.ordinary(ctx, tx, p.current)
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates roles of PostgreSQL 10 and later.
@@ -53,7 +54,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
 	}
-	return engine.NextPassword(e.Kind(), r)
+	return pair.Next(e.Kind(), r)
 }
 
 // DryRun logs in and makes the change in a transaction that is rolled back, with
@@ -112,7 +113,7 @@ func (s *session) apply(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: engine.Proved(s.engine.Kind(), r)}, verifier, rehearsal)
+		return s.alternate(ctx, twoUsers{current: current.User, other: pending.User, proved: pair.Proved(s.engine.Kind(), r)}, verifier, rehearsal)
 	}
 	return s.transaction(ctx, rehearsal, func(tx pgx.Tx) error {
 		if r.Superuser {

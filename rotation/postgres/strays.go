@@ -13,7 +13,7 @@ import (
 // in every database. There is nothing to move in a pair that this engine has
 // made, unless somebody granted rights to the second user by name; pairs made by
 // AWS's templates have objects that the first cannot even read.
-func (s *session) strays(ctx context.Context, p pair) error {
+func (s *session) strays(ctx context.Context, p twoUsers) error {
 	var first, second string
 	var databases []string
 	err := s.transaction(ctx, true, func(tx pgx.Tx) error {

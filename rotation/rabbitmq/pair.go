@@ -10,8 +10,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// pair is the two users that alternate.
-type pair struct {
+// twoUsers are the two users that alternate.
+type twoUsers struct {
 	current, other string
 	proved         bool // other is proved to be the secret's own
 }
@@ -28,7 +28,7 @@ func mark(first string) string {
 
 // alternate makes the other user equal to the current one and sets its password
 // last, together with its tags.
-func (s *session) alternate(ctx context.Context, p pair, r *engine.Request, password string, rehearsal bool) error {
+func (s *session) alternate(ctx context.Context, p twoUsers, r *engine.Request, password string, rehearsal bool) error {
 	if p.current == s.target.User {
 		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
 	}
@@ -62,7 +62,7 @@ func (s *session) alternate(ctx context.Context, p pair, r *engine.Request, pass
 }
 
 // order reads both users and refuses to touch an other that is not ours.
-func (s *session) order(ctx context.Context, p pair) (current, other *user, err error) {
+func (s *session) order(ctx context.Context, p twoUsers) (current, other *user, err error) {
 	if current, err = s.existing(ctx, p.current); err != nil {
 		return nil, nil, err
 	}
@@ -86,7 +86,7 @@ func (s *session) order(ctx context.Context, p pair) (current, other *user, err 
 
 // tags returns the other user's: the current one's, and the mark of the second
 // user on whichever of the two that is.
-func (p pair) tags(current *user) tags {
+func (p twoUsers) tags(current *user) tags {
 	out := slices.DeleteFunc(slices.Clone(current.Tags), func(t string) bool { return strings.HasPrefix(t, markPrefix) })
 	if !current.has(mark(p.other)) {
 		out = append(out, mark(p.current))

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of RabbitMQ 3.8 and later.
@@ -77,7 +78,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
 	}
-	return engine.NextPassword(e.Kind(), r)
+	return pair.Next(e.Kind(), r)
 }
 
 // DryRun logs in and reads what Set would change, which only an administrator
@@ -122,7 +123,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: engine.Proved(e.Kind(), r)}, r, pending.Password, rehearsal)
+		return s.alternate(ctx, twoUsers{current: current.User, other: pending.User, proved: pair.Proved(e.Kind(), r)}, r, pending.Password, rehearsal)
 	}
 	u, err := s.existing(ctx, pending.User)
 	if err != nil {

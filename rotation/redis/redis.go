@@ -101,7 +101,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if _, err := read(r); err != nil {
 		return engine.Value{}, err
 	}
-	return engine.NextPassword(e.Kind(), r)
+	return engine.NextPassword(e.Kind(), r), nil
 }
 
 // DryRun logs in to every node and proves that the user is there, that r.Login

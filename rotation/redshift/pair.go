@@ -13,10 +13,10 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// pair is the two users that alternate. Redshift's roles are no users, so that
+// twoUsers are the two users that alternate. Redshift's roles are no users, so that
 // one user cannot stand for the other: each has rights of its own, and they are
 // brought to be the same before each change.
-type pair struct {
+type twoUsers struct {
 	current, other string
 	proved         bool // other is proved to be the secret's own
 }
@@ -71,7 +71,7 @@ func (s *session) ordinary(ctx context.Context, tx pgx.Tx, named string) (*user,
 
 // order reads both users and refuses to touch an other that is not ours. other
 // is nil where it does not exist.
-func (s *session) order(ctx context.Context, tx pgx.Tx, p pair) (current, other *user, err error) {
+func (s *session) order(ctx context.Context, tx pgx.Tx, p twoUsers) (current, other *user, err error) {
 	if strings.EqualFold(p.other, s.Target.User) {
 		return nil, nil, engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.Target.User)
 	}
@@ -102,7 +102,7 @@ func (s *session) order(ctx context.Context, tx pgx.Tx, p pair) (current, other 
 // alternate makes the other user equal to the current one, in every database,
 // and sets its password last. A rehearsal keeps to the database that the secret
 // names.
-func (s *session) alternate(ctx context.Context, p pair, seal func(user string) string, rehearsal bool) error {
+func (s *session) alternate(ctx context.Context, p twoUsers, seal func(user string) string, rehearsal bool) error {
 	var databases []string
 	prepare := func(tx pgx.Tx) error {
 		current, other, err := s.order(ctx, tx, p)
@@ -165,7 +165,7 @@ func (s *session) alternate(ctx context.Context, p pair, seal func(user string) 
 // mark puts the second user into the pair's group. Which of the two is the
 // second is decided once, by who is created; a pair made by AWS's templates,
 // proved to be the secret's, is marked with the other as the second.
-func (s *session) mark(ctx context.Context, tx pgx.Tx, p pair) error {
+func (s *session) mark(ctx context.Context, tx pgx.Tx, p twoUsers) error {
 	var group, member bool
 	err := tx.QueryRow(ctx, `SELECT count(*) > 0, coalesce(max(CASE WHEN u.usesysid = ANY (g.grolist) THEN 1 ELSE 0 END), 0) = 1
 	FROM pg_group g, pg_user u WHERE g.groname = $1 AND u.usename = $2`, markPrefix+p.current, p.other).Scan(&group, &member)

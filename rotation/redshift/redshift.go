@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of Redshift.
@@ -83,7 +84,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
 	}
-	next, err := engine.NextPassword(e.Kind(), r)
+	next, err := pair.Next(e.Kind(), r)
 	if err != nil {
 		return engine.Value{}, err
 	}
@@ -144,7 +145,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: engine.Proved(e.Kind(), r)}, seal, rehearsal)
+		return s.alternate(ctx, twoUsers{current: current.User, other: pending.User, proved: pair.Proved(e.Kind(), r)}, seal, rehearsal)
 	}
 	return s.transaction(ctx, rehearsal, func(tx pgx.Tx) error {
 		if !r.Superuser {

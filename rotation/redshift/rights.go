@@ -208,7 +208,7 @@ func (s *session) owned(ctx context.Context, tx pgx.Tx, user string) (objects []
 // both returns the rights of both users in this database that can be compared.
 // With cluster they cover groups, roles and rights on databases, too. What
 // belongs to the other user itself is left out: an owner needs no grant.
-func (s *session) both(ctx context.Context, tx pgx.Tx, p pair, cluster bool) (want, have []right, err error) {
+func (s *session) both(ctx context.Context, tx pgx.Tx, p twoUsers, cluster bool) (want, have []right, err error) {
 	views := databaseViews
 	if cluster {
 		views = slices.Concat(clusterViews, databaseViews)
@@ -249,7 +249,7 @@ func beside(rights []right, objects []string) []right {
 
 // level gives the other user the current one's rights in this database and takes
 // what it has beyond them.
-func (s *session) level(ctx context.Context, tx pgx.Tx, p pair, cluster bool) error {
+func (s *session) level(ctx context.Context, tx pgx.Tx, p twoUsers, cluster bool) error {
 	left, err := parity.Level(
 		func() ([]right, []right, error) { return s.both(ctx, tx, p, cluster) },
 		func(r right) error { return s.exec(ctx, tx, r.take(p.other)) },

@@ -9,10 +9,10 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// pair is the two users that alternate: two logins, or two users of one
+// twoUsers are the two users that alternate: two logins, or two users of one
 // contained database. Each has rights of its own, which are brought to be the
 // same before each change.
-type pair struct {
+type twoUsers struct {
 	current, other string
 	proved         bool // other is proved to be the secret's own
 }
@@ -39,7 +39,7 @@ func (s *session) home(p *principal) place {
 
 // order reads both users and refuses to touch an other that is not ours; it is
 // nil where there is none.
-func (s *session) order(ctx context.Context, p pair) (current, other *principal, err error) {
+func (s *session) order(ctx context.Context, p twoUsers) (current, other *principal, err error) {
 	if strings.EqualFold(p.other, s.target.User) || strings.EqualFold(p.current, s.target.User) {
 		return nil, nil, engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
 	}
@@ -102,7 +102,7 @@ func throwaway() string { return rand.Text() + "aA1!" }
 
 // alternate makes the other user equal to the current one and sets its password
 // last. A rehearsal proves what can be proved without a change.
-func (s *session) alternate(ctx context.Context, p pair, password string, rehearsal bool) error {
+func (s *session) alternate(ctx context.Context, p twoUsers, password string, rehearsal bool) error {
 	current, other, err := s.order(ctx, p)
 	if err != nil {
 		return err

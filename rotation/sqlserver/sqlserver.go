@@ -13,6 +13,7 @@ import (
 	"unicode/utf16"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates logins and contained users of SQL Server 2012 and later.
@@ -71,7 +72,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
 	}
-	next, err := engine.NextPassword(e.Kind(), r)
+	next, err := pair.Next(e.Kind(), r)
 	if err == nil {
 		_, err = parse(next)
 	}
@@ -123,7 +124,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, pair{current: current.User, other: pending.User, proved: engine.Proved(e.Kind(), r)}, pending.Password, rehearsal)
+		return s.alternate(ctx, twoUsers{current: current.User, other: pending.User, proved: pair.Proved(e.Kind(), r)}, pending.Password, rehearsal)
 	}
 	if !r.Superuser && s.target.Password == pending.Password {
 		// An earlier try of this step came this far. To set the same password

@@ -160,10 +160,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	if _, err := e.parse(r, r.Current); err != nil {
 		return engine.Value{}, err
 	}
-	next, err := engine.NextPassword(e.Kind(), r)
-	if err != nil {
-		return engine.Value{}, err
-	}
+	next := engine.NextPassword(e.Kind(), r)
 	password, _ := next.Text("password")
 	return next, rule(password)
 }

@@ -1,4 +1,5 @@
-package rotation
+// Package scrub takes the values of secrets out of texts.
+package scrub
 
 import (
 	"bytes"
@@ -89,11 +90,11 @@ func words(v engine.Value) []string {
 
 var mysqlEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 
-// newScrubber returns a function that replaces every text of the values that must not be shown: the
+// New returns a function that replaces every text of the values that must not be shown: the
 // longest first among all of them, so that no shorter one leaves the rest of a longer. Of the
 // credentials, which are the named fields and values without fields, no part stays either, but for
 // those that known has, too: a server may quote a command and cut it off.
-func newScrubber(values []engine.Value, known string, fields ...string) func(string) string {
+func New(values []engine.Value, known string, fields ...string) func(string) string {
 	whole, parts := make(map[string]bool), make(map[string]bool)
 	for _, v := range values {
 		for _, w := range words(v) {

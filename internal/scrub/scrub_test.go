@@ -1,4 +1,4 @@
-package rotation
+package scrub
 
 import (
 	"encoding/base64"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,9 +15,9 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// scrub is what a step does with a text, but for its ARN.
-func scrub(text string, values []engine.Value, fields ...string) string {
-	return newScrubber(values, "", fields...)(text)
+// clean is what a step does with a text, but for its ARN.
+func clean(text string, values []engine.Value, fields ...string) string {
+	return New(values, "", fields...)(text)
 }
 
 // TestScrubLeavesNoRestOfALongerPassword: values are read in any order, and one
@@ -24,7 +25,7 @@ func scrub(text string, values []engine.Value, fields ...string) string {
 func TestScrubLeavesNoRestOfALongerPassword(t *testing.T) {
 	short, long := engine.StringValue(`{"password":"Hunter"}`), engine.StringValue(`{"password":"Hunter-22"}`)
 	for _, values := range [][]engine.Value{{short, long}, {long, short}} {
-		if got := scrub("refused Hunter-22 and Hunter%2D22 and Hunter", values); strings.Contains(got, "Hunter") || strings.Contains(got, "-22") {
+		if got := clean("refused Hunter-22 and Hunter%2D22 and Hunter", values); strings.Contains(got, "Hunter") || strings.Contains(got, "-22") {
 			t.Errorf("what is left: %s", got)
 		}
 	}
@@ -47,12 +48,12 @@ func TestScrubKnowsTheSpellings(t *testing.T) {
 		"hex":                        hex.EncodeToString([]byte(p)),
 		"a URL's userinfo":           strings.TrimPrefix(fmt.Sprint(url.UserPassword("x", p)), "x:"),
 	} {
-		if got := scrub("error near "+s+" here", []engine.Value{v}); strings.Contains(got, s) {
+		if got := clean("error near "+s+" here", []engine.Value{v}); strings.Contains(got, s) {
 			t.Errorf("%s is left: %s", name, got)
 		}
 	}
 	v = engine.StringValue(`{"password":"hunter2-hunter2\n"}`)
-	if got := scrub("no login with hunter2-hunter2", []engine.Value{v}); strings.Contains(got, "hunter2") {
+	if got := clean("no login with hunter2-hunter2", []engine.Value{v}); strings.Contains(got, "hunter2") {
 		t.Errorf("without its end of line: %s", got)
 	}
 }
@@ -62,14 +63,14 @@ func TestScrubLeavesNoPart(t *testing.T) {
 	const p = "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs"
 	for _, v := range []engine.Value{engine.StringValue(`{"username":"app","token":"` + p + `"}`), engine.StringValue(p)} {
 		for _, part := range []string{p[:8], p[:20], p[5:18], p[len(p)-9:]} {
-			got := scrub("syntax error at or near 'AUTH "+part, []engine.Value{v}, "token")
+			got := clean("syntax error at or near 'AUTH "+part, []engine.Value{v}, "token")
 			if strings.Contains(got, part[:8]) || strings.Contains(got, part[len(part)-4:]) || !strings.HasPrefix(got, "syntax error at or near 'AUTH ") {
 				t.Errorf("of %d characters there is left: %s", len(part), got)
 			}
 		}
 	}
 	const message = `password authentication failed for user "app"`
-	if got := scrub(message, []engine.Value{engine.StringValue(`{"password":"first-password"}`)}, "password"); got != message {
+	if got := clean(message, []engine.Value{engine.StringValue(`{"password":"first-password"}`)}, "password"); got != message {
 		t.Errorf("the message became %s", got)
 	}
 }
@@ -79,7 +80,7 @@ func TestScrubLeavesNoPart(t *testing.T) {
 func TestScrubKeepsWhatAnOperatorNeeds(t *testing.T) {
 	const arn, message = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc", "GetSecretValue of arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc at db.example.com:5432"
 	for _, value := range []string{"arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-AnOther", `{"host":"db.example.com","password":"x-8-y-9-z",}`} {
-		if got := newScrubber([]engine.Value{engine.StringValue(value)}, arn, "password")(message); got != message {
+		if got := New([]engine.Value{engine.StringValue(value)}, arn, "password")(message); got != message {
 			t.Errorf("the message became %s", got)
 		}
 	}
@@ -93,12 +94,9 @@ func BenchmarkScrub(b *testing.B) {
 		fields[fmt.Sprintf("field-%d", i)] = fmt.Sprintf("V4lue-%d-x", i)
 	}
 	text, _ := json.Marshal(fields)
-	r := run{event: Event{SecretID: "arn"}}
-	for range 8 {
-		r.see(engine.StringValue(string(text)))
-	}
+	values := slices.Repeat([]engine.Value{engine.StringValue(string(text))}, 8)
 	for b.Loop() {
-		if got := r.scrubber()("refused V4lue-17-x" + strings.Repeat(" and more", 200)); strings.Contains(got, "V4lue") {
+		if got := New(values, "arn", "password")("refused V4lue-17-x" + strings.Repeat(" and more", 200)); strings.Contains(got, "V4lue") {
 			b.Fatal("a value is left")
 		}
 	}

@@ -1,0 +1,56 @@
+// Package pair is what engines and the machine share about two users who alternate.
+package pair
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"example.com/rotator/rotation/engine"
+)
+
+// Next is engine.NextPassword and, where users alternate, sets the other user's name.
+func Next(k engine.Kind, r *engine.Request) (engine.Value, error) {
+	next := engine.NextPassword(k, r)
+	if r.Strategy == engine.AlternatingUsers {
+		user, _ := r.Current.Text(k.UserField)
+		other, err := Other(k, r, user)
+		if err != nil {
+			return engine.Value{}, err
+		}
+		next = next.With(k.UserField, other)
+	}
+	return next, nil
+}
+
+// Other returns the name of the user that alternates with the given one.
+func Other(k engine.Kind, r *engine.Request, user string) (string, error) {
+	if first, ok := strings.CutSuffix(user, k.CloneSuffix); ok {
+		if first == "" {
+			return "", engine.Errorf(engine.InvalidSecret, "name the first user in "+k.UserField, "the user's name is nothing but the suffix %s", k.CloneSuffix)
+		}
+		return first, nil
+	}
+	clone, limit := user+k.CloneSuffix, cmp.Or(r.UserLimit, k.CloneLimit)
+	if len(clone) > limit {
+		return "", engine.Errorf(engine.InvalidSecret, "use a shorter user name or set USERNAME_CHARACTER_LIMIT to the server's own limit",
+			"the second user's name %q would have more than %d characters", clone, limit)
+	}
+	return clone, nil
+}
+
+// Proved reports whether the secret holds an accepted credential of the user that Current
+// names and one of the user that Pending names. Without it, an engine must not change a second
+// user that it cannot see to be its own work: names alone prove nothing.
+func Proved(k engine.Kind, r *engine.Request) bool {
+	return ProvedCurrent(k, r) && proves(k, r, r.Pending)
+}
+
+// ProvedCurrent reports whether the secret holds an accepted credential of the user that
+// Current names.
+func ProvedCurrent(k engine.Kind, r *engine.Request) bool { return proves(k, r, r.Current) }
+
+func proves(k engine.Kind, r *engine.Request, v engine.Value) bool {
+	user, _ := v.Text(k.UserField)
+	return slices.ContainsFunc(r.Proofs, func(p engine.Value) bool { u, _ := p.Text(k.UserField); return u == user })
+}
