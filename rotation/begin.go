@@ -13,9 +13,8 @@ import (
 // errDone ends a step early and successfully: the event's version is AWSCURRENT.
 var errDone = errors.New("the version is current already")
 
-// prologue asks Secrets Manager whether this event is one to act on: rotation is switched on and
-// the event's version is staged. It returns errDone where the rotation is over. Nothing else is
-// touched before.
+// prologue asks Secrets Manager, before anything else, whether this event is one to act on: rotation
+// is switched on and the event's version is staged. It returns errDone where the rotation is over.
 // Source: AWS's rotation function templates, which give the same verdicts.
 func (r *run) prologue(ctx context.Context) (description, error) {
 	d, err := r.secret.describe(ctx)
@@ -46,6 +45,39 @@ func (r *run) verdict(d description) error {
 	return engine.Errorf(engine.VersionNotStaged, advice, "version %s is not staged as AWSPENDING", token)
 }
 
+// putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator can
+// abandon the rotation while finishSecret changes the target; if that call then dies, no labelled
+// version opens it. Nothing is done where AWSCURRENT still does.
+func (r *run) putLabelBack(ctx context.Context, d description) bool {
+	token := r.event.ClientRequestToken
+	other := d.holder(awsPending)
+	if len(d.labels[token]) > 0 || other != "" && other != d.holder(awsCurrent) {
+		return false
+	}
+	pending, err := r.secret.get(ctx, token, "")
+	if err != nil {
+		return false
+	}
+	current, err := r.current(ctx)
+	if err != nil {
+		return false
+	}
+	req, err := r.choose(current, d.tags)
+	if err != nil || r.checkMadeFromCurrent(req, d, current, pending) != nil {
+		return false
+	}
+	req.Pending = pending.value
+	if !errors.Is(r.tries(ctx, req, req.Current), engine.LoginRefused) {
+		return false
+	}
+	r.refused(awsCurrent)
+	if r.tries(ctx, req, req.Pending) != nil || r.secret.move(ctx, awsPending, token, other) != nil {
+		return false
+	}
+	r.log.Warn("AWSPENDING was taken away while the target was changed; it is put back")
+	return true
+}
+
 // staged reads the pending version and makes the request of it, and returns errDone where it is
 // AWSCURRENT. It asks for the secret's state only where ask is set, where the read fails, to say
 // why, or where a tag of the secret could matter; otherwise the description is empty.
@@ -55,7 +87,7 @@ func (r *run) staged(ctx context.Context, ask bool) (*engine.Request, version, d
 	var err error
 	if !ask {
 		pending, err = r.secret.get(ctx, r.event.ClientRequestToken, awsPending)
-		if err == nil && pending.has(awsCurrent) {
+		if err == nil && slices.Contains(pending.labels, awsCurrent) {
 			return nil, pending, d, errDone
 		}
 	}
@@ -74,6 +106,24 @@ func (r *run) staged(ctx context.Context, ask bool) (*engine.Request, version, d
 		req.Pending = pending.value
 	}
 	return req, pending, d, err
+}
+
+// pending reads this rotation's version.
+func (r *run) pending(ctx context.Context) (version, error) {
+	v, err := r.secret.await(ctx, r.event.ClientRequestToken, awsPending)
+	if err != nil {
+		// A repetition may have finished the rotation since the prologue. Then the labels say more
+		// than the failed read.
+		if d, derr := r.secret.describe(ctx); derr == nil {
+			if verr := r.verdict(d); verr != nil {
+				return v, verr
+			}
+		}
+	}
+	if errors.Is(err, errAbsent) {
+		return v, engine.Errorf(engine.VersionNotStaged, "let Secrets Manager repeat the rotation from createSecret", "the pending version %s has no value", r.event.ClientRequestToken)
+	}
+	return v, err
 }
 
 // untagged reports whether the value alone says how to verify it: it names its engine, which has no
@@ -101,7 +151,7 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 		return nil, engine.Errorf(engine.InvalidSecret, advice, "the engine %q is none of %s", name, strings.Join(r.cfg.names(), ", "))
 	}
 	k := r.engine.Kind()
-	if s := o.own(k.FieldsOption); k.FieldsOption != "" && s != "" {
+	if s := o.setting(k.FieldsOption); k.FieldsOption != "" && s != "" {
 		k.SecretFields = strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' })
 	}
 	r.kind = k
@@ -111,7 +161,7 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 		return nil, err
 	}
 	req := &engine.Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: v.value, Base: v.id, SecretFields: k.SecretFields,
-		Setting: o.own, Passwords: r.settings.passwords, UserLimit: r.settings.userLimit, Strategy: r.settings.strategy}
+		Setting: o.setting, Passwords: r.settings.passwords, UserLimit: r.settings.userLimit, Strategy: r.settings.strategy}
 	superuser := superuserARN(k, v.value) != ""
 	if req.Strategy == "" { // a superuser secret means alternating users, as in AWS's multi-user secrets
 		req.Strategy = engine.SingleUser

@@ -27,14 +27,12 @@ type Config struct {
 	// Topology answers what RDS knows of hosts. Without it, superuser secrets that RDS manages, and
 	// hosts other than the superuser's, are refused.
 	Topology Topology
-	// Observe, if set, is called once for every step, after its end.
-	Observe func(Observation)
+	Observe  func(Observation) // if set, it is called after every step
 }
 
 // Topology knows which hosts are one database. It looks in the account of the superuser's secret.
 type Topology interface {
-	// Managed returns host and port of the database whose superuser secret has the given tags, as
-	// RDS and Redshift set them.
+	// Managed finds the database by the tags that RDS and Redshift give their superuser secrets.
 	Managed(ctx context.Context, superuserARN string, tags map[string]string) (host string, port int, err error)
 	// Replica reports whether host is a replica or reader of the database whose writer is primary.
 	Replica(ctx context.Context, superuserARN, host, primary string) (bool, error)
@@ -48,40 +46,29 @@ type TopologyNeeder interface {
 	Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission
 }
 
-// Observation is what a step came to, for metrics. It holds no value.
+// Observation is what a step came to, for metrics. It holds no value of the secret.
 type Observation struct {
-	// Step, Secret and Version are the event's; Engine is the engine's name, or "" where the step
-	// failed before it was known.
-	Step    Step
-	Secret  string
-	Version string
-	Engine  string
-	// Cause is "" for a step that succeeded.
-	Cause engine.Cause
-	// Duration is the whole step's.
-	Duration time.Duration
-	// Refusals counts the logins that the target refused.
-	Refusals int
+	Step            Step
+	Secret, Version string
+	Engine          string        // the engine's name, or "" where the step failed before it was known
+	Cause           engine.Cause  // "" for a step that succeeded
+	Duration        time.Duration // the whole step's
+	Refusals        int           // the logins that the target refused
+	Rotated         bool          // set for the one step that moved AWSCURRENT
 	// CurrentRefused is set where the target refused AWSCURRENT and the step ended before that
 	// changed: clients that use the secret cannot log in.
 	CurrentRefused bool
-	// Rotated is set for the one step that moved AWSCURRENT.
-	Rotated bool
-	// Age is how old the current version is, in every step that has read it, also one that failed;
-	// zero in the others.
+	// Age is how old the current version is, in every step that has read it, also in a failed one.
 	Age time.Duration
-	// Window is the time from the storing of the pending value to its promotion, in the step that
-	// promoted it.
+	// Window is the time from the storing of the pending value to its promotion.
 	Window time.Duration
 	// Gap is the time from the change at the target to the promotion, in a finishSecret that made
-	// both. Clients with the old value were refused for no longer than that; for an engine whose
-	// target accepted both values they were not refused.
+	// both: clients with the old value were refused for no longer than that.
 	Gap time.Duration
 }
 
-// option looks a setting up: first among the secret's tags, then in the environment. name is lower
-// case with hyphens, such as password-length: the tag is rotator:password-length and the variable
-// PASSWORD_LENGTH.
+// option looks a setting up among the secret's tags, then in the environment: password-length is the
+// tag rotator:password-length and the variable PASSWORD_LENGTH.
 type option struct {
 	tags   map[string]string
 	getenv func(string) string
@@ -93,8 +80,8 @@ func (o option) text(name string) string {
 
 func variable(name string) string { return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) }
 
-// own is text for an engine's own settings, whose variables begin ROTATOR_.
-func (o option) own(name string) string {
+// setting is text for an engine's own settings, whose variables begin ROTATOR_.
+func (o option) setting(name string) string {
 	return cmp.Or(o.tags["rotator:"+name], o.getenv("ROTATOR_"+variable(name)))
 }
 

@@ -8,10 +8,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// create proves the rotation possible, makes the next value and stages it.
-//
-// The value is stored without a look at whether one is there: Secrets Manager refuses to change a
-// version, which says the same in one call less.
+// create proves the rotation possible, makes the next value and stages it. It does not look whether
+// one is there: Secrets Manager refuses to change a version, which says the same.
 func (r *run) create(ctx context.Context) error {
 	d, err := r.prologue(ctx)
 	if err != nil {
@@ -115,14 +113,4 @@ func (r *run) store(ctx context.Context, m engine.Minter, req *engine.Request, c
 		e := withCause(err)
 		return engine.Errorf(e.Cause, e.Advice+"; "+advice, "%w; the new credential could not be revoked: %w", e.Err, rerr)
 	}
-}
-
-// readPrevious reads the version labelled AWSPREVIOUS into the request.
-func (r *run) readPrevious(ctx context.Context, req *engine.Request) error {
-	v, err := r.previous(ctx)
-	if errors.Is(err, errAbsent) {
-		return nil
-	}
-	req.Previous = v.value
-	return err
 }

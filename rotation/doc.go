@@ -9,9 +9,4 @@
 // finishSecret, and AWSCURRENT moves only after a login with the pending value. Whatever credential
 // the target accepts is found by asking it, in the order current, pending, previous, older
 // versions; only the answer "refused" leads from one to the next.
-//
-// # Errors
-//
-// Handle returns an *engine.Error. Its Cause is a name to act and to alarm on; its text is free of
-// the secret's values.
 package rotation

@@ -2,15 +2,13 @@ package rotation
 
 import (
 	"context"
-	"errors"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/pair"
 )
 
-// checkOnlyCredentialDiffers checks that a value differs from current only where a rotation changes
-// it: it is what createSecret would make of current, up to chance. An operator's edit of the secret
-// shows here, before anything is overwritten.
+// checkOnlyCredentialDiffers checks that a value is what createSecret would make of current, up to
+// chance. An operator's edit of the secret shows here, before anything is overwritten.
 func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, pending engine.Value) error {
 	fields := r.kind.SecretFields
 	if len(fields) == 0 {
@@ -33,10 +31,19 @@ func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, p
 	return nil
 }
 
+// base reads the current version into the request and checks that the pending one was made from it.
+func (r *run) base(ctx context.Context, req *engine.Request, d description, pending version) error {
+	current, err := r.current(ctx)
+	if err != nil {
+		return err
+	}
+	req.Current, req.Base = current.value, current.id
+	return r.checkMadeFromCurrent(req, d, current, pending)
+}
+
 // checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Fields alone do not show
 // an edit of the credential itself; but a value that was made from current is younger than it, or
-// has its seal. Which of two credentials the target has is the operator's knowledge then: to
-// promote the older would put a dead one before the clients.
+// has its seal. Which credential the target has after such an edit, the operator knows.
 func (r *run) checkMadeFromCurrent(req *engine.Request, d description, current, pending version) error {
 	// A seal of what is AWSPREVIOUS now says that AWSCURRENT was edited or rolled back.
 	outdated := r.sealed(req, pending.value, d.holder(awsPrevious))
@@ -52,9 +59,8 @@ func (r *run) editedError(current string) error {
 }
 
 // checkNotEditedSince gives the rotation up where AWSCURRENT was edited between the reading of it
-// and the storing of what was made from it. A password with a seal shows that by itself later; of
-// any other value its date would say that it was made after the edit. A process that ends before
-// this look leaves that edit unseen.
+// and the storing of what was made from it. A password with a seal shows that later; any other value
+// is dated after the edit. A process that ends before this look leaves that edit unseen.
 func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from version, stored engine.Value) error {
 	if r.sealed(req, stored, from.id) {
 		return nil
@@ -81,37 +87,4 @@ func (r *run) sealed(req *engine.Request, pending engine.Value, base string) boo
 	}
 	password, _ := pending.Text(r.kind.SecretFields[0])
 	return req.Passwords.SealedTo(base, password)
-}
-
-// putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator can
-// abandon the rotation while finishSecret changes the target; if that call then dies, no labelled
-// version opens it. Nothing is done where AWSCURRENT still does.
-func (r *run) putLabelBack(ctx context.Context, d description) bool {
-	token := r.event.ClientRequestToken
-	other := d.holder(awsPending)
-	if len(d.labels[token]) > 0 || other != "" && other != d.holder(awsCurrent) {
-		return false
-	}
-	pending, err := r.secret.get(ctx, token, "")
-	if err != nil {
-		return false
-	}
-	current, err := r.current(ctx)
-	if err != nil {
-		return false
-	}
-	req, err := r.choose(current, d.tags)
-	if err != nil || r.checkMadeFromCurrent(req, d, current, pending) != nil {
-		return false
-	}
-	req.Pending = pending.value
-	if !errors.Is(r.tries(ctx, req, req.Current), engine.LoginRefused) {
-		return false
-	}
-	r.refused(awsCurrent)
-	if r.tries(ctx, req, req.Pending) != nil || r.secret.move(ctx, awsPending, token, other) != nil {
-		return false
-	}
-	r.log.Warn("AWSPENDING was taken away while the target was changed; it is put back")
-	return true
 }

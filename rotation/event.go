@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
@@ -21,27 +22,15 @@ const (
 	FinishSecret Step = "finishSecret"
 )
 
-// steps maps every accepted spelling to its step. The user guide's parameter list writes
-// create_secret where the service sends createSecret.
-var steps = map[string]Step{
-	"createSecret": CreateSecret, "create_secret": CreateSecret,
-	"setSecret": SetSecret, "set_secret": SetSecret,
-	"testSecret": TestSecret, "test_secret": TestSecret,
-	"finishSecret": FinishSecret, "finish_secret": FinishSecret,
-}
-
 // Event is what Secrets Manager sends for one step. It decodes itself from JSON; members that it
 // does not know are ignored.
 type Event struct {
-	// Step is the step to take.
-	Step Step
-	// SecretID is the secret's full ARN, suffix included.
-	SecretID string
-	// ClientRequestToken names the pending version; it is a version id of 32 to 64 characters.
+	Step     Step
+	SecretID string // the secret's full ARN, suffix included
+	// ClientRequestToken is the id of the pending version, of 32 to 64 characters.
 	ClientRequestToken string
-	// RotationToken lets Secrets Manager see that a PutSecretValue by an assumed role belongs to
-	// this rotation. It is sensitive and fresh on every call; older deployments and simulators send
-	// none.
+	// RotationToken shows Secrets Manager that a PutSecretValue by an assumed role belongs to this
+	// rotation. It is sensitive and fresh on every call; older deployments send none.
 	RotationToken engine.Value
 }
 
@@ -56,8 +45,9 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 		return engine.Errorf(engine.InvalidEvent, adviceEvent, "the event is not a JSON object with text members")
 	}
 	var faults []string
-	step, ok := steps[raw.Step]
-	if !ok {
+	// The user guide's parameter list writes create_secret where the service sends createSecret.
+	step := Step(strings.Replace(raw.Step, "_s", "S", 1))
+	if !slices.Contains([]Step{CreateSecret, SetSecret, TestSecret, FinishSecret}, step) {
 		faults = append(faults, "Step is none of createSecret, setSecret, testSecret, finishSecret")
 	}
 	if a, err := arn.Parse(raw.SecretId); err != nil || a.Service != "secretsmanager" || !strings.HasPrefix(a.Resource, "secret:") {

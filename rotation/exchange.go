@@ -10,8 +10,7 @@ import (
 )
 
 const (
-	// attemptLimit bounds one exchange with the target, so that a host that answers nothing is told
-	// from a slow one while there is time to say so.
+	// attemptLimit bounds one exchange with the target, to leave time to say that it is silent.
 	attemptLimit = 15 * time.Second
 	// fairChance is the time within which a target that works accepts a login, also one that is
 	// busy or in another region.
@@ -58,9 +57,8 @@ func (r *run) tries(ctx context.Context, req *engine.Request, v engine.Value) er
 }
 
 // verify logs in with the pending value. A host that follows another, as a reader does, may not
-// know the value yet, so a refused login is repeated while time allows, after pauses that double.
-// It is not tried more often than the given number, because targets lock accounts after a few
-// refusals.
+// know the value yet, so a refused login is repeated after pauses that double, while time allows.
+// The number of tries is limited because targets lock accounts after a few refusals.
 func (r *run) verify(ctx context.Context, req *engine.Request, tries int, pause time.Duration) error {
 	for try := 1; ; try++ {
 		err := r.tries(ctx, req, req.Pending)

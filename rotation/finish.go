@@ -9,21 +9,15 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// The time that finishSecret needs to change a target that accepts one credential at a time. With
-// less than finishFloor it changes nothing. It gives half of what is left to the change, a quarter
-// to the login that proves it, and keeps a quarter for the label and the way back. Each quarter of
-// the floor is fairChance, within which a working target answers.
+// With less time than finishFloor, finishSecret changes nothing. Half of what is left is for the
+// change, a quarter for the login that proves it, and a quarter for the label and the way back.
 const (
 	finishFloor  = 4 * fairChance
 	changeShare  = 2 // of 4
 	confirmShare = 3
+	confirmLimit = 4 // logins with the new value, over 3.5 s
+	restoreLimit = 3 // follows an AWSCURRENT that keeps changing
 )
-
-// confirmLimit is how often the login with a new value is tried, over 3.5 s.
-const confirmLimit = 4
-
-// restoreLimit bounds how often restore follows an AWSCURRENT that keeps changing.
-const restoreLimit = 3
 
 // What a failed finishSecret leaves behind; one of these ends its error.
 const (
@@ -61,8 +55,7 @@ func (r *run) finish(ctx context.Context) error {
 
 // finish moves AWSCURRENT to the pending version, but only from the version that the pending one
 // was made from. Where setSecret could not make the pending value valid next to the current one, it
-// first changes the target and proves the change by a login. The service removes AWSPENDING by
-// itself.
+// first changes the target and proves the change by a login. The service removes AWSPENDING.
 func (f *finishing) finish(ctx context.Context) error {
 	req, pending, d, err := f.staged(ctx, true)
 	if err != nil {
@@ -152,9 +145,8 @@ func (f *finishing) change(ctx context.Context) error {
 }
 
 // promote moves AWSCURRENT to the event's version. Where that certainly fails, it restores a target
-// that finishSecret has changed. Where it is not known, the next try of finishSecret goes on from
-// AWSPENDING, which opens the target: restoring it would lock clients out if the label moves after
-// all.
+// that finishSecret has changed. Where it is not known, the next try goes on from AWSPENDING, which
+// opens the target: to restore it would lock clients out if the label moves after all.
 func (f *finishing) promote(ctx context.Context) error {
 	for try := 1; ; try++ {
 		err := f.secret.move(ctx, awsCurrent, f.req.Version, f.from)

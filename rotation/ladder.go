@@ -19,29 +19,8 @@ type rung struct {
 	superuser bool
 }
 
-// olderLimit bounds how many unlabelled versions are tried, so that a target which counts refused
-// logins does not lock the account.
+// olderLimit bounds how many unlabelled versions are tried, since targets lock accounts.
 const olderLimit = 5
-
-// action is what is done at the target as the request's login.
-type action = func(context.Context, *engine.Request) error
-
-// act calls do with the request as one login after the other, until one is accepted: as the
-// superuser, once the secret has proved its user, or as the secret's own credentials.
-func (r *run) act(ctx context.Context, req *engine.Request, do action) (rung, error) {
-	if !req.SuperuserChanges {
-		return r.climb(ctx, r.own(ctx, req), as(req, do))
-	}
-	if err := r.prove(ctx, req, r.user(req.Current), r.user(req.Pending)); err != nil {
-		return rung{}, err
-	}
-	return r.asSuperuser(ctx, req, do)
-}
-
-// as returns what climb calls to do something as a rung.
-func as(req *engine.Request, do action) func(context.Context, rung) error {
-	return func(ctx context.Context, c rung) error { return do(ctx, req.As(c.value, c.superuser)) }
-}
 
 // climb calls try with one rung after the other until one is not refused, and returns that. Only a
 // refusal moves on: an error that could mean anything else ends the climb, because acting on a

@@ -34,9 +34,7 @@ func (r *Rotator) WithLog(log *slog.Logger) *Rotator {
 
 // Handle takes one step. It may be called for the same event any number of times, also at once. A
 // step whose work is found done succeeds, as does every step of a version that has become
-// AWSCURRENT.
-//
-// The error is an *engine.Error whose text holds no value of the secret. The invocation must fail
+// AWSCURRENT. The error is an *engine.Error whose text holds no value of the secret. The invocation must fail
 // with it, since that is how Secrets Manager learns to try again.
 func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	begin := time.Now()

@@ -35,8 +35,7 @@ const (
 	awsPrevious = "AWSPREVIOUS"
 )
 
-// errAbsent tells that a version or its value does not exist: the one answer that a typed
-// ResourceNotFoundException to GetSecretValue stands for.
+// errAbsent is GetSecretValue's ResourceNotFoundException.
 var errAbsent = errors.New("there is no such version with a value")
 
 // version is one version of a secret.
@@ -47,14 +46,11 @@ type version struct {
 	value   engine.Value
 }
 
-func (v version) has(label string) bool { return slices.Contains(v.labels, label) }
-
-// secret is one secret at Secrets Manager. Every value that it reads is noted, so that no error
-// shows it.
+// secret is one secret at Secrets Manager.
 type secret struct {
 	api SecretsManager
 	arn string
-	see func(engine.Value)
+	see func(engine.Value) // is called with every value that is read, so that no error shows it
 }
 
 // description is what DescribeSecret tells of a secret.
@@ -123,17 +119,13 @@ func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	return v, nil
 }
 
-// await is get for a version that must be there: reads of Secrets Manager may lag behind a write
-// for a moment, so that an absent one is asked for again.
+// await is get for a version that must be there: reads of Secrets Manager may lag behind a write for
+// a moment, so an absent one is asked for again, for five seconds.
 func (s *secret) await(ctx context.Context, id, label string) (version, error) {
-	const patience = 5 * time.Second
-	begin := time.Now()
+	end := time.Now().Add(5 * time.Second)
 	for pause := 50 * time.Millisecond; ; pause *= 2 {
 		v, err := s.get(ctx, id, label)
-		if !errors.Is(err, errAbsent) || time.Since(begin)+pause > patience {
-			return v, err
-		}
-		if sleep(ctx, pause) != nil {
+		if !errors.Is(err, errAbsent) || time.Until(end) < pause || sleep(ctx, pause) != nil {
 			return v, err
 		}
 	}
@@ -141,12 +133,10 @@ func (s *secret) await(ctx context.Context, id, label string) (version, error) {
 
 // sleep waits for d or until ctx is done.
 func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-t.C:
+	case <-time.After(d):
 		return nil
 	}
 }
@@ -197,18 +187,14 @@ func (s *secret) move(ctx context.Context, label, to, from string) error {
 // older returns the ids of the versions without a label, the newest first.
 func (s *secret) older(ctx context.Context) ([]string, error) {
 	var list []types.SecretVersionsListEntry
-	in := &secretsmanager.ListSecretVersionIdsInput{SecretId: &s.arn, IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(100)}
-	for {
-		out, err := s.api.ListSecretVersionIds(ctx, in)
+	pages := secretsmanager.NewListSecretVersionIdsPaginator(s.api, &secretsmanager.ListSecretVersionIdsInput{SecretId: &s.arn, IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(100)},
+		func(o *secretsmanager.ListSecretVersionIdsPaginatorOptions) { o.StopOnDuplicateToken = true })
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, secretsManagerError("ListSecretVersionIds", s.arn, err)
 		}
 		list = append(list, out.Versions...)
-		next := aws.ToString(out.NextToken)
-		if next == "" || next == aws.ToString(in.NextToken) {
-			break
-		}
-		in.NextToken = out.NextToken
 	}
 	slices.SortFunc(list, func(a, b types.SecretVersionsListEntry) int {
 		return aws.ToTime(b.CreatedDate).Compare(aws.ToTime(a.CreatedDate))
@@ -242,12 +228,12 @@ func secretsManagerError(operation, arn string, err error) error {
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e // from the making of the client, which knew better
 	}
-	advice := "look at the code and try again; Secrets Manager retries by itself"
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		return engine.Errorf(engine.SecretsManagerFailed, adviceReach, "%s of %s: %w", operation, arn, awserror.Brief(err))
 	}
-	switch code := api.ErrorCode(); code {
+	advice := "look at the code and try again; Secrets Manager retries by itself"
+	switch api.ErrorCode() {
 	case "AccessDeniedException", "AccessDenied":
 		advice = fmt.Sprintf("allow the function's role secretsmanager:%s on this secret, and its KMS key", operation)
 	case "ResourceNotFoundException":

@@ -13,57 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/pair"
 )
-
-// asSuperuser calls do with the first superuser credential that is accepted. Where the engine finds
-// a second user that it cannot see to be its own, the secret's other versions are asked for a proof
-// of it, once; but only where the user of AWSCURRENT is proved, too. Otherwise the owner of the one
-// user would be given the rights of the other.
-func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (rung, error) {
-	attempt := func() (rung, error) { return r.climb(ctx, r.superusers(ctx, req), as(req, do)) }
-	c, err := attempt()
-	if !errors.Is(err, engine.TakeoverRefused) || pair.Proved(r.kind, req) {
-		return c, err
-	}
-	if e := withCause(err); !pair.ProvedCurrent(r.kind, req) {
-		return c, engine.Errorf(engine.TakeoverRefused, e.Advice+"; or give AWSCURRENT's user the password that AWSCURRENT has, which would prove it", "%w", e.Err)
-	}
-	switch perr := r.prove(ctx, req, r.user(req.Pending)); {
-	case perr == nil:
-		r.log.Info("the second user is proved to be the secret's own")
-		return attempt()
-	case !errors.Is(perr, engine.LoginRefused):
-		return c, perr
-	}
-	return c, err
-}
-
-// prove proves that the secret holds a credential of one of the users. A superuser's powers are not
-// lent on a name alone: whoever may write the secret could name another user there. It is proved
-// where the superuser acts, since a user of the same name elsewhere, such as behind another port,
-// proves nothing.
-func (r *run) prove(ctx context.Context, req *engine.Request, users ...string) error {
-	var place engine.Value
-	for s, err := range r.superusers(ctx, req) {
-		if err != nil {
-			return err
-		}
-		place = s.value
-		break
-	}
-	_, err := r.climb(ctx, r.own(ctx, req, users...), func(ctx context.Context, c rung) error {
-		err := r.engine.Verify(ctx, req, r.withPlaceOf(place, c.value))
-		switch e, ok := errors.AsType[*engine.Error](err); {
-		case err == nil:
-			req.Proofs = append(req.Proofs, c.value)
-		case ok && !r.samePlace(place, req.Current):
-			err = engine.Errorf(e.Cause, e.Advice, "tried where the superuser's secret leads to, as only a login there proves the user: %w", e.Err)
-		}
-		return err
-	})
-	return err
-}
 
 // mayUseSuperuser reports whether the superuser may set a single user's credential that no version
 // opens. That lends the superuser's powers on a user's name alone, so only the function's operator
@@ -75,15 +25,12 @@ func (r *run) mayUseSuperuser(req *engine.Request) bool {
 // superusers yields the superuser secret's credentials: current, and for a superuser secret that is
 // being rotated itself, pending and previous. A superuser's password is only ever sent to the host
 // that its own secret names, or that RDS names for it, and only if the rotated secret's host is the
-// same database.
-//
-// The secret may be of the rotated secret's own account only: by another the writer of a value
-// would choose whose role is assumed. What was read once in a step is not read again, unless it is
-// refused: the superuser can have been rotated since.
+// same database. A secret of another account is refused: by it the writer of a value would choose
+// whose role is assumed. What was read once in a step is read again only where it is refused.
 func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[rung, error] {
 	return func(yield func(rung, error) bool) {
 		id := superuserARN(r.kind, req.Current)
-		if a := account(id); a != "" && a != account(r.secret.arn) {
+		if a := Account(id); a != "" && a != Account(r.secret.arn) {
 			yield(rung{}, engine.Errorf(engine.InvalidSecret, "keep the superuser secret in the account of the secret", "the superuser secret %s is of another account", id))
 			return
 		}
@@ -204,8 +151,8 @@ func superuserARN(k engine.Kind, v engine.Value) string {
 	return arn
 }
 
-// account returns the account of an ARN, or "".
-func account(id string) string {
+// Account returns the account of an ARN, or "".
+func Account(id string) string {
 	a, _ := arn.Parse(id) // "" is the answer for what is none
 	return a.AccountID
 }
@@ -243,14 +190,9 @@ func (r *run) withPlaceOf(place, v engine.Value) engine.Value {
 		return v
 	}
 	for _, name := range r.placeFields() {
-		raw := place.JSON(name)
-		if raw == nil {
-			if v.JSON(name) == nil {
-				continue
-			}
-			raw = json.RawMessage("null")
+		if raw := place.JSON(name); raw != nil || v.JSON(name) != nil {
+			v = v.WithJSON(name, json.RawMessage(cmp.Or(string(raw), "null")))
 		}
-		v = v.WithJSON(name, raw)
 	}
 	return v
 }

@@ -24,34 +24,6 @@ func (r *run) current(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// base reads the current version into the request and checks that the pending one was made from it.
-func (r *run) base(ctx context.Context, req *engine.Request, d description, pending version) error {
-	current, err := r.current(ctx)
-	if err != nil {
-		return err
-	}
-	req.Current, req.Base = current.value, current.id
-	return r.checkMadeFromCurrent(req, d, current, pending)
-}
-
-// pending reads this rotation's version.
-func (r *run) pending(ctx context.Context) (version, error) {
-	v, err := r.secret.await(ctx, r.event.ClientRequestToken, awsPending)
-	if err != nil {
-		// A repetition may have finished the rotation since the prologue. Then the labels say more
-		// than the failed read.
-		if d, derr := r.secret.describe(ctx); derr == nil {
-			if verr := r.verdict(d); verr != nil {
-				return v, verr
-			}
-		}
-	}
-	if errors.Is(err, errAbsent) {
-		return v, engine.Errorf(engine.VersionNotStaged, "let Secrets Manager repeat the rotation from createSecret", "the pending version %s has no value", r.event.ClientRequestToken)
-	}
-	return v, err
-}
-
 // latest is current, which must be the version that the secret's state tells of: reads of Secrets
 // Manager may lag behind a write for a moment, and what is made from the version before would be
 // taken for outdated later.
@@ -76,6 +48,16 @@ func (r *run) previous(ctx context.Context) (version, error) {
 		return v, errAbsent
 	}
 	return v, err
+}
+
+// readPrevious reads the version labelled AWSPREVIOUS into the request.
+func (r *run) readPrevious(ctx context.Context, req *engine.Request) error {
+	v, err := r.previous(ctx)
+	if errors.Is(err, errAbsent) {
+		return nil
+	}
+	req.Previous = v.value
+	return err
 }
 
 // user returns the user that a value names.

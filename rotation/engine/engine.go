@@ -52,13 +52,11 @@ var ErrOneAtATime = errors.New("the target accepts one credential at a time")
 type Overlap int
 
 const (
-	// OneAtATime: setting the new credential ends the old one, now or after a time that the target
-	// chooses. finishSecret makes the change.
+	// OneAtATime: setting the new credential ends the old one. finishSecret makes the change.
 	OneAtATime Overlap = iota
 	// AskTarget: only the target knows. setSecret calls Set with Request.KeepCurrent.
 	AskTarget
-	// BothWork: the old credential works until a later rotation or Retire ends it. setSecret makes
-	// the change.
+	// BothWork: the old one works until a later rotation or Retire. setSecret makes the change.
 	BothWork
 )
 

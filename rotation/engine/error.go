@@ -7,64 +7,50 @@ import (
 
 // Cause is the class of what went wrong: the name to alarm on, which Lambda shows as errorType, and
 // what programs should act on in place of a message. A Cause is itself an error, so that
-// errors.Is(err, engine.LoginRefused) works on whatever the core or an engine returns.
+// errors.Is(err, engine.LoginRefused) works on whatever the machine or an engine returns.
 type Cause string
 
 // Error returns the cause's name.
 func (c Cause) Error() string { return string(c) }
 
-// The causes. An engine returns those from NameNotResolved on; the rest belong to the core.
+// The causes of the machine.
 const (
-	// InvalidEvent: the event is not one that Secrets Manager sends.
-	InvalidEvent Cause = "InvalidEvent"
-	// InvalidConfiguration: the function's own settings contradict themselves.
-	InvalidConfiguration Cause = "InvalidConfiguration"
-	// InvalidSecret: the secret's value has not the form that its engine needs.
-	InvalidSecret Cause = "InvalidSecret"
-	// RotationDisabled: the secret's rotation is not switched on.
-	RotationDisabled Cause = "RotationDisabled"
-	// VersionNotStaged: the event's version is not the one labelled AWSPENDING.
-	VersionNotStaged Cause = "VersionNotStaged"
-	// SecretEdited: somebody changed the secret while it was rotated.
-	SecretEdited Cause = "SecretEdited"
-	// SecretsManagerFailed: Secrets Manager, KMS or STS refused or failed.
-	SecretsManagerFailed Cause = "SecretsManagerFailed"
-	// OutOfTime: what is left of the invocation does not suffice.
-	OutOfTime Cause = "OutOfTime"
-	// InternalError: a defect of the function itself.
-	InternalError Cause = "InternalError"
-
-	// NameNotResolved: the target's host name has no address.
-	NameNotResolved Cause = "NameNotResolved"
-	// Unreachable: no connection, or no answer, from the target's address.
-	Unreachable Cause = "Unreachable"
-	// TLSFailed: the connection could not be encrypted or the certificate was not the target's.
-	TLSFailed Cause = "TLSFailed"
-	// LoginRefused: the target answered that the credential is not valid. It is the only cause that
-	// moves the ladder on to another version, so an engine returns it only where the target's
-	// answer can mean nothing else.
-	LoginRefused Cause = "LoginRefused"
-	// PrivilegeMissing: the login is valid but may not do what is needed.
-	PrivilegeMissing Cause = "PrivilegeMissing"
-	// PolicyRejected: the target's password policy rejects the new value.
-	PolicyRejected Cause = "PolicyRejected"
-	// TakeoverRefused: the change would touch a user that is not proved to belong to this secret.
-	TakeoverRefused Cause = "TakeoverRefused"
-	// Unsettled: a Minter's target holds a credential so young that another call of the same step
-	// may be about to store it. createSecret tries again as long as it can.
-	Unsettled Cause = "Unsettled"
-	// TargetFailed: the target failed in some other way.
-	TargetFailed Cause = "TargetFailed"
+	InvalidEvent         Cause = "InvalidEvent"         // not an event that Secrets Manager sends
+	InvalidConfiguration Cause = "InvalidConfiguration" // the function's settings contradict themselves
+	InvalidSecret        Cause = "InvalidSecret"        // the value has not the form that its engine needs
+	RotationDisabled     Cause = "RotationDisabled"     // the secret's rotation is not switched on
+	VersionNotStaged     Cause = "VersionNotStaged"     // AWSPENDING is not on the event's version
+	SecretEdited         Cause = "SecretEdited"         // somebody changed the secret while it was rotated
+	SecretsManagerFailed Cause = "SecretsManagerFailed" // Secrets Manager, KMS or STS refused or failed
+	OutOfTime            Cause = "OutOfTime"            // what is left of the invocation does not suffice
+	InternalError        Cause = "InternalError"        // a defect of the function itself
 )
 
-// Error is what the core and the engines return. Its text tells where and what went wrong and what
+// The causes of an engine, which can also return InvalidConfiguration and InvalidSecret.
+const (
+	NameNotResolved Cause = "NameNotResolved" // the target's host name has no address
+	Unreachable     Cause = "Unreachable"     // no connection to the target's address, or no answer
+	TLSFailed       Cause = "TLSFailed"       // no encryption, or a certificate that is not the target's
+	// LoginRefused: the target answered that the credential is not valid. It alone makes the
+	// machine try another version, so the target's answer must not have another meaning.
+	LoginRefused     Cause = "LoginRefused"
+	PrivilegeMissing Cause = "PrivilegeMissing" // the login is valid but may not do what is needed
+	PolicyRejected   Cause = "PolicyRejected"   // the target's password policy rejects the new value
+	TakeoverRefused  Cause = "TakeoverRefused"  // the user is not proved to belong to this secret
+	// Unsettled: a Minter's target holds a credential so young that a concurrent call may be
+	// about to store it. createSecret tries again as long as it can.
+	Unsettled    Cause = "Unsettled"
+	TargetFailed Cause = "TargetFailed" // the target failed in some other way
+)
+
+// Error is what the machine and the engines return. Its text tells where and what went wrong and what
 // to do, and holds no value of a secret once Handle has returned it.
 type Error struct {
 	// Cause is the class of the failure.
 	Cause Cause
 	// Advice is what a person should do about it, a clause without a full stop.
 	Advice string
-	// Step is the step that failed; the core sets it.
+	// Step is the step that failed; the machine sets it.
 	Step string
 	// Err says what happened.
 	Err error

@@ -22,14 +22,13 @@ type Kind struct {
 	// Passwords is the engine's default policy. A Length of 0 means that the engine generates no
 	// passwords.
 	Passwords PasswordPolicy
+	Options   []string // the names of the engine's own settings; see Request.Option
 	// Overlap says whether the old credential of a single user works next to the new one, and so
 	// which step makes the change. A Minter's is BothWork.
 	Overlap Overlap
 
-	// CloneSuffix, added to the first user's name, is the second user's. CloneLimit is the maximum
-	// length of a name in bytes.
-	CloneSuffix string
-	CloneLimit  int
+	CloneSuffix string // added to the first user's name, it is the second user's
+	CloneLimit  int    // the maximum length of a name in bytes
 	// Superuser says for which strategies the superuser changes the credential, where a value names
 	// a superuser secret; SuperuserField is the field that names it, and "" means masterarn.
 	Superuser      Superuser
@@ -45,13 +44,8 @@ type Kind struct {
 	// MarkField is a field that identifies a value of this engine where the field "engine" is
 	// missing or is another engine's name as well, or "".
 	MarkField string
-	// NoTarget means that no system checks the credential.
-	NoTarget bool
-	// Patience is the time limit of one call of a method, for targets that take longer than the
-	// default of 15 seconds.
-	Patience time.Duration
-	// Options are the names of the engine's own settings; see Request.Option.
-	Options []string
+	NoTarget  bool          // no system checks the credential
+	Patience  time.Duration // the time limit of one call of a method; 0 means 15 seconds
 }
 
 // Superuser says for which strategies the superuser changes the credential.
@@ -60,11 +54,9 @@ type Superuser int
 const (
 	// ForSingle: users cannot alternate, and a superuser changes the single user's credential.
 	ForSingle Superuser = iota
-	// ForAlternating: naming a superuser means alternating users; a single user changes its own
-	// credential.
+	// ForAlternating: naming a superuser means alternating users; a single user changes its own.
 	ForAlternating
-	// ForEither: naming a superuser means alternating users; with the strategy single, the
-	// superuser changes the credential, because few users can change their own.
+	// ForEither: as ForAlternating, but the superuser also changes a single user's credential.
 	ForEither
 )
 
@@ -84,8 +76,7 @@ type Strategy string
 // The strategies, as AWS names them.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/rotating-secrets_strategies.html
 const (
-	// SingleUser changes the credential of the one user.
-	SingleUser Strategy = "single"
+	SingleUser Strategy = "single" // changes the credential of the one user
 	// AlternatingUsers gives the secret to a second user with the same rights, and back at the next
 	// rotation, so that the current one works throughout.
 	AlternatingUsers Strategy = "alternating"

@@ -4,13 +4,11 @@ import "context"
 
 // Needs is the least that the rotation of one secret needs to be allowed.
 type Needs struct {
-	// Secret is the secret's ARN, Engine the engine's own name.
-	Secret   string
-	Engine   string
-	Strategy Strategy
-	// Permissions are those of AWS.
-	Permissions []Permission
-	// Login is the user at the target who changes the credential, and Superuser tells that it is
+	Secret      string // the ARN
+	Engine      string // the engine's own name
+	Strategy    Strategy
+	Permissions []Permission // those of AWS
+	// Login is the user at the target who changes the credential, and Superuser means that it is
 	// the superuser secret's.
 	Login     string
 	Superuser bool
@@ -18,24 +16,20 @@ type Needs struct {
 	// target. Where there are none, Note says why.
 	Grants []string
 	Note   string
-	// Unread is the error that kept Grants from being found out, or nil. What AWS is to allow is
-	// known all the same.
+	// Unread is the error that kept Grants from being found out, or nil. The Permissions are
+	// complete all the same.
 	Unread *Error
 }
 
 // Permission allows actions of AWS; it is a statement of an IAM policy.
 type Permission struct {
-	// Principal is who needs it: "" for the one that reads the secrets of Account, which is the
-	// function's role or the role that it assumes there; or the ARN of an IAM user.
-	Principal string
-	// Account is the rotated secret's where an engine leaves it empty.
-	Account string
+	// Principal is who needs it: the ARN of an IAM user, or "" for the role that reads the secrets
+	// of Account. An empty Account is the rotated secret's.
+	Principal, Account string
 	// Sid says what it is for. It begins with Optional where a rotation passes without it.
-	Sid       string
-	Actions   []string
-	Resources []string
-	// Conditions are values by operator and key.
-	Conditions map[string]map[string]string
+	Sid                string
+	Actions, Resources []string
+	Conditions         map[string]map[string]string // values by operator and key
 }
 
 // Needer is an Engine that can report what a rotation of a secret needs in addition to Secrets

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"math/bits"
+	"slices"
 	"strings"
 )
 
@@ -13,10 +14,8 @@ import (
 // GetRandomPassword.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetRandomPassword.html
 type PasswordPolicy struct {
-	// Length is the number of characters.
-	Length int
-	// ExcludeCharacters are characters that no password has.
-	ExcludeCharacters string
+	Length            int    // the number of characters
+	ExcludeCharacters string // characters that no password has
 	// ExcludeNumbers, ExcludePunctuation, ExcludeUppercase and ExcludeLowercase leave out a whole
 	// class.
 	ExcludeNumbers, ExcludePunctuation, ExcludeUppercase, ExcludeLowercase bool
@@ -32,50 +31,42 @@ const (
 	punctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 )
 
-// classes returns what is left of each class that is not left out.
-func (p PasswordPolicy) classes() []string {
-	var classes []string
+// classes returns what is left of each class that is not left out, and all of it.
+func (p PasswordPolicy) classes() (classes []string, alphabet string) {
 	for _, c := range []struct {
 		excluded bool
 		set      string
 	}{{p.ExcludeUppercase, uppercase}, {p.ExcludeLowercase, lowercase}, {p.ExcludeNumbers, numbers}, {p.ExcludePunctuation, punctuation}} {
-		if c.excluded {
-			continue
+		if !c.excluded {
+			classes = append(classes, strings.Map(func(r rune) rune {
+				if strings.ContainsRune(p.ExcludeCharacters, r) {
+					return -1
+				}
+				return r
+			}, c.set))
 		}
-		classes = append(classes, strings.Map(func(r rune) rune {
-			if strings.ContainsRune(p.ExcludeCharacters, r) {
-				return -1
-			}
-			return r
-		}, c.set))
 	}
-	return classes
+	return classes, strings.Join(classes, "")
 }
 
 // Check returns an error with the cause InvalidConfiguration if no password, or none worth having,
 // can be made.
 func (p PasswordPolicy) Check() error {
-	const advice = "change PASSWORD_LENGTH, EXCLUDE_* or REQUIRE_EACH_INCLUDED_TYPE"
-	classes := p.classes()
-	alphabet := strings.Join(classes, "")
+	invalid := func(format string, args ...any) error {
+		return Errorf(InvalidConfiguration, "change PASSWORD_LENGTH, EXCLUDE_* or REQUIRE_EACH_INCLUDED_TYPE", format, args...)
+	}
+	classes, alphabet := p.classes()
 	switch {
 	case p.Length < 1 || p.Length > 4096:
-		return Errorf(InvalidConfiguration, advice, "the password length %d is not from 1 to 4096", p.Length)
+		return invalid("the password length %d is not from 1 to 4096", p.Length)
 	case alphabet == "":
-		return Errorf(InvalidConfiguration, advice, "all characters are excluded from passwords")
-	}
-	if p.RequireEachIncludedType {
-		if p.Length < len(classes) {
-			return Errorf(InvalidConfiguration, advice, "a password of %d characters cannot have each of the %d required types", p.Length, len(classes))
-		}
-		for _, c := range classes {
-			if c == "" {
-				return Errorf(InvalidConfiguration, advice, "a required type of characters is wholly excluded from passwords")
-			}
-		}
-	}
-	if (p.Length-p.sealLength(alphabet))*strength(alphabet) < 32 {
-		return Errorf(InvalidConfiguration, advice, "passwords of %d characters out of %d could be guessed", p.Length, len(alphabet))
+		return invalid("all characters are excluded from passwords")
+	case p.RequireEachIncludedType && p.Length < len(classes):
+		return invalid("a password of %d characters cannot have each of the %d required types", p.Length, len(classes))
+	case p.RequireEachIncludedType && slices.Contains(classes, ""):
+		return invalid("a required type of characters is wholly excluded from passwords")
+	case (p.Length-p.sealLength(alphabet))*strength(alphabet) < 32:
+		return invalid("passwords of %d characters out of %d could be guessed", p.Length, len(alphabet))
 	}
 	return nil
 }
@@ -105,36 +96,28 @@ func (p PasswordPolicy) sealLength(alphabet string) int {
 }
 
 // New returns a new password. One that has 96 bits to spare ends in a seal: a few characters
-// computed from the others and from base, the id of the version that the password follows. It tells
-// the core, without memory and without a further call, from which version a pending value was made.
-// The characters before the seal are random, and each allowed choice of them is equally likely; the
-// seal adds nothing for a reader who knows base. The policy must have passed Check.
+// computed from the others and from base, the id of the version that the password follows. The seal
+// tells the machine, without memory and without a further call, from which version a pending value
+// was made. The characters before it are random, each allowed choice equally likely; the seal adds
+// nothing for a reader who knows base. The policy must have passed Check.
 func (p PasswordPolicy) New(base string) string {
-	classes := p.classes()
-	alphabet := strings.Join(classes, "")
+	classes, alphabet := p.classes()
+	n := p.sealLength(alphabet)
 	for {
-		password := p.draw(alphabet, base)
-		complete := true
-		for _, c := range classes {
-			complete = complete && strings.ContainsAny(password, c)
-		}
+		body := pick(alphabet, p.Length-n, func(b []byte) { _, _ = rand.Read(b) }) // never fails, says crypto/rand
+		password := body + seal(alphabet, body, base, n)
+		lacks := func(class string) bool { return !strings.ContainsAny(password, class) }
 		// Drawing again as a whole keeps the choice among the allowed ones even.
-		if complete || !p.RequireEachIncludedType {
+		if !p.RequireEachIncludedType || !slices.ContainsFunc(classes, lacks) {
 			return password
 		}
 	}
 }
 
-func (p PasswordPolicy) draw(alphabet, base string) string {
-	n := p.sealLength(alphabet)
-	body := pick(alphabet, p.Length-n, func(b []byte) { _, _ = rand.Read(b) }) // never fails, says crypto/rand
-	return body + seal(alphabet, body, base, n)
-}
-
 // SealedTo reports whether the password was made by New with the same characters and base. False
 // means only that this is not known.
 func (p PasswordPolicy) SealedTo(base, password string) bool {
-	alphabet := strings.Join(p.classes(), "")
+	_, alphabet := p.classes()
 	n := p.sealLength(alphabet)
 	if n == 0 || len(password) != p.Length || base == "" {
 		return false

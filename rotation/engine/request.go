@@ -3,20 +3,16 @@ package engine
 // Request is the input of one call. The machine has checked that its values differ only in what a
 // rotation changes.
 type Request struct {
-	// Secret is the secret's ARN. Version is the id of its pending version, which identifies this
-	// rotation.
-	Secret, Version string
-	// Strategy says whose credential changes.
-	Strategy Strategy
-	// Current is the value labelled AWSCURRENT.
-	Current Value
-	// Pending is the value to make valid; the zero Value in Next and Mint.
-	Pending Value
-	// Previous is the value labelled AWSPREVIOUS, or the zero Value. It is set in a Minter's Mint
-	// and Set, which recognize by it what the rotation before left.
+	Secret   string   // the secret's ARN
+	Version  string   // the id of its pending version, which identifies this rotation
+	Strategy Strategy // whose credential changes
+	Current  Value    // AWSCURRENT
+	Base     string   // the id of that version
+	Pending  Value    // the value to make valid; the zero Value in Next and Mint
+	// Previous is AWSPREVIOUS, or the zero Value. It is set in a Minter's Mint and Set, which
+	// recognize by it what the rotation before left.
 	Previous Value
-	// Login is the value to act as: a version of the secret, or the superuser's if Superuser is
-	// set.
+	// Login is the value to act as: a version of the secret, or the superuser's if Superuser is set.
 	Login     Value
 	Superuser bool
 	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is set only if
@@ -25,21 +21,14 @@ type Request struct {
 	// SuperuserChanges means that the superuser changes the credential, so the user itself does not
 	// need to be able to.
 	SuperuserChanges bool
-	// Proofs are the credentials of the secret that the target has accepted, where a superuser
-	// acts; see pair.Proved. An engine whose target has several accounts of one name uses them to tell
+	// Proofs are the credentials of the secret that the target has accepted, where a superuser acts;
+	// see pair.Proved. An engine whose target has several accounts of one name uses them to tell
 	// which are the secret's.
-	Proofs []Value
-	// Passwords is the password policy in force.
-	Passwords PasswordPolicy
-	// SecretFields are the fields that this rotation changes: the Kind's, or those that its
-	// FieldsOption names.
-	SecretFields []string
-	// UserLimit overrides the Kind's CloneLimit if it is not 0.
-	UserLimit int
-	// Base is the version id of Current.
-	Base string
-	// Setting looks up one of the engine's own settings; use Option.
-	Setting func(name string) string
+	Proofs       []Value
+	Passwords    PasswordPolicy           // the policy in force
+	SecretFields []string                 // those that this rotation changes
+	UserLimit    int                      // overrides the Kind's CloneLimit if it is not 0
+	Setting      func(name string) string // looks up one of the engine's own settings; use Option
 }
 
 // As returns a copy of the request that acts as the given login.
@@ -62,9 +51,8 @@ func (r *Request) Option(name string) string {
 	return r.Setting(name)
 }
 
-// NextPassword returns r.Current with a new password in the kind's secret field. It is Next for
-// every engine of a single user whose credential is a password; see pair.Next for others. The
-// engine has checked the value's form before.
+// NextPassword returns r.Current with a new password in the kind's secret field; where users
+// alternate, use pair.Next. The engine has checked the value's form before.
 func NextPassword(k Kind, r *Request) Value {
 	return r.Current.With(k.SecretFields[0], r.NewPassword())
 }

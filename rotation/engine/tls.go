@@ -13,9 +13,8 @@ type TLSPolicy struct {
 	// ExtraCAs are certificates of CAs, in PEM form, that are trusted beside the system's and
 	// RDS's.
 	ExtraCAs []byte
-	// AllowPlaintext lets a secret that does not say "ssl": true be rotated over an unencrypted
-	// connection where the server offers no TLS, as AWS's templates do. It never excuses a
-	// certificate that cannot be verified.
+	// AllowPlaintext allows an unencrypted connection where the server offers no TLS and the secret
+	// does not say "ssl": true. It never excuses a certificate that cannot be verified.
 	AllowPlaintext bool
 }
 
@@ -25,8 +24,7 @@ type TLSPolicy struct {
 //go:embed rds-ca-bundle.pem
 var rdsBundle []byte
 
-// roots parses the bundle once, and not before a connection needs it: that costs milliseconds which
-// a cold start should not pay.
+// roots parses the bundle when a connection needs it: a cold start should not pay for that.
 var roots = sync.OnceValue(func() *x509.CertPool {
 	pool, err := x509.SystemCertPool()
 	if err != nil {
@@ -55,9 +53,8 @@ func (p TLSPolicy) Config(host string) *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: host, MinVersion: tls.VersionTLS12}
 }
 
-// Attempts returns how to connect to the target, in order: an entry is a TLS configuration, or nil
-// for plain text. A second entry may be tried only where the server answered that it does not speak
-// TLS.
+// Attempts returns how to connect to the target, in order; nil is plain text. A second attempt is
+// allowed only where the server answered that it does not speak TLS.
 func (p TLSPolicy) Attempts(t Target) []*tls.Config {
 	switch {
 	case t.TLS == TLSOff:

@@ -6,21 +6,19 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"slices"
+	"strings"
 )
 
 // Redacted stands for what must not be shown.
 const Redacted = "[redacted]"
 
 // Value is the value of one version of a secret: a JSON object, a bare string or bytes. It cannot
-// be printed, logged or marshalled. Changing a field of an object leaves every other byte as it
-// was: unknown fields, the order of keys, white space and the literals of numbers survive.
-//
-// The zero Value is no value.
+// be printed, logged or marshalled. Changing a field leaves every other byte as it was. The zero
+// Value is no value.
 type Value struct {
-	// A pointer, because fmt prints a struct's fields for a verb that does not fit, such as %p,
-	// without asking Format.
-	*content
+	*content // a pointer, because fmt prints a struct's fields for a verb such as %p
 }
 
 // content is what a Value holds; it is never changed once it is made.
@@ -131,22 +129,16 @@ func (v Value) Reveal() []byte {
 // reports false for a field that is absent, null, an object or an array, and for a value that is
 // not an object.
 func (v Value) Text(name string) (string, bool) {
-	i := v.index(name)
-	if i < 0 {
+	raw := v.JSON(name)
+	if raw == nil || strings.ContainsRune("{[n", rune(raw[0])) {
 		return "", false
 	}
-	raw := v.data[v.members[i].from:v.members[i].to]
-	switch raw[0] {
-	case '"':
-		var s string
-		if json.Unmarshal(raw, &s) != nil {
-			return "", false
-		}
-		return s, true
-	case '{', '[', 'n':
-		return "", false
+	if raw[0] != '"' {
+		return string(raw), true
 	}
-	return string(raw), true
+	var s string
+	err := json.Unmarshal(raw, &s)
+	return s, err == nil
 }
 
 // JSON returns a field's JSON, or nil where it is absent. The caller must not change or log it.
@@ -156,6 +148,12 @@ func (v Value) JSON(name string) json.RawMessage {
 		return nil
 	}
 	return json.RawMessage(v.data[v.members[i].from:v.members[i].to:v.members[i].to])
+}
+
+// has reports whether the value has a field that is not null.
+func (v Value) has(name string) bool {
+	raw := v.JSON(name)
+	return raw != nil && string(raw) != "null"
 }
 
 // Names returns the names of the object's fields in their order.
@@ -184,20 +182,17 @@ func (v Value) WithJSON(name string, raw json.RawMessage) Value {
 	if !json.Valid(raw) {
 		panic("rotation: WithJSON with a field that is not JSON")
 	}
-	var out []byte
 	if i := v.index(name); i >= 0 {
 		m := v.members[i]
-		out = slices.Concat(v.data[:m.from], raw, v.data[m.to:])
-	} else {
-		pair := slices.Concat(quoteJSON(name), []byte(":"), raw)
-		end := bytes.LastIndexByte(v.data, '}')
-		if n := len(v.members); n > 0 {
-			pair = slices.Concat([]byte(","), pair)
-			end = v.members[n-1].to
-		}
-		out = slices.Concat(v.data[:end], pair, v.data[end:])
+		return StringValue(string(slices.Concat(v.data[:m.from], raw, v.data[m.to:])))
 	}
-	return StringValue(string(out))
+	pair := slices.Concat(quoteJSON(name), []byte(":"), raw)
+	end := bytes.LastIndexByte(v.data, '}')
+	if n := len(v.members); n > 0 {
+		pair = slices.Concat([]byte(","), pair)
+		end = v.members[n-1].to
+	}
+	return StringValue(string(slices.Concat(v.data[:end], pair, v.data[end:])))
 }
 
 // quoteJSON returns text as a JSON string without the HTML escapes that would make a value look
@@ -206,16 +201,14 @@ func quoteJSON(text string) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(text); err != nil {
-		panic("rotation: a string that cannot be encoded") // unreachable: every string can
-	}
+	_ = enc.Encode(text) // every string can be encoded
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
 // Equal reports whether both are the same value, in a time that does not tell where they differ.
 func (v Value) Equal(w Value) bool {
 	if v.IsZero() || w.IsZero() {
-		return v.IsZero() && w.IsZero()
+		return v.content == w.content
 	}
 	return v.binary == w.binary && subtle.ConstantTimeCompare(v.data, w.data) == 1
 }
@@ -226,35 +219,19 @@ func (v Value) EqualBut(w Value, names ...string) bool {
 	if !v.IsObject() || !w.IsObject() {
 		return false
 	}
-	rest := func(v Value) []byte {
-		var b bytes.Buffer
+	rest := func(v Value) (fields []any) {
 		for _, m := range v.members {
 			if !slices.Contains(names, m.name) {
-				b.Write(quoteJSON(m.name))
-				b.WriteByte(':')
-				b.Write(canonical(v.data[m.from:m.to]))
-				b.WriteByte(',')
+				dec := json.NewDecoder(bytes.NewReader(v.data[m.from:m.to]))
+				dec.UseNumber()
+				var x any
+				_ = dec.Decode(&x) // parse has read it
+				fields = append(fields, m.name, x)
 			}
 		}
-		return b.Bytes()
+		return fields
 	}
-	return subtle.ConstantTimeCompare(rest(v), rest(w)) == 1
-}
-
-// canonical returns valid JSON in one spelling: what AWS's templates store was written by Python,
-// which escapes everything that is not ASCII.
-func canonical(raw json.RawMessage) []byte {
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	var x any
-	if dec.Decode(&x) != nil {
-		return raw
-	}
-	out, err := json.Marshal(x)
-	if err != nil {
-		return raw
-	}
-	return out
+	return reflect.DeepEqual(rest(v), rest(w))
 }
 
 // Format writes a place holder in the value's stead, whatever the verb.

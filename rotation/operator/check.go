@@ -16,13 +16,9 @@ import (
 
 // Finding is what Check says of one precondition of a rotation.
 type Finding struct {
-	// Check is the precondition: secret, labels, form, name, route, tls, login, privilege, policy
-	// or deadline.
-	Check string `json:"check"`
-	// State is "ok", "failed", or "unknown" where an earlier failure hides it.
-	State string `json:"state"`
-	// Detail says more, and for a failure what to do.
-	Detail string `json:"detail,omitempty"`
+	Check  string `json:"check"`            // the precondition: secret, labels, form, name and so on
+	State  string `json:"state"`            // ok, failed, or unknown where an earlier failure hides it
+	Detail string `json:"detail,omitempty"` // more, and for a failure what to do
 }
 
 // checks are the preconditions in the order in which they show, with the causes by which a failure
@@ -51,9 +47,7 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
 	i, err := r.Inspect(ctx, arn)
 	opened := ""
 	switch {
-	case i.Current == "" && err != nil:
-	case i.Pending != "":
-		// Not a fault by itself: it may be a rotation that is under way.
+	case i.Pending != "": // not a fault by itself
 		details["labels"] = "AWSPENDING is on version " + i.Pending + ": a rotation is under way or stuck"
 	case !i.Enabled:
 		details["labels"] = "rotation is not switched on yet"
@@ -79,17 +73,13 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
 	var findings []Finding
 	state := "ok"
 	for _, c := range checks {
-		if !applies(c.name, i) && (!failed || !slices.Contains(c.causes, failure.Cause)) {
-			continue
+		switch failedHere := failed && slices.Contains(c.causes, failure.Cause); {
+		case failedHere:
+			findings = append(findings, Finding{c.name, "failed", failure.Error()})
+			state, details = "unknown", nil
+		case applies(c.name, i):
+			findings = append(findings, Finding{c.name, state, details[c.name]})
 		}
-		f := Finding{Check: c.name, State: state, Detail: details[c.name]}
-		if failed && slices.Contains(c.causes, failure.Cause) {
-			f.State, f.Detail, state = "failed", failure.Error(), "unknown"
-		}
-		if f.State == "unknown" {
-			f.Detail = ""
-		}
-		findings = append(findings, f)
 	}
 	return findings
 }
@@ -100,9 +90,7 @@ func applies(check string, i *rotation.Inspection) bool {
 	switch check {
 	case "name", "route", "tls", "login", "privilege":
 		return !i.Kind.NoTarget
-	case "policy":
-		// A value that the target issues, or one that cannot be rehearsed, meets no policy before
-		// it is set.
+	case "policy": // a value that is issued, or cannot be rehearsed, meets none before it is set
 		_, rehearsed := i.Engine.(engine.DryRunner)
 		_, minted := i.Engine.(engine.Minter)
 		return i.Engine == nil || rehearsed && !minted && !i.Kind.NoTarget

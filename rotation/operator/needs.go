@@ -14,9 +14,7 @@ import (
 
 // Needs finds out what the rotation of a secret needs. It reads the secret and its superuser
 // secret, can ask the target, and changes nothing.
-//
-// Source of the actions on keys:
-// https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
+// Source of the actions on keys: https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
 func Needs(ctx context.Context, r *rotation.Rotator, secret string) (engine.Needs, error) {
 	n := engine.Needs{Secret: secret}
 	i, err := r.Inspect(ctx, secret)
@@ -43,7 +41,7 @@ func Needs(ctx context.Context, r *rotation.Rotator, secret string) (engine.Need
 	}
 	for p := range n.Permissions {
 		// What an engine or the topology needs is needed where the secret is.
-		n.Permissions[p].Account = cmp.Or(n.Permissions[p].Account, account(secret))
+		n.Permissions[p].Account = cmp.Or(n.Permissions[p].Account, rotation.Account(secret))
 	}
 	return n, nil
 }
@@ -63,7 +61,7 @@ func superuserNeeds(n *engine.Needs, i *rotation.Inspection, s rotation.Superuse
 	key(n, s.ARN, s.Key, prefix+"SuperuserKey", "kms:Decrypt")
 	if t, ok := i.Topology.(rotation.TopologyNeeder); ok && elsewhere {
 		for _, p := range t.Needs(s.ARN, s.Host, s.Tags, host) {
-			p.Sid, p.Account = prefix+p.Sid, account(s.ARN)
+			p.Sid, p.Account = prefix+p.Sid, rotation.Account(s.ARN)
 			n.Permissions = append(n.Permissions, p)
 		}
 	}
@@ -71,7 +69,7 @@ func superuserNeeds(n *engine.Needs, i *rotation.Inspection, s rotation.Superuse
 
 // allow adds actions on a secret.
 func allow(n *engine.Needs, secret, sid string, actions ...string) {
-	n.Permissions = append(n.Permissions, engine.Permission{Account: account(secret), Sid: sid, Actions: actions, Resources: []string{secret}})
+	n.Permissions = append(n.Permissions, engine.Permission{Account: rotation.Account(secret), Sid: sid, Actions: actions, Resources: []string{secret}})
 }
 
 // key adds actions on a secret's own key, by way of Secrets Manager and for that secret only.
@@ -98,10 +96,4 @@ func key(n *engine.Needs, secret, id, sid string, actions ...string) {
 		p.Resources = []string{id}
 	}
 	n.Permissions = append(n.Permissions, p)
-}
-
-// account returns the account of an ARN, or "".
-func account(id string) string {
-	a, _ := arn.Parse(id) // "" is the answer for what is none
-	return a.AccountID
 }

@@ -13,28 +13,23 @@ const awsCurrent, awsPending = "AWSCURRENT", "AWSPENDING"
 
 // Diagnosis is what Diagnose finds, and what Recover would do about it.
 type Diagnosis struct {
-	// Secret is the secret's ARN.
-	Secret string `json:"secret"`
-	// Current is the id of the version labelled AWSCURRENT, and Pending that of the one labelled
-	// AWSPENDING, or "".
-	Current string `json:"current"`
-	Pending string `json:"pending,omitempty"`
-	// Opens names the credential that opens the target, such as AWSPREVIOUS; it is "" where none
-	// does.
-	Opens string `json:"opens,omitempty"`
-	// Version is that credential's version; "" for the superuser's.
+	Secret  string `json:"secret"`            // the ARN
+	Current string `json:"current"`           // the id of the version labelled AWSCURRENT
+	Pending string `json:"pending,omitempty"` // that of the one labelled AWSPENDING, or ""
+	// Opens names the credential that opens the target, such as AWSPREVIOUS, and Version is its
+	// version; both are "" where none does, and Version for the superuser's.
+	Opens   string `json:"opens,omitempty"`
 	Version string `json:"version,omitempty"`
-	// CurrentRefused is set where the target refuses AWSCURRENT: clients cannot log in.
-	CurrentRefused bool `json:"current_refused,omitempty"`
-	// Action is what Recover would do, in words; "" for nothing.
-	Action string `json:"action,omitempty"`
-	// Trouble says why nothing can be done, where that is so.
-	Trouble string `json:"trouble,omitempty"`
+	// CurrentRefused means that the target refuses AWSCURRENT: clients cannot log in.
+	CurrentRefused bool   `json:"current_refused,omitempty"`
+	Action         string `json:"action,omitempty"`  // what Recover would do, in words; "" for nothing
+	Trouble        string `json:"trouble,omitempty"` // why nothing can be done, where that is so
 
-	promote bool // move AWSCURRENT to Version
-	release bool // take AWSPENDING from Pending
-	reset   bool // give the target AWSCURRENT's credential, as the superuser
-	as      rotation.Credential
+	promote    bool // move AWSCURRENT to Version
+	release    bool // take AWSPENDING from Pending
+	reset      bool // give the target AWSCURRENT's credential, as the superuser
+	as         rotation.Credential
+	inspection *rotation.Inspection
 }
 
 // Diagnose finds out which credential of the secret opens the target, asking in the order of the
@@ -44,43 +39,34 @@ type Diagnosis struct {
 // version does, that is to become AWSCURRENT, as it is what clients need. Where only the
 // superuser's does, the target is to be given AWSCURRENT's credential again.
 func Diagnose(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, error) {
-	d, _, err := diagnose(ctx, r, arn)
-	return d, err
-}
-
-func diagnose(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, *rotation.Inspection, error) {
-	d := Diagnosis{Secret: arn}
 	i, err := r.Inspect(ctx, arn)
-	d.Current, d.Pending = i.Current, i.Pending
+	d := Diagnosis{Secret: arn, Current: i.Current, Pending: i.Pending, inspection: i}
 	if err != nil {
-		return d, i, err
+		return d, err
 	}
 	found, err := i.Find(ctx)
 	if err != nil && !errors.Is(err, engine.LoginRefused) {
-		return d, i, err
+		return d, err
 	}
 	d.Opens, d.Version, d.as = found.Name, found.Version, found
 	d.CurrentRefused = d.Opens != awsCurrent
 	switch {
 	case !d.CurrentRefused:
-		return d, i, d.currentWorks(ctx, i)
+		return d, d.currentWorks(ctx)
 	case d.Opens == "" || found.Superuser:
-		d.superuserWorks(ctx, i)
-		return d, i, nil
+		d.superuserWorks(ctx)
+		return d, nil
 	}
-	return d, i, d.otherWorks(ctx, i)
+	return d, d.otherWorks(ctx)
 }
 
 // currentWorks decides about an AWSPENDING that was left behind. A target can accept a user's old
-// credential for a while, so the pending one is abandoned only where it is refused. A second user's
-// can be set in part only; then AWSCURRENT's is as good as before. What an operator has made
-// current since is what counts.
-func (d *Diagnosis) currentWorks(ctx context.Context, i *rotation.Inspection) error {
+// credential for a while, so the pending one is abandoned only where it is refused.
+func (d *Diagnosis) currentWorks(ctx context.Context) (err error) {
 	if d.Pending == "" {
 		return nil
 	}
-	var err error
-	if d.promote, err = i.PendingOpens(ctx); err != nil {
+	if d.promote, err = d.inspection.PendingOpens(ctx); err != nil {
 		return err
 	}
 	if d.promote {
@@ -94,9 +80,9 @@ func (d *Diagnosis) currentWorks(ctx context.Context, i *rotation.Inspection) er
 }
 
 // superuserWorks is what follows where no version of the secret opens the target.
-func (d *Diagnosis) superuserWorks(ctx context.Context, i *rotation.Inspection) {
+func (d *Diagnosis) superuserWorks(ctx context.Context) {
 	const none = "no version of the secret opens the target"
-	var err error
+	i, err := d.inspection, error(nil)
 	switch {
 	case i.Superuser == "":
 		err = engine.Errorf(engine.LoginRefused, "set the user's password at the target to the one in AWSCURRENT", none+", and it names no superuser secret")
@@ -116,8 +102,8 @@ func (d *Diagnosis) superuserWorks(ctx context.Context, i *rotation.Inspection) 
 }
 
 // otherWorks makes the version that opens the target AWSCURRENT, unless that loses an edit.
-func (d *Diagnosis) otherWorks(ctx context.Context, i *rotation.Inspection) error {
-	keeps, err := i.KeepsEdits(ctx, d.Version)
+func (d *Diagnosis) otherWorks(ctx context.Context) error {
+	keeps, err := d.inspection.KeepsEdits(ctx, d.Version)
 	if err != nil {
 		return err
 	}
@@ -143,7 +129,8 @@ func (d *Diagnosis) alsoRelease() {
 // Recover does what a fresh Diagnose says, and returns that. It can be repeated. It never takes a
 // label from a version without giving it to one that the target accepted.
 func Recover(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, error) {
-	d, i, err := diagnose(ctx, r, arn)
+	d, err := Diagnose(ctx, r, arn)
+	i := d.inspection
 	if err != nil {
 		return d, err
 	}
