@@ -176,7 +176,7 @@ func TestEveryCauseHasAnAlarm(t *testing.T) {
 		t.Fatal(err)
 	}
 	var want, got []string
-	for _, m := range regexp.MustCompile(`(?m)^\t\w+ +Cause = "(\w+)"$`).FindAllStringSubmatch(string(text), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\t\w+ +Cause = "(\w+)"`).FindAllStringSubmatch(string(text), -1) {
 		want = append(want, m[1])
 	}
 	for _, causes := range causeAlarms(t) {

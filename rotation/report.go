@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"slices"
 
@@ -43,6 +44,11 @@ func withCause(err error) *engine.Error {
 		return e
 	}
 	return engine.Errorf(engine.TargetFailed, "see the target's own message", "%w", err)
+}
+
+// say writes what an engine reports to the log.
+func (r *run) say(level slog.Level, text string) {
+	r.log.Log(context.Background(), level, r.scrubber()(text))
 }
 
 // see notes a value that no text may show.

@@ -1,5 +1,7 @@
 package engine
 
+import "log/slog"
+
 // Request is the input of one call. The machine has checked that its values differ only in what a
 // rotation changes.
 type Request struct {
@@ -29,6 +31,7 @@ type Request struct {
 	SecretFields []string                 // those that this rotation changes
 	UserLimit    int                      // overrides the Kind's CloneLimit if it is not 0
 	Setting      func(name string) string // looks up one of the engine's own settings; use Option
+	Report       func(slog.Level, string) // writes to the function's log; use Changed and Warn
 }
 
 // As returns a copy of the request that acts as the given login.
@@ -36,6 +39,19 @@ func (r *Request) As(login Value, superuser bool) *Request {
 	as := *r
 	as.Login, as.Superuser = login, superuser
 	return &as
+}
+
+// Changed logs a right that was given or taken at the target, or an object whose owner was changed,
+// in the target's own terms.
+func (r *Request) Changed(what string) { r.report(slog.LevelInfo, "changed at the target: "+what) }
+
+// Warn logs what does not stop the rotation, and somebody should look at.
+func (r *Request) Warn(what string) { r.report(slog.LevelWarn, what) }
+
+func (r *Request) report(level slog.Level, text string) {
+	if r.Report != nil {
+		r.Report(level, text)
+	}
 }
 
 // NewPassword returns a new password by the policy in force.

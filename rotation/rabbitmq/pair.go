@@ -4,16 +4,18 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
 )
 
-// twoUsers are the two users that alternate.
-type twoUsers struct {
-	current, other string
-	proved         bool // other is proved to be the secret's own
+// target is the session for package pair.
+type target struct {
+	*session
+	request  *engine.Request
+	password string
 }
 
 // markPrefix is how the tag begins that tells a second user from a stranger of
@@ -26,70 +28,59 @@ func mark(first string) string {
 	return markPrefix + hex.EncodeToString(sum[:8])
 }
 
-// alternate makes the other user equal to the current one and sets its password
-// last, together with its tags.
-func (s *session) alternate(ctx context.Context, p twoUsers, r *engine.Request, password string, rehearsal bool) error {
-	if p.current == s.target.User {
-		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
+func (t target) Find(ctx context.Context, name string) (*user, error) { return t.find(ctx, name) }
+
+func (t target) Administrator(_ context.Context, u *user) (string, error) {
+	if u.has(administrator) {
+		return "an administrator", nil
 	}
-	current, other, err := s.order(ctx, p)
-	if err != nil {
-		return err
-	}
-	want, err := s.rights(ctx, p.current)
-	if err != nil {
-		return err
-	}
-	if rehearsal {
+	return "", nil
+}
+
+func (t target) Exceeds(context.Context, *user, *user) (string, error) { return "", nil }
+
+func (t target) Marked(_ context.Context, current, other *user) (bool, error) {
+	return other.has(mark(current.Name)) || current.has(mark(other.Name)), nil
+}
+
+func (t target) Mark(current, other *user) string {
+	return "give " + other.Name + " the tag " + mark(current.Name) + " in addition to its others"
+}
+
+func (t target) Rehearse(ctx context.Context, current, _ *user) error {
+	if current == nil {
 		return nil
 	}
-	if other == nil {
-		// Without a hash nobody can log in.
-		other = &user{Name: p.other, Algorithm: current.Algorithm, Tags: tags{mark(p.current)}}
-		if err := s.put(ctx, other); err != nil {
-			return err
-		}
-	}
-	have, err := s.rights(ctx, p.other)
+	_, err := t.rights(ctx, current.Name)
+	return err
+}
+
+// Create makes the user without a hash, so nobody can log in.
+func (t target) Create(ctx context.Context, current *user, name string) (*user, error) {
+	u := &user{Name: name, Algorithm: current.Algorithm, Tags: tags{mark(current.Name)}}
+	return u, t.put(ctx, u)
+}
+
+func (t target) Equalize(ctx context.Context, current, other *user) error {
+	want, err := t.rights(ctx, current.Name)
 	if err != nil {
 		return err
 	}
-	if err := s.level(ctx, p.other, have, want); err != nil {
+	have, err := t.rights(ctx, other.Name)
+	if err != nil {
 		return err
 	}
-	other.Tags = p.tags(current)
-	return s.put(ctx, other.with(password, r))
+	wanted := slices.DeleteFunc(slices.Clone(current.Tags), func(tag string) bool { return strings.HasPrefix(tag, markPrefix) })
+	if !current.has(mark(other.Name)) {
+		wanted = append(wanted, mark(current.Name))
+	}
+	if !slices.Equal(other.Tags, wanted) { // SetPassword sends them
+		t.request.Changed(fmt.Sprintf("the tags of %s are %v", other.Name, wanted))
+		other.Tags = wanted
+	}
+	return t.level(ctx, other.Name, have, want)
 }
 
-// order reads both users and refuses to touch an other that is not ours.
-func (s *session) order(ctx context.Context, p twoUsers) (current, other *user, err error) {
-	if current, err = s.existing(ctx, p.current); err != nil {
-		return nil, nil, err
-	}
-	if current.has(administrator) {
-		return nil, nil, engine.Errorf(engine.TakeoverRefused, adviceOwn, "the user %q is an administrator", p.current)
-	}
-	if other, err = s.find(ctx, p.other); err != nil || other == nil {
-		return current, nil, err
-	}
-	if other.has(administrator) {
-		return nil, nil, engine.Errorf(engine.TakeoverRefused, "use a user name without the suffix _clone, or take the tag administrator from that user",
-			"the user %q is an administrator and %q is not", p.other, p.current)
-	}
-	if !p.proved && !other.has(mark(p.current)) && !current.has(mark(p.other)) {
-		return nil, nil, engine.Errorf(engine.TakeoverRefused,
-			"if it is this secret's second user all the same, say so as an administrator by giving it the tag "+mark(p.current)+" beside its others",
-			"the user %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
-	}
-	return current, other, nil
-}
-
-// tags returns the other user's: the current one's, and the mark of the second
-// user on whichever of the two that is.
-func (p twoUsers) tags(current *user) tags {
-	out := slices.DeleteFunc(slices.Clone(current.Tags), func(t string) bool { return strings.HasPrefix(t, markPrefix) })
-	if !current.has(mark(p.other)) {
-		out = append(out, mark(p.current))
-	}
-	return out
+func (t target) SetPassword(ctx context.Context, u *user) error {
+	return t.put(ctx, u.with(t.password, t.request))
 }

@@ -115,27 +115,16 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		return err
 	}
 	defer s.api.Close()
-	if r.Superuser && pending.User == s.target.User {
-		return engine.Errorf(engine.TakeoverRefused, adviceOwn, "the user %q is the superuser itself", pending.User)
-	}
-	if r.Strategy == engine.AlternatingUsers {
+	if r.Superuser {
 		current, err := parse(r.Current)
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, twoUsers{current: current.User, other: pending.User, proved: pair.Proved(e.Kind(), r)}, r, pending.Password, rehearsal)
+		return pair.Apply(ctx, target{s, r, pending.Password}, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.target.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
 	}
 	u, err := s.existing(ctx, pending.User)
-	if err != nil {
+	if err != nil || rehearsal {
 		return err
-	}
-	if r.Superuser && u.has(administrator) {
-		return engine.Errorf(engine.TakeoverRefused, adviceOwn, "the user %q is an administrator", pending.User)
-	}
-	if rehearsal {
-		return nil
 	}
 	return s.put(ctx, u.with(pending.Password, r))
 }
-
-const adviceOwn = "rotate an administrator by a secret of its own, without masterarn"

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -69,19 +70,28 @@ func (s *session) rights(ctx context.Context, name string) (rights, error) {
 	return r, nil
 }
 
+// change sends a change of a right and reports it.
+func (t target) change(ctx context.Context, what, method, path string, body any) error {
+	err := t.send(ctx, what, method, path, body)
+	if err == nil {
+		t.request.Changed(fmt.Sprintf("%s: %s %s %+v", what, method, path, body))
+	}
+	return err
+}
+
 // level makes what a user has to what it shall have, and looks whether that came
 // about.
-func (s *session) level(ctx context.Context, name string, have, want rights) error {
+func (t target) level(ctx context.Context, name string, have, want rights) error {
 	for host := range have.hosts {
 		if _, ok := want.hosts[host]; !ok {
-			if err := s.send(ctx, "taking a permission", http.MethodDelete, path("permissions", host, name), nil); err != nil {
+			if err := t.change(ctx, "taking a permission", http.MethodDelete, path("permissions", host, name), nil); err != nil {
 				return err
 			}
 		}
 	}
 	for host, p := range want.hosts {
 		if q, ok := have.hosts[host]; !ok || p != q {
-			if err := s.send(ctx, "giving a permission", http.MethodPut, path("permissions", host, name), p); err != nil {
+			if err := t.change(ctx, "giving a permission", http.MethodPut, path("permissions", host, name), p); err != nil {
 				return err
 			}
 		}
@@ -91,7 +101,7 @@ func (s *session) level(ctx context.Context, name string, have, want rights) err
 			continue
 		}
 		// All of the host's go, as not every version can take a single one.
-		if err := s.send(ctx, "taking topic permissions", http.MethodDelete, path("topic-permissions", host, name), nil); err != nil {
+		if err := t.change(ctx, "taking topic permissions", http.MethodDelete, path("topic-permissions", host, name), nil); err != nil {
 			return err
 		}
 		delete(have.topics, host)
@@ -100,27 +110,27 @@ func (s *session) level(ctx context.Context, name string, have, want rights) err
 		if have.topics[host] != nil {
 			continue
 		}
-		for _, t := range topics {
-			if err := s.send(ctx, "giving a topic permission", http.MethodPut, path("topic-permissions", host, name), t); err != nil {
+		for _, topic := range topics {
+			if err := t.change(ctx, "giving a topic permission", http.MethodPut, path("topic-permissions", host, name), topic); err != nil {
 				return err
 			}
 		}
 	}
 	for limit := range have.limits {
 		if _, ok := want.limits[limit]; !ok {
-			if err := s.send(ctx, "lifting a limit", http.MethodDelete, path("user-limits", name, limit), nil); err != nil {
+			if err := t.change(ctx, "lifting a limit", http.MethodDelete, path("user-limits", name, limit), nil); err != nil {
 				return err
 			}
 		}
 	}
 	for limit, n := range want.limits {
 		if m, ok := have.limits[limit]; !ok || n != m {
-			if err := s.send(ctx, "setting a limit", http.MethodPut, path("user-limits", name, limit), map[string]int64{"value": n}); err != nil {
+			if err := t.change(ctx, "setting a limit", http.MethodPut, path("user-limits", name, limit), map[string]int64{"value": n}); err != nil {
 				return err
 			}
 		}
 	}
-	now, err := s.rights(ctx, name)
+	now, err := t.rights(ctx, name)
 	if err != nil || now.equal(want) {
 		return err
 	}

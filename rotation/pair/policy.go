@@ -1,0 +1,130 @@
+package pair
+
+import (
+	"context"
+
+	"example.com/rotator/rotation/engine"
+)
+
+// Target is a superuser's session. It supplies facts and single changes; which users may be changed,
+// and in which order, is decided by Apply. U is what the engine knows of one user.
+type Target[U any] interface {
+	// Find returns a user, or nil where there is none.
+	Find(ctx context.Context, name string) (*U, error)
+	// Administrator returns the power that makes the user an administrator by the target's own
+	// notion, such as "a superuser", or "".
+	Administrator(ctx context.Context, u *U) (power string, err error)
+	// Exceeds returns a power that other has, current has not, and Equalize does not take, or "".
+	Exceeds(ctx context.Context, current, other *U) (power string, err error)
+	// Marked reports whether the target itself says that the two are a pair, by what nobody can
+	// write who could not set both passwords anyhow.
+	Marked(ctx context.Context, current, other *U) (bool, error)
+	// Mark returns what an administrator does to say that they are.
+	Mark(current, other *U) string
+	// Rehearse proves, as far as the target lets it, that the changes will succeed. current is nil
+	// for a single user, and other is nil where it is to be created.
+	Rehearse(ctx context.Context, current, other *U) error
+	// Create makes a marked user who can do nothing.
+	Create(ctx context.Context, current *U, name string) (*U, error)
+	// Equalize gives other the rights of current, marks an unmarked pair, and reports every change
+	// by Request.Changed.
+	Equalize(ctx context.Context, current, other *U) error
+	// SetPassword makes the pending password valid, as the last change of all.
+	SetPassword(ctx context.Context, u *U) error
+}
+
+// Change is what a superuser is to do at a target.
+type Change struct {
+	Kind    engine.Kind
+	Request *engine.Request
+	// Superuser, Current and Pending are the users' names as the target stores them.
+	Superuser, Current, Pending string
+	Rehearsal                   bool
+}
+
+// AdviceOwn is the advice for a user whom no superuser may change on the strength of a secret.
+const AdviceOwn = "rotate an administrator by a secret of its own, without a superuser secret"
+
+// Apply makes the change, or rehearses it. A superuser changes no administrator, not itself, and no
+// second user who is not proved to be the secret's: by its credentials in the secret, or by a mark
+// at the target.
+func Apply[U any](ctx context.Context, t Target[U], c Change) error {
+	alternating := c.Request.Strategy == engine.AlternatingUsers
+	if c.Pending == c.Superuser || alternating && c.Current == c.Superuser {
+		return engine.Errorf(engine.TakeoverRefused, AdviceOwn, "the user %q is the superuser itself", c.Superuser)
+	}
+	if !alternating {
+		u, err := ordinary(ctx, t, c.Pending)
+		if err == nil && c.Rehearsal {
+			return t.Rehearse(ctx, nil, u)
+		}
+		if err == nil {
+			err = t.SetPassword(ctx, u)
+		}
+		return err
+	}
+	current, err := ordinary(ctx, t, c.Current)
+	if err != nil {
+		return err
+	}
+	other, err := t.Find(ctx, c.Pending)
+	if err == nil && other != nil {
+		err = ours(ctx, t, c, current, other)
+	}
+	if err == nil && c.Rehearsal {
+		return t.Rehearse(ctx, current, other)
+	}
+	if err == nil && other == nil {
+		if other, err = t.Create(ctx, current, c.Pending); err == nil {
+			c.Request.Changed("the user " + c.Pending + " is created, as the second user of " + c.Current)
+		}
+	}
+	if err == nil {
+		err = t.Equalize(ctx, current, other)
+	}
+	if err == nil {
+		err = t.SetPassword(ctx, other)
+	}
+	return err
+}
+
+// ordinary returns a user whom a superuser may change on the strength of a secret.
+func ordinary[U any](ctx context.Context, t Target[U], name string) (*U, error) {
+	u, err := t.Find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if u == nil {
+		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
+	}
+	return u, plain(ctx, t, u, name)
+}
+
+// plain refuses an administrator.
+func plain[U any](ctx context.Context, t Target[U], u *U, name string) error {
+	power, err := t.Administrator(ctx, u)
+	if err == nil && power != "" {
+		err = engine.Errorf(engine.TakeoverRefused, AdviceOwn, "the user %q is %s", name, power)
+	}
+	return err
+}
+
+// ours refuses a second user that may be somebody else's.
+func ours[U any](ctx context.Context, t Target[U], c Change, current, other *U) error {
+	if err := plain(ctx, t, other, c.Pending); err != nil {
+		return err
+	}
+	power, err := t.Exceeds(ctx, current, other)
+	if err == nil && power != "" {
+		err = engine.Errorf(engine.TakeoverRefused, "take that from the user, or use a user name without the suffix "+c.Kind.CloneSuffix, "the user %q has more power than %q: %s", c.Pending, c.Current, power)
+	}
+	if err != nil || Proved(c.Kind, c.Request) {
+		return err
+	}
+	marked, err := t.Marked(ctx, current, other)
+	if err == nil && !marked {
+		err = engine.Errorf(engine.TakeoverRefused, "if it is this secret's second user all the same, say so as an administrator of the target: "+t.Mark(current, other),
+			"the user %q exists, and nothing but its name says that it belongs to %q", c.Pending, c.Current)
+	}
+	return err
+}
