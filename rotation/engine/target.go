@@ -119,9 +119,16 @@ func NetworkError(t Target, err error) *Error {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
 	_, alert := errors.AsType[tls.AlertError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
+	what := "no verified TLS with"
+	switch {
+	case unknown:
+		what = "the certificate is not signed by a known CA:"
+	case name:
+		what = "the certificate is for another name:"
+	}
 	if unknown || name || verification || header || alert || invalid || errtree.Any(err, ofTLS) {
 		const advice = "check that the host is the name in the server's certificate and that its CA is known; set CA_BUNDLE for a CA of your own"
-		return Errorf(TLSFailed, advice, "no verified TLS with %s: %w", t.Address(), err)
+		return Errorf(TLSFailed, advice, "%s %s: %w", what, t.Address(), err)
 	}
 	const adviceRoute = "check port, security groups, routes and that the server runs"
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
