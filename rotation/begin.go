@@ -161,7 +161,7 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 		return nil, err
 	}
 	req := &engine.Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: v.value, Base: v.id, SecretFields: k.SecretFields,
-		Setting: o.setting, Report: r.say, Passwords: r.settings.passwords, UserLimit: r.settings.userLimit, Strategy: r.settings.strategy}
+		Setting: o.setting, Report: r.say, Passwords: r.settings.passwords, UserLimit: r.settings.userLimit, Strategy: r.settings.strategy, Adopt: r.settings.adopt}
 	superuser := superuserARN(k, v.value) != ""
 	if req.Strategy == "" { // a superuser secret means alternating users, as in AWS's multi-user secrets
 		req.Strategy = engine.SingleUser

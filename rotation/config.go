@@ -106,8 +106,8 @@ type settings struct {
 	passwords engine.PasswordPolicy
 	userLimit int  // of characters in a user's name; 0 leaves it to the engine
 	retireNow bool // and not by the next rotation
-	// recoverBySuperuser is the function's own and no secret's.
-	recoverBySuperuser bool
+	// These two are the function's own and no secret's.
+	recoverBySuperuser, adopt bool
 }
 
 const adviceStrategy = "set the tag rotator:strategy or the variable STRATEGY to single or alternating"
@@ -132,9 +132,13 @@ func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 			return invalid("set USERNAME_CHARACTER_LIMIT to a whole number", "username-character-limit")
 		}
 	}
-	const repair = "RECOVER_BY_SUPERUSER"
-	if s.recoverBySuperuser, err = ParseBool(repair, o.getenv(repair), false); err != nil || p.Length == 0 {
-		return s, err
+	for name, b := range map[string]*bool{"RECOVER_BY_SUPERUSER": &s.recoverBySuperuser, "ADOPT_PAIRS": &s.adopt} {
+		if *b, err = ParseBool(name, o.getenv(name), false); err != nil {
+			return s, err
+		}
+	}
+	if p.Length == 0 {
+		return s, nil
 	}
 	if text := o.text("password-length"); text != "" {
 		if s.passwords.Length, err = strconv.Atoi(text); err != nil {

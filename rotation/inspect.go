@@ -228,6 +228,23 @@ func (i *Inspection) ReadSuperuser(ctx context.Context) (s SuperuserSecret, err 
 	return s, err
 }
 
+// Adopt calls the engine's Adopt as the superuser, once both users are proved to be the secret's.
+func (i *Inspection) Adopt(ctx context.Context, a engine.Adopter, apply bool) (plan []string, err error) {
+	err = i.do(ctx, func(r *run) (err error) {
+		req := *i.Request
+		if req.Pending, err = r.next(ctx, &req); err != nil {
+			return err
+		}
+		r.event.Step = CreateSecret // the pending value is not stored
+		_, err = r.act(ctx, &req, func(ctx context.Context, req *engine.Request) (err error) {
+			plan, err = a.Adopt(ctx, req, apply)
+			return err
+		})
+		return err
+	})
+	return plan, err
+}
+
 // Needs asks the engine what a rotation needs at the target, for the superuser as or, where that
 // is nil, for the user itself, and adds it to n. Without an engine.Needer it adds nothing.
 func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSecret) error {

@@ -51,7 +51,7 @@ with --json, on standard output, too.`,
 	}
 	root.PersistentFlags().Bool("json", false, "print JSON, errors too, as docs/rotatorctl.md describes it")
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(newCheck(), newStatus(), newRecover(), newEvent(), newRotate(), newPolicy(), newSim())
+	root.AddCommand(newCheck(), newStatus(), newRecover(), newAdopt(), newEvent(), newRotate(), newPolicy(), newSim())
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {

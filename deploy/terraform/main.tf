@@ -54,6 +54,7 @@ locals {
     ROTATOR_GENERIC_ENCODING               = var.generic_encoding
     STRATEGY                               = var.strategy
     RECOVER_BY_SUPERUSER                   = var.recover_by_superuser
+    ADOPT_PAIRS                            = var.adopt_pairs
     SECRETS_MANAGER_ENDPOINT               = var.secrets_manager_endpoint
     PASSWORD_LENGTH                        = var.password_length
     REQUIRE_EACH_INCLUDED_TYPE             = var.require_each_included_type

@@ -16,7 +16,7 @@ locals {
     }
     ChangeRefusedAlarm = {
       description = "A target lets the function in, but not change the credential; see the rights of its user and the password rules. The function's log says which."
-      causes      = ["PrivilegeMissing", "PolicyRejected", "TakeoverRefused", "TargetFailed"]
+      causes      = ["PrivilegeMissing", "PolicyRejected", "TakeoverRefused", "Locked", "TargetFailed"]
     }
     SecretUnfitAlarm = {
       description = "A secret, its labels or the settings of the function contradict what a rotation needs. The function's log says which."

@@ -267,6 +267,17 @@ variable "recover_by_superuser" {
   }
 }
 
+variable "adopt_pairs" {
+  description = "Whether a rotation takes over two users that AWS's template or an operator made. See rotatorctl adopt."
+  type        = string
+  default     = "false"
+
+  validation {
+    condition     = contains(["true", "false"], var.adopt_pairs)
+    error_message = "Give one of true, false."
+  }
+}
+
 variable "iam_by_role" {
   description = "Whether the function's role changes access keys, and not the key itself. See iam_user_arns."
   type        = string

@@ -70,6 +70,15 @@ type DryRunner interface {
 	DryRun(ctx context.Context, r *Request) error
 }
 
+// Adopter is an Engine whose pairs of users need more than a password where something else made
+// them, such as AWS's template. Without Request.Adopt, Set refuses such a pair.
+type Adopter interface {
+	Engine
+	// Adopt takes over the users of r.Current and r.Pending, acting as r.Login, and returns every
+	// change, one line each. Without apply it changes nothing. It can be repeated.
+	Adopt(ctx context.Context, r *Request, apply bool) (plan []string, err error)
+}
+
 // Retirer is an Engine whose target can accept the old and the new credential together. The Set of
 // the next rotation retires the old one, unless the configuration asks for it earlier: then
 // finishSecret calls Retire.

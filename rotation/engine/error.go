@@ -40,6 +40,7 @@ const (
 	// Unsettled: a Minter's target holds a credential so young that a concurrent call may be
 	// about to store it. createSecret tries again as long as it can.
 	Unsettled    Cause = "Unsettled"
+	Locked       Cause = "Locked"       // another session holds a lock that the change needs
 	TargetFailed Cause = "TargetFailed" // the target failed in some other way
 )
 

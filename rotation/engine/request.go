@@ -23,6 +23,8 @@ type Request struct {
 	// SuperuserChanges means that the superuser changes the credential, so the user itself does not
 	// need to be able to.
 	SuperuserChanges bool
+	// Adopt lets Set take over a pair of users that something else has made; see Adopter.
+	Adopt bool
 	// Proofs are the credentials of the secret that the target has accepted, where a superuser acts;
 	// see pair.Proved. An engine whose target has several accounts of one name uses them to tell
 	// which are the secret's.

@@ -40,6 +40,9 @@ type Change struct {
 	// Superuser, Current and Pending are the users' names as the target stores them.
 	Superuser, Current, Pending string
 	Rehearsal                   bool
+	// Marked asks for the mark in addition to the proof: an unmarked pair, which something else has
+	// made, is taken over only where an operator says so.
+	Marked bool
 }
 
 // AdviceOwn is the advice for a user whom no superuser may change on the strength of a secret.
@@ -63,14 +66,7 @@ func Apply[U any](ctx context.Context, t Target[U], c Change) error {
 		}
 		return err
 	}
-	current, err := ordinary(ctx, t, c.Current)
-	if err != nil {
-		return err
-	}
-	other, err := t.Find(ctx, c.Pending)
-	if err == nil && other != nil {
-		err = ours(ctx, t, c, current, other)
-	}
+	current, other, err := Find(ctx, t, c)
 	if err == nil && c.Rehearsal {
 		return t.Rehearse(ctx, current, other)
 	}
@@ -86,6 +82,18 @@ func Apply[U any](ctx context.Context, t Target[U], c Change) error {
 		err = t.SetPassword(ctx, other)
 	}
 	return err
+}
+
+// Find returns the two users of a secret, of whom other is nil where it does not exist. It refuses
+// what Apply refuses.
+func Find[U any](ctx context.Context, t Target[U], c Change) (current, other *U, err error) {
+	if current, err = ordinary(ctx, t, c.Current); err != nil {
+		return nil, nil, err
+	}
+	if other, err = t.Find(ctx, c.Pending); err == nil && other != nil {
+		err = ours(ctx, t, c, current, other)
+	}
+	return current, other, err
 }
 
 // ordinary returns a user whom a superuser may change on the strength of a secret.
@@ -118,11 +126,17 @@ func ours[U any](ctx context.Context, t Target[U], c Change, current, other *U) 
 	if err == nil && power != "" {
 		err = engine.Errorf(engine.TakeoverRefused, "take that from the user, or use a user name without the suffix "+c.Kind.CloneSuffix, "the user %q has more power than %q: %s", c.Pending, c.Current, power)
 	}
-	if err != nil || Proved(c.Kind, c.Request) {
+	proved := Proved(c.Kind, c.Request)
+	if err != nil || proved && !c.Marked {
 		return err
 	}
 	marked, err := t.Marked(ctx, current, other)
-	if err == nil && !marked {
+	switch {
+	case err != nil || marked:
+	case proved:
+		err = engine.Errorf(engine.TakeoverRefused, "`rotatorctl adopt` prints what taking the pair over changes, and with --yes does it; or set ADOPT_PAIRS",
+			"the users %q and %q were not made by this function, and nobody has said that it may take them over", c.Current, c.Pending)
+	default:
 		err = engine.Errorf(engine.TakeoverRefused, "if it is this secret's second user all the same, say so as an administrator of the target: "+t.Mark(current, other),
 			"the user %q exists, and nothing but its name says that it belongs to %q", c.Pending, c.Current)
 	}

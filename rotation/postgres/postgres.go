@@ -1,18 +1,19 @@
 // Package postgres rotates the passwords of PostgreSQL and Aurora PostgreSQL
 // roles, for a single user and for alternating users.
 //
-// The server gets a SCRAM-SHA-256 verifier and never a password. The verifier is
-// handed over as a bound value and put into the statement by the server itself,
-// so that a server which logs its DDL logs no verifier either.
+// The server gets a SCRAM-SHA-256 verifier and never a password. The verifier is handed over by a
+// function call and put into the statement by the server itself, so no log of statements has it.
 package postgres
 
 import (
 	"context"
-	"strconv"
+	"errors"
+	"log/slog"
 
 	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/pgsession"
 	"example.com/rotator/rotation/pair"
 )
 
@@ -59,99 +60,125 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 
 // DryRun logs in and makes the change in a transaction that is rolled back, with
 // a verifier that fits no password.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, func(s *session) error { return s.apply(ctx, r, true) })
-}
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
 // Set makes the pending password valid, in one transaction.
-func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, func(s *session) error { return s.apply(ctx, r, false) })
-}
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in and asks for an answer. A user that changes its own password
-// must be able to, which is tried and rolled back.
+// Verify logs in and asks for an answer. The sessions of a second user must be the first's: without
+// that, an application could log in and would have lost its rights.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if r.Strategy == engine.AlternatingUsers {
-		_, err = s.Conn.Exec(ctx, "SELECT 1")
-		return s.classify("the query failed", err)
+	var second, itself bool
+	err = s.Conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid') LIKE 'rotator: second user of "%"', false), current_user = session_user
+	FROM pg_catalog.pg_roles WHERE rolname = session_user`).Scan(&second, &itself)
+	if err == nil && second && itself && r.Strategy == engine.AlternatingUsers && v.Equal(r.Pending) {
+		return engine.Errorf(engine.PrivilegeMissing, "look for a setting of role that overrides the second user's, and for a membership without SET",
+			"the sessions of %q do not become the first user", s.Target.User)
 	}
-	return s.transaction(ctx, true, func(tx pgx.Tx) error {
-		return s.setPassword(ctx, tx, s.Target.User, decoy(s.Target.User))
-	})
+	return s.classify("the query failed", err)
 }
 
-// change connects as r.Login and calls do.
-func (e *Engine) change(ctx context.Context, r *engine.Request, do func(*session) error) error {
+// change makes the change that r asks for as r.Login, and keeps it unless it is a rehearsal.
+func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
+	pending, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
 	s, err := e.connect(ctx, r.Login)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	return do(s)
-}
-
-// apply makes the change that r asks for, and keeps it unless it is a rehearsal.
-func (s *session) apply(ctx context.Context, r *engine.Request, rehearsal bool) error {
-	pending, err := parse(r.Pending)
-	if err != nil {
-		return err
-	}
 	verifier := decoy(pending.User)
 	if !rehearsal {
 		verifier = scramVerifier(pending.Password, salt(r.Secret, r.Version, pending.User))
+	} else if err := s.warnOfMD5(ctx, r, pending.User); err != nil {
+		return err
 	}
-	if r.Superuser && pending.User == s.Target.User {
-		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", pending.User)
+	if !r.Superuser {
+		return s.transaction(ctx, rehearsal, func(tx pgx.Tx) error { return s.setPassword(ctx, tx, pending.User, verifier) })
 	}
-	if r.Strategy == engine.AlternatingUsers {
-		current, err := parse(r.Current)
+	if r.Adopt && r.Strategy == engine.AlternatingUsers {
+		if err := s.adoptUnmarked(ctx, r, rehearsal); err != nil {
+			return err
+		}
+	}
+	return s.reporting(ctx, r, rehearsal, func(tx pgx.Tx, r *engine.Request) error {
+		c, err := s.users(r)
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, twoUsers{current: current.User, other: pending.User, proved: pair.Proved(s.engine.Kind(), r)}, verifier, rehearsal)
-	}
-	return s.transaction(ctx, rehearsal, func(tx pgx.Tx) error {
-		if r.Superuser {
-			if _, err := s.ordinary(ctx, tx, pending.User); err != nil {
-				return err
-			}
-		}
-		return s.setPassword(ctx, tx, pending.User, verifier)
+		return pair.Apply(ctx, &target{s, tx, r, verifier}, c)
 	})
 }
 
-// setPassword stores a verifier. The server composes the statement, so that what
-// it logs, and what pg_stat_statements keeps, is this text and not the verifier.
-// An error is raised anew because its context would quote the statement.
+// warnOfMD5 says beforehand that the user's clients must know SCRAM.
+func (s *session) warnOfMD5(ctx context.Context, r *engine.Request, user string) error {
+	var encryption string
+	err := s.Conn.QueryRow(ctx, "SELECT pg_catalog.current_setting('password_encryption')").Scan(&encryption)
+	if encryption == "md5" {
+		r.Warn("password_encryption is md5 at the server, and " + user + " gets SCRAM-SHA-256: clients that know nothing but MD5 will not be able to log in")
+	}
+	return s.classify("the server's settings could not be read", err)
+}
+
+// reporting is transaction with a request whose reports are written once the changes are committed.
+func (s *session) reporting(ctx context.Context, r *engine.Request, rehearsal bool, do func(pgx.Tx, *engine.Request) error) error {
+	var reports []func()
+	buffered := *r
+	err := s.transaction(ctx, rehearsal, func(tx pgx.Tx) error {
+		reports = nil // of a try that was rolled back
+		buffered.Report = func(level slog.Level, text string) {
+			reports = append(reports, func() { r.Report(level, text) })
+		}
+		return do(tx, &buffered)
+	})
+	if err == nil && !rehearsal && r.Report != nil {
+		for _, report := range reports {
+			report()
+		}
+	}
+	r.Proofs = buffered.Proofs
+	return err
+}
+
+// setPassword stores a verifier.
 func (s *session) setPassword(ctx context.Context, tx pgx.Tx, user, verifier string) error {
-	if err := s.unlogged(ctx, tx); err != nil {
-		return err
+	if s.Conn.PgConn().ParameterStatus("is_superuser") == "on" {
+		// What it keeps of a statement inside a block, only a superuser can switch off.
+		if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('pg_stat_statements.track', 'none', true)"); err != nil {
+			return s.classify("pg_stat_statements could not be switched off", err)
+		}
 	}
-	_, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('rotator.role', $1, true), pg_catalog.set_config('rotator.verifier', $2, true)", user, verifier)
-	if err == nil {
-		_, err = tx.Exec(ctx, `DO $$ BEGIN
-	EXECUTE pg_catalog.format('ALTER ROLE %I PASSWORD %L', pg_catalog.current_setting('rotator.role'), pg_catalog.current_setting('rotator.verifier'));
-EXCEPTION WHEN OTHERS THEN
-	RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM;
-END $$`)
-	}
+	_, err := s.exec(ctx, tx, "ALTER ROLE %I PASSWORD %L", user, verifier)
 	if code(err) == "22023" { // invalid_parameter_value, as the hooks for password checks raise
 		return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the server's policy", "the server rejects the password of %q: %w", user, err)
 	}
-	return s.classify("the password of "+strconv.Quote(user)+" could not be changed", err)
+	return s.denied(err, s.adviceChange(user))
 }
 
-// unlogged switches the statement log off for the transaction where the login
-// may do so; all others rely on the bound value alone.
-func (s *session) unlogged(ctx context.Context, tx pgx.Tx) error {
-	if s.Conn.PgConn().ParameterStatus("is_superuser") != "on" {
-		return nil
+// denied gives an error for lack of a right the advice for the statement that failed, unless it has
+// one of its own.
+func (s *session) denied(err error, advice string) error {
+	if e, ok := errors.AsType[*engine.Error](err); ok && e.Advice == pgsession.AdviceDenied {
+		return engine.Errorf(engine.PrivilegeMissing, advice, "%w", e.Err)
 	}
-	_, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('log_statement', 'none', true), pg_catalog.set_config('log_min_duration_statement', '-1', true), pg_catalog.set_config('log_duration', 'off', true)")
-	return s.classify("the statement log could not be switched off", err)
+	return err
+}
+
+// adviceChange says what lets the session's user change a user.
+func (s *session) adviceChange(user string) string {
+	login, of := pgx.Identifier{s.Target.User}.Sanitize(), pgx.Identifier{user}.Sanitize()
+	switch {
+	case user == s.Target.User:
+		return "let the user set its own password: on RDS with rds.restrict_password_commands, GRANT rds_password TO " + of
+	case s.major < 16:
+		return "ALTER ROLE " + login + " CREATEROLE"
+	}
+	return "ALTER ROLE " + login + " CREATEROLE; GRANT " + of + " TO " + login + " WITH ADMIN OPTION"
 }

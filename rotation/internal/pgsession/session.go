@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,11 +76,12 @@ func (s *Session) Close() {
 
 // Transaction runs do in a transaction, which it rolls back after a rehearsal.
 // Changes of one role by several sessions at once make the server fail with an
-// internal error instead of waiting, so that these are tried again.
+// internal error instead of waiting, and a role that two make at once exists for the
+// second; these are tried again.
 func (s *Session) Transaction(ctx context.Context, rehearsal bool, do func(pgx.Tx) error) error {
 	for try := 0; ; try++ {
 		err := s.once(ctx, rehearsal, do)
-		if try == 7 || Code(err) != "XX000" && Code(err) != "40001" && Code(err) != "40P01" {
+		if c := Code(err); try == 7 || !slices.Contains([]string{"XX000", "40001", "40P01", "23505", "42710"}, c) {
 			return err
 		}
 		pause := time.NewTimer(time.Duration(rand.IntN(20<<try)) * time.Millisecond)
@@ -128,6 +130,9 @@ func Without(err error, texts []string) error {
 	return &bare
 }
 
+// AdviceDenied is for a statement that the login may not run, where nothing better is known.
+const AdviceDenied = "grant the login what the engine's page lists"
+
 // Classify gives an error of the server or of its connection its cause and
 // advice; one that has them already, and nil, come back as they are.
 // Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -151,7 +156,9 @@ func Classify(t engine.Target, what string, err error) error {
 		// the credential: the role may not log in, or not from here.
 		cause, advice = engine.PrivilegeMissing, "give the role LOGIN, and pg_hba.conf an entry for it and for the function's address"
 	case "42501":
-		cause, advice = engine.PrivilegeMissing, "grant the login what the engine's page lists; from version 16 on a role with CREATEROLE also needs ADMIN OPTION on the roles it changes"
+		cause, advice = engine.PrivilegeMissing, AdviceDenied
+	case "55P03":
+		cause, advice = engine.Locked, "find what holds the lock in pg_locks and pg_stat_activity, and end it or wait; Secrets Manager tries again"
 	case "3D000":
 		cause, advice = engine.InvalidSecret, "correct the secret's field dbname"
 	case "25006", "0A000":
