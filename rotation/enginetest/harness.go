@@ -13,8 +13,13 @@
 // the engine, so that engine and harness cannot be wrong in the same way. Where the
 // current value must work throughout, Overlap says so, and the suite holds the
 // engine to it; alternating users it knows by the superuser secret that New returns.
-// Implement Logged, Configured, Bound, Minted, Remembering or Public as well, where they apply. Whoever
-// writes an engine runs one part while working on it, such as
+// Implement Logged, Configured, Bound, Minted, Remembering or Public as well, where they apply.
+// Strangers, Administrators and Workload each add a part to the suite.
+//
+// A superuser with fewer rights, such as the master user of RDS, is a second harness, whose New
+// returns its value: call Run for it in another test.
+//
+// To run one part while working on an engine:
 //
 //	go test -race -run 'TestEngine/Sweep' ./rotation/postgres
 //
@@ -100,6 +105,38 @@ type Public interface {
 	Public() []string
 }
 
+// Act is something that somebody does at the target.
+type Act struct {
+	Name string
+	// Do does it. undo, unless it is nil, ends it: the suite calls it after the rotation.
+	Do func(ctx context.Context) (undo func(), err error)
+	// Observed, unless it is nil, is called after the rotation. It returns an error if the act has
+	// shown a credential, or given a right, to the login that did it.
+	Observed func(ctx context.Context) error
+}
+
+// Strangers is a Harness whose target lets logins without administrative rights do something.
+type Strangers interface {
+	// Acts returns what such logins can do to block, redirect or observe a rotation of v's user, or
+	// of the user that alternates with it; v is AWSCURRENT. They may not block the login itself. The
+	// suite calls Acts for every pair, does one act, and rotates the pair.
+	Acts(ctx context.Context, v engine.Value) ([]Act, error)
+}
+
+// Administrators is a Harness with superuser secrets.
+type Administrators interface {
+	// Administrators returns the ways to make v's user an administrator by the target's own notion,
+	// which leave its password as it is. The suite calls it for every user and takes one of them.
+	Administrators(ctx context.Context, v engine.Value) ([]Act, error)
+}
+
+// Workload is a Harness of users who have work to do.
+type Workload interface {
+	// Work does as v's user what an application does, such as creating, using and changing objects
+	// that earlier calls with another value of the secret have left.
+	Work(ctx context.Context, v engine.Value) error
+}
+
 // Run runs the whole suite. harness is called once for each of its parts, which
 // run in parallel.
 func Run(t *testing.T, harness func(t *testing.T) Harness) {
@@ -152,4 +189,8 @@ var checks = []check{
 	{"Recovery", recovery},
 	{"Recover", repair},
 	{"Preflight", preflight},
+	{"Strangers", strangers},
+	{"Administrators", administrators},
+	{"Rights", rights},
+	{"Birth", birth},
 }

@@ -38,7 +38,10 @@ type toyServer struct {
 type toyUser struct {
 	passwords []string // the newest first
 	right     bool
+	table     bool // may use what the application has created
 	old       []string
+
+	administrator, claimed, locked bool // claimed and locked by strangers
 }
 
 func newToyServer(t testing.TB) *toyServer {
@@ -112,6 +115,14 @@ func (s *toyServer) command(who string, w []string) string {
 			u.right = true
 		}
 		return "OK"
+	case "LEND", "GIVE": // user user: the table
+		u.table, s.users[w[2]].table = w[0] == "LEND", u.table
+		return "OK"
+	case "SHOW": // user: all but its passwords
+		if u == nil {
+			return "NONE"
+		}
+		return fmt.Sprintf("OK administrator=%v claimed=%v locked=%v silent=%v", u.administrator, u.claimed, u.locked, len(u.passwords) == 0)
 	case "NOTE": // is written to the server's log
 		s.log.WriteString(strings.Join(w[1:], " ") + "\n")
 		return "OK"
@@ -237,6 +248,9 @@ func (e toyEngine) Set(ctx context.Context, r *engine.Request) error {
 	if r.KeepCurrent && !e.overlap && e.flaw != "does not keep the old one" {
 		return engine.ErrOneAtATime
 	}
+	if err := e.mayChange(ctx, s, r, current.User, pending.User); err != nil {
+		return err
+	}
 	passwords := []string{pending.Password}
 	if e.overlap {
 		passwords = append(passwords, current.Password)
@@ -245,8 +259,10 @@ func (e toyEngine) Set(ctx context.Context, r *engine.Request) error {
 		if r.Strategy != engine.AlternatingUsers {
 			return nil
 		}
-		_, err := s.send("GRANT", pending.User)
-		return err
+		if _, err := s.send("GRANT", pending.User); err != nil {
+			return err
+		}
+		return e.share(s, current.User, pending.User)
 	}
 	switch e.flaw {
 	case "sets nothing", "sets nothing, with an overlap":
@@ -477,7 +493,7 @@ func (h *toyHarness) Logs() (string, error) {
 func (h *toyHarness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user := testserver.Unique("toy_")
 	h.server.mu.Lock()
-	h.server.users[user] = &toyUser{passwords: []string{"first-password"}, right: true}
+	h.server.users[user] = &toyUser{passwords: []string{"first-password"}, right: true, table: true}
 	h.server.mu.Unlock()
 	login := func(user, password string) engine.Value {
 		return engine.StringValue(fmt.Sprintf(`{"engine":"toy","host":%q,"port":%d,"username":%q,"password":%q}`, host, port, user, password))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"slices"
@@ -49,7 +50,9 @@ type world struct {
 
 	arn   string
 	first engine.Value
-	made  int // rotations begun
+	// superuser is set where the secret names a superuser secret.
+	superuser bool
+	made      int // rotations begun
 	// finishing is set once finishSecret has run in the rotation at hand: before, AWSCURRENT
 	// must open the target.
 	finishing atomic.Bool
@@ -61,7 +64,7 @@ type world struct {
 func newWorld(t testing.TB, h Harness) (*world, error) {
 	w := &world{t: t, h: h, kind: h.Engine().Kind(), wire: &wire{}, env: map[string]string{}}
 	if c, ok := h.(Configured); ok {
-		w.env = c.Env()
+		maps.Copy(w.env, c.Env())
 	}
 	host, port := "localhost", 0
 	if target := h.Target(); target != "" {
@@ -99,19 +102,24 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 		if field == "" {
 			field = "masterarn"
 		}
-		value = value.With(field, arn)
+		value, w.superuser = value.With(field, arn), true
 	}
 	if value.IsObject() {
 		value = value.WithJSON("unknown", []byte(`{"n": 1e400, "a": [1.50]}`))
 	}
 	w.first = value
-	if w.arn, err = w.create(value); err != nil {
-		return nil, err
+	return w, w.store(value)
+}
+
+// store creates the secret, which from then on is the world's.
+func (w *world) store(v engine.Value) (err error) {
+	if w.arn, err = w.create(v); err != nil {
+		return err
 	}
-	if b, ok := h.(Bound); ok {
-		err = b.Bind(context.Background(), w.arn, value)
+	if b, ok := w.h.(Bound); ok {
+		err = b.Bind(context.Background(), w.arn, v)
 	}
-	return w, err
+	return err
 }
 
 func (w *world) create(v engine.Value) (string, error) {

@@ -1,0 +1,90 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
+)
+
+// passing are the causes that a concurrent call may bring about and a repetition heals.
+var passing = append([]engine.Cause{engine.Unsettled}, broken...)
+
+// calls are invocations in a row, each for one step.
+type calls = []rotation.Step
+
+// birth duplicates the calls of the rotation that creates the second user, in a row and
+// concurrently: both users work afterwards, and alternate.
+func birth(t testing.TB, h Harness) error {
+	create, set, test, finish := steps[0], steps[1], steps[2], steps[3]
+	inARow := [][]calls{{{create, create, set, set, test, test, finish, finish}}}
+	atOnce := [][]calls{{{create}, {create}, {create}}, {{set}, {set}, {set}}, {{test}, {test}, {test}}, {{finish}}}
+	beside := [][]calls{{{create, set}, {create, set}, {create, set}}, {{test}, {test}, {test}}, {{finish}}}
+	for _, rounds := range [][][]calls{inARow, atOnce, beside, atOnce, beside} {
+		w, err := newWorld(t, h)
+		if err != nil {
+			return err
+		}
+		if !w.alternates() {
+			return nil
+		}
+		token, err := w.begin()
+		if err != nil {
+			return err
+		}
+		for _, round := range rounds {
+			if err := w.together(token, round); err != nil {
+				return err
+			}
+		}
+		if err := errors.Join(w.ended(token), w.bothOpen()); err != nil {
+			return err
+		}
+		if err := w.rotate(); err != nil {
+			return fmt.Errorf("the second rotation: %w", err)
+		}
+		if err := w.bothOpen(); err != nil {
+			return fmt.Errorf("the second rotation: %w", err)
+		}
+	}
+	return nil
+}
+
+// together takes calls concurrently. What fails of them is repeated when all are over.
+func (w *world) together(token string, round []calls) error {
+	type result struct {
+		left calls
+		err  error
+	}
+	take := func(c calls) result {
+		for i, step := range c {
+			if err := w.step(context.Background(), step, token); err != nil {
+				return result{c[i:], err}
+			}
+		}
+		return result{}
+	}
+	results := make(chan result)
+	for _, c := range round {
+		go func() { results <- take(c) }()
+	}
+	var failed []result
+	for range round {
+		if r := <-results; r.err != nil {
+			failed = append(failed, r)
+		}
+	}
+	for _, r := range failed {
+		if !slices.Contains(passing, engine.CauseOf(r.err)) || len(round) == 1 {
+			return fmt.Errorf("one of the calls %v: %w", round, r.err)
+		}
+		if again := take(r.left); again.err != nil {
+			return fmt.Errorf("the repetition fails: %w, after %w", again.err, r.err)
+		}
+	}
+	return nil
+}

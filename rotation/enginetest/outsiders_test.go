@@ -1,0 +1,141 @@
+package enginetest
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
+)
+
+// mayChange refuses what a superuser must not change.
+func (e toyEngine) mayChange(ctx context.Context, s *toySession, r *engine.Request, users ...string) error {
+	if !r.Superuser {
+		return nil
+	}
+	for _, user := range users {
+		for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+			shown, err := s.send("SHOW", user)
+			if err != nil {
+				return err
+			}
+			has := func(what string) bool { return strings.Contains(shown, what+"=true") }
+			if has("administrator") && e.flaw != "changes administrators" ||
+				has("claimed") && e.flaw == "minds what strangers claim" ||
+				has("silent") && e.flaw == "minds a second user without a password" {
+				return engine.Errorf(engine.TakeoverRefused, "", "the toy says of %q: %s", user, shown)
+			}
+			if !has("locked") || e.flaw != "waits for strangers" || time.Since(begin) > 7*time.Second || ctx.Err() != nil {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// share gives the second user what the application has created.
+func (e toyEngine) share(s *toySession, current, other string) error {
+	word := "LEND"
+	switch e.flaw {
+	case "minds a second user without a password":
+		time.Sleep(20 * time.Millisecond) // it has none yet
+	case "shares nothing":
+		return nil
+	case "gives everything away":
+		word = "GIVE"
+	}
+	_, err := s.send(word, current, other)
+	return err
+}
+
+// Acts are those of a login that the toy lets claim and lock other users, and read its log.
+func (h *toyHarness) Acts(_ context.Context, v engine.Value) ([]Act, error) {
+	user, _ := v.Text("username")
+	other, err := pair.Other(h.engine.Kind(), &engine.Request{}, user)
+	mark := func(what func(*toyUser) *bool) func(context.Context) (func(), error) {
+		set := func(value bool) {
+			h.server.mu.Lock()
+			defer h.server.mu.Unlock()
+			for _, name := range []string{user, other} {
+				if u := h.server.users[name]; u != nil {
+					*what(u) = value
+				}
+			}
+		}
+		return func(context.Context) (func(), error) {
+			set(true)
+			return func() { set(false) }, nil
+		}
+	}
+	return []Act{
+		{Name: "claims both users", Do: mark(func(u *toyUser) *bool { return &u.claimed })},
+		{Name: "locks both users", Do: mark(func(u *toyUser) *bool { return &u.locked })},
+		{
+			Name: "reads the log",
+			Do:   func(context.Context) (func(), error) { return nil, nil },
+			Observed: func(context.Context) error {
+				if text, _ := h.Logs(); text != "" {
+					return errors.New("the log has more than the toy's own lines")
+				}
+				return nil
+			},
+		},
+	}, err
+}
+
+func (h *toyHarness) Administrators(_ context.Context, v engine.Value) ([]Act, error) {
+	user, _ := v.Text("username")
+	return []Act{{Name: "a flag", Do: func(context.Context) (func(), error) {
+		h.server.mu.Lock()
+		defer h.server.mu.Unlock()
+		h.server.users[user].administrator = true
+		return nil, nil
+	}}}, nil
+}
+
+func (h *toyHarness) Work(ctx context.Context, v engine.Value) error {
+	if err := h.Open(ctx, v); err != nil {
+		return err
+	}
+	user, _ := v.Text("username")
+	h.server.mu.Lock()
+	defer h.server.mu.Unlock()
+	if !h.server.users[user].table {
+		return errors.New("the user may not use the table")
+	}
+	return nil
+}
+
+// TestPairsInOthersHandsAreCaught: for each class of defect that outsiders, concurrent calls or the
+// application meet, the part that must see it.
+func TestPairsInOthersHandsAreCaught(t *testing.T) {
+	t.Setenv("ROTATOR_FIGURES", "")
+	for _, tc := range []struct {
+		flaw, part, want string
+		alternating      bool
+	}{
+		{"minds what strangers claim", "Strangers", "claims both users: the rotation fails", true},
+		{"waits for strangers", "Strangers", "locks both users: the rotation takes", true},
+		{"shows the password", "Strangers", "reads the log: a stranger gained", false},
+		{"changes administrators", "Administrators", "a single user with a wrong password and RECOVER_BY_SUPERUSER", true},
+		{"changes administrators", "Administrators", "the current one of two users: the rotation says <nil>", true},
+		{"changes administrators", "Administrators", "the second one of two users: the rotation says <nil>", true},
+		{"shares nothing", "Rights", "AWSCURRENT after 1 rotations: the user may not use", true},
+		{"gives everything away", "Rights", "AWSPREVIOUS after 1 rotations: the user may not use", true},
+		{"sets something else each time", "Birth", "testSecret finishSecret finishSecret]]: testSecret: LoginRefused", true},
+		{"minds a second user without a password", "Birth", "[setSecret] [setSecret]]: setSecret: TakeoverRefused", true},
+	} {
+		t.Run(tc.flaw+": "+tc.part, func(t *testing.T) {
+			t.Parallel()
+			h := &toyHarness{server: newToyServer(t), engine: toyEngine{flaw: tc.flaw}, alternating: tc.alternating}
+			i := slices.IndexFunc(checks, func(c check) bool { return c.name == tc.part })
+			if err := checks[i].run(quietTB{t}, h); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%s says %v, want %q", tc.part, err, tc.want)
+			}
+		})
+	}
+}
