@@ -41,6 +41,13 @@ cached() { [ -x "$common/$1" ] || { [ "$(id -u)" != 0 ] && [ -x "$own/$1" ]; }; 
 
 has_postgres() { has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
+# The audit log of Debian's own PostgreSQL, whose package is named after the version.
+missing_pgaudit() {
+	for lib in /usr/lib/postgresql/*/lib; do
+		[ ! -d "$lib" ] || [ -e "$lib/pgaudit.so" ] || echo "postgresql-$(basename "$(dirname "$lib")")-pgaudit"
+	done
+}
+
 # The Debian packages that are missing.
 missing_packages() {
 	has_postgres || echo postgresql
@@ -247,6 +254,7 @@ work=$(mktemp -d)
 case ${1:-} in
 servers)
 	install_packages "$(missing_packages)"
+	install_packages "$(missing_pgaudit)"
 	install_postgres18
 	install_ferretdb
 	install_influxdb

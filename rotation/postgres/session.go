@@ -128,7 +128,7 @@ func (s *session) exec(ctx context.Context, tx pgx.Tx, format string, args ...st
 	_, err = tx.Exec(ctx, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
 EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; END $$`)
 	if code(err) == "42501" && strings.Contains(err.Error(), "plpgsql") {
-		return shown, engine.Errorf(engine.PrivilegeMissing, "GRANT USAGE ON LANGUAGE plpgsql to the login: by a block of it, a verifier stays out of the server's log", "%s: %w", shown, err)
+		return shown, engine.Errorf(engine.PrivilegeMissing, "GRANT USAGE ON LANGUAGE plpgsql TO "+pgx.Identifier{s.Target.User}.Sanitize()+"; only in its blocks a verifier stays out of the server's log", "%s: %w", shown, err)
 	}
 	return shown, s.classify(shown, pgsession.Without(err, texts))
 }

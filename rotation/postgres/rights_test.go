@@ -1,0 +1,268 @@
+package postgres_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/rotation/postgres"
+)
+
+// pairOf makes a user with the given attributes, and its secret with a superuser.
+func (w *world) pairOf(attributes string, fields ...string) (arn, user string) {
+	w.t.Helper()
+	user, password := w.role(attributes)
+	admin := w.secret(w.value(w.pg.User, w.pg.Password))
+	return w.secret(w.value(user, password, append([]string{"masterarn", fmt.Sprintf("%q", admin)}, fields...)...)), user
+}
+
+// opensIn is opens for another database.
+func (w *world) opensIn(arn, database string) *pgx.Conn {
+	w.t.Helper()
+	user, password := w.current(arn)
+	conn, err := pgx.Connect(w.t.Context(), w.pg.URLFor(user, password, database))
+	if err != nil {
+		w.t.Fatalf("AWSCURRENT does not open the database %s: %v", database, err)
+	}
+	w.t.Cleanup(func() { conn.Close(w.t.Context()) })
+	return conn
+}
+
+// TestMembershipWithoutItsRightsIsCompleted: from version 16 on, a member may have neither the
+// rights of a role nor the way to become it.
+func TestMembershipWithoutItsRightsIsCompleted(t *testing.T) {
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{Major: 18}))
+	for _, options := range []string{"INHERIT FALSE, SET FALSE", "SET FALSE", "INHERIT FALSE"} {
+		arn, user := w.pairOf("")
+		w.sql("CREATE SCHEMA %I AUTHORIZATION %I", user, user)
+		if err := w.rotate(arn); err != nil {
+			t.Fatal(err)
+		}
+		w.sql("GRANT %I TO %I WITH "+options, user, user+"_clone")
+		for range 2 {
+			if err := w.rotate(arn); err != nil {
+				t.Errorf("%s: %v", options, err)
+				break
+			}
+			w.exec(w.opens(arn), "CREATE TABLE "+user+"."+testserver.Unique("t_")+" (id int)")
+		}
+	}
+}
+
+// TestSessionsThatDoNotBecomeTheFirstUser are seen by testSecret, which asks the session itself.
+func TestSessionsThatDoNotBecomeTheFirstUser(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		db := w.pg.Database(t)
+		arn, user := w.pairOf("", "dbname", fmt.Sprintf("%q", db))
+		if err := w.rotate(arn); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.rotate(arn); err != nil { // the first user is current
+			t.Fatal(err)
+		}
+		// Its own setting for the database counts more, and the engine has read the first user's.
+		w.sql("ALTER ROLE %I IN DATABASE %I SET role = 'none'", user, db)
+		wantCause(t, w.rotate(arn), engine.PrivilegeMissing, "do not become the first user")
+	})
+}
+
+// TestRoleThatADatabaseSets is that of the second user's sessions as well.
+func TestRoleThatADatabaseSets(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		db, owner := w.pg.Database(t), testserver.Unique("owner_")
+		arn, user := w.pairOf("", "dbname", fmt.Sprintf("%q", db))
+		w.sql("CREATE ROLE %I", owner)
+		w.sql("GRANT %I TO %I", owner, user)
+		w.sql("ALTER DATABASE %I SET role TO %I", db, owner)
+		for range 3 {
+			if now := w.text(w.opensIn(arn, db), "SELECT current_user::text"); now != owner {
+				t.Errorf("the sessions are %s, want %s", now, owner)
+			}
+			if err := w.rotate(arn); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// TestSecondUserMayConnectBeforeItBecomesTheFirst, also where the first does not inherit.
+func TestSecondUserMayConnectBeforeItBecomesTheFirst(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		db := w.pg.Database(t)
+		arn, user := w.pairOf("NOINHERIT", "dbname", fmt.Sprintf("%q", db))
+		w.sql("REVOKE CONNECT ON DATABASE %I FROM PUBLIC", db)
+		w.sql("GRANT CONNECT ON DATABASE %I TO %I", db, user)
+		for range 3 {
+			if err := w.rotate(arn); err != nil {
+				t.Fatal(err)
+			}
+			w.opensIn(arn, db)
+		}
+		if inherits := w.text(w.pg.Connect(t, "postgres"), "SELECT rolinherit::text FROM pg_roles WHERE rolname = $1", user); inherits != "false" {
+			t.Error("the first user inherits now")
+		}
+	})
+}
+
+// TestDatesSurviveTheServersOwnForm: the server reads the day first.
+func TestDatesSurviveTheServersOwnForm(t *testing.T) {
+	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Config: "datestyle = 'sql, dmy'\ntimezone = 'Asia/Kolkata'"}))
+	arn, user := w.pairOf("VALID UNTIL '2040-05-04 12:00:00+00'")
+	if err := w.rotate(arn); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.text(w.pg.Connect(t, "postgres"), "SELECT count(DISTINCT rolvaliduntil)::text FROM pg_roles WHERE rolname IN ($1, $2)", user, user+"_clone"); n != "1" {
+		t.Error("the two users do not end on the same day")
+	}
+}
+
+// TestServerThatStoresMD5 is told of before the role gets SCRAM.
+func TestServerThatStoresMD5(t *testing.T) {
+	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Config: "password_encryption = md5", HBA: "hostssl all all 127.0.0.1/32 md5"}))
+	user, password := w.role("")
+	if err := w.rotate(w.secret(w.value(user, password))); err != nil {
+		t.Fatal(err)
+	}
+	before, _, _ := strings.Cut(w.log.String(), "pending value stored")
+	if !strings.Contains(before, "password_encryption is md5") {
+		t.Error("createSecret does not say that clients must know SCRAM")
+	}
+}
+
+// TestWithoutPlpgsql: no other way keeps the verifier out of the server's log. createSecret says so.
+func TestWithoutPlpgsql(t *testing.T) {
+	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{}))
+	w.sql("REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC")
+	user, password := w.role("")
+	arn := w.secret(w.value(user, password))
+	err := w.rotate(arn)
+	wantCause(t, err, engine.PrivilegeMissing, "GRANT USAGE ON LANGUAGE plpgsql TO")
+	if !strings.HasPrefix(err.Error(), "createSecret") {
+		t.Errorf("%v, want it of createSecret", err)
+	}
+	w.sql("GRANT USAGE ON LANGUAGE plpgsql TO %I", user)
+	if err := w.rotate(w.secret(w.value(user, password))); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAuditsHaveNoVerifier: what an audit writes of the statements inside a block, and what
+// pg_stat_statements keeps of them where a superuser acts.
+func TestAuditsHaveNoVerifier(t *testing.T) {
+	for _, major := range []int{0, 18} {
+		o := testserver.PostgresOptions{Major: major, Config: "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = all\nlog_statement = 'all'\nlog_min_duration_statement = 0"}
+		if major == 0 { // the package for Debian's own version
+			o.Config = strings.Replace(o.Config, "pg_stat_statements'", "pg_stat_statements,pgaudit'\npgaudit.log = 'all'\npgaudit.log_parameter = on", 1)
+		}
+		w := newWorld(t, testserver.Postgres(t, o))
+		w.sql("CREATE EXTENSION pg_stat_statements")
+		if major == 0 {
+			w.sql("CREATE EXTENSION pgaudit")
+		}
+		arn, user := w.pairOf("")
+		w.sql("ALTER ROLE %I SET app.key = 'a-key-in-a-setting'", user)
+		before, err := w.pg.Logs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.rotate(arn); err != nil {
+			t.Fatal(err)
+		}
+		single, password := w.role("")
+		if err := w.rotate(w.secret(w.value(single, password))); err != nil {
+			t.Fatal(err)
+		}
+		after, err := w.pg.Logs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := after[len(before):]
+		if !strings.Contains(log, "ALTER ROLE %I PASSWORD") {
+			t.Fatal("the log has no statement, so this test proves nothing")
+		}
+		if strings.Contains(log, "SCRAM-SHA-256$") {
+			t.Errorf("version %d: a verifier is in the log", major)
+		}
+		if major == 18 && strings.Contains(log, "a-key-in-a-setting") { // pgaudit writes it
+			t.Error("a setting's value is in the log")
+		}
+		if n := w.text(w.pg.Connect(t, "postgres"), "SELECT count(*)::text FROM pg_stat_statements WHERE query LIKE '%' || $1 || '% PASSWORD %SCRAM%'", user+"_clone"); n != "0" {
+			t.Errorf("version %d: pg_stat_statements has %s verifiers that a superuser set", major, n)
+		}
+	}
+}
+
+// TestWhatIsGivenIsInTheLog: every right and attribute, and what the second user has by itself.
+func TestWhatIsGivenIsInTheLog(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		arn, user := w.pairOf("CREATEDB CONNECTION LIMIT 7")
+		w.sql("ALTER ROLE %I SET app.key = 'a-key-in-a-setting'", user)
+		if err := w.rotate(arn); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"the user " + user + "_clone is created", "GRANT " + user + " TO " + user + "_clone", "ALTER ROLE " + user + "_clone LOGIN CREATEDB CONNECTION LIMIT 7",
+			"ALTER ROLE " + user + "_clone SET app.key TO ...", "ALTER ROLE " + user + "_clone SET role TO ..."} {
+			if n := strings.Count(w.log.String(), "changed at the target: "+want); n != 1 {
+				t.Errorf("the log says %d times: %s", n, want)
+			}
+		}
+		w.log.Reset()
+		w.sql("CREATE TABLE %I (id int)", user+"_theirs")
+		w.sql("GRANT SELECT ON %I TO %I", user+"_theirs", user+"_clone")
+		if err := w.rotate(arn); err != nil {
+			t.Fatal(err)
+		}
+		log := w.log.String()
+		if strings.Contains(log, "changed at the target") || !strings.Contains(log, "is by itself the holder of 1 objects or rights in the database postgres") {
+			t.Errorf("the log of a rotation that changes no right:\n%s", log)
+		}
+		if strings.Contains(log, "a-key-in-a-setting") {
+			t.Error("the log has a setting's value")
+		}
+	})
+}
+
+// TestServerTooOldForSCRAM would store a verifier as if it were the password.
+func TestServerTooOldForSCRAM(t *testing.T) {
+	for version, want := range map[string]engine.Cause{"9.6.24": engine.InvalidSecret, "8.0.2": engine.InvalidSecret, "10.23 (Debian)": engine.Unreachable} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go greet(l, version)
+		v := engine.StringValue(fmt.Sprintf(`{"engine":"postgres","host":"127.0.0.1","port":%d,"ssl":false,"username":"u","password":"p"}`, l.Addr().(*net.TCPAddr).Port))
+		err = postgres.New(engine.TLSPolicy{}).Verify(enginetest.Within(t), &engine.Request{Current: v, Login: v}, v)
+		if engine.CauseOf(err) != want {
+			t.Errorf("version %s: %v, want %s", version, err, want)
+		}
+		l.Close()
+	}
+}
+
+// greet lets everybody in as a server of a version, and then hangs up.
+func greet(l net.Listener, version string) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		size := make([]byte, 4)
+		_, _ = io.ReadFull(c, size)
+		_, _ = io.CopyN(io.Discard, c, int64(binary.BigEndian.Uint32(size))-4)
+		message := func(kind byte, body string) {
+			_, _ = c.Write(append(append([]byte{kind}, binary.BigEndian.AppendUint32(nil, uint32(len(body)+4))...), body...))
+		}
+		message('R', "\x00\x00\x00\x00")
+		message('S', "server_version\x00"+version+"\x00")
+		message('Z', "I")
+		c.Close()
+	}
+}
