@@ -107,9 +107,6 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		return err
 	}
 	defer s.api.Close()
-	if r.Superuser && pending.User == s.target.User {
-		return engine.Errorf(engine.TakeoverRefused, adviceOwn, "the user %q is the superuser itself", pending.User)
-	}
 	users, err := s.users(ctx)
 	if err == nil && rehearsal {
 		err = e.checked(ctx, s.target)
@@ -117,17 +114,15 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if err != nil {
 		return err
 	}
-	if r.Strategy == engine.AlternatingUsers {
+	if r.Superuser {
 		current, err := parse(r.Current)
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, twoUsers{users: users, current: current.User, other: pending.User, proved: pair.Proved(e.Kind(), r)}, pending.Password, rehearsal)
+		return pair.Apply(ctx, target{s, r, users, pending.Password}, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.target.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
 	}
-	if err := users.plain(pending.User, r.Superuser); err != nil || rehearsal {
-		return err
+	if rehearsal {
+		return nil
 	}
-	return s.password(ctx, pending.User, pending.Password)
+	return s.setPassword(ctx, pending.User, pending.Password)
 }
-
-const adviceOwn = "rotate a user with all privileges by a secret of its own, without masterarn"

@@ -8,46 +8,87 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// twoUsers are the two users that alternate.
-type twoUsers struct {
-	users          users
-	current, other string
-	proved         bool // other is proved to be the secret's own
+// target is the session for package pair, which knows users by their names. InfluxDB keeps nothing
+// of a user that could serve as a mark, so Create sets the pending password: the secret holds it,
+// which proves to a repeated call whose user it is.
+type target struct {
+	*session
+	request  *engine.Request
+	admins   map[string]bool // all users, and whether they have all privileges
+	password string
 }
 
-// alternate makes the other user equal to the current one and sets its password.
-//
-// InfluxDB keeps nothing of a user by which it could be marked. So it is made with
-// the pending password at once, which the secret has stored: by that a repeated
-// call proves whose it is.
-func (s *session) alternate(ctx context.Context, p twoUsers, password string, rehearsal bool) error {
-	if p.current == s.target.User {
-		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
+func (t target) Find(_ context.Context, name string) (*string, error) {
+	if _, ok := t.admins[name]; !ok {
+		return nil, nil
 	}
-	if err := p.users.plain(p.current, true); err != nil {
+	return &name, nil
+}
+
+func (t target) Administrator(_ context.Context, user *string) (string, error) {
+	if t.admins[*user] {
+		return "an administrator: it has all privileges", nil
+	}
+	return "", nil
+}
+
+func (t target) Exceeds(context.Context, *string, *string) (string, error) { return "", nil }
+
+func (t target) Marked(context.Context, *string, *string) (bool, error) { return false, nil }
+
+func (t target) Mark(*string, *string) string {
+	return "drop it as an administrator: the rotation makes it again"
+}
+
+func (t target) Rehearse(ctx context.Context, current, _ *string) error {
+	if current == nil {
+		return nil
+	}
+	_, err := t.grants(ctx, *current)
+	return err
+}
+
+func (t target) Create(ctx context.Context, _ *string, name string) (*string, error) {
+	_, err := t.query(ctx, "creating a user", "CREATE USER "+identifier(name)+" WITH PASSWORD "+literal(t.password))
+	return &name, err
+}
+
+// Equalize changes the grants of other and checks the result.
+func (t target) Equalize(ctx context.Context, current, other *string) error {
+	want, err := t.grants(ctx, *current)
+	if err != nil {
 		return err
 	}
-	admin, exists := p.users[p.other]
-	switch {
-	case admin:
-		return engine.Errorf(engine.TakeoverRefused, "use a user name without the suffix _clone, or REVOKE ALL PRIVILEGES from that user", "the user %q has all privileges and %q has not", p.other, p.current)
-	case exists && !p.proved:
-		return engine.Errorf(engine.TakeoverRefused, "if it is this secret's second user all the same, drop it as an administrator: the rotation makes it again",
-			"the user %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
-	}
-	want, err := s.grants(ctx, p.current)
-	if err != nil || rehearsal {
+	have, err := t.grants(ctx, *other)
+	if err != nil {
 		return err
 	}
-	if !exists {
-		if _, err := s.query(ctx, "making a user", "CREATE USER "+identifier(p.other)+" WITH PASSWORD "+literal(password)); err != nil {
-			return err
+	var statements []string
+	for database := range have {
+		if _, ok := want[database]; !ok { // a grant replaces the one before
+			statements = append(statements, "REVOKE ALL PRIVILEGES ON "+identifier(database)+" FROM "+identifier(*other))
 		}
 	}
-	if err := s.level(ctx, p.other, want); err != nil {
+	for database, privilege := range want {
+		if have[database] != privilege {
+			statements = append(statements, "GRANT "+privilege+" ON "+identifier(database)+" TO "+identifier(*other))
+		}
+	}
+	for _, statement := range statements {
+		if _, err := t.query(ctx, "changing a grant", statement); err != nil {
+			return err
+		}
+		t.request.Changed(statement)
+	}
+	if have, err = t.grants(ctx, *other); err != nil || maps.Equal(have, want) {
 		return err
 	}
-	return s.password(ctx, p.other, password)
+	return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step; if that fails, compare the two users by SHOW GRANTS",
+		"the grants of %q are not those of the current user: it has some on %q, which has some on %q", *other, slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(want)))
+}
+
+func (t target) SetPassword(ctx context.Context, user *string) error {
+	return t.setPassword(ctx, *user, t.password)
 }
 
 // grants reads a user's privileges by database.
@@ -60,52 +101,12 @@ func (s *session) grants(ctx context.Context, user string) (map[string]string, e
 	grants := map[string]string{}
 	for _, row := range rows {
 		database, ok := at[string](row, 0)
-		privilege, ok2 := at[string](row, 1)
-		if !ok || !ok2 {
-			return nil, engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 1", "%s is answered with something else than was asked for", what)
-		}
-		// What was revoked stays in the list by this name.
-		if privilege != "NO PRIVILEGES" {
+		switch privilege, _ := at[string](row, 1); {
+		case ok && slices.Contains([]string{"READ", "WRITE", "ALL PRIVILEGES"}, privilege):
 			grants[database] = privilege
+		case !ok || privilege != "NO PRIVILEGES": // the list keeps a revoked grant by this name
+			return nil, unexpected(what)
 		}
 	}
 	return grants, nil
-}
-
-// statements are the privileges as GRANT has them, by their names in SHOW GRANTS.
-var statements = map[string]string{"READ": "READ", "WRITE": "WRITE", "ALL PRIVILEGES": "ALL"}
-
-// level makes a user's grants equal to those wanted, and looks whether that came
-// about.
-func (s *session) level(ctx context.Context, user string, want map[string]string) error {
-	have, err := s.grants(ctx, user)
-	if err != nil {
-		return err
-	}
-	for _, database := range slices.Sorted(maps.Keys(have)) {
-		if _, ok := want[database]; ok {
-			continue // a grant replaces the one before
-		}
-		if _, err := s.query(ctx, "taking a grant", "REVOKE ALL ON "+identifier(database)+" FROM "+identifier(user)); err != nil {
-			return err
-		}
-	}
-	for _, database := range slices.Sorted(maps.Keys(want)) {
-		privilege := want[database]
-		if have[database] == privilege {
-			continue
-		}
-		statement, ok := statements[privilege]
-		if !ok {
-			return engine.Errorf(engine.TargetFailed, "report this", "the privilege %q on the database %q is not known here", privilege, database)
-		}
-		if _, err := s.query(ctx, "giving a grant", "GRANT "+statement+" ON "+identifier(database)+" TO "+identifier(user)); err != nil {
-			return err
-		}
-	}
-	if have, err = s.grants(ctx, user); err != nil || maps.Equal(have, want) {
-		return err
-	}
-	return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step; if that fails, compare the two users by SHOW GRANTS",
-		"the grants of %q are not those of the current user: it has some on %q, which has some on %q", user, slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(want)))
 }

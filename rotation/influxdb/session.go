@@ -111,28 +111,29 @@ func (e *Engine) checked(ctx context.Context, t engine.Target) error {
 		"the server answers %d to who has no credentials, so that any password opens it: %q", a.Status, body.fault())
 }
 
-// users are the server's, with whether they have all privileges.
-type users map[string]bool
-
-// users reads them all: InfluxQL has no question about one. It is the first
-// statement of every change, so that a login that is refused is refused before
-// anything is changed.
-func (s *session) users(ctx context.Context) (users, error) {
+// users reads all users and whether they have all privileges: InfluxQL cannot ask for one. It is
+// the first statement of every change, so a login that is refused is refused before anything is
+// changed.
+func (s *session) users(ctx context.Context) (map[string]bool, error) {
 	const what = "reading the users"
 	rows, err := s.query(ctx, what, "SHOW USERS")
 	if err != nil {
 		return nil, err
 	}
-	all := users{}
+	all := map[string]bool{}
 	for _, row := range rows {
 		name, ok := at[string](row, 0)
 		admin, ok2 := at[bool](row, 1)
 		if !ok || !ok2 {
-			return nil, engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 1", "%s is answered with something else than was asked for", what)
+			return nil, unexpected(what)
 		}
 		all[name] = admin
 	}
 	return all, nil
+}
+
+func unexpected(what string) error {
+	return engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 1", "%s: the server's answer has an unexpected format", what)
 }
 
 // at returns a row's value.
@@ -145,21 +146,7 @@ func at[T any](row []any, i int) (T, bool) {
 	return v, ok
 }
 
-// plain checks that there is a user and, for a superuser, that it has not all
-// privileges itself.
-func (u users) plain(name string, bySuperuser bool) error {
-	admin, ok := u[name]
-	if !ok {
-		return engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
-	}
-	if admin && bySuperuser {
-		return engine.Errorf(engine.TakeoverRefused, adviceOwn, "the user %q has all privileges", name)
-	}
-	return nil
-}
-
-// password sets a user's.
-func (s *session) password(ctx context.Context, user, password string) error {
+func (s *session) setPassword(ctx context.Context, user, password string) error {
 	_, err := s.query(ctx, "changing a password", "SET PASSWORD FOR "+identifier(user)+" = "+literal(password))
 	return err
 }

@@ -8,10 +8,7 @@ package mongodb
 
 import (
 	"context"
-	"slices"
 	"strings"
-
-	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/pair"
@@ -116,37 +113,12 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err := s.itself(); err != nil || rehearsal {
 			return err
 		}
-		return s.update(ctx, pending.Database, pending.User, bson.D{{Key: "pwd", Value: pending.Password}})
+		return s.setPassword(ctx, pending)
 	}
-	if pending.User == s.login.User && pending.Database == s.login.Database {
-		return engine.Errorf(engine.TakeoverRefused, "rotate the superuser by a secret of its own, without masterarn", "the user %q is the superuser itself", pending.User)
+	current, _ := r.Current.Text("username")
+	c := pair.Change{Kind: e.Kind(), Request: r, Current: current, Pending: pending.User, Rehearsal: rehearsal}
+	if s.login.Database == pending.Database { // in another one, the same name is another user's
+		c.Superuser = s.login.User
 	}
-	if r.Strategy == engine.AlternatingUsers {
-		current, err := parse(r.Current)
-		if err != nil {
-			return err
-		}
-		return s.alternate(ctx, twoUsers{database: pending.Database, current: current.User, other: pending.User, proved: pair.Proved(e.Kind(), r)}, pending.Password, rehearsal)
-	}
-	u, err := s.existing(ctx, pending.Database, pending.User)
-	if err != nil {
-		return err
-	}
-	if !slices.ContainsFunc(r.Proofs, func(v engine.Value) bool {
-		l, err := parse(v)
-		return err == nil && l.User == pending.User && l.Database == pending.Database
-	}) {
-		// The operator has the superuser act on a name alone.
-		powers, err := s.powers(ctx, pending.Database, u)
-		if err != nil {
-			return err
-		}
-		for power := range powers {
-			return engine.Errorf(engine.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %q is an administrator: it has %s", pending.User, power)
-		}
-	}
-	if err := s.needs(pending.Database, "changePassword"); err != nil || rehearsal {
-		return err
-	}
-	return s.update(ctx, pending.Database, pending.User, bson.D{{Key: "pwd", Value: pending.Password}})
+	return pair.Apply(ctx, target{s, c.Kind, r, pending}, c)
 }

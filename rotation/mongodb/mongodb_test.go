@@ -4,7 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"reflect"
+	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/rotation/pair"
 )
 
 // The server talks to a client that has not logged in, too, so that a connection
@@ -97,31 +99,39 @@ func TestCommandOfAPair(t *testing.T) {
 	clone := *rich
 	clone.Name, clone.Data = "app_clone", marked(bson.D{{Key: "team", Value: "b"}})
 	clone.Restrictions = bson.A{rich.Restrictions} // as some servers show it
-	second, first := twoUsers{current: "app", other: "app_clone"}, twoUsers{current: "app_clone", other: "app"}
 	for name, c := range map[string]struct {
-		twoUsers
+		verb           string
 		current, other *user
 		want           bson.D
+		changes        []string
 	}{
-		"the second is made": {second, rich, nil, bson.D{{Key: "createUser", Value: "app_clone"}, {Key: "mechanisms", Value: []string{"SCRAM-SHA-256"}}, {Key: "pwd", Value: "p"},
-			{Key: "roles", Value: roles}, {Key: "authenticationRestrictions", Value: rich.Restrictions}, {Key: "customData", Value: marked(bson.D{{Key: "team", Value: "a"}})}}},
-		"the second is made of a plain user": {second, poor, nil, bson.D{{Key: "createUser", Value: "app_clone"}, {Key: "pwd", Value: "p"},
-			{Key: "roles", Value: bson.A{}}, {Key: "customData", Value: marked(nil)}}},
-		"the second loses what was taken from the first": {second, poor, &clone, bson.D{{Key: "updateUser", Value: "app_clone"}, {Key: "pwd", Value: "p"},
-			{Key: "roles", Value: bson.A{}}, {Key: "authenticationRestrictions", Value: bson.A{}}, {Key: "customData", Value: marked(nil)}}},
-		"the first gets what the second has, without the mark": {first, &clone, poor, bson.D{{Key: "updateUser", Value: "app"}, {Key: "pwd", Value: "p"},
-			{Key: "roles", Value: roles}, {Key: "authenticationRestrictions", Value: rich.Restrictions}, {Key: "customData", Value: bson.D{{Key: "team", Value: "b"}}}}},
-		"the first loses everything": {first, &user{Name: "app_clone", Data: marked(nil)}, rich, bson.D{{Key: "updateUser", Value: "app"}, {Key: "pwd", Value: "p"},
-			{Key: "roles", Value: bson.A{}}, {Key: "authenticationRestrictions", Value: bson.A{}}, {Key: "customData", Value: bson.D{}}}},
+		"the second is made": {"createUser", rich, &user{Name: "app_clone"}, bson.D{{Key: "createUser", Value: "app_clone"}, {Key: "mechanisms", Value: []string{"SCRAM-SHA-256"}}, {Key: "pwd", Value: "p"},
+			{Key: "roles", Value: roles}, {Key: "authenticationRestrictions", Value: rich.Restrictions}, {Key: "customData", Value: marked(bson.D{{Key: "team", Value: "a"}})}},
+			[]string{`role "readWrite" on "shop" is granted to "app_clone"`, `role "audit" on "admin" is granted to "app_clone"`, `authenticationRestrictions of "app_clone" are [{"clientSource":["10.0.0.0/8"]}]`, `customData of "app_clone" is that of "app"`}},
+		"the second is made of a plain user": {"createUser", poor, &user{Name: "app_clone"}, bson.D{{Key: "createUser", Value: "app_clone"}, {Key: "pwd", Value: "p"},
+			{Key: "roles", Value: bson.A{}}, {Key: "customData", Value: marked(nil)}}, nil},
+		"the second loses what was taken from the first": {"updateUser", poor, &clone, bson.D{{Key: "updateUser", Value: "app_clone"}, {Key: "pwd", Value: "p"},
+			{Key: "roles", Value: bson.A{}}, {Key: "authenticationRestrictions", Value: bson.A{}}, {Key: "customData", Value: marked(nil)}},
+			[]string{`role "readWrite" on "shop" is revoked from "app_clone"`, `role "audit" on "admin" is revoked from "app_clone"`, `authenticationRestrictions of "app_clone" are []`, `customData of "app_clone" is that of "app"`}},
+		"the first gets what the second has, without the mark": {"updateUser", &clone, poor, bson.D{{Key: "updateUser", Value: "app"}, {Key: "pwd", Value: "p"},
+			{Key: "roles", Value: roles}, {Key: "authenticationRestrictions", Value: rich.Restrictions}, {Key: "customData", Value: bson.D{{Key: "team", Value: "b"}}}},
+			[]string{`role "readWrite" on "shop" is granted to "app"`, `role "audit" on "admin" is granted to "app"`, `authenticationRestrictions of "app" are [{"clientSource":["10.0.0.0/8"]}]`, `customData of "app" is that of "app_clone"`}},
+		"the first loses everything": {"updateUser", &user{Name: "app_clone", Data: marked(nil)}, rich, bson.D{{Key: "updateUser", Value: "app"}, {Key: "pwd", Value: "p"},
+			{Key: "roles", Value: bson.A{}}, {Key: "authenticationRestrictions", Value: bson.A{}}, {Key: "customData", Value: bson.D{}}},
+			[]string{`role "readWrite" on "shop" is revoked from "app"`, `role "audit" on "admin" is revoked from "app"`, `authenticationRestrictions of "app" are []`, `customData of "app" is that of "app_clone"`}},
 	} {
-		got, err := c.command(c.current, c.other, "p")
-		if err != nil || !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%s:\n got %v, %v\nwant %v", name, got, err, c.want)
+		command, err := command(c.verb, c.current, c.other, "p")
+		got, _ := bson.MarshalExtJSON(command, false, false)
+		if want, _ := bson.MarshalExtJSON(c.want, false, false); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s:\n got %s, %v\nwant %s", name, got, err, want)
+		}
+		if got := changes(c.current, c.other); !slices.Equal(got, c.changes) {
+			t.Errorf("%s: reported %q, want %q", name, got, c.changes)
 		}
 	}
 	twice := *rich
 	twice.Restrictions = bson.A{bson.A{}, bson.A{}}
-	_, err := second.command(&twice, nil, "p")
+	_, err := command("createUser", &twice, poor, "p")
 	enginetest.WantCause(t, err, engine.TargetFailed, "not known")
 	// A mark counts for the user that has it, and a user of that name only.
 	if !clone.marked("app") || clone.marked("boss") || rich.marked("app_clone") {
@@ -147,6 +157,86 @@ func TestPowers(t *testing.T) {
 		if c.want == "" && len(got) != 0 || c.want != "" && (len(got) != 1 || !got[c.want]) {
 			t.Errorf("%s: %v, want %q", name, got, c.want)
 		}
+	}
+}
+
+// known replaces what the server tells of users: FerretDB gives them no roles.
+type known struct {
+	target
+	users map[string]*user
+}
+
+func (k known) Find(_ context.Context, name string) (*user, error) { return k.users[name], nil }
+
+// A superuser changes nobody with power over all databases, and acts on a name alone only for a user
+// without any.
+func TestAdministratorIsRefused(t *testing.T) {
+	e := New(engine.TLSPolicy{})
+	app, clone := []role{{"dbOwner", "shop"}}, []role{{"dbOwner", "shop"}}
+	root := []role{{"root", "admin"}}
+	for name, c := range map[string]struct {
+		strategy    engine.Strategy
+		proved      bool
+		current     []role
+		other       []role
+		wantRefusal string
+	}{
+		"a single user":                         {engine.SingleUser, true, app, nil, ""},
+		"a single user without power":           {engine.SingleUser, false, nil, nil, ""},
+		"a single user without proof":           {engine.SingleUser, false, app, nil, `"app" is an administrator: it has dbOwner on "shop"`},
+		"a single administrator":                {engine.SingleUser, true, root, nil, `"app" is an administrator: it has root on "admin"`},
+		"a single administrator without proof":  {engine.SingleUser, false, root, nil, `"app" is an administrator`},
+		"a pair":                                {engine.AlternatingUsers, false, app, clone, ""},
+		"a pair with an administrator":          {engine.AlternatingUsers, true, root, clone, `"app" is an administrator`},
+		"a second user who is an administrator": {engine.AlternatingUsers, true, app, root, `"app_clone" is an administrator`},
+		"a second user with more power":         {engine.AlternatingUsers, true, nil, clone, `more power than "app": dbOwner on "shop"`},
+		"an owner of the database of all users": {engine.AlternatingUsers, true, []role{{"dbOwner", "admin"}}, nil, `"app" is an administrator`},
+	} {
+		v := engine.StringValue(`{"host":"h","username":"app","password":"p"}`)
+		r := &engine.Request{Strategy: c.strategy, Current: v, Pending: v, Superuser: true}
+		change := pair.Change{Kind: e.Kind(), Request: r, Superuser: "admin", Current: "app", Pending: "app", Rehearsal: true}
+		if c.strategy == engine.AlternatingUsers {
+			change.Pending = "app_clone"
+			r.Pending = v.With("username", change.Pending)
+		}
+		if c.proved {
+			r.Proofs = []engine.Value{r.Current, r.Pending}
+		}
+		users := map[string]*user{"app": {Name: "app", Roles: c.current}, "app_clone": {Name: "app_clone", Roles: c.other, Data: bson.D{{Key: markField, Value: mark("app")}}}}
+		err := pair.Apply(t.Context(), known{target{&session{}, change.Kind, r, login{}}, users}, change)
+		if c.wantRefusal != "" {
+			enginetest.WantCause(t, err, engine.TakeoverRefused, c.wantRefusal)
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestChangesAreReported(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{})
+	name := f.user("shop")
+	var log []string
+	r := f.toOther("shop", name, name+"_clone")
+	r.Report = func(_ slog.Level, text string) { log = append(log, text) }
+	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	s, err := f.engine.open(enginetest.Within(t), r.Login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	pending, _ := parse(r.Pending)
+	c := pair.Change{Kind: f.engine.Kind(), Request: r, Current: name, Pending: pending.User}
+	r.Proofs = []engine.Value{r.Current, r.Pending}
+	users := map[string]*user{name: {Name: name}, pending.User: {Name: pending.User, Roles: []role{{"read", "shop"}}}}
+	if err := pair.Apply(enginetest.Within(t), known{target{s, c.Kind, r, pending}, users}, c); err != nil {
+		t.Fatal(err)
+	}
+	wanted := []string{"changed at the target: the user " + pending.User + " is created, as the second user of " + name,
+		fmt.Sprintf("changed at the target: role %q on %q is revoked from %q", "read", "shop", pending.User)}
+	if !slices.Equal(log, wanted) {
+		t.Errorf("reported %q, want %q", log, wanted)
 	}
 }
 

@@ -55,7 +55,10 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 			return err
 		}
 		defer s.close()
-		current, err := s.existing(ctx, s.login.Database, s.login.User)
+		current, err := s.find(ctx, s.login.Database, s.login.User, restrictions)
+		if err == nil && current == nil {
+			err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name or dbname", "there is no user %q in the database %q", s.login.User, s.login.Database)
+		}
 		if err != nil {
 			return err
 		}

@@ -3,19 +3,24 @@ package mongodb
 import (
 	"context"
 	"fmt"
+	"maps"
+	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
-// twoUsers are the two users that alternate, both defined in one database.
-type twoUsers struct {
-	database       string
-	current, other string
-	proved         bool // other is proved to be the secret's own
+// target is the session for package pair. Both users are defined in the pending login's database.
+type target struct {
+	*session
+	kind    engine.Kind
+	request *engine.Request
+	pending login
 }
 
 // user is what the server knows of a user.
@@ -36,13 +41,14 @@ type role struct {
 	Database string `bson:"db"`
 }
 
-// find returns a user, or nil where there is none.
-func (s *session) find(ctx context.Context, database, name string) (*user, error) {
+// find returns a user, or nil where there is none. A server that does not know the option is asked
+// without it.
+func (s *session) find(ctx context.Context, database, name, option string) (*user, error) {
 	command := bson.D{{Key: "usersInfo", Value: bson.D{{Key: "user", Value: name}, {Key: "db", Value: database}}}}
 	var answer struct {
 		Users []user `bson:"users"`
 	}
-	err := s.run(ctx, database, append(command, bson.E{Key: "showAuthenticationRestrictions", Value: true}), &answer)
+	err := s.run(ctx, database, append(command, bson.E{Key: option, Value: true}), &answer)
 	if unsupported(err) {
 		err = s.run(ctx, database, command, &answer)
 	}
@@ -52,25 +58,15 @@ func (s *session) find(ctx context.Context, database, name string) (*user, error
 	return &answer.Users[0], nil
 }
 
-// existing returns a user that there must be.
-func (s *session) existing(ctx context.Context, database, name string) (*user, error) {
-	u, err := s.find(ctx, database, name)
-	if err == nil && u == nil {
-		err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name or dbname", "there is no user %q in the database %q", name, database)
-	}
-	return u, err
-}
-
 // unsupported reports whether the server does not know a part of a command.
 func unsupported(err error) bool {
 	c := code(err)
 	return c == notImplemented || c == notSupported
 }
 
-// update changes what is given of a user. It is not repeated by the driver, and
-// may be repeated by the core.
-func (s *session) update(ctx context.Context, database, name string, fields bson.D) error {
-	return s.run(ctx, database, append(bson.D{{Key: "updateUser", Value: name}}, fields...), nil)
+// setPassword is not repeated by the driver, and may be repeated by the core.
+func (s *session) setPassword(ctx context.Context, l login) error {
+	return s.run(ctx, l.Database, bson.D{{Key: "updateUser", Value: l.User}, {Key: "pwd", Value: l.Password}}, nil)
 }
 
 // The mark in customData tells a second user from a stranger of that name. A user
@@ -81,12 +77,7 @@ const markField = "rotator"
 func mark(first string) string { return fmt.Sprintf("second user of %q", first) }
 
 func (u *user) marked(first string) bool {
-	for _, e := range u.Data {
-		if text, ok := e.Value.(string); ok && e.Key == markField && text == mark(first) {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(u.Data, bson.E{Key: markField, Value: mark(first)})
 }
 
 // powers are the roles and the actions by which a user can give itself any other.
@@ -96,22 +87,7 @@ func (u *user) marked(first string) bool {
 var powers = []string{"root", "__system", "userAdmin", "userAdminAnyDatabase", "dbOwner", "restore",
 	"anyAction", "internal", "grantRole", "changePassword"}
 
-// powers reads what a user's roles give it, and returns those of the powers that
-// it has, with where it has them.
-func (s *session) powers(ctx context.Context, database string, u *user) (map[string]bool, error) {
-	var answer struct {
-		Users []user `bson:"users"`
-	}
-	err := s.run(ctx, database, bson.D{{Key: "usersInfo", Value: bson.D{{Key: "user", Value: u.Name}, {Key: "db", Value: database}}}, {Key: "showPrivileges", Value: true}}, &answer)
-	if err != nil && !unsupported(err) {
-		return nil, err
-	}
-	if len(answer.Users) == 1 {
-		u = &answer.Users[0]
-	}
-	return u.powers(), nil
-}
-
+// powers returns those of the powers that a user has, with where it has them.
 func (u *user) powers() map[string]bool {
 	all := map[string]bool{}
 	add := func(name, where string) {
@@ -134,103 +110,162 @@ func (u *user) powers() map[string]bool {
 	return all
 }
 
-// alternate makes the other user equal to the current one, with the pending
-// password, by one command: there is no state between.
-func (s *session) alternate(ctx context.Context, p twoUsers, password string, rehearsal bool) error {
-	if p.current == s.login.User && p.database == s.login.Database {
-		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.login.User)
+// Find also reads what the user's roles give it.
+func (t target) Find(ctx context.Context, name string) (*user, error) {
+	u, err := t.find(ctx, t.pending.Database, name, restrictions)
+	if err != nil || u == nil {
+		return nil, err
 	}
-	if err := s.needs(p.database, "createUser", "changePassword"); err != nil {
+	all, err := t.find(ctx, t.pending.Database, name, "showPrivileges")
+	if all != nil {
+		u.AllRoles, u.Privileges = all.AllRoles, all.Privileges
+	}
+	return u, err
+}
+
+// Administrator returns a power over all databases, or over admin, which leads to the others. Where
+// the superuser acts on a single user's name alone, any power counts.
+// Source: https://www.mongodb.com/docs/manual/reference/built-in-roles/#superuser-roles
+func (t target) Administrator(_ context.Context, u *user) (string, error) {
+	proved := t.request.Strategy == engine.AlternatingUsers || pair.ProvedCurrent(t.kind, t.request)
+	for _, power := range slices.Sorted(maps.Keys(u.powers())) {
+		reaches := func(where string) bool { return strings.HasSuffix(power, " on "+where) }
+		if !proved || reaches("everything") || reaches(`""`) || reaches(`"admin"`) {
+			return "an administrator: it has " + power, nil
+		}
+	}
+	return "", nil
+}
+
+func (t target) Exceeds(_ context.Context, current, other *user) (string, error) {
+	have := current.powers()
+	for power := range other.powers() {
+		if !have[power] {
+			return power, nil
+		}
+	}
+	return "", nil
+}
+
+func (t target) Marked(_ context.Context, current, other *user) (bool, error) {
+	return other.marked(current.Name), nil
+}
+
+func (t target) Mark(current, other *user) string {
+	return fmt.Sprintf("give %s the customData {%s: %q}", other.Name, markField, mark(current.Name))
+}
+
+func (t target) Rehearse(_ context.Context, current, _ *user) error {
+	if current == nil {
+		return t.needs(t.pending.Database, "changePassword")
+	}
+	if err := t.needs(t.pending.Database, "createUser", "changePassword"); err != nil {
 		return err
 	}
-	current, other, err := s.order(ctx, p)
-	if err != nil || rehearsal {
-		return err
-	}
-	command, err := p.command(current, other, password)
-	if err != nil {
-		return err
-	}
-	err = s.run(ctx, p.database, command, nil)
-	if last := len(command) - 1; unsupported(err) && command[last].Key == dataField && len(current.Data) == 0 && (other == nil || len(other.Data) == 0) {
-		// Without a mark the secret's own versions are the proof.
-		err = s.run(ctx, p.database, command[:last], nil)
+	_, err := flat(current.Restrictions)
+	return err
+}
+
+// Create makes the user complete, so it never has the pending password without its rights.
+func (t target) Create(ctx context.Context, current *user, name string) (*user, error) {
+	other := &user{Name: name}
+	return other, t.put(ctx, "createUser", current, other)
+}
+
+// Equalize also sets the password: one command makes the whole change.
+func (t target) Equalize(ctx context.Context, current, other *user) error {
+	err := t.put(ctx, "updateUser", current, other)
+	if err == nil {
+		for _, change := range changes(current, other) {
+			t.request.Changed(change)
+		}
 	}
 	return err
 }
 
-const dataField = "customData"
+// SetPassword has nothing left to do after Equalize.
+func (t target) SetPassword(ctx context.Context, _ *user) error {
+	if t.request.Strategy == engine.AlternatingUsers {
+		return nil
+	}
+	return t.setPassword(ctx, t.pending)
+}
 
-// command makes or changes the other user, who is nil where there is none. What
-// neither user has is not sent, as not every server knows it; customData is last.
-func (p twoUsers) command(current, other *user, password string) (bson.D, error) {
-	command := bson.D{{Key: "updateUser", Value: p.other}}
-	if other == nil {
-		command[0].Key = "createUser"
-		if len(current.Mechanisms) > 0 {
-			command = append(command, bson.E{Key: "mechanisms", Value: current.Mechanisms})
-		}
-		other = &user{}
+// put creates or changes the other user.
+func (t target) put(ctx context.Context, verb string, current, other *user) error {
+	command, err := command(verb, current, other, t.pending.Password)
+	if err != nil {
+		return err
 	}
-	roles := bson.A{}
-	for _, r := range current.Roles {
-		roles = append(roles, bson.D{{Key: "role", Value: r.Role}, {Key: "db", Value: r.Database}})
+	err = t.run(ctx, t.pending.Database, command, nil)
+	if last := len(command) - 1; unsupported(err) && command[last].Key == dataField && len(current.Data)+len(other.Data) == 0 {
+		// Without a mark the secret's own versions are the proof.
+		err = t.run(ctx, t.pending.Database, command[:last], nil)
 	}
-	command = append(command, bson.E{Key: "pwd", Value: password}, bson.E{Key: "roles", Value: roles})
-	restrictions, err := flat(current.Restrictions)
+	return err
+}
+
+const (
+	dataField    = "customData"
+	restrictions = "showAuthenticationRestrictions"
+)
+
+// command is what put sends. It leaves out what neither user has, as not every server knows it;
+// customData is last.
+func command(verb string, current, other *user, password string) (bson.D, error) {
+	command := bson.D{{Key: verb, Value: other.Name}}
+	if verb == "createUser" && len(current.Mechanisms) > 0 {
+		command = append(command, bson.E{Key: "mechanisms", Value: current.Mechanisms})
+	}
+	command = append(command, bson.E{Key: "pwd", Value: password}, bson.E{Key: "roles", Value: append([]role{}, current.Roles...)})
+	restricted, err := flat(current.Restrictions)
 	if err != nil {
 		return nil, err
 	}
-	if len(restrictions) > 0 || len(other.Restrictions) > 0 {
-		command = append(command, bson.E{Key: "authenticationRestrictions", Value: restrictions})
+	if len(restricted) > 0 || len(other.Restrictions) > 0 {
+		command = append(command, bson.E{Key: "authenticationRestrictions", Value: restricted})
 	}
-	if data := p.data(current); len(data) > 0 || len(other.Data) > 0 {
+	if data := data(current, other); len(data) > 0 || len(other.Data) > 0 {
 		command = append(command, bson.E{Key: dataField, Value: data})
 	}
 	return command, nil
 }
 
-// order reads both users and refuses to touch an other that is not ours.
-func (s *session) order(ctx context.Context, p twoUsers) (current, other *user, err error) {
-	if current, err = s.existing(ctx, p.database, p.current); err != nil {
-		return nil, nil, err
-	}
-	if other, err = s.find(ctx, p.database, p.other); err != nil || other == nil {
-		return current, nil, err
-	}
-	theirs, err := s.powers(ctx, p.database, other)
-	if err != nil {
-		return nil, nil, err
-	}
-	ours, err := s.powers(ctx, p.database, current)
-	if err != nil {
-		return nil, nil, err
-	}
-	for power := range theirs {
-		if !ours[power] {
-			return nil, nil, engine.Errorf(engine.TakeoverRefused, "use a user name without the suffix _clone, or take the role from that user",
-				"the user %q has %s and %q has not", p.other, power, p.current)
-		}
-	}
-	if !p.proved && !other.marked(p.current) {
-		return nil, nil, engine.Errorf(engine.TakeoverRefused,
-			"if it is this secret's second user all the same, say so by giving it the customData "+fmt.Sprintf("{%s: %q}", markField, mark(p.current)),
-			"the user %q exists, and nothing but its name says that it belongs to %q", p.other, p.current)
-	}
-	return current, other, nil
-}
-
-// data returns the other user's customData: the current one's, and the mark where
-// the other is the second.
-func (p twoUsers) data(current *user) bson.D {
-	data := slices.DeleteFunc(slices.Clone(current.Data), func(e bson.E) bool { return e.Key == markField })
-	if p.other == p.current+cloneSuffix {
-		data = append(data, bson.E{Key: markField, Value: mark(p.current)})
-	}
-	if data == nil {
-		data = bson.D{}
+// data returns the other user's customData: the current one's, and the mark where the other is the
+// second.
+func data(current, other *user) bson.D {
+	data := unmarked(current.Data)
+	if other.Name == current.Name+cloneSuffix {
+		data = append(data, bson.E{Key: markField, Value: mark(current.Name)})
 	}
 	return data
+}
+
+func unmarked(data bson.D) bson.D {
+	return slices.DeleteFunc(append(bson.D{}, data...), func(e bson.E) bool { return e.Key == markField })
+}
+
+// changes describes what makes other equal to current. The values in customData can be secret.
+func changes(current, other *user) []string {
+	var out []string
+	for _, d := range []struct {
+		from, to []role
+		verb     string
+	}{{other.Roles, current.Roles, "revoked from"}, {current.Roles, other.Roles, "granted to"}} {
+		for _, r := range d.from {
+			if !slices.Contains(d.to, r) {
+				out = append(out, fmt.Sprintf("role %q on %q is %s %q", r.Role, r.Database, d.verb, other.Name))
+			}
+		}
+	}
+	want, _ := flat(current.Restrictions) // command has returned the error
+	if have, err := flat(other.Restrictions); err != nil || !reflect.DeepEqual(have, want) {
+		out = append(out, fmt.Sprintf("authenticationRestrictions of %q are %v", other.Name, want))
+	}
+	if !reflect.DeepEqual(unmarked(current.Data), unmarked(other.Data)) {
+		out = append(out, fmt.Sprintf("customData of %q is that of %q", other.Name, current.Name))
+	}
+	return out
 }
 
 // flat returns restrictions as they are given to a command. Servers show them as

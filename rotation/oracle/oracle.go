@@ -156,27 +156,12 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		return err
 	}
 	defer s.close()
-	name, self := canonical(pending.User), canonical(s.target.User)
-	switch {
-	case r.Superuser && name == self:
-		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", name)
-	case r.Strategy == engine.AlternatingUsers:
-		current, err := parse(r.Current)
-		if err != nil {
-			return err
-		}
-		birth := pending
-		birth.Password = birthPassword(current, name)
-		return s.alternate(ctx, twoUsers{canonical(current.User), name, pair.Proved(e.Kind(), r), birth}, pending, rehearsal)
-	case r.Superuser:
-		if _, err := s.ordinary(ctx, name); err != nil {
-			return err
-		}
-		if rehearsal {
-			return s.mayChange(ctx)
-		}
-		return s.setPassword(ctx, pending, "")
-	case rehearsal || s.target.Password == pending.Password:
+	if r.Superuser {
+		current, _ := r.Current.Text("username")
+		return pair.Apply(ctx, target{s, r, pending},
+			pair.Change{Kind: e.Kind(), Request: r, Superuser: canonical(s.target.User), Current: canonical(current), Pending: canonical(pending.User), Rehearsal: rehearsal})
+	}
+	if rehearsal || s.target.Password == pending.Password {
 		// The second: an earlier try of this step came this far. To set the same
 		// password again would break a profile that remembers passwords.
 		return nil

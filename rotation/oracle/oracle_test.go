@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +33,15 @@ func want(t testing.TB, cause engine.Cause, err error) {
 
 func value(user, password string) engine.Value {
 	return engine.StringValue(`{"engine":"oracle","host":"localhost","dbname":"ORCL"}`).With("username", user).With("password", password)
+}
+
+// reports collects what is reported as changed.
+func reports(r *engine.Request) *[]string {
+	var log []string
+	r.Report = func(_ slog.Level, text string) {
+		log = append(log, strings.TrimPrefix(text, "changed at the target: "))
+	}
+	return &log
 }
 
 func (r *recorder) user(name, password string) *oracleUser {
@@ -123,6 +133,7 @@ func TestTheSecondUserGetsAllAndItsPasswordLast(t *testing.T) {
 	if s := o.changes(); s != nil {
 		t.Fatalf("the dry run sent %q", s)
 	}
+	log := reports(r)
 	want(t, "", e.Set(enginetest.Within(t), r))
 	sent := o.changes()
 	if !strings.HasPrefix(sent[0], `CREATE USER "APP_CLONE" IDENTIFIED BY "`) || !strings.HasSuffix(sent[0], `" DEFAULT TABLESPACE "USERS" TEMPORARY TABLESPACE "TEMP" PROFILE "APPS"`) || strings.Contains(sent[0], new1) {
@@ -144,6 +155,9 @@ func TestTheSecondUserGetsAllAndItsPasswordLast(t *testing.T) {
 	}
 	if !slices.Equal(sent[1:], wanted) {
 		t.Errorf("sent\n%s\nwant\n%s", strings.Join(sent[1:], "\n"), strings.Join(wanted, "\n"))
+	}
+	if !slices.Equal(*log, append([]string{"the user APP_CLONE is created, as the second user of APP"}, wanted[:len(wanted)-1]...)) {
+		t.Errorf("reported\n%s", strings.Join(*log, "\n"))
 	}
 }
 
@@ -170,6 +184,7 @@ func TestParityGoesBothWays(t *testing.T) {
 	clone.quotas = [][]string{{"USERS", "0"}}
 	o.users["APP"].columns = append(o.users["APP"].columns, []string{"UPDATE", "HR", "EMP", "BONUS", "NO"})
 	r = &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP_CLONE", new1), Pending: value("APP", new2), Login: admin, Superuser: true}
+	log := reports(r)
 	want(t, "", e.Set(enginetest.Within(t), r))
 	wanted := []string{
 		`ALTER USER "APP" QUOTA 0 ON "USERS" QUOTA 0 ON "BIG"`,
@@ -184,6 +199,9 @@ func TestParityGoesBothWays(t *testing.T) {
 	if s := o.changes(); !slices.Equal(s, wanted) {
 		t.Errorf("sent\n%s\nwant\n%s", strings.Join(s, "\n"), strings.Join(wanted, "\n"))
 	}
+	if !slices.Equal(*log, wanted[:len(wanted)-1]) {
+		t.Errorf("reported\n%s", strings.Join(*log, "\n"))
+	}
 }
 
 func TestRightsOnTheOwnObjectsOfThePairAreLeftAlone(t *testing.T) {
@@ -196,12 +214,12 @@ func TestRightsOnTheOwnObjectsOfThePairAreLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	rights, err := s.rights(enginetest.Within(t), "APP", twoUsers{current: "APP", other: "APP_CLONE"})
+	rights, err := s.rights(enginetest.Within(t), "APP", "APP", "APP_CLONE")
 	if err != nil || len(rights) != 1 || rights[0].what != `READ ON DIRECTORY "DATA_DIR"` {
 		t.Errorf("%+v, %v", rights, err)
 	}
 	u.system = [][]string{{`CREATE SESSION TO "X"`, "NO"}}
-	_, err = s.rights(enginetest.Within(t), "APP", twoUsers{current: "APP", other: "APP_CLONE"})
+	_, err = s.rights(enginetest.Within(t), "APP", "APP", "APP_CLONE")
 	want(t, engine.PrivilegeMissing, err)
 }
 
@@ -220,7 +238,11 @@ func TestAStepThatWasCutOffBeforeTheMarkKnowsItsOwnWork(t *testing.T) {
 	o.users["APP"].status = "LOCKED(TIMED)"
 	r.Current, r.Pending = value("app_CLONE", new1), value("app", new2)
 	o.changes()
+	log := reports(r)
 	want(t, "", o.engine().Set(enginetest.Within(t), r))
+	if !slices.Contains(*log, `ALTER USER "APP" ACCOUNT UNLOCK`) || strings.Contains(strings.Join(*log, ""), new2) {
+		t.Errorf("reported %q", *log)
+	}
 	if s := o.changes(); s[len(s)-1] != `ALTER USER "APP" IDENTIFIED BY "Newer-password3" ACCOUNT UNLOCK` {
 		t.Errorf("sent %q", s)
 	}
@@ -242,13 +264,16 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 		want(t, engine.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
 		want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
 	}
-	r := &engine.Request{Strategy: engine.SingleUser, Current: value("BOSS", old), Pending: value("BOSS", new1), Login: admin, Superuser: true}
-	want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
+	for _, user := range []string{"BOSS", "ORACLES", "admin"} {
+		r := &engine.Request{Strategy: engine.SingleUser, Current: value(user, old), Pending: value(user, new1), Login: admin, Superuser: true}
+		want(t, engine.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
+		want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
+	}
 	if s := o.changes(); s != nil {
 		t.Errorf("sent %q", s)
 	}
 	o.proxies = [][2]string{{"APP", "APP_CLONE"}}
-	r = &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 	want(t, "", o.engine().Set(enginetest.Within(t), r))
 }
 

@@ -36,7 +36,7 @@ var kinds = map[string]struct {
 // rights returns the roles, system privileges and rights on objects and columns
 // that a user was granted, but for those on what one of the pair owns: an owner
 // needs none, so that they can be compared with nothing.
-func (s *session) rights(ctx context.Context, name string, p twoUsers) ([]right, error) {
+func (s *session) rights(ctx context.Context, name, current, other string) ([]right, error) {
 	const what = "the user's rights could not be read"
 	var all []right
 	var err error
@@ -70,7 +70,7 @@ func (s *session) rights(ctx context.Context, name string, p twoUsers) ([]right,
 	read("SELECT privilege, admin_option FROM dba_sys_privs WHERE grantee = :1", func(r []string) right {
 		return right{what: r[0], taken: r[0], option: option(r[1], "ADMIN")}
 	}, 0)
-	beside := " AND owner NOT IN ('" + strings.ReplaceAll(p.current, "'", "''") + "', '" + strings.ReplaceAll(p.other, "'", "''") + "')"
+	beside := " AND owner NOT IN ('" + strings.ReplaceAll(current, "'", "''") + "', '" + strings.ReplaceAll(other, "'", "''") + "')"
 	read("SELECT privilege, owner, table_name, NVL(type, 'TABLE'), grantable, hierarchy FROM dba_tab_privs WHERE grantee = :1"+beside, func(r []string) right {
 		k, named := kinds[r[3]]
 		on := " ON " + k.keyword
@@ -90,13 +90,13 @@ func (s *session) rights(ctx context.Context, name string, p twoUsers) ([]right,
 
 // level gives the other user what the current one has and takes what it has
 // beyond that, and then makes the same roles its default ones.
-func (s *session) level(ctx context.Context, p twoUsers) error {
+func (t target) level(ctx context.Context, current, other string) error {
 	taken := map[string]bool{}
 	left, err := parity.Level(
 		func() (want, have []right, err error) {
 			clear(taken)
-			if want, err = s.rights(ctx, p.current, p); err == nil {
-				have, err = s.rights(ctx, p.other, p)
+			if want, err = t.rights(ctx, current, current, other); err == nil {
+				have, err = t.rights(ctx, other, current, other)
 			}
 			return want, have, err
 		},
@@ -105,20 +105,20 @@ func (s *session) level(ctx context.Context, p twoUsers) error {
 				return nil // gone with another column
 			}
 			taken[r.taken] = true
-			return s.exec(ctx, "REVOKE "+r.taken+" FROM "+quoted(p.other))
+			return t.change(ctx, "REVOKE "+r.taken+" FROM "+quoted(other))
 		},
-		func(r right) error { return s.exec(ctx, "GRANT "+r.what+" TO "+quoted(p.other)+r.option) })
+		func(r right) error { return t.change(ctx, "GRANT "+r.what+" TO "+quoted(other)+r.option) })
 	if err != nil {
 		return err
 	}
 	if len(left) > 0 {
-		return engine.Errorf(engine.PrivilegeMissing, "give both users the same by hand, or the superuser the right to", "the users %q and %q differ in %s", p.current, p.other, left[0].what)
+		return engine.Errorf(engine.PrivilegeMissing, "give both users the same by hand, or the superuser the right to", "the users %q and %q differ in %s", current, other, left[0].what)
 	}
-	want, err := s.defaults(ctx, p.current)
+	want, err := t.defaults(ctx, current)
 	if err != nil {
 		return err
 	}
-	have, err := s.defaults(ctx, p.other)
+	have, err := t.defaults(ctx, other)
 	if err != nil || slices.Equal(want, have) {
 		return err
 	}
@@ -126,7 +126,7 @@ func (s *session) level(ctx context.Context, p twoUsers) error {
 	if len(want) > 0 {
 		list = strings.Join(want, ", ")
 	}
-	return s.exec(ctx, "ALTER USER "+quoted(p.other)+" DEFAULT ROLE "+list)
+	return t.change(ctx, "ALTER USER "+quoted(other)+" DEFAULT ROLE "+list)
 }
 
 // defaults returns the user's default roles, quoted.

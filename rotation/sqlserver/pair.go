@@ -4,17 +4,76 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"strings"
+	"slices"
 
 	"example.com/rotator/rotation/engine"
 )
 
-// twoUsers are the two users that alternate: two logins, or two users of one
-// contained database. Each has rights of its own, which are brought to be the
-// same before each change.
-type twoUsers struct {
-	current, other string
-	proved         bool // other is proved to be the secret's own
+// target is the session for package pair. A pair is two logins, or two users of one contained
+// database.
+type target struct {
+	*session
+	request  *engine.Request
+	password string
+	first    *principal // the first that Find has found
+}
+
+// Find ignores a login where the first user is a user of the database: the two cannot be a pair.
+func (t *target) Find(ctx context.Context, name string) (*principal, error) {
+	p, err := t.find(ctx, name)
+	switch {
+	case err != nil || p == nil:
+		return nil, err
+	case t.first == nil:
+		t.first = p
+	case p.contained && !t.first.contained:
+		return nil, engine.Errorf(engine.TakeoverRefused, "drop or rename the user of the database", "the user %q of the database hides the login of that name", p.name)
+	case t.first.contained && !p.contained:
+		return nil, nil
+	}
+	return p, nil
+}
+
+func (t *target) Administrator(_ context.Context, p *principal) (string, error) {
+	if p.powerful {
+		return "an administrator", nil
+	}
+	return "", nil
+}
+
+func (t *target) Exceeds(context.Context, *principal, *principal) (string, error) { return "", nil }
+
+// Marked reports whether either of the two is marked as the other's second.
+func (t *target) Marked(ctx context.Context, current, other *principal) (bool, error) {
+	for _, each := range [][2]*principal{{current, other}, {other, current}} {
+		rights, err := t.rights(ctx, t.home(each[0]), each[0].name)
+		if err != nil || slices.ContainsFunc(rights, func(r right) bool { return r.what == mark(each[1]) && r.state != "D" }) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+func (t *target) Mark(current, other *principal) string {
+	return unguarded(t.grantMark(current, other))
+}
+
+func (t *target) Rehearse(ctx context.Context, current, other *principal) error {
+	p := other
+	if current != nil {
+		next := *current
+		next.name = user(t.request.Pending)
+		p = &next
+	}
+	if err := p.policy(t.password); err != nil {
+		return err
+	}
+	if p.contained {
+		if err := t.exec(ctx, guard); err != nil {
+			return err
+		}
+	}
+	return t.mayChange(ctx, p)
 }
 
 // mark is the permission by which a pair knows itself: the first user may see
@@ -37,137 +96,17 @@ func (s *session) home(p *principal) place {
 	return server
 }
 
-// order reads both users and refuses to touch an other that is not ours; it is
-// nil where there is none.
-func (s *session) order(ctx context.Context, p twoUsers) (current, other *principal, err error) {
-	if strings.EqualFold(p.other, s.target.User) || strings.EqualFold(p.current, s.target.User) {
-		return nil, nil, engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.target.User)
-	}
-	if current, err = s.find(ctx, p.current); err != nil {
-		return nil, nil, err
-	}
-	if current == nil {
-		return nil, nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", p.current)
-	}
-	if current.powerful {
-		return nil, nil, powerful(current.name)
-	}
-	if other, err = s.find(ctx, p.other); err != nil || other == nil {
-		return current, nil, err
-	}
-	switch {
-	case current.contained && !other.contained:
-		return current, nil, nil // a login of that name has nothing to do with the database's users
-	case other.contained != current.contained:
-		return nil, nil, engine.Errorf(engine.TakeoverRefused, "drop or rename the user of the database", "the user %q of the database hides the login of that name", other.name)
-	case other.powerful:
-		return nil, nil, powerful(other.name)
-	case p.proved:
-		return current, other, nil
-	}
-	marked, err := s.marked(ctx, current, other)
-	if err == nil && !marked {
-		err = engine.Errorf(engine.TakeoverRefused,
-			"if it is this secret's second user all the same, say so as a superuser, in the database "+adoptIn(current, s.target.Database)+": GRANT "+mark(other)+" TO "+identifier(current.name),
-			"the user %q exists, and nothing but its name says that it belongs to %q", other.name, current.name)
-	}
-	return current, other, err
-}
-
-func adoptIn(p *principal, database string) string {
-	if p.contained {
-		return database
-	}
-	return "master"
-}
-
-// marked reports whether either of the two is marked as the other's second.
-func (s *session) marked(ctx context.Context, a, b *principal) (bool, error) {
-	for _, each := range [][2]*principal{{a, b}, {b, a}} {
-		rights, err := s.rights(ctx, s.home(each[0]), each[0].name)
-		if err != nil {
-			return false, err
-		}
-		for _, r := range rights {
-			if r.what == mark(each[1]) && r.state != "D" {
-				return true, nil
-			}
-		}
-	}
-	return false, nil
-}
-
 // throwaway returns a password that nobody knows and every usual policy accepts.
 func throwaway() string { return rand.Text() + "aA1!" }
-
-// alternate makes the other user equal to the current one and sets its password
-// last. A rehearsal proves what can be proved without a change.
-func (s *session) alternate(ctx context.Context, p twoUsers, password string, rehearsal bool) error {
-	current, other, err := s.order(ctx, p)
-	if err != nil {
-		return err
-	}
-	next := *current
-	next.name = p.other
-	if other != nil {
-		next = *other
-		next.checked = current.checked
-	}
-	if err := next.policy(password); err != nil {
-		return err
-	}
-	if rehearsal {
-		if current.contained {
-			if err := s.exec(ctx, guard); err != nil {
-				return err
-			}
-		}
-		return s.mayChange(ctx, current)
-	}
-	existed := other != nil
-	if !existed {
-		if other, err = s.create(ctx, current, p.other); err != nil {
-			return err
-		}
-	}
-	if existed {
-		marked, err := s.marked(ctx, current, other)
-		if err == nil && !marked {
-			err = s.exec(ctx, s.grantMark(current, other))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := s.equal(ctx, current, other); err != nil {
-		return err
-	}
-	err = s.setPassword(ctx, other, password, "")
-	if errors.Is(err, engine.PolicyRejected) && existed {
-		// A policy that remembers passwords refuses what an earlier try of this
-		// step has set; then the password opens the server.
-		t := s.target
-		t.User, t.Password = other.name, password
-		if there, derr := s.engine.dial(ctx, t); derr == nil {
-			there.close()
-			err = nil
-		}
-	}
-	if err == nil && other.disabled {
-		err = s.exec(ctx, other.statement()+" ENABLE")
-	}
-	return err
-}
 
 // grantMark returns the statement that marks the second user.
 func (s *session) grantMark(first, second *principal) string {
 	return s.home(second).change("GRANT " + mark(second) + " TO " + identifier(first.name))
 }
 
-// create makes the second user without a right, with a password nobody knows. It
-// is marked in the same transaction, so that a step that is cut off leaves no
-// user behind that the next one would take for a stranger's.
-func (s *session) create(ctx context.Context, current *principal, name string) (*principal, error) {
+// Create makes the second user with a password nobody knows, and marks it in the same transaction,
+// so a step that is cut off leaves no user behind that the next one would take for a stranger's.
+func (t *target) Create(ctx context.Context, current *principal, name string) (*principal, error) {
 	other := *current
 	other.name = name
 	statement := "CREATE LOGIN " + identifier(name) + " WITH PASSWORD = " + text(throwaway()) + ", " + current.options()
@@ -177,8 +116,39 @@ func (s *session) create(ctx context.Context, current *principal, name string) (
 			statement += ", DEFAULT_SCHEMA = " + identifier(current.schema)
 		}
 	}
-	_, err := s.conn.ExecContext(ctx, "SET XACT_ABORT ON; BEGIN TRANSACTION; "+statement+"; "+s.grantMark(current, &other)+"; COMMIT TRANSACTION")
-	return &other, s.classify(ctx, "the user "+identifier(name)+" could not be created", err)
+	marking := t.grantMark(current, &other)
+	_, err := t.conn.ExecContext(ctx, "SET XACT_ABORT ON; BEGIN TRANSACTION; "+statement+"; "+marking+"; COMMIT TRANSACTION")
+	if err == nil {
+		t.request.Changed(unguarded(marking))
+	}
+	return &other, t.classify(ctx, "the user "+identifier(name)+" could not be created", err)
+}
+
+// SetPassword also takes a password that the login has already: a policy that remembers passwords
+// refuses what an earlier try of this step has set.
+func (t *target) SetPassword(ctx context.Context, p *principal) error {
+	err := t.setPassword(ctx, p, t.password, "")
+	if errors.Is(err, engine.PolicyRejected) {
+		login := t.session.target
+		login.User, login.Password = p.name, t.password
+		if there, derr := t.engine.dial(ctx, login); derr == nil {
+			there.close()
+			err = nil
+		}
+	}
+	if err == nil && p.disabled && t.request.Strategy == engine.AlternatingUsers {
+		err = t.change(ctx, p.statement()+" ENABLE")
+	}
+	return err
+}
+
+// change runs a statement, which holds no password, and reports it.
+func (t *target) change(ctx context.Context, statement string) error {
+	err := t.exec(ctx, statement)
+	if err == nil {
+		t.request.Changed(unguarded(statement))
+	}
+	return err
 }
 
 // options are a login's attributes, as CREATE LOGIN and ALTER LOGIN take them.
@@ -191,31 +161,37 @@ func (p *principal) options() string {
 	return s
 }
 
-// equal gives the other user the current one's attributes, roles and permissions,
-// in every database that the superuser can open, and takes what it has beyond.
-func (s *session) equal(ctx context.Context, current, other *principal) error {
+// Equalize works in every database that the superuser can open.
+func (t *target) Equalize(ctx context.Context, current, other *principal) error {
+	marked, err := t.Marked(ctx, current, other)
+	if err == nil && !marked {
+		err = t.change(ctx, t.grantMark(current, other))
+	}
+	if err != nil {
+		return err
+	}
 	if current.contained {
 		if current.schema != other.schema && current.schema != "" {
-			if err := s.exec(ctx, guard+other.statement()+" WITH DEFAULT_SCHEMA = "+identifier(current.schema)); err != nil {
+			if err := t.change(ctx, guard+other.statement()+" WITH DEFAULT_SCHEMA = "+identifier(current.schema)); err != nil {
 				return err
 			}
 		}
-		return s.level(ctx, s.home(current), current.name, other.name, nil)
+		return t.level(ctx, t.home(current), current.name, other.name, nil)
 	}
 	if current.options() != other.options() {
-		if err := s.exec(ctx, other.statement()+" WITH "+current.options()); err != nil {
+		if err := t.change(ctx, other.statement()+" WITH "+current.options()); err != nil {
 			return err
 		}
 	}
-	if err := s.level(ctx, server, current.name, other.name, nil); err != nil {
+	if err := t.level(ctx, server, current.name, other.name, nil); err != nil {
 		return err
 	}
-	databases, err := s.databases(ctx)
+	databases, err := t.databases(ctx)
 	if err != nil {
 		return err
 	}
 	for _, d := range databases {
-		if err := s.equalIn(ctx, place{d}, current, other); err != nil {
+		if err := t.equalIn(ctx, place{d}, current, other); err != nil {
 			return err
 		}
 	}
@@ -232,15 +208,15 @@ func (s *session) databases(ctx context.Context) ([]string, error) {
 	return names, err
 }
 
-// equalIn is equal for the users of two logins in one database. A user that the
+// equalIn is Equalize for the users of two logins in one database. A user that the
 // current login has not is not dropped, as it may own things, but loses every
 // right, that to connect among them.
-func (s *session) equalIn(ctx context.Context, at place, current, other *principal) error {
-	theirs, err := s.userOf(ctx, at, current.name)
+func (t *target) equalIn(ctx context.Context, at place, current, other *principal) error {
+	theirs, err := t.userOf(ctx, at, current.name)
 	if err != nil {
 		return err
 	}
-	mine, err := s.userOf(ctx, at, other.name)
+	mine, err := t.userOf(ctx, at, other.name)
 	if err != nil || theirs.name == "" && mine.name == "" {
 		return err
 	}
@@ -262,16 +238,16 @@ func (s *session) equalIn(ctx context.Context, at place, current, other *princip
 		if theirs.schema != "" {
 			statement += " WITH DEFAULT_SCHEMA = " + identifier(theirs.schema)
 		}
-		if err := s.exec(ctx, at.change(statement)); err != nil {
+		if err := t.change(ctx, at.change(statement)); err != nil {
 			return err
 		}
 	}
 	if theirs.name != "" && theirs.schema != "" && mine.schema != theirs.schema {
-		if err := s.exec(ctx, at.change("ALTER USER "+identifier(mine.name)+" WITH DEFAULT_SCHEMA = "+identifier(theirs.schema))); err != nil {
+		if err := t.change(ctx, at.change("ALTER USER "+identifier(mine.name)+" WITH DEFAULT_SCHEMA = "+identifier(theirs.schema))); err != nil {
 			return err
 		}
 	}
-	return s.level(ctx, at, theirs.name, mine.name, want)
+	return t.level(ctx, at, theirs.name, mine.name, want)
 }
 
 // dbUser is a login's user in a database, with name "" where it has none.

@@ -49,7 +49,7 @@ SELECT name, COALESCE(default_schema_name, N''),
 	rows, err = s.texts(ctx, "the login could not be read", `WITH held AS (SELECT principal_id FROM sys.sql_logins WHERE name = `+text(name)+`
 	UNION ALL SELECT m.role_principal_id FROM sys.server_role_members m JOIN held h ON h.principal_id = m.member_principal_id)
 SELECT name, is_disabled, is_policy_checked, is_expiration_checked, COALESCE(default_database_name, N'master'), COALESCE(default_language_name, N''),
-	CASE WHEN principal_id = 1 OR EXISTS (SELECT 1 FROM sys.server_principals r JOIN held h ON h.principal_id = r.principal_id WHERE r.type = 'R' AND r.name IN (N'sysadmin', N'securityadmin', N'##MS_LoginManager##'))
+	CASE WHEN principal_id = 1 OR EXISTS (SELECT 1 FROM sys.server_principals r JOIN held h ON h.principal_id = r.principal_id WHERE r.type = 'R' AND r.name IN (N'sysadmin', N'securityadmin', N'processadmin', N'setupadmin', N'##MS_LoginManager##'))
 		OR EXISTS (SELECT 1 FROM sys.server_permissions p JOIN held h ON h.principal_id = p.grantee_principal_id
 		WHERE p.class = 100 AND p.state IN ('G', 'W') AND p.permission_name IN (N'CONTROL SERVER', N'ALTER ANY LOGIN', N'IMPERSONATE ANY LOGIN')) THEN 1 ELSE 0 END
 	FROM sys.sql_logins l WHERE name = `+text(name))
@@ -96,11 +96,6 @@ func (s *session) mayChange(ctx context.Context, p *principal) error {
 		err = engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the login %q has not the right %s", s.target.User, right)
 	}
 	return err
-}
-
-// powerful is the refusal to touch a user that could become any other.
-func powerful(name string) error {
-	return engine.Errorf(engine.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %q is an administrator", name)
 }
 
 // policy applies the rules for complexity that are documented for Windows and

@@ -148,7 +148,7 @@ func (s *session) rights(ctx context.Context, p place, name string) ([]right, er
 // level gives other in the place what want says or current has, and takes what
 // other has beyond that. Permissions on the two themselves, the mark among them,
 // do not count.
-func (s *session) level(ctx context.Context, at place, current, other string, want []right) error {
+func (t *target) level(ctx context.Context, at place, current, other string, want []right) error {
 	between := func(r right) bool {
 		for _, name := range []string{current, other} {
 			if name != "" && (strings.HasSuffix(r.what, " ON LOGIN::"+identifier(name)) || strings.HasSuffix(r.what, " ON USER::"+identifier(name))) {
@@ -160,29 +160,29 @@ func (s *session) level(ctx context.Context, at place, current, other string, wa
 	read := func() (_, have []right, err error) {
 		wanted := want
 		if wanted == nil {
-			if wanted, err = s.rights(ctx, at, current); err != nil {
+			if wanted, err = t.rights(ctx, at, current); err != nil {
 				return nil, nil, err
 			}
 		}
-		have, err = s.rights(ctx, at, other)
+		have, err = t.rights(ctx, at, other)
 		return slices.DeleteFunc(slices.Clone(wanted), between), slices.DeleteFunc(have, between), err
 	}
 	change := func(statement func(right, string) string) func(right) error {
 		return func(r right) error {
 			if strings.Contains(r.what, unknown) && r.role == "" {
-				return s.differ(at, current, other, r)
+				return t.differ(at, current, other, r)
 			}
-			return s.exec(ctx, statement(r, other))
+			return t.change(ctx, statement(r, other))
 		}
 	}
 	left, err := parity.Level(read, change(at.take), change(at.give))
 	if err == nil && len(left) > 0 {
-		err = s.differ(at, current, other, left[0])
+		err = t.differ(at, current, other, left[0])
 	}
 	return err
 }
 
-func (s *session) differ(at place, current, other string, r right) error {
+func (t *target) differ(at place, current, other string, r right) error {
 	where := "on the server"
 	if at != server {
 		where = "in the database " + identifier(at.database)

@@ -111,49 +111,37 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if err != nil {
 		return err
 	}
-	if r.Superuser && strings.EqualFold(pending.User, user(r.Login)) {
-		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", pending.User)
-	}
 	s, err := e.connect(ctx, r.Login)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	if r.Strategy == engine.AlternatingUsers {
-		current, err := parse(r.Current)
-		if err != nil {
-			return err
+	if r.Superuser {
+		stored := func(name string) string {
+			if strings.EqualFold(name, s.target.User) { // most collations know no case
+				return s.target.User
+			}
+			return name
 		}
-		return s.alternate(ctx, twoUsers{current: current.User, other: pending.User, proved: pair.Proved(e.Kind(), r)}, pending.Password, rehearsal)
+		return pair.Apply(ctx, &target{session: s, request: r, password: pending.Password},
+			pair.Change{Kind: e.Kind(), Request: r, Superuser: s.target.User, Current: stored(user(r.Current)), Pending: stored(pending.User), Rehearsal: rehearsal})
 	}
-	if !r.Superuser && s.target.Password == pending.Password {
+	if s.target.Password == pending.Password {
 		// An earlier try of this step came this far. To set the same password
 		// again would break a policy that remembers passwords.
 		return nil
 	}
 	p, err := s.find(ctx, pending.User)
-	switch {
-	case err != nil:
-		return err
-	case p == nil:
-		return engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", pending.User)
-	case r.Superuser && p.powerful:
-		return powerful(p.name)
+	if err == nil && p == nil {
+		err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", pending.User)
 	}
-	if err := p.policy(pending.Password); err != nil {
+	if err == nil {
+		err = p.policy(pending.Password)
+	}
+	if err != nil || rehearsal {
 		return err
 	}
-	old := s.target.Password
-	if r.Superuser {
-		old = ""
-	}
-	if rehearsal {
-		if r.Superuser {
-			return s.mayChange(ctx, p)
-		}
-		return nil
-	}
-	return s.setPassword(ctx, p, pending.Password, old)
+	return s.setPassword(ctx, p, pending.Password, s.target.Password)
 }
 
 func user(v engine.Value) string {

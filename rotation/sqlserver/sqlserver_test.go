@@ -3,6 +3,7 @@ package sqlserver
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -358,6 +359,10 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	if len(m.applied) != 0 {
 		t.Fatalf("the dry run changed something: %q", m.applied)
 	}
+	var log []string
+	r.Report = func(_ slog.Level, text string) {
+		log = append(log, strings.TrimPrefix(text, "changed at the target: "))
+	}
 	want(t, "", e.Set(enginetest.Within(t), r))
 	if !strings.HasPrefix(m.applied[0], "SET XACT_ABORT ON; BEGIN TRANSACTION; CREATE LOGIN [app_clone] WITH PASSWORD = N'") || strings.Contains(m.applied[0], new1) ||
 		!strings.HasSuffix(m.applied[0], "; EXEC [master].sys.sp_executesql N'GRANT VIEW DEFINITION ON LOGIN::[app_clone] TO [app]'; COMMIT TRANSACTION") {
@@ -375,11 +380,18 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	if !slices.Equal(m.applied[1:], wanted) {
 		t.Errorf("sent\n%s\nwant\n%s", strings.Join(m.applied[1:], "\n"), strings.Join(wanted, "\n"))
 	}
+	made := []string{"EXEC [master].sys.sp_executesql N'GRANT VIEW DEFINITION ON LOGIN::[app_clone] TO [app]'", "the user app_clone is created, as the second user of app"}
+	if !slices.Equal(log, append(made, wanted[:len(wanted)-1]...)) {
+		t.Errorf("reported\n%s", strings.Join(log, "\n"))
+	}
 	// A repeated step finds nothing to do but the password.
-	m.applied = nil
+	m.applied, log = nil, nil
 	want(t, "", e.Set(enginetest.Within(t), r))
 	if !slices.Equal(m.applied, wanted[len(wanted)-1:]) {
 		t.Errorf("a repeated step sent %q", m.applied)
+	}
+	if log != nil {
+		t.Errorf("a repeated step reported %q", log)
 	}
 	// On the way back, what the clone lost, the first user loses.
 	m.applied = nil
@@ -395,6 +407,9 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	}
 	if !slices.Equal(m.applied, wanted) {
 		t.Errorf("on the way back sent\n%s\nwant\n%s", strings.Join(m.applied, "\n"), strings.Join(wanted, "\n"))
+	}
+	if !slices.Equal(log, wanted[:len(wanted)-1]) {
+		t.Errorf("on the way back reported\n%s", strings.Join(log, "\n"))
 	}
 	if m.bare != nil {
 		t.Errorf("sent without a guard against triggers: %q", m.bare)
@@ -436,8 +451,11 @@ func TestNobodyElsesLoginIsTouched(t *testing.T) {
 		want(t, engine.TakeoverRefused, newEngine(t).DryRun(enginetest.Within(t), r))
 		want(t, engine.TakeoverRefused, newEngine(t).Set(enginetest.Within(t), r))
 	}
-	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("boss", old, ""), Pending: s.value("boss", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	want(t, engine.TakeoverRefused, newEngine(t).Set(enginetest.Within(t), r))
+	for _, user := range []string{"boss", "admin", "Admin"} {
+		r := &engine.Request{Strategy: engine.SingleUser, Current: s.value(user, old, ""), Pending: s.value(user, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+		want(t, engine.TakeoverRefused, newEngine(t).DryRun(enginetest.Within(t), r))
+		want(t, engine.TakeoverRefused, newEngine(t).Set(enginetest.Within(t), r))
+	}
 	if len(m.applied) != 0 {
 		t.Errorf("sent %q", m.applied)
 	}
@@ -495,7 +513,8 @@ func TestAnAdministratorIsLookedForInRolesOfRoles(t *testing.T) {
 	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 	want(t, "", newEngine(t).DryRun(enginetest.Within(t), r))
 	all := strings.Join(s.sent(), "\n")
-	for _, words := range []string{"UNION ALL SELECT m.role_principal_id FROM sys.server_role_members m JOIN held h", "UNION ALL SELECT m.role_principal_id FROM sys.database_role_members m JOIN held h"} {
+	for _, words := range []string{"UNION ALL SELECT m.role_principal_id FROM sys.server_role_members m JOIN held h", "UNION ALL SELECT m.role_principal_id FROM sys.database_role_members m JOIN held h",
+		"(N'sysadmin', N'securityadmin', N'processadmin', N'setupadmin', N'##MS_LoginManager##')", "(N'CONTROL SERVER', N'ALTER ANY LOGIN', N'IMPERSONATE ANY LOGIN')"} {
 		if !strings.Contains(all, words) {
 			t.Errorf("no question has %q", words)
 		}
