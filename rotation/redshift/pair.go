@@ -1,6 +1,7 @@
 package redshift
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -11,14 +12,24 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
+	"example.com/rotator/rotation/pair"
 )
 
-// twoUsers are the two users that alternate. Redshift's roles are no users, so that
-// one user cannot stand for the other: each has rights of its own, and they are
-// brought to be the same before each change.
-type twoUsers struct {
-	current, other string
-	proved         bool // other is proved to be the secret's own
+// target is a superuser's session for package pair. A Redshift role is not a user, so one user cannot
+// act as the other: each has its own rights, which are leveled before each change.
+type target struct {
+	*session
+	tx     pgx.Tx // nil outside of a transaction
+	change pair.Change
+	seal   func(user string) string // returns the digest to store
+}
+
+// do runs a part of the change in the rehearsal's transaction, or else in its own.
+func (t target) do(ctx context.Context, part func(target) error) error {
+	if t.tx != nil {
+		return part(t)
+	}
+	return t.transaction(ctx, false, func(tx pgx.Tx) error { return part(target{t.session, tx, t.change, t.seal}) })
 }
 
 // user is what the server knows of a user.
@@ -33,199 +44,194 @@ type user struct {
 	settings  []string
 }
 
+// Find compares names as Redshift does where enable_case_sensitive_identifier is off.
+func (t target) Find(ctx context.Context, named string) (u *user, err error) {
+	err = t.do(ctx, func(t target) error {
+		u = &user{}
+		err := t.tx.QueryRow(ctx, `SELECT i.user_name, i.superuser, i.createdb, i.connection_limit, i.syslog_access, coalesce(i.session_timeout, 0), coalesce(u.valuntil::text, ''), u.useconfig
+	FROM svv_user_info i JOIN pg_user u ON u.usesysid = i.user_id WHERE i.user_name IN ($1, lower($1)) ORDER BY i.user_name = $1 DESC LIMIT 1`, named).
+			Scan(&u.name, &u.superuser, &u.createdb, &u.limit, &u.syslog, &u.timeout, &u.until, &u.settings)
+		if errors.Is(err, pgx.ErrNoRows) {
+			u, err = nil, nil
+		}
+		return t.classify("the user could not be read", err)
+	})
+	return u, err
+}
+
+// Administrator follows the roles of roles. What makes a role an administrator's is that it can change
+// users or hand out roles, as sys:superuser and sys:secadmin can.
+// Source: https://docs.aws.amazon.com/redshift/latest/dg/r_roles-default.html,
+// https://docs.aws.amazon.com/redshift/latest/dg/r_SVV_SYSTEM_PRIVILEGES.html
+func (t target) Administrator(ctx context.Context, u *user) (power string, err error) {
+	switch {
+	case strings.EqualFold(u.name, t.Target.User):
+		return "the superuser itself", nil
+	case u.superuser:
+		return "a superuser", nil
+	}
+	err = t.do(ctx, func(t target) error {
+		const what = "the user's roles could not be read"
+		roles, err := t.list(ctx, what, "SELECT role_name FROM svv_user_grants WHERE user_name = $1", u.name)
+		if err != nil || len(roles) == 0 {
+			return err
+		}
+		mighty, err := t.list(ctx, what, `SELECT identity_name FROM svv_system_privileges
+	WHERE identity_type = 'role' AND system_privilege IN ('CREATE USER', 'ALTER USER', 'DROP USER', 'GRANT ROLE')`)
+		mighty = append(mighty, "sys:superuser", "sys:secadmin")
+		for i := 0; err == nil && i < len(roles); i++ {
+			if slices.Contains(mighty, roles[i]) {
+				power = "a member of the role " + roles[i]
+				break
+			}
+			var more []string
+			more, err = t.list(ctx, what, "SELECT granted_role_name FROM svv_role_grants WHERE role_name = $1", roles[i])
+			roles = append(roles, more...)
+		}
+		return err
+	})
+	return power, err
+}
+
+func (t target) Exceeds(context.Context, *user, *user) (string, error) { return "", nil }
+
 // markPrefix begins the name of the group that marks a pair: it has the second
 // user as a member and the first user's name behind the prefix. Users have no
 // comments in Redshift; only a superuser can make a group.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_GROUP.html
 const markPrefix = "rotator:"
 
-// find returns a user, or nil where there is none. Names are compared as
-// Redshift does where enable_case_sensitive_identifier is off.
-func (s *session) find(ctx context.Context, tx pgx.Tx, named string) (*user, error) {
-	u := &user{}
-	err := tx.QueryRow(ctx, `SELECT i.user_name, i.superuser, i.createdb, i.connection_limit, i.syslog_access, coalesce(i.session_timeout, 0), coalesce(u.valuntil::text, ''), u.useconfig
-	FROM svv_user_info i JOIN pg_user u ON u.usesysid = i.user_id WHERE i.user_name IN ($1, lower($1)) ORDER BY i.user_name = $1 DESC LIMIT 1`, named).
-		Scan(&u.name, &u.superuser, &u.createdb, &u.limit, &u.syslog, &u.timeout, &u.until, &u.settings)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
-	return u, s.classify("the user could not be read", err)
+func (t target) Marked(ctx context.Context, current, other *user) (marked bool, err error) {
+	err = t.do(ctx, func(t target) error {
+		marked, err = t.member(ctx, current, other)
+		if err == nil && !marked {
+			marked, err = t.member(ctx, other, current)
+		}
+		return err
+	})
+	return marked, err
 }
 
-// ordinary returns a user that a superuser may change on the strength of a
-// secret: it exists and is neither a superuser nor the login itself.
-func (s *session) ordinary(ctx context.Context, tx pgx.Tx, named string) (*user, error) {
-	u, err := s.find(ctx, tx, named)
-	switch {
-	case err != nil:
-		return nil, err
-	case u == nil:
-		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", named)
-	case u.superuser:
-		return nil, engine.Errorf(engine.TakeoverRefused, "rotate a superuser by its own secret, as a single user", "the user %q is a superuser", named)
-	case strings.EqualFold(u.name, s.Target.User):
-		return nil, engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the user %q is the superuser itself", named)
-	}
-	return u, nil
+// member reports whether the second user is in the group of the first.
+func (t target) member(ctx context.Context, first, second *user) (bool, error) {
+	groups, err := t.list(ctx, "the pair's mark could not be read",
+		"SELECT g.groname FROM pg_group g, pg_user u WHERE g.groname = $1 AND u.usename = $2 AND u.usesysid = ANY (g.grolist)", markPrefix+first.name, second.name)
+	return len(groups) > 0, err
 }
 
-// order reads both users and refuses to touch an other that is not ours. other
-// is nil where it does not exist.
-func (s *session) order(ctx context.Context, tx pgx.Tx, p twoUsers) (current, other *user, err error) {
-	if strings.EqualFold(p.other, s.Target.User) {
-		return nil, nil, engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the superuser %q cannot alternate with itself", s.Target.User)
-	}
-	if current, err = s.ordinary(ctx, tx, p.current); err != nil {
-		return nil, nil, err
-	}
-	if other, err = s.find(ctx, tx, p.other); err != nil || other == nil {
-		return current, nil, err
-	}
-	if other, err = s.ordinary(ctx, tx, p.other); err != nil || p.proved {
-		return current, other, err
-	}
-	var marked bool
-	err = tx.QueryRow(ctx, `SELECT count(*) > 0 FROM pg_group g, pg_user u WHERE u.usesysid = ANY (g.grolist)
-	AND (g.groname = $1 AND u.usename = $2 OR g.groname = $3 AND u.usename = $4)`,
-		markPrefix+current.name, other.name, markPrefix+other.name, current.name).Scan(&marked)
-	if err != nil {
-		return nil, nil, s.classify("the pair's mark could not be read", err)
-	}
-	if !marked {
-		return nil, nil, engine.Errorf(engine.TakeoverRefused,
-			"if it is this secret's second user all the same, say so as a superuser: CREATE GROUP "+name(markPrefix+current.name)+" WITH USER "+name(other.name),
-			"the user %q exists, and nothing but its name says that it belongs to %q", other.name, current.name)
-	}
-	return current, other, nil
+func (t target) Mark(current, other *user) string {
+	group := name(markPrefix + current.name)
+	return "CREATE GROUP " + group + " (unless it exists); ALTER GROUP " + group + " ADD USER " + name(other.name)
 }
 
-// alternate makes the other user equal to the current one, in every database,
-// and sets its password last. A rehearsal keeps to the database that the secret
-// names.
-func (s *session) alternate(ctx context.Context, p twoUsers, seal func(user string) string, rehearsal bool) error {
+// Rehearse makes the change in a transaction that is rolled back, with a password that nobody knows.
+func (t target) Rehearse(ctx context.Context, _, _ *user) error {
+	return t.transaction(ctx, true, func(tx pgx.Tx) error {
+		c, silent := t.change, *t.change.Request
+		silent.Report = nil
+		c.Request, c.Rehearsal = &silent, false
+		return pair.Apply(ctx, target{t.session, tx, c, decoy}, c)
+	})
+}
+
+func (t target) Create(ctx context.Context, current *user, named string) (u *user, err error) {
+	err = t.do(ctx, func(t target) error {
+		if _, err := t.tx.Exec(ctx, "CREATE USER "+name(named)+" PASSWORD '"+decoy(named)+"'"); err != nil {
+			return t.classify("the user "+name(named)+" could not be created", err)
+		}
+		if u, err = t.Find(ctx, named); err == nil {
+			err = t.mark(ctx, current, u)
+		}
+		return err
+	})
+	return u, err
+}
+
+// Equalize levels the two users in every database; a rehearsal keeps to the one that the secret names.
+func (t target) Equalize(ctx context.Context, current, other *user) error {
 	var databases []string
-	prepare := func(tx pgx.Tx) error {
-		current, other, err := s.order(ctx, tx, p)
-		if err != nil {
-			return err
+	err := t.do(ctx, func(t target) error {
+		marked, err := t.Marked(ctx, current, other)
+		if err == nil && !marked {
+			err = t.mark(ctx, current, other)
 		}
-		if other == nil {
-			if _, err := tx.Exec(ctx, "CREATE USER "+name(p.other)+" PASSWORD '"+decoy(p.other)+"'"); err != nil {
-				return s.classify("the user "+name(p.other)+" could not be created", err)
-			}
-			if other, err = s.ordinary(ctx, tx, p.other); err != nil {
-				return err
-			}
+		if err == nil {
+			err = t.attributes(ctx, current, other)
 		}
-		p.current, p.other = current.name, other.name
-		if err := s.mark(ctx, tx, p); err != nil {
-			return err
+		if err == nil {
+			err = t.level(ctx, current, other, true)
 		}
-		if err := s.attributes(ctx, tx, current, other); err != nil {
-			return err
+		if err == nil {
+			databases, err = t.list(ctx, "the databases could not be read",
+				"SELECT database_name FROM svv_redshift_databases WHERE database_type = 'local' AND database_name <> current_database()")
 		}
-		if err := s.level(ctx, tx, p, true); err != nil {
-			return err
-		}
-		rows, err := tx.Query(ctx, "SELECT database_name FROM svv_redshift_databases WHERE database_type = 'local' AND database_name <> current_database()")
-		if err != nil {
-			return s.classify("the databases could not be read", err)
-		}
-		databases, err = pgx.CollectRows(rows, pgx.RowTo[string])
-		return s.classify("the databases could not be read", err)
-	}
-	finish := func(tx pgx.Tx) error { return s.setPassword(ctx, tx, p.other, seal(p.other)) }
-	if rehearsal {
-		return s.transaction(ctx, true, func(tx pgx.Tx) error {
-			if err := prepare(tx); err != nil {
-				return err
-			}
-			return finish(tx)
-		})
-	}
-	if err := s.transaction(ctx, false, prepare); err != nil {
+		return err
+	})
+	if err != nil || t.tx != nil {
 		return err
 	}
 	for _, d := range databases {
-		t := s.Target
-		t.Database = d
-		there, err := s.engine.dial(ctx, t)
+		at := t.Target
+		at.Database = d
+		s, err := t.engine.dial(ctx, at)
 		if err != nil {
 			return err
 		}
-		err = there.transaction(ctx, false, func(tx pgx.Tx) error { return there.level(ctx, tx, p, false) })
-		there.Close()
+		err = target{session: s, change: t.change}.do(ctx, func(t target) error { return t.level(ctx, current, other, false) })
+		s.Close()
 		if err != nil {
 			return err
 		}
 	}
-	return s.transaction(ctx, false, finish)
+	return nil
+}
+
+func (t target) SetPassword(ctx context.Context, u *user) error {
+	return t.do(ctx, func(t target) error { return t.setPassword(ctx, t.tx, u.name, t.seal(u.name)) })
 }
 
 // mark puts the second user into the pair's group. Which of the two is the
 // second is decided once, by who is created; a pair made by AWS's templates,
 // proved to be the secret's, is marked with the other as the second.
-func (s *session) mark(ctx context.Context, tx pgx.Tx, p twoUsers) error {
-	var group, member bool
-	err := tx.QueryRow(ctx, `SELECT count(*) > 0, coalesce(max(CASE WHEN u.usesysid = ANY (g.grolist) THEN 1 ELSE 0 END), 0) = 1
-	FROM pg_group g, pg_user u WHERE g.groname = $1 AND u.usename = $2`, markPrefix+p.current, p.other).Scan(&group, &member)
-	if err != nil {
-		return s.classify("the pair's mark could not be read", err)
+func (t target) mark(ctx context.Context, current, other *user) error {
+	group := markPrefix + current.name
+	if len(group) > nameLimit {
+		return engine.Errorf(engine.InvalidSecret, "use a shorter user name", "the user name %q leaves no room for the name of the pair's group", current.name)
 	}
-	var back bool
-	err = tx.QueryRow(ctx, "SELECT count(*) > 0 FROM pg_group g, pg_user u WHERE g.groname = $1 AND u.usename = $2 AND u.usesysid = ANY (g.grolist)", markPrefix+p.other, p.current).Scan(&back)
-	switch {
-	case err != nil:
-		return s.classify("the pair's mark could not be read", err)
-	case member || back:
-		return nil
-	case len(markPrefix+p.current) > nameLimit:
-		return engine.Errorf(engine.InvalidSecret, "use a shorter user name", "the user name %q leaves no room for the name of the pair's group", p.current)
-	case group:
-		return s.exec(ctx, tx, "ALTER GROUP "+name(markPrefix+p.current)+" ADD USER "+name(p.other))
+	exists, err := t.list(ctx, "the pair's mark could not be read", "SELECT groname FROM pg_group WHERE groname = $1", group)
+	if err == nil && len(exists) == 0 {
+		err = t.exec(ctx, "CREATE GROUP "+name(group))
 	}
-	return s.exec(ctx, tx, "CREATE GROUP "+name(markPrefix+p.current)+" WITH USER "+name(p.other))
+	if err == nil {
+		err = t.exec(ctx, "ALTER GROUP "+name(group)+" ADD USER "+name(other.name))
+	}
+	return err
 }
 
 // attributes gives the other user the current one's attributes and settings.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
-func (s *session) attributes(ctx context.Context, tx pgx.Tx, current, other *user) error {
-	var options, values []string
-	if current.createdb != other.createdb {
-		options = append(options, map[bool]string{true: "CREATEDB", false: "NOCREATEDB"}[current.createdb])
-	}
-	if current.limit != other.limit {
-		limit := "UNLIMITED"
-		if n, err := strconv.Atoi(current.limit); err == nil {
-			limit = strconv.Itoa(n)
+func (t target) attributes(ctx context.Context, current, other *user) error {
+	alter := "ALTER USER " + name(other.name) + " "
+	var clauses []string
+	add := func(where bool, clause string) {
+		if where {
+			clauses = append(clauses, clause)
 		}
-		options = append(options, "CONNECTION LIMIT "+limit)
 	}
-	if current.syslog != other.syslog {
-		access := "RESTRICTED"
-		if current.syslog == "UNRESTRICTED" {
-			access = "UNRESTRICTED"
-		}
-		options = append(options, "SYSLOG ACCESS "+access)
-	}
-	if current.until != other.until {
-		until := current.until
-		if until == "" {
-			until = "infinity"
-		}
-		options = append(options, "VALID UNTIL "+text(until))
-	}
-	switch {
-	case current.timeout == other.timeout:
-	case current.timeout == 0:
-		options = append(options, "RESET SESSION TIMEOUT")
-	default:
-		options = append(options, "SESSION TIMEOUT "+strconv.Itoa(current.timeout))
-	}
+	add(current.createdb && !other.createdb, "CREATEDB")
+	add(!current.createdb && other.createdb, "NOCREATEDB")
+	add(current.limit != other.limit, "CONNECTION LIMIT "+current.limit)
+	add(current.syslog != other.syslog, "SYSLOG ACCESS "+current.syslog)
+	add(current.until != other.until, "VALID UNTIL "+text(cmp.Or(current.until, "infinity")))
+	add(current.timeout != other.timeout && current.timeout > 0, "SESSION TIMEOUT "+strconv.Itoa(current.timeout))
+	add(current.timeout == 0 && other.timeout > 0, "RESET SESSION TIMEOUT")
 	for _, have := range other.settings {
 		key, _, _ := strings.Cut(have, "=")
-		if !slices.ContainsFunc(current.settings, func(want string) bool { return strings.HasPrefix(want, key+"=") }) {
-			options = append(options, "RESET "+name(key))
+		add(!slices.ContainsFunc(current.settings, func(want string) bool { return strings.HasPrefix(want, key+"=") }), "RESET "+name(key))
+	}
+	for _, c := range clauses {
+		if err := t.exec(ctx, alter+c); err != nil {
+			return err
 		}
 	}
 	for _, want := range current.settings {
@@ -238,20 +244,33 @@ func (s *session) attributes(ctx context.Context, tx pgx.Tx, current, other *use
 			// The one setting that is a list of names, stored quoted.
 			items = pgsession.Names(value)
 		}
-		values = append(values, items...)
-		for i, item := range items {
-			items[i] = text(item)
+		var quoted []string
+		for _, item := range items {
+			quoted = append(quoted, text(item))
 		}
-		options = append(options, "SET "+name(key)+" TO "+strings.Join(items, ", "))
-	}
-	for _, o := range options {
-		o = "ALTER USER " + name(other.name) + " " + o
-		// A setting's value may be a key, which has no place in an error.
-		shown, _, _ := strings.Cut(o, " TO ")
-		_, err := tx.Exec(ctx, o)
-		if err := s.classify(shown, pgsession.Without(err, values)); err != nil {
+		// A setting's value may be a key, which does not belong in an error or a log.
+		shown := alter + "SET " + name(key)
+		_, err := t.tx.Exec(ctx, shown+" TO "+strings.Join(quoted, ", "))
+		if err = t.classify(shown, pgsession.Without(err, items)); err != nil {
 			return err
 		}
+		t.change.Request.Changed(shown)
 	}
 	return nil
+}
+
+// exec runs a statement that holds no password and reports it.
+func (t target) exec(ctx context.Context, statement string) error {
+	_, err := t.tx.Exec(ctx, statement)
+	if err == nil {
+		t.change.Request.Changed(statement)
+	}
+	return t.classify(statement, err)
+}
+
+// list returns the one column of a query's rows.
+func (t target) list(ctx context.Context, what, query string, args ...any) ([]string, error) {
+	rows, _ := t.tx.Query(ctx, query, args...) // the rows have its error
+	column, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return column, t.classify(what, err)
 }

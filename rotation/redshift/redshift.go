@@ -137,24 +137,16 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	}
 	defer s.Close()
 	seal := func(user string) string { return digest(pending.Password, user) }
-	if rehearsal {
-		seal = decoy
-	}
-	if r.Strategy == engine.AlternatingUsers {
+	if r.Superuser {
 		current, err := parse(r.Current)
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, twoUsers{current: current.User, other: pending.User, proved: pair.Proved(e.Kind(), r)}, seal, rehearsal)
+		c := pair.Change{Kind: e.Kind(), Request: r, Superuser: s.Target.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal}
+		return pair.Apply(ctx, target{session: s, change: c, seal: seal}, c)
 	}
-	return s.transaction(ctx, rehearsal, func(tx pgx.Tx) error {
-		if !r.Superuser {
-			return s.ownPassword(ctx, tx, seal)
-		}
-		u, err := s.ordinary(ctx, tx, pending.User)
-		if err != nil {
-			return err
-		}
-		return s.setPassword(ctx, tx, u.name, seal(u.name))
-	})
+	if rehearsal {
+		seal = decoy
+	}
+	return s.transaction(ctx, rehearsal, func(tx pgx.Tx) error { return s.ownPassword(ctx, tx, seal) })
 }

@@ -15,6 +15,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // cluster is a PostgreSQL that stores MD5 digests and has Redshift's views in
@@ -224,7 +225,9 @@ func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	err = s.transaction(ctx(t), true, func(tx pgx.Tx) error { return s.attributes(ctx(t), tx, current, other) })
+	err = s.transaction(ctx(t), true, func(tx pgx.Tx) error {
+		return target{session: s, tx: tx, change: pair.Change{Request: &engine.Request{}}}.attributes(ctx(t), current, other)
+	})
 	want(t, engine.TargetFailed, err)
 	if !strings.Contains(fmt.Sprint(err), `SET "work_mem"`) || strings.Contains(fmt.Sprint(err), "a-key") {
 		t.Errorf("%v", err)
@@ -325,8 +328,7 @@ func TestRightsThatOnlyRedshiftHasBecomeItsStatements(t *testing.T) {
 		{find(databaseViews, "svv_schema_"), []string{"EXECUTE", "FUNCTIONS", "s"}, `GRANT EXECUTE FOR FUNCTIONS IN SCHEMA "s" TO "u"`, `REVOKE EXECUTE FOR FUNCTIONS IN SCHEMA "s" FROM "u"`},
 		{find(databaseViews, "svv_default_"), []string{"EXECUTE", "PROCEDURE", "o", ""}, `ALTER DEFAULT PRIVILEGES FOR USER "o" GRANT EXECUTE ON PROCEDURES TO "u"`, `ALTER DEFAULT PRIVILEGES FOR USER "o" REVOKE EXECUTE ON PROCEDURES FROM "u"`},
 	} {
-		var r right
-		r.prefix, r.what = row.view.right(row.texts)
+		r := row.view.right(row.texts)
 		if r.give("u") != row.give || r.take("u") != row.take {
 			t.Errorf("%q, %q\nwant %q, %q", r.give("u"), r.take("u"), row.give, row.take)
 		}

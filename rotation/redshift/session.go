@@ -39,13 +39,15 @@ func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
 // transaction is Session.Transaction with the server's own functions, tables and views
 // alone: others of their names, which the database's owner can make and put first in
 // the search path, must not be run by the superuser. All statements but those without
-// any name are run in one. Redshift's system views are in pg_catalog.
+// any name are run in one. Redshift's system views are in pg_catalog. Redshift has no lock_timeout, so
+// the limit of a statement ends the wait for a lock while there is time left to report it.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_search_path.html,
-// https://docs.aws.amazon.com/redshift/latest/dg/r_SET.html (LOCAL)
+// https://docs.aws.amazon.com/redshift/latest/dg/r_SET.html (LOCAL),
+// https://docs.aws.amazon.com/redshift/latest/dg/r_statement_timeout.html
 func (s *session) transaction(ctx context.Context, rehearsal bool, do func(pgx.Tx) error) error {
 	return s.Transaction(ctx, rehearsal, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SET LOCAL search_path TO pg_catalog"); err != nil {
-			return s.classify("the search path could not be reset", err)
+		if _, err := tx.Exec(ctx, "SET LOCAL search_path TO pg_catalog; SET LOCAL statement_timeout TO 5000"); err != nil {
+			return s.classify("search path and timeout could not be set", err)
 		}
 		return do(tx)
 	})
@@ -69,17 +71,17 @@ func classify(t engine.Target, what string, err error) error {
 		return engine.Errorf(engine.PrivilegeMissing, "let the user connect from the function's address, and over TLS or not as the cluster's require_ssl says", "%s: %w", what, err)
 	case ok && e.Code == "42501":
 		return engine.Errorf(engine.PrivilegeMissing, "grant the login what the engine's page lists", "%s: %w", what, err)
+	case ok && (e.Code == "55P03" || e.Code == "57014"):
+		return engine.Errorf(engine.TargetFailed, "something holds a lock on the user or the object, or the cluster is overloaded: find the session in svv_transactions and end it, or wait until it ends", "%s: %w", what, err)
+	case ok && e.Code == "2BP01":
+		return engine.Errorf(engine.PrivilegeMissing, "as a superuser, run the statement with CASCADE at its end, or give both users the same", "%s: %w", what, err)
+	case ok && e.Code == "0A000":
+		return engine.Errorf(engine.TargetFailed, "see the server's message", "%s: %w", what, err)
 	case !ok && strings.Contains(err.Error(), "unknown authentication type: 13"):
 		return engine.Errorf(engine.TargetFailed, "as a superuser, give the user a password in the default form: ALTER USER name PASSWORD 'md5…'",
 			"the user's password is stored in the form sha256, which only Redshift's own drivers can log in with: %w", err)
 	}
 	return pgsession.Classify(t, what, err)
-}
-
-// exec runs a statement that holds no password.
-func (s *session) exec(ctx context.Context, tx pgx.Tx, statement string) error {
-	_, err := tx.Exec(ctx, statement)
-	return s.classify(statement, err)
 }
 
 // ownPassword changes the password of the user that is logged in. Redshift
@@ -104,7 +106,7 @@ func (s *session) setPassword(ctx context.Context, tx pgx.Tx, user, digest strin
 func name(s string) string { return pgx.Identifier{s}.Sanitize() }
 
 // text quotes a text. A backslash in it would count differently with and
-// without standard_conforming_strings, so that E” says which.
+// without standard_conforming_strings, so E'…' says which.
 func text(s string) string {
 	s = strings.ReplaceAll(s, "'", "''")
 	if strings.Contains(s, `\`) {

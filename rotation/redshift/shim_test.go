@@ -2,7 +2,8 @@ package redshift
 
 // shim makes PostgreSQL answer the questions that the engine asks of Redshift's
 // system views, from its own catalogue, so that the statements that both servers
-// know run for real. What only Redshift knows (its roles, scoped permissions,
+// know run for real. A PostgreSQL role whose name begins with sys: or role_ is also
+// shown as a role of Redshift. What only Redshift knows (GRANT ROLE, scoped permissions,
 // SYSLOG ACCESS, SESSION TIMEOUT, CONNECTION LIMIT UNLIMITED) is absent here, and
 // its statements are checked as text. The views stand where Redshift has them, in
 // pg_catalog.
@@ -11,7 +12,11 @@ SET allow_system_table_mods = on;
 CREATE VIEW pg_catalog.svv_user_info AS SELECT usename::text AS user_name, usesysid::int AS user_id, usecreatedb AS createdb, usesuper AS superuser,
 	CASE rolconnlimit WHEN -1 THEN 'UNLIMITED' ELSE rolconnlimit::text END AS connection_limit, 'RESTRICTED'::text AS syslog_access, 0 AS session_timeout
 	FROM pg_user JOIN pg_roles ON oid = usesysid;
-CREATE VIEW pg_catalog.svv_user_grants AS SELECT ''::text AS user_name, ''::text AS role_name, false AS admin_option WHERE false;
+CREATE VIEW pg_catalog.svv_role_grants AS SELECT u.rolname::text AS role_name, r.rolname::text AS granted_role_name, u.rolcanlogin AS to_user, m.admin_option
+	FROM pg_auth_members m JOIN pg_roles u ON u.oid = member JOIN pg_roles r ON r.oid = roleid WHERE r.rolname LIKE 'sys:%' OR r.rolname LIKE 'role\_%';
+CREATE VIEW pg_catalog.svv_user_grants AS SELECT role_name AS user_name, granted_role_name AS role_name, admin_option FROM svv_role_grants WHERE to_user;
+CREATE VIEW pg_catalog.svv_system_privileges AS SELECT 'ALTER USER'::text AS system_privilege, rolname::text AS identity_name, 'role'::text AS identity_type
+	FROM pg_roles WHERE rolname LIKE 'role\_alters\_%';
 CREATE VIEW pg_catalog.svv_redshift_databases AS SELECT datname::text AS database_name, 'local'::text AS database_type FROM pg_database WHERE datname LIKE 'rs\_%';
 CREATE VIEW pg_catalog.svv_database_privileges AS SELECT datname::text AS database_name, privilege_type, 'DATABASE'::text AS privilege_scope,
 	pg_get_userbyid(grantee)::text AS identity_name, 'user'::text AS identity_type, is_grantable AS admin_option FROM pg_database, aclexplode(datacl) WHERE grantee <> 0;
@@ -31,5 +36,5 @@ CREATE VIEW pg_catalog.svv_language_privileges AS SELECT lanname::text AS langua
 CREATE VIEW pg_catalog.svv_default_privileges AS SELECT nspname::text AS schema_name, CASE defaclobjtype WHEN 'r' THEN 'RELATION' ELSE 'FUNCTION' END AS object_type,
 	pg_get_userbyid(defaclrole)::text AS owner_name, privilege_type, pg_get_userbyid(grantee)::text AS grantee_name, 'user'::text AS grantee_type, is_grantable AS admin_option
 	FROM pg_default_acl LEFT JOIN pg_namespace n ON n.oid = defaclnamespace, aclexplode(defaclacl) WHERE defaclobjtype IN ('r', 'f') AND grantee NOT IN (0, defaclrole);
-GRANT SELECT ON svv_user_info, svv_user_grants, svv_redshift_databases, svv_database_privileges, svv_schema_privileges, svv_relation_privileges, svv_column_privileges, svv_function_privileges, svv_language_privileges, svv_default_privileges TO PUBLIC;
+GRANT SELECT ON svv_user_info, svv_user_grants, svv_role_grants, svv_system_privileges, svv_redshift_databases, svv_database_privileges, svv_schema_privileges, svv_relation_privileges, svv_column_privileges, svv_function_privileges, svv_language_privileges, svv_default_privileges TO PUBLIC;
 RESET allow_system_table_mods`

@@ -13,8 +13,10 @@ import "slices"
 // What is too much goes first, so that a right that may be handed on, where it
 // should not be, can be given again without that. There are two rounds, because
 // some servers take more than they are told to: a right on a column goes with
-// those on the other columns of its table.
+// those on the other columns of its table. What is still there after it was taken
+// is not taken again, because that would also take what was given since.
 func Level[R comparable](read func() (want, have []R, err error), take, give func(R) error) (left []R, err error) {
+	var taken []R
 	for round := 0; ; round++ {
 		want, have, err := read()
 		if err != nil {
@@ -24,7 +26,8 @@ func Level[R comparable](read func() (want, have []R, err error), take, give fun
 		if round == 2 || len(extra)+len(missing) == 0 {
 			return append(extra, missing...), nil
 		}
-		for _, r := range extra {
+		for _, r := range beyond(extra, taken) {
+			taken = append(taken, r)
 			if err := take(r); err != nil {
 				return nil, err
 			}

@@ -41,3 +41,16 @@ func TestLevelReportsWhatTheServerDidNotDo(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestLevelTakesNothingTwice(t *testing.T) {
+	want, have := []string{"a"}, []string{"a by another", "a"}
+	take := func(string) error { // takes the right itself and cannot take the other's
+		have = []string{"a by another"}
+		return nil
+	}
+	give := func(r string) error { have = append(have, r); return nil }
+	left, err := Level(func() ([]string, []string, error) { return want, have, nil }, take, give)
+	if err != nil || !slices.Equal(left, []string{"a by another"}) {
+		t.Errorf("left %q, %v", left, err)
+	}
+}
