@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -265,4 +266,71 @@ func greet(l net.Listener, version string) {
 		message('Z', "I")
 		c.Close()
 	}
+}
+
+// TestWhatTheSecondUserSees: the page lists where a session of the second user differs from one of the
+// first, and what helps.
+func TestWhatTheSecondUserSees(t *testing.T) {
+	for _, major := range []int{0, 18} {
+		w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Major: major,
+			HBA: "local all all trust\nhostssl all admin 127.0.0.1/32 scram-sha-256\nhostssl all +shop 127.0.0.1/32 scram-sha-256"}))
+		w.sql("CREATE ROLE shop LOGIN PASSWORD 'first-Passw0rd-1'")
+		admin := w.secret(w.value(w.pg.User, w.pg.Password))
+		arn := w.secret(w.value("shop", "first-Passw0rd-1", "masterarn", fmt.Sprintf("%q", admin)))
+		if err := w.rotate(arn); err != nil {
+			t.Fatal(err)
+		}
+		own, other := w.opens(arn), w.opens(arn) // by +shop in pg_hba.conf
+		who := w.text(own, "SELECT session_user || ' ' || current_user")
+		if who != "shop_clone shop" {
+			t.Errorf("the session is of %s", who)
+		}
+		sees := func() (cancels, reads bool) {
+			t.Helper()
+			var may string
+			err := own.QueryRow(t.Context(), "SELECT pg_cancel_backend($1)::text", int32(other.PgConn().PID())).Scan(&may)
+			return err == nil, w.text(own, "SELECT (query IS NOT NULL AND query NOT LIKE '%insufficient privilege%')::text FROM pg_stat_activity WHERE pid = $1", int32(other.PgConn().PID())) == "true"
+		}
+		if cancels, reads := sees(); cancels || reads {
+			t.Errorf("version %d: the session cancels %v, sees %v: the page says it does not", major, cancels, reads)
+		}
+		w.exec(own, "SET ROLE NONE")
+		if cancels, reads := sees(); !cancels || !reads {
+			t.Errorf("version %d: after SET ROLE NONE it cancels %v, sees %v", major, cancels, reads)
+		}
+		w.exec(own, "RESET ROLE")
+		w.sql("GRANT pg_signal_backend, pg_read_all_stats TO shop")
+		if cancels, reads := sees(); !cancels || !reads {
+			t.Errorf("version %d: with the roles it cancels %v, sees %v", major, cancels, reads)
+		}
+	}
+}
+
+// TestManyPairsOfOneGroup rotates ten pairs at once, by a master that is no superuser.
+func TestManyPairsOfOneGroup(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		admin, master := w.master()
+		group := testserver.Unique("group_")
+		w.exec(master, "CREATE ROLE "+group)
+		var arns []string
+		for range 10 {
+			user := testserver.Unique("app_")
+			w.exec(master, "CREATE ROLE "+user+" LOGIN PASSWORD 'first-Passw0rd-1'", "GRANT "+group+" TO "+user)
+			arns = append(arns, w.secret(w.value(user, "first-Passw0rd-1", "masterarn", fmt.Sprintf("%q", admin))))
+		}
+		for range 2 {
+			var wg sync.WaitGroup
+			for _, arn := range arns {
+				wg.Go(func() { _ = w.rotate(arn) })
+			}
+			wg.Wait()
+		}
+		for _, arn := range arns {
+			if now, _ := w.current(arn); strings.HasSuffix(now, "_clone") {
+				t.Errorf("%s has not rotated twice:\n%s", now, w.log)
+				break
+			}
+			w.opens(arn)
+		}
+	})
 }
