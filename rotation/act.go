@@ -28,6 +28,18 @@ func as(req *engine.Request, do action) func(context.Context, rung) error {
 	return func(ctx context.Context, c rung) error { return do(ctx, req.As(c.value, c.superuser)) }
 }
 
+// setPending makes the pending value valid as the request's login, if it is authentic.
+func (r *run) setPending(ctx context.Context, req *engine.Request) error {
+	accepted := req.Proofs
+	if !req.SuperuserChanges {
+		accepted = []engine.Value{req.Login}
+	}
+	if err := r.authentic(req, accepted...); err != nil {
+		return err
+	}
+	return r.engine.Set(ctx, req)
+}
+
 // asSuperuser calls do with the first superuser credential that is accepted. Where the engine finds
 // a second user that it cannot see to be its own, the secret's other versions are asked for a proof
 // of it, once; but only where the user of AWSCURRENT is proved, too. Otherwise the owner of the one

@@ -63,7 +63,7 @@ func (r *run) putLabelBack(ctx context.Context, d description) bool {
 		return false
 	}
 	req, err := r.choose(current, d.tags)
-	if err != nil || r.checkMadeFromCurrent(req, d, current, pending) != nil {
+	if err != nil || r.checkMadeFromCurrent(ctx, req, d, current, pending) != nil {
 		return false
 	}
 	req.Pending = pending.value
@@ -160,7 +160,7 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 	if r.settings, err = o.settings(k.Passwords); err != nil {
 		return nil, err
 	}
-	req := &engine.Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: v.value, Base: v.id, SecretFields: k.SecretFields,
+	req := &engine.Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: v.value, Base: v.id, Accepted: v.value, SecretFields: k.SecretFields,
 		Setting: o.setting, Report: r.say, Passwords: r.settings.passwords, UserLimit: r.settings.userLimit, Strategy: r.settings.strategy, Adopt: r.settings.adopt}
 	superuser := superuserARN(k, v.value) != ""
 	if req.Strategy == "" { // a superuser secret means alternating users, as in AWS's multi-user secrets

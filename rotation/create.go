@@ -41,6 +41,13 @@ func (r *run) create(ctx context.Context) error {
 		r.log.Info("pending value exists already")
 		return nil
 	}
+	accepted := append(req.Proofs, opened.value)[0] // a superuser's are no secret's own
+	if !accepted.Equal(req.Accepted) {
+		req.Accepted = accepted
+		if req.Pending, err = r.next(ctx, req); err != nil {
+			return err
+		}
+	}
 	stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, req.Pending)
 	if err != nil {
 		return err
@@ -49,7 +56,13 @@ func (r *run) create(ctx context.Context) error {
 	if stored {
 		return r.checkNotEditedSince(ctx, req, current, req.Pending)
 	}
-	return nil
+	// An earlier try of this rotation has stored it, or somebody else.
+	v, err := r.secret.await(ctx, req.Version, awsPending)
+	if err != nil {
+		return err
+	}
+	req.Pending = v.value
+	return r.authentic(req, append(req.Proofs, opened.value)...)
 }
 
 // mint is create for values that the target makes. Whether the value is stored is looked up before

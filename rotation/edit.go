@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"errors"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/pair"
@@ -38,17 +39,26 @@ func (r *run) base(ctx context.Context, req *engine.Request, d description, pend
 		return err
 	}
 	req.Current, req.Base = current.value, current.id
-	return r.checkMadeFromCurrent(req, d, current, pending)
+	return r.checkMadeFromCurrent(ctx, req, d, current, pending)
 }
 
 // checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Fields alone do not show
 // an edit of the credential itself; but a value that was made from current is younger than it, or
 // has its seal. Which credential the target has after such an edit, the operator knows.
-func (r *run) checkMadeFromCurrent(req *engine.Request, d description, current, pending version) error {
-	// A seal of what is AWSPREVIOUS now says that AWSCURRENT was edited or rolled back.
-	outdated := r.sealed(req, pending.value, d.holder(awsPrevious))
-	if !r.sealed(req, pending.value, current.id) && (current.created.After(pending.created) || outdated) {
-		return r.editedError(current.id)
+func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, d description, current, pending version) error {
+	if !r.sealed(req, pending.value, current.id, current.value) {
+		// A seal of what is AWSPREVIOUS now says that AWSCURRENT was edited or rolled back.
+		outdated := current.created.After(pending.created)
+		if previous := d.holder(awsPrevious); !outdated && previous != "" && r.sealable(req) {
+			v, err := r.previous(ctx)
+			if err != nil && !errors.Is(err, errAbsent) {
+				return err
+			}
+			outdated = err == nil && r.sealed(req, pending.value, v.id, v.value)
+		}
+		if outdated {
+			return r.editedError(current.id)
+		}
 	}
 	return r.checkOnlyCredentialDiffers(req, current, pending.value)
 }
@@ -62,7 +72,7 @@ func (r *run) editedError(current string) error {
 // and the storing of what was made from it. A password with a seal shows that later; any other value
 // is dated after the edit. A process that ends before this look leaves that edit unseen.
 func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from version, stored engine.Value) error {
-	if r.sealed(req, stored, from.id) {
+	if r.sealed(req, stored, from.id, from.value) {
 		return nil
 	}
 	now, err := r.current(ctx)
@@ -79,12 +89,34 @@ func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from
 	return engine.Errorf(engine.SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began; version %s is AWSCURRENT now", now.id)
 }
 
-// sealed reports whether the password of a pending value tells by itself that it was made from the
-// version with the given id.
-func (r *run) sealed(req *engine.Request, pending engine.Value, base string) bool {
-	if len(r.kind.SecretFields) != 1 || req.Passwords.Length == 0 {
-		return false
+// sealable reports whether the passwords of the secret have a seal.
+func (r *run) sealable(req *engine.Request) bool {
+	return len(r.kind.SecretFields) == 1 && req.Passwords.Seals()
+}
+
+// sealed reports whether the password of a pending value tells by itself that it was
+// made from the version with the given id, by somebody who knew the credential.
+func (r *run) sealed(req *engine.Request, pending engine.Value, base string, credential engine.Value) bool {
+	return r.sealable(req) && req.Key(credential) != "" && req.Passwords.SealedTo(base, req.Key(credential), req.Key(pending))
+}
+
+// errForged is in the error of a pending value that has no seal of a credential.
+var errForged = errors.New("it has no seal of a credential that the target accepts")
+
+// authentic checks that the pending value is one that this function made, by the credentials that
+// the target accepts: whoever may write the secret, but not read it, could have stored another. A
+// value that the target accepts already needs no proof. What the target has issued, or is too short for
+// a seal, has none.
+func (r *run) authentic(req *engine.Request, accepted ...engine.Value) error {
+	if _, minted := r.engine.(engine.Minter); minted || r.kind.NoTarget || !r.sealable(req) {
+		return nil
 	}
-	password, _ := pending.Text(r.kind.SecretFields[0])
-	return req.Passwords.SealedTo(base, password)
+	for _, c := range accepted {
+		itself := req.Key(c) == req.Key(req.Pending) && r.user(c) == r.user(req.Pending)
+		if itself || r.sealed(req, req.Pending, req.Base, c) {
+			return nil
+		}
+	}
+	return engine.Errorf(engine.SecretEdited, "find out who wrote version "+req.Version+", remove AWSPENDING from it and rotate again",
+		"the value labelled AWSPENDING was not made by this function: %w", errForged)
 }

@@ -64,13 +64,11 @@ func (f *finishing) finish(ctx context.Context) error {
 	f.req, f.from = req, d.holder(awsCurrent)
 	retirer, overlaps := f.engine.(engine.Retirer)
 	early := overlaps && f.settings.retireNow && req.Strategy == engine.SingleUser
-	if f.inFinish(req) || early || !f.sealed(req, pending.value, f.from) {
-		if err := f.base(ctx, req, d, pending); err != nil {
-			return err
-		}
-		if req.Base != f.from {
-			return f.editedError(req.Base)
-		}
+	if err := f.base(ctx, req, d, pending); err != nil {
+		return err
+	}
+	if req.Base != f.from {
+		return f.editedError(req.Base)
 	}
 	begin := time.Now()
 	if f.inFinish(req) {
@@ -106,7 +104,7 @@ func (f *finishing) change(ctx context.Context) error {
 	defer func(until time.Time) { f.until = until }(f.until)
 	f.state = stateUnknown
 	f.until = begin.Add(left / 4 * changeShare)
-	_, err := f.act(ctx, f.req, f.engine.Set)
+	_, err := f.act(ctx, f.req, f.setPending)
 	if err != nil && engine.CauseOf(err) == engine.LoginRefused {
 		f.state = stateUntouched
 		return err

@@ -153,7 +153,7 @@ func (i *Inspection) CurrentOpens(ctx context.Context) (bool, error) {
 // PendingOpens reports whether the target accepts a single user's pending value that was made from
 // AWSCURRENT. Find comes first.
 func (i *Inspection) PendingOpens(ctx context.Context) (bool, error) {
-	if i.Request.Strategy != engine.SingleUser || i.pending.value.IsZero() || i.run.checkMadeFromCurrent(i.Request, i.state, i.current, i.pending) != nil {
+	if i.Request.Strategy != engine.SingleUser || i.pending.value.IsZero() || i.run.checkMadeFromCurrent(ctx, i.Request, i.state, i.current, i.pending) != nil {
 		return false, nil
 	}
 	return i.opens(ctx, i.pending.value)

@@ -37,9 +37,9 @@ func (r *run) set(ctx context.Context) error {
 	// refused, there is nothing to keep valid.
 	req.KeepCurrent = r.inFinish(req)
 	if req.KeepCurrent && !req.SuperuserChanges {
-		err = r.exchange(ctx, func(ctx context.Context) error { return r.engine.Set(ctx, req.As(req.Current, false)) })
+		err = r.exchange(ctx, func(ctx context.Context) error { return r.setPending(ctx, req.As(req.Current, false)) })
 	} else {
-		_, err = r.act(ctx, req, r.engine.Set)
+		_, err = r.act(ctx, req, r.setPending)
 	}
 	refused := engine.CauseOf(err) == engine.LoginRefused
 	switch {
@@ -47,8 +47,10 @@ func (r *run) set(ctx context.Context) error {
 		r.log.Info("pending value set at the target; AWSCURRENT stays valid")
 	case errors.Is(err, engine.ErrOneAtATime):
 		r.log.Info(oneAtATime)
-	case req.KeepCurrent && !req.SuperuserChanges && refused:
-		r.refused(awsCurrent)
+	case req.KeepCurrent && !req.SuperuserChanges && (refused || errors.Is(err, errForged)):
+		if refused {
+			r.refused(awsCurrent)
+		}
 		r.log.Info("finishSecret makes the change by another version")
 	case req.Strategy == engine.AlternatingUsers && !refused && r.tries(ctx, req, req.Pending) == nil:
 		// Setting the second user's password is an engine's last change.

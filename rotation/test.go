@@ -16,22 +16,19 @@ import (
 // stored, is rehearsed.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html (RotateImmediately)
 func (r *run) test(ctx context.Context) error {
-	req, pending, d, err := r.staged(ctx, false)
+	req, pending, _, err := r.staged(ctx, false)
 	if err != nil {
 		return err
 	}
-	copied := false
-	if r.inFinish(req) || !r.sealed(req, pending.value, d.holder(awsCurrent)) {
-		current, err := r.current(ctx)
-		if err != nil {
-			return err
-		}
-		req.Current, req.Base = current.value, current.id
-		if err := r.checkOnlyCredentialDiffers(req, current, pending.value); err != nil {
-			return err
-		}
-		copied = pending.value.Equal(current.value)
+	current, err := r.current(ctx)
+	if err != nil {
+		return err
 	}
+	req.Current, req.Base, req.Accepted = current.value, current.id, current.value
+	if err := r.checkOnlyCredentialDiffers(req, current, pending.value); err != nil {
+		return err
+	}
+	copied := pending.value.Equal(current.value)
 	if copied || !r.inFinish(req) {
 		switch err := r.verify(ctx, req, 2, 2*time.Second); {
 		case errors.Is(err, engine.ErrNotVerifiable):

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -71,11 +72,11 @@ func (p PasswordPolicy) Check() error {
 	return nil
 }
 
-// sealBits is the least strength of a seal: a wrong version passes less than once in 16 million. A
+// sealBits is the least strength of a seal: a forged value passes less than once in 16 million. A
 // password of which the seal would leave less than bodyBits has none.
 const (
 	sealBits = 24
-	bodyBits = 96
+	bodyBits = 64
 )
 
 // strength is how many bits a character of the alphabet has at least.
@@ -95,17 +96,23 @@ func (p PasswordPolicy) sealLength(alphabet string) int {
 	return n
 }
 
-// New returns a new password. One that has 96 bits to spare ends in a seal: a few characters
-// computed from the others and from base, the id of the version that the password follows. The seal
-// tells the machine, without memory and without a further call, from which version a pending value
-// was made. The characters before it are random, each allowed choice equally likely; the seal adds
-// nothing for a reader who knows base. The policy must have passed Check.
-func (p PasswordPolicy) New(base string) string {
+// Seals reports whether passwords are long enough for a seal; see New.
+func (p PasswordPolicy) Seals() bool {
+	_, alphabet := p.classes()
+	return p.Length > 0 && p.sealLength(alphabet) > 0
+}
+
+// New returns a new password. One of 64 bits and more ends in a seal: a few characters computed from
+// the others, from base, the id of the version that the password follows, and from key, a password
+// that the target accepts. The seal tells the machine, without memory, from which version a pending
+// value was made, and that whoever made it knew the key. The characters before it are random, each
+// allowed choice equally likely. The policy must have passed Check.
+func (p PasswordPolicy) New(base, key string) string {
 	classes, alphabet := p.classes()
 	n := p.sealLength(alphabet)
 	for {
 		body := pick(alphabet, p.Length-n, func(b []byte) { _, _ = rand.Read(b) }) // never fails, says crypto/rand
-		password := body + seal(alphabet, body, base, n)
+		password := body + seal(alphabet, body, base, key, n)
 		lacks := func(class string) bool { return !strings.ContainsAny(password, class) }
 		// Drawing again as a whole keeps the choice among the allowed ones even.
 		if !p.RequireEachIncludedType || !slices.ContainsFunc(classes, lacks) {
@@ -114,24 +121,25 @@ func (p PasswordPolicy) New(base string) string {
 	}
 }
 
-// SealedTo reports whether the password was made by New with the same characters and base. False
-// means only that this is not known.
-func (p PasswordPolicy) SealedTo(base, password string) bool {
+// SealedTo reports whether the password was made by New with the same characters, base and key.
+func (p PasswordPolicy) SealedTo(base, key, password string) bool {
 	_, alphabet := p.classes()
 	n := p.sealLength(alphabet)
 	if n == 0 || len(password) != p.Length || base == "" {
 		return false
 	}
 	body := password[:p.Length-n]
-	return subtle.ConstantTimeCompare([]byte(seal(alphabet, body, base, n)), []byte(password[len(body):])) == 1
+	return subtle.ConstantTimeCompare([]byte(seal(alphabet, body, base, key, n)), []byte(password[len(body):])) == 1
 }
 
 // seal derives the last n characters of a password from the others.
-func seal(alphabet, body, base string, n int) string {
+func seal(alphabet, body, base, key string, n int) string {
 	var counter uint64
 	return pick(alphabet, n, func(b []byte) {
 		counter++
-		sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte("rotator seal\x00"+base+"\x00"+body+"\x00"), counter))
+		mac := hmac.New(sha256.New, []byte(key))
+		mac.Write(binary.BigEndian.AppendUint64([]byte("rotator seal\x00"+base+"\x00"+body+"\x00"), counter))
+		sum := mac.Sum(nil)
 		for i := range b {
 			b[i] = sum[i%len(sum)]
 		}

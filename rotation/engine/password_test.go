@@ -23,7 +23,7 @@ func TestPasswordsKeepThePolicy(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 50 {
-				s := p.New("11111111-2222-3333-4444-555555555555")
+				s := p.New("11111111-2222-3333-4444-555555555555", "current")
 				if len(s) != p.Length || strings.ContainsAny(s, p.ExcludeCharacters) {
 					t.Fatalf("a password of %d characters, or with an excluded one", len(s))
 				}
@@ -67,7 +67,7 @@ func TestPasswordsAreUnbiased(t *testing.T) {
 	for _, place := range []int{0, 15, 27, 28, 31} {
 		counts := map[byte]float64{}
 		for range draws {
-			counts[p.New("base")[place]]++
+			counts[p.New("base", "current")[place]]++
 		}
 		expected := float64(draws) / float64(len(alphabet))
 		var chi float64
@@ -84,19 +84,19 @@ func TestSealTellsTheVersionThatAPasswordFollows(t *testing.T) {
 	const base = "11111111-2222-3333-4444-555555555555"
 	wrong := 0
 	for range 2000 {
-		s := ordinary.New(base)
-		if !ordinary.SealedTo(base, s) {
-			t.Fatal("a password does not know its own base")
+		s := ordinary.New(base, "current")
+		if !ordinary.SealedTo(base, "current", s) {
+			t.Fatal("a password does not know its own base and key")
 		}
-		if ordinary.SealedTo("99999999-2222-3333-4444-555555555555", s) || ordinary.SealedTo(base, s[1:]+"x") || ordinary.SealedTo("", s) {
+		if ordinary.SealedTo("99999999-2222-3333-4444-555555555555", "current", s) || ordinary.SealedTo(base, "guessed", s) || ordinary.SealedTo(base, "current", s[1:]+"x") || ordinary.SealedTo("", "current", s) {
 			wrong++
 		}
 	}
 	if wrong > 0 {
-		t.Errorf("%d of 2000 passwords passed for another base", wrong)
+		t.Errorf("%d of 2000 passwords passed for another base or key", wrong)
 	}
-	short := PasswordPolicy{Length: 19} // 90 bits without four characters
-	if short.SealedTo(base, short.New(base)) {
+	short := PasswordPolicy{Length: 14} // 60 bits without four characters
+	if short.Seals() || short.SealedTo(base, "current", short.New(base, "current")) {
 		t.Error("a password too short for a seal claims to have one")
 	}
 }
@@ -107,23 +107,23 @@ func TestSealOfASmallAlphabet(t *testing.T) {
 	digits := PasswordPolicy{Length: 40, ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true}
 	wrong := 0
 	for i := range 100000 {
-		p := digits.New("a-version-" + strconv.Itoa(i))
-		if digits.SealedTo("another-version", p) {
+		p := digits.New("a-version-"+strconv.Itoa(i), "current")
+		if digits.SealedTo("another-version", "current", p) {
 			wrong++
 		}
-		if i < 100 && !digits.SealedTo("a-version-"+strconv.Itoa(i), p) {
+		if i < 100 && !digits.SealedTo("a-version-"+strconv.Itoa(i), "current", p) {
 			t.Fatal("a password has no seal")
 		}
 	}
 	if wrong > 0 {
 		t.Errorf("%d of 100000 passwords pass for made from another version", wrong)
 	}
-	digits.Length = 39
-	if digits.SealedTo("v", digits.New("v")) {
-		t.Error("the seal leaves a password less than 96 bits")
+	digits.Length = 29
+	if digits.SealedTo("v", "k", digits.New("v", "k")) {
+		t.Error("the seal leaves a password less than 64 bits")
 	}
 	two := PasswordPolicy{Length: 32, ExcludeCharacters: "23456789", ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true}
-	if err := two.Check(); err != nil || two.SealedTo("v", two.New("v")) {
+	if err := two.Check(); err != nil || two.SealedTo("v", "k", two.New("v", "k")) {
 		t.Errorf("32 characters of two: %v", err)
 	}
 	two.Length = 31

@@ -10,6 +10,7 @@ type Request struct {
 	Strategy Strategy // whose credential changes
 	Current  Value    // AWSCURRENT
 	Base     string   // the id of that version
+	Accepted Value    // a credential that the target accepts; it keys the seal of a new password
 	Pending  Value    // the value to make valid; the zero Value in Next and Mint
 	// Previous is AWSPREVIOUS, or the zero Value. It is set in a Minter's Mint and Set, which
 	// recognize by it what the rotation before left.
@@ -57,7 +58,16 @@ func (r *Request) report(level slog.Level, text string) {
 }
 
 // NewPassword returns a new password by the policy in force.
-func (r *Request) NewPassword() string { return r.Passwords.New(r.Base) }
+func (r *Request) NewPassword() string { return r.Passwords.New(r.Base, r.Key(r.Accepted)) }
+
+// Key returns what a credential is to a seal: its first secret field.
+func (r *Request) Key(v Value) string {
+	if len(r.SecretFields) == 0 {
+		return string(v.Reveal())
+	}
+	key, _ := v.Text(r.SecretFields[0])
+	return key
+}
 
 // Option returns the value of one of the engine's own settings: the secret's tag "rotator:NAME",
 // else the function's environment variable ROTATOR_NAME in upper case with _ for -, else "".

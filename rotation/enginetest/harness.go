@@ -193,4 +193,5 @@ var checks = []check{
 	{"Administrators", administrators},
 	{"Rights", rights},
 	{"Birth", birth},
+	{"Writer", writer},
 }

@@ -480,7 +480,8 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 	if _, err := w.connect(user, password); err != nil {
 		t.Errorf("a rejected password changed the user: %v", err)
 	}
-	// One that is staged all the same is stuck until it is given up.
+	// One that is staged all the same is stuck until it is given up. By this length it has no seal.
+	w.env["PASSWORD_LENGTH"] = "10"
 	arn := w.secret(w.value(user, password))
 	w.interrupt = rotation.CreateSecret
 	if err := w.rotate(arn); err == nil {
@@ -502,6 +503,7 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 	if diagnosis, err := operator.Recover(t.Context(), w.rotator(), arn); err != nil || !strings.Contains(diagnosis.Action, "remove AWSPENDING") {
 		t.Fatalf("recover: %+v, %v", diagnosis, err)
 	}
+	delete(w.env, "PASSWORD_LENGTH")
 	if err := w.rotate(arn); err != nil {
 		t.Errorf("an ordinary password was rejected: %v", err)
 	}
