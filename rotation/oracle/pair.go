@@ -2,13 +2,11 @@ package oracle
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // target is the session for package pair.
@@ -90,15 +88,11 @@ func (t target) unfinished(ctx context.Context, current, other *account) (bool, 
 	return err == nil || code(err) == 1045, nil
 }
 
-// birth is the second user's login with the password that Create gives it, which nobody can tell
-// without the current password. Oracle cannot create a user and mark it in one transaction, so a
-// repeated step recognizes an unmarked user by this. The user has no right to log in with it.
+// birth is the second user's login with the password that Create gives it: Oracle cannot create a
+// user and mark it in one transaction. The user has no right to log in with it.
 func (t target) birth() engine.Target {
 	login := t.pending
-	current, _ := t.request.Current.Text("password")
-	h := hmac.New(sha256.New, []byte(current))
-	h.Write([]byte("rotator: second user " + canonical(login.User)))
-	login.Password = base64.RawURLEncoding.EncodeToString(h.Sum(nil))[:25] + "aA1_" // what usual policies ask for
+	login.Password = pair.BirthPassword(t.request, canonical(login.User))
 	return login
 }
 
