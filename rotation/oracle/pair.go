@@ -75,8 +75,12 @@ func (s *session) marked(ctx context.Context, a, b *account) (bool, error) {
 
 // unfinished tells the engine's own user from a stranger by the answer that it may not log in, in
 // place of the one that its password is wrong. A user with a right was marked before, and is not
-// asked: a few wrong passwords would lock a stranger's account.
+// asked: a few wrong passwords would lock a stranger's account. Current must be proved: a writer of
+// the secret can choose its password to match a user's.
 func (t target) unfinished(ctx context.Context, current, other *account) (bool, error) {
+	if !pair.ProvedCurrent(t.engine.Kind(), t.request) {
+		return false, nil
+	}
 	rights, err := t.rights(ctx, other.name, current.name, other.name)
 	if err != nil || len(rights) > 0 {
 		return false, err
