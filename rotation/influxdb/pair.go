@@ -52,8 +52,8 @@ func (t target) Marked(ctx context.Context, _, other *string) (bool, error) {
 	return err == nil, err
 }
 
-func (t target) Mark(*string, *string) string {
-	return "drop it as an administrator: the rotation makes it again"
+func (t target) Mark(_, other *string) string {
+	return "drop " + *other + ", and the next rotation creates it again"
 }
 
 func (t target) Rehearse(ctx context.Context, current, _ *string) error {
