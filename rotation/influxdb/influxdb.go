@@ -119,7 +119,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return pair.Apply(ctx, target{s, r, users, pending.Password}, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.target.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
+		return pair.Apply(ctx, target{s, e, r, users, pending.Password}, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.target.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
 	}
 	if rehearsal {
 		return nil

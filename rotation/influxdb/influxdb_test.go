@@ -84,7 +84,7 @@ func TestSecondUserOfUnknownOriginIsLeftAlone(t *testing.T) {
 	f.must("CREATE USER " + identifier(other) + " WITH PASSWORD 'of a stranger'")
 	r := f.toOther(app, other)
 	for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
-		enginetest.WantCause(t, change(enginetest.Within(t), r), engine.TakeoverRefused, other)
+		enginetest.WantCause(t, change(enginetest.Within(t), r), engine.TakeoverRefused, "drop "+other)
 	}
 	r.Proofs = []engine.Value{r.Current, r.Pending}
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil || !f.opens(other, "next-"+other) {

@@ -6,13 +6,14 @@ import (
 	"slices"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // target is the session for package pair, which knows users by their names. InfluxDB keeps nothing
-// of a user that could serve as a mark, so Create sets the pending password: the secret holds it,
-// which proves to a repeated call whose user it is.
+// of a user that could serve as a mark but its password.
 type target struct {
 	*session
+	engine   *Engine
 	request  *engine.Request
 	admins   map[string]bool // all users, and whether they have all privileges
 	password string
@@ -34,10 +35,25 @@ func (t target) Administrator(_ context.Context, user *string) (string, error) {
 
 func (t target) Exceeds(context.Context, *string, *string) (string, error) { return "", nil }
 
-func (t target) Marked(context.Context, *string, *string) (bool, error) { return false, nil }
+// Marked reports whether other still has its birth password, as after a step that was interrupted.
+// A writer of the secret can choose AWSCURRENT's password to match a user's, so that one must be proved.
+func (t target) Marked(ctx context.Context, _, other *string) (bool, error) {
+	if !pair.ProvedCurrent(t.engine.Kind(), t.request) {
+		return false, nil
+	}
+	login := t.session.target
+	login.User, login.Password = *other, pair.BirthPassword(t.request, *other)
+	s := t.engine.session(login)
+	defer s.api.Close()
+	err := s.login(ctx)
+	if engine.CauseOf(err) == engine.LoginRefused {
+		return false, nil
+	}
+	return err == nil, err
+}
 
-func (t target) Mark(*string, *string) string {
-	return "drop it as an administrator: the rotation makes it again"
+func (t target) Mark(_, other *string) string {
+	return "drop " + *other + ", and the next rotation creates it again"
 }
 
 func (t target) Rehearse(ctx context.Context, current, _ *string) error {
@@ -48,8 +64,9 @@ func (t target) Rehearse(ctx context.Context, current, _ *string) error {
 	return err
 }
 
+// Create sets the birth password: the pending one must not open a user without its grants.
 func (t target) Create(ctx context.Context, _ *string, name string) (*string, error) {
-	_, err := t.query(ctx, "creating a user", "CREATE USER "+identifier(name)+" WITH PASSWORD "+literal(t.password))
+	_, err := t.query(ctx, "creating a user", "CREATE USER "+identifier(name)+" WITH PASSWORD "+literal(pair.BirthPassword(t.request, name)))
 	return &name, err
 }
 
@@ -89,24 +106,4 @@ func (t target) Equalize(ctx context.Context, current, other *string) error {
 
 func (t target) SetPassword(ctx context.Context, user *string) error {
 	return t.setPassword(ctx, *user, t.password)
-}
-
-// grants reads a user's privileges by database.
-func (s *session) grants(ctx context.Context, user string) (map[string]string, error) {
-	const what = "reading a user's grants"
-	rows, err := s.query(ctx, what, "SHOW GRANTS FOR "+identifier(user))
-	if err != nil {
-		return nil, err
-	}
-	grants := map[string]string{}
-	for _, row := range rows {
-		database, ok := at[string](row, 0)
-		switch privilege, _ := at[string](row, 1); {
-		case ok && slices.Contains([]string{"READ", "WRITE", "ALL PRIVILEGES"}, privilege):
-			grants[database] = privilege
-		case !ok || privilege != "NO PRIVILEGES": // the list keeps a revoked grant by this name
-			return nil, unexpected(what)
-		}
-	}
-	return grants, nil
 }

@@ -23,7 +23,11 @@ func (e *Engine) open(v engine.Value) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{t, httpapi.New(e.tls, t, httpapi.Basic(t))}, nil
+	return e.session(t), nil
+}
+
+func (e *Engine) session(t engine.Target) *session {
+	return &session{t, httpapi.New(e.tls, t, httpapi.Basic(t))}
 }
 
 // series is one table of an answer.

@@ -231,6 +231,10 @@ func TestAStepThatWasCutOffBeforeTheMarkKnowsItsOwnWork(t *testing.T) {
 	o.fails[`ALTER USER "APP_CLONE" GRANT CONNECT`] = 3113
 	want(t, engine.Unreachable, o.engine().Set(enginetest.Within(t), r))
 	o.fails = map[string]int{}
+	// A writer of the secret can choose AWSCURRENT's password, which proves nothing until it is accepted.
+	r.Proofs = []engine.Value{value("APP_CLONE", new2)}
+	want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
+	r.Proofs = []engine.Value{r.Current}
 	want(t, "", o.engine().DryRun(enginetest.Within(t), r))
 	want(t, "", o.engine().Set(enginetest.Within(t), r))
 	want(t, "", o.engine().Verify(enginetest.Within(t), r, r.Pending))

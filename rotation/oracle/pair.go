@@ -2,13 +2,10 @@ package oracle
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
-	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // target is the session for package pair.
@@ -16,13 +13,6 @@ type target struct {
 	*session
 	request *engine.Request
 	pending engine.Target
-}
-
-// account is what the server knows of a user.
-type account struct {
-	name, status                   string
-	tablespace, temporary, profile string
-	power                          string // that makes it an administrator, or ""
 }
 
 func (t target) Find(ctx context.Context, name string) (*account, error) {
@@ -77,8 +67,12 @@ func (s *session) marked(ctx context.Context, a, b *account) (bool, error) {
 
 // unfinished tells the engine's own user from a stranger by the answer that it may not log in, in
 // place of the one that its password is wrong. A user with a right was marked before, and is not
-// asked: a few wrong passwords would lock a stranger's account.
+// asked: a few wrong passwords would lock a stranger's account. Current must be proved: a writer of
+// the secret can choose its password to match a user's.
 func (t target) unfinished(ctx context.Context, current, other *account) (bool, error) {
+	if !pair.ProvedCurrent(t.engine.Kind(), t.request) {
+		return false, nil
+	}
 	rights, err := t.rights(ctx, other.name, current.name, other.name)
 	if err != nil || len(rights) > 0 {
 		return false, err
@@ -90,15 +84,11 @@ func (t target) unfinished(ctx context.Context, current, other *account) (bool, 
 	return err == nil || code(err) == 1045, nil
 }
 
-// birth is the second user's login with the password that Create gives it, which nobody can tell
-// without the current password. Oracle cannot create a user and mark it in one transaction, so a
-// repeated step recognizes an unmarked user by this. The user has no right to log in with it.
+// birth is the second user's login with the password that Create gives it: Oracle cannot create a
+// user and mark it in one transaction. The user has no right to log in with it.
 func (t target) birth() engine.Target {
 	login := t.pending
-	current, _ := t.request.Current.Text("password")
-	h := hmac.New(sha256.New, []byte(current))
-	h.Write([]byte("rotator: second user " + canonical(login.User)))
-	login.Password = base64.RawURLEncoding.EncodeToString(h.Sum(nil))[:25] + "aA1_" // what usual policies ask for
+	login.Password = pair.BirthPassword(t.request, canonical(login.User))
 	return login
 }
 
@@ -107,20 +97,6 @@ func (t target) Rehearse(ctx context.Context, current, other *account) error {
 		return t.mayChange(ctx, "ALTER USER", "CREATE USER")
 	}
 	return t.mayChange(ctx, "ALTER USER")
-}
-
-// mayChange proves that the session's user may change other users.
-func (s *session) mayChange(ctx context.Context, privileges ...string) error {
-	rows, err := s.texts(ctx, "the login's privileges could not be read", "SELECT privilege FROM session_privs")
-	if err != nil {
-		return err
-	}
-	for _, needed := range privileges {
-		if !slices.ContainsFunc(rows, func(r []string) bool { return r[0] == needed }) {
-			return engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the user %q has not the privilege %s", s.target.User, needed)
-		}
-	}
-	return nil
 }
 
 func (t target) Create(ctx context.Context, current *account, name string) (*account, error) {
@@ -155,78 +131,4 @@ func (t target) SetPassword(ctx context.Context, a *account) error {
 		t.request.Changed("ALTER USER " + quoted(a.name) + " ACCOUNT UNLOCK")
 	}
 	return err
-}
-
-// change runs a statement, which holds no password, and reports it.
-func (t target) change(ctx context.Context, statement string) error {
-	err := t.exec(ctx, statement)
-	if err == nil {
-		t.request.Changed(statement)
-	}
-	return err
-}
-
-func (t target) attributes(ctx context.Context, current, other *account) error {
-	var clauses []string
-	if current.tablespace != other.tablespace {
-		clauses = append(clauses, "DEFAULT TABLESPACE "+quoted(current.tablespace))
-	}
-	if current.temporary != other.temporary {
-		clauses = append(clauses, "TEMPORARY TABLESPACE "+quoted(current.temporary))
-	}
-	if current.profile != other.profile {
-		clauses = append(clauses, "PROFILE "+quoted(current.profile))
-	}
-	want, err := t.quotas(ctx, current.name)
-	if err != nil {
-		return err
-	}
-	have, err := t.quotas(ctx, other.name)
-	if err != nil {
-		return err
-	}
-	for _, q := range want {
-		if have.of(q[0]) != q[1] {
-			clauses = append(clauses, "QUOTA "+limit(q[1])+" ON "+quoted(q[0]))
-		}
-	}
-	for _, q := range have {
-		named := slices.ContainsFunc(want, func(w []string) bool { return w[0] == q[0] })
-		if !named && q[1] != "0" {
-			clauses = append(clauses, "QUOTA 0 ON "+quoted(q[0]))
-		}
-	}
-	if clauses == nil {
-		return nil
-	}
-	return t.change(ctx, "ALTER USER "+quoted(other.name)+" "+strings.Join(clauses, " "))
-}
-
-// quotas are pairs of a tablespace and the bytes that a user may have in it, -1
-// for any number.
-type quotas [][]string
-
-// of returns a tablespace's quota, "0" where there is none.
-func (q quotas) of(tablespace string) string {
-	for _, each := range q {
-		if each[0] == tablespace {
-			return each[1]
-		}
-	}
-	return "0"
-}
-
-func (s *session) quotas(ctx context.Context, name string) (quotas, error) {
-	return s.texts(ctx, "the quotas could not be read", "SELECT tablespace_name, TO_CHAR(max_bytes) FROM dba_ts_quotas WHERE username = :1 AND dropped = 'NO' ORDER BY tablespace_name", name)
-}
-
-// limit writes a quota. What is no number of the server's becomes none.
-func limit(bytes string) string {
-	if bytes == "-1" {
-		return "UNLIMITED"
-	}
-	if bytes == "" || strings.Trim(bytes, "0123456789") != "" {
-		return "0"
-	}
-	return bytes
 }

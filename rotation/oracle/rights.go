@@ -138,3 +138,17 @@ func (s *session) defaults(ctx context.Context, name string) ([]string, error) {
 	}
 	return roles, err
 }
+
+// mayChange proves that the session's user may change other users.
+func (s *session) mayChange(ctx context.Context, privileges ...string) error {
+	rows, err := s.texts(ctx, "the login's privileges could not be read", "SELECT privilege FROM session_privs")
+	if err != nil {
+		return err
+	}
+	for _, needed := range privileges {
+		if !slices.ContainsFunc(rows, func(r []string) bool { return r[0] == needed }) {
+			return engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the user %q has not the privilege %s", s.target.User, needed)
+		}
+	}
+	return nil
+}

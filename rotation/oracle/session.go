@@ -324,3 +324,12 @@ func (s *session) classify(ctx context.Context, what string, err error) error {
 	}
 	return engine.Errorf(engine.TargetFailed, "see the server's message and log", "%s: %w", what, err)
 }
+
+// change runs a statement, which holds no password, and reports it.
+func (t target) change(ctx context.Context, statement string) error {
+	err := t.exec(ctx, statement)
+	if err == nil {
+		t.request.Changed(statement)
+	}
+	return err
+}

@@ -3,6 +3,9 @@ package pair
 
 import (
 	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"slices"
 	"strings"
 
@@ -53,4 +56,14 @@ func ProvedCurrent(k engine.Kind, r *engine.Request) bool { return proves(k, r, 
 func proves(k engine.Kind, r *engine.Request, v engine.Value) bool {
 	user, _ := v.Text(k.UserField)
 	return slices.ContainsFunc(r.Proofs, func(p engine.Value) bool { u, _ := p.Text(k.UserField); return u == user })
+}
+
+// BirthPassword returns the password with which an engine creates a user that it cannot mark in the
+// same change. A repeated step knows its own user by it; nobody can tell it without the current
+// password. It has 29 characters, of each kind that usual policies ask for.
+func BirthPassword(r *engine.Request, user string) string {
+	current, _ := r.Current.Text("password")
+	h := hmac.New(sha256.New, []byte(current))
+	h.Write([]byte("rotator: second user " + user))
+	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))[:25] + "aA1_"
 }

@@ -19,7 +19,8 @@ type Target[U any] interface {
 	// Marked reports whether the target itself says that the two are a pair, by what nobody can
 	// write who could not set both passwords anyhow.
 	Marked(ctx context.Context, current, other *U) (bool, error)
-	// Mark returns what an administrator does to say that they are.
+	// Mark returns what an administrator does to have the two accepted as a pair: statements, or a
+	// clause that starts with a verb.
 	Mark(current, other *U) string
 	// Rehearse proves, as far as the target lets it, that the changes will succeed. current is nil
 	// for a single user, and other is nil where it is to be created.
@@ -137,7 +138,7 @@ func ours[U any](ctx context.Context, t Target[U], c Change, current, other *U) 
 		err = engine.Errorf(engine.TakeoverRefused, "`rotatorctl adopt` prints what taking the pair over changes, and with --yes does it; or set ADOPT_PAIRS",
 			"the users %q and %q were not made by this function, and nobody has said that it may take them over", c.Current, c.Pending)
 	default:
-		err = engine.Errorf(engine.TakeoverRefused, "if it is this secret's second user all the same, say so as an administrator of the target: "+t.Mark(current, other),
+		err = engine.Errorf(engine.TakeoverRefused, "use another user name in the secret; or, if it is the secret's second user, do this as an administrator of the target: "+t.Mark(current, other),
 			"the user %q exists, and nothing but its name says that it belongs to %q", c.Pending, c.Current)
 	}
 	return err

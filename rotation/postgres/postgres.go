@@ -182,3 +182,13 @@ func (s *session) adviceChange(user string) string {
 	}
 	return "ALTER ROLE " + login + " CREATEROLE; GRANT " + of + " TO " + login + " WITH ADMIN OPTION"
 }
+
+// users returns the change of the request.
+func (s *session) users(r *engine.Request) (c pair.Change, err error) {
+	current, err := parse(r.Current)
+	if err != nil {
+		return c, err
+	}
+	pending, err := parse(r.Pending)
+	return pair.Change{Kind: s.engine.Kind(), Request: r, Superuser: s.Target.User, Current: current.User, Pending: pending.User, Marked: !r.Adopt}, err
+}

@@ -170,3 +170,28 @@ func code(err error) string { return pgsession.Code(err) }
 func (s *session) classify(what string, err error) error {
 	return pgsession.Classify(s.Target, what, err)
 }
+
+// grant runs a statement and reports it.
+func (t *target) grant(ctx context.Context, format string, args ...string) error {
+	shown, err := t.exec(ctx, t.tx, format, args...)
+	if err == nil {
+		t.request.Changed(shown)
+	}
+	return err
+}
+
+// optional calls what may fail because the login has not the right to it, or the server does not know
+// the object, and returns that error as denied.
+func (t *target) optional(ctx context.Context, do func() error) (denied, err error) {
+	savepoint, err := t.tx.Begin(ctx)
+	if err != nil {
+		return nil, t.classify("no savepoint", err)
+	}
+	switch err = do(); {
+	case code(err) == "42501" || code(err) == "42704":
+		return err, t.classify("the savepoint is lost", savepoint.Rollback(ctx))
+	case err != nil:
+		return nil, err
+	}
+	return nil, t.classify("the savepoint is lost", savepoint.Commit(ctx))
+}

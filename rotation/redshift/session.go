@@ -114,3 +114,27 @@ func text(s string) string {
 	}
 	return "'" + s + "'"
 }
+
+// do runs a part of the change in the rehearsal's transaction, or else in its own.
+func (t target) do(ctx context.Context, part func(target) error) error {
+	if t.tx != nil {
+		return part(t)
+	}
+	return t.transaction(ctx, false, func(tx pgx.Tx) error { return part(target{t.session, tx, t.change, t.seal}) })
+}
+
+// exec runs a statement that holds no password and reports it.
+func (t target) exec(ctx context.Context, statement string) error {
+	_, err := t.tx.Exec(ctx, statement)
+	if err == nil {
+		t.change.Request.Changed(statement)
+	}
+	return t.classify(statement, err)
+}
+
+// list returns the one column of a query's rows.
+func (t target) list(ctx context.Context, what, query string, args ...any) ([]string, error) {
+	rows, _ := t.tx.Query(ctx, query, args...) // the rows have its error
+	column, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return column, t.classify(what, err)
+}

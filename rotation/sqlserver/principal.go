@@ -2,6 +2,7 @@ package sqlserver
 
 import (
 	"context"
+	"crypto/rand"
 	"strings"
 	"unicode"
 
@@ -126,4 +127,17 @@ func (p *principal) policy(password string) error {
 		return nil
 	}
 	return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_* to the server's policy, or switch CHECK_POLICY off for the login", "the server's policy would reject the new password: %s", fault)
+}
+
+// throwaway returns a password that nobody knows and every usual policy accepts.
+func throwaway() string { return rand.Text() + "aA1!" }
+
+// options are a login's attributes, as CREATE LOGIN and ALTER LOGIN take them.
+func (p *principal) options() string {
+	onOff := map[bool]string{true: "ON", false: "OFF"}
+	s := "DEFAULT_DATABASE = " + identifier(p.database) + ", CHECK_EXPIRATION = " + onOff[p.expires] + ", CHECK_POLICY = " + onOff[p.checked]
+	if p.language != "" {
+		s += ", DEFAULT_LANGUAGE = " + identifier(p.language)
+	}
+	return s
 }

@@ -189,3 +189,11 @@ func (t *target) differ(at place, current, other string, r right) error {
 	}
 	return engine.Errorf(engine.PrivilegeMissing, "give both the same by hand, or the superuser the right to", "%q and %q differ %s in %s", current, other, where, r)
 }
+
+// home is the place of the pair's own permissions.
+func (s *session) home(p *principal) place {
+	if p.contained {
+		return place{s.target.Database}
+	}
+	return server
+}
