@@ -151,6 +151,9 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 		return nil, engine.Errorf(engine.InvalidSecret, advice, "the engine %q is none of %s", name, strings.Join(r.cfg.names(), ", "))
 	}
 	k := r.engine.Kind()
+	if _, own := v.value.Text("engine"); k.NoTarget && !own && v.value.JSON("host") != nil {
+		return nil, engine.Errorf(engine.InvalidSecret, "name the engine in the secret's field engine", "the secret names a host, and the engine %s, which the tag or the variable chooses, would change its value and no credential there", k.Names[0])
+	}
 	if s := o.setting(k.FieldsOption); k.FieldsOption != "" && s != "" {
 		k.SecretFields = strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' })
 	}

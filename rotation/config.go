@@ -157,8 +157,19 @@ func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 			return s, err
 		}
 	}
-	return s, s.passwords.Check()
+	if err := s.passwords.Check(); err != nil || o.tags == nil {
+		return s, err
+	}
+	// Whoever may tag a secret may not weaken its password, but for what is beyond guessing.
+	own, err := option{getenv: o.getenv}.settings(p)
+	if is, must := s.passwords.Strength(), min(own.passwords.Strength(), enough); err == nil && is < must {
+		err = engine.Errorf(engine.InvalidConfiguration, "set it for the function, or correct the tags that begin with rotator:", "the secret's tags make passwords of %d bits, and %d is the least that tags can ask for", is, must)
+	}
+	return s, err
 }
+
+// enough bits cannot be guessed.
+const enough = 128
 
 // engine returns the engine of a value whose field engine, or what stands for it, is the given
 // name, or nil. Of several with one name it is the one whose mark the value has.

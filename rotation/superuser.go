@@ -157,10 +157,11 @@ func Account(id string) string {
 	return a.AccountID
 }
 
-// samePlace reports whether two values name the same place, and the same way to connect to it. A
+// samePlace reports whether two values name the same place, the same way to connect to it, and the
+// same in the other fields. A
 // number is the same as its text.
-func (r *run) samePlace(a, b engine.Value) bool {
-	for _, name := range r.placeFields() {
+func (r *run) samePlace(a, b engine.Value, other ...string) bool {
+	for _, name := range append(r.placeFields(), other...) {
 		x, ok := a.Text(name)
 		y, also := b.Text(name)
 		same := ok == also && x == y

@@ -96,6 +96,12 @@ func (p PasswordPolicy) sealLength(alphabet string) int {
 	return n
 }
 
+// Strength returns how many bits a password has at least.
+func (p PasswordPolicy) Strength() int {
+	_, alphabet := p.classes()
+	return p.Length * strength(alphabet)
+}
+
 // Seals reports whether passwords are long enough for a seal; see New.
 func (p PasswordPolicy) Seals() bool {
 	_, alphabet := p.classes()
