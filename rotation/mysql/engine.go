@@ -11,7 +11,6 @@ package mysql
 import (
 	"context"
 	"errors"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -38,8 +37,6 @@ const (
 	mariadbNameLimit = 80
 )
 
-const cloneSuffix = "_clone"
-
 // Kind describes the engine, with the names and the defaults of AWS's templates.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
@@ -49,7 +46,7 @@ func (*Engine) Kind() engine.Kind {
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		Superuser:    engine.ForAlternating,
-		CloneSuffix:  cloneSuffix,
+		CloneSuffix:  "_clone",
 		CloneLimit:   mariadbNameLimit,
 	}
 }
@@ -114,17 +111,17 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 		return err
 	}
 	defer s.close()
+	s.request = r
 	switch {
-	case r.Strategy == engine.AlternatingUsers:
+	case r.Superuser && r.KeepCurrent && r.Strategy == engine.SingleUser:
+		return engine.ErrOneAtATime
+	case r.Superuser:
 		current, err := parse(r.Current)
 		if err != nil {
 			return err
 		}
-		return s.alternate(ctx, twoUsers{current.User, pending.User, known(r)}, pending.Password, r.Secret, rehearsal)
-	case r.Superuser && r.KeepCurrent:
-		return engine.ErrOneAtATime
-	case r.Superuser:
-		return s.reset(ctx, pending, known(r), rehearsal)
+		c := pair.Change{Kind: e.Kind(), Request: r, Rehearsal: rehearsal}
+		return target{session: s, change: c, current: current.User, pending: pending.User, password: pending.Password}.bySuperuser(ctx)
 	case s.target.User != pending.User:
 		return engine.Errorf(engine.TakeoverRefused, "rotate every user by its own secret", "the user %q cannot change the password of %q", s.target.User, pending.User)
 	case s.target.Password == pending.Password:
@@ -134,23 +131,6 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 	}
 	current, _ := r.Current.Text("password")
 	return s.dialect.change(ctx, pending.Password, s.target.Password, current, r.KeepCurrent)
-}
-
-// passwords are the secret's passwords of each user.
-type passwords map[string][]string
-
-// known returns the passwords by which an account can be seen to be the secret's:
-// those of the current and the pending value, and those that the core has found
-// to be accepted.
-func known(r *engine.Request) passwords {
-	all := passwords{}
-	for _, v := range append([]engine.Value{r.Current, r.Pending}, r.Proofs...) {
-		user, _ := v.Text("username")
-		if password, _ := v.Text("password"); password != "" {
-			all[user] = append(all[user], password)
-		}
-	}
-	return all
 }
 
 // Verify logs in and asks for an answer. A user that changes its own password
@@ -180,72 +160,4 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	defer s.close()
 	old, _ := r.Current.Text("password")
 	return s.dialect.retire(ctx, s.target.Password, old)
-}
-
-// reset sets the password of a single user as a superuser, in every account of
-// that name that logs in by a password. That a superuser may do so on a name
-// alone is the operator's decision; but of several accounts a name alone does not
-// tell whose they are.
-func (s *session) reset(ctx context.Context, pending engine.Target, known passwords, rehearsal bool) error {
-	if err := s.notMyself(pending.User); err != nil {
-		return err
-	}
-	accounts, err := s.existing(ctx, pending.User)
-	if err != nil {
-		return err
-	}
-	if len(accounts) > 1 {
-		other, clone := strings.CutSuffix(pending.User, cloneSuffix)
-		if !clone {
-			other += cloneSuffix
-		}
-		if _, err := s.unmarked(ctx, twoUsers{pending.User, other, known}, accounts); err != nil {
-			return err
-		}
-	}
-	for _, a := range accounts {
-		grants, err := s.powers(ctx, a)
-		if err != nil {
-			return err
-		}
-		if power := grants.power(); power != "" {
-			return engine.Errorf(engine.TakeoverRefused, "rotate an administrator by its own secret, as a single user", "the user %s has the privilege %s on everything", a.name(), power)
-		}
-	}
-	if rehearsal {
-		return s.dialect.rehearseOther(ctx, pending.Password, nil)
-	}
-	for _, a := range accounts {
-		if err := s.dialect.setPassword(ctx, a, a, pending.Password); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// existing returns the accounts of a user that log in by a password; there is
-// at least one.
-func (s *session) existing(ctx context.Context, user string) ([]account, error) {
-	all, err := s.dialect.accounts(ctx, user)
-	if err != nil {
-		return nil, err
-	}
-	var list []account
-	for _, a := range all {
-		if a.plugin != "" {
-			list = append(list, a)
-		}
-	}
-	if list == nil {
-		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q who logs in by a password", user)
-	}
-	return list, nil
-}
-
-// notMyself refuses a user that is the superuser whose login this is.
-func (s *session) notMyself(user string) error {
-	if user == s.target.User {
-		return engine.Errorf(engine.TakeoverRefused, "give the superuser a secret of its own", "the user %s is the superuser itself", strconv.Quote(user))
-	}
-	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -127,6 +128,13 @@ func (f *fixture) alternating(user, password, other, next string) *engine.Reques
 	current := f.value(user, password)
 	return &engine.Request{Secret: "arn:" + strings.TrimSuffix(user, "_clone"), Version: "v-" + next, Strategy: engine.AlternatingUsers,
 		Current: current, Pending: f.value(other, next), Login: f.admin(), Superuser: true}
+}
+
+// logged returns the request and what it reports.
+func (f *fixture) logged(r *engine.Request) (*engine.Request, *[]string) {
+	var log []string
+	r.Report = func(level slog.Level, text string) { log = append(log, level.String()+" "+text) }
+	return r, &log
 }
 
 func (f *fixture) set(r *engine.Request) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -206,20 +207,51 @@ func (g grants) set() map[right]bool {
 	return all
 }
 
-// power names a privilege that makes an account an administrator, or is "".
+// mighty are the privileges on everything that make an account an administrator: with each of them it
+// can give itself or others any right, or act as any user.
+// Source: https://dev.mysql.com/doc/refman/8.4/en/privileges-provided.html
+// and https://mariadb.com/kb/en/grant/#global-privileges
+var mighty = []string{"ALL PRIVILEGES", "SUPER", "SYSTEM_USER", "CREATE USER", grantOption, "ROLE_ADMIN", "SET_USER_ID", "SET_ANY_DEFINER", "SET USER"}
+
+// writes matches a privilege to change rows, of a table or of columns.
+var writes = regexp.MustCompile(`^(ALL PRIVILEGES|INSERT|UPDATE|DELETE)( |$)`)
+
+// power names a right that makes an account an administrator, or is "": one on everything, one to write
+// the server's own tables, or the role of RDS's master user.
 func (g grants) power() string {
 	set := g.set()
-	for _, name := range []string{"ALL PRIVILEGES", "SUPER", "CREATE USER", grantOption} {
-		if set[right{name: name, object: "*.*"}] {
-			return name
+	for _, name := range mighty {
+		if set[right{name: name, object: "*.*"}] || set[right{name: name, object: "*.*", option: true}] {
+			return name + " on everything"
 		}
 	}
-	for r := range set {
-		if r.name == "SYSTEM_USER" || r.name == "ROLE_ADMIN" {
-			return r.name
+	for _, row := range g {
+		for _, name := range row.rights {
+			switch {
+			case row.revoke:
+			case row.object == "" && strings.Trim(strings.TrimSuffix(name, "@`%`"), "`") == "rds_superuser_role":
+				return "the role rds_superuser_role"
+			case !writes.MatchString(name):
+			case row.object == "*.*" && !set[right{name: name, object: "`mysql`.*", revoke: true}]:
+				return name + " on everything"
+			case system(row.object):
+				return name + " on " + row.object
+			}
 		}
 	}
 	return ""
+}
+
+// system reports whether an object is the database mysql or in it. The name in a grant is a pattern.
+func system(object string) bool {
+	tokens, err := scan(object)
+	if err != nil || len(tokens) == 0 || !tokens[0].quoted {
+		return false
+	}
+	pattern := regexp.QuoteMeta(tokens[0].text)
+	pattern = strings.NewReplacer(`\\_`, "_", `\\%`, "%", "_", ".", "%", ".*").Replace(pattern)
+	matched, err := regexp.MatchString("^(?i:"+pattern+")$", "mysql")
+	return err == nil && matched
 }
 
 // exceeds names a right on everything that g has and other has not, or is "".
@@ -261,11 +293,11 @@ func (r right) statement(a account) string {
 }
 
 // difference returns the statements that bring an account which has the rights
-// have to the rights want: first those that take away, because a privilege on
-// everything may hide a smaller one, then those that give, restrictions last.
-func difference(want, have grants, a account) []string {
+// have to the rights want. Those that take away go first, because a privilege on
+// everything may hide a smaller one; restrictions go last.
+func difference(want, have grants, a account) (take, give []string) {
 	wanted, had := want.set(), have.set()
-	var take, give, restrict []string
+	var restrict []string
 	for r := range had {
 		all := wanted[right{name: "ALL PRIVILEGES", object: r.object}] && r.name != grantOption
 		if !wanted[r] && (!all || r.revoke) {
@@ -286,7 +318,7 @@ func difference(want, have grants, a account) []string {
 			break
 		}
 	}
-	return slices.Concat(take, give, restrict)
+	return take, append(give, restrict...)
 }
 
 // grants reads the rights of an account.
@@ -331,11 +363,15 @@ func (s *session) powers(ctx context.Context, a account) (grants, error) {
 }
 
 // rehearseGrants sends statements for a user that does not exist. The server
-// looks at the privileges of who grants or revokes first.
-func (s *session) rehearseGrants(ctx context.Context, statements []string) error {
-	for _, statement := range statements {
+// looks at the privileges of who grants or revokes first. What the superuser may not
+// take, a change leaves alone.
+func (s *session) rehearseGrants(ctx context.Context, take, give []string) error {
+	for i, statement := range append(take, give...) {
 		_, err := s.conn.ExecContext(ctx, statement)
-		if err = s.failure(statement, err); err != nil && code(err) != 1410 && engine.CauseOf(err) != engine.TargetFailed {
+		if err = s.failure(statement, err); err == nil || code(err) == 1410 {
+			continue
+		}
+		if cause := engine.CauseOf(err); cause != engine.TargetFailed && (cause != engine.PrivilegeMissing || i >= len(take)) {
 			return err
 		}
 	}

@@ -121,7 +121,7 @@ func TestAnAdministratorByARoleIsKnown(t *testing.T) {
 			f.sql("RENAME USER " + account(boss, "%") + " TO " + account(low+"_clone", "%"))
 			r = f.alternating(low, lowPassword, low+"_clone", "Second-Pw-2")
 			r.Proofs = []engine.Value{f.value(low+"_clone", old)}
-			fails(t, f.engine.DryRun(context.Background(), r), engine.TakeoverRefused, "more power")
+			fails(t, f.engine.DryRun(context.Background(), r), engine.TakeoverRefused, "an administrator")
 			f.sql("DROP ROLE " + role + ", " + inner)
 		}
 	})

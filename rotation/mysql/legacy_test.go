@@ -5,10 +5,12 @@ package mysql
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
 // No MySQL 5.7 can be started here, but a newer one takes the same statements.
@@ -47,13 +49,18 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		t.Error(err)
 	}
 
-	alternate := func(p twoUsers, rehearsal bool) error {
+	value := func(user, password string) engine.Value {
+		return engine.StringValue(fmt.Sprintf(`{"username":%q,"password":%q}`, user, password))
+	}
+	alternate := func(next string, rehearsal bool, proofs ...engine.Value) error {
 		s := old(server.User, server.Password)
 		defer s.close() // with its lock
-		return s.alternate(t.Context(), p, "Third-Pw-3", "arn", rehearsal)
+		r := &engine.Request{Secret: "arn", Strategy: engine.AlternatingUsers, Current: value(user, "Second-Pw-2"), Pending: value(clone, next), Proofs: append(proofs, value(user, "Second-Pw-2"))}
+		s.request = r
+		return target{session: s, change: pair.Change{Kind: subject.Kind(), Request: r, Rehearsal: rehearsal}, current: user, pending: clone, password: next}.bySuperuser(t.Context())
 	}
 	for _, rehearsal := range []bool{true, false} {
-		if err := alternate(twoUsers{user, clone, passwords{user: {"Second-Pw-2"}}}, rehearsal); err != nil {
+		if err := alternate("Third-Pw-3", rehearsal); err != nil {
 			t.Fatalf("rehearsal %v: %v", rehearsal, err)
 		}
 	}
@@ -68,10 +75,21 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		t.Errorf("%q and %q, want %q", a, b, want)
 	}
 	// There is no mark: only the secret's own password proves the second user.
-	if err := alternate(twoUsers{user, clone, passwords{user: {"Second-Pw-2"}}}, false); !errors.Is(err, engine.TakeoverRefused) {
+	err := alternate("Fourth-Pw-4", false)
+	if !errors.Is(err, engine.TakeoverRefused) {
 		t.Errorf("got %v", err)
 	}
-	if err := alternate(twoUsers{user, clone, passwords{user: {"Second-Pw-2"}, clone: {"Third-Pw-3"}}}, false); err != nil {
+	if err := alternate("Fourth-Pw-4", false, value(clone, "Third-Pw-3")); err != nil {
 		t.Error(err)
 	}
+	// The advice works.
+	_, advice, _ := strings.Cut(err.Error(), "target: ")
+	statement, _, _ := strings.Cut(advice, ", ")
+	if _, err := db.Exec(statement); err != nil {
+		t.Fatal(err)
+	}
+	if err := alternate("Fifth-Pw-5", false); err != nil {
+		t.Error(err)
+	}
+	old(clone, "Fifth-Pw-5")
 }

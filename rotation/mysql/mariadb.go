@@ -224,7 +224,7 @@ func (m *mariadb) retire(ctx context.Context, password, _ string) error {
 	return m.secret(ctx, "the old password could not be retired", "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password))
 }
 
-func (m *mariadb) rehearseOther(ctx context.Context, _ string, statements []string) error {
+func (m *mariadb) rehearseOther(ctx context.Context, _ string, take, give []string) error {
 	if err := m.exec(ctx, "ALTER USER IF EXISTS "+nobody.name()+" ACCOUNT LOCK"); err != nil {
 		return err
 	}
@@ -239,21 +239,22 @@ func (m *mariadb) rehearseOther(ctx context.Context, _ string, statements []stri
 	if err := m.exec(ctx, "SET SESSION sql_mode = "+text(quoting+",NO_AUTO_CREATE_USER")); err != nil {
 		return err
 	}
-	return m.rehearseGrants(ctx, statements)
+	return m.rehearseGrants(ctx, take, give)
 }
 
-func (m *mariadb) accounts(ctx context.Context, user string) ([]account, error) {
+func (m *mariadb) accounts(ctx context.Context, user, role string) ([]account, error) {
 	var list []account
 	return list, m.rows(ctx, "the user's accounts", `SELECT u.Host, u.plugin, u.authentication_string, COALESCE(JSON_EXTRACT(g.Priv, '$.auth_or'), '[]'),
 	COALESCE(JSON_VALUE(g.Priv, '$.account_locked'), 'false') IN ('true', '1'), u.ssl_type, u.ssl_cipher, u.x509_issuer, u.x509_subject,
-	u.max_questions, u.max_updates, u.max_connections, u.max_user_connections, CAST(u.max_statement_time AS CHAR), COALESCE(u.default_role, ''), JSON_VALUE(g.Priv, '$.password_lifetime')
+	u.max_questions, u.max_updates, u.max_connections, u.max_user_connections, CAST(u.max_statement_time AS CHAR), COALESCE(u.default_role, ''), JSON_VALUE(g.Priv, '$.password_lifetime'),
+	EXISTS (SELECT * FROM mysql.roles_mapping m WHERE m.Role = `+text(role)+` AND m.User = u.User AND m.Host = u.Host)
 	FROM mysql.user u JOIN mysql.global_priv g ON g.User = u.User AND g.Host = u.Host WHERE u.is_role = 'N' AND u.User = `+text(user)+" ORDER BY 1",
 		func(rows *sql.Rows) error {
 			a := account{user: user}
-			var plugin, stored, others, kind, cipher, issuer, subject, statementTime, role string
+			var plugin, stored, others, kind, cipher, issuer, subject, statementTime, byDefault string
 			var questions, updates, connections, most int
 			var lifetime sql.NullInt64
-			err := rows.Scan(&a.host, &plugin, &stored, &others, &a.locked, &kind, &cipher, &issuer, &subject, &questions, &updates, &connections, &most, &statementTime, &role, &lifetime)
+			err := rows.Scan(&a.host, &plugin, &stored, &others, &a.locked, &kind, &cipher, &issuer, &subject, &questions, &updates, &connections, &most, &statementTime, &byDefault, &lifetime, &a.marked)
 			// The first way to log in stands in the columns, and beside the others
 			// as an empty object.
 			var ways []struct {
@@ -277,8 +278,8 @@ func (m *mariadb) accounts(ctx context.Context, user string) ([]account, error) 
 			a.attributes = require(kind, cipher, issuer, subject) +
 				fmt.Sprintf(" WITH MAX_QUERIES_PER_HOUR %d MAX_UPDATES_PER_HOUR %d MAX_CONNECTIONS_PER_HOUR %d MAX_USER_CONNECTIONS %d MAX_STATEMENT_TIME %s",
 					questions, updates, connections, most, statementTime) + expiry(lifetime)
-			if role != "" {
-				a.roles = identifier(role)
+			if byDefault != "" {
+				a.roles = identifier(byDefault)
 			}
 			list = append(list, a)
 			return err
@@ -286,16 +287,6 @@ func (m *mariadb) accounts(ctx context.Context, user string) ([]account, error) 
 }
 
 func (m *mariadb) marks() bool { return true }
-
-func (m *mariadb) marked(ctx context.Context, role, user string) (map[string]bool, error) {
-	hosts := map[string]bool{}
-	return hosts, m.rows(ctx, "the roles", "SELECT Host FROM mysql.roles_mapping WHERE Role = "+text(role)+" AND User = "+text(user), func(rows *sql.Rows) error {
-		var host string
-		err := rows.Scan(&host)
-		hosts[host] = true
-		return err
-	})
-}
 
 // inherited walks the roles of roles, which the server shows by their names.
 func (m *mariadb) inherited(ctx context.Context, _ account, roles []string) (grants, error) {
@@ -344,33 +335,20 @@ func (m *mariadb) create(ctx context.Context, a, like account, role, _ string) e
 }
 
 func (m *mariadb) attributes(ctx context.Context, a, like account) error {
-	if a.attributes != like.attributes {
-		if err := m.exec(ctx, "ALTER USER "+a.name()+" "+like.attributes); err != nil {
-			return err
-		}
-	}
 	if a.roles == like.roles {
 		return nil
 	}
-	role := like.roles
-	if role == "" {
-		role = "NONE"
-	}
-	return m.exec(ctx, "SET DEFAULT ROLE "+role+" FOR "+a.name())
+	return m.alter(ctx, "SET DEFAULT ROLE "+cmp.Or(like.roles, "NONE")+" FOR "+a.name())
 }
 
 func (m *mariadb) setPassword(ctx context.Context, a, like account, password string) error {
-	state := " ACCOUNT UNLOCK"
-	if like.locked {
-		state = " ACCOUNT LOCK"
-	}
 	if strict, err := m.strict(ctx); err != nil {
 		return err
 	} else if strict {
 		if err := m.clear(ctx, a.name(), password); err != nil {
 			return err
 		}
-		return m.exec(ctx, "ALTER USER "+a.name()+state)
+		return m.exec(ctx, "ALTER USER "+a.name()+like.lock())
 	}
-	return m.secret(ctx, "the password of "+a.name()+" could not be set", "ALTER USER "+a.name()+" IDENTIFIED VIA "+method(like.plugin, password)+state)
+	return m.secret(ctx, "the password of "+a.name()+" could not be set", "ALTER USER "+a.name()+" IDENTIFIED VIA "+method(like.plugin, password)+like.lock())
 }

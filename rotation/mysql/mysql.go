@@ -1,8 +1,10 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -191,22 +193,23 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 		"the user has a second password, which it may not discard: %w", err)
 }
 
-func (m *mysqld) rehearseOther(ctx context.Context, password string, statements []string) error {
+func (m *mysqld) rehearseOther(ctx context.Context, password string, take, give []string) error {
 	if _, err := m.conn.ExecContext(ctx, "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password)); err != nil {
 		return m.failure("other users cannot be changed", err)
 	}
 	if !m.modern() {
 		return nil // a GRANT would create the user
 	}
-	return m.rehearseGrants(ctx, statements)
+	return m.rehearseGrants(ctx, take, give)
 }
 
-func (m *mysqld) accounts(ctx context.Context, user string) ([]account, error) {
-	late := "NULL, NULL, NULL, NULL, NULL, NULL, NULL"
+func (m *mysqld) accounts(ctx context.Context, user, role string) ([]account, error) {
+	late := "NULL, NULL, NULL, NULL, NULL, NULL, NULL, FALSE"
 	if m.modern() {
 		late = `Password_reuse_history, Password_reuse_time, Password_require_current,
 	User_attributes->>'$.Password_locking.failed_login_attempts', User_attributes->>'$.Password_locking.password_lock_time_days',
-	User_attributes->>'$.metadata', User_attributes->>'$.additional_password'`
+	User_attributes->>'$.metadata', User_attributes->>'$.additional_password',
+	EXISTS (SELECT * FROM mysql.role_edges WHERE FROM_USER = ` + text(role) + ` AND TO_USER = User AND TO_HOST = Host)`
 	}
 	var list []account
 	err := m.rows(ctx, "the user's accounts", `SELECT Host, plugin, account_locked = 'Y', ssl_type, ssl_cipher, x509_issuer, x509_subject,
@@ -218,7 +221,7 @@ func (m *mysqld) accounts(ctx context.Context, user string) ([]account, error) {
 			var lifetime, history, reuse, attempts, days sql.NullInt64
 			var current, comment, second sql.NullString
 			err := rows.Scan(&a.host, &a.plugin, &a.locked, &kind, &cipher, &issuer, &subject, &questions, &updates, &connections, &most,
-				&first, &lifetime, &history, &reuse, &current, &attempts, &days, &comment, &second)
+				&first, &lifetime, &history, &reuse, &current, &attempts, &days, &comment, &second, &a.marked)
 			a.retained = second.Valid
 			a.verifiers = []verifier{{a.plugin, first}, {a.plugin, second.String}}
 			switch a.plugin {
@@ -235,7 +238,9 @@ func (m *mysqld) accounts(ctx context.Context, user string) ([]account, error) {
 			if m.version >= 80019 {
 				a.attributes += locking(attempts, days)
 			}
-			a.comment = comment.String
+			if a.comment = comment.String; a.comment == "{}" {
+				a.comment = "" // what is left of one that was taken away
+			}
 			list = append(list, a)
 			return err
 		})
@@ -303,16 +308,6 @@ func locking(attempts, days sql.NullInt64) string {
 
 func (m *mysqld) marks() bool { return m.modern() }
 
-func (m *mysqld) marked(ctx context.Context, role, user string) (map[string]bool, error) {
-	hosts := map[string]bool{}
-	return hosts, m.rows(ctx, "the roles", "SELECT TO_HOST FROM mysql.role_edges WHERE FROM_USER = "+text(role)+" AND TO_USER = "+text(user), func(rows *sql.Rows) error {
-		var host string
-		err := rows.Scan(&host)
-		hosts[host] = true
-		return err
-	})
-}
-
 func (m *mysqld) inherited(ctx context.Context, a account, roles []string) (grants, error) {
 	return m.show(ctx, a, "SHOW GRANTS FOR "+a.name()+" USING "+strings.Join(roles, ", "))
 }
@@ -329,36 +324,35 @@ func (m *mysqld) create(ctx context.Context, a, like account, role, password str
 }
 
 func (m *mysqld) attributes(ctx context.Context, a, like account) error {
-	if a.attributes != like.attributes {
-		if err := m.exec(ctx, "ALTER USER "+a.name()+" "+like.attributes); err != nil {
-			return err
-		}
-	}
 	if a.roles != like.roles {
-		roles := like.roles
-		if roles == "" {
-			roles = "NONE"
-		}
-		if err := m.exec(ctx, "ALTER USER "+a.name()+" DEFAULT ROLE "+roles); err != nil {
+		if err := m.alter(ctx, "ALTER USER "+a.name()+" DEFAULT ROLE "+cmp.Or(like.roles, "NONE")); err != nil {
 			return err
 		}
 	}
 	if a.comment == like.comment {
 		return nil
 	}
-	patch, err := patch(a.comment, like.comment)
-	if err != nil {
-		return engine.Errorf(engine.TargetFailed, "give both users the same ATTRIBUTE by hand", "the attribute of %s or %s is no JSON object: %w", a.name(), like.name(), err)
+	// The server merges an ATTRIBUTE into what is there, so that goes first.
+	old := map[string]any{}
+	if a.comment != "" {
+		if err := json.Unmarshal([]byte(a.comment), &old); err != nil {
+			return engine.Errorf(engine.TargetFailed, "give both users the same ATTRIBUTE by hand", "the attribute of %s is not a JSON object", a.name())
+		}
 	}
-	return m.exec(ctx, "ALTER USER "+a.name()+" ATTRIBUTE "+text(patch))
+	for k := range old {
+		old[k] = nil
+	}
+	nulls, err := json.Marshal(old)
+	for _, attribute := range []string{string(nulls), cmp.Or(like.comment, "{}")} {
+		if err == nil {
+			err = m.alter(ctx, "ALTER USER "+a.name()+" ATTRIBUTE", " "+text(attribute))
+		}
+	}
+	return err
 }
 
 func (m *mysqld) setPassword(ctx context.Context, a, like account, password string) error {
-	state := " ACCOUNT UNLOCK"
-	if like.locked {
-		state = " ACCOUNT LOCK"
-	}
-	_, err := m.conn.ExecContext(ctx, "ALTER USER "+a.name()+" IDENTIFIED WITH "+text(like.plugin)+" BY "+text(password)+state)
+	_, err := m.conn.ExecContext(ctx, "ALTER USER "+a.name()+" IDENTIFIED WITH "+text(like.plugin)+" BY "+text(password)+like.lock())
 	if code(err) == 3638 {
 		// An earlier call may have set it: then it is in the history by that.
 		if done, perr := m.opens(ctx, a.user, password); done || perr != nil {

@@ -45,7 +45,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	var rights []string
 	if r.Strategy == engine.AlternatingUsers {
-		mark := twoUsers{current: s.target.User, other: pending.User}.role()
+		mark := role(s.target.User, pending.User)
 		if err := s.rows(ctx, "the user's own rights", "SHOW GRANTS", func(rows *sql.Rows) error {
 			var row string
 			if err := rows.Scan(&row); err != nil {
@@ -54,13 +54,13 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 			// And before SET DEFAULT ROLE FOR.
 			update = update || isMaria && strings.HasPrefix(row, "SET DEFAULT ROLE")
 			g, ok, err := parseGrant(row, s.self)
-			role := g.object == ""
+			isRole := g.object == ""
 			switch {
 			case err != nil:
 				return err
 			case !ok || g.revoke || slices.Equal(g.rights, []string{"USAGE"}):
-			case role && !isMaria: // ROLE_ADMIN gives all roles
-			case role && strings.Trim(g.rights[0], "`'") == mark: // of the superuser's making
+			case isRole && !isMaria: // ROLE_ADMIN gives all roles
+			case isRole && strings.Trim(g.rights[0], "`'") == mark: // of the superuser's making
 			default:
 				g.option = true
 				if head, _, ok := strings.Cut(g.head, " IDENTIFIED "); ok {

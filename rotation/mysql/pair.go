@@ -4,324 +4,319 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
-// twoUsers are the two users that alternate. Each is a user of its own with the same
-// rights: for every account of the one, such as app@'%' and app@localhost, the
-// other has an account for the same hosts.
-type twoUsers struct {
-	current, other string
-	known          passwords
+// target is a superuser's session for package pair, and for one host. The server checks each account of
+// a user separately, and accounts of one name can belong to different people: so package pair decides
+// about accounts, such as app@localhost and app_clone@localhost, and each needs its own proof.
+type target struct {
+	*session
+	change           pair.Change // its names are those of accounts
+	current, pending string      // the users' names
+	host, password   string
+	like             account // the current user's for the host
 }
 
-// role is the name of the role that both have and that allows nothing. Who has
-// it was given it by an administrator, so that it tells a second user from a
-// stranger of that name. What a user can set itself, as MySQL's attributes, or
-// choose, as its name, would tell nothing.
-func (p twoUsers) role() string {
-	names := []string{p.current, p.other}
-	slices.Sort(names)
-	sum := sha256.Sum256([]byte(strings.Join(names, "\x00")))
-	return "rotator_" + hex.EncodeToString(sum[:8])
+// role is the name of the role that the accounts of both users have and that allows nothing. Only an
+// administrator can give it, so it tells a second user from a stranger of that name. What a user can
+// set itself, as MySQL's attributes, or choose, as its name, would prove nothing.
+func role(user, other string) string {
+	return digest(8, min(user, other), max(user, other))
 }
 
-// survey is what the server has of a pair.
-type survey struct {
-	current, other []account
-	marked         map[string]bool // the hosts of the other's marked accounts
-	unmarked       []account       // of the current user
+// digest returns a name of n bytes in hexadecimal digits that follows from two texts.
+func digest(n int, a, b string) string {
+	sum := sha256.Sum256([]byte(a + "\x00" + b))
+	return "rotator_" + hex.EncodeToString(sum[:n])
 }
 
-// at returns the account for the hosts, or nil.
+func (t target) role() string {
+	if t.current != t.pending {
+		return role(t.current, t.pending)
+	}
+	first := strings.TrimSuffix(t.current, t.change.Kind.CloneSuffix)
+	return role(first, first+t.change.Kind.CloneSuffix)
+}
+
+// marking are the statements that mark an account.
+func (t target) marking(a *account) []string {
+	return []string{"CREATE ROLE IF NOT EXISTS " + t.role(), "GRANT " + t.role() + " TO " + a.name()}
+}
+
+// at returns the account for the host, or nil.
 func at(list []account, host string) *account {
-	for i := range list {
-		if list[i].host == host {
-			return &list[i]
+	i := slices.IndexFunc(list, func(a account) bool { return a.host == host })
+	if i < 0 {
+		return nil
+	}
+	return &list[i]
+}
+
+// bySuperuser makes or rehearses the change for every account of the user that logs in by a password.
+func (t target) bySuperuser(ctx context.Context) error {
+	r, rehearsal := t.change.Request, t.change.Rehearsal
+	if !rehearsal {
+		// Users cannot take this lock, as they do not know the ARN.
+		if err := t.lock(ctx, digest(16, "rotator lock", r.Secret)); err != nil {
+			return err
+		}
+	}
+	all, err := t.dialect.accounts(ctx, t.current, t.role())
+	if err != nil {
+		return err
+	}
+	accounts := slices.DeleteFunc(slices.Clone(all), func(a account) bool { return a.plugin == "" })
+	var others []account
+	if r.Strategy == engine.AlternatingUsers {
+		if others, err = t.dialect.accounts(ctx, t.pending, t.role()); err != nil {
+			return err
+		}
+	}
+	apply := func(rehearsal bool) error {
+		for _, a := range accounts {
+			if err := t.at(a, at(others, a.host), rehearsal).apply(ctx); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(accounts) == 0 { // refused with the reason
+		return t.at(append(all, account{host: "%"})[0], nil, true).apply(ctx)
+	}
+	if rehearsal || len(accounts) > 1 { // nothing changes before every account was looked at
+		if err := apply(true); err != nil {
+			return err
+		}
+	}
+	lost, err := t.strangers(ctx, accounts, others)
+	if err != nil || rehearsal {
+		return err
+	}
+	if err := apply(false); err != nil {
+		return err
+	}
+	for _, a := range lost {
+		if err := t.alter(ctx, "DROP USER "+a.name()); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// survey reads both users and refuses to touch an other that is not ours.
-func (s *session) survey(ctx context.Context, p twoUsers) (v survey, err error) {
-	for _, user := range []string{p.current, p.other} {
-		if err := s.notMyself(user); err != nil {
-			return v, err
-		}
-	}
-	if v.current, err = s.existing(ctx, p.current); err != nil {
-		return v, err
-	}
-	if v.other, err = s.dialect.accounts(ctx, p.other); err != nil {
-		return v, err
-	}
-	if s.dialect.marks() {
-		if v.marked, err = s.dialect.marked(ctx, p.role(), p.other); err != nil {
-			return v, err
-		}
-	}
-	if v.unmarked, err = s.unmarked(ctx, p, v.current); err != nil {
-		return v, err
-	}
-	for _, a := range v.other {
-		if v.marked[a.host] {
+// at returns the target for an account of the user and the other user's for the same host. Only what
+// opens these two proves them.
+func (t target) at(a account, other *account, rehearsal bool) target {
+	t.host, t.like = a.host, a
+	r := *t.change.Request
+	r.Proofs = slices.DeleteFunc(credentials(&r), func(v engine.Value) bool {
+		return !a.accepts(v) && (other == nil || !other.accepts(v))
+	})
+	named := func(user string) string { return account{user: user, host: a.host}.name() }
+	t.change = pair.Change{Kind: t.change.Kind, Request: &r, Superuser: named(t.target.User), Current: named(t.current), Pending: named(t.pending), Rehearsal: rehearsal}
+	return t
+}
+
+func (t target) apply(ctx context.Context) error { return pair.Apply(ctx, t, t.change) }
+
+// credentials are the values by which an account can be seen to be the secret's: those that the core
+// has found to be accepted, and those of this rotation.
+func credentials(r *engine.Request) []engine.Value {
+	return append([]engine.Value{r.Current, r.Pending}, r.Proofs...)
+}
+
+// strangers refuses accounts that share a name with one of the secret's: a login meets only the account
+// that fits the function's address. It returns those of the second user that the current one has lost.
+func (t target) strangers(ctx context.Context, accounts, others []account) (lost []account, err error) {
+	alternating := t.change.Request.Strategy == engine.AlternatingUsers
+	for _, a := range accounts {
+		if !alternating && len(accounts) == 1 || a.marked || slices.ContainsFunc(credentials(t.change.Request), a.accepts) {
 			continue
 		}
-		like := at(v.current, a.host)
+		advice := "give it the secret's password if it is the same user's, else rename or drop it"
+		if t.dialect.marks() {
+			advice = "if it is the same user's, say so as an administrator: " + t.Mark(nil, &a) + "; else rename or drop it"
+		}
+		return nil, engine.Errorf(engine.TakeoverRefused, advice, "the user %s has another password than the secret, and nothing but its name says that it is the secret's", a.name())
+	}
+	for _, a := range others {
 		switch {
-		case like == nil && a.plugin == "":
-			continue // it is no way to log in with a secret
-		case like == nil:
+		case at(accounts, a.host) != nil:
+		case a.marked:
+			if err := pair.RefuseAdministrator(ctx, t, &a, a.name()); err != nil {
+				return nil, err
+			}
+			lost = append(lost, a)
+		case a.plugin != "":
 			// For logins from there the server would take this account, with
 			// its own password, in place of the one that the secret names.
-			return v, engine.Errorf(engine.TakeoverRefused, fmt.Sprintf("create an account of %q for the same host, or drop this one", p.current),
-				"the user %s exists, and %q has no account for its host", a.name(), p.current)
-		case !a.accepts(p.known[p.other]):
-			advice := "use a user name without the suffix _clone, or drop that user"
-			if s.dialect.marks() {
-				advice = "if it is this secret's second user all the same, " + p.adoption(a)
-			}
-			return v, engine.Errorf(engine.TakeoverRefused, advice, "the user %s exists, and nothing but its name says that it belongs to %q", a.name(), p.current)
-		}
-		if err := s.weaker(ctx, a, *like); err != nil {
-			return v, err
+			return nil, engine.Errorf(engine.TakeoverRefused, fmt.Sprintf("create an account of %q for the same host, or drop this one", t.current),
+				"the user %s exists, and %q has no account for its host", a.name(), t.current)
 		}
 	}
-	return v, nil
+	return lost, nil
 }
 
-// adoption tells how an administrator says that an account is one of the pair's.
-func (p twoUsers) adoption(a account) string {
-	return fmt.Sprintf("say so as an administrator: CREATE ROLE IF NOT EXISTS %s; GRANT %[1]s TO %s", p.role(), a.name())
+func (t target) Find(ctx context.Context, name string) (*account, error) {
+	user := t.pending
+	if name == t.change.Current {
+		user = t.current
+	}
+	list, err := t.dialect.accounts(ctx, user, t.role())
+	a := at(list, t.host)
+	if a != nil && user == t.current && a.plugin == "" {
+		err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "the user %s does not log in by a password", name)
+	}
+	return a, err
 }
 
-// unmarked returns those accounts of the current user that are not marked. It
-// refuses one that does not accept the secret's password either: the secret's
-// login is the proof of the one account that it meets, and an account of the same
-// name for other hosts can be somebody else's.
-func (s *session) unmarked(ctx context.Context, p twoUsers, accounts []account) (list []account, err error) {
-	marked := map[string]bool{}
-	if s.dialect.marks() {
-		if marked, err = s.dialect.marked(ctx, p.role(), p.current); err != nil {
-			return nil, err
-		}
+func (t target) Administrator(ctx context.Context, a *account) (string, error) {
+	rights, err := t.powers(ctx, *a)
+	if err != nil || rights.power() == "" {
+		return "", err
 	}
-	for _, a := range accounts {
-		switch {
-		case marked[a.host]:
-		case a.accepts(p.known[p.current]):
-			list = append(list, a)
-		default:
-			advice := "give it the secret's password if it is the same user's, else rename or drop it"
-			if s.dialect.marks() {
-				advice = "if it is the same user's all the same, " + p.adoption(a) + "; else rename or drop it"
-			}
-			return nil, engine.Errorf(engine.TakeoverRefused, advice, "the user %s has another password than the secret, and nothing but its name says that it is the secret's", a.name())
-		}
-	}
-	return list, nil
+	return "an administrator by " + rights.power(), nil
 }
 
-// weaker refuses an account that may do more to the whole server than the
-// current user.
-func (s *session) weaker(ctx context.Context, a, like account) error {
-	theirs, err := s.powers(ctx, a)
+// Exceeds compares rights on everything. Equalize takes them, but not from somebody else's account.
+func (t target) Exceeds(ctx context.Context, current, other *account) (string, error) {
+	if other.marked {
+		return "", nil
+	}
+	theirs, err := t.powers(ctx, *other)
 	if err != nil {
-		return err
+		return "", err
 	}
-	ours, err := s.powers(ctx, like)
-	if err != nil {
-		return err
-	}
-	if power := theirs.exceeds(ours); power != "" {
-		return engine.Errorf(engine.TakeoverRefused, "use a user name without the suffix _clone, or take the privilege from that user", "the user %s has more power than %s: %s", a.name(), like.name(), power)
-	}
-	return nil
+	ours, err := t.powers(ctx, *current)
+	return theirs.exceeds(ours), err
 }
 
-// alternate makes the other user equal to the current one and sets its password
-// last.
-func (s *session) alternate(ctx context.Context, p twoUsers, password, secret string, rehearsal bool) error {
-	if rehearsal {
-		return s.rehearseAlternate(ctx, p, password)
+func (t target) Marked(_ context.Context, _, other *account) (bool, error) { return other.marked, nil }
+
+// Mark is, on a server without roles, to begin again with no second user.
+func (t target) Mark(_, other *account) string {
+	if !t.dialect.marks() {
+		return "DROP USER " + other.name() + ", which the rotation creates again"
 	}
-	if err := s.lock(ctx, lockName(secret)); err != nil {
-		return err
-	}
-	v, err := s.survey(ctx, p)
-	if err != nil {
-		return err
-	}
-	if s.dialect.marks() {
-		if err := s.exec(ctx, "CREATE ROLE IF NOT EXISTS "+identifier(p.role())); err != nil {
-			return err
-		}
-	}
-	for _, like := range v.current {
-		if at(v.other, like.host) == nil {
-			a := account{user: p.other, host: like.host}
-			if err := s.dialect.create(ctx, a, like, p.role(), password); err != nil {
-				return err
-			}
-		} else if s.dialect.marks() && !v.marked[like.host] {
-			v.unmarked = append(v.unmarked, account{user: p.other, host: like.host})
-		}
-	}
-	if s.dialect.marks() {
-		for _, a := range v.unmarked {
-			if err := s.exec(ctx, "GRANT "+identifier(p.role())+" TO "+a.name()); err != nil {
-				return err
-			}
-		}
-	}
-	if err := s.parity(ctx, p, v); err != nil {
-		return err
-	}
-	// All is as it must be before the first password is set.
-	others, err := s.dialect.accounts(ctx, p.other)
-	if err != nil {
-		return err
-	}
-	for _, like := range v.current {
-		a := at(others, like.host)
-		if a == nil || a.attributes != like.attributes || a.roles != like.roles || a.comment != like.comment {
-			return engine.Errorf(engine.TargetFailed, "give both users the same attributes by hand", "the users %q and %q still differ for the host %q", p.current, p.other, like.host)
-		}
-		if err := s.dialect.setPassword(ctx, *a, like, password); err != nil {
-			return err
-		}
-	}
-	return nil
+	return strings.Join(t.marking(other), "; ")
 }
 
-// rehearseAlternate proves what can be proved of alternate.
-func (s *session) rehearseAlternate(ctx context.Context, p twoUsers, password string) error {
-	v, err := s.survey(ctx, p)
-	if err != nil {
-		return err
-	}
-	var statements []string
-	for _, like := range v.current {
-		want, err := s.grants(ctx, like)
+func (t target) Rehearse(ctx context.Context, current, other *account) error {
+	var take, give []string
+	if current != nil {
+		want, err := t.grants(ctx, *current)
 		if err != nil {
 			return err
 		}
 		var have grants
-		if a := at(v.other, like.host); a != nil {
-			if have, err = s.grants(ctx, *a); err != nil {
+		if other != nil {
+			if have, err = t.grants(ctx, *other); err != nil {
 				return err
 			}
 		}
-		statements = append(statements, difference(want, have, nobody)...)
+		take, give = difference(want, have, nobody)
 	}
-	return s.dialect.rehearseOther(ctx, password, statements)
+	return t.dialect.rehearseOther(ctx, t.password, take, give)
 }
 
-// lockName names the lock of a secret. Users cannot take it, as they do not know
-// the ARN; names may have 64 characters.
-func lockName(secret string) string {
-	sum := sha256.Sum256([]byte("rotator lock\x00" + secret))
-	return "rotator_" + hex.EncodeToString(sum[:16])
+func (t target) Create(ctx context.Context, current *account, name string) (*account, error) {
+	if t.dialect.marks() {
+		if err := t.alter(ctx, t.marking(current)[0]); err != nil {
+			return nil, err
+		}
+	}
+	if err := t.dialect.create(ctx, account{user: t.pending, host: t.host}, *current, t.role(), t.password); err != nil {
+		return nil, err
+	}
+	other, err := t.Find(ctx, name)
+	if err == nil && other == nil {
+		err = engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step", "the user %s was dropped while it was created", name)
+	}
+	return other, err
 }
 
-// parity gives the other user every right and attribute of the current one, and
-// takes what the current one has not, accounts for other hosts included.
-func (s *session) parity(ctx context.Context, p twoUsers, v survey) error {
-	others, err := s.dialect.accounts(ctx, p.other)
-	if err != nil {
+// Equalize also compares both accounts at the end: it is the last step before the password.
+func (t target) Equalize(ctx context.Context, current, other *account) error {
+	for _, a := range []*account{current, other} {
+		if !t.dialect.marks() || a.marked {
+			continue
+		}
+		for _, statement := range t.marking(a) {
+			if err := t.alter(ctx, statement); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.level(ctx, *other, *current); err != nil {
 		return err
 	}
-	for _, a := range others {
-		like := at(v.current, a.host)
-		if like == nil {
-			if v.marked[a.host] {
-				if err := s.exec(ctx, "DROP USER "+a.name()); err != nil {
-					return err
-				}
-			}
-			continue
-		}
-		if err := s.equalise(ctx, a, *like); err != nil {
-			return err
-		}
-		if err := s.dialect.attributes(ctx, a, *like); err != nil {
+	if other.attributes != current.attributes {
+		if err := t.alter(ctx, "ALTER USER "+other.name()+" "+current.attributes); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := t.dialect.attributes(ctx, *other, *current); err != nil {
+		return err
+	}
+	now, err := t.Find(ctx, t.change.Pending)
+	if err == nil && (now == nil || now.attributes != current.attributes || now.roles != current.roles || now.comment != current.comment) {
+		err = engine.Errorf(engine.TargetFailed, "give both users the same attributes by hand", "the users %s and %s still differ", current.name(), other.name())
+	}
+	return err
 }
 
-// equalise brings the rights of an account to those of another. It looks again
+func (t target) SetPassword(ctx context.Context, a *account) error {
+	err := t.dialect.setPassword(ctx, *a, t.like, t.password)
+	if err == nil && (a.locked != t.like.locked || a.plugin != t.like.plugin) {
+		t.request.Changed("ALTER USER " + a.name() + " IDENTIFIED WITH " + t.like.plugin + t.like.lock())
+	}
+	return err
+}
+
+// level brings the rights of an account to those of another. It looks again
 // after each pass: a server may answer one grant with another, as where a
-// restriction ends with what it restricts.
-func (s *session) equalise(ctx context.Context, a, like account) error {
+// restriction ends with what it restricts. What the superuser may not take was
+// granted by somebody else, and is left alone.
+func (t target) level(ctx context.Context, a, like account) error {
+	var foreign []string
 	for pass := 0; ; pass++ {
-		want, err := s.grants(ctx, like)
+		want, err := t.grants(ctx, like)
 		if err != nil {
 			return err
 		}
-		have, err := s.grants(ctx, a)
+		have, err := t.grants(ctx, a)
 		if err != nil {
 			return err
 		}
-		statements := difference(want, have, a)
-		if statements == nil {
-			return nil
+		take, give := difference(want, have, a)
+		take = slices.DeleteFunc(take, func(statement string) bool { return slices.Contains(foreign, statement) })
+		if len(take)+len(give) == 0 {
+			break
 		}
 		if pass == 3 {
-			return engine.Errorf(engine.TargetFailed, "give both users the same rights by hand", "the rights of %s and %s still differ: %s", a.name(), like.name(), strings.Join(statements, "; "))
+			return engine.Errorf(engine.TargetFailed, "give both users the same rights by hand", "the rights of %s and %s still differ: %s", a.name(), like.name(), strings.Join(append(take, give...), "; "))
 		}
-		for _, statement := range statements {
-			if err := s.exec(ctx, statement); err != nil {
+		for _, statement := range take {
+			if err := t.alter(ctx, statement); errors.Is(err, engine.PrivilegeMissing) {
+				foreign = append(foreign, statement)
+			} else if err != nil {
+				return err
+			}
+		}
+		for _, statement := range give {
+			if err := t.alter(ctx, statement); err != nil {
 				return err
 			}
 		}
 	}
-}
-
-// patch returns the JSON merge patch that makes one object of another: MySQL
-// merges an ATTRIBUTE into what is there. "" stands for no object.
-// Source: RFC 7396
-func patch(from, to string) (string, error) {
-	var old, next map[string]any
-	for _, p := range []struct {
-		text string
-		into *map[string]any
-	}{{from, &old}, {to, &next}} {
-		if p.text == "" {
-			continue
-		}
-		dec := json.NewDecoder(strings.NewReader(p.text))
-		dec.UseNumber()
-		if err := dec.Decode(p.into); err != nil {
-			return "", err
-		}
+	for _, statement := range foreign {
+		t.request.Warn(fmt.Sprintf("the user %s has a right that %s does not have, and that the superuser may not take: %s", a.name(), like.name(), statement))
 	}
-	out, err := json.Marshal(merge(old, next))
-	return string(out), err
-}
-
-func merge(old, next map[string]any) map[string]any {
-	patch := map[string]any{}
-	for k := range old {
-		if _, ok := next[k]; !ok {
-			patch[k] = nil
-		}
-	}
-	for k, v := range next {
-		inner, both := old[k].(map[string]any)
-		outer, object := v.(map[string]any)
-		if both && object {
-			patch[k] = merge(inner, outer)
-		} else {
-			patch[k] = v
-		}
-	}
-	return patch
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
@@ -150,7 +151,6 @@ func TestAHalfMadeSecondUserIsFinished(t *testing.T) {
 func TestTakeoverByNameIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		boss, bossPassword := f.user()
-		f.sql("GRANT CREATE USER ON *.* TO " + account(boss, "%"))
 		low := boss + "_clone"
 		f.sql("CREATE USER " + account(low, "%") + " IDENTIFIED BY 'Low-Pw-1'")
 		if f.name == "mysql" {
@@ -164,11 +164,15 @@ func TestTakeoverByNameIsRefused(t *testing.T) {
 		r.Proofs = []engine.Value{f.value(boss, "not boss's password")}
 		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, "GRANT rotator_")
 		r.Proofs = []engine.Value{f.value(boss, bossPassword)}
+		f.sql("GRANT RELOAD ON *.* TO " + account(boss, "%"))
 		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, "more power")
+		f.sql("GRANT CREATE USER ON *.* TO " + account(boss, "%"))
+		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, boss, "an administrator")
 		if f.created(boss, "%") != before {
 			t.Error("boss was changed")
 		}
 		// The other way round: somebody's own user is not handed rights.
+		f.sql("REVOKE CREATE USER ON *.* FROM " + account(boss, "%"))
 		r = f.alternating(boss, bossPassword, low, "Taken-Pw-2")
 		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, low)
 		f.opens(low, true, "Low-Pw-1")
@@ -202,7 +206,7 @@ func TestASecondUserIsAdoptedByProofOrByTheAdministratorsRole(t *testing.T) {
 		r = f.alternating(user, first, clone, "Second-Pw-2")
 		err := f.engine.Set(context.Background(), r)
 		fails(t, err, engine.TakeoverRefused)
-		_, statements, _ := strings.Cut(err.Error(), "administrator: ")
+		_, statements, _ := strings.Cut(err.Error(), "administrator of the target: ")
 		for s := range strings.SplitSeq(strings.TrimSuffix(statements, ")"), "; ") {
 			f.sql(s)
 		}
@@ -280,5 +284,136 @@ func TestSuperuserNeedsNoMoreThanThePageSays(t *testing.T) {
 			f.sameAttributes(user, clone, "localhost")
 			user, clone, first = clone, user, next
 		}
+	})
+}
+
+func TestNoSuperuserPathChangesAnAdministrator(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		powers := []string{"CREATE USER ON *.*", "SUPER ON *.*", "UPDATE ON *.*", "INSERT ON mysql.*", "UPDATE ON mysql.tables_priv", "DELETE ON `my%`.*"}
+		if f.name == "mysql" {
+			powers = append(powers, "ROLE_ADMIN ON *.*", "SYSTEM_USER ON *.*", "SET_ANY_DEFINER ON *.*")
+		} else {
+			powers = append(powers, "SET USER ON *.*")
+		}
+		for _, power := range powers {
+			for _, inherited := range []bool{false, true} {
+				boss, bossPassword := f.user()
+				low, lowPassword := f.user()
+				if inherited {
+					role, inner := testserver.Unique("team_"), testserver.Unique("dba_")
+					f.sql("CREATE ROLE "+role+", "+inner, "GRANT "+power+" TO "+inner, "GRANT "+inner+" TO "+role, "GRANT "+role+" TO "+account(boss, "%"))
+					defer f.sql("DROP ROLE " + role + ", " + inner)
+				} else {
+					f.sql("GRANT " + power + " TO " + account(boss, "%"))
+				}
+				proofs := []engine.Value{f.value(boss, bossPassword), f.value(low, lowPassword)}
+				for _, r := range []*engine.Request{f.reset(boss, "Taken-Pw-2"), f.alternating(low, lowPassword, boss, "Taken-Pw-2"), f.alternating(boss, bossPassword, low, "Taken-Pw-2")} {
+					r.Proofs = proofs
+					for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
+						fails(t, err, engine.TakeoverRefused, boss, "an administrator")
+					}
+				}
+				f.opens(boss, true, bossPassword)
+			}
+		}
+	})
+}
+
+func TestChangedRightsAreInTheLog(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first, database := f.rich()
+		clone := user + "_clone"
+		r, log := f.logged(f.alternating(user, first, clone, "Second-Pw-2"))
+		if err := f.engine.DryRun(t.Context(), r); err != nil || len(*log) > 0 {
+			t.Fatalf("a rehearsal: %v, reports %q", err, *log)
+		}
+		if err := f.engine.Set(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		all := strings.Join(*log, "\n")
+		for _, want := range []string{
+			"INFO changed at the target: the user " + account(clone, "%") + " is created", "CREATE ROLE IF NOT EXISTS rotator_", "GRANT EXECUTE ON PROCEDURE ", " TO " + account(clone, "localhost") + " WITH ADMIN OPTION",
+			"ALTER USER " + account(clone, "%") + " REQUIRE SSL", "ACCOUNT UNLOCK",
+		} {
+			if !strings.Contains(all, want) {
+				t.Errorf("%q is not in the log:\n%s", want, all)
+			}
+		}
+		for _, secret := range []string{"Second-Pw-2", first, hashed("Second-Pw-2"), "it's", "team"} {
+			if strings.Contains(all, secret) {
+				t.Errorf("%q is in the log:\n%s", secret, all)
+			}
+		}
+		*log = nil
+		f.sql("REVOKE INSERT ON " + database + ".* FROM " + account(user, "%"))
+		if err := f.engine.Set(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if len(*log) != 1 || !strings.Contains((*log)[0], "REVOKE INSERT ON "+database+".* FROM "+account(clone, "%")) {
+			t.Errorf("%q", *log)
+		}
+	})
+}
+
+// A login that may hand on rights to its own database grants the second user some, and the superuser
+// secret's user has no power over that database.
+func TestAForeignGrantDoesNotStopARotation(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		clone := user + "_clone"
+		rotator, password := f.user()
+		database, other := f.server.Database(t), f.server.Database(t)
+		f.sql("GRANT CREATE USER ON *.* TO "+account(rotator, "%"), "GRANT SELECT ON mysql.* TO "+account(rotator, "%"), "GRANT SELECT ON "+database+".* TO "+account(rotator, "%")+" WITH GRANT OPTION",
+			"GRANT SELECT ON "+database+".* TO "+account(user, "%"))
+		if f.name == "mysql" {
+			f.sql("GRANT ROLE_ADMIN ON *.* TO " + account(rotator, "%"))
+		}
+		r, log := f.logged(f.alternating(user, first, clone, "Second-Pw-2"))
+		r.Login = f.value(rotator, password)
+		f.set(r)
+		f.sql("GRANT INSERT ON "+other+".* TO "+account(clone, "%"), "GRANT SELECT ON "+database+".* TO "+account(clone, "%")+" WITH GRANT OPTION")
+		*log = nil
+		f.set(r)
+		if all := strings.Join(*log, "\n"); !strings.Contains(all, "WARN") || !strings.Contains(all, other) || strings.Contains(all, "changed at the target: REVOKE INSERT") {
+			t.Errorf("no warning of the foreign right: %s", all)
+		}
+		if rows := strings.Join(f.granted(clone, "%"), "\n"); strings.Contains(rows, "OPTION") {
+			t.Errorf("what the superuser can take was left: %s", rows)
+		}
+	})
+}
+
+func TestALockIsNamedInTime(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		held, err := f.db.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer held.Close()
+		if _, err := held.ExecContext(t.Context(), "FLUSH TABLES WITH READ LOCK"); err != nil {
+			t.Fatal(err)
+		}
+		limited, cancel := context.WithTimeout(t.Context(), 14*time.Second)
+		defer cancel()
+		err = f.engine.Set(limited, f.alternating(user, first, user+"_clone", "Second-Pw-2"))
+		if _, uerr := held.ExecContext(t.Context(), "UNLOCK TABLES"); uerr != nil {
+			t.Fatal(uerr)
+		}
+		fails(t, err, engine.TargetFailed, "something holds a lock")
+	})
+}
+
+func TestAnAdministratorsAccountIsNotDropped(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user("%", "localhost")
+		clone := user + "_clone"
+		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
+		f.sql("DROP USER "+account(user, "%"), "GRANT CREATE USER ON *.* TO "+account(clone, "%"))
+		r := f.alternating(user, first, clone, "Third-Pw-3")
+		for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
+			fails(t, err, engine.TakeoverRefused, account(clone, "%"), "an administrator")
+		}
+		f.opens(clone, true, "Second-Pw-2")
 	})
 }

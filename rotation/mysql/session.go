@@ -23,6 +23,7 @@ type session struct {
 	target  engine.Target
 	self    account // the account that the server took the login for
 	dialect dialect
+	request *engine.Request // for its reports
 }
 
 // dialect is what MySQL and MariaDB do in different ways.
@@ -41,14 +42,12 @@ type dialect interface {
 
 	// rehearseOther proves that the session's user may change other users, and
 	// their password to the given one, and may carry out the statements, which
-	// grant to and revoke from the user nobody.
-	rehearseOther(ctx context.Context, password string, statements []string) error
-	// accounts returns all accounts of a user's name.
-	accounts(ctx context.Context, user string) ([]account, error)
+	// revoke from and grant to the user nobody.
+	rehearseOther(ctx context.Context, password string, take, give []string) error
+	// accounts returns all accounts of a user's name. Those that have the role are marked.
+	accounts(ctx context.Context, user, role string) ([]account, error)
 	// marks reports whether the server can mark a second user.
 	marks() bool
-	// marked returns the hosts of those accounts of the user that have the role.
-	marked(ctx context.Context, role, user string) (map[string]bool, error)
 	// inherited returns the rights that roles give an account, which has them.
 	inherited(ctx context.Context, a account, roles []string) (grants, error)
 	// create makes an account without a right, that logs in as like does. It
@@ -56,7 +55,7 @@ type dialect interface {
 	// server that cannot mark, it has the password at once, by which the next
 	// call can prove it to be the secret's own.
 	create(ctx context.Context, a, like account, role, password string) error
-	// attributes gives an account the attributes of another.
+	// attributes gives an account the default roles and the comment of another.
 	attributes(ctx context.Context, a, like account) error
 	// setPassword makes password the only one of an account, in the way that
 	// like logs in, and locks or unlocks the account as like is.
@@ -82,7 +81,7 @@ func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
 		}
 		cfg := mysql.NewConfig()
 		cfg.Net, cfg.Addr, cfg.User, cfg.Passwd, cfg.DBName, cfg.TLS = "tcp", t.Address(), t.User, t.Password, t.Database, tls
-		cfg.Params = map[string]string{"sql_mode": text(quoting)}
+		cfg.Params = map[string]string{"sql_mode": text(quoting), "lock_wait_timeout": "5", "innodb_lock_wait_timeout": "5"}
 		cfg.Logger = &mysql.NopLogger{}
 		connector, cerr := mysql.NewConnector(cfg)
 		if cerr != nil {
@@ -144,15 +143,25 @@ func (s *session) identify(ctx context.Context) error {
 			return engine.Errorf(engine.TargetFailed, "upgrade the server to MariaDB 10.4 or later", "the server is MariaDB %s, which is older than 10.4", v)
 		}
 		s.dialect = &mariadb{session: s}
-	} else {
-		s.dialect = &mysqld{session: s, version: number}
+		// MariaDB ignores lock_wait_timeout under FLUSH TABLES WITH READ LOCK. This limit leaves GET_LOCK its 10 seconds.
+		return s.exec(ctx, "SET SESSION max_statement_time = 11")
 	}
+	s.dialect = &mysqld{session: s, version: number}
 	return nil
 }
 
 // exec runs a statement that holds no password; it stands in the error.
 func (s *session) exec(ctx context.Context, statement string) error {
 	_, err := s.conn.ExecContext(ctx, statement)
+	return s.failure(statement, err)
+}
+
+// alter is exec for a change that is reported, without its hidden end.
+func (s *session) alter(ctx context.Context, statement string, hidden ...string) error {
+	_, err := s.conn.ExecContext(ctx, statement+strings.Join(hidden, ""))
+	if err == nil {
+		s.request.Changed(statement)
+	}
 	return s.failure(statement, err)
 }
 
@@ -289,6 +298,8 @@ func (s *session) failure(what string, err error) error {
 		advice = adviceExpired
 	case 1040, 1203, 1226:
 		advice = "raise the server's or the user's limit, or try again later"
+	case 1205, 1969:
+		advice = "something holds a lock, such as FLUSH TABLES WITH READ LOCK of a backup: find it in SHOW PROCESSLIST and end it, or wait until it ends"
 	case 1524:
 		advice = "load the authentication plugin at the server, or give the user one that the server has"
 	}
@@ -308,6 +319,7 @@ type account struct {
 	comment    string // MySQL's ATTRIBUTE, a JSON object
 	retained   bool   // a second password is valid on MySQL
 	verifiers  []verifier
+	marked     bool // it has the role of the pair
 }
 
 // nobody is a user that exists nowhere: the top-level domain is kept free.
@@ -319,6 +331,14 @@ func decoy() string { return rand.Text() + "-aA1" }
 
 // name returns the account as SQL wants it.
 func (a account) name() string { return text(a.user) + "@" + text(a.host) }
+
+// lock returns the clause that locks an account as this one is.
+func (a account) lock() string {
+	if a.locked {
+		return " ACCOUNT LOCK"
+	}
+	return " ACCOUNT UNLOCK"
+}
 
 // require returns the clause REQUIRE for the columns of the table of users.
 func require(kind, cipher, issuer, subject string) string {

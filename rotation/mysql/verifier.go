@@ -6,16 +6,20 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // verifier is what a server stores of a password, and the plugin that compares.
 type verifier struct{ plugin, stored string }
 
-// accepts reports whether one of the passwords would open the account. It is
+// accepts reports whether a login by the value would open the account. It is
 // computed from what the server stores, because a login meets only the account
 // whose host fits the function's address, and tells nothing of the others.
-func (a account) accepts(passwords []string) bool {
-	return slices.ContainsFunc(a.verifiers, func(v verifier) bool { return slices.ContainsFunc(passwords, v.accepts) })
+func (a account) accepts(login engine.Value) bool {
+	user, _ := login.Text("username")
+	password, _ := login.Text("password")
+	return user == a.user && password != "" && slices.ContainsFunc(a.verifiers, func(v verifier) bool { return v.accepts(password) })
 }
 
 func (v verifier) accepts(password string) bool {

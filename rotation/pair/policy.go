@@ -106,11 +106,11 @@ func ordinary[U any](ctx context.Context, t Target[U], name string) (*U, error) 
 	if u == nil {
 		return nil, engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
 	}
-	return u, plain(ctx, t, u, name)
+	return u, RefuseAdministrator(ctx, t, u, name)
 }
 
-// plain refuses an administrator.
-func plain[U any](ctx context.Context, t Target[U], u *U, name string) error {
+// RefuseAdministrator refuses a user who is an administrator by the target's own notion.
+func RefuseAdministrator[U any](ctx context.Context, t Target[U], u *U, name string) error {
 	power, err := t.Administrator(ctx, u)
 	if err == nil && power != "" {
 		err = engine.Errorf(engine.TakeoverRefused, AdviceOwn, "the user %q is %s", name, power)
@@ -120,7 +120,7 @@ func plain[U any](ctx context.Context, t Target[U], u *U, name string) error {
 
 // ours refuses a second user that may be somebody else's.
 func ours[U any](ctx context.Context, t Target[U], c Change, current, other *U) error {
-	if err := plain(ctx, t, other, c.Pending); err != nil {
+	if err := RefuseAdministrator(ctx, t, other, c.Pending); err != nil {
 		return err
 	}
 	power, err := t.Exceeds(ctx, current, other)
