@@ -3,7 +3,9 @@ package rabbitmq
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"example.com/rotator/internal/testing/testserver"
@@ -88,3 +90,66 @@ func (h *harness) Restore(ctx context.Context, v engine.Value) error {
 }
 
 func (h *harness) Logs() (string, error) { return h.fixture.Logs() }
+
+// Work passes a message through a queue that either user has declared.
+func (h *harness) Work(_ context.Context, v engine.Value) error {
+	user, _ := v.Text("username")
+	password, _ := v.Text("password")
+	c, err := h.open(user, password)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	queue := "app-of-" + strings.TrimSuffix(user, "_clone")
+	_ = c.declare(queue, false)
+	return c.pass(queue)
+}
+
+func (h *harness) Administrators(_ context.Context, v engine.Value) ([]enginetest.Act, error) {
+	return []enginetest.Act{{Name: "the tag administrator", Do: func(ctx context.Context) (func(), error) {
+		name, _ := v.Text("username")
+		u := h.show(name)
+		u.Name, u.Tags = "", append(u.Tags, administrator)
+		return nil, h.call(ctx, "PUT", path("users", name), &u, nil)
+	}}}, nil
+}
+
+// Acts are those of a login with every right on the virtual host and every tag but administrator.
+func (h *harness) Acts(ctx context.Context, v engine.Value) ([]enginetest.Act, error) {
+	current, _ := v.Text("username")
+	name := h.user("monitoring,policymaker")
+	password := "first-" + name
+	may := func(method, path, body string) error {
+		status, answer, err := h.request(ctx, name, password, method, path, []byte(body))
+		if err == nil && status >= 300 {
+			err = fmt.Errorf("%s %s: status %d: %s", method, path, status, answer)
+		}
+		return err
+	}
+	forbidden := func(context.Context) error {
+		if may("GET", path("users", current), "") == nil || may("GET", path("definitions"), "") == nil {
+			return errors.New("a login without the tag administrator reads users")
+		}
+		return nil
+	}
+	return []enginetest.Act{
+		{
+			Name: "sets policies on the users' queues", Observed: forbidden,
+			Do: func(context.Context) (func(), error) {
+				p := path("policies", "/", name)
+				return func() { h.must("DELETE", p, nil) },
+					may("PUT", p, `{"pattern":"^app-of-`+current+`","definition":{"expires":1,"max-length":0},"apply-to":"queues"}`)
+			},
+		},
+		{
+			Name: "holds an exclusive queue", Observed: forbidden,
+			Do: func(context.Context) (func(), error) {
+				c, err := h.open(name, password)
+				if err != nil {
+					return nil, err
+				}
+				return func() { c.Close() }, c.declare("app-of-"+current, true)
+			},
+		},
+	}, h.call(ctx, "PUT", path("permissions", "/", name), permission{".*", ".*", ".*"}, nil)
+}

@@ -110,49 +110,129 @@ func (f *fixture) toOther(current, other string) *engine.Request {
 	return r
 }
 
-// amqp logs in where the clients do. It speaks as much of AMQP 0-9-1 as that
-// takes, and reports whether the server went on to tune the connection.
+// amqp logs in where the clients do, and reports whether the server accepts that.
 func (f *fixture) amqp(user, password string) (bool, error) {
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", fmt.Sprintf("%s:%d", f.Host, f.AMQPPort), f.CA.ClientTLS(f.Host))
+	c, err := f.dial(user, password)
 	if err != nil {
 		return false, err
 	}
-	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := conn.Write([]byte("AMQP\x00\x00\x09\x01")); err != nil {
-		return false, err
-	}
-	if class, method, err := frame(conn); err != nil || class != 10 || method != 10 { // connection.start
-		return false, fmt.Errorf("no connection.start: %d.%d, %w", class, method, err)
-	}
-	response := "\x00" + user + "\x00" + password
-	body := []byte{0, 10, 0, 11, 0, 0, 0, 0} // connection.start-ok, no properties
-	body = append(body, byte(len("PLAIN")))
-	body = append(body, "PLAIN"...)
-	body = binary.BigEndian.AppendUint32(body, uint32(len(response)))
-	body = append(body, response...)
-	body = append(body, byte(len("en_US")))
-	body = append(body, "en_US"...)
-	out := append([]byte{1, 0, 0}, binary.BigEndian.AppendUint32(nil, uint32(len(body)))...)
-	if _, err := conn.Write(append(append(out, body...), 0xCE)); err != nil {
-		return false, err
-	}
-	class, method, err := frame(conn)
+	defer c.Close()
+	class, method, _, err := c.frame()
 	if errors.Is(err, io.EOF) {
-		return false, nil // how a client that announces no capability is refused
+		err = nil // how a client that announces no capability is refused
 	}
-	return err == nil && class == 10 && method == 30, err // connection.tune
+	return class == 10 && method == 30, err // connection.tune
 }
 
-// frame reads a frame and returns its method.
-func frame(r io.Reader) (class, method uint16, err error) {
+// link is a connection that speaks as much of AMQP 0-9-1 as the tests take. After a failure it does
+// nothing more.
+type link struct {
+	net.Conn
+	failed error
+}
+
+// dial connects and sends a login.
+func (f *fixture) dial(user, password string) (*link, error) {
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", fmt.Sprintf("%s:%d", f.Host, f.AMQPPort), f.CA.ClientTLS(f.Host))
+	if err != nil {
+		return nil, err
+	}
+	c := &link{Conn: conn}
+	_ = c.SetDeadline(time.Now().Add(time.Minute))
+	if _, err = c.Write([]byte("AMQP\x00\x00\x09\x01")); err == nil {
+		err = c.answer(10, 10) // connection.start
+	}
+	if err == nil {
+		err = c.send(0, 10, 11, "\x00\x00\x00\x00"+short("PLAIN")+long("\x00"+user+"\x00"+password)+short("en_US")) // connection.start-ok, no properties
+	}
+	if err != nil {
+		c.Close()
+	}
+	return c, err
+}
+
+// open logs in and opens the virtual host / and a channel.
+func (f *fixture) open(user, password string) (*link, error) {
+	c, err := f.dial(user, password)
+	if err != nil {
+		return c, err
+	}
+	_ = c.answer(10, 30)                                      // connection.tune
+	_ = c.send(0, 10, 31, "\x00\x01\x00\x02\x00\x00\x00\x00") // connection.tune-ok: one channel, frames of 128 KiB, no heartbeat
+	_ = c.call(0, 10, 40, short("/")+"\x00\x00")              // connection.open
+	err = c.call(1, 20, 10, "\x00")                           // channel.open
+	if err != nil {
+		c.Close()
+	}
+	return c, err
+}
+
+// declare creates a queue, or finds it to be the same.
+func (c *link) declare(queue string, exclusive bool) error {
+	bits := "\x00"
+	if exclusive {
+		bits = "\x04"
+	}
+	return c.call(1, 50, 10, "\x00\x00"+short(queue)+bits+"\x00\x00\x00\x00")
+}
+
+// pass publishes a message to a queue and gets it back.
+func (c *link) pass(queue string) error {
+	_ = c.call(1, 85, 10, "\x00")                                                 // confirm.select
+	_ = c.send(1, 60, 40, "\x00\x00"+short("")+short(queue)+"\x00")               // basic.publish
+	_ = c.write(2, 1, "\x00\x3c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00") // its header
+	_ = c.write(3, 1, "m")                                                        // its body
+	_ = c.answer(60, 80)                                                          // basic.ack
+	return c.call(1, 60, 70, "\x00\x00"+short(queue)+"\x01")                      // basic.get
+}
+
+func short(s string) string { return string(byte(len(s))) + s }
+
+func long(s string) string { return string(binary.BigEndian.AppendUint32(nil, uint32(len(s)))) + s }
+
+// call sends a method whose answer has the next number.
+func (c *link) call(channel, class, method uint16, arguments string) error {
+	if err := c.send(channel, class, method, arguments); err != nil {
+		return err
+	}
+	return c.answer(class, method+1)
+}
+
+func (c *link) send(channel, class, method uint16, arguments string) error {
+	head := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, class), method)
+	return c.write(1, channel, string(head)+arguments)
+}
+
+// write sends a frame.
+func (c *link) write(kind byte, channel uint16, payload string) error {
+	head := binary.BigEndian.AppendUint16([]byte{kind}, channel)
+	if c.failed == nil {
+		_, c.failed = io.WriteString(c, string(head)+long(payload)+"\xce")
+	}
+	return c.failed
+}
+
+// answer demands a method from the server.
+func (c *link) answer(class, method uint16) error {
+	if c.failed != nil {
+		return c.failed
+	}
+	k, m, rest, err := c.frame()
+	if c.failed = err; err == nil && (k != class || m != method) {
+		c.failed = fmt.Errorf("the server answers %d.%d, want %d.%d: %q", k, m, class, method, rest)
+	}
+	return c.failed
+}
+
+// frame reads a frame, which begins a method.
+func (c *link) frame() (class, method uint16, rest []byte, err error) {
 	var head [7]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return 0, 0, err
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		return 0, 0, nil, err
 	}
 	payload := make([]byte, binary.BigEndian.Uint32(head[3:])+1)
-	if _, err := io.ReadFull(r, payload); err != nil {
-		return 0, 0, err
+	if _, err := io.ReadFull(c, payload); err != nil {
+		return 0, 0, nil, err
 	}
-	return binary.BigEndian.Uint16(payload), binary.BigEndian.Uint16(payload[2:]), nil
+	return binary.BigEndian.Uint16(payload), binary.BigEndian.Uint16(payload[2:]), payload[4 : len(payload)-1], nil
 }
