@@ -101,6 +101,22 @@ func (h *harness) Work(ctx context.Context, v engine.Value) error {
 		"ALTER TABLE work COMMENT 'altered'")
 }
 
+func (h *harness) Administrators(_ context.Context, v engine.Value) ([]enginetest.Act, error) {
+	user, _ := v.Text("username")
+	var ways []enginetest.Act
+	for _, grant := range []string{"CREATE USER ON *.*", "SUPER ON *.*", "ALL ON *.*", "SELECT ON *.* WITH GRANT OPTION"} {
+		ways = append(ways, enginetest.Act{Name: grant, Do: func(context.Context) (func(), error) {
+			privilege, option, _ := strings.Cut(grant, " WITH ")
+			if option != "" {
+				option = " WITH " + option
+			}
+			h.sql("GRANT " + privilege + " TO " + account(user, "%") + option)
+			return nil, nil
+		}})
+	}
+	return ways, nil
+}
+
 // Acts are those of a login with every right on its own database.
 func (h *harness) Acts(_ context.Context, v engine.Value) ([]enginetest.Act, error) {
 	current, _ := v.Text("username")
