@@ -2,7 +2,9 @@ package mysql_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -22,6 +24,18 @@ type harness struct {
 	*fixture
 	kind     string
 	database string // the application's
+	secret   string // the ARN of the last one
+}
+
+func (h *harness) Bind(_ context.Context, secret string, _ engine.Value) error {
+	h.secret = secret
+	return nil
+}
+
+// lockOf is the name of the lock that the engine takes for a secret.
+func lockOf(secret string) string {
+	sum := sha256.Sum256([]byte("rotator lock\x00" + secret))
+	return "rotator_" + hex.EncodeToString(sum[:16])
 }
 
 // The suite runs for users that cannot overlap, for users that can, and for
@@ -33,7 +47,7 @@ func TestEngine(t *testing.T) {
 				t.Parallel()
 				enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 					server := systems[system](t, testserver.MySQLOptions{AllowPlaintext: true})
-					return &harness{newFixture(t, system, server), kind, server.Database(t)}
+					return &harness{newFixture(t, system, server), kind, server.Database(t), ""}
 				})
 			})
 		}
@@ -129,8 +143,8 @@ func (h *harness) Acts(_ context.Context, v engine.Value) ([]enginetest.Act, err
 		users = append(users, account(other, "%"))
 	}
 	name, password := h.user()
-	own := h.server.Database(h.t)
-	h.sql("GRANT ALL ON " + own + ".* TO " + account(name, "%") + " WITH GRANT OPTION")
+	own, role := h.server.Database(h.t), testserver.Unique("role_")
+	h.sql("GRANT ALL ON "+own+".* TO "+account(name, "%")+" WITH GRANT OPTION", "CREATE TABLE "+own+".t (a int, b int)")
 	act := func(what string, statements ...string) enginetest.Act {
 		return enginetest.Act{Name: what, Do: func(ctx context.Context) (func(), error) {
 			s := h.as(name, password, own)
@@ -138,11 +152,23 @@ func (h *harness) Acts(_ context.Context, v engine.Value) ([]enginetest.Act, err
 		}}
 	}
 	last := users[len(users)-1]
-	return []enginetest.Act{
+	acts := []enginetest.Act{
 		act("grants its database to both users", "GRANT SELECT ON "+own+".* TO "+strings.Join(users, ", ")),
 		act("grants its database to the second user", "GRANT ALL ON "+own+".* TO "+last),
 		act("lets the current user grant its database", "GRANT ALL ON "+own+".* TO "+users[0]+" WITH GRANT OPTION"),
-	}, nil
+		act("grants a table and drops it", "GRANT SELECT ON t TO "+users[0], "DROP TABLE t"),
+		act("grants a column and drops it", "GRANT SELECT (a) ON t TO "+users[0], "ALTER TABLE t DROP COLUMN a"),
+		act("grants a table and locks it", "GRANT SELECT ON t TO "+users[0], "LOCK TABLES t WRITE"),
+		act("grants a column and locks its table", "GRANT SELECT (a) ON t TO "+users[0], "LOCK TABLES t WRITE"),
+		// An application knows the ARN of its secret.
+		act("takes the lock of the secret", "DO GET_LOCK('"+lockOf(h.secret)+"', 0)"),
+	}
+	if h.name == "mariadb" {
+		h.sql("CREATE ROLE " + role + " WITH ADMIN " + account(name, "%"))
+		acts = append(acts, act("grants its role to the current user", "GRANT "+role+" TO "+users[0]),
+			act("lets the current user grant its role", "GRANT "+role+" TO "+users[0]+" WITH ADMIN OPTION"))
+	}
+	return acts, nil
 }
 
 // client is a login next to the engine's.
