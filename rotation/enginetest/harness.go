@@ -194,4 +194,5 @@ var checks = []check{
 	{"Rights", rights},
 	{"Birth", birth},
 	{"Writer", writer},
+	{"HostileHost", hostileHost},
 }

@@ -127,6 +127,7 @@ func TestPairsInOthersHandsAreCaught(t *testing.T) {
 		{"shares nothing", "Rights", "AWSCURRENT after 1 rotations: the user may not use", true},
 		{"gives everything away", "Rights", "AWSPREVIOUS after 1 rotations: the user may not use", true},
 		{"sets something else each time", "Birth", "testSecret finishSecret finishSecret]]: testSecret: LoginRefused", true},
+		{"reads without a bound", "HostileHost", "createSecret uses", false},
 		{"minds a second user without a password", "Birth", ": setSecret: TakeoverRefused", true},
 	} {
 		t.Run(tc.flaw+": "+tc.part, func(t *testing.T) {

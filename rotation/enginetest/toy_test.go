@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -183,7 +184,10 @@ func (e toyEngine) login(ctx context.Context, v engine.Value) (*toySession, erro
 	if err != nil {
 		return nil, s.failed(err)
 	}
-	s.in = bufio.NewReader(conn)
+	s.in = bufio.NewReader(io.LimitReader(conn, 1<<16))
+	if e.flaw == "reads without a bound" {
+		s.in = bufio.NewReader(conn)
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
 	}
@@ -191,6 +195,9 @@ func (e toyEngine) login(ctx context.Context, v engine.Value) (*toySession, erro
 	answer, err := s.send("LOGIN", t.User, t.Password)
 	if err == nil && answer == "NO" && e.flaw != "verifies nothing" {
 		err = engine.Errorf(engine.LoginRefused, "check the password", "the toy refuses %q", t.User)
+	}
+	if err == nil && answer != "OK" && answer != "NO" {
+		err = fmt.Errorf("the toy's answer has %d characters and makes no sense", len(answer))
 	}
 	if err != nil {
 		conn.Close()

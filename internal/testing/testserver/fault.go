@@ -61,6 +61,7 @@ type FaultProxy struct {
 	target   string
 	accepted atomic.Int64
 	filter   atomic.Pointer[func(Chunk) bool]
+	answer   atomic.Pointer[func(net.Conn)]
 	mu       sync.Mutex
 	live     map[net.Conn]bool
 }
@@ -116,7 +117,15 @@ func (p *FaultProxy) Filter(filter func(Chunk) bool) {
 	p.filter.Store(&filter)
 }
 
+// Answer has a function talk to clients in the server's place, until it returns.
+func (p *FaultProxy) Answer(answer func(net.Conn)) { p.answer.Store(&answer) }
+
 func (p *FaultProxy) serve(client net.Conn, number int) {
+	if answer := p.answer.Load(); answer != nil {
+		(*answer)(client)
+		client.Close()
+		return
+	}
 	server, err := net.Dial("tcp", p.target)
 	if err != nil {
 		reset(client)
