@@ -77,19 +77,26 @@ func (s *session) adopt(ctx context.Context, r *engine.Request, apply bool) (pla
 		return nil, err
 	}
 	for _, database := range databases {
-		err := s.within(ctx, database, func(there *session) error {
-			return there.transaction(ctx, !apply, func(tx pgx.Tx) error {
-				t := &taking{target: &target{there, tx, r, ""}, first: first, second: second, database: database}
-				err := t.take(ctx, database == s.Target.Database)
-				if err == nil {
-					plan = append(plan, t.plan...)
-				}
-				return err
-			})
+		there, own := s, database == s.Target.Database
+		if !own {
+			elsewhere := s.Target
+			elsewhere.Database = database
+			if there, err = s.engine.dial(ctx, elsewhere); err != nil {
+				// Its owner can forbid that, and could so stop an adoption.
+				plan = append(plan, database+": left alone, as "+s.Target.User+" cannot log in there")
+				continue
+			}
+			defer there.Close()
+		}
+		var t *taking
+		err := there.transaction(ctx, !apply, func(tx pgx.Tx) error {
+			t = &taking{target: &target{there, tx, r, ""}, first: first, second: second, database: database}
+			return t.take(ctx, own)
 		})
 		if err != nil {
 			return plan, err
 		}
+		plan = append(plan, t.plan...)
 	}
 	return plan, nil
 }

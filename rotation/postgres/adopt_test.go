@@ -14,6 +14,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/operator"
 )
 
@@ -156,6 +157,33 @@ func TestAdoptionByAMasterLikeThatOfRDS(t *testing.T) {
 			}
 			w.exec(w.opens(arn), "SELECT * FROM "+user+".made")
 		}
+	})
+}
+
+// TestAdoptionPassesOverADatabaseOfItsOwner, who has closed it to the master.
+func TestAdoptionPassesOverADatabaseOfItsOwner(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		admin, master := w.master()
+		arn, user := w.awsPair(admin, master)
+		db := w.pg.Database(t)
+		w.exec(w.pg.Connect(t, db), "CREATE TABLE t (id int)", "GRANT SELECT ON t TO "+user+"_clone", "REVOKE CONNECT ON DATABASE "+db+" FROM PUBLIC")
+		if plan := strings.Join(w.adopt(arn, true), "\n"); !strings.Contains(plan, db+": left alone, as") {
+			t.Errorf("the plan is\n%s", plan)
+		}
+		if err := w.rotate(arn); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestAdoptionOfAnAdministratorIsRefused, although the secret has working credentials of both users.
+func TestAdoptionOfAnAdministratorIsRefused(t *testing.T) {
+	each(t, func(t *testing.T, w *world) {
+		admin := w.secret(w.value(w.pg.User, w.pg.Password))
+		arn, user := w.awsPair(admin, w.pg.Connect(t, "postgres"))
+		w.sql("GRANT pg_execute_server_program TO %I", user+"_clone")
+		_, err := operator.Adopt(t.Context(), w.rotator(), arn, true)
+		enginetest.WantCause(t, err, engine.TakeoverRefused, "pg_execute_server_program")
 	})
 }
 

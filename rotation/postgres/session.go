@@ -77,21 +77,6 @@ func (s *session) transaction(ctx context.Context, rehearsal bool, do func(pgx.T
 	})
 }
 
-// within calls do with a session in another database of the server.
-func (s *session) within(ctx context.Context, database string, do func(*session) error) error {
-	if database == s.Target.Database {
-		return do(s)
-	}
-	t := s.Target
-	t.Database = database
-	other, err := s.engine.dial(ctx, t)
-	if err != nil {
-		return err
-	}
-	defer other.Close()
-	return do(other)
-}
-
 // verbs are the places of names and texts in a statement.
 var verbs = regexp.MustCompile("%[IL]")
 
