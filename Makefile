@@ -12,7 +12,7 @@ FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ld
 # time. They run without it, by the name that tests of the suite begin with.
 # $(call tests,PACKAGES,PACKAGES WITH SUITES) runs both parts. `make lint` vets.
 TEST   := $(GO) test -p 3 -count=1 -vet=off -timeout 25m
-SINGLE := ^(Standing|Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late|Strangers|Administrators|Rights|Writer|HostileHost)$$
+SINGLE := ^(Standing|Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late|Strangers|Administrators|Rights|Writer|Tagger|HostileHost|LeftBehind)$$
 OTHERS := ^(Duplicates|Witness|Faults|Birth)$$
 define tests
 $(TEST) -race -parallel 4 -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)

@@ -12,23 +12,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
-
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
-
-// tag tags the secret.
-func (w *world) tag(t *testing.T, key, value string) {
-	t.Helper()
-	_, err := w.client.TagResource(context.Background(), &secretsmanager.TagResourceInput{SecretId: &w.arn, Tags: []types.Tag{{Key: &key, Value: &value}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // TestMalformedTagFailsTheFirstStep: a malformed rotator:retire tag is reported by createSecret and
 // by check, and not when the target has changed already.
@@ -37,7 +25,9 @@ func TestMalformedTagFailsTheFirstStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.tag(t, "rotator:retire", "30")
+	if err := w.tag("retire", "30"); err != nil {
+		t.Fatal(err)
+	}
 	r, err := w.rotator()
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +55,9 @@ func TestStrategyTagCountsInTestSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.env["STRATEGY"] = "alternating"
-	w.tag(t, "rotator:strategy", "single")
+	if err := w.tag("strategy", "single"); err != nil {
+		t.Fatal(err)
+	}
 	token, err := w.begin()
 	if err != nil {
 		t.Fatal(err)

@@ -195,4 +195,6 @@ var checks = []check{
 	{"Birth", birth},
 	{"Writer", writer},
 	{"HostileHost", hostileHost},
+	{"Tagger", tagger},
+	{"LeftBehind", leftBehind},
 }

@@ -402,6 +402,10 @@ func TestMintedValuesLeaveNoOrphan(t *testing.T) {
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %v, want %q", flaw, err, want)
 		}
+		err = leftBehind(quietTB{t}, h)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), "the target still has")) {
+			t.Errorf("%q: left behind: %v", flaw, err)
+		}
 	}
 }
 
