@@ -14,14 +14,18 @@ import (
 type node struct {
 	*resp.Conn
 	target engine.Target
-	info   map[string]string // what INFO says, or nil
+	// configured means that the node runs with a configuration file, as far as INFO says.
+	configured bool
 
 	// What inspect finds.
 	hashes    []string // of the user's passwords
 	aclFile   bool     // users are kept in a file of their own
 	forgetful bool     // the change need not outlive a restart
-	replicate string   // the user's password by which the node replicates, or ""
+	replicate string   // the hash of the user's password by which the node replicates, or ""
 }
+
+// passwordLimit is far above what a user has. Of each of a thousand nodes they are kept.
+const passwordLimit = 100
 
 type nodes []*node
 
@@ -83,9 +87,12 @@ func (n *node) inspect(user string) error {
 		}
 	}
 	for _, p := range passwords {
-		if h, ok := p.(string); ok {
+		if h, ok := p.(string); ok && len(h) == len(hash("")) {
 			n.hashes = append(n.hashes, h)
 		}
+	}
+	if len(n.hashes) > passwordLimit {
+		return engine.Errorf(engine.TargetFailed, "remove those that nobody uses: ACL SETUSER name !hash", "%s: the user %q has %d passwords", n.target.Address(), user, len(n.hashes))
 	}
 	return n.inspectFiles(user)
 }
@@ -99,7 +106,7 @@ func (n *node) inspectFiles(user string) error {
 			return err
 		}
 		n.aclFile = aclFile != ""
-		if !n.aclFile && n.info["config_file"] == "" {
+		if !n.aclFile && !n.configured {
 			return engine.Errorf(engine.TargetFailed, "start the server with a configuration file or an ACL file; where a service keeps the users by itself, set the option "+persistOption+" to off",
 				"%s: the server runs without a file to keep its users in, so that a restart would undo the rotation", n.target.Address())
 		}
@@ -113,11 +120,15 @@ func (n *node) inspectFiles(user string) error {
 		return err
 	}
 	// Replication must go on, whatever becomes of the change at a restart.
-	n.replicate, err = n.config("masterauth")
-	if err == nil && n.replicate != "" && !n.forgetful && n.info["config_file"] == "" {
-		err = engine.Errorf(engine.TargetFailed, "give replication a user of its own (masteruser)", "%s: the server replicates as the user %q and has no configuration file to keep a new masterauth in", n.target.Address(), user)
+	password, err := n.config("masterauth")
+	if err != nil || password == "" {
+		return err
 	}
-	return err
+	n.replicate = hash(password)
+	if !n.forgetful && !n.configured {
+		return engine.Errorf(engine.TargetFailed, "give replication a user of its own (masteruser)", "%s: the server replicates as the user %q and has no configuration file to keep a new masterauth in", n.target.Address(), user)
+	}
+	return nil
 }
 
 // config returns a setting of the server.
@@ -165,7 +176,7 @@ func (n *node) rehearse(user string) error {
 			return n.classify("the rights cannot be tested", err)
 		}
 		if text, _ := reply.(string); err == nil && text != "OK" {
-			return engine.Errorf(engine.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %s", n.target.Address(), text)
+			return engine.Errorf(engine.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %.500s", n.target.Address(), text)
 		}
 	}
 	return nil
@@ -223,7 +234,7 @@ func (n *node) save() error {
 // the user. The server has to keep this one in clear; it is one that it kept so
 // before.
 func (n *node) replicateBy(password string) error {
-	if n.replicate == "" || n.replicate == password {
+	if n.replicate == "" || n.replicate == hash(password) {
 		return nil
 	}
 	if _, err := n.Do("CONFIG", "SET", "masterauth", password); err != nil {
