@@ -18,6 +18,7 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/resp"
+	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of Redis and Valkey.
@@ -123,6 +124,9 @@ func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := e.mayLend(r, nodes, t.User); err != nil {
+		return err
+	}
 	for _, n := range nodes {
 		if err := n.sentinel(r, t.User); err != nil {
 			return err
@@ -216,6 +220,9 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, kept ...string) 
 	if err != nil {
 		return err
 	}
+	if err := e.mayLend(r, nodes, t.User); err != nil {
+		return err
+	}
 	// The secret's host is the last: once it accepts the pending password, all do, and
 	// until then it accepts what the change began with.
 	for _, n := range slices.Concat(nodes[1:], nodes[:1]) {
@@ -233,6 +240,21 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, kept ...string) 
 	for _, n := range nodes {
 		if err := n.replicateBy(r, t.Password); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// mayLend refuses to lend a superuser's powers against itself, and against a user that may change
+// users, unless the secret has that user's own credential.
+func (e *Engine) mayLend(r *engine.Request, all nodes, user string) error {
+	if !r.Superuser {
+		return nil
+	}
+	proved := pair.ProvedCurrent(e.Kind(), r)
+	for _, n := range all {
+		if n.target.User == user || !proved && n.may("acl|setuser") {
+			return engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "%s: the user %q is an administrator", n.target.Address(), user)
 		}
 	}
 	return nil

@@ -95,7 +95,7 @@ func (f *fixture) value(user, password string) engine.Value {
 
 // request is for a rotation from one password to another by the superuser.
 func (f *fixture) request(user, current, pending string) *engine.Request {
-	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending),
+	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending), Proofs: []engine.Value{f.value(user, current)},
 		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
@@ -206,7 +206,7 @@ func TestAUserThatASentinelLogsInAsIsRefused(t *testing.T) {
 	rehearse := func(user string) error {
 		v := func(password string) engine.Value { return f.value(user, password).WithJSON("ssl", []byte("false")) }
 		login := f.value(f.User, f.Password).WithJSON("ssl", []byte("false"))
-		return f.engine.DryRun(enginetest.Within(t), &engine.Request{Current: v("first-" + user), Pending: v("second"), Login: login, Superuser: true, SuperuserChanges: true})
+		return f.engine.DryRun(enginetest.Within(t), &engine.Request{Current: v("first-" + user), Pending: v("second"), Proofs: []engine.Value{v("first-" + user)}, Login: login, Superuser: true, SuperuserChanges: true})
 	}
 	if err := rehearse(watched); err != nil {
 		t.Errorf("before there is a Sentinel: %v", err)
