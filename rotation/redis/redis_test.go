@@ -184,6 +184,26 @@ func TestWhatIsSavedWithTheChangeIsReported(t *testing.T) {
 	}
 }
 
+// To see a Sentinel takes one more right, for users that can serve one.
+func TestTheRightToSeeASentinelIsNeededWhereThereCanBeOne(t *testing.T) {
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
+	rights := []string{"+info", "+cluster|nodes", "+acl|getuser", "+acl|setuser", "+config|get", "+acl|save"}
+	without, with := f.user(rights...), f.user(append(rights, "+client|list")...)
+	for user, needed := range map[string]bool{f.user("+slaveof"): true, f.user("+@all", "-@dangerous"): false} {
+		r := f.request(user, "first-"+user, "second")
+		for admin, want := range map[string]bool{without: !needed, with: true} {
+			r.Login = f.value(admin, "first-"+admin)
+			var n engine.Needs
+			if err := f.engine.Needs(enginetest.Within(t), r, &n); err != nil || strings.Contains(n.Grants[0], "+client|list") != needed {
+				t.Errorf("%v, %v", n.Grants, err)
+			}
+			if err := f.engine.DryRun(enginetest.Within(t), r); (err == nil) != want || !want && !errors.Is(err, engine.PrivilegeMissing) {
+				t.Errorf("needed %v, passes %v: %v", needed, want, err)
+			}
+		}
+	}
+}
+
 // A Sentinel keeps the password that it has, so a user that it logs in as cannot be rotated. Only
 // such a user is refused, and no login without administrative rights can pose as a Sentinel.
 func TestAUserThatASentinelLogsInAsIsRefused(t *testing.T) {
