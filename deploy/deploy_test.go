@@ -366,6 +366,10 @@ func TestLeastPrivilege(t *testing.T) {
 					if !strings.Contains(condition, "kms:ViaService") || !strings.Contains(condition, "kms:EncryptionContext:SecretARN") {
 						t.Errorf("%s allows %s beside Secrets Manager", id, action)
 					}
+				case "elasticache:ModifyUser", "memorydb:UpdateUser":
+					if !strings.Contains(condition, "aws:ResourceTag/rotator:secret") {
+						t.Errorf("%s allows %s on users that the operator has given no secret", id, action)
+					}
 				case "sts:AssumeRole":
 					if p, ok := s["Principal"].(map[string]any); ok && p["Service"] != nil {
 						// Lambda gives a function only a role that its deployer may pass to it.
@@ -385,6 +389,24 @@ func TestLeastPrivilege(t *testing.T) {
 	permission := load(t, "../template.yaml")["Resources"].(map[string]any)["RotatorPermission"].(map[string]any)["Properties"].(map[string]any)
 	if permission["Principal"] != "secretsmanager.amazonaws.com" || permission["SourceAccount"] != "AWS::AccountId" {
 		t.Errorf("the function may be called by %v for account %v", permission["Principal"], permission["SourceAccount"])
+	}
+}
+
+// TestOneSecretNeedsNoTag: a function that its variables give one secret and one user, as AWS's
+// template does, may change that user without a tag.
+func TestOneSecretNeedsNoTag(t *testing.T) {
+	found := 0
+	one := resolve(t, "../template.yaml", map[string]string{"SecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:app-AbCdEf", "UserName": "app",
+		"RotatorFunctionRole.Arn": "arn:aws:iam::123456789012:role/role", "RotatorLogGroup": "/aws/lambda/stack-rotator", "RotatorFunction": "stack-rotator"})
+	for _, s := range statements(one["RotatorFunctionRole"].Properties["Policies"]) {
+		if a := list(s["Action"])[0]; a == "elasticache:ModifyUser" || a == "memorydb:UpdateUser" {
+			if found++; s["Condition"] != nil {
+				t.Errorf("%s asks for %v", a, s["Condition"])
+			}
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d statements are about users of caches", found)
 	}
 }
 

@@ -200,14 +200,15 @@ func (f *finishing) restore(ctx context.Context) (done bool) {
 }
 
 // give makes a value of the secret open the target again, acting as the pending one, or finds that
-// it does. A value that names another host, port, TLS mode or user is only tried. A target can
+// it does. A value that names another host, port, TLS mode or user is only tried, and so is every
+// value where the engine cannot prove that its credential was valid before. A target can
 // refuse to take a credential back, because of its password history or a minimum age; then the
 // superuser sets it, where the operator allows that.
 func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	undo := *f.req
 	undo.Current, undo.Pending = graft(v, f.req.Pending, f.kind), v
 	var err error
-	if f.user(f.req.Pending) == f.user(v) && f.samePlace(f.req.Pending, v) {
+	if !f.kind.NoRestore && f.user(f.req.Pending) == f.user(v) && f.samePlace(f.req.Pending, v) {
 		if !undo.SuperuserChanges {
 			err = f.exchange(ctx, func(ctx context.Context) error { return f.engine.Set(ctx, undo.As(undo.Current, false)) })
 		}

@@ -308,7 +308,7 @@ variable "secret_arn" {
 }
 
 variable "user_name" {
-  description = "The one user of the function, by AWS's template for ElastiCache. Empty for the secret's own."
+  description = "The id of the one user of the function, by AWS's template for ElastiCache. Empty for the secret's own."
   type        = string
   default     = ""
 }

@@ -37,23 +37,22 @@ func New(tls engine.TLSPolicy, settings cacheuser.Settings, o cacheuser.Options)
 		// fail the rotation.
 		Type: engine.Kind{
 			Names:        []string{"elasticache"},
-			Overlap:      engine.BothWork,
 			UserField:    "username",
 			SecretFields: []string{"password"},
 			MarkField:    "user_arn",
+			PlaceFields:  []string{"user_arn"}, // it has the region and the id
 			Passwords:    engine.PasswordPolicy{Length: 20, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
 		},
-		TLS: tls, Options: o, Form: form,
+		TLS: tls, Options: o, User: user,
 		Tag: "aws elasticache add-tags-to-resource --resource-name %s --tags",
-		Dial: func(ctx context.Context, secret string, v engine.Value) (cacheuser.Service, string, string, error) {
+		Dial: func(ctx context.Context, secret string, v engine.Value) (cacheuser.Service, error) {
 			cfg, err := settings(ctx, secret)
 			if err != nil {
-				return nil, "", "", err
+				return nil, err
 			}
 			arn, _ := v.Text("user_arn")
-			m := arnForm.FindStringSubmatch(arn)
-			cfg.Region = m[1]
-			return service{elasticache.NewFromConfig(cfg)}, m[2], arn, nil
+			cfg.Region = arnForm.FindStringSubmatch(arn)[1]
+			return service{elasticache.NewFromConfig(cfg)}, nil
 		},
 	}}
 }
@@ -62,15 +61,16 @@ func New(tls engine.TLSPolicy, settings cacheuser.Settings, o cacheuser.Options)
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticache.html
 var arnForm = regexp.MustCompile(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:([a-zA-Z][a-zA-Z0-9-]*)$`)
 
-func form(v engine.Value) []string {
-	arn, _ := v.Text("user_arn")
+func user(v engine.Value) (id, arn string, faults []string) {
+	arn, _ = v.Text("user_arn")
 	if arn == "" {
-		return []string{"user_arn is missing"}
+		return "", "", []string{"user_arn is missing"}
 	}
-	if !arnForm.MatchString(arn) {
-		return []string{"user_arn is not the ARN of an ElastiCache user"}
+	m := arnForm.FindStringSubmatch(arn)
+	if m == nil {
+		return "", "", []string{"user_arn is not the ARN of an ElastiCache user"}
 	}
-	return nil
+	return m[2], arn, nil
 }
 
 // service is ElastiCache's API.

@@ -14,10 +14,6 @@ var _ engine.Needer = Engine{}
 func (e Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	user, _ := r.Current.Text("user_arn")
 	n.Note = "none: ElastiCache changes the password"
-	actions := []string{"elasticache:DescribeUsers", "elasticache:ModifyUser"}
-	if e.Options.SecretARN == "" {
-		actions = append(actions, "elasticache:ListTagsForResource")
-	}
-	n.Permissions = append(n.Permissions, engine.Permission{Sid: "CacheUser", Resources: []string{user}, Actions: actions})
+	n.Permissions = append(n.Permissions, e.Permissions(r, user, "elasticache:DescribeUsers", "elasticache:ListTagsForResource", "elasticache:ModifyUser")...)
 	return nil
 }

@@ -44,6 +44,9 @@ type Kind struct {
 	// MarkField is a field that identifies a value of this engine where the field "engine" is
 	// missing or is another engine's name as well, or "".
 	MarkField string
+	// NoRestore means that finishSecret does not give the target AWSCURRENT's credential back where the
+	// label cannot be moved, since nothing proves that the credential was valid before.
+	NoRestore bool
 	NoTarget  bool          // no system checks the credential
 	Patience  time.Duration // the time limit of one call of a method; 0 means 15 seconds
 }

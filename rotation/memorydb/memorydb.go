@@ -27,20 +27,15 @@ func New(tls engine.TLSPolicy, settings cacheuser.Settings, o cacheuser.Options)
 	return Engine{&cacheuser.Engine{
 		Type: engine.Kind{
 			Names:        []string{"memorydb"},
-			Overlap:      engine.BothWork,
 			UserField:    "username",
 			SecretFields: []string{"password"},
 			Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
 		},
-		TLS: tls, Options: o, Form: form,
+		TLS: tls, Options: o, User: user,
 		Tag: "aws memorydb tag-resource --resource-arn %s --tags",
-		Dial: func(ctx context.Context, secret string, v engine.Value) (cacheuser.Service, string, string, error) {
+		Dial: func(ctx context.Context, secret string, _ engine.Value) (cacheuser.Service, error) {
 			cfg, err := settings(ctx, secret)
-			if err != nil {
-				return nil, "", "", err
-			}
-			user, _ := v.Text("username")
-			return service{memorydb.NewFromConfig(cfg)}, user, "", nil
+			return service{memorydb.NewFromConfig(cfg)}, err
 		},
 	}}
 }
@@ -49,11 +44,12 @@ func New(tls engine.TLSPolicy, settings cacheuser.Settings, o cacheuser.Options)
 // Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
 var userForm = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]*$`)
 
-func form(v engine.Value) []string {
-	if user, _ := v.Text("username"); user != "" && !userForm.MatchString(user) {
-		return []string{"username is not the name of a MemoryDB user"}
+func user(v engine.Value) (id, arn string, faults []string) {
+	id, _ = v.Text("username")
+	if id != "" && !userForm.MatchString(id) {
+		faults = []string{"username is not the name of a MemoryDB user"}
 	}
-	return nil
+	return id, "", faults
 }
 
 // service is MemoryDB's API.

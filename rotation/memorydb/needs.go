@@ -21,11 +21,7 @@ func (e Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) err
 		return engine.Errorf(engine.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", r.Secret)
 	}
 	n.Note = "none: MemoryDB changes the password"
-	actions := []string{"memorydb:DescribeUsers", "memorydb:UpdateUser"}
-	if e.Options.SecretARN == "" {
-		actions = append(actions, "memorydb:ListTags")
-	}
-	n.Permissions = append(n.Permissions, engine.Permission{Sid: "CacheUser", Actions: actions,
-		Resources: []string{fmt.Sprintf("arn:%s:memorydb:%s:%s:user/%s", secret.Partition, secret.Region, secret.AccountID, user)}})
+	n.Permissions = append(n.Permissions, e.Permissions(r, fmt.Sprintf("arn:%s:memorydb:%s:%s:user/%s", secret.Partition, secret.Region, secret.AccountID, user),
+		"memorydb:DescribeUsers", "memorydb:ListTags", "memorydb:UpdateUser")...)
 	return nil
 }

@@ -122,6 +122,18 @@ func TestAdministratorRotatesAPlainUserAndRetires(t *testing.T) {
 	a.wantPasswords(victim, "first-"+victim)
 }
 
+// A superuser's powers are not lent against itself, also where the operator lets it set passwords
+// that no version has.
+func TestTheSuperuserIsNotChangedByASecretThatNamesIt(t *testing.T) {
+	a := newAccount(newFixture(t, testserver.Redis, testserver.RedisOptions{}))
+	admin := a.user("+@all", "~*", "&*")
+	superuser := a.secret(a.value(admin, "first-"+admin))
+	a.env["RECOVER_BY_SUPERUSER"] = "true"
+	_, err := a.rotate(a.secret(a.value(admin, "a-guess").With("masterarn", superuser)))
+	enginetest.WantCause(t, err, engine.TakeoverRefused, "administrator")
+	a.wantPasswords(admin, "first-"+admin)
+}
+
 func TestOptions(t *testing.T) {
 	nodes, user := newCluster(t)
 	if err := nodes[2].Halt(); err != nil {

@@ -125,6 +125,15 @@ func (h *harness) Credentials(ctx context.Context, v engine.Value) (int, error) 
 	return most, nil
 }
 
+// Administrators gives the user the right to change users.
+func (h *harness) Administrators(_ context.Context, v engine.Value) (acts []enginetest.Act, err error) {
+	user, _ := v.Text("username")
+	for _, right := range []string{"+acl|setuser", "+acl", "+@admin", "+@all"} {
+		acts = append(acts, enginetest.Act{Name: right, Do: func(ctx context.Context) (func(), error) { return nil, h.all(ctx, "ACL", "SETUSER", user, right) }})
+	}
+	return acts, nil
+}
+
 // all sends a command to every node as the administrator.
 func (h *harness) all(ctx context.Context, command ...any) error {
 	for _, admin := range h.admins {

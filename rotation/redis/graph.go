@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,9 +49,10 @@ func (e *Engine) open(ctx context.Context, s settings, l login) (nodes, error) {
 	}
 	g := &graph{login: l, ctx: ctx, engine: e, nodes: nodes{{Conn: conn, target: t}}, known: map[string]bool{t.Address(): true, conn.Address(): true}}
 	if s.hostOnly {
-		return g.nodes, g.tell(g.nodes[0])
+		_, err = g.tell(g.nodes[0])
+	} else {
+		err = g.explore()
 	}
-	err = g.explore()
 	return g.nodes, err
 }
 
@@ -63,8 +65,11 @@ type graph struct {
 	known  map[string]bool // addresses that were logged in to
 }
 
-// limit is far above what Redis recommends for a cluster.
-const limit = 1000
+// limit is far above what Redis recommends for a cluster, and longestName is that of DNS.
+const (
+	limit       = 1000
+	longestName = 255
+)
 
 func (g *graph) explore() error {
 	seed := g.nodes[0]
@@ -95,14 +100,14 @@ func (g *graph) cluster(text string) error {
 			continue
 		}
 		if p.absent {
-			return engine.Errorf(engine.Unreachable, "bring it back, or have the cluster forget it: CLUSTER FORGET", "%s: the cluster's node %s is not there", seed.target.Address(), p.id)
+			return engine.Errorf(engine.Unreachable, "bring it back, or have the cluster forget it: CLUSTER FORGET", "%s: the cluster's node %.40s is not there", seed.target.Address(), p.id)
 		}
 		if err := g.add(neighbour{host: p.host, port: p.port, name: p.name, source: "CLUSTER NODES"}); err != nil {
 			return err
 		}
 	}
 	for _, n := range g.nodes {
-		if err := g.tell(n); err != nil {
+		if _, err := g.tell(n); err != nil {
 			return err
 		}
 	}
@@ -114,11 +119,12 @@ func (g *graph) replicas() error {
 	ids := make(map[string]bool)
 	for i := 0; i < len(g.nodes); i++ {
 		n := g.nodes[i]
-		if err := g.tell(n); err != nil {
+		info, err := g.tell(n)
+		if err != nil {
 			return err
 		}
 		// One that is reached by two addresses needs no second connection.
-		if id := n.info["run_id"]; ids[id] {
+		if id := fmt.Sprintf("%.40s", info["run_id"]); ids[id] {
 			n.Close()
 			g.nodes = slices.Delete(g.nodes, i, i+1)
 			i--
@@ -126,8 +132,8 @@ func (g *graph) replicas() error {
 		} else if id != "" {
 			ids[id] = true
 		}
-		others, err := neighbours(n.info)
-		if err != nil || len(g.nodes) > limit {
+		others, err := neighbours(info)
+		if err != nil {
 			return engine.Errorf(engine.TargetFailed, "see what INFO replication answers", "%s: its replicas cannot be told", n.target.Address())
 		}
 		for _, o := range others {
@@ -153,9 +159,12 @@ type neighbour struct {
 func (g *graph) add(n neighbour) error {
 	first := g.nodes[0].target
 	t := first
-	t.Host, t.Port = n.host, n.port
+	t.Host, t.Port = strings.Clone(n.host), n.port // not to keep the whole answer
 	if g.known[t.Address()] {
 		return nil
+	}
+	if len(g.nodes) == limit || len(n.host) > longestName {
+		return engine.Errorf(engine.TargetFailed, "see what CLUSTER NODES and INFO replication answer", "%s names more than %d nodes, or one whose name is too long", first.Address(), limit)
 	}
 	g.known[t.Address()] = true
 	const advice = "name its address or network in the function's variable " + nodesVariable + ", or set the option " + nodesOption + " to host where it is not to be changed"
@@ -211,27 +220,28 @@ func (g *graph) enter(t engine.Target, names []string) (*resp.Conn, error) {
 		"the node %s refuses the user %q, which %s accepts: %w", t.Address(), t.User, g.nodes[0].target.Address(), refused.Err)
 }
 
-// tell reads what the node says of itself.
+// tell returns what the node says of itself.
 // Source: https://redis.io/docs/latest/commands/info/
-func (g *graph) tell(n *node) error {
+func (g *graph) tell(n *node) (info map[string]string, err error) {
 	reply, err := n.Do("INFO")
 	if g.partial && failed(err, "NOPERM") || absent(err) {
-		return nil
+		return nil, nil
 	}
 	if err != nil {
-		return n.classify("INFO is not answered", err)
+		return nil, n.classify("INFO is not answered", err)
 	}
 	text, _ := reply.(string)
-	n.info = make(map[string]string)
+	info = make(map[string]string)
 	for line := range strings.Lines(text) {
 		if name, value, ok := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); ok {
-			n.info[name] = value
+			info[name] = value
 		}
 	}
-	if s := n.info["loading"]; s == "1" {
-		return engine.Errorf(engine.TargetFailed, "wait until the server is ready; Secrets Manager retries by itself", "%s: the server is loading its data", n.target.Address())
+	n.configured = info["config_file"] != ""
+	if info["loading"] == "1" {
+		return nil, engine.Errorf(engine.TargetFailed, "wait until the server is ready; Secrets Manager retries by itself", "%s: the server is loading its data", n.target.Address())
 	}
-	return nil
+	return info, nil
 }
 
 // neighbours returns a node's primary and its replicas.

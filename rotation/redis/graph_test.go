@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -283,6 +285,57 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		}
 		all.close()
 	}
+}
+
+// A server that names many others, each of which says a lot, takes no memory for it: of what nodes
+// say, next to nothing is kept. It stops at a limit.
+func TestNodesThatSayMuchTakeLittleMemory(t *testing.T) {
+	l, err := net.Listen("tcp", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	replicas, count := "", 50
+	info := func() string {
+		text := replicas + "run_id:" + testserver.Unique("") + strings.Repeat("r", 1<<20) + "\r\nconfig_file:" + strings.Repeat("c", 1<<20) + "\r\n"
+		return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text)
+	}
+	listenAt(t, l, func(command string) string {
+		switch {
+		case strings.HasPrefix(command, "CLUSTER"):
+			return "-ERR This instance has cluster support disabled\r\n"
+		case strings.HasPrefix(command, "INFO"):
+			return info()
+		case strings.HasPrefix(command, "ACL GETUSER"):
+			return "*4\r\n$5\r\nflags\r\n*1\r\n$2\r\non\r\n$9\r\npasswords\r\n*10000\r\n" + strings.Repeat("$64\r\n"+hash("x")+"\r\n", 10000)
+		}
+		return "+OK\r\n"
+	})
+	v := engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%s,"username":"u","password":"first","ssl":false}`, port))
+	e := New(engine.TLSPolicy{}, nodesAt(t, "127.0.0.0/8"))
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for i := range count {
+		replicas += fmt.Sprintf("slave%d:ip=127.0.1.%d,port=%s\r\n", i, i+1, port)
+	}
+	before := heap()
+	all, err := e.open(enginetest.Within(t), settings{}, login{value: v})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := int64(heap()-before) >> 20; len(all) != count+1 || took > 20 {
+		t.Errorf("%d nodes take %d MiB", len(all), took)
+	}
+	all.close()
+	err = e.Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v.With("password", "second"), Login: v})
+	enginetest.WantCause(t, err, engine.TargetFailed, "10000 passwords")
+	replicas = "slave0:ip=" + strings.Repeat("x", 300) + ",port=1\r\n"
+	_, err = e.open(enginetest.Within(t), settings{}, login{value: v})
+	enginetest.WantCause(t, err, engine.TargetFailed, "too long")
 }
 
 // The server gets hashes and nothing else of a password but at the login; and an

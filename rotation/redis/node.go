@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -14,14 +15,19 @@ import (
 type node struct {
 	*resp.Conn
 	target engine.Target
-	info   map[string]string // what INFO says, or nil
+	// configured means that the node runs with a configuration file, as far as INFO says.
+	configured bool
 
 	// What inspect finds.
 	hashes    []string // of the user's passwords
+	commands  string   // the rules of the user's commands
 	aclFile   bool     // users are kept in a file of their own
 	forgetful bool     // the change need not outlive a restart
-	replicate string   // the user's password by which the node replicates, or ""
+	replicate string   // the hash of the user's password by which the node replicates, or ""
 }
+
+// passwordLimit is far above what a user has. Of each of a thousand nodes they are kept.
+const passwordLimit = 100
 
 type nodes []*node
 
@@ -83,11 +89,57 @@ func (n *node) inspect(user string) error {
 		}
 	}
 	for _, p := range passwords {
-		if h, ok := p.(string); ok {
+		if h, ok := p.(string); ok && len(h) == len(hash("")) {
 			n.hashes = append(n.hashes, h)
 		}
 	}
+	n.commands, _ = account["commands"].(string)
+	if len(n.hashes) > passwordLimit {
+		return engine.Errorf(engine.TargetFailed, "remove those that nobody uses: ACL SETUSER name !hash", "%s: the user %q has %d passwords", n.target.Address(), user, len(n.hashes))
+	}
 	return n.inspectFiles(user)
+}
+
+// may reports whether the user's rules allow a command of the categories @admin, @slow and
+// @dangerous, such as slaveof and acl|setuser.
+func (n *node) may(command string) (allowed bool) {
+	container, _, _ := strings.Cut(command, "|")
+	for rule := range strings.FieldsSeq(n.commands) {
+		switch rule[1:] {
+		case "@all", "@admin", "@slow", "@dangerous", container, command:
+			allowed = rule[0] == '+'
+		}
+	}
+	return allowed
+}
+
+// sentinel refuses a user that a Sentinel watches the node by. Nobody tells it of a new password:
+// when both that it could know are gone, it takes the primary for down. Only a user that may SLAVEOF
+// serves a Sentinel, so a login without administrative rights cannot pose as one.
+// Source: https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/
+func (n *node) sentinel(r *engine.Request, user string) error {
+	if !n.may("slaveof") {
+		return nil
+	}
+	reply, err := n.Do("CLIENT", "LIST", "TYPE", "pubsub")
+	switch {
+	case absent(err):
+		return nil
+	case errors.Is(err, resp.ErrTooLong):
+		r.Warn(n.target.Address() + ": it has too many clients to tell whether a Sentinel logs in as the user; if one does, give it a user of its own")
+		return nil
+	case err != nil:
+		return n.classify("whether a Sentinel logs in as the user cannot be told", err)
+	}
+	clients, _ := reply.(string)
+	for client := range strings.Lines(clients) {
+		fields := strings.Fields(client)
+		if slices.Contains(fields, "user="+user) && slices.ContainsFunc(fields, func(f string) bool { return strings.HasPrefix(f, "name=sentinel-") }) {
+			return engine.Errorf(engine.TargetFailed, "give Sentinel a user of its own (sentinel auth-user, auth-pass), whose password is not rotated",
+				"%s: a Sentinel logs in as the user %q, and would be locked out by the second rotation", n.target.Address(), user)
+		}
+	}
+	return nil
 }
 
 // inspectFiles finds out where the node keeps its users, and whether it
@@ -99,7 +151,7 @@ func (n *node) inspectFiles(user string) error {
 			return err
 		}
 		n.aclFile = aclFile != ""
-		if !n.aclFile && n.info["config_file"] == "" {
+		if !n.aclFile && !n.configured {
 			return engine.Errorf(engine.TargetFailed, "start the server with a configuration file or an ACL file; where a service keeps the users by itself, set the option "+persistOption+" to off",
 				"%s: the server runs without a file to keep its users in, so that a restart would undo the rotation", n.target.Address())
 		}
@@ -113,11 +165,15 @@ func (n *node) inspectFiles(user string) error {
 		return err
 	}
 	// Replication must go on, whatever becomes of the change at a restart.
-	n.replicate, err = n.config("masterauth")
-	if err == nil && n.replicate != "" && !n.forgetful && n.info["config_file"] == "" {
-		err = engine.Errorf(engine.TargetFailed, "give replication a user of its own (masteruser)", "%s: the server replicates as the user %q and has no configuration file to keep a new masterauth in", n.target.Address(), user)
+	password, err := n.config("masterauth")
+	if err != nil || password == "" {
+		return err
 	}
-	return err
+	n.replicate = hash(password)
+	if !n.forgetful && !n.configured {
+		return engine.Errorf(engine.TargetFailed, "give replication a user of its own (masteruser)", "%s: the server replicates as the user %q and has no configuration file to keep a new masterauth in", n.target.Address(), user)
+	}
+	return nil
 }
 
 // config returns a setting of the server.
@@ -165,7 +221,7 @@ func (n *node) rehearse(user string) error {
 			return n.classify("the rights cannot be tested", err)
 		}
 		if text, _ := reply.(string); err == nil && text != "OK" {
-			return engine.Errorf(engine.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %s", n.target.Address(), text)
+			return engine.Errorf(engine.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %.500s", n.target.Address(), text)
 		}
 	}
 	return nil
@@ -177,19 +233,24 @@ func (n *node) saving() (commands [][]string) {
 		return nil
 	}
 	if n.aclFile {
-		commands = append(commands, []string{"ACL", "SAVE"})
+		commands = append(commands, aclSave)
 	}
 	if !n.aclFile || n.replicate != "" {
-		commands = append(commands, []string{"CONFIG", "REWRITE"})
+		commands = append(commands, configRewrite)
 	}
 	return commands
 }
 
+var (
+	aclSave       = []string{"ACL", "SAVE"}
+	configRewrite = []string{"CONFIG", "REWRITE"}
+)
+
 // set makes the hashes those of the user's only passwords, in one command that
 // takes effect as a whole and may be repeated, which the removal of a password
-// that is gone may not.
+// that is gone may not. Passwords of others, which the secret does not have, go as well.
 // Source: https://redis.io/docs/latest/commands/acl-setuser/
-func (n *node) set(user string, hashes []string) error {
+func (n *node) set(r *engine.Request, user string, hashes []string) error {
 	command := []string{"ACL", "SETUSER", user, "resetpass"}
 	for _, h := range hashes {
 		command = append(command, "#"+h)
@@ -203,31 +264,57 @@ func (n *node) set(user string, hashes []string) error {
 		}
 		return n.classify("the password cannot be changed", err)
 	}
-	return n.save()
+	if gone := n.others(hashes); gone > 0 {
+		r.Changed(fmt.Sprintf("%s: passwords of the user %q that are neither pending nor current are removed: %d", n.target.Address(), user, gone))
+	}
+	if n.aclFile {
+		return n.save(r, aclSave)
+	}
+	return n.save(r, configRewrite)
 }
 
-func (n *node) save() error {
-	for _, command := range n.saving() {
-		_, err := n.Do(command...)
-		if e, ok := err.(resp.Error); ok && e.Code() != "NOPERM" {
-			return engine.Errorf(engine.TargetFailed, "let the server write its file: until then a restart undoes the rotation", "%s: %s: %w", n.target.Address(), strings.Join(command, " "), err)
-		}
-		if err != nil {
-			return n.classify(strings.Join(command, " "), err)
+// others returns how many passwords the user has in addition to those with the hashes.
+func (n *node) others(hashes []string) (count int) {
+	for _, h := range n.hashes {
+		if !slices.Contains(hashes, h) {
+			count++
 		}
 	}
+	return count
+}
+
+// save makes a change outlive a restart. CONFIG REWRITE writes all settings of the server as they
+// are, also those that somebody has changed for a while.
+func (n *node) save(r *engine.Request, command []string) error {
+	if n.forgetful {
+		return nil
+	}
+	_, err := n.Do(command...)
+	if e, ok := err.(resp.Error); ok && e.Code() != "NOPERM" {
+		return engine.Errorf(engine.TargetFailed, "let the server write its file: until then a restart undoes the rotation", "%s: %s: %w", n.target.Address(), strings.Join(command, " "), err)
+	}
+	if err != nil {
+		return n.classify(strings.Join(command, " "), err)
+	}
+	what := "all users are saved as they are"
+	if command[0] == "CONFIG" {
+		what = "the configuration is rewritten with all settings, and the users in it, as they are"
+	}
+	r.Changed(n.target.Address() + ": " + what + ", also where somebody changed them and did not save them")
 	return nil
 }
 
 // replicateBy gives the node a new password to replicate by, if it replicates as
 // the user. The server has to keep this one in clear; it is one that it kept so
 // before.
-func (n *node) replicateBy(password string) error {
-	if n.replicate == "" || n.replicate == password {
+func (n *node) replicateBy(r *engine.Request, password string) error {
+	if n.replicate == "" {
 		return nil
 	}
-	if _, err := n.Do("CONFIG", "SET", "masterauth", password); err != nil {
-		return n.classify("masterauth cannot be changed", err)
+	if n.replicate != hash(password) {
+		if _, err := n.Do("CONFIG", "SET", "masterauth", password); err != nil {
+			return n.classify("masterauth cannot be changed", err)
+		}
 	}
-	return n.save()
+	return n.save(r, configRewrite) // also what an earlier call has set and not kept
 }

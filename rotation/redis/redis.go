@@ -13,10 +13,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/resp"
+	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of Redis and Valkey.
@@ -105,13 +107,35 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 }
 
 // DryRun logs in to every node and proves that the user is there, that r.Login
-// may change it and that the change will outlive a restart.
+// may change it and that the change will outlive a restart. It refuses a user that a Sentinel logs
+// in as, and warns where passwords will go that are not the secret's: one older than the current
+// one is what the rotation before has left.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	t, err := parse(r.Pending)
 	if err != nil {
 		return err
 	}
-	return e.rehearse(ctx, r, acting(r), t.User)
+	current, err := parse(r.Current)
+	if err != nil {
+		return err
+	}
+	nodes, err := e.rehearse(ctx, r, acting(r), t.User)
+	defer nodes.close()
+	if err != nil {
+		return err
+	}
+	if err := e.mayLend(r, nodes, t.User); err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if err := n.sentinel(r, t.User); err != nil {
+			return err
+		}
+		if others := n.others([]string{hash(t.Password), hash(current.Password)}); others > 1 {
+			r.Warn(fmt.Sprintf("%s: the user %q has %d passwords in addition to the current one, at most one of them from the rotation before; setSecret removes them", n.target.Address(), t.User, others))
+		}
+	}
+	return nil
 }
 
 // acting is the login that r.Login makes the change by. The secret's other passwords
@@ -134,7 +158,9 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		return err
 	}
 	if !r.SuperuserChanges {
-		return e.rehearse(ctx, r, login{value: v}, t.User)
+		nodes, err := e.rehearse(ctx, r, login{value: v}, t.User)
+		nodes.close()
+		return err
 	}
 	s, err := read(r)
 	if err != nil {
@@ -154,18 +180,17 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return nil
 }
 
-func (e *Engine) rehearse(ctx context.Context, r *engine.Request, l login, user string) error {
-	nodes, err := e.prepare(ctx, r, l, user)
-	defer nodes.close()
+func (e *Engine) rehearse(ctx context.Context, r *engine.Request, l login, user string) (nodes, error) {
+	all, err := e.prepare(ctx, r, l, user)
 	if err != nil {
-		return err
+		return all, err
 	}
-	for _, n := range nodes {
+	for _, n := range all {
 		if err := n.rehearse(user); err != nil {
-			return err
+			return all, err
 		}
 	}
-	return nil
+	return all, nil
 }
 
 // Set makes the pending password valid at every node, beside the current one
@@ -195,6 +220,9 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, kept ...string) 
 	if err != nil {
 		return err
 	}
+	if err := e.mayLend(r, nodes, t.User); err != nil {
+		return err
+	}
 	// The secret's host is the last: once it accepts the pending password, all do, and
 	// until then it accepts what the change began with.
 	for _, n := range slices.Concat(nodes[1:], nodes[:1]) {
@@ -204,14 +232,29 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, kept ...string) 
 				hashes = append(hashes, h)
 			}
 		}
-		if err := n.set(t.User, hashes); err != nil {
+		if err := n.set(r, t.User, hashes); err != nil {
 			return err
 		}
 	}
 	// Not before the new password is valid at the nodes that these connect to.
 	for _, n := range nodes {
-		if err := n.replicateBy(t.Password); err != nil {
+		if err := n.replicateBy(r, t.Password); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// mayLend refuses to lend a superuser's powers against itself, and against a user that may change
+// users, unless the secret has that user's own credential.
+func (e *Engine) mayLend(r *engine.Request, all nodes, user string) error {
+	if !r.Superuser {
+		return nil
+	}
+	proved := pair.ProvedCurrent(e.Kind(), r)
+	for _, n := range all {
+		if n.target.User == user || !proved && n.may("acl|setuser") {
+			return engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "%s: the user %q is an administrator", n.target.Address(), user)
 		}
 	}
 	return nil

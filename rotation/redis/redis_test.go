@@ -6,7 +6,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -92,7 +95,7 @@ func (f *fixture) value(user, password string) engine.Value {
 
 // request is for a rotation from one password to another by the superuser.
 func (f *fixture) request(user, current, pending string) *engine.Request {
-	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending),
+	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending), Proofs: []engine.Value{f.value(user, current)},
 		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
@@ -122,6 +125,143 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 	f.wantPasswords(user, "fourth")
 	if err := f.engine.Retire(enginetest.Within(t), f.request(user, "third", "fourth")); err != nil {
 		t.Errorf("a password that is gone already: %v", err)
+	}
+}
+
+// reports has what the engine writes to the function's log added to a text.
+func reports(r *engine.Request) *strings.Builder {
+	var b strings.Builder
+	r.Report = func(level slog.Level, text string) { fmt.Fprintln(&b, level, text) }
+	return &b
+}
+
+// Passwords that others gave the user do not go without a word, which names none of them.
+func TestPasswordsOfOthersAreReported(t *testing.T) {
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
+	user := f.user("+ping", ">another-programs", ">and-a-third")
+	r := f.request(user, "first-"+user, "second")
+	log := reports(r)
+	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"WARN " + f.Addr(), "has 2 passwords in addition to the current one", "INFO changed at the target: " + f.Addr(), "neither pending nor current are removed: 2"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %q in\n%s", want, log)
+		}
+	}
+	for _, p := range []string{"first-" + user, "second", "another-programs", "and-a-third"} {
+		if strings.Contains(log.String(), hash(p)) || p != "second" && strings.Contains(log.String(), p) {
+			t.Errorf("a password is in\n%s", log)
+		}
+	}
+	// What every rotation removes is no cause for a warning.
+	r = f.request(user, "second", "third")
+	log = reports(r)
+	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r)); err != nil || strings.Contains(log.String(), "WARN") || !strings.Contains(log.String(), "removed: 1") {
+		t.Errorf("%v\n%s", err, log)
+	}
+}
+
+// What others changed at the server and did not save is saved with the change. That is in the log;
+// with a file of users, settings stay as they are.
+func TestWhatIsSavedWithTheChangeIsReported(t *testing.T) {
+	for want, o := range map[string]testserver.RedisOptions{"all users are saved as they are": {}, "the configuration is rewritten with all settings": {NoACLFile: true}} {
+		f := newFixture(t, testserver.Redis, o)
+		user := f.user("+ping")
+		f.do("CONFIG", "SET", "maxmemory", "123mb")
+		r := f.request(user, "first-"+user, "second")
+		log := reports(r)
+		if err := f.engine.Set(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("no %q in\n%s", want, log)
+		}
+		conf, err := os.ReadFile(f.ConfigFile)
+		if err != nil || strings.Contains(string(conf), "maxmemory ") != o.NoACLFile {
+			t.Errorf("%s: the configuration has the setting of a while: %v, %v", want, !o.NoACLFile, err)
+		}
+	}
+}
+
+// To see a Sentinel takes one more right, for users that can serve one.
+func TestTheRightToSeeASentinelIsNeededWhereThereCanBeOne(t *testing.T) {
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
+	rights := []string{"+info", "+cluster|nodes", "+acl|getuser", "+acl|setuser", "+config|get", "+acl|save"}
+	without, with := f.user(rights...), f.user(append(rights, "+client|list")...)
+	for user, needed := range map[string]bool{f.user("+slaveof"): true, f.user("+@all", "-@dangerous"): false} {
+		r := f.request(user, "first-"+user, "second")
+		for admin, want := range map[string]bool{without: !needed, with: true} {
+			r.Login = f.value(admin, "first-"+admin)
+			var n engine.Needs
+			if err := f.engine.Needs(enginetest.Within(t), r, &n); err != nil || strings.Contains(n.Grants[0], "+client|list") != needed {
+				t.Errorf("%v, %v", n.Grants, err)
+			}
+			if err := f.engine.DryRun(enginetest.Within(t), r); (err == nil) != want || !want && !errors.Is(err, engine.PrivilegeMissing) {
+				t.Errorf("needed %v, passes %v: %v", needed, want, err)
+			}
+		}
+	}
+}
+
+// A Sentinel keeps the password that it has, so a user that it logs in as cannot be rotated. Only
+// such a user is refused, and no login without administrative rights can pose as a Sentinel.
+func TestAUserThatASentinelLogsInAsIsRefused(t *testing.T) {
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{NoTLS: true})
+	watched := f.user("+@all", "~*", "&*")
+	plain := f.user("+@all", "-@dangerous", "~*", "&*")
+	listed := func(name, user string) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+			for client := range strings.Lines(f.do("CLIENT", "LIST", "TYPE", "pubsub").(string)) {
+				if strings.Contains(client, " name="+name) && strings.Contains(client, " user="+user+" ") {
+					return
+				}
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s does not listen", name)
+			}
+		}
+	}
+	rehearse := func(user string) error {
+		v := func(password string) engine.Value { return f.value(user, password).WithJSON("ssl", []byte("false")) }
+		login := f.value(f.User, f.Password).WithJSON("ssl", []byte("false"))
+		return f.engine.DryRun(enginetest.Within(t), &engine.Request{Current: v("first-" + user), Pending: v("second"), Proofs: []engine.Value{v("first-" + user)}, Login: login, Superuser: true, SuperuserChanges: true})
+	}
+	if err := rehearse(watched); err != nil {
+		t.Errorf("before there is a Sentinel: %v", err)
+	}
+	poser := f.Options(plain, "first-"+plain)
+	poser.ClientName = "sentinel-01234567-pubsub"
+	client := redis.NewClient(poser)
+	defer client.Close()
+	hello := client.Subscribe(t.Context(), "__sentinel__:hello")
+	defer hello.Close()
+	listed(poser.ClientName, plain)
+	if err := rehearse(plain); err != nil {
+		t.Errorf("a user that poses as a Sentinel: %v", err)
+	}
+	port, err := testserver.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	text := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nsentinel monitor it 127.0.0.1 %d 1\nsentinel auth-user it %s\nsentinel auth-pass it first-%[4]s\n", port, filepath.Dir(conf), f.Port, watched)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentinel := exec.Command("redis-server", conf, "--sentinel")
+	if err := sentinel.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		_ = sentinel.Process.Kill()
+		_ = sentinel.Wait()
+	}()
+	listed("sentinel-", watched)
+	enginetest.WantCause(t, rehearse(watched), engine.TargetFailed, "a Sentinel logs in as the user")
+	if err := rehearse(plain); err != nil {
+		t.Errorf("another user than the Sentinel's: %v", err)
 	}
 }
 

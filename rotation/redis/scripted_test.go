@@ -17,6 +17,11 @@ func listen(t *testing.T, answer func(command string) string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
+	listenAt(t, l, answer)
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func listenAt(t *testing.T, l net.Listener, answer func(command string) string) {
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -40,7 +45,6 @@ func listen(t *testing.T, answer func(command string) string) int {
 			}()
 		}
 	}()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // command reads a command as a client sends it.

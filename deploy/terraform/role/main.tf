@@ -97,8 +97,22 @@ data "aws_iam_policy_document" "rotate" {
     for_each = length(var.elasticache_user_arns) > 0 ? [1] : []
     content {
       sid       = "ElastiCacheUsers"
-      actions   = ["elasticache:DescribeUsers", "elasticache:ModifyUser", "elasticache:ListTagsForResource"]
+      actions   = ["elasticache:DescribeUsers", "elasticache:ListTagsForResource"]
       resources = var.elasticache_user_arns
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.elasticache_user_arns) > 0 ? [1] : []
+    content {
+      sid       = "ElastiCacheUserPasswords"
+      actions   = ["elasticache:ModifyUser"]
+      resources = var.elasticache_user_arns
+      condition {
+        test     = "StringLike"
+        variable = "aws:ResourceTag/rotator:secret"
+        values   = ["arn:${local.partition}:secretsmanager:*:${local.account}:secret:*"]
+      }
     }
   }
 
@@ -106,8 +120,22 @@ data "aws_iam_policy_document" "rotate" {
     for_each = length(var.memorydb_user_arns) > 0 ? [1] : []
     content {
       sid       = "MemoryDbUsers"
-      actions   = ["memorydb:DescribeUsers", "memorydb:UpdateUser", "memorydb:ListTags"]
+      actions   = ["memorydb:DescribeUsers", "memorydb:ListTags"]
       resources = var.memorydb_user_arns
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.memorydb_user_arns) > 0 ? [1] : []
+    content {
+      sid       = "MemoryDbUserPasswords"
+      actions   = ["memorydb:UpdateUser"]
+      resources = var.memorydb_user_arns
+      condition {
+        test     = "StringLike"
+        variable = "aws:ResourceTag/rotator:secret"
+        values   = ["arn:${local.partition}:secretsmanager:*:${local.account}:secret:*"]
+      }
     }
   }
 

@@ -60,6 +60,22 @@ run "nothing_asked_for" {
   }
 }
 
+run "one_secret_and_its_user" {
+  command = plan
+
+  variables {
+    elasticache_user_arns = ["arn:aws:elasticache:eu-central-1:111122223333:user:app"]
+    memorydb_user_arns    = ["arn:aws:memorydb:eu-central-1:111122223333:user/app"]
+    secret_arn            = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-AbCdEf"
+    user_name             = "app"
+  }
+
+  assert {
+    condition     = alltrue([for s in data.aws_iam_policy_document.rotate.statement : length(s.condition) == 0 if contains(["ElastiCacheUserPasswords", "MemoryDbUserPasswords"], s.sid)])
+    error_message = "A user that the function's variables name needs a tag."
+  }
+}
+
 run "everything_asked_for" {
   command = apply # the dashboard names the log group, which a plan does not know
 
@@ -92,7 +108,9 @@ run "everything_asked_for" {
       HostsOfSuperusers             = "arn:aws:rds:eu-central-1:111122223333:cluster:* arn:aws:rds:eu-central-1:111122223333:db:*"
       RedshiftHostsOfSuperusers     = "*"
       ElastiCacheUsers              = "arn:aws:elasticache:eu-central-1:111122223333:user:app"
+      ElastiCacheUserPasswords      = "arn:aws:elasticache:eu-central-1:111122223333:user:app"
       MemoryDbUsers                 = "arn:aws:memorydb:eu-central-1:111122223333:user/app"
+      MemoryDbUserPasswords         = "arn:aws:memorydb:eu-central-1:111122223333:user/app"
       InfluxDbInstances             = "arn:aws:timestream-influxdb:eu-central-1:111122223333:db-instance/abc"
       IamUsers                      = "arn:aws:iam::111122223333:user/app"
       IamUsersIntent                = "arn:aws:iam::111122223333:user/app"
@@ -107,9 +125,11 @@ run "everything_asked_for" {
   }
   # Whose a cache's user is is read from its tags.
   assert {
-    condition = { for s in data.aws_iam_policy_document.rotate.statement : s.sid => join(" ", sort(s.actions)) if contains(["ElastiCacheUsers", "MemoryDbUsers"], s.sid) } == {
-      ElastiCacheUsers = "elasticache:DescribeUsers elasticache:ListTagsForResource elasticache:ModifyUser"
-      MemoryDbUsers    = "memorydb:DescribeUsers memorydb:ListTags memorydb:UpdateUser"
+    condition = { for s in data.aws_iam_policy_document.rotate.statement : s.sid => join(" ", sort(s.actions)) if contains(["ElastiCacheUsers", "ElastiCacheUserPasswords", "MemoryDbUsers", "MemoryDbUserPasswords"], s.sid) } == {
+      ElastiCacheUsers         = "elasticache:DescribeUsers elasticache:ListTagsForResource"
+      ElastiCacheUserPasswords = "elasticache:ModifyUser"
+      MemoryDbUsers            = "memorydb:DescribeUsers memorydb:ListTags"
+      MemoryDbUserPasswords    = "memorydb:UpdateUser"
     }
     error_message = "The function may do something else with users of caches."
   }
@@ -122,6 +142,8 @@ run "everything_asked_for" {
     condition = { for s in data.aws_iam_policy_document.rotate.statement : s.sid => join("; ", sort([for c in s.condition : join(" ", concat([c.test, c.variable], c.values))])) if length(s.condition) > 0 } == {
       SecretsThatNameThisFunction   = "StringEquals secretsmanager:resource/AllowRotationLambdaArn arn:aws:lambda:eu-central-1:111122223333:function:rotator"
       IamUsersIntent                = "ForAllValues:StringEquals aws:TagKeys rotator:intent"
+      ElastiCacheUserPasswords      = "StringLike aws:ResourceTag/rotator:secret arn:aws:secretsmanager:*:111122223333:secret:*"
+      MemoryDbUserPasswords         = "StringLike aws:ResourceTag/rotator:secret arn:aws:secretsmanager:*:111122223333:secret:*"
       KeysOfTheSecrets              = "StringEquals kms:ViaService secretsmanager.eu-central-1.amazonaws.com; StringLike kms:EncryptionContext:SecretARN arn:aws:secretsmanager:eu-central-1:111122223333:secret:*"
       KeysOfSuperusers              = "StringEquals kms:ViaService secretsmanager.eu-central-1.amazonaws.com; StringLike kms:EncryptionContext:SecretARN arn:aws:secretsmanager:eu-central-1:111122223333:secret:superuser-AbCdEf"
       RoleOfTheSecretsAccounts      = "StringEquals aws:ResourceOrgID o-exampleorg1"

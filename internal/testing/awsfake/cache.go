@@ -114,7 +114,7 @@ func (f *Caches) Fail(hook func(action string) (code string)) {
 
 // PutPolicy gives the caller its one identity policy, without which it may do all.
 func (f *Caches) PutPolicy(document string) error {
-	p, err := iampolicy.Parse(document)
+	p, err := iampolicy.Parse(document, "aws:ResourceTag/rotator:secret")
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.allow = p
@@ -292,10 +292,16 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 			return CacheUser{}, &cacheFault{code: code, message: "made up"}
 		}
 	}
-	if full := service + ":" + action; f.allow != nil && !f.allow.Permits(full, cacheARN(service, id), nil) {
+	u := f.users[service+"/"+id]
+	have := make(map[string][]string)
+	if u != nil {
+		for k, v := range u.Tags {
+			have["aws:ResourceTag/"+k] = []string{v}
+		}
+	}
+	if full := service + ":" + action; f.allow != nil && !f.allow.Permits(full, cacheARN(service, id), have) {
 		return CacheUser{}, &cacheFault{"AccessDenied", "Exception", "User is not authorized to perform: " + full + " on resource: " + cacheARN(service, id)}
 	}
-	u := f.users[service+"/"+id]
 	if u == nil {
 		return CacheUser{}, &cacheFault{"UserNotFound", "Fault", "User " + id + " not found."}
 	}

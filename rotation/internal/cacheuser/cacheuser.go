@@ -4,8 +4,13 @@
 //
 // The API acts by the function's role, for which any user is as good as any other.
 // So the operator must have said that the user is the secret's: by the function's
-// variables, or by a tag at the user. A login proves nothing, as the secret itself
-// says where the cache is: whoever wrote it may keep one that accepts any password.
+// variables, or by a tag at the user. Another tag says where the user's cache is: whoever
+// wrote the secret may keep a server that accepts any password, so a login proves
+// something only where the operator has named the endpoint.
+//
+// The API gives the user any password that it is sent. One that stays valid next to the
+// new one must therefore have been accepted at that endpoint. Without a host nothing can
+// be tried; then the new password becomes the only one, in finishSecret.
 package cacheuser
 
 import (
@@ -19,6 +24,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/smithy-go"
 
 	"example.com/rotator/rotation/engine"
@@ -50,8 +56,8 @@ type User struct {
 
 // Options are the operator's settings, by the names of AWS's template.
 type Options struct {
-	// SecretARN and UserName, if set, are the one secret that the function
-	// rotates and the user that it must name.
+	// SecretARN and UserName, if set, are the one secret that the function rotates and the id of
+	// the user that it must name. A name is not enough, as several users can have it.
 	SecretARN, UserName string
 	// MaxWait bounds the wait for a user to become active, and Interval is the
 	// longest pause between two looks.
@@ -84,11 +90,11 @@ func ReadOptions(getenv func(string) string) (Options, error) {
 type Engine struct {
 	// Type describes the engine; New adds what follows from the options.
 	Type engine.Kind
-	// Dial makes the service's client for a value and returns the user's id
-	// there, and the user's ARN if the value names it.
-	Dial func(ctx context.Context, secret string, v engine.Value) (s Service, id, arn string, err error)
-	// Form names what is wrong with the value, beside its login.
-	Form func(v engine.Value) []string
+	// Dial makes the service's client for a value.
+	Dial func(ctx context.Context, secret string, v engine.Value) (Service, error)
+	// User returns the id of the user that a value names, its ARN if the value has it, and
+	// what is wrong with them.
+	User func(v engine.Value) (id, arn string, faults []string)
 	// Tag is the command that tags a user, with %s for its ARN.
 	Tag string
 
@@ -99,6 +105,7 @@ type Engine struct {
 // Kind describes the engine.
 func (e *Engine) Kind() engine.Kind {
 	k := e.Type
+	k.Overlap, k.NoRestore = engine.AskTarget, true
 	k.Patience = e.Options.MaxWait + loginLimit
 	return k
 }
@@ -110,7 +117,7 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error)
 	if !v.IsObject() {
 		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
 	}
-	faults := e.Form(v)
+	id, user, faults := e.User(v)
 	if r.SuperuserChanges {
 		faults = append(faults, "masterarn is of no use here, as AWS's API changes the password")
 	}
@@ -137,11 +144,17 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error)
 		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "%s", strings.Join(faults, "; "))
 	}
 	t.Host, t.Password = host, password
-	if o := e.Options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != t.User) {
-		return engine.Target{}, engine.Errorf(engine.TakeoverRefused, "give every secret a function of its own, or set neither SECRET_ARN nor USER_NAME",
+	if o := e.Options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != id || user != "" && region(user) != region(r.Secret)) {
+		return engine.Target{}, engine.Errorf(engine.TakeoverRefused, "set USER_NAME to the user's id, as names are not unique, and SECRET_ARN to its secret in the same region; or set neither and tag the users",
 			"the function is there for the user %q of the secret %s and no other", o.UserName, o.SecretARN)
 	}
 	return t, nil
+}
+
+// region returns the region of an ARN, or "".
+func region(id string) string {
+	a, _ := arn.Parse(id) // "" is the answer for what is none
+	return a.Region
 }
 
 // rule is what both services ask of a password; the API applies it, too, but not
@@ -168,26 +181,28 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 // DryRun waits until the user is active, proves that it is the secret's, and tries
 // the login. That the role may change it cannot be proved without a change.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	_, _, err := e.user(ctx, r)
+	_, t, err := e.user(ctx, r, r.Login)
+	if err == nil && t.Host == "" {
+		r.Warn("login not tried, as the secret has no host: in finishSecret the new password becomes the user's only one")
+	}
 	return err
 }
 
 // user waits until the user is active, proves that it is the secret's, and then that
-// the cache accepts r.Login, if that says where the cache is. A refusal is told, so that
-// the core looks for the version that clients can use.
-func (e *Engine) user(ctx context.Context, r *engine.Request) (*account, engine.Target, error) {
-	t, err := e.parse(r, r.Login)
+// the cache accepts v, if that says where the cache is.
+func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*account, engine.Target, error) {
+	t, err := e.parse(r, v)
 	if err != nil {
 		return nil, t, err
 	}
-	a, err := e.account(ctx, r, r.Login, t)
+	a, err := e.account(ctx, r, v, t)
 	if err != nil {
 		return nil, t, err
 	}
 	if err := a.active(ctx); err != nil {
 		return nil, t, err
 	}
-	if err := e.belongs(ctx, r, a); err != nil {
+	if err := e.belongs(ctx, r, a, t); err != nil {
 		return nil, t, err
 	}
 	if t.Host != "" && t.Password != "" {
@@ -196,29 +211,39 @@ func (e *Engine) user(ctx context.Context, r *engine.Request) (*account, engine.
 	return a, t, err
 }
 
-// secretTag is the key of the tag at a user that has the ARN of the user's secret.
-const secretTag = "rotator:secret"
+// The keys of the tags by which the operator says whose a user is: the ARN of its secret, and
+// host:port of its cache.
+const (
+	secretTag   = "rotator:secret"
+	endpointTag = "rotator:endpoint"
+)
 
-// belongs reports an error unless the operator has said that the user is the
-// secret's. Where that is by SECRET_ARN and USER_NAME, parse has compared them.
-func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account) error {
-	if e.Options.SecretARN != "" {
+// belongs reports an error unless the operator has said that the user is the secret's, and that its
+// cache is where the secret says. Where the former is by SECRET_ARN and USER_NAME, parse has
+// compared them.
+func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account, t engine.Target) error {
+	pinned := e.Options.SecretARN != ""
+	if pinned && t.Host == "" {
 		return nil
 	}
 	tags, err := a.service.Tags(ctx, a.arn)
 	if err != nil {
 		return classify("the user's tags cannot be read", err)
 	}
-	if tags[secretTag] == r.Secret {
-		return nil
+	refuse := func(key, want, what, or string) error {
+		is := "has no tag " + key
+		if other := tags[key]; other != "" {
+			is = "has the tag " + key + " with " + other
+		}
+		return engine.Errorf(engine.TakeoverRefused, fmt.Sprintf("if it is, tag the user: %s Key=%s,Value=%s; or %s", fmt.Sprintf(e.Tag, a.arn), key, want, or), "nothing proves that %s: it %s", fmt.Sprintf(what, a.id), is)
 	}
-	const advice = "if it is, tag the user: %s Key=%s,Value=%s; or set SECRET_ARN and USER_NAME, for a function that has one secret"
-	is := "has no tag " + secretTag
-	if other := tags[secretTag]; other != "" {
-		is = "is by its tag " + secretTag + " that of " + other
+	if !pinned && tags[secretTag] != r.Secret {
+		return refuse(secretTag, r.Secret, "the user %q is this secret's", "set SECRET_ARN and USER_NAME, for a function that has one secret")
 	}
-	return engine.Errorf(engine.TakeoverRefused, fmt.Sprintf(advice, fmt.Sprintf(e.Tag, a.arn), secretTag, r.Secret),
-		"nothing proves that the user %q is this secret's: it %s", a.id, is)
+	if t.Host != "" && !strings.EqualFold(tags[endpointTag], t.Address()) {
+		return refuse(endpointTag, t.Address(), "the secret's host and port are of the cache of the user %q", "take host out of the secret")
+	}
+	return nil
 }
 
 // loginLimit bounds a login, which the patience for changes must not stretch.
@@ -236,10 +261,9 @@ func (e *Engine) log(ctx context.Context, t engine.Target) error {
 	return resp.Classify(t, t.Address()+": it does not serve the user", conn.Ping())
 }
 
-// Set replaces the user's passwords by the pending one and the one that clients use:
-// that of r.Login, which the cache has accepted. One that it refuses, as it was revoked,
-// is not brought back. Without a host nothing can be tried, and r.Login is the
-// current value, which is believed, as by AWS's template.
+// Set replaces the user's passwords by the pending one and the one that the cache has just
+// accepted, which clients use. One that it refuses, as it was revoked, is not brought back; nor does
+// one stay that cannot be tried, as whoever wrote the secret may have made it up.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
@@ -257,18 +281,24 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 	if err := rule(pending.Password); err != nil {
 		return err
 	}
-	a, login, err := e.user(ctx, r)
+	a, login, err := e.user(ctx, r, r.Login)
 	if err != nil {
 		return err
 	}
 	passwords := []string{pending.Password}
-	switch {
-	case !keep || login.Password == "":
-	case login.Password != pending.Password:
+	proved := login.Host != "" && login.Password != ""
+	if r.KeepCurrent && !proved {
+		return engine.Errorf(engine.TargetFailed, "", "nothing proves the current password: %w", engine.ErrOneAtATime)
+	}
+	if keep && login.Host != "" {
+		made := login
+		made.Password = pending.Password
+		if err := e.log(ctx, made); !errors.Is(err, engine.LoginRefused) {
+			return err // nil: an earlier call has made the change, and what it kept is kept
+		}
+	}
+	if keep && proved {
 		passwords = append(passwords, login.Password)
-	case login.Host != "":
-		// An earlier call has made the change, and what it kept is kept.
-		return nil
 	}
 	for {
 		err := a.service.Replace(ctx, a.id, passwords)
@@ -294,24 +324,16 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 // be done, and the error wraps engine.ErrNotVerifiable. A value without a password, as
 // before the first rotation, opens nothing.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
-	t, err := e.parse(r, v)
-	if err != nil {
+	_, t, err := e.user(ctx, r, v)
+	switch {
+	case err != nil:
 		return err
-	}
-	if t.Password == "" {
+	case t.Password == "":
 		return engine.Errorf(engine.LoginRefused, "rotate the secret", "the value has no password yet")
-	}
-	a, err := e.account(ctx, r, v, t)
-	if err != nil {
-		return err
-	}
-	if err := a.active(ctx); err != nil {
-		return err
-	}
-	if t.Host == "" {
+	case t.Host == "":
 		return engine.Errorf(engine.TargetFailed, "add the cache's endpoint to the secret, as its field host", "whether the user %q can log in cannot be told: %w, as the value has no host", t.User, engine.ErrNotVerifiable)
 	}
-	return e.log(ctx, t)
+	return nil
 }
 
 // account is a user at the service.
@@ -325,10 +347,11 @@ type account struct {
 }
 
 func (e *Engine) account(ctx context.Context, r *engine.Request, v engine.Value, t engine.Target) (*account, error) {
-	service, id, arn, err := e.Dial(ctx, r.Secret, v)
+	service, err := e.Dial(ctx, r.Secret, v)
 	if err != nil {
 		return nil, err
 	}
+	id, arn, _ := e.User(v) // parse has found no fault
 	return &account{service: service, id: id, arn: arn, name: t.User,
 		wait: min(250*time.Millisecond, e.Options.Interval), interval: e.Options.Interval, end: time.Now().Add(e.Options.MaxWait)}, nil
 }
@@ -385,6 +408,22 @@ func code(err error) string {
 		return api.ErrorCode()
 	}
 	return ""
+}
+
+// Permissions returns what a rotation of r needs for the user with the ARN: the actions that
+// describe it, list its tags and change it. What is changed has the secret's tag, unless the
+// function's variables name the user.
+func (e *Engine) Permissions(r *engine.Request, user, describe, list, change string) []engine.Permission {
+	read := engine.Permission{Sid: "CacheUser", Actions: []string{describe}, Resources: []string{user}}
+	write := engine.Permission{Sid: "CacheUserPasswords", Actions: []string{change}, Resources: []string{user}}
+	pinned := e.Options.SecretARN != ""
+	if host, _ := r.Current.Text("host"); !pinned || host != "" {
+		read.Actions = append(read.Actions, list)
+	}
+	if !pinned {
+		write.Conditions = map[string]map[string]string{"StringEquals": {"aws:ResourceTag/" + secretTag: r.Secret}}
+	}
+	return []engine.Permission{read, write}
 }
 
 // classify gives an error of the API its cause and advice.

@@ -196,6 +196,104 @@ func TestNobodyElsesUser(t *testing.T) {
 	})
 }
 
+// Whoever may write a secret and not read it, or not change users, gets no password of the user's
+// that works: of those in the secret, none becomes valid that was not.
+func TestAWriterOfTheSecretGetsNoPasswordThatWorks(t *testing.T) {
+	const known = "Known-To-The-Writer-0123456789"
+	for name, c2 := range map[string]struct {
+		write func(t *testing.T, v engine.Value) engine.Value
+		edit  bool // the writer puts the value once more while finishSecret changes the user
+		want  engine.Cause
+	}{
+		"without a host":                       {write: func(_ *testing.T, v engine.Value) engine.Value { return bare(v) }},
+		"without a host, with an edit":         {write: func(_ *testing.T, v engine.Value) engine.Value { return bare(v) }, edit: true, want: engine.SecretEdited},
+		"with a host of its own":               {write: func(t *testing.T, v engine.Value) engine.Value { return own(t, v) }, want: engine.TakeoverRefused},
+		"with the cache, which refuses it":     {write: func(_ *testing.T, v engine.Value) engine.Value { return v }},
+		"with the cache, and with an edit":     {write: func(_ *testing.T, v engine.Value) engine.Value { return v }, edit: true, want: engine.SecretEdited},
+		"by one rotation that did without one": {write: func(_ *testing.T, v engine.Value) engine.Value { return bare(v).With("password", "") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, c *cache) {
+				v := c.user(t)
+				first, _ := v.Text("password")
+				w := newWorld(t, c, v)
+				crafted := c2.write(t, v)
+				if p, _ := crafted.Text("password"); p != "" {
+					crafted = crafted.With("password", known)
+				}
+				w.put(crafted)
+				edits := 0
+				c.fake.Fail(func(action string) string {
+					if c2.edit && (action == "ModifyUser" || action == "UpdateUser") && edits == 0 {
+						edits++
+						w.put(crafted.With("password", known+"2"))
+					}
+					return ""
+				})
+				err := w.rotate()
+				if c2.want == "" && err != nil || c2.want != "" && !errors.Is(err, c2.want) {
+					t.Errorf("%v, want %q", err, c2.want)
+				}
+				got := c.fake.User(c.service, id(v)).Passwords
+				if slices.ContainsFunc(got, func(p string) bool { return strings.HasPrefix(p, known) }) || len(got) == 0 {
+					t.Error("the user has a password that the writer knows")
+				}
+				if c2.want == engine.TakeoverRefused && !slices.Equal(got, []string{first}) {
+					t.Error("the user was changed")
+				}
+				if err := c.Open(t.Context(), w.current()); c2.want == "" && err != nil {
+					t.Errorf("AWSCURRENT: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// own is a value with a host of the writer's own, which accepts whatever it is sent.
+func own(t *testing.T, v engine.Value) engine.Value {
+	return v.With("host", "127.0.0.1").WithJSON("port", []byte(strconv.Itoa(yes(t)))).WithJSON("ssl", []byte("false"))
+}
+
+// Names of ElastiCache's users are not unique. The function that the variables give one user must
+// change no other of that name, and none of the same id in another region.
+func TestAnotherUserOfTheSameNameIsNotChanged(t *testing.T) {
+	c := newCache(t, "elasticache")
+	v := c.user(t)
+	arn, _ := v.Text("user_arn")
+	c.options.SecretARN, c.options.UserName = secretARN, id(v)
+	other := c.fake.Add("elasticache", awsfake.CacheUser{ID: "other", Name: id(v), Passwords: []string{"Others-Passw0rd-0123456789"}})
+	for _, bad := range []string{other, strings.ReplaceAll(arn, "us-east-1", "eu-west-1")} {
+		r := request(bare(v).With("user_arn", bad), second)
+		_, nerr := c.engine().Next(enginetest.Within(t), r)
+		for _, err := range []error{nerr, c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)} {
+			enginetest.WantCause(t, err, engine.TakeoverRefused, "USER_NAME to the user's id")
+		}
+	}
+	if u := c.fake.User("elasticache", "other"); !slices.Equal(u.Passwords, []string{"Others-Passw0rd-0123456789"}) {
+		t.Error("the other user was changed")
+	}
+	// A user whose name is not its id is named by its id.
+	c.options.UserName = "other"
+	if err := c.engine().Set(enginetest.Within(t), request(bare(v).With("user_arn", other), second)); err != nil {
+		t.Error(err)
+	}
+}
+
+// A version that names another user of the same name has nothing for this one.
+func TestAPasswordOfAnotherUserOfTheSameNameIsNotTried(t *testing.T) {
+	c := newCache(t, "elasticache")
+	v := c.user(t)
+	other := c.fake.Add("elasticache", awsfake.CacheUser{ID: "other", Name: id(v), Passwords: []string{"Others-Passw0rd-0123456789"}})
+	w := newWorld(t, c, v.With("user_arn", other))
+	w.put(v.With("password", "not-that-of-the-user-0123"))
+	if err := w.rotate(); !errors.Is(err, engine.LoginRefused) {
+		t.Errorf("%v, want LoginRefused", err)
+	}
+	if !strings.Contains(w.log.String(), "version skipped") {
+		t.Error("the version of another user is not skipped")
+	}
+}
+
 // yes is a cache of an attacker's own, which accepts whatever it is sent, and returns
 // its port.
 func yes(t *testing.T) int {
@@ -237,13 +335,18 @@ func TestTheOperatorsVariablesNameTheUser(t *testing.T) {
 		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{second}) {
 			t.Errorf("%d passwords after the first rotation", len(u.Passwords))
 		}
-		// Nothing tells whether the current password works, so that it is kept.
+		// Nothing tells whether the current password works, so it ends.
 		r = request(r.Pending, third)
+		r.KeepCurrent = true
+		if err := c.engine().Set(enginetest.Within(t), r); !errors.Is(err, engine.ErrOneAtATime) {
+			t.Errorf("setSecret of the second rotation: %v", err)
+		}
+		r.KeepCurrent = false
 		for range 2 {
 			if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)); err != nil {
 				t.Errorf("the second rotation: %v", err)
 			}
-			if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{third, second}) {
+			if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{third}) {
 				t.Errorf("%d passwords after the second rotation", len(u.Passwords))
 			}
 		}
@@ -332,11 +435,7 @@ func TestRotationWithoutAHost(t *testing.T) {
 		if !strings.Contains(w.log.String(), "login not tried") {
 			t.Error("the log does not say that the login was not tried")
 		}
-		out, err := w.client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &w.arn})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Open(t.Context(), engine.StringValue(*out.SecretString)); err != nil {
+		if err := c.Open(t.Context(), w.current()); err != nil {
 			t.Errorf("AWSCURRENT: %v", err)
 		}
 	})
@@ -378,6 +477,34 @@ func newWorld(t *testing.T, c *cache, v engine.Value) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+func (w *world) put(v engine.Value) {
+	w.t.Helper()
+	if _, err := w.client.PutSecretValue(w.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &w.arn, SecretString: aws.String(string(v.Reveal()))}); err != nil {
+		w.t.Error(err)
+	}
+}
+
+func (w *world) current() engine.Value {
+	w.t.Helper()
+	out, err := w.client.GetSecretValue(w.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &w.arn})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return engine.StringValue(*out.SecretString)
+}
+
+// rotate takes all steps.
+func (w *world) rotate() error {
+	w.t.Helper()
+	token := w.begin()
+	for _, s := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret} {
+		if err := w.step(s, token); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (w *world) begin() (token string) {
@@ -528,6 +655,9 @@ func TestAHungCacheIsTold(t *testing.T) {
 		port := testserver.Blackhole(t)
 		v := c.user(t)
 		v = v.WithJSON("port", []byte(strconv.Itoa(port)))
+		if err := c.Bind(t.Context(), secretARN, v); err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
@@ -543,7 +673,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		needs := func(v engine.Value) []engine.Permission {
 			var n engine.Needs
-			if err := c.Engine().(engine.Needer).Needs(enginetest.Within(t), request(v, second), &n); err != nil || len(n.Permissions) != 1 {
+			if err := c.Engine().(engine.Needer).Needs(enginetest.Within(t), request(v, second), &n); err != nil || len(n.Permissions) != 2 {
 				t.Fatalf("%+v, %v", n, err)
 			}
 			return n.Permissions
@@ -559,14 +689,14 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 		named := newCache(t, c.service)
 		named.options.SecretARN, named.options.UserName = secretARN, "app"
 		var fewer engine.Needs
-		if err := named.Engine().(engine.Needer).Needs(enginetest.Within(t), request(v, second), &fewer); err != nil || len(fewer.Permissions[0].Actions) != 2 {
+		if err := named.Engine().(engine.Needer).Needs(enginetest.Within(t), request(bare(v), second), &fewer); err != nil || len(fewer.Permissions[0].Actions) != 1 || fewer.Permissions[1].Conditions != nil {
 			t.Errorf("where variables name the user: %v, %v", fewer, err)
 		}
 		whole, lesser := enginetest.Policies(t, needs(v))
 		if err := rotate(v, whole); err != nil {
 			t.Errorf("by %s: %v", whole, err)
 		}
-		if len(lesser) != 4 { // three actions and the resource
+		if len(lesser) != 6 { // three actions, the resource of two statements, and the tag
 			t.Errorf("%d policies are less than %s", len(lesser), whole)
 		}
 		for i := range len(lesser) {

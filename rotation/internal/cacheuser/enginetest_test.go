@@ -110,7 +110,10 @@ func (c *cache) New(_ context.Context, host string, port int) (value, superuser 
 
 // Bind tags the user, as the operator does.
 func (c *cache) Bind(_ context.Context, secret string, v engine.Value) error {
+	host, _ := v.Text("host")
+	port, _ := v.Text("port")
 	c.fake.Tag(c.service, id(v), "rotator:secret", secret)
+	c.fake.Tag(c.service, id(v), "rotator:endpoint", host+":"+port)
 	return nil
 }
 

@@ -169,12 +169,29 @@ func answersPlain(ctx context.Context, t engine.Target) bool {
 	return err == nil && (first[0] == '+' || first[0] == '-')
 }
 
-// ended puts the context's error before one that it may have caused.
+// ended shortens an error, which may list all the names in a server's certificate, and puts the
+// context's error before one that it may have caused.
 func ended(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
+	err = short{err}
+	if ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
+}
+
+// short is an error whose text is cut.
+type short struct{ error }
+
+func (e short) Error() string { return cut(e.error.Error()) }
+
+func (e short) Unwrap() error { return e.error }
+
+// cut returns the first part of a text that a server may make as long as it likes.
+func cut(text string) string {
+	if len(text) <= maxText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxText], "") + "…"
 }
 
 // Close ends the connection.
@@ -191,7 +208,7 @@ func (c *Conn) Do(args ...string) (any, error) {
 	if _, err := c.conn.Write(b); err != nil {
 		return nil, ended(c.ctx, err)
 	}
-	reply, err := read(c.r, maxDepth)
+	reply, err := read(c.r)
 	if err != nil {
 		return nil, ended(c.ctx, err)
 	}
@@ -213,19 +230,42 @@ func (c *Conn) Ping() error {
 	return err
 }
 
-// Bounds of a reply, far above what the engines' commands answer.
+// Bounds of a reply, far above what the engines' commands answer. A secret names the server, so
+// whoever wrote it may keep one that answers anything.
 const (
-	maxDepth  = 8
-	maxLine   = 64 << 10
-	maxBulk   = 16 << 20
-	maxLength = 1 << 20
+	maxReply = 4 << 20 // bytes of a reply with all its elements
+	overhead = 64      // what an element counts in addition to its bytes
+	maxLine  = 64 << 10
+	maxDepth = 8
+	maxText  = 1 << 10 // of an error
 )
 
-var errReply = errors.New("the server's answer is not in Redis's protocol")
+var (
+	errReply = errors.New("the server's answer is not in Redis's protocol")
+	// ErrTooLong is in the error of a reply that exceeds the bounds. The connection is of no more
+	// use then.
+	ErrTooLong = errors.New("the server's answer is too long")
+)
+
+// reply is a reply that is being read.
+type reply struct {
+	r    *bufio.Reader
+	left int // of maxReply
+}
 
 // read reads one reply.
-func read(r *bufio.Reader, depth int) (any, error) {
-	line, err := readLine(r)
+func read(r *bufio.Reader) (any, error) { return (&reply{r, maxReply}).element(maxDepth) }
+
+// spend counts the bytes of an element, before memory is taken for them.
+func (r *reply) spend(n int) error {
+	if r.left -= n + overhead; r.left < 0 {
+		return ErrTooLong
+	}
+	return nil
+}
+
+func (r *reply) element(depth int) (any, error) {
+	line, err := r.line()
 	if err != nil {
 		return nil, err
 	}
@@ -234,40 +274,28 @@ func read(r *bufio.Reader, depth int) (any, error) {
 	case '+':
 		return text, nil
 	case '-':
-		return Error(text), nil
+		return Error(cut(text)), nil
 	case ':':
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil {
 			return nil, errReply
 		}
 		return n, nil
-	case '$':
+	case '$', '*':
 		n, err := strconv.Atoi(text)
-		if err != nil || n < -1 || n > maxBulk {
+		switch {
+		case err != nil || n < -1 || kind == '*' && depth == 0:
 			return nil, errReply
-		}
-		if n == -1 {
+		case n == -1:
 			return nil, nil
-		}
-		b := make([]byte, n+2)
-		if _, err := io.ReadFull(r, b); err != nil {
-			return nil, err
-		}
-		if string(b[n:]) != "\r\n" {
-			return nil, errReply
-		}
-		return string(b[:n]), nil
-	case '*':
-		n, err := strconv.Atoi(text)
-		if err != nil || n < -1 || n > maxLength || depth == 0 {
-			return nil, errReply
-		}
-		if n == -1 {
-			return nil, nil
+		case n > maxReply:
+			return nil, ErrTooLong
+		case kind == '$':
+			return r.bulk(n)
 		}
 		var list []any // grows as elements come, whatever the server has announced
 		for range n {
-			e, err := read(r, depth-1)
+			e, err := r.element(depth - 1)
 			if err != nil {
 				return nil, err
 			}
@@ -278,17 +306,31 @@ func read(r *bufio.Reader, depth int) (any, error) {
 	return nil, errReply
 }
 
-// readLine reads a line of one byte at least, without its end.
-func readLine(r *bufio.Reader) (string, error) {
+// bulk reads a string of n bytes and its end.
+func (r *reply) bulk(n int) (any, error) {
+	if err := r.spend(n); err != nil {
+		return nil, err
+	}
+	b := make([]byte, n+2)
+	if _, err := io.ReadFull(r.r, b); err != nil {
+		return nil, err
+	}
+	if string(b[n:]) != "\r\n" {
+		return nil, errReply
+	}
+	return string(b[:n]), nil
+}
+
+// line reads a line of one byte at least, without its end.
+func (r *reply) line() (string, error) {
 	var line []byte
 	for {
-		part, err := r.ReadSlice('\n')
-		line = append(line, part...)
+		part, err := r.r.ReadSlice('\n')
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 			return "", err
 		}
-		if len(line) > maxLine {
-			return "", errReply
+		if line = append(line, part...); len(line) > maxLine {
+			return "", ErrTooLong
 		}
 		if err == nil {
 			break
@@ -298,7 +340,7 @@ func readLine(r *bufio.Reader) (string, error) {
 	if !ok || text == "" {
 		return "", errReply
 	}
-	return text, nil
+	return text, r.spend(len(text))
 }
 
 // Classify gives an error of Login or Do its cause and advice; nil stays nil.

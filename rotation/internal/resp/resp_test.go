@@ -2,14 +2,19 @@ package resp
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
+	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -22,14 +27,14 @@ func TestRead(t *testing.T) {
 		{"$4\r\na\r\nb\r\n", "a\r\nb"}, {"*-1\r\n", nil}, {"*3\r\n$1\r\na\r\n*1\r\n:1\r\n-ERR x\r\n", []any{"a", []any{int64(1)}, Error("ERR x")}},
 		{"+" + strings.Repeat("x", 5000) + "\r\n", strings.Repeat("x", 5000)},
 	} {
-		got, err := read(bufio.NewReader(strings.NewReader(c.text)), maxDepth)
+		got, err := read(bufio.NewReader(strings.NewReader(c.text)))
 		if err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%.40q: %v, %v", c.text, got, err)
 		}
 	}
 	for _, bad := range []string{"", "+OK", "+OK\n", "\r\n", "x\r\n", ":x\r\n", "$x\r\n", "$-2\r\n", "$3\r\nab\r\n", "$1\r\nabc", "$999999999999\r\n", "*x\r\n", "*2\r\n+a\r\n",
 		"*2000000\r\n", strings.Repeat("*1\r\n", maxDepth+1) + "+a\r\n", "+" + strings.Repeat("x", maxLine)} {
-		if got, err := read(bufio.NewReader(strings.NewReader(bad)), maxDepth); err == nil {
+		if got, err := read(bufio.NewReader(strings.NewReader(bad))); err == nil {
 			t.Errorf("%.40q: %v", bad, got)
 		}
 	}
@@ -41,11 +46,126 @@ func FuzzRead(f *testing.F) {
 	f.Add("*3\r\n$1\r\na\r\n*1\r\n:1\r\n-ERR x\r\n")
 	f.Add("*1000000\r\n*1000000\r\n$16777216\r\nx")
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := read(bufio.NewReader(strings.NewReader(text)), maxDepth)
+		got, err := read(bufio.NewReader(strings.NewReader(text)))
 		if err != nil && got != nil {
 			t.Errorf("%v and %v", got, err)
 		}
 	})
+}
+
+// serve answers what every connection sends first with what write writes, and returns the port.
+func serve(t *testing.T, write func(net.Conn)) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return accept(t, l, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1<<10)) // the client may be gone
+		write(c)
+	})
+}
+
+// accept serves connections until the test's end and returns the listener's port.
+func accept(t *testing.T, l net.Listener, serve func(net.Conn)) int {
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				serve(c)
+			}()
+		}
+	}()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// A secret names its server, which may be of the writer's own and answer without an end. The
+// function has 256 MiB for everything.
+func TestNoAnswerTakesMuchMemoryOrTime(t *testing.T) {
+	repeat := func(begin, part string) func(net.Conn) {
+		part = strings.Repeat(part, 1+(64<<10)/len(part))
+		return func(c net.Conn) {
+			_, err := io.WriteString(c, begin)
+			for err == nil {
+				_, err = io.WriteString(c, part)
+			}
+		}
+	}
+	bulk := strings.Repeat("x", 1<<20)
+	for name, c := range map[string]struct {
+		write func(net.Conn)
+		cause engine.Cause
+		want  string
+	}{
+		"many long strings":      {repeat("*1048576\r\n", "$1048576\r\n"+bulk+"\r\n"), engine.TargetFailed, "too long"},
+		"one that is too long":   {repeat("$1000000000\r\n", bulk), engine.TargetFailed, "too long"},
+		"many short strings":     {repeat("*1048576\r\n", "$0\r\n\r\n"), engine.TargetFailed, "too long"},
+		"many empty lists":       {repeat("*1048576\r\n", "*0\r\n"), engine.TargetFailed, "too long"},
+		"a line without an end":  {repeat("+", bulk), engine.TargetFailed, "too long"},
+		"lists in lists":         {repeat("", "*1000000\r\n"), engine.TargetFailed, "not in Redis's protocol"},
+		"an error with no end":   {repeat("-WRONGPASS ", bulk), engine.TargetFailed, "too long"},
+		"an error of 60,000":     {repeat("-WRONGPASS "+strings.Repeat("x", 60_000)+"\r\n", "+"), engine.LoginRefused, "xxx…"},
+		"a byte now and then":    {func(c net.Conn) { trickle(t, c) }, engine.Unreachable, "in time"},
+		"an end without a reply": {func(net.Conn) {}, engine.Unreachable, "failed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			port := serve(t, c.write)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			_, err := Login(ctx, engine.TLSPolicy{}, engine.Target{Host: "127.0.0.1", Port: port, User: "u", Password: "p", TLS: engine.TLSOff})
+			runtime.ReadMemStats(&after)
+			if !errors.Is(err, c.cause) || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 2<<10 {
+				t.Errorf("%.3000v, want %s with %q", err, c.cause, c.want)
+			}
+			if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 32 {
+				t.Errorf("it takes %d MiB", took)
+			}
+		})
+	}
+}
+
+func trickle(t *testing.T, c net.Conn) {
+	for _, err := io.WriteString(c, "$100\r\n"); err == nil && t.Context().Err() == nil; _, err = io.WriteString(c, "x") {
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// The error of a certificate for other names lists them, also where nobody has signed it.
+func TestAnErrorDoesNotListAllNamesOfACertificate(t *testing.T) {
+	var names []string
+	for i := range 90 {
+		names = append(names, fmt.Sprintf("%d.%s.example", i, strings.Repeat("x.", 100)))
+	}
+	ca, err := testserver.NewCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := ca.Issue(names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(certificate.CertPEM, certificate.KeyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := accept(t, l, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1)) // which makes the handshake
+	})
+	_, err = Login(t.Context(), engine.TLSPolicy{}, engine.Target{Host: "localhost", Port: port, User: "u", Password: "p"})
+	if !errors.Is(err, engine.TLSFailed) || len(err.Error()) > 4<<10 {
+		t.Errorf("%d bytes: %.200v", len(err.Error()), err)
+	}
 }
 
 func TestClassify(t *testing.T) {

@@ -65,7 +65,9 @@ run "everything_asked_for" {
       HostsOfSuperusers          = "arn:aws:rds:eu-central-1:444455556666:cluster:* arn:aws:rds:eu-central-1:444455556666:db:*"
       RedshiftHostsOfSuperusers  = "*"
       ElastiCacheUsers           = "arn:aws:elasticache:eu-central-1:444455556666:user:app"
+      ElastiCacheUserPasswords   = "arn:aws:elasticache:eu-central-1:444455556666:user:app"
       MemoryDbUsers              = "arn:aws:memorydb:eu-central-1:444455556666:user/app"
+      MemoryDbUserPasswords      = "arn:aws:memorydb:eu-central-1:444455556666:user/app"
       InfluxDbInstances          = "arn:aws:timestream-influxdb:eu-central-1:444455556666:db-instance/abc"
       IamUsers                   = "arn:aws:iam::444455556666:user/app"
       IamUsersIntent             = "arn:aws:iam::444455556666:user/app"
@@ -78,6 +80,8 @@ run "everything_asked_for" {
     condition = { for s in data.aws_iam_policy_document.rotate.statement : s.sid => join("; ", sort([for c in s.condition : join(" ", concat([c.test, c.variable], c.values))])) if length(s.condition) > 0 } == {
       SecretsThatNameTheFunction = "StringEquals secretsmanager:resource/AllowRotationLambdaArn arn:aws:lambda:eu-central-1:111122223333:function:rotator"
       IamUsersIntent             = "ForAllValues:StringEquals aws:TagKeys rotator:intent"
+      ElastiCacheUserPasswords   = "StringLike aws:ResourceTag/rotator:secret arn:aws:secretsmanager:*:444455556666:secret:*"
+      MemoryDbUserPasswords      = "StringLike aws:ResourceTag/rotator:secret arn:aws:secretsmanager:*:444455556666:secret:*"
       KeysOfTheSecrets           = "StringEquals kms:ViaService secretsmanager.eu-central-1.amazonaws.com; StringLike kms:EncryptionContext:SecretARN arn:aws:secretsmanager:eu-central-1:444455556666:secret:*"
       KeysOfSuperusers           = "StringEquals kms:ViaService secretsmanager.eu-central-1.amazonaws.com; StringLike kms:EncryptionContext:SecretARN arn:aws:secretsmanager:eu-central-1:444455556666:secret:superuser-AbCdEf"
     }
