@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"example.com/rotator/rotation/engine"
@@ -36,6 +37,8 @@ type finishing struct {
 	req   *engine.Request
 	from  string // the version that is AWSCURRENT
 	state string
+	// accepted are the credentials that the target accepted before the change.
+	accepted []engine.Value
 }
 
 // finish takes the step and ends its error with the state of the target.
@@ -104,7 +107,8 @@ func (f *finishing) change(ctx context.Context) error {
 	defer func(until time.Time) { f.until = until }(f.until)
 	f.state = stateUnknown
 	f.until = begin.Add(left / 4 * changeShare)
-	_, err := f.act(ctx, f.req, f.setPending)
+	c, err := f.act(ctx, f.req, f.setPending)
+	f.accepted = append(f.req.Proofs, c.value)
 	if err != nil && engine.CauseOf(err) == engine.LoginRefused {
 		f.state = stateUntouched
 		return err
@@ -200,15 +204,16 @@ func (f *finishing) restore(ctx context.Context) (done bool) {
 }
 
 // give makes a value of the secret open the target again, acting as the pending one, or finds that
-// it does. A value that names another host, port, TLS mode or user is only tried, and so is every
-// value where the engine cannot prove that its credential was valid before. A target can
+// it does. It gives only a credential that the target accepted before the change, to the place where
+// it did: whoever may write the secret could have put another into AWSCURRENT. A target can
 // refuse to take a credential back, because of its password history or a minimum age; then the
 // superuser sets it, where the operator allows that.
 func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	undo := *f.req
 	undo.Current, undo.Pending = graft(v, f.req.Pending, f.kind), v
 	var err error
-	if !f.kind.NoRestore && f.user(f.req.Pending) == f.user(v) && f.samePlace(f.req.Pending, v) {
+	proved := slices.ContainsFunc(f.accepted, func(a engine.Value) bool { return f.user(a) == f.user(v) && f.req.Key(a) == f.req.Key(v) })
+	if proved && !f.kind.NoRestore && f.user(f.req.Pending) == f.user(v) && f.samePlace(f.req.Pending, v) {
 		if !undo.SuperuserChanges {
 			err = f.exchange(ctx, func(ctx context.Context) error { return f.engine.Set(ctx, undo.As(undo.Current, false)) })
 		}

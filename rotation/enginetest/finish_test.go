@@ -145,7 +145,8 @@ func TestReplicaThatLags(t *testing.T) {
 }
 
 // TestEditInTheGap: an operator edits another field of the secret, the credential, or the
-// host, in the moment of the promotion.
+// host, in the moment of the promotion. A password is not given to the target: a writer who may
+// not read the secret could have chosen it.
 func TestEditInTheGap(t *testing.T) {
 	other := newToyServer(t)
 	port := testserver.Proxy(t, other.listen.Addr().String()).Port
@@ -173,7 +174,11 @@ func TestEditInTheGap(t *testing.T) {
 					t.Fatal(err)
 				}
 			})
-			ends(t, err, engine.SecretEdited, "the target is restored")
+			state, opens := "the target is restored", "AWSCURRENT"
+			if what == "the password" {
+				state, opens = "the target is changed: AWSPENDING opens it", "AWSPENDING"
+			}
+			ends(t, err, engine.SecretEdited, state)
 			current, _ := w.labelled("AWSCURRENT")
 			if !current.value.Equal(edited) {
 				t.Errorf("%s %s: the edit was lost", what, way)
@@ -182,8 +187,21 @@ func TestEditInTheGap(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d, err := operator.Diagnose(t.Context(), r, w.arn); err != nil || d.Opens != "AWSCURRENT" {
+			if d, err := operator.Diagnose(t.Context(), r, w.arn); err != nil || d.Opens != opens {
 				t.Errorf("%s %s: %s opens the target, %v", what, way, d.Opens, err)
+			}
+			if opens == "AWSCURRENT" {
+				continue
+			}
+			w.opens(t, "AWSPENDING", true)
+			pending, _ := w.labelled("AWSPENDING")
+			password, _ := pending.value.Text("password")
+			_ = w.stage("AWSPENDING", token, "") // an edit of AWSCURRENT can take it away as well
+			if err := w.update(edited.With("password", password)); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.rotate(); err != nil {
+				t.Errorf("%s %s: after the advice: %v", what, way, err)
 			}
 		}
 	}

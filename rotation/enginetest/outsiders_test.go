@@ -17,8 +17,9 @@ func (e toyEngine) mayChange(ctx context.Context, s *toySession, r *engine.Reque
 	if !r.Superuser {
 		return nil
 	}
+	begin := time.Now()
 	for _, user := range users {
-		for begin := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		for ; ; time.Sleep(10 * time.Millisecond) {
 			shown, err := s.send("SHOW", user)
 			if err != nil {
 				return err

@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strings"
@@ -184,10 +183,7 @@ func (e toyEngine) login(ctx context.Context, v engine.Value) (*toySession, erro
 	if err != nil {
 		return nil, s.failed(err)
 	}
-	s.in = bufio.NewReader(io.LimitReader(conn, 1<<16))
-	if e.flaw == "reads without a bound" {
-		s.in = bufio.NewReader(conn)
-	}
+	s.in = bufio.NewReader(conn)
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
 	}
@@ -220,11 +216,14 @@ func (s *toySession) send(words ...string) (string, error) {
 	if _, err := fmt.Fprintln(s.conn, strings.Join(words, " ")); err != nil {
 		return "", s.failed(err)
 	}
-	answer, err := s.in.ReadString('\n')
+	answer, err := s.in.ReadSlice('\n') // of the buffer's size at most
+	if s.engine.flaw == "reads without a bound" {
+		answer, err = s.in.ReadBytes('\n')
+	}
 	if err != nil {
 		return "", s.failed(err)
 	}
-	return strings.TrimSuffix(answer, "\n"), nil
+	return strings.TrimSuffix(string(answer), "\n"), nil
 }
 
 func (e toyEngine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
