@@ -312,12 +312,12 @@ func (m *mysqld) inherited(ctx context.Context, a account, roles []string) (gran
 	return m.show(ctx, a, "SHOW GRANTS FOR "+a.name()+" USING "+strings.Join(roles, ", "))
 }
 
-func (m *mysqld) create(ctx context.Context, a, like account, role, password string) error {
+func (m *mysqld) create(ctx context.Context, a, like account, role, birth string) error {
 	s := "CREATE USER " + a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "
 	if m.modern() {
 		s += text(decoy()) + " DEFAULT ROLE " + text(role) + " ACCOUNT LOCK"
 	} else {
-		s += text(password)
+		s += text(birth)
 	}
 	_, err := m.conn.ExecContext(ctx, s)
 	return m.failure("the user "+a.name()+" could not be created", err)

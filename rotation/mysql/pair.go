@@ -115,7 +115,11 @@ func (t target) bySuperuser(ctx context.Context) error {
 func (t target) at(a account, other *account, rehearsal bool) target {
 	t.host, t.like = a.host, a
 	r := *t.change.Request
-	r.Proofs = slices.DeleteFunc(credentials(&r), func(v engine.Value) bool {
+	known := credentials(&r)
+	if r.Strategy == engine.AlternatingUsers && !t.dialect.marks() {
+		known = append(known, t.birth())
+	}
+	r.Proofs = slices.DeleteFunc(known, func(v engine.Value) bool {
 		return !a.accepts(v) && (other == nil || !other.accepts(v))
 	})
 	named := func(user string) string { return account{user: user, host: a.host}.name() }
@@ -124,6 +128,12 @@ func (t target) at(a account, other *account, rehearsal bool) target {
 }
 
 func (t target) apply(ctx context.Context) error { return pair.Apply(ctx, t, t.change) }
+
+// birth is the login of a second user that has not been given its rights, on a server that cannot mark.
+func (t target) birth() engine.Value {
+	r := t.change.Request
+	return r.Pending.With("password", pair.BirthPassword(r, t.pending))
+}
 
 // credentials are the values by which an account can be seen to be the secret's: those that the core
 // has found to be accepted, and those of this rotation.
@@ -231,7 +241,8 @@ func (t target) Create(ctx context.Context, current *account, name string) (*acc
 			return nil, err
 		}
 	}
-	if err := t.dialect.create(ctx, account{user: t.pending, host: t.host}, *current, t.role(), t.password); err != nil {
+	birth, _ := t.birth().Text("password")
+	if err := t.dialect.create(ctx, account{user: t.pending, host: t.host}, *current, t.role(), birth); err != nil {
 		return nil, err
 	}
 	other, err := t.Find(ctx, name)

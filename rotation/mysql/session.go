@@ -52,9 +52,9 @@ type dialect interface {
 	inherited(ctx context.Context, a account, roles []string) (grants, error)
 	// create makes an account without a right, that logs in as like does. It
 	// has the role from the first moment, and nobody can log in to it. On a
-	// server that cannot mark, it has the password at once, by which the next
-	// call can prove it to be the secret's own.
-	create(ctx context.Context, a, like account, role, password string) error
+	// server that cannot mark, it has the birth password, by which the next call
+	// proves it to be the secret's own.
+	create(ctx context.Context, a, like account, role, birth string) error
 	// attributes gives an account the default roles and the comment of another.
 	attributes(ctx context.Context, a, like account) error
 	// setPassword makes password the only one of an account, in the way that
