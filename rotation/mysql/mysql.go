@@ -193,14 +193,9 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 		"the user has a second password, which it may not discard: %w", err)
 }
 
-func (m *mysqld) rehearseOther(ctx context.Context, password string, take, give []string) error {
-	if _, err := m.conn.ExecContext(ctx, "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password)); err != nil {
-		return m.failure("other users cannot be changed", err)
-	}
-	if !m.modern() {
-		return nil // a GRANT would create the user
-	}
-	return m.rehearseGrants(ctx, take, give)
+func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
+	_, err := m.conn.ExecContext(ctx, "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))
+	return m.failure("other users cannot be changed", err)
 }
 
 func (m *mysqld) accounts(ctx context.Context, user, role string) ([]account, error) {

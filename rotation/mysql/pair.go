@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -115,6 +114,9 @@ func (t target) bySuperuser(ctx context.Context) error {
 func (t target) at(a account, other *account, rehearsal bool) target {
 	t.host, t.like = a.host, a
 	r := *t.change.Request
+	if rehearsal && !t.change.Rehearsal {
+		r.Report = nil // the change that follows reports
+	}
 	known := credentials(&r)
 	if r.Strategy == engine.AlternatingUsers && !t.dialect.marks() {
 		known = append(known, t.birth())
@@ -218,21 +220,11 @@ func (t target) Mark(_, other *account) string {
 }
 
 func (t target) Rehearse(ctx context.Context, current, other *account) error {
-	var take, give []string
-	if current != nil {
-		want, err := t.grants(ctx, *current)
-		if err != nil {
-			return err
-		}
-		var have grants
-		if other != nil {
-			if have, err = t.grants(ctx, *other); err != nil {
-				return err
-			}
-		}
-		take, give = difference(want, have, nobody)
+	err := t.dialect.rehearseOther(ctx, t.password)
+	if err != nil || current == nil || !t.dialect.marks() {
+		return err // without roles, a GRANT would create the user
 	}
-	return t.dialect.rehearseOther(ctx, t.password, take, give)
+	return t.rehearseRights(ctx, *current, other)
 }
 
 func (t target) Create(ctx context.Context, current *account, name string) (*account, error) {
@@ -288,46 +280,4 @@ func (t target) SetPassword(ctx context.Context, a *account) error {
 		t.request.Changed("ALTER USER " + a.name() + " IDENTIFIED WITH " + t.like.plugin + t.like.lock())
 	}
 	return err
-}
-
-// level brings the rights of an account to those of another. It looks again
-// after each pass: a server may answer one grant with another, as where a
-// restriction ends with what it restricts. What the superuser may not take was
-// granted by somebody else, and is left alone.
-func (t target) level(ctx context.Context, a, like account) error {
-	var foreign []string
-	for pass := 0; ; pass++ {
-		want, err := t.grants(ctx, like)
-		if err != nil {
-			return err
-		}
-		have, err := t.grants(ctx, a)
-		if err != nil {
-			return err
-		}
-		take, give := difference(want, have, a)
-		take = slices.DeleteFunc(take, func(statement string) bool { return slices.Contains(foreign, statement) })
-		if len(take)+len(give) == 0 {
-			break
-		}
-		if pass == 3 {
-			return engine.Errorf(engine.TargetFailed, "give both users the same rights by hand", "the rights of %s and %s still differ: %s", a.name(), like.name(), strings.Join(append(take, give...), "; "))
-		}
-		for _, statement := range take {
-			if err := t.alter(ctx, statement); errors.Is(err, engine.PrivilegeMissing) {
-				foreign = append(foreign, statement)
-			} else if err != nil {
-				return err
-			}
-		}
-		for _, statement := range give {
-			if err := t.alter(ctx, statement); err != nil {
-				return err
-			}
-		}
-	}
-	for _, statement := range foreign {
-		t.request.Warn(fmt.Sprintf("the user %s has a right that %s does not have, and that the superuser may not take: %s", a.name(), like.name(), statement))
-	}
-	return nil
 }

@@ -24,6 +24,7 @@ type session struct {
 	self    account // the account that the server took the login for
 	dialect dialect
 	request *engine.Request // for its reports
+	stuck   error           // a grant has waited for a lock in vain
 }
 
 // dialect is what MySQL and MariaDB do in different ways.
@@ -41,9 +42,9 @@ type dialect interface {
 	retire(ctx context.Context, password, old string) error
 
 	// rehearseOther proves that the session's user may change other users, and
-	// their password to the given one, and may carry out the statements, which
-	// revoke from and grant to the user nobody.
-	rehearseOther(ctx context.Context, password string, take, give []string) error
+	// their password to the given one. Afterwards a GRANT creates no user, where
+	// the server has roles.
+	rehearseOther(ctx context.Context, password string) error
 	// accounts returns all accounts of a user's name. Those that have the role are marked.
 	accounts(ctx context.Context, user, role string) ([]account, error)
 	// marks reports whether the server can mark a second user.
