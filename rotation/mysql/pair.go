@@ -27,13 +27,8 @@ type target struct {
 // administrator can give it, so it tells a second user from a stranger of that name. What a user can
 // set itself, as MySQL's attributes, or choose, as its name, would prove nothing.
 func role(user, other string) string {
-	return digest(8, min(user, other), max(user, other))
-}
-
-// digest returns a name of n bytes in hexadecimal digits that follows from two texts.
-func digest(n int, a, b string) string {
-	sum := sha256.Sum256([]byte(a + "\x00" + b))
-	return "rotator_" + hex.EncodeToString(sum[:n])
+	sum := sha256.Sum256([]byte(min(user, other) + "\x00" + max(user, other)))
+	return "rotator_" + hex.EncodeToString(sum[:8])
 }
 
 func (t target) role() string {
@@ -62,8 +57,7 @@ func at(list []account, host string) *account {
 func (t target) bySuperuser(ctx context.Context) error {
 	r, rehearsal := t.change.Request, t.change.Rehearsal
 	if !rehearsal {
-		// Users cannot take this lock, as they do not know the ARN.
-		if err := t.lock(ctx, digest(16, "rotator lock", r.Secret)); err != nil {
+		if err := t.lock(ctx, r.Secret); err != nil {
 			return err
 		}
 	}

@@ -183,10 +183,13 @@ func (s *session) rows(ctx context.Context, what, query string, scan func(*sql.R
 
 // lock keeps other calls for the same secret out until the session ends. Without
 // it, a call that was overtaken could throw away the password of a second user
-// that another call has created meanwhile.
-func (s *session) lock(ctx context.Context, name string) error {
+// that another call has created meanwhile. Anyone can take a lock whose name it
+// knows: the server derives the name from the verifier of the superuser, which
+// only administrators can read, so that the name is not in the statement either.
+func (s *session) lock(ctx context.Context, secret string) error {
 	var got sql.NullInt64
-	if err := s.conn.QueryRowContext(ctx, "SELECT GET_LOCK("+text(name)+", 10)").Scan(&got); err != nil {
+	if err := s.conn.QueryRowContext(ctx, "SELECT GET_LOCK(CONCAT('rotator_', LEFT(SHA2(CONCAT(COALESCE(authentication_string, ''), "+text("\n"+secret)+"), 256), 32)), 10) FROM mysql.user"+
+		" WHERE User = "+text(s.self.user)+" AND Host = "+text(s.self.host)).Scan(&got); err != nil {
 		return s.failure("no lock", err)
 	}
 	if got.Int64 != 1 {
