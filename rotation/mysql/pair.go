@@ -145,11 +145,12 @@ func (t target) strangers(ctx context.Context, accounts, others []account) (lost
 		if !alternating && len(accounts) == 1 || a.marked || slices.ContainsFunc(credentials(t.change.Request), a.accepts) {
 			continue
 		}
-		advice := "give it the secret's password if it is the same user's, else rename or drop it"
+		claim := "give it the secret's password"
 		if t.dialect.marks() {
-			advice = "if it is the same user's, say so as an administrator: " + t.Mark(nil, &a) + "; else rename or drop it"
+			claim = "do this as an administrator of the target: " + t.Mark(nil, &a)
 		}
-		return nil, engine.Errorf(engine.TakeoverRefused, advice, "the user %s has another password than the secret, and nothing but its name says that it is the secret's", a.name())
+		return nil, engine.Errorf(engine.TakeoverRefused, "rename or drop it; or, if it is the secret's user, "+claim,
+			"the user %s has another password than the secret, and nothing but its name says that it is the secret's", a.name())
 	}
 	for _, a := range others {
 		switch {
