@@ -281,6 +281,21 @@ func (g grant) statement(a account) string {
 	return s
 }
 
+// alone returns the row of which only one right is left.
+func (g grant) alone(r right) grant {
+	g.rights = []string{r.name}
+	g.option = r.option
+	if r.name == grantOption {
+		g.rights[0], g.option = "USAGE", true
+	}
+	verb, _, _ := strings.Cut(g.head, " ")
+	g.head = verb + " " + g.rights[0]
+	if g.object != "" {
+		g.head += " ON " + g.object
+	}
+	return g
+}
+
 // statement takes the right from an account.
 func (r right) statement(a account) string {
 	switch {
@@ -292,33 +307,47 @@ func (r right) statement(a account) string {
 	return "REVOKE " + r.name + " ON " + r.object + " FROM " + a.name()
 }
 
-// difference returns the statements that bring an account which has the rights
-// have to the rights want. Those that take away go first, because a privilege on
-// everything may hide a smaller one; restrictions go last.
-func difference(want, have grants, a account) (take, give []string) {
+// gift is a row of rights, of which an account lacks some.
+type gift struct {
+	grant
+	missing []right
+}
+
+// difference returns what brings an account that has the rights have to the
+// rights want. Those that take away go first, because a privilege on everything
+// may hide a smaller one; restrictions go last.
+func difference(want, have grants) (take []right, give []gift) {
 	wanted, had := want.set(), have.set()
-	var restrict []string
+	var restrict []gift
 	for r := range had {
 		all := wanted[right{name: "ALL PRIVILEGES", object: r.object}] && r.name != grantOption
 		if !wanted[r] && (!all || r.revoke) {
-			take = append(take, r.statement(a))
+			take = append(take, r)
 		}
 	}
-	slices.Sort(take)
+	sortRights(take)
 	for _, row := range want {
+		g := gift{grant: row}
 		for r := range row.set() {
-			if had[r] {
-				continue
+			if !had[r] {
+				g.missing = append(g.missing, r)
 			}
-			if row.revoke {
-				restrict = append(restrict, row.statement(a))
-			} else {
-				give = append(give, row.statement(a))
-			}
-			break
+		}
+		sortRights(g.missing)
+		switch {
+		case g.missing == nil:
+		case row.revoke:
+			restrict = append(restrict, g)
+		default:
+			give = append(give, g)
 		}
 	}
 	return take, append(give, restrict...)
+}
+
+// sortRights orders rights by their statements.
+func sortRights(list []right) {
+	slices.SortFunc(list, func(a, b right) int { return strings.Compare(a.statement(nobody), b.statement(nobody)) })
 }
 
 // grants reads the rights of an account.
@@ -360,20 +389,4 @@ func (s *session) powers(ctx context.Context, a account) (grants, error) {
 	}
 	inherited, err := s.dialect.inherited(ctx, a, roles)
 	return append(own, inherited...), err
-}
-
-// rehearseGrants sends statements for a user that does not exist. The server
-// looks at the privileges of who grants or revokes first. What the superuser may not
-// take, a change leaves alone.
-func (s *session) rehearseGrants(ctx context.Context, take, give []string) error {
-	for i, statement := range append(take, give...) {
-		_, err := s.conn.ExecContext(ctx, statement)
-		if err = s.failure(statement, err); err == nil || code(err) == 1410 {
-			continue
-		}
-		if cause := engine.CauseOf(err); cause != engine.TargetFailed && (cause != engine.PrivilegeMissing || i >= len(take)) {
-			return err
-		}
-	}
-	return nil
 }

@@ -52,13 +52,38 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 	value := func(user, password string) engine.Value {
 		return engine.StringValue(fmt.Sprintf(`{"username":%q,"password":%q}`, user, password))
 	}
+	superuser := value(server.User, server.Password)
 	alternate := func(next string, rehearsal bool, proofs ...engine.Value) error {
-		s := old(server.User, server.Password)
+		name, _ := superuser.Text("username")
+		password, _ := superuser.Text("password")
+		s := old(name, password)
 		defer s.close() // with its lock
 		r := &engine.Request{Secret: "arn", Strategy: engine.AlternatingUsers, Current: value(user, "Second-Pw-2"), Pending: value(clone, next), Proofs: append(proofs, value(user, "Second-Pw-2"))}
 		s.request = r
 		return target{session: s, change: pair.Change{Kind: subject.Kind(), Request: r, Rehearsal: rehearsal}, current: user, pending: clone, password: next}.bySuperuser(t.Context())
 	}
+	// The last login would accept a user that has the pending password and no rights.
+	weak := testserver.Unique("weak_")
+	for _, statement := range []string{
+		"CREATE USER " + weak + " IDENTIFIED BY 'Weak-Pw-1'",
+		"GRANT CREATE USER ON *.* TO " + weak,
+		"GRANT SELECT ON mysql.* TO " + weak,
+	} {
+		if _, err := db.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	strong := superuser
+	superuser = value(weak, "Weak-Pw-1")
+	for range 2 {
+		if err := alternate("Third-Pw-3", false); !errors.Is(err, engine.PrivilegeMissing) {
+			t.Errorf("a superuser without the right: %v", err)
+		}
+	}
+	if _, err := subject.dial(t.Context(), engine.Target{Host: server.Host, Port: server.Port, User: clone, Password: "Third-Pw-3"}); !errors.Is(err, engine.LoginRefused) {
+		t.Errorf("the pending password opens a user without rights: %v", err)
+	}
+	superuser = strong
 	for _, rehearsal := range []bool{true, false} {
 		if err := alternate("Third-Pw-3", rehearsal); err != nil {
 			t.Fatalf("rehearsal %v: %v", rehearsal, err)

@@ -224,7 +224,7 @@ func (m *mariadb) retire(ctx context.Context, password, _ string) error {
 	return m.secret(ctx, "the old password could not be retired", "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password))
 }
 
-func (m *mariadb) rehearseOther(ctx context.Context, _ string, take, give []string) error {
+func (m *mariadb) rehearseOther(ctx context.Context, _ string) error {
 	if err := m.exec(ctx, "ALTER USER IF EXISTS "+nobody.name()+" ACCOUNT LOCK"); err != nil {
 		return err
 	}
@@ -236,10 +236,7 @@ func (m *mariadb) rehearseOther(ctx context.Context, _ string, take, give []stri
 		}
 	}
 	// Without this a GRANT creates the user that it names.
-	if err := m.exec(ctx, "SET SESSION sql_mode = "+text(quoting+",NO_AUTO_CREATE_USER")); err != nil {
-		return err
-	}
-	return m.rehearseGrants(ctx, take, give)
+	return m.exec(ctx, "SET SESSION sql_mode = "+text(quoting+",NO_AUTO_CREATE_USER"))
 }
 
 func (m *mariadb) accounts(ctx context.Context, user, role string) ([]account, error) {

@@ -1,10 +1,8 @@
 package mysql
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -193,14 +191,9 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 		"the user has a second password, which it may not discard: %w", err)
 }
 
-func (m *mysqld) rehearseOther(ctx context.Context, password string, take, give []string) error {
-	if _, err := m.conn.ExecContext(ctx, "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password)); err != nil {
-		return m.failure("other users cannot be changed", err)
-	}
-	if !m.modern() {
-		return nil // a GRANT would create the user
-	}
-	return m.rehearseGrants(ctx, take, give)
+func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
+	_, err := m.conn.ExecContext(ctx, "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))
+	return m.failure("other users cannot be changed", err)
 }
 
 func (m *mysqld) accounts(ctx context.Context, user, role string) ([]account, error) {
@@ -312,43 +305,15 @@ func (m *mysqld) inherited(ctx context.Context, a account, roles []string) (gran
 	return m.show(ctx, a, "SHOW GRANTS FOR "+a.name()+" USING "+strings.Join(roles, ", "))
 }
 
-func (m *mysqld) create(ctx context.Context, a, like account, role, password string) error {
+func (m *mysqld) create(ctx context.Context, a, like account, role, birth string) error {
 	s := "CREATE USER " + a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "
 	if m.modern() {
 		s += text(decoy()) + " DEFAULT ROLE " + text(role) + " ACCOUNT LOCK"
 	} else {
-		s += text(password)
+		s += text(birth)
 	}
 	_, err := m.conn.ExecContext(ctx, s)
 	return m.failure("the user "+a.name()+" could not be created", err)
-}
-
-func (m *mysqld) attributes(ctx context.Context, a, like account) error {
-	if a.roles != like.roles {
-		if err := m.alter(ctx, "ALTER USER "+a.name()+" DEFAULT ROLE "+cmp.Or(like.roles, "NONE")); err != nil {
-			return err
-		}
-	}
-	if a.comment == like.comment {
-		return nil
-	}
-	// The server merges an ATTRIBUTE into what is there, so that goes first.
-	old := map[string]any{}
-	if a.comment != "" {
-		if err := json.Unmarshal([]byte(a.comment), &old); err != nil {
-			return engine.Errorf(engine.TargetFailed, "give both users the same ATTRIBUTE by hand", "the attribute of %s is not a JSON object", a.name())
-		}
-	}
-	for k := range old {
-		old[k] = nil
-	}
-	nulls, err := json.Marshal(old)
-	for _, attribute := range []string{string(nulls), cmp.Or(like.comment, "{}")} {
-		if err == nil {
-			err = m.alter(ctx, "ALTER USER "+a.name()+" ATTRIBUTE", " "+text(attribute))
-		}
-	}
-	return err
 }
 
 func (m *mysqld) setPassword(ctx context.Context, a, like account, password string) error {

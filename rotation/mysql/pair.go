@@ -4,9 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"fmt"
-	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
@@ -28,13 +25,8 @@ type target struct {
 // administrator can give it, so it tells a second user from a stranger of that name. What a user can
 // set itself, as MySQL's attributes, or choose, as its name, would prove nothing.
 func role(user, other string) string {
-	return digest(8, min(user, other), max(user, other))
-}
-
-// digest returns a name of n bytes in hexadecimal digits that follows from two texts.
-func digest(n int, a, b string) string {
-	sum := sha256.Sum256([]byte(a + "\x00" + b))
-	return "rotator_" + hex.EncodeToString(sum[:n])
+	sum := sha256.Sum256([]byte(min(user, other) + "\x00" + max(user, other)))
+	return "rotator_" + hex.EncodeToString(sum[:8])
 }
 
 func (t target) role() string {
@@ -50,117 +42,10 @@ func (t target) marking(a *account) []string {
 	return []string{"CREATE ROLE IF NOT EXISTS " + t.role(), "GRANT " + t.role() + " TO " + a.name()}
 }
 
-// at returns the account for the host, or nil.
-func at(list []account, host string) *account {
-	i := slices.IndexFunc(list, func(a account) bool { return a.host == host })
-	if i < 0 {
-		return nil
-	}
-	return &list[i]
-}
-
-// bySuperuser makes or rehearses the change for every account of the user that logs in by a password.
-func (t target) bySuperuser(ctx context.Context) error {
-	r, rehearsal := t.change.Request, t.change.Rehearsal
-	if !rehearsal {
-		// Users cannot take this lock, as they do not know the ARN.
-		if err := t.lock(ctx, digest(16, "rotator lock", r.Secret)); err != nil {
-			return err
-		}
-	}
-	all, err := t.dialect.accounts(ctx, t.current, t.role())
-	if err != nil {
-		return err
-	}
-	accounts := slices.DeleteFunc(slices.Clone(all), func(a account) bool { return a.plugin == "" })
-	var others []account
-	if r.Strategy == engine.AlternatingUsers {
-		if others, err = t.dialect.accounts(ctx, t.pending, t.role()); err != nil {
-			return err
-		}
-	}
-	apply := func(rehearsal bool) error {
-		for _, a := range accounts {
-			if err := t.at(a, at(others, a.host), rehearsal).apply(ctx); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if len(accounts) == 0 { // refused with the reason
-		return t.at(append(all, account{host: "%"})[0], nil, true).apply(ctx)
-	}
-	if rehearsal || len(accounts) > 1 { // nothing changes before every account was looked at
-		if err := apply(true); err != nil {
-			return err
-		}
-	}
-	lost, err := t.strangers(ctx, accounts, others)
-	if err != nil || rehearsal {
-		return err
-	}
-	if err := apply(false); err != nil {
-		return err
-	}
-	for _, a := range lost {
-		if err := t.alter(ctx, "DROP USER "+a.name()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// at returns the target for an account of the user and the other user's for the same host. Only what
-// opens these two proves them.
-func (t target) at(a account, other *account, rehearsal bool) target {
-	t.host, t.like = a.host, a
-	r := *t.change.Request
-	r.Proofs = slices.DeleteFunc(credentials(&r), func(v engine.Value) bool {
-		return !a.accepts(v) && (other == nil || !other.accepts(v))
-	})
-	named := func(user string) string { return account{user: user, host: a.host}.name() }
-	t.change = pair.Change{Kind: t.change.Kind, Request: &r, Superuser: named(t.target.User), Current: named(t.current), Pending: named(t.pending), Rehearsal: rehearsal}
-	return t
-}
-
-func (t target) apply(ctx context.Context) error { return pair.Apply(ctx, t, t.change) }
-
-// credentials are the values by which an account can be seen to be the secret's: those that the core
-// has found to be accepted, and those of this rotation.
-func credentials(r *engine.Request) []engine.Value {
-	return append([]engine.Value{r.Current, r.Pending}, r.Proofs...)
-}
-
-// strangers refuses accounts that share a name with one of the secret's: a login meets only the account
-// that fits the function's address. It returns those of the second user that the current one has lost.
-func (t target) strangers(ctx context.Context, accounts, others []account) (lost []account, err error) {
-	alternating := t.change.Request.Strategy == engine.AlternatingUsers
-	for _, a := range accounts {
-		if !alternating && len(accounts) == 1 || a.marked || slices.ContainsFunc(credentials(t.change.Request), a.accepts) {
-			continue
-		}
-		advice := "give it the secret's password if it is the same user's, else rename or drop it"
-		if t.dialect.marks() {
-			advice = "if it is the same user's, say so as an administrator: " + t.Mark(nil, &a) + "; else rename or drop it"
-		}
-		return nil, engine.Errorf(engine.TakeoverRefused, advice, "the user %s has another password than the secret, and nothing but its name says that it is the secret's", a.name())
-	}
-	for _, a := range others {
-		switch {
-		case at(accounts, a.host) != nil:
-		case a.marked:
-			if err := pair.RefuseAdministrator(ctx, t, &a, a.name()); err != nil {
-				return nil, err
-			}
-			lost = append(lost, a)
-		case a.plugin != "":
-			// For logins from there the server would take this account, with
-			// its own password, in place of the one that the secret names.
-			return nil, engine.Errorf(engine.TakeoverRefused, fmt.Sprintf("create an account of %q for the same host, or drop this one", t.current),
-				"the user %s exists, and %q has no account for its host", a.name(), t.current)
-		}
-	}
-	return lost, nil
+// birth is the login of a second user that has not been given its rights, on a server that cannot mark.
+func (t target) birth() engine.Value {
+	r := t.change.Request
+	return r.Pending.With("password", pair.BirthPassword(r, t.pending))
 }
 
 func (t target) Find(ctx context.Context, name string) (*account, error) {
@@ -208,21 +93,11 @@ func (t target) Mark(_, other *account) string {
 }
 
 func (t target) Rehearse(ctx context.Context, current, other *account) error {
-	var take, give []string
-	if current != nil {
-		want, err := t.grants(ctx, *current)
-		if err != nil {
-			return err
-		}
-		var have grants
-		if other != nil {
-			if have, err = t.grants(ctx, *other); err != nil {
-				return err
-			}
-		}
-		take, give = difference(want, have, nobody)
+	err := t.dialect.rehearseOther(ctx, t.password)
+	if err != nil || current == nil || !t.dialect.marks() {
+		return err // without roles, a GRANT would create the user
 	}
-	return t.dialect.rehearseOther(ctx, t.password, take, give)
+	return t.rehearseRights(ctx, *current, other)
 }
 
 func (t target) Create(ctx context.Context, current *account, name string) (*account, error) {
@@ -231,7 +106,8 @@ func (t target) Create(ctx context.Context, current *account, name string) (*acc
 			return nil, err
 		}
 	}
-	if err := t.dialect.create(ctx, account{user: t.pending, host: t.host}, *current, t.role(), t.password); err != nil {
+	birth, _ := t.birth().Text("password")
+	if err := t.dialect.create(ctx, account{user: t.pending, host: t.host}, *current, t.role(), birth); err != nil {
 		return nil, err
 	}
 	other, err := t.Find(ctx, name)
@@ -277,46 +153,4 @@ func (t target) SetPassword(ctx context.Context, a *account) error {
 		t.request.Changed("ALTER USER " + a.name() + " IDENTIFIED WITH " + t.like.plugin + t.like.lock())
 	}
 	return err
-}
-
-// level brings the rights of an account to those of another. It looks again
-// after each pass: a server may answer one grant with another, as where a
-// restriction ends with what it restricts. What the superuser may not take was
-// granted by somebody else, and is left alone.
-func (t target) level(ctx context.Context, a, like account) error {
-	var foreign []string
-	for pass := 0; ; pass++ {
-		want, err := t.grants(ctx, like)
-		if err != nil {
-			return err
-		}
-		have, err := t.grants(ctx, a)
-		if err != nil {
-			return err
-		}
-		take, give := difference(want, have, a)
-		take = slices.DeleteFunc(take, func(statement string) bool { return slices.Contains(foreign, statement) })
-		if len(take)+len(give) == 0 {
-			break
-		}
-		if pass == 3 {
-			return engine.Errorf(engine.TargetFailed, "give both users the same rights by hand", "the rights of %s and %s still differ: %s", a.name(), like.name(), strings.Join(append(take, give...), "; "))
-		}
-		for _, statement := range take {
-			if err := t.alter(ctx, statement); errors.Is(err, engine.PrivilegeMissing) {
-				foreign = append(foreign, statement)
-			} else if err != nil {
-				return err
-			}
-		}
-		for _, statement := range give {
-			if err := t.alter(ctx, statement); err != nil {
-				return err
-			}
-		}
-	}
-	for _, statement := range foreign {
-		t.request.Warn(fmt.Sprintf("the user %s has a right that %s does not have, and that the superuser may not take: %s", a.name(), like.name(), statement))
-	}
-	return nil
 }

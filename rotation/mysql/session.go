@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -24,6 +23,7 @@ type session struct {
 	self    account // the account that the server took the login for
 	dialect dialect
 	request *engine.Request // for its reports
+	stuck   error           // a grant has waited for a lock in vain
 }
 
 // dialect is what MySQL and MariaDB do in different ways.
@@ -41,9 +41,9 @@ type dialect interface {
 	retire(ctx context.Context, password, old string) error
 
 	// rehearseOther proves that the session's user may change other users, and
-	// their password to the given one, and may carry out the statements, which
-	// revoke from and grant to the user nobody.
-	rehearseOther(ctx context.Context, password string, take, give []string) error
+	// their password to the given one. Afterwards a GRANT creates no user, where
+	// the server has roles.
+	rehearseOther(ctx context.Context, password string) error
 	// accounts returns all accounts of a user's name. Those that have the role are marked.
 	accounts(ctx context.Context, user, role string) ([]account, error)
 	// marks reports whether the server can mark a second user.
@@ -52,9 +52,9 @@ type dialect interface {
 	inherited(ctx context.Context, a account, roles []string) (grants, error)
 	// create makes an account without a right, that logs in as like does. It
 	// has the role from the first moment, and nobody can log in to it. On a
-	// server that cannot mark, it has the password at once, by which the next
-	// call can prove it to be the secret's own.
-	create(ctx context.Context, a, like account, role, password string) error
+	// server that cannot mark, it has the birth password, by which the next call
+	// proves it to be the secret's own.
+	create(ctx context.Context, a, like account, role, birth string) error
 	// attributes gives an account the default roles and the comment of another.
 	attributes(ctx context.Context, a, like account) error
 	// setPassword makes password the only one of an account, in the way that
@@ -180,20 +180,6 @@ func (s *session) rows(ctx context.Context, what, query string, scan func(*sql.R
 	return s.failure(what+" cannot be read", rows.Err())
 }
 
-// lock keeps other calls for the same secret out until the session ends. Without
-// it, a call that was overtaken could throw away the password of a second user
-// that another call has created meanwhile.
-func (s *session) lock(ctx context.Context, name string) error {
-	var got sql.NullInt64
-	if err := s.conn.QueryRowContext(ctx, "SELECT GET_LOCK("+text(name)+", 10)").Scan(&got); err != nil {
-		return s.failure("no lock", err)
-	}
-	if got.Int64 != 1 {
-		return engine.Errorf(engine.TargetFailed, "Secrets Manager tries again", "another rotation of this secret is still at work")
-	}
-	return nil
-}
-
 // opens reports whether a user can log in with a password.
 func (s *session) opens(ctx context.Context, user, password string) (bool, error) {
 	t := s.target
@@ -304,57 +290,4 @@ func (s *session) failure(what string, err error) error {
 		advice = "load the authentication plugin at the server, or give the user one that the server has"
 	}
 	return engine.Errorf(cause, advice, "%s: %w", what, err)
-}
-
-// account is one row of the table of users: a name and the hosts that it is for.
-// The server takes the row with the most exact host for a login, so that a user
-// can have several.
-type account struct {
-	user, host string
-	role       bool   // it is one of MariaDB's roles, which have no host
-	plugin     string // how a password is checked, "" where none is
-	locked     bool
-	attributes string // clauses of ALTER USER: REQUIRE, WITH, PASSWORD
-	roles      string // the default roles, as the server quotes them
-	comment    string // MySQL's ATTRIBUTE, a JSON object
-	retained   bool   // a second password is valid on MySQL
-	verifiers  []verifier
-	marked     bool // it has the role of the pair
-}
-
-// nobody is a user that exists nowhere: the top-level domain is kept free.
-// Source: RFC 2606
-var nobody = account{user: "rotator-nobody", host: "rotator.invalid"}
-
-// decoy returns a password that nobody has, and that common policies accept.
-func decoy() string { return rand.Text() + "-aA1" }
-
-// name returns the account as SQL wants it.
-func (a account) name() string { return text(a.user) + "@" + text(a.host) }
-
-// lock returns the clause that locks an account as this one is.
-func (a account) lock() string {
-	if a.locked {
-		return " ACCOUNT LOCK"
-	}
-	return " ACCOUNT UNLOCK"
-}
-
-// require returns the clause REQUIRE for the columns of the table of users.
-func require(kind, cipher, issuer, subject string) string {
-	switch kind {
-	case "":
-		return "REQUIRE NONE"
-	case "ANY":
-		return "REQUIRE SSL"
-	case "X509":
-		return "REQUIRE X509"
-	}
-	s := "REQUIRE"
-	for _, part := range [][2]string{{"CIPHER", cipher}, {"ISSUER", issuer}, {"SUBJECT", subject}} {
-		if part[1] != "" {
-			s += " " + part[0] + " " + text(part[1])
-		}
-	}
-	return s
 }

@@ -1,0 +1,195 @@
+package mysql_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/rotator/rotation/engine"
+)
+
+// owner creates a login that owns a database, as the rotation's superuser need not.
+func (f *fixture) owner() (c client, name, database string) {
+	name, password := f.user()
+	database = f.server.Database(f.t)
+	f.sql("GRANT ALL ON " + database + ".* TO " + account(name, "%") + " WITH GRANT OPTION")
+	return (&harness{fixture: f}).as(name, password, database), name, database
+}
+
+// weak creates a superuser that may grant nothing but the mark.
+func (f *fixture) weak() engine.Value {
+	name, password := f.user()
+	f.sql("GRANT CREATE USER ON *.* TO "+account(name, "%"), "GRANT SELECT ON mysql.* TO "+account(name, "%"))
+	if f.name == "mysql" {
+		f.sql("GRANT ROLE_ADMIN ON *.* TO " + account(name, "%"))
+	}
+	return f.value(name, password)
+}
+
+// pair rotates a new user to its second one, with the superuser's login, and returns the request.
+func (f *fixture) pair(superuser engine.Value) (user string, r *engine.Request, log *[]string) {
+	user, first := f.user()
+	r, log = f.logged(f.alternating(user, first, user+"_clone", "Second-Pw-2"))
+	r.Login = superuser
+	f.set(r)
+	*log = nil
+	return user, r, log
+}
+
+func (c client) must(t *testing.T, statements ...string) {
+	t.Helper()
+	if err := c.run(t.Context(), statements...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func warned(t *testing.T, log []string, words ...string) {
+	t.Helper()
+	all := strings.Join(log, "\n")
+	for _, w := range append(words, "WARN") {
+		if !strings.Contains(all, w) {
+			t.Errorf("%q is not in the log:\n%s", w, all)
+		}
+	}
+}
+
+func TestARightThatCannotBeGivenTakesNoOtherWithIt(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		owner, _, database := f.owner()
+		user, r, log := f.pair(f.admin())
+		owner.must(t, "CREATE TABLE t (a int, b int)", "CREATE VIEW v AS SELECT a FROM t", "CREATE TABLE gone (a int)",
+			"GRANT SELECT (a, b), INSERT ON t TO "+account(user, "%")+" WITH GRANT OPTION", "GRANT SELECT (a), DELETE ON v TO "+account(user, "%"), "GRANT SELECT ON gone TO "+account(user, "%"),
+			"ALTER TABLE t DROP COLUMN a", "DROP TABLE gone")
+		f.set(r)
+		rows := strings.Join(f.granted(user+"_clone", "%"), "\n")
+		for _, want := range []string{"GRANT GRANT INSERT ON OPTION SELECT TO USER WITH `b` `" + database + "`.`t`", "DELETE"} {
+			if !strings.Contains(rows, want) {
+				t.Errorf("%q is missing: %s", want, rows)
+			}
+		}
+		if all := strings.Join(*log, "\n"); strings.Contains(all, "WARN") {
+			t.Errorf("a right that nobody can use is reported: %s", all)
+		}
+	})
+}
+
+func TestAForeignRightOfTheCurrentUserDoesNotStopARotation(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		owner, name, database := f.owner()
+		for what, grant := range map[string]string{
+			"INSERT ON `" + database + "`.*": "GRANT INSERT ON " + database + ".* TO ",
+			"INSERT ON `" + database + "`.`": "GRANT INSERT ON t TO ",
+			"EXECUTE ON PROCEDURE":           "GRANT EXECUTE ON PROCEDURE p TO ",
+			"PROXY ON":                       "GRANT PROXY ON " + account(name, "%") + " TO ",
+		} {
+			user, r, log := f.pair(f.weak())
+			owner.must(t, "CREATE TABLE IF NOT EXISTS t (a int)", "CREATE PROCEDURE IF NOT EXISTS p() SELECT 1", grant+account(user, "%"))
+			if err := f.engine.DryRun(t.Context(), r); err != nil {
+				t.Errorf("%s: %v", grant, err)
+			}
+			warned(t, *log, what, user+"_clone")
+			*log = nil
+			f.set(r)
+			warned(t, *log, what, user+"_clone")
+			f.opens(user+"_clone", true, "Second-Pw-2")
+		}
+	})
+}
+
+// Only the first rotation refuses what may be a stranger's: the application would work without it.
+func TestTheFirstRotationDemandsEveryRight(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		owner, _, database := f.owner()
+		user, first := f.user()
+		r := f.alternating(user, first, user+"_clone", "Second-Pw-2")
+		r.Login = f.weak()
+		f.sql("GRANT SELECT ON " + database + ".* TO " + account(user, "%"))
+		fails(t, f.engine.DryRun(t.Context(), r), engine.PrivilegeMissing, database)
+		fails(t, f.engine.Set(t.Context(), r), engine.PrivilegeMissing, database)
+		f.sql("REVOKE SELECT ON " + database + ".* FROM " + account(user, "%"))
+		// Of a table the server says that it is a stranger's.
+		owner.must(t, "CREATE TABLE t (a int)", "GRANT SELECT ON t TO "+account(user, "%"))
+		f.set(r)
+	})
+}
+
+func TestAnAdministratorsRightIsNotLost(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		owner, _, database := f.owner()
+		owner.must(t, "CREATE TABLE t (a int)")
+		for _, grant := range []string{"GRANT SELECT ON " + database + ".t TO ", "GRANT SELECT (a) ON " + database + ".t TO ", "GRANT PROCESS ON *.* TO "} {
+			user, r, _ := f.pair(f.weak())
+			f.sql(grant + account(user, "%"))
+			for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
+				fails(t, err, engine.PrivilegeMissing, "engine's page")
+			}
+			r.Login = f.admin()
+			f.set(r)
+			f.sameRights(user, user+"_clone", "%")
+		}
+		user, r, _ := f.pair(f.admin())
+		f.sql("GRANT SELECT (a) ON " + database + ".t TO " + account(user, "%"))
+		owner.must(t, "LOCK TABLES t WRITE")
+		for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
+			fails(t, err, engine.TargetFailed, "something holds a lock")
+		}
+		owner.must(t, "UNLOCK TABLES")
+		f.set(r)
+		f.sameRights(user, user+"_clone", "%")
+	})
+}
+
+func TestManyLockedTablesDelayARotationOnce(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		owner, _, _ := f.owner()
+		user, r, log := f.pair(f.admin())
+		var locks []string
+		for i := range 6 {
+			name := fmt.Sprint("t", i)
+			owner.must(t, "CREATE TABLE "+name+" (a int)", "GRANT SELECT (a) ON "+name+" TO "+account(user, "%"))
+			locks = append(locks, name+" WRITE")
+		}
+		owner.must(t, "LOCK TABLES "+strings.Join(locks, ", "))
+		begin := time.Now()
+		if err := f.engine.Set(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took > 6*time.Second {
+			t.Errorf("took %v", took)
+		}
+		warned(t, *log, "`t0`", "`t5`")
+		owner.must(t, "UNLOCK TABLES")
+		f.set(r)
+		f.sameRights(user, user+"_clone", "%")
+	})
+}
+
+func TestRightsThatKeepChangingDoNotStopARotation(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		owner, _, database := f.owner()
+		user, r, _ := f.pair(f.admin())
+		over, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() {
+			for {
+				for _, s := range []string{"GRANT SELECT ON " + database + ".* TO ", "REVOKE SELECT ON " + database + ".* FROM "} {
+					if err := owner.run(context.Background(), s+account(user, "%")); err != nil || over.Err() != nil {
+						done <- err
+						return
+					}
+				}
+			}
+		}()
+		for range 20 {
+			if err := f.engine.Set(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
