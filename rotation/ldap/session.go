@@ -11,6 +11,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 )
 
 // session is a connection that is bound as one account.
@@ -23,6 +24,10 @@ type session struct {
 	conn    *ldap.Conn
 	release func() bool
 }
+
+// answerLimit bounds what a server sends in all, in bytes, with the certificates of
+// its TLS. The library needs some 200 bytes of memory for each.
+const answerLimit = 256 << 10
 
 func (s *session) close() {
 	s.release()
@@ -50,6 +55,7 @@ func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*s
 	if err != nil {
 		return nil, s.failed("no connection", err)
 	}
+	raw = boundconn.Limit(raw, answerLimit)
 	// The library waits without a context; closing the connection ends that.
 	s.release = context.AfterFunc(ctx, func() { raw.Close() })
 	config := e.tls.Config(a.Host)
