@@ -207,7 +207,7 @@ func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	undo := *f.req
 	undo.Current, undo.Pending = graft(v, f.req.Pending, f.kind), v
 	var err error
-	if f.user(f.req.Pending) == f.user(v) && f.samePlace(f.req.Pending, v) {
+	if f.user(f.req.Pending) == f.user(v) && f.sameAccount(f.req.Pending, v) {
 		if !undo.SuperuserChanges {
 			err = f.exchange(ctx, func(ctx context.Context) error { return f.engine.Set(ctx, undo.As(undo.Current, false)) })
 		}

@@ -42,12 +42,13 @@ const (
 // Kind describes the engine.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
-		Names:        []string{"ldap", "openldap", "activedirectory", "ad"},
-		Overlap:      engine.AskTarget,
-		UserField:    "username",
-		SecretFields: []string{"password"},
-		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		Options:      []string{changeOption, startOption},
+		Names:         []string{"ldap", "openldap", "activedirectory", "ad"},
+		Overlap:       engine.AskTarget,
+		UserField:     "username",
+		SecretFields:  []string{"password"},
+		Passwords:     engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		Options:       []string{changeOption, startOption},
+		AccountFields: []string{"dn"},
 	}
 }
 
