@@ -95,7 +95,13 @@ func (s *session) bind() error {
 		return s.failed("the login could not be asked for", err)
 	}
 	for _, c := range res.Controls {
-		if p, ok := c.(*ldap.ControlBeheraPasswordPolicy); ok && p.Error == ldap.BeheraChangeAfterReset {
+		p, ok := c.(*ldap.ControlBeheraPasswordPolicy)
+		if ok && p.Grace >= 0 {
+			// Each login takes one from the application.
+			return engine.Errorf(engine.TargetFailed, "set the secret's password again as an administrator, and rotate more often than the password's lifetime",
+				"the password of %q has expired, and the server takes it for %d more logins", s.account.name(), p.Grace)
+		}
+		if ok && p.Error == ldap.BeheraChangeAfterReset {
 			// Whoever logs in so may change the password, and nothing else: it is
 			// no login that an application could work with.
 			return engine.Errorf(engine.TargetFailed, "remove the entry's attribute pwdReset, and take pwdMustChange from its policy where an administrator rotates it",
