@@ -213,7 +213,7 @@ func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	undo.Current, undo.Pending = graft(v, f.req.Pending, f.kind), v
 	var err error
 	proved := slices.ContainsFunc(f.accepted, func(a engine.Value) bool { return f.user(a) == f.user(v) && f.req.Key(a) == f.req.Key(v) })
-	if proved && !f.kind.NoRestore && f.user(f.req.Pending) == f.user(v) && f.samePlace(f.req.Pending, v) {
+	if proved && !f.kind.NoRestore && f.user(f.req.Pending) == f.user(v) && f.sameAccount(f.req.Pending, v) {
 		if !undo.SuperuserChanges {
 			err = f.exchange(ctx, func(ctx context.Context) error { return f.engine.Set(ctx, undo.As(undo.Current, false)) })
 		}

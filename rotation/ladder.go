@@ -80,7 +80,7 @@ func (r *run) own(ctx context.Context, req *engine.Request, users ...string) ite
 					r.log.Info("version passed over: it is another user's", "credential", c.name)
 					continue
 				}
-				if !r.samePlace(req.Current, c.value, "dbname", "engine") {
+				if !r.sameAccount(req.Current, c.value) {
 					r.log.Info("version skipped: it names another place", "credential", c.name)
 					continue
 				}

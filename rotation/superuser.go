@@ -157,11 +157,18 @@ func Account(id string) string {
 	return a.AccountID
 }
 
-// samePlace reports whether two values name the same place, the same way to connect to it, and the
-// same in the other fields. A
-// number is the same as its text.
-func (r *run) samePlace(a, b engine.Value, other ...string) bool {
-	for _, name := range append(r.placeFields(), other...) {
+// samePlace reports whether two values name the same place and the same way to connect to it.
+func (r *run) samePlace(a, b engine.Value) bool { return same(a, b, r.placeFields()) }
+
+// sameAccount reports whether the users of two values, if they have the same name, are one user.
+func (r *run) sameAccount(a, b engine.Value) bool {
+	return same(a, b, append(append(r.placeFields(), "dbname", "engine"), r.kind.AccountFields...))
+}
+
+// same reports whether two values have the same in the named fields. A number is the same as its
+// text.
+func same(a, b engine.Value, names []string) bool {
+	for _, name := range names {
 		x, ok := a.Text(name)
 		y, also := b.Text(name)
 		same := ok == also && x == y

@@ -1,10 +1,12 @@
 package function
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -98,16 +100,41 @@ func (c *clients) load(ctx context.Context) (aws.Config, error) {
 	return c.cfg, c.err
 }
 
+// regionForm is the name of a region, and partitions are those of regions whose names begin so; all
+// other regions are in aws.
+// Source: https://github.com/aws/aws-sdk-go-v2/blob/main/internal/endpoints/awsrulesfn/partitions.json
+var (
+	regionForm = regexp.MustCompile(`^(us-gov|(?:us|eu)-iso[a-z]?|eusc-[a-z]{2}|[a-z]{2})-[a-z]+-[0-9]{1,2}$`)
+	partitions = map[string]string{"cn": "aws-cn", "us-gov": "aws-us-gov", "eusc-de": "aws-eusc",
+		"us-iso": "aws-iso", "us-isob": "aws-iso-b", "eu-isoe": "aws-iso-e", "us-isof": "aws-iso-f"}
+)
+
+// partition returns the partition of a region, or "" if no region has such a name.
+func partition(region string) string {
+	m := regionForm.FindStringSubmatch(region)
+	if m == nil {
+		return ""
+	}
+	return cmp.Or(partitions[m[1]], "aws")
+}
+
 // settings returns the SDK's configuration for a secret: the region of its ARN,
-// and the credentials of the role in its account where one is configured.
+// and the credentials of the role in its account where one is configured. The ARN can be one that
+// the writer of a value chose, and the region becomes part of the host that signed requests go to.
 func (c *clients) settings(ctx context.Context, secret string) (aws.Config, error) {
 	a, err := arn.Parse(secret)
 	if err != nil || a.Service != "secretsmanager" {
 		return aws.Config{}, engine.Errorf(engine.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", secret)
 	}
+	if p := partition(a.Region); p == "" || p != a.Partition {
+		return aws.Config{}, engine.Errorf(engine.InvalidSecret, "copy the ARN from Secrets Manager", "the secret %q is in no region of AWS", secret)
+	}
 	cfg, err := c.load(ctx)
 	if err != nil {
 		return cfg, engine.Errorf(engine.InvalidConfiguration, "correct the function's AWS_* variables", "the SDK's configuration is unusable: %w", err)
+	}
+	if own := partition(cfg.Region); own != "" && own != a.Partition {
+		return cfg, engine.Errorf(engine.InvalidSecret, "rotate it by a function in its own partition", "the secret %q is not in the function's partition %s", secret, own)
 	}
 	cfg.Region = a.Region
 	if c.role != "" {

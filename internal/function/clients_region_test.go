@@ -8,7 +8,50 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/enginetest"
 )
+
+// A masterarn is written by the writer of a value. Its region becomes part of a host's name.
+func TestRegionOfAnARNChoosesNoHost(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "simulated")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "simulated")
+	t.Setenv("AWS_REGION", "us-east-1")
+	for _, role := range []string{"", "arn:{partition}:iam::{account}:role/rotation"} {
+		c, err := newClients(func(n string) string { return map[string]string{"ROTATION_ROLE_ARN": role}[n] })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for place, ok := range map[string]bool{
+			"aws:us-east-1": true, "aws:mx-central-1": true, "aws:ap-southeast-7": true,
+			"aws:": false, "aws:evil.example": false, "aws:a.b": false, "aws:us-east-1.evil.example": false, "aws:evil.example/x?": false,
+			"aws:evil.example#": false, "aws:x@evil.example/": false, "aws:us-east-1\n": false, "aws:US-EAST-1": false, "aws:us-east-1/": false,
+			"aws:fips-us-east-1": false, "aws:us-gov-west-1": false, "aws-cn:us-east-1": false, "evil:us-east-1": false,
+			"aws-cn:cn-north-1": false, "aws-us-gov:us-gov-west-1": false, // real ones, and not the function's
+		} {
+			secret := "arn:" + strings.Replace(place, ":", ":secretsmanager:", 1) + ":123456789012:secret:x-AbCdEf"
+			cfg, err := c.settings(t.Context(), secret)
+			if ok && (err != nil || !strings.HasSuffix(place, cfg.Region)) {
+				t.Errorf("%q: region %q, %v", place, cfg.Region, err)
+			}
+			if !ok {
+				enginetest.WantCause(t, err, engine.InvalidSecret, "x-AbCdEf")
+			}
+		}
+	}
+}
+
+func TestPartitionOfARegion(t *testing.T) {
+	for region, want := range map[string]string{
+		"us-east-1": "aws", "me-central-1": "aws", "cn-northwest-1": "aws-cn", "us-gov-east-1": "aws-us-gov", "us-iso-west-1": "aws-iso",
+		"us-isob-east-1": "aws-iso-b", "eu-isoe-west-1": "aws-iso-e", "us-isof-south-1": "aws-iso-f", "eusc-de-east-1": "aws-eusc", "us-east": "", "": "",
+	} {
+		if got := partition(region); got != want {
+			t.Errorf("%q is in %q, want %q", region, got, want)
+		}
+	}
+}
 
 // TestRoleIsRequestedInTheRegionOfTheSecret, whichever secret came first.
 func TestRoleIsRequestedInTheRegionOfTheSecret(t *testing.T) {

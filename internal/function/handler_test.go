@@ -260,7 +260,8 @@ func TestRoleIsTheOperatorsAlone(t *testing.T) {
 		fmt.Fprint(rw, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials><AccessKeyId>assumed</AccessKeyId><SecretAccessKey>x</SecretAccessKey><SessionToken>y</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`)
 		return true
 	}
-	err := w.invoke(event("createSecret", "arn:aws-us-gov:secretsmanager:us-east-1:444455556666:secret:none-AbCdEf"))
+	t.Setenv("AWS_REGION", "us-gov-west-1")
+	err := w.invoke(event("createSecret", "arn:aws-us-gov:secretsmanager:us-gov-east-1:444455556666:secret:none-AbCdEf"))
 	w.want(err, "SecretsManagerFailed", "")
 	if len(asked) != 1 || asked[0] != "arn:aws-us-gov:iam::444455556666:role/rotation external-1" {
 		t.Errorf("roles asked for: %q", asked)

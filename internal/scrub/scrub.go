@@ -93,7 +93,8 @@ var mysqlEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 // New returns a function that replaces every text of the values that must not be shown: the
 // longest first among all of them, so that no shorter one leaves the rest of a longer. Of the
 // credentials, which are the named fields and values without fields, no part stays either, but for
-// those that known has, too: a server may quote a command and cut it off.
+// those that known has, too: a server may quote a command and cut it off. Of a long text only the
+// beginning is returned.
 func New(values []engine.Value, known string, fields ...string) func(string) string {
 	whole, parts := make(map[string]bool), make(map[string]bool)
 	for _, v := range values {
@@ -119,6 +120,7 @@ func New(values []engine.Value, known string, fields ...string) func(string) str
 	}
 	longest := slices.SortedFunc(maps.Keys(whole), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	return func(text string) string {
+		text, rest := text[:min(len(text), readLimit)], text[min(len(text), readLimit):]
 		for _, w := range longest {
 			if len(w) <= len(text) {
 				text = strings.ReplaceAll(text, w, engine.Redacted)
@@ -141,9 +143,23 @@ func New(values []engine.Value, known string, fields ...string) func(string) str
 			out.WriteString(engine.Redacted)
 			from = to
 		}
-		return out.String()
+		shown := out.String()
+		if rest != "" && len(longest) > 0 { // what was cut may have begun at the end
+			shown = shown[:max(0, len(shown)-len(longest[0]))]
+		}
+		if rest != "" || len(shown) > shownLimit {
+			shown = strings.ToValidUTF8(shown[:min(len(shown), shownLimit)], "") + " … (cut)"
+		}
+		return shown
 	}
 }
+
+// The bounds of a text, in bytes: how much of it is looked through and how much is shown. A host
+// that a secret names can answer with a message of any length, and CloudWatch takes no long lines.
+const (
+	readLimit  = 64 << 10
+	shownLimit = 4 << 10
+)
 
 func letterOrSpace(c rune) bool { return c == ' ' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+	"unicode/utf8"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -82,6 +84,27 @@ func TestScrubKeepsWhatAnOperatorNeeds(t *testing.T) {
 	for _, value := range []string{"arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-AnOther", `{"host":"db.example.com","password":"x-8-y-9-z",}`} {
 		if got := New([]engine.Value{engine.StringValue(value)}, arn, "password")(message); got != message {
 			t.Errorf("the message became %s", got)
+		}
+	}
+}
+
+// A host that a secret names answers with a long message. No part of a credential is left where
+// it is cut, also where placeholders have made it shorter.
+func TestScrubCutsALongText(t *testing.T) {
+	v := engine.StringValue(`{"username":"app","password":"k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs","note":"a note that is nobody else's"}`)
+	for _, filler := range []string{"x", "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs", "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs ", "a note that is nobody else's ", "é"} {
+		for shift := range 30 {
+			begin := time.Now()
+			got := clean("refused: "+strings.Repeat("y", shift)+strings.Repeat(filler, 7<<20/len(filler)), []engine.Value{v}, "password")
+			took := time.Since(begin)
+			if len(got) > shownLimit+20 || !strings.HasPrefix(got, "refused: ") || !strings.HasSuffix(got, "(cut)") || strings.Contains(got, "k7Q") || strings.Contains(got, "a no") || !utf8.ValidString(got) || took > time.Second {
+				t.Fatalf("%q: %d bytes after %s: %.30q … %q", filler, len(got), took, got, got[max(0, len(got)-60):])
+			}
+		}
+	}
+	for _, n := range []int{0, 100, shownLimit} {
+		if text := strings.Repeat("x", n); clean(text, []engine.Value{v}) != text {
+			t.Errorf("a text of %d bytes is changed", n)
 		}
 	}
 }

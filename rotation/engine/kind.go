@@ -38,6 +38,9 @@ type Kind struct {
 
 	// PlaceFields are the fields, in addition to host, port and ssl, that say where the target is.
 	PlaceFields []string
+	// AccountFields are the fields, in addition to UserField, dbname and engine, that say whose
+	// the credential is.
+	AccountFields []string
 	// UserDatabase means that the field dbname says where a user is defined and not what to connect
 	// to, so the superuser secret's own dbname counts for the superuser.
 	UserDatabase bool

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"regexp"
 	"slices"
 	"unicode/utf16"
 
@@ -17,22 +18,52 @@ import (
 // Source: https://www.rfc-editor.org/rfc/rfc4519#section-2.41
 const passwordAttribute = "userPassword"
 
-// rehearse finds out whether the login may change the entry's password. A server
-// judges the right to a change before the change itself, and this one cannot
-// succeed: it takes away a value that is not there. Active Directory cannot be
-// asked so.
+// errTooYoung is in the error of a rehearsal where the policy's minimum age of passwords stands in
+// the way for now.
+var errTooYoung = errors.New("the password was changed too recently")
+
+// tooYoung is how servers say so, by the code 19 of any rejected password.
+var tooYoung = regexp.MustCompile(`(?i)too young|minimum age`)
+
+// tooYoungFailure returns the failure of a change that the policy does not allow yet, or nil.
+func tooYoungFailure(cause engine.Cause, dn string, err error) error {
+	if !ldap.IsErrorWithCode(err, ldap.LDAPResultConstraintViolation) || !tooYoung.MatchString(err.Error()) {
+		return nil
+	}
+	return engine.Errorf(cause, "wait until the policy's minimum age (pwdMinAge) has passed, and rotate less often than that; or name in masterarn the secret of an administrator to whom the policy does not apply",
+		"%w: the password of %q may not be changed yet: %w", errTooYoung, dn, err)
+}
+
+// rehearse finds out whether the login may change the entry's password now. A server judges a change
+// before it makes it, and these two cannot succeed: they take away a value that is not there. The
+// first one is answered by noSuchAttribute where changes are taken at all. The second one would also
+// add a value, on which a policy has more to say. Active Directory cannot be asked so.
 func (s *session) rehearse(ctx context.Context, dn string) error {
 	if s.ad {
 		return nil
 	}
+	const what = "the password could not be changed"
 	m := ldap.NewModifyRequest(dn, nil)
 	m.Delete(passwordAttribute, []string{"{SSHA}" + rand.Text()})
 	err := s.conn.Modify(m)
 	switch {
-	case ldap.IsErrorWithCode(err, ldap.LDAPResultInsufficientAccessRights), ctx.Err() != nil:
-		return s.failed("the password could not be changed", err)
-	case ldap.IsErrorAnyOf(err, ldap.ErrorNetwork):
-		return s.failed("the change of the password could not be tried", err)
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultInsufficientAccessRights, ldap.LDAPResultReferral, ldap.LDAPResultBusy, ldap.LDAPResultUnavailable, ldap.ErrorNetwork), ctx.Err() != nil:
+		return s.failed(what, err)
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform) && !s.one:
+		return engine.Errorf(engine.TargetFailed, "name a server that takes changes of entries as the host; where it takes none but by Password Modify, set "+changeOption+" to exop", what+": %w", err)
+	}
+	m.Add(passwordAttribute, []string{"{SSHA}" + rand.Text()})
+	err = s.conn.Modify(m)
+	if ldap.IsErrorAnyOf(err, ldap.LDAPResultInsufficientAccessRights, ldap.ErrorNetwork) || ctx.Err() != nil {
+		return s.failed(what, err)
+	}
+	return tooYoungFailure(engine.PolicyRejected, dn, err)
+}
+
+// mayChange finds out whether the login may change the entry's password, if not now then later.
+func (s *session) mayChange(ctx context.Context, dn string) error {
+	if err := s.rehearse(ctx, dn); !errors.Is(err, errTooYoung) {
+		return err
 	}
 	return nil
 }
@@ -136,6 +167,9 @@ func (s *session) exop(ctx context.Context, r *engine.Request, dn string, pendin
 		request = ldap.NewPasswordModifyRequest(dn, "", pending.Password)
 	}
 	_, err := s.conn.PasswordModify(request)
+	if young := tooYoungFailure(engine.TargetFailed, dn, err); young != nil {
+		return young
+	}
 	exists := ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultAttributeOrValueExists)
 	unwilling := ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform)
 	switch {
@@ -147,7 +181,7 @@ func (s *session) exop(ctx context.Context, r *engine.Request, dn string, pendin
 		// The bind has just proved the password, which the server refuses to see
 		// as the old one: OpenLDAP answers so, and not with 49. It says the same
 		// where the user may not change it.
-		if err := s.rehearse(ctx, dn); err != nil {
+		if err := s.mayChange(ctx, dn); err != nil {
 			return err
 		}
 		return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step; if that fails, see the server's log and its password policy",

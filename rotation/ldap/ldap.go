@@ -42,12 +42,13 @@ const (
 // Kind describes the engine.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
-		Names:        []string{"ldap", "openldap", "activedirectory", "ad"},
-		Overlap:      engine.AskTarget,
-		UserField:    "username",
-		SecretFields: []string{"password"},
-		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		Options:      []string{changeOption, startOption},
+		Names:         []string{"ldap", "openldap", "activedirectory", "ad"},
+		Overlap:       engine.AskTarget,
+		UserField:     "username",
+		SecretFields:  []string{"password"},
+		Passwords:     engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+		Options:       []string{changeOption, startOption},
+		AccountFields: []string{"dn"},
 	}
 }
 
@@ -135,7 +136,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 }
 
 // DryRun logs in, finds the entry, and proves as far as the server lets it that
-// its password can be changed.
+// its password can be changed now.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, func(s *session, dn string, _ account) error { return s.rehearse(ctx, dn) })
 }
@@ -211,5 +212,5 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if err != nil {
 		return err
 	}
-	return s.rehearse(ctx, dn)
+	return s.mayChange(ctx, dn)
 }

@@ -175,6 +175,95 @@ func TestExpiredPasswordIsTold(t *testing.T) {
 	}
 }
 
+// An expired password may open the account a few times more. A login says so and is the only one
+// that is taken from the application.
+func TestGraceLoginIsReportedByTheFirst(t *testing.T) {
+	f := newPolicyFixture(t, "pwdMaxAge", "1", "pwdGraceAuthNLimit", "3")
+	dn := f.person("app")
+	r := f.self(dn, "first-app", "second")
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		err := f.engine.DryRun(enginetest.Within(t), r)
+		if err != nil {
+			enginetest.WantCause(t, err, engine.TargetFailed, "for 2 more logins")
+			break
+		}
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("the password does not expire")
+		}
+	}
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser(dn, "first-app", "x"), r.Current), engine.TargetFailed, "for 1 more logins")
+	// The advice works.
+	f.replace(dn, hashed("first-app", []byte("salt")))
+	if err := f.engine.DryRun(enginetest.Within(t), r); err != nil {
+		t.Error(err)
+	}
+}
+
+// A policy can forbid that a password is changed soon after the last change. That is reported before
+// a value is stored, and is no fault of a value that was just set.
+func TestMinimumAgeShowsInTheRehearsal(t *testing.T) {
+	for _, quality := range []string{"0", "2"} {
+		f := newPolicyFixture(t, "pwdMinAge", "2", "pwdCheckQuality", quality)
+		dn := f.person("app")
+		r := f.self(dn, "first-app", "second-password")
+		before := f.values(dn)
+		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.PolicyRejected, "pwdMinAge")
+		enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.TargetFailed, "pwdMinAge")
+		if !slices.Equal(before, f.values(dn)) {
+			t.Error("the rehearsal changes the entry")
+		}
+		// The advice works: by an administrator, and after a while.
+		s := f.bySuperuser(dn, "first-app", "second-password")
+		if err := errors.Join(f.engine.DryRun(enginetest.Within(t), s), f.engine.Set(enginetest.Within(t), s)); err != nil {
+			t.Error(err)
+		}
+		r = f.self(dn, "second-password", "third-password")
+		if err := f.engine.Verify(enginetest.Within(t), r, r.Current); err != nil {
+			t.Errorf("a value that was just set: %v", err)
+		}
+		time.Sleep(3 * time.Second)
+		if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r)); err != nil {
+			t.Error(err)
+		}
+		f.wantOpen(dn, 1, "third-password", "second-password")
+	}
+}
+
+// A replica answers a change by a referral, and one that is switched to reading by 53.
+func TestDirectoryThatTakesNoChangesIsReportedByTheRehearsal(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{Config: "restrict modify"})
+	dn := f.person("app")
+	both(t, f, func(t *testing.T, request func(dn, current, pending string) *engine.Request) {
+		r := request(dn, "first-app", "second-password")
+		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.TargetFailed, "set ldap-change to exop")
+		// The advice works where Password Modify is allowed.
+		r.Setting = func(name string) string { return map[string]string{changeOption: "exop"}[name] }
+		if err := f.engine.DryRun(enginetest.Within(t), r); err != nil {
+			t.Error(err)
+		}
+	})
+	add := ldap.NewAddRequest("uid=ref,"+testserver.LDAPPeople, nil)
+	add.Attribute("objectClass", []string{"referral", "extensibleObject"})
+	add.Attribute("ref", []string{"ldap://127.0.0.1:1/uid=x,dc=example,dc=net"})
+	add.Attribute("uid", []string{"ref"})
+	if err := f.admin.Add(add); err != nil {
+		t.Fatal(err)
+	}
+	r := f.bySuperuser("uid=ref,"+testserver.LDAPPeople, "x", "y")
+	for what, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r), "Set": f.engine.Set(enginetest.Within(t), r)} {
+		if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), "Referral") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// A user who may take its password away and not add one cannot change it.
+func TestRightToDeleteAPasswordIsNotEnough(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{Access: "by self =zx by anonymous auth"})
+	r := f.self(f.person("app"), "first-app", "second")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.PrivilegeMissing, "masterarn")
+}
+
 // A user whose password an administrator has reset may do nothing but change it.
 func TestUserThatMustChangeItsPassword(t *testing.T) {
 	f := newPolicyFixture(t, "pwdMustChange", "TRUE")

@@ -11,6 +11,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 )
 
 // session is a connection that is bound as one account.
@@ -23,6 +24,10 @@ type session struct {
 	conn    *ldap.Conn
 	release func() bool
 }
+
+// answerLimit bounds what a server sends in all, in bytes, with the certificates of
+// its TLS. The library needs some 200 bytes of memory for each.
+const answerLimit = 256 << 10
 
 func (s *session) close() {
 	s.release()
@@ -50,6 +55,7 @@ func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*s
 	if err != nil {
 		return nil, s.failed("no connection", err)
 	}
+	raw = boundconn.Limit(raw, answerLimit)
 	// The library waits without a context; closing the connection ends that.
 	s.release = context.AfterFunc(ctx, func() { raw.Close() })
 	config := e.tls.Config(a.Host)
@@ -89,7 +95,13 @@ func (s *session) bind() error {
 		return s.failed("the login could not be asked for", err)
 	}
 	for _, c := range res.Controls {
-		if p, ok := c.(*ldap.ControlBeheraPasswordPolicy); ok && p.Error == ldap.BeheraChangeAfterReset {
+		p, ok := c.(*ldap.ControlBeheraPasswordPolicy)
+		if ok && p.Grace >= 0 {
+			// Each login takes one from the application.
+			return engine.Errorf(engine.TargetFailed, "set the secret's password again as an administrator, and rotate more often than the password's lifetime",
+				"the password of %q has expired, and the server takes it for %d more logins", s.account.name(), p.Grace)
+		}
+		if ok && p.Error == ldap.BeheraChangeAfterReset {
 			// Whoever logs in so may change the password, and nothing else: it is
 			// no login that an application could work with.
 			return engine.Errorf(engine.TargetFailed, "remove the entry's attribute pwdReset, and take pwdMustChange from its policy where an administrator rotates it",

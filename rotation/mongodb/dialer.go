@@ -1,10 +1,12 @@
 package mongodb
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"sync"
@@ -23,18 +25,31 @@ type dialer struct {
 	patient  bool // there are several hosts to try
 	fail     context.CancelFunc
 
-	mu      sync.Mutex
-	reached bool
-	first   error
+	mu        sync.Mutex
+	reached   bool
+	first     error
+	bound     error // what a server does not keep to
+	addresses map[string]bool
 }
+
+// addressLimit is how many servers are connected to: each one can name others.
+const addressLimit = 256
 
 // DialContext connects to one server. Its certificate must be for the host's own
 // name, since a replica set has other names than the secret's.
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	d.mu.Lock()
+	d.addresses[address] = true
+	many := len(d.addresses) > addressLimit
+	d.mu.Unlock()
+	if many {
+		return nil, d.exceeded(fmt.Errorf("the servers name more than %d others", addressLimit))
+	}
 	conn, err := d.dial(ctx, network, address)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err == nil {
+		conn = &bounded{Conn: conn, exceeded: d.exceeded}
 		d.reached = true
 	} else if !d.reached && d.first == nil {
 		d.first = err
@@ -109,12 +124,21 @@ func answersPlain(ctx context.Context, network, address string) bool {
 	return err == nil && binary.LittleEndian.Uint32(header[8:]) == id && binary.LittleEndian.Uint32(header[12:]) == opMsg
 }
 
-// failure returns why there never was a connection, or nil.
+// exceeded notes that a server does not keep to the bounds, which ends the session.
+func (d *dialer) exceeded(err error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bound = cmp.Or(d.bound, err)
+	d.fail()
+	return err
+}
+
+// failure returns why the session was ended, or why there never was a connection, or nil.
 func (d *dialer) failure() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.reached {
-		return nil
+	if d.reached || d.bound != nil {
+		return d.bound
 	}
 	return d.first
 }

@@ -6,6 +6,7 @@ package pgsession
 import (
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/errtree"
@@ -44,6 +46,11 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target) (*Sessi
 	// for its sessions, in which the bytes of one role's name are those of another's.
 	cfg.RuntimeParams = map[string]string{"application_name": "rotator", "client_encoding": "UTF8"}
 	cfg.ValidateConnect = nil
+	cfg.MaxProtocolMessageBodyLen = answerLimit // of which memory is taken before it is read
+	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		b := &bounded{reader: r, writer: w}
+		return pgproto3.NewFrontend(b, b)
+	}
 	// No prepared statements: a pooler in front of the server may not keep them.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	for i, tls := range policy.Attempts(t) {

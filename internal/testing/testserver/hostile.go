@@ -1,0 +1,60 @@
+package testserver
+
+import (
+	"crypto/tls"
+	"net"
+	"runtime"
+	"testing"
+	"time"
+)
+
+// Hostile returns the port of a server, with TLS unless config is nil, that calls answer for each
+// connection: a host that a secret's writer has named.
+func Hostile(t testing.TB, config *tls.Config, answer func(net.Conn)) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	port := l.Addr().(*net.TCPAddr).Port
+	if config != nil {
+		l = tls.NewListener(l, config)
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				answer(c)
+			}()
+		}
+	}()
+	return port
+}
+
+// PeakMemory returns how many bytes of memory are in use at most while f runs, in addition to those
+// that were before.
+func PeakMemory(f func()) uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	before, most := m.HeapInuse+m.StackInuse, uint64(0)
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		f()
+	}()
+	for {
+		runtime.ReadMemStats(&m)
+		most = max(most, m.HeapInuse+m.StackInuse)
+		select {
+		case <-done:
+			return most - min(before, most)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package pgsession
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"example.com/rotator/rotation/internal/boundconn"
+)
+
+// The bounds of what a server sends, in bytes: in answer to one command, which is all rights of a
+// user at most, and as parameters, which the driver keeps.
+const (
+	answerLimit    = 8 << 20
+	parameterLimit = 256 << 10
+)
+
+// bounded bounds what a server that a secret's writer may have chosen takes of memory and of time.
+// The driver reads all of it, after decryption, through this.
+// Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
+type bounded struct {
+	reader io.Reader
+	writer io.Writer
+
+	head       []byte // of the message that is being read: its kind and its length
+	left       int    // of its body
+	rounds     boundconn.Rounds
+	answer     int // bytes since the last command
+	parameters int // bytes of all parameters
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	b.answer = 0
+	return b.writer.Write(p)
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.reader.Read(p)
+	if b.answer += n; b.answer > answerLimit {
+		return 0, fmt.Errorf("the server sends more than %d bytes in answer to one command", answerLimit)
+	}
+	for p = p[:n]; len(p) > 0; {
+		took, err := b.see(p)
+		if err != nil {
+			return 0, err
+		}
+		p = p[took:]
+	}
+	return n, err
+}
+
+// see looks at a piece of one message, and returns its length.
+func (b *bounded) see(p []byte) (int, error) {
+	if missing := 5 - len(b.head); missing > 0 {
+		p = p[:min(missing, len(p))]
+		b.head = append(b.head, p...)
+		if len(b.head) == 5 {
+			b.left = int(binary.BigEndian.Uint32(b.head[1:])) - 4
+			b.rounds = boundconn.Rounds{}
+		}
+	} else {
+		p = p[:min(b.left, len(p))]
+		b.left -= len(p)
+	}
+	switch b.head[0] {
+	case 'R': // authentication
+		if err := b.rounds.See(p); err != nil {
+			return 0, err
+		}
+	case 'S': // ParameterStatus
+		if b.parameters += len(p); b.parameters > parameterLimit {
+			return 0, fmt.Errorf("the server sends more than %d bytes of parameters", parameterLimit)
+		}
+	}
+	if len(b.head) == 5 && b.left <= 0 {
+		if b.left < 0 {
+			return 0, errors.New("the server's answer is not in PostgreSQL's protocol")
+		}
+		b.head = b.head[:0]
+	}
+	return len(p), nil
+}

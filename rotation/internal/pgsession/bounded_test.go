@@ -1,0 +1,118 @@
+package pgsession
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/rotation/engine"
+)
+
+// message is one of the server's.
+func message(kind byte, body string) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(body)+4)), body...)
+}
+
+// hostile is a server that answers the startup message by what answer writes.
+func hostile(t *testing.T, answer func(b *pgproto3.Backend, c net.Conn)) engine.Target {
+	port := testserver.Hostile(t, nil, func(c net.Conn) {
+		b := pgproto3.NewBackend(c, c)
+		if _, err := b.ReceiveStartupMessage(); err == nil {
+			answer(b, c)
+		}
+	})
+	return engine.Target{Host: "127.0.0.1", Port: port, User: "app", Password: "fixture", TLS: engine.TLSOff}
+}
+
+// A count that the deadline would not end is refused before it is computed, whatever the packets
+// are that it comes in.
+func TestManyRoundsOfSCRAMAreRefused(t *testing.T) {
+	for _, rounds := range []string{"9000000", "40000000", "0001000000"} {
+		target := hostile(t, func(b *pgproto3.Backend, c net.Conn) {
+			b.Send(&pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256"}})
+			_ = b.Flush()
+			_ = b.SetAuthType(pgproto3.AuthTypeSASL)
+			m, _ := b.Receive()
+			first, ok := m.(*pgproto3.SASLInitialResponse)
+			if !ok {
+				return
+			}
+			nonce := string(first.Data[strings.LastIndex(string(first.Data), "r=")+2:])
+			for _, piece := range message('R', "\x00\x00\x00\x0br="+nonce+"x,s=QUJDREVGRw==,i="+rounds) {
+				_, _ = c.Write([]byte{piece})
+			}
+			_, _ = b.Receive()
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		begin := time.Now()
+		_, err := Dial(ctx, engine.TLSPolicy{}, target)
+		cancel()
+		if err == nil || !strings.Contains(err.Error(), "rounds of SCRAM") {
+			t.Errorf("%s rounds: %v after %s", rounds, err, time.Since(begin))
+		}
+	}
+}
+
+func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
+	number := 0
+	for name, next := range map[string]func() []byte{
+		"parameters":     func() []byte { number++; return message('S', fmt.Sprintf("%x\x00\x00", number)) },
+		"a long message": func() []byte { return append([]byte{'N', 0x3f, 0xff, 0xff, 0xf0}, make([]byte, 1<<20)...) },
+		"many messages":  func() []byte { return message('N', "MA very long notice\x00\x00") },
+	} {
+		target := hostile(t, func(_ *pgproto3.Backend, c net.Conn) {
+			for {
+				var block []byte
+				for len(block) < 1<<20 {
+					block = append(block, next()...)
+				}
+				if _, err := c.Write(block); err != nil {
+					return
+				}
+			}
+		})
+		var err error
+		used := testserver.PeakMemory(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+			defer cancel()
+			_, err = Dial(ctx, engine.TLSPolicy{}, target)
+		})
+		if err == nil || errors.Is(err, context.DeadlineExceeded) || used > 64<<20 {
+			t.Errorf("%s: %v, %d MiB", name, err, used>>20)
+		}
+	}
+}
+
+// Every length of a message and every way to cut the stream is understood.
+func TestBoundedReadsEveryMessage(t *testing.T) {
+	var stream []byte
+	for n := range 300 {
+		stream = append(stream, message("RSTDZ"[n%5], strings.Repeat("x", n%7))...)
+	}
+	for size := 1; size < 20; size++ {
+		r, w := io.Pipe()
+		go func() {
+			for from := 0; from < len(stream); from += size {
+				_, _ = w.Write(stream[from:min(from+size, len(stream))])
+			}
+			w.Close()
+		}()
+		b := &bounded{reader: r}
+		got, err := io.ReadAll(b)
+		if err != nil || string(got) != string(stream) || len(b.head) != 0 {
+			t.Fatalf("pieces of %d bytes: %d bytes of %d, %v", size, len(got), len(stream), err)
+		}
+	}
+	if _, err := io.ReadAll(&bounded{reader: strings.NewReader("R\x00\x00\x00\x03")}); err == nil {
+		t.Error("a length of less than nothing is accepted")
+	}
+}
