@@ -222,9 +222,6 @@ func (p *parity) warn() {
 	}
 }
 
-// locked reports whether a statement has waited for a lock in vain.
-func locked(err error) bool { return code(err) == 1205 || code(err) == 1969 }
-
 // unusable reports whether a right is on something that does not exist or cannot be opened: a table,
 // a column, a routine, or what a view or a merged table is made of. Nobody can use such a right.
 func unusable(err error) bool {

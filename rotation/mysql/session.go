@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
@@ -181,23 +180,6 @@ func (s *session) rows(ctx context.Context, what, query string, scan func(*sql.R
 	return s.failure(what+" cannot be read", rows.Err())
 }
 
-// lock keeps other calls for the same secret out until the session ends. Without
-// it, a call that was overtaken could throw away the password of a second user
-// that another call has created meanwhile. Anyone can take a lock whose name it
-// knows: the server derives the name from the verifier of the superuser, which
-// only administrators can read, so that the name is not in the statement either.
-func (s *session) lock(ctx context.Context, secret string) error {
-	var got sql.NullInt64
-	if err := s.conn.QueryRowContext(ctx, "SELECT GET_LOCK(CONCAT('rotator_', LEFT(SHA2(CONCAT(COALESCE(authentication_string, ''), "+text("\n"+secret)+"), 256), 32)), 10) FROM mysql.user"+
-		" WHERE User = "+text(s.self.user)+" AND Host = "+text(s.self.host)).Scan(&got); err != nil {
-		return s.failure("no lock", err)
-	}
-	if got.Int64 != 1 {
-		return engine.Errorf(engine.TargetFailed, "Secrets Manager tries again", "another rotation of this secret is still at work")
-	}
-	return nil
-}
-
 // opens reports whether a user can log in with a password.
 func (s *session) opens(ctx context.Context, user, password string) (bool, error) {
 	t := s.target
@@ -308,57 +290,4 @@ func (s *session) failure(what string, err error) error {
 		advice = "load the authentication plugin at the server, or give the user one that the server has"
 	}
 	return engine.Errorf(cause, advice, "%s: %w", what, err)
-}
-
-// account is one row of the table of users: a name and the hosts that it is for.
-// The server takes the row with the most exact host for a login, so that a user
-// can have several.
-type account struct {
-	user, host string
-	role       bool   // it is one of MariaDB's roles, which have no host
-	plugin     string // how a password is checked, "" where none is
-	locked     bool
-	attributes string // clauses of ALTER USER: REQUIRE, WITH, PASSWORD
-	roles      string // the default roles, as the server quotes them
-	comment    string // MySQL's ATTRIBUTE, a JSON object
-	retained   bool   // a second password is valid on MySQL
-	verifiers  []verifier
-	marked     bool // it has the role of the pair
-}
-
-// nobody is a user that exists nowhere: the top-level domain is kept free.
-// Source: RFC 2606
-var nobody = account{user: "rotator-nobody", host: "rotator.invalid"}
-
-// decoy returns a password that nobody has, and that common policies accept.
-func decoy() string { return rand.Text() + "-aA1" }
-
-// name returns the account as SQL wants it.
-func (a account) name() string { return text(a.user) + "@" + text(a.host) }
-
-// lock returns the clause that locks an account as this one is.
-func (a account) lock() string {
-	if a.locked {
-		return " ACCOUNT LOCK"
-	}
-	return " ACCOUNT UNLOCK"
-}
-
-// require returns the clause REQUIRE for the columns of the table of users.
-func require(kind, cipher, issuer, subject string) string {
-	switch kind {
-	case "":
-		return "REQUIRE NONE"
-	case "ANY":
-		return "REQUIRE SSL"
-	case "X509":
-		return "REQUIRE X509"
-	}
-	s := "REQUIRE"
-	for _, part := range [][2]string{{"CIPHER", cipher}, {"ISSUER", issuer}, {"SUBJECT", subject}} {
-		if part[1] != "" {
-			s += " " + part[0] + " " + text(part[1])
-		}
-	}
-	return s
 }
