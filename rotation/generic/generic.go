@@ -52,6 +52,9 @@ type maker interface {
 	// check says what is wrong with a value's parts, or nil. public is "" where
 	// the secret has no place for it.
 	check(secret, public string) error
+	// keeps says how the form of a current value's parts would change, or nil. It is nil for a
+	// placeholder.
+	keeps(secret, public string, binary bool) error
 	// pair reports whether there is a public part.
 	pair() bool
 }
@@ -108,6 +111,42 @@ func placeIn(r *engine.Request, v engine.Value, m maker) (place, error) {
 	return p, nil
 }
 
+// parts calls do with each secret of a value, its public part or "", and what they are called.
+func (p place) parts(v engine.Value, do func(what, secret, public string) error) error {
+	if len(p.fields) == 0 {
+		return do("the value", string(v.Reveal()), "")
+	}
+	for i := 0; i < len(p.fields); i++ {
+		name, public := p.fields[i], ""
+		secret, _ := v.Text(name)
+		if p.pair && i+1 < len(p.fields) {
+			i++
+			public, _ = v.Text(p.fields[i])
+		}
+		if err := do("the field "+name, secret, public); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keeps refuses to change the form of a current value: those who read it expect that form. An
+// option, which whoever may tag the secret can set, is not enough.
+func (p place) keeps(v engine.Value, m maker) error {
+	const advice = "set " + kindOption + ", " + encodingOption + " and " + bytesOption + " to the form of the current value; to change the form, first store a placeholder such as \"x\""
+	for _, name := range p.fields {
+		if raw := v.JSON(name); raw[0] != '"' && raw[0] != 'n' {
+			return engine.Errorf(engine.InvalidSecret, advice, "the field %s is not text", name)
+		}
+	}
+	return p.parts(v, func(what, secret, public string) error {
+		if err := m.keeps(secret, public, v.IsBinary()); err != nil {
+			return engine.Errorf(engine.InvalidSecret, advice, "the form would change: %s %w", what, err)
+		}
+		return nil
+	})
+}
+
 // Next returns the current value with new secrets in it. Each field gets its own,
 // but for the second one of a key pair.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
@@ -117,6 +156,9 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	}
 	p, err := placeIn(r, r.Current, m)
 	if err != nil {
+		return engine.Value{}, err
+	}
+	if err := p.keeps(r.Current, m); err != nil {
 		return engine.Value{}, err
 	}
 	next := r.Current
@@ -170,24 +212,13 @@ func (e *Engine) Verify(_ context.Context, r *engine.Request, v engine.Value) er
 		return err
 	}
 	const advice = "compare the value with the options " + kindOption + " and " + encodingOption
-	if len(p.fields) == 0 {
-		if err := m.check(string(v.Reveal()), ""); err != nil {
-			return engine.Errorf(engine.InvalidSecret, advice, "the value %w", err)
-		}
-		return nil
-	}
-	for i := 0; i < len(p.fields); i++ {
-		name, public := p.fields[i], ""
-		secret, _ := v.Text(name)
-		if p.pair && i+1 < len(p.fields) {
-			i++
-			if public, _ = v.Text(p.fields[i]); public == "" {
-				return engine.Errorf(engine.InvalidSecret, advice, "the field %s is empty", p.fields[i])
-			}
+	return p.parts(v, func(what, secret, public string) error {
+		if p.pair && len(p.fields) == 2 && public == "" {
+			return engine.Errorf(engine.InvalidSecret, advice, "the field %s is empty", p.fields[1])
 		}
 		if err := m.check(secret, public); err != nil {
-			return engine.Errorf(engine.InvalidSecret, advice, "the field %s %w", name, err)
+			return engine.Errorf(engine.InvalidSecret, advice, "%s %w", what, err)
 		}
-	}
-	return nil
+		return nil
+	})
 }

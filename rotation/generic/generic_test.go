@@ -2,8 +2,12 @@ package generic_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -230,6 +234,72 @@ func TestVerifyRefusesWhatHasNotTheForm(t *testing.T) {
 		_, err := rotate(t, first, c.env, c.edit)
 		if c.want == "" && err != nil || c.want != "" && (engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(fmt.Sprint(err), c.want) || !strings.Contains(fmt.Sprint(err), "testSecret")) {
 			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// Those who read a value expect its form, and whoever may tag the secret could choose another. A
+// placeholder has no form.
+func TestFormOfAValueNeverChanges(t *testing.T) {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs1 := string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}))
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8 := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	ssh, public := sshPair(t)
+	random := make([]byte, 64)
+	_, _ = rand.Read(random)
+	text := func(s string) engine.Value { return engine.StringValue(s) }
+	field := func(json string) engine.Value { return engine.StringValue(`{"engine":"generic","key":` + json + `}`) }
+	const kind, encoding, length = "ROTATOR_GENERIC_KIND", "ROTATOR_GENERIC_ENCODING", "ROTATOR_GENERIC_BYTES"
+	for name, c := range map[string]struct {
+		first engine.Value
+		env   map[string]string
+		want  string // of the error
+	}{
+		"PKCS #1 becomes PKCS #8":          {text(pkcs1), options(kind, "rsa-2048"), "is not of the form PRIVATE KEY"},
+		"RSA becomes Ed25519":              {text(pkcs8), options(kind, "ed25519"), "is not a key of the kind ed25519"},
+		"RSA of more bits":                 {text(pkcs8), options(kind, "rsa-3072"), "is not a key of the kind rsa-3072"},
+		"OpenSSH's becomes PKCS #8":        {text(ssh), options(kind, "ed25519"), "is not of the form PRIVATE KEY"},
+		"a key becomes a password":         {text(pkcs8), options(), "is in PEM"},
+		"a key becomes bytes":              {text(pkcs8), options(kind, "bytes"), "is in PEM"},
+		"hex becomes base64":               {text(hex.EncodeToString(random[:32])), options(kind, "bytes"), "is 32 bytes in hex and would become 32 in base64"},
+		"hex becomes a password":           {text(hex.EncodeToString(random[:16])), options(), "is 16 bytes in hex"},
+		"base64 becomes a password":        {text(base64.StdEncoding.EncodeToString(random[:32])), options(), "is 32 bytes in base64"},
+		"base64 becomes base64url":         {text(base64.StdEncoding.EncodeToString(random[:32])), options(kind, "bytes", encoding, "base64url"), "would become 32 in base64url"},
+		"base64 becomes binary":            {text(base64.StdEncoding.EncodeToString(random[:32])), options(kind, "bytes", encoding, "binary"), "would become 32 in binary"},
+		"binary becomes hex":               {engine.BinaryValue(random[:32]), options(kind, "bytes", encoding, "hex"), "is 32 bytes in binary"},
+		"64 bytes become 32":               {text(base64.StdEncoding.EncodeToString(random)), options(kind, "bytes"), "is 64 bytes in base64 and would become 32 in base64"},
+		"64 bytes become 32 by an option":  {text(base64.StdEncoding.EncodeToString(random)), options(kind, "bytes", length, "32"), "is 64 bytes"},
+		"16 bytes become 32":               {engine.BinaryValue(random[:16]), options(kind, "bytes"), "is 16 bytes"},
+		"bytes become a password":          {engine.BinaryValue(append(random[:31:31], 0xff)), options(), "is bytes"},
+		"a key's bytes become PEM":         {engine.BinaryValue(der), options(kind, "rsa-2048"), "in binary and would become a key in PEM"},
+		"a key's seed becomes PEM":         {text(hex.EncodeToString(random[:32])), options(kind, "ed25519"), "in hex and would become a key in PEM"},
+		"a number becomes text":            {field("123456"), options("ROTATOR_GENERIC_FIELD", "key"), "is not text"},
+		"an object becomes text":           {field(`{"k":"x"}`), options("ROTATOR_GENERIC_FIELD", "key"), "is not text"},
+		"16 bytes become 32 by an option":  {text(hex.EncodeToString(random[:16])), options(kind, "bytes", encoding, "hex", length, "32"), ""},
+		"hex stays hex":                    {text(hex.EncodeToString(random[:32])), options(kind, "bytes", encoding, "hex"), ""},
+		"base64 without padding is either": {text(base64.StdEncoding.EncodeToString(random[:48])), options(kind, "bytes", length, "48"), ""},
+		"a key stays":                      {text(pkcs8), options(kind, "rsa-2048"), ""},
+		"a pair stays":                     {engine.StringValue(`{"engine":"generic"}`).With("key", ssh).With("public", public), options(kind, "ed25519", encoding, "openssh", "ROTATOR_GENERIC_FIELD", "key public"), ""},
+		"a password without punctuation":   {text("Zq8RmKp2VtXw4yBn7cDf9gHj3kLs5aQe"), options("EXCLUDE_PUNCTUATION", "true"), ""},
+		"a placeholder for bytes":          {text("placeholder"), options(kind, "bytes", encoding, "hex"), ""},
+		"a placeholder for a key":          {text("change me"), options(kind, "ed25519"), ""},
+		"a password in a SecretBinary":     {engine.BinaryValue([]byte("first-Passw0rd-in-binary")), options(), ""},
+		"null is a placeholder":            {field("null"), options("ROTATOR_GENERIC_FIELD", "key"), ""},
+	} {
+		v, err := rotate(t, c.first, c.env, nil)
+		if c.want == "" {
+			if err != nil || v.Equal(c.first) {
+				t.Errorf("%s: %v", name, err)
+			}
+		} else if engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "createSecret") || !v.Equal(c.first) {
+			t.Errorf("%s: %v; unchanged %v", name, err, v.Equal(c.first))
 		}
 	}
 }

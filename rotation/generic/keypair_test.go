@@ -32,7 +32,7 @@ func FuzzCheck(f *testing.F) {
 		}
 	}
 	for _, encoding := range []string{"base64", "base64url", "hex", "binary"} {
-		makers = append(makers, random{16, encoding})
+		makers = append(makers, random{length: 16, encoding: encoding})
 	}
 	f.Fuzz(func(t *testing.T, secret, public string) {
 		for _, m := range makers {

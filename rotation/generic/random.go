@@ -29,6 +29,7 @@ func (password) pair() bool { return false }
 // random makes bytes.
 type random struct {
 	length   int
+	chosen   bool // whether the options have the length
 	encoding string
 }
 
@@ -37,7 +38,7 @@ type random struct {
 const fewest, most = 16, 4096
 
 func newBytes(length, encoding string, binary bool) (maker, error) {
-	b := random{32, encoding}
+	b := random{32, length != "", encoding}
 	if length != "" {
 		var err error
 		if b.length, err = strconv.Atoi(length); err != nil || b.length < fewest || b.length > most {

@@ -6,11 +6,16 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
 	"testing"
 	"time"
 
@@ -65,6 +70,30 @@ func (f *fixture) request(ctx context.Context, user, password, method, path stri
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, answer, err
+}
+
+// front is a proxy before the server, and an engine that trusts it. It answers 503 where fail says so.
+func (f *fixture) front(r *engine.Request, fail func(*http.Request) bool) *Engine {
+	back, err := url.Parse(f.URL())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = back.Scheme, back.Host, ""
+		},
+		Transport: &http.Transport{TLSClientConfig: f.CA.ClientTLS(f.Host)},
+	}
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if fail(r) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	f.t.Cleanup(s.Close)
+	r.Login = r.Login.WithJSON(portField, []byte(strconv.Itoa(s.Listener.Addr().(*net.TCPAddr).Port))).With("host", "127.0.0.1")
+	return New(engine.TLSPolicy{ExtraCAs: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})})
 }
 
 // must makes a change as the administrator.

@@ -61,6 +61,7 @@ func (t target) Create(ctx context.Context, current *user, name string) (*user, 
 	return u, t.put(ctx, u)
 }
 
+// Equalize leaves the tags to SetPassword, which sends them in any case.
 func (t target) Equalize(ctx context.Context, current, other *user) error {
 	want, err := t.rights(ctx, current.Name)
 	if err != nil {
@@ -70,17 +71,30 @@ func (t target) Equalize(ctx context.Context, current, other *user) error {
 	if err != nil {
 		return err
 	}
-	wanted := slices.DeleteFunc(slices.Clone(current.Tags), func(tag string) bool { return strings.HasPrefix(tag, markPrefix) })
-	if !current.has(mark(other.Name)) {
-		wanted = append(wanted, mark(current.Name))
-	}
-	if !slices.Equal(other.Tags, wanted) { // SetPassword sends them
-		t.request.Changed(fmt.Sprintf("the tags of %s are %v", other.Name, wanted))
-		other.Tags = wanted
-	}
 	return t.level(ctx, other.Name, have, want)
 }
 
+// SetPassword reads the tags again, which the API wants with every password: one that an
+// administrator has taken away since Find must not come back.
 func (t target) SetPassword(ctx context.Context, u *user) error {
-	return t.put(ctx, u.with(t.password, t.request))
+	name, _ := t.request.Current.Text("username")
+	current, err := t.existing(ctx, name)
+	if err != nil {
+		return err
+	}
+	next := u.with(t.password, t.request)
+	next.Tags = current.Tags
+	if u.Name != current.Name {
+		next.Tags = slices.DeleteFunc(slices.Clone(current.Tags), func(tag string) bool { return strings.HasPrefix(tag, markPrefix) })
+		if !current.has(mark(u.Name)) {
+			next.Tags = append(next.Tags, mark(current.Name))
+		}
+	}
+	if err := t.put(ctx, next); err != nil {
+		return err
+	}
+	if u.Name != current.Name && !slices.Equal(u.Tags, next.Tags) {
+		t.request.Changed(fmt.Sprintf("the tags of %s are %v", u.Name, next.Tags))
+	}
+	return nil
 }

@@ -6,8 +6,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -253,6 +255,135 @@ func TestHalfMadeSecondUserIsFinished(t *testing.T) {
 	f.wantRights(app+"_clone", rights{hosts: map[string]permission{"/": {"a", "b", "c"}}})
 	if err := f.engine.Verify(enginetest.Within(t), f.toOther(app, app+"_clone"), f.value(app+"_clone", "next-"+app+"_clone")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A user with a permission and no topic permission may write every topic. So whatever is cut off,
+// the second user, whose password works, never has more than one of the two was given.
+func TestTopicPermissionsAreNeverAbsent(t *testing.T) {
+	f := newFixture(t)
+	f.must("PUT", "/api/exchanges/%2f/second-topic", map[string]string{"type": "topic"})
+	for name, c := range map[string]struct{ before, after []topic }{
+		"narrowed":       {[]topic{{"amq.topic", "^public", ".*"}}, []topic{{"amq.topic", `^public\.a`, ".*"}}},
+		"for the first":  {nil, []topic{{"amq.topic", "^public", ".*"}}},
+		"one taken away": {[]topic{{"amq.topic", "^public", ".*"}, {"second-topic", "^x", "^x"}}, []topic{{"amq.topic", "^public", ".*"}}},
+		"another one":    {[]topic{{"second-topic", "^x", "^x"}}, []topic{{"amq.topic", "^public", ".*"}}},
+		"all taken away": {[]topic{{"amq.topic", "^public", ".*"}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			app := f.user("")
+			clone := app + "_clone"
+			f.must("PUT", path("permissions", "/", app), permission{"", ".*", ".*"})
+			give := func(topics []topic) {
+				for _, topic := range topics {
+					f.must("PUT", path("topic-permissions", "/", app), topic)
+				}
+			}
+			give(c.before)
+			r := f.toOther(app, clone)
+			if err := f.engine.Set(enginetest.Within(t), r); err != nil {
+				t.Fatal(err)
+			}
+			// The administrator changes the rights of the current user.
+			if c.before != nil {
+				f.must("DELETE", path("topic-permissions", "/", app), nil)
+			}
+			give(c.after)
+			may := func(user string) map[string]topic {
+				var list []topic
+				if err := f.call(t.Context(), "GET", path("users", user, "topic-permissions"), nil, &list); err != nil {
+					t.Fatal(err)
+				}
+				out := map[string]topic{"amq.topic": anyTopic("amq.topic"), "second-topic": anyTopic("second-topic")}
+				for _, topic := range list {
+					out[topic.Exchange] = topic
+				}
+				return out
+			}
+			before, after := may(clone), may(app)
+			look := func() {
+				for exchange, topic := range may(clone) {
+					if topic != before[exchange] && topic != after[exchange] {
+						t.Errorf("in between: %v", topic)
+					}
+				}
+			}
+			e := f.front(r, func(*http.Request) bool { look(); return false })
+			if err := e.Set(enginetest.Within(t), r); err != nil {
+				t.Fatal(err)
+			}
+			if got := may(clone); !maps.Equal(got, after) {
+				t.Errorf("%v, want %v", got, after)
+			}
+		})
+	}
+}
+
+// The permission of a virtual host is given after the topic permissions that restrict it.
+func TestTopicPermissionsComeBeforeThePermission(t *testing.T) {
+	f := newFixture(t)
+	app := f.user("")
+	clone := app + "_clone"
+	r := f.toOther(app, clone)
+	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	f.must("PUT", path("topic-permissions", "/", app), topic{"amq.topic", "^public", ".*"})
+	f.must("PUT", path("permissions", "/", app), permission{"", ".*", ".*"})
+	e := f.front(r, func(r *http.Request) bool {
+		return r.Method == "PUT" && strings.Contains(r.URL.Path, "/topic-permissions/") // and nothing after it
+	})
+	enginetest.WantCause(t, e.Set(enginetest.Within(t), r), engine.TargetFailed, "503")
+	s, err := f.engine.open(f.value(f.User, f.Password))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.api.Close()
+	rights, err := s.rights(t.Context(), clone)
+	if err != nil || len(rights.hosts) > 0 {
+		t.Errorf("%+v, %v", rights, err)
+	}
+}
+
+// A password can only be changed together with the tags. One that is taken away while the rights are
+// leveled does not come back.
+func TestTagThatIsTakenAwayStaysAway(t *testing.T) {
+	f := newFixture(t)
+	for name, request := range map[string]func(app string) *engine.Request{
+		"alternating": func(app string) *engine.Request { return f.toOther(app, app+"_clone") },
+		"single":      func(app string) *engine.Request { return f.bySuperuser(app, "first-"+app, "second") },
+	} {
+		app := f.user("management,policymaker")
+		r := request(app)
+		requests := 0
+		e := f.front(r, func(*http.Request) bool {
+			if requests++; requests == 2 {
+				f.must("PUT", "/api/users/"+app, map[string]string{"password": "first-" + app, "tags": "management"})
+			}
+			return false
+		})
+		if err := e.Set(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+		user, _ := r.Pending.Text("username")
+		if u := f.show(user); u.has("policymaker") || !u.has("management") {
+			t.Errorf("%s: the tags are %q", name, u.Tags)
+		}
+	}
+}
+
+// Of such a tag the API would make two.
+func TestTagThatWouldBecomeTwoIsRefused(t *testing.T) {
+	f := newFixture(t)
+	const tag = "audited,administrator"
+	name := testserver.Unique("app-")
+	f.must("PUT", "/api/users/"+name, map[string]any{"password": "first-" + name, "tags": []string{tag}})
+	before := f.show(name)
+	r := f.bySuperuser(name, "first-"+name, "second")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.InvalidSecret, tag)
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.InvalidSecret, tag)
+	if now := f.show(name); !reflect.DeepEqual(now, before) {
+		t.Errorf("%+v became %+v", before.Tags, now.Tags)
 	}
 }
 

@@ -32,6 +32,9 @@ type topic struct {
 	Read     string `json:"read"`
 }
 
+// anyTopic is the same as no topic permission: the server then allows every routing key.
+func anyTopic(exchange string) topic { return topic{exchange, ".*", ".*"} }
+
 // rights reads a user's.
 func (s *session) rights(ctx context.Context, name string) (rights, error) {
 	r := rights{hosts: map[string]permission{}, topics: map[string]map[string]topic{}, limits: map[string]int64{}}
@@ -53,6 +56,9 @@ func (s *session) rights(ctx context.Context, name string) (rights, error) {
 		return r, err
 	}
 	for _, t := range topics {
+		if t.topic == anyTopic(t.Exchange) {
+			continue
+		}
 		if r.topics[t.Host] == nil {
 			r.topics[t.Host] = map[string]topic{}
 		}
@@ -89,6 +95,17 @@ func (t target) level(ctx context.Context, name string, have, want rights) error
 			}
 		}
 	}
+	// A topic permission restricts what the virtual host's allows, and its absence restricts
+	// nothing. So none is absent before the permissions are those that are wanted.
+	for host, topics := range want.topics {
+		for exchange, topic := range topics {
+			if topic != have.topics[host][exchange] {
+				if err := t.change(ctx, "giving a topic permission", http.MethodPut, path("topic-permissions", host, name), topic); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	for host, p := range want.hosts {
 		if q, ok := have.hosts[host]; !ok || p != q {
 			if err := t.change(ctx, "giving a permission", http.MethodPut, path("permissions", host, name), p); err != nil {
@@ -97,22 +114,17 @@ func (t target) level(ctx context.Context, name string, have, want rights) error
 		}
 	}
 	for host, topics := range have.topics {
-		if maps.Equal(topics, want.topics[host]) {
-			continue
-		}
-		// All of the host's go, as not every version can take a single one.
-		if err := t.change(ctx, "taking topic permissions", http.MethodDelete, path("topic-permissions", host, name), nil); err != nil {
-			return err
-		}
-		delete(have.topics, host)
-	}
-	for host, topics := range want.topics {
-		if have.topics[host] != nil {
-			continue
-		}
-		for _, topic := range topics {
-			if err := t.change(ctx, "giving a topic permission", http.MethodPut, path("topic-permissions", host, name), topic); err != nil {
+		if len(want.topics[host]) == 0 {
+			if err := t.change(ctx, "taking topic permissions", http.MethodDelete, path("topic-permissions", host, name), nil); err != nil {
 				return err
+			}
+			continue
+		}
+		for exchange := range topics { // the API takes only all of a host's
+			if !has(want.topics[host], exchange) {
+				if err := t.change(ctx, "allowing all topics", http.MethodPut, path("topic-permissions", host, name), anyTopic(exchange)); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/httpapi"
@@ -50,7 +51,7 @@ func reason(a *httpapi.Answer) string {
 		Reason string `json:"reason"`
 	}
 	_ = json.Unmarshal(a.Body, &body) // an answer of something else has none
-	return body.Reason
+	return body.Reason[:min(len(body.Reason), 1000)]
 }
 
 // refusal gives an answer that is no success its cause.
@@ -110,6 +111,12 @@ func (s *session) find(ctx context.Context, name string) (*user, error) {
 	found, err := s.get(ctx, "reading a user", path("users", name), u)
 	if err != nil || !found {
 		return nil, err
+	}
+	for _, tag := range u.Tags {
+		if strings.Contains(tag, ",") {
+			// Sent back it would be two, such as "administrator".
+			return nil, engine.Errorf(engine.InvalidSecret, "give the user tags without commas by rabbitmqctl set_user_tags", "the user %q has the tag %q, which no change of its password could keep", name, tag)
+		}
 	}
 	if u.Name != name {
 		return nil, engine.Errorf(engine.TargetFailed, "check that the port is the management API's", "the answer about the user %q is about another", name)
