@@ -59,7 +59,7 @@ func newAPI(t testing.TB) *api {
 	mux.HandleFunc("DELETE /bearer/accounts/{account}/tokens/{id}", a.bearer(func(w nethttp.ResponseWriter, r *nethttp.Request, by *apiToken) {
 		a.revoke(w, by.account, r.PathValue("id"))
 	}))
-	mux.HandleFunc("GET /bearer/me", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, _ *apiToken) { fmt.Fprint(w, `{}`) }))
+	mux.HandleFunc("GET /bearer/me", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) { fmt.Fprintf(w, `{"id":%s}`, by.id) }))
 	// A client with a password of its own manages tokens by forms; pages are told
 	// by Link.
 	mux.HandleFunc("POST /form/tokens", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
@@ -228,7 +228,7 @@ func recipes(host string) string {
     "fields": {"token": "/data/key", "token_id": "/data/id"},
     "id": "token_id",
     "issue": {"method": "POST", "url": "https://HOST/bearer/accounts/{{account}}/tokens", "json": {"name": "{{rotation.name}}", "days": 30}},
-    "verify": {"url": "https://HOST/bearer/me"},
+    "verify": {"url": "https://HOST/bearer/me", "token_id": "/id"},
     "list": {"url": "https://HOST/bearer/accounts/{{account}}/tokens", "items": "/items", "name": "/name", "token_id": "/id"},
     "revoke": {"method": "DELETE", "url": "https://HOST/bearer/accounts/{{account}}/tokens/{{rotation.id}}"}
   },
