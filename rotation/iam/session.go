@@ -100,6 +100,34 @@ func (s *session) state(ctx context.Context) (state, error) {
 	return out, nil
 }
 
+// find returns the key with an id.
+func find(keys []types.AccessKeyMetadata, id string) (types.AccessKeyMetadata, bool) {
+	for _, k := range keys {
+		if aws.ToString(k.AccessKeyId) == id {
+			return k, true
+		}
+	}
+	return types.AccessKeyMetadata{}, false
+}
+
+// await lists the keys until one is there, and returns it, or until it is gone: a list may lag for some
+// seconds. The error has the cause Unsettled where ctx is nearly done before.
+func (s *session) await(ctx context.Context, id string, there bool) (types.AccessKeyMetadata, error) {
+	for wait := moment / 8; ; wait = min(2*wait, moment) {
+		keys, err := s.client.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &s.login.user})
+		if err != nil {
+			return types.AccessKeyMetadata{}, s.failed("ListAccessKeys", err)
+		}
+		k, ok := find(keys.AccessKeyMetadata, id)
+		if ok == there {
+			return k, nil
+		}
+		if pause(ctx, wait) != nil {
+			return k, engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself", "IAM's list of the keys of %q is behind for the access key %s", s.login.user, id)
+		}
+	}
+}
+
 // note writes the intent's tag.
 func (s *session) note(ctx context.Context, text string) error {
 	_, err := s.client.TagUser(ctx, &iam.TagUserInput{UserName: &s.login.user, Tags: []types.Tag{{Key: aws.String(intentTag), Value: &text}}})
@@ -132,18 +160,10 @@ func turnedAway(err error) bool {
 	return ok && e.HTTPStatusCode() >= 400 && e.HTTPStatusCode() < 500
 }
 
-func (s *session) activate(ctx context.Context, id string) error {
-	return s.failed("UpdateAccessKey", s.update(ctx, id, types.StatusTypeActive))
-}
-
 // deactivate makes a key inactive; one that is gone is as good.
 func (s *session) deactivate(ctx context.Context, id string) error {
-	return s.failed("UpdateAccessKey", unlessGone(s.update(ctx, id, types.StatusTypeInactive)))
-}
-
-func (s *session) update(ctx context.Context, id string, status types.StatusType) error {
-	_, err := s.client.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &s.login.user, AccessKeyId: &id, Status: status})
-	return err
+	_, err := s.client.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &s.login.user, AccessKeyId: &id, Status: types.StatusTypeInactive})
+	return s.failed("UpdateAccessKey", unlessGone(err))
 }
 
 // delete deletes a key that may be gone already.
