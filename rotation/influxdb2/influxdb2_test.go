@@ -3,6 +3,9 @@ package influxdb2
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -17,6 +20,7 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/internal/httpapi"
@@ -278,6 +282,73 @@ func TestSuperuserIsSentNowhereElse(t *testing.T) {
 				t.Errorf("%s, ssl %s: %v", name, ssl, err)
 			}
 		}
+	}
+}
+
+// TestTheInstancesOwnSecretActs, which names no server and no engine, as Timestream makes it.
+func TestTheInstancesOwnSecretActs(t *testing.T) {
+	f := newFixture(t)
+	w := world.New(t, f.users, f.tokens)
+	instance := testserver.Unique("instance")
+	bare := engine.StringValue(`{"organization":"first"}`).With("username", f.User).With("password", f.Password)
+	super := w.Secret("made-by-timestream", bare)
+	f.timestream.Put(instance, awsfake.Instance{Endpoint: f.Host, Port: f.Port, SecretARN: super})
+	name, owner := f.user()
+	base := engine.StringValue(`{"engine":"timestream-influxdb"}`).With("dbIdentifier", instance).With("adminSecretArn", super)
+	for kind, v := range map[string]engine.Value{
+		"token": base.With("token", f.token(owner, "", f.readAndWrite(f.bucket()))),
+		"user":  base.With("username", name).With("password", first+name),
+	} {
+		arn := w.Secret(kind, v)
+		if err := w.Rotate(arn); err != nil {
+			t.Errorf("a %s: %v", kind, err)
+		}
+		if err := f.opens(t.Context(), w.Get(arn, "AWSCURRENT")); err != nil {
+			t.Errorf("a %s: %v", kind, err)
+		}
+	}
+}
+
+// TestACredentialStaysWithItsInstance: whoever may put a value names another instance, or by
+// another engine's name another port, and has the earlier credential tried there.
+func TestACredentialStaysWithItsInstance(t *testing.T) {
+	f := newFixture(t)
+	var asked atomic.Int32
+	thief := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Authorization"), "junk") && r.Header.Get("Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte("u:junk")) {
+			asked.Add(1)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, `{"code":"unauthorized","message":"unauthorized access"}`)
+	}))
+	defer thief.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: thief.Certificate().Raw})
+	policy := engine.TLSPolicy{ExtraCAs: append(ca, f.CA.PEM...)}
+	users, tokens := NewUsers(policy, f.users.settings), NewTokens(policy, f.tokens.settings)
+	_, text, _ := net.SplitHostPort(thief.Listener.Addr().String())
+	port, _ := strconv.Atoi(text)
+	f.timestream.Put("ours", awsfake.Instance{Endpoint: f.Host, Port: f.Port})
+	f.timestream.Put("thiefs", awsfake.Instance{Endpoint: "127.0.0.1", Port: port})
+	w := world.New(t, users, tokens)
+	_, owner := f.user()
+	base := engine.StringValue(`{"engine":"timestream-influxdb","dbIdentifier":"ours"}`)
+	for kind, c := range map[string]struct {
+		own   engine.Value
+		field string
+	}{
+		"token": {base.With("token", f.token(owner, "", f.readAndWrite(f.bucket()))), "token"},
+		"user":  {base.With("username", "u").With("password", "Real-Passw0rd-1"), "password"},
+	} {
+		arn := w.Secret(kind, c.own)
+		w.Put(arn, c.own.With("dbIdentifier", "thiefs").With(c.field, "junk"), "")
+		if err := w.Rotate(arn); !errors.Is(err, engine.LoginRefused) {
+			t.Errorf("a %s: %v", kind, err)
+		}
+		if asked.Load() > 0 {
+			t.Errorf("a %s was sent to the other instance", kind)
+		}
+		asked.Store(0)
 	}
 }
 

@@ -34,7 +34,8 @@ func NewTokens(tls engine.TLSPolicy, settings Settings) *Tokens {
 // Kind describes the engine. The server makes the tokens, so there is no password
 // policy.
 func (*Tokens) Kind() engine.Kind {
-	return engine.Kind{Names: names, Overlap: engine.BothWork, MarkField: tokenField, SecretFields: []string{tokenField, idField}, SuperuserField: adminField}
+	return engine.Kind{Names: names, Overlap: engine.BothWork, MarkField: tokenField, SecretFields: []string{tokenField, idField}, SuperuserField: adminField,
+		PlaceFields: []string{"engine", instanceField, "org"}}
 }
 
 // permission is what a token may do. Names of resources are not kept: the server

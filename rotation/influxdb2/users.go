@@ -29,6 +29,7 @@ func (*Users) Kind() engine.Kind {
 		SecretFields:   []string{passwordField},
 		Passwords:      engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]{}|<>`&+=;,", RequireEachIncludedType: true},
 		SuperuserField: adminField,
+		PlaceFields:    []string{"engine", instanceField},
 	}
 }
 
