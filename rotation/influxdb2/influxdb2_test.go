@@ -74,6 +74,39 @@ func TestOperatorChangesAUser(t *testing.T) {
 	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), f.bySuperuser(request(f.operator(), f.operator()), f.operator())), engine.TakeoverRefused, "the superuser itself")
 }
 
+// TestNoSuperuserResetsAnAdministrator, neither to recover a user nor for a user that is proved.
+func TestNoSuperuserResetsAnAdministrator(t *testing.T) {
+	f := newFixture(t)
+	w := world.New(t, f.users, f.tokens)
+	w.Env["RECOVER_BY_SUPERUSER"] = "true"
+	super := w.Secret("super", f.operator())
+	every := []permission{{"read", resource{Type: "users"}}, {"write", resource{Type: "users"}}}
+	for power, give := range map[string]func(id string){
+		"":                              func(id string) { f.must(http.MethodPost, "orgs/"+f.org+"/members", map[string]string{"id": id}, nil) },
+		"an owner of the organisation":  func(id string) { f.must(http.MethodPost, "orgs/"+f.org+"/owners", map[string]string{"id": id}, nil) },
+		"the owner of an operator's to": func(id string) { f.token(id, "", every) },
+	} {
+		name, id := f.user()
+		give(id)
+		own := f.userValue(name, first+name)
+		for _, operator := range []engine.Value{f.operator(), f.tokenValue(f.Token)} {
+			err := f.users.Set(enginetest.Within(t), f.bySuperuser(request(own, own), operator))
+			if power != "" {
+				enginetest.WantCause(t, err, engine.TakeoverRefused, power)
+			} else if err != nil {
+				t.Error(err)
+			}
+		}
+		arn := w.Secret(name, f.userValue(name, "Not-Known-At-All-1").With("adminSecretArn", super))
+		err := w.Rotate(arn)
+		opens := f.opens(t.Context(), own) == nil
+		if power == "" && (err != nil || opens) || power != "" && (!errors.Is(err, engine.TakeoverRefused) || !opens) {
+			t.Errorf("%q: recovering says %v; the user's own password opens: %v", power, err, opens)
+		}
+		f.drop(id)
+	}
+}
+
 // A user without any right is no operator.
 func TestSuperuserThatMayNothing(t *testing.T) {
 	f := newFixture(t)
