@@ -308,6 +308,24 @@ func TestTheNextRotationRevokesWhatAnotherLeft(t *testing.T) {
 	}
 }
 
+// TestMintKeepsTheTokenThatProvesTheSecret: it is in a version that has lost its label, and
+// if Mint dies then, it has to prove the secret again.
+func TestMintKeepsTheTokenThatProvesTheSecret(t *testing.T) {
+	f := newFixture(t)
+	_, owner := f.user()
+	rights := f.readAndWrite(f.bucket())
+	current, proof := f.token(owner, "", rights), f.token(owner, mark.Prefix(secretARN)+"older-0a1b2c3d", rights)
+	r := f.bySuperuser(request(f.tokenValue(current), engine.Value{}), f.operator())
+	r.Proofs = []engine.Value{f.tokenValue(proof)}
+	if _, err := f.tokens.Mint(enginetest.Within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := f.authorization(proof); !ok {
+		t.Error("it is revoked")
+	}
+	f.drop(owner)
+}
+
 // TestCheckFindsWhatMintNeeds: `rotatorctl check` rehearses by DryRun.
 func TestCheckFindsWhatMintNeeds(t *testing.T) {
 	f := newFixture(t)
@@ -400,7 +418,7 @@ func TestServerThatShowsNoTokens(t *testing.T) {
 		return a.ID
 	}
 	// The id of another token, whose rights are not the secret's to have.
-	for name, v := range map[string]engine.Value{"no id": place.With("token", marked), "not marked": value(unmarked, id(unmarked)), "the operator's": value(marked, id(f.Token))} {
+	for name, v := range map[string]engine.Value{"no id": place.With("token", marked), "not marked": value(unmarked, id(unmarked)), "the operator's": value(marked, id(f.Token)), "what stands for a token": place.With("token", "redacted")} {
 		_, err := f.tokens.Mint(enginetest.Within(t), f.bySuperuser(request(v, engine.Value{}), operator))
 		if engine.CauseOf(err) != engine.PrivilegeMissing {
 			t.Errorf("%s: %v", name, err)
@@ -412,7 +430,7 @@ func TestServerThatShowsNoTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	stray := f.token(owner, mark.Prefix(secretARN)+"v-2", rights)
-	r.Pending = next
+	r.Pending, r.Previous = next, place.With("token", "redacted")
 	if err := f.tokens.Set(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
 	}
@@ -435,7 +453,13 @@ func TestInactiveToken(t *testing.T) {
 	a, _ := f.authorization(token)
 	f.must(http.MethodPatch, "authorizations/"+a.ID, map[string]string{"status": "inactive"}, nil)
 	v := f.tokenValue(token)
-	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), f.bySuperuser(request(v, engine.Value{}), f.operator()), v), engine.LoginRefused, "inactive")
+	r := f.bySuperuser(request(v, engine.Value{}), f.operator())
+	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, v), engine.LoginRefused, "inactive")
+	_, err := f.tokens.Mint(enginetest.Within(t), r)
+	enginetest.WantCause(t, err, engine.PrivilegeMissing, "not among")
+	if _, ok := f.authorization(token); !ok {
+		t.Error("it was revoked")
+	}
 }
 
 // TestSuperuserIsSentNowhereElse: what the rotated secret says alone decides on no

@@ -111,7 +111,7 @@ func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	if err != nil {
 		return engine.Value{}, err
 	}
-	kept := ids(all, r, r.Current, r.Previous, r.Login)
+	kept := ids(all, r, slices.Concat(r.Proofs, []engine.Value{r.Current, r.Previous, r.Login})...)
 	if err := x.end(ctx, all, func(a authorization) bool {
 		return mark.Abandoned(a.mark(), r.Secret, r.Version) && !slices.Contains(kept, a.ID)
 	}); err != nil {
@@ -198,20 +198,31 @@ func unseen(r *engine.Request, shown int) error {
 }
 
 // find returns the authorization of a value's token. InfluxDB 2.9 and later keeps
-// hashes and shows no token; there the value's id leads to it, but only to one that was
-// made for this secret: whoever may write the secret could put any id into it, and have
-// an operator copy what that one may.
+// hashes and shows no token, or the same text for each; there the value's id leads to
+// it, but only to one that was made for this secret: whoever may write the secret could
+// put any id into it, and have an operator copy what that one may.
 func find(all []authorization, r *engine.Request, v engine.Value) (authorization, bool) {
 	token, _ := v.Text(tokenField)
 	id, _ := v.Text(idField)
-	i := slices.IndexFunc(all, func(a authorization) bool { return token != "" && a.Token == token })
-	if i < 0 && token != "" {
-		i = slices.IndexFunc(all, func(a authorization) bool { return a.ID == id && a.is(r.Secret) })
-	}
-	if i < 0 {
+	if token == "" {
 		return authorization{}, false
 	}
-	return all[i], true
+	var shown, named []authorization
+	for _, a := range all {
+		if a.Token == token {
+			shown = append(shown, a)
+		}
+		if a.ID == id && a.is(r.Secret) {
+			named = append(named, a)
+		}
+	}
+	switch {
+	case len(shown) == 1:
+		return shown[0], true
+	case len(named) == 1:
+		return named[0], true
+	}
+	return authorization{}, false
 }
 
 // same reports whether two lists have the same permissions.
