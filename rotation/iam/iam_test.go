@@ -1,13 +1,16 @@
 package iam_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -538,6 +541,26 @@ func TestCallsOfNext(t *testing.T) {
 	want := []string{"GetCallerIdentity", "ListUserTags", "ListAccessKeys", "GetCallerIdentity", "DeleteAccessKey", "TagUser", "CreateAccessKey", "ListAccessKeys"}
 	if got := w.fake.Calls(); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// TestAnAnswerWithoutAnEndIsCut: it is not read until the time or the memory is gone.
+func TestAnAnswerWithoutAnEndIsCut(t *testing.T) {
+	var sent atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		for b := bytes.Repeat([]byte("x"), 1<<16); sent.Load() < 1<<30; sent.Add(int64(len(b))) {
+			if _, err := w.Write(b); err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	w := newWorld(t, permissions...)
+	e := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	err := e.Verify(context5(t), w.request(), w.first)
+	if engine.CauseOf(err) != engine.TargetFailed || len(err.Error()) > 4<<10 || sent.Load() > 64<<20 {
+		t.Errorf("%d bytes were sent; an error of %d bytes: %.300v", sent.Load(), len(fmt.Sprint(err)), err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
@@ -21,6 +23,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/httpapi"
 )
 
 // session is a key that STS has accepted, with a client for what is to be done.
@@ -42,6 +45,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (*
 	if err != nil {
 		return nil, err
 	}
+	cfg.HTTPClient = httpapi.Bound(cmp.Or[aws.HTTPClient](cfg.HTTPClient, awshttp.NewBuildableClient()))
 	own := cfg.Copy()
 	own.Credentials = credentials.NewStaticCredentialsProvider(l.id, l.secret, "")
 	who, err := sts.NewFromConfig(own).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
@@ -191,6 +195,7 @@ func (s *session) failed(operation string, err error) error {
 // classify gives an error its cause and advice. own is set for a call signed with
 // the secret's key whose refusal means that this key is not valid.
 func classify(what string, err error, own bool) error {
+	err = httpapi.Shorten(err)
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		if e := engine.NetworkError(endpoint(err), err); e != nil {

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net/http"
 	"strings"
 )
 
@@ -48,3 +51,38 @@ type shortened struct{ error }
 func (e shortened) Error() string { return Short(e.error.Error()) }
 
 func (e shortened) Unwrap() error { return e.error }
+
+// Doer sends requests, as an AWS SDK's client does.
+type Doer interface {
+	Do(*http.Request) (*http.Response, error)
+}
+
+// sdkLimit bounds an answer that an AWS SDK reads, in bytes.
+const sdkLimit = 1 << 20
+
+// Bound returns a client whose answers fail where they are too long: the SDK reads an
+// answer whole.
+func Bound(d Doer) Doer { return bound{d} }
+
+type bound struct{ Doer }
+
+func (b bound) Do(r *http.Request) (*http.Response, error) {
+	resp, err := b.Doer.Do(r)
+	if err == nil {
+		resp.Body = &boundBody{resp.Body, sdkLimit}
+	}
+	return resp, err
+}
+
+type boundBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *boundBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= n; b.left < 0 {
+		return 0, fmt.Errorf("the answer has more than %d bytes", sdkLimit)
+	}
+	return n, err
+}

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"errors"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -23,6 +24,24 @@ func TestShorten(t *testing.T) {
 		err := Shorten(errors.Join(errors.New(text), io.EOF))
 		if s := err.Error(); !errors.Is(err, io.EOF) || len(s) > textLimit+8 || !utf8.ValidString(s) || !strings.HasPrefix(s, text[:3]) {
 			t.Errorf("%d bytes of text: %d, %.20s", len(text), len(s), s)
+		}
+	}
+}
+
+type answers string
+
+func (a answers) Do(*http.Request) (*http.Response, error) {
+	return &http.Response{Body: io.NopCloser(strings.NewReader(string(a)))}, nil
+}
+
+func TestBound(t *testing.T) {
+	for n, want := range map[int]bool{0: true, sdkLimit: true, sdkLimit + 1: false, 8 * sdkLimit: false} {
+		resp, err := Bound(answers(strings.Repeat("x", n))).Do(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); (err == nil) != want || len(body) > sdkLimit {
+			t.Errorf("%d bytes: %d are read, %v", n, len(body), err)
 		}
 	}
 }
