@@ -66,8 +66,9 @@ func rotate(t *testing.T, e *http.Engine, current, previous engine.Value, versio
 
 func TestTokensOfOthersStayAndTheFirstOneGoesInItsTurn(t *testing.T) {
 	for recipe, want := range map[string]int{
-		"bearer": 3, // the API says whose id the token made by hand has
-		"form":   4, // and here it does not, so anybody could have put the id there
+		"bearer": 3, // the API says which id the token made by hand has
+		"form":   3,
+		"key":    4, // and here it does not, so anybody could have put the id there
 	} {
 		a := newAPI(t)
 		e := engineOf(t, a, recipe, a.host())
@@ -719,20 +720,20 @@ func TestLoadTellsEveryFaultOfARecipe(t *testing.T) {
 		"{":                             "not of the form",
 		good + "{}":                     "text follows",
 		change(`"refused"`, `"refuse"`): "unknown field",
-		change("https://api.example.com/bearer/me", "http://api.example.com/bearer/me"):        "bearer: verify: the URL is not https",
-		change("https://api.example.com/bearer/me", "https://other.example.com/"):              "bearer: verify: the host other.example.com is not one of hosts",
-		change("https://api.example.com/bearer/me", "https://{{host}}/"):                       "bearer: verify: the URL's host is not fixed",
-		change("https://api.example.com/bearer/me", "https://user@api.example.com/"):           "bearer: verify: the URL's host is not fixed",
-		change("https://api.example.com/bearer/me", "https://api.example.com/{{.token}}"):      "bearer: verify: a place holder is not of the form",
-		change("https://api.example.com/bearer/me", "https://api.example.com/{{rotation.id}}"): "bearer: verify: {{rotation.id}} is not known there",
-		change(`"name": "{{rotation.name}}"`, `"name": "fixed"`):                               "bearer: issue: {{rotation.name}} is not in it",
-		change(`"id": "token_id"`, `"id": "nothing"`):                                          "bearer: id is none of fields; form: id is none of fields; key: id is none of fields",
-		change(`"/data/key"`, `"data.key"`):                                                    "bearer: the field token has no JSON pointer",
-		change(`"method": "PUT"`, `"method": "put it"`):                                        "key: issue: the method",
-		change(`"method": "PUT", `, ``):                                                        "key: issue: the method is not one that changes something",
-		change(`"method": "DELETE", `, `"method": "GET", `):                                    "bearer: revoke: the method is not one that changes something, such as POST; key: revoke",
-		change(`, "headers": {"Authorization": "Bearer {{token}}"}}`, `}`):                     "form: verify: the token is not in it",
-		change(`"Bearer {{token}}"`, `"Bearer {{token_id}}"`):                                  "bearer: verify: the token is not in it",
+		change("https://api.example.com/bearer/me", "http://api.example.com/bearer/me"):             "bearer: verify: the URL is not https",
+		change("https://api.example.com/bearer/me", "https://other.example.com/"):                   "bearer: verify: the host other.example.com is not one of hosts",
+		change("https://api.example.com/bearer/me", "https://{{host}}/"):                            "bearer: verify: the URL's host is not fixed",
+		change("https://api.example.com/bearer/me", "https://user@api.example.com/"):                "bearer: verify: the URL's host is not fixed",
+		change("https://api.example.com/bearer/me", "https://api.example.com/{{.token}}"):           "bearer: verify: a place holder is not of the form",
+		change("https://api.example.com/bearer/me", "https://api.example.com/{{rotation.id}}"):      "bearer: verify: {{rotation.id}} is not known there",
+		change(`"name": "{{rotation.name}}"`, `"name": "fixed"`):                                    "bearer: issue: {{rotation.name}} is not in it",
+		change(`"id": "token_id"`, `"id": "nothing"`):                                               "bearer: id is none of fields; form: id is none of fields; key: id is none of fields",
+		change(`"/data/key"`, `"data.key"`):                                                         "bearer: the field token has no JSON pointer",
+		change(`"method": "PUT"`, `"method": "put it"`):                                             "key: issue: the method",
+		change(`"method": "PUT", `, ``):                                                             "key: issue: the method is not one that changes something",
+		change(`"method": "DELETE", `, `"method": "GET", `):                                         "bearer: revoke: the method is not one that changes something, such as POST; key: revoke",
+		change(`, "headers": {"Authorization": "Bearer {{token}}"}, "token_id": "/token/id"}`, `}`): "form: verify: the token is not in it",
+		change(`"Bearer {{token}}"`, `"Bearer {{token_id}}"`):                                       "bearer: verify: the token is not in it",
 		change(`"token_id": "/id"},
     "list": {"url": "https://api.example.com/bearer`, `"token_id": "id"},
     "list": {"url": "https://api.example.com/bearer`): "bearer: verify: token_id is not a JSON pointer",
