@@ -192,9 +192,11 @@ func (r *run) placeFields() []string {
 }
 
 // withPlaceOf returns a value with another's fields that say where the target is and how it is
-// connected to. One that the other lacks counts as missing.
+// connected to. One that the other lacks counts as missing; but a superuser secret that names no place
+// at all, such as the one that Timestream makes for an instance, is used at the secret's own.
 func (r *run) withPlaceOf(place, v engine.Value) engine.Value {
-	if !v.IsObject() {
+	names := func(field string) bool { return field != "engine" && place.JSON(field) != nil }
+	if !v.IsObject() || !slices.ContainsFunc(r.placeFields(), names) {
 		return v
 	}
 	for _, name := range r.placeFields() {

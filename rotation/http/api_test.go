@@ -59,7 +59,7 @@ func newAPI(t testing.TB) *api {
 	mux.HandleFunc("DELETE /bearer/accounts/{account}/tokens/{id}", a.bearer(func(w nethttp.ResponseWriter, r *nethttp.Request, by *apiToken) {
 		a.revoke(w, by.account, r.PathValue("id"))
 	}))
-	mux.HandleFunc("GET /bearer/me", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, _ *apiToken) { fmt.Fprint(w, `{}`) }))
+	mux.HandleFunc("GET /bearer/me", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) { fmt.Fprintf(w, `{"id":%s}`, by.id) }))
 	// A client with a password of its own manages tokens by forms; pages are told
 	// by Link.
 	mux.HandleFunc("POST /form/tokens", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
@@ -74,7 +74,9 @@ func newAPI(t testing.TB) *api {
 	mux.HandleFunc("POST /form/revoke", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
 		a.revoke(w, account, r.FormValue("id"))
 	}))
-	mux.HandleFunc("GET /form/check", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, _ *apiToken) { w.WriteHeader(204) }))
+	mux.HandleFunc("GET /form/check", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) {
+		fmt.Fprintf(w, `{"token":{"id":%q}}`, by.id)
+	}))
 	// Keys in a header of their own, refused with 403; the next page is told in the
 	// answer, and everything is answered from another place.
 	mux.HandleFunc("/key/", func(w nethttp.ResponseWriter, r *nethttp.Request) {
@@ -211,6 +213,13 @@ func (a *api) valid(account string) []string {
 	return ids
 }
 
+// madeByHand reports whether a token is one that first has made.
+func (a *api) madeByHand(id string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.tokens[id].name == "made by hand"
+}
+
 // opens reports whether a token is valid.
 func (a *api) opens(text string) bool {
 	a.mu.Lock()
@@ -228,7 +237,7 @@ func recipes(host string) string {
     "fields": {"token": "/data/key", "token_id": "/data/id"},
     "id": "token_id",
     "issue": {"method": "POST", "url": "https://HOST/bearer/accounts/{{account}}/tokens", "json": {"name": "{{rotation.name}}", "days": 30}},
-    "verify": {"url": "https://HOST/bearer/me"},
+    "verify": {"url": "https://HOST/bearer/me", "token_id": "/id"},
     "list": {"url": "https://HOST/bearer/accounts/{{account}}/tokens", "items": "/items", "name": "/name", "token_id": "/id"},
     "revoke": {"method": "DELETE", "url": "https://HOST/bearer/accounts/{{account}}/tokens/{{rotation.id}}"}
   },
@@ -237,7 +246,7 @@ func recipes(host string) string {
     "fields": {"token": "/1/value", "token_id": "/0/token_id"},
     "id": "token_id",
     "issue": {"method": "POST", "url": "https://HOST/form/tokens", "basic": "{{account}}:{{password}}", "form": {"label": "{{rotation.name}}"}},
-    "verify": {"url": "https://HOST/form/check", "headers": {"Authorization": "Bearer {{token}}"}},
+    "verify": {"url": "https://HOST/form/check", "headers": {"Authorization": "Bearer {{token}}"}, "token_id": "/token/id"},
     "list": {"url": "https://HOST/form/tokens", "basic": "{{account}}:{{password}}", "items": "/items", "name": "/name", "token_id": "/id"},
     "revoke": {"method": "POST", "url": "https://HOST/form/revoke", "basic": "{{account}}:{{password}}", "form": {"id": "{{rotation.id}}"}}
   },

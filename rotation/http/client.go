@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/httpapi"
 )
 
 // answer is an answer that has arrived whole.
@@ -26,7 +27,7 @@ type answer struct {
 func (a *answer) ok() bool { return a.status >= 200 && a.status < 300 }
 
 // bodyLimit bounds what is read of an answer, in bytes.
-const bodyLimit = 4 << 20
+const bodyLimit = 1 << 20
 
 // client returns a client that goes nowhere but where the recipe allows, also
 // where an answer would lead it.
@@ -47,6 +48,10 @@ func (e *Engine) client() *nethttp.Client {
 			if len(via) > 5 {
 				return fmt.Errorf("%w: too many redirects", errLeads)
 			}
+			if req.Method != via[0].Method {
+				return errMethod
+			}
+			req.Header.Del("Referer") // the address may hold what is nobody else's business
 			return nil
 		},
 	}
@@ -55,55 +60,67 @@ func (e *Engine) client() *nethttp.Client {
 // errLeads says that an answer leads where the recipe does not.
 var errLeads = errors.New("the answer redirects to where nothing may be sent")
 
+// errMethod says that a redirect makes another request of a call, which then does nothing.
+var errMethod = errors.New("the answer redirects to another method")
+
 // exchange is the calls of one engine method.
 type exchange struct {
 	engine *Engine
 	client *nethttp.Client
+	secret string // its ARN
+	login  engine.Value
 }
 
-func (e *Engine) exchange() *exchange { return &exchange{e, e.client()} }
+func (e *Engine) exchange(secret string, login engine.Value) *exchange {
+	return &exchange{e, e.client(), secret, login}
+}
 
 func (x *exchange) close() { x.client.CloseIdleConnections() }
 
-// send makes a call and makes it again where the API says that it is busy (429)
-// or has failed itself (5xx), as long as there is time. make returns the request
-// anew for every try.
+// busy reports whether the API says that it is busy, or has failed itself.
+func busy(status int) bool {
+	return turnedAway(status) || status >= 500 && status != nethttp.StatusNotImplemented
+}
+
+// turnedAway reports whether the API has certainly not done what it was asked. After 5xx nobody knows,
+// so a call that issues a token is not repeated: each one that arrives issues one.
+func turnedAway(status int) bool { return status == nethttp.StatusTooManyRequests }
+
+// send makes a call, and again where retry says so of the status, as long as there is time.
 // Source: https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3 (Retry-After)
-func (x *exchange) send(ctx context.Context, what string, call Call, look lookup) (*answer, error) {
-	return x.repeat(ctx, what, func() (*nethttp.Request, error) {
+func (x *exchange) send(ctx context.Context, what string, call Call, look lookup, retry func(status int) bool) (*answer, error) {
+	const tries, reserve = 4, 200 * time.Millisecond
+	for pause, try := 250*time.Millisecond, 1; ; pause, try = 2*pause, try+1 {
 		req, err := call.request(ctx, x.engine.recipe.Headers, look)
 		if err != nil {
 			return nil, engine.Errorf(engine.InvalidSecret, "give the secret the fields that the recipe "+x.engine.name+" needs", "%s is not possible: %w", what, err)
-		}
-		return req, nil
-	})
-}
-
-func (x *exchange) repeat(ctx context.Context, what string, make func() (*nethttp.Request, error)) (*answer, error) {
-	const tries, reserve = 4, 200 * time.Millisecond
-	for pause, try := 250*time.Millisecond, 1; ; pause, try = 2*pause, try+1 {
-		req, err := make()
-		if err != nil {
-			return nil, err
 		}
 		a, err := x.once(req)
 		if err != nil {
 			return nil, x.failed(what, req, err)
 		}
-		if a.status != nethttp.StatusTooManyRequests && a.status < 500 || a.status == nethttp.StatusNotImplemented || try == tries {
+		if !retry(a.status) || try == tries {
 			return a, nil
 		}
-		wait := retryAfter(a.header, time.Now(), pause)
-		if end, ok := ctx.Deadline(); ok && time.Until(end)-reserve < wait { // wait may be all that a Duration holds
+		after := retryAfter(a.header, time.Now(), pause)
+		if end, ok := ctx.Deadline(); ok && time.Until(end)-reserve < after { // after may be all that a Duration holds
 			return a, nil // it would come too late
 		}
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return nil, x.failed(what, req, ctx.Err())
-		case <-t.C:
+		if err := wait(ctx, after); err != nil {
+			return nil, x.failed(what, req, err)
 		}
+	}
+}
+
+// wait waits, or until ctx is done.
+func wait(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
 	}
 }
 
@@ -140,8 +157,12 @@ func (x *exchange) failed(what string, req *nethttp.Request, err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
+	err = httpapi.Shorten(err)
 	if errors.Is(err, errLeads) {
 		return engine.Errorf(engine.TargetFailed, "add the host to the recipe's hosts if it may have the token", "%s: %w", what, err)
+	}
+	if errors.Is(err, errMethod) {
+		return engine.Errorf(engine.TargetFailed, "put the address that the API redirects to into the recipe", "%s: %w", what, err)
 	}
 	t := engine.Target{Host: req.URL.Hostname(), Port: 443}
 	if port, perr := strconv.Atoi(req.URL.Port()); perr == nil {

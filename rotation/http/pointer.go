@@ -38,18 +38,24 @@ func resolve(x any, pointer string) (any, bool) {
 	return x, true
 }
 
-// text returns the string or the number that a pointer leads to, as a text that
+// scalarLimit bounds a text, and numberLimit a number, in bytes.
+const (
+	scalarLimit = 16 << 10
+	numberLimit = 64
+)
+
+// scalar returns the string or the number that a pointer leads to, as a text that
 // is not empty.
-func text(x any, pointer string) (string, bool) {
-	x, ok := resolve(x, pointer)
+func scalar(x any, pointer string) (text string, number, ok bool) {
+	x, ok = resolve(x, pointer)
 	if !ok {
-		return "", false
+		return "", false, false
 	}
 	switch x := x.(type) {
 	case string:
-		return x, x != ""
+		return x, false, x != "" && len(x) <= scalarLimit
 	case json.Number:
-		return x.String(), true
+		return x.String(), true, len(x) <= numberLimit
 	}
-	return "", false
+	return "", false, false
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -28,15 +29,15 @@ type Recipe struct {
 	ID string `json:"id"`
 	// Issue makes a token, whose name must be {{rotation.name}}.
 	Issue Call `json:"issue"`
-	// Verify succeeds for a token that is valid.
-	Verify Call `json:"verify"`
+	// Verify succeeds for a token that is valid, and for no other.
+	Verify Verify `json:"verify"`
 	// Refused are the statuses by which Verify says that a token is not valid:
 	// 401 unless given.
 	Refused []int `json:"refused"`
-	// List answers the tokens.
+	// List answers the tokens that are valid.
 	List List `json:"list"`
-	// Revoke ends the token {{rotation.id}}. The status 404 means that it is
-	// gone already.
+	// Revoke ends the token {{rotation.id}}, which List then no longer shows. The
+	// status 404 means that it is gone already.
 	Revoke Call `json:"revoke"`
 }
 
@@ -55,6 +56,14 @@ type Call struct {
 	// JSON and Form are the body; one at most is given.
 	JSON json.RawMessage   `json:"json"`
 	Form map[string]string `json:"form"`
+}
+
+// Verify is the call that verifies a token. TokenID is the pointer of the token's id
+// in the answer, where the answer has it. It proves that the secret holds a token
+// that was not issued for it, which is revoked then.
+type Verify struct {
+	Call
+	TokenID string `json:"token_id"`
 }
 
 // List is the call that lists tokens. {{rotation.prefix}} is how the names of the
@@ -142,11 +151,20 @@ func (r Recipe) faults(name string) []string {
 			bad("list: %s is not a JSON pointer", what)
 		}
 	}
+	if !pointerForm.MatchString(r.Verify.TokenID) {
+		bad("verify: token_id is not a JSON pointer")
+	}
+	for what, method := range map[string]string{"issue": r.Issue.Method, "revoke": r.Revoke.Method} {
+		// Go's client repeats these by itself after a connection that broke.
+		if slices.Contains([]string{"", "GET", "HEAD", "OPTIONS", "TRACE"}, method) {
+			bad("%s: the method is not one that changes something, such as POST", what)
+		}
+	}
 	for _, c := range []struct {
 		what  string
 		call  Call
 		words []string // of rotation, the first one is needed
-	}{{"issue", r.Issue, []string{"name"}}, {"verify", r.Verify, nil}, {"list", r.List.Call, []string{"", "prefix"}}, {"revoke", r.Revoke, []string{"id"}}} {
+	}{{"issue", r.Issue, []string{"name"}}, {"verify", r.Verify.Call, nil}, {"list", r.List.Call, []string{"", "prefix"}}, {"revoke", r.Revoke, []string{"id"}}} {
 		names, fault := c.call.placeholders()
 		if fault != "" {
 			bad("%s: %s", c.what, fault)
@@ -170,12 +188,45 @@ func (r Recipe) faults(name string) []string {
 			}
 		}
 	}
-	if names, fault := (Call{URL: "https://host/", Headers: r.Headers}).placeholders(); fault != "" {
+	names, fault := (Call{URL: "https://host/", Headers: r.Headers}).placeholders()
+	if fault != "" {
 		bad("headers: %s", fault)
 	} else if slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(n, "rotation.") }) {
 		bad("headers: only fields of the secret can stand there")
 	}
+	if own, fault := r.Verify.placeholders(); fault == "" && !slices.ContainsFunc(r.secrets(), func(s string) bool { return slices.Contains(append(own, names...), s) }) {
+		bad("verify: the token is not in it, so it cannot tell whether the token is valid")
+	}
 	return faults
+}
+
+// calls are all that uses place holders, which were checked when the recipe was loaded.
+func (r Recipe) calls() []Call {
+	return []Call{{URL: "/", Headers: r.Headers}, r.Issue, r.Verify.Call, r.List.Call, r.Revoke}
+}
+
+// place are the fields that say where a token belongs: the recipe, and all that goes into requests
+// besides the token.
+func (r Recipe) place() []string {
+	fields := []string{"engine"}
+	for _, c := range r.calls() {
+		names, _ := c.placeholders()
+		for _, n := range names {
+			if _, changes := r.Fields[n]; !changes && !strings.HasPrefix(n, "rotation.") {
+				fields = append(fields, n)
+			}
+		}
+	}
+	slices.Sort(fields)
+	return slices.Compact(fields)
+}
+
+// secrets are the fields that prove who somebody is: those that change, but for the id.
+func (r Recipe) secrets() []string {
+	if len(r.Fields) == 1 {
+		return []string{r.ID}
+	}
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.Fields)), func(s string) bool { return s == r.ID })
 }
 
 // forbids says why nothing may be sent to a URL, or "".

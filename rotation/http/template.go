@@ -55,9 +55,10 @@ func expand(text string, look lookup, escape func(string) (string, error)) (stri
 // The ways to escape a value.
 func asIs(s string) (string, error) { return s, nil }
 
+// inPath refuses what leads elsewhere at a server that decodes a path before it splits it, or twice.
 func inPath(s string) (string, error) {
-	if s == "" || s == "." || s == ".." {
-		return "", fmt.Errorf("cannot stand in a path")
+	if s == "" || s == "." || strings.Contains(s, "..") || strings.ContainsAny(s, `/\%`) {
+		return "", fmt.Errorf("has a slash, two dots or a percent sign, or is a dot, which cannot stand in a path")
 	}
 	return url.PathEscape(s), nil
 }
@@ -105,6 +106,11 @@ func (c Call) request(ctx context.Context, common map[string]string, look lookup
 	at, err := expand(path, look, inPath)
 	if err != nil {
 		return nil, err
+	}
+	for segment := range strings.SplitSeq(at, "/") {
+		if segment == "." || segment == ".." {
+			return nil, fmt.Errorf("the path would have the segment %s", segment)
+		}
 	}
 	if queried {
 		q, err := expand(query, look, inQuery)

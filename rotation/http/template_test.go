@@ -25,7 +25,7 @@ func FuzzRequest(f *testing.F) {
 		s, _ = v.Text("x") // as JSON keeps it
 		req, err := call.request(context.Background(), nil, words(v, nil))
 		if err != nil {
-			if s != "" && s != "." && s != ".." && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			if s != "" && s != "." && !strings.Contains(s, "..") && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`/\%`, r) }) {
 				t.Fatalf("%q: %v", s, err)
 			}
 			return
@@ -61,7 +61,7 @@ func TestPointers(t *testing.T) {
 		if !pointerForm.MatchString(pointer) {
 			t.Errorf("%s is no pointer", pointer)
 		}
-		if got, ok := text(x, pointer); got != want || ok != (want != "") {
+		if got, _, ok := scalar(x, pointer); got != want || ok != (want != "") {
 			t.Errorf("%s leads to %q %v, want %q", pointer, got, ok, want)
 		}
 	}

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -32,8 +31,9 @@ type Engine struct {
 }
 
 var (
-	_ engine.Minter  = (*Engine)(nil)
-	_ engine.Retirer = (*Engine)(nil)
+	_ engine.Minter    = (*Engine)(nil)
+	_ engine.Retirer   = (*Engine)(nil)
+	_ engine.DryRunner = (*Engine)(nil)
 )
 
 // New returns the engine. A key makes its successor itself, with the permissions
@@ -111,29 +111,49 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return r.Current, err
 }
 
-// Mint makes a key, after it has deleted the one before the current one, or one
-// that a crash left behind.
-func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
+// DryRun finds out whether Mint would find a place for the next key.
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
+	_, _, _, err := e.look(ctx, r)
+	if errors.Is(err, engine.Unsettled) {
+		return nil // it passes
+	}
+	return err
+}
+
+// look opens a session with who makes the next key, and returns the user's other keys, which Mint
+// deletes. It fails where one of them may be somebody else's.
+func (e *Engine) look(ctx context.Context, r *engine.Request) (s *session, state state, others []string, err error) {
 	if _, err := parse(r.Current); err != nil {
-		return engine.Value{}, err
+		return nil, state, nil, err
 	}
-	s, err := e.open(ctx, r, r.Login)
-	if err != nil {
-		return engine.Value{}, err
+	if s, state, err = e.state(ctx, r); err != nil {
+		return nil, state, nil, err
 	}
-	state, err := s.state(ctx)
-	if err != nil {
-		return engine.Value{}, err
-	}
-	if !slices.ContainsFunc(state.keys, func(k types.AccessKeyMetadata) bool { return aws.ToString(k.AccessKeyId) == s.login.id }) {
-		return engine.Value{}, engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
+	if _, ok := find(state.keys, s.login.id); !ok {
+		return nil, state, nil, engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
 			"IAM does not list the access key %s of %q, which STS accepts", s.login.id, s.login.user)
 	}
 	for _, k := range state.keys {
-		if aws.ToString(k.AccessKeyId) != s.login.id {
-			if err := s.remove(ctx, r, state, k); err != nil {
-				return engine.Value{}, err
+		if id := aws.ToString(k.AccessKeyId); id != s.login.id {
+			if err := e.ours(ctx, r, s, state, k); err != nil {
+				return nil, state, nil, err
 			}
+			others = append(others, id)
+		}
+	}
+	return s, state, others, nil
+}
+
+// Mint makes a key, after it has deleted the one before the current one, or one
+// that a crash left behind.
+func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
+	s, state, others, err := e.look(ctx, r)
+	if err != nil {
+		return engine.Value{}, err
+	}
+	for _, id := range others {
+		if err := s.delete(ctx, id); err != nil {
+			return engine.Value{}, err
 		}
 	}
 	// Noted before the key is made, this tells a later call whose it is.
@@ -150,35 +170,64 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 		}
 		return engine.Value{}, err
 	}
+	// The rest of the time is for taking the key back.
+	within, cancel := ctx, context.CancelFunc(func() {})
+	if end, ok := ctx.Deadline(); ok {
+		within, cancel = context.WithDeadline(ctx, end.Add(-time.Until(end)/3))
+	}
+	defer cancel()
+	if _, err := s.await(within, id, true); err != nil {
+		if derr := s.delete(ctx, id); derr != nil {
+			err = engine.Errorf(engine.CauseOf(err), "delete that key if a rotation a minute later does not", "the new access key %s could not be taken back: %w; that is due because: %w", id, derr, err)
+		}
+		return engine.Value{}, err
+	}
 	return r.Current.With(idField, id).With(secretField, secret), nil
 }
 
-// remove deletes a key that is this secret's, as its versions or the intent tell.
-// One of unknown origin is left alone, and so is one so young that a call at the
-// same time may be about to store it.
-func (s *session) remove(ctx context.Context, r *engine.Request, state state, k types.AccessKeyMetadata) error {
+// ours returns an error unless a key, which is not the one that acts, is this secret's. The values of
+// the secret alone prove nothing: whoever may write them can put any key's id there. So the intent has
+// to explain the key, or its login has to be accepted. One that is so young that a call at the same
+// time may be about to store it is left alone.
+func (e *Engine) ours(ctx context.Context, r *engine.Request, s *session, state state, k types.AccessKeyMetadata) error {
 	id, created := aws.ToString(k.AccessKeyId), aws.ToTime(k.CreateDate)
 	current, _ := r.Current.Text(idField)
-	previous, _ := r.Previous.Text(idField)
-	switch {
-	case id == previous && id != current:
-		// The key before the current one, which is stored and has had its time.
-	case state.now.Sub(created) < settled:
-		return engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
-			"the access key %s of %q is less than a minute old, so that another call may be about to store it", id, s.login.user)
-	case id == current && k.Status == types.StatusTypeActive:
+	if id == current && k.Status == types.StatusTypeActive {
 		// STS refused it and IAM says that it works.
 		return engine.Errorf(engine.TargetFailed, "put the right "+secretField+" into the current value, or make the key inactive, upon which a rotation replaces it",
 			"the access key %s of %q in AWSCURRENT is active, but was refused with the secret's "+secretField, id, s.login.user)
-	case id != current && !state.intent.explains(id, created):
+	}
+	if id == state.intent.login {
+		return nil
+	}
+	proved, err := e.proves(ctx, r, s, r.Previous, id)
+	switch {
+	case err != nil || proved:
+		return err
+	case state.now.Sub(created) < settled:
+		return engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
+			"the access key %s of %q is less than a minute old, so that another call may be about to store it", id, s.login.user)
+	case !state.intent.explains(id, created):
 		return engine.Errorf(engine.TakeoverRefused, "delete that key if nothing uses it, as `aws iam get-access-key-last-used` tells: a user has two keys, and a rotation needs one of the places",
 			"the access key %s of %q is not known to be this secret's", id, s.login.user)
 	}
-	return s.delete(ctx, id)
+	return nil
 }
 
-// Set makes sure that the pending key is there and active. It became valid when
-// it was made, unless somebody changed it since.
+// proves reports whether a value holds the key with the id: STS accepts it, as the session's user.
+func (e *Engine) proves(ctx context.Context, r *engine.Request, s *session, v engine.Value, id string) (bool, error) {
+	if named, _ := v.Text(idField); named != id {
+		return false, nil
+	}
+	by, err := e.open(ctx, r, v)
+	if errors.Is(err, engine.LoginRefused) || errors.Is(err, engine.InvalidSecret) {
+		return false, nil
+	}
+	return err == nil && by.user == s.user, err
+}
+
+// Set makes sure that the pending key is there and active. It became valid when it was made. One that
+// somebody has made inactive since stays so: it may have leaked, or be another key altogether.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -188,26 +237,15 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	if err != nil {
 		return err
 	}
-	for {
-		state, err := s.state(ctx)
-		if err != nil {
-			return err
-		}
-		for _, k := range state.keys {
-			if aws.ToString(k.AccessKeyId) != pending.id {
-				continue
-			}
-			if k.Status == types.StatusTypeActive {
-				return nil
-			}
-			return s.activate(ctx, pending.id)
-		}
-		// A list may lag behind the making of a key for some seconds.
-		if pause(ctx) != nil {
-			return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again",
-				"the pending access key %s of %q does not exist", pending.id, pending.user)
-		}
+	advice := "remove AWSPENDING from version " + r.Version + " and rotate again"
+	k, err := s.await(ctx, pending.id, true)
+	switch {
+	case errors.Is(err, engine.Unsettled):
+		return engine.Errorf(engine.TargetFailed, advice, "the pending access key %s of %q does not exist", pending.id, pending.user)
+	case err == nil && k.Status != types.StatusTypeActive:
+		return engine.Errorf(engine.TargetFailed, advice, "the pending access key %s of %q was made inactive, and stays so", pending.id, pending.user)
 	}
+	return err
 }
 
 // Verify asks STS who the key is, and where keys make their successors, IAM for
@@ -221,7 +259,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		if !errors.Is(err, engine.LoginRefused) || !fresh {
 			return err
 		}
-		if pause(ctx) != nil {
+		if pause(ctx, moment) != nil {
 			if time.Since(begin) < delay {
 				return engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself", "IAM may not know the new access key yet: %w", err)
 			}
@@ -229,6 +267,9 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		}
 	}
 }
+
+// moment is how long to wait for IAM before asking again.
+const moment = 250 * time.Millisecond
 
 // delay is how long IAM may take to know a new key, as a rule: who asked for less has
 // not been told that the key is wrong.
@@ -254,29 +295,61 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	if err != nil || old.id == pending.id {
 		return err
 	}
-	s, err := e.open(ctx, r, r.Login)
+	s, state, err := e.state(ctx, r)
 	if err != nil {
+		return err
+	}
+	if err := e.mayEnd(ctx, r, s, state, r.Current); err != nil {
 		return err
 	}
 	return s.deactivate(ctx, old.id)
 }
 
-// Revoke deletes the key that Next has made.
+// Revoke deletes the key that Mint has made. Mint has waited until it was listed.
 func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err
 	}
-	s, err := e.open(ctx, r, r.Login)
+	s, state, err := e.state(ctx, r)
 	if err != nil {
 		return err
 	}
-	return s.delete(ctx, pending.id)
+	if err := e.mayEnd(ctx, r, s, state, r.Pending); err != nil {
+		return err
+	}
+	if err := s.delete(ctx, pending.id); err != nil {
+		return err
+	}
+	_, err = s.await(ctx, pending.id, false)
+	return err
+}
+
+// state opens a session with r.Login and reads what IAM knows of the user.
+func (e *Engine) state(ctx context.Context, r *engine.Request) (s *session, is state, err error) {
+	if s, err = e.open(ctx, r, r.Login); err == nil {
+		is, err = s.state(ctx)
+	}
+	return s, is, err
+}
+
+// mayEnd returns an error unless the key that a value names is gone, or is this secret's.
+func (e *Engine) mayEnd(ctx context.Context, r *engine.Request, s *session, state state, v engine.Value) error {
+	id, _ := v.Text(idField)
+	k, ok := find(state.keys, id)
+	if !ok || state.intent.explains(id, aws.ToTime(k.CreateDate)) {
+		return nil
+	}
+	proved, err := e.proves(ctx, r, s, v, id)
+	if err == nil && !proved {
+		err = engine.Errorf(engine.TakeoverRefused, "delete that key by hand if nothing uses it", "the access key %s of %q is not known to be this secret's", id, s.login.user)
+	}
+	return err
 }
 
 // pause waits for a moment, and fails where ctx would be done soon after.
-func pause(ctx context.Context) error {
-	const moment, reserve = 250 * time.Millisecond, 250 * time.Millisecond
+func pause(ctx context.Context, moment time.Duration) error {
+	const reserve = 250 * time.Millisecond
 	if end, ok := ctx.Deadline(); ok && time.Until(end) < moment+reserve {
 		return fmt.Errorf("no time is left: %w", context.DeadlineExceeded)
 	}

@@ -1,18 +1,23 @@
 package iam_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"example.com/rotator/internal/testing/awsfake"
+	"example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/iam"
@@ -23,26 +28,26 @@ const (
 	version   = "11111111-2222-4333-8444-555555555555"
 )
 
-// world is a fake IAM without delays and with a user ci.
-type world struct {
+// account is a fake IAM without delays and with a user ci.
+type account struct {
 	fake   *awsfake.IAM
 	engine *iam.Engine
 	first  engine.Value
 	key    aws.Credentials
 }
 
-func newWorld(t *testing.T, allowed ...string) *world {
+func newWorld(t *testing.T, allowed ...string) *account {
 	t.Helper()
 	fake := awsfake.NewIAM(awsfake.IAMOptions{})
 	server := httptest.NewServer(fake.Handler())
 	t.Cleanup(server.Close)
-	w := &world{fake: fake, key: fake.AddUser("ci", allowed...)}
+	w := &account{fake: fake, key: fake.AddUser("ci", allowed...)}
 	w.engine = iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
 	w.first = secretOf("ci", w.key)
 	return w
 }
 
-func (w *world) request() *engine.Request {
+func (w *account) request() *engine.Request {
 	return &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: w.first, Login: w.first}
 }
 
@@ -55,7 +60,7 @@ func context5(t *testing.T) context.Context {
 func TestNextLeavesKeysOfUnknownOriginAlone(t *testing.T) {
 	for name, c := range map[string]struct {
 		age  time.Duration
-		note func(t *testing.T, w *world) // what happened before
+		note func(t *testing.T, w *account) // what happened before
 		want engine.Cause
 	}{
 		"a stranger's":                  {time.Hour, nil, engine.TakeoverRefused},
@@ -81,8 +86,8 @@ func TestNextLeavesKeysOfUnknownOriginAlone(t *testing.T) {
 }
 
 // tried leaves the intent of a call of a secret behind.
-func tried(secret string) func(*testing.T, *world) {
-	return func(t *testing.T, w *world) {
+func tried(secret string) func(*testing.T, *account) {
+	return func(t *testing.T, w *account) {
 		r := w.request()
 		r.Secret = secret
 		next, err := w.engine.Mint(context5(t), r)
@@ -226,13 +231,31 @@ func TestNextWithAnOlderKey(t *testing.T) {
 		t.Fatalf("%d keys", n)
 	}
 	w.fake.SetStatus(newer.AccessKeyID, "Inactive")
-	next, err := w.engine.Mint(context5(t), r)
-	if err != nil {
-		t.Fatalf("an inactive key of AWSCURRENT: %v", err)
+	if _, err := w.engine.Mint(context5(t), r); engine.CauseOf(err) != engine.TakeoverRefused {
+		t.Errorf("an inactive key that nothing shows to be the secret's: %v", err)
 	}
-	id, _ := next.Text("AccessKeyId")
-	if got := slices.Sorted(maps.Keys(w.fake.Keys("ci"))); !slices.Equal(got, slices.Sorted(slices.Values([]string{w.key.AccessKeyID, id}))) {
-		t.Errorf("the keys are %v", got)
+}
+
+// TestAnInactiveKeyOfAWSCURRENTIsReplaced: the function made it, and somebody has made it
+// inactive.
+func TestAnInactiveKeyOfAWSCURRENTIsReplaced(t *testing.T) {
+	clock := time.Now()
+	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
+	server := httptest.NewServer(fake.Handler())
+	defer server.Close()
+	e := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	first := secretOf("ci", fake.AddUser("ci", permissions...))
+	r := &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: first, Login: first}
+	var err error
+	if r.Current, err = e.Mint(context5(t), r); err != nil {
+		t.Fatal(err)
+	}
+	r.Previous = first
+	id, _ := r.Current.Text("AccessKeyId")
+	clock = clock.Add(time.Hour)
+	fake.SetStatus(id, "Inactive")
+	if _, err := e.Mint(context5(t), r); err != nil || fake.Keys("ci")[id] != "" {
+		t.Errorf("%v, the key is %q", err, fake.Keys("ci")[id])
 	}
 }
 
@@ -264,28 +287,167 @@ func TestRetireMakesInactiveAndTheNextRotationDeletes(t *testing.T) {
 	}
 }
 
-func TestSetActivatesAPendingKeyAndMissesADeletedOne(t *testing.T) {
+func TestSetMissesADeletedPendingKey(t *testing.T) {
 	w := newWorld(t, permissions...)
 	r := w.request()
 	var err error
 	if r.Pending, err = w.engine.Mint(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
-	id, _ := r.Pending.Text("AccessKeyId")
-	w.fake.SetStatus(id, "Inactive")
-	if err := w.engine.Set(context5(t), r); err != nil || w.fake.Keys("ci")[id] != "Active" {
-		t.Errorf("%v, the key is %s", err, w.fake.Keys("ci")[id])
+	if err := w.engine.Set(context5(t), r); err != nil {
+		t.Error(err)
 	}
-	if err := w.engine.Revoke(context5(t), r); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.engine.Revoke(context5(t), r); err != nil {
-		t.Errorf("revoked again: %v", err)
+	for range 2 {
+		if err := w.engine.Revoke(context5(t), r); err != nil {
+			t.Errorf("%v", err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if err := w.engine.Set(ctx, r); engine.CauseOf(err) != engine.TargetFailed {
 		t.Errorf("a deleted pending key: %v", err)
+	}
+}
+
+// TestAKeyThatWasMadeInactiveStaysSo: an administrator did that, as it leaked, and whoever
+// may put a value stores it as AWSPENDING.
+func TestAKeyThatWasMadeInactiveStaysSo(t *testing.T) {
+	w := newWorld(t, permissions...)
+	leaked := w.fake.AddKey("ci", 24*time.Hour)
+	w.fake.SetStatus(leaked.AccessKeyID, "Inactive")
+	secrets := world.New(t, w.engine)
+	arn := secrets.Secret("app", w.first)
+	id := secrets.Begin(arn)
+	secrets.Put(arn, secretOf("ci", leaked), id, "AWSPENDING")
+	err := secrets.Steps(arn, id)
+	if engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), "inactive") || w.fake.Keys("ci")[leaked.AccessKeyID] != "Inactive" {
+		t.Errorf("the leaked key is %s; %v", w.fake.Keys("ci")[leaked.AccessKeyID], err)
+	}
+	if !secrets.Get(arn, "AWSCURRENT").Equal(w.first) {
+		t.Error("it is AWSCURRENT")
+	}
+}
+
+// TestAKeyIsNotEndedOnItsIDAlone: whoever may put a value puts another program's id, which
+// CloudTrail shows, next to junk.
+func TestAKeyIsNotEndedOnItsIDAlone(t *testing.T) {
+	for _, byRole := range []bool{false, true} {
+		for name, c := range map[string]struct {
+			act    func(e *iam.Engine, r *engine.Request, forged engine.Value) error
+			status string
+		}{
+			"the next key's place, by AWSPREVIOUS": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
+				r.Previous = forged
+				_, err := e.Mint(t.Context(), r)
+				return err
+			}, "Active"},
+			"the next key's place, by AWSPREVIOUS, an inactive key": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
+				r.Previous = forged
+				_, err := e.Mint(t.Context(), r)
+				return err
+			}, "Inactive"},
+			"the next key's place, by AWSCURRENT, an inactive key": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
+				r.Previous, r.Current = r.Current, forged
+				_, err := e.Mint(t.Context(), r)
+				return err
+			}, "Inactive"},
+			"the end of the overlap": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
+				r.Current, r.Pending = forged, r.Current
+				return e.Retire(t.Context(), r)
+			}, "Active"},
+			"a value that was not stored": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
+				r.Pending = forged
+				return e.Revoke(t.Context(), r)
+			}, "Active"},
+			"a check": {func(e *iam.Engine, r *engine.Request, _ engine.Value) error {
+				return e.DryRun(t.Context(), r)
+			}, "Active"},
+		} {
+			fake := awsfake.NewIAM(awsfake.IAMOptions{})
+			server := httptest.NewServer(fake.Handler())
+			defer server.Close()
+			own, role := fake.AddUser("ci", permissions...), fake.AddRole("rotator", permissions...)
+			other := fake.AddKey("ci", 24*time.Hour)
+			fake.SetStatus(other.AccessKeyID, c.status)
+			e := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, role), nil }, byRole)
+			v := secretOf("ci", own)
+			r := &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: v, Login: v}
+			err := c.act(e, r, secretOf("ci", other).With("SecretAccessKey", "junkjunkjunkjunkjunk"))
+			if engine.CauseOf(err) != engine.TakeoverRefused || fake.Keys("ci")[other.AccessKeyID] != c.status {
+				t.Errorf("%s, by the role %v: the other key is %q; %v", name, byRole, fake.Keys("ci")[other.AccessKeyID], err)
+			}
+		}
+	}
+}
+
+// TestCheckFindsAKeyOfUnknownOrigin, as createSecret does.
+func TestCheckFindsAKeyOfUnknownOrigin(t *testing.T) {
+	w := newWorld(t, permissions...)
+	secrets := world.New(t, w.engine)
+	arn := secrets.Secret("app", w.first)
+	rehearse := func() error {
+		i, err := secrets.Rotator.Inspect(t.Context(), arn)
+		if err == nil {
+			_, err = i.Rehearse(t.Context())
+		}
+		return err
+	}
+	if err := rehearse(); err != nil {
+		t.Fatal(err)
+	}
+	w.fake.AddKey("ci", 24*time.Hour)
+	if err, create := rehearse(), secrets.Rotate(arn); engine.CauseOf(err) != engine.TakeoverRefused || !errors.Is(create, engine.TakeoverRefused) {
+		t.Errorf("check: %v; createSecret: %v", err, create)
+	}
+}
+
+// TestTheNextRotationReplacesTheKeyOfACancelledOne, once nobody can be about to store it.
+func TestTheNextRotationReplacesTheKeyOfACancelledOne(t *testing.T) {
+	clock := time.Now()
+	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
+	server := httptest.NewServer(fake.Handler())
+	defer server.Close()
+	e := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	first := secretOf("ci", fake.AddUser("ci", permissions...))
+	r := &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: first, Login: first}
+	left, err := e.Mint(context5(t), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Version = "99999999-2222-4333-8444-555555555555"
+	if _, err := e.Mint(context5(t), r); engine.CauseOf(err) != engine.Unsettled {
+		t.Errorf("at once: %v", err)
+	}
+	if err := e.DryRun(context5(t), r); err != nil {
+		t.Errorf("check: %v", err)
+	}
+	clock = clock.Add(2 * time.Minute)
+	next, err := e.Mint(context5(t), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, _ := left.Text("AccessKeyId")
+	is, _ := next.Text("AccessKeyId")
+	if keys := fake.Keys("ci"); keys[was] != "" || keys[is] != "Active" || len(keys) != 2 {
+		t.Errorf("the keys are %v", keys)
+	}
+}
+
+// TestAKeyThatIsNotListedIsTakenBack.
+func TestAKeyThatIsNotListedIsTakenBack(t *testing.T) {
+	fake := awsfake.NewIAM(awsfake.IAMOptions{ListDelay: time.Minute})
+	server := httptest.NewServer(fake.Handler())
+	defer server.Close()
+	e := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	first := secretOf("ci", fake.AddUser("ci", permissions...))
+	r := &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: first, Login: first}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := e.Mint(ctx, r); engine.CauseOf(err) != engine.Unsettled {
+		t.Errorf("%v", err)
+	}
+	if keys := fake.Keys("ci"); len(keys) != 1 {
+		t.Errorf("the keys are %v", keys)
 	}
 }
 
@@ -376,9 +538,29 @@ func TestCallsOfNext(t *testing.T) {
 	if _, err := w.engine.Mint(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"GetCallerIdentity", "ListUserTags", "ListAccessKeys", "DeleteAccessKey", "TagUser", "CreateAccessKey"}
+	want := []string{"GetCallerIdentity", "ListUserTags", "ListAccessKeys", "GetCallerIdentity", "DeleteAccessKey", "TagUser", "CreateAccessKey", "ListAccessKeys"}
 	if got := w.fake.Calls(); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// TestAnAnswerWithoutAnEndIsCut: it is not read until the time or the memory is gone.
+func TestAnAnswerWithoutAnEndIsCut(t *testing.T) {
+	var sent atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		for b := bytes.Repeat([]byte("x"), 1<<16); sent.Load() < 1<<30; sent.Add(int64(len(b))) {
+			if _, err := w.Write(b); err != nil {
+				return
+			}
+		}
+	}))
+	defer server.Close()
+	w := newWorld(t, permissions...)
+	e := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	err := e.Verify(context5(t), w.request(), w.first)
+	if engine.CauseOf(err) != engine.TargetFailed || len(err.Error()) > 4<<10 || sent.Load() > 64<<20 {
+		t.Errorf("%d bytes were sent; an error of %d bytes: %.300v", sent.Load(), len(fmt.Sprint(err)), err)
 	}
 }
 

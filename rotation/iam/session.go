@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
@@ -21,6 +23,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/httpapi"
 )
 
 // session is a key that STS has accepted, with a client for what is to be done.
@@ -42,6 +45,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (*
 	if err != nil {
 		return nil, err
 	}
+	cfg.HTTPClient = httpapi.Bound(cmp.Or[aws.HTTPClient](cfg.HTTPClient, awshttp.NewBuildableClient()))
 	own := cfg.Copy()
 	own.Credentials = credentials.NewStaticCredentialsProvider(l.id, l.secret, "")
 	who, err := sts.NewFromConfig(own).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
@@ -100,6 +104,34 @@ func (s *session) state(ctx context.Context) (state, error) {
 	return out, nil
 }
 
+// find returns the key with an id.
+func find(keys []types.AccessKeyMetadata, id string) (types.AccessKeyMetadata, bool) {
+	for _, k := range keys {
+		if aws.ToString(k.AccessKeyId) == id {
+			return k, true
+		}
+	}
+	return types.AccessKeyMetadata{}, false
+}
+
+// await lists the keys until one is there, and returns it, or until it is gone: a list may lag for some
+// seconds. The error has the cause Unsettled where ctx is nearly done before.
+func (s *session) await(ctx context.Context, id string, there bool) (types.AccessKeyMetadata, error) {
+	for wait := moment / 8; ; wait = min(2*wait, moment) {
+		keys, err := s.client.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &s.login.user})
+		if err != nil {
+			return types.AccessKeyMetadata{}, s.failed("ListAccessKeys", err)
+		}
+		k, ok := find(keys.AccessKeyMetadata, id)
+		if ok == there {
+			return k, nil
+		}
+		if pause(ctx, wait) != nil {
+			return k, engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself", "IAM's list of the keys of %q is behind for the access key %s", s.login.user, id)
+		}
+	}
+}
+
 // note writes the intent's tag.
 func (s *session) note(ctx context.Context, text string) error {
 	_, err := s.client.TagUser(ctx, &iam.TagUserInput{UserName: &s.login.user, Tags: []types.Tag{{Key: aws.String(intentTag), Value: &text}}})
@@ -132,18 +164,10 @@ func turnedAway(err error) bool {
 	return ok && e.HTTPStatusCode() >= 400 && e.HTTPStatusCode() < 500
 }
 
-func (s *session) activate(ctx context.Context, id string) error {
-	return s.failed("UpdateAccessKey", s.update(ctx, id, types.StatusTypeActive))
-}
-
 // deactivate makes a key inactive; one that is gone is as good.
 func (s *session) deactivate(ctx context.Context, id string) error {
-	return s.failed("UpdateAccessKey", unlessGone(s.update(ctx, id, types.StatusTypeInactive)))
-}
-
-func (s *session) update(ctx context.Context, id string, status types.StatusType) error {
-	_, err := s.client.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &s.login.user, AccessKeyId: &id, Status: status})
-	return err
+	_, err := s.client.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &s.login.user, AccessKeyId: &id, Status: types.StatusTypeInactive})
+	return s.failed("UpdateAccessKey", unlessGone(err))
 }
 
 // delete deletes a key that may be gone already.
@@ -171,6 +195,7 @@ func (s *session) failed(operation string, err error) error {
 // classify gives an error its cause and advice. own is set for a call signed with
 // the secret's key whose refusal means that this key is not valid.
 func classify(what string, err error, own bool) error {
+	err = httpapi.Shorten(err)
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		if e := engine.NetworkError(endpoint(err), err); e != nil {

@@ -3,6 +3,9 @@ package influxdb2
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -17,9 +20,11 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/internal/httpapi"
+	"example.com/rotator/rotation/internal/mark"
 )
 
 const adminARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:admin-AbCdEf"
@@ -101,7 +106,7 @@ func TestTokenIsCopied(t *testing.T) {
 		if !same(is.Permissions, was.Permissions) || len(is.Permissions) != 2 || is.UserID != owner || is.OrgID != was.OrgID || is.Status != "active" {
 			t.Errorf("%+v, want one like %+v", is, was)
 		}
-		if want := "of people " + mark(secretARN) + version + "-"; !strings.HasPrefix(is.Description, want) || !is.is(secretARN) || is.is(adminARN) {
+		if want := "of people " + mark.Prefix(secretARN) + version + "-"; !strings.HasPrefix(is.Description, want) || !is.is(secretARN) || is.is(adminARN) {
 			t.Errorf("description %q", is.Description)
 		}
 		r.Current, old = next, token
@@ -117,8 +122,8 @@ func TestSetRevokesWhatIsLeft(t *testing.T) {
 	_, owner := f.user()
 	rights := f.readAndWrite(f.bucket())
 	make := func(description string) string { return f.token(owner, description, rights) }
-	current, pending, previous := make("current"), make("x "+mark(secretARN)+"v-1"), make("by hand, once")
-	stray, strangers, others := make(mark(secretARN)+"v-2"), make("of a stranger"), make(mark(adminARN)+"v-1")
+	current, pending, previous := make("current"), make("x "+mark.Prefix(secretARN)+"v-1"), make("by hand, once")
+	stray, strangers, others := make(mark.Prefix(secretARN)+"v-2"), make("of a stranger"), make(mark.Prefix(adminARN)+"v-1")
 	r := f.bySuperuser(request(f.tokenValue(current), f.tokenValue(pending)), f.operator())
 	r.Previous = f.tokenValue(previous)
 	if err := f.tokens.Set(enginetest.Within(t), r); err != nil {
@@ -161,42 +166,259 @@ func TestTokenThatMayNotSeeItself(t *testing.T) {
 	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, f.tokenValue("wrong")), engine.LoginRefused, "the token")
 }
 
-// TestServerThatShowsNoTokens: InfluxDB 2.9 keeps hashes. Here a proxy takes the tokens
-// out of the list of one that does not.
-func TestServerThatShowsNoTokens(t *testing.T) {
-	f := newFixture(t)
+// proxy returns a value's place at a proxy in front of the server. answers are given by it where
+// serve returns true, and changed by change.
+func (f *fixture) proxy(serve func(http.ResponseWriter, *http.Request) bool, change func(*http.Response) error) engine.Value {
+	f.t.Helper()
 	behind, err := url.Parse(f.URL())
 	if err != nil {
-		t.Fatal(err)
+		f.t.Fatal(err)
 	}
 	proxy := httputil.NewSingleHostReverseProxy(behind)
 	proxy.Transport = &http.Transport{TLSClientConfig: f.CA.ClientTLS(f.Host)}
-	proxy.ModifyResponse = func(a *http.Response) error {
-		if a.Request.Method != http.MethodGet {
-			return nil
+	proxy.ModifyResponse = change
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if serve == nil || !serve(w, r) {
+			proxy.ServeHTTP(w, r)
 		}
-		body, err := io.ReadAll(a.Body)
-		body = regexp.MustCompile(`"token": "[^"]*"`).ReplaceAll(body, []byte(`"token": "redacted"`))
-		a.Body, a.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		a.Header.Set("Content-Length", strconv.Itoa(len(body)))
-		return err
+	}))
+	f.t.Cleanup(server.Close)
+	_, text, _ := net.SplitHostPort(server.Listener.Addr().String())
+	port, _ := strconv.Atoi(text)
+	return at("127.0.0.1", port).WithJSON("ssl", []byte("false"))
+}
+
+func replaceBody(a *http.Response, old *regexp.Regexp, with string) error {
+	body, err := io.ReadAll(a.Body)
+	body = old.ReplaceAll(body, []byte(with))
+	a.Body, a.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	a.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	return err
+}
+
+// mine returns the tokens that were made for the secret.
+func (f *fixture) mine(secret string) (ids []string) {
+	f.t.Helper()
+	for _, a := range f.authorizations() {
+		if a.is(secret) {
+			ids = append(ids, a.ID)
+		}
 	}
-	server := httptest.NewServer(proxy)
+	return ids
+}
+
+// TestAFailedTryLeavesNoToken, whatever is wrong with the server's answer.
+func TestAFailedTryLeavesNoToken(t *testing.T) {
+	f := newFixture(t)
+	posts := func(r *http.Request) bool {
+		return r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/authorizations")
+	}
+	for name, change := range map[string]func(*http.Response) error{
+		"other permissions": func(a *http.Response) error {
+			return replaceBody(a, regexp.MustCompile(`"write"`), `"write "`)
+		},
+		"no token": func(a *http.Response) error {
+			return replaceBody(a, regexp.MustCompile(`"token": "[^"]*"`), `"token": ""`)
+		},
+		"no JSON": func(a *http.Response) error { return replaceBody(a, regexp.MustCompile(`(?s).*`), `made`) },
+		"a failure": func(a *http.Response) error {
+			a.StatusCode = http.StatusBadGateway
+			return nil
+		},
+	} {
+		secret := "arn:aws:secretsmanager:us-east-1:123456789012:secret:" + testserver.Unique("try-")
+		_, owner := f.user()
+		token := f.token(owner, "app", append(f.readAndWrite(f.bucket()), f.authorizer(owner)...))
+		place := f.proxy(nil, func(a *http.Response) error {
+			if !posts(a.Request) {
+				return nil
+			}
+			return change(a)
+		})
+		r := request(place.With("token", token), engine.Value{})
+		r.Secret = secret
+		for range 3 {
+			if _, err := f.tokens.Mint(enginetest.Within(t), r); engine.CauseOf(err) != engine.TargetFailed {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if left := f.mine(secret); left != nil {
+			t.Errorf("%s: three tries left %d tokens", name, len(left))
+		}
+		f.drop(owner)
+	}
+}
+
+// TestARevocationIsBelievedWhenTheListShowsIt, and until then nothing more is made.
+func TestARevocationIsBelievedWhenTheListShowsIt(t *testing.T) {
+	f := newFixture(t)
+	for _, status := range []int{http.StatusNoContent, http.StatusAccepted, http.StatusNotFound, http.StatusMovedPermanently} {
+		secret := "arn:aws:secretsmanager:us-east-1:123456789012:secret:" + testserver.Unique("end-")
+		_, owner := f.user()
+		token := f.token(owner, "app "+mark.Prefix(secret)+"first", append(f.readAndWrite(f.bucket()), f.authorizer(owner)...))
+		place := f.proxy(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodDelete {
+				w.WriteHeader(status)
+			}
+			return r.Method == http.MethodDelete
+		}, nil)
+		r := request(place.With("token", token), engine.Value{})
+		r.Secret = secret
+		failed := 0
+		for i := range 6 {
+			r.Version = "version-" + strconv.Itoa(i)
+			next, err := f.tokens.Mint(enginetest.Within(t), r)
+			if err == nil {
+				r.Pending = next
+				err = f.tokens.Set(enginetest.Within(t), r)
+			}
+			if err != nil {
+				failed++
+				continue
+			}
+			r.Previous, r.Current, r.Login = r.Current, next, next
+		}
+		if n := len(f.mine(secret)); n > 3 || failed < 5 {
+			t.Errorf("%d: %d tokens, %d of 6 rotations failed", status, n, failed)
+		}
+		f.drop(owner)
+	}
+}
+
+// TestTheNextRotationRevokesWhatAnotherLeft, before it makes a token.
+func TestTheNextRotationRevokesWhatAnotherLeft(t *testing.T) {
+	f := newFixture(t)
+	_, owner := f.user()
+	r := f.bySuperuser(request(f.tokenValue(f.token(owner, "", f.readAndWrite(f.bucket()))), engine.Value{}), f.operator())
+	r.Secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:" + testserver.Unique("next-")
+	for range 2 { // the same rotation: another call may be about to store the first one
+		if _, err := f.tokens.Mint(enginetest.Within(t), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(f.mine(r.Secret)); n != 2 {
+		t.Errorf("%d tokens of one rotation", n)
+	}
+	r.Version = "99999999-2222-4333-8444-555555555555"
+	if _, err := f.tokens.Mint(enginetest.Within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.mine(r.Secret)); n != 1 {
+		t.Errorf("%d tokens are left after the next rotation has begun", n)
+	}
+}
+
+// TestMintKeepsTheTokenThatProvesTheSecret: it is in a version that has lost its label, and
+// if Mint dies then, it has to prove the secret again.
+func TestMintKeepsTheTokenThatProvesTheSecret(t *testing.T) {
+	f := newFixture(t)
+	_, owner := f.user()
+	rights := f.readAndWrite(f.bucket())
+	current, proof := f.token(owner, "", rights), f.token(owner, mark.Prefix(secretARN)+"older-0a1b2c3d", rights)
+	r := f.bySuperuser(request(f.tokenValue(current), engine.Value{}), f.operator())
+	r.Proofs = []engine.Value{f.tokenValue(proof)}
+	if _, err := f.tokens.Mint(enginetest.Within(t), r); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := f.authorization(proof); !ok {
+		t.Error("it is revoked")
+	}
+	f.drop(owner)
+}
+
+// TestCheckFindsWhatMintNeeds: `rotatorctl check` rehearses by DryRun.
+func TestCheckFindsWhatMintNeeds(t *testing.T) {
+	f := newFixture(t)
+	_, owner := f.user()
+	token := f.tokenValue(f.token(owner, "", f.readAndWrite(f.bucket())))
+	enginetest.WantCause(t, f.tokens.DryRun(enginetest.Within(t), request(token, engine.Value{})), engine.PrivilegeMissing, "adminSecretArn")
+	r := f.bySuperuser(request(token, engine.Value{}), f.operator())
+	if err := f.tokens.DryRun(enginetest.Within(t), r); err != nil {
+		t.Error(err)
+	}
+	r.Current = token.With("org", "another")
+	enginetest.WantCause(t, f.tokens.DryRun(enginetest.Within(t), r), engine.InvalidSecret, "another")
+	if left := f.mine(secretARN); left != nil {
+		t.Errorf("it has made %v", left)
+	}
+}
+
+// TestNoSuperuserResetsAnAdministrator, neither to recover a user nor for a user that is proved.
+func TestNoSuperuserResetsAnAdministrator(t *testing.T) {
+	f := newFixture(t)
+	w := world.New(t, f.users, f.tokens)
+	w.Env["RECOVER_BY_SUPERUSER"] = "true"
+	super := w.Secret("super", f.operator())
+	every := []permission{{"read", resource{Type: "users"}}, {"write", resource{Type: "users"}}}
+	for power, give := range map[string]func(id string){
+		"":                              func(id string) { f.must(http.MethodPost, "orgs/"+f.org+"/members", map[string]string{"id": id}, nil) },
+		"an owner of the organisation":  func(id string) { f.must(http.MethodPost, "orgs/"+f.org+"/owners", map[string]string{"id": id}, nil) },
+		"the owner of an operator's to": func(id string) { f.token(id, "", every) },
+	} {
+		name, id := f.user()
+		give(id)
+		own := f.userValue(name, first+name)
+		for _, operator := range []engine.Value{f.operator(), f.tokenValue(f.Token)} {
+			err := f.users.Set(enginetest.Within(t), f.bySuperuser(request(own, own), operator))
+			if power != "" {
+				enginetest.WantCause(t, err, engine.TakeoverRefused, power)
+			} else if err != nil {
+				t.Error(err)
+			}
+		}
+		arn := w.Secret(name, f.userValue(name, "Not-Known-At-All-1").With("adminSecretArn", super))
+		err := w.Rotate(arn)
+		opens := f.opens(t.Context(), own) == nil
+		if power == "" && (err != nil || opens) || power != "" && (!errors.Is(err, engine.TakeoverRefused) || !opens) {
+			t.Errorf("%q: recovering says %v; the user's own password opens: %v", power, err, opens)
+		}
+		f.drop(id)
+	}
+}
+
+// TestAHostsTextIsCut: it may answer anything, and what reads the log has its limits.
+func TestAHostsTextIsCut(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = io.WriteString(w, `{"code":"x","message":"`+strings.Repeat("a b ", 7<<18)+`"}`)
+	}))
 	defer server.Close()
 	_, text, _ := net.SplitHostPort(server.Listener.Addr().String())
 	port, _ := strconv.Atoi(text)
 	place := at("127.0.0.1", port).WithJSON("ssl", []byte("false"))
+	for _, v := range []engine.Value{place.With("token", "x"), place.With("username", "u").With("password", "p")} {
+		var e engine.Engine = &Users{}
+		if v.JSON("token") != nil {
+			e = &Tokens{}
+		}
+		err := e.Verify(enginetest.Within(t), request(v, engine.Value{}), v)
+		if engine.CauseOf(err) != engine.TargetFailed || len(err.Error()) > 4<<10 || !strings.Contains(err.Error(), "a b a b") {
+			t.Errorf("an error of %d bytes", len(err.Error()))
+		}
+	}
+}
+
+// TestServerThatShowsNoTokens: InfluxDB 2.9 keeps hashes. Here a proxy takes the tokens
+// out of the list of one that does not.
+func TestServerThatShowsNoTokens(t *testing.T) {
+	f := newFixture(t)
+	place := f.proxy(nil, func(a *http.Response) error {
+		if a.Request.Method != http.MethodGet {
+			return nil
+		}
+		return replaceBody(a, regexp.MustCompile(`"token": "[^"]*"`), `"token": "redacted"`)
+	})
 	value := func(token, id string) engine.Value { return place.With("token", token).With("tokenId", id) }
 	operator := place.With("username", f.User).With("password", f.Password)
 	_, owner := f.user()
 	rights := f.readAndWrite(f.bucket())
-	unmarked, marked := f.token(owner, "by hand", rights), f.token(owner, "by hand "+mark(secretARN)+"first", rights)
+	unmarked, marked := f.token(owner, "by hand", rights), f.token(owner, "by hand "+mark.Prefix(secretARN)+"first", rights)
 	id := func(token string) string {
 		a, _ := f.authorization(token)
 		return a.ID
 	}
 	// The id of another token, whose rights are not the secret's to have.
-	for name, v := range map[string]engine.Value{"no id": place.With("token", marked), "not marked": value(unmarked, id(unmarked)), "the operator's": value(marked, id(f.Token))} {
+	for name, v := range map[string]engine.Value{"no id": place.With("token", marked), "not marked": value(unmarked, id(unmarked)), "the operator's": value(marked, id(f.Token)), "what stands for a token": place.With("token", "redacted")} {
 		_, err := f.tokens.Mint(enginetest.Within(t), f.bySuperuser(request(v, engine.Value{}), operator))
 		if engine.CauseOf(err) != engine.PrivilegeMissing {
 			t.Errorf("%s: %v", name, err)
@@ -207,8 +429,8 @@ func TestServerThatShowsNoTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stray := f.token(owner, mark(secretARN)+"v-2", rights)
-	r.Pending = next
+	stray := f.token(owner, mark.Prefix(secretARN)+"v-2", rights)
+	r.Pending, r.Previous = next, place.With("token", "redacted")
 	if err := f.tokens.Set(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
 	}
@@ -231,7 +453,13 @@ func TestInactiveToken(t *testing.T) {
 	a, _ := f.authorization(token)
 	f.must(http.MethodPatch, "authorizations/"+a.ID, map[string]string{"status": "inactive"}, nil)
 	v := f.tokenValue(token)
-	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), f.bySuperuser(request(v, engine.Value{}), f.operator()), v), engine.LoginRefused, "inactive")
+	r := f.bySuperuser(request(v, engine.Value{}), f.operator())
+	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, v), engine.LoginRefused, "inactive")
+	_, err := f.tokens.Mint(enginetest.Within(t), r)
+	enginetest.WantCause(t, err, engine.PrivilegeMissing, "not among")
+	if _, ok := f.authorization(token); !ok {
+		t.Error("it was revoked")
+	}
 }
 
 // TestSuperuserIsSentNowhereElse: what the rotated secret says alone decides on no
@@ -278,6 +506,73 @@ func TestSuperuserIsSentNowhereElse(t *testing.T) {
 				t.Errorf("%s, ssl %s: %v", name, ssl, err)
 			}
 		}
+	}
+}
+
+// TestTheInstancesOwnSecretActs, which names no server and no engine, as Timestream makes it.
+func TestTheInstancesOwnSecretActs(t *testing.T) {
+	f := newFixture(t)
+	w := world.New(t, f.users, f.tokens)
+	instance := testserver.Unique("instance")
+	bare := engine.StringValue(`{"organization":"first"}`).With("username", f.User).With("password", f.Password)
+	super := w.Secret("made-by-timestream", bare)
+	f.timestream.Put(instance, awsfake.Instance{Endpoint: f.Host, Port: f.Port, SecretARN: super})
+	name, owner := f.user()
+	base := engine.StringValue(`{"engine":"timestream-influxdb"}`).With("dbIdentifier", instance).With("adminSecretArn", super)
+	for kind, v := range map[string]engine.Value{
+		"token": base.With("token", f.token(owner, "", f.readAndWrite(f.bucket()))),
+		"user":  base.With("username", name).With("password", first+name),
+	} {
+		arn := w.Secret(kind, v)
+		if err := w.Rotate(arn); err != nil {
+			t.Errorf("a %s: %v", kind, err)
+		}
+		if err := f.opens(t.Context(), w.Get(arn, "AWSCURRENT")); err != nil {
+			t.Errorf("a %s: %v", kind, err)
+		}
+	}
+}
+
+// TestACredentialStaysWithItsInstance: whoever may put a value names another instance, or by
+// another engine's name another port, and has the earlier credential tried there.
+func TestACredentialStaysWithItsInstance(t *testing.T) {
+	f := newFixture(t)
+	var asked atomic.Int32
+	thief := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Authorization"), "junk") && r.Header.Get("Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte("u:junk")) {
+			asked.Add(1)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, `{"code":"unauthorized","message":"unauthorized access"}`)
+	}))
+	defer thief.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: thief.Certificate().Raw})
+	policy := engine.TLSPolicy{ExtraCAs: append(ca, f.CA.PEM...)}
+	users, tokens := NewUsers(policy, f.users.settings), NewTokens(policy, f.tokens.settings)
+	_, text, _ := net.SplitHostPort(thief.Listener.Addr().String())
+	port, _ := strconv.Atoi(text)
+	f.timestream.Put("ours", awsfake.Instance{Endpoint: f.Host, Port: f.Port})
+	f.timestream.Put("thiefs", awsfake.Instance{Endpoint: "127.0.0.1", Port: port})
+	w := world.New(t, users, tokens)
+	_, owner := f.user()
+	base := engine.StringValue(`{"engine":"timestream-influxdb","dbIdentifier":"ours"}`)
+	for kind, c := range map[string]struct {
+		own   engine.Value
+		field string
+	}{
+		"token": {base.With("token", f.token(owner, "", f.readAndWrite(f.bucket()))), "token"},
+		"user":  {base.With("username", "u").With("password", "Real-Passw0rd-1"), "password"},
+	} {
+		arn := w.Secret(kind, c.own)
+		w.Put(arn, c.own.With("dbIdentifier", "thiefs").With(c.field, "junk"), "")
+		if err := w.Rotate(arn); !errors.Is(err, engine.LoginRefused) {
+			t.Errorf("a %s: %v", kind, err)
+		}
+		if asked.Load() > 0 {
+			t.Errorf("a %s was sent to the other instance", kind)
+		}
+		asked.Store(0)
 	}
 }
 

@@ -104,7 +104,8 @@ type fault struct{ Code, Message string }
 
 func read(a *httpapi.Answer) fault {
 	var f fault
-	_ = json.Unmarshal(a.Body, &f) // an answer of something else has neither
+	_ = httpapi.Decode(a.Body, &f) // an answer of something else has neither
+	f.Message = httpapi.Short(f.Message)
 	return f
 }
 
@@ -142,7 +143,7 @@ func (x *session) call(ctx context.Context, what, method, path string, query url
 		return nil // it is gone already
 	case !a.OK():
 		return x.failure(what, a)
-	case out != nil && json.Unmarshal(a.Body, out) != nil:
+	case out != nil && httpapi.Decode(a.Body, out) != nil:
 		// The body may have a token.
 		return engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2", "%s is answered with something else than was asked for", what)
 	}

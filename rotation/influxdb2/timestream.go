@@ -1,17 +1,20 @@
 package influxdb2
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/timestreaminfluxdb"
 	"github.com/aws/aws-sdk-go-v2/service/timestreaminfluxdb/types"
 	"github.com/aws/smithy-go"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/httpapi"
 )
 
 // locate puts the address of the login's instance into it, where it names one and
@@ -25,6 +28,7 @@ func (s server) locate(ctx context.Context, r *engine.Request, l *login) (secret
 	if err != nil {
 		return "", err
 	}
+	cfg.HTTPClient = httpapi.Bound(cmp.Or[aws.HTTPClient](cfg.HTTPClient, awshttp.NewBuildableClient()))
 	i, err := timestreaminfluxdb.NewFromConfig(cfg).GetDbInstance(ctx, &timestreaminfluxdb.GetDbInstanceInput{Identifier: &l.instance})
 	if err != nil {
 		return "", notFound(l.instance, err)
@@ -41,6 +45,7 @@ func (s server) locate(ctx context.Context, r *engine.Request, l *login) (secret
 // notFound gives a failure of GetDbInstance its cause.
 func notFound(instance string, err error) error {
 	const what = "the address of the instance %q cannot be found: %w"
+	err = httpapi.Shorten(err)
 	api, ok := errors.AsType[smithy.APIError](err)
 	_, absent := errors.AsType[*types.ResourceNotFoundException](err)
 	_, invalid := errors.AsType[*types.ValidationException](err)

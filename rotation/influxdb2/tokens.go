@@ -2,17 +2,17 @@ package influxdb2
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/httpapi"
+	"example.com/rotator/rotation/internal/mark"
 )
 
 // Tokens rotates API tokens. A token is made beside the current one, with the same
@@ -21,9 +21,10 @@ import (
 type Tokens struct{ server }
 
 var (
-	_ engine.Minter  = (*Tokens)(nil)
-	_ engine.Retirer = (*Tokens)(nil)
-	_ engine.Needer  = (*Tokens)(nil)
+	_ engine.Minter    = (*Tokens)(nil)
+	_ engine.Retirer   = (*Tokens)(nil)
+	_ engine.DryRunner = (*Tokens)(nil)
+	_ engine.Needer    = (*Tokens)(nil)
 )
 
 // NewTokens returns the engine with the given policy for its connections.
@@ -34,7 +35,8 @@ func NewTokens(tls engine.TLSPolicy, settings Settings) *Tokens {
 // Kind describes the engine. The server makes the tokens, so there is no password
 // policy.
 func (*Tokens) Kind() engine.Kind {
-	return engine.Kind{Names: names, Overlap: engine.BothWork, MarkField: tokenField, SecretFields: []string{tokenField, idField}, SuperuserField: adminField}
+	return engine.Kind{Names: names, Overlap: engine.BothWork, MarkField: tokenField, SecretFields: []string{tokenField, idField}, SuperuserField: adminField,
+		PlaceFields: []string{"engine", instanceField, "org"}}
 }
 
 // permission is what a token may do. Names of resources are not kept: the server
@@ -63,19 +65,20 @@ type authorization struct {
 	Permissions []permission `json:"permissions"`
 }
 
-// mark is how the end of a description tells a secret's tokens.
-func mark(secret string) string {
-	sum := sha256.Sum256([]byte(secret))
-	return "rotator-" + hex.EncodeToString(sum[:6]) + "-"
-}
+// marked is a description with a mark at its end: what people wrote, and the mark.
+var marked = regexp.MustCompile(`^(?s:(.*?)) ?(rotator-[0-9a-f]{12}-\S+)$`)
 
-// marked is a description with a mark: what people wrote, and the mark.
-var marked = regexp.MustCompile(`^(?s:(.*?)) ?(rotator-[0-9a-f]{12}-)\S+$`)
+// mark returns the mark at the end of a token's description, or "".
+func (a authorization) mark() string {
+	if m := marked.FindStringSubmatch(a.Description); m != nil {
+		return m[2]
+	}
+	return ""
+}
 
 // is reports whether a token was made for the secret.
 func (a authorization) is(secret string) bool {
-	m := marked.FindStringSubmatch(a.Description)
-	return m != nil && m[2] == mark(secret)
+	return strings.HasPrefix(a.mark(), mark.Prefix(secret))
 }
 
 // Next checks the value's form; the target knows the next one.
@@ -84,10 +87,20 @@ func (e *Tokens) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return r.Current, err
 }
 
-// Mint makes a token. Its description is what the current one's says, and the
-// secret's mark with the version and a text of its own: what an earlier call left
-// behind, or another one at the same time has made, stays until Set, when it is
-// known which of them was stored.
+// DryRun finds the token to copy.
+func (e *Tokens) DryRun(ctx context.Context, r *engine.Request) error {
+	x, all, err := e.list(ctx, r)
+	if err != nil {
+		return err
+	}
+	defer x.close()
+	_, err = model(r, all)
+	return err
+}
+
+// Mint makes a token, whose description is what the current one's says and the secret's mark. What
+// earlier rotations left is revoked first; and a token that the list does not show as it was asked for
+// is taken back.
 func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
@@ -98,31 +111,67 @@ func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	if err != nil {
 		return engine.Value{}, err
 	}
-	description := model.Description
-	if m := marked.FindStringSubmatch(description); m != nil {
-		description = m[1]
-	}
-	var own [4]byte
-	_, _ = rand.Read(own[:]) // never fails, says crypto/rand
-	made := authorization{Status: "active", Description: strings.TrimSpace(description + " " + mark(r.Secret) + r.Version + "-" + hex.EncodeToString(own[:])),
-		OrgID: model.OrgID, UserID: model.UserID, Permissions: model.Permissions}
-	var answer authorization
-	if err := x.call(ctx, "making a token", http.MethodPost, "authorizations", nil, made, &answer); err != nil {
+	kept := ids(all, r, slices.Concat(r.Proofs, []engine.Value{r.Current, r.Previous, r.Login})...)
+	if err := x.end(ctx, all, func(a authorization) bool {
+		return mark.Abandoned(a.mark(), r.Secret, r.Version) && !slices.Contains(kept, a.ID)
+	}); err != nil {
 		return engine.Value{}, err
 	}
-	// Were it wrong, it would be found by its description at the next Set.
-	const advice = "see the server's log; the token that was made is revoked by the next rotation"
-	if answer.Token == "" || answer.ID == "" {
-		return engine.Value{}, engine.Errorf(engine.TargetFailed, advice, "the server has made a token and does not say which")
+	// The rest of the time is for taking the token back.
+	within, cancel := ctx, context.CancelFunc(func() {})
+	if end, ok := ctx.Deadline(); ok {
+		within, cancel = context.WithDeadline(ctx, end.Add(-time.Until(end)/3))
 	}
-	if !same(answer.Permissions, model.Permissions) || answer.UserID != model.UserID || answer.OrgID != model.OrgID {
-		return engine.Value{}, engine.Errorf(engine.TargetFailed, advice, "the new token has not the user, the organisation and the permissions of the current one")
+	defer cancel()
+	people := model.Description
+	if m := marked.FindStringSubmatch(people); m != nil {
+		people = m[1]
+	}
+	made := authorization{Status: "active", Description: strings.TrimSpace(people + " " + mark.New(r.Secret, r.Version)),
+		OrgID: model.OrgID, UserID: model.UserID, Permissions: model.Permissions}
+	answer, err := x.make(within, made)
+	if err != nil {
+		return engine.Value{}, x.takeBack(ctx, made, err)
 	}
 	return r.Current.With(tokenField, answer.Token).With(idField, answer.ID), nil
 }
 
+// make makes a token and checks that the server has made what it was asked for.
+func (x *session) make(ctx context.Context, made authorization) (authorization, error) {
+	var answer authorization
+	if err := x.call(ctx, "making a token", http.MethodPost, "authorizations", nil, made, &answer); err != nil {
+		return answer, err
+	}
+	const advice = "check that the server is InfluxDB 2 and see its log"
+	if answer.Token == "" || answer.ID == "" {
+		return answer, engine.Errorf(engine.TargetFailed, advice, "the server has made a token and does not say which")
+	}
+	if !same(answer.Permissions, made.Permissions) || answer.UserID != made.UserID || answer.OrgID != made.OrgID {
+		return answer, engine.Errorf(engine.TargetFailed, advice, "the new token has not the user, the organisation and the permissions of the current one")
+	}
+	all, err := x.authorizations(ctx)
+	if err == nil && !slices.ContainsFunc(all, func(a authorization) bool { return a.ID == answer.ID && a.Description == made.Description }) {
+		err = engine.Errorf(engine.TargetFailed, advice, "the server does not list the new token")
+	}
+	return answer, err
+}
+
+// takeBack revokes a token that was made in vain, or may have been, and returns failure. It knows the
+// token by its description.
+func (x *session) takeBack(ctx context.Context, made authorization, failure error) error {
+	all, err := x.authorizations(ctx)
+	if err == nil {
+		err = x.end(ctx, all, func(a authorization) bool { return a.Description == made.Description })
+	}
+	if err == nil {
+		return failure
+	}
+	return engine.Errorf(engine.CauseOf(failure), "look for the token with the description "+made.Description+" at the server and delete it",
+		"%w; the token may be valid, as it could not be taken back: %w", failure, err)
+}
+
 // model returns the authorization to copy: the current token's. Where somebody has
-// deleted that, it is the one before, or the one who acts.
+// deleted that or made it inactive, it is the one before, or the one who acts.
 func model(r *engine.Request, all []authorization) (authorization, error) {
 	candidates := []engine.Value{r.Current, r.Previous}
 	if !r.Superuser {
@@ -130,11 +179,11 @@ func model(r *engine.Request, all []authorization) (authorization, error) {
 	}
 	for _, v := range candidates {
 		a, ok := find(all, r, v)
-		if !ok {
+		if !ok || a.Status == "inactive" {
 			continue
 		}
 		if org, _ := r.Current.Text("org"); org != "" && org != a.Org {
-			return a, engine.Errorf(engine.InvalidSecret, "correct the field org, or make a token in that organisation by hand", "the token is of the organisation %q and the secret says %q", a.Org, org)
+			return a, engine.Errorf(engine.InvalidSecret, "correct the field org, or make a token in that organisation by hand", "the token is of the organisation %q and the secret says %q", httpapi.Short(a.Org), org)
 		}
 		return a, nil
 	}
@@ -144,25 +193,36 @@ func model(r *engine.Request, all []authorization) (authorization, error) {
 // unseen says what to do about a token that who acts cannot find.
 func unseen(r *engine.Request, shown int) error {
 	return engine.Errorf(engine.PrivilegeMissing, "name the secret of an operator in "+adminField+", or let the token read and write authorizations; "+
-		"where the server keeps tokens as hashes, put the token's id into "+idField+" and end its description with "+mark(r.Secret)+"first",
+		"where the server keeps tokens as hashes, put the token's id into "+idField+" and end its description with "+mark.Prefix(r.Secret)+"first",
 		"the token is not among the %d that are shown to who looks for it", shown)
 }
 
 // find returns the authorization of a value's token. InfluxDB 2.9 and later keeps
-// hashes and shows no token; there the value's id leads to it, but only to one that was
-// made for this secret: whoever may write the secret could put any id into it, and have
-// an operator copy what that one may.
+// hashes and shows no token, or the same text for each; there the value's id leads to
+// it, but only to one that was made for this secret: whoever may write the secret could
+// put any id into it, and have an operator copy what that one may.
 func find(all []authorization, r *engine.Request, v engine.Value) (authorization, bool) {
 	token, _ := v.Text(tokenField)
 	id, _ := v.Text(idField)
-	i := slices.IndexFunc(all, func(a authorization) bool { return token != "" && a.Token == token })
-	if i < 0 && token != "" {
-		i = slices.IndexFunc(all, func(a authorization) bool { return a.ID == id && a.is(r.Secret) })
-	}
-	if i < 0 {
+	if token == "" {
 		return authorization{}, false
 	}
-	return all[i], true
+	var shown, named []authorization
+	for _, a := range all {
+		if a.Token == token {
+			shown = append(shown, a)
+		}
+		if a.ID == id && a.is(r.Secret) {
+			named = append(named, a)
+		}
+	}
+	switch {
+	case len(shown) == 1:
+		return shown[0], true
+	case len(named) == 1:
+		return named[0], true
+	}
+	return authorization{}, false
 }
 
 // same reports whether two lists have the same permissions.
@@ -201,7 +261,7 @@ func (x *session) authorizations(ctx context.Context) ([]authorization, error) {
 // Set makes sure that the pending token is there, and revokes every other one of
 // this secret but the current: the one before, and those that crashes left behind.
 func (e *Tokens) Set(ctx context.Context, r *engine.Request) error {
-	return e.revokeBut(ctx, r, r.Pending, r.Current)
+	return e.revokeBut(ctx, r, r.Pending, r.Current, r.Login)
 }
 
 // Retire revokes every token of this secret but the pending one.
@@ -218,51 +278,53 @@ func (e *Tokens) revokeBut(ctx context.Context, r *engine.Request, keep ...engin
 	if _, ok := find(all, r, r.Pending); !ok {
 		return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again", "the pending token does not exist at the server")
 	}
-	ids := func(values ...engine.Value) (ids []string) {
-		for _, v := range values {
-			if a, ok := find(all, r, v); ok {
-				ids = append(ids, a.ID)
-			}
+	kept, known := ids(all, r, keep...), ids(all, r, r.Current, r.Previous)
+	return x.end(ctx, all, func(a authorization) bool {
+		return !slices.Contains(kept, a.ID) && (a.is(r.Secret) || slices.Contains(known, a.ID))
+	})
+}
+
+// ids returns the ids of the values' tokens.
+func ids(all []authorization, r *engine.Request, values ...engine.Value) (ids []string) {
+	for _, v := range values {
+		if a, ok := find(all, r, v); ok {
+			ids = append(ids, a.ID)
 		}
-		return ids
 	}
-	kept, known := ids(keep...), ids(r.Current, r.Previous)
-	var doomed []string
+	return ids
+}
+
+// end revokes some of the tokens. The list decides whether they have ended, and not the answers.
+func (x *session) end(ctx context.Context, all []authorization, doomed func(authorization) bool) error {
+	var ended []string
 	for _, a := range all {
-		if !slices.Contains(kept, a.ID) && (a.is(r.Secret) || slices.Contains(known, a.ID)) {
-			doomed = append(doomed, a.ID)
+		if !doomed(a) {
+			continue
 		}
-	}
-	// The one who acts goes last: without it the others could not be revoked.
-	acting, _ := find(all, r, r.Login)
-	if i := slices.Index(doomed, acting.ID); i >= 0 {
-		doomed = append(slices.Delete(doomed, i, i+1), acting.ID)
-	}
-	for _, id := range doomed {
-		if err := x.revoke(ctx, id); err != nil {
+		if err := x.call(ctx, "revoking a token", http.MethodDelete, "authorizations/"+url.PathEscape(a.ID), nil, nil, nil); err != nil {
 			return err
 		}
+		ended = append(ended, a.ID)
 	}
-	return nil
+	if ended == nil {
+		return nil
+	}
+	left, err := x.authorizations(ctx)
+	if err == nil && slices.ContainsFunc(left, func(a authorization) bool { return slices.Contains(ended, a.ID) }) {
+		err = engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2 and see its log", "the server still lists a token that was revoked")
+	}
+	return err
 }
 
-// revoke deletes a token that may be gone already.
-func (x *session) revoke(ctx context.Context, id string) error {
-	return x.call(ctx, "revoking a token", http.MethodDelete, "authorizations/"+url.PathEscape(id), nil, nil, nil)
-}
-
-// Revoke revokes the token that Next has made.
+// Revoke revokes the token that Mint has made.
 func (e *Tokens) Revoke(ctx context.Context, r *engine.Request) error {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer x.close()
-	a, ok := find(all, r, r.Pending)
-	if !ok {
-		return nil
-	}
-	return x.revoke(ctx, a.ID)
+	pending := ids(all, r, r.Pending)
+	return x.end(ctx, all, func(a authorization) bool { return slices.Contains(pending, a.ID) })
 }
 
 // Verify asks the server whether it knows the token. A token that makes its successor

@@ -4,8 +4,12 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/httpapi"
+	"example.com/rotator/rotation/pair"
 )
 
 // Users rotates the passwords of users. Tokens that a user has stay valid.
@@ -29,6 +33,7 @@ func (*Users) Kind() engine.Kind {
 		SecretFields:   []string{passwordField},
 		Passwords:      engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]{}|<>`&+=;,", RequireEachIncludedType: true},
 		SuperuserField: adminField,
+		PlaceFields:    []string{"engine", instanceField},
 	}
 }
 
@@ -122,15 +127,16 @@ func (x *session) me(ctx context.Context) (string, error) {
 	var u account
 	err := x.call(ctx, "the question who that is", http.MethodGet, "me", nil, nil, &u)
 	if err == nil && (u.ID == "" || u.Name != x.User) {
-		err = engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2", "the server says that %q is %q", x.User, u.Name)
+		err = engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2", "the server says that %q is %q", x.User, httpapi.Short(u.Name))
 	}
 	return u.ID, err
 }
 
-// user returns the id of a user that is not the superuser itself.
+// user returns the id of a user whom the session may change on the strength of a secret: not itself,
+// and no administrator.
 func (x *session) user(ctx context.Context, name string) (string, error) {
 	if name == x.User {
-		return "", engine.Errorf(engine.TakeoverRefused, "rotate the superuser by a secret of its own, without "+adminField, "the user %q is the superuser itself", name)
+		return "", engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "the user %q is the superuser itself", name)
 	}
 	var list struct{ Users []account }
 	if err := x.call(ctx, "reading a user", http.MethodGet, "users", url.Values{"name": {name}}, nil, &list); err != nil {
@@ -139,5 +145,43 @@ func (x *session) user(ctx context.Context, name string) (string, error) {
 	if len(list.Users) != 1 || list.Users[0].Name != name || list.Users[0].ID == "" {
 		return "", engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
 	}
-	return list.Users[0].ID, nil
+	id := list.Users[0].ID
+	power, err := x.administrator(ctx, id)
+	if err == nil && power != "" {
+		err = engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "the user %q is %s", name, power)
+	}
+	return id, err
+}
+
+// administrator returns the power that makes a user an administrator, or "": it owns an organisation,
+// or a token by which it may write all users. Whoever signs in as a user is shown its tokens.
+// Source: InfluxDB 2.7's permission.go (OwnerPermissions, OperPermissions)
+func (x *session) administrator(ctx context.Context, id string) (power string, err error) {
+	const page, pages = 100, 100
+	for at := 0; at < page*pages; at += page {
+		var list struct{ Orgs []account }
+		query := url.Values{"userID": {id}, "limit": {strconv.Itoa(page)}, "offset": {strconv.Itoa(at)}}
+		if err := x.call(ctx, "reading a user's organisations", http.MethodGet, "orgs", query, nil, &list); err != nil {
+			return "", err
+		}
+		for _, org := range list.Orgs {
+			var owners struct{ Users []account }
+			if err := x.call(ctx, "reading an organisation's owners", http.MethodGet, "orgs/"+url.PathEscape(org.ID)+"/owners", nil, nil, &owners); err != nil {
+				return "", err
+			}
+			if slices.ContainsFunc(owners.Users, func(u account) bool { return u.ID == id }) {
+				return "an owner of the organisation " + httpapi.Short(org.Name), nil
+			}
+		}
+		if len(list.Orgs) < page {
+			all, err := x.authorizations(ctx)
+			if slices.ContainsFunc(all, func(a authorization) bool {
+				return a.UserID == id && slices.Contains(a.Permissions, permission{"write", resource{Type: "users"}})
+			}) {
+				power = "the owner of an operator's token"
+			}
+			return power, err
+		}
+	}
+	return "", engine.Errorf(engine.TargetFailed, pair.AdviceOwn, "the user has more than %d organisations", page*pages)
 }

@@ -153,6 +153,7 @@ func (c *Client) failed(err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
+	err = Shorten(err)
 	if speaksNoTLS(err) {
 		return engine.Errorf(engine.TLSFailed, `check the port; a server without TLS is only spoken to where the secret says "ssl": false`,
 			"%s does not speak TLS: %w", c.target.Address(), err)

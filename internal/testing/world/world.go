@@ -1,0 +1,119 @@
+// Package world has secrets in the simulator and a rotator with a test's own engines, for tests that
+// concern an engine and the machine together.
+package world
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
+
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/sim"
+)
+
+const function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
+
+// World is a simulator and a rotator.
+type World struct {
+	Env     map[string]string // the function's variables
+	Rotator *rotation.Rotator
+
+	t      testing.TB
+	sim    *sim.Sim
+	client *secretsmanager.Client
+}
+
+// New returns a world that lasts as long as the test.
+func New(t testing.TB, engines ...engine.Engine) *World {
+	t.Helper()
+	w := &World{Env: map[string]string{}, t: t, sim: sim.New(sim.Options{MaxAttempts: 1})}
+	server, err := sim.Serve(w.sim, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	// The test takes the steps itself.
+	w.sim.RegisterFunction(function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	w.Rotator, err = rotation.New(rotation.Config{
+		Engines: engines,
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil },
+		Getenv:  func(name string) string { return w.Env[name] },
+		Log:     slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// Secret creates a secret and returns its ARN.
+func (w *World) Secret(name string, v engine.Value) string {
+	w.t.Helper()
+	out, err := w.client.CreateSecret(w.t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(v.Reveal()))})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return *out.ARN
+}
+
+// Put stores a version under an id as a writer of the secret does; "" is a new one.
+func (w *World) Put(arn string, v engine.Value, id string, labels ...string) {
+	w.t.Helper()
+	if id == "" {
+		id = uuid.NewString()
+	}
+	in := &secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String(string(v.Reveal())), VersionStages: labels, ClientRequestToken: &id}
+	if _, err := w.client.PutSecretValue(w.t.Context(), in); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Get returns the version that has a label.
+func (w *World) Get(arn, label string) engine.Value {
+	w.t.Helper()
+	out, err := w.client.GetSecretValue(w.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &arn, VersionStage: &label})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return engine.StringValue(aws.ToString(out.SecretString))
+}
+
+// Begin starts a rotation, of which no step is taken, and returns its id.
+func (w *World) Begin(arn string) string {
+	w.t.Helper()
+	id := uuid.NewString()
+	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &id, RotationLambdaARN: aws.String(function)}); err != nil {
+		w.t.Fatal(err)
+	}
+	_ = w.sim.WaitRotation(w.t.Context(), arn) // it failed, as it has to
+	return id
+}
+
+// Steps takes steps of a rotation: all, or those that are given.
+func (w *World) Steps(arn, id string, steps ...rotation.Step) error {
+	if steps == nil {
+		steps = []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret}
+	}
+	for _, s := range steps {
+		ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+		err := w.Rotator.Handle(ctx, rotation.Event{Step: s, SecretID: arn, ClientRequestToken: id, RotationToken: engine.StringValue(uuid.NewString())})
+		cancel()
+		if err != nil {
+			return fmt.Errorf("%s: %w", s, err)
+		}
+	}
+	return nil
+}
+
+// Rotate takes all steps of a rotation.
+func (w *World) Rotate(arn string) error { return w.Steps(arn, w.Begin(arn)) }

@@ -1,0 +1,88 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+)
+
+const (
+	// valueLimit bounds how many values the JSON of an answer may have: a few bytes of it
+	// can take a hundred in memory.
+	valueLimit = 300_000
+	// textLimit bounds what an error quotes of a host, in bytes.
+	textLimit = 1 << 10
+)
+
+// Decode reads JSON from an answer, with numbers as they are written where out has no
+// type for them.
+func Decode(data []byte, out any) error {
+	if bytes.Count(data, []byte(","))+bytes.Count(data, []byte("{"))+bytes.Count(data, []byte("[")) > valueLimit {
+		return errors.New("the answer has too many values")
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	return dec.Decode(out)
+}
+
+// Short returns the beginning of a text that a host has chosen.
+func Short(text string) string {
+	if len(text) <= textLimit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:textLimit], "") + " …"
+}
+
+// Shorten returns err with a short text. The client's errors quote what they cannot
+// read.
+func Shorten(err error) error {
+	if err == nil || len(err.Error()) <= textLimit {
+		return err
+	}
+	return shortened{err}
+}
+
+type shortened struct{ error }
+
+func (e shortened) Error() string { return Short(e.error.Error()) }
+
+func (e shortened) Unwrap() error { return e.error }
+
+// Doer sends requests, as an AWS SDK's client does.
+type Doer interface {
+	Do(*http.Request) (*http.Response, error)
+}
+
+// sdkLimit bounds an answer that an AWS SDK reads, in bytes.
+const sdkLimit = 1 << 20
+
+// Bound returns a client whose answers fail where they are too long: the SDK reads an
+// answer whole.
+func Bound(d Doer) Doer { return bound{d} }
+
+type bound struct{ Doer }
+
+func (b bound) Do(r *http.Request) (*http.Response, error) {
+	resp, err := b.Doer.Do(r)
+	if err == nil {
+		resp.Body = &boundBody{resp.Body, sdkLimit}
+	}
+	return resp, err
+}
+
+type boundBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *boundBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= n; b.left < 0 {
+		return 0, fmt.Errorf("the answer has more than %d bytes", sdkLimit)
+	}
+	return n, err
+}

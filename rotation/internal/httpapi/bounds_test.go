@@ -1,0 +1,47 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestDecodeRefusesWhatWouldTakeMuchMemory(t *testing.T) {
+	var out []struct{ A, B, C, D string }
+	if err := Decode([]byte("["+strings.Repeat("{},", valueLimit)+"{}]"), &out); err == nil || out != nil {
+		t.Errorf("%d values, %v", len(out), err)
+	}
+	if err := Decode([]byte(`[{"A":"a"}]`), &out); err != nil || len(out) != 1 {
+		t.Errorf("%v, %v", out, err)
+	}
+}
+
+func TestShorten(t *testing.T) {
+	for _, text := range []string{"short", strings.Repeat("x", 1<<20), strings.Repeat("€", 1<<20)} {
+		err := Shorten(errors.Join(errors.New(text), io.EOF))
+		if s := err.Error(); !errors.Is(err, io.EOF) || len(s) > textLimit+8 || !utf8.ValidString(s) || !strings.HasPrefix(s, text[:3]) {
+			t.Errorf("%d bytes of text: %d, %.20s", len(text), len(s), s)
+		}
+	}
+}
+
+type answers string
+
+func (a answers) Do(*http.Request) (*http.Response, error) {
+	return &http.Response{Body: io.NopCloser(strings.NewReader(string(a)))}, nil
+}
+
+func TestBound(t *testing.T) {
+	for n, want := range map[int]bool{0: true, sdkLimit: true, sdkLimit + 1: false, 8 * sdkLimit: false} {
+		resp, err := Bound(answers(strings.Repeat("x", n))).Do(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body, err := io.ReadAll(resp.Body); (err == nil) != want || len(body) > sdkLimit {
+			t.Errorf("%d bytes: %d are read, %v", n, len(body), err)
+		}
+	}
+}
