@@ -98,6 +98,11 @@ func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 		if req.Pending, err = r.next(ctx, &req); err != nil {
 			return err
 		}
+		if _, ok := r.engine.(engine.Minter); ok {
+			if err := r.readPrevious(ctx, &req); err != nil {
+				return err
+			}
+		}
 		r.event.Step = CreateSecret
 		c, err := r.act(ctx, &req, r.dryRun)
 		opened = c.name
@@ -181,6 +186,18 @@ func (i *Inspection) KeepsEdits(ctx context.Context, version string) (keeps bool
 // Move moves a staging label to a version from another; "" is none.
 func (i *Inspection) Move(ctx context.Context, label, to, from string) error {
 	return i.do(ctx, func(r *run) error { return r.secret.move(ctx, label, to, from) })
+}
+
+// RevokePending has the target end the pending credential, if it has issued it, as a credential that
+// it accepted.
+func (i *Inspection) RevokePending(ctx context.Context, as Credential) error {
+	m, ok := i.Engine.(engine.Minter)
+	if !ok || i.pending.value.IsZero() {
+		return nil
+	}
+	return i.do(ctx, func(r *run) error {
+		return r.exchange(ctx, func(ctx context.Context) error { return m.Revoke(ctx, i.Request.As(as.value, as.Superuser)) })
+	})
 }
 
 // Reset gives the target AWSCURRENT's credential, acting as a superuser's.

@@ -483,3 +483,30 @@ func TestLabelIsNotPutBackOverARollback(t *testing.T) {
 		t.Errorf("the next rotation: %v", err)
 	}
 }
+
+// TestRecoverRevokesWhatItAbandons: the target has issued the pending credential, and an edit keeps
+// it from becoming current.
+func TestRecoverRevokesWhatItAbandons(t *testing.T) {
+	h := &mintingHarness{toyHarness{server: newToyServer(t)}}
+	w, _ := begun(t, h, 2)
+	if err := w.replace(w.first.With("note", "edited")); err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.rotator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := operator.Recover(t.Context(), r, w.arn); err != nil || !strings.Contains(d.Action, "remove AWSPENDING") {
+		t.Fatalf("%q, %v", d.Action, err)
+	}
+	current, err := w.labelled("AWSCURRENT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strays, err := h.Strays(t.Context(), []engine.Value{current.value}); err != nil || len(strays) > 0 {
+		t.Errorf("the target still has %v, %v", strays, err)
+	}
+	if err := w.rotate(); err != nil {
+		t.Error(err)
+	}
+}

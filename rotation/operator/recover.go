@@ -150,6 +150,9 @@ func Recover(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, e
 	if !d.release {
 		return d, nil
 	}
+	if err := i.RevokePending(ctx, d.as); err != nil {
+		return d, err
+	}
 	if err := i.Move(ctx, awsPending, "", d.Pending); err != nil || d.promote || d.reset {
 		return d, err
 	}

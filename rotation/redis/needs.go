@@ -62,7 +62,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 			}
 		}
 	}
-	if slices.ContainsFunc(nodes, func(n *node) bool { return n.may("slaveof") }) {
+	if r.Superuser && slices.ContainsFunc(nodes, func(n *node) bool { return n.may("slaveof") }) {
 		rules = append(rules, "+client|list") // to see whether a Sentinel logs in as the user
 	}
 	n.Grants = []string{"ACL SETUSER " + login.User + " " + strings.Join(rules, " ")}
