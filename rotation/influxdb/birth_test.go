@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"example.com/rotator/rotation/engine"
@@ -14,12 +15,12 @@ import (
 )
 
 // front forwards statements to the server over plain HTTP. GRANT is answered by grant, unless it is nil.
-func (f *fixture) front(grant *http.HandlerFunc) (port int) {
+func (f *fixture) front(grant *atomic.Pointer[http.HandlerFunc]) (port int) {
 	f.t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		statement := r.FormValue("q")
-		if strings.HasPrefix(statement, "GRANT ") && *grant != nil {
-			(*grant)(w, r)
+		if answer := grant.Load(); strings.HasPrefix(statement, "GRANT ") && answer != nil {
+			(*answer)(w, r)
 			return
 		}
 		user, password, _ := r.BasicAuth()
@@ -45,7 +46,8 @@ func TestSecondUserWithoutItsGrantsRefusesThePendingPassword(t *testing.T) {
 			app, database := f.user(), f.database()
 			other := app + "_clone"
 			f.must("GRANT READ ON " + identifier(database) + " TO " + identifier(app))
-			grant := fault
+			var grant atomic.Pointer[http.HandlerFunc]
+			grant.Store(&fault)
 			r := f.toOther(app, other)
 			r.Proofs = []engine.Value{r.Current}
 			r.Login = value("127.0.0.1", f.front(&grant), f.User, f.Password).WithJSON("ssl", []byte("false"))
@@ -57,7 +59,7 @@ func TestSecondUserWithoutItsGrantsRefusesThePendingPassword(t *testing.T) {
 					t.Fatal("the pending password opens a user without grants")
 				}
 			}
-			grant = nil
+			grant.Store(nil)
 			if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 				t.Fatal(err)
 			}

@@ -46,14 +46,38 @@ type world struct {
 	interrupt rotation.Step
 	// topology, if set, is what RDS knows of hosts.
 	topology rotation.Topology
-	log      *bytes.Buffer
+	log      *buffer
 	mu       sync.Mutex
 	last     error // of the last step
 }
 
+// buffer is a log that several rotations write to.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func (b *buffer) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.text.Reset()
+}
+
 func newWorld(t *testing.T, pg *testserver.PostgresServer) *world {
 	t.Helper()
-	w := &world{t: t, pg: pg, env: map[string]string{}, limit: 20 * time.Second, log: new(bytes.Buffer), tls: engine.TLSPolicy{ExtraCAs: pg.CA.PEM}}
+	w := &world{t: t, pg: pg, env: map[string]string{}, limit: 20 * time.Second, log: new(buffer), tls: engine.TLSPolicy{ExtraCAs: pg.CA.PEM}}
 	w.sim = sim.New(sim.Options{MaxAttempts: 1})
 	server, err := sim.Serve(w.sim, "127.0.0.1:0")
 	if err != nil {
