@@ -50,7 +50,10 @@ func (g gate) call(ctx context.Context, method string, login engine.Value, body 
 	req.SetBasicAuth(t.User, t.Password)
 	resp, err := g.client.Do(req)
 	if err != nil {
-		return engine.NetworkError(t, err)
+		if e := engine.NetworkError(t, err); e != nil {
+			return e
+		}
+		return err
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {

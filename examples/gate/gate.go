@@ -53,7 +53,10 @@ func (e Engine) call(ctx context.Context, method string, login engine.Value, bod
 	req.SetBasicAuth(t.User, t.Password)
 	resp, err := e.Client.Do(req)
 	if err != nil {
-		return engine.NetworkError(t, err)
+		if e := engine.NetworkError(t, err); e != nil {
+			return e
+		}
+		return err
 	}
 	defer resp.Body.Close()
 	switch resp.StatusCode {

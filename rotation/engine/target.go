@@ -108,7 +108,8 @@ func ofTLS(text string) bool {
 }
 
 // NetworkError returns NameNotResolved, TLSFailed or Unreachable for an error of a connection, or nil
-// where err is none of these. Look for the driver's own type of a server's answer before.
+// where err is none of these: compare it with nil before it is returned as an error. Look for the
+// driver's own type of a server's answer before.
 func NetworkError(t Target, err error) *Error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && !dns.IsTimeout {
 		return Errorf(NameNotResolved, "check the secret's host and the DNS of the function's VPC", "cannot resolve the name of %s: %w", t.Address(), err)
