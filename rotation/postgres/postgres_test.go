@@ -388,6 +388,34 @@ func TestCertificatesAreVerified(t *testing.T) {
 	}
 }
 
+// TestCertificateOfAnAlias: a secret says by which name its host's certificate goes. What the secret
+// says counts for its own login; for the superuser's only the superuser's secret does.
+func TestCertificateOfAnAlias(t *testing.T) {
+	ca := newCA(t)
+	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{CA: ca, Cert: issue(t, ca, "db.internal")}))
+	user, password := w.role("")
+	named := []string{"tlsServerName", `"db.internal"`}
+	arn := w.secret(w.value(user, password, named...))
+	if err := w.rotate(arn); err != nil {
+		t.Fatal(err)
+	}
+	user, password = w.role("")
+	wantCause(t, w.rotate(w.secret(w.value(user, password))), engine.TLSFailed, "another name")
+	for _, named := range []bool{false, true} {
+		superuser := []string{}
+		if named {
+			superuser = []string{"tlsServerName", `"db.internal"`}
+		}
+		admin := w.secret(w.value(w.pg.User, w.pg.Password, superuser...))
+		err := w.rotate(w.secret(w.value(user, password, "tlsServerName", `"db.internal"`, "masterarn", fmt.Sprintf("%q", admin))))
+		if named && err != nil {
+			t.Error(err)
+		} else if !named {
+			wantCause(t, err, engine.TLSFailed, "another name")
+		}
+	}
+}
+
 func newCA(t *testing.T) *testserver.CA {
 	ca, err := testserver.NewCA()
 	if err != nil {
