@@ -19,7 +19,7 @@ $(TEST) -race -parallel 4 -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 
-.PHONY: build build-RotatorFunction demo test test-mysql test-valkey test-oracle test-cdk test-terraform bench lint release deps deps-mysql deps-valkey deps-cdk deps-terraform clean
+.PHONY: ca-bundle build build-RotatorFunction demo test test-mysql test-valkey test-oracle test-cdk test-terraform bench lint release deps deps-mysql deps-valkey deps-cdk deps-terraform clean
 
 # build makes the function and the tool for this machine.
 build:
@@ -31,6 +31,11 @@ build:
 # `GOARCH=amd64 sam build` goes with Architecture=x86_64.
 build-RotatorFunction:
 	GOOS=linux GOARCH=$${GOARCH:-arm64} $(FUNCTION) -o $(ARTIFACTS_DIR)/bootstrap ./cmd/rotator
+
+# ca-bundle fetches the certificates of RDS and Aurora that the function has built in.
+ca-bundle:
+	curl -fsS -o rotation/engine/rds-ca-bundle.pem https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem
+	$(GO) test -count=1 -run TestBundleCoversEveryRegion ./rotation/engine
 
 # demo uses the machine's PostgreSQL, as root Debian's, and else fetches one.
 demo: build

@@ -188,7 +188,7 @@ func same(a, b engine.Value, names []string) bool {
 }
 
 func (r *run) placeFields() []string {
-	return append([]string{"host", "port", "ssl"}, r.kind.PlaceFields...)
+	return append([]string{"host", "port", "ssl", "tlsServerName"}, r.kind.PlaceFields...)
 }
 
 // withPlaceOf returns a value with another's fields that say where the target is and how it is

@@ -36,7 +36,7 @@ type Kind struct {
 
 	// The rest is for few engines.
 
-	// PlaceFields are the fields, in addition to host, port and ssl, that say where the target is.
+	// PlaceFields are the fields, in addition to host, port, ssl and tlsServerName, that say where the target is.
 	PlaceFields []string
 	// AccountFields are the fields, in addition to UserField, dbname and engine, that say whose
 	// the credential is.

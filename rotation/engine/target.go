@@ -26,6 +26,9 @@ type Target struct {
 	Password string
 	Database string  // the field dbname, or the engine's default
 	TLS      TLSMode // what the field ssl asks for
+	// CertificateName is the name in the server's certificate: the field tlsServerName, for a host
+	// that is an alias, a load balancer or a tunnel, or else the host.
+	CertificateName string
 }
 
 // TLSMode is what a secret's field ssl asks for.
@@ -93,6 +96,12 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 	}
 	if s, _ := v.Text("dbname"); s != "" {
 		t.Database = s
+	}
+	t.CertificateName = t.Host
+	if s, ok := v.Text("tlsServerName"); s != "" {
+		t.CertificateName = s
+	} else if !ok && v.has("tlsServerName") {
+		faults = append(faults, "tlsServerName is not text")
 	}
 	if faults != nil {
 		slices.Sort(faults)

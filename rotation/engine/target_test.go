@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -29,8 +30,11 @@ func TestParseTargetTakesWhatAWSTemplatesTake(t *testing.T) {
 		`,"ssl":1`:                       {Port: 5432, Database: "postgres"},
 		`,"ssl":"maybe"`:                 {Port: 5432, Database: "postgres"},
 		`,"ssl":null,"unknown":{"a":[]}`: {Port: 5432, Database: "postgres"},
+		`,"tlsServerName":"db.internal"`: {Port: 5432, Database: "postgres", CertificateName: "db.internal"},
+		`,"tlsServerName":null`:          {Port: 5432, Database: "postgres"},
 	} {
 		want.Host, want.User, want.Password = "db.example", "app", "p-secret-1"
+		want.CertificateName = cmp.Or(want.CertificateName, want.Host)
 		got, err := engine.ParseTarget(engine.StringValue("{"+rest+extra+"}"), 5432, "postgres")
 		if err != nil || got != want {
 			t.Errorf("%s: %v, %v, want %v", extra, got, err, want)
@@ -44,17 +48,18 @@ func TestParseTargetTakesWhatAWSTemplatesTake(t *testing.T) {
 func TestParseTargetNamesEveryFault(t *testing.T) {
 	for text, want := range map[string][]string{
 		`{}`: {"host is missing", "username is missing", "password is missing"},
-		`{"host":"h","username":"u","password":""}`:                        {"password is missing"},
-		`{"host":"h","username":["u"],"password":"p"}`:                     {"username is not text"},
-		`{"host":"h","username":"u","password":"p","port":"x"}`:            {"port is not a number"},
-		`{"host":"h","username":"u","password":"p","port":0}`:              {"port is not a number"},
-		`{"host":"h","username":"u","password":"p","port":65536}`:          {"port is not a number"},
-		`{"host":"h","username":"u","password":"p","port":[5432]}`:         {"port is not a number"},
-		`{"host":"h","username":"u","password":"p","port":54.32}`:          {"port is not a number"},
-		`{"host":"h1,h2","username":"u","password":"p"}`:                   {"host is not one"},
-		`{"host":"evil.example/x?y=","username":"u","password":"p"}`:       {"host is not one"},
-		`{"host":"h","username":"u\u0000","password":"p"}`:                 {"username has a NUL"},
-		`not json p-secret-1`:                                              {"not a JSON object"},
+		`{"host":"h","username":"u","password":""}`:                     {"password is missing"},
+		`{"host":"h","username":["u"],"password":"p"}`:                  {"username is not text"},
+		`{"host":"h","username":"u","password":"p","port":"x"}`:         {"port is not a number"},
+		`{"host":"h","username":"u","password":"p","port":0}`:           {"port is not a number"},
+		`{"host":"h","username":"u","password":"p","port":65536}`:       {"port is not a number"},
+		`{"host":"h","username":"u","password":"p","port":[5432]}`:      {"port is not a number"},
+		`{"host":"h","username":"u","password":"p","port":54.32}`:       {"port is not a number"},
+		`{"host":"h1,h2","username":"u","password":"p"}`:                {"host is not one"},
+		`{"host":"evil.example/x?y=","username":"u","password":"p"}`:    {"host is not one"},
+		`{"host":"h","username":"u\u0000","password":"p"}`:              {"username has a NUL"},
+		`{"host":"h","username":"u","password":"p","tlsServerName":{}}`: {"tlsServerName is not text"},
+		`not json p-secret-1`: {"not a JSON object"},
 		`{"host":"h","username":"u","password":"p-secret-1","port":"x y"}`: {"port is not a number"},
 	} {
 		_, err := engine.ParseTarget(engine.StringValue(text), 1, "")

@@ -21,6 +21,7 @@ import (
 // the driver would go on trying until its time is up, and then tell it in words
 // only.
 type dialer struct {
+	host     string // the secret's
 	attempts []*tls.Config
 	patient  bool // there are several hosts to try
 	fail     context.CancelFunc
@@ -71,7 +72,9 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 			return conn, err
 		}
 		config = config.Clone()
-		config.ServerName = host
+		if host != d.host { // the secret's has the name that the secret says
+			config.ServerName = host
+		}
 		secure := tls.Client(conn, config)
 		if err = secure.HandshakeContext(ctx); err != nil {
 			conn.Close()

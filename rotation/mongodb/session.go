@@ -45,7 +45,7 @@ func (e *Engine) open(ctx context.Context, v engine.Value) (*session, error) {
 	}
 	s := &session{login: l}
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	s.dialer = &dialer{attempts: e.tls.Attempts(l.Target), patient: l.srv, fail: s.cancel, addresses: map[string]bool{}}
+	s.dialer = &dialer{host: l.Host, attempts: e.tls.Attempts(l.Target), patient: l.srv, fail: s.cancel, addresses: map[string]bool{}}
 	if err := s.connect(ctx); err != nil {
 		s.cancel()
 		return nil, err

@@ -388,6 +388,31 @@ func TestCertificatesAreVerified(t *testing.T) {
 	}
 }
 
+// TestCertificateOfAnAlias: a secret says by which name its host's certificate goes. What the secret
+// says counts for its own login; for the superuser's only the superuser's secret does.
+func TestCertificateOfAnAlias(t *testing.T) {
+	ca := newCA(t)
+	cert, err := ca.Issue("localhost") // and not the address by which the secrets name the server
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{CA: ca, Cert: cert}))
+	user, password := w.role("")
+	named := []string{"host", `"127.0.0.1"`, "tlsServerName", `"localhost"`}
+	arn := w.secret(w.value(user, password, named...))
+	if err := w.rotate(arn); err != nil {
+		t.Fatal(err)
+	}
+	user, password = w.role("")
+	wantCause(t, w.rotate(w.secret(w.value(user, password, named[:2]...))), engine.TLSFailed, "another name")
+	admin := w.secret(w.value(w.pg.User, w.pg.Password, named[:2]...))
+	wantCause(t, w.rotate(w.secret(w.value(user, password, append(named, "masterarn", fmt.Sprintf("%q", admin))...))), engine.TLSFailed, "another name")
+	admin = w.secret(w.value(w.pg.User, w.pg.Password, named...))
+	if err := w.rotate(w.secret(w.value(user, password, append(named, "masterarn", fmt.Sprintf("%q", admin))...))); err != nil {
+		t.Error(err)
+	}
+}
+
 func newCA(t *testing.T) *testserver.CA {
 	ca, err := testserver.NewCA()
 	if err != nil {
