@@ -188,6 +188,24 @@ func (i *Inspection) Move(ctx context.Context, label, to, from string) error {
 	return i.do(ctx, func(r *run) error { return r.secret.move(ctx, label, to, from) })
 }
 
+// GivenUp returns the versions without a label that are younger than AWSCURRENT, where the target
+// issues credentials: it may have issued those of rotations that were given up.
+func (i *Inspection) GivenUp(ctx context.Context) (ids []string, err error) {
+	if _, ok := i.Engine.(engine.Minter); !ok {
+		return nil, nil
+	}
+	err = i.do(ctx, func(r *run) error {
+		older, err := r.secret.older(ctx)
+		for _, v := range older {
+			if v.created.After(i.current.created) {
+				ids = append(ids, v.id)
+			}
+		}
+		return err
+	})
+	return ids, err
+}
+
 // RevokePending has the target end the pending credential, if it has issued it, as a credential that
 // it accepted.
 func (i *Inspection) RevokePending(ctx context.Context, as Credential) error {

@@ -122,12 +122,13 @@ func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[rung,
 		if v, err := r.previous(ctx); !offer(awsPrevious, v, err) {
 			return
 		}
-		ids, err := r.secret.older(ctx)
+		older, err := r.secret.older(ctx)
 		if err != nil {
 			// Recovery from older versions is lost, and nothing else.
 			r.log.Warn("older versions cannot be listed", "cause", engine.CauseOf(err))
 		}
-		for _, id := range ids[:min(len(ids), olderLimit)] {
+		for _, o := range older[:min(len(older), olderLimit)] {
+			id := o.id
 			v, err := r.secret.get(ctx, id, "")
 			if undecipherable(err) {
 				r.log.Warn("version skipped: it cannot be decrypted", "credential", "version "+id)

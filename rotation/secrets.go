@@ -184,8 +184,8 @@ func (s *secret) move(ctx context.Context, label, to, from string) error {
 	return nil
 }
 
-// older returns the ids of the versions without a label, the newest first.
-func (s *secret) older(ctx context.Context) ([]string, error) {
+// older returns the versions without a label, the newest first, and not their values.
+func (s *secret) older(ctx context.Context) ([]version, error) {
 	var list []types.SecretVersionsListEntry
 	pages := secretsmanager.NewListSecretVersionIdsPaginator(s.api, &secretsmanager.ListSecretVersionIdsInput{SecretId: &s.arn, IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(100)},
 		func(o *secretsmanager.ListSecretVersionIdsPaginatorOptions) { o.StopOnDuplicateToken = true })
@@ -199,13 +199,13 @@ func (s *secret) older(ctx context.Context) ([]string, error) {
 	slices.SortFunc(list, func(a, b types.SecretVersionsListEntry) int {
 		return aws.ToTime(b.CreatedDate).Compare(aws.ToTime(a.CreatedDate))
 	})
-	var ids []string
+	var versions []version
 	for _, v := range list {
 		if !slices.ContainsFunc(v.VersionStages, func(l string) bool { return l == awsCurrent || l == awsPending || l == awsPrevious }) {
-			ids = append(ids, aws.ToString(v.VersionId))
+			versions = append(versions, version{id: aws.ToString(v.VersionId), created: aws.ToTime(v.CreatedDate)})
 		}
 	}
-	return ids, nil
+	return versions, nil
 }
 
 // denied reports whether Secrets Manager has refused a call for good.

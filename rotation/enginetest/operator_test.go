@@ -510,3 +510,20 @@ func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestCheckSeesWhatWasGivenUp: a rotation was cancelled, and its label taken away.
+func TestCheckSeesWhatWasGivenUp(t *testing.T) {
+	w, token := begun(t, &mintingHarness{toyHarness{server: newToyServer(t)}}, 1)
+	if err := w.stage("AWSPENDING", token, ""); err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.rotator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range operator.Check(t.Context(), r, w.arn) {
+		if f.Check == "labels" && !strings.Contains(f.Detail, "given up were "+token) {
+			t.Errorf("%+v", f)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"example.com/rotator/rotation"
@@ -55,6 +56,10 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
 		details["labels"] = "AWSCURRENT is on version " + i.Current
 	}
 	if err == nil {
+		// A role that may not list versions only loses this.
+		if ids, lerr := i.GivenUp(ctx); lerr == nil && len(ids) > 0 {
+			details["labels"] += "; given up were " + strings.Join(ids, ", ") + ": the next rotation ends what the target issued for them"
+		}
 		details["form"] = fmt.Sprintf("engine %s, strategy %s", i.Kind.Names[0], i.Request.Strategy)
 		if s, _ := i.Request.Current.Text("ssl"); engine.ParseTLSMode(s) == engine.TLSOff {
 			details["tls"] = `not used: the secret says "ssl": false`
