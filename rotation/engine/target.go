@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -26,10 +27,13 @@ type Target struct {
 	Password string
 	Database string  // the field dbname, or the engine's default
 	TLS      TLSMode // what the field ssl asks for
-	// CertificateName is the name in the server's certificate: the field tlsServerName, for a host
-	// that is an alias, a load balancer or a tunnel, or else the host.
-	CertificateName string
+	// TLSServerName is the field tlsServerName: the name in the certificate of a host that is an
+	// alias, a load balancer or a tunnel. "" means the host.
+	TLSServerName string
 }
+
+// CertificateName returns the name that the server's certificate must have.
+func (t Target) CertificateName() string { return cmp.Or(t.TLSServerName, t.Host) }
 
 // TLSMode is what a secret's field ssl asks for.
 type TLSMode int
@@ -97,10 +101,8 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 	if s, _ := v.Text("dbname"); s != "" {
 		t.Database = s
 	}
-	t.CertificateName = t.Host
-	if s, ok := v.Text("tlsServerName"); s != "" {
-		t.CertificateName = s
-	} else if !ok && v.has("tlsServerName") {
+	name, ok := v.Text("tlsServerName")
+	if t.TLSServerName = name; !ok && v.has("tlsServerName") {
 		faults = append(faults, "tlsServerName is not text")
 	}
 	if faults != nil {

@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -30,11 +29,10 @@ func TestParseTargetTakesWhatAWSTemplatesTake(t *testing.T) {
 		`,"ssl":1`:                       {Port: 5432, Database: "postgres"},
 		`,"ssl":"maybe"`:                 {Port: 5432, Database: "postgres"},
 		`,"ssl":null,"unknown":{"a":[]}`: {Port: 5432, Database: "postgres"},
-		`,"tlsServerName":"db.internal"`: {Port: 5432, Database: "postgres", CertificateName: "db.internal"},
+		`,"tlsServerName":"db.internal"`: {Port: 5432, Database: "postgres", TLSServerName: "db.internal"},
 		`,"tlsServerName":null`:          {Port: 5432, Database: "postgres"},
 	} {
 		want.Host, want.User, want.Password = "db.example", "app", "p-secret-1"
-		want.CertificateName = cmp.Or(want.CertificateName, want.Host)
 		got, err := engine.ParseTarget(engine.StringValue("{"+rest+extra+"}"), 5432, "postgres")
 		if err != nil || got != want {
 			t.Errorf("%s: %v, %v, want %v", extra, got, err, want)

@@ -60,7 +60,7 @@ func (p TLSPolicy) Attempts(t Target) []*tls.Config {
 	case t.TLS == TLSOff:
 		return []*tls.Config{nil}
 	case t.TLS == TLSDefault && p.AllowPlaintext:
-		return []*tls.Config{p.Config(t.CertificateName), nil}
+		return []*tls.Config{p.Config(t.CertificateName()), nil}
 	}
-	return []*tls.Config{p.Config(t.CertificateName)}
+	return []*tls.Config{p.Config(t.CertificateName())}
 }

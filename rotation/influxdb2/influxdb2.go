@@ -91,7 +91,7 @@ func parse(v engine.Value) (login, error) {
 	}
 	l.Target = t
 	if !placed {
-		l.Host = ""
+		l.Host, l.TLSServerName = "", "" // AWS names them
 	}
 	return l, nil
 }

@@ -58,7 +58,7 @@ func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*s
 	raw = boundconn.Limit(raw, answerLimit)
 	// The library waits without a context; closing the connection ends that.
 	s.release = context.AfterFunc(ctx, func() { raw.Close() })
-	config := e.tls.Config(a.CertificateName)
+	config := e.tls.Config(a.CertificateName())
 	if s.start == "true" || s.start == "" && a.Port == 389 {
 		s.conn = ldap.NewConn(raw, false)
 		s.conn.Start()

@@ -173,7 +173,7 @@ func (g *graph) add(n neighbour) error {
 	if n.name != "" {
 		names = append(names, n.name)
 	}
-	names = append(names, first.CertificateName)
+	names = append(names, first.CertificateName())
 	if !allowed {
 		switch {
 		case t.TLS == engine.TLSOff:
@@ -181,13 +181,13 @@ func (g *graph) add(n neighbour) error {
 		case n.claimed && g.superuser:
 			return engine.Errorf(engine.TargetFailed, advice, "%s names the node %s at %s: the superuser's password is not sent there, as whoever may replicate can have a node of any address listed", first.Address(), t.Address(), n.source)
 		case n.claimed:
-			names = []string{first.CertificateName}
+			names = []string{first.CertificateName()}
 		}
 		t.TLS = engine.TLSOn // no fallback to plain text
 	}
 	conn, err := g.enter(t, names)
 	if e, ok := errors.AsType[*engine.Error](err); ok && e.Cause == engine.TLSFailed && !allowed {
-		return engine.Errorf(e.Cause, "give it a certificate for "+first.CertificateName+"; or "+advice, "%s names the node %s at %s: %w", first.Address(), t.Address(), n.source, e.Err)
+		return engine.Errorf(e.Cause, "give it a certificate for "+first.CertificateName()+"; or "+advice, "%s names the node %s at %s: %w", first.Address(), t.Address(), n.source, e.Err)
 	}
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
 		}
 		if config == nil {
 			// A server that insists gets its TLS, verified.
-			cfg.Encryption, cfg.TLSConfig = msdsn.EncryptionDisabled, e.tls.Config(t.CertificateName)
+			cfg.Encryption, cfg.TLSConfig = msdsn.EncryptionDisabled, e.tls.Config(t.CertificateName())
 		}
 		connector := mssql.NewConnectorConfig(cfg)
 		connector.Dialer = dialer{ctx, t.Host}

@@ -143,7 +143,7 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error)
 	if faults != nil {
 		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "%s", strings.Join(faults, "; "))
 	}
-	t.Host, t.Password = host, password
+	t.Host, t.Password, t.TLSServerName = host, password, "" // the operator names the endpoint
 	if o := e.Options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != id || user != "" && region(user) != region(r.Secret)) {
 		return engine.Target{}, engine.Errorf(engine.TakeoverRefused, "set USER_NAME to the user's id, as names are not unique, and SECRET_ARN to its secret in the same region; or set neither and tag the users",
 			"the function is there for the user %q of the secret %s and no other", o.UserName, o.SecretARN)

@@ -82,7 +82,7 @@ func Login(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names 
 // dial connects by the first of the policy's attempts that the server can do.
 func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names []string) (*Conn, error) {
 	if len(names) == 0 {
-		names = []string{t.CertificateName}
+		names = []string{t.CertificateName()}
 	}
 	attempts := policy.Attempts(t)
 	for i, config := range attempts {
