@@ -73,9 +73,11 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		return err
 	}
 	defer s.Close()
+	// It can be the superuser's login, and the search path the database owner's: see transaction,
+	// which would make the session another role.
 	var second, itself bool
-	err = s.Conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid') LIKE 'rotator: second user of "%"', false), current_user = session_user
-	FROM pg_catalog.pg_roles WHERE rolname = session_user`).Scan(&second, &itself)
+	err = s.Conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid') OPERATOR(pg_catalog.~~) 'rotator: second user of "%"', false),
+	current_user OPERATOR(pg_catalog.=) session_user FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user`).Scan(&second, &itself)
 	if err == nil && second && itself && r.Strategy == engine.AlternatingUsers && v.Equal(r.Pending) {
 		return engine.Errorf(engine.PrivilegeMissing, "look for a setting of role that overrides the second user's, and for a membership without SET",
 			"the sessions of %q do not become the first user", s.Target.User)

@@ -276,6 +276,14 @@ func TestSuperuserRunsNoFunctionOfTheDatabasesOwner(t *testing.T) {
 						t.Error(err)
 					}
 				}
+				// Also where the superuser's own login is tried.
+				for _, name := range []string{user, user + "_clone"} {
+					w.sql("ALTER ROLE %I PASSWORD 'changed-by-hand-1'", name)
+				}
+				w.env["RECOVER_BY_SUPERUSER"] = "true"
+				if d, err := operator.Diagnose(t.Context(), w.rotator(), arn); err != nil || d.Opens != "superuser" {
+					t.Errorf("%q opens the server, %v", d.Opens, err)
+				}
 				var super bool
 				if err := w.pg.Connect(t, "postgres").QueryRow(t.Context(), "SELECT rolsuper FROM pg_roles WHERE rolname = $1", mole).Scan(&super); err != nil || super {
 					t.Errorf("the owner's other login is a superuser now: %v (%v)", super, err)
