@@ -98,10 +98,8 @@ func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 		if req.Pending, err = r.next(ctx, &req); err != nil {
 			return err
 		}
-		if _, ok := r.engine.(engine.Minter); ok {
-			if err := r.readPrevious(ctx, &req); err != nil {
-				return err
-			}
+		if err := r.readPrevious(ctx, &req); err != nil {
+			return err
 		}
 		r.event.Step = CreateSecret
 		c, err := r.act(ctx, &req, r.dryRun)

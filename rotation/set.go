@@ -28,10 +28,8 @@ func (r *run) set(ctx context.Context) error {
 	if err := r.base(ctx, req, d, pending); err != nil {
 		return err
 	}
-	if _, ok := r.engine.(engine.Minter); ok {
-		if err := r.readPrevious(ctx, req); err != nil {
-			return err
-		}
+	if err := r.readPrevious(ctx, req); err != nil {
+		return err
 	}
 	// A target that is to keep the current value is asked as AWSCURRENT only: where that is
 	// refused, there is nothing to keep valid.

@@ -50,8 +50,11 @@ func (r *run) previous(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// readPrevious reads the version labelled AWSPREVIOUS into the request.
+// readPrevious reads the version labelled AWSPREVIOUS into the request of a Minter.
 func (r *run) readPrevious(ctx context.Context, req *engine.Request) error {
+	if _, ok := r.engine.(engine.Minter); !ok {
+		return nil
+	}
 	v, err := r.previous(ctx)
 	if errors.Is(err, errAbsent) {
 		return nil
