@@ -83,3 +83,12 @@ func TestBirthPasswordOfAnUnprovedUserIsNoMark(t *testing.T) {
 	r.Proofs = []engine.Value{r.Pending.With("password", pair.BirthPassword(r, other))}
 	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.TakeoverRefused, other)
 }
+
+// TestAnswerOfManyValuesIsNotRead: a few bytes of JSON can take a hundred in memory.
+func TestAnswerOfManyValuesIsNotRead(t *testing.T) {
+	body := `{"results":[{"series":[{"values":[` + strings.TrimSuffix(strings.Repeat(`[0],`, 1<<20), ",") + `]}]}]}`
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+	defer s.Close()
+	v := value("127.0.0.1", s.Listener.Addr().(*net.TCPAddr).Port, "app", "password").WithJSON("ssl", []byte("false"))
+	enginetest.WantCause(t, New(engine.TLSPolicy{}).Verify(enginetest.Within(t), &engine.Request{Current: v, Login: v}, v), engine.TargetFailed, "something else than was asked for")
+}

@@ -1,9 +1,7 @@
 package influxdb
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -66,7 +64,7 @@ func ask(ctx context.Context, api *httpapi.Client, statement string) (*httpapi.A
 		return nil, nil, err
 	}
 	var body answer
-	if json.NewDecoder(bytes.NewReader(a.Body)).Decode(&body) != nil {
+	if httpapi.Decode(a.Body, &body) != nil {
 		return a, nil, engine.Errorf(engine.TargetFailed, "check that the port is the HTTP API's", "a statement is answered with the status %d and something else than was asked for", a.Status)
 	}
 	return a, &body, nil

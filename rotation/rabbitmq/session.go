@@ -50,7 +50,7 @@ func reason(a *httpapi.Answer) string {
 	var body struct {
 		Reason string `json:"reason"`
 	}
-	_ = json.Unmarshal(a.Body, &body) // an answer of something else has none
+	_ = httpapi.Decode(a.Body, &body) // an answer of something else has none
 	return body.Reason[:min(len(body.Reason), 1000)]
 }
 
@@ -81,7 +81,7 @@ func (s *session) get(ctx context.Context, what, path string, out any) (bool, er
 	case !a.OK():
 		return false, s.refusal(what, a)
 	}
-	if json.Unmarshal(a.Body, out) != nil {
+	if httpapi.Decode(a.Body, out) != nil {
 		// The body may have a hash.
 		return false, engine.Errorf(engine.TargetFailed, "check that the port is the management API's", "%s is answered with something else than was asked for", what)
 	}

@@ -26,7 +26,13 @@ func Decode(data []byte, out any) error {
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
-	return dec.Decode(out)
+	if err := dec.Decode(out); err != nil {
+		return err
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return errors.New("text follows the answer's JSON")
+	}
+	return nil
 }
 
 // Short returns the beginning of a text that a host has chosen.

@@ -14,6 +14,9 @@ func TestDecodeRefusesWhatWouldTakeMuchMemory(t *testing.T) {
 	if err := Decode([]byte("["+strings.Repeat("{},", valueLimit)+"{}]"), &out); err == nil || out != nil {
 		t.Errorf("%d values, %v", len(out), err)
 	}
+	if err := Decode([]byte(`[{"A":"a"}] {}`), &out); err == nil {
+		t.Error("text after the JSON passes")
+	}
 	if err := Decode([]byte(`[{"A":"a"}]`), &out); err != nil || len(out) != 1 {
 		t.Errorf("%v, %v", out, err)
 	}
