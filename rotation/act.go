@@ -35,7 +35,8 @@ func (r *run) setPending(ctx context.Context, req *engine.Request) error {
 		accepted = []engine.Value{req.Login}
 	}
 	if err := r.authentic(req, accepted...); err != nil {
-		// The value may have the seal of a credential that comes later, where this one is refused.
+		// The value may have the seal of a credential that comes later; that this one is refused
+		// shall be seen all the same.
 		if !req.Superuser && errors.Is(r.engine.Verify(ctx, req, req.Login), engine.LoginRefused) {
 			return engine.Errorf(engine.LoginRefused, "", "the target refuses the credential")
 		}

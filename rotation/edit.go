@@ -100,6 +100,9 @@ func (r *run) sealed(req *engine.Request, pending engine.Value, base string, cre
 	return r.sealable(req) && req.Key(credential) != "" && req.Passwords.SealedTo(base, req.Key(credential), req.Key(pending))
 }
 
+// errForged is in the error of a pending value that has no seal of a credential.
+var errForged = errors.New("it has no seal of a credential that the target accepts")
+
 // authentic checks that the pending value is one that this function made, by the credentials that
 // the target accepts: whoever may write the secret, but not read it, could have stored another. A
 // value that the target accepts already needs no proof. What the target has issued, or is too short for
@@ -115,5 +118,5 @@ func (r *run) authentic(req *engine.Request, accepted ...engine.Value) error {
 		}
 	}
 	return engine.Errorf(engine.SecretEdited, "find out who wrote version "+req.Version+", remove AWSPENDING from it and rotate again",
-		"the value labelled AWSPENDING was not made by this function: it has no seal of a credential that the target accepts")
+		"the value labelled AWSPENDING was not made by this function: %w", errForged)
 }

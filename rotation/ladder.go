@@ -28,6 +28,7 @@ const olderLimit = 5
 func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(context.Context, rung) error) (rung, error) {
 	var refused []string
 	var first *engine.Error // what the target says of the one that ought to work
+	var forged error
 	for c, err := range rungs {
 		if err != nil {
 			return c, err
@@ -37,6 +38,10 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 			r.log.Info("login accepted", "credential", c.name)
 			return c, nil
 		}
+		if errors.Is(err, errForged) { // it may have the seal of another, which could do the change
+			forged = err
+			continue
+		}
 		if engine.CauseOf(err) != engine.LoginRefused {
 			return c, err // also a refusal of something else that try did, wrapped
 		}
@@ -45,6 +50,9 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 		if first == nil {
 			first = withCause(err)
 		}
+	}
+	if forged != nil {
+		return rung{}, forged
 	}
 	if first == nil {
 		first = engine.Errorf(engine.LoginRefused, "", "no credential was left to try")

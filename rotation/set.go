@@ -45,8 +45,10 @@ func (r *run) set(ctx context.Context) error {
 		r.log.Info("pending value set at the target; AWSCURRENT stays valid")
 	case errors.Is(err, engine.ErrOneAtATime):
 		r.log.Info(oneAtATime)
-	case req.KeepCurrent && !req.SuperuserChanges && refused:
-		r.refused(awsCurrent)
+	case req.KeepCurrent && !req.SuperuserChanges && (refused || errors.Is(err, errForged)):
+		if refused {
+			r.refused(awsCurrent)
+		}
 		r.log.Info("finishSecret makes the change by another version")
 	case req.Strategy == engine.AlternatingUsers && !refused && r.tries(ctx, req, req.Pending) == nil:
 		// Setting the second user's password is an engine's last change.
