@@ -2,7 +2,6 @@ package function
 
 import (
 	"example.com/rotator/rotation"
-	"example.com/rotator/rotation/db2"
 	"example.com/rotator/rotation/elasticache"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/generic"
@@ -45,7 +44,7 @@ func engines(tls engine.TLSPolicy, c *clients, getenv func(string) string) ([]en
 		redshift.New(tls),
 		sqlserver.New(tls),
 		oracleEngine(tls),
-		db2.New(tls),
+		db2,
 		generic.New(),
 		iam.New(c.settings, byRole),
 	}

@@ -36,9 +36,11 @@ func TestEveryEngineOfAWSTemplatesIsKnown(t *testing.T) {
 }
 
 func TestRefusedEnginesSayWhy(t *testing.T) {
-	for engine, text := range map[string]string{"db2-ae": "IBM's client library", "sybase": "is none of"} {
+	const db2 = "IBM's client library"
+	for engine, text := range map[string]string{"db2": db2, "db2-se": db2, "db2-ae": db2, "sybase": "is none of"} {
 		w := newWorld(t)
-		arn := w.secret(strings.Replace(value, "postgres", engine, 1))
+		super := `"masterarn":"arn:aws:secretsmanager:us-east-1:123456789012:secret:m-AbCdEf"`
+		arn := w.secret(strings.NewReplacer("postgres", engine, `"port":1`, super).Replace(value))
 		w.begin(arn)
 		w.want(w.invoke(event("createSecret", arn)), "InvalidSecret", text)
 		w.want(w.invoke(event("testSecret", arn)), "VersionNotStaged", "")

@@ -1,0 +1,35 @@
+package function
+
+import (
+	"context"
+
+	"example.com/rotator/rotation/engine"
+)
+
+// refused recognizes the secrets of an engine that the function does not contain, so they are told
+// apart from those with a mistyped engine. Every call returns the reason.
+type refused struct {
+	names       []string
+	why, advice string
+}
+
+// db2 has the names that RDS gives Db2. No maintained driver is written in Go alone.
+var db2 = refused{
+	names:  []string{"db2", "db2*"},
+	why:    "Db2 is not supported: its driver needs IBM's client library, which this function does not contain",
+	advice: "keep AWS's SecretsManagerRDSDb2RotationSingleUser or -MultiUser template for this secret, or let RDS manage the master user's password",
+}
+
+func (e refused) Kind() engine.Kind {
+	return engine.Kind{Names: e.names, UserField: "username", SecretFields: []string{"password"}}
+}
+
+func (e refused) refusal() error { return engine.Errorf(engine.InvalidSecret, e.advice, "%s", e.why) }
+
+func (e refused) Next(context.Context, *engine.Request) (engine.Value, error) {
+	return engine.Value{}, e.refusal()
+}
+
+func (e refused) Set(context.Context, *engine.Request) error { return e.refusal() }
+
+func (e refused) Verify(context.Context, *engine.Request, engine.Value) error { return e.refusal() }
