@@ -227,3 +227,17 @@ func TestServerWithoutAuthenticationIsToldBeforeAnythingChanges(t *testing.T) {
 	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Login: v, Pending: v.With("password", "second")}
 	enginetest.WantCause(t, New(engine.TLSPolicy{}).DryRun(enginetest.Within(t), r), engine.TargetFailed, "auth-enabled")
 }
+
+// An error goes to logs, so it quotes little of what a host has chosen.
+func TestErrorsQuoteLittle(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = io.WriteString(w, `{"error":"`+strings.Repeat("x", 1<<20)+`"}`)
+	}))
+	defer s.Close()
+	v := value("127.0.0.1", s.Listener.Addr().(*net.TCPAddr).Port, "app", "first").WithJSON("ssl", []byte("false"))
+	err := New(engine.TLSPolicy{}).Verify(enginetest.Within(t), &engine.Request{}, v)
+	if enginetest.WantCause(t, err, engine.TargetFailed, "xxx"); len(err.Error()) > 2000 {
+		t.Errorf("the error has %d bytes", len(err.Error()))
+	}
+}

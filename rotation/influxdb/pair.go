@@ -9,8 +9,8 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// target is the session for package pair, which knows users by their names. InfluxDB keeps nothing
-// of a user that could serve as a mark but its password.
+// target is the session for package pair, which knows users by their names. Nothing that InfluxDB
+// keeps of a user could serve as a mark but its password.
 type target struct {
 	*session
 	engine   *Engine

@@ -1,9 +1,11 @@
 package influxdb
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
@@ -46,15 +48,11 @@ type answer struct {
 
 // fault returns what the server says of a failure, or "".
 func (a *answer) fault() string {
-	if a.Error != "" {
-		return a.Error
-	}
+	fault := a.Error
 	for _, r := range a.Results {
-		if r.Error != "" {
-			return r.Error
-		}
+		fault = cmp.Or(fault, r.Error)
 	}
-	return ""
+	return httpapi.Short(fault)
 }
 
 // ask sends a statement in the body: the server logs URLs.
@@ -113,9 +111,8 @@ func (e *Engine) checked(ctx context.Context, t engine.Target) error {
 		"the server answers %d to who has no credentials, so that any password opens it: %q", a.Status, body.fault())
 }
 
-// users reads all users and whether they have all privileges: InfluxQL cannot ask for one. It is
-// the first statement of every change, so a login that is refused is refused before anything is
-// changed.
+// users reads all users and whether they have all privileges: InfluxQL cannot ask for one. Every
+// change begins with it, so a login is refused before anything is changed.
 func (s *session) users(ctx context.Context) (map[string]bool, error) {
 	const what = "reading the users"
 	rows, err := s.query(ctx, what, "SHOW USERS")
@@ -124,9 +121,9 @@ func (s *session) users(ctx context.Context) (map[string]bool, error) {
 	}
 	all := map[string]bool{}
 	for _, row := range rows {
-		name, ok := at[string](row, 0)
-		admin, ok2 := at[bool](row, 1)
-		if !ok || !ok2 {
+		name, named := at[string](row, 0)
+		admin, told := at[bool](row, 1)
+		if !named || !told {
 			return nil, unexpected(what)
 		}
 		all[name] = admin
@@ -139,13 +136,31 @@ func unexpected(what string) error {
 }
 
 // at returns a row's value.
-func at[T any](row []any, i int) (T, bool) {
-	var none T
-	if i >= len(row) {
-		return none, false
+func at[T any](row []any, i int) (v T, ok bool) {
+	if i < len(row) {
+		v, ok = row[i].(T)
 	}
-	v, ok := row[i].(T)
 	return v, ok
+}
+
+// grants reads a user's privileges by database.
+func (s *session) grants(ctx context.Context, user string) (map[string]string, error) {
+	const what = "reading a user's grants"
+	rows, err := s.query(ctx, what, "SHOW GRANTS FOR "+identifier(user))
+	if err != nil {
+		return nil, err
+	}
+	grants := map[string]string{}
+	for _, row := range rows {
+		database, ok := at[string](row, 0)
+		switch privilege, _ := at[string](row, 1); {
+		case ok && slices.Contains([]string{"READ", "WRITE", "ALL PRIVILEGES"}, privilege):
+			grants[database] = privilege
+		case !ok || privilege != "NO PRIVILEGES": // the list keeps a revoked grant by this name
+			return nil, unexpected(what)
+		}
+	}
+	return grants, nil
 }
 
 func (s *session) setPassword(ctx context.Context, user, password string) error {

@@ -18,9 +18,8 @@ type target struct {
 	password string
 }
 
-// markPrefix is how the tag begins that tells a second user from a stranger of
-// that name. Only administrators give tags. The first user's name is hashed, as a
-// tag must have no comma.
+// markPrefix begins the tag that tells a second user from a stranger of that name. Only administrators
+// give tags. The first user's name is hashed, as a tag must not have a comma.
 const markPrefix = "rotator-second-user-of-"
 
 func mark(first string) string {

@@ -1,9 +1,8 @@
 // Package rabbitmq rotates the passwords of RabbitMQ users, on servers of one's
 // own and on Amazon MQ for RabbitMQ, by the management plugin's HTTP API.
 //
-// The server gets a salted hash and never a password. A user without the tag
-// administrator can change nobody, not even itself, so that most secrets name a
-// superuser's.
+// The server gets a salted hash and never a password. A user without the tag administrator can change
+// nobody, not even itself, so most secrets name a superuser's.
 // Source: https://www.rabbitmq.com/docs/passwords, https://www.rabbitmq.com/docs/http-api-reference
 package rabbitmq
 
@@ -12,23 +11,26 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/httpapi"
 	"example.com/rotator/rotation/pair"
 )
 
 // Engine rotates users of RabbitMQ 3.8 and later.
 type Engine struct{ tls engine.TLSPolicy }
 
-var _ engine.DryRunner = (*Engine)(nil)
+var (
+	_ engine.DryRunner = (*Engine)(nil)
+	_ engine.Needer    = (*Engine)(nil)
+)
 
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
-// portField names the management API's port. The field port is the clients', who
-// speak AMQP there.
+// portField names the management API's port; the field port is for AMQP.
 const portField = "managementPort"
 
-// Kind describes the engine. AWS has no template for it. The characters that
-// passwords have may stand in an amqps:// URL as they are.
+// Kind describes the engine. AWS has no template for it. The characters of passwords may stand in an
+// amqps:// URL as they are.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"rabbitmq", "amazonmq"},
@@ -42,11 +44,9 @@ func (*Engine) Kind() engine.Kind {
 	}
 }
 
-// parse reads a login at the management API, whose port is 15671, and 443 on
-// Amazon MQ.
+// parse reads a login at the management API, whose port is 15671, and 443 on Amazon MQ.
 // Source: https://docs.aws.amazon.com/amazon-mq/latest/developer-guide/configuring-amazon-mq.html
 func parse(v engine.Value) (engine.Target, error) {
-	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
 	port := 15671
 	if engine, _ := v.Text("engine"); engine == "amazonmq" {
 		port = 443
@@ -58,22 +58,15 @@ func parse(v engine.Value) (engine.Target, error) {
 		}
 		v = v.WithJSON("port", raw)
 	}
-	t, err := engine.ParseTarget(v, port, "")
-	switch {
-	case err != nil:
-	case strings.Contains(t.User, ":"):
-		err = engine.Errorf(engine.InvalidSecret, advice, "the user name has a colon, with which nobody can log in to the management API")
-	case t.User == "." || t.User == "..":
+	t, err := httpapi.ParseUser(v, port)
+	if err == nil && (t.User == "." || t.User == "..") {
 		// In a path these mean another user or none.
-		err = engine.Errorf(engine.InvalidSecret, advice, "the user name %q is not possible", t.User)
-	case len(t.User) > 255:
-		err = engine.Errorf(engine.InvalidSecret, advice, "the user name has more than 255 bytes")
+		err = engine.Errorf(engine.InvalidSecret, "use another user", "the user name %q is not possible", t.User)
 	}
 	return t, err
 }
 
-// Next returns the current value with a new password and, for alternating
-// users, the other user's name.
+// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
@@ -81,8 +74,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return pair.Next(e.Kind(), r)
 }
 
-// DryRun logs in and reads what Set would change, which only an administrator
-// may.
+// DryRun logs in and reads what Set would change, which only an administrator may.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
@@ -127,4 +119,13 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		return err
 	}
 	return s.put(ctx, u.with(pending.Password, r))
+}
+
+// Needs adds the tag administrator, without which nobody can change a user. No permission in a virtual
+// host is needed.
+// Source: https://www.rabbitmq.com/docs/management#permissions
+func (e *Engine) Needs(_ context.Context, _ *engine.Request, n *engine.Needs) error {
+	quoted := "'" + strings.ReplaceAll(n.Login, "'", `'\''`) + "'" // for a shell
+	n.Grants = []string{"rabbitmqctl set_user_tags " + quoted + " administrator"}
+	return nil
 }

@@ -2,7 +2,6 @@ package rabbitmq
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -34,8 +33,8 @@ func path(segments ...string) string {
 	return out
 }
 
-// login asks the server who is asking. It answers 401 also to a right password,
-// if the user has no tag for the management API; the reason tells them apart.
+// login asks the server who is asking. The answer is 401 also for a valid password whose user has no
+// tag for the management API; the reason tells them apart.
 // Source: seen at RabbitMQ 3.10; the reason of 4.x is the same
 func (s *session) login(ctx context.Context) error {
 	a, err := s.api.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: path("whoami")})
@@ -51,7 +50,7 @@ func reason(a *httpapi.Answer) string {
 		Reason string `json:"reason"`
 	}
 	_ = httpapi.Decode(a.Body, &body) // an answer of something else has none
-	return body.Reason[:min(len(body.Reason), 1000)]
+	return httpapi.Short(body.Reason)
 }
 
 // refusal gives an answer that is no success its cause.
@@ -72,7 +71,7 @@ func (s *session) refusal(what string, a *httpapi.Answer) error {
 
 // get reads what is at a path into out. It reports false where there is nothing.
 func (s *session) get(ctx context.Context, what, path string, out any) (bool, error) {
-	a, err := s.api.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: path})
+	a, err := s.api.Call(ctx, what, httpapi.Request{Method: http.MethodGet, Path: path}, nil, out)
 	switch {
 	case err != nil:
 		return false, err
@@ -81,31 +80,20 @@ func (s *session) get(ctx context.Context, what, path string, out any) (bool, er
 	case !a.OK():
 		return false, s.refusal(what, a)
 	}
-	if httpapi.Decode(a.Body, out) != nil {
-		// The body may have a hash.
-		return false, engine.Errorf(engine.TargetFailed, "check that the port is the management API's", "%s is answered with something else than was asked for", what)
-	}
 	return true, nil
 }
 
 // send makes a change.
 func (s *session) send(ctx context.Context, what, method, path string, body any) error {
-	r := httpapi.Request{Method: method, Path: path, Type: "application/json"}
-	if body != nil {
-		var err error
-		if r.Body, err = json.Marshal(body); err != nil {
-			return engine.Errorf(engine.InternalError, "report this", "%s cannot be asked for: %w", what, err)
-		}
-	}
-	a, err := s.api.Do(ctx, r)
+	a, err := s.api.Call(ctx, what, httpapi.Request{Method: method, Path: path}, body, nil)
 	if err == nil && !a.OK() {
 		err = s.refusal(what, a)
 	}
 	return err
 }
 
-// find returns a user, or nil where there is none. It is the first call of every
-// change, so that a login that is refused is refused before anything is changed.
+// find returns a user, or nil where there is none. Every change begins with it, so a login is refused
+// before anything is changed.
 func (s *session) find(ctx context.Context, name string) (*user, error) {
 	u := new(user)
 	found, err := s.get(ctx, "reading a user", path("users", name), u)
@@ -124,8 +112,7 @@ func (s *session) find(ctx context.Context, name string) (*user, error) {
 	return u, nil
 }
 
-// existing returns a user that there must be: PUT would make a new one of a name
-// that is mistyped.
+// existing returns a user that must exist: PUT would create one for a mistyped name.
 func (s *session) existing(ctx context.Context, name string) (*user, error) {
 	u, err := s.find(ctx, name)
 	if err == nil && u == nil {
@@ -134,8 +121,7 @@ func (s *session) existing(ctx context.Context, name string) (*user, error) {
 	return u, err
 }
 
-// put changes a user, or makes it. What is not sent of a user is lost, such as its
-// tags.
+// put changes or creates a user, who loses what is not sent, such as tags.
 func (s *session) put(ctx context.Context, u *user) error {
 	body := *u
 	body.Name = "" // it is in the path

@@ -16,8 +16,7 @@ import (
 // administrator is the tag of those who may change users.
 const administrator = "administrator"
 
-// user is a user as the API has it. Permissions and limits stand elsewhere, and a
-// change of the user leaves them as they are.
+// user is a user as the API has it, without its rights.
 type user struct {
 	Name      string `json:"name,omitempty"`
 	Hash      string `json:"password_hash"`
@@ -27,8 +26,7 @@ type user struct {
 
 func (u *user) has(tag string) bool { return slices.Contains(u.Tags, tag) }
 
-// tags are a list in RabbitMQ 3.9 and later, and before one text with commas. A
-// list is understood by all when it is sent.
+// tags are a list in RabbitMQ 3.9 and later, and before that one text with commas.
 type tags []string
 
 // UnmarshalJSON reads either form.
@@ -55,8 +53,7 @@ const (
 	saltedSHA512 = "rabbit_password_hashing_sha512"
 )
 
-// with returns the user with a new password. The algorithm stays, unless it is the
-// old MD5 or one that is not known here.
+// with returns the user with a new password, and another algorithm only for MD5 or an unknown one.
 func (u *user) with(password string, r *engine.Request) *user {
 	next := *u
 	if next.Algorithm != saltedSHA512 {
@@ -66,23 +63,21 @@ func (u *user) with(password string, r *engine.Request) *user {
 	return &next
 }
 
-// salt is derived, so that a repeated Set sends the same again.
+// salt is derived, so a repeated Set sends the same hash.
 func salt(r *engine.Request, user, password string) []byte {
 	mac := hmac.New(sha256.New, []byte(password))
 	fmt.Fprintf(mac, "rotator rabbitmq salt\x00%s\x00%s\x00%s", r.Secret, r.Version, user)
 	return mac.Sum(nil)[:4]
 }
 
-// hash returns what the server keeps of a password: salt, then the digest of salt
-// and password, in base64.
+// hash returns what the server stores: the salt, then the digest of salt and password, in base64.
 // Source: https://www.rabbitmq.com/docs/passwords#computing-password-hash
 func hash(algorithm string, salt []byte, password string) string {
-	salted := append(slices.Clone(salt), password...)
-	digest := sha256.Sum256(salted)
-	out := append(slices.Clone(salt), digest[:]...)
+	salted := slices.Concat(salt, []byte(password))
 	if algorithm == saltedSHA512 {
 		digest := sha512.Sum512(salted)
-		out = append(slices.Clone(salt), digest[:]...)
+		return base64.StdEncoding.EncodeToString(slices.Concat(salt, digest[:]))
 	}
-	return base64.StdEncoding.EncodeToString(out)
+	digest := sha256.Sum256(salted)
+	return base64.StdEncoding.EncodeToString(slices.Concat(salt, digest[:]))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -58,9 +59,34 @@ func (e shortened) Error() string { return Short(e.error.Error()) }
 
 func (e shortened) Unwrap() error { return e.error }
 
+// Answer is an answer that has arrived whole, whatever its status.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   []byte
+	From   *url.URL // where it is from, after redirects
+}
+
+// OK reports whether the status is one of success.
+func (a *Answer) OK() bool { return a.Status >= 200 && a.Status < 300 }
+
 // Doer sends requests, as an AWS SDK's client does.
 type Doer interface {
 	Do(*http.Request) (*http.Response, error)
+}
+
+// Send makes a request and reads the answer, which may have limit bytes.
+func Send(d Doer, req *http.Request, limit int) (*Answer, error) {
+	resp, err := bound{d, limit}.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &Answer{resp.StatusCode, resp.Header, body, resp.Request.URL}, nil
 }
 
 // sdkLimit bounds an answer that an AWS SDK reads, in bytes.
@@ -68,27 +94,30 @@ const sdkLimit = 1 << 20
 
 // Bound returns a client whose answers fail where they are too long: the SDK reads an
 // answer whole.
-func Bound(d Doer) Doer { return bound{d} }
+func Bound(d Doer) Doer { return bound{d, sdkLimit} }
 
-type bound struct{ Doer }
+type bound struct {
+	Doer
+	limit int
+}
 
 func (b bound) Do(r *http.Request) (*http.Response, error) {
 	resp, err := b.Doer.Do(r)
 	if err == nil {
-		resp.Body = &boundBody{resp.Body, sdkLimit}
+		resp.Body = &boundBody{resp.Body, b.limit, b.limit}
 	}
 	return resp, err
 }
 
 type boundBody struct {
 	io.ReadCloser
-	left int
+	limit, left int
 }
 
 func (b *boundBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= n; b.left < 0 {
-		return 0, fmt.Errorf("the answer has more than %d bytes", sdkLimit)
+		return 0, fmt.Errorf("the answer is too long: it has more than %d bytes", b.limit)
 	}
 	return n, err
 }

@@ -1,5 +1,4 @@
-// Package httpapi calls the HTTP APIs by which some targets manage their users:
-// one host, TLS by the function's policy, no redirects, bounded answers, and
+// Package httpapi is the HTTP that engines share: TLS by the function's policy, bounded answers, and
 // errors with their causes.
 package httpapi
 
@@ -7,22 +6,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"example.com/rotator/rotation/engine"
 )
 
-// answerLimit bounds what is read of an answer, in bytes.
-const answerLimit = 8 << 20
-
-// Client calls one target's API as one user. It is for one call of an engine's
-// method: Close ends its connections.
+// Client calls the API of one host as one user. Close it after each call of an engine's method.
 type Client struct {
 	target    engine.Target
 	attempts  []*tls.Config
@@ -30,17 +25,32 @@ type Client struct {
 	client    *http.Client
 }
 
-// New returns a client for the target. authorize puts the credential into every
-// request's header.
+// New returns a client for the target. authorize adds the credential to each request's header.
 func New(policy engine.TLSPolicy, t engine.Target, authorize func(*http.Request)) *Client {
 	return &Client{target: t, attempts: policy.Attempts(t), authorize: authorize}
 }
 
-// Basic returns what authorizes requests by the target's user and password. The
-// user's name must have no colon.
+// Basic authorizes requests by the target's user and password. The name must not have a colon.
 // Source: https://www.rfc-editor.org/rfc/rfc7617#section-2
 func Basic(t engine.Target) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(t.User, t.Password) }
+}
+
+// ParseUser reads the target of a user who logs in by Basic.
+func ParseUser(v engine.Value, port int) (engine.Target, error) {
+	t, err := engine.ParseTarget(v, port, "")
+	fault := ""
+	switch {
+	case err != nil:
+		return t, err
+	case strings.Contains(t.User, ":"):
+		fault = "has a colon, with which nobody can log in by HTTP"
+	case len(t.User) > 255:
+		fault = "has more than 255 bytes"
+	default:
+		return t, nil
+	}
+	return t, engine.Errorf(engine.InvalidSecret, "use another user", "the user name %s", fault)
 }
 
 // Close ends the connections.
@@ -53,68 +63,71 @@ func (c *Client) Close() {
 // Request is a call of the API.
 type Request struct {
 	Method string
-	// Path begins with a slash and is escaped already.
-	Path string
-	// Query is sent in the URL, so that it must hold nothing secret.
-	Query url.Values
-	// Type is the Content-Type of Body.
-	Type string
-	Body []byte
-	// Header is sent besides.
-	Header http.Header
-}
-
-// Answer is an answer that has arrived whole, whatever its status.
-type Answer struct {
-	Status int
-	Header http.Header
+	Path   string     // escaped, after a slash
+	Query  url.Values // must hold nothing secret, as servers log URLs
+	Type   string     // the Content-Type of Body
 	Body   []byte
 }
 
-// OK reports whether the status is one of success.
-func (a *Answer) OK() bool { return a.Status >= 200 && a.Status < 300 }
-
-// Do makes a call. An error means that there was no answer; its cause is that of
-// engine.NetworkError, else TargetFailed. It shows neither path nor body.
-func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
-	if c.client != nil {
-		a, err := c.once(ctx, c.attempts[0], r)
-		return a, c.failed(err)
-	}
-	for {
-		config := c.attempts[0]
-		c.client = newClient(config)
-		a, err := c.once(ctx, config, r)
-		if err == nil || len(c.attempts) == 1 || !speaksNoTLS(err) {
-			return a, c.failed(err)
+// Call sends body as JSON, unless it is nil, and reads the answer of a success into out, unless that
+// is nil.
+func (c *Client) Call(ctx context.Context, what string, r Request, body, out any) (*Answer, error) {
+	if body != nil {
+		var err error
+		r.Type = "application/json"
+		if r.Body, err = json.Marshal(body); err != nil {
+			return nil, engine.Errorf(engine.InternalError, "report this", "%s cannot be requested: %w", what, err)
 		}
-		c.attempts = c.attempts[1:]
+	}
+	a, err := c.Do(ctx, r)
+	if err == nil && a.OK() && out != nil && Decode(a.Body, out) != nil {
+		// The error could quote a token or a hash.
+		err = engine.Errorf(engine.TargetFailed, "check that host and port are those of the HTTP API, and the server's version",
+			"%s is answered with something else than was asked for", what)
+	}
+	return a, err
+}
+
+// Do makes a call. An error means that no answer arrived; it shows neither path nor body.
+func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
+	for {
+		if c.client == nil {
+			c.client = &http.Client{Transport: Transport(c.attempts[0]), CheckRedirect: refuseRedirect}
+		}
+		a, err := c.once(ctx, r)
+		if err == nil {
+			c.attempts = c.attempts[:1]
+			return a, nil
+		}
+		if len(c.attempts) == 1 || !speaksNoTLS(err) {
+			return nil, Failed(c.target, err)
+		}
+		c.attempts, c.client = c.attempts[1:], nil
 	}
 }
 
-// newClient returns a client of one host. A redirect is an answer like any other:
-// following it would take the credential elsewhere.
-func newClient(config *tls.Config) *http.Client {
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
-			TLSClientConfig:        config,
-			MaxResponseHeaderBytes: 1 << 20,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// refuseRedirect makes a redirect an answer like any other: following it would take the credential
+// elsewhere.
+func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// Transport returns a transport that gives up a connection in time.
+func Transport(config *tls.Config) *http.Transport {
+	return &http.Transport{
+		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
+		TLSClientConfig:        config,
+		MaxResponseHeaderBytes: 1 << 20,
 	}
 }
 
-// speaksNoTLS reports whether the server has answered in plain text to the
-// beginning of a handshake.
+// speaksNoTLS reports whether the server answered the handshake in plain text.
 func speaksNoTLS(err error) bool {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
 	return header || errors.Is(err, http.ErrSchemeMismatch)
 }
 
-func (c *Client) once(ctx context.Context, config *tls.Config, r Request) (*Answer, error) {
+func (c *Client) once(ctx context.Context, r Request) (*Answer, error) {
 	scheme := "https://"
-	if config == nil {
+	if c.attempts[0] == nil {
 		scheme = "http://"
 	}
 	address := scheme + c.target.Address() + r.Path
@@ -125,30 +138,15 @@ func (c *Client) once(ctx context.Context, config *tls.Config, r Request) (*Answ
 	if err != nil {
 		return nil, err
 	}
-	for name, values := range r.Header {
-		req.Header[name] = values
-	}
 	if r.Body != nil {
 		req.Header.Set("Content-Type", r.Type)
 	}
 	c.authorize(req)
-	resp, err := c.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, answerLimit+1))
-	if err == nil && len(body) > answerLimit {
-		err = fmt.Errorf("the answer has more than %d bytes", answerLimit)
-	}
-	return &Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, err
+	return Send(c.client, req, 8<<20)
 }
 
-// failed classifies the failure of a call that got no answer.
-func (c *Client) failed(err error) error {
-	if err == nil {
-		return nil
-	}
+// Failed gives the failure of a call without an answer its cause.
+func Failed(t engine.Target, err error) error {
 	// Its text would have the whole URL.
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
@@ -156,10 +154,24 @@ func (c *Client) failed(err error) error {
 	err = Shorten(err)
 	if speaksNoTLS(err) {
 		return engine.Errorf(engine.TLSFailed, `check the port; a server without TLS is only spoken to where the secret says "ssl": false`,
-			"%s does not speak TLS: %w", c.target.Address(), err)
+			"%s does not speak TLS: %w", t.Address(), err)
 	}
-	if e := engine.NetworkError(c.target, err); e != nil {
+	if e := engine.NetworkError(t, err); e != nil {
 		return e
 	}
-	return engine.Errorf(engine.TargetFailed, "see the error's text", "the call of %s failed: %w", c.target.Address(), err)
+	return engine.Errorf(engine.TargetFailed, "see the error's text", "the call of %s failed: %w", t.Address(), err)
+}
+
+// Wait waits for d. It fails, without waiting, where ctx would be done soon after.
+func Wait(ctx context.Context, d time.Duration) error {
+	const reserve = 250 * time.Millisecond
+	if end, ok := ctx.Deadline(); ok && time.Until(end)-reserve < d { // d may be all that a Duration holds
+		return context.DeadlineExceeded
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
