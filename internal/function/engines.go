@@ -2,7 +2,7 @@ package function
 
 import (
 	"example.com/rotator/rotation"
-	"example.com/rotator/rotation/elasticache"
+	"example.com/rotator/rotation/awscache"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/generic"
 	"example.com/rotator/rotation/http"
@@ -10,7 +10,6 @@ import (
 	"example.com/rotator/rotation/influxdb"
 	"example.com/rotator/rotation/influxdb2"
 	"example.com/rotator/rotation/ldap"
-	"example.com/rotator/rotation/memorydb"
 	"example.com/rotator/rotation/mongodb"
 	"example.com/rotator/rotation/mysql"
 	"example.com/rotator/rotation/postgres"
@@ -48,11 +47,11 @@ func engines(tls engine.TLSPolicy, c *clients, getenv func(string) string) ([]en
 		generic.New(),
 		iam.New(c.settings, byRole),
 	}
-	caches, err := elasticache.ReadOptions(getenv)
+	caches, err := awscache.ReadOptions(getenv)
 	if err != nil {
 		return nil, err
 	}
-	list = append(list, elasticache.New(tls, c.settings, caches), memorydb.New(tls, c.settings, caches))
+	list = append(list, awscache.NewElastiCache(tls, c.settings, caches), awscache.NewMemoryDB(tls, c.settings, caches))
 	apis, err := http.Load(tls, getenv("HTTP_RECIPES"))
 	for _, e := range apis {
 		list = append(list, e)

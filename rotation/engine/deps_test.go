@@ -8,7 +8,7 @@ import (
 )
 
 // ofAWS are the engines whose target is AWS.
-var ofAWS = []string{"elasticache", "iam", "influxdb2", "memorydb"}
+var ofAWS = []string{"awscache", "iam", "influxdb2"}
 
 // TestContractKnowsNeitherAWSNorTheMachine: nor does an engine whose target is not AWS.
 func TestContractKnowsNeitherAWSNorTheMachine(t *testing.T) {

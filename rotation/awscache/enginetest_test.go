@@ -1,4 +1,4 @@
-package cacheuser_test
+package awscache_test
 
 import (
 	"context"
@@ -15,11 +15,10 @@ import (
 
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
-	"example.com/rotator/rotation/elasticache"
+	"example.com/rotator/rotation/awscache"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
-	"example.com/rotator/rotation/internal/cacheuser"
-	"example.com/rotator/rotation/memorydb"
+	"example.com/rotator/rotation/internal/awsapi"
 )
 
 // cache is a real Redis whose users a fake of AWS's API changes, after a while.
@@ -29,7 +28,7 @@ type cache struct {
 	admin   *redis.Client
 	fake    *awsfake.Caches
 	api     *httptest.Server
-	options cacheuser.Options
+	options awscache.Options
 }
 
 // delay is how long a change takes, and interval how often the engine looks.
@@ -39,19 +38,19 @@ const (
 )
 
 // services are the engines of both services.
-var services = map[string]func(engine.TLSPolicy, cacheuser.Settings, cacheuser.Options) engine.DryRunner{
-	"elasticache": func(tls engine.TLSPolicy, s cacheuser.Settings, o cacheuser.Options) engine.DryRunner {
-		return elasticache.New(tls, s, o)
+var services = map[string]func(engine.TLSPolicy, awsapi.Settings, awscache.Options) engine.DryRunner{
+	"elasticache": func(tls engine.TLSPolicy, s awsapi.Settings, o awscache.Options) engine.DryRunner {
+		return awscache.NewElastiCache(tls, s, o)
 	},
-	"memorydb": func(tls engine.TLSPolicy, s cacheuser.Settings, o cacheuser.Options) engine.DryRunner {
-		return memorydb.New(tls, s, o)
+	"memorydb": func(tls engine.TLSPolicy, s awsapi.Settings, o awscache.Options) engine.DryRunner {
+		return awscache.NewMemoryDB(tls, s, o)
 	},
 }
 
 func newCache(t testing.TB, service string) *cache {
 	t.Helper()
 	c := &cache{service: service, server: testserver.Redis(t, testserver.RedisOptions{})}
-	c.options = cacheuser.Options{MaxWait: 20 * time.Second, Interval: interval}
+	c.options = awscache.Options{MaxWait: 20 * time.Second, Interval: interval}
 	c.admin = c.server.Connect(t)
 	c.fake = awsfake.NewCaches(awsfake.CachesOptions{Delay: delay, Apply: c.apply})
 	c.api = httptest.NewServer(c.fake.Handler())

@@ -1,4 +1,4 @@
-package cacheuser_test
+package awscache_test
 
 import (
 	"bufio"
@@ -23,9 +23,9 @@ import (
 	"example.com/rotator/internal/testing/awsfake"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/awscache"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
-	"example.com/rotator/rotation/internal/cacheuser"
 	"example.com/rotator/rotation/operator"
 	"example.com/rotator/sim"
 )
@@ -577,7 +577,7 @@ func TestErrorsOfTheAPI(t *testing.T) {
 		if err := c.engine().Set(enginetest.Within(t), gone); !errors.Is(err, engine.InvalidSecret) || !strings.Contains(err.Error(), "does not exist") {
 			t.Errorf("no such user: %v", err)
 		}
-		c.options = cacheuser.Options{MaxWait: time.Second, Interval: interval}
+		c.options = awscache.Options{MaxWait: time.Second, Interval: interval}
 		c.api.Close()
 		if err := c.engine().Set(enginetest.Within(t), request(v, second)); !errors.Is(err, engine.Unreachable) {
 			t.Errorf("no API: %v", err)
@@ -612,14 +612,14 @@ func TestAPasswordThatTheServiceRejectsIsNotSent(t *testing.T) {
 }
 
 func TestReadOptions(t *testing.T) {
-	read := func(env map[string]string) (cacheuser.Options, error) {
-		return cacheuser.ReadOptions(func(name string) string { return env[name] })
+	read := func(env map[string]string) (awscache.Options, error) {
+		return awscache.ReadOptions(func(name string) string { return env[name] })
 	}
-	if o, err := read(nil); err != nil || o != (cacheuser.Options{MaxWait: 600 * time.Second, Interval: 10 * time.Second}) {
+	if o, err := read(nil); err != nil || o != (awscache.Options{MaxWait: 600 * time.Second, Interval: 10 * time.Second}) {
 		t.Errorf("the defaults of AWS's template: %+v, %v", o, err)
 	}
 	o, err := read(map[string]string{"SECRET_ARN": "a", "USER_NAME": "u", "MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": "60", "WAITING_RETRY_INTERVAL_IN_SECONDS": "2"})
-	if err != nil || o != (cacheuser.Options{SecretARN: "a", UserName: "u", MaxWait: time.Minute, Interval: 2 * time.Second}) {
+	if err != nil || o != (awscache.Options{SecretARN: "a", UserName: "u", MaxWait: time.Minute, Interval: 2 * time.Second}) {
 		t.Errorf("%+v, %v", o, err)
 	}
 	for _, env := range []map[string]string{{"SECRET_ARN": "a"}, {"USER_NAME": "u"}, {"MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": "soon"}, {"WAITING_RETRY_INTERVAL_IN_SECONDS": "0"}} {

@@ -1,0 +1,380 @@
+// Package awscache rotates users of caches that AWS keeps behind an API: ElastiCache, for Valkey and
+// Redis with role-based access control, and MemoryDB. A user has up to two passwords, the API replaces
+// both at once, and the change takes the service a while.
+//
+// The API acts by the function's role, for which any user is as good as any other. So the operator
+// must have said that the user is the secret's: by the function's variables, or by a tag at the user.
+// Another tag says where the user's cache is: whoever wrote the secret may keep a server that accepts
+// any password, so a login proves something only where the operator has named the endpoint.
+//
+// The API gives the user any password that it is sent. One that stays valid next to the new one must
+// therefore have been accepted at that endpoint. Without a host nothing can be tried; then the new
+// password becomes the only one, in finishSecret.
+package awscache
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/awsapi"
+	"example.com/rotator/rotation/internal/httpapi"
+	"example.com/rotator/rotation/internal/resp"
+)
+
+// Options are the operator's settings, by the names of AWS's template.
+type Options struct {
+	// SecretARN and UserName, if set, are the one secret that the function rotates and the id of
+	// the user that it must name. A name is not enough, as several users can have it.
+	SecretARN, UserName string
+	// MaxWait bounds the wait for a user to become active, and Interval the pause between two looks.
+	MaxWait, Interval time.Duration
+}
+
+// ReadOptions reads SECRET_ARN, USER_NAME, MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS and
+// WAITING_RETRY_INTERVAL_IN_SECONDS. The error has the cause InvalidConfiguration.
+func ReadOptions(getenv func(string) string) (Options, error) {
+	o := Options{SecretARN: getenv("SECRET_ARN"), UserName: getenv("USER_NAME"), MaxWait: 600 * time.Second, Interval: 10 * time.Second}
+	if (o.SecretARN == "") != (o.UserName == "") {
+		return o, engine.Errorf(engine.InvalidConfiguration, "set both or none", "only one of SECRET_ARN and USER_NAME is set")
+	}
+	for name, to := range map[string]*time.Duration{"MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": &o.MaxWait, "WAITING_RETRY_INTERVAL_IN_SECONDS": &o.Interval} {
+		s := getenv(name)
+		if s == "" {
+			continue
+		}
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > 86400 {
+			return o, engine.Errorf(engine.InvalidConfiguration, "give it a number of seconds", "%s is %q", name, s)
+		}
+		*to = time.Duration(n) * time.Second
+	}
+	return o, nil
+}
+
+// Engine rotates users of one of the services.
+type Engine struct {
+	tls      engine.TLSPolicy
+	settings awsapi.Settings
+	options  Options
+	service  service
+}
+
+var (
+	_ engine.DryRunner = (*Engine)(nil)
+	_ engine.Retirer   = (*Engine)(nil)
+	_ engine.Needer    = (*Engine)(nil)
+)
+
+// Kind describes the engine.
+func (e *Engine) Kind() engine.Kind {
+	k := e.service.kind
+	k.UserField, k.SecretFields = "username", []string{"password"}
+	k.Overlap, k.NoRestore = engine.AskTarget, true
+	k.Patience = e.options.MaxWait + loginLimit
+	return k
+}
+
+// parse reads a value. A password is missing in a secret that was never rotated, and a host where the
+// engine is not to log in: both are "" then.
+func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error) {
+	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+	if !v.IsObject() {
+		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+	}
+	var faults []string
+	id, user, fault := e.service.user(v)
+	if fault != "" {
+		faults = append(faults, fault)
+	}
+	if r.SuperuserChanges {
+		faults = append(faults, "masterarn is of no use here, as AWS's API changes the password")
+	}
+	// The parts that may be missing are put in, so that the rest is looked at.
+	full := v
+	password, isText := v.Text("password")
+	if raw := v.JSON("password"); password == "" && (isText || raw == nil || string(raw) == "null") {
+		full = full.With("password", "none")
+	}
+	host, _ := v.Text("host")
+	if v.JSON("host") == nil {
+		full = full.With("host", "none")
+	}
+	t, err := engine.ParseTarget(full, 6379, "")
+	if failure, ok := errors.AsType[*engine.Error](err); ok {
+		faults = append(faults, failure.Err.Error())
+	}
+	if faults != nil {
+		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "%s", strings.Join(faults, "; "))
+	}
+	t.Host, t.Password, t.TLSServerName = host, password, "" // the operator names the endpoint
+	if o := e.options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != id || user != "" && region(user) != region(r.Secret)) {
+		return engine.Target{}, engine.Errorf(engine.TakeoverRefused, "set USER_NAME to the user's id, as names are not unique, and SECRET_ARN to its secret in the same region; or set neither and tag the users",
+			"the function is there for the user %q of the secret %s and no other", o.UserName, o.SecretARN)
+	}
+	return t, nil
+}
+
+// region returns the region of an ARN, or "".
+func region(id string) string {
+	a, _ := arn.Parse(id) // "" is the answer for what is none
+	return a.Region
+}
+
+// rule is what both services ask of a password; the API would reject it only once it is stored.
+// Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Clusters.RBAC.html
+func rule(password string) error {
+	if len(password) >= 16 && len(password) <= 128 && !strings.ContainsFunc(password, func(c rune) bool { return c < '!' || c > '~' || strings.ContainsRune(`,"/@`, c) }) {
+		return nil
+	}
+	return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS",
+		`the new password would be rejected: it must have 16 to 128 visible ASCII characters without , " / @`)
+}
+
+// Next returns the current value with a new password.
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
+	if _, err := e.parse(r, r.Current); err != nil {
+		return engine.Value{}, err
+	}
+	next := engine.NextPassword(e.Kind(), r)
+	password, _ := next.Text("password")
+	return next, rule(password)
+}
+
+// DryRun waits until the user is active, proves that it is the secret's, and tries the login. That the
+// role may change it cannot be proved without a change.
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
+	_, t, err := e.user(ctx, r, r.Login)
+	if err == nil && t.Host == "" {
+		r.Warn("login not tried, as the secret has no host: in finishSecret the new password becomes the user's only one")
+	}
+	return err
+}
+
+// user waits until the user is active, proves that it is the secret's, and then that the cache accepts
+// v, if that says where the cache is.
+func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*account, engine.Target, error) {
+	t, err := e.parse(r, v)
+	if err != nil {
+		return nil, t, err
+	}
+	cfg, err := e.settings.Config(ctx, r.Secret)
+	if err != nil {
+		return nil, t, err
+	}
+	id, arn, _ := e.service.user(v) // parse has found no fault
+	a := &account{api: e.service.dial(cfg, v), id: id, arn: arn, name: t.User,
+		wait: min(250*time.Millisecond, e.options.Interval), interval: e.options.Interval, end: time.Now().Add(e.options.MaxWait)}
+	if err := a.active(ctx); err != nil {
+		return nil, t, err
+	}
+	if err := e.belongs(ctx, r, a, t); err != nil {
+		return nil, t, err
+	}
+	if t.Host != "" && t.Password != "" {
+		err = e.log(ctx, t)
+	}
+	return a, t, err
+}
+
+// The keys of the operator's tags at a user.
+const (
+	secretTag   = "rotator:secret"   // the ARN of its secret
+	endpointTag = "rotator:endpoint" // host:port of its cache
+)
+
+// belongs returns an error unless the operator has said that the user is the secret's, and that its
+// cache is where the secret says. SECRET_ARN and USER_NAME, which can say the former, were compared
+// by parse.
+func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account, t engine.Target) error {
+	pinned := e.options.SecretARN != ""
+	if pinned && t.Host == "" {
+		return nil
+	}
+	tags, err := a.api.tags(ctx, a.arn)
+	if err != nil {
+		return failed("the user's tags cannot be read", err)
+	}
+	refuse := func(key, want, what, or string) error {
+		return engine.Errorf(engine.TakeoverRefused, fmt.Sprintf("if it is, tag the user: "+e.service.tag+" Key=%s,Value=%s; or %s", a.arn, key, want, or),
+			"nothing proves that "+what+": its tag %s is %q", a.id, key, tags[key])
+	}
+	if !pinned && tags[secretTag] != r.Secret {
+		return refuse(secretTag, r.Secret, "the user %q is this secret's", "set SECRET_ARN and USER_NAME, for a function that has one secret")
+	}
+	if t.Host != "" && !strings.EqualFold(tags[endpointTag], t.Address()) {
+		return refuse(endpointTag, t.Address(), "the secret's host and port are of the cache of the user %q", "take host out of the secret")
+	}
+	return nil
+}
+
+// loginLimit bounds a login, which the patience for changes must not stretch.
+const loginLimit = 15 * time.Second
+
+// log logs in to the cache and asks for an answer.
+func (e *Engine) log(ctx context.Context, t engine.Target) error {
+	ctx, cancel := context.WithTimeout(ctx, loginLimit)
+	defer cancel()
+	conn, err := resp.Login(ctx, e.tls, t)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return resp.Classify(t, t.Address()+": it does not serve the user", conn.Ping())
+}
+
+// Set replaces the user's passwords by the pending one and the one that the cache has just accepted,
+// which clients use. One that it refuses was revoked and is not brought back; nor does one stay that
+// cannot be tried, as whoever wrote the secret may have made it up.
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
+	return e.change(ctx, r, true)
+}
+
+// Retire replaces the user's passwords by the pending one.
+func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
+	return e.change(ctx, r, false)
+}
+
+func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error {
+	pending, err := e.parse(r, r.Pending)
+	if err != nil {
+		return err
+	}
+	if err := rule(pending.Password); err != nil {
+		return err
+	}
+	a, login, err := e.user(ctx, r, r.Login)
+	if err != nil {
+		return err
+	}
+	passwords := []string{pending.Password}
+	proved := login.Host != "" && login.Password != ""
+	if r.KeepCurrent && !proved {
+		return engine.Errorf(engine.TargetFailed, "", "nothing proves the current password: %w", engine.ErrOneAtATime)
+	}
+	if keep && login.Host != "" {
+		made := login
+		made.Password = pending.Password
+		if err := e.log(ctx, made); !errors.Is(err, engine.LoginRefused) {
+			return err // nil: an earlier call has made the change, and what it kept is kept
+		}
+	}
+	if keep && proved {
+		passwords = append(passwords, login.Password)
+	}
+	for {
+		err := a.api.replace(ctx, a.id, passwords)
+		if err == nil {
+			return a.active(ctx)
+		}
+		// Another change may have come in between, such as one of this very step that is taken twice.
+		if !strings.HasPrefix(awsapi.Code(err), "InvalidUserState") {
+			return failed("the passwords cannot be changed", err)
+		}
+		if err := a.pause(ctx); err != nil {
+			return err
+		}
+		if err := a.active(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// Verify waits until the user is active and then logs in. Without a host the error wraps
+// engine.ErrNotVerifiable. A value without a password, as before the first rotation, opens nothing.
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
+	_, t, err := e.user(ctx, r, v)
+	switch {
+	case err != nil:
+		return err
+	case t.Password == "":
+		return engine.Errorf(engine.LoginRefused, "rotate the secret", "the value has no password yet")
+	case t.Host == "":
+		return engine.Errorf(engine.TargetFailed, "add the cache's endpoint to the secret, as its field host", "whether the user %q can log in cannot be told: %w, as the value has no host", t.User, engine.ErrNotVerifiable)
+	}
+	return nil
+}
+
+// account is a user at the service.
+type account struct {
+	api      api
+	id, name string
+	arn      string        // that of the value, if it names one, and then the user's own
+	wait     time.Duration // the next pause
+	interval time.Duration // the longest
+	end      time.Time
+}
+
+// active waits until the user's last change has been made.
+func (a *account) active(ctx context.Context) error {
+	for {
+		u, err := a.api.describe(ctx, a.id)
+		switch {
+		case err == nil && u.status == "" || strings.HasPrefix(awsapi.Code(err), "UserNotFound"):
+			return engine.Errorf(engine.InvalidSecret, "correct the user's name or ARN in the secret", "the user %q does not exist", a.id)
+		case err != nil:
+			return failed("the user cannot be looked up", err)
+		case u.arn != cmp.Or(a.arn, u.arn):
+			return engine.Errorf(engine.InvalidSecret, "rotate the secret by a function of the user's account", "the user %q is here %s and not the secret's %s", a.id, u.arn, a.arn)
+		case u.name != a.name:
+			return engine.Errorf(engine.InvalidSecret, "correct the secret's username", "the name of the user %q is %q and not %q", a.id, u.name, a.name)
+		case u.authentication != "password":
+			return engine.Errorf(engine.TargetFailed, "give the user a password, or switch rotation off", "the user %q authenticates by %s", a.id, u.authentication)
+		case u.status == "active":
+			a.arn = u.arn
+			return nil
+		case u.status != "modifying":
+			return engine.Errorf(engine.TargetFailed, "see what becomes of the user", "the user %q is %s", a.id, u.status)
+		}
+		if err := a.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// pause waits for the next look.
+func (a *account) pause(ctx context.Context) error {
+	if time.Now().Before(a.end) && httpapi.Wait(ctx, a.wait) == nil {
+		a.wait = min(2*a.wait, a.interval)
+		return nil
+	}
+	return engine.Errorf(engine.TargetFailed, "raise the function's time-out and MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS; Secrets Manager repeats the rotation by itself",
+		"the user %q is still being modified", a.id)
+}
+
+// failed gives an error of the API its cause and advice.
+func failed(what string, err error) error {
+	if strings.HasPrefix(awsapi.Code(err), "InvalidParameterValue") {
+		// The passwords are all that a call sends in addition to the user's id.
+		return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rule", "%s: %w", what, err)
+	}
+	return awsapi.Failed(what, err)
+}
+
+// Needs adds the actions that a rotation calls. What is changed has the secret's tag, unless the
+// function's variables name the user, who needs no rights at the cache.
+func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
+	user, err := e.service.resource(r.Secret, r.Current)
+	if err != nil {
+		return err
+	}
+	read := engine.Permission{Sid: "CacheUser", Actions: []string{e.service.describe}, Resources: []string{user}}
+	write := engine.Permission{Sid: "CacheUserPasswords", Actions: []string{e.service.change}, Resources: []string{user}}
+	pinned := e.options.SecretARN != ""
+	if host, _ := r.Current.Text("host"); !pinned || host != "" {
+		read.Actions = append(read.Actions, e.service.list)
+	}
+	if !pinned {
+		write.Conditions = map[string]map[string]string{"StringEquals": {"aws:ResourceTag/" + secretTag: r.Secret}}
+	}
+	n.Note = "none: AWS's API changes the password"
+	n.Permissions = append(n.Permissions, read, write)
+	return nil
+}

@@ -1,0 +1,182 @@
+package awscache
+
+import (
+	"context"
+	"regexp"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/elasticache"
+	"github.com/aws/aws-sdk-go-v2/service/memorydb"
+	"github.com/aws/aws-sdk-go-v2/service/memorydb/types"
+
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/awsapi"
+)
+
+// service is what the two services differ in.
+type service struct {
+	kind engine.Kind
+	// user returns the id of the user that a value names, its ARN if the value has it, and what is
+	// wrong with them. No fault means that they are not empty.
+	user func(v engine.Value) (id, arn, fault string)
+	// resource returns the user's ARN for a policy.
+	resource func(secret string, v engine.Value) (string, error)
+	// describe, list and change are the actions, and tag is the command that tags a user.
+	describe, list, change, tag string
+	dial                        func(cfg aws.Config, v engine.Value) api
+}
+
+// api is a service's. Its errors are the SDK's.
+type api interface {
+	// describe returns a user, or one without a status where there is none.
+	describe(ctx context.Context, id string) (user, error)
+	// tags returns the tags of the user with the ARN.
+	tags(ctx context.Context, arn string) (map[string]string, error)
+	// replace replaces the user's passwords by one or two.
+	replace(ctx context.Context, id string, passwords []string) error
+}
+
+// user is what the API tells of a user.
+type user struct {
+	arn, name      string
+	status         string // active, modifying or deleting
+	authentication string // password, no-password or iam
+}
+
+// elastiCacheARN is the ARN of a user, with its region and its id.
+// Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticache.html
+var elastiCacheARN = regexp.MustCompile(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:([a-zA-Z][a-zA-Z0-9-]*)$`)
+
+// NewElastiCache returns the engine for users of ElastiCache, by the contract of AWS's own template.
+// Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/User-Secrets-Manager.html
+func NewElastiCache(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *Engine {
+	return &Engine{tls, settings, o, service{
+		kind: engine.Kind{
+			Names:       []string{"elasticache"},
+			MarkField:   "user_arn",
+			PlaceFields: []string{"user_arn"}, // it has the region and the id
+			// AWS's template excludes less than ElastiCache rejects: a comma would fail the rotation.
+			Passwords: engine.PasswordPolicy{Length: 20, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
+		},
+		user: func(v engine.Value) (id, arn, fault string) {
+			arn, _ = v.Text("user_arn")
+			switch m := elastiCacheARN.FindStringSubmatch(arn); {
+			case arn == "":
+				return "", "", "user_arn is missing"
+			case m == nil:
+				return "", "", "user_arn is not the ARN of an ElastiCache user"
+			default:
+				return m[2], arn, ""
+			}
+		},
+		resource: func(_ string, v engine.Value) (string, error) { arn, _ := v.Text("user_arn"); return arn, nil },
+		describe: "elasticache:DescribeUsers", list: "elasticache:ListTagsForResource", change: "elasticache:ModifyUser",
+		tag: "aws elasticache add-tags-to-resource --resource-name %s --tags",
+		dial: func(cfg aws.Config, v engine.Value) api {
+			arn, _ := v.Text("user_arn")
+			cfg.Region = elastiCacheARN.FindStringSubmatch(arn)[1]
+			return elastiCache{elasticache.NewFromConfig(cfg)}
+		},
+	}}
+}
+
+type elastiCache struct{ client *elasticache.Client }
+
+// Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_DescribeUsers.html
+func (s elastiCache) describe(ctx context.Context, id string) (u user, err error) {
+	out, err := s.client.DescribeUsers(ctx, &elasticache.DescribeUsersInput{UserId: &id})
+	if err != nil || len(out.Users) != 1 {
+		return u, err
+	}
+	found := out.Users[0]
+	u = user{arn: aws.ToString(found.ARN), name: aws.ToString(found.UserName), status: aws.ToString(found.Status)}
+	if found.Authentication != nil {
+		u.authentication = string(found.Authentication.Type)
+	}
+	return u, nil
+}
+
+// Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ListTagsForResource.html
+func (s elastiCache) tags(ctx context.Context, arn string) (map[string]string, error) {
+	out, err := s.client.ListTagsForResource(ctx, &elasticache.ListTagsForResourceInput{ResourceName: &arn})
+	if err != nil {
+		return nil, err
+	}
+	tags := make(map[string]string)
+	for _, t := range out.TagList {
+		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return tags, nil
+}
+
+// Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ModifyUser.html
+func (s elastiCache) replace(ctx context.Context, id string, passwords []string) error {
+	_, err := s.client.ModifyUser(ctx, &elasticache.ModifyUserInput{UserId: &id, Passwords: passwords})
+	return err
+}
+
+// memoryDBName is the name of a user, which is its id.
+// Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
+var memoryDBName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]*$`)
+
+// NewMemoryDB returns the engine for users of MemoryDB, in the secret's region.
+func NewMemoryDB(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *Engine {
+	return &Engine{tls, settings, o, service{
+		kind: engine.Kind{
+			Names:     []string{"memorydb"},
+			Passwords: engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
+		},
+		user: func(v engine.Value) (id, arn, fault string) {
+			id, _ = v.Text("username")
+			if id != "" && !memoryDBName.MatchString(id) {
+				fault = "username is not the name of a MemoryDB user"
+			}
+			return id, "", fault
+		},
+		resource: func(secret string, v engine.Value) (string, error) {
+			name, _ := v.Text("username")
+			return awsapi.Resource(secret, "memorydb", "user/"+name)
+		},
+		describe: "memorydb:DescribeUsers", list: "memorydb:ListTags", change: "memorydb:UpdateUser",
+		tag:  "aws memorydb tag-resource --resource-arn %s --tags",
+		dial: func(cfg aws.Config, _ engine.Value) api { return memoryDB{memorydb.NewFromConfig(cfg)} },
+	}}
+}
+
+type memoryDB struct{ client *memorydb.Client }
+
+// Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_DescribeUsers.html
+func (s memoryDB) describe(ctx context.Context, id string) (u user, err error) {
+	out, err := s.client.DescribeUsers(ctx, &memorydb.DescribeUsersInput{UserName: &id})
+	if err != nil || len(out.Users) != 1 {
+		return u, err
+	}
+	found := out.Users[0]
+	u = user{arn: aws.ToString(found.ARN), name: aws.ToString(found.Name), status: aws.ToString(found.Status)}
+	if found.Authentication != nil {
+		u.authentication = string(found.Authentication.Type)
+	}
+	return u, nil
+}
+
+// Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_ListTags.html
+func (s memoryDB) tags(ctx context.Context, arn string) (map[string]string, error) {
+	out, err := s.client.ListTags(ctx, &memorydb.ListTagsInput{ResourceArn: &arn})
+	if err != nil {
+		return nil, err
+	}
+	tags := make(map[string]string)
+	for _, t := range out.TagList {
+		tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
+	}
+	return tags, nil
+}
+
+// Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
+func (s memoryDB) replace(ctx context.Context, id string, passwords []string) error {
+	_, err := s.client.UpdateUser(ctx, &memorydb.UpdateUserInput{
+		UserName:           &id,
+		AuthenticationMode: &types.AuthenticationMode{Type: types.InputAuthenticationTypePassword, Passwords: passwords},
+	})
+	return err
+}

@@ -1,0 +1,78 @@
+// Package awsapi calls AWS's APIs for the engines whose target is AWS.
+package awsapi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
+
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/httpapi"
+)
+
+// Settings returns the SDK's configuration for a secret: region, HTTP client, and the function's own
+// credentials or those of its role in the secret's account.
+type Settings func(ctx context.Context, secret string) (aws.Config, error)
+
+// Config returns the configuration with answers that are bounded.
+func (s Settings) Config(ctx context.Context, secret string) (aws.Config, error) {
+	cfg, err := s(ctx, secret)
+	cfg.HTTPClient = httpapi.Bound(cmp.Or[aws.HTTPClient](cfg.HTTPClient, awshttp.NewBuildableClient()))
+	return cfg, err
+}
+
+// Code returns the API's code of an error, or "".
+func Code(err error) string {
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+// Failed gives the error of a call its cause and advice.
+func Failed(what string, err error) error {
+	err = httpapi.Shorten(err)
+	switch code := Code(err); {
+	case code == "":
+		if e := engine.NetworkError(endpoint(err), err); e != nil {
+			return e
+		}
+		return engine.Errorf(engine.TargetFailed, "see the error's text", "%s: %w", what, err)
+	case strings.HasPrefix(code, "AccessDenied") || code == "UnauthorizedOperation":
+		return engine.Errorf(engine.PrivilegeMissing, "allow the actions that the engine's page of the documentation lists", "%s: %w", what, err)
+	}
+	return engine.Errorf(engine.TargetFailed, "look at the code and try again; Secrets Manager retries by itself", "%s: %w", what, err)
+}
+
+// endpoint returns where a request that got no answer was sent.
+func endpoint(err error) engine.Target {
+	t := engine.Target{Host: "AWS's API", Port: 443}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		if at, perr := url.Parse(u.URL); perr == nil {
+			t.Host = at.Hostname()
+			if _, port, serr := net.SplitHostPort(at.Host); serr == nil {
+				t.Port, _ = strconv.Atoi(port) // parsed from a URL that was used
+			}
+		}
+	}
+	return t
+}
+
+// Resource returns the ARN of a resource in the secret's region and account.
+func Resource(secret, service, resource string) (string, error) {
+	a, err := arn.Parse(secret)
+	if err != nil {
+		return "", engine.Errorf(engine.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", secret)
+	}
+	a.Service, a.Resource = service, resource
+	return a.String(), nil
+}
