@@ -1,32 +1,25 @@
 // Package iam rotates the access keys of IAM users.
 //
-// A user may have two keys, so that a rotation needs the place of the old one:
-// the key before the current one is deleted when the next is made, and until then
-// works beside it. Nothing but a tag at the user tells what a crash left behind.
+// A user may have two keys, so a rotation needs the place of the old one: the key before the current
+// one works until the next is made, and is deleted then. Only a tag at the user tells what a crash left.
 package iam
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"regexp"
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/iam/types"
-
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/awsapi"
+	"example.com/rotator/rotation/internal/httpapi"
+	"example.com/rotator/rotation/internal/mark"
 )
-
-// Settings returns the SDK's configuration for a secret: region, HTTP client,
-// and the function's own credentials, or those of its role in the secret's
-// account.
-type Settings func(ctx context.Context, secret string) (aws.Config, error)
 
 // Engine rotates access keys.
 type Engine struct {
-	settings Settings
+	settings awsapi.Settings
 	byRole   bool
 }
 
@@ -34,13 +27,13 @@ var (
 	_ engine.Minter    = (*Engine)(nil)
 	_ engine.Retirer   = (*Engine)(nil)
 	_ engine.DryRunner = (*Engine)(nil)
+	_ engine.Needer    = (*Engine)(nil)
 )
 
-// New returns the engine. A key makes its successor itself, with the permissions
-// that its user has on itself; byRole has the settings' credentials do that, for
-// users who must not have such permissions. Even then the secret's own key must
-// be accepted first. That choice is the operator's and is in no secret or tag.
-func New(settings Settings, byRole bool) *Engine { return &Engine{settings, byRole} }
+// New returns the engine. A key makes its successor, with the permissions that its user has on itself;
+// byRole has the settings' credentials do that, for users who must not have such permissions. Even then
+// the secret's own key must be accepted first. No secret or tag can make that choice.
+func New(settings awsapi.Settings, byRole bool) *Engine { return &Engine{settings, byRole} }
 
 // The secret's fields. With "Version": 1 beside them, the value is what the SDKs
 // and the CLI expect of a credential_process.
@@ -99,12 +92,6 @@ func parse(v engine.Value) (login, error) {
 	return l, nil
 }
 
-// settled is the age from which on a key that is in no version of the secret can
-// be nobody's who is still at work: one attempt has its time, and storing what it
-// made takes some seconds more. Secrets Manager repeats a failed rotation
-// later than this.
-const settled = time.Minute
-
 // Next checks the value's form; the target knows the next one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	_, err := parse(r.Current)
@@ -129,23 +116,22 @@ func (e *Engine) look(ctx context.Context, r *engine.Request) (s *session, state
 	if s, state, err = e.state(ctx, r); err != nil {
 		return nil, state, nil, err
 	}
-	if _, ok := find(state.keys, s.login.id); !ok {
-		return nil, state, nil, engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
-			"IAM does not list the access key %s of %q, which STS accepts", s.login.id, s.login.user)
+	if _, ok := state.keys[s.login.id]; !ok {
+		return nil, state, nil, unsettled("IAM does not list the access key %s of %q, which STS accepts", s.login.id, s.login.user)
 	}
-	for _, k := range state.keys {
-		if id := aws.ToString(k.AccessKeyId); id != s.login.id {
-			if err := e.ours(ctx, r, s, state, k); err != nil {
-				return nil, state, nil, err
-			}
-			others = append(others, id)
+	for id := range state.keys {
+		if id == s.login.id {
+			continue
 		}
+		if err := e.ours(ctx, r, s, state, id); err != nil {
+			return nil, state, nil, err
+		}
+		others = append(others, id)
 	}
 	return s, state, others, nil
 }
 
-// Mint makes a key, after it has deleted the one before the current one, or one
-// that a crash left behind.
+// Mint makes a key, after it has deleted the one before the current one, or one that a crash left.
 func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	s, state, others, err := e.look(ctx, r)
 	if err != nil {
@@ -163,18 +149,14 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	id, secret, err := s.create(ctx)
 	if err != nil {
 		if turnedAway(err) && !errors.Is(err, engine.Unsettled) {
-			// There is no key of this call for the note to explain, but somebody may
-			// make one by hand now. Where the note stays, its time bounds it; where a
-			// second key is there all of a sudden, another call's may need the note.
+			// This call has no key for the note to explain, and somebody may make one by hand now.
+			// Where the note stays, its time bounds it. A second key that has just appeared may be
+			// another call's, which needs the note.
 			_ = s.note(ctx, state.noted)
 		}
 		return engine.Value{}, err
 	}
-	// The rest of the time is for taking the key back.
-	within, cancel := ctx, context.CancelFunc(func() {})
-	if end, ok := ctx.Deadline(); ok {
-		within, cancel = context.WithDeadline(ctx, end.Add(-time.Until(end)/3))
-	}
+	within, cancel := mark.LeaveTime(ctx)
 	defer cancel()
 	if _, err := s.await(within, id, true); err != nil {
 		if derr := s.delete(ctx, id); derr != nil {
@@ -187,12 +169,12 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 
 // ours returns an error unless a key, which is not the one that acts, is this secret's. The values of
 // the secret alone prove nothing: whoever may write them can put any key's id there. So the intent has
-// to explain the key, or its login has to be accepted. One that is so young that a call at the same
-// time may be about to store it is left alone.
-func (e *Engine) ours(ctx context.Context, r *engine.Request, s *session, state state, k types.AccessKeyMetadata) error {
-	id, created := aws.ToString(k.AccessKeyId), aws.ToTime(k.CreateDate)
+// to explain the key, or its login has to be accepted. A young one is left alone, as a concurrent call
+// may be about to store it.
+func (e *Engine) ours(ctx context.Context, r *engine.Request, s *session, state state, id string) error {
+	k := state.keys[id]
 	current, _ := r.Current.Text(idField)
-	if id == current && k.Status == types.StatusTypeActive {
+	if id == current && k.active {
 		// STS refused it and IAM says that it works.
 		return engine.Errorf(engine.TargetFailed, "put the right "+secretField+" into the current value, or make the key inactive, upon which a rotation replaces it",
 			"the access key %s of %q in AWSCURRENT is active, but was refused with the secret's "+secretField, id, s.login.user)
@@ -204,14 +186,18 @@ func (e *Engine) ours(ctx context.Context, r *engine.Request, s *session, state 
 	switch {
 	case err != nil || proved:
 		return err
-	case state.now.Sub(created) < settled:
-		return engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself",
-			"the access key %s of %q is less than a minute old, so that another call may be about to store it", id, s.login.user)
-	case !state.intent.explains(id, created):
-		return engine.Errorf(engine.TakeoverRefused, "delete that key if nothing uses it, as `aws iam get-access-key-last-used` tells: a user has two keys, and a rotation needs one of the places",
-			"the access key %s of %q is not known to be this secret's", id, s.login.user)
+	case state.now.Sub(k.created) < mark.Settled:
+		return unsettled("the access key %s of %q is less than a minute old, so a concurrent call may be about to store it", id, s.login.user)
+	case !state.intent.explains(id, k.created):
+		return strange(id, s.login.user)
 	}
 	return nil
+}
+
+// strange refuses a key that may be somebody else's.
+func strange(id, user string) error {
+	return engine.Errorf(engine.TakeoverRefused, "delete that key if nothing uses it, as `aws iam get-access-key-last-used` tells: a user has two keys, and a rotation needs one of the places",
+		"the access key %s of %q is not known to be this secret's", id, user)
 }
 
 // proves reports whether a value holds the key with the id: STS accepts it, as the session's user.
@@ -226,8 +212,8 @@ func (e *Engine) proves(ctx context.Context, r *engine.Request, s *session, v en
 	return err == nil && by.user == s.user, err
 }
 
-// Set makes sure that the pending key is there and active. It became valid when it was made. One that
-// somebody has made inactive since stays so: it may have leaked, or be another key altogether.
+// Set makes sure that the pending key, which has been valid since it was made, is there and active. One
+// that somebody has made inactive stays so: it may have leaked, or be another key altogether.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -242,15 +228,15 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	switch {
 	case errors.Is(err, engine.Unsettled):
 		return engine.Errorf(engine.TargetFailed, advice, "the pending access key %s of %q does not exist", pending.id, pending.user)
-	case err == nil && k.Status != types.StatusTypeActive:
+	case err == nil && !k.active:
 		return engine.Errorf(engine.TargetFailed, advice, "the pending access key %s of %q was made inactive, and stays so", pending.id, pending.user)
 	}
 	return err
 }
 
-// Verify asks STS who the key is, and where keys make their successors, IAM for
-// what that needs and changes nothing. A key that IAM has just made is refused for
-// some seconds, so that a pending one is asked about until ctx is nearly done.
+// Verify asks STS who the key is and, where keys make their successors, IAM for what that needs. A key
+// that IAM has just made is refused for some seconds, so a pending one is asked about until ctx is
+// nearly done.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	for begin := time.Now(); ; {
@@ -259,21 +245,19 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		if !errors.Is(err, engine.LoginRefused) || !fresh {
 			return err
 		}
-		if pause(ctx, moment) != nil {
+		if httpapi.Wait(ctx, moment) != nil {
 			if time.Since(begin) < delay {
-				return engine.Errorf(engine.Unsettled, "wait: Secrets Manager repeats the rotation by itself", "IAM may not know the new access key yet: %w", err)
+				return unsettled("IAM may not know the new access key yet: %w", err)
 			}
 			return err
 		}
 	}
 }
 
-// moment is how long to wait for IAM before asking again.
-const moment = 250 * time.Millisecond
-
-// delay is how long IAM may take to know a new key, as a rule: who asked for less has
-// not been told that the key is wrong.
-const delay = 5 * time.Second
+const (
+	moment = 250 * time.Millisecond // the pause before IAM is asked again
+	delay  = 5 * time.Second        // by when IAM knows a new key, as a rule
+)
 
 func (e *Engine) verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(ctx, r, v)
@@ -336,29 +320,33 @@ func (e *Engine) state(ctx context.Context, r *engine.Request) (s *session, is s
 // mayEnd returns an error unless the key that a value names is gone, or is this secret's.
 func (e *Engine) mayEnd(ctx context.Context, r *engine.Request, s *session, state state, v engine.Value) error {
 	id, _ := v.Text(idField)
-	k, ok := find(state.keys, id)
-	if !ok || state.intent.explains(id, aws.ToTime(k.CreateDate)) {
+	k, ok := state.keys[id]
+	if !ok || state.intent.explains(id, k.created) {
 		return nil
 	}
 	proved, err := e.proves(ctx, r, s, v, id)
 	if err == nil && !proved {
-		err = engine.Errorf(engine.TakeoverRefused, "delete that key by hand if nothing uses it", "the access key %s of %q is not known to be this secret's", id, s.login.user)
+		err = strange(id, s.login.user)
 	}
 	return err
 }
 
-// pause waits for a moment, and fails where ctx would be done soon after.
-func pause(ctx context.Context, moment time.Duration) error {
-	const reserve = 250 * time.Millisecond
-	if end, ok := ctx.Deadline(); ok && time.Until(end) < moment+reserve {
-		return fmt.Errorf("no time is left: %w", context.DeadlineExceeded)
+// Needs adds what acts on the user: the key's user itself, or the function's role. STS is asked for the
+// user's ARN.
+func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
+	s, err := e.open(ctx, r, r.Current)
+	if err != nil {
+		return err
 	}
-	t := time.NewTimer(moment)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.C:
-		return nil
+	n.Login, n.Note = s.login.user, "none: the user has no password; its rights are IAM's"
+	principal := ""
+	if !e.byRole {
+		principal = s.user
 	}
+	n.Permissions = append(n.Permissions,
+		engine.Permission{Principal: principal, Sid: "AccessKeys", Resources: []string{s.user},
+			Actions: []string{"iam:ListAccessKeys", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey", "iam:ListUserTags"}},
+		engine.Permission{Principal: principal, Sid: "Intent", Resources: []string{s.user}, Actions: []string{"iam:TagUser"},
+			Conditions: map[string]map[string]string{"ForAllValues:StringEquals": {"aws:TagKeys": intentTag}}})
+	return nil
 }

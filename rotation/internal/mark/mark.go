@@ -3,6 +3,7 @@
 package mark
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
@@ -11,9 +12,18 @@ import (
 	"time"
 )
 
-// settled is the age from which nobody can be about to store a credential: one call of the engine
-// takes 15 seconds at most, and storing what it created takes a few more.
-const settled = time.Minute
+// Settled is the age from which nobody can be about to store a credential: one call of the engine
+// takes 15 seconds at most, and storing what it created takes a few more. Secrets Manager repeats a
+// failed rotation later than this.
+const Settled = time.Minute
+
+// LeaveTime returns a context that leaves a third of the time for taking back what is created.
+func LeaveTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	if end, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(ctx, end.Add(-time.Until(end)/3))
+	}
+	return context.WithCancel(ctx)
+}
 
 // Prefix is how every mark of a secret begins.
 func Prefix(secret string) string {
@@ -44,5 +54,5 @@ func Abandoned(mark, secret, version string) bool {
 		return true
 	}
 	// Earlier releases wrote four random bytes and no time.
-	return len(own) == 8 && time.Since(time.Unix(int64(binary.BigEndian.Uint32(own)), 0)) > settled
+	return len(own) == 8 && time.Since(time.Unix(int64(binary.BigEndian.Uint32(own)), 0)) > Settled
 }
