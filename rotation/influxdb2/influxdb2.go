@@ -1,8 +1,8 @@
-// Package influxdb2 rotates the passwords and the tokens of users of InfluxDB 2, on
-// servers of one's own and on Amazon Timestream for InfluxDB, by its HTTP API.
+// Package influxdb2 rotates the passwords and the tokens of users of InfluxDB 2 and of Amazon Timestream
+// for InfluxDB, by the HTTP API.
 //
-// The two are engines of their own with the same names in the field engine: a value
-// with the field token is a token's secret, any other one a user's.
+// They are two engines with the same names in the field engine: a value with the field token is a
+// token's secret, any other one a user's.
 // Source: https://docs.influxdata.com/influxdb/v2/api/,
 // https://docs.aws.amazon.com/timestream/latest/developerguide/timestream-for-influx-security-db-secrets.html
 package influxdb2
@@ -13,17 +13,12 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/awsapi"
+	"example.com/rotator/rotation/internal/httpapi"
 )
 
-// Settings returns the SDK's configuration for a secret: region, HTTP client, and
-// the function's own credentials or those of its role in the secret's account.
-type Settings func(ctx context.Context, secret string) (aws.Config, error)
-
-// names are the field engine's values: AWS's for its service, and ours for other
-// servers.
+// names are the field engine's values: AWS's for its service, and ours for other servers.
 var names = []string{"timestream-influxdb", "influxdb2"}
 
 // Fields of a secret.
@@ -39,7 +34,7 @@ const (
 // server finds and opens the servers that secrets name.
 type server struct {
 	tls      engine.TLSPolicy
-	settings Settings
+	settings awsapi.Settings
 }
 
 // login is what a value says: a user with its password, or a token, and where.
@@ -49,9 +44,7 @@ type login struct {
 	instance      string // the identifier of an instance at Timestream
 }
 
-// parse reads a login. Where is nothing that a superuser's value must say: AWS's
-// own secret for an instance does not. A user's name must have no colon, as it goes
-// into an HTTP header.
+// parse reads a login. It may name no server, as AWS's own secret for an instance does not.
 func parse(v engine.Value) (login, error) {
 	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
 	if !v.IsObject() {
@@ -59,31 +52,26 @@ func parse(v engine.Value) (login, error) {
 	}
 	var l login
 	var faults []string
-	text := func(name string) string {
+	for name, to := range map[string]*string{tokenField: &l.token, instanceField: &l.instance} {
 		s, ok := v.Text(name)
-		if !ok && v.JSON(name) != nil && string(v.JSON(name)) != "null" {
+		if *to = s; !ok && v.JSON(name) != nil && string(v.JSON(name)) != "null" {
 			faults = append(faults, name+" is not text")
 		}
-		return s
 	}
-	l.token, l.instance = text(tokenField), text(instanceField)
 	// What may be missing is put in, so that the rest is looked at.
-	full, placed := v, true
+	full, placed := v, v.JSON("host") != nil
 	if l.token != "" {
 		full = full.With(userField, "none").With(passwordField, "none")
-		if strings.ContainsFunc(l.token, func(c rune) bool { return c <= ' ' || c > '~' }) {
-			faults = append(faults, "token has characters that no token has")
-		}
 	}
-	if host, _ := v.Text("host"); host == "" && v.JSON("host") == nil {
-		full, placed = full.With("host", "none"), false
+	if !placed {
+		full = full.With("host", "none")
 	}
-	t, err := engine.ParseTarget(full, 8086, "")
+	if strings.ContainsFunc(l.token, func(c rune) bool { return c <= ' ' || c > '~' }) {
+		faults = append(faults, "token has characters that no token has")
+	}
+	t, err := httpapi.ParseUser(full, 8086)
 	if failure, ok := errors.AsType[*engine.Error](err); ok {
 		faults = append(faults, failure.Err.Error())
-	}
-	if strings.Contains(t.User, ":") {
-		faults = append(faults, userField+" has a colon, with which nobody can log in by HTTP")
 	}
 	if faults != nil {
 		slices.Sort(faults)
@@ -117,10 +105,9 @@ func (s server) open(ctx context.Context, r *engine.Request, v engine.Value) (*s
 	return s.connect(ctx, l)
 }
 
-// openLogin opens a session with who makes the change. A superuser's credential is
-// sent only where its own secret says that it belongs, or where AWS says that it is
-// the instance's own secret: whoever may write the rotated secret could name another
-// server there.
+// openLogin opens a session with who makes the change. A superuser's credential is sent only where its
+// own secret names the server, or where AWS says that it is the instance's secret: whoever may write the
+// rotated secret could name another server there.
 func (s server) openLogin(ctx context.Context, r *engine.Request) (*session, error) {
 	if !r.Superuser {
 		return s.open(ctx, r, r.Login)

@@ -2,7 +2,6 @@ package influxdb2
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -20,52 +19,49 @@ type session struct {
 	cookie string
 }
 
-// connect opens a session. It fails where the credential is refused, so that whatever
-// follows is not the first to learn it.
+// connect opens a session. It fails where the credential is refused, so no later call is the first to
+// learn it.
 func (s server) connect(ctx context.Context, l login) (*session, error) {
 	x := &session{login: l}
 	x.api = httpapi.New(s.tls, l.Target, x.authorize)
+	connect := x.signIn
 	if l.token != "" {
-		if err := x.tokenWorks(ctx); err != nil {
-			x.close()
-			return nil, err
-		}
-		return x, nil
+		connect = x.tokenWorks
 	}
-	a, err := x.api.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/api/v2/signin"})
-	if err != nil {
+	if err := connect(ctx); err != nil {
 		x.close()
 		return nil, err
+	}
+	return x, nil
+}
+
+func (x *session) signIn(ctx context.Context) error {
+	a, err := x.api.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/api/v2/signin"})
+	if err != nil {
+		return err
 	}
 	var cookies []string
 	for _, c := range (&http.Response{Header: a.Header}).Cookies() {
 		cookies = append(cookies, c.Name+"="+c.Value)
 	}
 	if !a.OK() || cookies == nil {
-		x.close()
-		return nil, x.failure("the login", a)
+		return x.failure("the login", a)
 	}
 	x.cookie = strings.Join(cookies, "; ")
-	return x, nil
+	return nil
 }
 
-// tokenWorks asks who the token's user is, which few tokens may know: what the server
-// says to the others tells whether it knows them. Lists of all kinds it gives to tokens
-// that are inactive, too, and has nothing in them.
+// tokenWorks asks who the token's user is, which few tokens may know: the server's answer to the others
+// tells whether it knows them. It gives lists of all kinds, which are empty, also to inactive tokens.
 func (x *session) tokenWorks(ctx context.Context) error {
-	const what = "the question who that is"
 	a, err := x.api.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: "/api/v2/me"})
-	if err != nil || a.OK() {
+	if err != nil || a.OK() || a.Status == http.StatusUnauthorized && forbidden.MatchString(read(a).Message) {
 		return err
 	}
-	if f := read(a); a.Status == http.StatusUnauthorized && forbidden.MatchString(f.Message) {
-		return nil
-	}
-	return x.failure(what, a)
+	return x.failure("the question who that is", a)
 }
 
-// forbidden is what the server says to who may not read a user, after it has found
-// out who that is.
+// forbidden is what the server says to a token that it knows and that may not read its user.
 // Source: InfluxDB 2.7's authorizer/authorize.go
 var forbidden = regexp.MustCompile(`^read:users/[0-9a-f]+ is unauthorized$`)
 
@@ -80,8 +76,7 @@ func (x *session) authorize(r *http.Request) {
 	}
 }
 
-// close signs out, as the server would keep the session for an hour, even if the
-// call's own time is over.
+// close signs out, even if the call's time is over: the server would keep the session for an hour.
 func (x *session) close() {
 	if x.cookie != "" {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -109,9 +104,8 @@ func read(a *httpapi.Answer) fault {
 	return f
 }
 
-// failure gives an answer that is no success its cause. The server answers 401 to a
-// wrong credential, to one that is inactive and to a right one that may not do what it
-// asks for; their texts differ.
+// failure gives an answer that is no success its cause. The server answers 401 to a wrong credential, to
+// an inactive one, and to one that may not do what it asks for; their texts differ.
 // Source: InfluxDB 2.7's http/errors.go and auth.go
 func (x *session) failure(what string, a *httpapi.Answer) error {
 	f := read(a)
@@ -128,24 +122,9 @@ func (x *session) failure(what string, a *httpapi.Answer) error {
 
 // call makes a call of the API and reads the answer into out, if there is one.
 func (x *session) call(ctx context.Context, what, method, path string, query url.Values, body, out any) error {
-	r := httpapi.Request{Method: method, Path: "/api/v2/" + path, Query: query, Type: "application/json"}
-	if body != nil {
-		var err error
-		if r.Body, err = json.Marshal(body); err != nil {
-			return engine.Errorf(engine.InternalError, "report this", "%s cannot be asked for: %w", what, err)
-		}
-	}
-	a, err := x.api.Do(ctx, r)
-	switch {
-	case err != nil:
+	a, err := x.api.Call(ctx, what, httpapi.Request{Method: method, Path: "/api/v2/" + path, Query: query}, body, out)
+	if err != nil || a.OK() || method == http.MethodDelete && a.Status == http.StatusNotFound { // it is gone already
 		return err
-	case method == http.MethodDelete && a.Status == http.StatusNotFound:
-		return nil // it is gone already
-	case !a.OK():
-		return x.failure(what, a)
-	case out != nil && httpapi.Decode(a.Body, out) != nil:
-		// The body may have a token.
-		return engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2", "%s is answered with something else than was asked for", what)
 	}
-	return nil
+	return x.failure(what, a)
 }

@@ -2,22 +2,20 @@ package influxdb2
 
 import (
 	"context"
-	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/awsapi"
 	"example.com/rotator/rotation/internal/httpapi"
 	"example.com/rotator/rotation/internal/mark"
 )
 
-// Tokens rotates API tokens. A token is made beside the current one, with the same
-// permissions, user and organisation. Its description tells which secret and which
-// version it was made for: whatever a crash leaves behind is found by it.
+// Tokens rotates API tokens. A token is made next to the current one, with the same permissions, user
+// and organization. What a crash leaves is found by its description, which has the secret's mark.
 type Tokens struct{ server }
 
 var (
@@ -28,19 +26,17 @@ var (
 )
 
 // NewTokens returns the engine with the given policy for its connections.
-func NewTokens(tls engine.TLSPolicy, settings Settings) *Tokens {
+func NewTokens(tls engine.TLSPolicy, settings awsapi.Settings) *Tokens {
 	return &Tokens{server{tls, settings}}
 }
 
-// Kind describes the engine. The server makes the tokens, so there is no password
-// policy.
+// Kind describes the engine. The server makes the tokens, so there is no password policy.
 func (*Tokens) Kind() engine.Kind {
 	return engine.Kind{Names: names, Overlap: engine.BothWork, MarkField: tokenField, SecretFields: []string{tokenField, idField}, SuperuserField: adminField,
 		PlaceFields: []string{"engine", instanceField, "org"}}
 }
 
-// permission is what a token may do. Names of resources are not kept: the server
-// adds them to its answers.
+// permission is what a token may do, without the resources' names, which the server adds to its answers.
 type permission struct {
 	Action   string   `json:"action"`
 	Resource resource `json:"resource"`
@@ -98,9 +94,8 @@ func (e *Tokens) DryRun(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// Mint makes a token, whose description is what the current one's says and the secret's mark. What
-// earlier rotations left is revoked first; and a token that the list does not show as it was asked for
-// is taken back.
+// Mint makes a token with the current one's description and the secret's mark. What earlier rotations
+// left is revoked first, and a token that the list does not show as it was asked for is taken back.
 func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
@@ -117,11 +112,7 @@ func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	}); err != nil {
 		return engine.Value{}, err
 	}
-	// The rest of the time is for taking the token back.
-	within, cancel := ctx, context.CancelFunc(func() {})
-	if end, ok := ctx.Deadline(); ok {
-		within, cancel = context.WithDeadline(ctx, end.Add(-time.Until(end)/3))
-	}
+	within, cancel := mark.LeaveTime(ctx)
 	defer cancel()
 	people := model.Description
 	if m := marked.FindStringSubmatch(people); m != nil {
@@ -170,8 +161,8 @@ func (x *session) takeBack(ctx context.Context, made authorization, failure erro
 		"%w; the token may be valid, as it could not be taken back: %w", failure, err)
 }
 
-// model returns the authorization to copy: the current token's. Where somebody has
-// deleted that or made it inactive, it is the one before, or the one who acts.
+// model returns the authorization to copy: the current token's or, where somebody has deleted that or
+// made it inactive, the one before, or the one that acts.
 func model(r *engine.Request, all []authorization) (authorization, error) {
 	candidates := []engine.Value{r.Current, r.Previous}
 	if !r.Superuser {
@@ -197,48 +188,36 @@ func unseen(r *engine.Request, shown int) error {
 		"the token is not among the %d that are shown to who looks for it", shown)
 }
 
-// find returns the authorization of a value's token. InfluxDB 2.9 and later keeps
-// hashes and shows no token, or the same text for each; there the value's id leads to
-// it, but only to one that was made for this secret: whoever may write the secret could
-// put any id into it, and have an operator copy what that one may.
+// find returns the authorization of a value's token. InfluxDB 2.9 and later keeps hashes and shows no
+// token, or the same text for each; there the value's id leads to it, but only to one that was made for
+// this secret: whoever may write the secret could put any id into it, and have an operator copy it.
 func find(all []authorization, r *engine.Request, v engine.Value) (authorization, bool) {
 	token, _ := v.Text(tokenField)
 	id, _ := v.Text(idField)
 	if token == "" {
 		return authorization{}, false
 	}
-	var shown, named []authorization
-	for _, a := range all {
-		if a.Token == token {
-			shown = append(shown, a)
+	for _, is := range []func(a authorization) bool{
+		func(a authorization) bool { return a.Token == token },
+		func(a authorization) bool { return a.ID == id && a.is(r.Secret) },
+	} {
+		i := slices.IndexFunc(all, is)
+		if i >= 0 && !slices.ContainsFunc(all[i+1:], is) {
+			return all[i], true
 		}
-		if a.ID == id && a.is(r.Secret) {
-			named = append(named, a)
-		}
-	}
-	switch {
-	case len(shown) == 1:
-		return shown[0], true
-	case len(named) == 1:
-		return named[0], true
 	}
 	return authorization{}, false
 }
 
 // same reports whether two lists have the same permissions.
 func same(a, b []permission) bool {
-	set := func(list []permission) map[permission]bool {
-		out := map[permission]bool{}
-		for _, p := range list {
-			out[p] = true
-		}
-		return out
+	lacks := func(list []permission) func(permission) bool {
+		return func(p permission) bool { return !slices.Contains(list, p) }
 	}
-	return maps.Equal(set(a), set(b))
+	return !slices.ContainsFunc(a, lacks(b)) && !slices.ContainsFunc(b, lacks(a))
 }
 
-// list opens a session with who acts and returns the tokens that it is shown. The
-// server has no pages here.
+// list opens a session with who acts and returns the tokens that it is shown; there are no pages.
 func (e *Tokens) list(ctx context.Context, r *engine.Request) (*session, []authorization, error) {
 	x, err := e.openLogin(ctx, r)
 	if err != nil {
@@ -258,8 +237,8 @@ func (x *session) authorizations(ctx context.Context) ([]authorization, error) {
 	return list.Authorizations, err
 }
 
-// Set makes sure that the pending token is there, and revokes every other one of
-// this secret but the current: the one before, and those that crashes left behind.
+// Set makes sure that the pending token is there, and revokes every other one of this secret but the
+// current: the one before, and those that crashes left.
 func (e *Tokens) Set(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending, r.Current, r.Login)
 }
@@ -327,8 +306,7 @@ func (e *Tokens) Revoke(ctx context.Context, r *engine.Request) error {
 	return x.end(ctx, all, func(a authorization) bool { return slices.Contains(pending, a.ID) })
 }
 
-// Verify asks the server whether it knows the token. A token that makes its successor
-// must find itself among the tokens.
+// Verify asks the server whether it knows the token. One that makes its successor must find itself.
 func (e *Tokens) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	x, err := e.open(ctx, r, v)
 	if err != nil {

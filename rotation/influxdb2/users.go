@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/awsapi"
 	"example.com/rotator/rotation/internal/httpapi"
 	"example.com/rotator/rotation/pair"
 )
@@ -21,7 +22,9 @@ var (
 )
 
 // NewUsers returns the engine with the given policy for its connections.
-func NewUsers(tls engine.TLSPolicy, settings Settings) *Users { return &Users{server{tls, settings}} }
+func NewUsers(tls engine.TLSPolicy, settings awsapi.Settings) *Users {
+	return &Users{server{tls, settings}}
+}
 
 // Kind describes the engine. AWS's template takes whatever GetRandomPassword gives;
 // these characters may stand in URLs and are of as many kinds as the server's option
