@@ -1,9 +1,8 @@
-// Package http rotates tokens of HTTP APIs by recipes: which requests issue,
-// verify, list and revoke a token is said in the function's configuration.
+// Package http rotates tokens of HTTP APIs by recipes in the function's configuration, which say what
+// requests issue, verify, list and revoke a token.
 //
-// A token is issued beside the current one, so that both work. Its name tells
-// which secret and which version it was issued for: whatever a crash leaves behind
-// is found by its name and revoked.
+// A token is issued next to the current one, and both work. Its name tells which secret and version it
+// was issued for: what a crash leaves is found by its name and revoked.
 package http
 
 import (
@@ -18,10 +17,11 @@ import (
 	"time"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/httpapi"
 	"example.com/rotator/rotation/internal/mark"
 )
 
-// Engine rotates the tokens of one recipe. Load makes it.
+// Engine rotates the tokens of one recipe; see Load.
 type Engine struct {
 	tls    engine.TLSPolicy
 	name   string
@@ -31,45 +31,39 @@ type Engine struct {
 var (
 	_ engine.Minter  = (*Engine)(nil)
 	_ engine.Retirer = (*Engine)(nil)
+	_ engine.Needer  = (*Engine)(nil)
 )
-
-func newEngine(tls engine.TLSPolicy, name string, r Recipe) *Engine {
-	if r.Refused == nil {
-		r.Refused = []int{nethttp.StatusUnauthorized}
-	}
-	return &Engine{tls, name, r}
-}
 
 // Kind describes the engine: its name is http: and the recipe's.
 func (e *Engine) Kind() engine.Kind {
-	return engine.Kind{Names: []string{"http:" + e.name}, Overlap: engine.BothWork, SecretFields: slices.Sorted(maps.Keys(e.recipe.Fields)), PlaceFields: e.recipe.place()}
+	return engine.Kind{
+		Names:        []string{"http:" + e.name},
+		Overlap:      engine.BothWork,
+		SecretFields: slices.Sorted(maps.Keys(e.recipe.Fields)),
+		PlaceFields:  e.recipe.place(),
+	}
 }
+
+const adviceFields = "the recipe's placeholders name the fields that the secret needs"
 
 // form checks that a value has every field that the recipe needs.
 func (e *Engine) form(v engine.Value) error {
-	const advice = "the recipe's place holders name the fields that the secret needs"
 	if !v.IsObject() {
-		return engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+		return engine.Errorf(engine.InvalidSecret, adviceFields, "the secret's value cannot be read: %s", v.Fault())
 	}
+	sample := values{v, map[string]string{"name": "name", "prefix": "prefix", "id": "id"}}
 	var faults []string
+	if arn, _ := v.Text("masterarn"); arn != "" {
+		// The API would get the credentials of another secret.
+		faults = append(faults, "masterarn cannot be used: the recipe says who acts")
+	}
 	for _, c := range e.recipe.calls() {
-		names, _ := c.placeholders() // checked when it was loaded
-		missing := false
-		for _, n := range names {
-			if s, _ := v.Text(n); s == "" && !strings.HasPrefix(n, "rotation.") {
-				faults, missing = append(faults, n+" is missing"), true
-			}
-		}
-		if !missing {
-			sample := map[string]string{"name": "name", "prefix": "prefix", "id": "id"}
-			if _, err := c.request(context.Background(), nil, words(v, sample)); err != nil {
-				faults = append(faults, err.Error())
-			}
-		}
+		_, wrong := c.request(context.Background(), nil, sample)
+		faults = append(faults, wrong...)
 	}
 	if faults != nil {
 		slices.Sort(faults)
-		return engine.Errorf(engine.InvalidSecret, advice, "the secret's value does not suit the recipe %s: %s", e.name, strings.Join(slices.Compact(faults), ", "))
+		return engine.Errorf(engine.InvalidSecret, adviceFields, "the secret's value does not suit the recipe %s: %s", e.name, strings.Join(slices.Compact(faults), ", "))
 	}
 	return nil
 }
@@ -79,10 +73,9 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return r.Current, e.form(r.Current)
 }
 
-// Mint issues a token, which bears the secret's mark and the version's id in its name. It looks before
-// it issues: whether the login is accepted, and whether the list shows it. What earlier rotations left
-// is revoked first, so nothing piles up while revoking fails; and a token that the list does not show
-// under its name is taken back.
+// Mint issues a token, whose name is a mark. It looks before: whether the login is accepted, and whether
+// the list shows it. What earlier rotations left is revoked first, so nothing piles up while revoking
+// fails; and a token that the list does not show under its name is taken back.
 func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	if err := e.form(r.Current); err != nil {
 		return engine.Value{}, err
@@ -107,11 +100,7 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	})); err != nil {
 		return engine.Value{}, err
 	}
-	// The rest of the time is for taking the token back.
-	within, cancel := ctx, context.CancelFunc(func() {})
-	if end, ok := ctx.Deadline(); ok {
-		within, cancel = context.WithDeadline(ctx, end.Add(-time.Until(end)/3))
-	}
+	within, cancel := mark.LeaveTime(ctx)
 	defer cancel()
 	name := mark.New(r.Secret, r.Version)
 	next, issued, err := x.issue(within, r.Current, name)
@@ -141,15 +130,15 @@ func (x *exchange) issue(ctx context.Context, current engine.Value, name string)
 	for field := range recipe.Fields {
 		next = next.With(field, "")
 	}
-	a, err := x.send(ctx, what, recipe.Issue, words(x.login, map[string]string{"name": name}), turnedAway)
+	a, err := x.send(ctx, what, recipe.Issue, values{x.login, map[string]string{"name": name}}, turnedAway)
 	if err != nil {
 		return next, true, err
 	}
-	if !a.ok() {
-		return next, a.status < 400 || a.status >= 500, refusal(what, a, nethttp.StatusUnauthorized)
+	if !a.OK() {
+		return next, a.Status < 400 || a.Status >= 500, refusal(what, a, nethttp.StatusUnauthorized)
 	}
-	body, err := decode(a.body)
-	if err != nil {
+	var body any
+	if httpapi.Decode(a.Body, &body) != nil {
 		return next, true, engine.Errorf(engine.TargetFailed, advice, "%s: the answer is not JSON", what)
 	}
 	for _, field := range slices.Sorted(maps.Keys(recipe.Fields)) {
@@ -257,10 +246,8 @@ func (x *exchange) proves(ctx context.Context, v engine.Value, id string) (bool,
 		}
 		return false, err
 	}
-	answer, err := decode(body)
-	if err != nil {
-		return false, nil
-	}
+	var answer any
+	_ = httpapi.Decode(body, &answer) // what is no JSON shows no id
 	s, _, ok := scalar(answer, pointer)
 	return ok && s == id, nil
 }
@@ -298,33 +285,32 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 // succeeds for any token says nothing. It returns the first answer.
 func (x *exchange) verify(ctx context.Context, v engine.Value) ([]byte, error) {
 	const what = "the call that verifies the token"
-	a, err := x.send(ctx, what, x.engine.recipe.Verify.Call, words(v, nil), busy)
+	a, err := x.send(ctx, what, x.engine.recipe.Verify.Call, values{Value: v}, busy)
 	if err != nil {
 		return nil, err
 	}
-	if !a.ok() {
+	if !a.OK() {
 		return nil, refusal(what, a, x.engine.recipe.Refused...)
 	}
 	for _, field := range x.engine.recipe.secrets() {
 		s, _ := v.Text(field)
 		v = v.With(field, strings.Repeat(rand.Text(), 1+len(s)/26)[:max(len(s), 8)])
 	}
-	probe, err := x.send(ctx, what, x.engine.recipe.Verify.Call, words(v, nil), busy)
+	probe, err := x.send(ctx, what, x.engine.recipe.Verify.Call, values{Value: v}, busy)
 	if err != nil {
 		return nil, err
 	}
-	if probe.ok() {
+	if probe.OK() {
 		return nil, engine.Errorf(engine.InvalidConfiguration, "have the recipe's verify ask for what the API gives to valid tokens alone", "%s also succeeds with a token that was made up", what)
 	}
-	return a.body, nil
+	return a.Body, nil
 }
 
 // shows returns an error where the tokens lack the value's own. A list that is filtered by
 // {{rotation.prefix}} does not show a token that was made by hand.
 func (x *exchange) shows(tokens []token, v engine.Value) error {
 	id, _ := v.Text(x.engine.recipe.ID)
-	names, _ := x.engine.recipe.List.placeholders() // checked when it was loaded
-	if id == "" || slices.ContainsFunc(tokens, func(t token) bool { return t.id == id }) || slices.Contains(names, "rotation.prefix") {
+	if id == "" || slices.ContainsFunc(tokens, func(t token) bool { return t.id == id }) || slices.Contains(x.engine.recipe.List.names(), "rotation.prefix") {
 		return nil
 	}
 	return engine.Errorf(engine.TargetFailed, "compare the recipe's list, and the secret's field "+x.engine.recipe.ID+", with what the API has", "the list does not show the token that was accepted, so it cannot tell what is valid")
@@ -353,11 +339,11 @@ func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 func (x *exchange) end(ctx context.Context, ids []string) error {
 	const what = "revoking a token"
 	for _, id := range ids {
-		a, err := x.send(ctx, what, x.engine.recipe.Revoke, words(x.login, map[string]string{"id": id}), busy)
+		a, err := x.send(ctx, what, x.engine.recipe.Revoke, values{x.login, map[string]string{"id": id}}, busy)
 		if err != nil {
 			return err
 		}
-		if !a.ok() && a.status != nethttp.StatusNotFound && a.status != nethttp.StatusGone {
+		if !a.OK() && a.Status != nethttp.StatusNotFound && a.Status != nethttp.StatusGone {
 			return refusal(what, a)
 		}
 	}
@@ -373,15 +359,14 @@ const adviceList = "compare the recipe with the API's documentation: list must s
 
 // await lists the tokens until they are as they should be, for a few seconds: a list may be behind.
 func (x *exchange) await(ctx context.Context, otherwise string, ok func([]token) bool) error {
-	const patience, reserve = 5 * time.Second, 200 * time.Millisecond
+	const patience = 5 * time.Second
 	begin := time.Now()
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		tokens, err := x.list(ctx)
 		if err != nil || ok(tokens) {
 			return err
 		}
-		end, limited := ctx.Deadline()
-		if time.Since(begin)+pause > patience || limited && time.Until(end) < pause+reserve || wait(ctx, pause) != nil {
+		if time.Since(begin)+pause > patience || httpapi.Wait(ctx, pause) != nil {
 			return engine.Errorf(engine.TargetFailed, adviceList, "%s", otherwise)
 		}
 	}
@@ -406,28 +391,27 @@ const (
 	tokenLimit = 10_000
 )
 
-// list returns the tokens on all pages. It is the first call of whatever needs it,
-// so that the status 401 means that the login was refused before any change.
+// list returns the tokens on all pages. It is called before any change, so the status 401 means that the
+// login was refused.
 func (x *exchange) list(ctx context.Context) ([]token, error) {
 	const what, advice = "listing tokens", "compare the recipe's list with the API's documentation"
 	const adviceLong = "have the recipe list fewer tokens, by {{rotation.prefix}} in its query"
 	l := x.engine.recipe.List
-	call, look := l.Call, words(x.login, map[string]string{"prefix": mark.Prefix(x.secret)})
+	call, with := l.Call, values{x.login, map[string]string{"prefix": mark.Prefix(x.secret)}}
 	var tokens []token
 	for range pageLimit {
-		a, err := x.send(ctx, what, call, look, busy)
+		a, err := x.send(ctx, what, call, with, busy)
 		if err != nil {
 			return nil, err
 		}
-		if !a.ok() {
+		if !a.OK() {
 			return nil, refusal(what, a, nethttp.StatusUnauthorized)
 		}
-		body, err := decode(a.body)
-		if err != nil {
+		var body any
+		if httpapi.Decode(a.Body, &body) != nil {
 			return nil, engine.Errorf(engine.TargetFailed, advice, "%s: the answer is not JSON", what)
 		}
-		found, _ := resolve(body, l.Items)
-		items, ok := found.([]any)
+		items, ok := resolve(body, l.Items).([]any)
 		if !ok {
 			return nil, engine.Errorf(engine.TargetFailed, advice, "%s: the answer has no array at %q", what, l.Items)
 		}
@@ -458,12 +442,9 @@ func (x *exchange) list(ctx context.Context) ([]token, error) {
 var linkForm = regexp.MustCompile(`<([^>]*)>\s*((?:;\s*[\w*-]+\s*=\s*(?:"[^"]*"|[^\s;,"]*)\s*)*)`)
 
 // nextPage returns the absolute URL of the next page, or "".
-func nextPage(a *answer, body any, pointer string) string {
-	next := ""
-	if pointer != "" {
-		next, _, _ = scalar(body, pointer)
-	}
-	for _, header := range a.header.Values("Link") {
+func nextPage(a *httpapi.Answer, body any, pointer string) string {
+	next, _, _ := scalar(body, pointer) // none at "", where there is an object or an array
+	for _, header := range a.Header.Values("Link") {
 		for _, m := range linkForm.FindAllStringSubmatch(header, -1) {
 			if strings.Contains(m[2], `rel="next"`) || strings.Contains(m[2], "rel=next") {
 				next = m[1]
@@ -473,10 +454,16 @@ func nextPage(a *answer, body any, pointer string) string {
 	if next == "" {
 		return ""
 	}
-	u, err := a.from.Parse(next)
+	u, err := a.From.Parse(next)
 	if err != nil {
 		return next // and is not allowed
 	}
 	u.Fragment = ""
 	return u.String()
+}
+
+// Needs says that the API alone knows its rights.
+func (e *Engine) Needs(_ context.Context, _ *engine.Request, n *engine.Needs) error {
+	n.Note = "the token needs what the recipe's calls ask of the API; see the API's own manual"
+	return nil
 }

@@ -587,6 +587,27 @@ func TestATokenStaysWithItsRecipeAndItsAccount(t *testing.T) {
 	}
 }
 
+// TestTheSecretOfADatabaseStaysAway: whoever may write a secret names that of a database, which RDS
+// manages and which has no field engine, as its superuser, and has its password sent to the API.
+func TestTheSecretOfADatabaseStaysAway(t *testing.T) {
+	a := newAPI(t)
+	w := world.New(t, engineOf(t, a, "form", a.host()))
+	master := w.Secret("rds", engine.StringValue(`{"account":"boss","password":"the-boss-has","token":"x","token_id":"1"}`))
+	arn := w.Secret("app", secretOf("form", a.first("acme")).With("masterarn", master))
+	var passwords []string
+	a.answer(func(_ nethttp.ResponseWriter, r *nethttp.Request) bool {
+		_, password, _ := r.BasicAuth()
+		passwords = append(passwords, password)
+		return false
+	})
+	if err := w.Rotate(arn); !errors.Is(err, engine.InvalidSecret) || !strings.Contains(fmt.Sprint(err), "masterarn") {
+		t.Errorf("%v", err)
+	}
+	if slices.Contains(passwords, "the-boss-has") {
+		t.Error("the API has got the other secret's password")
+	}
+}
+
 // TestANumericIDStaysANumber, and a text a text.
 func TestANumericIDStaysANumber(t *testing.T) {
 	a := newAPI(t)

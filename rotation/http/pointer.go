@@ -11,51 +11,37 @@ import (
 // Source: https://www.rfc-editor.org/rfc/rfc6901#section-3
 var pointerForm = regexp.MustCompile(`^(/([^/~]|~[01])*)*$`)
 
-// resolve returns what a pointer leads to in decoded JSON; "" is the whole.
-func resolve(x any, pointer string) (any, bool) {
+// resolve returns what a pointer leads to in decoded JSON, or nil; "" is the whole.
+func resolve(x any, pointer string) any {
 	if pointer == "" {
-		return x, true
+		return x
 	}
 	for _, token := range strings.Split(pointer[1:], "/") {
 		token = strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
 		switch at := x.(type) {
 		case map[string]any:
-			next, ok := at[token]
-			if !ok {
-				return nil, false
-			}
-			x = next
+			x = at[token]
 		case []any:
 			i, err := strconv.Atoi(token)
 			if err != nil || i < 0 || i >= len(at) || strconv.Itoa(i) != token {
-				return nil, false
+				return nil
 			}
 			x = at[i]
 		default:
-			return nil, false
+			return nil
 		}
 	}
-	return x, true
+	return x
 }
 
-// scalarLimit bounds a text, and numberLimit a number, in bytes.
-const (
-	scalarLimit = 16 << 10
-	numberLimit = 64
-)
-
-// scalar returns the string or the number that a pointer leads to, as a text that
-// is not empty.
+// scalar returns the string or the number that a pointer leads to, as a text that is not empty. Its
+// length is bounded.
 func scalar(x any, pointer string) (text string, number, ok bool) {
-	x, ok = resolve(x, pointer)
-	if !ok {
-		return "", false, false
-	}
-	switch x := x.(type) {
+	switch x := resolve(x, pointer).(type) {
 	case string:
-		return x, false, x != "" && len(x) <= scalarLimit
+		return x, false, x != "" && len(x) <= 16<<10
 	case json.Number:
-		return x.String(), true, len(x) <= numberLimit
+		return x.String(), true, len(x) <= 64
 	}
 	return "", false, false
 }

@@ -1,179 +1,154 @@
 package http
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
+	"maps"
 	nethttp "net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
 )
 
-// placeholder is {{field}} or {{rotation.word}}. There is no more to the templates:
-// each value is escaped for where it stands, which a language of its own would
-// leave to the recipe's author.
+// placeholder is {{field}} or {{rotation.word}}. There is no more to the templates: each value is
+// escaped for where it stands, which a richer language would leave to the recipe's author.
 var placeholder = regexp.MustCompile(`\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}`)
 
-// lookup returns the value of a place holder.
-type lookup func(name string) (string, bool)
-
-// words returns the lookup for a value and the rotation's own words.
-func words(v engine.Value, own map[string]string) lookup {
-	return func(name string) (string, bool) {
-		if word, ok := strings.CutPrefix(name, "rotation."); ok {
-			s, ok := own[word]
-			return s, ok
-		}
-		return v.Text(name)
-	}
+// texts returns the call's templates.
+func (c Call) texts() []string {
+	texts := []string{c.URL, c.Basic, string(c.JSON)}
+	texts = slices.AppendSeq(texts, maps.Values(c.Headers))
+	return slices.AppendSeq(texts, maps.Values(c.Form))
 }
 
-// expand replaces the place holders of a text.
-func expand(text string, look lookup, escape func(string) (string, error)) (string, error) {
-	var fault error
-	out := placeholder.ReplaceAllStringFunc(text, func(m string) string {
+// names returns the names that stand in the call's templates.
+func (c Call) names() (names []string) {
+	for _, t := range c.texts() {
+		for _, m := range placeholder.FindAllStringSubmatch(t, -1) {
+			names = append(names, m[1])
+		}
+	}
+	return names
+}
+
+// malformed reports whether there are braces that are no placeholder. Those that close stand in JSON.
+func (c Call) malformed() bool {
+	literal := func(text string) bool { return strings.Contains(text, "{{") }
+	return slices.ContainsFunc(c.texts(), func(text string) bool { return literal(placeholder.ReplaceAllString(text, "")) }) ||
+		slices.ContainsFunc(slices.AppendSeq(slices.Collect(maps.Keys(c.Headers)), maps.Keys(c.Form)), literal)
+}
+
+// values are what placeholders stand for: the fields of a value, and the rotation's own words.
+type values struct {
+	engine.Value
+	words map[string]string
+}
+
+func (v values) get(name string) string {
+	if word, ok := strings.CutPrefix(name, "rotation."); ok {
+		return v.words[word]
+	}
+	s, _ := v.Text(name)
+	return s
+}
+
+// filler fills templates and collects what is wrong with the secret's fields.
+type filler struct {
+	values values
+	faults []string
+}
+
+// An escape returns a value as it may stand in a place, or why it cannot.
+type escape func(s string) (escaped, fault string)
+
+func (f *filler) fill(text string, escape escape) string {
+	return placeholder.ReplaceAllStringFunc(text, func(m string) string {
 		name := placeholder.FindStringSubmatch(m)[1]
-		s, ok := look(name)
-		if !ok {
-			fault = fmt.Errorf("the field %s is missing", name)
+		s := f.values.get(name)
+		if s == "" {
+			f.faults = append(f.faults, name+" is missing")
 			return ""
 		}
-		s, err := escape(s)
-		if err != nil {
-			fault = fmt.Errorf("the field %s %w", name, err)
+		s, fault := escape(s)
+		if fault != "" {
+			f.faults = append(f.faults, name+" "+fault)
 		}
 		return s
 	})
-	return out, fault
 }
 
-// The ways to escape a value.
-func asIs(s string) (string, error) { return s, nil }
+func asIs(s string) (string, string) { return s, "" }
 
 // inPath refuses what leads elsewhere at a server that decodes a path before it splits it, or twice.
-func inPath(s string) (string, error) {
-	if s == "" || s == "." || strings.Contains(s, "..") || strings.ContainsAny(s, `/\%`) {
-		return "", fmt.Errorf("has a slash, two dots or a percent sign, or is a dot, which cannot stand in a path")
+func inPath(s string) (string, string) {
+	if s == "." || strings.Contains(s, "..") || strings.ContainsAny(s, `/\%`) {
+		return "", "has a slash, two dots or a percent sign, or is a dot, which cannot stand in a path"
 	}
-	return url.PathEscape(s), nil
+	return url.PathEscape(s), ""
 }
 
-func inQuery(s string) (string, error) { return url.QueryEscape(s), nil }
+func inQuery(s string) (string, string) { return url.QueryEscape(s), "" }
 
-func inHeader(s string) (string, error) {
-	for _, c := range s {
-		if c < ' ' || c == 0x7f {
-			return "", fmt.Errorf("has a control character, which cannot stand in a header")
-		}
+func inHeader(s string) (string, string) {
+	if strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		return "", "has a control character, which cannot stand in a header"
 	}
-	return s, nil
+	return s, ""
 }
 
-// fill replaces every string in decoded JSON.
-func fill(x any, with func(string) (string, error)) (any, error) {
-	var err error
-	switch x := x.(type) {
-	case string:
-		return with(x)
-	case []any:
-		out := make([]any, len(x))
-		for i := range x {
-			if out[i], err = fill(x[i], with); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
-	case map[string]any:
-		out := make(map[string]any, len(x))
-		for k := range x {
-			if out[k], err = fill(x[k], with); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
-	}
-	return x, nil
+// inJSON escapes for a string, which is the only place of a template in JSON.
+func inJSON(s string) (string, string) {
+	text, _ := json.Marshal(s) // a string always can
+	return string(text[1 : len(text)-1]), ""
 }
 
-// request returns the call's request. An error speaks of the secret's fields.
-func (c Call) request(ctx context.Context, common map[string]string, look lookup) (*nethttp.Request, error) {
+// request returns the call's request, or what is wrong with the secret's fields.
+func (c Call) request(ctx context.Context, common map[string]string, with values) (*nethttp.Request, []string) {
+	f := filler{values: with}
 	path, query, queried := strings.Cut(c.URL, "?")
-	at, err := expand(path, look, inPath)
-	if err != nil {
-		return nil, err
-	}
+	at := f.fill(path, inPath)
 	for segment := range strings.SplitSeq(at, "/") {
 		if segment == "." || segment == ".." {
-			return nil, fmt.Errorf("the path would have the segment %s", segment)
+			f.faults = append(f.faults, "the path would have the segment "+segment)
 		}
 	}
 	if queried {
-		q, err := expand(query, look, inQuery)
-		if err != nil {
-			return nil, err
-		}
-		at += "?" + q
+		at += "?" + f.fill(query, inQuery)
 	}
-	var body io.Reader
-	kind := ""
+	body, kind := "", ""
 	switch {
 	case c.JSON != nil:
-		x, err := decode(c.JSON)
-		if err == nil {
-			x, err = fill(x, func(s string) (string, error) { return expand(s, look, asIs) })
-		}
-		if err != nil {
-			return nil, err
-		}
-		data, err := json.Marshal(x)
-		if err != nil {
-			return nil, err
-		}
-		body, kind = bytes.NewReader(data), "application/json"
+		body, kind = f.fill(string(c.JSON), inJSON), "application/json"
 	case c.Form != nil:
 		form := url.Values{}
 		for k, v := range c.Form {
-			s, err := expand(v, look, asIs)
-			if err != nil {
-				return nil, err
-			}
-			form.Set(k, s)
+			form.Set(k, f.fill(v, asIs))
 		}
-		body, kind = strings.NewReader(form.Encode()), "application/x-www-form-urlencoded"
+		body, kind = form.Encode(), "application/x-www-form-urlencoded"
 	}
-	method := c.Method
-	if method == "" {
-		method = nethttp.MethodGet
-	}
-	req, err := nethttp.NewRequestWithContext(ctx, method, at, body)
-	if err != nil {
-		return nil, fmt.Errorf("no URL can be made of the recipe and the secret")
-	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "rotator")
+	header := nethttp.Header{"Accept": {"application/json"}, "User-Agent": {"rotator"}}
 	if kind != "" {
-		req.Header.Set("Content-Type", kind)
+		header.Set("Content-Type", kind)
 	}
 	for _, headers := range []map[string]string{common, c.Headers} {
 		for k, v := range headers {
-			s, err := expand(v, look, inHeader)
-			if err != nil {
-				return nil, err
-			}
-			req.Header.Set(k, s)
+			header.Set(k, f.fill(v, inHeader))
 		}
 	}
+	user, password, _ := strings.Cut(f.fill(c.Basic, asIs), ":")
+	if f.faults != nil {
+		return nil, f.faults
+	}
+	req, err := nethttp.NewRequestWithContext(ctx, cmp.Or(c.Method, nethttp.MethodGet), at, strings.NewReader(body))
+	if err != nil {
+		return nil, []string{"no URL can be made of the recipe and the secret"}
+	}
+	req.Header = header
 	if c.Basic != "" {
-		s, err := expand(c.Basic, look, asIs)
-		if err != nil {
-			return nil, err
-		}
-		user, password, _ := strings.Cut(s, ":")
 		req.SetBasicAuth(user, password)
 	}
 	return req, nil

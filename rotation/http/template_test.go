@@ -8,12 +8,13 @@ import (
 	"testing"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/httpapi"
 )
 
 // FuzzRequest: whatever a secret holds, a request goes to the recipe's host and
 // path, with the recipe's headers, query and body, and the value arrives as it is.
 func FuzzRequest(f *testing.F) {
-	for _, s := range []string{"plain", "../..", "a/b?c=d#e", "@evil.example.com/", "x\r\nHost: y", `"}`, "ü%2F", "{{x}}", "\\", ":8080", "&q=1"} {
+	for _, s := range []string{"plain", `quoted"`, "../..", "a/b?c=d#e", "@evil.example.com/", "x\r\nHost: y", `"}`, "ü%2F", "{{x}}", "\\", ":8080", "&q=1"} {
 		f.Add(s)
 	}
 	call := Call{
@@ -23,10 +24,10 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		v := engine.StringValue(`{}`).With("x", s)
 		s, _ = v.Text("x") // as JSON keeps it
-		req, err := call.request(context.Background(), nil, words(v, nil))
-		if err != nil {
+		req, faults := call.request(context.Background(), nil, values{Value: v})
+		if faults != nil {
 			if s != "" && s != "." && !strings.Contains(s, "..") && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`/\%`, r) }) {
-				t.Fatalf("%q: %v", s, err)
+				t.Fatalf("%q: %v", s, faults)
 			}
 			return
 		}
@@ -50,7 +51,8 @@ func FuzzRequest(f *testing.F) {
 }
 
 func TestPointers(t *testing.T) {
-	x, err := decode([]byte(`{"a/b":{"m~n":[10,{"":"x"}]},"n":null,"big":12345678901234567890,"e":"","~1":"y"}`))
+	var x any
+	err := httpapi.Decode([]byte(`{"a/b":{"m~n":[10,{"":"x"}]},"n":null,"big":12345678901234567890,"e":"","~1":"y"}`), &x)
 	if err != nil {
 		t.Fatal(err)
 	}

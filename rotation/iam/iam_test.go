@@ -401,6 +401,21 @@ func TestCheckFindsAKeyOfUnknownOrigin(t *testing.T) {
 	}
 }
 
+// TestASecretCannotNameAnotherToAct: whoever may write a secret names the secret of a mightier user as
+// its superuser, for a new key of that user.
+func TestASecretCannotNameAnotherToAct(t *testing.T) {
+	w := newWorld(t, permissions...)
+	secrets := world.New(t, w.engine)
+	boss := secrets.Secret("boss", secretOf("boss", w.fake.AddUser("boss", permissions...)))
+	arn := secrets.Secret("app", w.first.With("masterarn", boss))
+	if err := secrets.Rotate(arn); !errors.Is(err, engine.InvalidSecret) || !strings.Contains(fmt.Sprint(err), "masterarn") {
+		t.Errorf("%v", err)
+	}
+	if keys := w.fake.Keys("boss"); len(keys) != 1 {
+		t.Errorf("the other user has %d keys", len(keys))
+	}
+}
+
 // TestTheNextRotationReplacesTheKeyOfACancelledOne, once nobody can be about to store it.
 func TestTheNextRotationReplacesTheKeyOfACancelledOne(t *testing.T) {
 	clock := time.Now()
