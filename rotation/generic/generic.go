@@ -1,7 +1,6 @@
-// Package generic makes random values that no system has to be told: keys for
-// HMAC and for signing tokens, passwords that others fetch, key pairs. Those who
-// check with such a value take the one before, AWSPREVIOUS, for as long as it may
-// be in use.
+// Package generic makes random values that no system has to be told: keys for HMAC and for signing
+// tokens, passwords that others fetch, key pairs. Those who check with such a value also accept the one
+// before, AWSPREVIOUS, for as long as it may be in use.
 package generic
 
 import (
@@ -12,7 +11,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Engine makes values by chance alone.
+// Engine makes random values.
 type Engine struct{}
 
 var (
@@ -31,8 +30,8 @@ const (
 	encodingOption = "generic-encoding"
 )
 
-// Kind describes the engine. Without options it does what AWS's RotationTemplate
-// does: the whole value is a password of 32 characters, one of each type at least.
+// Kind describes the engine. Without options it does what AWS's RotationTemplate does: the whole value
+// is a password of 32 characters, one of each type at least.
 // Source: https://github.com/aws-samples/aws-secrets-manager-rotation-lambdas (SecretsManagerRotationTemplate)
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
@@ -47,15 +46,13 @@ func (*Engine) Kind() engine.Kind {
 
 // maker makes and checks values of one kind, in one encoding.
 type maker interface {
-	// make returns a value's parts: what is secret, and a public key or "".
+	// make returns what is secret, and a public key or "".
 	make(r *engine.Request) (secret, public string, err error)
-	// check says what is wrong with a value's parts, or nil. public is "" where
-	// the secret has no place for it.
+	// check says what is wrong with them, or nil. public is "" where the secret has no place for it.
 	check(secret, public string) error
-	// keeps says how the form of a current value's parts would change, or nil. It is nil for a
-	// placeholder.
+	// keeps says how the form of current ones would change, or nil, as for a placeholder.
 	keeps(secret, public string, binary bool) error
-	// pair reports whether there is a public part.
+	// pair reports whether there is a public key.
 	pair() bool
 }
 
@@ -74,113 +71,119 @@ func makerFor(r *engine.Request) (maker, error) {
 	return newKeyPair(kind, encoding)
 }
 
-// place is where a value keeps its parts: in fields, or as a whole.
-type place struct {
-	fields []string
-	pair   bool
+// part is where a value keeps what one maker makes.
+type part struct {
+	field  string // of the secret, or "" for the whole value
+	public string // the field of the public key, or ""
 }
 
-// placeIn checks that the value has the place that the options name.
-func placeIn(r *engine.Request, v engine.Value, m maker) (place, error) {
+func (p part) String() string {
+	if p.field == "" {
+		return "the value"
+	}
+	return "the field " + p.field
+}
+
+func (p part) get(v engine.Value) (secret, public string) {
+	if p.field == "" {
+		return string(v.Reveal()), ""
+	}
+	secret, _ = v.Text(p.field)
+	public, _ = v.Text(p.public)
+	return secret, public
+}
+
+// read returns the maker and the parts that the options name, of which the value has all.
+func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 	const advice = "name the fields that change in the tag rotator:" + fieldOption
-	p := place{r.SecretFields, m.pair()}
+	m, err := makerFor(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	invalid := func(advice, format string, args ...any) (maker, []part, error) {
+		return nil, nil, engine.Errorf(engine.InvalidSecret, advice, format, args...)
+	}
+	fields := r.SecretFields
 	switch {
-	case len(p.fields) == 0 && v.IsObject():
-		return p, engine.Errorf(engine.InvalidSecret, advice, "the value is a JSON object, and no field of it is named")
-	case len(p.fields) == 0 && v.IsZero():
-		return p, engine.Errorf(engine.InvalidSecret, advice, "there is no value")
-	case len(p.fields) == 0:
-		return p, nil
+	case len(fields) == 0 && v.IsObject():
+		return invalid(advice, "the value is a JSON object, and no field of it is named")
+	case len(fields) == 0 && v.IsZero():
+		return invalid(advice, "there is no value")
+	case len(fields) == 0:
+		return m, []part{{}}, nil
 	case !v.IsObject():
-		return p, engine.Errorf(engine.InvalidSecret, "remove the tag rotator:"+fieldOption+", or store a JSON object", "the value has no fields: %s", v.Fault())
-	case p.pair && len(p.fields) > 2:
-		return p, engine.Errorf(engine.InvalidSecret, advice+": the private key's, and the public key's if it is to be stored", "a key pair has %d fields", len(p.fields))
+		return invalid("remove the tag rotator:"+fieldOption+", or store a JSON object", "the value has no fields: %s", v.Fault())
+	case m.pair() && len(fields) > 2:
+		return invalid(advice+": the private key's, and the public key's if it is to be stored", "a key pair has %d fields", len(fields))
 	}
 	var faults []string
-	for i, name := range p.fields {
+	for i, name := range fields {
 		if v.JSON(name) == nil {
 			faults = append(faults, name+" is missing")
 		}
-		if name == "engine" || slices.Contains(p.fields[:i], name) {
+		if name == "engine" || slices.Contains(fields[:i], name) {
 			faults = append(faults, name+" cannot be one of them")
 		}
 	}
 	if faults != nil {
-		return p, engine.Errorf(engine.InvalidSecret, advice, "the fields of the value do not suit: %s", strings.Join(faults, ", "))
+		return invalid(advice, "the fields of the value do not suit: %s", strings.Join(faults, ", "))
 	}
-	return p, nil
+	if m.pair() {
+		return m, []part{{fields[0], strings.Join(fields[1:], "")}}, nil
+	}
+	var parts []part
+	for _, name := range fields {
+		parts = append(parts, part{field: name})
+	}
+	return m, parts, nil
 }
 
-// parts calls do with each secret of a value, its public part or "", and what they are called.
-func (p place) parts(v engine.Value, do func(what, secret, public string) error) error {
-	if len(p.fields) == 0 {
-		return do("the value", string(v.Reveal()), "")
-	}
-	for i := 0; i < len(p.fields); i++ {
-		name, public := p.fields[i], ""
-		secret, _ := v.Text(name)
-		if p.pair && i+1 < len(p.fields) {
-			i++
-			public, _ = v.Text(p.fields[i])
+// keeps refuses to change the form of a current value: those who read it expect that form. An
+// option, which whoever may tag the secret can set, is not enough.
+func keeps(r *engine.Request, m maker, parts []part) error {
+	const advice = "set " + kindOption + ", " + encodingOption + " and " + bytesOption + " to the form of the current value; to change the form, first store a placeholder such as \"x\""
+	for _, name := range r.SecretFields {
+		if raw := r.Current.JSON(name); raw[0] != '"' && raw[0] != 'n' {
+			return engine.Errorf(engine.InvalidSecret, advice, "the field %s is not text", name)
 		}
-		if err := do("the field "+name, secret, public); err != nil {
-			return err
+	}
+	for _, p := range parts {
+		secret, public := p.get(r.Current)
+		if err := m.keeps(secret, public, r.Current.IsBinary()); err != nil {
+			return engine.Errorf(engine.InvalidSecret, advice, "the form would change: %s %w", p, err)
 		}
 	}
 	return nil
 }
 
-// keeps refuses to change the form of a current value: those who read it expect that form. An
-// option, which whoever may tag the secret can set, is not enough.
-func (p place) keeps(v engine.Value, m maker) error {
-	const advice = "set " + kindOption + ", " + encodingOption + " and " + bytesOption + " to the form of the current value; to change the form, first store a placeholder such as \"x\""
-	for _, name := range p.fields {
-		if raw := v.JSON(name); raw[0] != '"' && raw[0] != 'n' {
-			return engine.Errorf(engine.InvalidSecret, advice, "the field %s is not text", name)
-		}
-	}
-	return p.parts(v, func(what, secret, public string) error {
-		if err := m.keeps(secret, public, v.IsBinary()); err != nil {
-			return engine.Errorf(engine.InvalidSecret, advice, "the form would change: %s %w", what, err)
-		}
-		return nil
-	})
-}
-
-// Next returns the current value with new secrets in it. Each field gets its own,
-// but for the second one of a key pair.
+// Next returns the current value with new secrets in it, another one in each part.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	m, err := makerFor(r)
+	m, parts, err := read(r, r.Current)
+	if err == nil {
+		err = keeps(r, m, parts)
+	}
 	if err != nil {
 		return engine.Value{}, err
 	}
-	p, err := placeIn(r, r.Current, m)
-	if err != nil {
-		return engine.Value{}, err
-	}
-	if err := p.keeps(r.Current, m); err != nil {
-		return engine.Value{}, err
-	}
+	b, ok := m.(random)
+	binary := ok && b.encoding == "binary"
 	next := r.Current
-	if len(p.fields) == 0 {
-		secret, _, err := m.make(r)
-		if b, ok := m.(random); r.Current.IsBinary() || ok && b.encoding == "binary" {
-			return engine.BinaryValue([]byte(secret)), err
-		}
-		return engine.StringValue(secret), err
-	}
-	if b, ok := m.(random); ok && b.encoding == "binary" {
-		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set "+encodingOption+" to base64, base64url or hex", "a field cannot hold bytes")
-	}
-	for i := 0; i < len(p.fields); i++ {
+	for _, p := range parts {
 		secret, public, err := m.make(r)
-		if err != nil {
+		switch {
+		case err != nil:
 			return engine.Value{}, err
+		case p.field == "" && (binary || next.IsBinary()):
+			next = engine.BinaryValue([]byte(secret))
+		case p.field == "":
+			next = engine.StringValue(secret)
+		case binary:
+			return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set "+encodingOption+" to base64, base64url or hex", "a field cannot hold bytes")
+		default:
+			next = next.With(p.field, secret)
 		}
-		next = next.With(p.fields[i], secret)
-		if p.pair && i+1 < len(p.fields) {
-			i++
-			next = next.With(p.fields[i], public)
+		if p.public != "" {
+			next = next.With(p.public, public)
 		}
 	}
 	return next, nil
@@ -200,25 +203,22 @@ func (*Engine) Needs(_ context.Context, _ *engine.Request, n *engine.Needs) erro
 // Set has nothing to do: there is no target.
 func (*Engine) Set(context.Context, *engine.Request) error { return nil }
 
-// Verify checks that the value has the form: it can be read as its kind, and a key
-// pair belongs together. The error has the cause InvalidSecret.
+// Verify checks that the value has the form: it can be read as its kind, and a key pair belongs
+// together. The error has the cause InvalidSecret.
 func (e *Engine) Verify(_ context.Context, r *engine.Request, v engine.Value) error {
-	m, err := makerFor(r)
-	if err != nil {
-		return err
-	}
-	p, err := placeIn(r, v, m)
-	if err != nil {
-		return err
-	}
 	const advice = "compare the value with the options " + kindOption + " and " + encodingOption
-	return p.parts(v, func(what, secret, public string) error {
-		if p.pair && len(p.fields) == 2 && public == "" {
-			return engine.Errorf(engine.InvalidSecret, advice, "the field %s is empty", p.fields[1])
+	m, parts, err := read(r, v)
+	if err != nil {
+		return err
+	}
+	for _, p := range parts {
+		secret, public := p.get(v)
+		if p.public != "" && public == "" {
+			return engine.Errorf(engine.InvalidSecret, advice, "the field %s is empty", p.public)
 		}
 		if err := m.check(secret, public); err != nil {
-			return engine.Errorf(engine.InvalidSecret, advice, "%s %w", what, err)
+			return engine.Errorf(engine.InvalidSecret, advice, "%s %w", p, err)
 		}
-		return nil
-	})
+	}
+	return nil
 }

@@ -10,6 +10,9 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
@@ -17,80 +20,65 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// keyPair makes pairs of keys of one algorithm: as PKCS #8 (RFC 5958) and
-// SubjectPublicKeyInfo (RFC 5280) in PEM, or as OpenSSH has them.
+// keyPair makes pairs of keys of one algorithm: as PKCS #8 (RFC 5958) and SubjectPublicKeyInfo
+// (RFC 5280) in PEM, or as OpenSSH has them.
 type keyPair struct {
-	algorithm algorithm
+	algorithm string
 	openssh   bool
 }
 
-// algorithm is a way to make keys, and to know one.
-type algorithm struct {
-	name     string
-	generate func() (crypto.Signer, error)
-	fits     func(crypto.PublicKey) bool
+// algorithms are the ways to make keys, by the names that nameOf gives them.
+var algorithms = map[string]func() (crypto.Signer, error){
+	"ed25519":    func() (crypto.Signer, error) { _, k, err := ed25519.GenerateKey(nil); return k, err },
+	"rsa-2048":   func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) },
+	"rsa-3072":   func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 3072) },
+	"rsa-4096":   func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 4096) },
+	"ecdsa-p256": func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) },
+	"ecdsa-p384": func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P384(), rand.Reader) },
+	"ecdsa-p521": func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P521(), rand.Reader) },
 }
 
-var algorithms = []algorithm{
-	{
-		"ed25519",
-		func() (crypto.Signer, error) { _, k, err := ed25519.GenerateKey(nil); return k, err },
-		func(k crypto.PublicKey) bool { _, ok := k.(ed25519.PublicKey); return ok },
-	},
-	rsaOf("rsa-2048", 2048), rsaOf("rsa-3072", 3072), rsaOf("rsa-4096", 4096),
-	ecdsaOf("ecdsa-p256", elliptic.P256()), ecdsaOf("ecdsa-p384", elliptic.P384()), ecdsaOf("ecdsa-p521", elliptic.P521()),
-}
-
-func rsaOf(name string, bits int) algorithm {
-	return algorithm{
-		name,
-		func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, bits) },
-		func(k crypto.PublicKey) bool { r, ok := k.(*rsa.PublicKey); return ok && r.N.BitLen() == bits },
+// nameOf returns the algorithm of a key.
+func nameOf(key crypto.PublicKey) string {
+	switch k := key.(type) {
+	case ed25519.PublicKey:
+		return "ed25519"
+	case *rsa.PublicKey:
+		return fmt.Sprintf("rsa-%d", k.N.BitLen())
+	case *ecdsa.PublicKey:
+		return fmt.Sprintf("ecdsa-p%d", k.Params().BitSize)
 	}
-}
-
-func ecdsaOf(name string, curve elliptic.Curve) algorithm {
-	return algorithm{
-		name,
-		func() (crypto.Signer, error) { return ecdsa.GenerateKey(curve, rand.Reader) },
-		func(k crypto.PublicKey) bool { e, ok := k.(*ecdsa.PublicKey); return ok && e.Curve == curve },
-	}
+	return "another"
 }
 
 func newKeyPair(kind, encoding string) (maker, error) {
-	var names []string
-	for _, a := range algorithms {
-		names = append(names, a.name)
-		if a.name != kind {
-			continue
-		}
-		switch encoding {
-		case "", "pem", "openssh":
-			return keyPair{a, encoding == "openssh"}, nil
-		}
+	if algorithms[kind] == nil {
+		names := strings.Join(slices.Sorted(maps.Keys(algorithms)), ", ")
+		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+kindOption+" to password, bytes, "+names, "the kind of value is %q", kind)
+	}
+	if !slices.Contains([]string{"", "pem", "openssh"}, encoding) {
 		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+encodingOption+" to pem or openssh", "the encoding of a key pair is %q", encoding)
 	}
-	return nil, engine.Errorf(engine.InvalidConfiguration, "set "+kindOption+" to password, bytes, "+strings.Join(names, ", "), "the kind of value is %q", kind)
+	return keyPair{kind, encoding == "openssh"}, nil
 }
 
 func (p keyPair) make(*engine.Request) (secret, public string, err error) {
-	key, err := p.algorithm.generate()
-	if err != nil {
-		return "", "", engine.Errorf(engine.InternalError, "report this", "no key was made: %w", err)
-	}
 	var block *pem.Block
-	if p.openssh {
+	key, err := algorithms[p.algorithm]()
+	if err == nil {
+		public, err = p.public(key)
+	}
+	switch {
+	case err != nil:
+	case p.openssh:
 		block, err = ssh.MarshalPrivateKey(key, "")
-	} else {
+	default:
 		var der []byte
 		der, err = x509.MarshalPKCS8PrivateKey(key)
 		block = &pem.Block{Type: "PRIVATE KEY", Bytes: der}
 	}
-	if err == nil {
-		public, err = p.public(key)
-	}
 	if err != nil {
-		return "", "", engine.Errorf(engine.InternalError, "report this", "the key cannot be written: %w", err)
+		return "", "", engine.Errorf(engine.InternalError, "report this", "no key was made: %w", err)
 	}
 	return string(pem.EncodeToMemory(block)), public, nil
 }
@@ -108,8 +96,7 @@ func (p keyPair) public(key crypto.Signer) (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), err
 }
 
-// check reads both keys. The parsers' words are not passed on, as they might
-// quote a key.
+// check reads both keys. The parsers' errors might quote a key and are not passed on.
 func (p keyPair) check(secret, public string) error {
 	block, rest := pem.Decode([]byte(secret))
 	if block == nil || strings.TrimSpace(string(rest)) != "" {
@@ -130,8 +117,8 @@ func (p keyPair) check(secret, public string) error {
 	if err != nil || !ok {
 		return errors.New("cannot be read as a private key")
 	}
-	if !p.algorithm.fits(key.Public()) {
-		return errors.New("is not a key of the kind " + p.algorithm.name)
+	if nameOf(key.Public()) != p.algorithm {
+		return errors.New("is not a key of the kind " + p.algorithm)
 	}
 	if public == "" {
 		return nil
@@ -143,8 +130,7 @@ func (p keyPair) check(secret, public string) error {
 	return nil
 }
 
-// same compares public keys as they are written; a comment that OpenSSH's may end
-// in does not count.
+// same compares public keys as they are written, but for the comment at the end of OpenSSH's.
 func (p keyPair) same(a, b string) bool {
 	if !p.openssh {
 		return strings.TrimSpace(a) == strings.TrimSpace(b)

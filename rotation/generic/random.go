@@ -33,60 +33,55 @@ type random struct {
 	encoding string
 }
 
-// The fewest and the most bytes: 16 are the least that cannot be guessed, and the
-// most fit into a secret in every encoding.
+// The fewest bytes cannot be guessed, and the most fit into a secret in every encoding.
 const fewest, most = 16, 4096
 
 func newBytes(length, encoding string, binary bool) (maker, error) {
 	b := random{32, length != "", encoding}
-	if length != "" {
+	if b.chosen {
 		var err error
 		if b.length, err = strconv.Atoi(length); err != nil || b.length < fewest || b.length > most {
 			return nil, engine.Errorf(engine.InvalidConfiguration, "set "+bytesOption+" to a whole number from 16 to 4096", "the number of bytes is %q", length)
 		}
 	}
-	switch encoding {
-	case "base64", "base64url", "hex", "binary":
-	case "":
+	if encoding == "" {
 		b.encoding = "base64"
 		if binary {
 			b.encoding = "binary"
 		}
-	default:
+	}
+	if _, _, ok := b.coder(); !ok {
 		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+encodingOption+" to base64, base64url, hex or binary", "the encoding of bytes is %q", encoding)
 	}
 	return b, nil
 }
 
+// coder returns how bytes are written and read. base64url has no padding, as in JSON Web Keys.
+func (b random) coder() (write func([]byte) string, read func(string) ([]byte, error), ok bool) {
+	switch b.encoding {
+	case "base64":
+		return base64.StdEncoding.EncodeToString, base64.StdEncoding.Strict().DecodeString, true
+	case "base64url":
+		return base64.RawURLEncoding.EncodeToString, base64.RawURLEncoding.Strict().DecodeString, true
+	case "hex":
+		return hex.EncodeToString, hex.DecodeString, true
+	}
+	same := func(raw []byte) string { return string(raw) }
+	return same, func(s string) ([]byte, error) { return []byte(s), nil }, b.encoding == "binary"
+}
+
 func (b random) make(*engine.Request) (secret, public string, err error) {
 	raw := make([]byte, b.length)
 	_, _ = rand.Read(raw) // never fails, says crypto/rand
-	switch b.encoding {
-	case "base64":
-		return base64.StdEncoding.EncodeToString(raw), "", nil
-	case "base64url":
-		// Without padding, as JSON Web Keys have it.
-		return base64.RawURLEncoding.EncodeToString(raw), "", nil
-	case "hex":
-		return hex.EncodeToString(raw), "", nil
-	}
-	return string(raw), "", nil
+	write, _, _ := b.coder()
+	return write(raw), "", nil
 }
 
-// check reads the bytes. How many they are is not asked, so that a longer length
-// can be chosen while a rotation is under way.
+// check reads the bytes. Their number may differ: a longer length can be chosen during a rotation.
 func (b random) check(secret, _ string) error {
-	var err error
-	switch b.encoding {
-	case "base64":
-		_, err = base64.StdEncoding.Strict().DecodeString(secret)
-	case "base64url":
-		_, err = base64.RawURLEncoding.Strict().DecodeString(secret)
-	case "hex":
-		_, err = hex.DecodeString(secret)
-	}
-	if err != nil {
-		return errors.New("is not " + b.encoding) // the decoder's words quote the value
+	_, read, _ := b.coder()
+	if _, err := read(secret); err != nil {
+		return errors.New("is not " + b.encoding) // the decoder's error quotes the value
 	}
 	if secret == "" {
 		return errors.New("is empty or no text")
