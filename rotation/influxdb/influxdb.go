@@ -1,5 +1,4 @@
-// Package influxdb rotates the passwords of users of InfluxDB 1, by InfluxQL over
-// its HTTP API.
+// Package influxdb rotates the passwords of users of InfluxDB 1, by InfluxQL over its HTTP API.
 //
 // Only a user with all privileges can change a password, even its own, so most secrets name a
 // superuser's.

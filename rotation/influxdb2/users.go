@@ -26,9 +26,8 @@ func NewUsers(tls engine.TLSPolicy, settings awsapi.Settings) *Users {
 	return &Users{server{tls, settings}}
 }
 
-// Kind describes the engine. AWS's template takes whatever GetRandomPassword gives;
-// these characters may stand in URLs and are of as many kinds as the server's option
-// strong-passwords wants.
+// Kind describes the engine. AWS's template takes whatever GetRandomPassword gives; these characters
+// may stand in URLs and are of as many kinds as the server's option strong-passwords wants.
 func (*Users) Kind() engine.Kind {
 	return engine.Kind{
 		Names:          names,

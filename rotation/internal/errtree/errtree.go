@@ -1,5 +1,4 @@
-// Package errtree looks for errors that have nothing to be known by but their
-// text.
+// Package errtree looks for errors that have nothing to be known by but their text.
 package errtree
 
 // Any reports whether the text of err fits, or that of an error in it. A text

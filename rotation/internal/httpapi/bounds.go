@@ -19,8 +19,7 @@ const (
 	textLimit = 1 << 10
 )
 
-// Decode reads JSON from an answer, with numbers as they are written where out has no
-// type for them.
+// Decode reads JSON from an answer, with numbers as they are written where out has no type for them.
 func Decode(data []byte, out any) error {
 	if bytes.Count(data, []byte(","))+bytes.Count(data, []byte("{"))+bytes.Count(data, []byte("[")) > valueLimit {
 		return errors.New("the answer has too many values")
@@ -44,8 +43,7 @@ func Short(text string) string {
 	return strings.ToValidUTF8(text[:textLimit], "") + " …"
 }
 
-// Shorten returns err with a short text. The client's errors quote what they cannot
-// read.
+// Shorten returns err with a short text. The client's errors quote what they cannot read.
 func Shorten(err error) error {
 	if err == nil || len(err.Error()) <= textLimit {
 		return err
@@ -92,8 +90,7 @@ func Send(d Doer, req *http.Request, limit int) (*Answer, error) {
 // sdkLimit bounds an answer that an AWS SDK reads, in bytes.
 const sdkLimit = 1 << 20
 
-// Bound returns a client whose answers fail where they are too long: the SDK reads an
-// answer whole.
+// Bound returns a client whose answers fail where they are too long: the SDK reads an answer whole.
 func Bound(d Doer) Doer { return bound{d, sdkLimit} }
 
 type bound struct {
