@@ -1,8 +1,6 @@
 package generic
 
 import (
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -11,29 +9,17 @@ import (
 )
 
 // encodings returns how many bytes a current value has in each of the encodings that it may be in. A
-// value of fewer bytes than are made here, or one that looks like words, is taken for a placeholder
-// and has none.
+// value of fewer bytes than are made here, or one that looks like words, is a placeholder and has none.
 func encodings(value string, binary bool) map[string]int {
 	found := map[string]int{}
-	add := func(encoding string, n int, err error) {
-		if err == nil && n >= fewest {
-			found[encoding] = n
+	const hexLetters, small, capital = "abcdefABCDEF", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	mixed := strings.ContainsAny(value, small) && strings.ContainsAny(value, capital)
+	likely := map[string]bool{"binary": binary, "hex": !binary && strings.ContainsAny(value, hexLetters), "base64": !binary && mixed, "base64url": !binary && mixed}
+	for _, c := range codings {
+		raw, err := c.read(value)
+		if err == nil && likely[c.name] && len(raw) >= fewest && found["hex"] == 0 {
+			found[c.name] = len(raw)
 		}
-	}
-	const letters, small, capital = "abcdefABCDEF", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-	if binary {
-		add("binary", len(value), nil)
-		return found
-	}
-	if raw, err := hex.DecodeString(value); err == nil && strings.ContainsAny(value, letters) {
-		add("hex", len(raw), nil)
-		return found
-	}
-	if strings.ContainsAny(value, small) && strings.ContainsAny(value, capital) {
-		raw, err := base64.StdEncoding.Strict().DecodeString(value)
-		add("base64", len(raw), err)
-		raw, err = base64.RawURLEncoding.Strict().DecodeString(value)
-		add("base64url", len(raw), err)
 	}
 	return found
 }
@@ -66,13 +52,13 @@ func (b random) keeps(current, _ string, binary bool) error {
 		return errPEM
 	}
 	found := encodings(current, binary)
-	n, same := found[b.encoding]
+	n, same := found[b.coding.name]
 	if same && (n == b.length || b.chosen && n < b.length) {
 		return nil
 	}
-	for _, encoding := range []string{b.encoding, "binary", "hex", "base64", "base64url"} {
-		if n, ok := found[encoding]; ok {
-			return fmt.Errorf("is %d bytes in %s and would become %d in %s", n, encoding, b.length, b.encoding)
+	for _, c := range append([]coding{b.coding}, codings...) {
+		if n, ok := found[c.name]; ok {
+			return fmt.Errorf("is %d bytes in %s and would become %d in %s", n, c.name, b.length, b.coding.name)
 		}
 	}
 	return nil

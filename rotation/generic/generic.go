@@ -166,7 +166,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 		return engine.Value{}, err
 	}
 	b, ok := m.(random)
-	binary := ok && b.encoding == "binary"
+	binary := ok && b.coding.name == "binary"
 	next := r.Current
 	for _, p := range parts {
 		secret, public, err := m.make(r)

@@ -1,10 +1,12 @@
 package generic
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strconv"
 
 	"example.com/rotator/rotation/engine"
@@ -28,65 +30,60 @@ func (password) pair() bool { return false }
 
 // random makes bytes.
 type random struct {
-	length   int
-	chosen   bool // whether the options have the length
-	encoding string
+	length int
+	chosen bool // whether the options have the length
+	coding coding
+}
+
+// coding is a way to write bytes.
+type coding struct {
+	name  string
+	write func([]byte) string
+	read  func(string) ([]byte, error)
+}
+
+var codings = []coding{
+	{"hex", hex.EncodeToString, hex.DecodeString},
+	{"base64", base64.StdEncoding.EncodeToString, base64.StdEncoding.Strict().DecodeString},
+	// Without padding, as in JSON Web Keys.
+	{"base64url", base64.RawURLEncoding.EncodeToString, base64.RawURLEncoding.Strict().DecodeString},
+	{"binary", func(raw []byte) string { return string(raw) }, func(s string) ([]byte, error) { return []byte(s), nil }},
 }
 
 // The fewest bytes cannot be guessed, and the most fit into a secret in every encoding.
 const fewest, most = 16, 4096
 
 func newBytes(length, encoding string, binary bool) (maker, error) {
-	b := random{32, length != "", encoding}
+	b := random{length: 32, chosen: length != ""}
 	if b.chosen {
 		var err error
 		if b.length, err = strconv.Atoi(length); err != nil || b.length < fewest || b.length > most {
 			return nil, engine.Errorf(engine.InvalidConfiguration, "set "+bytesOption+" to a whole number from 16 to 4096", "the number of bytes is %q", length)
 		}
 	}
-	if encoding == "" {
-		b.encoding = "base64"
-		if binary {
-			b.encoding = "binary"
-		}
+	if encoding == "" && binary {
+		encoding = "binary"
 	}
-	if _, _, ok := b.coder(); !ok {
+	i := slices.IndexFunc(codings, func(c coding) bool { return c.name == cmp.Or(encoding, "base64") })
+	if i < 0 {
 		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+encodingOption+" to base64, base64url, hex or binary", "the encoding of bytes is %q", encoding)
 	}
+	b.coding = codings[i]
 	return b, nil
-}
-
-// coder returns how bytes are written and read. base64url has no padding, as in JSON Web Keys.
-func (b random) coder() (write func([]byte) string, read func(string) ([]byte, error), ok bool) {
-	switch b.encoding {
-	case "base64":
-		return base64.StdEncoding.EncodeToString, base64.StdEncoding.Strict().DecodeString, true
-	case "base64url":
-		return base64.RawURLEncoding.EncodeToString, base64.RawURLEncoding.Strict().DecodeString, true
-	case "hex":
-		return hex.EncodeToString, hex.DecodeString, true
-	}
-	same := func(raw []byte) string { return string(raw) }
-	return same, func(s string) ([]byte, error) { return []byte(s), nil }, b.encoding == "binary"
 }
 
 func (b random) make(*engine.Request) (secret, public string, err error) {
 	raw := make([]byte, b.length)
 	_, _ = rand.Read(raw) // never fails, says crypto/rand
-	write, _, _ := b.coder()
-	return write(raw), "", nil
+	return b.coding.write(raw), "", nil
 }
 
 // check reads the bytes. Their number may differ: a longer length can be chosen during a rotation.
 func (b random) check(secret, _ string) error {
-	_, read, _ := b.coder()
-	if _, err := read(secret); err != nil {
-		return errors.New("is not " + b.encoding) // the decoder's error quotes the value
+	if _, err := b.coding.read(secret); err != nil {
+		return errors.New("is not " + b.coding.name) // the decoder's error quotes the value
 	}
-	if secret == "" {
-		return errors.New("is empty or no text")
-	}
-	return nil
+	return password{}.check(secret, "")
 }
 
 func (random) pair() bool { return false }
