@@ -104,7 +104,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 
 // DryRun finds out whether Mint would find a place for the next key.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	_, _, _, err := e.look(ctx, r)
+	_, _, err := e.look(ctx, r)
 	if errors.Is(err, engine.Unsettled) {
 		return nil // it passes
 	}
@@ -113,31 +113,31 @@ func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 
 // look opens a session with who makes the next key, and returns the user's other keys, which Mint
 // deletes. It fails where one of them may be somebody else's.
-func (e *Engine) look(ctx context.Context, r *engine.Request) (s *session, state state, others []string, err error) {
+func (e *Engine) look(ctx context.Context, r *engine.Request) (s *session, others []string, err error) {
 	if _, err := parse(r.Current); err != nil {
-		return nil, state, nil, err
+		return nil, nil, err
 	}
-	if s, state, err = e.state(ctx, r); err != nil {
-		return nil, state, nil, err
+	if s, err = e.acting(ctx, r); err != nil {
+		return nil, nil, err
 	}
-	if _, ok := state.keys[s.login.id]; !ok {
-		return nil, state, nil, unsettled("IAM does not list the access key %s of %q, which STS accepts", s.login.id, s.login.user)
+	if _, ok := s.keys[s.login.id]; !ok {
+		return nil, nil, unsettled("IAM does not list the access key %s of %q, which STS accepts", s.login.id, s.login.user)
 	}
-	for id := range state.keys {
+	for id := range s.keys {
 		if id == s.login.id {
 			continue
 		}
-		if err := e.ours(ctx, r, s, state, id); err != nil {
-			return nil, state, nil, err
+		if err := s.ours(ctx, id); err != nil {
+			return nil, nil, err
 		}
 		others = append(others, id)
 	}
-	return s, state, others, nil
+	return s, others, nil
 }
 
 // Mint makes a key, after it has deleted the one before the current one, or one that a crash left.
 func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
-	s, state, others, err := e.look(ctx, r)
+	s, others, err := e.look(ctx, r)
 	if err != nil {
 		return engine.Value{}, err
 	}
@@ -147,7 +147,7 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 		}
 	}
 	// Noted before the key is made, this tells a later call whose it is.
-	if err := s.note(ctx, intent{login: s.login.id, version: r.Version, at: state.now}.text(r.Secret)); err != nil {
+	if err := s.note(ctx, intent{login: s.login.id, version: r.Version, at: s.now}.text(r.Secret)); err != nil {
 		return engine.Value{}, err
 	}
 	id, secret, err := s.create(ctx)
@@ -156,7 +156,7 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 			// This call has no key for the note to explain, and somebody may make one by hand now.
 			// Where the note stays, its time bounds it. A second key that has just appeared may be
 			// another call's, which needs the note.
-			_ = s.note(ctx, state.noted)
+			_ = s.note(ctx, s.noted)
 		}
 		return engine.Value{}, err
 	}
@@ -175,24 +175,23 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 // the secret alone prove nothing: whoever may write them can put any key's id there. So the intent has
 // to explain the key, or its login has to be accepted. A young one is left alone, as a concurrent call
 // may be about to store it.
-func (e *Engine) ours(ctx context.Context, r *engine.Request, s *session, state state, id string) error {
-	k := state.keys[id]
-	current, _ := r.Current.Text(idField)
-	if id == current && k.active {
+func (s *session) ours(ctx context.Context, id string) error {
+	k := s.keys[id]
+	if current, _ := s.request.Current.Text(idField); id == current && k.active {
 		// STS refused it and IAM says that it works.
 		return engine.Errorf(engine.TargetFailed, "put the right "+secretField+" into the current value, or make the key inactive, upon which a rotation replaces it",
 			"the access key %s of %q in AWSCURRENT is active, but was refused with the secret's "+secretField, id, s.login.user)
 	}
-	if id == state.intent.login {
+	if id == s.intent.login {
 		return nil
 	}
-	proved, err := e.proves(ctx, r, s, r.Previous, id)
+	proved, err := s.proves(ctx, s.request.Previous, id)
 	switch {
 	case err != nil || proved:
 		return err
-	case state.now.Sub(k.created) < mark.Settled:
+	case s.now.Sub(k.created) < mark.Settled:
 		return unsettled("the access key %s of %q is less than a minute old, so a concurrent call may be about to store it", id, s.login.user)
-	case !state.intent.explains(id, k.created):
+	case !s.intent.explains(id, k.created):
 		return strange(id, s.login.user)
 	}
 	return nil
@@ -205,11 +204,11 @@ func strange(id, user string) error {
 }
 
 // proves reports whether a value holds the key with the id: STS accepts it, as the session's user.
-func (e *Engine) proves(ctx context.Context, r *engine.Request, s *session, v engine.Value, id string) (bool, error) {
+func (s *session) proves(ctx context.Context, v engine.Value, id string) (bool, error) {
 	if named, _ := v.Text(idField); named != id {
 		return false, nil
 	}
-	by, err := e.open(ctx, r, v)
+	by, err := s.engine.open(ctx, s.request, v)
 	if errors.Is(err, engine.LoginRefused) || errors.Is(err, engine.InvalidSecret) {
 		return false, nil
 	}
@@ -268,71 +267,57 @@ func (e *Engine) verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if err != nil || e.byRole {
 		return err
 	}
-	_, err = s.state(ctx)
-	return err
+	return s.look(ctx)
 }
 
-// Retire makes the key that r.Pending replaced inactive. It can be made active
-// again until the next rotation deletes it.
+// Retire makes the key that r.Pending replaced inactive. It can be made active again until the next
+// rotation deletes it.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
-	old, err := parse(r.Current)
+	old, _ := r.Current.Text(idField)
+	if pending, _ := r.Pending.Text(idField); old == pending {
+		return nil
+	}
+	s, err := e.mayEnd(ctx, r, r.Current)
 	if err != nil {
 		return err
 	}
-	pending, err := parse(r.Pending)
-	if err != nil || old.id == pending.id {
-		return err
-	}
-	s, state, err := e.state(ctx, r)
-	if err != nil {
-		return err
-	}
-	if err := e.mayEnd(ctx, r, s, state, r.Current); err != nil {
-		return err
-	}
-	return s.deactivate(ctx, old.id)
+	return s.deactivate(ctx, old)
 }
 
 // Revoke deletes the key that Mint has made. Mint has waited until it was listed.
 func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
-	pending, err := parse(r.Pending)
+	s, err := e.mayEnd(ctx, r, r.Pending)
 	if err != nil {
 		return err
 	}
-	s, state, err := e.state(ctx, r)
-	if err != nil {
+	id, _ := r.Pending.Text(idField)
+	if err := s.delete(ctx, id); err != nil {
 		return err
 	}
-	if err := e.mayEnd(ctx, r, s, state, r.Pending); err != nil {
-		return err
-	}
-	if err := s.delete(ctx, pending.id); err != nil {
-		return err
-	}
-	_, err = s.await(ctx, pending.id, false)
+	_, err = s.await(ctx, id, false)
 	return err
 }
 
-// state opens a session with r.Login and reads what IAM knows of the user.
-func (e *Engine) state(ctx context.Context, r *engine.Request) (s *session, is state, err error) {
-	if s, err = e.open(ctx, r, r.Login); err == nil {
-		is, err = s.state(ctx)
+// mayEnd opens a session with r.Login. It fails unless the key that a value names is gone, or is this
+// secret's.
+func (e *Engine) mayEnd(ctx context.Context, r *engine.Request, v engine.Value) (*session, error) {
+	named, err := parse(v)
+	if err != nil {
+		return nil, err
 	}
-	return s, is, err
-}
-
-// mayEnd returns an error unless the key that a value names is gone, or is this secret's.
-func (e *Engine) mayEnd(ctx context.Context, r *engine.Request, s *session, state state, v engine.Value) error {
-	id, _ := v.Text(idField)
-	k, ok := state.keys[id]
-	if !ok || state.intent.explains(id, k.created) {
-		return nil
+	s, err := e.acting(ctx, r)
+	if err != nil {
+		return nil, err
 	}
-	proved, err := e.proves(ctx, r, s, v, id)
+	k, ok := s.keys[named.id]
+	if !ok || s.intent.explains(named.id, k.created) {
+		return s, nil
+	}
+	proved, err := s.proves(ctx, v, named.id)
 	if err == nil && !proved {
-		err = strange(id, s.login.user)
+		err = strange(named.id, s.login.user)
 	}
-	return err
+	return s, err
 }
 
 // Needs adds what acts on the user: the key's user itself, or the function's role. STS is asked for the

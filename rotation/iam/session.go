@@ -24,10 +24,32 @@ import (
 
 // session is a key that STS has accepted, with a client for what is to be done.
 type session struct {
-	login  login
-	secret string
-	user   string // the user's ARN
-	client *iam.Client
+	engine  *Engine
+	request *engine.Request
+	login   login
+	user    string // the user's ARN
+	client  *iam.Client
+
+	// What IAM knows of the user, once look has read it.
+	keys   map[string]key // by their ids
+	intent intent
+	noted  string    // the intent as it stands in the tag, "" where there is none
+	now    time.Time // on IAM's clock
+}
+
+// key is an access key as IAM lists it.
+type key struct {
+	active  bool
+	created time.Time
+}
+
+// acting opens a session with r.Login and looks.
+func (e *Engine) acting(ctx context.Context, r *engine.Request) (*session, error) {
+	s, err := e.open(ctx, r, r.Login)
+	if err == nil {
+		err = s.look(ctx)
+	}
+	return s, err
 }
 
 // open asks STS whether the key is valid and its user's. The cause is LoginRefused only where STS says
@@ -47,7 +69,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (*
 	if err != nil {
 		return nil, refused(l.id, err)
 	}
-	s := &session{login: l, secret: r.Secret, user: aws.ToString(who.Arn), client: iam.NewFromConfig(own)}
+	s := &session{engine: e, request: r, login: l, user: aws.ToString(who.Arn), client: iam.NewFromConfig(own)}
 	if a, err := arn.Parse(s.user); err != nil || !strings.HasPrefix(a.Resource, "user/") || a.Resource[strings.LastIndexByte(a.Resource, '/')+1:] != l.user {
 		return nil, engine.Errorf(engine.InvalidSecret, "put the key's own user into the field "+userField, "the access key %s is of %s and not of the user %q", l.id, s.user, l.user)
 	}
@@ -81,64 +103,47 @@ func refused(id string, err error) error {
 	return awsapi.Failed(what, err)
 }
 
-// key is an access key as IAM lists it.
-type key struct {
-	active  bool
-	created time.Time
-}
-
-// keys lists the user's by their ids, and tells the time on IAM's clock. There is one page, as IAM
-// allows two keys.
-func (s *session) keys(ctx context.Context) (map[string]key, time.Time, error) {
-	out, err := s.client.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &s.login.user})
-	if err != nil {
-		return nil, time.Time{}, s.failed("ListAccessKeys", err)
-	}
-	keys := make(map[string]key)
-	for _, k := range out.AccessKeyMetadata {
-		keys[aws.ToString(k.AccessKeyId)] = key{k.Status == types.StatusTypeActive, aws.ToTime(k.CreateDate)}
-	}
-	now, ok := middleware.GetServerTime(out.ResultMetadata)
-	if !ok {
-		now = time.Now()
-	}
-	return keys, now, nil
-}
-
-// state is what IAM knows of the user.
-type state struct {
-	keys   map[string]key
-	intent intent
-	noted  string    // the intent as it stands in the tag, "" where there is none
-	now    time.Time // on IAM's clock
-}
-
-// state reads the intent and then the keys, as they are written in this order. There is one page of
-// tags, as IAM allows 50.
-func (s *session) state(ctx context.Context) (is state, err error) {
+// look reads the intent and then the keys, as they are written in this order. Of both there is one page:
+// IAM allows 50 tags and two keys.
+func (s *session) look(ctx context.Context) error {
 	tags, err := s.client.ListUserTags(ctx, &iam.ListUserTagsInput{UserName: &s.login.user})
 	if err != nil {
-		return is, s.failed("ListUserTags", err)
+		return s.failed("ListUserTags", err)
 	}
 	for _, t := range tags.Tags {
 		if aws.ToString(t.Key) == intentTag {
-			is.noted = aws.ToString(t.Value)
-			is.intent = readIntent(s.secret, is.noted)
+			s.noted = aws.ToString(t.Value)
+			s.intent = readIntent(s.request.Secret, s.noted)
 		}
 	}
-	is.keys, is.now, err = s.keys(ctx)
-	return is, err
+	return s.list(ctx)
+}
+
+// list reads the keys.
+func (s *session) list(ctx context.Context) error {
+	out, err := s.client.ListAccessKeys(ctx, &iam.ListAccessKeysInput{UserName: &s.login.user})
+	if err != nil {
+		return s.failed("ListAccessKeys", err)
+	}
+	s.keys = make(map[string]key)
+	for _, k := range out.AccessKeyMetadata {
+		s.keys[aws.ToString(k.AccessKeyId)] = key{k.Status == types.StatusTypeActive, aws.ToTime(k.CreateDate)}
+	}
+	var ok bool
+	if s.now, ok = middleware.GetServerTime(out.ResultMetadata); !ok {
+		s.now = time.Now()
+	}
+	return nil
 }
 
 // await lists the keys until one is there, and returns it, or until it is gone: a list may lag for some
 // seconds. The error has the cause Unsettled where ctx is nearly done before.
 func (s *session) await(ctx context.Context, id string, there bool) (key, error) {
 	for wait := moment / 8; ; wait = min(2*wait, moment) {
-		keys, _, err := s.keys(ctx)
-		if err != nil {
+		if err := s.list(ctx); err != nil {
 			return key{}, err
 		}
-		if k, ok := keys[id]; ok == there {
+		if k, ok := s.keys[id]; ok == there {
 			return k, nil
 		}
 		if httpapi.Wait(ctx, wait) != nil {
@@ -182,23 +187,23 @@ func turnedAway(err error) bool {
 	return ok && e.HTTPStatusCode() >= 400 && e.HTTPStatusCode() < 500
 }
 
-// deactivate makes a key inactive; one that is gone is as good.
+// deactivate makes a key inactive that may be gone.
 func (s *session) deactivate(ctx context.Context, id string) error {
 	_, err := s.client.UpdateAccessKey(ctx, &iam.UpdateAccessKeyInput{UserName: &s.login.user, AccessKeyId: &id, Status: types.StatusTypeInactive})
-	return s.failed("UpdateAccessKey", unlessGone(err))
+	return s.ended("UpdateAccessKey", err)
 }
 
-// delete deletes a key that may be gone already.
+// delete deletes a key that may be gone.
 func (s *session) delete(ctx context.Context, id string) error {
 	_, err := s.client.DeleteAccessKey(ctx, &iam.DeleteAccessKeyInput{UserName: &s.login.user, AccessKeyId: &id})
-	return s.failed("DeleteAccessKey", unlessGone(err))
+	return s.ended("DeleteAccessKey", err)
 }
 
-func unlessGone(err error) error {
+func (s *session) ended(operation string, err error) error {
 	if _, gone := errors.AsType[*types.NoSuchEntityException](err); gone {
 		return nil
 	}
-	return err
+	return s.failed(operation, err)
 }
 
 // failed classifies an error of IAM. None is a refusal of the login, which STS has accepted: IAM, which
