@@ -43,7 +43,7 @@ func (e *Engine) exchange(secret string, login engine.Value) *exchange {
 func (x *exchange) close() { x.client.CloseIdleConnections() }
 
 // redirect allows redirects within the recipe's hosts.
-func (r Recipe) redirect(req *nethttp.Request, via []*nethttp.Request) error {
+func (r *Recipe) redirect(req *nethttp.Request, via []*nethttp.Request) error {
 	switch fault := r.forbids(req.URL.String()); {
 	case fault != "":
 		return fmt.Errorf("%w: %s", errLeads, fault)
@@ -69,13 +69,13 @@ func turnedAway(status int) bool { return status == nethttp.StatusTooManyRequest
 func (x *exchange) send(ctx context.Context, what string, call Call, with values, retry func(status int) bool) (*httpapi.Answer, error) {
 	const tries = 4
 	for pause, try := 250*time.Millisecond, 1; ; pause, try = 2*pause, try+1 {
-		req, faults := call.request(ctx, x.engine.recipe.Headers, with)
+		req, faults := call.request(ctx, with)
 		if faults != nil {
 			return nil, engine.Errorf(engine.InvalidSecret, adviceFields, "%s is not possible: %s", what, strings.Join(faults, ", "))
 		}
 		a, err := httpapi.Send(x.client, req, bodyLimit)
 		if err != nil {
-			return nil, failed(what, req, err)
+			return nil, failed(what, err)
 		}
 		if !retry(a.Status) || try == tries || httpapi.Wait(ctx, retryAfter(a.Header, time.Now(), pause)) != nil {
 			return a, nil
@@ -98,18 +98,14 @@ func retryAfter(h nethttp.Header, now time.Time, otherwise time.Duration) time.D
 }
 
 // failed gives a request without an answer its cause.
-func failed(what string, req *nethttp.Request, err error) error {
+func failed(what string, err error) error {
 	switch {
 	case errors.Is(err, errLeads):
 		return engine.Errorf(engine.TargetFailed, "add the host to the recipe's hosts if it may have the token", "%s: %w", what, errors.Unwrap(err))
 	case errors.Is(err, errMethod):
 		return engine.Errorf(engine.TargetFailed, "put the address that the API redirects to into the recipe", "%s: %w", what, errMethod)
 	}
-	t := engine.Target{Host: req.URL.Hostname(), Port: 443}
-	if port, perr := strconv.Atoi(req.URL.Port()); perr == nil {
-		t.Port = port
-	}
-	return httpapi.Failed(t, err)
+	return httpapi.Failed(httpapi.Endpoint(err), err)
 }
 
 // refusal returns the error for an answer that is no success.

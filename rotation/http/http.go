@@ -58,7 +58,7 @@ func (e *Engine) form(v engine.Value) error {
 		faults = append(faults, "masterarn cannot be used: the recipe says who acts")
 	}
 	for _, c := range e.recipe.calls() {
-		_, wrong := c.request(context.Background(), nil, sample)
+		_, wrong := c.request(context.Background(), sample)
 		faults = append(faults, wrong...)
 	}
 	if faults != nil {
@@ -109,14 +109,14 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 		what, exact := "the list does not show the new token", false
 		err = x.await(within, what, func(tokens []token) bool {
 			exact = slices.Contains(tokens, token{id, name})
-			return slices.ContainsFunc(tokens, func(t token) bool { return t.id == id || t.name == name })
+			return has(tokens, id) || slices.ContainsFunc(tokens, func(t token) bool { return t.name == name })
 		})
 		if err == nil && !exact {
 			err = engine.Errorf(engine.TargetFailed, adviceList, "%s with its id and its name", what)
 		}
 	}
 	if err != nil && issued {
-		return engine.Value{}, x.takeBack(ctx, before, next, name, err)
+		return engine.Value{}, mark.Lost(name, err, x.takeBack(ctx, before, next, name))
 	}
 	return next, err
 }
@@ -155,35 +155,29 @@ func (x *exchange) issue(ctx context.Context, current engine.Value, name string)
 	return next, true, err
 }
 
-// takeBack revokes a token that was issued in vain, or may have been, and returns failure. It knows
-// the token by its name. Where the list shows no such name, the id in the answer counts, if it was
-// nobody's before; and then a login has to show that the token has ended.
-func (x *exchange) takeBack(ctx context.Context, before []token, next engine.Value, name string, failure error) error {
+// takeBack revokes a token that was issued in vain, or may have been. It knows the token by its name.
+// Where the list shows no such name, the id in the answer counts, if it was nobody's before; and then a
+// login has to show that the token has ended.
+func (x *exchange) takeBack(ctx context.Context, before []token, next engine.Value, name string) error {
 	after, err := x.list(ctx)
+	if err != nil {
+		return err
+	}
 	doomed := choose(after, func(t token) bool { return t.name == name })
 	id, _ := next.Text(x.engine.recipe.ID)
-	hidden := err == nil && doomed == nil && id != "" && !slices.ContainsFunc(before, func(t token) bool { return t.id == id })
-	if hidden {
-		doomed = []string{id}
+	if doomed != nil || id == "" || has(before, id) {
+		return x.end(ctx, doomed)
 	}
-	if err == nil {
-		err = x.end(ctx, doomed)
+	if err := x.end(ctx, []string{id}); err != nil {
+		return err
 	}
-	if err == nil && hidden {
-		if _, lerr := x.verify(ctx, next); lerr == nil {
-			err = errors.New("it is still accepted")
-		} else if !errors.Is(lerr, engine.LoginRefused) && !errors.Is(lerr, engine.InvalidSecret) {
-			err = lerr
-		}
+	switch _, err = x.verify(ctx, next); {
+	case err == nil:
+		return errors.New("it is still accepted")
+	case errors.Is(err, engine.LoginRefused) || errors.Is(err, engine.InvalidSecret):
+		return nil
 	}
-	if err == nil {
-		return failure
-	}
-	e, ok := errors.AsType[*engine.Error](failure)
-	if !ok {
-		e = engine.Errorf(engine.TargetFailed, "", "%w", failure)
-	}
-	return engine.Errorf(e.Cause, e.Advice+"; look for the token "+name+" at the API and revoke it", "%w; the token may be valid, as it could not be taken back: %w", e.Err, err)
+	return err
 }
 
 // Set revokes every token of this secret but the pending and the current one: the one before, and
@@ -206,7 +200,7 @@ func (e *Engine) revokeBut(ctx context.Context, r *engine.Request, keep ...engin
 	if err != nil {
 		return err
 	}
-	if pending := e.ids(r.Pending); !slices.ContainsFunc(tokens, func(t token) bool { return slices.Contains(pending, t.id) }) {
+	if pending, _ := r.Pending.Text(e.recipe.ID); !has(tokens, pending) {
 		return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again", "the API does not list the pending token")
 	}
 	kept := e.ids(keep...)
@@ -214,19 +208,18 @@ func (e *Engine) revokeBut(ctx context.Context, r *engine.Request, keep ...engin
 		return strings.HasPrefix(t.name, mark.Prefix(r.Secret)) && !slices.Contains(kept, t.id)
 	})
 	for _, v := range []engine.Value{r.Current, r.Previous} {
-		for _, id := range e.ids(v) {
-			if slices.Contains(kept, id) || slices.Contains(doomed, id) || !slices.ContainsFunc(tokens, func(t token) bool { return t.id == id }) {
-				continue
-			}
-			proved, err := x.proves(ctx, v, id)
-			if err != nil {
-				return err
-			}
-			if proved {
-				doomed = append(doomed, id)
-			} else {
-				r.Warn("the token " + id + " of an earlier version stays valid: neither its name nor a login shows that it is the secret's; revoke it by hand")
-			}
+		id, _ := v.Text(e.recipe.ID)
+		if slices.Contains(kept, id) || slices.Contains(doomed, id) || !has(tokens, id) {
+			continue
+		}
+		proved, err := x.proves(ctx, v, id)
+		switch {
+		case err != nil:
+			return err
+		case proved:
+			doomed = append(doomed, id)
+		default:
+			r.Warn("the token " + id + " of an earlier version stays valid: neither its name nor a login shows that it is the secret's; revoke it by hand")
 		}
 	}
 	return x.end(ctx, doomed)
@@ -310,7 +303,7 @@ func (x *exchange) verify(ctx context.Context, v engine.Value) ([]byte, error) {
 // {{rotation.prefix}} does not show a token that was made by hand.
 func (x *exchange) shows(tokens []token, v engine.Value) error {
 	id, _ := v.Text(x.engine.recipe.ID)
-	if id == "" || slices.ContainsFunc(tokens, func(t token) bool { return t.id == id }) || slices.Contains(x.engine.recipe.List.names(), "rotation.prefix") {
+	if id == "" || has(tokens, id) || slices.Contains(x.engine.recipe.List.names(), "rotation.prefix") {
 		return nil
 	}
 	return engine.Errorf(engine.TargetFailed, "compare the recipe's list, and the secret's field "+x.engine.recipe.ID+", with what the API has", "the list does not show the token that was accepted, so it cannot tell what is valid")
@@ -324,15 +317,13 @@ func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	if err != nil {
 		return err
 	}
-	pending := e.ids(r.Pending)
-	i := slices.IndexFunc(tokens, func(t token) bool { return slices.Contains(pending, t.id) })
-	if i < 0 {
-		return nil
+	id, _ := r.Pending.Text(e.recipe.ID)
+	for _, t := range tokens {
+		if t.id == id && !strings.HasPrefix(t.name, mark.Prefix(r.Secret)) {
+			return engine.Errorf(engine.TakeoverRefused, "revoke the token by hand", "the token %s in the pending value does not bear the secret's mark", id)
+		}
 	}
-	if !strings.HasPrefix(tokens[i].name, mark.Prefix(r.Secret)) {
-		return engine.Errorf(engine.TakeoverRefused, "revoke the token by hand", "the token %s in the pending value does not bear the secret's mark", tokens[i].id)
-	}
-	return x.end(ctx, pending)
+	return x.end(ctx, choose(tokens, func(t token) bool { return t.id == id }))
 }
 
 // end revokes tokens. The list decides whether they have ended, and not the answers.
@@ -351,7 +342,7 @@ func (x *exchange) end(ctx context.Context, ids []string) error {
 		return nil
 	}
 	return x.await(ctx, "the list still shows a token that was revoked", func(tokens []token) bool {
-		return !slices.ContainsFunc(tokens, func(t token) bool { return slices.Contains(ids, t.id) })
+		return !slices.ContainsFunc(ids, func(id string) bool { return has(tokens, id) })
 	})
 }
 
@@ -370,6 +361,10 @@ func (x *exchange) await(ctx context.Context, otherwise string, ok func([]token)
 			return engine.Errorf(engine.TargetFailed, adviceList, "%s", otherwise)
 		}
 	}
+}
+
+func has(tokens []token, id string) bool {
+	return slices.ContainsFunc(tokens, func(t token) bool { return t.id == id })
 }
 
 // choose returns the ids of some tokens.

@@ -96,11 +96,14 @@ func Load(tls engine.TLSPolicy, text string) ([]*Engine, error) {
 	var engines []*Engine
 	var faults []string
 	for name, r := range recipes {
-		for _, fault := range r.faults(name) {
-			faults = append(faults, name+": "+fault)
-		}
 		if r.Refused == nil {
 			r.Refused = []int{nethttp.StatusUnauthorized}
+		}
+		for _, c := range r.calls() {
+			c.Headers = merged(r.Headers, c.Headers)
+		}
+		for _, fault := range r.faults(name) {
+			faults = append(faults, name+": "+fault)
 		}
 		engines = append(engines, &Engine{tls, name, r})
 	}
@@ -118,17 +121,14 @@ var (
 )
 
 // faults returns everything that is wrong with a recipe.
-func (r Recipe) faults(name string) []string {
+func (r *Recipe) faults(name string) []string {
 	var faults []string
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	if !recipeForm.MatchString(name) {
 		bad("the name has other characters than a-z, 0-9, dot, hyphen and underscore")
 	}
-	if len(r.Hosts) == 0 {
-		bad("no hosts are allowed")
-	}
-	if len(r.Fields) == 0 {
-		bad("fields is empty")
+	if len(r.Hosts) == 0 || len(r.Fields) == 0 {
+		bad("hosts or fields are missing")
 	}
 	if _, ok := r.Fields[r.ID]; !ok {
 		bad("id is none of fields")
@@ -138,72 +138,66 @@ func (r Recipe) faults(name string) []string {
 			bad("the field %s has no JSON pointer", field)
 		}
 	}
-	for what, p := range map[string]string{"items": r.List.Items, "name": r.List.Name, "token_id": r.List.TokenID, "next": r.List.Next} {
-		if !pointerForm.MatchString(p) || p == "" && (what == "name" || what == "token_id") {
-			bad("list: %s is not a JSON pointer", what)
+	for what, p := range map[string]string{"list: items": r.List.Items, "list: name": r.List.Name, "list: token_id": r.List.TokenID, "list: next": r.List.Next, "verify: token_id": r.Verify.TokenID} {
+		if !pointerForm.MatchString(p) || p == "" && (what == "list: name" || what == "list: token_id") {
+			bad("%s is not a JSON pointer", what)
 		}
 	}
-	if !pointerForm.MatchString(r.Verify.TokenID) {
-		bad("verify: token_id is not a JSON pointer")
-	}
-	for what, method := range map[string]string{"issue": r.Issue.Method, "revoke": r.Revoke.Method} {
-		// Go's client repeats these by itself after a connection that broke.
-		if slices.Contains([]string{"", "GET", "HEAD", "OPTIONS", "TRACE"}, method) {
+	for i, c := range r.calls() {
+		what, word, changes, names := rules[i].call, rules[i].word, rules[i].changes, c.names()
+		if changes && slices.Contains([]string{"", "GET", "HEAD", "OPTIONS", "TRACE"}, c.Method) {
 			bad("%s: the method is not one that changes something, such as POST", what)
 		}
-	}
-	common := Call{Headers: r.Headers}
-	if common.malformed() {
-		bad("headers: a place holder is not of the form {{name}}")
-	}
-	for _, c := range []struct {
-		what   string
-		call   Call
-		needed string // the placeholder that must be in it, or ""
-		word   string // the only one of rotation that may
-	}{
-		{"issue", r.Issue, "rotation.name", "rotation.name"},
-		{"verify", r.Verify.Call, "", ""},
-		{"list", r.List.Call, "", "rotation.prefix"},
-		{"revoke", r.Revoke, "rotation.id", "rotation.id"},
-	} {
-		if c.call.malformed() {
-			bad("%s: a place holder is not of the form {{name}}", c.what)
-		}
-		if fault := r.forbids(c.call.URL); fault != "" {
-			bad("%s: %s", c.what, fault)
-		}
-		if c.call.Method != "" && !methodForm.MatchString(c.call.Method) {
-			bad("%s: the method is not a word in upper case", c.what)
-		}
-		if c.call.JSON != nil && c.call.Form != nil {
-			bad("%s: there are two bodies", c.what)
-		}
-		names := slices.Concat(c.call.names(), common.names())
-		if c.needed != "" && !slices.Contains(names, c.needed) {
-			bad("%s: {{%s}} is not in it", c.what, c.needed)
+		if changes && !slices.Contains(names, word) {
+			bad("%s: {{%s}} is not in it", what, word)
 		}
 		for _, n := range names {
-			if strings.HasPrefix(n, "rotation.") && n != c.word {
-				bad("%s: {{%s}} is not known there", c.what, n)
+			if strings.HasPrefix(n, "rotation.") && n != word {
+				bad("%s: {{%s}} is not known there", what, n)
 			}
 		}
-	}
-	verify := slices.Concat(r.Verify.names(), common.names())
-	if !slices.ContainsFunc(r.secrets(), func(s string) bool { return slices.Contains(verify, s) }) {
-		bad("verify: the token is not in it, so it cannot tell whether the token is valid")
+		if c.malformed() {
+			bad("%s: a place holder is not of the form {{name}}", what)
+		}
+		if fault := r.forbids(c.URL); fault != "" {
+			bad("%s: %s", what, fault)
+		}
+		if c.Method != "" && !methodForm.MatchString(c.Method) {
+			bad("%s: the method is not a word in upper case", what)
+		}
+		if c.JSON != nil && c.Form != nil {
+			bad("%s: there are two bodies", what)
+		}
+		if what == "verify" && !slices.ContainsFunc(r.secrets(), func(s string) bool { return slices.Contains(names, s) }) {
+			bad("verify: the token is not in it, so it cannot tell whether the token is valid")
+		}
 	}
 	return faults
 }
 
-// calls are all that has placeholders.
-func (r Recipe) calls() []Call {
-	return []Call{{URL: "/", Headers: r.Headers}, r.Issue, r.Verify.Call, r.List.Call, r.Revoke}
+// merged returns headers of which own override common.
+func merged(common, own map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, headers := range []map[string]string{common, own} {
+		for k, v := range headers {
+			out[nethttp.CanonicalHeaderKey(k)] = v
+		}
+	}
+	return out
 }
+
+// rules are those of calls, in their order. A call that changes something must have the rotation's word,
+// and no method that Go's client repeats after a connection that broke.
+var rules = [...]struct {
+	call, word string // the only word of the rotation that may stand in it
+	changes    bool
+}{{"issue", "rotation.name", true}, {"verify", "", false}, {"list", "rotation.prefix", false}, {"revoke", "rotation.id", true}}
+
+func (r *Recipe) calls() []*Call { return []*Call{&r.Issue, &r.Verify.Call, &r.List.Call, &r.Revoke} }
 
 // place are the fields that say where a token belongs: the recipe, and all that goes into requests
 // besides the token.
-func (r Recipe) place() []string {
+func (r *Recipe) place() []string {
 	fields := []string{"engine"}
 	for _, c := range r.calls() {
 		for _, n := range c.names() {
@@ -217,7 +211,7 @@ func (r Recipe) place() []string {
 }
 
 // secrets are the fields that prove who somebody is: those that change, but for the id.
-func (r Recipe) secrets() []string {
+func (r *Recipe) secrets() []string {
 	if len(r.Fields) == 1 {
 		return []string{r.ID}
 	}
@@ -225,7 +219,7 @@ func (r Recipe) secrets() []string {
 }
 
 // forbids says why nothing may be sent to a URL, or "".
-func (r Recipe) forbids(text string) string {
+func (r *Recipe) forbids(text string) string {
 	scheme, rest, _ := strings.Cut(strings.ToLower(text), "://")
 	host, _, _ := strings.Cut(rest, "/")
 	u := url.URL{Host: host}

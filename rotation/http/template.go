@@ -107,7 +107,7 @@ func inJSON(s string) (string, string) {
 }
 
 // request returns the call's request, or what is wrong with the secret's fields.
-func (c Call) request(ctx context.Context, common map[string]string, with values) (*nethttp.Request, []string) {
+func (c Call) request(ctx context.Context, with values) (*nethttp.Request, []string) {
 	f := filler{values: with}
 	path, query, queried := strings.Cut(c.URL, "?")
 	at := f.fill(path, inPath)
@@ -134,10 +134,8 @@ func (c Call) request(ctx context.Context, common map[string]string, with values
 	if kind != "" {
 		header.Set("Content-Type", kind)
 	}
-	for _, headers := range []map[string]string{common, c.Headers} {
-		for k, v := range headers {
-			header.Set(k, f.fill(v, inHeader))
-		}
+	for k, v := range c.Headers {
+		header.Set(k, f.fill(v, inHeader))
 	}
 	user, password, _ := strings.Cut(f.fill(c.Basic, asIs), ":")
 	if f.faults != nil {

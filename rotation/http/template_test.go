@@ -24,7 +24,7 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		v := engine.StringValue(`{}`).With("x", s)
 		s, _ = v.Text("x") // as JSON keeps it
-		req, faults := call.request(context.Background(), nil, values{Value: v})
+		req, faults := call.request(context.Background(), values{Value: v})
 		if faults != nil {
 			if s != "" && s != "." && !strings.Contains(s, "..") && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`/\%`, r) }) {
 				t.Fatalf("%q: %v", s, faults)

@@ -56,9 +56,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 
 // DryRun logs in and reads what Set would change, which only a user with all privileges may, or
 // anybody where the server asks for no credentials: that is also checked.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, true)
-}
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
 // Set makes the pending password valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }

@@ -26,7 +26,7 @@ type fixture struct {
 	timestream *awsfake.Timestream
 	users      *Users
 	tokens     *Tokens
-	org        string // the id of the administrator's organisation, which is named first
+	org        string // the id of the administrator's organization, which is named first
 }
 
 func newFixture(t testing.TB) *fixture {

@@ -352,7 +352,7 @@ func TestNoSuperuserResetsAnAdministrator(t *testing.T) {
 	every := []permission{{"read", resource{Type: "users"}}, {"write", resource{Type: "users"}}}
 	for power, give := range map[string]func(id string){
 		"":                              func(id string) { f.must(http.MethodPost, "orgs/"+f.org+"/members", map[string]string{"id": id}, nil) },
-		"an owner of the organisation":  func(id string) { f.must(http.MethodPost, "orgs/"+f.org+"/owners", map[string]string{"id": id}, nil) },
+		"an owner of the organization":  func(id string) { f.must(http.MethodPost, "orgs/"+f.org+"/owners", map[string]string{"id": id}, nil) },
 		"the owner of an operator's to": func(id string) { f.token(id, "", every) },
 	} {
 		name, id := f.user()

@@ -2,6 +2,7 @@ package influxdb2
 
 import (
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -61,16 +62,11 @@ type authorization struct {
 	Permissions []permission `json:"permissions"`
 }
 
-// marked is a description with a mark at its end: what people wrote, and the mark.
-var marked = regexp.MustCompile(`^(?s:(.*?)) ?(rotator-[0-9a-f]{12}-\S+)$`)
+// marked is a mark at the end of a description, after what people wrote.
+var marked = regexp.MustCompile(`rotator-[0-9a-f]{12}-\S+$`)
 
 // mark returns the mark at the end of a token's description, or "".
-func (a authorization) mark() string {
-	if m := marked.FindStringSubmatch(a.Description); m != nil {
-		return m[2]
-	}
-	return ""
-}
+func (a authorization) mark() string { return marked.FindString(a.Description) }
 
 // is reports whether a token was made for the secret.
 func (a authorization) is(secret string) bool {
@@ -114,15 +110,12 @@ func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	}
 	within, cancel := mark.LeaveTime(ctx)
 	defer cancel()
-	people := model.Description
-	if m := marked.FindStringSubmatch(people); m != nil {
-		people = m[1]
-	}
-	made := authorization{Status: "active", Description: strings.TrimSpace(people + " " + mark.New(r.Secret, r.Version)),
-		OrgID: model.OrgID, UserID: model.UserID, Permissions: model.Permissions}
-	answer, err := x.make(within, made)
+	own := mark.New(r.Secret, r.Version)
+	people := strings.TrimSpace(strings.TrimSuffix(model.Description, model.mark()))
+	answer, err := x.make(within, authorization{Status: "active", Description: strings.TrimSpace(people + " " + own),
+		OrgID: model.OrgID, UserID: model.UserID, Permissions: model.Permissions})
 	if err != nil {
-		return engine.Value{}, x.takeBack(ctx, made, err)
+		return engine.Value{}, mark.Lost(own, err, x.takeBack(ctx, own))
 	}
 	return r.Current.With(tokenField, answer.Token).With(idField, answer.ID), nil
 }
@@ -138,7 +131,7 @@ func (x *session) make(ctx context.Context, made authorization) (authorization, 
 		return answer, engine.Errorf(engine.TargetFailed, advice, "the server has made a token and does not say which")
 	}
 	if !same(answer.Permissions, made.Permissions) || answer.UserID != made.UserID || answer.OrgID != made.OrgID {
-		return answer, engine.Errorf(engine.TargetFailed, advice, "the new token has not the user, the organisation and the permissions of the current one")
+		return answer, engine.Errorf(engine.TargetFailed, advice, "the new token has not the user, the organization and the permissions of the current one")
 	}
 	all, err := x.authorizations(ctx)
 	if err == nil && !slices.ContainsFunc(all, func(a authorization) bool { return a.ID == answer.ID && a.Description == made.Description }) {
@@ -147,18 +140,13 @@ func (x *session) make(ctx context.Context, made authorization) (authorization, 
 	return answer, err
 }
 
-// takeBack revokes a token that was made in vain, or may have been, and returns failure. It knows the
-// token by its description.
-func (x *session) takeBack(ctx context.Context, made authorization, failure error) error {
+// takeBack revokes a token that was made in vain, or may have been. It knows the token by its mark.
+func (x *session) takeBack(ctx context.Context, own string) error {
 	all, err := x.authorizations(ctx)
-	if err == nil {
-		err = x.end(ctx, all, func(a authorization) bool { return a.Description == made.Description })
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		return failure
-	}
-	return engine.Errorf(engine.CauseOf(failure), "look for the token with the description "+made.Description+" at the server and delete it",
-		"%w; the token may be valid, as it could not be taken back: %w", failure, err)
+	return x.end(ctx, all, func(a authorization) bool { return a.mark() == own })
 }
 
 // model returns the authorization to copy: the current token's or, where somebody has deleted that or
@@ -174,7 +162,7 @@ func model(r *engine.Request, all []authorization) (authorization, error) {
 			continue
 		}
 		if org, _ := r.Current.Text("org"); org != "" && org != a.Org {
-			return a, engine.Errorf(engine.InvalidSecret, "correct the field org, or make a token in that organisation by hand", "the token is of the organisation %q and the secret says %q", httpapi.Short(a.Org), org)
+			return a, engine.Errorf(engine.InvalidSecret, "correct the field org, or make a token in that organization by hand", "the token is of the organization %q and the secret says %q", httpapi.Short(a.Org), org)
 		}
 		return a, nil
 	}
@@ -209,12 +197,16 @@ func find(all []authorization, r *engine.Request, v engine.Value) (authorization
 	return authorization{}, false
 }
 
-// same reports whether two lists have the same permissions.
+// same reports whether two lists, whose length a host has chosen, have the same permissions.
 func same(a, b []permission) bool {
-	lacks := func(list []permission) func(permission) bool {
-		return func(p permission) bool { return !slices.Contains(list, p) }
+	set := func(list []permission) map[permission]bool {
+		out := map[permission]bool{}
+		for _, p := range list {
+			out[p] = true
+		}
+		return out
 	}
-	return !slices.ContainsFunc(a, lacks(b)) && !slices.ContainsFunc(b, lacks(a))
+	return maps.Equal(set(a), set(b))
 }
 
 // list opens a session with who acts and returns the tokens that it is shown; there are no pages.

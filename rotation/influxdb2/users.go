@@ -39,13 +39,6 @@ func (*Users) Kind() engine.Kind {
 	}
 }
 
-// The server's own bounds of a password, in bytes.
-// Source: InfluxDB 2.7's kit/platform/errors
-const (
-	minPassword = 8
-	maxPassword = 72
-)
-
 // parseUser reads a user's login.
 func parseUser(v engine.Value) (login, error) {
 	if kind, _ := v.Text("type"); kind != "" && v.JSON(userField) == nil {
@@ -55,32 +48,25 @@ func parseUser(v engine.Value) (login, error) {
 	return own(v)
 }
 
-// Next returns the current value with a new password.
+// Next returns the current value with a new password, of a length that the server takes.
+// Source: InfluxDB 2.7's kit/platform/errors
 func (e *Users) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parseUser(r.Current); err != nil {
 		return engine.Value{}, err
 	}
-	if n := r.Passwords.Length; n < minPassword || n > maxPassword {
+	if n := r.Passwords.Length; n < 8 || n > 72 {
 		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 8 or more, and to 72 or less", "the server takes no password of %d characters", n)
 	}
 	return engine.NextPassword(e.Kind(), r), nil
 }
 
 // DryRun logs in and finds the user.
-func (e *Users) DryRun(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, func(*session, string) error { return nil })
-}
+func (e *Users) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
 // Set changes the password.
-func (e *Users) Set(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, func(x *session, id string) error {
-		password, _ := r.Pending.Text(passwordField)
-		return x.call(ctx, "changing a password", http.MethodPost, "users/"+url.PathEscape(id)+"/password", nil, map[string]string{"password": password}, nil)
-	})
-}
+func (e *Users) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// change finds the id of the user whom r is about and calls do with it.
-func (e *Users) change(ctx context.Context, r *engine.Request, do func(x *session, id string) error) error {
+func (e *Users) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parseUser(r.Pending)
 	if err != nil {
 		return err
@@ -90,16 +76,15 @@ func (e *Users) change(ctx context.Context, r *engine.Request, do func(x *sessio
 		return err
 	}
 	defer x.close()
-	var id string
+	find := x.me
 	if r.Superuser {
-		id, err = x.user(ctx, pending.User)
-	} else {
-		id, err = x.me(ctx)
+		find = func(ctx context.Context) (string, error) { return x.user(ctx, pending.User) }
 	}
-	if err != nil {
+	id, err := find(ctx)
+	if err != nil || rehearsal {
 		return err
 	}
-	return do(x, id)
+	return x.call(ctx, "changing a password", http.MethodPost, "users/"+url.PathEscape(id)+"/password", nil, map[string]string{"password": pending.Password}, nil)
 }
 
 // Verify logs in and asks the server who that is.
@@ -155,35 +140,33 @@ func (x *session) user(ctx context.Context, name string) (string, error) {
 	return id, err
 }
 
-// administrator returns the power that makes a user an administrator, or "": it owns an organisation,
-// or a token by which it may write all users. Whoever signs in as a user is shown its tokens.
+// administrator returns the power that makes a user an administrator, or "": it owns an organization, or
+// a token by which it may write all users. Whoever signs in as a user is shown its tokens.
 // Source: InfluxDB 2.7's permission.go (OwnerPermissions, OperPermissions)
 func (x *session) administrator(ctx context.Context, id string) (power string, err error) {
-	const page, pages = 100, 100
-	for at := 0; at < page*pages; at += page {
-		var list struct{ Orgs []account }
-		query := url.Values{"userID": {id}, "limit": {strconv.Itoa(page)}, "offset": {strconv.Itoa(at)}}
-		if err := x.call(ctx, "reading a user's organisations", http.MethodGet, "orgs", query, nil, &list); err != nil {
+	const most = 100 // of a page; InfluxDB advises 20 organizations for a server
+	var list struct{ Orgs []account }
+	query := url.Values{"userID": {id}, "limit": {strconv.Itoa(most)}}
+	if err := x.call(ctx, "reading a user's organizations", http.MethodGet, "orgs", query, nil, &list); err != nil {
+		return "", err
+	}
+	if len(list.Orgs) == most {
+		return "", engine.Errorf(engine.TargetFailed, pair.AdviceOwn, "the user has %d organizations or more", most)
+	}
+	for _, org := range list.Orgs {
+		var owners struct{ Users []account }
+		if err := x.call(ctx, "reading an organization's owners", http.MethodGet, "orgs/"+url.PathEscape(org.ID)+"/owners", nil, nil, &owners); err != nil {
 			return "", err
 		}
-		for _, org := range list.Orgs {
-			var owners struct{ Users []account }
-			if err := x.call(ctx, "reading an organisation's owners", http.MethodGet, "orgs/"+url.PathEscape(org.ID)+"/owners", nil, nil, &owners); err != nil {
-				return "", err
-			}
-			if slices.ContainsFunc(owners.Users, func(u account) bool { return u.ID == id }) {
-				return "an owner of the organisation " + httpapi.Short(org.Name), nil
-			}
-		}
-		if len(list.Orgs) < page {
-			all, err := x.authorizations(ctx)
-			if slices.ContainsFunc(all, func(a authorization) bool {
-				return a.UserID == id && slices.Contains(a.Permissions, permission{"write", resource{Type: "users"}})
-			}) {
-				power = "the owner of an operator's token"
-			}
-			return power, err
+		if slices.ContainsFunc(owners.Users, func(u account) bool { return u.ID == id }) {
+			return "an owner of the organization " + httpapi.Short(org.Name), nil
 		}
 	}
-	return "", engine.Errorf(engine.TargetFailed, pair.AdviceOwn, "the user has more than %d organisations", page*pages)
+	all, err := x.authorizations(ctx)
+	if slices.ContainsFunc(all, func(a authorization) bool {
+		return a.UserID == id && slices.Contains(a.Permissions, permission{"write", resource{Type: "users"}})
+	}) {
+		power = "the owner of an operator's token"
+	}
+	return power, err
 }

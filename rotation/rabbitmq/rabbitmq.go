@@ -75,9 +75,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 }
 
 // DryRun logs in and reads what Set would change, which only an administrator may.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, true)
-}
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
 // Set makes the pending password valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }

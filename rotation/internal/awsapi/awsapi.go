@@ -5,9 +5,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net"
-	"net/url"
-	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -43,7 +40,7 @@ func Failed(what string, err error) error {
 	err = httpapi.Shorten(err)
 	switch code := Code(err); {
 	case code == "":
-		if e := engine.NetworkError(endpoint(err), err); e != nil {
+		if e := engine.NetworkError(httpapi.Endpoint(err), err); e != nil {
 			return e
 		}
 		return engine.Errorf(engine.TargetFailed, "see the error's text", "%s: %w", what, err)
@@ -51,20 +48,6 @@ func Failed(what string, err error) error {
 		return engine.Errorf(engine.PrivilegeMissing, "allow the actions that the engine's page of the documentation lists", "%s: %w", what, err)
 	}
 	return engine.Errorf(engine.TargetFailed, "look at the code and try again; Secrets Manager retries by itself", "%s: %w", what, err)
-}
-
-// endpoint returns where a request that got no answer was sent.
-func endpoint(err error) engine.Target {
-	t := engine.Target{Host: "AWS's API", Port: 443}
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		if at, perr := url.Parse(u.URL); perr == nil {
-			t.Host = at.Hostname()
-			if _, port, serr := net.SplitHostPort(at.Host); serr == nil {
-				t.Port, _ = strconv.Atoi(port) // parsed from a URL that was used
-			}
-		}
-	}
-	return t
 }
 
 // Resource returns the ARN of a resource in the secret's region and account.

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -160,6 +161,20 @@ func Failed(t engine.Target, err error) error {
 		return e
 	}
 	return engine.Errorf(engine.TargetFailed, "see the error's text", "the call of %s failed: %w", t.Address(), err)
+}
+
+// Endpoint returns where a request that got no answer was sent.
+func Endpoint(err error) engine.Target {
+	t := engine.Target{Host: "the API", Port: 443}
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		if at, perr := url.Parse(u.URL); perr == nil {
+			t.Host = at.Hostname()
+			if port, serr := strconv.Atoi(at.Port()); serr == nil {
+				t.Port = port
+			}
+		}
+	}
+	return t
 }
 
 // Wait waits for d. It fails, without waiting, where ctx would be done soon after.

@@ -10,6 +10,8 @@ import (
 	"encoding/hex"
 	"strings"
 	"time"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // Settled is the age from which nobody can be about to store a credential: one call of the engine
@@ -55,4 +57,14 @@ func Abandoned(mark, secret, version string) bool {
 	}
 	// Earlier releases wrote four random bytes and no time.
 	return len(own) == 8 && time.Since(time.Unix(int64(binary.BigEndian.Uint32(own)), 0)) > Settled
+}
+
+// Lost adds to the failure of a Mint that the token with the mark could not be taken back, unless err
+// is nil.
+func Lost(mark string, failure, err error) error {
+	if err == nil {
+		return failure
+	}
+	return engine.Errorf(engine.CauseOf(failure), "look for the token "+mark+" at the target and revoke it",
+		"%w; the token may be valid, as it could not be taken back: %w", failure, err)
 }
