@@ -97,7 +97,7 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error)
 	if r.SuperuserChanges {
 		faults = append(faults, "masterarn is of no use here, as AWS's API changes the password")
 	}
-	// The parts that may be missing are put in, so that the rest is looked at.
+	// Put in what may be missing, to check the rest.
 	full := v
 	password, isText := v.Text("password")
 	if raw := v.JSON("password"); password == "" && (isText || raw == nil || string(raw) == "null") {

@@ -195,8 +195,7 @@ var rules = [...]struct {
 
 func (r *Recipe) calls() []*Call { return []*Call{&r.Issue, &r.Verify.Call, &r.List.Call, &r.Revoke} }
 
-// place are the fields that say where a token belongs: the recipe, and all that goes into requests
-// besides the token.
+// place are the fields that say where a token belongs: all that goes into requests, but for the token.
 func (r *Recipe) place() []string {
 	fields := []string{"engine"}
 	for _, c := range r.calls() {

@@ -35,8 +35,7 @@ var (
 // the secret's own key must be accepted first. No secret or tag can make that choice.
 func New(settings awsapi.Settings, byRole bool) *Engine { return &Engine{settings, byRole} }
 
-// The secret's fields. With "Version": 1 beside them, the value is what the SDKs
-// and the CLI expect of a credential_process.
+// The secret's fields. With "Version": 1 in addition, the value is a credential_process's.
 // Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
 const (
 	userField   = "username"

@@ -108,7 +108,7 @@ func (e *Engine) checked(ctx context.Context, t engine.Target) error {
 		return nil
 	}
 	return engine.Errorf(engine.TargetFailed, "set auth-enabled in the section [http] of its configuration",
-		"the server answers %d to who has no credentials, so that any password opens it: %q", a.Status, body.fault())
+		"the server answers %d to a request with no credentials, so any password opens it: %q", a.Status, body.fault())
 }
 
 // users reads all users and whether they have all privileges: InfluxQL cannot ask for one. Every

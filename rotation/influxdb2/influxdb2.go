@@ -58,7 +58,7 @@ func parse(v engine.Value) (login, error) {
 			faults = append(faults, name+" is not text")
 		}
 	}
-	// What may be missing is put in, so that the rest is looked at.
+	// Put in what may be missing, to check the rest.
 	full, placed := v, v.JSON("host") != nil
 	if l.token != "" {
 		full = full.With(userField, "none").With(passwordField, "none")

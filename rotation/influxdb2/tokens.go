@@ -131,7 +131,7 @@ func (x *session) make(ctx context.Context, made authorization) (authorization, 
 		return answer, engine.Errorf(engine.TargetFailed, advice, "the server has made a token and does not say which")
 	}
 	if !same(answer.Permissions, made.Permissions) || answer.UserID != made.UserID || answer.OrgID != made.OrgID {
-		return answer, engine.Errorf(engine.TargetFailed, advice, "the new token has not the user, the organization and the permissions of the current one")
+		return answer, engine.Errorf(engine.TargetFailed, advice, "the new token does not have the user, the organization and the permissions of the current one")
 	}
 	all, err := x.authorizations(ctx)
 	if err == nil && !slices.ContainsFunc(all, func(a authorization) bool { return a.ID == answer.ID && a.Description == made.Description }) {
