@@ -34,10 +34,13 @@ type exchange struct {
 
 // exchange returns an exchange that goes nowhere but where the recipe allows, also where an answer
 // would lead it.
-func (e *Engine) exchange(secret string, login engine.Value) *exchange {
+func (e *Engine) exchange(r *engine.Request, login engine.Value) (*exchange, error) {
+	if err := e.form(r, login); err != nil {
+		return nil, err
+	}
 	transport := httpapi.Transport(e.tls.Config(""))
 	transport.Proxy, transport.ForceAttemptHTTP2 = nethttp.ProxyFromEnvironment, true
-	return &exchange{e, &nethttp.Client{Transport: transport, CheckRedirect: e.recipe.redirect}, secret, login}
+	return &exchange{e, &nethttp.Client{Transport: transport, CheckRedirect: e.recipe.redirect}, r.Secret, login}, nil
 }
 
 func (x *exchange) close() { x.client.CloseIdleConnections() }

@@ -46,15 +46,15 @@ func (e *Engine) Kind() engine.Kind {
 
 const adviceFields = "the recipe's placeholders name the fields that the secret needs"
 
-// form checks that a value has every field that the recipe needs.
-func (e *Engine) form(v engine.Value) error {
+// form checks that a value has every field that the recipe needs, and that the secret names nobody else
+// to act: the API would get the credentials of another secret.
+func (e *Engine) form(r *engine.Request, v engine.Value) error {
 	if !v.IsObject() {
 		return engine.Errorf(engine.InvalidSecret, adviceFields, "the secret's value cannot be read: %s", v.Fault())
 	}
 	sample := values{v, map[string]string{"name": "name", "prefix": "prefix", "id": "id"}}
 	var faults []string
-	if arn, _ := v.Text("masterarn"); arn != "" {
-		// The API would get the credentials of another secret.
+	if r.SuperuserChanges {
 		faults = append(faults, "masterarn cannot be used: the recipe says who acts")
 	}
 	for _, c := range e.recipe.calls() {
@@ -70,17 +70,20 @@ func (e *Engine) form(v engine.Value) error {
 
 // Next checks the value's form; the target knows the next one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	return r.Current, e.form(r.Current)
+	return r.Current, e.form(r, r.Current)
 }
 
 // Mint issues a token, whose name is a mark. It looks before: whether the login is accepted, and whether
 // the list shows it. What earlier rotations left is revoked first, so nothing piles up while revoking
 // fails; and a token that the list does not show under its name is taken back.
 func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
-	if err := e.form(r.Current); err != nil {
+	if err := e.form(r, r.Current); err != nil {
 		return engine.Value{}, err
 	}
-	x := e.exchange(r.Secret, r.Login)
+	x, err := e.exchange(r, r.Login)
+	if err != nil {
+		return engine.Value{}, err
+	}
 	defer x.close()
 	// Where a client with a password lists the tokens, a dead one can be replaced.
 	_, refused := x.verify(ctx, r.Login)
@@ -194,7 +197,10 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 // revokeBut revokes the tokens that bear the secret's mark, and the unmarked ones that its values are
 // proved to hold, but for the ones to keep. It fails where the list does not show the pending one.
 func (e *Engine) revokeBut(ctx context.Context, r *engine.Request, keep ...engine.Value) error {
-	x := e.exchange(r.Secret, r.Login)
+	x, err := e.exchange(r, r.Login)
+	if err != nil {
+		return err
+	}
 	defer x.close()
 	tokens, err := x.list(ctx)
 	if err != nil {
@@ -259,10 +265,10 @@ func (e *Engine) ids(values ...engine.Value) []string {
 // Verify makes the recipe's call with the token, and lists tokens by it, which the next rotation
 // needs. The list has to show the token.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
-	if err := e.form(v); err != nil {
+	x, err := e.exchange(r, v)
+	if err != nil {
 		return err
 	}
-	x := e.exchange(r.Secret, v)
 	defer x.close()
 	if _, err := x.verify(ctx, v); err != nil {
 		return err
@@ -311,7 +317,10 @@ func (x *exchange) shows(tokens []token, v engine.Value) error {
 
 // Revoke revokes the token that Mint has issued. A token without the secret's mark is not one.
 func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
-	x := e.exchange(r.Secret, r.Login)
+	x, err := e.exchange(r, r.Login)
+	if err != nil {
+		return err
+	}
 	defer x.close()
 	tokens, err := x.list(ctx)
 	if err != nil {
