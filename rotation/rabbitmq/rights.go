@@ -100,34 +100,31 @@ func (s *session) rights(ctx context.Context, name string) (rights, error) {
 
 // level gives a user the rights that it is to have, takes the others, and checks the result.
 func (t target) level(ctx context.Context, name string, have, want rights) error {
-	// A topic permission restricts what the virtual host's allows, and its absence restricts nothing.
-	// So none is absent before the permissions are those that are wanted.
-	const permissionTaken, topicGiven, permissionGiven, last = 0, 1, 2, 3
 	type change struct {
-		rank   int
 		method string
 		right
 		body any
 	}
-	var changes []change
+	// A topic permission restricts what the virtual host's allows, and its absence restricts nothing.
+	// So none is absent before the permissions are those that are wanted.
+	var taken, topicsGiven, permissionsGiven, rest []change
 	for r := range have {
 		_, keep := want[r]
 		switch {
 		case keep:
 		case r.kind == topics: // the API can delete only all of a virtual host
-			changes = append(changes, change{last, http.MethodPut, r, anyTopic(r.exchange)})
+			rest = append(rest, change{http.MethodPut, r, anyTopic(r.exchange)})
 		default:
-			changes = append(changes, change{permissionTaken, http.MethodDelete, r, nil})
+			taken = append(taken, change{http.MethodDelete, r, nil})
 		}
 	}
+	given := map[string]*[]change{topics: &topicsGiven, permissions: &permissionsGiven, limits: &rest}
 	for r, body := range want {
 		if have[r] != body {
-			rank := map[string]int{topics: topicGiven, permissions: permissionGiven, limits: last}[r.kind]
-			changes = append(changes, change{rank, http.MethodPut, r, body})
+			*given[r.kind] = append(*given[r.kind], change{http.MethodPut, r, body})
 		}
 	}
-	slices.SortFunc(changes, func(a, b change) int { return a.rank - b.rank })
-	for _, c := range changes {
+	for _, c := range slices.Concat(taken, topicsGiven, permissionsGiven, rest) {
 		if err := t.send(ctx, "changing the "+c.kind+" of a user", c.method, c.path(name), c.body); err != nil {
 			return err
 		}
