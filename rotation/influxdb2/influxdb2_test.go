@@ -654,3 +654,25 @@ func TestSessionsEnd(t *testing.T) {
 	_, err = y.me(enginetest.Within(t))
 	enginetest.WantCause(t, err, engine.LoginRefused, "")
 }
+
+// TestAUserOfTooManyOrganizationsIsLeftAlone: one that was not read may be the user's own.
+func TestAUserOfTooManyOrganizationsIsLeftAlone(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/api/v2/users":
+			_, _ = io.WriteString(w, `{"users":[{"id":"1","name":"app"}]}`)
+		case "/api/v2/orgs":
+			_, _ = io.WriteString(w, `{"orgs":[{"id":"1"}`+strings.Repeat(`,{"id":"1"}`, 99)+`]}`)
+		default:
+			_, _ = io.WriteString(w, `{}`)
+		}
+	}))
+	defer server.Close()
+	_, text, _ := net.SplitHostPort(server.Listener.Addr().String())
+	port, _ := strconv.Atoi(text)
+	place := at("127.0.0.1", port).WithJSON("ssl", []byte("false"))
+	app := place.With("username", "app").With("password", "p")
+	r := request(app, app)
+	r.Login, r.Superuser = place.With("token", "operators"), true
+	enginetest.WantCause(t, (&Users{}).DryRun(enginetest.Within(t), r), engine.TargetFailed, "100 organizations")
+}
