@@ -17,7 +17,7 @@ import (
 type service struct {
 	kind engine.Kind
 	// user returns the id of the user that a value names, its ARN if the value has it, and what is
-	// wrong with them. No fault means that they are not empty.
+	// wrong with them.
 	user func(v engine.Value) (id, arn, fault string)
 	// resource returns the user's ARN for a policy.
 	resource func(secret string, v engine.Value) (string, error)
