@@ -1,110 +1,54 @@
 package mongodb
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
-	"sync"
-	"syscall"
+	"regexp"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
-// dialer makes the driver's connections, encrypted, and keeps the first failure:
-// the driver would go on trying until its time is up, and then tell it in words
-// only.
+// dialer opens the driver's connections. The driver would keep trying until its time is up, and then report the
+// reason as text only, so the first failure ends the session.
 type dialer struct {
-	host     string // the secret's
 	attempts []*tls.Config
-	patient  bool // there are several hosts to try
-	fail     context.CancelFunc
-
-	mu        sync.Mutex
-	reached   bool
-	first     error
-	bound     error // what a server does not keep to
-	addresses map[string]bool
+	end      context.CancelCauseFunc
 }
 
-// addressLimit is how many servers are connected to: each one can name others.
-const addressLimit = 256
-
-// DialContext connects to one server. Its certificate must be for the host's own
-// name, since a replica set has other names than the secret's.
+// DialContext connects to the server.
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	d.mu.Lock()
-	d.addresses[address] = true
-	many := len(d.addresses) > addressLimit
-	d.mu.Unlock()
-	if many {
-		return nil, d.exceeded(fmt.Errorf("the servers name more than %d others", addressLimit))
-	}
-	conn, err := d.dial(ctx, network, address)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err == nil {
-		conn = &bounded{Conn: conn, exceeded: d.exceeded}
-		d.reached = true
-	} else if !d.reached && d.first == nil {
-		d.first = err
-		if !d.patient {
-			d.fail()
+	conn, err := connect(ctx, network, address, d.attempts[0])
+	if len(d.attempts) > 1 && boundconn.MaybePlain(err) {
+		// A broken connection is not an answer from the server.
+		conn, err = connect(ctx, network, address, d.attempts[0])
+		if boundconn.MaybePlain(err) && answersPlain(ctx, network, address) {
+			conn, err = connect(ctx, network, address, d.attempts[1])
 		}
 	}
-	return conn, err
-}
-
-func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(address)
 	if err != nil {
+		d.end(err)
 		return nil, err
 	}
-	connect := func(config *tls.Config) (net.Conn, error) {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
-		if err != nil || config == nil {
-			return conn, err
-		}
-		config = config.Clone()
-		if host != d.host { // the secret's has the name that the secret says
-			config.ServerName = host
-		}
-		secure := tls.Client(conn, config)
-		if err = secure.HandshakeContext(ctx); err != nil {
-			conn.Close()
-			return nil, err
-		}
-		return secure, nil
-	}
-	conn, err := connect(d.attempts[0])
-	if len(d.attempts) == 1 || !maybePlain(err) {
-		return conn, err
-	}
-	// A connection that breaks is no answer of the server's.
-	if conn, err = connect(d.attempts[0]); !maybePlain(err) || !answersPlain(ctx, network, address) {
-		return conn, err
-	}
-	return connect(d.attempts[1])
+	return &bounded{Conn: conn, end: d.end}, nil
 }
 
-// maybePlain reports whether a handshake has ended as it does at a server that
-// does not know what it is, and also where the network broke.
-func maybePlain(err error) bool {
-	_, header := errors.AsType[tls.RecordHeaderError](err)
-	return header || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+func connect(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
+	if config == nil {
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
 }
 
-// answersPlain asks the server for a hello without TLS, and without a name or a
-// password.
+// answersPlain sends a hello without TLS, which names nobody.
 // Source: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
 func answersPlain(ctx context.Context, network, address string) bool {
-	const opMsg, id = 2013, 1
+	const id = 1
 	document, err := bson.Marshal(bson.D{{Key: "hello", Value: 1}, {Key: "$db", Value: "admin"}})
 	if err != nil {
 		return false
@@ -114,34 +58,70 @@ func answersPlain(ctx context.Context, network, address string) bool {
 	for i, n := range []int{len(message), id, 0, opMsg} {
 		binary.LittleEndian.PutUint32(message[4*i:], uint32(n))
 	}
-	conn, err := boundconn.Dial(ctx, network, address)
+	header := boundconn.Ask(ctx, network, address, message, headerSize)
+	return header != nil && binary.LittleEndian.Uint32(header[8:]) == id && binary.LittleEndian.Uint32(header[12:]) == opMsg
+}
+
+// messageLimit bounds one message of a server, in bytes.
+const messageLimit = 2 << 20
+
+// The header of a message, and the kinds of message that servers send. Compression is not asked for.
+// Source: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
+const (
+	headerSize = 16
+	opReply    = 1
+	opMsg      = 2013
+)
+
+// loginStep is the field that a step of a login is in.
+var loginStep = regexp.MustCompile(`\x05payload\x00`)
+
+// bounded is a connection whose messages are read whole and checked before the driver sees them, so a server that a
+// secret's writer chose cannot take unlimited memory or time.
+type bounded struct {
+	net.Conn
+	end   context.CancelCauseFunc
+	ready []byte // what the driver has not taken of a message
+}
+
+// Read returns a part of a message.
+func (b *bounded) Read(p []byte) (int, error) {
+	if len(b.ready) == 0 {
+		if err := b.next(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, b.ready)
+	b.ready = b.ready[n:]
+	return n, nil
+}
+
+// next reads a message. After an error the connection is not used again.
+func (b *bounded) next() error {
+	message := make([]byte, headerSize)
+	if _, err := io.ReadFull(b.Conn, message); err != nil {
+		return err
+	}
+	length, kind := binary.LittleEndian.Uint32(message), binary.LittleEndian.Uint32(message[12:])
+	var err error
+	switch {
+	case length < headerSize || kind != opReply && kind != opMsg:
+		err = fmt.Errorf("the server's answer is not in MongoDB's protocol")
+	case length > messageLimit:
+		err = fmt.Errorf("the server sends a message of more than %d bytes", messageLimit)
+	default:
+		message = append(message, make([]byte, length-headerSize)...)
+		if _, err := io.ReadFull(b.Conn, message[headerSize:]); err != nil {
+			return err
+		}
+		if loginStep.Match(message) {
+			err = new(boundconn.Rounds).See(message)
+		}
+	}
 	if err != nil {
-		return false
+		b.end(err)
+		return err
 	}
-	defer conn.Close()
-	if _, err := conn.Write(message); err != nil {
-		return false
-	}
-	var header [16]byte
-	_, err = io.ReadFull(conn, header[:])
-	return err == nil && binary.LittleEndian.Uint32(header[8:]) == id && binary.LittleEndian.Uint32(header[12:]) == opMsg
-}
-
-// exceeded notes that a server does not keep to the bounds, which ends the session.
-func (d *dialer) exceeded(err error) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.bound = cmp.Or(d.bound, err)
-	d.fail()
-	return err
-}
-
-// failure returns why the session was ended, or why there never was a connection, or nil.
-func (d *dialer) failure() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.reached || d.bound != nil {
-		return d.bound
-	}
-	return d.first
+	b.ready = message
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,6 +100,9 @@ func TestCommandOfAPair(t *testing.T) {
 	clone := *rich
 	clone.Name, clone.Data = "app_clone", marked(bson.D{{Key: "team", Value: "b"}})
 	clone.Restrictions = bson.A{rich.Restrictions} // as some servers show it
+	if err := clone.flatten(); err != nil {
+		t.Fatal(err)
+	}
 	for name, c := range map[string]struct {
 		verb           string
 		current, other *user
@@ -120,10 +124,9 @@ func TestCommandOfAPair(t *testing.T) {
 			{Key: "roles", Value: bson.A{}}, {Key: "authenticationRestrictions", Value: bson.A{}}, {Key: "customData", Value: bson.D{}}},
 			[]string{`role "readWrite" on "shop" is revoked from "app"`, `role "audit" on "admin" is revoked from "app"`, `authenticationRestrictions of "app" are []`, `customData of "app" is that of "app_clone"`}},
 	} {
-		command, err := command(c.verb, c.current, c.other, "p")
-		got, _ := bson.MarshalExtJSON(command, false, false)
-		if want, _ := bson.MarshalExtJSON(c.want, false, false); err != nil || !bytes.Equal(got, want) {
-			t.Errorf("%s:\n got %s, %v\nwant %s", name, got, err, want)
+		got, _ := bson.MarshalExtJSON(command(c.verb, c.current, c.other, "p"), false, false)
+		if want, _ := bson.MarshalExtJSON(c.want, false, false); !bytes.Equal(got, want) {
+			t.Errorf("%s:\n got %s\nwant %s", name, got, want)
 		}
 		if got := changes(c.current, c.other); !slices.Equal(got, c.changes) {
 			t.Errorf("%s: reported %q, want %q", name, got, c.changes)
@@ -131,8 +134,7 @@ func TestCommandOfAPair(t *testing.T) {
 	}
 	twice := *rich
 	twice.Restrictions = bson.A{bson.A{}, bson.A{}}
-	_, err := command("createUser", &twice, poor, "p")
-	enginetest.WantCause(t, err, engine.TargetFailed, "not known")
+	enginetest.WantCause(t, twice.flatten(), engine.TargetFailed, "not known")
 	// A mark counts for the user that has it, and a user of that name only.
 	if !clone.marked("app") || clone.marked("boss") || rich.marked("app_clone") {
 		t.Error("marks are not read as they are set")
@@ -286,6 +288,31 @@ func TestEveryFaultOfTheFormIsTold(t *testing.T) {
 		_, err := e.Next(enginetest.Within(t), &engine.Request{Current: engine.StringValue(value)})
 		for _, w := range words {
 			enginetest.WantCause(t, err, engine.InvalidSecret, w)
+		}
+	}
+}
+
+// Whoever can write a domain's SRV records cannot send a login to another domain.
+func TestHostsThatDNSLists(t *testing.T) {
+	for _, c := range []struct {
+		host   string
+		listed []string
+		want   bool
+	}{
+		{"cluster.abc.example.net", []string{"cluster-0.abc.example.net.", "Cluster-1.ABC.example.net."}, true},
+		{"cluster.abc.example.net", []string{"cluster-0.abc.example.net.", "evil.example.org."}, false},
+		{"cluster.abc.example.net", []string{"xabc.example.net."}, false},
+		{"mongo.internal", []string{"0.mongo.internal."}, true},
+		{"mongo.internal", []string{"evil.internal."}, false},
+		{"mongo.internal", nil, false},
+	} {
+		var records []*net.SRV
+		for _, name := range c.listed {
+			records = append(records, &net.SRV{Target: name, Port: 27018})
+		}
+		got, err := login{Target: engine.Target{Host: c.host, User: "app"}}.listed(records)
+		if (err == nil) != c.want || c.want && (len(got) != len(c.listed) || got[0].Address() != strings.TrimSuffix(c.listed[0], ".")+":27018" || got[0].User != "app") {
+			t.Errorf("%s lists %q: %v, %v", c.host, c.listed, got, err)
 		}
 	}
 }

@@ -13,16 +13,12 @@ var _ engine.Needer = (*Engine)(nil)
 
 // allowed is a privilege as createRole takes it.
 type allowed struct {
-	Resource struct {
-		Database   string `json:"db"`
-		Collection string `json:"collection"`
-	} `json:"resource"`
-	Actions []string `json:"actions"`
+	Resource map[string]string `json:"resource"`
+	Actions  []string          `json:"actions"`
 }
 
-// Needs says which role the login needs, as statements of mongosh: one of its own,
-// as the built-in userAdmin could give itself all others. Whose roles a superuser
-// has to hand on is asked of the server, as the user.
+// Needs says which role the login needs, as statements of mongosh: a separate one, as the built-in userAdmin could give
+// itself all others. The roles that a superuser has to hand on are read from the server, as the user.
 // Source: https://www.mongodb.com/docs/manual/reference/command/updateUser/#required-access
 // and https://www.mongodb.com/docs/manual/reference/command/createUser/#required-access
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
@@ -40,9 +36,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	var privileges []allowed
 	add := func(database string, actions ...string) {
-		a := allowed{Actions: actions}
-		a.Resource.Database = database
-		privileges = append(privileges, a)
+		privileges = append(privileges, allowed{map[string]string{"db": database, "collection": ""}, actions})
 	}
 	switch {
 	case !r.Superuser:
@@ -55,7 +49,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 			return err
 		}
 		defer s.close()
-		current, err := s.find(ctx, s.login.Database, s.login.User, restrictions)
+		current, err := s.find(s.login.Database, s.login.User, restrictions)
 		if err == nil && current == nil {
 			err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name or dbname", "there is no user %q in the database %q", s.login.User, s.login.Database)
 		}
@@ -69,34 +63,27 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		add(pending.Database, actions...)
 		var from []string
 		for _, role := range current.Roles {
-			if !slices.Contains(from, role.Database) {
-				from = append(from, role.Database)
-				add(role.Database, "grantRole")
-			}
+			from = append(from, role.Database)
+		}
+		slices.Sort(from)
+		for _, database := range slices.Compact(from) {
+			add(database, "grantRole")
 		}
 		// The roles of a user that is there are replaced, which asks for this on all.
 		add("", "revokeRole")
 	}
 	// In admin a role can be about any database.
 	name := "rotator-" + login.User
-	role, err := json.Marshal(struct {
-		Role       string    `json:"role"`
-		Privileges []allowed `json:"privileges"`
-		Roles      []string  `json:"roles"`
-	}{name, privileges, []string{}})
-	if err != nil {
-		return engine.Errorf(engine.InternalError, "report this", "the role cannot be written: %w", err)
-	}
 	n.Login = login.User
 	n.Grants = []string{
-		`db.getSiblingDB("admin").createRole(` + string(role) + `);`,
+		fmt.Sprintf(`db.getSiblingDB("admin").createRole({"role":%s,"privileges":%s,"roles":[]});`, text(name), text(privileges)),
 		fmt.Sprintf(`db.getSiblingDB(%s).grantRolesToUser(%s, [{"role":%s,"db":"admin"}]);`, text(login.Database), text(login.User), text(name)),
 	}
 	return nil
 }
 
-// text quotes a text of JavaScript.
-func text(s string) string {
-	b, _ := json.Marshal(s) // of a text this cannot fail
+// text writes a value of JavaScript.
+func text(v any) string {
+	b, _ := json.Marshal(v) // of texts this cannot fail
 	return string(b)
 }

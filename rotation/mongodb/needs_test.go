@@ -48,7 +48,7 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 			}
 			on := map[string][]string{}
 			for _, p := range role.Privileges {
-				on[p.Resource.Database] = p.Actions
+				on[p.Resource["db"]] = p.Actions
 			}
 			if !slices.Equal(on["shop"], c.actions) || !slices.Equal(on[""], c.all) {
 				t.Errorf("%s", text)

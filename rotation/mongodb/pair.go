@@ -21,9 +21,8 @@ type target struct {
 	pending login
 }
 
-// The mark in customData tells a second user from a stranger of that name. A user
-// may have the right to change its own customData, so that a mark counts only for
-// the user that carries it: nobody can say of another that it is his.
+// The mark in customData tells a second user from a stranger of that name. A user may have the right to change its
+// own customData, so that a mark counts only for the user that carries it: nobody can say of another that it is his.
 const markField = "rotator"
 
 func mark(first string) string { return fmt.Sprintf("second user of %q", first) }
@@ -33,20 +32,23 @@ func (u *user) marked(first string) bool {
 }
 
 // Find also reads what the user's roles give it.
-func (t target) Find(ctx context.Context, name string) (*user, error) {
-	u, err := t.find(ctx, t.pending.Database, name, restrictions)
+func (t target) Find(_ context.Context, name string) (*user, error) {
+	u, err := t.find(t.pending.Database, name, restrictions)
 	if err != nil || u == nil {
 		return nil, err
 	}
-	all, err := t.find(ctx, t.pending.Database, name, "showPrivileges")
+	all, err := t.find(t.pending.Database, name, "showPrivileges")
 	if all != nil {
 		u.AllRoles, u.Privileges = all.AllRoles, all.Privileges
+	}
+	if err == nil && t.request.Strategy == engine.AlternatingUsers {
+		err = u.flatten()
 	}
 	return u, err
 }
 
-// Administrator returns a power over all databases, or over admin, which leads to the others. Where
-// the superuser acts on a single user's name alone, any power counts.
+// Administrator returns a power over all databases, or over admin, which leads to the others. Where the superuser
+// acts on a single user's name alone, any power counts.
 // Source: https://www.mongodb.com/docs/manual/reference/built-in-roles/#superuser-roles
 func (t target) Administrator(_ context.Context, u *user) (string, error) {
 	proved := t.request.Strategy == engine.AlternatingUsers || pair.ProvedCurrent(t.kind, t.request)
@@ -81,22 +83,18 @@ func (t target) Rehearse(_ context.Context, current, _ *user) error {
 	if current == nil {
 		return t.needs(t.pending.Database, "changePassword")
 	}
-	if err := t.needs(t.pending.Database, "createUser", "changePassword"); err != nil {
-		return err
-	}
-	_, err := flat(current.Restrictions)
-	return err
+	return t.needs(t.pending.Database, "createUser", "changePassword")
 }
 
 // Create makes the user complete, so it never has the pending password without its rights.
-func (t target) Create(ctx context.Context, current *user, name string) (*user, error) {
+func (t target) Create(_ context.Context, current *user, name string) (*user, error) {
 	other := &user{Name: name}
-	return other, t.put(ctx, "createUser", current, other)
+	return other, t.put("createUser", current, other)
 }
 
 // Equalize also sets the password: one command makes the whole change.
-func (t target) Equalize(ctx context.Context, current, other *user) error {
-	err := t.put(ctx, "updateUser", current, other)
+func (t target) Equalize(_ context.Context, current, other *user) error {
+	err := t.put("updateUser", current, other)
 	if err == nil {
 		for _, change := range changes(current, other) {
 			t.request.Changed(change)
@@ -106,9 +104,9 @@ func (t target) Equalize(ctx context.Context, current, other *user) error {
 }
 
 // SetPassword has nothing left to do after Equalize.
-func (t target) SetPassword(ctx context.Context, _ *user) error {
+func (t target) SetPassword(_ context.Context, _ *user) error {
 	if t.request.Strategy == engine.AlternatingUsers {
 		return nil
 	}
-	return t.setPassword(ctx, t.pending)
+	return t.setPassword(t.pending)
 }

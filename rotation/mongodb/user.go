@@ -1,11 +1,14 @@
 package mongodb
 
 import (
-	"context"
+	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"example.com/rotator/rotation/engine"
 )
 
 // user is what the server knows of a user.
@@ -26,16 +29,15 @@ type role struct {
 	Database string `bson:"db"`
 }
 
-// find returns a user, or nil where there is none. A server that does not know the option is asked
-// without it.
-func (s *session) find(ctx context.Context, database, name, option string) (*user, error) {
+// find returns a user, or nil where there is none. A server that does not know the option is asked without it.
+func (s *session) find(database, name, option string) (*user, error) {
 	command := bson.D{{Key: "usersInfo", Value: bson.D{{Key: "user", Value: name}, {Key: "db", Value: database}}}}
 	var answer struct {
 		Users []user `bson:"users"`
 	}
-	err := s.run(ctx, database, append(command, bson.E{Key: option, Value: true}), &answer)
+	err := s.run(database, append(command, bson.E{Key: option, Value: true}), &answer)
 	if unsupported(err) {
-		err = s.run(ctx, database, command, &answer)
+		err = s.run(database, command, &answer)
 	}
 	if err != nil || len(answer.Users) == 0 {
 		return nil, err
@@ -50,12 +52,12 @@ func unsupported(err error) bool {
 }
 
 // setPassword is not repeated by the driver, and may be repeated by the core.
-func (s *session) setPassword(ctx context.Context, l login) error {
-	return s.run(ctx, l.Database, bson.D{{Key: "updateUser", Value: l.User}, {Key: "pwd", Value: l.Password}}, nil)
+func (s *session) setPassword(l login) error {
+	return s.run(l.Database, bson.D{{Key: "updateUser", Value: l.User}, {Key: "pwd", Value: l.Password}}, nil)
 }
 
-// powers are the roles and the actions by which a user can give itself any other.
-// Roles of the operator's own can have both.
+// powers are the roles and the actions by which a user can give itself any other. Roles of the operator's own can
+// have both.
 // Source: https://www.mongodb.com/docs/manual/reference/built-in-roles/
 // and https://www.mongodb.com/docs/manual/reference/privilege-actions/
 var powers = []string{"root", "__system", "userAdmin", "userAdminAnyDatabase", "dbOwner", "restore",
@@ -82,4 +84,84 @@ func (u *user) powers() map[string]bool {
 		}
 	}
 	return all
+}
+
+// put creates or changes the other user.
+func (t target) put(verb string, current, other *user) error {
+	command := command(verb, current, other, t.pending.Password)
+	err := t.run(t.pending.Database, command, nil)
+	if last := len(command) - 1; unsupported(err) && command[last].Key == dataField && len(current.Data)+len(other.Data) == 0 {
+		// Without a mark the secret's own versions are the proof.
+		err = t.run(t.pending.Database, command[:last], nil)
+	}
+	return err
+}
+
+const (
+	dataField    = "customData"
+	restrictions = "showAuthenticationRestrictions"
+)
+
+// command is what put sends. It leaves out what neither user has, as not every server knows it; customData is last.
+func command(verb string, current, other *user, password string) bson.D {
+	command := bson.D{{Key: verb, Value: other.Name}}
+	if verb == "createUser" && len(current.Mechanisms) > 0 {
+		command = append(command, bson.E{Key: "mechanisms", Value: current.Mechanisms})
+	}
+	command = append(command, bson.E{Key: "pwd", Value: password}, bson.E{Key: "roles", Value: append([]role{}, current.Roles...)})
+	if len(current.Restrictions)+len(other.Restrictions) > 0 {
+		command = append(command, bson.E{Key: "authenticationRestrictions", Value: append(bson.A{}, current.Restrictions...)})
+	}
+	if data := data(current, other); len(data) > 0 || len(other.Data) > 0 {
+		command = append(command, bson.E{Key: dataField, Value: data})
+	}
+	return command
+}
+
+// data returns the other user's customData: the current one's, and the mark where the other is the second.
+func data(current, other *user) bson.D {
+	data := unmarked(current.Data)
+	if other.Name == current.Name+cloneSuffix {
+		data = append(data, bson.E{Key: markField, Value: mark(current.Name)})
+	}
+	return data
+}
+
+func unmarked(data bson.D) bson.D {
+	return slices.DeleteFunc(append(bson.D{}, data...), func(e bson.E) bool { return e.Key == markField })
+}
+
+// changes describes what makes other equal to current. The values in customData can be secret.
+func changes(current, other *user) []string {
+	var out []string
+	for _, d := range []struct {
+		from, to []role
+		verb     string
+	}{{other.Roles, current.Roles, "revoked from"}, {current.Roles, other.Roles, "granted to"}} {
+		for _, r := range d.from {
+			if !slices.Contains(d.to, r) {
+				out = append(out, fmt.Sprintf("role %q on %q is %s %q", r.Role, r.Database, d.verb, other.Name))
+			}
+		}
+	}
+	if want := append(bson.A{}, current.Restrictions...); !reflect.DeepEqual(append(bson.A{}, other.Restrictions...), want) {
+		out = append(out, fmt.Sprintf("authenticationRestrictions of %q are %v", other.Name, want))
+	}
+	if !reflect.DeepEqual(unmarked(current.Data), unmarked(other.Data)) {
+		out = append(out, fmt.Sprintf("customData of %q is that of %q", other.Name, current.Name))
+	}
+	return out
+}
+
+// flatten writes the restrictions as a command takes them. Servers show them so, or as a list within a list.
+func (u *user) flatten() error {
+	nested := func(x any) bool { _, ok := x.(bson.A); return ok }
+	switch {
+	case !slices.ContainsFunc(u.Restrictions, nested):
+	case len(u.Restrictions) == 1:
+		u.Restrictions = u.Restrictions[0].(bson.A)
+	default:
+		return engine.Errorf(engine.TargetFailed, "rotate the user by the strategy single", "the user's authenticationRestrictions have a form that is not known")
+	}
+	return nil
 }

@@ -21,6 +21,7 @@ type harness struct {
 	make     func(user, password string) error
 	restore  func(user, password string) error
 	open     func(ctx context.Context, user, password string) error
+	env      map[string]string
 }
 
 func TestEngineSingleUser(t *testing.T) {
@@ -43,9 +44,26 @@ func TestEngineAlternatingUsers(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return recorded(newRecorder(), true) })
 }
 
-func recorded(o *recorder, alternating bool) *harness {
+// TestEngineSingleUserBySuperuser has the superuser change a user, with a rollover.
+func TestEngineSingleUserBySuperuser(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
+		o := newRecorder()
+		o.rollover = true
+		h := recorded(o, true)
+		h.env = map[string]string{"STRATEGY": "single"}
+		return h
+	})
+}
+
+// modelled is a harness of a recorder that rights can be given in.
+type modelled struct {
+	*harness
+	recorder *recorder
+}
+
+func recorded(o *recorder, superuser bool) modelled {
 	h := &harness{engine: o.engine(), database: "ORCL"}
-	if alternating {
+	if superuser {
 		h.admin = o.admin()
 	}
 	set := func(user, password string) error {
@@ -57,7 +75,7 @@ func recorded(o *recorder, alternating bool) *harness {
 			furnish(u)
 			o.users[user] = u
 		}
-		u.password, u.old, u.status = password, "", "OPEN"
+		u.password, u.old, u.status, u.passwordless = password, "", "OPEN", false
 		return nil
 	}
 	h.make, h.restore = set, set
@@ -69,12 +87,39 @@ func recorded(o *recorder, alternating bool) *harness {
 		}
 		return nil
 	}
-	return h
+	return modelled{h, o}
+}
+
+// Administrators are those whom Oracle maintains, and holders of the role DBA, as RDS's master user is,
+// and of privileges by which a user becomes any other, by a role of a role as well.
+func (h modelled) Administrators(_ context.Context, v engine.Value) (ways []enginetest.Act, err error) {
+	user, _ := v.Text("username")
+	o := h.recorder
+	add := func(name string, do func(u *oracleUser)) {
+		ways = append(ways, enginetest.Act{Name: name, Do: func(context.Context) (func(), error) {
+			o.mu.Lock()
+			defer o.mu.Unlock()
+			do(o.users[canonical(user)])
+			return nil, nil
+		}})
+	}
+	add("being Oracle's", func(u *oracleUser) { u.maintained = true })
+	add("the role DBA", func(u *oracleUser) { u.roles = append(u.roles, []string{"DBA", "NO", "NO", "YES"}) })
+	add("a role with DBA", func(u *oracleUser) {
+		o.user("KEEPERS", "").roles = [][]string{{"DBA", "NO", "NO", "YES"}}
+		u.roles = append(u.roles, []string{"KEEPERS", "NO", "NO", "YES"})
+	})
+	for _, privilege := range []string{"ALTER USER", "BECOME USER", "GRANT ANY ROLE", "GRANT ANY PRIVILEGE", "GRANT ANY OBJECT PRIVILEGE"} {
+		add(privilege, func(u *oracleUser) { u.system = append(u.system, []string{privilege, "NO"}) })
+	}
+	return ways, nil
 }
 
 func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.target }
+
+func (h *harness) Env() map[string]string { return h.env }
 
 func (h *harness) Overlap() bool { return false }
 

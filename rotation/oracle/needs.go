@@ -8,9 +8,8 @@ import (
 
 var _ engine.Needer = (*Engine)(nil)
 
-// Needs says what the superuser secret's user needs; a user changes its own password
-// without any privilege. What kinds of rights have to be handed on is read from the
-// server, as the user. RDS's master user has all of it.
+// Needs says what the superuser secret's user needs; a user changes its own password without any privilege. What
+// kinds of rights have to be handed on is read from the server, as the user.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	if !r.Superuser {
@@ -23,14 +22,14 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		if err != nil {
 			return err
 		}
-		defer s.close()
+		defer s.Close()
 		privileges = append(privileges, "CREATE USER")
 		for _, kind := range []struct{ query, privilege string }{
 			{"SELECT granted_role FROM user_role_privs", "GRANT ANY ROLE"},
 			{"SELECT privilege FROM user_sys_privs", "GRANT ANY PRIVILEGE"},
 			{"SELECT privilege FROM user_tab_privs_recd UNION ALL SELECT privilege FROM user_col_privs_recd", "GRANT ANY OBJECT PRIVILEGE"},
 		} {
-			rows, err := s.texts(ctx, "the user's own rights could not be read", kind.query)
+			rows, err := s.Texts(ctx, "the user's own rights could not be read", kind.query)
 			if err != nil {
 				return err
 			}

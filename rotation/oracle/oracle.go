@@ -1,20 +1,20 @@
-// Package oracle rotates the passwords of Oracle Database users, for a single
-// user and for alternating users.
+// Package oracle rotates the passwords of Oracle Database users.
 //
-// ALTER USER takes no hash of a current kind, so the server is given the password
-// itself. It keeps passwords out of its audit trail.
+// ALTER USER takes no hash of a current kind, so the server is given the password itself. It keeps passwords out of
+// its audit trail.
 package oracle
 
 import (
 	"context"
 	"strings"
+	"time"
 	"unicode"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/pair"
 )
 
-// Engine rotates users of Oracle Database 12.2 and later.
+// Engine rotates users of Oracle Database 18c and later.
 type Engine struct {
 	tls  engine.TLSPolicy
 	open opener
@@ -28,23 +28,19 @@ var (
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls, open} }
 
-// Kind describes the engine, with the names and the defaults of AWS's templates
-// and the names that RDS gives its editions.
+// Kind describes the engine, with the names and defaults of AWS's templates and RDS's names.
 //
-// It is OneAtATime although a profile's PASSWORD_ROLLOVER_TIME keeps the old password valid:
-// that time runs out, also where a rotation is abandoned after setSecret.
+// It is OneAtATime although a profile's PASSWORD_ROLLOVER_TIME keeps the old password valid: that time runs out,
+// also where a rotation is abandoned after setSecret.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"oracle", "oracle-*", "custom-oracle-*"},
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 30, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		Superuser:    engine.ForAlternating,
+		Superuser:    engine.ForEither,
 		CloneSuffix:  "_CLONE",
-		// Versions before 12.2 allow no more; since then it is 128, to be had by
-		// USERNAME_CHARACTER_LIMIT.
-		// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/Database-Object-Names-and-Qualifiers.html
-		CloneLimit: 30,
+		CloneLimit:   30, // as in AWS's template; servers allow 128, by USERNAME_CHARACTER_LIMIT
 	}
 }
 
@@ -75,8 +71,7 @@ func parse(v engine.Value) (engine.Target, error) {
 	return t, engine.Errorf(engine.InvalidSecret, "correct the secret's value; its form is in the engine's page of the documentation", "the secret's value is not a valid login: %s", fault)
 }
 
-// canonical returns a user's name as the server stores it: in upper case, unless
-// it is in double quotation marks.
+// canonical returns a user's name as the server stores it: in upper case, unless it is in double quotation marks.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/Database-Object-Names-and-Qualifiers.html
 func canonical(user string) string {
 	if n := len(user); n > 2 && user[0] == '"' && user[n-1] == '"' {
@@ -85,12 +80,10 @@ func canonical(user string) string {
 	return strings.ToUpper(user)
 }
 
-// quoted quotes a name or a password, neither of which can have a double
-// quotation mark in it.
+// quoted quotes a name or a password, neither of which can have a double quotation mark in it.
 func quoted(s string) string { return `"` + s + `"` }
 
-// Next returns the current value with a new password and, for alternating
-// users, the other user's name.
+// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
@@ -105,47 +98,48 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return next, err
 }
 
-// DryRun logs in and checks that the change is allowed. Every statement of
-// Oracle's that could tell more would be final.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, true)
-}
+// DryRun logs in and checks that the change is allowed. Every statement that could tell more would be final.
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
-// Set makes the pending password valid. Where the user's profile has a
-// PASSWORD_ROLLOVER_TIME, the server keeps the current one valid beside it.
-func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, false)
-}
+// Set makes the pending password valid. With a PASSWORD_ROLLOVER_TIME, the current one stays valid as well.
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in and asks for an answer. Every user may change its own password,
-// so that there is nothing else to prove.
+// Verify logs in and asks for an answer. Every user may change its own password.
 func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	_, err = s.texts(ctx, "the query failed", "SELECT 'x' FROM dual")
+	defer s.Close()
+	_, err = s.Texts(ctx, "the query failed", "SELECT 'x' FROM dual")
 	return err
 }
 
 // Retire ends the time in which the old password is valid, where there is one.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/dbseg/configuring-authentication.html
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
+	pending, err := parse(r.Pending)
+	if err != nil {
+		return err
+	}
 	s, err := e.connect(ctx, r.Login)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	rows, err := s.texts(ctx, "the account's status could not be read", "SELECT account_status FROM user_users")
+	defer s.Close()
+	view := "user_users"
+	if r.Superuser {
+		view = "dba_users"
+	}
+	name := canonical(pending.User)
+	rows, err := s.Texts(ctx, "the account's status could not be read", "SELECT account_status FROM "+view+" WHERE username = :1", name)
 	if err != nil || len(rows) != 1 || !strings.Contains(rows[0][0], "IN ROLLOVER") {
 		return err
 	}
-	return s.exec(ctx, "ALTER USER "+quoted(canonical(s.target.User))+" EXPIRE PASSWORD ROLLOVER PERIOD")
+	return s.Exec(ctx, "ALTER USER "+quoted(name)+" EXPIRE PASSWORD ROLLOVER PERIOD")
 }
 
-// change connects as r.Login and makes the change that r asks for, or rehearses
-// it.
+// change connects as r.Login and makes the change that r asks for, or rehearses it.
 func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -155,33 +149,31 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
+	// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/refrn/DDL_LOCK_TIMEOUT.html
+	if err := s.Bound(ctx, "ALTER SESSION SET DDL_LOCK_TIMEOUT = ", time.Second); err != nil {
+		return err
+	}
 	if r.Superuser {
 		current, _ := r.Current.Text("username")
 		return pair.Apply(ctx, target{s, r, pending},
 			pair.Change{Kind: e.Kind(), Request: r, Superuser: canonical(s.target.User), Current: canonical(current), Pending: canonical(pending.User), Rehearsal: rehearsal})
 	}
 	if rehearsal || s.target.Password == pending.Password {
-		// The second: an earlier try of this step came this far. To set the same
-		// password again would break a profile that remembers passwords.
+		// An earlier try of this step came this far. A profile that remembers passwords would refuse it now.
 		return nil
 	}
-	return s.setPassword(ctx, pending, s.target.Password)
+	return s.setPassword(ctx, pending, " REPLACE "+quoted(s.target.Password))
 }
 
-// setPassword gives the pending user its password. The user itself has to say
-// its old one. A profile that remembers passwords refuses what an earlier try of
-// the step has set; the core finds by a login that it was set. The statement is in
-// no error.
-func (s *session) setPassword(ctx context.Context, pending engine.Target, old string, more ...string) error {
-	name := canonical(pending.User)
-	statement := "ALTER USER " + quoted(name) + " IDENTIFIED BY " + quoted(pending.Password)
-	if old != "" {
-		statement += " REPLACE " + quoted(old)
+// setPassword gives the pending user its password; more is what follows in the statement, which is in no error. A
+// function that checks passwords raises any number from 20000 to 20999, as a logon trigger does.
+func (s *session) setPassword(ctx context.Context, pending engine.Target, more string) error {
+	name := quoted(canonical(pending.User))
+	what := "the password of " + name + " could not be changed"
+	_, err := s.Conn.ExecContext(ctx, "ALTER USER "+name+" IDENTIFIED BY "+quoted(pending.Password)+more)
+	if c := code(err); c >= 20000 && c <= 20999 {
+		return engine.Errorf(engine.PolicyRejected, advicePolicy, "%s: %w", what, err)
 	}
-	for _, m := range more {
-		statement += " " + m
-	}
-	_, err := s.conn.ExecContext(ctx, statement)
-	return s.classify(ctx, "the password of "+quoted(name)+" could not be changed", rejected(err))
+	return s.classify(ctx, what, err)
 }

@@ -26,17 +26,20 @@ type recorder struct {
 	refusal  map[string]int         // what a login is answered in place of success
 	fails    map[string]int         // what a statement with the beginning is answered
 	sent     []string
-	strict   bool // privileges are asked for, as Oracle's manual says of each statement
-	rollover bool // profiles have a PASSWORD_ROLLOVER_TIME
-	history  bool // profiles remember passwords
+	limits   []string // of waits for locks, in seconds
+	strict   bool     // privileges are asked for, as Oracle's manual says of each statement
+	rollover bool     // profiles have a PASSWORD_ROLLOVER_TIME
+	history  bool     // profiles remember passwords
 	proxies  [][2]string
 	logins   int
+	before   func(statement string) // called before a statement is carried out
 }
 
 type oracleUser struct {
 	password, old, status, tablespace, profile string
 	maintained                                 bool
-	made                                       bool // by the engine, so that it may log in only if it was allowed to
+	owner                                      bool // of objects
+	passwordless                               bool // NO AUTHENTICATION
 	used                                       []string
 	roles, system, objects, columns, quotas    [][]string
 }
@@ -46,7 +49,7 @@ func newRecorder() *recorder {
 }
 
 func (r *recorder) engine() *Engine {
-	return &Engine{open: func(_ context.Context, t engine.Target, _ form, _ *tls.Config) (driver.Conn, error) {
+	return &Engine{open: func(_ context.Context, t engine.Target, _ bool, _ *tls.Config) (driver.Conn, error) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.logins++
@@ -55,17 +58,42 @@ func (r *recorder) engine() *Engine {
 		if c := r.refusal[name]; c != 0 {
 			return nil, &network.OracleError{ErrCode: c}
 		}
-		if u == nil || t.Password != u.password && (u.old == "" || t.Password != u.old) {
+		if u == nil || u.passwordless || t.Password != u.password && (u.old == "" || t.Password != u.old) {
 			return nil, &network.OracleError{ErrCode: 1017}
 		}
 		if strings.Contains(u.status, "LOCKED") {
 			return nil, &network.OracleError{ErrCode: 28000}
 		}
-		if u.made && !slices.ContainsFunc(u.system, func(p []string) bool { return p[0] == "CREATE SESSION" }) {
-			return nil, &network.OracleError{ErrCode: 1045}
-		}
 		return &recordedConn{r, name}, nil
 	}}
+}
+
+// rights are what the engine's query for them makes of a user's.
+func (u *oracleUser) rights(owners ...string) (rows [][]string) {
+	option := func(value, word string) string {
+		return map[string]string{"YES": " WITH " + word + " OPTION"}[value]
+	}
+	for _, r := range u.roles {
+		rows = append(rows, []string{quoted(r[0]), "", "", option(r[1], "ADMIN") + option(r[2], "DELEGATE")})
+	}
+	for _, r := range u.system {
+		rows = append(rows, []string{r[0], "", "", option(r[1], "ADMIN")})
+	}
+	for _, r := range u.objects {
+		on := " ON " + quoted(r[1]) + "." + quoted(r[2])
+		if r[3] == "DIRECTORY" {
+			on = " ON DIRECTORY " + quoted(r[2])
+		}
+		if !slices.Contains(owners, r[1]) {
+			rows = append(rows, []string{r[0], "", on, option(r[5], "HIERARCHY") + option(r[4], "GRANT")})
+		}
+	}
+	for _, r := range u.columns {
+		if !slices.Contains(owners, r[1]) {
+			rows = append(rows, []string{r[0], " (" + quoted(r[3]) + ")", " ON " + quoted(r[1]) + "." + quoted(r[2]), option(r[4], "GRANT")})
+		}
+	}
+	return rows
 }
 
 // changes returns the statements so far and forgets them.
@@ -148,9 +176,17 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 		for _, p := range c.users[c.user].system {
 			rows = append(rows, p[:1])
 		}
+	case strings.Contains(query, "authentication_type = 'NONE'"):
+		if len(u.roles)+len(u.system)+len(u.objects) == 0 && u.passwordless && !u.owner {
+			rows = [][]string{{arg(0)}}
+		}
+		columns = 1
+	case strings.Contains(query, "SELECT account_status FROM dba_users"):
+		rows = [][]string{{u.status}}
 	case strings.Contains(query, "FROM dba_users"):
+		columns = 4
 		if c.users[arg(0)] != nil {
-			rows = [][]string{{arg(0), u.status, u.tablespace, "TEMP", u.profile, map[bool]string{true: "Y", false: "N"}[u.maintained]}}
+			rows = [][]string{{arg(0), u.status, fmt.Sprintf("DEFAULT TABLESPACE %q TEMPORARY TABLESPACE \"TEMP\" PROFILE %q", u.tablespace, u.profile), map[bool]string{true: "Y", false: "N"}[u.maintained]}}
 		}
 	case strings.Contains(query, "granted_role = 'DBA'"):
 		// A role is kept as a user is.
@@ -165,7 +201,7 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 				}
 			}
 			for _, r := range holders[i].system {
-				if r[0] == "ALTER USER" {
+				if strings.Contains(query, "'"+r[0]+"'") {
 					rows = append(rows, r[:1])
 				}
 			}
@@ -176,18 +212,13 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 				rows = append(rows, r[:1])
 			}
 		}
-	case strings.Contains(query, "FROM dba_role_privs"):
-		for _, r := range u.roles {
-			rows = append(rows, r[:3])
-		}
-	case strings.Contains(query, "FROM dba_sys_privs"):
-		rows = u.system
-	case strings.Contains(query, "FROM dba_tab_privs"):
-		rows, columns = u.objects, 6
-	case strings.Contains(query, "FROM dba_col_privs"):
-		rows = u.columns
+	case strings.Contains(query, "hierarchy"):
+		rows, columns = u.rights(arg(3), arg(4)), 4
 	case strings.Contains(query, "FROM dba_ts_quotas"):
-		rows, columns = u.quotas, 2
+		columns = 2
+		for _, q := range u.quotas {
+			rows = append(rows, []string{q[0], strings.Replace(q[1], "-1", "UNLIMITED", 1)})
+		}
 	case strings.Contains(query, "FROM proxy_users"):
 		for _, p := range c.proxies {
 			if p == [2]string{arg(0), arg(1)} || p == [2]string{arg(2), arg(3)} {
@@ -201,7 +232,8 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 }
 
 var (
-	identified = regexp.MustCompile(`^(ALTER|CREATE) USER "([^"]+)" IDENTIFIED BY "([^"]+)"(?: REPLACE "([^"]+)")?(.*)$`)
+	created    = regexp.MustCompile(`^CREATE USER "([^"]+)" NO AUTHENTICATION DEFAULT TABLESPACE "([^"]+)" TEMPORARY TABLESPACE "TEMP" PROFILE "([^"]+)"$`)
+	identified = regexp.MustCompile(`^ALTER USER "([^"]+)" IDENTIFIED BY "([^"]+)"(?: REPLACE "([^"]+)")?(.*)$`)
 	granted    = regexp.MustCompile(`^(GRANT|REVOKE) (.+) (?:TO|FROM) "([^"]+)"(.*)$`)
 	quotedName = regexp.MustCompile(`"([^"]+)"`)
 )
@@ -209,7 +241,14 @@ var (
 func (c *recordedConn) ExecContext(_ context.Context, statement string, args []driver.NamedValue) (driver.Result, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if limit, ok := strings.CutPrefix(statement, "ALTER SESSION SET DDL_LOCK_TIMEOUT = "); ok {
+		c.limits = append(c.limits, limit)
+		return driver.ResultNoRows, nil
+	}
 	c.sent = append(c.sent, statement)
+	if c.before != nil {
+		c.before(statement)
+	}
 	for beginning, number := range c.fails {
 		if strings.HasPrefix(statement, beginning) {
 			return nil, &network.OracleError{ErrCode: number}
@@ -218,8 +257,15 @@ func (c *recordedConn) ExecContext(_ context.Context, statement string, args []d
 	if err := c.allows(statement); err != nil {
 		return nil, err
 	}
+	if m := created.FindStringSubmatch(statement); m != nil {
+		if c.users[m[1]] != nil {
+			return nil, &network.OracleError{ErrCode: 1920}
+		}
+		c.users[m[1]] = &oracleUser{status: "OPEN", tablespace: m[2], profile: m[3], passwordless: true}
+		return driver.ResultNoRows, nil
+	}
 	if m := identified.FindStringSubmatch(statement); m != nil {
-		return driver.ResultNoRows, c.identify(m[1], m[2], m[3], m[4], m[5])
+		return driver.ResultNoRows, c.identify(m[1], m[2], m[3], m[4])
 	}
 	if m := granted.FindStringSubmatch(statement); m != nil && c.users[m[3]] != nil {
 		c.grant(m[1] == "GRANT", m[2], c.users[m[3]], m[4])
@@ -278,12 +324,9 @@ func (c *recordedConn) allows(statement string) error {
 	return c.may("GRANT ANY PRIVILEGE", 1031)
 }
 
-func (c *recordedConn) identify(verb, name, password, old, more string) error {
+func (c *recordedConn) identify(name, password, old, more string) error {
 	u := c.users[name]
 	switch {
-	case verb == "CREATE":
-		u = &oracleUser{status: "OPEN", tablespace: "USERS", profile: "DEFAULT", made: true}
-		c.users[name] = u
 	case u == nil:
 		return &network.OracleError{ErrCode: 1918}
 	case name == c.user && old == "":
@@ -300,7 +343,7 @@ func (c *recordedConn) identify(verb, name, password, old, more string) error {
 		}
 		u.status = "OPEN & IN ROLLOVER"
 	}
-	u.password, u.used = password, append(u.used, password)
+	u.password, u.used, u.passwordless = password, append(u.used, password), false
 	if strings.Contains(more, "ACCOUNT LOCK") {
 		u.status = "LOCKED"
 	}

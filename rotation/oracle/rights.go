@@ -1,8 +1,9 @@
 package oracle
 
 import (
+	"cmp"
 	"context"
-	"regexp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,84 +13,32 @@ import (
 
 // right is something that a user was granted by name.
 type right struct {
-	what   string // what stands between GRANT and TO
-	taken  string // what stands between REVOKE and FROM
-	option string // what follows the user's name in GRANT
+	what   string // between GRANT and TO
+	taken  string // between REVOKE and FROM: a right on a column is taken from all columns of its table
+	option string // after the user's name in GRANT
 }
 
-// words is the form of a privilege's name and of a kind of object, which cannot
-// be quoted.
-var words = regexp.MustCompile(`^[A-Z][A-Z ]*$`)
-
-// kinds are the objects whose kind stands before their name, and whether a
-// schema's name belongs to it.
+// rights returns the roles, system privileges and rights on objects and columns that a user was granted, except those
+// on what one of the pair owns: an owner needs none.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
-var kinds = map[string]struct {
-	keyword string
-	schema  bool
-}{
-	"DIRECTORY": {"DIRECTORY ", false}, "EDITION": {"EDITION ", false}, "USER": {"USER ", false},
-	"MINING MODEL": {"MINING MODEL ", true}, "SQL TRANSLATION PROFILE": {"SQL TRANSLATION PROFILE ", true},
-	"JAVA SOURCE": {"JAVA SOURCE ", true}, "JAVA RESOURCE": {"JAVA RESOURCE ", true},
-}
-
-// rights returns the roles, system privileges and rights on objects and columns
-// that a user was granted, but for those on what one of the pair owns: an owner
-// needs none, so that they can be compared with nothing.
-func (s *session) rights(ctx context.Context, name, current, other string) ([]right, error) {
-	const what = "the user's rights could not be read"
-	var all []right
-	var err error
-	read := func(query string, make func(r []string) right, unquoted ...int) {
-		if err != nil {
-			return
-		}
-		var rows [][]string
-		if rows, err = s.texts(ctx, what, query, name); err != nil {
-			return
-		}
-		for _, r := range rows {
-			for _, i := range unquoted {
-				if !words.MatchString(r[i]) {
-					err = engine.Errorf(engine.PrivilegeMissing, "bring both users to the same rights by hand", "the user %q has a right %q that is not known", name, r[i])
-					return
-				}
-			}
-			all = append(all, make(r))
-		}
+func (s *session) rights(ctx context.Context, name, current, other string) (all []right, err error) {
+	rows, err := s.Texts(ctx, "the user's rights could not be read", `SELECT '"' || granted_role || '"', '', '',
+	DECODE(admin_option, 'YES', ' WITH ADMIN OPTION') || DECODE(delegate_option, 'YES', ' WITH DELEGATE OPTION') FROM dba_role_privs WHERE grantee = :1
+UNION ALL SELECT privilege, '', '', DECODE(admin_option, 'YES', ' WITH ADMIN OPTION') FROM dba_sys_privs WHERE grantee = :2
+UNION ALL SELECT privilege, '', ' ON ' || CASE WHEN type IN ('DIRECTORY', 'EDITION', 'USER') THEN type || ' '
+	WHEN type IN ('MINING MODEL', 'SQL TRANSLATION PROFILE', 'JAVA SOURCE', 'JAVA RESOURCE') THEN type || ' "' || owner || '".'
+	ELSE '"' || owner || '".' END || '"' || table_name || '"', DECODE(hierarchy, 'YES', ' WITH HIERARCHY OPTION') || DECODE(grantable, 'YES', ' WITH GRANT OPTION')
+	FROM dba_tab_privs WHERE grantee = :3 AND owner NOT IN (:4, :5)
+UNION ALL SELECT privilege, ' ("' || column_name || '")', ' ON "' || owner || '"."' || table_name || '"', DECODE(grantable, 'YES', ' WITH GRANT OPTION')
+	FROM dba_col_privs WHERE grantee = :6 AND owner NOT IN (:7, :8)`, name, name, name, current, other, name, current, other)
+	for _, r := range rows {
+		all = append(all, right{r[0] + r[1] + r[2], r[0] + r[2], r[3]})
 	}
-	option := func(value, clause string) string {
-		if value == "YES" {
-			return " WITH " + clause + " OPTION"
-		}
-		return ""
-	}
-	read("SELECT granted_role, admin_option, delegate_option FROM dba_role_privs WHERE grantee = :1", func(r []string) right {
-		return right{what: quoted(r[0]), taken: quoted(r[0]), option: option(r[1], "ADMIN") + option(r[2], "DELEGATE")}
-	})
-	read("SELECT privilege, admin_option FROM dba_sys_privs WHERE grantee = :1", func(r []string) right {
-		return right{what: r[0], taken: r[0], option: option(r[1], "ADMIN")}
-	}, 0)
-	beside := " AND owner NOT IN ('" + strings.ReplaceAll(current, "'", "''") + "', '" + strings.ReplaceAll(other, "'", "''") + "')"
-	read("SELECT privilege, owner, table_name, NVL(type, 'TABLE'), grantable, hierarchy FROM dba_tab_privs WHERE grantee = :1"+beside, func(r []string) right {
-		k, named := kinds[r[3]]
-		on := " ON " + k.keyword
-		if k.schema || !named {
-			on += quoted(r[1]) + "."
-		}
-		on += quoted(r[2])
-		return right{what: r[0] + on, taken: r[0] + on, option: option(r[5], "HIERARCHY") + option(r[4], "GRANT")}
-	}, 0, 3)
-	read("SELECT privilege, owner, table_name, column_name, grantable FROM dba_col_privs WHERE grantee = :1"+beside, func(r []string) right {
-		on := " ON " + quoted(r[1]) + "." + quoted(r[2])
-		// Oracle takes a right on columns from all of them at once.
-		return right{what: r[0] + " (" + quoted(r[3]) + ")" + on, taken: r[0] + on, option: option(r[4], "GRANT")}
-	}, 0)
 	return all, err
 }
 
-// level gives the other user what the current one has and takes what it has
-// beyond that, and then makes the same roles its default ones.
+// level gives the other user what the current one has, takes what it has beyond that, and then makes the same roles
+// its default ones.
 func (t target) level(ctx context.Context, current, other string) error {
 	taken := map[string]bool{}
 	left, err := parity.Level(
@@ -105,9 +54,9 @@ func (t target) level(ctx context.Context, current, other string) error {
 				return nil // gone with another column
 			}
 			taken[r.taken] = true
-			return t.change(ctx, "REVOKE "+r.taken+" FROM "+quoted(other))
+			return t.Change(ctx, t.request, "REVOKE "+r.taken+" FROM "+quoted(other))
 		},
-		func(r right) error { return t.change(ctx, "GRANT "+r.what+" TO "+quoted(other)+r.option) })
+		func(r right) error { return t.Change(ctx, t.request, "GRANT "+r.what+" TO "+quoted(other)+r.option) })
 	if err != nil {
 		return err
 	}
@@ -119,29 +68,25 @@ func (t target) level(ctx context.Context, current, other string) error {
 		return err
 	}
 	have, err := t.defaults(ctx, other)
-	if err != nil || slices.Equal(want, have) {
+	if err != nil || want == have {
 		return err
 	}
-	list := "NONE"
-	if len(want) > 0 {
-		list = strings.Join(want, ", ")
-	}
-	return t.change(ctx, "ALTER USER "+quoted(other)+" DEFAULT ROLE "+list)
+	return t.Change(ctx, t.request, "ALTER USER "+quoted(other)+" DEFAULT ROLE "+want)
 }
 
-// defaults returns the user's default roles, quoted.
-func (s *session) defaults(ctx context.Context, name string) ([]string, error) {
-	rows, err := s.texts(ctx, "the default roles could not be read", "SELECT granted_role FROM dba_role_privs WHERE grantee = :1 AND default_role = 'YES' ORDER BY granted_role", name)
+// defaults returns the user's default roles, as ALTER USER takes them.
+func (s *session) defaults(ctx context.Context, name string) (string, error) {
+	rows, err := s.Texts(ctx, "the default roles could not be read", "SELECT granted_role FROM dba_role_privs WHERE grantee = :1 AND default_role = 'YES' ORDER BY granted_role", name)
 	var roles []string
 	for _, r := range rows {
 		roles = append(roles, quoted(r[0]))
 	}
-	return roles, err
+	return cmp.Or(strings.Join(roles, ", "), "NONE"), err
 }
 
 // mayChange proves that the session's user may change other users.
 func (s *session) mayChange(ctx context.Context, privileges ...string) error {
-	rows, err := s.texts(ctx, "the login's privileges could not be read", "SELECT privilege FROM session_privs")
+	rows, err := s.Texts(ctx, "the login's privileges could not be read", "SELECT privilege FROM session_privs")
 	if err != nil {
 		return err
 	}
@@ -151,4 +96,48 @@ func (s *session) mayChange(ctx context.Context, privileges ...string) error {
 		}
 	}
 	return nil
+}
+
+// account is what the server knows of a user.
+type account struct {
+	name, status string
+	attributes   string // tablespaces and profile, as CREATE USER and ALTER USER take them
+	power        string // that makes it an administrator, or ""
+}
+
+// change gives the other user the current one's tablespaces, profile and quotas.
+func (t target) change(ctx context.Context, current, other *account) error {
+	clauses := ""
+	if current.attributes != other.attributes {
+		clauses = " " + current.attributes
+	}
+	want, err := t.quotas(ctx, current.name)
+	if err != nil {
+		return err
+	}
+	have, err := t.quotas(ctx, other.name)
+	if err != nil {
+		return err
+	}
+	either := maps.Clone(want)
+	maps.Copy(either, have)
+	for _, tablespace := range slices.Sorted(maps.Keys(either)) {
+		if q := cmp.Or(want[tablespace], "0"); q != cmp.Or(have[tablespace], "0") {
+			clauses += " QUOTA " + q + " ON " + quoted(tablespace)
+		}
+	}
+	if clauses == "" {
+		return nil
+	}
+	return t.Change(ctx, t.request, "ALTER USER "+quoted(other.name)+clauses)
+}
+
+// quotas returns a user's quota by tablespace, in bytes or UNLIMITED.
+func (s *session) quotas(ctx context.Context, name string) (map[string]string, error) {
+	rows, err := s.Texts(ctx, "the quotas could not be read", "SELECT tablespace_name, DECODE(max_bytes, -1, 'UNLIMITED', TO_CHAR(max_bytes)) FROM dba_ts_quotas WHERE username = :1 AND dropped = 'NO'", name)
+	all := map[string]string{}
+	for _, r := range rows {
+		all[r[0]] = r[1]
+	}
+	return all, err
 }

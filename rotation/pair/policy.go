@@ -1,7 +1,9 @@
 package pair
 
 import (
+	"cmp"
 	"context"
+	"errors"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -25,7 +27,7 @@ type Target[U any] interface {
 	// Rehearse proves, as far as the target lets it, that the changes will succeed. current is nil
 	// for a single user, and other is nil where it is to be created.
 	Rehearse(ctx context.Context, current, other *U) error
-	// Create makes a marked user who can do nothing.
+	// Create makes a marked user who can do nothing. Its error wraps ErrExists where the user exists.
 	Create(ctx context.Context, current *U, name string) (*U, error)
 	// Equalize gives other the rights of current, marks an unmarked pair, and reports every change
 	// by Request.Changed.
@@ -45,6 +47,9 @@ type Change struct {
 	// made, is taken over only where an operator says so.
 	Marked bool
 }
+
+// ErrExists is in the error of a Create that found the user there.
+var ErrExists = errors.New("the user exists already")
 
 // AdviceOwn is the advice for a user whom no superuser may change on the strength of a secret.
 const AdviceOwn = "rotate an administrator by a secret of its own, without a superuser secret"
@@ -72,8 +77,14 @@ func Apply[U any](ctx context.Context, t Target[U], c Change) error {
 		return t.Rehearse(ctx, current, other)
 	}
 	if err == nil && other == nil {
-		if other, err = t.Create(ctx, current, c.Pending); err == nil {
+		other, err = t.Create(ctx, current, c.Pending)
+		if err == nil {
 			c.Request.Changed("the user " + c.Pending + " is created, as the second user of " + c.Current)
+		}
+		if created := err; errors.Is(err, ErrExists) { // since Find, by a concurrent call or by a stranger
+			if current, other, err = Find(ctx, t, c); other == nil {
+				err = cmp.Or(err, created)
+			}
 		}
 	}
 	if err == nil {

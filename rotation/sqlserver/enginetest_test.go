@@ -27,10 +27,17 @@ type harness struct {
 	admin    *url.Userinfo // the superuser, or nil for a single user
 	make     func(user, password string) error
 	password func(user, password string) error
+	env      map[string]string
 }
 
-// TestEngineSingleLogin runs the suite over the wire of tdsServer, which keeps
-// the passwords; see TestRealEngine for a server that is one.
+// modelled is a harness of a model that rights can be given in.
+type modelled struct {
+	*harness
+	grant func(user string, right []string)
+}
+
+// TestEngineSingleLogin runs the suite over the wire of tdsServer, which keeps the passwords; see
+// TestRealEngine for a server that is one.
 func TestEngineSingleLogin(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, false) })
 }
@@ -40,12 +47,25 @@ func TestEngineAlternatingLogins(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, true) })
 }
 
-func newHarness(t *testing.T, alternating bool) *harness {
+// TestEngineSingleLoginBySuperuser has the superuser change a login that may not change itself.
+func TestEngineSingleLoginBySuperuser(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
+		h := newHarness(t, true)
+		h.env = map[string]string{"STRATEGY": "single"}
+		return h
+	})
+}
+
+func newHarness(t *testing.T, superuser bool) modelled {
 	t.Helper()
 	s, m := newTDS(t, true), newModel()
+	s.history = superuser
 	s.answer = func(query string) ([][]string, error) {
 		if strings.Contains(query, "@@VERSION") {
 			return [][]string{{"Microsoft SQL Server"}}, nil
+		}
+		if superuser && strings.Contains(query, "OLD_PASSWORD") {
+			return nil, tdsErr{15151, "Cannot alter the login, because it does not exist or you do not have permission."}
 		}
 		return m.answer(query)
 	}
@@ -55,7 +75,7 @@ func newHarness(t *testing.T, alternating bool) *harness {
 	}
 	s.logins["admin"] = "Admin-password1"
 	h := &harness{target: fmt.Sprintf("localhost:%d", s.port()), engine: newEngine(t), query: url.Values{"encrypt": {"true"}, "certificate": {ca}}}
-	if alternating {
+	if superuser {
 		h.admin = url.UserPassword("admin", "Admin-password1")
 	}
 	h.password = func(user, password string) error {
@@ -63,6 +83,11 @@ func newHarness(t *testing.T, alternating bool) *harness {
 		defer s.mu.Unlock()
 		s.logins[user] = password
 		return nil
+	}
+	grant := func(user string, right []string) {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.server[user] = append(m.server[user], right)
 	}
 	h.make = func(user, password string) error {
 		m.mu.Lock()
@@ -73,12 +98,27 @@ func newHarness(t *testing.T, alternating bool) *harness {
 		m.databases["shop"][user] = append([][]string(nil), m.databases["shop"]["app"]...)
 		return h.password(user, password)
 	}
-	return h
+	return modelled{h, grant}
 }
 
 func (h *harness) Engine() engine.Engine { return h.engine }
 
 func (h *harness) Target() string { return h.target }
+
+func (h *harness) Env() map[string]string { return h.env }
+
+// Administrators are the members of roles and the holders of permissions by which a login becomes any
+// other. RDS's master user has the last two roles and ALTER ANY LOGIN, and is not a member of sysadmin.
+func (h modelled) Administrators(_ context.Context, v engine.Value) (ways []enginetest.Act, err error) {
+	name := user(v)
+	for _, right := range [][]string{{"sysadmin", "", ""}, {"securityadmin", "", ""}, {"", "G", "CONTROL SERVER"}, {"", "W", "ALTER ANY LOGIN"}, {"processadmin", "", ""}, {"setupadmin", "", ""}} {
+		ways = append(ways, enginetest.Act{Name: right[0] + right[2], Do: func(context.Context) (func(), error) {
+			h.grant(name, right)
+			return nil, nil
+		}})
+	}
+	return ways, nil
+}
 
 func (h *harness) Overlap() bool { return false }
 

@@ -11,9 +11,8 @@ import (
 
 var _ engine.Needer = (*Engine)(nil)
 
-// Needs says what the superuser secret's login needs; a login changes its own
-// password without any permission. Databases, roles and permissions are read from
-// the server, as the login whose second is to have the same.
+// Needs says what the superuser secret's login needs; a login changes its own password without any permission.
+// Databases, roles and permissions are read from the server, as the login whose second is to have the same.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-login-transact-sql#permissions,
 // https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-server-role-transact-sql#permissions
 // and https://learn.microsoft.com/en-us/sql/t-sql/statements/grant-server-permissions-transact-sql#permissions
@@ -26,11 +25,8 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	p, err := s.find(ctx, s.target.User)
-	if err == nil && p == nil {
-		err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", s.target.User)
-	}
+	defer s.Close()
+	p, err := s.existing(ctx, s.target.User)
 	if err != nil {
 		return err
 	}
@@ -54,10 +50,10 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	for _, one := range rights {
 		switch {
-		case one.role != "" && slices.Contains(fixedRoles, one.role):
-			grant("master", "ALTER SERVER ROLE %s ADD MEMBER %s", identifier(one.role), login)
+		case slices.Contains(fixedRoles, one.role):
+			grant("master", "ALTER %s ADD MEMBER %s", one.role, login)
 		case one.role != "":
-			grant("master", "GRANT ALTER ON SERVER ROLE::%s TO %s", identifier(one.role), login)
+			grant("master", "GRANT ALTER ON %s TO %s", strings.Replace(one.role, " [", "::[", 1), login)
 		case one.what == "CONNECT SQL" && one.state == "G": // every login has it
 		case strings.Contains(one.what, unknown): // which the rotation itself refuses to copy
 		case one.state == "D":
@@ -71,13 +67,16 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		return err
 	}
 	for _, d := range databases {
-		u, err := s.userOf(ctx, place{d}, p.name)
+		if !d.open {
+			continue
+		}
+		users, err := s.usersOf(ctx, d.place, p.name, p.name)
 		if err != nil {
 			return err
 		}
-		if u.name != "" {
-			grant(d, "CREATE USER %s FOR LOGIN %s", login, login)
-			grant(d, "ALTER ROLE [db_owner] ADD MEMBER %s", login)
+		if len(users) > 0 {
+			grant(string(d.place), "CREATE USER %s FOR LOGIN %s", login, login)
+			grant(string(d.place), "ALTER ROLE [db_owner] ADD MEMBER %s", login)
 		}
 	}
 	return nil
@@ -85,4 +84,5 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 
 // fixedRoles are the server's own, to which only their members can add others.
 // Source: https://learn.microsoft.com/en-us/sql/relational-databases/security/authentication-access/server-level-roles
-var fixedRoles = []string{"sysadmin", "serveradmin", "securityadmin", "processadmin", "setupadmin", "bulkadmin", "diskadmin", "dbcreator"}
+var fixedRoles = []string{"SERVER ROLE [sysadmin]", "SERVER ROLE [serveradmin]", "SERVER ROLE [securityadmin]", "SERVER ROLE [processadmin]",
+	"SERVER ROLE [setupadmin]", "SERVER ROLE [bulkadmin]", "SERVER ROLE [diskadmin]", "SERVER ROLE [dbcreator]"}

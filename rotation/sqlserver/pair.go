@@ -2,14 +2,15 @@ package sqlserver
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
+	"fmt"
 	"slices"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
 )
 
-// target is the session for package pair. A pair is two logins, or two users of one contained
-// database.
+// target is the session for package pair. A pair is two logins, or two users of one contained database.
 type target struct {
 	*session
 	request  *engine.Request
@@ -24,13 +25,15 @@ func (t *target) Find(ctx context.Context, name string) (*principal, error) {
 	case err != nil || p == nil:
 		return nil, err
 	case t.first == nil:
-		t.first = p
+		if t.first = p; p.contained {
+			err = t.untrapped(ctx, t.home(p))
+		}
 	case p.contained && !t.first.contained:
 		return nil, engine.Errorf(engine.TakeoverRefused, "drop or rename the user of the database", "the user %q of the database hides the login of that name", p.name)
 	case t.first.contained && !p.contained:
 		return nil, nil
 	}
-	return p, nil
+	return p, err
 }
 
 func (t *target) Administrator(_ context.Context, p *principal) (string, error) {
@@ -53,9 +56,7 @@ func (t *target) Marked(ctx context.Context, current, other *principal) (bool, e
 	return false, nil
 }
 
-func (t *target) Mark(current, other *principal) string {
-	return unguarded(t.grantMark(current, other))
-}
+func (t *target) Mark(current, other *principal) string { return t.grantMark(current, other) }
 
 func (t *target) Rehearse(ctx context.Context, current, other *principal) error {
 	p := other
@@ -64,20 +65,18 @@ func (t *target) Rehearse(ctx context.Context, current, other *principal) error 
 		next.name = user(t.request.Pending)
 		p = &next
 	}
-	if err := p.policy(t.password); err != nil {
-		return err
+	err := p.policy(t.password)
+	if err == nil {
+		err = t.mayChange(ctx, p)
 	}
-	if p.contained {
-		if err := t.exec(ctx, guard); err != nil {
-			return err
-		}
+	if err == nil && current != nil && !p.contained {
+		_, err = t.shares(ctx, current.name, p.name)
 	}
-	return t.mayChange(ctx, p)
+	return err
 }
 
-// mark is the permission by which a pair knows itself: the first user may see
-// the second's definition. To grant it takes control of the second user, and
-// who has that could set its password anyhow.
+// mark is the permission by which a pair knows itself: the first user may see the second's definition. To grant it
+// takes control of the second user, and who has that could set its password anyhow.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/grant-server-principal-permissions-transact-sql
 func mark(second *principal) string {
 	on := " ON LOGIN::"
@@ -89,80 +88,65 @@ func mark(second *principal) string {
 
 // grantMark returns the statement that marks the second user.
 func (s *session) grantMark(first, second *principal) string {
-	return s.home(second).change("GRANT " + mark(second) + " TO " + identifier(first.name))
+	return s.home(second).run("GRANT " + mark(second) + " TO " + identifier(first.name))
 }
 
-// Create makes the second user with a password nobody knows, and marks it in the same transaction,
-// so a step that is cut off leaves no user behind that the next one would take for a stranger's.
+// Create makes the second user with a password that nobody knows, and marks it in the same transaction, so a step
+// that is cut off leaves no user behind that looks like a stranger's.
 func (t *target) Create(ctx context.Context, current *principal, name string) (*principal, error) {
 	other := *current
 	other.name = name
-	statement := "CREATE LOGIN " + identifier(name) + " WITH PASSWORD = " + text(throwaway()) + ", " + current.options()
+	unknown := " WITH PASSWORD = " + text(rand.Text()+"aA1!")
+	statement := "CREATE LOGIN " + identifier(name) + unknown + ", " + current.options
 	if current.contained {
-		statement = guard + "CREATE USER " + identifier(name) + " WITH PASSWORD = " + text(throwaway())
+		statement = "CREATE USER " + identifier(name) + unknown
 		if current.schema != "" {
 			statement += ", DEFAULT_SCHEMA = " + identifier(current.schema)
 		}
 	}
 	marking := t.grantMark(current, &other)
-	_, err := t.conn.ExecContext(ctx, "SET XACT_ABORT ON; BEGIN TRANSACTION; "+statement+"; "+marking+"; COMMIT TRANSACTION")
+	_, err := t.Conn.ExecContext(ctx, "SET XACT_ABORT ON; BEGIN TRANSACTION; "+statement+"; "+marking+"; COMMIT TRANSACTION")
 	if err == nil {
-		t.request.Changed(unguarded(marking))
+		t.request.Changed(marking)
 	}
-	return &other, t.classify(ctx, "the user "+identifier(name)+" could not be created", err)
+	have := numbers(err)
+	if err = t.classify(ctx, "the user "+identifier(name)+" could not be created", err); slices.Contains(have, 15025) || slices.Contains(have, 15023) {
+		err = fmt.Errorf("%w: %w", pair.ErrExists, err)
+	}
+	return &other, err
 }
 
-// SetPassword also takes a password that the login has already: a policy that remembers passwords
-// refuses what an earlier try of this step has set.
 func (t *target) SetPassword(ctx context.Context, p *principal) error {
 	err := t.setPassword(ctx, p, t.password, "")
-	if errors.Is(err, engine.PolicyRejected) {
-		login := t.session.target
-		login.User, login.Password = p.name, t.password
-		if there, derr := t.engine.dial(ctx, login); derr == nil {
-			there.close()
-			err = nil
-		}
-	}
 	if err == nil && p.disabled && t.request.Strategy == engine.AlternatingUsers {
-		err = t.change(ctx, p.statement()+" ENABLE")
+		err = t.Change(ctx, t.request, p.statement()+" ENABLE")
 	}
 	return err
 }
 
-// Equalize works in every database that the superuser can open.
+// Equalize works in every database in which one of the two has a user.
 func (t *target) Equalize(ctx context.Context, current, other *principal) error {
 	marked, err := t.Marked(ctx, current, other)
 	if err == nil && !marked {
-		err = t.change(ctx, t.grantMark(current, other))
+		err = t.Change(ctx, t.request, t.grantMark(current, other))
 	}
-	if err != nil {
+	if err == nil && current.contained && current.schema != other.schema && current.schema != "" {
+		err = t.Change(ctx, t.request, other.statement()+" WITH DEFAULT_SCHEMA = "+identifier(current.schema))
+	}
+	if err == nil && !current.contained && current.options != other.options {
+		err = t.Change(ctx, t.request, other.statement()+" WITH "+current.options)
+	}
+	if err == nil {
+		err = t.level(ctx, t.home(current), current.name, other.name, nil)
+	}
+	if err != nil || current.contained {
 		return err
 	}
-	if current.contained {
-		if current.schema != other.schema && current.schema != "" {
-			if err := t.change(ctx, guard+other.statement()+" WITH DEFAULT_SCHEMA = "+identifier(current.schema)); err != nil {
-				return err
-			}
-		}
-		return t.level(ctx, t.home(current), current.name, other.name, nil)
-	}
-	if current.options() != other.options() {
-		if err := t.change(ctx, other.statement()+" WITH "+current.options()); err != nil {
-			return err
+	shares, err := t.shares(ctx, current.name, other.name)
+	for _, s := range shares {
+		if err == nil {
+			err = t.equalIn(ctx, s, other.name)
 		}
 	}
-	if err := t.level(ctx, server, current.name, other.name, nil); err != nil {
-		return err
-	}
-	databases, err := t.databases(ctx)
-	if err != nil {
-		return err
-	}
-	for _, d := range databases {
-		if err := t.equalIn(ctx, place{d}, current, other); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }

@@ -157,11 +157,11 @@ func TestRealAlternatingLogins(t *testing.T) {
 		"GRANT SELECT ON OBJECT::dbo.[o'r]]d] TO " + identifier(name) + " WITH GRANT OPTION", "GRANT UPDATE ON OBJECT::dbo.[o'r]]d] (b) TO " + identifier(name),
 		"DENY DELETE ON OBJECT::dbo.[o'r]]d] TO " + identifier(name), "GRANT EXECUTE ON SCHEMA::other TO " + identifier(name), "ALTER ROLE db_datawriter ADD MEMBER " + identifier(name),
 	} {
-		s.exec(in(database, statement))
+		s.exec(place(database).run(statement))
 	}
 	s.exec(server.run("GRANT VIEW SERVER STATE TO " + identifier(name)))
 	has := func(user, securable, class, permission string) bool {
-		return s.yes(in(database, "EXECUTE AS LOGIN = "+text(user)+"; SELECT HAS_PERMS_BY_NAME("+text(securable)+", "+text(class)+", "+text(permission)+"); REVERT"))
+		return s.yes(place(database).run("EXECUTE AS LOGIN = " + text(user) + "; SELECT HAS_PERMS_BY_NAME(" + text(securable) + ", " + text(class) + ", " + text(permission) + "); REVERT"))
 	}
 	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value(name, old, database), Pending: s.value(clone, new1, database), Login: s.admin(database), Superuser: true}
 	want(t, "", s.engine.DryRun(enginetest.Within(t), r))
@@ -173,7 +173,7 @@ func TestRealAlternatingLogins(t *testing.T) {
 	if !has(clone, "dbo.[o'r]]d]", "OBJECT", "SELECT") || has(clone, "dbo.[o'r]]d]", "OBJECT", "DELETE") || !has(clone, "other", "SCHEMA", "EXECUTE") || !has(clone, "dbo.[o'r]]d]", "OBJECT", "INSERT") {
 		t.Error("the second login has not the first's rights")
 	}
-	s.exec(in(database, "REVOKE EXECUTE ON SCHEMA::other FROM "+identifier(clone)))
+	s.exec(place(database).run("REVOKE EXECUTE ON SCHEMA::other FROM " + identifier(clone)))
 	r.Current, r.Pending = s.value(clone, new1, database), s.value(name, "Third-password3", database)
 	want(t, "", s.engine.Set(enginetest.Within(t), r))
 	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Pending))
@@ -195,7 +195,7 @@ func TestRealContainedUsers(t *testing.T) {
 	s.exec("EXEC sp_configure 'contained database authentication', 1; RECONFIGURE")
 	s.exec("CREATE DATABASE " + identifier(database) + " CONTAINMENT = PARTIAL")
 	t.Cleanup(func() { s.exec("DROP DATABASE " + identifier(database)) })
-	s.exec(in(database, "CREATE USER app WITH PASSWORD = "+text(old)))
+	s.exec(place(database).run("CREATE USER app WITH PASSWORD = " + text(old)))
 	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, database), Pending: s.value("app", new1, database), Login: s.value("app", old, database)}
 	want(t, "", s.engine.Set(enginetest.Within(t), r))
 	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Pending))

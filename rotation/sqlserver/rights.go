@@ -1,6 +1,7 @@
 package sqlserver
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -9,16 +10,20 @@ import (
 	"example.com/rotator/rotation/internal/parity"
 )
 
-// place is where rights are held: the server, or one of its databases.
-type place struct{ database string }
+// place is where rights are held: a database, or "" for the server.
+type place string
 
-// server is the place of rights that no database has. Statements about them must
-// be run in master.
-var server = place{}
+const server place = ""
+
+// run returns a statement that is run in the place without leaving the session's own database. Those about the
+// server's rights must be run in master.
+func (p place) run(statement string) string {
+	return "EXEC " + identifier(cmp.Or(string(p), "master")) + ".sys.sp_executesql " + text(statement)
+}
 
 // right is a role or a permission that a principal holds by its own name.
 type right struct {
-	role string // the role's name, or "" for a permission
+	role string // such as SERVER ROLE [r], or "" for a permission
 	// state is G, W for one that may be handed on, or D for one that is denied.
 	// Source: https://learn.microsoft.com/en-us/sql/relational-databases/system-catalog-views/sys-database-permissions-transact-sql
 	state string
@@ -28,68 +33,33 @@ type right struct {
 // unknown begins what could not be written down.
 const unknown = "?"
 
-// String describes the right for an error.
-func (r right) String() string {
-	if r.role != "" {
-		return "the role " + identifier(r.role)
-	}
-	return r.what + map[string]string{"W": " with grant option", "D": " (denied)"}[r.state]
-}
-
 // give returns the statement that gives the right to a principal.
 func (p place) give(r right, to string) string {
 	switch {
-	case r.role != "" && p == server:
-		return "ALTER SERVER ROLE " + identifier(r.role) + " ADD MEMBER " + identifier(to)
 	case r.role != "":
-		return p.change("ALTER ROLE " + identifier(r.role) + " ADD MEMBER " + identifier(to))
+		return p.run("ALTER " + r.role + " ADD MEMBER " + identifier(to))
+	case r.state == "D":
+		return p.run("DENY " + r.what + " TO " + identifier(to))
+	case r.state == "W":
+		return p.run("GRANT " + r.what + " TO " + identifier(to) + " WITH GRANT OPTION")
 	}
-	verb, option := "GRANT ", ""
-	switch r.state {
-	case "D":
-		verb = "DENY "
-	case "W":
-		option = " WITH GRANT OPTION"
-	}
-	return p.change(verb + r.what + " TO " + identifier(to) + option)
+	return p.run("GRANT " + r.what + " TO " + identifier(to))
 }
 
 // take returns the statement that takes the right from a principal.
 func (p place) take(r right, from string) string {
 	switch {
-	case r.role != "" && p == server:
-		return "ALTER SERVER ROLE " + identifier(r.role) + " DROP MEMBER " + identifier(from)
 	case r.role != "":
-		return p.change("ALTER ROLE " + identifier(r.role) + " DROP MEMBER " + identifier(from))
+		return p.run("ALTER " + r.role + " DROP MEMBER " + identifier(from))
+	case r.state == "W":
+		// The server wants CASCADE for a right that may be handed on; what was handed on goes with it.
+		return p.run("REVOKE " + r.what + " FROM " + identifier(from) + " CASCADE")
 	}
-	statement := "REVOKE " + r.what + " FROM " + identifier(from)
-	if r.state == "W" {
-		// The server wants this word for a right that may be handed on, whether it
-		// was or not; what was goes with it.
-		statement += " CASCADE"
-	}
-	return p.change(statement)
+	return p.run("REVOKE " + r.what + " FROM " + identifier(from))
 }
 
-// change makes a statement that changes something run in the place.
-func (p place) change(statement string) string {
-	if p != server {
-		statement = guard + statement
-	}
-	return p.run(statement)
-}
-
-// run makes a statement run in the place.
-func (p place) run(statement string) string {
-	if p == server {
-		return in("master", statement)
-	}
-	return in(p.database, statement)
-}
-
-// serverRights makes one row of each role and each permission of a login. The
-// server quotes the names of what a permission is on.
-const serverRights = `SELECT r.name, N'', N'' FROM sys.server_role_members m JOIN sys.server_principals r ON r.principal_id = m.role_principal_id
+// serverRights makes one row of each role and each permission of a login. The server quotes the names.
+const serverRights = `SELECT N'SERVER ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.server_role_members m JOIN sys.server_principals r ON r.principal_id = m.role_principal_id
 	JOIN sys.server_principals l ON l.principal_id = m.member_principal_id WHERE l.name = %s
 UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 100 THEN N''
 	WHEN 101 THEN (SELECT CASE o.type WHEN 'R' THEN N' ON SERVER ROLE::' ELSE N' ON LOGIN::' END + QUOTENAME(o.name) FROM sys.server_principals o WHERE o.principal_id = p.major_id)
@@ -98,7 +68,7 @@ UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 10
 FROM sys.server_permissions p JOIN sys.server_principals l ON l.principal_id = p.grantee_principal_id WHERE l.name = %s`
 
 // databaseRights is serverRights for a user of the database that it runs in.
-const databaseRights = `SELECT r.name, N'', N'' FROM sys.database_role_members m JOIN sys.database_principals r ON r.principal_id = m.role_principal_id
+const databaseRights = `SELECT N'ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.database_role_members m JOIN sys.database_principals r ON r.principal_id = m.role_principal_id
 	JOIN sys.database_principals u ON u.principal_id = m.member_principal_id WHERE u.name = %s
 UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 0 THEN N''
 	WHEN 1 THEN N' ON OBJECT::' + QUOTENAME(OBJECT_SCHEMA_NAME(p.major_id)) + N'.' + QUOTENAME(OBJECT_NAME(p.major_id)) + CASE WHEN p.minor_id = 0 THEN N'' ELSE N' (' + QUOTENAME(COL_NAME(p.major_id, p.minor_id)) + N')' END
@@ -121,23 +91,21 @@ UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 0 
 	END, N'?' + p.class_desc)
 FROM sys.database_permissions p JOIN sys.database_principals u ON u.principal_id = p.grantee_principal_id WHERE u.name = %s`
 
-// rights returns what a principal holds in the place; "" stands for one that is
-// not there.
+// rights returns what a principal holds in the place; "" stands for one that is not there.
 func (s *session) rights(ctx context.Context, p place, name string) ([]right, error) {
 	if name == "" {
 		return nil, nil
 	}
 	query := strings.ReplaceAll(serverRights, "%s", text(name))
 	if p != server {
-		query = in(p.database, strings.ReplaceAll(databaseRights, "%s", text(name)))
+		query = p.run(strings.ReplaceAll(databaseRights, "%s", text(name)))
 	}
-	rows, err := s.texts(ctx, "the rights of "+identifier(name)+" could not be read", query)
+	rows, err := s.Texts(ctx, "the rights of "+identifier(name)+" could not be read", query)
 	var all []right
 	for _, r := range rows {
 		found := right{role: r[0], state: strings.TrimSpace(r[1]), what: r[2]}
 		if found.state == "R" {
-			// A column that a permission on the whole table leaves out. No single
-			// statement brings it about, so it can only be compared.
+			// A column that a permission on the whole table leaves out. No single statement gives it.
 			found.what = unknown + "REVOKE " + found.what
 		}
 		all = append(all, found)
@@ -145,55 +113,44 @@ func (s *session) rights(ctx context.Context, p place, name string) ([]right, er
 	return all, err
 }
 
-// level gives other in the place what want says or current has, and takes what
-// other has beyond that. Permissions on the two themselves, the mark among them,
-// do not count.
+// level gives other in the place what want says or current has, and takes what other has beyond that. Permissions on
+// the two themselves, such as the mark, do not count.
 func (t *target) level(ctx context.Context, at place, current, other string, want []right) error {
 	between := func(r right) bool {
-		for _, name := range []string{current, other} {
-			if name != "" && (strings.HasSuffix(r.what, " ON LOGIN::"+identifier(name)) || strings.HasSuffix(r.what, " ON USER::"+identifier(name))) {
-				return true
-			}
-		}
-		return false
+		_, name, _ := strings.Cut(r.what, "::")
+		return name != "" && (name == identifier(current) || name == identifier(other)) && (strings.Contains(r.what, " ON LOGIN::") || strings.Contains(r.what, " ON USER::"))
 	}
-	read := func() (_, have []right, err error) {
-		wanted := want
-		if wanted == nil {
-			if wanted, err = t.rights(ctx, at, current); err != nil {
-				return nil, nil, err
-			}
+	read := func() (wanted, have []right, err error) {
+		if wanted = slices.Clone(want); wanted == nil {
+			wanted, err = t.rights(ctx, at, current)
 		}
-		have, err = t.rights(ctx, at, other)
-		return slices.DeleteFunc(slices.Clone(wanted), between), slices.DeleteFunc(have, between), err
+		if err == nil {
+			have, err = t.rights(ctx, at, other)
+		}
+		return slices.DeleteFunc(wanted, between), slices.DeleteFunc(have, between), err
+	}
+	differ := func(r right) error {
+		return engine.Errorf(engine.PrivilegeMissing, "give both the same by hand, or the superuser the right to", "%q and %q differ in %s in %q", current, other, cmp.Or(r.role, r.state+" "+r.what), cmp.Or(at, "master"))
 	}
 	change := func(statement func(right, string) string) func(right) error {
 		return func(r right) error {
-			if strings.Contains(r.what, unknown) && r.role == "" {
-				return t.differ(at, current, other, r)
+			if strings.Contains(r.what, unknown) {
+				return differ(r)
 			}
-			return t.change(ctx, statement(r, other))
+			return t.Change(ctx, t.request, statement(r, other))
 		}
 	}
 	left, err := parity.Level(read, change(at.take), change(at.give))
 	if err == nil && len(left) > 0 {
-		err = t.differ(at, current, other, left[0])
+		err = differ(left[0])
 	}
 	return err
-}
-
-func (t *target) differ(at place, current, other string, r right) error {
-	where := "on the server"
-	if at != server {
-		where = "in the database " + identifier(at.database)
-	}
-	return engine.Errorf(engine.PrivilegeMissing, "give both the same by hand, or the superuser the right to", "%q and %q differ %s in %s", current, other, where, r)
 }
 
 // home is the place of the pair's own permissions.
 func (s *session) home(p *principal) place {
 	if p.contained {
-		return place{s.target.Database}
+		return place(s.target.Database)
 	}
 	return server
 }

@@ -1,14 +1,13 @@
-// Package sqlserver rotates the passwords of SQL Server: of logins and of users
-// of contained databases, for a single user and for alternating users.
+// Package sqlserver rotates the passwords of SQL Server's logins and of users of contained databases.
 //
-// A password is set by ALTER LOGIN or ALTER USER, sent as a batch of its own:
-// SQL Server keeps the text of such a batch out of its traces. There is no form
-// with a hash that a login with CHECK_POLICY may be given.
+// ALTER LOGIN or ALTER USER sets a password, as a separate batch: SQL Server keeps the text of such a batch out of
+// its traces. A login with CHECK_POLICY cannot be given a hash.
 package sqlserver
 
 import (
 	"context"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf16"
 
@@ -24,15 +23,14 @@ var _ engine.DryRunner = (*Engine)(nil)
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
-// Kind describes the engine, with the names and the defaults of AWS's templates
-// and the names that RDS gives its editions.
+// Kind describes the engine, with the names and defaults of AWS's templates and RDS's names.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"sqlserver", "sqlserver-*", "custom-sqlserver-*"},
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		Superuser:    engine.ForAlternating,
+		Superuser:    engine.ForEither,
 		CloneSuffix:  "_clone",
 		CloneLimit:   limit,
 	}
@@ -66,8 +64,7 @@ func parse(v engine.Value) (engine.Target, error) {
 // length counts as the server does, in UTF-16 units.
 func length(s string) int { return len(utf16.Encode([]rune(s))) }
 
-// Next returns the current value with a new password and, for alternating
-// users, the other user's name.
+// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
@@ -79,33 +76,24 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return next, err
 }
 
-// DryRun logs in, checks the right to make the change and the new password by
-// the documented rules for complexity. It makes no change that it would have to
-// take back: a password that was set in a transaction and then rolled back would
-// be the end of the login if only once the rollback did not do what is said of it.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, true)
-}
+// DryRun logs in, and checks the right to make the change, the databases and the documented rules for passwords.
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
 // Set makes the pending password valid.
-func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r, false)
-}
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in and asks for an answer. Every login may change its own
-// password, so that there is nothing else to prove.
+// Verify logs in and asks for an answer. Every login may change its own password.
 func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	_, err = s.texts(ctx, "the query failed", "SELECT @@VERSION")
+	defer s.Close()
+	_, err = s.Texts(ctx, "the query failed", "SELECT @@VERSION")
 	return err
 }
 
-// change connects as r.Login and makes the change that r asks for, or rehearses
-// it.
+// change connects as r.Login and makes the change that r asks for, or rehearses it.
 func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -115,7 +103,11 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
+	// Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/set-lock-timeout-transact-sql
+	if err := s.Bound(ctx, "SET LOCK_TIMEOUT ", time.Millisecond); err != nil {
+		return err
+	}
 	if r.Superuser {
 		stored := func(name string) string {
 			if strings.EqualFold(name, s.target.User) { // most collations know no case
@@ -127,14 +119,10 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 			pair.Change{Kind: e.Kind(), Request: r, Superuser: s.target.User, Current: stored(user(r.Current)), Pending: stored(pending.User), Rehearsal: rehearsal})
 	}
 	if s.target.Password == pending.Password {
-		// An earlier try of this step came this far. To set the same password
-		// again would break a policy that remembers passwords.
+		// An earlier try of this step came this far. A policy that remembers passwords would refuse it now.
 		return nil
 	}
-	p, err := s.find(ctx, pending.User)
-	if err == nil && p == nil {
-		err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no login and no contained user %q", pending.User)
-	}
+	p, err := s.existing(ctx, pending.User)
 	if err == nil {
 		err = p.policy(pending.Password)
 	}

@@ -36,7 +36,7 @@ func want(t testing.TB, cause engine.Cause, err error) {
 
 // loginRow is the server's description of an ordinary login.
 func loginRow(name string) []string {
-	return []string{name, "0", "1", "0", "master", "us_english", "0"}
+	return []string{name, "0", "1", "DEFAULT_DATABASE = [master], CHECK_EXPIRATION = OFF, CHECK_POLICY = ON", "0"}
 }
 
 // onlyLogins answers questions about logins, and that there are no contained users.
@@ -60,7 +60,9 @@ func onlyLogins(rows ...[]string) func(string) ([][]string, error) {
 }
 
 func changes(batches []string) []string {
-	return slices.DeleteFunc(slices.Clone(batches), func(b string) bool { return strings.Contains(b, "SELECT") })
+	return slices.DeleteFunc(slices.Clone(batches), func(b string) bool {
+		return strings.Contains(b, "SELECT") || strings.HasPrefix(b, "SET LOCK_TIMEOUT ")
+	})
 }
 
 func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
@@ -86,7 +88,7 @@ func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
 	s.sent()
 	r.Login = r.Pending // as the ladder does after a step that was cut off
 	want(t, "", e.Set(enginetest.Within(t), r))
-	if b := s.sent(); len(b) != 0 {
+	if b := changes(s.sent()); len(b) != 0 {
 		t.Errorf("a repeated step sent %q", b)
 	}
 	if s.plain != 0 {
@@ -235,9 +237,10 @@ type model struct {
 	server    map[string][][]string // rights by login
 	databases map[string]map[string][][]string
 	users     map[string][]string // database/login: user and schema
-	applied   []string            // without the guard
-	bare      []string            // what should have had it
-	trapped   bool                // a DDL trigger of shop's waits for a superuser
+	applied   []string
+	trapped   bool            // a DDL trigger of shop's waits for a superuser
+	readOnly  bool            // shop is
+	closed    map[string]bool // databases that the superuser cannot open
 }
 
 func (m *model) answer(sql string) ([][]string, error) {
@@ -257,41 +260,68 @@ func (m *model) answer(sql string) ([][]string, error) {
 	case strings.Contains(sql, "HAS_PERMS_BY_NAME"):
 		return [][]string{{"1"}}, nil
 	case strings.Contains(sql, "sys.sql_logins"):
-		if r, ok := m.logins[named()]; ok {
-			return [][]string{r}, nil
+		r, ok := m.logins[named()]
+		if !ok {
+			return [][]string{}, nil
 		}
-		return [][]string{}, nil
+		r = slices.Clone(r)
+		for _, right := range m.server[r[0]] { // the query names the roles and the permissions of administrators
+			if strings.Contains(sql, "N'"+right[0]+right[2]+"'") {
+				r[4] = "1"
+			}
+		}
+		return [][]string{r}, nil
 	case strings.Contains(sql, "sys.server_role_members"):
-		return slices.Clone(append([][]string{}, m.server[named()]...)), nil
+		return kinds("SERVER ROLE", m.server[named()]), nil
 	case strings.Contains(sql, "FROM sys.databases"):
-		return [][]string{{"shop"}}, nil
-	case strings.Contains(sql, "sys.database_role_members"):
-		return append([][]string{}, m.databases["shop"][named()]...), nil
-	case strings.Contains(sql, "l.sid = u.sid"):
-		i := strings.Index(sql, "l.name = N''") + len("l.name = N''")
-		login := sql[i : i+strings.Index(sql[i:], "''")]
-		if u, ok := m.users["shop/"+login]; ok {
-			return [][]string{u}, nil
+		rows := [][]string{{"shop", "1", map[bool]string{true: "1", false: "0"}[m.readOnly]}}
+		for name, open := range m.closed {
+			rows = append(rows, []string{name, map[bool]string{true: "1", false: "0"}[open], "0"})
+		}
+		return rows, nil
+	case strings.Contains(sql, "FROM sys.triggers"):
+		if m.trapped {
+			return [][]string{{"trap"}}, nil
 		}
 		return [][]string{}, nil
-	}
-	if strings.HasPrefix(sql, "EXEC [shop]") {
-		switch {
-		case !strings.Contains(sql, "IF EXISTS (SELECT 1 FROM sys.triggers "):
-			m.bare = append(m.bare, sql)
-		case m.trapped:
-			return nil, tdsErr{50741, "a DDL trigger of the database would run as the superuser"}
+	case strings.Contains(sql, "sys.database_role_members"):
+		return kinds("ROLE", m.databases["shop"][named()]), nil
+	case strings.Contains(sql, "l.sid = u.sid"):
+		rows := [][]string{}
+		for name, u := range m.users {
+			if login, ok := strings.CutPrefix(name, "shop/"); ok && strings.Contains(sql, "N''"+login+"''") {
+				rows = append(rows, append([]string{login}, u...))
+			}
 		}
+		return rows, nil
 	}
-	sql = unguarded(sql)
+	if strings.HasPrefix(sql, "SET LOCK_TIMEOUT ") {
+		return nil, nil
+	}
 	m.applied = append(m.applied, sql)
 	if inner, ok := strings.CutPrefix(sql, "SET XACT_ABORT ON; BEGIN TRANSACTION; "); ok {
 		first, second, _ := strings.Cut(strings.TrimSuffix(inner, "; COMMIT TRANSACTION"), "; EXEC ")
+		name, _, _ := strings.Cut(strings.TrimPrefix(first, "CREATE LOGIN ["), "]")
+		if m.logins[name] != nil {
+			return nil, tdsErr{15025, "The server principal '" + name + "' already exists."}
+		}
 		m.apply(first)
 		sql = "EXEC " + second
 	}
 	m.apply(sql)
 	return nil, nil
+}
+
+// kinds writes the names of roles as the server's answer has them.
+func kinds(kind string, rights [][]string) [][]string {
+	rows := [][]string{}
+	for _, r := range rights {
+		if r = slices.Clone(r); r[0] != "" {
+			r[0] = kind + " " + identifier(r[0])
+		}
+		rows = append(rows, r)
+	}
+	return rows
 }
 
 // apply does to the model what a statement says.
@@ -370,7 +400,7 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	}
 	wanted := []string{
 		"EXEC [master].sys.sp_executesql N'GRANT VIEW SERVER STATE TO [app_clone]'",
-		"ALTER SERVER ROLE [reports] ADD MEMBER [app_clone]",
+		"EXEC [master].sys.sp_executesql N'ALTER SERVER ROLE [reports] ADD MEMBER [app_clone]'",
 		"EXEC [shop].sys.sp_executesql N'CREATE USER [app_clone] FOR LOGIN [app_clone] WITH DEFAULT_SCHEMA = [dbo]'",
 		"EXEC [shop].sys.sp_executesql N'ALTER ROLE [db_datareader] ADD MEMBER [app_clone]'",
 		"EXEC [shop].sys.sp_executesql N'GRANT SELECT ON OBJECT::[dbo].[o''r]]d] TO [app_clone] WITH GRANT OPTION'",
@@ -401,7 +431,7 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	r.Current, r.Pending = s.value("app_clone", new1, ""), s.value("app", "Third-password3", "")
 	want(t, "", e.Set(enginetest.Within(t), r))
 	wanted = []string{
-		"ALTER SERVER ROLE [reports] DROP MEMBER [app]",
+		"EXEC [master].sys.sp_executesql N'ALTER SERVER ROLE [reports] DROP MEMBER [app]'",
 		"EXEC [shop].sys.sp_executesql N'REVOKE SELECT ON OBJECT::[dbo].[o''r]]d] FROM [app] CASCADE'",
 		"ALTER LOGIN [app] WITH PASSWORD = N'Third-password3'",
 	}
@@ -411,27 +441,107 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	if !slices.Equal(log, wanted[:len(wanted)-1]) {
 		t.Errorf("on the way back reported\n%s", strings.Join(log, "\n"))
 	}
-	if m.bare != nil {
-		t.Errorf("sent without a guard against triggers: %q", m.bare)
+}
+
+// Two functions that create the second login concurrently end as one; a stranger's login that appears
+// in between is refused.
+func TestALoginThatIsCreatedConcurrently(t *testing.T) {
+	for name, stranger := range map[string]bool{"by the other call": false, "by a stranger": true} {
+		s := newTDS(t, true)
+		m := newModel()
+		s.logins["admin"] = "Admin-password1"
+		s.answer = func(sql string) ([][]string, error) {
+			if !strings.Contains(sql, "CREATE LOGIN") {
+				return m.answer(sql)
+			}
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			m.logins["app_clone"], s.logins["app_clone"] = loginRow("app_clone"), "The-other-call's1"
+			if !stranger {
+				m.server["app"] = append(m.server["app"], []string{"", "G", "VIEW DEFINITION ON LOGIN::[app_clone]"})
+			}
+			return nil, tdsErr{15025, "The server principal 'app_clone' already exists."}
+		}
+		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+		err := newEngine(t).Set(enginetest.Within(t), r)
+		if stranger {
+			want(t, engine.TakeoverRefused, err)
+		} else {
+			want(t, "", err)
+		}
+		if (s.logins["app_clone"] == new1) == stranger {
+			t.Errorf("%s: the password was set: %t", name, !stranger)
+		}
 	}
 }
 
-func TestAPasswordThatTheHistoryRemembersIsAsGoodAsSet(t *testing.T) {
+// A database that the first login can open and the superuser cannot is not passed over in silence.
+func TestADatabaseThatTheSuperuserCannotOpen(t *testing.T) {
 	s := newTDS(t, true)
 	m := newModel()
-	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", new1
-	m.logins["app_clone"] = loginRow("app_clone")
+	m.closed = map[string]bool{"archive": false, "offline": false}
+	s.logins["app"], s.logins["admin"] = old, "Admin-password1"
+	s.answer = m.answer
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	var log []string
+	r.Report = func(level slog.Level, text string) {
+		if level == slog.LevelWarn {
+			log = append(log, text)
+		}
+	}
+	want(t, "", newEngine(t).DryRun(enginetest.Within(t), r))
+	if len(log) != 1 || !strings.Contains(log[0], "archive") {
+		t.Errorf("reported %q", log)
+	}
+	// The first login can open neither: nothing is missed.
+	r.Proofs, log = []engine.Value{r.Current}, nil
+	want(t, "", newEngine(t).DryRun(enginetest.Within(t), r))
+	asked := 0
 	s.answer = func(sql string) ([][]string, error) {
-		if strings.HasPrefix(sql, "ALTER LOGIN [app_clone] WITH PASSWORD") {
-			return nil, tdsErr{15115, "Password validation failed. The password cannot be used at this time."}
+		if strings.Contains(sql, "FROM sys.databases") {
+			if asked++; asked%2 == 0 { // as the first login, after the superuser
+				return [][]string{{"archive", "1", "0"}, {"offline", "0", "0"}, {"shop", "1", "0"}}, nil
+			}
 		}
 		return m.answer(sql)
 	}
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	r.Proofs = []engine.Value{r.Current, r.Pending}
-	want(t, "", newEngine(t).Set(enginetest.Within(t), r))
-	s.logins["app_clone"] = "Another-password1"
-	want(t, engine.PolicyRejected, newEngine(t).Set(enginetest.Within(t), r))
+	for _, do := range []func(context.Context, *engine.Request) error{newEngine(t).DryRun, newEngine(t).Set} {
+		err := do(enginetest.Within(t), r)
+		want(t, engine.PrivilegeMissing, err)
+		if err == nil || !strings.Contains(err.Error(), `the login "app" can open the database "archive", and the superuser "admin" cannot`) {
+			t.Error(err)
+		}
+	}
+	if s.logins["app_clone"] == new1 || log != nil {
+		t.Errorf("the password was set all the same, or %q", log)
+	}
+	// In a database that is read-only, no user can be created.
+	m.closed, m.readOnly, s.answer = nil, true, m.answer
+	delete(m.logins, "app_clone")
+	want(t, engine.PrivilegeMissing, newEngine(t).DryRun(enginetest.Within(t), r))
+}
+
+// What a frozen function waits for ends at the server, and a lock is reported as one.
+func TestTheServerBoundsWaitsForLocks(t *testing.T) {
+	s := newTDS(t, true)
+	s.logins["app"] = old
+	logins := onlyLogins(loginRow("app"))
+	s.answer = func(sql string) ([][]string, error) {
+		if strings.HasPrefix(sql, "ALTER LOGIN") {
+			return nil, tdsErr{1222, "Lock request time out period exceeded."}
+		}
+		return logins(sql)
+	}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("app", old, "")}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	want(t, engine.Locked, newEngine(t).Set(ctx, r))
+	var ms int
+	if n, err := fmt.Sscanf(s.sent()[0], "SET LOCK_TIMEOUT %d", &ms); n != 1 || err != nil || ms < 1000 || ms > 5000 {
+		t.Errorf("the limit is %d ms, %v", ms, err)
+	}
 }
 
 func TestNobodyElsesLoginIsTouched(t *testing.T) {
@@ -441,7 +551,7 @@ func TestNobodyElsesLoginIsTouched(t *testing.T) {
 	s.answer = m.answer
 	m.logins["app_clone"] = loginRow("app_clone")
 	sysadmin := loginRow("boss")
-	sysadmin[6] = "1"
+	sysadmin[4] = "1"
 	m.logins["boss"], m.logins["boss_clone"], m.logins["admin_clone"] = sysadmin, loginRow("boss_clone"), loginRow("admin_clone")
 	for current, other := range map[string]string{"app": "app_clone", "boss": "boss_clone", "boss_clone": "boss", "admin": "admin_clone", "admin_clone": "ADMIN"} {
 		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value(current, old, ""), Pending: s.value(other, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
@@ -469,10 +579,17 @@ func TestNothingIsChangedInADatabaseWithATriggerThatWouldRunAsTheSuperuser(t *te
 	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", ""
 	s.answer = m.answer
 	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
-	err := newEngine(t).Set(enginetest.Within(t), r)
-	want(t, engine.TargetFailed, err)
-	if err == nil || !strings.Contains(err.Error(), "EXECUTE AS") || strings.Contains(err.Error(), "SELECT") {
-		t.Errorf("the error is %v", err)
+	for _, do := range []func(context.Context, *engine.Request) error{newEngine(t).DryRun, newEngine(t).Set} {
+		err := do(enginetest.Within(t), r)
+		want(t, engine.TargetFailed, err)
+		if err == nil || !strings.Contains(err.Error(), "EXECUTE AS") || strings.Contains(err.Error(), "SELECT") {
+			t.Errorf("the error is %v", err)
+		}
+	}
+	for _, a := range m.applied {
+		if strings.HasPrefix(a, "EXEC [shop]") {
+			t.Errorf("sent %q", a)
+		}
 	}
 	if s.logins["app_clone"] == new1 {
 		t.Error("the password was set all the same")
@@ -485,8 +602,8 @@ func TestAContainedPairIsGuardedAgainstTriggers(t *testing.T) {
 	s.logins["admin"] = "Admin-password1"
 	s.answer = func(sql string) ([][]string, error) {
 		switch {
-		case strings.HasPrefix(sql, "IF EXISTS (SELECT 1 FROM sys.triggers "), strings.Contains(sql, "BEGIN TRANSACTION; IF EXISTS (SELECT 1 FROM sys.triggers "):
-			return nil, tdsErr{50741, "a DDL trigger of the database would run as the superuser"}
+		case strings.Contains(sql, "FROM sys.triggers"):
+			return [][]string{{"trap"}}, nil
 		case strings.Contains(sql, "authentication_type = 2") && strings.Contains(sql, "N'app'"):
 			return [][]string{{"app", "dbo", "0"}}, nil
 		}
@@ -499,7 +616,7 @@ func TestAContainedPairIsGuardedAgainstTriggers(t *testing.T) {
 	r.Strategy, r.Pending = engine.SingleUser, s.value("app", new1, more)
 	want(t, engine.TargetFailed, newEngine(t).Set(enginetest.Within(t), r))
 	for _, b := range s.sent() {
-		if strings.HasPrefix(b, "ALTER USER") {
+		if strings.HasPrefix(b, "ALTER USER") || strings.Contains(b, "CREATE USER") {
 			t.Errorf("sent %q", b)
 		}
 	}

@@ -26,9 +26,11 @@ type tdsServer struct {
 	listener net.Listener
 	tls      *tls.Config // nil: the server has no TLS
 	insist   bool        // on TLS, even where the client wants none
+	history  bool        // logins may not take a password again
 
 	mu      sync.Mutex
 	logins  map[string]string   // passwords
+	used    map[string]bool     // name and password of every change
 	refusal map[string][]tdsErr // what a login is answered in place of success
 	batches []string
 	dbs     []string                             // the databases that were asked for
@@ -46,7 +48,7 @@ func (e tdsErr) Error() string { return e.text }
 
 func newTDS(t testing.TB, withTLS bool) *tdsServer {
 	t.Helper()
-	s := &tdsServer{t: t, logins: map[string]string{}, refusal: map[string][]tdsErr{}}
+	s := &tdsServer{t: t, logins: map[string]string{}, used: map[string]bool{}, refusal: map[string][]tdsErr{}}
 	var err error
 	if s.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		t.Fatal(err)
@@ -280,7 +282,10 @@ func (s *tdsServer) alter(user, sql string) error {
 	if !ok || a.name == user && a.old != known {
 		return tdsErr{15151, "Cannot alter the login '" + a.name + "', because it does not exist or you do not have permission."}
 	}
-	s.logins[a.name] = a.password
+	if s.history && s.used[a.name+" "+a.password] {
+		return tdsErr{15115, "Password validation failed. The password cannot be used at this time."}
+	}
+	s.logins[a.name], s.used[a.name+" "+a.password] = a.password, true
 	return nil
 }
 

@@ -5,10 +5,13 @@ package boundconn
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"regexp"
+	"syscall"
 )
 
 // Dial connects, and closes the connection when ctx is done.
@@ -29,6 +32,30 @@ type conn struct {
 func (c *conn) Close() error {
 	c.stop()
 	return c.Conn.Close()
+}
+
+// MaybePlain reports whether a TLS handshake ended as it does at a server without TLS, and also where
+// the network broke.
+func MaybePlain(err error) bool {
+	_, header := errors.AsType[tls.RecordHeaderError](err)
+	return header || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
+// Ask sends a message without TLS and returns the first n bytes of the answer, or nil.
+func Ask(ctx context.Context, network, address string, message []byte, n int) []byte {
+	conn, err := Dial(ctx, network, address)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close()
+	answer := make([]byte, n)
+	if _, err = conn.Write(message); err == nil {
+		_, err = io.ReadFull(conn, answer)
+	}
+	if err != nil {
+		return nil
+	}
+	return answer
 }
 
 // Limit returns a connection that fails once more than limit bytes are read of it.

@@ -1,0 +1,277 @@
+package mongodb
+
+import (
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/enginetest"
+)
+
+// message is one message of MongoDB's protocol.
+type message struct {
+	header [16]byte
+	body   []byte
+}
+
+func readMessage(from io.Reader) (m message, err error) {
+	if _, err = io.ReadFull(from, m.header[:]); err == nil {
+		m.body = make([]byte, binary.LittleEndian.Uint32(m.header[:])-16)
+		_, err = io.ReadFull(from, m.body)
+	}
+	return m, err
+}
+
+func (m message) kind() uint32 { return binary.LittleEndian.Uint32(m.header[12:]) }
+
+func (m message) document() (d bson.D) {
+	body := m.body[5:]
+	if m.kind() == opReply {
+		body = m.body[20:]
+	}
+	_ = bson.Unmarshal(body, &d)
+	return d
+}
+
+// with replaces the document of a server's answer.
+func (m message) with(d bson.D) []byte {
+	out, _ := bson.Marshal(d)
+	prefix := m.body[:5]
+	if m.kind() == opReply {
+		prefix = m.body[:20]
+	}
+	all := append(append(append([]byte{}, m.header[:]...), prefix...), out...)
+	binary.LittleEndian.PutUint32(all, uint32(len(all)))
+	return all
+}
+
+// front is a proxy before FerretDB that changes what is sent.
+type front struct {
+	port int
+
+	mu       sync.Mutex
+	commands []bson.D
+}
+
+// newFront starts a front that gives each answer with a hello to hello, and answers commands itself
+// where answer returns a document.
+func newFront(t *testing.T, f *fixture, hello func(bson.D) bson.D, answer func(bson.D) bson.D) *front {
+	p := &front{}
+	p.port = testserver.Hostile(t, nil, func(client net.Conn) {
+		server, err := net.Dial("tcp", f.Addr())
+		if err != nil {
+			return
+		}
+		defer server.Close()
+		for {
+			m, err := readMessage(client)
+			if err != nil {
+				return
+			}
+			command := bson.D{}
+			if m.kind() == opMsg {
+				command = m.document()
+				p.mu.Lock()
+				p.commands = append(p.commands, command)
+				p.mu.Unlock()
+			}
+			if _, err := server.Write(append(m.header[:], m.body...)); err != nil {
+				return
+			}
+			back, err := readMessage(server)
+			if err != nil {
+				return
+			}
+			d := back.document()
+			if instead := answer(command); instead != nil {
+				d = instead
+			} else if field(d, "maxWireVersion") != nil {
+				d = hello(d)
+			}
+			if _, err := client.Write(back.with(d)); err != nil {
+				return
+			}
+		}
+	})
+	return p
+}
+
+func nothing(bson.D) bson.D { return nil }
+
+func field(d bson.D, name string) any {
+	for _, e := range d {
+		if e.Key == name {
+			return e.Value
+		}
+	}
+	return nil
+}
+
+func set(d bson.D, more ...bson.E) bson.D {
+	for _, m := range more {
+		for i := range d {
+			if d[i].Key == m.Key {
+				d = append(d[:i:i], d[i+1:]...)
+				break
+			}
+		}
+		d = append(d, m)
+	}
+	return d
+}
+
+// at returns a request's values with another port.
+func at(r *engine.Request, port int) *engine.Request {
+	for _, v := range []*engine.Value{&r.Current, &r.Pending, &r.Login} {
+		*v = v.WithJSON("port", []byte(strconv.Itoa(port))).WithJSON("ssl", []byte("false"))
+	}
+	return r
+}
+
+// member returns a hello of a replica set that knows its members by names of its own, as behind a load
+// balancer, a PrivateLink endpoint or a tunnel. Its other member is at the given address.
+func member(primary bool, other string) func(bson.D) bson.D {
+	return func(d bson.D) bson.D {
+		first := "mongo-0.internal.invalid:27017"
+		named := first
+		if !primary {
+			named = other
+		}
+		return set(d, bson.E{Key: "ismaster", Value: primary}, bson.E{Key: "isWritablePrimary", Value: primary}, bson.E{Key: "secondary", Value: !primary},
+			bson.E{Key: "setName", Value: "rs0"}, bson.E{Key: "setVersion", Value: 1}, bson.E{Key: "electionId", Value: bson.NewObjectID()},
+			bson.E{Key: "hosts", Value: bson.A{first, other}}, bson.E{Key: "me", Value: first}, bson.E{Key: "primary", Value: named})
+	}
+}
+
+// A replica set is used at the host that the secret names, whatever names it has for its members, and a
+// credential goes to no member that it names.
+func TestReplicaSetByOtherNames(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{NoTLS: true})
+	var contacted sync.Map
+	other := testserver.Hostile(t, nil, func(net.Conn) { contacted.Store("other", true) })
+	elsewhere := net.JoinHostPort("127.0.0.1", strconv.Itoa(other))
+	within := func(t *testing.T, do func(context.Context) error) error {
+		t.Helper()
+		begin := time.Now()
+		err := do(enginetest.Within(t))
+		if d := time.Since(begin); d > 5*time.Second {
+			t.Errorf("it took %s", d)
+		}
+		return err
+	}
+	name := f.user("shop")
+	t.Run("primary", func(t *testing.T) {
+		p := newFront(t, f, member(true, elsewhere), nothing)
+		for _, r := range []*engine.Request{f.bySuperuser("shop", name, "first-"+name, "first-"+name), f.toOther("shop", name, name+"_clone")} {
+			r = at(r, p.port)
+			for _, do := range []func(context.Context) error{
+				func(ctx context.Context) error { return f.engine.DryRun(ctx, r) },
+				func(ctx context.Context) error { return f.engine.Set(ctx, r) },
+				func(ctx context.Context) error { return f.engine.Verify(ctx, r, r.Pending) },
+			} {
+				if err := within(t, do); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		// What a frozen function has sent ends at the server in time.
+		for _, c := range p.commands {
+			if c[0].Key == "updateUser" && field(c, "maxTimeMS") == nil {
+				t.Errorf("%s has no maxTimeMS", c[0].Key)
+			}
+		}
+	})
+	t.Run("secondary", func(t *testing.T) {
+		p := newFront(t, f, member(false, elsewhere), nothing)
+		r := at(f.bySuperuser("shop", name, "first-"+name, "next-"+name), p.port)
+		wrong := r.Current.With("password", "what the secondary does not know yet")
+		for _, do := range []func(context.Context) error{
+			func(ctx context.Context) error { return f.engine.DryRun(ctx, r) },
+			func(ctx context.Context) error { return f.engine.Set(ctx, r) },
+			func(ctx context.Context) error { return f.engine.Verify(ctx, r, r.Current) },
+			func(ctx context.Context) error { return f.engine.Verify(ctx, r, wrong) },
+		} {
+			enginetest.WantCause(t, within(t, do), engine.TargetFailed, "not the primary of its replica set")
+		}
+		f.wantOpen("shop", name, "first-"+name, true)
+	})
+	if _, ok := contacted.Load("other"); ok {
+		t.Error("a member that only the server names was contacted")
+	}
+	t.Run("of several, the primary", func(t *testing.T) {
+		secondary, primary := newFront(t, f, member(false, elsewhere), nothing), newFront(t, f, member(true, elsewhere), nothing)
+		l, err := parse(at(f.bySuperuser("shop", name, "first-"+name, ""), primary.port).Current)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var servers []engine.Target
+		for _, port := range []int{secondary.port, testserver.Blackhole(t), primary.port} {
+			server := l.Target
+			server.Port = port
+			servers = append(servers, server)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 6*time.Second)
+		defer cancel()
+		s, err := f.engine.first(ctx, l, servers)
+		if err != nil || s.login.Port != primary.port {
+			t.Fatalf("%v", err)
+		}
+		s.close()
+		_, err = f.engine.first(ctx, l, servers[:1])
+		enginetest.WantCause(t, err, engine.TargetFailed, "not the primary")
+	})
+}
+
+// Two functions that create the second user concurrently end as one: the slower one finds the user, and
+// the mark that FerretDB cannot keep.
+func TestUserThatIsCreatedConcurrently(t *testing.T) {
+	f := newFixture(t, testserver.FerretDBOptions{NoTLS: true})
+	ok := bson.E{Key: "ok", Value: 1.0}
+	for name, stranger := range map[string]bool{"by the other call": false, "by a stranger": true} {
+		t.Run(name, func(t *testing.T) {
+			app := f.user("shop")
+			clone := app + "_clone"
+			created := false
+			p := newFront(t, f, func(d bson.D) bson.D { return d }, func(command bson.D) bson.D {
+				info, _ := field(command, "usersInfo").(bson.D)
+				switch {
+				case field(command, "createUser") != nil:
+					created = true
+					return bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: userExists}, {Key: "errmsg", Value: "User already exists"}}
+				case field(command, "updateUser") != nil:
+					return bson.D{ok}
+				case field(info, "user") != clone || !created:
+					return nil
+				}
+				u := bson.D{{Key: "user", Value: clone}, {Key: "db", Value: "shop"}, {Key: "roles", Value: bson.A{}}}
+				if !stranger {
+					u = append(u, bson.E{Key: "customData", Value: bson.D{{Key: markField, Value: mark(app)}}})
+				}
+				return bson.D{{Key: "users", Value: bson.A{u}}, ok}
+			})
+			err := f.engine.Set(enginetest.Within(t), at(f.toOther("shop", app, clone), p.port))
+			if stranger {
+				enginetest.WantCause(t, err, engine.TakeoverRefused, "nothing but its name")
+			} else if err != nil {
+				t.Error(err)
+			}
+			var sent []string
+			for _, c := range p.commands {
+				sent = append(sent, c[0].Key)
+			}
+			if slices.Contains(sent, "updateUser") == stranger {
+				t.Errorf("sent %q", sent)
+			}
+		})
+	}
+}
