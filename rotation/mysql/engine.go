@@ -45,7 +45,7 @@ func (*Engine) Kind() engine.Kind {
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		Superuser:    engine.ForAlternating,
+		Superuser:    engine.ForEither,
 		CloneSuffix:  "_clone",
 		CloneLimit:   mariadbNameLimit,
 	}
@@ -113,8 +113,6 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 	defer s.close()
 	s.request = r
 	switch {
-	case r.Superuser && r.KeepCurrent && r.Strategy == engine.SingleUser:
-		return engine.ErrOneAtATime
 	case r.Superuser:
 		current, err := parse(r.Current)
 		if err != nil {
@@ -141,7 +139,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		return err
 	}
 	defer s.close()
-	if r.Strategy == engine.AlternatingUsers {
+	if r.SuperuserChanges {
 		return nil // the connection is made by a query
 	}
 	err = s.dialect.rehearse(ctx, s.target.Password, "")
@@ -153,6 +151,11 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 
 // Retire ends the overlap: no password but the pending one is valid afterwards.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
+	if r.Superuser {
+		only := *r
+		only.KeepCurrent = false
+		return e.Set(ctx, &only)
+	}
 	s, err := e.connect(ctx, r.Login)
 	if err != nil {
 		return err

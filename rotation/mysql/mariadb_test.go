@@ -67,7 +67,7 @@ func TestSocketUserIsNotCloned(t *testing.T) {
 		only := testserver.Unique("socket_")
 		f.sql("CREATE USER " + account(only, "%") + " IDENTIFIED VIA unix_socket")
 		fails(t, f.engine.DryRun(context.Background(), f.alternating(only, "x", only+"_clone", "Second-Pw-2")), engine.InvalidSecret, "by a password")
-		fails(t, f.engine.DryRun(context.Background(), f.single(only, "x", "Second-Pw-2")), engine.TargetFailed, "by a password")
+		fails(t, f.engine.DryRun(context.Background(), f.single(only, "x", "Second-Pw-2")), engine.LoginRefused, "by a password")
 		f.sql("DROP USER "+account(only, "%"), "DROP USER "+account(user, "10.0.0.1"))
 	})
 }

@@ -164,33 +164,6 @@ func TestASecondUserKeepsNoRetainedPassword(t *testing.T) {
 	})
 }
 
-func TestAnAttributeIsReplacedAndNotMerged(t *testing.T) {
-	only(t, "mysql", func(t *testing.T, f *fixture) {
-		user, first := f.user()
-		clone := user + "_clone"
-		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
-		for _, step := range [][2]string{
-			{"", `{"a": {"b": 1, "c": [1]}, "d": "it''s"}`}, {`{"a": {"b": 12345678901234567890}}`, ""}, {`{"a": {"x": 1}}`, ""}, {`{"a": null}`, `{"a": [1]}`},
-		} {
-			for i, of := range []string{user, clone} {
-				if step[i] != "" {
-					f.sql("ALTER USER " + account(of, "%") + " ATTRIBUTE '" + step[i] + "'")
-				}
-			}
-			f.set(f.alternating(user, first, clone, "Second-Pw-2"))
-			attribute := func(of string) (s string) {
-				if err := f.db.QueryRow("SELECT COALESCE(NULLIF(ATTRIBUTE, '{}'), '') FROM information_schema.USER_ATTRIBUTES WHERE USER = ?", of).Scan(&s); err != nil {
-					t.Fatal(err)
-				}
-				return s
-			}
-			if a, b := attribute(user), attribute(clone); a != b {
-				t.Errorf("%q: %s and %s", step, a, b)
-			}
-		}
-	})
-}
-
 func TestBlockedAfterRefusedLogins(t *testing.T) {
 	only(t, "mysql", func(t *testing.T, f *fixture) {
 		user, first := f.user()
