@@ -24,6 +24,7 @@ type account struct {
 	attributes string // clauses of ALTER USER: REQUIRE, WITH, PASSWORD
 	roles      string // the default roles, as the server quotes them
 	marked     bool   // an administrator, or the engine, has said that it is one of the pair
+	several    bool   // the user has other accounts that log in by a password
 	newborn    bool   // the engine has created it and not yet given it its rights
 }
 

@@ -201,7 +201,7 @@ var (
 		`MAX_CONNECTIONS_PER_HOUR \d+`, "MAX_CONNECTIONS_PER_HOUR 0", `MAX_USER_CONNECTIONS \d+`, "MAX_USER_CONNECTIONS 0")
 	expiry         = clauses(`PASSWORD EXPIRE (?:NEVER|INTERVAL \d+ DAY)`, "PASSWORD EXPIRE DEFAULT")
 	mysqlPasswords = clauses(`PASSWORD HISTORY \d+`, "PASSWORD HISTORY DEFAULT", `PASSWORD REUSE INTERVAL \d+ DAY`, "PASSWORD REUSE INTERVAL DEFAULT",
-		`PASSWORD REQUIRE CURRENT(?: OPTIONAL)?`, "PASSWORD REQUIRE CURRENT DEFAULT")
+		`PASSWORD REQUIRE CURRENT(?: OPTIONAL| DEFAULT)?`, "PASSWORD REQUIRE CURRENT DEFAULT")
 	mysqlLocking = clauses(`FAILED_LOGIN_ATTEMPTS \d+`, "FAILED_LOGIN_ATTEMPTS 0", `PASSWORD_LOCK_TIME (?:\d+|UNBOUNDED)`, "PASSWORD_LOCK_TIME 0")
 )
 
@@ -257,10 +257,14 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 	}
 	_, err := m.conn.ExecContext(ctx, alter+text(password)+like.lock())
 	if code(err) == mysqlHistory {
-		// An earlier call may have set it: then it is in the history by that.
-		done, perr := m.opens(ctx, a.user, password)
-		if perr != nil {
-			return perr
+		// An earlier call may have set it: then it is in the history by that. Which one of several
+		// accounts a login would meet is not known.
+		done := like.several
+		if !done {
+			var perr error
+			if done, perr = m.opens(ctx, a.user, password); perr != nil {
+				return perr
+			}
 		}
 		if done {
 			err = nil

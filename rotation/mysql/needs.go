@@ -32,10 +32,11 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		n.Grants = append(n.Grants, "GRANT "+privilege+" ON "+object+" TO "+login.name()+";")
 	}
 	allow("SELECT", "mysql.*")
+	update := false
 	maria, isMaria := s.dialect.(*mariadb)
 	if isMaria {
 		// The server asks for it before SET DEFAULT ROLE FOR and SET PASSWORD FOR.
-		update, err := maria.strict(ctx)
+		update, err = maria.strict(ctx)
 		if err == nil && r.Strategy == engine.AlternatingUsers && !update {
 			err = s.conn.QueryRowContext(ctx, "SELECT CURRENT_ROLE() IS NOT NULL").Scan(&update)
 		}
@@ -46,7 +47,9 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 			allow("UPDATE", "mysql.*")
 		}
 	}
-	allow("CREATE USER", "*.*")
+	if !update || r.Strategy == engine.AlternatingUsers { // ALTER USER asks MariaDB for either of the two
+		allow("CREATE USER", "*.*")
+	}
 	if r.Strategy != engine.AlternatingUsers {
 		return nil
 	}

@@ -45,18 +45,17 @@ func (t target) bySuperuser(ctx context.Context) error {
 	} else if r.KeepCurrent && (len(accounts) > 1 || !slices.ContainsFunc(r.Proofs, func(v engine.Value) bool { return r.Key(v) == r.Key(r.Current) })) {
 		return engine.ErrOneAtATime // a repetition could not tell how far it came, or there is nothing to keep
 	}
-	// A login proves the one account that it meets.
-	proofs := len(accounts) < 2 && len(others) < 2
+	several := len(accounts) > 1 || len(others) > 1
 	apply := func(rehearsal bool) error {
 		for _, a := range accounts {
-			if err := t.at(a, proofs, rehearsal).apply(ctx); err != nil {
+			if err := t.at(a, several, rehearsal).apply(ctx); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	if len(accounts) == 0 { // refused with the reason
-		return t.at(append(all, account{host: "%"})[0], proofs, true).apply(ctx)
+		return t.at(append(all, account{host: "%"})[0], several, true).apply(ctx)
 	}
 	if rehearsal || len(accounts) > 1 { // nothing changes before every account was looked at
 		if err := apply(true); err != nil {
@@ -79,13 +78,13 @@ func (t target) bySuperuser(ctx context.Context) error {
 }
 
 // at returns the target for an account of the user and the other user's for the same host.
-func (t target) at(a account, proofs, rehearsal bool) target {
-	t.host, t.like = a.host, a
+func (t target) at(a account, several, rehearsal bool) target {
+	t.host, t.like, t.like.several = a.host, a, several
 	r := *t.change.Request
 	if rehearsal && !t.change.Rehearsal {
 		r.Report = nil // the change that follows reports
 	}
-	if !proofs {
+	if several { // a login proves the one account that it meets
 		r.Proofs = nil
 	}
 	named := func(user string) string { return account{user: user, host: a.host}.name() }

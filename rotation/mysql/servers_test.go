@@ -35,13 +35,50 @@ func TestPartialRevokesAreKeptInBothDirections(t *testing.T) {
 		t.Errorf("restrictions are missing:\n%s", rows)
 	}
 	// One is lifted, one is new, and one ends with its privilege.
-	f.sql("GRANT SELECT ON d1.* TO "+account(clone, "%"), "REVOKE SELECT ON `d 2`.* FROM "+account(clone, "%"), "REVOKE INSERT ON *.* FROM "+account(clone, "%"))
-	want := strings.Join(f.granted(clone, "%"), "\n")
-	f.set(f.alternating(clone, "Second-Pw-2", user, "Third-Pw-3"))
+	f.sql("GRANT SELECT ON d1.* TO "+account(user, "%"), "REVOKE SELECT ON `d 2`.* FROM "+account(user, "%"), "REVOKE INSERT ON *.* FROM "+account(user, "%"))
+	want := strings.Join(f.granted(user, "%"), "\n")
+	f.set(f.alternating(user, first, clone, "Third-Pw-3"))
 	f.sameRights(user, clone, "%")
 	if got := strings.Join(f.granted(user, "%"), "\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	// The first user keeps a right on everything, and its restriction with it, but not one that has ended.
+	f.sql("REVOKE SELECT ON *.* FROM "+account(clone, "%"), "GRANT INSERT ON *.* TO "+account(user, "%"), "GRANT INSERT ON *.* TO "+account(clone, "%"), "REVOKE INSERT ON d1.* FROM "+account(user, "%"))
+	f.set(f.alternating(clone, "Third-Pw-3", user, "Fourth-Pw-4"))
+	if rows := strings.Join(f.granted(user, "%"), "\n"); strings.Count(rows, "REVOKE") != 1 || !strings.Contains(rows, "FROM ON REVOKE SELECT USER `d 2`.*") {
+		t.Errorf("%s", rows)
+	}
+}
+
+// A superuser with restrictions gives them with its rights, and can neither lift nor add them.
+func TestASuperusersPartialRevokes(t *testing.T) {
+	f := unusual(t)
+	master := f.master()
+	name, _ := master.Text("username")
+	password, _ := master.Text("password")
+	for who, grant := range map[string]func(user string){
+		"an administrator": func(user string) {
+			f.sql("GRANT SELECT, INSERT, CREATE ON *.* TO "+account(user, "%"), "REVOKE INSERT, CREATE ON mysql.* FROM "+account(user, "%"))
+		},
+		"the superuser": func(user string) {
+			(&harness{fixture: f}).as(name, password, "").must(t, "GRANT SELECT, INSERT, CREATE ON *.* TO "+account(user, "%"))
+		},
+	} {
+		user, first := f.user()
+		grant(user)
+		r := f.alternating(user, first, user+"_clone", "Second-Pw-2")
+		r.Login = master
+		f.set(r)
+		f.sameRights(user, user+"_clone", "%")
+		if rows := strings.Join(f.granted(user+"_clone", "%"), "\n"); !strings.Contains(rows, "REVOKE") {
+			t.Errorf("%s granted it: %s", who, rows)
+		}
+	}
+	user, first := f.user()
+	f.sql("GRANT SELECT, INSERT ON *.* TO " + account(user, "%"))
+	r := f.alternating(user, first, user+"_clone", "Second-Pw-2")
+	r.Login = master
+	fails(t, f.engine.DryRun(t.Context(), r), engine.TakeoverRefused, "an administrator by INSERT")
 }
 
 func TestPasswordPolicyIsAskedBeforeAnythingChanges(t *testing.T) {
