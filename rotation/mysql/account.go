@@ -20,12 +20,11 @@ type account struct {
 	role       bool     // a role of MariaDB, which has no host
 	plugins    []string // the ways to log in, in order
 	plugin     string   // the one that checks a password, "" where none does
-	locked     bool
-	attributes string // clauses of ALTER USER: REQUIRE, WITH, PASSWORD
-	roles      string // the default roles, as the server quotes them
-	marked     bool   // an administrator, or the engine, has said that it is one of the pair
-	several    bool   // the user has other accounts that log in by a password
-	newborn    bool   // the engine has created it and not yet given it its rights
+	attributes string   // clauses of ALTER USER: REQUIRE, WITH, ACCOUNT, PASSWORD
+	roles      string   // the default roles, as the server quotes them
+	marked     bool     // an administrator, or the engine, has said that it is one of the pair
+	several    bool     // the user has other accounts that log in by a password
+	newborn    bool     // the engine has created it and not yet given it its rights
 }
 
 // nobody is a user that exists nowhere: the top-level domain is reserved.
@@ -36,14 +35,11 @@ var nobody = account{user: "rotator-nobody", host: "rotator.invalid"}
 func decoy() string { return rand.Text() + "-aA1" }
 
 // name returns the account as SQL wants it.
-func (a account) name() string { return text(a.user) + "@" + text(a.host) }
-
-// lock returns the clause that locks an account as this one is.
-func (a account) lock() string {
-	if a.locked {
-		return " ACCOUNT LOCK"
+func (a account) name() string {
+	if a.role {
+		return identifier(a.user)
 	}
-	return " ACCOUNT UNLOCK"
+	return text(a.user) + "@" + text(a.host)
 }
 
 // A pair's mark is a right on a database that does not exist. It allows nothing, and giving it takes a
@@ -151,7 +147,6 @@ func (a *account) parse(statement string, clauses []clause) error {
 			a.plugin = p
 		}
 	}
-	a.locked = strings.Contains(masked, " ACCOUNT LOCK")
 	if m := roles.FindStringSubmatch(masked); m != nil {
 		a.roles = unmask(m[1], quoted)
 	}

@@ -298,26 +298,38 @@ func TestAFrozenFunctionLeavesNoSession(t *testing.T) {
 		proxy := testserver.Proxy(t, f.server.Addr())
 		over := make(chan bool)
 		t.Cleanup(func() { close(over) })
-		var answers atomic.Int64
+		var frozen atomic.Bool
 		proxy.Filter(func(c testserver.Chunk) bool {
-			if c.FromServer && answers.Add(1) > 6 {
+			if frozen.Load() {
 				<-over
 			}
 			return true
 		})
+		lock, err := f.db.Conn(t.Context())
+		if err == nil {
+			_, err = lock.ExecContext(t.Context(), "FLUSH TABLES WITH READ LOCK")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
 		r := f.single(user, first, "Second-Pw-2")
 		r.Login = r.Login.WithJSON("port", fmt.Append(nil, proxy.Port))
 		go f.engine.Set(context.Background(), r)
 		sessions := func() (n int) {
-			if err := f.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = ?", user).Scan(&n); err != nil {
+			if err := f.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = ? AND (INFO IS NOT NULL OR ?)", user, frozen.Load()).Scan(&n); err != nil {
 				t.Error(err)
 			}
 			return n
 		}
 		for begin := time.Now(); sessions() == 0; time.Sleep(10 * time.Millisecond) {
 			if time.Since(begin) > 20*time.Second {
-				t.Fatal("there is no session")
+				t.Fatal("no statement waits")
 			}
+		}
+		frozen.Store(true)
+		if _, err := lock.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
+			t.Fatal(err)
 		}
 		for begin := time.Now(); sessions() > 0; time.Sleep(time.Second) {
 			if time.Since(begin) > time.Minute {

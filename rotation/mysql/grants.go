@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -77,15 +78,8 @@ func dynamic(name string) bool { return strings.Contains(name, "_") }
 // sorted returns rights in the order in which they are granted: those on one object together, and
 // restrictions last.
 func (set rights) sorted() []right {
-	return slices.SortedFunc(maps.Keys(set), func(a, b right) int {
-		switch {
-		case a.revoke != b.revoke && a.revoke, a.object == b.object && a.option && !b.option:
-			return 1
-		case a.revoke != b.revoke, a.object == b.object && a.option != b.option:
-			return -1
-		}
-		return cmp.Or(cmp.Compare(a.object, b.object), cmp.Compare(a.name, b.name))
-	})
+	key := func(r right) string { return fmt.Sprint(r.revoke, r.object, "\x00", r.option, r.name) }
+	return slices.SortedFunc(maps.Keys(set), func(a, b right) int { return cmp.Compare(key(a), key(b)) })
 }
 
 // groups splits sorted rights into those that one statement can grant.
@@ -178,25 +172,29 @@ func system(object string) bool {
 	return err == nil && matched
 }
 
-// exceeds names a right on everything that the set has and other has not, or is "".
-func (set rights) exceeds(other rights) string {
-	for _, r := range set.sorted() {
-		if r.object == "*.*" && !r.revoke && !other[r] && !other[right{name: allPrivileges, object: "*.*"}] {
-			return r.name
+// exceed names a right on everything that the sets have and others have not, or is "".
+func exceed(sets, others []rights) string {
+	for _, set := range sets {
+		for _, r := range set.sorted() {
+			if r.object == "*.*" && !r.revoke && !slices.ContainsFunc(others, func(other rights) bool { return other[r] }) {
+				return r.name
+			}
 		}
 	}
 	return ""
 }
 
-// difference returns what brings an account that has the rights have to the rights want. Those to take
-// go first, because a privilege on everything may hide a smaller one.
+// difference returns what brings an account that has the rights have closer to the rights want: a
+// privilege that hides smaller ones is taken before they are given.
 func difference(want, have rights) (toTake, toGive []right) {
+	in := func(set rights) func(right, bool) bool {
+		return func(r right, _ bool) bool {
+			return set[r] || set[right{name: allPrivileges, object: r.object}] && r.name != grantOption && !r.revoke
+		}
+	}
 	less, more := maps.Clone(have), maps.Clone(want)
-	maps.DeleteFunc(less, func(r right, _ bool) bool {
-		covered := want[right{name: allPrivileges, object: r.object}] && r.name != grantOption && !r.revoke
-		return want[r] || covered
-	})
-	maps.DeleteFunc(more, func(r right, _ bool) bool { return have[r] })
+	maps.DeleteFunc(less, in(want))
+	maps.DeleteFunc(more, in(have))
 	return less.sorted(), more.sorted()
 }
 
@@ -218,22 +216,27 @@ func (s *session) show(ctx context.Context, a account, statement string) (rights
 }
 
 // powers reads the rights of an account and of the roles that it was given, to any of which it can
-// switch, default or not.
-func (s *session) powers(ctx context.Context, a account) (rights, error) {
-	set, err := s.rights(ctx, a)
-	if err != nil {
-		return nil, err
-	}
-	var roles []string
-	for _, r := range set.sorted() {
-		if r.object == "" {
-			roles = append(roles, r.name)
+// switch, default or not, and of theirs.
+func (s *session) powers(ctx context.Context, a account) ([]rights, error) {
+	var sets []rights
+	list := []account{a}
+	for i := 0; i < len(list); i++ {
+		set, err := s.rights(ctx, list[i])
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, set)
+		for r := range set {
+			role := account{role: true}
+			if names := quotation.FindAllString(r.name, 2); r.object == "" && len(names) == 2 {
+				role = account{user: unquote(names[0]), host: unquote(names[1])}
+			} else if r.object == "" {
+				role.user = unquote(r.name)
+			}
+			if role.user != "" && !slices.ContainsFunc(list, func(a account) bool { return a.name() == role.name() }) {
+				list = append(list, role)
+			}
 		}
 	}
-	if roles == nil {
-		return set, nil
-	}
-	inherited, err := s.dialect.inherited(ctx, a, roles)
-	maps.Copy(set, inherited)
-	return set, err
+	return sets, nil
 }

@@ -5,11 +5,9 @@ import (
 	"context"
 	"crypto/sha1"
 	"crypto/sha512"
-	"database/sql"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -45,8 +43,14 @@ func hash(plugin, password string) string {
 	return fmt.Sprintf("*%X", sha1.Sum(once[:]))
 }
 
-// method returns a way to log in, as ALTER USER and GRANT want it.
-func method(plugin, password string) string { return plugin + " USING " + text(hash(plugin, password)) }
+// method returns a way to log in, as ALTER USER wants it, by either of two passwords unless keep is "".
+func method(plugin, password, keep string) string {
+	s := plugin + " USING " + text(hash(plugin, password))
+	if keep != "" {
+		s += " OR " + method(plugin, keep, "")
+	}
+	return s
+}
 
 // quiet keeps the session's statements, with their hashes, out of the slow log,
 // and out of the general log where the login may switch that off.
@@ -61,68 +65,35 @@ func (m *mariadb) quiet(ctx context.Context) error {
 	return m.failure("the general log cannot be switched off", err)
 }
 
-// strict reports whether the server refuses hashes, because it wants to check
-// every password itself.
+// strict reports whether the server refuses hashes, because it wants to check every password itself, and makes
+// sure that a log would then not keep it: the binary log gets a hash, if the statement is SET PASSWORD.
 // Source: https://mariadb.com/kb/en/server-system-variables/#strict_password_validation
 func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
-	err = m.conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS
-	(SELECT * FROM information_schema.PLUGINS WHERE PLUGIN_TYPE = 'PASSWORD VALIDATION' AND PLUGIN_STATUS = 'ACTIVE')`).Scan(&strict)
+	if err := m.quiet(ctx); err != nil {
+		return false, err
+	}
+	var logged bool
+	err = m.conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS (SELECT * FROM information_schema.PLUGINS
+	WHERE PLUGIN_TYPE = 'PASSWORD VALIDATION' AND PLUGIN_STATUS = 'ACTIVE'), @@global.general_log AND NOT @@sql_log_off`).Scan(&strict, &logged)
+	if strict && logged {
+		err = engine.Errorf(engine.PolicyRejected, "switch general_log or strict_password_validation off", "the server takes no hashes, and would log the password")
+	}
 	return strict, m.failure("the password policy cannot be read", err)
 }
 
-// unheard makes sure that a password in the clear would be in no log: the server
-// puts the hash into its binary log by itself, if the statement is SET PASSWORD.
-func (m *mariadb) unheard(ctx context.Context) error {
-	if err := m.quiet(ctx); err != nil {
-		return err
-	}
-	var logged bool
-	if err := m.conn.QueryRowContext(ctx, "SELECT @@global.general_log AND NOT @@sql_log_off").Scan(&logged); err != nil {
-		return m.failure("the state of the general log cannot be read", err)
-	}
-	if logged {
-		return engine.Errorf(engine.PolicyRejected, "switch general_log or strict_password_validation off", "the server takes no hashes, and would log the password")
-	}
-	return nil
-}
-
-// clear gives a user, or the session's own where user is "", a password that the
-// server hashes.
-func (m *mariadb) clear(ctx context.Context, user, password string) error {
-	if err := m.unheard(ctx); err != nil {
-		return err
-	}
-	s := "SET PASSWORD"
-	if user != "" {
-		s += " FOR " + user
-	}
-	return m.confidential(ctx, "the password could not be set", s+" = PASSWORD("+text(password)+")")
-}
-
-// confidential runs a statement with a hash in it. The server tells the reason of a
-// refused change in a warning.
+// confidential runs a statement with a hash in it. The server gives the reason of a
+// refused change as an earlier error.
 func (m *mariadb) confidential(ctx context.Context, what, statement string) error {
 	if err := m.quiet(ctx); err != nil {
 		return err
 	}
 	_, err := m.conn.ExecContext(ctx, statement)
-	if code(err) != userOperationFailed {
-		return m.failure(what, err)
-	}
-	var reason error
-	if werr := m.rows(ctx, "the server's reason", "SHOW WARNINGS", func(rows *sql.Rows) error {
-		var level, message string
-		var number uint16
-		serr := rows.Scan(&level, &number, &message)
-		if level == "Error" && number != userOperationFailed && reason == nil {
-			reason = &mysql.MySQLError{Number: number, Message: message}
+	if code(err) == userOperationFailed {
+		var level string
+		var reason mysql.MySQLError
+		if m.conn.QueryRowContext(ctx, "SHOW ERRORS LIMIT 1").Scan(&level, &reason.Number, &reason.Message) == nil {
+			err = &reason
 		}
-		return serr
-	}); werr != nil {
-		return werr
-	}
-	if reason != nil {
-		err = reason
 	}
 	return m.failure(what, err)
 }
@@ -145,17 +116,15 @@ func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 	if err == nil {
 		_, err = self.password()
 	}
+	if err == nil {
+		_, err = m.strict(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	_, err = m.conn.ExecContext(ctx, "SET PASSWORD = 'rotator'")
-	switch e, _ := errors.AsType[*mysql.MySQLError](err); code(err) {
-	case notAHash:
+	if c := code(err); c == notAHash || c == optionForbids && strings.Contains(err.Error(), "strict-password-validation") {
 		return nil
-	case optionForbids:
-		if strings.Contains(e.Message, "strict-password-validation") {
-			return m.unheard(ctx)
-		}
 	}
 	return m.failure("the password cannot be changed", err)
 }
@@ -169,12 +138,12 @@ func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool
 		return err
 	}
 	strict, err := m.strict(ctx)
-	if err != nil {
+	if err != nil && !must {
 		return err
 	}
 	if !strict && self.overlaps() {
 		// CURRENT_USER() in place of the name would let the server hide an error.
-		err := m.confidential(ctx, what, "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password)+" OR "+method(native, old))
+		err := m.confidential(ctx, what, "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password, old))
 		if !errors.Is(err, engine.PrivilegeMissing) {
 			return err
 		}
@@ -182,14 +151,15 @@ func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool
 	if must {
 		return engine.ErrOneAtATime
 	}
-	if strict {
-		return m.clear(ctx, "", password)
+	credential := "PASSWORD(" + text(password) + ")"
+	if !strict {
+		plugin, err := self.password()
+		if err != nil {
+			return err
+		}
+		credential = text(hash(plugin, password))
 	}
-	plugin, err := self.password()
-	if err != nil {
-		return err
-	}
-	return m.confidential(ctx, what, "SET PASSWORD = "+text(hash(plugin, password)))
+	return m.confidential(ctx, what, "SET PASSWORD = "+credential)
 }
 
 func (m *mariadb) retire(ctx context.Context, password, _ string) error {
@@ -197,17 +167,14 @@ func (m *mariadb) retire(ctx context.Context, password, _ string) error {
 	if err != nil || len(self.plugins) != 2 || !self.overlaps() {
 		return err // there is none of ours
 	}
-	return m.confidential(ctx, "the old password could not be retired", "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password))
+	return m.confidential(ctx, "the old password could not be retired", "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password, ""))
 }
 
 func (m *mariadb) rehearseOther(ctx context.Context, _ string) error {
 	if err := m.exec(ctx, "ALTER USER IF EXISTS "+nobody.name()+" ACCOUNT LOCK"); err != nil {
 		return err
 	}
-	strict, err := m.strict(ctx)
-	if strict {
-		err = m.unheard(ctx)
-	}
+	_, err := m.strict(ctx)
 	return err
 }
 
@@ -220,30 +187,12 @@ func (m *mariadb) clauses() []clause { return mariadbClauses }
 // Source: https://mariadb.com/kb/en/show-create-user/
 var mariadbClauses = slices.Concat(everyServer, clauses(`MAX_STATEMENT_TIME [\d.]+`, "MAX_STATEMENT_TIME 0"), expiry)
 
-// inherited walks the roles of roles, which the server shows by their names.
-func (m *mariadb) inherited(ctx context.Context, _ account, roles []string) (rights, error) {
-	all := rights{}
-	for i := 0; i < len(roles); i++ {
-		set, err := m.show(ctx, account{user: unquote(roles[i]), role: true}, "SHOW GRANTS FOR "+roles[i])
-		if err != nil {
-			return nil, err
-		}
-		for r := range set {
-			if r.object == "" && !slices.Contains(roles, r.name) {
-				roles = append(roles, r.name)
-			}
-		}
-		maps.Copy(all, set)
-	}
-	return all, nil
-}
-
 func (m *mariadb) credential(ctx context.Context, plugin, password string) (string, error) {
 	strict, err := m.strict(ctx)
 	if strict {
 		return "VIA " + plugin + " USING PASSWORD(" + text(password) + ")", err
 	}
-	return "VIA " + method(plugin, password), err
+	return "VIA " + method(plugin, password, ""), err
 }
 
 func (m *mariadb) defaultRoles(a account, roles string) string {
@@ -251,21 +200,15 @@ func (m *mariadb) defaultRoles(a account, roles string) string {
 }
 
 func (m *mariadb) setPassword(ctx context.Context, a, like account, password, keep string) error {
+	what := "the password of " + a.name() + " could not be set"
 	strict, err := m.strict(ctx)
 	switch {
-	case err != nil:
-		return err
 	case keep != "" && (strict || !like.overlaps()):
 		return engine.ErrOneAtATime
+	case err != nil:
+		return err
 	case strict:
-		if err := m.clear(ctx, a.name(), password); err != nil {
-			return err
-		}
-		return m.exec(ctx, "ALTER USER "+a.name()+like.lock())
+		return m.confidential(ctx, what, "SET PASSWORD FOR "+a.name()+" = PASSWORD("+text(password)+")")
 	}
-	methods := method(like.plugin, password)
-	if keep != "" {
-		methods += " OR " + method(like.plugin, keep)
-	}
-	return m.confidential(ctx, "the password of "+a.name()+" could not be set", "ALTER USER "+a.name()+" IDENTIFIED VIA "+methods+like.lock())
+	return m.confidential(ctx, what, "ALTER USER "+a.name()+" IDENTIFIED VIA "+method(like.plugin, password, keep))
 }

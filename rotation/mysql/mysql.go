@@ -20,9 +20,9 @@ type mysqld struct {
 }
 
 // modern reports whether the server has roles, retained passwords, REPLACE and
-// the attributes of users. Aurora MySQL 3 has; what came with the first releases
-// of 8.0 is not looked for, so that there are two kinds of servers and not six.
-func (m *mysqld) modern() bool { return m.version >= 80014 }
+// FAILED_LOGIN_ATTEMPTS. Aurora MySQL 3 has; what came with the first releases of
+// 8.0 is not looked for, so that there are two kinds of servers and not six.
+func (m *mysqld) modern() bool { return m.version >= 80019 }
 
 // alter returns the statement by which a user changes its own password, if old
 // is the first of its passwords.
@@ -112,22 +112,14 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 		_, err := m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
 		return m.failure(what, err)
 	}
-	retain := true
-	if current != old {
-		// Old can be what an abandoned rotation has set, with current beside it.
-		required, err := m.mustSay(ctx)
-		if err != nil {
+	beside := false
+	if current != old { // old can be what an abandoned rotation has set, with current next to it
+		var err error
+		if beside, err = m.opens(ctx, m.target.User, current); err != nil {
 			return err
 		}
-		if required {
-			beside, err := m.opens(ctx, m.target.User, current)
-			if err != nil {
-				return err
-			}
-			retain = !beside
-		}
 	}
-	err := m.own(ctx, password, old, retain, must)
+	err := m.own(ctx, password, old, !beside, must)
 	if errors.Is(err, engine.ErrOneAtATime) {
 		return err
 	}
@@ -152,8 +144,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 
 // retire cannot discard anything without APPLICATION_PASSWORD_ADMIN. Then the
 // user has one password only, unless the privilege was revoked since it had two:
-// the second outlives all rotations, and shows in a table that few users may read
-// and in that the password before this one still opens.
+// then the one before this one still opens.
 func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	if !m.modern() {
 		return nil
@@ -162,29 +153,14 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	if code(err) != privilegeMissing {
 		return m.failure("the old password could not be discarded", err)
 	}
-	two, rerr := m.two(ctx, m.self)
-	if rerr != nil {
-		if c := code(rerr); c != tableDenied && c != columnDenied {
-			return m.failure("the user's passwords cannot be read", rerr)
-		}
-		if old == password {
-			return nil
-		}
-		if two, rerr = m.opens(ctx, m.target.User, old); rerr != nil {
-			return rerr
-		}
-	}
-	if !two {
+	if old == password {
 		return nil
+	}
+	if two, oerr := m.opens(ctx, m.target.User, old); oerr != nil || !two {
+		return oerr
 	}
 	return engine.Errorf(engine.PrivilegeMissing, "grant APPLICATION_PASSWORD_ADMIN again, or as an administrator: ALTER USER "+m.self.name()+" DISCARD OLD PASSWORD",
 		"the user has a second password, which it may not discard: %w", err)
-}
-
-// two reports whether an account has a second password.
-func (m *mysqld) two(ctx context.Context, a account) (two bool, err error) {
-	err = m.conn.QueryRowContext(ctx, "SELECT COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), FALSE) FROM mysql.user WHERE User = "+text(a.user)+" AND Host = "+text(a.host)).Scan(&two)
-	return two, err
 }
 
 func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
@@ -199,25 +175,16 @@ var (
 	everyServer = clauses(`REQUIRE (?:SSL|X509|(?:(?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00 ?)+)`, "REQUIRE NONE", ``, "WITH",
 		`MAX_QUERIES_PER_HOUR \d+`, "MAX_QUERIES_PER_HOUR 0", `MAX_UPDATES_PER_HOUR \d+`, "MAX_UPDATES_PER_HOUR 0",
 		`MAX_CONNECTIONS_PER_HOUR \d+`, "MAX_CONNECTIONS_PER_HOUR 0", `MAX_USER_CONNECTIONS \d+`, "MAX_USER_CONNECTIONS 0")
-	expiry         = clauses(`PASSWORD EXPIRE (?:NEVER|INTERVAL \d+ DAY)`, "PASSWORD EXPIRE DEFAULT")
+	expiry         = clauses(`ACCOUNT LOCK`, "ACCOUNT UNLOCK", `PASSWORD EXPIRE (?:NEVER|INTERVAL \d+ DAY)`, "PASSWORD EXPIRE DEFAULT")
 	mysqlPasswords = clauses(`PASSWORD HISTORY \d+`, "PASSWORD HISTORY DEFAULT", `PASSWORD REUSE INTERVAL \d+ DAY`, "PASSWORD REUSE INTERVAL DEFAULT",
-		`PASSWORD REQUIRE CURRENT(?: OPTIONAL| DEFAULT)?`, "PASSWORD REQUIRE CURRENT DEFAULT")
-	mysqlLocking = clauses(`FAILED_LOGIN_ATTEMPTS \d+`, "FAILED_LOGIN_ATTEMPTS 0", `PASSWORD_LOCK_TIME (?:\d+|UNBOUNDED)`, "PASSWORD_LOCK_TIME 0")
+		`PASSWORD REQUIRE CURRENT(?: OPTIONAL| DEFAULT)?`, "PASSWORD REQUIRE CURRENT DEFAULT", `FAILED_LOGIN_ATTEMPTS \d+`, "FAILED_LOGIN_ATTEMPTS 0", `PASSWORD_LOCK_TIME (?:\d+|UNBOUNDED)`, "PASSWORD_LOCK_TIME 0")
 )
 
 func (m *mysqld) clauses() []clause {
-	list := slices.Concat(everyServer, expiry)
 	if m.modern() {
-		list = append(list, mysqlPasswords...)
+		return slices.Concat(everyServer, expiry, mysqlPasswords)
 	}
-	if m.version >= 80019 {
-		list = append(list, mysqlLocking...)
-	}
-	return list
-}
-
-func (m *mysqld) inherited(ctx context.Context, a account, roles []string) (rights, error) {
-	return m.show(ctx, a, "SHOW GRANTS FOR "+a.name()+" USING "+strings.Join(roles, ", "))
+	return slices.Concat(everyServer, expiry)
 }
 
 func (m *mysqld) credential(_ context.Context, plugin, password string) (string, error) {
@@ -244,18 +211,21 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 		if done, err := m.opens(ctx, a.user, password); done || err != nil {
 			return err
 		}
-		if two, err := m.two(ctx, a); err != nil {
+		var two bool
+		err := m.conn.QueryRowContext(ctx, "SELECT COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), FALSE) FROM mysql.user"+
+			" WHERE User = "+text(a.user)+" AND Host = "+text(a.host)).Scan(&two)
+		if err == nil && two {
+			_, err = m.conn.ExecContext(ctx, alter+text(keep))
+		}
+		switch {
+		case code(err) == mysqlHistory:
+			return engine.ErrOneAtATime
+		case err != nil:
 			return m.failure(what, err)
-		} else if two {
-			if _, err := m.conn.ExecContext(ctx, alter+text(keep)); code(err) == mysqlHistory {
-				return engine.ErrOneAtATime
-			} else if err != nil {
-				return m.failure(what, err)
-			}
 		}
 		return m.confidential(ctx, what, alter+text(password)+" RETAIN CURRENT PASSWORD")
 	}
-	_, err := m.conn.ExecContext(ctx, alter+text(password)+like.lock())
+	_, err := m.conn.ExecContext(ctx, alter+text(password))
 	if code(err) == mysqlHistory {
 		// An earlier call may have set it: then it is in the history by that. Which one of several
 		// accounts a login would meet is not known.

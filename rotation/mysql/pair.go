@@ -135,11 +135,13 @@ func (t target) Find(ctx context.Context, name string) (*account, error) {
 }
 
 func (t target) Administrator(ctx context.Context, a *account) (string, error) {
-	set, err := t.powers(ctx, *a)
-	if err != nil || set.power() == "" {
-		return "", err
+	sets, err := t.powers(ctx, *a)
+	for _, set := range sets {
+		if power := set.power(); power != "" {
+			return "an administrator by " + power, nil
+		}
 	}
-	return "an administrator by " + set.power(), nil
+	return "", err
 }
 
 // Exceeds compares rights on everything. Equalize takes them, but not from somebody else's account.
@@ -152,7 +154,7 @@ func (t target) Exceeds(ctx context.Context, current, other *account) (string, e
 		return "", err
 	}
 	ours, err := t.powers(ctx, *current)
-	return theirs.exceeds(ours), err
+	return exceed(theirs, ours), err
 }
 
 func (t target) Marked(_ context.Context, _, other *account) (bool, error) {
@@ -172,7 +174,6 @@ func (t target) Rehearse(ctx context.Context, current, other *account) error {
 // Create makes an account that logs in as the current one does, with a password that nobody has. If
 // another call was first, that call's account is as good.
 func (t target) Create(ctx context.Context, _ *account, name string) (*account, error) {
-	other := account{user: t.pending, host: t.host}
 	credential, err := t.dialect.credential(ctx, t.like.plugin, decoy())
 	if err == nil {
 		err = t.dialect.confidential(ctx, "the user "+name+" could not be created", "CREATE USER "+name+" IDENTIFIED "+credential+" "+birth(t.mark()))
@@ -180,16 +181,11 @@ func (t target) Create(ctx context.Context, _ *account, name string) (*account, 
 	if err != nil && code(err) != userOperationFailed {
 		return nil, err
 	}
-	created, ferr := t.Find(ctx, name)
-	switch {
-	case ferr != nil:
-		return nil, ferr
-	case created != nil && (created.newborn || created.marked):
-		return created, nil
-	case err == nil:
-		err = engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step", "the user %s was changed while it was created", other.name())
+	created, err := t.Find(ctx, name)
+	if err == nil && (created == nil || !created.newborn && !created.marked) {
+		err = engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step", "the user %s was changed while it was created", name)
 	}
-	return nil, err
+	return created, err
 }
 
 // Equalize also compares both accounts at the end: it is the last step before the password.
@@ -227,8 +223,8 @@ func (t target) SetPassword(ctx context.Context, a *account) error {
 		keep, _ = t.request.Current.Text("password")
 	}
 	err := t.dialect.setPassword(ctx, *a, t.like, t.password, keep)
-	if err == nil && (a.locked != t.like.locked || a.plugin != t.like.plugin) {
-		t.request.Changed("ALTER USER " + a.name() + " IDENTIFIED WITH " + t.like.plugin + t.like.lock())
+	if err == nil && a.plugin != t.like.plugin {
+		t.request.Changed("ALTER USER " + a.name() + " IDENTIFIED WITH " + t.like.plugin)
 	}
 	return err
 }

@@ -90,9 +90,14 @@ func (p *parity) differences(ctx context.Context) (toTake, toGive []right, err e
 	}
 	toTake, toGive = difference(want, have)
 	for _, r := range toTake {
-		lifted := r.revoke && want[right{name: r.name, object: "*.*"}]
-		if _, ok := p.left[r]; !ok && !lifted && p.current == p.pending+p.change.Kind.CloneSuffix {
-			p.left[r] = fmt.Sprintf("the user %s keeps a right that %s does not have, and that the next rotation gives to both; to take it: %s", p.have.name(), p.from.name(), r.take(*p.have))
+		_, known := p.left[r]
+		switch {
+		case known || p.current != p.pending+p.change.Kind.CloneSuffix:
+		case !r.revoke:
+			p.left[r] = fmt.Sprintf("the user %s keeps a right that %s does not have, and that the next rotation gives to both; to take it: %s",
+				p.have.name(), p.from.name(), r.take(*p.have))
+		case !want[right{name: r.name, object: "*.*"}]:
+			p.left[r] = "" // it restricts a right that stays
 		}
 	}
 	stays := func(r right) bool { _, ok := p.left[r]; return ok }
@@ -190,18 +195,15 @@ func (p *parity) lose(r right, why string) {
 
 // settle ends the attempts where the rights keep changing.
 func (p *parity) settle(ctx context.Context, toTake, toGive []right) error {
-	for _, r := range slices.Concat(toTake, toGive) {
-		origin, err := p.origin(ctx, r)
-		switch {
-		case err != nil:
-			return err
-		case origin == administrator:
-			return engine.Errorf(engine.TargetFailed, "give both users the same rights by hand", "the rights of %s and %s still differ: %s", p.to.name(), p.from.name(), give([]right{r}, p.to))
-		case slices.Contains(toTake, r):
-			p.keep(r)
-		default:
-			p.lose(r, "somebody keeps changing it")
+	for _, r := range toTake {
+		p.keep(r)
+	}
+	for _, r := range toGive {
+		if origin, err := p.origin(ctx, r); err != nil || origin == administrator {
+			return cmp.Or(err, error(engine.Errorf(engine.TargetFailed, "give both users the same rights by hand",
+				"the rights of %s and %s still differ: %s", p.to.name(), p.from.name(), give([]right{r}, p.to))))
 		}
+		p.lose(r, "somebody keeps changing it")
 	}
 	return nil
 }

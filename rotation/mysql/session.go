@@ -5,8 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"regexp"
-	"strconv"
+	"fmt"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -32,34 +31,25 @@ type dialect interface {
 	// the given one and, unless old is "", that old lets it do so.
 	rehearse(ctx context.Context, password, old string) error
 	// change sets the password of the session's user, which has logged in by
-	// old, and keeps current valid next to it, or old where that is none, if the
-	// server lets the user do so. With must, it changes nothing if it cannot keep
-	// old, and returns engine.ErrOneAtATime.
+	// old, and keeps current, or else old, valid if the server lets the user do
+	// so. With must, it returns engine.ErrOneAtATime where it cannot keep old.
 	change(ctx context.Context, password, old, current string, must bool) error
-	// retire makes password the only one of the session's user, whose it is. old
-	// is the one before it.
+	// retire makes password the only one of the session's user; old was before it.
 	retire(ctx context.Context, password, old string) error
 
-	// users is a query for the hosts and the default roles of users, which ends
-	// in a condition.
-	users() string
-	// clauses are those in which the server describes a user.
-	clauses() []clause
-	// rehearseOther proves that the session's user may change other users, and
-	// their password to the given one.
+	users() string     // a query for hosts and default roles, which ends in a condition
+	clauses() []clause // those in which the server describes a user
+	// rehearseOther proves that the session's user may change others' passwords.
 	rehearseOther(ctx context.Context, password string) error
-	// inherited returns the rights that roles give an account, which has them.
-	inherited(ctx context.Context, a account, roles []string) (rights, error)
 	// credential returns what follows IDENTIFIED for a password.
 	credential(ctx context.Context, plugin, password string) (string, error)
-	// confidential runs a statement with a credential, which the server's logs
-	// shall not keep.
+	// confidential runs a statement that the server's logs shall not keep.
 	confidential(ctx context.Context, what, statement string) error
 	// defaultRoles returns the statement that gives an account its default roles.
 	defaultRoles(a account, roles string) string
-	// setPassword makes password the only one of an account, or with keep one of
-	// two, in the way that like logs in, and locks or unlocks the account as like
-	// is. If it cannot keep the other, it returns engine.ErrOneAtATime.
+	// setPassword makes password valid for an account, alone or with keep, in the
+	// way that like logs in. It returns engine.ErrOneAtATime where it cannot keep
+	// the other.
 	setPassword(ctx context.Context, a, like account, password, keep string) error
 }
 
@@ -122,8 +112,6 @@ func (s *session) close() {
 // grantsOnly is the mode in which a GRANT creates no user, for servers where one otherwise does.
 const grantsOnly = "NO_AUTO_CREATE_USER"
 
-var version = regexp.MustCompile(`^(\d+)\.(\d+)\.(\d+)`)
-
 // identify finds out which server this is and as whom the login counts. It is
 // the query that a verification needs, too: an expired account can log in to
 // some servers, and do nothing else.
@@ -138,15 +126,11 @@ func (s *session) identify(ctx context.Context) error {
 		return engine.Errorf(engine.InvalidSecret, "give the user an account of its own for the function's address, or remove the anonymous one",
 			"the server takes the login of %q for the account %s", s.target.User, s.self.name())
 	}
-	number := 0
-	parts := version.FindStringSubmatch(v)
-	if parts == nil {
+	var major, minor, patch int
+	if _, err := fmt.Sscanf(v, "%d.%d.%d", &major, &minor, &patch); err != nil {
 		return engine.Errorf(engine.TargetFailed, "check that the host is a MySQL or a MariaDB", "the server's version %q is not known", v)
 	}
-	for _, p := range parts[1:] {
-		n, _ := strconv.Atoi(p) // digits only, says the pattern
-		number = number*100 + min(n, 99)
-	}
+	number := major*10000 + minor*100 + min(patch, 99)
 	if strings.Contains(v, "MariaDB") {
 		if number < 100400 {
 			// It has no second way to log in and no mysql.global_priv. Its users
