@@ -1,24 +1,33 @@
 package mysql
 
-import "crypto/rand"
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"regexp"
+	"slices"
+	"strings"
 
-// account is one row of the table of users: a name and the hosts that it is for.
-// The server takes the row with the most exact host for a login, so that a user
-// can have several.
+	"example.com/rotator/rotation/engine"
+)
+
+// account is one row of the table of users: a name and the hosts that it is for. A user can have
+// several: the server takes the row with the most exact host for a login.
 type account struct {
 	user, host string
-	role       bool   // it is one of MariaDB's roles, which have no host
-	plugin     string // how a password is checked, "" where none is
-	locked     bool
-	attributes string // clauses of ALTER USER: REQUIRE, WITH, PASSWORD
-	roles      string // the default roles, as the server quotes them
-	comment    string // MySQL's ATTRIBUTE, a JSON object
-	retained   bool   // a second password is valid on MySQL
-	verifiers  []verifier
-	marked     bool // it has the role of the pair
+	role       bool     // a role of MariaDB, which has no host
+	plugins    []string // the ways to log in, in order
+	plugin     string   // the one that checks a password, "" where none does
+	attributes string   // clauses of ALTER USER: REQUIRE, WITH, ACCOUNT, PASSWORD
+	roles      string   // the default roles, as the server quotes them
+	marked     bool     // an administrator, or the engine, has said that it is one of the pair
+	several    bool     // the user has other accounts that log in by a password
+	newborn    bool     // the engine has created it and not yet given it its rights
 }
 
-// nobody is a user that exists nowhere: the top-level domain is kept free.
+// nobody is a user that exists nowhere: the top-level domain is reserved.
 // Source: RFC 2606
 var nobody = account{user: "rotator-nobody", host: "rotator.invalid"}
 
@@ -26,31 +35,148 @@ var nobody = account{user: "rotator-nobody", host: "rotator.invalid"}
 func decoy() string { return rand.Text() + "-aA1" }
 
 // name returns the account as SQL wants it.
-func (a account) name() string { return text(a.user) + "@" + text(a.host) }
-
-// lock returns the clause that locks an account as this one is.
-func (a account) lock() string {
-	if a.locked {
-		return " ACCOUNT LOCK"
+func (a account) name() string {
+	if a.role {
+		return identifier(a.user)
 	}
-	return " ACCOUNT UNLOCK"
+	return text(a.user) + "@" + text(a.host)
 }
 
-// require returns the clause REQUIRE for the columns of the table of users.
-func require(kind, cipher, issuer, subject string) string {
-	switch kind {
-	case "":
-		return "REQUIRE NONE"
-	case "ANY":
-		return "REQUIRE SSL"
-	case "X509":
-		return "REQUIRE X509"
+// A pair's mark is a right on a database that does not exist. It allows nothing, and giving it takes a
+// superuser, so it tells a second user from a stranger of that name. What a user can set itself, such
+// as MySQL's attributes before 8.0.21, or choose, as its name, would prove nothing. Every superuser can
+// give it, whoever gave it before, unlike a role of MariaDB.
+func mark(user, other string) string {
+	sum := sha256.Sum256([]byte(min(user, other) + "\x00" + max(user, other)))
+	return "rotator-" + hex.EncodeToString(sum[:8])
+}
+
+// markObject is what the right is on.
+func markObject(mark string) string { return identifier(mark) + ".*" }
+
+// marking is the statement that marks an account.
+func marking(mark string, a account) string {
+	return "GRANT SHOW VIEW ON " + markObject(mark) + " TO " + a.name()
+}
+
+// birth is the clause that a second user has until it has its rights: nobody can log in, since no
+// authority issues that certificate, and only an administrator can set it.
+func birth(mark string) string { return "REQUIRE SUBJECT " + text("/CN="+mark) }
+
+// at returns the account for the host, or nil.
+func at(list []account, host string) *account {
+	i := slices.IndexFunc(list, func(a account) bool { return a.host == host })
+	if i < 0 {
+		return nil
 	}
-	s := "REQUIRE"
-	for _, part := range [][2]string{{"CIPHER", cipher}, {"ISSUER", issuer}, {"SUBJECT", subject}} {
-		if part[1] != "" {
-			s += " " + part[0] + " " + text(part[1])
+	return &list[i]
+}
+
+// accounts returns all accounts of a user's name.
+func (s *session) accounts(ctx context.Context, user, mark string) ([]account, error) {
+	var list []account
+	if err := s.rows(ctx, "the user's accounts", s.dialect.users()+" AND User = "+text(user)+" ORDER BY Host", func(rows *sql.Rows) error {
+		a := account{user: user}
+		err := rows.Scan(&a.host, &a.roles)
+		list = append(list, a)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	for i := range list {
+		a := &list[i]
+		if err := s.describe(ctx, a, a.name()); err != nil {
+			return nil, err
+		}
+		a.newborn = strings.HasPrefix(a.attributes, birth(mark)+" ")
+	}
+	return list, s.rows(ctx, "the marks", "SELECT Host FROM mysql.db WHERE Db = "+text(mark)+" AND User = "+text(user), func(rows *sql.Rows) error {
+		var host string
+		err := rows.Scan(&host)
+		if a := at(list, host); a != nil {
+			a.marked = true
+		}
+		return err
+	})
+}
+
+// describe reads what the server says of an account.
+func (s *session) describe(ctx context.Context, a *account, name string) error {
+	var statement string
+	if err := s.conn.QueryRowContext(ctx, "SHOW CREATE USER "+name).Scan(&statement); err != nil {
+		return s.failure("the user's attributes cannot be read", err)
+	}
+	return a.parse(statement, s.dialect.clauses())
+}
+
+var (
+	methods = regexp.MustCompile(`(?:IDENTIFIED WITH|VIA| OR) (\x00\d+\x00|\w+)`)
+	roles   = regexp.MustCompile(` DEFAULT ROLE (\S+(?:, ?\S+)*?) REQUIRE `)
+)
+
+// clause is a part of ALTER USER, and how an account is described that does not have it.
+type clause struct {
+	pattern *regexp.Regexp
+	none    string
+}
+
+func clauses(patternsAndNone ...string) []clause {
+	var list []clause
+	for i := 0; i < len(patternsAndNone); i += 2 {
+		list = append(list, clause{regexp.MustCompile(patternsAndNone[i] + `( |$)`), patternsAndNone[i+1]})
+	}
+	return list
+}
+
+// parse reads a CREATE USER of the server's. MySQL does not quote what is in a certificate's names and in
+// an ATTRIBUTE, which comes last and is not looked at: it describes one account.
+func (a *account) parse(statement string, clauses []clause) error {
+	masked, quoted := mask(statement)
+	masked, _, _ = strings.Cut(masked, " ATTRIBUTE ")
+	if strings.ContainsAny(masked, "`'") {
+		return unreadable(statement)
+	}
+	for _, m := range methods.FindAllStringSubmatch(masked, -1) {
+		a.plugins = append(a.plugins, strings.Trim(unmask(m[1], quoted), "'`"))
+	}
+	if strings.Contains(masked, " IDENTIFIED BY PASSWORD ") {
+		a.plugins = append(a.plugins, native)
+	}
+	for _, p := range []string{"sha256_password", "caching_sha2_password", ed25519, native} {
+		if slices.Contains(a.plugins, p) {
+			a.plugin = p
 		}
 	}
-	return s
+	if m := roles.FindStringSubmatch(masked); m != nil {
+		a.roles = unmask(m[1], quoted)
+	}
+	var list []string
+	for _, c := range clauses {
+		found := strings.TrimSpace(c.pattern.FindString(masked))
+		if found == "" {
+			found = c.none
+		}
+		list = append(list, unmask(found, quoted))
+	}
+	a.attributes = strings.Join(list, " ")
+	return nil
 }
+
+// password returns the account's plugin, or an error where it does not log in by a password.
+func (a account) password() (string, error) {
+	if a.plugin != "" {
+		return a.plugin, nil
+	}
+	advice := "correct the secret's user name, or give the user a plugin that checks a password"
+	if slices.Contains(a.plugins, iamPlugin) {
+		advice = adviceIAM
+	}
+	return "", engine.Errorf(engine.InvalidSecret, advice, "the user %s does not log in by a password but by %s", a.name(), strings.Join(a.plugins, ", "))
+}
+
+// iamPlugin lets a user of RDS log in by a token of IAM.
+// Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.DBAccounts.html
+const (
+	iamPlugin = "AWSAuthenticationPlugin"
+	adviceIAM = "rotate no user that logs in by a token of IAM, which expires on its own; or give the user a password: ALTER USER ... IDENTIFIED BY"
+)

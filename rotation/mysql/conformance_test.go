@@ -2,9 +2,7 @@ package mysql_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -24,30 +22,22 @@ type harness struct {
 	*fixture
 	kind     string
 	database string // the application's
-	secret   string // the ARN of the last one
 }
 
-func (h *harness) Bind(_ context.Context, secret string, _ engine.Value) error {
-	h.secret = secret
-	return nil
-}
-
-// lockOf is the name of the lock that the engine takes for a secret.
-func lockOf(secret string) string {
-	sum := sha256.Sum256([]byte("rotator lock\x00" + secret))
-	return "rotator_" + hex.EncodeToString(sum[:16])
-}
-
-// The suite runs for users that cannot overlap, for users that can, and for
-// alternating ones.
+// The suite runs for users that cannot overlap, for users that can, for users whom the superuser changes,
+// and for alternating ones, also by a master user such as RDS has.
 func TestEngine(t *testing.T) {
 	for _, system := range slices.Sorted(maps.Keys(systems)) {
-		for _, kind := range []string{"single", "overlap", "alternating"} {
+		for _, kind := range []string{"single", "overlap", "superuser", "alternating", "rds"} {
 			t.Run(system+"/"+kind, func(t *testing.T) {
 				t.Parallel()
 				enginetest.Run(t, func(t *testing.T) enginetest.Harness {
-					server := systems[system](t, testserver.MySQLOptions{AllowPlaintext: true})
-					return &harness{newFixture(t, system, server), kind, server.Database(t), ""}
+					o := testserver.MySQLOptions{AllowPlaintext: true}
+					if kind == "rds" && system == "mysql" {
+						o.Config = "partial_revokes = ON"
+					}
+					server := systems[system](t, o)
+					return &harness{newFixture(t, system, server), kind, server.Database(t)}
 				})
 			})
 		}
@@ -59,6 +49,13 @@ func (h *harness) Engine() engine.Engine { return h.engine }
 func (h *harness) Target() string { return h.server.Addr() }
 
 func (h *harness) Overlap() bool { return h.kind != "single" }
+
+func (h *harness) Env() map[string]string {
+	if h.kind == "superuser" {
+		return map[string]string{"STRATEGY": "single"}
+	}
+	return nil
+}
 
 func (h *harness) Logs() (string, error) { return h.logs(), nil }
 
@@ -77,8 +74,44 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 		value, superuser = h.value(user, password), at(h.admin())
 	}
 	user, _ := value.Text("username")
-	h.sql("GRANT ALL ON " + h.database + ".* TO " + account(user, "%"))
+	rights := "ALL"
+	if h.kind == "rds" {
+		rights, superuser = ofDatabase, at(h.master(h.database))
+	}
+	h.sql("GRANT " + rights + " ON " + h.database + ".* TO " + account(user, "%"))
 	return at(value), superuser, nil
+}
+
+// What RDS's master user has on everything, without rows, and what an application can have on a database.
+// Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.MasterAccounts.html
+const (
+	ofMaster = "SELECT, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, SHOW DATABASES, CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, " +
+		"REPLICATION CLIENT, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT, TRIGGER"
+	ofDatabase = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, REFERENCES, INDEX, ALTER, CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, " +
+		"CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EVENT, TRIGGER"
+)
+
+// master creates a user such as RDS's master, who is no SUPER and may not write in the database mysql. On
+// MySQL all that it has comes by its default role.
+func (f *fixture) master(databases ...string) engine.Value {
+	name, password := f.user()
+	a := account(name, "%")
+	if f.name == "mysql" {
+		role := "rds_superuser_role"
+		f.sql("CREATE ROLE IF NOT EXISTS "+role, "GRANT "+ofMaster+", INSERT, UPDATE, DELETE, CREATE ROLE, DROP ROLE ON *.* TO "+role+" WITH GRANT OPTION",
+			"GRANT APPLICATION_PASSWORD_ADMIN, ROLE_ADMIN, XA_RECOVER_ADMIN ON *.* TO "+role+" WITH GRANT OPTION",
+			"GRANT "+role+" TO "+a, "ALTER USER "+a+" DEFAULT ROLE "+role)
+		for _, privilege := range []string{"INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX"} {
+			// Where partial revokes are on.
+			_, _ = f.db.Exec("REVOKE " + privilege + " ON mysql.* FROM " + role)
+		}
+		return f.value(name, password)
+	}
+	f.sql("GRANT " + ofMaster + " ON *.* TO " + a + " WITH GRANT OPTION")
+	for _, d := range databases {
+		f.sql("GRANT " + ofDatabase + " ON " + d + ".* TO " + a + " WITH GRANT OPTION")
+	}
+	return f.value(name, password)
 }
 
 func (h *harness) Open(_ context.Context, v engine.Value) error {
@@ -139,7 +172,7 @@ func (h *harness) Acts(_ context.Context, v engine.Value) ([]enginetest.Act, err
 		other += "_clone"
 	}
 	users := []string{account(current, "%")}
-	if h.kind == "alternating" {
+	if h.kind == "alternating" || h.kind == "rds" {
 		users = append(users, account(other, "%"))
 	}
 	name, password := h.user()
@@ -160,8 +193,6 @@ func (h *harness) Acts(_ context.Context, v engine.Value) ([]enginetest.Act, err
 		act("grants a column and drops it", "GRANT SELECT (a) ON t TO "+users[0], "ALTER TABLE t DROP COLUMN a"),
 		act("grants a table and locks it", "GRANT SELECT ON t TO "+users[0], "LOCK TABLES t WRITE"),
 		act("grants a column and locks its table", "GRANT SELECT (a) ON t TO "+users[0], "LOCK TABLES t WRITE"),
-		// An application knows the ARN of its secret.
-		act("takes the lock of the secret", "DO GET_LOCK('"+lockOf(h.secret)+"', 0)"),
 	}
 	if h.name == "mariadb" {
 		h.sql("CREATE ROLE " + role + " WITH ADMIN " + account(name, "%"))

@@ -45,7 +45,7 @@ func (*Engine) Kind() engine.Kind {
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		Superuser:    engine.ForAlternating,
+		Superuser:    engine.ForEither,
 		CloneSuffix:  "_clone",
 		CloneLimit:   mariadbNameLimit,
 	}
@@ -57,20 +57,20 @@ func parse(v engine.Value) (engine.Target, error) {
 	if err != nil {
 		return t, err
 	}
-	if strings.Trim(t.User, " \t\n\v\f\r") != t.User {
-		// The servers leave white space out of a name they are told to change,
-		// and not out of one that logs in: that would be two users.
-		return t, engine.Errorf(engine.InvalidSecret, "use the user's real name", "the user name begins or ends with white space")
+	invalid := func(format string, args ...any) error {
+		return engine.Errorf(engine.InvalidSecret, "use the user's real name", format, args...)
 	}
-	for _, c := range t.User {
-		if c > 0xFFFF {
-			// The servers keep names in three-byte UTF-8 and would put a
-			// question mark there, which is another user's name.
-			return t, engine.Errorf(engine.InvalidSecret, "use a user name without such characters", "the user name has a character beyond U+FFFF")
-		}
-	}
-	if utf8.RuneCountInString(t.User) > mariadbNameLimit {
-		return t, engine.Errorf(engine.InvalidSecret, "use the user's real name", "the user name has more than %d characters", mariadbNameLimit)
+	switch {
+	case strings.Trim(t.User, " \t\n\v\f\r") != t.User:
+		// The servers drop white space from a name in a statement, and not from
+		// one that logs in: that would be two users.
+		return t, invalid("the user name begins or ends with white space")
+	case strings.ContainsFunc(t.User, func(c rune) bool { return c > 0xFFFF }):
+		// The servers keep names in three-byte UTF-8 and would put a question
+		// mark there, which is another user's name.
+		return t, invalid("the user name has a character beyond U+FFFF")
+	case utf8.RuneCountInString(t.User) > mariadbNameLimit:
+		return t, invalid("the user name has more than %d characters", mariadbNameLimit)
 	}
 	return t, nil
 }
@@ -113,8 +113,6 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 	defer s.close()
 	s.request = r
 	switch {
-	case r.Superuser && r.KeepCurrent && r.Strategy == engine.SingleUser:
-		return engine.ErrOneAtATime
 	case r.Superuser:
 		current, err := parse(r.Current)
 		if err != nil {
@@ -141,7 +139,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 		return err
 	}
 	defer s.close()
-	if r.Strategy == engine.AlternatingUsers {
+	if r.SuperuserChanges {
 		return nil // the connection is made by a query
 	}
 	err = s.dialect.rehearse(ctx, s.target.Password, "")
@@ -153,6 +151,11 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 
 // Retire ends the overlap: no password but the pending one is valid afterwards.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
+	if r.Superuser {
+		only := *r
+		only.KeepCurrent = false
+		return e.Set(ctx, &only)
+	}
 	s, err := e.connect(ctx, r.Login)
 	if err != nil {
 		return err

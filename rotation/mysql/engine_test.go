@@ -2,10 +2,13 @@ package mysql_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
@@ -225,6 +228,114 @@ func TestSuperuserSetsTheSingleUsersPassword(t *testing.T) {
 		r = f.single(testserver.Unique("absent_"), "lost", "Third-Pw-3")
 		r.Login, r.Superuser = f.admin(), true
 		fails(t, f.engine.DryRun(context.Background(), r), engine.InvalidSecret, "no user")
+	})
+}
+
+// bySuperuser is the request of a single user's rotation that the superuser makes.
+func (f *fixture) bySuperuser(user, old, next string) *engine.Request {
+	r := f.single(user, old, next)
+	r.Login, r.Superuser, r.SuperuserChanges, r.KeepCurrent, r.Proofs = f.admin(), true, true, true, []engine.Value{r.Current}
+	r.SecretFields = []string{"password"}
+	return r
+}
+
+func TestTheSuperuserKeepsTheOldPassword(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		r := f.bySuperuser(user, first, "Second-Pw-2")
+		for range 3 {
+			f.set(r)
+			f.opens(user, true, first, "Second-Pw-2")
+		}
+		f.set(f.bySuperuser(user, "Second-Pw-2", "Abandoned-Pw-3"))
+		f.opens(user, true, "Second-Pw-2", "Abandoned-Pw-3")
+		f.opens(user, false, first)
+		r = f.bySuperuser(user, "Second-Pw-2", "Fourth-Pw-4")
+		f.set(r)
+		f.opens(user, true, "Second-Pw-2", "Fourth-Pw-4")
+		f.opens(user, false, "Abandoned-Pw-3")
+		for range 2 {
+			if err := f.engine.Retire(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			f.opens(user, true, "Fourth-Pw-4")
+			f.opens(user, false, "Second-Pw-2")
+		}
+	})
+}
+
+func TestTheSuperuserKeepsNothingWhereItCannot(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		unproved, old := f.user()
+		r := f.bySuperuser(unproved, "wrong", "Second-Pw-2")
+		r.Proofs = []engine.Value{f.value(unproved, old)}
+		several, first := f.user("%", "localhost")
+		f.claim(several, first)
+		requests := []*engine.Request{r, f.bySuperuser(several, first, "Second-Pw-2")}
+		if f.name == "mariadb" {
+			ed, password := f.user()
+			f.sql("ALTER USER " + account(ed, "%") + " IDENTIFIED VIA ed25519 USING PASSWORD(" + text(password) + ")")
+			requests = append(requests, f.bySuperuser(ed, password, "Second-Pw-2"))
+		}
+		for _, r := range requests {
+			user, _ := r.Pending.Text("username")
+			if err := f.engine.Set(t.Context(), r); !errors.Is(err, engine.ErrOneAtATime) {
+				t.Errorf("%s: %v", user, err)
+			}
+			f.opens(user, false, "Second-Pw-2")
+			r.KeepCurrent = false
+			f.set(r)
+			f.opens(user, true, "Second-Pw-2")
+		}
+	})
+}
+
+// A frozen function sends nothing more, and its connection stays open: the server ends the session.
+func TestAFrozenFunctionLeavesNoSession(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		proxy := testserver.Proxy(t, f.server.Addr())
+		over := make(chan bool)
+		t.Cleanup(func() { close(over) })
+		var frozen atomic.Bool
+		proxy.Filter(func(c testserver.Chunk) bool {
+			if frozen.Load() {
+				<-over
+			}
+			return true
+		})
+		lock, err := f.db.Conn(t.Context())
+		if err == nil {
+			_, err = lock.ExecContext(t.Context(), "FLUSH TABLES WITH READ LOCK")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
+		r := f.single(user, first, "Second-Pw-2")
+		r.Login = r.Login.WithJSON("port", fmt.Append(nil, proxy.Port))
+		go f.engine.Set(context.Background(), r)
+		sessions := func() (n int) {
+			if err := f.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = ? AND (INFO IS NOT NULL OR ?)", user, frozen.Load()).Scan(&n); err != nil {
+				t.Error(err)
+			}
+			return n
+		}
+		for begin := time.Now(); sessions() == 0; time.Sleep(10 * time.Millisecond) {
+			if time.Since(begin) > 20*time.Second {
+				t.Fatal("no statement waits")
+			}
+		}
+		frozen.Store(true)
+		if _, err := lock.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
+			t.Fatal(err)
+		}
+		for begin := time.Now(); sessions() > 0; time.Sleep(time.Second) {
+			if time.Since(begin) > time.Minute {
+				t.Fatal("the session is still there")
+			}
+		}
 	})
 }
 

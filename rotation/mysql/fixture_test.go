@@ -127,7 +127,20 @@ func (f *fixture) single(user, old, next string) *engine.Request {
 func (f *fixture) alternating(user, password, other, next string) *engine.Request {
 	current := f.value(user, password)
 	return &engine.Request{Secret: "arn:" + strings.TrimSuffix(user, "_clone"), Version: "v-" + next, Strategy: engine.AlternatingUsers,
-		Current: current, Pending: f.value(other, next), Login: f.admin(), Superuser: true}
+		Current: current, Pending: f.value(other, next), Login: f.admin(), Superuser: true, SuperuserChanges: true}
+}
+
+// claim has an administrator do what the engine asks for, until it takes a user's accounts for the secret's.
+func (f *fixture) claim(user, password string) {
+	f.t.Helper()
+	for {
+		err := f.engine.DryRun(context.Background(), f.alternating(user, password, user+"_clone", "Second-Pw-2"))
+		_, statement, ok := strings.Cut(fmt.Sprint(err), "administrator of the target: ")
+		if !ok {
+			return
+		}
+		f.sql(strings.TrimSuffix(statement, ")"))
+	}
 }
 
 // logged returns the request and what it reports.

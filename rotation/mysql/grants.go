@@ -1,242 +1,160 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"fmt"
 	"maps"
 	"regexp"
 	"slices"
 	"strings"
-
-	"example.com/rotator/rotation/engine"
 )
-
-// token is a word, a punctuation mark or something quoted, which is the place
-// where names may hold what looks like a keyword.
-type token struct {
-	text     string // without its quotes
-	quoted   bool
-	from, to int // where it stands, quotes included
-}
-
-// scan splits a statement that the server has written.
-func scan(statement string) ([]token, error) {
-	var list []token
-	for i := 0; i < len(statement); {
-		c := statement[i]
-		from := i
-		switch {
-		case c == ' ':
-			i++
-			continue
-		case c == '`' || c == '\'' || c == '"':
-			var b strings.Builder
-			for i++; ; i++ {
-				if i == len(statement) {
-					return nil, unreadable(statement)
-				}
-				if statement[i] == c {
-					if i+1 == len(statement) || statement[i+1] != c {
-						break
-					}
-					i++
-				}
-				b.WriteByte(statement[i])
-			}
-			i++
-			list = append(list, token{b.String(), true, from, i})
-		case word(c):
-			for i < len(statement) && word(statement[i]) {
-				i++
-			}
-			list = append(list, token{statement[from:i], false, from, i})
-		default:
-			i++
-			list = append(list, token{statement[from:i], false, from, i})
-		}
-	}
-	return list, nil
-}
-
-func word(c byte) bool {
-	return c == '_' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || c >= 0x80
-}
-
-// unreadable tells of a row, but for what follows IDENTIFIED, which is a verifier.
-func unreadable(row string) error {
-	row, _, _ = strings.Cut(row, "IDENTIFIED")
-	return engine.Errorf(engine.TargetFailed, "report this with the server's version", "the server's answer cannot be understood: %s", row)
-}
-
-// grant is one row of SHOW GRANTS.
-type grant struct {
-	head   string // the row up to TO or FROM
-	revoke bool   // a partial revoke: REVOKE ... ON ... FROM
-	rights []string
-	object string // as the server writes it, "" for roles
-	option bool   // WITH GRANT OPTION or WITH ADMIN OPTION
-}
 
 // right is the smallest thing that can be granted.
 type right struct {
-	name, object string
-	option       bool // only where it belongs to the one right
-	revoke       bool
+	name   string // such as SELECT, SELECT (`a`), or a role
+	object string // as the server writes it, "" for roles
+	option bool   // WITH GRANT OPTION or WITH ADMIN OPTION, where it belongs to the one right
+	revoke bool   // a partial revoke, which takes a right on everything from a part
 }
 
-// grantOption stands for WITH GRANT OPTION where that belongs to an object.
-const grantOption = "GRANT OPTION"
+const (
+	// grantOption is the name for WITH GRANT OPTION where that belongs to an object.
+	grantOption   = "GRANT OPTION"
+	allPrivileges = "ALL PRIVILEGES"
+)
 
-// grants are the rows of one account.
-type grants []grant
+// rights are those of one account.
+type rights map[right]bool
 
-// parseGrant reads a row of SHOW GRANTS FOR a. It reports false for a row that
-// is no grant to the account itself, which MariaDB shows beside those that are.
-func parseGrant(row string, a account) (grant, bool, error) {
-	tokens, err := scan(row)
-	if err != nil {
-		return grant{}, false, err
+var (
+	grantRow = regexp.MustCompile(`^(GRANT|REVOKE) (.+?)(?: ON (.+?))? (?:TO|FROM) (\x00\d+\x00)(?:@(\x00\d+\x00))?( .*)?$`)
+	// A privilege, with the columns that it is for.
+	privilege = regexp.MustCompile(`([^,()]+)(?:\(([^)]*)\))?`)
+	option    = regexp.MustCompile(`\b(GRANT|ADMIN) OPTION\b`)
+)
+
+// add adds the rights in a row of SHOW GRANTS FOR a. A row about another account, which MariaDB also
+// shows, adds nothing.
+func (set rights) add(row string, a account) error {
+	if !strings.HasPrefix(row, "GRANT") && !strings.HasPrefix(row, "REVOKE") {
+		return nil // SET DEFAULT ROLE is read from the tables
 	}
-	if len(tokens) == 0 || tokens[0].quoted || tokens[0].text != "GRANT" && tokens[0].text != "REVOKE" {
-		return grant{}, false, nil // SET DEFAULT ROLE is read from the tables
+	masked, quoted := mask(row)
+	m := grantRow.FindStringSubmatch(masked)
+	if m == nil || strings.HasSuffix(m[2], " ON") || strings.ContainsAny(m[2]+m[3], "`'") {
+		return unreadable(row)
 	}
-	g := grant{revoke: tokens[0].text == "REVOKE"}
-	preposition := "TO"
-	if g.revoke {
-		preposition = "FROM"
+	plain := func(s string) string { return unquote(unmask(s, quoted)) }
+	if plain(m[4]) != a.user || (m[5] == "") != a.role || plain(m[5]) != a.host {
+		return nil
 	}
-	begin, depth, on := 1, 0, 0
-	end := len(tokens)
-	right := func(i int) {
-		if i > begin {
-			g.rights = append(g.rights, row[tokens[begin].from:tokens[i-1].to])
-		}
-		begin = i + 1
-	}
-	for i, t := range tokens {
-		if t.quoted || end < len(tokens) {
+	object, revoke, withOption := unmask(m[3], quoted), m[1] == "REVOKE", option.MatchString(m[6])
+	for _, p := range privilege.FindAllStringSubmatch(m[2], -1) {
+		name := strings.TrimSpace(unmask(p[1], quoted))
+		switch {
+		case object == "" || name == "PROXY" || dynamic(name):
+			set[right{name, object, withOption, revoke}] = true
 			continue
-		}
-		switch {
-		case t.text == "(":
-			depth++
-		case t.text == ")":
-			depth--
-		case depth > 0:
-		case t.text == "," && on == 0:
-			right(i)
-		case t.text == "ON" && on == 0:
-			right(i)
-			on = i
-		case t.text == preposition:
-			if on == 0 {
-				right(i)
-			} else if i > on+1 {
-				g.object = row[tokens[on+1].from:tokens[i-1].to]
+		case p[2] != "":
+			for column := range strings.SplitSeq(p[2], ",") {
+				set[right{name + " (" + unmask(strings.TrimSpace(column), quoted) + ")", object, false, revoke}] = true
 			}
-			g.head, end = row[:tokens[i-1].to], i
+		case name != "USAGE":
+			set[right{name, object, false, revoke}] = true
+		}
+		if withOption {
+			set[right{name: grantOption, object: object}] = true
 		}
 	}
-	rest := tokens[min(end+1, len(tokens)):]
-	if len(rest) < 1 || len(g.rights) == 0 || on > 0 && g.object == "" {
-		return grant{}, false, unreadable(row)
-	}
-	host := len(rest) > 2 && rest[1].text == "@"
-	if rest[0].text != a.user || host != !a.role || host && rest[2].text != a.host {
-		return grant{}, false, nil // a row of a role, or of another one
-	}
-	for i, t := range rest {
-		if !t.quoted && t.text == "OPTION" && (rest[i-1].text == "GRANT" || rest[i-1].text == "ADMIN") {
-			g.option = true
-		}
-	}
-	return g, true, nil
+	return nil
 }
 
-// set returns the single rights that a row stands for.
-func (g grant) set() map[right]bool {
-	set := map[right]bool{}
-	static := false
-	for _, name := range g.rights {
-		single := g.object == "" || name == "PROXY" || dynamic(name)
-		static = static || !single
+// dynamic reports whether MySQL registers the privilege at run time and keeps a grant option for it:
+// only their names have an underscore.
+func dynamic(name string) bool { return strings.Contains(name, "_") }
+
+// sorted returns rights in the order in which they are granted: those on one object together, and
+// restrictions last.
+func (set rights) sorted() []right {
+	key := func(r right) string { return fmt.Sprint(r.revoke, r.object, "\x00", r.option, r.name) }
+	return slices.SortedFunc(maps.Keys(set), func(a, b right) int { return cmp.Compare(key(a), key(b)) })
+}
+
+// groups splits sorted rights into those that one statement can grant.
+func groups(list []right) [][]right {
+	var out [][]right
+	for i, r := range list {
+		if i > 0 && r.object != "" && r.object == list[i-1].object && r.option == list[i-1].option && r.revoke == list[i-1].revoke {
+			out[len(out)-1] = append(out[len(out)-1], r)
+		} else {
+			out = append(out, []right{r})
+		}
+	}
+	return out
+}
+
+// give returns the statement that gives an account the rights of one group.
+func give(group []right, a account) string {
+	verb, preposition, object, with := "GRANT ", " TO ", "", ""
+	if group[0].revoke {
+		verb, preposition = "REVOKE ", " FROM "
+	}
+	if group[0].object != "" {
+		object = " ON " + group[0].object
+	}
+	var names []string
+	for _, r := range group {
 		switch {
-		case name == "USAGE":
-		case single:
-			set[right{name, g.object, g.option, g.revoke}] = true
-		default:
-			for _, column := range columns(name) {
-				set[right{column, g.object, false, g.revoke}] = true
-			}
+		case r.name == grantOption || r.option && r.object != "":
+			with = " WITH GRANT OPTION"
+		case r.option:
+			with = " WITH ADMIN OPTION"
+		}
+		if r.name != grantOption {
+			names = append(names, r.name)
 		}
 	}
-	if g.option && static {
-		set[right{grantOption, g.object, false, false}] = true
-	}
-	return set
+	return verb + cmp.Or(strings.Join(names, ", "), "USAGE") + object + preposition + a.name() + with
 }
 
-// dynamic reports whether MySQL registers the privilege at run time and keeps its
-// own grant option: only their names have an underscore.
-func dynamic(name string) bool { return strings.Contains(name, "_") && !strings.Contains(name, "(") }
-
-// columns splits SELECT (a, b) into SELECT (a) and SELECT (b).
-func columns(name string) []string {
-	open := strings.IndexByte(name, '(')
-	if open < 0 {
-		return []string{name}
+// take returns the statement that takes the right from an account.
+func (r right) take(a account) string {
+	if r.revoke { // lifts the restriction
+		return "GRANT " + r.name + " ON " + r.object + " TO " + a.name()
 	}
-	tokens, err := scan(name[open:])
-	if err != nil {
-		return []string{name} // unreachable: it was scanned before
+	if r.object == "" {
+		return "REVOKE " + r.name + " FROM " + a.name()
 	}
-	var list []string
-	for _, t := range tokens {
-		if t.quoted || t.text != "(" && t.text != ")" && t.text != "," {
-			list = append(list, name[:open]+"("+name[open:][t.from:t.to]+")")
-		}
-	}
-	return list
-}
-
-func (g grants) set() map[right]bool {
-	all := map[right]bool{}
-	for _, row := range g {
-		maps.Copy(all, row.set())
-	}
-	return all
+	return "REVOKE " + r.name + " ON " + r.object + " FROM " + a.name()
 }
 
 // mighty are the privileges on everything that make an account an administrator: with each of them it
 // can give itself or others any right, or act as any user.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/privileges-provided.html
 // and https://mariadb.com/kb/en/grant/#global-privileges
-var mighty = []string{"ALL PRIVILEGES", "SUPER", "SYSTEM_USER", "CREATE USER", grantOption, "ROLE_ADMIN", "SET_USER_ID", "SET_ANY_DEFINER", "SET USER"}
+var mighty = []string{allPrivileges, "SUPER", "SYSTEM_USER", "CREATE USER", grantOption, "ROLE_ADMIN", "SET_USER_ID", "SET_ANY_DEFINER", "SET USER"}
 
 // writes matches a privilege to change rows, of a table or of columns.
 var writes = regexp.MustCompile(`^(ALL PRIVILEGES|INSERT|UPDATE|DELETE)( |$)`)
 
 // power names a right that makes an account an administrator, or is "": one on everything, one to write
 // the server's own tables, or the role of RDS's master user.
-func (g grants) power() string {
-	set := g.set()
-	for _, name := range mighty {
-		if set[right{name: name, object: "*.*"}] || set[right{name: name, object: "*.*", option: true}] {
-			return name + " on everything"
-		}
-	}
-	for _, row := range g {
-		for _, name := range row.rights {
-			switch {
-			case row.revoke:
-			case row.object == "" && strings.Trim(strings.TrimSuffix(name, "@`%`"), "`") == "rds_superuser_role":
-				return "the role rds_superuser_role"
-			case !writes.MatchString(name):
-			case row.object == "*.*" && !set[right{name: name, object: "`mysql`.*", revoke: true}]:
-				return name + " on everything"
-			case system(row.object):
-				return name + " on " + row.object
-			}
+func (set rights) power() string {
+	for _, r := range set.sorted() {
+		everything := r.object == "*.*"
+		switch {
+		case r.revoke:
+		case r.object == "" && strings.Trim(strings.TrimSuffix(r.name, "@`%`"), "`") == "rds_superuser_role":
+			return "the role rds_superuser_role"
+		case everything && slices.Contains(mighty, r.name):
+			return r.name + " on everything"
+		case !writes.MatchString(r.name):
+		case everything && !set[right{name: r.name, object: "`mysql`.*", revoke: true}]:
+			return r.name + " on everything"
+		case system(r.object):
+			return r.name + " on " + r.object
 		}
 	}
 	return ""
@@ -244,149 +162,81 @@ func (g grants) power() string {
 
 // system reports whether an object is the database mysql or in it. The name in a grant is a pattern.
 func system(object string) bool {
-	tokens, err := scan(object)
-	if err != nil || len(tokens) == 0 || !tokens[0].quoted {
+	first := quotation.FindStringIndex(object)
+	if first == nil || first[0] != 0 {
 		return false
 	}
-	pattern := regexp.QuoteMeta(tokens[0].text)
+	pattern := regexp.QuoteMeta(unquote(object[:first[1]]))
 	pattern = strings.NewReplacer(`\\_`, "_", `\\%`, "%", "_", ".", "%", ".*").Replace(pattern)
 	matched, err := regexp.MatchString("^(?i:"+pattern+")$", "mysql")
 	return err == nil && matched
 }
 
-// exceeds names a right on everything that g has and other has not, or is "".
-func (g grants) exceeds(other grants) string {
-	has := other.set()
-	for r := range g.set() {
-		if r.object == "*.*" && !has[r] && !has[right{name: "ALL PRIVILEGES", object: "*.*"}] {
-			return r.name
+// exceed names a right on everything that the sets have and others have not, or is "".
+func exceed(sets, others []rights) string {
+	for _, set := range sets {
+		for _, r := range set.sorted() {
+			if r.object == "*.*" && !r.revoke && !slices.ContainsFunc(others, func(other rights) bool { return other[r] }) {
+				return r.name
+			}
 		}
 	}
 	return ""
 }
 
-// statement grants the row to another account.
-func (g grant) statement(a account) string {
-	s := g.head + " TO "
-	if g.revoke {
-		s = g.head + " FROM "
-	}
-	s += a.name()
-	switch {
-	case g.option && g.object == "":
-		s += " WITH ADMIN OPTION"
-	case g.option:
-		s += " WITH GRANT OPTION"
-	}
-	return s
-}
-
-// alone returns the row of which only one right is left.
-func (g grant) alone(r right) grant {
-	g.rights = []string{r.name}
-	g.option = r.option
-	if r.name == grantOption {
-		g.rights[0], g.option = "USAGE", true
-	}
-	verb, _, _ := strings.Cut(g.head, " ")
-	g.head = verb + " " + g.rights[0]
-	if g.object != "" {
-		g.head += " ON " + g.object
-	}
-	return g
-}
-
-// statement takes the right from an account.
-func (r right) statement(a account) string {
-	switch {
-	case r.revoke:
-		return "GRANT " + r.name + " ON " + r.object + " TO " + a.name() // lifts the restriction
-	case r.object == "":
-		return "REVOKE " + r.name + " FROM " + a.name()
-	}
-	return "REVOKE " + r.name + " ON " + r.object + " FROM " + a.name()
-}
-
-// gift is a row of rights, of which an account lacks some.
-type gift struct {
-	grant
-	missing []right
-}
-
-// difference returns what brings an account that has the rights have to the
-// rights want. Those that take away go first, because a privilege on everything
-// may hide a smaller one; restrictions go last.
-func difference(want, have grants) (take []right, give []gift) {
-	wanted, had := want.set(), have.set()
-	var restrict []gift
-	for r := range had {
-		all := wanted[right{name: "ALL PRIVILEGES", object: r.object}] && r.name != grantOption
-		if !wanted[r] && (!all || r.revoke) {
-			take = append(take, r)
+// difference returns what brings an account that has the rights have closer to the rights want: a
+// privilege that hides smaller ones is taken before they are given.
+func difference(want, have rights) (toTake, toGive []right) {
+	in := func(set rights) func(right, bool) bool {
+		return func(r right, _ bool) bool {
+			return set[r] || set[right{name: allPrivileges, object: r.object}] && r.name != grantOption && !r.revoke
 		}
 	}
-	sortRights(take)
-	for _, row := range want {
-		g := gift{grant: row}
-		for r := range row.set() {
-			if !had[r] {
-				g.missing = append(g.missing, r)
-			}
-		}
-		sortRights(g.missing)
-		switch {
-		case g.missing == nil:
-		case row.revoke:
-			restrict = append(restrict, g)
-		default:
-			give = append(give, g)
-		}
-	}
-	return take, append(give, restrict...)
+	less, more := maps.Clone(have), maps.Clone(want)
+	maps.DeleteFunc(less, in(want))
+	maps.DeleteFunc(more, in(have))
+	return less.sorted(), more.sorted()
 }
 
-// sortRights orders rights by their statements.
-func sortRights(list []right) {
-	slices.SortFunc(list, func(a, b right) int { return strings.Compare(a.statement(nobody), b.statement(nobody)) })
-}
-
-// grants reads the rights of an account.
-func (s *session) grants(ctx context.Context, a account) (grants, error) {
+// rights reads the rights that an account was given itself.
+func (s *session) rights(ctx context.Context, a account) (rights, error) {
 	return s.show(ctx, a, "SHOW GRANTS FOR "+a.name())
 }
 
-// show runs a SHOW GRANTS and returns its rows that are about the account.
-func (s *session) show(ctx context.Context, a account, statement string) (grants, error) {
-	var list grants
-	return list, s.rows(ctx, "the rights of "+a.name(), statement, func(rows *sql.Rows) error {
+// show runs a SHOW GRANTS and returns the rights of the account in it.
+func (s *session) show(ctx context.Context, a account, statement string) (rights, error) {
+	set := rights{}
+	return set, s.rows(ctx, "the rights of "+a.name(), statement, func(rows *sql.Rows) error {
 		var row string
 		if err := rows.Scan(&row); err != nil {
 			return err
 		}
-		g, ok, err := parseGrant(row, a)
-		if ok {
-			list = append(list, g)
-		}
-		return err
+		return set.add(row, a)
 	})
 }
 
-// powers reads the rights of an account and of the roles that it was given, to
-// any of which it can switch, default or not.
-func (s *session) powers(ctx context.Context, a account) (grants, error) {
-	own, err := s.grants(ctx, a)
-	if err != nil {
-		return nil, err
-	}
-	var roles []string
-	for _, g := range own {
-		if g.object == "" {
-			roles = append(roles, g.rights...)
+// powers reads the rights of an account and of the roles that it was given, to any of which it can
+// switch, default or not, and of theirs.
+func (s *session) powers(ctx context.Context, a account) ([]rights, error) {
+	var sets []rights
+	list := []account{a}
+	for i := 0; i < len(list); i++ {
+		set, err := s.rights(ctx, list[i])
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, set)
+		for r := range set {
+			role := account{role: true}
+			if names := quotation.FindAllString(r.name, 2); r.object == "" && len(names) == 2 {
+				role = account{user: unquote(names[0]), host: unquote(names[1])}
+			} else if r.object == "" {
+				role.user = unquote(r.name)
+			}
+			if role.user != "" && !slices.ContainsFunc(list, func(a account) bool { return a.name() == role.name() }) {
+				list = append(list, role)
+			}
 		}
 	}
-	if roles == nil {
-		return own, nil
-	}
-	inherited, err := s.dialect.inherited(ctx, a, roles)
-	return append(own, inherited...), err
+	return sets, nil
 }

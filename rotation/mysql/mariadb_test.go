@@ -44,6 +44,8 @@ func TestWaysToLogInThatTheDriverCannotFollowAreNoRefusal(t *testing.T) {
 			"mysql_native_password USING PASSWORD('Other-Pw-1') OR mysql_native_password USING PASSWORD('Other-Pw-2') OR mysql_native_password USING PASSWORD(%s)",
 		} {
 			user, first := f.user()
+			// MariaDB answers for a user that does not exist as for some account that it has.
+			t.Cleanup(func() { f.sql("DROP USER " + account(user, "%")) })
 			f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED VIA " + strings.ReplaceAll(methods, "%s", text(first)))
 			err := f.engine.Set(context.Background(), f.single(user, first, "Second-Pw-2"))
 			fails(t, err, engine.TargetFailed, "mysql_native_password first")
@@ -67,7 +69,7 @@ func TestSocketUserIsNotCloned(t *testing.T) {
 		only := testserver.Unique("socket_")
 		f.sql("CREATE USER " + account(only, "%") + " IDENTIFIED VIA unix_socket")
 		fails(t, f.engine.DryRun(context.Background(), f.alternating(only, "x", only+"_clone", "Second-Pw-2")), engine.InvalidSecret, "by a password")
-		fails(t, f.engine.DryRun(context.Background(), f.single(only, "x", "Second-Pw-2")), engine.TargetFailed, "by a password")
+		fails(t, f.engine.DryRun(context.Background(), f.single(only, "x", "Second-Pw-2")), engine.LoginRefused, "by a password")
 		f.sql("DROP USER "+account(only, "%"), "DROP USER "+account(user, "10.0.0.1"))
 	})
 }
@@ -164,5 +166,22 @@ func TestAnOlderMariaDBIsRefused(t *testing.T) {
 		r := f.single(user, old, "Second-Pw-2")
 		r.Login = r.Login.WithJSON("port", []byte(strconv.Itoa(p.Port))).WithJSON("ssl", []byte("false"))
 		fails(t, f.engine.DryRun(t.Context(), r), engine.TargetFailed, "10.3.1", "upgrade")
+	})
+}
+
+// RDS's master user does not have every right on a database, and can hand on what it has.
+func TestARightThatTheMasterLacksIsNamed(t *testing.T) {
+	only(t, "mariadb", func(t *testing.T, f *fixture) {
+		database := f.server.Database(t)
+		for _, right := range []string{"DELETE HISTORY", "ALL PRIVILEGES"} {
+			user, first := f.user()
+			f.sql("GRANT " + right + " ON " + database + ".* TO " + account(user, "%"))
+			r := f.alternating(user, first, user+"_clone", "Second-Pw-2")
+			r.Login = f.master(database)
+			fails(t, f.engine.DryRun(t.Context(), r), engine.PrivilegeMissing, right, database)
+			f.sql("REVOKE "+right+" ON "+database+".* FROM "+account(user, "%"), "GRANT "+ofDatabase+" ON "+database+".* TO "+account(user, "%"))
+			f.set(r)
+			f.sameRights(user, user+"_clone", "%")
+		}
 	})
 }

@@ -1,10 +1,10 @@
 package mysql
 
 import (
+	"cmp"
 	"context"
-	"database/sql"
 	"errors"
-	"fmt"
+	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
@@ -20,9 +20,9 @@ type mysqld struct {
 }
 
 // modern reports whether the server has roles, retained passwords, REPLACE and
-// the attributes of users. Aurora MySQL 3 has; what came with the first releases
-// of 8.0 is not looked for, so that there are two kinds of servers and not six.
-func (m *mysqld) modern() bool { return m.version >= 80014 }
+// FAILED_LOGIN_ATTEMPTS. Aurora MySQL 3 has; what came with the first releases of
+// 8.0 is not looked for, so that there are two kinds of servers and not six.
+func (m *mysqld) modern() bool { return m.version >= 80019 }
 
 // alter returns the statement by which a user changes its own password, if old
 // is the first of its passwords.
@@ -39,7 +39,7 @@ func alter(password, old string, retain bool) string {
 // returns engine.ErrOneAtATime where the user may not.
 func (m *mysqld) own(ctx context.Context, password, old string, retain, must bool) error {
 	_, err := m.conn.ExecContext(ctx, alter(password, old, retain))
-	if retain && code(err) == 1227 {
+	if retain && code(err) == privilegeMissing {
 		// The user lacks APPLICATION_PASSWORD_ADMIN.
 		if must {
 			return engine.ErrOneAtATime
@@ -57,7 +57,7 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 		return nil
 	}
 	err := m.own(ctx, password, decoy(), true, false)
-	if code(err) != 3891 {
+	if code(err) != mysqlNotFirst {
 		return m.failure(what, err)
 	}
 	if old == "" {
@@ -66,7 +66,7 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 	// The server compares old with the first password before it refuses to keep
 	// it beside none. All other answers tell nothing.
 	_, err = m.conn.ExecContext(ctx, alter("", old, true))
-	if code(err) != 3891 {
+	if code(err) != mysqlNotFirst {
 		return nil
 	}
 	required, rerr := m.mustSay(ctx)
@@ -80,26 +80,16 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 // change it.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/password-management.html#password-reverification-policy
 func (m *mysqld) mustSay(ctx context.Context) (required bool, err error) {
-	const what = "the user's rules for passwords cannot be read"
-	var statement string
-	if err := m.conn.QueryRowContext(ctx, "SHOW CREATE USER CURRENT_USER()").Scan(&statement); err != nil {
-		return false, m.failure(what, err)
-	}
-	tokens, err := scan(statement)
-	if err != nil {
+	self := m.self
+	if err := m.describe(ctx, &self, "CURRENT_USER()"); err != nil {
 		return false, err
 	}
-	for i, t := range tokens {
-		if i < 2 || t.quoted || t.text != "CURRENT" || tokens[i-1].text != "REQUIRE" || tokens[i-2].text != "PASSWORD" {
-			continue
-		}
-		if i+1 == len(tokens) || tokens[i+1].text != "DEFAULT" {
-			return i+1 == len(tokens) || tokens[i+1].text != "OPTIONAL", nil
-		}
-		err := m.conn.QueryRowContext(ctx, "SELECT @@global.password_require_current").Scan(&required)
-		return required, m.failure(what, err)
+	rule, _ := strings.CutPrefix(self.attributes[strings.LastIndex(self.attributes, " REQUIRE CURRENT"):], " REQUIRE CURRENT")
+	if !strings.HasPrefix(rule, " DEFAULT") {
+		return !strings.HasPrefix(rule, " OPTIONAL"), nil
 	}
-	return false, nil
+	err = m.conn.QueryRowContext(ctx, "SELECT @@global.password_require_current").Scan(&required)
+	return required, m.failure("the server's rules for passwords cannot be read", err)
 }
 
 // second says that the login's password is good for a login and not for a change.
@@ -122,26 +112,18 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 		_, err := m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
 		return m.failure(what, err)
 	}
-	retain := true
-	if current != old {
-		// Old can be what an abandoned rotation has set, with current beside it.
-		required, err := m.mustSay(ctx)
-		if err != nil {
+	beside := false
+	if current != old { // old can be what an abandoned rotation has set, with current next to it
+		var err error
+		if beside, err = m.opens(ctx, m.target.User, current); err != nil {
 			return err
 		}
-		if required {
-			beside, err := m.opens(ctx, m.target.User, current)
-			if err != nil {
-				return err
-			}
-			retain = !beside
-		}
 	}
-	err := m.own(ctx, password, old, retain, must)
+	err := m.own(ctx, password, old, !beside, must)
 	if errors.Is(err, engine.ErrOneAtATime) {
 		return err
 	}
-	if c := code(err); c != 3891 && c != 3638 {
+	if c := code(err); c != mysqlNotFirst && c != mysqlHistory {
 		return m.failure(what, err)
 	}
 	// Old is the second password. The first is the new one already, or one that
@@ -150,11 +132,11 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	if done, perr := m.opens(ctx, m.target.User, password); done || perr != nil {
 		return perr
 	}
-	if code(err) == 3638 {
+	if code(err) == mysqlHistory {
 		return m.failure(what, err)
 	}
 	_, err = m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
-	if code(err) == 3892 {
+	if code(err) == mysqlMustSayFirst {
 		return m.second(err)
 	}
 	return m.failure(what, err)
@@ -162,30 +144,20 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 
 // retire cannot discard anything without APPLICATION_PASSWORD_ADMIN. Then the
 // user has one password only, unless the privilege was revoked since it had two:
-// the second outlives all rotations, and shows in a table that few users may read
-// and in that the password before this one still opens.
+// then the one before this one still opens.
 func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	if !m.modern() {
 		return nil
 	}
 	_, err := m.conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
-	if code(err) != 1227 {
+	if code(err) != privilegeMissing {
 		return m.failure("the old password could not be discarded", err)
 	}
-	var two bool
-	if rerr := m.conn.QueryRowContext(ctx, "SELECT COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), FALSE) FROM mysql.user WHERE User = "+text(m.self.user)+" AND Host = "+text(m.self.host)).Scan(&two); rerr != nil {
-		if c := code(rerr); c != 1142 && c != 1143 {
-			return m.failure("the user's passwords cannot be read", rerr)
-		}
-		if old == password {
-			return nil
-		}
-		if two, rerr = m.opens(ctx, m.target.User, old); rerr != nil {
-			return rerr
-		}
-	}
-	if !two {
+	if old == password {
 		return nil
+	}
+	if two, oerr := m.opens(ctx, m.target.User, old); oerr != nil || !two {
+		return oerr
 	}
 	return engine.Errorf(engine.PrivilegeMissing, "grant APPLICATION_PASSWORD_ADMIN again, or as an administrator: ALTER USER "+m.self.name()+" DISCARD OLD PASSWORD",
 		"the user has a second password, which it may not discard: %w", err)
@@ -196,136 +168,80 @@ func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
 	return m.failure("other users cannot be changed", err)
 }
 
-func (m *mysqld) accounts(ctx context.Context, user, role string) ([]account, error) {
-	late := "NULL, NULL, NULL, NULL, NULL, NULL, NULL, FALSE"
+func (m *mysqld) users() string { return "SELECT Host, '' FROM mysql.user WHERE TRUE" }
+
+// Source: https://dev.mysql.com/doc/refman/8.4/en/show-create-user.html
+var (
+	everyServer = clauses(`REQUIRE (?:SSL|X509|(?:(?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00 ?)+)`, "REQUIRE NONE", ``, "WITH",
+		`MAX_QUERIES_PER_HOUR \d+`, "MAX_QUERIES_PER_HOUR 0", `MAX_UPDATES_PER_HOUR \d+`, "MAX_UPDATES_PER_HOUR 0",
+		`MAX_CONNECTIONS_PER_HOUR \d+`, "MAX_CONNECTIONS_PER_HOUR 0", `MAX_USER_CONNECTIONS \d+`, "MAX_USER_CONNECTIONS 0")
+	expiry         = clauses(`ACCOUNT LOCK`, "ACCOUNT UNLOCK", `PASSWORD EXPIRE (?:NEVER|INTERVAL \d+ DAY)`, "PASSWORD EXPIRE DEFAULT")
+	mysqlPasswords = clauses(`PASSWORD HISTORY \d+`, "PASSWORD HISTORY DEFAULT", `PASSWORD REUSE INTERVAL \d+ DAY`, "PASSWORD REUSE INTERVAL DEFAULT",
+		`PASSWORD REQUIRE CURRENT(?: OPTIONAL| DEFAULT)?`, "PASSWORD REQUIRE CURRENT DEFAULT", `FAILED_LOGIN_ATTEMPTS \d+`, "FAILED_LOGIN_ATTEMPTS 0", `PASSWORD_LOCK_TIME (?:\d+|UNBOUNDED)`, "PASSWORD_LOCK_TIME 0")
+)
+
+func (m *mysqld) clauses() []clause {
 	if m.modern() {
-		late = `Password_reuse_history, Password_reuse_time, Password_require_current,
-	User_attributes->>'$.Password_locking.failed_login_attempts', User_attributes->>'$.Password_locking.password_lock_time_days',
-	User_attributes->>'$.metadata', User_attributes->>'$.additional_password',
-	EXISTS (SELECT * FROM mysql.role_edges WHERE FROM_USER = ` + text(role) + ` AND TO_USER = User AND TO_HOST = Host)`
+		return slices.Concat(everyServer, expiry, mysqlPasswords)
 	}
-	var list []account
-	err := m.rows(ctx, "the user's accounts", `SELECT Host, plugin, account_locked = 'Y', ssl_type, ssl_cipher, x509_issuer, x509_subject,
-	max_questions, max_updates, max_connections, max_user_connections, COALESCE(authentication_string, ''), password_lifetime, `+late+` FROM mysql.user WHERE User = `+text(user)+" ORDER BY Host",
-		func(rows *sql.Rows) error {
-			a := account{user: user}
-			var kind, cipher, issuer, subject, first string
-			var questions, updates, connections, most int
-			var lifetime, history, reuse, attempts, days sql.NullInt64
-			var current, comment, second sql.NullString
-			err := rows.Scan(&a.host, &a.plugin, &a.locked, &kind, &cipher, &issuer, &subject, &questions, &updates, &connections, &most,
-				&first, &lifetime, &history, &reuse, &current, &attempts, &days, &comment, &second, &a.marked)
-			a.retained = second.Valid
-			a.verifiers = []verifier{{a.plugin, first}, {a.plugin, second.String}}
-			switch a.plugin {
-			case "caching_sha2_password", "sha256_password", "mysql_native_password":
-			default:
-				a.plugin = ""
-			}
-			a.attributes = require(kind, cipher, issuer, subject) +
-				fmt.Sprintf(" WITH MAX_QUERIES_PER_HOUR %d MAX_UPDATES_PER_HOUR %d MAX_CONNECTIONS_PER_HOUR %d MAX_USER_CONNECTIONS %d", questions, updates, connections, most) +
-				expiry(lifetime)
-			if m.modern() {
-				a.attributes += reusing(history, reuse) + currently(current)
-			}
-			if m.version >= 80019 {
-				a.attributes += locking(attempts, days)
-			}
-			if a.comment = comment.String; a.comment == "{}" {
-				a.comment = "" // what is left of one that was taken away
-			}
-			list = append(list, a)
+	return slices.Concat(everyServer, expiry)
+}
+
+func (m *mysqld) credential(_ context.Context, plugin, password string) (string, error) {
+	return "WITH " + text(plugin) + " BY " + text(password), nil
+}
+
+func (m *mysqld) confidential(ctx context.Context, what, statement string) error {
+	_, err := m.conn.ExecContext(ctx, statement)
+	return m.failure(what, err)
+}
+
+func (m *mysqld) defaultRoles(a account, roles string) string {
+	return "ALTER USER " + a.name() + " DEFAULT ROLE " + cmp.Or(roles, "NONE")
+}
+
+// setPassword keeps a password by making it the first before the new one is: whichever it was, it is valid throughout.
+func (m *mysqld) setPassword(ctx context.Context, a, like account, password, keep string) error {
+	what := "the password of " + a.name() + " could not be set"
+	alter := "ALTER USER " + a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "
+	if keep != "" {
+		if !m.modern() {
+			return engine.ErrOneAtATime
+		}
+		if done, err := m.opens(ctx, a.user, password); done || err != nil {
 			return err
-		})
-	if err != nil || !m.modern() {
-		return list, err
+		}
+		var two bool
+		err := m.conn.QueryRowContext(ctx, "SELECT COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), FALSE) FROM mysql.user"+
+			" WHERE User = "+text(a.user)+" AND Host = "+text(a.host)).Scan(&two)
+		if err == nil && two {
+			_, err = m.conn.ExecContext(ctx, alter+text(keep))
+		}
+		switch {
+		case code(err) == mysqlHistory:
+			return engine.ErrOneAtATime
+		case err != nil:
+			return m.failure(what, err)
+		}
+		return m.confidential(ctx, what, alter+text(password)+" RETAIN CURRENT PASSWORD")
 	}
-	return list, m.rows(ctx, "the default roles", "SELECT HOST, DEFAULT_ROLE_USER, DEFAULT_ROLE_HOST FROM mysql.default_roles WHERE USER = "+text(user)+" ORDER BY 1, 2, 3",
-		func(rows *sql.Rows) error {
-			var host, role, of string
-			err := rows.Scan(&host, &role, &of)
-			for i := range list {
-				if list[i].host == host {
-					if list[i].roles != "" {
-						list[i].roles += ", "
-					}
-					list[i].roles += text(role) + "@" + text(of)
-				}
+	_, err := m.conn.ExecContext(ctx, alter+text(password))
+	if code(err) == mysqlHistory {
+		// An earlier call may have set it: then it is in the history by that. Which one of several
+		// accounts a login would meet is not known.
+		done := like.several
+		if !done {
+			var perr error
+			if done, perr = m.opens(ctx, a.user, password); perr != nil {
+				return perr
 			}
-			return err
-		})
-}
-
-// expiry returns the clause for a password's lifetime in days.
-func expiry(lifetime sql.NullInt64) string {
-	switch {
-	case !lifetime.Valid || lifetime.Int64 < 0:
-		return " PASSWORD EXPIRE DEFAULT"
-	case lifetime.Int64 == 0:
-		return " PASSWORD EXPIRE NEVER"
-	}
-	return fmt.Sprintf(" PASSWORD EXPIRE INTERVAL %d DAY", lifetime.Int64)
-}
-
-// reusing returns the clauses that forbid old passwords.
-func reusing(history, days sql.NullInt64) string {
-	s := " PASSWORD HISTORY DEFAULT"
-	if history.Valid {
-		s = fmt.Sprintf(" PASSWORD HISTORY %d", history.Int64)
-	}
-	if days.Valid {
-		return s + fmt.Sprintf(" PASSWORD REUSE INTERVAL %d DAY", days.Int64)
-	}
-	return s + " PASSWORD REUSE INTERVAL DEFAULT"
-}
-
-// currently returns the clause that asks for the current password at a change.
-func currently(required sql.NullString) string {
-	switch required.String {
-	case "Y":
-		return " PASSWORD REQUIRE CURRENT"
-	case "N":
-		return " PASSWORD REQUIRE CURRENT OPTIONAL"
-	}
-	return " PASSWORD REQUIRE CURRENT DEFAULT"
-}
-
-// locking returns the clauses that block an account after refused logins.
-func locking(attempts, days sql.NullInt64) string {
-	s := fmt.Sprintf(" FAILED_LOGIN_ATTEMPTS %d", attempts.Int64)
-	if days.Int64 < 0 {
-		return s + " PASSWORD_LOCK_TIME UNBOUNDED"
-	}
-	return s + fmt.Sprintf(" PASSWORD_LOCK_TIME %d", days.Int64)
-}
-
-func (m *mysqld) marks() bool { return m.modern() }
-
-func (m *mysqld) inherited(ctx context.Context, a account, roles []string) (grants, error) {
-	return m.show(ctx, a, "SHOW GRANTS FOR "+a.name()+" USING "+strings.Join(roles, ", "))
-}
-
-func (m *mysqld) create(ctx context.Context, a, like account, role, birth string) error {
-	s := "CREATE USER " + a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "
-	if m.modern() {
-		s += text(decoy()) + " DEFAULT ROLE " + text(role) + " ACCOUNT LOCK"
-	} else {
-		s += text(birth)
-	}
-	_, err := m.conn.ExecContext(ctx, s)
-	return m.failure("the user "+a.name()+" could not be created", err)
-}
-
-func (m *mysqld) setPassword(ctx context.Context, a, like account, password string) error {
-	_, err := m.conn.ExecContext(ctx, "ALTER USER "+a.name()+" IDENTIFIED WITH "+text(like.plugin)+" BY "+text(password)+like.lock())
-	if code(err) == 3638 {
-		// An earlier call may have set it: then it is in the history by that.
-		if done, perr := m.opens(ctx, a.user, password); done || perr != nil {
-			return perr
+		}
+		if done {
+			err = nil
 		}
 	}
-	if err != nil || !a.retained {
-		return m.failure("the password of "+a.name()+" could not be set", err)
+	if err != nil || !m.modern() {
+		return m.failure(what, err)
 	}
 	return m.exec(ctx, "ALTER USER "+a.name()+" DISCARD OLD PASSWORD")
 }

@@ -2,9 +2,6 @@ package mysql
 
 import (
 	"context"
-	"database/sql"
-	"slices"
-	"strings"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -31,56 +28,50 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	defer s.close()
 	login := account{user: n.Login, host: "%"}
-	maria, isMaria := s.dialect.(*mariadb)
-	everywhere := "CREATE USER"
-	if m, ok := s.dialect.(*mysqld); ok && m.modern() && r.Strategy == engine.AlternatingUsers {
-		everywhere = "CREATE USER, ROLE_ADMIN"
+	allow := func(privilege, object string) {
+		n.Grants = append(n.Grants, "GRANT "+privilege+" ON "+object+" TO "+login.name()+";")
 	}
+	allow("SELECT", "mysql.*")
 	update := false
+	maria, isMaria := s.dialect.(*mariadb)
 	if isMaria {
-		// The server then asks for it before SET PASSWORD FOR.
-		if update, err = maria.strict(ctx); err != nil {
-			return err
+		// The server asks for it before SET DEFAULT ROLE FOR and SET PASSWORD FOR.
+		update, err = maria.strict(ctx)
+		if err == nil && r.Strategy == engine.AlternatingUsers && !update {
+			err = s.conn.QueryRowContext(ctx, "SELECT CURRENT_ROLE() IS NOT NULL").Scan(&update)
+		}
+		if err != nil {
+			return s.failure("the user's default role cannot be read", err)
+		}
+		if update {
+			allow("UPDATE", "mysql.*")
 		}
 	}
-	var rights []string
-	if r.Strategy == engine.AlternatingUsers {
-		mark := role(s.target.User, pending.User)
-		if err := s.rows(ctx, "the user's own rights", "SHOW GRANTS", func(rows *sql.Rows) error {
-			var row string
-			if err := rows.Scan(&row); err != nil {
-				return err
-			}
-			// And before SET DEFAULT ROLE FOR.
-			update = update || isMaria && strings.HasPrefix(row, "SET DEFAULT ROLE")
-			g, ok, err := parseGrant(row, s.self)
-			isRole := g.object == ""
-			switch {
-			case err != nil:
-				return err
-			case !ok || g.revoke || slices.Equal(g.rights, []string{"USAGE"}):
-			case isRole && !isMaria: // ROLE_ADMIN gives all roles
-			case isRole && strings.Trim(g.rights[0], "`'") == mark: // of the superuser's making
-			default:
-				g.option = true
-				if head, _, ok := strings.Cut(g.head, " IDENTIFIED "); ok {
-					g.head = head
-				}
-				rights = append(rights, g.statement(login)+";")
-			}
-			return nil
-		}); err != nil {
-			return err
+	if !update || r.Strategy == engine.AlternatingUsers { // ALTER USER asks MariaDB for either of the two
+		allow("CREATE USER", "*.*")
+	}
+	if r.Strategy != engine.AlternatingUsers {
+		return nil
+	}
+	set, err := s.show(ctx, s.self, "SHOW GRANTS")
+	if err != nil {
+		return err
+	}
+	set[right{name: "SHOW VIEW", object: markObject(mark(s.target.User, pending.User))}] = true
+	handed, roles := rights{}, false
+	for r := range set {
+		if r.object == "" && !isMaria { // ROLE_ADMIN gives all roles
+			roles = true
+		} else if !r.revoke && r.name != grantOption {
+			r.option = true
+			handed[r] = true
 		}
 	}
-	n.Grants = []string{"GRANT SELECT ON mysql.* TO " + login.name() + ";"}
-	if update {
-		n.Grants = append(n.Grants, "GRANT UPDATE ON mysql.* TO "+login.name()+";")
+	if roles {
+		allow("ROLE_ADMIN", "*.*")
 	}
-	// ALTER USER asks MariaDB for either of the two, and only a new user for this one.
-	if !update || r.Strategy == engine.AlternatingUsers {
-		n.Grants = append(n.Grants, "GRANT "+everywhere+" ON *.* TO "+login.name()+";")
+	for _, group := range groups(handed.sorted()) {
+		n.Grants = append(n.Grants, give(group, login)+";")
 	}
-	n.Grants = append(n.Grants, rights...)
 	return nil
 }

@@ -16,37 +16,35 @@ import (
 // parity gives an account the rights of the current user's. Anyone who holds a right with its grant
 // option can grant it to either user. Such a right is copied where that is possible, and never stops
 // a rotation. A right that an administrator granted is never lost silently.
+//
+// The second user also loses what the first does not have. The first loses nothing: the right was granted to
+// the name that people know, while the second was current, or it was taken from the second alone.
 type parity struct {
 	target
-	from     account // the current user's
-	newborn  bool    // nothing uses the other account yet, so refusing loses nothing
+	from, to account // to is nobody in a rehearsal
+	have     *account
+	newborn  bool // nothing uses the other account yet, so refusing loses nothing
 	send     func(ctx context.Context, statement string) error
 	left     map[right]string  // the differences that stay, with the warning or ""
 	grantors map[string]string // who granted what the current account has, by object
 }
 
-// parity compares with t's current account. other is nil where it is to be created.
-func (t target) parity(current account, other *account, send func(context.Context, string) error) *parity {
-	newborn := other == nil || other.locked && !current.locked || !t.dialect.marks() && other.accepts(t.birth())
-	return &parity{target: t, from: current, newborn: newborn, send: send, left: map[right]string{}}
-}
-
 // level brings the rights of an account to those of the current one. It looks again after each pass: a
-// server may answer one grant with another, as where a restriction ends with what it restricts.
-func (t target) level(ctx context.Context, other, current account) error {
-	p := t.parity(current, &other, func(ctx context.Context, statement string) error { return t.alter(ctx, statement) })
+// server may answer one grant with another, as where a restriction comes or ends with what it restricts.
+func (t target) level(ctx context.Context, current, other account) error {
+	p := &parity{target: t, from: current, to: other, have: &other, newborn: other.newborn, send: t.alter, left: map[right]string{}}
 	for pass := 0; ; pass++ {
-		take, give, err := p.differences(ctx, &other)
+		toTake, toGive, err := p.differences(ctx)
 		switch {
 		case err != nil:
-		case len(take)+len(give) == 0:
+		case len(toTake)+len(toGive) == 0:
 			p.warn()
 			return nil
-		case pass == 3:
-			err = p.settle(ctx, take, give, other)
+		case pass == 4:
+			err = p.settle(ctx, toTake, toGive)
 		default:
-			if err = p.take(ctx, take, other); err == nil {
-				err = p.give(ctx, give, other)
+			if err = p.take(ctx, toTake); err == nil {
+				err = p.give(ctx, toGive)
 			}
 		}
 		if err != nil {
@@ -56,51 +54,64 @@ func (t target) level(ctx context.Context, other, current account) error {
 }
 
 // rehearseRights gives the missing rights to a user that does not exist. The server first looks at the
-// privileges of the user who grants. What the superuser may not revoke, a change leaves alone.
+// privileges of the user who grants. What the superuser may not revoke, a change leaves alone, and
+// restrictions come with the rights of a superuser that has them.
 func (t target) rehearseRights(ctx context.Context, current account, other *account) error {
-	p := t.parity(current, other, func(ctx context.Context, statement string) error {
+	p := &parity{target: t, from: current, to: nobody, have: other, newborn: other == nil || other.newborn, left: map[right]string{}}
+	p.send = func(ctx context.Context, statement string) error {
 		err := t.exec(ctx, statement)
-		if code(err) == 1410 || errors.Is(err, engine.TargetFailed) && !locked(err) {
+		if code(err) == grantCreatesNoUser || errors.Is(err, engine.TargetFailed) && !locked(err) {
 			return nil // there is no such user
 		}
 		return err
-	})
-	_, give, err := p.differences(ctx, other)
+	}
+	if err := p.send(ctx, marking(t.mark(), nobody)); err != nil {
+		return err
+	}
+	_, toGive, err := p.differences(ctx)
 	if err == nil {
-		err = p.give(ctx, give, nobody)
+		err = p.give(ctx, slices.DeleteFunc(toGive, func(r right) bool { return r.revoke }))
 	}
 	p.warn()
 	return err
 }
 
-// differences returns the rights to take from and to give to an account, without those that stay.
-func (p *parity) differences(ctx context.Context, other *account) (take []right, give []gift, err error) {
-	want, err := p.grants(ctx, p.from)
+// differences returns the rights to take from and to give to the account, without those that stay.
+func (p *parity) differences(ctx context.Context) (toTake, toGive []right, err error) {
+	want, err := p.rights(ctx, p.from)
 	if err != nil {
 		return nil, nil, err
 	}
-	var have grants
-	if other != nil {
-		if have, err = p.grants(ctx, *other); err != nil {
+	have := rights{}
+	if p.have != nil {
+		if have, err = p.rights(ctx, *p.have); err != nil {
 			return nil, nil, err
 		}
 	}
-	take, give = difference(want, have)
-	left := func(r right) bool { _, ok := p.left[r]; return ok }
-	for i := range give {
-		give[i].missing = slices.DeleteFunc(give[i].missing, left)
+	toTake, toGive = difference(want, have)
+	for _, r := range toTake {
+		_, known := p.left[r]
+		switch {
+		case known || p.current != p.pending+p.change.Kind.CloneSuffix:
+		case !r.revoke:
+			p.left[r] = fmt.Sprintf("the user %s keeps a right that %s does not have, and that the next rotation gives to both; to take it: %s",
+				p.have.name(), p.from.name(), r.take(*p.have))
+		case !want[right{name: r.name, object: "*.*"}]:
+			p.left[r] = "" // it restricts a right that stays
+		}
 	}
-	return slices.DeleteFunc(take, left), slices.DeleteFunc(give, func(g gift) bool { return len(g.missing) == 0 }), nil
+	stays := func(r right) bool { _, ok := p.left[r]; return ok }
+	return slices.DeleteFunc(toTake, stays), slices.DeleteFunc(toGive, stays), nil
 }
 
-// take revokes rights from an account. What the superuser may not revoke was granted by somebody else.
-func (p *parity) take(ctx context.Context, rights []right, a account) error {
-	for _, r := range rights {
-		err := p.send(ctx, r.statement(a))
-		switch {
+// take revokes rights. What the superuser may not revoke was granted by somebody else.
+func (p *parity) take(ctx context.Context, list []right) error {
+	for _, r := range list {
+		err := p.send(ctx, r.take(p.to))
+		switch c := code(err); {
 		case errors.Is(err, engine.PrivilegeMissing):
-			p.keep(r, a)
-		case slices.Contains([]int{1141, 1147, 1403}, code(err)): // somebody else has just revoked it
+			p.keep(r)
+		case c == noSuchGrant, c == noSuchTableGrant, c == noSuchRoutineGrant: // somebody else has just revoked it
 		case err != nil:
 			return err
 		}
@@ -108,51 +119,48 @@ func (p *parity) take(ctx context.Context, rights []right, a account) error {
 	return nil
 }
 
-// keep leaves a right to an account.
-func (p *parity) keep(r right, a account) {
-	p.left[r] = fmt.Sprintf("the user %s has a right that %s does not have, and that the superuser may not take: %s", a.name(), p.from.name(), r.statement(a))
+// keep leaves a right to the account.
+func (p *parity) keep(r right) {
+	p.left[r] = fmt.Sprintf("the user %s has a right that %s does not have, and that the superuser may not take: %s", p.to.name(), p.from.name(), r.take(p.to))
 }
 
-// give grants rows of rights to an account and, where the server refuses a row, each of its missing
-// rights alone: one that cannot be granted takes no other with it.
-func (p *parity) give(ctx context.Context, gifts []gift, a account) error {
-	if len(gifts) == 0 {
+// give grants rights and, where the server refuses a group of them, each alone: one that cannot be
+// granted takes no other with it. Restrictions wait until all else is granted, which may bring them.
+func (p *parity) give(ctx context.Context, list []right) error {
+	if len(list) == 0 {
 		return nil
+	}
+	if !list[0].revoke {
+		list = slices.DeleteFunc(list, func(r right) bool { return r.revoke })
 	}
 	// The owner of a table can lock it for as long as it likes.
 	if err := p.exec(ctx, "SET SESSION lock_wait_timeout = 2"); err != nil {
 		return err
 	}
-	for _, g := range gifts {
-		err := p.try(ctx, g.grant, a)
-		if err == nil {
-			continue
-		}
-		for _, r := range g.missing {
-			one := g.alone(r)
-			if one.statement(a) != g.statement(a) && !locked(err) {
-				err = p.try(ctx, one, a)
+	for _, group := range groups(list) {
+		err := p.try(ctx, group)
+		for i := 0; err != nil && i < len(group); i++ {
+			one := err
+			if len(group) > 1 && !locked(err) {
+				one = p.try(ctx, group[i:i+1])
 			}
-			if err == nil {
-				continue
-			}
-			if err := p.refused(ctx, r, one, err); err != nil {
-				return err
+			if one = p.refused(ctx, group[i], one); one != nil {
+				return one
 			}
 		}
 	}
-	return p.exec(ctx, "SET SESSION lock_wait_timeout = 5")
+	return p.exec(ctx, "SET SESSION lock_wait_timeout = "+lockWait)
 }
 
-// try grants a row. After one wait for a lock it does not wait for a stranger's tables again: there
-// can be many.
-func (p *parity) try(ctx context.Context, row grant, a account) error {
+// try grants rights on one object. After one wait for a lock it does not wait for a stranger's tables
+// again: there can be many.
+func (p *parity) try(ctx context.Context, group []right) error {
 	if p.stuck != nil {
-		if origin, err := p.origin(ctx, row); err != nil || origin == stranger {
+		if origin, err := p.origin(ctx, group[0]); err != nil || origin == stranger {
 			return cmp.Or(err, p.stuck)
 		}
 	}
-	err := p.send(ctx, row.statement(a))
+	err := p.send(ctx, give(group, p.to))
 	if locked(err) {
 		p.stuck = err
 	}
@@ -160,7 +168,7 @@ func (p *parity) try(ctx context.Context, row grant, a account) error {
 }
 
 // refused decides whether the refusal of a right stops the rotation.
-func (p *parity) refused(ctx context.Context, r right, row grant, refusal error) error {
+func (p *parity) refused(ctx context.Context, r right, refusal error) error {
 	if code(refusal) == 0 {
 		return refusal
 	}
@@ -168,47 +176,34 @@ func (p *parity) refused(ctx context.Context, r right, row grant, refusal error)
 		p.left[r] = ""
 		return nil
 	}
-	origin, err := p.origin(ctx, row)
+	origin, err := p.origin(ctx, r)
 	switch {
 	case err != nil:
 		return err
 	case origin == administrator, origin == unknown && (p.newborn || !errors.Is(refusal, engine.PrivilegeMissing)):
 		return refusal
 	}
-	p.lose(r, row, refusal.Error())
+	p.lose(r, refusal.Error())
 	return nil
 }
 
-// lose leaves an account without a right.
-func (p *parity) lose(r right, row grant, why string) {
+// lose leaves the account without a right.
+func (p *parity) lose(r right, why string) {
 	p.left[r] = fmt.Sprintf("the user %s does not get a right that %s has, and that need not come from an administrator: %s: %s",
-		p.change.Pending, p.from.name(), row.head, why)
+		p.change.Pending, p.from.name(), give([]right{r}, p.to), why)
 }
 
 // settle ends the attempts where the rights keep changing.
-func (p *parity) settle(ctx context.Context, take []right, give []gift, a account) error {
-	const why = "somebody keeps changing it"
-	stop := func(row grant, statement string) error {
-		origin, err := p.origin(ctx, row)
-		if err == nil && origin == administrator {
-			err = engine.Errorf(engine.TargetFailed, "give both users the same rights by hand", "the rights of %s and %s still differ: %s", a.name(), p.from.name(), statement)
-		}
-		return err
+func (p *parity) settle(ctx context.Context, toTake, toGive []right) error {
+	for _, r := range toTake {
+		p.keep(r)
 	}
-	for _, r := range take {
-		if err := stop(grant{revoke: r.revoke, rights: []string{r.name}, object: r.object}, r.statement(a)); err != nil {
-			return err
+	for _, r := range toGive {
+		if origin, err := p.origin(ctx, r); err != nil || origin == administrator {
+			return cmp.Or(err, error(engine.Errorf(engine.TargetFailed, "give both users the same rights by hand",
+				"the rights of %s and %s still differ: %s", p.to.name(), p.from.name(), give([]right{r}, p.to))))
 		}
-		p.keep(r, a)
-	}
-	for _, g := range give {
-		for _, r := range g.missing {
-			one := g.alone(r)
-			if err := stop(one, one.statement(a)); err != nil {
-				return err
-			}
-			p.lose(r, one, why)
-		}
+		p.lose(r, "somebody keeps changing it")
 	}
 	return nil
 }
@@ -225,7 +220,7 @@ func (p *parity) warn() {
 // unusable reports whether a right is on something that does not exist or cannot be opened: a table,
 // a column, a routine, or what a view or a merged table is made of. Nobody can use such a right.
 func unusable(err error) bool {
-	return slices.Contains([]int{1054, 1146, 1168, 1305, 1356, 1449}, code(err))
+	return slices.Contains([]int{unknownColumn, noSuchTable, brokenMerge, noSuchRoutine, brokenView, noSuchDefiner}, code(err))
 }
 
 // origin says who can have granted a right.
@@ -237,17 +232,10 @@ const (
 	administrator               // nobody else
 )
 
-// marks reports whether a role, as the server quotes it, is the mark of the pair.
-func (p *parity) marks(role string) bool {
-	name, err := scan(role)
-	return err == nil && len(name) > 0 && name[0].text == p.role()
-}
-
-// origin looks up who granted a row of the current account's. The servers keep that for tables,
+// origin looks up who granted a right of the current account's. The servers keep that for tables,
 // columns, routines and PROXY, and not for databases and roles.
-func (p *parity) origin(ctx context.Context, row grant) (origin, error) {
-	switch {
-	case row.revoke, row.object == "*.*" && !dynamic(row.rights[0]), row.object == "" && p.marks(row.rights[0]):
+func (p *parity) origin(ctx context.Context, r right) (origin, error) {
+	if r.revoke || r.object == "*.*" && !dynamic(r.name) || r.object == markObject(p.mark()) {
 		return administrator, nil
 	}
 	if p.grantors == nil {
@@ -264,12 +252,12 @@ func (p *parity) origin(ctx context.Context, row grant) (origin, error) {
 			return unknown, err
 		}
 	}
-	grantor, ok := p.grantors[row.object]
+	grantor, ok := p.grantors[r.object]
 	if !ok {
 		return unknown, nil
 	}
 	// It is a user's name and the address of its client.
-	accounts, err := p.dialect.accounts(ctx, grantor[:max(strings.LastIndexByte(grantor, '@'), 0)], p.role())
+	accounts, err := p.accounts(ctx, grantor[:max(strings.LastIndexByte(grantor, '@'), 0)], "")
 	if err != nil || len(accounts) == 0 {
 		return stranger, err
 	}

@@ -22,9 +22,7 @@ func (f *fixture) owner() (c client, name, database string) {
 func (f *fixture) weak() engine.Value {
 	name, password := f.user()
 	f.sql("GRANT CREATE USER ON *.* TO "+account(name, "%"), "GRANT SELECT ON mysql.* TO "+account(name, "%"))
-	if f.name == "mysql" {
-		f.sql("GRANT ROLE_ADMIN ON *.* TO " + account(name, "%"))
-	}
+	f.sql("GRANT SHOW VIEW ON `rotator-%`.* TO " + account(name, "%") + " WITH GRANT OPTION")
 	return f.value(name, password)
 }
 

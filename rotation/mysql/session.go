@@ -5,8 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"regexp"
-	"strconv"
+	"fmt"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
@@ -32,35 +31,34 @@ type dialect interface {
 	// the given one and, unless old is "", that old lets it do so.
 	rehearse(ctx context.Context, password, old string) error
 	// change sets the password of the session's user, which has logged in by
-	// old, and keeps current valid next to it, or old where that is none, if the
-	// server lets the user do so. With must, it changes nothing if it cannot keep
-	// old, and returns engine.ErrOneAtATime.
+	// old, and keeps current, or else old, valid if the server lets the user do
+	// so. With must, it returns engine.ErrOneAtATime where it cannot keep old.
 	change(ctx context.Context, password, old, current string, must bool) error
-	// retire makes password the only one of the session's user, whose it is. old
-	// is the one before it.
+	// retire makes password the only one of the session's user; old was before it.
 	retire(ctx context.Context, password, old string) error
 
-	// rehearseOther proves that the session's user may change other users, and
-	// their password to the given one. Afterwards a GRANT creates no user, where
-	// the server has roles.
+	users() string     // a query for hosts and default roles, which ends in a condition
+	clauses() []clause // those in which the server describes a user
+	// rehearseOther proves that the session's user may change others' passwords.
 	rehearseOther(ctx context.Context, password string) error
-	// accounts returns all accounts of a user's name. Those that have the role are marked.
-	accounts(ctx context.Context, user, role string) ([]account, error)
-	// marks reports whether the server can mark a second user.
-	marks() bool
-	// inherited returns the rights that roles give an account, which has them.
-	inherited(ctx context.Context, a account, roles []string) (grants, error)
-	// create makes an account without a right, that logs in as like does. It
-	// has the role from the first moment, and nobody can log in to it. On a
-	// server that cannot mark, it has the birth password, by which the next call
-	// proves it to be the secret's own.
-	create(ctx context.Context, a, like account, role, birth string) error
-	// attributes gives an account the default roles and the comment of another.
-	attributes(ctx context.Context, a, like account) error
-	// setPassword makes password the only one of an account, in the way that
-	// like logs in, and locks or unlocks the account as like is.
-	setPassword(ctx context.Context, a, like account, password string) error
+	// credential returns what follows IDENTIFIED for a password.
+	credential(ctx context.Context, plugin, password string) (string, error)
+	// confidential runs a statement that the server's logs shall not keep.
+	confidential(ctx context.Context, what, statement string) error
+	// defaultRoles returns the statement that gives an account its default roles.
+	defaultRoles(a account, roles string) string
+	// setPassword makes password valid for an account, alone or with keep, in the
+	// way that like logs in. It returns engine.ErrOneAtATime where it cannot keep
+	// the other.
+	setPassword(ctx context.Context, a, like account, password, keep string) error
 }
+
+// lockWait is how many seconds a statement waits for a lock. A function that is frozen in a statement
+// holds none after it: the server ends the statement, and an idle session after idleLimit seconds.
+const (
+	lockWait  = "5"
+	idleLimit = "30"
+)
 
 // connect logs in and asks the server who it is. The error has the cause
 // LoginRefused only where the server says so.
@@ -81,7 +79,7 @@ func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
 		}
 		cfg := mysql.NewConfig()
 		cfg.Net, cfg.Addr, cfg.User, cfg.Passwd, cfg.DBName, cfg.TLS = "tcp", t.Address(), t.User, t.Password, t.Database, tls
-		cfg.Params = map[string]string{"sql_mode": text(quoting), "lock_wait_timeout": "5", "innodb_lock_wait_timeout": "5"}
+		cfg.Params = map[string]string{"sql_mode": text(quoting), "lock_wait_timeout": lockWait, "innodb_lock_wait_timeout": lockWait, "wait_timeout": idleLimit}
 		cfg.Logger = &mysql.NopLogger{}
 		connector, cerr := mysql.NewConnector(cfg)
 		if cerr != nil {
@@ -111,7 +109,8 @@ func (s *session) close() {
 	s.db.Close()
 }
 
-var version = regexp.MustCompile(`^(\d+)\.(\d+)\.(\d+)`)
+// grantsOnly is the mode in which a GRANT creates no user, for servers where one otherwise does.
+const grantsOnly = "NO_AUTO_CREATE_USER"
 
 // identify finds out which server this is and as whom the login counts. It is
 // the query that a verification needs, too: an expired account can log in to
@@ -127,15 +126,11 @@ func (s *session) identify(ctx context.Context) error {
 		return engine.Errorf(engine.InvalidSecret, "give the user an account of its own for the function's address, or remove the anonymous one",
 			"the server takes the login of %q for the account %s", s.target.User, s.self.name())
 	}
-	number := 0
-	parts := version.FindStringSubmatch(v)
-	if parts == nil {
+	var major, minor, patch int
+	if _, err := fmt.Sscanf(v, "%d.%d.%d", &major, &minor, &patch); err != nil {
 		return engine.Errorf(engine.TargetFailed, "check that the host is a MySQL or a MariaDB", "the server's version %q is not known", v)
 	}
-	for _, p := range parts[1:] {
-		n, _ := strconv.Atoi(p) // digits only, says the pattern
-		number = number*100 + min(n, 99)
-	}
+	number := major*10000 + minor*100 + min(patch, 99)
 	if strings.Contains(v, "MariaDB") {
 		if number < 100400 {
 			// It has no second way to log in and no mysql.global_priv. Its users
@@ -143,10 +138,13 @@ func (s *session) identify(ctx context.Context) error {
 			return engine.Errorf(engine.TargetFailed, "upgrade the server to MariaDB 10.4 or later", "the server is MariaDB %s, which is older than 10.4", v)
 		}
 		s.dialect = &mariadb{session: s}
-		// MariaDB ignores lock_wait_timeout under FLUSH TABLES WITH READ LOCK. This limit leaves GET_LOCK its 10 seconds.
-		return s.exec(ctx, "SET SESSION max_statement_time = 11")
+		// It ignores lock_wait_timeout under FLUSH TABLES WITH READ LOCK.
+		return s.exec(ctx, "SET SESSION max_statement_time = 11, sql_mode = "+text(quoting+","+grantsOnly))
 	}
 	s.dialect = &mysqld{session: s, version: number}
+	if number < 80000 {
+		return s.exec(ctx, "SET SESSION sql_mode = "+text(quoting+","+grantsOnly))
+	}
 	return nil
 }
 
@@ -156,13 +154,13 @@ func (s *session) exec(ctx context.Context, statement string) error {
 	return s.failure(statement, err)
 }
 
-// alter is exec for a change that is reported, without its hidden end.
-func (s *session) alter(ctx context.Context, statement string, hidden ...string) error {
-	_, err := s.conn.ExecContext(ctx, statement+strings.Join(hidden, ""))
+// alter is exec for a change that is reported.
+func (s *session) alter(ctx context.Context, statement string) error {
+	err := s.exec(ctx, statement)
 	if err == nil {
 		s.request.Changed(statement)
 	}
-	return s.failure(statement, err)
+	return err
 }
 
 // rows runs a query and calls scan for each row.
@@ -203,15 +201,18 @@ func code(err error) int {
 	return 0
 }
 
+// locked reports whether a statement has waited for a lock in vain.
+func locked(err error) bool { return code(err) == lockWaitTimeout || code(err) == mariadbTimeout }
+
 // refusal gives an error of a login its cause and advice.
-// Source: https://dev.mysql.com/doc/mysql-errors/9.4/en/server-error-reference.html
-// and https://mariadb.com/kb/en/mariadb-error-code-reference/
 func (s *session) refusal(err error) error {
 	what := "no login at " + s.target.Address()
 	cause, advice := engine.TargetFailed, "see the server's message and log"
 	switch {
 	case errors.Is(err, mysql.ErrNoTLS):
 		return engine.Errorf(engine.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", s.target.Address())
+	case errors.Is(err, mysql.ErrCleartextPassword):
+		return engine.Errorf(engine.InvalidSecret, adviceIAM, "%s: the server asks for the user's password or token as it is, as RDS does for %s: %w", what, iamPlugin, err)
 	case errors.Is(err, mysql.ErrMalformPkt):
 		// MariaDB tries an account's methods one after the other, and the
 		// driver follows it to a second one and no further. So this is no
@@ -219,29 +220,30 @@ func (s *session) refusal(err error) error {
 		return engine.Errorf(cause, "put mysql_native_password first in the account, with one more method at most", "%s: the account has ways to log in that the driver cannot follow: %w", what, err)
 	}
 	switch code(err) {
-	case 1045:
+	case accessDenied:
 		cause, advice = engine.LoginRefused, "check the password, and that the account allows the function's address; the server says the same of a user that does not exist and of one whose REQUIRE is not met"
 		if s.target.TLS == engine.TLSOff {
 			advice += `, such as REQUIRE SSL or require_secure_transport with "ssl": false`
 		}
-	case 1044:
+	case databaseDenied:
 		cause, advice = engine.PrivilegeMissing, "grant the user something in the database, or remove the secret's field dbname"
-	case 1049:
+	case unknownDatabase:
 		cause, advice = engine.InvalidSecret, "correct or remove the secret's field dbname"
-	case 1130:
+	case hostDenied:
 		cause, advice = engine.PrivilegeMissing, "create an account of the user for the function's address"
-	case 1129:
+	case hostBlocked:
 		advice = "the server blocks the function's address after errors of connections: FLUSH HOSTS"
-	case 3118, 4151:
+	case mysqlLocked, mariadbLocked:
 		advice = "unlock the account: ALTER USER ... ACCOUNT UNLOCK"
-	case 3955, 4150:
+	case mysqlBlocked, mariadbUserBlocked:
 		advice = "the account is blocked after refused logins: ALTER USER ... ACCOUNT UNLOCK, or on MariaDB FLUSH PRIVILEGES"
-	case 1820, 1862:
+	case passwordExpired, expiredAtLogin:
 		advice = adviceExpired
-	case 3159:
+	case mysqlTLSRequired:
 		cause, advice = engine.TLSFailed, `the server takes no unencrypted connection: remove "ssl": false from the secret`
-	case 1698:
-		advice = "the account does not log in by a password"
+	case noPasswordLogin:
+		// MariaDB imitates some account for a user that does not exist.
+		cause, advice = engine.LoginRefused, "the account does not exist, or does not log in by a password"
 	default:
 		return s.failure(what, err)
 	}
@@ -260,7 +262,7 @@ func (s *session) failure(what string, err error) error {
 	}
 	cause, advice := engine.TargetFailed, "see the server's message and log"
 	switch e, _ := errors.AsType[*mysql.MySQLError](err); code(err) {
-	case 1064:
+	case syntaxError:
 		// The server quotes what it could not read: the rest of the statement,
 		// cut off anywhere, with what it holds of a password or a verifier.
 		before, _, _ := strings.Cut(e.Message, " near ")
@@ -273,20 +275,20 @@ func (s *session) failure(what string, err error) error {
 		if e := engine.NetworkError(s.target, err); e != nil {
 			return e
 		}
-	case 1044, 1045, 1142, 1143, 1227, 1370, 1410, 1698, 1959, 4060:
-		// 1045 here is the answer to a GRANT, not to a login.
+	case databaseDenied, accessDenied, tableDenied, columnDenied, privilegeMissing, routineDenied, grantCreatesNoUser, noPasswordLogin, mariadbRoleDenied, mysqlRestricted:
+		// accessDenied is here the answer to a GRANT, not to a login.
 		cause, advice = engine.PrivilegeMissing, "grant the login what the engine's page lists"
-	case 1819, 3638:
+	case passwordPolicy, mysqlHistory:
 		cause, advice = engine.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the like to the server's policy"
-	case 1290, 1836:
+	case optionForbids, readOnlyMode:
 		advice = "name the writer in the secret's host: a read-only server cannot change a user"
-	case 1820, 1862:
+	case passwordExpired, expiredAtLogin:
 		advice = adviceExpired
-	case 1040, 1203, 1226:
+	case tooManyConnections, tooManyUserConnections, limitReached:
 		advice = "raise the server's or the user's limit, or try again later"
-	case 1205, 1969:
+	case lockWaitTimeout, mariadbTimeout:
 		advice = "something holds a lock, such as FLUSH TABLES WITH READ LOCK of a backup: find it in SHOW PROCESSLIST and end it, or wait until it ends"
-	case 1524:
+	case noSuchPlugin:
 		advice = "load the authentication plugin at the server, or give the user one that the server has"
 	}
 	return engine.Errorf(cause, advice, "%s: %w", what, err)

@@ -1,0 +1,52 @@
+package mysql
+
+// The servers' error numbers. From 1900 on the two use the same for different errors.
+// Source: https://dev.mysql.com/doc/mysql-errors/9.4/en/server-error-reference.html
+// and https://mariadb.com/kb/en/mariadb-error-code-reference/
+const (
+	tooManyConnections     = 1040
+	databaseDenied         = 1044
+	accessDenied           = 1045
+	unknownDatabase        = 1049
+	unknownColumn          = 1054
+	syntaxError            = 1064
+	hostBlocked            = 1129
+	hostDenied             = 1130
+	noSuchGrant            = 1141
+	tableDenied            = 1142
+	columnDenied           = 1143
+	noSuchTable            = 1146
+	noSuchTableGrant       = 1147
+	brokenMerge            = 1168
+	tooManyUserConnections = 1203
+	lockWaitTimeout        = 1205
+	limitReached           = 1226
+	privilegeMissing       = 1227
+	optionForbids          = 1290
+	noSuchRoutine          = 1305
+	brokenView             = 1356
+	routineDenied          = 1370
+	notAHash               = 1372
+	userOperationFailed    = 1396
+	noSuchRoutineGrant     = 1403
+	grantCreatesNoUser     = 1410
+	noSuchDefiner          = 1449
+	noSuchPlugin           = 1524
+	noPasswordLogin        = 1698
+	passwordPolicy         = 1819
+	passwordExpired        = 1820
+	readOnlyMode           = 1836
+	expiredAtLogin         = 1862
+
+	mysqlLocked        = 3118
+	mysqlTLSRequired   = 3159
+	mysqlHistory       = 3638
+	mysqlNotFirst      = 3891 // REPLACE does not name the first password
+	mysqlMustSayFirst  = 3892 // REPLACE is missing
+	mysqlBlocked       = 3955
+	mysqlRestricted    = 4060 // a partial revoke of the login's forbids it
+	mariadbRoleDenied  = 1959
+	mariadbTimeout     = 1969
+	mariadbUserBlocked = 4150
+	mariadbLocked      = 4151
+)
