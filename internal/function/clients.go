@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 )
@@ -104,7 +104,7 @@ func (c *clients) load(ctx context.Context) (aws.Config, error) {
 // other regions are in aws.
 // Source: https://github.com/aws/aws-sdk-go-v2/blob/main/internal/endpoints/awsrulesfn/partitions.json
 var (
-	regionForm = regexp.MustCompile(`^(us-gov|(?:us|eu)-iso[a-z]?|eusc-[a-z]{2}|[a-z]{2})-[a-z]+-[0-9]{1,2}$`)
+	regionForm = lazyregexp.New(`^(us-gov|(?:us|eu)-iso[a-z]?|eusc-[a-z]{2}|[a-z]{2})-[a-z]+-[0-9]{1,2}$`)
 	partitions = map[string]string{"cn": "aws-cn", "us-gov": "aws-us-gov", "eusc-de": "aws-eusc",
 		"us-iso": "aws-iso", "us-isob": "aws-iso-b", "eu-isoe": "aws-iso-e", "us-isof": "aws-iso-f"}
 )

@@ -5,11 +5,11 @@ package elasticache
 
 import (
 	"context"
-	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/elasticache"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/cacheuser"
 )
@@ -59,7 +59,7 @@ func New(tls engine.TLSPolicy, settings cacheuser.Settings, o cacheuser.Options)
 
 // arnForm is the ARN of a user: its region and its id are what is needed.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticache.html
-var arnForm = regexp.MustCompile(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:([a-zA-Z][a-zA-Z0-9-]*)$`)
+var arnForm = lazyregexp.New(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:([a-zA-Z][a-zA-Z0-9-]*)$`)
 
 func user(v engine.Value) (id, arn string, faults []string) {
 	arn, _ = v.Text("user_arn")

@@ -8,16 +8,16 @@ import (
 	"io"
 	nethttp "net/http"
 	"net/url"
-	"regexp"
 	"strings"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 )
 
 // placeholder is {{field}} or {{rotation.word}}. There is no more to the templates:
 // each value is escaped for where it stands, which a language of its own would
 // leave to the recipe's author.
-var placeholder = regexp.MustCompile(`\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}`)
+var placeholder = lazyregexp.New(`\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}`)
 
 // lookup returns the value of a place holder.
 type lookup func(name string) (string, bool)

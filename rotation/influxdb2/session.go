@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/httpapi"
 )
@@ -67,7 +67,7 @@ func (x *session) tokenWorks(ctx context.Context) error {
 // forbidden is what the server says to who may not read a user, after it has found
 // out who that is.
 // Source: InfluxDB 2.7's authorizer/authorize.go
-var forbidden = regexp.MustCompile(`^read:users/[0-9a-f]+ is unauthorized$`)
+var forbidden = lazyregexp.New(`^read:users/[0-9a-f]+ is unauthorized$`)
 
 func (x *session) authorize(r *http.Request) {
 	switch {

@@ -5,11 +5,11 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/httpapi"
 	"example.com/rotator/rotation/internal/mark"
@@ -66,7 +66,7 @@ type authorization struct {
 }
 
 // marked is a description with a mark at its end: what people wrote, and the mark.
-var marked = regexp.MustCompile(`^(?s:(.*?)) ?(rotator-[0-9a-f]{12}-\S+)$`)
+var marked = lazyregexp.New(`^(?s:(.*?)) ?(rotator-[0-9a-f]{12}-\S+)$`)
 
 // mark returns the mark at the end of a token's description, or "".
 func (a authorization) mark() string {

@@ -3,12 +3,12 @@ package memorydb
 
 import (
 	"context"
-	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/memorydb"
 	"github.com/aws/aws-sdk-go-v2/service/memorydb/types"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/cacheuser"
 )
@@ -42,7 +42,7 @@ func New(tls engine.TLSPolicy, settings cacheuser.Settings, o cacheuser.Options)
 
 // userForm is the name of a user, which is its id.
 // Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
-var userForm = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]*$`)
+var userForm = lazyregexp.New(`^[a-zA-Z][a-zA-Z0-9-]*$`)
 
 func user(v engine.Value) (id, arn string, faults []string) {
 	id, _ = v.Text("username")

@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"regexp"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
@@ -19,8 +19,8 @@ const (
 // namesServers are the fields whose servers the driver connects to, and loginStep is the field that
 // a step of a login is in.
 var (
-	namesServers = regexp.MustCompile(`\x04(hosts|passives|arbiters)\x00`)
-	loginStep    = regexp.MustCompile(`\x05payload\x00`)
+	namesServers = lazyregexp.New(`\x04(hosts|passives|arbiters)\x00`)
+	loginStep    = lazyregexp.New(`\x05payload\x00`)
 )
 
 // bounded is a connection of which whole messages are read and looked at before the driver sees

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -214,7 +215,7 @@ func (g grants) set() map[right]bool {
 var mighty = []string{"ALL PRIVILEGES", "SUPER", "SYSTEM_USER", "CREATE USER", grantOption, "ROLE_ADMIN", "SET_USER_ID", "SET_ANY_DEFINER", "SET USER"}
 
 // writes matches a privilege to change rows, of a table or of columns.
-var writes = regexp.MustCompile(`^(ALL PRIVILEGES|INSERT|UPDATE|DELETE)( |$)`)
+var writes = lazyregexp.New(`^(ALL PRIVILEGES|INSERT|UPDATE|DELETE)( |$)`)
 
 // power names a right that makes an account an administrator, or is "": one on everything, one to write
 // the server's own tables, or the role of RDS's master user.

@@ -5,12 +5,12 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -111,7 +111,7 @@ func (s *session) close() {
 	s.db.Close()
 }
 
-var version = regexp.MustCompile(`^(\d+)\.(\d+)\.(\d+)`)
+var version = lazyregexp.New(`^(\d+)\.(\d+)\.(\d+)`)
 
 // identify finds out which server this is and as whom the login counts. It is
 // the query that a verification needs, too: an expired account can log in to

@@ -2,10 +2,10 @@ package oracle
 
 import (
 	"context"
-	"regexp"
 	"slices"
 	"strings"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/parity"
 )
@@ -19,7 +19,7 @@ type right struct {
 
 // words is the form of a privilege's name and of a kind of object, which cannot
 // be quoted.
-var words = regexp.MustCompile(`^[A-Z][A-Z ]*$`)
+var words = lazyregexp.New(`^[A-Z][A-Z ]*$`)
 
 // kinds are the objects whose kind stands before their name, and whether a
 // schema's name belongs to it.
