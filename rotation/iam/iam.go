@@ -9,13 +9,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/iam/types"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -62,9 +62,9 @@ type login struct{ user, id, secret string }
 // Source: https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html,
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html (AKIA for long-term keys)
 var (
-	userForm   = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
-	idForm     = regexp.MustCompile(`^AKIA[A-Z0-9]{12,124}$`)
-	secretForm = regexp.MustCompile(`^[!-~]{16,256}$`)
+	userForm   = lazyregexp.New(`^[\w+=,.@-]{1,64}$`)
+	idForm     = lazyregexp.New(`^AKIA[A-Z0-9]{12,124}$`)
+	secretForm = lazyregexp.New(`^[!-~]{16,256}$`)
 )
 
 // parse reads a value. The error has the cause InvalidSecret and names every fault.
@@ -78,7 +78,7 @@ func parse(v engine.Value) (login, error) {
 	for _, f := range []struct {
 		name string
 		to   *string
-		form *regexp.Regexp
+		form *lazyregexp.Regexp
 		what string
 	}{
 		{userField, &l.user, userForm, "is not the name of an IAM user"},
