@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
@@ -51,10 +52,13 @@ func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer) *Ha
 	return h
 }
 
-// NewRotator returns the rotator that a function with this environment uses. The
-// error is an *engine.Error with the cause InvalidConfiguration.
-func NewRotator(getenv func(string) string, log *slog.Logger) (*rotation.Rotator, error) {
-	r, _, err := wire(getenv, log, nil)
+// NewRotator returns the rotator that a function with this environment uses, with the caller's
+// configuration of the SDK. The error is an *engine.Error with the cause InvalidConfiguration.
+func NewRotator(getenv func(string) string, log *slog.Logger, cfg aws.Config) (*rotation.Rotator, error) {
+	r, clients, err := wire(getenv, log, nil)
+	if err == nil {
+		clients.load = func() (aws.Config, error) { return cfg, nil }
+	}
 	return r, err
 }
 
