@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/smithy-go/middleware"
 
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
@@ -52,6 +53,7 @@ func loadEnvironment() (aws.Config, error) {
 		Credentials:   credentials.NewStaticCredentialsProvider(key, secret, os.Getenv("AWS_SESSION_TOKEN")),
 		AppID:         os.Getenv("AWS_SDK_UA_APP_ID"),
 		ConfigSources: []any{e},
+		APIOptions:    []func(*middleware.Stack) error{logCall},
 	}
 	if url := os.Getenv("AWS_ENDPOINT_URL"); url != "" && !e.ignoreEndpoints {
 		cfg.BaseEndpoint = &url

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
@@ -25,9 +26,14 @@ import (
 type Handler struct {
 	rotator *rotation.Rotator
 	clients *clients
+	getenv  func(string) string
 	log     *slog.Logger
-	fault   error // of the configuration
+	build   string // the version of this program
+	fault   error  // of the configuration
 	observe func(rotation.Observation)
+
+	warm     atomic.Bool  // set by the first event
+	answered atomic.Value // the text of the last error
 }
 
 // NewHandler reads the configuration from the environment. It makes no call, so
@@ -35,13 +41,14 @@ type Handler struct {
 // handler answers every event with that, so that the rotation fails with a cause
 // that can be alarmed on and not with a crash.
 //
-// Metrics are written to out in CloudWatch's embedded format, unless METRICS=off.
-func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer) *Handler {
-	h := &Handler{log: log, observe: func(rotation.Observation) {}}
+// Metrics are written to out in CloudWatch's embedded format, unless METRICS=off. build is the version of
+// this program; the first event logs it, because a line before that would delay the start.
+func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, build string) *Handler {
+	h := &Handler{getenv: getenv, log: log, build: build, observe: func(rotation.Observation) {}}
 	on, fault := rotation.ParseBool("METRICS", getenv("METRICS"), true)
 	if on {
 		// sam local and the simulator set the name, as Lambda does; nothing else need.
-		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown")}.write
+		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown"), cmp.Or(getenv("AWS_LAMBDA_LOG_LEVEL"), "INFO")}.write
 	}
 	if h.fault = fault; fault == nil {
 		h.rotator, h.clients, h.fault = wire(getenv, log, h.observe)
@@ -89,9 +96,9 @@ func wire(getenv func(string) string, log *slog.Logger, observe func(rotation.Ob
 // Invoke takes one step. An error leaves it under its cause's name, which Lambda
 // shows as errorType.
 func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	log, function := h.log, ""
+	log, function := h.invocation(ctx), ""
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
-		log, function = log.With("request_id", lc.AwsRequestID), lc.InvokedFunctionArn
+		function = lc.InvokedFunctionArn
 	}
 	err := h.fault
 	var event rotation.Event
@@ -104,10 +111,10 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if err != nil {
 		log.Error("event not handled", "cause", engine.CauseOf(err), "error", err.Error())
 		h.observe(rotation.Observation{Cause: engine.CauseOf(err)})
-		return nil, failure(err)
+		return nil, h.failure(err)
 	}
-	if err := h.rotator.WithLog(log).Handle(ctx, event); err != nil {
-		return nil, failure(err)
+	if err := h.rotator.WithLog(log).Handle(withLog(ctx, log, event), event); err != nil {
+		return nil, h.failure(err)
 	}
 	return []byte("null"), nil
 }
@@ -125,7 +132,8 @@ func decode(payload []byte, event *rotation.Event) error {
 }
 
 // failure names an error by its cause.
-func failure(err error) error {
+func (h *Handler) failure(err error) error {
+	h.answered.Store(err.Error())
 	return messages.InvokeResponse_Error{Message: err.Error(), Type: string(engine.CauseOf(err))}
 }
 
