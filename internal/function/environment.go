@@ -77,7 +77,8 @@ func loadEnvironment() (aws.Config, error) {
 		roots = x509.NewCertPool()
 		if err != nil || !roots.AppendCertsFromPEM(text) {
 			return cfg, engine.Errorf(engine.InvalidConfiguration,
-				"set AWS_CA_BUNDLE to the path of a PEM file in the function's package", "AWS_CA_BUNDLE names no file with certificates")
+				"set AWS_CA_BUNDLE to the path of a PEM file in the function's package",
+				"AWS_CA_BUNDLE names no file with certificates")
 		}
 	}
 	// An endpoint that cannot be reached must be reported while there is time.
