@@ -152,10 +152,10 @@ func causeAlarms(t *testing.T) map[string][]string {
 				d := d.(map[string]any)
 				dimensions[fmt.Sprint(d["Name"])] = fmt.Sprint(d["Value"])
 			}
-			if metric["Namespace"] != "Rotator" || metric["MetricName"] != "Failures" || len(dimensions) != 2 || dimensions["FunctionName"] != "RotatorFunction" {
+			if metric["Namespace"] != "Rotator" || metric["MetricName"] != "Failures" || len(dimensions) != 2 || dimensions["function_name"] != "RotatorFunction" {
 				t.Errorf("%s looks at %v, not at a cause of this function", name, metric)
 			}
-			out[name] = append(out[name], dimensions["Cause"])
+			out[name] = append(out[name], dimensions["cause"])
 		}
 	}
 	return out
@@ -213,7 +213,7 @@ func TestDashboardShowsEveryMetric(t *testing.T) {
 	_, want := metricsPage(t)
 	body := resource(t, "RotatorDashboard")["DashboardBody"].(string)
 	got := make(map[string]string)
-	for _, m := range regexp.MustCompile(`SEARCH\('\{Rotator,([\w,]+)\} MetricName=\\"(\w+)\\" FunctionName=\\"\$\{RotatorFunction\}\\"'`).FindAllStringSubmatch(body, -1) {
+	for _, m := range regexp.MustCompile(`SEARCH\('\{Rotator,([\w,]+)\} MetricName=\\"(\w+)\\" function_name=\\"\$\{RotatorFunction\}\\"'`).FindAllStringSubmatch(body, -1) {
 		got[m[2]] = m[1]
 	}
 	if !maps.Equal(got, want) {

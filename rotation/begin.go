@@ -174,7 +174,10 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 	}
 	alternating := req.Strategy == engine.AlternatingUsers
 	req.SuperuserChanges = alternating || superuser && k.Superuser != engine.ForAlternating
-	r.log = r.log.With("engine", k.Names[0], "strategy", req.Strategy)
+	if r.seen.Strategy == "" { // else the names are in the log already
+		r.log = r.log.With("engine", k.Names[0], "strategy", req.Strategy)
+	}
+	r.seen.Strategy = req.Strategy
 	switch {
 	case alternating && k.Superuser == engine.ForSingle:
 		return req, engine.Errorf(engine.InvalidSecret, adviceStrategy, "the engine %s cannot alternate users", k.Names[0])

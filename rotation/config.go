@@ -50,7 +50,8 @@ type TopologyNeeder interface {
 type Observation struct {
 	Step            Step
 	Secret, Version string
-	Engine          string        // the engine's name, or "" where the step failed before it was known
+	Engine          string // the engine's name, or "" where the step failed before it was known
+	Strategy        engine.Strategy
 	Cause           engine.Cause  // "" for a step that succeeded
 	Duration        time.Duration // the whole step's
 	Refusals        int           // the logins that the target refused

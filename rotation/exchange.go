@@ -28,7 +28,12 @@ func (r *run) exchange(ctx context.Context, do func(context.Context) error) erro
 	within, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	err := do(within)
-	if cause := engine.CauseOf(err); err != nil && end.Sub(begin) < fairChance && !time.Now().Before(end) && (cause == engine.Unreachable || cause == engine.TargetFailed) {
+	var cause engine.Cause
+	if err != nil {
+		cause = engine.CauseOf(err)
+	}
+	r.log.Debug("engine answered", "cause", cause, "duration_ms", time.Since(begin).Milliseconds())
+	if end.Sub(begin) < fairChance && !time.Now().Before(end) && (cause == engine.Unreachable || cause == engine.TargetFailed) {
 		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more; if the target cannot be reached, the error says so then", "too little time was left for the target: %w", err)
 	}
 	return err

@@ -192,7 +192,7 @@ func (f *finishing) restore(ctx context.Context) (done bool) {
 			err = f.give(ctx, v.value)
 		}
 		if err != nil {
-			f.log.Error("target not restored", "cause", engine.CauseOf(err), "error", f.scrubber()(err.Error()))
+			f.log.Warn("target not restored", "cause", engine.CauseOf(err), "error", f.scrubber()(err.Error()))
 			f.keepLabel(ctx)
 			return false
 		}
@@ -242,7 +242,7 @@ func (f *finishing) keepLabel(ctx context.Context) {
 	}
 	if err != nil {
 		f.state = stateUnlabeled
-		f.log.Error("AWSPENDING not put back", "cause", engine.CauseOf(err))
+		f.log.Warn("AWSPENDING not put back", "cause", engine.CauseOf(err))
 	}
 }
 

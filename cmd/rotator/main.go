@@ -1,11 +1,10 @@
 // Command rotator is the rotation function: the bootstrap of a Lambda function on
-// provided.al2023 that Secrets Manager calls for each step of a rotation. It is
-// no more than its log; what it does stands in package rotation and in the engines,
-// and how these are wired in package internal/function.
+// provided.al2023 that Secrets Manager calls for each step of a rotation. It only sets up
+// its log; package rotation and the engines do the work, and package internal/function wires them.
 package main
 
 import (
-	"log/slog"
+	"log"
 	"os"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -17,11 +16,8 @@ import (
 var version = "unreleased"
 
 func main() {
-	level := slog.LevelInfo
-	if s := os.Getenv("AWS_LAMBDA_LOG_LEVEL"); s != "" {
-		_ = level.UnmarshalText([]byte(s)) // an unknown level leaves it at info
-	}
-	log := slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: level}))
-	log.Info("started", "version", version)
-	lambda.Start(function.NewHandler(os.Getenv, log, os.Stdout))
+	handler := function.NewHandler(os.Getenv, function.NewLog(os.Getenv, os.Stdout), os.Stdout, version)
+	log.SetFlags(0)
+	log.SetOutput(handler.RuntimeLog())
+	lambda.Start(handler)
 }

@@ -31,6 +31,7 @@ type view struct {
 	verbose bool
 	// getenv, if set, stands for os.Getenv.
 	getenv func(string) string
+	cfg    aws.Config // read by open
 }
 
 // flags adds the common flags to a command.
@@ -57,6 +58,7 @@ func (v *view) open(ctx context.Context, id string) (*secretsmanager.Client, *se
 	if cfg.Region == "" {
 		return nil, nil, engine.Errorf(engine.InvalidConfiguration, region, "no region is set")
 	}
+	v.cfg = cfg
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, awsError(ctx, "cannot get the AWS credentials", "", err)
@@ -127,7 +129,7 @@ func (v *view) rotator(ctx context.Context, id string) (*rotation.Rotator, strin
 	if v.getenv != nil {
 		getenv = v.getenv
 	}
-	r, err := function.NewRotator(getenv, log)
+	r, err := function.NewRotator(getenv, log, v.cfg)
 	return r, arnOf(secret), err
 }
 

@@ -69,7 +69,7 @@ resource "aws_cloudwatch_metric_alarm" "rotation_failed" {
 resource "aws_cloudwatch_metric_alarm" "error" {
   count               = length(local.alarm_actions)
   alarm_name          = "${var.name}-ErrorAlarm"
-  alarm_description   = "A step of a rotation failed; the function's log and the metric Failures by Cause say why."
+  alarm_description   = "A step of a rotation failed; the function's log and the metric Failures by cause say why."
   namespace           = "AWS/Lambda"
   metric_name         = "Errors"
   dimensions          = { FunctionName = aws_lambda_function.this.function_name }
@@ -88,7 +88,7 @@ resource "aws_cloudwatch_metric_alarm" "clients_refused" {
   alarm_description   = "Clients are being refused now. A target refused the AWSCURRENT of a secret, and the step ended before that changed. The function's log says which."
   namespace           = "Rotator"
   metric_name         = "CurrentRefused"
-  dimensions          = { FunctionName = aws_lambda_function.this.function_name }
+  dimensions          = { function_name = aws_lambda_function.this.function_name }
   statistic           = "Sum"
   period              = 300
   evaluation_periods  = 1
@@ -122,7 +122,7 @@ resource "aws_cloudwatch_metric_alarm" "cause" {
       metric {
         namespace   = "Rotator"
         metric_name = "Failures"
-        dimensions  = { FunctionName = aws_lambda_function.this.function_name, Cause = metric_query.value }
+        dimensions  = { function_name = aws_lambda_function.this.function_name, cause = metric_query.value }
         stat        = "Sum"
         period      = 300
       }
@@ -135,23 +135,23 @@ resource "aws_cloudwatch_dashboard" "this" {
   dashboard_body = <<-EOT
     {"widgets": [
       {"type": "metric", "x": 0, "y": 0, "width": 12, "height": 6, "properties": {"title": "Rotations", "region": "${local.region}", "stat": "Sum", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine} MetricName=\"Rotations\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
+        "metrics": [[{"expression": "SEARCH('{Rotator,function_name,engine} MetricName=\"Rotations\" function_name=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
       {"type": "metric", "x": 12, "y": 0, "width": 12, "height": 6, "properties": {"title": "Failures by cause", "region": "${local.region}", "stat": "Sum", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Cause} MetricName=\"Failures\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
+        "metrics": [[{"expression": "SEARCH('{Rotator,function_name,cause} MetricName=\"Failures\" function_name=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
       {"type": "metric", "x": 0, "y": 6, "width": 12, "height": 6, "properties": {"title": "Duration of steps (ms)", "region": "${local.region}", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine,Step} MetricName=\"Duration\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'p90', 3600)"}]]}},
+        "metrics": [[{"expression": "SEARCH('{Rotator,function_name,engine,step} MetricName=\"Duration\" function_name=\"${aws_lambda_function.this.function_name}\"', 'p90', 3600)"}]]}},
       {"type": "metric", "x": 12, "y": 6, "width": 12, "height": 6, "properties": {"title": "From pending to current (ms)", "region": "${local.region}", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine} MetricName=\"Window\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Maximum', 3600)"}]]}},
+        "metrics": [[{"expression": "SEARCH('{Rotator,function_name,engine} MetricName=\"Window\" function_name=\"${aws_lambda_function.this.function_name}\"', 'Maximum', 3600)"}]]}},
       {"type": "metric", "x": 0, "y": 12, "width": 12, "height": 6, "properties": {"title": "Refused logins", "region": "${local.region}", "stat": "Sum", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine,Step} MetricName=\"RefusedLogins\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
+        "metrics": [[{"expression": "SEARCH('{Rotator,function_name,engine,step} MetricName=\"RefusedLogins\" function_name=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
       {"type": "metric", "x": 12, "y": 12, "width": 12, "height": 6, "properties": {"title": "Age of credentials when a rotation was tried (s)", "region": "${local.region}", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine} MetricName=\"CredentialAge\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Maximum', 3600)"}]]}},
+        "metrics": [[{"expression": "SEARCH('{Rotator,function_name,engine} MetricName=\"CredentialAge\" function_name=\"${aws_lambda_function.this.function_name}\"', 'Maximum', 3600)"}]]}},
       {"type": "metric", "x": 0, "y": 18, "width": 12, "height": 6, "properties": {"title": "Clients refused, from the change to the promotion (ms)", "region": "${local.region}", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName,Engine} MetricName=\"Gap\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Maximum', 3600)"}]]}},
+        "metrics": [[{"expression": "SEARCH('{Rotator,function_name,engine} MetricName=\"Gap\" function_name=\"${aws_lambda_function.this.function_name}\"', 'Maximum', 3600)"}]]}},
       {"type": "metric", "x": 12, "y": 18, "width": 12, "height": 6, "properties": {"title": "Steps that ended while AWSCURRENT was refused", "region": "${local.region}", "stat": "Sum", "period": 3600,
-        "metrics": [[{"expression": "SEARCH('{Rotator,FunctionName} MetricName=\"CurrentRefused\" FunctionName=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
+        "metrics": [[{"expression": "SEARCH('{Rotator,function_name} MetricName=\"CurrentRefused\" function_name=\"${aws_lambda_function.this.function_name}\"', 'Sum', 3600)"}]]}},
       {"type": "log", "x": 0, "y": 24, "width": 24, "height": 6, "properties": {"title": "Last failures", "region": "${local.region}",
-        "query": "SOURCE '${aws_cloudwatch_log_group.this.name}' | fields @timestamp, secret, step, cause, error | filter msg in ['step failed', 'event not handled'] | sort @timestamp desc | limit 20"}}
+        "query": "SOURCE '${aws_cloudwatch_log_group.this.name}' | fields @timestamp, secret, step, cause, error | filter message in ['step failed', 'event not handled'] | sort @timestamp desc | limit 20"}}
     ]}
   EOT
 }

@@ -3,22 +3,17 @@ package function
 import (
 	"cmp"
 	"context"
-	"net"
-	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 )
@@ -31,9 +26,7 @@ type clients struct {
 	externalID string
 	endpoint   string // of Secrets Manager, or ""
 
-	once sync.Once
-	cfg  aws.Config
-	err  error
+	load func() (aws.Config, error)
 
 	mu    sync.Mutex
 	roles map[string]aws.CredentialsProvider // by region and ARN
@@ -46,6 +39,7 @@ func newClients(getenv func(string) string) (*clients, error) {
 		role:       getenv("ROTATION_ROLE_ARN"),
 		externalID: getenv("ROTATION_ROLE_EXTERNAL_ID"),
 		endpoint:   getenv("SECRETS_MANAGER_ENDPOINT"),
+		load:       sync.OnceValues(loadEnvironment),
 		roles:      make(map[string]aws.CredentialsProvider),
 	}
 	const advice = "set ROTATION_ROLE_ARN to the ARN of a role, in which {account} and {partition} may stand for the secret's own"
@@ -88,23 +82,11 @@ func (c *clients) admits(e rotation.Event, function string) error {
 		"the event has no RotationToken, without which a rotation %s fails", why)
 }
 
-// load reads the SDK's configuration when the first client is needed.
-func (c *clients) load(ctx context.Context) (aws.Config, error) {
-	c.once.Do(func() {
-		// An endpoint that cannot be reached must be told while there is time.
-		client := awshttp.NewBuildableClient().WithTimeout(10 * time.Second).
-			WithDialerOptions(func(d *net.Dialer) { d.Timeout = 4 * time.Second }).
-			WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = 2 })
-		c.cfg, c.err = config.LoadDefaultConfig(ctx, config.WithHTTPClient(client))
-	})
-	return c.cfg, c.err
-}
-
 // regionForm is the name of a region, and partitions are those of regions whose names begin so; all
 // other regions are in aws.
 // Source: https://github.com/aws/aws-sdk-go-v2/blob/main/internal/endpoints/awsrulesfn/partitions.json
 var (
-	regionForm = regexp.MustCompile(`^(us-gov|(?:us|eu)-iso[a-z]?|eusc-[a-z]{2}|[a-z]{2})-[a-z]+-[0-9]{1,2}$`)
+	regionForm = lazyregexp.New(`^(us-gov|(?:us|eu)-iso[a-z]?|eusc-[a-z]{2}|[a-z]{2})-[a-z]+-[0-9]{1,2}$`)
 	partitions = map[string]string{"cn": "aws-cn", "us-gov": "aws-us-gov", "eusc-de": "aws-eusc",
 		"us-iso": "aws-iso", "us-isob": "aws-iso-b", "eu-isoe": "aws-iso-e", "us-isof": "aws-iso-f"}
 )
@@ -121,7 +103,7 @@ func partition(region string) string {
 // settings returns the SDK's configuration for a secret: the region of its ARN,
 // and the credentials of the role in its account where one is configured. The ARN can be one that
 // the writer of a value chose, and the region becomes part of the host that signed requests go to.
-func (c *clients) settings(ctx context.Context, secret string) (aws.Config, error) {
+func (c *clients) settings(_ context.Context, secret string) (aws.Config, error) {
 	a, err := arn.Parse(secret)
 	if err != nil || a.Service != "secretsmanager" {
 		return aws.Config{}, engine.Errorf(engine.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", secret)
@@ -129,9 +111,9 @@ func (c *clients) settings(ctx context.Context, secret string) (aws.Config, erro
 	if p := partition(a.Region); p == "" || p != a.Partition {
 		return aws.Config{}, engine.Errorf(engine.InvalidSecret, "copy the ARN from Secrets Manager", "the secret %q is in no region of AWS", secret)
 	}
-	cfg, err := c.load(ctx)
+	cfg, err := c.load()
 	if err != nil {
-		return cfg, engine.Errorf(engine.InvalidConfiguration, "correct the function's AWS_* variables", "the SDK's configuration is unusable: %w", err)
+		return cfg, err
 	}
 	if own := partition(cfg.Region); own != "" && own != a.Partition {
 		return cfg, engine.Errorf(engine.InvalidSecret, "rotate it by a function in its own partition", "the secret %q is not in the function's partition %s", secret, own)
@@ -159,7 +141,8 @@ func (c *clients) secretsManager(ctx context.Context, secret string) (rotation.S
 	}
 	return secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
 		// AWS's own endpoints serve one region each.
-		if c.endpoint != "" && (cfg.Region == c.cfg.Region || !strings.Contains(c.endpoint, ".amazonaws.")) {
+		own, _ := c.load() // no error: settings has one
+		if c.endpoint != "" && (cfg.Region == own.Region || !strings.Contains(c.endpoint, ".amazonaws.")) {
 			o.BaseEndpoint = &c.endpoint
 		}
 	}), nil

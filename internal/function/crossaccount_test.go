@@ -231,7 +231,7 @@ func (c *crossing) police(w http.ResponseWriter, r *http.Request) bool {
 func (c *crossing) rotate() error {
 	c.t.Helper()
 	c.grant()
-	h := NewHandler(func(name string) string { return c.env[name] }, slog.New(slog.NewJSONHandler(&c.log, nil)), &c.metrics)
+	h := NewHandler(func(name string) string { return c.env[name] }, slog.New(slog.NewJSONHandler(&c.log, nil)), &c.metrics, "test")
 	c.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 		if c.noToken {
 			var e map[string]string
@@ -394,7 +394,7 @@ func TestAlternatingUsersAcrossAccounts(t *testing.T) {
 // of is known in its own account only.
 func TestDatabasesOfAnotherAccountAreAskedForByTheRole(t *testing.T) {
 	c := newCrossing(t)
-	h := NewHandler(func(name string) string { return c.env[name] }, slog.New(slog.DiscardHandler), io.Discard)
+	h := NewHandler(func(name string) string { return c.env[name] }, slog.New(slog.DiscardHandler), io.Discard, "test")
 	cfg, err := h.clients.databases(t.Context(), c.arn)
 	if err != nil {
 		t.Fatal(err)

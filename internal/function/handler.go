@@ -12,9 +12,11 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
@@ -24,9 +26,14 @@ import (
 type Handler struct {
 	rotator *rotation.Rotator
 	clients *clients
+	getenv  func(string) string
 	log     *slog.Logger
-	fault   error // of the configuration
+	build   string // the version of this program
+	fault   error  // of the configuration
 	observe func(rotation.Observation)
+
+	warm     atomic.Bool  // set by the first event
+	answered atomic.Value // the text of the last error
 }
 
 // NewHandler reads the configuration from the environment. It makes no call, so
@@ -34,13 +41,14 @@ type Handler struct {
 // handler answers every event with that, so that the rotation fails with a cause
 // that can be alarmed on and not with a crash.
 //
-// Metrics are written to out in CloudWatch's embedded format, unless METRICS=off.
-func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer) *Handler {
-	h := &Handler{log: log, observe: func(rotation.Observation) {}}
+// Metrics are written to out in CloudWatch's embedded format, unless METRICS=off. build is the version of
+// this program; the first event logs it, because a line before that would delay the start.
+func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, build string) *Handler {
+	h := &Handler{getenv: getenv, log: log, build: build, observe: func(rotation.Observation) {}}
 	on, fault := rotation.ParseBool("METRICS", getenv("METRICS"), true)
 	if on {
 		// sam local and the simulator set the name, as Lambda does; nothing else need.
-		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown")}.write
+		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown"), cmp.Or(getenv("AWS_LAMBDA_LOG_LEVEL"), "INFO")}.write
 	}
 	if h.fault = fault; fault == nil {
 		h.rotator, h.clients, h.fault = wire(getenv, log, h.observe)
@@ -51,10 +59,13 @@ func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer) *Ha
 	return h
 }
 
-// NewRotator returns the rotator that a function with this environment uses. The
-// error is an *engine.Error with the cause InvalidConfiguration.
-func NewRotator(getenv func(string) string, log *slog.Logger) (*rotation.Rotator, error) {
-	r, _, err := wire(getenv, log, nil)
+// NewRotator returns the rotator that a function with this environment uses, with the caller's
+// configuration of the SDK. The error is an *engine.Error with the cause InvalidConfiguration.
+func NewRotator(getenv func(string) string, log *slog.Logger, cfg aws.Config) (*rotation.Rotator, error) {
+	r, clients, err := wire(getenv, log, nil)
+	if err == nil {
+		clients.load = func() (aws.Config, error) { return cfg, nil }
+	}
 	return r, err
 }
 
@@ -85,9 +96,9 @@ func wire(getenv func(string) string, log *slog.Logger, observe func(rotation.Ob
 // Invoke takes one step. An error leaves it under its cause's name, which Lambda
 // shows as errorType.
 func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	log, function := h.log, ""
+	log, function := h.invocation(ctx), ""
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
-		log, function = log.With("request_id", lc.AwsRequestID), lc.InvokedFunctionArn
+		function = lc.InvokedFunctionArn
 	}
 	err := h.fault
 	var event rotation.Event
@@ -100,10 +111,10 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if err != nil {
 		log.Error("event not handled", "cause", engine.CauseOf(err), "error", err.Error())
 		h.observe(rotation.Observation{Cause: engine.CauseOf(err)})
-		return nil, failure(err)
+		return nil, h.failure(err)
 	}
-	if err := h.rotator.WithLog(log).Handle(ctx, event); err != nil {
-		return nil, failure(err)
+	if err := h.rotator.WithLog(log).Handle(withLog(ctx, log, event), event); err != nil {
+		return nil, h.failure(err)
 	}
 	return []byte("null"), nil
 }
@@ -121,7 +132,8 @@ func decode(payload []byte, event *rotation.Event) error {
 }
 
 // failure names an error by its cause.
-func failure(err error) error {
+func (h *Handler) failure(err error) error {
+	h.answered.Store(err.Error())
 	return messages.InvokeResponse_Error{Message: err.Error(), Type: string(engine.CauseOf(err))}
 }
 

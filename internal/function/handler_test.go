@@ -108,7 +108,7 @@ func event(step, arn string) string {
 
 // invoke calls the handler as Lambda would.
 func (w *world) invoke(payload string) error {
-	h := NewHandler(func(name string) string { return w.env[name] }, slog.New(slog.NewJSONHandler(&w.log, nil)), &w.metrics)
+	h := NewHandler(func(name string) string { return w.env[name] }, slog.New(slog.NewJSONHandler(&w.log, nil)), &w.metrics, "test")
 	_, err := h.Invoke(w.t.Context(), []byte(payload))
 	return err
 }

@@ -1,6 +1,7 @@
 package function
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"time"
@@ -16,6 +17,9 @@ type metrics struct {
 	// function is its name, by which every metric is told from those of the other
 	// rotation functions of the account.
 	function string
+	// level is the function's level. Lambda takes a line without a level for INFO, so that a higher
+	// level would drop it.
+	level string
 }
 
 // namespace is the metrics' namespace in CloudWatch.
@@ -26,42 +30,46 @@ const namespace = "Rotator"
 // so that a fleet does not make a metric for every secret. An event that has come to
 // no step has a cause alone.
 func (m metrics) write(o rotation.Observation) {
-	values := map[string]any{"FunctionName": m.function, "Engine": "unknown", "Secret": o.Secret, "Version": o.Version}
-	if o.Engine != "" {
-		values["Engine"] = o.Engine
+	now := time.Now()
+	// Lambda reads a level only in a line that has a time stamp.
+	values := map[string]any{"timestamp": now.Format(time.RFC3339Nano), "level": m.level, "message": "metrics",
+		"function_name": m.function, "engine": cmp.Or(o.Engine, "unknown"), "secret": o.Secret, "version": o.Version}
+	if o.Strategy != "" {
+		values["strategy"] = string(o.Strategy)
 	}
 	var directives []any
 	add := func(name, unit string, value any, dimensions ...string) {
 		values[name] = value
 		directives = append(directives, map[string]any{
 			"Namespace":  namespace,
-			"Dimensions": [][]string{append([]string{"FunctionName"}, dimensions...)},
+			"Dimensions": [][]string{append([]string{"function_name"}, dimensions...)},
 			"Metrics":    []any{map[string]string{"Name": name, "Unit": unit}},
 		})
 	}
 	if o.Step != "" {
-		values["Step"] = string(o.Step)
-		add("Duration", "Milliseconds", o.Duration.Milliseconds(), "Engine", "Step")
-		add("RefusedLogins", "Count", o.Refusals, "Engine", "Step")
+		values["step"] = string(o.Step)
+		values["duration_ms"] = o.Duration.Milliseconds() // as in the log
+		add("Duration", "Milliseconds", o.Duration.Milliseconds(), "engine", "step")
+		add("RefusedLogins", "Count", o.Refusals, "engine", "step")
 	}
 	if o.Cause != "" {
-		values["Cause"] = string(o.Cause)
-		add("Failures", "Count", 1, "Cause")
+		values["cause"] = string(o.Cause)
+		add("Failures", "Count", 1, "cause")
 	}
 	if o.CurrentRefused {
 		add("CurrentRefused", "Count", 1)
 	}
 	if o.Gap > 0 {
-		add("Gap", "Milliseconds", o.Gap.Milliseconds(), "Engine")
+		add("Gap", "Milliseconds", o.Gap.Milliseconds(), "engine")
 	}
 	if o.Rotated {
-		add("Rotations", "Count", 1, "Engine")
-		add("Window", "Milliseconds", o.Window.Milliseconds(), "Engine")
+		add("Rotations", "Count", 1, "engine")
+		add("Window", "Milliseconds", o.Window.Milliseconds(), "engine")
 	}
 	if o.Age > 0 {
-		add("CredentialAge", "Seconds", int64(o.Age.Seconds()), "Engine")
+		add("CredentialAge", "Seconds", int64(o.Age.Seconds()), "engine")
 	}
-	values["_aws"] = map[string]any{"Timestamp": time.Now().UnixMilli(), "CloudWatchMetrics": directives}
+	values["_aws"] = map[string]any{"Timestamp": now.UnixMilli(), "CloudWatchMetrics": directives}
 	line, err := json.Marshal(values)
 	if err != nil {
 		return // unreachable: texts and numbers can be marshalled

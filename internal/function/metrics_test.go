@@ -175,8 +175,8 @@ func bySteps(t *testing.T, all []sample, engine string) map[string]float64 {
 	t.Helper()
 	out := make(map[string]float64)
 	for _, s := range all {
-		step := strings.TrimPrefix(s.dimensions[len(s.dimensions)-1], "Step=")
-		if want := []string{"Engine=" + engine, "FunctionName=prod-rotator", "Step=" + step}; !slices.Equal(s.dimensions, want) {
+		step := strings.TrimPrefix(s.dimensions[len(s.dimensions)-1], "step=")
+		if want := []string{"engine=" + engine, "function_name=prod-rotator", "step=" + step}; !slices.Equal(s.dimensions, want) {
 			t.Errorf("%s of %v, want %v", s.name, s.dimensions, want)
 		}
 		if _, twice := out[step]; twice {
@@ -217,7 +217,7 @@ func TestMetricsOfARotation(t *testing.T) {
 			t.Errorf("%s: %v refused logins, none was", step, n)
 		}
 	}
-	engine := []string{"Engine=redis", "FunctionName=prod-rotator"}
+	engine := []string{"engine=redis", "function_name=prod-rotator"}
 	one := func(name, unit string) float64 {
 		t.Helper()
 		if s := got[name]; len(s) != 1 || s[0].unit != unit || !slices.Equal(s[0].dimensions, engine) {
@@ -263,7 +263,7 @@ func TestMetricsOfRefusedLogins(t *testing.T) {
 		t.Errorf("refused logins %v, want %v", refused, want)
 	}
 	// AWSCURRENT is refused until finishSecret has moved the label.
-	if s := got["CurrentRefused"]; len(s) != 2 || s[0].value != 1 || !slices.Equal(s[0].dimensions, []string{"FunctionName=prod-rotator"}) {
+	if s := got["CurrentRefused"]; len(s) != 2 || s[0].value != 1 || !slices.Equal(s[0].dimensions, []string{"function_name=prod-rotator"}) {
 		t.Errorf("AWSCURRENT refused %v, want in createSecret and setSecret", s)
 	}
 	if len(got["Rotations"]) != 1 || len(got["Failures"]) != 0 {
@@ -283,7 +283,7 @@ func TestMetricsOfFailures(t *testing.T) {
 			t.Fatal("rotated")
 		}
 		got := w.samples()
-		dimensions := []string{"Cause=" + cause, "FunctionName=prod-rotator"}
+		dimensions := []string{"cause=" + cause, "function_name=prod-rotator"}
 		if s := got["Failures"]; len(s) != 1 || s[0].value != 1 || s[0].unit != "Count" || !slices.Equal(s[0].dimensions, dimensions) {
 			t.Errorf("failures %v, want one of %v", s, dimensions)
 		}
@@ -311,7 +311,7 @@ func TestFailureBeforeAnyStepIsCounted(t *testing.T) {
 		w.env["ALLOW_PLAINTEXT_FALLBACK"] = setting
 		w.want(w.invoke("no event"), cause, "")
 		got := w.samples()
-		want := []sample{{"Failures", "Count", []string{"Cause=" + cause, "FunctionName=unknown"}, 1}}
+		want := []sample{{"Failures", "Count", []string{"cause=" + cause, "function_name=unknown"}, 1}}
 		if len(got) != 1 || fmt.Sprint(got["Failures"]) != fmt.Sprint(want) {
 			t.Errorf("%s: metrics %v, want %v", cause, got, want)
 		}
@@ -332,19 +332,19 @@ func TestWhatIsNotTheFormatIsSeen(t *testing.T) {
 	for what, change := range map[string][2]string{
 		"text behind it":         {"}\n", "} rotated\n"},
 		"no metadata":            {`"_aws"`, `"aws"`},
-		"no time stamp":          {`"Timestamp"`, `"timestamp"`},
+		"no time stamp":          {`"Timestamp"`, `"Time"`},
 		"a time stamp in words":  {`"Timestamp":`, `"Timestamp":"now","Was":`},
 		"no namespace":           {`"Namespace":"Rotator"`, `"Namespace":""`},
-		"no set of dimensions":   {`"Dimensions":[["FunctionName","Cause"]]`, `"Dimensions":[]`},
-		"too long a dimension":   {`["FunctionName"`, `["` + long + `"`},
-		"too many dimensions":    {`["FunctionName"`, `["FunctionName"` + strings.Repeat(`,"Cause"`, 30)},
+		"no set of dimensions":   {`"Dimensions":[["function_name","cause"]]`, `"Dimensions":[]`},
+		"too long a dimension":   {`["function_name"`, `["` + long + `"`},
+		"too many dimensions":    {`["function_name"`, `["function_name"` + strings.Repeat(`,"cause"`, 30)},
 		"too many metrics":       {`"Metrics":[`, `"Metrics":[` + strings.Repeat(`{"Name":"Failures"},`, 100)},
 		"a unit that is none":    {`"Unit":"Count"`, `"Unit":"Counts"`},
 		"a member too many":      {`"Unit":"Count"`, `"Units":"Count"`},
 		"a metric without value": {`"Name":"Failures"`, `"Name":"Successes"`},
 		"a metric in words":      {`"Failures":1`, `"Failures":"1"`},
-		"a dimension as number":  {`"Cause":"InvalidEvent"`, `"Cause":1`},
-		"an empty dimension":     {`"FunctionName":"unknown"`, `"FunctionName":""`},
+		"a dimension as number":  {`"cause":"InvalidEvent"`, `"cause":1`},
+		"an empty dimension":     {`"function_name":"unknown"`, `"function_name":""`},
 	} {
 		bad := strings.Replace(line, change[0], change[1], 1)
 		if bad == line {
@@ -366,7 +366,7 @@ func TestMetricsPage(t *testing.T) {
 	}
 	_ = w.invoke("no event")
 	// What only a target that accepts one credential gives.
-	metrics{&w.metrics, "prod-rotator"}.write(rotation.Observation{Step: rotation.FinishSecret, Engine: "postgres", CurrentRefused: true, Gap: time.Second})
+	metrics{&w.metrics, "prod-rotator", "INFO"}.write(rotation.Observation{Step: rotation.FinishSecret, Engine: "postgres", CurrentRefused: true, Gap: time.Second})
 	want := make(map[string]string)
 	for name, values := range w.samples() {
 		for _, s := range values {

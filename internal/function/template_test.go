@@ -55,7 +55,7 @@ func newDeployed(t *testing.T) *deployed {
 	t.Setenv("AWS_ACCESS_KEY_ID", *out.Credentials.AccessKeyId)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", *out.Credentials.SecretAccessKey)
 	t.Setenv("AWS_SESSION_TOKEN", *out.Credentials.SessionToken)
-	h := NewHandler(func(name string) string { return d.env[name] }, slog.New(slog.NewJSONHandler(&d.log, nil)), io.Discard)
+	h := NewHandler(func(name string) string { return d.env[name] }, slog.New(slog.NewJSONHandler(&d.log, nil)), io.Discard, "test")
 	d.sim.RegisterFunction(d.function, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 		body, err := h.Invoke(ctx, payload)
 		if err != nil {

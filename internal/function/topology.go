@@ -11,7 +11,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 )
@@ -74,7 +74,7 @@ func (t topology) Managed(ctx context.Context, superuserARN string, tags map[str
 }
 
 // endpointForm is a name that RDS gives: identifier, rest, region.
-var endpointForm = regexp.MustCompile(`^([a-z][a-z0-9-]*)\.[a-z0-9-]+\.([a-z]{2}-[a-z-]+-[0-9])\.rds\.amazonaws\.com(?:\.cn)?$`)
+var endpointForm = lazyregexp.New(`^([a-z][a-z0-9-]*)\.[a-z0-9-]+\.([a-z]{2}-[a-z-]+-[0-9])\.rds\.amazonaws\.com(?:\.cn)?$`)
 
 // Replica reports whether host is a reader of the database whose writer is
 // primary. Names that RDS has not given, such as an alias of one's own, are not

@@ -2,13 +2,13 @@ package awscache
 
 import (
 	"context"
-	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/elasticache"
 	"github.com/aws/aws-sdk-go-v2/service/memorydb"
 	"github.com/aws/aws-sdk-go-v2/service/memorydb/types"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
 )
@@ -45,7 +45,7 @@ type user struct {
 
 // elastiCacheARN is the ARN of a user, with its region and its id.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticache.html
-var elastiCacheARN = regexp.MustCompile(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:([a-zA-Z][a-zA-Z0-9-]*)$`)
+var elastiCacheARN = lazyregexp.New(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:([a-zA-Z][a-zA-Z0-9-]*)$`)
 
 // NewElastiCache returns the engine for users of ElastiCache, by the contract of AWS's own template.
 // Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/User-Secrets-Manager.html
@@ -117,7 +117,7 @@ func (s elastiCache) replace(ctx context.Context, id string, passwords []string)
 
 // memoryDBName is the name of a user, which is its id.
 // Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
-var memoryDBName = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9-]*$`)
+var memoryDBName = lazyregexp.New(`^[a-zA-Z][a-zA-Z0-9-]*$`)
 
 // NewMemoryDB returns the engine for users of MemoryDB, in the secret's region.
 func NewMemoryDB(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *Engine {

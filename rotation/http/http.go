@@ -11,11 +11,11 @@ import (
 	"errors"
 	"maps"
 	nethttp "net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/httpapi"
 	"example.com/rotator/rotation/internal/mark"
@@ -443,7 +443,7 @@ func (x *exchange) list(ctx context.Context) ([]token, error) {
 }
 
 // linkForm is one link of a Link header.
-var linkForm = regexp.MustCompile(`<([^>]*)>\s*((?:;\s*[\w*-]+\s*=\s*(?:"[^"]*"|[^\s;,"]*)\s*)*)`)
+var linkForm = lazyregexp.New(`<([^>]*)>\s*((?:;\s*[\w*-]+\s*=\s*(?:"[^"]*"|[^\s;,"]*)\s*)*)`)
 
 // nextPage returns the absolute URL of the next page, or "".
 func nextPage(a *httpapi.Answer, body any, pointer string) string {

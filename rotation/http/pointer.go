@@ -2,14 +2,15 @@ package http
 
 import (
 	"encoding/json"
-	"regexp"
 	"strconv"
 	"strings"
+
+	"example.com/rotator/internal/lazyregexp"
 )
 
 // pointerForm is a JSON pointer.
 // Source: https://www.rfc-editor.org/rfc/rfc6901#section-3
-var pointerForm = regexp.MustCompile(`^(/([^/~]|~[01])*)*$`)
+var pointerForm = lazyregexp.New(`^(/([^/~]|~[01])*)*$`)
 
 // resolve returns what a pointer leads to in decoded JSON, or nil; "" is the whole.
 func resolve(x any, pointer string) any {

@@ -8,10 +8,10 @@ import (
 	nethttp "net/http"
 	"net/url"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -116,8 +116,8 @@ func Load(tls engine.TLSPolicy, text string) ([]*Engine, error) {
 }
 
 var (
-	recipeForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
-	methodForm = regexp.MustCompile(`^[A-Z]+$`)
+	recipeForm = lazyregexp.New(`^[a-z0-9][a-z0-9._-]*$`)
+	methodForm = lazyregexp.New(`^[A-Z]+$`)
 )
 
 // faults returns everything that is wrong with a recipe.

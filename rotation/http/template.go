@@ -7,16 +7,16 @@ import (
 	"maps"
 	nethttp "net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 )
 
 // placeholder is {{field}} or {{rotation.word}}. There is no more to the templates: each value is
 // escaped for where it stands, which a richer language would leave to the recipe's author.
-var placeholder = regexp.MustCompile(`\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}`)
+var placeholder = lazyregexp.New(`\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}`)
 
 // texts returns the call's templates.
 func (c Call) texts() []string {

@@ -7,10 +7,10 @@ package iam
 import (
 	"context"
 	"errors"
-	"regexp"
 	"strings"
 	"time"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
 	"example.com/rotator/rotation/internal/httpapi"
@@ -54,9 +54,9 @@ type login struct{ user, id, secret string }
 // Source: https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html,
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html (AKIA for long-term keys)
 var (
-	userForm   = regexp.MustCompile(`^[\w+=,.@-]{1,64}$`)
-	idForm     = regexp.MustCompile(`^AKIA[A-Z0-9]{12,124}$`)
-	secretForm = regexp.MustCompile(`^[!-~]{16,256}$`)
+	userForm   = lazyregexp.New(`^[\w+=,.@-]{1,64}$`)
+	idForm     = lazyregexp.New(`^AKIA[A-Z0-9]{12,124}$`)
+	secretForm = lazyregexp.New(`^[!-~]{16,256}$`)
 )
 
 // parse reads a value. The error has the cause InvalidSecret and names every fault.
@@ -70,7 +70,7 @@ func parse(v engine.Value) (login, error) {
 	for _, f := range []struct {
 		name string
 		to   *string
-		form *regexp.Regexp
+		form *lazyregexp.Regexp
 		what string
 	}{
 		{userField, &l.user, userForm, "is not the name of an IAM user"},

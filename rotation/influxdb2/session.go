@@ -4,10 +4,10 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/httpapi"
 )
@@ -63,7 +63,7 @@ func (x *session) tokenWorks(ctx context.Context) error {
 
 // forbidden is what the server says to a token that it knows and that may not read its user.
 // Source: InfluxDB 2.7's authorizer/authorize.go
-var forbidden = regexp.MustCompile(`^read:users/[0-9a-f]+ is unauthorized$`)
+var forbidden = lazyregexp.New(`^read:users/[0-9a-f]+ is unauthorized$`)
 
 func (x *session) authorize(r *http.Request) {
 	switch {

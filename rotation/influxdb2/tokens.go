@@ -5,10 +5,10 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
 	"example.com/rotator/rotation/internal/httpapi"
@@ -63,7 +63,7 @@ type authorization struct {
 }
 
 // marked is a mark at the end of a description, after what people wrote.
-var marked = regexp.MustCompile(`rotator-[0-9a-f]{12}-\S+$`)
+var marked = lazyregexp.New(`rotator-[0-9a-f]{12}-\S+$`)
 
 // mark returns the mark at the end of a token's description, or "".
 func (a authorization) mark() string { return marked.FindString(a.Description) }

@@ -5,12 +5,12 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
-	"regexp"
 	"slices"
 	"unicode/utf16"
 
 	"github.com/go-ldap/ldap/v3"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -23,7 +23,7 @@ const passwordAttribute = "userPassword"
 var errTooYoung = errors.New("the password was changed too recently")
 
 // tooYoung is how servers say so, by the code 19 of any rejected password.
-var tooYoung = regexp.MustCompile(`(?i)too young|minimum age`)
+var tooYoung = lazyregexp.New(`(?i)too young|minimum age`)
 
 // tooYoungFailure returns the failure of a change that the policy does not allow yet, or nil.
 func tooYoungFailure(cause engine.Cause, dn string, err error) error {

@@ -9,10 +9,10 @@ import (
 	"encoding/base64"
 	"fmt"
 	"hash"
-	"regexp"
 	"strconv"
 	"strings"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -39,7 +39,7 @@ var digests = map[string]func() hash.Hash{
 }
 
 // scheme is how a value begins that is no password in clear.
-var scheme = regexp.MustCompile(`^\{([\w./-]+)\}`)
+var scheme = lazyregexp.New(`^\{([\w./-]+)\}`)
 
 // compare reports whether a value is the password's, and whether that can be told
 // here.
@@ -98,7 +98,7 @@ func keep(values []string, pending, current string) []string {
 }
 
 // windowsForm is how Active Directory's diagnostic messages begin.
-var windowsForm = regexp.MustCompile(`\b([0-9A-Fa-f]{8}): `)
+var windowsForm = lazyregexp.New(`\b([0-9A-Fa-f]{8}): `)
 
 // windowsCode returns the number in a diagnostic message, or 0.
 func windowsCode(text string) uint64 {

@@ -5,11 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
-	"regexp"
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/boundconn"
 )
@@ -115,7 +115,7 @@ func (s *session) bind() error {
 }
 
 // subcode is how Active Directory says why it refuses a bind.
-var subcode = regexp.MustCompile(`(?i)AcceptSecurityContext error, data ([0-9a-f]+),`)
+var subcode = lazyregexp.New(`(?i)AcceptSecurityContext error, data ([0-9a-f]+),`)
 
 // states are what Active Directory says of accounts that cannot log in whatever
 // the password is.

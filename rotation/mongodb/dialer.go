@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
@@ -74,7 +74,7 @@ const (
 )
 
 // loginStep is the field that a step of a login is in.
-var loginStep = regexp.MustCompile(`\x05payload\x00`)
+var loginStep = lazyregexp.New(`\x05payload\x00`)
 
 // bounded is a connection whose messages are read whole and checked before the driver sees them, so a server that a
 // secret's writer chose cannot take unlimited memory or time.

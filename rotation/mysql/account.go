@@ -6,10 +6,10 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
-	"regexp"
 	"slices"
 	"strings"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -110,20 +110,20 @@ func (s *session) describe(ctx context.Context, a *account, name string) error {
 }
 
 var (
-	methods = regexp.MustCompile(`(?:IDENTIFIED WITH|VIA| OR) (\x00\d+\x00|\w+)`)
-	roles   = regexp.MustCompile(` DEFAULT ROLE (\S+(?:, ?\S+)*?) REQUIRE `)
+	methods = lazyregexp.New(`(?:IDENTIFIED WITH|VIA| OR) (\x00\d+\x00|\w+)`)
+	roles   = lazyregexp.New(` DEFAULT ROLE (\S+(?:, ?\S+)*?) REQUIRE `)
 )
 
 // clause is a part of ALTER USER, and how an account is described that does not have it.
 type clause struct {
-	pattern *regexp.Regexp
+	pattern *lazyregexp.Regexp
 	none    string
 }
 
 func clauses(patternsAndNone ...string) []clause {
 	var list []clause
 	for i := 0; i < len(patternsAndNone); i += 2 {
-		list = append(list, clause{regexp.MustCompile(patternsAndNone[i] + `( |$)`), patternsAndNone[i+1]})
+		list = append(list, clause{lazyregexp.New(patternsAndNone[i] + `( |$)`), patternsAndNone[i+1]})
 	}
 	return list
 }

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"example.com/rotator/internal/lazyregexp"
 )
 
 // right is the smallest thing that can be granted.
@@ -29,10 +31,10 @@ const (
 type rights map[right]bool
 
 var (
-	grantRow = regexp.MustCompile(`^(GRANT|REVOKE) (.+?)(?: ON (.+?))? (?:TO|FROM) (\x00\d+\x00)(?:@(\x00\d+\x00))?( .*)?$`)
+	grantRow = lazyregexp.New(`^(GRANT|REVOKE) (.+?)(?: ON (.+?))? (?:TO|FROM) (\x00\d+\x00)(?:@(\x00\d+\x00))?( .*)?$`)
 	// A privilege, with the columns that it is for.
-	privilege = regexp.MustCompile(`([^,()]+)(?:\(([^)]*)\))?`)
-	option    = regexp.MustCompile(`\b(GRANT|ADMIN) OPTION\b`)
+	privilege = lazyregexp.New(`([^,()]+)(?:\(([^)]*)\))?`)
+	option    = lazyregexp.New(`\b(GRANT|ADMIN) OPTION\b`)
 )
 
 // add adds the rights in a row of SHOW GRANTS FOR a. A row about another account, which MariaDB also
@@ -137,7 +139,7 @@ func (r right) take(a account) string {
 var mighty = []string{allPrivileges, "SUPER", "SYSTEM_USER", "CREATE USER", grantOption, "ROLE_ADMIN", "SET_USER_ID", "SET_ANY_DEFINER", "SET USER"}
 
 // writes matches a privilege to change rows, of a table or of columns.
-var writes = regexp.MustCompile(`^(ALL PRIVILEGES|INSERT|UPDATE|DELETE)( |$)`)
+var writes = lazyregexp.New(`^(ALL PRIVILEGES|INSERT|UPDATE|DELETE)( |$)`)
 
 // power names a right that makes an account an administrator, or is "": one on everything, one to write
 // the server's own tables, or the role of RDS's master user.

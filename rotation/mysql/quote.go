@@ -1,10 +1,10 @@
 package mysql
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -21,8 +21,8 @@ func text(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'"
 func identifier(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
 
 var (
-	quotation   = regexp.MustCompile("`(?:[^`]|``)*`|'(?:[^']|'')*'")
-	placeholder = regexp.MustCompile(`\x00\d+\x00`)
+	quotation   = lazyregexp.New("`(?:[^`]|``)*`|'(?:[^']|'')*'")
+	placeholder = lazyregexp.New(`\x00\d+\x00`)
 )
 
 // mask replaces what is quoted in a statement of the server's by numbers, since it can look like a keyword.

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
 )
@@ -78,7 +78,7 @@ func (s *session) transaction(ctx context.Context, rehearsal bool, do func(pgx.T
 }
 
 // verbs are the places of names and texts in a statement.
-var verbs = regexp.MustCompile("%[IL]")
+var verbs = lazyregexp.New("%[IL]")
 
 // exec runs a statement whose names and texts the server itself puts in and quotes: %I stands for a
 // name and %L for a text. It returns the statement with the names alone: a text may be the value of

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/parity"
 )
@@ -99,8 +99,8 @@ func scoped(scope, object, of string) string {
 // A right is strange if its text, but for names in quotes, is more than the words, brackets and commas
 // of a kind of right, a scope or built-in types: it must not become a part of a statement.
 var (
-	quoted = regexp.MustCompile(`"([^"]|"")*"`)
-	word   = regexp.MustCompile(`^[A-Za-z0-9_ ,.()\[\]]*$`)
+	quoted = lazyregexp.New(`"([^"]|"")*"`)
+	word   = lazyregexp.New(`^[A-Za-z0-9_ ,.()\[\]]*$`)
 )
 
 func (r right) strange() bool {

@@ -165,11 +165,11 @@ run "everything_asked_for" {
   }
   assert {
     condition = alltrue(flatten([for a in aws_cloudwatch_metric_alarm.cause : [for q in a.metric_query : [for m in q.metric :
-    keys(m.dimensions) == tolist(["Cause", "FunctionName"]) && m.dimensions.FunctionName == "rotator"]]]))
+    keys(m.dimensions) == tolist(["cause", "function_name"]) && m.dimensions.function_name == "rotator"]]]))
     error_message = "An alarm hears other functions, too."
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.clients_refused[0].dimensions == tomap({ FunctionName = "rotator" })
+    condition     = aws_cloudwatch_metric_alarm.clients_refused[0].dimensions == tomap({ function_name = "rotator" })
     error_message = "Nobody hears that clients are refused by this function's targets."
   }
   assert {
@@ -178,7 +178,7 @@ run "everything_asked_for" {
   }
   assert {
     condition = length([for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : w
-    if w.type == "log" || strcontains(try(w.properties.metrics[0][0].expression, ""), "FunctionName=\"rotator\"")]) == 9
+    if w.type == "log" || strcontains(try(w.properties.metrics[0][0].expression, ""), "function_name=\"rotator\"")]) == 9
     error_message = "The dashboard is no JSON, lacks a widget or shows other functions."
   }
   assert {

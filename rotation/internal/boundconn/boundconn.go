@@ -10,8 +10,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"regexp"
 	"syscall"
+
+	"example.com/rotator/internal/lazyregexp"
 )
 
 // Dial connects, and closes the connection when ctx is done.
@@ -88,7 +89,7 @@ func (r *reader) Read(b []byte) (int, error) {
 // manyRounds is how a server's first message of SCRAM asks for a million rounds or more. Servers
 // ask for 4,096 to some 100,000; a million take a second, in which no deadline is looked at.
 // Source: https://www.rfc-editor.org/rfc/rfc5802#section-7
-var manyRounds = regexp.MustCompile(`,i=[+-]?[0-9]{7}`)
+var manyRounds = lazyregexp.New(`,i=[+-]?[0-9]{7}`)
 
 // Rounds looks at what a server sends during a login, in pieces of any length, and fails where it
 // asks for too many rounds of SCRAM. The zero value is ready for use.

@@ -1,0 +1,113 @@
+package function
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/smithy-go/middleware"
+
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
+)
+
+// environment is the SDK's configuration from the AWS_* variables alone. Lambda gives a function its
+// credentials and region in them; the SDK's own loader would add profiles, SSO and instance roles,
+// which no function has, and a fifteenth of the function's size.
+// Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
+// Source: https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
+type environment struct {
+	fips, dualStack, ignoreEndpoints bool
+}
+
+// loadEnvironment reads the configuration. The error has the cause InvalidConfiguration.
+func loadEnvironment() (aws.Config, error) {
+	var e environment
+	for name, flag := range map[string]*bool{
+		"AWS_USE_FIPS_ENDPOINT":               &e.fips,
+		"AWS_USE_DUALSTACK_ENDPOINT":          &e.dualStack,
+		"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": &e.ignoreEndpoints,
+	} {
+		var err error
+		if *flag, err = rotation.ParseBool(name, os.Getenv(name), false); err != nil {
+			return aws.Config{}, err
+		}
+	}
+	key, secret := os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
+	if key == "" || secret == "" {
+		return aws.Config{}, engine.Errorf(engine.InvalidConfiguration,
+			"leave both to Lambda; elsewhere, set them yourself, for the simulator to any words",
+			"AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set")
+	}
+	cfg := aws.Config{
+		Region:        cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION")),
+		Credentials:   credentials.NewStaticCredentialsProvider(key, secret, os.Getenv("AWS_SESSION_TOKEN")),
+		AppID:         os.Getenv("AWS_SDK_UA_APP_ID"),
+		ConfigSources: []any{e},
+		APIOptions:    []func(*middleware.Stack) error{logCall},
+	}
+	if url := os.Getenv("AWS_ENDPOINT_URL"); url != "" && !e.ignoreEndpoints {
+		cfg.BaseEndpoint = &url
+	}
+	var err error
+	if text := os.Getenv("AWS_MAX_ATTEMPTS"); text != "" {
+		if cfg.RetryMaxAttempts, err = strconv.Atoi(text); err != nil || cfg.RetryMaxAttempts < 1 {
+			return cfg, engine.Errorf(engine.InvalidConfiguration, "set AWS_MAX_ATTEMPTS to a number of 1 or more",
+				"AWS_MAX_ATTEMPTS is not a number of attempts")
+		}
+	}
+	if text := os.Getenv("AWS_RETRY_MODE"); text != "" {
+		if cfg.RetryMode, err = aws.ParseRetryMode(text); err != nil {
+			return cfg, engine.Errorf(engine.InvalidConfiguration, "set AWS_RETRY_MODE to standard or adaptive",
+				"AWS_RETRY_MODE is not a mode of the SDK")
+		}
+	}
+	var roots *x509.CertPool
+	if file := os.Getenv("AWS_CA_BUNDLE"); file != "" {
+		text, err := os.ReadFile(file)
+		roots = x509.NewCertPool()
+		if err != nil || !roots.AppendCertsFromPEM(text) {
+			return cfg, engine.Errorf(engine.InvalidConfiguration,
+				"set AWS_CA_BUNDLE to the path of a PEM file in the function's package",
+				"AWS_CA_BUNDLE names no file with certificates")
+		}
+	}
+	// An endpoint that cannot be reached must be reported while there is time.
+	cfg.HTTPClient = awshttp.NewBuildableClient().WithTimeout(10 * time.Second).
+		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 4 * time.Second }).
+		WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost, t.TLSClientConfig.RootCAs = 2, roots })
+	return cfg, nil
+}
+
+// GetServiceBaseEndpoint is called by the SDK's clients, as are all other methods.
+func (environment) GetServiceBaseEndpoint(_ context.Context, service string) (string, bool, error) {
+	url := os.Getenv("AWS_ENDPOINT_URL_" + strings.ReplaceAll(strings.ToUpper(service), " ", "_"))
+	return url, url != "", nil
+}
+
+func (e environment) GetIgnoreConfiguredEndpoints(context.Context) (bool, bool, error) {
+	return e.ignoreEndpoints, true, nil
+}
+
+func (e environment) GetUseFIPSEndpoint(context.Context) (aws.FIPSEndpointState, bool, error) {
+	if !e.fips {
+		return aws.FIPSEndpointStateUnset, false, nil
+	}
+	return aws.FIPSEndpointStateEnabled, true, nil
+}
+
+func (e environment) GetUseDualStackEndpoint(context.Context) (aws.DualStackEndpointState, bool, error) {
+	if !e.dualStack {
+		return aws.DualStackEndpointStateUnset, false, nil
+	}
+	return aws.DualStackEndpointStateEnabled, true, nil
+}

@@ -1,0 +1,140 @@
+package function
+
+import (
+	"go/ast"
+	"go/parser"
+	gotoken "go/token"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var verb = regexp.MustCompile(`%[+#]?[a-z]`)
+
+// shown is an argument of a log call as the page has it: … stands for what the line fills in.
+func shown(e ast.Expr, constants map[string]string) string {
+	switch e := e.(type) {
+	case *ast.BasicLit:
+		if text, err := strconv.Unquote(e.Value); err == nil {
+			return verb.ReplaceAllString(text, "…")
+		}
+	case *ast.BinaryExpr:
+		return shown(e.X, constants) + shown(e.Y, constants)
+	case *ast.Ident:
+		if text, ok := constants[e.Name]; ok {
+			return text
+		}
+	case *ast.CallExpr:
+		if f, ok := e.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Sprintf" {
+			return shown(e.Args[0], constants)
+		}
+	}
+	return "…"
+}
+
+// logged returns every line that the files of a folder can log, as level and text. What an engine
+// reports by its request has a level of the same name.
+func logged(t *testing.T, folder string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var parsed []*ast.File
+	constants := make(map[string]string)
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(gotoken.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		parsed = append(parsed, f)
+		ast.Inspect(f, func(n ast.Node) bool {
+			if v, ok := n.(*ast.ValueSpec); ok && len(v.Names) == len(v.Values) {
+				for i, name := range v.Names {
+					if _, ok := v.Values[i].(*ast.BasicLit); ok {
+						constants[name.Name] = shown(v.Values[i], nil)
+					}
+				}
+			}
+			return true
+		})
+	}
+	var out []string
+	for _, f := range parsed {
+		ast.Inspect(f, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) == 0 {
+				return true
+			}
+			method, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			switch name := method.Sel.Name; name {
+			case "Debug", "Info", "Warn", "Error":
+				// The page has a line in backquotes.
+				line := strings.ReplaceAll(shown(call.Args[0], constants), "`", "'")
+				if name == "Error" && line == "…" { // such as resp.Error
+					return true
+				}
+				out = append(out, strings.ToUpper(name)+" "+line)
+			case "Changed":
+				out = append(out, "INFO changed at the target: …")
+			}
+			return true
+		})
+	}
+	return out
+}
+
+// TestPageHasEveryLogLine: docs/metrics.md lists what the machine, the function and the engines can
+// log, with its level, and nothing else.
+func TestPageHasEveryLogLine(t *testing.T) {
+	want := make(map[string]bool)
+	folders := []string{"."}
+	for _, pattern := range []string{"../../rotation", "../../rotation/*", "../../rotation/internal/*"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		folders = append(folders, found...)
+	}
+	for _, folder := range folders {
+		switch filepath.Base(folder) {
+		case "enginetest", "operator": // not the function's
+			continue
+		}
+		for _, line := range logged(t, folder) {
+			want[line] = true
+		}
+	}
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]bool)
+	for _, m := range regexp.MustCompile("(?m)^\\| (DEBUG|INFO|WARN|ERROR) \\| `([^`]+)` \\|").FindAllStringSubmatch(string(text), -1) {
+		got[m[1]+" "+m[2]] = true
+	}
+	for _, line := range slices.Sorted(maps.Keys(want)) {
+		if !got[line] {
+			t.Errorf("docs/metrics.md lacks %s", line)
+		}
+	}
+	for line := range got {
+		if !want[line] {
+			t.Errorf("docs/metrics.md has %s, which nothing logs", line)
+		}
+	}
+	if len(want) < 40 {
+		t.Errorf("only %d lines found", len(want))
+	}
+}
