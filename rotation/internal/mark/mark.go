@@ -1,5 +1,5 @@
-// Package mark names the credentials that engines create, to tell later whose they are and whether
-// anybody still needs them.
+// Package mark names the credentials that engines create, to tell later whose they are and whether anybody
+// still needs them.
 package mark
 
 import (
@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// settled is the age from which nobody can be about to store a credential: one call of the engine
-// takes 15 seconds at most, and storing what it created takes a few more.
+// settled is the age from which nobody can be about to store a credential: one call of the engine takes 15
+// seconds at most, and storing what it created takes a few more.
 const settled = time.Minute
 
 // Prefix is how every mark of a secret begins.
@@ -21,8 +21,7 @@ func Prefix(secret string) string {
 	return "rotator-" + hex.EncodeToString(sum[:6]) + "-"
 }
 
-// New returns a unique mark for a credential that is about to be created for a version of the
-// secret.
+// New returns a unique mark for a credential that is about to be created for a version of the secret.
 func New(secret, version string) string {
 	var own [8]byte
 	_, _ = rand.Read(own[4:]) // never fails, says crypto/rand
@@ -30,9 +29,8 @@ func New(secret, version string) string {
 	return Prefix(secret) + version + "-" + hex.EncodeToString(own[:])
 }
 
-// Abandoned reports whether a mark is the secret's and no call for the version can be about to store
-// the credential: it was created for another version, or long ago. The versions of the secret may
-// still hold it.
+// Abandoned reports whether a mark is the secret's and no call for the version can be about to store the
+// credential: it was created for another version, or long ago. The versions of the secret may still hold it.
 func Abandoned(mark, secret, version string) bool {
 	rest, ours := strings.CutPrefix(mark, Prefix(secret))
 	if !ours {
