@@ -24,9 +24,6 @@ type Target[U any] interface {
 	// Mark returns what an administrator does to have the two accepted as a pair: statements, or a
 	// clause that starts with a verb.
 	Mark(current, other *U) string
-	// Rehearse proves, as far as the target lets it, that the changes will succeed. current is nil
-	// for a single user, and other is nil where it is to be created.
-	Rehearse(ctx context.Context, current, other *U) error
 	// Create makes a marked user who can do nothing. Its error wraps ErrExists where the user exists.
 	Create(ctx context.Context, current *U, name string) (*U, error)
 	// Equalize gives other the rights of current, marks an unmarked pair, and reports every change
@@ -36,13 +33,21 @@ type Target[U any] interface {
 	SetPassword(ctx context.Context, u *U) error
 }
 
+// Rehearser is a Target whose changes cannot be rolled back. Others rehearse by making them.
+type Rehearser[U any] interface {
+	Target[U]
+	// Rehearse proves, as far as the target lets it, that the changes will succeed. current is nil
+	// for a single user, and other is nil where it is to be created.
+	Rehearse(ctx context.Context, current, other *U) error
+}
+
 // Change is what a superuser is to do at a target.
 type Change struct {
 	Kind    engine.Kind
 	Request *engine.Request
 	// Superuser, Current and Pending are the users' names as the target stores them.
 	Superuser, Current, Pending string
-	Rehearsal                   bool
+	Rehearsal                   bool // by a Rehearser
 	// Marked asks for the mark in addition to the proof: an unmarked pair, which something else has
 	// made, is taken over only where an operator says so.
 	Marked bool
@@ -62,38 +67,38 @@ func Apply[U any](ctx context.Context, t Target[U], c Change) error {
 	if c.Pending == c.Superuser || alternating && c.Current == c.Superuser {
 		return engine.Errorf(engine.TakeoverRefused, AdviceOwn, "the user %q is the superuser itself", c.Superuser)
 	}
-	if !alternating {
-		u, err := ordinary(ctx, t, c.Pending)
-		if err == nil && c.Rehearsal {
-			return t.Rehearse(ctx, nil, u)
-		}
-		if err == nil {
-			err = t.SetPassword(ctx, u)
-		}
+	var current, u *U // u is the user to change
+	var err error
+	if alternating {
+		current, u, err = Find(ctx, t, c)
+	} else {
+		u, err = ordinary(ctx, t, c.Pending)
+	}
+	if err != nil {
 		return err
 	}
-	current, other, err := Find(ctx, t, c)
-	if err == nil && c.Rehearsal {
-		return t.Rehearse(ctx, current, other)
+	if c.Rehearsal {
+		return t.(Rehearser[U]).Rehearse(ctx, current, u)
 	}
-	if err == nil && other == nil {
-		other, err = t.Create(ctx, current, c.Pending)
-		if err == nil {
+	if alternating && u == nil {
+		if u, err = t.Create(ctx, current, c.Pending); err == nil {
 			c.Request.Changed("the user " + c.Pending + " is created, as the second user of " + c.Current)
 		}
 		if created := err; errors.Is(err, ErrExists) { // since Find, by a concurrent call or by a stranger
-			if current, other, err = Find(ctx, t, c); other == nil {
+			if current, u, err = Find(ctx, t, c); u == nil {
 				err = cmp.Or(err, created)
 			}
 		}
+		if err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = t.Equalize(ctx, current, other)
+	if alternating {
+		if err := t.Equalize(ctx, current, u); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = t.SetPassword(ctx, other)
-	}
-	return err
+	return t.SetPassword(ctx, u)
 }
 
 // Find returns the two users of a secret, of whom other is nil where it does not exist. It refuses

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
 	"example.com/rotator/rotation/operator"
@@ -220,6 +221,30 @@ func TestAdoptionKeepsNobodyWaiting(t *testing.T) {
 	}
 	w.exec(long, "COMMIT")
 	w.adopt(arn, true)
+}
+
+// TestAdoptionThatFailsHalfwayIsInTheLog: what one database has committed stays, and is reported,
+// although the next one fails.
+func TestAdoptionThatFailsHalfwayIsInTheLog(t *testing.T) {
+	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
+	w.env["ADOPT_PAIRS"] = "true"
+	boss := w.pg.Connect(t, "postgres")
+	arn, user := w.awsPair(w.secret(w.value(w.pg.User, w.pg.Password)), boss)
+	elsewhere := w.pg.Database(t)
+	w.exec(w.pg.Connect(t, elsewhere), "CREATE TABLE kept (id int)", "ALTER TABLE kept OWNER TO "+user+"_clone")
+	w.exec(boss, "CREATE TABLE "+user+".used (id int)", "ALTER TABLE "+user+".used OWNER TO "+user+"_clone")
+	w.interrupt = rotation.SetSecret
+	if err := w.rotate(arn); err == nil {
+		t.Fatal("the rotation was not interrupted")
+	}
+	w.interrupt = ""
+	w.exec(boss, "BEGIN", "SELECT * FROM "+user+".used")
+	defer w.exec(boss, "COMMIT")
+	err := w.handle(t.Context(), rotation.Event{Step: rotation.SetSecret, SecretID: arn, ClientRequestToken: w.pending(arn)})
+	wantCause(t, err, engine.Locked, "pg_locks")
+	if want := "changed at the target: " + elsewhere + ": table public.kept belongs to " + user; !strings.Contains(w.log.String(), want) {
+		t.Errorf("the log does not have: %s", want)
+	}
 }
 
 // TestMarkAdviceWorks: the statements of the error, run as they stand, make the pair the secret's.

@@ -21,7 +21,8 @@ type harness struct {
 	pg          *testserver.PostgresServer
 	major       int
 	alternating bool
-	rds         bool // the superuser is none, but a master as RDS has it
+	superuser   bool // changes the single user's password
+	rds         bool // the superuser is a master as RDS has it
 }
 
 func suite(t *testing.T, h harness) {
@@ -36,6 +37,12 @@ func TestEngineSingleUser(t *testing.T) { suite(t, harness{}) }
 
 func TestEngineAlternatingUsers(t *testing.T) { suite(t, harness{alternating: true}) }
 
+func TestEngineSingleUserBySuperuser(t *testing.T) { suite(t, harness{superuser: true}) }
+
+func TestEngineSingleUserByMasterOfRDS18(t *testing.T) {
+	suite(t, harness{major: 18, superuser: true, rds: true})
+}
+
 func TestEngineMasterOfRDS15(t *testing.T) { suite(t, harness{alternating: true, rds: true}) }
 
 func TestEngineMasterOfRDS18(t *testing.T) {
@@ -49,6 +56,13 @@ func (h *harness) Engine() engine.Engine {
 func (h *harness) Target() string { return h.pg.Addr() }
 
 func (h *harness) Overlap() bool { return false }
+
+func (h *harness) Env() map[string]string {
+	if h.superuser {
+		return map[string]string{"STRATEGY": "single"}
+	}
+	return map[string]string{}
+}
 
 func (h *harness) Logs() (string, error) { return h.pg.Logs() }
 
@@ -74,7 +88,7 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 	if _, err := conn.Exec(ctx, fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", user, password)); err != nil {
 		return value, superuser, err
 	}
-	if h.alternating {
+	if h.alternating || h.superuser {
 		superuser = login(boss, bossPassword)
 	}
 	return login(user, password), superuser, h.sql(ctx, "CREATE SCHEMA %I AUTHORIZATION %I", user, user)

@@ -269,3 +269,28 @@ func wantCause(t *testing.T, err error, cause engine.Cause, text string) {
 		t.Errorf("the error has no step: %v", err)
 	}
 }
+
+// pending returns the version that is AWSPENDING and not AWSCURRENT, or "".
+func (w *world) pending(arn string) string {
+	w.t.Helper()
+	d, err := w.client.DescribeSecret(context.Background(), &secretsmanager.DescribeSecretInput{SecretId: &arn})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for id, labels := range d.VersionIdsToStages {
+		if slices.Contains(labels, "AWSPENDING") && !slices.Contains(labels, "AWSCURRENT") {
+			return id
+		}
+	}
+	return ""
+}
+
+// abandon takes AWSPENDING away, as `rotatorctl recover` does.
+func (w *world) abandon(arn string) {
+	w.t.Helper()
+	if id := w.pending(arn); id != "" {
+		if _, err := w.client.UpdateSecretVersionStage(context.Background(), &secretsmanager.UpdateSecretVersionStageInput{SecretId: &arn, VersionStage: aws.String("AWSPENDING"), RemoveFromVersionId: &id}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,44 +11,51 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// target is a superuser's transaction, for package pair. Of two users that alternate one, the first,
-// owns everything and holds every right; the second is a member of it whose sessions become the
-// first when they log in. So an object that either makes belongs to the first, and a right that the
-// first gets or loses, both get or lose.
-type target struct {
-	*session
-	tx       pgx.Tx
-	request  *engine.Request
-	verifier string
+// role is what the server knows of a role.
+type role struct {
+	oid       uint32
+	name      string
+	power     string   // that makes it an administrator, or ""
+	flags     []string // those of flags that it has
+	limit     int
+	until     string // as the server writes it, "" for no end
+	comment   string
+	groups    []uint32 // those that it is a member of itself
+	acts      []uint32 // those of them whose rights it has, and that it can become
+	tokenOnly []string // those of RDS whose members cannot log in with passwords, member of a member included
 }
 
-// Find returns a role, or nil where there is none. An administrator is a superuser; until version
-// 15, who has CREATEROLE, and so can change every other role; and a member of one that has the powers
-// of the server's process, or of the superuser that acts here. On RDS and its like nobody else is a
-// superuser: there it is the members of the provider's role.
-// Source: https://www.postgresql.org/docs/current/predefined-roles.html
+// flags are the attributes of a role that words switch on. The last four, a second user shares with the first.
+var flags = []string{"LOGIN", "INHERIT", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS"}
+
+// Find returns a role, or nil where there is none. An administrator is a superuser; until version 15, who has
+// CREATEROLE, and so can change every other role; and a member of one that has the powers of the server's
+// process, or of the superuser that acts here. On RDS and its like nobody else is a superuser: there it is
+// the members of the provider's role. From version 16 on, each membership says whether it inherits.
+// Source: https://www.postgresql.org/docs/current/predefined-roles.html,
+// https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html
 func (t *target) Find(ctx context.Context, name string) (*role, error) {
 	r := &role{name: name}
-	on := make([]bool, len(flags))
-	err := t.tx.QueryRow(ctx, `SELECT oid, CASE WHEN rolsuper THEN 'a superuser'
+	err := t.Tx.QueryRow(ctx, `SELECT oid, CASE WHEN rolsuper THEN 'a superuser'
 	WHEN rolcreaterole AND $2 < 16 THEN 'a role with CREATEROLE'
 	ELSE coalesce((SELECT 'a member of ' || p.rolname FROM pg_catalog.pg_roles p WHERE p.oid <> r.oid AND pg_has_role(r.oid, p.oid, 'MEMBER')
 		AND (p.rolsuper OR p.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin', session_user))
 		ORDER BY p.rolname LIMIT 1), '') END,
-	rolcanlogin, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls, rolconnlimit,
-	coalesce(rolvaliduntil::text, ''), coalesce(shobj_description(oid, 'pg_authid'), ''), ARRAY(SELECT roleid FROM pg_catalog.pg_auth_members WHERE member = r.oid)
-	FROM pg_catalog.pg_roles r WHERE rolname = $1`, name, t.major).
-		Scan(&r.oid, &r.power, &r.login, &on[0], &on[1], &on[2], &on[3], &r.limit, &r.until, &r.comment, &r.groups)
+	ARRAY(SELECT name FROM (VALUES ('LOGIN', rolcanlogin), ('INHERIT', rolinherit), ('CREATEDB', rolcreatedb), ('CREATEROLE', rolcreaterole),
+		('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) f (name, has) WHERE has),
+	rolconnlimit, coalesce(rolvaliduntil::text, ''), coalesce(shobj_description(oid, 'pg_authid'), ''),
+	ARRAY(SELECT roleid FROM pg_catalog.pg_auth_members WHERE member = r.oid),
+	ARRAY(SELECT roleid FROM pg_catalog.pg_auth_members m WHERE member = r.oid AND NOT to_jsonb(m) @> '{"inherit_option": false}' AND NOT to_jsonb(m) @> '{"set_option": false}'),
+	ARRAY(SELECT p.rolname::text FROM pg_catalog.pg_roles p WHERE p.rolname IN ('rds_iam', 'rds_ad') AND pg_has_role(r.oid, p.oid, 'MEMBER'))
+	FROM pg_catalog.pg_roles r WHERE rolname = $1`, name, t.Major).
+		Scan(&r.oid, &r.power, &r.flags, &r.limit, &r.until, &r.comment, &r.groups, &r.acts, &r.tokenOnly)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
-	r.flags = make(map[string]bool, len(flags))
-	for i, f := range flags {
-		r.flags[f] = on[i]
-	}
-	return r, t.classify("the role could not be read", err)
+	return r, t.Classify("the role could not be read", err)
 }
 
 // Administrator returns what makes the role one.
@@ -55,40 +63,38 @@ func (t *target) Administrator(_ context.Context, r *role) (string, error) { ret
 
 // Exceeds returns an attribute by which the other role could do more than its own work.
 func (t *target) Exceeds(_ context.Context, current, other *role) (string, error) {
-	for _, f := range flags[1:] {
-		if other.flags[f] && !current.flags[f] {
+	for _, f := range flags[3:] {
+		if slices.Contains(other.flags, f) && !slices.Contains(current.flags, f) {
 			return f, nil
 		}
 	}
 	return "", nil
 }
 
-// mark is the comment that tells a second user from a stranger of that name. By
-// itself it proves nothing: from version 16 on, whoever has CREATEROLE can make a role
-// of any name and comment on it, and only not give it rights of another. See Marked.
+// mark is the comment that tells a second user from a stranger of that name. By itself it proves nothing:
+// from version 16 on, whoever has CREATEROLE can create a role of any name and comment on it, and only not
+// give it rights of another. See Marked.
 func mark(first string) string { return fmt.Sprintf("rotator: second user of %q", first) }
 
-// Marked reports whether a role is the second user of the other by its mark and by being
-// a member of it, which takes ADMIN OPTION on the other, and until version 15
-// CREATEROLE, with which one may change both anyhow. The engine gives a second user
-// both in the transaction that creates it.
+// Marked reports whether a role is the second user of the other by its mark and by being a member of it,
+// which takes ADMIN OPTION on the other, and until version 15 CREATEROLE, with which one may change both
+// anyhow. The engine gives a second user both in the transaction that creates it.
 // Source: https://www.postgresql.org/docs/18/sql-createrole.html (CREATEROLE)
 func (t *target) Marked(_ context.Context, current, other *role) (bool, error) {
 	first, second := ranks(current, other)
 	return second.comment == mark(first.name) && slices.Contains(second.groups, first.oid), nil
 }
 
-// ranks says which of the two is the first user: the mark decides, then the membership, and then
-// the name.
+// ranks says which of the two is the first user: the mark decides, then the membership, and then the name.
 func ranks(current, other *role) (first, second *role) {
-	back := current.comment == mark(other.name)
-	if !back && other.comment != mark(current.name) {
-		back = slices.Contains(current.groups, other.oid)
-		if !back && !slices.Contains(other.groups, current.oid) {
-			back = current.name == other.name+"_clone"
-		}
-	}
-	if back {
+	switch {
+	case current.comment == mark(other.name):
+		return other, current
+	case other.comment == mark(current.name):
+	case slices.Contains(current.groups, other.oid):
+		return other, current
+	case slices.Contains(other.groups, current.oid):
+	case current.name == other.name+"_clone":
 		return other, current
 	}
 	return current, other
@@ -97,27 +103,30 @@ func ranks(current, other *role) (first, second *role) {
 // Mark returns the statements that make the two a pair.
 func (t *target) Mark(current, other *role) string {
 	first, second := ranks(current, other)
-	statements := "COMMENT ON ROLE " + pgx.Identifier{second.name}.Sanitize() + " IS '" + strings.ReplaceAll(mark(first.name), "'", "''") + "'"
+	statements := "COMMENT ON ROLE " + quote(second.name) + " IS '" + strings.ReplaceAll(mark(first.name), "'", "''") + "'"
 	if !slices.Contains(second.groups, first.oid) {
-		statements = "GRANT " + pgx.Identifier{first.name}.Sanitize() + " TO " + pgx.Identifier{second.name}.Sanitize() + "; " + statements
+		statements = "GRANT " + quote(first.name) + " TO " + quote(second.name) + "; " + statements
 	}
 	return statements
 }
 
-// Rehearse is not called: a rehearsal makes the changes in a transaction that is rolled back.
-func (t *target) Rehearse(context.Context, *role, *role) error { return nil }
-
-// Create makes the role, which Equalize marks.
+// Create creates the role, which Equalize marks.
 func (t *target) Create(ctx context.Context, _ *role, name string) (*role, error) {
-	if _, err := t.exec(ctx, t.tx, "CREATE ROLE %I", name); err != nil {
-		return nil, t.denied(err, "ALTER ROLE "+pgx.Identifier{t.Target.User}.Sanitize()+" CREATEROLE")
+	if _, err := t.exec(ctx, "CREATE ROLE %I", name); err != nil {
+		return nil, denied(err, "ALTER ROLE "+quote(t.Target.User)+" CREATEROLE")
 	}
 	return t.Find(ctx, name)
 }
 
-// Equalize makes the second user a member of the first, copies attributes and settings, and reports
-// what the second has of its own and the first has not.
+// Equalize makes the second user a member of the first, copies attributes and settings, and reports what the
+// second has of its own and the first has not.
 func (t *target) Equalize(ctx context.Context, current, other *role) error {
+	for _, group := range other.tokenOnly {
+		if !slices.Contains(current.tokenOnly, group) {
+			return engine.Errorf(engine.PrivilegeMissing, "REVOKE "+group+" FROM "+quote(other.name)+", or from the role through which it is a member",
+				"the user %q is a member of %s, which ends logins with a password, and %q is not", other.name, group, current.name)
+		}
+	}
 	first, second := ranks(current, other)
 	if err := t.join(ctx, first, second); err != nil {
 		return err
@@ -136,7 +145,95 @@ func (t *target) Equalize(ctx context.Context, current, other *role) error {
 	return t.foreign(ctx, first, second)
 }
 
-// SetPassword stores the verifier.
+// foreign reports what the second user owns or was granted by name. It stays: somebody else created or
+// granted it, and what a pair takes over is an operator's choice.
+func (t *target) foreign(ctx context.Context, first, second *role) error {
+	found, err := t.Texts(ctx, "the second user's rights could not be read", `SELECT 'a member of ' || quote_ident(pg_get_userbyid(roleid)) FROM pg_catalog.pg_auth_members WHERE member = $1 AND roleid <> $2 AND NOT pg_has_role($2, roleid, 'MEMBER')
+	UNION ALL SELECT format('%s of %s objects or rights in %s', CASE deptype WHEN 'o' THEN 'the owner' WHEN 'r' THEN 'named by policies' ELSE 'the holder' END, count(*), coalesce('the database ' || quote_ident(d.datname), 'the whole server'))
+	FROM pg_catalog.pg_shdepend s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.dbid
+	WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass AND s.refobjid = $1 AND s.deptype IN ('o', 'a', 'r')
+		AND s.classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass) GROUP BY deptype, d.datname ORDER BY 1`, second.oid, first.oid)
+	for _, f := range found {
+		t.Request.Warn("the second user " + second.name + " is by itself " + f + ", which " + first.name + " and so the application is not; `rotatorctl adopt` shows it")
+	}
+	return err
+}
+
+// join makes the second user a member of the first that has its rights and can become it.
+func (t *target) join(ctx context.Context, first, second *role) error {
+	if slices.Contains(second.acts, first.oid) {
+		return nil
+	}
+	return denied(t.grant(ctx, "GRANT %I TO %I"+t.options(), first.name, second.name), t.adviceChange(first.name))
+}
+
+// options are those of a grant of membership that gives the rights and the way to become the role.
+func (t *target) options() string {
+	if t.Major < 16 {
+		return ""
+	}
+	return " WITH INHERIT TRUE, SET TRUE"
+}
+
+// attributes gives the other user the current one's attributes.
+func (t *target) attributes(ctx context.Context, current, other *role, second bool) error {
+	var words, args []string
+	for _, f := range flags {
+		has, want := slices.Contains(other.flags, f), slices.Contains(current.flags, f)
+		switch f {
+		case "LOGIN":
+			want = true
+		case "INHERIT": // so a second user has the first's rights before its sessions become the first
+			want = has || second
+		}
+		switch {
+		case want && !has:
+			words = append(words, f)
+		case has && !want:
+			words = append(words, "NO"+f)
+		}
+	}
+	if current.limit != other.limit {
+		words = append(words, fmt.Sprintf("CONNECTION LIMIT %d", current.limit))
+	}
+	if current.until != other.until {
+		words = append(words, "VALID UNTIL %L")
+		args = append(args, cmp.Or(current.until, "infinity"))
+	}
+	if words == nil {
+		return nil
+	}
+	err := t.grant(ctx, "ALTER ROLE %I "+strings.Join(words, " "), append([]string{other.name}, args...)...)
+	return denied(err, t.adviceChange(other.name)+"; and give it the attributes that it gives")
+}
+
+// SetPassword stores the verifier of the password.
 func (t *target) SetPassword(ctx context.Context, r *role) error {
-	return t.setPassword(ctx, t.tx, r.name, t.verifier)
+	if t.Conn.PgConn().ParameterStatus("is_superuser") == "on" {
+		// What it keeps of a statement inside a block, only a superuser can switch off.
+		if _, err := t.Tx.Exec(ctx, "SELECT pg_catalog.set_config('pg_stat_statements.track', 'none', true)"); err != nil {
+			return t.Classify("pg_stat_statements could not be switched off", err)
+		}
+	}
+	_, err := t.exec(ctx, "ALTER ROLE %I PASSWORD %L", r.name, scramVerifier(t.password, t.Request.Secret, t.Request.Version, r.name))
+	switch {
+	case err == nil:
+	case pgsession.Code(err) == "22023": // invalid_parameter_value, as the hooks for password checks raise
+		return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the server's policy", "the server rejects the password of %q: %w", r.name, err)
+	case strings.Contains(err.Error(), "rds_password"):
+		err = denied(err, "GRANT rds_password TO "+quote(t.Target.User)+", or name a superuser secret in masterarn whose user may change passwords")
+	}
+	return denied(err, t.adviceChange(r.name))
+}
+
+// adviceChange says what lets the session's user change a user.
+func (t *target) adviceChange(user string) string {
+	login := quote(t.Target.User)
+	switch {
+	case user == t.Target.User:
+		return "let the user set its own password, or name a superuser secret in masterarn"
+	case t.Major < 16:
+		return "ALTER ROLE " + login + " CREATEROLE"
+	}
+	return "ALTER ROLE " + login + " CREATEROLE; GRANT " + quote(user) + " TO " + login + " WITH ADMIN OPTION"
 }

@@ -1,16 +1,12 @@
-// Package postgres rotates the passwords of PostgreSQL and Aurora PostgreSQL
-// roles, for a single user and for alternating users.
+// Package postgres rotates the passwords of PostgreSQL and Aurora PostgreSQL roles, for a single user and for
+// alternating users.
 //
-// The server gets a SCRAM-SHA-256 verifier and never a password. The verifier is handed over by a
-// function call and put into the statement by the server itself, so no log of statements has it.
+// The server gets a SCRAM-SHA-256 verifier and never a password, in such a way that no log of statements has it.
 package postgres
 
 import (
 	"context"
-	"errors"
-	"log/slog"
-
-	"github.com/jackc/pgx/v5"
+	"crypto/rand"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
@@ -20,7 +16,11 @@ import (
 // Engine rotates roles of PostgreSQL 10 and later.
 type Engine struct{ tls engine.TLSPolicy }
 
-var _ engine.DryRunner = (*Engine)(nil)
+var (
+	_ engine.DryRunner = (*Engine)(nil)
+	_ engine.Adopter   = (*Engine)(nil)
+	_ engine.Needer    = (*Engine)(nil)
+)
 
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
@@ -32,7 +32,7 @@ func (*Engine) Kind() engine.Kind {
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `:/@"'\`, RequireEachIncludedType: true},
-		Superuser:    engine.ForAlternating,
+		Superuser:    engine.ForEither,
 		CloneSuffix:  "_clone",
 		// Source: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
 		CloneLimit: 63,
@@ -49,8 +49,7 @@ func parse(v engine.Value) (engine.Target, error) {
 	return t, err
 }
 
-// Next returns the current value with a new password and, for alternating
-// users, the other user's name.
+// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
@@ -58,139 +57,114 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return pair.Next(e.Kind(), r)
 }
 
-// DryRun logs in and makes the change in a transaction that is rolled back, with
-// a verifier that fits no password.
+// DryRun makes the change in a transaction that is rolled back.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
 // Set makes the pending password valid, in one transaction.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in and asks for an answer. The sessions of a second user must be the first's: without
-// that, an application could log in and would have lost its rights.
+// Verify logs in and asks for an answer. The sessions of a second user must be the first's: without that, an
+// application could log in and would have lost its rights.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	// It can be the superuser's login, and the search path the database owner's: see transaction,
-	// which would make the session another role.
-	var second, itself bool
-	err = s.Conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid') OPERATOR(pg_catalog.~~) 'rotator: second user of "%"', false),
-	current_user OPERATOR(pg_catalog.=) session_user FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user`).Scan(&second, &itself)
-	if err == nil && second && itself && r.Strategy == engine.AlternatingUsers && v.Equal(r.Pending) {
+	// It can be the superuser's login, and the search path the database owner's: see begin, which would make
+	// the session another role.
+	var strayed bool
+	err = s.Conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid') OPERATOR(pg_catalog.~~) 'rotator: second user of "%"', false)
+	AND current_user OPERATOR(pg_catalog.=) session_user FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user`).Scan(&strayed)
+	if err == nil && strayed && r.Strategy == engine.AlternatingUsers && v.Equal(r.Pending) {
 		return engine.Errorf(engine.PrivilegeMissing, "look for a setting of role that overrides the second user's, and for a membership without SET",
 			"the sessions of %q do not become the first user", s.Target.User)
 	}
-	return s.classify("the query failed", err)
+	return s.Classify("the query failed", err)
 }
 
-// change makes the change that r asks for as r.Login, and keeps it unless it is a rehearsal.
+// change makes the change as r.Login. A rehearsal, which is not kept, sets a password that nobody knows.
 func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
+	return e.with(ctx, r, r.Login, func(s *pgsession.Session, c pair.Change) error {
+		password, _ := r.Pending.Text("password")
+		if rehearsal {
+			password = rand.Text()
+		}
+		if r.Superuser && r.Adopt && r.Strategy == engine.AlternatingUsers {
+			plan, err := adopt(ctx, s, c, !rehearsal, true)
+			for _, line := range plan {
+				if !rehearsal {
+					r.Changed(line)
+				}
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return s.Transaction(ctx, r, rehearsal, func(w *pgsession.Work) error {
+			t := &target{w, password}
+			c.Request = w.Request
+			if rehearsal {
+				if err := t.warnOfMD5(ctx, r, c.Pending); err != nil {
+					return err
+				}
+			}
+			if !r.Superuser {
+				return t.SetPassword(ctx, &role{name: c.Pending})
+			}
+			return pair.Apply(ctx, t, c)
+		})
+	})
+}
+
+// with logs in and calls do with the change of the request.
+func (e *Engine) with(ctx context.Context, r *engine.Request, login engine.Value, do func(*pgsession.Session, pair.Change) error) error {
+	current, err := parse(r.Current)
+	if err != nil {
+		return err
+	}
 	pending, err := parse(r.Pending)
 	if err != nil {
 		return err
 	}
-	s, err := e.connect(ctx, r.Login)
+	s, err := e.connect(ctx, login)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	verifier := decoy(pending.User)
-	if !rehearsal {
-		verifier = scramVerifier(pending.Password, salt(r.Secret, r.Version, pending.User))
-	} else if err := s.warnOfMD5(ctx, r, pending.User); err != nil {
-		return err
-	}
-	if !r.Superuser {
-		return s.transaction(ctx, rehearsal, func(tx pgx.Tx) error { return s.setPassword(ctx, tx, pending.User, verifier) })
-	}
-	if r.Adopt && r.Strategy == engine.AlternatingUsers {
-		if err := s.adoptUnmarked(ctx, r, rehearsal); err != nil {
-			return err
-		}
-	}
-	return s.reporting(ctx, r, rehearsal, func(tx pgx.Tx, r *engine.Request) error {
-		c, err := s.users(r)
-		if err != nil {
-			return err
-		}
-		return pair.Apply(ctx, &target{s, tx, r, verifier}, c)
-	})
+	return do(s, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.Target.User, Current: current.User, Pending: pending.User, Marked: !r.Adopt})
 }
 
 // warnOfMD5 says beforehand that the user's clients must know SCRAM.
-func (s *session) warnOfMD5(ctx context.Context, r *engine.Request, user string) error {
-	var encryption string
-	err := s.Conn.QueryRow(ctx, "SELECT pg_catalog.current_setting('password_encryption')").Scan(&encryption)
-	if encryption == "md5" {
+func (t *target) warnOfMD5(ctx context.Context, r *engine.Request, user string) error {
+	found, err := t.Texts(ctx, "the server's settings could not be read", "SELECT current_setting('password_encryption')")
+	if err == nil && found[0] == "md5" {
 		r.Warn("password_encryption is md5 at the server, and " + user + " gets SCRAM-SHA-256: clients that know nothing but MD5 will not be able to log in")
 	}
-	return s.classify("the server's settings could not be read", err)
+	return err
 }
 
-// reporting is transaction with a request whose reports are written once the changes are committed.
-func (s *session) reporting(ctx context.Context, r *engine.Request, rehearsal bool, do func(pgx.Tx, *engine.Request) error) error {
-	var reports []func()
-	buffered := *r
-	err := s.transaction(ctx, rehearsal, func(tx pgx.Tx) error {
-		reports = nil // of a try that was rolled back
-		buffered.Report = func(level slog.Level, text string) {
-			reports = append(reports, func() { r.Report(level, text) })
-		}
-		return do(tx, &buffered)
+// needs are the statements that give the role $1 what it needs for the session's user and $2. Until version
+// 15, CREATEROLE is enough for every role but those whose attributes only a superuser may give. From 16 on
+// ($3) it takes ADMIN OPTION on the role, and the attributes that a second user ($4) gets.
+// Source: https://www.postgresql.org/docs/18/sql-alterrole.html and .../15/sql-createrole.html
+const needs = `WITH own AS (SELECT * FROM pg_catalog.pg_roles WHERE rolname = session_user)
+SELECT format('ALTER ROLE %I %s;', $1::text, CASE WHEN $4 AND NOT $3 AND (rolreplication OR rolbypassrls) THEN 'SUPERUSER' ELSE 'CREATEROLE' END) FROM own
+UNION ALL SELECT format('ALTER ROLE %I %s;', $1::text, a.name)
+	FROM own, LATERAL (VALUES ('CREATEDB', rolcreatedb), ('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) a (name, has) WHERE $3 AND $4 AND has
+UNION ALL SELECT * FROM (SELECT format('GRANT %I TO %I WITH ADMIN OPTION;', rolname, $1::text) FROM pg_catalog.pg_roles WHERE $3 AND rolname IN (session_user, $2) ORDER BY rolname) g
+UNION ALL SELECT format('GRANT rds_password TO %I;', $1::text) WHERE current_setting('rds.restrict_password_commands', true) = 'on'`
+
+// Needs says what the superuser secret's role needs; a user changes its own password without any privilege.
+func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
+	if !r.Superuser {
+		n.Note = "none: a user may change its own password"
+		return nil
+	}
+	return e.with(ctx, r, r.Current, func(s *pgsession.Session, c pair.Change) error {
+		return s.Transaction(ctx, r, true, func(w *pgsession.Work) (err error) {
+			n.Grants, err = w.Texts(ctx, "the role's attributes could not be read", needs, n.Login, c.Pending, w.Major >= 16, r.Strategy == engine.AlternatingUsers)
+			return err
+		})
 	})
-	if err == nil && !rehearsal && r.Report != nil {
-		for _, report := range reports {
-			report()
-		}
-	}
-	r.Proofs = buffered.Proofs
-	return err
-}
-
-// setPassword stores a verifier.
-func (s *session) setPassword(ctx context.Context, tx pgx.Tx, user, verifier string) error {
-	if s.Conn.PgConn().ParameterStatus("is_superuser") == "on" {
-		// What it keeps of a statement inside a block, only a superuser can switch off.
-		if _, err := tx.Exec(ctx, "SELECT pg_catalog.set_config('pg_stat_statements.track', 'none', true)"); err != nil {
-			return s.classify("pg_stat_statements could not be switched off", err)
-		}
-	}
-	_, err := s.exec(ctx, tx, "ALTER ROLE %I PASSWORD %L", user, verifier)
-	if code(err) == "22023" { // invalid_parameter_value, as the hooks for password checks raise
-		return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the server's policy", "the server rejects the password of %q: %w", user, err)
-	}
-	return s.denied(err, s.adviceChange(user))
-}
-
-// denied gives an error for lack of a right the advice for the statement that failed, unless it has
-// one of its own.
-func (s *session) denied(err error, advice string) error {
-	if e, ok := errors.AsType[*engine.Error](err); ok && e.Advice == pgsession.AdviceDenied {
-		return engine.Errorf(engine.PrivilegeMissing, advice, "%w", e.Err)
-	}
-	return err
-}
-
-// adviceChange says what lets the session's user change a user.
-func (s *session) adviceChange(user string) string {
-	login, of := pgx.Identifier{s.Target.User}.Sanitize(), pgx.Identifier{user}.Sanitize()
-	switch {
-	case user == s.Target.User:
-		return "let the user set its own password: on RDS with rds.restrict_password_commands, GRANT rds_password TO " + of
-	case s.major < 16:
-		return "ALTER ROLE " + login + " CREATEROLE"
-	}
-	return "ALTER ROLE " + login + " CREATEROLE; GRANT " + of + " TO " + login + " WITH ADMIN OPTION"
-}
-
-// users returns the change of the request.
-func (s *session) users(r *engine.Request) (c pair.Change, err error) {
-	current, err := parse(r.Current)
-	if err != nil {
-		return c, err
-	}
-	pending, err := parse(r.Pending)
-	return pair.Change{Kind: s.engine.Kind(), Request: r, Superuser: s.Target.User, Current: current.User, Pending: pending.User, Marked: !r.Adopt}, err
 }

@@ -113,6 +113,43 @@ func TestSecondUserMayConnectBeforeItBecomesTheFirst(t *testing.T) {
 	})
 }
 
+// TestMemberOfRDSIAM: on RDS the members of rds_iam log in by PAM, with a token in place of the
+// password. One user of a pair may have been made one.
+func TestMemberOfRDSIAM(t *testing.T) {
+	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{HBA: "hostssl all +rds_iam 127.0.0.1/32 pam\nhostssl all all 127.0.0.1/32 scram-sha-256\nlocal all all trust"}))
+	w.sql("CREATE ROLE rds_iam")
+	arn, user := w.pairOf("")
+	for range 2 {
+		if err := w.rotate(arn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.sql("GRANT rds_iam TO %I", user+"_clone")
+	w.sql("CREATE ROLE %I IN ROLE rds_iam", "by_"+user) // a member of a member
+	for _, role := range []string{"rds_iam", "by_" + user} {
+		w.sql("REVOKE rds_iam FROM %I", user+"_clone")
+		w.sql("GRANT %I TO %I", role, user+"_clone")
+		before := w.versions(arn)
+		err := w.rotate(arn)
+		wantCause(t, err, engine.PrivilegeMissing, "REVOKE rds_iam FROM \""+user+"_clone\"")
+		if !strings.HasPrefix(err.Error(), "createSecret") || w.versions(arn) != before {
+			t.Errorf("%v, want it of createSecret, before a value is stored", err)
+		}
+		w.opens(arn)
+		w.abandon(arn)
+		w.sql("REVOKE %I FROM %I", role, user+"_clone")
+	}
+	w.sql("GRANT rds_iam TO %I", user) // and so to both
+	err := w.rotate(arn)
+	wantCause(t, err, engine.PrivilegeMissing, "REVOKE rds_iam FROM")
+	w.abandon(arn)
+	w.sql("REVOKE rds_iam FROM %I", user)
+	if err := w.rotate(arn); err != nil {
+		t.Fatal(err)
+	}
+	w.opens(arn)
+}
+
 // TestDatesSurviveTheServersOwnForm: the server reads the day first.
 func TestDatesSurviveTheServersOwnForm(t *testing.T) {
 	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Config: "datestyle = 'sql, dmy'\ntimezone = 'Asia/Kolkata'"}))

@@ -3,10 +3,10 @@ package postgres
 import (
 	"crypto/hmac"
 	"crypto/pbkdf2"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"strings"
 
 	"golang.org/x/text/secure/precis"
 )
@@ -15,11 +15,14 @@ import (
 // Source: https://www.postgresql.org/docs/current/runtime-config-connection.html (scram_iterations)
 const iterations = 4096
 
-// scramVerifier returns what the server stores for a password.
+// scramVerifier returns what the server stores for a password. The salt is derived from what the password
+// is for, so that a repeated step stores the same bytes: poolers that pass SCRAM through keep working. A
+// salt does not need to be secret, only different from user to user and from change to change.
 // Source: https://www.postgresql.org/docs/current/catalog-pg-authid.html
-func scramVerifier(password string, salt []byte) string {
-	// A password that cannot be normalised is taken as it is, by server and
-	// clients alike.
+func scramVerifier(password string, use ...string) string {
+	sum := sha256.Sum256([]byte(strings.Join(use, "\x00")))
+	salt := sum[:16]
+	// A password that cannot be normalised is taken as it is, by server and clients alike.
 	if normal, err := precis.OpaqueString.String(password); err == nil {
 		password = normal
 	}
@@ -36,18 +39,4 @@ func mac(key []byte, text string) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(text))
 	return h.Sum(nil)
-}
-
-// salt derives the salt from the pending version, so that a repeated step stores
-// the same bytes: poolers that pass SCRAM through keep working. A salt need be
-// no secret, only different from user to user and from change to change.
-func salt(secret, version, user string) []byte {
-	sum := sha256.Sum256([]byte(secret + "\x00" + version + "\x00" + user))
-	return sum[:16]
-}
-
-// decoy returns a verifier of a random password that nobody knows, for a change
-// that is rolled back.
-func decoy(user string) string {
-	return scramVerifier(rand.Text(), salt("", "", user))
 }

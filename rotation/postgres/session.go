@@ -2,8 +2,8 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,76 +16,57 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// session is a connection to the target of one value.
-type session struct {
-	engine *Engine
-	*pgsession.Session
-	major int // the server's version
-}
+// oldest is the first version that knows SCRAM. One before it would store a verifier as a password.
+const oldest = 10
 
-// connect logs in. The error has the cause LoginRefused only where the server
-// says so.
-func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
+// connect logs in.
+func (e *Engine) connect(ctx context.Context, v engine.Value) (*pgsession.Session, error) {
 	t, err := parse(v)
 	if err != nil {
 		return nil, err
 	}
-	return e.dial(ctx, t)
-}
-
-// oldest is the first version that knows SCRAM. One before it would store a verifier as a password.
-const oldest = 10
-
-func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
-	s, err := pgsession.Dial(ctx, e.tls, t)
-	if err != nil {
-		return nil, pgsession.Classify(t, "no login at "+t.Address(), err)
-	}
-	version := s.Conn.PgConn().ParameterStatus("server_version")
-	major, _ := strconv.Atoi(version[:len(version)-len(strings.TrimLeft(version, "0123456789"))])
-	if major < oldest {
+	s, err := pgsession.Dial(ctx, e.tls, t, begin)
+	if err == nil && s.Major < oldest {
 		s.Close()
-		return nil, engine.Errorf(engine.InvalidSecret, "upgrade the server, or correct the secret's field engine", "%s is version %q, and this engine needs PostgreSQL %d or later", t.Address(), version, oldest)
+		err = engine.Errorf(engine.InvalidSecret, "upgrade the server, or correct the secret's field engine", "%s is version %d, and this engine needs PostgreSQL %d or later", t.Address(), s.Major, oldest)
 	}
-	return &session{e, s, major}, nil
+	return s, err
 }
 
-// lockLimit bounds each wait for a lock. Whoever waits for one keeps other clients waiting.
-const lockLimit = 2 * time.Second
-
-// transaction is Session.Transaction as the login itself, with the server's own
-// functions alone. All statements but those without any name are run in one.
-//
-// A database's owner sets search_path for every session in it, and can make functions
-// and operators of the names that the statements use, which would run as the superuser.
-// It does not help that pg_catalog comes first by default, since of all in the path the
-// function that fits the arguments best is called. pg_temp is never searched for
-// functions; named last, it hides no table either. Casts of built-in types and event
-// triggers are found without the path, but take a superuser to create. The owner also
-// sets time-outs and the form of dates.
+// begin has every transaction run as the login itself, with the server's own functions alone. All statements
+// but those without any name are in one.
+// A database's owner sets search_path for every session in it, and can create functions and operators of the
+// names that the statements use, which would run as the superuser. It does not help that pg_catalog comes
+// first by default, since of all in the path the function that fits the arguments best is called. pg_temp is
+// never searched for functions; named last, it hides no table either. Casts of built-in types and event
+// triggers are found without the path, but take a superuser to create. The owner also sets time-outs, the
+// form of dates and, as the role's own settings do, the role.
 // Source: https://www.postgresql.org/docs/current/typeconv-func.html,
 // https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-SEARCH-PATH,
 // https://www.postgresql.org/docs/current/sql-createeventtrigger.html
-func (s *session) transaction(ctx context.Context, rehearsal bool, do func(pgx.Tx) error) error {
-	// The role's own settings may make it another, who may not change it.
-	preamble := fmt.Sprintf("SET LOCAL statement_timeout = 0; SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL lock_timeout = %d; SET LOCAL datestyle = 'ISO, YMD'", lockLimit.Milliseconds())
-	return s.Transaction(ctx, rehearsal, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, preamble); err != nil {
-			return s.classify("the session could not be prepared", err)
-		}
-		return do(tx)
-	})
+//
+// The time-outs, in milliseconds, end the transaction of a function that Lambda freezes, which does not even
+// send a cancel. A statement has as long as the call of an engine. A wait for a lock keeps others waiting.
+const begin = `SET LOCAL statement_timeout = 15000; SET LOCAL idle_in_transaction_session_timeout = 5000; SET LOCAL lock_timeout = 2000;
+SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL datestyle = 'ISO, YMD'`
+
+// target is a transaction, for package pair a superuser's. Of two users that alternate one, the first, owns
+// everything and holds every right; the second is a member of it whose sessions become the first when they
+// log in. So an object that either creates belongs to the first, and a right that the first gets or loses,
+// both get or lose.
+type target struct {
+	*pgsession.Work
+	password string // to set
 }
 
 // verbs are the places of names and texts in a statement.
 var verbs = lazyregexp.New("%[IL]")
 
-// exec runs a statement whose names and texts the server itself puts in and quotes: %I stands for a
-// name and %L for a text. It returns the statement with the names alone: a text may be the value of
-// a role's setting, which applications keep keys in, or a verifier. For the same reason the texts
-// reach the server by function calls and not by statements: those are in no log of the server, and
-// the statement that it composes of them is logged as the block below.
-func (s *session) exec(ctx context.Context, tx pgx.Tx, format string, args ...string) (shown string, err error) {
+// exec runs a statement whose names (%I) and texts (%L) the server itself puts in and quotes. It returns the
+// statement with the names alone: a text may be a verifier, or a role's setting, which applications keep keys
+// in. For the same reason the texts reach the server by function calls, which are in no log of the server,
+// and the statement that it composes of them is logged as the block below.
+func (t *target) exec(ctx context.Context, format string, args ...string) (shown string, err error) {
 	var names, texts []string
 	for i, verb := range verbs.FindAllString(format, -1) {
 		if verb == "%I" {
@@ -94,28 +75,28 @@ func (s *session) exec(ctx context.Context, tx pgx.Tx, format string, args ...st
 			texts = append(texts, args[i])
 		}
 	}
-	if err := tx.QueryRow(ctx, "SELECT pg_catalog.format($1, VARIADIC $2::text[])", strings.ReplaceAll(format, "%L", "..."), names).Scan(&shown); err != nil {
-		return "", s.classify("the statement could not be made", err)
+	if err := t.Tx.QueryRow(ctx, "SELECT pg_catalog.format($1, VARIADIC $2::text[])", strings.ReplaceAll(format, "%L", "..."), names).Scan(&shown); err != nil {
+		return "", t.Classify("the statement could not be composed", err)
 	}
 	if texts == nil {
-		_, err = tx.Exec(ctx, shown)
-		return shown, s.classify(shown, err)
+		_, err = t.Tx.Exec(ctx, shown)
+		return shown, t.Classify(shown, err)
 	}
 	values := make([]string, len(args))
 	for i, a := range args {
 		parameter := fmt.Sprintf("rotator.value%d", i)
-		if err := s.set(ctx, parameter, a); err != nil {
-			return shown, s.classify(shown, err)
+		if err := t.set(ctx, parameter, a); err != nil {
+			return shown, t.Classify(shown, err)
 		}
 		values[i] = "pg_catalog.current_setting('" + parameter + "')"
 	}
 	// An error is raised anew because its context would quote the statement.
-	_, err = tx.Exec(ctx, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
+	_, err = t.Tx.Exec(ctx, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
 EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; END $$`)
-	if code(err) == "42501" && strings.Contains(err.Error(), "plpgsql") {
-		return shown, engine.Errorf(engine.PrivilegeMissing, "GRANT USAGE ON LANGUAGE plpgsql TO "+pgx.Identifier{s.Target.User}.Sanitize()+"; only in its blocks a verifier stays out of the server's log", "%s: %w", shown, err)
+	if pgsession.Code(err) == "42501" && strings.Contains(err.Error(), "plpgsql") {
+		return shown, engine.Errorf(engine.PrivilegeMissing, "GRANT USAGE ON LANGUAGE plpgsql TO "+quote(t.Target.User)+"; only in its blocks a verifier stays out of the server's log", "%s: %w", shown, err)
 	}
-	return shown, s.classify(shown, pgsession.Without(err, texts))
+	return shown, t.Classify(shown, pgsession.Without(err, texts))
 }
 
 // setConfig is the function set_config(text, text, boolean), whose id is the same in all versions.
@@ -124,8 +105,8 @@ const setConfig = 2078
 
 // set sets a parameter for the rest of the transaction by the protocol's function call.
 // Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-FUNCTION-CALL
-func (s *session) set(ctx context.Context, name, value string) error {
-	conn := s.Conn.PgConn()
+func (t *target) set(ctx context.Context, name, value string) error {
+	conn := t.Conn.PgConn()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Conn().SetDeadline(time.Now()) })
 	defer stop()
 	wire := conn.Frontend()
@@ -148,35 +129,32 @@ func (s *session) set(ctx context.Context, name, value string) error {
 	}
 }
 
-// code returns the SQLSTATE of a server's error, or "".
-func code(err error) string { return pgsession.Code(err) }
-
-// classify gives an error its cause and advice.
-func (s *session) classify(what string, err error) error {
-	return pgsession.Classify(s.Target, what, err)
-}
-
 // grant runs a statement and reports it.
 func (t *target) grant(ctx context.Context, format string, args ...string) error {
-	shown, err := t.exec(ctx, t.tx, format, args...)
+	shown, err := t.exec(ctx, format, args...)
 	if err == nil {
-		t.request.Changed(shown)
+		t.Request.Changed(shown)
 	}
 	return err
 }
 
-// optional calls what may fail because the login has not the right to it, or the server does not know
-// the object, and returns that error as denied.
+// optional returns an error of do as denied where the login lacks the right or the server does not know the
+// object.
 func (t *target) optional(ctx context.Context, do func() error) (denied, err error) {
-	savepoint, err := t.tx.Begin(ctx)
-	if err != nil {
-		return nil, t.classify("no savepoint", err)
+	err = pgx.BeginFunc(ctx, t.Tx, func(pgx.Tx) error { return do() })
+	if code := pgsession.Code(err); code == "42501" || code == "42704" {
+		return err, nil
 	}
-	switch err = do(); {
-	case code(err) == "42501" || code(err) == "42704":
-		return err, t.classify("the savepoint is lost", savepoint.Rollback(ctx))
-	case err != nil:
-		return nil, err
-	}
-	return nil, t.classify("the savepoint is lost", savepoint.Commit(ctx))
+	return nil, t.Classify("no savepoint", err)
 }
+
+// denied gives an error for lack of a right the advice for its statement, unless it has one of its own.
+func denied(err error, advice string) error {
+	if e, ok := errors.AsType[*engine.Error](err); ok && e.Advice == pgsession.AdviceDenied {
+		return engine.Errorf(engine.PrivilegeMissing, advice, "%w", e.Err)
+	}
+	return err
+}
+
+// quote quotes a name, as advice shows it.
+func quote(name string) string { return pgx.Identifier{name}.Sanitize() }

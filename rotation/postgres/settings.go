@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,115 +11,102 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// lists are the settings whose stored text is a list of quoted names, which must
-// be given back to the server item by item.
+// lists are the settings whose stored text is a list of quoted names, which must be given back to the server
+// item by item.
 // Source: https://github.com/postgres/postgres/blob/master/src/include/utils/guc.h (GUC_LIST_QUOTE)
 var lists = []string{"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories"}
 
-// setting is one value that a role's sessions begin with, in one database or,
-// with database "", in all.
-type setting struct{ database, name, text string }
+// setting is what a role's sessions begin with, in one database or, with database "", in all.
+type setting struct{ database, name string }
 
-// settings gives the other user's sessions the settings of the current one's. The sessions of a
-// second user, moreover, become the first, unless the pair's sessions become a third role anyhow: by
-// a setting of the first, or of the database. One that the login may not give is reported.
+// settings gives the other user's sessions the settings of the current one's. The sessions of a second user,
+// moreover, become the first, unless the pair's sessions become a third role anyhow: by a setting of the
+// first, or of the database. One that the login may not give is reported.
 func (t *target) settings(ctx context.Context, first string, current, other *role) error {
-	begin, err := t.readSettings(ctx, current.oid)
-	if err != nil {
-		return err
+	all := map[uint32]map[setting]string{current.oid: {}, other.oid: {}, 0: {}} // 0 stands for all roles
+	rows, _ := t.Tx.Query(ctx, `SELECT s.setrole, coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
+	FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c
+	WHERE s.setrole IN ($1, $2, 0)`, current.oid, other.oid) // the rows have its error
+	var role uint32
+	var s setting
+	var text string
+	if _, err := pgx.ForEachRow(rows, []any{&role, &s.database, &s.name, &text}, func() error {
+		all[role][s] = text
+		return nil
+	}); err != nil {
+		return t.Classify("the settings could not be read", err)
 	}
-	have, err := t.readSettings(ctx, other.oid)
-	if err != nil {
-		return err
-	}
-	general, err := t.readSettings(ctx, 0) // of databases, for all roles
-	if err != nil {
-		return err
-	}
-	pairOf := []string{current.name, other.name}
-	own := func(v setting) bool { return v.name == "role" && slices.Contains(pairOf, v.text) }
-	want := slices.DeleteFunc(slices.Clone(begin), own)
-	third := slices.ContainsFunc(want, func(v setting) bool { return v.name == "role" && v.database == "" })
-	if other.name != first && !third {
-		want = append(want, setting{"", "role", first})
-		for _, v := range general {
-			if v.name == "role" && v.database != "" && !slices.ContainsFunc(want, func(w setting) bool { return w.name == "role" && w.database == v.database }) {
-				want = append(want, v) // which the second user's own setting would hide
+	begin, have, general := all[current.oid], all[other.oid], all[0]
+	want := maps.Clone(begin)
+	maps.DeleteFunc(want, func(s setting, text string) bool {
+		return s.name == "role" && (text == current.name || text == other.name)
+	})
+	roleOf := setting{"", "role"}
+	if _, third := want[roleOf]; !third {
+		if other.name != first {
+			want[roleOf] = first
+			for s, text := range general {
+				if _, own := want[s]; s.name == "role" && !own {
+					want[s] = text // which the second user's own setting would hide
+				}
 			}
 		}
-	}
-	if became := (setting{"", "role", first}); current.name != first && !third && !slices.Contains(begin, became) {
-		// A second user that AWS's templates made still works as itself.
-		if err := t.assign(ctx, current.name, became); err != nil {
-			return err
-		}
-	}
-	for _, v := range have {
-		if !slices.ContainsFunc(want, func(w setting) bool { return w.database == v.database && w.name == v.name }) {
-			if err := t.change(ctx, other.name, v, t.reset); err != nil {
+		if current.name != first && begin[roleOf] != first {
+			// A second user that AWS's templates created still works as itself.
+			if err := t.assign(ctx, current.name, roleOf, first); err != nil {
 				return err
 			}
 		}
 	}
-	for _, v := range want {
-		if slices.Contains(have, v) || other.name == first && slices.Contains(general, v) {
+	for s := range have {
+		if _, keep := want[s]; !keep {
+			if err := t.change(ctx, other.name, s, " RESET "); err != nil {
+				return err
+			}
+		}
+	}
+	for s, text := range want {
+		if was, ok := have[s]; ok && was == text {
 			continue
 		}
-		if err := t.change(ctx, other.name, v, t.assign); err != nil {
+		if was, ok := general[s]; ok && was == text && other.name == first {
+			continue
+		}
+		if err := t.assign(ctx, other.name, s, text); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// change changes a setting, or reports that the login may not. The role of the sessions is no
-// setting to do without.
-func (t *target) change(ctx context.Context, role string, v setting, do func(context.Context, string, setting) error) error {
-	if v.name == "role" {
-		return do(ctx, role, v)
+// assign sets a setting of a role.
+func (t *target) assign(ctx context.Context, role string, s setting, text string) error {
+	items := []string{text}
+	if slices.Contains(lists, s.name) && text != "" {
+		items = pgsession.Names(text)
 	}
-	denied, err := t.optional(ctx, func() error { return do(ctx, role, v) })
-	if denied != nil {
-		t.request.Warn("the setting " + v.name + " of the one user could not be given to " + role + ": " + code(denied))
+	return t.change(ctx, role, s, " SET ", items...)
+}
+
+// change sets a setting to the items or resets it, or reports that the login may not. The role of the
+// sessions is no setting to do without.
+func (t *target) change(ctx context.Context, role string, s setting, verb string, items ...string) error {
+	format, args := "ALTER ROLE %I", []string{role}
+	if s.database != "" {
+		format, args = format+" IN DATABASE %I", append(args, s.database)
+	}
+	format += verb + strings.Repeat(".%I", strings.Count(s.name, ".")+1)[1:]
+	args = append(args, strings.Split(s.name, ".")...)
+	if items != nil {
+		format += " TO " + strings.Repeat(", %L", len(items))[2:]
+	}
+	do := func() error { return t.grant(ctx, format, append(args, items...)...) }
+	if s.name == "role" {
+		return do()
+	}
+	refused, err := t.optional(ctx, do)
+	if refused != nil {
+		t.Request.Warn("the setting " + s.name + " of the one user could not be given to " + role + ": " + pgsession.Code(refused))
 	}
 	return err
-}
-
-func (t *target) readSettings(ctx context.Context, role uint32) ([]setting, error) {
-	rows, err := t.tx.Query(ctx, `SELECT coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
-	FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c
-	WHERE s.setrole = $1`, role)
-	if err != nil {
-		return nil, t.classify("the role's settings could not be read", err)
-	}
-	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (v setting, err error) {
-		return v, row.Scan(&v.database, &v.name, &v.text)
-	})
-	return all, t.classify("the role's settings could not be read", err)
-}
-
-// scope begins the statement that changes a setting of a role.
-func scope(role string, v setting) (string, []string) {
-	name := strings.Repeat(".%I", strings.Count(v.name, ".")+1)[1:]
-	if v.database == "" {
-		return "ALTER ROLE %I SET " + name, append([]string{role}, strings.Split(v.name, ".")...)
-	}
-	return "ALTER ROLE %I IN DATABASE %I SET " + name, append([]string{role, v.database}, strings.Split(v.name, ".")...)
-}
-
-func (t *target) assign(ctx context.Context, role string, v setting) error {
-	format, args := scope(role, v)
-	items := []string{v.text}
-	if slices.Contains(lists, v.name) {
-		items = pgsession.Names(v.text)
-	}
-	if len(items) == 0 {
-		items = []string{""}
-	}
-	return t.grant(ctx, format+" TO "+strings.Repeat(", %L", len(items))[2:], append(args, items...)...)
-}
-
-func (t *target) reset(ctx context.Context, role string, v setting) error {
-	format, args := scope(role, v)
-	return t.grant(ctx, strings.Replace(format, " SET ", " RESET ", 1), args...)
 }

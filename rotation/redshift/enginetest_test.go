@@ -18,22 +18,27 @@ import (
 // stores MD5 digests and has Redshift's views.
 type harness struct {
 	*testserver.PostgresServer
-	database    string
-	alternating bool
+	database string
+	strategy engine.Strategy
+	bySuper  bool // the superuser makes the change
 }
 
 func TestEngineSingleUser(t *testing.T) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, false) })
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, engine.SingleUser, false) })
+}
+
+func TestEngineSingleUserBySuperuser(t *testing.T) {
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, engine.SingleUser, true) })
 }
 
 func TestEngineAlternatingUsers(t *testing.T) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, true) })
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, engine.AlternatingUsers, true) })
 }
 
-func newHarness(t *testing.T, alternating bool) *harness {
+func newHarness(t *testing.T, strategy engine.Strategy, bySuper bool) *harness {
 	t.Helper()
 	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{HBA: "hostssl all all 127.0.0.1/32 md5", Config: "password_encryption = 'md5'\nlog_statement = 'all'"})
-	h := &harness{pg, pg.Database(t), alternating}
+	h := &harness{pg, pg.Database(t), strategy, bySuper}
 	if _, err := pg.Connect(t, h.database).Exec(context.Background(), shim); err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +51,8 @@ func (h *harness) Target() string { return h.Addr() }
 
 func (h *harness) Overlap() bool { return false }
 
+func (h *harness) Env() map[string]string { return map[string]string{"STRATEGY": string(h.strategy)} }
+
 func (h *harness) New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := testserver.Unique("suite_"), "First-Passw0rd-"+testserver.Unique("")
 	if err := h.sql(ctx, "CREATE USER "+name(user)+" PASSWORD '"+digest(password, user)+"'"); err != nil {
@@ -54,7 +61,7 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 	login := func(user, password string) engine.Value {
 		return engine.StringValue(fmt.Sprintf(`{"engine":"redshift","host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q}`, host, port, h.database, user, password))
 	}
-	if h.alternating {
+	if h.bySuper {
 		superuser = login(h.User, h.Password)
 	}
 	return login(user, password), superuser, nil

@@ -1,181 +1,160 @@
 package redshift
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/pair"
+	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// target is a superuser's session for package pair. A Redshift role is not a user, so one user cannot
+// target is a transaction, for package pair a superuser's. A Redshift role is not a user, so one user cannot
 // act as the other: each has its own rights, which are leveled before each change.
 type target struct {
-	*session
-	tx     pgx.Tx // nil outside of a transaction
-	change pair.Change
-	seal   func(user string) string // returns the digest to store
+	*pgsession.Work
+	request   *engine.Request // whose reports are written immediately
+	rehearsal bool
+	password  string // to set
+}
+
+// user is what the server knows of a user.
+type user struct {
+	name      string
+	superuser bool
+	createdb  bool
+	limit     string // connections: a number or UNLIMITED
+	syslog    string // RESTRICTED or UNRESTRICTED
+	timeout   int    // of an idle session in seconds, 0 for none
+	until     string // as the server writes it, "" for no end
+	settings  []string
 }
 
 // Find compares names as Redshift does where enable_case_sensitive_identifier is off.
-func (t target) Find(ctx context.Context, named string) (u *user, err error) {
-	err = t.do(ctx, func(t target) error {
-		u = &user{}
-		err := t.tx.QueryRow(ctx, `SELECT i.user_name, i.superuser, i.createdb, i.connection_limit, i.syslog_access, coalesce(i.session_timeout, 0), coalesce(u.valuntil::text, ''), u.useconfig
+func (t *target) Find(ctx context.Context, named string) (*user, error) {
+	u := &user{}
+	err := t.Tx.QueryRow(ctx, `SELECT i.user_name, i.superuser, i.createdb, i.connection_limit, i.syslog_access, coalesce(i.session_timeout, 0), coalesce(u.valuntil::text, ''), u.useconfig
 	FROM svv_user_info i JOIN pg_user u ON u.usesysid = i.user_id WHERE i.user_name IN ($1, lower($1)) ORDER BY i.user_name = $1 DESC LIMIT 1`, named).
-			Scan(&u.name, &u.superuser, &u.createdb, &u.limit, &u.syslog, &u.timeout, &u.until, &u.settings)
-		if errors.Is(err, pgx.ErrNoRows) {
-			u, err = nil, nil
-		}
-		return t.classify("the user could not be read", err)
-	})
-	return u, err
+		Scan(&u.name, &u.superuser, &u.createdb, &u.limit, &u.syslog, &u.timeout, &u.until, &u.settings)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	return u, t.Classify("the user could not be read", err)
 }
 
-// Administrator follows the roles of roles. What makes a role an administrator's is that it can change
-// users or hand out roles, as sys:superuser and sys:secadmin can.
+// Administrator follows the roles of roles. What makes a role an administrator's is that it can change users
+// or hand out roles, as sys:superuser and sys:secadmin can.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_roles-default.html,
 // https://docs.aws.amazon.com/redshift/latest/dg/r_SVV_SYSTEM_PRIVILEGES.html
-func (t target) Administrator(ctx context.Context, u *user) (power string, err error) {
+func (t *target) Administrator(ctx context.Context, u *user) (power string, err error) {
 	switch {
 	case strings.EqualFold(u.name, t.Target.User):
 		return "the superuser itself", nil
 	case u.superuser:
 		return "a superuser", nil
 	}
-	err = t.do(ctx, func(t target) error {
-		const what = "the user's roles could not be read"
-		roles, err := t.list(ctx, what, "SELECT role_name FROM svv_user_grants WHERE user_name = $1", u.name)
-		if err != nil || len(roles) == 0 {
-			return err
-		}
-		mighty, err := t.list(ctx, what, `SELECT identity_name FROM svv_system_privileges
+	const what = "the user's roles could not be read"
+	roles, err := t.Texts(ctx, what, "SELECT role_name FROM svv_user_grants WHERE user_name = $1", u.name)
+	if err != nil || len(roles) == 0 {
+		return "", err
+	}
+	mighty, err := t.Texts(ctx, what, `SELECT identity_name FROM svv_system_privileges
 	WHERE identity_type = 'role' AND system_privilege IN ('CREATE USER', 'ALTER USER', 'DROP USER', 'GRANT ROLE')`)
-		mighty = append(mighty, "sys:superuser", "sys:secadmin")
-		for i := 0; err == nil && i < len(roles); i++ {
-			if slices.Contains(mighty, roles[i]) {
-				power = "a member of the role " + roles[i]
-				break
-			}
-			var more []string
-			more, err = t.list(ctx, what, "SELECT granted_role_name FROM svv_role_grants WHERE role_name = $1", roles[i])
-			roles = append(roles, more...)
+	mighty = append(mighty, "sys:superuser", "sys:secadmin")
+	for i := 0; err == nil && i < len(roles); i++ {
+		if slices.Contains(mighty, roles[i]) {
+			return "a member of the role " + roles[i], nil
 		}
-		return err
-	})
-	return power, err
+		var more []string
+		more, err = t.Texts(ctx, what, "SELECT granted_role_name FROM svv_role_grants WHERE role_name = $1", roles[i])
+		roles = append(roles, more...)
+	}
+	return "", err
 }
 
-func (t target) Exceeds(context.Context, *user, *user) (string, error) { return "", nil }
+// Exceeds finds nothing: what the other user has beyond the current one, Equalize takes.
+func (t *target) Exceeds(context.Context, *user, *user) (string, error) { return "", nil }
 
-// markPrefix begins the name of the group that marks a pair: it has the second
-// user as a member and the first user's name behind the prefix. Users have no
-// comments in Redshift; only a superuser can make a group.
+// markPrefix begins the name of the group that marks a pair: it has the second user as a member and the first
+// user's name behind the prefix. Users have no comments in Redshift; only a superuser can make a group.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_GROUP.html
 const markPrefix = "rotator:"
 
-func (t target) Marked(ctx context.Context, current, other *user) (marked bool, err error) {
-	err = t.do(ctx, func(t target) error {
-		marked, err = t.member(ctx, current, other)
-		if err == nil && !marked {
-			marked, err = t.member(ctx, other, current)
-		}
-		return err
-	})
-	return marked, err
-}
-
-// member reports whether the second user is in the group of the first.
-func (t target) member(ctx context.Context, first, second *user) (bool, error) {
-	groups, err := t.list(ctx, "the pair's mark could not be read",
-		"SELECT g.groname FROM pg_group g, pg_user u WHERE g.groname = $1 AND u.usename = $2 AND u.usesysid = ANY (g.grolist)", markPrefix+first.name, second.name)
+// Marked reports whether one of the two is in the group of the other.
+func (t *target) Marked(ctx context.Context, current, other *user) (bool, error) {
+	groups, err := t.Texts(ctx, "the pair's mark could not be read", `SELECT g.groname FROM pg_group g, pg_user u
+	WHERE (g.groname = $1 AND u.usename = $2 OR g.groname = $3 AND u.usename = $4) AND u.usesysid = ANY (g.grolist)`,
+		markPrefix+current.name, other.name, markPrefix+other.name, current.name)
 	return len(groups) > 0, err
 }
 
-func (t target) Mark(current, other *user) string {
+// Mark returns the statements that mark a pair.
+func (t *target) Mark(current, other *user) string {
 	group := name(markPrefix + current.name)
 	return "CREATE GROUP " + group + " (unless it exists); ALTER GROUP " + group + " ADD USER " + name(other.name)
 }
 
-// Rehearse makes the change in a transaction that is rolled back, with a password that nobody knows.
-func (t target) Rehearse(ctx context.Context, _, _ *user) error {
-	return t.transaction(ctx, true, func(tx pgx.Tx) error {
-		c, silent := t.change, *t.change.Request
-		silent.Report = nil
-		c.Request, c.Rehearsal = &silent, false
-		return pair.Apply(ctx, target{t.session, tx, c, decoy}, c)
-	})
+// Create creates the user with a password that nobody knows.
+func (t *target) Create(ctx context.Context, _ *user, named string) (*user, error) {
+	if _, err := t.Tx.Exec(ctx, "CREATE USER "+name(named)+" PASSWORD '"+digest(rand.Text(), named)+"'"); err != nil {
+		return nil, t.Classify("the user "+name(named)+" could not be created", err)
+	}
+	return t.Find(ctx, named)
 }
 
-func (t target) Create(ctx context.Context, current *user, named string) (u *user, err error) {
-	err = t.do(ctx, func(t target) error {
-		if _, err := t.tx.Exec(ctx, "CREATE USER "+name(named)+" PASSWORD '"+decoy(named)+"'"); err != nil {
-			return t.classify("the user "+name(named)+" could not be created", err)
-		}
-		if u, err = t.Find(ctx, named); err == nil {
-			err = t.mark(ctx, current, u)
-		}
-		return err
-	})
-	return u, err
-}
-
-// Equalize levels the two users in every database; a rehearsal keeps to the one that the secret names.
-func (t target) Equalize(ctx context.Context, current, other *user) error {
-	var databases []string
-	err := t.do(ctx, func(t target) error {
-		marked, err := t.Marked(ctx, current, other)
-		if err == nil && !marked {
-			err = t.mark(ctx, current, other)
-		}
-		if err == nil {
-			err = t.attributes(ctx, current, other)
-		}
-		if err == nil {
-			err = t.level(ctx, current, other, true)
-		}
-		if err == nil {
-			databases, err = t.list(ctx, "the databases could not be read",
-				"SELECT database_name FROM svv_redshift_databases WHERE database_type = 'local' AND database_name <> current_database()")
-		}
-		return err
-	})
-	if err != nil || t.tx != nil {
+// Equalize marks the pair and levels the two users in every database; a rehearsal keeps to the one that the
+// secret names. Other databases see a user only once it is committed.
+func (t *target) Equalize(ctx context.Context, current, other *user) error {
+	marked, err := t.Marked(ctx, current, other)
+	if err == nil && !marked {
+		err = t.mark(ctx, current, other)
+	}
+	if err == nil {
+		err = t.attributes(ctx, current, other)
+	}
+	if err == nil {
+		err = t.level(ctx, current, other, slices.Concat(clusterViews, databaseViews))
+	}
+	if err != nil || t.rehearsal {
 		return err
 	}
-	for _, d := range databases {
-		at := t.Target
-		at.Database = d
-		s, err := t.engine.dial(ctx, at)
-		if err != nil {
-			return err
-		}
-		err = target{session: s, change: t.change}.do(ctx, func(t target) error { return t.level(ctx, current, other, false) })
-		s.Close()
-		if err != nil {
-			return err
-		}
+	databases, err := t.Texts(ctx, "the databases could not be read",
+		"SELECT database_name FROM svv_redshift_databases WHERE database_type = 'local' AND database_name <> current_database()")
+	if err == nil {
+		err = t.Save(ctx)
 	}
-	return nil
+	for i := 0; err == nil && i < len(databases); i++ {
+		err = t.levelIn(ctx, databases[i], current, other)
+	}
+	return err
 }
 
-func (t target) SetPassword(ctx context.Context, u *user) error {
-	return t.do(ctx, func(t target) error { return t.setPassword(ctx, t.tx, u.name, t.seal(u.name)) })
+// levelIn levels the two users in another database.
+func (t *target) levelIn(ctx context.Context, database string, current, other *user) error {
+	s, err := t.At(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	return s.Transaction(ctx, t.request, false, func(w *pgsession.Work) error {
+		return (&target{Work: w}).level(ctx, current, other, databaseViews)
+	})
 }
 
-// mark puts the second user into the pair's group. Which of the two is the
-// second is decided once, by who is created; a pair made by AWS's templates,
-// proved to be the secret's, is marked with the other as the second.
-func (t target) mark(ctx context.Context, current, other *user) error {
+// mark puts the second user into the pair's group. Which of the two is the second is decided once, by who is
+// created; a pair made by AWS's templates, proved to be the secret's, is marked with the other as the second.
+func (t *target) mark(ctx context.Context, current, other *user) error {
 	group := markPrefix + current.name
 	if len(group) > nameLimit {
 		return engine.Errorf(engine.InvalidSecret, "use a shorter user name", "the user name %q leaves no room for the name of the pair's group", current.name)
 	}
-	exists, err := t.list(ctx, "the pair's mark could not be read", "SELECT groname FROM pg_group WHERE groname = $1", group)
+	exists, err := t.Texts(ctx, "the pair's mark could not be read", "SELECT groname FROM pg_group WHERE groname = $1", group)
 	if err == nil && len(exists) == 0 {
 		err = t.exec(ctx, "CREATE GROUP "+name(group))
 	}
@@ -183,4 +162,55 @@ func (t target) mark(ctx context.Context, current, other *user) error {
 		err = t.exec(ctx, "ALTER GROUP "+name(group)+" ADD USER "+name(other.name))
 	}
 	return err
+}
+
+// attributes gives the other user the current one's attributes and settings.
+// Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
+func (t *target) attributes(ctx context.Context, current, other *user) error {
+	alter := "ALTER USER " + name(other.name) + " "
+	var clauses []string
+	add := func(where bool, clause string) {
+		if where {
+			clauses = append(clauses, clause)
+		}
+	}
+	add(current.createdb && !other.createdb, "CREATEDB")
+	add(!current.createdb && other.createdb, "NOCREATEDB")
+	add(current.limit != other.limit, "CONNECTION LIMIT "+current.limit)
+	add(current.syslog != other.syslog, "SYSLOG ACCESS "+current.syslog)
+	add(current.until != other.until, "VALID UNTIL "+text(cmp.Or(current.until, "infinity")))
+	add(current.timeout != other.timeout && current.timeout > 0, "SESSION TIMEOUT "+strconv.Itoa(current.timeout))
+	add(current.timeout == 0 && other.timeout > 0, "RESET SESSION TIMEOUT")
+	for _, have := range other.settings {
+		key, _, _ := strings.Cut(have, "=")
+		add(!slices.ContainsFunc(current.settings, func(want string) bool { return strings.HasPrefix(want, key+"=") }), "RESET "+name(key))
+	}
+	for _, c := range clauses {
+		if err := t.exec(ctx, alter+c); err != nil {
+			return err
+		}
+	}
+	for _, want := range current.settings {
+		if slices.Contains(other.settings, want) {
+			continue
+		}
+		key, value, _ := strings.Cut(want, "=")
+		items := []string{value}
+		if key == "search_path" {
+			// The one setting that is a list of names, stored quoted.
+			items = pgsession.Names(value)
+		}
+		var quoted []string
+		for _, item := range items {
+			quoted = append(quoted, text(item))
+		}
+		// A setting's value may be a key, which does not belong in an error or a log.
+		shown := alter + "SET " + name(key)
+		_, err := t.Tx.Exec(ctx, shown+" TO "+strings.Join(quoted, ", "))
+		if err = t.Classify(shown, pgsession.Without(err, items)); err != nil {
+			return err
+		}
+		t.Request.Changed(shown)
+	}
+	return nil
 }

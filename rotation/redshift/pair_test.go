@@ -117,6 +117,40 @@ func TestALockIsNamedInTime(t *testing.T) {
 	}
 }
 
+// Two calls create the second user concurrently, and each ends as if the other had been there before.
+func TestTwoCreatorsOfOneUser(t *testing.T) {
+	c := newCluster(t)
+	for range 2 {
+		u := c.user(old)
+		r, log := c.pair(c.value(u, old), c.value(u+"_clone", new1))
+		c.exec(c.admin, "BEGIN")
+		c.exec(c.admin, "CREATE USER "+u+"_clone PASSWORD '"+old+"'")
+		c.exec(c.admin, `CREATE GROUP "rotator:`+u+`" USER `+u+"_clone")
+		done := make(chan error)
+		go func() { done <- c.engine.Set(ctx(t), r) }()
+		time.Sleep(500 * time.Millisecond) // the statement waits for this transaction
+		c.exec(c.admin, "COMMIT")
+		want(t, "", <-done)
+		want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
+		if has(*log, "is created") {
+			t.Error("the log says that the call created the user")
+		}
+	}
+	u := c.user(old)
+	done := make(chan error)
+	for range 5 {
+		go func() {
+			r, _ := c.pair(c.value(u, old), c.value(u+"_clone", new1))
+			done <- c.engine.Set(ctx(t), r)
+		}()
+	}
+	for range 5 {
+		want(t, "", <-done)
+	}
+	r, _ := c.pair(c.value(u, old), c.value(u+"_clone", new1))
+	want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
+}
+
 func TestNoAdministratorIsChanged(t *testing.T) {
 	c := newCluster(t)
 	role := func(name string) string {
@@ -187,7 +221,7 @@ func TestAStrangeRightIsNotPutIntoAStatement(t *testing.T) {
 		`SELECT ON "s; DROP"."t"`: false, `EXECUTE ON FUNCTION "s"."f"(integer, character varying(10)[])`: false, `EXECUTE ON FUNCTION "s"."f"(x; DROP USER y)`: true,
 		`EXECUTE ON FUNCTION "s"."f"(a") TO b)`: true, `SELECT ON ?VIEW`: true,
 	} {
-		if got := (right{what: what}).strange(); got != strange {
+		if got := (right{give: what}).strange(); got != strange {
 			t.Errorf("%s: %v", what, got)
 		}
 	}

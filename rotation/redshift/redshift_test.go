@@ -15,7 +15,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/pair"
+	"example.com/rotator/rotation/internal/pgsession"
 )
 
 // cluster is a PostgreSQL that stores MD5 digests and has Redshift's views in
@@ -225,8 +225,8 @@ func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	err = s.transaction(ctx(t), true, func(tx pgx.Tx) error {
-		return target{session: s, tx: tx, change: pair.Change{Request: &engine.Request{}}}.attributes(ctx(t), current, other)
+	err = s.Transaction(ctx(t), &engine.Request{}, true, func(w *pgsession.Work) error {
+		return (&target{Work: w}).attributes(ctx(t), current, other)
 	})
 	want(t, engine.TargetFailed, err)
 	if !strings.Contains(fmt.Sprint(err), `SET "work_mem"`) || strings.Contains(fmt.Sprint(err), "a-key") {
@@ -298,9 +298,9 @@ func TestAnswersOfRedshiftHaveTheirCause(t *testing.T) {
 		{&pgconn.PgError{Code: "XX000", Message: "Insufficient privileges"}, engine.TargetFailed},
 		{errors.New("failed to connect: unknown authentication type: 13"), engine.TargetFailed},
 	} {
-		want(t, row.cause, classify(target, "no login", fmt.Errorf("driver: %w", row.err)))
+		want(t, row.cause, (&pgsession.Session{Target: target}).Classify("no login", fmt.Errorf("driver: %w", row.err)))
 	}
-	if err := classify(target, "no login", errors.New("unknown authentication type: 13")); !strings.Contains(err.Error(), "sha256") {
+	if err := (&pgsession.Session{Target: target}).Classify("no login", errors.New("unknown authentication type: 13")); !strings.Contains(err.Error(), "sha256") {
 		t.Errorf("%v does not say that the password has another form", err)
 	}
 }
@@ -312,27 +312,44 @@ func TestTheDigestIsRedshifts(t *testing.T) {
 	}
 }
 
+// Rows that only Redshift has take the place of each view's own.
 func TestRightsThatOnlyRedshiftHasBecomeItsStatements(t *testing.T) {
-	find := func(views []view, text string) view {
-		i := slices.IndexFunc(views, func(v view) bool { return strings.Contains(v.query, text) })
-		return views[i]
+	tx, err := testserver.SharedPostgres(t, testserver.PostgresOptions{}).Connect(t, "postgres").Begin(ctx(t))
+	if err != nil {
+		t.Fatal(err)
 	}
+	work := &target{Work: &pgsession.Work{Session: &pgsession.Session{}, Tx: tx}}
 	for _, row := range []struct {
-		view       view
-		texts      []string
+		views      []view
+		of, rows   string
 		give, take string
 	}{
-		{find(clusterViews, "svv_user_grants"), []string{`r"x`}, `GRANT ROLE "r""x" TO "u"`, `REVOKE ROLE "r""x" FROM "u"`},
-		{find(clusterViews, "svv_database_"), []string{"USAGE", "DATABASE", "shared"}, `GRANT USAGE ON DATABASE "shared" TO "u"`, `REVOKE USAGE ON DATABASE "shared" FROM "u"`},
-		{find(clusterViews, "svv_database_"), []string{"SELECT", "TABLES", "d"}, `GRANT SELECT FOR TABLES IN DATABASE "d" TO "u"`, `REVOKE SELECT FOR TABLES IN DATABASE "d" FROM "u"`},
-		{find(databaseViews, "svv_schema_"), []string{"EXECUTE", "FUNCTIONS", "s"}, `GRANT EXECUTE FOR FUNCTIONS IN SCHEMA "s" TO "u"`, `REVOKE EXECUTE FOR FUNCTIONS IN SCHEMA "s" FROM "u"`},
-		{find(databaseViews, "svv_default_"), []string{"EXECUTE", "PROCEDURE", "o", ""}, `ALTER DEFAULT PRIVILEGES FOR USER "o" GRANT EXECUTE ON PROCEDURES TO "u"`, `ALTER DEFAULT PRIVILEGES FOR USER "o" REVOKE EXECUTE ON PROCEDURES FROM "u"`},
+		{clusterViews, "svv_user_grants", `(VALUES ('r"x', false, 'u')) v (role_name, admin_option, user_name)`, `GRANT ROLE "r""x" TO "u"`, `REVOKE ROLE "r""x" FROM "u"`},
+		{clusterViews, "svv_user_grants", `(VALUES ('r', true, 'u')) v (role_name, admin_option, user_name)`, `GRANT ROLE "r" TO "u" WITH ADMIN OPTION`, `REVOKE ROLE "r" FROM "u"`},
+		{clusterViews, "svv_database_privileges", scopes("USAGE", "DATABASE", "database_name", "shared"), `GRANT USAGE ON DATABASE "shared" TO "u"`, `REVOKE USAGE ON DATABASE "shared" FROM "u"`},
+		{clusterViews, "svv_database_privileges", scopes("SELECT", "TABLES", "database_name", "d"), `GRANT SELECT FOR TABLES IN DATABASE "d" TO "u"`, `REVOKE SELECT FOR TABLES IN DATABASE "d" FROM "u"`},
+		{databaseViews, "svv_schema_privileges", scopes("EXECUTE", "FUNCTIONS", "namespace_name", "s"), `GRANT EXECUTE FOR FUNCTIONS IN SCHEMA "s" TO "u"`, `REVOKE EXECUTE FOR FUNCTIONS IN SCHEMA "s" FROM "u"`},
+		{databaseViews, "svv_default_privileges", byDefault("PROCEDURE", "NULL"), `ALTER DEFAULT PRIVILEGES FOR USER "o" GRANT EXECUTE ON PROCEDURES TO "u"`, `ALTER DEFAULT PRIVILEGES FOR USER "o" REVOKE EXECUTE ON PROCEDURES FROM "u"`},
+		{databaseViews, "svv_default_privileges", byDefault("FUNCTION", `'s "x'`), `ALTER DEFAULT PRIVILEGES FOR USER "o" IN SCHEMA "s ""x" GRANT EXECUTE ON FUNCTIONS TO "u"`, `ALTER DEFAULT PRIVILEGES FOR USER "o" IN SCHEMA "s ""x" REVOKE EXECUTE ON FUNCTIONS FROM "u"`},
 	} {
-		r := row.view.right(row.texts)
-		if r.give("u") != row.give || r.take("u") != row.take {
-			t.Errorf("%q, %q\nwant %q, %q", r.give("u"), r.take("u"), row.give, row.take)
+		v := row.views[slices.IndexFunc(row.views, func(v view) bool { return strings.Contains(v.query, row.of) })]
+		v.query = strings.Replace(v.query, row.of, row.rows, 1)
+		rights, err := work.read(ctx(t), []view{v}, "u")
+		if err != nil || len(rights) != 1 || rights[0].strange() ||
+			strings.TrimSpace(rights[0].give+` "u" `+rights[0].option) != row.give || rights[0].take+` "u"` != row.take {
+			t.Errorf("%+v, %v\nwant %q, %q", rights, err, row.give, row.take)
 		}
 	}
+}
+
+// scopes is a row of a view of rights with a scope.
+func scopes(right, scope, of, named string) string {
+	return fmt.Sprintf("(VALUES ('%s', '%s', '%s', false, 'user', 'u')) v (privilege_type, privilege_scope, %s, admin_option, identity_type, identity_name)", right, scope, named, of)
+}
+
+// byDefault is a row of the view of default privileges.
+func byDefault(object, schema string) string {
+	return fmt.Sprintf("(VALUES ('o', %s::text, 'EXECUTE', '%s', false, 'user', 'u')) v (owner_name, schema_name, privilege_type, object_type, admin_option, grantee_type, grantee_name)", schema, object)
 }
 
 func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {

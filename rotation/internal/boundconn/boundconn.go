@@ -1,6 +1,5 @@
-// Package boundconn makes connections that end with a context, for drivers that
-// look at theirs only between messages, and bounds what is read of a server that a
-// secret's writer may have chosen.
+// Package boundconn makes connections that end with a context, for drivers that look at theirs only between
+// messages, and bounds what is read of a server that a secret's writer may have chosen.
 package boundconn
 
 import (
@@ -60,39 +59,29 @@ func Ask(ctx context.Context, network, address string, message []byte, n int) []
 }
 
 // Limit returns a connection that fails once more than limit bytes are read of it.
-func Limit(c net.Conn, limit int) net.Conn { return &limited{c, Reader(c, limit)} }
+func Limit(c net.Conn, limit int) net.Conn { return &limited{c, limit, limit} }
 
 type limited struct {
 	net.Conn
-	reader io.Reader
-}
-
-func (l *limited) Read(b []byte) (int, error) { return l.reader.Read(b) }
-
-// Reader returns a reader that fails once more than limit bytes are read of it.
-func Reader(r io.Reader, limit int) io.Reader { return &reader{r, limit, limit} }
-
-type reader struct {
-	io.Reader
 	limit, left int
 }
 
-func (r *reader) Read(b []byte) (int, error) {
-	n, err := r.Reader.Read(b[:min(len(b), r.left+1)])
-	if r.left -= n; r.left < 0 {
-		r.left = 0
-		return 0, fmt.Errorf("the server sends more than %d bytes", r.limit)
+func (l *limited) Read(b []byte) (int, error) {
+	n, err := l.Conn.Read(b[:min(len(b), l.left+1)])
+	if l.left -= n; l.left < 0 {
+		l.left = 0
+		return 0, fmt.Errorf("the server sends more than %d bytes", l.limit)
 	}
 	return n, err
 }
 
-// manyRounds is how a server's first message of SCRAM asks for a million rounds or more. Servers
-// ask for 4,096 to some 100,000; a million take a second, in which no deadline is looked at.
+// manyRounds is how a server's first message of SCRAM asks for a million rounds or more. Servers ask for
+// 4,096 to some 100,000; a million take a second, in which no deadline is looked at.
 // Source: https://www.rfc-editor.org/rfc/rfc5802#section-7
 var manyRounds = lazyregexp.New(`,i=[+-]?[0-9]{7}`)
 
-// Rounds looks at what a server sends during a login, in pieces of any length, and fails where it
-// asks for too many rounds of SCRAM. The zero value is ready for use.
+// Rounds looks at what a server sends during a login, in pieces of any length, and fails where it asks for
+// too many rounds of SCRAM. The zero value is ready for use.
 type Rounds struct{ tail []byte }
 
 // See looks at the next piece.

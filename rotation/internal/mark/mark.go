@@ -52,11 +52,8 @@ func Abandoned(mark, secret, version string) bool {
 	}
 	rest, same := strings.CutPrefix(rest, version+"-")
 	own, err := hex.DecodeString(rest)
-	if !same || err != nil || len(own) != 4 && len(own) != 8 {
-		return true
-	}
-	// Earlier releases wrote four random bytes and no time.
-	return len(own) == 8 && time.Since(time.Unix(int64(binary.BigEndian.Uint32(own)), 0)) > Settled
+	return !same || err != nil || len(own) != 8 ||
+		time.Since(time.Unix(int64(binary.BigEndian.Uint32(own)), 0)) > Settled
 }
 
 // Lost adds to the failure of a Mint that the token with the mark could not be taken back, unless err

@@ -1,20 +1,16 @@
-// Package parity makes one user's rights equal to another's: what every engine
-// whose server cannot let one user stand for another does before it sets a
-// second user's password.
+// Package parity makes one user's rights equal to another's: what every engine whose server cannot let one
+// user stand for another does before it sets a second user's password.
 package parity
 
 import "slices"
 
-// Level reads what the first user has (want) and what the second has (have),
-// takes from the second what it has beyond that, gives it what it lacks, and
-// reads again: the rights in which the two still differ are returned, none when
-// they are equal. Where nothing differs, nothing is read twice.
+// Level reads what the first user has (want) and what the second has (have), takes from the second what it
+// has beyond that, gives it what it lacks, and reads again: the rights in which the two still differ are
+// returned, none when they are equal. Where nothing differs, nothing is read twice.
 //
-// What is too much goes first, so that a right that may be handed on, where it
-// should not be, can be given again without that. There are two rounds, because
-// some servers take more than they are told to: a right on a column goes with
-// those on the other columns of its table. What is still there after it was taken
-// is not taken again, because that would also take what was given since.
+// What is too much goes first: a right that may be handed on, and should not be, is given again without that.
+// There are two rounds, because some servers take more than they are told to, such as the rights on all columns
+// of a table. What is still there then is not taken again, which would also take what was given since.
 func Level[R comparable](read func() (want, have []R, err error), take, give func(R) error) (left []R, err error) {
 	var taken []R
 	for round := 0; ; round++ {

@@ -9,15 +9,15 @@ import (
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
-// The bounds of what a server sends, in bytes: in answer to one command, which is all rights of a
-// user at most, and as parameters, which the driver keeps.
+// The bounds of what a server sends, in bytes: in answer to one command, which is all rights of a user at
+// most, and as parameters, which the driver keeps.
 const (
 	answerLimit    = 8 << 20
 	parameterLimit = 256 << 10
 )
 
-// bounded bounds what a server that a secret's writer may have chosen takes of memory and of time.
-// The driver reads all of it, after decryption, through this.
+// bounded bounds what a server that a secret's writer may have chosen takes of memory and of time. The driver
+// reads all of it, after decryption, through this.
 // Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
 type bounded struct {
 	reader io.Reader

@@ -54,7 +54,7 @@ func TestManyRoundsOfSCRAMAreRefused(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		begin := time.Now()
-		_, err := Dial(ctx, engine.TLSPolicy{}, target)
+		_, err := Dial(ctx, engine.TLSPolicy{}, target, "")
 		cancel()
 		if err == nil || !strings.Contains(err.Error(), "rounds of SCRAM") {
 			t.Errorf("%s rounds: %v after %s", rounds, err, time.Since(begin))
@@ -84,7 +84,7 @@ func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 		used := testserver.PeakMemory(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 			defer cancel()
-			_, err = Dial(ctx, engine.TLSPolicy{}, target)
+			_, err = Dial(ctx, engine.TLSPolicy{}, target, "")
 		})
 		if err == nil || errors.Is(err, context.DeadlineExceeded) || used > 64<<20 {
 			t.Errorf("%s: %v, %d MiB", name, err, used>>20)

@@ -1,12 +1,13 @@
-// Package pgsession is what the engines for PostgreSQL's protocol share: one
-// connection with the core's rules for TLS, the meaning of the server's errors
-// and transactions that are tried again.
+// Package pgsession is what the engines for PostgreSQL's protocol share: one connection with the machine's
+// rules for TLS, the meaning of the server's errors, and transactions that are tried again.
 package pgsession
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/errtree"
 )
@@ -24,26 +26,27 @@ import (
 type Session struct {
 	Conn   *pgx.Conn
 	Target engine.Target
+	Major  int // the server's version
+	policy engine.TLSPolicy
+	begin  string
 }
 
-// noTLS is the driver's text for a server that answered that it has no TLS. The
-// errors around it quote the user and the database, so that a part of their text
-// proves nothing.
+// noTLS is the driver's text for a server that answered that it has no TLS. The errors around it quote the
+// user and the database, so that a part of their text proves nothing.
 const noTLS = "server refused TLS connection"
 
-// Dial logs in, with TLS as the policy says. The error is the driver's, for
-// Classify to explain, or an *engine.Error where no login was tried.
-func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target) (*Session, error) {
-	// The driver's settings must be made by its parser, which also reads PG*
-	// variables; whatever decides where a password goes is set here by hand.
+// Dial logs in, with TLS as the policy says. Every transaction begins with the given statements.
+func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin string) (*Session, error) {
+	// The driver's settings must be made by its parser, which also reads PG* variables; whatever decides
+	// where a password goes is set here by hand.
 	cfg, err := pgx.ParseConfig("host=localhost sslmode=disable")
 	if err != nil {
 		return nil, engine.Errorf(engine.InvalidConfiguration, "unset the PG* variables", "the driver's settings are unusable")
 	}
 	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = t.Host, uint16(t.Port), t.User, t.Password, t.Database
 	cfg.Fallbacks = nil
-	// The encoding is said, as libpq does, because the database's owner can set another
-	// for its sessions, in which the bytes of one role's name are those of another's.
+	// The encoding is said, as libpq does, because the database's owner can set another for its sessions, in
+	// which the bytes of one role's name are those of another's.
 	cfg.RuntimeParams = map[string]string{"application_name": "rotator", "client_encoding": "UTF8"}
 	cfg.ValidateConnect = nil
 	cfg.MaxProtocolMessageBodyLen = answerLimit // of which memory is taken before it is read
@@ -53,25 +56,31 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target) (*Sessi
 	}
 	// No prepared statements: a pooler in front of the server may not keep them.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	s := &Session{Target: t, policy: policy, begin: begin}
 	for i, tls := range policy.Attempts(t) {
 		if i > 0 && !errtree.Is(err, noTLS) {
 			break
 		}
-		cfg.TLSConfig = tls
-		// A server may ask for the password itself only over TLS.
-		cfg.RequireAuth = ""
-		if tls == nil {
+		cfg.TLSConfig, cfg.RequireAuth = tls, ""
+		if tls == nil { // a server may ask for the password itself only over TLS
 			cfg.RequireAuth = "!password"
 		}
-		var conn *pgx.Conn
-		if conn, err = pgx.ConnectConfig(ctx, cfg); err == nil {
-			return &Session{conn, t}, nil
+		if s.Conn, err = pgx.ConnectConfig(ctx, cfg); err == nil {
+			_, _ = fmt.Sscan(s.Conn.PgConn().ParameterStatus("server_version"), &s.Major) // what follows it differs
+			return s, nil
 		}
 	}
 	if errtree.Is(err, noTLS) {
 		return nil, engine.Errorf(engine.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", t.Address())
 	}
-	return nil, err
+	return nil, s.Classify("no login at "+t.Address(), err)
+}
+
+// At logs in to another database as the same user.
+func (s *Session) At(ctx context.Context, database string) (*Session, error) {
+	t := s.Target
+	t.Database = database
+	return Dial(ctx, s.policy, t, s.begin)
 }
 
 // Close ends the connection without waiting long for a server that hangs.
@@ -81,36 +90,76 @@ func (s *Session) Close() {
 	_ = s.Conn.Close(ctx)
 }
 
-// Transaction runs do in a transaction, which it rolls back after a rehearsal.
-// Changes of one role by several sessions at once make the server fail with an
-// internal error instead of waiting, and a role that two make at once exists for the
-// second; these are tried again.
-func (s *Session) Transaction(ctx context.Context, rehearsal bool, do func(pgx.Tx) error) error {
+// Work is a transaction. What is reported by its Request is written once the changes are committed.
+type Work struct {
+	*Session
+	Tx      pgx.Tx
+	Request *engine.Request
+	reports []func()
+}
+
+// Transaction runs do in a transaction, which it rolls back after a rehearsal. Concurrent changes of one role
+// make the server fail with an internal error instead of waiting, and a role that two create concurrently
+// exists for the second. Such a transaction is tried again from its beginning.
+func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal bool, do func(*Work) error) error {
 	for try := 0; ; try++ {
-		err := s.once(ctx, rehearsal, do)
-		if c := Code(err); try == 7 || !slices.Contains([]string{"XX000", "40001", "40P01", "23505", "42710"}, c) {
+		buffered := *r
+		w := &Work{Session: s, Request: &buffered}
+		if r.Report != nil {
+			buffered.Report = func(level slog.Level, text string) {
+				w.reports = append(w.reports, func() { r.Report(level, text) })
+			}
+		}
+		err := w.start(ctx)
+		if err == nil {
+			err = do(w)
+		}
+		switch {
+		case err == nil && !rehearsal:
+			err = w.commit(ctx)
+		case w.Tx != nil:
+			_ = w.Tx.Rollback(ctx)
+		}
+		if try == 7 || !slices.Contains([]string{"XX000", "40001", "40P01", "23505", "42710"}, Code(err)) {
 			return err
 		}
-		pause := time.NewTimer(time.Duration(rand.IntN(20<<try)) * time.Millisecond)
 		select {
 		case <-ctx.Done():
-			pause.Stop()
 			return err
-		case <-pause.C:
+		case <-time.After(time.Duration(rand.IntN(20<<try)) * time.Millisecond):
 		}
 	}
 }
 
-func (s *Session) once(ctx context.Context, rehearsal bool, do func(pgx.Tx) error) error {
-	tx, err := s.Conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadWrite})
-	if err != nil {
-		return Classify(s.Target, "no transaction", err)
+func (w *Work) start(ctx context.Context) (err error) {
+	w.Tx, err = w.Conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN READ WRITE; " + w.begin})
+	return w.Classify("no transaction", err)
+}
+
+func (w *Work) commit(ctx context.Context) error {
+	err := w.Tx.Commit(ctx)
+	if err == nil {
+		for _, report := range w.reports {
+			report()
+		}
+		w.reports = nil
 	}
-	if err = do(tx); err != nil || rehearsal {
-		_ = tx.Rollback(ctx)
+	return w.Classify("the change could not be committed", err)
+}
+
+// Save commits what was done so far, and goes on in another transaction.
+func (w *Work) Save(ctx context.Context) error {
+	if err := w.commit(ctx); err != nil {
 		return err
 	}
-	return Classify(s.Target, "the change could not be committed", tx.Commit(ctx))
+	return w.start(ctx)
+}
+
+// Texts returns the one column of a query's rows. What says what failed.
+func (w *Work) Texts(ctx context.Context, what, query string, args ...any) ([]string, error) {
+	rows, _ := w.Tx.Query(ctx, query, args...) // the rows have its error
+	column, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	return column, w.Classify(what, err)
 }
 
 // Code returns the SQLSTATE of a server's error, or "".
@@ -121,8 +170,8 @@ func Code(err error) string {
 	return ""
 }
 
-// Without returns the server's error with the texts left out of its message. One that
-// is too short to be a key is left in: it would be found in the words around it.
+// Without returns the server's error with the texts left out of its message. One that is too short to be a
+// key is left in: it would be found in the words around it.
 func Without(err error, texts []string) error {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -137,43 +186,68 @@ func Without(err error, texts []string) error {
 	return &bare
 }
 
+// item is a name in a list as the server writes it, in double quotes where needed.
+var item = lazyregexp.New(`"(?:[^"]|"")*"|[^", ]+`)
+
+// Names splits a list of names, separated by commas.
+func Names(list string) []string {
+	names := item.FindAllString(list, -1)
+	for i, n := range names {
+		if n[0] == '"' {
+			names[i] = strings.ReplaceAll(n[1:len(n)-1], `""`, `"`)
+		}
+	}
+	return names
+}
+
 // AdviceDenied is for a statement that the login may not run, where nothing better is known.
 const AdviceDenied = "grant the login what the engine's page lists"
 
-// Classify gives an error of the server or of its connection its cause and
-// advice; one that has them already, and nil, come back as they are.
+// meanings are the causes and the advice of the server's error codes.
 // Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
-func Classify(t engine.Target, what string, err error) error {
+var meanings = map[string]engine.Error{
+	"28P01": {Cause: engine.LoginRefused, Advice: "check the password; the server says the same of a user that does not exist and of one whose VALID UNTIL has passed"},
+	// No other password would change this answer, so it is no refusal of the credential.
+	"28000": {Cause: engine.PrivilegeMissing, Advice: "let the user log in, over TLS and from the function's address: LOGIN and pg_hba.conf, in Redshift require_ssl"},
+	"42501": {Cause: engine.PrivilegeMissing, Advice: AdviceDenied},
+	"2BP01": {Cause: engine.PrivilegeMissing, Advice: "as a superuser, run the statement with CASCADE at its end, or give both users the same"},
+	"55P03": {Cause: engine.Locked, Advice: "find what holds the lock in pg_locks and pg_stat_activity, and end it or wait; Secrets Manager tries again"},
+	"57014": {Cause: engine.TargetFailed, Advice: "something holds a lock, or the server is overloaded: find the session in pg_locks, in Redshift in svv_transactions, and end it or wait"},
+	"3D000": {Cause: engine.InvalidSecret, Advice: "correct the secret's field dbname"},
+	"25006": {Cause: engine.TargetFailed, Advice: adviceWriter},
+	"0A000": {Cause: engine.TargetFailed, Advice: adviceWriter},
+	"53300": {Cause: engine.TargetFailed, Advice: "raise the server's or the user's connection limit"},
+	"57P03": {Cause: engine.TargetFailed, Advice: "wait until the server has started; Secrets Manager tries again"},
+}
+
+const adviceWriter = "name the writer in the secret's host, as a standby cannot change a user; otherwise see the server's message"
+
+// Classify gives an error of the server or of its connection its cause and advice; one that has them already,
+// and nil, come back as they are. Redshift comes from PostgreSQL 8.0, which had no code of its own for a
+// wrong password: there only the text of a 28000 says why.
+// Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html (rds_iam)
+func (s *Session) Classify(what string, err error) error {
 	if err == nil {
 		return nil
 	}
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e
 	}
-	cause, advice := engine.TargetFailed, "see the server's message and log"
-	switch c := Code(err); c {
-	case "":
-		if e := engine.NetworkError(t, err); e != nil {
-			return e
-		}
-	case "28P01":
-		cause, advice = engine.LoginRefused, "check the password; the server says the same of a role that does not exist and of one whose VALID UNTIL has passed"
-	case "28000":
-		// No other password would change this answer, so it is no refusal of
-		// the credential: the role may not log in, or not from here.
-		cause, advice = engine.PrivilegeMissing, "give the role LOGIN, and pg_hba.conf an entry for it and for the function's address"
-	case "42501":
-		cause, advice = engine.PrivilegeMissing, AdviceDenied
-	case "55P03":
-		cause, advice = engine.Locked, "find what holds the lock in pg_locks and pg_stat_activity, and end it or wait; Secrets Manager tries again"
-	case "3D000":
-		cause, advice = engine.InvalidSecret, "correct the secret's field dbname"
-	case "25006", "0A000":
-		advice = "name the writer in the secret's host: a standby cannot change a role"
-	case "53300":
-		advice = "raise the server's or the role's connection limit"
-	case "57P03":
-		advice = "the server is starting or stopping; Secrets Manager tries again"
+	code, says := Code(err), err.Error()
+	if e := engine.NetworkError(s.Target, err); e != nil && code == "" {
+		return e
 	}
-	return engine.Errorf(cause, advice, "%s: %w", what, err)
+	m, known := meanings[code]
+	switch {
+	case code == "28000" && strings.Contains(says, "password authentication failed"):
+		m = meanings["28P01"]
+	case code == "28000" && strings.Contains(says, "PAM authentication failed"):
+		m.Advice = "REVOKE rds_iam FROM the user, or from the role through which it is a member: on RDS the members log in with tokens and not with passwords"
+	case code == "" && strings.Contains(says, "unknown authentication type: 13"):
+		what = "the user's password is stored in the form sha256, which only Redshift's own drivers can log in with"
+		m = engine.Error{Cause: engine.TargetFailed, Advice: "as a superuser, give the user a password in the default form: ALTER USER name PASSWORD 'md5…'"}
+	case !known:
+		m = engine.Error{Cause: engine.TargetFailed, Advice: "see the server's message and log"}
+	}
+	return engine.Errorf(m.Cause, m.Advice, "%s: %w", what, err)
 }

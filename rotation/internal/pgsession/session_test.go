@@ -34,7 +34,7 @@ func TestNoPasswordInClearWithoutTLS(t *testing.T) {
 		got <- m
 	}()
 	addr := l.Addr().(*net.TCPAddr)
-	_, err = Dial(t.Context(), engine.TLSPolicy{}, engine.Target{Host: "127.0.0.1", Port: addr.Port, User: "app", Password: "fixture", TLS: engine.TLSOff})
+	_, err = Dial(t.Context(), engine.TLSPolicy{}, engine.Target{Host: "127.0.0.1", Port: addr.Port, User: "app", Password: "fixture", TLS: engine.TLSOff}, "")
 	if err == nil {
 		t.Error("a login succeeded")
 	}
