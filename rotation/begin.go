@@ -165,21 +165,20 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 	}
 	req := &engine.Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: v.value, Base: v.id, Accepted: v.value, SecretFields: k.SecretFields,
 		Setting: o.setting, Report: r.say, Passwords: r.settings.passwords, UserLimit: r.settings.userLimit, Strategy: r.settings.strategy, Adopt: r.settings.adopt}
-	superuser := superuserARN(k, v.value) != ""
+	req.SuperuserChanges = superuserARN(k, v.value) != ""
 	if req.Strategy == "" { // a superuser secret means alternating users, as in AWS's multi-user secrets
 		req.Strategy = engine.SingleUser
-		if superuser && k.Superuser != engine.ForSingle {
+		if req.SuperuserChanges && k.Alternates() {
 			req.Strategy = engine.AlternatingUsers
 		}
 	}
 	alternating := req.Strategy == engine.AlternatingUsers
-	req.SuperuserChanges = alternating || superuser && k.Superuser != engine.ForAlternating
 	r.log = r.log.With("engine", k.Names[0], "strategy", req.Strategy)
 	switch {
-	case alternating && k.Superuser == engine.ForSingle:
+	case alternating && !k.Alternates():
 		return req, engine.Errorf(engine.InvalidSecret, adviceStrategy, "the engine %s cannot alternate users", k.Names[0])
-	case alternating && !superuser:
-		return req, engine.Errorf(engine.InvalidSecret, "name the superuser secret's ARN in the field "+superuserField(k), "this rotation needs a superuser secret and the value names none")
+	case alternating && !req.SuperuserChanges:
+		return req, engine.Errorf(engine.InvalidSecret, "name the superuser secret's ARN in the field "+k.Superusers(), "this rotation needs a superuser secret and the value names none")
 	}
 	return req, nil
 }

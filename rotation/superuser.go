@@ -19,7 +19,7 @@ import (
 // opens. That lends the superuser's powers on a user's name alone, so only the function's operator
 // can switch it on.
 func (r *run) mayUseSuperuser(req *engine.Request) bool {
-	return req.Strategy == engine.SingleUser && superuserARN(r.kind, req.Current) != "" && r.settings.recoverBySuperuser
+	return req.Strategy == engine.SingleUser && req.SuperuserChanges && r.settings.recoverBySuperuser
 }
 
 // superusers yields the superuser secret's credentials: current, and for a superuser secret that is
@@ -144,10 +144,8 @@ func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v e
 	return v, nil
 }
 
-func superuserField(k engine.Kind) string { return cmp.Or(k.SuperuserField, "masterarn") }
-
 func superuserARN(k engine.Kind, v engine.Value) string {
-	arn, _ := v.Text(superuserField(k))
+	arn, _ := v.Text(k.Superusers())
 	return arn
 }
 

@@ -39,7 +39,6 @@ func (*Engine) Kind() engine.Kind {
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 30, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		Superuser:    engine.ForAlternating,
 		CloneSuffix:  "_CLONE",
 		// Versions before 12.2 allow no more; since then it is 128, to be had by
 		// USERNAME_CHARACTER_LIMIT.
