@@ -233,7 +233,7 @@ func (i *Inspection) Reset(ctx context.Context, as Credential) error {
 
 // SuperuserSecret is what is known of the superuser secret that AWSCURRENT names.
 type SuperuserSecret struct {
-	// ARN is as AWSCURRENT has it; Key and Tags are as DescribeSecret has them.
+	// Key and Tags are as DescribeSecret has them.
 	ARN, Key string
 	Tags     map[string]string
 	// Host is the one that the superuser secret names, or "" where it names none.
@@ -245,7 +245,7 @@ type SuperuserSecret struct {
 // ReadSuperuser reads the superuser secret.
 func (i *Inspection) ReadSuperuser(ctx context.Context) (s SuperuserSecret, err error) {
 	err = i.do(ctx, func(r *run) error {
-		secret, err := r.open(ctx, i.Superuser)
+		secret, err := r.openSuperuser(ctx, i.Superuser)
 		if err != nil {
 			return err
 		}
@@ -255,7 +255,7 @@ func (i *Inspection) ReadSuperuser(ctx context.Context) (s SuperuserSecret, err 
 		}
 		v, err := secret.get(ctx, "", awsCurrent)
 		host, _ := v.value.Text("host")
-		s = SuperuserSecret{i.Superuser, d.key, d.tags, host, v.value}
+		s = SuperuserSecret{v.arn, d.key, d.tags, host, v.value}
 		return explainAbsent(err, i.Superuser)
 	})
 	return s, err

@@ -40,7 +40,7 @@ var errAbsent = errors.New("there is no such version with a value")
 
 // version is one version of a secret.
 type version struct {
-	id      string
+	arn, id string
 	labels  []string
 	created time.Time
 	value   engine.Value
@@ -109,7 +109,7 @@ func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	if err != nil {
 		return version{}, secretsManagerError("GetSecretValue", s.arn, err)
 	}
-	v := version{id: aws.ToString(out.VersionId), labels: out.VersionStages, created: aws.ToTime(out.CreatedDate)}
+	v := version{arn: aws.ToString(out.ARN), id: aws.ToString(out.VersionId), labels: out.VersionStages, created: aws.ToTime(out.CreatedDate)}
 	if out.SecretString != nil {
 		v.value = engine.StringValue(*out.SecretString)
 	} else {
