@@ -23,5 +23,5 @@ func main() {
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stdout, &slog.HandlerOptions{Level: level}))
 	log.Info("started", "version", version)
-	lambda.Start(function.NewHandler(os.Getenv, log, os.Stdout))
+	lambda.Start(function.NewHandler(function.Getenv, log, os.Stdout))
 }

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -265,5 +266,26 @@ func TestRoleIsTheOperatorsAlone(t *testing.T) {
 	w.want(err, "SecretsManagerFailed", "")
 	if len(asked) != 1 || asked[0] != "arn:aws-us-gov:iam::444455556666:role/rotation external-1" {
 		t.Errorf("roles asked for: %q", asked)
+	}
+}
+
+// TestNoExclusions: AWS's templates exclude nothing where EXCLUDE_CHARACTERS is set and empty.
+func TestNoExclusions(t *testing.T) {
+	for name, c := range map[string]struct{ value, local, want string }{
+		"empty":              {"", "", " "},
+		"empty in sam local": {"", "true", ""},
+		"some":               {"@", "", "@"},
+	} {
+		t.Setenv("EXCLUDE_CHARACTERS", c.value)
+		t.Setenv("AWS_SAM_LOCAL", c.local)
+		if got := Getenv("EXCLUDE_CHARACTERS"); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	if err := os.Unsetenv("EXCLUDE_CHARACTERS"); err != nil { // t.Setenv restores it
+		t.Fatal(err)
+	}
+	if got := Getenv("EXCLUDE_CHARACTERS"); got != "" {
+		t.Errorf("not set: %q", got)
 	}
 }
