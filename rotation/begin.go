@@ -32,6 +32,8 @@ func (r *run) verdict(d description) error {
 	labels := d.labels[token]
 	const advice = "let Secrets Manager start the rotation with RotateSecret; if an old rotation is stuck, `rotatorctl status` shows it"
 	switch other := d.holder(awsPending); {
+	case d.manager != "":
+		return r.managed(d)
 	case !d.enabled:
 		return engine.Errorf(engine.RotationDisabled, "switch rotation on with RotateSecret; `rotatorctl recover` repairs a rotation that was cancelled halfway",
 			"rotation is not enabled for secret %s", r.secret.arn)
@@ -43,6 +45,11 @@ func (r *run) verdict(d description) error {
 		return engine.Errorf(engine.VersionNotStaged, advice, "AWSPENDING is on version %s and not on this rotation's version %s", other, token)
 	}
 	return engine.Errorf(engine.VersionNotStaged, advice, "version %s is not staged as AWSPENDING", token)
+}
+
+// managed refuses a secret that somebody else rotates.
+func (r *run) managed(d description) error {
+	return engine.Errorf(engine.InvalidSecret, "leave its rotation to "+d.manager+", and switch off rotation by this function", "the secret %s is managed by %s", r.secret.arn, d.manager)
 }
 
 // putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator can

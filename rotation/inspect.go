@@ -64,6 +64,9 @@ func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) 
 		if i.Pending == i.Current {
 			i.Pending = ""
 		}
+		if d.manager != "" {
+			return run.managed(d)
+		}
 		if i.current, err = run.current(ctx); err != nil {
 			return err
 		}

@@ -289,3 +289,19 @@ func TestNoExclusions(t *testing.T) {
 		t.Errorf("not set: %q", got)
 	}
 }
+
+// TestManagedSecretsAreRefused: a service or a partner's integration rotates them.
+func TestManagedSecretsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	arn := w.secret(`{"username": "postgres", "password": "of-rds"}`)
+	w.begin(arn)
+	w.sim.Own(arn, "rds")
+	w.want(w.invoke(event("createSecret", arn)), "InvalidSecret", "is managed by rds (leave its rotation to rds")
+	value := `{"consumerKey": "k", "consumerSecret": "s"}`
+	out, err := w.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("partner"), SecretString: &value, Type: aws.String("SalesforceClientSecret")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.begin(*out.ARN)
+	w.want(w.invoke(event("createSecret", *out.ARN)), "InvalidSecret", "is managed by SalesforceClientSecret")
+}
