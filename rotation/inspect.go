@@ -25,7 +25,7 @@ type Inspection struct {
 	Kind   engine.Kind
 	// Request is what the engine is given. Find adds the pending version to it.
 	Request *engine.Request
-	// User and Superuser are the user and the superuser secret's ARN that AWSCURRENT names.
+	// User and Superuser are the user and the superuser secret, an ARN or a name, that AWSCURRENT names.
 	User, Superuser string
 	// CurrentRefused means that the target refused AWSCURRENT when it was tried.
 	CurrentRefused bool
