@@ -27,7 +27,8 @@ func (r *run) create(ctx context.Context) error {
 		return r.mint(ctx, m, req, current)
 	}
 	if p := req.Passwords; p.Length > 0 && !p.Seals() {
-		r.log.Warn("new passwords are too short for a seal: a writer of the secret can choose the next one; raise PASSWORD_LENGTH", "bits", p.Strength())
+		const text = "new passwords are too short for a seal: a writer of the secret can choose the next one"
+		r.log.Warn(text+"; raise PASSWORD_LENGTH", "bits", p.Strength())
 	}
 	if req.Pending, err = r.next(ctx, req); err != nil {
 		return err

@@ -61,8 +61,8 @@ func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[run
 	}
 }
 
-// openSuperuser returns the superuser secret with an ARN, or with a name, as AWS's templates allow:
-// then it is looked for where the secret is.
+// openSuperuser opens the superuser secret with an ARN, or with a name, which AWS's templates accept
+// as well: a name is looked up where the secret is.
 func (r *run) openSuperuser(ctx context.Context, id string) (*secret, error) {
 	if !arn.IsARN(id) {
 		return &secret{api: r.secret.api, arn: id, see: r.see}, nil

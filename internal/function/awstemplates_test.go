@@ -74,7 +74,8 @@ var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 	"RDSPostgreSQLRotation": func(t *testing.T, d *dropIn) string {
 		pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 		d.env["CA_BUNDLE"] = pg.CAFile
-		if _, err := pg.Connect(t, "postgres").Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", d.user, first)); err != nil {
+		create := fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", d.user, first)
+		if _, err := pg.Connect(t, "postgres").Exec(t.Context(), create); err != nil {
 			t.Fatal(err)
 		}
 		return d.at(pg.Server, "postgres")
@@ -88,7 +89,8 @@ var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 	"MongoDBRotation": func(t *testing.T, d *dropIn) string {
 		s := testserver.FerretDB(t, testserver.FerretDBOptions{})
 		d.env["CA_BUNDLE"] = s.CAFile
-		if err := s.Connect(t).Database("admin").RunCommand(t.Context(), bson.D{{Key: "createUser", Value: d.user}, {Key: "pwd", Value: first}, {Key: "roles", Value: bson.A{}}}).Err(); err != nil {
+		create := bson.D{{Key: "createUser", Value: d.user}, {Key: "pwd", Value: first}, {Key: "roles", Value: bson.A{}}}
+		if err := s.Connect(t).Database("admin").RunCommand(t.Context(), create).Err(); err != nil {
 			t.Fatal(err)
 		}
 		return d.at(s.Server, "admin")
@@ -98,7 +100,8 @@ var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 		return awstemplate.Secret(d.template, "password", first)
 	},
 	"ElasticacheUserRotation": func(t *testing.T, d *dropIn) string {
-		f := awsfake.NewCaches(awsfake.CachesOptions{Delay: 10 * time.Millisecond, Apply: func(string, []string) error { return nil }})
+		apply := func(string, []string) error { return nil } // no login is tried without a host
+		f := awsfake.NewCaches(awsfake.CachesOptions{Delay: 10 * time.Millisecond, Apply: apply})
 		d.credentialsOf(f.Credentials(), "ELASTICACHE", httptest.NewServer(f.Handler()))
 		arn := f.Add("elasticache", awsfake.CacheUser{ID: d.user, Name: d.user, Passwords: []string{first}})
 		d.env["USER_NAME"], d.env["WAITING_RETRY_INTERVAL_IN_SECONDS"] = d.user, "1"
@@ -124,7 +127,8 @@ var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 		if !d.multi {
 			return awstemplate.Secret(d.template, "username", d.user, "password", first, "instance", d.user)
 		}
-		admin := d.secretOf("admin", awstemplate.Secret("InfluxDBRotationSingleUser", "username", s.User, "password", s.Password, "instance", d.user))
+		admin := d.secretOf("admin",
+			awstemplate.Secret("InfluxDBRotationSingleUser", "username", s.User, "password", s.Password, "instance", d.user))
 		read := map[string]any{"action": "read", "resource": map[string]string{"type": "buckets", "orgID": org.ID}}
 		var token struct{ Token string }
 		call("authorizations", map[string]any{"orgID": org.ID, "userID": user.ID, "permissions": []any{read}}, &token)
@@ -134,7 +138,8 @@ var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 
 func (d *dropIn) mysql(s *testserver.MySQLServer) string {
 	d.env["CA_BUNDLE"] = s.CAFile
-	if _, err := s.Connect(d.t, "").ExecContext(d.t.Context(), fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", d.user, first)); err != nil {
+	create := fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", d.user, first)
+	if _, err := s.Connect(d.t, "").ExecContext(d.t.Context(), create); err != nil {
 		d.t.Fatal(err)
 	}
 	return d.at(s.Server, "")
@@ -152,7 +157,8 @@ func TestSecretsOfAWSTemplates(t *testing.T) {
 			continue
 		}
 		t.Run(template, func(t *testing.T) {
-			d := &dropIn{newWorld(t), template, strings.HasSuffix(template, "MultiUser"), strings.ReplaceAll(testserver.Unique("app"), "_", "")}
+			user := strings.ReplaceAll(testserver.Unique("app"), "_", "")
+			d := &dropIn{newWorld(t), template, strings.HasSuffix(template, "MultiUser"), user}
 			// What AWS's template needs, and what its documentation has one set.
 			d.env["SECRETS_MANAGER_ENDPOINT"] = os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")
 			d.env["EXCLUDE_CHARACTERS"], d.env["PASSWORD_LENGTH"] = `/@"'\,:`, "24"
@@ -161,18 +167,21 @@ func TestSecretsOfAWSTemplates(t *testing.T) {
 			if short == "ElasticacheUserRotation" {
 				d.env["SECRET_ARN"] = arn
 			}
-			h := NewHandler(func(name string) string { return d.env[name] }, slog.New(slog.NewJSONHandler(&d.log, nil)), io.Discard)
-			d.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+			getenv := func(name string) string { return d.env[name] }
+			h := NewHandler(getenv, slog.New(slog.NewJSONHandler(&d.log, nil)), io.Discard)
+			invoke := func(ctx context.Context, payload []byte) ([]byte, string, error) {
 				body, err := h.Invoke(ctx, payload)
 				if err != nil {
 					body, _ = json.Marshal(err)
 					return body, "Unhandled", nil
 				}
 				return body, "", nil
-			}))
+			}
+			d.sim.RegisterFunction(functionARN, sim.InvokerFunc(invoke))
 			for range 2 {
 				token := uuid.NewString()
-				if _, err := d.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+				in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}
+				if _, err := d.client.RotateSecret(t.Context(), in); err != nil {
 					t.Fatal(err)
 				}
 				if err := d.sim.WaitRotation(t.Context(), arn); err != nil {
@@ -209,9 +218,12 @@ func TestSecretsOfAWSTemplates(t *testing.T) {
 // TestSecretOfMSK: the recipe of docs/engines/generic.md.
 func TestSecretOfMSK(t *testing.T) {
 	w := newWorld(t)
-	out, err := w.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("AmazonMSK_alice"), KmsKeyId: aws.String(keyOfSecrets),
+	out, err := w.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String("AmazonMSK_alice"), KmsKeyId: aws.String(keyOfSecrets),
 		SecretString: aws.String(`{"username": "alice", "password": "alice-secret"}`),
-		Tags:         []types.Tag{{Key: aws.String("rotator:engine"), Value: aws.String("generic")}, {Key: aws.String("rotator:generic-field"), Value: aws.String("password")}}})
+		Tags: []types.Tag{{Key: aws.String("rotator:engine"), Value: aws.String("generic")},
+			{Key: aws.String("rotator:generic-field"), Value: aws.String("password")}},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -298,7 +298,8 @@ func TestManagedSecretsAreRefused(t *testing.T) {
 	w.sim.Own(arn, "rds")
 	w.want(w.invoke(event("createSecret", arn)), "InvalidSecret", "is managed by rds (leave its rotation to rds")
 	value := `{"consumerKey": "k", "consumerSecret": "s"}`
-	out, err := w.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("partner"), SecretString: &value, Type: aws.String("SalesforceClientSecret")})
+	in := &secretsmanager.CreateSecretInput{Name: aws.String("partner"), SecretString: &value, Type: aws.String("SalesforceClientSecret")}
+	out, err := w.client.CreateSecret(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
 	}

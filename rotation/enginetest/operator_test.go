@@ -551,7 +551,8 @@ func TestSuperuserByName(t *testing.T) {
 		t.Fatal(err)
 	}
 	needs, err := operator.Needs(t.Context(), r, w.arn)
-	if err != nil || !slices.ContainsFunc(needs.Permissions, func(p engine.Permission) bool { return slices.Equal(p.Resources, []string{arn}) }) {
+	names := func(p engine.Permission) bool { return slices.Equal(p.Resources, []string{arn}) }
+	if err != nil || !slices.ContainsFunc(needs.Permissions, names) {
 		t.Errorf("%+v, %v", needs.Permissions, err)
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 // TestSecretOfAWSTemplate: the secrets of AWS's own templates are rotated as they are.
 func TestSecretOfAWSTemplate(t *testing.T) {
-	for template, multi := range map[string]bool{"RedshiftRotationSingleUser": false, "RedshiftRotationMultiUser": true} {
-		t.Run(template, func(t *testing.T) { awstemplate.Rotate(t, template, newHarness(t, multi)) })
+	for users, multi := range map[string]bool{"SingleUser": false, "MultiUser": true} {
+		t.Run(users, func(t *testing.T) { awstemplate.Rotate(t, "RedshiftRotation"+users, newHarness(t, multi)) })
 	}
 }

@@ -19,9 +19,12 @@ var Forms = func() map[string]string {
 		"InfluxDBRotationMultiUser": `{"engine": "timestream-influxdb", "org": "{org}", "adminSecretArn": "{superuser}", "type": "custom",` +
 			` "dbIdentifier": "{instance}", "token": "{token}", "writeBuckets": [], "readBuckets": [], "permissions": []}`,
 	}
-	for name, engine := range map[string]string{"RDSPostgreSQL": "postgres", "RDSMySQL": "mysql", "RDSMariaDB": "mariadb", "RDSOracle": "oracle",
-		"RDSSQLServer": "sqlserver", "Redshift": "redshift", "MongoDB": "mongo"} {
-		const form = `{"engine": %q, "host": "{host}", "username": "{username}", "password": "{password}", "dbname": "{dbname}", "port": {port}%s, "dbInstanceIdentifier": "shop", "dbClusterIdentifier": ""}`
+	const form = `{"engine": %q, "host": "{host}", "username": "{username}", "password": "{password}", "dbname": "{dbname}",` +
+		` "port": {port}%s, "dbInstanceIdentifier": "shop", "dbClusterIdentifier": ""}`
+	for name, engine := range map[string]string{
+		"RDSPostgreSQL": "postgres", "RDSMySQL": "mysql", "RDSMariaDB": "mariadb", "RDSOracle": "oracle",
+		"RDSSQLServer": "sqlserver", "Redshift": "redshift", "MongoDB": "mongo",
+	} {
 		forms[name+"RotationSingleUser"] = fmt.Sprintf(form, engine, "")
 		forms[name+"RotationMultiUser"] = fmt.Sprintf(form, engine, `, "masterarn": "{superuser}"`)
 	}
@@ -29,7 +32,8 @@ var Forms = func() map[string]string {
 }()
 
 // NoDropIn are the templates whose secrets are refused, or take another form here.
-var NoDropIn = []string{"RDSDb2RotationSingleUser", "RDSDb2RotationMultiUser", "ActiveDirectoryRotationSingleUser", "ActiveDirectoryAndKeytabRotationSingleUser"}
+var NoDropIn = []string{"RDSDb2RotationSingleUser", "RDSDb2RotationMultiUser",
+	"ActiveDirectoryRotationSingleUser", "ActiveDirectoryAndKeytabRotationSingleUser"}
 
 // Secret returns a template's secret with a test's values, which are pairs of a name and a value.
 func Secret(template string, values ...string) string {
