@@ -32,6 +32,8 @@ func (r *run) verdict(d description) error {
 	labels := d.labels[token]
 	const advice = "let Secrets Manager start the rotation with RotateSecret; if an old rotation is stuck, `rotatorctl status` shows it"
 	switch other := d.holder(awsPending); {
+	case d.manager != "":
+		return r.managed(d)
 	case !d.enabled:
 		return engine.Errorf(engine.RotationDisabled, "switch rotation on with RotateSecret; `rotatorctl recover` repairs a rotation that was cancelled halfway",
 			"rotation is not enabled for secret %s", r.secret.arn)
@@ -43,6 +45,11 @@ func (r *run) verdict(d description) error {
 		return engine.Errorf(engine.VersionNotStaged, advice, "AWSPENDING is on version %s and not on this rotation's version %s", other, token)
 	}
 	return engine.Errorf(engine.VersionNotStaged, advice, "version %s is not staged as AWSPENDING", token)
+}
+
+// managed refuses a secret that somebody else rotates.
+func (r *run) managed(d description) error {
+	return engine.Errorf(engine.InvalidSecret, "leave its rotation to "+d.manager+", and switch off rotation by this function", "the secret %s is managed by %s", r.secret.arn, d.manager)
 }
 
 // putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator can
@@ -165,24 +172,23 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 	}
 	req := &engine.Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: v.value, Base: v.id, Accepted: v.value, SecretFields: k.SecretFields,
 		Setting: o.setting, Report: r.say, Passwords: r.settings.passwords, UserLimit: r.settings.userLimit, Strategy: r.settings.strategy, Adopt: r.settings.adopt}
-	superuser := superuserARN(k, v.value) != ""
+	req.SuperuserChanges = superuserARN(k, v.value) != ""
 	if req.Strategy == "" { // a superuser secret means alternating users, as in AWS's multi-user secrets
 		req.Strategy = engine.SingleUser
-		if superuser && k.Superuser != engine.ForSingle {
+		if req.SuperuserChanges && k.Alternates() {
 			req.Strategy = engine.AlternatingUsers
 		}
 	}
 	alternating := req.Strategy == engine.AlternatingUsers
-	req.SuperuserChanges = alternating || superuser && k.Superuser != engine.ForAlternating
 	if r.seen.Strategy == "" { // else the names are in the log already
 		r.log = r.log.With("engine", k.Names[0], "strategy", req.Strategy)
 	}
 	r.seen.Strategy = req.Strategy
 	switch {
-	case alternating && k.Superuser == engine.ForSingle:
+	case alternating && !k.Alternates():
 		return req, engine.Errorf(engine.InvalidSecret, adviceStrategy, "the engine %s cannot alternate users", k.Names[0])
-	case alternating && !superuser:
-		return req, engine.Errorf(engine.InvalidSecret, "name the superuser secret's ARN in the field "+superuserField(k), "this rotation needs a superuser secret and the value names none")
+	case alternating && !req.SuperuserChanges:
+		return req, engine.Errorf(engine.InvalidSecret, "name the superuser secret's ARN in the field "+k.Superusers(), "this rotation needs a superuser secret and the value names none")
 	}
 	return req, nil
 }

@@ -26,6 +26,10 @@ func (r *run) create(ctx context.Context) error {
 	if m, ok := r.engine.(engine.Minter); ok {
 		return r.mint(ctx, m, req, current)
 	}
+	if p := req.Passwords; p.Length > 0 && !p.Seals() {
+		const text = "new passwords are too short for a seal: a writer of the secret can choose the next one"
+		r.log.Warn(text+"; raise PASSWORD_LENGTH", "bits", p.Strength())
+	}
 	if req.Pending, err = r.next(ctx, req); err != nil {
 		return err
 	}

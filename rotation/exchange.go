@@ -17,8 +17,9 @@ const (
 	fairChance = 2 * time.Second
 )
 
-// exchange calls do with a context for one exchange with the target. Where the invocation leaves
-// less than fairChance for it, a target that does not answer is not called unreachable.
+// exchange calls do with a context for one exchange with the target, which ends before the invocation:
+// a function that Lambda has frozen sends no cancel. What outlives it is bounded by the limits that
+// engines set at the server. Where less than fairChance is left, a silent target is not unreachable.
 func (r *run) exchange(ctx context.Context, do func(context.Context) error) error {
 	begin := time.Now()
 	end := begin.Add(cmp.Or(r.kind.Patience, attemptLimit))

@@ -214,11 +214,10 @@ func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	var err error
 	proved := slices.ContainsFunc(f.accepted, func(a engine.Value) bool { return f.user(a) == f.user(v) && f.req.Key(a) == f.req.Key(v) })
 	if proved && !f.kind.NoRestore && f.user(f.req.Pending) == f.user(v) && f.sameAccount(f.req.Pending, v) {
-		if !undo.SuperuserChanges {
-			err = f.exchange(ctx, func(ctx context.Context) error { return f.engine.Set(ctx, undo.As(undo.Current, false)) })
-		}
-		if undo.SuperuserChanges || err != nil && f.mayUseSuperuser(f.req) {
+		if undo.SuperuserChanges {
 			_, err = f.climb(ctx, f.superusers(ctx, f.req), as(&undo, f.engine.Set))
+		} else {
+			err = f.exchange(ctx, func(ctx context.Context) error { return f.engine.Set(ctx, undo.As(undo.Current, false)) })
 		}
 	}
 	lerr := f.tries(ctx, &undo, v)

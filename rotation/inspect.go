@@ -25,7 +25,7 @@ type Inspection struct {
 	Kind   engine.Kind
 	// Request is what the engine is given. Find adds the pending version to it.
 	Request *engine.Request
-	// User and Superuser are the user and the superuser secret's ARN that AWSCURRENT names.
+	// User and Superuser are the user and the superuser secret, an ARN or a name, that AWSCURRENT names.
 	User, Superuser string
 	// CurrentRefused means that the target refused AWSCURRENT when it was tried.
 	CurrentRefused bool
@@ -63,6 +63,9 @@ func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) 
 		i.state, i.Enabled, i.Current, i.Pending, i.Key, i.Tags = d, d.enabled, d.holder(awsCurrent), d.holder(awsPending), d.key, d.tags
 		if i.Pending == i.Current {
 			i.Pending = ""
+		}
+		if d.manager != "" {
+			return run.managed(d)
 		}
 		if i.current, err = run.current(ctx); err != nil {
 			return err
@@ -233,7 +236,7 @@ func (i *Inspection) Reset(ctx context.Context, as Credential) error {
 
 // SuperuserSecret is what is known of the superuser secret that AWSCURRENT names.
 type SuperuserSecret struct {
-	// ARN is as AWSCURRENT has it; Key and Tags are as DescribeSecret has them.
+	// Key and Tags are as DescribeSecret has them.
 	ARN, Key string
 	Tags     map[string]string
 	// Host is the one that the superuser secret names, or "" where it names none.
@@ -245,7 +248,7 @@ type SuperuserSecret struct {
 // ReadSuperuser reads the superuser secret.
 func (i *Inspection) ReadSuperuser(ctx context.Context) (s SuperuserSecret, err error) {
 	err = i.do(ctx, func(r *run) error {
-		secret, err := r.open(ctx, i.Superuser)
+		secret, err := r.openSuperuser(ctx, i.Superuser)
 		if err != nil {
 			return err
 		}
@@ -255,7 +258,7 @@ func (i *Inspection) ReadSuperuser(ctx context.Context) (s SuperuserSecret, err 
 		}
 		v, err := secret.get(ctx, "", awsCurrent)
 		host, _ := v.value.Text("host")
-		s = SuperuserSecret{i.Superuser, d.key, d.tags, host, v.value}
+		s = SuperuserSecret{v.arn, d.key, d.tags, host, v.value}
 		return explainAbsent(err, i.Superuser)
 	})
 	return s, err

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,7 @@ var errAbsent = errors.New("there is no such version with a value")
 
 // version is one version of a secret.
 type version struct {
-	id      string
+	arn, id string
 	labels  []string
 	created time.Time
 	value   engine.Value
@@ -59,6 +60,7 @@ type description struct {
 	labels  map[string][]string // by version id
 	tags    map[string]string
 	key     string // as DescribeSecret has it; "" for the account's default key
+	manager string // the service or the partner integration whose secret it is, or ""
 }
 
 // holder returns the id of the version that has the label, or "".
@@ -85,11 +87,19 @@ func (s *secret) describe(ctx context.Context) (description, error) {
 	if err != nil {
 		return description{}, secretsManagerError("DescribeSecret", s.arn, err)
 	}
-	d := description{enabled: aws.ToBool(out.RotationEnabled), labels: out.VersionIdsToStages, key: aws.ToString(out.KmsKeyId), tags: make(map[string]string, len(out.Tags))}
+	d := description{enabled: aws.ToBool(out.RotationEnabled), labels: out.VersionIdsToStages, key: aws.ToString(out.KmsKeyId), manager: Manager(out), tags: make(map[string]string, len(out.Tags))}
 	for _, t := range out.Tags {
 		d.tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
 	return d, nil
+}
+
+// Manager returns who manages a secret and so rotates it: the service that has created it, such as
+// rds, or the integration of a partner; "" for a secret of the account's own.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/service-linked-secrets.html,
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/managed-external-secrets.html
+func Manager(d *secretsmanager.DescribeSecretOutput) string {
+	return cmp.Or(aws.ToString(d.OwningService), aws.ToString(d.Type))
 }
 
 // get reads a version by its id, its label or both; "" leaves one out. It returns errAbsent where
@@ -109,7 +119,7 @@ func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	if err != nil {
 		return version{}, secretsManagerError("GetSecretValue", s.arn, err)
 	}
-	v := version{id: aws.ToString(out.VersionId), labels: out.VersionStages, created: aws.ToTime(out.CreatedDate)}
+	v := version{arn: aws.ToString(out.ARN), id: aws.ToString(out.VersionId), labels: out.VersionStages, created: aws.ToTime(out.CreatedDate)}
 	if out.SecretString != nil {
 		v.value = engine.StringValue(*out.SecretString)
 	} else {

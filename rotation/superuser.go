@@ -19,22 +19,16 @@ import (
 // opens. That lends the superuser's powers on a user's name alone, so only the function's operator
 // can switch it on.
 func (r *run) mayUseSuperuser(req *engine.Request) bool {
-	return req.Strategy == engine.SingleUser && superuserARN(r.kind, req.Current) != "" && r.settings.recoverBySuperuser
+	return req.Strategy == engine.SingleUser && req.SuperuserChanges && r.settings.recoverBySuperuser
 }
 
 // superusers yields the superuser secret's credentials: current, and for a superuser secret that is
 // being rotated itself, pending and previous. A superuser's password is only ever sent to the host
 // that its own secret names, or that RDS names for it, and only if the rotated secret's host is the
-// same database. A secret of another account is refused: by it the writer of a value would choose
-// whose role is assumed. What was read once in a step is read again only where it is refused.
+// same database. What was read once in a step is read again only where it is refused.
 func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[rung, error] {
 	return func(yield func(rung, error) bool) {
-		id := superuserARN(r.kind, req.Current)
-		if a := Account(id); a != "" && a != Account(r.secret.arn) {
-			yield(rung{}, engine.Errorf(engine.InvalidSecret, "keep the superuser secret in the account of the secret", "the superuser secret %s is of another account", id))
-			return
-		}
-		s, err := r.open(ctx, id)
+		s, err := r.openSuperuser(ctx, superuserARN(r.kind, req.Current))
 		if err != nil {
 			yield(rung{}, err)
 			return
@@ -67,6 +61,27 @@ func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[run
 	}
 }
 
+// openSuperuser opens the superuser secret with an ARN, or with a name, which AWS's templates accept
+// as well: a name is looked up where the secret is.
+func (r *run) openSuperuser(ctx context.Context, id string) (*secret, error) {
+	if !arn.IsARN(id) {
+		return &secret{api: r.secret.api, arn: id, see: r.see}, nil
+	}
+	if err := r.sameOwner(id); err != nil {
+		return nil, err
+	}
+	return r.open(ctx, id)
+}
+
+// sameOwner refuses a superuser secret of another account: by it the writer of a value would choose
+// whose role is assumed, or borrow a superuser of the function's account.
+func (r *run) sameOwner(superuser string) error {
+	if Account(superuser) == Account(r.secret.arn) {
+		return nil
+	}
+	return engine.Errorf(engine.InvalidSecret, "keep the superuser secret in the account of the secret", "the superuser secret %s is of another account", superuser)
+}
+
 // superuserLogin reads the superuser's credential that has a label. Where none has, the rung has no
 // value; AWSCURRENT there must be.
 func (r *run) superuserLogin(ctx context.Context, s *secret, req *engine.Request, label string) (rung, error) {
@@ -74,7 +89,10 @@ func (r *run) superuserLogin(ctx context.Context, s *secret, req *engine.Request
 	v, err := s.get(ctx, "", label)
 	switch {
 	case err == nil:
-		c.value, err = r.superuser(ctx, s, req, v.value)
+		s.arn = v.arn
+		if err = r.sameOwner(s.arn); err == nil {
+			c.value, err = r.superuser(ctx, s, req, v.value)
+		}
 	case errors.Is(err, errAbsent) && label != awsCurrent:
 		err = nil
 	}
@@ -144,10 +162,8 @@ func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v e
 	return v, nil
 }
 
-func superuserField(k engine.Kind) string { return cmp.Or(k.SuperuserField, "masterarn") }
-
 func superuserARN(k engine.Kind, v engine.Value) string {
-	arn, _ := v.Text(superuserField(k))
+	arn, _ := v.Text(k.Superusers())
 	return arn
 }
 

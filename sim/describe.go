@@ -31,7 +31,7 @@ func (s *Sim) describeSecret(c *caller, in idInput) (any, *fault) {
 func (s *Sim) describe(sec *secret) answer {
 	out := answer{"ARN": sec.ARN, "Name": sec.Name, "CreatedDate": stamp(sec.Created), "LastChangedDate": stamp(sec.Changed)}
 	r := &sec.Rotation
-	for name, v := range map[string]string{"Description": sec.Description, "KmsKeyId": sec.Key, "RotationLambdaARN": r.Function} {
+	for name, v := range map[string]string{"Description": sec.Description, "KmsKeyId": sec.Key, "RotationLambdaARN": r.Function, "Type": sec.Type, "OwningService": sec.Owner} {
 		if v != "" {
 			out[name] = v
 		}

@@ -22,6 +22,8 @@ type secret struct {
 	Name, ARN   string
 	Description string
 	Key         string // "" for the account's default key
+	Type        string // of a managed external secret
+	Owner       string // the service that has created it, or ""
 	Created     time.Time
 	Changed     time.Time
 	Accessed    time.Time

@@ -136,6 +136,19 @@ func (s *Sim) RegisterFunction(arn string, f Invoker) {
 	s.functions[arn] = f
 }
 
+// Own makes a secret one that a service has created, such as rds.
+func (s *Sim) Own(arn, service string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, secrets := range s.accounts {
+		for _, sec := range secrets {
+			if sec.ARN == arn {
+				sec.Owner = service
+			}
+		}
+	}
+}
+
 // secretsOf returns an account's secrets by name.
 func (s *Sim) secretsOf(account string) map[string]*secret {
 	m := s.accounts[account]

@@ -36,6 +36,7 @@ type createInput struct {
 	Tags                        []tag
 	AddReplicaRegions           []replica `min:"1"`
 	ForceOverwriteReplicaSecret bool
+	Type                        string
 }
 
 func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
@@ -66,7 +67,7 @@ func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
 	now := s.clock.Now().Truncate(time.Millisecond)
 	sec := &secret{
 		Account: c.account, Name: in.Name, ARN: s.arn(c.account, in.Name+"-"+suffix()),
-		Description: in.Description, Key: in.KmsKeyId, Created: now, Changed: now,
+		Description: in.Description, Key: in.KmsKeyId, Type: in.Type, Created: now, Changed: now,
 		Versions: make(map[string]*version), Labels: make(map[string]string),
 	}
 	if f := sec.tag(in.Tags); f != nil {

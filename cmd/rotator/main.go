@@ -16,7 +16,7 @@ import (
 var version = "unreleased"
 
 func main() {
-	handler := function.NewHandler(os.Getenv, function.NewLog(os.Getenv, os.Stdout), os.Stdout, version)
+	handler := function.NewHandler(function.Getenv, function.NewLog(function.Getenv, os.Stdout), os.Stdout, version)
 	log.SetFlags(0)
 	log.SetOutput(handler.RuntimeLog())
 	lambda.Start(handler)

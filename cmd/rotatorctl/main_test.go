@@ -85,6 +85,7 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 //	                            in, and set ARN_NAME
 //	put NAME LABEL TOKEN FILE   put a version with a label
 //	stage NAME LABEL FROM TO    move a label; - stands for none
+//	own NAME SERVICE            make a secret one that a service has created
 //	rotate NAME TOKEN           begin a rotation whose function does nothing
 //	documented COMMAND          parse the last output: it is one JSON value, and its
 //	                            members are those that docs/rotatorctl.md names
@@ -159,6 +160,9 @@ func TestScripts(t *testing.T) {
 				}
 				_, err := client(ts).UpdateSecretVersionStage(context.Background(), in)
 				ts.Check(err)
+			},
+			"own": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Value("sim").(*sim.Sim).Own(ts.Getenv("ARN_"+args[0]), args[1])
 			},
 			"reach": func(ts *testscript.TestScript, _ bool, args []string) {
 				deadline := time.Now().Add(20 * time.Second)

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
@@ -76,7 +77,7 @@ without it, and only loses what the Sid names.`,
 				if strings.HasPrefix(name, "ROTATION_ROLE_") {
 					return ""
 				}
-				return os.Getenv(name)
+				return function.Getenv(name)
 			}
 			r, id, err := v.rotator(ctx, args[0])
 			if err != nil {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation/operator"
 )
 
@@ -39,7 +39,7 @@ It may be repeated, and a label only ever moves to a version that was accepted.`
 					if name == "RECOVER_BY_SUPERUSER" {
 						return "true"
 					}
-					return os.Getenv(name)
+					return function.Getenv(name)
 				}
 			}
 			r, arn, err := v.rotator(ctx, args[0])

@@ -29,7 +29,7 @@ import (
 type view struct {
 	timeout time.Duration
 	verbose bool
-	// getenv, if set, stands for os.Getenv.
+	// getenv, if set, stands for function.Getenv.
 	getenv func(string) string
 	cfg    aws.Config // read by open
 }
@@ -125,7 +125,7 @@ func (v *view) rotator(ctx context.Context, id string) (*rotation.Rotator, strin
 	if v.verbose {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	getenv := os.Getenv
+	getenv := function.Getenv
 	if v.getenv != nil {
 		getenv = v.getenv
 	}

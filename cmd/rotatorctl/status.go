@@ -13,12 +13,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/spf13/cobra"
+
+	"example.com/rotator/rotation"
 )
 
 // status is what Secrets Manager tells of a secret's rotation.
 type status struct {
 	Name     string     `json:"name"`
 	ARN      string     `json:"arn"`
+	Manager  string     `json:"managed_by,omitempty"`
 	Enabled  bool       `json:"rotation_enabled"`
 	Function string     `json:"function,omitempty"`
 	Schedule string     `json:"schedule,omitempty"`
@@ -73,7 +76,7 @@ rotation is stuck.`,
 
 func readStatus(ctx context.Context, client *secretsmanager.Client, d *secretsmanager.DescribeSecretOutput) (*status, error) {
 	s := &status{
-		Name: aws.ToString(d.Name), ARN: aws.ToString(d.ARN), Enabled: aws.ToBool(d.RotationEnabled),
+		Name: aws.ToString(d.Name), ARN: aws.ToString(d.ARN), Manager: rotation.Manager(d), Enabled: aws.ToBool(d.RotationEnabled),
 		Function: aws.ToString(d.RotationLambdaARN), Last: d.LastRotatedDate, Next: d.NextRotationDate, Stuck: []string{},
 	}
 	if r := d.RotationRules; r != nil {
@@ -143,6 +146,9 @@ func (s *status) troubles(now, changed time.Time) []string {
 func (s *status) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(w, "secret\t%s\n", s.ARN)
+	if s.Manager != "" {
+		fmt.Fprintf(w, "managed by\t%s, which rotates it: this function does not\n", s.Manager)
+	}
 	switch {
 	case s.Enabled && s.Schedule == "":
 		fmt.Fprintf(w, "rotation\ton, without a schedule\n")

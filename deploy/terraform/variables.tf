@@ -146,7 +146,7 @@ variable "rotation_role_organization_id" {
 }
 
 variable "exclude_characters" {
-  description = "Characters that no new password has. Empty for the engine's own default."
+  description = "Characters that no new password has. Empty for the engine's own default, a space for none."
   type        = string
   default     = ""
 }

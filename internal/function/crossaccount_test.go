@@ -600,3 +600,37 @@ func TestSecretDoesNotChooseTheAccount(t *testing.T) {
 	c.kept(c.rotate())
 	c.want(c.failed, "InvalidSecret", "of another account")
 }
+
+// TestSecretDoesNotBorrowASuperuserByName: without a role, a bare name is looked up in the function's
+// account, whose superusers are not the secret's.
+func TestSecretDoesNotBorrowASuperuserByName(t *testing.T) {
+	w := newWorld(t)
+	ours := w.secret(`{"engine": "postgres", "host": "127.0.0.1", "port": 1, "username": "master", "password": "of-the-function-s-account"}`)
+	theirs := secretsmanager.New(secretsmanager.Options{Region: "us-east-1",
+		BaseEndpoint: aws.String(os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")),
+		Credentials:  credentials.NewStaticCredentialsProvider(secretsAccount, "simulated", "")})
+	d, err := w.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &ours})
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := fmt.Sprintf(`{"engine": "postgres", "host": "127.0.0.1", "port": 1, "username": "app", "password": "first", "masterarn": %q}`, *d.Name)
+	out, err := theirs.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String("shop/app"), KmsKeyId: aws.String(secretsKey), SecretString: &value})
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := `{"Version": "2012-10-17", "Statement":
+		{"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "secretsmanager:*", "Resource": "*"}}`
+	if _, err := theirs.PutResourcePolicy(t.Context(), &secretsmanager.PutResourcePolicyInput{SecretId: out.ARN, ResourcePolicy: &policy}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := theirs.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{
+		SecretId: out.ARN, ClientRequestToken: aws.String(token), RotationLambdaARN: aws.String(functionARN)}); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.sim.WaitRotation(t.Context(), *out.ARN) // its function does nothing
+	err = w.invoke(event("createSecret", *out.ARN))
+	if err == nil || !strings.Contains(err.Error(), "of another account") {
+		t.Errorf("createSecret: %v", err)
+	}
+}

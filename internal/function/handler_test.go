@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -266,4 +267,42 @@ func TestRoleIsTheOperatorsAlone(t *testing.T) {
 	if len(asked) != 1 || asked[0] != "arn:aws-us-gov:iam::444455556666:role/rotation external-1" {
 		t.Errorf("roles asked for: %q", asked)
 	}
+}
+
+// TestNoExclusions: AWS's templates exclude nothing where EXCLUDE_CHARACTERS is set and empty.
+func TestNoExclusions(t *testing.T) {
+	for name, c := range map[string]struct{ value, local, want string }{
+		"empty":              {"", "", " "},
+		"empty in sam local": {"", "true", ""},
+		"some":               {"@", "", "@"},
+	} {
+		t.Setenv("EXCLUDE_CHARACTERS", c.value)
+		t.Setenv("AWS_SAM_LOCAL", c.local)
+		if got := Getenv("EXCLUDE_CHARACTERS"); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+	if err := os.Unsetenv("EXCLUDE_CHARACTERS"); err != nil { // t.Setenv restores it
+		t.Fatal(err)
+	}
+	if got := Getenv("EXCLUDE_CHARACTERS"); got != "" {
+		t.Errorf("not set: %q", got)
+	}
+}
+
+// TestManagedSecretsAreRefused: a service or a partner's integration rotates them.
+func TestManagedSecretsAreRefused(t *testing.T) {
+	w := newWorld(t)
+	arn := w.secret(`{"username": "postgres", "password": "of-rds"}`)
+	w.begin(arn)
+	w.sim.Own(arn, "rds")
+	w.want(w.invoke(event("createSecret", arn)), "InvalidSecret", "is managed by rds (leave its rotation to rds")
+	value := `{"consumerKey": "k", "consumerSecret": "s"}`
+	in := &secretsmanager.CreateSecretInput{Name: aws.String("partner"), SecretString: &value, Type: aws.String("SalesforceClientSecret")}
+	out, err := w.client.CreateSecret(t.Context(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.begin(*out.ARN)
+	w.want(w.invoke(event("createSecret", *out.ARN)), "InvalidSecret", "is managed by SalesforceClientSecret")
 }

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,15 +74,34 @@ func (t topology) Managed(ctx context.Context, superuserARN string, tags map[str
 		"the superuser secret %s names no host and no service manages it", superuserARN)
 }
 
-// endpointForm is a name that RDS gives: identifier, rest, region.
-var endpointForm = lazyregexp.New(`^([a-z][a-z0-9-]*)\.[a-z0-9-]+\.([a-z]{2}-[a-z-]+-[0-9])\.rds\.amazonaws\.com(?:\.cn)?$`)
+// name is a host name that RDS gives to an instance or to an endpoint of a cluster.
+type name struct {
+	host, id, region string
+	cluster          bool
+}
 
-// Replica reports whether host is a reader of the database whose writer is
-// primary. Names that RDS has not given, such as an alias of one's own, are not
-// known to be one.
+// nameForm is identifier, account and region. Region and service are swapped in China and GovCloud,
+// but not in the older names there.
+// Source: https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Aurora.Overview.Endpoints.html,
+// https://github.com/aws/aws-advanced-jdbc-wrapper (RdsUtils)
+var nameForm = lazyregexp.New(`^([a-z][a-z0-9-]*)\.(cluster-)?[a-z0-9-]+\.(?:([a-z0-9-]+)\.rds|rds\.([a-z0-9-]+))\.amazonaws\.com(?:\.cn)?$`)
+
+// parseName returns false for a host that RDS did not name, such as an alias.
+func parseName(host string) (name, bool) {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	m := nameForm.FindStringSubmatch(host)
+	if m == nil || partition(m[3]+m[4]) == "" {
+		return name{}, false
+	}
+	return name{host: host, id: m[1], region: m[3] + m[4], cluster: m[2] != ""}, true
+}
+
+// Replica reports whether two hosts are one database: both names belong to the same cluster, or host
+// is a read replica of the instance primary. Whether primary can be written to, the target says.
 func (t topology) Replica(ctx context.Context, superuserARN, host, primary string) (bool, error) {
-	m := endpointForm.FindStringSubmatch(strings.ToLower(host))
-	if m == nil {
+	h, known := parseName(host)
+	p, also := parseName(primary)
+	if !known || !also || h.region != p.region {
 		return false, nil
 	}
 	cfg, err := t.config(ctx, superuserARN)
@@ -89,24 +109,26 @@ func (t topology) Replica(ctx context.Context, superuserARN, host, primary strin
 		return false, err
 	}
 	d := databases{cfg}
-	same := func(a, b string) bool { return a != "" && strings.EqualFold(a, b) }
-	id, region := m[1], m[2]
-	if instances, err := d.instances(ctx, region, id); err != nil {
-		return false, err
-	} else if len(instances) == 1 && same(instances[0].Address, host) {
-		i := instances[0]
-		if i.Cluster != "" {
-			clusters, err := d.clusters(ctx, region, i.Cluster)
-			return err == nil && len(clusters) == 1 && same(clusters[0].Endpoint, primary), err
-		}
-		if i.Source == "" {
-			return false, nil
-		}
-		sources, err := d.instances(ctx, region, i.Source)
-		return err == nil && len(sources) == 1 && same(sources[0].Address, primary), err
+	if h.cluster && !p.cluster {
+		h, p = p, h
 	}
-	clusters, err := d.clusters(ctx, region, id)
-	return err == nil && len(clusters) == 1 && same(clusters[0].Reader, host) && same(clusters[0].Endpoint, primary), err
+	if p.cluster {
+		all, err := d.clusters(ctx, p.region, p.id)
+		if err != nil || len(all) != 1 || !all[0].has(p) {
+			return false, err
+		}
+		if h.cluster {
+			return all[0].has(h), nil
+		}
+		member, err := d.named(ctx, h)
+		return member.Cluster == p.id, err
+	}
+	source, err := d.named(ctx, p)
+	if err != nil || source.Address == "" {
+		return false, err
+	}
+	reader, err := d.named(ctx, h)
+	return reader.Source == p.id || reader.Cluster != "" && reader.Cluster == source.Cluster, err
 }
 
 // databases are those of one account.
@@ -127,7 +149,23 @@ type dbInstance struct {
 type dbCluster struct {
 	Endpoint string `xml:"Endpoint"`
 	Reader   string `xml:"ReaderEndpoint"`
-	Port     int    `xml:"Port"`
+	// Custom are the endpoints that a user of Aurora has added.
+	Custom []string `xml:"CustomEndpoints>member"`
+	Port   int      `xml:"Port"`
+}
+
+// has reports whether a name is one of the cluster's endpoints.
+func (c dbCluster) has(n name) bool {
+	return slices.ContainsFunc(append(c.Custom, c.Endpoint, c.Reader), func(e string) bool { return rotation.SameHost(e, n.host) })
+}
+
+// named returns the instance of a name, or none.
+func (d databases) named(ctx context.Context, n name) (dbInstance, error) {
+	all, err := d.instances(ctx, n.region, n.id)
+	if err != nil || len(all) != 1 || !rotation.SameHost(all[0].Address, n.host) {
+		return dbInstance{}, err
+	}
+	return all[0], nil
 }
 
 func (d databases) instance(ctx context.Context, a arn.ARN) (string, int, error) {

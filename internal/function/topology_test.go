@@ -27,6 +27,17 @@ func services(t *testing.T) topology {
 	return servicesByPolicy(t, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`)
 }
 
+// domain is how RDS's names of a region end.
+func domain(region string) string {
+	switch {
+	case strings.HasPrefix(region, "cn-"):
+		return ".rds." + region + ".amazonaws.com.cn"
+	case strings.HasPrefix(region, "us-gov-"):
+		return ".rds." + region + ".amazonaws.com"
+	}
+	return "." + region + ".rds.amazonaws.com"
+}
+
 // servicesByPolicy are services that allow what an identity policy does.
 func servicesByPolicy(t *testing.T, document string) topology {
 	t.Helper()
@@ -38,6 +49,8 @@ func servicesByPolicy(t *testing.T, document string) topology {
 		"writer":  `<Endpoint><Address>writer.abc.eu-west-1.rds.amazonaws.com</Address><Port>5433</Port></Endpoint>`,
 		"replica": `<Endpoint><Address>replica.abc.eu-west-1.rds.amazonaws.com</Address><Port>5433</Port></Endpoint><ReadReplicaSourceDBInstanceIdentifier>writer</ReadReplicaSourceDBInstanceIdentifier>`,
 		"member":  `<Endpoint><Address>member.abc.eu-west-1.rds.amazonaws.com</Address><Port>5432</Port></Endpoint><DBClusterIdentifier>aurora</DBClusterIdentifier>`,
+		"second":  `<Endpoint><Address>second.abc.eu-west-1.rds.amazonaws.com</Address><Port>5432</Port></Endpoint><DBClusterIdentifier>aurora</DBClusterIdentifier>`,
+		"other":   `<Endpoint><Address>other.abc.eu-west-1.rds.amazonaws.com</Address><Port>5432</Port></Endpoint><DBClusterIdentifier>another</DBClusterIdentifier>`,
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.Header.Get("Authorization"), "/aws4_request") {
@@ -69,13 +82,14 @@ func servicesByPolicy(t *testing.T, document string) topology {
 				missing("DBInstanceNotFound")
 				return
 			}
+			i = strings.ReplaceAll(i, ".eu-west-1.rds.amazonaws.com", domain(scope[2]))
 			fmt.Fprintf(w, `<DescribeDBInstancesResponse xmlns="http://rds.amazonaws.com/doc/2014-10-31/"><DescribeDBInstancesResult><DBInstances><DBInstance>%s</DBInstance></DBInstances></DescribeDBInstancesResult></DescribeDBInstancesResponse>`, i)
 		case "DescribeDBClusters":
 			if r.PostForm.Get("DBClusterIdentifier") != "aurora" {
 				missing("DBClusterNotFoundFault")
 				return
 			}
-			fmt.Fprint(w, `<DescribeDBClustersResponse><DescribeDBClustersResult><DBClusters><DBCluster><Endpoint>aurora.cluster-abc.eu-west-1.rds.amazonaws.com</Endpoint><ReaderEndpoint>aurora.cluster-ro-abc.eu-west-1.rds.amazonaws.com</ReaderEndpoint><Port>5432</Port></DBCluster></DBClusters></DescribeDBClustersResult></DescribeDBClustersResponse>`)
+			fmt.Fprint(w, strings.ReplaceAll(`<DescribeDBClustersResponse><DescribeDBClustersResult><DBClusters><DBCluster><Endpoint>aurora.cluster-abcDOMAIN</Endpoint><ReaderEndpoint>aurora.cluster-ro-abcDOMAIN</ReaderEndpoint><CustomEndpoints><member>reports.cluster-custom-abcDOMAIN</member><member>jobs.cluster-custom-abcDOMAIN</member></CustomEndpoints><Port>5432</Port></DBCluster></DBClusters></DescribeDBClustersResult></DescribeDBClustersResponse>`, "DOMAIN", domain(scope[2])))
 		case "DescribeClusters":
 			fmt.Fprint(w, `<DescribeClustersResponse><DescribeClustersResult><Clusters><Cluster><Endpoint><Address>dw.abc.eu-west-1.redshift.amazonaws.com</Address><Port>5439</Port></Endpoint></Cluster></Clusters></DescribeClustersResult></DescribeClustersResponse>`)
 		case "RedshiftServerless.ListNamespaces":
@@ -121,29 +135,61 @@ func TestManagedSuperusersAreFoundByTheirTags(t *testing.T) {
 	}
 }
 
-func TestReplicasAreThoseThatRDSKnows(t *testing.T) {
+// TestHostsOfOneDatabase: both hosts belong to one cluster, or the secret's is a read replica of the
+// superuser's. In Aurora every instance can be the writer; whether one is, the server says.
+func TestHostsOfOneDatabase(t *testing.T) {
 	top := services(t)
-	const writer, aurora = "writer.abc.eu-west-1.rds.amazonaws.com", "aurora.cluster-abc.eu-west-1.rds.amazonaws.com"
-	for _, tc := range []struct {
-		host, primary string
-		want          bool
-	}{
-		{"replica.abc.eu-west-1.rds.amazonaws.com", writer, true},
-		{"REPLICA.abc.eu-west-1.rds.amazonaws.com", writer, true},
-		{"replica.abc.eu-west-1.rds.amazonaws.com", aurora, false},
-		{"replica.evil.eu-west-1.rds.amazonaws.com", writer, false},
-		{writer, aurora, false},
-		{"aurora.cluster-ro-abc.eu-west-1.rds.amazonaws.com", aurora, true},
-		{"aurora.cluster-ro-abc.eu-west-1.rds.amazonaws.com", writer, false},
-		{"member.abc.eu-west-1.rds.amazonaws.com", aurora, true},
-		{"gone.abc.eu-west-1.rds.amazonaws.com", writer, false},
-		{"replica.example.com", writer, false},
-		{"127.0.0.1", writer, false},
-	} {
-		got, err := top.Replica(t.Context(), superuserARN, tc.host, tc.primary)
-		if err != nil || got != tc.want {
-			t.Errorf("%s of %s: %v, %v, want %v", tc.host, tc.primary, got, err, tc.want)
+	for _, region := range []string{"eu-west-1", "us-gov-west-1", "cn-north-1"} {
+		for _, tc := range []struct {
+			host, superuser string
+			want            bool
+		}{
+			{"replica.abc", "writer.abc", true},
+			{"REPLICA.abc", "writer.abc", true},
+			{"writer.abc", "replica.abc", false},
+			{"replica.abc", "aurora.cluster-abc", false},
+			{"replica.evil", "writer.abc", false},
+			{"replica.abc", "writer.evil", false},
+			{"writer.abc", "aurora.cluster-abc", false},
+			{"aurora.cluster-ro-abc", "aurora.cluster-abc", true},
+			{"aurora.cluster-ro-evil", "aurora.cluster-abc", false},
+			{"aurora.cluster-ro-abc", "aurora.cluster-evil", false},
+			{"aurora.cluster-ro-abc", "writer.abc", false},
+			{"aurora.cluster-ro-abc", "member.abc", true},
+			{"aurora.cluster-abc", "member.abc", true},
+			{"aurora.cluster-ro-abc", "other.abc", false},
+			{"member.abc", "aurora.cluster-abc", true},
+			{"other.abc", "aurora.cluster-abc", false},
+			{"second.abc", "member.abc", true},
+			{"second.abc", "other.abc", false},
+			{"writer.abc", "other.abc", false},
+			{"reports.cluster-custom-abc", "aurora.cluster-abc", true},
+			{"jobs.cluster-custom-abc", "aurora.cluster-abc", true},
+			{"evil.cluster-custom-abc", "aurora.cluster-abc", false},
+			{"gone.abc", "writer.abc", false},
+			{"proxy.proxy-abc", "writer.abc", false},
+		} {
+			host, superuser := tc.host+domain(region), tc.superuser+domain(region)
+			got, err := top.Replica(t.Context(), superuserARN, host, superuser)
+			if err != nil || got != tc.want {
+				t.Errorf("%s with the superuser's %s: %v, %v, want %v", host, superuser, got, err, tc.want)
+			}
 		}
+	}
+	for _, hosts := range [][2]string{
+		{"replica.abc" + domain("eu-west-1"), "writer.abc" + domain("eu-west-2")},
+		{"replica.abc.rds.eu-west-1x.amazonaws.com", "writer.abc.rds.eu-west-1x.amazonaws.com"},
+		{"replica.example.com", "writer.abc" + domain("eu-west-1")},
+		{"replica.abc" + domain("eu-west-1"), "127.0.0.1"},
+	} {
+		if got, err := top.Replica(t.Context(), superuserARN, hosts[0], hosts[1]); err != nil || got {
+			t.Errorf("%v: %v, %v", hosts, got, err)
+		}
+	}
+	// The older names of China have the order of other partitions.
+	old := func(id string) string { return id + ".cn-north-1.rds.amazonaws.com.cn" }
+	if _, known := parseName(old("replica.abc")); !known {
+		t.Error("older names in China are not known")
 	}
 }
 
@@ -159,6 +205,9 @@ func TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 		"its serverless":              {tag: tagNamespace, id: "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1"},
 		"a replica":                   {primary: writer, host: "replica.abc" + rds},
 		"a member":                    {primary: aurora, host: "member.abc" + rds},
+		"members":                     {primary: "member.abc" + rds, host: "second.abc" + rds},
+		"a member's readers":          {primary: "member.abc" + rds, host: "aurora.cluster-ro-abc" + rds},
+		"a custom endpoint":           {primary: aurora, host: "reports.cluster-custom-abc" + rds},
 		"a cluster's readers":         {primary: aurora, host: "aurora.cluster-ro-abc" + rds},
 		"a managed one's replica":     {tag: tagInstance, id: "arn:aws:rds:eu-west-1:111122223333:db:writer", host: "replica.abc" + rds},
 		"a managed one's readers":     {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora", host: "aurora.cluster-ro-abc" + rds},
@@ -254,7 +303,7 @@ func TestServiceThatCannotBeAskedIsTold(t *testing.T) {
 	top := topology{func(context.Context, string) (aws.Config, error) {
 		return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient, Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
 	}}
-	_, err := top.Replica(t.Context(), superuserARN, "replica.abc.eu-west-1.rds.amazonaws.com", "x")
+	_, err := top.Replica(t.Context(), superuserARN, "replica.abc.eu-west-1.rds.amazonaws.com", "writer.abc.eu-west-1.rds.amazonaws.com")
 	if engine.CauseOf(err) != engine.SecretsManagerFailed || !strings.Contains(err.Error(), "AccessDenied") || !strings.Contains(err.Error(), "rds:DescribeDBInstances") {
 		t.Errorf("error %v", err)
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"strings"
 	"time"
 )
@@ -27,11 +28,10 @@ type Kind struct {
 	// which step makes the change. A Minter's is BothWork.
 	Overlap Overlap
 
-	CloneSuffix string // added to the first user's name, it is the second user's
+	CloneSuffix string // added to the first user's name, it is the second user's; "" where users cannot alternate
 	CloneLimit  int    // the maximum length of a name in bytes
-	// Superuser says for which strategies the superuser changes the credential, where a value names
-	// a superuser secret; SuperuserField is the field that names it, and "" means masterarn.
-	Superuser      Superuser
+	// SuperuserField is the field that names the superuser secret; "" means masterarn. Where a value
+	// has it, the superuser changes the credential.
 	SuperuserField string
 
 	// The rest is for few engines.
@@ -54,18 +54,6 @@ type Kind struct {
 	Patience  time.Duration // the time limit of one call of a method; 0 means 15 seconds
 }
 
-// Superuser says for which strategies the superuser changes the credential.
-type Superuser int
-
-const (
-	// ForSingle: users cannot alternate, and a superuser changes the single user's credential.
-	ForSingle Superuser = iota
-	// ForAlternating: naming a superuser means alternating users; a single user changes its own.
-	ForAlternating
-	// ForEither: as ForAlternating, but the superuser also changes a single user's credential.
-	ForEither
-)
-
 // Serves reports whether name is one of the kind's names.
 func (k Kind) Serves(name string) bool {
 	for _, n := range k.Names {
@@ -75,6 +63,12 @@ func (k Kind) Serves(name string) bool {
 	}
 	return false
 }
+
+// Alternates reports whether the kind's users can alternate.
+func (k Kind) Alternates() bool { return k.CloneSuffix != "" }
+
+// Superusers returns the field that names the superuser secret.
+func (k Kind) Superusers() string { return cmp.Or(k.SuperuserField, "masterarn") }
 
 // Strategy says whose credential a rotation changes.
 type Strategy string

@@ -50,8 +50,8 @@ func (p PasswordPolicy) classes() (classes []string, alphabet string) {
 	return classes, strings.Join(classes, "")
 }
 
-// Check returns an error with the cause InvalidConfiguration if no password, or none worth having,
-// can be made.
+// Check returns an error with the cause InvalidConfiguration if no password, or only one, can be
+// made. How strong a password is, the operator decides; see Strength and Seals.
 func (p PasswordPolicy) Check() error {
 	invalid := func(format string, args ...any) error {
 		return Errorf(InvalidConfiguration, "change PASSWORD_LENGTH, EXCLUDE_* or REQUIRE_EACH_INCLUDED_TYPE", format, args...)
@@ -60,14 +60,12 @@ func (p PasswordPolicy) Check() error {
 	switch {
 	case p.Length < 1 || p.Length > 4096:
 		return invalid("the password length %d is not from 1 to 4096", p.Length)
-	case alphabet == "":
-		return invalid("all characters are excluded from passwords")
+	case len(alphabet) < 2:
+		return invalid("passwords have only %d characters to choose from", len(alphabet))
 	case p.RequireEachIncludedType && p.Length < len(classes):
 		return invalid("a password of %d characters cannot have each of the %d required types", p.Length, len(classes))
 	case p.RequireEachIncludedType && slices.Contains(classes, ""):
 		return invalid("a required type of characters is wholly excluded from passwords")
-	case (p.Length-p.sealLength(alphabet))*strength(alphabet) < 32:
-		return invalid("passwords of %d characters out of %d could be guessed", p.Length, len(alphabet))
 	}
 	return nil
 }
@@ -86,9 +84,6 @@ func strength(alphabet string) int { return bits.Len(uint(len(alphabet))) - 1 }
 // alphabets.
 func (p PasswordPolicy) sealLength(alphabet string) int {
 	each := strength(alphabet)
-	if each == 0 {
-		return 0
-	}
 	n := (sealBits + each - 1) / each
 	if (p.Length-n)*each < bodyBits {
 		return 0

@@ -21,8 +21,8 @@ type Request struct {
 	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is set only if
 	// the engine's Kind says AskTarget.
 	KeepCurrent bool
-	// SuperuserChanges means that the superuser changes the credential, so the user itself does not
-	// need to be able to.
+	// SuperuserChanges means that the secret names a superuser, who changes the credential: the user
+	// itself does not need to be able to.
 	SuperuserChanges bool
 	// Adopt lets Set take over a pair of users that something else has made; see Adopter.
 	Adopt bool

@@ -16,7 +16,7 @@ type lent struct{ toyEngine }
 
 func (e lent) Kind() engine.Kind {
 	k := e.toyEngine.Kind()
-	k.Superuser = engine.ForSingle
+	k.CloneSuffix = ""
 	return k
 }
 

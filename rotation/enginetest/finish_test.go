@@ -207,21 +207,17 @@ func TestEditInTheGap(t *testing.T) {
 	}
 }
 
-// TestPasswordHistory: the target does not take the old password back. Where the operator
-// allowed it, the superuser sets it; elsewhere a labelled version opens the target, and the
-// advice works.
+// TestPasswordHistory: the target does not take the old password back from the user. A superuser
+// sets it; elsewhere a labelled version opens the target, and the advice works.
 func TestPasswordHistory(t *testing.T) {
 	for _, superuser := range []bool{true, false} {
-		h := &toyHarness{server: newToyServer(t), alternating: true}
+		h := &toyHarness{server: newToyServer(t), alternating: superuser}
 		h.server.remembers = true
 		w, err := newWorld(t, h)
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.env["STRATEGY"] = "single"
-		if superuser {
-			w.env["RECOVER_BY_SUPERUSER"] = "true"
-		}
 		token, err := w.begin()
 		if err != nil {
 			t.Fatal(err)

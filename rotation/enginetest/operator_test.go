@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -525,5 +526,33 @@ func TestCheckSeesWhatWasGivenUp(t *testing.T) {
 		if f.Check == "labels" && !strings.Contains(f.Detail, "given up were "+token) {
 			t.Errorf("%+v", f)
 		}
+	}
+}
+
+// TestSuperuserByName: AWS's templates pass masterarn on, so a secret's name does as well.
+func TestSuperuserByName(t *testing.T) {
+	w, err := newWorld(t, newLent(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	arn, _ := w.first.Text("masterarn")
+	d, err := w.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &arn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.store(w.first.With("masterarn", *d.Name)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.rotate(); err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.rotator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs, err := operator.Needs(t.Context(), r, w.arn)
+	names := func(p engine.Permission) bool { return slices.Equal(p.Resources, []string{arn}) }
+	if err != nil || !slices.ContainsFunc(needs.Permissions, names) {
+		t.Errorf("%+v, %v", needs.Permissions, err)
 	}
 }

@@ -149,7 +149,7 @@ func (e toyEngine) Kind() engine.Kind {
 	}
 	return engine.Kind{
 		Overlap: overlap,
-		Names:   []string{"toy"}, UserField: "username", SecretFields: []string{"password"}, Superuser: engine.ForAlternating, CloneSuffix: "_clone", CloneLimit: 63,
+		Names:   []string{"toy"}, UserField: "username", SecretFields: []string{"password"}, CloneSuffix: "_clone", CloneLimit: 63,
 		Passwords: engine.PasswordPolicy{Length: 32, ExcludePunctuation: true, RequireEachIncludedType: true},
 	}
 }

@@ -355,7 +355,7 @@ func (w *world) open(v engine.Value) (bool, error) {
 // alternates reports whether users alternate.
 func (w *world) alternates() bool {
 	_, ok := w.first.Text("masterarn")
-	return ok && w.kind.Superuser != engine.ForSingle && w.env["STRATEGY"] != "single"
+	return ok && w.kind.Alternates() && w.env["STRATEGY"] != "single"
 }
 
 // oneAtATime reports whether finishSecret makes the change, or completes it.

@@ -34,7 +34,6 @@ func (*Engine) Kind() engine.Kind {
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`&+=;", RequireEachIncludedType: true},
 		CloneSuffix:  "_clone",
 		CloneLimit:   255,
-		Superuser:    engine.ForEither,
 	}
 }
 

@@ -35,7 +35,6 @@ func (*Engine) Kind() engine.Kind {
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		CloneSuffix:  cloneSuffix,
 		CloneLimit:   255,
-		Superuser:    engine.ForEither,
 		UserDatabase: true,
 		PlaceFields:  []string{"srv"},
 	}

@@ -31,6 +31,7 @@ var checks = []struct {
 	{"secret", []engine.Cause{engine.SecretsManagerFailed, engine.InvalidConfiguration, engine.InvalidEvent}},
 	{"labels", []engine.Cause{engine.VersionNotStaged, engine.RotationDisabled, engine.SecretEdited}},
 	{"form", []engine.Cause{engine.InvalidSecret}},
+	{"change", nil},
 	{"name", []engine.Cause{engine.NameNotResolved}},
 	{"route", []engine.Cause{engine.Unreachable, engine.TargetFailed, engine.InternalError}},
 	{"tls", []engine.Cause{engine.TLSFailed}},
@@ -64,6 +65,7 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
 		if s, _ := i.Request.Current.Text("ssl"); engine.ParseTLSMode(s) == engine.TLSOff {
 			details["tls"] = `not used: the secret says "ssl": false`
 		}
+		details["change"] = who(i)
 		opened, err = i.Rehearse(ctx)
 	}
 	took := time.Since(begin).Round(time.Millisecond).String()
@@ -89,11 +91,23 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
 	return findings
 }
 
+// who says whether a superuser changes the credential, and why.
+func who(i *rotation.Inspection) string {
+	field := i.Kind.Superusers()
+	switch {
+	case i.Superuser == "":
+		return "no superuser is needed: the secret has no " + field
+	case i.Request.Strategy == engine.AlternatingUsers:
+		return fmt.Sprintf("the superuser of %s prepares the second user: %s names it", i.Superuser, field)
+	}
+	return fmt.Sprintf("the superuser of %s changes the credential: %s names it, and the strategy is single", i.Superuser, field)
+}
+
 // applies reports whether Check has looked at a precondition, or would have if nothing had failed
 // before: what was not looked at is not called ok.
 func applies(check string, i *rotation.Inspection) bool {
 	switch check {
-	case "name", "route", "tls", "login", "privilege":
+	case "change", "name", "route", "tls", "login", "privilege":
 		return !i.Kind.NoTarget
 	case "policy": // a value that is issued, or cannot be rehearsed, meets none before it is set
 		_, rehearsed := i.Engine.(engine.DryRunner)

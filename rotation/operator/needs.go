@@ -25,16 +25,14 @@ func Needs(ctx context.Context, r *rotation.Rotator, secret string) (engine.Need
 	allow(&n, secret, "Secret", "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
 	allow(&n, secret, "OptionalOlderVersions", "secretsmanager:ListSecretVersionIds")
 	key(&n, secret, i.Key, "Key", "kms:Decrypt", "kms:GenerateDataKey")
-	// With RECOVER_BY_SUPERUSER the superuser only repairs what is broken.
-	recovery := i.Request.Strategy == engine.SingleUser && !i.Request.SuperuserChanges && i.Superuser != "" && i.MayRecover
 	var as *rotation.SuperuserSecret
-	if i.Request.SuperuserChanges || recovery {
+	if i.Request.SuperuserChanges {
 		s, err := i.ReadSuperuser(ctx)
 		if err != nil {
 			return n, err
 		}
 		as = &s
-		superuserNeeds(&n, i, s, recovery)
+		superuserNeeds(&n, i, s)
 	}
 	if err := i.Needs(ctx, &n, as); err != nil {
 		return n, err
@@ -47,21 +45,18 @@ func Needs(ctx context.Context, r *rotation.Rotator, secret string) (engine.Need
 }
 
 // superuserNeeds adds what reading the superuser secret needs.
-func superuserNeeds(n *engine.Needs, i *rotation.Inspection, s rotation.SuperuserSecret, recovery bool) {
+func superuserNeeds(n *engine.Needs, i *rotation.Inspection, s rotation.SuperuserSecret) {
 	host, _ := i.Request.Current.Text("host")
 	elsewhere := host != "" && (s.Host == "" || !rotation.SameHost(host, s.Host))
-	prefix, actions := "", []string{"secretsmanager:GetSecretValue"}
-	if recovery {
-		prefix = "Optional"
-	}
+	actions := []string{"secretsmanager:GetSecretValue"}
 	if elsewhere && s.Host == "" {
 		actions = append(actions, "secretsmanager:DescribeSecret")
 	}
-	allow(n, s.ARN, prefix+"Superuser", actions...)
-	key(n, s.ARN, s.Key, prefix+"SuperuserKey", "kms:Decrypt")
+	allow(n, s.ARN, "Superuser", actions...)
+	key(n, s.ARN, s.Key, "SuperuserKey", "kms:Decrypt")
 	if t, ok := i.Topology.(rotation.TopologyNeeder); ok && elsewhere {
 		for _, p := range t.Needs(s.ARN, s.Host, s.Tags, host) {
-			p.Sid, p.Account = prefix+p.Sid, rotation.Account(s.ARN)
+			p.Account = rotation.Account(s.ARN)
 			n.Permissions = append(n.Permissions, p)
 		}
 	}

@@ -38,7 +38,6 @@ func (*Engine) Kind() engine.Kind {
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 30, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
-		Superuser:    engine.ForEither,
 		CloneSuffix:  "_CLONE",
 		CloneLimit:   30, // as in AWS's template; servers allow 128, by USERNAME_CHARACTER_LIMIT
 	}

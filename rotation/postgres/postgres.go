@@ -32,7 +32,6 @@ func (*Engine) Kind() engine.Kind {
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `:/@"'\`, RequireEachIncludedType: true},
-		Superuser:    engine.ForEither,
 		CloneSuffix:  "_clone",
 		// Source: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
 		CloneLimit: 63,

@@ -39,7 +39,6 @@ func (*Engine) Kind() engine.Kind {
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
 		CloneSuffix:  "_clone",
 		CloneLimit:   255, // a short string of AMQP
-		Superuser:    engine.ForEither,
 		PlaceFields:  []string{"engine", portField},
 	}
 }

@@ -33,7 +33,6 @@ func (*Engine) Kind() engine.Kind {
 		UserField:    "username",
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\:`, RequireEachIncludedType: true},
-		Superuser:    engine.ForEither,
 		CloneSuffix:  "_clone",
 		CloneLimit:   nameLimit - len(markPrefix) + len("_clone"),
 	}

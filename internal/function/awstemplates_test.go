@@ -1,0 +1,263 @@
+package function
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/google/uuid"
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"example.com/rotator/internal/testing/awsfake"
+	"example.com/rotator/internal/testing/awstemplate"
+	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/sim"
+)
+
+const first = "First-Passw0rd-1"
+
+// dropIn is a world in which a secret of one of AWS's templates is rotated.
+type dropIn struct {
+	*world
+	template string
+	multi    bool
+	user     string
+}
+
+// at returns the template's secret with a superuser's of the same form.
+func (d *dropIn) at(s testserver.Server, dbname string) string {
+	values := []string{"host", s.Host, "port", strconv.Itoa(s.Port), "dbname", dbname}
+	single := strings.Replace(d.template, "MultiUser", "SingleUser", 1)
+	if d.multi {
+		superuser := d.secretOf("superuser", awstemplate.Secret(single, append(values, "username", s.User, "password", s.Password)...))
+		values = append(values, "superuser", superuser)
+	}
+	return awstemplate.Secret(d.template, append(values, "username", d.user, "password", first)...)
+}
+
+func (d *dropIn) secretOf(name, value string) string {
+	d.t.Helper()
+	out, err := d.client.CreateSecret(d.t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return *out.ARN
+}
+
+// credentialsOf makes the function's credentials those that a fake accepts, and has it call the fake.
+func (d *dropIn) credentialsOf(c aws.Credentials, service string, f *httptest.Server) {
+	d.t.Cleanup(f.Close)
+	d.t.Setenv("AWS_ACCESS_KEY_ID", c.AccessKeyID)
+	d.t.Setenv("AWS_SECRET_ACCESS_KEY", c.SecretAccessKey)
+	d.t.Setenv("AWS_SESSION_TOKEN", c.SessionToken)
+	d.t.Setenv("AWS_ENDPOINT_URL_"+service, f.URL)
+}
+
+// dropIns make the user of a template's secret at the nearest server, and return the secret. Those
+// that have none but the fakes of their engine's suite are rotated there: see elsewhere.
+var dropIns = map[string]func(t *testing.T, d *dropIn) string{
+	"RDSPostgreSQLRotation": func(t *testing.T, d *dropIn) string {
+		pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
+		d.env["CA_BUNDLE"] = pg.CAFile
+		create := fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", d.user, first)
+		if _, err := pg.Connect(t, "postgres").Exec(t.Context(), create); err != nil {
+			t.Fatal(err)
+		}
+		return d.at(pg.Server, "postgres")
+	},
+	"RDSMySQLRotation": func(t *testing.T, d *dropIn) string {
+		return d.mysql(testserver.SharedMySQL(t, testserver.MySQLOptions{}))
+	},
+	"RDSMariaDBRotation": func(t *testing.T, d *dropIn) string {
+		return d.mysql(testserver.SharedMariaDB(t, testserver.MySQLOptions{}))
+	},
+	"MongoDBRotation": func(t *testing.T, d *dropIn) string {
+		s := testserver.FerretDB(t, testserver.FerretDBOptions{})
+		d.env["CA_BUNDLE"] = s.CAFile
+		create := bson.D{{Key: "createUser", Value: d.user}, {Key: "pwd", Value: first}, {Key: "roles", Value: bson.A{}}}
+		if err := s.Connect(t).Database("admin").RunCommand(t.Context(), create).Err(); err != nil {
+			t.Fatal(err)
+		}
+		return d.at(s.Server, "admin")
+	},
+	"RotationTemplate": func(_ *testing.T, d *dropIn) string {
+		d.env["ENGINE"] = "generic"
+		return awstemplate.Secret(d.template, "password", first)
+	},
+	"ElasticacheUserRotation": func(t *testing.T, d *dropIn) string {
+		apply := func(string, []string) error { return nil } // no login is tried without a host
+		f := awsfake.NewCaches(awsfake.CachesOptions{Delay: 10 * time.Millisecond, Apply: apply})
+		d.credentialsOf(f.Credentials(), "ELASTICACHE", httptest.NewServer(f.Handler()))
+		arn := f.Add("elasticache", awsfake.CacheUser{ID: d.user, Name: d.user, Passwords: []string{first}})
+		d.env["USER_NAME"], d.env["WAITING_RETRY_INTERVAL_IN_SECONDS"] = d.user, "1"
+		return awstemplate.Secret(d.template, "username", d.user, "password", first, "user_arn", arn)
+	},
+	"InfluxDBRotation": func(t *testing.T, d *dropIn) string {
+		s := testserver.SharedInfluxDB2(t, testserver.InfluxDB2Options{})
+		d.env["CA_BUNDLE"] = s.CAFile
+		call := func(path string, body, out any) {
+			status, text, err := s.Call(t.Context(), s.Token, "POST", "/api/v2/"+path, body)
+			if err != nil || status > 299 || out != nil && json.Unmarshal(text, out) != nil {
+				t.Fatalf("%s: %d %s, %v", path, status, text, err)
+			}
+		}
+		var user, org struct{ ID, Token string }
+		call("users", map[string]string{"name": d.user}, &user)
+		call("users/"+user.ID+"/password", map[string]string{"password": first}, nil)
+		call("orgs", map[string]string{"name": d.user}, &org)
+		call("orgs/"+org.ID+"/members", map[string]string{"id": user.ID}, nil)
+		f := awsfake.NewTimestream()
+		d.credentialsOf(f.Credentials(), "TIMESTREAM_INFLUXDB", httptest.NewServer(f.Handler()))
+		f.Put(d.user, awsfake.Instance{Endpoint: s.Host, Port: s.Port})
+		if !d.multi {
+			return awstemplate.Secret(d.template, "username", d.user, "password", first, "instance", d.user)
+		}
+		admin := d.secretOf("admin",
+			awstemplate.Secret("InfluxDBRotationSingleUser", "username", s.User, "password", s.Password, "instance", d.user))
+		read := map[string]any{"action": "read", "resource": map[string]string{"type": "buckets", "orgID": org.ID}}
+		var token struct{ Token string }
+		call("authorizations", map[string]any{"orgID": org.ID, "userID": user.ID, "permissions": []any{read}}, &token)
+		return awstemplate.Secret(d.template, "org", d.user, "superuser", admin, "instance", d.user, "token", token.Token)
+	},
+}
+
+func (d *dropIn) mysql(s *testserver.MySQLServer) string {
+	d.env["CA_BUNDLE"] = s.CAFile
+	create := fmt.Sprintf("CREATE USER %s@'%%' IDENTIFIED BY '%s'", d.user, first)
+	if _, err := s.Connect(d.t, "").ExecContext(d.t.Context(), create); err != nil {
+		d.t.Fatal(err)
+	}
+	return d.at(s.Server, "")
+}
+
+// elsewhere are the templates whose secrets are rotated by TestSecretOfAWSTemplate of an engine.
+var elsewhere = []string{"RDSOracleRotation", "RDSSQLServerRotation", "RedshiftRotation"}
+
+// TestSecretsOfAWSTemplates: every template's own secret, events and variables are rotated, with no
+// change of what no rotation changes.
+func TestSecretsOfAWSTemplates(t *testing.T) {
+	for template := range awstemplate.Forms {
+		short := regexp.MustCompile(`(Single|Multi)User$`).ReplaceAllString(template, "")
+		if slices.Contains(elsewhere, short) {
+			continue
+		}
+		t.Run(template, func(t *testing.T) {
+			user := strings.ReplaceAll(testserver.Unique("app"), "_", "")
+			d := &dropIn{newWorld(t), template, strings.HasSuffix(template, "MultiUser"), user}
+			// What AWS's template needs, and what its documentation has one set.
+			d.env["SECRETS_MANAGER_ENDPOINT"] = os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")
+			d.env["EXCLUDE_CHARACTERS"], d.env["PASSWORD_LENGTH"] = `/@"'\,:`, "24"
+			before := dropIns[short](t, d)
+			arn := d.secretOf("secret", before)
+			if short == "ElasticacheUserRotation" {
+				d.env["SECRET_ARN"] = arn
+			}
+			getenv := func(name string) string { return d.env[name] }
+			h := NewHandler(getenv, slog.New(slog.NewJSONHandler(&d.log, nil)), io.Discard, "test")
+			invoke := func(ctx context.Context, payload []byte) ([]byte, string, error) {
+				body, err := h.Invoke(ctx, payload)
+				if err != nil {
+					body, _ = json.Marshal(err)
+					return body, "Unhandled", nil
+				}
+				return body, "", nil
+			}
+			d.sim.RegisterFunction(functionARN, sim.InvokerFunc(invoke))
+			for range 2 {
+				token := uuid.NewString()
+				in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}
+				if _, err := d.client.RotateSecret(t.Context(), in); err != nil {
+					t.Fatal(err)
+				}
+				if err := d.sim.WaitRotation(t.Context(), arn); err != nil {
+					t.Fatalf("%v\n%s", err, d.log.String())
+				}
+			}
+			out, err := d.client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &arn})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// After two rotations, a pair's first user has it again.
+			old, now := engine.StringValue(before), engine.StringValue(*out.SecretString)
+			if !old.IsObject() {
+				if *out.SecretString == before || len(*out.SecretString) != 24 {
+					t.Error("the bare string was not rotated")
+				}
+				return
+			}
+			field := "password"
+			if old.JSON(field) == nil {
+				field = "token"
+			}
+			was, _ := old.Text(field)
+			if is, _ := now.Text(field); is == was || field == "password" && (len(is) != 24 || strings.ContainsAny(is, `/@"'\,:`)) {
+				t.Errorf("%s is not a new one of the policy", field)
+			}
+			if !now.EqualBut(old, field, "tokenId") {
+				t.Errorf("more than %s has changed", field)
+			}
+		})
+	}
+}
+
+// TestSecretOfMSK: the recipe of docs/engines/generic.md.
+func TestSecretOfMSK(t *testing.T) {
+	w := newWorld(t)
+	out, err := w.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String("AmazonMSK_alice"), KmsKeyId: aws.String(keyOfSecrets),
+		SecretString: aws.String(`{"username": "alice", "password": "alice-secret"}`),
+		Tags: []types.Tag{{Key: aws.String("rotator:engine"), Value: aws.String("generic")},
+			{Key: aws.String("rotator:generic-field"), Value: aws.String("password")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.begin(*out.ARN)
+	for _, step := range allSteps {
+		if err := w.invoke(event(step, *out.ARN)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v, err := w.client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: out.ARN})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`^\{"username": "alice", "password": ".{32,}"\}$`).MatchString(*v.SecretString) {
+		t.Error("the value has another form")
+	}
+}
+
+// TestMigrationKnowsEveryTemplate: docs/migration.md has a row for each.
+func TestMigrationKnowsEveryTemplate(t *testing.T) {
+	text, err := os.ReadFile("../../docs/migration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := slices.Concat(slices.Collect(maps.Keys(awstemplate.Forms)), awstemplate.NoDropIn)
+	if len(all) != 22 {
+		t.Errorf("AWS has 22 templates, not %d", len(all))
+	}
+	for _, name := range all {
+		row := regexp.MustCompile(`(?m)^\| ` + name + ` \| (.*)$`).FindStringSubmatch(string(text))
+		if row == nil {
+			t.Errorf("no row for %s", name)
+		} else if refused := strings.Contains(row[1], "not a drop-in"); refused != slices.Contains(awstemplate.NoDropIn, name) {
+			t.Errorf("%s is not a drop-in: %v", name, refused)
+		}
+	}
+}

@@ -1,0 +1,14 @@
+package sqlserver
+
+import (
+	"testing"
+
+	"example.com/rotator/internal/testing/awstemplate"
+)
+
+// TestSecretOfAWSTemplate: the secrets of AWS's own templates are rotated as they are.
+func TestSecretOfAWSTemplate(t *testing.T) {
+	for users, multi := range map[string]bool{"SingleUser": false, "MultiUser": true} {
+		t.Run(users, func(t *testing.T) { awstemplate.Rotate(t, "RDSSQLServerRotation"+users, newHarness(t, multi)) })
+	}
+}
