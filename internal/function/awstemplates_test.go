@@ -1,14 +1,13 @@
 package function
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log/slog"
 	"maps"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -26,7 +25,7 @@ import (
 	"example.com/rotator/internal/testing/awstemplate"
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/sim"
+	"example.com/rotator/sim/lambdasim"
 )
 
 const first = "First-Passw0rd-1"
@@ -148,9 +147,27 @@ func (d *dropIn) mysql(s *testserver.MySQLServer) string {
 // elsewhere are the templates whose secrets are rotated by TestSecretOfAWSTemplate of an engine.
 var elsewhere = []string{"RDSOracleRotation", "RDSSQLServerRotation", "RedshiftRotation"}
 
-// TestSecretsOfAWSTemplates: every template's own secret, events and variables are rotated, with no
-// change of what no rotation changes.
+// environment is what the function's process gets: the template's variables, and AWS's own.
+func (d *dropIn) environment() []string {
+	var all []string
+	for name, value := range d.env {
+		all = append(all, name+"="+value)
+	}
+	for _, v := range os.Environ() {
+		if strings.HasPrefix(v, "AWS_") {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// TestSecretsOfAWSTemplates: the function's binary rotates every template's own secret, with that
+// template's events and variables, and changes nothing that no rotation changes.
 func TestSecretsOfAWSTemplates(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "bootstrap")
+	if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", binary, "example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
 	for template := range awstemplate.Forms {
 		short := regexp.MustCompile(`(Single|Multi)User$`).ReplaceAllString(template, "")
 		if slices.Contains(elsewhere, short) {
@@ -167,17 +184,12 @@ func TestSecretsOfAWSTemplates(t *testing.T) {
 			if short == "ElasticacheUserRotation" {
 				d.env["SECRET_ARN"] = arn
 			}
-			getenv := func(name string) string { return d.env[name] }
-			h := NewHandler(getenv, slog.New(slog.NewJSONHandler(&d.log, nil)), io.Discard, "test")
-			invoke := func(ctx context.Context, payload []byte) ([]byte, string, error) {
-				body, err := h.Invoke(ctx, payload)
-				if err != nil {
-					body, _ = json.Marshal(err)
-					return body, "Unhandled", nil
-				}
-				return body, "", nil
+			f, err := lambdasim.New(binary, lambdasim.Options{ARN: functionARN, Env: d.environment(), Log: &d.log})
+			if err != nil {
+				t.Fatal(err)
 			}
-			d.sim.RegisterFunction(functionARN, sim.InvokerFunc(invoke))
+			t.Cleanup(func() { _ = f.Close() })
+			d.sim.RegisterFunction(functionARN, f)
 			for range 2 {
 				token := uuid.NewString()
 				in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}
