@@ -84,8 +84,7 @@ func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
 	return strict, m.failure("the password policy cannot be read", err)
 }
 
-// confidential runs a statement with a hash in it. The server gives the reason of a
-// refused change as an earlier error.
+// confidential runs a statement with a hash in it. The server's first error says why it refuses one.
 func (m *mariadb) confidential(ctx context.Context, what, statement string) error {
 	if err := m.quiet(ctx); err != nil {
 		return err
