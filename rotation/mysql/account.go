@@ -42,10 +42,9 @@ func (a account) name() string {
 	return text(a.user) + "@" + text(a.host)
 }
 
-// A pair's mark is a right on a database that does not exist. It allows nothing, and giving it takes a
-// superuser, so it tells a second user from a stranger of that name. What a user can set itself, such
-// as MySQL's attributes before 8.0.21, or choose, as its name, would prove nothing. Every superuser can
-// give it, whoever gave it before, unlike a role of MariaDB.
+// A pair's mark is a right on a database that does not exist. It allows nothing, and only a superuser can
+// give it, so it tells a second user from a stranger of that name. Unlike a role of MariaDB, every
+// superuser can give it, whoever gave it before.
 func mark(user, other string) string {
 	sum := sha256.Sum256([]byte(min(user, other) + "\x00" + max(user, other)))
 	return "rotator-" + hex.EncodeToString(sum[:8])
@@ -75,29 +74,21 @@ func at(list []account, host string) *account {
 // accounts returns all accounts of a user's name.
 func (s *session) accounts(ctx context.Context, user, mark string) ([]account, error) {
 	var list []account
-	if err := s.rows(ctx, "the user's accounts", s.dialect.users()+" AND User = "+text(user)+" ORDER BY Host", func(rows *sql.Rows) error {
+	roles, condition := s.dialect.users()
+	err := s.rows(ctx, "the user's accounts", "SELECT Host, "+roles+", EXISTS (SELECT * FROM mysql.db d WHERE d.Db = "+text(mark)+
+		" AND d.User = u.User AND d.Host = u.Host) FROM mysql.user u WHERE User = "+text(user)+" AND "+condition+" ORDER BY Host", func(rows *sql.Rows) error {
 		a := account{user: user}
-		err := rows.Scan(&a.host, &a.roles)
+		err := rows.Scan(&a.host, &a.roles, &a.marked)
 		list = append(list, a)
 		return err
-	}); err != nil {
-		return nil, err
-	}
-	for i := range list {
-		a := &list[i]
-		if err := s.describe(ctx, a, a.name()); err != nil {
-			return nil, err
-		}
-		a.newborn = strings.HasPrefix(a.attributes, birth(mark)+" ")
-	}
-	return list, s.rows(ctx, "the marks", "SELECT Host FROM mysql.db WHERE Db = "+text(mark)+" AND User = "+text(user), func(rows *sql.Rows) error {
-		var host string
-		err := rows.Scan(&host)
-		if a := at(list, host); a != nil {
-			a.marked = true
-		}
-		return err
 	})
+	for i := range list {
+		if err == nil {
+			err = s.describe(ctx, &list[i], list[i].name())
+		}
+		list[i].newborn = strings.HasPrefix(list[i].attributes, birth(mark)+" ")
+	}
+	return list, err
 }
 
 // describe reads what the server says of an account.
@@ -167,16 +158,8 @@ func (a account) password() (string, error) {
 	if a.plugin != "" {
 		return a.plugin, nil
 	}
-	advice := "correct the secret's user name, or give the user a plugin that checks a password"
-	if slices.Contains(a.plugins, iamPlugin) {
-		advice = adviceIAM
-	}
-	return "", engine.Errorf(engine.InvalidSecret, advice, "the user %s does not log in by a password but by %s", a.name(), strings.Join(a.plugins, ", "))
+	return "", engine.Errorf(engine.InvalidSecret, adviceNoPassword, "the user %s does not log in by a password but by %s", a.name(), strings.Join(a.plugins, ", "))
 }
 
-// iamPlugin lets a user of RDS log in by a token of IAM.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.DBAccounts.html
-const (
-	iamPlugin = "AWSAuthenticationPlugin"
-	adviceIAM = "rotate no user that logs in by a token of IAM, which expires on its own; or give the user a password: ALTER USER ... IDENTIFIED BY"
-)
+const adviceNoPassword = "give the user a plugin that checks a password; one of RDS's AWSAuthenticationPlugin logs in by a token of IAM, which expires on its own and needs no rotation"

@@ -31,7 +31,7 @@ func TestDescriptionsOfAccounts(t *testing.T) {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)
 			}
 			_, err := got.password()
-			if iam := name == "IAM"; iam != (err != nil) || iam && !strings.Contains(err.Error(), "token of IAM") {
+			if iam := name == "IAM"; iam != (err != nil) || iam && !strings.Contains(err.Error(), "AWSAuthenticationPlugin") {
 				t.Errorf("%v", err)
 			}
 		})

@@ -1,11 +1,8 @@
-// Package mysql rotates the passwords of MySQL, Aurora MySQL and MariaDB users,
-// for a single user and for alternating users. Which of the two systems answers
-// is asked of the server, not of the secret; what differs between them stands in
-// mysql.go and mariadb.go.
-//
-// Where the server allows it, the old password of a single user stays valid
-// beside the new one until the next rotation: as MySQL's retained password, or
-// as MariaDB's second way to authenticate.
+// Package mysql rotates the passwords of MySQL, Aurora MySQL and MariaDB users. The
+// server, not the secret, says which system it is; mysql.go and mariadb.go hold
+// what differs. Where the server allows it, the old password of a single user
+// stays valid until the next rotation: as MySQL's retained password, or as
+// MariaDB's second way to authenticate.
 package mysql
 
 import (
@@ -29,8 +26,7 @@ var (
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
-// The greatest lengths of a user's name.
-// Source: https://dev.mysql.com/doc/refman/8.4/en/user-names.html
+// The longest user names. Source: https://dev.mysql.com/doc/refman/8.4/en/user-names.html
 // and https://mariadb.com/kb/en/identifier-names/#maximum-length
 const (
 	mysqlNameLimit   = 32
@@ -152,7 +148,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	if r.Superuser {
 		only := *r
-		only.KeepCurrent = false
+		only.Proofs, only.KeepCurrent = nil, false
 		return e.Set(ctx, &only)
 	}
 	s, err := e.connect(ctx, r.Login)

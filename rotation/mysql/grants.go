@@ -164,11 +164,10 @@ func (set rights) power() string {
 
 // system reports whether an object is the database mysql or in it. The name in a grant is a pattern.
 func system(object string) bool {
-	first := quotation.FindStringIndex(object)
-	if first == nil || first[0] != 0 {
+	if !strings.HasPrefix(object, "`") {
 		return false
 	}
-	pattern := regexp.QuoteMeta(unquote(object[:first[1]]))
+	pattern := regexp.QuoteMeta(unquote(quotation.FindString(object)))
 	pattern = strings.NewReplacer(`\\_`, "_", `\\%`, "%", "_", ".", "%", ".*").Replace(pattern)
 	matched, err := regexp.MatchString("^(?i:"+pattern+")$", "mysql")
 	return err == nil && matched
@@ -229,13 +228,9 @@ func (s *session) powers(ctx context.Context, a account) ([]rights, error) {
 		}
 		sets = append(sets, set)
 		for r := range set {
-			role := account{role: true}
-			if names := quotation.FindAllString(r.name, 2); r.object == "" && len(names) == 2 {
-				role = account{user: unquote(names[0]), host: unquote(names[1])}
-			} else if r.object == "" {
-				role.user = unquote(r.name)
-			}
-			if role.user != "" && !slices.ContainsFunc(list, func(a account) bool { return a.name() == role.name() }) {
+			names := append(quotation.FindAllString(r.name, 2), "", "")
+			role := account{user: unquote(names[0]), host: unquote(names[1]), role: names[1] == ""}
+			if r.object == "" && !slices.ContainsFunc(list, func(a account) bool { return a.name() == role.name() }) {
 				list = append(list, role)
 			}
 		}

@@ -17,10 +17,12 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// mariadb is the dialect of MariaDB. It sends hashes, because the server's logs
-// keep every statement as it came. The hashes have no salt, so that a repeated
-// statement is the same to the byte.
-type mariadb struct{ *session }
+// mariadb is the dialect of MariaDB. It sends hashes, which have no salt: the server's
+// logs keep every statement as it came.
+type mariadb struct {
+	*session
+	silent bool // quiet was called
+}
 
 const (
 	native  = "mysql_native_password"
@@ -52,12 +54,13 @@ func method(plugin, password, keep string) string {
 	return s
 }
 
-// quiet keeps the session's statements, with their hashes, out of the slow log,
-// and out of the general log where the login may switch that off.
+// quiet keeps the session's statements, with their hashes, out of the general log where the login may
+// switch that off.
 func (m *mariadb) quiet(ctx context.Context) error {
-	if err := m.exec(ctx, "SET SESSION slow_query_log = OFF"); err != nil {
-		return err
+	if m.silent {
+		return nil
 	}
+	m.silent = true
 	_, err := m.conn.ExecContext(ctx, "SET SESSION sql_log_off = ON")
 	if code(err) == privilegeMissing {
 		return nil
@@ -81,8 +84,7 @@ func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
 	return strict, m.failure("the password policy cannot be read", err)
 }
 
-// confidential runs a statement with a hash in it. The server gives the reason of a
-// refused change as an earlier error.
+// confidential runs a statement with a hash in it. The server's first error says why it refuses one.
 func (m *mariadb) confidential(ctx context.Context, what, statement string) error {
 	if err := m.quiet(ctx); err != nil {
 		return err
@@ -129,8 +131,7 @@ func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 	return m.failure("the password cannot be changed", err)
 }
 
-// change gives the user both passwords where it may change accounts, and else
-// the new one alone.
+// change gives the user both passwords where it may change accounts.
 func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool) error {
 	const what = "the password could not be changed"
 	self, err := m.own(ctx)
@@ -178,8 +179,8 @@ func (m *mariadb) rehearseOther(ctx context.Context, _ string) error {
 	return err
 }
 
-func (m *mariadb) users() string {
-	return "SELECT Host, IF(COALESCE(default_role, '') = '', '', CONCAT('`', REPLACE(default_role, '`', '``'), '`')) FROM mysql.user WHERE is_role = 'N'"
+func (m *mariadb) users() (roles, condition string) {
+	return "IF(COALESCE(default_role, '') = '', '', CONCAT('`', REPLACE(default_role, '`', '``'), '`'))", "is_role = 'N'"
 }
 
 func (m *mariadb) clauses() []clause { return mariadbClauses }

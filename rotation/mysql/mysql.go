@@ -3,16 +3,14 @@ package mysql
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
 )
 
-// mysqld is the dialect of MySQL and Aurora MySQL. It sends passwords as text,
-// because the server puts <secret> into its general and slow log in their stead,
-// lets a user send no hash, and checks its password policy on nothing else.
+// mysqld is the dialect of MySQL and Aurora MySQL. It sends passwords as text: the
+// server logs <secret> in their place, and checks its policy on nothing else.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/password-logging.html
 type mysqld struct {
 	*session
@@ -20,12 +18,10 @@ type mysqld struct {
 }
 
 // modern reports whether the server has roles, retained passwords, REPLACE and
-// FAILED_LOGIN_ATTEMPTS. Aurora MySQL 3 has; what came with the first releases of
-// 8.0 is not looked for, so that there are two kinds of servers and not six.
+// FAILED_LOGIN_ATTEMPTS, which came with different releases of 8.0.
 func (m *mysqld) modern() bool { return m.version >= 80019 }
 
-// alter returns the statement by which a user changes its own password, if old
-// is the first of its passwords.
+// alter changes a user's own password, if old is the first of its passwords.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/alter-user.html
 func alter(password, old string, retain bool) string {
 	s := "ALTER USER USER() IDENTIFIED BY " + text(password) + " REPLACE " + text(old)
@@ -35,8 +31,7 @@ func alter(password, old string, retain bool) string {
 	return s
 }
 
-// own sends alter, and if it is to retain, then only if the user may say that. With must, it
-// returns engine.ErrOneAtATime where the user may not.
+// own sends alter, and retains only if the user may. With must, it then returns engine.ErrOneAtATime.
 func (m *mysqld) own(ctx context.Context, password, old string, retain, must bool) error {
 	_, err := m.conn.ExecContext(ctx, alter(password, old, retain))
 	if retain && code(err) == privilegeMissing {
@@ -76,25 +71,22 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 	return rerr
 }
 
-// mustSay reports whether the session's user has to say its first password to
-// change it.
+// mustSay reports whether the user has to say its first password to change it.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/password-management.html#password-reverification-policy
 func (m *mysqld) mustSay(ctx context.Context) (required bool, err error) {
 	self := m.self
 	if err := m.describe(ctx, &self, "CURRENT_USER()"); err != nil {
 		return false, err
 	}
-	rule, _ := strings.CutPrefix(self.attributes[strings.LastIndex(self.attributes, " REQUIRE CURRENT"):], " REQUIRE CURRENT")
-	if !strings.HasPrefix(rule, " DEFAULT") {
-		return !strings.HasPrefix(rule, " OPTIONAL"), nil
+	if !strings.Contains(self.attributes, " REQUIRE CURRENT DEFAULT ") {
+		return !strings.Contains(self.attributes, " REQUIRE CURRENT OPTIONAL "), nil
 	}
 	err = m.conn.QueryRowContext(ctx, "SELECT @@global.password_require_current").Scan(&required)
 	return required, m.failure("the server's rules for passwords cannot be read", err)
 }
 
-// second says that the login's password is good for a login and not for a change.
-// It has the cause by which the core goes on to other versions of the secret: one
-// that an abandoned rotation has left behind holds the first password.
+// second reports that the password opens the server and cannot change it. By that cause the machine tries
+// other versions of the secret: one that an abandoned rotation has left has the first password.
 func (m *mysqld) second(err error) error {
 	return engine.Errorf(engine.LoginRefused, "as an administrator: ALTER USER "+m.self.name()+" PASSWORD REQUIRE CURRENT OPTIONAL, or give the user the password of AWSCURRENT",
 		"the login's password is the second of two, and the user has to say the first to change it, which an abandoned rotation has set: %w", err)
@@ -120,9 +112,6 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 		}
 	}
 	err := m.own(ctx, password, old, !beside, must)
-	if errors.Is(err, engine.ErrOneAtATime) {
-		return err
-	}
 	if c := code(err); c != mysqlNotFirst && c != mysqlHistory {
 		return m.failure(what, err)
 	}
@@ -142,9 +131,8 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	return m.failure(what, err)
 }
 
-// retire cannot discard anything without APPLICATION_PASSWORD_ADMIN. Then the
-// user has one password only, unless the privilege was revoked since it had two:
-// then the one before this one still opens.
+// retire cannot discard anything without APPLICATION_PASSWORD_ADMIN. If that was
+// revoked since the user had two passwords, the one before this one still opens.
 func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	if !m.modern() {
 		return nil
@@ -168,7 +156,7 @@ func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
 	return m.failure("other users cannot be changed", err)
 }
 
-func (m *mysqld) users() string { return "SELECT Host, '' FROM mysql.user WHERE TRUE" }
+func (m *mysqld) users() (roles, condition string) { return "''", "TRUE" }
 
 // Source: https://dev.mysql.com/doc/refman/8.4/en/show-create-user.html
 var (
@@ -229,14 +217,9 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 	if code(err) == mysqlHistory {
 		// An earlier call may have set it: then it is in the history by that. Which one of several
 		// accounts a login would meet is not known.
-		done := like.several
-		if !done {
-			var perr error
-			if done, perr = m.opens(ctx, a.user, password); perr != nil {
-				return perr
-			}
-		}
-		if done {
+		if done, perr := m.opens(ctx, a.user, password); perr != nil {
+			return perr
+		} else if done || like.several {
 			err = nil
 		}
 	}

@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -17,7 +18,9 @@ type target struct {
 	change           pair.Change // its names are those of accounts
 	current, pending string      // the users' names
 	host, password   string
-	like             account // the current user's for the host
+	keep             string   // a single user's password that stays valid if the server allows it, or ""
+	like             account  // the current user's for the host
+	other            *account // the pending user's, or nil
 }
 
 // mark is the pair's mark. A single user has that of the pair that it would be the first of.
@@ -42,22 +45,31 @@ func (t target) bySuperuser(ctx context.Context) error {
 		if others, err = t.accounts(ctx, t.pending, t.mark()); err != nil {
 			return err
 		}
-	} else if r.KeepCurrent && (len(accounts) > 1 || !slices.ContainsFunc(r.Proofs, func(v engine.Value) bool { return r.Key(v) == r.Key(r.Current) })) {
-		return engine.ErrOneAtATime // a repetition could not tell how far it came, or there is nothing to keep
+	} else if len(accounts) == 1 { // with several, a repetition could not tell how far it came
+		password, _ := r.Current.Text("password")
+		for _, proof := range r.Proofs {
+			if proved, _ := proof.Text("password"); proved == password {
+				t.keep = password
+			}
+		}
+	}
+	if r.KeepCurrent && t.keep == "" {
+		return engine.ErrOneAtATime
+	}
+	if len(accounts) == 0 { // refused with the reason
+		accounts, rehearsal = append(all, account{})[:1], true
 	}
 	several := len(accounts) > 1 || len(others) > 1
 	apply := func(rehearsal bool) error {
 		for _, a := range accounts {
-			if err := t.at(a, several, rehearsal).apply(ctx); err != nil {
+			one := t.at(a, at(others, a.host), several, rehearsal)
+			if err := pair.Apply(ctx, one, one.change); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	if len(accounts) == 0 { // refused with the reason
-		return t.at(append(all, account{host: "%"})[0], several, true).apply(ctx)
-	}
-	if rehearsal || len(accounts) > 1 { // nothing changes before every account was looked at
+	if rehearsal || several { // nothing changes before every account was looked at
 		if err := apply(true); err != nil {
 			return err
 		}
@@ -78,8 +90,8 @@ func (t target) bySuperuser(ctx context.Context) error {
 }
 
 // at returns the target for an account of the user and the other user's for the same host.
-func (t target) at(a account, several, rehearsal bool) target {
-	t.host, t.like, t.like.several = a.host, a, several
+func (t target) at(a account, other *account, several, rehearsal bool) target {
+	t.host, t.like, t.like.several, t.other = a.host, a, several, other
 	r := *t.change.Request
 	if rehearsal && !t.change.Rehearsal {
 		r.Report = nil // the change that follows reports
@@ -91,8 +103,6 @@ func (t target) at(a account, several, rehearsal bool) target {
 	t.change = pair.Change{Kind: t.change.Kind, Request: &r, Superuser: named(t.target.User), Current: named(t.current), Pending: named(t.pending), Rehearsal: rehearsal}
 	return t
 }
-
-func (t target) apply(ctx context.Context) error { return pair.Apply(ctx, t, t.change) }
 
 // strangers refuses accounts that share a name with one of the secret's: a login meets only the account
 // that fits the function's address. It returns those of the second user that the current one has lost.
@@ -121,17 +131,22 @@ func (t target) strangers(ctx context.Context, accounts, others []account) (lost
 	return lost, nil
 }
 
-func (t target) Find(ctx context.Context, name string) (*account, error) {
-	user := t.pending
+func (t target) Find(_ context.Context, name string) (*account, error) {
+	a := t.other
 	if name == t.change.Current {
-		user = t.current
+		a = &t.like
 	}
-	list, err := t.accounts(ctx, user, t.mark())
-	a := at(list, t.host)
-	if err == nil && a != nil {
-		_, err = a.password()
+	if a == nil || a.user == "" {
+		return nil, nil
 	}
+	_, err := a.password()
 	return a, err
+}
+
+// now reads the pending user's account for the host.
+func (t target) now(ctx context.Context) (*account, error) {
+	list, err := t.accounts(ctx, t.pending, t.mark())
+	return at(list, t.host), err
 }
 
 func (t target) Administrator(ctx context.Context, a *account) (string, error) {
@@ -181,7 +196,7 @@ func (t target) Create(ctx context.Context, _ *account, name string) (*account, 
 	if err != nil && code(err) != userOperationFailed {
 		return nil, err
 	}
-	created, err := t.Find(ctx, name)
+	created, err := t.now(ctx)
 	if err == nil && (created == nil || !created.newborn && !created.marked) {
 		err = engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step", "the user %s was changed while it was created", name)
 	}
@@ -210,7 +225,7 @@ func (t target) Equalize(ctx context.Context, current, other *account) error {
 			return err
 		}
 	}
-	now, err := t.Find(ctx, t.change.Pending)
+	now, err := t.now(ctx)
 	if err == nil && (now == nil || now.attributes != current.attributes || now.roles != current.roles) {
 		err = engine.Errorf(engine.TargetFailed, "give both users the same attributes by hand", "the users %s and %s still differ", current.name(), other.name())
 	}
@@ -218,11 +233,10 @@ func (t target) Equalize(ctx context.Context, current, other *account) error {
 }
 
 func (t target) SetPassword(ctx context.Context, a *account) error {
-	keep := ""
-	if t.request.KeepCurrent {
-		keep, _ = t.request.Current.Text("password")
+	err := t.dialect.setPassword(ctx, *a, t.like, t.password, t.keep)
+	if errors.Is(err, engine.ErrOneAtATime) && !t.request.KeepCurrent {
+		err = t.dialect.setPassword(ctx, *a, t.like, t.password, "")
 	}
-	err := t.dialect.setPassword(ctx, *a, t.like, t.password, keep)
 	if err == nil && a.plugin != t.like.plugin {
 		t.request.Changed("ALTER USER " + a.name() + " IDENTIFIED WITH " + t.like.plugin)
 	}

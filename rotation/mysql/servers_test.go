@@ -45,7 +45,7 @@ func TestPartialRevokesAreKeptInBothDirections(t *testing.T) {
 	// The first user keeps a right on everything, and its restriction with it, but not one that has ended.
 	f.sql("REVOKE SELECT ON *.* FROM "+account(clone, "%"), "GRANT CREATE ON *.* TO "+account(user, "%"), "GRANT CREATE ON *.* TO "+account(clone, "%"), "REVOKE CREATE ON d1.* FROM "+account(user, "%"))
 	f.set(f.alternating(clone, "Third-Pw-3", user, "Fourth-Pw-4"))
-	if rows := strings.Join(f.granted(user, "%"), "\n"); strings.Count(rows, "REVOKE") != 1 || !strings.Contains(rows, "FROM ON REVOKE SELECT USER `d 2`.*") {
+	if rows := strings.Join(f.granted(user, "%"), "\n"); strings.Count(rows, "REVOKE") != 1 || strings.Contains(rows, "`d1`") {
 		t.Errorf("%s", rows)
 	}
 }

@@ -37,8 +37,8 @@ type dialect interface {
 	// retire makes password the only one of the session's user; old was before it.
 	retire(ctx context.Context, password, old string) error
 
-	users() string     // a query for hosts and default roles, which ends in a condition
-	clauses() []clause // those in which the server describes a user
+	users() (roles, condition string) // columns of the table of users: the default roles, and that it is no role
+	clauses() []clause                // those in which the server describes a user
 	// rehearseOther proves that the session's user may change others' passwords.
 	rehearseOther(ctx context.Context, password string) error
 	// credential returns what follows IDENTIFIED for a password.
@@ -112,9 +112,8 @@ func (s *session) close() {
 // grantsOnly is the mode in which a GRANT creates no user, for servers where one otherwise does.
 const grantsOnly = "NO_AUTO_CREATE_USER"
 
-// identify finds out which server this is and as whom the login counts. It is
-// the query that a verification needs, too: an expired account can log in to
-// some servers, and do nothing else.
+// identify finds out which server this is and which account the login met. It is also the query that a
+// verification needs: on some servers an expired account can log in, and do nothing else.
 func (s *session) identify(ctx context.Context) error {
 	var v, current string
 	if err := s.conn.QueryRowContext(ctx, "SELECT VERSION(), CURRENT_USER()").Scan(&v, &current); err != nil {
@@ -133,13 +132,11 @@ func (s *session) identify(ctx context.Context) error {
 	number := major*10000 + minor*100 + min(patch, 99)
 	if strings.Contains(v, "MariaDB") {
 		if number < 100400 {
-			// It has no second way to log in and no mysql.global_priv. Its users
-			// cannot be rotated by the statements of this package.
 			return engine.Errorf(engine.TargetFailed, "upgrade the server to MariaDB 10.4 or later", "the server is MariaDB %s, which is older than 10.4", v)
 		}
 		s.dialect = &mariadb{session: s}
 		// It ignores lock_wait_timeout under FLUSH TABLES WITH READ LOCK.
-		return s.exec(ctx, "SET SESSION max_statement_time = 11, sql_mode = "+text(quoting+","+grantsOnly))
+		return s.exec(ctx, "SET SESSION max_statement_time = 11, slow_query_log = OFF, sql_mode = "+text(quoting+","+grantsOnly))
 	}
 	s.dialect = &mysqld{session: s, version: number}
 	if number < 80000 {
@@ -212,11 +209,9 @@ func (s *session) refusal(err error) error {
 	case errors.Is(err, mysql.ErrNoTLS):
 		return engine.Errorf(engine.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", s.target.Address())
 	case errors.Is(err, mysql.ErrCleartextPassword):
-		return engine.Errorf(engine.InvalidSecret, adviceIAM, "%s: the server asks for the user's password or token as it is, as RDS does for %s: %w", what, iamPlugin, err)
+		return engine.Errorf(engine.InvalidSecret, adviceNoPassword, "%s: the server asks for a password or token in clear text", what)
 	case errors.Is(err, mysql.ErrMalformPkt):
-		// MariaDB tries an account's methods one after the other, and the
-		// driver follows it to a second one and no further. So this is no
-		// answer to the password.
+		// The driver follows MariaDB to an account's second method and no further.
 		return engine.Errorf(cause, "put mysql_native_password first in the account, with one more method at most", "%s: the account has ways to log in that the driver cannot follow: %w", what, err)
 	}
 	switch code(err) {
