@@ -73,7 +73,7 @@ func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	switch why.Reason {
 	case "Not management user":
 		return nil
-	case "Login failed":
+	case "Login failed", "Not_Authorized": // before version 4, and since
 		return engine.LoginRefused
 	}
 	return fmt.Errorf("status %d: %s", status, answer)

@@ -495,6 +495,7 @@ func TestAnswersOfOthers(t *testing.T) {
 		cause  engine.Cause
 	}{
 		{401, `{"error":"not_authorized","reason":"Login failed"}`, engine.LoginRefused},
+		{401, `{"error":"not_authorized","reason":"Not_Authorized"}`, engine.LoginRefused},
 		{401, `{"error":"not_authorized","reason":"User can only log in via localhost"}`, engine.PrivilegeMissing},
 		{401, `a proxy's page`, engine.PrivilegeMissing},
 		{403, ``, engine.PrivilegeMissing},

@@ -35,7 +35,7 @@ func path(segments ...string) string {
 
 // login asks the server who is asking. The answer is 401 also for a valid password whose user has no
 // tag for the management API; the reason tells them apart.
-// Source: seen at RabbitMQ 3.10; the reason of 4.x is the same
+// Source: https://github.com/rabbitmq/rabbitmq-server (rabbit_web_dispatch_access_control.erl)
 func (s *session) login(ctx context.Context) error {
 	a, err := s.api.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: path("whoami")})
 	if err != nil || a.OK() || a.Status == http.StatusUnauthorized && reason(a) == "Not management user" {
@@ -57,7 +57,7 @@ func reason(a *httpapi.Answer) string {
 func (s *session) refusal(what string, a *httpapi.Answer) error {
 	why := reason(a)
 	switch {
-	case a.Status == http.StatusUnauthorized && why == "Login failed":
+	case a.Status == http.StatusUnauthorized && (why == "Login failed" || why == "Not_Authorized"): // before version 4, and since
 		return engine.Errorf(engine.LoginRefused, "check the user's password at the server, which says the same of a user that does not exist",
 			"%s of %q is refused", what, s.target.User)
 	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden:
