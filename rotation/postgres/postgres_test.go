@@ -11,11 +11,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/pgsession"
 	"example.com/rotator/rotation/operator"
 	"example.com/rotator/rotation/postgres"
 )
@@ -56,8 +56,7 @@ func TestSingleUser(t *testing.T) {
 }
 
 func refused(err error) bool {
-	e, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && e.Code == "28P01"
+	return pgsession.Code(err) == "28P01"
 }
 
 // TestAlternatingUsers checks what AWS's template gets wrong: attributes,

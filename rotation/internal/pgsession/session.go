@@ -162,12 +162,18 @@ func (w *Work) Texts(ctx context.Context, what, query string, args ...any) ([]st
 	return column, w.Classify(what, err)
 }
 
-// Code returns the SQLSTATE of a server's error, or "".
+// Code returns the SQLSTATE of a server's error, or "". PgBouncer has one for all that it refuses: a
+// wrong password and an unknown user get PostgreSQL's.
+// Source: https://github.com/pgbouncer/pgbouncer/blob/pgbouncer_1_24_1/src/client.c (disconnect_client)
 func Code(err error) string {
-	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return e.Code
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return ""
+	case e.Code == "08P01" && slices.Contains([]string{"SASL authentication failed", "password authentication failed", "no such user"}, e.Message):
+		return "28P01"
 	}
-	return ""
+	return e.Code
 }
 
 // Without returns the server's error with the texts left out of its message. One that is too short to be a

@@ -1,6 +1,8 @@
 package pgsession
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"testing"
 
@@ -51,5 +53,21 @@ func TestServersMessagesAreShownWithoutTexts(t *testing.T) {
 	}
 	if Without(nil, nil) != nil {
 		t.Error("no error became one")
+	}
+}
+
+// PgBouncer's own errors have one code, of which some are PostgreSQL's answer to a login.
+func TestPgBouncersAnswersToALogin(t *testing.T) {
+	for message, want := range map[string]error{
+		"SASL authentication failed":     engine.LoginRefused,
+		"password authentication failed": engine.LoginRefused,
+		"no such user":                   engine.LoginRefused,
+		"bouncer config error":           engine.TargetFailed,
+		"no such database: app":          engine.TargetFailed,
+	} {
+		err := (&Session{}).Classify("no login", fmt.Errorf("connect: %w", &pgconn.PgError{Code: "08P01", Message: message}))
+		if !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", message, err, want)
+		}
 	}
 }
