@@ -39,6 +39,9 @@ type member struct {
 	data     string   // the sub-code with which a bind is refused
 	history  []string // passwords that the policy rejects
 	resets   bool     // may reset others' passwords
+	// What a search shows: the last part of a group's SID, and what marks administrators.
+	group      uint32
+	adminCount string
 }
 
 const adBase = "DC=corp,DC=example"
@@ -144,11 +147,11 @@ func (d *domain) search(op *ber.Packet) []*ber.Packet {
 	base, filter := op.Children[0].Value.(string), op.Children[6]
 	text, _ := ldap.DecompileFilter(filter)
 	var out []*ber.Packet
-	entry := func(dn, attribute, value string) {
+	entry := func(dn string, attributes map[string]string) {
 		e := ber.Encode(ber.ClassApplication, ber.TypeConstructed, ldap.ApplicationSearchResultEntry, nil, "")
 		e.AppendChild(ber.NewString(ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString, dn, ""))
 		list := ber.Encode(ber.ClassUniversal, ber.TypeConstructed, ber.TagSequence, nil, "")
-		if attribute != "" {
+		for attribute, value := range attributes {
 			a := ber.Encode(ber.ClassUniversal, ber.TypeConstructed, ber.TagSequence, nil, "")
 			a.AppendChild(ber.NewString(ber.ClassUniversal, ber.TypePrimitive, ber.TagOctetString, attribute, ""))
 			set := ber.Encode(ber.ClassUniversal, ber.TypeConstructed, ber.TagSet, nil, "")
@@ -160,11 +163,18 @@ func (d *domain) search(op *ber.Packet) []*ber.Packet {
 		out = append(out, e)
 	}
 	if base == "" {
-		entry("", "defaultNamingContext", adBase)
+		entry("", map[string]string{"defaultNamingContext": adBase})
 	}
 	for dn, m := range d.members {
 		if base == dn || base == adBase && text == "(userPrincipalName="+ldap.EscapeFilter(m.upn)+")" {
-			entry(dn, "", "")
+			attributes := map[string]string{}
+			if m.group != 0 {
+				attributes["tokenGroups"] = string(binary.LittleEndian.AppendUint32([]byte("\x01\x05\x00\x00\x00\x00\x00\x05"), m.group))
+			}
+			if m.adminCount != "" {
+				attributes["adminCount"] = m.adminCount
+			}
+			entry(dn, attributes)
 		}
 	}
 	return append(out, result(ldap.ApplicationSearchResultDone, 0, ""))
@@ -256,7 +266,7 @@ func TestActiveDirectoryUserGivesTheOldPasswordWithTheNew(t *testing.T) {
 func TestActiveDirectorySuperuserResets(t *testing.T) {
 	d := newDomain(t)
 	const dn, boss = "CN=app," + adBase, "CN=boss," + adBase
-	d.members[dn] = &member{upn: "app@corp.example", password: "first-password"}
+	d.members[dn] = &member{upn: "app@corp.example", password: "first-password", group: 513, adminCount: "0"}
 	d.members[boss] = &member{upn: "boss@corp.example", password: "boss-password", resets: true}
 	r := d.self("app@corp.example", "first-password", "second-password")
 	r.Login, r.Superuser, r.SuperuserChanges = d.value("boss@corp.example", "boss-password"), true, true
@@ -270,6 +280,7 @@ func TestActiveDirectorySuperuserResets(t *testing.T) {
 	}
 	d.members[boss].resets = false
 	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), r), engine.PrivilegeMissing, "00000005")
+	d.members[boss].group = 512
 	r.Pending = d.value(boss, "x") // the superuser by its other name
 	enginetest.WantCause(t, d.engine().Set(enginetest.Within(t), r), engine.TakeoverRefused, "superuser itself")
 	r.Pending = d.value("nobody@corp.example", "x")
@@ -277,6 +288,39 @@ func TestActiveDirectorySuperuserResets(t *testing.T) {
 	d.members["CN=twin,"+adBase] = &member{upn: "app@corp.example"}
 	r.Pending = d.value("app@corp.example", "x")
 	enginetest.WantCause(t, d.engine().DryRun(enginetest.Within(t), r), engine.InvalidSecret, "several")
+}
+
+// An ordinary user is reset also where the secret does not have its password.
+func TestActiveDirectorySuperuserResetsNoAdministrator(t *testing.T) {
+	d := newDomain(t)
+	const dn, boss = "CN=app," + adBase, "CN=boss," + adBase
+	d.members[boss] = &member{password: "boss-password", resets: true, group: 544}
+	for name, c := range map[string]struct {
+		member
+		cause engine.Cause
+	}{
+		"an ordinary user":                 {member{group: 513}, ""},
+		"a member of Domain Admins":        {member{group: 512}, engine.TakeoverRefused},
+		"a member of Administrators":       {member{group: 544}, engine.TakeoverRefused},
+		"a user protected by its domain":   {member{group: 513, adminCount: "1"}, engine.TakeoverRefused},
+		"a user whose groups are not seen": {member{}, engine.PrivilegeMissing},
+	} {
+		c.password = "first-password"
+		d.members[dn] = &c.member
+		for proved, proofs := range map[bool][]engine.Value{false: nil, true: {d.value(dn, "first-password")}} {
+			r := d.self(dn, "a-guess", testserver.Unique("next-"))
+			r.Login, r.Superuser, r.SuperuserChanges, r.Proofs = d.value(boss, "boss-password"), true, true, proofs
+			err := errors.Join(d.engine().DryRun(enginetest.Within(t), r), d.engine().Set(enginetest.Within(t), r))
+			if c.cause != "" {
+				enginetest.WantCause(t, err, c.cause, dn)
+			} else if err != nil {
+				t.Errorf("%s, proved %v: %v", name, proved, err)
+			}
+			if changed := d.password(dn) != "first-password"; changed != (c.cause == "") {
+				t.Errorf("%s, proved %v: the password is changed: %v", name, proved, changed)
+			}
+		}
+	}
 }
 
 func TestActiveDirectoryPolicy(t *testing.T) {

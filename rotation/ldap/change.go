@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 	"unicode/utf16"
 
@@ -68,38 +69,28 @@ func (s *session) mayChange(ctx context.Context, dn string) error {
 	return nil
 }
 
-// set makes the pending password valid, and leaves current valid beside it if it
-// is and the server allows that.
+// set makes the pending password valid, and leaves current valid next to it if it is and the server
+// allows that.
 func (s *session) set(ctx context.Context, r *engine.Request, dn string, pending account, current string) error {
-	itself := !r.Superuser && s.account.Password == pending.Password
-	exop := func() error {
-		switch {
-		case r.KeepCurrent:
-			return engine.ErrOneAtATime
-		case itself:
-			return nil // it was set by an earlier call, or the login would have failed
-		case s.ad:
-			return s.unicodePwd(r, dn, pending)
-		}
-		return s.exop(ctx, r, dn, pending)
-	}
 	if s.ad || s.one {
-		return exop()
+		return s.only(ctx, r, dn, pending, nil)
 	}
 	have, err := s.values(dn)
 	if err != nil {
 		return err
 	}
-	if len(have) == 0 && !r.Superuser {
-		// It has one, or it could not have logged in, and may not read it.
-		return exop()
+	if current == "" && len(have) == 1 {
+		return nil // it is the pending one's
 	}
+	name, ok := best(have)
 	want := keep(have, pending.Password, current)
-	if r.KeepCurrent && !slices.ContainsFunc(want, func(v string) bool { return !matches(v, pending.Password) }) {
-		return exop() // what opens the entry is not among its values
+	lost := !slices.ContainsFunc(want, func(v string) bool { return !matches(v, pending.Password) })
+	// Without a value to be seen, nothing says how the server hashes.
+	if !ok || len(have) == 0 || r.KeepCurrent && lost {
+		return s.only(ctx, r, dn, pending, have)
 	}
 	if len(want) == 0 || !matches(want[0], pending.Password) {
-		want = append([]string{hashed(pending.Password, salt(r, dn, pending.Password))}, want...)
+		want = append([]string{hashed(name, pending.Password, salt(r, dn, pending.Password))}, want...)
 	}
 	if sameValues(have, want) {
 		return nil
@@ -108,9 +99,34 @@ func (s *session) set(ctx context.Context, r *engine.Request, dn string, pending
 	if ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultUnwillingToPerform) {
 		// A policy that allows one value only, that does not take hashes, or that
 		// wants the old password with the new.
-		return exop()
+		return s.only(ctx, r, dn, pending, have)
 	}
 	return s.failed("the password could not be changed", err)
+}
+
+// only has the server make the pending password the only one, in place of the values that it shows.
+// How it is hashed is the server's choice, which is reported where it is another than before.
+func (s *session) only(ctx context.Context, r *engine.Request, dn string, pending account, have []string) error {
+	switch {
+	case r.KeepCurrent:
+		return engine.ErrOneAtATime
+	case !r.Superuser && s.account.Password == pending.Password:
+		return nil // it was set by an earlier call, or the login would have failed
+	case s.ad:
+		return s.unicodePwd(r, dn, pending)
+	}
+	if err := s.exop(ctx, r, dn, pending); err != nil || len(have) == 0 {
+		return err
+	}
+	now, err := s.values(dn)
+	if err != nil || len(now) == 0 {
+		return err
+	}
+	before, _ := scheme(have[0])
+	if after, _ := scheme(now[0]); after != before {
+		r.Changed(fmt.Sprintf("the server keeps the password of %q by the scheme %q, and kept the one before by %q; its setting password-hash decides", dn, after, before))
+	}
+	return nil
 }
 
 // exchange makes want of the entry's values, which were read as have. A plain

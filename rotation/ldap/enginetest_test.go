@@ -93,7 +93,7 @@ func (h *harness) Restore(_ context.Context, v engine.Value) error {
 	dn, _ := v.Text("username")
 	password, _ := v.Text("password")
 	m := ldap.NewModifyRequest(dn, nil)
-	m.Replace(passwordAttribute, []string{hashed(password, []byte("salt"))})
+	m.Replace(passwordAttribute, []string{hashed("SSHA", password, []byte("salt"))})
 	err := h.admin.Modify(m)
 	if ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultAttributeOrValueExists) {
 		// The password is in the history: an administrator cannot put it back.
@@ -105,4 +105,15 @@ func (h *harness) Restore(_ context.Context, v engine.Value) error {
 func (h *harness) Credentials(_ context.Context, v engine.Value) (int, error) {
 	dn, _ := v.Text("username")
 	return len(h.values(dn)), nil
+}
+
+// Administrators makes the entry one by a group, to which a rule of access gives everything.
+func (h *harness) Administrators(_ context.Context, v engine.Value) (acts []enginetest.Act, err error) {
+	dn, _ := v.Text("username")
+	return []enginetest.Act{{Name: "a group that may manage passwords", Do: func(context.Context) (func(), error) {
+		m := ldap.NewAddRequest(testserver.LDAPAdministrators, nil)
+		m.Attribute("objectClass", []string{"groupOfNames"})
+		m.Attribute("member", []string{dn})
+		return func() { _ = h.admin.Del(ldap.NewDelRequest(testserver.LDAPAdministrators, nil)) }, h.admin.Add(m)
+	}}}, nil
 }

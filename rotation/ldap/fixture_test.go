@@ -102,15 +102,16 @@ func (f *fixture) value(user, password string) engine.Value {
 	return engine.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, f.Host, f.Port)).With("username", user).With("password", password)
 }
 
-// bySuperuser is a request for a rotation by the administrator.
+// bySuperuser is a request for a rotation by the administrator, of an entry that accepts the current
+// password.
 func (f *fixture) bySuperuser(dn, current, pending string) *engine.Request {
 	return &engine.Request{Secret: "arn", Version: pending, Current: f.value(dn, current), Pending: f.value(dn, pending),
-		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
+		Proofs: []engine.Value{f.value(dn, current)}, Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
 // self is for a rotation by the user itself.
 func (f *fixture) self(dn, current, pending string) *engine.Request {
 	r := f.bySuperuser(dn, current, pending)
-	r.Login, r.Superuser, r.SuperuserChanges = r.Current, false, false
+	r.Login, r.Superuser, r.SuperuserChanges, r.Proofs = r.Current, false, false, nil
 	return r
 }

@@ -177,24 +177,11 @@ func (e *Engine) with(ctx context.Context, r *engine.Request, do func(s *session
 		return err
 	}
 	if r.Superuser {
-		own := s.account.dn // a server's own administrator has no entry
-		if own == "" {
-			if own, err = s.find(s.account); err != nil {
-				return err
-			}
-		}
-		if same(own, dn) {
-			return engine.Errorf(engine.TakeoverRefused, "rotate the superuser by a secret of its own, without masterarn", "the entry %q is the superuser itself", dn)
+		if err := s.mayLend(r, dn); err != nil {
+			return err
 		}
 	}
 	return do(s, dn, pending)
-}
-
-// same reports whether two names are one entry's.
-func same(a, b string) bool {
-	x, xerr := ldap.ParseDN(a)
-	y, yerr := ldap.ParseDN(b)
-	return xerr == nil && yerr == nil && x.EqualFold(y)
 }
 
 // Verify logs in. A user that changes its own password must be able to, as far as

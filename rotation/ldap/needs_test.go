@@ -20,6 +20,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 				r := f.self(app, "first-app", "second")
 				if superuser {
 					r.Login, r.Superuser, r.SuperuserChanges = f.value(f.person("login"), "first-login"), true, true
+					r.Proofs = []engine.Value{r.Current}
 				}
 				return r
 			}

@@ -3,6 +3,7 @@ package ldap
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,7 +67,7 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 func TestPasswordThatIsNotTheSecretsIsRetired(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	dn := f.person("app")
-	f.replace(dn, hashed("by-hand", []byte("salt")), "{MD5}not base64", "in-clear")
+	f.replace(dn, hashed("SSHA", "by-hand", []byte("salt")), "{MD5}not base64", "in-clear")
 	r := f.bySuperuser(dn, "first-app", "second")
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
@@ -77,26 +78,72 @@ func TestPasswordThatIsNotTheSecretsIsRetired(t *testing.T) {
 	}
 }
 
-// The first rotation meets hashes of other schemes, which cannot be told here.
-func TestValueOfAnUnknownSchemeStaysForOneRotation(t *testing.T) {
+// An entry keeps its stored form: the digests are made here, for all others the server hashes, and
+// keeps one password only.
+func TestStoredFormIsNotWeakened(t *testing.T) {
+	f := newFixture(t, testserver.OpenLDAPOptions{Hash: "{ARGON2}"})
+	both(t, f, func(t *testing.T, request func(dn, current, pending string) *engine.Request) {
+		for _, c := range []struct{ before, after string }{{"", "{SSHA}"}, {"{MD5}", "{SSHA}"}, {"{SHA}", "{SSHA}"}, {"{SHA256}", "{SSHA256}"}, {"{SSHA512}", "{SSHA512}"}, {"{ARGON2}", "{ARGON2}"}} {
+			name := testserver.Unique("app-")
+			dn := f.person(name)
+			current := "first-" + name
+			switch {
+			case c.before == "{ARGON2}":
+				if _, err := f.admin.PasswordModify(ldap.NewPasswordModifyRequest(dn, "", current)); err != nil {
+					t.Fatal(err)
+				}
+			case c.before != "":
+				f.replace(dn, hashed(strings.Trim(c.before, "{}"), current, []byte("salt")[:4*strings.Count(c.before, "SS")]))
+			}
+			r := request(dn, current, "second")
+			r.KeepCurrent = true
+			open := 2
+			if c.before == "{ARGON2}" {
+				if err := f.engine.Set(enginetest.Within(t), r); !errors.Is(err, engine.ErrOneAtATime) {
+					t.Errorf("%s: %v, want one password at a time", c.before, err)
+				}
+				r.KeepCurrent, open = false, 1
+			}
+			if err := f.engine.Set(enginetest.Within(t), r); err != nil {
+				t.Errorf("%s: %v", c.before, err)
+				continue
+			}
+			if v := f.values(dn); !slices.ContainsFunc(v, func(v string) bool { return strings.HasPrefix(v, c.after) }) || len(v) != open {
+				t.Errorf("a password by %q gives %d values, none by %s", c.before, len(v), c.after)
+			}
+			f.wantOpen(dn, open, "second", current)
+			r.Login, r.KeepCurrent = r.Pending, false
+			if r.Superuser {
+				r.Login = f.value(f.User, f.Password)
+			}
+			if err := f.engine.Retire(enginetest.Within(t), r); err != nil {
+				t.Error(err)
+			}
+			f.wantOpen(dn, 1, "second", current)
+		}
+	})
+	// A server that hashes otherwise than it did is reported.
+	dn := f.person("legacy")
+	f.replace(dn, "{CRYPT}$6$saltsalt$dtoqGkX.f5NbJDZJSTYq3JbHAUxMHWnTUDhwnwKAyUyGxgMJDvJHfHqKPpkpPbYZsyLKHyQZPVYsvt7HnWBKH/")
+	r := f.bySuperuser(dn, "first-legacy", "second")
+	var log []string
+	r.Report = func(_ slog.Level, text string) { log = append(log, text) }
+	if err := f.engine.Set(enginetest.Within(t), r); err != nil || len(log) != 1 || !strings.Contains(log[0], `"ARGON2", and kept the one before by "CRYPT"`) {
+		t.Errorf("%v, %q", err, log)
+	}
+}
+
+// Nothing at OpenLDAP shows that an entry is not an administrator's, so a guess at its password,
+// with RECOVER_BY_SUPERUSER, lends nobody the superuser's powers.
+func TestSuperuserResetsNoEntryOnItsNameAlone(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
-	dn := f.person("app")
-	// Whose digest this is cannot be told.
-	const crypted = "{CRYPT}$6$saltsalt$dtoqGkX.f5NbJDZJSTYq3JbHAUxMHWnTUDhwnwKAyUyGxgMJDvJHfHqKPpkpPbYZsyLKHyQZPVYsvt7HnWBKH/"
-	f.replace(dn, crypted)
-	if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(dn, "first-app", "second")); err != nil {
-		t.Fatal(err)
-	}
-	if !slices.Contains(f.values(dn), crypted) {
-		t.Error("the value that may be the current one's is gone")
-	}
-	if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(dn, "second", "third")); err != nil {
-		t.Fatal(err)
-	}
-	if slices.Contains(f.values(dn), crypted) {
-		t.Error("the value is there still")
-	}
-	f.wantOpen(dn, 2, "third", "second")
+	dn := f.person("other-administrator")
+	r := f.bySuperuser(dn, "a-guess", "second")
+	r.Proofs = nil
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.TakeoverRefused, dn)
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.TakeoverRefused, dn)
+	enginetest.WantCause(t, f.engine.Retire(enginetest.Within(t), r), engine.TakeoverRefused, dn)
+	f.wantOpen(dn, 1, "first-other-administrator", "second", "a-guess")
 }
 
 // Two values under a policy with a history would be an account that nobody can
@@ -193,7 +240,7 @@ func TestGraceLoginIsReportedByTheFirst(t *testing.T) {
 	}
 	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser(dn, "first-app", "x"), r.Current), engine.TargetFailed, "for 1 more logins")
 	// The advice works.
-	f.replace(dn, hashed("first-app", []byte("salt")))
+	f.replace(dn, hashed("SSHA", "first-app", []byte("salt")))
 	if err := f.engine.DryRun(enginetest.Within(t), r); err != nil {
 		t.Error(err)
 	}
@@ -321,8 +368,8 @@ func TestPasswordThatIsSetInBetweenIsNotLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{hashed("second-password", []byte("salt")), have[0]}
-	f.replace(dn, hashed("by-hand", []byte("salt")))
+	want := []string{hashed("SSHA", "second-password", []byte("salt")), have[0]}
+	f.replace(dn, hashed("SSHA", "by-hand", []byte("salt")))
 	enginetest.WantCause(t, s.failed("", s.exchange(dn, have, want)), engine.TargetFailed, "by somebody else")
 	f.wantOpen(dn, 1, "by-hand", "second-password", "first-app")
 

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"hash"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,13 +17,49 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// hashed returns a password as OpenLDAP keeps it. Of the schemes that every build
-// of it knows, this is the strongest; that SHA-1 is a fast hash does not help to
-// guess a password of 32 random characters.
+// digests are the schemes that need no more than the value to be compared.
 // Source: https://www.openldap.org/doc/admin26/security.html#Password%20Storage
-func hashed(password string, salt []byte) string {
-	sum := sha1.Sum(append([]byte(password), salt...))
-	return "{SSHA}" + base64.StdEncoding.EncodeToString(append(sum[:], salt...))
+var digests = map[string]func() hash.Hash{
+	"SSHA": sha1.New, "SHA": sha1.New, "SMD5": md5.New, "MD5": md5.New,
+	"SSHA256": sha256.New, "SHA256": sha256.New, "SSHA384": sha512.New384, "SHA384": sha512.New384, "SSHA512": sha512.New, "SHA512": sha512.New,
+}
+
+// form is how a value begins that is not a password in clear.
+var form = lazyregexp.New(`^\{([\w./-]+)\}`)
+
+// scheme splits a value into its scheme, or "" for a password in clear, and the rest.
+func scheme(value string) (name, rest string) {
+	if m := form.FindStringSubmatch(value); m != nil && !strings.EqualFold(m[1], "CLEARTEXT") {
+		return strings.ToUpper(m[1]), value[len(m[0]):]
+	}
+	return "", strings.TrimPrefix(value, "{CLEARTEXT}")
+}
+
+// best returns the scheme for a value next to others: the longest digest among theirs, and SSHA at
+// least, which is the strongest that every OpenLDAP knows. That SHA-1 is a fast hash does not help to
+// guess a password of 32 random characters. A value of another scheme, such as {ARGON2}, cannot be
+// equaled here: ok is false.
+func best(values []string) (name string, ok bool) {
+	name = "SSHA"
+	for _, v := range values {
+		other, _ := scheme(v)
+		digest := digests[other]
+		if digest == nil && other != "" {
+			return "", false
+		}
+		if digest != nil && digest().Size() > digests[name]().Size() {
+			name = "SSHA" + other[strings.LastIndex(other, "A")+1:]
+		}
+	}
+	return name, true
+}
+
+// hashed returns a password as OpenLDAP keeps it by one of the digests.
+func hashed(scheme, password string, salt []byte) string {
+	h := digests[scheme]()
+	h.Write([]byte(password))
+	h.Write(salt)
+	return "{" + scheme + "}" + base64.StdEncoding.EncodeToString(append(h.Sum(nil), salt...))
 }
 
 // salt is derived, so that a repeated Set sends the same again.
@@ -32,80 +69,36 @@ func salt(r *engine.Request, dn, password string) []byte {
 	return mac.Sum(nil)[:8]
 }
 
-// digests are the schemes that need no more than the value to be compared.
-var digests = map[string]func() hash.Hash{
-	"SSHA": sha1.New, "SHA": sha1.New, "SMD5": md5.New, "MD5": md5.New,
-	"SSHA256": sha256.New, "SHA256": sha256.New, "SSHA384": sha512.New384, "SHA384": sha512.New384, "SSHA512": sha512.New, "SHA512": sha512.New,
-}
-
-// scheme is how a value begins that is no password in clear.
-var scheme = lazyregexp.New(`^\{([\w./-]+)\}`)
-
-// compare reports whether a value is the password's, and whether that can be told
-// here.
-func compare(value, password string) (match, known bool) {
-	m := scheme.FindStringSubmatch(value)
-	if m == nil {
-		return value == password, true
-	}
-	name, rest := strings.ToUpper(m[1]), value[len(m[0]):]
-	if name == "CLEARTEXT" {
-		return rest == password, true
-	}
-	digest, ok := digests[name]
-	if !ok {
-		return false, false
+// matches reports whether a value in clear or of one of the digests is the password's.
+func matches(value, password string) bool {
+	name, rest := scheme(value)
+	digest := digests[name]
+	if digest == nil {
+		return name == "" && rest == password
 	}
 	raw, err := base64.StdEncoding.DecodeString(rest)
-	h := digest()
-	if err != nil || len(raw) < h.Size() {
-		return false, true // a value that opens nothing
-	}
-	h.Write([]byte(password))
-	h.Write(raw[h.Size():])
-	return hmac.Equal(h.Sum(nil), raw[:h.Size()]), true
+	size := digest().Size()
+	return err == nil && len(raw) >= size && hmac.Equal([]byte(hashed(name, password, raw[size:])), []byte("{"+name+"}"+rest))
 }
 
-func matches(value, password string) bool {
-	match, _ := compare(value, password)
-	return match
-}
-
-// keep returns which values stay: the pending password's first, then the current
-// one's, if there is one to be kept. A value of a scheme that cannot be told here
-// may be the current one's as long as no other is; it goes at the next rotation.
-func keep(values []string, pending, current string) []string {
-	var ofPending, ofCurrent, unknown []string
-	for _, v := range values {
-		if matches(v, pending) {
-			ofPending = append(ofPending, v)
-		} else if match, known := compare(v, current); !known {
-			unknown = append(unknown, v)
-		} else if match && current != "" {
-			ofCurrent = append(ofCurrent, v)
+// keep returns the values that stay: one of the pending password, and one of the current one.
+func keep(values []string, pending, current string) (kept []string) {
+	for _, password := range []string{pending, current} {
+		i := slices.IndexFunc(values, func(v string) bool { return matches(v, password) })
+		if i >= 0 && password != "" && !slices.Contains(kept, values[i]) {
+			kept = append(kept, values[i])
 		}
 	}
-	if len(ofPending) > 1 {
-		ofPending = ofPending[:1]
-	}
-	switch {
-	case current == "" || current == pending:
-		return ofPending
-	case len(ofCurrent) > 0:
-		return append(ofPending, ofCurrent[0])
-	}
-	return append(ofPending, unknown...)
+	return kept
 }
 
 // windowsForm is how Active Directory's diagnostic messages begin.
 var windowsForm = lazyregexp.New(`\b([0-9A-Fa-f]{8}): `)
 
 // windowsCode returns the number in a diagnostic message, or 0.
-func windowsCode(text string) uint64 {
-	m := windowsForm.FindStringSubmatch(text)
-	if m == nil {
-		return 0
+func windowsCode(text string) (code uint64) {
+	if m := windowsForm.FindStringSubmatch(text); m != nil {
+		code, _ = strconv.ParseUint(m[1], 16, 32) // its form is checked
 	}
-	n, _ := strconv.ParseUint(m[1], 16, 32) // its form is checked
-	return n
+	return code
 }

@@ -13,10 +13,12 @@ import (
 )
 
 // LDAPBase is the suffix of the directory that StartOpenLDAP makes, LDAPPeople
-// the unit that holds its accounts.
+// the unit that holds its accounts, and LDAPAdministrators the name of a group whose
+// members may manage passwords, where there is one.
 const (
-	LDAPBase   = "dc=example,dc=org"
-	LDAPPeople = "ou=people," + LDAPBase
+	LDAPBase           = "dc=example,dc=org"
+	LDAPPeople         = "ou=people," + LDAPBase
+	LDAPAdministrators = "cn=administrators," + LDAPBase
 )
 
 // OpenLDAPOptions says how to start OpenLDAP. The zero value refuses a simple
@@ -27,6 +29,8 @@ type OpenLDAPOptions struct {
 	// Access replaces the rules of access to userPassword: who may do what with
 	// it, such as "by self =wx by anonymous auth".
 	Access string
+	// Hash is how the server hashes passwords itself, such as "{ARGON2}"; empty is "{SSHA}".
+	Hash string
 	// Config is appended to slapd.conf, in the section of the directory's
 	// database, such as "overlay ppolicy" (the module is loaded).
 	Config string
@@ -61,13 +65,18 @@ func StartOpenLDAP(ctx context.Context, o OpenLDAPOptions) (*OpenLDAPServer, err
 	if o.AllowPlaintext {
 		security = ""
 	}
-	access := cmp.Or(o.Access, "by self write by anonymous auth by * none")
-	config := fmt.Sprintf(`include /etc/ldap/schema/core.schema
-include /etc/ldap/schema/cosine.schema
-include /etc/ldap/schema/inetorgperson.schema
-modulepath /usr/lib/ldap
-moduleload back_mdb
-moduleload ppolicy
+	access := cmp.Or(o.Access, fmt.Sprintf("by group.exact=%q manage by self write by anonymous auth by * none", LDAPAdministrators))
+	// The modules are named in full: without it the path that is in a module's .la counts.
+	config := fmt.Sprintf(`include %[1]s/etc/ldap/schema/core.schema
+include %[1]s/etc/ldap/schema/cosine.schema
+include %[1]s/etc/ldap/schema/inetorgperson.schema
+modulepath %[1]s/usr/lib/ldap
+moduleload back_mdb.so
+moduleload ppolicy.so
+moduleload argon2.so
+moduleload pw-sha2.so
+password-hash %[2]s
+`, release(), cmp.Or(o.Hash, "{SSHA}")) + fmt.Sprintf(`
 TLSCACertificateFile %s
 TLSCertificateFile %s
 TLSCertificateKeyFile %s

@@ -1,0 +1,75 @@
+package ldap
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/pair"
+)
+
+// protected are the groups whose members are administrators to Active Directory itself, by the last
+// part of their SIDs; below 1000 these are the same in every domain.
+// Sources: https://learn.microsoft.com/en-us/windows-server/identity/ad-ds/plan/security-best-practices/appendix-c--protected-accounts-and-groups-in-active-directory
+// and https://learn.microsoft.com/en-us/windows-server/identity/ad-ds/manage/understand-security-identifiers
+var protected = []uint32{512, 516, 518, 519, 521, 526, 527, 544, 548, 549, 550, 551, 552}
+
+// mayLend refuses to lend the superuser's powers against itself and against an administrator. In
+// Active Directory the entry shows what it is. In OpenLDAP rules of access decide, which no login can
+// be expected to read: there nothing shows that an entry is an ordinary one, so that its own
+// credential must be in the secret.
+func (s *session) mayLend(r *engine.Request, dn string) error {
+	own := s.account.dn // a server's own administrator has no entry
+	var err error
+	if own == "" {
+		own, err = s.find(s.account)
+	}
+	power := ""
+	if err == nil && s.ad {
+		power, err = s.administrator(dn)
+	}
+	if err != nil {
+		return err
+	}
+	x, xerr := ldap.ParseDN(own)
+	y, yerr := ldap.ParseDN(dn)
+	switch {
+	case xerr == nil && yerr == nil && x.EqualFold(y):
+		power = "the superuser itself"
+	case power == "" && !s.ad && !pair.ProvedCurrent((*Engine)(nil).Kind(), r):
+		return engine.Errorf(engine.TakeoverRefused, "set the entry's password to the one in AWSCURRENT, as an administrator",
+			"the server does not accept the secret's password of %q, and nothing shows that the entry is not an administrator's", dn)
+	}
+	if power != "" {
+		return engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "the entry %q is %s", dn, power)
+	}
+	return nil
+}
+
+// administrator returns what makes an entry of Active Directory an administrator, or "". adminCount
+// stays when an account leaves its groups, and comes up to an hour after it joins; tokenGroups are
+// all groups at this moment, those that are in groups included.
+// Source: https://learn.microsoft.com/en-us/windows/win32/adschema/a-tokengroups
+func (s *session) administrator(dn string) (power string, err error) {
+	found, err := s.conn.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, "(objectClass=*)", []string{"adminCount", "tokenGroups"}, nil))
+	if err != nil {
+		return "", s.failed("the entry's groups could not be read", err)
+	}
+	for _, e := range found.Entries {
+		groups := e.GetRawAttributeValues("tokenGroups")
+		for _, sid := range groups {
+			if len(sid) >= 4 && slices.Contains(protected, binary.LittleEndian.Uint32(sid[len(sid)-4:])) {
+				return "a member of a group of administrators", nil
+			}
+		}
+		if count := e.GetAttributeValue("adminCount"); count != "" && count != "0" {
+			return "protected as an administrator (adminCount)", nil
+		}
+		if len(groups) > 0 {
+			return "", nil
+		}
+	}
+	return "", engine.Errorf(engine.PrivilegeMissing, "let the superuser read the entry's attribute tokenGroups", "whether %q is an administrator cannot be told", dn)
+}
