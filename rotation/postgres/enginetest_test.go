@@ -136,7 +136,7 @@ func (h *harness) Administrators(ctx context.Context, v engine.Value) ([]enginet
 		"files on the server's host":     "GRANT pg_write_server_files TO %I",
 		"membership of a superuser":      "GRANT postgres TO %I",
 	}
-	if h.major == 0 {
+	if h.pg.Major < 16 {
 		ways["CREATEROLE before version 16"] = "ALTER ROLE %I CREATEROLE"
 	}
 	if h.pg.User != "postgres" {

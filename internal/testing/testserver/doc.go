@@ -1,5 +1,5 @@
 // Package testserver starts real servers on 127.0.0.1 for tests and for the
-// demo: PostgreSQL, MariaDB, MySQL, Redis, Valkey, RabbitMQ, OpenLDAP, InfluxDB
+// demo: PostgreSQL, PgBouncer, MariaDB, MySQL, Redis, Valkey, RabbitMQ, OpenLDAP, InfluxDB
 // and FerretDB, with TLS from a throw-away CA; and the bad neighbours that fault
 // tests need: a host that accepts and says nothing, and a proxy that can be cut.
 //

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -53,8 +52,10 @@ func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	if o.NoTLS {
 		o.Config = "skip_ssl\n" + o.Config
 	}
-	return startMySQL(ctx, "mariadb", o, []string{server}, "plugin_load_add = auth_ed25519\n"+o.Config, func(s *MySQLServer) error {
-		return s.run(ctx, nil, install, "--no-defaults", "--datadir="+s.path("data"),
+	basedir := release() + "/usr"
+	config := fmt.Sprintf("basedir = %s\nplugin_dir = %[1]s/lib/mysql/plugin\nplugin_load_add = auth_ed25519\n", basedir)
+	return startMySQL(ctx, "mariadb", o, server, config+o.Config, func(s *MySQLServer) error {
+		return s.run(ctx, nil, install, "--no-defaults", "--basedir="+basedir, "--datadir="+s.path("data"),
 			"--auth-root-authentication-method=normal", "--skip-test-db")
 	})
 }
@@ -63,7 +64,7 @@ func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 // Debian unstable. Measured on two cores: 3 s idle, 6 s loaded, the most of it
 // --initialize; Stop takes 1.6 s.
 func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
-	command, root, err := unpacked("mysql", "usr/sbin/mysqld", "deps-mysql")
+	path, root, err := unpacked("sid-1", "usr/sbin/mysqld", "deps-mysql")
 	if err != nil {
 		return nil, err
 	}
@@ -71,16 +72,15 @@ func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 		o.Config = "tls_version =\n" + o.Config
 	}
 	config := fmt.Sprintf("basedir = %s/usr\nsecure_file_priv = NULL\nmysqlx = OFF\n", root)
-	return startMySQL(ctx, "mysql", o, command, config+o.Config, func(s *MySQLServer) error {
-		args := append(slices.Clone(command[1:]), "--no-defaults", "--initialize-insecure",
+	return startMySQL(ctx, "mysql", o, path, config+o.Config, func(s *MySQLServer) error {
+		return s.run(ctx, nil, path, "--no-defaults", "--initialize-insecure",
 			"--basedir="+root+"/usr", "--datadir="+s.path("data"))
-		return s.run(ctx, nil, command[0], args...)
 	})
 }
 
-// startMySQL starts command, a mariadbd or mysqld, after initialise has filled
-// its data directory.
-func startMySQL(ctx context.Context, name string, o MySQLOptions, command []string, config string, initialise func(*MySQLServer) error) (*MySQLServer, error) {
+// startMySQL starts a mariadbd or mysqld, after initialise has filled its data
+// directory.
+func startMySQL(ctx context.Context, name string, o MySQLOptions, path string, config string, initialise func(*MySQLServer) error) (*MySQLServer, error) {
 	server, err := prepare(name, o.CA, o.Cert)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -124,7 +124,7 @@ innodb_flush_log_at_trx_commit = 0
 	}
 	err = s.start(ctx, launch{
 		command: func(port int) []string {
-			return append(slices.Clone(command), "--defaults-file="+s.path("my.cnf"), "--port="+strconv.Itoa(port))
+			return []string{path, "--defaults-file=" + s.path("my.cnf"), "--port=" + strconv.Itoa(port)}
 		},
 		ready: func(ctx context.Context) error {
 			config := s.Config(s.User, s.Password, "")

@@ -258,14 +258,14 @@ func postgresBin(major int, bin string) (string, int, error) {
 		return bin, major, nil
 	}
 	found := map[int]string{}
-	if path, err := exec.LookPath("initdb"); err == nil {
+	if path, err := exec.LookPath("initdb"); err == nil && !next {
 		if real, err := filepath.EvalSymlinks(path); err == nil {
 			if m, err := postgresMajor(filepath.Join(filepath.Dir(real), "postgres")); err == nil {
 				found[m] = filepath.Dir(real)
 			}
 		}
 	}
-	debian, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	debian, _ := filepath.Glob(release() + "/usr/lib/postgresql/*/bin/initdb")
 	for _, path := range debian {
 		if m, err := strconv.Atoi(filepath.Base(filepath.Dir(filepath.Dir(path)))); err == nil {
 			found[m] = filepath.Dir(path)

@@ -38,7 +38,7 @@ type RabbitMQServer struct {
 // Halt are crashes, because an orderly end takes six seconds more.
 func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, error) {
 	// Debian's rabbitmq-server in PATH insists on the user rabbitmq.
-	const script = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+	script := release() + "/usr/lib/rabbitmq/bin/rabbitmq-server"
 	if _, err := os.Stat(script); err != nil {
 		return nil, missing("rabbitmq-server", "deps")
 	}
@@ -85,7 +85,7 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 			// The file names the port, so it is written here; a failure shows as
 			// a server that does not start.
 			_ = s.write("rabbitmq.conf", s.config(port, o))
-			return []string{"sh", "-c", `epmd & until epmd -names >/dev/null; do sleep 0.05; done; exec "$0"`, script}
+			return []string{"sh", "-c", `PATH=$1:$PATH; epmd & until epmd -names >/dev/null; do sleep 0.05; done; exec "$0"`, script, release() + "/usr/lib/erlang/bin"}
 		},
 		env: env,
 		// See StartRabbitMQ.

@@ -330,13 +330,17 @@ func environment(dir string, extra []string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + dir, "LC_ALL=C", "TMPDIR=" + dir}, extra...)
 }
 
-// program finds an executable in PATH or, as Debian has servers, in /usr/sbin.
+// program finds an executable in PATH or, as Debian has servers, in /usr/sbin; with the build tag
+// next, only among those of that release.
 func program(name, target string) (string, error) {
-	if path, err := exec.LookPath(name); err == nil {
-		return path, nil
+	files := []string{name, "/usr/sbin/" + name}
+	if next {
+		files, target = []string{release() + "/usr/bin/" + name, release() + "/usr/sbin/" + name}, "deps-next"
 	}
-	if path, err := exec.LookPath("/usr/sbin/" + name); err == nil {
-		return path, nil
+	for _, file := range files {
+		if path, err := exec.LookPath(file); err == nil {
+			return path, nil
+		}
 	}
 	return "", missing(name, target)
 }

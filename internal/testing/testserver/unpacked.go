@@ -1,25 +1,25 @@
 package testserver
 
-import (
-	"path/filepath"
-	"strings"
-)
+import "path/filepath"
 
-// unpacked is the command that runs a program of the Debian packages that
-// scripts/deps.sh has unpacked into a directory of the cache: through their own
-// dynamic loader, with their own libraries, because the system's are of another
-// release. It returns the directory too.
-func unpacked(name, program, target string) (command []string, root string, err error) {
-	path, ok := cached(filepath.Join(name, program))
+// trixie is the tree of Debian 13's packages in the cache, as `make deps-next` leaves it.
+const trixie = "trixie-1"
+
+// unpacked finds a program in a tree of the cache, and returns the tree's path too.
+func unpacked(tree, program, target string) (path, root string, err error) {
+	path, ok := cached(filepath.Join(tree, program))
 	if !ok {
-		return nil, "", missing(filepath.Base(program), target)
+		return "", "", missing(filepath.Base(program), target)
 	}
-	root = strings.TrimSuffix(path, "/"+program)
-	// The place differs by architecture: usr/lib64 on amd64, usr/lib on arm64.
-	loaders, _ := filepath.Glob(filepath.Join(root, "usr/lib*/ld-linux-*.so.*"))
-	libraries, _ := filepath.Glob(filepath.Join(root, "usr/lib/*-linux-gnu"))
-	if len(loaders) == 0 || len(libraries) == 0 {
-		return nil, "", missing(filepath.Base(program)+"'s own libc", target)
+	return path, path[:len(path)-len(program)-1], nil
+}
+
+// release is the root of the Debian whose servers the tests start: the machine's own or, with the
+// build tag next, the tree of Debian 13.
+func release() string {
+	if next {
+		_, root, _ := unpacked(trixie, "usr/bin", "deps-next")
+		return root
 	}
-	return []string{loaders[0], "--library-path", libraries[0], "--argv0", filepath.Base(program), path}, root, nil
+	return ""
 }

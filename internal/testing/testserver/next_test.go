@@ -1,8 +1,8 @@
-//go:build valkey
+//go:build next
 
 package testserver
 
 import "testing"
 
-// The tag keeps `make test` from needing what `make deps-valkey` fetches.
+// The tag keeps `make test` from needing what `make deps-next` fetches.
 func TestValkey(t *testing.T) { testRedis(t, StartValkey) }

@@ -1,4 +1,4 @@
-//go:build valkey
+//go:build next
 
 package redis
 
@@ -8,7 +8,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 )
 
-// The tag keeps `make test` from needing what `make deps-valkey` fetches.
+// The tag keeps `make test` from needing what `make deps-next` fetches.
 
 func TestValkeyEngineItself(t *testing.T) { suite(t, "valkey", testserver.Valkey, "itself") }
 

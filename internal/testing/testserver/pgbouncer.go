@@ -1,0 +1,101 @@
+package testserver
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// PgBouncerOptions says which server a pooler is for, and in which mode ("session" or
+// "transaction") it lends the server's connections.
+type PgBouncerOptions struct {
+	Server *PostgresServer
+	Mode   string
+	// Users are the lines of the file of users, such as `"app" "password"`. A user who is not in
+	// it is looked up at the server at each login (auth_query).
+	Users string
+}
+
+// StartPgBouncer starts the PgBouncer of Debian 13, which `make deps-next` has fetched. What it
+// returns is the server as clients see it through the pooler, with its own certificate. Measured
+// on two cores: 0.2 s.
+func StartPgBouncer(ctx context.Context, o PgBouncerOptions) (*PostgresServer, error) {
+	path, _, err := unpacked(trixie, "usr/sbin/pgbouncer", "deps-next")
+	if err != nil {
+		return nil, err
+	}
+	server, err := prepare("pgbouncer", o.Server.CA, nil)
+	if err != nil {
+		return nil, fmt.Errorf("pgbouncer: %w", err)
+	}
+	s := *o.Server
+	s.Server = *server
+	s.User, s.Password = o.Server.User, o.Server.Password
+	lookup, password := Unique("lookup_"), Unique("lookup-")
+	if err := o.Server.lookup(ctx, lookup, password); err != nil {
+		s.Stop()
+		return nil, fmt.Errorf("pgbouncer: %w", err)
+	}
+	err = s.start(ctx, launch{
+		command: func(port int) []string {
+			// A failure shows as a pooler that does not start.
+			_ = s.write("users", fmt.Sprintf("%q %q\n%s\n", lookup, password, o.Users))
+			_ = s.write("pgbouncer.ini", fmt.Sprintf(`[databases]
+* = host=127.0.0.1 port=%d
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+unix_socket_dir =
+pool_mode = %s
+max_db_connections = 40
+client_tls_sslmode = require
+client_tls_cert_file = %s
+client_tls_key_file = %s
+server_tls_sslmode = verify-full
+server_tls_ca_file = %s
+auth_type = scram-sha-256
+auth_file = %s
+auth_user = %s
+auth_dbname = postgres
+auth_query = SELECT name, verifier FROM public.%[8]s($1)
+`, o.Server.Port, port, o.Mode, s.path("server.crt"), s.path("server.key"), s.CAFile, s.path("users"), lookup))
+			return []string{path, s.path("pgbouncer.ini")}
+		},
+		ready: func(ctx context.Context) error {
+			conn, err := pgx.Connect(ctx, s.URL("postgres"))
+			if err != nil {
+				return err
+			}
+			return conn.Close(ctx)
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("pgbouncer: %w", err)
+	}
+	return &s, nil
+}
+
+// lookup creates a role who may do nothing but read one user's verifier at a time. For a user who
+// does not exist there is no row: one with NULL is an error to the pooler.
+// Source: https://www.pgbouncer.org/config.html#auth_query
+func (s *PostgresServer) lookup(ctx context.Context, role, password string) error {
+	conn, err := pgx.Connect(ctx, s.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, fmt.Sprintf(`CREATE ROLE %[1]s LOGIN PASSWORD '%[2]s';
+CREATE FUNCTION public.%[1]s(text, OUT name name, OUT verifier text) RETURNS SETOF record LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
+	AS 'SELECT usename, passwd FROM pg_shadow WHERE usename = $1';
+REVOKE ALL ON FUNCTION public.%[1]s(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION public.%[1]s(text) TO %[1]s`, role, password))
+	return err
+}
+
+// PgBouncer starts a pooler that ends with the test.
+func PgBouncer(t testing.TB, o PgBouncerOptions) *PostgresServer {
+	t.Helper()
+	return during(t, StartPgBouncer, o)
+}

@@ -1,0 +1,5 @@
+//go:build !next
+
+package testserver
+
+const next = false
