@@ -181,31 +181,35 @@ func TestReplicasAreChangedAndGoOnReplicating(t *testing.T) {
 	}
 }
 
-func TestParsePeers(t *testing.T) {
+func TestPeers(t *testing.T) {
 	const text = "a 127.0.0.1:7001@17001,host.example myself,master - 0 0 1 connected 0-5460\n" +
 		"b ::1:7002@17002,,tls-port=7003 slave a 0 0 2 connected\n" +
 		"c 10.0.0.1:7003 master,fail? - 0 0 3 connected 5461\n" +
-		"d :0@0 master,noaddr - 0 0 3 disconnected\n" +
-		"e 10.0.0.2:7004@17004,second.example master,fail - 0 0 3 disconnected\n\n"
-	peers, err := parsePeers(text)
-	want := []peer{{id: "a", name: "host.example", myself: true}, {id: "b", host: "::1", port: 7002}, {id: "c", host: "10.0.0.1", port: 7003},
-		{id: "d", absent: true}, {id: "e", name: "second.example", absent: true}}
-	if err != nil || !slices.Equal(peers, want) {
-		t.Errorf("%+v, %v", peers, err)
+		"d 10.0.0.2:7004@17004,second.example master - 0 0 3 connected\n\n"
+	got, err := peers(text)
+	const source = "CLUSTER NODES"
+	want := []neighbour{{host: "::1", port: 7002, source: source}, {host: "10.0.0.1", port: 7003, source: source}, {host: "10.0.0.2", port: 7004, name: "second.example", source: source}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%+v, %v", got, err)
 	}
-	for _, bad := range []string{"a", "a b c", "a b:x@1 master", "a :7001@1 master", "a h:70000@1 master"} {
-		if p, err := parsePeers(bad); err == nil {
-			t.Errorf("%q: %+v", bad, p)
+	for _, bad := range []string{"a", "a b c", "a b:x@1 master", "a :7001@1 master", "a h:70000@1 master", "a h:0@1 master"} {
+		if list, err := peers(bad); !errors.Is(err, errList) {
+			t.Errorf("%q: %+v, %v", bad, list, err)
+		}
+	}
+	for _, gone := range []string{"d :0@0 master,noaddr -", "e 10.0.0.2:7004@17004,second.example master,fail -", "f h:1@1 handshake"} {
+		if _, err := peers(text + gone); !errors.Is(err, engine.Unreachable) {
+			t.Errorf("%q: %v", gone, err)
 		}
 	}
 }
 
-func FuzzParsePeers(f *testing.F) {
+func FuzzPeers(f *testing.F) {
 	f.Add("a 127.0.0.1:7001@17001,host.example myself,master - 0 0 1 connected 0-5460\nb ::1:7002@17002 slave a 0 0 2 connected")
 	f.Fuzz(func(t *testing.T, text string) {
-		peers, err := parsePeers(text)
-		for _, p := range peers {
-			if err != nil || !p.myself && !p.absent && (p.host == "" || p.port < 1 || p.port > 65535) {
+		list, err := peers(text)
+		for _, p := range list {
+			if err != nil || p.host == "" || p.port < 1 || p.port > 65535 {
 				t.Errorf("%+v, %v", p, err)
 			}
 		}
