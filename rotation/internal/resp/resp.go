@@ -69,88 +69,71 @@ type Conn struct {
 // are those that the target's certificate may be for, where that is not its host
 // alone. The error is one of Classify's.
 func Login(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names ...string) (*Conn, error) {
-	c, err := dial(ctx, policy, t, names)
+	conn, err := dial(ctx, policy, t, names)
 	if err == nil {
+		c := &Conn{ctx, conn, newReader(conn)}
 		if _, err = c.Do("AUTH", t.User, t.Password); err == nil {
 			return c, nil
 		}
 		c.Close()
 	}
-	return nil, Classify(t, "no login at "+t.Address(), err)
+	return nil, Classify(t, "no login at "+t.Address(), ended(ctx, err))
 }
 
 // dial connects by the first of the policy's attempts that the server can do.
-func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names []string) (*Conn, error) {
+func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names []string) (conn net.Conn, err error) {
 	if len(names) == 0 {
 		names = []string{t.CertificateName()}
 	}
-	attempts := policy.Attempts(t)
-	for i, config := range attempts {
-		var conn net.Conn
-		var err error
+	for _, config := range policy.Attempts(t) {
+		if config == nil {
+			return boundconn.Dial(ctx, "tcp", t.Address())
+		}
 		for _, name := range names {
-			if config != nil {
-				config.ServerName = name
-			}
-			conn, err = connect(ctx, t, config)
+			config.ServerName = name
+			conn, err = secure(ctx, t, config)
 			if _, other := errors.AsType[x509.HostnameError](err); !other {
 				break
 			}
 		}
-		if err == nil {
-			return &Conn{ctx, conn, bufio.NewReader(conn)}, nil
-		}
-		if i+1 == len(attempts) || !errors.Is(err, errPlain) {
-			return nil, ended(ctx, err)
+		if !errors.Is(err, errPlain) {
+			break
 		}
 	}
-	return nil, errors.New("the policy allows no way to connect") // unreachable: Attempts returns one at least
+	return conn, err
 }
 
-func connect(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn, error) {
-	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
-	if err != nil || config == nil {
-		return conn, err
-	}
-	secure := tls.Client(conn, config)
-	if err := handshake(ctx, t, secure); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return secure, nil
-}
-
-// answerLimit is how long a server may take for a handshake before it is asked
+// patience is how long a server may take for a handshake before it is asked
 // whether it speaks TLS at all.
-const answerLimit = 500 * time.Millisecond
+const patience = 500 * time.Millisecond
 
 var errPlain = engine.Errorf(engine.TLSFailed, `switch TLS on at the server; or, where the network may be trusted, set "ssl": false in the secret`,
 	"the server speaks no TLS")
 
-// handshake returns errPlain if the server speaks Redis's protocol without TLS.
-// Such a server takes the client's greeting for the beginning of a command and
-// says nothing.
-func handshake(ctx context.Context, t engine.Target, secure *tls.Conn) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- secure.HandshakeContext(ctx) }()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(answerLimit):
+// secure connects with TLS. It returns errPlain if the server speaks Redis's protocol without TLS:
+// such a server takes the client's greeting for the beginning of a command and says nothing.
+func secure(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn, error) {
+	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
+	if err != nil {
+		return nil, err
 	}
-	plain := make(chan bool, 1)
-	go func() { plain <- answersPlain(ctx, t) }()
-	select {
-	case err := <-done:
-		return err
-	case yes := <-plain:
-		if yes {
-			return errPlain
+	plain := make(chan error, 1)
+	defer time.AfterFunc(patience, func() {
+		if answersPlain(ctx, t) {
+			plain <- errPlain
+			conn.Close()
 		}
+	}).Stop()
+	client := tls.Client(conn, config)
+	if err = client.HandshakeContext(ctx); err == nil {
+		return client, nil
 	}
-	return <-done
+	conn.Close()
+	select {
+	case err = <-plain:
+	default:
+	}
+	return nil, err
 }
 
 // answersPlain asks for a PONG without TLS. One that refuses it speaks the
@@ -161,17 +144,19 @@ func answersPlain(ctx context.Context, t engine.Target) bool {
 		return false
 	}
 	defer conn.Close()
-	if _, err := io.WriteString(conn, "PING\r\n"); err != nil {
-		return false
-	}
 	first := make([]byte, 1)
-	_, err = io.ReadFull(conn, first)
+	if _, err = io.WriteString(conn, "PING\r\n"); err == nil {
+		_, err = io.ReadFull(conn, first)
+	}
 	return err == nil && (first[0] == '+' || first[0] == '-')
 }
 
 // ended shortens an error, which may list all the names in a server's certificate, and puts the
 // context's error before one that it may have caused.
 func ended(ctx context.Context, err error) error {
+	if _, answer := err.(Error); answer || err == nil {
+		return err
+	}
 	err = short{err}
 	if ctx.Err() != nil {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
@@ -205,10 +190,11 @@ func (c *Conn) Do(args ...string) (any, error) {
 	for _, a := range args {
 		b = fmt.Appendf(b, "$%d\r\n%s\r\n", len(a), a)
 	}
-	if _, err := c.conn.Write(b); err != nil {
-		return nil, ended(c.ctx, err)
+	var reply any
+	_, err := c.conn.Write(b)
+	if err == nil {
+		reply, err = read(c.r)
 	}
-	reply, err := read(c.r)
 	if err != nil {
 		return nil, ended(c.ctx, err)
 	}
@@ -235,7 +221,7 @@ func (c *Conn) Ping() error {
 const (
 	maxReply = 4 << 20 // bytes of a reply with all its elements
 	overhead = 64      // what an element counts in addition to its bytes
-	maxLine  = 64 << 10
+	maxLine  = 16 << 10
 	maxDepth = 8
 	maxText  = 1 << 10 // of an error
 )
@@ -247,6 +233,8 @@ var (
 	ErrTooLong = errors.New("the server's answer is too long")
 )
 
+func newReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, maxLine) }
+
 // reply is a reply that is being read.
 type reply struct {
 	r    *bufio.Reader
@@ -256,60 +244,57 @@ type reply struct {
 // read reads one reply.
 func read(r *bufio.Reader) (any, error) { return (&reply{r, maxReply}).element(maxDepth) }
 
-// spend counts the bytes of an element, before memory is taken for them.
-func (r *reply) spend(n int) error {
-	if r.left -= n + overhead; r.left < 0 {
-		return ErrTooLong
-	}
-	return nil
-}
-
 func (r *reply) element(depth int) (any, error) {
-	line, err := r.line()
+	line, err := r.r.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		return nil, ErrTooLong
+	}
 	if err != nil {
 		return nil, err
 	}
-	kind, text := line[0], line[1:]
+	text, ended := strings.CutSuffix(string(line), "\r\n")
+	if !ended || text == "" {
+		return nil, errReply
+	}
+	if r.left -= len(text) + overhead; r.left < 0 {
+		return nil, ErrTooLong
+	}
+	kind, text := text[0], text[1:]
 	switch kind {
 	case '+':
 		return text, nil
 	case '-':
 		return Error(cut(text)), nil
-	case ':':
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return nil, errReply
-		}
-		return n, nil
-	case '$', '*':
-		n, err := strconv.Atoi(text)
-		switch {
-		case err != nil || n < -1 || kind == '*' && depth == 0:
-			return nil, errReply
-		case n == -1:
-			return nil, nil
-		case n > maxReply:
-			return nil, ErrTooLong
-		case kind == '$':
-			return r.bulk(n)
-		}
-		var list []any // grows as elements come, whatever the server has announced
-		for range n {
-			e, err := r.element(depth - 1)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, e)
-		}
-		return list, nil
 	}
-	return nil, errReply
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, errReply
+	}
+	switch {
+	case kind == ':':
+		return int64(n), nil
+	case kind != '$' && kind != '*' || n < -1 || kind == '*' && depth == 0:
+		return nil, errReply
+	case n == -1:
+		return nil, nil
+	case kind == '$':
+		return r.bulk(n)
+	}
+	var list []any // grows as elements come, whatever the server has announced
+	for range n {
+		e, err := r.element(depth - 1)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, nil
 }
 
 // bulk reads a string of n bytes and its end.
 func (r *reply) bulk(n int) (any, error) {
-	if err := r.spend(n); err != nil {
-		return nil, err
+	if r.left -= n; r.left < 0 {
+		return nil, ErrTooLong
 	}
 	b := make([]byte, n+2)
 	if _, err := io.ReadFull(r.r, b); err != nil {
@@ -319,28 +304,6 @@ func (r *reply) bulk(n int) (any, error) {
 		return nil, errReply
 	}
 	return string(b[:n]), nil
-}
-
-// line reads a line of one byte at least, without its end.
-func (r *reply) line() (string, error) {
-	var line []byte
-	for {
-		part, err := r.r.ReadSlice('\n')
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return "", err
-		}
-		if line = append(line, part...); len(line) > maxLine {
-			return "", ErrTooLong
-		}
-		if err == nil {
-			break
-		}
-	}
-	text, ok := strings.CutSuffix(string(line), "\r\n")
-	if !ok || text == "" {
-		return "", errReply
-	}
-	return text, r.spend(len(text))
 }
 
 // Classify gives an error of Login or Do its cause and advice; nil stays nil.
