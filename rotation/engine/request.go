@@ -84,3 +84,12 @@ func (r *Request) Option(name string) string {
 func NextPassword(k Kind, r *Request) Value {
 	return r.Current.With(k.SecretFields[0], r.NewPassword())
 }
+
+// Choice reports whether one of the engine's own settings is other, and not usual, its default.
+func (r *Request) Choice(name, usual, other string) (bool, error) {
+	o := r.Option(name)
+	if o != "" && o != usual && o != other {
+		return false, Errorf(InvalidConfiguration, "set it to "+usual+" or "+other, "the option %s is %q", name, o)
+	}
+	return o == other, nil
+}

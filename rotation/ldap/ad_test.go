@@ -376,7 +376,7 @@ func TestActiveDirectoryStatesAreTold(t *testing.T) {
 		text  string
 	}{
 		"52e": {engine.LoginRefused, "is refused"},
-		"525": {engine.LoginRefused, "no account"},
+		"525": {engine.LoginRefused, "does not exist"},
 		"530": {engine.TargetFailed, "at this time"},
 		"531": {engine.TargetFailed, "from here"},
 		"532": {engine.TargetFailed, "expired"},

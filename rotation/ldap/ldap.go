@@ -110,18 +110,11 @@ type settings struct {
 }
 
 func read(r *engine.Request) (s settings, err error) {
-	switch o := r.Option(changeOption); o {
-	case "", "overlap":
-	case "exop":
-		s.one = true
-	default:
-		return s, engine.Errorf(engine.InvalidConfiguration, "set it to overlap or exop", "the option %s is %q", changeOption, o)
+	s.start = r.Option(startOption)
+	if _, err = r.Choice(startOption, "true", "false"); err == nil {
+		s.one, err = r.Choice(changeOption, "overlap", "exop")
 	}
-	switch s.start = r.Option(startOption); s.start {
-	case "", "true", "false":
-		return s, nil
-	}
-	return s, engine.Errorf(engine.InvalidConfiguration, "set it to true or false", "the option %s is %q", startOption, s.start)
+	return s, err
 }
 
 // Next returns the current value with a new password.

@@ -19,7 +19,6 @@ type session struct {
 	settings
 	account account
 	ad      bool
-	engine  *Engine
 	ctx     context.Context
 	conn    *ldap.Conn
 	release func() bool
@@ -50,7 +49,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (*
 }
 
 func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*session, error) {
-	s := &session{settings: set, account: a, ad: ad, engine: e, ctx: ctx}
+	s := &session{settings: set, account: a, ad: ad, ctx: ctx}
 	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", a.Address())
 	if err != nil {
 		return nil, s.failed("no connection", err)
@@ -87,28 +86,28 @@ func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*s
 func (s *session) bind() error {
 	req := ldap.NewSimpleBindRequest(s.account.name(), s.account.Password, []ldap.Control{ldap.NewControlBeheraPasswordPolicy()})
 	res, err := s.conn.SimpleBind(req)
+	policy := ldap.NewControlBeheraPasswordPolicy()
+	if res != nil {
+		for _, c := range res.Controls {
+			if p, ok := c.(*ldap.ControlBeheraPasswordPolicy); ok {
+				policy = p
+			}
+		}
+	}
 	if err != nil {
-		return s.refusal(err, res)
+		return s.refusal(err, policy)
 	}
 	who, err := s.conn.WhoAmI(nil)
-	if err != nil {
+	switch {
+	case err != nil:
 		return s.failed("the login could not be asked for", err)
-	}
-	for _, c := range res.Controls {
-		p, ok := c.(*ldap.ControlBeheraPasswordPolicy)
-		if ok && p.Grace >= 0 {
-			// Each login takes one from the application.
-			return engine.Errorf(engine.TargetFailed, "set the secret's password again as an administrator, and rotate more often than the password's lifetime",
-				"the password of %q has expired, and the server takes it for %d more logins", s.account.name(), p.Grace)
-		}
-		if ok && p.Error == ldap.BeheraChangeAfterReset {
-			// Whoever logs in so may change the password, and nothing else: it is
-			// no login that an application could work with.
-			return engine.Errorf(engine.TargetFailed, "remove the entry's attribute pwdReset, and take pwdMustChange from its policy where an administrator rotates it",
-				"the account %q must change its password before it may do anything", s.account.name())
-		}
-	}
-	if who.AuthzID == "" || who.AuthzID == "dn:" {
+	case policy.Grace >= 0: // each login takes one from the application
+		return engine.Errorf(engine.TargetFailed, "set the secret's password again as an administrator, and rotate more often than the password's lifetime",
+			"the password of %q has expired, and the server takes it for %d more logins", s.account.name(), policy.Grace)
+	case policy.Error == ldap.BeheraChangeAfterReset: // no login that an application could work with
+		return engine.Errorf(engine.TargetFailed, "remove the entry's attribute pwdReset, and take pwdMustChange from its policy where an administrator rotates it",
+			"the account %q must change its password before it may do anything", s.account.name())
+	case who.AuthzID == "" || who.AuthzID == "dn:":
 		return engine.Errorf(engine.TargetFailed, "switch anonymous access off, or correct the user name", "the server took the login as nobody's")
 	}
 	return nil
@@ -117,13 +116,18 @@ func (s *session) bind() error {
 // subcode is how Active Directory says why it refuses a bind.
 var subcode = lazyregexp.New(`(?i)AcceptSecurityContext error, data ([0-9a-f]+),`)
 
+// wrongPassword is the sub-code of a wrong password.
+const wrongPassword = "52e"
+
+const adviceExpired = "set a password as an administrator, or rotate more often than the password's lifetime"
+
 // states are what Active Directory says of accounts that cannot log in whatever
 // the password is.
 // Source: https://learn.microsoft.com/en-us/windows/win32/debug/system-error-codes--1300-1699-, in hexadecimal
 var states = map[string][2]string{
 	"530": {"may not log in at this time", "change the account's logon hours"},
 	"531": {"may not log in from here", "change the account's workstations"},
-	"532": {"has a password that has expired", "set a password as an administrator, or rotate more often than the password's lifetime"},
+	"532": {"has a password that has expired", adviceExpired},
 	"533": {"is disabled", "enable the account"},
 	"701": {"has expired", "extend the account's life"},
 	"773": {"must change its password", "take the account's option to change the password at the next logon away"},
@@ -131,34 +135,29 @@ var states = map[string][2]string{
 }
 
 // refusal gives the answer to a bind its cause.
-func (s *session) refusal(err error, res *ldap.SimpleBindResult) error {
-	const what = "the login of %q is refused: %w"
+func (s *session) refusal(err error, policy *ldap.ControlBeheraPasswordPolicy) error {
 	if !ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
 		return s.failed("the login is not possible", err)
 	}
+	code := wrongPassword
 	if m := subcode.FindStringSubmatch(err.Error()); m != nil {
-		if state, ok := states[strings.ToLower(m[1])]; ok {
-			return engine.Errorf(engine.TargetFailed, state[1], "the account %q %s: %w", s.account.name(), state[0], err)
-		}
-		if strings.EqualFold(m[1], "525") {
-			return engine.Errorf(engine.LoginRefused, "correct the secret's user name", "there is no account %q: %w", s.account.name(), err)
-		}
-		if !strings.EqualFold(m[1], "52e") {
-			return engine.Errorf(engine.TargetFailed, "look the number up among Windows' system error codes", what, s.account.name(), err)
-		}
+		code = strings.ToLower(m[1])
 	}
-	if res != nil {
-		for _, c := range res.Controls {
-			p, ok := c.(*ldap.ControlBeheraPasswordPolicy)
-			switch {
-			case ok && p.Error == ldap.BeheraAccountLocked:
-				return engine.Errorf(engine.TargetFailed, "unlock the account by removing its attribute pwdAccountLockedTime", "the account %q is locked: %w", s.account.name(), err)
-			case ok && p.Error == ldap.BeheraPasswordExpired:
-				return engine.Errorf(engine.TargetFailed, "set a password as an administrator, or rotate more often than the password's lifetime", "the password of %q has expired: %w", s.account.name(), err)
-			}
-		}
+	cause, what, advice := engine.TargetFailed, "is refused", "look the number up among Windows' system error codes"
+	state, known := states[code]
+	switch {
+	case known:
+		what, advice = state[0], state[1]
+	case policy.Error == ldap.BeheraAccountLocked:
+		what, advice = "is locked", "unlock the account by removing its attribute pwdAccountLockedTime"
+	case policy.Error == ldap.BeheraPasswordExpired:
+		what, advice = "has a password that has expired", adviceExpired
+	case code == "525":
+		cause, what, advice = engine.LoginRefused, "does not exist", "correct the secret's user name"
+	case code == wrongPassword:
+		cause, advice = engine.LoginRefused, "check the entry's password at the server, which says the same of an entry that does not exist"
 	}
-	return engine.Errorf(engine.LoginRefused, "check the entry's password at the server, which says the same of an entry that does not exist", what, s.account.name(), err)
+	return engine.Errorf(cause, advice, "the account %q %s: %w", s.account.name(), what, err)
 }
 
 // failed gives all other errors their causes.
@@ -206,31 +205,25 @@ func (s *session) failed(what string, err error) error {
 func (s *session) find(a account) (string, error) {
 	base, scope, filter := a.dn, ldap.ScopeBaseObject, "(objectClass=*)"
 	if a.dn == "" {
-		root, err := s.conn.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, "(objectClass=*)", []string{"defaultNamingContext"}, nil))
-		if err != nil || len(root.Entries) != 1 {
-			return "", s.failed("the directory's root could not be read", errors.Join(err, errWrongCount(err)))
+		root, err := s.conn.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, filter, []string{"defaultNamingContext"}, nil))
+		if err == nil && len(root.Entries) != 1 {
+			err = ldap.NewError(ldap.LDAPResultOther, errors.New("the server shows no root entry"))
+		}
+		if err != nil {
+			return "", s.failed("the directory's root could not be read", err)
 		}
 		base, scope = root.Entries[0].GetAttributeValue("defaultNamingContext"), ldap.ScopeWholeSubtree
 		filter = "(userPrincipalName=" + ldap.EscapeFilter(a.User) + ")"
 	}
 	found, err := s.conn.Search(ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 2, 0, false, filter, []string{"1.1"}, nil))
-	if ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) || err == nil && len(found.Entries) == 0 {
+	switch {
+	case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) || err == nil && len(found.Entries) == 0:
 		// A server also says so of an entry that the login may not see.
 		return "", engine.Errorf(engine.InvalidSecret, "correct the secret's user name or give the entry's name in the field dn; the login must be able to read the entry", "there is no entry of %q", a.name())
-	}
-	if err != nil {
+	case err != nil:
 		return "", s.failed("the entry could not be read", err)
-	}
-	if len(found.Entries) > 1 {
+	case len(found.Entries) > 1:
 		return "", engine.Errorf(engine.InvalidSecret, "give the entry's name in the field dn", "the name %q is that of several entries", a.User)
 	}
 	return found.Entries[0].DN, nil
-}
-
-// errWrongCount is for a root that is not one entry.
-func errWrongCount(err error) error {
-	if err == nil {
-		return errors.New("the server shows no root entry")
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -58,8 +59,8 @@ type login struct {
 	value     engine.Value
 	superuser bool // the value is a superuser's
 	// partial lets a login that may not be told of the other nodes be content
-	// with those that it finds.
-	partial bool
+	// with those that it finds, and alone leaves them out.
+	partial, alone bool
 	// others are tried at a node that refuses value: where a change came as far
 	// as some nodes only, each of them accepts what another may not.
 	others []engine.Value
@@ -82,9 +83,10 @@ const (
 
 // open logs in to every node of the target: of a cluster, or a primary and its
 // replicas. What is open is returned with an error, too.
-func (e *Engine) open(ctx context.Context, s settings, l login) (nodes, error) {
-	t, err := parse(l.value)
-	if err != nil {
+func (e *Engine) open(ctx context.Context, r *engine.Request, l login) (nodes, error) {
+	s, err := read(r)
+	t, perr := parse(l.value)
+	if err = cmp.Or(err, perr); err != nil {
 		return nil, err
 	}
 	conn, err := resp.Login(ctx, e.tls, t)
@@ -92,13 +94,14 @@ func (e *Engine) open(ctx context.Context, s settings, l login) (nodes, error) {
 		return nil, err
 	}
 	g := &graph{login: l, ctx: ctx, engine: e, nodes: nodes{{Conn: conn, target: t}}, known: map[string]bool{t.Address(): true, conn.Address(): true}}
-	alone := s.hostOnly
+	alone := s.hostOnly || l.alone
 	if !alone {
 		alone, err = g.cluster()
 	}
 	// Outside a cluster the links between primaries and replicas are followed both ways.
 	for i := 0; err == nil && i < len(g.nodes); i++ {
 		var info map[string]string
+		g.nodes[i].forgetful = s.forgetful
 		if info, err = g.tell(g.nodes[i]); err == nil && !alone {
 			err = g.add(neighbours(info))
 		}

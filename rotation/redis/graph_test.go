@@ -162,7 +162,7 @@ func TestReplicasAreChangedAndGoOnReplicating(t *testing.T) {
 				for _, f := range []*fixture{primary, replica} {
 					f.wantPasswords("link", current, pending)
 				}
-				all, err := seed.engine.open(enginetest.Within(t), settings{}, login{value: seed.value(seed.User, seed.Password), superuser: true})
+				all, err := seed.engine.open(enginetest.Within(t), &engine.Request{}, login{value: seed.value(seed.User, seed.Password), superuser: true})
 				if all.close(); err != nil || len(all) != 2 {
 					t.Errorf("%d connections to two nodes, %v", len(all), err)
 				}
@@ -279,7 +279,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 			}
 		}
 		// The operator says that this is as it should be.
-		all, err := e.open(enginetest.Within(t), settings{}, login{value: v})
+		all, err := e.open(enginetest.Within(t), &engine.Request{}, login{value: v})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -327,7 +327,7 @@ func TestNodesThatSayMuchTakeLittleMemory(t *testing.T) {
 		replicas += fmt.Sprintf("slave%d:ip=127.0.1.%d,port=%s\r\n", i, i+1, port)
 	}
 	before := heap()
-	all, err := e.open(enginetest.Within(t), settings{}, login{value: v})
+	all, err := e.open(enginetest.Within(t), &engine.Request{}, login{value: v})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -338,7 +338,7 @@ func TestNodesThatSayMuchTakeLittleMemory(t *testing.T) {
 	err = e.Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v.With("password", "second"), Login: v})
 	enginetest.WantCause(t, err, engine.TargetFailed, "10000 passwords")
 	replicas = "slave0:ip=" + strings.Repeat("x", 300) + ",port=1\r\n"
-	_, err = e.open(enginetest.Within(t), settings{}, login{value: v})
+	_, err = e.open(enginetest.Within(t), &engine.Request{}, login{value: v})
 	enginetest.WantCause(t, err, engine.TargetFailed, "too long")
 }
 

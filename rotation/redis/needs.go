@@ -34,35 +34,29 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	if !r.Superuser {
 		n.Note += "; whoever may ACL SETUSER may give itself all rights, so let applications' users be changed by a superuser secret (masterarn)"
 	}
-	nodes, err := e.prepare(ctx, r, acting(r), t.User)
-	defer nodes.close()
-	switch {
-	case s.forgetful:
-		if errors.Is(err, engine.PrivilegeMissing) {
-			err = nil
-		}
-		if slices.ContainsFunc(nodes, func(n *node) bool { return n.replicate != "" }) {
-			rules = append(rules, "+config|get", "+config|set")
-		}
-	case errors.Is(err, engine.PrivilegeMissing):
-		err = nil
-		rules = append(rules, "+config|get", "+acl|save", "+config|rewrite")
-		n.Note = "+acl|save is for nodes with an ACL file and +config|rewrite for those without, +config|set for those that replicate by the user: once the login has these rights, print them again to see which can go; " + n.Note
-	default:
-		rules = append(rules, "+config|get")
-		for _, node := range nodes {
-			commands := node.saving()
-			if node.replicate != "" {
-				commands = append(commands, []string{"CONFIG", "SET"})
-			}
-			for _, c := range commands {
-				if rule := "+" + strings.ToLower(c[0]+"|"+c[1]); !slices.Contains(rules, rule) {
-					rules = append(rules, rule)
-				}
-			}
+	all, err := e.inspect(ctx, r, acting(r), t.User)
+	defer all.close()
+	add := func(rule string) {
+		if !slices.Contains(rules, rule) {
+			rules = append(rules, rule)
 		}
 	}
-	if r.Superuser && slices.ContainsFunc(nodes, func(n *node) bool { return n.may("slaveof") }) {
+	for _, node := range all {
+		if !s.forgetful || node.replicate != "" {
+			add("+config|get")
+		}
+		for _, c := range node.keeping() {
+			add("+" + strings.ToLower(c[0]+"|"+c[1]))
+		}
+	}
+	if errors.Is(err, engine.PrivilegeMissing) {
+		err = nil
+		if !s.forgetful {
+			rules = append(rules[:4], "+config|get", "+acl|save", "+config|rewrite")
+			n.Note = "+acl|save is for nodes with an ACL file and +config|rewrite for those without, +config|set for those that replicate by the user: once the login has these rights, print them again to see which can go; " + n.Note
+		}
+	}
+	if r.Superuser && slices.ContainsFunc(all, func(n *node) bool { return n.may("slaveof") }) {
 		rules = append(rules, "+client|list") // to see whether a Sentinel logs in as the user
 	}
 	n.Grants = []string{"ACL SETUSER " + login.User + " " + strings.Join(rules, " ")}

@@ -41,23 +41,13 @@ func (n *node) classify(what string, err error) error {
 	return resp.Classify(n.target, n.target.Address()+": "+what, err)
 }
 
-// prepare opens the nodes and inspects the user at each.
-func (e *Engine) prepare(ctx context.Context, r *engine.Request, l login, user string) (nodes, error) {
-	s, err := read(r)
-	if err != nil {
-		return nil, err
+// inspect opens the nodes and inspects the user at each.
+func (e *Engine) inspect(ctx context.Context, r *engine.Request, l login, user string) (nodes, error) {
+	all, err := e.open(ctx, r, l)
+	for i := 0; err == nil && i < len(all); i++ {
+		err = all[i].inspect(user)
 	}
-	all, err := e.open(ctx, s, l)
-	if err != nil {
-		return all, err
-	}
-	for _, n := range all {
-		n.forgetful = s.forgetful
-		if err := n.inspect(user); err != nil {
-			return all, err
-		}
-	}
-	return all, nil
+	return all, err
 }
 
 // inspect finds out what the node knows of the user. A user that does not exist
@@ -210,11 +200,7 @@ func (n *node) rehearse(user string) error {
 	if _, err := n.Do("ACL", "SETUSER", user); err != nil {
 		return n.classify("the user cannot be changed", err)
 	}
-	commands := n.saving()
-	if n.replicate != "" {
-		commands = append(commands, []string{"CONFIG", "SET", "masterauth", ""})
-	}
-	for _, command := range commands {
+	for _, command := range n.keeping() {
 		// A server older than 7 cannot tell, and not every login may ask.
 		reply, err := n.Do(append([]string{"ACL", "DRYRUN", n.target.User}, command...)...)
 		if _, refused := err.(resp.Error); err != nil && !refused {
@@ -227,16 +213,16 @@ func (n *node) rehearse(user string) error {
 	return nil
 }
 
-// saving returns the commands that make a change outlive a restart.
-func (n *node) saving() (commands [][]string) {
-	if n.forgetful {
-		return nil
-	}
+// keeping returns the commands that make a change outlive a restart, and replication go on.
+func (n *node) keeping() (commands [][]string) {
 	if n.aclFile {
 		commands = append(commands, aclSave)
 	}
-	if !n.aclFile || n.replicate != "" {
+	if !n.forgetful && (!n.aclFile || n.replicate != "") {
 		commands = append(commands, configRewrite)
+	}
+	if n.replicate != "" {
+		commands = append(commands, []string{"CONFIG", "SET", "masterauth", ""})
 	}
 	return commands
 }
@@ -307,11 +293,11 @@ func (n *node) save(r *engine.Request, command []string) error {
 // replicateBy gives the node a new password to replicate by, if it replicates as
 // the user. The server has to keep this one in clear; it is one that it kept so
 // before.
-func (n *node) replicateBy(r *engine.Request, password string) error {
+func (n *node) replicateBy(r *engine.Request) error {
 	if n.replicate == "" {
 		return nil
 	}
-	if n.replicate != hash(password) {
+	if password, _ := r.Pending.Text("password"); n.replicate != hash(password) {
 		if _, err := n.Do("CONFIG", "SET", "masterauth", password); err != nil {
 			return n.classify("masterauth cannot be changed", err)
 		}

@@ -63,21 +63,10 @@ func (*Engine) Kind() engine.Kind {
 type settings struct{ hostOnly, forgetful bool }
 
 func read(r *engine.Request) (s settings, err error) {
-	switch o := r.Option(nodesOption); o {
-	case "", "all":
-	case "host":
-		s.hostOnly = true
-	default:
-		return s, engine.Errorf(engine.InvalidConfiguration, "set it to all or host", "the option %s is %q", nodesOption, o)
+	if s.hostOnly, err = r.Choice(nodesOption, "all", "host"); err == nil {
+		s.forgetful, err = r.Choice(persistOption, "required", "off")
 	}
-	switch o := r.Option(persistOption); o {
-	case "", "required":
-	case "off":
-		s.forgetful = true
-	default:
-		return s, engine.Errorf(engine.InvalidConfiguration, "set it to required or off", "the option %s is %q", persistOption, o)
-	}
-	return s, nil
+	return s, err
 }
 
 // parse reads a login. Without a name it is that of the user "default", whose
@@ -111,35 +100,49 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 // in as, and warns where passwords will go that are not the secret's: one older than the current
 // one is what the rotation before has left.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
+	return e.lend(ctx, r, func(all nodes, user, pending string) error {
+		current, err := parse(r.Current)
+		if err != nil {
+			return err
+		}
+		for _, n := range all {
+			if err := n.rehearse(user); err != nil {
+				return err
+			}
+			if err := n.sentinel(r, user); err != nil {
+				return err
+			}
+			if others := n.others([]string{pending, hash(current.Password)}); others > 1 {
+				r.Warn(fmt.Sprintf("%s: the user %q has %d passwords in addition to the current one, at most one of them from the rotation before; setSecret removes them", n.target.Address(), user, others))
+			}
+		}
+		return nil
+	})
+}
+
+// lend logs in to every node as the login that makes the change, finds the user of r.Pending there,
+// and calls do with the hash of its password. The secret's other passwords repair a node where an
+// earlier change had come to another point. A superuser's powers are lent neither against itself nor
+// against a user who may change users, unless the secret has that user's own credential.
+func (e *Engine) lend(ctx context.Context, r *engine.Request, do func(all nodes, user, pending string) error) error {
 	t, err := parse(r.Pending)
 	if err != nil {
 		return err
 	}
-	current, err := parse(r.Current)
+	all, err := e.inspect(ctx, r, acting(r), t.User)
+	defer all.close()
 	if err != nil {
 		return err
 	}
-	nodes, err := e.rehearse(ctx, r, acting(r), t.User)
-	defer nodes.close()
-	if err != nil {
-		return err
-	}
-	if err := e.mayLend(r, nodes, t.User); err != nil {
-		return err
-	}
-	for _, n := range nodes {
-		if err := n.sentinel(r, t.User); err != nil {
-			return err
-		}
-		if others := n.others([]string{hash(t.Password), hash(current.Password)}); others > 1 {
-			r.Warn(fmt.Sprintf("%s: the user %q has %d passwords in addition to the current one, at most one of them from the rotation before; setSecret removes them", n.target.Address(), t.User, others))
+	proved := pair.ProvedCurrent(e.Kind(), r)
+	for _, n := range all {
+		if r.Superuser && (n.target.User == t.User || !proved && n.may("acl|setuser")) {
+			return engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "%s: the user %q is an administrator", n.target.Address(), t.User)
 		}
 	}
-	return nil
+	return do(all, t.User, hash(t.Password))
 }
 
-// acting is the login that r.Login makes the change by. The secret's other passwords
-// mend a node where an earlier change had come to another point.
 func acting(r *engine.Request) login {
 	l := login{value: r.Login, superuser: r.Superuser}
 	if !r.Superuser {
@@ -157,40 +160,21 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if err != nil {
 		return err
 	}
-	if !r.SuperuserChanges {
-		nodes, err := e.rehearse(ctx, r, login{value: v}, t.User)
-		nodes.close()
-		return err
+	var all nodes
+	defer func() { all.close() }()
+	if r.SuperuserChanges {
+		all, err = e.open(ctx, r, login{value: v, partial: true, alone: !v.Equal(r.Pending)})
+	} else {
+		all, err = e.inspect(ctx, r, login{value: v}, t.User)
 	}
-	s, err := read(r)
-	if err != nil {
-		return err
-	}
-	s.hostOnly = s.hostOnly || !v.Equal(r.Pending)
-	nodes, err := e.open(ctx, s, login{value: v, partial: true})
-	defer nodes.close()
-	if err != nil {
-		return err
-	}
-	for _, n := range nodes {
-		if err := n.Ping(); err != nil {
-			return n.classify("it does not serve the user", err)
+	for i := 0; err == nil && i < len(all); i++ {
+		if r.SuperuserChanges {
+			err = all[i].classify("it does not serve the user", all[i].Ping())
+		} else {
+			err = all[i].rehearse(t.User)
 		}
 	}
-	return nil
-}
-
-func (e *Engine) rehearse(ctx context.Context, r *engine.Request, l login, user string) (nodes, error) {
-	all, err := e.prepare(ctx, r, l, user)
-	if err != nil {
-		return all, err
-	}
-	for _, n := range all {
-		if err := n.rehearse(user); err != nil {
-			return all, err
-		}
-	}
-	return all, nil
+	return err
 }
 
 // Set makes the pending password valid at every node, beside the current one
@@ -200,64 +184,35 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	if err != nil {
 		return err
 	}
-	return e.change(ctx, r, current.Password)
+	return e.change(ctx, r, hash(current.Password))
 }
 
 // Retire makes all passwords but the pending one invalid, at every node.
-func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
-	return e.change(ctx, r)
-}
+func (e *Engine) Retire(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, "") }
 
-// change leaves the user with the pending password and those of kept that are
-// valid now. Nothing is changed before every node is seen fit for it.
-func (e *Engine) change(ctx context.Context, r *engine.Request, kept ...string) error {
-	t, err := parse(r.Pending)
-	if err != nil {
-		return err
-	}
-	nodes, err := e.prepare(ctx, r, acting(r), t.User)
-	defer nodes.close()
-	if err != nil {
-		return err
-	}
-	if err := e.mayLend(r, nodes, t.User); err != nil {
-		return err
-	}
-	// The secret's host is the last: once it accepts the pending password, all do, and
-	// until then it accepts what the change began with.
-	for _, n := range slices.Concat(nodes[1:], nodes[:1]) {
-		hashes := []string{hash(t.Password)}
-		for _, k := range kept {
-			if h := hash(k); slices.Contains(n.hashes, h) && h != hashes[0] {
-				hashes = append(hashes, h)
+// change leaves the user with the pending password and the one with the hash kept, if that is valid
+// now. Nothing is changed before every node is seen fit for it.
+func (e *Engine) change(ctx context.Context, r *engine.Request, kept string) error {
+	return e.lend(ctx, r, func(all nodes, user, pending string) error {
+		// The secret's host is the last: once it accepts the pending password, all do, and
+		// until then it accepts what the change began with.
+		for _, n := range slices.Concat(all[1:], all[:1]) {
+			hashes := []string{pending}
+			if kept != pending && slices.Contains(n.hashes, kept) {
+				hashes = append(hashes, kept)
+			}
+			if err := n.set(r, user, hashes); err != nil {
+				return err
 			}
 		}
-		if err := n.set(r, t.User, hashes); err != nil {
-			return err
+		// Not before the new password is valid at the nodes that these connect to.
+		for _, n := range all {
+			if err := n.replicateBy(r); err != nil {
+				return err
+			}
 		}
-	}
-	// Not before the new password is valid at the nodes that these connect to.
-	for _, n := range nodes {
-		if err := n.replicateBy(r, t.Password); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// mayLend refuses to lend a superuser's powers against itself, and against a user that may change
-// users, unless the secret has that user's own credential.
-func (e *Engine) mayLend(r *engine.Request, all nodes, user string) error {
-	if !r.Superuser {
 		return nil
-	}
-	proved := pair.ProvedCurrent(e.Kind(), r)
-	for _, n := range all {
-		if n.target.User == user || !proved && n.may("acl|setuser") {
-			return engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "%s: the user %q is an administrator", n.target.Address(), user)
-		}
-	}
-	return nil
+	})
 }
 
 // failed reports whether err is an error reply with the code.
