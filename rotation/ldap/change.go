@@ -1,7 +1,6 @@
 package ldap
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -39,31 +38,31 @@ func tooYoungFailure(cause engine.Cause, dn string, err error) error {
 // before it makes it, and these two cannot succeed: they take away a value that is not there. The
 // first one is answered by noSuchAttribute where changes are taken at all. The second one would also
 // add a value, on which a policy has more to say. Active Directory cannot be asked so.
-func (s *session) rehearse(ctx context.Context, dn string) error {
+func (s *session) rehearse() error {
 	if s.ad {
 		return nil
 	}
 	const what = "the password could not be changed"
-	m := ldap.NewModifyRequest(dn, nil)
+	m := ldap.NewModifyRequest(s.dn, nil)
 	m.Delete(passwordAttribute, []string{"{SSHA}" + rand.Text()})
 	err := s.conn.Modify(m)
 	switch {
-	case ldap.IsErrorAnyOf(err, ldap.LDAPResultInsufficientAccessRights, ldap.LDAPResultReferral, ldap.LDAPResultBusy, ldap.LDAPResultUnavailable, ldap.ErrorNetwork), ctx.Err() != nil:
+	case ldap.IsErrorAnyOf(err, ldap.LDAPResultInsufficientAccessRights, ldap.LDAPResultReferral, ldap.LDAPResultBusy, ldap.LDAPResultUnavailable, ldap.ErrorNetwork), s.ctx.Err() != nil:
 		return s.failed(what, err)
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultUnwillingToPerform) && !s.one:
 		return engine.Errorf(engine.TargetFailed, "name a server that takes changes of entries as the host; where it takes none but by Password Modify, set "+changeOption+" to exop", what+": %w", err)
 	}
 	m.Add(passwordAttribute, []string{"{SSHA}" + rand.Text()})
 	err = s.conn.Modify(m)
-	if ldap.IsErrorAnyOf(err, ldap.LDAPResultInsufficientAccessRights, ldap.ErrorNetwork) || ctx.Err() != nil {
+	if ldap.IsErrorAnyOf(err, ldap.LDAPResultInsufficientAccessRights, ldap.ErrorNetwork) || s.ctx.Err() != nil {
 		return s.failed(what, err)
 	}
-	return tooYoungFailure(engine.PolicyRejected, dn, err)
+	return tooYoungFailure(engine.PolicyRejected, s.dn, err)
 }
 
 // mayChange finds out whether the login may change the entry's password, if not now then later.
-func (s *session) mayChange(ctx context.Context, dn string) error {
-	if err := s.rehearse(ctx, dn); !errors.Is(err, errTooYoung) {
+func (s *session) mayChange() error {
+	if err := s.rehearse(); !errors.Is(err, errTooYoung) {
 		return err
 	}
 	return nil
@@ -71,11 +70,11 @@ func (s *session) mayChange(ctx context.Context, dn string) error {
 
 // set makes the pending password valid, and leaves current valid next to it if it is and the server
 // allows that.
-func (s *session) set(ctx context.Context, r *engine.Request, dn string, pending account, current string) error {
+func (s *session) set(current string) error {
 	if s.ad || s.one {
-		return s.only(ctx, r, dn, pending, nil)
+		return s.only(nil)
 	}
-	have, err := s.values(dn)
+	have, err := s.values()
 	if err != nil {
 		return err
 	}
@@ -83,76 +82,70 @@ func (s *session) set(ctx context.Context, r *engine.Request, dn string, pending
 		return nil // it is the pending one's
 	}
 	name, ok := best(have)
-	want := keep(have, pending.Password, current)
-	lost := !slices.ContainsFunc(want, func(v string) bool { return !matches(v, pending.Password) })
+	want := keep(have, s.pending, current)
+	lost := !slices.ContainsFunc(want, func(v string) bool { return !matches(v, s.pending) })
 	// Without a value to be seen, nothing says how the server hashes.
-	if !ok || len(have) == 0 || r.KeepCurrent && lost {
-		return s.only(ctx, r, dn, pending, have)
+	if !ok || len(have) == 0 || s.r.KeepCurrent && lost {
+		return s.only(have)
 	}
-	if len(want) == 0 || !matches(want[0], pending.Password) {
-		want = append([]string{hashed(name, pending.Password, salt(r, dn, pending.Password))}, want...)
+	if len(want) == 0 || !matches(want[0], s.pending) {
+		want = append([]string{hashed(name, s.pending, salt(s.r, s.dn, s.pending))}, want...)
 	}
 	if sameValues(have, want) {
 		return nil
 	}
-	err = s.exchange(dn, have, want)
+	err = s.exchange(have, want)
 	if ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultUnwillingToPerform) {
 		// A policy that allows one value only, that does not take hashes, or that
 		// wants the old password with the new.
-		return s.only(ctx, r, dn, pending, have)
+		return s.only(have)
 	}
 	return s.failed("the password could not be changed", err)
 }
 
 // only has the server make the pending password the only one, in place of the values that it shows.
 // How it is hashed is the server's choice, which is reported where it is another than before.
-func (s *session) only(ctx context.Context, r *engine.Request, dn string, pending account, have []string) error {
+func (s *session) only(have []string) error {
 	switch {
-	case r.KeepCurrent:
+	case s.r.KeepCurrent:
 		return engine.ErrOneAtATime
-	case !r.Superuser && s.account.Password == pending.Password:
+	case !s.r.Superuser && s.account.Password == s.pending:
 		return nil // it was set by an earlier call, or the login would have failed
 	case s.ad:
-		return s.unicodePwd(r, dn, pending)
+		return s.unicodePwd()
 	}
-	if err := s.exop(ctx, r, dn, pending); err != nil || len(have) == 0 {
+	if err := s.exop(); err != nil || len(have) == 0 {
 		return err
 	}
-	now, err := s.values(dn)
+	now, err := s.values()
 	if err != nil || len(now) == 0 {
 		return err
 	}
 	before, _ := scheme(have[0])
 	if after, _ := scheme(now[0]); after != before {
-		r.Changed(fmt.Sprintf("the server keeps the password of %q by the scheme %q, and kept the one before by %q; its setting password-hash decides", dn, after, before))
+		s.r.Changed(fmt.Sprintf("the server keeps the password of %q by the scheme %q, and kept the one before by %q; its setting password-hash decides", s.dn, after, before))
 	}
 	return nil
 }
 
 // exchange makes want of the entry's values, which were read as have. A plain
 // replacement would also take a password that somebody has set since then.
-func (s *session) exchange(dn string, have, want []string) error {
-	m := ldap.NewModifyRequest(dn, nil)
-	if len(have) > 0 {
-		m.Delete(passwordAttribute, have)
-		m.Add(passwordAttribute, want)
-		err := s.conn.Modify(m)
-		if !ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchAttribute, ldap.LDAPResultAttributeOrValueExists) {
-			return err
-		}
-		now, rerr := s.values(dn)
-		switch {
-		case rerr != nil:
-			return rerr
-		case sameValues(now, want):
-			return nil // another call of this step was faster
-		case !sameValues(now, have):
-			return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step", "the password of %q was changed by somebody else in this moment: %w", dn, err)
-		}
-		m = ldap.NewModifyRequest(dn, nil) // the server does not know its values by what it shows of them
+func (s *session) exchange(have, want []string) error {
+	m := ldap.NewModifyRequest(s.dn, nil)
+	m.Delete(passwordAttribute, have)
+	m.Add(passwordAttribute, want)
+	err := s.conn.Modify(m)
+	if !ldap.IsErrorAnyOf(err, ldap.LDAPResultNoSuchAttribute, ldap.LDAPResultAttributeOrValueExists) {
+		return err
 	}
-	m.Replace(passwordAttribute, want)
-	return s.conn.Modify(m)
+	now, rerr := s.values()
+	switch {
+	case rerr != nil:
+		return rerr
+	case sameValues(now, want):
+		return nil // another call of this step was faster
+	}
+	return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step", "the password of %q was changed by somebody else in this moment: %w", s.dn, err)
 }
 
 // sameValues compares sets.
@@ -162,28 +155,25 @@ func sameValues(a, b []string) bool {
 }
 
 // values returns the entry's passwords, as far as the login may read them.
-func (s *session) values(dn string) ([]string, error) {
-	found, err := s.conn.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, "(objectClass=*)", []string{passwordAttribute}, nil))
+func (s *session) values() ([]string, error) {
+	e, err := s.entry(s.dn, passwordAttribute)
 	if err != nil {
-		return nil, s.failed("the entry could not be read", err)
+		return nil, err
 	}
-	if len(found.Entries) != 1 {
-		return nil, engine.Errorf(engine.PrivilegeMissing, "let the login read the entry", "the entry %q is not shown to %q", dn, s.account.name())
-	}
-	return found.Entries[0].GetAttributeValues(passwordAttribute), nil
+	return e.GetAttributeValues(passwordAttribute), nil
 }
 
 // exop has the server set the password, and hash and judge it. All others stop
 // working.
 // Source: https://www.rfc-editor.org/rfc/rfc3062
-func (s *session) exop(ctx context.Context, r *engine.Request, dn string, pending account) error {
+func (s *session) exop() error {
 	// For oneself a server wants the old password, and no name.
-	request := ldap.NewPasswordModifyRequest("", s.account.Password, pending.Password)
-	if r.Superuser {
-		request = ldap.NewPasswordModifyRequest(dn, "", pending.Password)
+	request := ldap.NewPasswordModifyRequest("", s.account.Password, s.pending)
+	if s.r.Superuser {
+		request = ldap.NewPasswordModifyRequest(s.dn, "", s.pending)
 	}
 	_, err := s.conn.PasswordModify(request)
-	if young := tooYoungFailure(engine.TargetFailed, dn, err); young != nil {
+	if young := tooYoungFailure(engine.TargetFailed, s.dn, err); young != nil {
 		return young
 	}
 	exists := ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultAttributeOrValueExists)
@@ -193,11 +183,11 @@ func (s *session) exop(ctx context.Context, r *engine.Request, dn string, pendin
 		return nil
 	case exists:
 		return s.failed("the server rejects the password", ldap.NewError(ldap.LDAPResultConstraintViolation, err))
-	case unwilling && !r.Superuser:
+	case unwilling && !s.r.Superuser:
 		// The bind has just proved the password, which the server refuses to see
 		// as the old one: OpenLDAP answers so, and not with 49. It says the same
 		// where the user may not change it.
-		if err := s.mayChange(ctx, dn); err != nil {
+		if err := s.mayChange(); err != nil {
 			return err
 		}
 		return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step; if that fails, see the server's log and its password policy",
@@ -209,14 +199,14 @@ func (s *session) exop(ctx context.Context, r *engine.Request, dn string, pendin
 // unicodePwd sets a password of Active Directory: a user gives the old one with
 // the new, one with the right to reset passwords gives the new alone.
 // Source: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-adts/6e803168-f140-4d23-b2d3-c3a8ab5917d2
-func (s *session) unicodePwd(r *engine.Request, dn string, pending account) error {
+func (s *session) unicodePwd() error {
 	const attribute = "unicodePwd"
-	m := ldap.NewModifyRequest(dn, nil)
-	if r.Superuser {
-		m.Replace(attribute, []string{quotedUTF16(pending.Password)})
+	m := ldap.NewModifyRequest(s.dn, nil)
+	if s.r.Superuser {
+		m.Replace(attribute, []string{quotedUTF16(s.pending)})
 	} else {
 		m.Delete(attribute, []string{quotedUTF16(s.account.Password)})
-		m.Add(attribute, []string{quotedUTF16(pending.Password)})
+		m.Add(attribute, []string{quotedUTF16(s.pending)})
 	}
 	err := s.conn.Modify(m)
 	e, ok := errors.AsType[*ldap.Error](err)
@@ -228,7 +218,7 @@ func (s *session) unicodePwd(r *engine.Request, dn string, pending account) erro
 	switch code := windowsCode(e.Err.Error()); {
 	case code == 0x52D: // ERROR_PASSWORD_RESTRICTION
 		return engine.Errorf(engine.PolicyRejected, "adapt the password settings to the domain's policy: length, complexity, history, and the minimum age for users who change their own",
-			"the domain's policy rejects the password of %q: %w", dn, err)
+			"the domain's policy rejects the password of %q: %w", s.dn, err)
 	case code == 0x56: // ERROR_INVALID_PASSWORD
 		// Logins accept the password before for an hour. So this one may be it,
 		// and the pending one have been set by an earlier call.
@@ -237,7 +227,7 @@ func (s *session) unicodePwd(r *engine.Request, dn string, pending account) erro
 			"the server does not take the login's password as the old one: %w", err)
 	case code == 5: // ERROR_ACCESS_DENIED
 		return engine.Errorf(engine.PrivilegeMissing, "let the user change its own password, or the superuser reset it",
-			"the password of %q may not be changed: %w", dn, err)
+			"the password of %q may not be changed: %w", s.dn, err)
 	}
 	return s.failed("the password could not be changed", err)
 }

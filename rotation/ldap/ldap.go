@@ -131,31 +131,29 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 // DryRun logs in, finds the entry, and proves as far as the server lets it that
 // its password can be changed now.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	return e.with(ctx, r, func(s *session, dn string, _ account) error { return s.rehearse(ctx, dn) })
+	return e.with(ctx, r, (*session).rehearse)
 }
 
-// Set makes the pending password valid, beside the current one where the server
+// Set makes the pending password valid, next to the current one where the server
 // allows two.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
-	return e.with(ctx, r, func(s *session, dn string, pending account) error {
-		current, _ := r.Current.Text("password")
-		return s.set(ctx, r, dn, pending, current)
-	})
+	current, _ := r.Current.Text("password")
+	return e.with(ctx, r, func(s *session) error { return s.set(current) })
 }
 
 // Retire makes all passwords but the pending one invalid. Where there can be one
 // only, Set has done so.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
-	return e.with(ctx, r, func(s *session, dn string, pending account) error {
+	return e.with(ctx, r, func(s *session) error {
 		if s.ad || s.one {
 			return nil
 		}
-		return s.set(ctx, r, dn, pending, "")
+		return s.set("")
 	})
 }
 
 // with logs in as r.Login, finds the entry of r.Pending, and calls do.
-func (e *Engine) with(ctx context.Context, r *engine.Request, do func(s *session, dn string, pending account) error) error {
+func (e *Engine) with(ctx context.Context, r *engine.Request, do func(*session) error) error {
 	pending, err := parse(r.Pending, isAD(r.Current))
 	if err != nil {
 		return err
@@ -164,17 +162,15 @@ func (e *Engine) with(ctx context.Context, r *engine.Request, do func(s *session
 	if err != nil {
 		return err
 	}
-	defer s.close()
-	dn, err := s.find(pending)
-	if err != nil {
-		return err
+	defer s.conn.Close()
+	s.pending = pending.Password
+	if s.dn, err = s.find(pending); err == nil && r.Superuser {
+		err = s.mayLend()
 	}
-	if r.Superuser {
-		if err := s.mayLend(r, dn); err != nil {
-			return err
-		}
+	if err == nil {
+		err = do(s)
 	}
-	return do(s, dn, pending)
+	return err
 }
 
 // Verify logs in. A user that changes its own password must be able to, as far as
@@ -184,13 +180,12 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.conn.Close()
 	if r.SuperuserChanges {
 		return nil
 	}
-	dn, err := s.find(s.account)
-	if err != nil {
-		return err
+	if s.dn, err = s.find(s.account); err == nil {
+		err = s.mayChange()
 	}
-	return s.mayChange(ctx, dn)
+	return err
 }

@@ -20,7 +20,7 @@ var protected = []uint32{512, 516, 518, 519, 521, 526, 527, 544, 548, 549, 550, 
 // Active Directory the entry shows what it is. In OpenLDAP rules of access decide, which no login can
 // be expected to read: there nothing shows that an entry is an ordinary one, so that its own
 // credential must be in the secret.
-func (s *session) mayLend(r *engine.Request, dn string) error {
+func (s *session) mayLend() error {
 	own := s.account.dn // a server's own administrator has no entry
 	var err error
 	if own == "" {
@@ -28,22 +28,22 @@ func (s *session) mayLend(r *engine.Request, dn string) error {
 	}
 	power := ""
 	if err == nil && s.ad {
-		power, err = s.administrator(dn)
+		power, err = s.administrator()
 	}
 	if err != nil {
 		return err
 	}
 	x, xerr := ldap.ParseDN(own)
-	y, yerr := ldap.ParseDN(dn)
+	y, yerr := ldap.ParseDN(s.dn)
 	switch {
 	case xerr == nil && yerr == nil && x.EqualFold(y):
 		power = "the superuser itself"
-	case power == "" && !s.ad && !pair.ProvedCurrent((*Engine)(nil).Kind(), r):
+	case power == "" && !s.ad && !pair.ProvedCurrent(new(Engine).Kind(), s.r):
 		return engine.Errorf(engine.TakeoverRefused, "set the entry's password to the one in AWSCURRENT, as an administrator",
-			"the server does not accept the secret's password of %q, and nothing shows that the entry is not an administrator's", dn)
+			"the server does not accept the secret's password of %q, and nothing shows that the entry is not an administrator's", s.dn)
 	}
 	if power != "" {
-		return engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "the entry %q is %s", dn, power)
+		return engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "the entry %q is %s", s.dn, power)
 	}
 	return nil
 }
@@ -52,24 +52,22 @@ func (s *session) mayLend(r *engine.Request, dn string) error {
 // stays when an account leaves its groups, and comes up to an hour after it joins; tokenGroups are
 // all groups at this moment, those that are in groups included.
 // Source: https://learn.microsoft.com/en-us/windows/win32/adschema/a-tokengroups
-func (s *session) administrator(dn string) (power string, err error) {
-	found, err := s.conn.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, "(objectClass=*)", []string{"adminCount", "tokenGroups"}, nil))
+func (s *session) administrator() (power string, err error) {
+	e, err := s.entry(s.dn, "adminCount", "tokenGroups")
 	if err != nil {
-		return "", s.failed("the entry's groups could not be read", err)
+		return "", err
 	}
-	for _, e := range found.Entries {
-		groups := e.GetRawAttributeValues("tokenGroups")
-		for _, sid := range groups {
-			if len(sid) >= 4 && slices.Contains(protected, binary.LittleEndian.Uint32(sid[len(sid)-4:])) {
-				return "a member of a group of administrators", nil
-			}
-		}
-		if count := e.GetAttributeValue("adminCount"); count != "" && count != "0" {
-			return "protected as an administrator (adminCount)", nil
-		}
-		if len(groups) > 0 {
-			return "", nil
+	groups := e.GetRawAttributeValues("tokenGroups")
+	if len(groups) == 0 {
+		return "", engine.Errorf(engine.PrivilegeMissing, "let the superuser read the entry's attribute tokenGroups", "whether %q is an administrator cannot be told", s.dn)
+	}
+	for _, sid := range groups {
+		if len(sid) >= 4 && slices.Contains(protected, binary.LittleEndian.Uint32(sid[len(sid)-4:])) {
+			return "a member of a group of administrators", nil
 		}
 	}
-	return "", engine.Errorf(engine.PrivilegeMissing, "let the superuser read the entry's attribute tokenGroups", "whether %q is an administrator cannot be told", dn)
+	if count := e.GetAttributeValue("adminCount"); count != "" && count != "0" {
+		return "protected as an administrator (adminCount)", nil
+	}
+	return "", nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"net"
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
@@ -21,23 +20,20 @@ type session struct {
 	ad      bool
 	ctx     context.Context
 	conn    *ldap.Conn
-	release func() bool
+
+	r       *engine.Request
+	dn      string // the entry whose password changes
+	pending string // its new password
 }
 
 // answerLimit bounds what a server sends in all, in bytes, with the certificates of
 // its TLS. The library needs some 200 bytes of memory for each.
 const answerLimit = 256 << 10
 
-func (s *session) close() {
-	s.release()
-	s.conn.Close()
-}
-
 // open connects and binds. The error has the cause LoginRefused only where the
 // server's answer can mean nothing else.
-func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (*session, error) {
-	ad := isAD(r.Current)
-	a, err := parse(v, ad)
+func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (s *session, err error) {
+	a, err := parse(v, isAD(r.Current))
 	if err != nil {
 		return nil, err
 	}
@@ -45,18 +41,20 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (*
 	if err != nil {
 		return nil, err
 	}
-	return e.dial(ctx, a, set, ad)
+	if s, err = e.dial(ctx, a, set, isAD(r.Current)); err == nil {
+		s.r = r
+	}
+	return s, err
 }
 
 func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*session, error) {
 	s := &session{settings: set, account: a, ad: ad, ctx: ctx}
-	raw, err := (&net.Dialer{}).DialContext(ctx, "tcp", a.Address())
+	// The library waits without a context; closing the connection ends that.
+	raw, err := boundconn.Dial(ctx, "tcp", a.Address())
 	if err != nil {
 		return nil, s.failed("no connection", err)
 	}
 	raw = boundconn.Limit(raw, answerLimit)
-	// The library waits without a context; closing the connection ends that.
-	s.release = context.AfterFunc(ctx, func() { raw.Close() })
 	config := e.tls.Config(a.CertificateName())
 	if s.start == "true" || s.start == "" && a.Port == 389 {
 		s.conn = ldap.NewConn(raw, false)
@@ -74,7 +72,7 @@ func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*s
 		err = s.failed("no TLS", err)
 	}
 	if err != nil {
-		s.close()
+		s.conn.Close()
 		return nil, err
 	}
 	return s, nil
@@ -201,18 +199,28 @@ func (s *session) failed(what string, err error) error {
 	return engine.Errorf(cause, advice, "%s: %w", what, err)
 }
 
+// entry returns an entry with some of its attributes.
+func (s *session) entry(dn string, attributes ...string) (*ldap.Entry, error) {
+	found, err := s.conn.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false,
+		"(objectClass=*)", attributes, nil))
+	if err != nil {
+		return nil, s.failed("the entry could not be read", err)
+	}
+	if len(found.Entries) != 1 {
+		return nil, engine.Errorf(engine.PrivilegeMissing, "let the login read the entry", "the entry %q is not shown to %q", dn, s.account.name())
+	}
+	return found.Entries[0], nil
+}
+
 // find returns the name of an account's entry, which must exist.
 func (s *session) find(a account) (string, error) {
 	base, scope, filter := a.dn, ldap.ScopeBaseObject, "(objectClass=*)"
 	if a.dn == "" {
-		root, err := s.conn.Search(ldap.NewSearchRequest("", ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false, filter, []string{"defaultNamingContext"}, nil))
-		if err == nil && len(root.Entries) != 1 {
-			err = ldap.NewError(ldap.LDAPResultOther, errors.New("the server shows no root entry"))
-		}
+		root, err := s.entry("", "defaultNamingContext")
 		if err != nil {
-			return "", s.failed("the directory's root could not be read", err)
+			return "", err
 		}
-		base, scope = root.Entries[0].GetAttributeValue("defaultNamingContext"), ldap.ScopeWholeSubtree
+		base, scope = root.GetAttributeValue("defaultNamingContext"), ldap.ScopeWholeSubtree
 		filter = "(userPrincipalName=" + ldap.EscapeFilter(a.User) + ")"
 	}
 	found, err := s.conn.Search(ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 2, 0, false, filter, []string{"1.1"}, nil))
