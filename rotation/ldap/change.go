@@ -163,8 +163,7 @@ func (s *session) values() ([]string, error) {
 	return e.GetAttributeValues(passwordAttribute), nil
 }
 
-// exop has the server set the password, and hash and judge it. All others stop
-// working.
+// exop has the server set the password, and hash and judge it. All others stop working.
 // Source: https://www.rfc-editor.org/rfc/rfc3062
 func (s *session) exop() error {
 	// For oneself a server wants the old password, and no name.
@@ -184,9 +183,8 @@ func (s *session) exop() error {
 	case exists:
 		return s.failed("the server rejects the password", ldap.NewError(ldap.LDAPResultConstraintViolation, err))
 	case unwilling && !s.r.Superuser:
-		// The bind has just proved the password, which the server refuses to see
-		// as the old one: OpenLDAP answers so, and not with 49. It says the same
-		// where the user may not change it.
+		// The bind has just proved the password, which the server refuses to see as the old one:
+		// OpenLDAP answers so, and not with 49. It says the same where the user may not change it.
 		if err := s.mayChange(); err != nil {
 			return err
 		}
@@ -232,8 +230,7 @@ func (s *session) unicodePwd() error {
 	return s.failed("the password could not be changed", err)
 }
 
-// quotedUTF16 is the form of unicodePwd: in quotation marks, in UTF-16 with the
-// low byte first.
+// quotedUTF16 is the form of unicodePwd: in quotation marks, in UTF-16 with the low byte first.
 func quotedUTF16(password string) string {
 	var out []byte
 	for _, u := range utf16.Encode([]rune(`"` + password + `"`)) {

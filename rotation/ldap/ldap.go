@@ -1,11 +1,10 @@
 // Package ldap rotates the passwords that directories check: OpenLDAP and others
 // of its kind, and Active Directory.
 //
-// An entry of OpenLDAP may have several passwords. A rotation leaves two, the new
-// one and the one that is current, where the server allows that; the next rotation
-// retires the older. The server gets a salted hash then. Where a password policy
-// allows one only, and in Active Directory, the old password stops working when the
-// new one is set.
+// An entry of OpenLDAP may have several passwords. A rotation leaves two, the new one and the one
+// that is current, where the server allows that; the next rotation retires the older. The server
+// gets a salted hash then. Where a password policy allows one only, and in Active Directory, the
+// old password stops working when the new one is set.
 package ldap
 
 import (
@@ -25,8 +24,7 @@ var (
 	_ engine.Retirer   = (*Engine)(nil)
 )
 
-// New returns the engine with the given policy for its connections, which are
-// always encrypted.
+// New returns the engine with the given policy for its connections, which are always encrypted.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
 // The engine's own settings.
@@ -134,8 +132,7 @@ func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, (*session).rehearse)
 }
 
-// Set makes the pending password valid, next to the current one where the server
-// allows two.
+// Set makes the pending password valid, next to the current one where the server allows two.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	current, _ := r.Current.Text("password")
 	return e.with(ctx, r, func(s *session) error { return s.set(current) })
@@ -173,8 +170,7 @@ func (e *Engine) with(ctx context.Context, r *engine.Request, do func(*session) 
 	return err
 }
 
-// Verify logs in. A user that changes its own password must be able to, as far as
-// the server tells.
+// Verify logs in. A user that changes its own password must be able to, as far as the server tells.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(ctx, r, v)
 	if err != nil {

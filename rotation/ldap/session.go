@@ -78,8 +78,7 @@ func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*s
 	return s, nil
 }
 
-// bind logs in and asks the server who that is, since a bind could also succeed
-// as nobody.
+// bind logs in and asks the server who that is, since a bind could also succeed as nobody.
 // Source: https://www.rfc-editor.org/rfc/rfc4513#section-5.1.2
 func (s *session) bind() error {
 	req := ldap.NewSimpleBindRequest(s.account.name(), s.account.Password, []ldap.Control{ldap.NewControlBeheraPasswordPolicy()})
@@ -119,8 +118,7 @@ const wrongPassword = "52e"
 
 const adviceExpired = "set a password as an administrator, or rotate more often than the password's lifetime"
 
-// states are what Active Directory says of accounts that cannot log in whatever
-// the password is.
+// states are what Active Directory says of accounts that cannot log in whatever the password is.
 // Source: https://learn.microsoft.com/en-us/windows/win32/debug/system-error-codes--1300-1699-, in hexadecimal
 var states = map[string][2]string{
 	"530": {"may not log in at this time", "change the account's logon hours"},

@@ -115,13 +115,12 @@ func (g *graph) cluster() (bool, error) {
 	seed := g.nodes[0]
 	reply, err := seed.Do("CLUSTER", "NODES")
 	text, _ := reply.(string)
-	e, answered := err.(resp.Error)
 	switch {
 	case err == nil:
 		return true, g.add(peers(text))
-	case failed(err, "NOPERM") && g.partial:
+	case resp.Code(err) == "NOPERM" && g.partial:
 		return true, nil
-	case answered && (strings.Contains(string(e), "cluster support disabled") || e.Unknown()):
+	case resp.Unknown(err) || resp.Code(err) == "ERR" && strings.Contains(err.Error(), "cluster support disabled"):
 		return false, nil
 	}
 	return false, seed.classify("the nodes of the cluster cannot be listed", err)
@@ -198,7 +197,7 @@ func (l login) at(ctx context.Context, e *Engine, t engine.Target, names []strin
 // Source: https://redis.io/docs/latest/commands/info/
 func (g *graph) tell(n *node) (info map[string]string, err error) {
 	reply, err := n.Do("INFO")
-	if g.partial && failed(err, "NOPERM") || absent(err) {
+	if g.partial && resp.Code(err) == "NOPERM" || resp.Unknown(err) {
 		return nil, nil
 	}
 	if err != nil {

@@ -73,8 +73,7 @@ func (n *node) inspect(user string) error {
 		case "off":
 			return engine.Errorf(engine.TargetFailed, "switch it on again (ACL SETUSER name on) or rotation off", "%s: the user %q is switched off", n.target.Address(), user)
 		case "nopass":
-			// Whoever counts on this would be locked out; and no login proves
-			// anything.
+			// Whoever counts on this would be locked out; and no login proves anything.
 			return engine.Errorf(engine.TargetFailed, "give it the secret's password first: ACL SETUSER name resetpass >password", "%s: the user %q is let in with any password (nopass)", n.target.Address(), user)
 		}
 	}
@@ -113,7 +112,7 @@ func (n *node) sentinel(r *engine.Request, user string) error {
 	}
 	reply, err := n.Do("CLIENT", "LIST", "TYPE", "pubsub")
 	switch {
-	case absent(err):
+	case resp.Unknown(err):
 		return nil
 	case errors.Is(err, resp.ErrTooLong):
 		r.Warn(n.target.Address() + ": it has too many clients to tell whether a Sentinel logs in as the user; if one does, give it a user of its own")
@@ -132,8 +131,7 @@ func (n *node) sentinel(r *engine.Request, user string) error {
 	return nil
 }
 
-// inspectFiles finds out where the node keeps its users, and whether it
-// replicates as the user.
+// inspectFiles finds out where the node keeps its users, and whether it replicates as the user.
 func (n *node) inspectFiles(user string) error {
 	if !n.forgetful {
 		aclFile, err := n.config("aclfile")
@@ -147,7 +145,7 @@ func (n *node) inspectFiles(user string) error {
 		}
 	}
 	by, err := n.config("masteruser")
-	if e, ok := errors.AsType[resp.Error](err); ok && n.forgetful && (e.Unknown() || e.Code() == "NOPERM") {
+	if n.forgetful && (resp.Unknown(err) || resp.Code(err) == "NOPERM") {
 		// A service that hides its settings does not replicate by its customers' users.
 		return nil
 	}
@@ -169,7 +167,7 @@ func (n *node) inspectFiles(user string) error {
 // config returns a setting of the server.
 func (n *node) config(name string) (string, error) {
 	reply, err := n.Do("CONFIG", "GET", name)
-	if absent(err) {
+	if resp.Unknown(err) {
 		return "", engine.Errorf(engine.TargetFailed, "where a service keeps the users by itself, set the option "+persistOption+" to off", "%s: whether a restart would undo the rotation cannot be told: %w", n.target.Address(), err)
 	}
 	if err != nil {
@@ -203,7 +201,7 @@ func (n *node) rehearse(user string) error {
 	for _, command := range n.keeping() {
 		// A server older than 7 cannot tell, and not every login may ask.
 		reply, err := n.Do(append([]string{"ACL", "DRYRUN", n.target.User}, command...)...)
-		if _, refused := err.(resp.Error); err != nil && !refused {
+		if err != nil && resp.Code(err) == "" {
 			return n.classify("the rights cannot be tested", err)
 		}
 		if text, _ := reply.(string); err == nil && text != "OK" {
@@ -242,11 +240,10 @@ func (n *node) set(r *engine.Request, user string, hashes []string) error {
 		command = append(command, "#"+h)
 	}
 	if _, err := n.Do(command...); err != nil {
-		if e, ok := err.(resp.Error); ok {
-			for _, h := range hashes {
-				e = resp.Error(strings.ReplaceAll(string(e), h, "[hash]"))
+		for _, h := range hashes {
+			if resp.Code(err) != "" {
+				err = resp.Error(strings.ReplaceAll(err.Error(), h, "[hash]"))
 			}
-			err = e
 		}
 		return n.classify("the password cannot be changed", err)
 	}
@@ -276,7 +273,7 @@ func (n *node) save(r *engine.Request, command []string) error {
 		return nil
 	}
 	_, err := n.Do(command...)
-	if e, ok := err.(resp.Error); ok && e.Code() != "NOPERM" {
+	if code := resp.Code(err); code != "" && code != "NOPERM" {
 		return engine.Errorf(engine.TargetFailed, "let the server write its file: until then a restart undoes the rotation", "%s: %s: %w", n.target.Address(), strings.Join(command, " "), err)
 	}
 	if err != nil {
@@ -290,9 +287,8 @@ func (n *node) save(r *engine.Request, command []string) error {
 	return nil
 }
 
-// replicateBy gives the node a new password to replicate by, if it replicates as
-// the user. The server has to keep this one in clear; it is one that it kept so
-// before.
+// replicateBy gives the node a new password to replicate by, if it replicates as the user. The
+// server has to keep this one in clear; it is one that it kept so before.
 func (n *node) replicateBy(r *engine.Request) error {
 	if n.replicate == "" {
 		return nil

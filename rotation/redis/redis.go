@@ -1,11 +1,10 @@
 // Package redis rotates the passwords of users of Redis 6 and later, of Valkey,
 // and of whatever speaks their protocol and has their ACL commands.
 //
-// A user may have any number of passwords, of which the server keeps the SHA-256
-// hash. A rotation leaves two, the new one and the one that is current, so that
-// clients with either are served; the next rotation retires the older one. The
-// server gets the hash and never a password. Every node is changed, as users are
-// not replicated, and told to keep the change over a restart.
+// A user may have any number of passwords, of which the server keeps the SHA-256 hash. A rotation
+// leaves two, the new one and the one that is current, so that clients with either are served; the
+// next rotation retires the older one. The server gets the hash and never a password. Every node is
+// changed, as users are not replicated, and told to keep the change over a restart.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
 package redis
 
@@ -17,7 +16,6 @@ import (
 	"slices"
 
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/internal/resp"
 	"example.com/rotator/rotation/pair"
 )
 
@@ -213,16 +211,4 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, kept string) err
 		}
 		return nil
 	})
-}
-
-// failed reports whether err is an error reply with the code.
-func failed(err error, code string) bool {
-	e, ok := err.(resp.Error)
-	return ok && e.Code() == code
-}
-
-// absent reports whether err says that the server has no such command.
-func absent(err error) bool {
-	e, ok := err.(resp.Error)
-	return ok && e.Unknown()
 }

@@ -1,9 +1,8 @@
 // Package resp logs in to servers that speak the protocol of Redis, version 2,
 // for the engines that rotate their users: Redis, Valkey, ElastiCache, MemoryDB.
 //
-// It is no general client. It has no pool, repeats nothing and writes no log, so
-// that what is sent is what an engine says; the common client would add 1.8 MB to
-// the function.
+// It is no general client. It has no pool, repeats nothing and writes no log, so that what is sent
+// is what an engine says; the common client would add 1.8 MB to the function.
 // Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
 package resp
 
@@ -30,16 +29,18 @@ type Error string
 // Error returns the reply as the server sent it.
 func (e Error) Error() string { return string(e) }
 
-// Code returns the reply's first word, such as WRONGPASS or NOPERM.
-func (e Error) Code() string {
+// Code returns the first word of an error reply, such as WRONGPASS or NOPERM, and "" for all else.
+func Code(err error) string {
+	e, _ := errors.AsType[Error](err)
 	code, _, _ := strings.Cut(string(e), " ")
 	return code
 }
 
-// Unknown reports whether the server says that it has no such command, or has it
-// under a name of its own, as services do whose nodes are nobody's business. Only
-// the server's own words count: what follows them may be anybody's, as a user's name is.
-func (e Error) Unknown() bool {
+// Unknown reports whether the server says that it has no such command, or has it under a name of
+// its own, as services do whose nodes are nobody's business. Only the server's own words count: what
+// follows them may be anybody's, as a user's name is.
+func Unknown(err error) bool {
+	e, _ := errors.AsType[Error](err)
 	text := strings.ToLower(string(e))
 	return strings.HasPrefix(text, "err unknown command") || strings.HasPrefix(text, "err unknown subcommand")
 }
@@ -52,7 +53,7 @@ func (e Error) unquoted(command string) Error {
 	switch {
 	case strings.Contains(strings.ToLower(string(e)), "wrong number of arguments"):
 		return Error("ERR wrong number of arguments for '" + strings.ToLower(command) + "' command")
-	case e.Unknown():
+	case Unknown(e):
 		return Error("ERR unknown command '" + command + "'")
 	}
 	return e
@@ -136,8 +137,7 @@ func secure(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn,
 	return nil, err
 }
 
-// answersPlain asks for a PONG without TLS. One that refuses it speaks the
-// protocol as well.
+// answersPlain asks for a PONG without TLS. One that refuses it speaks the protocol as well.
 func answersPlain(ctx context.Context, t engine.Target) bool {
 	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
 	if err != nil {
@@ -210,7 +210,7 @@ func (c *Conn) Address() string { return c.conn.RemoteAddr().String() }
 // Ping asks for an answer. That the user may not even ask is one, too.
 func (c *Conn) Ping() error {
 	_, err := c.Do("PING")
-	if e, ok := err.(Error); ok && e.Code() == "NOPERM" {
+	if Code(err) == "NOPERM" {
 		return nil
 	}
 	return err
@@ -308,8 +308,7 @@ func (r *reply) bulk(n int) (any, error) {
 
 // Classify gives an error of Login or Do its cause and advice; nil stays nil.
 //
-// WRONGPASS is the answer to a wrong password, an unknown user and one that is
-// switched off alike.
+// WRONGPASS is the answer to a wrong password, an unknown user and one that is switched off alike.
 // Source: https://redis.io/docs/latest/commands/auth/
 func Classify(t engine.Target, what string, err error) error {
 	if err == nil {
@@ -326,7 +325,7 @@ func Classify(t engine.Target, what string, err error) error {
 		return engine.Errorf(engine.TargetFailed, "check that host and port are those of the server", "%s: %w", what, err)
 	}
 	advice := "see the server's own message"
-	switch code := e.Code(); {
+	switch code := Code(e); {
 	case code == "WRONGPASS":
 		return engine.Errorf(engine.LoginRefused, "check the password; the server says the same of a user that does not exist or is off", "%s: %w", what, err)
 	case code == "NOPERM":

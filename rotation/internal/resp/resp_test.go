@@ -221,7 +221,7 @@ func TestUnknownIsTheServersWordAlone(t *testing.T) {
 		"NOPERM User unknown-device has no permissions to run the 'cluster|nodes'":   false,
 		"ERR Error in ACL SETUSER modifier 'x': Unknown command or category name in": false,
 	} {
-		if got := text.Unknown(); got != want {
+		if got := Unknown(text); got != want {
 			t.Errorf("%s: %v", text, got)
 		}
 	}
