@@ -98,7 +98,7 @@ func TestWhatWasRevokedStaysRevoked(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first, database := f.rich()
 		clone := user + "_clone"
-		r, log := f.logged(f.alternating(user, first, clone, "Second-Pw-2"))
+		r := f.alternating(user, first, clone, "Second-Pw-2")
 		f.set(r)
 		revoke := func(a string) {
 			f.sql("REVOKE INSERT ON "+database+".* FROM "+a, "REVOKE GRANT OPTION ON "+database+".* FROM "+a,
@@ -124,7 +124,7 @@ func TestWhatWasRevokedStaysRevoked(t *testing.T) {
 		}
 		// What only the second user loses, the first keeps, with a warning.
 		f.sql("REVOKE SELECT ON " + database + ".* FROM " + account(clone, "%"))
-		r, log = f.logged(f.alternating(clone, "Second-Pw-2", user, "Third-Pw-3"))
+		r, log := f.logged(f.alternating(clone, "Second-Pw-2", user, "Third-Pw-3"))
 		f.set(r)
 		warned(t, *log, "keeps a right", "REVOKE SELECT ON "+database+".* FROM "+account(user, "%"))
 		if got := strings.Join(f.granted(user, "%"), "\n"); got != want {
