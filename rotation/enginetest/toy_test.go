@@ -155,10 +155,7 @@ func (e toyEngine) Kind() engine.Kind {
 }
 
 func (e toyEngine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	if _, err := engine.ParseTarget(r.Current, 1, ""); err != nil {
-		return engine.Value{}, err
-	}
-	v, err := pair.Next(e.Kind(), r)
+	v, err := pair.Next(e.Kind(), r, func(v engine.Value) (engine.Target, error) { return engine.ParseTarget(v, 1, "") })
 	if e.flaw == "drops unknown fields" {
 		v = engine.StringValue(strings.Replace(string(v.Reveal()), `"unknown"`, `"unknown2"`, 1))
 	}

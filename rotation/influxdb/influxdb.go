@@ -44,13 +44,10 @@ func parse(v engine.Value) (engine.Target, error) { return httpapi.ParseUser(v, 
 // name. A password that is longer than bcrypt reads would be accepted by its beginning.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	const limit = 72
-	if _, err := parse(r.Current); err != nil {
-		return engine.Value{}, err
-	}
 	if n := r.Passwords.Length; n > limit {
 		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 72 or less", "a password of %d bytes is too long: the server looks at the first %d", n, limit)
 	}
-	return pair.Next(e.Kind(), r)
+	return pair.Next(e.Kind(), r, parse)
 }
 
 // DryRun logs in and reads what Set would change, which only a user with all privileges may, or

@@ -100,10 +100,7 @@ func (l login) listed(records []*net.SRV) (all []engine.Target, err error) {
 
 // Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	if _, err := parse(r.Current); err != nil {
-		return engine.Value{}, err
-	}
-	return pair.Next(e.Kind(), r)
+	return pair.Next(e.Kind(), r, parse)
 }
 
 // DryRun logs in, reads the users, and asks the server for the login's privileges.

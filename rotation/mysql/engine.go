@@ -73,14 +73,11 @@ func parse(v engine.Value) (engine.Target, error) {
 // Next returns the current value with a new password and, for alternating
 // users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	if _, err := parse(r.Current); err != nil {
-		return engine.Value{}, err
-	}
 	k := e.Kind()
 	if name, _ := r.Current.Text("engine"); name != "mariadb" {
 		k.CloneLimit = mysqlNameLimit
 	}
-	return pair.Next(k, r)
+	return pair.Next(k, r, parse)
 }
 
 // DryRun logs in and sends statements that the server checks in full and then

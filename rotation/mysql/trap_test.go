@@ -236,7 +236,7 @@ func TestFormIsCheckedBeforeAnythingElse(t *testing.T) {
 			fails(t, err, engine.InvalidSecret, c.words)
 		})
 	}
-	next, err := subject.Next(context.Background(), &engine.Request{Strategy: engine.AlternatingUsers,
+	next, err := subject.Next(context.Background(), &engine.Request{Strategy: engine.AlternatingUsers, Passwords: subject.Kind().Passwords,
 		Current: engine.StringValue(`{"engine":"mariadb","host":"h","username":"` + long + `","password":"p"}`)})
 	if user, _ := next.Text("username"); err != nil || user != long+"_clone" {
 		t.Errorf("MariaDB's longer names: %q, %v", user, err)

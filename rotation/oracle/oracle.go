@@ -84,17 +84,10 @@ func quoted(s string) string { return `"` + s + `"` }
 
 // Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	if _, err := parse(r.Current); err != nil {
-		return engine.Value{}, err
-	}
 	if p := r.Passwords; !p.ExcludePunctuation && !strings.Contains(p.ExcludeCharacters, `"`) {
 		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, `add " to EXCLUDE_CHARACTERS`, "no password of Oracle's can have a double quotation mark")
 	}
-	next, err := pair.Next(e.Kind(), r)
-	if err == nil {
-		_, err = parse(next)
-	}
-	return next, err
+	return pair.Next(e.Kind(), r, parse)
 }
 
 // DryRun logs in and checks that the change is allowed. Every statement that could tell more would be final.

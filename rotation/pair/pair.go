@@ -12,8 +12,12 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Next is engine.NextPassword and, where users alternate, sets the other user's name.
-func Next(k engine.Kind, r *engine.Request) (engine.Value, error) {
+// Next is engine.NextPassword and, where users alternate, sets the other user's name. An engine reads both values by
+// parse, whose error ends it.
+func Next[T any](k engine.Kind, r *engine.Request, parse func(engine.Value) (T, error)) (engine.Value, error) {
+	if _, err := parse(r.Current); err != nil {
+		return engine.Value{}, err
+	}
 	next := engine.NextPassword(k, r)
 	if r.Strategy == engine.AlternatingUsers {
 		user, _ := r.Current.Text(k.UserField)
@@ -23,7 +27,8 @@ func Next(k engine.Kind, r *engine.Request) (engine.Value, error) {
 		}
 		next = next.With(k.UserField, other)
 	}
-	return next, nil
+	_, err := parse(next)
+	return next, err
 }
 
 // Other returns the name of the user that alternates with the given one.

@@ -50,10 +50,7 @@ func parse(v engine.Value) (engine.Target, error) {
 
 // Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	if _, err := parse(r.Current); err != nil {
-		return engine.Value{}, err
-	}
-	return pair.Next(e.Kind(), r)
+	return pair.Next(e.Kind(), r, parse)
 }
 
 // DryRun makes the change in a transaction that is rolled back.

@@ -76,15 +76,12 @@ func policy(password string) error {
 
 // Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	if _, err := parse(r.Current); err != nil {
-		return engine.Value{}, err
+	next, err := pair.Next(e.Kind(), r, parse)
+	if err == nil {
+		password, _ := next.Text("password")
+		err = policy(password)
 	}
-	next, err := pair.Next(e.Kind(), r)
-	if err != nil {
-		return engine.Value{}, err
-	}
-	password, _ := next.Text("password")
-	return next, policy(password)
+	return next, err
 }
 
 // DryRun makes the change, in the database that the secret names, in a transaction that is rolled back.

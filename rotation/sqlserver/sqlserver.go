@@ -65,14 +65,7 @@ func length(s string) int { return len(utf16.Encode([]rune(s))) }
 
 // Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	if _, err := parse(r.Current); err != nil {
-		return engine.Value{}, err
-	}
-	next, err := pair.Next(e.Kind(), r)
-	if err == nil {
-		_, err = parse(next)
-	}
-	return next, err
+	return pair.Next(e.Kind(), r, parse)
 }
 
 // DryRun logs in, and checks the right to make the change, the databases and the documented rules for passwords.
