@@ -205,10 +205,20 @@ func (c Config) check() error {
 	if c.Secrets == nil || c.Log == nil || len(c.Engines) == 0 {
 		return engine.Errorf(engine.InvalidConfiguration, "set Secrets, Log and Engines", "incomplete rotation.Config")
 	}
+	o := option{getenv: c.Getenv}
 	for _, e := range c.Engines {
-		if _, err := (option{getenv: c.Getenv}).settings(e.Kind().Passwords); err != nil {
+		if _, err := o.settings(e.Kind().Passwords); err != nil {
 			return err
 		}
+		if checker, ok := e.(engine.OptionChecker); ok {
+			if err := checker.CheckOptions(&engine.Request{Setting: o.setting}); err != nil {
+				return err
+			}
+		}
+	}
+	name := c.Getenv("ENGINE")
+	if name != "" && !slices.ContainsFunc(c.Engines, func(e engine.Engine) bool { return e.Kind().Serves(name) }) {
+		return engine.Errorf(engine.InvalidConfiguration, "set ENGINE to one of "+strings.Join(c.names(), ", "), "ENGINE is %q", name)
 	}
 	return nil
 }

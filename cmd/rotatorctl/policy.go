@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
@@ -73,11 +71,15 @@ without it, and only loses what the Sid names.`,
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
 			// The role may not exist yet: this is what it is made from.
-			v.getenv = func(name string) string {
+			role := ""
+			v.override = func(name, value string) string {
+				if name == "ROTATION_ROLE_ARN" {
+					role = value
+				}
 				if strings.HasPrefix(name, "ROTATION_ROLE_") {
 					return ""
 				}
-				return function.Getenv(name)
+				return value
 			}
 			r, id, err := v.rotator(ctx, args[0])
 			if err != nil {
@@ -87,7 +89,7 @@ without it, and only loses what the Sid names.`,
 			if err != nil {
 				return err
 			}
-			p := newPolicyOf(n, os.Getenv("ROTATION_ROLE_ARN"))
+			p := newPolicyOf(n, role)
 			if wantsJSON(c) {
 				err = printJSON(c.OutOrStdout(), p)
 			} else {

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation/operator"
 )
 
@@ -35,11 +34,11 @@ It may be repeated, and a label only ever moves to a version that was accepted.`
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
 			if bySuperuser {
-				v.getenv = func(name string) string {
+				v.override = func(name, value string) string {
 					if name == "RECOVER_BY_SUPERUSER" {
 						return "true"
 					}
-					return function.Getenv(name)
+					return value
 				}
 			}
 			r, arn, err := v.rotator(ctx, args[0])

@@ -29,9 +29,9 @@ import (
 type view struct {
 	timeout time.Duration
 	verbose bool
-	// getenv, if set, stands for function.Getenv.
-	getenv func(string) string
-	cfg    aws.Config // read by open
+	// override, if set, returns what a setting with the value counts as.
+	override func(name, value string) string
+	cfg      aws.Config // read by open
 }
 
 // flags adds the common flags to a command.
@@ -125,9 +125,13 @@ func (v *view) rotator(ctx context.Context, id string) (*rotation.Rotator, strin
 	if v.verbose {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	getenv := function.Getenv
-	if v.getenv != nil {
-		getenv = v.getenv
+	settings, err := function.Settings(function.Getenv)
+	if err != nil {
+		return nil, "", err
+	}
+	getenv := settings
+	if v.override != nil {
+		getenv = func(name string) string { return v.override(name, settings(name)) }
 	}
 	r, err := function.NewRotator(getenv, log, v.cfg)
 	return r, arnOf(secret), err

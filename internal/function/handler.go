@@ -57,13 +57,17 @@ func Getenv(name string) string {
 // this program; the first event logs it, because a line before that would delay the start.
 func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, build string) *Handler {
 	h := &Handler{getenv: getenv, log: log, build: build, observe: func(rotation.Observation) {}}
-	on, fault := rotation.ParseBool("METRICS", getenv("METRICS"), true)
+	settings, fault := Settings(getenv)
+	on := true
+	if fault == nil {
+		on, fault = rotation.ParseBool("METRICS", settings("METRICS"), true)
+	}
 	if on {
 		// sam local and the simulator set the name, as Lambda does; nothing else need.
 		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown"), cmp.Or(getenv("AWS_LAMBDA_LOG_LEVEL"), "INFO")}.write
 	}
 	if h.fault = fault; fault == nil {
-		h.rotator, h.clients, h.fault = wire(getenv, log, h.observe)
+		h.rotator, h.clients, h.fault = wire(settings, log, h.observe)
 	}
 	if h.fault != nil {
 		log.Error("the configuration is invalid", "cause", engine.CauseOf(h.fault), "error", h.fault.Error())
@@ -74,7 +78,11 @@ func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, bui
 // NewRotator returns the rotator that a function with this environment uses, with the caller's
 // configuration of the SDK. The error is an *engine.Error with the cause InvalidConfiguration.
 func NewRotator(getenv func(string) string, log *slog.Logger, cfg aws.Config) (*rotation.Rotator, error) {
-	r, clients, err := wire(getenv, log, nil)
+	settings, err := Settings(getenv)
+	if err != nil {
+		return nil, err
+	}
+	r, clients, err := wire(settings, log, nil)
 	if err == nil {
 		clients.load = func() (aws.Config, error) { return cfg, nil }
 	}

@@ -38,7 +38,7 @@ func pagePolicies(t *testing.T, heading string) [][]pageStatement {
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
 	var all [][]pageStatement
-	names := strings.NewReplacer("arn:aws:iam::111122223333:role/rotator-role", functionRole, "arn:aws:lambda:eu-central-1:111122223333:function:rotator-rotator", functionARN, "eu-central-1", "us-east-1")
+	names := strings.NewReplacer("arn:aws:iam::111122223333:role/rotator-role", functionRole, "arn:aws:lambda:eu-central-1:111122223333:function:rotator", functionARN, "eu-central-1", "us-east-1")
 	for _, m := range regexp.MustCompile("(?ms)^```json\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
 		body := names.Replace(m[1])
 		var whole struct{ Statement []pageStatement }

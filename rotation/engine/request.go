@@ -1,6 +1,9 @@
 package engine
 
-import "log/slog"
+import (
+	"log/slog"
+	"strings"
+)
 
 // Request is the input of one call. The machine has checked that its values differ only in what a
 // rotation changes.
@@ -79,6 +82,18 @@ func (r *Request) Option(name string) string {
 	return r.Setting(name)
 }
 
+// OptionChecker is an Engine that can judge its own settings without a secret. The machine asks it
+// at start, with a Request that has no more than Setting. The error has the cause
+// InvalidConfiguration.
+type OptionChecker interface {
+	CheckOptions(r *Request) error
+}
+
+// OptionName returns the names of an option for an error: the tag's and the variable's.
+func OptionName(name string) string {
+	return name + " (ROTATOR_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + ")"
+}
+
 // NextPassword returns r.Current with a new password in the kind's secret field; where users
 // alternate, use pair.Next. The engine has checked the value's form before.
 func NextPassword(k Kind, r *Request) Value {
@@ -89,7 +104,7 @@ func NextPassword(k Kind, r *Request) Value {
 func (r *Request) Choice(name, usual, other string) (bool, error) {
 	o := r.Option(name)
 	if o != "" && o != usual && o != other {
-		return false, Errorf(InvalidConfiguration, "set it to "+usual+" or "+other, "the option %s is %q", name, o)
+		return false, Errorf(InvalidConfiguration, "set it to "+usual+" or "+other, "the option %s is %q", OptionName(name), o)
 	}
 	return o == other, nil
 }

@@ -56,13 +56,19 @@ type maker interface {
 	pair() bool
 }
 
+// CheckOptions judges the engine's own settings.
+func (*Engine) CheckOptions(r *engine.Request) error {
+	_, err := makerFor(r)
+	return err
+}
+
 // makerFor reads the options. The error has the cause InvalidConfiguration.
 func makerFor(r *engine.Request) (maker, error) {
 	kind, encoding := r.Option(kindOption), r.Option(encodingOption)
 	switch kind {
 	case "", "password":
 		if encoding != "" {
-			return nil, engine.Errorf(engine.InvalidConfiguration, "leave "+encodingOption+" out, or choose another "+kindOption, "a password has no encoding")
+			return nil, engine.Errorf(engine.InvalidConfiguration, "leave "+engine.OptionName(encodingOption)+" out, or choose another "+kindOption, "a password has no encoding")
 		}
 		return password{}, nil
 	case "bytes":

@@ -46,7 +46,7 @@ func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(e
 		Log:     slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		t.Fatal(err)
+		return first, err // an option that can be judged without a secret
 	}
 	var failure error
 	simulator.RegisterFunction(functionARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {

@@ -54,10 +54,10 @@ func nameOf(key crypto.PublicKey) string {
 func newKeyPair(kind, encoding string) (maker, error) {
 	if algorithms[kind] == nil {
 		names := strings.Join(slices.Sorted(maps.Keys(algorithms)), ", ")
-		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+kindOption+" to password, bytes, "+names, "the kind of value is %q", kind)
+		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(kindOption)+" to password, bytes, "+names, "the kind of value is %q", kind)
 	}
 	if !slices.Contains([]string{"", "pem", "openssh"}, encoding) {
-		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+encodingOption+" to pem or openssh", "the encoding of a key pair is %q", encoding)
+		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(encodingOption)+" to pem or openssh", "the encoding of a key pair is %q", encoding)
 	}
 	return keyPair{kind, encoding == "openssh"}, nil
 }

@@ -58,7 +58,7 @@ func newBytes(length, encoding string, binary bool) (maker, error) {
 	if b.chosen {
 		var err error
 		if b.length, err = strconv.Atoi(length); err != nil || b.length < fewest || b.length > most {
-			return nil, engine.Errorf(engine.InvalidConfiguration, "set "+bytesOption+" to a whole number from 16 to 4096", "the number of bytes is %q", length)
+			return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(bytesOption)+" to a whole number from 16 to 4096", "the number of bytes is %q", length)
 		}
 	}
 	if encoding == "" && binary {
@@ -66,7 +66,7 @@ func newBytes(length, encoding string, binary bool) (maker, error) {
 	}
 	i := slices.IndexFunc(codings, func(c coding) bool { return c.name == cmp.Or(encoding, "base64") })
 	if i < 0 {
-		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+encodingOption+" to base64, base64url, hex or binary", "the encoding of bytes is %q", encoding)
+		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(encodingOption)+" to base64, base64url, hex or binary", "the encoding of bytes is %q", encoding)
 	}
 	b.coding = codings[i]
 	return b, nil

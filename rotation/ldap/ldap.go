@@ -101,6 +101,12 @@ func parse(v engine.Value, ad bool) (account, error) {
 	return a, nil
 }
 
+// CheckOptions judges the engine's own settings.
+func (*Engine) CheckOptions(r *engine.Request) error {
+	_, err := read(r)
+	return err
+}
+
 // settings are the engine's own, as a request has them.
 type settings struct {
 	one   bool // never two passwords

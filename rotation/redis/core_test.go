@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/google/uuid"
 
 	"example.com/rotator/internal/testing/testserver"
@@ -153,10 +154,15 @@ func TestOptions(t *testing.T) {
 	if got := failure(); !strings.Contains(got, "Unreachable") {
 		t.Errorf("with a node that is gone: %q", got)
 	}
-	for option, bad := range map[string]string{"ROTATOR_REDIS_NODES": "one", "ROTATOR_REDIS_PERSIST": "no"} {
-		a.env = map[string]string{option: bad}
+	for tag, bad := range map[string]string{"rotator:redis-nodes": "one", "rotator:redis-persist": "no"} {
+		if _, err := a.client.TagResource(t.Context(), &secretsmanager.TagResourceInput{SecretId: &arn, Tags: []types.Tag{{Key: &tag, Value: &bad}}}); err != nil {
+			t.Fatal(err)
+		}
 		if got := failure(); !strings.Contains(got, "InvalidConfiguration") {
-			t.Errorf("%s=%s: %q", option, bad, got)
+			t.Errorf("%s=%s: %q", tag, bad, got)
+		}
+		if _, err := a.client.UntagResource(t.Context(), &secretsmanager.UntagResourceInput{SecretId: &arn, TagKeys: []string{tag}}); err != nil {
+			t.Fatal(err)
 		}
 	}
 	a.env = map[string]string{"ROTATOR_REDIS_NODES": "host"}

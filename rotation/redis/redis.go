@@ -57,6 +57,12 @@ func (*Engine) Kind() engine.Kind {
 	}
 }
 
+// CheckOptions judges the engine's own settings.
+func (*Engine) CheckOptions(r *engine.Request) error {
+	_, err := read(r)
+	return err
+}
+
 // settings are the engine's own, as a request has them.
 type settings struct{ hostOnly, forgetful bool }
 
