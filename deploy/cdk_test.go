@@ -33,17 +33,25 @@ func synthesise(t *testing.T) map[string]map[string]any {
 	if err != nil {
 		t.Fatal(err)
 	}
+	monitoring, err := os.ReadFile("monitoring.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("testdata/cdk")); err != nil {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{
-		"everything.ts": blocks[0][1],
-		"constructs.ts": blocks[1][1],
-		"template.yaml": template,
+		"everything.ts":          blocks[0][1],
+		"constructs.ts":          blocks[1][1],
+		"template.yaml":          template,
+		"deploy/monitoring.yaml": monitoring,
 		// What is in it is for Lambda.
-		"rotator-v0.1.0-lambda-arm64.zip": []byte("zip"),
+		"rotator-v0.1.0-lambda-x86_64.zip": []byte("zip"),
 	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -119,15 +127,19 @@ func substituted(x any) any {
 	return out
 }
 
-// TestCDK: the two programs of docs/cdk.md compile and synthesise; the one has all of
-// template.yaml, the other the same function with the same permissions.
+// TestCDK: the two programs of docs/cdk.md compile and synthesize. One has all of template.yaml and
+// monitoring.yaml, the other the same function with the same permissions.
 func TestCDK(t *testing.T) {
 	stacks := synthesise(t)
-	ours := load(t, "../template.yaml")
+	ours, alarms := load(t, "../template.yaml"), load(t, "monitoring.yaml")
 
 	everything := stacks["everything"]
 	for _, section := range []string{"Resources", "Outputs", "Conditions"} {
-		want := slices.Sorted(maps.Keys(ours[section].(map[string]any)))
+		names := maps.Clone(ours[section].(map[string]any))
+		if more, ok := alarms[section].(map[string]any); ok {
+			maps.Copy(names, more)
+		}
+		want := slices.Sorted(maps.Keys(names))
 		got := slices.Sorted(maps.Keys(everything[section].(map[string]any)))
 		got = slices.DeleteFunc(got, func(name string) bool { return strings.HasPrefix(name, "CDK") })
 		if !slices.Equal(got, want) {
@@ -167,7 +179,7 @@ func TestCDK(t *testing.T) {
 		t.Fatalf("the function may do %v", got)
 	}
 	for _, part := range []string{"Resource", "Condition"} {
-		want := strings.ReplaceAll(fmt.Sprint(rotate[part]), "${AWS::StackName}", "constructs")
+		want := strings.ReplaceAll(fmt.Sprint(rotate[part]), "${FunctionName}", "rotator")
 		if has := fmt.Sprint(substituted(got[0][part])); has != want {
 			t.Errorf("%s is\n%v, in the template\n%v", part, has, want)
 		}

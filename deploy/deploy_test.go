@@ -82,10 +82,12 @@ var given = map[string]string{
 	"InfluxDbInstanceArns": "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/a", "IamUserArns": "arn:aws:iam::123456789012:user/app",
 }
 
-// resolve reads a template as CloudFormation would, with given and with more.
+// resolve reads a template as CloudFormation would, with those of given that it has and with more.
 func resolve(t *testing.T, name string, more map[string]string) map[string]cfn.Resource {
 	t.Helper()
+	parameters := load(t, name)["Parameters"].(map[string]any)
 	values := maps.Clone(given)
+	maps.DeleteFunc(values, func(name, _ string) bool { return parameters[name] == nil })
 	maps.Copy(values, more)
 	resources, err := cfn.Read(name, values)
 	if err != nil {
@@ -100,10 +102,17 @@ func everything(t *testing.T) map[string]cfn.Resource {
 	return resolve(t, "../template.yaml", map[string]string{
 		"RotationRoleArn": "arn:{partition}:iam::{account}:role/rotation", "RotationRoleExternalId": "external", "RotationRoleOrganizationId": "o-exampleorg1",
 		"VpcSubnetIds": "subnet-1,subnet-2", "VpcSecurityGroupIds": "sg-1", "Tracing": "Active", "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
-		"PermissionsBoundaryArn": "arn:aws:iam::123456789012:policy/boundary", "CodeSigningConfigArn": "arn:aws:lambda:us-east-1:123456789012:code-signing-config:csc-1",
-		"RotatorFunctionRole.Arn": "arn:aws:iam::123456789012:role/role", "RotatorLogGroup": "/aws/lambda/stack-rotator", "RotatorFunction": "stack-rotator",
-		"RotationFailedRule": "rule",
+		"PermissionsBoundaryArn":  "arn:aws:iam::123456789012:policy/boundary",
+		"RotatorFunctionRole.Arn": "arn:aws:iam::123456789012:role/role", "RotatorLogGroup": "/aws/lambda/rotator", "RotatorFunction": "rotator",
 	})
+}
+
+// services are the statements that services.yaml adds to the function's role.
+func services(t *testing.T, more map[string]string) []map[string]any {
+	t.Helper()
+	values := map[string]string{"RoleName": "role"}
+	maps.Copy(values, more)
+	return statements(resolve(t, "services.yaml", values)["ServicesPolicy"].Properties)
 }
 
 // crossRole is what cross-account-role.yaml makes for everything's function.
@@ -115,14 +124,16 @@ func crossRole(t *testing.T) map[string]cfn.Resource {
 	})
 }
 
-// resource returns the properties of a resource of template.yaml.
+// resource returns the properties of a resource of template.yaml or monitoring.yaml.
 func resource(t *testing.T, name string) map[string]any {
 	t.Helper()
-	r, ok := load(t, "../template.yaml")["Resources"].(map[string]any)[name].(map[string]any)
-	if !ok {
-		t.Fatalf("no resource %s", name)
+	for _, template := range []string{"../template.yaml", "monitoring.yaml"} {
+		if r, ok := load(t, template)["Resources"].(map[string]any)[name].(map[string]any); ok {
+			return r["Properties"].(map[string]any)
+		}
 	}
-	return r["Properties"].(map[string]any)
+	t.Fatalf("no resource %s", name)
+	return nil
 }
 
 // variables are the function's, with what they are set from.
@@ -141,7 +152,7 @@ func variables(t *testing.T) map[string]any {
 func causeAlarms(t *testing.T) map[string][]string {
 	t.Helper()
 	out := make(map[string][]string)
-	for name, r := range load(t, "../template.yaml")["Resources"].(map[string]any) {
+	for name, r := range load(t, "monitoring.yaml")["Resources"].(map[string]any) {
 		properties := r.(map[string]any)["Properties"].(map[string]any)
 		queries, ok := properties["Metrics"].([]any)
 		if r.(map[string]any)["Type"] != "AWS::CloudWatch::Alarm" || !ok {
@@ -158,7 +169,7 @@ func causeAlarms(t *testing.T) map[string][]string {
 				d := d.(map[string]any)
 				dimensions[fmt.Sprint(d["Name"])] = fmt.Sprint(d["Value"])
 			}
-			if metric["Namespace"] != "Rotator" || metric["MetricName"] != "Failures" || len(dimensions) != 2 || dimensions["function_name"] != "RotatorFunction" {
+			if metric["Namespace"] != "Rotator" || metric["MetricName"] != "Failures" || len(dimensions) != 2 || dimensions["function_name"] != "FunctionName" {
 				t.Errorf("%s looks at %v, not at a cause of this function", name, metric)
 			}
 			out[name] = append(out[name], dimensions["cause"])
@@ -170,12 +181,12 @@ func causeAlarms(t *testing.T) map[string][]string {
 // TestEveryCauseHasAnAlarm: exactly one, and no alarm waits for a cause that the
 // function does not tell.
 func TestEveryCauseHasAnAlarm(t *testing.T) {
-	template, err := os.ReadFile("../template.yaml")
+	template, err := os.ReadFile("monitoring.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(template), "Value: RotatorFunction") { // load cannot tell it from !Ref
-		t.Error("an alarm watches a function of the name RotatorFunction")
+	if strings.Contains(string(template), "Value: FunctionName") { // load cannot tell it from !Ref
+		t.Error("an alarm watches a function of the name FunctionName")
 	}
 	text, err := os.ReadFile("../rotation/engine/error.go")
 	if err != nil {
@@ -219,7 +230,7 @@ func TestDashboardShowsEveryMetric(t *testing.T) {
 	_, want := metricsPage(t)
 	body := resource(t, "RotatorDashboard")["DashboardBody"].(string)
 	got := make(map[string]string)
-	for _, m := range regexp.MustCompile(`SEARCH\('\{Rotator,([\w,]+)\} MetricName=\\"(\w+)\\" function_name=\\"\$\{RotatorFunction\}\\"'`).FindAllStringSubmatch(body, -1) {
+	for _, m := range regexp.MustCompile(`SEARCH\('\{Rotator,([\w,]+)\} MetricName=\\"(\w+)\\" function_name=\\"\$\{FunctionName\}\\"'`).FindAllStringSubmatch(body, -1) {
 		got[m[2]] = m[1]
 	}
 	if !maps.Equal(got, want) {
@@ -231,7 +242,7 @@ func TestDashboardShowsEveryMetric(t *testing.T) {
 func TestMetricsPageHasEveryAlarm(t *testing.T) {
 	page, _ := metricsPage(t)
 	causes := causeAlarms(t)
-	for name, r := range load(t, "../template.yaml")["Resources"].(map[string]any) {
+	for name, r := range load(t, "monitoring.yaml")["Resources"].(map[string]any) {
 		if r.(map[string]any)["Type"] != "AWS::CloudWatch::Alarm" {
 			continue
 		}
@@ -281,7 +292,7 @@ func TestParametersAreUsed(t *testing.T) {
 // tell somebody.
 func TestTemplateForProduction(t *testing.T) {
 	function := resource(t, "RotatorFunction")
-	for _, property := range []string{"Architectures", "MemorySize", "Timeout", "ReservedConcurrentExecutions", "Tracing", "CodeSigningConfigArn", "VpcConfig", "LoggingConfig"} {
+	for _, property := range []string{"Architectures", "MemorySize", "Timeout", "ReservedConcurrentExecutions", "Tracing", "VpcConfig", "LoggingConfig"} {
 		if function[property] == nil {
 			t.Errorf("the function has no %s", property)
 		}
@@ -294,7 +305,7 @@ func TestTemplateForProduction(t *testing.T) {
 		t.Errorf("nobody is told of failed rotations: %v", rule)
 	}
 	alarms := 0
-	for name, r := range load(t, "../template.yaml")["Resources"].(map[string]any) {
+	for name, r := range load(t, "monitoring.yaml")["Resources"].(map[string]any) {
 		r := r.(map[string]any)
 		if r["Type"] != "AWS::CloudWatch::Alarm" {
 			continue
@@ -308,7 +319,7 @@ func TestTemplateForProduction(t *testing.T) {
 	if alarms < 3 {
 		t.Errorf("%d alarms", alarms)
 	}
-	for _, name := range []string{"../template.yaml", "cross-account-role.yaml", "after-rotation.yaml", "example-secret.yaml"} {
+	for _, name := range []string{"../template.yaml", "monitoring.yaml", "services.yaml", "cross-account-role.yaml", "after-rotation.yaml", "example-secret.yaml"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -348,7 +359,7 @@ func TestRepositoryMetadata(t *testing.T) {
 // name it, keys to Secrets Manager and the secrets' ARNs, and roles to those
 // that the operator names.
 func TestLeastPrivilege(t *testing.T) {
-	for _, name := range []string{"../template.yaml", "cross-account-role.yaml", "after-rotation.yaml"} {
+	for _, name := range []string{"../template.yaml", "services.yaml", "cross-account-role.yaml", "after-rotation.yaml"} {
 		found := statements(load(t, name))
 		if len(found) < 3 {
 			t.Fatalf("%s: %d statements found", name, len(found))
@@ -402,9 +413,7 @@ func TestLeastPrivilege(t *testing.T) {
 // template does, may change that user without a tag.
 func TestOneSecretNeedsNoTag(t *testing.T) {
 	found := 0
-	one := resolve(t, "../template.yaml", map[string]string{"SecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:app-AbCdEf", "UserName": "app",
-		"RotatorFunctionRole.Arn": "arn:aws:iam::123456789012:role/role", "RotatorLogGroup": "/aws/lambda/stack-rotator", "RotatorFunction": "stack-rotator"})
-	for _, s := range statements(one["RotatorFunctionRole"].Properties["Policies"]) {
+	for _, s := range services(t, map[string]string{"SecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:app-AbCdEf"}) {
 		if a := list(s["Action"])[0]; a == "elasticache:ModifyUser" || a == "memorydb:UpdateUser" {
 			if found++; s["Condition"] != nil {
 				t.Errorf("%s asks for %v", a, s["Condition"])
@@ -442,7 +451,7 @@ func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 	for _, s := range statements(crossRole(t)["RotationRole"].Properties) {
 		role[fmt.Sprint(s["Sid"])] = s
 	}
-	for _, s := range statements(ours["RotatorFunctionRole"].Properties["Policies"]) {
+	for _, s := range append(statements(ours["RotatorFunctionRole"].Properties["Policies"]), services(t, nil)...) {
 		sid := fmt.Sprint(s["Sid"])
 		switch sid {
 		case "Log", "NetworkInterfaces", "NetworkInterfacesNotByTheCode", "Traces":
@@ -458,21 +467,22 @@ func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 		}
 		delete(role, sid)
 	}
-	delete(role, "<nil>") // the trust
+	delete(role, "<nil>")            // the trust
+	delete(role, "KeysOfSuperusers") // the function reads both kinds of secrets by one statement
 	if len(role) > 0 {
 		t.Errorf("the role has besides %v", role)
 	}
 }
 
-// TestVariablesAreDeclared: `sam local` passes on only what the template declares, the
-// README explains what there is, and an engine's own settings its page.
-func TestVariablesAreDeclared(t *testing.T) {
-	declared := variables(t)
+// TestVariablesAreSettings: what the code reads can be set in ROTATOR_SETTINGS, the README explains
+// what there is, and an engine's own settings its page.
+func TestVariablesAreSettings(t *testing.T) {
+	known := pages(t, "../internal/function/settings.go")
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	getenv := regexp.MustCompile(`getenv\("([A-Z_]+)"\)`)
+	getenv := regexp.MustCompile(`(?:getenv|settings)\("([A-Z_]+)"\)`)
 	option := regexp.MustCompile(`o\.(?:text|bool)\("([a-z-]+)"`)
 	own := regexp.MustCompile(`Option +=? *"([a-z-]+)"`)
 	var read, engines []string
@@ -503,15 +513,10 @@ func TestVariablesAreDeclared(t *testing.T) {
 	if !slices.Contains(read, "PASSWORD_LENGTH") || !slices.Contains(read, "CA_BUNDLE") || !slices.Contains(engines, "ROTATOR_GENERIC_KIND") {
 		t.Fatalf("the variables were not found in the code: %v, %v", read, engines)
 	}
-	for name := range declared {
-		if strings.HasPrefix(name, "ROTATOR_") && !slices.Contains(engines, name) {
-			t.Errorf("no engine reads %s", name)
-		}
-	}
 	text := pages(t, "../docs/engines/*.md")
 	for _, name := range engines {
-		if _, ok := declared[name]; !ok {
-			t.Errorf("an engine reads %s, which the template does not declare", name)
+		if !strings.Contains(known, `"`+name+`"`) {
+			t.Errorf("an engine reads %s, which is no setting", name)
 		}
 		if !strings.Contains(text, "`"+name+"`") {
 			t.Errorf("an engine reads %s, which no page of an engine explains", name)
@@ -521,8 +526,8 @@ func TestVariablesAreDeclared(t *testing.T) {
 		if strings.HasPrefix(name, "AWS_LAMBDA_") {
 			continue // Lambda sets them, and lets nobody else
 		}
-		if _, ok := declared[name]; !ok {
-			t.Errorf("the code reads %s, which the template does not declare", name)
+		if !strings.Contains(known, `"`+name+`"`) {
+			t.Errorf("the code reads %s, which is no setting", name)
 		}
 		if !strings.Contains(string(readme), "`"+name+"`") {
 			t.Errorf("the code reads %s, which the README does not explain", name)
@@ -550,23 +555,73 @@ func pages(t *testing.T, patterns ...string) string {
 	return all.String()
 }
 
-// TestConsoleAsksForEveryParameter: what no group has would come last, without a name.
-func TestConsoleAsksForEveryParameter(t *testing.T) {
+// TestTemplateIsForReaders: it is short, asks for little, and has nothing that stops a person who
+// answers `sam deploy --guided` by Enter: a NoEcho parameter is asked for again until it has a value,
+// and a property CodeSigningConfigArn asks for a signing profile.
+func TestTemplateIsForReaders(t *testing.T) {
+	text := pages(t, "../template.yaml")
+	if n := strings.Count(text, "\n"); n > 350 {
+		t.Errorf("%d lines", n)
+	}
 	template := load(t, "../template.yaml")
-	asked := make(map[string]int)
-	for _, group := range template["Metadata"].(map[string]any)["AWS::CloudFormation::Interface"].(map[string]any)["ParameterGroups"].([]any) {
-		for _, name := range list(group.(map[string]any)["Parameters"]) {
-			asked[name]++
+	if n := len(template["Parameters"].(map[string]any)); n > 20 {
+		t.Errorf("%d parameters", n)
+	}
+	for _, trap := range []string{"NoEcho", "CodeSigningConfigArn"} {
+		if strings.Contains(text, trap) {
+			t.Errorf("the template has %s", trap)
 		}
 	}
-	for name := range template["Parameters"].(map[string]any) {
-		if asked[name] != 1 {
-			t.Errorf("%s is in %d groups", name, asked[name])
-		}
-		delete(asked, name)
+	if template["Resources"].(map[string]any)["RotatorLogGroup"].(map[string]any)["DeletionPolicy"] != "RetainExceptOnCreate" {
+		t.Error("the log group of a creation that failed is in the way of the next")
 	}
-	if len(asked) > 0 {
-		t.Errorf("no parameters: %v", asked)
+	for _, output := range []string{"RotationLambdaARN", "RotatorRoleArn", "RotatorRoleName"} {
+		if template["Outputs"].(map[string]any)[output] == nil {
+			t.Errorf("no output %s", output)
+		}
+	}
+}
+
+// TestParametersThatAreRefused: by CloudFormation, before anything is made. A backslash is, because the
+// SAM CLI loses it together with what follows.
+func TestParametersThatAreRefused(t *testing.T) {
+	resources := map[string]string{"RotatorFunctionRole.Arn": "role", "RotatorFunctionRole": "role", "RotatorLogGroup": "log", "RotatorFunction": "function"}
+	for _, c := range []struct {
+		name, value string
+		taken       bool
+	}{
+		{"Settings", `RETIRE=now`, false},
+		{"Settings", `{"EXCLUDE_CHARACTERS":"\""}`, false},
+		{"Settings", `{"EXCLUDE_CHARACTERS":"/@\u0022'\u005c", "RETIRE": "now"}`, true},
+		{"ExcludeCharacters", `/@"'\`, false},
+		{"ExcludeCharacters", `/@"'`, true},
+		{"PasswordLength", "-1", false},
+		{"PasswordLength", "40", true},
+		{"Timeout", "901", false},
+		{"LogLevel", "LOUD", false},
+		{"FunctionName", "a b", false},
+		{"AlarmTopicArn", "alarms", false},
+		{"RotationRoleArn", "rotation", false},
+		{"RotationRoleArn", "arn:{partition}:iam::{account}:role/rotation", true},
+		{"RotationRoleOrganizationId", "org", false},
+	} {
+		values := maps.Clone(resources)
+		values[c.name] = c.value
+		if _, err := cfn.Read("../template.yaml", values); (err == nil) != c.taken {
+			t.Errorf("%s=%s: %v", c.name, c.value, err)
+		}
+	}
+}
+
+// TestNoMetricsNoDashboard: what needs the function's metrics is not there without them.
+func TestNoMetricsNoDashboard(t *testing.T) {
+	var got []string
+	for name := range resolve(t, "monitoring.yaml", map[string]string{"AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms", "Metrics": "off"}) {
+		got = append(got, name)
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"ErrorAlarm", "RotationFailedAlarm"}) {
+		t.Errorf("without metrics there are %v", got)
 	}
 }
 
@@ -575,6 +630,8 @@ func TestConsoleAsksForEveryParameter(t *testing.T) {
 func TestParametersAreExplained(t *testing.T) {
 	for template, text := range map[string]string{
 		"../template.yaml":        pages(t, "../docs/deploy.md"),
+		"monitoring.yaml":         pages(t, "../docs/deploy.md"),
+		"services.yaml":           pages(t, "../docs/deploy.md"),
 		"cross-account-role.yaml": pages(t, "../docs/*.md", "../docs/engines/*.md"),
 		"after-rotation.yaml":     pages(t, "../docs/after-a-rotation.md"),
 	} {
@@ -586,7 +643,7 @@ func TestParametersAreExplained(t *testing.T) {
 	}
 	// What an engine's rights depend on stands on the engine's page, too.
 	for page, names := range map[string][]string{
-		"elasticache": {"ElastiCacheUserArns", "Timeout"}, "memorydb": {"MemoryDbUserArns", "Timeout"}, "iam": {"IamUserArns", "IamByRole"}, "timestream-influxdb": {"InfluxDbInstanceArns"},
+		"elasticache": {"ElastiCacheUserArns", "Timeout"}, "memorydb": {"MemoryDbUserArns", "Timeout"}, "iam": {"IamUserArns", "IAM_BY_ROLE"}, "timestream-influxdb": {"InfluxDbInstanceArns"},
 	} {
 		for _, name := range names {
 			if !strings.Contains(pages(t, "../docs/engines/"+page+".md"), "`"+name+"`") {
@@ -604,7 +661,7 @@ func TestAlarmsLeadToTheRunbook(t *testing.T) {
 		t.Fatal(err)
 	}
 	causes := causeAlarms(t)
-	for name, r := range load(t, "../template.yaml")["Resources"].(map[string]any) {
+	for name, r := range load(t, "monitoring.yaml")["Resources"].(map[string]any) {
 		if r.(map[string]any)["Type"] != "AWS::CloudWatch::Alarm" {
 			continue
 		}

@@ -14,8 +14,6 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
 	"github.com/zclconf/go-cty/cty"
-
-	"example.com/rotator/internal/testing/cfn"
 )
 
 // module is the Terraform module as its parser sees it. What Terraform says of it is
@@ -177,21 +175,25 @@ func TestTerraformNamesResolve(t *testing.T) {
 	}
 }
 
-// TestTerraformHasTheTemplatesParameters: the same names, defaults and secrecy,
-// but for the name and the zip, which CloudFormation makes itself, and the accounts,
-// over which it has no loop.
+// TestTerraformHasTheTemplatesParameters: the same names and defaults as the parameters of
+// template.yaml and services.yaml, except the name, which is the function's, the settings, which are
+// an object, the zip and its architecture, which CloudFormation makes itself, and the accounts, over
+// which it has no loop.
 func TestTerraformHasTheTemplatesParameters(t *testing.T) {
-	want := map[string]string{"name": "rotator", "zip": "none", "secretsaccountids": "[]"}
-	for name, p := range load(t, "../template.yaml")["Parameters"].(map[string]any) {
-		p := p.(map[string]any)
-		value := fmt.Sprint(p["Default"])
-		if p["Type"] == "CommaDelimitedList" {
-			value += "[]"
+	want := map[string]string{"name": "rotator", "zip": "none", "architecture": "x86_64", "secretsaccountids": "[]"}
+	for _, template := range []string{"../template.yaml", "services.yaml"} {
+		for name, p := range load(t, template)["Parameters"].(map[string]any) {
+			p := p.(map[string]any)
+			switch value := fmt.Sprint(p["Default"]); {
+			case slices.Contains([]string{"FunctionName", "RoleName", "SecretArn"}, name):
+			case name == "Settings":
+				want["settings"] = "{}"
+			case p["Type"] == "CommaDelimitedList":
+				want[strings.ToLower(name)] = "[]"
+			default:
+				want[strings.ToLower(name)] = value
+			}
 		}
-		if p["NoEcho"] == true {
-			value += " sensitive"
-		}
-		want[strings.ToLower(name)] = value
 	}
 	got := make(map[string]string)
 	for _, b := range terraform(t).find("variable", "") {
@@ -202,12 +204,11 @@ func TestTerraformHasTheTemplatesParameters(t *testing.T) {
 				value = v.AsString()
 			case v.Type() == cty.Number:
 				value = v.AsBigFloat().Text('f', -1)
+			case v.Type().IsObjectType():
+				value = "{}"
 			default:
 				value = fmt.Sprint(words(v))
 			}
-		}
-		if b.Body.Attributes["sensitive"] != nil {
-			value += " sensitive"
 		}
 		got[strings.ReplaceAll(b.Labels[0], "_", "")] = value
 	}
@@ -232,8 +233,8 @@ func TestTerraformHasTheTemplatesVariables(t *testing.T) {
 		if problems.HasErrors() {
 			t.Fatal(problems)
 		}
-		value := item.ValueExpr.(*hclsyntax.ScopeTraversalExpr).Traversal
-		got[name.AsString()] = strings.ReplaceAll(value[1].(hcl.TraverseAttr).Name, "_", "")
+		from := item.ValueExpr.Variables()
+		got[name.AsString()] = strings.ReplaceAll(from[0][1].(hcl.TraverseAttr).Name, "_", "")
 	}
 	if !maps.Equal(got, want) {
 		t.Errorf("the module gives the function\n%v\nthe template\n%v", got, want)
@@ -283,10 +284,10 @@ func (m module) permissions(t *testing.T) map[string]string {
 	return out
 }
 
-// templatePermissions are the same of a template's role.
-func templatePermissions(role cfn.Resource) map[string]string {
+// templatePermissions are the same of a template's statements.
+func templatePermissions(all []map[string]any) map[string]string {
 	out := make(map[string]string)
-	for _, s := range statements(role.Properties["Policies"]) {
+	for _, s := range all {
 		var conditions []string
 		tests, _ := s["Condition"].(map[string]any)
 		for test, keys := range tests {
@@ -303,10 +304,11 @@ func templatePermissions(role cfn.Resource) map[string]string {
 // conditions, and no more, for the function and for the role of other accounts. The
 // values of conditions and resources are held by the modules' own tests.
 func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
-	if got, want := terraform(t).permissions(t), templatePermissions(everything(t)["RotatorFunctionRole"]); !maps.Equal(got, want) {
+	want := templatePermissions(append(statements(everything(t)["RotatorFunctionRole"].Properties["Policies"]), services(t, nil)...))
+	if got := terraform(t).permissions(t); !maps.Equal(got, want) {
 		t.Errorf("the module allows\n%v\nthe template\n%v", got, want)
 	}
-	if got, want := read(t, "terraform/role").permissions(t), templatePermissions(crossRole(t)["RotationRole"]); len(want) < 10 || !maps.Equal(got, want) {
+	if got, want := read(t, "terraform/role").permissions(t), templatePermissions(statements(crossRole(t)["RotationRole"].Properties["Policies"])); len(want) < 10 || !maps.Equal(got, want) {
 		t.Errorf("the role's module allows\n%v\nthe template\n%v", got, want)
 	}
 	m := terraform(t)
@@ -356,7 +358,7 @@ func TestTerraformHasTheTemplatesAlarms(t *testing.T) {
 		return string(out)
 	}
 	there := resource(t, "RotatorDashboard")["DashboardBody"].(string)
-	there = strings.NewReplacer("${AWS::Region}", "R", "${RotatorLogGroup}", "G", "${RotatorFunction}", "F").Replace(there)
+	there = strings.NewReplacer("${AWS::Region}", "R", "/aws/lambda/${FunctionName}", "G", "${FunctionName}", "F").Replace(there)
 	boards := m.find("resource", "aws_cloudwatch_dashboard")
 	if len(boards) != 1 {
 		t.Fatalf("%d dashboards", len(boards))

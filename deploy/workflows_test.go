@@ -22,7 +22,7 @@ type workflow struct {
 	Jobs        map[string]struct {
 		Permissions any
 		Uses        string
-		Container   string
+		Container   struct{ Image, Options string }
 		Env         map[string]string
 		Timeout     int `yaml:"timeout-minutes"`
 		Steps       []struct {
@@ -147,7 +147,7 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 		return strings.Join(out, "\n")
 	}
 	all := workflows(t)
-	for _, want := range []string{".ci/run", "govulncheck ./...", "cfn-lint", "sam validate --lint", "sam build", "make release", "cmp build/release/SHA256SUMS", "terraform fmt -check", "deploy/terraform validate", "deploy/terraform test", "deploy/terraform/role validate", "deploy/terraform/role test"} {
+	for _, want := range []string{".ci/run", "govulncheck ./...", "cfn-lint", "make test-sam", "make release", "cmp build/release/SHA256SUMS", "terraform fmt -check", "deploy/terraform validate", "deploy/terraform test", "deploy/terraform/role validate", "deploy/terraform/role test"} {
 		if !strings.Contains(run(all["ci.yml"]), want) {
 			t.Errorf("ci.yml does not run %s", want)
 		}
@@ -156,7 +156,7 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"make lint", "make test\n", "make test-oracle", "cfn-lint template.yaml deploy/*.yaml", "mysql next cdk terraform"} {
+	for _, want := range []string{"make lint", "make test\n", "make test-oracle", "cfn-lint template.yaml deploy/*.yaml", "mysql next cdk terraform sam"} {
 		if !strings.Contains(string(script), want) {
 			t.Errorf(".ci/run does not run %s", want)
 		}
@@ -176,8 +176,8 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 // none is left out.
 func TestCIRunsWhereItWasTried(t *testing.T) {
 	job := workflows(t)["ci.yml"].Jobs["test"]
-	if !regexp.MustCompile(`^debian:bookworm(@sha256:[0-9a-f]{64})?$`).MatchString(job.Container) {
-		t.Errorf("the tests run in %q", job.Container)
+	if !regexp.MustCompile(`^debian:bookworm(@sha256:[0-9a-f]{64})?$`).MatchString(job.Container.Image) {
+		t.Errorf("the tests run in %q", job.Container.Image)
 	}
 	if job.Env["ROTATOR_CI_STRICT"] != "1" {
 		t.Error("a test whose server is not to be had is left out without a word")
@@ -216,6 +216,7 @@ func TestCIIsStrictWhereItIsAskedToBe(t *testing.T) {
 		"the newer servers":          {"deps-next", "next IS NOT TO BE HAD"},
 		"the CDK":                    {"deps-cdk", "cdk IS NOT TO BE HAD"},
 		"Terraform":                  {"deps-terraform", "terraform IS NOT TO BE HAD"},
+		"the SAM CLI":                {"deps-sam", "sam IS NOT TO BE HAD"},
 		"cfn-lint":                   {"cfn-lint", "NOT linted"},
 		"the vulnerability database": {"govulncheck", "NOT checked"},
 	} {

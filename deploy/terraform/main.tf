@@ -24,44 +24,13 @@ locals {
   # role that this stands in.
   function_arn = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.name}"
   secrets      = "arn:${local.partition}:secretsmanager:${local.region}:${local.account}:secret:*"
-  # A user of ElastiCache or MemoryDB takes minutes to become active.
-  timeout = var.timeout != "" ? tonumber(var.timeout) : length(var.elasticache_user_arns) + length(var.memorydb_user_arns) > 0 ? 900 : 60
 
   environment = {
-    CA_BUNDLE                              = var.ca_bundle
-    ALLOW_PLAINTEXT_FALLBACK               = var.allow_plaintext_fallback
-    EXCLUDE_CHARACTERS                     = var.exclude_characters
-    EXCLUDE_LOWERCASE                      = var.exclude_lowercase
-    EXCLUDE_NUMBERS                        = var.exclude_numbers
-    EXCLUDE_PUNCTUATION                    = var.exclude_punctuation
-    EXCLUDE_UPPERCASE                      = var.exclude_uppercase
-    USERNAME_CHARACTER_LIMIT               = var.username_character_limit
-    ENGINE                                 = var.engine
-    IAM_BY_ROLE                            = var.iam_by_role
-    HTTP_RECIPES                           = var.http_recipes
-    SECRET_ARN                             = var.secret_arn
-    USER_NAME                              = var.user_name
-    MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS = var.max_waiting_time_for_active_in_seconds
-    WAITING_RETRY_INTERVAL_IN_SECONDS      = var.waiting_retry_interval_in_seconds
-    ROTATOR_REDIS_NODES                    = var.redis_nodes
-    ROTATOR_REDIS_PERSIST                  = var.redis_persist
-    REDIS_TRUSTED_NODES                    = var.redis_trusted_nodes
-    ROTATOR_LDAP_CHANGE                    = var.ldap_change
-    ROTATOR_LDAP_STARTTLS                  = var.ldap_starttls
-    ROTATOR_GENERIC_KIND                   = var.generic_kind
-    ROTATOR_GENERIC_FIELD                  = var.generic_field
-    ROTATOR_GENERIC_BYTES                  = var.generic_bytes
-    ROTATOR_GENERIC_ENCODING               = var.generic_encoding
-    STRATEGY                               = var.strategy
-    RECOVER_BY_SUPERUSER                   = var.recover_by_superuser
-    ADOPT_PAIRS                            = var.adopt_pairs
-    SECRETS_MANAGER_ENDPOINT               = var.secrets_manager_endpoint
-    PASSWORD_LENGTH                        = var.password_length
-    REQUIRE_EACH_INCLUDED_TYPE             = var.require_each_included_type
-    RETIRE                                 = var.retire
-    METRICS                                = var.metrics
-    ROTATION_ROLE_ARN                      = var.rotation_role_arn
-    ROTATION_ROLE_EXTERNAL_ID              = var.rotation_role_external_id
+    EXCLUDE_CHARACTERS        = var.exclude_characters
+    PASSWORD_LENGTH           = var.password_length
+    ROTATION_ROLE_ARN         = var.rotation_role_arn
+    ROTATION_ROLE_EXTERNAL_ID = var.rotation_role_external_id
+    ROTATOR_SETTINGS          = length(var.settings) > 0 ? jsonencode(var.settings) : ""
   }
 }
 
@@ -116,7 +85,7 @@ data "aws_iam_policy_document" "rotate" {
 
   # These list what an account has, and take no ARN.
   dynamic "statement" {
-    for_each = length(var.superuser_secret_arns) > 0 && var.redshift_superusers == "true" ? [1] : []
+    for_each = var.redshift_superusers == "true" ? [1] : []
     content {
       sid       = "RedshiftHostsOfSuperusers"
       actions   = ["redshift:DescribeClusters", "redshift-serverless:ListNamespaces", "redshift-serverless:ListWorkgroups"]
@@ -140,7 +109,7 @@ data "aws_iam_policy_document" "rotate" {
       actions   = ["elasticache:ModifyUser"]
       resources = var.elasticache_user_arns
       dynamic "condition" {
-        for_each = var.secret_arn == "" ? [1] : [] # which names the user without a tag
+        for_each = can(var.settings.SECRET_ARN) ? [] : [1] # which names the user without a tag
         content {
           test     = "StringLike"
           variable = "aws:ResourceTag/rotator:secret"
@@ -166,7 +135,7 @@ data "aws_iam_policy_document" "rotate" {
       actions   = ["memorydb:UpdateUser"]
       resources = var.memorydb_user_arns
       dynamic "condition" {
-        for_each = var.secret_arn == "" ? [1] : [] # which names the user without a tag
+        for_each = can(var.settings.SECRET_ARN) ? [] : [1] # which names the user without a tag
         content {
           test     = "StringLike"
           variable = "aws:ResourceTag/rotator:secret"
@@ -223,25 +192,6 @@ data "aws_iam_policy_document" "rotate" {
         test     = "StringLike"
         variable = "kms:EncryptionContext:SecretARN"
         values   = [local.secrets]
-      }
-    }
-  }
-
-  dynamic "statement" {
-    for_each = length(var.superuser_secret_arns) > 0 && length(var.superuser_kms_key_arns) > 0 ? [1] : []
-    content {
-      sid       = "KeysOfSuperusers"
-      actions   = ["kms:Decrypt"]
-      resources = var.superuser_kms_key_arns
-      condition {
-        test     = "StringEquals"
-        variable = "kms:ViaService"
-        values   = ["secretsmanager.${local.region}.${local.suffix}"]
-      }
-      condition {
-        test     = "StringLike"
-        variable = "kms:EncryptionContext:SecretARN"
-        values   = var.superuser_secret_arns
       }
     }
   }
@@ -306,7 +256,7 @@ data "aws_iam_policy_document" "rotate" {
 
 resource "aws_iam_role" "this" {
   name                 = var.name
-  description          = "Of the function that rotates secrets."
+  description          = "Role of the function that rotates secrets."
   assume_role_policy   = data.aws_iam_policy_document.trust.json
   permissions_boundary = var.permissions_boundary_arn == "" ? null : var.permissions_boundary_arn
 }
@@ -324,7 +274,7 @@ resource "aws_cloudwatch_log_group" "this" {
 
 resource "aws_lambda_function" "this" {
   function_name                  = var.name
-  description                    = "Rotates secrets; called by Secrets Manager."
+  description                    = "Rotates secrets. Called by Secrets Manager."
   role                           = aws_iam_role.this.arn
   filename                       = var.zip
   source_code_hash               = filebase64sha256(var.zip)
@@ -332,13 +282,13 @@ resource "aws_lambda_function" "this" {
   runtime                        = "provided.al2023"
   architectures                  = [var.architecture]
   memory_size                    = var.memory_size
-  timeout                        = local.timeout
+  timeout                        = var.timeout
   reserved_concurrent_executions = var.reserved_concurrency
-  code_signing_config_arn        = var.code_signing_config_arn == "" ? null : var.code_signing_config_arn
 
   logging_config {
-    log_format = "JSON"
-    log_group  = aws_cloudwatch_log_group.this.name
+    log_format            = "JSON"
+    application_log_level = var.log_level
+    log_group             = aws_cloudwatch_log_group.this.name
   }
 
   tracing_config {

@@ -1,40 +1,41 @@
-# What template.yaml has of alarms and the dashboard.
+# The alarms and the dashboard of deploy/monitoring.yaml, and the rule of template.yaml.
 
 locals {
   alarm_actions = var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]
+  metrics       = !contains(["off", "false", "no", "n", "0"], lower(try(tostring(var.settings.METRICS), "on")))
 
   # Every cause that the function tells is in one of these alarms, which watch this
   # function's metrics alone.
   causes = {
     LoginRefusedAlarm = {
-      description = "A target refuses every version of a secret, so its clients are refused, too. The function's log says which."
+      description = "A target refuses every version of a secret, so its clients are refused as well. The function's log names the secret."
       causes      = ["LoginRefused"]
     }
     TargetUnreachableAlarm = {
-      description = "A target cannot be reached or proves not to be the target; see routes, security groups and certificates. The function's log says which."
+      description = "A target cannot be reached or did not prove its identity. Check routes, security groups and certificates. The function's log names the secret."
       causes      = ["NameNotResolved", "Unreachable", "TLSFailed"]
     }
     ChangeRefusedAlarm = {
-      description = "A target lets the function in, but not change the credential; see the rights of its user and the password rules. The function's log says which."
+      description = "A target accepts the login but not the change of the credential. Check the user's privileges and the password rules. The function's log names the secret."
       causes      = ["PrivilegeMissing", "PolicyRejected", "TakeoverRefused", "Locked", "TargetFailed"]
     }
     SecretUnfitAlarm = {
-      description = "A secret, its labels or the settings of the function contradict what a rotation needs. The function's log says which."
+      description = "A secret, its labels or the settings of the function do not fit a rotation. The function's log names them."
       causes      = ["InvalidEvent", "InvalidConfiguration", "InvalidSecret", "RotationDisabled", "VersionNotStaged", "SecretEdited"]
     }
     FunctionHinderedAlarm = {
-      description = "AWS, the time-out or the function itself kept a step from its end. The function's log says which."
+      description = "AWS, the timeout or the function itself kept a step from completing. The function's log says which."
       causes      = ["SecretsManagerFailed", "OutOfTime", "Unsettled", "InternalError"]
     }
   }
 }
 
-# A rotation that has failed is told by CloudTrail, so the account needs a trail
-# that records management events.
+# Secrets Manager reports a failed rotation through CloudTrail, so the account needs
+# a trail that records management events.
 resource "aws_cloudwatch_event_rule" "rotation_failed" {
   count       = length(local.alarm_actions)
   name        = "${var.name}-rotation-failed"
-  description = "Tells of rotations that failed or were abandoned."
+  description = "Reports rotations that failed or were abandoned."
   event_pattern = jsonencode({
     source      = ["aws.secretsmanager"]
     detail-type = ["AWS Service Event via CloudTrail"]
@@ -54,7 +55,7 @@ resource "aws_cloudwatch_event_target" "rotation_failed" {
 resource "aws_cloudwatch_metric_alarm" "rotation_failed" {
   count               = length(local.alarm_actions)
   alarm_name          = "${var.name}-RotationFailedAlarm"
-  alarm_description   = "A rotation failed or was abandoned; CloudTrail says which."
+  alarm_description   = "A rotation failed or was abandoned. The event in CloudTrail names the secret."
   namespace           = "AWS/Events"
   metric_name         = "TriggeredRules"
   dimensions          = { RuleName = aws_cloudwatch_event_rule.rotation_failed[0].name }
@@ -69,7 +70,7 @@ resource "aws_cloudwatch_metric_alarm" "rotation_failed" {
 resource "aws_cloudwatch_metric_alarm" "error" {
   count               = length(local.alarm_actions)
   alarm_name          = "${var.name}-ErrorAlarm"
-  alarm_description   = "A step of a rotation failed; the function's log and the metric Failures by cause say why."
+  alarm_description   = "A step of a rotation failed. See the function's log and the metric Failures by cause."
   namespace           = "AWS/Lambda"
   metric_name         = "Errors"
   dimensions          = { FunctionName = aws_lambda_function.this.function_name }
@@ -83,9 +84,9 @@ resource "aws_cloudwatch_metric_alarm" "error" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "clients_refused" {
-  count               = length(local.alarm_actions) > 0 && var.metrics == "on" ? 1 : 0
+  count               = length(local.alarm_actions) > 0 && local.metrics ? 1 : 0
   alarm_name          = "${var.name}-ClientsRefusedAlarm"
-  alarm_description   = "Clients are being refused now. A target refused the AWSCURRENT of a secret, and the step ended before that changed. The function's log says which."
+  alarm_description   = "Clients are being refused now. A target refused the AWSCURRENT of a secret, and the step ended before that changed. The function's log names the secret."
   namespace           = "Rotator"
   metric_name         = "CurrentRefused"
   dimensions          = { function_name = aws_lambda_function.this.function_name }
@@ -99,7 +100,7 @@ resource "aws_cloudwatch_metric_alarm" "clients_refused" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "cause" {
-  for_each            = length(local.alarm_actions) > 0 && var.metrics == "on" ? local.causes : {}
+  for_each            = length(local.alarm_actions) > 0 && local.metrics ? local.causes : {}
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.description
   evaluation_periods  = 1
@@ -131,6 +132,7 @@ resource "aws_cloudwatch_metric_alarm" "cause" {
 }
 
 resource "aws_cloudwatch_dashboard" "this" {
+  count          = local.metrics ? 1 : 0
   dashboard_name = var.name
   dashboard_body = <<-EOT
     {"widgets": [

@@ -96,7 +96,7 @@ func TestExamplesAreValid(t *testing.T) {
 	}
 	// The reader's own secrets and external ID, and the module's zip.
 	example += "variable \"external_id\" {}\nresource \"aws_secretsmanager_secret\" \"app\" {}\nresource \"aws_secretsmanager_secret\" \"superuser\" {}\n"
-	for name, text := range map[string]string{"main.tf": example, "rotator-v0.1.0-lambda-arm64.zip": ""} {
+	for name, text := range map[string]string{"main.tf": example, "rotator-v0.1.0-lambda-x86_64.zip": ""} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -115,16 +115,16 @@ func TestFaultsAreSeen(t *testing.T) {
 	for _, c := range []struct{ name, command, old, new, want string }{
 		{"an argument that there is not", "validate", "memory_size                    =", "memory =", "Unsupported argument"},
 		{"a required one missing", "validate", `principal      = "secretsmanager.amazonaws.com"`, "", "Missing required argument"},
-		{"a wrong type", "validate", "timeout                        = local.timeout", "timeout = [local.timeout]", "Incorrect attribute value type"},
+		{"a wrong type", "validate", "timeout                        = var.timeout", "timeout = [var.timeout]", "Incorrect attribute value type"},
 		{"a block that there is not", "validate", "logging_config {", "log_config {", "Unsupported block type"},
 		{"one block too many", "validate", "  tracing_config {\n    mode = var.tracing\n  }\n", "  tracing_config {\n    mode = var.tracing\n  }\n  tracing_config {\n    mode = \"Active\"\n  }\n", "Too many tracing_config blocks"},
 		{"an attribute of another resource", "validate", "aws_iam_role.this.arn", "aws_iam_role.this.invoke_arn", "Unsupported attribute"},
 		{"a statement for any resource", "test", "[local.secrets]", `["*"]`, "The secrets are not those of the account and region"},
 		{"a key beside Secrets Manager", "test", `values   = ["secretsmanager.${local.region}.${local.suffix}"]`, `values   = ["secretsmanager.${local.region}.${local.suffix}", "s3.${local.region}.${local.suffix}"]`, "A statement has another condition"},
-		{"a key of any secret", "test", "values   = var.superuser_secret_arns", `values   = ["*"]`, "A statement has another condition"},
+		{"a key of any secret", "test", "values   = [local.secrets]", `values   = ["*"]`, "A statement has another condition"},
 		{"a role of any organisation", "test", `for_each = var.rotation_role_organization_id == "" ? [] : [1]`, "for_each = []", "A statement has another condition"},
 		{"superusers of any name", "test", "resources = var.superuser_secret_arns", "resources = [local.secrets]", "about something else"},
-		{"a setting that does not arrive", "test", "ENGINE                                 = var.engine", `ENGINE = ""`, "everything_asked_for"},
+		{"a setting that does not arrive", "test", "PASSWORD_LENGTH           = var.password_length", `PASSWORD_LENGTH = ""`, "everything_asked_for"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			folder := module(t)

@@ -9,7 +9,7 @@ variable "function_role_arn" {
 }
 
 variable "function_arn" {
-  description = "Output function_arn of the function's module, or RotatorFunctionArn of its stack. Only secrets that name it can be touched."
+  description = "Output function_arn of the function's module, or RotationLambdaARN of its stack. Only secrets that name it can be touched."
   type        = string
 
   validation {

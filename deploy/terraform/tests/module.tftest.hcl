@@ -54,8 +54,7 @@ run "nothing_asked_for" {
     error_message = "There are alarms that tell nobody."
   }
   assert {
-    condition = aws_lambda_function.this.environment[0].variables == tomap({
-    ADOPT_PAIRS = "false", ALLOW_PLAINTEXT_FALLBACK = "false", IAM_BY_ROLE = "false", METRICS = "on", RECOVER_BY_SUPERUSER = "false", RETIRE = "next" })
+    condition     = length(aws_lambda_function.this.environment[0].variables) == 0
     error_message = "A variable that nobody set reaches the function."
   }
 }
@@ -66,8 +65,7 @@ run "one_secret_and_its_user" {
   variables {
     elasticache_user_arns = ["arn:aws:elasticache:eu-central-1:111122223333:user:app"]
     memorydb_user_arns    = ["arn:aws:memorydb:eu-central-1:111122223333:user/app"]
-    secret_arn            = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-AbCdEf"
-    user_name             = "app"
+    settings              = { SECRET_ARN = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-AbCdEf", USER_NAME = "app" }
   }
 
   assert {
@@ -83,7 +81,6 @@ run "everything_asked_for" {
     vpc_subnet_ids                = ["subnet-0123456789abcdef0"]
     vpc_security_group_ids        = ["sg-0123456789abcdef0"]
     kms_key_arns                  = ["arn:aws:kms:eu-central-1:111122223333:key/1", "arn:aws:kms:eu-central-1:111122223333:key/2"]
-    superuser_kms_key_arns        = ["arn:aws:kms:eu-central-1:111122223333:key/3"]
     superuser_secret_arns         = ["arn:aws:secretsmanager:eu-central-1:111122223333:secret:superuser-AbCdEf"]
     redshift_superusers           = "true"
     elasticache_user_arns         = ["arn:aws:elasticache:eu-central-1:111122223333:user:app"]
@@ -96,8 +93,10 @@ run "everything_asked_for" {
     secrets_account_ids           = ["444455556666", "777788889999"]
     alarm_topic_arn               = "arn:aws:sns:eu-central-1:111122223333:alarms"
     tracing                       = "Active"
-    engine                        = "postgres"
-    redis_trusted_nodes           = "10.0.3.0/24"
+    password_length               = "40"
+    settings                      = { REDIS_TRUSTED_NODES = "10.0.3.0/24", EXCLUDE_NUMBERS = true, HTTP_RECIPES = { shop = {} } }
+    log_level                     = "WARN"
+    timeout                       = 900
   }
 
   # What each statement is about.
@@ -115,7 +114,6 @@ run "everything_asked_for" {
       IamUsers                      = "arn:aws:iam::111122223333:user/app"
       IamUsersIntent                = "arn:aws:iam::111122223333:user/app"
       KeysOfTheSecrets              = "arn:aws:kms:eu-central-1:111122223333:key/1 arn:aws:kms:eu-central-1:111122223333:key/2"
-      KeysOfSuperusers              = "arn:aws:kms:eu-central-1:111122223333:key/3"
       RoleOfTheSecretsAccounts      = "arn:*:iam::*:role/rotator"
       NetworkInterfaces             = "*"
       NetworkInterfacesNotByTheCode = "*"
@@ -145,7 +143,6 @@ run "everything_asked_for" {
       ElastiCacheUserPasswords      = "StringLike aws:ResourceTag/rotator:secret arn:aws:secretsmanager:*:111122223333:secret:*"
       MemoryDbUserPasswords         = "StringLike aws:ResourceTag/rotator:secret arn:aws:secretsmanager:*:111122223333:secret:*"
       KeysOfTheSecrets              = "StringEquals kms:ViaService secretsmanager.eu-central-1.amazonaws.com; StringLike kms:EncryptionContext:SecretARN arn:aws:secretsmanager:eu-central-1:111122223333:secret:*"
-      KeysOfSuperusers              = "StringEquals kms:ViaService secretsmanager.eu-central-1.amazonaws.com; StringLike kms:EncryptionContext:SecretARN arn:aws:secretsmanager:eu-central-1:111122223333:secret:superuser-AbCdEf"
       RoleOfTheSecretsAccounts      = "StringEquals aws:ResourceOrgID o-exampleorg1"
       NetworkInterfacesNotByTheCode = "ArnEquals lambda:SourceFunctionArn arn:aws:lambda:eu-central-1:111122223333:function:rotator"
     }
@@ -177,24 +174,24 @@ run "everything_asked_for" {
     error_message = "The rule looks for other events."
   }
   assert {
-    condition = length([for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : w
+    condition = length([for w in jsondecode(aws_cloudwatch_dashboard.this[0].dashboard_body).widgets : w
     if w.type == "log" || strcontains(try(w.properties.metrics[0][0].expression, ""), "function_name=\"rotator\"")]) == 9
     error_message = "The dashboard is no JSON, lacks a widget or shows other functions."
   }
   assert {
-    condition     = aws_lambda_function.this.environment[0].variables["REDIS_TRUSTED_NODES"] == "10.0.3.0/24"
-    error_message = "The nodes that the operator allows do not reach the function."
+    condition     = jsondecode(aws_lambda_function.this.environment[0].variables["ROTATOR_SETTINGS"]) == { REDIS_TRUSTED_NODES = "10.0.3.0/24", EXCLUDE_NUMBERS = true, HTTP_RECIPES = { shop = {} } }
+    error_message = "The settings do not reach the function."
   }
   assert {
-    condition     = aws_lambda_function.this.timeout == 900
-    error_message = "A step ends before a user of ElastiCache or MemoryDB is active."
+    condition     = aws_lambda_function.this.timeout == 900 && aws_lambda_function.this.logging_config[0].application_log_level == "WARN"
+    error_message = "The timeout or the log level is another."
   }
   assert {
     condition     = one(aws_lambda_function.this.vpc_config).subnet_ids == toset(["subnet-0123456789abcdef0"])
     error_message = "The function is not in its subnet."
   }
   assert {
-    condition     = aws_lambda_function.this.environment[0].variables.ENGINE == "postgres" && aws_lambda_function.this.environment[0].variables.ROTATION_ROLE_ARN == "arn:{partition}:iam::{account}:role/rotator"
+    condition     = aws_lambda_function.this.environment[0].variables.PASSWORD_LENGTH == "40" && aws_lambda_function.this.environment[0].variables.ROTATION_ROLE_ARN == "arn:{partition}:iam::{account}:role/rotator"
     error_message = "A setting does not reach the function."
   }
 }
@@ -204,11 +201,11 @@ run "alarms_without_metrics" {
 
   variables {
     alarm_topic_arn = "arn:aws:sns:eu-central-1:111122223333:alarms"
-    metrics         = "off"
+    settings        = { METRICS = "off" }
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.cause) + length(aws_cloudwatch_metric_alarm.clients_refused) == 0 && length(aws_cloudwatch_metric_alarm.error) == 1 && length(aws_cloudwatch_metric_alarm.rotation_failed) == 1
+    condition     = length(aws_cloudwatch_metric_alarm.cause) + length(aws_cloudwatch_metric_alarm.clients_refused) + length(aws_cloudwatch_dashboard.this) == 0 && length(aws_cloudwatch_metric_alarm.error) == 1 && length(aws_cloudwatch_metric_alarm.rotation_failed) == 1
     error_message = "An alarm waits for a metric that is off."
   }
 }
@@ -219,12 +216,10 @@ run "values_that_are_refused" {
   variables {
     architecture                  = "i386"
     memory_size                   = 64
-    timeout                       = "901"
-    strategy                      = "both"
-    retire                        = "soon"
-    metrics                       = "yes"
+    timeout                       = 901
     password_length               = "-1"
-    generic_kind                  = "rsa"
+    settings                      = "RETIRE=now"
+    log_level                     = "LOUD"
     secrets_account_ids           = ["12345"]
     reserved_concurrency          = -2
     log_retention_days            = 2
@@ -232,8 +227,7 @@ run "values_that_are_refused" {
   }
 
   expect_failures = [
-    var.architecture, var.memory_size, var.timeout, var.strategy, var.retire, var.metrics, var.password_length,
-    var.generic_kind, var.secrets_account_ids, var.reserved_concurrency, var.log_retention_days,
-    var.rotation_role_organization_id,
+    var.architecture, var.memory_size, var.timeout, var.password_length, var.settings, var.log_level,
+    var.secrets_account_ids, var.reserved_concurrency, var.log_retention_days, var.rotation_role_organization_id,
   ]
 }
