@@ -3,8 +3,11 @@
 GO       ?= go
 # TAGS adds engines that cost much: with_oracle.
 TAGS     ?=
+# What the programs print as their version. Outside a git checkout, pass VERSION=.
+DESCRIBE := describe --tags --always --dirty --abbrev=12
+VERSION  ?= $(shell git $(DESCRIBE) 2>/dev/null)
 # lambda.norpc leaves the runtime of go1.x out of the function.
-FUNCTION := CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ldflags '-s -w'
+FUNCTION  = CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ldflags '-s -w -X main.version=$(or $(VERSION),unreleased)'
 
 # Every test runs under the race detector but those parts of the suite that have one
 # thing going on at a time, such as the sweeps, which crash a rotation or hold it up at
@@ -19,18 +22,22 @@ $(TEST) -race -parallel 4 -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 
-.PHONY: ca-bundle build build-RotatorFunction demo test test-mysql test-next test-oracle test-cdk test-terraform bench lint release deps deps-mysql deps-next deps-cdk deps-terraform clean
+.PHONY: ca-bundle build build-RotatorFunction demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam clean
 
 # build makes the function and the tool for this machine.
 build:
 	$(FUNCTION) -o build/bootstrap ./cmd/rotator
-	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -o build/rotatorctl ./cmd/rotatorctl
+	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '-X main.version=$(or $(VERSION),unreleased)' -o build/rotatorctl ./cmd/rotatorctl
 
-# build-RotatorFunction is what `sam build` calls, with the folder to fill. SAM
-# does not say for which processor: arm64 is the template's default, and
-# `GOARCH=amd64 sam build` goes with Architecture=x86_64.
+# build-RotatorFunction is what `sam build` calls, in a copy of this folder without .git,
+# with the folder to fill, which is inside the checkout. The processor is the template's.
+PROCESSOR = $(subst x86_64,amd64,$(shell sed -n 's/^ *Architectures: \[\([a-z0-9_]*\)\].*/\1/p' template.yaml))
+build-RotatorFunction: VERSION := $(or $(VERSION),$(shell git -C '$(ARTIFACTS_DIR)' $(DESCRIBE) 2>/dev/null))
 build-RotatorFunction:
-	GOOS=linux GOARCH=$${GOARCH:-arm64} $(FUNCTION) -o $(ARTIFACTS_DIR)/bootstrap ./cmd/rotator
+	@[ '$(or $(GOARCH),$(PROCESSOR))' = '$(PROCESSOR)' ] || \
+		{ echo "GOARCH is $(GOARCH), but the function in template.yaml is for $(PROCESSOR). Unset GOARCH, or change the line Architectures in template.yaml." >&2; exit 1; }
+	GOOS=linux GOARCH=$(PROCESSOR) $(FUNCTION) -o '$(ARTIFACTS_DIR)/bootstrap' ./cmd/rotator
+	cp -R files '$(ARTIFACTS_DIR)' && rm '$(ARTIFACTS_DIR)/files/README.md' && chmod -R a+rX '$(ARTIFACTS_DIR)/files'
 
 # ca-bundle fetches the certificates of RDS and Aurora that the function has built in.
 ca-bundle:
@@ -83,6 +90,11 @@ test-cdk: deps-cdk
 test-terraform: deps-terraform
 	cd tools && $(GO) vet ./terraform && $(GO) test -count=1 ./terraform
 
+# test-sam runs docs/sam.md and the README's deployment with the stock SAM CLI, in Docker.
+test-sam: export PATH := /var/cache/rotator-testserver/sam/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rotator-testserver/sam/bin:$(PATH)
+test-sam: deps-sam
+	scripts/with-docker.sh $(TEST) -tags sam -run SAM ./internal/testing/docstest
+
 # bench prints the cost of a rotation; the figures are measured, not asserted.
 bench: build
 	$(GO) run ./internal/dev/bench
@@ -91,15 +103,14 @@ bench: build
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags 'cdk mysql next oracle sqlserver with_oracle' ./...
+	$(GO) vet -tags 'cdk mysql next oracle sam sqlserver with_oracle' ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd examples/gate && $(GO) vet ./... && $(GO) mod tidy -diff
 
 # release makes the files of a release in build/release, the same bytes for the
-# same commit and tag; see docs/releasing.md. Outside a git checkout, say VERSION=.
-VERSION  ?= $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null)
+# same commit and tag; see docs/releasing.md.
 release:
 	rm -rf build/release
 	$(GO) run ./internal/dev/release -version '$(VERSION)' -tags 'lambda.norpc $(TAGS)' -out build/release
@@ -122,6 +133,10 @@ deps-cdk:
 # deps-terraform: only says what is missing.
 deps-terraform:
 	@scripts/deps.sh terraform
+
+# deps-sam: the SAM CLI, and Docker that runs or can be started.
+deps-sam:
+	@scripts/deps.sh sam
 
 clean:
 	rm -rf build .aws-sam

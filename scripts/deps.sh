@@ -1,5 +1,5 @@
 #!/bin/sh
-# usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform
+# usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform | sam
 #
 # Installs what the tests start (see internal/testing/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
@@ -8,7 +8,8 @@
 # other Debian releases, unpacked into a cache without touching the system; their
 # repository is the one that the machine itself uses. npm: Node.js of version 20 or later,
 # which the CDK needs, and npm. terraform: only looks whether Terraform is there, in a
-# version that can test modules without a cloud.
+# version that can test modules without a cloud. sam: the SAM CLI, the AWS CLI and a fake of
+# AWS from PyPI, in a virtual environment in the cache, and Docker.
 set -eu
 
 arch=$(uname -m)
@@ -61,6 +62,16 @@ missing_packages() {
 	# For the race detector and for InfluxDB 2.
 	has gcc || echo gcc libc6-dev
 	cached postgres-18/native/bin/initdb || has npm || echo npm
+}
+
+# The packages that running the function by the SAM CLI needs. An engine of another
+# kind than Debian's may be running.
+missing_sam() {
+	has docker && { has dockerd || docker info >/dev/null 2>&1; } || echo docker.io
+	has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || echo busybox-static
+	has_postgres || echo postgresql
+	has script || echo bsdutils
+	has python3 && python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
 }
 
 # Debian starts a service when its package is installed, unless policy-rc.d
@@ -259,6 +270,21 @@ debian_uri() {
 		sed -n 's/^Debian|Debian|//p' | head -n 1
 }
 
+# The SAM CLI, the AWS CLI and moto, which answers as CloudFormation and S3. The programs
+# name the folder that they are in, so it is not moved; the list of versions is written last.
+install_sam() {
+	versions='aws-sam-cli==1.170.0 awscli==1.46.3 moto[server]==5.2.5'
+	[ "$(cat "$cache/sam/versions" 2>/dev/null)" != "$versions" ] || return 0
+	has python3 || fail "Python is needed for the SAM CLI"
+	echo "deps: installing the SAM CLI (about a minute)" >&2
+	mkdir -p "$cache"
+	rm -rf "$cache/sam"
+	# shellcheck disable=SC2086 # one word a package
+	{ python3 -m venv "$cache/sam" && "$cache/sam/bin/pip" install $versions; } >"$work/pip.log" 2>&1 ||
+		{ tail -n 20 "$work/pip.log" >&2; fail "the SAM CLI cannot be installed"; }
+	echo "$versions" >"$cache/sam/versions"
+}
+
 # keep DIR NAME puts a whole directory into the cache in one step, so that an
 # interrupted run leaves no half of it.
 keep() {
@@ -303,7 +329,12 @@ terraform)
 	0.* | 1.[0-6].*) fail "$(terraform version | head -n 1) is too old; its tests need version 1.7" ;;
 	esac
 	;;
+sam)
+	install_packages "$(missing_sam)"
+	install_sam
+	"$here/with-docker.sh" true || fail "the SAM CLI needs Docker"
+	;;
 *)
-	fail "usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform"
+	fail "usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform | sam"
 	;;
 esac

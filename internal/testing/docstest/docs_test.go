@@ -132,7 +132,8 @@ func commands(script string) []string {
 
 // TestCommandsOfTheDocuments runs what the pages tell people to type: the blocks of a
 // page that are `sh run` one after the other, in one shell, as a reader does who
-// copies them. All other commands are at least read by the shell.
+// copies them. Blocks that are `sh sam` are run by TestSAM. All other commands are at
+// least read by the shell.
 func TestCommandsOfTheDocuments(t *testing.T) {
 	ran := 0
 	for name, text := range documents(t) {
@@ -147,6 +148,10 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 			switch first, _, _ := strings.Cut(b.text, "\n"); {
 			case b.info == "sh run":
 				script += b.text
+			case b.info == "sh sam":
+				if out, err := exec.Command("bash", "-n", "-c", b.text).CombinedOutput(); err != nil {
+					t.Errorf("%s:%d: %v\n%s", name, b.line, err, out)
+				}
 			case b.info != "sh":
 				if b.info == "" || b.info == "never closed" {
 					t.Errorf("%s:%d: a block that does not say what it is", name, b.line)
@@ -172,7 +177,7 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 			t.Run(name, func(t *testing.T) { runScript(t, name, script) })
 		}
 	}
-	if ran < 7 {
+	if ran < 6 {
 		t.Errorf("the commands of only %d pages were run", ran)
 	}
 }

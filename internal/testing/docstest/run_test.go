@@ -35,8 +35,8 @@ var worlds = map[string]func(t *testing.T, dir string) []string{
 }
 
 // runScript runs the commands of a page in a copy of the project, so that they leave
-// nothing in this one. `aws` and `sam` are the stand-ins of this package, and the
-// ports are free ones: others on this machine may run the same page.
+// nothing in this one. `aws` is the stand-in of this package, and the port is a free
+// one: others on this machine may run the same page.
 func runScript(t *testing.T, page, script string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -51,10 +51,8 @@ func runScript(t *testing.T, page, script string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"aws", "sam"} {
-		if err := os.Symlink(self, filepath.Join(bin, name)); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.Symlink(self, filepath.Join(bin, "aws")); err != nil {
+		t.Fatal(err)
 	}
 	if !strings.Contains(script, "make ") && !strings.Contains(script, "go build") {
 		if err := os.Mkdir(filepath.Join(dir, "build"), 0o755); err != nil {
@@ -72,24 +70,15 @@ func runScript(t *testing.T, page, script string) {
 			env = append(env, v)
 		}
 	}
-	simulator, lambda := freePort(t), freePort(t)
-	env = append(env, "PATH="+bin+":"+filepath.Join(dir, "build")+":"+os.Getenv("PATH"), "STANDIN_LAMBDA_PORT="+lambda)
+	env = append(env, "PATH="+bin+":"+filepath.Join(dir, "build")+":"+os.Getenv("PATH"))
 	if world := worlds[page]; world != nil {
 		env = append(env, world(t, dir)...)
 	}
-	ports := strings.NewReplacer("172.17.0.1", "127.0.0.1", "7788", simulator, "3001", lambda)
-	variables := filepath.Join(dir, "events", "env.json")
-	text, err := os.ReadFile(variables)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(variables, []byte(ports.Replace(string(text))), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	script = strings.ReplaceAll(script, "7788", freePort(t))
 	var out bytes.Buffer
 	// Job control lets a document say kill %1. What it leaves running ends with it, and
 	// when its time is over, too.
-	run := exec.CommandContext(ctx, "bash", "-m", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; trap 'exit 1' TERM\n"+ports.Replace(script))
+	run := exec.CommandContext(ctx, "bash", "-m", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; trap 'exit 1' TERM\n"+script)
 	run.Dir, run.Stdout, run.Stderr, run.Env = dir, &out, &out, env
 	run.Cancel = func() error { return run.Process.Signal(syscall.SIGTERM) }
 	run.WaitDelay = 5 * time.Second
@@ -231,7 +220,7 @@ func rotatedTo(t *testing.T, simulator *sim.Sim, client *secretsmanager.Client, 
 // worldOfMigration: shop/db is a secret of AWS's function, which here is the same
 // program under another ARN.
 func worldOfMigration(t *testing.T, _ string) []string {
-	const old, own = "arn:aws:lambda:eu-central-1:111122223333:function:AwsTemplate", "arn:aws:lambda:eu-central-1:111122223333:function:rotator-rotator"
+	const old, own = "arn:aws:lambda:eu-central-1:111122223333:function:AwsTemplate", "arn:aws:lambda:eu-central-1:111122223333:function:rotator"
 	value, pg := database(t)
 	simulator, client, env := simulated(t, "111122223333", []string{"CA_BUNDLE=" + pg.CAFile}, old, own)
 	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("shop/db"), SecretString: &value}); err != nil {
@@ -251,7 +240,7 @@ func worldOfMigration(t *testing.T, _ string) []string {
 // worldOfCrossAccount: the function is in another account than the secret, and the
 // role exists.
 func worldOfCrossAccount(t *testing.T, _ string) []string {
-	const function, theirs = "arn:aws:lambda:eu-central-1:111122223333:function:rotator-rotator", "444455556666"
+	const function, theirs = "arn:aws:lambda:eu-central-1:111122223333:function:rotator", "444455556666"
 	value, pg := database(t)
 	simulator, client, env := simulated(t, theirs, []string{"CA_BUNDLE=" + pg.CAFile, "ROTATION_ROLE_ARN=arn:{partition}:iam::{account}:role/rotation", "ROTATION_ROLE_EXTERNAL_ID=external"}, function)
 	if err := simulator.RegisterRole("arn:aws:iam::"+theirs+":role/rotation", "external"); err != nil {
@@ -266,7 +255,7 @@ func worldOfCrossAccount(t *testing.T, _ string) []string {
 
 // worldOfDeploy: the function is deployed, and a database waits.
 func worldOfDeploy(t *testing.T, dir string) []string {
-	const function = "arn:aws:lambda:eu-central-1:111122223333:function:rotator-rotator"
+	const function = "arn:aws:lambda:eu-central-1:111122223333:function:rotator"
 	value, pg := database(t)
 	simulator, client, env := simulated(t, "111122223333", []string{"CA_BUNDLE=" + pg.CAFile}, function)
 	if err := os.WriteFile(filepath.Join(dir, "secret.json"), []byte(value), 0o600); err != nil {

@@ -5,38 +5,30 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
-	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-
-	"example.com/rotator/sim/lambdasim"
 )
 
-// TestMain makes this program `aws` and `sam` for the commands of the documents, when
-// it is called by these names. The tests then need neither, and no Docker.
+// TestMain makes this program `aws` for the commands of the documents when it is called by this
+// name, so the tests do not need the AWS CLI.
 func TestMain(m *testing.M) {
-	stand, ok := map[string]func(args []string) error{"aws": standInAWS, "sam": standInSAM}[filepath.Base(os.Args[0])]
-	if !ok {
+	if filepath.Base(os.Args[0]) != "aws" {
 		status := m.Run()
 		if buildDir != "" {
 			os.RemoveAll(buildDir)
 		}
 		os.Exit(status)
 	}
-	if err := stand(os.Args[1:]); err != nil {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", filepath.Base(os.Args[0]), err)
+	if err := standInAWS(os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "aws: %v\n", err)
 		os.Exit(1)
 	}
 }
@@ -204,119 +196,4 @@ func setText(v reflect.Value, text string) error {
 		return nil
 	}
 	return fmt.Errorf("a %s is more than this stand-in knows", v.Kind())
-}
-
-// standInSAM is `sam build`, `sam validate`, `sam local invoke` and `sam local
-// start-lambda` without a container. As the real ones do, it runs what was built
-// and not the source, passes on only variables that the template declares, and exits
-// with 0 whatever the function says.
-func standInSAM(args []string) error {
-	var words []string
-	options := map[string]string{}
-	for i := 0; i < len(args); i++ {
-		switch {
-		case args[i] == "--lint":
-		case slices.Contains([]string{"--event", "--env-vars", "--add-host", "--parameter-overrides"}, args[i]) && i+1 < len(args):
-			options[args[i]] = args[i+1]
-			i++
-		case strings.HasPrefix(args[i], "-"):
-			return fmt.Errorf("%s is more than this stand-in knows", args[i])
-		default:
-			words = append(words, args[i])
-		}
-	}
-	processor := "arm64"
-	if options["--parameter-overrides"] != "" {
-		value, ok := strings.CutPrefix(options["--parameter-overrides"], "Architecture=")
-		if !ok {
-			return errors.New("--parameter-overrides is not understood")
-		}
-		processor = map[string]string{"arm64": "arm64", "x86_64": "amd64"}[value]
-	}
-	built := filepath.Join(".aws-sam", "build", "RotatorFunction")
-	switch strings.Join(words, " ") {
-	case "validate":
-		_, err := os.Stat("template.yaml")
-		return err
-	case "build":
-		if got := os.Getenv("GOARCH"); got != processor && (got != "" || processor != "arm64") {
-			return fmt.Errorf("the build would be for %q, and the function for %s", got, processor)
-		}
-		to, err := filepath.Abs(built)
-		if err != nil {
-			return err
-		}
-		if err := os.MkdirAll(to, 0o755); err != nil {
-			return err
-		}
-		command := exec.Command("make", "build-RotatorFunction", "ARTIFACTS_DIR="+to)
-		// Without a container, it is for this machine all the same.
-		command.Env = append(os.Environ(), "GOARCH="+runtime.GOARCH)
-		command.Stdout, command.Stderr = os.Stdout, os.Stderr
-		return command.Run()
-	case "local invoke RotatorFunction":
-		event, err := os.ReadFile(options["--event"])
-		if err != nil {
-			return err
-		}
-		f, err := container(built, options["--env-vars"])
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		body, _, err := f.Invoke(context.Background(), event)
-		fmt.Println(string(body))
-		return err
-	case "local start-lambda":
-		f, err := container(built, options["--env-vars"])
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		return http.ListenAndServe("127.0.0.1:"+os.Getenv("STANDIN_LAMBDA_PORT"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method != http.MethodPost || r.URL.Path != "/2015-03-31/functions/RotatorFunction/invocations" {
-				http.NotFound(w, r)
-				return
-			}
-			event, err := io.ReadAll(r.Body)
-			if err != nil {
-				return
-			}
-			body, functionError, err := f.Invoke(r.Context(), event)
-			if err != nil {
-				http.Error(w, err.Error(), http.StatusInternalServerError)
-				return
-			}
-			if functionError != "" {
-				w.Header().Set("X-Amz-Function-Error", functionError)
-			}
-			_, _ = w.Write(body)
-		}))
-	}
-	return fmt.Errorf("%q is more than this stand-in knows", words)
-}
-
-// container is the function that was built, with the variables of a file for
-// --env-vars, on this machine instead of in a container.
-func container(built, file string) (*lambdasim.Function, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var variables map[string]map[string]string
-	if err := json.Unmarshal(text, &variables); err != nil {
-		return nil, err
-	}
-	template, err := os.ReadFile("template.yaml")
-	if err != nil {
-		return nil, err
-	}
-	var env []string
-	for name, value := range variables["RotatorFunction"] {
-		if strings.Contains(string(template), "\n          "+name+": ") {
-			env = append(env, name+"="+strings.ReplaceAll(value, "host.docker.internal", "127.0.0.1"))
-		}
-	}
-	return lambdasim.New(filepath.Join(built, "bootstrap"), lambdasim.Options{Env: env, Log: os.Stderr,
-		ARN: "arn:aws:lambda:us-east-1:123456789012:function:RotatorFunction"})
 }

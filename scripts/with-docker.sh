@@ -1,0 +1,36 @@
+#!/bin/sh
+# usage: scripts/with-docker.sh COMMAND [ARGUMENT...]
+#
+# Runs a command with a Docker engine: the one that is running or, as root on Linux,
+# one that is started for the command and stopped after it.
+set -eu
+PATH=$PATH:/usr/sbin:/sbin
+! docker info >/dev/null 2>&1 || exec "$@"
+
+fail() {
+	printf 'with-docker: %s\n' "$*" >&2
+	exit 1
+}
+[ "$(id -u)" = 0 ] || fail "no Docker engine is running: start one, such as by: sudo systemctl start docker"
+command -v dockerd >/dev/null 2>&1 || fail "no Docker engine is installed: run scripts/deps.sh sam"
+
+log=$(mktemp)
+dockerd >"$log" 2>&1 &
+engine=$!
+stop() {
+	kill "$engine" 2>/dev/null || true
+	wait "$engine" || true
+	rm -f "$log"
+}
+trap stop EXIT
+trap 'exit 130' INT TERM
+left=60
+until docker info >/dev/null 2>&1; do
+	left=$((left - 1))
+	if [ "$left" = 0 ] || ! kill -0 "$engine" 2>/dev/null; then
+		tail -n 5 "$log" >&2
+		fail "a Docker engine cannot be started on this machine"
+	fi
+	sleep 0.5
+done
+"$@"
