@@ -217,8 +217,10 @@ func (c Config) check() error {
 		}
 	}
 	name := c.Getenv("ENGINE")
-	if name != "" && !slices.ContainsFunc(c.Engines, func(e engine.Engine) bool { return e.Kind().Serves(name) }) {
-		return engine.Errorf(engine.InvalidConfiguration, "set ENGINE to one of "+strings.Join(c.names(), ", "), "ENGINE is %q", name)
+	serves := func(e engine.Engine) bool { return e.Kind().Serves(name) }
+	if name != "" && !slices.ContainsFunc(c.Engines, serves) {
+		advice := "set ENGINE to one of " + strings.Join(c.names(), ", ")
+		return engine.Errorf(engine.InvalidConfiguration, advice, "ENGINE is %q", name)
 	}
 	return nil
 }

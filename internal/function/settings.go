@@ -24,7 +24,8 @@ var settingNames = []string{
 	"SECRET_ARN", "USER_NAME", "MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS", "WAITING_RETRY_INTERVAL_IN_SECONDS",
 
 	"ADOPT_PAIRS", "ALLOW_PLAINTEXT_FALLBACK", "CA_BUNDLE", "ENGINE", "HTTP_RECIPES", "IAM_BY_ROLE", "METRICS",
-	"RECOVER_BY_SUPERUSER", "REDIS_TRUSTED_NODES", "RETIRE", "ROTATION_ROLE_ARN", "ROTATION_ROLE_EXTERNAL_ID", "STRATEGY",
+	"RECOVER_BY_SUPERUSER", "REDIS_TRUSTED_NODES", "RETIRE", "ROTATION_ROLE_ARN", "ROTATION_ROLE_EXTERNAL_ID",
+	"STRATEGY",
 
 	"ROTATOR_GENERIC_BYTES", "ROTATOR_GENERIC_ENCODING", "ROTATOR_GENERIC_FIELD", "ROTATOR_GENERIC_KIND",
 	"ROTATOR_LDAP_CHANGE", "ROTATOR_LDAP_STARTTLS", "ROTATOR_REDIS_NODES", "ROTATOR_REDIS_PERSIST",
@@ -58,7 +59,8 @@ func parseSettings(text string) (map[string]string, error) {
 	if strings.TrimSpace(text) == "" {
 		return settings, nil
 	}
-	malformed := engine.Errorf(engine.InvalidConfiguration, `write one JSON object, such as {"RETIRE": "now"}`, "%s is not a JSON object", settingsVariable)
+	malformed := engine.Errorf(engine.InvalidConfiguration, `write one JSON object, such as {"RETIRE": "now"}`,
+		"%s is not a JSON object", settingsVariable)
 	d := json.NewDecoder(strings.NewReader(text))
 	if start, err := d.Token(); err != nil || start != json.Delim('{') {
 		return nil, malformed
@@ -73,7 +75,8 @@ func parseSettings(text string) (map[string]string, error) {
 			return nil, unknownSetting(name)
 		}
 		if _, twice := settings[name]; twice {
-			return nil, engine.Errorf(engine.InvalidConfiguration, "remove one of the two", "%s is in %s twice", name, settingsVariable)
+			return nil, engine.Errorf(engine.InvalidConfiguration, "remove one of the two",
+				"%s is in %s twice", name, settingsVariable)
 		}
 		var value any
 		var raw json.RawMessage
@@ -82,7 +85,8 @@ func parseSettings(text string) (map[string]string, error) {
 		}
 		switch value := value.(type) {
 		case nil:
-			return nil, engine.Errorf(engine.InvalidConfiguration, "remove it, or give it a value", "%s is null in %s", name, settingsVariable)
+			return nil, engine.Errorf(engine.InvalidConfiguration, "remove it, or give it a value",
+				"%s is null in %s", name, settingsVariable)
 		case string:
 			settings[name] = value
 			if name == "EXCLUDE_CHARACTERS" && value == "" {
@@ -105,7 +109,8 @@ func parseSettings(text string) (map[string]string, error) {
 // of a parameter or variable in other letters.
 func unknownSetting(name string) error {
 	plain := func(name string) string {
-		return strings.TrimPrefix(strings.NewReplacer("_", "", "-", "", ":", "").Replace(strings.ToUpper(name)), "ROTATOR")
+		letters := strings.NewReplacer("_", "", "-", "", ":", "").Replace(strings.ToUpper(name))
+		return strings.TrimPrefix(letters, "ROTATOR")
 	}
 	advice := "write one of " + strings.Join(slices.Sorted(slices.Values(settingNames)), ", ")
 	for _, known := range settingNames {

@@ -111,8 +111,9 @@ func (w *workshop) run(t *testing.T, script string, env ...string) string {
 func (w *workshop) try(t *testing.T, script string, env ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	// Job control lets a page say kill %1. What it leaves running ends with it.
-	cmd := exec.CommandContext(t.Context(), "bash", "-m", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n"+script)
+	// Job control lets a page say kill %1. What it leaves running ends with it, and before Docker
+	// does, because SAM removes its containers.
+	cmd := exec.CommandContext(t.Context(), "bash", "-m", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n"+script)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = w.dir, &out, &out, append(w.env, env...)
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()
