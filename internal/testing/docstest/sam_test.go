@@ -66,7 +66,8 @@ func newWorkshop(t *testing.T) *workshop {
 		}
 	}
 	w.env = append(w.env, "SAM_CLI_TELEMETRY=0", "AWS_EC2_METADATA_DISABLED=true", "AWS_PAGER=",
-		"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@example.com", "GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.com")
+		"GIT_AUTHOR_NAME=test", "GIT_AUTHOR_EMAIL=test@example.com",
+		"GIT_COMMITTER_NAME=test", "GIT_COMMITTER_EMAIL=test@example.com")
 	copyProject(t.Context(), t, w.dir)
 	w.run(t, "git init --quiet && git add --all && git commit --quiet --message=clone && git tag v0.0.1-test")
 	w.image(t)
@@ -78,7 +79,8 @@ func newWorkshop(t *testing.T) *workshop {
 func (w *workshop) image(t *testing.T) {
 	t.Helper()
 	w.env = append(w.env, "SAM_SKIP_PULL_IMAGE=1")
-	label, err := exec.Command("docker", "image", "inspect", "--format", "{{.Config.Labels.rotator}}", samImage).Output()
+	inspect := exec.Command("docker", "image", "inspect", "--format", "{{.Config.Labels.rotator}}", samImage)
+	label, err := inspect.Output()
 	if err == nil && strings.TrimSpace(string(label)) != "stand-in" {
 		return
 	}
@@ -88,7 +90,8 @@ func (w *workshop) image(t *testing.T) {
 		cp "$(command -v busybox)" bin/busybox
 		cp /etc/ssl/certs/ca-certificates.crt etc/ssl/certs/
 		for name in sh mv chmod; do ln -s busybox bin/$name; done
-		printf 'FROM scratch\nLABEL rotator=stand-in\nCOPY bin /bin\nCOPY etc /etc\nCOPY var /var\nENV PATH=/bin LAMBDA_TASK_ROOT=/var/task\nWORKDIR /var/task\n' > Dockerfile
+		printf '%%s\n' 'FROM scratch' 'LABEL rotator=stand-in' 'COPY bin /bin' 'COPY etc /etc' 'COPY var /var' \
+			'ENV PATH=/bin LAMBDA_TASK_ROOT=/var/task' 'WORKDIR /var/task' > Dockerfile
 		docker build --quiet --tag %s .`, dir, samImage))
 	t.Cleanup(func() {
 		rapid := strings.Replace(samImage, "al2023", "al2023-rapid", 1)
@@ -113,7 +116,8 @@ func (w *workshop) try(t *testing.T, script string, env ...string) (string, erro
 	var out bytes.Buffer
 	// Job control lets a page say kill %1. What it leaves running ends with it, and before Docker
 	// does, because SAM removes its containers.
-	cmd := exec.CommandContext(t.Context(), "bash", "-m", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n"+script)
+	script = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n" + script
+	cmd := exec.CommandContext(t.Context(), "bash", "-m", "-euo", "pipefail", "-c", script)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = w.dir, &out, &out, append(w.env, env...)
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()
@@ -149,7 +153,8 @@ func (w *workshop) templates(t *testing.T) {
 	for _, name := range append(names, filepath.Join(w.dir, "template.yaml")) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			t.Parallel()
-			if out := w.run(t, "sam validate --lint --template "+name); !strings.Contains(out, "is a valid SAM Template") {
+			out := w.run(t, "sam validate --lint --template "+name)
+			if !strings.Contains(out, "is a valid SAM Template") {
 				t.Error(out)
 			}
 		})
@@ -206,13 +211,14 @@ func (w *workshop) page(t *testing.T) {
 
 // functionError sees what the page says of a failure: it is printed, and the command succeeds.
 func (w *workshop) functionError(t *testing.T) {
-	out := w.run(t, "sam local invoke RotatorFunction --event events/createSecret.json --env-vars events/env.json --add-host host.docker.internal:host-gateway",
+	const invoke = "sam local invoke RotatorFunction --event events/createSecret.json --env-vars "
+	out := w.run(t, invoke+"events/env.json --add-host host.docker.internal:host-gateway",
 		"AWS_ACCESS_KEY_ID=simulated", "AWS_SECRET_ACCESS_KEY=simulated", "AWS_REGION=us-east-1")
 	if !strings.Contains(out, `"errorType": "SecretsManagerFailed"`) {
 		t.Errorf("no simulator, and the function says\n%s", out)
 	}
 	settings := `{"RotatorFunction": {"ROTATOR_SETTINGS": "{\"RETIER\": \"now\"}"}}`
-	out = w.run(t, "printf %s '"+settings+"' > build/env.json; sam local invoke RotatorFunction --event events/createSecret.json --env-vars build/env.json")
+	out = w.run(t, "printf %s '"+settings+"' > build/env.json; "+invoke+"build/env.json")
 	if !strings.Contains(out, `"errorType": "InvalidConfiguration"`) || !strings.Contains(out, "RETIER") {
 		t.Errorf("an unknown setting, and the function says\n%s", out)
 	}
@@ -226,14 +232,15 @@ sam() {
 	if [ "$1" != deploy ]; then command sam "$@"; return; fi
 	mkfifo keys; exec 9<>keys; rm keys
 	printf '\n%.0s' {1..60} >&9
-	script --quiet --return --command "stty cols 150; $(command -v sam) $*" deploy.log <&9 >/dev/null || { cat deploy.log; return 1; }
+	script --quiet --return --command "stty cols 150; sam $*" deploy.log <&9 >/dev/null || { cat deploy.log; return 1; }
 	exec 9>&-
 	cat deploy.log
 	grep -q 'Changeset created successfully' deploy.log || return 1
 	rm deploy.log
 	aws cloudformation delete-stack --stack-name rotator
-	aws cloudformation create-stack --stack-name rotator --template-body "{\"Resources\": {\"Topic\": {\"Type\": \"AWS::SNS::Topic\"}},
-		\"Outputs\": {\"RotationLambdaARN\": {\"Value\": \"arn:aws:lambda:us-east-1:123456789012:function:RotatorFunction\"}}}"
+	aws cloudformation create-stack --stack-name rotator --template-body '{
+		"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+		"Outputs": {"RotationLambdaARN": {"Value": "arn:aws:lambda:us-east-1:123456789012:function:RotatorFunction"}}}'
 }
 `
 
@@ -251,10 +258,12 @@ func (w *workshop) deploy(t *testing.T) {
 	}
 	pg := testserver.Postgres(t, testserver.PostgresOptions{CA: ca, Cert: cert, Config: "listen_addresses = '*'",
 		HBA: "hostssl all all all scram-sha-256"})
-	if _, err := pg.Connect(t, "postgres").Exec(t.Context(), "CREATE ROLE app LOGIN PASSWORD 'First-Passw0rd'"); err != nil {
+	_, err = pg.Connect(t, "postgres").Exec(t.Context(), "CREATE ROLE app LOGIN PASSWORD 'First-Passw0rd'")
+	if err != nil {
 		t.Fatal(err)
 	}
-	value, err := json.Marshal(map[string]any{"engine": "postgres", "host": "host.docker.internal", "port": pg.Port, "username": "app", "password": "First-Passw0rd"})
+	value, err := json.Marshal(map[string]any{"engine": "postgres", "host": "host.docker.internal", "port": pg.Port,
+		"username": "app", "password": "First-Passw0rd"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,11 +272,14 @@ func (w *workshop) deploy(t *testing.T) {
 	}
 	moto := w.moto(t)
 	simulator := "http://" + bridge + ":7788"
-	env := []string{"AWS_ENDPOINT_URL=" + moto, "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + simulator, "AWS_ENDPOINT_URL_STS=" + simulator, "SECRET=" + string(value),
-		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1", "AWS_ACCESS_KEY_ID=simulated", "AWS_SECRET_ACCESS_KEY=simulated"}
+	env := []string{"AWS_ENDPOINT_URL=" + moto, "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + simulator,
+		"AWS_ENDPOINT_URL_STS=" + simulator, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID=simulated", "AWS_SECRET_ACCESS_KEY=simulated", "SECRET=" + string(value)}
 	// SAM makes this stack by a transform that moto does not know.
-	w.run(t, `aws cloudformation create-stack --stack-name aws-sam-cli-managed-default --tags Key=ManagedStackSource,Value=AwsSamCli \
-		--template-body '{"Resources": {"Bucket": {"Type": "AWS::S3::Bucket"}}, "Outputs": {"SourceBucket": {"Value": {"Ref": "Bucket"}}}}'`, env...)
+	w.run(t, `aws cloudformation create-stack --stack-name aws-sam-cli-managed-default \
+		--tags Key=ManagedStackSource,Value=AwsSamCli --template-body '{
+			"Resources": {"Bucket": {"Type": "AWS::S3::Bucket"}},
+			"Outputs": {"SourceBucket": {"Value": {"Ref": "Bucket"}}}}'`, env...)
 
 	t.Run("without questions", func(t *testing.T) {
 		w.run(t, "sam build > build/sam.log 2>&1"+entered+"sam deploy; [ -z \"$(git status --porcelain)\" ]", env...)
@@ -278,14 +290,18 @@ build/rotatorctl sim --listen ` + bridge + `:7788 --force --fault none \
 	--function arn:aws:lambda:us-east-1:123456789012:function:RotatorFunction=url:http://127.0.0.1:3001 > build/sim.log 2>&1 &
 for i in {1..200}; do grep -q ready build/sim.log && break; sleep 0.1; done
 aws secretsmanager create-secret --name my-secret --secret-string "$SECRET" > build/secret.json
-printf '{"RotatorFunction": {"AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://host.docker.internal:7788", "ROTATOR_SETTINGS": "{\\"CA_BUNDLE\\": \\"files/ca.pem\\"}"}}' > build/env.json
+cat > build/env.json <<'END'
+{"RotatorFunction": {
+  "AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://host.docker.internal:7788",
+  "ROTATOR_SETTINGS": "{\"CA_BUNDLE\": \"files/ca.pem\"}"}}
+END
 `
 	// The README's last command calls the function, which runs with the parameters that guided saved.
 	lambda := `
 [ -z "$(git status --porcelain)" ]
 overrides=$(sed -n 's/^parameter_overrides = "\(.*\)"$/\1/p' samconfig.toml | sed 's/\\"/"/g')
-sam local start-lambda --parameter-overrides "$overrides" --env-vars build/env.json --add-host host.docker.internal:host-gateway \
-	--warm-containers EAGER > build/sam.log 2>&1 &
+sam local start-lambda --parameter-overrides "$overrides" --env-vars build/env.json \
+	--add-host host.docker.internal:host-gateway --warm-containers EAGER > build/sam.log 2>&1 &
 for i in {1..300}; do (: < /dev/tcp/127.0.0.1/3001) 2> build/tcp.log && break; sleep 0.2; done
 `
 	commands := w.blocksOf(t, "README.md")
@@ -294,7 +310,11 @@ for i in {1..300}; do (: < /dev/tcp/127.0.0.1/3001) 2> build/tcp.log && break; s
 		t.Fatalf("the README takes %d commands:\n%s", n, commands)
 	}
 	out, err := w.try(t, prelude+before+lambda+"aws secretsmanager rotate-secret"+rotate+`
-for i in {1..120}; do build/rotatorctl status my-secret > build/status.txt; grep -q AWSPENDING build/status.txt || break; sleep 1; done
+for i in {1..120}; do
+	build/rotatorctl status my-secret > build/status.txt
+	grep -q AWSPENDING build/status.txt || break
+	sleep 1
+done
 cat build/status.txt build/sam.log
 aws secretsmanager get-secret-value --secret-id my-secret --query SecretString --output text > build/value.json
 [ -z "$(git status --porcelain)" ]
