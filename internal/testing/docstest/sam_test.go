@@ -297,10 +297,11 @@ cat > build/env.json <<'END'
 END
 `
 	// The README's last command calls the function, which runs with the parameters that guided saved.
+	// By env, the job is SAM itself and not a shell with the function sam, so it can be ended.
 	lambda := `
 [ -z "$(git status --porcelain)" ]
 overrides=$(sed -n 's/^parameter_overrides = "\(.*\)"$/\1/p' samconfig.toml | sed 's/\\"/"/g')
-sam local start-lambda --parameter-overrides "$overrides" --env-vars build/env.json \
+env sam local start-lambda --parameter-overrides "$overrides" --env-vars build/env.json \
 	--add-host host.docker.internal:host-gateway --warm-containers EAGER > build/sam.log 2>&1 &
 for i in {1..300}; do (: < /dev/tcp/127.0.0.1/3001) 2> build/tcp.log && break; sleep 0.2; done
 `
