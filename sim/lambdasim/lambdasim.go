@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"sync"
@@ -36,8 +35,6 @@ type Options struct {
 	// Ready, if set, is told how long a process took from its start to its
 	// first request for an event.
 	Ready func(time.Duration)
-	// Ended, if set, is given the state of a process that has ended.
-	Ended func(*os.ProcessState)
 }
 
 // Function is a Lambda binary that can be invoked. It is safe for concurrent

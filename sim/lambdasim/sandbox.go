@@ -92,9 +92,6 @@ func start(path string, o Options) (*sandbox, error) {
 			return
 		}
 		_ = s.command.Wait() // how it ended stands in ProcessState
-		if o.Ended != nil {
-			o.Ended(s.command.ProcessState)
-		}
 		close(s.exited)
 	}()
 	if err := <-started; err != nil {

@@ -16,7 +16,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -281,9 +280,7 @@ type cost struct {
 // rotation rotates a new secret once, in a fresh process.
 func (b *bench) rotation(ctx context.Context, strategy string) (cost, error) {
 	var c cost
-	f, err := lambdasim.New(b.binary, lambdasim.Options{ARN: functionARN, Env: b.env, Ended: func(p *os.ProcessState) {
-		c.memory = float64(p.SysUsage().(*syscall.Rusage).Maxrss) / 1024
-	}})
+	f, err := lambdasim.New(b.binary, lambdasim.Options{ARN: functionARN, Env: b.env})
 	if err != nil {
 		return c, err
 	}
@@ -325,7 +322,11 @@ func (b *bench) rotation(ctx context.Context, strategy string) (cost, error) {
 	b.mu.Lock()
 	c.calls = b.calls - 1 // RotateSecret is ours
 	b.mu.Unlock()
+	c.memory, err = peakMemory(b.binary)
 	f.Close()
+	if err != nil {
+		return c, err
+	}
 	log, err := b.pg.Logs()
 	if err != nil {
 		return c, err
@@ -334,6 +335,31 @@ func (b *bench) rotation(ctx context.Context, strategy string) (cost, error) {
 	c.logins = strings.Count(log, "connection authorized:") + strings.Count(log, "password authentication failed")
 	c.refused = strings.Count(log, "password authentication failed")
 	return c, nil
+}
+
+// peakMemory returns the greatest resident set in MiB that a running process of the binary has had. The rusage of
+// a process that has ended would include this one's own, from which it was started.
+func peakMemory(binary string) (float64, error) {
+	links, err := filepath.Glob("/proc/[0-9]*/exe")
+	if err != nil {
+		return 0, err
+	}
+	for _, link := range links {
+		if path, _ := os.Readlink(link); path != binary {
+			continue
+		}
+		status, err := os.ReadFile(filepath.Join(filepath.Dir(link), "status"))
+		if err != nil {
+			return 0, err
+		}
+		_, text, _ := strings.Cut(string(status), "VmHWM:")
+		var kB float64
+		if _, err := fmt.Sscan(text, &kB); err != nil {
+			return 0, err
+		}
+		return kB / 1024, nil
+	}
+	return 0, fmt.Errorf("no process of %s is running", binary)
 }
 
 func (b *bench) create(ctx context.Context, name string, value map[string]any) (string, error) {
