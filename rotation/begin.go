@@ -184,7 +184,10 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 		r.log = r.log.With("engine", k.Names[0], "strategy", req.Strategy)
 	}
 	r.seen.Strategy = req.Strategy
+	master, _ := v.value.Text("masterarn")
 	switch {
+	case k.Superusers() == "" && master != "":
+		return req, engine.Errorf(engine.InvalidSecret, "remove the field masterarn from the secret", "no superuser can change a credential of the engine %s", k.Names[0])
 	case alternating && !k.Alternates():
 		return req, engine.Errorf(engine.InvalidSecret, adviceStrategy, "the engine %s cannot alternate users", k.Names[0])
 	case alternating && !req.SuperuserChanges:

@@ -26,6 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 
+	"example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
@@ -206,5 +207,24 @@ func TestThePageAndTheExampleShowTheSameEngine(t *testing.T) {
 	engine, _, ok := strings.Cut(engine, "// A kind of credential of your own")
 	if !ok || !strings.Contains(page(t)[0], "type gate struct"+engine) {
 		t.Error("docs/own-engine.md has another engine than example_test.go")
+	}
+}
+
+// TestASuperuserOfAnEngineThatKnowsNone: the gate's users change their own passwords, so who
+// acts is who gets the new one. The writer of the porter's secret names the boss's.
+func TestASuperuserOfAnEngineThatKnowsNone(t *testing.T) {
+	c := newController()
+	defer c.Close()
+	c.passwords["boss"] = "boss-password"
+	w := world.New(t, gate{c.Client()})
+	boss := engine.StringValue(c.secretAt(c.Listener.Addr().String(), "boss"))
+	master := w.Secret("boss", boss)
+	arn := w.Secret("porter", engine.StringValue(c.secret()).With("masterarn", master))
+	err := w.Rotate(arn)
+	if !errors.Is(err, engine.InvalidSecret) || !strings.Contains(fmt.Sprint(err), "masterarn") {
+		t.Errorf("%v", err)
+	}
+	if !c.opens(boss) {
+		t.Error("the boss's password was changed")
 	}
 }

@@ -162,7 +162,11 @@ func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v e
 	return v, nil
 }
 
+// superuserARN returns the superuser secret that a value names, or "".
 func superuserARN(k engine.Kind, v engine.Value) string {
+	if k.Superusers() == "" {
+		return ""
+	}
 	arn, _ := v.Text(k.Superusers())
 	return arn
 }

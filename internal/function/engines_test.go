@@ -46,3 +46,26 @@ func TestRefusedEnginesSayWhy(t *testing.T) {
 		w.want(w.invoke(event("testSecret", arn)), "VersionNotStaged", "")
 	}
 }
+
+// TestEnginesWithoutASuperuser: where nobody changes another's credential, a secret cannot have the
+// machine act by another secret's.
+func TestEnginesWithoutASuperuser(t *testing.T) {
+	list, err := engines(engine.TLSPolicy{}, nil, func(name string) string {
+		return map[string]string{"HTTP_RECIPES": `{"x":{"hosts":["h"],"fields":{"id":"/id"},"id":"id",` +
+			`"issue":{"method":"POST","url":"https://h/","form":{"name":"{{rotation.name}}"}},"verify":{"url":"https://h/?{{id}}"},` +
+			`"list":{"url":"https://h/","name":"/n","token_id":"/id"},"revoke":{"method":"POST","url":"https://h/{{rotation.id}}"}}}`}[name]
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var without []string
+	for _, e := range list {
+		if k := e.Kind(); k.Superusers() == "" {
+			without = append(without, k.Names[0])
+		}
+	}
+	slices.Sort(without)
+	if want := []string{"elasticache", "generic", "http:x", "iam", "memorydb"}; !slices.Equal(without, want) {
+		t.Errorf("%q, want %q", without, want)
+	}
+}

@@ -21,7 +21,8 @@ var db2 = refused{
 }
 
 func (e refused) Kind() engine.Kind {
-	return engine.Kind{Names: e.names, UserField: "username", SecretFields: []string{"password"}}
+	// Secrets that name a superuser or the strategy get the same answer.
+	return engine.Kind{Names: e.names, UserField: "username", SecretFields: []string{"password"}, CloneSuffix: "_clone"}
 }
 
 func (e refused) refusal() error { return engine.Errorf(engine.InvalidSecret, e.advice, "%s", e.why) }

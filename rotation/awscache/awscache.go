@@ -94,9 +94,6 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error)
 	if fault != "" {
 		faults = append(faults, fault)
 	}
-	if r.SuperuserChanges {
-		faults = append(faults, "masterarn is of no use here, as AWS's API changes the password")
-	}
 	// Put in what may be missing, to check the rest.
 	full := v
 	password, isText := v.Text("password")

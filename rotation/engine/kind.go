@@ -30,8 +30,9 @@ type Kind struct {
 
 	CloneSuffix string // added to the first user's name, it is the second user's; "" where users cannot alternate
 	CloneLimit  int    // the maximum length of a name in bytes
-	// SuperuserField is the field that names the superuser secret; "" means masterarn. Where a value
-	// has it, the superuser changes the credential.
+	// SuperuserField is the field that names the superuser secret. Where a value has it, the superuser
+	// changes the credential. "" means masterarn where users can alternate, and elsewhere that Set
+	// changes the credential of Request.Login itself: a value with masterarn is refused.
 	SuperuserField string
 
 	// The rest is for few engines.
@@ -67,8 +68,14 @@ func (k Kind) Serves(name string) bool {
 // Alternates reports whether the kind's users can alternate.
 func (k Kind) Alternates() bool { return k.CloneSuffix != "" }
 
-// Superusers returns the field that names the superuser secret.
-func (k Kind) Superusers() string { return cmp.Or(k.SuperuserField, "masterarn") }
+// Superusers returns the field that names the superuser secret, or "" where no superuser can change a
+// credential.
+func (k Kind) Superusers() string {
+	if k.Alternates() {
+		return cmp.Or(k.SuperuserField, "masterarn")
+	}
+	return k.SuperuserField
+}
 
 // Strategy says whose credential a rotation changes.
 type Strategy string

@@ -16,7 +16,7 @@ type lent struct{ toyEngine }
 
 func (e lent) Kind() engine.Kind {
 	k := e.toyEngine.Kind()
-	k.CloneSuffix = ""
+	k.CloneSuffix, k.SuperuserField = "", "masterarn"
 	return k
 }
 

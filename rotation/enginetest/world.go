@@ -98,11 +98,7 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 		if err != nil {
 			return nil, err
 		}
-		field := w.kind.SuperuserField
-		if field == "" {
-			field = "masterarn"
-		}
-		value, w.superuser = value.With(field, arn), true
+		value, w.superuser = value.With(w.kind.Superusers(), arn), true
 	}
 	if value.IsObject() {
 		value = value.WithJSON("unknown", []byte(`{"n": 1e400, "a": [1.50]}`))

@@ -35,7 +35,7 @@ type exchange struct {
 // exchange returns an exchange that goes nowhere but where the recipe allows, also where an answer
 // would lead it.
 func (e *Engine) exchange(r *engine.Request, login engine.Value) (*exchange, error) {
-	if err := e.form(r, login); err != nil {
+	if err := e.form(login); err != nil {
 		return nil, err
 	}
 	transport := httpapi.Transport(e.tls.Config(""))

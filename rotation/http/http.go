@@ -46,17 +46,13 @@ func (e *Engine) Kind() engine.Kind {
 
 const adviceFields = "the recipe's placeholders name the fields that the secret needs"
 
-// form checks that a value has every field that the recipe needs, and that the secret names nobody else
-// to act: the API would get the credentials of another secret.
-func (e *Engine) form(r *engine.Request, v engine.Value) error {
+// form checks that a value has every field that the recipe needs.
+func (e *Engine) form(v engine.Value) error {
 	if !v.IsObject() {
 		return engine.Errorf(engine.InvalidSecret, adviceFields, "the secret's value cannot be read: %s", v.Fault())
 	}
 	sample := values{v, map[string]string{"name": "name", "prefix": "prefix", "id": "id"}}
 	var faults []string
-	if r.SuperuserChanges {
-		faults = append(faults, "masterarn cannot be used: the recipe says who acts")
-	}
 	for _, c := range e.recipe.calls() {
 		_, wrong := c.request(context.Background(), sample)
 		faults = append(faults, wrong...)
@@ -70,14 +66,14 @@ func (e *Engine) form(r *engine.Request, v engine.Value) error {
 
 // Next checks the value's form; the target knows the next one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	return r.Current, e.form(r, r.Current)
+	return r.Current, e.form(r.Current)
 }
 
 // Mint issues a token, whose name is a mark. It looks before: whether the login is accepted, and whether
 // the list shows it. What earlier rotations left is revoked first, so nothing piles up while revoking
 // fails; and a token that the list does not show under its name is taken back.
 func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
-	if err := e.form(r, r.Current); err != nil {
+	if err := e.form(r.Current); err != nil {
 		return engine.Value{}, err
 	}
 	x, err := e.exchange(r, r.Login)

@@ -603,15 +603,6 @@ func TestTheSecretOfADatabaseStaysAway(t *testing.T) {
 	if err := w.Rotate(arn); !errors.Is(err, engine.InvalidSecret) || !strings.Contains(fmt.Sprint(err), "masterarn") {
 		t.Errorf("%v", err)
 	}
-	// Nor in a later step, for whose sake the secret is written in between.
-	e, r := engineOf(t, a, "form", a.host()), requestFor(secretOf("form", a.first("acme")))
-	r.Pending, r.SuperuserChanges = r.Current, true
-	as := r.As(w.Get(master, "AWSCURRENT"), true)
-	for name, step := range map[string]func(context.Context, *engine.Request) error{"Set": e.Set, "Retire": e.Retire, "Revoke": e.Revoke} {
-		if err := step(within(t, 5*time.Second), as); engine.CauseOf(err) != engine.InvalidSecret {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
 	if slices.Contains(passwords, "the-boss-has") {
 		t.Error("the API has got the other secret's password")
 	}

@@ -85,10 +85,6 @@ func parse(v engine.Value) (login, error) {
 			faults = append(faults, f.name+" "+f.what)
 		}
 	}
-	if arn, _ := v.Text("masterarn"); arn != "" {
-		// Another's key would make a key of its own user.
-		faults = append(faults, "masterarn cannot be used: a key makes its successor, or the function's role does")
-	}
 	if faults != nil {
 		return login{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value is not an access key: %s", strings.Join(faults, ", "))
 	}

@@ -47,6 +47,8 @@ func (*Engine) Kind() engine.Kind {
 		Passwords:     engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		Options:       []string{changeOption, startOption},
 		AccountFields: []string{"dn"},
+
+		SuperuserField: "masterarn",
 	}
 }
 

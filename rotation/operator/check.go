@@ -95,6 +95,8 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
 func who(i *rotation.Inspection) string {
 	field := i.Kind.Superusers()
 	switch {
+	case field == "":
+		return "no superuser is needed: the engine knows none"
 	case i.Superuser == "":
 		return "no superuser is needed: the secret has no " + field
 	case i.Request.Strategy == engine.AlternatingUsers:

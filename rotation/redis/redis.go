@@ -54,6 +54,8 @@ func (*Engine) Kind() engine.Kind {
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
 		Options:      []string{nodesOption, persistOption},
+
+		SuperuserField: "masterarn",
 	}
 }
 
