@@ -748,6 +748,7 @@ func TestLoadTellsEveryFaultOfARecipe(t *testing.T) {
 		change("https://api.example.com/bearer/me", "https://api.example.com/{{.token}}"):           "bearer: verify: a place holder is not of the form",
 		change("https://api.example.com/bearer/me", "https://api.example.com/{{rotation.id}}"):      "bearer: verify: {{rotation.id}} is not known there",
 		change(`"name": "{{rotation.name}}"`, `"name": "fixed"`):                                    "bearer: issue: {{rotation.name}} is not in it",
+		change(`"days": 30`, `"a \" b {{account}}" : 30`):                                           "bearer: issue: a place holder is in a name",
 		change(`"id": "token_id"`, `"id": "nothing"`):                                               "bearer: id is none of fields; form: id is none of fields; key: id is none of fields",
 		change(`"/data/key"`, `"data.key"`):                                                         "bearer: the field token has no JSON pointer",
 		change(`"method": "PUT"`, `"method": "put it"`):                                             "key: issue: the method",

@@ -156,8 +156,8 @@ func (r *Recipe) faults(name string) []string {
 				bad("%s: {{%s}} is not known there", what, n)
 			}
 		}
-		if c.malformed() {
-			bad("%s: a place holder is not of the form {{name}}", what)
+		if fault := c.malformed(); fault != "" {
+			bad("%s: %s", what, fault)
 		}
 		if fault := r.forbids(c.URL); fault != "" {
 			bad("%s: %s", what, fault)

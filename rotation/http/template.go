@@ -35,11 +35,26 @@ func (c Call) names() (names []string) {
 	return names
 }
 
-// malformed reports whether there are braces that are no placeholder. Those that close stand in JSON.
-func (c Call) malformed() bool {
-	literal := func(text string) bool { return strings.Contains(text, "{{") }
-	return slices.ContainsFunc(c.texts(), func(text string) bool { return literal(placeholder.ReplaceAllString(text, "")) }) ||
-		slices.ContainsFunc(slices.AppendSeq(slices.Collect(maps.Keys(c.Headers)), maps.Keys(c.Form)), literal)
+// jsonText is a string of JSON, with the colon that follows the name of a member.
+var jsonText = lazyregexp.New(`"((?:[^"\\]|\\.)*)"(\s*:)?`)
+
+// malformed returns what is wrong with the call's braces, or "". Those that close stand in JSON. The
+// secret's writer must not choose the names of what is sent.
+func (c Call) malformed() string {
+	braces := func(text string) bool { return strings.Contains(text, "{{") }
+	names := slices.AppendSeq(slices.Collect(maps.Keys(c.Headers)), maps.Keys(c.Form))
+	for _, m := range jsonText.FindAllStringSubmatch(string(c.JSON), -1) {
+		if m[2] != "" {
+			names = append(names, m[1])
+		}
+	}
+	switch {
+	case slices.ContainsFunc(names, braces):
+		return "a place holder is in a name"
+	case slices.ContainsFunc(c.texts(), func(text string) bool { return braces(placeholder.ReplaceAllString(text, "")) }):
+		return "a place holder is not of the form {{name}}"
+	}
+	return ""
 }
 
 // values are what placeholders stand for: the fields of a value, and the rotation's own words.
