@@ -142,9 +142,10 @@ func (x *session) user(ctx context.Context, name string) (string, error) {
 
 // administrator returns the power that makes a user an administrator, or "": it owns an organization, or
 // a token by which it may write all users. Whoever signs in as a user is shown its tokens.
-// Source: InfluxDB 2.7's permission.go (OwnerPermissions, OperPermissions)
+// Source: InfluxDB 2.7's permission.go (OwnerPermissions, OperPermissions),
+// https://docs.influxdata.com/influxdb/v2/admin/organizations/create-org/ (20 organizations at most are recommended)
 func (x *session) administrator(ctx context.Context, id string) (power string, err error) {
-	const most = 100 // of a page; InfluxDB advises 20 organizations for a server
+	const most = 100 // of a page
 	var list struct{ Orgs []account }
 	query := url.Values{"userID": {id}, "limit": {strconv.Itoa(most)}}
 	if err := x.call(ctx, "reading a user's organizations", http.MethodGet, "orgs", query, nil, &list); err != nil {
