@@ -296,17 +296,19 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 
 // A user without a password who has a right or owns something is somebody's schema.
 func TestASchemaOfSomebodyElseIsNotTakenOver(t *testing.T) {
-	for name, change := range map[string]func(*oracleUser){
-		"who owns an object": func(u *oracleUser) { u.owner = true },
-		"with a privilege":   func(u *oracleUser) { u.system = [][]string{{"CREATE TABLE", "NO"}} },
-		"with a password":    func(u *oracleUser) { u.passwordless = false },
+	for name, change := range map[string]func(*recorder, *oracleUser){
+		"who owns an object":          func(_ *recorder, u *oracleUser) { u.owner = true },
+		"with a privilege":            func(_ *recorder, u *oracleUser) { u.system = [][]string{{"CREATE TABLE", "NO"}} },
+		"with a right on a column":    func(_ *recorder, u *oracleUser) { u.columns = [][]string{{"UPDATE", "C", "HR", "T", "NO"}} },
+		"with a password":             func(_ *recorder, u *oracleUser) { u.passwordless = false },
+		"through whom others connect": func(o *recorder, _ *oracleUser) { o.proxies = append(o.proxies, [2]string{"EVE", "APP_CLONE"}) },
 	} {
 		o := newRecorder()
 		admin := o.admin()
 		o.user("APP", old)
 		u := o.user("APP_CLONE", "The-strangers-own1")
 		u.passwordless = true
-		change(u)
+		change(o, u)
 		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 		r.Proofs = []engine.Value{r.Current}
 		want(t, engine.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))

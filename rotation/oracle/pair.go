@@ -51,15 +51,21 @@ func mark(first, second string) string {
 
 func (t target) Mark(current, other *account) string { return mark(current.name, other.name) }
 
-// Marked also knows the user that a step was cut off after creating: one without a password, a right or an object.
+// Marked also knows the user that a step was cut off after creating: one without a password, a right or an object,
+// through whom nobody else may log in.
 func (t target) Marked(ctx context.Context, current, other *account) (bool, error) {
 	marked, err := t.marked(ctx, current, other)
 	if err != nil || marked || !pair.ProvedCurrent(t.engine.Kind(), t.request) {
 		return marked, err
 	}
-	rows, err := t.Texts(ctx, "the user could not be read", `SELECT username FROM dba_users u WHERE username = :1 AND authentication_type = 'NONE'
-	AND NOT EXISTS (SELECT 1 FROM dba_objects WHERE owner = u.username) AND NOT EXISTS (SELECT 1 FROM dba_role_privs WHERE grantee = u.username)
-	AND NOT EXISTS (SELECT 1 FROM dba_sys_privs WHERE grantee = u.username) AND NOT EXISTS (SELECT 1 FROM dba_tab_privs WHERE grantee = u.username)`, other.name)
+	rows, err := t.Texts(ctx, "the user could not be read", `SELECT username FROM dba_users u
+	WHERE username = :1 AND authentication_type = 'NONE'
+	AND NOT EXISTS (SELECT 1 FROM dba_objects WHERE owner = u.username)
+	AND NOT EXISTS (SELECT 1 FROM proxy_users WHERE client = u.username)
+	AND NOT EXISTS (SELECT 1 FROM dba_role_privs WHERE grantee = u.username)
+	AND NOT EXISTS (SELECT 1 FROM dba_sys_privs WHERE grantee = u.username)
+	AND NOT EXISTS (SELECT 1 FROM dba_tab_privs WHERE grantee = u.username)
+	AND NOT EXISTS (SELECT 1 FROM dba_col_privs WHERE grantee = u.username)`, other.name)
 	return len(rows) > 0, err
 }
 

@@ -177,7 +177,10 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 			rows = append(rows, p[:1])
 		}
 	case strings.Contains(query, "authentication_type = 'NONE'"):
-		if len(u.roles)+len(u.system)+len(u.objects) == 0 && u.passwordless && !u.owner {
+		through := strings.Contains(query, "proxy_users WHERE client = u.username") &&
+			slices.ContainsFunc(c.proxies, func(p [2]string) bool { return p[1] == arg(0) })
+		onColumns := strings.Contains(query, "dba_col_privs WHERE grantee = u.username") && u.columns != nil
+		if len(u.roles)+len(u.system)+len(u.objects) == 0 && u.passwordless && !u.owner && !through && !onColumns {
 			rows = [][]string{{arg(0)}}
 		}
 		columns = 1
