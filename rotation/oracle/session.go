@@ -138,7 +138,6 @@ func code(err error) int {
 
 const (
 	adviceGrant  = "grant the login what the engine's page lists; on RDS what belongs to SYS is granted by rdsadmin.rdsadmin_util.grant_sys_object"
-	adviceLater  = "Secrets Manager tries again"
 	advicePolicy = "adapt PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to the profile's PASSWORD_VERIFY_FUNCTION, PASSWORD_REUSE_MAX and PASSWORD_REUSE_TIME"
 )
 
@@ -147,20 +146,20 @@ const (
 // Source: https://docs.oracle.com/en/error-help/db/
 var meanings = []sqlsession.Meaning{
 	sqlsession.Means(engine.LoginRefused, "check the password; the server says the same of a user that does not exist", 1017),
-	sqlsession.Means(engine.PrivilegeMissing, "the account is locked: ALTER USER … ACCOUNT UNLOCK, and look for who tries wrong passwords", 28000),
-	sqlsession.Means(engine.PrivilegeMissing, "the password has expired: set it anew, or give the user a profile with PASSWORD_LIFE_TIME UNLIMITED", 28001),
+	sqlsession.Means(engine.PrivilegeMissing, "unlock the account by ALTER USER … ACCOUNT UNLOCK, and look for who tries wrong passwords", 28000),
+	sqlsession.Means(engine.PrivilegeMissing, "set the expired password anew, or give the user a profile with PASSWORD_LIFE_TIME UNLIMITED", 28001),
 	sqlsession.Means(engine.PrivilegeMissing, "grant the user CREATE SESSION", 1045),
 	sqlsession.Means(engine.InvalidSecret, "put a password into the secret", 1005),
-	sqlsession.Means(engine.TargetFailed, "the server and the driver share no way to log in: see SQLNET.ALLOWED_LOGON_VERSION_SERVER", 28040, 28030),
+	sqlsession.Means(engine.TargetFailed, "set SQLNET.ALLOWED_LOGON_VERSION_SERVER to a version that the driver knows", 28040, 28030),
 	sqlsession.Means(engine.PolicyRejected, advicePolicy, 28003, 28007, 28217, 28218, 988, 972),
-	sqlsession.Means(engine.TargetFailed, "the server does not take the password of this login for the old one; see the user's profile and PASSWORD_ROLLOVER_TIME", 28008, 28221),
-	sqlsession.Means(engine.TargetFailed, "a user with administrative privileges can have no PASSWORD_ROLLOVER_TIME: give it another profile", 28227),
+	sqlsession.Means(engine.TargetFailed, "compare the user's profile and its PASSWORD_ROLLOVER_TIME: the server does not take the password of this login for the old one", 28008, 28221),
+	sqlsession.Means(engine.TargetFailed, "give the user a profile without PASSWORD_ROLLOVER_TIME, which one with administrative privileges cannot have", 28227),
 	sqlsession.Means(engine.PrivilegeMissing, adviceGrant, 1031, 1950, 990, 1749, 1932, 1952, 1720, 65054, 41900),
 	sqlsession.Means(engine.PrivilegeMissing, adviceGrant+"; to read the users' rights takes SELECT_CATALOG_ROLE", 942, 4043),
 	sqlsession.Means(engine.InvalidSecret, "correct the secret's field dbname: the listener knows it neither as a service nor as a SID", 12514, 12505, 12504),
 	sqlsession.Means(engine.PrivilegeMissing, "let the listener accept the function's address", 12506, 12546, 12529),
-	sqlsession.Means(engine.TargetFailed, "raise the limit of sessions or processes: "+adviceLater, 12516, 12519, 12520, 12518, 18, 20, 2391),
-	sqlsession.Means(engine.TargetFailed, "the database is starting or stopping: "+adviceLater, 1033, 1034, 1089, 1090, 1109, 12526, 12527, 12528),
+	sqlsession.Means(engine.TargetFailed, "raise the limit of sessions or processes", 12516, 12519, 12520, 12518, 18, 20, 2391),
+	sqlsession.Means(engine.TargetFailed, "wait until the database has started; Secrets Manager tries again", 1033, 1034, 1089, 1090, 1109, 12526, 12527, 12528),
 	sqlsession.Means(engine.TargetFailed, "name the primary in the secret's host: a standby cannot change a user", 16000, 16456),
 	sqlsession.Means(engine.Unreachable, "check port, security groups, routes and that the listener runs", 12541, 12170, 12535, 12537, 12543, 12545, 3113, 3114, 3135),
 	sqlsession.Means(engine.InvalidSecret, "name the pluggable database in dbname, not the container", 65096, 65049),
