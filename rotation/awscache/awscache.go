@@ -13,7 +13,6 @@
 package awscache
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +89,7 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error)
 		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
 	}
 	var faults []string
-	id, user, fault := e.service.user(v)
+	id, user, fault := e.service.user(r.Secret, v)
 	if fault != "" {
 		faults = append(faults, fault)
 	}
@@ -112,7 +111,7 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error)
 		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "%s", strings.Join(faults, "; "))
 	}
 	t.Host, t.Password, t.TLSServerName = host, password, "" // the operator names the endpoint
-	if o := e.options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != id || user != "" && region(user) != region(r.Secret)) {
+	if o := e.options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != id || region(user) != region(r.Secret)) {
 		return engine.Target{}, engine.Errorf(engine.TakeoverRefused, "set USER_NAME to the user's id, as names are not unique, and SECRET_ARN to its secret in the same region; or set neither and tag the users",
 			"the function is there for the user %q of the secret %s and no other", o.UserName, o.SecretARN)
 	}
@@ -166,7 +165,7 @@ func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*
 	if err != nil {
 		return nil, t, err
 	}
-	id, arn, _ := e.service.user(v) // parse has found no fault
+	id, arn, _ := e.service.user(r.Secret, v) // parse has found no fault
 	a := &account{api: e.service.dial(cfg, v), id: id, arn: arn, name: t.User,
 		wait: min(250*time.Millisecond, e.options.Interval), interval: e.options.Interval, end: time.Now().Add(e.options.MaxWait)}
 	if err := a.active(ctx); err != nil {
@@ -303,7 +302,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 type account struct {
 	api      api
 	id, name string
-	arn      string        // that of the value, if it names one, and then the user's own
+	arn      string
 	wait     time.Duration // the next pause
 	interval time.Duration // the longest
 	end      time.Time
@@ -318,14 +317,13 @@ func (a *account) active(ctx context.Context) error {
 			return engine.Errorf(engine.InvalidSecret, "correct the user's name or ARN in the secret", "the user %q does not exist", a.id)
 		case err != nil:
 			return failed("the user cannot be looked up", err)
-		case u.arn != cmp.Or(a.arn, u.arn):
+		case u.arn != a.arn:
 			return engine.Errorf(engine.InvalidSecret, "rotate the secret by a function of the user's account", "the user %q is here %s and not the secret's %s", a.id, u.arn, a.arn)
 		case u.name != a.name:
 			return engine.Errorf(engine.InvalidSecret, "correct the secret's username", "the name of the user %q is %q and not %q", a.id, u.name, a.name)
 		case u.authentication != "password":
 			return engine.Errorf(engine.TargetFailed, "give the user a password, or switch rotation off", "the user %q authenticates by %s", a.id, u.authentication)
 		case u.status == "active":
-			a.arn = u.arn
 			return nil
 		case u.status != "modifying":
 			return engine.Errorf(engine.TargetFailed, "see what becomes of the user", "the user %q is %s", a.id, u.status)
@@ -358,10 +356,7 @@ func failed(what string, err error) error {
 // Needs adds the actions that a rotation calls. What is changed has the secret's tag, unless the
 // function's variables name the user, who needs no rights at the cache.
 func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
-	user, err := e.service.resource(r.Secret, r.Current)
-	if err != nil {
-		return err
-	}
+	_, user, _ := e.service.user(r.Secret, r.Current)
 	read := engine.Permission{Sid: "CacheUser", Actions: []string{e.service.describe}, Resources: []string{user}}
 	write := engine.Permission{Sid: "CacheUserPasswords", Actions: []string{e.service.change}, Resources: []string{user}}
 	pinned := e.options.SecretARN != ""

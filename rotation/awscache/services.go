@@ -16,11 +16,8 @@ import (
 // service is what the two services differ in.
 type service struct {
 	kind engine.Kind
-	// user returns the id of the user that a value names, its ARN if the value has it, and what is
-	// wrong with them.
-	user func(v engine.Value) (id, arn, fault string)
-	// resource returns the user's ARN for a policy.
-	resource func(secret string, v engine.Value) (string, error)
+	// user returns the id and the ARN of the user that a secret's value names, and what is wrong with them.
+	user func(secret string, v engine.Value) (id, arn, fault string)
 	// describe, list and change are the actions, and tag is the command that tags a user.
 	describe, list, change, tag string
 	dial                        func(cfg aws.Config, v engine.Value) api
@@ -58,7 +55,7 @@ func NewElastiCache(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *
 			// AWS's template excludes less than ElastiCache rejects: a comma would fail the rotation.
 			Passwords: engine.PasswordPolicy{Length: 20, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
 		},
-		user: func(v engine.Value) (id, arn, fault string) {
+		user: func(_ string, v engine.Value) (id, arn, fault string) {
 			arn, _ = v.Text("user_arn")
 			switch m := elastiCacheARN.FindStringSubmatch(arn); {
 			case arn == "":
@@ -69,7 +66,6 @@ func NewElastiCache(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *
 				return m[2], arn, ""
 			}
 		},
-		resource: func(_ string, v engine.Value) (string, error) { arn, _ := v.Text("user_arn"); return arn, nil },
 		describe: "elasticache:DescribeUsers", list: "elasticache:ListTagsForResource", change: "elasticache:ModifyUser",
 		tag: "aws elasticache add-tags-to-resource --resource-name %s --tags",
 		dial: func(cfg aws.Config, v engine.Value) api {
@@ -126,16 +122,12 @@ func NewMemoryDB(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *Eng
 			Names:     []string{"memorydb"},
 			Passwords: engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
 		},
-		user: func(v engine.Value) (id, arn, fault string) {
+		user: func(secret string, v engine.Value) (id, arn, fault string) {
 			id, _ = v.Text("username")
 			if id != "" && !memoryDBName.MatchString(id) {
 				fault = "username is not the name of a MemoryDB user"
 			}
-			return id, "", fault
-		},
-		resource: func(secret string, v engine.Value) (string, error) {
-			name, _ := v.Text("username")
-			return awsapi.Resource(secret, "memorydb", "user/"+name)
+			return id, awsapi.Resource(secret, "memorydb", "user/"+id), fault
 		},
 		describe: "memorydb:DescribeUsers", list: "memorydb:ListTags", change: "memorydb:UpdateUser",
 		tag:  "aws memorydb tag-resource --resource-arn %s --tags",

@@ -63,9 +63,7 @@ func (s server) needs(r *engine.Request, n *engine.Needs, note string) error {
 	if l.Host != "" {
 		return nil
 	}
-	instance, err := awsapi.Resource(r.Secret, "timestream-influxdb", "db-instance/"+l.instance)
-	if err == nil {
-		n.Permissions = append(n.Permissions, engine.Permission{Sid: "InfluxDBInstance", Actions: []string{"timestream-influxdb:GetDbInstance"}, Resources: []string{instance}})
-	}
-	return err
+	n.Permissions = append(n.Permissions, engine.Permission{Sid: "InfluxDBInstance", Actions: []string{"timestream-influxdb:GetDbInstance"},
+		Resources: []string{awsapi.Resource(r.Secret, "timestream-influxdb", "db-instance/"+l.instance)}})
+	return nil
 }

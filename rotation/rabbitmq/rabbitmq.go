@@ -1,5 +1,5 @@
-// Package rabbitmq rotates the passwords of RabbitMQ users, on servers of one's
-// own and on Amazon MQ for RabbitMQ, by the management plugin's HTTP API.
+// Package rabbitmq rotates the passwords of RabbitMQ users, on your own servers and on Amazon MQ for RabbitMQ, by the
+// management plugin's HTTP API.
 //
 // The server gets a salted hash and never a password. A user without the tag administrator can change
 // nobody, not even itself, so most secrets name a superuser's.

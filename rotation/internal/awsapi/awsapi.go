@@ -50,12 +50,9 @@ func Failed(what string, err error) error {
 	return engine.Errorf(engine.TargetFailed, "look at the code and try again; Secrets Manager retries by itself", "%s: %w", what, err)
 }
 
-// Resource returns the ARN of a resource in the secret's region and account.
-func Resource(secret, service, resource string) (string, error) {
-	a, err := arn.Parse(secret)
-	if err != nil {
-		return "", engine.Errorf(engine.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", secret)
-	}
+// Resource returns the ARN of a resource in the region and account of a secret, which has an ARN.
+func Resource(secret, service, resource string) string {
+	a, _ := arn.Parse(secret)
 	a.Service, a.Resource = service, resource
-	return a.String(), nil
+	return a.String()
 }
