@@ -186,9 +186,8 @@ const (
 	endpointTag = "rotator:endpoint" // host:port of its cache
 )
 
-// belongs returns an error unless the operator has said that the user is the secret's, and that its
-// cache is where the secret says. SECRET_ARN and USER_NAME, which can say the former, were compared
-// by parse.
+// belongs returns an error unless the operator has said that the user is the secret's, and that its cache is where the
+// secret says. SECRET_ARN and USER_NAME, which can say the former, were compared by parse.
 func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account, t engine.Target) error {
 	pinned := e.options.SecretARN != ""
 	if pinned && t.Host == "" {

@@ -32,8 +32,7 @@ type exchange struct {
 	login  engine.Value
 }
 
-// exchange returns an exchange that goes nowhere but where the recipe allows, also where an answer
-// would lead it.
+// exchange returns an exchange that goes nowhere but where the recipe allows, also where an answer would lead it.
 func (e *Engine) exchange(r *engine.Request, login engine.Value) (*exchange, error) {
 	if err := e.form(login); err != nil {
 		return nil, err

@@ -35,8 +35,7 @@ func resolve(x any, pointer string) any {
 	return x
 }
 
-// scalar returns the string or the number that a pointer leads to, as a text that is not empty. Its
-// length is bounded.
+// scalar returns the string or the number that a pointer leads to, as a text that is not empty. Its length is bounded.
 func scalar(x any, pointer string) (text string, number, ok bool) {
 	switch x := resolve(x, pointer).(type) {
 	case string:

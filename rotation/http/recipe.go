@@ -15,8 +15,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Recipe says how one API deals with tokens. It is part of the function's configuration and never of a
-// secret.
+// Recipe says how one API deals with tokens. It is part of the function's configuration and never of a secret.
 type Recipe struct {
 	// Hosts are all the hosts, or host:port, that may be sent anything.
 	Hosts []string `json:"hosts"`
@@ -68,9 +67,8 @@ type List struct {
 	Next    string `json:"next"`     // the next page's URL, where the answer has it
 }
 
-// Load returns an engine for every recipe, which serves the secrets whose engine is http:NAME. text is a
-// JSON object of recipes by name, or the path of a file with one; "" has none. The error has the cause
-// InvalidConfiguration.
+// Load returns an engine for every recipe, which serves the secrets whose engine is http:NAME. text is a JSON object of
+// recipes by name, or the path of a file with one; "" has none. The error has the cause InvalidConfiguration.
 func Load(tls engine.TLSPolicy, text string) ([]*Engine, error) {
 	const advice = "correct HTTP_RECIPES; docs/engines/http.md describes its form"
 	text = strings.TrimSpace(text)

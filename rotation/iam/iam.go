@@ -166,10 +166,9 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	return r.Current.With(idField, id).With(secretField, secret), nil
 }
 
-// ours returns an error unless a key, which is not the one that acts, is this secret's. The values of
-// the secret alone prove nothing: whoever may write them can put any key's id there. So the intent has
-// to explain the key, or its login has to be accepted. A young one is left alone, as a concurrent call
-// may be about to store it.
+// ours returns an error unless a key, which is not the one that acts, is this secret's. The values of the secret alone
+// prove nothing: whoever may write them can put any key's id there. So the intent has to explain the key, or its login
+// has to be accepted. A young one is left alone, as a concurrent call may be about to store it.
 func (s *session) ours(ctx context.Context, id string) error {
 	k := s.keys[id]
 	if current, _ := s.request.Current.Text(idField); id == current && k.active {
@@ -232,9 +231,8 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// Verify asks STS who the key is and, where keys make their successors, IAM for what that needs. A key
-// that IAM has just made is refused for some seconds, so a pending one is asked about until ctx is
-// nearly done.
+// Verify asks STS who the key is and, where keys make their successors, IAM for what that needs. A key that IAM has
+// just made is refused for some seconds, so a pending one is asked about until ctx is nearly done.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	for begin := time.Now(); ; {
@@ -293,8 +291,7 @@ func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// mayEnd opens a session with r.Login. It fails unless the key that a value names is gone, or is this
-// secret's.
+// mayEnd opens a session with r.Login. It fails unless the key that a value names is gone, or is this secret's.
 func (e *Engine) mayEnd(ctx context.Context, r *engine.Request, v engine.Value) (*session, error) {
 	named, err := parse(v)
 	if err != nil {
@@ -315,8 +312,7 @@ func (e *Engine) mayEnd(ctx context.Context, r *engine.Request, v engine.Value) 
 	return s, err
 }
 
-// Needs adds what acts on the user: the key's user itself, or the function's role. STS is asked for the
-// user's ARN.
+// Needs adds what acts on the user: the key's user itself, or the function's role. STS is asked for the user's ARN.
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	s, err := e.open(ctx, r, r.Current)
 	if err != nil {

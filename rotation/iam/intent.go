@@ -20,8 +20,7 @@ type intent struct {
 	at      time.Time
 }
 
-// digest stands for a secret in the tag: its ARN may be too long, and have characters that a tag must
-// not have.
+// digest stands for a secret in the tag: its ARN may be too long, and have characters that a tag must not have.
 func digest(secret string) string {
 	sum := sha256.Sum256([]byte(secret))
 	return hex.EncodeToString(sum[:8])
@@ -32,8 +31,7 @@ func (i intent) text(secret string) string {
 	return fmt.Sprintf("%s %d %s %s", digest(secret), i.at.Unix(), i.login, i.version)
 }
 
-// readIntent reads a tag's value. One of another secret or form is the zero intent, which explains
-// nothing.
+// readIntent reads a tag's value. One of another secret or form is the zero intent, which explains nothing.
 func readIntent(secret, text string) intent {
 	words := strings.Split(text, " ")
 	if len(words) != 4 || words[0] != digest(secret) {

@@ -1,7 +1,6 @@
 // Package influxdb rotates the passwords of users of InfluxDB 1, by InfluxQL over its HTTP API.
 //
-// Only a user with all privileges can change a password, even its own, so most secrets name a
-// superuser's.
+// Only a user with all privileges can change a password, even its own, so most secrets name a superuser's.
 // Source: https://docs.influxdata.com/influxdb/v1/administration/authentication_and_authorization/
 package influxdb
 

@@ -19,8 +19,7 @@ type session struct {
 	cookie string
 }
 
-// connect opens a session. It fails where the credential is refused, so no later call is the first to
-// learn it.
+// connect opens a session. It fails where the credential is refused, so no later call is the first to learn it.
 func (s server) connect(ctx context.Context, l login) (*session, error) {
 	x := &session{login: l}
 	x.api = httpapi.New(s.tls, l.Target, x.authorize)

@@ -18,8 +18,7 @@ import (
 // Source: https://www.rfc-editor.org/rfc/rfc4519#section-2.41
 const passwordAttribute = "userPassword"
 
-// errTooYoung is in the error of a rehearsal where the policy's minimum age of passwords stands in
-// the way for now.
+// errTooYoung is in the error of a rehearsal where the policy's minimum age of passwords stands in the way for now.
 var errTooYoung = errors.New("the password was changed too recently")
 
 // tooYoung is how servers say so, by the code 19 of any rejected password.
@@ -68,8 +67,7 @@ func (s *session) mayChange() error {
 	return nil
 }
 
-// set makes the pending password valid, and leaves current valid next to it if it is and the server
-// allows that.
+// set makes the pending password valid, and leaves current valid next to it if it is and the server allows that.
 func (s *session) set(current string) error {
 	if s.ad || s.one {
 		return s.only(nil)
@@ -96,8 +94,7 @@ func (s *session) set(current string) error {
 	}
 	err = s.exchange(have, want)
 	if ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultUnwillingToPerform) {
-		// A policy that allows one value only, that does not take hashes, or that
-		// wants the old password with the new.
+		// A policy that allows one value only, that does not take hashes, or that wants the old password with the new.
 		return s.only(have)
 	}
 	return s.failed("the password could not be changed", err)

@@ -1,10 +1,8 @@
-// Package ldap rotates the passwords that directories check: OpenLDAP and others
-// of its kind, and Active Directory.
+// Package ldap rotates the passwords that directories check: OpenLDAP and others of its kind, and Active Directory.
 //
-// An entry of OpenLDAP may have several passwords. A rotation leaves two, the new one and the one
-// that is current, where the server allows that; the next rotation retires the older. The server
-// gets a salted hash then. Where a password policy allows one only, and in Active Directory, the
-// old password stops working when the new one is set.
+// An entry of OpenLDAP may have several passwords. A rotation leaves two, the new one and the one that is current,
+// where the server allows that; the next rotation retires the older. The server gets a salted hash then. Where a
+// password policy allows one only, and in Active Directory, the old password stops working when the new one is set.
 package ldap
 
 import (
@@ -29,8 +27,7 @@ func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
 // The engine's own settings.
 const (
-	// changeOption is "overlap", the default, or "exop" for servers that are to
-	// hash and judge passwords themselves.
+	// changeOption is "overlap", the default, or "exop" for servers that are to hash and judge passwords themselves.
 	changeOption = "ldap-change"
 	// startOption is "true" to encrypt by StartTLS on whatever port, and "false"
 	// for LDAPS. The default is StartTLS on port 389 and LDAPS on all others.
@@ -134,8 +131,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return engine.NextPassword(e.Kind(), r), nil
 }
 
-// DryRun logs in, finds the entry, and proves as far as the server lets it that
-// its password can be changed now.
+// DryRun logs in, finds the entry, and proves as far as the server lets it that its password can be changed now.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, (*session).rehearse)
 }
@@ -146,8 +142,7 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, func(s *session) error { return s.set(current) })
 }
 
-// Retire makes all passwords but the pending one invalid. Where there can be one
-// only, Set has done so.
+// Retire makes all passwords but the pending one invalid. Where there can be one only, Set has done so.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, func(s *session) error {
 		if s.ad || s.one {

@@ -16,10 +16,9 @@ import (
 // and https://learn.microsoft.com/en-us/windows-server/identity/ad-ds/manage/understand-security-identifiers
 var protected = []uint32{512, 516, 518, 519, 521, 526, 527, 544, 548, 549, 550, 551, 552}
 
-// mayLend refuses to lend the superuser's powers against itself and against an administrator. In
-// Active Directory the entry shows what it is. In OpenLDAP rules of access decide, which no login can
-// be expected to read: there nothing shows that an entry is an ordinary one, so that its own
-// credential must be in the secret.
+// mayLend refuses to lend the superuser's powers against itself and against an administrator. In Active Directory the
+// entry shows what it is. In OpenLDAP rules of access decide, which no login can be expected to read: there nothing
+// shows that an entry is an ordinary one, so that its own credential must be in the secret.
 func (s *session) mayLend() error {
 	own := s.account.dn // a server's own administrator has no entry
 	var err error

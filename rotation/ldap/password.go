@@ -35,10 +35,9 @@ func scheme(value string) (name, rest string) {
 	return "", strings.TrimPrefix(value, "{CLEARTEXT}")
 }
 
-// best returns the scheme for a value next to others: the longest digest among theirs, and SSHA at
-// least, which is the strongest that every OpenLDAP knows. That SHA-1 is a fast hash does not help to
-// guess a password of 32 random characters. A value of another scheme, such as {ARGON2}, cannot be
-// equaled here: ok is false.
+// best returns the scheme for a value next to others: the longest digest among theirs, and SSHA at least, which is the
+// strongest that every OpenLDAP knows. That SHA-1 is a fast hash does not help to guess a password of 32 random
+// characters. A value of another scheme, such as {ARGON2}, cannot be equaled here: ok is false.
 func best(values []string) (name string, ok bool) {
 	name = "SSHA"
 	for _, v := range values {

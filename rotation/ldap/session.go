@@ -30,8 +30,7 @@ type session struct {
 // its TLS. The library needs some 200 bytes of memory for each.
 const answerLimit = 256 << 10
 
-// open connects and binds. The error has the cause LoginRefused only where the
-// server's answer can mean nothing else.
+// open connects and binds. The error has the cause LoginRefused only where the server's answer can mean nothing else.
 func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (s *session, err error) {
 	a, err := parse(v, isAD(r.Current))
 	if err != nil {

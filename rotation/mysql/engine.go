@@ -1,8 +1,6 @@
-// Package mysql rotates the passwords of MySQL, Aurora MySQL and MariaDB users. The
-// server, not the secret, says which system it is; mysql.go and mariadb.go hold
-// what differs. Where the server allows it, the old password of a single user
-// stays valid until the next rotation: as MySQL's retained password, or as
-// MariaDB's second way to authenticate.
+// Package mysql rotates the passwords of MySQL, Aurora MySQL and MariaDB users. The server, not the secret, says which
+// system it is; mysql.go and mariadb.go hold what differs. Where the server allows it, the old password of a single
+// user stays valid until the next rotation: as MySQL's retained password, or as MariaDB's second way to authenticate.
 package mysql
 
 import (
@@ -61,8 +59,7 @@ func parse(v engine.Value) (engine.Target, error) {
 		// one that logs in: that would be two users.
 		return t, invalid("the user name begins or ends with white space")
 	case strings.ContainsFunc(t.User, func(c rune) bool { return c > 0xFFFF }):
-		// The servers keep names in three-byte UTF-8 and would put a question
-		// mark there, which is another user's name.
+		// The servers keep names in three-byte UTF-8 and would put a question mark there, which is another user's name.
 		return t, invalid("the user name has a character beyond U+FFFF")
 	case utf8.RuneCountInString(t.User) > mariadbNameLimit:
 		return t, invalid("the user name has more than %d characters", mariadbNameLimit)
@@ -70,8 +67,7 @@ func parse(v engine.Value) (engine.Target, error) {
 	return t, nil
 }
 
-// Next returns the current value with a new password and, for alternating
-// users, the other user's name.
+// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	k := e.Kind()
 	if name, _ := r.Current.Text("engine"); name != "mariadb" {
@@ -80,9 +76,8 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return pair.Next(k, r, parse)
 }
 
-// DryRun logs in and sends statements that the server checks in full and then
-// does not carry out: for a password that is wrong, or for a user that does not
-// exist.
+// DryRun logs in and sends statements that the server checks in full and then does not carry out: for a password that
+// is wrong, or for a user that does not exist.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.apply(ctx, r, true)
 }
@@ -123,8 +118,7 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 	return s.dialect.change(ctx, pending.Password, s.target.Password, current, r.KeepCurrent)
 }
 
-// Verify logs in and asks for an answer. A user that changes its own password
-// must be able to, which is rehearsed.
+// Verify logs in and asks for an answer. A user that changes its own password must be able to, which is rehearsed.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {

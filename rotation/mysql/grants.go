@@ -77,8 +77,7 @@ func (set rights) add(row string, a account) error {
 // only their names have an underscore.
 func dynamic(name string) bool { return strings.Contains(name, "_") }
 
-// sorted returns rights in the order in which they are granted: those on one object together, and
-// restrictions last.
+// sorted returns rights in the order in which they are granted: those on one object together, and restrictions last.
 func (set rights) sorted() []right {
 	key := func(r right) string { return fmt.Sprint(r.revoke, r.object, "\x00", r.option, r.name) }
 	return slices.SortedFunc(maps.Keys(set), func(a, b right) int { return cmp.Compare(key(a), key(b)) })

@@ -54,8 +54,7 @@ func method(plugin, password, keep string) string {
 	return s
 }
 
-// quiet keeps the session's statements, with their hashes, out of the general log where the login may
-// switch that off.
+// quiet keeps the session's statements, with their hashes, out of the general log where the login may switch that off.
 func (m *mariadb) quiet(ctx context.Context) error {
 	if m.silent {
 		return nil

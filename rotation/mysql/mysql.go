@@ -92,9 +92,8 @@ func (m *mysqld) second(err error) error {
 		"the login's password is the second of two, and the user has to say the first to change it, which an abandoned rotation has set: %w", err)
 }
 
-// change says which password it replaces, so that a repeated statement cannot
-// throw away the one that must stay valid: the server refuses it where old is
-// not the first of the two.
+// change says which password it replaces, so that a repeated statement cannot throw away the one that must stay valid:
+// the server refuses it where old is not the first of the two.
 func (m *mysqld) change(ctx context.Context, password, old, current string, must bool) error {
 	const what = "the password could not be changed"
 	if !m.modern() {
@@ -115,9 +114,8 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	if c := code(err); c != mysqlNotFirst && c != mysqlHistory {
 		return m.failure(what, err)
 	}
-	// Old is the second password. The first is the new one already, or one that
-	// an abandoned rotation has left; then it alone is replaced, since without
-	// RETAIN the second one stays.
+	// Old is the second password. The first is the new one already, or one that an abandoned rotation has left; then it
+	// alone is replaced, since without RETAIN the second one stays.
 	if done, perr := m.opens(ctx, m.target.User, password); done || perr != nil {
 		return perr
 	}

@@ -30,9 +30,8 @@ type dialect interface {
 	// rehearse proves that the session's user may change its own password to
 	// the given one and, unless old is "", that old lets it do so.
 	rehearse(ctx context.Context, password, old string) error
-	// change sets the password of the session's user, which has logged in by
-	// old, and keeps current, or else old, valid if the server lets the user do
-	// so. With must, it returns engine.ErrOneAtATime where it cannot keep old.
+	// change sets the password of the session's user, which has logged in by old, and keeps current, or else old, valid
+	// if the server lets the user do so. With must, it returns engine.ErrOneAtATime where it cannot keep old.
 	change(ctx context.Context, password, old, current string, must bool) error
 	// retire makes password the only one of the session's user; old was before it.
 	retire(ctx context.Context, password, old string) error
@@ -47,9 +46,8 @@ type dialect interface {
 	confidential(ctx context.Context, what, statement string) error
 	// defaultRoles returns the statement that gives an account its default roles.
 	defaultRoles(a account, roles string) string
-	// setPassword makes password valid for an account, alone or with keep, in the
-	// way that like logs in. It returns engine.ErrOneAtATime where it cannot keep
-	// the other.
+	// setPassword makes password valid for an account, alone or with keep, in the way that like logs in. It returns
+	// engine.ErrOneAtATime where it cannot keep the other.
 	setPassword(ctx context.Context, a, like account, password, keep string) error
 }
 
@@ -60,8 +58,7 @@ const (
 	idleLimit = "30"
 )
 
-// connect logs in and asks the server who it is. The error has the cause
-// LoginRefused only where the server says so.
+// connect logs in and asks the server who it is. The error has the cause LoginRefused only where the server says so.
 func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
 	t, err := parse(v)
 	if err != nil {

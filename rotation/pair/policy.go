@@ -26,8 +26,7 @@ type Target[U any] interface {
 	Mark(current, other *U) string
 	// Create makes a marked user who can do nothing. Its error wraps ErrExists where the user exists.
 	Create(ctx context.Context, current *U, name string) (*U, error)
-	// Equalize gives other the rights of current, marks an unmarked pair, and reports every change
-	// by Request.Changed.
+	// Equalize gives other the rights of current, marks an unmarked pair, and reports every change by Request.Changed.
 	Equalize(ctx context.Context, current, other *U) error
 	// SetPassword makes the pending password valid, as the last change of all.
 	SetPassword(ctx context.Context, u *U) error
@@ -59,9 +58,8 @@ var ErrExists = errors.New("the user exists already")
 // AdviceOwn is the advice for a user whom no superuser may change on the strength of a secret.
 const AdviceOwn = "rotate an administrator by a secret of its own, without a superuser secret"
 
-// Apply makes the change, or rehearses it. A superuser changes no administrator, not itself, and no
-// second user who is not proved to be the secret's: by its credentials in the secret, or by a mark
-// at the target.
+// Apply makes the change, or rehearses it. A superuser changes no administrator, not itself, and no second user who is
+// not proved to be the secret's: by its credentials in the secret, or by a mark at the target.
 func Apply[U any](ctx context.Context, t Target[U], c Change) error {
 	alternating := c.Request.Strategy == engine.AlternatingUsers
 	if c.Pending == c.Superuser || alternating && c.Current == c.Superuser {
@@ -101,8 +99,7 @@ func Apply[U any](ctx context.Context, t Target[U], c Change) error {
 	return t.SetPassword(ctx, u)
 }
 
-// Find returns the two users of a secret, of whom other is nil where it does not exist. It refuses
-// what Apply refuses.
+// Find returns the two users of a secret, of whom other is nil where it does not exist. It refuses what Apply refuses.
 func Find[U any](ctx context.Context, t Target[U], c Change) (current, other *U, err error) {
 	if current, err = ordinary(ctx, t, c.Current); err != nil {
 		return nil, nil, err

@@ -115,8 +115,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	return s.put(ctx, u.with(pending.Password, r))
 }
 
-// Needs adds the tag administrator, without which nobody can change a user. No permission in a virtual
-// host is needed.
+// Needs adds the tag administrator, without which nobody can change a user. No permission in a virtual host is needed.
 // Source: https://www.rabbitmq.com/docs/management#permissions
 func (e *Engine) Needs(_ context.Context, _ *engine.Request, n *engine.Needs) error {
 	quoted := "'" + strings.ReplaceAll(n.Login, "'", `'\''`) + "'" // for a shell

@@ -10,13 +10,11 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// rights are what a user may do in addition to what its tags allow: a permission, a topic or a limit
-// for each right.
+// rights are what a user may do in addition to what its tags allow: a permission, a topic or a limit for each right.
 // Source: https://www.rabbitmq.com/docs/access-control, https://www.rabbitmq.com/docs/user-limits
 type rights map[right]any
 
-// right names what may be done: its kind, as in the API's paths, a virtual host or a limit, and for
-// topics an exchange.
+// right names what may be done: its kind, as in the API's paths, a virtual host or a limit, and for topics an exchange.
 type right struct{ kind, in, exchange string }
 
 // The kinds of rights.

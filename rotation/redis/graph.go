@@ -109,8 +109,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, l login) (nodes, e
 	return g.nodes, err
 }
 
-// cluster logs in to every node of a cluster, replicas included. It reports false where there is no
-// cluster.
+// cluster logs in to every node of a cluster, replicas included. It reports false where there is no cluster.
 func (g *graph) cluster() (bool, error) {
 	seed := g.nodes[0]
 	reply, err := seed.Do("CLUSTER", "NODES")

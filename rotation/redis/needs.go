@@ -11,9 +11,8 @@ import (
 
 var _ engine.Needer = (*Engine)(nil)
 
-// Needs says which commands the login needs, be it the superuser secret's or the
-// user itself. How a node keeps its users is asked as the login; a login that may
-// not yet be told of it is given both ways.
+// Needs says which commands the login needs, be it the superuser secret's or the user itself. How a node keeps its
+// users is asked as the login; a login that may not yet be told of it is given both ways.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	t, err := parse(r.Pending)

@@ -75,8 +75,7 @@ func read(r *engine.Request) (s settings, err error) {
 	return s, err
 }
 
-// parse reads a login. Without a name it is that of the user "default", whose
-// password requirepass is.
+// parse reads a login. Without a name it is that of the user "default", whose password requirepass is.
 func parse(v engine.Value) (engine.Target, error) {
 	if user := string(v.JSON("username")); v.IsObject() && (user == "" || user == "null" || user == `""`) {
 		v = v.With("username", "default")
@@ -101,10 +100,9 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return engine.NextPassword(e.Kind(), r), nil
 }
 
-// DryRun logs in to every node and proves that the user is there, that r.Login
-// may change it and that the change will outlive a restart. It refuses a user that a Sentinel logs
-// in as, and warns where passwords will go that are not the secret's: one older than the current
-// one is what the rotation before has left.
+// DryRun logs in to every node and proves that the user is there, that r.Login may change it and that the change will
+// outlive a restart. It refuses a user that a Sentinel logs in as, and warns where passwords will go that are not the
+// secret's: one older than the current one is what the rotation before has left.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.lend(ctx, r, func(all nodes, user, pending string) error {
 		current, err := parse(r.Current)
@@ -157,10 +155,9 @@ func acting(r *engine.Request) login {
 	return l
 }
 
-// Verify logs in with v and asks for an answer. The pending password must be
-// accepted by every node, as far as v may know of them; what a superuser is about to
-// replace, by the secret's host. A user that changes its own password must be able
-// to. That a node beside the host refuses is no refusal of the target's.
+// Verify logs in with v and asks for an answer. The pending password must be accepted by every node, as far as v may
+// know of them; what a superuser is about to replace, by the secret's host. A user that changes its own password must
+// be able to. That a node beside the host refuses is no refusal of the target's.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	t, err := parse(v)
 	if err != nil {

@@ -11,9 +11,8 @@ import (
 // nodesVariable is the function's variable that ParseNodes is given.
 const nodesVariable = "REDIS_TRUSTED_NODES"
 
-// Nodes are servers that the function's operator allows passwords to be sent to
-// when another server names them. Only the operator can: neither a secret nor its
-// tags say where a superuser's password goes.
+// Nodes are servers that the function's operator allows passwords to be sent to when another server names them. Only
+// the operator can: neither a secret nor its tags say where a superuser's password goes.
 type Nodes struct {
 	networks []netip.Prefix
 	names    []string
@@ -37,8 +36,7 @@ func ParseNodes(text string) (n Nodes, err error) {
 	return n, nil
 }
 
-// allow reports whether a host is one of the nodes. A name is not looked up: it
-// is one only as it is written.
+// allow reports whether a host is one of the nodes. A name is not looked up: it is one only as it is written.
 func (n Nodes) allow(host string) bool {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return slices.ContainsFunc(n.networks, func(p netip.Prefix) bool { return p.Contains(a.Unmap().WithZone("")) })

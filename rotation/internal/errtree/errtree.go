@@ -1,9 +1,8 @@
 // Package errtree looks for errors that have nothing to be known by but their text.
 package errtree
 
-// Any reports whether the text of err fits, or that of an error in it. A text
-// that has to fit as a whole, or from its beginning, cannot be brought about by
-// the names that outer errors quote, which whoever writes the secret has chosen.
+// Any reports whether the text of err fits, or that of an error in it. A text that has to fit as a whole, or from its
+// beginning, cannot be brought about by the names that outer errors quote, which whoever writes the secret has chosen.
 func Any(err error, fits func(text string) bool) bool {
 	if err == nil {
 		return false

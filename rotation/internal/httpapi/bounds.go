@@ -12,8 +12,7 @@ import (
 )
 
 const (
-	// valueLimit bounds how many values the JSON of an answer may have: a few bytes of it
-	// can take a hundred in memory.
+	// valueLimit bounds how many values the JSON of an answer may have: a few bytes of it can take a hundred in memory.
 	valueLimit = 300_000
 	// textLimit bounds what an error quotes of a host, in bytes.
 	textLimit = 1 << 10

@@ -70,8 +70,7 @@ type Request struct {
 	Body   []byte
 }
 
-// Call sends body as JSON, unless it is nil, and reads the answer of a success into out, unless that
-// is nil.
+// Call sends body as JSON, unless it is nil, and reads the answer of a success into out, unless that is nil.
 func (c *Client) Call(ctx context.Context, what string, r Request, body, out any) (*Answer, error) {
 	if body != nil {
 		var err error
@@ -107,8 +106,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	}
 }
 
-// refuseRedirect makes a redirect an answer like any other: following it would take the credential
-// elsewhere.
+// refuseRedirect makes a redirect an answer like any other: following it would take the credential elsewhere.
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Transport returns a transport that gives up a connection in time.

@@ -45,9 +45,8 @@ func Unknown(err error) bool {
 	return strings.HasPrefix(text, "err unknown command") || strings.HasPrefix(text, "err unknown subcommand")
 }
 
-// unquoted returns the reply without the words of the command that it may quote.
-// A server shows the first 128 bytes of them: what that leaves of a password or a
-// hash would not be known as one where secrets are removed from texts.
+// unquoted returns the reply without the words of the command that it may quote. A server shows the first 128 bytes of
+// them: what that leaves of a password or a hash would not be known as one where secrets are removed from texts.
 // Source: https://github.com/redis/redis/blob/7.0.15/src/server.c (commandCheckExistence)
 func (e Error) unquoted(command string) Error {
 	switch {
@@ -66,9 +65,8 @@ type Conn struct {
 	r    *bufio.Reader
 }
 
-// Login connects to the target, encrypted as the policy says, and logs in. names
-// are those that the target's certificate may be for, where that is not its host
-// alone. The error is one of Classify's.
+// Login connects to the target, encrypted as the policy says, and logs in. names are those that the target's
+// certificate may be for, where that is not its host alone. The error is one of Classify's.
 func Login(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names ...string) (*Conn, error) {
 	conn, err := dial(ctx, policy, t, names)
 	if err == nil {
@@ -104,8 +102,7 @@ func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names [
 	return conn, err
 }
 
-// patience is how long a server may take for a handshake before it is asked
-// whether it speaks TLS at all.
+// patience is how long a server may take for a handshake before it is asked whether it speaks TLS at all.
 const patience = 500 * time.Millisecond
 
 var errPlain = engine.Errorf(engine.TLSFailed, `switch TLS on at the server; or, where the network may be trusted, set "ssl": false in the secret`,
@@ -182,9 +179,8 @@ func cut(text string) string {
 // Close ends the connection.
 func (c *Conn) Close() { c.conn.Close() }
 
-// Do sends a command and returns its reply: a string, an int64, nil, or an []any
-// of these and Errors. An error reply is returned as an Error, without what it
-// quotes of a command that the server does not know.
+// Do sends a command and returns its reply: a string, an int64, nil, or an []any of these and Errors. An error reply is
+// returned as an Error, without what it quotes of a command that the server does not know.
 func (c *Conn) Do(args ...string) (any, error) {
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -228,8 +224,7 @@ const (
 
 var (
 	errReply = errors.New("the server's answer is not in Redis's protocol")
-	// ErrTooLong is in the error of a reply that exceeds the bounds. The connection is of no more
-	// use then.
+	// ErrTooLong is in the error of a reply that exceeds the bounds. The connection is of no more use then.
 	ErrTooLong = errors.New("the server's answer is too long")
 )
 
