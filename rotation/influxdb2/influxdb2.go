@@ -112,7 +112,8 @@ func (s server) openLogin(ctx context.Context, r *engine.Request) (*session, err
 	if !r.Superuser {
 		return s.open(ctx, r, r.Login)
 	}
-	const advice = "the superuser secret must name the same server, by host or by " + instanceField + ", or be the one that Timestream made for the instance"
+	const advice = "have the superuser secret name the same server, by host or by " + instanceField +
+		", or put the ARN of the secret that Timestream made for the instance into " + adminField
 	target, err := own(r.Current)
 	if err != nil {
 		return nil, err
