@@ -298,7 +298,11 @@ func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSe
 		return err
 	}
 	needer, ok := i.Engine.(engine.Needer)
-	if !ok {
+	switch {
+	case i.Kind.NoTarget:
+		n.Note = "none: there is no target"
+		return nil
+	case !ok:
 		n.Note = "this engine does not tell what the login needs"
 		return nil
 	}

@@ -14,10 +14,7 @@ import (
 // Engine makes random values.
 type Engine struct{}
 
-var (
-	_ engine.DryRunner = (*Engine)(nil)
-	_ engine.Needer    = (*Engine)(nil)
-)
+var _ engine.DryRunner = (*Engine)(nil)
 
 // New returns the engine.
 func New() *Engine { return &Engine{} }
@@ -198,12 +195,6 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 // DryRun checks the new value as it will be read.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.Verify(ctx, r, r.Pending)
-}
-
-// Needs says that nothing is needed.
-func (*Engine) Needs(_ context.Context, _ *engine.Request, n *engine.Needs) error {
-	n.Note = "none: there is no target"
-	return nil
 }
 
 // Set has nothing to do: there is no target.
