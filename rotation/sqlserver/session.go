@@ -102,7 +102,7 @@ var meanings = []sqlsession.Meaning{
 	sqlsession.Means(engine.TargetFailed, "wait: the server is in single-user mode, upgraded, paused or starting", 18461, 18401, 17142, 17187),
 	sqlsession.Means(engine.TargetFailed, "raise the server's limit of connections", 17809),
 	sqlsession.Means(engine.PrivilegeMissing, "enable the login: ALTER LOGIN … ENABLE", 18470),
-	sqlsession.Means(engine.PrivilegeMissing, "unlock the login: ALTER LOGIN … WITH PASSWORD = … UNLOCK, with the password that it has", 18486, 15113),
+	sqlsession.Means(engine.PrivilegeMissing, "unlock the login by ALTER LOGIN … WITH CHECK_POLICY = OFF and then = ON, or wait", 18486, 15113),
 	sqlsession.Means(engine.PrivilegeMissing, "set the expired password anew, or switch CHECK_EXPIRATION off for a login that is rotated", 18487),
 	sqlsession.Means(engine.PrivilegeMissing, "set the password without MUST_CHANGE", 18488),
 	sqlsession.Means(engine.LoginRefused, "check the password; the server says the same of a login that does not exist, and tells the reason only in its own log", 18456),
