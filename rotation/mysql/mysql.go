@@ -188,30 +188,22 @@ func (m *mysqld) defaultRoles(a account, roles string) string {
 	return "ALTER USER " + a.name() + " DEFAULT ROLE " + cmp.Or(roles, "NONE")
 }
 
-// setPassword keeps a password by making it the first before the new one is: whichever it was, it is valid throughout.
+// setPassword keeps a password in one statement, which makes it the first of two, whichever it was, and then
+// the second: it is valid throughout, and calls that meet there do the same. The server refuses that where it
+// looks at a history of passwords, or where the old one no longer meets its policy.
 func (m *mysqld) setPassword(ctx context.Context, a, like account, password, keep string) error {
 	what := "the password of " + a.name() + " could not be set"
-	alter := "ALTER USER " + a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "
+	identified := a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "
+	alter := "ALTER USER " + identified
 	if keep != "" {
 		if !m.modern() {
 			return engine.ErrOneAtATime
 		}
-		if done, err := m.opens(ctx, a.user, password); done || err != nil {
-			return err
-		}
-		var two bool
-		err := m.conn.QueryRowContext(ctx, "SELECT COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), FALSE) FROM mysql.user"+
-			" WHERE User = "+text(a.user)+" AND Host = "+text(a.host)).Scan(&two)
-		if err == nil && two {
-			_, err = m.conn.ExecContext(ctx, alter+text(keep))
-		}
-		switch {
-		case code(err) == mysqlHistory:
+		_, err := m.conn.ExecContext(ctx, alter+text(keep)+", "+identified+text(password)+" RETAIN CURRENT PASSWORD")
+		if slices.Contains([]int{mysqlHistory, duplicateEntry, passwordPolicy}, code(err)) {
 			return engine.ErrOneAtATime
-		case err != nil:
-			return m.failure(what, err)
 		}
-		return m.confidential(ctx, what, alter+text(password)+" RETAIN CURRENT PASSWORD")
+		return m.failure(what, err)
 	}
 	_, err := m.conn.ExecContext(ctx, alter+text(password))
 	if code(err) == mysqlHistory {
