@@ -92,7 +92,7 @@ func (p *parity) differences(ctx context.Context) (toTake, toGive []right, err e
 	for _, r := range toTake {
 		_, known := p.left[r]
 		switch {
-		case known || p.current != p.pending+p.change.Kind.CloneSuffix:
+		case known || !p.toFirst():
 		case !r.revoke:
 			p.left[r] = fmt.Sprintf("the user %s keeps a right that %s does not have, and that the next rotation gives to both; to take it: %s",
 				p.have.name(), p.from.name(), r.take(*p.have))
