@@ -102,7 +102,7 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	s.request = r
 	switch {
 	case r.Superuser:
@@ -130,7 +130,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	if r.SuperuserChanges {
 		return nil // the connection is made by a query
 	}
@@ -152,7 +152,7 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	old, _ := r.Current.Text("password")
 	return s.dialect.retire(ctx, s.target.Password, old)
 }

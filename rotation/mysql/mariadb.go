@@ -61,7 +61,7 @@ func (m *mariadb) quiet(ctx context.Context) error {
 		return nil
 	}
 	m.silent = true
-	_, err := m.conn.ExecContext(ctx, "SET SESSION sql_log_off = ON")
+	_, err := m.Conn.ExecContext(ctx, "SET SESSION sql_log_off = ON")
 	if code(err) == privilegeMissing {
 		return nil
 	}
@@ -76,7 +76,7 @@ func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
 		return false, err
 	}
 	var logged bool
-	err = m.conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS (SELECT * FROM information_schema.PLUGINS
+	err = m.Conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS (SELECT * FROM information_schema.PLUGINS
 	WHERE PLUGIN_TYPE = 'PASSWORD VALIDATION' AND PLUGIN_STATUS = 'ACTIVE'), @@global.general_log AND NOT @@sql_log_off`).Scan(&strict, &logged)
 	if strict && logged {
 		err = engine.Errorf(engine.PolicyRejected, "switch general_log or strict_password_validation off", "the server takes no hashes, and would log the password")
@@ -89,11 +89,11 @@ func (m *mariadb) confidential(ctx context.Context, what, statement string) erro
 	if err := m.quiet(ctx); err != nil {
 		return err
 	}
-	_, err := m.conn.ExecContext(ctx, statement)
+	_, err := m.Conn.ExecContext(ctx, statement)
 	if code(err) == userOperationFailed {
 		var level string
 		var reason mysql.MySQLError
-		if m.conn.QueryRowContext(ctx, "SHOW ERRORS LIMIT 1").Scan(&level, &reason.Number, &reason.Message) == nil {
+		if m.Conn.QueryRowContext(ctx, "SHOW ERRORS LIMIT 1").Scan(&level, &reason.Number, &reason.Message) == nil {
 			err = &reason
 		}
 	}
@@ -124,7 +124,7 @@ func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 	if err != nil {
 		return err
 	}
-	_, err = m.conn.ExecContext(ctx, "SET PASSWORD = 'rotator'")
+	_, err = m.Conn.ExecContext(ctx, "SET PASSWORD = 'rotator'")
 	if c := code(err); c == notAHash || c == optionForbids && strings.Contains(err.Error(), "strict-password-validation") {
 		return nil
 	}
@@ -172,7 +172,7 @@ func (m *mariadb) retire(ctx context.Context, password, _ string) error {
 }
 
 func (m *mariadb) rehearseOther(ctx context.Context, _ string) error {
-	if err := m.exec(ctx, "ALTER USER IF EXISTS "+nobody.name()+" ACCOUNT LOCK"); err != nil {
+	if err := m.Exec(ctx, "ALTER USER IF EXISTS "+nobody.name()+" ACCOUNT LOCK"); err != nil {
 		return err
 	}
 	_, err := m.strict(ctx)

@@ -33,13 +33,13 @@ func alter(password, old string, retain bool) string {
 
 // own sends alter, and retains only if the user may. With must, it then returns engine.ErrOneAtATime.
 func (m *mysqld) own(ctx context.Context, password, old string, retain, must bool) error {
-	_, err := m.conn.ExecContext(ctx, alter(password, old, retain))
+	_, err := m.Conn.ExecContext(ctx, alter(password, old, retain))
 	if retain && code(err) == privilegeMissing {
 		// The user lacks APPLICATION_PASSWORD_ADMIN.
 		if must {
 			return engine.ErrOneAtATime
 		}
-		_, err = m.conn.ExecContext(ctx, alter(password, old, false))
+		_, err = m.Conn.ExecContext(ctx, alter(password, old, false))
 	}
 	return err
 }
@@ -60,7 +60,7 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 	}
 	// The server compares old with the first password before it refuses to keep
 	// it beside none. All other answers tell nothing.
-	_, err = m.conn.ExecContext(ctx, alter("", old, true))
+	_, err = m.Conn.ExecContext(ctx, alter("", old, true))
 	if code(err) != mysqlNotFirst {
 		return nil
 	}
@@ -81,7 +81,7 @@ func (m *mysqld) mustSay(ctx context.Context) (required bool, err error) {
 	if !strings.Contains(self.attributes, " REQUIRE CURRENT DEFAULT ") {
 		return !strings.Contains(self.attributes, " REQUIRE CURRENT OPTIONAL "), nil
 	}
-	err = m.conn.QueryRowContext(ctx, "SELECT @@global.password_require_current").Scan(&required)
+	err = m.Conn.QueryRowContext(ctx, "SELECT @@global.password_require_current").Scan(&required)
 	return required, m.failure("the server's rules for passwords cannot be read", err)
 }
 
@@ -101,7 +101,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 		if must {
 			return engine.ErrOneAtATime
 		}
-		_, err := m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
+		_, err := m.Conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
 		return m.failure(what, err)
 	}
 	beside := false
@@ -124,7 +124,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	if code(err) == mysqlHistory {
 		return m.failure(what, err)
 	}
-	_, err = m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
+	_, err = m.Conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
 	if code(err) == mysqlMustSayFirst {
 		return m.second(err)
 	}
@@ -137,7 +137,7 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	if !m.modern() {
 		return nil
 	}
-	_, err := m.conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
+	_, err := m.Conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
 	if code(err) != privilegeMissing {
 		return m.failure("the old password could not be discarded", err)
 	}
@@ -152,7 +152,7 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 }
 
 func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
-	_, err := m.conn.ExecContext(ctx, "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))
+	_, err := m.Conn.ExecContext(ctx, "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))
 	return m.failure("other users cannot be changed", err)
 }
 
@@ -180,7 +180,7 @@ func (m *mysqld) credential(_ context.Context, plugin, password string) (string,
 }
 
 func (m *mysqld) confidential(ctx context.Context, what, statement string) error {
-	_, err := m.conn.ExecContext(ctx, statement)
+	_, err := m.Conn.ExecContext(ctx, statement)
 	return m.failure(what, err)
 }
 
@@ -199,13 +199,13 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 		if !m.modern() {
 			return engine.ErrOneAtATime
 		}
-		_, err := m.conn.ExecContext(ctx, alter+text(keep)+", "+identified+text(password)+" RETAIN CURRENT PASSWORD")
+		_, err := m.Conn.ExecContext(ctx, alter+text(keep)+", "+identified+text(password)+" RETAIN CURRENT PASSWORD")
 		if slices.Contains([]int{mysqlHistory, duplicateEntry, passwordPolicy}, code(err)) {
 			return engine.ErrOneAtATime
 		}
 		return m.failure(what, err)
 	}
-	_, err := m.conn.ExecContext(ctx, alter+text(password))
+	_, err := m.Conn.ExecContext(ctx, alter+text(password))
 	if code(err) == mysqlHistory {
 		// An earlier call may have set it: then it is in the history by that. Which one of several
 		// accounts a login would meet is not known.
@@ -218,5 +218,5 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 	if err != nil || !m.modern() {
 		return m.failure(what, err)
 	}
-	return m.exec(ctx, "ALTER USER "+a.name()+" DISCARD OLD PASSWORD")
+	return m.Exec(ctx, "ALTER USER "+a.name()+" DISCARD OLD PASSWORD")
 }
