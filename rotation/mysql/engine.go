@@ -1,8 +1,7 @@
-// Package mysql rotates the passwords of MySQL, Aurora MySQL and MariaDB users. The
-// server, not the secret, says which system it is; mysql.go and mariadb.go hold
-// what differs. Where the server allows it, the old password of a single user
-// stays valid until the next rotation: as MySQL's retained password, or as
-// MariaDB's second way to authenticate.
+// Package mysql rotates the passwords of MySQL, Aurora MySQL and MariaDB users. The server, not the secret, says
+// which system it is; mysql.go and mariadb.go hold what differs. Where the server allows it, the old password of a
+// single user stays valid until the next rotation: as MySQL's retained password, or as MariaDB's second way to
+// authenticate.
 package mysql
 
 import (
@@ -70,8 +69,7 @@ func parse(v engine.Value) (engine.Target, error) {
 	return t, nil
 }
 
-// Next returns the current value with a new password and, for alternating
-// users, the other user's name.
+// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	k := e.Kind()
 	if name, _ := r.Current.Text("engine"); name != "mariadb" {
@@ -80,17 +78,12 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return pair.Next(k, r, parse)
 }
 
-// DryRun logs in and sends statements that the server checks in full and then
-// does not carry out: for a password that is wrong, or for a user that does not
-// exist.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	return e.apply(ctx, r, true)
-}
+// DryRun logs in and sends statements that the server checks in full and then does not carry out: for a password
+// that is wrong, or for a user that does not exist.
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.apply(ctx, r, true) }
 
 // Set makes the pending password valid.
-func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
-	return e.apply(ctx, r, false)
-}
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.apply(ctx, r, false) }
 
 // apply makes the change that r asks for, or rehearses it.
 func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) error {
@@ -123,8 +116,7 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 	return s.dialect.change(ctx, pending.Password, s.target.Password, current, r.KeepCurrent)
 }
 
-// Verify logs in and asks for an answer. A user that changes its own password
-// must be able to, which is rehearsed.
+// Verify logs in and asks for an answer. A user that changes its own password must be able to, which is rehearsed.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {

@@ -92,17 +92,15 @@ func (m *mysqld) second(err error) error {
 		"the login's password is the second of two, and the user has to say the first to change it, which an abandoned rotation has set: %w", err)
 }
 
-// change says which password it replaces, so that a repeated statement cannot
-// throw away the one that must stay valid: the server refuses it where old is
-// not the first of the two.
+// change says which password it replaces, so that a repeated statement cannot throw away the one that must stay
+// valid: the server refuses it where old is not the first of the two.
 func (m *mysqld) change(ctx context.Context, password, old, current string, must bool) error {
 	const what = "the password could not be changed"
 	if !m.modern() {
 		if must {
 			return engine.ErrOneAtATime
 		}
-		_, err := m.Conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
-		return m.failure(what, err)
+		return m.secretly(ctx, what, "ALTER USER USER() IDENTIFIED BY "+text(password))
 	}
 	beside := false
 	if current != old { // old can be what an abandoned rotation has set, with current next to it
@@ -115,9 +113,8 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	if c := code(err); c != mysqlNotFirst && c != mysqlHistory {
 		return m.failure(what, err)
 	}
-	// Old is the second password. The first is the new one already, or one that
-	// an abandoned rotation has left; then it alone is replaced, since without
-	// RETAIN the second one stays.
+	// Old is the second password. The first is the new one already, or one that an abandoned rotation has left;
+	// then it alone is replaced, since without RETAIN the second one stays.
 	if done, perr := m.opens(ctx, m.target.User, password); done || perr != nil {
 		return perr
 	}
@@ -152,8 +149,7 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 }
 
 func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
-	_, err := m.Conn.ExecContext(ctx, "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))
-	return m.failure("other users cannot be changed", err)
+	return m.secretly(ctx, "other users cannot be changed", "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))
 }
 
 func (m *mysqld) users() (roles, condition string) { return "''", "TRUE" }
@@ -179,11 +175,6 @@ func (m *mysqld) credential(_ context.Context, plugin, password string) (string,
 	return "WITH " + text(plugin) + " BY " + text(password), nil
 }
 
-func (m *mysqld) confidential(ctx context.Context, what, statement string) error {
-	_, err := m.Conn.ExecContext(ctx, statement)
-	return m.failure(what, err)
-}
-
 func (m *mysqld) defaultRoles(a account, roles string) string {
 	return "ALTER USER " + a.name() + " DEFAULT ROLE " + cmp.Or(roles, "NONE")
 }
@@ -199,11 +190,11 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 		if !m.modern() {
 			return engine.ErrOneAtATime
 		}
-		_, err := m.Conn.ExecContext(ctx, alter+text(keep)+", "+identified+text(password)+" RETAIN CURRENT PASSWORD")
+		err := m.secretly(ctx, what, alter+text(keep)+", "+identified+text(password)+" RETAIN CURRENT PASSWORD")
 		if slices.Contains([]int{mysqlHistory, duplicateEntry, passwordPolicy}, code(err)) {
 			return engine.ErrOneAtATime
 		}
-		return m.failure(what, err)
+		return err
 	}
 	_, err := m.Conn.ExecContext(ctx, alter+text(password))
 	if code(err) == mysqlHistory {

@@ -194,7 +194,7 @@ func (t target) Rehearse(ctx context.Context, current, other *account) error {
 func (t target) Create(ctx context.Context, _ *account, name string) (*account, error) {
 	credential, err := t.dialect.credential(ctx, t.like.plugin, decoy())
 	if err == nil {
-		err = t.dialect.confidential(ctx, "the user "+name+" could not be created", "CREATE USER "+name+" IDENTIFIED "+credential+" "+birth(t.mark()))
+		err = t.secretly(ctx, "the user "+name+" could not be created", "CREATE USER "+name+" IDENTIFIED "+credential+" "+birth(t.mark()))
 	}
 	if err != nil && code(err) != userOperationFailed {
 		return nil, err

@@ -29,9 +29,8 @@ type dialect interface {
 	// rehearse proves that the session's user may change its own password to
 	// the given one and, unless old is "", that old lets it do so.
 	rehearse(ctx context.Context, password, old string) error
-	// change sets the password of the session's user, which has logged in by
-	// old, and keeps current, or else old, valid if the server lets the user do
-	// so. With must, it returns engine.ErrOneAtATime where it cannot keep old.
+	// change sets the password of the session's user, which has logged in by old, and keeps current, or else old,
+	// valid if the server lets the user do so. With must, it returns engine.ErrOneAtATime where it cannot keep old.
 	change(ctx context.Context, password, old, current string, must bool) error
 	// retire makes password the only one of the session's user; old was before it.
 	retire(ctx context.Context, password, old string) error
@@ -40,15 +39,12 @@ type dialect interface {
 	clauses() []clause                // those in which the server describes a user
 	// rehearseOther proves that the session's user may change others' passwords.
 	rehearseOther(ctx context.Context, password string) error
-	// credential returns what follows IDENTIFIED for a password.
+	// credential returns what follows IDENTIFIED for a password, and keeps that out of the server's log.
 	credential(ctx context.Context, plugin, password string) (string, error)
-	// confidential runs a statement that the server's logs shall not keep.
-	confidential(ctx context.Context, what, statement string) error
 	// defaultRoles returns the statement that gives an account its default roles.
 	defaultRoles(a account, roles string) string
-	// setPassword makes password valid for an account, alone or with keep, in the
-	// way that like logs in. It returns engine.ErrOneAtATime where it cannot keep
-	// the other.
+	// setPassword makes password valid for an account, alone or with keep, in the way that like logs in. It returns
+	// engine.ErrOneAtATime where it cannot keep the other.
 	setPassword(ctx context.Context, a, like account, password, keep string) error
 }
 
@@ -140,6 +136,19 @@ func (s *session) identify(ctx context.Context) error {
 // alter makes a change that is reported.
 func (s *session) alter(ctx context.Context, statement string) error {
 	return s.Change(ctx, s.request, statement)
+}
+
+// secretly runs a statement that holds a password or a verifier. MariaDB's first error says why it refuses one.
+func (s *session) secretly(ctx context.Context, what, statement string) error {
+	_, err := s.Conn.ExecContext(ctx, statement)
+	if code(err) == userOperationFailed {
+		var level string
+		var reason mysql.MySQLError
+		if s.Conn.QueryRowContext(ctx, "SHOW ERRORS LIMIT 1").Scan(&level, &reason.Number, &reason.Message) == nil {
+			err = &reason
+		}
+	}
+	return s.failure(what, err)
 }
 
 // opens reports whether a user can log in with a password.
