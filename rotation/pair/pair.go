@@ -54,8 +54,7 @@ func Proved(k engine.Kind, r *engine.Request) bool {
 	return ProvedCurrent(k, r) && proves(k, r, r.Pending)
 }
 
-// ProvedCurrent reports whether the secret holds an accepted credential of the user that
-// Current names.
+// ProvedCurrent reports whether the secret holds an accepted credential of the user that Current names.
 func ProvedCurrent(k engine.Kind, r *engine.Request) bool { return proves(k, r, r.Current) }
 
 func proves(k engine.Kind, r *engine.Request, v engine.Value) bool {

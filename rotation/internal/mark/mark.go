@@ -14,9 +14,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Settled is the age from which nobody can be about to store a credential: one call of the engine
-// takes 15 seconds at most, and storing what it created takes a few more. Secrets Manager repeats a
-// failed rotation later than this.
+// Settled is the age from which nobody can be about to store a credential: one call of the engine takes 15 seconds
+// at most, and storing what it created takes a few more. Secrets Manager repeats a failed rotation later than this.
 const Settled = time.Minute
 
 // LeaveTime returns a context that leaves a third of the time for taking back what is created.
@@ -33,8 +32,7 @@ func Prefix(secret string) string {
 	return "rotator-" + hex.EncodeToString(sum[:6]) + "-"
 }
 
-// New returns a unique mark for a credential that is about to be created for a version of the
-// secret.
+// New returns a unique mark for a credential that is about to be created for a version of the secret.
 func New(secret, version string) string {
 	var own [8]byte
 	_, _ = rand.Read(own[4:]) // never fails, says crypto/rand
@@ -42,9 +40,8 @@ func New(secret, version string) string {
 	return Prefix(secret) + version + "-" + hex.EncodeToString(own[:])
 }
 
-// Abandoned reports whether a mark is the secret's and no call for the version can be about to store
-// the credential: it was created for another version, or long ago. The versions of the secret may
-// still hold it.
+// Abandoned reports whether a mark is the secret's and no call for the version can be about to store the
+// credential: it was created for another version, or long ago. The versions of the secret may still hold it.
 func Abandoned(mark, secret, version string) bool {
 	rest, ours := strings.CutPrefix(mark, Prefix(secret))
 	if !ours {
@@ -56,8 +53,7 @@ func Abandoned(mark, secret, version string) bool {
 		time.Since(time.Unix(int64(binary.BigEndian.Uint32(own)), 0)) > Settled
 }
 
-// Lost adds to the failure of a Mint that the token with the mark could not be taken back, unless err
-// is nil.
+// Lost adds to the failure of a Mint that the token with the mark could not be taken back, unless err is nil.
 func Lost(mark string, failure, err error) error {
 	if err == nil {
 		return failure
