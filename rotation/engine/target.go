@@ -131,15 +131,15 @@ func NetworkError(t Target, err error) *Error {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
 	_, alert := errors.AsType[tls.AlertError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	what := "no verified TLS with"
+	what, advice := "no verified TLS with", "check that the server speaks TLS, and that its CA is known; set CA_BUNDLE for your own CA"
 	switch {
 	case unknown:
 		what = "the certificate is not signed by a known CA:"
 	case name:
 		what = "the certificate is for another name:"
+		advice = "use the certificate's name as the host, or name it in the field tlsServerName if the engine has that field"
 	}
 	if unknown || name || verification || header || alert || invalid || errtree.Any(err, ofTLS) {
-		const advice = "check that the host is the name in the server's certificate and that its CA is known; set CA_BUNDLE for a CA of your own"
 		return Errorf(TLSFailed, advice, "%s %s: %w", what, t.Address(), err)
 	}
 	const adviceRoute = "check port, security groups, routes and that the server runs"

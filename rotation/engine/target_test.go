@@ -1,6 +1,8 @@
 package engine_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -93,6 +95,21 @@ func TestNetworkErrorIsNotToldByWhatTheSecretSays(t *testing.T) {
 		e := engine.NetworkError(target, row.err)
 		if (e != nil) != (row.want != "") || e != nil && e.Cause != row.want {
 			t.Errorf("%v: %v, want %q", row.err, e, row.want)
+		}
+	}
+}
+
+// TestAdviceForTheNameInACertificate: CA_BUNDLE would not help.
+func TestAdviceForTheNameInACertificate(t *testing.T) {
+	target := engine.Target{Host: "tunnel.example", Port: 5432}
+	for _, err := range []error{
+		x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"db.example"}}, Host: "tunnel.example"},
+		x509.UnknownAuthorityError{},
+	} {
+		e := engine.NetworkError(target, &tls.CertificateVerificationError{Err: err})
+		_, name := err.(x509.HostnameError)
+		if e == nil || strings.Contains(e.Advice, "tlsServerName") != name || strings.Contains(e.Advice, "CA_BUNDLE") == name {
+			t.Errorf("%v: %v", err, e)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"slices"
 	"strings"
@@ -73,20 +72,17 @@ func at(list []account, host string) *account {
 
 // accounts returns all accounts of a user's name.
 func (s *session) accounts(ctx context.Context, user, mark string) ([]account, error) {
-	var list []account
 	roles, condition := s.dialect.users()
-	err := s.rows(ctx, "the user's accounts", "SELECT Host, "+roles+", EXISTS (SELECT * FROM mysql.db d WHERE d.Db = "+text(mark)+
-		" AND d.User = u.User AND d.Host = u.Host) FROM mysql.user u WHERE User = "+text(user)+" AND "+condition+" ORDER BY Host", func(rows *sql.Rows) error {
-		a := account{user: user}
-		err := rows.Scan(&a.host, &a.roles, &a.marked)
-		list = append(list, a)
-		return err
-	})
-	for i := range list {
+	rows, err := s.Texts(ctx, "the user's accounts cannot be read", "SELECT Host, "+roles+", EXISTS (SELECT * FROM mysql.db d WHERE d.Db = "+
+		text(mark)+" AND d.User = u.User AND d.Host = u.Host) FROM mysql.user u WHERE User = "+text(user)+" AND "+condition+" ORDER BY Host")
+	var list []account
+	for _, row := range rows {
+		a := account{user: user, host: row[0], roles: row[1], marked: row[2] == "1"}
 		if err == nil {
-			err = s.describe(ctx, &list[i], list[i].name())
+			err = s.describe(ctx, &a, a.name())
 		}
-		list[i].newborn = strings.HasPrefix(list[i].attributes, birth(mark)+" ")
+		a.newborn = strings.HasPrefix(a.attributes, birth(mark)+" ")
+		list = append(list, a)
 	}
 	return list, err
 }
@@ -94,7 +90,7 @@ func (s *session) accounts(ctx context.Context, user, mark string) ([]account, e
 // describe reads what the server says of an account.
 func (s *session) describe(ctx context.Context, a *account, name string) error {
 	var statement string
-	if err := s.conn.QueryRowContext(ctx, "SHOW CREATE USER "+name).Scan(&statement); err != nil {
+	if err := s.Conn.QueryRowContext(ctx, "SHOW CREATE USER "+name).Scan(&statement); err != nil {
 		return s.failure("the user's attributes cannot be read", err)
 	}
 	return a.parse(statement, s.dialect.clauses())

@@ -9,6 +9,7 @@ const (
 	accessDenied           = 1045
 	unknownDatabase        = 1049
 	unknownColumn          = 1054
+	duplicateEntry         = 1062 // also in the history of passwords
 	syntaxError            = 1064
 	hostBlocked            = 1129
 	hostDenied             = 1130

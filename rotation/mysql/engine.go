@@ -1,6 +1,7 @@
-// Package mysql rotates the passwords of MySQL, Aurora MySQL and MariaDB users. The server, not the secret, says which
-// system it is; mysql.go and mariadb.go hold what differs. Where the server allows it, the old password of a single
-// user stays valid until the next rotation: as MySQL's retained password, or as MariaDB's second way to authenticate.
+// Package mysql rotates the passwords of MySQL, Aurora MySQL and MariaDB users. The server, not the secret, says
+// which system it is; mysql.go and mariadb.go hold what differs. Where the server allows it, the old password of a
+// single user stays valid until the next rotation: as MySQL's retained password, or as MariaDB's second way to
+// authenticate.
 package mysql
 
 import (
@@ -76,16 +77,12 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return pair.Next(k, r, parse)
 }
 
-// DryRun logs in and sends statements that the server checks in full and then does not carry out: for a password that
-// is wrong, or for a user that does not exist.
-func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
-	return e.apply(ctx, r, true)
-}
+// DryRun logs in and sends statements that the server checks in full and then does not carry out: for a password
+// that is wrong, or for a user that does not exist.
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.apply(ctx, r, true) }
 
 // Set makes the pending password valid.
-func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
-	return e.apply(ctx, r, false)
-}
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.apply(ctx, r, false) }
 
 // apply makes the change that r asks for, or rehearses it.
 func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) error {
@@ -97,7 +94,7 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	s.request = r
 	switch {
 	case r.Superuser:
@@ -124,7 +121,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	if r.SuperuserChanges {
 		return nil // the connection is made by a query
 	}
@@ -146,7 +143,7 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	old, _ := r.Current.Text("password")
 	return s.dialect.retire(ctx, s.target.Password, old)
 }

@@ -12,6 +12,7 @@ import (
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/enginetest"
 )
 
 // privileged creates a user that may keep its old password beside a new one.
@@ -266,6 +267,45 @@ func TestTheSuperuserKeepsTheOldPassword(t *testing.T) {
 	})
 }
 
+// Two calls of one step, of which neither knows of the other, meet at the change.
+func TestConcurrentCallsOfTheSuperuserKeepTheOldPassword(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		user, first := f.user()
+		lock, err := f.db.Conn(t.Context())
+		if err == nil {
+			_, err = lock.ExecContext(t.Context(), "FLUSH TABLES WITH READ LOCK")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer lock.Close()
+		ends := make(chan error)
+		for range 2 {
+			go func() { ends <- f.engine.Set(enginetest.Within(t), f.bySuperuser(user, first, "Second-Pw-2")) }()
+		}
+		waiting := func() (n int) {
+			if err := f.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'ALTER USER%'").Scan(&n); err != nil {
+				t.Error(err)
+			}
+			return n
+		}
+		for begin := time.Now(); waiting() < 2; time.Sleep(10 * time.Millisecond) {
+			if time.Since(begin) > 4*time.Second {
+				t.Fatal("no two statements wait")
+			}
+		}
+		if _, err := lock.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := <-ends; err != nil {
+				t.Error(err)
+			}
+		}
+		f.opens(user, true, first, "Second-Pw-2")
+	})
+}
+
 func TestTheSuperuserKeepsNothingWhereItCannot(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		unproved, old := f.user()
@@ -274,6 +314,11 @@ func TestTheSuperuserKeepsNothingWhereItCannot(t *testing.T) {
 		several, first := f.user("%", "localhost")
 		f.claim(several, first)
 		requests := []*engine.Request{r, f.bySuperuser(several, first, "Second-Pw-2")}
+		if f.name == "mysql" {
+			remembered, password := f.user()
+			f.sql("ALTER USER " + account(remembered, "%") + " PASSWORD HISTORY 3")
+			requests = append(requests, f.bySuperuser(remembered, password, "Second-Pw-2"))
+		}
 		if f.name == "mariadb" {
 			ed, password := f.user()
 			f.sql("ALTER USER " + account(ed, "%") + " IDENTIFIED VIA ed25519 USING PASSWORD(" + text(password) + ")")

@@ -3,7 +3,6 @@ package mysql
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"fmt"
 	"maps"
 	"regexp"
@@ -206,13 +205,13 @@ func (s *session) rights(ctx context.Context, a account) (rights, error) {
 // show runs a SHOW GRANTS and returns the rights of the account in it.
 func (s *session) show(ctx context.Context, a account, statement string) (rights, error) {
 	set := rights{}
-	return set, s.rows(ctx, "the rights of "+a.name(), statement, func(rows *sql.Rows) error {
-		var row string
-		if err := rows.Scan(&row); err != nil {
-			return err
+	rows, err := s.Texts(ctx, "the rights of "+a.name()+" cannot be read", statement)
+	for _, row := range rows {
+		if err == nil {
+			err = set.add(row[0], a)
 		}
-		return set.add(row, a)
-	})
+	}
+	return set, err
 }
 
 // powers reads the rights of an account and of the roles that it was given, to any of which it can

@@ -62,6 +62,29 @@ func TestASecondUsersAccountForOtherHostsIsNotTaken(t *testing.T) {
 	})
 }
 
+// The first user's accounts are an administrator's, who may have made them the definers of views: that one of
+// the second user is gone is no reason to drop them.
+func TestNoAccountOfTheFirstUserIsDropped(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		name, own := f.user("localhost", "10.9.8.7")
+		clone := name + "_clone"
+		f.claim(name, own)
+		f.set(f.alternating(name, own, clone, "Second-Pw-2"))
+		f.sql("DROP USER " + account(clone, "10.9.8.7"))
+		before := f.created(name, "10.9.8.7")
+		r := f.alternating(clone, "Second-Pw-2", name, "Third-Pw-3")
+		for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
+			fails(t, err, engine.TakeoverRefused, "'10.9.8.7'", "or drop this one")
+		}
+		if f.created(name, "10.9.8.7") != before {
+			t.Error("the account was changed")
+		}
+		f.opens(name, true, own)
+		f.sql("DROP USER " + account(name, "10.9.8.7"))
+		f.set(r)
+	})
+}
+
 func TestAnAdministratorByARoleIsKnown(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		for _, byDefault := range []bool{true, false} {

@@ -23,7 +23,7 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(s.close)
+		t.Cleanup(s.Close)
 		s.dialect = &mysqld{session: s, version: 50744}
 		return s
 	}
@@ -56,7 +56,7 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		name, _ := superuser.Text("username")
 		password, _ := superuser.Text("password")
 		s := old(name, password)
-		defer s.close() // with its lock
+		defer s.Close() // with its lock
 		r := &engine.Request{Secret: "arn", Strategy: engine.AlternatingUsers, Current: value(user, "Second-Pw-2"), Pending: value(clone, next), Proofs: append(proofs, value(user, "Second-Pw-2"))}
 		s.request = r
 		return target{session: s, change: pair.Change{Kind: subject.Kind(), Request: r, Rehearsal: rehearsal}, current: user, pending: clone, password: next}.bySuperuser(t.Context())

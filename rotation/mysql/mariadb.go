@@ -12,17 +12,13 @@ import (
 	"strings"
 
 	"filippo.io/edwards25519"
-	"github.com/go-sql-driver/mysql"
 
 	"example.com/rotator/rotation/engine"
 )
 
 // mariadb is the dialect of MariaDB. It sends hashes, which have no salt: the server's
 // logs keep every statement as it came.
-type mariadb struct {
-	*session
-	silent bool // quiet was called
-}
+type mariadb struct{ *session }
 
 const (
 	native  = "mysql_native_password"
@@ -56,11 +52,7 @@ func method(plugin, password, keep string) string {
 
 // quiet keeps the session's statements, with their hashes, out of the general log where the login may switch that off.
 func (m *mariadb) quiet(ctx context.Context) error {
-	if m.silent {
-		return nil
-	}
-	m.silent = true
-	_, err := m.conn.ExecContext(ctx, "SET SESSION sql_log_off = ON")
+	_, err := m.Conn.ExecContext(ctx, "SET SESSION sql_log_off = ON")
 	if code(err) == privilegeMissing {
 		return nil
 	}
@@ -75,28 +67,12 @@ func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
 		return false, err
 	}
 	var logged bool
-	err = m.conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS (SELECT * FROM information_schema.PLUGINS
+	err = m.Conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS (SELECT * FROM information_schema.PLUGINS
 	WHERE PLUGIN_TYPE = 'PASSWORD VALIDATION' AND PLUGIN_STATUS = 'ACTIVE'), @@global.general_log AND NOT @@sql_log_off`).Scan(&strict, &logged)
 	if strict && logged {
 		err = engine.Errorf(engine.PolicyRejected, "switch general_log or strict_password_validation off", "the server takes no hashes, and would log the password")
 	}
 	return strict, m.failure("the password policy cannot be read", err)
-}
-
-// confidential runs a statement with a hash in it. The server's first error says why it refuses one.
-func (m *mariadb) confidential(ctx context.Context, what, statement string) error {
-	if err := m.quiet(ctx); err != nil {
-		return err
-	}
-	_, err := m.conn.ExecContext(ctx, statement)
-	if code(err) == userOperationFailed {
-		var level string
-		var reason mysql.MySQLError
-		if m.conn.QueryRowContext(ctx, "SHOW ERRORS LIMIT 1").Scan(&level, &reason.Number, &reason.Message) == nil {
-			err = &reason
-		}
-	}
-	return m.failure(what, err)
 }
 
 // own reads the session's own account.
@@ -123,7 +99,7 @@ func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 	if err != nil {
 		return err
 	}
-	_, err = m.conn.ExecContext(ctx, "SET PASSWORD = 'rotator'")
+	_, err = m.Conn.ExecContext(ctx, "SET PASSWORD = 'rotator'")
 	if c := code(err); c == notAHash || c == optionForbids && strings.Contains(err.Error(), "strict-password-validation") {
 		return nil
 	}
@@ -143,7 +119,7 @@ func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool
 	}
 	if !strict && self.overlaps() {
 		// CURRENT_USER() in place of the name would let the server hide an error.
-		err := m.confidential(ctx, what, "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password, old))
+		err := m.secretly(ctx, what, "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password, old))
 		if !errors.Is(err, engine.PrivilegeMissing) {
 			return err
 		}
@@ -159,7 +135,7 @@ func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool
 		}
 		credential = text(hash(plugin, password))
 	}
-	return m.confidential(ctx, what, "SET PASSWORD = "+credential)
+	return m.secretly(ctx, what, "SET PASSWORD = "+credential)
 }
 
 func (m *mariadb) retire(ctx context.Context, password, _ string) error {
@@ -167,11 +143,14 @@ func (m *mariadb) retire(ctx context.Context, password, _ string) error {
 	if err != nil || len(self.plugins) != 2 || !self.overlaps() {
 		return err // there is none of ours
 	}
-	return m.confidential(ctx, "the old password could not be retired", "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password, ""))
+	if err := m.quiet(ctx); err != nil {
+		return err
+	}
+	return m.secretly(ctx, "the old password could not be retired", "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password, ""))
 }
 
 func (m *mariadb) rehearseOther(ctx context.Context, _ string) error {
-	if err := m.exec(ctx, "ALTER USER IF EXISTS "+nobody.name()+" ACCOUNT LOCK"); err != nil {
+	if err := m.Exec(ctx, "ALTER USER IF EXISTS "+nobody.name()+" ACCOUNT LOCK"); err != nil {
 		return err
 	}
 	_, err := m.strict(ctx)
@@ -208,7 +187,7 @@ func (m *mariadb) setPassword(ctx context.Context, a, like account, password, ke
 	case err != nil:
 		return err
 	case strict:
-		return m.confidential(ctx, what, "SET PASSWORD FOR "+a.name()+" = PASSWORD("+text(password)+")")
+		return m.secretly(ctx, what, "SET PASSWORD FOR "+a.name()+" = PASSWORD("+text(password)+")")
 	}
-	return m.confidential(ctx, what, "ALTER USER "+a.name()+" IDENTIFIED VIA "+method(like.plugin, password, keep))
+	return m.secretly(ctx, what, "ALTER USER "+a.name()+" IDENTIFIED VIA "+method(like.plugin, password, keep))
 }

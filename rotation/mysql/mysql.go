@@ -33,13 +33,13 @@ func alter(password, old string, retain bool) string {
 
 // own sends alter, and retains only if the user may. With must, it then returns engine.ErrOneAtATime.
 func (m *mysqld) own(ctx context.Context, password, old string, retain, must bool) error {
-	_, err := m.conn.ExecContext(ctx, alter(password, old, retain))
+	_, err := m.Conn.ExecContext(ctx, alter(password, old, retain))
 	if retain && code(err) == privilegeMissing {
 		// The user lacks APPLICATION_PASSWORD_ADMIN.
 		if must {
 			return engine.ErrOneAtATime
 		}
-		_, err = m.conn.ExecContext(ctx, alter(password, old, false))
+		_, err = m.Conn.ExecContext(ctx, alter(password, old, false))
 	}
 	return err
 }
@@ -60,7 +60,7 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 	}
 	// The server compares old with the first password before it refuses to keep
 	// it beside none. All other answers tell nothing.
-	_, err = m.conn.ExecContext(ctx, alter("", old, true))
+	_, err = m.Conn.ExecContext(ctx, alter("", old, true))
 	if code(err) != mysqlNotFirst {
 		return nil
 	}
@@ -81,7 +81,7 @@ func (m *mysqld) mustSay(ctx context.Context) (required bool, err error) {
 	if !strings.Contains(self.attributes, " REQUIRE CURRENT DEFAULT ") {
 		return !strings.Contains(self.attributes, " REQUIRE CURRENT OPTIONAL "), nil
 	}
-	err = m.conn.QueryRowContext(ctx, "SELECT @@global.password_require_current").Scan(&required)
+	err = m.Conn.QueryRowContext(ctx, "SELECT @@global.password_require_current").Scan(&required)
 	return required, m.failure("the server's rules for passwords cannot be read", err)
 }
 
@@ -92,16 +92,15 @@ func (m *mysqld) second(err error) error {
 		"the login's password is the second of two, and the user has to say the first to change it, which an abandoned rotation has set: %w", err)
 }
 
-// change says which password it replaces, so that a repeated statement cannot throw away the one that must stay valid:
-// the server refuses it where old is not the first of the two.
+// change says which password it replaces, so that a repeated statement cannot throw away the one that must stay
+// valid: the server refuses it where old is not the first of the two.
 func (m *mysqld) change(ctx context.Context, password, old, current string, must bool) error {
 	const what = "the password could not be changed"
 	if !m.modern() {
 		if must {
 			return engine.ErrOneAtATime
 		}
-		_, err := m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
-		return m.failure(what, err)
+		return m.secretly(ctx, what, "ALTER USER USER() IDENTIFIED BY "+text(password))
 	}
 	beside := false
 	if current != old { // old can be what an abandoned rotation has set, with current next to it
@@ -114,15 +113,15 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	if c := code(err); c != mysqlNotFirst && c != mysqlHistory {
 		return m.failure(what, err)
 	}
-	// Old is the second password. The first is the new one already, or one that an abandoned rotation has left; then it
-	// alone is replaced, since without RETAIN the second one stays.
+	// Old is the second password. The first is the new one already, or one that an abandoned rotation has left;
+	// then it alone is replaced, since without RETAIN the second one stays.
 	if done, perr := m.opens(ctx, m.target.User, password); done || perr != nil {
 		return perr
 	}
 	if code(err) == mysqlHistory {
 		return m.failure(what, err)
 	}
-	_, err = m.conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
+	_, err = m.Conn.ExecContext(ctx, "ALTER USER USER() IDENTIFIED BY "+text(password))
 	if code(err) == mysqlMustSayFirst {
 		return m.second(err)
 	}
@@ -135,7 +134,7 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	if !m.modern() {
 		return nil
 	}
-	_, err := m.conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
+	_, err := m.Conn.ExecContext(ctx, "ALTER USER USER() DISCARD OLD PASSWORD")
 	if code(err) != privilegeMissing {
 		return m.failure("the old password could not be discarded", err)
 	}
@@ -150,8 +149,7 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 }
 
 func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
-	_, err := m.conn.ExecContext(ctx, "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))
-	return m.failure("other users cannot be changed", err)
+	return m.secretly(ctx, "other users cannot be changed", "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))
 }
 
 func (m *mysqld) users() (roles, condition string) { return "''", "TRUE" }
@@ -177,41 +175,28 @@ func (m *mysqld) credential(_ context.Context, plugin, password string) (string,
 	return "WITH " + text(plugin) + " BY " + text(password), nil
 }
 
-func (m *mysqld) confidential(ctx context.Context, what, statement string) error {
-	_, err := m.conn.ExecContext(ctx, statement)
-	return m.failure(what, err)
-}
-
 func (m *mysqld) defaultRoles(a account, roles string) string {
 	return "ALTER USER " + a.name() + " DEFAULT ROLE " + cmp.Or(roles, "NONE")
 }
 
-// setPassword keeps a password by making it the first before the new one is: whichever it was, it is valid throughout.
+// setPassword keeps a password in one statement, which makes it the first of two, whichever it was, and then
+// the second: it is valid throughout, and calls that meet there do the same. The server refuses that where it
+// looks at a history of passwords, or where the old one no longer meets its policy.
 func (m *mysqld) setPassword(ctx context.Context, a, like account, password, keep string) error {
 	what := "the password of " + a.name() + " could not be set"
-	alter := "ALTER USER " + a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "
+	identified := a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "
+	alter := "ALTER USER " + identified
 	if keep != "" {
 		if !m.modern() {
 			return engine.ErrOneAtATime
 		}
-		if done, err := m.opens(ctx, a.user, password); done || err != nil {
-			return err
-		}
-		var two bool
-		err := m.conn.QueryRowContext(ctx, "SELECT COALESCE(JSON_CONTAINS_PATH(User_attributes, 'one', '$.additional_password'), FALSE) FROM mysql.user"+
-			" WHERE User = "+text(a.user)+" AND Host = "+text(a.host)).Scan(&two)
-		if err == nil && two {
-			_, err = m.conn.ExecContext(ctx, alter+text(keep))
-		}
-		switch {
-		case code(err) == mysqlHistory:
+		err := m.secretly(ctx, what, alter+text(keep)+", "+identified+text(password)+" RETAIN CURRENT PASSWORD")
+		if slices.Contains([]int{mysqlHistory, duplicateEntry, passwordPolicy}, code(err)) {
 			return engine.ErrOneAtATime
-		case err != nil:
-			return m.failure(what, err)
 		}
-		return m.confidential(ctx, what, alter+text(password)+" RETAIN CURRENT PASSWORD")
+		return err
 	}
-	_, err := m.conn.ExecContext(ctx, alter+text(password))
+	_, err := m.Conn.ExecContext(ctx, alter+text(password))
 	if code(err) == mysqlHistory {
 		// An earlier call may have set it: then it is in the history by that. Which one of several
 		// accounts a login would meet is not known.
@@ -224,5 +209,5 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 	if err != nil || !m.modern() {
 		return m.failure(what, err)
 	}
-	return m.exec(ctx, "ALTER USER "+a.name()+" DISCARD OLD PASSWORD")
+	return m.Exec(ctx, "ALTER USER "+a.name()+" DISCARD OLD PASSWORD")
 }

@@ -26,7 +26,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	if err != nil {
 		return err
 	}
-	defer s.close()
+	defer s.Close()
 	login := account{user: n.Login, host: "%"}
 	allow := func(privilege, object string) {
 		n.Grants = append(n.Grants, "GRANT "+privilege+" ON "+object+" TO "+login.name()+";")
@@ -38,7 +38,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		// The server asks for it before SET DEFAULT ROLE FOR and SET PASSWORD FOR.
 		update, err = maria.strict(ctx)
 		if err == nil && r.Strategy == engine.AlternatingUsers && !update {
-			err = s.conn.QueryRowContext(ctx, "SELECT CURRENT_ROLE() IS NOT NULL").Scan(&update)
+			err = s.Conn.QueryRowContext(ctx, "SELECT CURRENT_ROLE() IS NOT NULL").Scan(&update)
 		}
 		if err != nil {
 			return s.failure("the user's default role cannot be read", err)

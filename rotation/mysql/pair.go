@@ -23,6 +23,9 @@ type target struct {
 	other            *account // the pending user's, or nil
 }
 
+// toFirst reports whether the second user is current. The first one, an administrator has created.
+func (t target) toFirst() bool { return t.current == t.pending+t.change.Kind.CloneSuffix }
+
 // mark is the pair's mark. A single user has that of the pair that it would be the first of.
 func (t target) mark() string {
 	if t.current != t.pending {
@@ -105,7 +108,7 @@ func (t target) at(a account, other *account, several, rehearsal bool) target {
 }
 
 // strangers refuses accounts that share a name with one of the secret's: a login meets only the account
-// that fits the function's address. It returns those of the second user that the current one has lost.
+// that fits the function's address. It returns the second user's for hosts that the first has lost.
 func (t target) strangers(ctx context.Context, accounts, others []account) (lost []account, err error) {
 	for _, a := range accounts {
 		if len(accounts) > 1 && !a.marked {
@@ -116,7 +119,7 @@ func (t target) strangers(ctx context.Context, accounts, others []account) (lost
 	for _, a := range others {
 		switch {
 		case at(accounts, a.host) != nil:
-		case a.marked || a.newborn:
+		case a.newborn, a.marked && !t.toFirst():
 			if err := pair.RefuseAdministrator(ctx, t, &a, a.name()); err != nil {
 				return nil, err
 			}
@@ -191,7 +194,7 @@ func (t target) Rehearse(ctx context.Context, current, other *account) error {
 func (t target) Create(ctx context.Context, _ *account, name string) (*account, error) {
 	credential, err := t.dialect.credential(ctx, t.like.plugin, decoy())
 	if err == nil {
-		err = t.dialect.confidential(ctx, "the user "+name+" could not be created", "CREATE USER "+name+" IDENTIFIED "+credential+" "+birth(t.mark()))
+		err = t.secretly(ctx, "the user "+name+" could not be created", "CREATE USER "+name+" IDENTIFIED "+credential+" "+birth(t.mark()))
 	}
 	if err != nil && code(err) != userOperationFailed {
 		return nil, err

@@ -181,16 +181,17 @@ func TestAnotherSuperuserContinues(t *testing.T) {
 	})
 }
 
-func TestAnAccountThatTheCurrentUserLostIsDropped(t *testing.T) {
+func TestASecondUsersAccountForALostHostIsDropped(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user("%", "localhost")
 		clone := user + "_clone"
 		f.claim(user, first)
 		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
-		f.sql("DROP USER " + account(clone, "%"))
 		f.set(f.alternating(clone, "Second-Pw-2", user, "Third-Pw-3"))
+		f.sql("DROP USER " + account(user, "%"))
+		f.set(f.alternating(user, "Third-Pw-3", clone, "Fourth-Pw-4"))
 		var n int
-		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User = ?", user).Scan(&n); err != nil || n != 1 {
+		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User = ?", clone).Scan(&n); err != nil || n != 1 {
 			t.Errorf("%d accounts (%v), want 1", n, err)
 		}
 	})

@@ -3,7 +3,6 @@ package mysql
 import (
 	"cmp"
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -59,7 +58,7 @@ func (t target) level(ctx context.Context, current, other account) error {
 func (t target) rehearseRights(ctx context.Context, current account, other *account) error {
 	p := &parity{target: t, from: current, to: nobody, have: other, newborn: other == nil || other.newborn, left: map[right]string{}}
 	p.send = func(ctx context.Context, statement string) error {
-		err := t.exec(ctx, statement)
+		err := t.Exec(ctx, statement)
 		if code(err) == grantCreatesNoUser || errors.Is(err, engine.TargetFailed) && !locked(err) {
 			return nil // there is no such user
 		}
@@ -92,7 +91,7 @@ func (p *parity) differences(ctx context.Context) (toTake, toGive []right, err e
 	for _, r := range toTake {
 		_, known := p.left[r]
 		switch {
-		case known || p.current != p.pending+p.change.Kind.CloneSuffix:
+		case known || !p.toFirst():
 		case !r.revoke:
 			p.left[r] = fmt.Sprintf("the user %s keeps a right that %s does not have, and that the next rotation gives to both; to take it: %s",
 				p.have.name(), p.from.name(), r.take(*p.have))
@@ -134,7 +133,7 @@ func (p *parity) give(ctx context.Context, list []right) error {
 		list = slices.DeleteFunc(list, func(r right) bool { return r.revoke })
 	}
 	// The owner of a table can lock it for as long as it likes.
-	if err := p.exec(ctx, "SET SESSION lock_wait_timeout = 2"); err != nil {
+	if err := p.Exec(ctx, "SET SESSION lock_wait_timeout = 2"); err != nil {
 		return err
 	}
 	for _, group := range groups(list) {
@@ -149,7 +148,7 @@ func (p *parity) give(ctx context.Context, list []right) error {
 			}
 		}
 	}
-	return p.exec(ctx, "SET SESSION lock_wait_timeout = "+lockWait)
+	return p.Exec(ctx, "SET SESSION lock_wait_timeout = "+lockWait)
 }
 
 // try grants rights on one object. After one wait for a lock it does not wait for a stranger's tables
@@ -241,15 +240,14 @@ func (p *parity) origin(ctx context.Context, r right) (origin, error) {
 	if p.grantors == nil {
 		p.grantors = map[string]string{}
 		of := " WHERE User = " + text(p.from.user) + " AND Host = " + text(p.from.host)
-		if err := p.rows(ctx, "the grantors", "SELECT '', Db, '.', Table_name, Grantor FROM mysql.tables_priv"+of+
+		rows, err := p.Texts(ctx, "the grantors cannot be read", "SELECT '', Db, '.', Table_name, Grantor FROM mysql.tables_priv"+of+
 			" UNION ALL SELECT CONCAT(Routine_type, ' '), Db, '.', Routine_name, Grantor FROM mysql.procs_priv"+of+
-			" UNION ALL SELECT '', Proxied_user, '@', Proxied_host, Grantor FROM mysql.proxies_priv"+of, func(rows *sql.Rows) error {
-			var kind, first, between, second, grantor string
-			err := rows.Scan(&kind, &first, &between, &second, &grantor)
-			p.grantors[kind+identifier(first)+between+identifier(second)] = grantor
-			return err
-		}); err != nil {
+			" UNION ALL SELECT '', Proxied_user, '@', Proxied_host, Grantor FROM mysql.proxies_priv"+of)
+		if err != nil {
 			return unknown, err
+		}
+		for _, row := range rows {
+			p.grantors[row[0]+identifier(row[1])+row[2]+identifier(row[3])] = row[4]
 		}
 	}
 	grantor, ok := p.grantors[r.object]

@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -11,13 +10,13 @@ import (
 	"github.com/go-sql-driver/mysql"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/sqlsession"
 )
 
 // session is a connection to the target of one value.
 type session struct {
+	*sqlsession.Session
 	engine  *Engine
-	db      *sql.DB
-	conn    *sql.Conn
 	target  engine.Target
 	self    account // the account that the server took the login for
 	dialect dialect
@@ -30,8 +29,8 @@ type dialect interface {
 	// rehearse proves that the session's user may change its own password to
 	// the given one and, unless old is "", that old lets it do so.
 	rehearse(ctx context.Context, password, old string) error
-	// change sets the password of the session's user, which has logged in by old, and keeps current, or else old, valid
-	// if the server lets the user do so. With must, it returns engine.ErrOneAtATime where it cannot keep old.
+	// change sets the password of the session's user, which has logged in by old, and keeps current, or else old,
+	// valid if the server lets the user do so. With must, it returns engine.ErrOneAtATime where it cannot keep old.
 	change(ctx context.Context, password, old, current string, must bool) error
 	// retire makes password the only one of the session's user; old was before it.
 	retire(ctx context.Context, password, old string) error
@@ -40,10 +39,8 @@ type dialect interface {
 	clauses() []clause                // those in which the server describes a user
 	// rehearseOther proves that the session's user may change others' passwords.
 	rehearseOther(ctx context.Context, password string) error
-	// credential returns what follows IDENTIFIED for a password.
+	// credential returns what follows IDENTIFIED for a password, and keeps that out of the server's log.
 	credential(ctx context.Context, plugin, password string) (string, error)
-	// confidential runs a statement that the server's logs shall not keep.
-	confidential(ctx context.Context, what, statement string) error
 	// defaultRoles returns the statement that gives an account its default roles.
 	defaultRoles(a account, roles string) string
 	// setPassword makes password valid for an account, alone or with keep, in the way that like logs in. It returns
@@ -69,6 +66,7 @@ func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) 
 
 func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
 	s := &session{engine: e, target: t}
+	classify := func(_ context.Context, what string, err error) error { return s.failure(what, err) }
 	var err error
 	for i, tls := range e.tls.Attempts(t) {
 		if i > 0 && !errors.Is(err, mysql.ErrNoTLS) {
@@ -82,28 +80,20 @@ func (e *Engine) dial(ctx context.Context, t engine.Target) (*session, error) {
 		if cerr != nil {
 			return nil, engine.Errorf(engine.InternalError, "report this", "the driver's settings are unusable: %w", cerr)
 		}
-		s.db = sql.OpenDB(connector)
 		// Once in 256 times the driver takes the last byte of ed25519's challenge
 		// for a terminator and the packet for malformed.
 		for try := 0; try == 0 || try < 3 && errors.Is(err, mysql.ErrMalformPkt); try++ {
-			s.conn, err = s.db.Conn(ctx)
+			s.Session, err = sqlsession.Open(ctx, connector.Connect, classify)
 		}
 		if err == nil {
 			if err = s.identify(ctx); err != nil {
-				s.close()
+				s.Close()
 				return nil, err
 			}
 			return s, nil
 		}
-		s.db.Close()
 	}
 	return nil, s.refusal(err)
-}
-
-// close ends the connection.
-func (s *session) close() {
-	s.conn.Close()
-	s.db.Close()
 }
 
 // grantsOnly is the mode in which a GRANT creates no user, for servers where one otherwise does.
@@ -113,7 +103,7 @@ const grantsOnly = "NO_AUTO_CREATE_USER"
 // verification needs: on some servers an expired account can log in, and do nothing else.
 func (s *session) identify(ctx context.Context) error {
 	var v, current string
-	if err := s.conn.QueryRowContext(ctx, "SELECT VERSION(), CURRENT_USER()").Scan(&v, &current); err != nil {
+	if err := s.Conn.QueryRowContext(ctx, "SELECT VERSION(), CURRENT_USER()").Scan(&v, &current); err != nil {
 		return s.failure("the server does not tell its version", err)
 	}
 	at := strings.LastIndexByte(current, '@')
@@ -133,43 +123,31 @@ func (s *session) identify(ctx context.Context) error {
 		}
 		s.dialect = &mariadb{session: s}
 		// It ignores lock_wait_timeout under FLUSH TABLES WITH READ LOCK.
-		return s.exec(ctx, "SET SESSION max_statement_time = 11, slow_query_log = OFF, sql_mode = "+text(quoting+","+grantsOnly))
+		return s.Exec(ctx, "SET SESSION max_statement_time = 11, slow_query_log = OFF, sql_mode = "+text(quoting+","+grantsOnly))
 	}
 	s.dialect = &mysqld{session: s, version: number}
 	if number < 80000 {
-		return s.exec(ctx, "SET SESSION sql_mode = "+text(quoting+","+grantsOnly))
+		return s.Exec(ctx, "SET SESSION sql_mode = "+text(quoting+","+grantsOnly))
 	}
 	return nil
 }
 
-// exec runs a statement that holds no password; it stands in the error.
-func (s *session) exec(ctx context.Context, statement string) error {
-	_, err := s.conn.ExecContext(ctx, statement)
-	return s.failure(statement, err)
-}
-
-// alter is exec for a change that is reported.
+// alter makes a change that is reported.
 func (s *session) alter(ctx context.Context, statement string) error {
-	err := s.exec(ctx, statement)
-	if err == nil {
-		s.request.Changed(statement)
-	}
-	return err
+	return s.Change(ctx, s.request, statement)
 }
 
-// rows runs a query and calls scan for each row.
-func (s *session) rows(ctx context.Context, what, query string, scan func(*sql.Rows) error) error {
-	rows, err := s.conn.QueryContext(ctx, query)
-	if err != nil {
-		return s.failure(what+" cannot be read", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		if err := scan(rows); err != nil {
-			return s.failure(what+" cannot be read", err)
+// secretly runs a statement that holds a password or a verifier. MariaDB's first error says why it refuses one.
+func (s *session) secretly(ctx context.Context, what, statement string) error {
+	_, err := s.Conn.ExecContext(ctx, statement)
+	if code(err) == userOperationFailed {
+		var level string
+		var reason mysql.MySQLError
+		if s.Conn.QueryRowContext(ctx, "SHOW ERRORS LIMIT 1").Scan(&level, &reason.Number, &reason.Message) == nil {
+			err = &reason
 		}
 	}
-	return s.failure(what+" cannot be read", rows.Err())
+	return s.failure(what, err)
 }
 
 // opens reports whether a user can log in with a password.
@@ -178,7 +156,7 @@ func (s *session) opens(ctx context.Context, user, password string) (bool, error
 	t.User, t.Password = user, password
 	other, err := s.engine.dial(ctx, t)
 	if err == nil {
-		other.close()
+		other.Close()
 		return true, nil
 	}
 	if errors.Is(err, engine.LoginRefused) {
@@ -198,53 +176,64 @@ func code(err error) int {
 // locked reports whether a statement has waited for a lock in vain.
 func locked(err error) bool { return code(err) == lockWaitTimeout || code(err) == mariadbTimeout }
 
+// atLogin are the meanings of errors that mean something else after the login.
+var atLogin = []sqlsession.Meaning{
+	sqlsession.Means(engine.PrivilegeMissing, "grant the user something in the database, or remove the secret's field dbname", databaseDenied),
+	// MariaDB imitates some account for a user that does not exist.
+	sqlsession.Means(engine.LoginRefused, "the account does not exist, or does not log in by a password", noPasswordLogin),
+}
+
 // refusal gives an error of a login its cause and advice.
 func (s *session) refusal(err error) error {
 	what := "no login at " + s.target.Address()
-	cause, advice := engine.TargetFailed, "see the server's message and log"
 	switch {
 	case errors.Is(err, mysql.ErrNoTLS):
-		return engine.Errorf(engine.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", s.target.Address())
+		return engine.Errorf(engine.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`,
+			"%s offers no TLS", s.target.Address())
 	case errors.Is(err, mysql.ErrCleartextPassword):
 		return engine.Errorf(engine.InvalidSecret, adviceNoPassword, "%s: the server asks for a password or token in clear text", what)
 	case errors.Is(err, mysql.ErrMalformPkt):
 		// The driver follows MariaDB to an account's second method and no further.
-		return engine.Errorf(cause, "put mysql_native_password first in the account, with one more method at most", "%s: the account has ways to log in that the driver cannot follow: %w", what, err)
-	}
-	switch code(err) {
-	case accessDenied:
-		cause, advice = engine.LoginRefused, "check the password, and that the account allows the function's address; the server says the same of a user that does not exist and of one whose REQUIRE is not met"
+		return engine.Errorf(engine.TargetFailed, "put mysql_native_password first in the account, with one more method at most",
+			"%s: the account has ways to log in that the driver cannot follow: %w", what, err)
+	case code(err) == accessDenied:
+		advice := "check the password, and that the account allows the function's address; the server says the same " +
+			"of a user that does not exist and of one whose REQUIRE is not met"
 		if s.target.TLS == engine.TLSOff {
 			advice += `, such as REQUIRE SSL or require_secure_transport with "ssl": false`
 		}
-	case databaseDenied:
-		cause, advice = engine.PrivilegeMissing, "grant the user something in the database, or remove the secret's field dbname"
-	case unknownDatabase:
-		cause, advice = engine.InvalidSecret, "correct or remove the secret's field dbname"
-	case hostDenied:
-		cause, advice = engine.PrivilegeMissing, "create an account of the user for the function's address"
-	case hostBlocked:
-		advice = "the server blocks the function's address after errors of connections: FLUSH HOSTS"
-	case mysqlLocked, mariadbLocked:
-		advice = "unlock the account: ALTER USER ... ACCOUNT UNLOCK"
-	case mysqlBlocked, mariadbUserBlocked:
-		advice = "the account is blocked after refused logins: ALTER USER ... ACCOUNT UNLOCK, or on MariaDB FLUSH PRIVILEGES"
-	case passwordExpired, expiredAtLogin:
-		advice = adviceExpired
-	case mysqlTLSRequired:
-		cause, advice = engine.TLSFailed, `the server takes no unencrypted connection: remove "ssl": false from the secret`
-	case noPasswordLogin:
-		// MariaDB imitates some account for a user that does not exist.
-		cause, advice = engine.LoginRefused, "the account does not exist, or does not log in by a password"
-	default:
-		return s.failure(what, err)
+		return engine.Errorf(engine.LoginRefused, advice, "%s: %w", what, err)
 	}
-	return engine.Errorf(cause, advice, "%s: %w", what, err)
+	if e := sqlsession.Explain(atLogin, []int{code(err)}, what, err); e != nil {
+		return e
+	}
+	return s.failure(what, err)
 }
 
-const adviceExpired = "the account's password has expired: set one as an administrator, or rotate more often than the password's lifetime"
+// meanings are those of the servers' errors. accessDenied is here the answer to a GRANT.
+var meanings = []sqlsession.Meaning{
+	sqlsession.Means(engine.InvalidSecret, "correct or remove the secret's field dbname", unknownDatabase),
+	sqlsession.Means(engine.PrivilegeMissing, "create an account of the user for the function's address", hostDenied),
+	sqlsession.Means(engine.TargetFailed, "the server blocks the function's address after errors of connections: FLUSH HOSTS", hostBlocked),
+	sqlsession.Means(engine.TargetFailed, "unlock the account: ALTER USER ... ACCOUNT UNLOCK", mysqlLocked, mariadbLocked),
+	sqlsession.Means(engine.TargetFailed, "the account is blocked after refused logins: ALTER USER ... ACCOUNT UNLOCK, or on MariaDB FLUSH PRIVILEGES",
+		mysqlBlocked, mariadbUserBlocked),
+	sqlsession.Means(engine.TLSFailed, `the server takes no unencrypted connection: remove "ssl": false from the secret`, mysqlTLSRequired),
+	sqlsession.Means(engine.PrivilegeMissing, "grant the login what the engine's page lists", databaseDenied, accessDenied, tableDenied,
+		columnDenied, privilegeMissing, routineDenied, grantCreatesNoUser, noPasswordLogin, mariadbRoleDenied, mysqlRestricted),
+	sqlsession.Means(engine.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the like to the server's policy",
+		passwordPolicy, mysqlHistory),
+	sqlsession.Means(engine.TargetFailed, "name the writer in the secret's host: a read-only server cannot change a user", optionForbids, readOnlyMode),
+	sqlsession.Means(engine.TargetFailed, "the account's password has expired: set one as an administrator, or rotate more often than "+
+		"the password's lifetime", passwordExpired, expiredAtLogin),
+	sqlsession.Means(engine.TargetFailed, "raise the server's or the user's limit, or try again later",
+		tooManyConnections, tooManyUserConnections, limitReached),
+	sqlsession.Means(engine.TargetFailed, "something holds a lock, such as FLUSH TABLES WITH READ LOCK of a backup: find it in "+
+		"SHOW PROCESSLIST and end it, or wait until it ends", lockWaitTimeout, mariadbTimeout),
+	sqlsession.Means(engine.TargetFailed, "load the authentication plugin at the server, or give the user one that the server has", noSuchPlugin),
+}
 
-// failure gives an error after the login its cause and advice.
+// failure gives an error its cause and advice.
 func (s *session) failure(what string, err error) error {
 	if err == nil {
 		return nil
@@ -252,8 +241,8 @@ func (s *session) failure(what string, err error) error {
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		return e
 	}
-	cause, advice := engine.TargetFailed, "see the server's message and log"
-	switch e, _ := errors.AsType[*mysql.MySQLError](err); code(err) {
+	e, _ := errors.AsType[*mysql.MySQLError](err)
+	switch code(err) {
 	case syntaxError:
 		// The server quotes what it could not read: the rest of the statement,
 		// cut off anywhere, with what it holds of a password or a verifier.
@@ -262,26 +251,15 @@ func (s *session) failure(what string, err error) error {
 	case 0:
 		if errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn) {
 			// The driver hides what ended the connection.
-			return engine.Errorf(engine.Unreachable, "check port, security groups, routes and that the server runs", "the connection to %s failed: %w", s.target.Address(), err)
+			return engine.Errorf(engine.Unreachable, "check port, security groups, routes and that the server runs",
+				"the connection to %s failed: %w", s.target.Address(), err)
 		}
 		if e := engine.NetworkError(s.target, err); e != nil {
 			return e
 		}
-	case databaseDenied, accessDenied, tableDenied, columnDenied, privilegeMissing, routineDenied, grantCreatesNoUser, noPasswordLogin, mariadbRoleDenied, mysqlRestricted:
-		// accessDenied is here the answer to a GRANT, not to a login.
-		cause, advice = engine.PrivilegeMissing, "grant the login what the engine's page lists"
-	case passwordPolicy, mysqlHistory:
-		cause, advice = engine.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the like to the server's policy"
-	case optionForbids, readOnlyMode:
-		advice = "name the writer in the secret's host: a read-only server cannot change a user"
-	case passwordExpired, expiredAtLogin:
-		advice = adviceExpired
-	case tooManyConnections, tooManyUserConnections, limitReached:
-		advice = "raise the server's or the user's limit, or try again later"
-	case lockWaitTimeout, mariadbTimeout:
-		advice = "something holds a lock, such as FLUSH TABLES WITH READ LOCK of a backup: find it in SHOW PROCESSLIST and end it, or wait until it ends"
-	case noSuchPlugin:
-		advice = "load the authentication plugin at the server, or give the user one that the server has"
 	}
-	return engine.Errorf(cause, advice, "%s: %w", what, err)
+	if e := sqlsession.Explain(meanings, []int{code(err)}, what, err); e != nil {
+		return e
+	}
+	return engine.Errorf(engine.TargetFailed, "see the server's message and log", "%s: %w", what, err)
 }

@@ -58,8 +58,8 @@ var ErrExists = errors.New("the user exists already")
 // AdviceOwn is the advice for a user whom no superuser may change on the strength of a secret.
 const AdviceOwn = "rotate an administrator by a secret of its own, without a superuser secret"
 
-// Apply makes the change, or rehearses it. A superuser changes no administrator, not itself, and no second user who is
-// not proved to be the secret's: by its credentials in the secret, or by a mark at the target.
+// Apply makes the change, or rehearses it. A superuser changes no administrator, not itself, and no second user who
+// is not proved to be the secret's: by its credentials in the secret, or by a mark at the target.
 func Apply[U any](ctx context.Context, t Target[U], c Change) error {
 	alternating := c.Request.Strategy == engine.AlternatingUsers
 	if c.Pending == c.Superuser || alternating && c.Current == c.Superuser {

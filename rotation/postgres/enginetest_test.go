@@ -137,7 +137,12 @@ func (h *harness) Administrators(ctx context.Context, v engine.Value) ([]enginet
 		"membership of a superuser":      "GRANT postgres TO %I",
 	}
 	if h.pg.Major < 16 {
+		keepers := testserver.Unique("keepers_")
+		if err := h.sql(ctx, "CREATE ROLE %I CREATEROLE", keepers); err != nil {
+			return nil, err
+		}
 		ways["CREATEROLE before version 16"] = "ALTER ROLE %I CREATEROLE"
+		ways["a role to set with CREATEROLE"] = "GRANT " + keepers + " TO %I"
 	}
 	if h.pg.User != "postgres" {
 		delete(ways, "membership of a superuser")

@@ -32,9 +32,9 @@ type role struct {
 var flags = []string{"LOGIN", "INHERIT", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS"}
 
 // Find returns a role, or nil where there is none. An administrator is a superuser; until version 15, who has
-// CREATEROLE, and so can change every other role; and a member of one that has the powers of the server's
-// process, or of the superuser that acts here. On RDS and its like nobody else is a superuser: there it is
-// the members of the provider's role. From version 16 on, each membership says whether it inherits.
+// CREATEROLE, and so can change every other role; and a member of one of these, of one that has the powers of
+// the server's process, or of the superuser that acts here. On RDS and its like nobody else is a superuser:
+// there it is the members of the provider's role. From version 16 on, each membership says whether it inherits.
 // Source: https://www.postgresql.org/docs/current/predefined-roles.html,
 // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html
 func (t *target) Find(ctx context.Context, name string) (*role, error) {
@@ -42,7 +42,8 @@ func (t *target) Find(ctx context.Context, name string) (*role, error) {
 	err := t.Tx.QueryRow(ctx, `SELECT oid, CASE WHEN rolsuper THEN 'a superuser'
 	WHEN rolcreaterole AND $2 < 16 THEN 'a role with CREATEROLE'
 	ELSE coalesce((SELECT 'a member of ' || p.rolname FROM pg_catalog.pg_roles p WHERE p.oid <> r.oid AND pg_has_role(r.oid, p.oid, 'MEMBER')
-		AND (p.rolsuper OR p.rolname IN ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin', session_user))
+		AND (p.rolsuper OR p.rolcreaterole AND $2 < 16 OR p.rolname IN ('pg_execute_server_program', 'pg_read_server_files',
+			'pg_write_server_files', 'rds_superuser', 'cloudsqlsuperuser', 'azure_pg_admin', session_user))
 		ORDER BY p.rolname LIMIT 1), '') END,
 	ARRAY(SELECT name FROM (VALUES ('LOGIN', rolcanlogin), ('INHERIT', rolinherit), ('CREATEDB', rolcreatedb), ('CREATEROLE', rolcreaterole),
 		('REPLICATION', rolreplication), ('BYPASSRLS', rolbypassrls)) f (name, has) WHERE has),

@@ -33,13 +33,13 @@ func (e *Engine) connect(ctx context.Context, v engine.Value) (*pgsession.Sessio
 	return s, err
 }
 
-// begin has every transaction run as the login itself, with the server's own functions alone. All statements but those
-// without any name are in one. A database's owner sets search_path for every session in it, and can create functions
-// and operators of the names that the statements use, which would run as the superuser. It does not help that
-// pg_catalog comes first by default, since of all in the path the function that fits the arguments best is called.
-// pg_temp is never searched for functions; named last, it hides no table either. Casts of built-in types and event
-// triggers are found without the path, but take a superuser to create. The owner also sets time-outs, the form of dates
-// and, as the role's own settings do, the role.
+// begin has every transaction run as the login itself, with the server's own functions alone. All statements but
+// those without any name are in one. A database's owner sets search_path for every session in it, and can create
+// functions and operators of the names that the statements use, which would run as the superuser. It does not help
+// that pg_catalog comes first by default, since of all in the path the function that fits the arguments best is
+// called. pg_temp is never searched for functions; named last, it hides no table either. Casts of built-in types
+// and event triggers are found without the path, but take a superuser to create. The owner also sets time-outs, the
+// form of dates and, as the role's own settings do, the role.
 // Source: https://www.postgresql.org/docs/current/typeconv-func.html,
 // https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-SEARCH-PATH,
 // https://www.postgresql.org/docs/current/sql-createeventtrigger.html

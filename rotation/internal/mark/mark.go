@@ -14,8 +14,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Settled is the age from which nobody can be about to store a credential: one call of the engine takes 15 seconds at
-// most, and storing what it created takes a few more. Secrets Manager repeats a failed rotation later than this.
+// Settled is the age from which nobody can be about to store a credential: one call of the engine takes 15 seconds
+// at most, and storing what it created takes a few more. Secrets Manager repeats a failed rotation later than this.
 const Settled = time.Minute
 
 // LeaveTime returns a context that leaves a third of the time for taking back what is created.
@@ -40,8 +40,8 @@ func New(secret, version string) string {
 	return Prefix(secret) + version + "-" + hex.EncodeToString(own[:])
 }
 
-// Abandoned reports whether a mark is the secret's and no call for the version can be about to store the credential: it
-// was created for another version, or long ago. The versions of the secret may still hold it.
+// Abandoned reports whether a mark is the secret's and no call for the version can be about to store the
+// credential: it was created for another version, or long ago. The versions of the secret may still hold it.
 func Abandoned(mark, secret, version string) bool {
 	rest, ours := strings.CutPrefix(mark, Prefix(secret))
 	if !ours {
