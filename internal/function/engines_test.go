@@ -47,14 +47,17 @@ func TestRefusedEnginesSayWhy(t *testing.T) {
 	}
 }
 
+// recipeX is an environment with a recipe for an HTTP API, x.
+func recipeX(name string) string {
+	return map[string]string{"HTTP_RECIPES": `{"x":{"hosts":["h"],"fields":{"id":"/id"},"id":"id",` +
+		`"issue":{"method":"POST","url":"https://h/","form":{"name":"{{rotation.name}}"}},"verify":{"url":"https://h/?{{id}}"},` +
+		`"list":{"url":"https://h/","name":"/n","token_id":"/id"},"revoke":{"method":"POST","url":"https://h/{{rotation.id}}"}}}`}[name]
+}
+
 // TestEnginesWithoutASuperuser: where nobody changes another's credential, a secret cannot have the
 // machine act by another secret's.
 func TestEnginesWithoutASuperuser(t *testing.T) {
-	list, err := engines(engine.TLSPolicy{}, nil, func(name string) string {
-		return map[string]string{"HTTP_RECIPES": `{"x":{"hosts":["h"],"fields":{"id":"/id"},"id":"id",` +
-			`"issue":{"method":"POST","url":"https://h/","form":{"name":"{{rotation.name}}"}},"verify":{"url":"https://h/?{{id}}"},` +
-			`"list":{"url":"https://h/","name":"/n","token_id":"/id"},"revoke":{"method":"POST","url":"https://h/{{rotation.id}}"}}}`}[name]
-	})
+	list, err := engines(engine.TLSPolicy{}, nil, recipeX)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,5 +70,46 @@ func TestEnginesWithoutASuperuser(t *testing.T) {
 	slices.Sort(without)
 	if want := []string{"elasticache", "generic", "http:x", "iam", "memorydb"}; !slices.Equal(without, want) {
 		t.Errorf("%q, want %q", without, want)
+	}
+}
+
+// TestAbilitiesOfEngines: an optional ability is found by its methods alone, so a change of one of them would
+// take it away silently.
+func TestAbilitiesOfEngines(t *testing.T) {
+	want := map[string]string{
+		"postgres": "rehearses, adopts, has needs", "mysql": "rehearses, retires, has needs", "redshift": "rehearses, has needs",
+		"sqlserver": "rehearses, has needs", "oracle": abilitiesOfOracle, "redis": "rehearses, retires, checks options, has needs",
+		"mongodb": "rehearses, has needs", "rabbitmq": "rehearses, has needs", "ldap": "rehearses, retires, checks options, has needs",
+		"ad": "rehearses, retires, checks options, has needs", "influxdb": "rehearses, has needs", "timestream-influxdb": "rehearses, has needs",
+		"timestream-influxdb token": "mints, rehearses, retires, has needs", "elasticache user_arn": "rehearses, retires, has needs",
+		"memorydb": "rehearses, retires, has needs", "iam": "mints, rehearses, retires, has needs",
+		"http:x": "mints, retires, has needs", "generic": "rehearses, checks options",
+	}
+	list, err := engines(engine.TLSPolicy{}, nil, recipeX)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range list {
+		var has []string
+		add := func(ok bool, what string) {
+			if ok {
+				has = append(has, what)
+			}
+		}
+		_, ok := e.(engine.Minter)
+		add(ok, "mints")
+		_, ok = e.(engine.DryRunner)
+		add(ok, "rehearses")
+		_, ok = e.(engine.Retirer)
+		add(ok, "retires")
+		_, ok = e.(engine.Adopter)
+		add(ok, "adopts")
+		_, ok = e.(engine.OptionChecker)
+		add(ok, "checks options")
+		_, ok = e.(engine.Needer)
+		add(ok, "has needs")
+		if name := strings.TrimSuffix(e.Kind().Names[0]+" "+e.Kind().MarkField, " "); strings.Join(has, ", ") != want[name] {
+			t.Errorf("%s: %q", name, strings.Join(has, ", "))
+		}
 	}
 }

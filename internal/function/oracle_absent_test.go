@@ -7,6 +7,8 @@ import (
 	"testing"
 )
 
+const abilitiesOfOracle = ""
+
 func TestWithoutOracleItSaysHowToBuildIt(t *testing.T) {
 	w := newWorld(t)
 	arn := w.secret(strings.Replace(value, "postgres", "oracle-ee", 1))

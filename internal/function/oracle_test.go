@@ -7,6 +7,8 @@ import (
 	"testing"
 )
 
+const abilitiesOfOracle = "rehearses, retires, has needs"
+
 // TestWithOracleItAsksTheDatabase: the engine is in the list, and no stand-in for it.
 func TestWithOracleItAsksTheDatabase(t *testing.T) {
 	w := newWorld(t)

@@ -66,12 +66,6 @@ type Engine struct {
 	service  service
 }
 
-var (
-	_ engine.DryRunner = (*Engine)(nil)
-	_ engine.Retirer   = (*Engine)(nil)
-	_ engine.Needer    = (*Engine)(nil)
-)
-
 // Kind describes the engine.
 func (e *Engine) Kind() engine.Kind {
 	k := e.service.kind

@@ -14,8 +14,6 @@ import (
 // Engine makes random values.
 type Engine struct{}
 
-var _ engine.DryRunner = (*Engine)(nil)
-
 // New returns the engine.
 func New() *Engine { return &Engine{} }
 

@@ -28,12 +28,6 @@ type Engine struct {
 	recipe Recipe
 }
 
-var (
-	_ engine.Minter  = (*Engine)(nil)
-	_ engine.Retirer = (*Engine)(nil)
-	_ engine.Needer  = (*Engine)(nil)
-)
-
 // Kind describes the engine: its name is http: and the recipe's.
 func (e *Engine) Kind() engine.Kind {
 	return engine.Kind{

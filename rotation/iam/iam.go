@@ -23,13 +23,6 @@ type Engine struct {
 	byRole   bool
 }
 
-var (
-	_ engine.Minter    = (*Engine)(nil)
-	_ engine.Retirer   = (*Engine)(nil)
-	_ engine.DryRunner = (*Engine)(nil)
-	_ engine.Needer    = (*Engine)(nil)
-)
-
 // New returns the engine. A key makes its successor, with the permissions that its user has on itself;
 // byRole has the settings' credentials do that, for users who must not have such permissions. Even then
 // the secret's own key must be accepted first. No secret or tag can make that choice.

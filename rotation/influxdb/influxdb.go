@@ -15,11 +15,6 @@ import (
 // Engine rotates users of InfluxDB 1.
 type Engine struct{ tls engine.TLSPolicy }
 
-var (
-	_ engine.DryRunner = (*Engine)(nil)
-	_ engine.Needer    = (*Engine)(nil)
-)
-
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 

@@ -19,13 +19,6 @@ import (
 // and organization. What a crash leaves is found by its description, which has the secret's mark.
 type Tokens struct{ server }
 
-var (
-	_ engine.Minter    = (*Tokens)(nil)
-	_ engine.Retirer   = (*Tokens)(nil)
-	_ engine.DryRunner = (*Tokens)(nil)
-	_ engine.Needer    = (*Tokens)(nil)
-)
-
 // NewTokens returns the engine with the given policy for its connections.
 func NewTokens(tls engine.TLSPolicy, settings awsapi.Settings) *Tokens {
 	return &Tokens{server{tls, settings}}

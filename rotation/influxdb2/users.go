@@ -16,11 +16,6 @@ import (
 // Users rotates the passwords of users. Tokens that a user has stay valid.
 type Users struct{ server }
 
-var (
-	_ engine.DryRunner = (*Users)(nil)
-	_ engine.Needer    = (*Users)(nil)
-)
-
 // NewUsers returns the engine with the given policy for its connections.
 func NewUsers(tls engine.TLSPolicy, settings awsapi.Settings) *Users {
 	return &Users{server{tls, settings}}

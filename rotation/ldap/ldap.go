@@ -17,11 +17,6 @@ import (
 // Engine rotates the passwords of directory entries.
 type Engine struct{ tls engine.TLSPolicy }
 
-var (
-	_ engine.DryRunner = (*Engine)(nil)
-	_ engine.Retirer   = (*Engine)(nil)
-)
-
 // New returns the engine with the given policy for its connections, which are always encrypted.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 

@@ -6,8 +6,6 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-var _ engine.Needer = (*Engine)(nil)
-
 // Needs says which access the login needs, as a note: rules of access have an order,
 // and only who knows them all can put in one more.
 // Source: https://www.openldap.org/doc/admin26/access-control.html

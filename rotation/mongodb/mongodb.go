@@ -19,8 +19,6 @@ import (
 // Engine rotates users of MongoDB.
 type Engine struct{ tls engine.TLSPolicy }
 
-var _ engine.DryRunner = (*Engine)(nil)
-
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 

@@ -9,8 +9,6 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-var _ engine.Needer = (*Engine)(nil)
-
 // allowed is a privilege as createRole takes it.
 type allowed struct {
 	Resource map[string]string `json:"resource"`

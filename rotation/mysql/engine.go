@@ -17,11 +17,6 @@ import (
 // Engine rotates users of MySQL 5.7 and later and MariaDB 10.4 and later.
 type Engine struct{ tls engine.TLSPolicy }
 
-var (
-	_ engine.DryRunner = (*Engine)(nil)
-	_ engine.Retirer   = (*Engine)(nil)
-)
-
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 

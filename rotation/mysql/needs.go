@@ -6,8 +6,6 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-var _ engine.Needer = (*Engine)(nil)
-
 // Needs says what the superuser secret's account needs; a user changes its own
 // password without any privilege. A superuser can only hand on what it has with
 // GRANT OPTION, so that what the user has is read from the server, as the user.

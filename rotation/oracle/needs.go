@@ -6,8 +6,6 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-var _ engine.Needer = (*Engine)(nil)
-
 // Needs says what the superuser secret's user needs; a user changes its own password without any privilege. What
 // kinds of rights have to be handed on is read from the server, as the user.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html

@@ -20,11 +20,6 @@ type Engine struct {
 	open opener
 }
 
-var (
-	_ engine.DryRunner = (*Engine)(nil)
-	_ engine.Retirer   = (*Engine)(nil)
-)
-
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls, open} }
 

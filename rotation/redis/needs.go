@@ -9,8 +9,6 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-var _ engine.Needer = (*Engine)(nil)
-
 // Needs says which commands the login needs, be it the superuser secret's or the user itself. How a node keeps its
 // users is asked as the login; a login that may not yet be told of it is given both ways.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/

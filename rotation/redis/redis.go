@@ -25,11 +25,6 @@ type Engine struct {
 	trusted Nodes
 }
 
-var (
-	_ engine.DryRunner = (*Engine)(nil)
-	_ engine.Retirer   = (*Engine)(nil)
-)
-
 // New returns the engine with the given policy for its connections, and the nodes
 // that the operator allows beside those that prove themselves.
 func New(tls engine.TLSPolicy, trusted Nodes) *Engine { return &Engine{tls, trusted} }

@@ -18,11 +18,6 @@ import (
 // Engine rotates users of Redshift.
 type Engine struct{ tls engine.TLSPolicy }
 
-var (
-	_ engine.DryRunner = (*Engine)(nil)
-	_ engine.Needer    = (*Engine)(nil)
-)
-
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 

@@ -9,8 +9,6 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-var _ engine.Needer = (*Engine)(nil)
-
 // Needs says what the superuser secret's login needs; a login changes its own password without any permission.
 // Databases, roles and permissions are read from the server, as the login whose second is to have the same.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-login-transact-sql#permissions,

@@ -18,8 +18,6 @@ import (
 // Engine rotates logins and contained users of SQL Server 2012 and later.
 type Engine struct{ tls engine.TLSPolicy }
 
-var _ engine.DryRunner = (*Engine)(nil)
-
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
