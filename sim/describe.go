@@ -21,8 +21,8 @@ func (s *Sim) describeSecret(c *caller, in idInput) (any, *fault) {
 	if len(sec.Labels) > 0 {
 		out["VersionIdsToStages"] = sec.byVersion()
 	}
-	if len(sec.Replicas) > 0 {
-		out["ReplicationStatus"] = sec.Replicas
+	if len(sec.Replicas) > 0 && sec.origin == nil {
+		out["ReplicationStatus"] = sec.replicationStatus()
 	}
 	return out, nil
 }
@@ -48,7 +48,7 @@ func (s *Sim) describe(sec *secret) answer {
 		}
 	}
 	if len(sec.Replicas) > 0 {
-		out["PrimaryRegion"] = s.opts.Region
+		out["PrimaryRegion"] = sec.primary().region()
 	}
 	if sec.EverTagged {
 		out["Tags"] = append([]tag{}, sec.Tags...)

@@ -98,7 +98,7 @@ func (s *Sim) match(sec *secret, key, value string) bool {
 	case "description":
 		return hasWords(sec.Description, value)
 	case "primary-region":
-		return len(sec.Replicas) > 0 && prefix(s.opts.Region)
+		return len(sec.Replicas) > 0 && prefix(sec.primary().region())
 	case "owning-service":
 		return false // no secret here is managed by another service
 	default: // all
@@ -170,11 +170,14 @@ func (s *Sim) listSecrets(c *caller, in listInput) (any, *fault) {
 	return next.in(answer{"SecretList": list}), nil
 }
 
-// filtered returns an account's secrets by name.
+// filtered returns an account's secrets and replicas of a region, by name.
 func (s *Sim) filtered(c *caller, filters []filter, deleted bool) []*secret {
 	var all []*secret
 	for _, sec := range s.accounts[c.account] {
-		if (deleted || sec.Deleted.IsZero()) && s.matches(sec, filters) {
+		if sec.region() != c.region {
+			sec = sec.in(c.region)
+		}
+		if sec != nil && (deleted || sec.Deleted.IsZero()) && s.matches(sec, filters) {
 			all = append(all, sec)
 		}
 	}

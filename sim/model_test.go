@@ -82,7 +82,7 @@ func ask(s *Sim, name string, in map[string]any) (map[string]any, string) {
 	if err != nil {
 		return nil, err.Error()
 	}
-	out, f := operations[name].do(s, &caller{account: s.opts.Account, arn: "arn:aws:iam::" + s.opts.Account + ":root", operation: name}, body)
+	out, f := operations[name].do(s, &caller{account: s.opts.Account, region: s.opts.Region, arn: "arn:aws:iam::" + s.opts.Account + ":root", operation: name}, body)
 	if f != nil {
 		return nil, f.Code
 	}

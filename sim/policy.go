@@ -148,7 +148,7 @@ type putPolicyInput struct {
 }
 
 func (s *Sim) putResourcePolicy(c *caller, in putPolicyInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}
@@ -177,7 +177,7 @@ func (s *Sim) getResourcePolicy(c *caller, in idInput) (any, *fault) {
 }
 
 func (s *Sim) deleteResourcePolicy(c *caller, in idInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}

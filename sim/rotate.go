@@ -50,7 +50,7 @@ func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 	if in.ClientRequestToken == "" {
 		return nil, invalidParameter(noToken)
 	}
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}
@@ -384,7 +384,7 @@ func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 }
 
 func (s *Sim) cancelRotateSecret(c *caller, in idInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}

@@ -383,7 +383,7 @@ func (s *Sim) arm(sec *secret, open, end time.Time) {
 // waits for its end.
 func (s *Sim) fallDue(sec *secret) {
 	r := &sec.Rotation
-	if s.accounts[sec.Account][sec.Name] != sec || !sec.Deleted.IsZero() || !r.Enabled || s.stopped() {
+	if s.accounts[sec.Account][sec.place()] != sec || !sec.Deleted.IsZero() || !r.Enabled || s.stopped() {
 		return
 	}
 	if r.due = r.Running; r.due {

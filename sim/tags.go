@@ -31,7 +31,7 @@ type tagInput struct {
 }
 
 func (s *Sim) tagResource(c *caller, in tagInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}
@@ -48,7 +48,7 @@ type untagInput struct {
 }
 
 func (s *Sim) untagResource(c *caller, in untagInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}
