@@ -81,7 +81,7 @@ func TestListSecretsSortsAndHidesTheDeleted(t *testing.T) {
 		order types.SortOrderType
 		want  string
 	}{
-		{"", "", "c a b"}, {"created-date", "asc", "b a c"}, {"last-changed-date", "desc", "b c a"}, {"name", "desc", "c b a"},
+		{"", "", "b a c"}, {"created-date", "asc", "b a c"}, {"last-changed-date", "desc", "b c a"}, {"name", "desc", "c b a"},
 	} {
 		if got := b.names(&sm.ListSecretsInput{SortBy: c.by, SortOrder: c.order}); got != c.want {
 			t.Errorf("%s %s: %s, not %s", c.by, c.order, got, c.want)
@@ -90,10 +90,10 @@ func TestListSecretsSortsAndHidesTheDeleted(t *testing.T) {
 	if _, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: aws.String("a")}); err != nil {
 		t.Fatal(err)
 	}
-	if got := b.names(&sm.ListSecretsInput{}); got != "c b" {
+	if got := b.names(&sm.ListSecretsInput{}); got != "b c" {
 		t.Error(got)
 	}
-	if got := b.names(&sm.ListSecretsInput{IncludePlannedDeletion: aws.Bool(true)}); got != "c a b" {
+	if got := b.names(&sm.ListSecretsInput{IncludePlannedDeletion: aws.Bool(true)}); got != "b a c" {
 		t.Error(got)
 	}
 }
