@@ -18,6 +18,11 @@ func (s *Sim) describeSecret(c *caller, in idInput) (any, *fault) {
 	}
 	sec = s.seen(c, sec)
 	out := s.describe(sec)
+	if !sec.Rotation.Enabled {
+		// ListSecrets has it still.
+		// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html
+		delete(out, "LastRotatedDate")
+	}
 	if len(sec.Labels) > 0 {
 		out["VersionIdsToStages"] = sec.byVersion()
 	}
@@ -31,13 +36,16 @@ func (s *Sim) describeSecret(c *caller, in idInput) (any, *fault) {
 func (s *Sim) describe(sec *secret) answer {
 	out := answer{"ARN": sec.ARN, "Name": sec.Name, "CreatedDate": stamp(sec.Created), "LastChangedDate": stamp(sec.Changed)}
 	r := &sec.Rotation
-	for name, v := range map[string]string{"Description": sec.Description, "KmsKeyId": sec.Key, "RotationLambdaARN": r.Function, "Type": sec.Type, "OwningService": sec.Owner} {
+	for name, v := range map[string]string{"Description": sec.Description, "KmsKeyId": sec.Key, "RotationLambdaARN": r.Function, "Type": sec.Type, "OwningService": sec.Owner, "ExternalSecretRotationRoleArn": r.Role} {
 		if v != "" {
 			out[name] = v
 		}
 	}
-	if r.Function != "" {
+	if r.configured() {
 		out["RotationEnabled"] = r.Enabled
+	}
+	if len(r.Metadata) > 0 {
+		out["ExternalSecretRotationMetadata"] = r.Metadata
 	}
 	if r.Rules != nil {
 		out["RotationRules"] = r.Rules.shown()

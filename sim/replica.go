@@ -163,7 +163,7 @@ func (s *Sim) replicateSecretToRegions(c *caller, in replicateInput) (any, *faul
 
 type unreplicateInput struct {
 	SecretId             string   `required:"true" min:"1" max:"2048"`
-	RemoveReplicaRegions []string `required:"true" min:"1" each:"128" pattern:"^([a-z]+-)+\\d+$"`
+	RemoveReplicaRegions []string `required:"true" min:"1" each:"1-128" pattern:"^([a-z]+-)+\\d+$"`
 }
 
 // removeRegionsFromReplication deletes replicas. A region without one is no error.

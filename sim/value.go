@@ -16,11 +16,10 @@ const noToken = "You must provide a ClientRequestToken value. We recommend a UUI
 // checkValue checks what a request has of SecretString and SecretBinary. Their size
 // was seen to by decode.
 func checkValue(text *string, binary []byte, required bool) *fault {
-	none := (text == nil || *text == "") && len(binary) == 0
 	switch {
 	case text != nil && binary != nil:
 		return invalidParameter("You can't specify both a binary secret value and a string secret value in the same secret.")
-	case none && (required || text != nil || binary != nil):
+	case required && text == nil && binary == nil:
 		return invalidRequest("You must provide either SecretString or SecretBinary.")
 	}
 	return nil
@@ -31,12 +30,12 @@ type createInput struct {
 	ClientRequestToken          string  `min:"32" max:"64"`
 	Description                 string  `max:"2048"`
 	KmsKeyId                    string  `max:"2048"`
-	SecretString                *string `bytes:"65536" sensitive:"true"`
-	SecretBinary                []byte  `bytes:"65536" sensitive:"true"`
+	SecretString                *string `min:"1" bytes:"65536" sensitive:"true"`
+	SecretBinary                []byte  `min:"1" bytes:"65536" sensitive:"true"`
 	Tags                        []tag
 	AddReplicaRegions           []replicaRegion `min:"1"`
 	ForceOverwriteReplicaSecret bool
-	Type                        string
+	Type                        string `max:"256"`
 }
 
 func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
@@ -203,9 +202,9 @@ func (s *Sim) get(c *caller, sec *secret, version, label string) (answer, *fault
 type putInput struct {
 	SecretId           string   `required:"true" min:"1" max:"2048"`
 	ClientRequestToken string   `min:"32" max:"64"`
-	SecretString       *string  `bytes:"65536" sensitive:"true"`
-	SecretBinary       []byte   `bytes:"65536" sensitive:"true"`
-	VersionStages      []string `min:"1" max:"20" each:"256"`
+	SecretString       *string  `min:"1" bytes:"65536" sensitive:"true"`
+	SecretBinary       []byte   `min:"1" bytes:"65536" sensitive:"true"`
+	VersionStages      []string `min:"1" max:"20" each:"1-256"`
 	RotationToken      string   `min:"36" max:"256" pattern:"^[a-zA-Z0-9\\-]+$" sensitive:"true"`
 }
 
@@ -253,8 +252,8 @@ type updateInput struct {
 	ClientRequestToken string  `min:"32" max:"64"`
 	Description        *string `max:"2048"`
 	KmsKeyId           *string `max:"2048"`
-	SecretString       *string `bytes:"65536" sensitive:"true"`
-	SecretBinary       []byte  `bytes:"65536" sensitive:"true"`
+	SecretString       *string `min:"1" bytes:"65536" sensitive:"true"`
+	SecretBinary       []byte  `min:"1" bytes:"65536" sensitive:"true"`
 	Type               *string `max:"256"`
 }
 
@@ -295,7 +294,10 @@ func (s *Sim) updateSecret(c *caller, in updateInput) (any, *fault) {
 	if in.KmsKeyId != nil {
 		sec.Key = *in.KmsKeyId
 	}
-	if in.Description != nil || in.KmsKeyId != nil {
+	if in.Type != nil {
+		sec.Type = *in.Type
+	}
+	if in.Description != nil || in.KmsKeyId != nil || in.Type != nil {
 		sec.touch(s.clock.Now())
 	}
 	return out, nil
