@@ -3,6 +3,7 @@ package sim
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -18,13 +20,15 @@ import (
 	"time"
 
 	"github.com/aws/smithy-go"
+
+	"example.com/rotator/internal/testing/testserver"
 )
 
-// call is one step of the scenario file. Strings that begin with $ are what an
+// call is one step of a scenario file, in us-east-1 unless it names another region. Strings that begin with $ are what an
 // earlier step has saved; want is part of the answer; until repeats the call for
 // as long as the answer is another.
 type call struct {
-	Op             string
+	Op, Region     string
 	In             map[string]any
 	Want           map[string]any
 	Error, Message string
@@ -33,11 +37,11 @@ type call struct {
 }
 
 // foreign is a client of AWS's that no one here wrote.
-type foreign func(op string, in map[string]any) (out map[string]any, code, message string, err error)
+type foreign func(region, op string, in map[string]any) (out map[string]any, code, message string, err error)
 
 // goSDK calls by AWS's SDK for Go.
-func (b *bench) goSDK(op string, in map[string]any) (map[string]any, string, string, error) {
-	method := reflect.ValueOf(b.client).MethodByName(op)
+func (b *bench) goSDK(region, op string, in map[string]any) (map[string]any, string, string, error) {
+	method := reflect.ValueOf(b.at(region)).MethodByName(op)
 	request := reflect.New(method.Type().In(1).Elem())
 	text, err := json.Marshal(in)
 	if err == nil {
@@ -72,7 +76,7 @@ func (b *bench) cli(path string) foreign {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return func(op string, in map[string]any) (map[string]any, string, string, error) {
+	return func(region, op string, in map[string]any) (map[string]any, string, string, error) {
 		// Version 1 takes binary values as they are, and version 2 in base64.
 		if binary, ok := in["SecretBinary"].(string); ok && bytes.HasPrefix(version, []byte("aws-cli/1.")) {
 			plain, err := base64.StdEncoding.DecodeString(binary)
@@ -86,7 +90,7 @@ func (b *bench) cli(path string) foreign {
 			return nil, "", "", err
 		}
 		command := exec.CommandContext(b.Context(), path, "secretsmanager", strings.ToLower(capital.ReplaceAllString(op, "$1-$2")), "--no-paginate",
-			"--endpoint-url", b.url, "--region", "us-east-1", "--output", "json", "--cli-input-json", string(text))
+			"--endpoint-url", b.url, "--region", region, "--output", "json", "--cli-input-json", string(text))
 		command.Env = append(clean(), "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")
 		var stdout, stderr bytes.Buffer
 		command.Stdout, command.Stderr = &stdout, &stderr
@@ -111,9 +115,9 @@ func clean() []string {
 }
 
 // boto calls by boto3, in one process for all calls.
-func (b *bench) boto(python string) foreign {
+func (b *bench) boto(python, path string) foreign {
 	command := exec.CommandContext(b.Context(), python, "testdata/boto.py", b.url)
-	command.Stderr, command.Env = os.Stderr, clean()
+	command.Stderr, command.Env = os.Stderr, append(clean(), "PYTHONPATH="+path)
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -130,8 +134,8 @@ func (b *bench) boto(python string) foreign {
 		_ = command.Wait() // it ends with its input
 	})
 	lines := bufio.NewReader(stdout)
-	return func(op string, in map[string]any) (map[string]any, string, string, error) {
-		text, err := json.Marshal(map[string]any{"op": op, "in": in})
+	return func(region, op string, in map[string]any) (map[string]any, string, string, error) {
+		text, err := json.Marshal(map[string]any{"region": region, "op": op, "in": in})
 		if err != nil {
 			return nil, "", "", err
 		}
@@ -198,8 +202,11 @@ func within(want, got any) bool {
 	return reflect.DeepEqual(want, got)
 }
 
-func (b *bench) play(do foreign) {
-	text, err := os.ReadFile("testdata/scenario.json")
+// scenarios are the files, by name.
+var scenarios = []string{"scenario", "regions"}
+
+func (b *bench) play(scenario string, do foreign) {
+	text, err := os.ReadFile("testdata/" + scenario + ".json")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -215,9 +222,10 @@ func (b *bench) play(do foreign) {
 		if c.Want == nil {
 			want = map[string]any{}
 		}
-		out, code, message, err := do(c.Op, in)
+		region := cmp.Or(c.Region, "us-east-1")
+		out, code, message, err := do(region, c.Op, in)
 		for deadline := time.Now().Add(30 * time.Second); c.Until && err == nil && !within(want, out) && time.Now().Before(deadline); {
-			out, code, message, err = do(c.Op, in)
+			out, code, message, err = do(region, c.Op, in)
 		}
 		switch {
 		case err != nil:
@@ -233,41 +241,42 @@ func (b *bench) play(do foreign) {
 	}
 }
 
-func TestScenarioByTheGoSDK(t *testing.T) {
-	b := newBench(t, Options{})
-	b.play(b.goSDK)
-}
-
-func TestScenarioByTheAWSCLI(t *testing.T) {
-	t.Parallel() // it takes a second a call
-	path, err := exec.LookPath("aws")
-	if err != nil {
-		absent(t, "the AWS CLI")
-		return
+func TestScenariosByTheGoSDK(t *testing.T) {
+	for _, name := range scenarios {
+		b := newBench(t, Options{})
+		b.play(name, b.goSDK)
 	}
-	b := newBench(t, Options{})
-	b.play(b.cli(path))
 }
 
-func TestScenarioByBoto3(t *testing.T) {
+func TestScenariosByTheAWSCLI(t *testing.T) {
+	folder, missing := testserver.AWS()
+	path := filepath.Join(folder, "bin", "aws")
+	if missing != nil {
+		var err error
+		if path, err = exec.LookPath("aws"); err != nil {
+			t.Fatal(missing)
+		}
+	}
+	for _, name := range scenarios {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // it takes a second a call
+			b := newBench(t, Options{})
+			b.play(name, b.cli(path))
+		})
+	}
+}
+
+func TestScenariosByBoto3(t *testing.T) {
+	folder, missing := testserver.AWS()
 	python, err := exec.LookPath("python3")
-	if err == nil {
-		err = exec.Command(python, "-c", "import boto3").Run()
-	}
 	if err != nil {
-		absent(t, "boto3")
-		return
+		t.Fatal(err)
 	}
-	b := newBench(t, Options{})
-	b.play(b.boto(python))
-}
-
-// absent says, also without -v, that a client is not on this machine. The Go SDK
-// has run the same scenario in any case, so that only .ci/run where it is strict takes
-// it for a failure.
-func absent(t *testing.T, what string) {
-	fmt.Fprintf(os.Stderr, "\n*** %s: %s IS NOT ON THIS MACHINE, so the scenario was NOT run by it ***\n\n", t.Name(), strings.ToUpper(what))
-	if os.Getenv("ROTATOR_CI_STRICT") == "1" {
-		t.Fail()
+	if missing != nil && exec.Command(python, "-c", "import boto3").Run() != nil {
+		t.Fatal(missing)
+	}
+	for _, name := range scenarios {
+		b := newBench(t, Options{})
+		b.play(name, b.boto(python, folder))
 	}
 }
