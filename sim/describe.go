@@ -36,7 +36,10 @@ func (s *Sim) describeSecret(c *caller, in idInput) (any, *fault) {
 func (s *Sim) describe(sec *secret) answer {
 	out := answer{"ARN": sec.ARN, "Name": sec.Name, "CreatedDate": stamp(sec.Created), "LastChangedDate": stamp(sec.Changed)}
 	r := &sec.Rotation
-	for name, v := range map[string]string{"Description": sec.Description, "KmsKeyId": sec.Key, "RotationLambdaARN": r.Function, "Type": sec.Type, "OwningService": sec.Owner, "ExternalSecretRotationRoleArn": r.Role} {
+	if sec.ownKey() {
+		out["KmsKeyId"] = sec.Key
+	}
+	for name, v := range map[string]string{"Description": sec.Description, "RotationLambdaARN": r.Function, "Type": sec.Type, "OwningService": sec.Owner, "ExternalSecretRotationRoleArn": r.Role} {
 		if v != "" {
 			out[name] = v
 		}

@@ -251,6 +251,16 @@ func TestExternalSecretsAreDescribed(t *testing.T) {
 	}
 }
 
+func TestTheDefaultKeyIsNotDescribed(t *testing.T) {
+	b := newBench(t, Options{})
+	if _, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("db"), KmsKeyId: aws.String("alias/aws/secretsmanager")}); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: aws.String("db")}); err != nil || d.KmsKeyId != nil {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 func TestTextsOfBrokenConstraints(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
@@ -269,5 +279,6 @@ func TestTextsOfBrokenConstraints(t *testing.T) {
 		{"ReplicateSecretToRegions", `{"SecretId":"db","AddReplicaRegions":[]}`, one("Value at 'addReplicaRegions' failed to satisfy constraint: Member must have length greater than or equal to 1")},
 		{"PutSecretValue", `{"SecretId":"db","ClientRequestToken":"T2","SecretString":"x","VersionStages":["a",""]}`, one("Value '[a, ]' at 'versionStages' failed to satisfy constraint: Member must satisfy constraint: [Member must have length less than or equal to 256, Member must have length greater than or equal to 1]")},
 		{"RotateSecret", `{"SecretId":"db","ClientRequestToken":"T2","RotationLambdaARN":"` + lambda + `","RotationRules":{"ScheduleExpression":"rate(1 hour)"}}`, `{"__type":"InvalidParameterException","Message":"Invalid rotation rules: rate(1 hour) is more often than every four hours."}`},
+		{"RotateSecret", `{"SecretId":"db","ClientRequestToken":"T2","RotationLambdaARN":"` + lambda + `","RotationRules":{"ScheduleExpression":"rate(4 hours)","Duration":"5h"}}`, `{"__type":"InvalidParameterException","Message":"Invalid rotation rules: a window of 5 hours would reach beyond its limit of 4 hours."}`},
 	})
 }
