@@ -48,7 +48,8 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
 			regions = append(regions, r.Region)
 		}
 		// Source: https://github.com/rebuy-de/aws-nuke/issues/1127
-		return nil, invalidParameter("You can't delete secret %s that still has replica regions [%s].", sec.ARN, strings.Join(regions, ", "))
+		return nil, invalidParameter("You can't delete secret %s that still has replica regions [%s].",
+			sec.ARN, strings.Join(regions, ", "))
 	}
 	if in.ForceDeleteWithoutRecovery {
 		sec.Deleted = now

@@ -19,7 +19,7 @@ func (s *Sim) describeSecret(c *caller, in idInput) (any, *fault) {
 	sec = s.seen(c, sec)
 	out := s.describe(sec)
 	if !sec.Rotation.Enabled {
-		// ListSecrets has it still.
+		// ListSecrets still lists it.
 		// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html
 		delete(out, "LastRotatedDate")
 	}
@@ -39,7 +39,10 @@ func (s *Sim) describe(sec *secret) answer {
 	if sec.ownKey() {
 		out["KmsKeyId"] = sec.Key
 	}
-	for name, v := range map[string]string{"Description": sec.Description, "RotationLambdaARN": r.Function, "Type": sec.Type, "OwningService": sec.Owner, "ExternalSecretRotationRoleArn": r.Role} {
+	for name, v := range map[string]string{
+		"Description": sec.Description, "Type": sec.Type, "OwningService": sec.Owner,
+		"RotationLambdaARN": r.Function, "ExternalSecretRotationRoleArn": r.Role,
+	} {
 		if v != "" {
 			out[name] = v
 		}

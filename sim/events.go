@@ -75,7 +75,8 @@ func (s *Sim) announce(sec *secret, name, token, message string) {
 	}
 	detail := map[string]any{
 		"eventVersion": "1.08", "eventType": "AwsServiceEvent", "eventSource": "secretsmanager.amazonaws.com", "eventName": name,
-		"eventTime": now.Format(time.RFC3339), "awsRegion": sec.region(), "sourceIPAddress": "secretsmanager.amazonaws.com", "userAgent": "secretsmanager.amazonaws.com",
+		"eventTime": now.Format(time.RFC3339), "awsRegion": sec.region(),
+		"sourceIPAddress": "secretsmanager.amazonaws.com", "userAgent": "secretsmanager.amazonaws.com",
 		"userIdentity":      map[string]string{"accountId": sec.Account, "invokedBy": "secretsmanager.amazonaws.com"},
 		"requestParameters": nil, "responseElements": nil, "additionalEventData": map[string]string{"SecretId": sec.ARN},
 		"requestID": request, "eventID": uuid.NewString(), "readOnly": false, "managementEvent": true, "recipientAccountId": sec.Account, "eventCategory": "Management",

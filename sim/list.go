@@ -103,41 +103,45 @@ func (s *Sim) match(sec *secret, key, value string) bool {
 	}
 }
 
-// hasWords tells whether each word of a value, which has some, begins some word of a text,
-// whatever the case.
+// hasWords reports whether the value has words and each is a prefix of a word of the text,
+// ignoring case.
 func hasWords(text, value string) bool {
 	have, want := splitWords(text), splitWords(value)
 	for _, w := range want {
-		if !slices.ContainsFunc(have, func(h string) bool { return strings.HasPrefix(strings.ToLower(h), strings.ToLower(w)) }) {
+		begins := func(h string) bool { return strings.HasPrefix(strings.ToLower(h), strings.ToLower(w)) }
+		if !slices.ContainsFunc(have, begins) {
 			return false
 		}
 	}
 	return len(want) > 0
 }
 
-// inWords are the marks that split words, but only where no other of them is in the word.
-const inWords = "/-_+=.@"
+// marks split a word, unless it contains two kinds of them.
+const marks = "/-_+=.@"
 
 var newWord = regexp.MustCompile(`[^a-z][a-z]+`)
 
-// splitWords returns the words of a text as filters see them. They end at spaces and at
-// marks, and begin where a capital or a digit stands before a small letter.
-// Unknown: whether AWS splits at spaces before it looks for marks; here it does.
-// Source: moto, secretsmanager/list_secrets/filters.py, whose rules were tried on AWS
+// splitWords returns the words of a text as filters see them. A word ends at a space or a
+// mark, and begins at a capital or digit that precedes a lower-case letter.
+// Unknown: whether AWS splits at spaces before it looks for marks; the simulator does.
+// Source: moto's secretsmanager/list_secrets/filters.py, whose rules were tested on AWS
 func splitWords(text string) []string {
 	var words []string
 	add := func(word string) {
-		if strings.Trim(word, inWords) != "" {
+		if strings.Trim(word, marks) != "" {
 			words = append(words, word)
 		}
 	}
-	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r < 128 && !letterOrDigit(r) && !strings.ContainsRune(inWords, r) }) {
-		marks := strings.FieldsFunc(word, letterOrDigit)
-		if strings.Trim(strings.Join(marks, ""), strings.Join(marks, "")[:min(1, len(marks))]) != "" {
-			add(word) // it has two kinds of them
+	isMark := func(r rune) bool { return strings.ContainsRune(marks, r) }
+	space := func(r rune) bool { return !letterOrDigit(r) && !isMark(r) }
+	for _, word := range strings.FieldsFunc(text, space) {
+		if i := strings.IndexFunc(word, isMark); i >= 0 && strings.IndexFunc(word, func(r rune) bool {
+			return isMark(r) && r != rune(word[i])
+		}) >= 0 {
+			add(word)
 			continue
 		}
-		for _, part := range strings.FieldsFunc(word, func(r rune) bool { return strings.ContainsRune(inWords, r) }) {
+		for _, part := range strings.FieldsFunc(word, isMark) {
 			at := 0
 			for _, m := range newWord.FindAllStringIndex(part, -1) {
 				add(part[at:m[0]])
@@ -163,8 +167,10 @@ type listInput struct {
 	IncludePlannedDeletion bool
 }
 
-// listSecrets begins with the oldest unless told otherwise. Unknown: where AWS puts secrets
-// that were never retrieved when it sorts by that; here they are the oldest.
+// listSecrets begins with the oldest secret by default. Unknown: where AWS puts secrets that
+// were never retrieved if it sorts by that date; in the simulator they come first.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html
+// for the date; moto's test_list_secrets.py for the direction
 func (s *Sim) listSecrets(c *caller, in listInput) (any, *fault) {
 	if f := checkFilters(in.Filters); f != nil {
 		return nil, f

@@ -26,7 +26,7 @@ type statement struct {
 	Condition             map[string]any
 }
 
-// UnmarshalJSON refuses elements that a statement does not have.
+// UnmarshalJSON rejects elements that are not part of a statement.
 func (st *statement) UnmarshalJSON(text []byte) error {
 	type plain statement
 	return strictly(text, (*plain)(st))
@@ -82,9 +82,9 @@ func (st *statement) covers(c *caller, arn string) bool {
 
 func malformed(text string) *fault { return &fault{"MalformedPolicyDocumentException", text} }
 
-// parsePolicy reads a policy and checks its syntax. The text for a wrong version is another:
-// https://github.com/awsdocs/aws-cloudformation-user-guide/pull/623.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html (of 2020)
+// parsePolicy reads a policy and checks its syntax.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
+// (of 2020); for the version https://github.com/awsdocs/aws-cloudformation-user-guide/pull/623
 func parsePolicy(text string) (*policy, *fault) {
 	broken := malformed("This resource policy contains a syntax error.")
 	var p policy
@@ -107,14 +107,15 @@ func parsePolicy(text string) (*policy, *fault) {
 }
 
 var (
-	principalForm = regexp.MustCompile(`^(\d{12}|arn:aws[a-z-]*:(iam::\d{12}:(root|(user|role)/[^*?]+)|sts::\d{12}:(assumed-role|federated-user)/[^*?]+))$`)
-	serviceForm   = regexp.MustCompile(`^([a-z0-9-]+\.)+amazonaws\.com(\.cn)?$`)
+	principalForm = regexp.MustCompile(`^(\d{12}|arn:aws[a-z-]*:(iam::\d{12}:(root|(user|role)/[^*?]+)|` +
+		`sts::\d{12}:(assumed-role|federated-user)/[^*?]+))$`)
+	serviceForm = regexp.MustCompile(`^([a-z0-9-]+\.)+amazonaws\.com(\.cn)?$`)
 )
 
-// checkPrincipals refuses a policy that names somebody who cannot be. Of users, and of roles
-// where none of their account are registered, only the form is checked.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html (of 2020); its text
-// for a service, "an invalid service principal", was seen on AWS in 2026 as it is here.
+// checkPrincipals rejects principals that do not exist. Only the form is checked of users,
+// and of roles in an account without registered roles.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
+// (of 2020). The text for a service is the one AWS was seen to answer in 2026.
 func (s *Sim) checkPrincipals(p *policy) *fault {
 	for _, st := range p.Statement {
 		for _, who := range []*principal{st.Principal, st.NotPrincipal} {
@@ -122,18 +123,28 @@ func (s *Sim) checkPrincipals(p *policy) *fault {
 				continue
 			}
 			for kind, names := range who.kinds {
-				switch {
-				case kind == "Service" && slices.ContainsFunc(names, func(n string) bool { return !serviceForm.MatchString(n) }):
+				unsupported := func(name string) bool { return !s.supported(kind, name) }
+				switch bad := slices.ContainsFunc(names, unsupported); {
+				case bad && kind == "Service":
 					return malformed("This resource policy contains an unsupported service principal.")
-				case kind == "AWS" && slices.ContainsFunc(names, func(n string) bool {
-					return n != "*" && !principalForm.MatchString(n) || roleForm.MatchString(n) && !s.roleExists(n)
-				}), !slices.Contains([]string{"AWS", "Service", "Federated"}, kind):
+				case bad:
 					return malformed("This resource policy contains an unsupported principal.")
 				}
 			}
 		}
 	}
 	return nil
+}
+
+// supported reports whether a policy may name a principal.
+func (s *Sim) supported(kind, name string) bool {
+	switch kind {
+	case "AWS":
+		return name == "*" || principalForm.MatchString(name) && (!roleForm.MatchString(name) || s.roleExists(name))
+	case "Service":
+		return serviceForm.MatchString(name)
+	}
+	return kind == "Federated"
 }
 
 // public tells whether a policy lets everybody in.
@@ -191,8 +202,9 @@ type putPolicyInput struct {
 	BlockPublicPolicy bool
 }
 
-// putResourcePolicy refuses a policy that locks its caller out. Unknown: AWS's exception for that.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html (of 2020)
+// putResourcePolicy rejects a policy that locks out its caller. Unknown: AWS's exception.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
+// (of 2020)
 func (s *Sim) putResourcePolicy(c *caller, in putPolicyInput) (any, *fault) {
 	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
@@ -203,7 +215,8 @@ func (s *Sim) putResourcePolicy(c *caller, in putPolicyInput) (any, *fault) {
 		return nil, f
 	}
 	if in.BlockPublicPolicy && p.public() {
-		return nil, &fault{"PublicPolicyException", "You can't attach a resource-based policy that allows broad access to the secret."}
+		const text = "You can't attach a resource-based policy that allows broad access to the secret."
+		return nil, &fault{"PublicPolicyException", text}
 	}
 	if s.locksOut(c, sec, in.ResourcePolicy) {
 		return nil, invalidRequest(lockedOut)
@@ -223,7 +236,7 @@ func (s *Sim) checkedPolicy(text string) (*policy, *fault) {
 	return p, f
 }
 
-// locksOut tells whether a caller could not change a secret's policy any more.
+// locksOut reports whether a policy keeps the caller from replacing it.
 func (s *Sim) locksOut(c *caller, sec *secret, policy string) bool {
 	after, again := *sec, *c
 	after.Policy, again.operation = policy, "PutResourcePolicy"
@@ -257,8 +270,8 @@ type validatePolicyInput struct {
 	ResourcePolicy string `required:"true" min:"1" max:"20480"`
 }
 
-// validateResourcePolicy checks without a secret, and with one also whether the caller
-// could still change it. Unknown: the names of AWS's checks.
+// validateResourcePolicy checks for a lockout only if it is given a secret.
+// Unknown: the names of AWS's checks.
 func (s *Sim) validateResourcePolicy(c *caller, in validatePolicyInput) (any, *fault) {
 	var sec *secret
 	if in.SecretId != "" {
@@ -273,7 +286,8 @@ func (s *Sim) validateResourcePolicy(c *caller, in validatePolicyInput) (any, *f
 	}
 	found := []answer{}
 	if p.public() {
-		found = append(found, answer{"CheckName": "PUBLIC_POLICY", "ErrorMessage": "This resource policy grants broad access to your secret."})
+		const text = "This resource policy grants broad access to your secret."
+		found = append(found, answer{"CheckName": "PUBLIC_POLICY", "ErrorMessage": text})
 	}
 	if sec != nil && s.locksOut(c, sec, in.ResourcePolicy) {
 		found = append(found, answer{"CheckName": "LOCKOUT", "ErrorMessage": lockedOut})

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// replica is the record that a secret has of its copy in another region. There is no
-// copy: what is read in that region is a view of the secret (secret.in), so that it can
-// never differ from it. AWS's replicas follow after a moment, here they follow immediately.
+// replica records that a secret is replicated to a region. The replica itself is a view of
+// the secret (secret.in), and cannot differ from it. On AWS, changes take a moment to
+// propagate.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets.html
 type replica struct {
 	Region   string
@@ -26,18 +26,21 @@ const (
 	defaultKey = "alias/aws/secretsmanager"
 )
 
-// regions are those of AWS that have Secrets Manager, by partition.
-// Source: botocore, data/endpoints.json
-var regions = map[string]string{
-	"aws": " af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2 ap-southeast-1" +
-		" ap-southeast-2 ap-southeast-3 ap-southeast-4 ap-southeast-5 ap-southeast-6 ap-southeast-7 ca-central-1 ca-west-1" +
-		" eu-central-1 eu-central-2 eu-north-1 eu-south-1 eu-south-2 eu-west-1 eu-west-2 eu-west-3 il-central-1 me-central-1" +
-		" me-south-1 mx-central-1 sa-east-1 us-east-1 us-east-2 us-west-1 us-west-2 ",
-	"aws-cn":     " cn-north-1 cn-northwest-1 ",
-	"aws-us-gov": " us-gov-east-1 us-gov-west-1 ",
+// regions lists the regions of each partition that have Secrets Manager.
+// Source: botocore's data/endpoints.json
+var regions = map[string][]string{
+	"aws": {
+		"af-south-1", "ap-east-1", "ap-east-2", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1",
+		"ap-south-2", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "ap-southeast-5",
+		"ap-southeast-6", "ap-southeast-7", "ca-central-1", "ca-west-1", "eu-central-1", "eu-central-2", "eu-north-1",
+		"eu-south-1", "eu-south-2", "eu-west-1", "eu-west-2", "eu-west-3", "il-central-1", "me-central-1", "me-south-1",
+		"mx-central-1", "sa-east-1", "us-east-1", "us-east-2", "us-west-1", "us-west-2",
+	},
+	"aws-cn":     {"cn-north-1", "cn-northwest-1"},
+	"aws-us-gov": {"us-gov-east-1", "us-gov-west-1"},
 }
 
-// regional returns the ARN of a secret's replica, which is the secret's but for the region.
+// regional returns the ARN of a replica. It differs from the secret's only in the region.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets.html
 func regional(arn, region string) string {
 	parts := strings.SplitN(arn, ":", 5)
@@ -53,8 +56,8 @@ func (sec *secret) replica(region string) *replica {
 	return &sec.Replicas[i]
 }
 
-// in returns a secret as it is read in another region, or nil where it has no replica. The
-// dates of creation and retrieval, and the key, are the replica's own.
+// in returns a secret as it is read in another region, or nil if it has no replica there. A
+// replica has its own key and its own dates of creation and retrieval.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
 func (sec *secret) in(region string) *secret {
 	r := sec.replica(region)
@@ -67,10 +70,10 @@ func (sec *secret) in(region string) *secret {
 	return &view
 }
 
-// primary returns the secret that a replica is of, and of any other secret the secret.
+// primary returns the secret that a replica belongs to, or the secret itself.
 func (sec *secret) primary() *secret { return cmp.Or(sec.origin, sec) }
 
-// accessed notes the day of a retrieval, where it was made.
+// accessed records the day of a retrieval, which counts in its own region.
 func (sec *secret) accessed(day time.Time) {
 	if sec.origin != nil {
 		sec.origin.replica(sec.region()).Accessed = day
@@ -79,12 +82,14 @@ func (sec *secret) accessed(day time.Time) {
 	sec.Accessed = day
 }
 
-// replicationStatus is the member of that name. Unknown: whether that of a replica has it
-// too; here not.
+// replicationStatus returns the member of that name. Unknown: whether a replica has it; in
+// the simulator it does not.
 func (sec *secret) replicationStatus() []answer {
 	out := []answer{}
 	for _, r := range sec.Replicas {
-		e := answer{"Region": r.Region, "KmsKeyId": cmp.Or(r.KmsKeyId, defaultKey), "Status": r.Status, "StatusMessage": r.Message}
+		e := answer{
+			"Region": r.Region, "KmsKeyId": cmp.Or(r.KmsKeyId, defaultKey), "Status": r.Status, "StatusMessage": r.Message,
+		}
 		if !r.Accessed.IsZero() {
 			e["LastAccessedDate"] = stamp(r.Accessed)
 		}
@@ -93,51 +98,56 @@ func (sec *secret) replicationStatus() []answer {
 	return out
 }
 
-// replicaRegion is where a request wants a replica.
+// replicaRegion is a replica as a request specifies it.
 type replicaRegion struct {
 	Region   string `min:"1" max:"128" pattern:"^([a-z]+-)+\\d+$"`
 	KmsKeyId string `max:"2048"`
 }
 
-// checkReplicas refuses the region of the secret and those that are not of its partition.
-// Source: the text was seen for both: https://github.com/aws-samples/aws-health-aware/pull/32
+// checkReplicas rejects the secret's own region and regions outside its partition.
+// Source: https://github.com/aws-samples/aws-health-aware/pull/32 for the text
 func checkReplicas(home string, add []replicaRegion) *fault {
 	for _, r := range add {
-		if r.Region == home || !strings.Contains(regions[partition(home)], " "+r.Region+" ") {
+		if r.Region == home || !slices.Contains(regions[partition(home)], r.Region) {
 			return invalidParameter("Invalid replica region.")
 		}
 	}
 	return nil
 }
 
-// replicate gives a secret replicas. One that is there already stays as it is, and one that
-// failed is tried again. Failures are not the caller's, but in the status.
-// Unknown: what AWS does with a secret in the other region that has replicas itself; here
-// it is never overwritten.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets_troubleshoot.html;
-// the messages are those of moto's tests (test_secrets_duplication.py) and of a report of
-// AWS (plantonhq's component guide of 2026).
+// replicate adds replicas to a secret. An existing one is left alone, and a failed one is
+// retried. A failure is part of the status, not an error.
+// Unknown: what AWS does to an existing secret that has replicas itself; the simulator never
+// overwrites it.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets_troubleshoot.html.
+// The messages are from moto's test_secrets_duplication.py and from the guide to Planton's
+// AwsSecretsManagerSecret, which was verified on AWS in 2026.
 func (s *Sim) replicate(sec *secret, add []replicaRegion, force bool) {
 	for _, a := range add {
 		if r := sec.replica(a.Region); r != nil && r.Status == inSync {
 			continue
 		}
 		sec.forget(a.Region)
-		r := replica{Region: a.Region, KmsKeyId: a.KmsKeyId, Status: inSync, Message: "Replication succeeded", Created: s.clock.Now().Truncate(time.Millisecond)}
+		r := replica{
+			Region: a.Region, KmsKeyId: a.KmsKeyId, Status: inSync, Message: "Replication succeeded",
+			Created: s.clock.Now().Truncate(time.Millisecond),
+		}
 		switch other := s.at(sec.Account, a.Region, sec.Name); {
 		case other == nil:
 		case other.origin != nil:
-			r.Status, r.Message = "Failed", "Replication failed: Secret name "+sec.Name+" is currently replicated to "+a.Region+" with a different arn"
+			r.Status = "Failed"
+			r.Message = "Replication failed: Secret name " + sec.Name + " is currently replicated to " + a.Region + " with a different arn"
 		case force && len(other.Replicas) == 0:
 			s.erase(other)
 		default:
-			r.Status, r.Message = "Failed", "Replication failed: Secret name "+sec.Name+" already exists in region "+a.Region+"."
+			r.Status = "Failed"
+			r.Message = "Replication failed: Secret name " + sec.Name + " already exists in region " + a.Region + "."
 		}
 		sec.Replicas = append(sec.Replicas, r)
 	}
 }
 
-// forget ends the replication to some regions.
+// forget ends replication to some regions.
 func (sec *secret) forget(regions ...string) {
 	sec.Replicas = slices.DeleteFunc(sec.Replicas, func(r replica) bool { return slices.Contains(regions, r.Region) })
 }
@@ -166,8 +176,8 @@ type unreplicateInput struct {
 	RemoveReplicaRegions []string `required:"true" min:"1" each:"1-128" pattern:"^([a-z]+-)+\\d+$"`
 }
 
-// removeRegionsFromReplication deletes replicas. A region without one is no error.
-// Source: moto's tests, test_secrets_duplication.py
+// removeRegionsFromReplication deletes replicas. It ignores a region that has none.
+// Source: moto's test_secrets_duplication.py
 func (s *Sim) removeRegionsFromReplication(c *caller, in unreplicateInput) (any, *fault) {
 	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
@@ -178,8 +188,8 @@ func (s *Sim) removeRegionsFromReplication(c *caller, in unreplicateInput) (any,
 	return answer{"ARN": sec.ARN, "ReplicationStatus": sec.replicationStatus()}, nil
 }
 
-// stopReplicationToReplica makes a replica a secret of its own, which is not rotated until
-// RotateSecret is called for it. Unknown: AWS's text for a secret that is no replica.
+// stopReplicationToReplica promotes a replica to a standalone secret, which is not configured
+// for rotation. Unknown: AWS's text for a secret that is not a replica.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
 func (s *Sim) stopReplicationToReplica(c *caller, in idInput) (any, *fault) {
 	view, f := s.live(c, in.SecretId)

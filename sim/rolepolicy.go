@@ -60,7 +60,10 @@ func (s *Sim) licensed(c *caller, sec *secret, granted bool) *fault {
 	if !sec.ownKey() {
 		return nil
 	}
-	key, use := sec.Key, map[string][]string{"kms:ViaService": {"secretsmanager." + sec.region() + ".amazonaws.com"}, "kms:EncryptionContext:SecretARN": {sec.ARN}}
+	key, use := sec.Key, map[string][]string{
+		"kms:ViaService":                  {"secretsmanager." + sec.region() + ".amazonaws.com"},
+		"kms:EncryptionContext:SecretARN": {sec.ARN},
+	}
 	if _, alias, ok := strings.Cut(":"+key, ":alias/"); ok {
 		use["kms:ResourceAliases"] = []string{"alias/" + alias}
 		key = "of-alias-" + alias

@@ -59,8 +59,8 @@ type rotateInput struct {
 // rotateSecret answers at once; the rotation runs by itself. Unknown: the order of
 // its checks, and what a replay with the token of the pending version gets: here
 // the same answer and no second rotation while it runs; afterwards, where it was given
-// up or cancelled, it is taken up again. A secret that a partner holds has no function: its
-// configuration is kept, and nothing is rotated.
+// up or cancelled, it is taken up again. A secret that a partner holds has no function. Its
+// configuration is stored, and nothing is rotated.
 func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 	if in.ClientRequestToken == "" {
 		return nil, invalidParameter(noToken)

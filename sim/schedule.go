@@ -116,7 +116,8 @@ func (s *schedule) checkDuration() error {
 		limit = day - time.Duration(s.cron.hours[0])*time.Hour
 	}
 	if s.duration > limit {
-		return fmt.Errorf("a window of %.0f hours would reach beyond its limit of %.0f hours", s.duration.Hours(), limit.Hours())
+		return fmt.Errorf("a window of %.0f hours would reach beyond its limit of %.0f hours",
+			s.duration.Hours(), limit.Hours())
 	}
 	return nil
 }

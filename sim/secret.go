@@ -182,8 +182,8 @@ func partition(region string) string {
 
 // find looks a secret up by name, ARN or partial ARN, and checks that the caller
 // may do what he is about to do. An ARN that ends in a hyphen and six characters
-// is taken as complete, so that a name of that form is not found by partial ARN. Each
-// region knows its own secrets only. Unknown: AWS's answer to an ARN of another region.
+// is taken as complete, so that a name of that form is not found by partial ARN. A region
+// knows only its own secrets. Unknown: AWS's answer to an ARN of another region.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
 func (s *Sim) find(c *caller, id string) (*secret, *fault) {
 	name, account := id, c.account
@@ -231,11 +231,12 @@ func (s *Sim) live(c *caller, id string) (*secret, *fault) {
 	return sec, f
 }
 
-// onReplica refuses what only the primary secret takes.
+// onReplica rejects what only a primary secret takes.
 // Source: https://github.com/gruntwork-io/cloud-nuke/issues/435
 func (sec *secret) onReplica() *fault {
 	if sec.origin != nil {
-		return invalidParameter("Operation not permitted on a replica secret. Call must be made in primary secret's region.")
+		return invalidParameter("Operation not permitted on a replica secret." +
+			" Call must be made in primary secret's region.")
 	}
 	return nil
 }

@@ -9,7 +9,7 @@ import (
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 const maxTags = 50
 
-// ofSystem refuses the tags that AWS keeps for itself.
+// ofSystem rejects a tag that is reserved for AWS.
 // Source: https://github.com/cloud-custodian/cloud-custodian/issues/9093
 func ofSystem(key string) *fault {
 	if strings.HasPrefix(strings.ToLower(key), "aws:") {

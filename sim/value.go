@@ -257,10 +257,11 @@ type updateInput struct {
 	Type               *string `max:"256"`
 }
 
-// keyAlone tells whether a request changes the key and nothing else, which a replica takes.
+// keyAlone reports whether a request changes only the key, which is possible on a replica.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
 func (in *updateInput) keyAlone() bool {
-	return in.KmsKeyId != nil && in.Description == nil && in.Type == nil && in.SecretString == nil && in.SecretBinary == nil
+	return in.KmsKeyId != nil && in.Description == nil && in.Type == nil &&
+		in.SecretString == nil && in.SecretBinary == nil
 }
 
 func (s *Sim) updateSecret(c *caller, in updateInput) (any, *fault) {
