@@ -298,6 +298,32 @@ func TestARotationReachesTheReplicas(t *testing.T) {
 	b.wantValue(b.at(ireland), "db", "made for "+id(2))
 }
 
+func TestWaitRotationTakesAReplica(t *testing.T) {
+	b := newBench(t, Options{})
+	arn := b.create("db")
+	b.replicate("db", false, ireland)
+	release := make(chan struct{})
+	b.RegisterFunction(lambda, b.function(func(request) error {
+		<-release
+		return nil
+	}))
+	if err := b.rotate("db", 2); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- b.WaitRotation(ctx, regional(arn, ireland)) }()
+	time.Sleep(50 * time.Millisecond) // it waits by then, or has nothing to wait for
+	close(release)
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for ever")
+	}
+}
+
 func TestReplicasOutliveTheProcess(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state")
 	b := newBench(t, Options{StateFile: file})

@@ -397,6 +397,7 @@ func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 	if f != nil {
 		return f
 	}
+	sec = sec.primary() // a replica is a copy, which does not see the end
 	for sec.Rotation.Running {
 		switch {
 		case ctx.Err() != nil:
