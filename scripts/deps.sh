@@ -207,17 +207,11 @@ install_influxdb2() {
 # virtual environment, a target folder can be moved into the cache. A change of version
 # needs another name here and in internal/testing/testserver.
 install_aws() {
-	! cached aws-1.45.11/bin/aws || return 0
+	! cached aws-1.45.11 || return 0
 	python3 -m pip --version >/dev/null 2>&1 || install_packages python3-pip
 	echo "deps: fetching boto3 and the AWS CLI from PyPI" >&2
 	python3 -m pip install --quiet --disable-pip-version-check --target "$work/aws" awscli==1.45.11 boto3==1.43.11 >"$work/pip.log" 2>&1 ||
 		{ cat "$work/pip.log" >&2; fail "pip could not fetch boto3 and the AWS CLI"; }
-	mkdir -p "$work/aws/bin"
-	cat >"$work/aws/bin/aws" <<-'END'
-		#!/bin/sh
-		PYTHONPATH=$(dirname "$0")/.. exec python3 -m awscli "$@"
-	END
-	chmod +x "$work/aws/bin/aws"
 	keep "$work/aws" aws-1.45.11
 }
 

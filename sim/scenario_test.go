@@ -2,18 +2,13 @@ package sim
 
 import (
 	"bufio"
-	"bytes"
 	"cmp"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -65,59 +60,27 @@ func (b *bench) goSDK(region, op string, in map[string]any) (map[string]any, str
 	return out, "", "", err
 }
 
-var (
-	capital  = regexp.MustCompile(`([a-z])([A-Z])`)
-	cliError = regexp.MustCompile(`(?s)An error occurred \((\w+)\) when calling the \w+ operation(?: \([^)]*\))?: (.*?)\s*$`)
-)
-
-// cli calls by the AWS CLI.
-func (b *bench) cli(path string) foreign {
-	version, err := exec.CommandContext(b.Context(), path, "--version").Output()
-	if err != nil {
-		b.Fatal(err)
-	}
-	return func(region, op string, in map[string]any) (map[string]any, string, string, error) {
-		// Version 1 takes binary values as they are, and version 2 in base64.
-		if binary, ok := in["SecretBinary"].(string); ok && bytes.HasPrefix(version, []byte("aws-cli/1.")) {
-			plain, err := base64.StdEncoding.DecodeString(binary)
-			if err != nil {
-				return nil, "", "", err
-			}
-			in["SecretBinary"] = string(plain)
-		}
-		text, err := json.Marshal(in)
-		if err != nil {
-			return nil, "", "", err
-		}
-		command := exec.CommandContext(b.Context(), path, "secretsmanager", strings.ToLower(capital.ReplaceAllString(op, "$1-$2")), "--no-paginate",
-			"--endpoint-url", b.url, "--region", region, "--output", "json", "--cli-input-json", string(text))
-		command.Env = append(clean(), "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")
-		var stdout, stderr bytes.Buffer
-		command.Stdout, command.Stderr = &stdout, &stderr
-		if err := command.Run(); err != nil {
-			if m := cliError.FindStringSubmatch(stderr.String()); m != nil {
-				return nil, m[1], m[2], nil
-			}
-			return nil, "", "", fmt.Errorf("%w: %s", err, &stderr)
-		}
-		out := map[string]any{}
-		if stdout.Len() > 0 {
-			err = json.Unmarshal(stdout.Bytes(), &out)
-		}
-		return out, "", "", err
-	}
-}
-
 // clean is the environment without what the machine's user has set for AWS.
 func clean() []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") })
 	return append(env, "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
 }
 
-// boto calls by boto3, in one process for all calls.
-func (b *bench) boto(python, path string) foreign {
-	command := exec.CommandContext(b.Context(), python, "testdata/boto.py", b.url)
-	command.Stderr, command.Env = os.Stderr, append(clean(), "PYTHONPATH="+path)
+// python calls by a script in testdata, one process for all calls, and the modules that
+// scripts/deps.sh has fetched or this machine has.
+func (b *bench) python(script, module string) foreign {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		b.Fatal(err)
+	}
+	folder, missing := testserver.AWS()
+	if missing != nil && exec.Command(python, "-c", "import "+module).Run() != nil {
+		b.Fatal(missing)
+	}
+	command := exec.CommandContext(b.Context(), python, "testdata/"+script, b.url)
+	command.Stderr = os.Stderr
+	command.Env = append(clean(), "PYTHONPATH="+folder, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+		"AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -249,34 +212,15 @@ func TestScenariosByTheGoSDK(t *testing.T) {
 }
 
 func TestScenariosByTheAWSCLI(t *testing.T) {
-	folder, missing := testserver.AWS()
-	path := filepath.Join(folder, "bin", "aws")
-	if missing != nil {
-		var err error
-		if path, err = exec.LookPath("aws"); err != nil {
-			t.Fatal(missing)
-		}
-	}
 	for _, name := range scenarios {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel() // it takes a second a call
-			b := newBench(t, Options{})
-			b.play(name, b.cli(path))
-		})
+		b := newBench(t, Options{})
+		b.play(name, b.python("cli.py", "awscli"))
 	}
 }
 
 func TestScenariosByBoto3(t *testing.T) {
-	folder, missing := testserver.AWS()
-	python, err := exec.LookPath("python3")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if missing != nil && exec.Command(python, "-c", "import boto3").Run() != nil {
-		t.Fatal(missing)
-	}
 	for _, name := range scenarios {
 		b := newBench(t, Options{})
-		b.play(name, b.boto(python, folder))
+		b.play(name, b.python("boto.py", "boto3"))
 	}
 }
