@@ -82,7 +82,11 @@ func ParseFaults(args []string) (*Faults, error) {
 			}
 			rates[Fault(kind)] = rate
 		default:
-			return nil, fmt.Errorf("fault %q is not one of none (alone), seed=N, %v", a, AllFaults)
+			var names []string
+			for _, k := range AllFaults {
+				names = append(names, string(k))
+			}
+			return nil, fmt.Errorf("fault %q is not one of none (alone), seed=N, %s", a, strings.Join(names, ", "))
 		}
 	}
 	if len(rates) == 0 {

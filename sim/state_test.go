@@ -435,7 +435,7 @@ func TestThePageCutsNoLabelledVersionOff(t *testing.T) {
 		b.settle(time.Second)
 	}
 	b.mu.Lock()
-	p := b.accounts[mine]["db"].shown()
+	p := b.Sim.at(mine, "us-east-1", "db").shown()
 	b.mu.Unlock()
 	if !slices.ContainsFunc(p.Versions, func(v pageVersion) bool { return v.ID == id(1) }) {
 		t.Error("the version with AWSCURRENT is not on the page")
