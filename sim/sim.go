@@ -1,5 +1,6 @@
 // Package sim is AWS Secrets Manager for a laptop: its state, its rotations
-// and its wire protocol. It knows nothing of the rotation function.
+// and its wire protocol. It knows nothing of the rotation function. A Go test of a
+// rotation function starts with the package simtest.
 //
 // Where AWS's behaviour is not known, a comment begins with "Unknown:" and says
 // what was chosen; docs/simulator.md lists them all.
