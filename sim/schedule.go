@@ -372,21 +372,26 @@ func (s *Sim) arm(sec *secret, open, end time.Time) {
 	h := fnv.New64a()
 	fmt.Fprint(h, sec.ARN, open.Unix())
 	at := open.Add(time.Duration(float64(end.Sub(open)) * float64(h.Sum64()>>11) / (1 << 53)))
+	if now := s.clock.Now(); at.Before(now) {
+		at = now
+	}
 	sec.Rotation.cancel = s.clock.At(at, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.fallDue(sec)
+		s.fallDue(sec, at)
 	})
 }
 
-// fallDue begins the rotation that was planned. One that falls due while a test runs
-// waits for its end.
-func (s *Sim) fallDue(sec *secret) {
+// fallDue begins the rotation that was planned for a time. One that falls due while a test
+// runs waits for its end.
+func (s *Sim) fallDue(sec *secret, at time.Time) {
 	r := &sec.Rotation
 	if s.accounts[sec.Account][sec.Name] != sec || !sec.Deleted.IsZero() || !r.Enabled || s.stopped() {
 		return
 	}
-	if r.due = r.Running; r.due {
+	r.due = time.Time{}
+	if r.Running {
+		r.due = at
 		return
 	}
 	// A rotation that was not finished is tried again, under its own token.
@@ -394,7 +399,7 @@ func (s *Sim) fallDue(sec *secret) {
 	if !unfinished {
 		token = uuid.NewString()
 	}
-	s.begin(sec, token, false)
+	s.begin(sec, token, false, at)
 	s.keep()
 }
 
@@ -416,7 +421,7 @@ func (s *Sim) rearm(sec *secret) {
 }
 
 func (s *Sim) unplan(sec *secret) {
-	sec.Rotation.due = false
+	sec.Rotation.due = time.Time{}
 	if sec.Rotation.cancel != nil {
 		sec.Rotation.cancel()
 		sec.Rotation.cancel = nil

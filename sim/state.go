@@ -48,6 +48,7 @@ func (s *Sim) Load() error {
 		for _, sec := range secrets {
 			r := &sec.Rotation
 			if r.Running {
+				r.start = s.clock.Now()
 				s.resume(sec) // and ends at once where the secret was deleted
 			}
 			_, unfinished := sec.unfinished()
