@@ -358,7 +358,7 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 	if err != nil {
 		p.Err = sec.redacted(err.Error())
 	}
-	sec.note(p, s.opts.History)
+	s.note(sec, p)
 	s.mu.Unlock()
 	if s.opts.Watch != nil {
 		s.opts.Watch(p)

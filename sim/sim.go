@@ -59,6 +59,9 @@ type Options struct {
 	Quotas bool
 	// Watch, if set, is told of every step of a rotation after it ended.
 	Watch func(Progress)
+	// Trace, if set, is told of every step and every event in their order. It must return
+	// soon and must not call the Sim.
+	Trace func(Progress)
 	// Events, if set, gets what AWS sends to EventBridge, one JSON object a line.
 	Events io.Writer
 	// History is how many steps and events are kept for each secret: 64.
