@@ -44,8 +44,9 @@ AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL_STS. The access key is any
 or the twelve digits of the account to act as. Secrets are lost when it stops, unless
 --state names a file.
 
-A function is exec:PATH, a Lambda binary that is run here, or url:URL, anything that
-serves Lambda's Invoke API such as "sam local start-lambda".
+A function is exec:PATH, a Lambda binary; python:FILE.FUNCTION or node:FILE.FUNCTION, a
+handler; or url:URL, anything that serves Lambda's Invoke API such as "sam local
+start-lambda". All but the last are run here.
 
 AWS fails now and then. With --fault all so does the simulator: each fault hits one call
 or step in a hundred, or the share that --fault names. Faults: duplicate, lost-answer,
@@ -55,7 +56,7 @@ throttle, stale-read, slow, crash, deadline.`,
 	}
 	f := c.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7788", "address to serve at")
-	f.StringArrayVar(&o.functions, "function", nil, "a rotation function, ARN=exec:PATH or ARN=url:URL; may be repeated")
+	f.StringArrayVar(&o.functions, "function", nil, "a rotation function: ARN=exec:PATH, ARN=python:HANDLER, ARN=node:HANDLER or ARN=url:URL; may be repeated")
 	f.StringArrayVar(&o.env, "env", nil, "NAME=VALUE for the environment of exec: functions; may be repeated")
 	f.StringArrayVar(&o.faults, "fault", nil, "all, KIND or KIND=RATE (0 to 1), and seed=N; none by default; may be repeated")
 	f.StringArrayVar(&o.roles, "role", nil, "ARN or ARN=EXTERNAL-ID of a role that can be assumed; without any, all can; may be repeated")
@@ -243,20 +244,25 @@ type remote struct{ *lambdasim.RemoteFunction }
 
 func (remote) Close() error { return nil }
 
-// function reads ARN=exec:PATH or ARN=url:URL; an ARN has no equals sign.
+// function reads ARN=KIND:WHERE; an ARN has no equals sign.
 func (o *simFlags) function(text, url string) (closer, error) {
 	arn, target, ok := strings.Cut(text, "=")
 	kind, where, ok2 := strings.Cut(target, ":")
 	if !ok || !ok2 || !strings.HasPrefix(arn, "arn:") {
-		return nil, fmt.Errorf("--function %s is not ARN=exec:PATH or ARN=url:URL", text)
+		return nil, fmt.Errorf("--function %s is not ARN=exec:PATH, ARN=python:HANDLER, ARN=node:HANDLER or ARN=url:URL", text)
 	}
+	options := lambdasim.Options{ARN: arn, Timeout: o.timeout, Log: os.Stderr,
+		Env: append([]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + url, "AWS_ENDPOINT_URL_STS=" + url}, o.env...)}
 	switch kind {
 	case "exec":
-		return lambdasim.New(where, lambdasim.Options{ARN: arn, Timeout: o.timeout, Log: os.Stderr,
-			Env: append([]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + url, "AWS_ENDPOINT_URL_STS=" + url}, o.env...)})
+		return lambdasim.New(where, options)
+	case "python":
+		return lambdasim.Python(where, options)
+	case "node":
+		return lambdasim.Node(where, options)
 	case "url":
 		f, err := lambdasim.Remote(where, arn)
 		return remote{f}, err
 	}
-	return nil, errors.New("--function " + text + " is neither exec: nor url:")
+	return nil, fmt.Errorf("--function %s: %q is none of exec, python, node and url", text, kind)
 }
