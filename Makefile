@@ -22,7 +22,7 @@ $(TEST) -race -parallel 4 -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 
-.PHONY: ca-bundle build build-RotatorFunction demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam clean
+.PHONY: ca-bundle build build-RotatorFunction image demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker clean
 
 # build makes the function and the tool for this machine.
 build:
@@ -43,6 +43,12 @@ build-RotatorFunction:
 ca-bundle:
 	curl -fsS -o rotation/engine/rds-ca-bundle.pem https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem
 	$(GO) test -count=1 -run TestBundleCoversEveryRegion ./rotation/engine
+
+# image builds the image of the simulator for this machine's processor.
+IMAGE ?= rotator-sim
+image:
+	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags '-s -w' -o build/image/rotatorctl ./cmd/rotatorctl
+	docker build --tag $(IMAGE) .
 
 # demo uses the machine's PostgreSQL, as root Debian's, and else fetches one.
 demo: build
@@ -95,6 +101,10 @@ test-sam: export PATH := /var/cache/rotator-testserver/sam/bin:$(or $(XDG_CACHE_
 test-sam: deps-sam
 	scripts/with-docker.sh $(TEST) -tags sam -run SAM ./internal/testing/docstest
 
+# test-docker rotates a secret with the simulator in its image.
+test-docker: deps-docker
+	scripts/with-docker.sh $(TEST) -tags docker -run Image ./cmd/rotatorctl
+
 # bench prints the cost of a rotation; the figures are measured, not asserted.
 bench: build
 	$(GO) run ./internal/dev/bench
@@ -103,7 +113,7 @@ bench: build
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags 'cdk mysql next oracle sam sqlserver with_oracle' ./...
+	$(GO) vet -tags 'cdk docker mysql next oracle sam sqlserver with_oracle' ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
@@ -137,6 +147,10 @@ deps-terraform:
 # deps-sam: the SAM CLI, and Docker that runs or can be started.
 deps-sam:
 	@scripts/deps.sh sam
+
+# deps-docker: Docker that runs or can be started.
+deps-docker:
+	@scripts/deps.sh docker
 
 clean:
 	rm -rf build .aws-sam

@@ -1,5 +1,5 @@
 #!/bin/sh
-# usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform | sam
+# usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform | sam | docker
 #
 # Installs what the tests start (see internal/testing/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
@@ -10,6 +10,7 @@
 # which the CDK needs, and npm. terraform: only looks whether Terraform is there, in a
 # version that can test modules without a cloud. sam: the SAM CLI, the AWS CLI and a fake of
 # AWS from PyPI, in a virtual environment in the cache, and Docker.
+# docker: Docker that runs or can be started.
 set -eu
 
 arch=$(uname -m)
@@ -337,7 +338,11 @@ sam)
 	install_sam
 	"$here/with-docker.sh" true || fail "the SAM CLI needs Docker"
 	;;
+docker)
+	install_packages "$(has docker && { has dockerd || docker info >/dev/null 2>&1; } || echo docker.io)"
+	"$here/with-docker.sh" true || fail "no Docker"
+	;;
 *)
-	fail "usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform | sam"
+	fail "usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform | sam | docker"
 	;;
 esac
