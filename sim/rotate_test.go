@@ -393,7 +393,7 @@ func TestNoFormOfAValueStandsInTheErrorOfARotation(t *testing.T) {
 			}
 			var page strings.Builder
 			b.mu.Lock()
-			err = pageTemplate.Execute(&page, pageData{Secrets: []pageSecret{b.accounts[mine]["db"].shown()}})
+			err = pageTemplate.Execute(&page, pageData{Detail: b.accounts[mine]["db"].detail(begin)})
 			b.mu.Unlock()
 			if err != nil {
 				t.Fatal(err)

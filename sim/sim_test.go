@@ -28,6 +28,7 @@ type bench struct {
 	*Sim
 	clock  *ManualClock
 	url    string
+	server *Server
 	client *sm.Client
 }
 
@@ -43,7 +44,7 @@ func newBench(t *testing.T, o Options) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
-	b.url = server.URL()
+	b.url, b.server = server.URL(), server
 	b.client = b.as("test")
 	return b
 }
