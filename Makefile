@@ -22,7 +22,7 @@ $(TEST) -race -parallel 4 -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 
-.PHONY: ca-bundle build build-RotatorFunction image demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker clean
+.PHONY: ca-bundle build build-RotatorFunction image demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker screenshot bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker clean
 
 # build makes the function and the tool for this machine.
 build:
@@ -104,6 +104,10 @@ test-sam: deps-sam
 # test-docker rotates a secret with the simulator in its image.
 test-docker: deps-docker
 	scripts/with-docker.sh $(TEST) -tags docker -run Image ./cmd/rotatorctl
+
+# screenshot takes the picture of the simulator's page for docs/simulator.md.
+screenshot: deps
+	ROTATOR_SCREENSHOT=$(CURDIR)/docs/images/simulator.png $(TEST) -run '^TestScreenshot$$' ./sim
 
 # bench prints the cost of a rotation; the figures are measured, not asserted.
 bench: build

@@ -63,6 +63,8 @@ missing_packages() {
 	# For rotation functions in other languages.
 	python3 -c 'import boto3, pytest' 2>/dev/null || echo python3 python3-boto3 python3-pytest
 	has node || echo nodejs
+	# For the simulator's page.
+	has chromium || echo chromium
 	# For the race detector and for InfluxDB 2.
 	has gcc || echo gcc libc6-dev
 	cached postgres-18/native/bin/initdb || has npm || echo npm

@@ -67,12 +67,14 @@ func newBrowser(t *testing.T, width, height int) *browser {
 		b.read(bufio.NewReader(receive))
 	}()
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed
+		_, _ = send.WriteString(`{"id":-1,"method":"Browser.close"}` + "\x00")
+		late := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait() // how it ended does not matter
+		late.Stop()
 		send.Close()
 		<-read
 		receive.Close()
-		_ = os.RemoveAll(dir) // its children may still write there
+		_ = os.RemoveAll(dir) // a child of it may still write there
 	})
 	var target struct{ TargetID, SessionID string }
 	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)

@@ -75,6 +75,7 @@ type pageGroup struct {
 type pageRow struct {
 	Key, Name  string
 	Late       bool
+	Again      bool // it failed, and its rotation still runs
 	Failure    *pageFailure
 	Last, Next time.Time
 }
@@ -150,7 +151,7 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 	key := r.URL.Path[1:]
 	d.Missing = key != ""
 	groups := []*pageGroup{{ID: "failing", Title: "Failing"}, {ID: "late", Title: "Late"}, {ID: "running", Title: "Running"},
-		{ID: "planned", Title: "Rotation on"}, {ID: "off", Title: "Rotation off"}, {ID: "deleted", Title: "Scheduled for deletion"}}
+		{ID: "healthy", Title: "Healthy"}, {ID: "unrotated", Title: "Not rotated"}, {ID: "deleted", Title: "Scheduled for deletion"}}
 	for _, account := range slices.Sorted(maps.Keys(s.accounts)) {
 		for _, name := range slices.Sorted(maps.Keys(s.accounts[account])) {
 			sec := s.accounts[account][name]
@@ -208,15 +209,16 @@ func (sec *secret) row(now time.Time) (state string, row pageRow) {
 	row.Late = r.Enabled && !r.Next.IsZero() && (r.Running && r.start.After(r.Next) || !r.Running && row.Failure != nil && now.After(r.Next))
 	switch {
 	case row.Failure != nil:
+		row.Again = r.Running
 		return "failing", row
 	case row.Late:
 		return "late", row
 	case r.Running:
 		return "running", row
 	case r.Enabled:
-		return "planned", row
+		return "healthy", row
 	}
-	return "off", row
+	return "unrotated", row
 }
 
 // failure returns what went wrong in the last attempt of a rotation, or nil where it went

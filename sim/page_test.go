@@ -150,13 +150,16 @@ func TestThePageInABrowser(t *testing.T) {
 	b := zoo(t, Options{})
 	w := newBrowser(t, 1000, 700)
 	w.open(b.url + "/")
-	w.want("document.querySelector('[role=status]').innerText", "2 failing, 1 running, 5 rotation on, 1 rotation off, 1 scheduled for deletion")
-	w.want("[...document.querySelectorAll('main tbody')].map((b) => b.id).join()", "failing,running,planned,off,deleted")
+	w.want("document.querySelector('[role=status]').innerText", "2 failing, 1 running, 5 healthy, 1 not rotated, 1 scheduled for deletion")
+	w.want("[...document.querySelectorAll('main tbody')].map((b) => b.id).join()", "failing,running,healthy,unrotated,deleted")
 	w.want("document.querySelectorAll('main').length", 1.0)
 	w.want("document.querySelectorAll('tbody tr > th a').length", 10.0)
-	w.want("document.querySelector('#failing .failure').innerText", `Error: cannot log in to db.example.com:5432 as "app": connection refused setSecret, attempt 5`)
+	w.want("document.querySelector('#failing .failure').innerText", `Error: cannot log in to db.example.com:5432 as "app": connection refused
+setSecret, attempt 5`)
 	w.want("document.querySelector('#failing strong').innerText", "Error:")
 	w.want("[...document.querySelectorAll('#failing tr')].filter((r) => r.innerText.includes('late')).map((r) => r.querySelector('a').innerText).join()", "shop/orders")
+
+	w.want("[...document.querySelectorAll('#failing .busy')].map((e) => e.parentElement.querySelector('a').innerText).join()", "shop/payments")
 
 	// An anchor leads to a secret's row.
 	key := b.keyOf("shop/api-3")
@@ -169,7 +172,7 @@ func TestThePageInABrowser(t *testing.T) {
 	w.run("window.before = scrollY")
 	b.create("shop/new")
 	w.until("document.body.innerText.includes('shop/new')")
-	w.until("document.querySelector('[role=status]').innerText.includes('2 rotation off')")
+	w.until("document.querySelector('[role=status]').innerText.includes('2 not rotated')")
 	w.want("scrollY === before && before > 0", true)
 	w.want("getSelection().toString()", "shop/api-3")
 	w.want("row.isConnected && document.getElementById(row.id) === row", true)
@@ -177,7 +180,7 @@ func TestThePageInABrowser(t *testing.T) {
 	w.want("document.activeElement === filter", true)
 
 	// The filter finds names, states and messages.
-	for text, want := range map[string]string{"payments": "shop/payments", "RUNNING": "shop/session-store", "late refused": "shop/orders", "api-1": "shop/api-1", "nonsense": ""} {
+	for text, want := range map[string]string{"payments": "shop/payments", "RUNNING": "shop/payments,shop/session-store", "late refused": "shop/orders", "api-1": "shop/api-1", "nonsense": ""} {
 		w.run(fmt.Sprintf(`filter.value = %q; filter.dispatchEvent(new Event("input"))`, text))
 		w.want("[...document.querySelectorAll('tbody tr')].filter((r) => r.checkVisibility()).map((r) => r.querySelector('a').innerText).join()", want)
 	}
@@ -185,7 +188,8 @@ func TestThePageInABrowser(t *testing.T) {
 	// The details of a secret.
 	w.run(`filter.value = ""; filter.dispatchEvent(new Event("input")); document.querySelector("#failing a[href$='` + b.keyOf("shop/payments") + `']").click()`)
 	w.until("document.querySelector('h2')?.innerText === 'shop/payments' && document.readyState === 'complete'")
-	w.want("document.querySelector('#why').innerText", `Error: cannot log in to db.example.com:5432 as "app": connection refused setSecret, attempt 1`)
+	w.want("document.querySelector('#why').innerText", `Error: cannot log in to db.example.com:5432 as "app": connection refused
+setSecret, attempt 1`)
 	w.want("document.querySelectorAll('thead th[scope=col]').length", 6.0)
 	w.run("window.why = document.querySelector('#why')")
 	b.put("shop/payments", 7, "x", "MINE")
@@ -221,7 +225,7 @@ func TestThePageWithoutSecretsSaysHowToBegin(t *testing.T) {
 		t.Errorf("copied: %s", command)
 	}
 	b.create("db")
-	w.until("document.querySelector('[role=status]').innerText === '1 rotation off'")
+	w.until("document.querySelector('[role=status]').innerText === '1 not rotated'")
 	b.server.Close()
 	w.until("document.querySelector('[role=status]').innerText === 'The simulator does not answer.'")
 }
@@ -256,10 +260,25 @@ func TestThePageOfAThousandSecretsIsSmallAndFast(t *testing.T) {
 	if len(text) > 100_000 || fastest > 200*time.Millisecond || strings.Count(text, "<tr id=") != 1000 {
 		t.Errorf("%d bytes in %v with %d secrets", len(text), fastest, strings.Count(text, "<tr id="))
 	}
-	t.Logf("%d bytes in %v", len(text), fastest)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.url+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept-Encoding", "gzip")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	small, err := io.ReadAll(resp.Body)
+	if err != nil || len(small) > 25_000 || resp.Header.Get("Content-Encoding") != "gzip" {
+		t.Errorf("compressed: %d bytes, %v", len(small), err)
+	}
+	t.Logf("%d bytes in %v, compressed %d", len(text), fastest, len(small))
 }
 
-// TestScreenshot writes the picture of the documentation where ROTATOR_SCREENSHOT says so: see `make screenshot`.
+// TestScreenshot writes the picture for the documentation to the file that ROTATOR_SCREENSHOT names:
+// see `make screenshot`.
 func TestScreenshot(t *testing.T) {
 	b := zoo(t, Options{})
 	w := newBrowser(t, 1000, 640)
