@@ -22,7 +22,7 @@ $(TEST) -race -parallel 4 -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 
-.PHONY: ca-bundle build build-RotatorFunction image demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker screenshot bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker clean
+.PHONY: ca-bundle build build-RotatorFunction image demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker test-jest screenshot bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker deps-jest clean
 
 # build makes the function and the tool for this machine.
 build:
@@ -105,6 +105,12 @@ test-sam: deps-sam
 test-docker: deps-docker
 	scripts/with-docker.sh $(TEST) -tags docker -run Image ./cmd/rotatorctl
 
+# test-jest rotates a secret with the example in JavaScript, in a copy of it.
+test-jest: deps-jest
+	rm -rf build/jest && mkdir -p build/jest && cp examples/javascript/* build/jest
+	$(GO) build -o build/jest/bin/rotatorctl ./cmd/rotatorctl
+	cd build/jest && npm install --ignore-scripts --silent --no-audit --no-fund && PATH=$(CURDIR)/build/jest/bin:$$PATH npx jest
+
 # screenshot takes the picture of the simulator's page for docs/simulator.md.
 screenshot: deps
 	ROTATOR_SCREENSHOT=$(CURDIR)/docs/images/simulator.png $(TEST) -run '^TestScreenshot$$' ./sim
@@ -143,6 +149,9 @@ deps-next:
 # deps-cdk: Node.js with npm, which fetches the CDK itself.
 deps-cdk:
 	@scripts/deps.sh npm
+
+# deps-jest: Node.js with npm, which fetches Jest itself.
+deps-jest: deps-cdk
 
 # deps-terraform: only says what is missing.
 deps-terraform:

@@ -1,5 +1,4 @@
 import subprocess
-
 import boto3
 import pytest
 
@@ -8,7 +7,6 @@ FUNCTION = "arn:aws:lambda:us-east-1:123456789012:function:rotation"
 
 @pytest.fixture
 def simulator(monkeypatch, request, tmp_path):
-    """A client of a simulator that rotates with lambda_function. Marks named sim add options."""
     options = [option for mark in request.node.iter_markers("sim") for option in mark.args]
     environment = {"DATABASE": str(tmp_path / "database"), "AWS_DEFAULT_REGION": "us-east-1", "AWS_REGION": "us-east-1",
                    "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
