@@ -55,6 +55,9 @@ demo: build
 	@[ "$$(id -u)" != 0 ] || scripts/deps.sh postgres || true
 	$(GO) run ./internal/dev/demo
 
+# boto3 is installed there where python3 has none.
+test: export PATH := /var/cache/rotator-testserver/python/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rotator-testserver/python/bin:$(PATH)
+
 # test ends with the figures of the crash sweeps and the witnesses.
 test: export ROTATOR_FIGURES = $(CURDIR)/build/figures
 test: deps

@@ -43,6 +43,14 @@ cached() { [ -x "$common/$1" ] || { [ "$(id -u)" != 0 ] && [ -x "$own/$1" ]; }; 
 
 has_postgres() { has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
+# boto3 of 2023 or later, which Debian's is not: it finds the simulator by a variable.
+has_boto3() {
+	for bin in "" "$common/python/bin/" "$own/python/bin/"; do
+		"${bin}python3" -c 'import pytest, boto3; assert tuple(map(int, boto3.__version__.split(".")[:2])) >= (1, 28)' 2>/dev/null && return
+	done
+	return 1
+}
+
 # The audit log of Debian's own PostgreSQL, whose package is named after the version.
 missing_pgaudit() {
 	for lib in /usr/lib/postgresql/*/lib; do
@@ -61,7 +69,7 @@ missing_packages() {
 	has ssh-keygen || echo openssh-client
 	has openssl || echo openssl
 	# For rotation functions in other languages.
-	python3 -c 'import boto3, pytest' 2>/dev/null || echo python3 python3-boto3 python3-pytest
+	has_boto3 || { has python3 && python3 -c 'import ensurepip' 2>/dev/null; } || echo python3-venv
 	has node || echo nodejs
 	# For the simulator's page.
 	has chromium || echo chromium
@@ -291,6 +299,17 @@ install_sam() {
 	echo "$versions" >"$cache/sam/versions"
 }
 
+# boto3 and pytest, for the example in Python. The programs name the folder that they are in, so
+# it is not moved; what is half done is not complete for has_boto3.
+install_boto3() {
+	! has_boto3 || return 0
+	echo "deps: installing boto3 and pytest" >&2
+	mkdir -p "$cache"
+	rm -rf "$cache/python"
+	{ python3 -m venv "$cache/python" && "$cache/python/bin/pip" install boto3==1.43.11 pytest==9.2.0; } >"$work/pip.log" 2>&1 ||
+		{ tail -n 20 "$work/pip.log" >&2; fail "boto3 and pytest cannot be installed"; }
+}
+
 # keep DIR NAME puts a whole directory into the cache in one step, so that an
 # interrupted run leaves no half of it.
 keep() {
@@ -312,6 +331,7 @@ servers)
 	install_ferretdb
 	install_influxdb
 	install_influxdb2
+	install_boto3
 	;;
 postgres)
 	install_packages "$(has_postgres || echo postgresql)"
