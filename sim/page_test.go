@@ -252,7 +252,8 @@ func TestThePageOfAThousandSecretsIsSmallAndFast(t *testing.T) {
 	b.settle(time.Hour)
 	fastest := time.Hour
 	var text string
-	for range 10 {
+	// On a machine that is busy with something else, once is enough.
+	for deadline := time.Now().Add(20 * time.Second); fastest > 200*time.Millisecond && time.Now().Before(deadline); {
 		start := time.Now()
 		text, _ = b.fetchPage("")
 		fastest = min(fastest, time.Since(start))

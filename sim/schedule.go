@@ -361,19 +361,19 @@ func (s *Sim) plan(sec *secret, base time.Time) {
 	// The rules were read before they were taken.
 	if times, _ := r.Rules.schedule(); times != nil {
 		r.Open, r.Next = times.window(base)
-		s.arm(sec, r.Open, r.Next)
+		s.arm(sec, r.Open, r.Next, base)
 	}
 }
 
 // arm has a secret rotated at some time within a window that its ARN decides, so
 // that secrets of one schedule are spread over it. AWS says no more than that it
-// may be any time.
-func (s *Sim) arm(sec *secret, open, end time.Time) {
+// may be any time. Nothing starts before the earliest time: a window can have been missed.
+func (s *Sim) arm(sec *secret, open, end, earliest time.Time) {
 	h := fnv.New64a()
 	fmt.Fprint(h, sec.ARN, open.Unix())
 	at := open.Add(time.Duration(float64(end.Sub(open)) * float64(h.Sum64()>>11) / (1 << 53)))
-	if now := s.clock.Now(); at.Before(now) {
-		at = now
+	if at.Before(earliest) {
+		at = earliest
 	}
 	sec.Rotation.cancel = s.clock.At(at, func() {
 		s.mu.Lock()
@@ -414,8 +414,9 @@ func (s *Sim) rearm(sec *secret) {
 	s.unplan(sec)
 	if r := &sec.Rotation; r.Enabled && r.Rules != nil {
 		if times, _ := r.Rules.schedule(); times != nil {
-			open, end := times.window(s.clock.Now())
-			s.arm(sec, open, end)
+			now := s.clock.Now()
+			open, end := times.window(now)
+			s.arm(sec, open, end, now)
 		}
 	}
 }

@@ -59,7 +59,7 @@ func (s *Sim) Load() error {
 			case unfinished && !r.Running:
 				s.rearm(sec) // it was given up, and its window is over
 			default:
-				s.arm(sec, r.Open, r.Next)
+				s.arm(sec, r.Open, r.Next, s.clock.Now())
 			}
 		}
 	}
