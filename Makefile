@@ -138,9 +138,11 @@ release:
 	rm -rf build/release
 	$(GO) run ./internal/dev/release -version '$(VERSION)' -tags 'lambda.norpc $(TAGS)' -out build/release
 
-# deps: the servers that the tests start, by Debian's packages where root.
+# deps: the servers that the tests start, by Debian's packages where root, and the clients of
+# AWS from PyPI.
 deps:
 	@scripts/deps.sh servers
+	@scripts/deps.sh aws
 
 # deps-mysql, deps-next: servers that this Debian lacks, unpacked into a cache.
 deps-mysql:

@@ -1,13 +1,13 @@
 #!/bin/sh
-# usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform | sam | docker
+# usage: scripts/deps.sh servers | aws | postgres | mysql | next | npm | terraform | sam | docker
 #
 # Installs what the tests start (see internal/testing/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
 # apt-get where we are root, PostgreSQL 18 from npm, FerretDB and InfluxDB from
-# the Go module proxy. postgres: Debian's PostgreSQL alone. mysql, next: packages of
-# other Debian releases, unpacked into a cache without touching the system; their
-# repository is the one that the machine itself uses. npm: Node.js of version 20 or later,
-# which the CDK needs, and npm. terraform: only looks whether Terraform is there, in a
+# the Go module proxy. aws: boto3 and the AWS CLI from PyPI, for the tests of the simulator.
+# postgres: Debian's PostgreSQL alone. mysql, next: packages of other Debian releases,
+# unpacked into a cache without touching the system; their repository is the one that the
+# machine itself uses. npm: Node.js of version 20 or later, which the CDK needs, and npm. terraform: only looks whether Terraform is there, in a
 # version that can test modules without a cloud. sam: the SAM CLI, the AWS CLI and a fake of
 # AWS from PyPI, in a virtual environment in the cache, and Docker.
 # docker: Docker that runs or can be started.
@@ -217,6 +217,18 @@ install_influxdb2() {
 	keep "$work/influxdb2-bin" influxdb-2.7.12-1
 }
 
+# The clients that run the simulator's scenarios, in the versions that CI uses. Unlike a
+# virtual environment, a target folder can be moved into the cache. A change of version
+# needs another name here and in internal/testing/testserver.
+install_aws() {
+	! cached aws-1.45.11 || return 0
+	python3 -m pip --version >/dev/null 2>&1 || install_packages python3-pip
+	echo "deps: fetching boto3 and the AWS CLI from PyPI" >&2
+	python3 -m pip install --quiet --disable-pip-version-check --target "$work/aws" awscli==1.45.11 boto3==1.43.11 >"$work/pip.log" 2>&1 ||
+		{ cat "$work/pip.log" >&2; fail "pip could not fetch boto3 and the AWS CLI"; }
+	keep "$work/aws" aws-1.45.11
+}
+
 # unpack SUITE NAME PROGRAM PACKAGES [NEEDLESS] unpacks packages of another Debian
 # release with all that they depend on, but for the packages that match NEEDLESS,
 # into the cache. PROGRAM says that they are there.
@@ -333,6 +345,9 @@ servers)
 	install_influxdb2
 	install_boto3
 	;;
+aws)
+	install_aws
+	;;
 postgres)
 	install_packages "$(has_postgres || echo postgresql)"
 	;;
@@ -365,6 +380,6 @@ docker)
 	"$here/with-docker.sh" true || fail "no Docker"
 	;;
 *)
-	fail "usage: scripts/deps.sh servers | postgres | mysql | next | npm | terraform | sam | docker"
+	fail "usage: scripts/deps.sh servers | aws | postgres | mysql | next | npm | terraform | sam | docker"
 	;;
 esac

@@ -27,7 +27,7 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
 	now := s.clock.Now()
 	if f != nil && f.Code == "ResourceNotFoundException" && in.ForceDeleteWithoutRecovery {
 		// AWS answers as if the secret had been there.
-		arn, name := s.arn(c.account, in.SecretId+"-"+suffix()), in.SecretId
+		arn, name := c.arnOf(in.SecretId+"-"+suffix()), in.SecretId
 		if parts := strings.SplitN(in.SecretId, ":", 7); len(parts) == 7 {
 			arn, name = in.SecretId, parts[6]
 			if complete.MatchString(name) {
@@ -36,12 +36,20 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
 		}
 		return answer{"ARN": arn, "Name": name, "DeletionDate": stamp(now)}, nil
 	}
+	if f == nil {
+		f = sec.onReplica()
+	}
 	if f != nil {
 		return nil, f
 	}
 	if len(sec.Replicas) > 0 {
-		// Unknown: AWS's text.
-		return nil, invalidParameter("You can't delete secret %s that still has replica regions.", sec.Name)
+		var regions []string
+		for _, r := range sec.Replicas {
+			regions = append(regions, r.Region)
+		}
+		// Source: https://github.com/rebuy-de/aws-nuke/issues/1127
+		return nil, invalidParameter("You can't delete secret %s that still has replica regions [%s].",
+			sec.ARN, strings.Join(regions, ", "))
 	}
 	if in.ForceDeleteWithoutRecovery {
 		sec.Deleted = now
@@ -64,7 +72,7 @@ func (s *Sim) bury(sec *secret) {
 	sec.undead = s.clock.At(sec.Deleted, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.accounts[sec.Account][sec.Name] == sec && !sec.Deleted.IsZero() {
+		if s.accounts[sec.Account][sec.place()] == sec && !sec.Deleted.IsZero() {
 			s.erase(sec)
 			s.keep()
 		}
@@ -78,12 +86,15 @@ func (s *Sim) erase(sec *secret) {
 	if sec.undead != nil {
 		sec.undead()
 	}
-	delete(s.accounts[sec.Account], sec.Name)
+	delete(s.accounts[sec.Account], sec.place())
 	s.announce(sec, "EndSecretVersionDelete", "", "")
 }
 
 func (s *Sim) restoreSecret(c *caller, in idInput) (any, *fault) {
 	sec, f := s.find(c, in.SecretId)
+	if f == nil {
+		f = sec.onReplica()
+	}
 	if f != nil {
 		return nil, f
 	}

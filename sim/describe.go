@@ -18,11 +18,16 @@ func (s *Sim) describeSecret(c *caller, in idInput) (any, *fault) {
 	}
 	sec = s.seen(c, sec)
 	out := s.describe(sec)
+	if !sec.Rotation.Enabled {
+		// ListSecrets still lists it.
+		// Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html
+		delete(out, "LastRotatedDate")
+	}
 	if len(sec.Labels) > 0 {
 		out["VersionIdsToStages"] = sec.byVersion()
 	}
-	if len(sec.Replicas) > 0 {
-		out["ReplicationStatus"] = sec.Replicas
+	if len(sec.Replicas) > 0 && sec.origin == nil {
+		out["ReplicationStatus"] = sec.replicationStatus()
 	}
 	return out, nil
 }
@@ -31,13 +36,22 @@ func (s *Sim) describeSecret(c *caller, in idInput) (any, *fault) {
 func (s *Sim) describe(sec *secret) answer {
 	out := answer{"ARN": sec.ARN, "Name": sec.Name, "CreatedDate": stamp(sec.Created), "LastChangedDate": stamp(sec.Changed)}
 	r := &sec.Rotation
-	for name, v := range map[string]string{"Description": sec.Description, "KmsKeyId": sec.Key, "RotationLambdaARN": r.Function, "Type": sec.Type, "OwningService": sec.Owner} {
+	if sec.ownKey() {
+		out["KmsKeyId"] = sec.Key
+	}
+	for name, v := range map[string]string{
+		"Description": sec.Description, "Type": sec.Type, "OwningService": sec.Owner,
+		"RotationLambdaARN": r.Function, "ExternalSecretRotationRoleArn": r.Role,
+	} {
 		if v != "" {
 			out[name] = v
 		}
 	}
-	if r.Function != "" {
+	if r.configured() {
 		out["RotationEnabled"] = r.Enabled
+	}
+	if len(r.Metadata) > 0 {
+		out["ExternalSecretRotationMetadata"] = r.Metadata
 	}
 	if r.Rules != nil {
 		out["RotationRules"] = r.Rules.shown()
@@ -48,7 +62,7 @@ func (s *Sim) describe(sec *secret) answer {
 		}
 	}
 	if len(sec.Replicas) > 0 {
-		out["PrimaryRegion"] = s.opts.Region
+		out["PrimaryRegion"] = sec.primary().region()
 	}
 	if sec.EverTagged {
 		out["Tags"] = append([]tag{}, sec.Tags...)

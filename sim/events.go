@@ -79,7 +79,8 @@ func (s *Sim) announce(sec *secret, name, token, message string) {
 	}
 	detail := map[string]any{
 		"eventVersion": "1.08", "eventType": "AwsServiceEvent", "eventSource": "secretsmanager.amazonaws.com", "eventName": name,
-		"eventTime": now.Format(time.RFC3339), "awsRegion": s.opts.Region, "sourceIPAddress": "secretsmanager.amazonaws.com", "userAgent": "secretsmanager.amazonaws.com",
+		"eventTime": now.Format(time.RFC3339), "awsRegion": sec.region(),
+		"sourceIPAddress": "secretsmanager.amazonaws.com", "userAgent": "secretsmanager.amazonaws.com",
 		"userIdentity":      map[string]string{"accountId": sec.Account, "invokedBy": "secretsmanager.amazonaws.com"},
 		"requestParameters": nil, "responseElements": nil, "additionalEventData": map[string]string{"SecretId": sec.ARN},
 		"requestID": request, "eventID": uuid.NewString(), "readOnly": false, "managementEvent": true, "recipientAccountId": sec.Account, "eventCategory": "Management",
@@ -89,7 +90,7 @@ func (s *Sim) announce(sec *secret, name, token, message string) {
 	}
 	line, err := json.Marshal(map[string]any{
 		"version": "0", "id": uuid.NewString(), "detail-type": "AWS Service Event via CloudTrail", "source": "aws.secretsmanager", "account": sec.Account,
-		"time": now.Format(time.RFC3339), "region": s.opts.Region, "resources": []string{}, "detail": detail,
+		"time": now.Format(time.RFC3339), "region": sec.region(), "resources": []string{}, "detail": detail,
 	})
 	if err == nil {
 		_, _ = s.opts.Events.Write(append(line, '\n')) // a reader that went away stops nothing

@@ -87,7 +87,11 @@ func ParseFaults(args []string) (*Faults, error) {
 				rates[Fault(kind)] = rate
 			}
 		default:
-			return nil, fmt.Errorf("fault %q is not one of none (alone), all, seed=N, %v", a, AllFaults)
+			var names []string
+			for _, k := range AllFaults {
+				names = append(names, string(k))
+			}
+			return nil, fmt.Errorf("fault %q is not one of none (alone), all, seed=N, %s", a, strings.Join(names, ", "))
 		}
 	}
 	for _, k := range AllFaults {

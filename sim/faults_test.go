@@ -160,7 +160,7 @@ func TestQuotasAreThoseOfAnAccountForASecond(t *testing.T) {
 	b := newBench(t, Options{Quotas: true})
 	b.create("db")
 	put := func(s *Sim, account string) string {
-		_, f := operations["PutSecretValue"].do(s, &caller{account: account, operation: "PutSecretValue"}, []byte(`{"SecretId":"db","ClientRequestToken":"`+id(1)+`","SecretString":"one"}`))
+		_, f := operations["PutSecretValue"].do(s, &caller{account: account, region: "us-east-1", operation: "PutSecretValue"}, []byte(`{"SecretId":"db","ClientRequestToken":"`+id(1)+`","SecretString":"one"}`))
 		if f == nil {
 			return ""
 		}

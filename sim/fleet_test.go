@@ -35,14 +35,14 @@ func (f *fleet) drawn() float64 {
 // apiCall does one API call, at most three times as the SDK does, with its pauses.
 func apiCall[In any](ctx context.Context, f *fleet, group string, do func(*Sim, *caller, In) (any, *fault), in In) (any, error) {
 	const account = "123456789012"
-	c := &caller{account: account, arn: "arn:aws:iam::" + account + ":root"}
+	c := &caller{account: account, region: "us-east-1", arn: "arn:aws:iam::" + account + ":root"}
 	for try := 0; ; try++ {
 		if err := f.clock.Sleep(ctx, 20*time.Millisecond); err != nil {
 			return nil, err
 		}
 		f.Sim.mu.Lock()
 		var out any
-		bad := f.spend(account, group)
+		bad := f.spend(&caller{account: account}, group)
 		if bad == nil {
 			out, bad = do(f.Sim, c, in)
 		}
@@ -110,7 +110,7 @@ func newFleet(tb testing.TB, n int, schedule func(i int) string) *fleet {
 }
 
 func (f *fleet) must(tb testing.TB, op, in string) {
-	if _, bad := operations[op].do(f.Sim, &caller{account: "123456789012", operation: op}, []byte(in)); bad != nil {
+	if _, bad := operations[op].do(f.Sim, &caller{account: "123456789012", region: "us-east-1", operation: op}, []byte(in)); bad != nil {
 		tb.Fatal(op, bad)
 	}
 }

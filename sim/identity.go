@@ -19,6 +19,8 @@ import (
 // caller is who makes a call.
 type caller struct {
 	account, arn string
+	// region is the one that the call was signed for.
+	region string
 	// assumed says that the credentials are of an assumed role.
 	assumed bool
 	// role is the ARN of that role, else "".
@@ -37,14 +39,14 @@ type session struct {
 	expires       time.Time
 }
 
-// owner is the caller that the program itself is: of the account that an ARN
-// names, else of the default one.
+// owner is the caller that the program itself is: of the account and the region that an
+// ARN names, else of the default ones.
 func (s *Sim) owner(id string) *caller {
-	account := s.opts.Account
+	account, region := s.opts.Account, s.opts.Region
 	if parts := strings.SplitN(id, ":", 7); len(parts) == 7 {
-		account = parts[4]
+		account, region = parts[4], parts[3]
 	}
-	return &caller{account: account, arn: "arn:aws:iam::" + account + ":root"}
+	return &caller{account: account, region: region, arn: "arn:aws:iam::" + account + ":root"}
 }
 
 var (
@@ -104,9 +106,9 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 	case have == nil && looksReal(key):
 		return nil, &fault{"UnrecognizedClientException", "The simulator refuses access keys that look like real ones. Set AWS_ACCESS_KEY_ID to a word such as test, or to the twelve digits of an account."}
 	case have == nil && accountForm.MatchString(key):
-		return &caller{account: key, arn: "arn:aws:iam::" + key + ":root"}, nil
+		return &caller{account: key, region: m[3], arn: "arn:aws:iam::" + key + ":root"}, nil
 	case have == nil:
-		return &caller{account: s.opts.Account, arn: "arn:aws:iam::" + s.opts.Account + ":root"}, nil
+		return &caller{account: s.opts.Account, region: m[3], arn: "arn:aws:iam::" + s.opts.Account + ":root"}, nil
 	case r.Header.Get("X-Amz-Security-Token") != have.token:
 		return nil, &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
 	case time.Now().After(have.expires):
@@ -114,7 +116,7 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 	case !have.signed(r, body, key, m[3], m[4], m[5], m[6]):
 		return nil, &fault{"InvalidSignatureException", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."}
 	}
-	return &caller{account: have.account, arn: have.arn, assumed: true, role: have.role}, nil
+	return &caller{account: have.account, region: m[3], arn: have.arn, assumed: true, role: have.role}, nil
 }
 
 // signed checks a signature by making it again.

@@ -76,13 +76,69 @@ func (m *model) move(label, from, to string) string {
 	return ""
 }
 
+func (m *model) clone() *model { return &model{maps.Clone(m.labels), maps.Clone(m.values)} }
+
+// world is a secret with what other regions have under its name, in the plainest words: a
+// replica, a secret of their own, which a replica has become, or nothing.
+type world struct {
+	*model
+	// replicas are true where they are in sync, and false where they failed.
+	replicas map[string]bool
+	alone    map[string]*model
+}
+
+func (w *world) replicate(region string, force bool) {
+	switch {
+	case w.replicas[region]:
+	case w.alone[region] == nil || force:
+		delete(w.alone, region)
+		w.replicas[region] = true
+	default:
+		w.replicas[region] = false
+	}
+}
+
+func (w *world) promote(region string) string {
+	switch {
+	case w.replicas[region]:
+		delete(w.replicas, region)
+		w.alone[region] = w.clone()
+		return ""
+	case w.alone[region] != nil:
+		return "InvalidRequestException"
+	}
+	return "ResourceNotFoundException"
+}
+
+func (w *world) putThere(region, v, value string) string {
+	switch {
+	case w.replicas[region]:
+		return "InvalidParameterException"
+	case w.alone[region] != nil:
+		return w.alone[region].put(v, value, nil)
+	}
+	return "ResourceNotFoundException"
+}
+
+// in returns the secret as it is read in a region, or nil.
+func (w *world) in(region string) *model {
+	if w.replicas[region] {
+		return w.model
+	}
+	return w.alone[region]
+}
+
 // ask calls an operation as the wire does, without the wire.
 func ask(s *Sim, name string, in map[string]any) (map[string]any, string) {
+	return askIn(s, s.opts.Region, name, in)
+}
+
+func askIn(s *Sim, region, name string, in map[string]any) (map[string]any, string) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return nil, err.Error()
 	}
-	out, f := operations[name].do(s, &caller{account: s.opts.Account, arn: "arn:aws:iam::" + s.opts.Account + ":root", operation: name}, body)
+	out, f := operations[name].do(s, &caller{account: s.opts.Account, region: region, arn: "arn:aws:iam::" + s.opts.Account + ":root", operation: name}, body)
 	if f != nil {
 		return nil, f.Code
 	}
@@ -102,7 +158,7 @@ func ask(s *Sim, name string, in map[string]any) (map[string]any, string) {
 func TestTheSimulatorWalksWithTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := New(Options{Clock: NewManualClock(begin)})
-		m := &model{map[string]string{}, map[string]string{}}
+		m := &world{&model{map[string]string{}, map[string]string{}}, map[string]bool{}, map[string]*model{}}
 		if _, code := ask(s, "CreateSecret", map[string]any{"Name": "s", "ClientRequestToken": id(0)}); code != "" {
 			t.Fatal(code)
 		}
@@ -110,6 +166,8 @@ func TestTheSimulatorWalksWithTheModel(t *testing.T) {
 		maybe := rapid.OneOf(rapid.Just(""), version)
 		label := rapid.SampledFrom([]string{"AWSCURRENT", "AWSPENDING", "AWSPREVIOUS", "mine", "yours"})
 		value := rapid.SampledFrom([]string{"a", "b"})
+		others := []string{"eu-west-1", "us-west-2"}
+		other := rapid.SampledFrom(others)
 		// Each action has its own code from both, which must agree.
 		agree := func(t *rapid.T, got, want string) {
 			if got != want {
@@ -164,41 +222,87 @@ func TestTheSimulatorWalksWithTheModel(t *testing.T) {
 				agree(t, code, m.move(l, from, to))
 			},
 			"delete and restore": func(t *rapid.T) {
-				for _, op := range []string{"DeleteSecret", "RestoreSecret"} {
-					if _, code := ask(s, op, map[string]any{"SecretId": "s"}); code != "" {
-						t.Fatal(code)
-					}
+				want := ""
+				if len(m.replicas) > 0 {
+					want = "InvalidParameterException"
+				}
+				_, code := ask(s, "DeleteSecret", map[string]any{"SecretId": "s"})
+				agree(t, code, want)
+				_, code = ask(s, "RestoreSecret", map[string]any{"SecretId": "s"})
+				agree(t, code, "")
+			},
+			"replicate": func(t *rapid.T) {
+				region, force := other.Draw(t, "region"), rapid.Bool().Draw(t, "force")
+				out, code := ask(s, "ReplicateSecretToRegions", map[string]any{"SecretId": "s", "AddReplicaRegions": []map[string]string{{"Region": region}}, "ForceOverwriteReplicaSecret": force})
+				agree(t, code, "")
+				m.replicate(region, force)
+				got := map[string]bool{}
+				for _, r := range out["ReplicationStatus"].([]any) {
+					r := r.(map[string]any)
+					got[r["Region"].(string)] = r["Status"] == "InSync"
+				}
+				if !maps.Equal(got, m.replicas) {
+					t.Fatalf("the replicas are %v, not %v", got, m.replicas)
 				}
 			},
+			"remove a replica": func(t *rapid.T) {
+				region := other.Draw(t, "region")
+				_, code := ask(s, "RemoveRegionsFromReplication", map[string]any{"SecretId": "s", "RemoveReplicaRegions": []string{region}})
+				agree(t, code, "")
+				delete(m.replicas, region)
+			},
+			"promote": func(t *rapid.T) {
+				region := other.Draw(t, "region")
+				_, code := askIn(s, region, "StopReplicationToReplica", map[string]any{"SecretId": "s"})
+				agree(t, code, m.promote(region))
+			},
+			"put there": func(t *rapid.T) {
+				region, v, x := other.Draw(t, "region"), version.Draw(t, "version"), value.Draw(t, "value")
+				_, code := askIn(s, region, "PutSecretValue", map[string]any{"SecretId": "s", "ClientRequestToken": v, "SecretString": x})
+				agree(t, code, m.putThere(region, v, x))
+			},
 			"": func(t *rapid.T) {
-				out, code := ask(s, "DescribeSecret", map[string]any{"SecretId": "s"})
-				if code != "" {
-					t.Fatal(code)
-				}
-				labels := map[string]string{}
-				versions, _ := out["VersionIdsToStages"].(map[string]any)
-				for v, ls := range versions {
-					for _, l := range ls.([]any) {
-						if labels[l.(string)] != "" {
-							t.Fatalf("%s is on two versions", l)
-						}
-						labels[l.(string)] = v
+				m.compare(t, s, s.opts.Region)
+				for _, region := range others {
+					if m := m.in(region); m != nil {
+						m.compare(t, s, region)
+						continue
 					}
-				}
-				if !maps.Equal(labels, m.labels) {
-					t.Fatalf("the labels are %v, not %v", labels, m.labels)
-				}
-				for v, want := range m.values {
-					got, code := ask(s, "GetSecretValue", map[string]any{"SecretId": "s", "VersionId": v})
-					if code != "" || got["SecretString"] != want {
-						t.Fatalf("version %s is %v %s, not %q", v, got["SecretString"], code, want)
-					}
-				}
-				list, code := ask(s, "ListSecretVersionIds", map[string]any{"SecretId": "s", "IncludeDeprecated": true})
-				if code != "" || len(list["Versions"].([]any)) != len(m.values) {
-					t.Fatalf("%v %s, not %d versions", list, code, len(m.values))
+					_, code := askIn(s, region, "DescribeSecret", map[string]any{"SecretId": "s"})
+					agree(t, code, "ResourceNotFoundException")
 				}
 			},
 		})
 	})
+}
+
+// compare compares all labels and values with what is read in a region.
+func (m *model) compare(t *rapid.T, s *Sim, region string) {
+	out, code := askIn(s, region, "DescribeSecret", map[string]any{"SecretId": "s"})
+	if code != "" {
+		t.Fatal(code)
+	}
+	labels := map[string]string{}
+	versions, _ := out["VersionIdsToStages"].(map[string]any)
+	for v, ls := range versions {
+		for _, l := range ls.([]any) {
+			if labels[l.(string)] != "" {
+				t.Fatalf("%s is on two versions", l)
+			}
+			labels[l.(string)] = v
+		}
+	}
+	if !maps.Equal(labels, m.labels) {
+		t.Fatalf("%s: the labels are %v, not %v", region, labels, m.labels)
+	}
+	for v, want := range m.values {
+		got, code := askIn(s, region, "GetSecretValue", map[string]any{"SecretId": "s", "VersionId": v})
+		if code != "" || got["SecretString"] != want {
+			t.Fatalf("%s: version %s is %v %s, not %q", region, v, got["SecretString"], code, want)
+		}
+	}
+	list, code := askIn(s, region, "ListSecretVersionIds", map[string]any{"SecretId": "s", "IncludeDeprecated": true})
+	if code != "" || len(list["Versions"].([]any)) != len(m.values) {
+		t.Fatalf("%s: %v %s, not %d versions", region, list, code, len(m.values))
+	}
 }

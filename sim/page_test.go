@@ -43,7 +43,7 @@ func (b *bench) fetchPage(path string) (string, http.Header) {
 func (b *bench) keyOf(name string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	arn := b.accounts[mine][name].ARN
+	arn := b.Sim.at(mine, "us-east-1", name).ARN
 	return arn[len(arn)-6:]
 }
 
@@ -95,7 +95,7 @@ func TestThePageCutsNoLabelledVersionOff(t *testing.T) {
 		b.settle(time.Second)
 	}
 	b.mu.Lock()
-	p := b.accounts[mine]["db"].detail(begin)
+	p := b.Sim.at(mine, "us-east-1", "db").detail(begin)
 	b.mu.Unlock()
 	if !slices.ContainsFunc(p.Versions, func(v pageVersion) bool { return v.ID == id(1) }) {
 		t.Error("the version with AWSCURRENT is not on the page")

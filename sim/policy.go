@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/json"
+	"regexp"
 	"slices"
 
 	"example.com/rotator/sim/iampolicy"
@@ -10,8 +12,8 @@ import (
 // policy is a resource policy.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html
 type policy struct {
-	Version   string
-	Statement iampolicy.List[statement]
+	Version, Id string
+	Statement   iampolicy.List[statement]
 }
 
 type statement struct {
@@ -24,10 +26,23 @@ type statement struct {
 	Condition             map[string]any
 }
 
+// UnmarshalJSON rejects elements that are not part of a statement.
+func (st *statement) UnmarshalJSON(text []byte) error {
+	type plain statement
+	return strictly(text, (*plain)(st))
+}
+
+func strictly(text []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
+}
+
 // principal is "*" or a map of kinds to names.
 type principal struct {
-	all bool
-	aws iampolicy.List[string]
+	all   bool
+	aws   iampolicy.List[string]
+	kinds map[string]iampolicy.List[string]
 }
 
 func (p *principal) UnmarshalJSON(text []byte) error {
@@ -35,9 +50,8 @@ func (p *principal) UnmarshalJSON(text []byte) error {
 		p.all = true
 		return nil
 	}
-	var m map[string]iampolicy.List[string]
-	err := json.Unmarshal(text, &m)
-	p.aws = m["AWS"]
+	err := json.Unmarshal(text, &p.kinds)
+	p.aws = p.kinds["AWS"]
 	p.all = slices.Contains(p.aws, "*")
 	return err
 }
@@ -66,31 +80,71 @@ func (st *statement) covers(c *caller, arn string) bool {
 	return who && what && on
 }
 
-// parsePolicy reads a policy. Unknown: AWS's text, beyond its beginning.
+func malformed(text string) *fault { return &fault{"MalformedPolicyDocumentException", text} }
+
+// parsePolicy reads a policy and checks its syntax.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
+// (of 2020); for the version https://github.com/awsdocs/aws-cloudformation-user-guide/pull/623
 func parsePolicy(text string) (*policy, *fault) {
-	malformed := func(why string) *fault {
-		return &fault{"MalformedPolicyDocumentException", "This resource policy contains invalid Json: " + why}
-	}
+	broken := malformed("This resource policy contains a syntax error.")
 	var p policy
-	if err := json.Unmarshal([]byte(text), &p); err != nil {
-		return nil, malformed("it is not a policy")
+	if err := strictly([]byte(text), &p); err != nil || len(p.Statement) == 0 {
+		return nil, broken
 	}
-	if len(p.Statement) == 0 {
-		return nil, malformed("it has no Statement")
+	if !slices.Contains([]string{"", "2008-10-17", "2012-10-17"}, p.Version) {
+		return nil, malformed("This policy has invalid syntax.")
 	}
 	for _, st := range p.Statement {
 		switch {
-		case st.Effect != "Allow" && st.Effect != "Deny":
-			return nil, malformed("an Effect is neither Allow nor Deny")
-		case st.Principal == nil && st.NotPrincipal == nil:
-			return nil, malformed("a statement has no Principal")
-		case st.Action == nil && st.NotAction == nil:
-			return nil, malformed("a statement has no Action")
-		case st.Resource == nil && st.NotResource == nil:
-			return nil, malformed("a statement has no Resource")
+		case st.Effect != "Allow" && st.Effect != "Deny",
+			st.Principal == nil && st.NotPrincipal == nil,
+			st.Action == nil && st.NotAction == nil,
+			st.Resource == nil && st.NotResource == nil:
+			return nil, broken
 		}
 	}
 	return &p, nil
+}
+
+var (
+	principalForm = regexp.MustCompile(`^(\d{12}|arn:aws[a-z-]*:(iam::\d{12}:(root|(user|role)/[^*?]+)|` +
+		`sts::\d{12}:(assumed-role|federated-user)/[^*?]+))$`)
+	serviceForm = regexp.MustCompile(`^([a-z0-9-]+\.)+amazonaws\.com(\.cn)?$`)
+)
+
+// checkPrincipals rejects principals that do not exist. Only the form is checked of users,
+// and of roles in an account without registered roles.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
+// (of 2020). The text for a service is the one AWS was seen to answer in 2026.
+func (s *Sim) checkPrincipals(p *policy) *fault {
+	for _, st := range p.Statement {
+		for _, who := range []*principal{st.Principal, st.NotPrincipal} {
+			if who == nil {
+				continue
+			}
+			for kind, names := range who.kinds {
+				unsupported := func(name string) bool { return !s.supported(kind, name) }
+				switch bad := slices.ContainsFunc(names, unsupported); {
+				case bad && kind == "Service":
+					return malformed("This resource policy contains an unsupported service principal.")
+				case bad:
+					return malformed("This resource policy contains an unsupported principal.")
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// supported reports whether a policy may name a principal.
+func (s *Sim) supported(kind, name string) bool {
+	switch kind {
+	case "AWS":
+		return name == "*" || principalForm.MatchString(name) && (!roleForm.MatchString(name) || s.roleExists(name))
+	case "Service":
+		return serviceForm.MatchString(name)
+	}
+	return kind == "Federated"
 }
 
 // public tells whether a policy lets everybody in.
@@ -103,7 +157,8 @@ func (p *policy) public() bool {
 // admit checks that a caller may do his operation on a secret. Within an account
 // everything is allowed that neither the secret's policy denies nor the role's own,
 // where it was given one, leaves out; from another account the policy must allow it, and
-// the secret must have a key of its own. Of conditions only the caller's organisation is
+// the secret must have a key of its own if it is about a value (LocalStack's cross-account
+// tests, which were validated on AWS). Of conditions only the caller's organisation is
 // evaluated, where that was told (SetOrganization): a statement with another one
 // denies and never allows. Unknown: which of the last two AWS checks first.
 func (s *Sim) admit(c *caller, sec *secret) *fault {
@@ -135,7 +190,7 @@ func (s *Sim) admit(c *caller, sec *secret) *fault {
 		return nil
 	case !allowed:
 		return refused("because no resource-based policy allows the secretsmanager:" + c.operation + " action")
-	case !sec.ownKey():
+	case !sec.ownKey() && keyActions[c.operation] != nil:
 		return invalidRequest("You can't access a secret from a different AWS account if you encrypt the secret with the default KMS service key.")
 	}
 	return nil
@@ -147,21 +202,45 @@ type putPolicyInput struct {
 	BlockPublicPolicy bool
 }
 
+// putResourcePolicy rejects a policy that locks out its caller. Unknown: AWS's exception.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
+// (of 2020)
 func (s *Sim) putResourcePolicy(c *caller, in putPolicyInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}
-	p, f := parsePolicy(in.ResourcePolicy)
+	p, f := s.checkedPolicy(in.ResourcePolicy)
 	if f != nil {
 		return nil, f
 	}
 	if in.BlockPublicPolicy && p.public() {
-		return nil, &fault{"PublicPolicyException", "The BlockPublicPolicy parameter is set to true, and the resource policy did not prevent broad access to the secret."}
+		const text = "You can't attach a resource-based policy that allows broad access to the secret."
+		return nil, &fault{"PublicPolicyException", text}
+	}
+	if s.locksOut(c, sec, in.ResourcePolicy) {
+		return nil, invalidRequest(lockedOut)
 	}
 	sec.Policy = in.ResourcePolicy
 	sec.touch(s.clock.Now())
 	return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
+}
+
+const lockedOut = "Your requested changes will not allow you to manage this secret in the future."
+
+func (s *Sim) checkedPolicy(text string) (*policy, *fault) {
+	p, f := parsePolicy(text)
+	if f == nil {
+		f = s.checkPrincipals(p)
+	}
+	return p, f
+}
+
+// locksOut reports whether a policy keeps the caller from replacing it.
+func (s *Sim) locksOut(c *caller, sec *secret, policy string) bool {
+	after, again := *sec, *c
+	after.Policy, again.operation = policy, "PutResourcePolicy"
+	return s.admit(&again, &after) != nil
 }
 
 func (s *Sim) getResourcePolicy(c *caller, in idInput) (any, *fault) {
@@ -177,7 +256,7 @@ func (s *Sim) getResourcePolicy(c *caller, in idInput) (any, *fault) {
 }
 
 func (s *Sim) deleteResourcePolicy(c *caller, in idInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}
@@ -191,19 +270,27 @@ type validatePolicyInput struct {
 	ResourcePolicy string `required:"true" min:"1" max:"20480"`
 }
 
+// validateResourcePolicy checks for a lockout only if it is given a secret.
+// Unknown: the names of AWS's checks.
 func (s *Sim) validateResourcePolicy(c *caller, in validatePolicyInput) (any, *fault) {
+	var sec *secret
 	if in.SecretId != "" {
-		if _, f := s.find(c, in.SecretId); f != nil {
+		var f *fault
+		if sec, f = s.find(c, in.SecretId); f != nil {
 			return nil, f
 		}
 	}
-	p, f := parsePolicy(in.ResourcePolicy)
+	p, f := s.checkedPolicy(in.ResourcePolicy)
 	if f != nil {
 		return nil, f
 	}
 	found := []answer{}
 	if p.public() {
-		found = append(found, answer{"CheckName": "PUBLIC_POLICY", "ErrorMessage": "The resource policy grants broad access to the secret."})
+		const text = "This resource policy grants broad access to your secret."
+		found = append(found, answer{"CheckName": "PUBLIC_POLICY", "ErrorMessage": text})
+	}
+	if sec != nil && s.locksOut(c, sec, in.ResourcePolicy) {
+		found = append(found, answer{"CheckName": "LOCKOUT", "ErrorMessage": lockedOut})
 	}
 	return answer{"PolicyValidationPassed": len(found) == 0, "ValidationErrors": found}, nil
 }

@@ -62,7 +62,7 @@ func TestPutOutdatedVersionsAreRemovedWhenThereAreMoreThanAHundred(t *testing.T)
 	count := func() int {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		return len(b.accounts["123456789012"]["db"].Versions)
+		return len(b.Sim.at(mine, "us-east-1", "db").Versions)
 	}
 	if n := count(); n != 100 {
 		t.Errorf("%d versions are kept, not 100", n)
@@ -215,8 +215,9 @@ func TestPutTakesSecretStringOrSecretBinaryButNotBoth(t *testing.T) {
 	b.create("db")
 	const none = "You must provide either SecretString or SecretBinary"
 	refused(t, b.putError(&sm.PutSecretValueInput{}), "InvalidRequestException", none)
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("")}), "InvalidRequestException", none)
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretBinary: []byte{}}), "InvalidRequestException", none)
+	const empty = "' failed to satisfy constraint: Member must have length greater than or equal to 1"
+	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("")}), "ValidationException", "1 validation error detected: Value at 'secretString"+empty)
+	refused(t, b.putError(&sm.PutSecretValueInput{SecretBinary: []byte{}}), "ValidationException", "1 validation error detected: Value at 'secretBinary"+empty)
 	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("x"), SecretBinary: []byte("x")}), "InvalidParameterException", "You can't specify both a binary secret value and a string secret value in the same secret.")
 	b.wantStages("db", "1:[AWSCURRENT]")
 }

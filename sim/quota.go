@@ -2,12 +2,12 @@ package sim
 
 import "time"
 
-// rates are how many calls a second an account may make, by groups that are
+// rates are how many calls a second an account may make in a region, by groups that are
 // counted together.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 var rates = map[string]float64{"read": 10000, "list": 100, "create": 50, "delete": 50, "restore": 50, "random": 50, "versions": 50, "policy": 50, "write": 50, "rotate": 50, "tag": 50, "batch": 100}
 
-type quotaKey struct{ account, group string }
+type quotaKey struct{ account, region, group string }
 
 // bucket is what is left of a rate.
 type bucket struct {
@@ -18,15 +18,16 @@ type bucket struct {
 // spend takes one call from an account's quota. It counts seconds of the client,
 // whatever the speed of the service's clock. Unknown: the size of AWS's bursts; here
 // one second's worth.
-func (s *Sim) spend(account, group string) *fault {
+func (s *Sim) spend(c *caller, group string) *fault {
 	if !s.opts.Quotas {
 		return nil
 	}
 	rate, now := rates[group], s.clock.Wall()
-	b := s.quotas[quotaKey{account, group}]
+	key := quotaKey{c.account, c.region, group}
+	b := s.quotas[key]
 	if b == nil {
 		b = &bucket{rate, now}
-		s.quotas[quotaKey{account, group}] = b
+		s.quotas[key] = b
 	}
 	b.left = min(rate, b.left+rate*now.Sub(b.at).Seconds())
 	b.at = now

@@ -1,78 +1,216 @@
 package sim
 
-import "slices"
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
 
-// replica is a copy of a secret in another region. The simulator is one region:
-// it keeps the books of replication, and nothing can be read elsewhere.
+// replica records that a secret is replicated to a region. The replica itself is a view of
+// the secret (secret.in), and cannot differ from it. On AWS, changes take a moment to
+// propagate.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets.html
 type replica struct {
-	Region   string `min:"1" max:"128" pattern:"^([a-z]+-)+\\d+$"`
-	KmsKeyId string `json:",omitempty" max:"2048"`
-	Status   string `json:",omitempty"`
+	Region   string
+	KmsKeyId string // "" for the account's default key in that region
+	Status   string
+	Message  string
+	Created  time.Time
+	Accessed time.Time
 }
 
-func (s *Sim) checkReplicas(add, have []replica) *fault {
-	for _, r := range add {
-		if r.Region == s.opts.Region {
-			return invalidParameter("Invalid replica region.")
+const (
+	inSync     = "InSync"
+	defaultKey = "alias/aws/secretsmanager"
+)
+
+// regions lists the regions of each partition that have Secrets Manager.
+// Source: botocore's data/endpoints.json
+var regions = map[string][]string{
+	"aws": {
+		"af-south-1", "ap-east-1", "ap-east-2", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1",
+		"ap-south-2", "ap-southeast-1", "ap-southeast-2", "ap-southeast-3", "ap-southeast-4", "ap-southeast-5",
+		"ap-southeast-6", "ap-southeast-7", "ca-central-1", "ca-west-1", "eu-central-1", "eu-central-2", "eu-north-1",
+		"eu-south-1", "eu-south-2", "eu-west-1", "eu-west-2", "eu-west-3", "il-central-1", "me-central-1", "me-south-1",
+		"mx-central-1", "sa-east-1", "us-east-1", "us-east-2", "us-west-1", "us-west-2",
+	},
+	"aws-cn":     {"cn-north-1", "cn-northwest-1"},
+	"aws-us-gov": {"us-gov-east-1", "us-gov-west-1"},
+}
+
+// regional returns the ARN of a replica. It differs from the secret's only in the region.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets.html
+func regional(arn, region string) string {
+	parts := strings.SplitN(arn, ":", 5)
+	parts[3] = region
+	return strings.Join(parts, ":")
+}
+
+func (sec *secret) replica(region string) *replica {
+	i := slices.IndexFunc(sec.Replicas, func(r replica) bool { return r.Region == region })
+	if i < 0 {
+		return nil
+	}
+	return &sec.Replicas[i]
+}
+
+// in returns a secret as it is read in another region, or nil if it has no replica there. A
+// replica has its own key and its own dates of creation and retrieval.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
+func (sec *secret) in(region string) *secret {
+	r := sec.replica(region)
+	if r == nil || r.Status != inSync {
+		return nil
+	}
+	view := *sec
+	view.origin = sec
+	view.ARN, view.Key, view.Created, view.Accessed = regional(sec.ARN, region), r.KmsKeyId, r.Created, r.Accessed
+	return &view
+}
+
+// primary returns the secret that a replica belongs to, or the secret itself.
+func (sec *secret) primary() *secret { return cmp.Or(sec.origin, sec) }
+
+// accessed records the day of a retrieval, which counts in its own region.
+func (sec *secret) accessed(day time.Time) {
+	if sec.origin != nil {
+		sec.origin.replica(sec.region()).Accessed = day
+		return
+	}
+	sec.Accessed = day
+}
+
+// replicationStatus returns the member of that name. Unknown: whether a replica has it; in
+// the simulator it does not.
+func (sec *secret) replicationStatus() []answer {
+	out := []answer{}
+	for _, r := range sec.Replicas {
+		e := answer{
+			"Region": r.Region, "KmsKeyId": cmp.Or(r.KmsKeyId, defaultKey), "Status": r.Status, "StatusMessage": r.Message,
 		}
-		if slices.ContainsFunc(have, func(o replica) bool { return o.Region == r.Region }) {
-			return invalidParameter("The secret is already replicated to %s.", r.Region)
+		if !r.Accessed.IsZero() {
+			e["LastAccessedDate"] = stamp(r.Accessed)
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// replicaRegion is a replica as a request specifies it.
+type replicaRegion struct {
+	Region   string `min:"1" max:"128" pattern:"^([a-z]+-)+\\d+$"`
+	KmsKeyId string `max:"2048"`
+}
+
+// checkReplicas rejects the secret's own region and regions outside its partition.
+// Source: https://github.com/aws-samples/aws-health-aware/pull/32 for the text
+func checkReplicas(home string, add []replicaRegion) *fault {
+	for _, r := range add {
+		if r.Region == home || !slices.Contains(regions[partition(home)], r.Region) {
+			return invalidParameter("Invalid replica region.")
 		}
 	}
 	return nil
 }
 
-func (sec *secret) replicate(add []replica) {
-	for _, r := range add {
-		r.Status = "InSync"
+// replicate adds replicas to a secret. An existing one is left alone, and a failed one is
+// retried. A failure is part of the status, not an error.
+// Unknown: what AWS does to an existing secret that has replicas itself; the simulator never
+// overwrites it.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/replicate-secrets_troubleshoot.html.
+// The messages are from moto's test_secrets_duplication.py and from the guide to Planton's
+// AwsSecretsManagerSecret, which was verified on AWS in 2026.
+func (s *Sim) replicate(sec *secret, add []replicaRegion, force bool) {
+	for _, a := range add {
+		if r := sec.replica(a.Region); r != nil && r.Status == inSync {
+			continue
+		}
+		sec.forget(a.Region)
+		r := replica{
+			Region: a.Region, KmsKeyId: a.KmsKeyId, Status: inSync, Message: "Replication succeeded",
+			Created: s.clock.Now().Truncate(time.Millisecond),
+		}
+		switch other := s.at(sec.Account, a.Region, sec.Name); {
+		case other == nil:
+		case other.origin != nil:
+			r.Status = "Failed"
+			r.Message = "Replication failed: Secret name " + sec.Name + " is currently replicated to " + a.Region + " with a different arn"
+		case force && len(other.Replicas) == 0:
+			s.erase(other)
+		default:
+			r.Status = "Failed"
+			r.Message = "Replication failed: Secret name " + sec.Name + " already exists in region " + a.Region + "."
+		}
 		sec.Replicas = append(sec.Replicas, r)
 	}
 }
 
+// forget ends replication to some regions.
+func (sec *secret) forget(regions ...string) {
+	sec.Replicas = slices.DeleteFunc(sec.Replicas, func(r replica) bool { return slices.Contains(regions, r.Region) })
+}
+
 type replicateInput struct {
-	SecretId                    string    `required:"true" min:"1" max:"2048"`
-	AddReplicaRegions           []replica `required:"true" min:"1"`
+	SecretId                    string          `required:"true" min:"1" max:"2048"`
+	AddReplicaRegions           []replicaRegion `required:"true" min:"1"`
 	ForceOverwriteReplicaSecret bool
 }
 
 func (s *Sim) replicateSecretToRegions(c *caller, in replicateInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f == nil {
-		f = s.checkReplicas(in.AddReplicaRegions, sec.Replicas)
+		f = checkReplicas(sec.region(), in.AddReplicaRegions)
 	}
 	if f != nil {
 		return nil, f
 	}
-	sec.replicate(in.AddReplicaRegions)
+	s.replicate(sec, in.AddReplicaRegions, in.ForceOverwriteReplicaSecret)
 	sec.touch(s.clock.Now())
-	return answer{"ARN": sec.ARN, "ReplicationStatus": sec.Replicas}, nil
+	return answer{"ARN": sec.ARN, "ReplicationStatus": sec.replicationStatus()}, nil
 }
 
 type unreplicateInput struct {
 	SecretId             string   `required:"true" min:"1" max:"2048"`
-	RemoveReplicaRegions []string `required:"true" min:"1" each:"128"`
+	RemoveReplicaRegions []string `required:"true" min:"1" each:"1-128" pattern:"^([a-z]+-)+\\d+$"`
 }
 
+// removeRegionsFromReplication deletes replicas. It ignores a region that has none.
+// Source: moto's test_secrets_duplication.py
 func (s *Sim) removeRegionsFromReplication(c *caller, in unreplicateInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}
-	for _, r := range in.RemoveReplicaRegions {
-		if !slices.ContainsFunc(sec.Replicas, func(o replica) bool { return o.Region == r }) {
-			return nil, invalidParameter("The secret is not replicated to %s.", r)
-		}
-	}
-	sec.Replicas = slices.DeleteFunc(sec.Replicas, func(o replica) bool { return slices.Contains(in.RemoveReplicaRegions, o.Region) })
+	sec.forget(in.RemoveReplicaRegions...)
 	sec.touch(s.clock.Now())
-	return answer{"ARN": sec.ARN, "ReplicationStatus": append([]replica{}, sec.Replicas...)}, nil
+	return answer{"ARN": sec.ARN, "ReplicationStatus": sec.replicationStatus()}, nil
 }
 
-// stopReplicationToReplica must be called in a replica's region, and every secret
-// here is a primary one. Unknown: AWS's text.
+// stopReplicationToReplica promotes a replica to a standalone secret, which is not configured
+// for rotation. Unknown: AWS's text for a secret that is not a replica.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
 func (s *Sim) stopReplicationToReplica(c *caller, in idInput) (any, *fault) {
-	if _, f := s.live(c, in.SecretId); f != nil {
+	view, f := s.live(c, in.SecretId)
+	switch {
+	case f != nil:
 		return nil, f
+	case view.origin == nil:
+		return nil, invalidRequest("You can only call this operation on a replica secret.")
 	}
-	return nil, invalidRequest("You can only call this operation on a replica secret.")
+	sec := *view
+	sec.origin, sec.Replicas, sec.Rotation = nil, nil, rotation{}
+	sec.history, sec.before, sec.undead = nil, nil, nil
+	sec.Tags, sec.Labels, sec.Versions = slices.Clone(sec.Tags), maps.Clone(sec.Labels), maps.Clone(sec.Versions)
+	for id, v := range sec.Versions {
+		own := *v
+		sec.Versions[id] = &own
+	}
+	view.origin.forget(sec.region())
+	now := s.clock.Now()
+	view.origin.touch(now)
+	sec.touch(now)
+	s.add(&sec)
+	return answer{"ARN": sec.ARN}, nil
 }

@@ -43,7 +43,7 @@ var keyActions = map[string][]string{
 
 // ownKey tells whether a secret has a key that is not AWS's.
 func (sec *secret) ownKey() bool {
-	return sec.Key != "" && !strings.HasSuffix(sec.Key, "alias/aws/secretsmanager")
+	return sec.Key != "" && !strings.HasSuffix(sec.Key, defaultKey)
 }
 
 // licensed checks the role's policy for the operation, and for the key, whose own policy
@@ -60,13 +60,16 @@ func (s *Sim) licensed(c *caller, sec *secret, granted bool) *fault {
 	if !sec.ownKey() {
 		return nil
 	}
-	key, use := sec.Key, map[string][]string{"kms:ViaService": {"secretsmanager." + s.opts.Region + ".amazonaws.com"}, "kms:EncryptionContext:SecretARN": {sec.ARN}}
+	key, use := sec.Key, map[string][]string{
+		"kms:ViaService":                  {"secretsmanager." + sec.region() + ".amazonaws.com"},
+		"kms:EncryptionContext:SecretARN": {sec.ARN},
+	}
 	if _, alias, ok := strings.Cut(":"+key, ":alias/"); ok {
 		use["kms:ResourceAliases"] = []string{"alias/" + alias}
 		key = "of-alias-" + alias
 	}
 	if !strings.HasPrefix(key, "arn:") {
-		key = "arn:aws:kms:" + s.opts.Region + ":" + sec.Account + ":key/" + key
+		key = "arn:aws:kms:" + sec.region() + ":" + sec.Account + ":key/" + key
 	}
 	for _, action := range keyActions[c.operation] {
 		if p != nil && !p.Permits(action, key, use) || !s.keyAdmits(c, action, key, use) {

@@ -14,9 +14,12 @@ import (
 
 // rotation is what a secret has of rotations.
 type rotation struct {
-	Enabled    bool
-	Function   string
-	Rules      *rules
+	Enabled  bool
+	Function string
+	Rules    *rules
+	// Role and Metadata are those of a secret that a partner of AWS holds.
+	Role       string
+	Metadata   []metadata
 	Last       time.Time // of the last success
 	Open, Next time.Time // the next window; Next is NextRotationDate
 	// The rotation that runs: its version, whether it is a test only, and the
@@ -35,6 +38,14 @@ type rotation struct {
 	err   error     // of the last rotation that ended
 }
 
+// metadata is an item of ExternalSecretRotationMetadata.
+type metadata struct {
+	Key   string `min:"1" max:"256"`
+	Value string `min:"1" max:"2048"`
+}
+
+func (r *rotation) configured() bool { return r.Function != "" || r.Role != "" }
+
 var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 
 type rotateInput struct {
@@ -43,17 +54,21 @@ type rotateInput struct {
 	RotationLambdaARN  string `max:"2048"`
 	RotationRules      *rules
 	RotateImmediately  *bool
+
+	ExternalSecretRotationMetadata []metadata
+	ExternalSecretRotationRoleArn  string `min:"20" max:"2048"`
 }
 
 // rotateSecret answers at once; the rotation runs by itself. Unknown: the order of
 // its checks, and what a replay with the token of the pending version gets: here
 // the same answer and no second rotation while it runs; afterwards, where it was given
-// up or cancelled, it is taken up again.
+// up or cancelled, it is taken up again. A secret that a partner holds has no function. Its
+// configuration is stored, and nothing is rotated.
 func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 	if in.ClientRequestToken == "" {
 		return nil, invalidParameter(noToken)
 	}
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}
@@ -65,10 +80,21 @@ func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 		}
 		var err error
 		if times, err = new.schedule(); err != nil {
-			return nil, invalidParameter("Invalid rotation rules: %v.", err)
+			return nil, invalidParameter("Invalid rotation rules: %s.", err.Error())
 		}
 	}
 	function := cmp.Or(in.RotationLambdaARN, r.Function)
+	if role := cmp.Or(in.ExternalSecretRotationRoleArn, r.Role); function == "" && role != "" {
+		r.Enabled, r.Role = true, role
+		if in.ExternalSecretRotationMetadata != nil {
+			r.Metadata = in.ExternalSecretRotationMetadata
+		}
+		if in.RotationRules != nil {
+			r.Rules = in.RotationRules
+		}
+		sec.touch(s.clock.Now())
+		return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
+	}
 	if function == "" {
 		return nil, invalidRequest("No Lambda rotation function ARN is associated with this secret.")
 	}
@@ -380,6 +406,7 @@ func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 	if f != nil {
 		return f
 	}
+	sec = sec.primary() // a replica is a copy, which does not see the end
 	for sec.Rotation.Running {
 		switch {
 		case ctx.Err() != nil:
@@ -393,11 +420,11 @@ func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 }
 
 func (s *Sim) cancelRotateSecret(c *caller, in idInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}
-	if sec.Rotation.Function == "" {
+	if !sec.Rotation.configured() {
 		// Unknown: AWS's text.
 		return nil, invalidRequest("No Lambda rotation function ARN is associated with this secret.")
 	}

@@ -2,29 +2,28 @@ package sim
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/base64"
+	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/smithy-go"
+
+	"example.com/rotator/internal/testing/testserver"
 )
 
-// call is one step of the scenario file. Strings that begin with $ are what an
+// call is one step of a scenario file, in us-east-1 unless it names another region. Strings that begin with $ are what an
 // earlier step has saved; want is part of the answer; until repeats the call for
 // as long as the answer is another.
 type call struct {
-	Op             string
+	Op, Region     string
 	In             map[string]any
 	Want           map[string]any
 	Error, Message string
@@ -33,11 +32,11 @@ type call struct {
 }
 
 // foreign is a client of AWS's that no one here wrote.
-type foreign func(op string, in map[string]any) (out map[string]any, code, message string, err error)
+type foreign func(region, op string, in map[string]any) (out map[string]any, code, message string, err error)
 
 // goSDK calls by AWS's SDK for Go.
-func (b *bench) goSDK(op string, in map[string]any) (map[string]any, string, string, error) {
-	method := reflect.ValueOf(b.client).MethodByName(op)
+func (b *bench) goSDK(region, op string, in map[string]any) (map[string]any, string, string, error) {
+	method := reflect.ValueOf(b.at(region)).MethodByName(op)
 	request := reflect.New(method.Type().In(1).Elem())
 	text, err := json.Marshal(in)
 	if err == nil {
@@ -61,59 +60,27 @@ func (b *bench) goSDK(op string, in map[string]any) (map[string]any, string, str
 	return out, "", "", err
 }
 
-var (
-	capital  = regexp.MustCompile(`([a-z])([A-Z])`)
-	cliError = regexp.MustCompile(`(?s)An error occurred \((\w+)\) when calling the \w+ operation(?: \([^)]*\))?: (.*?)\s*$`)
-)
-
-// cli calls by the AWS CLI.
-func (b *bench) cli(path string) foreign {
-	version, err := exec.CommandContext(b.Context(), path, "--version").Output()
-	if err != nil {
-		b.Fatal(err)
-	}
-	return func(op string, in map[string]any) (map[string]any, string, string, error) {
-		// Version 1 takes binary values as they are, and version 2 in base64.
-		if binary, ok := in["SecretBinary"].(string); ok && bytes.HasPrefix(version, []byte("aws-cli/1.")) {
-			plain, err := base64.StdEncoding.DecodeString(binary)
-			if err != nil {
-				return nil, "", "", err
-			}
-			in["SecretBinary"] = string(plain)
-		}
-		text, err := json.Marshal(in)
-		if err != nil {
-			return nil, "", "", err
-		}
-		command := exec.CommandContext(b.Context(), path, "secretsmanager", strings.ToLower(capital.ReplaceAllString(op, "$1-$2")), "--no-paginate",
-			"--endpoint-url", b.url, "--region", "us-east-1", "--output", "json", "--cli-input-json", string(text))
-		command.Env = append(clean(), "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")
-		var stdout, stderr bytes.Buffer
-		command.Stdout, command.Stderr = &stdout, &stderr
-		if err := command.Run(); err != nil {
-			if m := cliError.FindStringSubmatch(stderr.String()); m != nil {
-				return nil, m[1], m[2], nil
-			}
-			return nil, "", "", fmt.Errorf("%w: %s", err, &stderr)
-		}
-		out := map[string]any{}
-		if stdout.Len() > 0 {
-			err = json.Unmarshal(stdout.Bytes(), &out)
-		}
-		return out, "", "", err
-	}
-}
-
 // clean is the environment without what the machine's user has set for AWS.
 func clean() []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") })
 	return append(env, "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
 }
 
-// boto calls by boto3, in one process for all calls.
-func (b *bench) boto(python string) foreign {
-	command := exec.CommandContext(b.Context(), python, "testdata/boto.py", b.url)
-	command.Stderr, command.Env = os.Stderr, clean()
+// python calls by a script in testdata, one process for all calls, and the modules that
+// scripts/deps.sh has fetched or this machine has.
+func (b *bench) python(script, module string) foreign {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		b.Fatal(err)
+	}
+	folder, missing := testserver.AWS()
+	if missing != nil && exec.Command(python, "-c", "import "+module).Run() != nil {
+		b.Fatal(missing)
+	}
+	command := exec.CommandContext(b.Context(), python, "testdata/"+script, b.url)
+	command.Stderr = os.Stderr
+	command.Env = append(clean(), "PYTHONPATH="+folder, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+		"AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")
 	stdin, err := command.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -130,8 +97,8 @@ func (b *bench) boto(python string) foreign {
 		_ = command.Wait() // it ends with its input
 	})
 	lines := bufio.NewReader(stdout)
-	return func(op string, in map[string]any) (map[string]any, string, string, error) {
-		text, err := json.Marshal(map[string]any{"op": op, "in": in})
+	return func(region, op string, in map[string]any) (map[string]any, string, string, error) {
+		text, err := json.Marshal(map[string]any{"region": region, "op": op, "in": in})
 		if err != nil {
 			return nil, "", "", err
 		}
@@ -198,8 +165,11 @@ func within(want, got any) bool {
 	return reflect.DeepEqual(want, got)
 }
 
-func (b *bench) play(do foreign) {
-	text, err := os.ReadFile("testdata/scenario.json")
+// scenarios are the files, by name.
+var scenarios = []string{"scenario", "regions"}
+
+func (b *bench) play(scenario string, do foreign) {
+	text, err := os.ReadFile("testdata/" + scenario + ".json")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -215,9 +185,10 @@ func (b *bench) play(do foreign) {
 		if c.Want == nil {
 			want = map[string]any{}
 		}
-		out, code, message, err := do(c.Op, in)
+		region := cmp.Or(c.Region, "us-east-1")
+		out, code, message, err := do(region, c.Op, in)
 		for deadline := time.Now().Add(30 * time.Second); c.Until && err == nil && !within(want, out) && time.Now().Before(deadline); {
-			out, code, message, err = do(c.Op, in)
+			out, code, message, err = do(region, c.Op, in)
 		}
 		switch {
 		case err != nil:
@@ -233,41 +204,23 @@ func (b *bench) play(do foreign) {
 	}
 }
 
-func TestScenarioByTheGoSDK(t *testing.T) {
-	b := newBench(t, Options{})
-	b.play(b.goSDK)
+func TestScenariosByTheGoSDK(t *testing.T) {
+	for _, name := range scenarios {
+		b := newBench(t, Options{})
+		b.play(name, b.goSDK)
+	}
 }
 
-func TestScenarioByTheAWSCLI(t *testing.T) {
-	t.Parallel() // it takes a second a call
-	path, err := exec.LookPath("aws")
-	if err != nil {
-		absent(t, "the AWS CLI")
-		return
+func TestScenariosByTheAWSCLI(t *testing.T) {
+	for _, name := range scenarios {
+		b := newBench(t, Options{})
+		b.play(name, b.python("cli.py", "awscli"))
 	}
-	b := newBench(t, Options{})
-	b.play(b.cli(path))
 }
 
-func TestScenarioByBoto3(t *testing.T) {
-	python, err := exec.LookPath("python3")
-	if err == nil {
-		err = exec.Command(python, "-c", "import boto3").Run()
-	}
-	if err != nil {
-		absent(t, "boto3")
-		return
-	}
-	b := newBench(t, Options{})
-	b.play(b.boto(python))
-}
-
-// absent says, also without -v, that a client is not on this machine. The Go SDK
-// has run the same scenario in any case, so that only .ci/run where it is strict takes
-// it for a failure.
-func absent(t *testing.T, what string) {
-	fmt.Fprintf(os.Stderr, "\n*** %s: %s IS NOT ON THIS MACHINE, so the scenario was NOT run by it ***\n\n", t.Name(), strings.ToUpper(what))
-	if os.Getenv("ROTATOR_CI_STRICT") == "1" {
-		t.Fail()
+func TestScenariosByBoto3(t *testing.T) {
+	for _, name := range scenarios {
+		b := newBench(t, Options{})
+		b.play(name, b.python("boto.py", "boto3"))
 	}
 }

@@ -79,15 +79,15 @@ func (r *rules) schedule() (*schedule, error) {
 	case strings.HasPrefix(e, "rate("):
 		m := rateForm.FindStringSubmatch(e)
 		if m == nil {
-			return nil, fmt.Errorf("%q is not rate(N hours) or rate(N days)", e)
+			return nil, fmt.Errorf("%s is not rate(N hours) or rate(N days)", e)
 		}
 		n, err := strconv.Atoi(m[1])
 		if err != nil || n < 1 || n > 1000*24 {
-			return nil, fmt.Errorf("%q has no sensible interval", e)
+			return nil, fmt.Errorf("%s has no sensible interval", e)
 		}
 		if strings.HasPrefix(m[2], "h") {
 			if n < 4 {
-				return nil, fmt.Errorf("%q is more often than every four hours", e)
+				return nil, fmt.Errorf("%s is more often than every four hours", e)
 			}
 			s.hours = n
 		} else {
@@ -116,7 +116,8 @@ func (s *schedule) checkDuration() error {
 		limit = day - time.Duration(s.cron.hours[0])*time.Hour
 	}
 	if s.duration > limit {
-		return fmt.Errorf("a window of %s would reach beyond its limit of %s", s.duration, limit)
+		return fmt.Errorf("a window of %.0f hours would reach beyond its limit of %.0f hours",
+			s.duration.Hours(), limit.Hours())
 	}
 	return nil
 }
@@ -183,29 +184,29 @@ func parseCron(e string) (*cron, error) {
 	inner, ok2 := strings.CutSuffix(inner, ")")
 	fields := strings.Fields(inner)
 	if !ok || !ok2 || len(fields) != 6 {
-		return nil, fmt.Errorf("%q is not cron(minutes hours day-of-month month day-of-week year)", e)
+		return nil, fmt.Errorf("%s is not cron(minutes hours day-of-month month day-of-week year)", e)
 	}
 	if fields[0] != "0" {
-		return nil, fmt.Errorf("%q: the minutes must be 0", e)
+		return nil, fmt.Errorf("%s: the minutes must be 0", e)
 	}
 	if fields[5] != "*" {
-		return nil, fmt.Errorf("%q: the year must be *", e)
+		return nil, fmt.Errorf("%s: the year must be *", e)
 	}
 	if (fields[2] == "?") == (fields[4] == "?") {
-		return nil, fmt.Errorf("%q: one of day-of-month and day-of-week, and not both, must be ?", e)
+		return nil, fmt.Errorf("%s: one of day-of-month and day-of-week, and not both, must be ?", e)
 	}
 	c := &cron{}
 	hours, err := values(fields[1], 0, 23, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%q: hours: %w", e, err)
+		return nil, fmt.Errorf("%s: hours: %w", e, err)
 	}
 	c.hours = hours
 	if c.gap() < 4*time.Hour {
-		return nil, fmt.Errorf("%q is more often than every four hours", e)
+		return nil, fmt.Errorf("%s is more often than every four hours", e)
 	}
 	months, err := values(fields[3], 1, 12, monthNames)
 	if err != nil {
-		return nil, fmt.Errorf("%q: month: %w", e, err)
+		return nil, fmt.Errorf("%s: month: %w", e, err)
 	}
 	for _, m := range months {
 		c.months[m] = true
@@ -216,10 +217,10 @@ func parseCron(e string) (*cron, error) {
 		c.weekDays, err = weekDays(fields[4])
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%q: day: %w", e, err)
+		return nil, fmt.Errorf("%s: day: %w", e, err)
 	}
 	if c.next(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return nil, fmt.Errorf("%q never comes", e)
+		return nil, fmt.Errorf("%s never comes", e)
 	}
 	return c, nil
 }
@@ -232,7 +233,7 @@ func values(field string, low, high int, names []string) ([]int, error) {
 		}
 		n, err := strconv.Atoi(s)
 		if err != nil || n < low || n > high {
-			return 0, fmt.Errorf("%q is not within %d to %d", s, low, high)
+			return 0, fmt.Errorf("%s is not within %d to %d", s, low, high)
 		}
 		return n, nil
 	}
@@ -243,7 +244,7 @@ func values(field string, low, high int, names []string) ([]int, error) {
 		var err error
 		if stepped {
 			if by, err = strconv.Atoi(step); err != nil || by < 1 {
-				return nil, fmt.Errorf("%q is not a step", step)
+				return nil, fmt.Errorf("%s is not a step", step)
 			}
 		}
 		first, last, ranged := strings.Cut(span, "-")
@@ -254,7 +255,7 @@ func values(field string, low, high int, names []string) ([]int, error) {
 				to, err = number(last)
 			}
 			if err == nil && from > to {
-				err = fmt.Errorf("%q runs backwards", span)
+				err = fmt.Errorf("%s runs backwards", span)
 			}
 		default:
 			if from, err = number(span); err == nil && !stepped {
@@ -303,7 +304,7 @@ func weekDays(field string) (func(time.Time) bool, error) {
 	if name, ok := strings.CutSuffix(field, "L"); ok {
 		d, err := values(name, 1, 7, dayNames)
 		if err != nil || len(d) != 1 {
-			return nil, fmt.Errorf("%q is not a day", field)
+			return nil, fmt.Errorf("%s is not a day", field)
 		}
 		return lastWeekday(time.Weekday(d[0] - 1)), nil
 	}
@@ -311,7 +312,7 @@ func weekDays(field string) (func(time.Time) bool, error) {
 		d, err := values(name, 1, 7, dayNames)
 		n, err2 := strconv.Atoi(nth)
 		if err != nil || err2 != nil || len(d) != 1 || n < 1 || n > 5 {
-			return nil, fmt.Errorf("%q is not a day of a week", field)
+			return nil, fmt.Errorf("%s is not a day of a week", field)
 		}
 		return func(t time.Time) bool { return int(t.Weekday()) == d[0]-1 && (t.Day()-1)/7+1 == n }, nil
 	}
@@ -355,7 +356,7 @@ func (s *Sim) plan(sec *secret, base time.Time) {
 	s.unplan(sec)
 	r := &sec.Rotation
 	r.Next = time.Time{}
-	if !r.Enabled || r.Rules == nil {
+	if !r.Enabled || r.Rules == nil || r.Function == "" {
 		return
 	}
 	// The rules were read before they were taken.
@@ -386,7 +387,7 @@ func (s *Sim) arm(sec *secret, open, end, earliest time.Time) {
 // runs waits for its end.
 func (s *Sim) fallDue(sec *secret, at time.Time) {
 	r := &sec.Rotation
-	if s.accounts[sec.Account][sec.Name] != sec || !sec.Deleted.IsZero() || !r.Enabled || s.stopped() {
+	if s.accounts[sec.Account][sec.place()] != sec || !sec.Deleted.IsZero() || !r.Enabled || s.stopped() {
 		return
 	}
 	r.due = time.Time{}
@@ -412,7 +413,7 @@ func (sec *secret) unfinished() (string, bool) {
 // rearm waits for the first window after now: the one that is planned is missed.
 func (s *Sim) rearm(sec *secret) {
 	s.unplan(sec)
-	if r := &sec.Rotation; r.Enabled && r.Rules != nil {
+	if r := &sec.Rotation; r.Enabled && r.Rules != nil && r.Function != "" {
 		if times, _ := r.Rules.schedule(); times != nil {
 			now := s.clock.Now()
 			open, end := times.window(now)

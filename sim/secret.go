@@ -39,8 +39,9 @@ type secret struct {
 	HadValue bool
 
 	history []Progress
-	before  *view  // what a stale read still sees
-	undead  func() // undoes the end of the recovery window
+	before  *view   // what a stale read still sees
+	origin  *secret // of a replica, the secret that it is of
+	undead  func()  // undoes the end of the recovery window
 }
 
 type tag struct {
@@ -130,9 +131,43 @@ func checkName(name string) *fault {
 	return nil
 }
 
-// arn returns the beginning of every ARN of an account's secrets.
-func (s *Sim) arn(account, rest string) string {
-	return "arn:" + partition(s.opts.Region) + ":secretsmanager:" + s.opts.Region + ":" + account + ":secret:" + rest
+// arnOf returns the ARN of a secret that a caller creates.
+func (c *caller) arnOf(rest string) string {
+	return "arn:" + partition(c.region) + ":secretsmanager:" + c.region + ":" + c.account + ":secret:" + rest
+}
+
+// region returns the region of a secret, or of a replica.
+func (sec *secret) region() string { return strings.SplitN(sec.ARN, ":", 5)[3] }
+
+// place is where an account keeps a secret: a name is unique within a region.
+func place(region, name string) string { return region + "/" + name }
+
+func (sec *secret) place() string { return place(sec.region(), sec.Name) }
+
+// add keeps a secret.
+func (s *Sim) add(sec *secret) {
+	m := s.accounts[sec.Account]
+	if m == nil {
+		m = make(map[string]*secret)
+		s.accounts[sec.Account] = m
+	}
+	m[sec.place()] = sec
+}
+
+// at returns the secret, or the replica, that has a name in a region, or nil.
+func (s *Sim) at(account, region, name string) *secret {
+	if sec := s.accounts[account][place(region, name)]; sec != nil {
+		return sec
+	}
+	for _, sec := range s.accounts[account] {
+		if sec.Name != name {
+			continue
+		}
+		if view := sec.in(region); view != nil {
+			return view
+		}
+	}
+	return nil
 }
 
 func partition(region string) string {
@@ -147,7 +182,8 @@ func partition(region string) string {
 
 // find looks a secret up by name, ARN or partial ARN, and checks that the caller
 // may do what he is about to do. An ARN that ends in a hyphen and six characters
-// is taken as complete, so that a name of that form is not found by partial ARN.
+// is taken as complete, so that a name of that form is not found by partial ARN. A region
+// knows only its own secrets. Unknown: AWS's answer to an ARN of another region.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
 func (s *Sim) find(c *caller, id string) (*secret, *fault) {
 	name, account := id, c.account
@@ -158,6 +194,9 @@ func (s *Sim) find(c *caller, id string) (*secret, *fault) {
 			return nil, checkName(id)
 		}
 		name, account = parts[6], parts[4]
+		if parts[3] != c.region && nameForm.MatchString(name) {
+			return nil, notFound("secret.")
+		}
 	}
 	if f := checkName(name); f != nil {
 		return nil, f
@@ -165,14 +204,14 @@ func (s *Sim) find(c *caller, id string) (*secret, *fault) {
 	var sec *secret
 	switch {
 	case !isARN:
-		sec = s.accounts[account][name]
+		sec = s.at(account, c.region, name)
 	case complete.MatchString(id):
-		sec = s.accounts[account][name[:len(name)-7]]
+		sec = s.at(account, c.region, name[:len(name)-7])
 		if sec != nil && sec.ARN != id {
 			sec = nil
 		}
 	default:
-		sec = s.accounts[account][name]
+		sec = s.at(account, c.region, name)
 		if sec != nil && sec.ARN[:len(sec.ARN)-7] != id {
 			sec = nil
 		}
@@ -188,6 +227,25 @@ func (s *Sim) live(c *caller, id string) (*secret, *fault) {
 	sec, f := s.find(c, id)
 	if f == nil && !sec.Deleted.IsZero() {
 		return nil, markedForDeletion()
+	}
+	return sec, f
+}
+
+// onReplica rejects what only a primary secret takes.
+// Source: https://github.com/gruntwork-io/cloud-nuke/issues/435
+func (sec *secret) onReplica() *fault {
+	if sec.origin != nil {
+		return invalidParameter("Operation not permitted on a replica secret." +
+			" Call must be made in primary secret's region.")
+	}
+	return nil
+}
+
+// writable is live for an operation that changes the secret.
+func (s *Sim) writable(c *caller, id string) (*secret, *fault) {
+	sec, f := s.live(c, id)
+	if f == nil {
+		f = sec.onReplica()
 	}
 	return sec, f
 }

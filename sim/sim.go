@@ -37,7 +37,8 @@ func (f InvokerFunc) Invoke(ctx context.Context, payload []byte) ([]byte, string
 // Options configure a Sim; the zero value is usable and suits tests: it has no
 // faults, no quotas and real time.
 type Options struct {
-	// Region is the one region: us-east-1.
+	// Region is that of a secret whose name the program's own calls give, such as
+	// WaitRotation: us-east-1. The wire has its region in every request.
 	Region string
 	// Account is that of callers whose access key names no other:
 	// 123456789012.
@@ -86,7 +87,7 @@ type Sim struct {
 	kill context.CancelFunc
 
 	mu        sync.Mutex
-	accounts  map[string]map[string]*secret // by account, then by name
+	accounts  map[string]map[string]*secret // by account, then by place
 	functions map[string]Invoker
 	sessions  map[string]*session          // by access key id
 	roles     map[string]string            // external ids by the ARN of a role
@@ -151,14 +152,4 @@ func (s *Sim) Own(arn, service string) {
 			}
 		}
 	}
-}
-
-// secretsOf returns an account's secrets by name.
-func (s *Sim) secretsOf(account string) map[string]*secret {
-	m := s.accounts[account]
-	if m == nil {
-		m = make(map[string]*secret)
-		s.accounts[account] = m
-	}
-	return m
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -200,4 +201,16 @@ func (b *bench) rotate(name string, n int, change ...func(*sm.RotateSecretInput)
 // settle moves the clock until all that runs has come to its end.
 func (b *bench) settle(d time.Duration) {
 	b.clock.Advance(d)
+}
+
+func TestNothingHereKnowsOfTheRotationFunction(t *testing.T) {
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-test", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range strings.Lines(string(out)) {
+		if strings.HasPrefix(name, "example.com/rotator/rotation") || strings.HasPrefix(name, "example.com/rotator/cmd") {
+			t.Errorf("the simulator needs %s", strings.TrimSpace(name))
+		}
+	}
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// state is what a state file holds: all secrets of all accounts, by name, and the
+// state is what a state file holds: all secrets of all accounts, by place, and the
 // time of the service, which may be ahead of the machine's.
 type state struct {
 	Version  int
@@ -43,9 +43,9 @@ func (s *Sim) Load() error {
 	if c, ok := s.clock.(*realClock); ok {
 		c.notBefore(st.Clock)
 	}
-	for account, secrets := range st.Accounts {
-		s.accounts[account] = secrets
+	for _, secrets := range st.Accounts {
 		for _, sec := range secrets {
+			s.add(sec) // an older version knew one region, and secrets by their names
 			r := &sec.Rotation
 			if r.Running {
 				r.start = s.clock.Now()

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,6 +31,20 @@ var (
 	roleForm        = regexp.MustCompile(`^arn:aws[a-z-]*:iam::(\d{12}):role/(?:[!-~]*/)?([\w+=,.@-]{1,64})$`)
 	sessionNameForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 )
+
+// roleExists tells whether a role is registered. As long as none of its account is, all are.
+func (s *Sim) roleExists(arn string) bool {
+	if _, ok := s.roles[arn]; ok {
+		return true
+	}
+	account := strings.SplitN(arn, ":", 6)[4]
+	for role := range s.roles {
+		if strings.SplitN(role, ":", 6)[4] == account {
+			return false
+		}
+	}
+	return true
+}
 
 type stsError struct {
 	XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
@@ -134,14 +149,8 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	restricted := false
-	for role := range s.roles {
-		if r := roleForm.FindStringSubmatch(role); r != nil && r[1] == m[1] {
-			restricted = true
-		}
-	}
-	external, known := s.roles[arn]
-	distrusted := restricted && (!known || external != "" && form.Get("ExternalId") != external)
+	external := s.roles[arn]
+	distrusted := !s.roleExists(arn) || external != "" && form.Get("ExternalId") != external
 	if p := s.policies[c.role]; distrusted || p != nil && !p.Permits("sts:AssumeRole", arn, nil) {
 		return nil, &fault{"AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
 	}

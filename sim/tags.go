@@ -1,16 +1,31 @@
 package sim
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // maxTags is how many tags a secret has.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 const maxTags = 50
+
+// ofSystem rejects a tag that is reserved for AWS.
+// Source: https://github.com/cloud-custodian/cloud-custodian/issues/9093
+func ofSystem(key string) *fault {
+	if strings.HasPrefix(strings.ToLower(key), "aws:") {
+		return invalidParameter("You can't modify system tags. Tag key: '%s'.", key)
+	}
+	return nil
+}
 
 // tag adds tags, or changes those that are there already. Unknown: the text for
 // too many of them.
 func (sec *secret) tag(tags []tag) *fault {
 	all := slices.Clone(sec.Tags)
 	for _, t := range tags {
+		if f := ofSystem(t.Key); f != nil {
+			return f
+		}
 		if i := slices.IndexFunc(all, func(o tag) bool { return o.Key == t.Key }); i >= 0 {
 			all[i] = t
 		} else {
@@ -31,7 +46,7 @@ type tagInput struct {
 }
 
 func (s *Sim) tagResource(c *caller, in tagInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}
@@ -44,13 +59,18 @@ func (s *Sim) tagResource(c *caller, in tagInput) (any, *fault) {
 
 type untagInput struct {
 	SecretId string   `required:"true" min:"1" max:"2048"`
-	TagKeys  []string `required:"true" each:"128"`
+	TagKeys  []string `required:"true" each:"1-128"`
 }
 
 func (s *Sim) untagResource(c *caller, in untagInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
+	}
+	for _, k := range in.TagKeys {
+		if f := ofSystem(k); f != nil {
+			return nil, f
+		}
 	}
 	sec.Tags = slices.DeleteFunc(sec.Tags, func(t tag) bool { return slices.Contains(in.TagKeys, t.Key) })
 	sec.touch(s.clock.Now())

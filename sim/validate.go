@@ -14,8 +14,9 @@ import (
 // every depth, and unknown ones are ignored, as AWS does. It then checks what the tags
 // of the struct's fields say: required, min and max (of the length of a string or list,
 // of the value of a number), bytes (the greatest length of a value), pattern (of the
-// whole text), enum (a list with spaces), each (the greatest length of a list's
-// members) and sensitive (the value does not stand in the error).
+// whole text, or of each member of a list), enum (a list with spaces), each (the range of
+// the length of a list's members) and sensitive (the value does not stand in the error).
+// Unknown: how AWS shows the value of a list of structures; here not at all.
 func decode(body []byte, in any) *fault {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
@@ -69,9 +70,9 @@ func fill(broken *[]string, path string, raw map[string]json.RawMessage, v refle
 			return &fault{"SerializationException", "the member " + field.Name + " has another type"}
 		}
 		if rule := violated(value, field.Tag); rule != "" {
-			shown := fmt.Sprintf("Value '%s' at", show(value))
-			if field.Tag.Get("sensitive") != "" {
-				shown = "Value at"
+			shown := "Value at"
+			if text, ok := show(value); ok && field.Tag.Get("sensitive") == "" {
+				shown = "Value '" + text + "' at"
 			}
 			*broken = append(*broken, shown+" '"+at+"' failed to satisfy constraint: Member must "+rule)
 		}
@@ -94,11 +95,16 @@ func atoi(s string) int {
 	return n
 }
 
-func show(v reflect.Value) string {
-	if v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.String {
-		return "[" + strings.Join(v.Interface().([]string), ", ") + "]"
+// show writes a value as AWS does, where that is known.
+func show(v reflect.Value) (text string, ok bool) {
+	switch v.Kind() {
+	case reflect.String:
+		return v.String(), true
+	case reflect.Int, reflect.Int64:
+		return strconv.FormatInt(v.Int(), 10), true
 	}
-	return fmt.Sprint(v.Interface())
+	list, ok := v.Interface().([]string)
+	return "[" + strings.Join(list, ", ") + "]", ok
 }
 
 // violated returns the rule that a value breaks, or "".
@@ -123,15 +129,27 @@ func violated(v reflect.Value, tag reflect.StructTag) string {
 	if s := tag.Get("min"); s != "" && n < atoi(s) {
 		return "have " + what + " greater than or equal to " + s
 	}
-	if s := tag.Get("pattern"); s != "" && !regexp.MustCompile("^(?:"+s+")$").MatchString(v.String()) {
-		return "satisfy regular expression pattern: " + s
+	pattern := tag.Get("pattern")
+	matches := func(text string) bool {
+		return pattern == "" || regexp.MustCompile("^(?:"+pattern+")$").MatchString(text)
 	}
 	if s := tag.Get("each"); s != "" {
+		least, most, _ := strings.Cut(s, "-")
+		rules := []string{"Member must have length less than or equal to " + most}
+		if least != "0" {
+			rules = append(rules, "Member must have length greater than or equal to "+least)
+		}
+		if pattern != "" {
+			rules = append(rules, "Member must satisfy regular expression pattern: "+pattern)
+		}
 		for j := range v.Len() {
-			if n := utf8.RuneCountInString(v.Index(j).String()); n < 1 || n > atoi(s) {
-				return "satisfy constraint: [Member must have length less than or equal to " + s + ", Member must have length greater than or equal to 1]"
+			text := v.Index(j).String()
+			if n := utf8.RuneCountInString(text); n < atoi(least) || n > atoi(most) || !matches(text) {
+				return "satisfy constraint: [" + strings.Join(rules, ", ") + "]"
 			}
 		}
+	} else if !matches(v.String()) {
+		return "satisfy regular expression pattern: " + pattern
 	}
 	if s := tag.Get("enum"); s != "" && !strings.Contains(" "+s+" ", " "+v.String()+" ") {
 		return "satisfy enum value set: [" + strings.ReplaceAll(s, " ", ", ") + "]"

@@ -16,11 +16,10 @@ const noToken = "You must provide a ClientRequestToken value. We recommend a UUI
 // checkValue checks what a request has of SecretString and SecretBinary. Their size
 // was seen to by decode.
 func checkValue(text *string, binary []byte, required bool) *fault {
-	none := (text == nil || *text == "") && len(binary) == 0
 	switch {
 	case text != nil && binary != nil:
 		return invalidParameter("You can't specify both a binary secret value and a string secret value in the same secret.")
-	case none && (required || text != nil || binary != nil):
+	case required && text == nil && binary == nil:
 		return invalidRequest("You must provide either SecretString or SecretBinary.")
 	}
 	return nil
@@ -31,12 +30,12 @@ type createInput struct {
 	ClientRequestToken          string  `min:"32" max:"64"`
 	Description                 string  `max:"2048"`
 	KmsKeyId                    string  `max:"2048"`
-	SecretString                *string `bytes:"65536" sensitive:"true"`
-	SecretBinary                []byte  `bytes:"65536" sensitive:"true"`
+	SecretString                *string `min:"1" bytes:"65536" sensitive:"true"`
+	SecretBinary                []byte  `min:"1" bytes:"65536" sensitive:"true"`
 	Tags                        []tag
-	AddReplicaRegions           []replica `min:"1"`
+	AddReplicaRegions           []replicaRegion `min:"1"`
 	ForceOverwriteReplicaSecret bool
-	Type                        string
+	Type                        string `max:"256"`
 }
 
 func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
@@ -49,12 +48,13 @@ func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
 	if f := checkValue(in.SecretString, in.SecretBinary, false); f != nil {
 		return nil, f
 	}
-	if f := s.checkReplicas(in.AddReplicaRegions, nil); f != nil {
+	if f := checkReplicas(c.region, in.AddReplicaRegions); f != nil {
 		return nil, f
 	}
-	if sec := s.accounts[c.account][in.Name]; sec != nil {
+	if sec := s.at(c.account, c.region, in.Name); sec != nil {
 		v := sec.Versions[in.ClientRequestToken]
 		switch {
+		case sec.origin != nil:
 		case !sec.Deleted.IsZero():
 			return nil, invalidRequest("You can't create this secret because a secret with this name is already scheduled for deletion.")
 		case v != nil && v.filled() && v.same(in.SecretString, in.SecretBinary):
@@ -66,7 +66,7 @@ func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
 	}
 	now := s.clock.Now().Truncate(time.Millisecond)
 	sec := &secret{
-		Account: c.account, Name: in.Name, ARN: s.arn(c.account, in.Name+"-"+suffix()),
+		Account: c.account, Name: in.Name, ARN: c.arnOf(in.Name + "-" + suffix()),
 		Description: in.Description, Key: in.KmsKeyId, Type: in.Type, Created: now, Changed: now,
 		Versions: make(map[string]*version), Labels: make(map[string]string),
 	}
@@ -80,10 +80,10 @@ func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
 		}
 		out["VersionId"] = in.ClientRequestToken
 	}
-	s.secretsOf(c.account)[in.Name] = sec
+	s.add(sec)
 	if len(in.AddReplicaRegions) > 0 {
-		sec.replicate(in.AddReplicaRegions)
-		out["ReplicationStatus"] = sec.Replicas
+		s.replicate(sec, in.AddReplicaRegions, in.ForceOverwriteReplicaSecret)
+		out["ReplicationStatus"] = sec.replicationStatus()
 	}
 	return out, nil
 }
@@ -185,7 +185,8 @@ func (s *Sim) get(c *caller, sec *secret, version, label string) (answer, *fault
 		return nil, notFound("secret value for staging label: %s", label)
 	}
 	day := s.clock.Now().UTC().Truncate(24 * time.Hour)
-	sec.Accessed, v.Accessed = day, day
+	v.Accessed = day
+	sec.accessed(day)
 	out := answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": id, "CreatedDate": stamp(v.Created)}
 	if v.Text != nil {
 		out["SecretString"] = *v.Text
@@ -201,9 +202,9 @@ func (s *Sim) get(c *caller, sec *secret, version, label string) (answer, *fault
 type putInput struct {
 	SecretId           string   `required:"true" min:"1" max:"2048"`
 	ClientRequestToken string   `min:"32" max:"64"`
-	SecretString       *string  `bytes:"65536" sensitive:"true"`
-	SecretBinary       []byte   `bytes:"65536" sensitive:"true"`
-	VersionStages      []string `min:"1" max:"20" each:"256"`
+	SecretString       *string  `min:"1" bytes:"65536" sensitive:"true"`
+	SecretBinary       []byte   `min:"1" bytes:"65536" sensitive:"true"`
+	VersionStages      []string `min:"1" max:"20" each:"1-256"`
 	RotationToken      string   `min:"36" max:"256" pattern:"^[a-zA-Z0-9\\-]+$" sensitive:"true"`
 }
 
@@ -211,7 +212,7 @@ func (s *Sim) putSecretValue(c *caller, in putInput) (any, *fault) {
 	if in.ClientRequestToken == "" {
 		return nil, invalidRequest(noToken)
 	}
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}
@@ -251,8 +252,16 @@ type updateInput struct {
 	ClientRequestToken string  `min:"32" max:"64"`
 	Description        *string `max:"2048"`
 	KmsKeyId           *string `max:"2048"`
-	SecretString       *string `bytes:"65536" sensitive:"true"`
-	SecretBinary       []byte  `bytes:"65536" sensitive:"true"`
+	SecretString       *string `min:"1" bytes:"65536" sensitive:"true"`
+	SecretBinary       []byte  `min:"1" bytes:"65536" sensitive:"true"`
+	Type               *string `max:"256"`
+}
+
+// keyAlone reports whether a request changes only the key, which is possible on a replica.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/standalone-secret.html
+func (in *updateInput) keyAlone() bool {
+	return in.KmsKeyId != nil && in.Description == nil && in.Type == nil &&
+		in.SecretString == nil && in.SecretBinary == nil
 }
 
 func (s *Sim) updateSecret(c *caller, in updateInput) (any, *fault) {
@@ -261,6 +270,13 @@ func (s *Sim) updateSecret(c *caller, in updateInput) (any, *fault) {
 	}
 	sec, f := s.live(c, in.SecretId)
 	if f != nil {
+		return nil, f
+	}
+	if r := sec.primary().replica(c.region); sec.origin != nil && in.keyAlone() {
+		r.KmsKeyId = *in.KmsKeyId
+		return answer{"ARN": sec.ARN, "Name": sec.Name}, nil
+	}
+	if f := sec.onReplica(); f != nil {
 		return nil, f
 	}
 	if f := checkValue(in.SecretString, in.SecretBinary, false); f != nil {
@@ -279,7 +295,10 @@ func (s *Sim) updateSecret(c *caller, in updateInput) (any, *fault) {
 	if in.KmsKeyId != nil {
 		sec.Key = *in.KmsKeyId
 	}
-	if in.Description != nil || in.KmsKeyId != nil {
+	if in.Type != nil {
+		sec.Type = *in.Type
+	}
+	if in.Description != nil || in.KmsKeyId != nil || in.Type != nil {
 		sec.touch(s.clock.Now())
 	}
 	return out, nil
@@ -293,7 +312,7 @@ type stageInput struct {
 }
 
 func (s *Sim) updateSecretVersionStage(c *caller, in stageInput) (any, *fault) {
-	sec, f := s.live(c, in.SecretId)
+	sec, f := s.writable(c, in.SecretId)
 	if f != nil {
 		return nil, f
 	}

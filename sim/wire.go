@@ -42,7 +42,7 @@ func op[In any](quota string, write bool, do func(*Sim, *caller, In) (any, *faul
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if f := s.spend(c.account, quota); f != nil {
+		if f := s.spend(c, quota); f != nil {
 			return nil, f
 		}
 		out, f := do(s, c, in)

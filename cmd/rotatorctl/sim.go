@@ -62,7 +62,7 @@ throttle, stale-read, slow, crash, deadline.`,
 	f.StringArrayVar(&o.roles, "role", nil, "ARN or ARN=EXTERNAL-ID of a role that can be assumed; without any, all can; may be repeated")
 	f.StringVar(&o.events, "events", "", "file to add EventBridge's events to, one JSON object a line; - for standard output")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print every step and event as a line on standard error")
-	f.StringVar(&o.options.Region, "region", "us-east-1", "region of all ARNs")
+	f.StringVar(&o.options.Region, "region", "us-east-1", "default region; a request has its own")
 	f.StringVar(&o.options.Account, "account", "123456789012", "account of callers whose access key is no account")
 	f.StringVar(&o.options.StateFile, "state", "", "file that keeps all secrets, with their values in clear, from one run to the next")
 	f.DurationVar(&o.options.RetryDelay, "retry-delay", 100*time.Second, "pause before a failed rotation is repeated")

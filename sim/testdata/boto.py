@@ -1,6 +1,7 @@
-"""Answers calls of the scenario by boto3: one JSON object a line in, one out."""
+"""Answers calls of a scenario by boto3: one JSON object a line in, one out."""
 
 import base64
+import functools
 import json
 import sys
 
@@ -8,10 +9,13 @@ import boto3
 import botocore.config
 import botocore.exceptions
 
-client = boto3.client(
-    "secretsmanager", endpoint_url=sys.argv[1], region_name="us-east-1",
-    aws_access_key_id="test", aws_secret_access_key="test",
-    config=botocore.config.Config(retries={"max_attempts": 0}))
+
+@functools.cache
+def client(region):
+    return boto3.client(
+        "secretsmanager", endpoint_url=sys.argv[1], region_name=region,
+        aws_access_key_id="test", aws_secret_access_key="test",
+        config=botocore.config.Config(retries={"max_attempts": 0}))
 
 
 def plain(x):
@@ -27,7 +31,7 @@ for line in sys.stdin:
         args["SecretBinary"] = base64.b64decode(args["SecretBinary"])
     method = "".join("_" + c.lower() if c.isupper() else c for c in call["op"]).lstrip("_")
     try:
-        out = getattr(client, method)(**args)
+        out = getattr(client(call["region"]), method)(**args)
         out.pop("ResponseMetadata")
         answer = {"out": out}
     except botocore.exceptions.ClientError as e:
