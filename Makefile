@@ -22,7 +22,7 @@ $(TEST) -race -parallel 4 -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 
-.PHONY: ca-bundle build build-RotatorFunction demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam clean
+.PHONY: ca-bundle build build-RotatorFunction image demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker test-jest screenshot bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker deps-jest clean
 
 # build makes the function and the tool for this machine.
 build:
@@ -44,10 +44,19 @@ ca-bundle:
 	curl -fsS -o rotation/engine/rds-ca-bundle.pem https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem
 	$(GO) test -count=1 -run TestBundleCoversEveryRegion ./rotation/engine
 
+# image builds the image of the simulator for this machine's processor.
+IMAGE ?= rotator-sim
+image:
+	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags '-s -w' -o build/image/rotatorctl ./cmd/rotatorctl
+	docker build --tag $(IMAGE) .
+
 # demo uses the machine's PostgreSQL, as root Debian's, and else fetches one.
 demo: build
 	@[ "$$(id -u)" != 0 ] || scripts/deps.sh postgres || true
 	$(GO) run ./internal/dev/demo
+
+# boto3 is installed there where python3 has none.
+test: export PATH := /var/cache/rotator-testserver/python/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rotator-testserver/python/bin:$(PATH)
 
 # test ends with the figures of the crash sweeps and the witnesses.
 test: export ROTATOR_FIGURES = $(CURDIR)/build/figures
@@ -95,6 +104,20 @@ test-sam: export PATH := /var/cache/rotator-testserver/sam/bin:$(or $(XDG_CACHE_
 test-sam: deps-sam
 	scripts/with-docker.sh $(TEST) -tags sam -run SAM ./internal/testing/docstest
 
+# test-docker rotates a secret with the simulator in its image.
+test-docker: deps-docker
+	scripts/with-docker.sh $(TEST) -tags docker -run Image ./cmd/rotatorctl
+
+# test-jest rotates a secret with the example in JavaScript, in a copy of it.
+test-jest: deps-jest
+	rm -rf build/jest && mkdir -p build/jest && cp examples/javascript/* build/jest
+	$(GO) build -o build/jest/bin/rotatorctl ./cmd/rotatorctl
+	cd build/jest && npm install --ignore-scripts --silent --no-audit --no-fund && PATH=$(CURDIR)/build/jest/bin:$$PATH npx jest
+
+# screenshot takes the picture of the simulator's page for docs/simulator.md.
+screenshot: deps
+	ROTATOR_SCREENSHOT=$(CURDIR)/docs/images/simulator.png $(TEST) -run '^TestScreenshot$$' ./sim
+
 # bench prints the cost of a rotation; the figures are measured, not asserted.
 bench: build
 	$(GO) run ./internal/dev/bench
@@ -103,7 +126,7 @@ bench: build
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) vet ./...
-	$(GO) vet -tags 'cdk mysql next oracle sam sqlserver with_oracle' ./...
+	$(GO) vet -tags 'cdk docker mysql next oracle sam sqlserver with_oracle' ./...
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
@@ -132,6 +155,9 @@ deps-next:
 deps-cdk:
 	@scripts/deps.sh npm
 
+# deps-jest: Node.js with npm, which fetches Jest itself.
+deps-jest: deps-cdk
+
 # deps-terraform: only says what is missing.
 deps-terraform:
 	@scripts/deps.sh terraform
@@ -139,6 +165,10 @@ deps-terraform:
 # deps-sam: the SAM CLI, and Docker that runs or can be started.
 deps-sam:
 	@scripts/deps.sh sam
+
+# deps-docker: Docker that runs or can be started.
+deps-docker:
+	@scripts/deps.sh docker
 
 clean:
 	rm -rf build .aws-sam

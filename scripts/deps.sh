@@ -1,5 +1,5 @@
 #!/bin/sh
-# usage: scripts/deps.sh servers | aws | postgres | mysql | next | npm | terraform | sam
+# usage: scripts/deps.sh servers | aws | postgres | mysql | next | npm | terraform | sam | docker
 #
 # Installs what the tests start (see internal/testing/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
@@ -10,6 +10,7 @@
 # machine itself uses. npm: Node.js of version 20 or later, which the CDK needs, and npm. terraform: only looks whether Terraform is there, in a
 # version that can test modules without a cloud. sam: the SAM CLI, the AWS CLI and a fake of
 # AWS from PyPI, in a virtual environment in the cache, and Docker.
+# docker: Docker that runs or can be started.
 set -eu
 
 arch=$(uname -m)
@@ -42,6 +43,14 @@ cached() { [ -x "$common/$1" ] || { [ "$(id -u)" != 0 ] && [ -x "$own/$1" ]; }; 
 
 has_postgres() { has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
+# boto3 of 2023 or later, which Debian's is not: it finds the simulator by a variable.
+has_boto3() {
+	for bin in "" "$common/python/bin/" "$own/python/bin/"; do
+		"${bin}python3" -c 'import pytest, boto3; assert tuple(map(int, boto3.__version__.split(".")[:2])) >= (1, 28)' 2>/dev/null && return
+	done
+	return 1
+}
+
 # The audit log of Debian's own PostgreSQL, whose package is named after the version.
 missing_pgaudit() {
 	for lib in /usr/lib/postgresql/*/lib; do
@@ -59,6 +68,11 @@ missing_packages() {
 	# For the tests of key pairs.
 	has ssh-keygen || echo openssh-client
 	has openssl || echo openssl
+	# For rotation functions in other languages.
+	has_boto3 || { has python3 && python3 -c 'import ensurepip' 2>/dev/null; } || echo python3-venv
+	has node || echo nodejs
+	# For the simulator's page.
+	has chromium || echo chromium
 	# For the race detector and for InfluxDB 2.
 	has gcc || echo gcc libc6-dev
 	cached postgres-18/native/bin/initdb || has npm || echo npm
@@ -297,6 +311,17 @@ install_sam() {
 	echo "$versions" >"$cache/sam/versions"
 }
 
+# boto3 and pytest, for the example in Python. The programs name the folder that they are in, so
+# it is not moved; what is half done is not complete for has_boto3.
+install_boto3() {
+	! has_boto3 || return 0
+	echo "deps: installing boto3 and pytest" >&2
+	mkdir -p "$cache"
+	rm -rf "$cache/python"
+	{ python3 -m venv "$cache/python" && "$cache/python/bin/pip" install boto3==1.43.11 pytest==9.2.0; } >"$work/pip.log" 2>&1 ||
+		{ tail -n 20 "$work/pip.log" >&2; fail "boto3 and pytest cannot be installed"; }
+}
+
 # keep DIR NAME puts a whole directory into the cache in one step, so that an
 # interrupted run leaves no half of it.
 keep() {
@@ -318,6 +343,7 @@ servers)
 	install_ferretdb
 	install_influxdb
 	install_influxdb2
+	install_boto3
 	;;
 aws)
 	install_aws
@@ -349,7 +375,11 @@ sam)
 	install_sam
 	"$here/with-docker.sh" true || fail "the SAM CLI needs Docker"
 	;;
+docker)
+	install_packages "$(has docker && { has dockerd || docker info >/dev/null 2>&1; } || echo docker.io)"
+	"$here/with-docker.sh" true || fail "no Docker"
+	;;
 *)
-	fail "usage: scripts/deps.sh servers | aws | postgres | mysql | next | npm | terraform | sam"
+	fail "usage: scripts/deps.sh servers | aws | postgres | mysql | next | npm | terraform | sam | docker"
 	;;
 esac

@@ -54,8 +54,12 @@ func (s *Sim) History(id string) ([]Progress, error) {
 	return slices.Clone(sec.history), nil
 }
 
-func (sec *secret) note(p Progress, limit int) {
-	if len(sec.history) >= limit {
+// note keeps what happened to a secret.
+func (s *Sim) note(sec *secret, p Progress) {
+	if s.opts.Trace != nil {
+		s.opts.Trace(p)
+	}
+	if limit := s.opts.History; len(sec.history) >= limit {
 		sec.history = append(sec.history[:0], sec.history[len(sec.history)-limit+1:]...)
 	}
 	sec.history = append(sec.history, p)
@@ -65,7 +69,7 @@ func (sec *secret) note(p Progress, limit int) {
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieve-ct-entries.html
 func (s *Sim) announce(sec *secret, name, token, message string) {
 	now := s.clock.Now().UTC()
-	sec.note(Progress{Time: now, Secret: sec.ARN, Name: sec.Name, Version: token, Event: name, Err: message, Labels: maps.Clone(sec.Labels)}, s.opts.History)
+	s.note(sec, Progress{Time: now, Secret: sec.ARN, Name: sec.Name, Version: token, Event: name, Err: message, Labels: maps.Clone(sec.Labels)})
 	if s.opts.Events == nil {
 		return
 	}

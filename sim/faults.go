@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -37,7 +38,7 @@ const (
 // AllFaults are all kinds.
 var AllFaults = []Fault{DuplicateStep, LostAnswer, Throttle, StaleRead, Slow, Crash, Deadline}
 
-// lowRate is the share of calls, or steps, that a fault hits unless told.
+// lowRate is the share of calls, or steps, that a fault hits where no rate is given.
 const lowRate = 0.01
 
 // Faults decides when there is trouble, by a seeded source of chance. The same
@@ -55,10 +56,10 @@ func NewFaults(seed uint64, rates map[Fault]float64) *Faults {
 	return &Faults{seed: seed, rates: rates, rand: rand.New(rand.NewPCG(seed, 0))}
 }
 
-// ParseFaults reads what --fault is given: KIND or KIND=RATE, seed=N, or none. With
-// no kind at all every fault has a low rate. It returns nil for none.
+// ParseFaults reads what --fault is given: KIND or KIND=RATE, all or all=RATE for the kinds
+// that are not named, seed=N, or none. It returns nil for none and for no arguments.
 func ParseFaults(args []string) (*Faults, error) {
-	seed, rates := rand.Uint64()%1e9, make(map[Fault]float64)
+	seed, rates, rest := rand.Uint64()%1e9, make(map[Fault]float64), -1.0
 	all := strings.FieldsFunc(strings.Join(args, ","), func(r rune) bool { return r == ',' })
 	for _, a := range all {
 		kind, value, given := strings.Cut(a, "=")
@@ -71,7 +72,7 @@ func ParseFaults(args []string) (*Faults, error) {
 				return nil, fmt.Errorf("fault seed %q is not a number", value)
 			}
 			seed = n
-		case slices.Contains(AllFaults, Fault(kind)):
+		case kind == "all" || slices.Contains(AllFaults, Fault(kind)):
 			rate := lowRate
 			if given {
 				r, err := strconv.ParseFloat(value, 64)
@@ -80,21 +81,31 @@ func ParseFaults(args []string) (*Faults, error) {
 				}
 				rate = r
 			}
-			rates[Fault(kind)] = rate
+			if kind == "all" {
+				rest = rate
+			} else {
+				rates[Fault(kind)] = rate
+			}
 		default:
 			var names []string
 			for _, k := range AllFaults {
 				names = append(names, string(k))
 			}
-			return nil, fmt.Errorf("fault %q is not one of none (alone), seed=N, %s", a, strings.Join(names, ", "))
+			return nil, fmt.Errorf("fault %q is not one of none (alone), all, seed=N, %s", a, strings.Join(names, ", "))
 		}
 	}
-	if len(rates) == 0 {
-		for _, k := range AllFaults {
-			rates[k] = lowRate
+	for _, k := range AllFaults {
+		if _, named := rates[k]; rest >= 0 && !named {
+			rates[k] = rest
 		}
 	}
-	return NewFaults(seed, rates), nil
+	switch {
+	case len(rates) > 0:
+		return NewFaults(seed, rates), nil
+	case len(all) > 0:
+		return nil, errors.New("a fault seed needs a fault, such as all")
+	}
+	return nil, nil
 }
 
 // String writes faults as ParseFaults reads them.

@@ -12,7 +12,7 @@ import (
 )
 
 func TestFaultsAreReadAndPrintedTheSame(t *testing.T) {
-	for _, args := range [][]string{nil, {"seed=7"}, {"crash"}, {"duplicate=0.5", "slow=1", "seed=3"}, {"throttle,stale-read=0.2"}} {
+	for _, args := range [][]string{{"all"}, {"seed=7", "all"}, {"all=0.3", "slow=0"}, {"crash"}, {"duplicate=0.5", "slow=1", "seed=3"}, {"throttle,stale-read=0.2"}} {
 		f, err := ParseFaults(args)
 		if err != nil || f == nil {
 			t.Errorf("%q: %v", args, err)
@@ -22,18 +22,22 @@ func TestFaultsAreReadAndPrintedTheSame(t *testing.T) {
 		if err != nil || again.String() != f.String() {
 			t.Errorf("%q: %s is read as %s, %v", args, f, again, err)
 		}
-		if len(args) == 0 {
-			for _, k := range AllFaults {
-				if f.rate(k) != lowRate {
-					t.Errorf("%s has the rate %g", k, f.rate(k))
-				}
+		for _, k := range AllFaults {
+			want := map[string]float64{"all": lowRate, "all=0.3": 0.3}[args[0]]
+			if k == Slow && len(args) > 1 {
+				want = 0
+			}
+			if strings.HasPrefix(args[0], "all") && f.rate(k) != want {
+				t.Errorf("%q: %s has the rate %g", args, k, f.rate(k))
 			}
 		}
 	}
-	if f, err := ParseFaults([]string{"none"}); f != nil || err != nil || f.String() != "none" {
-		t.Errorf("none is %v, %v", f, err)
+	for _, args := range [][]string{nil, {"none"}} {
+		if f, err := ParseFaults(args); f != nil || err != nil || f.String() != "none" {
+			t.Errorf("%q is %v, %v", args, f, err)
+		}
 	}
-	for _, bad := range []string{"nonsense", "crash=2", "crash=-1", "crash=NaN", "crash=x", "seed=x", "none,crash"} {
+	for _, bad := range []string{"nonsense", "crash=2", "crash=-1", "crash=NaN", "crash=x", "seed=x", "seed=7", "all=2", "none,crash"} {
 		if _, err := ParseFaults([]string{bad}); err == nil {
 			t.Errorf("%q was taken", bad)
 		}

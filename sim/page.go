@@ -1,42 +1,99 @@
 package sim
 
 import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"html/template"
 	"maps"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 )
 
-//go:embed page.html
-var pageText string
+var (
+	//go:embed page.html
+	pageText string
+	//go:embed page.css
+	pageCSS template.CSS
+	//go:embed page.js
+	pageJS template.JS
+)
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"clock": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
-	"short": func(id string) string { return id[:min(8, len(id))] },
-	"lower": strings.ToLower,
+	"clock":  func(t time.Time) string { return t.UTC().Format(time.DateTime) },
+	"minute": func(t time.Time) string { return t.UTC().Format("01-02 15:04") },
+	"short":  func(id string) string { return id[:min(8, len(id))] },
+	"lower":  strings.ToLower,
+	"css":    func() template.CSS { return pageCSS },
+	"js":     func() template.JS { return pageJS },
 }).Parse(pageText))
+
+// pagePolicy lets the page run its own script and nothing else.
+var pagePolicy = func() string {
+	sum := sha256.Sum256([]byte(pageJS))
+	return "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; script-src 'sha256-" +
+		base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}()
+
+const (
+	// maxShown is how many secrets the overview lists. Those that need attention come first.
+	maxShown = 2000
+	// maxFailures is how many of them it lists with what went wrong, to stay small.
+	maxFailures = 30
+)
 
 // pageData is what the page shows; values have no place in it.
 type pageData struct {
-	Now     time.Time
-	Region  string
-	Faults  string
-	Stats   Stats
-	Secrets []pageSecret
-	More    int // secrets beyond those
+	Host, Region, Faults string
+	Now                  time.Time
+	Stats                Stats
+	// Groups are the overview, those that need attention first.
+	Groups []*pageGroup
+	Total  int
+	More   int // secrets beyond those that are listed
+	// Detail is the one secret that is shown, if Missing does not say that it is gone.
+	Detail  *pageDetail
+	Missing bool
 }
 
-// maxShown is how many secrets the page shows: more would keep the service busy.
-const maxShown = 200
+// pageGroup are the secrets in one state.
+type pageGroup struct {
+	ID, Title string
+	Count     int
+	Rows      []pageRow
+}
 
-type pageSecret struct {
-	*secret
-	Function string
-	Versions []pageVersion
-	Timeline []pageStep
+// pageRow is a secret in the overview.
+type pageRow struct {
+	Key, Name  string
+	Late       bool
+	Again      bool // it failed, and its rotation still runs
+	Failure    *pageFailure
+	Last, Next time.Time
+}
+
+// pageFailure is what went wrong in the last attempt of a rotation.
+type pageFailure struct {
+	Step           string
+	Attempt        int
+	Cause, Message string
+}
+
+type pageDetail struct {
+	pageRow
+	State, ARN, Account, Description string
+	Function, Schedule               string
+	Deleted                          time.Time
+	Versions                         []pageVersion
+	Timeline                         []pageStep
 }
 
 type pageVersion struct {
@@ -48,65 +105,192 @@ type pageVersion struct {
 
 type pageStep struct {
 	Progress
-	Marks []pageMark
+	Failure *pageFailure
+	Marks   []pageMark
 }
 
 // pageMark is a label and the version that it is on.
 type pageMark struct{ Label, Version string }
 
-// page shows secrets, their versions and labels, and the timelines of their
-// rotations.
-func (s *Sim) page(w http.ResponseWriter) {
-	s.mu.Lock()
-	d := pageData{Now: s.clock.Now(), Region: s.opts.Region, Faults: s.opts.Faults.String(), Stats: s.stats}
-	for _, account := range slices.Sorted(maps.Keys(s.accounts)) {
-		for _, name := range slices.Sorted(maps.Keys(s.accounts[account])) {
-			if len(d.Secrets) == maxShown {
-				d.More++
-				continue
-			}
-			d.Secrets = append(d.Secrets, s.accounts[account][name].shown())
-		}
-	}
-	var b strings.Builder
-	err := pageTemplate.Execute(&b, d)
-	s.mu.Unlock()
-	if err != nil {
-		http.Error(w, "the page cannot be made", http.StatusInternalServerError)
+// pagePath are the overview and, by the end of its ARN, the page of one secret.
+var pagePath = regexp.MustCompile(`^/([A-Za-z0-9]{6})?$`)
+
+// isPage tells whether a request is a browser's.
+func isPage(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.URL.RawQuery == "" && pagePath.MatchString(r.URL.Path)
+}
+
+// page shows all secrets, or the versions, the labels and the timeline of one.
+func (s *Sim) page(w http.ResponseWriter, r *http.Request) {
+	var text bytes.Buffer
+	if err := pageTemplate.Execute(&text, s.pageData(r)); err != nil {
+		http.Error(w, "the page cannot be rendered", http.StatusInternalServerError)
 		return
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	_, _ = w.Write([]byte(b.String()))
+	h.Set("Cache-Control", "no-cache")
+	h.Set("Content-Security-Policy", pagePolicy)
+	h.Set("Vary", "Accept-Encoding")
+	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		_, _ = w.Write(text.Bytes()) // a reader that went away
+		return
+	}
+	h.Set("Content-Encoding", "gzip")
+	z := gzip.NewWriter(w)
+	_, _ = z.Write(text.Bytes())
+	_ = z.Close()
 }
 
-func (sec *secret) shown() pageSecret {
-	p := pageSecret{secret: sec}
-	p.Function = sec.Rotation.Function[strings.LastIndexByte(sec.Rotation.Function, ':')+1:]
-	for _, v := range sec.Versions {
-		p.Versions = append(p.Versions, pageVersion{v.ID, v.Created, !v.filled(), sec.stages(v.ID)})
+// pageData collects under the lock what is rendered without it.
+func (s *Sim) pageData(r *http.Request) *pageData {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.Now()
+	d := &pageData{Host: r.Host, Region: s.opts.Region, Faults: s.opts.Faults.String(), Now: now, Stats: s.stats}
+	key := r.URL.Path[1:]
+	d.Missing = key != ""
+	groups := []*pageGroup{{ID: "failing", Title: "Failing"}, {ID: "late", Title: "Late"}, {ID: "running", Title: "Running"},
+		{ID: "healthy", Title: "Healthy"}, {ID: "unrotated", Title: "Not rotated"}, {ID: "deleted", Title: "Scheduled for deletion"}}
+	for _, account := range slices.Sorted(maps.Keys(s.accounts)) {
+		for _, name := range slices.Sorted(maps.Keys(s.accounts[account])) {
+			sec := s.accounts[account][name]
+			d.Total++
+			state, row := sec.row(now)
+			if key == row.Key {
+				d.Detail, d.Missing = sec.detail(now), false
+			}
+			i := slices.IndexFunc(groups, func(g *pageGroup) bool { return g.ID == state })
+			groups[i].Count++
+			groups[i].Rows = append(groups[i].Rows, row)
+		}
 	}
-	slices.SortFunc(p.Versions, func(a, b pageVersion) int {
+	if key != "" {
+		return d
+	}
+	room, failures := maxShown, maxFailures
+	for _, g := range groups {
+		if g.Count == 0 {
+			continue
+		}
+		d.Groups = append(d.Groups, g)
+		shown := min(room, g.Count)
+		room, d.More, g.Rows = room-shown, d.More+g.Count-shown, g.Rows[:shown]
+		for i := range g.Rows {
+			if f := g.Rows[i].Failure; f != nil {
+				if failures--; failures < 0 {
+					g.Rows[i].Failure = nil
+				}
+				f.Message = cut(f.Message, 160)
+			}
+		}
+	}
+	return d
+}
+
+// cut shortens a text to so many bytes of whole characters.
+func cut(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[:n], "") + "…"
+}
+
+// row returns what the overview shows of a secret, and the group that it is in.
+func (sec *secret) row(now time.Time) (state string, row pageRow) {
+	r := &sec.Rotation
+	row = pageRow{Key: sec.ARN[len(sec.ARN)-6:], Name: sec.Name, Failure: sec.failure(), Last: r.Last}
+	if !sec.Deleted.IsZero() {
+		row.Failure = nil
+		return "deleted", row
+	}
+	row.Next = r.Next
+	// A timer of a fast clock goes off a little after its time.
+	row.Late = r.Enabled && !r.Next.IsZero() && (r.Running && r.start.After(r.Next) || !r.Running && row.Failure != nil && now.After(r.Next))
+	switch {
+	case row.Failure != nil:
+		row.Again = r.Running
+		return "failing", row
+	case row.Late:
+		return "late", row
+	case r.Running:
+		return "running", row
+	case r.Enabled:
+		return "healthy", row
+	}
+	return "unrotated", row
+}
+
+// failure returns what went wrong in the last attempt of a rotation, or nil where it went
+// well or was given up.
+func (sec *secret) failure() *pageFailure {
+	for i, h := range slices.Backward(sec.history) {
+		switch h.Event {
+		case "RotationFailed", "TestRotationFailed":
+			if i > 0 && sec.history[i-1].Err != "" {
+				h = sec.history[i-1] // the step, of which the event has only the beginning
+			}
+			return failureOf(h)
+		case "RotationSucceeded", "TestRotationSucceeded", "RotationAbandoned":
+			return nil
+		}
+	}
+	// The timeline is lost with the process that wrote it; the labels are not.
+	if _, unfinished := sec.unfinished(); unfinished && sec.Rotation.Enabled && !sec.Rotation.Running {
+		return &pageFailure{Message: "The last rotation did not complete. AWSPENDING is on its version."}
+	}
+	return nil
+}
+
+// failureOf reads what a function answers for an error, and leaves any other text as it is.
+func failureOf(p Progress) *pageFailure {
+	f := &pageFailure{Step: p.Step, Attempt: p.Attempt, Message: p.Err}
+	_, answer, ok := strings.Cut(p.Err, " step: ")
+	if !ok {
+		return f
+	}
+	f.Message = answer
+	var told struct{ ErrorType, ErrorMessage string }
+	if json.Unmarshal([]byte(answer), &told) == nil && told.ErrorType+told.ErrorMessage != "" {
+		f.Cause, f.Message = told.ErrorType, told.ErrorMessage
+	}
+	return f
+}
+
+// detail returns all that the page shows of a secret.
+func (sec *secret) detail(now time.Time) *pageDetail {
+	r := &sec.Rotation
+	d := &pageDetail{ARN: sec.ARN, Account: sec.Account, Description: sec.Description, Function: r.Function, Deleted: sec.Deleted}
+	d.State, d.pageRow = sec.row(now)
+	if r.Rules != nil {
+		d.Schedule = cmp.Or(r.Rules.ScheduleExpression, fmt.Sprintf("every %d days", valueOf(r.Rules.AutomaticallyAfterDays)))
+		if r.Rules.Duration != "" {
+			d.Schedule += " for " + r.Rules.Duration
+		}
+	}
+	for _, v := range sec.Versions {
+		d.Versions = append(d.Versions, pageVersion{v.ID, v.Created, !v.filled(), sec.stages(v.ID)})
+	}
+	slices.SortFunc(d.Versions, func(a, b pageVersion) int {
 		switch { // those with a label are never cut off
 		case a.Labels != nil && b.Labels == nil:
 			return -1
 		case a.Labels == nil && b.Labels != nil:
 			return 1
 		}
-		return b.Created.Compare(a.Created)
+		return cmp.Or(b.Created.Compare(a.Created), strings.Compare(a.ID, b.ID))
 	})
-	p.Versions = p.Versions[:min(max(8, len(sec.byVersion())), len(p.Versions))]
+	d.Versions = d.Versions[:min(max(8, len(sec.byVersion())), len(d.Versions))]
 	for i, h := range slices.Backward(sec.history) {
 		step := pageStep{Progress: h}
-		if h.Event != "" && i > 0 && strings.HasPrefix(sec.history[i-1].Err, h.Err) {
-			step.Err = "" // the step before has just said it
+		// The step before an event has said more of the same.
+		if h.Err != "" && (h.Event == "" || i == 0 || !strings.HasPrefix(sec.history[i-1].Err, h.Err)) {
+			step.Failure = failureOf(h)
 		}
 		for _, l := range slices.Sorted(maps.Keys(h.Labels)) {
 			step.Marks = append(step.Marks, pageMark{l, h.Labels[l]})
 		}
-		p.Timeline = append(p.Timeline, step)
+		d.Timeline = append(d.Timeline, step)
 	}
-	return p
+	return d
 }

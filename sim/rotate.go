@@ -31,8 +31,11 @@ type rotation struct {
 
 	cancel func() // undoes the planned rotation
 	wake   context.CancelFunc
-	due    bool  // the planned time came while a test ran
-	err    error // of the last rotation that ended
+	// start is when the rotation that runs would have started on a machine that takes no
+	// time: under a fast clock, its own time would count as the service's.
+	start time.Time
+	due   time.Time // a planned time that came while a test ran
+	err   error     // of the last rotation that ended
 }
 
 // metadata is an item of ExternalSecretRotationMetadata.
@@ -122,14 +125,14 @@ func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 	}
 	sec.touch(now)
 	s.plan(sec, now)
-	s.begin(sec, in.ClientRequestToken, test)
+	s.begin(sec, in.ClientRequestToken, test, now)
 	return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": in.ClientRequestToken}, nil
 }
 
 // begin stages the version of a rotation and starts it. A rotation that only tests
 // gets a copy of the current value, which is removed afterwards. Unknown: which
 // VersionId RotateSecret answers then; here the copy's.
-func (s *Sim) begin(sec *secret, token string, test bool) {
+func (s *Sim) begin(sec *secret, token string, test bool, start time.Time) {
 	s.remember(sec)
 	if sec.Versions[token] == nil {
 		v := &version{ID: token, Created: s.clock.Now().Truncate(time.Millisecond)}
@@ -140,7 +143,7 @@ func (s *Sim) begin(sec *secret, token string, test bool) {
 	}
 	sec.Labels[pending] = token
 	r := &sec.Rotation
-	r.Running, r.Token, r.Test, r.Tokens, r.err = true, token, test, nil, nil
+	r.Running, r.Token, r.Test, r.Tokens, r.err, r.start = true, token, test, nil, nil, start
 	s.stats.Started++
 	s.announce(sec, named(test, "RotationStarted"), token, "")
 	s.resume(sec)
@@ -210,10 +213,10 @@ func (s *Sim) stir(sec *secret) {
 // enough. Each attempt begins with createSecret again, with the same token. A test
 // is not repeated.
 func (s *Sim) rotate(ctx context.Context, sec *secret, token string, test bool) {
-	attempt := 1
-	for ; ; attempt++ {
-		began := s.clock.Now()
+	for attempt := 1; ; attempt++ {
+		wall := s.clock.Wall()
 		err := s.attempt(sec, token, test, attempt)
+		took := s.clock.Wall().Sub(wall)
 		s.mu.Lock()
 		if s.stopped() { // what the next run reads is that it goes on
 			s.mu.Unlock()
@@ -221,13 +224,16 @@ func (s *Sim) rotate(ctx context.Context, sec *secret, token string, test bool) 
 		}
 		over := sec.over(token)
 		if err == nil || over != nil || test || attempt >= s.opts.MaxAttempts {
-			s.end(sec, token, test, began, err, over)
+			s.end(sec, token, test, took, err, over)
 			s.keep()
 			s.mu.Unlock()
 			return
 		}
 		s.failed(sec, token, test, err)
 		s.stats.Retried++
+		if sec.Rotation.Token == token {
+			sec.Rotation.start = sec.Rotation.start.Add(took + s.opts.RetryDelay)
+		}
 		s.mu.Unlock()
 		_ = s.clock.Sleep(ctx, s.opts.RetryDelay) // who wakes it ends it
 	}
@@ -243,9 +249,9 @@ func (s *Sim) failed(sec *secret, token string, test bool, err error) {
 	s.announce(sec, named(test, "RotationFailed"), token, message)
 }
 
-// end settles a rotation, whose last attempt began at a time. err is nil where its version
+// end settles a rotation, whose last attempt took some time. err is nil where its version
 // became AWSCURRENT.
-func (s *Sim) end(sec *secret, token string, test bool, began time.Time, err, over error) {
+func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err, over error) {
 	r := &sec.Rotation
 	// Where an operator took AWSPENDING away and began anew, the state is the
 	// new rotation's.
@@ -267,15 +273,18 @@ func (s *Sim) end(sec *secret, token string, test bool, began time.Time, err, ov
 		} else {
 			s.announce(sec, "TestRotationSucceeded", token, "")
 		}
-		if r.due {
-			s.fallDue(sec)
+		if due := r.due; !due.IsZero() {
+			if free := r.start.Add(took); due.Before(free) {
+				due = free
+			}
+			s.fallDue(sec, due)
 		}
 	case err == nil:
 		if sec.Labels[pending] == token && !s.opts.KeepPending {
 			delete(sec.Labels, pending)
 		}
 		s.stats.Succeeded++
-		if !r.Next.IsZero() && began.After(r.Next) {
+		if !r.Next.IsZero() && r.start.After(r.Next) {
 			s.stats.Late++
 		}
 		r.Last = sec.touch(now)
@@ -375,7 +384,7 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 	if err != nil {
 		p.Err = sec.redacted(err.Error())
 	}
-	sec.note(p, s.opts.History)
+	s.note(sec, p)
 	s.mu.Unlock()
 	if s.opts.Watch != nil {
 		s.opts.Watch(p)

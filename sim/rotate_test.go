@@ -393,7 +393,7 @@ func TestNoFormOfAValueStandsInTheErrorOfARotation(t *testing.T) {
 			}
 			var page strings.Builder
 			b.mu.Lock()
-			err = pageTemplate.Execute(&page, pageData{Secrets: []pageSecret{b.Sim.at(mine, "us-east-1", "db").shown()}})
+			err = pageTemplate.Execute(&page, pageData{Detail: b.Sim.at(mine, "us-east-1", "db").detail(begin)})
 			b.mu.Unlock()
 			if err != nil {
 				t.Fatal(err)

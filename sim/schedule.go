@@ -362,32 +362,37 @@ func (s *Sim) plan(sec *secret, base time.Time) {
 	// The rules were read before they were taken.
 	if times, _ := r.Rules.schedule(); times != nil {
 		r.Open, r.Next = times.window(base)
-		s.arm(sec, r.Open, r.Next)
+		s.arm(sec, r.Open, r.Next, base)
 	}
 }
 
 // arm has a secret rotated at some time within a window that its ARN decides, so
 // that secrets of one schedule are spread over it. AWS says no more than that it
-// may be any time.
-func (s *Sim) arm(sec *secret, open, end time.Time) {
+// may be any time. Nothing starts before the earliest time: a window can have been missed.
+func (s *Sim) arm(sec *secret, open, end, earliest time.Time) {
 	h := fnv.New64a()
 	fmt.Fprint(h, sec.ARN, open.Unix())
 	at := open.Add(time.Duration(float64(end.Sub(open)) * float64(h.Sum64()>>11) / (1 << 53)))
+	if at.Before(earliest) {
+		at = earliest
+	}
 	sec.Rotation.cancel = s.clock.At(at, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.fallDue(sec)
+		s.fallDue(sec, at)
 	})
 }
 
-// fallDue begins the rotation that was planned. One that falls due while a test runs
-// waits for its end.
-func (s *Sim) fallDue(sec *secret) {
+// fallDue begins the rotation that was planned for a time. One that falls due while a test
+// runs waits for its end.
+func (s *Sim) fallDue(sec *secret, at time.Time) {
 	r := &sec.Rotation
 	if s.accounts[sec.Account][sec.place()] != sec || !sec.Deleted.IsZero() || !r.Enabled || s.stopped() {
 		return
 	}
-	if r.due = r.Running; r.due {
+	r.due = time.Time{}
+	if r.Running {
+		r.due = at
 		return
 	}
 	// A rotation that was not finished is tried again, under its own token.
@@ -395,7 +400,7 @@ func (s *Sim) fallDue(sec *secret) {
 	if !unfinished {
 		token = uuid.NewString()
 	}
-	s.begin(sec, token, false)
+	s.begin(sec, token, false, at)
 	s.keep()
 }
 
@@ -410,14 +415,15 @@ func (s *Sim) rearm(sec *secret) {
 	s.unplan(sec)
 	if r := &sec.Rotation; r.Enabled && r.Rules != nil && r.Function != "" {
 		if times, _ := r.Rules.schedule(); times != nil {
-			open, end := times.window(s.clock.Now())
-			s.arm(sec, open, end)
+			now := s.clock.Now()
+			open, end := times.window(now)
+			s.arm(sec, open, end, now)
 		}
 	}
 }
 
 func (s *Sim) unplan(sec *secret) {
-	sec.Rotation.due = false
+	sec.Rotation.due = time.Time{}
 	if sec.Rotation.cancel != nil {
 		sec.Rotation.cancel()
 		sec.Rotation.cancel = nil

@@ -1,5 +1,6 @@
 // Package sim is AWS Secrets Manager for a laptop: its state, its rotations
-// and its wire protocol. It knows nothing of the rotation function.
+// and its wire protocol. It knows nothing of the rotation function. A Go test of a
+// rotation function starts with the package simtest.
 //
 // Where AWS's behaviour is not known, a comment begins with "Unknown:" and says
 // what was chosen; docs/simulator.md lists them all.
@@ -59,6 +60,9 @@ type Options struct {
 	Quotas bool
 	// Watch, if set, is told of every step of a rotation after it ended.
 	Watch func(Progress)
+	// Trace, if set, is told of every step and every event in their order. It must return
+	// soon and must not call the Sim.
+	Trace func(Progress)
 	// Events, if set, gets what AWS sends to EventBridge, one JSON object a line.
 	Events io.Writer
 	// History is how many steps and events are kept for each secret: 64.

@@ -29,6 +29,7 @@ type bench struct {
 	*Sim
 	clock  *ManualClock
 	url    string
+	server *Server
 	client *sm.Client
 }
 
@@ -44,7 +45,7 @@ func newBench(t *testing.T, o Options) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
-	b.url = server.URL()
+	b.url, b.server = server.URL(), server
 	b.client = b.as("test")
 	return b
 }

@@ -48,6 +48,7 @@ func (s *Sim) Load() error {
 			s.add(sec) // an older version knew one region, and secrets by their names
 			r := &sec.Rotation
 			if r.Running {
+				r.start = s.clock.Now()
 				s.resume(sec) // and ends at once where the secret was deleted
 			}
 			_, unfinished := sec.unfinished()
@@ -58,7 +59,7 @@ func (s *Sim) Load() error {
 			case unfinished && !r.Running:
 				s.rearm(sec) // it was given up, and its window is over
 			default:
-				s.arm(sec, r.Open, r.Next)
+				s.arm(sec, r.Open, r.Next, s.clock.Now())
 			}
 		}
 	}

@@ -97,8 +97,8 @@ const maxRequest = 1 << 20
 // GET / the page.
 func (s *Sim) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet && r.URL.Path == "/" && r.URL.RawQuery == "" {
-			s.page(w)
+		if isPage(r) {
+			s.page(w, r)
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))

@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +27,7 @@ type simFlags struct {
 	roles                  []string
 	timeout                time.Duration
 	speed                  float64
+	verbose                bool
 	options                sim.Options
 }
 
@@ -34,29 +37,31 @@ func newSim() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sim",
 		Short: "Run a local Secrets Manager until stopped",
-		Long: `Sim serves the API of AWS Secrets Manager and rotates secrets as AWS does. It
-prints one line with its URL when it is ready; a browser shows secrets, labels and
-rotations there, and no values. Point any AWS tool at it with
+		Long: `Sim serves the API of AWS Secrets Manager and rotates secrets as AWS does. When it is
+ready it prints its URL and commands to start with. A browser shows secrets, labels and
+rotations at that URL, and no values. Point any AWS tool at it with
 AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL_STS. The access key is any word,
-or the twelve digits of the account to act as. What it holds is lost when it stops,
-unless --state names a file.
+or the twelve digits of the account to act as. Secrets are lost when it stops, unless
+--state names a file.
 
-A function is exec:PATH, a Lambda binary that is run here, or url:URL, anything that
-serves Lambda's Invoke API such as "sam local start-lambda".
+A function is exec:PATH, a Lambda binary; python:FILE.FUNCTION or node:FILE.FUNCTION, a
+handler; or url:URL, anything that serves Lambda's Invoke API such as "sam local
+start-lambda". All but the last are run here.
 
-Like AWS it fails now and then: each fault hits one call or step in a hundred unless
---fault says otherwise. Faults: duplicate, lost-answer, throttle, stale-read, slow,
-crash, deadline.`,
+AWS fails now and then. With --fault all so does the simulator: each fault hits one call
+or step in a hundred, or the share that --fault names. Faults: duplicate, lost-answer,
+throttle, stale-read, slow, crash, deadline.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7788", "address to serve at")
-	f.StringArrayVar(&o.functions, "function", nil, "a rotation function, ARN=exec:PATH or ARN=url:URL; may be repeated")
+	f.StringArrayVar(&o.functions, "function", nil, "a rotation function: ARN=exec:PATH, ARN=python:HANDLER, ARN=node:HANDLER or ARN=url:URL; may be repeated")
 	f.StringArrayVar(&o.env, "env", nil, "NAME=VALUE for the environment of exec: functions; may be repeated")
-	f.StringArrayVar(&o.faults, "fault", nil, "KIND or KIND=RATE (0 to 1), seed=N, or none; may be repeated")
+	f.StringArrayVar(&o.faults, "fault", nil, "all, KIND or KIND=RATE (0 to 1), and seed=N; none by default; may be repeated")
 	f.StringArrayVar(&o.roles, "role", nil, "ARN or ARN=EXTERNAL-ID of a role that can be assumed; without any, all can; may be repeated")
 	f.StringVar(&o.events, "events", "", "file to add EventBridge's events to, one JSON object a line; - for standard output")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "print every step and event as a line on standard error")
 	f.StringVar(&o.options.Region, "region", "us-east-1", "default region; a request has its own")
 	f.StringVar(&o.options.Account, "account", "123456789012", "account of callers whose access key is no account")
 	f.StringVar(&o.options.StateFile, "state", "", "file that keeps all secrets, with their values in clear, from one run to the next")
@@ -91,6 +96,9 @@ func (o *simFlags) run(c *cobra.Command) error {
 		defer done()
 		o.options.Events = w
 	}
+	if o.verbose {
+		o.options.Trace = func(p sim.Progress) { printProgress(c.ErrOrStderr(), p) }
+	}
 	simulator := sim.New(o.options)
 	for _, r := range o.roles {
 		arn, external, _ := strings.Cut(r, "=")
@@ -118,14 +126,8 @@ func (o *simFlags) run(c *cobra.Command) error {
 		}
 	}
 	server.Start()
-	// The seed repeats a run; the ready line is for programs and stands alone.
-	log.Info("simulator", "faults", o.options.Faults.String(), "keeps", cmp.Or(o.options.StateFile, "nothing"))
-	if wantsJSON(c) {
-		if err := json.NewEncoder(c.OutOrStdout()).Encode(map[string]string{"url": server.URL()}); err != nil {
-			return err
-		}
-	} else {
-		fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", server.URL())
+	if err := o.greet(c, server.URL()); err != nil {
+		return err
 	}
 	<-c.Context().Done()
 	// Before the functions are ended: what is under way goes on in the next run.
@@ -133,6 +135,59 @@ func (o *simFlags) run(c *cobra.Command) error {
 		return fmt.Errorf("--state: %w", err)
 	}
 	return nil
+}
+
+// greet prints the URL, on a line of its own for programs, and what a person needs to begin.
+func (o *simFlags) greet(c *cobra.Command, url string) error {
+	if wantsJSON(c) {
+		fmt.Fprintf(c.ErrOrStderr(), "Faults: %s\n", o.options.Faults) // the seed repeats a run
+		return json.NewEncoder(c.OutOrStdout()).Encode(map[string]string{"url": url})
+	}
+	function, functions := "ARN", "none (--function ARN=exec:PATH adds one)"
+	if len(o.functions) > 0 {
+		var arns []string
+		for _, f := range o.functions {
+			arn, _, _ := strings.Cut(f, "=")
+			arns = append(arns, arn)
+		}
+		function, functions = arns[0], strings.Join(arns, ", ")
+	}
+	fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", url)
+	fmt.Fprintf(c.ErrOrStderr(), `
+Simulated: all operations of AWS Secrets Manager, scheduled rotation, request quotas, and AssumeRole of AWS STS
+Page:      %[1]s/
+Functions: %[2]s
+Faults:    %[3]s
+State:     %[4]s
+
+In another terminal:
+
+export AWS_ENDPOINT_URL_SECRETS_MANAGER=%[1]s AWS_ENDPOINT_URL_STS=%[1]s
+export AWS_REGION=%[5]s AWS_DEFAULT_REGION=%[5]s AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test
+aws secretsmanager create-secret --name app --secret-string first
+aws secretsmanager rotate-secret --secret-id app --rotation-lambda-arn %[6]s
+
+`, url, functions, o.options.Faults, cmp.Or(o.options.StateFile, "in memory, lost on exit"), o.options.Region, function)
+	return nil
+}
+
+// printProgress writes a step or an event as one line.
+func printProgress(w io.Writer, p sim.Progress) {
+	what := p.Event
+	if what == "" {
+		what = fmt.Sprintf("%s, attempt %d", p.Step, p.Attempt)
+		if p.Err == "" {
+			what += ": ok"
+		}
+	}
+	if p.Err != "" {
+		what += ": " + strings.ReplaceAll(p.Err, "\n", " ")
+	}
+	labels := make([]string, 0, len(p.Labels))
+	for _, l := range slices.Sorted(maps.Keys(p.Labels)) {
+		labels = append(labels, l+"="+p.Labels[l][:8])
+	}
+	fmt.Fprintf(w, "%s %s: %s [%s]\n", p.Time.UTC().Format(time.DateTime), p.Name, what, strings.Join(labels, " "))
 }
 
 var (
@@ -189,20 +244,25 @@ type remote struct{ *lambdasim.RemoteFunction }
 
 func (remote) Close() error { return nil }
 
-// function reads ARN=exec:PATH or ARN=url:URL; an ARN has no equals sign.
+// function reads ARN=KIND:WHERE; an ARN has no equals sign.
 func (o *simFlags) function(text, url string) (closer, error) {
 	arn, target, ok := strings.Cut(text, "=")
 	kind, where, ok2 := strings.Cut(target, ":")
 	if !ok || !ok2 || !strings.HasPrefix(arn, "arn:") {
-		return nil, fmt.Errorf("--function %s is not ARN=exec:PATH or ARN=url:URL", text)
+		return nil, fmt.Errorf("--function %s is not ARN=exec:PATH, ARN=python:HANDLER, ARN=node:HANDLER or ARN=url:URL", text)
 	}
+	options := lambdasim.Options{ARN: arn, Timeout: o.timeout, Log: os.Stderr,
+		Env: append([]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + url, "AWS_ENDPOINT_URL_STS=" + url}, o.env...)}
 	switch kind {
 	case "exec":
-		return lambdasim.New(where, lambdasim.Options{ARN: arn, Timeout: o.timeout, Log: os.Stderr,
-			Env: append([]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + url, "AWS_ENDPOINT_URL_STS=" + url}, o.env...)})
+		return lambdasim.New(where, options)
+	case "python":
+		return lambdasim.Python(where, options)
+	case "node":
+		return lambdasim.Node(where, options)
 	case "url":
 		f, err := lambdasim.Remote(where, arn)
 		return remote{f}, err
 	}
-	return nil, errors.New("--function " + text + " is neither exec: nor url:")
+	return nil, fmt.Errorf("--function %s: %q is none of exec, python, node and url", text, kind)
 }

@@ -7,11 +7,13 @@ package lambdasim
 import (
 	"cmp"
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +27,8 @@ type Options struct {
 	// the function finds in its environment; its access key is the account, by
 	// which the simulator knows it.
 	ARN string
+	// Args are the program's arguments.
+	Args []string
 	// Env is added to the function's environment, NAME=VALUE. Nothing of this
 	// process's environment is passed on but PATH and HOME.
 	Env []string
@@ -65,6 +69,35 @@ func New(path string, o Options) (*Function, error) {
 		o.Log = io.Discard
 	}
 	return &Function{path: path, opts: o, all: make(map[*sandbox]bool)}, nil
+}
+
+var (
+	//go:embed runtime.py
+	pythonRuntime string
+	//go:embed runtime.mjs
+	nodeRuntime string
+)
+
+// Python returns a function in Python whose handler is named as Lambda's setting is, such as
+// lambda_function.lambda_handler. The program python3 runs it.
+func Python(handler string, o Options) (*Function, error) {
+	o.Args = []string{"-u", "-c", pythonRuntime, handler}
+	return script("python3", handler, o)
+}
+
+// Node returns a function in JavaScript whose handler, an async function, is named as Lambda's
+// setting is, such as index.handler. The program node, of version 20 or later, runs it.
+func Node(handler string, o Options) (*Function, error) {
+	o.Args = []string{"--input-type=module", "--eval", nodeRuntime, handler}
+	return script("node", handler, o)
+}
+
+func script(program, handler string, o Options) (*Function, error) {
+	if file, name, ok := strings.Cut(filepath.Base(handler), "."); !ok || file == "" || name == "" {
+		return nil, fmt.Errorf("%q is not a handler, which is FILE.FUNCTION without the file's extension", handler)
+	}
+	o.Env = append([]string{"_HANDLER=" + handler}, o.Env...)
+	return New(program, o)
 }
 
 func notARN(text string) error { return fmt.Errorf("%q is not the ARN of a function", text) }

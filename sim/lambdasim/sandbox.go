@@ -66,7 +66,7 @@ func start(path string, o Options) (*sandbox, error) {
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.server.Serve(l) }() // always ends with ErrServerClosed
 	part := strings.Split(o.ARN, ":")
-	s.command = exec.Command(path)
+	s.command = exec.Command(path, o.Args...)
 	s.command.Stdout, s.command.Stderr = o.Log, o.Log
 	// A function that leaves children behind must not keep us waiting for them.
 	s.command.WaitDelay = time.Second

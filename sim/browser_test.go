@@ -1,0 +1,193 @@
+package sim
+
+import (
+	"bufio"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"testing"
+	"time"
+)
+
+// browser is a tab of a headless Chromium, over the DevTools protocol on two pipes.
+// Source: https://chromedevtools.github.io/devtools-protocol/
+type browser struct {
+	*testing.T
+	send    *os.File
+	session string
+
+	mu      sync.Mutex
+	seq     int
+	answers map[int]chan devtools
+	faults  []string // what went wrong on the page, a breach of its policy among it
+}
+
+type devtools struct {
+	ID     int             `json:"id"`
+	Method string          `json:"method"`
+	Params json.RawMessage `json:"params"`
+	Result json.RawMessage `json:"result"`
+	Error  *struct{ Message string }
+}
+
+func newBrowser(t *testing.T, width, height int) *browser {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatalf("%v (run scripts/deps.sh servers)", err)
+	}
+	theirIn, send, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	receive, theirOut, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "chromium")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-first-run",
+		"--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe", "--user-data-dir="+dir, "about:blank")
+	cmd.ExtraFiles = []*os.File{theirIn, theirOut}
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	theirIn.Close()
+	theirOut.Close()
+	b := &browser{T: t, send: send, answers: make(map[int]chan devtools)}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		b.read(bufio.NewReader(receive))
+	}()
+	t.Cleanup(func() {
+		_, _ = send.WriteString(`{"id":-1,"method":"Browser.close"}` + "\x00")
+		late := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+		_ = cmd.Wait() // how it ended does not matter
+		late.Stop()
+		send.Close()
+		<-read
+		receive.Close()
+		_ = os.RemoveAll(dir) // a child of it may still write there
+	})
+	var target struct{ TargetID, SessionID string }
+	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
+	b.call("Target.attachToTarget", map[string]any{"targetId": target.TargetID, "flatten": true}, &target)
+	b.session = target.SessionID
+	b.call("Emulation.setDeviceMetricsOverride", map[string]any{"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}, nil)
+	for _, domain := range []string{"Page", "Runtime", "Log"} {
+		b.call(domain+".enable", nil, nil)
+	}
+	return b
+}
+
+func (b *browser) read(r *bufio.Reader) {
+	for {
+		text, err := r.ReadBytes(0)
+		if err != nil {
+			return
+		}
+		var d devtools
+		if json.Unmarshal(text[:len(text)-1], &d) != nil {
+			continue
+		}
+		b.mu.Lock()
+		if answer := b.answers[d.ID]; answer != nil {
+			answer <- d
+			delete(b.answers, d.ID)
+		} else if d.Method == "Runtime.exceptionThrown" || d.Method == "Log.entryAdded" {
+			b.faults = append(b.faults, string(d.Params))
+		}
+		b.mu.Unlock()
+	}
+}
+
+func (b *browser) call(method string, params map[string]any, out any) {
+	b.Helper()
+	answer := make(chan devtools, 1)
+	b.mu.Lock()
+	b.seq++
+	message := map[string]any{"id": b.seq, "method": method, "params": params}
+	if params == nil {
+		message["params"] = map[string]any{}
+	}
+	if b.session != "" {
+		message["sessionId"] = b.session
+	}
+	b.answers[b.seq] = answer
+	b.mu.Unlock()
+	text, err := json.Marshal(message)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := b.send.Write(append(text, 0)); err != nil {
+		b.Fatal(err)
+	}
+	select {
+	case d := <-answer:
+		if d.Error != nil {
+			b.Fatalf("%s: %s", method, d.Error.Message)
+		}
+		if out != nil {
+			if err := json.Unmarshal(d.Result, out); err != nil {
+				b.Fatal(err)
+			}
+		}
+	case <-time.After(30 * time.Second):
+		b.Fatalf("%s: no answer", method)
+	}
+}
+
+// open shows a page and waits for its script.
+func (b *browser) open(url string) {
+	b.Helper()
+	b.call("Page.navigate", map[string]any{"url": url}, nil)
+	b.until(fmt.Sprintf("location.href === %q && document.readyState === 'complete'", url))
+}
+
+// run evaluates an expression, or waits for what it promises, and returns its value.
+func (b *browser) run(expression string) any {
+	b.Helper()
+	var out struct {
+		Result           struct{ Value any }
+		ExceptionDetails any
+	}
+	b.call("Runtime.evaluate", map[string]any{"expression": expression, "awaitPromise": true, "returnByValue": true, "userGesture": true}, &out)
+	if out.ExceptionDetails != nil {
+		b.Fatalf("%s: %v", expression, out.ExceptionDetails)
+	}
+	return out.Result.Value
+}
+
+func (b *browser) until(expression string) {
+	b.Helper()
+	for deadline := time.Now().Add(20 * time.Second); b.run(expression) != true; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("never true: %s\n%v", expression, b.run("document.body.innerText"))
+		}
+	}
+}
+
+func (b *browser) want(expression string, want any) {
+	b.Helper()
+	if got := b.run(expression); got != want {
+		b.Errorf("%s is\n%v\nnot\n%v", expression, got, want)
+	}
+}
+
+func (b *browser) screenshot() []byte {
+	b.Helper()
+	var out struct{ Data string }
+	b.call("Page.captureScreenshot", map[string]any{"format": "png"}, &out)
+	png, err := base64.StdEncoding.DecodeString(out.Data)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return png
+}

@@ -1,0 +1,291 @@
+// Package simtest runs a rotation function against a simulated AWS Secrets Manager inside a Go test, in
+// the manner of net/http/httptest. It needs no account, no network and no container.
+//
+// A Server calls the function as Secrets Manager does: asynchronously, step by step, and again from
+// createSecret after a failure. Its clock stands still until the test moves it, so that a schedule of a
+// year takes milliseconds. Faults are injected only if asked for.
+package simtest
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/aws/aws-lambda-go/lambda/messages"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/google/uuid"
+
+	"example.com/rotator/sim"
+)
+
+const (
+	region  = "us-east-1"
+	account = "123456789012"
+	// Function is the ARN of the function that Start registers.
+	Function = "arn:aws:lambda:" + region + ":" + account + ":function:rotation"
+)
+
+// Event is what Secrets Manager passes to a rotation function.
+type Event struct {
+	Step               string `json:"Step"`
+	SecretID           string `json:"SecretId"`
+	ClientRequestToken string `json:"ClientRequestToken"`
+	RotationToken      string `json:"RotationToken"`
+}
+
+// Options configure a Server; the zero value suits most tests.
+type Options struct {
+	// Start is what the clock shows first. The default is now.
+	Start time.Time
+	// RetryDelay is the pause before a failed rotation is tried again. The default is 100 s.
+	RetryDelay time.Duration
+	// MaxAttempts is how often a rotation is tried before it waits for its next window. The default is 5.
+	MaxAttempts int
+	// Timeout is the function's. It is real time and does not follow the clock. The default is a minute.
+	Timeout time.Duration
+	// Faults are the share of calls and steps, from 0 to 1, that each fault hits. Seed makes them repeatable.
+	Faults map[sim.Fault]float64
+	Seed   uint64
+	// Quotas enforces the request quotas of AWS, by the clock.
+	Quotas bool
+	// KeepPending leaves AWSPENDING on the version that became AWSCURRENT, as AWS sometimes does.
+	KeepPending bool
+}
+
+// Server is a simulator that lasts as long as a test.
+type Server struct {
+	// URL is the endpoint of Secrets Manager and STS.
+	URL string
+	// Client calls the simulator.
+	Client *secretsmanager.Client
+	// Clock is the simulator's. Advance moves it and waits for all rotations that fall due on the way.
+	Clock *sim.ManualClock
+	// Sim is the simulator itself, to register further functions, roles and policies.
+	Sim *sim.Sim
+
+	t       testing.TB
+	timeout time.Duration
+	retry   time.Duration
+}
+
+// Start starts a simulator whose rotation function is handler, which is any function that lambda.Start
+// takes, a lambda.Handler, or a sim.Invoker. The simulator stops when the test ends.
+func Start(t testing.TB, handler any) *Server { return StartWith(t, handler, Options{}) }
+
+// StartWith is Start with options.
+func StartWith(t testing.TB, handler any, o Options) *Server {
+	t.Helper()
+	s := &Server{t: t, timeout: cmp.Or(o.Timeout, time.Minute), retry: cmp.Or(o.RetryDelay, 100*time.Second)}
+	s.Clock = sim.NewManualClock(cmp.Or(o.Start, time.Now()))
+	simulator := sim.Options{Region: region, Account: account, Clock: s.Clock, RetryDelay: s.retry, MaxAttempts: o.MaxAttempts,
+		KeepPending: o.KeepPending, Quotas: o.Quotas}
+	if len(o.Faults) > 0 {
+		simulator.Faults = sim.NewFaults(o.Seed, o.Faults)
+	}
+	s.Sim = sim.New(simulator)
+	server, err := sim.Serve(s.Sim, "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = s.Sim.Stop() // it has no state file that could fail
+		_ = server.Close()
+	})
+	s.URL = server.URL()
+	s.Client = secretsmanager.NewFromConfig(s.Config())
+	s.Register(Function, handler)
+	return s
+}
+
+// Register adds a function under an ARN, or replaces it.
+func (s *Server) Register(arn string, handler any) {
+	invoker, ok := handler.(sim.Invoker)
+	if !ok {
+		invoker = &function{handler: lambda.NewHandler(handler), arn: arn, timeout: s.timeout}
+	}
+	s.Sim.RegisterFunction(arn, invoker)
+}
+
+// Config returns a configuration whose clients call the simulator.
+func (s *Server) Config() aws.Config {
+	return aws.Config{Region: region, BaseEndpoint: &s.URL, Credentials: credentials.NewStaticCredentialsProvider(account, "simulated", "")}
+}
+
+// Env returns the variables, NAME=VALUE, by which every AWS SDK and the AWS CLI find the simulator.
+func (s *Server) Env() []string {
+	return []string{
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL, "AWS_ENDPOINT_URL_STS=" + s.URL, "AWS_REGION=" + region, "AWS_DEFAULT_REGION=" + region,
+		"AWS_ACCESS_KEY_ID=" + account, "AWS_SECRET_ACCESS_KEY=simulated", "AWS_EC2_METADATA_DISABLED=true",
+	}
+}
+
+// Setenv sets the variables of Env for the test, for a function that loads its configuration from its
+// environment. Like testing.T.Setenv it cannot be used in parallel tests.
+func (s *Server) Setenv() {
+	s.t.Helper()
+	for _, v := range s.Env() {
+		name, value, _ := strings.Cut(v, "=")
+		s.t.Setenv(name, value)
+	}
+	for _, name := range []string{"AWS_SESSION_TOKEN", "AWS_PROFILE"} {
+		if _, ok := os.LookupEnv(name); ok {
+			s.t.Setenv(name, "")
+		}
+	}
+}
+
+// Create creates a secret and returns its ARN.
+func (s *Server) Create(name, value string) string {
+	s.t.Helper()
+	out, err := s.Client.CreateSecret(s.t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value})
+	if err != nil {
+		s.t.Fatalf("simtest: create %s: %v", name, err)
+	}
+	return aws.ToString(out.ARN)
+}
+
+// Rotate rotates a secret with the function that is set for it, or else with Function, and waits for the
+// end. Between attempts it moves the clock. It returns the error of the last attempt.
+func (s *Server) Rotate(secret string) error {
+	s.t.Helper()
+	arn := Function
+	if set := aws.ToString(s.describe(secret).RotationLambdaARN); set != "" {
+		arn = set
+	}
+	if _, err := s.Client.RotateSecret(s.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &secret, RotationLambdaARN: &arn}); err != nil {
+		return err
+	}
+	return s.Wait(secret)
+}
+
+// Wait waits until no rotation of a secret runs, moving the clock between attempts, and returns the error
+// of the last attempt.
+func (s *Server) Wait(secret string) error {
+	over, cancel := context.WithCancel(context.Background())
+	cancel()
+	for {
+		s.Clock.Advance(0)
+		if err := s.Sim.WaitRotation(over, secret); !errors.Is(err, context.Canceled) {
+			return err
+		}
+		s.Clock.Advance(s.retry)
+	}
+}
+
+// Labels returns the version that each staging label of a secret is on.
+func (s *Server) Labels(secret string) map[string]string {
+	s.t.Helper()
+	labels := make(map[string]string)
+	for version, attached := range s.describe(secret).VersionIdsToStages {
+		for _, l := range attached {
+			labels[l] = version
+		}
+	}
+	return labels
+}
+
+// WantLabels reports an error unless a secret has exactly these labels, each on the given version.
+func (s *Server) WantLabels(secret string, want map[string]string) {
+	s.t.Helper()
+	if got := s.Labels(secret); !maps.Equal(got, want) {
+		s.t.Errorf("simtest: %s has the labels %v, want %v", secret, got, want)
+	}
+}
+
+// WantRotated reports an error unless a rotation has completed since before, the result of an earlier
+// call of Labels: AWSCURRENT is on a new version, AWSPREVIOUS is where AWSCURRENT was, and AWSPENDING is
+// gone or on AWSCURRENT.
+func (s *Server) WantRotated(secret string, before map[string]string) {
+	s.t.Helper()
+	got := s.Labels(secret)
+	pending, ok := got["AWSPENDING"]
+	if got["AWSCURRENT"] == before["AWSCURRENT"] || got["AWSPREVIOUS"] != before["AWSCURRENT"] || ok && pending != got["AWSCURRENT"] {
+		s.t.Errorf("simtest: %s is not rotated: its labels are %v, and were %v", secret, got, before)
+	}
+}
+
+// Value returns the value of the version that a label is on.
+func (s *Server) Value(secret, label string) string {
+	s.t.Helper()
+	out, err := s.Client.GetSecretValue(s.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &secret, VersionStage: &label})
+	if err != nil {
+		s.t.Fatalf("simtest: get %s of %s: %v", label, secret, err)
+	}
+	if out.SecretBinary != nil {
+		return string(out.SecretBinary)
+	}
+	return aws.ToString(out.SecretString)
+}
+
+// History returns the steps and events of a secret, the oldest first.
+func (s *Server) History(secret string) []sim.Progress {
+	s.t.Helper()
+	h, err := s.Sim.History(secret)
+	if err != nil {
+		s.t.Fatalf("simtest: history of %s: %v", secret, err)
+	}
+	return h
+}
+
+func (s *Server) describe(secret string) *secretsmanager.DescribeSecretOutput {
+	s.t.Helper()
+	out, err := s.Client.DescribeSecret(s.t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &secret})
+	if err != nil {
+		s.t.Fatalf("simtest: describe %s: %v", secret, err)
+	}
+	return out
+}
+
+// function is a handler in this process. It cannot be killed: where its time is over or it is to crash, its
+// context ends, what it returns afterwards is ignored, and the rotation waits until it returns.
+type function struct {
+	handler lambda.Handler
+	arn     string
+	timeout time.Duration
+}
+
+// Invoke implements sim.Invoker.
+func (f *function) Invoke(ctx context.Context, payload []byte) (body []byte, functionError string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
+	defer cancel()
+	request := uuid.NewString()
+	defer func() {
+		if p := recover(); p != nil {
+			body, functionError, err = failure(fmt.Sprintf("%T", p), fmt.Sprint(p))
+		}
+	}()
+	body, err = f.handler.Invoke(lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: request, InvokedFunctionArn: f.arn}), payload)
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return failure("Sandbox.Timedout", "RequestId: "+request+" Error: Task timed out")
+	case ctx.Err() != nil:
+		return failure("Runtime.ExitError", "RequestId: "+request+" Error: Runtime exited with error: signal: killed")
+	case err == nil:
+		return body, "", nil
+	}
+	if response, ok := err.(messages.InvokeResponse_Error); ok {
+		return failure(response.Type, response.Message)
+	}
+	kind := reflect.TypeOf(err)
+	if kind.Kind() == reflect.Pointer {
+		kind = kind.Elem()
+	}
+	return failure(kind.Name(), err.Error())
+}
+
+func failure(kind, message string) ([]byte, string, error) {
+	body, err := json.Marshal(map[string]string{"errorType": kind, "errorMessage": message})
+	return body, "Unhandled", err
+}
