@@ -50,8 +50,7 @@ func Getenv(name string) string {
 
 // NewHandler reads the configuration from the environment. It makes no call, so
 // that a cold start costs milliseconds. Where the configuration is invalid the
-// handler answers every event with that, so that the rotation fails with a cause
-// that can be alarmed on and not with a crash.
+// handler fails every event with that cause, in one line of the log, instead of crashing.
 //
 // Metrics are written to out in CloudWatch's embedded format, unless METRICS=off. build is the version of
 // this program; the first event logs it, because a line before that would delay the start.
@@ -68,9 +67,6 @@ func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, bui
 	}
 	if h.fault = fault; fault == nil {
 		h.rotator, h.clients, h.fault = wire(settings, log, h.observe)
-	}
-	if h.fault != nil {
-		log.Error("the configuration is invalid", "cause", engine.CauseOf(h.fault), "error", h.fault.Error())
 	}
 	return h
 }

@@ -189,6 +189,15 @@ func TestOneLineForAFailure(t *testing.T) {
 		}
 	}
 	w.log.Reset()
+	w.env["ROTATOR_SETTINGS"] = `{"RETIRED": "now"}`
+	bad, ctx := w.onLambda("")
+	if _, err := bad.Invoke(ctx, []byte("{}")); err == nil {
+		t.Error("bad settings are accepted")
+	}
+	if n := strings.Count(w.log.String(), `"ERROR"`); n != 1 || !strings.Contains(w.log.String(), "RETIRED") {
+		t.Errorf("bad settings: %d lines: %s", n, &w.log)
+	}
+	w.log.Reset()
 	log.Printf("failed to get the next event: %s", "connection refused")
 	if l := lines(t, w.log.Bytes()); len(l) != 1 || l[0]["level"] != "ERROR" || !strings.Contains(l[0]["error"].(string), "connection refused") {
 		t.Errorf("what is no answer: %v", l)
