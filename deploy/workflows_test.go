@@ -156,7 +156,7 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"make lint", "make test\n", "make test-oracle", "cfn-lint template.yaml deploy/*.yaml", "mysql next cdk terraform sam"} {
+	for _, want := range []string{"make lint", "make test\n", "make test-oracle", "cfn-lint template.yaml deploy/*.yaml", "mysql next cdk jest terraform sam", "make test-docker"} {
 		if !strings.Contains(string(script), want) {
 			t.Errorf(".ci/run does not run %s", want)
 		}
