@@ -600,6 +600,8 @@ func TestParametersThatAreRefused(t *testing.T) {
 		{"Timeout", "901", false},
 		{"LogLevel", "LOUD", false},
 		{"FunctionName", "a b", false},
+		{"FunctionName", strings.Repeat("a", 48), true},
+		{"FunctionName", strings.Repeat("a", 49), false}, // a rule's name has 64 characters at most
 		{"AlarmTopicArn", "alarms", false},
 		{"RotationRoleArn", "rotation", false},
 		{"RotationRoleArn", "arn:{partition}:iam::{account}:role/rotation", true},

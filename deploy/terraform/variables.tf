@@ -2,6 +2,11 @@ variable "name" {
   description = "Name of the function, its role, log group, alarms and dashboard."
   type        = string
   default     = "rotator"
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9_-]{1,48}$", var.name))
+    error_message = "Give 1 to 48 letters, digits, hyphens or underscores."
+  }
 }
 
 variable "zip" {
