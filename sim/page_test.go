@@ -295,7 +295,7 @@ func TestThePageOfAThousandSecretsIsSmallAndFast(t *testing.T) {
 	fastest := time.Hour
 	var text string
 	// On a machine that is busy with something else, once is enough.
-	for deadline := time.Now().Add(20 * time.Second); fastest > 200*time.Millisecond && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); fastest > 200*time.Millisecond && time.Now().Before(deadline); {
 		start := time.Now()
 		text, _ = b.fetchPage("")
 		fastest = min(fastest, time.Since(start))
