@@ -55,8 +55,8 @@ demo: build
 	@[ "$$(id -u)" != 0 ] || scripts/deps.sh postgres || true
 	$(GO) run ./internal/dev/demo
 
-# boto3 is installed there where python3 has none.
-test: export PATH := /var/cache/rotator-testserver/python/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rotator-testserver/python/bin:$(PATH)
+# `scripts/deps.sh aws` creates one of these folders unless python3 already has the modules.
+test: export PATH := /var/cache/rotator-testserver/python-1/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rotator-testserver/python-1/bin:$(PATH)
 
 # test ends with the figures of the crash sweeps and the witnesses.
 test: export ROTATOR_FIGURES = $(CURDIR)/build/figures
@@ -138,8 +138,8 @@ release:
 	rm -rf build/release
 	$(GO) run ./internal/dev/release -version '$(VERSION)' -tags 'lambda.norpc $(TAGS)' -out build/release
 
-# deps: the servers that the tests start, by Debian's packages where root, and the clients of
-# AWS from PyPI.
+# deps: the servers that the tests start, from Debian's packages if run as root, and AWS's clients
+# from PyPI.
 deps:
 	@scripts/deps.sh servers
 	@scripts/deps.sh aws

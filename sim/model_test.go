@@ -2,9 +2,12 @@ package sim
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -305,4 +308,170 @@ func (m *model) compare(t *rapid.T, s *Sim, region string) {
 	if code != "" || len(list["Versions"].([]any)) != len(m.values) {
 		t.Fatalf("%s: %v %s, not %d versions", region, list, code, len(m.values))
 	}
+}
+
+// listed is a secret as lists show it. Its name is its words in title case, without a mark between them.
+type listed struct {
+	words            []string
+	created, changed time.Time
+	tags             map[string]string
+	deleted          bool
+}
+
+func (l *listed) name() string {
+	var name string
+	for _, w := range l.words {
+		name += strings.ToUpper(w[:1]) + w[1:]
+	}
+	return name
+}
+
+// begins reports whether a word of its name or its tags begins with a text.
+func (l *listed) begins(text string) bool {
+	words := slices.Clone(l.words)
+	for key, value := range l.tags {
+		words = append(words, strings.ToLower(key), value)
+	}
+	return slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, text) })
+}
+
+// TestListsWalkWithTheModel creates, tags and deletes secrets at random, and compares lists of them: their
+// order, what filters leave, and the tags.
+func TestListsWalkWithTheModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		clock := NewManualClock(begin)
+		s := New(Options{Clock: clock})
+		secrets := map[string]*listed{}
+		words := rapid.SliceOfN(rapid.SampledFrom([]string{"app", "api", "db"}), 1, 2)
+		text := rapid.SampledFrom([]string{"", "x"})
+		tagged := rapid.SampledFrom([]string{"team", "Team", "aws:x", "AWS:x", "aws"})
+		reserved := func(key string) bool { return key == "aws:x" || key == "AWS:x" }
+		// do calls an operation for a secret, whose name it draws, and wants the code that the model answers.
+		do := func(t *rapid.T, operation string, in map[string]any, model func(*listed) string) {
+			clock.Advance(time.Second)
+			l := &listed{words: words.Draw(t, "words")}
+			want := "ResourceNotFoundException"
+			if in["SecretString"] == "" {
+				want = "ValidationException" // which is checked first
+			} else if known := secrets[l.name()]; known != nil {
+				want = model(known)
+			}
+			in["SecretId"] = l.name()
+			if _, code := ask(s, operation, in); code != want {
+				t.Fatalf("%s of %s: the simulator answers %q, the model %q", operation, l.name(), code, want)
+			}
+		}
+		// edit changes a secret that is not scheduled for deletion.
+		edit := func(reserved bool, change func(*listed)) func(*listed) string {
+			return func(l *listed) string {
+				switch {
+				case l.deleted:
+					return "InvalidRequestException"
+				case reserved:
+					return "InvalidParameterException"
+				}
+				change(l)
+				l.changed = clock.Now()
+				return ""
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"create": func(t *rapid.T) {
+				clock.Advance(time.Second)
+				value, key := text.Draw(t, "value"), tagged.Draw(t, "key")
+				l := &listed{words.Draw(t, "words"), clock.Now(), clock.Now(), map[string]string{key: "x"}, false}
+				known, want := secrets[l.name()], ""
+				switch {
+				case value == "":
+					want = "ValidationException"
+				case known != nil && known.deleted:
+					want = "InvalidRequestException"
+				case known != nil:
+					want = "ResourceExistsException"
+				case reserved(key):
+					want = "InvalidParameterException"
+				default:
+					secrets[l.name()] = l
+				}
+				token := fmt.Sprintf("%032d", clock.Now().Unix())
+				if _, code := ask(s, "CreateSecret", map[string]any{"Name": l.name(), "ClientRequestToken": token, "SecretString": value,
+					"Tags": []map[string]string{{"Key": key, "Value": "x"}}}); code != want {
+					t.Fatalf("the simulator answers %q, the model %q", code, want)
+				}
+			},
+			"put": func(t *rapid.T) {
+				value := text.Draw(t, "value")
+				in := map[string]any{"ClientRequestToken": fmt.Sprintf("%032d", clock.Now().Unix()), "SecretString": value}
+				do(t, "PutSecretValue", in, edit(false, func(*listed) {}))
+			},
+			"tag": func(t *rapid.T) {
+				key, value := tagged.Draw(t, "key"), text.Draw(t, "value")
+				in := map[string]any{"Tags": []map[string]string{{"Key": key, "Value": value}}}
+				do(t, "TagResource", in, edit(reserved(key), func(l *listed) { l.tags[key] = value }))
+			},
+			"untag": func(t *rapid.T) {
+				key := tagged.Draw(t, "key")
+				do(t, "UntagResource", map[string]any{"TagKeys": []string{key}}, edit(reserved(key), func(l *listed) { delete(l.tags, key) }))
+			},
+			"delete": func(t *rapid.T) {
+				do(t, "DeleteSecret", map[string]any{}, edit(false, func(l *listed) { l.deleted = true }))
+			},
+			"restore": func(t *rapid.T) {
+				do(t, "RestoreSecret", map[string]any{}, func(l *listed) string {
+					if l.deleted {
+						l.deleted, l.changed = false, clock.Now()
+					}
+					return ""
+				})
+			},
+			"list": func(t *rapid.T) {
+				by := rapid.SampledFrom([]string{"", "created-date", "last-changed-date", "name"}).Draw(t, "by")
+				order := rapid.SampledFrom([]string{"", "asc", "desc"}).Draw(t, "order")
+				filter := rapid.SampledFrom([]string{"", "a", "ap", "App", "DB", "b", "/", "-."}).Draw(t, "filter")
+				deleted := rapid.Bool().Draw(t, "deleted")
+				in := map[string]any{"SortBy": by, "SortOrder": order, "IncludePlannedDeletion": deleted}
+				maps.DeleteFunc(in, func(_ string, v any) bool { return v == "" })
+				if filter != "" {
+					in["Filters"] = []map[string]any{{"Key": "all", "Values": []string{filter}}}
+				}
+				want := slices.DeleteFunc(slices.Collect(maps.Values(secrets)), func(l *listed) bool {
+					return l.deleted && !deleted || !l.begins(strings.ToLower(filter))
+				})
+				slices.SortFunc(want, func(a, b *listed) int {
+					n := a.created.Compare(b.created)
+					switch by {
+					case "last-changed-date":
+						n = a.changed.Compare(b.changed)
+					case "name":
+						n = strings.Compare(a.name(), b.name())
+					}
+					if order == "desc" {
+						return -n
+					}
+					return n
+				})
+				out, code := ask(s, "ListSecrets", in)
+				if code != "" {
+					t.Fatal(code)
+				}
+				var got, wanted []string
+				for _, l := range want {
+					wanted = append(wanted, l.name()+fmt.Sprint(l.tags))
+				}
+				for _, e := range out["SecretList"].([]any) {
+					e := e.(map[string]any)
+					tags := map[string]string{}
+					list, _ := e["Tags"].([]any)
+					for _, t := range list {
+						t := t.(map[string]any)
+						tags[t["Key"].(string)], _ = t["Value"].(string)
+					}
+					got = append(got, e["Name"].(string)+fmt.Sprint(tags))
+				}
+				if !slices.Equal(got, wanted) {
+					t.Fatalf("listed: %v, not %v", got, wanted)
+				}
+			},
+		})
+	})
 }

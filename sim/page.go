@@ -74,6 +74,7 @@ type pageGroup struct {
 // pageRow is a secret in the overview.
 type pageRow struct {
 	Key, Name  string
+	Place      string // its region and account, unless both are the simulator's
 	Late       bool
 	Again      bool // it failed, and its rotation still runs
 	Failure    *pageFailure
@@ -89,11 +90,12 @@ type pageFailure struct {
 
 type pageDetail struct {
 	pageRow
-	State, ARN, Account, Description string
-	Function, Schedule               string
-	Deleted                          time.Time
-	Versions                         []pageVersion
-	Timeline                         []pageStep
+	State, ARN, Description string
+	Function, Schedule      string
+	Deleted                 time.Time
+	Replicas                []replica
+	Versions                []pageVersion
+	Timeline                []pageStep
 }
 
 type pageVersion struct {
@@ -112,8 +114,8 @@ type pageStep struct {
 // pageMark is a label and the version that it is on.
 type pageMark struct{ Label, Version string }
 
-// pagePath are the overview and, by the end of its ARN, the page of one secret.
-var pagePath = regexp.MustCompile(`^/([A-Za-z0-9]{6})?$`)
+// pagePath matches the overview and the page of one secret, by its key.
+var pagePath = regexp.MustCompile(`^/([A-Za-z0-9]{6}(-[a-z0-9-]+)?)?$`)
 
 // isPage tells whether a request is a browser's.
 func isPage(r *http.Request) bool {
@@ -157,8 +159,9 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 			sec := s.accounts[account][name]
 			d.Total++
 			state, row := sec.row(now)
+			row.Key, row.Place = s.pageKey(sec)
 			if key == row.Key {
-				d.Detail, d.Missing = sec.detail(now), false
+				d.Detail, d.Missing = sec.detail(state, row), false
 			}
 			i := slices.IndexFunc(groups, func(g *pageGroup) bool { return g.ID == state })
 			groups[i].Count++
@@ -188,6 +191,19 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 	return d
 }
 
+// pageKey returns the name by which the page knows a secret: the end of its ARN, and where the secret
+// is, unless that is the default. A promoted replica keeps the end of its ARN, which its primary shares.
+func (s *Sim) pageKey(sec *secret) (key, place string) {
+	key, place = sec.ARN[len(sec.ARN)-6:], sec.region()
+	switch {
+	case sec.Account != s.opts.Account:
+		return key + "-" + place + "-" + sec.Account, place + ", account " + sec.Account
+	case place != s.opts.Region:
+		return key + "-" + place, place
+	}
+	return key, ""
+}
+
 // cut shortens a text to so many bytes of whole characters.
 func cut(text string, n int) string {
 	if len(text) <= n {
@@ -199,7 +215,7 @@ func cut(text string, n int) string {
 // row returns what the overview shows of a secret, and the group that it is in.
 func (sec *secret) row(now time.Time) (state string, row pageRow) {
 	r := &sec.Rotation
-	row = pageRow{Key: sec.ARN[len(sec.ARN)-6:], Name: sec.Name, Failure: sec.failure(), Last: r.Last}
+	row = pageRow{Name: sec.Name, Failure: sec.failure(), Last: r.Last}
 	if !sec.Deleted.IsZero() {
 		row.Failure = nil
 		return "deleted", row
@@ -257,11 +273,11 @@ func failureOf(p Progress) *pageFailure {
 	return f
 }
 
-// detail returns all that the page shows of a secret.
-func (sec *secret) detail(now time.Time) *pageDetail {
+// detail returns everything that the page shows of a secret.
+func (sec *secret) detail(state string, row pageRow) *pageDetail {
 	r := &sec.Rotation
-	d := &pageDetail{ARN: sec.ARN, Account: sec.Account, Description: sec.Description, Function: r.Function, Deleted: sec.Deleted}
-	d.State, d.pageRow = sec.row(now)
+	d := &pageDetail{pageRow: row, State: state, ARN: sec.ARN, Description: sec.Description, Function: r.Function, Deleted: sec.Deleted,
+		Replicas: slices.Clone(sec.Replicas)}
 	if r.Rules != nil {
 		d.Schedule = cmp.Or(r.Rules.ScheduleExpression, fmt.Sprintf("every %d days", valueOf(r.Rules.AutomaticallyAfterDays)))
 		if r.Rules.Duration != "" {

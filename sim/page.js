@@ -20,6 +20,7 @@ function morph(old, now) {
 }
 
 function select() {
+  if (filter) filter.hidden = !main.querySelector(".list");
   const words = (filter ? filter.value : "").toLowerCase().split(/\s+/);
   for (const body of main.querySelectorAll(".list tbody")) {
     let shown = 0;
@@ -55,8 +56,7 @@ document.addEventListener("click", async (e) => {
   button.textContent = "Copied";
 });
 if (filter) {
-  filter.hidden = false;
-  filter.value = sessionStorage.getItem("filter") ?? "";
+  filter.value = location.hash ? "" : sessionStorage.getItem("filter") ?? "";
   filter.addEventListener("input", () => { sessionStorage.setItem("filter", filter.value); select(); });
   select();
 }

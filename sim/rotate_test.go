@@ -393,7 +393,8 @@ func TestNoFormOfAValueStandsInTheErrorOfARotation(t *testing.T) {
 			}
 			var page strings.Builder
 			b.mu.Lock()
-			err = pageTemplate.Execute(&page, pageData{Detail: b.Sim.at(mine, "us-east-1", "db").detail(begin)})
+			sec := b.Sim.at(mine, "us-east-1", "db")
+			err = pageTemplate.Execute(&page, pageData{Detail: sec.detail(sec.row(begin))})
 			b.mu.Unlock()
 			if err != nil {
 				t.Fatal(err)

@@ -66,20 +66,15 @@ func clean() []string {
 	return append(env, "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
 }
 
-// python calls by a script in testdata, one process for all calls, and the modules that
-// scripts/deps.sh has fetched or this machine has.
-func (b *bench) python(script, module string) foreign {
-	python, err := exec.LookPath("python3")
+// python calls by a script in testdata, one process for all calls.
+func (b *bench) python(script string) foreign {
+	python, err := testserver.Python()
 	if err != nil {
 		b.Fatal(err)
 	}
-	folder, missing := testserver.AWS()
-	if missing != nil && exec.Command(python, "-c", "import "+module).Run() != nil {
-		b.Fatal(missing)
-	}
 	command := exec.CommandContext(b.Context(), python, "testdata/"+script, b.url)
 	command.Stderr = os.Stderr
-	command.Env = append(clean(), "PYTHONPATH="+folder, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
+	command.Env = append(clean(), "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test",
 		"AWS_MAX_ATTEMPTS=1", "AWS_PAGER=")
 	stdin, err := command.StdinPipe()
 	if err != nil {
@@ -214,13 +209,13 @@ func TestScenariosByTheGoSDK(t *testing.T) {
 func TestScenariosByTheAWSCLI(t *testing.T) {
 	for _, name := range scenarios {
 		b := newBench(t, Options{})
-		b.play(name, b.python("cli.py", "awscli"))
+		b.play(name, b.python("cli.py"))
 	}
 }
 
 func TestScenariosByBoto3(t *testing.T) {
 	for _, name := range scenarios {
 		b := newBench(t, Options{})
-		b.play(name, b.python("boto.py", "boto3"))
+		b.play(name, b.python("boto.py"))
 	}
 }

@@ -46,30 +46,30 @@ or the twelve digits of the account to act as. Secrets are lost when it stops, u
 
 A function is exec:PATH, a Lambda binary; python:FILE.FUNCTION or node:FILE.FUNCTION, a
 handler; or url:URL, anything that serves Lambda's Invoke API such as "sam local
-start-lambda". All but the last are run here.
+start-lambda". All but url: functions run here.
 
-AWS fails now and then. With --fault all so does the simulator: each fault hits one call
-or step in a hundred, or the share that --fault names. Faults: duplicate, lost-answer,
-throttle, stale-read, slow, crash, deadline.`,
+--fault injects failures that also occur on AWS: --fault all hits one call or step in a
+hundred, --fault all=0.1 one in ten. Faults: duplicate, lost-answer, throttle,
+stale-read, slow, crash, deadline.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7788", "address to serve at")
 	f.StringArrayVar(&o.functions, "function", nil, "a rotation function: ARN=exec:PATH, ARN=python:HANDLER, ARN=node:HANDLER or ARN=url:URL; may be repeated")
-	f.StringArrayVar(&o.env, "env", nil, "NAME=VALUE for the environment of exec: functions; may be repeated")
+	f.StringArrayVar(&o.env, "env", nil, "NAME=VALUE for the environment of the functions that run here; may be repeated")
 	f.StringArrayVar(&o.faults, "fault", nil, "all, KIND or KIND=RATE (0 to 1), and seed=N; none by default; may be repeated")
 	f.StringArrayVar(&o.roles, "role", nil, "ARN or ARN=EXTERNAL-ID of a role that can be assumed; without any, all can; may be repeated")
 	f.StringVar(&o.events, "events", "", "file to add EventBridge's events to, one JSON object a line; - for standard output")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print every step and event as a line on standard error")
 	f.StringVar(&o.options.Region, "region", "us-east-1", "default region; a request has its own")
-	f.StringVar(&o.options.Account, "account", "123456789012", "account of callers whose access key is no account")
+	f.StringVar(&o.options.Account, "account", "123456789012", "account of callers whose access key is not an account")
 	f.StringVar(&o.options.StateFile, "state", "", "file that keeps all secrets, with their values in clear, from one run to the next")
 	f.DurationVar(&o.options.RetryDelay, "retry-delay", 100*time.Second, "pause before a failed rotation is repeated")
 	f.IntVar(&o.options.MaxAttempts, "max-attempts", 5, "how often a rotation is tried before it waits for its next window")
-	f.BoolVar(&o.options.KeepPending, "keep-pending", false, "leave AWSPENDING on the version that became AWSCURRENT, as AWS was seen to do at times")
-	f.DurationVar(&o.timeout, "function-timeout", time.Minute, "time-out of exec: functions")
-	f.Float64Var(&o.speed, "speed", 1, "how many times faster than the world's its clock is")
+	f.BoolVar(&o.options.KeepPending, "keep-pending", false, "leave AWSPENDING on the version that became AWSCURRENT, as AWS sometimes does")
+	f.DurationVar(&o.timeout, "function-timeout", time.Minute, "timeout of each call of a function that runs here")
+	f.Float64Var(&o.speed, "speed", 1, "how many times faster than real time the clock runs")
 	f.BoolVar(&o.options.AllowRemote, "force", false, "allow an address that others can reach")
 	return c
 }

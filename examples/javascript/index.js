@@ -1,5 +1,5 @@
-// A rotation Lambda in JavaScript: the password of a user in a database, here a JSON file.
-// Every step can run twice, and can be cut off anywhere.
+// A rotation Lambda in JavaScript for the password of a database user, here in a JSON file.
+// Every step can run twice, and can be interrupted at any point.
 const { createHash } = require("node:crypto");
 const { readFileSync, renameSync, writeFileSync } = require("node:fs");
 const { SecretsManager } = require("@aws-sdk/client-secrets-manager");

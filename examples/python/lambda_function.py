@@ -1,6 +1,6 @@
-"""A rotation Lambda in Python: the password of a user in a database, here a file of SQLite.
+"""A rotation Lambda in Python for the password of a database user, here in a SQLite file.
 
-It is written to be tested. Every step can run twice, and can be cut off anywhere.
+Every step can run twice, and can be interrupted at any point.
 """
 import hashlib
 import json
