@@ -9,6 +9,8 @@ import (
 // TestSecretOfAWSTemplate: the secrets of AWS's own templates are rotated as they are.
 func TestSecretOfAWSTemplate(t *testing.T) {
 	for users, multi := range map[string]bool{"SingleUser": false, "MultiUser": true} {
-		t.Run(users, func(t *testing.T) { awstemplate.Rotate(t, "RDSSQLServerRotation"+users, newHarness(t, multi)) })
+		t.Run(users, func(t *testing.T) {
+			awstemplate.Rotate(t, "RDSSQLServerRotation"+users, newHarness(t, multi), certificates(t).PEM)
+		})
 	}
 }

@@ -3,16 +3,20 @@ package awstemplate
 import (
 	"cmp"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 
 	"example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/enginetest"
+	"example.com/rotator/sim/lambdasim"
 )
 
-// Rotate rotates a template's secret, twice, for a user of an engine's suite.
-func Rotate(t *testing.T, template string, h enginetest.Harness) {
+// Rotate rotates a template's secret, twice, for a user of an engine's suite: by the function's binary, which
+// trusts the certificates in ca, or without any by the machine in this process, where the target has no wire.
+func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 	t.Helper()
 	host, text, err := net.SplitHostPort(h.Target())
 	port, _ := strconv.Atoi(text)
@@ -41,8 +45,14 @@ func Rotate(t *testing.T, template string, h enginetest.Harness) {
 	}
 	before := engine.StringValue(Secret(template, in...))
 	arn := w.Secret("secret", before)
+	rotate := w.Rotate
+	if ca != nil {
+		w.Env["CA_BUNDLE"] = string(ca)
+		f := binary(t, w)
+		rotate = func(arn string) error { return w.RotateBy(f, arn) }
+	}
 	for range 2 {
-		if err := w.Rotate(arn); err != nil {
+		if err := rotate(arn); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,4 +67,23 @@ func Rotate(t *testing.T, template string, h enginetest.Harness) {
 	if err := h.Open(t.Context(), now); err != nil {
 		t.Error(err)
 	}
+}
+
+// binary builds the function and runs it with the world's variables.
+func binary(t *testing.T, w *world.World) *lambdasim.Function {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "bootstrap")
+	if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", path, "example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	env := []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + w.URL}
+	for name, value := range w.Env {
+		env = append(env, name+"="+value)
+	}
+	f, err := lambdasim.New(path, lambdasim.Options{Env: env, Log: t.Output()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return f
 }

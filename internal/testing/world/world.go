@@ -23,6 +23,7 @@ const function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
 // World is a simulator and a rotator.
 type World struct {
+	URL     string            // the simulator's
 	Env     map[string]string // the function's variables
 	Rotator *rotation.Rotator
 
@@ -40,6 +41,7 @@ func New(t testing.TB, engines ...engine.Engine) *World {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
+	w.URL = server.URL()
 	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	// The test takes the steps itself.
@@ -117,3 +119,13 @@ func (w *World) Steps(arn, id string, steps ...rotation.Step) error {
 
 // Rotate takes all steps of a rotation.
 func (w *World) Rotate(arn string) error { return w.Steps(arn, w.Begin(arn)) }
+
+// RotateBy has a function take all steps of a rotation, as Secrets Manager calls it.
+func (w *World) RotateBy(f sim.Invoker, arn string) error {
+	w.sim.RegisterFunction(function, f)
+	in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(uuid.NewString()), RotationLambdaARN: aws.String(function)}
+	if _, err := w.client.RotateSecret(w.t.Context(), in); err != nil {
+		return err
+	}
+	return w.sim.WaitRotation(w.t.Context(), arn)
+}
