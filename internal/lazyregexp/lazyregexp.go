@@ -22,8 +22,6 @@ func (r *Regexp) MatchString(s string) bool { return r.get().MatchString(s) }
 
 func (r *Regexp) FindString(s string) string { return r.get().FindString(s) }
 
-func (r *Regexp) FindStringIndex(s string) []int { return r.get().FindStringIndex(s) }
-
 func (r *Regexp) FindStringSubmatch(s string) []string { return r.get().FindStringSubmatch(s) }
 
 func (r *Regexp) FindAllString(s string, n int) []string { return r.get().FindAllString(s, n) }
