@@ -28,7 +28,12 @@ def handler(event, context):
     return {"count": count, "left": context.get_remaining_time_in_millis(), "arn": context.invoked_function_arn,
             "id": context.aws_request_id, "handler": os.environ["_HANDLER"], "mine": os.environ["MINE"]}
 `, Python},
-	{"node", "index.mjs", `
+	{"node", "index.mjs", module, Node},
+	{"node", "common.js", strings.Replace(module, "export const handler", "exports.handler", 1), Node},
+}
+
+// module is the function as an ECMAScript module.
+const module = `
 let count = 0;
 export const handler = async (event, context) => {
   count++;
@@ -39,20 +44,7 @@ export const handler = async (event, context) => {
   return { count, left: context.getRemainingTimeInMillis(), arn: context.invokedFunctionArn,
     id: context.awsRequestId, handler: process.env._HANDLER, mine: process.env.MINE };
 };
-`, Node},
-	{"node", "common.js", `
-let count = 0;
-exports.handler = async (event, context) => {
-  count++;
-  if (event.do === "fail") throw new Error("it failed");
-  if (event.do === "exit") process.exit(3);
-  if (event.do === "sleep") await new Promise((done) => setTimeout(done, 3600e3));
-  if (event.do === "object") { const o = {}; o.o = o; return o; }
-  return { count, left: context.getRemainingTimeInMillis(), arn: context.invokedFunctionArn,
-    id: context.awsRequestId, handler: process.env._HANDLER, mine: process.env.MINE };
-};
-`, Node},
-}
+`
 
 func TestScripts(t *testing.T) {
 	for _, s := range scripts {
