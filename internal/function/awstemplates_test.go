@@ -6,8 +6,6 @@ import (
 	"maps"
 	"net/http/httptest"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -164,10 +162,7 @@ func (d *dropIn) environment() []string {
 // TestSecretsOfAWSTemplates: the function's binary rotates every template's own secret, with that
 // template's events and variables, and changes nothing that no rotation changes.
 func TestSecretsOfAWSTemplates(t *testing.T) {
-	binary := filepath.Join(t.TempDir(), "bootstrap")
-	if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", binary, "example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	binary := awstemplate.Binary(t)
 	for template := range awstemplate.Forms {
 		short := regexp.MustCompile(`(Single|Multi)User$`).ReplaceAllString(template, "")
 		if slices.Contains(elsewhere, short) {

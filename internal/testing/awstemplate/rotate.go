@@ -48,7 +48,11 @@ func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 	rotate := w.Rotate
 	if ca != nil {
 		w.Env["CA_BUNDLE"] = string(ca)
-		f := binary(t, w)
+		f, err := lambdasim.New(Binary(t), lambdasim.Options{Env: environment(w), Log: t.Output()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
 		rotate = func(arn string) error { return w.RotateBy(f, arn) }
 	}
 	for range 2 {
@@ -69,21 +73,21 @@ func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 	}
 }
 
-// binary builds the function and runs it with the world's variables.
-func binary(t *testing.T, w *world.World) *lambdasim.Function {
+// Binary builds the function and returns its path.
+func Binary(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "bootstrap")
 	if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", path, "example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return path
+}
+
+// environment is what the function's process gets.
+func environment(w *world.World) []string {
 	env := []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + w.URL}
 	for name, value := range w.Env {
 		env = append(env, name+"="+value)
 	}
-	f, err := lambdasim.New(path, lambdasim.Options{Env: env, Log: t.Output()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = f.Close() })
-	return f
+	return env
 }
