@@ -203,8 +203,8 @@ func TestCIRunsWhereItWasTried(t *testing.T) {
 	}
 }
 
-// TestCIIsStrictWhereItIsAskedToBe: with make, go and cfn-lint played, of which one
-// thing is not to be had.
+// TestCIIsStrictWhereItIsAskedToBe: with stand-ins for make, go and cfn-lint, of which
+// one is missing.
 func TestCIIsStrictWhereItIsAskedToBe(t *testing.T) {
 	script, err := filepath.Abs("../.ci/run")
 	if err != nil {
@@ -212,11 +212,11 @@ func TestCIIsStrictWhereItIsAskedToBe(t *testing.T) {
 	}
 	for name, missing := range map[string]struct{ without, said string }{
 		"nothing":                    {"", ""},
-		"MySQL":                      {"deps-mysql", "mysql IS NOT TO BE HAD"},
-		"the newer servers":          {"deps-next", "next IS NOT TO BE HAD"},
-		"the CDK":                    {"deps-cdk", "cdk IS NOT TO BE HAD"},
-		"Terraform":                  {"deps-terraform", "terraform IS NOT TO BE HAD"},
-		"the SAM CLI":                {"deps-sam", "sam IS NOT TO BE HAD"},
+		"MySQL":                      {"deps-mysql", "mysql is not available"},
+		"the newer servers":          {"deps-next", "next is not available"},
+		"the CDK":                    {"deps-cdk", "cdk is not available"},
+		"Terraform":                  {"deps-terraform", "terraform is not available"},
+		"the SAM CLI":                {"deps-sam", "sam is not available"},
 		"cfn-lint":                   {"cfn-lint", "NOT linted"},
 		"the vulnerability database": {"govulncheck", "NOT checked"},
 	} {

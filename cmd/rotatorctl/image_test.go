@@ -109,7 +109,7 @@ with lambda_function.database() as db:
 		}
 	}
 
-	// It stops when the container is told to, and not only when it is killed.
+	// The program stops when the container stops it, before it is killed.
 	if err := run.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

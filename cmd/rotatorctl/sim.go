@@ -137,7 +137,7 @@ func (o *simFlags) run(c *cobra.Command) error {
 	return nil
 }
 
-// greet prints the URL, on a line of its own for programs, and what a person needs to begin.
+// greet prints the URL on a separate line, for programs, and what a person needs to begin.
 func (o *simFlags) greet(c *cobra.Command, url string) error {
 	if wantsJSON(c) {
 		fmt.Fprintf(c.ErrOrStderr(), "Faults: %s\n", o.options.Faults) // the seed repeats a run
@@ -264,5 +264,5 @@ func (o *simFlags) function(text, url string) (closer, error) {
 		f, err := lambdasim.Remote(where, arn)
 		return remote{f}, err
 	}
-	return nil, fmt.Errorf("--function %s: %q is none of exec, python, node and url", text, kind)
+	return nil, fmt.Errorf("--function %s: %q is not one of exec, python, node, and url", text, kind)
 }

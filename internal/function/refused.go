@@ -6,7 +6,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// refused recognizes the secrets of an engine that the function does not contain, so they are told
+// refused recognizes the secrets of an engine that the function does not contain, so they learn
 // apart from those with a mistyped engine. Every call returns the reason.
 type refused struct {
 	names       []string
