@@ -449,6 +449,40 @@ func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
 	}
 }
 
+// slowHarness is a target that makes the change of a rotation that has died between two logins: it
+// sets the first password that it refuses.
+type slowHarness struct {
+	toyHarness
+	changed bool
+}
+
+func (h *slowHarness) Open(ctx context.Context, v engine.Value) error {
+	err := h.toyHarness.Open(ctx, v)
+	if err == nil || h.changed {
+		return err
+	}
+	h.changed = true
+	return errors.Join(err, h.Restore(ctx, v))
+}
+
+// TestChangeBetweenTwoLoginsIsNoLockOut: neither version opens the target when it is tried, but at no moment
+// was it true of both.
+func TestChangeBetweenTwoLoginsIsNoLockOut(t *testing.T) {
+	h := &slowHarness{toyHarness: toyHarness{server: newToyServer(t)}, changed: true}
+	w, _ := begun(t, h, 3)
+	w.finishing.Store(true)
+	if err := h.Restore(t.Context(), w.direct(w.first.With("password", "on its way"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.notLockedOut(); err == nil {
+		t.Error("a password that no version has is not seen as a lock-out")
+	}
+	h.changed = false
+	if err := w.notLockedOut(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRetirement: when the old credential of a target with overlap stops working.
 func TestRetirement(t *testing.T) {
 	for retire, works := range map[string]bool{"": true, "next": true, "now": false} {
