@@ -11,10 +11,12 @@ import (
 	"testing"
 )
 
-// A block of commands is either run here or says in its first line why not.
+// A block of commands is either run here, or a comment says why not: <!-- needs AWS --> in the line above the block,
+// or the same as the first line of the block.
 var (
-	excuses  = []string{"# needs AWS", "# needs Docker", "# needs GitHub", "# needs the npm registry", "# needs root", "# needs Oracle", "# needs SQL Server", "# takes minutes", "# run by .ci/run"}
-	linked   = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	excuses = []string{"needs AWS", "needs Docker", "needs GitHub", "needs the npm registry", "needs root",
+		"needs Oracle", "needs SQL Server", "takes minutes", "run by .ci/run"}
+	linked   = regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
 	document = []string{"README.md", "CHANGELOG.md", "docs/*.md", "docs/engines/*.md", "deploy/*/README.md"}
 )
 
@@ -55,9 +57,11 @@ func documents(t *testing.T) map[string]string {
 type block struct {
 	line       int
 	info, text string
+	excuse     string // why it is not run
 }
 
 var (
+	comment = regexp.MustCompile(`^ *<!-- (.*) -->$`)
 	fence   = regexp.MustCompile("^( *)(```+|~~~+) *(.*)$")
 	inList  = regexp.MustCompile(`^ *([-*]|\d+\.) `)
 	command = regexp.MustCompile(`(^|[|;&(] *)(\w+='[^']*' |\w+=\S* )*(\./|build/|aws|rotatorctl|sam|make|go|git|docker|terraform|cdk|npm|curl|export|gh|sudo|cfn-lint|bash|cat|kill)[\w./-]* `)
@@ -67,16 +71,23 @@ var (
 func blocks(page string) (fenced, indented []block) {
 	var open *block
 	indent, mark, list, blank := "", "", false, true
+	above := ""
 	for i, line := range strings.Split(page, "\n") {
 		m := fence.FindStringSubmatch(line)
 		switch {
 		case open != nil && m != nil && strings.HasPrefix(m[2], mark) && m[3] == "":
+			if first, _, _ := strings.Cut(open.text, "\n"); strings.HasPrefix(first, "# ") && open.excuse == "" {
+				open.excuse = strings.TrimPrefix(first, "# ")
+			}
 			fenced = append(fenced, *open)
 			open = nil
 		case open != nil:
 			open.text += strings.TrimPrefix(line, indent) + "\n" // of the list that it is in
 		case m != nil:
 			open, indent, mark = &block{line: i + 1, info: m[3]}, m[1], m[2]
+			if m := comment.FindStringSubmatch(above); m != nil {
+				open.excuse = m[1]
+			}
 		case strings.HasPrefix(line, "    ") && !list && blank:
 			indented = append(indented, block{line: i + 1, text: strings.TrimSpace(line)})
 			continue // the next line belongs to it, too
@@ -85,10 +96,10 @@ func blocks(page string) (fenced, indented []block) {
 		case line != "" && !strings.HasPrefix(line, " "):
 			list = false
 		}
-		blank = line == ""
+		blank, above = line == "", line
 	}
 	if open != nil {
-		fenced = append(fenced, block{open.line, "never closed", open.text})
+		fenced = append(fenced, block{line: open.line, info: "never closed", text: open.text})
 	}
 	return fenced, indented
 }
@@ -145,7 +156,7 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 			}
 		}
 		for _, b := range fenced {
-			switch first, _, _ := strings.Cut(b.text, "\n"); {
+			switch {
 			case b.info == "sh run":
 				script += b.text
 			case b.info == "sh sam":
@@ -159,13 +170,13 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 				if slices.Contains([]string{"", "text", "console", "bash", "shell"}, b.info) && command.MatchString(b.text) {
 					t.Errorf("%s:%d: commands in a block that is not `sh`", name, b.line)
 				}
-			case !slices.ContainsFunc(excuses, func(e string) bool { return strings.HasPrefix(first, e) }):
+			case !slices.ContainsFunc(excuses, func(e string) bool { return strings.HasPrefix(b.excuse, e) }):
 				t.Errorf("%s:%d: commands that are neither run nor say why:\n%s", name, b.line, b.text)
 			default:
 				if out, err := exec.Command("bash", "-n", "-c", b.text).CombinedOutput(); err != nil {
 					t.Errorf("%s:%d: %v\n%s", name, b.line, err, out)
 				}
-				if strings.HasPrefix(first, "# needs AWS") && !slices.ContainsFunc(commands(b.text), func(c string) bool {
+				if strings.HasPrefix(b.excuse, "needs AWS") && !slices.ContainsFunc(commands(b.text), func(c string) bool {
 					return !slices.Contains([]string{"aws secretsmanager", "rotatorctl", "export"}, c)
 				}) {
 					t.Errorf("%s:%d: the commands need no excuse: they can run against the simulator", name, b.line)
@@ -184,12 +195,18 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 
 // TestBlocksThatEscape: what the test above looks for is found.
 func TestBlocksThatEscape(t *testing.T) {
-	fenced, indented := blocks("text:\n\n    ROTATOR='a b' go test ./x\n\n- a list\n    more of it, with aws in it\n\n  ```sh\n  # needs AWS\n  aws x\n  ```\n\n```\nrotatorctl sim\n```\n~~~sh\nopen\n")
+	fenced, indented := blocks("text:\n\n    ROTATOR='a b' go test ./x\n\n- a list\n    more of it, with aws in it\n\n  ```sh\n  # needs AWS\n  aws x\n  ```\n\n```\nrotatorctl sim\n```\n<!-- needs AWS -->\n```sh\naws y\n```\n~~~sh\nopen\n")
 	if len(indented) != 1 || !command.MatchString(indented[0].text) {
 		t.Errorf("indented: %v", indented)
 	}
-	if len(fenced) != 3 || fenced[0].info != "sh" || fenced[0].text != "# needs AWS\naws x\n" || fenced[1].info != "" || !command.MatchString(fenced[1].text) || fenced[2].info != "never closed" {
+	if len(fenced) != 4 || fenced[0].info != "sh" || fenced[0].text != "# needs AWS\naws x\n" || fenced[1].info != "" ||
+		!command.MatchString(fenced[1].text) || fenced[3].info != "never closed" {
 		t.Errorf("fenced: %v", fenced)
+	}
+	for i, want := range []string{"needs AWS", "", "needs AWS", ""} {
+		if fenced[i].excuse != want {
+			t.Errorf("block %d is excused by %q, want %q", i, fenced[i].excuse, want)
+		}
 	}
 	if got := commands("A=b aws logs tail x | jq . \\\n  -r\nuntil build/rotatorctl x; do sleep 1; done\ncat > f <<'E'\nhidden\nE\n# no"); !slices.Equal(got, []string{"aws logs", "jq", "rotatorctl", "sleep", "done", "cat"}) {
 		t.Errorf("commands %q", got)
@@ -206,14 +223,53 @@ func TestFiguresStandInOnePlace(t *testing.T) {
 	}
 }
 
-// TestLinksOfTheDocuments: a link inside the project leads to a file.
+// TestLinksOfTheDocuments: a link inside the project leads to a file, and one with an anchor to a heading.
 func TestLinksOfTheDocuments(t *testing.T) {
-	for name, text := range documents(t) {
+	texts := documents(t)
+	for name, text := range texts {
 		for _, m := range linked.FindAllStringSubmatch(text, -1) {
-			if _, err := os.Stat(filepath.Join(root(t), filepath.Dir(name), m[1])); err != nil {
-				t.Errorf("%s: the link to %s leads nowhere", filepath.Base(name), m[1])
+			path := name
+			if m[1] != "" {
+				path = filepath.Join(filepath.Dir(name), m[1])
+			}
+			if _, err := os.Stat(filepath.Join(root(t), path)); err != nil {
+				t.Errorf("%s: the link to %s leads nowhere", name, m[1])
+				continue
+			}
+			page, ok := texts[path]
+			if ok && m[2] != "" && !slices.Contains(anchors(page), strings.TrimPrefix(m[2], "#")) {
+				t.Errorf("%s: the link to %s%s leads to no heading", name, m[1], m[2])
 			}
 		}
+	}
+}
+
+// anchors returns the anchors of a page's headings as GitHub derives them.
+func anchors(page string) []string {
+	var found []string
+	mark := ""
+	for line := range strings.SplitSeq(page, "\n") {
+		m := fence.FindStringSubmatch(line)
+		switch {
+		case mark != "":
+			if m != nil && strings.HasPrefix(m[2], mark) && m[3] == "" {
+				mark = ""
+			}
+		case m != nil:
+			mark = m[2]
+		case strings.HasPrefix(line, "#"):
+			title := strings.ToLower(strings.TrimLeft(line, "# "))
+			title = regexp.MustCompile(`\]\([^)]*\)|[^\p{L}\p{N} _-]`).ReplaceAllString(title, "")
+			found = append(found, strings.ReplaceAll(title, " ", "-"))
+		}
+	}
+	return found
+}
+
+func TestAnchors(t *testing.T) {
+	page := "# A page\n\n```sh\n# no heading\n```\n\n## `Locked`, and [more](x.md)\n"
+	if got := anchors(page); !slices.Equal(got, []string{"a-page", "locked-and-more"}) {
+		t.Errorf("anchors %q", got)
 	}
 }
 
