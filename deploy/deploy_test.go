@@ -474,14 +474,11 @@ func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 	}
 }
 
-// TestVariablesAreSettings: what the code reads can be set in ROTATOR_SETTINGS, the README explains
-// what there is, and an engine's own settings its page.
+// TestVariablesAreSettings: what the code reads can be set in ROTATOR_SETTINGS, docs/configuration.md
+// explains it, and an engine's page explains the engine's own settings.
 func TestVariablesAreSettings(t *testing.T) {
 	known := pages(t, "../internal/function/settings.go")
-	readme, err := os.ReadFile("../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	configuration := pages(t, "../docs/configuration.md")
 	getenv := regexp.MustCompile(`(?:getenv|settings)\("([A-Z_]+)"\)`)
 	option := regexp.MustCompile(`o\.(?:text|bool)\("([a-z-]+)"`)
 	own := regexp.MustCompile(`Option +=? *"([a-z-]+)"`)
@@ -529,8 +526,8 @@ func TestVariablesAreSettings(t *testing.T) {
 		if !strings.Contains(known, `"`+name+`"`) {
 			t.Errorf("the code reads %s, which is no setting", name)
 		}
-		if !strings.Contains(string(readme), "`"+name+"`") {
-			t.Errorf("the code reads %s, which the README does not explain", name)
+		if !strings.Contains(configuration, "`"+name+"`") {
+			t.Errorf("the code reads %s, which docs/configuration.md does not explain", name)
 		}
 	}
 }
@@ -650,30 +647,6 @@ func TestParametersAreExplained(t *testing.T) {
 		for _, name := range names {
 			if !strings.Contains(pages(t, "../docs/engines/"+page+".md"), "`"+name+"`") {
 				t.Errorf("the page of %s does not name %s", page, name)
-			}
-		}
-	}
-}
-
-// TestAlarmsLeadToTheRunbook: docs/deploy.md names every alarm, with the runbook's
-// sections of its causes.
-func TestAlarmsLeadToTheRunbook(t *testing.T) {
-	text, err := os.ReadFile("../docs/deploy.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	causes := causeAlarms(t)
-	for name, r := range load(t, "monitoring.yaml")["Resources"].(map[string]any) {
-		if r.(map[string]any)["Type"] != "AWS::CloudWatch::Alarm" {
-			continue
-		}
-		line := regexp.MustCompile(`(?m)^\| ` + name + `\b.*$`).FindString(string(text))
-		if !strings.Contains(line, "runbook.md#") {
-			t.Errorf("%s leads nowhere: %q", name, line)
-		}
-		for _, cause := range causes[name] {
-			if !strings.Contains(line, "["+cause+"](runbook.md#"+strings.ToLower(cause)+")") {
-				t.Errorf("%s does not lead to %s", name, cause)
 			}
 		}
 	}

@@ -109,7 +109,7 @@ variable "password_length" {
 }
 
 variable "settings" {
-  description = "All other settings as an object, such as { RETIRE = \"now\", EXCLUDE_PUNCTUATION = true }. The project's README.md lists them. The function checks them when it starts."
+  description = "All other settings as an object, such as { RETIRE = \"now\", EXCLUDE_PUNCTUATION = true }. docs/configuration.md lists them. The function checks them when it starts."
   type        = any
   default     = {}
 
