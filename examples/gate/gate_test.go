@@ -45,7 +45,7 @@ func newController() *controller {
 	return c
 }
 
-// harness connects the example's engine to the suite that every engine passes.
+// harness connects the example's engine to the suite that runs for every engine.
 type harness struct{ *controller }
 
 func TestEngine(t *testing.T) {

@@ -10,5 +10,5 @@
 // The package also has what engines share: Value is a secret's value, Target a login in it,
 // TLSPolicy how to connect, PasswordPolicy how passwords are generated, and Error what went wrong,
 // with a Cause to act and alarm on. It imports neither the AWS SDK nor the machine.
-// Every engine passes the suite of package enginetest; docs/own-engine.md has a complete example.
+// The suite of package enginetest runs for every engine; docs/own-engine.md has a complete example.
 package engine

@@ -1,6 +1,7 @@
-// Package enginetest is the suite that every engine passes: it runs whole
-// rotations by the core, against the engine's real target and the simulated
-// Secrets Manager, and breaks them at every point.
+// Package enginetest is the suite that runs for every engine. It runs whole
+// rotations by the core, against the simulated Secrets Manager and the engine's
+// target, and breaks them at every point. The target is the real server where the
+// tests have one, otherwise a stand-in; docs/engines/README.md says which.
 //
 // An engine hands over a Harness and calls Run:
 //
