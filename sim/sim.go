@@ -2,8 +2,8 @@
 // and its wire protocol. It knows nothing of the rotation function. A Go test of a
 // rotation function starts with the package simtest.
 //
-// Where AWS's behaviour is not known, a comment begins with "Unknown:" and says
-// what was chosen; docs/simulator.md lists them all.
+// Where AWS's behavior is not known, a comment begins with "Unknown:" and says
+// what was chosen; docs/simulator.md has those that users meet.
 package sim
 
 import (

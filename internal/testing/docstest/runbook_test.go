@@ -4,6 +4,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -136,12 +137,34 @@ func TestWhatATestExpects(t *testing.T) {
 var (
 	section = regexp.MustCompile("(?m)^### `?(\\w+)`?$")
 	heading = regexp.MustCompile(`(?m)^##? `)
-	shownBy = regexp.MustCompile("`(Test\\w+)` in\\s+\\[?`([^`]+_test\\.go)`")
 )
 
-// TestRunbookHasEveryCause: whoever is woken by a cause finds its section, and
-// the section a test that shows the cause. Sections are the headings of the third
-// level below "## The causes".
+// shownBy has a test, or more, that fails for want of each cause, with its file.
+var shownBy = []struct{ cause, test, file string }{
+	{"InvalidEvent", "TestBadEventsAreRefused", "rotation/event_test.go"},
+	{"InvalidConfiguration", "TestInvalidConfigurationIsToldAtEveryEvent", "internal/function/handler_test.go"},
+	{"InvalidSecret", "TestBadInput", "rotation/postgres/postgres_test.go"},
+	{"RotationDisabled", "TestSecretsThatCannotBeRotated", "internal/function/handler_test.go"},
+	{"VersionNotStaged", "TestSecretsThatCannotBeRotated", "internal/function/handler_test.go"},
+	{"SecretEdited", "TestAnEditOfAnotherFieldIsSeen", "rotation/generic/generic_test.go"},
+	{"SecretsManagerFailed", "TestNoPermission", "internal/function/handler_test.go"},
+	{"SecretsManagerFailed", "TestServiceThatCannotBeAskedIsTold", "internal/function/topology_test.go"},
+	{"OutOfTime", "TestInvocationThatEndsWhileItWaitsIsOutOfTime", "rotation/cause_test.go"},
+	{"InternalError", "TestPanicIsAnInternalErrorThatShowsNoValue", "rotation/cause_test.go"},
+	{"NameNotResolved", "TestBadInput", "rotation/postgres/postgres_test.go"},
+	{"Unreachable", "TestBadInput", "rotation/postgres/postgres_test.go"},
+	{"TLSFailed", "TestCertificatesAreVerified", "rotation/postgres/postgres_test.go"},
+	{"LoginRefused", "TestRecoveryBySuperuserIsTheOperatorsChoice", "rotation/postgres/superuser_test.go"},
+	{"PrivilegeMissing", "TestRotatorThatIsNoSuperuser", "rotation/postgres/postgres_test.go"},
+	{"PolicyRejected", "TestPolicyRejectionIsToldBeforeTheValueIsStored", "rotation/postgres/postgres_test.go"},
+	{"TakeoverRefused", "TestTakeoverByNameIsRefused", "rotation/postgres/postgres_test.go"},
+	{"Unsettled", "TestNextLeavesKeysOfUnknownOriginAlone", "rotation/iam/iam_test.go"},
+	{"Locked", "TestAdoptionKeepsNobodyWaiting", "rotation/postgres/adopt_test.go"},
+	{"TargetFailed", "TestStatusesAndTheirCauses", "rotation/http/http_test.go"},
+}
+
+// TestRunbookHasEveryCause: each cause has one section in docs/runbook.md, below "## The causes", and a test
+// that expects it.
 func TestRunbookHasEveryCause(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(root(t), "docs", "runbook.md"))
 	if err != nil {
@@ -154,44 +177,31 @@ func TestRunbookHasEveryCause(t *testing.T) {
 	if end := heading.FindStringIndex(text); end != nil {
 		text = text[:end[0]]
 	}
-	known := causes(t)
-	var seen []string
-	at := section.FindAllStringSubmatchIndex(text, -1)
-	for i, m := range at {
-		cause, end := text[m[2]:m[3]], len(text)
-		if i+1 < len(at) {
-			end = at[i+1][0]
-		}
-		if slices.Contains(seen, cause) {
-			t.Errorf("the section %s stands twice", cause)
-		}
-		seen = append(seen, cause)
-		constant := ""
-		for name, value := range known {
-			if value == cause {
-				constant = name
-			}
-		}
-		if constant == "" {
-			t.Errorf("the section %s is of no cause in rotation/engine/error.go", cause)
-			continue
-		}
-		tests := shownBy.FindAllStringSubmatch(text[m[1]:end], -1)
-		if len(tests) == 0 {
-			t.Errorf("the section %s names no test, as `TestName` in `path_test.go`", cause)
-		}
-		for _, named := range tests {
-			exists, expected := expects(t, nil, filepath.Join(root(t), named[2]), named[1], constant, cause)
-			if !exists {
-				t.Errorf("the section %s names %s, which is not in %s", cause, named[1], named[2])
-			} else if !expected {
-				t.Errorf("the section %s names %s in %s, which does not expect the cause", cause, named[1], named[2])
-			}
-		}
+	var sections []string
+	for _, m := range section.FindAllStringSubmatch(text, -1) {
+		sections = append(sections, m[1])
 	}
-	for _, value := range known {
-		if !slices.Contains(seen, value) {
-			t.Errorf("the cause %s has no section", value)
+	slices.Sort(sections)
+	known := causes(t)
+	if want := slices.Sorted(maps.Values(known)); !slices.Equal(sections, want) {
+		t.Errorf("the runbook's sections are\n%v\nthe causes are\n%v", sections, want)
+	}
+	for constant, cause := range known {
+		shown := false
+		for _, by := range shownBy {
+			if by.cause != cause {
+				continue
+			}
+			shown = true
+			exists, expected := expects(t, nil, filepath.Join(root(t), by.file), by.test, constant, cause)
+			if !exists {
+				t.Errorf("%s: %s is not in %s", cause, by.test, by.file)
+			} else if !expected {
+				t.Errorf("%s: %s in %s does not expect the cause", cause, by.test, by.file)
+			}
+		}
+		if !shown {
+			t.Errorf("no test shows %s", cause)
 		}
 	}
 }
