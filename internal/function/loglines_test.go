@@ -14,6 +14,8 @@ import (
 	"testing"
 )
 
+var levelsOfLines = []string{"DEBUG", "INFO", "WARN", "ERROR"}
+
 var verb = regexp.MustCompile(`%[+#]?[a-z]`)
 
 // shown is an argument of a log call as the page has it: … stands for what the line fills in.
@@ -121,12 +123,12 @@ func TestPageHasEveryLogLine(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := make(map[string]bool)
-	level := ""
+	level, item := "", regexp.MustCompile("^- `([^`]+)`")
 	for line := range strings.SplitSeq(string(text), "\n") {
-		if m := regexp.MustCompile("^- `([^`]+)`").FindStringSubmatch(line); m != nil && level != "" {
+		if strings.HasPrefix(line, "#") {
+			level = strings.TrimPrefix(line, "### ")
+		} else if m := item.FindStringSubmatch(line); m != nil && slices.Contains(levelsOfLines, level) {
 			got[level+" "+m[1]] = true
-		} else if heading, ok := strings.CutPrefix(line, "#"); ok {
-			level = regexp.MustCompile("^## (DEBUG|INFO|WARN|ERROR)$|.*").FindStringSubmatch(heading)[1]
 		}
 	}
 	for _, line := range slices.Sorted(maps.Keys(want)) {
