@@ -8,11 +8,11 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// action is what is done at the target as the request's login.
+// action does something at the target as the request's login.
 type action = func(context.Context, *engine.Request) error
 
-// act calls do with the request as one login after the other, until one is accepted: as the
-// superuser, once the secret has proved its user, or as the secret's own credentials.
+// act calls do as one login after another until the target accepts one: the superuser, once the
+// secret has proved its user, or the secret's own credentials.
 func (r *run) act(ctx context.Context, req *engine.Request, do action) (rung, error) {
 	if !req.SuperuserChanges {
 		return r.climb(ctx, r.own(ctx, req), as(req, do))
@@ -23,20 +23,20 @@ func (r *run) act(ctx context.Context, req *engine.Request, do action) (rung, er
 	return r.asSuperuser(ctx, req, do)
 }
 
-// as returns what climb calls to do something as a rung.
+// as adapts do to climb: it acts with a rung's credential.
 func as(req *engine.Request, do action) func(context.Context, rung) error {
 	return func(ctx context.Context, c rung) error { return do(ctx, req.As(c.value, c.superuser)) }
 }
 
-// setPending makes the pending value valid as the request's login, if it is authentic.
+// setPending makes the pending value valid, acting as the request's login, if it is authentic.
 func (r *run) setPending(ctx context.Context, req *engine.Request) error {
 	accepted := req.Proofs
 	if !req.SuperuserChanges {
 		accepted = []engine.Value{req.Login}
 	}
 	if err := r.authentic(req, accepted...); err != nil {
-		// The value may have the seal of a credential that comes later; that this one is refused
-		// shall be seen all the same.
+		// The value may have the seal of a credential that is tried later. Still find out whether
+		// the target refuses this one.
 		if !req.Superuser && errors.Is(r.engine.Verify(ctx, req, req.Login), engine.LoginRefused) {
 			return engine.Errorf(engine.LoginRefused, "", "the target refuses the credential")
 		}
@@ -45,10 +45,10 @@ func (r *run) setPending(ctx context.Context, req *engine.Request) error {
 	return r.engine.Set(ctx, req)
 }
 
-// asSuperuser calls do with the first superuser credential that is accepted. Where the engine finds
-// a second user that it cannot see to be its own, the secret's other versions are asked for a proof
-// of it, once; but only where the user of AWSCURRENT is proved, too. Otherwise the owner of the one
-// user would be given the rights of the other.
+// asSuperuser calls do with the first superuser credential that the target accepts. If the engine
+// finds a second user that it cannot tell to be the secret's, one attempt is made to prove it by
+// the secret's other versions, but only if AWSCURRENT's user is also proved. Otherwise the owner of
+// one user would be given the rights of the other.
 func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (rung, error) {
 	attempt := func() (rung, error) { return r.climb(ctx, r.superusers(ctx, req), as(req, do)) }
 	c, err := attempt()
@@ -56,11 +56,11 @@ func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (
 		return c, err
 	}
 	if e := withCause(err); !pair.ProvedCurrent(r.kind, req) {
-		return c, engine.Errorf(engine.TakeoverRefused, e.Advice+"; or give AWSCURRENT's user the password that AWSCURRENT has, which would prove it", "%w", e.Err)
+		return c, engine.Errorf(engine.TakeoverRefused, e.Advice+"; or set the password of AWSCURRENT's user to the one in AWSCURRENT, which proves the user", "%w", e.Err)
 	}
 	switch perr := r.prove(ctx, req, r.user(req.Pending)); {
 	case perr == nil:
-		r.log.Info("the second user is proved to be the secret's own")
+		r.log.Info("the second user is proved to belong to the secret")
 		return attempt()
 	case !errors.Is(perr, engine.LoginRefused):
 		return c, perr
@@ -68,9 +68,10 @@ func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (
 	return c, err
 }
 
-// prove proves that the secret holds a credential of one of the users. A superuser's powers are not
-// lent on a name alone, which any writer of the secret can choose. It is proved where the superuser
-// acts, since a user of the same name elsewhere, such as behind another port, proves nothing.
+// prove proves that the secret holds a credential of one of the users. A name alone, which any
+// writer of the secret can choose, does not unlock a superuser's powers. The proof is a login where
+// the superuser acts: a user of the same name elsewhere, such as behind another port, proves
+// nothing.
 func (r *run) prove(ctx context.Context, req *engine.Request, users ...string) error {
 	var place engine.Value
 	for s, err := range r.superusers(ctx, req) {
@@ -86,7 +87,7 @@ func (r *run) prove(ctx context.Context, req *engine.Request, users ...string) e
 		case err == nil:
 			req.Proofs = append(req.Proofs, c.value)
 		case ok && !r.samePlace(place, req.Current):
-			err = engine.Errorf(e.Cause, e.Advice, "tried where the superuser's secret leads to, as only a login there proves the user: %w", e.Err)
+			err = engine.Errorf(e.Cause, e.Advice, "tried at the host of the superuser secret, because only a login there proves the user: %w", e.Err)
 		}
 		return err
 	})

@@ -10,11 +10,11 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// errDone ends a step early and successfully: the event's version is AWSCURRENT.
-var errDone = errors.New("the version is current already")
+// errDone ends a step early and successfully: the event's version is already AWSCURRENT.
+var errDone = errors.New("the version is already current")
 
-// prologue asks Secrets Manager, before anything else, whether this event is one to act on: rotation
-// is switched on and the event's version is staged. It returns errDone where the rotation is over.
+// prologue checks, before anything else, that the step may act on this event: rotation is enabled
+// and the event's version is staged. It returns errDone if the rotation has already finished.
 // Source: AWS's rotation function templates, which give the same verdicts.
 func (r *run) prologue(ctx context.Context) (description, error) {
 	d, err := r.secret.describe(ctx)
@@ -35,26 +35,26 @@ func (r *run) verdict(d description) error {
 	case d.manager != "":
 		return r.managed(d)
 	case !d.enabled:
-		return engine.Errorf(engine.RotationDisabled, "switch rotation on with RotateSecret; `rotatorctl recover` repairs a rotation that was cancelled halfway",
+		return engine.Errorf(engine.RotationDisabled, "enable rotation with RotateSecret; `rotatorctl recover` repairs a rotation that was canceled halfway",
 			"rotation is not enabled for secret %s", r.secret.arn)
 	case slices.Contains(labels, awsCurrent):
 		return errDone
 	case slices.Contains(labels, awsPending):
 		return nil
 	case other != "":
-		return engine.Errorf(engine.VersionNotStaged, advice, "AWSPENDING is on version %s and not on this rotation's version %s", other, token)
+		return engine.Errorf(engine.VersionNotStaged, advice, "AWSPENDING is on version %s, not on this rotation's version %s", other, token)
 	}
 	return engine.Errorf(engine.VersionNotStaged, advice, "version %s is not staged as AWSPENDING", token)
 }
 
-// managed refuses a secret that somebody else rotates.
+// managed rejects a secret that another service rotates.
 func (r *run) managed(d description) error {
-	return engine.Errorf(engine.InvalidSecret, "leave its rotation to "+d.manager+", and switch off rotation by this function", "the secret %s is managed by %s", r.secret.arn, d.manager)
+	return engine.Errorf(engine.InvalidSecret, "leave its rotation to "+d.manager+", and disable rotation by this function", "the secret %s is managed by %s", r.secret.arn, d.manager)
 }
 
 // putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator can
-// abandon the rotation while finishSecret changes the target; if that call then dies, no labelled
-// version opens it. Nothing is done where AWSCURRENT still does.
+// abandon the rotation while finishSecret changes the target. If that call then dies, no labeled
+// version opens the target. If AWSCURRENT still opens it, nothing is done.
 func (r *run) putLabelBack(ctx context.Context, d description) bool {
 	token := r.event.ClientRequestToken
 	other := d.holder(awsPending)
@@ -81,13 +81,13 @@ func (r *run) putLabelBack(ctx context.Context, d description) bool {
 	if r.tries(ctx, req, req.Pending) != nil || r.secret.move(ctx, awsPending, token, other) != nil {
 		return false
 	}
-	r.log.Warn("AWSPENDING was taken away while the target was changed; it is put back")
+	r.log.Warn("AWSPENDING was removed while the target was being changed; it is put back")
 	return true
 }
 
-// staged reads the pending version and makes the request of it, and returns errDone where it is
-// AWSCURRENT. It asks for the secret's state only where ask is set, where the read fails, to say
-// why, or where a tag of the secret could matter; otherwise the description is empty.
+// staged reads the pending version and builds the request from it. It returns errDone if the
+// version is AWSCURRENT. It describes the secret only if ask is set, if the read fails, or if a tag
+// could matter; otherwise the description is empty.
 func (r *run) staged(ctx context.Context, ask bool) (*engine.Request, version, description, error) {
 	var d description
 	var pending version
@@ -115,12 +115,12 @@ func (r *run) staged(ctx context.Context, ask bool) (*engine.Request, version, d
 	return req, pending, d, err
 }
 
-// pending reads this rotation's version.
+// pending reads this rotation's pending version.
 func (r *run) pending(ctx context.Context) (version, error) {
 	v, err := r.secret.await(ctx, r.event.ClientRequestToken, awsPending)
 	if err != nil {
-		// A repetition may have finished the rotation since the prologue. Then the labels say more
-		// than the failed read.
+		// A repeated step may have finished the rotation since the prologue. Then the labels
+		// explain more than the failed read.
 		if d, derr := r.secret.describe(ctx); derr == nil {
 			if verr := r.verdict(d); verr != nil {
 				return v, verr
@@ -133,8 +133,8 @@ func (r *run) pending(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// untagged reports whether the value alone says how to verify it: it names its engine, which has no
-// settings of its own, and leaves no choice of strategy.
+// untagged reports whether the value alone says how to verify it: it names an engine that has no
+// settings, and leaves no choice of strategy.
 func (r *run) untagged(v engine.Value) bool {
 	name, _ := v.Text("engine")
 	e := r.cfg.engine(name, v)
@@ -145,21 +145,21 @@ func (r *run) untagged(v engine.Value) bool {
 	return len(k.Options) == 0 && superuserARN(k, v) == "" && r.cfg.Getenv("STRATEGY") != string(engine.AlternatingUsers)
 }
 
-// choose finds the engine and the settings of a version and returns the request for it.
+// choose finds a version's engine and settings, and returns the request for it.
 func (r *run) choose(v version, tags map[string]string) (*engine.Request, error) {
 	o := option{tags: tags, getenv: r.cfg.Getenv}
 	name, _ := v.value.Text("engine")
 	name = cmp.Or(name, o.text("engine"))
 	if r.engine = r.cfg.engine(name, v.value); r.engine == nil {
-		const advice = "set the secret's field engine, or for a value without fields the tag rotator:engine or the variable ENGINE"
+		const advice = "set the secret's field engine or, for a value without fields, the tag rotator:engine or the variable ENGINE"
 		if name == "" {
 			return nil, engine.Errorf(engine.InvalidSecret, advice, "the secret names no engine; %s", cmp.Or(v.value.Fault(), "it has no field engine"))
 		}
-		return nil, engine.Errorf(engine.InvalidSecret, advice, "the engine %q is none of %s", name, strings.Join(r.cfg.names(), ", "))
+		return nil, engine.Errorf(engine.InvalidSecret, advice, "the engine %q is not one of %s", name, strings.Join(r.cfg.names(), ", "))
 	}
 	k := r.engine.Kind()
 	if _, own := v.value.Text("engine"); k.NoTarget && !own && v.value.JSON("host") != nil {
-		return nil, engine.Errorf(engine.InvalidSecret, "name the engine in the secret's field engine", "the secret names a host, and the engine %s, which the tag or the variable chooses, would change its value and no credential there", k.Names[0])
+		return nil, engine.Errorf(engine.InvalidSecret, "name the engine in the secret's field engine", "the secret names a host, but the engine %s, set by a tag or variable, would change only the value and no credential at that host", k.Names[0])
 	}
 	if s := o.setting(k.FieldsOption); k.FieldsOption != "" && s != "" {
 		k.SecretFields = strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' })
@@ -173,25 +173,25 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 	req := &engine.Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: v.value, Base: v.id, Accepted: v.value, SecretFields: k.SecretFields,
 		Setting: o.setting, Report: r.say, Passwords: r.settings.passwords, UserLimit: r.settings.userLimit, Strategy: r.settings.strategy, Adopt: r.settings.adopt}
 	req.SuperuserChanges = superuserARN(k, v.value) != ""
-	if req.Strategy == "" { // a superuser secret means alternating users, as in AWS's multi-user secrets
+	if req.Strategy == "" { // as in AWS's multi-user secrets
 		req.Strategy = engine.SingleUser
 		if req.SuperuserChanges && k.Alternates() {
 			req.Strategy = engine.AlternatingUsers
 		}
 	}
 	alternating := req.Strategy == engine.AlternatingUsers
-	if r.seen.Strategy == "" { // else the names are in the log already
+	if r.seen.Strategy == "" { // else the log already has the names
 		r.log = r.log.With("engine", k.Names[0], "strategy", req.Strategy)
 	}
 	r.seen.Strategy = req.Strategy
 	master, _ := v.value.Text("masterarn")
 	switch {
 	case k.Superusers() == "" && master != "":
-		return req, engine.Errorf(engine.InvalidSecret, "remove the field masterarn from the secret", "no superuser can change a credential of the engine %s", k.Names[0])
+		return req, engine.Errorf(engine.InvalidSecret, "remove the field masterarn from the secret", "the engine %s does not support a superuser secret", k.Names[0])
 	case alternating && !k.Alternates():
 		return req, engine.Errorf(engine.InvalidSecret, adviceStrategy, "the engine %s cannot alternate users", k.Names[0])
 	case alternating && !req.SuperuserChanges:
-		return req, engine.Errorf(engine.InvalidSecret, "name the superuser secret's ARN in the field "+k.Superusers(), "this rotation needs a superuser secret and the value names none")
+		return req, engine.Errorf(engine.InvalidSecret, "set the field "+k.Superusers()+" to the superuser secret's ARN", "this rotation needs a superuser secret, but the value does not name one")
 	}
 	return req, nil
 }

@@ -16,16 +16,16 @@ import (
 type Config struct {
 	// Engines are the engines that the function serves.
 	Engines []engine.Engine
-	// Secrets returns the client for a secret, by the ARN's region and account. An error of it
-	// fails the step with its own cause, if it is an *Error.
+	// Secrets returns the client for a secret, by the ARN's region and account. Its error fails the
+	// step, with its own cause if it is an *engine.Error.
 	Secrets func(ctx context.Context, arn string) (SecretsManager, error)
-	// Getenv returns a setting, as os.Getenv does; one that is empty counts as not set, because
-	// `sam local` turns absent ones into empty ones.
+	// Getenv returns a setting, as os.Getenv does. An empty setting counts as unset, because `sam
+	// local` turns absent settings into empty ones.
 	Getenv func(name string) string
-	// Log gets one line for every decision. It never gets a secret's value.
+	// Log receives one line for every decision, and never a secret's value.
 	Log *slog.Logger
-	// Topology answers what RDS knows of hosts. Without it, superuser secrets that RDS manages, and
-	// hosts other than the superuser's, are refused.
+	// Topology answers what RDS knows about hosts. Without it, superuser secrets that RDS manages,
+	// and hosts other than the superuser's, are refused.
 	Topology Topology
 	Observe  func(Observation) // if set, it is called after every step
 }
@@ -38,37 +38,37 @@ type Topology interface {
 	Replica(ctx context.Context, superuserARN, host, primary string) (bool, error)
 }
 
-// TopologyNeeder is a Topology that can tell what its answers need.
+// TopologyNeeder is a Topology that can report which permissions its answers need.
 type TopologyNeeder interface {
 	Topology
-	// Needs returns what it takes to find a superuser's host by the tags of the superuser secret,
-	// if that names none in primary, and to find out whether host is its replica.
+	// Needs returns the permissions to find a superuser's host by the tags of the superuser secret,
+	// if primary is empty, and to find out whether host is its replica.
 	Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission
 }
 
-// Observation is what a step came to, for metrics. It holds no value of the secret.
+// Observation is the outcome of a step, for metrics. It holds no value of the secret.
 type Observation struct {
 	Step            Step
 	Secret, Version string
-	Engine          string // the engine's name, or "" where the step failed before it was known
+	Engine          string // the engine's name, or "" if the step failed before it was known
 	Strategy        engine.Strategy
 	Cause           engine.Cause  // "" for a step that succeeded
-	Duration        time.Duration // the whole step's
-	Refusals        int           // the logins that the target refused
-	Rotated         bool          // set for the one step that moved AWSCURRENT
-	// CurrentRefused is set where the target refused AWSCURRENT and the step ended before that
+	Duration        time.Duration // of the whole step
+	Refusals        int           // logins that the target refused
+	Rotated         bool          // set by the one step that moved AWSCURRENT
+	// CurrentRefused is set if the target refused AWSCURRENT and the step ended before that
 	// changed: clients that use the secret cannot log in.
 	CurrentRefused bool
-	// Age is how old the current version is, in every step that has read it, also in a failed one.
+	// Age is the age of the current version, in every step that has read it, even a failed one.
 	Age time.Duration
-	// Window is the time from the storing of the pending value to its promotion.
+	// Window is the time from storing the pending value to its promotion.
 	Window time.Duration
-	// Gap is the time from the change at the target to the promotion, in a finishSecret that made
-	// both: clients with the old value were refused for no longer than that.
+	// Gap is the time from the change at the target to the promotion, in a finishSecret that did
+	// both. Clients with the old value were refused for at most that long.
 	Gap time.Duration
 }
 
-// option looks a setting up among the secret's tags, then in the environment: password-length is the
+// option looks up a setting in the secret's tags, then in the environment: password-length is the
 // tag rotator:password-length and the variable PASSWORD_LENGTH.
 type option struct {
 	tags   map[string]string
@@ -81,14 +81,14 @@ func (o option) text(name string) string {
 
 func variable(name string) string { return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) }
 
-// setting is text for an engine's own settings, whose variables begin ROTATOR_.
+// setting is text for an engine's own settings, whose variables begin with ROTATOR_.
 func (o option) setting(name string) string {
 	return cmp.Or(o.tags["rotator:"+name], o.getenv("ROTATOR_"+variable(name)))
 }
 
-// ParseBool reads a setting that is on or off: true, on, yes, y and 1, which AWS's templates take
-// for true, or false, off, no, n and 0, in any case. An empty text is the default. The error has
-// the cause InvalidConfiguration; the templates take any other text for false.
+// ParseBool parses true, on, yes, y and 1, which AWS's templates take for true, and false, off, no,
+// n and 0, in any case. Empty text is the default. Other text, which the templates take for false,
+// is an error with the cause InvalidConfiguration.
 func ParseBool(name, text string, otherwise bool) (bool, error) {
 	switch strings.ToLower(text) {
 	case "":
@@ -101,20 +101,20 @@ func ParseBool(name, text string, otherwise bool) (bool, error) {
 	return otherwise, engine.Errorf(engine.InvalidConfiguration, "set it to true or false", "%s is %q, which is neither true nor false", name, text)
 }
 
-// settings are the options of a rotation that are the machine's and not an engine's.
+// settings are the options of a rotation that belong to the machine, not to an engine.
 type settings struct {
 	strategy  engine.Strategy // "" leaves the choice to the secret's value
 	passwords engine.PasswordPolicy
 	userLimit int  // of characters in a user's name; 0 leaves it to the engine
-	retireNow bool // and not by the next rotation
-	// These two are the function's own and no secret's.
+	retireNow bool // instead of in the next rotation
+	// Only the function's environment sets these two, never a secret's tag.
 	recoverBySuperuser, adopt bool
 }
 
 const adviceStrategy = "set the tag rotator:strategy or the variable STRATEGY to single or alternating"
 
-// settings reads the options. The engine's password policy is changed by what is set under the
-// names that AWS's templates use. The error has the cause InvalidConfiguration.
+// settings reads the options. Those that AWS's templates have for passwords override the engine's
+// policy. The error has the cause InvalidConfiguration.
 func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 	s := settings{strategy: engine.Strategy(o.text("strategy")), passwords: p}
 	invalid := func(advice, name string) (settings, error) {
@@ -161,19 +161,19 @@ func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 	if err := s.passwords.Check(); err != nil || o.tags == nil {
 		return s, err
 	}
-	// Whoever may tag a secret may not weaken its password, but for what is beyond guessing.
+	// A secret's tags may weaken its password only as long as it stays beyond guessing.
 	own, err := option{getenv: o.getenv}.settings(p)
 	if is, must := s.passwords.Strength(), min(own.passwords.Strength(), enough); err == nil && is < must {
-		err = engine.Errorf(engine.InvalidConfiguration, "set it for the function, or correct the tags that begin with rotator:", "the secret's tags make passwords of %d bits, and %d is the least that tags can ask for", is, must)
+		err = engine.Errorf(engine.InvalidConfiguration, "set this for the function, or correct the tags that begin with rotator:", "the secret's tags allow passwords of only %d bits; tags may not go below %d", is, must)
 	}
 	return s, err
 }
 
-// enough bits cannot be guessed.
+// enough is a number of bits that cannot be guessed.
 const enough = 128
 
-// engine returns the engine of a value whose field engine, or what stands for it, is the given
-// name, or nil. Of several with one name it is the one whose mark the value has.
+// engine returns the engine with the given name, or nil. If several share the name, or it is "",
+// the engine whose MarkField the value has wins.
 func (c Config) engine(name string, v engine.Value) (found engine.Engine) {
 	for _, e := range c.Engines {
 		k := e.Kind()
@@ -199,8 +199,7 @@ func (c Config) names() []string {
 	return slices.Compact(names)
 }
 
-// check finds out at start whether the settings contradict themselves for any engine, so that a
-// function that cannot work says so at once.
+// check validates the settings for every engine. A function that cannot work thus fails at start.
 func (c Config) check() error {
 	if c.Secrets == nil || c.Log == nil || len(c.Engines) == 0 {
 		return engine.Errorf(engine.InvalidConfiguration, "set Secrets, Log and Engines", "incomplete rotation.Config")

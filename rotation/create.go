@@ -8,8 +8,9 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// create proves the rotation possible, makes the next value and stages it. It does not look whether
-// one is there: Secrets Manager refuses to change a version, which says the same.
+// create proves that the rotation is possible, generates the next value and stages it. It does not
+// check for an existing one first: Secrets Manager refuses to change a version, which is the same
+// check.
 func (r *run) create(ctx context.Context) error {
 	d, err := r.prologue(ctx)
 	if err != nil {
@@ -27,7 +28,7 @@ func (r *run) create(ctx context.Context) error {
 		return r.mint(ctx, m, req, current)
 	}
 	if p := req.Passwords; p.Length > 0 && !p.Seals() {
-		const text = "new passwords are too short for a seal: a writer of the secret can choose the next one"
+		const text = "new passwords are too short for a seal: anyone who can write the secret can choose the next one"
 		r.log.Warn(text+"; raise PASSWORD_LENGTH", "bits", p.Strength())
 	}
 	if req.Pending, err = r.next(ctx, req); err != nil {
@@ -41,11 +42,11 @@ func (r *run) create(ctx context.Context) error {
 		return err
 	}
 	if opened.name == awsPending {
-		// An earlier try of this rotation has come as far as the change.
-		r.log.Info("pending value exists already")
+		// An earlier attempt of this rotation got as far as the change.
+		r.log.Info("pending value already exists")
 		return nil
 	}
-	accepted := append(req.Proofs, opened.value)[0] // a superuser's are no secret's own
+	accepted := append(req.Proofs, opened.value)[0] // a superuser's credential does not belong to the secret
 	if !accepted.Equal(req.Accepted) {
 		req.Accepted = accepted
 		if req.Pending, err = r.next(ctx, req); err != nil {
@@ -60,7 +61,7 @@ func (r *run) create(ctx context.Context) error {
 	if stored {
 		return r.checkNotEditedSince(ctx, req, current, req.Pending)
 	}
-	// An earlier try of this rotation has stored it, or somebody else.
+	// An earlier attempt of this rotation has stored it, or somebody else has.
 	v, err := r.secret.await(ctx, req.Version, awsPending)
 	if err != nil {
 		return err
@@ -69,8 +70,8 @@ func (r *run) create(ctx context.Context) error {
 	return r.authentic(req, append(req.Proofs, opened.value)...)
 }
 
-// mint is create for values that the target makes. Whether the value is stored is looked up before
-// every try, since another call may have stored it.
+// mint is create for values that the target issues. Before every attempt it looks for a stored
+// value, because another call may have stored one.
 func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, current version) error {
 	if err := r.readPrevious(ctx, req); err != nil {
 		return err
@@ -78,7 +79,7 @@ func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, cu
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		_, err := r.secret.get(ctx, req.Version, awsPending)
 		if err == nil {
-			r.log.Info("pending value exists already")
+			r.log.Info("pending value already exists")
 			return nil
 		}
 		if !errors.Is(err, errAbsent) {
@@ -98,11 +99,11 @@ func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, cu
 	}
 }
 
-// store stores a value that the target has made, or takes it back.
+// store stores a value that the target has issued, or revokes it.
 func (r *run) store(ctx context.Context, m engine.Minter, req *engine.Request, current version, next engine.Value) error {
 	stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, next)
 	switch {
-	case err != nil: // it can be stored all the same
+	case err != nil: // it may be stored nevertheless
 		v, lookup := r.secret.await(ctx, req.Version, awsPending)
 		if lookup == nil && v.value.Equal(next) {
 			return nil
@@ -119,10 +120,10 @@ func (r *run) store(ctx context.Context, m engine.Minter, req *engine.Request, c
 	}
 	undo := *req
 	undo.Pending = next
-	const advice = "revoke the newest credential at the target if the next rotation does not"
+	const advice = "if the next rotation does not revoke the newest credential at the target, revoke it by hand"
 	switch rerr := r.exchange(ctx, func(ctx context.Context) error { return m.Revoke(ctx, &undo) }); {
 	case rerr == nil:
-		r.log.Info("a value that was not stored is revoked")
+		r.log.Info("revoked a value that was not stored")
 		return err
 	case err == nil: // the cause is not Revoke's: a refusal says nothing about the login that minted
 		return engine.Errorf(engine.TargetFailed, advice, "a new credential that was not stored could not be revoked: %w", rerr)

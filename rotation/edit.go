@@ -8,8 +8,8 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// checkOnlyCredentialDiffers checks that a value is what createSecret would make of current, up to
-// chance. An operator's edit of the secret shows here, before anything is overwritten.
+// checkOnlyCredentialDiffers checks that a value is what createSecret would derive from current,
+// apart from random parts. It detects an operator's edit before anything is overwritten.
 func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, pending engine.Value) error {
 	fields := r.kind.SecretFields
 	if len(fields) == 0 {
@@ -21,7 +21,7 @@ func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, p
 		if err != nil {
 			return err
 		}
-		// The copy of current that tests a configuration keeps the user.
+		// A copy of current, which tests a configuration, keeps the user.
 		if r.user(pending) != other && !pending.Equal(req.Current) {
 			return r.editedError(current.id)
 		}
@@ -42,12 +42,13 @@ func (r *run) base(ctx context.Context, req *engine.Request, d description, pend
 	return r.checkMadeFromCurrent(ctx, req, d, current, pending)
 }
 
-// checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Fields alone do not show
-// an edit of the credential itself; but a value that was made from current is younger than it, or
-// has its seal. Which credential the target has after such an edit, the operator knows.
+// checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Comparing fields does not
+// reveal an edit of the credential itself, but a value that was made from current is younger than
+// it, or has its seal. After such an edit, only the operator knows which credential the target has.
 func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, d description, current, pending version) error {
 	if !r.sealed(req, pending.value, current.id, current.value) {
-		// A seal of what is AWSPREVIOUS now says that AWSCURRENT was edited or rolled back.
+		// A seal of the version that is now AWSPREVIOUS means that AWSCURRENT was edited or rolled
+		// back.
 		outdated := current.created.After(pending.created)
 		if previous := d.holder(awsPrevious); !outdated && previous != "" && r.sealable(req) {
 			v, err := r.previous(ctx)
@@ -65,12 +66,12 @@ func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, d d
 
 func (r *run) editedError(current string) error {
 	return engine.Errorf(engine.SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
-		"the secret was edited during this rotation: the pending version was not made from version %s, which is AWSCURRENT now", current)
+		"the secret was edited during this rotation: the pending version was not made from version %s, which is now AWSCURRENT", current)
 }
 
-// checkNotEditedSince gives the rotation up where AWSCURRENT was edited between the reading of it
-// and the storing of what was made from it. A password with a seal shows that later; any other value
-// is dated after the edit. A process that ends before this look leaves that edit unseen.
+// checkNotEditedSince abandons the rotation if AWSCURRENT was edited between reading it and storing
+// the value made from it. A sealed password reveals that later; any other value is dated after the
+// edit. If the process dies before this check, the edit goes unnoticed.
 func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from version, stored engine.Value) error {
 	if r.sealed(req, stored, from.id, from.value) {
 		return nil
@@ -79,34 +80,34 @@ func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from
 	if err != nil || now.id == from.id {
 		return err
 	}
-	// A read may be behind; both are not.
+	// One read may be stale; two different ones are not.
 	if d, err := r.secret.describe(ctx); err != nil || d.holder(awsCurrent) == from.id {
 		return err
 	}
 	if err := r.secret.move(ctx, awsPending, "", req.Version); err != nil {
 		return err
 	}
-	return engine.Errorf(engine.SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began; version %s is AWSCURRENT now", now.id)
+	return engine.Errorf(engine.SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began: AWSCURRENT is now version %s", now.id)
 }
 
-// sealable reports whether the passwords of the secret have a seal.
+// sealable reports whether the secret's passwords have a seal.
 func (r *run) sealable(req *engine.Request) bool {
 	return len(r.kind.SecretFields) == 1 && req.Passwords.Seals()
 }
 
-// sealed reports whether the password of a pending value tells by itself that it was
-// made from the version with the given id, by somebody who knew the credential.
+// sealed reports whether a pending value's password proves that it was made from the version with
+// the given id by somebody who knew the credential.
 func (r *run) sealed(req *engine.Request, pending engine.Value, base string, credential engine.Value) bool {
 	return r.sealable(req) && req.Key(credential) != "" && req.Passwords.SealedTo(base, req.Key(credential), req.Key(pending))
 }
 
-// errForged is in the error of a pending value that has no seal of a credential.
-var errForged = errors.New("it has no seal of a credential that the target accepts")
+// errForged is in the error for a pending value without the seal of an accepted credential.
+var errForged = errors.New("it does not have the seal of a credential that the target accepts")
 
-// authentic checks that the pending value is one that this function made, by the credentials that
-// the target accepts: whoever may write the secret, but not read it, could have stored another. A
-// value that the target accepts already needs no proof. What the target has issued, or is too short for
-// a seal, has none.
+// authentic checks, by the credentials that the target accepts, that this function made the pending
+// value: somebody who may write the secret but not read it could have stored another. A value that
+// the target already accepts needs no proof. A value that the target issued, or that is too short
+// for a seal, cannot be checked.
 func (r *run) authentic(req *engine.Request, accepted ...engine.Value) error {
 	if _, minted := r.engine.(engine.Minter); minted || r.kind.NoTarget || !r.sealable(req) {
 		return nil
@@ -118,5 +119,5 @@ func (r *run) authentic(req *engine.Request, accepted ...engine.Value) error {
 		}
 	}
 	return engine.Errorf(engine.SecretEdited, "find out who wrote version "+req.Version+", remove AWSPENDING from it and rotate again",
-		"the value labelled AWSPENDING was not made by this function: %w", errForged)
+		"the value labeled AWSPENDING was not created by this function: %w", errForged)
 }

@@ -22,8 +22,7 @@ const (
 	FinishSecret Step = "finishSecret"
 )
 
-// Event is what Secrets Manager sends for one step. It decodes itself from JSON; members that it
-// does not know are ignored.
+// Event is what Secrets Manager sends for one step. Unknown members of its JSON are ignored.
 type Event struct {
 	Step     Step
 	SecretID string // the secret's full ARN, suffix included
@@ -34,8 +33,8 @@ type Event struct {
 	RotationToken engine.Value
 }
 
-// UnmarshalJSON reads an event and refuses one that no step could act on. The error is an *Error
-// with the cause InvalidEvent and names every fault at once.
+// UnmarshalJSON decodes an event and rejects it if no step could act on it. The error has the cause
+// InvalidEvent and lists every fault.
 func (e *Event) UnmarshalJSON(data []byte) error {
 	var raw struct {
 		Step, SecretId, ClientRequestToken, RotationToken string
@@ -48,7 +47,7 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 	// The user guide's parameter list writes create_secret where the service sends createSecret.
 	step := Step(strings.Replace(raw.Step, "_s", "S", 1))
 	if !slices.Contains([]Step{CreateSecret, SetSecret, TestSecret, FinishSecret}, step) {
-		faults = append(faults, "Step is none of createSecret, setSecret, testSecret, finishSecret")
+		faults = append(faults, "Step is not createSecret, setSecret, testSecret or finishSecret")
 	}
 	if a, err := arn.Parse(raw.SecretId); err != nil || a.Service != "secretsmanager" || !strings.HasPrefix(a.Resource, "secret:") {
 		faults = append(faults, "SecretId is not the ARN of a secret")
@@ -56,7 +55,7 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 	if n := len(raw.ClientRequestToken); n < 32 || n > 64 {
 		faults = append(faults, "ClientRequestToken is not a version id of 32 to 64 characters")
 	}
-	// RotationToken: Source: the API model, "36 to 256 of [a-zA-Z0-9-]".
+	// Source for RotationToken: the API model, "36 to 256 of [a-zA-Z0-9-]".
 	if n := len(raw.RotationToken); n != 0 && (n < 36 || n > 256) {
 		faults = append(faults, "RotationToken does not have 36 to 256 characters")
 	}

@@ -10,16 +10,17 @@ import (
 )
 
 const (
-	// attemptLimit bounds one exchange with the target, to leave time to say that it is silent.
+	// attemptLimit bounds one exchange with the target, which leaves time to report that it is
+	// silent.
 	attemptLimit = 15 * time.Second
-	// fairChance is the time within which a target that works accepts a login, also one that is
-	// busy or in another region.
+	// fairChance is the time within which a working target accepts a login, even one that is busy
+	// or in another region.
 	fairChance = 2 * time.Second
 )
 
-// exchange calls do with a context for one exchange with the target, which ends before the invocation:
-// a function that Lambda has frozen sends no cancel. What outlives it is bounded by the limits that
-// engines set at the server. Where less than fairChance is left, a silent target is not unreachable.
+// exchange calls do with a context for one exchange with the target. It ends before the invocation
+// does, because a function that Lambda has frozen cannot cancel anything; engines also set limits
+// at the server. With less than fairChance left, a silent target does not count as unreachable.
 func (r *run) exchange(ctx context.Context, do func(context.Context) error) error {
 	begin := time.Now()
 	end := begin.Add(cmp.Or(r.kind.Patience, attemptLimit))
@@ -35,17 +36,17 @@ func (r *run) exchange(ctx context.Context, do func(context.Context) error) erro
 	}
 	r.log.Debug("engine answered", "cause", cause, "duration_ms", time.Since(begin).Milliseconds())
 	if end.Sub(begin) < fairChance && !time.Now().Before(end) && (cause == engine.Unreachable || cause == engine.TargetFailed) {
-		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more; if the target cannot be reached, the error says so then", "too little time was left for the target: %w", err)
+		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more; if the target cannot be reached, the next error says why", "too little time was left for the target: %w", err)
 	}
 	return err
 }
 
-// inFinish reports whether finishSecret makes the change, or completes it.
+// inFinish reports whether finishSecret makes or completes the change.
 func (r *run) inFinish(req *engine.Request) bool {
 	return req.Strategy == engine.SingleUser && r.kind.Overlap != engine.BothWork
 }
 
-// next asks the engine for the value to follow.
+// next asks the engine for the next value.
 func (r *run) next(ctx context.Context, req *engine.Request) (v engine.Value, err error) {
 	err = r.exchange(ctx, func(ctx context.Context) (err error) {
 		v, err = r.engine.Next(ctx, req)
@@ -62,9 +63,9 @@ func (r *run) tries(ctx context.Context, req *engine.Request, v engine.Value) er
 	return r.exchange(ctx, func(ctx context.Context) error { return r.engine.Verify(ctx, req, v) })
 }
 
-// verify logs in with the pending value. A host that follows another, as a reader does, may not
-// know the value yet, so a refused login is repeated after pauses that double, while time allows.
-// The number of tries is limited because targets lock accounts after a few refusals.
+// verify logs in with the pending value. A replica may not know the value yet, so a refused login
+// is repeated after doubling pauses while time allows. The number of tries is limited because
+// targets lock accounts after a few refusals.
 func (r *run) verify(ctx context.Context, req *engine.Request, tries int, pause time.Duration) error {
 	for try := 1; ; try++ {
 		err := r.tries(ctx, req, req.Pending)
@@ -87,20 +88,20 @@ func (r *run) dryRun(ctx context.Context, req *engine.Request) error {
 	return r.engine.Verify(ctx, req, req.Login)
 }
 
-// refused notes that the target refused a credential.
+// refused records that the target refused a credential.
 func (r *run) refused(name string) {
 	r.seen.Refusals++
 	r.seen.CurrentRefused = r.seen.CurrentRefused || name == awsCurrent
 	r.log.Warn("login refused", "credential", name)
 }
 
-// stuck gives a rejected password advice that works: a version cannot be changed, so repeating the
+// stuck replaces the advice for a rejected password: a version cannot be changed, so repeating the
 // step does not help.
 func stuck(err error) error {
 	e, ok := errors.AsType[*engine.Error](err)
 	if !ok || e.Cause != engine.PolicyRejected {
 		return err
 	}
-	return engine.Errorf(engine.PolicyRejected, "correct the password settings; then `rotatorctl recover --yes` abandons this rotation, and the next one generates another value",
+	return engine.Errorf(engine.PolicyRejected, "correct the password settings, then abandon this rotation with `rotatorctl recover --yes`; the next one generates another value",
 		"the target rejects the pending value: %w", e.Err)
 }

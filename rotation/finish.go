@@ -10,17 +10,17 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// With less time than finishFloor, finishSecret changes nothing. Half of what is left is for the
-// change, a quarter for the login that proves it, and a quarter for the label and the way back.
+// With less time than finishFloor, finishSecret changes nothing. Half of the remaining time is for
+// the change, a quarter for the login that proves it, and a quarter for the label or the restore.
 const (
 	finishFloor  = 4 * fairChance
 	changeShare  = 2 // of 4
 	confirmShare = 3
-	confirmLimit = 4 // logins with the new value, over 3.5 s
+	confirmLimit = 4 // logins with the new value within 3.5 s
 	restoreLimit = 3 // follows an AWSCURRENT that keeps changing
 )
 
-// What a failed finishSecret leaves behind; one of these ends its error.
+// The state of the target that a failed finishSecret leaves behind, which ends its error.
 const (
 	stateUntouched = "this attempt did not change the target"
 	stateUnchanged = "the target is unchanged: AWSCURRENT opens it"
@@ -31,7 +31,7 @@ const (
 	stateNeither   = "the target refuses AWSCURRENT and AWSPENDING"
 )
 
-// finishing is a finishSecret, which knows the state of the target at any time.
+// finishing is a finishSecret in progress. It always knows the state of the target.
 type finishing struct {
 	*run
 	req   *engine.Request
@@ -41,7 +41,7 @@ type finishing struct {
 	accepted []engine.Value
 }
 
-// finish takes the step and ends its error with the state of the target.
+// finish runs the step and ends its error with the state of the target.
 func (r *run) finish(ctx context.Context) error {
 	f := &finishing{run: r, state: stateUntouched}
 	err := f.finish(ctx)
@@ -51,14 +51,14 @@ func (r *run) finish(ctx context.Context) error {
 	e := withCause(err)
 	advice := e.Advice
 	if e.Cause == engine.SecretEdited && (f.state == stateChanged || f.state == stateUnlabeled) {
-		advice = "put the credential of version " + r.event.ClientRequestToken + " into AWSCURRENT, remove AWSPENDING from that version, and rotate again"
+		advice = "copy the credential of version " + r.event.ClientRequestToken + " to AWSCURRENT, remove AWSPENDING from that version, and rotate again"
 	}
 	return engine.Errorf(e.Cause, advice, "%w; %s", e.Err, f.state)
 }
 
 // finish moves AWSCURRENT to the pending version, but only from the version that the pending one
-// was made from. Where setSecret could not make the pending value valid next to the current one, it
-// first changes the target and proves the change by a login. The service removes AWSPENDING.
+// was made from. If setSecret could not make the pending value valid next to the current one,
+// finish first changes the target and proves the change by a login. The service removes AWSPENDING.
 func (f *finishing) finish(ctx context.Context) error {
 	req, pending, d, err := f.staged(ctx, true)
 	if err != nil {
@@ -94,15 +94,15 @@ func (f *finishing) finish(ctx context.Context) error {
 	return nil
 }
 
-// change makes the pending value valid and logs in with it. The login decides, and not the answer
-// to the change: that can be lost, and a concurrent call of this step can have made the change.
-// Where the login is refused, the target gets AWSCURRENT's credential back.
+// change makes the pending value valid and logs in with it. The login decides, not the answer to
+// the change, which can be lost; a concurrent call of this step can also have made the change. If
+// the login is refused, AWSCURRENT's credential is restored.
 func (f *finishing) change(ctx context.Context) error {
 	begin := time.Now()
 	end, _ := ctx.Deadline() // Handle sets one
 	left := end.Sub(begin)
 	if left < finishFloor {
-		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more", "finishSecret needs %s for the change and has %s", finishFloor, left.Round(time.Millisecond))
+		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more", "finishSecret needs %s for the change, but has %s", finishFloor, left.Round(time.Millisecond))
 	}
 	defer func(until time.Time) { f.until = until }(f.until)
 	f.state = stateUnknown
@@ -125,7 +125,7 @@ func (f *finishing) change(ctx context.Context) error {
 	switch {
 	case accepted:
 		if err != nil {
-			f.log.Warn("login accepted, although the change failed", "credential", awsPending, "cause", engine.CauseOf(err))
+			f.log.Warn("login accepted although the change failed", "credential", awsPending, "cause", engine.CauseOf(err))
 		}
 		f.state = stateChanged
 		return nil
@@ -146,17 +146,18 @@ func (f *finishing) change(ctx context.Context) error {
 	return stuck(cmp.Or(err, lerr))
 }
 
-// promote moves AWSCURRENT to the event's version. Where that certainly fails, it restores a target
-// that finishSecret has changed. Where it is not known, the next try goes on from AWSPENDING, which
-// opens the target: to restore it would lock clients out if the label moves after all.
+// promote moves AWSCURRENT to the event's version. If that certainly fails, it restores a target
+// that finishSecret has changed. If the outcome is unknown, the next attempt continues from
+// AWSPENDING, which opens the target: restoring it would lock clients out if the label moves after
+// all.
 func (f *finishing) promote(ctx context.Context) error {
 	for try := 1; ; try++ {
 		err := f.secret.move(ctx, awsCurrent, f.req.Version, f.from)
 		if err == nil {
 			return nil
 		}
-		// The call can have succeeded although its answer was lost, and another call of this step
-		// can have been first. Either way the rest of the step is still due.
+		// The call may have succeeded although its answer was lost, or another call of this step
+		// was first. Either way, the rest of the step is still to do.
 		d, derr := f.secret.describe(ctx)
 		holder := d.holder(awsCurrent)
 		switch {
@@ -177,16 +178,16 @@ func (f *finishing) promote(ctx context.Context) error {
 	}
 }
 
-// restore gives the target the credential of the version that is AWSCURRENT now, which an edit can
-// have changed, and notes the target's state. It reports whether that version is the event's own,
-// because another call of this step has moved the label: then the rotation is complete.
+// restore gives the target the credential of the version that is now AWSCURRENT, which an edit may
+// have changed, and records the target's state. It reports whether that version is the event's,
+// because another call of this step moved the label: then the rotation is complete.
 func (f *finishing) restore(ctx context.Context) (done bool) {
 	f.state = stateChanged
 	given := ""
 	for range restoreLimit {
 		v, err := f.secret.get(ctx, "", awsCurrent)
 		if err == nil && v.id == given {
-			break // the target has its credential
+			break // the target already has it
 		}
 		if err == nil {
 			err = f.give(ctx, v.value)
@@ -204,10 +205,10 @@ func (f *finishing) restore(ctx context.Context) (done bool) {
 }
 
 // give makes a value of the secret open the target again, acting as the pending one, or finds that
-// it does. It gives only a credential that the target accepted before the change, to the place where
-// it did: whoever may write the secret could have put another into AWSCURRENT. A target can
-// refuse to take a credential back, because of its password history or a minimum age; then the
-// superuser sets it, where the operator allows that.
+// it already does. It restores only a credential that the target accepted before the change, and
+// only at the same place: somebody who may write the secret could have put another into AWSCURRENT.
+// If the target refuses to take a credential back, because of password history or a minimum age,
+// the superuser sets it, if the operator allows that.
 func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	undo := *f.req
 	undo.Current, undo.Pending = graft(v, f.req.Pending, f.kind), v
@@ -228,7 +229,7 @@ func (f *finishing) give(ctx context.Context, v engine.Value) error {
 }
 
 // keepLabel puts AWSPENDING back on the event's version, which opens the target, if an edit has
-// taken the label away and no other version has it.
+// removed the label and no other version has it.
 func (f *finishing) keepLabel(ctx context.Context) {
 	d, err := f.secret.describe(ctx)
 	other := d.holder(awsPending)
@@ -245,12 +246,12 @@ func (f *finishing) keepLabel(ctx context.Context) {
 	}
 }
 
-// retire ends the overlap early. The pending value is current by now, so an error here would only
-// repeat the rotation in vain: the next rotation retires the old credential.
+// retire ends the overlap early. The pending value is current by now, so failing the step would
+// only repeat it in vain: the next rotation retires the old credential.
 func (f *finishing) retire(ctx context.Context, e engine.Retirer) {
 	err := f.tries(ctx, f.req, f.req.Pending)
 	switch {
-	case err != nil: // nothing is ended that may still be needed
+	case err != nil: // the old credential may still be needed
 	case f.req.SuperuserChanges:
 		_, err = f.asSuperuser(ctx, f.req, e.Retire)
 	default:

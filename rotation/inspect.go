@@ -8,22 +8,22 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Inspection looks at one secret outside a rotation, for an operator's program. Every error is an
+// Inspection examines one secret outside a rotation, for operator tools. Every error is an
 // *engine.Error whose text holds no value of the secret.
 type Inspection struct {
-	// Enabled means that rotation is switched on, and MayRecover that RECOVER_BY_SUPERUSER is.
+	// Enabled reports whether rotation is enabled, and MayRecover whether RECOVER_BY_SUPERUSER is.
 	Enabled, MayRecover bool
-	// Current and Pending are the ids of the versions labelled AWSCURRENT and AWSPENDING; Pending
-	// is "" where it is the same version, or none.
+	// Current and Pending are the ids of the versions labeled AWSCURRENT and AWSPENDING. Pending is
+	// "" if it is the same version, or there is none.
 	Current, Pending string
 	// Key and Tags are the secret's KMS key, as DescribeSecret has it, and its tags.
 	Key  string
 	Tags map[string]string
-	// Engine serves the secret, and Kind describes it for this secret. Engine is nil where
-	// AWSCURRENT could not be read or names no engine.
+	// Engine serves the secret, and Kind describes it for this secret. Engine is nil if AWSCURRENT
+	// could not be read or names no engine.
 	Engine engine.Engine
 	Kind   engine.Kind
-	// Request is what the engine is given. Find adds the pending version to it.
+	// Request is passed to the engine. Find adds the pending version to it.
 	Request *engine.Request
 	// User and Superuser are the user and the superuser secret, an ARN or a name, that AWSCURRENT names.
 	User, Superuser string
@@ -37,9 +37,9 @@ type Inspection struct {
 	current, pending version
 }
 
-// Credential is a version of the secret, or of its superuser secret, that the target accepted.
+// Credential is a value of the secret, or of its superuser secret, that the target accepted.
 type Credential struct {
-	// Name is the label or version, and Version its id; "" for the superuser's.
+	// Name is the label or version, and Version its id, or "" for a superuser's.
 	Name, Version string
 	Superuser     bool
 	// Host is where it was accepted.
@@ -48,8 +48,8 @@ type Credential struct {
 	value engine.Value
 }
 
-// Inspect reads the secret's state and AWSCURRENT. With an error, the inspection has what was
-// read before.
+// Inspect reads the secret's state and AWSCURRENT. On error, the inspection holds what was read
+// before.
 func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) {
 	i := &Inspection{Topology: r.cfg.Topology, run: newRun(r.cfg, Event{SecretID: arn}, r.cfg.Log.With("secret", arn))}
 	return i, i.do(ctx, func(run *run) (err error) {
@@ -77,7 +77,7 @@ func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) 
 	})
 }
 
-// do calls f, and makes what leaves the package of its error or panic.
+// do calls f and turns its error or panic into the error that leaves the package.
 func (i *Inspection) do(ctx context.Context, f func(*run) error) error {
 	err := func() (err error) {
 		defer i.run.guard(&err)
@@ -93,8 +93,8 @@ func (i *Inspection) do(ctx context.Context, f func(*run) error) error {
 }
 
 // Rehearse finds out whether a rotation would succeed, without changing anything: it is
-// createSecret without the storing. For an engine whose target issues the credential, it logs in.
-// It returns the label or version that the target accepted.
+// createSecret without storing the value. For an engine whose target issues the credential, it only
+// logs in. It returns the label or version that the target accepted.
 func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 	err = i.do(ctx, func(r *run) (err error) {
 		req := *i.Request
@@ -113,7 +113,7 @@ func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 }
 
 // Find returns the first credential that the target accepts, in the order of the ladder. The error
-// has the cause LoginRefused where it accepts none.
+// has the cause LoginRefused if the target refuses them all.
 func (i *Inspection) Find(ctx context.Context) (Credential, error) {
 	err := i.do(ctx, func(r *run) (err error) {
 		if i.Pending == "" {
@@ -133,7 +133,7 @@ func (i *Inspection) Find(ctx context.Context) (Credential, error) {
 
 // FindSuperuser returns the superuser's credential that the target accepts.
 func (i *Inspection) FindSuperuser(ctx context.Context) (Credential, error) {
-	// A superuser does not need to be able to change itself.
+	// A superuser does not need the right to change itself.
 	probe := *i.Request
 	probe.Strategy, probe.SuperuserChanges = engine.AlternatingUsers, true
 	return i.find(ctx, i.run.superusers(ctx, i.Request), &probe)
@@ -157,7 +157,7 @@ func (i *Inspection) CurrentOpens(ctx context.Context) (bool, error) {
 }
 
 // PendingOpens reports whether the target accepts a single user's pending value that was made from
-// AWSCURRENT. Find comes first.
+// AWSCURRENT. Call Find first.
 func (i *Inspection) PendingOpens(ctx context.Context) (bool, error) {
 	if i.Request.Strategy != engine.SingleUser || i.pending.value.IsZero() || i.run.checkMadeFromCurrent(ctx, i.Request, i.state, i.current, i.pending) != nil {
 		return false, nil
@@ -173,8 +173,8 @@ func (i *Inspection) opens(ctx context.Context, v engine.Value) (bool, error) {
 	return err == nil, err
 }
 
-// KeepsEdits reports whether AWSCURRENT differs from a version in its credential only, so that no
-// edit is lost if that version becomes AWSCURRENT.
+// KeepsEdits reports whether AWSCURRENT differs from a version only in its credential. If it does,
+// no edit is lost when that version becomes AWSCURRENT.
 func (i *Inspection) KeepsEdits(ctx context.Context, version string) (keeps bool, err error) {
 	err = i.do(ctx, func(r *run) error {
 		v, err := r.secret.get(ctx, version, "")
@@ -189,9 +189,9 @@ func (i *Inspection) Move(ctx context.Context, label, to, from string) error {
 	return i.do(ctx, func(r *run) error { return r.secret.move(ctx, label, to, from) })
 }
 
-// GivenUp returns the versions without a label that are younger than AWSCURRENT, where the target
-// issues credentials: it may have issued those of rotations that were given up.
-func (i *Inspection) GivenUp(ctx context.Context) (ids []string, err error) {
+// Abandoned returns the versions without a label that are younger than AWSCURRENT, if the target
+// issues credentials. It may have issued these for abandoned rotations.
+func (i *Inspection) Abandoned(ctx context.Context) (ids []string, err error) {
 	if _, ok := i.Engine.(engine.Minter); !ok {
 		return nil, nil
 	}
@@ -207,8 +207,8 @@ func (i *Inspection) GivenUp(ctx context.Context) (ids []string, err error) {
 	return ids, err
 }
 
-// RevokePending has the target end the pending credential, if it has issued it, as a credential that
-// it accepted.
+// RevokePending revokes the pending credential at the target, if the target issued it, acting as an
+// accepted credential.
 func (i *Inspection) RevokePending(ctx context.Context, as Credential) error {
 	m, ok := i.Engine.(engine.Minter)
 	if !ok || i.pending.value.IsZero() {
@@ -219,7 +219,7 @@ func (i *Inspection) RevokePending(ctx context.Context, as Credential) error {
 	})
 }
 
-// Reset gives the target AWSCURRENT's credential, acting as a superuser's.
+// Reset sets AWSCURRENT's credential at the target, acting as a superuser.
 func (i *Inspection) Reset(ctx context.Context, as Credential) error {
 	req := *i.Request
 	req.Strategy = engine.SingleUser // only the user's own credential is set
@@ -234,12 +234,12 @@ func (i *Inspection) Reset(ctx context.Context, as Credential) error {
 	})
 }
 
-// SuperuserSecret is what is known of the superuser secret that AWSCURRENT names.
+// SuperuserSecret describes the superuser secret that AWSCURRENT names.
 type SuperuserSecret struct {
 	// Key and Tags are as DescribeSecret has them.
 	ARN, Key string
 	Tags     map[string]string
-	// Host is the one that the superuser secret names, or "" where it names none.
+	// Host is the host that the superuser secret names, or "".
 	Host string
 
 	value engine.Value
@@ -264,7 +264,8 @@ func (i *Inspection) ReadSuperuser(ctx context.Context) (s SuperuserSecret, err 
 	return s, err
 }
 
-// Adopt calls the engine's Adopt as the superuser, once both users are proved to be the secret's.
+// Adopt calls the engine's Adopt as the superuser, once both users are proved to belong to the
+// secret.
 func (i *Inspection) Adopt(ctx context.Context, a engine.Adopter, apply bool) (plan []string, err error) {
 	err = i.do(ctx, func(r *run) (err error) {
 		req := *i.Request
@@ -281,15 +282,15 @@ func (i *Inspection) Adopt(ctx context.Context, a engine.Adopter, apply bool) (p
 	return plan, err
 }
 
-// Needs asks the engine what a rotation needs at the target, for the superuser as or, where that
-// is nil, for the user itself, and adds it to n. Without an engine.Needer it adds nothing.
+// Needs asks the engine what a rotation needs at the target and adds it to n. The login is the
+// superuser as or, if that is nil, the user itself. An engine that is not a Needer adds nothing.
 func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSecret) error {
 	req := i.Request.As(i.Request.Current, false)
 	if as != nil {
 		req = i.Request.As(as.value, true)
 	}
 	n.Login, n.Superuser = i.run.user(req.Login), req.Superuser
-	// An engine that refuses every secret says so here, whether it is a Needer or not.
+	// An engine that refuses every secret fails here, even if it is not a Needer.
 	err := i.do(ctx, func(r *run) (err error) {
 		req.Pending, err = r.next(ctx, req)
 		return err
@@ -303,14 +304,14 @@ func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSe
 		n.Note = "none: there is no target"
 		return nil
 	case !ok:
-		n.Note = "this engine does not tell what the login needs"
+		n.Note = "this engine does not report what the login needs"
 		return nil
 	}
 	err = i.do(ctx, func(r *run) error {
 		return r.exchange(ctx, func(ctx context.Context) error { return needer.Needs(ctx, req, n) })
 	})
 	if failure, ok := errors.AsType[*engine.Error](err); ok {
-		n.Unread, n.Note = failure, "what the login needs could not be found out: "+failure.Error()
+		n.Unread, n.Note = failure, "could not determine what the login needs: "+failure.Error()
 	}
 	return nil
 }

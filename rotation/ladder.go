@@ -13,21 +13,21 @@ import (
 
 // rung is a credential that may open the target.
 type rung struct {
-	name      string // the label or version that it comes from
-	version   string // the version's id, where it was read for itself
+	name      string // the label or version
+	version   string // the version's id, if it was read separately
 	value     engine.Value
 	superuser bool
 }
 
-// olderLimit bounds how many unlabelled versions are tried, since targets lock accounts.
+// olderLimit bounds how many unlabeled versions are tried, because targets lock accounts.
 const olderLimit = 5
 
-// climb calls try with one rung after the other until one is not refused, and returns that. Only a
-// refusal moves on: an error that could mean anything else ends the climb, because acting on a
-// guess is how users get locked out.
+// climb calls try with one rung after another and returns the first that is not refused. Only a
+// refusal moves on. Any other error ends the climb, because acting on a guess is how users get
+// locked out.
 func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(context.Context, rung) error) (rung, error) {
 	var refused []string
-	var first *engine.Error // what the target says of the one that ought to work
+	var first *engine.Error // the target's answer to the credential that should work
 	var forged error
 	for c, err := range rungs {
 		if err != nil {
@@ -38,12 +38,12 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 			r.log.Info("login accepted", "credential", c.name)
 			return c, nil
 		}
-		if errors.Is(err, errForged) { // it may have the seal of another, which could do the change
+		if errors.Is(err, errForged) { // it may have the seal of another rung, which could make the change
 			forged = err
 			continue
 		}
 		if engine.CauseOf(err) != engine.LoginRefused {
-			return c, err // also a refusal of something else that try did, wrapped
+			return c, err // includes a wrapped refusal of something else that try did
 		}
 		r.refused(c.name)
 		refused = append(refused, c.name)
@@ -58,12 +58,12 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 		first = engine.Errorf(engine.LoginRefused, "", "no credential was left to try")
 	}
 	const advice = "check the user at the target: its password, expiry, lock and right to log in"
-	return rung{}, engine.Errorf(engine.LoginRefused, cmp.Or(first.Advice, advice)+"; `rotatorctl recover` looks further", "the target refused %s: %w", strings.Join(refused, ", "), first.Err)
+	return rung{}, engine.Errorf(engine.LoginRefused, cmp.Or(first.Advice, advice)+"; `rotatorctl recover` searches further", "the target refused %s: %w", strings.Join(refused, ", "), first.Err)
 }
 
-// own yields the secret's own credentials of the given users, or of its current one, and then the
-// superuser's, where the operator allows that. A credential is only sent to the place that its own
-// version names, so a version with another host, port or TLS mode than current's is skipped.
+// own yields the secret's own credentials of the given users, or of the current one, and then the
+// superuser's, if the operator allows that. A credential is sent only to the place that its own
+// version names, so a version whose host, port or TLS mode differs from current's is skipped.
 func (r *run) own(ctx context.Context, req *engine.Request, users ...string) iter.Seq2[rung, error] {
 	if users == nil {
 		users = []string{r.user(req.Current)}
@@ -77,7 +77,7 @@ func (r *run) own(ctx context.Context, req *engine.Request, users ...string) ite
 			}
 			if len(r.kind.SecretFields) > 0 {
 				if !slices.Contains(users, r.user(c.value)) {
-					r.log.Info("version passed over: it is another user's", "credential", c.name)
+					r.log.Info("version skipped: it belongs to another user", "credential", c.name)
 					continue
 				}
 				if !r.sameAccount(req.Current, c.value) {
@@ -100,10 +100,9 @@ func (r *run) own(ctx context.Context, req *engine.Request, users ...string) ite
 	}
 }
 
-// versions yields the secret's versions: current, and then, each read only when it is needed,
-// pending, previous and those that have lost their label. It passes over versions that do not
-// exist, and others than pending that cannot be decrypted: their key may be an earlier one of the
-// secret's.
+// versions yields current and then, each read only when needed, pending, previous and unlabeled
+// versions. It skips versions that do not exist, and those other than pending that cannot be
+// decrypted, because the secret may have had another key then.
 func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[rung, error] {
 	return func(yield func(rung, error) bool) {
 		offer := func(name string, v version, err error) (more bool) {
@@ -115,8 +114,8 @@ func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[rung,
 		if !offer(awsCurrent, version{id: req.Base, value: req.Current}, nil) {
 			return
 		}
-		// In createSecret the request's pending value is not stored, but an earlier try of this
-		// rotation can have stored one.
+		// In createSecret the request's pending value is not stored, but an earlier attempt of this
+		// rotation may have stored one.
 		pending := version{id: req.Version, value: req.Pending}
 		var err error
 		if r.event.Step == CreateSecret {
@@ -132,7 +131,7 @@ func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[rung,
 		}
 		older, err := r.secret.older(ctx)
 		if err != nil {
-			// Recovery from older versions is lost, and nothing else.
+			// Only recovery from older versions is lost.
 			r.log.Warn("older versions cannot be listed", "cause", engine.CauseOf(err))
 		}
 		for _, o := range older[:min(len(older), olderLimit)] {

@@ -9,7 +9,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Rotator takes the steps of rotations. It keeps nothing between calls and is safe for concurrent
+// Rotator runs the steps of rotations. It keeps no state between calls and is safe for concurrent
 // use.
 type Rotator struct{ cfg Config }
 
@@ -32,21 +32,21 @@ func (r *Rotator) WithLog(log *slog.Logger) *Rotator {
 	return &Rotator{cfg}
 }
 
-// Handle takes one step. It may be called for the same event any number of times, also at once. A
-// step whose work is found done succeeds, as does every step of a version that has become
-// AWSCURRENT. The error is an *engine.Error whose text holds no value of the secret. The invocation must fail
-// with it, since that is how Secrets Manager learns to try again.
+// Handle runs one step. It may be called for the same event any number of times, also concurrently.
+// A step whose work is already done succeeds, as does every step of a version that has become
+// AWSCURRENT. The error is an *engine.Error whose text holds no value of the secret. The invocation
+// must return it, or Secrets Manager does not retry the step.
 func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	begin := time.Now()
 	end, ok := ctx.Deadline()
-	if !ok { // as in a tool
+	if !ok { // no deadline outside Lambda
 		end = begin.Add(5 * time.Minute)
 	}
 	end = end.Add(-reportReserve)
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	run := newRun(r.cfg, e, r.cfg.Log.With("step", e.Step, "secret", e.SecretID, "version", e.ClientRequestToken))
-	run.until = end.Add(-min(labelReserve, time.Until(end)/4)) // a short invocation keeps back a part
+	run.until = end.Add(-min(labelReserve, time.Until(end)/4)) // a short invocation reserves less
 	err := run.step(ctx)
 	run.seen.Duration = time.Since(begin)
 	if err != nil {
@@ -63,14 +63,14 @@ func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	return err
 }
 
-// The parts of an invocation that are kept back: for the words that say how it ended, and, while
-// the target is asked, for the calls that move labels.
+// The parts of an invocation that are reserved: for reporting how it ended, and, while waiting for
+// the target, for the calls that move labels.
 const (
 	reportReserve = 300 * time.Millisecond
 	labelReserve  = 2 * time.Second
 )
 
-// run is one step being taken, or one secret being inspected.
+// run is one step in progress, or one secret being inspected.
 type run struct {
 	cfg   Config
 	event Event
@@ -78,14 +78,14 @@ type run struct {
 	// until is when the target must have answered; zero is no limit.
 	until  time.Time
 	seen   Observation
-	values []engine.Value // which no text may show
+	values []engine.Value // never shown in any text
 
-	// These are set when they become known.
+	// Set when they become known.
 	secret          *secret
 	engine          engine.Engine
 	kind            engine.Kind // the engine's, for this secret
 	settings        settings
-	superuserLogins map[string]rung // those that were read, by label
+	superuserLogins map[string]rung // already read, by label
 }
 
 func newRun(c Config, e Event, log *slog.Logger) *run {
@@ -113,7 +113,7 @@ func (r *run) step(ctx context.Context) (err error) {
 		err = engine.Errorf(engine.InvalidEvent, adviceEvent, "unknown step %q", r.event.Step)
 	}
 	if errors.Is(err, errDone) {
-		r.log.Info("version is current already")
+		r.log.Info("version is already current")
 		return nil
 	}
 	return err

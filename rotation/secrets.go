@@ -19,8 +19,8 @@ import (
 )
 
 // SecretsManager is the part of the Secrets Manager client that a rotation needs;
-// *secretsmanager.Client implements it. ListSecretVersionIds serves recovery only, and a role that
-// may not call it only loses that.
+// *secretsmanager.Client implements it. ListSecretVersionIds is optional: a role that may not call
+// it loses only recovery from older versions.
 type SecretsManager interface {
 	DescribeSecret(context.Context, *secretsmanager.DescribeSecretInput, ...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error)
 	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
@@ -29,7 +29,7 @@ type SecretsManager interface {
 	ListSecretVersionIds(context.Context, *secretsmanager.ListSecretVersionIdsInput, ...func(*secretsmanager.Options)) (*secretsmanager.ListSecretVersionIdsOutput, error)
 }
 
-// The staging labels that Secrets Manager gives a meaning to.
+// The staging labels that have a meaning to Secrets Manager.
 const (
 	awsCurrent  = "AWSCURRENT"
 	awsPending  = "AWSPENDING"
@@ -37,7 +37,7 @@ const (
 )
 
 // errAbsent is GetSecretValue's ResourceNotFoundException.
-var errAbsent = errors.New("there is no such version with a value")
+var errAbsent = errors.New("no such version, or it has no value")
 
 // version is one version of a secret.
 type version struct {
@@ -51,16 +51,16 @@ type version struct {
 type secret struct {
 	api SecretsManager
 	arn string
-	see func(engine.Value) // is called with every value that is read, so that no error shows it
+	see func(engine.Value) // called with every value that is read, to keep it out of errors
 }
 
-// description is what DescribeSecret tells of a secret.
+// description is what DescribeSecret returns.
 type description struct {
 	enabled bool
 	labels  map[string][]string // by version id
 	tags    map[string]string
-	key     string // as DescribeSecret has it; "" for the account's default key
-	manager string // the service or the partner integration whose secret it is, or ""
+	key     string // as in DescribeSecret; "" for the account's default key
+	manager string // the service or partner integration that owns the secret, or ""
 }
 
 // holder returns the id of the version that has the label, or "".
@@ -94,16 +94,16 @@ func (s *secret) describe(ctx context.Context) (description, error) {
 	return d, nil
 }
 
-// Manager returns who manages a secret and so rotates it: the service that has created it, such as
-// rds, or the integration of a partner; "" for a secret of the account's own.
+// Manager returns who manages a secret and therefore rotates it: the service that created it, such
+// as rds, or a partner integration. "" means the account itself.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/service-linked-secrets.html,
 // https://docs.aws.amazon.com/secretsmanager/latest/userguide/managed-external-secrets.html
 func Manager(d *secretsmanager.DescribeSecretOutput) string {
 	return cmp.Or(aws.ToString(d.OwningService), aws.ToString(d.Type))
 }
 
-// get reads a version by its id, its label or both; "" leaves one out. It returns errAbsent where
-// there is none, or where it has no value yet.
+// get reads a version by its id, its label or both; "" omits one. It returns errAbsent if there is
+// no such version, or it has no value yet.
 func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	in := &secretsmanager.GetSecretValueInput{SecretId: &s.arn}
 	if id != "" {
@@ -129,8 +129,8 @@ func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	return v, nil
 }
 
-// await is get for a version that must be there: reads of Secrets Manager may lag behind a write for
-// a moment, so an absent one is asked for again, for five seconds.
+// await is get for a version that must exist. Reads of Secrets Manager may briefly lag behind
+// writes, so an absent version is retried for five seconds.
 func (s *secret) await(ctx context.Context, id, label string) (version, error) {
 	end := time.Now().Add(5 * time.Second)
 	for pause := 50 * time.Millisecond; ; pause *= 2 {
@@ -151,8 +151,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// put stores the pending value under the event's token. It reports false, and no error, where the
-// version exists with another value: a step that ran twice made it, and the first value counts.
+// put stores the pending value under the event's token. It returns false without an error if the
+// version exists with another value: the step ran twice, and the first value counts.
 func (s *secret) put(ctx context.Context, token string, rotation, v engine.Value) (stored bool, err error) {
 	in := &secretsmanager.PutSecretValueInput{
 		SecretId:           &s.arn,
@@ -164,7 +164,7 @@ func (s *secret) put(ctx context.Context, token string, rotation, v engine.Value
 	} else {
 		in.SecretString = aws.String(string(v.Reveal()))
 	}
-	// An empty token would be refused: the API asks for 36 characters.
+	// The API rejects an empty token: it requires 36 characters.
 	if t := string(rotation.Reveal()); t != "" {
 		in.RotationToken = &t
 	}
@@ -178,8 +178,8 @@ func (s *secret) put(ctx context.Context, token string, rotation, v engine.Value
 	return true, nil
 }
 
-// move moves a staging label to a version, from the version that has it; "" is none. It fails if
-// another version than from has the label when the call arrives.
+// move moves a staging label between versions; "" is no version. It fails if the label is not on
+// version from when the call arrives.
 func (s *secret) move(ctx context.Context, label, to, from string) error {
 	in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &s.arn, VersionStage: &label}
 	if to != "" {
@@ -194,7 +194,7 @@ func (s *secret) move(ctx context.Context, label, to, from string) error {
 	return nil
 }
 
-// older returns the versions without a label, the newest first, and not their values.
+// older returns the versions without a label, newest first, without their values.
 func (s *secret) older(ctx context.Context) ([]version, error) {
 	var list []types.SecretVersionsListEntry
 	pages := secretsmanager.NewListSecretVersionIdsPaginator(s.api, &secretsmanager.ListSecretVersionIdsInput{SecretId: &s.arn, IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(100)},
@@ -218,31 +218,31 @@ func (s *secret) older(ctx context.Context) ([]version, error) {
 	return versions, nil
 }
 
-// denied reports whether Secrets Manager has refused a call for good.
+// denied reports whether Secrets Manager refused a call for lack of permission.
 func denied(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return ok && strings.HasPrefix(api.ErrorCode(), "AccessDenied")
 }
 
-// undecipherable reports whether an error of Secrets Manager is about the one version, whose key
-// the caller may not use, or which is gone.
+// undecipherable reports whether a read failed because of one version's key, which is gone or which
+// the caller may not use.
 func undecipherable(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return denied(err) || ok && (api.ErrorCode() == "DecryptionFailure" || strings.HasPrefix(api.ErrorCode(), "KMS"))
 }
 
-const adviceReach = "check that the function reaches Secrets Manager: a VPC needs its interface endpoint or a NAT gateway"
+const adviceReach = "check that the function can reach Secrets Manager: in a VPC it needs an interface endpoint or a NAT gateway"
 
 // secretsManagerError gives an error of the API its cause and advice.
 func secretsManagerError(operation, arn string, err error) error {
 	if e, ok := errors.AsType[*engine.Error](err); ok {
-		return e // from the making of the client, which knew better
+		return e // from creating the client, with a better cause
 	}
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		return engine.Errorf(engine.SecretsManagerFailed, adviceReach, "%s of %s: %w", operation, arn, awserror.Brief(err))
 	}
-	advice := "look at the code and try again; Secrets Manager retries by itself"
+	advice := "check the error code and try again; Secrets Manager retries automatically"
 	switch api.ErrorCode() {
 	case "AccessDeniedException", "AccessDenied":
 		advice = fmt.Sprintf("allow the function's role secretsmanager:%s on this secret, and its KMS key", operation)

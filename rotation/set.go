@@ -7,8 +7,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// set makes the pending value valid at the target, but only where AWSCURRENT stays valid. Elsewhere
-// finishSecret makes the change, so that a rotation which stops halfway never leaves clients with a
+// set makes the pending value valid at the target, but only if AWSCURRENT stays valid. Otherwise
+// finishSecret makes the change, so a rotation that stops halfway never leaves clients with a
 // credential that the target refuses.
 func (r *run) set(ctx context.Context) error {
 	req, pending, d, err := r.staged(ctx, false)
@@ -31,8 +31,8 @@ func (r *run) set(ctx context.Context) error {
 	if err := r.readPrevious(ctx, req); err != nil {
 		return err
 	}
-	// A target that is to keep the current value is asked as AWSCURRENT only: where that is
-	// refused, there is nothing to keep valid.
+	// To keep the current value valid, act only as AWSCURRENT: if that is refused, there is nothing
+	// to keep.
 	req.KeepCurrent = r.inFinish(req)
 	if req.KeepCurrent && !req.SuperuserChanges {
 		err = r.exchange(ctx, func(ctx context.Context) error { return r.setPending(ctx, req.As(req.Current, false)) })
@@ -49,10 +49,10 @@ func (r *run) set(ctx context.Context) error {
 		if refused {
 			r.refused(awsCurrent)
 		}
-		r.log.Info("finishSecret makes the change by another version")
+		r.log.Info("finishSecret makes the change with another version's credential")
 	case req.Strategy == engine.AlternatingUsers && !refused && r.tries(ctx, req, req.Pending) == nil:
 		// Setting the second user's password is an engine's last change.
-		r.log.Warn("login accepted, although the change failed", "credential", awsPending, "cause", engine.CauseOf(err))
+		r.log.Warn("login accepted although the change failed", "credential", awsPending, "cause", engine.CauseOf(err))
 	default:
 		return stuck(err)
 	}

@@ -15,17 +15,17 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// mayUseSuperuser reports whether the superuser may set a single user's credential that no version
-// opens. That lends the superuser's powers on a user's name alone, so only the function's operator
-// can switch it on.
+// mayUseSuperuser reports whether the superuser may set a single user's credential when no version
+// opens the target. That trusts the user's name alone, so only the function's operator can enable
+// it.
 func (r *run) mayUseSuperuser(req *engine.Request) bool {
 	return req.Strategy == engine.SingleUser && req.SuperuserChanges && r.settings.recoverBySuperuser
 }
 
-// superusers yields the superuser secret's credentials: current, and for a superuser secret that is
-// being rotated itself, pending and previous. A superuser's password is only ever sent to the host
-// that its own secret names, or that RDS names for it, and only if the rotated secret's host is the
-// same database. What was read once in a step is read again only where it is refused.
+// superusers yields the superuser secret's credentials: current and, in case that secret is being
+// rotated itself, pending and previous. A superuser's password is sent only to the host that its
+// own secret names, or that RDS names for it, and only if the rotated secret's host is the same
+// database. A credential that was read in this step is read again only if it is refused.
 func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[rung, error] {
 	return func(yield func(rung, error) bool) {
 		s, err := r.openSuperuser(ctx, superuserARN(r.kind, req.Current))
@@ -61,8 +61,8 @@ func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[run
 	}
 }
 
-// openSuperuser opens the superuser secret with an ARN, or with a name, which AWS's templates accept
-// as well: a name is looked up where the secret is.
+// openSuperuser opens the superuser secret by its ARN or, as AWS's templates allow, by its name,
+// which is looked up in the secret's region and account.
 func (r *run) openSuperuser(ctx context.Context, id string) (*secret, error) {
 	if !arn.IsARN(id) {
 		return &secret{api: r.secret.api, arn: id, see: r.see}, nil
@@ -73,17 +73,17 @@ func (r *run) openSuperuser(ctx context.Context, id string) (*secret, error) {
 	return r.open(ctx, id)
 }
 
-// sameOwner refuses a superuser secret of another account: by it the writer of a value would choose
-// whose role is assumed, or borrow a superuser of the function's account.
+// sameOwner rejects a superuser secret in another account: it would let a writer of the secret
+// choose which role is assumed, or borrow a superuser of the function's account.
 func (r *run) sameOwner(superuser string) error {
 	if Account(superuser) == Account(r.secret.arn) {
 		return nil
 	}
-	return engine.Errorf(engine.InvalidSecret, "keep the superuser secret in the account of the secret", "the superuser secret %s is of another account", superuser)
+	return engine.Errorf(engine.InvalidSecret, "keep the superuser secret in the account of the secret", "the superuser secret %s is in another account", superuser)
 }
 
-// superuserLogin reads the superuser's credential that has a label. Where none has, the rung has no
-// value; AWSCURRENT there must be.
+// superuserLogin reads the superuser's credential with a label. If no version has the label, the
+// rung has no value; only AWSCURRENT must exist.
 func (r *run) superuserLogin(ctx context.Context, s *secret, req *engine.Request, label string) (rung, error) {
 	c := rung{name: "superuser " + label, superuser: true}
 	v, err := s.get(ctx, "", label)
@@ -102,17 +102,17 @@ func (r *run) superuserLogin(ctx context.Context, s *secret, req *engine.Request
 // explainAbsent turns errAbsent into an error that names the superuser secret.
 func explainAbsent(err error, arn string) error {
 	if errors.Is(err, errAbsent) {
-		return engine.Errorf(engine.InvalidSecret, "check the ARN in the secret's value, and put a value into the superuser secret", "the superuser secret %s does not exist, or has no value", arn)
+		return engine.Errorf(engine.InvalidSecret, "check the ARN in the secret's value, and that the superuser secret has a value", "the superuser secret %s does not exist or has no value", arn)
 	}
 	return err
 }
 
-// SameHost reports whether two names are one in DNS.
+// SameHost reports whether two names are the same in DNS.
 func SameHost(a, b string) bool {
 	return strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
 }
 
-// superuser checks that a superuser secret's value may serve for the request and returns it as a
+// superuser checks that a superuser secret's value may be used for the request and returns it as a
 // login to the request's database.
 func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v engine.Value) (engine.Value, error) {
 	invalid := func(format string, args ...any) error {
@@ -130,7 +130,7 @@ func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v e
 	host, _ := req.Current.Text("host")
 	own, ok := v.Text("host")
 	if !ok {
-		// RDS keeps nothing but name and password in the secrets that it manages.
+		// Secrets that RDS manages hold only a user name and a password.
 		if r.cfg.Topology == nil {
 			return v, invalid("the superuser secret %s has no host", s.arn)
 		}
@@ -150,7 +150,7 @@ func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v e
 			replica, err = r.cfg.Topology.Replica(ctx, s.arn, host, own)
 		}
 		if err == nil && !replica {
-			err = invalid("the superuser secret's host %q is not the secret's host %q nor known as its writer", own, host)
+			err = invalid("the superuser secret's host %q is neither the secret's host %q nor its writer", own, host)
 		}
 		if err != nil {
 			return v, err
@@ -173,20 +173,19 @@ func superuserARN(k engine.Kind, v engine.Value) string {
 
 // Account returns the account of an ARN, or "".
 func Account(id string) string {
-	a, _ := arn.Parse(id) // "" is the answer for what is none
+	a, _ := arn.Parse(id) // the zero ARN on error
 	return a.AccountID
 }
 
 // samePlace reports whether two values name the same place and the same way to connect to it.
 func (r *run) samePlace(a, b engine.Value) bool { return same(a, b, r.placeFields()) }
 
-// sameAccount reports whether the users of two values, if they have the same name, are one user.
+// sameAccount reports whether users of the same name in two values are the same user.
 func (r *run) sameAccount(a, b engine.Value) bool {
 	return same(a, b, append(append(r.placeFields(), "dbname", "engine"), r.kind.AccountFields...))
 }
 
-// same reports whether two values have the same in the named fields. A number is the same as its
-// text.
+// same reports whether two values agree in the named fields. A number equals its text.
 func same(a, b engine.Value, names []string) bool {
 	for _, name := range names {
 		x, ok := a.Text(name)
@@ -211,9 +210,9 @@ func (r *run) placeFields() []string {
 	return append([]string{"host", "port", "ssl", "tlsServerName"}, r.kind.PlaceFields...)
 }
 
-// withPlaceOf returns a value with another's fields that say where the target is and how it is
-// connected to. One that the other lacks counts as missing; but a superuser secret that names no place
-// at all, such as the one that Timestream makes for an instance, is used at the secret's own.
+// withPlaceOf returns v with place's fields that say where the target is and how to connect; those
+// that place lacks become null. If place has none at all, as in the secret that Timestream creates
+// for an instance, v is returned unchanged.
 func (r *run) withPlaceOf(place, v engine.Value) engine.Value {
 	names := func(field string) bool { return field != "engine" && place.JSON(field) != nil }
 	if !v.IsObject() || !slices.ContainsFunc(r.placeFields(), names) {

@@ -8,12 +8,12 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// test logs in with the pending value where setSecret has made it valid, and otherwise rehearses
-// the change that finishSecret will make.
+// test logs in with the pending value if setSecret has made it valid, and otherwise rehearses the
+// change that finishSecret will make.
 //
-// It also runs by itself, when RotateSecret is told not to rotate immediately: then the pending
-// value is a copy of the current one, and a rotation from it to a fresh value, which is never
-// stored, is rehearsed.
+// Secrets Manager also runs this step alone if RotateSecret is called with RotateImmediately=false.
+// Then the pending value is a copy of the current one, and test rehearses a rotation to a fresh
+// value, which is never stored.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_RotateSecret.html (RotateImmediately)
 func (r *run) test(ctx context.Context) error {
 	req, pending, _, err := r.staged(ctx, false)
@@ -32,7 +32,7 @@ func (r *run) test(ctx context.Context) error {
 	if copied || !r.inFinish(req) {
 		switch err := r.verify(ctx, req, 2, 2*time.Second); {
 		case errors.Is(err, engine.ErrNotVerifiable):
-			r.log.Warn("login not tried: the secret does not say where", "credential", awsPending)
+			r.log.Warn("login not tried: the secret does not say where to log in", "credential", awsPending)
 		case err != nil:
 			return err
 		default:

@@ -8,15 +8,15 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// current reads the version labelled AWSCURRENT. It returns errDone where that is the event's own:
-// another call of this rotation has ended it since the prologue.
+// current reads the version labeled AWSCURRENT. It returns errDone if that is the event's version:
+// another call has finished this rotation since the prologue.
 func (r *run) current(ctx context.Context) (version, error) {
 	v, err := r.secret.get(ctx, "", awsCurrent)
 	if err == nil && v.id == r.event.ClientRequestToken {
 		return v, errDone
 	}
 	if errors.Is(err, errAbsent) {
-		return v, engine.Errorf(engine.InvalidSecret, "put a first value into the secret", "the secret %s has no current value", r.secret.arn)
+		return v, engine.Errorf(engine.InvalidSecret, "store a first value in the secret", "the secret %s has no current value", r.secret.arn)
 	}
 	if err == nil {
 		r.seen.Age = time.Since(v.created)
@@ -24,9 +24,9 @@ func (r *run) current(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// latest is current, which must be the version that the secret's state tells of: reads of Secrets
-// Manager may lag behind a write for a moment, and what is made from the version before would be
-// taken for outdated later.
+// latest is current, but waits until it agrees with the labels in DescribeSecret. Reads of Secrets
+// Manager may briefly lag behind writes, and a value made from the version before would later count
+// as outdated.
 func (r *run) latest(ctx context.Context, d description) (version, error) {
 	for pause := 100 * time.Millisecond; ; pause *= 2 {
 		v, err := r.current(ctx)
@@ -39,8 +39,8 @@ func (r *run) latest(ctx context.Context, d description) (version, error) {
 	}
 }
 
-// previous reads the version labelled AWSPREVIOUS. It returns errAbsent also for one that cannot be
-// decrypted: its key may be an earlier one of the secret's.
+// previous reads the version labeled AWSPREVIOUS. It returns errAbsent also if that cannot be
+// decrypted, because the secret may have had another key then.
 func (r *run) previous(ctx context.Context) (version, error) {
 	v, err := r.secret.get(ctx, "", awsPrevious)
 	if undecipherable(err) {
@@ -50,7 +50,7 @@ func (r *run) previous(ctx context.Context) (version, error) {
 	return v, err
 }
 
-// readPrevious reads the version labelled AWSPREVIOUS into the request of a Minter.
+// readPrevious reads the version labeled AWSPREVIOUS into the request of a Minter.
 func (r *run) readPrevious(ctx context.Context, req *engine.Request) error {
 	if _, ok := r.engine.(engine.Minter); !ok {
 		return nil

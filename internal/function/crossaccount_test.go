@@ -598,7 +598,7 @@ func TestSecretDoesNotChooseTheAccount(t *testing.T) {
 		return police(w, r)
 	}
 	c.kept(c.rotate())
-	c.want(c.failed, "InvalidSecret", "of another account")
+	c.want(c.failed, "InvalidSecret", "in another account")
 }
 
 // TestSecretDoesNotBorrowASuperuserByName: without a role, a bare name is looked up in the function's
@@ -630,7 +630,7 @@ func TestSecretDoesNotBorrowASuperuserByName(t *testing.T) {
 	}
 	_ = w.sim.WaitRotation(t.Context(), *out.ARN) // its function does nothing
 	err = w.invoke(event("createSecret", *out.ARN))
-	if err == nil || !strings.Contains(err.Error(), "of another account") {
+	if err == nil || !strings.Contains(err.Error(), "in another account") {
 		t.Errorf("createSecret: %v", err)
 	}
 }

@@ -242,7 +242,7 @@ func TestPasswordHistory(t *testing.T) {
 		w.opens(t, "AWSPENDING", true)
 		// The advice, followed literally.
 		pending, _ := w.labelled("AWSPENDING")
-		if !strings.Contains(err.Error(), "put the credential of version "+pending.id+" into AWSCURRENT") {
+		if !strings.Contains(err.Error(), "copy the credential of version "+pending.id+" to AWSCURRENT") {
 			t.Errorf("advice: %v", err)
 		}
 		password, _ := pending.value.Text("password")

@@ -58,7 +58,7 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
 	}
 	if err == nil {
 		// A role that may not list versions only loses this.
-		if ids, lerr := i.GivenUp(ctx); lerr == nil && len(ids) > 0 {
+		if ids, lerr := i.Abandoned(ctx); lerr == nil && len(ids) > 0 {
 			details["labels"] += "; given up were " + strings.Join(ids, ", ") + ": the next rotation ends what the target issued for them"
 		}
 		details["form"] = fmt.Sprintf("engine %s, strategy %s", i.Kind.Names[0], i.Request.Strategy)

@@ -314,7 +314,7 @@ func TestTagsOverrideTheHarmlessSettings(t *testing.T) {
 	if _, err := w.client.TagResource(t.Context(), &secretsmanager.TagResourceInput{SecretId: &arn, Tags: tags("rotator:password-length", "3")}); err != nil {
 		t.Fatal(err)
 	}
-	wantCause(t, w.rotate(arn), engine.InvalidConfiguration, "the secret's tags make passwords of")
+	wantCause(t, w.rotate(arn), engine.InvalidConfiguration, "the secret's tags allow passwords of")
 }
 
 // TestOwnerOfOneUserIsNotGivenTheOther: the forger has one login of the pair and may
