@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// ofAWS are the engines whose target is AWS.
+// ofAWS lists the engines whose target is AWS.
 var ofAWS = []string{"awscache", "iam", "influxdb2"}
 
 // TestContractKnowsNeitherAWSNorTheMachine: nor does an engine whose target is not AWS.
@@ -36,7 +36,7 @@ func TestContractKnowsNeitherAWSNorTheMachine(t *testing.T) {
 	}
 }
 
-// TestFunctionLinksNoTools: what only operators and tests use is not in it.
+// TestFunctionLinksNoTools: the function does not link what only operators and tests use.
 func TestFunctionLinksNoTools(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", "example.com/rotator/cmd/rotator").Output()
 	if err != nil {

@@ -9,15 +9,15 @@ import (
 // target and never to Secrets Manager, keeps no state between calls, and is safe for concurrent
 // use.
 //
-// Every method can be repeated, run twice concurrently, or run again after it was cut off at any
-// point, with the same Request, and must then have the same outcome. Every method returns when ctx
-// is done. Create errors with Errorf; an error without a cause counts as TargetFailed. A driver's
-// error can be wrapped as it is: the machine removes the secret's values from its text.
+// Every method may be repeated, run concurrently, or run again after being cut off at any point,
+// with the same Request, and must then have the same outcome. Every method returns when ctx is
+// done. Create errors with Errorf; an error without a cause counts as TargetFailed. A driver's
+// error can be wrapped as is: the machine removes the secret's values from its text.
 type Engine interface {
 	// Kind describes the engine. It always returns the same.
 	Kind() Kind
 
-	// Next returns the value to follow r.Current and changes nothing. An error with the cause
+	// Next returns the value that follows r.Current and changes nothing. An error with the cause
 	// InvalidSecret names everything that is wrong with the value's format. A Minter, which cannot
 	// know the value, checks the format and returns r.Current.
 	Next(ctx context.Context, r *Request) (Value, error)
@@ -32,19 +32,19 @@ type Engine interface {
 	// need to find out.
 	Set(ctx context.Context, r *Request) error
 
-	// Verify logs in with v, sends a command that the target answers, and changes nothing. If v is
-	// to make the next rotation by itself, Verify also checks that it can. The result is nil if the
-	// target accepted v, an error with the cause LoginRefused if it refused v, and any other error
-	// if the answer is unknown. An error that wraps ErrNotVerifiable means that it will always be
-	// unknown.
+	// Verify logs in with v, sends a command that the target answers, and changes nothing. If v's
+	// user will perform the next rotation itself, Verify also checks that it can. The result is nil
+	// if the target accepted v, an error with the cause LoginRefused if it refused v, and any other
+	// error if the answer is unknown. An error that wraps ErrNotVerifiable means that it will
+	// always be unknown.
 	Verify(ctx context.Context, r *Request, v Value) error
 }
 
-// ErrNotVerifiable is in the error of a Verify whose value does not say where to log in. The
+// ErrNotVerifiable is wrapped by Verify's error if the value does not say where to log in. The
 // rotation continues without the login of testSecret; a decision that needs an answer fails.
 var ErrNotVerifiable = errors.New("the credential cannot be tried")
 
-// ErrOneAtATime is in the error of a Set that was asked to keep r.Current valid and could not. It
+// ErrOneAtATime is wrapped by Set's error if it was asked to keep r.Current valid and could not. It
 // is not a failure: finishSecret then makes the change.
 var ErrOneAtATime = errors.New("the target accepts one credential at a time")
 
@@ -70,37 +70,37 @@ type DryRunner interface {
 	DryRun(ctx context.Context, r *Request) error
 }
 
-// Adopter is an Engine whose pairs of users need more than a password where something else made
+// Adopter is an Engine whose pairs of users need more than a password if something else created
 // them, such as AWS's template. Without Request.Adopt, Set refuses such a pair.
 type Adopter interface {
 	Engine
 	// Adopt takes over the users of r.Current and r.Pending, acting as r.Login, and returns every
-	// change, one line each. Without apply it changes nothing. It can be repeated.
+	// change, one line each. If apply is false, it changes nothing. It can be repeated.
 	Adopt(ctx context.Context, r *Request, apply bool) (plan []string, err error)
 }
 
 // Retirer is an Engine whose target can accept the old and the new credential together. The Set of
-// the next rotation retires the old one, unless the configuration asks for it earlier: then
+// the next rotation retires the old one. If the configuration asks to retire it earlier,
 // finishSecret calls Retire.
 type Retirer interface {
 	Engine
-	// Retire ends every credential of the user but r.Pending, which opens the target, acting as
-	// r.Login. A credential that is gone already is no error.
+	// Retire, acting as r.Login, ends every credential of the user except r.Pending, which opens
+	// the target. A credential that is already gone is not an error.
 	Retire(ctx context.Context, r *Request) error
 }
 
 // Minter is an Engine whose target issues the credentials, such as tokens and access keys.
 //
-// A call can be cut off after the target has issued a credential and before it is stored. So that
-// none stays behind, a later Mint or Set for this secret finds and revokes it; Set is the safer
-// place, because it knows which one was stored. A stray credential must be told from what others
-// issued, and from what a concurrent call is about to store.
+// A call can be cut off after the target has issued a credential and before it is stored. A later
+// Mint or Set for this secret must find and revoke it; Set is the safer place, because it knows
+// which credential was stored. It must distinguish a stray credential from those that others issued
+// and from one that a concurrent call is about to store.
 type Minter interface {
 	Engine
-	// Mint has the target issue the credential to follow r.Current, acting as r.Login, and returns
-	// the value with it.
+	// Mint, acting as r.Login, has the target issue the credential that follows r.Current, and
+	// returns the value that contains it.
 	Mint(ctx context.Context, r *Request) (Value, error)
-	// Revoke takes r.Pending back, which Mint returned and which was not stored. A credential that
-	// is gone already is no error.
+	// Revoke revokes r.Pending, which Mint returned and which was not stored. A credential that is
+	// already gone is not an error.
 	Revoke(ctx context.Context, r *Request) error
 }

@@ -5,9 +5,9 @@ import (
 	"fmt"
 )
 
-// Cause is the class of what went wrong: the name to alarm on, which Lambda shows as errorType, and
-// what programs should act on in place of a message. A Cause is itself an error, so that
-// errors.Is(err, engine.LoginRefused) works on whatever the machine or an engine returns.
+// Cause is the class of a failure: the name to alarm on, which Lambda shows as errorType, and which
+// programs should act on instead of the message. A Cause is itself an error, so errors.Is(err,
+// engine.LoginRefused) works on any error of the machine or an engine.
 type Cause string
 
 // Error returns the cause's name.
@@ -17,39 +17,39 @@ func (c Cause) Error() string { return string(c) }
 const (
 	InvalidEvent         Cause = "InvalidEvent"         // not an event that Secrets Manager sends
 	InvalidConfiguration Cause = "InvalidConfiguration" // the function's settings contradict themselves
-	InvalidSecret        Cause = "InvalidSecret"        // the value has not the form that its engine needs
-	RotationDisabled     Cause = "RotationDisabled"     // the secret's rotation is not switched on
+	InvalidSecret        Cause = "InvalidSecret"        // the value is not in the format its engine expects
+	RotationDisabled     Cause = "RotationDisabled"     // rotation is not enabled for the secret
 	VersionNotStaged     Cause = "VersionNotStaged"     // AWSPENDING is not on the event's version
-	SecretEdited         Cause = "SecretEdited"         // somebody changed the secret while it was rotated
+	SecretEdited         Cause = "SecretEdited"         // the secret was changed during the rotation
 	SecretsManagerFailed Cause = "SecretsManagerFailed" // Secrets Manager, KMS or STS refused or failed
-	OutOfTime            Cause = "OutOfTime"            // what is left of the invocation does not suffice
-	InternalError        Cause = "InternalError"        // a defect of the function itself
+	OutOfTime            Cause = "OutOfTime"            // too little of the invocation was left
+	InternalError        Cause = "InternalError"        // a defect in the function itself
 )
 
 // The causes of an engine, which can also return InvalidConfiguration and InvalidSecret.
 const (
 	NameNotResolved Cause = "NameNotResolved" // the target's host name has no address
 	Unreachable     Cause = "Unreachable"     // no connection to the target's address, or no answer
-	TLSFailed       Cause = "TLSFailed"       // no encryption, or a certificate that is not the target's
-	// LoginRefused: the target answered that the credential is not valid. It alone makes the
-	// machine try another version, so the target's answer must not have another meaning.
+	TLSFailed       Cause = "TLSFailed"       // no encryption, or no valid certificate for the target
+	// LoginRefused: the target answered that the credential is not valid. Only this cause makes the
+	// machine try another version, so the answer must not have another possible meaning.
 	LoginRefused     Cause = "LoginRefused"
 	PrivilegeMissing Cause = "PrivilegeMissing" // the login is valid but may not do what is needed
 	PolicyRejected   Cause = "PolicyRejected"   // the target's password policy rejects the new value
 	TakeoverRefused  Cause = "TakeoverRefused"  // the user is not proved to belong to this secret
-	// Unsettled: a Minter's target holds a credential so young that a concurrent call may be
-	// about to store it. createSecret tries again as long as it can.
+	// Unsettled: a Minter's target holds a credential so new that a concurrent call may be about to
+	// store it. createSecret retries as long as it can.
 	Unsettled    Cause = "Unsettled"
 	Locked       Cause = "Locked"       // another session holds a lock that the change needs
 	TargetFailed Cause = "TargetFailed" // the target failed in some other way
 )
 
-// Error is what the machine and the engines return. Its text tells where and what went wrong and what
-// to do, and holds no value of a secret once Handle has returned it.
+// Error is the error of the machine and the engines. Its text says where and what went wrong and
+// what to do, and holds no value of a secret once Handle has returned it.
 type Error struct {
 	// Cause is the class of the failure.
 	Cause Cause
-	// Advice is what a person should do about it, a clause without a full stop.
+	// Advice is what a person should do about it: a clause without a period.
 	Advice string
 	// Step is the step that failed; the machine sets it.
 	Step string
@@ -78,8 +78,7 @@ func (e *Error) Error() string {
 // Unwrap returns the cause and what happened, for errors.Is and errors.As.
 func (e *Error) Unwrap() []error { return []error{e.Cause, e.Err} }
 
-// CauseOf returns the cause of err: of the outermost *Error in it, or TargetFailed where there is
-// none.
+// CauseOf returns the cause of the outermost *Error in err, or TargetFailed if it has none.
 func CauseOf(err error) Cause {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Cause

@@ -11,16 +11,15 @@ import (
 	"strings"
 )
 
-// PasswordPolicy says which passwords are made. Its names and meanings are those of
+// PasswordPolicy says which passwords are generated. Its names and meanings are those of
 // GetRandomPassword.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetRandomPassword.html
 type PasswordPolicy struct {
 	Length            int    // the number of characters
-	ExcludeCharacters string // characters that no password has
-	// ExcludeNumbers, ExcludePunctuation, ExcludeUppercase and ExcludeLowercase leave out a whole
-	// class.
+	ExcludeCharacters string // characters that passwords never contain
+	// These exclude a whole class of characters.
 	ExcludeNumbers, ExcludePunctuation, ExcludeUppercase, ExcludeLowercase bool
-	// RequireEachIncludedType asks for one character at least of each class that is not left out.
+	// RequireEachIncludedType requires at least one character of each class that is not excluded.
 	RequireEachIncludedType bool
 }
 
@@ -32,7 +31,8 @@ const (
 	punctuation = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 )
 
-// classes returns what is left of each class that is not left out, and all of it.
+// classes returns the allowed characters of each class that is not excluded, and all of them
+// together.
 func (p PasswordPolicy) classes() (classes []string, alphabet string) {
 	for _, c := range []struct {
 		excluded bool
@@ -50,8 +50,8 @@ func (p PasswordPolicy) classes() (classes []string, alphabet string) {
 	return classes, strings.Join(classes, "")
 }
 
-// Check returns an error with the cause InvalidConfiguration if no password, or only one, can be
-// made. How strong a password is, the operator decides; see Strength and Seals.
+// Check returns an error with the cause InvalidConfiguration if the policy allows no password, or
+// only one. It sets no minimum strength; see Strength and Seals.
 func (p PasswordPolicy) Check() error {
 	invalid := func(format string, args ...any) error {
 		return Errorf(InvalidConfiguration, "change PASSWORD_LENGTH, EXCLUDE_* or REQUIRE_EACH_INCLUDED_TYPE", format, args...)
@@ -59,28 +59,28 @@ func (p PasswordPolicy) Check() error {
 	classes, alphabet := p.classes()
 	switch {
 	case p.Length < 1 || p.Length > 4096:
-		return invalid("the password length %d is not from 1 to 4096", p.Length)
+		return invalid("the password length %d is not between 1 and 4096", p.Length)
 	case len(alphabet) < 2:
 		return invalid("passwords have only %d characters to choose from", len(alphabet))
 	case p.RequireEachIncludedType && p.Length < len(classes):
-		return invalid("a password of %d characters cannot have each of the %d required types", p.Length, len(classes))
+		return invalid("a password of %d characters cannot contain each of the %d required types", p.Length, len(classes))
 	case p.RequireEachIncludedType && slices.Contains(classes, ""):
-		return invalid("a required type of characters is wholly excluded from passwords")
+		return invalid("a required type of characters is completely excluded")
 	}
 	return nil
 }
 
-// sealBits is the least strength of a seal: a forged value passes less than once in 16 million. A
-// password of which the seal would leave less than bodyBits has none.
+// sealBits is the minimum strength of a seal: a forged value passes less than once in 16 million. A
+// password that would have less than bodyBits without the seal gets none.
 const (
 	sealBits = 24
 	bodyBits = 64
 )
 
-// strength is how many bits a character of the alphabet has at least.
+// strength returns a lower bound for the bits in a character of the alphabet.
 func strength(alphabet string) int { return bits.Len(uint(len(alphabet))) - 1 }
 
-// sealLength is how many of a password's last characters are its seal; four with the default
+// sealLength returns how many of a password's last characters are its seal: four with the default
 // alphabets.
 func (p PasswordPolicy) sealLength(alphabet string) int {
 	each := strength(alphabet)
@@ -91,7 +91,7 @@ func (p PasswordPolicy) sealLength(alphabet string) int {
 	return n
 }
 
-// Strength returns how many bits a password has at least.
+// Strength returns a lower bound for the bits in a password.
 func (p PasswordPolicy) Strength() int {
 	_, alphabet := p.classes()
 	return p.Length * strength(alphabet)
@@ -103,19 +103,19 @@ func (p PasswordPolicy) Seals() bool {
 	return p.Length > 0 && p.sealLength(alphabet) > 0
 }
 
-// New returns a new password. One of 64 bits and more ends in a seal: a few characters computed from
-// the others, from base, the id of the version that the password follows, and from key, a password
-// that the target accepts. The seal tells the machine, without memory, from which version a pending
-// value was made, and that whoever made it knew the key. The characters before it are random, each
-// allowed choice equally likely. The policy must have passed Check.
+// New returns a new password. If it is long enough, it ends in a seal: a few characters computed
+// from the others, from base, the id of the version that the password follows, and from key, a
+// password that the target accepts. The seal proves, without any stored state, from which version a
+// pending value was made, and that its maker knew the key. The characters before it are random,
+// with every allowed choice equally likely. The policy must have passed Check.
 func (p PasswordPolicy) New(base, key string) string {
 	classes, alphabet := p.classes()
 	n := p.sealLength(alphabet)
 	for {
-		body := pick(alphabet, p.Length-n, func(b []byte) { _, _ = rand.Read(b) }) // never fails, says crypto/rand
+		body := pick(alphabet, p.Length-n, func(b []byte) { _, _ = rand.Read(b) }) // never fails, as crypto/rand documents
 		password := body + seal(alphabet, body, base, key, n)
 		lacks := func(class string) bool { return !strings.ContainsAny(password, class) }
-		// Drawing again as a whole keeps the choice among the allowed ones even.
+		// Drawing a whole new password keeps every allowed one equally likely.
 		if !p.RequireEachIncludedType || !slices.ContainsFunc(classes, lacks) {
 			return password
 		}
@@ -147,8 +147,8 @@ func seal(alphabet, body, base, key string, n int) string {
 	})
 }
 
-// pick draws n characters of the alphabet, each as likely as any other: a byte beyond the last
-// whole multiple of the alphabet's length is thrown away.
+// pick draws n equally likely characters of the alphabet. It discards bytes beyond the last whole
+// multiple of the alphabet's length.
 func pick(alphabet string, n int, fill func([]byte)) string {
 	limit := 256 - 256%len(alphabet)
 	out := make([]byte, 0, n)

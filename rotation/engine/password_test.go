@@ -55,7 +55,7 @@ func TestImpossiblePoliciesAreRefused(t *testing.T) {
 	}
 }
 
-// TestShortPasswords: what AWS's templates accept works here, without a seal.
+// TestShortPasswords: lengths that AWS's templates accept work, without a seal.
 func TestShortPasswords(t *testing.T) {
 	for name, p := range map[string]PasswordPolicy{
 		"each type":      {Length: 4, RequireEachIncludedType: true},
@@ -95,7 +95,7 @@ func TestPasswordsAreUnbiased(t *testing.T) {
 	}
 }
 
-func TestSealTellsTheVersionThatAPasswordFollows(t *testing.T) {
+func TestSealIdentifiesTheVersionAPasswordFollows(t *testing.T) {
 	const base = "11111111-2222-3333-4444-555555555555"
 	wrong := 0
 	for range 2000 {
@@ -112,12 +112,12 @@ func TestSealTellsTheVersionThatAPasswordFollows(t *testing.T) {
 	}
 	short := PasswordPolicy{Length: 14} // 60 bits without four characters
 	if short.Seals() || short.SealedTo(base, "current", short.New(base, "current")) {
-		t.Error("a password too short for a seal claims to have one")
+		t.Error("a password too short for a seal has one")
 	}
 }
 
-// TestSealOfASmallAlphabet: it is as strong with few characters, and where that would
-// leave too little of the password there is none.
+// TestSealOfASmallAlphabet: the seal is as strong with few characters. If it would leave too little
+// of the password, there is none.
 func TestSealOfASmallAlphabet(t *testing.T) {
 	digits := PasswordPolicy{Length: 40, ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true}
 	wrong := 0

@@ -13,10 +13,10 @@ type Request struct {
 	Strategy Strategy // whose credential changes
 	Current  Value    // AWSCURRENT
 	Base     string   // the id of that version
-	Accepted Value    // a credential that the target accepts; it keys the seal of a new password
+	Accepted Value    // a credential that the target accepts; the key of a new password's seal
 	Pending  Value    // the value to make valid; the zero Value in Next and Mint
-	// Previous is AWSPREVIOUS, or the zero Value. It is set in a Minter's Mint and Set, which
-	// recognize by it what the rotation before left.
+	// Previous is AWSPREVIOUS, or the zero Value. It is set for a Minter's Mint and Set, to
+	// recognize what the previous rotation left.
 	Previous Value
 	// Login is the value to act as: a version of the secret, or the superuser's if Superuser is set.
 	Login     Value
@@ -24,17 +24,17 @@ type Request struct {
 	// KeepCurrent asks Set to change the target only if Current keeps opening it. It is set only if
 	// the engine's Kind says AskTarget.
 	KeepCurrent bool
-	// SuperuserChanges means that the secret names a superuser, who changes the credential: the user
-	// itself does not need to be able to.
+	// SuperuserChanges means that the secret names a superuser, who changes the credential. The
+	// user itself does not need the right to.
 	SuperuserChanges bool
-	// Adopt lets Set take over a pair of users that something else has made; see Adopter.
+	// Adopt lets Set take over a pair of users that something else created; see Adopter.
 	Adopt bool
-	// Proofs are the credentials of the secret that the target has accepted, where a superuser acts;
-	// see pair.Proved. An engine whose target has several accounts of one name uses them to tell
-	// which are the secret's.
+	// Proofs are the credentials of the secret that the target has accepted, if a superuser acts;
+	// see pair.Proved. If the target can have several accounts of one name, they tell the engine
+	// which belong to the secret.
 	Proofs       []Value
 	Passwords    PasswordPolicy           // the policy in force
-	SecretFields []string                 // those that this rotation changes
+	SecretFields []string                 // the fields that this rotation changes
 	UserLimit    int                      // overrides the Kind's CloneLimit if it is not 0
 	Setting      func(name string) string // looks up one of the engine's own settings; use Option
 	Report       func(slog.Level, string) // writes to the function's log; use Changed and Warn
@@ -47,11 +47,11 @@ func (r *Request) As(login Value, superuser bool) *Request {
 	return &as
 }
 
-// Changed logs a right that was given or taken at the target, or an object whose owner was changed,
-// in the target's own terms.
+// Changed logs a right that was granted or revoked at the target, or an object whose owner was
+// changed, in the target's own terms.
 func (r *Request) Changed(what string) { r.report(slog.LevelInfo, "changed at the target: "+what) }
 
-// Warn logs what does not stop the rotation, and somebody should look at.
+// Warn logs what does not stop the rotation but needs attention.
 func (r *Request) Warn(what string) { r.report(slog.LevelWarn, what) }
 
 func (r *Request) report(level slog.Level, text string) {
@@ -60,10 +60,10 @@ func (r *Request) report(level slog.Level, text string) {
 	}
 }
 
-// NewPassword returns a new password by the policy in force.
+// NewPassword returns a new password that follows the policy in force.
 func (r *Request) NewPassword() string { return r.Passwords.New(r.Base, r.Key(r.Accepted)) }
 
-// Key returns what a credential is to a seal: its first secret field.
+// Key returns the part of a credential that keys a seal: its first secret field.
 func (r *Request) Key(v Value) string {
 	if len(r.SecretFields) == 0 {
 		return string(v.Reveal())
@@ -72,9 +72,9 @@ func (r *Request) Key(v Value) string {
 	return key
 }
 
-// Option returns the value of one of the engine's own settings: the secret's tag "rotator:NAME",
-// else the function's environment variable ROTATOR_NAME in upper case with _ for -, else "".
-// Nothing that could harm another secret or weaken the connection may be decided by an option.
+// Option returns one of the engine's own settings: the secret's tag "rotator:NAME", else the
+// function's environment variable ROTATOR_NAME in upper case with _ for -, else "". An option must
+// not decide anything that could harm another secret or weaken the connection.
 func (r *Request) Option(name string) string {
 	if r.Setting == nil {
 		return ""
@@ -82,25 +82,24 @@ func (r *Request) Option(name string) string {
 	return r.Setting(name)
 }
 
-// OptionChecker is an Engine that can judge its own settings without a secret. The machine asks it
-// at start, with a Request that has no more than Setting. The error has the cause
-// InvalidConfiguration.
+// OptionChecker is an Engine that can validate its settings without a secret. The machine calls it
+// at start, with only Setting in the Request. The error has the cause InvalidConfiguration.
 type OptionChecker interface {
 	CheckOptions(r *Request) error
 }
 
-// OptionName returns the names of an option for an error: the tag's and the variable's.
+// OptionName returns an option's names, tag and variable, for an error.
 func OptionName(name string) string {
 	return name + " (ROTATOR_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_")) + ")"
 }
 
-// NextPassword returns r.Current with a new password in the kind's secret field; where users
-// alternate, use pair.Next. The engine has checked the value's form before.
+// NextPassword returns r.Current with a new password in the kind's first secret field. The engine
+// must have validated the value. If users alternate, use pair.Next.
 func NextPassword(k Kind, r *Request) Value {
 	return r.Current.With(k.SecretFields[0], r.NewPassword())
 }
 
-// Choice reports whether one of the engine's own settings is other, and not usual, its default.
+// Choice reports whether one of the engine's own settings is other instead of usual, its default.
 func (r *Request) Choice(name, usual, other string) (bool, error) {
 	o := r.Option(name)
 	if o != "" && o != usual && o != other {

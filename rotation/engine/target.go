@@ -17,8 +17,7 @@ import (
 	"example.com/rotator/rotation/internal/errtree"
 )
 
-// Target is a server as a secret names it, with the user who logs in there: the fields that AWS's
-// templates read.
+// Target is the server and login that a secret names, in the fields that AWS's templates read.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
 type Target struct {
 	Host     string
@@ -27,7 +26,7 @@ type Target struct {
 	Password string
 	Database string  // the field dbname, or the engine's default
 	TLS      TLSMode // what the field ssl asks for
-	// TLSServerName is the field tlsServerName: the name in the certificate of a host that is an
+	// TLSServerName is the field tlsServerName: the name in the certificate if the host is an
 	// alias, a load balancer or a tunnel. "" means the host.
 	TLSServerName string
 }
@@ -39,11 +38,11 @@ func (t Target) CertificateName() string { return cmp.Or(t.TLSServerName, t.Host
 type TLSMode int
 
 const (
-	// TLSDefault stands for a field that is absent or neither true nor false: the connection is
-	// encrypted and verified, and AWS's templates would fall back to plain text.
+	// TLSDefault is for a field that is absent or neither true nor false. The connection is
+	// encrypted and verified, where AWS's templates would fall back to plain text.
 	TLSDefault TLSMode = iota
 	TLSOn              // "ssl": true
-	TLSOff             // "ssl": false, by which the secret's owner asks for plain text
+	TLSOff             // "ssl": false: the secret's owner asks for plain text
 )
 
 // ParseTLSMode reads the field ssl as AWS's templates do.
@@ -65,10 +64,10 @@ func (t Target) Format(f fmt.State, _ rune) {
 // Address returns host:port.
 func (t Target) Address() string { return net.JoinHostPort(t.Host, strconv.Itoa(t.Port)) }
 
-// ParseTarget reads a target from a value with the engine's default port and database. The error
-// has the cause InvalidSecret, names every fault and quotes no password.
+// ParseTarget reads a target from a value, given the engine's default port and database. The error
+// has the cause InvalidSecret, lists every fault and quotes no password.
 func ParseTarget(v Value, port int, database string) (Target, error) {
-	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+	const advice = "correct the secret's value; the engine's documentation page describes its format"
 	if !v.IsObject() {
 		return Target{}, Errorf(InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
 	}
@@ -81,20 +80,20 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 		case s == "":
 			faults = append(faults, name+" is missing")
 		case strings.ContainsRune(s, 0):
-			faults = append(faults, name+" has a NUL character")
+			faults = append(faults, name+" contains a NUL character")
 		}
 		return s
 	}
 	ssl, _ := v.Text("ssl")
 	t := Target{Host: field("host"), User: field("username"), Password: field("password"), Port: port, Database: database, TLS: ParseTLSMode(ssl)}
 	if strings.ContainsAny(t.Host, " \t\r\n/@,?#") {
-		// A list of hosts or a URL here would make a driver talk to others.
+		// With a list of hosts or a URL, a driver would connect elsewhere.
 		faults = append(faults, "host is not one host name or address")
 	}
 	if s, ok := v.Text("port"); s != "" || !ok && v.has("port") {
 		n, err := strconv.Atoi(strings.TrimSpace(s))
 		if err != nil || n < 1 || n > 65535 {
-			faults = append(faults, "port is not a number from 1 to 65535")
+			faults = append(faults, "port is not a number between 1 and 65535")
 		}
 		t.Port = n
 	}
@@ -112,15 +111,15 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 	return t, nil
 }
 
-// ofTLS reports whether a text is that of an error of crypto/tls, most of which have no type.
+// ofTLS reports whether a text comes from an error of crypto/tls, most of which have no type.
 func ofTLS(text string) bool {
 	text = strings.ToLower(text)
 	return strings.HasPrefix(text, "tls: ") || strings.HasPrefix(text, "tls handshake failed")
 }
 
-// NetworkError returns NameNotResolved, TLSFailed or Unreachable for an error of a connection, or nil
-// where err is none of these: compare it with nil before it is returned as an error. Look for the
-// driver's own type of a server's answer before.
+// NetworkError returns NameNotResolved, TLSFailed or Unreachable for a connection error, or nil for
+// any other. Compare the result with nil before returning it as an error. First check for the
+// driver's own type of a server's answer.
 func NetworkError(t Target, err error) *Error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && !dns.IsTimeout {
 		return Errorf(NameNotResolved, "check the secret's host and the DNS of the function's VPC", "cannot resolve the name of %s: %w", t.Address(), err)
@@ -131,18 +130,18 @@ func NetworkError(t Target, err error) *Error {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
 	_, alert := errors.AsType[tls.AlertError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	what, advice := "no verified TLS with", "check that the server speaks TLS, and that its CA is known; set CA_BUNDLE for your own CA"
+	what, advice := "no verified TLS with", "check that the server supports TLS and that its CA is known; for your own CA, set CA_BUNDLE"
 	switch {
 	case unknown:
 		what = "the certificate is not signed by a known CA:"
 	case name:
 		what = "the certificate is for another name:"
-		advice = "use the certificate's name as the host, or name it in the field tlsServerName if the engine has that field"
+		advice = "use the certificate's name as the host, or put it in the field tlsServerName if the engine has that field"
 	}
 	if unknown || name || verification || header || alert || invalid || errtree.Any(err, ofTLS) {
 		return Errorf(TLSFailed, advice, "%s %s: %w", what, t.Address(), err)
 	}
-	const adviceRoute = "check port, security groups, routes and that the server runs"
+	const adviceRoute = "check the port, security groups and routes, and that the server is running"
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		return Errorf(Unreachable, adviceRoute, "%s does not answer in time: %w", t.Address(), err)
 	}

@@ -57,7 +57,7 @@ func TestParseTargetNamesEveryFault(t *testing.T) {
 		`{"host":"h","username":"u","password":"p","port":54.32}`:       {"port is not a number"},
 		`{"host":"h1,h2","username":"u","password":"p"}`:                {"host is not one"},
 		`{"host":"evil.example/x?y=","username":"u","password":"p"}`:    {"host is not one"},
-		`{"host":"h","username":"u\u0000","password":"p"}`:              {"username has a NUL"},
+		`{"host":"h","username":"u\u0000","password":"p"}`:              {"username contains a NUL"},
 		`{"host":"h","username":"u","password":"p","tlsServerName":{}}`: {"tlsServerName is not text"},
 		`not json p-secret-1`: {"not a JSON object"},
 		`{"host":"h","username":"u","password":"p-secret-1","port":"x y"}`: {"port is not a number"},
@@ -78,9 +78,8 @@ func TestParseTargetNamesEveryFault(t *testing.T) {
 	}
 }
 
-// TestNetworkErrorIsNotToldByWhatTheSecretSays: drivers quote names of the secret's
-// in their errors.
-func TestNetworkErrorIsNotToldByWhatTheSecretSays(t *testing.T) {
+// TestNetworkErrorIgnoresNamesFromTheSecret, which drivers quote in their errors.
+func TestNetworkErrorIgnoresNamesFromTheSecret(t *testing.T) {
 	target := engine.Target{Host: "db.example", Port: 5432}
 	for _, row := range []struct {
 		err  error
@@ -99,7 +98,7 @@ func TestNetworkErrorIsNotToldByWhatTheSecretSays(t *testing.T) {
 	}
 }
 
-// TestAdviceForTheNameInACertificate: CA_BUNDLE would not help.
+// TestAdviceForTheNameInACertificate does not suggest CA_BUNDLE, which would not help.
 func TestAdviceForTheNameInACertificate(t *testing.T) {
 	target := engine.Target{Host: "tunnel.example", Port: 5432}
 	for _, err := range []error{

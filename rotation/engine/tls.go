@@ -7,13 +7,11 @@ import (
 	"sync"
 )
 
-// TLSPolicy says how engines encrypt their connections. Nothing of it can be changed by a secret or
-// its tags.
+// TLSPolicy says how engines encrypt their connections. A secret and its tags cannot change it.
 type TLSPolicy struct {
-	// ExtraCAs are certificates of CAs, in PEM form, that are trusted beside the system's and
-	// RDS's.
+	// ExtraCAs are CA certificates in PEM, trusted in addition to the system's and RDS's.
 	ExtraCAs []byte
-	// AllowPlaintext allows an unencrypted connection where the server offers no TLS and the secret
+	// AllowPlaintext allows an unencrypted connection if the server offers no TLS and the secret
 	// does not say "ssl": true. It never excuses a certificate that cannot be verified.
 	AllowPlaintext bool
 }
@@ -24,7 +22,7 @@ type TLSPolicy struct {
 //go:embed rds-ca-bundle.pem
 var rdsBundle []byte
 
-// roots parses the bundle when a connection needs it: a cold start should not pay for that.
+// roots parses the bundle when a connection first needs it, to keep cold starts fast.
 var roots = sync.OnceValue(func() *x509.CertPool {
 	pool, err := x509.SystemCertPool()
 	if err != nil {
@@ -38,7 +36,7 @@ var roots = sync.OnceValue(func() *x509.CertPool {
 // can be read.
 func (p TLSPolicy) Check() error {
 	if len(p.ExtraCAs) > 0 && !x509.NewCertPool().AppendCertsFromPEM(p.ExtraCAs) {
-		return Errorf(InvalidConfiguration, "give PEM certificates in CA_BUNDLE", "the CA bundle holds no certificate")
+		return Errorf(InvalidConfiguration, "set CA_BUNDLE to PEM certificates", "the CA bundle contains no certificate")
 	}
 	return nil
 }
@@ -53,8 +51,8 @@ func (p TLSPolicy) Config(host string) *tls.Config {
 	return &tls.Config{RootCAs: pool, ServerName: host, MinVersion: tls.VersionTLS12}
 }
 
-// Attempts returns how to connect to the target, in order; nil is plain text. A second attempt is
-// allowed only where the server answered that it does not speak TLS.
+// Attempts returns how to connect to the target, in order; nil means plain text. Make the second
+// attempt only if the server answered that it does not support TLS.
 func (p TLSPolicy) Attempts(t Target) []*tls.Config {
 	switch {
 	case t.TLS == TLSOff:

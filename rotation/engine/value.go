@@ -11,22 +11,22 @@ import (
 	"strings"
 )
 
-// Redacted stands for what must not be shown.
+// Redacted replaces what must not be shown.
 const Redacted = "[redacted]"
 
 // Value is the value of one version of a secret: a JSON object, a bare string or bytes. It cannot
-// be printed, logged or marshalled. Changing a field leaves every other byte as it was. The zero
+// be printed, logged or marshaled. Changing a field leaves every other byte as it was. The zero
 // Value is no value.
 type Value struct {
 	*content // a pointer, because fmt prints a struct's fields for a verb such as %p
 }
 
-// content is what a Value holds; it is never changed once it is made.
+// content is what a Value holds. It is immutable.
 type content struct {
 	data    []byte
 	binary  bool
 	object  bool
-	fault   string // why text that looks like an object is none
+	fault   string // why text is not an object, or ""
 	members []member
 }
 
@@ -36,7 +36,7 @@ type member struct {
 	from, to int
 }
 
-// StringValue returns the value that a SecretString holds. Any text is accepted: one that is not a
+// StringValue returns the value that a SecretString holds. Any text is valid; text that is not a
 // JSON object is a bare string.
 func StringValue(text string) Value {
 	c := &content{data: []byte(text)}
@@ -49,7 +49,7 @@ func BinaryValue(data []byte) Value {
 	return Value{&content{data: bytes.Clone(data), binary: true}}
 }
 
-// parse finds the members of an object, or says why there is none.
+// parse finds the members of an object, or sets fault.
 func (v *content) parse() {
 	v.fault = v.read()
 	if v.object = v.fault == ""; !v.object {
@@ -57,8 +57,8 @@ func (v *content) parse() {
 	}
 }
 
-// read returns the fault of the text, or "". The decoder's errors may quote the input and are not
-// in it.
+// read returns why the text is not an object, or "". It leaves out the decoder's errors, which may
+// quote the input.
 func (v *content) read() (fault string) {
 	const malformed = "it is not well-formed JSON"
 	dec := json.NewDecoder(bytes.NewReader(v.data))
@@ -73,7 +73,7 @@ func (v *content) read() (fault string) {
 			return malformed
 		}
 		if v.index(name) >= 0 {
-			// Which of the two counts differs from reader to reader.
+			// Readers differ in which of the two counts.
 			return fmt.Sprintf("its field %q appears twice", name)
 		}
 		to := int(dec.InputOffset())
@@ -95,7 +95,7 @@ func (v *content) index(name string) int {
 	return slices.IndexFunc(v.members, func(m member) bool { return m.name == name })
 }
 
-// IsZero reports whether there is no value at all.
+// IsZero reports whether there is no value.
 func (v Value) IsZero() bool { return v.content == nil }
 
 // IsBinary reports whether the value is bytes, a SecretBinary.
@@ -104,12 +104,12 @@ func (v Value) IsBinary() bool { return v.content != nil && v.binary }
 // IsObject reports whether the value is a JSON object.
 func (v Value) IsObject() bool { return v.content != nil && v.object }
 
-// Fault says why the value is not a JSON object; it is "" where it is one. It quotes nothing of the
-// value but the name of a field.
+// Fault says why the value is not a JSON object, or is "" if it is one. Of the value it quotes at
+// most the name of a field.
 func (v Value) Fault() string {
 	switch {
 	case v.IsZero():
-		return "there is none"
+		return "there is no value"
 	case v.binary:
 		return "it is binary"
 	}
@@ -168,8 +168,8 @@ func (v Value) Names() []string {
 	return names
 }
 
-// With returns the value with a field set to the text; a field that is new is put last. It panics
-// if the value is not an object, which an engine has checked before.
+// With returns the value with a field set to the text; a new field is added at the end. It panics
+// if the value is not an object, which engines check first.
 func (v Value) With(name, text string) Value {
 	return v.WithJSON(name, quoteJSON(text))
 }
@@ -195,7 +195,7 @@ func (v Value) WithJSON(name string, raw json.RawMessage) Value {
 	return StringValue(string(slices.Concat(v.data[:end], pair, v.data[end:])))
 }
 
-// quoteJSON returns text as a JSON string without the HTML escapes that would make a value look
+// quoteJSON returns text as a JSON string without HTML escapes, which would make a value look
 // different from what an operator typed.
 func quoteJSON(text string) []byte {
 	var b bytes.Buffer
@@ -205,7 +205,8 @@ func quoteJSON(text string) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// Equal reports whether both are the same value, in a time that does not tell where they differ.
+// Equal reports whether both values are the same, in a time that does not depend on where they
+// differ.
 func (v Value) Equal(w Value) bool {
 	if v.IsZero() || w.IsZero() {
 		return v.content == w.content
@@ -213,8 +214,8 @@ func (v Value) Equal(w Value) bool {
 	return v.binary == w.binary && subtle.ConstantTimeCompare(v.data, w.data) == 1
 }
 
-// EqualBut reports whether both are objects that differ in nothing but the named fields. White
-// space and the way a string is escaped do not count; the literals of numbers do.
+// EqualBut reports whether both are objects that differ only in the named fields. White space and
+// string escapes do not count; number literals do.
 func (v Value) EqualBut(w Value, names ...string) bool {
 	if !v.IsObject() || !w.IsObject() {
 		return false
@@ -234,11 +235,11 @@ func (v Value) EqualBut(w Value, names ...string) bool {
 	return reflect.DeepEqual(rest(v), rest(w))
 }
 
-// Format writes a place holder in the value's stead, whatever the verb.
+// Format writes Redacted, whatever the verb.
 func (v Value) Format(f fmt.State, _ rune) { fmt.Fprint(f, Redacted) }
 
-// MarshalJSON writes a place holder in the value's stead.
+// MarshalJSON returns Redacted.
 func (v Value) MarshalJSON() ([]byte, error) { return json.Marshal(Redacted) }
 
-// LogValue returns a place holder in the value's stead.
+// LogValue returns Redacted.
 func (v Value) LogValue() slog.Value { return slog.StringValue(Redacted) }

@@ -40,7 +40,7 @@ func TestTextReadsWhatASecretMayHold(t *testing.T) {
 	}
 }
 
-func TestFaultSaysWhyAValueIsNoObject(t *testing.T) {
+func TestFaultSaysWhyAValueIsNotAnObject(t *testing.T) {
 	for text, want := range map[string]string{
 		`password`:            "not a JSON object",
 		`"password"`:          "not a JSON object",

@@ -58,7 +58,7 @@ func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
 	f.create("shop", name+"_clone", "the-stranger's")
 	for _, r := range []*engine.Request{f.toOther("shop", name, name+"_clone"), f.toOther("shop", name+"_clone", name)} {
 		for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
-			enginetest.WantCause(t, change(enginetest.Within(t), r), engine.TakeoverRefused, "nothing but its name")
+			enginetest.WantCause(t, change(enginetest.Within(t), r), engine.TakeoverRefused, "cannot be shown to belong")
 		}
 	}
 	f.wantOpen("shop", name+"_clone", "the-stranger's", true)

@@ -261,7 +261,7 @@ func TestUserThatIsCreatedConcurrently(t *testing.T) {
 			})
 			err := f.engine.Set(enginetest.Within(t), at(f.toOther("shop", app, clone), p.port))
 			if stranger {
-				enginetest.WantCause(t, err, engine.TakeoverRefused, "nothing but its name")
+				enginetest.WantCause(t, err, engine.TakeoverRefused, "cannot be shown to belong")
 			} else if err != nil {
 				t.Error(err)
 			}

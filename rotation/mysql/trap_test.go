@@ -229,7 +229,7 @@ func TestFormIsCheckedBeforeAnythingElse(t *testing.T) {
 		"too long a name":    {`{"engine":"mysql","host":"h","username":"` + strings.Repeat("u", 81) + `","password":"p"}`, "80 characters"},
 		"white space":        {`{"engine":"mysql","host":"h","username":" u","password":"p"}`, "white space"},
 		"MySQL's limit":      {`{"engine":"mysql","host":"h","username":"` + long + `","password":"p"}`, "32 characters"},
-		"suffix and no user": {`{"engine":"mysql","host":"h","username":"_clone","password":"p"}`, "nothing but the suffix"},
+		"suffix and no user": {`{"engine":"mysql","host":"h","username":"_clone","password":"p"}`, "consists only of the suffix"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := subject.Next(context.Background(), &engine.Request{Strategy: engine.AlternatingUsers, Current: engine.StringValue(c.value)})

@@ -1,4 +1,4 @@
-// Package pair is what engines and the machine share about two users who alternate.
+// Package pair implements alternating users for the engines and the machine.
 package pair
 
 import (
@@ -12,8 +12,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Next is engine.NextPassword and, where users alternate, sets the other user's name. An engine reads both values by
-// parse, whose error ends it.
+// Next is engine.NextPassword and, if users alternate, also sets the other user's name. It
+// validates both values with parse and returns its error.
 func Next[T any](k engine.Kind, r *engine.Request, parse func(engine.Value) (T, error)) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
@@ -35,7 +35,7 @@ func Next[T any](k engine.Kind, r *engine.Request, parse func(engine.Value) (T, 
 func Other(k engine.Kind, r *engine.Request, user string) (string, error) {
 	if first, ok := strings.CutSuffix(user, k.CloneSuffix); ok {
 		if first == "" {
-			return "", engine.Errorf(engine.InvalidSecret, "name the first user in "+k.UserField, "the user's name is nothing but the suffix %s", k.CloneSuffix)
+			return "", engine.Errorf(engine.InvalidSecret, "set the field "+k.UserField+" to the first user", "the user name consists only of the suffix %s", k.CloneSuffix)
 		}
 		return first, nil
 	}
@@ -47,9 +47,9 @@ func Other(k engine.Kind, r *engine.Request, user string) (string, error) {
 	return clone, nil
 }
 
-// Proved reports whether the secret holds an accepted credential of the user that Current
-// names and one of the user that Pending names. Without it, an engine must not change a second
-// user that it cannot see to be its own work: names alone prove nothing.
+// Proved reports whether the secret holds an accepted credential of the user that Current names and
+// one of the user that Pending names. Without it, an engine must not change a second user that it
+// cannot recognize as its own work: names alone prove nothing.
 func Proved(k engine.Kind, r *engine.Request) bool {
 	return ProvedCurrent(k, r) && proves(k, r, r.Pending)
 }
@@ -62,9 +62,9 @@ func proves(k engine.Kind, r *engine.Request, v engine.Value) bool {
 	return slices.ContainsFunc(r.Proofs, func(p engine.Value) bool { u, _ := p.Text(k.UserField); return u == user })
 }
 
-// BirthPassword returns the password with which an engine creates a user that it cannot mark in the
-// same change. A repeated step knows its own user by it; nobody can tell it without the current
-// password. It has 29 characters, of each kind that usual policies ask for.
+// BirthPassword returns the password for creating a user that an engine cannot mark in the same
+// change. A repeated step recognizes its own user by it, and nobody can derive it without the
+// current password. It has 29 characters, of every kind that common policies require.
 func BirthPassword(r *engine.Request, user string) string {
 	current, _ := r.Current.Text("password")
 	h := hmac.New(sha256.New, []byte(current))
