@@ -247,7 +247,7 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		{"loading", map[string]string{"PING": "-LOADING Redis is loading the dataset in memory\r\n", "CLUSTER": alone, "INFO": noFile}, engine.TargetFailed, "until the server is ready"},
 		{"loading, as INFO says", map[string]string{"CLUSTER": alone, "INFO": "$9\r\nloading:1\r\n"}, engine.TargetFailed, "loading its data"},
 		{"protected", map[string]string{"AUTH": "-DENIED Redis is running in protected mode\r\n"}, engine.TargetFailed, "protected mode"},
-		{"version 5", map[string]string{"AUTH": "-ERR wrong number of arguments for 'auth' command\r\n"}, engine.TargetFailed, "older than Redis 6"},
+		{"version 5", map[string]string{"AUTH": "-ERR wrong number of arguments for 'auth' command\r\n"}, engine.TargetFailed, "use Redis 6 or later"},
 		{"full", map[string]string{"AUTH": "-ERR max number of clients reached\r\n"}, engine.TargetFailed, "maxclients"},
 		{"forgotten", map[string]string{"CLUSTER": "-NOAUTH Authentication required.\r\n"}, engine.TargetFailed, "try again"},
 		{"not Redis", map[string]string{"AUTH": "HTTP/1.1 400 Bad Request\r\n"}, engine.TargetFailed, "not in Redis's protocol"},

@@ -112,7 +112,7 @@ func TestALockIsNamedInTime(t *testing.T) {
 	start := time.Now()
 	err := c.engine.Set(ctx(t), r)
 	want(t, engine.TargetFailed, err)
-	if !strings.Contains(fmt.Sprint(err), "something holds a lock") || time.Since(start) > 10*time.Second {
+	if !strings.Contains(fmt.Sprint(err), "that holds a lock") || time.Since(start) > 10*time.Second {
 		t.Errorf("after %s: %v", time.Since(start), err)
 	}
 }

@@ -16,18 +16,18 @@ import (
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-// Settings returns the SDK's configuration for a secret: region, HTTP client, and the function's own
-// credentials or those of its role in the secret's account.
+// Settings returns the SDK's configuration for a secret: region, HTTP client, and the credentials
+// of the function or of its role in the secret's account.
 type Settings func(ctx context.Context, secret string) (aws.Config, error)
 
-// Config returns the configuration with answers that are bounded.
+// Config returns the configuration with a limit on the size of responses.
 func (s Settings) Config(ctx context.Context, secret string) (aws.Config, error) {
 	cfg, err := s(ctx, secret)
 	cfg.HTTPClient = httpapi.Bound(cmp.Or[aws.HTTPClient](cfg.HTTPClient, awshttp.NewBuildableClient()))
 	return cfg, err
 }
 
-// Code returns the API's code of an error, or "".
+// Code returns an API error's code, or "".
 func Code(err error) string {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		return api.ErrorCode()
@@ -45,12 +45,12 @@ func Failed(what string, err error) error {
 		}
 		return engine.Errorf(engine.TargetFailed, "see the error's text", "%s: %w", what, err)
 	case strings.HasPrefix(code, "AccessDenied") || code == "UnauthorizedOperation":
-		return engine.Errorf(engine.PrivilegeMissing, "allow the actions that the engine's page of the documentation lists", "%s: %w", what, err)
+		return engine.Errorf(engine.PrivilegeMissing, "allow the actions that the engine's documentation page lists", "%s: %w", what, err)
 	}
-	return engine.Errorf(engine.TargetFailed, "look at the code and try again; Secrets Manager retries by itself", "%s: %w", what, err)
+	return engine.Errorf(engine.TargetFailed, "check the error code and try again; Secrets Manager retries automatically", "%s: %w", what, err)
 }
 
-// Resource returns the ARN of a resource in the region and account of a secret, which has an ARN.
+// Resource returns the ARN of a resource in the region and account of a secret, given by its ARN.
 func Resource(secret, service, resource string) string {
 	a, _ := arn.Parse(secret)
 	a.Service, a.Resource = service, resource

@@ -1,5 +1,6 @@
-// Package boundconn makes connections that end with a context, for drivers that look at theirs only between
-// messages, and bounds what is read of a server that a secret's writer may have chosen.
+// Package boundconn provides connections that close when a context is done, for drivers that check
+// theirs only between messages. It also limits what a server, which a secret's writer may have
+// chosen, can make the function read.
 package boundconn
 
 import (
@@ -28,20 +29,20 @@ type conn struct {
 	stop func() bool
 }
 
-// Close closes the connection and forgets the context.
+// Close closes the connection and releases the context.
 func (c *conn) Close() error {
 	c.stop()
 	return c.Conn.Close()
 }
 
-// MaybePlain reports whether a TLS handshake ended as it does at a server without TLS, and also where
-// the network broke.
+// MaybePlain reports whether a TLS handshake failed the way it does at a server without TLS. A
+// network failure can look the same.
 func MaybePlain(err error) bool {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
 	return header || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
-// Ask sends a message without TLS and returns the first n bytes of the answer, or nil.
+// Ask sends a message without TLS and returns the first n bytes of the answer, or nil on failure.
 func Ask(ctx context.Context, network, address string, message []byte, n int) []byte {
 	conn, err := Dial(ctx, network, address)
 	if err != nil {
@@ -58,7 +59,7 @@ func Ask(ctx context.Context, network, address string, message []byte, n int) []
 	return answer
 }
 
-// Limit returns a connection that fails once more than limit bytes are read of it.
+// Limit returns a connection that fails once more than limit bytes are read from it.
 func Limit(c net.Conn, limit int) net.Conn { return &limited{c, limit, limit} }
 
 type limited struct {
@@ -75,16 +76,17 @@ func (l *limited) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// manyRounds is how a server's first message of SCRAM asks for a million rounds or more. Servers ask for
-// 4,096 to some 100,000; a million take a second, in which no deadline is looked at.
+// manyRounds matches a SCRAM server-first message that asks for a million rounds or more. Real
+// servers ask for 4,096 to about 100,000. A million take a second, during which no deadline is
+// checked.
 // Source: https://www.rfc-editor.org/rfc/rfc5802#section-7
 var manyRounds = lazyregexp.New(`,i=[+-]?[0-9]{7}`)
 
-// Rounds looks at what a server sends during a login, in pieces of any length, and fails where it asks for
-// too many rounds of SCRAM. The zero value is ready for use.
+// Rounds inspects what a server sends during a login, in pieces of any length, and fails if it asks
+// for too many rounds of SCRAM. The zero value is ready to use.
 type Rounds struct{ tail []byte }
 
-// See looks at the next piece.
+// See inspects the next piece.
 func (r *Rounds) See(piece []byte) error {
 	r.tail = append(r.tail, piece...)
 	if manyRounds.Match(r.tail) {

@@ -1,8 +1,9 @@
-// Package errtree looks for errors that have nothing to be known by but their text.
+// Package errtree finds errors that can be recognized only by their text.
 package errtree
 
-// Any reports whether the text of err fits, or that of an error in it. A text that has to fit as a whole, or from its
-// beginning, cannot be brought about by the names that outer errors quote, which whoever writes the secret has chosen.
+// Any reports whether the text of err, or of an error that it wraps, fits. If fits compares the
+// whole text or its beginning, names that outer errors quote, which the secret's writer chooses,
+// cannot cause a match.
 func Any(err error, fits func(text string) bool) bool {
 	if err == nil {
 		return false
@@ -23,7 +24,7 @@ func Any(err error, fits func(text string) bool) bool {
 	return false
 }
 
-// Is reports whether err, or an error in it, has exactly this text.
+// Is reports whether err, or an error that it wraps, has exactly this text.
 func Is(err error, text string) bool {
 	return Any(err, func(s string) bool { return s == text })
 }

@@ -12,13 +12,14 @@ import (
 )
 
 const (
-	// valueLimit bounds how many values the JSON of an answer may have: a few bytes of it can take a hundred in memory.
+	// valueLimit limits the number of values in a response's JSON: a few bytes can take a hundred
+	// in memory.
 	valueLimit = 300_000
-	// textLimit bounds what an error quotes of a host, in bytes.
+	// textLimit limits the bytes that an error quotes from a host.
 	textLimit = 1 << 10
 )
 
-// Decode reads JSON from an answer, with numbers as they are written where out has no type for them.
+// Decode decodes a response's JSON. Numbers for which out has no type keep their literal form.
 func Decode(data []byte, out any) error {
 	if bytes.Count(data, []byte(","))+bytes.Count(data, []byte("{"))+bytes.Count(data, []byte("[")) > valueLimit {
 		return errors.New("the answer has too many values")
@@ -34,7 +35,7 @@ func Decode(data []byte, out any) error {
 	return nil
 }
 
-// Short returns the beginning of a text that a host has chosen.
+// Short returns the beginning of a text that a host chose.
 func Short(text string) string {
 	if len(text) <= textLimit {
 		return text
@@ -42,7 +43,7 @@ func Short(text string) string {
 	return strings.ToValidUTF8(text[:textLimit], "") + " …"
 }
 
-// Shorten returns err with a short text. The client's errors quote what they cannot read.
+// Shorten returns err with a bounded text: HTTP clients quote what they cannot parse.
 func Shorten(err error) error {
 	if err == nil || len(err.Error()) <= textLimit {
 		return err
@@ -56,23 +57,23 @@ func (e shortened) Error() string { return Short(e.error.Error()) }
 
 func (e shortened) Unwrap() error { return e.error }
 
-// Answer is an answer that has arrived whole, whatever its status.
+// Answer is a complete response, with any status.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
-	From   *url.URL // where it is from, after redirects
+	From   *url.URL // where it came from, after redirects
 }
 
-// OK reports whether the status is one of success.
+// OK reports whether the status is 2xx.
 func (a *Answer) OK() bool { return a.Status >= 200 && a.Status < 300 }
 
-// Doer sends requests, as an AWS SDK's client does.
+// Doer sends requests, like the HTTP client of an AWS SDK.
 type Doer interface {
 	Do(*http.Request) (*http.Response, error)
 }
 
-// Send makes a request and reads the answer, which may have limit bytes.
+// Send sends a request and reads the response of at most limit bytes.
 func Send(d Doer, req *http.Request, limit int) (*Answer, error) {
 	resp, err := bound{d, limit}.Do(req)
 	if err != nil {
@@ -86,10 +87,10 @@ func Send(d Doer, req *http.Request, limit int) (*Answer, error) {
 	return &Answer{resp.StatusCode, resp.Header, body, resp.Request.URL}, nil
 }
 
-// sdkLimit bounds an answer that an AWS SDK reads, in bytes.
+// sdkLimit limits the bytes of a response that an AWS SDK reads.
 const sdkLimit = 1 << 20
 
-// Bound returns a client whose answers fail where they are too long: the SDK reads an answer whole.
+// Bound returns a client whose responses fail if they are too long: the SDK reads them whole.
 func Bound(d Doer) Doer { return bound{d, sdkLimit} }
 
 type bound struct {
@@ -113,7 +114,7 @@ type boundBody struct {
 func (b *boundBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if b.left -= n; b.left < 0 {
-		return 0, fmt.Errorf("the answer is too long: it has more than %d bytes", b.limit)
+		return 0, fmt.Errorf("the answer is too long: more than %d bytes", b.limit)
 	}
 	return n, err
 }

@@ -1,5 +1,5 @@
-// Package httpapi is the HTTP that engines share: TLS by the function's policy, bounded answers, and
-// errors with their causes.
+// Package httpapi is the HTTP client that engines share: TLS by the function's policy, bounded
+// responses, and errors with causes.
 package httpapi
 
 import (
@@ -31,13 +31,13 @@ func New(policy engine.TLSPolicy, t engine.Target, authorize func(*http.Request)
 	return &Client{target: t, attempts: policy.Attempts(t), authorize: authorize}
 }
 
-// Basic authorizes requests by the target's user and password. The name must not have a colon.
+// Basic authorizes requests with the target's user and password. The name must not contain a colon.
 // Source: https://www.rfc-editor.org/rfc/rfc7617#section-2
 func Basic(t engine.Target) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(t.User, t.Password) }
 }
 
-// ParseUser reads the target of a user who logs in by Basic.
+// ParseUser reads the target of a user who logs in with Basic.
 func ParseUser(v engine.Value, port int) (engine.Target, error) {
 	t, err := engine.ParseTarget(v, port, "")
 	fault := ""
@@ -45,50 +45,51 @@ func ParseUser(v engine.Value, port int) (engine.Target, error) {
 	case err != nil:
 		return t, err
 	case strings.Contains(t.User, ":"):
-		fault = "has a colon, with which nobody can log in by HTTP"
+		fault = "contains a colon, which HTTP logins do not allow"
 	case len(t.User) > 255:
-		fault = "has more than 255 bytes"
+		fault = "is longer than 255 bytes"
 	default:
 		return t, nil
 	}
 	return t, engine.Errorf(engine.InvalidSecret, "use another user", "the user name %s", fault)
 }
 
-// Close ends the connections.
+// Close closes the connections.
 func (c *Client) Close() {
 	if c.client != nil {
 		c.client.CloseIdleConnections()
 	}
 }
 
-// Request is a call of the API.
+// Request is an API call.
 type Request struct {
 	Method string
 	Path   string     // escaped, after a slash
-	Query  url.Values // must hold nothing secret, as servers log URLs
+	Query  url.Values // must hold nothing secret, because servers log URLs
 	Type   string     // the Content-Type of Body
 	Body   []byte
 }
 
-// Call sends body as JSON, unless it is nil, and reads the answer of a success into out, unless that is nil.
+// Call sends body as JSON, unless it is nil, and decodes a successful response into out, unless
+// that is nil.
 func (c *Client) Call(ctx context.Context, what string, r Request, body, out any) (*Answer, error) {
 	if body != nil {
 		var err error
 		r.Type = "application/json"
 		if r.Body, err = json.Marshal(body); err != nil {
-			return nil, engine.Errorf(engine.InternalError, "report this", "%s cannot be requested: %w", what, err)
+			return nil, engine.Errorf(engine.InternalError, "report this error", "%s cannot be requested: %w", what, err)
 		}
 	}
 	a, err := c.Do(ctx, r)
 	if err == nil && a.OK() && out != nil && Decode(a.Body, out) != nil {
 		// The error could quote a token or a hash.
-		err = engine.Errorf(engine.TargetFailed, "check that host and port are those of the HTTP API, and the server's version",
-			"%s is answered with something else than was asked for", what)
+		err = engine.Errorf(engine.TargetFailed, "check the server's version, and that host and port belong to the HTTP API",
+			"%s returned an unexpected answer", what)
 	}
 	return a, err
 }
 
-// Do makes a call. An error means that no answer arrived; it shows neither path nor body.
+// Do makes a call. An error means that no response arrived; it shows neither path nor body.
 func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	for {
 		if c.client == nil {
@@ -106,10 +107,11 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	}
 }
 
-// refuseRedirect makes a redirect an answer like any other: following it would take the credential elsewhere.
+// refuseRedirect returns redirects to the caller: following one would send the credential
+// elsewhere.
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// Transport returns a transport that gives up a connection in time.
+// Transport returns a transport with a connection timeout.
 func Transport(config *tls.Config) *http.Transport {
 	return &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
@@ -144,24 +146,24 @@ func (c *Client) once(ctx context.Context, r Request) (*Answer, error) {
 	return Send(c.client, req, 8<<20)
 }
 
-// Failed gives the failure of a call without an answer its cause.
+// Failed gives a call that got no response its cause.
 func Failed(t engine.Target, err error) error {
-	// Its text would have the whole URL.
+	// Its text would include the whole URL.
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
 	err = Shorten(err)
 	if speaksNoTLS(err) {
-		return engine.Errorf(engine.TLSFailed, `check the port; a server without TLS is only spoken to where the secret says "ssl": false`,
+		return engine.Errorf(engine.TLSFailed, `check the port; a server without TLS needs "ssl": false in the secret`,
 			"%s does not speak TLS: %w", t.Address(), err)
 	}
 	if e := engine.NetworkError(t, err); e != nil {
 		return e
 	}
-	return engine.Errorf(engine.TargetFailed, "see the error's text", "the call of %s failed: %w", t.Address(), err)
+	return engine.Errorf(engine.TargetFailed, "see the error's text", "the call to %s failed: %w", t.Address(), err)
 }
 
-// Endpoint returns where a request that got no answer was sent.
+// Endpoint returns where a request that got no response was sent.
 func Endpoint(err error) engine.Target {
 	t := engine.Target{Host: "the API", Port: 443}
 	if u, ok := errors.AsType[*url.Error](err); ok {
@@ -175,10 +177,10 @@ func Endpoint(err error) engine.Target {
 	return t
 }
 
-// Wait waits for d. It fails, without waiting, where ctx would be done soon after.
+// Wait waits for d. It fails without waiting if ctx would be done soon after.
 func Wait(ctx context.Context, d time.Duration) error {
 	const reserve = 250 * time.Millisecond
-	if end, ok := ctx.Deadline(); ok && time.Until(end)-reserve < d { // d may be all that a Duration holds
+	if end, ok := ctx.Deadline(); ok && time.Until(end)-reserve < d { // d may be the largest Duration
 		return context.DeadlineExceeded
 	}
 	select {

@@ -1,16 +1,17 @@
-// Package parity makes one user's rights equal to another's: what every engine whose server cannot let one
-// user stand for another does before it sets a second user's password.
+// Package parity makes one user's rights equal to another's. Engines whose server cannot let one
+// user act as another do this before they set the second user's password.
 package parity
 
 import "slices"
 
-// Level reads what the first user has (want) and what the second has (have), takes from the second what it
-// has beyond that, gives it what it lacks, and reads again: the rights in which the two still differ are
-// returned, none when they are equal. Where nothing differs, nothing is read twice.
+// Level reads the rights of the first user (want) and of the second (have), takes from the second
+// what is extra, gives it what it lacks, and reads again. It returns the rights in which the two
+// still differ. If nothing differs, it reads only once.
 //
-// What is too much goes first: a right that may be handed on, and should not be, is given again without that.
-// There are two rounds, because some servers take more than they are told to, such as the rights on all columns
-// of a table. What is still there then is not taken again, which would also take what was given since.
+// Extra rights go first: a right with a grant option that it should not have is given again without
+// it. There are two rounds, because some servers take more than requested, such as the rights on
+// all columns of a table. A right that is still there is not taken again, because that would also
+// take what was given since.
 func Level[R comparable](read func() (want, have []R, err error), take, give func(R) error) (left []R, err error) {
 	var taken []R
 	for round := 0; ; round++ {
@@ -36,7 +37,7 @@ func Level[R comparable](read func() (want, have []R, err error), take, give fun
 	}
 }
 
-// beyond returns what is in all and not in some.
+// beyond returns what is in all but not in some.
 func beyond[R comparable](all, some []R) []R {
 	return slices.DeleteFunc(slices.Clone(all), func(r R) bool { return slices.Contains(some, r) })
 }

@@ -9,22 +9,22 @@ import (
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
-// The bounds of what a server sends, in bytes: in answer to one command, which is all rights of a user at
-// most, and as parameters, which the driver keeps.
+// Limits on what a server sends, in bytes: in answer to one command, at most all rights of a user,
+// and as parameters, which the driver keeps.
 const (
 	answerLimit    = 8 << 20
 	parameterLimit = 256 << 10
 )
 
-// bounded bounds what a server that a secret's writer may have chosen takes of memory and of time. The driver
-// reads all of it, after decryption, through this.
+// bounded limits the memory and time that a server, which a secret's writer may have chosen, can
+// use. The driver reads everything through it, after decryption.
 // Source: https://www.postgresql.org/docs/current/protocol-message-formats.html
 type bounded struct {
 	reader io.Reader
 	writer io.Writer
 
-	head       []byte // of the message that is being read: its kind and its length
-	left       int    // of its body
+	head       []byte // kind and length of the current message
+	left       int    // bytes left of its body
 	rounds     boundconn.Rounds
 	answer     int // bytes since the last command
 	parameters int // bytes of all parameters
@@ -50,7 +50,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// see looks at a piece of one message, and returns its length.
+// see inspects a piece of one message and returns its length.
 func (b *bounded) see(p []byte) (int, error) {
 	if missing := 5 - len(b.head); missing > 0 {
 		p = p[:min(missing, len(p))]

@@ -17,12 +17,12 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// message is one of the server's.
+// message encodes a server's message.
 func message(kind byte, body string) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(body)+4)), body...)
 }
 
-// hostile is a server that answers the startup message by what answer writes.
+// hostile starts a server that answers the startup message with what answer writes.
 func hostile(t *testing.T, answer func(b *pgproto3.Backend, c net.Conn)) engine.Target {
 	port := testserver.Hostile(t, nil, func(c net.Conn) {
 		b := pgproto3.NewBackend(c, c)
@@ -33,8 +33,8 @@ func hostile(t *testing.T, answer func(b *pgproto3.Backend, c net.Conn)) engine.
 	return engine.Target{Host: "127.0.0.1", Port: port, User: "app", Password: "fixture", TLS: engine.TLSOff}
 }
 
-// A count that the deadline would not end is refused before it is computed, whatever the packets
-// are that it comes in.
+// A count that would outlast the deadline is refused before it is computed, however it is split
+// into packets.
 func TestManyRoundsOfSCRAMAreRefused(t *testing.T) {
 	for _, rounds := range []string{"9000000", "40000000", "0001000000"} {
 		target := hostile(t, func(b *pgproto3.Backend, c net.Conn) {

@@ -1,5 +1,5 @@
-// Package pgsession is what the engines for PostgreSQL's protocol share: one connection with the machine's
-// rules for TLS, the meaning of the server's errors, and transactions that are tried again.
+// Package pgsession is shared by the engines that use PostgreSQL's protocol: a connection with the
+// machine's TLS rules, the meaning of the server's errors, and transactions with retries.
 package pgsession
 
 import (
@@ -31,30 +31,31 @@ type Session struct {
 	begin  string
 }
 
-// noTLS is the driver's text for a server that answered that it has no TLS. The errors around it quote the
-// user and the database, so that a part of their text proves nothing.
+// noTLS is the driver's text for a server that answered that it has no TLS. Outer errors quote the
+// user and the database, so a match within their text proves nothing.
 const noTLS = "server refused TLS connection"
 
-// Dial logs in, with TLS as the policy says. Every transaction begins with the given statements.
+// Dial logs in, with TLS according to the policy. Every transaction begins with the given
+// statements.
 func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin string) (*Session, error) {
-	// The driver's settings must be made by its parser, which also reads PG* variables; whatever decides
-	// where a password goes is set here by hand.
+	// The driver insists on its parser, which also reads PG* variables, so everything that decides
+	// where a password goes is set explicitly.
 	cfg, err := pgx.ParseConfig("host=localhost sslmode=disable")
 	if err != nil {
-		return nil, engine.Errorf(engine.InvalidConfiguration, "unset the PG* variables", "the driver's settings are unusable")
+		return nil, engine.Errorf(engine.InvalidConfiguration, "unset the PG* variables", "the driver's settings are invalid")
 	}
 	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = t.Host, uint16(t.Port), t.User, t.Password, t.Database
 	cfg.Fallbacks = nil
-	// The encoding is said, as libpq does, because the database's owner can set another for its sessions, in
-	// which the bytes of one role's name are those of another's.
+	// Set the encoding, as libpq does: the database's owner can set another for its sessions, in
+	// which one role's name has the bytes of another's.
 	cfg.RuntimeParams = map[string]string{"application_name": "rotator", "client_encoding": "UTF8"}
 	cfg.ValidateConnect = nil
-	cfg.MaxProtocolMessageBodyLen = answerLimit // of which memory is taken before it is read
+	cfg.MaxProtocolMessageBodyLen = answerLimit // memory is allocated before it is read
 	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		b := &bounded{reader: r, writer: w}
 		return pgproto3.NewFrontend(b, b)
 	}
-	// No prepared statements: a pooler in front of the server may not keep them.
+	// No prepared statements: a pooler in front of the server may not support them.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	s := &Session{Target: t, policy: policy, begin: begin}
 	for i, tls := range policy.Attempts(t) {
@@ -62,16 +63,16 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 			break
 		}
 		cfg.TLSConfig, cfg.RequireAuth = tls, ""
-		if tls == nil { // a server may ask for the password itself only over TLS
+		if tls == nil { // only over TLS may a server ask for the plain password
 			cfg.RequireAuth = "!password"
 		}
 		if s.Conn, err = pgx.ConnectConfig(ctx, cfg); err == nil {
-			_, _ = fmt.Sscan(s.Conn.PgConn().ParameterStatus("server_version"), &s.Major) // what follows it differs
+			_, _ = fmt.Sscan(s.Conn.PgConn().ParameterStatus("server_version"), &s.Major) // the rest of the text varies
 			return s, nil
 		}
 	}
 	if errtree.Is(err, noTLS) {
-		return nil, engine.Errorf(engine.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", t.Address())
+		return nil, engine.Errorf(engine.TLSFailed, `enable TLS on the server, or set "ssl": false in the secret to send passwords in clear text`, "%s offers no TLS", t.Address())
 	}
 	return nil, s.Classify("no login at "+t.Address(), err)
 }
@@ -83,14 +84,14 @@ func (s *Session) At(ctx context.Context, database string) (*Session, error) {
 	return Dial(ctx, s.policy, t, s.begin)
 }
 
-// Close ends the connection without waiting long for a server that hangs.
+// Close closes the connection without waiting long for a hung server.
 func (s *Session) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	_ = s.Conn.Close(ctx)
 }
 
-// Work is a transaction. What is reported by its Request is written once the changes are committed.
+// Work is a transaction. Its Request's reports are written once the changes are committed.
 type Work struct {
 	*Session
 	Tx      pgx.Tx
@@ -98,9 +99,9 @@ type Work struct {
 	reports []func()
 }
 
-// Transaction runs do in a transaction, which it rolls back after a rehearsal. Concurrent changes of one role
-// make the server fail with an internal error instead of waiting, and a role that two create concurrently
-// exists for the second. Such a transaction is tried again from its beginning.
+// Transaction runs do in a transaction, which it rolls back after a rehearsal. Concurrent changes
+// of one role make the server fail with an internal error instead of waiting, and a role created
+// concurrently already exists for the second creator. Such transactions are retried from the start.
 func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal bool, do func(*Work) error) error {
 	for try := 0; ; try++ {
 		buffered := *r
@@ -133,7 +134,7 @@ func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal 
 
 func (w *Work) start(ctx context.Context) (err error) {
 	w.Tx, err = w.Conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN READ WRITE; " + w.begin})
-	return w.Classify("no transaction", err)
+	return w.Classify("cannot begin a transaction", err)
 }
 
 func (w *Work) commit(ctx context.Context) error {
@@ -147,7 +148,7 @@ func (w *Work) commit(ctx context.Context) error {
 	return w.Classify("the change could not be committed", err)
 }
 
-// Save commits what was done so far, and goes on in another transaction.
+// Save commits what was done so far and begins another transaction.
 func (w *Work) Save(ctx context.Context) error {
 	if err := w.commit(ctx); err != nil {
 		return err
@@ -155,15 +156,15 @@ func (w *Work) Save(ctx context.Context) error {
 	return w.start(ctx)
 }
 
-// Texts returns the one column of a query's rows. What says what failed.
+// Texts returns the only column of a query's rows. what describes the query in errors.
 func (w *Work) Texts(ctx context.Context, what, query string, args ...any) ([]string, error) {
 	rows, _ := w.Tx.Query(ctx, query, args...) // the rows have its error
 	column, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	return column, w.Classify(what, err)
 }
 
-// Code returns the SQLSTATE of a server's error, or "". PgBouncer has one for all that it refuses: a
-// wrong password and an unknown user get PostgreSQL's.
+// Code returns the SQLSTATE of a server's error, or "". PgBouncer has one code for all refusals: a
+// wrong password and an unknown user get PostgreSQL's code instead.
 // Source: https://github.com/pgbouncer/pgbouncer/blob/pgbouncer_1_24_1/src/client.c (disconnect_client)
 func Code(err error) string {
 	e, ok := errors.AsType[*pgconn.PgError](err)
@@ -176,8 +177,8 @@ func Code(err error) string {
 	return e.Code
 }
 
-// Without returns the server's error with the texts left out of its message. One that is too short to be a
-// key is left in: it would be found in the words around it.
+// Without returns the server's error with the texts removed from its message. A text too short to
+// be a key stays, because it could match part of an ordinary word.
 func Without(err error, texts []string) error {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
@@ -192,10 +193,10 @@ func Without(err error, texts []string) error {
 	return &bare
 }
 
-// item is a name in a list as the server writes it, in double quotes where needed.
+// item matches a name in a list as the server writes it, in double quotes if needed.
 var item = lazyregexp.New(`"(?:[^"]|"")*"|[^", ]+`)
 
-// Names splits a list of names, separated by commas.
+// Names splits a comma-separated list of names.
 func Names(list string) []string {
 	names := item.FindAllString(list, -1)
 	for i, n := range names {
@@ -206,31 +207,31 @@ func Names(list string) []string {
 	return names
 }
 
-// AdviceDenied is for a statement that the login may not run, where nothing better is known.
-const AdviceDenied = "grant the login what the engine's page lists"
+// AdviceDenied is the default advice for a statement that the login may not run.
+const AdviceDenied = "grant the login the rights that the engine's page lists"
 
 // meanings are the causes and the advice of the server's error codes.
 // Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 var meanings = map[string]engine.Error{
-	"28P01": {Cause: engine.LoginRefused, Advice: "check the password; the server says the same of a user that does not exist and of one whose VALID UNTIL has passed"},
-	// No other password would change this answer, so it is no refusal of the credential.
-	"28000": {Cause: engine.PrivilegeMissing, Advice: "let the user log in, over TLS and from the function's address: LOGIN and pg_hba.conf, in Redshift require_ssl"},
+	"28P01": {Cause: engine.LoginRefused, Advice: "check the password, that the user exists, and that its VALID UNTIL has not passed; the server reports all three alike"},
+	// No other password would change this answer, so it does not refuse the credential.
+	"28000": {Cause: engine.PrivilegeMissing, Advice: "allow the user to log in over TLS from the function's address: see LOGIN and pg_hba.conf, in Redshift require_ssl"},
 	"42501": {Cause: engine.PrivilegeMissing, Advice: AdviceDenied},
-	"2BP01": {Cause: engine.PrivilegeMissing, Advice: "as a superuser, run the statement with CASCADE at its end, or give both users the same"},
-	"55P03": {Cause: engine.Locked, Advice: "find what holds the lock in pg_locks and pg_stat_activity, and end it or wait; Secrets Manager tries again"},
-	"57014": {Cause: engine.TargetFailed, Advice: "something holds a lock, or the server is overloaded: find the session in pg_locks, in Redshift in svv_transactions, and end it or wait"},
+	"2BP01": {Cause: engine.PrivilegeMissing, Advice: "as a superuser, run the statement with CASCADE at the end, or grant both users the same rights"},
+	"55P03": {Cause: engine.Locked, Advice: "find what holds the lock in pg_locks and pg_stat_activity, and end it or wait; Secrets Manager retries automatically"},
+	"57014": {Cause: engine.TargetFailed, Advice: "find the session that holds a lock in pg_locks, in Redshift in svv_transactions, and end it or wait; or reduce the server's load"},
 	"3D000": {Cause: engine.InvalidSecret, Advice: "correct the secret's field dbname"},
 	"25006": {Cause: engine.TargetFailed, Advice: adviceWriter},
 	"0A000": {Cause: engine.TargetFailed, Advice: adviceWriter},
 	"53300": {Cause: engine.TargetFailed, Advice: "raise the server's or the user's connection limit"},
-	"57P03": {Cause: engine.TargetFailed, Advice: "wait until the server has started; Secrets Manager tries again"},
+	"57P03": {Cause: engine.TargetFailed, Advice: "wait until the server has started; Secrets Manager retries automatically"},
 }
 
-const adviceWriter = "name the writer in the secret's host, as a standby cannot change a user; otherwise see the server's message"
+const adviceWriter = "set the secret's host to the writer, because a standby cannot change users; otherwise see the server's message"
 
-// Classify gives an error of the server or of its connection its cause and advice; one that has them already,
-// and nil, come back as they are. Redshift comes from PostgreSQL 8.0, which had no code of its own for a
-// wrong password: there only the text of a 28000 says why.
+// Classify gives an error of the server or of its connection its cause and advice, and returns an
+// *engine.Error or nil unchanged. Redshift derives from PostgreSQL 8.0, which had no separate code
+// for a wrong password: only the text of a 28000 tells.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html (rds_iam)
 func (s *Session) Classify(what string, err error) error {
 	if err == nil {
@@ -248,10 +249,10 @@ func (s *Session) Classify(what string, err error) error {
 	case code == "28000" && strings.Contains(says, "password authentication failed"):
 		m = meanings["28P01"]
 	case code == "28000" && strings.Contains(says, "PAM authentication failed"):
-		m.Advice = "REVOKE rds_iam FROM the user, or from the role through which it is a member: on RDS the members log in with tokens and not with passwords"
+		m.Advice = "REVOKE rds_iam FROM the user, or from the role that makes it a member: on RDS, members log in with tokens instead of passwords"
 	case code == "" && strings.Contains(says, "unknown authentication type: 13"):
-		what = "the user's password is stored in the form sha256, which only Redshift's own drivers can log in with"
-		m = engine.Error{Cause: engine.TargetFailed, Advice: "as a superuser, give the user a password in the default form: ALTER USER name PASSWORD 'md5…'"}
+		what = "the user's password is stored as sha256, which only Redshift's own drivers support"
+		m = engine.Error{Cause: engine.TargetFailed, Advice: "as a superuser, give the user a password in the default format: ALTER USER name PASSWORD 'md5…'"}
 	case !known:
 		m = engine.Error{Cause: engine.TargetFailed, Advice: "see the server's message and log"}
 	}

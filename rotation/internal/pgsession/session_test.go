@@ -12,7 +12,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// TestNoPasswordInClearWithoutTLS: a server that asks for one does not get it.
+// TestNoPasswordInClearWithoutTLS: a server that asks for a plain password does not get it.
 func TestNoPasswordInClearWithoutTLS(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -56,7 +56,8 @@ func TestServersMessagesAreShownWithoutTexts(t *testing.T) {
 	}
 }
 
-// PgBouncer's own errors have one code, of which some are PostgreSQL's answer to a login.
+// PgBouncer's own errors share one code. Some of them mean what PostgreSQL's refusal of a login
+// means.
 func TestPgBouncersAnswersToALogin(t *testing.T) {
 	for message, want := range map[string]error{
 		"SASL authentication failed":     engine.LoginRefused,

@@ -1,8 +1,8 @@
-// Package resp logs in to servers that speak the protocol of Redis, version 2,
-// for the engines that rotate their users: Redis, Valkey, ElastiCache, MemoryDB.
+// Package resp is a client for version 2 of the Redis protocol, for the engines that rotate users
+// of Redis, Valkey, ElastiCache and MemoryDB.
 //
-// It is no general client. It has no pool, repeats nothing and writes no log, so that what is sent
-// is what an engine says; the common client would add 1.8 MB to the function.
+// It is not a general client: without pool, retries or log, it sends exactly what an engine asks
+// for. The common client would add 1.8 MB to the function.
 // Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
 package resp
 
@@ -36,17 +36,18 @@ func Code(err error) string {
 	return code
 }
 
-// Unknown reports whether the server says that it has no such command, or has it under a name of
-// its own, as services do whose nodes are nobody's business. Only the server's own words count: what
-// follows them may be anybody's, as a user's name is.
+// Unknown reports whether the server does not have the command, or has renamed it, as managed
+// services do that hide their nodes. Only the server's own words count: anybody may have chosen
+// what follows them, such as a user's name.
 func Unknown(err error) bool {
 	e, _ := errors.AsType[Error](err)
 	text := strings.ToLower(string(e))
 	return strings.HasPrefix(text, "err unknown command") || strings.HasPrefix(text, "err unknown subcommand")
 }
 
-// unquoted returns the reply without the words of the command that it may quote. A server shows the first 128 bytes of
-// them: what that leaves of a password or a hash would not be known as one where secrets are removed from texts.
+// unquoted returns the reply without the words of the command that it may quote. A server quotes
+// their first 128 bytes, and a truncated password or hash would escape the removal of secrets from
+// texts.
 // Source: https://github.com/redis/redis/blob/7.0.15/src/server.c (commandCheckExistence)
 func (e Error) unquoted(command string) Error {
 	switch {
@@ -58,15 +59,15 @@ func (e Error) unquoted(command string) Error {
 	return e
 }
 
-// Conn is a connection that is logged in. It ends with the context that Login got.
+// Conn is a connection that is logged in. It ends with the context passed to Login.
 type Conn struct {
 	ctx  context.Context
 	conn net.Conn
 	r    *bufio.Reader
 }
 
-// Login connects to the target, encrypted as the policy says, and logs in. names are those that the target's
-// certificate may be for, where that is not its host alone. The error is one of Classify's.
+// Login connects to the target, encrypted according to the policy, and logs in. names are the names
+// that the target's certificate may have, if not only its host's. The error comes from Classify.
 func Login(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names ...string) (*Conn, error) {
 	conn, err := dial(ctx, policy, t, names)
 	if err == nil {
@@ -79,7 +80,7 @@ func Login(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names 
 	return nil, Classify(t, "no login at "+t.Address(), ended(ctx, err))
 }
 
-// dial connects by the first of the policy's attempts that the server can do.
+// dial connects with the first of the policy's attempts that the server supports.
 func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names []string) (conn net.Conn, err error) {
 	if len(names) == 0 {
 		names = []string{t.CertificateName()}
@@ -102,14 +103,15 @@ func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names [
 	return conn, err
 }
 
-// patience is how long a server may take for a handshake before it is asked whether it speaks TLS at all.
+// patience is how long a handshake may take before the server is asked whether it speaks TLS at
+// all.
 const patience = 500 * time.Millisecond
 
-var errPlain = engine.Errorf(engine.TLSFailed, `switch TLS on at the server; or, where the network may be trusted, set "ssl": false in the secret`,
-	"the server speaks no TLS")
+var errPlain = engine.Errorf(engine.TLSFailed, `enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`,
+	"the server does not speak TLS")
 
 // secure connects with TLS. It returns errPlain if the server speaks Redis's protocol without TLS:
-// such a server takes the client's greeting for the beginning of a command and says nothing.
+// such a server takes the client's greeting for the beginning of a command and does not answer.
 func secure(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn, error) {
 	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
 	if err != nil {
@@ -134,7 +136,7 @@ func secure(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn,
 	return nil, err
 }
 
-// answersPlain asks for a PONG without TLS. One that refuses it speaks the protocol as well.
+// answersPlain asks for a PONG without TLS. A server that refuses it also speaks the protocol.
 func answersPlain(ctx context.Context, t engine.Target) bool {
 	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
 	if err != nil {
@@ -149,7 +151,7 @@ func answersPlain(ctx context.Context, t engine.Target) bool {
 }
 
 // ended shortens an error, which may list all the names in a server's certificate, and puts the
-// context's error before one that it may have caused.
+// context's error, which may be the reason, first.
 func ended(ctx context.Context, err error) error {
 	if _, answer := err.(Error); answer || err == nil {
 		return err
@@ -161,14 +163,14 @@ func ended(ctx context.Context, err error) error {
 	return err
 }
 
-// short is an error whose text is cut.
+// short is an error with a truncated text.
 type short struct{ error }
 
 func (e short) Error() string { return cut(e.error.Error()) }
 
 func (e short) Unwrap() error { return e.error }
 
-// cut returns the first part of a text that a server may make as long as it likes.
+// cut truncates a text whose length the server chooses.
 func cut(text string) string {
 	if len(text) <= maxText {
 		return text
@@ -176,11 +178,11 @@ func cut(text string) string {
 	return strings.ToValidUTF8(text[:maxText], "") + "…"
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (c *Conn) Close() { c.conn.Close() }
 
-// Do sends a command and returns its reply: a string, an int64, nil, or an []any of these and Errors. An error reply is
-// returned as an Error, without what it quotes of a command that the server does not know.
+// Do sends a command and returns its reply: a string, an int64, nil, or an []any of these and
+// Errors. An error reply is returned as an Error, without what it quotes of an unknown command.
 func (c *Conn) Do(args ...string) (any, error) {
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -200,10 +202,10 @@ func (c *Conn) Do(args ...string) (any, error) {
 	return reply, nil
 }
 
-// Address returns the address that the name of the target has led to.
+// Address returns the address that the target's name resolved to.
 func (c *Conn) Address() string { return c.conn.RemoteAddr().String() }
 
-// Ping asks for an answer. That the user may not even ask is one, too.
+// Ping asks for an answer. A refusal because the user may not PING is also an answer.
 func (c *Conn) Ping() error {
 	_, err := c.Do("PING")
 	if Code(err) == "NOPERM" {
@@ -212,11 +214,11 @@ func (c *Conn) Ping() error {
 	return err
 }
 
-// Bounds of a reply, far above what the engines' commands answer. A secret names the server, so
-// whoever wrote it may keep one that answers anything.
+// Limits on a reply, far above what the engines' commands return. A secret names the server, so its
+// writer may run one that answers anything.
 const (
 	maxReply = 4 << 20 // bytes of a reply with all its elements
-	overhead = 64      // what an element counts in addition to its bytes
+	overhead = 64      // added for each element
 	maxLine  = 16 << 10
 	maxDepth = 8
 	maxText  = 1 << 10 // of an error
@@ -224,13 +226,14 @@ const (
 
 var (
 	errReply = errors.New("the server's answer is not in Redis's protocol")
-	// ErrTooLong is in the error of a reply that exceeds the bounds. The connection is of no more use then.
+	// ErrTooLong is in the error for a reply that exceeds the limits. The connection is unusable
+	// afterwards.
 	ErrTooLong = errors.New("the server's answer is too long")
 )
 
 func newReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, maxLine) }
 
-// reply is a reply that is being read.
+// reply is a reply in progress.
 type reply struct {
 	r    *bufio.Reader
 	left int // of maxReply
@@ -303,7 +306,7 @@ func (r *reply) bulk(n int) (any, error) {
 
 // Classify gives an error of Login or Do its cause and advice; nil stays nil.
 //
-// WRONGPASS is the answer to a wrong password, an unknown user and one that is switched off alike.
+// WRONGPASS is the answer to a wrong password, an unknown user and a disabled user alike.
 // Source: https://redis.io/docs/latest/commands/auth/
 func Classify(t engine.Target, what string, err error) error {
 	if err == nil {
@@ -317,24 +320,24 @@ func Classify(t engine.Target, what string, err error) error {
 		if n := engine.NetworkError(t, err); n != nil {
 			return n
 		}
-		return engine.Errorf(engine.TargetFailed, "check that host and port are those of the server", "%s: %w", what, err)
+		return engine.Errorf(engine.TargetFailed, "check the secret's host and port", "%s: %w", what, err)
 	}
 	advice := "see the server's own message"
 	switch code := Code(e); {
 	case code == "WRONGPASS":
-		return engine.Errorf(engine.LoginRefused, "check the password; the server says the same of a user that does not exist or is off", "%s: %w", what, err)
+		return engine.Errorf(engine.LoginRefused, "check the password, and that the user exists and is on; the server reports all three alike", "%s: %w", what, err)
 	case code == "NOPERM":
-		return engine.Errorf(engine.PrivilegeMissing, "grant the login what the engine's page of the documentation lists", "%s: %w", what, err)
+		return engine.Errorf(engine.PrivilegeMissing, "grant the login the rights that the engine's documentation page lists", "%s: %w", what, err)
 	case code == "NOAUTH":
-		advice = "the server has forgotten the login: it may have been restarted, or the user deleted, in this moment; try again"
+		advice = "try again; the server forgot the login, because it restarted or the user was just deleted"
 	case code == "LOADING" || code == "MASTERDOWN" || code == "BUSY":
-		advice = "wait until the server is ready and try again; Secrets Manager retries by itself"
+		advice = "wait until the server is ready and try again; Secrets Manager retries automatically"
 	case code == "DENIED":
-		advice = "the server is in protected mode and lets nobody in from outside: give its default user a password or bind it to an address"
+		advice = "give the server's default user a password or bind the server to an address: in protected mode it accepts no remote clients"
 	case strings.Contains(string(e), "wrong number of arguments for 'auth'"):
-		advice = "the server is older than Redis 6 and has no users"
+		advice = "use Redis 6 or later: this server does not support users"
 	case strings.Contains(string(e), "max number of clients"):
-		advice = "raise the server's maxclients or close connections"
+		advice = "raise the server's maxclients, or close connections"
 	}
 	return engine.Errorf(engine.TargetFailed, advice, "%s: %w", what, err)
 }

@@ -39,8 +39,8 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// A server must be able neither to crash the client nor to have it take memory
-// for what was only announced.
+// A server must not be able to crash the client, or make it allocate memory for what was only
+// announced.
 func FuzzRead(f *testing.F) {
 	f.Add("*3\r\n$1\r\na\r\n*1\r\n:1\r\n-ERR x\r\n")
 	f.Add("*1000000\r\n*1000000\r\n$16777216\r\nx")
@@ -52,7 +52,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// serve answers what every connection sends first with what write writes, and returns the port.
+// serve answers each connection's first message with what write writes, and returns the port.
 func serve(t *testing.T, write func(net.Conn)) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -83,8 +83,8 @@ func accept(t *testing.T, l net.Listener, serve func(net.Conn)) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// A secret names its server, which may be of the writer's own and answer without an end. The
-// function has 256 MiB for everything.
+// A secret names its server, which its writer may run and which may answer endlessly. The function
+// has 256 MiB for everything.
 func TestNoAnswerTakesMuchMemoryOrTime(t *testing.T) {
 	repeat := func(begin, part string) func(net.Conn) {
 		part = strings.Repeat(part, 1+(64<<10)/len(part))
@@ -124,7 +124,7 @@ func TestNoAnswerTakesMuchMemoryOrTime(t *testing.T) {
 				t.Errorf("%.3000v, want %s with %q", err, c.cause, c.want)
 			}
 			if took := (after.TotalAlloc - before.TotalAlloc) >> 20; took > 32 {
-				t.Errorf("it takes %d MiB", took)
+				t.Errorf("the answer took %d MiB", took)
 			}
 		})
 	}
@@ -136,7 +136,8 @@ func trickle(t *testing.T, c net.Conn) {
 	}
 }
 
-// The error of a certificate for other names lists them, also where nobody has signed it.
+// The error about a certificate for other names lists them, even if the certificate is not signed
+// by a known CA.
 func TestAnErrorDoesNotListAllNamesOfACertificate(t *testing.T) {
 	var names []string
 	for i := range 90 {
@@ -159,7 +160,7 @@ func TestAnErrorDoesNotListAllNamesOfACertificate(t *testing.T) {
 		t.Fatal(err)
 	}
 	port := accept(t, l, func(c net.Conn) {
-		_, _ = c.Read(make([]byte, 1)) // which makes the handshake
+		_, _ = c.Read(make([]byte, 1)) // performs the handshake
 	})
 	_, err = Login(t.Context(), engine.TLSPolicy{}, engine.Target{Host: "localhost", Port: port, User: "u", Password: "p"})
 	if !errors.Is(err, engine.TLSFailed) || len(err.Error()) > 4<<10 {
@@ -188,8 +189,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-// What a server says of a command that it does not know has words of it, cut off
-// anywhere.
+// A server's answer to an unknown command quotes its words, cut off anywhere.
 func TestAnErrorQuotesNoCommand(t *testing.T) {
 	const password = "a-password"
 	for text, want := range map[Error]Error{
@@ -214,7 +214,7 @@ func TestAnErrorQuotesNoCommand(t *testing.T) {
 	}
 }
 
-func TestUnknownIsTheServersWordAlone(t *testing.T) {
+func TestUnknownIgnoresQuotedWords(t *testing.T) {
 	for text, want := range map[Error]bool{
 		"ERR unknown command 'CLUSTER', with args beginning with: 'NODES' ":          true,
 		"ERR Unknown subcommand or wrong number of arguments for 'DRYRUN'":           true,

@@ -1,5 +1,5 @@
-// Package sqlsession is what the engines of database/sql share: a session of one connection, and a table of what the
-// server's messages mean.
+// Package sqlsession is shared by the engines that use database/sql: a session with one connection,
+// and a table of what the server's messages mean.
 package sqlsession
 
 import (
@@ -13,7 +13,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Session is one connection. Classify gives an error its cause and advice, and keeps nil.
+// Session is one connection. Classify gives an error its cause and advice, and returns nil for nil.
 type Session struct {
 	Conn     *sql.Conn
 	Classify func(ctx context.Context, what string, err error) error
@@ -26,10 +26,10 @@ type connector func(context.Context) (driver.Conn, error)
 // Connect returns a connection.
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) { return c(ctx) }
 
-// Driver is what database/sql shows to others only.
+// Driver returns nil: database/sql only passes it on to its callers.
 func (c connector) Driver() driver.Driver { return nil }
 
-// Open connects by a driver. Its error is not classified.
+// Open connects with a driver. Its error is not classified.
 func Open(ctx context.Context, connect func(context.Context) (driver.Conn, error), classify func(context.Context, string, error) error) (*Session, error) {
 	s := &Session{db: sql.OpenDB(connector(connect)), Classify: classify}
 	var err error
@@ -40,20 +40,20 @@ func Open(ctx context.Context, connect func(context.Context) (driver.Conn, error
 	return s, nil
 }
 
-// Close ends the connection.
+// Close closes the connection.
 func (s *Session) Close() {
 	s.Conn.Close()
 	s.db.Close()
 }
 
-// Exec runs a statement that holds no password: it is in the error.
+// Exec runs a statement that must not contain a password, because the error quotes it.
 func (s *Session) Exec(ctx context.Context, statement string) error {
 	_, err := s.Conn.ExecContext(ctx, statement)
 	return s.Classify(ctx, statement, err)
 }
 
-// Bound runs a statement that limits waits for locks to what is left of the call, in whole units. A function that is
-// frozen sends no cancel, so the server must end the wait.
+// Bound runs a statement that limits lock waits to what is left of the call, in whole units. A
+// frozen function cannot cancel anything, so the server must end the wait.
 func (s *Session) Bound(ctx context.Context, statement string, unit time.Duration) error {
 	end, ok := ctx.Deadline()
 	if !ok {
@@ -62,7 +62,7 @@ func (s *Session) Bound(ctx context.Context, statement string, unit time.Duratio
 	return s.Exec(ctx, fmt.Sprintf("%s%d", statement, max(time.Until(end)/unit, 1)))
 }
 
-// Change runs a statement that holds no password, and reports it.
+// Change runs a statement that must not contain a password, and reports it.
 func (s *Session) Change(ctx context.Context, r *engine.Request, statement string) error {
 	err := s.Exec(ctx, statement)
 	if err == nil {
@@ -71,7 +71,8 @@ func (s *Session) Change(ctx context.Context, r *engine.Request, statement strin
 	return err
 }
 
-// Texts runs a query and returns its rows, all columns as text; NULL is "". what says what failed.
+// Texts runs a query and returns its rows, all columns as text; NULL is "". what describes the
+// query in errors.
 func (s *Session) Texts(ctx context.Context, what, query string, args ...any) ([][]string, error) {
 	rows, err := s.Conn.QueryContext(ctx, query, args...)
 	if err != nil {
