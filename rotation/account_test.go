@@ -21,7 +21,8 @@ import (
 	"example.com/rotator/sim"
 )
 
-// refusing has the Kind of an engine and a target that refuses everything, and keeps what it is shown.
+// refusing has the Kind of an engine and a target that refuses everything, and records the values
+// it is shown.
 type refusing struct {
 	engine.Engine
 	shown []engine.Value
@@ -36,8 +37,7 @@ func (r *refusing) Verify(_ context.Context, _ *engine.Request, v engine.Value) 
 	return engine.Errorf(engine.LoginRefused, "", "refused")
 }
 
-// The credential of a version is shown to the place and for the account that this version names, or
-// not at all.
+// A version's credential is shown only at the place and for the account that this version names.
 func TestCredentialIsNotCombinedWithAnotherVersionsPlace(t *testing.T) {
 	tls := engine.TLSPolicy{}
 	for name, c := range map[string]struct {

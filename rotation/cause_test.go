@@ -21,7 +21,7 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// defective is the example's engine with a defect: it panics with the password.
+// defective is the example's engine with a defect: it panics with a text that quotes the password.
 type defective struct{ gate }
 
 func (defective) Verify(_ context.Context, _ *engine.Request, v engine.Value) error {
@@ -29,7 +29,7 @@ func (defective) Verify(_ context.Context, _ *engine.Request, v engine.Value) er
 	panic("index out of range in " + password)
 }
 
-// take hands one step to a rotator and returns its error and log.
+// take runs one step and returns its log and error.
 func take(t *testing.T, ctx context.Context, api *secretsmanager.Client, e engine.Engine, event rotation.Event) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
@@ -45,8 +45,8 @@ func take(t *testing.T, ctx context.Context, api *secretsmanager.Client, e engin
 	return out.String(), err
 }
 
-// A defect ends the step as an error with a stack in the log, and neither shows
-// the value that the panic quotes.
+// A panic becomes an error with a stack in the log, and neither shows the value that the panic
+// quotes.
 func TestPanicIsAnInternalErrorThatShowsNoValue(t *testing.T) {
 	c, m := newController(), newManager()
 	defer c.Close()
@@ -61,7 +61,7 @@ func TestPanicIsAnInternalErrorThatShowsNoValue(t *testing.T) {
 	}
 	log, err := take(t, t.Context(), m.client, defective{gate{c.Client()}}, rotation.Event{Step: rotation.TestSecret, SecretID: *created.ARN, ClientRequestToken: pending})
 	if !errors.Is(err, engine.InternalError) || !strings.Contains(err.Error(), "index out of range") {
-		t.Errorf("error %v, want InternalError with the panic's words", err)
+		t.Errorf("error %v, want InternalError with the panic's text", err)
 	}
 	if !strings.Contains(log, `"stack"`) || !strings.Contains(log, `"cause":"InternalError"`) {
 		t.Errorf("the log has no stack or no cause:\n%s", log)
@@ -71,8 +71,8 @@ func TestPanicIsAnInternalErrorThatShowsNoValue(t *testing.T) {
 	}
 }
 
-// An invocation that ends while Secrets Manager is waited for is told from a call
-// that Secrets Manager refused, and in time to be told at all.
+// An invocation that ends while it waits for Secrets Manager is distinguished from a refused call,
+// and reported before the invocation ends.
 func TestInvocationThatEndsWhileItWaitsIsOutOfTime(t *testing.T) {
 	api := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(fmt.Sprintf("http://127.0.0.1:%d", testserver.Blackhole(t))), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
@@ -84,11 +84,11 @@ func TestInvocationThatEndsWhileItWaitsIsOutOfTime(t *testing.T) {
 		t.Errorf("error %v, want OutOfTime\n%s", err, log)
 	}
 	if ctx.Err() != nil {
-		t.Error("the step ended only with the invocation, too late to say so")
+		t.Error("the step ended only with the invocation, too late to report it")
 	}
 }
 
-// TestPanicOfAnEngineShowsNoValue, whoever called it.
+// TestPanicOfAnEngineShowsNoValue in the operator's commands.
 func TestPanicOfAnEngineShowsNoValue(t *testing.T) {
 	c, m := newController(), newManager()
 	defer c.Close()

@@ -89,7 +89,7 @@ func TestNothingPrintsAValueOrAToken(t *testing.T) {
 		}
 		j, err := json.Marshal(map[string]any{"v": x})
 		if err != nil || strings.Contains(string(j), hidden) {
-			t.Errorf("marshalled %T: %s, %v", x, j, err)
+			t.Errorf("marshaled %T: %s, %v", x, j, err)
 		}
 		slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "v", x, "w", []any{x})
 	}

@@ -11,8 +11,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// gate is an engine: it changes the password of a gate's controller, which has a
-// small HTTPS interface and no place for a second password.
+// gate is an engine: it changes a password at a gate's controller, which has a small HTTPS
+// interface and accepts only one password per user.
 type gate struct{ client *http.Client }
 
 func (gate) Kind() engine.Kind {
@@ -65,8 +65,8 @@ func (g gate) call(ctx context.Context, method string, login engine.Value, body 
 	return engine.Errorf(engine.TargetFailed, "see the gate's manual", "the gate answers %s", resp.Status)
 }
 
-// A kind of credential of your own: gate is the engine, and the Rotator does the
-// rest. As a Lambda function the program would end in lambda.Start(r.Handle).
+// Example rotates a custom kind of credential: gate is the engine, and the Rotator does the rest.
+// As a Lambda function, the program would end in lambda.Start(r.Handle).
 func Example() {
 	controller := newController()
 	defer controller.Close()

@@ -10,17 +10,17 @@ import (
 	"testing"
 )
 
-// reading is the order in which the files of a step are read, from the event to an engine.
+// reading is the order in which to read the files, from the event to an engine.
 var reading = []string{
 	"inspect.go", "rotator.go", "create.go", "set.go", "test.go", "finish.go", "begin.go", "act.go",
 	"edit.go", "ladder.go", "superuser.go", "versions.go", "exchange.go", "secrets.go", "report.go", "config.go", "event.go",
 }
 
-// TestReadsTopDown: no file calls a function or method of an earlier one.
+// TestReadsTopDown: no file calls a function or method of an earlier file.
 func TestReadsTopDown(t *testing.T) {
 	files := token.NewFileSet()
 	parsed := make(map[string]*ast.File)
-	home := make(map[string]string) // of a function or method, by its name
+	home := make(map[string]string) // the file of a function or method, by name
 	for _, name := range reading {
 		f, err := parser.ParseFile(files, name, nil, 0)
 		if err != nil {

@@ -33,8 +33,7 @@ import (
 	"example.com/rotator/sim/lambdasim"
 )
 
-// controller is the gate's controller, made up for the example: it has users with
-// one password each, and a user changes its own.
+// controller is the example's gate controller. Each user has one password and changes it itself.
 type controller struct {
 	*httptest.Server
 	mu        sync.Mutex
@@ -57,7 +56,7 @@ func newController() *controller {
 			c.passwords[user] = string(body)
 		}
 	}))
-	c.Config.ErrorLog = log.New(io.Discard, "", 0) // connections are cut on purpose
+	c.Config.ErrorLog = log.New(io.Discard, "", 0) // tests cut connections on purpose
 	c.StartTLS()
 	return c
 }
@@ -100,7 +99,7 @@ func newManager() *manager {
 	return m
 }
 
-// function has the events handled.
+// function registers handle as the rotation function.
 func (m *manager) function(handle func(context.Context, rotation.Event) error) {
 	m.sim.RegisterFunction(exampleARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
 		var e rotation.Event
@@ -137,7 +136,7 @@ func (m *manager) current() engine.Value {
 	return engine.StringValue(*out.SecretString)
 }
 
-// page returns the Go programs of the page on engines of one's own.
+// page returns the Go programs in docs/own-engine.md.
 func page(t *testing.T) []string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/own-engine.md")
@@ -152,12 +151,12 @@ func page(t *testing.T) []string {
 	return programs
 }
 
-// The program of the page is built and run as a Lambda function that the simulated
-// Secrets Manager calls.
+// The page's program is built and run as a Lambda function that the simulated Secrets Manager
+// calls.
 func TestTheProgramOfTheDocumentationRotates(t *testing.T) {
 	program := page(t)[0]
 	if formatted, err := format.Source([]byte(program)); err != nil || string(formatted) != program {
-		t.Errorf("the program is not gofmt's: %v", err)
+		t.Errorf("the program is not formatted with gofmt: %v", err)
 	}
 	dir := t.TempDir()
 	source, bootstrap, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "bootstrap"), filepath.Join(dir, "overlay.json")
@@ -165,7 +164,7 @@ func TestTheProgramOfTheDocumentationRotates(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// To the compiler, the program stands in this module.
+	// To the compiler, the program is in this module.
 	files, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, "cmd", "gate", "main.go"): source}})
 	if err != nil {
 		t.Fatal(err)
@@ -197,22 +196,23 @@ func TestTheProgramOfTheDocumentationRotates(t *testing.T) {
 	}
 }
 
-// The engine of the page is the one of the package's example.
+// The page and the package's example have the same engine.
 func TestThePageAndTheExampleShowTheSameEngine(t *testing.T) {
 	source, err := os.ReadFile("example_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, engine, _ := strings.Cut(string(source), "type gate struct")
-	engine, _, ok := strings.Cut(engine, "// A kind of credential of your own")
+	engine, _, ok := strings.Cut(engine, "// Example rotates")
 	if !ok || !strings.Contains(page(t)[0], "type gate struct"+engine) {
 		t.Error("docs/own-engine.md has another engine than example_test.go")
 	}
 }
 
-// TestASuperuserOfAnEngineThatKnowsNone: the gate's users change their own passwords, so who
-// acts is who gets the new one. The writer of the porter's secret names the boss's.
-func TestASuperuserOfAnEngineThatKnowsNone(t *testing.T) {
+// TestSuperuserWithAnEngineThatSupportsNone: the gate's users change their own passwords, so acting
+// as the boss would change the boss's password. The porter's secret names the boss's as superuser
+// secret.
+func TestSuperuserWithAnEngineThatSupportsNone(t *testing.T) {
 	c := newController()
 	defer c.Close()
 	c.passwords["boss"] = "boss-password"

@@ -19,8 +19,8 @@ import (
 	"example.com/rotator/sim"
 )
 
-// TestTagsMayOnlyStrengthen: whoever may tag a secret may not make its next password one that can be
-// guessed, nor have a value that names a host rotated as if no system had the credential.
+// TestTagsMayOnlyStrengthen: a tag can neither make the next password guessable nor have a value
+// that names a host rotated as if no system knew the credential.
 func TestTagsMayOnlyStrengthen(t *testing.T) {
 	for name, c := range map[string]struct {
 		value string
