@@ -11,13 +11,13 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// takeover is a secret that would have a superuser change an administrator.
+// takeover is a secret that would make a superuser change an administrator.
 type takeover struct {
 	name        string
 	alternating bool
-	// known is set where the secret has the administrator's password.
+	// known means that the secret has the administrator's password.
 	known bool
-	// second is set where the administrator is the user that the rotation would set a password for.
+	// second means that the rotation would set the administrator's password.
 	second bool
 	causes []engine.Cause
 }
@@ -29,8 +29,8 @@ var takeovers = []takeover{
 	{name: "the second one of two users", alternating: true, known: true, second: true, causes: []engine.Cause{engine.TakeoverRefused}},
 }
 
-// administrators makes users administrators, in every way that the harness knows, and has a
-// superuser secret rotate them: it is refused, and their passwords stay as they are.
+// administrators makes users administrators in every way that the harness knows and tries to rotate
+// them with a superuser secret. This is refused, and their passwords stay as they are.
 func administrators(t testing.TB, h Harness) error {
 	a, ok := h.(Administrators)
 	if !ok {
@@ -44,14 +44,14 @@ func administrators(t testing.TB, h Harness) error {
 				return err
 			}
 			if !w.superuser || c.alternating && !w.alternates() {
-				break // nobody's powers are lent
+				break // no superuser acts
 			}
 			ways, err := a.Administrators(context.Background(), w.direct(w.first))
 			if n = len(ways); err != nil || n == 0 {
 				return fmt.Errorf("the harness returns %d ways, %v", n, err)
 			}
 			if err := w.refuses(c, ways[i]); err != nil {
-				errs = append(errs, fmt.Errorf("an administrator by %s is %s: %w", ways[i].Name, c.name, err))
+				errs = append(errs, fmt.Errorf("an administrator by %s as %s: %w", ways[i].Name, c.name, err))
 			}
 		}
 	}
@@ -74,7 +74,7 @@ func (w *world) refuses(c takeover, way Act) error {
 	user, _ := value.Text(w.kind.UserField)
 	forged := value
 	if c.second {
-		// The pair is proved by versions and marked at the target, which excuses nothing.
+		// The pair is proved by versions and marked at the target. It is refused nevertheless.
 		if err := w.rotate(); err != nil {
 			return err
 		}
@@ -98,10 +98,10 @@ func (w *world) refuses(c takeover, way Act) error {
 	}
 	failure := w.all(ctx, token)
 	if failure == nil || !slices.Contains(c.causes, engine.CauseOf(failure)) {
-		err = fmt.Errorf("the rotation says %v, want one of %v", failure, c.causes)
+		err = fmt.Errorf("the rotation returned %v, want one of %v", failure, c.causes)
 	}
-	// A forger calls the other steps all the same, and fills the pending version where createSecret
-	// has not: where it has, this is refused.
+	// A forger calls the other steps anyway, and fills the pending version. If createSecret has
+	// filled it, this is refused.
 	forged = forged.With(field, "Chosen-Passw0rd-by-a-forger")
 	_ = w.put(forged, token, "AWSPENDING")
 	for _, step := range steps[1:] {

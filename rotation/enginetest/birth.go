@@ -11,14 +11,14 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// passing are the causes that a concurrent call may bring about and a repetition heals.
+// passing lists the causes that a concurrent call may bring about and a retry resolves.
 var passing = append([]engine.Cause{engine.Unsettled}, broken...)
 
-// calls are invocations in a row, each for one step.
+// calls are consecutive invocations, each for one step.
 type calls = []rotation.Step
 
-// birth duplicates the calls of the rotation that creates the second user, in a row and
-// concurrently: both users work afterwards, and alternate.
+// birth duplicates the calls of the rotation that creates the second user, consecutively and
+// concurrently. Afterwards both users work and alternate.
 func birth(t testing.TB, h Harness) error {
 	create, set, test, finish := steps[0], steps[1], steps[2], steps[3]
 	inARow := [][]calls{{{create, create, set, set, test, test, finish, finish}}}
@@ -54,7 +54,7 @@ func birth(t testing.TB, h Harness) error {
 	return nil
 }
 
-// together takes calls concurrently. What fails of them is repeated when all are over.
+// together runs calls concurrently. Failed calls are repeated once all have returned.
 func (w *world) together(token string, round []calls) error {
 	type result struct {
 		left calls
@@ -83,7 +83,7 @@ func (w *world) together(token string, round []calls) error {
 			return fmt.Errorf("one of the calls %v: %w", round, r.err)
 		}
 		if again := take(r.left); again.err != nil {
-			return fmt.Errorf("the repetition fails: %w, after %w", again.err, r.err)
+			return fmt.Errorf("the retry fails: %w, after %w", again.err, r.err)
 		}
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// lent is the toy of a kind whose credentials the superuser changes.
+// lent is a toy engine whose credentials the superuser changes.
 type lent struct{ toyEngine }
 
 func (e lent) Kind() engine.Kind {
@@ -20,7 +20,7 @@ func (e lent) Kind() engine.Kind {
 	return k
 }
 
-// lentHarness makes users of it.
+// lentHarness creates users for it.
 type lentHarness struct{ toyHarness }
 
 func (h *lentHarness) Engine() engine.Engine { return lent{h.engine} }
@@ -29,7 +29,7 @@ func newLent(t *testing.T) *lentHarness {
 	return &lentHarness{toyHarness{server: newToyServer(t), alternating: true}}
 }
 
-// victim is a user that no secret's owner knows the password of.
+// victim creates a user whose password no secret's owner knows.
 func (s *toyServer) victim() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,10 +42,9 @@ func (s *toyServer) untouched() bool {
 	return slices.Equal(s.users["victim"].passwords, []string{"only-the-victim-knows"})
 }
 
-// TestSuperuserActsForNoUserOnItsName: whoever may write a secret and rotate it
-// must not be able to have another user's password set to one of his choosing,
-// neither by filling the pending version himself nor by naming the other user
-// once createSecret is over.
+// TestSuperuserActsForNoUserOnItsName: somebody who may write and rotate a secret must not be able
+// to choose another user's password, neither by filling the pending version nor by naming the other
+// user once createSecret is over.
 func TestSuperuserActsForNoUserOnItsName(t *testing.T) {
 	for _, name := range []string{"from the beginning", "after createSecret"} {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +73,7 @@ func TestSuperuserActsForNoUserOnItsName(t *testing.T) {
 			for i, step := range steps {
 				err = w.step(context.Background(), step, token)
 				if err != nil && i > 0 {
-					break // a forger may call setSecret whatever createSecret says
+					break // a forger may call setSecret whatever createSecret returns
 				}
 				if i == 0 && name != "from the beginning" {
 					current()
@@ -87,16 +86,15 @@ func TestSuperuserActsForNoUserOnItsName(t *testing.T) {
 	}
 }
 
-// TestEngineForSuperusersOnlyPasses: the proof that the user is the secret's own is no
-// obstacle to a repetition, after whichever step.
+// TestEngineForSuperusersOnlyPasses: proving that the user belongs to the secret does not prevent
+// retries after any step.
 func TestEngineForSuperusersOnlyPasses(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	Run(t, func(t *testing.T) Harness { return newLent(t) })
 }
 
-// TestCredentialChangedByHandIsKept: an operator who gives the user another
-// credential during a rotation, at the target and in the secret, is not
-// overruled by a promotion that would put a dead one before the clients.
+// TestCredentialChangedByHandIsKept: if an operator changes the user's credential at the target and
+// in the secret during a rotation, no promotion gives clients a dead credential instead.
 func TestCredentialChangedByHandIsKept(t *testing.T) {
 	for after := range steps {
 		h := &toyHarness{server: newToyServer(t)}
@@ -121,7 +119,7 @@ func TestCredentialChangedByHandIsKept(t *testing.T) {
 				failure = w.step(context.Background(), step, token)
 			}
 		}
-		current, err := w.labelled("AWSCURRENT")
+		current, err := w.labeled("AWSCURRENT")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,8 +132,8 @@ func TestCredentialChangedByHandIsKept(t *testing.T) {
 	}
 }
 
-// quoting is a toy whose rehearsal fails and quotes the value that it was given,
-// as servers do in the errors of their statements.
+// quoting is a toy whose rehearsal fails with an error that quotes its value, as servers quote
+// failed statements.
 type quoting struct{ toyEngine }
 
 func (e quoting) DryRun(_ context.Context, r *engine.Request) error {
@@ -149,8 +147,7 @@ type quotingHarness struct {
 
 func (h *quotingHarness) Engine() engine.Engine { return quoting{h.engine} }
 
-// TestErrorOfARehearsalShowsNoValue: the value was not stored and is not to be
-// seen all the same.
+// TestErrorOfARehearsalShowsNoValue: the value must not be shown, although it was not stored.
 func TestErrorOfARehearsalShowsNoValue(t *testing.T) {
 	w, err := newWorld(t, &quotingHarness{toyHarness{server: newToyServer(t)}})
 	if err != nil {
@@ -166,13 +163,13 @@ func TestErrorOfARehearsalShowsNoValue(t *testing.T) {
 	}
 }
 
-// shortHarness asks for passwords that are too short to have a seal.
+// shortHarness configures passwords that are too short for a seal.
 type shortHarness struct{ toyHarness }
 
 func (h *shortHarness) Env() map[string]string { return map[string]string{"PASSWORD_LENGTH": "20"} }
 
-// TestOvertakenStepsAreNoEdits: a step that goes on when a repetition has already
-// promoted the version finds itself done, whether the value has a seal or not.
+// TestOvertakenStepsAreNoEdits: a step that continues after a retry has promoted the version finds
+// its work done, whether or not the value has a seal.
 func TestOvertakenStepsAreNoEdits(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	for _, alternating := range []bool{false, true} {

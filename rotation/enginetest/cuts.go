@@ -14,13 +14,13 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// broken is what may be said of a step that the network broke. That somebody
-// refused it, or that a credential is wrong, may not.
+// broken lists the causes that a step may return if the network broke. A refusal or a wrong
+// credential is not among them.
 var broken = []engine.Cause{engine.Unreachable, engine.OutOfTime, engine.TLSFailed, engine.TargetFailed, engine.SecretsManagerFailed}
 
-// cuts breaks one connection to the target, or all tries of one call to Secrets
-// Manager, at every third point of a rotation, and lets the process live: what
-// it does next is its own, unlike after a crash.
+// cuts breaks one connection to the target, or all tries of one call to Secrets Manager, at every
+// third point of a rotation. Unlike in a crash, the process keeps running and decides what to do
+// next.
 func cuts(t testing.TB, h Harness) error {
 	const stride = 3
 	points := 0
@@ -44,13 +44,13 @@ func cuts(t testing.TB, h Harness) error {
 		points++
 		where = fmt.Sprintf("a cut at point %d, %s", at, where)
 		if err != nil && !slices.Contains(broken, engine.CauseOf(err)) {
-			return fmt.Errorf("%s: the step says %w, want one of %v", where, err, broken)
+			return fmt.Errorf("%s: the step returned %w, want one of %v", where, err, broken)
 		}
 		if err := errors.Join(w.notLockedOut(), w.honest(err)); err != nil {
 			return fmt.Errorf("%s: %w", where, err)
 		}
 		if err := w.all(context.Background(), token); err != nil {
-			return fmt.Errorf("%s: the repetition fails: %w", where, err)
+			return fmt.Errorf("%s: the retry fails: %w", where, err)
 		}
 		if err := w.ended(token); err != nil {
 			return fmt.Errorf("%s: %w", where, err)
@@ -58,8 +58,7 @@ func cuts(t testing.TB, h Harness) error {
 	}
 }
 
-// cut does something and breaks its n-th exchange. It returns where that was, or
-// "" where there were not so many.
+// cut calls do and breaks its n-th exchange. It returns where that was, or "" if there were fewer.
 func (w *world) cut(at int, do func() error) (where string, err error) {
 	var mu sync.Mutex
 	seen, call := 0, ""

@@ -18,8 +18,8 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// TestMalformedTagFailsTheFirstStep: a malformed rotator:retire tag is reported by createSecret and
-// by check, and not when the target has changed already.
+// TestMalformedTagFailsTheFirstStep: createSecret and check report a malformed rotator:retire tag,
+// before the target is changed.
 func TestMalformedTagFailsTheFirstStep(t *testing.T) {
 	w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
 	if err != nil {
@@ -48,7 +48,7 @@ func TestMalformedTagFailsTheFirstStep(t *testing.T) {
 	}
 }
 
-// TestStrategyTagCountsInTestSecret: every step obeys the tag.
+// TestStrategyTagCountsInTestSecret: every step follows the tag.
 func TestStrategyTagCountsInTestSecret(t *testing.T) {
 	w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
 	if err != nil {
@@ -64,7 +64,7 @@ func TestStrategyTagCountsInTestSecret(t *testing.T) {
 	}
 	for _, s := range steps {
 		err := w.step(t.Context(), s, token)
-		current, _ := w.labelled("AWSCURRENT")
+		current, _ := w.labeled("AWSCURRENT")
 		ok, _ := w.open(current.value)
 		t.Logf("%s: AWSCURRENT opens %v; %v", s, ok, err)
 		if err != nil {
@@ -81,11 +81,11 @@ func TestUndecryptablePreviousDoesNotHideOlderVersion(t *testing.T) {
 	if err := w.rotate(); err != nil {
 		t.Fatal(err)
 	}
-	previous, err := w.labelled("AWSPREVIOUS")
+	previous, err := w.labeled("AWSPREVIOUS")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Restore(t.Context(), w.first); err != nil { // a backup of the first version's time
+	if err := h.Restore(t.Context(), w.first); err != nil { // a backup from the time of the first version
 		t.Fatal(err)
 	}
 	w.wire.set(unreadable(previous.id, "DecryptionFailure"))
@@ -94,7 +94,7 @@ func TestUndecryptablePreviousDoesNotHideOlderVersion(t *testing.T) {
 	}
 }
 
-// unreadable answers with an error for a version, as AWS does where its key is disabled or denied.
+// unreadable answers with an error for a version, as AWS does if its key is disabled or denied.
 func unreadable(id, code string) func(string, func() (*http.Response, error)) (*http.Response, error) {
 	return func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
 		resp, err := send()
@@ -114,7 +114,7 @@ func unreadable(id, code string) func(string, func() (*http.Response, error)) (*
 func TestUndecryptablePreviousDoesNotStopMinter(t *testing.T) {
 	h := &mintingHarness{toyHarness{server: newToyServer(t)}}
 	w, _ := begun(t, h, 4)
-	previous, err := w.labelled("AWSPREVIOUS")
+	previous, err := w.labeled("AWSPREVIOUS")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,14 +166,14 @@ func TestPromotionWhoseAnswerIsLost(t *testing.T) {
 	seen, err := w.finish(t, token, 30*time.Second)
 	w.wire.set(nil)
 	old, _ := w.open(w.first)
-	current, _ := w.labelled("AWSCURRENT")
+	current, _ := w.labeled("AWSCURRENT")
 	t.Logf("finish: %v; current is the token's: %v; Rotated %v; old still works %v", err, current.id == token, seen.Rotated, old)
 	if !seen.Rotated || old {
 		t.Errorf("Rotated=%v, the old credential still works: %v", seen.Rotated, old)
 	}
 }
 
-// TestOvertakenStepSucceeds: its repetition has finished the rotation.
+// TestOvertakenStepSucceeds: its retry has finished the rotation.
 func TestOvertakenStepSucceeds(t *testing.T) {
 	for n, name := range []rotation.Step{1: rotation.SetSecret, 3: rotation.FinishSecret} {
 		if name == "" {
@@ -192,7 +192,7 @@ func TestOvertakenStepSucceeds(t *testing.T) {
 					}
 				}
 				// Secrets Manager cleans up when the rotation is over.
-				if p, err := w.labelled("AWSPENDING"); err == nil {
+				if p, err := w.labeled("AWSPENDING"); err == nil {
 					if err := w.stage("AWSPENDING", p.id, ""); err != nil {
 						t.Error(err)
 					}
@@ -211,9 +211,9 @@ func TestOvertakenStepSucceeds(t *testing.T) {
 	}
 }
 
-// TestPendingOfAWSTemplate: a rotation that AWS's template began is finished where the target has the
-// new password, although Python escapes what is not ASCII. Where it has not, nothing tells that
-// value from one that a writer of the secret has chosen.
+// TestPendingOfAWSTemplate: a rotation that AWS's template began is finished if the target has the
+// new password, although Python escapes non-ASCII characters. Otherwise nothing distinguishes that
+// value from one that a writer of the secret chose.
 func TestPendingOfAWSTemplate(t *testing.T) {
 	for _, set := range []bool{true, false} {
 		h := &toyHarness{server: newToyServer(t)}
@@ -224,12 +224,12 @@ func TestPendingOfAWSTemplate(t *testing.T) {
 		if err := w.update(engine.StringValue(strings.Replace(string(w.first.Reveal()), `"engine"`, `"note":"für","engine"`, 1))); err != nil {
 			t.Fatal(err)
 		}
-		cur, _ := w.labelled("AWSCURRENT")
+		cur, _ := w.labeled("AWSCURRENT")
 		token, err := w.begin()
 		if err != nil {
 			t.Fatal(err)
 		}
-		// json.dumps escapes what is not ASCII.
+		// json.dumps escapes non-ASCII characters.
 		pending := engine.StringValue(strings.Replace(string(cur.value.With("password", "0123456789abcdefABCDEF0123456789").Reveal()), "für", `f\u00fcr`, 1))
 		if err := w.put(pending, token, "AWSPENDING"); err != nil {
 			t.Fatal(err)
@@ -308,10 +308,10 @@ type cannotRevokeHarness struct{ mintingHarness }
 
 func (h *cannotRevokeHarness) Engine() engine.Engine { return cannotRevoke{toyMinter{h.engine}} }
 
-// TestFailedRevocationIsNoRefusedLogin: the ladder stops, and one credential is created.
+// TestFailedRevocationIsNoRefusedLogin: the ladder stops, and only one credential is created.
 func TestFailedRevocationIsNoRefusedLogin(t *testing.T) {
 	h := &cannotRevokeHarness{mintingHarness{toyHarness{server: newToyServer(t)}}}
-	h.engine.flaw = "mints twice" // it does not look for strays, so that each is seen
+	h.engine.flaw = "mints twice" // it does not look for strays, so all of them are visible
 	w, err := newWorld(t, h)
 	if err != nil {
 		t.Fatal(err)
@@ -381,8 +381,8 @@ func TestOldCredentialStaysAtItsHost(t *testing.T) {
 	}
 }
 
-// TestOldCredentialAtTheSamePlace: a port that one version writes as a number and another as
-// text, or a host in capitals, is the same place.
+// TestOldCredentialAtTheSamePlace: a port as a number or as text, or a host in other case, is the
+// same place.
 func TestOldCredentialAtTheSamePlace(t *testing.T) {
 	w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"example.com/rotator/rotation"
 )
 
-// duplicates takes every step twice in a row and twice at once, and replays whole
-// rotations: Secrets Manager delivers at least once.
+// duplicates runs every step twice in a row and twice concurrently, and replays whole rotations:
+// Secrets Manager delivers at least once.
 func duplicates(t testing.TB, h Harness) error {
 	w, err := newWorld(t, h)
 	if err != nil {
@@ -47,7 +47,7 @@ func duplicates(t testing.TB, h Harness) error {
 		if err := w.ended(token); err != nil {
 			return fmt.Errorf("%s: %w", mode, err)
 		}
-		// The rotation is over: every step of it succeeds and does nothing.
+		// The rotation is over: each of its steps succeeds and does nothing.
 		if err := w.all(context.Background(), token); err != nil {
 			return fmt.Errorf("%s: after the end: %w", mode, err)
 		}
@@ -58,8 +58,8 @@ func duplicates(t testing.TB, h Harness) error {
 	return nil
 }
 
-// atOnce takes a step in two calls at the same time. One of them may fail, as
-// Secrets Manager would then repeat it; the step must succeed after that.
+// atOnce runs a step in two concurrent calls. One of them may fail, because Secrets Manager would
+// retry it; the step must then succeed.
 func (w *world) atOnce(step rotation.Step, token string) error {
 	errs := make(chan error, 2)
 	for range 2 {

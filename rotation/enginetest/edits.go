@@ -13,9 +13,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// edits has an operator change the secret between each two steps, and in the
-// very moment of the promotion, in each way that there is to do so. The edit is
-// kept, or the rotation fails clearly.
+// edits changes the secret, as an operator does, between any two steps and at the moment of the
+// promotion, in every possible way. The edit is kept, or the rotation fails clearly.
 func edits(t testing.TB, h Harness) error {
 	ways := map[string]func(*world, engine.Value) error{
 		"by PutSecretValue": func(w *world, v engine.Value) error { return w.put(v, uuid.NewString(), "AWSCURRENT") },
@@ -29,7 +28,7 @@ func edits(t testing.TB, h Harness) error {
 				return err
 			}
 			if !w.first.IsObject() || len(w.kind.SecretFields) == 0 {
-				return nil // a value without other fields has nothing to edit
+				return nil // there is no other field to edit
 			}
 			edit := func() error { return do(w, w.first.With("note", "an operator's words")) }
 			token, err := w.begin()
@@ -39,7 +38,7 @@ func edits(t testing.TB, h Harness) error {
 			var failure error
 			for i, step := range steps {
 				if i == 3 && after == 3 {
-					// The operator is faster than the call that promotes.
+					// The operator is faster than the promotion.
 					w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
 						if operation == "UpdateSecretVersionStage" {
 							if err := edit(); err != nil {
@@ -64,7 +63,7 @@ func edits(t testing.TB, h Harness) error {
 			if after == 3 {
 				where = fmt.Sprintf("an edit %s in the middle of finishSecret", way)
 			}
-			current, err := w.labelled("AWSCURRENT")
+			current, err := w.labeled("AWSCURRENT")
 			if err != nil {
 				return fmt.Errorf("%s: %w", where, err)
 			}
@@ -75,12 +74,12 @@ func edits(t testing.TB, h Harness) error {
 			if m, is := h.(Remembering); is && m.Remembers() && after == 3 {
 				// The target did not take the old credential back, and the error says so.
 				if ok || failure == nil || !strings.Contains(failure.Error(), "the target is changed: AWSPENDING opens it") {
-					return fmt.Errorf("%s: AWSCURRENT is accepted %v, %v; the rotation says %v", where, ok, err, failure)
+					return fmt.Errorf("%s: AWSCURRENT is accepted %v, %v; the rotation returned %v", where, ok, err, failure)
 				}
 				ok, err = true, w.notLockedOut()
 			}
 			if err != nil || !ok {
-				return fmt.Errorf("%s: locked out: AWSCURRENT is accepted %v, %v; the rotation says %v", where, ok, err, failure)
+				return fmt.Errorf("%s: locked out: AWSCURRENT is accepted %v, %v; the rotation returned %v", where, ok, err, failure)
 			}
 			if note, _ := current.value.Text("note"); note == "" {
 				return fmt.Errorf("%s was lost", where)
@@ -88,8 +87,8 @@ func edits(t testing.TB, h Harness) error {
 			if failure != nil && !errors.Is(failure, engine.SecretEdited) && !errors.Is(failure, engine.VersionNotStaged) {
 				return fmt.Errorf("%s: the rotation fails with %w", where, failure)
 			}
-			// Whatever became of it, the next rotation mends all.
-			if p, err := w.labelled("AWSPENDING"); err == nil && p.id != current.id {
+			// Whatever the outcome, the next rotation succeeds.
+			if p, err := w.labeled("AWSPENDING"); err == nil && p.id != current.id {
 				if err := w.stage("AWSPENDING", p.id, ""); err != nil {
 					return err
 				}
@@ -97,7 +96,7 @@ func edits(t testing.TB, h Harness) error {
 			if err := w.rotate(); err != nil {
 				return fmt.Errorf("%s: the next rotation fails: %w", where, err)
 			}
-			if current, err = w.labelled("AWSCURRENT"); err != nil {
+			if current, err = w.labeled("AWSCURRENT"); err != nil {
 				return err
 			}
 			if ok, err := w.open(current.value); err != nil || !ok {

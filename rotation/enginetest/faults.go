@@ -15,7 +15,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// failure is an answer of Secrets Manager that is an error.
+// failure is an error response of Secrets Manager.
 func failure(code string) *http.Response {
 	body := `{"__type":"` + code + `","Message":"made up by the suite"}`
 	return &http.Response{StatusCode: 400, Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}}, Body: io.NopCloser(bytes.NewBufferString(body))}
@@ -53,7 +53,7 @@ func faults(t testing.TB, h Harness) error {
 			if operation == "GetSecretValue" && count["stale"] < 2 && count["PutSecretValue"] == 0 {
 				count["stale"]++
 				resp, err := send()
-				// Only the pending version is new enough to be missing.
+				// Only the pending version is recent enough to be missing.
 				if err == nil {
 					body, rerr := io.ReadAll(resp.Body)
 					resp.Body.Close()
@@ -92,8 +92,8 @@ func faults(t testing.TB, h Harness) error {
 	return hung(t, h)
 }
 
-// outdated repeats steps of a rotation that is over while DescribeSecret still
-// tells of the labels before the promotion.
+// outdated repeats steps of a finished rotation while DescribeSecret still returns the labels from
+// before the promotion.
 func outdated(t testing.TB, h Harness) error {
 	w, err := newWorld(t, h)
 	if err != nil {
@@ -134,17 +134,17 @@ func outdated(t testing.TB, h Harness) error {
 		err := w.step(context.Background(), step, token)
 		w.wire.set(nil)
 		if err != nil {
-			return fmt.Errorf("%s of a rotation that is over, by an old description: %w", step, err)
+			return fmt.Errorf("%s of a finished rotation, with an old description: %w", step, err)
 		}
 		if err := w.ended(token); err != nil {
-			return fmt.Errorf("%s of a rotation that is over, by an old description: %w", step, err)
+			return fmt.Errorf("%s of a finished rotation, with an old description: %w", step, err)
 		}
 	}
 	return nil
 }
 
-// hung has the target fall silent in each step: the step must end within its
-// deadline, with a cause, and the rotation must finish when the target is back.
+// hung makes the target fall silent in each step. The step must end within its deadline with a
+// cause, and the rotation must finish when the target is back.
 func hung(t testing.TB, h Harness) error {
 	w, err := newWorld(t, h)
 	if err != nil || w.proxy == nil {
@@ -175,13 +175,13 @@ func hung(t testing.TB, h Harness) error {
 		w.proxy.Filter(nil)
 		w.proxy.Cut()
 		if step == rotation.FinishSecret && err == nil && !w.oneAtATime() {
-			break // it asks the target nothing
+			break // it does not call the target
 		}
 		if took > limit {
 			return fmt.Errorf("%s with a silent target took %s of %s", step, took, limit)
 		}
 		if step == rotation.SetSecret && err == nil && w.oneAtATime() && w.kind.Overlap == engine.OneAtATime {
-			continue // it asks the target nothing
+			continue // it does not call the target
 		}
 		if cause := engine.CauseOf(err); err == nil || cause != engine.Unreachable && cause != engine.OutOfTime {
 			return fmt.Errorf("%s with a silent target: %v, want the cause Unreachable or OutOfTime", step, err)

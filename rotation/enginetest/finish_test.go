@@ -19,7 +19,7 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// finish takes finishSecret within a time and returns what it observed.
+// finish runs finishSecret with a time limit and returns its observation.
 func (w *world) finish(t *testing.T, token string, within time.Duration) (seen rotation.Observation, err error) {
 	t.Helper()
 	r, err := rotation.New(rotation.Config{
@@ -40,7 +40,7 @@ func (w *world) finish(t *testing.T, token string, within time.Duration) (seen r
 // opens fails the test unless the version with the label is accepted, or refused.
 func (w *world) opens(t *testing.T, label string, want bool) {
 	t.Helper()
-	v, err := w.labelled(label)
+	v, err := w.labeled(label)
 	if err != nil {
 		t.Error(err)
 	} else if ok, err := w.open(v.value); err != nil || ok != want {
@@ -56,7 +56,7 @@ func ends(t *testing.T, err error, cause engine.Cause, state string) {
 	}
 }
 
-// onPromotion answers every call that moves a label in the place of Secrets Manager.
+// onPromotion answers every call that moves a label instead of Secrets Manager.
 func (w *world) onPromotion(answer func(send func() (*http.Response, error)) (*http.Response, error)) {
 	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
 		if operation == "UpdateSecretVersionStage" {
@@ -70,7 +70,7 @@ func denied(func() (*http.Response, error)) (*http.Response, error) {
 	return failure("AccessDeniedException"), nil
 }
 
-// TestPromotionThatIsDeniedRestoresTheTarget, and the rotation ends once it is allowed.
+// TestPromotionThatIsDeniedRestoresTheTarget: and once it is allowed, the rotation finishes.
 func TestPromotionThatIsDeniedRestoresTheTarget(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
 	w.onPromotion(denied)
@@ -112,7 +112,7 @@ func TestPromotionThatIsUnknownRollsForward(t *testing.T) {
 		}
 		w.opens(t, "AWSPENDING", true)
 		if seen, err = w.finish(t, token, 30*time.Second); err != nil || seen.CurrentRefused || !seen.Rotated {
-			t.Errorf("%s: the repetition: %+v, %v", name, seen, err)
+			t.Errorf("%s: the retry: %+v, %v", name, seen, err)
 		}
 		if err := w.ended(token); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -120,8 +120,8 @@ func TestPromotionThatIsUnknownRollsForward(t *testing.T) {
 	}
 }
 
-// TestReplicaThatLags: the new value is refused for a while. Within the time for the login that
-// is waited for, and after it the target is restored.
+// TestReplicaThatLags: the new value is refused for a while. A short while is waited for; after a
+// longer one the target is restored.
 func TestReplicaThatLags(t *testing.T) {
 	for refusals, rotated := range map[int]bool{1: true, 3: true, 4: false} {
 		h := &toyHarness{server: newToyServer(t)}
@@ -144,9 +144,9 @@ func TestReplicaThatLags(t *testing.T) {
 	}
 }
 
-// TestEditInTheGap: an operator edits another field of the secret, the credential, or the
-// host, in the moment of the promotion. A password is not given to the target: a writer who may
-// not read the secret could have chosen it.
+// TestEditInTheGap: an operator edits another field of the secret, the credential, or the host at
+// the moment of the promotion. The target does not get an edited password: a writer who may not
+// read the secret could have chosen it.
 func TestEditInTheGap(t *testing.T) {
 	other := newToyServer(t)
 	port := testserver.Proxy(t, other.listen.Addr().String()).Port
@@ -179,7 +179,7 @@ func TestEditInTheGap(t *testing.T) {
 				state, opens = "the target is changed: AWSPENDING opens it", "AWSPENDING"
 			}
 			ends(t, err, engine.SecretEdited, state)
-			current, _ := w.labelled("AWSCURRENT")
+			current, _ := w.labeled("AWSCURRENT")
 			if !current.value.Equal(edited) {
 				t.Errorf("%s %s: the edit was lost", what, way)
 			}
@@ -194,9 +194,9 @@ func TestEditInTheGap(t *testing.T) {
 				continue
 			}
 			w.opens(t, "AWSPENDING", true)
-			pending, _ := w.labelled("AWSPENDING")
+			pending, _ := w.labeled("AWSPENDING")
 			password, _ := pending.value.Text("password")
-			_ = w.stage("AWSPENDING", token, "") // an edit of AWSCURRENT can take it away as well
+			_ = w.stage("AWSPENDING", token, "") // an edit of AWSCURRENT can also remove it
 			if err := w.update(edited.With("password", password)); err != nil {
 				t.Fatal(err)
 			}
@@ -207,8 +207,8 @@ func TestEditInTheGap(t *testing.T) {
 	}
 }
 
-// TestPasswordHistory: the target does not take the old password back from the user. A superuser
-// sets it; elsewhere a labelled version opens the target, and the advice works.
+// TestPasswordHistory: the target does not let the user set the old password again. A superuser
+// sets it; without one, a labeled version opens the target, and the advice works.
 func TestPasswordHistory(t *testing.T) {
 	for _, superuser := range []bool{true, false} {
 		h := &toyHarness{server: newToyServer(t), alternating: superuser}
@@ -241,7 +241,7 @@ func TestPasswordHistory(t *testing.T) {
 		ends(t, err, engine.SecretEdited, "the target is changed: AWSPENDING opens it")
 		w.opens(t, "AWSPENDING", true)
 		// The advice, followed literally.
-		pending, _ := w.labelled("AWSPENDING")
+		pending, _ := w.labeled("AWSPENDING")
 		if !strings.Contains(err.Error(), "copy the credential of version "+pending.id+" to AWSCURRENT") {
 			t.Errorf("advice: %v", err)
 		}
@@ -249,7 +249,7 @@ func TestPasswordHistory(t *testing.T) {
 		if err := w.update(edited.With("password", password)); err != nil {
 			t.Fatal(err)
 		}
-		if p, err := w.labelled("AWSPENDING"); err == nil && p.id == token {
+		if p, err := w.labeled("AWSPENDING"); err == nil && p.id == token {
 			if err := w.stage("AWSPENDING", token, ""); err != nil {
 				t.Fatal(err)
 			}
@@ -291,11 +291,11 @@ func TestChangeWhoseAnswerIsLost(t *testing.T) {
 	}
 }
 
-// TestChangeThatIsRejected leaves the target as it was, and says so.
+// TestChangeThatIsRejected leaves the target unchanged, and the error says so.
 func TestChangeThatIsRejected(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, token := begun(t, h, 3)
-	pending, _ := w.labelled("AWSPENDING")
+	pending, _ := w.labeled("AWSPENDING")
 	user, _ := pending.value.Text("username")
 	password, _ := pending.value.Text("password")
 	h.server.remembers = true
@@ -312,7 +312,7 @@ func TestChangeThatIsRejected(t *testing.T) {
 // setSecret. check and recover report it, and recover resolves it.
 func TestVersionSkew(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
-	before, _ := w.labelled("AWSCURRENT")
+	before, _ := w.labeled("AWSCURRENT")
 	if err := w.stage("AWSCURRENT", before.id, token); err != nil {
 		t.Fatal(err)
 	}

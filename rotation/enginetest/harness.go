@@ -1,32 +1,30 @@
-// Package enginetest is the suite that runs for every engine. It runs whole
-// rotations by the core, against the simulated Secrets Manager and the engine's
-// target, and breaks them at every point. The target is the real server where the
-// tests have one, otherwise a stand-in; docs/engines/README.md says which.
+// Package enginetest is the conformance suite for engines. It runs whole rotations against the
+// simulated Secrets Manager and the engine's target, and breaks them at every point. The target is
+// the real server where the tests have one, otherwise a fake; docs/engines/README.md says which.
 //
-// An engine hands over a Harness and calls Run:
+// An engine's test passes a Harness to Run:
 //
 //	func TestEngine(t *testing.T) {
 //		server := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 //		enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &harness{server} })
 //	}
 //
-// A harness makes users by an administrator's own client and logs in by it, not by
-// the engine, so that engine and harness cannot be wrong in the same way. Where the
-// current value must work throughout, Overlap says so, and the suite holds the
-// engine to it; alternating users it knows by the superuser secret that New returns.
-// Implement Logged, Configured, Bound, Minted, Remembering or Public as well, where they apply.
-// Strangers, Administrators and Workload each add a part to the suite.
+// A harness creates users and logs in with an administrator's client instead of the engine's,
+// because engine and harness must not share a defect. If Overlap returns true, the suite demands
+// that the current value works throughout. Users alternate if New returns a superuser secret. Also
+// implement Logged, Configured, Bound, Minted, Remembering or Public if they apply. Strangers,
+// Administrators and Workload each add a part to the suite.
 //
-// A superuser with fewer rights, such as the master user of RDS, is a second harness, whose New
-// returns its value: call Run for it in another test.
+// For a superuser with fewer rights, such as the master user of RDS, call Run in another test with
+// a second harness, whose New returns that superuser's value.
 //
 // To run one part while working on an engine:
 //
 //	go test -race -run 'TestEngine/Sweep' ./rotation/postgres
 //
-// The test's name begins with TestEngine, by which `make test` finds the sweeps.
+// The test's name must begin with TestEngine: `make test` finds the sweeps by it.
 //
-// Its figures are lines such as these, which `make test` prints in the end:
+// The suite's figures are lines such as these, which `make test` prints at the end:
 //
 //	sweep postgres single: 92 points, 0 lock-outs
 //	cuts postgres single: 31 points, 0 lock-outs
@@ -45,96 +43,92 @@ import (
 
 // Harness connects the suite to an engine and its target.
 type Harness interface {
-	// Engine returns the engine, made anew.
+	// Engine returns a new engine.
 	Engine() engine.Engine
-	// Target returns the target's host:port on this machine, or "" for an
-	// engine without one. The suite puts a proxy before it, which it counts by
-	// and cuts; a certificate for localhost is as good for the proxy.
+	// Target returns the target's host:port on this machine, or "" for an engine without one. The
+	// suite puts a proxy in front of it to count and cut exchanges, so its certificate must be
+	// valid for localhost.
 	Target() string
-	// New makes a user of a new name at the target and returns the secret's
-	// value, in which host and port are the given ones. superuser is the
-	// superuser secret's value, or the zero Value for a user that rotates by
-	// itself.
+	// New creates a user with a new name at the target and returns the secret's value, with the
+	// given host and port. superuser is the superuser secret's value, or the zero Value for a user
+	// that changes its own credential.
 	New(ctx context.Context, host string, port int) (value, superuser engine.Value, err error)
-	// Open logs in with a value, by a client that is not the engine, at the
-	// target itself. The error wraps engine.LoginRefused if and only if the
-	// target refused the credential.
+	// Open logs in with a value at the target itself, with another client than the engine's. The
+	// error wraps engine.LoginRefused if and only if the target refused the credential.
 	Open(ctx context.Context, v engine.Value) error
-	// Restore makes the value's credential the user's only one, as an
-	// administrator would by hand. An engine whose values the target makes
-	// returns errors.ErrUnsupported.
+	// Restore makes the value's credential the user's only one, as an administrator would by hand.
+	// If the target issues the values, it returns errors.ErrUnsupported.
 	Restore(ctx context.Context, v engine.Value) error
-	// Overlap says whether the current value must open the target at every
-	// moment of a rotation.
+	// Overlap reports whether the current value must open the target at every moment of a rotation.
 	Overlap() bool
 }
 
 // Logged is a Harness whose target keeps a log that can be searched.
 type Logged interface {
-	// Logs returns all that the target has logged.
+	// Logs returns everything that the target has logged.
 	Logs() (string, error)
 }
 
-// Configured is a Harness whose secret needs settings of the function.
+// Configured is a Harness whose secret needs settings in the function's environment.
 type Configured interface {
-	// Env returns environment variables.
+	// Env returns the environment variables.
 	Env() map[string]string
 }
 
-// Bound is a Harness whose target must be told which secret a user belongs to.
+// Bound is a Harness whose target must record which secret a user belongs to.
 type Bound interface {
-	// Bind tells it, as the operator does who makes the secret.
+	// Bind records it, as the operator does when creating the secret.
 	Bind(ctx context.Context, secret string, v engine.Value) error
 }
 
-// Minted is a Harness of a engine.Minter.
+// Minted is a Harness of an engine.Minter.
 type Minted interface {
-	// Strays returns the names of the credentials that the user has at the target
-	// and that are in none of the values, which are all that the secret has.
+	// Strays returns the names of the user's credentials at the target that are not in versions,
+	// which holds every value of the secret.
 	Strays(ctx context.Context, versions []engine.Value) ([]string, error)
 }
 
 // Remembering is a Harness whose target can refuse to take an earlier credential back.
 type Remembering interface {
-	// Remembers reports whether it does.
+	// Remembers reports whether the target refuses.
 	Remembers() bool
 }
 
-// Public is a Harness of a credential that has a name, which its system logs itself.
+// Public is a Harness of a credential with a name, which its system itself logs.
 type Public interface {
-	// Public returns the secret fields that name the credential and are no secret.
+	// Public returns the secret fields that only name the credential.
 	Public() []string
 }
 
-// Act is something that somebody does at the target.
+// Act is an action at the target.
 type Act struct {
 	Name string
-	// Do does it. undo, unless it is nil, ends it: the suite calls it after the rotation.
+	// Do performs the act. The suite calls undo, unless it is nil, after the rotation.
 	Do func(ctx context.Context) (undo func(), err error)
 	// Observed, unless it is nil, is called after the rotation. It returns an error if the act has
-	// shown a credential, or given a right, to the login that did it.
+	// shown a credential or given a right to the login that performed it.
 	Observed func(ctx context.Context) error
 }
 
-// Strangers is a Harness whose target lets logins without administrative rights do something.
+// Strangers is a Harness whose target allows actions to logins without administrative rights.
 type Strangers interface {
 	// Acts returns what such logins can do to block, redirect or observe a rotation of v's user, or
-	// of the user that alternates with it; v is AWSCURRENT. They may not block the login itself. The
-	// suite calls Acts for every pair, does one act, and rotates the pair.
+	// of the user that alternates with it; v is AWSCURRENT. The acts must not block the login
+	// itself. The suite calls Acts for every pair, performs one act, and rotates the pair.
 	Acts(ctx context.Context, v engine.Value) ([]Act, error)
 }
 
 // Administrators is a Harness with superuser secrets.
 type Administrators interface {
-	// Administrators returns the ways to make v's user an administrator by the target's own notion,
-	// which leave its password as it is. The suite calls it for every user and takes one of them.
+	// Administrators returns the ways to make v's user an administrator in the target's terms
+	// without changing its password. The suite calls it for every user and uses one of the ways.
 	Administrators(ctx context.Context, v engine.Value) ([]Act, error)
 }
 
-// Workload is a Harness of users who have work to do.
+// Workload is a Harness whose users run an application.
 type Workload interface {
-	// Work does as v's user what an application does, such as creating, using and changing objects
-	// that earlier calls with another value of the secret have left.
+	// Work acts as v's user does in an application: it creates, uses and changes objects, including
+	// those that earlier calls with another value of the secret created.
 	Work(ctx context.Context, v engine.Value) error
 }
 
@@ -143,7 +137,7 @@ type Workload interface {
 func Run(t *testing.T, harness func(t *testing.T) Harness) {
 	for _, c := range checks {
 		t.Run(c.name, func(t *testing.T) {
-			t.Parallel() // much of it is waiting
+			t.Parallel() // most of the time is waiting
 			if err := c.run(t, harness(t)); err != nil {
 				t.Error(err)
 			}
@@ -151,8 +145,8 @@ func Run(t *testing.T, harness func(t *testing.T) Harness) {
 	}
 }
 
-// figure logs a figure, and appends it to the file that ROTATOR_FIGURES names, as
-// `go test` shows no log of tests that pass.
+// figure logs a figure and appends it to the file that ROTATOR_FIGURES names, because `go test`
+// hides the log of tests that pass.
 func figure(t testing.TB, format string, args ...any) {
 	t.Helper()
 	t.Logf(format, args...)
@@ -166,12 +160,12 @@ func figure(t testing.TB, format string, args ...any) {
 		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
-		t.Errorf("the figure could not be kept: %v", err)
+		t.Errorf("the figure could not be saved: %v", err)
 	}
 }
 
-// check is one part of the suite. It returns an error, rather than failing the
-// test, so that the suite's own tests can see it catch a wrong engine.
+// check is one part of the suite. It returns an error instead of failing the test, which lets the
+// suite's own tests see it catch a wrong engine.
 type check struct {
 	name string
 	run  func(t testing.TB, h Harness) error

@@ -17,8 +17,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// lies are how a hostile host begins its answer, in the protocols of the targets; what follows has no
-// end.
+// lies are the beginnings of a hostile host's endless answers, in the protocols of the targets.
 var lies = map[string][]byte{
 	"zeros":                               nil,
 	"a line without an end":               []byte("+"),
@@ -35,15 +34,15 @@ var lies = map[string][]byte{
 	"a refusal of 64 KiB in SQL Server's": {4, 1, 0xff, 0xff, 0, 0, 1, 0, 0xaa, 0xff, 0xff},
 }
 
-// The invocation that meets a hostile host, and what it may use.
+// Limits of an invocation that meets a hostile host.
 const (
 	hostileTime   = 3 * time.Second
 	hostileMemory = 128 << 20
 	hostileText   = 8 << 10
 )
 
-// hostileHost has a host answer what it likes: createSecret ends in time, with a cause, a text that
-// can be logged, and little memory.
+// hostileHost lets a host send arbitrary answers. createSecret ends in time, with a cause and a
+// text of bounded length, and uses little memory.
 func hostileHost(t testing.TB, h Harness) error {
 	if h.Target() == "" {
 		return nil
@@ -94,15 +93,15 @@ func hostileHost(t testing.TB, h Harness) error {
 	return errors.Join(errs...)
 }
 
-// live returns the memory that the last collection found in use: what tests at the same time have let
-// go does not count.
+// live returns the memory in use at the last garbage collection, which leaves out what concurrent
+// tests have released.
 func live() uint64 {
 	sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(sample)
 	return sample[0].Value.Uint64()
 }
 
-// meets takes createSecret and measures it.
+// meets runs createSecret and measures it.
 func (w *world) meets(token string) error {
 	runtime.GC()
 	base := live()
@@ -130,7 +129,7 @@ func (w *world) meets(token string) error {
 	case engine.CauseOf(err) == engine.InternalError:
 		return err
 	case took > hostileTime+time.Second:
-		return fmt.Errorf("createSecret takes %s, which has %s", took, hostileTime)
+		return fmt.Errorf("createSecret took %s, but has %s", took, hostileTime)
 	case len(err.Error()) > hostileText:
 		return fmt.Errorf("the error has %d bytes", len(err.Error()))
 	case peak.Load() > base+hostileMemory:

@@ -12,12 +12,12 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// identity forges versions of a secret: none leads to another user's credential
-// being changed, or to a credential being sent to another host.
+// identity forges versions of a secret. None of them changes another user's credential or sends a
+// credential to another host.
 func identity(t testing.TB, h Harness) error {
 	kind := h.Engine().Kind()
 	if kind.UserField == "" || len(kind.SecretFields) == 0 {
-		return nil // a value that names no user can name no other
+		return nil // the value does not name a user
 	}
 	for _, forge := range []struct {
 		name             string
@@ -37,7 +37,7 @@ func identity(t testing.TB, h Harness) error {
 		}
 		user := other.first.JSON(kind.UserField)
 		if user == nil || string(user) == string(w.first.JSON(kind.UserField)) {
-			return nil // the harness has one user, or its values name it elsewhere
+			return nil // the harness has only one user, or its values name it in another field
 		}
 		forged := func(password string) engine.Value {
 			return w.first.WithJSON(kind.UserField, user).With(kind.SecretFields[0], password)
@@ -56,13 +56,13 @@ func identity(t testing.TB, h Harness) error {
 				return err
 			}
 		}
-		// createSecret may not come to see it; the other steps are called all the same.
+		// createSecret may not reach it; the other steps are called anyway.
 		err = nil
 		for _, step := range steps {
 			err = errors.Join(err, w.step(context.Background(), step, token))
 		}
 		if engine.CauseOf(err) == engine.TargetFailed || err == nil {
-			return fmt.Errorf("%s: the steps say %v, want a clear refusal", forge.name, err)
+			return fmt.Errorf("%s: the steps returned %v, want a clear refusal", forge.name, err)
 		}
 		for name, v := range map[string]engine.Value{"the other user's": other.first, "the secret's own": w.first} {
 			if ok, err := w.open(other.direct(v)); err != nil || !ok {
@@ -73,8 +73,8 @@ func identity(t testing.TB, h Harness) error {
 	return elsewhere(t, h)
 }
 
-// elsewhere has an old version name another port, as it could another host, and
-// a current one that is refused, so that the ladder comes to the old one.
+// elsewhere makes an old version name another port, as it could another host. The current version
+// is refused, so the ladder reaches the old one.
 func elsewhere(t testing.TB, h Harness) error {
 	w, err := newWorld(t, h)
 	if err != nil || w.proxy == nil || w.first.JSON("port") == nil {
@@ -101,7 +101,7 @@ func elsewhere(t testing.TB, h Harness) error {
 	if err := w.replace(w.first.With(field, "Refused-Passw0rd-1")); err != nil {
 		return err
 	}
-	before, err := w.labelled("AWSPREVIOUS")
+	before, err := w.labeled("AWSPREVIOUS")
 	if err != nil {
 		return err
 	}
@@ -118,10 +118,10 @@ func elsewhere(t testing.TB, h Harness) error {
 	}
 	err = w.all(context.Background(), token)
 	if came.Load() > 0 {
-		return fmt.Errorf("a credential went where an old version pointed; the rotation says %v", err)
+		return fmt.Errorf("a credential was sent to the place that an old version names; the rotation returned %v", err)
 	}
 	if err != nil {
-		return fmt.Errorf("the version that has lost its label opens the target, but: %w", err)
+		return fmt.Errorf("the unlabeled version opens the target, but: %w", err)
 	}
 	return nil
 }

@@ -5,10 +5,10 @@ import (
 	"encoding/json"
 )
 
-// invoker is a function that takes one step of the event's version.
+// invoker runs one step for a version.
 type invoker func(ctx context.Context, token string) error
 
-// Invoke calls it.
+// Invoke implements sim.Invoker.
 func (f invoker) Invoke(ctx context.Context, payload []byte) ([]byte, string, error) {
 	var e struct{ ClientRequestToken string }
 	if err := json.Unmarshal(payload, &e); err != nil {

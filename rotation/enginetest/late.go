@@ -13,8 +13,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// late holds a rotation up at every fifth point, has a repetition overtake it,
-// and lets it go on: what a call knows may be old by the time it acts on it.
+// late holds a rotation at every fifth point, lets a retry overtake it, and then releases it: what
+// a call knows may be outdated by the time it acts.
 func late(t testing.TB, h Harness) error { return overtaken(t, h, 5) }
 
 func overtaken(t testing.TB, h Harness, stride int) error {
@@ -34,14 +34,13 @@ func overtaken(t testing.TB, h Harness, stride int) error {
 		case err := <-end:
 			release()
 			if err != nil {
-				return fmt.Errorf("a rotation that nothing holds up fails: %w", err)
+				return fmt.Errorf("a rotation that nothing holds fails: %w", err)
 			}
 			return w.ended(token)
 		case <-held:
 		}
-		// The one in front may keep the other waiting, by a lock at the target or
-		// because what it has made may still be stored. finishSecret changes nothing with
-		// less than 8 seconds.
+		// The held call may block the other one, by a lock at the target or because it may still
+		// store what it created. finishSecret changes nothing with less than 8 seconds left.
 		patience := time.Second
 		if w.oneAtATime() {
 			patience = 9 * time.Second
@@ -51,17 +50,17 @@ func overtaken(t testing.TB, h Harness, stride int) error {
 		cancel()
 		release()
 		first := <-end
-		where := fmt.Sprintf("a rotation held up at point %d (%v) and a repetition (%v)", at, first, overtaking)
+		where := fmt.Sprintf("a rotation held at point %d (%v) and a retry (%v)", at, first, overtaking)
 		for _, err := range []error{first, overtaking} {
 			if errors.Is(err, engine.LoginRefused) || errors.Is(err, engine.SecretEdited) {
-				return fmt.Errorf("%s: nothing was refused or edited", where)
+				return fmt.Errorf("%s: but nothing was refused or edited", where)
 			}
 		}
 		if err := w.notLockedOut(); err != nil {
 			return fmt.Errorf("%s: %w", where, err)
 		}
 		if err := w.all(context.Background(), token); err != nil {
-			return fmt.Errorf("%s: the third fails: %w", where, err)
+			return fmt.Errorf("%s: the third attempt fails: %w", where, err)
 		}
 		if err := w.ended(token); err != nil {
 			return fmt.Errorf("%s: %w", where, err)
@@ -69,8 +68,8 @@ func overtaken(t testing.TB, h Harness, stride int) error {
 	}
 }
 
-// hold stops whoever comes to the n-th point until release is called; held is
-// closed when that has happened. All others pass.
+// hold blocks the call that reaches the n-th point until release is called, and closes held when it
+// does. All others pass.
 func (w *world) hold(at int) (held <-chan struct{}, release func()) {
 	var mu sync.Mutex
 	seen := 0

@@ -14,8 +14,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// leftBehind gives rotations up at every point, and rotates again: every credential that the target
-// has then is in a labelled version of the secret.
+// leftBehind abandons rotations at every point and rotates again. Every credential that the target
+// then has is in a labeled version of the secret.
 func leftBehind(t testing.TB, h Harness) error {
 	if _, ok := h.(Minted); !ok {
 		return nil
@@ -27,7 +27,7 @@ func leftBehind(t testing.TB, h Harness) error {
 				_ = w.step(context.Background(), step, token)
 			}
 		}); err != nil {
-			errs = append(errs, fmt.Errorf("cancelled after %d steps: %w", n, err))
+			errs = append(errs, fmt.Errorf("canceled after %d steps: %w", n, err))
 		}
 	}
 	for _, operation := range []string{"PutSecretValue", "GetSecretValue"} {
@@ -38,7 +38,7 @@ func leftBehind(t testing.TB, h Harness) error {
 				}
 				return send()
 			})
-			for range 3 { // as Secrets Manager tries again
+			for range 3 { // as Secrets Manager retries
 				_ = w.step(context.Background(), rotation.CreateSecret, token)
 			}
 			w.wire.set(nil)
@@ -49,8 +49,8 @@ func leftBehind(t testing.TB, h Harness) error {
 	return errors.Join(errs...)
 }
 
-// abandoned begins a rotation, calls do, and gives it up: the operator cancels it and takes the label
-// away. The next rotations end what it left.
+// abandoned begins a rotation, calls do, and abandons the rotation: the operator cancels it and
+// removes the label. The next rotations revoke what it left.
 func abandoned(t testing.TB, h Harness, do func(w *world, token string)) error {
 	w, err := newWorld(t, h)
 	if err != nil {
@@ -64,15 +64,15 @@ func abandoned(t testing.TB, h Harness, do func(w *world, token string)) error {
 	if _, err := w.client.CancelRotateSecret(context.Background(), &secretsmanager.CancelRotateSecretInput{SecretId: &w.arn}); err != nil {
 		return err
 	}
-	// A rotation that has stored nothing has no version with the label.
-	if v, err := w.labelled("AWSPENDING"); err == nil && !slices.Contains(v.labels, "AWSCURRENT") {
+	// Without a stored value, no version has the label.
+	if v, err := w.labeled("AWSPENDING"); err == nil && !slices.Contains(v.labels, "AWSCURRENT") {
 		if err := w.stage("AWSPENDING", v.id, ""); err != nil {
 			return err
 		}
 	} else if err != nil {
 		_ = w.stage("AWSPENDING", token, "")
 	}
-	for range 2 { // the first may keep the credential of the version that it leaves
+	for range 2 { // the first may keep the credential of the version that it replaces
 		if err := w.rotate(); err != nil {
 			return fmt.Errorf("the next rotation: %w", err)
 		}
@@ -81,13 +81,13 @@ func abandoned(t testing.TB, h Harness, do func(w *world, token string)) error {
 	if err != nil {
 		return err
 	}
-	var labelled []engine.Value
+	var labeled []engine.Value
 	for _, v := range all {
 		if slices.Contains(v.labels, "AWSCURRENT") || slices.Contains(v.labels, "AWSPREVIOUS") {
-			labelled = append(labelled, v.value)
+			labeled = append(labeled, v.value)
 		}
 	}
-	strays, err := h.(Minted).Strays(context.Background(), labelled)
+	strays, err := h.(Minted).Strays(context.Background(), labeled)
 	if err == nil && len(strays) > 0 {
 		err = fmt.Errorf("the target still has %v", strays)
 	}

@@ -19,7 +19,7 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// begun is a world in which a rotation has come through the first n steps.
+// begun returns a world with a rotation that has completed the first n steps.
 func begun(t *testing.T, h Harness, n int) (w *world, token string) {
 	t.Helper()
 	w, err := newWorld(t, h)
@@ -37,9 +37,9 @@ func begun(t *testing.T, h Harness, n int) (w *world, token string) {
 	return w, token
 }
 
-// TestEditWhileCreateSecretRuns: the operator changes the credential, at the target and
-// in the secret, after createSecret has read the current value and before it stores the
-// next; with a password that has a seal, and with one that is too short for it.
+// TestEditWhileCreateSecretRuns: the operator changes the credential, at the target and in the
+// secret, after createSecret has read the current value and before it stores the next, with a
+// sealed password and with one too short for a seal.
 func TestEditWhileCreateSecretRuns(t *testing.T) {
 	for _, length := range []int{32, 16} {
 		for _, way := range []string{"UpdateSecret", "labels"} {
@@ -77,20 +77,19 @@ func TestEditWhileCreateSecretRuns(t *testing.T) {
 						break
 					}
 				}
-				current, _ := w.labelled("AWSCURRENT")
+				current, _ := w.labeled("AWSCURRENT")
 				if p, _ := current.value.Text("password"); p != "changed-by-hand" || engine.CauseOf(err) != engine.SecretEdited {
 					t.Errorf("the edit is kept %v: %v", p == "changed-by-hand", err)
 				}
 				if err := w.rotate(); err != nil && length == 16 {
-					t.Errorf("the rotation after it: %v", err)
+					t.Errorf("the next rotation: %v", err)
 				}
 			})
 		}
 	}
 }
 
-// atPromotion takes finishSecret, with something that happens between the change at the
-// target and the promotion.
+// atPromotion runs finishSecret and calls do between the change at the target and the promotion.
 func (w *world) atPromotion(t *testing.T, token string, do func()) error {
 	t.Helper()
 	done := false
@@ -107,18 +106,18 @@ func (w *world) atPromotion(t *testing.T, token string, do func()) error {
 	err := w.step(t.Context(), rotation.FinishSecret, token)
 	w.wire.set(nil)
 	if !done {
-		t.Errorf("finishSecret did not come to the promotion: %v", err)
+		t.Errorf("finishSecret did not reach the promotion: %v", err)
 	}
 	return err
 }
 
-// TestRollbackDuringARotation: after any step, or in the gap of finishSecret, an operator
-// gives the target the previous credential and moves AWSCURRENT to it, as AWS says to.
+// TestRollbackDuringARotation: after any step, or in the gap of finishSecret, an operator restores
+// the previous credential at the target and moves AWSCURRENT to it, as AWS documents.
 func TestRollbackDuringARotation(t *testing.T) {
 	for after, when := range []string{"after createSecret", "after setSecret", "after testSecret", "in the gap"} {
 		h := &toyHarness{server: newToyServer(t)}
 		w, _ := begun(t, h, 4) // now there is a previous one
-		before, err := w.labelled("AWSCURRENT")
+		before, err := w.labeled("AWSCURRENT")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,7 +127,7 @@ func TestRollbackDuringARotation(t *testing.T) {
 			t.Fatal(err)
 		}
 		rollBack := func() {
-			previous, _ := w.labelled("AWSPREVIOUS")
+			previous, _ := w.labeled("AWSPREVIOUS")
 			if err := h.Restore(t.Context(), previous.value); err != nil {
 				t.Fatal(err)
 			}
@@ -150,9 +149,9 @@ func TestRollbackDuringARotation(t *testing.T) {
 		case err == nil:
 			err = w.step(t.Context(), rotation.FinishSecret, token)
 		}
-		current, _ := w.labelled("AWSCURRENT")
+		current, _ := w.labeled("AWSCURRENT")
 		if ok, oerr := w.open(current.value); !ok {
-			t.Errorf("rolled back %s: AWSCURRENT is accepted: %v, %v; the rotation says %v", when, ok, oerr, err)
+			t.Errorf("rolled back %s: AWSCURRENT is accepted: %v, %v; the rotation returned %v", when, ok, oerr, err)
 		}
 		if current.id == token {
 			t.Errorf("rolled back %s: the rollback was overwritten", when)
@@ -160,9 +159,9 @@ func TestRollbackDuringARotation(t *testing.T) {
 	}
 }
 
-// TestLabelTakenDuringFinishSecret: finishSecret has read all that it reads when an operator's
-// `rotatorctl recover --yes` comes and goes, and it dies after the change. The next step, which
-// can be any, finds that only the version which has lost its label opens the target.
+// TestLabelTakenDuringFinishSecret: `rotatorctl recover --yes` runs after finishSecret has read
+// everything, and finishSecret dies after the change. The next step, whichever it is, finds that
+// only the unlabeled version opens the target.
 func TestLabelTakenDuringFinishSecret(t *testing.T) {
 	for _, next := range steps {
 		w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
@@ -200,7 +199,7 @@ func TestLabelTakenDuringFinishSecret(t *testing.T) {
 		w.wire.set(nil)
 		kill()
 		if err := w.notLockedOut(); err == nil {
-			t.Error("a labelled version opens the target: the test does not show what it is for")
+			t.Error("a labeled version opens the target: the test does not show what it is for")
 		}
 		if err := w.step(t.Context(), next, token); err != nil {
 			t.Errorf("%s: %v", next, err)
@@ -219,8 +218,8 @@ func TestLabelTakenDuringFinishSecret(t *testing.T) {
 	}
 }
 
-// TestRotationThatWasGivenUpStaysSo, where AWSCURRENT opens the target.
-func TestRotationThatWasGivenUpStaysSo(t *testing.T) {
+// TestAbandonedRotationStaysAbandoned if AWSCURRENT opens the target.
+func TestAbandonedRotationStaysAbandoned(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 1)
 	if err := w.stage("AWSPENDING", token, ""); err != nil {
 		t.Fatal(err)
@@ -235,9 +234,8 @@ func TestRotationThatWasGivenUpStaysSo(t *testing.T) {
 	}
 }
 
-// TestRecoverEndsARotationWhoseValueWorks: where the target accepts the old credential
-// beside the new one, as Active Directory does for an hour, that it does is no reason to
-// give the new one up.
+// TestRecoverEndsARotationWhoseValueWorks: if the target also accepts the old credential, as Active
+// Directory does for an hour, recover still promotes the new one.
 func TestRecoverEndsARotationWhoseValueWorks(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}, 2)
 	r, err := w.rotator()
@@ -257,8 +255,8 @@ func TestRecoverEndsARotationWhoseValueWorks(t *testing.T) {
 	}
 }
 
-// TestLabelIsNotPutBackOverAnEdit: the operator gives the rotation up and writes into the
-// secret what he is about to set.
+// TestLabelIsNotPutBackOverAnEdit: the operator abandons the rotation and writes to the secret the
+// password that comes next at the target.
 func TestLabelIsNotPutBackOverAnEdit(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, token := begun(t, h, 0)
@@ -285,12 +283,12 @@ func TestLabelIsNotPutBackOverAnEdit(t *testing.T) {
 	}
 }
 
-// TestLabelIsNotPutBackOnAFinishedRotation, by an event that comes late, although the
-// target was restored from a backup of its time.
+// TestLabelIsNotPutBackOnAFinishedRotation by a late event, even if the target was restored from a
+// backup of that time.
 func TestLabelIsNotPutBackOnAFinishedRotation(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, old := begun(t, h, 4)
-	ended, err := w.labelled("AWSCURRENT")
+	ended, err := w.labeled("AWSCURRENT")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -312,7 +310,7 @@ func TestLabelIsNotPutBackOnAFinishedRotation(t *testing.T) {
 	}
 }
 
-// TestRecoverKeepsAnEdit of the credential alone, that the target accepts beside the
+// TestRecoverKeepsAnEdit of only the credential, which the target accepts in addition to the
 // pending value.
 func TestRecoverKeepsAnEdit(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
@@ -332,7 +330,7 @@ func TestRecoverKeepsAnEdit(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := operator.Recover(t.Context(), r, w.arn)
-	current, _ := w.labelled("AWSCURRENT")
+	current, _ := w.labeled("AWSCURRENT")
 	if password, _ := current.value.Text("password"); password != "changed-by-hand" || err != nil {
 		t.Errorf("%q, %v: the edit was lost", d.Action, err)
 	}
@@ -341,8 +339,8 @@ func TestRecoverKeepsAnEdit(t *testing.T) {
 	}
 }
 
-// TestOldVersionThatCannotBeRead, as its key is not the secret's any more, does not hide
-// an older one that opens the target.
+// TestOldVersionThatCannotBeRead: a version whose key the secret no longer uses does not hide an
+// older one that opens the target.
 func TestOldVersionThatCannotBeRead(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, _ := begun(t, h, 4)
@@ -370,8 +368,8 @@ func TestOldVersionThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestSuperuserThatIsRotatedInTheMiddle of a step: what was read of its secret before is
-// refused, and what it has now is read.
+// TestSuperuserThatIsRotatedInTheMiddle of a step: the value read before is refused, and the new
+// one is read.
 func TestSuperuserThatIsRotatedInTheMiddle(t *testing.T) {
 	h := newLent(t)
 	w, token := begun(t, h, 0)
@@ -399,8 +397,8 @@ func TestSuperuserThatIsRotatedInTheMiddle(t *testing.T) {
 	}
 }
 
-// TestReadsThatAreBehind: a read of AWSCURRENT that shows the version before, in the
-// beginning or after the pending value is stored, is no edit.
+// TestReadsThatAreBehind: a stale read of AWSCURRENT, at the beginning or after the pending value
+// is stored, does not count as an edit.
 func TestReadsThatAreBehind(t *testing.T) {
 	for _, after := range []string{"DescribeSecret", "PutSecretValue"} {
 		w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
@@ -446,8 +444,8 @@ func TestReadsThatAreBehind(t *testing.T) {
 	}
 }
 
-// TestLabelIsNotPutBackOverARollback: the operator gives the rotation up, and makes
-// current by the labels what he is about to set at the target.
+// TestLabelIsNotPutBackOverARollback: the operator abandons the rotation and moves AWSCURRENT to
+// the version that comes next at the target.
 func TestLabelIsNotPutBackOverARollback(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, _ := begun(t, h, 4)
@@ -458,11 +456,11 @@ func TestLabelIsNotPutBackOverARollback(t *testing.T) {
 	if err := w.gap(token); err != nil {
 		t.Fatal(err)
 	}
-	previous, err := w.labelled("AWSPREVIOUS")
+	previous, err := w.labeled("AWSPREVIOUS")
 	if err != nil {
 		t.Fatal(err)
 	}
-	current, err := w.labelled("AWSCURRENT")
+	current, err := w.labeled("AWSCURRENT")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -485,8 +483,8 @@ func TestLabelIsNotPutBackOverARollback(t *testing.T) {
 	}
 }
 
-// TestRecoverRevokesWhatItAbandons: the target has issued the pending credential, and an edit keeps
-// it from becoming current.
+// TestRecoverRevokesWhatItAbandons: the target has issued the pending credential, and an edit
+// prevents its promotion.
 func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 	h := &mintingHarness{toyHarness{server: newToyServer(t)}}
 	w, _ := begun(t, h, 2)
@@ -500,7 +498,7 @@ func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 	if d, err := operator.Recover(t.Context(), r, w.arn); err != nil || !strings.Contains(d.Action, "remove AWSPENDING") {
 		t.Fatalf("%q, %v", d.Action, err)
 	}
-	current, err := w.labelled("AWSCURRENT")
+	current, err := w.labeled("AWSCURRENT")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -512,8 +510,8 @@ func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 	}
 }
 
-// TestCheckSeesWhatWasGivenUp: a rotation was cancelled, and its label taken away.
-func TestCheckSeesWhatWasGivenUp(t *testing.T) {
+// TestCheckSeesAbandonedRotations: a rotation was canceled, and its label removed.
+func TestCheckSeesAbandonedRotations(t *testing.T) {
 	w, token := begun(t, &mintingHarness{toyHarness{server: newToyServer(t)}}, 1)
 	if err := w.stage("AWSPENDING", token, ""); err != nil {
 		t.Fatal(err)
@@ -529,7 +527,8 @@ func TestCheckSeesWhatWasGivenUp(t *testing.T) {
 	}
 }
 
-// TestSuperuserByName: AWS's templates pass masterarn on, so a secret's name does as well.
+// TestSuperuserByName: AWS's templates accept a name in masterarn, because they pass it to Secrets
+// Manager.
 func TestSuperuserByName(t *testing.T) {
 	w, err := newWorld(t, newLent(t))
 	if err != nil {

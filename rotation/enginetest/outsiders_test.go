@@ -12,7 +12,7 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// mayChange refuses what a superuser must not change.
+// mayChange rejects what a superuser must not change.
 func (e toyEngine) mayChange(ctx context.Context, s *toySession, r *engine.Request, users ...string) error {
 	if !r.Superuser {
 		return nil
@@ -38,12 +38,12 @@ func (e toyEngine) mayChange(ctx context.Context, s *toySession, r *engine.Reque
 	return nil
 }
 
-// share gives the second user what the application has created.
+// share gives the second user what the application created.
 func (e toyEngine) share(s *toySession, current, other string) error {
 	word := "LEND"
 	switch e.flaw {
 	case "minds a second user without a password":
-		time.Sleep(250 * time.Millisecond) // it has none yet; a concurrent call sees that, also on a busy machine
+		time.Sleep(250 * time.Millisecond) // long enough for a concurrent call to see that it has none yet
 	case "shares nothing":
 		return nil
 	case "gives everything away":
@@ -53,7 +53,7 @@ func (e toyEngine) share(s *toySession, current, other string) error {
 	return err
 }
 
-// Acts are those of a login that the toy lets claim and lock other users, and read its log.
+// Acts returns the acts of a login that the toy lets claim and lock other users, and read its log.
 func (h *toyHarness) Acts(_ context.Context, v engine.Value) ([]Act, error) {
 	user, _ := v.Text("username")
 	other, err := pair.Other(h.engine.Kind(), &engine.Request{}, user)
@@ -111,8 +111,8 @@ func (h *toyHarness) Work(ctx context.Context, v engine.Value) error {
 	return nil
 }
 
-// TestPairsInOthersHandsAreCaught: for each class of defect that outsiders, concurrent calls or the
-// application meet, the part that must see it.
+// TestPairsInOthersHandsAreCaught: each defect that outsiders, concurrent calls or the application
+// would meet is caught by the named part.
 func TestPairsInOthersHandsAreCaught(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	for _, tc := range []struct {
@@ -120,11 +120,11 @@ func TestPairsInOthersHandsAreCaught(t *testing.T) {
 		alternating      bool
 	}{
 		{"minds what strangers claim", "Strangers", "claims both users: the rotation fails", true},
-		{"waits for strangers", "Strangers", "locks both users: the rotation takes", true},
+		{"waits for strangers", "Strangers", "locks both users: the rotation took", true},
 		{"shows the password", "Strangers", "reads the log: a stranger gained", false},
 		{"changes administrators", "Administrators", "a single user with a wrong password and RECOVER_BY_SUPERUSER", true},
-		{"changes administrators", "Administrators", "the current one of two users: the rotation says <nil>", true},
-		{"changes administrators", "Administrators", "the second one of two users: the rotation says <nil>", true},
+		{"changes administrators", "Administrators", "the current one of two users: the rotation returned <nil>", true},
+		{"changes administrators", "Administrators", "the second one of two users: the rotation returned <nil>", true},
 		{"shares nothing", "Rights", "AWSCURRENT after 1 rotations: the user may not use", true},
 		{"gives everything away", "Rights", "AWSPREVIOUS after 1 rotations: the user may not use", true},
 		{"sets something else each time", "Birth", "testSecret finishSecret finishSecret]]: testSecret: LoginRefused", true},
@@ -136,7 +136,7 @@ func TestPairsInOthersHandsAreCaught(t *testing.T) {
 			h := &toyHarness{server: newToyServer(t), engine: toyEngine{flaw: tc.flaw}, alternating: tc.alternating}
 			i := slices.IndexFunc(checks, func(c check) bool { return c.name == tc.part })
 			if err := checks[i].run(quietTB{t}, h); err == nil || !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("%s says %v, want %q", tc.part, err, tc.want)
+				t.Errorf("%s returned %v, want %q", tc.part, err, tc.want)
 			}
 		})
 	}

@@ -10,10 +10,9 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Policies returns the IAM policy that permissions stand for, and all that are less:
-// one for each action that is left out, for each resource that is left out, or another
-// where it is the only one, and for each value of a condition that is another. They
-// are named by what they lack. A resource that stands for several is an error.
+// Policies returns the IAM policy for permissions and every policy that allows less, named by what
+// it lacks: one without each action, one without each resource (or with another if it is the only
+// one), and one with another value for each condition. A resource with a wildcard is an error.
 func Policies(t testing.TB, permissions []engine.Permission) (whole string, lesser map[string]string) {
 	t.Helper()
 	write := func(list []engine.Permission) string {
@@ -46,10 +45,10 @@ func Policies(t testing.TB, permissions []engine.Permission) (whole string, less
 		}
 		for j, resource := range p.Resources {
 			if resource == "*" {
-				continue // what takes no ARN has no other
+				continue // the action does not take an ARN
 			}
 			if strings.ContainsAny(resource, "*?") {
-				t.Errorf("%s: the resource %s is more than one", p.Sid, resource)
+				t.Errorf("%s: the resource %s matches more than one", p.Sid, resource)
 			}
 			less(i, resource, func(p *engine.Permission) {
 				if p.Resources = slices.Delete(slices.Clone(p.Resources), j, j+1); len(p.Resources) == 0 {

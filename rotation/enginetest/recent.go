@@ -1,11 +1,10 @@
 package enginetest
 
-// Recent are the users that a harness has made of late. The suite makes hundreds,
-// and some servers become slow by them: a harness drops those whose world is over,
-// which is all but the last two.
+// Recent holds the users that a harness created last. The suite creates hundreds, which slows some
+// servers down. All but the last two belong to finished tests and can be dropped.
 type Recent []string
 
-// Add takes a new user's name and returns the name of one to drop, or "".
+// Add adds a new user's name and returns the name of a user to drop, or "".
 func (r *Recent) Add(name string) string {
 	*r = append(*r, name)
 	if len(*r) < 3 {

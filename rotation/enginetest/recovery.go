@@ -17,11 +17,11 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// recovery begins rotations in states that other functions never get out of.
+// recovery begins rotations in states that other rotation functions never get out of.
 func recovery(t testing.TB, h Harness) error {
-	// A rotation was abandoned after any of its steps, or in the gap of finishSecret, by
-	// the book: cancelled, and AWSPENDING taken away. The credential that works can have no
-	// label then.
+	// A rotation was abandoned after any of its steps, or in the gap of finishSecret, as AWS
+	// documents it: canceled, and AWSPENDING removed. The working credential may then have no
+	// label.
 	for last := range 4 {
 		w, err := newWorld(t, h)
 		if err != nil {
@@ -51,14 +51,13 @@ func recovery(t testing.TB, h Harness) error {
 			return err
 		}
 		if err := w.all(context.Background(), next); err != nil {
-			return fmt.Errorf("after a rotation that was abandoned after %s: %w", steps[last], err)
+			return fmt.Errorf("after a rotation abandoned after %s: %w", steps[last], err)
 		}
 		if err := w.ended(next); err != nil {
-			return fmt.Errorf("after a rotation that was abandoned after %s: %w", steps[last], err)
+			return fmt.Errorf("after a rotation abandoned after %s: %w", steps[last], err)
 		}
 	}
-	// A place that was reserved and never filled is no obstacle once its label
-	// is gone.
+	// A version that was reserved and never filled does no harm once its label is gone.
 	w, err := newWorld(t, h)
 	if err != nil {
 		return err
@@ -80,15 +79,15 @@ func recovery(t testing.TB, h Harness) error {
 	if err := foreign(w); err != nil {
 		return err
 	}
-	// Somebody put the previous credential back at the target, by hand. What is
-	// behind the label AWSPREVIOUS is not needed, so nor is the right to list it.
+	// Somebody restored the previous credential at the target by hand. Versions older than
+	// AWSPREVIOUS are not needed, so neither is the right to list them.
 	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
 		if operation == "ListSecretVersionIds" {
 			return failure("AccessDeniedException"), nil
 		}
 		return send()
 	})
-	before, err := w.labelled("AWSPREVIOUS")
+	before, err := w.labeled("AWSPREVIOUS")
 	if err != nil {
 		return err
 	}
@@ -102,13 +101,13 @@ func recovery(t testing.TB, h Harness) error {
 		return err
 	}
 	if err := w.all(context.Background(), next); err != nil {
-		return fmt.Errorf("after the previous credential was put back by hand: %w", err)
+		return fmt.Errorf("after the previous credential was restored by hand: %w", err)
 	}
 	return w.ended(next)
 }
 
-// foreign leaves AWSPENDING on a version that no rotation made: nothing acts on it,
-// and once the label is gone the next rotation succeeds.
+// foreign leaves AWSPENDING on a version that no rotation created. No step acts on it, and once the
+// label is gone the next rotation succeeds.
 func foreign(w *world) error {
 	left := uuid.NewString()
 	if err := w.put(w.first, left, "AWSPENDING"); err != nil {
@@ -134,9 +133,8 @@ func foreign(w *world) error {
 	return nil
 }
 
-// repair crashes Recover at every point, in the state that a finishSecret leaves which died
-// between the change and the promotion, and demands that nothing gets worse and that a
-// repetition completes the repair.
+// repair crashes Recover at every point, after a finishSecret that died between the change and the
+// promotion. Nothing may get worse, and running Recover again must complete the repair.
 func repair(t testing.TB, h Harness) error {
 	points, name := 0, ""
 	for at := 1; ; at++ {
@@ -169,10 +167,10 @@ func repair(t testing.TB, h Harness) error {
 		if died {
 			points++
 			if err := recover(context.Background()); err != nil {
-				return fmt.Errorf("recover cut at point %d: the repetition fails: %w", at, err)
+				return fmt.Errorf("recover cut at point %d: the retry fails: %w", at, err)
 			}
 		}
-		current, err := w.labelled("AWSCURRENT")
+		current, err := w.labeled("AWSCURRENT")
 		if err != nil {
 			return err
 		}
@@ -187,8 +185,8 @@ func repair(t testing.TB, h Harness) error {
 	return nil
 }
 
-// preflight sends testSecret alone with a copy of the current value, as
-// RotateSecret does when it is told not to rotate at once.
+// preflight sends testSecret alone with a copy of the current value, as RotateSecret does with
+// RotateImmediately=false.
 func preflight(t testing.TB, h Harness) error {
 	w, err := newWorld(t, h)
 	if err != nil {
@@ -219,7 +217,7 @@ func preflight(t testing.TB, h Harness) error {
 	if len(w.kind.SecretFields) == 0 || w.h.Target() == "" {
 		return nil
 	}
-	// A credential that the target refuses is told.
+	// A credential that the target refuses is reported.
 	wrong := w.first.With(w.kind.SecretFields[0], "not-the-password-1A!")
 	if err := w.put(wrong, uuid.NewString(), "AWSCURRENT"); err != nil {
 		return err

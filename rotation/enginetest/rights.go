@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// rights does the application's work before the first rotation and after each of three, with the
-// current value and, where users alternate, with the previous one.
+// rights runs the application before the first rotation and after each of three, with the current
+// value and, if users alternate, with the previous one.
 func rights(t testing.TB, h Harness) error {
 	application, ok := h.(Workload)
 	if !ok {
@@ -28,7 +28,7 @@ func rights(t testing.TB, h Harness) error {
 			}
 		}
 		for _, label := range labels {
-			v, err := w.labelled(label)
+			v, err := w.labeled(label)
 			if err != nil {
 				return err
 			}

@@ -11,9 +11,9 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// standing takes createSecret, setSecret and testSecret in several orders and numbers, and then
-// abandons the rotation: AWSCURRENT opens the target after each of them, because only
-// finishSecret may end it.
+// standing runs createSecret, setSecret and testSecret in several orders, some repeatedly, and then
+// abandons the rotation. AWSCURRENT opens the target after each step, because only finishSecret may
+// end it.
 func standing(t testing.TB, h Harness) error {
 	const (
 		create = rotation.CreateSecret
@@ -36,7 +36,7 @@ func standing(t testing.TB, h Harness) error {
 			return err
 		}
 		stands := func(when string) error {
-			current, err := w.labelled("AWSCURRENT")
+			current, err := w.labeled("AWSCURRENT")
 			if err != nil {
 				return err
 			}
@@ -62,9 +62,9 @@ func standing(t testing.TB, h Harness) error {
 				return err
 			}
 			if err := w.step(context.Background(), rotation.FinishSecret, token); engine.CauseOf(err) != engine.RotationDisabled {
-				return fmt.Errorf("%v: finishSecret of a cancelled rotation: %v, want RotationDisabled", order, err)
+				return fmt.Errorf("%v: finishSecret of a canceled rotation: %v, want RotationDisabled", order, err)
 			}
-			if err := stands("cancelled"); err != nil {
+			if err := stands("canceled"); err != nil {
 				return err
 			}
 		}

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// strangers rotates a pair that was rotated before, once after each act of a login without
-// administrative rights: no act stops or slows the rotation, or shows it to the login.
+// strangers rotates an existing pair after each act of a login without administrative rights. No
+// act stops or slows the rotation, or lets the login observe it.
 func strangers(t testing.TB, h Harness) error {
 	s, ok := h.(Strangers)
 	if !ok {
@@ -26,7 +26,7 @@ func strangers(t testing.TB, h Harness) error {
 			return fmt.Errorf("before any act: %w", err)
 		}
 		limit := 5*time.Second + 5*time.Since(begin)
-		current, err := w.labelled("AWSCURRENT")
+		current, err := w.labeled("AWSCURRENT")
 		if err != nil {
 			return err
 		}
@@ -41,13 +41,13 @@ func strangers(t testing.TB, h Harness) error {
 	return errors.Join(errs...)
 }
 
-// despite rotates after an act, within a limit.
+// despite rotates after an act, within a time limit.
 func (w *world) despite(act Act, limit time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	undo, err := act.Do(ctx)
 	if err != nil {
-		return fmt.Errorf("the act itself fails: %w", err)
+		return fmt.Errorf("cannot perform the act: %w", err)
 	}
 	if undo != nil {
 		defer undo()
@@ -61,7 +61,7 @@ func (w *world) despite(act Act, limit time.Duration) error {
 		return fmt.Errorf("the rotation fails: %w", err)
 	}
 	if took := time.Since(begin); took > limit {
-		return fmt.Errorf("the rotation takes %s, want %s at most", took, limit)
+		return fmt.Errorf("the rotation took %s, want at most %s", took, limit)
 	}
 	if act.Observed != nil {
 		if err := act.Observed(ctx); err != nil {
@@ -71,10 +71,10 @@ func (w *world) despite(act Act, limit time.Duration) error {
 	return errors.Join(w.ended(token), w.bothOpen())
 }
 
-// bothOpen demands, where users alternate, that AWSPREVIOUS opens the target as well as AWSCURRENT.
+// bothOpen checks that AWSCURRENT and, if users alternate, AWSPREVIOUS open the target.
 func (w *world) bothOpen() error {
 	for _, label := range []string{"AWSCURRENT", "AWSPREVIOUS"} {
-		v, err := w.labelled(label)
+		v, err := w.labeled(label)
 		if err != nil {
 			return err
 		}

@@ -13,10 +13,9 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 )
 
-// crash ends a rotation at its n-th point, as if the process had died there:
-// from then on nothing that it does reaches anybody. Points are the moments
-// before and after each call to Secrets Manager and each piece of data that goes
-// to or comes from the target; they are counted as they happen.
+// crash ends a rotation at its n-th point, as if the process had died there: nothing that it does
+// afterwards has any effect. Points are the moments before and after each call to Secrets Manager
+// and each piece of data to or from the target, counted as they happen.
 type crash struct {
 	mu    sync.Mutex
 	at    int
@@ -28,7 +27,7 @@ type crash struct {
 
 var errDead = errors.New("the process is dead")
 
-// pass counts a point and reports whether the process lives on.
+// pass counts a point and reports whether the process survives it.
 func (c *crash) pass(where string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,7 +42,7 @@ func (c *crash) pass(where string) bool {
 	return !c.dead
 }
 
-// run does something up to the crash and reports whether it happened.
+// run calls do up to the crash and reports whether the crash happened.
 func (c *crash) run(w *world, do func(context.Context) error) (died bool, err error) {
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
@@ -80,8 +79,8 @@ func (c *crash) run(w *world, do func(context.Context) error) (died bool, err er
 	return c.dead, err
 }
 
-// sweep crashes a rotation at every point, lets Secrets Manager repeat it, and
-// demands that nobody was locked out in between and that all is well in the end.
+// sweep crashes a rotation at every point and retries it as Secrets Manager does. Nobody may be
+// locked out in between, and the retry must succeed.
 func sweep(t testing.TB, h Harness) error {
 	points, lockouts := 0, 0
 	var errs []error
@@ -112,8 +111,7 @@ func sweep(t testing.TB, h Harness) error {
 			lockouts++
 			errs = append(errs, fmt.Errorf("crash at point %d, %s: %w", at, c.where, err))
 		}
-		// Every third time the repetition is cut as well, at a point that
-		// wanders through the rotation.
+		// Every third time the retry also crashes, at a point that moves through the rotation.
 		if at%3 == 0 {
 			if died, _ := (&crash{at: 1 + at*7%23}).run(w, rotate); died {
 				if err := w.notLockedOut(); err != nil {
@@ -123,7 +121,7 @@ func sweep(t testing.TB, h Harness) error {
 			}
 		}
 		if err := w.all(context.Background(), token); err != nil {
-			errs = append(errs, fmt.Errorf("crash at point %d, %s: the repetition fails: %w", at, c.where, err))
+			errs = append(errs, fmt.Errorf("crash at point %d, %s: the retry fails: %w", at, c.where, err))
 		} else if err := w.ended(token); err != nil {
 			errs = append(errs, fmt.Errorf("crash at point %d, %s: %w", at, c.where, err))
 		}
@@ -138,7 +136,7 @@ func sweep(t testing.TB, h Harness) error {
 	return errors.Join(errs...)
 }
 
-// honest demands that what an error of finishSecret says of the target is so.
+// honest checks that the state of the target is what finishSecret's error says.
 func (w *world) honest(failure error) error {
 	if failure == nil {
 		return nil
@@ -156,7 +154,7 @@ func (w *world) honest(failure error) error {
 			continue
 		}
 		for label, want := range labels {
-			v, err := w.labelled(label)
+			v, err := w.labeled(label)
 			if err != nil {
 				return err
 			}
@@ -167,17 +165,17 @@ func (w *world) honest(failure error) error {
 		return nil
 	}
 	if strings.HasPrefix(text, "finishSecret: ") {
-		return fmt.Errorf("the error says nothing of the target: %w", failure)
+		return fmt.Errorf("the error does not say the state of the target: %w", failure)
 	}
 	return nil
 }
 
-// errLockedOut is that of a target which no labelled version opens.
-var errLockedOut = errors.New("locked out: no labelled version opens the target")
+// errLockedOut means that no labeled version opens the target.
+var errLockedOut = errors.New("locked out: no labeled version opens the target")
 
-// notLockedOut demands that a labelled version opens the target, and the current one before
-// finishSecret, and where the current value must work throughout. It looks again before it says that no
-// version does: the target may make the change of a rotation that has died between two logins.
+// notLockedOut checks that a labeled version opens the target, and that AWSCURRENT does before
+// finishSecret or if it must work throughout. It tries twice before it reports a lock-out: the
+// target may complete the change of a dead rotation between two logins.
 func (w *world) notLockedOut() error {
 	all, err := w.versions()
 	if err != nil {
@@ -189,7 +187,7 @@ func (w *world) notLockedOut() error {
 	return err
 }
 
-// openedBy tries each version that has a label.
+// openedBy tries each labeled version.
 func (w *world) openedBy(all []version) error {
 	opened := false
 	for _, v := range all {

@@ -13,8 +13,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// tagger tags the secret as somebody may who can neither read nor write it: no password becomes
-// weaker, and what is the function's to decide stays as it was.
+// tagger tags the secret like somebody who can neither read nor write it. No password becomes
+// weaker, and the function's own settings stay in force.
 func tagger(t testing.TB, h Harness) error {
 	w, err := newWorld(t, h)
 	if err != nil {
@@ -33,7 +33,7 @@ func tagger(t testing.TB, h Harness) error {
 		return err
 	}
 	if err := errors.Join(w.all(context.Background(), token), w.ended(token)); err != nil {
-		return fmt.Errorf("tags that decide nothing: %w", err)
+		return fmt.Errorf("tags that must have no effect: %w", err)
 	}
 	if w.kind.Passwords.Length == 0 {
 		return nil
@@ -43,12 +43,12 @@ func tagger(t testing.TB, h Harness) error {
 	}
 	failure := w.rotate()
 	if engine.CauseOf(failure) != engine.InvalidConfiguration || failure == nil {
-		return fmt.Errorf("a tag for a password of 8 characters: the rotation says %v, want InvalidConfiguration", failure)
+		return fmt.Errorf("a tag for a password of 8 characters: the rotation returned %v, want InvalidConfiguration", failure)
 	}
 	return nil
 }
 
-// tag sets tags of the secret, given in pairs of names without prefix and values.
+// tag sets tags of the secret, given as pairs of a name without prefix and a value.
 func (w *world) tag(pairs ...string) error {
 	var tags []types.Tag
 	for i := 0; i < len(pairs); i += 2 {

@@ -20,25 +20,24 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// toyServer is a toy: a real TCP server that knows users, their passwords and one
-// right, and that answers OK, NO for a refused login, or ERR. It stands in for
-// no product; it is there so that engines that are wrong on purpose have
-// something to be wrong about.
+// toyServer is a TCP server with users, passwords and one right. It answers OK, NO to a refused
+// login, or ERR. It imitates no product: it exists to test the suite with engines that are wrong on
+// purpose.
 type toyServer struct {
 	mu     sync.Mutex
 	users  map[string]*toyUser
 	log    strings.Builder
 	listen net.Listener
-	// lag is how many logins with a password that was set are refused, as by a replica.
+	// lag is how many logins with a new password are refused, as by a replica.
 	lag int
-	// remembers is set where users may not set a password again.
+	// remembers means that users may not reuse a password.
 	remembers bool
 }
 
 type toyUser struct {
-	passwords []string // the newest first
+	passwords []string // newest first
 	right     bool
-	table     bool // may use what the application has created
+	table     bool // may use what the application created
 	old       []string
 
 	administrator, claimed, locked bool // claimed and locked by strangers
@@ -92,9 +91,9 @@ func (s *toyServer) command(who string, w []string) string {
 			return "NO"
 		}
 		return "OK"
-	case "LIST": // user: its passwords, as other systems list hashes
+	case "LIST": // user: lists its passwords, as other systems list hashes
 		return "OK " + strings.Join(u.passwords, " ")
-	case "SET": // user password ...: these and no others
+	case "SET": // user password ...: sets exactly these
 		if u == nil {
 			u = &toyUser{}
 			s.users[w[1]] = u
@@ -105,7 +104,7 @@ func (s *toyServer) command(who string, w []string) string {
 		u.old = append(u.old, u.passwords...)
 		u.passwords = slices.DeleteFunc(slices.Clone(w[2:]), func(p string) bool { return p == "" })
 		return "OK"
-	case "MINT": // user name: makes a password that begins with the name
+	case "MINT": // user name: issues a password that begins with the name
 		u.passwords = append([]string{w[2] + "." + rand.Text()}, u.passwords...)
 		return "OK " + u.passwords[0]
 	case "GRANT": // user
@@ -118,22 +117,22 @@ func (s *toyServer) command(who string, w []string) string {
 	case "LEND", "GIVE": // user user: the table
 		u.table, s.users[w[2]].table = w[0] == "LEND", u.table
 		return "OK"
-	case "SHOW": // user: all but its passwords
+	case "SHOW": // user: shows everything but its passwords
 		if u == nil {
 			return "NONE"
 		}
 		return fmt.Sprintf("OK administrator=%v claimed=%v locked=%v silent=%v", u.administrator, u.claimed, u.locked, len(u.passwords) == 0)
-	case "NOTE": // is written to the server's log
+	case "NOTE": // writes to the server's log
 		s.log.WriteString(strings.Join(w[1:], " ") + "\n")
 		return "OK"
 	}
 	return "ERR"
 }
 
-// toyEngine is right, but for the flaw that a test gives it.
+// toyEngine is correct, apart from the flaw that a test gives it.
 type toyEngine struct {
 	overlap bool // the server keeps both passwords
-	ask     bool // whether it does is not known before
+	ask     bool // whether it does is not known in advance
 	flaw    string
 	// verified, if set, is called after every login that Verify tries.
 	verified func()
@@ -190,7 +189,7 @@ func (e toyEngine) login(ctx context.Context, v engine.Value) (*toySession, erro
 		err = engine.Errorf(engine.LoginRefused, "check the password", "the toy refuses %q", t.User)
 	}
 	if err == nil && answer != "OK" && answer != "NO" {
-		err = fmt.Errorf("the toy's answer has %d characters and makes no sense", len(answer))
+		err = fmt.Errorf("the toy's answer of %d characters is invalid", len(answer))
 	}
 	if err != nil {
 		conn.Close()
@@ -213,7 +212,7 @@ func (s *toySession) send(words ...string) (string, error) {
 	if _, err := fmt.Fprintln(s.conn, strings.Join(words, " ")); err != nil {
 		return "", s.failed(err)
 	}
-	answer, err := s.in.ReadSlice('\n') // of the buffer's size at most
+	answer, err := s.in.ReadSlice('\n') // at most the buffer's size
 	if s.engine.flaw == "reads without a bound" {
 		answer, err = s.in.ReadBytes('\n')
 	}
@@ -274,8 +273,8 @@ func (e toyEngine) Set(ctx context.Context, r *engine.Request) error {
 		if _, err := s.send("NOTE", "setting", pending.Password); err != nil {
 			return err
 		}
-	case "a repetition loses the old one":
-		// What is newest becomes the second, even if that is the pending one.
+	case "a retry loses the old one":
+		// The newest becomes the second, even if it is the pending one.
 		list, err := s.send("LIST", pending.User)
 		if err != nil {
 			return err
@@ -284,7 +283,7 @@ func (e toyEngine) Set(ctx context.Context, r *engine.Request) error {
 	case "sets the password before the rights":
 		probe, err := e.login(ctx, r.Pending)
 		if err == nil {
-			return probe.conn.Close() // it must be done already, then
+			return probe.conn.Close() // then it must be done already
 		}
 		if !errors.Is(err, engine.LoginRefused) {
 			return err
@@ -296,7 +295,7 @@ func (e toyEngine) Set(ctx context.Context, r *engine.Request) error {
 	case "sets something else each time":
 		passwords[0] += fmt.Sprint(time.Now().UnixNano())
 	case "makes the change first":
-		// The old one is gone before the new one is there.
+		// The old password is removed before the new one is set.
 		if _, err := s.send("SET", pending.User, "nobody-knows"); err != nil {
 			return err
 		}
@@ -311,7 +310,7 @@ func (e toyEngine) Set(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// Retire leaves the user the pending password alone.
+// Retire leaves the user only the pending password.
 func (e toyEngine) Retire(ctx context.Context, r *engine.Request) error {
 	s, err := e.login(ctx, r.Login)
 	if err != nil {
@@ -323,7 +322,7 @@ func (e toyEngine) Retire(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// toyMinter is an engine whose passwords the server makes.
+// toyMinter is an engine whose passwords the server issues.
 type toyMinter struct{ toyEngine }
 
 func (e toyMinter) Kind() engine.Kind {
@@ -343,8 +342,8 @@ func (e toyMinter) Mint(ctx context.Context, r *engine.Request) (engine.Value, e
 	}
 	defer s.conn.Close()
 	user, _ := r.Current.Text("username")
-	// What an earlier try has made, and everything older than current, goes
-	// first: that is what keeps orphans away.
+	// First revoke what an earlier attempt created, and everything older than current. This
+	// prevents orphans.
 	current, _ := r.Current.Text("password")
 	if e.flaw != "mints twice" {
 		if _, err := s.send("SET", user, current); err != nil {
@@ -371,7 +370,7 @@ func (e toyMinter) Revoke(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// mintingHarness makes users whose passwords are looked at.
+// mintingHarness creates users for toyMinter.
 type mintingHarness struct{ toyHarness }
 
 func (h *mintingHarness) Engine() engine.Engine { return toyMinter{h.engine} }
@@ -392,7 +391,7 @@ func (h *mintingHarness) Strays(_ context.Context, versions []engine.Value) ([]s
 
 func TestMintedValuesLeaveNoOrphan(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
-	for flaw, want := range map[string]string{"": "", "mints twice": "credentials that no version has"} {
+	for flaw, want := range map[string]string{"": "", "mints twice": "credentials that are in no version"} {
 		h := &mintingHarness{toyHarness{server: newToyServer(t), engine: toyEngine{flaw: flaw}}}
 		err := sweep(quietTB{t}, h)
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
@@ -405,8 +404,8 @@ func TestMintedValuesLeaveNoOrphan(t *testing.T) {
 	}
 }
 
-// TestLateMinterIsCaught: what this toy takes back, when it comes too late with
-// its own, is what another call has stored.
+// TestLateMinterIsCaught: if this toy is too late with its own password, it revokes the one that
+// another call stored.
 func TestLateMinterIsCaught(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	err := late(quietTB{t}, &mintingHarness{toyHarness{server: newToyServer(t)}})
@@ -415,9 +414,8 @@ func TestLateMinterIsCaught(t *testing.T) {
 	}
 }
 
-// TestRecoverGivesTheLabelBackToARotationUnderWay: finishSecret changes the target, and dies,
-// just after recover has seen that current opens the target and pending does not, and before
-// it takes AWSPENDING away.
+// TestRecoverGivesTheLabelBackToARotationUnderWay: finishSecret changes the target and dies after
+// recover has seen that only current opens the target, and before it removes AWSPENDING.
 func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, token := begun(t, h, 3)
@@ -449,8 +447,8 @@ func TestRecoverGivesTheLabelBackToARotationUnderWay(t *testing.T) {
 	}
 }
 
-// slowHarness is a target that makes the change of a rotation that has died between two logins: it
-// sets the first password that it refuses.
+// slowHarness is a target that completes the change of a dead rotation between two logins: it sets
+// the first password that it refuses.
 type slowHarness struct {
 	toyHarness
 	changed bool
@@ -465,8 +463,8 @@ func (h *slowHarness) Open(ctx context.Context, v engine.Value) error {
 	return errors.Join(err, h.Restore(ctx, v))
 }
 
-// TestChangeBetweenTwoLoginsIsNoLockOut: neither version opens the target when it is tried, but at no moment
-// was it true of both.
+// TestChangeBetweenTwoLoginsIsNoLockOut: neither version opens the target when it is tried, but at
+// every moment one of them would.
 func TestChangeBetweenTwoLoginsIsNoLockOut(t *testing.T) {
 	h := &slowHarness{toyHarness: toyHarness{server: newToyServer(t)}, changed: true}
 	w, _ := begun(t, h, 3)
@@ -483,7 +481,7 @@ func TestChangeBetweenTwoLoginsIsNoLockOut(t *testing.T) {
 	}
 }
 
-// TestRetirement: when the old credential of a target with overlap stops working.
+// TestRetirement checks when the old credential of a target with overlap stops working.
 func TestRetirement(t *testing.T) {
 	for retire, works := range map[string]bool{"": true, "next": true, "now": false} {
 		h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
@@ -493,7 +491,7 @@ func TestRetirement(t *testing.T) {
 		}
 		w.env["RETIRE"] = retire
 		for range 2 {
-			old, err := w.labelled("AWSCURRENT")
+			old, err := w.labeled("AWSCURRENT")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -503,7 +501,7 @@ func TestRetirement(t *testing.T) {
 			if got, err := w.open(old.value); err != nil || got != works {
 				t.Errorf("RETIRE=%s: the old credential works %v, want %v (%v)", retire, got, works, err)
 			}
-			now, err := w.labelled("AWSCURRENT")
+			now, err := w.labeled("AWSCURRENT")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -514,7 +512,7 @@ func TestRetirement(t *testing.T) {
 	}
 }
 
-// toyHarness makes toy users.
+// toyHarness creates toy users.
 type toyHarness struct {
 	server      *toyServer
 	engine      toyEngine
@@ -569,8 +567,8 @@ func (h *toyHarness) Restore(_ context.Context, v engine.Value) error {
 	return nil
 }
 
-func TestEnginesThatAreRightPass(t *testing.T) {
-	t.Setenv("ROTATOR_FIGURES", "") // a toy's figures are nobody's business
+func TestCorrectEnginesPass(t *testing.T) {
+	t.Setenv("ROTATOR_FIGURES", "") // nobody needs a toy's figures
 	for name, h := range map[string]*toyHarness{
 		"single":      {},
 		"overlap":     {engine: toyEngine{overlap: true}},
@@ -586,12 +584,12 @@ func TestEnginesThatAreRightPass(t *testing.T) {
 	}
 }
 
-// quietTB lets a check log and clean up, and nothing else.
+// quietTB discards a check's log.
 type quietTB struct{ testing.TB }
 
 func (quietTB) Logf(string, ...any) {}
 
-// TestWrongEnginesAreCaught: for each class of defect, the checks that must see it.
+// TestWrongEnginesAreCaught: each class of defect is caught by the named checks.
 func TestWrongEnginesAreCaught(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	for flaw, tc := range map[string]struct {
@@ -609,11 +607,11 @@ func TestWrongEnginesAreCaught(t *testing.T) {
 		"takes an error for a refusal":        {toyHarness{}, "Faults Cuts", "LoginRefused"},
 		"sets something else each time":       {toyHarness{}, "Duplicates", "refuse"},
 		"makes the change first":              {toyHarness{}, "Sweep", "locked out"},
-		"a repetition loses the old one":      {toyHarness{engine: toyEngine{overlap: true}}, "Duplicates", "locked out"},
+		"a retry loses the old one":           {toyHarness{engine: toyEngine{overlap: true}}, "Duplicates", "locked out"},
 		"sets the password before the rights": {toyHarness{alternating: true}, "Sweep", "lacks the right"},
 	} {
 		t.Run(flaw, func(t *testing.T) {
-			t.Parallel() // much of it is waiting
+			t.Parallel() // most of the time is waiting
 			h := tc.harness
 			h.server, h.engine.flaw = newToyServer(t), flaw
 			for name := range strings.FieldsSeq(tc.checks) {
@@ -623,7 +621,7 @@ func TestWrongEnginesAreCaught(t *testing.T) {
 				}
 				err := checks[i].run(quietTB{t}, &h)
 				if err == nil || !strings.Contains(err.Error(), tc.want) {
-					t.Errorf("%s says %v, want %q", name, err, tc.want)
+					t.Errorf("%s returned %v, want %q", name, err, tc.want)
 				}
 			}
 		})

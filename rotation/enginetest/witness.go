@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// watched has a client log in with AWSCURRENT without pause while rotations go on. No login is
-// refused before finishSecret, and where the current value must work throughout, none is; else
-// the refusals and how long they lasted are reported.
+// watched logs in with AWSCURRENT continuously during rotations. No login is refused before
+// finishSecret, or at any time if the current value must work throughout. Otherwise the number and
+// duration of the refusals are reported.
 func watched(t testing.TB, h Harness) error {
 	w, err := newWorld(t, h)
 	if err != nil {
@@ -25,7 +25,7 @@ func watched(t testing.TB, h Harness) error {
 		end <- func() error {
 			var since time.Time
 			for !done.Load() || !since.IsZero() {
-				v, err := w.labelled("AWSCURRENT")
+				v, err := w.labeled("AWSCURRENT")
 				if err != nil {
 					return err
 				}
@@ -60,7 +60,7 @@ func watched(t testing.TB, h Harness) error {
 		if err = w.rotate(); err != nil {
 			break
 		}
-		// A client may hold a value for a whole rotation, but not for two.
+		// A client may use a value for one whole rotation, but not for two.
 		for seen := accepted.Load(); accepted.Load() < seen+2 && len(end) == 0; {
 			time.Sleep(time.Millisecond)
 		}

@@ -33,8 +33,8 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
 var steps = []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret}
 
-// world is a target behind a proxy, a simulated Secrets Manager behind a wire
-// that can be broken, and one secret.
+// world is a target behind a proxy, a simulated Secrets Manager behind a breakable wire, and one
+// secret.
 type world struct {
 	t      testing.TB
 	h      Harness
@@ -42,7 +42,7 @@ type world struct {
 	proxy  *testserver.FaultProxy // nil for an engine without a target
 	sim    *sim.Sim
 	wire   *wire
-	client *secretsmanager.Client // the operator's, which nothing breaks
+	client *secretsmanager.Client // the operator's, which never breaks
 	api    *secretsmanager.Client // the function's
 	env    map[string]string
 	log    bytes.Buffer
@@ -50,17 +50,17 @@ type world struct {
 
 	arn   string
 	first engine.Value
-	// superuser is set where the secret names a superuser secret.
+	// superuser means that the secret names a superuser secret.
 	superuser bool
 	made      int // rotations begun
-	// finishing is set once finishSecret has run in the rotation at hand: before, AWSCURRENT
+	// finishing is set once finishSecret has run in the current rotation. Before that, AWSCURRENT
 	// must open the target.
 	finishing atomic.Bool
 
 	tokens []string // the rotation tokens that were sent, under logMu
 }
 
-// newWorld makes a user and its secret.
+// newWorld creates a user and its secret.
 func newWorld(t testing.TB, h Harness) (*world, error) {
 	w := &world{t: t, h: h, kind: h.Engine().Kind(), wire: &wire{}, env: map[string]string{}}
 	if c, ok := h.(Configured); ok {
@@ -86,12 +86,12 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Millisecond, nil })
 		})
 	})
-	// The suite sends the events itself; this function only leaves the place
-	// that a rotation reserves.
+	// The suite sends the events itself. This function fails at once, which leaves the version that
+	// a rotation reserves.
 	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
 	value, superuser, err := h.New(context.Background(), host, port)
 	if err != nil {
-		return nil, fmt.Errorf("the harness makes no user: %w", err)
+		return nil, fmt.Errorf("the harness cannot create a user: %w", err)
 	}
 	if !superuser.IsZero() {
 		arn, err := w.create(superuser)
@@ -107,7 +107,7 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 	return w, w.store(value)
 }
 
-// store creates the secret, which from then on is the world's.
+// store creates the secret, which becomes the world's secret.
 func (w *world) store(v engine.Value) (err error) {
 	if w.arn, err = w.create(v); err != nil {
 		return err
@@ -141,11 +141,11 @@ func (w *world) begin() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_ = w.sim.WaitRotation(context.Background(), w.arn) // it has failed, as is meant
+	_ = w.sim.WaitRotation(context.Background(), w.arn) // it fails, as intended
 	return token, nil
 }
 
-// rotator is as good as a new process: nothing is kept.
+// rotator returns a new rotator without any state, as in a new process.
 func (w *world) rotator() (*rotation.Rotator, error) {
 	return rotation.New(rotation.Config{
 		Engines: []engine.Engine{w.h.Engine()},
@@ -155,7 +155,7 @@ func (w *world) rotator() (*rotation.Rotator, error) {
 	})
 }
 
-// step takes one step.
+// step runs one step.
 func (w *world) step(ctx context.Context, step rotation.Step, token string) error {
 	r, err := w.rotator()
 	if err != nil {
@@ -173,14 +173,14 @@ func (w *world) step(ctx context.Context, step rotation.Step, token string) erro
 	return r.Handle(ctx, rotation.Event{Step: step, SecretID: w.arn, ClientRequestToken: token, RotationToken: engine.StringValue(proof)})
 }
 
-// Write takes a line of the core's log.
+// Write implements io.Writer for the rotator's log.
 func (w *world) Write(line []byte) (int, error) {
 	w.logMu.Lock()
 	defer w.logMu.Unlock()
 	return w.log.Write(line)
 }
 
-// all takes every step.
+// all runs every step.
 func (w *world) all(ctx context.Context, token string) error {
 	for _, s := range steps {
 		if err := w.step(ctx, s, token); err != nil {
@@ -190,9 +190,9 @@ func (w *world) all(ctx context.Context, token string) error {
 	return nil
 }
 
-// gap takes every step, but finishSecret dies between the change at the target and the
-// promotion. It returns an error unless that state is the one it says: the pending value opens
-// the target, and the current one does so only where it must work throughout.
+// gap runs every step, but finishSecret dies between the change at the target and the promotion. It
+// checks that the pending value then opens the target, and the current one only if it must work
+// throughout.
 func (w *world) gap(token string) error {
 	for _, s := range steps[:3] {
 		if err := w.step(context.Background(), s, token); err != nil {
@@ -213,10 +213,10 @@ func (w *world) gap(token string) error {
 	err := w.step(ctx, rotation.FinishSecret, token)
 	w.wire.set(nil)
 	if err == nil || ctx.Err() == nil {
-		return fmt.Errorf("finishSecret did not come to the promotion: %v", err)
+		return fmt.Errorf("finishSecret did not reach the promotion: %v", err)
 	}
 	for label, want := range map[string]bool{"AWSPENDING": true, "AWSCURRENT": w.continuous()} {
-		v, err := w.labelled(label)
+		v, err := w.labeled(label)
 		if err != nil {
 			return err
 		}
@@ -227,7 +227,7 @@ func (w *world) gap(token string) error {
 	return nil
 }
 
-// rotate does a whole rotation.
+// rotate performs a whole rotation.
 func (w *world) rotate() error {
 	token, err := w.begin()
 	if err != nil {
@@ -236,14 +236,14 @@ func (w *world) rotate() error {
 	return w.all(context.Background(), token)
 }
 
-// version is a version with a value.
+// version is a version of the secret with its value.
 type version struct {
 	id     string
 	labels []string
 	value  engine.Value
 }
 
-// versions returns every version that has a value, labelled or not.
+// versions returns every version that has a value, labeled or not.
 func (w *world) versions() ([]version, error) {
 	list, err := w.client.ListSecretVersionIds(context.Background(), &secretsmanager.ListSecretVersionIdsInput{SecretId: &w.arn, IncludeDeprecated: aws.Bool(true)})
 	if err != nil {
@@ -266,8 +266,8 @@ func (w *world) versions() ([]version, error) {
 	return out, nil
 }
 
-// labelled returns the version with a label.
-func (w *world) labelled(label string) (version, error) {
+// labeled returns the version with a label.
+func (w *world) labeled(label string) (version, error) {
 	all, err := w.versions()
 	if err != nil {
 		return version{}, err
@@ -277,7 +277,7 @@ func (w *world) labelled(label string) (version, error) {
 			return v, nil
 		}
 	}
-	return version{}, fmt.Errorf("no version is %s", label)
+	return version{}, fmt.Errorf("no version has the label %s", label)
 }
 
 // put stores a version as an operator does.
@@ -298,7 +298,7 @@ func (w *world) update(v engine.Value) error {
 	return err
 }
 
-// stage moves a label as an operator does; "" stands for none.
+// stage moves a label as an operator does; "" is no version.
 func (w *world) stage(label, from, to string) error {
 	in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &w.arn, VersionStage: &label}
 	if from != "" {
@@ -311,21 +311,21 @@ func (w *world) stage(label, from, to string) error {
 	return err
 }
 
-// replace makes a value current as an operator does who leaves AWSPENDING alone: a
-// PutSecretValue of AWSCURRENT would take it away.
+// replace makes a value current and leaves AWSPENDING alone, which a PutSecretValue with AWSCURRENT
+// would remove.
 func (w *world) replace(v engine.Value) error {
 	token := uuid.NewString()
 	if err := w.put(v, token, "edited"); err != nil {
 		return err
 	}
-	current, err := w.labelled("AWSCURRENT")
+	current, err := w.labeled("AWSCURRENT")
 	if err != nil {
 		return err
 	}
 	return w.stage("AWSCURRENT", current.id, token)
 }
 
-// direct returns a value as it would be without the proxy, for the harness.
+// direct returns a value with the target's own port instead of the proxy's, for the harness.
 func (w *world) direct(v engine.Value) engine.Value {
 	if w.proxy == nil || !v.IsObject() {
 		return v
@@ -337,7 +337,7 @@ func (w *world) direct(v engine.Value) engine.Value {
 	return v
 }
 
-// open asks the target about a value: true for accepted.
+// open reports whether the target accepts a value.
 func (w *world) open(v engine.Value) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -354,10 +354,10 @@ func (w *world) alternates() bool {
 	return ok && w.kind.Alternates() && w.env["STRATEGY"] != "single"
 }
 
-// oneAtATime reports whether finishSecret makes the change, or completes it.
+// oneAtATime reports whether finishSecret makes or completes the change.
 func (w *world) oneAtATime() bool { return w.kind.Overlap != engine.BothWork && !w.alternates() }
 
-// strategy names it for the figures.
+// strategy returns the strategy's name in figures.
 func (w *world) strategy() string {
 	switch {
 	case w.alternates():
@@ -371,18 +371,18 @@ func (w *world) strategy() string {
 // continuous reports whether the current value must work throughout.
 func (w *world) continuous() bool { return w.h.Overlap() || w.alternates() }
 
-// ended checks what a rotation must have come to.
+// ended checks the outcome of a complete rotation.
 func (w *world) ended(token string) error {
 	all, err := w.versions()
 	if err != nil {
 		return err
 	}
-	current, err := w.labelled("AWSCURRENT")
+	current, err := w.labeled("AWSCURRENT")
 	if err != nil {
 		return err
 	}
 	if current.id != token {
-		return fmt.Errorf("AWSCURRENT is on version %s and not on the rotation's", current.id)
+		return fmt.Errorf("AWSCURRENT is on version %s, not on the rotation's", current.id)
 	}
 	if ok, err := w.open(current.value); err != nil || !ok {
 		return fmt.Errorf("AWSCURRENT does not open the target: accepted %v, %v", ok, err)
@@ -393,7 +393,7 @@ func (w *world) ended(token string) error {
 			fields = append([]string{w.kind.UserField}, fields...)
 		}
 		if !current.value.EqualBut(w.first, fields...) {
-			return errors.New("the rotation changed more of the secret than its credential")
+			return errors.New("the rotation changed more than the credential in the secret")
 		}
 	}
 	for _, v := range all {
@@ -404,8 +404,8 @@ func (w *world) ended(token string) error {
 			return fmt.Errorf("version %s has the same value as the new one", v.id)
 		}
 	}
-	// Clients may still hold the one before, and the ladder needs it.
-	if _, err := w.labelled("AWSPREVIOUS"); err != nil {
+	// Clients may still use the previous version, and the ladder needs it.
+	if _, err := w.labeled("AWSPREVIOUS"); err != nil {
 		return err
 	}
 	if len(all) != w.made+1 {
@@ -421,7 +421,7 @@ func (w *world) ended(token string) error {
 			return err
 		}
 		if len(strays) > 0 {
-			return fmt.Errorf("the target has credentials that no version has: %v", strays)
+			return fmt.Errorf("the target has credentials that are in no version: %v", strays)
 		}
 	}
 	return w.quiet(all)
@@ -465,20 +465,20 @@ func (w *world) quiet(all []version) error {
 	return nil
 }
 
-// wire is the function's way to Secrets Manager.
+// wire is the function's transport to Secrets Manager.
 type wire struct {
 	mu   sync.Mutex
 	hook func(operation string, send func() (*http.Response, error)) (*http.Response, error)
 }
 
-// set has a hook handle every call; nil lets them through.
+// set installs a hook that handles every call; nil lets them through.
 func (w *wire) set(hook func(operation string, send func() (*http.Response, error)) (*http.Response, error)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.hook = hook
 }
 
-// RoundTrip sends a call.
+// RoundTrip implements http.RoundTripper.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	hook := w.hook

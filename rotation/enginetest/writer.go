@@ -8,11 +8,11 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// A forgery is what somebody writes to the secret who may write it and not read it.
+// forgery is what somebody who may write the secret, but not read it, writes to it.
 type forgery struct {
 	name    string
-	steps   int  // that were taken before it
-	current bool // AWSCURRENT is written as well, and the pending value has its seal
+	steps   int  // run before it
+	current bool // AWSCURRENT is also written, and the pending value has its seal
 }
 
 var forgeries = []forgery{
@@ -21,8 +21,8 @@ var forgeries = []forgery{
 	{"AWSCURRENT and a pending value with its seal, after createSecret", 1, true},
 }
 
-// writer writes what it has chosen: the target never accepts it, and still accepts the credential
-// that it had.
+// writer writes values of its choice to the secret. The target never accepts them, and still
+// accepts its own credential.
 func writer(t testing.TB, h Harness) error {
 	var errs []error
 	for _, f := range forgeries {
@@ -32,7 +32,7 @@ func writer(t testing.TB, h Harness) error {
 		}
 		_, minted := h.Engine().(engine.Minter)
 		if minted || w.kind.NoTarget || !w.kind.Passwords.Seals() || len(w.kind.SecretFields) != 1 {
-			return nil // the target has the say, or nobody has
+			return nil // values of this engine have no seal
 		}
 		if err := w.forged(f); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", f.name, err))
@@ -52,7 +52,7 @@ func (w *world) forged(f forgery) error {
 		}
 	}
 	field := w.kind.SecretFields[0]
-	current, err := w.labelled("AWSCURRENT")
+	current, err := w.labeled("AWSCURRENT")
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (w *world) forged(f forgery) error {
 		if err := w.update(forged); err != nil {
 			return err
 		}
-		if current, err = w.labelled("AWSCURRENT"); err != nil {
+		if current, err = w.labeled("AWSCURRENT"); err != nil {
 			return err
 		}
 	}
@@ -81,11 +81,11 @@ func (w *world) forged(f forgery) error {
 	}
 	for _, v := range chosen {
 		if ok, err := w.open(v); err != nil || ok {
-			return fmt.Errorf("the target accepts what the writer has chosen: %v, %w", ok, err)
+			return fmt.Errorf("the target accepts what the writer chose: %v, %w", ok, err)
 		}
 	}
 	if ok, err := w.open(w.first); err != nil || !ok {
-		return fmt.Errorf("the target does not accept the first credential any more: %v, %w", ok, err)
+		return fmt.Errorf("the target no longer accepts the first credential: %v, %w", ok, err)
 	}
 	return nil
 }
