@@ -1,6 +1,6 @@
-// Package awserror says what AWS's SDK says in the words that a person needs: the
-// service's code and message, and the request's id where the fault is the service's
-// own. The SDK's text begins with the layers that an error came through.
+// Package awserror shortens errors of AWS's SDK to what a person needs: the service's code and
+// message, and the request id if the service failed. The SDK's own text begins with every layer
+// that the error passed through.
 package awserror
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Brief returns err with a short text; what it wraps stays the same. What is no
-// error of a call of the SDK is returned as it is.
+// Brief returns err with a short text; it still wraps err. An error that is not from an SDK call is
+// returned unchanged.
 func Brief(err error) error {
 	var first, last *smithy.OperationError
 	for at := err; errors.As(at, &last); at = last.Err {
@@ -27,19 +27,19 @@ func Brief(err error) error {
 	}
 	text := ""
 	if last != first {
-		// Such as AssumeRole, without which the call itself was not made.
+		// Such as AssumeRole, which failed before the call itself.
 		text = last.Operation() + ": "
 	}
 	r, answered := errors.AsType[*awshttp.ResponseError](err)
 	api, ok := errors.AsType[smithy.APIError](err)
 	if answered && r.HTTPStatusCode() > 0 && (!ok || api.ErrorCode() == "UnknownError") {
-		// A proxy's answer, or that of something else at the address.
-		return brief{fmt.Sprintf("%sthe answer, with the HTTP status %d, is none of the service's", text, r.HTTPStatusCode()), err}
+		// The answer of a proxy, or of something else at the address.
+		return brief{fmt.Sprintf("%sthe answer, with HTTP status %d, did not come from the service", text, r.HTTPStatusCode()), err}
 	}
 	if ok {
 		text += api.ErrorCode() + ": " + api.ErrorMessage()
 		if answered && r.HTTPStatusCode() >= 500 && r.ServiceRequestID() != "" {
-			// Only AWS can tell more of its own failure.
+			// Only AWS can explain its own failure.
 			text += " [request " + r.ServiceRequestID() + "]"
 		}
 		return brief{text, err}
@@ -48,7 +48,7 @@ func Brief(err error) error {
 		return brief{text + "no answer in time", err}
 	}
 	if u, ok := errors.AsType[*url.Error](err); ok {
-		// The address says which host, and its path says nothing.
+		// The host is useful; the path is not.
 		if at, perr := url.Parse(u.URL); perr == nil {
 			text += at.Scheme + "://" + at.Host + ": "
 		}

@@ -15,8 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
 
-// TestBrief: codes, messages and request ids stay, layers go, and the error can
-// still be told by its type.
+// TestBrief: codes, messages and request ids stay, layers go, and the error keeps its type.
 func TestBrief(t *testing.T) {
 	answer := func(status int, id, body string) string {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -42,7 +41,7 @@ func TestBrief(t *testing.T) {
 		{absent, "ResourceNotFoundException: it is not there"},
 		{describe("http://127.0.0.1:1", stscreds.NewAssumeRoleProvider(role, "arn:aws:iam::123456789012:role/r")), "AssumeRole: AccessDenied: not you"},
 		{describe(answer(500, "r-3", `{"__type":"InternalServiceError","message":"later"}`), static), "InternalServiceError: later [request r-3]"},
-		{describe(answer(403, "", "proxy"), static), "the answer, with the HTTP status 403, is none of the service's"},
+		{describe(answer(403, "", "proxy"), static), "the answer, with HTTP status 403, did not come from the service"},
 		{describe("http://127.0.0.1:1", static), "http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused"},
 		{errors.New("another"), "another"},
 	} {

@@ -1,5 +1,5 @@
-// Package lazyregexp compiles a regular expression when it is first used. Most of the function's
-// expressions belong to one engine, and compiling all of them took a fifth of its start.
+// Package lazyregexp compiles regular expressions on first use. Most of the function's expressions
+// belong to one engine, and compiling all of them took a fifth of its start time.
 package lazyregexp
 
 import (
@@ -7,15 +7,15 @@ import (
 	"sync"
 )
 
-// Regexp is a regular expression that compiles itself. It is safe for concurrent use.
+// Regexp is a regular expression that is compiled on first use. It is safe for concurrent use.
 type Regexp struct{ get func() *regexp.Regexp }
 
-// New returns the expression. Its first use panics if the text is not an expression.
+// New returns the expression. Its first use panics if the text is not a valid expression.
 func New(text string) *Regexp {
 	return &Regexp{sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })}
 }
 
-// Match is regexp.Regexp's method, as are all others.
+// Match is regexp.Regexp.Match; the other methods also correspond to Regexp's.
 func (r *Regexp) Match(b []byte) bool { return r.get().Match(b) }
 
 func (r *Regexp) MatchString(s string) bool { return r.get().MatchString(s) }

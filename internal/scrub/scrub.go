@@ -1,4 +1,4 @@
-// Package scrub takes the values of secrets out of texts.
+// Package scrub removes secrets' values from texts.
 package scrub
 
 import (
@@ -17,15 +17,15 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// public are the fields whose values may stand in errors and logs: they name the target and the
-// user and are what an operator needs to see.
+// public are the fields whose values may be in errors and logs: they name the target and the user,
+// which operators need to see.
 var public = []string{
 	"engine", "host", "port", "username", "dbname", "ssl", "masterarn", "superuserarn", "adminSecretArn",
 	"dbClusterIdentifier", "dbInstanceIdentifier", "dbInstanceArn", "dbIdentifier", "user_arn", "org", "type",
 }
 
-// words returns every text of a value that must not be shown, in each of the spellings in which a
-// driver or a server may quote it.
+// words returns every text of a value that must not be shown, in every spelling in which a driver
+// or a server may quote it.
 func words(v engine.Value) []string {
 	if v.IsZero() {
 		return nil
@@ -35,15 +35,15 @@ func words(v engine.Value) []string {
 	var add func(string)
 	add = func(s string) {
 		if len(s) < 4 {
-			// Removing so short a text would garble a message and hide nothing.
+			// Removing such a short text would garble a message and hide nothing.
 			return
 		}
-		escaped, _ := json.Marshal(s) // a string can be encoded
+		escaped, _ := json.Marshal(s) // encoding a string cannot fail
 		out = append(out, s, url.QueryEscape(s), url.PathEscape(s), strings.TrimPrefix(url.UserPassword("", s).String(), ":"),
 			strings.Trim(string(engine.StringValue("{}").With("", s).JSON("")), `"`), strings.Trim(string(escaped), `"`),
 			strings.Trim(strconv.Quote(s), `"`), strings.Trim(strconv.QuoteToASCII(s), `"`), html.EscapeString(s),
 			strings.ReplaceAll(s, "'", "''"), mysqlEscapes.Replace(s), hex.EncodeToString([]byte(s)))
-		for _, clear := range []string{s, user + ":" + s} { // and as HTTP's Basic has it
+		for _, clear := range []string{s, user + ":" + s} { // and as in HTTP Basic authentication
 			out = append(out, base64.StdEncoding.EncodeToString([]byte(clear)), base64.RawStdEncoding.EncodeToString([]byte(clear)), base64.RawURLEncoding.EncodeToString([]byte(clear)))
 		}
 		if trimmed := strings.TrimSpace(s); trimmed != s {
@@ -90,11 +90,11 @@ func words(v engine.Value) []string {
 
 var mysqlEscapes = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 
-// New returns a function that replaces every text of the values that must not be shown: the
-// longest first among all of them, so that no shorter one leaves the rest of a longer. Of the
-// credentials, which are the named fields and values without fields, no part stays either, but for
-// those that known has, too: a server may quote a command and cut it off. Of a long text only the
-// beginning is returned.
+// New returns a function that replaces every text of the values that must not be shown. It replaces
+// the longest first, because a shorter one could leave the rest of a longer one. It also removes
+// every part of a credential, since a server may quote a truncated command, except parts that also
+// occur in known. Credentials are the named fields and values without fields. Long texts are
+// truncated.
 func New(values []engine.Value, known string, fields ...string) func(string) string {
 	whole, parts := make(map[string]bool), make(map[string]bool)
 	for _, v := range values {
@@ -102,7 +102,7 @@ func New(values []engine.Value, known string, fields ...string) func(string) str
 			whole[w] = true
 		}
 		credentials := []string{string(v.Reveal())}
-		if bytes.HasPrefix(bytes.TrimSpace(v.Reveal()), []byte("{")) { // also one with a fault
+		if bytes.HasPrefix(bytes.TrimSpace(v.Reveal()), []byte("{")) { // even if malformed
 			credentials = nil
 			for _, name := range fields {
 				s, _ := v.Text(name)
@@ -111,7 +111,7 @@ func New(values []engine.Value, known string, fields ...string) func(string) str
 		}
 		for _, s := range credentials {
 			for i := 0; i+partLength <= len(s); i++ {
-				// Nothing but letters may be words of the message, such as "password".
+				// Only letters could be words of the message, such as "password".
 				if part := s[i : i+partLength]; strings.TrimFunc(part, letterOrSpace) != "" && !strings.Contains(known, part) {
 					parts[part] = true
 				}
@@ -129,7 +129,7 @@ func New(values []engine.Value, known string, fields ...string) func(string) str
 		var out strings.Builder
 		for from := 0; from < len(text); {
 			to := from
-			// One part after the other, as far as they overlap.
+			// Merge overlapping parts.
 			for i := from; i <= to && i+partLength <= len(text); i++ {
 				if parts[text[i:i+partLength]] {
 					to = i + partLength
@@ -144,7 +144,7 @@ func New(values []engine.Value, known string, fields ...string) func(string) str
 			from = to
 		}
 		shown := out.String()
-		if rest != "" && len(longest) > 0 { // what was cut may have begun at the end
+		if rest != "" && len(longest) > 0 { // a value may have been cut at the end
 			shown = shown[:max(0, len(shown)-len(longest[0]))]
 		}
 		if rest != "" || len(shown) > shownLimit {
@@ -154,8 +154,8 @@ func New(values []engine.Value, known string, fields ...string) func(string) str
 	}
 }
 
-// The bounds of a text, in bytes: how much of it is looked through and how much is shown. A host
-// that a secret names can answer with a message of any length, and CloudWatch takes no long lines.
+// The limits of a text, in bytes: how much of it is searched and how much is shown. A host that a
+// secret names can send a message of any length, and CloudWatch rejects long lines.
 const (
 	readLimit  = 64 << 10
 	shownLimit = 4 << 10
@@ -163,5 +163,5 @@ const (
 
 func letterOrSpace(c rune) bool { return c == ' ' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
 
-// partLength is the length of the shortest part of a credential that is not shown.
+// partLength is the length of the shortest part of a credential that is removed.
 const partLength = 8

@@ -17,23 +17,23 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// clean is what a step does with a text, but for its ARN.
+// clean scrubs a text as a step does, without a known ARN.
 func clean(text string, values []engine.Value, fields ...string) string {
 	return New(values, "", fields...)(text)
 }
 
-// TestScrubLeavesNoRestOfALongerPassword: values are read in any order, and one
-// may hold the beginning of another's password.
+// TestScrubLeavesNoRestOfALongerPassword: values are read in any order, and one may contain the
+// beginning of another's password.
 func TestScrubLeavesNoRestOfALongerPassword(t *testing.T) {
 	short, long := engine.StringValue(`{"password":"Hunter"}`), engine.StringValue(`{"password":"Hunter-22"}`)
 	for _, values := range [][]engine.Value{{short, long}, {long, short}} {
 		if got := clean("refused Hunter-22 and Hunter%2D22 and Hunter", values); strings.Contains(got, "Hunter") || strings.Contains(got, "-22") {
-			t.Errorf("what is left: %s", got)
+			t.Errorf("left over: %s", got)
 		}
 	}
 }
 
-// TestScrubKnowsTheSpellings in which drivers and servers may quote.
+// TestScrubKnowsTheSpellings in which drivers and servers may quote a value.
 func TestScrubKnowsTheSpellings(t *testing.T) {
 	const p = `Zq<7&w>Kp'9"é\x`
 	text, _ := json.Marshal(map[string]string{"username": "app", "password": p})
@@ -56,18 +56,18 @@ func TestScrubKnowsTheSpellings(t *testing.T) {
 	}
 	v = engine.StringValue(`{"password":"hunter2-hunter2\n"}`)
 	if got := clean("no login with hunter2-hunter2", []engine.Value{v}); strings.Contains(got, "hunter2") {
-		t.Errorf("without its end of line: %s", got)
+		t.Errorf("without its newline: %s", got)
 	}
 }
 
-// TestScrubLeavesNoPart: servers cut off what they quote.
+// TestScrubLeavesNoPart: servers truncate what they quote.
 func TestScrubLeavesNoPart(t *testing.T) {
 	const p = "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs"
 	for _, v := range []engine.Value{engine.StringValue(`{"username":"app","token":"` + p + `"}`), engine.StringValue(p)} {
 		for _, part := range []string{p[:8], p[:20], p[5:18], p[len(p)-9:]} {
 			got := clean("syntax error at or near 'AUTH "+part, []engine.Value{v}, "token")
 			if strings.Contains(got, part[:8]) || strings.Contains(got, part[len(part)-4:]) || !strings.HasPrefix(got, "syntax error at or near 'AUTH ") {
-				t.Errorf("of %d characters there is left: %s", len(part), got)
+				t.Errorf("of %d characters this is left: %s", len(part), got)
 			}
 		}
 	}
@@ -77,8 +77,8 @@ func TestScrubLeavesNoPart(t *testing.T) {
 	}
 }
 
-// TestScrubKeepsWhatAnOperatorNeeds: the secret's own ARN, and hosts in a value whose
-// JSON has a fault.
+// TestScrubKeepsWhatAnOperatorNeeds: the secret's own ARN, and hosts in a value with malformed
+// JSON.
 func TestScrubKeepsWhatAnOperatorNeeds(t *testing.T) {
 	const arn, message = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc", "GetSecretValue of arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc at db.example.com:5432"
 	for _, value := range []string{"arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-AnOther", `{"host":"db.example.com","password":"x-8-y-9-z",}`} {
@@ -88,8 +88,8 @@ func TestScrubKeepsWhatAnOperatorNeeds(t *testing.T) {
 	}
 }
 
-// A host that a secret names answers with a long message. No part of a credential is left where
-// it is cut, also where placeholders have made it shorter.
+// A host that a secret names answers with a long message. No part of a credential is left where the
+// text is cut, even if placeholders have shortened it.
 func TestScrubCutsALongText(t *testing.T) {
 	v := engine.StringValue(`{"username":"app","password":"k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs","note":"a note that is nobody else's"}`)
 	for _, filler := range []string{"x", "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs", "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs ", "a note that is nobody else's ", "é"} {
@@ -109,8 +109,8 @@ func TestScrubCutsALongText(t *testing.T) {
 	}
 }
 
-// BenchmarkScrub is of a secret as large as one can be, with thousands of texts, which
-// was read several times.
+// BenchmarkScrub scrubs with a secret of maximum size, with thousands of texts, that was read
+// several times.
 func BenchmarkScrub(b *testing.B) {
 	fields := make(map[string]string)
 	for i := range 3000 {
