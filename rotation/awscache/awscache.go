@@ -114,7 +114,7 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error)
 
 // region returns the region of an ARN, or "".
 func region(id string) string {
-	a, _ := arn.Parse(id) // "" is the answer for what is none
+	a, _ := arn.Parse(id) // the zero ARN on error
 	return a.Region
 }
 
