@@ -19,10 +19,9 @@ import (
 	"example.com/rotator/sim/iampolicy"
 )
 
-// Caches is a fake of what ElastiCache and MemoryDB do with users: describe them, list
-// their tags and, after a while in which they are "modifying", change their passwords. It
-// checks signatures and has the services' rules for passwords. It is safe for
-// concurrent use.
+// Caches is a fake of how ElastiCache and MemoryDB handle users: describe them, list their tags
+// and, after a while as "modifying", change their passwords. It checks signatures and enforces the
+// services' password rules. It is safe for concurrent use.
 // Sources: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ModifyUser.html,
 // https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html,
 // https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ListTagsForResource.html,
@@ -35,8 +34,8 @@ type Caches struct {
 	users map[string]*CacheUser // by service and id
 	calls []string
 	fail  func(action string) (code string)
-	allow *iampolicy.Policy // of the caller, or nil for everything
-	busy  int               // changes under way
+	allow *iampolicy.Policy // of the caller; nil allows everything
+	busy  int               // changes in progress
 	idle  *sync.Cond
 }
 
@@ -44,19 +43,18 @@ type Caches struct {
 type CachesOptions struct {
 	// Delay is how long a change takes.
 	Delay time.Duration
-	// Apply makes a change in the cache itself. An error shows as the status.
+	// Apply applies a change to the cache itself. An error shows up in the status.
 	Apply func(user string, passwords []string) error
 }
 
 // CacheUser is a user of a fake.
 type CacheUser struct {
-	// ID is the user's id, and Name the name to log in with; they are the same in
-	// MemoryDB.
+	// ID is the user's id, and Name the name to log in with. They are the same in MemoryDB.
 	ID, Name string
 	// Status is active, modifying or deleting, and Type is password, no-password
 	// or iam.
 	Status, Type string
-	// Passwords are one or two.
+	// Passwords holds one or two passwords.
 	Passwords []string
 	Tags      map[string]string
 }
@@ -71,11 +69,11 @@ func NewCaches(o CachesOptions) *Caches {
 	return f
 }
 
-// Credentials are those that the fake accepts.
+// Credentials returns the credentials that the fake accepts.
 func (f *Caches) Credentials() aws.Credentials { return f.credentials }
 
-// Add makes a user of a service, "elasticache" or "memorydb", and returns its
-// ARN. What is empty of status and type becomes active and password.
+// Add adds a user to a service, "elasticache" or "memorydb", and returns its ARN. The defaults for
+// status and type are active and password.
 func (f *Caches) Add(service string, u CacheUser) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -89,7 +87,7 @@ func (f *Caches) Add(service string, u CacheUser) string {
 	return cacheARN(service, u.ID)
 }
 
-// User returns a user as it is.
+// User returns a user's current state.
 func (f *Caches) User(service, id string) CacheUser {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -105,14 +103,14 @@ func (f *Caches) Calls() []string {
 	return slices.Clone(f.calls)
 }
 
-// Fail has calls answered by an error's code where the hook returns one.
+// Fail installs a hook: if it returns a code, the call fails with it.
 func (f *Caches) Fail(hook func(action string) (code string)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.fail = hook
 }
 
-// PutPolicy gives the caller its one identity policy, without which it may do all.
+// PutPolicy sets the caller's only identity policy. Without one it may do everything.
 func (f *Caches) PutPolicy(document string) error {
 	p, err := iampolicy.Parse(document, "aws:ResourceTag/rotator:secret")
 	f.mu.Lock()
@@ -121,12 +119,12 @@ func (f *Caches) PutPolicy(document string) error {
 	return err
 }
 
-// Tag gives a user a tag.
+// Tag sets a user's tag.
 func (f *Caches) Tag(service, id, key, value string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	u := f.users[service+"/"+id]
-	tags := maps.Clone(u.Tags) // an answer may hold the old ones
+	tags := maps.Clone(u.Tags) // a response may hold the old ones
 	if tags == nil {
 		tags = make(map[string]string)
 	}
@@ -134,7 +132,7 @@ func (f *Caches) Tag(service, id, key, value string) {
 	u.Tags = tags
 }
 
-// Wait waits until all changes are made.
+// Wait waits until all changes are applied.
 func (f *Caches) Wait() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -151,11 +149,10 @@ func cacheARN(service, id string) string {
 	return "arn:aws:" + service + ":" + cacheRegion + ":" + iamAccount + ":" + resource
 }
 
-// cacheFault is an error as the API of ElastiCache names it; that of MemoryDB
-// names it with an ending.
+// cacheFault is an error with the code of ElastiCache's API. MemoryDB's API appends the ending.
 type cacheFault struct{ code, ending, message string }
 
-// Handler answers calls of both services, which the signature tells apart.
+// Handler answers calls to both services. The signature says which one.
 func (f *Caches) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
@@ -186,7 +183,7 @@ type cacheMember struct {
 	ARN string
 }
 
-// cacheTag is a tag on the wire of both services.
+// cacheTag is a tag in the responses of both services.
 type cacheTag struct{ Key, Value string }
 
 func tagList(u CacheUser) []cacheTag {
@@ -199,7 +196,7 @@ func tagList(u CacheUser) []cacheTag {
 
 func (f *Caches) elastiCache(w http.ResponseWriter, body []byte) {
 	const namespace = "http://elasticache.amazonaws.com/doc/2015-02-02/"
-	form, _ := url.ParseQuery(string(body)) // what cannot be read has no action
+	form, _ := url.ParseQuery(string(body)) // a malformed body has no action
 	action := form.Get("Action")
 	var passwords []string
 	for i := 1; form.Has(fmt.Sprintf("Passwords.member.%d", i)); i++ {
@@ -262,7 +259,7 @@ func (f *Caches) memoryDB(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 	u, fault := f.serve("memorydb", action, id, in.AuthenticationMode.Passwords)
 	if err != nil || fault == nil && action == "UpdateUser" && in.AuthenticationMode.Type != "password" {
-		fault = &cacheFault{"InvalidParameterCombination", "Exception", "the request is not what is expected here"}
+		fault = &cacheFault{"InvalidParameterCombination", "Exception", "the fake does not expect this request"}
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	if fault != nil {
@@ -282,7 +279,7 @@ func (f *Caches) memoryDB(w http.ResponseWriter, r *http.Request, body []byte) {
 	_ = json.NewEncoder(w).Encode(out)
 }
 
-// serve does an action and returns the user as it is then.
+// serve performs an action and returns the user's state afterwards.
 func (f *Caches) serve(service, action, id string, passwords []string) (CacheUser, *cacheFault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -21,30 +21,28 @@ import (
 	"example.com/rotator/sim/iampolicy"
 )
 
-// IAM is a fake of what AWS Identity and Access Management and the Security
-// Token Service do with users and their access keys. It checks signatures and
-// permissions, has IAM's limits and is eventually consistent: a change is seen
-// by later calls only after a delay on its clock. It is safe for concurrent use.
+// IAM is a fake of how IAM and STS handle users and their access keys. It checks signatures and
+// permissions, has IAM's limits and is eventually consistent: calls see a change only after a delay
+// on its clock. It is safe for concurrent use.
 // Source: https://docs.aws.amazon.com/IAM/latest/APIReference/welcome.html
 type IAM struct {
 	opts IAMOptions
 
 	mu    sync.Mutex
 	users map[string]*iamUser // by account and name
-	keys  map[string]*iamKey  // deleted ones too
+	keys  map[string]*iamKey  // including deleted ones
 	calls []string
 	fail  func(action string) (code, message string)
 }
 
 // IAMOptions configure a fake; the zero value is usable.
 type IAMOptions struct {
-	// Now is the fake's clock, by which delays and dates of creation count and
-	// which may run faster than the real one. nil stands for time.Now.
+	// Now is the fake's clock, for delays and creation dates. It may run faster than the real one.
+	// nil means time.Now.
 	Now func() time.Time
-	// LoginDelay is how long a new key is refused, and a key that was made
-	// inactive or deleted still works.
+	// LoginDelay is how long a new key is refused, and an inactive or deleted key still works.
 	LoginDelay time.Duration
-	// ListDelay is how long lists of keys and tags show what was before.
+	// ListDelay is how long lists of keys and tags show the previous state.
 	ListDelay time.Duration
 	// Path is the users' path without its first slash, such as people/.
 	Path string
@@ -55,11 +53,11 @@ const iamAccount = "123456789012"
 type iamUser struct {
 	name    string
 	allowed []string
-	policy  *iampolicy.Policy // counts in place of allowed
+	policy  *iampolicy.Policy // overrides allowed
 	tags    eventual[map[string]string]
 }
 
-// iamKey is an access key of a user, or of the function's role if token is set.
+// iamKey is the access key of a user, or of the function's role if token is set.
 type iamKey struct {
 	id, secret, token   string
 	account, user, role string
@@ -75,7 +73,7 @@ const (
 	keyDeleted  = "deleted"
 )
 
-// eventual is a value whose changes are seen late.
+// eventual is a value whose changes become visible late.
 type eventual[T any] struct {
 	at     []time.Time
 	values []T
@@ -85,7 +83,7 @@ func (e *eventual[T]) set(now time.Time, v T) {
 	e.at, e.values = append(e.at, now), append(e.values, v)
 }
 
-// get returns the value as it was at a time, and false before the first.
+// get returns the value at a time, or false before the first.
 func (e *eventual[T]) get(at time.Time) (v T, ok bool) {
 	for i := len(e.at) - 1; i >= 0; i-- {
 		if !e.at[i].After(at) {
@@ -105,9 +103,8 @@ func NewIAM(o IAMOptions) *IAM {
 	return &IAM{opts: o, users: make(map[string]*iamUser), keys: make(map[string]*iamKey)}
 }
 
-// AddUser makes a user with one active key that is known everywhere, whose policy
-// allows the actions on itself, such as iam:CreateAccessKey. It replaces a user of
-// the same name.
+// AddUser adds a user with one active key that is visible everywhere. The user's policy allows the
+// actions on itself, such as iam:CreateAccessKey. It replaces a user of the same name.
 func (f *IAM) AddUser(name string, allowed ...string) aws.Credentials {
 	return f.AddUserIn(iamAccount, name, allowed...)
 }
@@ -124,8 +121,8 @@ func (f *IAM) AddUserIn(account, name string, allowed ...string) aws.Credentials
 	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}
 }
 
-// PutPolicy gives a user of AddUser's its one identity policy. The key of conditions
-// that it knows is aws:TagKeys.
+// PutPolicy sets the only identity policy of a user added by AddUser. It supports conditions on
+// aws:TagKeys.
 func (f *IAM) PutPolicy(user, document string) error {
 	p, err := iampolicy.Parse(document, "aws:TagKeys")
 	f.mu.Lock()
@@ -134,7 +131,7 @@ func (f *IAM) PutPolicy(user, document string) error {
 	return err
 }
 
-// AddKey makes one more key, as an administrator does. It was created age ago.
+// AddKey adds another key, created age ago, as an administrator does.
 func (f *IAM) AddKey(user string, age time.Duration) aws.Credentials {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -142,7 +139,7 @@ func (f *IAM) AddKey(user string, age time.Duration) aws.Credentials {
 	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret}
 }
 
-// AddRole returns credentials of a role that may do the actions to all users.
+// AddRole returns credentials of a role that may perform the actions on all users.
 func (f *IAM) AddRole(name string, allowed ...string) aws.Credentials {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -153,16 +150,14 @@ func (f *IAM) AddRole(name string, allowed ...string) aws.Credentials {
 	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret, SessionToken: k.token}
 }
 
-// SetStatus makes a key Active or Inactive at once and everywhere, as an
-// administrator does who then waits.
+// SetStatus makes a key Active or Inactive, visible immediately and everywhere.
 func (f *IAM) SetStatus(id, status string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.keys[id].status.set(f.opts.Now().Add(-24*time.Hour), status)
 }
 
-// Keys returns the ids of a user's keys and their states, as they truly are. The
-// user is one of AddUser's.
+// Keys returns the actual states of a user's keys by id. The user was added by AddUser.
 func (f *IAM) Keys(user string) map[string]string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -182,7 +177,7 @@ func (f *IAM) Calls() []string {
 	return slices.Clone(f.calls)
 }
 
-// Fail has calls answered by an error where the hook returns a code.
+// Fail installs a hook: if it returns a code, the call fails with it.
 func (f *IAM) Fail(hook func(action string) (code, message string)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -198,11 +193,11 @@ func (f *IAM) newKey(account, user string, now time.Time) *iamKey {
 
 func letters(n int) string {
 	b := make([]byte, n)
-	_, _ = rand.Read(b) // never fails, says crypto/rand
+	_, _ = rand.Read(b) // never fails, as crypto/rand documents
 	return base32.StdEncoding.EncodeToString(b)[:n]
 }
 
-// iamFault is an error as the API answers it.
+// iamFault is an API error.
 type iamFault struct {
 	status        int
 	code, message string
@@ -210,7 +205,7 @@ type iamFault struct {
 
 var notValid = &iamFault{403, "InvalidClientTokenId", "The security token included in the request is invalid."}
 
-// Handler answers calls of both services, which the signature tells apart.
+// Handler answers calls to both services. The signature says which one.
 func (f *IAM) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
@@ -277,10 +272,10 @@ func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *iamFault
 	return nil, &iamFault{403, "SignatureDoesNotMatch", "Credential should be scoped to correct service. "}
 }
 
-// owner names the user of a key.
+// owner returns a key's account and user.
 func (k *iamKey) owner() string { return k.account + "/" + k.user }
 
-// arn returns who a key is.
+// arn returns the ARN of a key's owner.
 func (f *IAM) arn(k *iamKey) string {
 	if k.role != "" {
 		return "arn:aws:sts::" + k.account + ":assumed-role/" + k.role + "/rotator"
@@ -288,7 +283,7 @@ func (f *IAM) arn(k *iamKey) string {
 	return "arn:aws:iam::" + k.account + ":user/" + f.opts.Path + k.user
 }
 
-// tagForm is what a tag's key or value may hold.
+// tagForm matches a valid tag key or value.
 // Source: https://docs.aws.amazon.com/IAM/latest/APIReference/API_Tag.html
 var tagForm = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 
@@ -312,7 +307,7 @@ func answer(action, namespace string, result any) iamAnswer {
 	return iamAnswer{XMLName: xml.Name{Space: namespace, Local: action + "Response"}, Result: result, RequestID: uuid.NewString()}
 }
 
-// iam does an action of IAM.
+// iam performs an action of IAM.
 func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time) (any, *iamFault) {
 	const namespace = "https://iam.amazonaws.com/doc/2010-05-08/"
 	name := cmp.Or(form.Get("UserName"), caller.user)
@@ -410,5 +405,5 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 	return nil, &iamFault{400, "InvalidAction", "Could not find operation " + action + " for version 2010-05-08"}
 }
 
-// stamp writes a time as IAM does, in whole seconds.
+// stamp formats a time as IAM does, in whole seconds.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05Z") }

@@ -15,7 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// iamWorld is a fake whose clock stands still, and a user who may do everything.
+// iamWorld is a fake with a stopped clock and a user who may do everything.
 type iamWorld struct {
 	*IAM
 	now   time.Time
@@ -38,7 +38,7 @@ func (w *iamWorld) config(c aws.Credentials) aws.Config {
 	return aws.Config{Region: "us-east-1", BaseEndpoint: &w.url, Credentials: credentials.StaticCredentialsProvider{Value: c}, RetryMaxAttempts: 1}
 }
 
-// who asks STS by a key and returns the code of its error.
+// who calls STS with a key and returns the code of its error.
 func (w *iamWorld) who(c aws.Credentials) string {
 	_, err := sts.NewFromConfig(w.config(c)).GetCallerIdentity(context.Background(), nil)
 	return codeOf(err)
@@ -83,7 +83,7 @@ func TestIAMRefusesKeysAsAWSDoesAndLate(t *testing.T) {
 			t.Errorf("%s: %d keys are listed, want %d", when, got, n)
 		}
 	}
-	expect("just made", "InvalidClientTokenId", 1)
+	expect("just created", "InvalidClientTokenId", 1)
 	w.now = w.now.Add(5 * time.Second)
 	expect("after 5 s", "InvalidClientTokenId", 2)
 	w.now = w.now.Add(5 * time.Second)

@@ -14,7 +14,7 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// signature is what the Authorization header of a request says.
+// signature is the content of a request's Authorization header.
 type signature struct {
 	key, region, service string
 	names, sum           string
@@ -22,8 +22,8 @@ type signature struct {
 
 var authorizationForm = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/([^/,\s]+)/([^/,\s]+)/aws4_request,\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})$`)
 
-// readSignature returns a request's signature; ok is false where it has none of
-// the form that AWS's clients send.
+// readSignature returns a request's signature; ok is false if it has none in the format that AWS's
+// clients send.
 func readSignature(r *http.Request) (_ signature, ok bool) {
 	m := authorizationForm.FindStringSubmatch(r.Header.Get("Authorization"))
 	if m == nil {
@@ -37,16 +37,14 @@ func newCredentials() aws.Credentials {
 	return aws.Credentials{AccessKeyID: "AKIAFAKE" + letters(12), SecretAccessKey: letters(40)}
 }
 
-// signedWith returns a request's signature; ok is false where it is not the one that
-// the credentials make.
+// signedWith returns a request's signature; ok is false if it was not made with the credentials.
 func signedWith(c aws.Credentials, r *http.Request, body []byte) (s signature, ok bool) {
 	s, ok = readSignature(r)
 	return s, ok && s.key == c.AccessKeyID && s.madeWith(r, body, c.SecretAccessKey, time.Now())
 }
 
-// madeWith reports whether the signature is the one that the secret key makes of
-// the request, by making it again, and not 15 minutes old by the real clock or by
-// the fake's, to which the SDK sets its own by the answers.
+// madeWith reports whether the signature was made with the secret key, by computing it again,
+// within 15 minutes. It accepts the real clock and the fake's, to which the SDK adjusts its own.
 func (s signature) madeWith(r *http.Request, body []byte, secret string, now time.Time) bool {
 	when, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
 	if err != nil || min(time.Since(when).Abs(), now.Sub(when).Abs()) > 15*time.Minute {

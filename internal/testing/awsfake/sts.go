@@ -2,8 +2,7 @@ package awsfake
 
 import "encoding/xml"
 
-// sts does an action of the Security Token Service. GetCallerIdentity needs no
-// permission.
+// sts performs an action of STS. GetCallerIdentity needs no permission.
 // Source: https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
 func (f *IAM) sts(caller *iamKey, action string) (any, *iamFault) {
 	if action != "GetCallerIdentity" {

@@ -11,23 +11,23 @@ import (
 	"example.com/rotator/sim/iampolicy"
 )
 
-// Timestream is a fake of the one call of Timestream for InfluxDB that finds an
-// instance. It checks signatures, and is safe for concurrent use.
+// Timestream is a fake of GetDbInstance of Timestream for InfluxDB. It checks signatures and is
+// safe for concurrent use.
 // Source: https://docs.aws.amazon.com/ts-influxdb/latest/ts-influxdb-api/API_GetDbInstance.html
 type Timestream struct {
 	credentials aws.Credentials
 
 	mu        sync.Mutex
 	instances map[string]Instance
-	allow     *iampolicy.Policy // of the caller, or nil for everything
+	allow     *iampolicy.Policy // of the caller; nil allows everything
 }
 
 // Instance is an instance of the fake.
 type Instance struct {
-	// Endpoint is "" while the instance is being made.
+	// Endpoint is "" while the instance is being created.
 	Endpoint string
 	Port     int
-	// SecretARN is the secret that the service made for the instance.
+	// SecretARN is the secret that the service created for the instance.
 	SecretARN string
 }
 
@@ -36,17 +36,17 @@ func NewTimestream() *Timestream {
 	return &Timestream{instances: map[string]Instance{}, credentials: newCredentials()}
 }
 
-// Credentials are those that the fake accepts.
+// Credentials returns the credentials that the fake accepts.
 func (f *Timestream) Credentials() aws.Credentials { return f.credentials }
 
-// Put makes an instance, or changes it.
+// Put adds or replaces an instance.
 func (f *Timestream) Put(id string, i Instance) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.instances[id] = i
 }
 
-// PutPolicy gives the caller its one identity policy, without which it may do all.
+// PutPolicy sets the caller's only identity policy. Without one it may do everything.
 func (f *Timestream) PutPolicy(document string) error {
 	p, err := iampolicy.Parse(document)
 	f.mu.Lock()

@@ -1,5 +1,5 @@
-// Package awstemplate has the forms of secrets that AWS's rotation templates take, for tests that
-// the same secrets are rotated here.
+// Package awstemplate provides the secret formats of AWS's rotation templates, for tests that
+// rotate the same secrets.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_secret_json_structure.html
 package awstemplate
 
@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Forms are the secrets by the names of AWS's templates, without SecretsManager. What is in braces
-// is a test's; every database's form ends in fields that no template reads.
+// Forms maps the names of AWS's templates, without SecretsManager, to their secrets. Tests fill in
+// what is in braces. Every database's form ends in fields that no template reads.
 var Forms = func() map[string]string {
 	forms := map[string]string{
 		"RotationTemplate":           `{password}`,
@@ -31,11 +31,11 @@ var Forms = func() map[string]string {
 	return forms
 }()
 
-// NoDropIn are the templates whose secrets are refused, or take another form here.
+// NoDropIn lists the templates whose secrets are rejected, or need another format here.
 var NoDropIn = []string{"RDSDb2RotationSingleUser", "RDSDb2RotationMultiUser",
 	"ActiveDirectoryRotationSingleUser", "ActiveDirectoryAndKeytabRotationSingleUser"}
 
-// Secret returns a template's secret with a test's values, which are pairs of a name and a value.
+// Secret returns a template's secret filled with values, given as pairs of a name and a value.
 func Secret(template string, values ...string) string {
 	pairs := slices.Clone(values)
 	for i := 0; i < len(pairs); i += 2 {

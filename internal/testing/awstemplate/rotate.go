@@ -14,14 +14,15 @@ import (
 	"example.com/rotator/sim/lambdasim"
 )
 
-// Rotate rotates a template's secret, twice, for a user of an engine's suite: by the function's binary, which
-// trusts the certificates in ca, or without any by the machine in this process, where the target has no wire.
+// Rotate rotates a template's secret twice, for a user created by h. It runs the function's binary,
+// which trusts the certificates in ca. If ca is nil, it runs the machine in this process, for
+// targets without a network address.
 func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 	t.Helper()
 	host, text, err := net.SplitHostPort(h.Target())
 	port, _ := strconv.Atoi(text)
 	if err != nil {
-		host = "localhost" // the target is a stand-in without a wire
+		host = "localhost" // the target has no network address
 	}
 	v, superuser, err := h.New(t.Context(), host, port)
 	if err != nil {
@@ -63,7 +64,7 @@ func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 	now := w.Get(arn, "AWSCURRENT")
 	was, _ := before.Text("password")
 	if is, _ := now.Text("password"); is == was || len(is) != 24 {
-		t.Error("the password is not a new one of the policy")
+		t.Error("the password is not a new one that follows the policy")
 	}
 	if !now.EqualBut(before, "password") {
 		t.Error("more than the password has changed")
@@ -83,7 +84,7 @@ func Binary(t *testing.T) string {
 	return path
 }
 
-// environment is what the function's process gets.
+// environment returns the environment of the function's process.
 func environment(w *world.World) []string {
 	env := []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + w.URL}
 	for name, value := range w.Env {

@@ -1,5 +1,5 @@
-// Package cfn reads a template as CloudFormation would, for tests of what the template
-// makes. It knows the functions that the project's templates use, and refuses others.
+// Package cfn evaluates a template as CloudFormation would, for tests of what the template creates.
+// It supports the functions that the project's templates use, and rejects others.
 package cfn
 
 import (
@@ -15,13 +15,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// Resource is one that a template makes, with every function carried out.
+// Resource is a resource of a template, with every function evaluated.
 type Resource struct {
 	Type       string
 	Properties map[string]any
 }
 
-// template is one as it is written.
+// template is a template as written.
 type template struct {
 	Parameters map[string]parameter            `yaml:"Parameters"`
 	Conditions map[string]yaml.Node            `yaml:"Conditions"`
@@ -40,13 +40,12 @@ type parameter struct {
 	MinLength      int      `yaml:"MinLength"`
 }
 
-// absent is AWS::NoValue, which takes the property or the item with it.
+// absent is AWS::NoValue, which removes the property or the item.
 type absent struct{}
 
-// Read returns the resources that a template makes of parameters. Values are the
-// parameters' and those of pseudo parameters, and of resources that the template refers
-// to: "Name" is what Ref gives and "Name.Attribute" what GetAtt does. A parameter that
-// the template does not have or does not allow is an error.
+// Read returns the resources that a template creates. values holds parameters, pseudo parameters,
+// and the results of references to resources: "Name" for Ref and "Name.Attribute" for GetAtt. A
+// parameter that the template does not have or does not allow is an error.
 //
 // Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/intrinsic-function-reference.html
 func Read(path string, values map[string]string) (map[string]Resource, error) {
@@ -104,7 +103,7 @@ func Read(path string, values map[string]string) (map[string]Resource, error) {
 	return out, nil
 }
 
-// value checks a parameter's as CloudFormation does before it makes anything.
+// value validates a parameter's value as CloudFormation does before it creates anything.
 func (p parameter) value(v string) (any, error) {
 	if len(p.AllowedValues) > 0 && !slices.Contains(p.AllowedValues, v) {
 		return nil, fmt.Errorf("%q is not allowed", v)
@@ -152,7 +151,7 @@ func (t *template) condition(name string) (bool, error) {
 	return met, nil
 }
 
-// eval carries out the functions in a part of the template.
+// eval evaluates the functions in a part of the template.
 func (t *template) eval(n *yaml.Node) (any, error) {
 	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
 		return t.call(n)
@@ -201,7 +200,7 @@ func (t *template) eval(n *yaml.Node) (any, error) {
 
 var placeholder = regexp.MustCompile(`\$\{([^}!]+)\}`)
 
-// call carries out one function.
+// call evaluates one function.
 func (t *template) call(n *yaml.Node) (any, error) {
 	switch n.Tag {
 	case "!Ref", "!GetAtt":

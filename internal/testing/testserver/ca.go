@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// CA is a throw-away certificate authority. Two of them are unrelated: a client
-// that trusts one refuses a server of the other.
+// CA is a throw-away certificate authority. A client that trusts one refuses servers with a
+// certificate from another.
 type CA struct {
 	// PEM is the CA's certificate.
 	PEM  []byte
@@ -28,11 +28,11 @@ type Certificate struct {
 	CertPEM, KeyPEM []byte
 }
 
-// NewCA makes a CA that is valid for a day.
+// NewCA creates a CA that is valid for a day.
 func NewCA() (*CA, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make the CA's key: %w", err)
+		return nil, fmt.Errorf("generate the CA's key: %w", err)
 	}
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "throw-away test CA"},
@@ -52,9 +52,8 @@ func NewCA() (*CA, error) {
 	return ca, nil
 }
 
-// Issue makes a server certificate for the names and addresses given, or for
-// localhost and 127.0.0.1 where none is given. A certificate for another name
-// is how a test gets a server that verification must refuse.
+// Issue issues a server certificate for the given names and addresses, by default localhost and
+// 127.0.0.1. Use another name to get a server that verification must refuse.
 func (ca *CA) Issue(hosts ...string) (*Certificate, error) {
 	if len(hosts) == 0 {
 		hosts = []string{"localhost", "127.0.0.1"}
@@ -74,7 +73,7 @@ func (ca *CA) Issue(hosts ...string) (*Certificate, error) {
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make a server's key: %w", err)
+		return nil, fmt.Errorf("generate a server's key: %w", err)
 	}
 	der, err := ca.sign(template, &key.PublicKey)
 	if err != nil {
@@ -96,21 +95,21 @@ func (ca *CA) sign(template *x509.Certificate, public *ecdsa.PublicKey) ([]byte,
 		return nil, err
 	}
 	template.SerialNumber = serial
-	// An hour back, for clocks that differ between the machine and a container.
+	// An hour ago, in case the clocks of the machine and a container differ.
 	template.NotBefore = time.Now().Add(-time.Hour)
 	template.NotAfter = time.Now().Add(24 * time.Hour)
 	return x509.CreateCertificate(rand.Reader, template, ca.cert, public, ca.key)
 }
 
-// Pool is a certificate pool that holds this CA alone.
+// Pool returns a certificate pool with only this CA.
 func (ca *CA) Pool() *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(ca.cert)
 	return pool
 }
 
-// ClientTLS is a client's configuration that trusts this CA alone and expects
-// the server to be serverName ("localhost" for every server of this package).
+// ClientTLS returns a client configuration that trusts only this CA and expects the server name
+// serverName ("localhost" for every server in this package).
 func (ca *CA) ClientTLS(serverName string) *tls.Config {
 	return &tls.Config{RootCAs: ca.Pool(), ServerName: serverName, MinVersion: tls.VersionTLS12}
 }

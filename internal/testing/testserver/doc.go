@@ -1,14 +1,13 @@
-// Package testserver starts real servers on 127.0.0.1 for tests and for the
-// demo: PostgreSQL, PgBouncer, MariaDB, MySQL, Redis, Valkey, RabbitMQ, OpenLDAP, InfluxDB
-// and FerretDB, with TLS from a throw-away CA; and the bad neighbours that fault
-// tests need: a host that accepts and says nothing, and a proxy that can be cut.
+// Package testserver starts real servers on 127.0.0.1 for tests and the demo: PostgreSQL,
+// PgBouncer, MariaDB, MySQL, Redis, Valkey, RabbitMQ, OpenLDAP, InfluxDB and FerretDB, with TLS
+// from a throw-away CA. For fault tests it also has a host that accepts connections and never
+// answers, and a proxy that can cut connections.
 //
-// StartX(ctx, options) returns a running server, to be ended by its Stop. X(t,
-// options) does the same for a test and stops the server with it; SharedX(t,
-// options) starts one for the whole test binary, and every test then uses names
-// of its own (see Unique). A server that is not installed is an error that says
-// how to install it, never a skipped test.
+// StartX(ctx, options) returns a running server; call its Stop to end it. X(t, options) does the
+// same for a test and stops the server at the test's end. SharedX(t, options) starts one server for
+// the whole test binary, so every test must use unique names (see Unique). If a server is not
+// installed, the error says how to install it; tests are never skipped.
 //
-// A server outlives neither Stop nor the process that started it, even where
-// that process is killed: see guard.sh.
+// A server ends with Stop or with the process that started it, even if that process is killed: see
+// guard.sh.
 package testserver

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// Blackhole listens on 127.0.0.1 until the test's end, accepts every connection
-// and answers nothing: a hung server. It returns the port.
+// Blackhole starts a hung server until the test's end: it accepts connections on 127.0.0.1 and
+// never answers. It returns the port.
 func Blackhole(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -18,7 +18,7 @@ func Blackhole(t testing.TB) int {
 		t.Fatalf("testserver: %v", err)
 	}
 	var mu sync.Mutex
-	var held []net.Conn // a connection that is collected is closed
+	var held []net.Conn // garbage collection would close them
 	go func() {
 		for {
 			conn, err := l.Accept()
@@ -41,21 +41,21 @@ func Blackhole(t testing.TB) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// Chunk is a piece of a proxied connection on its way.
+// Chunk is a piece of data on a proxied connection.
 type Chunk struct {
 	// Connection counts the proxy's connections from 1.
 	Connection int
-	// FromServer says which way it goes.
+	// FromServer is the direction.
 	FromServer bool
-	// Bytes is what was read at once, encrypted where the connection is. It is
-	// valid during the call only.
+	// Bytes is what one read returned, encrypted if the connection is. It is valid only during the
+	// call.
 	Bytes []byte
 }
 
-// FaultProxy forwards TCP connections to a server on 127.0.0.1 and breaks them
-// as a test says. A certificate for localhost is as good for it as for the server.
+// FaultProxy forwards TCP connections to a server on 127.0.0.1 and breaks them on request. The
+// server's certificate for localhost is also valid for the proxy.
 type FaultProxy struct {
-	// Port is where it listens on 127.0.0.1.
+	// Port is its port on 127.0.0.1.
 	Port int
 
 	target   string
@@ -90,13 +90,13 @@ func Proxy(t testing.TB, target string) *FaultProxy {
 	return p
 }
 
-// Addr is localhost:port.
+// Addr returns localhost:port.
 func (p *FaultProxy) Addr() string { return fmt.Sprintf("localhost:%d", p.Port) }
 
-// Connections is how many connections were accepted so far.
+// Connections returns how many connections were accepted so far.
 func (p *FaultProxy) Connections() int { return int(p.accepted.Load()) }
 
-// Cut resets all connections of this moment. New ones are accepted.
+// Cut resets all current connections. New ones are accepted.
 func (p *FaultProxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -105,10 +105,9 @@ func (p *FaultProxy) Cut() {
 	}
 }
 
-// Filter sets what decides over every chunk before it is forwarded: false resets
-// its connection instead. A filter that waits slows that direction down, and one
-// that lets a statement through and then refuses the first chunk from the server
-// loses the answer to it. nil forwards everything.
+// Filter installs a filter that is called before each chunk is forwarded. If it returns false, the
+// connection is reset. A filter can wait to slow a direction down, or forward a statement and then
+// refuse the first chunk from the server to lose its answer. nil forwards everything.
 func (p *FaultProxy) Filter(filter func(Chunk) bool) {
 	if filter == nil {
 		p.filter.Store(nil)
@@ -117,7 +116,7 @@ func (p *FaultProxy) Filter(filter func(Chunk) bool) {
 	p.filter.Store(&filter)
 }
 
-// Answer has a function talk to clients in the server's place, until it returns.
+// Answer lets a function answer clients instead of the server, until it returns.
 func (p *FaultProxy) Answer(answer func(net.Conn)) { p.answer.Store(&answer) }
 
 func (p *FaultProxy) serve(client net.Conn, number int) {
@@ -146,7 +145,7 @@ func (p *FaultProxy) serve(client net.Conn, number int) {
 	server.Close()
 }
 
-// forward copies one direction to its end, and passes the end on.
+// forward copies one direction until its end, and forwards the end.
 func (p *FaultProxy) forward(to, from net.Conn, number int, fromServer bool) {
 	buffer := make([]byte, 32<<10)
 	for {
@@ -173,7 +172,7 @@ func (p *FaultProxy) forward(to, from net.Conn, number int, fromServer bool) {
 	}
 }
 
-// reset closes a connection so that the other side sees RST, not an orderly end.
+// reset closes a connection with RST instead of an orderly end.
 func reset(conn net.Conn) {
 	conn.(*net.TCPConn).SetLinger(0)
 	conn.Close()

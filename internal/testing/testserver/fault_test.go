@@ -45,8 +45,8 @@ func TestProxyForwardsCountsAndCuts(t *testing.T) {
 		return conn
 	}
 
-	// A plain connection sees what a cut is; a driver may find it out by itself and
-	// then says only that its connection is closed.
+	// Use a plain connection to see the cut itself: a driver may notice it first and then only
+	// report a closed connection.
 	plain, err := net.Dial("tcp", proxy.Addr())
 	if err != nil {
 		t.Fatal(err)

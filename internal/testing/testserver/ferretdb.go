@@ -13,7 +13,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// FerretDBOptions says how to start FerretDB. The zero value listens with TLS only.
+// FerretDBOptions configures FerretDB. The zero value accepts only TLS.
 type FerretDBOptions struct {
 	// NoTLS listens without TLS instead.
 	NoTLS bool
@@ -23,16 +23,15 @@ type FerretDBOptions struct {
 	Cert *Certificate
 }
 
-// FerretDBServer is a running FerretDB 1 on SQLite: MongoDB's protocol, its
-// SCRAM logins and its user commands, but no roles: createUser and updateUser take
-// an empty list of them only. Its administrator is of the database "admin".
+// FerretDBServer is a running FerretDB 1 on SQLite. It has MongoDB's protocol, SCRAM logins and
+// user commands, but no roles: createUser and updateUser accept only an empty list. Its
+// administrator is in the database "admin".
 type FerretDBServer struct {
 	Server
 	NoTLS bool
 }
 
-// StartFerretDB starts the FerretDB that scripts/deps.sh has built. Measured on
-// two cores: 0.1 s.
+// StartFerretDB starts the FerretDB that scripts/deps.sh builds. Measured on two cores: 0.1 s.
 func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, error) {
 	path, ok := cached("ferretdb-2/ferretdb")
 	if !ok {
@@ -57,13 +56,13 @@ func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, err
 			return append(command, "--listen-addr=", fmt.Sprintf("--listen-tls=127.0.0.1:%d", port),
 				"--listen-tls-cert-file="+s.path("server.crt"), "--listen-tls-key-file="+s.path("server.key"))
 		},
-		// Asked to end, it waits three seconds for its clients.
+		// On SIGTERM it waits three seconds for its clients.
 		signal: "KILL",
 		env:    []string{"FERRETDB_SETUP_DATABASE=admin", "FERRETDB_SETUP_USERNAME=" + s.User, "FERRETDB_SETUP_PASSWORD=" + s.Password},
 		ready: func(ctx context.Context) error {
 			options := s.Options(s.User, s.Password, "admin")
 			if o.Cert != nil {
-				// A certificate for another name is the test's to refuse.
+				// The test itself refuses a certificate for another name.
 				options.TLSConfig.InsecureSkipVerify = true
 			}
 			client, err := mongo.Connect(options)
@@ -85,11 +84,11 @@ func FerretDB(t testing.TB, o FerretDBOptions) *FerretDBServer {
 	return during(t, StartFerretDB, o)
 }
 
-// URL is the server's address, without credentials.
+// URL returns the server's address, without credentials.
 func (s *FerretDBServer) URL() string { return "mongodb://" + s.Addr() + "/" }
 
-// Options are a client's for a user of a database, with TLS verified against the
-// server's CA unless the server has none.
+// Options returns a client's options for a user of a database, with TLS verified against the
+// server's CA if the server has TLS.
 func (s *FerretDBServer) Options(user, password, database string) *options.ClientOptions {
 	o := options.Client().ApplyURI(s.URL()).SetServerSelectionTimeout(5 * time.Second).
 		SetAuth(options.Credential{Username: user, Password: password, AuthSource: database})
@@ -113,7 +112,7 @@ func (s *FerretDBServer) Connect(t testing.TB) *mongo.Client {
 	return client
 }
 
-// loggedIn runs a command that needs a login: connecting alone proves nothing.
+// loggedIn runs a command that requires a login, because connecting alone does not log in.
 func loggedIn(ctx context.Context, client *mongo.Client) error {
 	_, err := client.ListDatabaseNames(ctx, bson.D{})
 	return err

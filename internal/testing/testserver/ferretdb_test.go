@@ -31,7 +31,7 @@ func TestFerretDB(t *testing.T) {
 		if !o.NoTLS {
 			refusesOtherCA(t, s.Addr(), s.CA)
 		}
-		admin.Disconnect(ctx) // which waits for a server that is gone
+		admin.Disconnect(ctx) // waits for a server that is gone
 		checkStop(t, s, s.Dir)
 	}
 }

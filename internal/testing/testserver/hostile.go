@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Hostile returns the port of a server, with TLS unless config is nil, that calls answer for each
-// connection: a host that a secret's writer has named.
+// Hostile starts a server, with TLS unless config is nil, that calls answer for each connection,
+// like a host that a secret's writer chose. It returns the port.
 func Hostile(t testing.TB, config *tls.Config, answer func(net.Conn)) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -36,8 +36,7 @@ func Hostile(t testing.TB, config *tls.Config, answer func(net.Conn)) int {
 	return port
 }
 
-// PeakMemory returns how many bytes of memory are in use at most while f runs, in addition to those
-// that were before.
+// PeakMemory returns the peak number of bytes in use while f runs, above those in use before.
 func PeakMemory(f func()) uint64 {
 	runtime.GC()
 	var m runtime.MemStats

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// web is a Server that is asked by HTTP.
+// web is a Server with an HTTP API.
 type web struct {
 	Server
-	// NoTLS says that it serves HTTP and not HTTPS.
+	// NoTLS means that it serves HTTP instead of HTTPS.
 	NoTLS bool
 }
 
-// URL is the server's address, without a path and credentials.
+// URL returns the server's address, without path or credentials.
 func (s *web) URL() string {
 	if s.NoTLS {
 		return "http://" + s.Addr()
@@ -24,17 +24,17 @@ func (s *web) URL() string {
 	return "https://" + s.Addr()
 }
 
-// question is one call of a web server.
+// question is one HTTP request.
 type question struct {
 	method, path string
 	kind         string // the Content-Type, or "" for none
 	body         []byte
 	authorize    func(*http.Request)
-	// anyName takes a certificate for another name, which is the test's to refuse.
+	// anyName accepts a certificate for another name, which the test itself refuses.
 	anyName bool
 }
 
-// ask makes a call and returns the HTTP status and the answer's body.
+// ask sends a request and returns the status and the body of the response.
 func (s *web) ask(ctx context.Context, q question) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -57,7 +57,7 @@ func (s *web) ask(ctx context.Context, q question) (int, []byte, error) {
 	return response.StatusCode, answer, errors.Join(err, response.Body.Close())
 }
 
-// basic authorizes by a user's name and password.
+// basic authorizes a request with a user name and password.
 func basic(user, password string) func(*http.Request) {
 	return func(r *http.Request) { r.SetBasicAuth(user, password) }
 }

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// InfluxDBOptions says how to start InfluxDB. The zero value serves HTTPS.
+// InfluxDBOptions configures InfluxDB. The zero value serves HTTPS.
 type InfluxDBOptions struct {
 	// NoTLS serves HTTP instead.
 	NoTLS bool
@@ -23,8 +23,7 @@ type InfluxDBServer struct {
 	web
 }
 
-// StartInfluxDB starts the InfluxDB 1 that scripts/deps.sh has built. Measured on two
-// cores: 0.2 s.
+// StartInfluxDB starts the InfluxDB 1 that scripts/deps.sh builds. Measured on two cores: 0.2 s.
 func StartInfluxDB(ctx context.Context, o InfluxDBOptions) (*InfluxDBServer, error) {
 	influxd, ok := cached("influxdb-1.7.11/influxd")
 	if !ok {
@@ -37,8 +36,8 @@ func StartInfluxDB(ctx context.Context, o InfluxDBOptions) (*InfluxDBServer, err
 	s := &InfluxDBServer{web: web{*server, o.NoTLS}}
 	err = s.start(ctx, launch{
 		command: func(port int) []string {
-			// The file names the port, so it is written here; a failure shows as
-			// a server that does not start.
+			// The file contains the port, so it is written here. If that fails, the server does not
+			// start.
 			_ = s.write("influxdb.conf", fmt.Sprintf(`reporting-disabled = true
 bind-address = "127.0.0.1:0"
 [meta]
@@ -57,8 +56,8 @@ store-enabled = false
 `, s.Dir, port, !o.NoTLS))
 			return []string{influxd, "-config", s.path("influxdb.conf")}
 		},
-		// Without an administrator the server lets anyone make the first one;
-		// afterwards the same statement by the same administrator succeeds too.
+		// Without an administrator the server lets anyone create the first one. Later, the same
+		// statement by that administrator also succeeds.
 		ready: func(ctx context.Context) error {
 			statement := fmt.Sprintf("CREATE USER %s WITH PASSWORD '%s' WITH ALL PRIVILEGES", s.User, s.Password)
 			status, _, err := s.query(ctx, o.Cert != nil, s.User, s.Password, statement)
@@ -82,8 +81,8 @@ func InfluxDB(t testing.TB, o InfluxDBOptions) *InfluxDBServer {
 
 var sharedInfluxDB pool[InfluxDBOptions, *InfluxDBServer]
 
-// SharedInfluxDB returns the one InfluxDB 1 of this test binary that has these
-// options. Users are the whole server's: name them by Unique.
+// SharedInfluxDB returns this test binary's InfluxDB 1 with these options. Tests share its users:
+// use Unique for names.
 func SharedInfluxDB(t testing.TB, o InfluxDBOptions) *InfluxDBServer {
 	t.Helper()
 	return sharedInfluxDB.get(t, StartInfluxDB, o)

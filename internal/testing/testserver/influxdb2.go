@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// InfluxDB2Options says how to start InfluxDB 2. The zero value serves HTTPS.
+// InfluxDB2Options configures InfluxDB 2. The zero value serves HTTPS.
 type InfluxDB2Options struct {
 	// NoTLS serves HTTP instead.
 	NoTLS bool
@@ -18,16 +18,14 @@ type InfluxDB2Options struct {
 	Cert *Certificate
 }
 
-// InfluxDB2Server is what InfluxDB 2.7 has for users, sessions and tokens: its own
-// packages without the time series (see the folder influxdb2). Its administrator has
-// all rights, and so has its token.
+// InfluxDB2Server is the part of InfluxDB 2.7 for users, sessions and tokens: its own packages
+// without the time series (see the folder influxdb2). Its administrator and Token have all rights.
 type InfluxDB2Server struct {
 	web
 	Token string
 }
 
-// StartInfluxDB2 starts the program that scripts/deps.sh has built. Measured on two
-// cores: 0.1 s.
+// StartInfluxDB2 starts the program that scripts/deps.sh builds. Measured on two cores: 0.1 s.
 func StartInfluxDB2(ctx context.Context, o InfluxDB2Options) (*InfluxDB2Server, error) {
 	path, ok := cached("influxdb-2.7.12-1/influxdb2")
 	if !ok {
@@ -38,7 +36,7 @@ func StartInfluxDB2(ctx context.Context, o InfluxDB2Options) (*InfluxDB2Server, 
 		return nil, fmt.Errorf("influxdb2: %w", err)
 	}
 	s := &InfluxDB2Server{web: web{*server, o.NoTLS}, Token: Unique("operator-")}
-	s.Password = Unique("Operator-") // of as many kinds of characters as it demands
+	s.Password = Unique("Operator-") // with every kind of character that it requires
 	err = s.start(ctx, launch{
 		command: func(port int) []string {
 			command := []string{path, "-listen", fmt.Sprintf("127.0.0.1:%d", port)}
@@ -64,20 +62,20 @@ func StartInfluxDB2(ctx context.Context, o InfluxDB2Options) (*InfluxDB2Server, 
 
 var sharedInfluxDB2 pool[InfluxDB2Options, *InfluxDB2Server]
 
-// SharedInfluxDB2 returns the one InfluxDB 2 of this test binary that has these
-// options. Users are the whole server's: name them by Unique.
+// SharedInfluxDB2 returns this test binary's InfluxDB 2 with these options. Tests share its users:
+// use Unique for names.
 func SharedInfluxDB2(t testing.TB, o InfluxDB2Options) *InfluxDB2Server {
 	t.Helper()
 	return sharedInfluxDB2.get(t, StartInfluxDB2, o)
 }
 
-// Call calls the API by a token, such as POST "/api/v2/users" with a body that is
-// sent as JSON, and returns the HTTP status and the answer's body.
+// Call calls the API with a token, such as POST "/api/v2/users", sends body as JSON, and returns
+// the status and the body of the response.
 func (s *InfluxDB2Server) Call(ctx context.Context, token, method, path string, body any) (int, []byte, error) {
 	return s.call(ctx, false, s.byToken(token), method, path, body)
 }
 
-// SignIn returns the HTTP status of a user's login, of which nothing is kept.
+// SignIn returns the HTTP status of a user's login. It does not keep the session.
 func (s *InfluxDB2Server) SignIn(ctx context.Context, user, password string) (int, error) {
 	status, _, err := s.call(ctx, false, basic(user, password), http.MethodPost, "/api/v2/signin", nil)
 	return status, err

@@ -12,12 +12,11 @@ import (
 	"github.com/go-sql-driver/mysql"
 )
 
-// MySQLOptions says how to start a MariaDB or a MySQL. The zero value accepts
-// connections over TLS only.
+// MySQLOptions configures MariaDB or MySQL. The zero value accepts only TLS.
 type MySQLOptions struct {
-	// NoTLS starts a server that knows no TLS.
+	// NoTLS starts a server without TLS.
 	NoTLS bool
-	// AllowPlaintext lets clients choose, as RDS does where require_secure_transport is off.
+	// AllowPlaintext lets clients choose, as RDS does if require_secure_transport is off.
 	AllowPlaintext bool
 	// Config is appended to the server's section of its option file, such as
 	// "plugin_load_add = simple_password_check".
@@ -33,13 +32,13 @@ type MySQLOptions struct {
 type MySQLServer struct {
 	Server
 	NoTLS bool
-	// GeneralLog holds every statement that the server got, SlowLog every one
-	// that it ran: what tests search for passwords.
+	// GeneralLog holds every statement that the server received, and SlowLog every one that it ran.
+	// Tests search them for passwords.
 	GeneralLog, SlowLog string
 }
 
-// StartMariaDB starts the machine's MariaDB with the plugin auth_ed25519.
-// Measured on two cores: 1.1 s, the most of it mariadb-install-db.
+// StartMariaDB starts the machine's MariaDB with the plugin auth_ed25519. Measured on two cores:
+// 1.1 s, mostly mariadb-install-db.
 func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	server, err := program("mariadbd", "deps")
 	if err != nil {
@@ -60,9 +59,8 @@ func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	})
 }
 
-// StartMySQL starts the MySQL that `make deps-mysql` has fetched, the newest of
-// Debian unstable. Measured on two cores: 3 s idle, 6 s loaded, the most of it
-// --initialize; Stop takes 1.6 s.
+// StartMySQL starts the MySQL that `make deps-mysql` fetches, the newest in Debian unstable.
+// Measured on two cores: 3 s idle, 6 s loaded, mostly --initialize; Stop takes 1.6 s.
 func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	path, root, err := unpacked("sid-1", "usr/sbin/mysqld", "deps-mysql")
 	if err != nil {
@@ -78,9 +76,8 @@ func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 	})
 }
 
-// startMySQL starts a mariadbd or mysqld, after initialise has filled its data
-// directory.
-func startMySQL(ctx context.Context, name string, o MySQLOptions, path string, config string, initialise func(*MySQLServer) error) (*MySQLServer, error) {
+// startMySQL starts a mariadbd or mysqld after initialize has filled its data directory.
+func startMySQL(ctx context.Context, name string, o MySQLOptions, path string, config string, initialize func(*MySQLServer) error) (*MySQLServer, error) {
 	server, err := prepare(name, o.CA, o.Cert)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -112,11 +109,11 @@ innodb_flush_log_at_trx_commit = 0
 		_, err = s.mkdir("data")
 	}
 	if err == nil {
-		// The server runs the file at each start.
+		// The server runs the file at every start.
 		err = s.write("init.sql", fmt.Sprintf("CREATE USER IF NOT EXISTS admin@'%%' IDENTIFIED BY '%s'%s;\nGRANT ALL ON *.* TO admin@'%%' WITH GRANT OPTION;\n", s.Password, require))
 	}
 	if err == nil {
-		err = initialise(s)
+		err = initialize(s)
 	}
 	if err != nil {
 		os.RemoveAll(s.Dir)
@@ -129,7 +126,7 @@ innodb_flush_log_at_trx_commit = 0
 		ready: func(ctx context.Context) error {
 			config := s.Config(s.User, s.Password, "")
 			if o.Cert != nil {
-				// A certificate for another name is the test's to refuse.
+				// The test itself refuses a certificate for another name.
 				config.TLS.InsecureSkipVerify = true
 			}
 			connector, err := mysql.NewConnector(config)
@@ -155,8 +152,8 @@ func MariaDB(t testing.TB, o MySQLOptions) *MySQLServer {
 
 var sharedMariaDB pool[MySQLOptions, *MySQLServer]
 
-// SharedMariaDB returns the one MariaDB of this test binary that has these
-// options. Users are the whole server's: name them by Unique.
+// SharedMariaDB returns this test binary's MariaDB with these options. Tests share its users: use
+// Unique for names.
 func SharedMariaDB(t testing.TB, o MySQLOptions) *MySQLServer {
 	t.Helper()
 	return sharedMariaDB.get(t, StartMariaDB, o)
@@ -170,20 +167,20 @@ func MySQL(t testing.TB, o MySQLOptions) *MySQLServer {
 
 var sharedMySQL pool[MySQLOptions, *MySQLServer]
 
-// SharedMySQL is to MySQL what SharedMariaDB is to MariaDB.
+// SharedMySQL is SharedMariaDB for MySQL.
 func SharedMySQL(t testing.TB, o MySQLOptions) *MySQLServer {
 	t.Helper()
 	return sharedMySQL.get(t, StartMySQL, o)
 }
 
-// Config is a client's configuration for a user, with TLS verified against the
-// server's CA unless the server has none.
+// Config returns a client's configuration for a user, with TLS verified against the server's CA if
+// the server has TLS.
 func (s *MySQLServer) Config(user, password, database string) *mysql.Config {
 	config := mysql.NewConfig()
 	config.User, config.Passwd, config.DBName = user, password, database
 	config.Net, config.Addr = "tcp", s.Addr()
 	config.Timeout = 10 * time.Second
-	// A refused login is an answer here, not news for standard error.
+	// Tests expect refused logins: keep them off standard error.
 	config.Logger = &mysql.NopLogger{}
 	if !s.NoTLS {
 		config.TLS = s.CA.ClientTLS(s.Host)

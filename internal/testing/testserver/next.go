@@ -2,6 +2,6 @@
 
 package testserver
 
-// With the tag, tests of Redis, MariaDB, OpenLDAP, RabbitMQ and PostgreSQL run against the
-// servers of Debian's next release.
+// next makes tests of Redis, MariaDB, OpenLDAP, RabbitMQ and PostgreSQL use the servers of Debian's
+// next release.
 const next = true

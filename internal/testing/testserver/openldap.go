@@ -12,24 +12,21 @@ import (
 	"github.com/go-ldap/ldap/v3"
 )
 
-// LDAPBase is the suffix of the directory that StartOpenLDAP makes, LDAPPeople
-// the unit that holds its accounts, and LDAPAdministrators the name of a group whose
-// members may manage passwords, where there is one.
+// LDAPBase is the suffix of StartOpenLDAP's directory, and LDAPPeople the unit with its accounts.
+// If a group named LDAPAdministrators exists, its members may manage passwords.
 const (
 	LDAPBase           = "dc=example,dc=org"
 	LDAPPeople         = "ou=people," + LDAPBase
 	LDAPAdministrators = "cn=administrators," + LDAPBase
 )
 
-// OpenLDAPOptions says how to start OpenLDAP. The zero value refuses a simple
-// bind without TLS.
+// OpenLDAPOptions configures OpenLDAP. The zero value refuses simple binds without TLS.
 type OpenLDAPOptions struct {
-	// AllowPlaintext takes simple binds without TLS too.
+	// AllowPlaintext also accepts simple binds without TLS.
 	AllowPlaintext bool
-	// Access replaces the rules of access to userPassword: who may do what with
-	// it, such as "by self =wx by anonymous auth".
+	// Access replaces the access rules for userPassword, such as "by self =wx by anonymous auth".
 	Access string
-	// Hash is how the server hashes passwords itself, such as "{ARGON2}"; empty is "{SSHA}".
+	// Hash is the server's own password hash, such as "{ARGON2}"; the default is "{SSHA}".
 	Hash string
 	// Config is appended to slapd.conf, in the section of the directory's
 	// database, such as "overlay ppolicy" (the module is loaded).
@@ -40,11 +37,11 @@ type OpenLDAPOptions struct {
 	Cert *Certificate
 }
 
-// OpenLDAPServer is a running slapd. User is the administrator's DN (its
-// rootdn, for which no access rule holds); Port speaks LDAPS.
+// OpenLDAPServer is a running slapd. User is the administrator's DN (the rootdn, which access rules
+// do not restrict). Port serves LDAPS.
 type OpenLDAPServer struct {
 	Server
-	// PlainPort speaks LDAP and StartTLS.
+	// PlainPort serves LDAP and StartTLS.
 	PlainPort int
 }
 
@@ -66,7 +63,7 @@ func StartOpenLDAP(ctx context.Context, o OpenLDAPOptions) (*OpenLDAPServer, err
 		security = ""
 	}
 	access := cmp.Or(o.Access, fmt.Sprintf("by group.exact=%q manage by self write by anonymous auth by * none", LDAPAdministrators))
-	// The modules are named in full: without it the path that is in a module's .la counts.
+	// Use full module names; otherwise the path in a module's .la file counts.
 	config := fmt.Sprintf(`include %[1]s/etc/ldap/schema/core.schema
 include %[1]s/etc/ldap/schema/cosine.schema
 include %[1]s/etc/ldap/schema/inetorgperson.schema
@@ -112,10 +109,10 @@ access to * by self read by users read by * none
 	return s, nil
 }
 
-// populate adds the entries that all others stand under.
+// populate adds the parents of all other entries.
 func (s *OpenLDAPServer) populate(anyName bool) error {
 	config := s.CA.ClientTLS(s.Host)
-	// A certificate for another name is the test's to refuse.
+	// The test itself refuses a certificate for another name.
 	config.InsecureSkipVerify = anyName
 	conn, err := ldap.DialURL(s.URL(), ldap.DialWithTLSConfig(config))
 	if err != nil {
@@ -131,7 +128,7 @@ func (s *OpenLDAPServer) populate(anyName bool) error {
 	people := ldap.NewAddRequest(LDAPPeople, nil)
 	people.Attribute("objectClass", []string{"organizationalUnit"})
 	for _, request := range []*ldap.AddRequest{base, people} {
-		// They are there already when the server is resumed.
+		// A resumed server already has them.
 		if err := conn.Add(request); err != nil && !ldap.IsErrorWithCode(err, ldap.LDAPResultEntryAlreadyExists) {
 			return err
 		}
@@ -145,7 +142,7 @@ func OpenLDAP(t testing.TB, o OpenLDAPOptions) *OpenLDAPServer {
 	return during(t, StartOpenLDAP, o)
 }
 
-// URL is the server's LDAPS address.
+// URL returns the server's LDAPS address.
 func (s *OpenLDAPServer) URL() string { return "ldaps://" + s.Addr() }
 
 // Connect binds as the administrator until the test's end.

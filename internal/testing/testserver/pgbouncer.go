@@ -8,19 +8,18 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PgBouncerOptions says which server a pooler is for, and in which mode ("session" or
-// "transaction") it lends the server's connections.
+// PgBouncerOptions configures a pooler: its server, and the pool mode ("session" or "transaction").
 type PgBouncerOptions struct {
 	Server *PostgresServer
 	Mode   string
-	// Users are the lines of the file of users, such as `"app" "password"`. A user who is not in
-	// it is looked up at the server at each login (auth_query).
+	// Users are the lines of the user file, such as `"app" "password"`. Other users are looked up
+	// at the server at each login (auth_query).
 	Users string
 }
 
-// StartPgBouncer starts the PgBouncer of Debian 13, which `make deps-next` has fetched. What it
-// returns is the server as clients see it through the pooler, with its own certificate. Measured
-// on two cores: 0.2 s.
+// StartPgBouncer starts the PgBouncer of Debian 13, which `make deps-next` fetches. It returns the
+// server as clients see it through the pooler, with the pooler's certificate. Measured on two
+// cores: 0.2 s.
 func StartPgBouncer(ctx context.Context, o PgBouncerOptions) (*PostgresServer, error) {
 	path, _, err := unpacked(trixie, "usr/sbin/pgbouncer", "deps-next")
 	if err != nil {
@@ -40,7 +39,7 @@ func StartPgBouncer(ctx context.Context, o PgBouncerOptions) (*PostgresServer, e
 	}
 	err = s.start(ctx, launch{
 		command: func(port int) []string {
-			// A failure shows as a pooler that does not start.
+			// If a write fails, the pooler does not start.
 			_ = s.write("users", fmt.Sprintf("%q %q\n%s\n", lookup, password, o.Users))
 			_ = s.write("pgbouncer.ini", fmt.Sprintf(`[databases]
 * = host=127.0.0.1 port=%d
@@ -77,8 +76,8 @@ auth_query = SELECT name, verifier FROM public.%[8]s($1)
 	return &s, nil
 }
 
-// lookup creates a role who may do nothing but read one user's verifier at a time. For a user who
-// does not exist there is no row: one with NULL is an error to the pooler.
+// lookup creates a role that may only read one user's verifier at a time. An unknown user yields no
+// row, because a row with NULL is an error to the pooler.
 // Source: https://www.pgbouncer.org/config.html#auth_query
 func (s *PostgresServer) lookup(ctx context.Context, role, password string) error {
 	conn, err := pgx.Connect(ctx, s.URL("postgres"))

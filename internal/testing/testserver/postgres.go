@@ -15,18 +15,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PostgresOptions says which PostgreSQL to start and how. The zero value is the
-// machine's newest, which accepts TLS connections with SCRAM only.
+// PostgresOptions configures PostgreSQL. The zero value is the newest that is installed, which
+// accepts only TLS connections with SCRAM.
 type PostgresOptions struct {
 	// Major is a major version such as 18; 0 is the newest that is installed.
 	Major int
-	// Bin is the directory of initdb and postgres, where they are not to be looked
-	// for; Major is ignored then.
+	// Bin is the directory of initdb and postgres. If it is set, Major is ignored.
 	Bin string
-	// NoTLS starts a server that knows no TLS, for tests of "ssl": false.
+	// NoTLS starts a server without TLS, for tests of "ssl": false.
 	NoTLS bool
-	// HBA replaces the lines of pg_hba.conf, which otherwise admit all users over
-	// TLS with scram-sha-256 (or without it under NoTLS) and refuse the rest.
+	// HBA replaces the lines of pg_hba.conf. By default they admit all users with scram-sha-256
+	// over TLS (or without it under NoTLS) and refuse the rest.
 	HBA string
 	// Config is appended to postgresql.conf, such as "log_statement = 'all'".
 	Config string
@@ -36,8 +35,8 @@ type PostgresOptions struct {
 	Cert *Certificate
 }
 
-// PostgresServer is a running PostgreSQL. Its administrator is a superuser and
-// its database for a start is "postgres".
+// PostgresServer is a running PostgreSQL. Its administrator is a superuser, and it has the database
+// "postgres".
 type PostgresServer struct {
 	Server
 	Major int
@@ -46,9 +45,8 @@ type PostgresServer struct {
 	bin string
 }
 
-// StartPostgres makes a new cluster and starts it. Measured on two idle cores:
-// 1.0 s for 15 from Debian and for 18 from npm, the most of it initdb; Stop
-// takes 0.05 s.
+// StartPostgres creates and starts a new cluster. Measured on two idle cores: 1.0 s for 15 from
+// Debian and for 18 from npm, mostly initdb; Stop takes 0.05 s.
 func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, error) {
 	bin, major, err := postgresBin(o.Major, o.Bin)
 	if err != nil {
@@ -59,21 +57,20 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*PostgresServer, err
 		return nil, fmt.Errorf("postgres: %w", err)
 	}
 	s := &PostgresServer{Server: *server, Major: major, NoTLS: o.NoTLS, bin: bin}
-	if err := s.initialise(ctx, o); err != nil {
+	if err := s.initialize(ctx, o); err != nil {
 		os.RemoveAll(s.Dir)
 		return nil, fmt.Errorf("postgres %d: %w", major, err)
 	}
-	// The administrator may be shut out on purpose.
+	// With these options the administrator may be unable to log in.
 	if err := s.serve(ctx, o.HBA == "" && o.Cert == nil); err != nil {
 		return nil, fmt.Errorf("postgres %d: %w", major, err)
 	}
 	return s, nil
 }
 
-// StartStandby starts a hot standby of a running primary: it follows it and
-// refuses to write. The administrator and the certificate are the primary's.
-// It needs pg_basebackup, which Debian's packages have and npm's do not.
-// Measured on two idle cores: 0.6 s.
+// StartStandby starts a hot standby, which follows a running primary and refuses writes. The
+// administrator and the certificate are the primary's. It needs pg_basebackup, which Debian's
+// packages have and npm's do not. Measured on two idle cores: 0.6 s.
 func StartStandby(ctx context.Context, primary *PostgresServer) (*PostgresServer, error) {
 	certPEM, err := os.ReadFile(primary.path("server.crt"))
 	if err != nil {
@@ -106,8 +103,8 @@ func StartStandby(ctx context.Context, primary *PostgresServer) (*PostgresServer
 	return s, nil
 }
 
-// serve starts the server on the data in its directory and waits until it
-// accepts connections, and the administrator's where login is true.
+// serve starts the server with the data in its directory and waits until it accepts connections
+// and, if login is set, the administrator's login.
 func (s *PostgresServer) serve(ctx context.Context, login bool) error {
 	return s.start(ctx, launch{
 		command: func(port int) []string {
@@ -143,14 +140,14 @@ func Postgres(t testing.TB, o PostgresOptions) *PostgresServer {
 
 var sharedPostgres pool[PostgresOptions, *PostgresServer]
 
-// SharedPostgres returns the one PostgreSQL of this test binary that has these
-// options. Roles are the whole server's: name them by Unique.
+// SharedPostgres returns this test binary's PostgreSQL with these options. Tests share its roles:
+// use Unique for names.
 func SharedPostgres(t testing.TB, o PostgresOptions) *PostgresServer {
 	t.Helper()
 	return sharedPostgres.get(t, StartPostgres, o)
 }
 
-func (s *PostgresServer) initialise(ctx context.Context, o PostgresOptions) error {
+func (s *PostgresServer) initialize(ctx context.Context, o PostgresOptions) error {
 	if err := s.write("password", s.Password+"\n"); err != nil {
 		return err
 	}
@@ -183,8 +180,8 @@ func (s *PostgresServer) initialise(ctx context.Context, o PostgresOptions) erro
 	return s.write("data/pg_hba.conf", hba+"\n")
 }
 
-// readyFile reads the last line of postmaster.pid, which is "ready" once the
-// server accepts connections, the way pg_ctl waits.
+// readyFile checks the last line of postmaster.pid, which is "ready" once the server accepts
+// connections, as pg_ctl does.
 func (s *PostgresServer) readyFile() error {
 	b, err := os.ReadFile(s.path("data/postmaster.pid"))
 	if err != nil {
@@ -197,13 +194,13 @@ func (s *PostgresServer) readyFile() error {
 	return nil
 }
 
-// URL is the administrator's connection string for a database, with TLS verified
-// against the server's CA.
+// URL returns the administrator's connection string for a database, with TLS verified against the
+// server's CA.
 func (s *PostgresServer) URL(database string) string {
 	return s.URLFor(s.User, s.Password, database)
 }
 
-// URLFor is a connection string for any user, verified like URL.
+// URLFor is URL for any user.
 func (s *PostgresServer) URLFor(user, password, database string) string {
 	query := url.Values{"sslmode": {"verify-full"}, "sslrootcert": {s.CAFile}, "connect_timeout": {"10"}}
 	if s.NoTLS {
@@ -228,8 +225,8 @@ func (s *PostgresServer) Connect(t testing.TB, database string) *pgx.Conn {
 	return conn
 }
 
-// Database creates a database with a unique name, dropped at the test's end
-// whoever is still connected, and returns the name.
+// Database creates a database with a unique name and returns the name. It is dropped at the test's
+// end, even if clients are still connected.
 func (s *PostgresServer) Database(t testing.TB) string {
 	t.Helper()
 	name := Unique("db_")
@@ -245,10 +242,9 @@ func (s *PostgresServer) Database(t testing.TB) string {
 	return name
 }
 
-// postgresBin finds the directory with initdb and postgres of a major version,
-// or of the newest where major is 0: among Debian's and Ubuntu's, then in PATH
-// and, for a given major, among those that scripts/deps.sh keeps. Where bin is
-// given it is that, and the major version is asked for.
+// postgresBin finds the directory with initdb and postgres of a major version, or of the newest if
+// major is 0: among Debian's and Ubuntu's, then in PATH and, for a given major, among those from
+// scripts/deps.sh. If bin is set, it returns bin and its major version.
 func postgresBin(major int, bin string) (string, int, error) {
 	if bin != "" {
 		major, err := postgresMajor(filepath.Join(bin, "postgres"))
@@ -293,8 +289,7 @@ func postgresBin(major int, bin string) (string, int, error) {
 	return found[newest], newest, nil
 }
 
-// postgresMajor asks a postgres program for its major version: "postgres
-// (PostgreSQL) 15.18 …".
+// postgresMajor returns a postgres program's major version, from "postgres (PostgreSQL) 15.18 …".
 func postgresMajor(path string) (int, error) {
 	out, err := exec.Command(path, "--version").Output()
 	if err != nil {

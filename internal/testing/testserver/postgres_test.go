@@ -55,7 +55,7 @@ func TestPostgresStopLeavesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Connect(t, "postgres") // a client that is connected does not delay the stop
+	s.Connect(t, "postgres") // a connected client does not delay the stop
 	checkStop(t, s, s.Dir)
 }
 

@@ -13,10 +13,9 @@ import (
 	"testing"
 )
 
-// RabbitMQOptions says how to start RabbitMQ. The zero value serves the
-// management API by HTTPS.
+// RabbitMQOptions configures RabbitMQ. The zero value serves the management API over HTTPS.
 type RabbitMQOptions struct {
-	// NoTLS serves the management API by HTTP instead.
+	// NoTLS serves the management API over HTTP instead.
 	NoTLS bool
 	// Config is appended to rabbitmq.conf.
 	Config string
@@ -26,18 +25,18 @@ type RabbitMQOptions struct {
 	Cert *Certificate
 }
 
-// RabbitMQServer is a running RabbitMQ. Port is the management API's.
+// RabbitMQServer is a running RabbitMQ. Port serves the management API.
 type RabbitMQServer struct {
 	web
-	// AMQPPort speaks AMQP over TLS, without it under NoTLS.
+	// AMQPPort serves AMQP over TLS, or without it under NoTLS.
 	AMQPPort int
 }
 
-// StartRabbitMQ starts the machine's RabbitMQ with the management plugin, as a
-// node with a port mapper (epmd) of its own. Measured on two cores: 6 s. Stop and
-// Halt are crashes, because an orderly end takes six seconds more.
+// StartRabbitMQ starts the machine's RabbitMQ with the management plugin, as a node with its own
+// port mapper (epmd). Measured on two cores: 6 s. Stop and Halt kill it, because an orderly
+// shutdown takes six more seconds.
 func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, error) {
-	// Debian's rabbitmq-server in PATH insists on the user rabbitmq.
+	// Debian's rabbitmq-server in PATH requires the user rabbitmq.
 	script := release() + "/usr/lib/rabbitmq/bin/rabbitmq-server"
 	if _, err := os.Stat(script); err != nil {
 		return nil, missing("rabbitmq-server", "deps")
@@ -71,19 +70,19 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 		"RABBITMQ_ENABLED_PLUGINS_FILE=" + s.path("plugins"),
 		"RABBITMQ_PID_FILE=" + s.path("pid"),
 		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", ports[1]),
-		// The script becomes the node instead of waiting for it, so that a signal
-		// goes to the node itself; it reads no input all the same.
+		// The script becomes the node instead of waiting for it, which makes signals reach the
+		// node. It does not read input.
 		"RABBITMQ_ALLOW_INPUT=true",
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-noinput",
-		// Erlang starts its port mapper as a daemon that outlives the node;
-		// one that runs already, as the guard's child, is used instead.
+		// Erlang would start its port mapper as a daemon that outlives the node. It uses a running
+		// one instead, which is the guard's child.
 		fmt.Sprintf("ERL_EPMD_PORT=%d", ports[2]),
 		"ERL_EPMD_ADDRESS=127.0.0.1",
 	}
 	err = s.start(ctx, launch{
 		command: func(port int) []string {
-			// The file names the port, so it is written here; a failure shows as
-			// a server that does not start.
+			// The file contains the port, so it is written here. If that fails, the server does not
+			// start.
 			_ = s.write("rabbitmq.conf", s.config(port, o))
 			return []string{"sh", "-c", `PATH=$1:$PATH; epmd & until epmd -names >/dev/null; do sleep 0.05; done; exec "$0"`, script, release() + "/usr/lib/erlang/bin"}
 		},
@@ -98,7 +97,7 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 			if err != nil {
 				return err
 			}
-			// The port for messages opens later than the management's.
+			// The AMQP port opens later than the management API's.
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.AMQPPort)))
 			if err != nil {
 				return err
@@ -135,16 +134,15 @@ func RabbitMQ(t testing.TB, o RabbitMQOptions) *RabbitMQServer {
 
 var sharedRabbitMQ pool[RabbitMQOptions, *RabbitMQServer]
 
-// SharedRabbitMQ returns the one RabbitMQ of this test binary that has these
-// options. Users are the whole server's: name them by Unique.
+// SharedRabbitMQ returns this test binary's RabbitMQ with these options. Tests share its users: use
+// Unique for names.
 func SharedRabbitMQ(t testing.TB, o RabbitMQOptions) *RabbitMQServer {
 	t.Helper()
 	return sharedRabbitMQ.get(t, StartRabbitMQ, o)
 }
 
-// Call calls the management API as the administrator, such as PUT
-// "/api/users/app" with a body that is sent as JSON, and returns the HTTP status
-// and the answer's body.
+// Call calls the management API as the administrator, such as PUT "/api/users/app", sends body as
+// JSON, and returns the status and the body of the response.
 func (s *RabbitMQServer) Call(t testing.TB, method, path string, body any) (int, string) {
 	t.Helper()
 	status, answer, err := s.call(context.Background(), false, method, path, body)

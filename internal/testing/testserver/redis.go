@@ -13,18 +13,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RedisOptions says how to start a Redis or a Valkey. The zero value listens
-// with TLS only, keeps its users in an ACL file and has the default user off.
+// RedisOptions configures Redis or Valkey. The zero value accepts only TLS, keeps its users in an
+// ACL file and disables the default user.
 type RedisOptions struct {
 	// NoTLS listens without TLS instead.
 	NoTLS bool
 	// NoACLFile keeps the users in the configuration file, where CONFIG REWRITE
 	// saves them and ACL SAVE is an error.
 	NoACLFile bool
-	// Users are further lines such as "user app on >old ~app:* +@all"; a line for
-	// "default" replaces ours, which switches it off.
+	// Users are additional lines such as "user app on >old ~app:* +@all". A line for "default"
+	// replaces ours, which disables it.
 	Users string
-	// Password is the administrator's; empty makes one.
+	// Password is the administrator's; empty generates one.
 	Password string
 	// Config is appended to the configuration file.
 	Config string
@@ -39,8 +39,8 @@ type RedisOptions struct {
 type RedisServer struct {
 	Server
 	NoTLS bool
-	// ConfigFile and ACLFile are the paths of what CONFIG REWRITE and ACL SAVE
-	// write; ACLFile is empty under NoACLFile.
+	// ConfigFile and ACLFile are the files that CONFIG REWRITE and ACL SAVE write. ACLFile is empty
+	// under NoACLFile.
 	ConfigFile, ACLFile string
 }
 
@@ -53,8 +53,8 @@ func StartRedis(ctx context.Context, o RedisOptions) (*RedisServer, error) {
 	return startRedis(ctx, "redis", o, path)
 }
 
-// StartValkey starts the Valkey of Debian 13, which `make deps-next` has fetched.
-// Measured on two cores: 0.1 s.
+// StartValkey starts the Valkey of Debian 13, which `make deps-next` fetches. Measured on two
+// cores: 0.1 s.
 func StartValkey(ctx context.Context, o RedisOptions) (*RedisServer, error) {
 	path, _, err := unpacked(trixie, "usr/bin/valkey-server", "deps-next")
 	if err != nil {
@@ -105,7 +105,7 @@ func startRedis(ctx context.Context, name string, o RedisOptions, path string) (
 		ready: func(ctx context.Context) error {
 			options := s.Options(s.User, s.Password)
 			if o.Cert != nil {
-				// A certificate for another name is the test's to refuse.
+				// The test itself refuses a certificate for another name.
 				options.TLSConfig.InsecureSkipVerify = true
 			}
 			client := redis.NewClient(options)
@@ -131,9 +131,9 @@ func Valkey(t testing.TB, o RedisOptions) *RedisServer {
 	return during(t, StartValkey, o)
 }
 
-// StartRedisCluster starts a Redis cluster of the given number of nodes, each of
-// which owns a share of the slots. Options, CA and administrator are the same for
-// all. Measured on two cores: 0.9 s for three nodes.
+// StartRedisCluster starts a Redis cluster with the given number of nodes, each of which owns a
+// share of the slots. They share options, CA and administrator. Measured on two cores: 0.9 s for
+// three nodes.
 func StartRedisCluster(ctx context.Context, nodes int, o RedisOptions) ([]*RedisServer, error) {
 	if o.CA == nil {
 		var err error
@@ -152,7 +152,7 @@ func StartRedisCluster(ctx context.Context, nodes int, o RedisOptions) ([]*Redis
 		const slots = 16384
 		var first *redis.Client
 		for i := range nodes {
-			// The default, the port plus 10000, is more than there are ports.
+			// The default, the port plus 10000, may exceed the highest port.
 			bus, err := FreePort()
 			if err != nil {
 				return err
@@ -207,7 +207,7 @@ func StartRedisCluster(ctx context.Context, nodes int, o RedisOptions) ([]*Redis
 	return cluster, nil
 }
 
-// RedisCluster starts a cluster of Redis that ends with the test.
+// RedisCluster starts a Redis cluster that ends with the test.
 func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
 	t.Helper()
 	cluster, err := StartRedisCluster(context.Background(), nodes, o)
@@ -224,8 +224,8 @@ func RedisCluster(t testing.TB, nodes int, o RedisOptions) []*RedisServer {
 	return cluster
 }
 
-// Options are a client's for a user, with TLS verified against the server's CA
-// unless the server has none. The client does not retry.
+// Options returns a client's options for a user, with TLS verified against the server's CA if the
+// server has TLS. The client does not retry.
 func (s *RedisServer) Options(user, password string) *redis.Options {
 	options := &redis.Options{Addr: s.Addr(), Username: user, Password: password, MaxRetries: -1}
 	if !s.NoTLS {

@@ -26,16 +26,16 @@ import (
 //go:embed guard.sh
 var guardScript string
 
-// startLimit bounds the start of one server: more than ten times what the
-// slowest (RabbitMQ, under eight seconds) takes on two idle cores.
+// startLimit limits the start of one server to more than ten times what the slowest (RabbitMQ,
+// under eight seconds) takes on two idle cores.
 const startLimit = 90 * time.Second
 
-// ErrMissing says that the server's programs are not on this machine.
+// ErrMissing means that the server's programs are not installed.
 var ErrMissing = errors.New("not installed")
 
-// Server is what every server of this package has. Its fields are constant.
+// Server holds what every server in this package has. Its fields are constant.
 type Server struct {
-	// Host is "localhost", the name that the certificate carries beside 127.0.0.1.
+	// Host is "localhost", which is in the certificate in addition to 127.0.0.1.
 	Host string
 	// Port is the TCP port on 127.0.0.1.
 	Port int
@@ -44,19 +44,19 @@ type Server struct {
 	// CA issued the server's certificate; CAFile is the path of its PEM file.
 	CA     *CA
 	CAFile string
-	// Dir holds all that the server writes; Stop removes it.
+	// Dir holds everything that the server writes; Stop removes it.
 	Dir string
-	// LogFile holds what the server wrote to its output.
+	// LogFile holds the server's output.
 	LogFile string
 
 	launch  launch
 	process *process
 }
 
-// Addr is host:port.
+// Addr returns host:port.
 func (s *Server) Addr() string { return net.JoinHostPort(s.Host, strconv.Itoa(s.Port)) }
 
-// Logs returns the whole of LogFile.
+// Logs returns the content of LogFile.
 func (s *Server) Logs() (string, error) {
 	b, err := os.ReadFile(s.LogFile)
 	return string(b), err
@@ -85,9 +85,9 @@ func (s *Server) Resume(ctx context.Context) error {
 	return s.startOnce(ctx)
 }
 
-// prepare makes the server's directory with the CA's and the server's
-// certificate in it (ca.crt, server.crt, server.key), owned by the user that the
-// server will run as. ca and cert may be nil, for fresh ones.
+// prepare creates the server's directory with the certificates of the CA and the server (ca.crt,
+// server.crt, server.key), owned by the user that the server will run as. If ca or cert is nil, it
+// creates a new one.
 func prepare(name string, ca *CA, cert *Certificate) (*Server, error) {
 	var err error
 	if ca == nil {
@@ -100,11 +100,10 @@ func prepare(name string, ca *CA, cert *Certificate) (*Server, error) {
 			return nil, err
 		}
 	}
-	// Not a test's own temporary directory: those are closed to other users, and
-	// some servers refuse to run as root.
+	// Not t.TempDir: other users cannot read it, and some servers refuse to run as root.
 	dir, err := os.MkdirTemp("", "rotator-"+name+"-")
 	if err != nil {
-		return nil, fmt.Errorf("make the server's directory: %w", err)
+		return nil, fmt.Errorf("create the server's directory: %w", err)
 	}
 	s := &Server{
 		Host: "localhost", User: "admin", Password: Unique("admin-"),
@@ -124,10 +123,10 @@ func prepare(name string, ca *CA, cert *Certificate) (*Server, error) {
 	return s, nil
 }
 
-// path is the path of a file in the server's directory.
+// path returns the path of a file in the server's directory.
 func (s *Server) path(name string) string { return filepath.Join(s.Dir, name) }
 
-// write makes a file in the server's directory that only the server may read.
+// write creates a file in the server's directory that only the server may read.
 func (s *Server) write(name, content string) error {
 	if err := os.WriteFile(s.path(name), []byte(content), 0o600); err != nil {
 		return err
@@ -135,7 +134,7 @@ func (s *Server) write(name, content string) error {
 	return own(s.path(name))
 }
 
-// mkdir makes a directory in the server's directory and returns its path.
+// mkdir creates a directory in the server's directory and returns its path.
 func (s *Server) mkdir(name string) (string, error) {
 	if err := os.MkdirAll(s.path(name), 0o700); err != nil {
 		return "", err
@@ -143,8 +142,8 @@ func (s *Server) mkdir(name string) (string, error) {
 	return s.path(name), own(s.path(name))
 }
 
-// run runs a program to its end as the server's user, for preparations such as
-// initdb. Its output is in the error only.
+// run runs a program as the server's user and waits for it, for preparations such as initdb. Only
+// the error contains its output.
 func (s *Server) run(ctx context.Context, env []string, name string, args ...string) error {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = s.Dir
@@ -156,7 +155,7 @@ func (s *Server) run(ctx context.Context, env []string, name string, args ...str
 	return nil
 }
 
-// launch is how to start a server on a port and how to see that it is ready.
+// launch says how to start a server on a port and how to detect that it is ready.
 type launch struct {
 	// command returns the program and its arguments for the port.
 	command func(port int) []string
@@ -169,9 +168,9 @@ type launch struct {
 
 var portTaken = regexp.MustCompile(`(?i)already in use|eaddrinuse|could not bind|can't bind|failed to bind`)
 
-// start launches the server on a free port and waits until it is ready. A port
-// that another process took between our choice and the server's bind is chosen
-// anew. When start fails the server is stopped and its directory removed.
+// start launches the server on a free port and waits until it is ready. If another process takes
+// the port before the server binds it, start tries another. If start fails, the server is stopped
+// and its directory removed.
 func (s *Server) start(ctx context.Context, l launch) error {
 	s.launch = l
 	var err error
@@ -205,8 +204,7 @@ func (s *Server) startOnce(ctx context.Context) error {
 	s.process = p
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		// First a bare connection: some drivers wait half a second before they
-		// try again.
+		// First a bare connection: some drivers wait half a second before they retry.
 		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", "127.0.0.1:"+strconv.Itoa(s.Port))
 		if err == nil {
 			conn.Close()
@@ -218,7 +216,7 @@ func (s *Server) startOnce(ctx context.Context) error {
 		}
 		select {
 		case <-p.exited:
-			return fmt.Errorf("the server ended while it started: %s", strings.TrimSpace(p.status))
+			return fmt.Errorf("the server exited during its start: %s", strings.TrimSpace(p.status))
 		case <-ctx.Done():
 			return fmt.Errorf("the server was not ready in time: %w", err)
 		case <-time.After(20 * time.Millisecond):
@@ -226,7 +224,7 @@ func (s *Server) startOnce(ctx context.Context) error {
 	}
 }
 
-// process is a running program under guard.sh.
+// process is a program that runs under guard.sh.
 type process struct {
 	cmd    *exec.Cmd
 	hold   *os.File      // our end of the guard's file descriptor 3
@@ -235,7 +233,7 @@ type process struct {
 	once   sync.Once
 }
 
-// spawn runs command under guard.sh, as an unprivileged user where we are root.
+// spawn runs command under guard.sh, as an unprivileged user if we are root.
 func spawn(dir string, env []string, signal string, command []string) (*process, error) {
 	if signal == "" {
 		signal = "TERM"
@@ -249,7 +247,7 @@ func spawn(dir string, env []string, signal string, command []string) (*process,
 	cmd.Dir = dir
 	cmd.Env = environment(dir, env)
 	cmd.ExtraFiles = []*os.File{read}
-	// A session of its own keeps Ctrl-C at the terminal from ending the guard.
+	// A separate session keeps Ctrl-C in the terminal from ending the guard.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: credential()}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
@@ -268,18 +266,18 @@ func spawn(dir string, env []string, signal string, command []string) (*process,
 	return p, nil
 }
 
-// stop closes the pipe, so that the guard ends the program, and waits for it.
+// stop closes the pipe, which makes the guard end the program, and waits for it.
 func (p *process) stop() {
 	p.once.Do(func() {
 		p.hold.Close()
 		<-p.exited
-		// The guard's last act is to kill its own process group, itself
-		// included: the error says nothing.
+		// The guard finally kills its own process group, itself included, so the error is
+		// meaningless.
 		_ = p.cmd.Wait()
 	})
 }
 
-// FreePort returns a TCP port of 127.0.0.1 that nobody listens on now.
+// FreePort returns an unused TCP port on 127.0.0.1.
 func FreePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -289,16 +287,15 @@ func FreePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// Unique returns prefix followed by eight random hexadecimal digits: a name that
-// no other test on a shared server has.
+// Unique returns prefix followed by eight random hexadecimal digits, for names on a shared server.
 func Unique(prefix string) string {
 	b := make([]byte, 4)
 	rand.Read(b) // never fails: see crypto/rand
 	return prefix + hex.EncodeToString(b)
 }
 
-// credential is the user that servers run as: our own, or nobody where we are
-// root, because PostgreSQL refuses to run as root and none of them needs it.
+// credential returns the user that servers run as: nil for our own, or nobody if we are root,
+// because PostgreSQL refuses to run as root and no server needs it.
 func credential() *syscall.Credential {
 	if os.Geteuid() != 0 {
 		return nil
@@ -316,7 +313,7 @@ func credential() *syscall.Credential {
 	return c
 }
 
-// own gives path to the user that servers run as.
+// own changes the owner of path to the user that servers run as.
 func own(path string) error {
 	if c := credential(); c != nil {
 		return os.Chown(path, int(c.Uid), int(c.Gid))
@@ -324,14 +321,14 @@ func own(path string) error {
 	return nil
 }
 
-// environment is all that a server sees of ours: the path, no locale, no
-// settings of the developer's own clients, a home of its own.
+// environment returns a server's environment: our PATH, a separate home, and neither our locale nor
+// the settings of our own clients.
 func environment(dir string, extra []string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + dir, "LC_ALL=C", "TMPDIR=" + dir}, extra...)
 }
 
-// program finds an executable in PATH or, as Debian has servers, in /usr/sbin; with the build tag
-// next, only among those of that release.
+// program finds an executable in PATH or in /usr/sbin, where Debian installs servers. With the
+// build tag next, it finds only that release's.
 func program(name, target string) (string, error) {
 	files := []string{name, "/usr/sbin/" + name}
 	if next {
@@ -349,8 +346,8 @@ func missing(name, target string) error {
 	return fmt.Errorf("%s: %w: run `make %s`", name, ErrMissing, target)
 }
 
-// cached finds a program among those that scripts/deps.sh keeps outside the
-// system: root's are for everybody, a developer's own are in the home.
+// cached finds a program that scripts/deps.sh installed in a cache: root's cache is for everybody,
+// a developer's is in the home directory.
 func cached(program string) (string, bool) {
 	home := os.Getenv("XDG_CACHE_HOME")
 	if home == "" {
@@ -369,7 +366,7 @@ func cached(program string) (string, bool) {
 	return "", false
 }
 
-// splitLines splits a file into its lines, without the last line's end.
+// splitLines splits text into lines and drops trailing blank ones.
 func splitLines(s string) []string {
 	return strings.Split(strings.TrimRight(s, " \n"), "\n")
 }
@@ -385,7 +382,7 @@ func tail(log string) string {
 // stopper is any server.
 type stopper interface{ Stop() error }
 
-// during starts a server for the length of a test.
+// during starts a server for the duration of a test.
 func during[O any, S stopper](t testing.TB, start func(context.Context, O) (S, error), options O) S {
 	t.Helper()
 	s, err := start(context.Background(), options)
@@ -400,8 +397,8 @@ func during[O any, S stopper](t testing.TB, start func(context.Context, O) (S, e
 	return s
 }
 
-// pool holds the servers that the tests of one binary share, by their options.
-// Nothing stops them but the end of the process: that is the guard's business.
+// pool holds the servers that the tests of one binary share, by their options. The guard stops them
+// when the process ends.
 type pool[O comparable, S stopper] struct {
 	mu      sync.Mutex
 	servers map[O]func() (S, error)

@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TestMain lets the test binary play the process that is killed while it has a
-// server: see TestServerDiesWithAKilledProcess.
+// TestMain lets the test binary also be the process that is killed while it has a server: see
+// TestServerDiesWithAKilledProcess.
 func TestMain(m *testing.M) {
 	if os.Getenv("TESTSERVER_VICTIM") != "" {
 		s, err := StartPostgres(context.Background(), PostgresOptions{})
@@ -60,24 +60,23 @@ func TestServerDiesWithAKilledProcess(t *testing.T) {
 	})
 }
 
-// checkStop stops a server and fails when a process or its directory is left.
+// checkStop stops a server and fails if a process or its directory is left.
 func checkStop(t *testing.T, s interface{ Stop() error }, dir string) {
 	t.Helper()
 	if len(processesOf(t, dir)) == 0 {
-		t.Errorf("no process of %s is seen while it runs: this check sees nothing", dir)
+		t.Errorf("no process of %s found while it runs: this check would find none afterwards either", dir)
 	}
 	if err := s.Stop(); err != nil {
 		t.Errorf("Stop: %v", err)
 	}
-	// What the guard has killed with itself may take a moment to end.
+	// Processes that the guard killed with itself may take a moment to end.
 	eventually(t, "no process of "+dir+" is left", func() bool { return len(processesOf(t, dir)) == 0 })
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Stop left %s: %v", dir, err)
 	}
 }
 
-// processesOf lists the processes whose command line or working directory
-// mentions dir.
+// processesOf lists the processes whose command line or working directory contains dir.
 func processesOf(t *testing.T, dir string) []string {
 	t.Helper()
 	var found []string
@@ -88,7 +87,7 @@ func processesOf(t *testing.T, dir string) []string {
 	for _, path := range lines {
 		cmdline, _ := os.ReadFile(path)
 		if len(cmdline) == 0 {
-			continue // it is gone, or ends in this moment
+			continue // it has ended, or is just ending
 		}
 		cwd, _ := os.Readlink(filepath.Join(filepath.Dir(path), "cwd"))
 		if strings.Contains(string(cmdline), dir) || strings.HasPrefix(cwd, dir) {
@@ -116,8 +115,8 @@ func newCA(t *testing.T) *CA {
 	return ca
 }
 
-// refusesOtherCA checks by a bare TLS handshake that the server at addr shows a
-// certificate of ca and that a client that trusts another CA refuses it.
+// refusesOtherCA checks with a bare TLS handshake that the server at addr has a certificate from
+// ca, and that a client that trusts another CA refuses it.
 func refusesOtherCA(t *testing.T, addr string, ca *CA) {
 	t.Helper()
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
@@ -153,7 +152,7 @@ func TestFailedStartShowsTheServersLogAndLeavesNothing(t *testing.T) {
 	t.Setenv("TMPDIR", dir)
 	_, err = StartPostgres(context.Background(), PostgresOptions{Config: "no_such_setting = 1"})
 	if err == nil || !strings.Contains(err.Error(), "no_such_setting") {
-		t.Errorf("got %v, want the server's own words", err)
+		t.Errorf("got %v, want the server's own message", err)
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)

@@ -2,10 +2,10 @@ package testserver
 
 import "path/filepath"
 
-// trixie is the tree of Debian 13's packages in the cache, as `make deps-next` leaves it.
+// trixie is the tree of Debian 13's packages in the cache, created by `make deps-next`.
 const trixie = "trixie-1"
 
-// unpacked finds a program in a tree of the cache, and returns the tree's path too.
+// unpacked finds a program in a tree of the cache, and also returns the tree's path.
 func unpacked(tree, program, target string) (path, root string, err error) {
 	path, ok := cached(filepath.Join(tree, program))
 	if !ok {
@@ -14,8 +14,8 @@ func unpacked(tree, program, target string) (path, root string, err error) {
 	return path, path[:len(path)-len(program)-1], nil
 }
 
-// release is the root of the Debian whose servers the tests start: the machine's own or, with the
-// build tag next, the tree of Debian 13.
+// release is the root directory of the servers that tests start: the machine's or, with the build
+// tag next, the tree of Debian 13.
 func release() string {
 	if next {
 		_, root, _ := unpacked(trixie, "usr/bin", "deps-next")

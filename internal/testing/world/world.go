@@ -1,5 +1,5 @@
-// Package world has secrets in the simulator and a rotator with a test's own engines, for tests that
-// concern an engine and the machine together.
+// Package world provides secrets in the simulator and a rotator with a test's engines, for tests of
+// an engine and the machine together.
 package world
 
 import (
@@ -44,7 +44,7 @@ func New(t testing.TB, engines ...engine.Engine) *World {
 	w.URL = server.URL()
 	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
-	// The test takes the steps itself.
+	// The test runs the steps itself.
 	w.sim.RegisterFunction(function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
 	w.Rotator, err = rotation.New(rotation.Config{
 		Engines: engines,
@@ -68,7 +68,7 @@ func (w *World) Secret(name string, v engine.Value) string {
 	return *out.ARN
 }
 
-// Put stores a version under an id as a writer of the secret does; "" is a new one.
+// Put stores a version under an id as a writer of the secret does; "" means a new id.
 func (w *World) Put(arn string, v engine.Value, id string, labels ...string) {
 	w.t.Helper()
 	if id == "" {
@@ -80,7 +80,7 @@ func (w *World) Put(arn string, v engine.Value, id string, labels ...string) {
 	}
 }
 
-// Get returns the version that has a label.
+// Get returns the version with a label.
 func (w *World) Get(arn, label string) engine.Value {
 	w.t.Helper()
 	out, err := w.client.GetSecretValue(w.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &arn, VersionStage: &label})
@@ -90,18 +90,18 @@ func (w *World) Get(arn, label string) engine.Value {
 	return engine.StringValue(aws.ToString(out.SecretString))
 }
 
-// Begin starts a rotation, of which no step is taken, and returns its id.
+// Begin starts a rotation without running a step and returns its id.
 func (w *World) Begin(arn string) string {
 	w.t.Helper()
 	id := uuid.NewString()
 	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &id, RotationLambdaARN: aws.String(function)}); err != nil {
 		w.t.Fatal(err)
 	}
-	_ = w.sim.WaitRotation(w.t.Context(), arn) // it failed, as it has to
+	_ = w.sim.WaitRotation(w.t.Context(), arn) // it fails, as intended
 	return id
 }
 
-// Steps takes steps of a rotation: all, or those that are given.
+// Steps runs the given steps of a rotation, or all.
 func (w *World) Steps(arn, id string, steps ...rotation.Step) error {
 	if steps == nil {
 		steps = []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret}
@@ -117,10 +117,10 @@ func (w *World) Steps(arn, id string, steps ...rotation.Step) error {
 	return nil
 }
 
-// Rotate takes all steps of a rotation.
+// Rotate runs a whole rotation.
 func (w *World) Rotate(arn string) error { return w.Steps(arn, w.Begin(arn)) }
 
-// RotateBy has a function take all steps of a rotation, as Secrets Manager calls it.
+// RotateBy runs a whole rotation with a function, as Secrets Manager calls it.
 func (w *World) RotateBy(f sim.Invoker, arn string) error {
 	w.sim.RegisterFunction(function, f)
 	in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(uuid.NewString()), RotationLambdaARN: aws.String(function)}

@@ -1,16 +1,15 @@
 //go:build ignore
 
-// Command influxdb2 serves what InfluxDB 2 has for users, sessions and tokens: the
-// server's own packages over its store in memory, wired as its launcher does. The
-// time series are left out, and with them the query language, which is written
-// in Rust: of its functions only the two have a body that are called at the start.
-// scripts/deps.sh builds this inside of InfluxDB's module, whose requirements are
-// not the project's.
+// Command influxdb2 serves InfluxDB 2's users, sessions and tokens: the server's own packages over
+// its in-memory store, wired as its launcher does. It leaves out the time series and the query
+// language, which is written in Rust: only the two of its functions that are called at start have a
+// body. scripts/deps.sh builds it inside InfluxDB's module, whose requirements are not the
+// project's.
 package main
 
 // #include <influxdata/flux.h>
 //
-// // The names that the language knows are a FlatBuffer's table: an empty one.
+// // The language's names are a FlatBuffer table, here an empty one.
 // static char none[] = {8, 0, 0, 0, 4, 0, 4, 0, 4, 0, 0, 0};
 //
 // void flux_get_env_stdlib(struct flux_buffer_t *names) { names->data = none; names->len = sizeof none; }
@@ -47,7 +46,7 @@ func main() {
 	cert := flag.String("cert", "", "file of the certificate; without it there is no TLS")
 	key := flag.String("key", "", "file of the key")
 	flag.Parse()
-	// The first user's password and token are not for the list of processes.
+	// Keep the first user's password and token out of the process list.
 	first := &influxdb.OnboardingRequest{User: os.Getenv("INFLUXDB2_USER"), Password: os.Getenv("INFLUXDB2_PASSWORD"), Token: os.Getenv("INFLUXDB2_TOKEN"), Org: "first", Bucket: "first"}
 	h, err := handler(context.Background(), first)
 	if err == nil {
