@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// browser is a tab of a headless Chromium, over the DevTools protocol on two pipes.
+// browser is a tab of a headless Chromium, controlled by the DevTools protocol over two pipes.
 // Source: https://chromedevtools.github.io/devtools-protocol/
 type browser struct {
 	*testing.T
@@ -22,10 +22,10 @@ type browser struct {
 	mu      sync.Mutex
 	seq     int
 	answers map[int]chan devtools
-	faults  []string // what went wrong on the page, a breach of its policy among it
+	faults  []string // errors on the page, including violations of its policy
 }
 
-// patience is how long a busy machine may take for what the browser does.
+// patience is how long the browser may take on a busy machine.
 const patience = 2 * time.Minute
 
 type devtools struct {
@@ -72,12 +72,12 @@ func newBrowser(t *testing.T, width, height int) *browser {
 	t.Cleanup(func() {
 		_, _ = send.WriteString(`{"id":-1,"method":"Browser.close"}` + "\x00")
 		late := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
-		_ = cmd.Wait() // how it ended does not matter
+		_ = cmd.Wait() // its exit status does not matter
 		late.Stop()
 		send.Close()
 		<-read
 		receive.Close()
-		_ = os.RemoveAll(dir) // a child of it may still write there
+		_ = os.RemoveAll(dir) // one of its children may still write there
 	})
 	var target struct{ TargetID, SessionID string }
 	b.call("Target.createTarget", map[string]any{"url": "about:blank"}, &target)
@@ -147,14 +147,14 @@ func (b *browser) call(method string, params map[string]any, out any) {
 	}
 }
 
-// open shows a page and waits for its script.
+// open loads a page and waits for its script.
 func (b *browser) open(url string) {
 	b.Helper()
 	b.call("Page.navigate", map[string]any{"url": url}, nil)
 	b.until(fmt.Sprintf("location.href === %q && document.readyState === 'complete'", url))
 }
 
-// run evaluates an expression, or waits for what it promises, and returns its value.
+// run evaluates an expression, awaits it if it is a promise, and returns its value.
 func (b *browser) run(expression string) any {
 	b.Helper()
 	var out struct {

@@ -7,19 +7,17 @@ import (
 	"time"
 )
 
-// Clock is a source of time. Schedules, retries and the ages of versions follow
-// it.
+// Clock is a source of time for schedules, retries and the ages of versions.
 type Clock interface {
 	Now() time.Time
-	// Wall is the time that clients live in, which request quotas and stale reads
-	// follow: the machine's, unless the clock is moved by hand.
+	// Wall is the clients' time, for request quotas and stale reads: the machine's, unless the
+	// clock is moved by hand.
 	Wall() time.Time
-	// At calls f at t, or at once where t has passed. stop undoes it.
+	// At calls f at t, or immediately if t has passed. stop cancels it.
 	At(t time.Time, f func()) (stop func())
-	// Go runs f beside the caller. A clock that is moved by hand waits for it.
+	// Go runs f concurrently. A clock that is moved by hand waits for it.
 	Go(f func())
-	// Sleep waits for d, or until ctx is done. Only functions that Go runs may
-	// call it.
+	// Sleep waits for d or until ctx is done. Only functions run by Go may call it.
 	Sleep(ctx context.Context, d time.Duration) error
 }
 
@@ -32,8 +30,7 @@ type realClock struct {
 // RealTime returns the machine's clock.
 func RealTime() Clock { return FastTime(time.Now(), 1) }
 
-// FastTime returns a clock that starts now, shows begin, and is speed times as
-// fast as the machine's.
+// FastTime returns a clock that starts at begin and runs speed times as fast as the machine's.
 func FastTime(begin time.Time, speed float64) Clock {
 	return &realClock{begin: begin, real: time.Now(), speed: speed}
 }
@@ -46,7 +43,7 @@ func (c *realClock) Now() time.Time {
 
 func (c *realClock) Wall() time.Time { return time.Now() }
 
-// notBefore moves the clock on to t where it is behind.
+// notBefore moves the clock forward to t if it is behind.
 func (c *realClock) notBefore(t time.Time) {
 	if behind := t.Sub(c.Now()); behind > 0 {
 		c.mu.Lock()
@@ -77,8 +74,8 @@ func (c *realClock) Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// ManualClock moves only when told. It lets a test, or a benchmark of a whole
-// year, run as fast as the machine can.
+// ManualClock moves only when Advance is called. A test, or a benchmark of a whole year, runs as
+// fast as the machine can.
 type ManualClock struct {
 	mu   sync.Mutex
 	idle *sync.Cond
@@ -88,7 +85,7 @@ type ManualClock struct {
 	seq  int
 }
 
-// NewManualClock returns a clock that stands at now.
+// NewManualClock returns a clock that is stopped at now.
 func NewManualClock(now time.Time) *ManualClock {
 	c := &ManualClock{now: now.UTC()}
 	c.idle = sync.NewCond(&c.mu)
@@ -102,10 +99,10 @@ func (c *ManualClock) Now() time.Time {
 	return c.now
 }
 
-// Wall returns the clock's time, too.
+// Wall also returns the clock's time.
 func (c *ManualClock) Wall() time.Time { return c.Now() }
 
-// At calls f when the clock is moved to t or beyond.
+// At calls f when the clock reaches t.
 func (c *ManualClock) At(t time.Time, f func()) func() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,7 +123,7 @@ func (c *ManualClock) at(t time.Time, f func()) *entry {
 	return e
 }
 
-// Go runs f beside the caller; Advance waits for it.
+// Go runs f concurrently; Advance waits for it.
 func (c *ManualClock) Go(f func()) {
 	c.mu.Lock()
 	c.busy++
@@ -145,12 +142,11 @@ func (c *ManualClock) rest(n int) {
 	}
 }
 
-// Sleep waits until the clock has been moved by d.
+// Sleep waits until the clock has moved by d.
 func (c *ManualClock) Sleep(ctx context.Context, d time.Duration) error {
 	woken := make(chan struct{})
 	c.mu.Lock()
-	// Who wakes a sleeper counts him busy before he runs, so that the clock
-	// cannot move on in between.
+	// Count a woken sleeper as busy before it runs, or the clock could move in between.
 	e := c.at(c.now.Add(d), func() {
 		c.rest(1)
 		close(woken)
@@ -165,7 +161,7 @@ func (c *ManualClock) Sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 	}
 	c.mu.Lock()
-	if e.index < 0 { // it is being woken at this moment
+	if e.index < 0 { // it is just being woken
 		c.mu.Unlock()
 		<-woken
 		return nil
@@ -176,7 +172,7 @@ func (c *ManualClock) Sleep(ctx context.Context, d time.Duration) error {
 	return ctx.Err()
 }
 
-// Advance moves the clock by d and does, in order, all that falls due on the way.
+// Advance moves the clock by d and runs, in order, everything that falls due on the way.
 func (c *ManualClock) Advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -205,7 +201,7 @@ type entry struct {
 	f          func()
 }
 
-// agenda is a heap of entries, the earliest first.
+// agenda is a heap of entries, earliest first.
 type agenda []*entry
 
 func (a agenda) Len() int { return len(a) }

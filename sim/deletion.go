@@ -11,7 +11,7 @@ type deleteInput struct {
 	ForceDeleteWithoutRecovery bool
 }
 
-// deleteSecret deletes at once when forced; AWS does it a little later.
+// deleteSecret deletes immediately if forced; AWS deletes a little later.
 func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
 	days := 30
 	if in.RecoveryWindowInDays != nil {
@@ -26,7 +26,7 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
 	sec, f := s.find(c, in.SecretId)
 	now := s.clock.Now()
 	if f != nil && f.Code == "ResourceNotFoundException" && in.ForceDeleteWithoutRecovery {
-		// AWS answers as if the secret had been there.
+		// AWS answers as if the secret existed.
 		arn, name := c.arnOf(in.SecretId+"-"+suffix()), in.SecretId
 		if parts := strings.SplitN(in.SecretId, ":", 7); len(parts) == 7 {
 			arn, name = in.SecretId, parts[6]
@@ -67,7 +67,7 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
 	return answer{"ARN": sec.ARN, "Name": sec.Name, "DeletionDate": stamp(sec.Deleted)}, nil
 }
 
-// bury has a secret erased at the end of its recovery window.
+// bury schedules a secret's erasure at the end of its recovery window.
 func (s *Sim) bury(sec *secret) {
 	sec.undead = s.clock.At(sec.Deleted, func() {
 		s.mu.Lock()
@@ -79,7 +79,7 @@ func (s *Sim) bury(sec *secret) {
 	})
 }
 
-// erase removes a secret for good. A rotation of it ends by itself.
+// erase removes a secret permanently. A rotation in progress notices and ends.
 func (s *Sim) erase(sec *secret) {
 	s.unplan(sec)
 	s.stir(sec)

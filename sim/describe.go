@@ -77,8 +77,8 @@ type listVersionsInput struct {
 	IncludeDeprecated bool
 }
 
-// listSecretVersionIds lists versions that have a value. Unknown: whether AWS
-// answers for a secret that is scheduled for deletion; here it does.
+// listSecretVersionIds lists versions that have a value. Unknown: whether AWS answers for a secret
+// that is scheduled for deletion; the simulator does.
 func (s *Sim) listSecretVersionIds(c *caller, in listVersionsInput) (any, *fault) {
 	sec, f := s.find(c, in.SecretId)
 	if f != nil {

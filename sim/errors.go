@@ -2,8 +2,7 @@ package sim
 
 import "fmt"
 
-// fault is an answer of the API that is not success: its code and its text are
-// the service's own.
+// fault is an error response of the API, with the service's own code and text.
 type fault struct {
 	Code    string
 	Message string

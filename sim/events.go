@@ -9,8 +9,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// Progress is one thing that happened to a secret: a step of a rotation after it
-// ended, or an event.
+// Progress is a completed step of a rotation, or an event.
 type Progress struct {
 	Time time.Time
 	// Secret is the ARN.
@@ -18,20 +17,19 @@ type Progress struct {
 	// Attempt counts from 1.
 	Attempt int
 	Step    string
-	// Event is the name of what went to EventBridge, and "" for a step.
+	// Event is the name of the event sent to EventBridge, or "" for a step.
 	Event string
-	// Err is "" for a step that the function took without an error. No value of
-	// the secret stands in it.
+	// Err is the step's error, or "". It never contains a value of the secret.
 	Err    string
 	Labels map[string]string // the version that each label is on
 }
 
-// Stats count what happened since the start.
+// Stats counts what happened since the start.
 type Stats struct {
 	Started, Succeeded, Failed, Retried, Abandoned int
-	// Late are rotations whose last attempt began after their window.
+	// Late counts rotations whose last attempt began after their window.
 	Late int
-	// Throttled are calls that a quota refused.
+	// Throttled counts calls that a quota refused.
 	Throttled int
 }
 
@@ -42,8 +40,7 @@ func (s *Sim) Stats() Stats {
 	return s.stats
 }
 
-// History returns what happened to a secret, the oldest first, as far as it is
-// kept.
+// History returns what happened to a secret, oldest first, as far back as it is kept.
 func (s *Sim) History(id string) ([]Progress, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,7 +51,7 @@ func (s *Sim) History(id string) ([]Progress, error) {
 	return slices.Clone(sec.history), nil
 }
 
-// note keeps what happened to a secret.
+// note records what happened to a secret.
 func (s *Sim) note(sec *secret, p Progress) {
 	if s.opts.Trace != nil {
 		s.opts.Trace(p)
@@ -93,6 +90,6 @@ func (s *Sim) announce(sec *secret, name, token, message string) {
 		"time": now.Format(time.RFC3339), "region": sec.region(), "resources": []string{}, "detail": detail,
 	})
 	if err == nil {
-		_, _ = s.opts.Events.Write(append(line, '\n')) // a reader that went away stops nothing
+		_, _ = s.opts.Events.Write(append(line, '\n')) // a closed reader must not stop anything
 	}
 }

@@ -13,36 +13,35 @@ import (
 	"time"
 )
 
-// Fault is a kind of trouble that AWS makes now and then, and that a rotation
-// function must live with.
+// Fault is a kind of failure that occurs on AWS now and then, and that a rotation function must
+// handle.
 type Fault string
 
 const (
 	// DuplicateStep runs a step twice, with the same ClientRequestToken.
 	DuplicateStep Fault = "duplicate"
-	// LostAnswer does what a call asks and cuts the connection instead of answering.
+	// LostAnswer performs a call and cuts the connection instead of answering.
 	LostAnswer Fault = "lost-answer"
 	// Throttle refuses a call with ThrottlingException.
 	Throttle Fault = "throttle"
-	// StaleRead answers a read as if the last write, of the last two seconds, had
-	// not been made yet.
+	// StaleRead answers a read without the last write, if that is less than two seconds old.
 	StaleRead Fault = "stale-read"
-	// Slow holds a call up for as much as two seconds.
+	// Slow delays a call by up to two seconds.
 	Slow Fault = "slow"
 	// Crash ends the function within a second of its start.
 	Crash Fault = "crash"
-	// Deadline gives the function no more than a second and a half.
+	// Deadline gives the function at most a second and a half.
 	Deadline Fault = "deadline"
 )
 
-// AllFaults are all kinds.
+// AllFaults lists every kind.
 var AllFaults = []Fault{DuplicateStep, LostAnswer, Throttle, StaleRead, Slow, Crash, Deadline}
 
-// lowRate is the share of calls, or steps, that a fault hits where no rate is given.
+// lowRate is the default share of calls or steps that a fault hits.
 const lowRate = 0.01
 
-// Faults decides when there is trouble, by a seeded source of chance. The same
-// seed gives the same decisions to the same sequence of calls. Nil has none.
+// Faults decides when faults occur, with a seeded random source: the same seed and calls give the
+// same decisions. A nil Faults has none.
 type Faults struct {
 	seed  uint64
 	rates map[Fault]float64
@@ -51,12 +50,12 @@ type Faults struct {
 	rand *rand.Rand
 }
 
-// NewFaults returns faults that each hit a share of calls, from 0 to 1.
+// NewFaults returns faults that each hit a share of calls, between 0 and 1.
 func NewFaults(seed uint64, rates map[Fault]float64) *Faults {
 	return &Faults{seed: seed, rates: rates, rand: rand.New(rand.NewPCG(seed, 0))}
 }
 
-// ParseFaults reads what --fault is given: KIND or KIND=RATE, all or all=RATE for the kinds
+// ParseFaults parses the arguments of --fault: KIND or KIND=RATE, all or all=RATE for the kinds
 // that are not named, seed=N, or none. It returns nil for none and for no arguments.
 func ParseFaults(args []string) (*Faults, error) {
 	seed, rates, rest := rand.Uint64()%1e9, make(map[Fault]float64), -1.0
@@ -77,7 +76,7 @@ func ParseFaults(args []string) (*Faults, error) {
 			if given {
 				r, err := strconv.ParseFloat(value, 64)
 				if err != nil || !(r >= 0 && r <= 1) {
-					return nil, fmt.Errorf("the rate of fault %q is not a number from 0 to 1", a)
+					return nil, fmt.Errorf("the rate of fault %q is not a number between 0 and 1", a)
 				}
 				rate = r
 			}
@@ -103,12 +102,12 @@ func ParseFaults(args []string) (*Faults, error) {
 	case len(rates) > 0:
 		return NewFaults(seed, rates), nil
 	case len(all) > 0:
-		return nil, errors.New("a fault seed needs a fault, such as all")
+		return nil, errors.New("a fault seed has no effect without a fault, such as all")
 	}
 	return nil, nil
 }
 
-// String writes faults as ParseFaults reads them.
+// String formats faults as ParseFaults parses them.
 func (f *Faults) String() string {
 	if f == nil {
 		return "none"
@@ -127,7 +126,7 @@ func (f *Faults) rate(k Fault) float64 {
 	return f.rates[k]
 }
 
-// hit decides whether a fault strikes now.
+// hit decides whether a fault occurs now.
 func (f *Faults) hit(k Fault) bool {
 	if f.rate(k) == 0 {
 		return false
@@ -137,15 +136,15 @@ func (f *Faults) hit(k Fault) bool {
 	return f.rand.Float64() < f.rates[k]
 }
 
-// within returns some time up to d.
+// within returns a random time up to d.
 func (f *Faults) within(d time.Duration) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return time.Duration(f.rand.Float64() * float64(d))
 }
 
-// mortal returns the context of an invocation, which a crash or a short deadline
-// may end. Both are of real time, as the function's own is.
+// mortal returns the context of an invocation, which a crash or a short deadline may end. Both
+// follow real time, as the function does.
 func (f *Faults) mortal(life context.Context) (context.Context, context.CancelFunc) {
 	switch {
 	case f.hit(Crash):

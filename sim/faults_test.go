@@ -64,7 +64,7 @@ func TestFaultThrottleRefusesBeforeAnythingIsDone(t *testing.T) {
 	_, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("db")})
 	refused(t, err, "ThrottlingException", "Rate exceeded")
 	if b.count() != 0 {
-		t.Error("the secret was made")
+		t.Error("the secret was created")
 	}
 }
 
@@ -156,7 +156,7 @@ func TestFaultsCrashAndDeadlineEndTheFunction(t *testing.T) {
 	}
 }
 
-func TestQuotasAreThoseOfAnAccountForASecond(t *testing.T) {
+func TestQuotasCountAnAccountsCallsPerSecond(t *testing.T) {
 	b := newBench(t, Options{Quotas: true})
 	b.create("db")
 	put := func(s *Sim, account string) string {
@@ -188,11 +188,11 @@ func TestQuotasAreThoseOfAnAccountForASecond(t *testing.T) {
 	}
 }
 
-func TestStaleReadsAndQuotasAreOfTheClientsTimeWhateverTheClock(t *testing.T) {
+func TestStaleReadsAndQuotasFollowTheClientsTimeNotTheClock(t *testing.T) {
 	b := newBench(t, Options{Clock: FastTime(begin, 1e5), Quotas: true, Faults: NewFaults(1, map[Fault]float64{StaleRead: 1})})
 	b.create("db")
 	b.put("db", 2, "two", pending)
-	time.Sleep(5 * time.Millisecond) // of the clock, eight minutes
+	time.Sleep(5 * time.Millisecond) // eight minutes of the clock's time
 	b.wantStages("db", "1:[AWSCURRENT]")
 	start, n := time.Now(), 0
 	for range 300 {

@@ -74,7 +74,7 @@ func TestFiltersByWord(t *testing.T) {
 		{"all", "/", ""},
 		{"all", ".", ""},
 		{"all", "team", "prod/AppBeta test.cache"},
-		{"all", "main app", ""}, // all words are of one attribute
+		{"all", "main app", ""}, // all words must be in one attribute
 		{"all", "database main", "prod/AppBeta"},
 		{"all", "!green", "prod/AppBeta"},
 		{"description", "-", ""},
@@ -150,7 +150,7 @@ func TestAResourcePolicyIsValidated(t *testing.T) {
 		{statement("Allow", `{"AWS":"arn:aws:iam::`+theirs+`:role/known"}`, ""), "", ""},
 		{statement("Allow", `{"AWS":"arn:aws:sts::`+theirs+`:assumed-role/known/session"}`, ""), "", ""},
 		{statement("Allow", `{"Service":"rds.amazonaws.com"}`, ""), "", ""},
-		{statement("Deny", `"*"`, ""), "", ""}, // no lockout: it concerns reading only
+		{statement("Deny", `"*"`, ""), "", ""}, // no lockout: it denies only reading
 		{`{"Version":"2008-10-17","Statement":[]}`, "MalformedPolicyDocumentException", syntax},
 		{strings.Replace(statement("Allow", `"*"`, ""), "2012-10-17", "2008-10-17", 1), "", ""},
 		{strings.Replace(statement("Allow", `"*"`, ""), "2012-10-17", "2019-10-19", 1), "MalformedPolicyDocumentException", version},

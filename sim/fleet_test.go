@@ -13,9 +13,8 @@ import (
 	"time"
 )
 
-// fleet is what a rotation function does for many secrets, in the service's own
-// time: each call and each step has a duration, calls that a quota refuses are
-// repeated as the SDK does, and some steps fail.
+// fleet is a rotation function for many secrets, in the service's own time: each call and each step
+// has a duration, throttled calls are retried as the SDK does, and some steps fail.
 type fleet struct {
 	*Sim
 	clock *ManualClock
@@ -32,7 +31,7 @@ func (f *fleet) drawn() float64 {
 	return f.chance.Float64()
 }
 
-// apiCall does one API call, at most three times as the SDK does, with its pauses.
+// apiCall makes an API call, with the SDK's three attempts and pauses.
 func apiCall[In any](ctx context.Context, f *fleet, group string, do func(*Sim, *caller, In) (any, *fault), in In) (any, error) {
 	const account = "123456789012"
 	c := &caller{account: account, region: "us-east-1", arn: "arn:aws:iam::" + account + ":root"}
@@ -59,7 +58,7 @@ func apiCall[In any](ctx context.Context, f *fleet, group string, do func(*Sim, 
 	}
 }
 
-// Invoke does the calls that the rotation function makes, seven in a rotation.
+// Invoke makes the rotation function's calls, seven in a rotation.
 func (f *fleet) Invoke(ctx context.Context, payload []byte) ([]byte, string, error) {
 	var r request
 	if err := json.Unmarshal(payload, &r); err != nil {
@@ -93,8 +92,7 @@ func (f *fleet) Invoke(ctx context.Context, payload []byte) ([]byte, string, err
 	return []byte("null"), "", err
 }
 
-// newFleet makes n secrets, whose rotation is switched on with a schedule without a
-// rotation at once.
+// newFleet creates n secrets with a rotation schedule but without an immediate rotation.
 func newFleet(tb testing.TB, n int, schedule func(i int) string) *fleet {
 	tb.Helper()
 	f := &fleet{clock: NewManualClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), chance: rand.New(rand.NewPCG(1, 2)), fails: 0.002, down: func(time.Time) bool { return false }}
@@ -115,20 +113,19 @@ func (f *fleet) must(tb testing.TB, op, in string) {
 	}
 }
 
-// monthly is a window of one hour a month, one of 28 × 6 by the number of the
-// secret.
+// monthly returns a monthly window of one hour, one of 28 × 6 by the secret's number.
 func monthly(i int) string { return fmt.Sprintf("cron(0 %d %d * ? *)", i/28%6, i%28+1) }
 
-// BenchmarkFleet simulates a year of many secrets that are each rotated monthly,
-// under AWS's quotas for one account. It reports rotations done, repeated attempts,
-// those after their window, calls that a quota refused, and the heap.
+// BenchmarkFleet simulates a year of many secrets that are each rotated monthly, under AWS's quotas
+// for one account. It reports rotations, retries, rotations after their window, throttled calls,
+// and the heap.
 //
 //	spread   each secret has one of 168 windows of an hour
 //	same     all have the same window: the first of the month, 02:00 to 03:00
 //	outage   spread, and all targets are down for two days
 //
-// The two others rotate all secrets at once, as after a leak, by a script that
-// calls RotateSecret so many times a second.
+// The other two rotate all secrets together, as after a leak, with a script that calls RotateSecret
+// that many times a second.
 func BenchmarkFleet(b *testing.B) {
 	year := func(outage time.Duration) func(testing.TB, *fleet) {
 		return func(_ testing.TB, f *fleet) {

@@ -16,21 +16,21 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
-// caller is who makes a call.
+// caller is the identity that makes a call.
 type caller struct {
 	account, arn string
-	// region is the one that the call was signed for.
+	// region is the region that the call was signed for.
 	region string
-	// assumed says that the credentials are of an assumed role.
+	// assumed means that the credentials belong to an assumed role.
 	assumed bool
 	// role is the ARN of that role, else "".
 	role      string
 	operation string
-	// stale says that the call may miss the last write.
+	// stale means that the call may miss the last write.
 	stale bool
 }
 
-// session is what AssumeRole has given out.
+// session is a session issued by AssumeRole.
 type session struct {
 	secret, token string
 	account, arn  string
@@ -39,8 +39,8 @@ type session struct {
 	expires       time.Time
 }
 
-// owner is the caller that the program itself is: of the account and the region that an
-// ARN names, else of the default ones.
+// owner is the identity of the program itself, in the account and region of an ARN, or in the
+// default ones.
 func (s *Sim) owner(id string) *caller {
 	account, region := s.opts.Account, s.opts.Region
 	if parts := strings.SplitN(id, ":", 7); len(parts) == 7 {
@@ -55,12 +55,11 @@ var (
 	issuedForm     = regexp.MustCompile(`^A[KS]IA[A-Z0-7]{16}$`)
 )
 
-// obviouslyFake are the words of which one must stand in an access key that has
-// the form of AWS's own.
+// obviouslyFake lists words: an access key in AWS's format must contain one of them.
 var obviouslyFake = []string{"EXAMPLE", "TEST", "FAKE", "DUMMY", "MOCK", "SIMULATED"}
 
-// looksReal tells whether an access key could be one of AWS. A simulator that
-// took it would teach people to send their keys anywhere.
+// looksReal reports whether an access key could be a real AWS key. A simulator that accepted it
+// would teach people to send their keys anywhere.
 func looksReal(key string) bool {
 	if !issuedForm.MatchString(key) {
 		return false
@@ -77,13 +76,13 @@ func looksReal(key string) bool {
 	return len(distinct) > 4
 }
 
-// simulated begins the access keys that AssumeRole gives out.
+// simulated is the prefix of access keys issued by AssumeRole.
 const simulated = "ASIASIMULATED"
 
-// identify tells who signed a request. The access key decides: one that AssumeRole
-// gave out is its session, twelve digits are the account, and any other is the
-// default account, but for the session of an earlier run, which is nobody's. The signature itself is checked for sessions, whose secret
-// key is known; nobody has another's secret key here.
+// identify returns who signed a request, by the access key. A key issued by AssumeRole means its
+// session, twelve digits mean an account, and any other means the default account, except that the
+// session of an earlier run is refused. Only a session's signature is checked, because only its
+// secret key is known.
 func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *fault) {
 	header := r.Header.Get("Authorization")
 	if header == "" {
@@ -119,7 +118,7 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 	return &caller{account: have.account, region: m[3], arn: have.arn, assumed: true, role: have.role}, nil
 }
 
-// signed checks a signature by making it again.
+// signed checks a signature by computing it again.
 func (have *session) signed(r *http.Request, body []byte, key, region, service, names, signature string) bool {
 	when, err := time.Parse("20060102T150405Z", r.Header.Get("X-Amz-Date"))
 	if err != nil {
@@ -143,11 +142,11 @@ func (have *session) signed(r *http.Request, body []byte, key, region, service, 
 	return err == nil && strings.HasSuffix(again.Header.Get("Authorization"), "Signature="+signature)
 }
 
-// newSession makes credentials for a role.
+// newSession creates credentials for a role.
 func newSession(account, role, name string, life time.Duration) (key string, _ *session) {
 	text := func(n int) string {
 		b := make([]byte, n)
-		_, _ = rand.Read(b) // never fails, says crypto/rand
+		_, _ = rand.Read(b) // never fails, as crypto/rand documents
 		return base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(b)
 	}
 	return simulated + text(5)[:7], &session{

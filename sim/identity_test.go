@@ -21,7 +21,7 @@ const (
 	role   = "arn:aws:iam::" + mine + ":role/path/rotation"
 )
 
-// tokens returns STS's client for an access key.
+// tokens returns an STS client with an access key.
 func (b *bench) tokens(p aws.CredentialsProvider) *sts.Client {
 	return sts.New(sts.Options{BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: p})
 }
@@ -30,8 +30,8 @@ func static(key string) aws.CredentialsProvider {
 	return credentials.NewStaticCredentialsProvider(key, "secret", "")
 }
 
-// assume returns Secrets Manager's client with a role of account mine that
-// account theirs has assumed.
+// assume returns a Secrets Manager client with a role in account mine that account theirs has
+// assumed.
 func (b *bench) assume(externalID string) (*sm.Client, aws.CredentialsProvider, error) {
 	in := &sts.AssumeRoleInput{RoleArn: aws.String(role), RoleSessionName: aws.String("rotator")}
 	if externalID != "" {
@@ -83,7 +83,7 @@ func TestAnAssumedRoleActsInItsAccount(t *testing.T) {
 	}
 }
 
-func TestAssumeRoleWantsARoleThatExistsAndItsExternalID(t *testing.T) {
+func TestAssumeRoleRequiresAnExistingRoleAndItsExternalID(t *testing.T) {
 	b := newBench(t, Options{})
 	if err := b.RegisterRole("rotation", ""); err == nil {
 		t.Error("a name was taken for an ARN")
@@ -104,7 +104,7 @@ func TestAssumeRoleWantsARoleThatExistsAndItsExternalID(t *testing.T) {
 	refused(t, err, "ValidationError", "")
 }
 
-func TestCredentialsThatWereNotGivenOutAreRefused(t *testing.T) {
+func TestCredentialsThatWereNotIssuedAreRefused(t *testing.T) {
 	b := newBench(t, Options{})
 	_, p, err := b.assume("")
 	if err != nil {
@@ -129,9 +129,9 @@ func TestCredentialsThatWereNotGivenOutAreRefused(t *testing.T) {
 	refused(t, describe(good.AccessKeyID, good.SecretAccessKey, good.SessionToken), "ExpiredTokenException", "")
 }
 
-func TestKeysThatLookRealAreRefusedAndUnsignedRequestsToo(t *testing.T) {
+func TestKeysThatLookRealAndUnsignedRequestsAreRefused(t *testing.T) {
 	b := newBench(t, Options{})
-	// Put together, so that no scanner takes it for a leak.
+	// Concatenated, to keep scanners from reporting a leak.
 	for _, key := range []string{"AKIA" + "Q3EGRHZXLB5VWY2M", "ASIA" + "Q3EGRHZXLB5VWY2M"} {
 		_, err := b.as(key).ListSecrets(ctx, &sm.ListSecretsInput{})
 		refused(t, err, "UnrecognizedClientException", "The simulator refuses access keys that look like real ones.")
@@ -147,7 +147,7 @@ func TestKeysThatLookRealAreRefusedAndUnsignedRequestsToo(t *testing.T) {
 
 const key = "arn:aws:kms:us-east-1:" + mine + ":key/1"
 
-func TestAnotherAccountNeedsThePolicyAndAKeyOfTheSecretsOwn(t *testing.T) {
+func TestAnotherAccountNeedsThePolicyAndACustomerManagedKey(t *testing.T) {
 	b := newBench(t, Options{})
 	arn := b.create("db")
 	get := func() error {
@@ -171,7 +171,7 @@ func TestAnotherAccountNeedsThePolicyAndAKeyOfTheSecretsOwn(t *testing.T) {
 	}
 	_, err := b.as(theirs).PutSecretValue(ctx, &sm.PutSecretValueInput{SecretId: &arn, SecretString: aws.String("x")})
 	refused(t, err, "AccessDeniedException", "")
-	// A deny wins, and holds for the secret's own account too.
+	// A deny wins, and also applies to the secret's own account.
 	if err := policy(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*","Action":"*","Resource":"*"},{"Effect":"Deny","Principal":"*","Action":["secretsmanager:GetSecretValue"],"Resource":"*"}]}`); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +197,7 @@ func TestAnotherAccountNeedsThePolicyAndAKeyOfTheSecretsOwn(t *testing.T) {
 	}
 }
 
-func TestAnAssumedRoleMustPassTheRotationTokenOn(t *testing.T) {
+func TestAnAssumedRoleMustPassOnTheRotationToken(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		proof func(request) string
@@ -240,7 +240,7 @@ func TestAnAssumedRoleMustPassTheRotationTokenOn(t *testing.T) {
 			if err == nil || err.Error() != want || !strings.Contains(events.String(), want) {
 				t.Errorf("got %v, not %s", err, want)
 			}
-			// The Put itself was taken.
+			// The Put itself was accepted.
 			if v, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: &arn, VersionStage: aws.String(pending)}); err != nil || v.SecretString == nil {
 				t.Errorf("%+v, %v", v, err)
 			}
@@ -248,8 +248,8 @@ func TestAnAssumedRoleMustPassTheRotationTokenOn(t *testing.T) {
 	}
 }
 
-// foreign returns a function that reaches the secret by a role that another account has
-// assumed, and passes its rotation token on; it may be told to fail.
+// foreign returns a function in another account that uses an assumed role for the secret and passes
+// on its rotation token. fail may make it fail.
 func (b *bench) foreign(fail func(request) bool) InvokerFunc {
 	b.Helper()
 	client, _, err := b.assume("")
@@ -268,7 +268,7 @@ func (b *bench) foreign(fail func(request) bool) InvokerFunc {
 	}
 }
 
-func TestARotationAcrossAccountsThatWasGivenUpSucceedsInTheNextWindow(t *testing.T) {
+func TestAFailedRotationAcrossAccountsSucceedsInTheNextWindow(t *testing.T) {
 	b := newBench(t, Options{MaxAttempts: 1})
 	b.create("db")
 	down := true
@@ -280,7 +280,7 @@ func TestARotationAcrossAccountsThatWasGivenUpSucceedsInTheNextWindow(t *testing
 	}
 	b.settle(time.Hour)
 	down = false
-	b.settle(2 * day) // the next window ends up to so late, by the hour of now
+	b.settle(2 * day) // the next window ends by then, whatever the hour now
 	if err := b.WaitRotation(ctx, "db"); err != nil {
 		t.Error(err)
 	}
@@ -289,14 +289,14 @@ func TestARotationAcrossAccountsThatWasGivenUpSucceedsInTheNextWindow(t *testing
 	}
 }
 
-func TestTheSessionOfAnEarlierRunIsNobodys(t *testing.T) {
+func TestTheSessionOfAnEarlierRunIsRefused(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	old, _ := newSession(theirs, "rotation", "rotator", time.Hour)
 	c := sm.New(sm.Options{BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: credentials.NewStaticCredentialsProvider(old, "secret", "token")})
 	_, err := c.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")})
 	refused(t, err, "UnrecognizedClientException", "The security token included in the request is invalid.")
-	// SAM passes the host's own session on, which is not one of ours.
+	// SAM passes on the host's own session, which the simulator did not issue.
 	c = sm.New(sm.Options{BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: credentials.NewStaticCredentialsProvider("test", "secret", "token")})
 	if _, err := c.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil {
 		t.Error(err)

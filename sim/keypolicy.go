@@ -9,13 +9,13 @@ import (
 	"example.com/rotator/sim/iampolicy"
 )
 
-// PutKeyPolicy gives a KMS key its policy. From then on a role may use the key, through
-// Secrets Manager, only if the policy allows it, be it by the role's ARN or by its
-// account; callers that are no role always may. A role that has an identity policy
-// needs that as well, as on AWS every role of another account than the key's does.
+// PutKeyPolicy sets the policy of a KMS key. From then on a role may use the key through Secrets
+// Manager only if the policy allows the role or its account; callers that are not roles always may.
+// A role with an identity policy also needs its permission, as on AWS every role in another account
+// than the key's does.
 //
-// It fails if arn is not the ARN of a key, or the policy has anything that is not
-// evaluated here, as PutRolePolicy does.
+// It fails if arn is not the ARN of a key, or the policy has anything unsupported; see
+// PutRolePolicy.
 // Source: https://docs.aws.amazon.com/kms/latest/developerguide/key-policy-modifying-external-accounts.html
 func (s *Sim) PutKeyPolicy(arn, document string) error {
 	if !strings.HasPrefix(arn, "arn:aws:kms:") || !strings.Contains(arn, ":key/") {
@@ -23,11 +23,11 @@ func (s *Sim) PutKeyPolicy(arn, document string) error {
 	}
 	p, f := parsePolicy(document)
 	if f != nil {
-		return fmt.Errorf("the policy of %s cannot be read: %s", arn, f.Message)
+		return fmt.Errorf("cannot parse the policy of %s: %s", arn, f.Message)
 	}
 	for _, st := range p.Statement {
 		if st.NotPrincipal != nil || st.NotAction != nil || st.NotResource != nil {
-			return fmt.Errorf("statement %q: NotPrincipal, NotAction and NotResource are not evaluated here", st.Sid)
+			return fmt.Errorf("statement %q: NotPrincipal, NotAction and NotResource are not supported", st.Sid)
 		}
 	}
 	if _, err := identity(p.Statement); err != nil {
@@ -39,7 +39,7 @@ func (s *Sim) PutKeyPolicy(arn, document string) error {
 	return nil
 }
 
-// identity returns the policy that the statements are to those they name.
+// identity returns the statements as an identity policy.
 func identity(statements []statement) (*iampolicy.Policy, error) {
 	var theirs []map[string]any
 	for _, st := range statements {
@@ -56,7 +56,7 @@ func identity(statements []statement) (*iampolicy.Policy, error) {
 	return iampolicy.Parse(string(text), roleConditions...)
 }
 
-// keyAdmits evaluates the policy of a key, if it has one, for one action of a role.
+// keyAdmits evaluates a key's policy, if it has one, for one action of a role.
 func (s *Sim) keyAdmits(c *caller, action, key string, have map[string][]string) bool {
 	p := s.keyPolicies[key]
 	if p == nil || c.role == "" {
@@ -72,16 +72,16 @@ func (s *Sim) keyAdmits(c *caller, action, key string, have map[string][]string)
 	return err == nil && policy.Permits(action, key, have)
 }
 
-// SetOrganization says which organisation an account belongs to, so that conditions
-// of resource policies on aws:PrincipalOrgID can be evaluated.
+// SetOrganization sets the organization of an account, for conditions on aws:PrincipalOrgID in
+// resource policies.
 func (s *Sim) SetOrganization(account, id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.organizations[account] = id
 }
 
-// applies evaluates a resource policy's conditions. known is false where one of them
-// is not evaluated here, or the caller's organisation was not told.
+// applies evaluates a resource policy's conditions. known is false if one of them is unsupported,
+// or the caller's organization is not set.
 func (s *Sim) applies(st *statement, c *caller) (applies, known bool) {
 	for operator, keys := range st.Condition {
 		text, err := json.Marshal(keys)

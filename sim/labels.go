@@ -6,18 +6,17 @@ import (
 )
 
 const (
-	// maxLabels is how many labels all versions of a secret have together.
+	// maxLabels is the maximum number of labels on all versions of a secret together.
 	// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 	maxLabels = 20
-	// keptVersions is the number of versions above which outdated ones go.
+	// keptVersions is the number of versions above which outdated ones are removed.
 	keptVersions = 100
-	// maxVersions is where a secret takes no more. Unknown: AWS's number. It must
-	// be above the 144 versions of the last 24 hours that AWS's advice of one Put
-	// in ten minutes makes.
+	// maxVersions is the maximum number of versions. Unknown: AWS's number. It must exceed 144: AWS
+	// allows one Put every ten minutes and keeps the versions of the last 24 hours.
 	maxVersions = 150
 )
 
-// setCurrent moves AWSCURRENT, with AWSPREVIOUS behind it.
+// setCurrent moves AWSCURRENT, and AWSPREVIOUS to where it was.
 func (s *secret) setCurrent(id string) {
 	old := s.Labels[current]
 	if old == id {
@@ -30,9 +29,8 @@ func (s *secret) setCurrent(id string) {
 	s.Labels[current] = id
 }
 
-// attach puts labels on a version that a Put has made. Labels of other versions
-// that are not named stay where they are, the custom ones of the former
-// AWSCURRENT too. Unknown: whether AWS keeps these.
+// attach puts labels on a version that a Put created. Other labels stay where they are, including
+// custom ones of the former AWSCURRENT. Unknown: whether AWS keeps these.
 func (s *secret) attach(id string, stages []string) {
 	takesCurrent := false
 	for _, l := range stages {
@@ -45,14 +43,14 @@ func (s *secret) attach(id string, stages []string) {
 		}
 		s.drop(old)
 	}
-	// A new current value ends the rotation that is under way.
+	// A new current value ends a rotation in progress.
 	if p, ok := s.Labels[pending]; takesCurrent && ok && p != id {
 		delete(s.Labels, pending)
 		s.drop(p)
 	}
 }
 
-// room tells whether a version could get these labels too, where some others go.
+// room checks the quota for adding labels to a version while going others are removed.
 func (s *secret) room(stages []string, going int) *fault {
 	n := len(s.Labels) - going
 	seen := map[string]bool{}
@@ -62,7 +60,7 @@ func (s *secret) room(stages []string, going int) *fault {
 			n++
 		}
 	}
-	// AWSPREVIOUS comes by itself.
+	// AWSPREVIOUS is added automatically.
 	if _, ok := s.Labels[previous]; !ok && s.Labels[current] != "" && !seen[previous] && (len(stages) == 0 || slices.Contains(stages, current)) {
 		n++
 	}
@@ -72,15 +70,15 @@ func (s *secret) room(stages []string, going int) *fault {
 	return nil
 }
 
-// drop forgets a version that has neither value nor label.
+// drop removes a version that has neither a value nor a label.
 func (s *secret) drop(id string) {
 	if v := s.Versions[id]; v != nil && !v.filled() && len(s.stages(id)) == 0 {
 		delete(s.Versions, id)
 	}
 }
 
-// move is UpdateSecretVersionStage. Unknown: the texts for no version at all, a
-// version that does not exist and a label that is elsewhere.
+// move implements UpdateSecretVersionStage. Unknown: the texts for no version at all, a version
+// that does not exist and a label on another version.
 func (s *secret) move(label, from, to string) *fault {
 	holder := s.Labels[label]
 	if from == "" && to == "" {
@@ -124,8 +122,8 @@ func (s *secret) move(label, from, to string) *fault {
 	return nil
 }
 
-// prune removes outdated versions where there are more than a hundred: the
-// oldest without a label, but none of the last 24 hours.
+// prune removes outdated versions if there are more than a hundred: the oldest without a label, but
+// none from the last 24 hours.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
 func (s *secret) prune(now time.Time) {
 	for len(s.Versions) > keptVersions {

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// nextToken says where a list goes on; "" for its end.
+// nextToken says where a list continues; "" is its end.
 type nextToken string
 
-// in adds the token to an answer.
+// in adds the token to a response.
 func (t nextToken) in(a answer) answer {
 	if t != "" {
 		a["NextToken"] = string(t)
@@ -62,8 +62,8 @@ func checkFilters(filters []filter) *fault {
 	return nil
 }
 
-// matches tells whether a secret passes all filters; of the values of one filter
-// any will do, and one that begins with an exclamation mark must not match.
+// matches reports whether a secret passes all filters. Any value of a filter may match; a value
+// that begins with an exclamation mark must not.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_search-secret.html
 func (s *Sim) matches(sec *secret, filters []filter) bool {
 	for _, f := range filters {

@@ -98,7 +98,7 @@ func TestListSecretsSortsAndHidesTheDeleted(t *testing.T) {
 	}
 }
 
-func TestPagesAreWholeAndATokenOfOursOnly(t *testing.T) {
+func TestPagesAreCompleteAndForeignTokensAreRefused(t *testing.T) {
 	b := newBench(t, Options{})
 	for i := range 7 {
 		b.create(fmt.Sprint("s", i))
@@ -122,7 +122,7 @@ func TestPagesAreWholeAndATokenOfOursOnly(t *testing.T) {
 	refused(t, err, "InvalidNextTokenException", "")
 }
 
-func TestBatchGetSecretValueAnswersErrorsBesideValues(t *testing.T) {
+func TestBatchGetSecretValueReturnsErrorsNextToValues(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("a")
 	b.create("b")
@@ -160,7 +160,7 @@ func TestAWSPENDINGMayStayOnTheCurrentVersion(t *testing.T) {
 	b := newBench(t, Options{KeepPending: true})
 	b.create("db")
 	b.RegisterFunction(lambda, b.function(func(request) error { return nil }))
-	for n := 2; n < 4; n++ { // it is no obstacle to the next rotation
+	for n := 2; n < 4; n++ { // it does not prevent the next rotation
 		if err := b.rotate("db", n); err != nil {
 			t.Fatal(err)
 		}

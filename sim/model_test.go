@@ -12,16 +12,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// model is a secret as the rules describe it, in the plainest words: which label
-// is on which version, and what each version's value is. It shares no code with
-// the simulator.
+// model is a secret in the simplest terms: which label is on which version, and each version's
+// value. It shares no code with the simulator.
 type model struct {
 	labels map[string]string
 	values map[string]string
 }
 
-// give is setCurrent and its like: a label is on one version, and AWSPREVIOUS
-// follows AWSCURRENT.
+// give moves a label: it is on one version, and AWSPREVIOUS follows AWSCURRENT.
 func (m *model) give(label, v string) {
 	if label == "AWSCURRENT" && m.labels[label] != v {
 		delete(m.labels, "AWSPREVIOUS")
@@ -32,7 +30,7 @@ func (m *model) give(label, v string) {
 	m.labels[label] = v
 }
 
-// put returns the code of the error that AWS answers, or "".
+// put returns the code of AWS's error, or "".
 func (m *model) put(v, value string, labels []string) string {
 	if old, ok := m.values[v]; ok {
 		if old != value {
@@ -81,11 +79,11 @@ func (m *model) move(label, from, to string) string {
 
 func (m *model) clone() *model { return &model{maps.Clone(m.labels), maps.Clone(m.values)} }
 
-// world is a secret with what other regions have under its name, in the plainest words: a
-// replica, a secret of their own, which a replica has become, or nothing.
+// world is a secret and what other regions have under its name: a replica, a promoted replica, or
+// nothing.
 type world struct {
 	*model
-	// replicas are true where they are in sync, and false where they failed.
+	// replicas holds true for a replica in sync, and false for a failed one.
 	replicas map[string]bool
 	alone    map[string]*model
 }
@@ -123,7 +121,7 @@ func (w *world) putThere(region, v, value string) string {
 	return "ResourceNotFoundException"
 }
 
-// in returns the secret as it is read in a region, or nil.
+// in returns the secret as read in a region, or nil.
 func (w *world) in(region string) *model {
 	if w.replicas[region] {
 		return w.model
@@ -131,7 +129,7 @@ func (w *world) in(region string) *model {
 	return w.alone[region]
 }
 
-// ask calls an operation as the wire does, without the wire.
+// ask calls an operation as a request would, without HTTP.
 func ask(s *Sim, name string, in map[string]any) (map[string]any, string) {
 	return askIn(s, s.opts.Region, name, in)
 }
@@ -156,8 +154,8 @@ func askIn(s *Sim, region, name string, in map[string]any) (map[string]any, stri
 	return got, ""
 }
 
-// TestTheSimulatorWalksWithTheModel does random operations on both and compares
-// every answer, and all labels and values after each.
+// TestTheSimulatorWalksWithTheModel performs random operations on both and compares every answer,
+// and all labels and values after each.
 func TestTheSimulatorWalksWithTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := New(Options{Clock: NewManualClock(begin)})
@@ -171,7 +169,7 @@ func TestTheSimulatorWalksWithTheModel(t *testing.T) {
 		value := rapid.SampledFrom([]string{"a", "b"})
 		others := []string{"eu-west-1", "us-west-2"}
 		other := rapid.SampledFrom(others)
-		// Each action has its own code from both, which must agree.
+		// The codes from both must agree.
 		agree := func(t *rapid.T, got, want string) {
 			if got != want {
 				t.Fatalf("the simulator answers %q, the model %q", got, want)
@@ -279,7 +277,7 @@ func TestTheSimulatorWalksWithTheModel(t *testing.T) {
 	})
 }
 
-// compare compares all labels and values with what is read in a region.
+// compare compares all labels and values with those read in a region.
 func (m *model) compare(t *rapid.T, s *Sim, region string) {
 	out, code := askIn(s, region, "DescribeSecret", map[string]any{"SecretId": "s"})
 	if code != "" {
@@ -310,7 +308,7 @@ func (m *model) compare(t *rapid.T, s *Sim, region string) {
 	}
 }
 
-// listed is a secret as lists show it. Its name is its words in title case, without a mark between them.
+// listed is a secret as lists show it. Its name is its words in title case, without separators.
 type listed struct {
 	words            []string
 	created, changed time.Time
@@ -335,8 +333,8 @@ func (l *listed) begins(text string) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return strings.HasPrefix(w, text) })
 }
 
-// TestListsWalkWithTheModel creates, tags and deletes secrets at random, and compares lists of them: their
-// order, what filters leave, and the tags.
+// TestListsWalkWithTheModel creates, tags and deletes secrets at random and compares lists of them:
+// the order, the filtered secrets, and the tags.
 func TestListsWalkWithTheModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		clock := NewManualClock(begin)
@@ -346,13 +344,14 @@ func TestListsWalkWithTheModel(t *testing.T) {
 		text := rapid.SampledFrom([]string{"", "x"})
 		tagged := rapid.SampledFrom([]string{"team", "Team", "aws:x", "AWS:x", "aws"})
 		reserved := func(key string) bool { return key == "aws:x" || key == "AWS:x" }
-		// do calls an operation for a secret, whose name it draws, and wants the code that the model answers.
+		// do calls an operation for a secret, whose name it draws, and checks the code against the
+		// model's.
 		do := func(t *rapid.T, operation string, in map[string]any, model func(*listed) string) {
 			clock.Advance(time.Second)
 			l := &listed{words: words.Draw(t, "words")}
 			want := "ResourceNotFoundException"
 			if in["SecretString"] == "" {
-				want = "ValidationException" // which is checked first
+				want = "ValidationException" // checked first
 			} else if known := secrets[l.name()]; known != nil {
 				want = model(known)
 			}

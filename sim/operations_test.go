@@ -15,7 +15,7 @@ import (
 	"github.com/aws/smithy-go"
 )
 
-// Version ids that are easy to tell apart.
+// Version ids that are easy to distinguish.
 const (
 	v1 = "11111111-1111-1111-1111-111111111111"
 	v2 = "22222222-2222-2222-2222-222222222222"
@@ -51,7 +51,7 @@ func put(t *testing.T, c *sm.Client, id, token, value string, stages ...string) 
 	}
 }
 
-// labels fails the test unless Describe shows these labels.
+// labels fails the test unless DescribeSecret shows these labels.
 func labels(t *testing.T, c *sm.Client, id string, want map[string][]string) {
 	t.Helper()
 	out, err := c.DescribeSecret(t.Context(), &sm.DescribeSecretInput{SecretId: &id})
@@ -72,7 +72,7 @@ func wantError(t *testing.T, err error, code, text string) {
 	}
 }
 
-// raw posts a request as it stands.
+// raw posts a request unchanged.
 func raw(t *testing.T, url, operation, body string) (int, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
@@ -146,7 +146,7 @@ func TestGetSecretValueErrors(t *testing.T) {
 	wantError(t, err, "ResourceNotFoundException", "staging label: AWSCURRENT")
 }
 
-// TestUpdateSecretVersionStage follows recordings of the service.
+// TestUpdateSecretVersionStage follows recordings of AWS.
 func TestUpdateSecretVersionStage(t *testing.T) {
 	_, c, _ := serve(t, Options{})
 	create(t, c, "s")

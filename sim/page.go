@@ -36,7 +36,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"js":     func() template.JS { return pageJS },
 }).Parse(pageText))
 
-// pagePolicy lets the page run its own script and nothing else.
+// pagePolicy lets the page run only its own script.
 var pagePolicy = func() string {
 	sum := sha256.Sum256([]byte(pageJS))
 	return "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; script-src 'sha256-" +
@@ -46,25 +46,25 @@ var pagePolicy = func() string {
 const (
 	// maxShown is how many secrets the overview lists. Those that need attention come first.
 	maxShown = 2000
-	// maxFailures is how many of them it lists with what went wrong, to stay small.
+	// maxFailures is for how many of them it shows the failure, to stay small.
 	maxFailures = 30
 )
 
-// pageData is what the page shows; values have no place in it.
+// pageData is what the page shows. It never contains values.
 type pageData struct {
 	Host, Region, Faults string
 	Now                  time.Time
 	Stats                Stats
-	// Groups are the overview, those that need attention first.
+	// Groups are the overview; groups that need attention come first.
 	Groups []*pageGroup
 	Total  int
 	More   int // secrets beyond those that are listed
-	// Detail is the one secret that is shown, if Missing does not say that it is gone.
+	// Detail is the secret that is shown, unless Missing says that it is gone.
 	Detail  *pageDetail
 	Missing bool
 }
 
-// pageGroup are the secrets in one state.
+// pageGroup holds the secrets in one state.
 type pageGroup struct {
 	ID, Title string
 	Count     int
@@ -111,13 +111,13 @@ type pageStep struct {
 	Marks   []pageMark
 }
 
-// pageMark is a label and the version that it is on.
+// pageMark is a label and its version.
 type pageMark struct{ Label, Version string }
 
 // pagePath matches the overview and the page of one secret, by its key.
 var pagePath = regexp.MustCompile(`^/([A-Za-z0-9]{6}(-[a-z0-9-]+)?)?$`)
 
-// isPage tells whether a request is a browser's.
+// isPage reports whether a request comes from a browser.
 func isPage(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.URL.RawQuery == "" && pagePath.MatchString(r.URL.Path)
 }
@@ -135,7 +135,7 @@ func (s *Sim) page(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Security-Policy", pagePolicy)
 	h.Set("Vary", "Accept-Encoding")
 	if !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-		_, _ = w.Write(text.Bytes()) // a reader that went away
+		_, _ = w.Write(text.Bytes()) // the client may be gone
 		return
 	}
 	h.Set("Content-Encoding", "gzip")
@@ -144,7 +144,7 @@ func (s *Sim) page(w http.ResponseWriter, r *http.Request) {
 	_ = z.Close()
 }
 
-// pageData collects under the lock what is rendered without it.
+// pageData collects the data under the lock, to render it without the lock.
 func (s *Sim) pageData(r *http.Request) *pageData {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,8 +191,8 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 	return d
 }
 
-// pageKey returns the name by which the page knows a secret: the end of its ARN, and where the secret
-// is, unless that is the default. A promoted replica keeps the end of its ARN, which its primary shares.
+// pageKey returns the page's key for a secret: the end of its ARN, plus its place unless that is
+// the default, because a promoted replica and its primary share the end.
 func (s *Sim) pageKey(sec *secret) (key, place string) {
 	key, place = sec.ARN[len(sec.ARN)-6:], sec.region()
 	switch {
@@ -204,7 +204,7 @@ func (s *Sim) pageKey(sec *secret) (key, place string) {
 	return key, ""
 }
 
-// cut shortens a text to so many bytes of whole characters.
+// cut truncates a text to at most n bytes of whole characters.
 func cut(text string, n int) string {
 	if len(text) <= n {
 		return text
@@ -212,7 +212,7 @@ func cut(text string, n int) string {
 	return strings.ToValidUTF8(text[:n], "") + "…"
 }
 
-// row returns what the overview shows of a secret, and the group that it is in.
+// row returns a secret's row in the overview, and the group that it is in.
 func (sec *secret) row(now time.Time) (state string, row pageRow) {
 	r := &sec.Rotation
 	row = pageRow{Name: sec.Name, Failure: sec.failure(), Last: r.Last}
@@ -221,7 +221,7 @@ func (sec *secret) row(now time.Time) (state string, row pageRow) {
 		return "deleted", row
 	}
 	row.Next = r.Next
-	// A timer of a fast clock goes off a little after its time.
+	// A fast clock's timer fires a little late.
 	row.Late = r.Enabled && !r.Next.IsZero() && (r.Running && r.start.After(r.Next) || !r.Running && row.Failure != nil && now.After(r.Next))
 	switch {
 	case row.Failure != nil:
@@ -237,28 +237,28 @@ func (sec *secret) row(now time.Time) (state string, row pageRow) {
 	return "unrotated", row
 }
 
-// failure returns what went wrong in the last attempt of a rotation, or nil where it went
-// well or was given up.
+// failure returns what went wrong in the last attempt of a rotation, or nil if it succeeded or was
+// abandoned.
 func (sec *secret) failure() *pageFailure {
 	for i, h := range slices.Backward(sec.history) {
 		switch h.Event {
 		case "RotationFailed", "TestRotationFailed":
 			if i > 0 && sec.history[i-1].Err != "" {
-				h = sec.history[i-1] // the step, of which the event has only the beginning
+				h = sec.history[i-1] // the step; the event has only the beginning of its error
 			}
 			return failureOf(h)
 		case "RotationSucceeded", "TestRotationSucceeded", "RotationAbandoned":
 			return nil
 		}
 	}
-	// The timeline is lost with the process that wrote it; the labels are not.
+	// A restart loses the timeline, but not the labels.
 	if _, unfinished := sec.unfinished(); unfinished && sec.Rotation.Enabled && !sec.Rotation.Running {
 		return &pageFailure{Message: "The last rotation did not complete. AWSPENDING is on its version."}
 	}
 	return nil
 }
 
-// failureOf reads what a function answers for an error, and leaves any other text as it is.
+// failureOf parses a function's error response. Any other text stays as it is.
 func failureOf(p Progress) *pageFailure {
 	f := &pageFailure{Step: p.Step, Attempt: p.Attempt, Message: p.Err}
 	_, answer, ok := strings.Cut(p.Err, " step: ")
@@ -288,7 +288,7 @@ func (sec *secret) detail(state string, row pageRow) *pageDetail {
 		d.Versions = append(d.Versions, pageVersion{v.ID, v.Created, !v.filled(), sec.stages(v.ID)})
 	}
 	slices.SortFunc(d.Versions, func(a, b pageVersion) int {
-		switch { // those with a label are never cut off
+		switch { // labeled versions are never cut off
 		case a.Labels != nil && b.Labels == nil:
 			return -1
 		case a.Labels == nil && b.Labels != nil:
@@ -299,7 +299,7 @@ func (sec *secret) detail(state string, row pageRow) *pageDetail {
 	d.Versions = d.Versions[:min(max(8, len(sec.byVersion())), len(d.Versions))]
 	for i, h := range slices.Backward(sec.history) {
 		step := pageStep{Progress: h}
-		// The step before an event has said more of the same.
+		// The step before an event has the longer version of the same text.
 		if h.Err != "" && (h.Event == "" || i == 0 || !strings.HasPrefix(sec.history[i-1].Err, h.Err)) {
 			step.Failure = failureOf(h)
 		}

@@ -1,6 +1,6 @@
 "use strict";
-// Every two seconds the page is fetched again, and what differs is changed in place: the
-// scroll position, the selection and the focus stay.
+// Fetch the page every two seconds and change what differs in place, to keep the scroll position,
+// the selection and the focus.
 const main = document.querySelector("main"), filter = document.getElementById("filter"), status = document.querySelector("[role=status]");
 
 function morph(old, now) {
@@ -51,7 +51,7 @@ document.addEventListener("click", async (e) => {
   const button = e.target.closest("button[data-copy]");
   if (!button) return;
   const text = document.getElementById(button.dataset.copy);
-  getSelection().selectAllChildren(text); // to be copied by hand where the browser forbids it
+  getSelection().selectAllChildren(text); // lets the user copy it if the browser forbids this
   await navigator.clipboard.writeText(text.textContent);
   button.textContent = "Copied";
 });

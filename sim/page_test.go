@@ -19,7 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
-// fetchPage returns a page as a program gets it that asks for no compression.
+// fetchPage returns a page without compression.
 func (b *bench) fetchPage(path string) (string, http.Header) {
 	b.Helper()
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, b.url+"/"+path, nil)
@@ -39,7 +39,7 @@ func (b *bench) fetchPage(path string) (string, http.Header) {
 	return string(text), resp.Header
 }
 
-// keyOf returns by what the page knows a secret.
+// keyOf returns the page's key for a secret.
 func (b *bench) keyOf(name string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,8 +87,8 @@ func TestThePageShowsLabelsAndTimelinesAndNoValue(t *testing.T) {
 	}
 }
 
-// TestThePageTellsSecretsOfOneARNSuffixApart: a promoted replica keeps its name and suffix.
-func TestThePageTellsSecretsOfOneARNSuffixApart(t *testing.T) {
+// TestThePageDistinguishesSecretsWithOneARNSuffix: a promoted replica keeps its name and suffix.
+func TestThePageDistinguishesSecretsWithOneARNSuffix(t *testing.T) {
 	b := newBench(t, Options{})
 	arn := b.create("db")
 	b.replicate("db", false, ireland, "us-west-2")
@@ -121,7 +121,7 @@ func TestThePageTellsSecretsOfOneARNSuffixApart(t *testing.T) {
 	}
 }
 
-func TestThePageCutsNoLabelledVersionOff(t *testing.T) {
+func TestThePageCutsOffNoLabeledVersion(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	for i := 2; i < 12; i++ {
@@ -177,7 +177,7 @@ func zoo(t *testing.T, o Options) *bench {
 	down["shop/payments"] = true
 	rotate("shop/payments", lambda, "rate(30 days)")
 	b.settle(0)
-	rotate("shop/session-store", slow, "rate(30 days)") // the clock cannot move while it runs
+	rotate("shop/session-store", slow, "rate(30 days)") // the clock does not move while it runs
 	return b
 }
 
@@ -201,7 +201,7 @@ setSecret, attempt 5`)
 	w.open(b.url + "/#" + key)
 	w.want("document.querySelector(':target a').innerText", "shop/api-3")
 
-	// What is selected, the scroll position, the filter and the focus survive an update.
+	// Selection, scroll position, filter and focus survive an update.
 	w.run(`filter.value = "shop/"; filter.focus(); filter.dispatchEvent(new Event("input")); window.scrollTo(0, 120);
 		window.row = document.getElementById("` + key + `"); getSelection().selectAllChildren(row.querySelector("a"))`)
 	w.run("window.before = scrollY")
@@ -231,7 +231,7 @@ setSecret, attempt 1`)
 	w.until("document.body.innerText.includes('MINE')")
 	w.want("why.isConnected", true)
 
-	// A filter that was set before does not hide what an anchor leads to.
+	// A stored filter does not hide the target of an anchor.
 	w.run(`sessionStorage.setItem("filter", "nonsense")`)
 	w.open(b.url + "/#" + key)
 	w.want("document.querySelector(':target').checkVisibility()", true)
@@ -294,7 +294,7 @@ func TestThePageOfAThousandSecretsIsSmallAndFast(t *testing.T) {
 	b.settle(time.Hour)
 	fastest := time.Hour
 	var text string
-	// On a machine that is busy with something else, once is enough.
+	// On a busy machine, one fast response is enough.
 	for deadline := time.Now().Add(patience); fastest > 200*time.Millisecond && time.Now().Before(deadline); {
 		start := time.Now()
 		text, _ = b.fetchPage("")
@@ -320,7 +320,7 @@ func TestThePageOfAThousandSecretsIsSmallAndFast(t *testing.T) {
 	t.Logf("%d bytes in %v, compressed %d", len(text), fastest, len(small))
 }
 
-// TestScreenshot writes the picture for the documentation to the file that ROTATOR_SCREENSHOT names:
+// TestScreenshot writes the documentation's screenshot to the file that ROTATOR_SCREENSHOT names;
 // see `make screenshot`.
 func TestScreenshot(t *testing.T) {
 	b := zoo(t, Options{})

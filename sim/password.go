@@ -18,8 +18,8 @@ type randomInput struct {
 	RequireEachIncludedType *bool
 }
 
-// getRandomPassword draws until the password has all that is required, so that
-// each such password is equally likely.
+// getRandomPassword draws until the password meets every requirement, which makes all such
+// passwords equally likely.
 func (s *Sim) getRandomPassword(_ *caller, in randomInput) (any, *fault) {
 	n := 32
 	if in.PasswordLength != nil {
@@ -66,7 +66,7 @@ func (s *Sim) getRandomPassword(_ *caller, in randomInput) (any, *fault) {
 	for {
 		b := make([]byte, n)
 		for i := range b {
-			k, _ := rand.Int(rand.Reader, big.NewInt(int64(len(all)))) // never fails, says crypto/rand
+			k, _ := rand.Int(rand.Reader, big.NewInt(int64(len(all)))) // never fails, as crypto/rand documents
 			b[i] = all[k.Int64()]
 		}
 		if !required || !slices.ContainsFunc(classes, func(c string) bool { return !strings.ContainsAny(string(b), c) }) {

@@ -56,7 +56,7 @@ func (p *principal) UnmarshalJSON(text []byte) error {
 	return err
 }
 
-// is tells whether a principal of a policy is the caller: his account, or his role.
+// is reports whether a policy's principal is the caller's account or role.
 func (p *principal) is(c *caller) bool {
 	if p == nil {
 		return false
@@ -66,12 +66,12 @@ func (p *principal) is(c *caller) bool {
 	})
 }
 
-// likeAny matches a text with patterns of * and ?, in any case.
+// likeAny matches a text with patterns of * and ?, ignoring case.
 func likeAny(patterns []string, text string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return iampolicy.Like(p, text) })
 }
 
-// covers tells whether a statement speaks of a call, conditions aside.
+// covers reports whether a statement applies to a call, apart from conditions.
 func (st *statement) covers(c *caller, arn string) bool {
 	who := st.Principal.is(c) || st.NotPrincipal != nil && !st.NotPrincipal.is(c)
 	action := "secretsmanager:" + c.operation
@@ -82,7 +82,7 @@ func (st *statement) covers(c *caller, arn string) bool {
 
 func malformed(text string) *fault { return &fault{"MalformedPolicyDocumentException", text} }
 
-// parsePolicy reads a policy and checks its syntax.
+// parsePolicy parses a policy and checks its syntax.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
 // (of 2020); for the version https://github.com/awsdocs/aws-cloudformation-user-guide/pull/623
 func parsePolicy(text string) (*policy, *fault) {
@@ -112,8 +112,8 @@ var (
 	serviceForm = regexp.MustCompile(`^([a-z0-9-]+\.)+amazonaws\.com(\.cn)?$`)
 )
 
-// checkPrincipals rejects principals that do not exist. Only the form is checked of users,
-// and of roles in an account without registered roles.
+// checkPrincipals rejects principals that do not exist. For users, and for roles in an account
+// without registered roles, it checks only the format.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_secret-policy.html
 // (of 2020). The text for a service is the one AWS was seen to answer in 2026.
 func (s *Sim) checkPrincipals(p *policy) *fault {
@@ -147,20 +147,20 @@ func (s *Sim) supported(kind, name string) bool {
 	return kind == "Federated"
 }
 
-// public tells whether a policy lets everybody in.
+// public reports whether a policy allows everybody.
 func (p *policy) public() bool {
 	return slices.ContainsFunc(p.Statement, func(st statement) bool {
 		return st.Effect == "Allow" && st.Principal != nil && st.Principal.all && len(st.Condition) == 0
 	})
 }
 
-// admit checks that a caller may do his operation on a secret. Within an account
-// everything is allowed that neither the secret's policy denies nor the role's own,
-// where it was given one, leaves out; from another account the policy must allow it, and
-// the secret must have a key of its own if it is about a value (LocalStack's cross-account
-// tests, which were validated on AWS). Of conditions only the caller's organisation is
-// evaluated, where that was told (SetOrganization): a statement with another one
-// denies and never allows. Unknown: which of the last two AWS checks first.
+// admit checks that a caller may perform its operation on a secret. Within an account, everything
+// is allowed unless the secret's policy denies it or the role has a policy that does not allow it.
+// From another account, the secret's policy must allow it, and the secret must have a customer
+// managed key if the operation involves a value (LocalStack's cross-account tests, which were
+// validated on AWS). The only supported condition is on the caller's organization, if that is set
+// (SetOrganization); a statement with another one denies and never allows. Unknown: which of the
+// last two AWS checks first.
 func (s *Sim) admit(c *caller, sec *secret) *fault {
 	refused := func(why string) *fault {
 		return accessDenied("User: %s is not authorized to perform: secretsmanager:%s on resource: %s %s", c.arn, c.operation, sec.ARN, why)

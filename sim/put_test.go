@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
-// These are the rules of PutSecretValue, in the order of its reference page.
+// The rules of PutSecretValue, in the order of its reference page.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
 
 func (b *bench) putError(in *sm.PutSecretValueInput) error {
@@ -38,7 +38,7 @@ func TestPutCreatesANewVersionAndAttachesItToTheSecret(t *testing.T) {
 	}
 }
 
-func TestPutTakesANameAnARNAndAPartialARN(t *testing.T) {
+func TestPutAcceptsANameAnARNAndAPartialARN(t *testing.T) {
 	b := newBench(t, Options{})
 	arn := b.create("app/db-")
 	for i, secret := range []string{"app/db-", arn, arn[:len(arn)-7]} {
@@ -74,7 +74,7 @@ func TestPutOutdatedVersionsAreRemovedWhenThereAreMoreThanAHundred(t *testing.T)
 	}
 }
 
-func TestPutALabelledVersionIsNeverRemoved(t *testing.T) {
+func TestPutALabeledVersionIsNeverRemoved(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	b.put("db", 2, "mine", "keep")
@@ -87,7 +87,7 @@ func TestPutALabelledVersionIsNeverRemoved(t *testing.T) {
 	}
 }
 
-func TestPutTooOftenReachesTheQuotaBecauseADayIsKept(t *testing.T) {
+func TestPutTooOftenReachesTheQuotaBecauseVersionsOfADayAreKept(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	for i := 2; i <= maxVersions; i++ { // all within 24 hours
@@ -155,7 +155,7 @@ func TestPutMovesTheLabelsItNamesAndNoOthers(t *testing.T) {
 	b.wantStages("db", "1:[AWSPREVIOUS] 3:[four two] 4:[three] 5:[AWSCURRENT one]")
 }
 
-func TestPutOverAWSCURRENTTakesAWSPENDINGAway(t *testing.T) {
+func TestPutOverAWSCURRENTRemovesAWSPENDING(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	b.put("db", 2, "two", pending)
@@ -210,7 +210,7 @@ func TestPutClientRequestTokenIsOf32To64Characters(t *testing.T) {
 	}
 }
 
-func TestPutTakesSecretStringOrSecretBinaryButNotBoth(t *testing.T) {
+func TestPutAcceptsSecretStringOrSecretBinaryButNotBoth(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	const none = "You must provide either SecretString or SecretBinary"
@@ -259,7 +259,7 @@ func TestPutNamesAtMostTwentyLabels(t *testing.T) {
 		return all
 	}
 	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: names(21)}), "ValidationException", "1 validation error detected: Value '[l0, l1")
-	// Twenty is also what a secret has altogether, and AWSCURRENT is one.
+	// Twenty is also the limit for the whole secret, and AWSCURRENT is one.
 	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: names(20)}), "LimitExceededException", "")
 	b.put("db", 3, "v", names(19)...)
 	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v")}), "LimitExceededException", "") // for AWSPREVIOUS
@@ -267,14 +267,14 @@ func TestPutNamesAtMostTwentyLabels(t *testing.T) {
 	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: []string{}}), "ValidationException", "1 validation error detected: Value '[]' at 'versionStages' failed to satisfy constraint: Member must have length greater than or equal to 1")
 }
 
-func TestPutRotationTokenHasAForm(t *testing.T) {
+func TestPutValidatesTheRotationToken(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	for _, token := range []string{"short", strings.Repeat("x", 257), strings.Repeat("!", 40)} {
 		err := b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), RotationToken: &token})
 		refused(t, err, "ValidationException", "1 validation error detected: Value at 'rotationToken' failed to satisfy constraint: Member must ")
 		if strings.Contains(err.Error(), token) {
-			t.Error("the rotation token stands in the error")
+			t.Error("the rotation token is in the error")
 		}
 	}
 	if err := b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), RotationToken: aws.String(id(7))}); err != nil {
@@ -305,7 +305,7 @@ func TestPutIsRefusedForASecretThatIsMarkedForDeletion(t *testing.T) {
 	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v")}), "InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
 }
 
-func TestPutTheTokenIsCheckedBeforeTheSecretIsLookedFor(t *testing.T) {
+func TestPutTheTokenIsCheckedBeforeTheSecretIsLookedUp(t *testing.T) {
 	b := newBench(t, Options{})
 	code, body := raw(t, b.url, "PutSecretValue", `{"SecretId":"none","SecretString":"v","Unknown":1}`)
 	if code != 400 || body != `{"__type":"InvalidRequestException","Message":"You must provide a ClientRequestToken value. We recommend a UUID-type value."}` {
@@ -329,7 +329,7 @@ func TestPutAnUnknownOrMisspelledMemberIsIgnored(t *testing.T) {
 	}
 }
 
-func TestPutOfOneTokenByManyAtOnceHasOneOutcome(t *testing.T) {
+func TestConcurrentPutsOfOneTokenHaveOneOutcome(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	var wg sync.WaitGroup
@@ -352,7 +352,7 @@ func TestPutOfOneTokenByManyAtOnceHasOneOutcome(t *testing.T) {
 	wg.Wait()
 	got, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")})
 	if err != nil || len(taken) != 1 || taken[*got.SecretString] != 10 {
-		t.Errorf("the calls that were taken: %v; the value: %+v, %v", taken, got, err)
+		t.Errorf("the accepted calls: %v; the value: %+v, %v", taken, got, err)
 	}
 	b.wantStages("db", "1:[AWSPREVIOUS] 7:[AWSCURRENT]")
 }
@@ -365,7 +365,7 @@ func TestPutReplayedForAVersionWithoutLabelsAnswersNone(t *testing.T) {
 	b.answers([][3]string{{"PutSecretValue", `{"SecretId":"db","SecretString":"one","ClientRequestToken":"T1"}`, `{"ARN":"ARN","Name":"db","VersionId":"T1"}`}})
 }
 
-func TestPutCountsTheLabelThatItTakesAway(t *testing.T) {
+func TestPutCountsTheLabelThatItRemoves(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	b.put("db", 2, "two", pending)
@@ -374,11 +374,11 @@ func TestPutCountsTheLabelThatItTakesAway(t *testing.T) {
 		all = append(all, fmt.Sprint("l", i))
 	}
 	b.put("db", 3, "three", all...) // with AWSCURRENT and AWSPENDING, that is twenty
-	b.put("db", 4, "four")          // AWSPENDING goes, and AWSPREVIOUS comes
+	b.put("db", 4, "four")          // AWSPENDING is removed, and AWSPREVIOUS added
 	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: []string{"one more"}}), "LimitExceededException", "")
 }
 
-func TestPutChecksTheSizeBeforeItLooksForTheSecret(t *testing.T) {
+func TestPutChecksTheSizeBeforeItLooksUpTheSecret(t *testing.T) {
 	b := newBench(t, Options{})
 	const long = "1 validation error detected: Value at '%s' failed to satisfy constraint: Member must have length less than or equal to 65536"
 	// Its size is counted in bytes.
@@ -390,10 +390,10 @@ func TestPutChecksTheSizeBeforeItLooksForTheSecret(t *testing.T) {
 	refused(t, err, "ResourceNotFoundException", "")
 }
 
-// TestPutTakesTheExamplesOfTheReferencePage sends what the AWS CLI makes of the examples
-// of its page, and of the ways to name a file, byte for byte.
+// TestPutAcceptsTheExamplesOfTheReferencePage sends, byte for byte, what the AWS CLI sends for the
+// examples on its page and for the ways to name a file.
 // Source: https://awscli.amazonaws.com/v2/documentation/api/latest/reference/secretsmanager/put-secret-value.html
-func TestPutTakesTheExamplesOfTheReferencePage(t *testing.T) {
+func TestPutAcceptsTheExamplesOfTheReferencePage(t *testing.T) {
 	const creds = `{
   "engine": "mysql",
   "username": "saanvis",
@@ -414,7 +414,7 @@ func TestPutTakesTheExamplesOfTheReferencePage(t *testing.T) {
 	for _, c := range []struct{ name, member, sent, kept string }{
 		{`example 1: --secret-string "{...}"`, "SecretString", `"{\"user\":\"diegor\",\"password\":\"EXAMPLE-PASSWORD\"}"`, `"{\"user\":\"diegor\",\"password\":\"EXAMPLE-PASSWORD\"}"`},
 		{"example 2: --secret-string file://mycreds.json", "SecretString", quoted(creds), quoted(creds)},
-		// The CLI takes a file as it is for fileb://, and as base64 for file://.
+		// The CLI reads a file as is for fileb://, and as base64 for file://.
 		{"--secret-binary fileb://keys", "SecretBinary", quoted(binary), quoted(binary)},
 		{"--secret-binary file://keys.base64", "SecretBinary", `"AP/+IGtleXMNCg=="`, quoted(binary)},
 		{"--secret-binary fileb://mycreds.json", "SecretBinary", quoted([]byte(creds)), quoted([]byte(creds))},

@@ -2,22 +2,22 @@ package sim
 
 import "time"
 
-// rates are how many calls a second an account may make in a region, by groups that are
-// counted together.
+// rates are the calls per second that an account may make in a region, by group. The calls of a
+// group are counted together.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 var rates = map[string]float64{"read": 10000, "list": 100, "create": 50, "delete": 50, "restore": 50, "random": 50, "versions": 50, "policy": 50, "write": 50, "rotate": 50, "tag": 50, "batch": 100}
 
 type quotaKey struct{ account, region, group string }
 
-// bucket is what is left of a rate.
+// bucket is the remainder of a rate.
 type bucket struct {
 	left float64
 	at   time.Time
 }
 
-// spend takes one call from an account's quota. It counts seconds of the client,
-// whatever the speed of the service's clock. Unknown: the size of AWS's bursts; here
-// one second's worth.
+// spend deducts one call from an account's quota. It counts the client's seconds, whatever the
+// speed of the service's clock. Unknown: the size of AWS's bursts; the simulator allows one
+// second's worth.
 func (s *Sim) spend(c *caller, group string) *fault {
 	if !s.opts.Quotas {
 		return nil

@@ -9,13 +9,12 @@ import (
 	"strings"
 )
 
-// told are the members of a value that name the target: they are no secret, and tell
-// why a step failed.
+// told lists the fields of a value that name the target. They are not secret, and explain why a
+// step failed.
 var told = []string{"username", "host", "port", "engine", "dbname", "masterarn"}
 
-// redacted takes out of a text whatever stands in a value of the secret, as it is or
-// as errors may write it. What is shorter than four bytes stays, as
-// nothing could be read without it.
+// redacted removes from a text everything that occurs in a value of the secret, as is or as errors
+// may quote it. Texts shorter than four bytes stay, or messages would be unreadable.
 func (sec *secret) redacted(text string) string {
 	var forms []string
 	for _, v := range sec.Versions {
@@ -27,7 +26,7 @@ func (sec *secret) redacted(text string) string {
 			forms = append(forms, written(w)...)
 		}
 	}
-	// What stands in another must not cut it in two.
+	// Longest first: a text inside another must not split it.
 	slices.SortFunc(forms, func(a, b string) int { return len(b) - len(a) })
 	for _, w := range forms {
 		if len(w) >= 4 {
@@ -37,7 +36,7 @@ func (sec *secret) redacted(text string) string {
 	return text
 }
 
-// words returns a value and, where it is JSON, all strings and numbers in it.
+// words returns a value and, if it is JSON, all strings and numbers in it.
 func words(value string) []string {
 	all := []string{value}
 	var walk func(any)
@@ -68,15 +67,15 @@ func words(value string) []string {
 	return all
 }
 
-// written returns the forms that a text may have inside another: as it is, in base64,
-// and in quotes of JSON or Go, which an error that quotes an error does twice.
+// written returns the forms in which another text may contain a text: as is, in base64, and quoted
+// once or twice for JSON or Go.
 func written(text string) []string {
 	all := []string{text}
 	for range 2 {
 		for _, form := range all {
 			plain, err := json.Marshal(form) // with <, > and & escaped
 			if err != nil {
-				continue // which a string never has
+				continue // never happens with a string
 			}
 			var b bytes.Buffer
 			e := json.NewEncoder(&b)

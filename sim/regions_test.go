@@ -95,7 +95,7 @@ func TestAReplicaIsReadInItsRegion(t *testing.T) {
 	if err != nil || *d.ARN != replica || *d.PrimaryRegion != "us-east-1" || d.ReplicationStatus != nil || d.LastAccessedDate == nil || len(d.VersionIdsToStages) != 2 {
 		t.Errorf("%+v, %v", d, err)
 	}
-	// Retrieval counts where it happens.
+	// A retrieval counts in its own region.
 	d, err = b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &arn})
 	if err != nil || *d.ARN != arn || d.LastAccessedDate != nil || d.ReplicationStatus[0].LastAccessedDate == nil {
 		t.Errorf("%+v, %v", d, err)
@@ -183,7 +183,7 @@ func TestAReplicaIsNotWritten(t *testing.T) {
 	}
 	_, err := there.CreateSecret(ctx, &sm.CreateSecretInput{Name: db, SecretString: aws.String("one"), ClientRequestToken: aws.String(id(1))})
 	refused(t, err, "ResourceExistsException", "The operation failed because the secret db already exists.")
-	// Its key is its own.
+	// A replica has its own key.
 	if _, err := there.UpdateSecret(ctx, &sm.UpdateSecretInput{SecretId: db, KmsKeyId: aws.String(key)}); err != nil {
 		t.Error(err)
 	}
@@ -195,7 +195,7 @@ func TestAReplicaIsNotWritten(t *testing.T) {
 	b.wantValue(there, "db", "one")
 }
 
-func TestAPromotedReplicaIsASecretOfItsOwn(t *testing.T) {
+func TestAPromotedReplicaIsAStandaloneSecret(t *testing.T) {
 	b := newBench(t, Options{})
 	b.RegisterFunction(lambda, b.function(func(request) error { return nil }))
 	arn := b.create("db")
@@ -225,7 +225,7 @@ func TestAPromotedReplicaIsASecretOfItsOwn(t *testing.T) {
 	if d, err = b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &arn}); err != nil || len(d.ReplicationStatus) != 1 || *d.ReplicationStatus[0].Region != "us-west-2" {
 		t.Errorf("%+v, %v", d, err)
 	}
-	// It can be rotated where it is.
+	// It can be rotated in its region.
 	if _, err := there.RotateSecret(ctx, &sm.RotateSecretInput{SecretId: out.ARN, RotationLambdaARN: aws.String(lambda)}); err != nil {
 		t.Error(err)
 	}
@@ -253,7 +253,7 @@ func TestReplicationFailsWhereTheNameIsTaken(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	b.wantValue(there, "db", "theirs")
-	// A repetition is a retry, and may overwrite.
+	// Repeating the call retries, and may overwrite.
 	if s = b.replicate("db", true, ireland); len(s) != 1 || s[0].Status != types.StatusTypeInSync {
 		t.Errorf("%+v", s)
 	}
@@ -312,7 +312,7 @@ func TestWaitRotationTakesAReplica(t *testing.T) {
 	}
 	ended := make(chan error)
 	go func() { ended <- b.WaitRotation(ctx, regional(arn, ireland)) }()
-	time.Sleep(50 * time.Millisecond) // it waits by then, or has nothing to wait for
+	time.Sleep(50 * time.Millisecond) // by then it waits, or has nothing to wait for
 	close(release)
 	select {
 	case err := <-ended:
@@ -320,7 +320,7 @@ func TestWaitRotationTakesAReplica(t *testing.T) {
 			t.Error(err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Error("it waits for ever")
+		t.Error("it waits forever")
 	}
 }
 

@@ -8,13 +8,12 @@ import (
 	"example.com/rotator/sim/iampolicy"
 )
 
-// PutRolePolicy gives a role its one identity policy. From then on the sessions of
-// that role may do what the policy allows and nothing else; a role without one may
-// do all. The key of a secret is part of it: reading and writing a secret with a
-// key of its own takes kms:Decrypt and kms:GenerateDataKey.
+// PutRolePolicy sets the only identity policy of a role. From then on the role's sessions may do
+// only what the policy allows; a role without a policy may do everything. Reading and writing a
+// secret with a customer managed key requires kms:Decrypt and kms:GenerateDataKey.
 //
-// It fails if arn is not the ARN of a role, or the policy has anything that is not
-// evaluated here, as iampolicy.Parse says; the keys of conditions are roleConditions.
+// It fails if arn is not the ARN of a role, or the policy has anything that iampolicy.Parse does
+// not support. The supported condition keys are roleConditions.
 func (s *Sim) PutRolePolicy(arn, document string) error {
 	if !roleForm.MatchString(arn) {
 		return fmt.Errorf("%q is not the ARN of a role", arn)
@@ -29,10 +28,11 @@ func (s *Sim) PutRolePolicy(arn, document string) error {
 	return nil
 }
 
-// roleConditions are the keys that a role's policy may ask for.
+// roleConditions are the condition keys that a role's policy may use.
 var roleConditions = []string{"secretsmanager:resource/AllowRotationLambdaArn", "kms:ViaService", "kms:EncryptionContext:SecretARN", "kms:ResourceAliases"}
 
-// keyActions are what an operation does with a secret's key, by the caller's right.
+// keyActions are the KMS actions that an operation performs with a secret's key, on behalf of the
+// caller.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
 var keyActions = map[string][]string{
 	"BatchGetSecretValue": {"kms:Decrypt"},
@@ -41,15 +41,15 @@ var keyActions = map[string][]string{
 	"UpdateSecret":        {"kms:GenerateDataKey", "kms:Decrypt"},
 }
 
-// ownKey tells whether a secret has a key that is not AWS's.
+// ownKey reports whether a secret has a customer managed key.
 func (sec *secret) ownKey() bool {
 	return sec.Key != "" && !strings.HasSuffix(sec.Key, defaultKey)
 }
 
-// licensed checks the role's policy for the operation, and for the key, whose own policy
-// it checks as well. granted is
-// set where the secret's own policy allows a caller of its account, which is enough
-// without the role's. Unknown: AWS's text for a refused key, beyond its beginning.
+// licensed checks that the role's policy allows the operation and the use of the key, and that the
+// key's policy does. granted means that the secret's policy allows a caller in its account, which
+// then does not need the role's policy. Unknown: AWS's text for a refused key, beyond its
+// beginning.
 func (s *Sim) licensed(c *caller, sec *secret, granted bool) *fault {
 	p := s.policies[c.role]
 	action := "secretsmanager:" + c.operation
@@ -79,8 +79,8 @@ func (s *Sim) licensed(c *caller, sec *secret, granted bool) *fault {
 	return nil
 }
 
-// licensedAlone is licensed for what concerns no secret that exists: a policy allows
-// it here on all resources or not at all.
+// licensedAlone is licensed for operations without an existing secret: the policy must allow them
+// on all resources.
 func (s *Sim) licensedAlone(c *caller) *fault {
 	if !slices.Contains([]string{"CreateSecret", "ListSecrets", "BatchGetSecretValue", "GetRandomPassword"}, c.operation) {
 		return nil

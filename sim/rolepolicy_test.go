@@ -12,9 +12,8 @@ import (
 
 const policedRole = "arn:aws:iam::123456789012:role/policed"
 
-// TestPolicyThatIsNotEvaluatedIsRefused: a condition that was passed over would
-// allow what AWS does not.
-func TestPolicyThatIsNotEvaluatedIsRefused(t *testing.T) {
+// TestUnsupportedPolicyIsRejected: ignoring a condition would allow what AWS does not.
+func TestUnsupportedPolicyIsRejected(t *testing.T) {
 	s := New(Options{})
 	for _, statement := range []string{
 		`{"Effect":"Perhaps","Action":"a:B","Resource":"*"}`,
@@ -27,11 +26,11 @@ func TestPolicyThatIsNotEvaluatedIsRefused(t *testing.T) {
 		`{"Effect":"Allow","Action":"a:B","Resource":"*","Condition":{"StringEquals":{"kms:ViaService":true}}}`,
 	} {
 		if err := s.PutRolePolicy(policedRole, `{"Version":"2012-10-17","Statement":`+statement+`}`); err == nil {
-			t.Errorf("%s is taken", statement)
+			t.Errorf("%s is accepted", statement)
 		}
 	}
 	if err := s.PutRolePolicy("rotation", `{"Statement":[]}`); err == nil {
-		t.Error("a name is taken for an ARN")
+		t.Error("a name is accepted as an ARN")
 	}
 }
 
@@ -61,8 +60,8 @@ func TestRolePolicyDecides(t *testing.T) {
 	}
 }
 
-// TestRoleWithAPolicyAssumesOnlyWhatItNames: the way into other accounts.
-func TestRoleWithAPolicyAssumesOnlyWhatItNames(t *testing.T) {
+// TestRoleWithAPolicyAssumesOnlyTheRolesItNames, which give access to other accounts.
+func TestRoleWithAPolicyAssumesOnlyTheRolesItNames(t *testing.T) {
 	s := New(Options{})
 	server, err := Serve(s, "127.0.0.1:0")
 	if err != nil {

@@ -12,30 +12,30 @@ import (
 	"github.com/google/uuid"
 )
 
-// rotation is what a secret has of rotations.
+// rotation is a secret's rotation configuration and state.
 type rotation struct {
 	Enabled  bool
 	Function string
 	Rules    *rules
-	// Role and Metadata are those of a secret that a partner of AWS holds.
+	// Role and Metadata belong to a managed external secret.
 	Role       string
 	Metadata   []metadata
 	Last       time.Time // of the last success
 	Open, Next time.Time // the next window; Next is NextRotationDate
-	// The rotation that runs: its version, whether it is a test only, and the
-	// rotation tokens that its invocations were given.
+	// The running rotation: its version, whether it is only a test, and the rotation tokens that
+	// its invocations received.
 	Running bool
 	Token   string
 	Test    bool
 	Tokens  []string
 
-	cancel func() // undoes the planned rotation
+	cancel func() // cancels the planned rotation
 	wake   context.CancelFunc
-	// start is when the rotation that runs would have started on a machine that takes no
-	// time: under a fast clock, its own time would count as the service's.
+	// start is when the running rotation would have started on an infinitely fast machine: under a
+	// fast clock, the machine's own delays would count as service time.
 	start time.Time
-	due   time.Time // a planned time that came while a test ran
-	err   error     // of the last rotation that ended
+	due   time.Time // a planned time that passed while a test ran
+	err   error     // of the last completed rotation
 }
 
 // metadata is an item of ExternalSecretRotationMetadata.
@@ -59,11 +59,10 @@ type rotateInput struct {
 	ExternalSecretRotationRoleArn  string `min:"20" max:"2048"`
 }
 
-// rotateSecret answers at once; the rotation runs by itself. Unknown: the order of
-// its checks, and what a replay with the token of the pending version gets: here
-// the same answer and no second rotation while it runs; afterwards, where it was given
-// up or cancelled, it is taken up again. A secret that a partner holds has no function. Its
-// configuration is stored, and nothing is rotated.
+// rotateSecret answers immediately; the rotation runs in the background. Unknown: the order of its
+// checks, and the answer to a replay with the pending version's token. The simulator gives the same
+// answer and starts no second rotation while one runs; a failed or canceled rotation is resumed. A
+// managed external secret has no function: its configuration is stored, and nothing is rotated.
 func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 	if in.ClientRequestToken == "" {
 		return nil, invalidParameter(noToken)
@@ -129,9 +128,9 @@ func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 	return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": in.ClientRequestToken}, nil
 }
 
-// begin stages the version of a rotation and starts it. A rotation that only tests
-// gets a copy of the current value, which is removed afterwards. Unknown: which
-// VersionId RotateSecret answers then; here the copy's.
+// begin stages the version of a rotation and starts it. A test gets a copy of the current value,
+// which is removed afterwards. Unknown: which VersionId RotateSecret then returns; the simulator
+// returns the copy's.
 func (s *Sim) begin(sec *secret, token string, test bool, start time.Time) {
 	s.remember(sec)
 	if sec.Versions[token] == nil {
@@ -149,7 +148,7 @@ func (s *Sim) begin(sec *secret, token string, test bool, start time.Time) {
 	s.resume(sec)
 }
 
-// resume runs the rotation that a secret's state says is running.
+// resume continues the rotation that was running according to a secret's state.
 func (s *Sim) resume(sec *secret) {
 	ctx, wake := context.WithCancel(s.life)
 	sec.Rotation.wake = wake
@@ -167,8 +166,8 @@ func named(test bool, event string) string {
 	return event
 }
 
-// stepError is a step that failed: what AWS says of it, and what the function said,
-// which AWS keeps to itself.
+// stepError is the error of a failed step: AWS's text, and the function's error, which AWS does not
+// show.
 type stepError struct {
 	told  string
 	cause error
@@ -183,12 +182,12 @@ func (e *stepError) Error() string {
 
 var (
 	errAbandoned = errors.New("the rotation was abandoned: the version lost AWSPENDING")
-	errCancelled = errors.New("the rotation was cancelled")
+	errCanceled  = errors.New("the rotation was canceled")
 	errDeleted   = errors.New("the secret was deleted")
 	errStopped   = errors.New("the simulator was stopped")
 )
 
-// over says why a rotation has no sense any more, or nil.
+// over returns why a rotation cannot continue, or nil.
 func (sec *secret) over(token string) error {
 	switch {
 	case !sec.Deleted.IsZero():
@@ -196,29 +195,27 @@ func (sec *secret) over(token string) error {
 	case sec.Labels[pending] != token && sec.Labels[current] != token:
 		return errAbandoned
 	case !sec.Rotation.Enabled:
-		return errCancelled
+		return errCanceled
 	}
 	return nil
 }
 
-// stir wakes a rotation that waits for its next attempt where it has no sense any
-// more.
+// stir wakes a rotation that waits for its next attempt if it cannot continue.
 func (s *Sim) stir(sec *secret) {
 	if r := &sec.Rotation; r.Running && sec.over(r.Token) != nil {
 		r.wake()
 	}
 }
 
-// rotate runs a rotation until it has succeeded, is over or was tried often
-// enough. Each attempt begins with createSecret again, with the same token. A test
-// is not repeated.
+// rotate runs a rotation until it succeeds, is over, or has used all attempts. Each attempt starts
+// over with createSecret and the same token. A test is not retried.
 func (s *Sim) rotate(ctx context.Context, sec *secret, token string, test bool) {
 	for attempt := 1; ; attempt++ {
 		wall := s.clock.Wall()
 		err := s.attempt(sec, token, test, attempt)
 		took := s.clock.Wall().Sub(wall)
 		s.mu.Lock()
-		if s.stopped() { // what the next run reads is that it goes on
+		if s.stopped() { // the state file says that it continues in the next run
 			s.mu.Unlock()
 			return
 		}
@@ -235,7 +232,7 @@ func (s *Sim) rotate(ctx context.Context, sec *secret, token string, test bool) 
 			sec.Rotation.start = sec.Rotation.start.Add(took + s.opts.RetryDelay)
 		}
 		s.mu.Unlock()
-		_ = s.clock.Sleep(ctx, s.opts.RetryDelay) // who wakes it ends it
+		_ = s.clock.Sleep(ctx, s.opts.RetryDelay) // stir wakes it early if the rotation is over
 	}
 }
 
@@ -249,12 +246,11 @@ func (s *Sim) failed(sec *secret, token string, test bool, err error) {
 	s.announce(sec, named(test, "RotationFailed"), token, message)
 }
 
-// end settles a rotation, whose last attempt took some time. err is nil where its version
-// became AWSCURRENT.
+// end settles a rotation, whose last attempt took the given time. err is nil if its version became
+// AWSCURRENT.
 func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err, over error) {
 	r := &sec.Rotation
-	// Where an operator took AWSPENDING away and began anew, the state is the
-	// new rotation's.
+	// If an operator removed AWSPENDING and started a new rotation, the state belongs to that one.
 	if r.Token == token {
 		r.Running, r.err = false, err
 	}
@@ -264,7 +260,7 @@ func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err,
 		if sec.Labels[pending] == token {
 			delete(sec.Labels, pending)
 		}
-		// An operator may have given it a label of his own.
+		// An operator may have given it a custom label.
 		if sec.stages(token) == nil {
 			delete(sec.Versions, token)
 		}
@@ -303,7 +299,7 @@ func (s *Sim) end(sec *secret, token string, test bool, took time.Duration, err,
 	s.ended.Broadcast()
 }
 
-// attempt does the steps once.
+// attempt runs the steps once.
 func (s *Sim) attempt(sec *secret, token string, test bool, n int) error {
 	todo := steps
 	if test {
@@ -347,10 +343,10 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 		r.Tokens = append(r.Tokens, proof)
 	}
 	arn, function := r.Function, s.functions[r.Function]
-	err := s.save() // the rotation token must prove itself after a crash too
+	err := s.save() // the rotation token must also be valid after a crash
 	s.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("cannot keep the state: %w", err)
+		return fmt.Errorf("cannot save the state: %w", err)
 	}
 	payload, err := json.Marshal(map[string]string{"Step": step, "SecretId": sec.ARN, "ClientRequestToken": token, "RotationToken": proof})
 	if err != nil {
@@ -372,7 +368,7 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 		err = &stepError{fmt.Sprintf("Error when executing lambda %s during %s step", arn, step), err}
 	}
 	s.mu.Lock()
-	if s.stopped() { // whatever it said, it was cut off
+	if s.stopped() { // it was cut off: ignore its answer
 		s.mu.Unlock()
 		return errStopped
 	}
@@ -392,8 +388,8 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 	return err
 }
 
-// WaitRotation waits until no rotation of a secret runs, and returns the error of
-// the last. The secret is given as in the API, for the default account.
+// WaitRotation waits until no rotation of a secret runs, and returns the last one's error. id is as
+// in the API, for the default account.
 func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 	defer context.AfterFunc(ctx, func() {
 		s.mu.Lock()
@@ -406,7 +402,7 @@ func (s *Sim) WaitRotation(ctx context.Context, id string) error {
 	if f != nil {
 		return f
 	}
-	sec = sec.primary() // a replica is a copy, which does not see the end
+	sec = sec.primary() // a replica is a copy and does not see the end
 	for sec.Rotation.Running {
 		switch {
 		case ctx.Err() != nil:

@@ -31,7 +31,7 @@ func TestRotationStagesAPlaceholderSendsFourEventsAndMovesTheLabels(t *testing.T
 	if err := b.rotate("db", 2); err != nil {
 		t.Fatal(err)
 	}
-	// RotateSecret has answered and no step has run: the placeholder is there.
+	// RotateSecret has answered and no step has run: the placeholder exists.
 	b.wantStages("db", "1:[AWSCURRENT] 2:[AWSPENDING]")
 	for _, in := range []*sm.GetSecretValueInput{
 		{SecretId: &arn, VersionStage: aws.String(pending)},
@@ -70,7 +70,7 @@ func TestRotationStagesAPlaceholderSendsFourEventsAndMovesTheLabels(t *testing.T
 	}
 }
 
-func TestFailedRotationIsRepeatedFromCreateSecretWithTheSameToken(t *testing.T) {
+func TestFailedRotationIsRetriedFromCreateSecretWithTheSameToken(t *testing.T) {
 	b := newBench(t, Options{MaxAttempts: 3})
 	b.create("db")
 	var got []request
@@ -89,7 +89,7 @@ func TestFailedRotationIsRepeatedFromCreateSecretWithTheSameToken(t *testing.T) 
 	b.settle(99 * time.Second)
 	b.wantStages("db", "1:[AWSCURRENT] 2:[AWSPENDING]")
 	if len(got) != 2 {
-		t.Fatalf("%d invocations before the first repetition, not 2", len(got))
+		t.Fatalf("%d invocations before the first retry, not 2", len(got))
 	}
 	b.settle(102 * time.Second)
 	b.wantStages("db", "1:[AWSPREVIOUS] 2:[AWSCURRENT]")
@@ -108,7 +108,7 @@ func TestFailedRotationIsRepeatedFromCreateSecretWithTheSameToken(t *testing.T) 
 	}
 }
 
-func TestRotationWithoutMovedLabelsIsNoSuccess(t *testing.T) {
+func TestRotationWithoutMovedLabelsFails(t *testing.T) {
 	b := newBench(t, Options{MaxAttempts: 2})
 	b.create("db")
 	n := 0
@@ -238,7 +238,7 @@ func TestCancelStopsAfterTheRunningStepAndKeepsThePendingLabel(t *testing.T) {
 		t.Errorf("%+v, %v", out, err)
 	}
 	close(hold)
-	if err := b.WaitRotation(ctx, "db"); !errors.Is(err, errCancelled) {
+	if err := b.WaitRotation(ctx, "db"); !errors.Is(err, errCanceled) {
 		t.Errorf("the rotation ended with %v", err)
 	}
 	if n != 1 {
@@ -251,7 +251,7 @@ func TestCancelStopsAfterTheRunningStepAndKeepsThePendingLabel(t *testing.T) {
 	}
 }
 
-// eventsOf is a writer of events that passes their names on.
+// eventsOf is a writer for events that sends their names to a channel.
 type eventsOf chan string
 
 func (e eventsOf) Write(line []byte) (int, error) {
@@ -295,7 +295,7 @@ func TestAnOperatorMayStartAnewWhileAStepOfTheOldRotationRuns(t *testing.T) {
 			break
 		}
 	}
-	// The end of the old one is not that of the new one.
+	// The end of the old rotation does not end the new one.
 	gone, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := b.WaitRotation(gone, "db"); !errors.Is(err, context.Canceled) {
@@ -334,7 +334,7 @@ func TestRotateSecretRefuses(t *testing.T) {
 	b.wantStages("db", "1:[AWSCURRENT]")
 }
 
-func TestNoValueStandsInTheErrorOfARotation(t *testing.T) {
+func TestNoValueIsInTheErrorOfARotation(t *testing.T) {
 	var events strings.Builder
 	b := newBench(t, Options{MaxAttempts: 1, Events: &events})
 	b.create("db")
@@ -354,7 +354,7 @@ func TestNoValueStandsInTheErrorOfARotation(t *testing.T) {
 	}
 }
 
-func TestNoFormOfAValueStandsInTheErrorOfARotation(t *testing.T) {
+func TestNoFormOfAValueIsInTheErrorOfARotation(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
 		binary     []byte
@@ -406,7 +406,7 @@ func TestNoFormOfAValueStandsInTheErrorOfARotation(t *testing.T) {
 	}
 }
 
-func TestTheEventOfAFailedRotationHasAWSsTextAlone(t *testing.T) {
+func TestTheEventOfAFailedRotationHasOnlyAWSsText(t *testing.T) {
 	var events strings.Builder
 	b := newBench(t, Options{MaxAttempts: 1, Events: &events})
 	b.create("db")
@@ -418,14 +418,14 @@ func TestTheEventOfAFailedRotationHasAWSsTextAlone(t *testing.T) {
 	if want := `"errorMessage":"Error when executing lambda ` + lambda + ` during createSecret step",`; !strings.Contains(events.String(), want) {
 		t.Errorf("%s is not in\n%s", want, events.String())
 	}
-	// Who looks at the secret's history learns more.
+	// The secret's history shows more.
 	h, err := b.History("db")
 	if err != nil || !strings.Contains(fmt.Sprint(h), "no route to the host") {
 		t.Errorf("%v, %v", h, err)
 	}
 }
 
-func TestAVersionThatATestHasMadeStaysWhereItWasGivenALabel(t *testing.T) {
+func TestAVersionCreatedByATestStaysIfItGetsALabel(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	b.RegisterFunction(lambda, b.function(func(r request) error {
@@ -448,7 +448,7 @@ func TestAWSCURRENTDoesNotGoToAVersionWithoutAValue(t *testing.T) {
 	b.RegisterFunction(lambda, InvokerFunc(func(_ context.Context, payload []byte) ([]byte, string, error) {
 		var r request
 		err := json.Unmarshal(payload, &r)
-		if err == nil && r.Step == "finishSecret" { // and createSecret has stored nothing
+		if err == nil && r.Step == "finishSecret" { // createSecret has stored nothing
 			_, err = b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: &r.SecretId, VersionStage: aws.String(current), MoveToVersionId: &r.ClientRequestToken, RemoveFromVersionId: aws.String(id(1))})
 		}
 		return nil, "", err
@@ -461,14 +461,14 @@ func TestAWSCURRENTDoesNotGoToAVersionWithoutAValue(t *testing.T) {
 		t.Errorf("the rotation ended with %v", err)
 	}
 	b.wantStages("db", "1:[AWSCURRENT] 2:[AWSPENDING]")
-	// Its own label can be taken away, which is how a rotation is given up by hand.
+	// AWSPENDING can be removed, which is how to abandon a rotation by hand.
 	if _, err := b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: aws.String("db"), VersionStage: aws.String(pending), RemoveFromVersionId: aws.String(id(2))}); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestRotateSecretWithTheTokenOfARotationThatDoesNotRunTakesItUpAgain(t *testing.T) {
-	for _, cancelled := range []bool{false, true} {
+func TestRotateSecretWithTheTokenOfAStoppedRotationResumesIt(t *testing.T) {
+	for _, canceled := range []bool{false, true} {
 		b := newBench(t, Options{MaxAttempts: 1})
 		b.create("db")
 		down := true
@@ -482,7 +482,7 @@ func TestRotateSecretWithTheTokenOfARotationThatDoesNotRunTakesItUpAgain(t *test
 			t.Fatal(err)
 		}
 		b.settle(time.Hour)
-		if cancelled {
+		if canceled {
 			if _, err := b.client.CancelRotateSecret(ctx, &sm.CancelRotateSecretInput{SecretId: aws.String("db")}); err != nil {
 				t.Fatal(err)
 			}
@@ -517,7 +517,7 @@ func TestASecretThatNeverHadAValueIsRotated(t *testing.T) {
 	b.wantStages("db", "2:[AWSCURRENT]")
 }
 
-func TestTheEndOfARotationDoesNotTouchASecretThatWasMadeAnew(t *testing.T) {
+func TestTheEndOfARotationDoesNotTouchARecreatedSecret(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	reached, hold := make(chan struct{}), make(chan struct{})

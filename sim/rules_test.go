@@ -11,9 +11,9 @@ import (
 	sm "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-// answers posts requests, each an operation and its input, and compares what comes
-// back. T1 to T3 stand for id(1) to id(3), and ARN for that of a secret; an answer that
-// is to begin with something ends with three dots.
+// answers posts requests, each an operation and its input, and compares the responses. T1 to T3
+// mean id(1) to id(3), and ARN a secret's ARN. An expected response that ends in three dots is a
+// prefix.
 func (b *bench) answers(rows [][3]string) {
 	b.Helper()
 	tokens := strings.NewReplacer(`"T1"`, `"`+id(1)+`"`, `"T2"`, `"`+id(2)+`"`, `"T3"`, `"`+id(3)+`"`)
@@ -32,7 +32,7 @@ var secretARN = regexp.MustCompile(`"ARN":"arn:aws:secretsmanager:[a-z0-9-]+:[0-
 func TestAnInvalidNameIsRefusedByEveryOperation(t *testing.T) {
 	b := newBench(t, Options{})
 	const want = `{"__type":"ValidationException","message":"Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!"}`
-	for _, name := range []string{"Inv Name", " Inv", " Inv*Name? ", ` Inv *?!]Name\\-`} { // those of the recording
+	for _, name := range []string{"Inv Name", " Inv", " Inv*Name? ", ` Inv *?!]Name\\-`} { // as in the recording
 		for _, r := range [][2]string{
 			{"CreateSecret", `"Name":"%s","ClientRequestToken":"T1"`},
 			{"DeleteSecret", `"SecretId":"%s"`},
@@ -51,7 +51,7 @@ func TestAnInvalidNameIsRefusedByEveryOperation(t *testing.T) {
 	}
 }
 
-func TestASecretThatIsMarkedForDeletionIsRefusedWhereItMayNotBeTaken(t *testing.T) {
+func TestASecretMarkedForDeletionIsRefused(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	const (
@@ -76,7 +76,7 @@ func TestASecretThatIsMarkedForDeletionIsRefusedWhereItMayNotBeTaken(t *testing.
 	})
 }
 
-func TestAForcedDeletionOfWhatIsNotThereAnswersAsIfItHadBeen(t *testing.T) {
+func TestAForcedDeletionOfAMissingSecretSucceeds(t *testing.T) {
 	b := newBench(t, Options{})
 	b.answers([][3]string{
 		{"DeleteSecret", `{"SecretId":"none","ForceDeleteWithoutRecovery":true}`, `{"ARN":"ARN","DeletionDate":1770114600,"Name":"none"}`},
@@ -93,7 +93,7 @@ func TestAWholeMonthIsTheDefaultRecoveryWindow(t *testing.T) {
 	}
 }
 
-func TestARequestWithoutATokenIsRefusedBeforeTheSecretIsLookedFor(t *testing.T) {
+func TestARequestWithoutATokenIsRefusedBeforeTheSecretIsLookedUp(t *testing.T) {
 	b := newBench(t, Options{})
 	const want = `{"__type":"InvalidRequestException","Message":"You must provide a ClientRequestToken value. We recommend a UUID-type value."}`
 	b.answers([][3]string{
@@ -104,7 +104,7 @@ func TestARequestWithoutATokenIsRefusedBeforeTheSecretIsLookedFor(t *testing.T) 
 	})
 }
 
-func TestWhatHasNoValueIsLeftOutAndDatesAreNumbers(t *testing.T) {
+func TestEmptyMembersAreLeftOutAndDatesAreNumbers(t *testing.T) {
 	b := newBench(t, Options{})
 	b.settle(1500 * time.Millisecond)
 	b.answers([][3]string{
@@ -125,7 +125,7 @@ func TestWhatHasNoValueIsLeftOutAndDatesAreNumbers(t *testing.T) {
 }
 
 func TestLastChangedDateMovesWithEachChangeAndNotWithAReplay(t *testing.T) {
-	b := newBench(t, Options{}) // on a clock that stands
+	b := newBench(t, Options{}) // with a stopped clock
 	b.create("db")
 	changed := func() time.Time {
 		d, err := b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: aws.String("db")})

@@ -19,9 +19,9 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 )
 
-// call is one step of a scenario file, in us-east-1 unless it names another region. Strings that begin with $ are what an
-// earlier step has saved; want is part of the answer; until repeats the call for
-// as long as the answer is another.
+// call is one step of a scenario file, in us-east-1 unless it names another region. A string that
+// begins with $ is replaced with what an earlier step saved. want must be part of the response;
+// until repeats the call until it is.
 type call struct {
 	Op, Region     string
 	In             map[string]any
@@ -31,10 +31,10 @@ type call struct {
 	Until          bool
 }
 
-// foreign is a client of AWS's that no one here wrote.
+// foreign is one of AWS's own clients.
 type foreign func(region, op string, in map[string]any) (out map[string]any, code, message string, err error)
 
-// goSDK calls by AWS's SDK for Go.
+// goSDK calls with AWS's SDK for Go.
 func (b *bench) goSDK(region, op string, in map[string]any) (map[string]any, string, string, error) {
 	method := reflect.ValueOf(b.at(region)).MethodByName(op)
 	request := reflect.New(method.Type().In(1).Elem())
@@ -60,13 +60,13 @@ func (b *bench) goSDK(region, op string, in map[string]any) (map[string]any, str
 	return out, "", "", err
 }
 
-// clean is the environment without what the machine's user has set for AWS.
+// clean returns the environment without the user's AWS settings.
 func clean() []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") })
 	return append(env, "AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
 }
 
-// python calls by a script in testdata, one process for all calls.
+// python calls with a script in testdata, one process for all calls.
 func (b *bench) python(script string) foreign {
 	python, err := testserver.Python()
 	if err != nil {
@@ -113,7 +113,7 @@ func (b *bench) python(script string) foreign {
 	}
 }
 
-// expand replaces $names by what was saved, in all strings of x.
+// expand replaces $names with what was saved, in all strings of x.
 func expand(x any, saved map[string]string) any {
 	switch x := x.(type) {
 	case string:
@@ -137,8 +137,8 @@ func expand(x any, saved map[string]string) any {
 	return x
 }
 
-// within tells whether all of want stands in got: maps may have more members,
-// except where want's keys are versions.
+// within reports whether got contains want: maps may have more members, unless want's keys are
+// versions.
 func within(want, got any) bool {
 	switch want := want.(type) {
 	case map[string]any:
@@ -160,7 +160,7 @@ func within(want, got any) bool {
 	return reflect.DeepEqual(want, got)
 }
 
-// scenarios are the files, by name.
+// scenarios are the names of the files.
 var scenarios = []string{"scenario", "regions"}
 
 func (b *bench) play(scenario string, do foreign) {

@@ -14,16 +14,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// rules are when a secret is rotated.
+// rules say when a secret is rotated.
 type rules struct {
 	AutomaticallyAfterDays *int64 `min:"1" max:"1000"`
 	Duration               string `min:"2" max:"3" pattern:"[0-9]+h"`
 	ScheduleExpression     string `min:"1" max:"256" pattern:"[0-9A-Za-z\\(\\)#\\?\\*\\-\\/, ]+"`
-	// Derived is AutomaticallyAfterDays as AWS works it out of an expression.
+	// Derived is AutomaticallyAfterDays as AWS derives it from an expression.
 	Derived int64
 }
 
-// shown is what DescribeSecret answers.
+// shown returns the rules as DescribeSecret shows them.
 func (r *rules) shown() answer {
 	out := answer{}
 	if days := cmp.Or(r.Derived, valueOf(r.AutomaticallyAfterDays)); days != 0 {
@@ -58,8 +58,8 @@ const day = 24 * time.Hour
 
 var rateForm = regexp.MustCompile(`^rate\((\d+) (hours?|days?)\)$`)
 
-// schedule reads rules; it returns nil where they name no time. Unknown: AWS's
-// texts for a bad schedule.
+// schedule parses rules; it returns nil if they name no time. Unknown: AWS's texts for a bad
+// schedule.
 func (r *rules) schedule() (*schedule, error) {
 	s := &schedule{}
 	if r.Duration != "" {
@@ -83,7 +83,7 @@ func (r *rules) schedule() (*schedule, error) {
 		}
 		n, err := strconv.Atoi(m[1])
 		if err != nil || n < 1 || n > 1000*24 {
-			return nil, fmt.Errorf("%s has no sensible interval", e)
+			return nil, fmt.Errorf("%s has an invalid interval", e)
 		}
 		if strings.HasPrefix(m[2], "h") {
 			if n < 4 {
@@ -103,8 +103,8 @@ func (r *rules) schedule() (*schedule, error) {
 	return s, s.checkDuration()
 }
 
-// checkDuration sees that a window ends before the next, and one of a schedule in
-// days before its day.
+// checkDuration checks that a window ends before the next one or, for a schedule in days, before
+// the day ends.
 func (s *schedule) checkDuration() error {
 	limit := day
 	switch {
@@ -124,12 +124,11 @@ func (s *schedule) checkDuration() error {
 
 func midnight(t time.Time) time.Time { return t.UTC().Truncate(day) }
 
-// window returns the first window that opens after base. A rate in days counts from
-// the midnight before base; its window, and that of a cron expression that names one
-// hour of a day, lasts to the end of the day, one of a schedule in hours for an
-// hour. Unknown: from when AWS counts a rate in hours; here from the first midnight
-// of all, so that windows are as far apart as the rate says, and at midnight where it
-// divides a day.
+// window returns the first window that opens after base. A rate in days counts from the midnight
+// before base. Its window, and that of a cron expression with one hour per day, lasts to the end of
+// the day; other windows last an hour. Unknown: from when AWS counts a rate in hours; the simulator
+// counts from the zero time, which keeps the windows exactly one interval apart, and at midnight if
+// the rate divides a day.
 func (s *schedule) window(base time.Time) (open, end time.Time) {
 	base = base.UTC()
 	switch {
@@ -152,8 +151,8 @@ func (s *schedule) window(base time.Time) (open, end time.Time) {
 	return open, end
 }
 
-// derived returns AutomaticallyAfterDays of an expression. Unknown: how AWS
-// rounds; here up to whole days.
+// derived returns AutomaticallyAfterDays of an expression. Unknown: how AWS rounds; the simulator
+// rounds up to whole days.
 func (s *schedule) derived(now time.Time) int64 {
 	switch {
 	case s.days > 0:
@@ -165,7 +164,7 @@ func (s *schedule) derived(now time.Time) int64 {
 	return max(1, int64(math.Ceil(s.cron.next(first).Sub(first).Hours()/24)))
 }
 
-// cron is a cron expression of Secrets Manager, which has no minutes and no years.
+// cron is a cron expression of Secrets Manager, without minutes and years.
 type cron struct {
 	hours  []int // sorted
 	months [13]bool
@@ -193,7 +192,7 @@ func parseCron(e string) (*cron, error) {
 		return nil, fmt.Errorf("%s: the year must be *", e)
 	}
 	if (fields[2] == "?") == (fields[4] == "?") {
-		return nil, fmt.Errorf("%s: one of day-of-month and day-of-week, and not both, must be ?", e)
+		return nil, fmt.Errorf("%s: either day-of-month or day-of-week must be ?, but not both", e)
 	}
 	c := &cron{}
 	hours, err := values(fields[1], 0, 23, nil)
@@ -220,12 +219,12 @@ func parseCron(e string) (*cron, error) {
 		return nil, fmt.Errorf("%s: day: %w", e, err)
 	}
 	if c.next(time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
-		return nil, fmt.Errorf("%s never comes", e)
+		return nil, fmt.Errorf("%s never occurs", e)
 	}
 	return c, nil
 }
 
-// values reads a field: *, numbers or names, ranges, steps, lists of these.
+// values parses a field: *, numbers or names, ranges, steps, lists of these.
 func values(field string, low, high int, names []string) ([]int, error) {
 	number := func(s string) (int, error) {
 		if i := slices.Index(names, strings.ToUpper(s)); i >= 0 {
@@ -233,7 +232,7 @@ func values(field string, low, high int, names []string) ([]int, error) {
 		}
 		n, err := strconv.Atoi(s)
 		if err != nil || n < low || n > high {
-			return 0, fmt.Errorf("%s is not within %d to %d", s, low, high)
+			return 0, fmt.Errorf("%s is not between %d and %d", s, low, high)
 		}
 		return n, nil
 	}
@@ -244,7 +243,7 @@ func values(field string, low, high int, names []string) ([]int, error) {
 		var err error
 		if stepped {
 			if by, err = strconv.Atoi(step); err != nil || by < 1 {
-				return nil, fmt.Errorf("%s is not a step", step)
+				return nil, fmt.Errorf("%s is not a valid step", step)
 			}
 		}
 		first, last, ranged := strings.Cut(span, "-")
@@ -255,7 +254,7 @@ func values(field string, low, high int, names []string) ([]int, error) {
 				to, err = number(last)
 			}
 			if err == nil && from > to {
-				err = fmt.Errorf("%s runs backwards", span)
+				err = fmt.Errorf("the range %s runs backwards", span)
 			}
 		default:
 			if from, err = number(span); err == nil && !stepped {
@@ -277,7 +276,7 @@ func lastOfMonth(t time.Time) int {
 	return time.Date(t.Year(), t.Month()+1, 0, 0, 0, 0, 0, time.UTC).Day()
 }
 
-// monthDays reads day-of-month: L is the last day, SUNL the last Sunday.
+// monthDays parses day-of-month: L is the last day, SUNL the last Sunday.
 func monthDays(field string) (func(time.Time) bool, error) {
 	if field == "L" {
 		return func(t time.Time) bool { return t.Day() == lastOfMonth(t) }, nil
@@ -295,8 +294,8 @@ func lastWeekday(d time.Weekday) func(time.Time) bool {
 	return func(t time.Time) bool { return t.Weekday() == d && t.Day()+7 > lastOfMonth(t) }
 }
 
-// weekDays reads day-of-week, where 1 is Sunday: L is Saturday, 6L the last Friday
-// of the month, SUN#1 its first Sunday.
+// weekDays parses day-of-week, where 1 is Sunday: L is Saturday, 6L the last Friday of the month,
+// SUN#1 its first Sunday.
 func weekDays(field string) (func(time.Time) bool, error) {
 	if field == "L" {
 		return func(t time.Time) bool { return t.Weekday() == time.Saturday }, nil
@@ -312,7 +311,7 @@ func weekDays(field string) (func(time.Time) bool, error) {
 		d, err := values(name, 1, 7, dayNames)
 		n, err2 := strconv.Atoi(nth)
 		if err != nil || err2 != nil || len(d) != 1 || n < 1 || n > 5 {
-			return nil, fmt.Errorf("%s is not a day of a week", field)
+			return nil, fmt.Errorf("%s is not a day of the week", field)
 		}
 		return func(t time.Time) bool { return int(t.Weekday()) == d[0]-1 && (t.Day()-1)/7+1 == n }, nil
 	}
@@ -320,7 +319,7 @@ func weekDays(field string) (func(time.Time) bool, error) {
 	return func(t time.Time) bool { return slices.Contains(days, int(t.Weekday())+1) }, err
 }
 
-// gap is the shortest time between two hours of a day.
+// gap returns the shortest time between two hours of a day.
 func (c *cron) gap() time.Duration {
 	least := 24
 	for i, h := range c.hours {
@@ -334,8 +333,8 @@ func (c *cron) gap() time.Duration {
 	return time.Duration(least) * time.Hour
 }
 
-// next returns the first time after t, or zero if there is none within the 28
-// years after which weekdays and dates repeat.
+// next returns the first time after t, or the zero time if there is none within 28 years, after
+// which weekdays and dates repeat.
 func (c *cron) next(t time.Time) time.Time {
 	for d := midnight(t); d.Before(t.AddDate(28, 0, 0)); d = d.AddDate(0, 0, 1) {
 		if !c.months[d.Month()] || c.monthDays != nil && !c.monthDays(d) || c.weekDays != nil && !c.weekDays(d) {
@@ -350,8 +349,8 @@ func (c *cron) next(t time.Time) time.Time {
 	return time.Time{}
 }
 
-// plan sets a secret's next rotation, counted from base: its last rotation or the
-// last value that was set by hand.
+// plan sets a secret's next rotation, counted from base: the last rotation or the last value set by
+// hand.
 func (s *Sim) plan(sec *secret, base time.Time) {
 	s.unplan(sec)
 	r := &sec.Rotation
@@ -359,16 +358,16 @@ func (s *Sim) plan(sec *secret, base time.Time) {
 	if !r.Enabled || r.Rules == nil || r.Function == "" {
 		return
 	}
-	// The rules were read before they were taken.
+	// The rules were validated before they were stored.
 	if times, _ := r.Rules.schedule(); times != nil {
 		r.Open, r.Next = times.window(base)
 		s.arm(sec, r.Open, r.Next, base)
 	}
 }
 
-// arm has a secret rotated at some time within a window that its ARN decides, so
-// that secrets of one schedule are spread over it. AWS says no more than that it
-// may be any time. Nothing starts before the earliest time: a window can have been missed.
+// arm plans a secret's rotation within a window, at a time derived from its ARN, which spreads the
+// secrets of one schedule over the window. AWS documents only that it may be any time. It does not
+// start before earliest, because a window may have been missed.
 func (s *Sim) arm(sec *secret, open, end, earliest time.Time) {
 	h := fnv.New64a()
 	fmt.Fprint(h, sec.ARN, open.Unix())
@@ -383,8 +382,7 @@ func (s *Sim) arm(sec *secret, open, end, earliest time.Time) {
 	})
 }
 
-// fallDue begins the rotation that was planned for a time. One that falls due while a test
-// runs waits for its end.
+// fallDue begins the rotation planned for a time. If a test is running, it waits for its end.
 func (s *Sim) fallDue(sec *secret, at time.Time) {
 	r := &sec.Rotation
 	if s.accounts[sec.Account][sec.place()] != sec || !sec.Deleted.IsZero() || !r.Enabled || s.stopped() {
@@ -395,7 +393,7 @@ func (s *Sim) fallDue(sec *secret, at time.Time) {
 		r.due = at
 		return
 	}
-	// A rotation that was not finished is tried again, under its own token.
+	// An unfinished rotation is retried with its own token.
 	token, unfinished := sec.unfinished()
 	if !unfinished {
 		token = uuid.NewString()
@@ -404,13 +402,13 @@ func (s *Sim) fallDue(sec *secret, at time.Time) {
 	s.keep()
 }
 
-// unfinished returns the version of a rotation that has not come to its end.
+// unfinished returns the version of an unfinished rotation.
 func (sec *secret) unfinished() (string, bool) {
 	p, ok := sec.Labels[pending]
 	return p, ok && p != sec.Labels[current]
 }
 
-// rearm waits for the first window after now: the one that is planned is missed.
+// rearm plans the first window after now, because the planned one was missed.
 func (s *Sim) rearm(sec *secret) {
 	s.unplan(sec)
 	if r := &sec.Rotation; r.Enabled && r.Rules != nil && r.Function != "" {

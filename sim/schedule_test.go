@@ -13,8 +13,8 @@ import (
 
 const stampForm = "2006-01-02T15:04:05Z"
 
-// begin, 2026-02-03, is a Tuesday.
-func TestWindowsOpenAndCloseAsTheScheduleSays(t *testing.T) {
+// begin is Tuesday, 2026-02-03.
+func TestWindowsFollowTheSchedule(t *testing.T) {
 	for _, c := range []struct{ expression, duration, open, end string }{
 		{"rate(30 days)", "", "2026-03-05T00:00:00Z", "2026-03-05T23:59:59Z"}, // as measured on AWS
 		{"rate(1 day)", "3h", "2026-02-04T00:00:00Z", "2026-02-04T03:00:00Z"},
@@ -55,7 +55,7 @@ func TestBadSchedulesAreRefused(t *testing.T) {
 		{"rate(4 hours)", "5h"}, {"cron(0 20 * * ? *)", "5h"}, {"cron(0 /8 * * ? *)", "9h"}, {"rate(1 day)", "25h"}, {"rate(1 day)", "0h"}, {"", "3h"},
 	} {
 		if s, err := (&rules{ScheduleExpression: c.expression, Duration: c.duration}).schedule(); err == nil {
-			t.Errorf("%q %q was taken: %+v", c.expression, c.duration, s)
+			t.Errorf("%q %q was accepted: %+v", c.expression, c.duration, s)
 		}
 	}
 }
@@ -80,7 +80,7 @@ func FuzzSchedule(f *testing.F) {
 	})
 }
 
-// scheduled has a secret rotated by a schedule, first by hand at begin.
+// scheduled returns a service with a secret on a schedule, first rotated by hand at begin.
 func scheduled(t *testing.T, o Options, r types.RotationRulesType, each func(request) error) *bench {
 	t.Helper()
 	b := newBench(t, o)
@@ -116,7 +116,7 @@ func TestAScheduledRotationHappensInsideItsWindow(t *testing.T) {
 		}
 		return nil
 	})
-	b.settle(4 * time.Hour) // so that the day's window is not open
+	b.settle(4 * time.Hour) // the day's window must not be open
 	for i := range 5 {
 		if got, want := b.next(), fmt.Sprintf("2026-02-%02dT12:00:00Z", 4+i); got != want {
 			t.Errorf("NextRotationDate is %s, not %s", got, want)
@@ -141,7 +141,7 @@ func TestAScheduledRotationHappensInsideItsWindow(t *testing.T) {
 	}
 }
 
-func TestAValueSetByHandPutsTheNextRotationOff(t *testing.T) {
+func TestAValueSetByHandPostponesTheNextRotation(t *testing.T) {
 	b := scheduled(t, Options{}, types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)}, func(request) error { return nil })
 	if got := b.next(); got != "2026-03-05T23:59:59Z" {
 		t.Errorf("next is %s", got)
@@ -161,7 +161,7 @@ func TestAValueSetByHandPutsTheNextRotationOff(t *testing.T) {
 	}
 }
 
-func TestAutomaticallyAfterDaysIsDerivedAndShownBesideTheExpression(t *testing.T) {
+func TestAutomaticallyAfterDaysIsDerivedAndShownWithTheExpression(t *testing.T) {
 	for expression, want := range map[string]int64{"rate(10 days)": 10, "rate(12 hours)": 1, "rate(30 hours)": 2, "cron(0 8 ? * SAT *)": 7} {
 		b := scheduled(t, Options{}, types.RotationRulesType{ScheduleExpression: aws.String(expression)}, func(request) error { return nil })
 		d, err := b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: aws.String("db")})
@@ -171,7 +171,7 @@ func TestAutomaticallyAfterDaysIsDerivedAndShownBesideTheExpression(t *testing.T
 	}
 }
 
-func TestARotationThatWasGivenUpIsReattemptedInTheNextWindowWithItsToken(t *testing.T) {
+func TestAFailedRotationIsReattemptedInTheNextWindowWithItsToken(t *testing.T) {
 	broken, tokens := false, map[string]bool{}
 	b := scheduled(t, Options{MaxAttempts: 2}, types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1)}, func(r request) error {
 		if broken {
@@ -198,7 +198,7 @@ func TestARotationThatWasGivenUpIsReattemptedInTheNextWindowWithItsToken(t *test
 	}
 }
 
-func TestNextRotationDateGoesWithCancelAndDeletedSecretsAreNotRotated(t *testing.T) {
+func TestCancelRemovesNextRotationDateAndDeletedSecretsAreNotRotated(t *testing.T) {
 	n := 0
 	b := scheduled(t, Options{}, types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1)}, func(request) error { n++; return nil })
 	n = 0
@@ -292,7 +292,7 @@ func TestAWindowThatOpensWhileATestRunsIsNotLost(t *testing.T) {
 	}
 }
 
-func TestWindowsOfARateInHoursAreAsFarApartAsItSays(t *testing.T) {
+func TestWindowsOfARateInHoursAreOneIntervalApart(t *testing.T) {
 	for _, hours := range []int{4, 5, 7, 12, 30, 36, 48} {
 		s, err := (&rules{ScheduleExpression: fmt.Sprintf("rate(%d hours)", hours)}).schedule()
 		if err != nil {

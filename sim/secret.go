@@ -15,33 +15,32 @@ const (
 	previous = "AWSPREVIOUS"
 )
 
-// secret is one secret. The Sim's lock guards it. Exported fields are what a
-// state file holds.
+// secret is one secret, guarded by the Sim's lock. The state file holds the exported fields.
 type secret struct {
 	Account     string
 	Name, ARN   string
 	Description string
 	Key         string // "" for the account's default key
 	Type        string // of a managed external secret
-	Owner       string // the service that has created it, or ""
+	Owner       string // the service that created it, or ""
 	Created     time.Time
 	Changed     time.Time
 	Accessed    time.Time
-	Deleted     time.Time // the end of the recovery window; zero for none
+	Deleted     time.Time // the end of the recovery window, or zero
 	Tags        []tag
 	EverTagged  bool
 	Versions    map[string]*version
-	Labels      map[string]string // the version that a label is on
+	Labels      map[string]string // label to version
 	Policy      string
 	Replicas    []replica
 	Rotation    rotation
-	// HadValue is whether any version ever had a value.
+	// HadValue means that a version ever had a value.
 	HadValue bool
 
 	history []Progress
 	before  *view   // what a stale read still sees
-	origin  *secret // of a replica, the secret that it is of
-	undead  func()  // undoes the end of the recovery window
+	origin  *secret // a replica's primary secret
+	undead  func()  // cancels the erasure
 }
 
 type tag struct {
@@ -49,23 +48,21 @@ type tag struct {
 	Value string `max:"256"`
 }
 
-// version is one version. A version without a value is the place that a rotation
-// has reserved.
+// version is one version. A version without a value was reserved by a rotation.
 type version struct {
 	ID       string
 	Text     *string
 	Binary   []byte
 	Created  time.Time
 	Accessed time.Time
-	// Unproved says that the value came from an assumed role or another account,
-	// and not with a rotation token of the rotation that was under way.
+	// Unproved means that the value came from an assumed role or another account, without a
+	// rotation token of the running rotation.
 	Unproved bool
 }
 
 func (v *version) filled() bool { return v.Text != nil || v.Binary != nil }
 
-// same tells whether a value is the version's: of the same type and the same
-// bytes.
+// same reports whether a value equals the version's, in type and bytes.
 func (v *version) same(text *string, binary []byte) bool {
 	if v.Text == nil || text == nil {
 		return v.Text == nil && text == nil && bytes.Equal(v.Binary, binary)
@@ -94,8 +91,8 @@ func (s *secret) byVersion() map[string][]string {
 	return m
 }
 
-// touch moves LastChangedDate on, by at least a millisecond. It is the time at
-// which a secret was modified in any way.
+// touch advances LastChangedDate, the time of the last modification of any kind, by at least a
+// millisecond.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DescribeSecret.html
 func (s *secret) touch(now time.Time) time.Time {
 	now = now.Truncate(time.Millisecond)
@@ -106,12 +103,12 @@ func (s *secret) touch(now time.Time) time.Time {
 	return now
 }
 
-// suffix returns six random characters, as every ARN has at its end.
+// suffix returns the six random characters at the end of an ARN.
 func suffix() string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 	out := make([]byte, 0, 6)
 	for b := make([]byte, 1); len(out) < cap(out); {
-		_, _ = rand.Read(b) // never fails, says crypto/rand
+		_, _ = rand.Read(b) // never fails, as crypto/rand documents
 		if int(b[0]) < 4*len(alphabet) {
 			out = append(out, alphabet[int(b[0])%len(alphabet)])
 		}
@@ -139,12 +136,12 @@ func (c *caller) arnOf(rest string) string {
 // region returns the region of a secret, or of a replica.
 func (sec *secret) region() string { return strings.SplitN(sec.ARN, ":", 5)[3] }
 
-// place is where an account keeps a secret: a name is unique within a region.
+// place is a secret's key within an account: a name is unique within a region.
 func place(region, name string) string { return region + "/" + name }
 
 func (sec *secret) place() string { return place(sec.region(), sec.Name) }
 
-// add keeps a secret.
+// add adds a secret.
 func (s *Sim) add(sec *secret) {
 	m := s.accounts[sec.Account]
 	if m == nil {
@@ -154,7 +151,7 @@ func (s *Sim) add(sec *secret) {
 	m[sec.place()] = sec
 }
 
-// at returns the secret, or the replica, that has a name in a region, or nil.
+// at returns the secret or replica with a name in a region, or nil.
 func (s *Sim) at(account, region, name string) *secret {
 	if sec := s.accounts[account][place(region, name)]; sec != nil {
 		return sec
@@ -180,10 +177,10 @@ func partition(region string) string {
 	return "aws"
 }
 
-// find looks a secret up by name, ARN or partial ARN, and checks that the caller
-// may do what he is about to do. An ARN that ends in a hyphen and six characters
-// is taken as complete, so that a name of that form is not found by partial ARN. A region
-// knows only its own secrets. Unknown: AWS's answer to an ARN of another region.
+// find looks up a secret by name, ARN or partial ARN, and checks that the caller may perform its
+// operation. An ARN that ends in a hyphen and six characters counts as complete, so a name of that
+// form cannot be found by partial ARN. A region knows only its own secrets. Unknown: AWS's answer
+// to an ARN of another region.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html#ARN_secretnamehyphen
 func (s *Sim) find(c *caller, id string) (*secret, *fault) {
 	name, account := id, c.account
@@ -222,7 +219,7 @@ func (s *Sim) find(c *caller, id string) (*secret, *fault) {
 	return sec, s.admit(c, sec)
 }
 
-// live is find for an operation that a secret scheduled for deletion refuses.
+// live is find for an operation that is not allowed on a secret scheduled for deletion.
 func (s *Sim) live(c *caller, id string) (*secret, *fault) {
 	sec, f := s.find(c, id)
 	if f == nil && !sec.Deleted.IsZero() {
@@ -231,7 +228,7 @@ func (s *Sim) live(c *caller, id string) (*secret, *fault) {
 	return sec, f
 }
 
-// onReplica rejects what only a primary secret takes.
+// onReplica rejects what is allowed only on a primary secret.
 // Source: https://github.com/gruntwork-io/cloud-nuke/issues/435
 func (sec *secret) onReplica() *fault {
 	if sec.origin != nil {

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// Server is a Sim that listens.
+// Server serves a Sim over HTTP.
 type Server struct {
 	http     *http.Server
 	listener net.Listener
 }
 
-// Serve listens on addr, such as 127.0.0.1:0, and answers. It refuses an address
-// that other machines can reach unless the Sim allows it.
+// Serve listens on addr, such as 127.0.0.1:0, and answers requests. It rejects an address that
+// other machines can reach unless Options.AllowRemote is set.
 func Serve(s *Sim, addr string) (*Server, error) {
 	server, err := Listen(s, addr)
 	if err == nil {
@@ -23,8 +23,7 @@ func Serve(s *Sim, addr string) (*Server, error) {
 	return server, err
 }
 
-// Listen is Serve for a Sim that is not ready to answer yet: its URL is known, and
-// requests wait until Start.
+// Listen is Serve without answering yet: the URL is known, and requests wait until Start.
 func Listen(s *Sim, addr string) (*Server, error) {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -40,22 +39,22 @@ func Listen(s *Sim, addr string) (*Server, error) {
 	return &Server{&http.Server{Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second}, l}, nil
 }
 
-// Start begins to answer.
+// Start begins answering requests.
 func (s *Server) Start() {
 	go func() { _ = s.http.Serve(s.listener) }() // always ends with ErrServerClosed
 }
 
 // URL returns where this machine reaches the server.
 func (s *Server) URL() string {
-	a := s.listener.Addr().(*net.TCPAddr) // of a TCP listener
+	a := s.listener.Addr().(*net.TCPAddr) // always TCP
 	if a.IP.IsUnspecified() {
 		return fmt.Sprintf("http://127.0.0.1:%d", a.Port)
 	}
 	return "http://" + a.String()
 }
 
-// Close stops the server and cuts its connections.
+// Close stops the server and closes its connections.
 func (s *Server) Close() error {
-	_ = s.listener.Close() // the server does it too, if it was started
+	_ = s.listener.Close() // a started server has closed it already
 	return s.http.Close()
 }

@@ -1,9 +1,9 @@
-// Package sim is AWS Secrets Manager for a laptop: its state, its rotations
-// and its wire protocol. It knows nothing of the rotation function. A Go test of a
-// rotation function starts with the package simtest.
+// Package sim simulates AWS Secrets Manager on a laptop: its state, its rotations and its wire
+// protocol. It is independent of the rotation function. To test a rotation function in Go, start
+// with package simtest.
 //
-// Where AWS's behavior is not known, a comment begins with "Unknown:" and says
-// what was chosen; docs/simulator.md has those that users meet.
+// Where AWS's behavior is not known, a comment begins with "Unknown:" and says what the simulator
+// does; docs/simulator.md has those that users meet.
 package sim
 
 import (
@@ -19,14 +19,13 @@ import (
 
 // Invoker calls a Lambda function.
 type Invoker interface {
-	// Invoke returns the function's answer; functionError is the value of the
-	// header X-Amz-Function-Error, "" for success. err says that the function
-	// could not be called. A cancelled ctx ends the function, and its deadline is
-	// the function's.
+	// Invoke returns the function's response. functionError is the value of the header
+	// X-Amz-Function-Error, "" for success. err means that the function could not be called.
+	// Canceling ctx ends the function, and ctx's deadline is the function's.
 	Invoke(ctx context.Context, payload []byte) (body []byte, functionError string, err error)
 }
 
-// InvokerFunc is a function that is an Invoker.
+// InvokerFunc adapts a function to an Invoker.
 type InvokerFunc func(ctx context.Context, payload []byte) ([]byte, string, error)
 
 // Invoke calls f.
@@ -34,46 +33,45 @@ func (f InvokerFunc) Invoke(ctx context.Context, payload []byte) ([]byte, string
 	return f(ctx, payload)
 }
 
-// Options configure a Sim; the zero value is usable and suits tests: it has no
-// faults, no quotas and real time.
+// Options configures a Sim. The zero value suits tests: no faults, no quotas and real time.
 type Options struct {
-	// Region is that of a secret whose name the program's own calls give, such as
-	// WaitRotation: us-east-1. The wire has its region in every request.
+	// Region is the region of secrets that the program's own calls, such as WaitRotation, give by
+	// name. The default is us-east-1. API requests carry their region.
 	Region string
-	// Account is that of callers whose access key names no other:
+	// Account is the account of callers whose access key names no other. The default is
 	// 123456789012.
 	Account string
-	// Clock is the time that the service lives in: real time.
+	// Clock is the service's clock. The default is real time.
 	Clock Clock
-	// RetryDelay is the pause before a failed rotation is repeated: 100 s, as
-	// was seen on AWS.
+	// RetryDelay is the pause before a failed rotation is retried. The default is 100 s, as seen on
+	// AWS.
 	RetryDelay time.Duration
-	// MaxAttempts is how often a rotation is tried before it waits for its next
-	// window: 5. Unknown: AWS's number.
+	// MaxAttempts is how often a rotation is tried before it waits for its next window. The default
+	// is 5. Unknown: AWS's number.
 	MaxAttempts int
-	// KeepPending leaves AWSPENDING on the version that became AWSCURRENT. Both
-	// were seen on AWS; removing it is the default.
+	// KeepPending leaves AWSPENDING on the version that became AWSCURRENT. Both occur on AWS; the
+	// default is to remove it.
 	KeepPending bool
 	// Faults are injected if set.
 	Faults *Faults
-	// Quotas makes the service refuse what AWS's request quotas refuse.
+	// Quotas enforces AWS's request quotas.
 	Quotas bool
-	// Watch, if set, is told of every step of a rotation after it ended.
+	// Watch, if set, is called after every step of a rotation.
 	Watch func(Progress)
-	// Trace, if set, is told of every step and every event in their order. It must return
-	// soon and must not call the Sim.
+	// Trace, if set, is called for every step and event in order. It must return quickly and must
+	// not call the Sim.
 	Trace func(Progress)
-	// Events, if set, gets what AWS sends to EventBridge, one JSON object a line.
+	// Events, if set, receives what AWS sends to EventBridge, one JSON object per line.
 	Events io.Writer
-	// History is how many steps and events are kept for each secret: 64.
+	// History is how many steps and events are kept for each secret. The default is 64.
 	History int
 	// AllowRemote lets Serve listen on addresses that other machines can reach.
 	AllowRemote bool
-	// StateFile keeps the whole state, values included, from one run to the
-	// next; "" keeps it in memory only.
+	// StateFile keeps the whole state, including values, from one run to the next. "" keeps it only
+	// in memory.
 	StateFile string
-	// Log, if set, gets what no caller can be told: that the state file could not be
-	// written when a rotation ended.
+	// Log, if set, receives what cannot be reported to a caller: a failure to write the state file
+	// at the end of a rotation.
 	Log *slog.Logger
 }
 
@@ -82,7 +80,7 @@ type Sim struct {
 	opts  Options
 	clock Clock
 
-	// life is that of all rotations: Stop ends it.
+	// life is the context of all rotations; Stop cancels it.
 	life context.Context
 	kill context.CancelFunc
 
@@ -92,7 +90,7 @@ type Sim struct {
 	sessions  map[string]*session          // by access key id
 	roles     map[string]string            // external ids by the ARN of a role
 	policies  map[string]*iampolicy.Policy // identity policies by the ARN of a role
-	// keyPolicies are by the ARN of a key, organizations by account.
+	// keyPolicies is keyed by the ARN of a key, organizations by account.
 	keyPolicies   map[string]*policy
 	organizations map[string]string
 	quotas        map[quotaKey]*bucket
@@ -120,28 +118,27 @@ func New(o Options) *Sim {
 	return s
 }
 
-// Stop ends the invocations that run, and begins no others. It must be called before
-// the functions are closed: a rotation that is under way is not spoilt, and goes on
-// in the next run from the state file, as after a crash.
+// Stop ends running invocations and starts no new ones. Call it before closing the functions: a
+// rotation in progress then continues from the state file in the next run, as after a crash.
 func (s *Sim) Stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.kill()
 	s.ended.Broadcast()
-	return s.save() // with the time at which the clock goes on
+	return s.save() // includes the time from which the clock continues
 }
 
 func (s *Sim) stopped() bool { return s.life.Err() != nil }
 
-// RegisterFunction makes a function known by its ARN. Any other ARN is refused
-// as AWS refuses a function that does not exist or does not admit Secrets Manager.
+// RegisterFunction registers a function under its ARN. An unregistered ARN is refused as AWS
+// refuses a function that does not exist or does not allow Secrets Manager to invoke it.
 func (s *Sim) RegisterFunction(arn string, f Invoker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.functions[arn] = f
 }
 
-// Own makes a secret one that a service has created, such as rds.
+// Own marks a secret as created by a service, such as rds.
 func (s *Sim) Own(arn, service string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,7 +23,7 @@ const lambda = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
 var begin = time.Date(2026, 2, 3, 10, 30, 0, 0, time.UTC)
 
-// bench is a service on a clock that the test moves, with the real SDK before it.
+// bench is a service with a clock that the test moves, and a client of the real SDK.
 type bench struct {
 	*testing.T
 	*Sim
@@ -50,8 +50,7 @@ func newBench(t *testing.T, o Options) *bench {
 	return b
 }
 
-// as returns a client with an access key. It does not retry, so that a test sees
-// every answer.
+// as returns a client with an access key. It does not retry: tests see every response.
 func (b *bench) as(key string) *sm.Client {
 	return sm.New(sm.Options{
 		BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{},
@@ -59,7 +58,7 @@ func (b *bench) as(key string) *sm.Client {
 	})
 }
 
-// patient makes the SDK retry, and without pauses.
+// patient makes the SDK retry without pauses.
 func patient(o *sm.Options) {
 	o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
 		r.MaxAttempts, r.RateLimiter = 20, ratelimit.None
@@ -74,12 +73,12 @@ func (b *bench) count() int {
 	return len(b.accounts[b.opts.Account])
 }
 
-// id returns a token of the length that the API asks for.
+// id returns a token of the length that the API requires.
 func id(n int) string { return fmt.Sprintf("00000000-0000-4000-8000-%012d", n) }
 
 var ctx = context.Background()
 
-// create makes a secret with version id(1).
+// create creates a secret with version id(1).
 func (b *bench) create(name string) string {
 	b.Helper()
 	out, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: &name, SecretString: aws.String("one"), ClientRequestToken: aws.String(id(1))})
@@ -99,7 +98,7 @@ func (b *bench) put(name string, n int, value string, labels ...string) []string
 	return out.VersionStages
 }
 
-// stages returns which labels are where, as "1:[AWSCURRENT] 2:[AWSPENDING]".
+// stages returns the labels of each version, such as "1:[AWSCURRENT] 2:[AWSPENDING]".
 func (b *bench) stages(name string) string {
 	b.Helper()
 	out, err := b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &name})
@@ -123,8 +122,8 @@ func (b *bench) wantStages(name, want string) {
 	}
 }
 
-// refused fails unless err is the service's with this code, and a text that
-// begins like this.
+// refused fails the test unless err is an API error with this code and a text that begins with
+// text.
 func refused(t testing.TB, err error, code, text string) {
 	t.Helper()
 	var api smithy.APIError
@@ -139,9 +138,8 @@ func refused(t testing.TB, err error, code, text string) {
 // request is what Secrets Manager sends to a function.
 type request struct{ Step, SecretId, ClientRequestToken, RotationToken string }
 
-// function returns a rotation function that does what AWS's template does to the
-// secret, and nothing to any target; each is told of every invocation first, and
-// may fail it.
+// function returns a rotation function that treats the secret as AWS's template does, without a
+// target. It first calls each, which may fail the invocation.
 func (b *bench) function(each func(request) error) InvokerFunc {
 	return func(ctx context.Context, payload []byte) ([]byte, string, error) {
 		var r request
@@ -198,12 +196,12 @@ func (b *bench) rotate(name string, n int, change ...func(*sm.RotateSecretInput)
 	return err
 }
 
-// settle moves the clock until all that runs has come to its end.
+// settle moves the clock by d, which also waits for everything that runs.
 func (b *bench) settle(d time.Duration) {
 	b.clock.Advance(d)
 }
 
-func TestNothingHereKnowsOfTheRotationFunction(t *testing.T) {
+func TestTheSimulatorDoesNotImportTheRotationFunction(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-test", "./...").Output()
 	if err != nil {
 		t.Fatal(err)

@@ -12,12 +12,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
-// TestAFastClockMakesNothingLate: at this speed the function's 20 ms are 5 hours and a timer's millisecond
-// is a quarter of an hour, but the windows of an hour are met all the same.
+// TestAFastClockMakesNothingLate: at this speed the function's 20 ms are 5 hours and a timer's
+// millisecond is a quarter of an hour, but rotations still start within their windows of an hour.
 func TestAFastClockMakesNothingLate(t *testing.T) {
 	b := newBench(t, Options{Clock: FastTime(begin, 1e6), RetryDelay: time.Millisecond})
 	t.Cleanup(func() { _ = b.Stop() })
-	// A pause before a retry could lead out of a window, which is not the clock's doing.
+	// A pause before a retry could leave the window, which is not the clock's fault.
 	var failed sync.Map
 	b.RegisterFunction(lambda, b.function(func(r request) error {
 		time.Sleep(5 * time.Millisecond)

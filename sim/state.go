@@ -11,18 +11,17 @@ import (
 	"time"
 )
 
-// state is what a state file holds: all secrets of all accounts, by place, and the
-// time of the service, which may be ahead of the machine's.
+// state is the content of a state file: all secrets of all accounts, by place, and the service's
+// time, which may be ahead of the machine's.
 type state struct {
 	Version  int
 	Clock    time.Time
 	Accounts map[string]map[string]*secret
 }
 
-// Load reads the state file, if there is one, and goes on with what was under way:
-// rotations, schedules and recovery windows. It must be called before the service
-// is used, after the functions were registered. Its clock goes on from the time of the
-// file, if that is ahead.
+// Load reads the state file, if there is one, and resumes rotations, schedules and recovery
+// windows. Call it after registering the functions and before using the service. If the file's time
+// is ahead, the clock continues from it.
 func (s *Sim) Load() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -31,25 +30,25 @@ func (s *Sim) Load() error {
 	}
 	text, err := os.ReadFile(s.opts.StateFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return s.save() // so that a place that cannot be written is found at once
+		return s.save() // detects now if the file cannot be written
 	}
 	if err != nil {
 		return fmt.Errorf("cannot read the state: %w", err)
 	}
 	var st state
 	if err := json.Unmarshal(text, &st); err != nil || st.Version != 1 {
-		return fmt.Errorf("the state file %s is not one of this simulator", s.opts.StateFile)
+		return fmt.Errorf("%s is not a state file of this simulator", s.opts.StateFile)
 	}
 	if c, ok := s.clock.(*realClock); ok {
 		c.notBefore(st.Clock)
 	}
 	for _, secrets := range st.Accounts {
 		for _, sec := range secrets {
-			s.add(sec) // an older version knew one region, and secrets by their names
+			s.add(sec) // an older version had one region and stored secrets by name
 			r := &sec.Rotation
 			if r.Running {
 				r.start = s.clock.Now()
-				s.resume(sec) // and ends at once where the secret was deleted
+				s.resume(sec) // ends immediately if the secret was deleted
 			}
 			_, unfinished := sec.unfinished()
 			switch {
@@ -57,7 +56,7 @@ func (s *Sim) Load() error {
 				s.bury(sec)
 			case !r.Enabled || r.Next.IsZero():
 			case unfinished && !r.Running:
-				s.rearm(sec) // it was given up, and its window is over
+				s.rearm(sec) // it failed, and its window is over
 			default:
 				s.arm(sec, r.Open, r.Next, s.clock.Now())
 			}
@@ -66,10 +65,10 @@ func (s *Sim) Load() error {
 	return nil
 }
 
-// draft is how the names of a state file's drafts begin; digits follow.
+// draft is the prefix of temporary state files; digits follow.
 func (s *Sim) draft() string { return ".secretsim-" + filepath.Base(s.opts.StateFile) + "-" }
 
-// sweep removes the drafts that crashes have left behind: values stand in them.
+// sweep removes temporary files that crashes left behind, because they contain values.
 func (s *Sim) sweep() error {
 	dir := filepath.Dir(s.opts.StateFile)
 	entries, err := os.ReadDir(dir)
@@ -81,15 +80,15 @@ func (s *Sim) sweep() error {
 	return err
 }
 
-// keep is save where nobody waits for an answer.
+// keep is save without a caller to report an error to.
 func (s *Sim) keep() {
 	if err := s.save(); err != nil && s.opts.Log != nil {
 		s.opts.Log.Error("the state file cannot be written", "error", err)
 	}
 }
 
-// save writes the state file, if there is to be one. A crash at any moment leaves
-// the old or the new file whole.
+// save writes the state file, if configured. A crash at any moment leaves either the old or the new
+// file intact.
 func (s *Sim) save() error {
 	if s.opts.StateFile == "" {
 		return nil
@@ -99,7 +98,7 @@ func (s *Sim) save() error {
 		return err
 	}
 	dir := filepath.Dir(s.opts.StateFile)
-	f, err := os.CreateTemp(dir, s.draft()+"*") // readable by the owner alone
+	f, err := os.CreateTemp(dir, s.draft()+"*") // readable only by the owner
 	if err != nil {
 		return err
 	}

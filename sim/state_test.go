@@ -17,7 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 )
 
-// again returns a service that begins with a copy of another's state file.
+// again returns a service that starts from a copy of another's state file.
 func again(t *testing.T, file string, o Options) *bench {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -72,7 +72,7 @@ func TestARotationGoesOnAfterACrashOfTheService(t *testing.T) {
 	b := newBench(t, Options{StateFile: file})
 	b.create("db")
 	reached, hold := make(chan struct{}), make(chan struct{})
-	defer func() { // the first service must be done with its file
+	defer func() { // the first service must have finished with its file
 		close(hold)
 		_ = b.WaitRotation(ctx, "db")
 	}()
@@ -111,7 +111,7 @@ func TestARotationGoesOnAfterACrashOfTheService(t *testing.T) {
 	}
 }
 
-func TestAStateFileThatIsNoneIsRefusedAndKept(t *testing.T) {
+func TestAnInvalidStateFileIsRejectedAndKept(t *testing.T) {
 	for _, text := range []string{"", "not json", `{"Version":2}`} {
 		file := filepath.Join(t.TempDir(), "state")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -129,7 +129,7 @@ func TestAStateFileThatIsNoneIsRefusedAndKept(t *testing.T) {
 	}
 }
 
-func TestAWriteThatCannotBeKeptFails(t *testing.T) {
+func TestAWriteFailsIfTheStateCannotBeSaved(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "d")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -184,7 +184,7 @@ func TestManualClockDoesWhatIsDueInOrderAndWaitsForSleepers(t *testing.T) {
 	c.Go(func() { ended <- c.Sleep(wake, time.Hour) })
 	cancel()
 	if err := <-ended; err == nil {
-		t.Error("a sleeper that was woken knows nothing of it")
+		t.Error("a woken sleeper does not continue")
 	}
 	c.Advance(2 * time.Hour)
 }
@@ -216,7 +216,7 @@ func TestADeletionOutlivesACrashWhileTheRotationRuns(t *testing.T) {
 	if err := c.WaitRotation(wait, "db"); !errors.Is(err, errDeleted) {
 		t.Errorf("the rotation ended with %v", err)
 	}
-	// The secret can be used again, and goes when it is told to.
+	// The secret can be restored and deleted again.
 	if _, err := c.client.RestoreSecret(ctx, &sm.RestoreSecretInput{SecretId: aws.String("db")}); err != nil {
 		t.Error(err)
 	}
@@ -229,7 +229,7 @@ func TestADeletionOutlivesACrashWhileTheRotationRuns(t *testing.T) {
 	}
 }
 
-func TestARotationThatWasGivenUpWaitsForItsWindowAfterARestartToo(t *testing.T) {
+func TestAFailedRotationWaitsForItsWindowAlsoAfterARestart(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "state")
 	b := newBench(t, Options{StateFile: file, MaxAttempts: 1})
 	b.create("db")
@@ -268,10 +268,10 @@ func TestARotationThatWasGivenUpWaitsForItsWindowAfterARestartToo(t *testing.T) 
 	}
 }
 
-func TestTheDraftsThatCrashesLeaveAreSweptAndNobodyElses(t *testing.T) {
+func TestOnlyOwnTemporaryFilesOfCrashesAreRemoved(t *testing.T) {
 	dir := t.TempDir()
 	b := newBench(t, Options{StateFile: filepath.Join(dir, "state")})
-	// A crash between the making of a draft and its renaming leaves it as it is.
+	// A crash between creating and renaming a temporary file leaves it behind.
 	mine := b.draft() + "123"
 	others := []string{".secretsim-other-1", b.draft() + "x-1", "notes"}
 	for _, name := range append(others, mine) {
@@ -302,7 +302,7 @@ func TestTheClockDoesNotGoBackAtARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	if now := c.Sim.clock.Now(); now.Before(ahead) {
-		t.Errorf("it is %s, a year before what the secret says", now)
+		t.Errorf("it is %s, a year before the secret's date", now)
 	}
 	d := again(t, file, Options{Clock: FastTime(ahead.AddDate(1, 0, 0), 1)})
 	if err := d.Load(); err != nil {
@@ -313,8 +313,8 @@ func TestTheClockDoesNotGoBackAtARestart(t *testing.T) {
 	}
 }
 
-// slowly returns a function whose first invocation is held until its time is over,
-// and what tells that it runs.
+// slowly returns a function whose first invocation blocks until it is ended, and a channel that
+// signals its start.
 func slowly(then Invoker) (InvokerFunc, chan struct{}) {
 	reached := make(chan struct{})
 	var once sync.Once
@@ -349,7 +349,7 @@ func TestARotationGoesOnAfterTheServiceWasStopped(t *testing.T) {
 		}
 		b.settle(time.Hour)
 		if st := b.Stats(); st.Failed != 0 || strings.Contains(events.String(), "RotationFailed") {
-			t.Errorf("the rotation was spoilt: %+v\n%s", st, events.String())
+			t.Errorf("the rotation was abandoned: %+v\n%s", st, events.String())
 		}
 		c := again(t, file, Options{})
 		c.RegisterFunction(lambda, c.function(func(request) error { return nil }))
@@ -363,7 +363,7 @@ func TestARotationGoesOnAfterTheServiceWasStopped(t *testing.T) {
 	}
 }
 
-func TestNoStepRunsWhileTheStateCannotBeKept(t *testing.T) {
+func TestNoStepRunsWhileTheStateCannotBeSaved(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "d")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -378,7 +378,7 @@ func TestNoStepRunsWhileTheStateCannotBeKept(t *testing.T) {
 	}
 	refused(t, b.rotate("db", 2), "InternalServiceError", "")
 	b.settle(0)
-	if err := b.WaitRotation(ctx, "db"); err == nil || !strings.Contains(err.Error(), "cannot keep the state") || n != 0 {
+	if err := b.WaitRotation(ctx, "db"); err == nil || !strings.Contains(err.Error(), "cannot save the state") || n != 0 {
 		t.Errorf("%d steps ran, and the rotation ended with %v", n, err)
 	}
 	if !strings.Contains(log.String(), "the state file cannot be written") {

@@ -13,10 +13,9 @@ import (
 	"github.com/google/uuid"
 )
 
-// RegisterRole makes a role the only one of its account that can be assumed, with
-// the others that are registered, and by those alone who give its external id, if
-// that is not "". As long as an account has no such role all can be assumed.
-// It fails if arn is not the ARN of a role.
+// RegisterRole registers a role: only registered roles of its account can then be assumed, and this
+// one only with its external id, unless that is "". In an account without registered roles, every
+// role can be assumed. It fails if arn is not the ARN of a role.
 func (s *Sim) RegisterRole(arn, externalID string) error {
 	if !roleForm.MatchString(arn) {
 		return fmt.Errorf("%q is not the ARN of a role", arn)
@@ -32,7 +31,7 @@ var (
 	sessionNameForm = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
 )
 
-// roleExists tells whether a role is registered. As long as none of its account is, all are.
+// roleExists reports whether a role is registered, or its account has no registered roles.
 func (s *Sim) roleExists(arn string) bool {
 	if _, ok := s.roles[arn]; ok {
 		return true
@@ -54,7 +53,7 @@ type stsError struct {
 	RequestID string   `xml:"RequestId"`
 }
 
-// sts answers GetCallerIdentity and AssumeRole of AWS Security Token Service.
+// sts answers GetCallerIdentity and AssumeRole of STS.
 // Source: https://docs.aws.amazon.com/STS/latest/APIReference/welcome.html
 func (s *Sim) sts(w http.ResponseWriter, r *http.Request, body []byte) {
 	form, err := url.ParseQuery(string(body))

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// maxTags is how many tags a secret has.
+// maxTags is the maximum number of tags of a secret.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
 const maxTags = 50
 
@@ -18,8 +18,7 @@ func ofSystem(key string) *fault {
 	return nil
 }
 
-// tag adds tags, or changes those that are there already. Unknown: the text for
-// too many of them.
+// tag adds or changes tags. Unknown: the text for too many of them.
 func (sec *secret) tag(tags []tag) *fault {
 	all := slices.Clone(sec.Tags)
 	for _, t := range tags {

@@ -10,13 +10,12 @@ import (
 	"unicode/utf8"
 )
 
-// decode reads a request into a struct. Members are matched by their exact names at
-// every depth, and unknown ones are ignored, as AWS does. It then checks what the tags
-// of the struct's fields say: required, min and max (of the length of a string or list,
-// of the value of a number), bytes (the greatest length of a value), pattern (of the
-// whole text, or of each member of a list), enum (a list with spaces), each (the range of
-// the length of a list's members) and sensitive (the value does not stand in the error).
-// Unknown: how AWS shows the value of a list of structures; here not at all.
+// decode decodes a request into a struct. It matches members by their exact names at every depth
+// and ignores unknown ones, as AWS does. It then checks the field tags: required, min and max (the
+// length of a string or list, the value of a number), bytes (the maximum length of a value),
+// pattern (for the whole text, or each member of a list), enum (separated by spaces), each (the
+// length range of a list's members) and sensitive (the error omits the value). Unknown: how AWS
+// shows the value of a list of structures; the simulator omits it.
 func decode(body []byte, in any) *fault {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
@@ -36,8 +35,8 @@ func decode(body []byte, in any) *fault {
 	}
 }
 
-// fill reads the members of a struct and adds what is wrong with them. A member that
-// is null is absent; one that is empty is not.
+// fill decodes the members of a struct and appends their violations to broken. A null member counts
+// as absent; an empty one does not.
 func fill(broken *[]string, path string, raw map[string]json.RawMessage, v reflect.Value) *fault {
 	for i := range v.NumField() {
 		field, value := v.Type().Field(i), v.Field(i)
@@ -91,11 +90,11 @@ func fill(broken *[]string, path string, raw map[string]json.RawMessage, v refle
 }
 
 func atoi(s string) int {
-	n, _ := strconv.Atoi(s) // a tag of this package
+	n, _ := strconv.Atoi(s) // a tag in this package
 	return n
 }
 
-// show writes a value as AWS does, where that is known.
+// show formats a value as AWS does, where that is known.
 func show(v reflect.Value) (text string, ok bool) {
 	switch v.Kind() {
 	case reflect.String:

@@ -7,14 +7,12 @@ import (
 	"time"
 )
 
-// answer is the body of a successful answer. Members without a value are left
-// out, as AWS does.
+// answer is the body of a successful response. Members without a value are omitted, as AWS does.
 type answer map[string]any
 
 const noToken = "You must provide a ClientRequestToken value. We recommend a UUID-type value."
 
-// checkValue checks what a request has of SecretString and SecretBinary. Their size
-// was seen to by decode.
+// checkValue checks a request's SecretString and SecretBinary. decode has checked their size.
 func checkValue(text *string, binary []byte, required bool) *fault {
 	switch {
 	case text != nil && binary != nil:
@@ -88,8 +86,8 @@ func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
 	return out, nil
 }
 
-// store makes a version, or fills the place that a rotation has reserved. A
-// secret's first value gets AWSCURRENT whatever the caller says.
+// store creates a version, or fills the one that a rotation reserved. A secret's first value gets
+// AWSCURRENT whatever the caller specifies.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
 func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 	if !sec.HadValue && !slices.Contains(stages, current) {
@@ -97,7 +95,7 @@ func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 	}
 	going := 0
 	if p, ok := sec.Labels[pending]; ok && p != v.ID && slices.Contains(stages, current) && !slices.Contains(stages, pending) {
-		going = 1 // attach takes it away
+		going = 1 // attach removes it
 	}
 	if f := sec.room(stages, going); f != nil {
 		return f
@@ -122,7 +120,7 @@ func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 	return nil
 }
 
-// view is what a secret was before its last change.
+// view is a secret before its last change.
 type view struct {
 	versions map[string]*version
 	labels   map[string]string
@@ -132,15 +130,14 @@ type view struct {
 // staleFor is how long a read may miss the last write, in the client's time.
 const staleFor = 2 * time.Second
 
-// remember keeps what a stale read will see, where there are such faults.
+// remember keeps what a stale read will see, if that fault is injected.
 func (s *Sim) remember(sec *secret) {
 	if s.opts.Faults.rate(StaleRead) > 0 {
 		sec.before = &view{maps.Clone(sec.Versions), maps.Clone(sec.Labels), s.clock.Wall().Add(staleFor)}
 	}
 }
 
-// seen returns the secret as a caller sees it: as it is, or, where the wire made
-// the read a stale one, as it was.
+// seen returns the secret as a caller sees it: as it was, if the read is stale, or as it is.
 func (s *Sim) seen(c *caller, sec *secret) *secret {
 	if !c.stale || sec.before == nil || s.clock.Wall().After(sec.before.end) {
 		return sec
@@ -216,7 +213,7 @@ func (s *Sim) putSecretValue(c *caller, in putInput) (any, *fault) {
 	if f != nil {
 		return nil, f
 	}
-	// Unknown: whether AWS checks the value before it looks for the secret.
+	// Unknown: whether AWS checks the value before it looks up the secret.
 	if f := checkValue(in.SecretString, in.SecretBinary, true); f != nil {
 		return nil, f
 	}
@@ -235,8 +232,8 @@ func (s *Sim) putSecretValue(c *caller, in putInput) (any, *fault) {
 	return out, nil
 }
 
-// put stores a version, once: a replay with the same value does nothing, one
-// with another value fails.
+// put stores a version once: a replay with the same value does nothing, and one with another value
+// fails.
 func (s *Sim) put(sec *secret, v *version, stages []string) *fault {
 	if old := sec.Versions[v.ID]; old != nil && old.filled() {
 		if !old.same(v.Text, v.Binary) {
@@ -283,7 +280,7 @@ func (s *Sim) updateSecret(c *caller, in updateInput) (any, *fault) {
 		return nil, f
 	}
 	out := answer{"ARN": sec.ARN, "Name": sec.Name}
-	if in.SecretString != nil || in.SecretBinary != nil { // a replay of which changes nothing
+	if in.SecretString != nil || in.SecretBinary != nil { // a replay changes nothing
 		if f := s.put(sec, &version{ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary}, []string{current}); f != nil {
 			return nil, f
 		}

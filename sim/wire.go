@@ -12,10 +12,10 @@ import (
 	"github.com/google/uuid"
 )
 
-// stamp is a time as the wire has it: seconds of the epoch, with milliseconds.
+// stamp is a time in the wire format: seconds since the epoch, with milliseconds.
 type stamp time.Time
 
-// MarshalJSON writes the number.
+// MarshalJSON returns the number.
 func (t stamp) MarshalJSON() ([]byte, error) {
 	ms := time.Time(t).UnixMilli()
 	if ms%1000 == 0 {
@@ -24,16 +24,15 @@ func (t stamp) MarshalJSON() ([]byte, error) {
 	return fmt.Appendf(nil, "%d.%03d", ms/1000, ms%1000), nil
 }
 
-// operation is one of the API.
+// operation is an API operation.
 type operation struct {
 	quota string
 	write bool
 	do    func(*Sim, *caller, []byte) (any, *fault)
 }
 
-// op makes an operation of a method, which is called under the lock with a
-// request that is well-formed. The answer is written down under the lock too, as it
-// may hold parts of the state.
+// op turns a method into an operation. The method is called under the lock with a valid request.
+// The response is also encoded under the lock, because it may refer to the state.
 func op[In any](quota string, write bool, do func(*Sim, *caller, In) (any, *fault)) operation {
 	return operation{quota, write, func(s *Sim, c *caller, body []byte) (any, *fault) {
 		var in In
@@ -62,7 +61,7 @@ func op[In any](quota string, write bool, do func(*Sim, *caller, In) (any, *faul
 	}}
 }
 
-// operations are all 23.
+// operations are all 23 operations.
 var operations = map[string]operation{
 	"BatchGetSecretValue":          op("batch", false, (*Sim).batchGetSecretValue),
 	"CancelRotateSecret":           op("rotate", true, (*Sim).cancelRotateSecret),
@@ -89,12 +88,11 @@ var operations = map[string]operation{
 	"ValidateResourcePolicy":       op("policy", false, (*Sim).validateResourcePolicy),
 }
 
-// maxRequest is more than the largest request that can be right: a value of
-// 65,536 bytes that is all escapes, or base64.
+// maxRequest exceeds the largest valid request: a value of 65,536 bytes, all escapes or base64.
 const maxRequest = 1 << 20
 
-// Handler returns the service's wire protocol, AWS JSON 1.1, that of STS, and at
-// GET / the page.
+// Handler serves the wire protocols of Secrets Manager (AWS JSON 1.1) and STS, and the page at GET
+// /.
 func (s *Sim) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isPage(r) {
@@ -114,7 +112,7 @@ func (s *Sim) Handler() http.Handler {
 	})
 }
 
-// serve answers one call, with the faults that belong to the wire.
+// serve answers one call, with faults on the wire.
 func (s *Sim) serve(w http.ResponseWriter, r *http.Request, body []byte) (any, *fault) {
 	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
 	do, known := operations[name]
@@ -142,14 +140,14 @@ func (s *Sim) serve(w http.ResponseWriter, r *http.Request, body []byte) (any, *
 	c.stale = faults.hit(StaleRead)
 	out, f := do.do(s, c, body)
 	if faults.hit(LostAnswer) {
-		panic(http.ErrAbortHandler) // how net/http cuts a connection
+		panic(http.ErrAbortHandler) // cuts the connection
 	}
 	return out, f
 }
 
-// unmodelled are the errors that the API's model does not have. Unknown: the case
-// of their member; here that of the protocol's front end.
-var unmodelled = []string{"ValidationException", "AccessDeniedException", "ThrottlingException", "SerializationException", "UnknownOperationException", "UnrecognizedClientException",
+// unmodeled are the errors that are not in the API's model. Unknown: the case of their member; the
+// simulator uses that of the protocol's front end.
+var unmodeled = []string{"ValidationException", "AccessDeniedException", "ThrottlingException", "SerializationException", "UnknownOperationException", "UnrecognizedClientException",
 	"ExpiredTokenException", "InvalidSignatureException", "MissingAuthenticationTokenException", "IncompleteSignatureException"}
 
 func respond(w http.ResponseWriter, out any, f *fault) {
@@ -164,7 +162,7 @@ func respond(w http.ResponseWriter, out any, f *fault) {
 		f = &fault{"InternalServiceError", "the answer cannot be written"}
 	}
 	member, status := "Message", http.StatusBadRequest
-	if slices.Contains(unmodelled, f.Code) {
+	if slices.Contains(unmodeled, f.Code) {
 		member = "message"
 	}
 	if f.Code == "InternalServiceError" {
@@ -172,6 +170,6 @@ func respond(w http.ResponseWriter, out any, f *fault) {
 	}
 	w.WriteHeader(status)
 	code, _ := json.Marshal(f.Code)
-	text, _ := json.Marshal(f.Message) // a string always can be
+	text, _ := json.Marshal(f.Message) // encoding a string cannot fail
 	fmt.Fprintf(w, `{"__type":%s,"%s":%s}`, code, member, text)
 }

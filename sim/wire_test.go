@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// FuzzWire sends anything to any operation of a service with one secret: each
-// answer is whole, no operation breaks the service, and labels stay sound.
+// FuzzWire sends arbitrary bodies to every operation of a service with one secret. Every response
+// is complete, no operation breaks the service, and labels stay consistent.
 func FuzzWire(f *testing.F) {
 	for op := range operations {
 		f.Add(op, `{"SecretId":"s","ClientRequestToken":"`+id(2)+`"}`)
@@ -58,7 +58,7 @@ func FuzzWire(f *testing.F) {
 	})
 }
 
-func TestAnErrorIsExactlyOnTheWire(t *testing.T) {
+func TestErrorsOnTheWireAreExact(t *testing.T) {
 	b := newBench(t, Options{})
 	for _, c := range []struct{ op, in, want string }{
 		{"GetSecretValue", `{"SecretId":"none"}`, `{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret."}`},
@@ -79,7 +79,7 @@ func TestAnErrorIsExactlyOnTheWire(t *testing.T) {
 	}
 }
 
-func TestPatternsAreOfTheWholeTextAndNamesAreExactAtEveryDepth(t *testing.T) {
+func TestPatternsMatchTheWholeTextAndNamesAreExactAtEveryDepth(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	const one = `{"__type":"ValidationException","message":"1 validation error detected: `
@@ -95,7 +95,7 @@ func TestPatternsAreOfTheWholeTextAndNamesAreExactAtEveryDepth(t *testing.T) {
 	})
 }
 
-// It fails under the race detector where an answer is written outside the lock.
+// The race detector fails it if a response is encoded outside the lock.
 func TestAnswersAreWholeWhileTheStateChanges(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
@@ -117,7 +117,7 @@ func TestAnswersAreWholeWhileTheStateChanges(t *testing.T) {
 	wg.Wait()
 }
 
-func TestEveryAnswerHasItsTypeAndARequestIdOfItsOwn(t *testing.T) {
+func TestEveryResponseHasItsTypeAndAUniqueRequestId(t *testing.T) {
 	b := newBench(t, Options{})
 	seen := map[string]bool{}
 	for in, status := range map[string]int{`{}`: 200, `[`: 400, `{"MaxResults":0}`: 400} {

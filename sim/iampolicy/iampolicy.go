@@ -1,5 +1,5 @@
-// Package iampolicy evaluates identity policies of IAM, for the simulator and the
-// fakes: whoever has a policy may do what it allows, and nothing else.
+// Package iampolicy evaluates IAM identity policies, for the simulator and the fakes: the holder of
+// a policy may do what it allows, and nothing else.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 package iampolicy
 
@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Policy is the one identity policy of a role or user.
+// Policy is the only identity policy of a role or user.
 type Policy struct{ statements []statement }
 
 type statement struct {
@@ -23,10 +23,10 @@ type statement struct {
 	Condition               map[string]map[string]List[string]
 }
 
-// List is a list that may be written as its only member.
+// List is a list that JSON may write as its only element.
 type List[T any] []T
 
-// UnmarshalJSON reads a list or its only member.
+// UnmarshalJSON decodes a list or its only element.
 func (l *List[T]) UnmarshalJSON(text []byte) error {
 	if len(text) > 0 && text[0] == '[' {
 		return json.Unmarshal(text, (*[]T)(l))
@@ -35,18 +35,17 @@ func (l *List[T]) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, &(*l)[0])
 }
 
-// operators are those that are evaluated.
+// operators lists the supported operators.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
 var operators = []string{"StringEquals", "StringLike", "ForAnyValue:StringEquals", "ForAllValues:StringEquals"}
 
-// Parse reads a policy whose conditions ask for no other keys than the given ones.
-// It fails if the policy has anything that is not evaluated here: NotAction,
-// NotResource, principals, and other operators and keys. So no condition is ever
-// passed over.
+// Parse parses a policy whose conditions use only the given keys. It fails if the policy has
+// anything unsupported: NotAction, NotResource, principals, or other operators and keys. No
+// condition is ever silently ignored.
 func Parse(document string, keys ...string) (*Policy, error) {
 	var p struct{ Statement List[statement] }
 	if err := json.Unmarshal([]byte(document), &p); err != nil {
-		return nil, fmt.Errorf("the policy cannot be read: %w", err)
+		return nil, fmt.Errorf("cannot parse the policy: %w", err)
 	}
 	for _, st := range p.Statement {
 		switch {
@@ -55,17 +54,17 @@ func Parse(document string, keys ...string) (*Policy, error) {
 		case st.Principal != nil || st.NotPrincipal != nil:
 			return nil, fmt.Errorf("statement %q: an identity policy has no principal", st.Sid)
 		case st.NotAction != nil || st.NotResource != nil:
-			return nil, fmt.Errorf("statement %q: NotAction and NotResource are not evaluated here", st.Sid)
+			return nil, fmt.Errorf("statement %q: NotAction and NotResource are not supported", st.Sid)
 		case len(st.Action) == 0 || len(st.Resource) == 0:
 			return nil, fmt.Errorf("statement %q: it has no action or no resource", st.Sid)
 		}
 		for operator, all := range st.Condition {
 			if !slices.Contains(operators, operator) {
-				return nil, fmt.Errorf("statement %q: the operator %s is not evaluated here", st.Sid, operator)
+				return nil, fmt.Errorf("statement %q: the operator %s is not supported", st.Sid, operator)
 			}
 			for key := range all {
 				if !slices.Contains(keys, key) {
-					return nil, fmt.Errorf("statement %q: the condition key %s is not evaluated here", st.Sid, key)
+					return nil, fmt.Errorf("statement %q: the condition key %s is not supported", st.Sid, key)
 				}
 			}
 		}
@@ -73,8 +72,8 @@ func Parse(document string, keys ...string) (*Policy, error) {
 	return &Policy{p.Statement}, nil
 }
 
-// Permits evaluates the policy for one action on one resource. have are the values
-// of the keys that the call has.
+// Permits evaluates the policy for one action on one resource. have holds the values of the call's
+// condition keys.
 func (p *Policy) Permits(action, resource string, have map[string][]string) bool {
 	allowed := false
 	for _, st := range p.statements {
@@ -90,8 +89,8 @@ func (p *Policy) Permits(action, resource string, have map[string][]string) bool
 	return allowed
 }
 
-// holds evaluates a statement's conditions, which must all hold. A key that the call
-// does not have fits nothing but ForAllValues, as with AWS.
+// holds reports whether all of a statement's conditions hold. A key that the call does not have
+// matches only ForAllValues, as on AWS.
 func (st statement) holds(have map[string][]string) bool {
 	for operator, keys := range st.Condition {
 		for key, want := range keys {
@@ -110,10 +109,10 @@ func (st statement) holds(have map[string][]string) bool {
 	return true
 }
 
-// Like matches a text with a pattern of * and ?, in any case.
+// Like matches a text with a pattern of * and ?, ignoring case.
 func Like(pattern, text string) bool { return glob("(?is)", pattern, text) }
 
-// exactly is Like where case counts, as it does for resources of an identity policy.
+// exactly is a case-sensitive Like, for resources of an identity policy.
 func exactly(pattern, text string) bool { return glob("(?s)", pattern, text) }
 
 func glob(flags, pattern, text string) bool {

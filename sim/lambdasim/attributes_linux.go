@@ -2,8 +2,8 @@ package lambdasim
 
 import "syscall"
 
-// attributes make a process the leader of a group, so that its children end with it,
-// and end it with this program, even where that is killed.
+// attributes makes a process a group leader, to end its children with it, and ends it with this
+// program, even if that is killed.
 func attributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Only Linux ends a process with its parent.
+// Only Linux can end a process with its parent.
 func TestNoFunctionOutlivesAProgramThatIsKilled(t *testing.T) {
 	command := exec.CommandContext(t.Context(), os.Args[0])
 	command.Env = append(os.Environ(), "ORPHANS=1")
@@ -24,13 +24,13 @@ func TestNoFunctionOutlivesAProgramThatIsKilled(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = syscall.Kill(r.Pid, syscall.SIGKILL) })
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		// A process that nobody has waited for is dead and has no command line.
+		// A zombie has no command line.
 		line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", r.Pid))
 		if err != nil || len(line) == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the function's process lives on")
+			t.Fatal("the function's process still runs")
 		}
 	}
 }

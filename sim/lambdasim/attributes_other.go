@@ -4,6 +4,6 @@ package lambdasim
 
 import "syscall"
 
-// attributes make a process the leader of a group, so that its children end with it.
-// Where this program is killed, nothing but Linux ends it too.
+// attributes makes a process a group leader, to end its children with it. Only Linux also ends it
+// if this program is killed.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

@@ -1,6 +1,5 @@
-// Package lambdasim runs a real Lambda binary on this machine: it serves the
-// Lambda Runtime API that the binary polls, hands it events and takes its
-// answers, and ends it when its time is over, as Lambda does.
+// Package lambdasim runs a real Lambda binary on this machine, as Lambda does: it serves the Lambda
+// Runtime API, passes events to the binary, receives its responses, and ends it at its timeout.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 package lambdasim
 
@@ -21,29 +20,27 @@ import (
 	"github.com/google/uuid"
 )
 
-// Options configure a Function; the zero value is usable.
+// Options configures a Function. The zero value is usable.
 type Options struct {
-	// ARN is the function's ARN. Its region, account and name are those that
-	// the function finds in its environment; its access key is the account, by
-	// which the simulator knows it.
+	// ARN is the function's ARN. The function's environment has its region, account and name. The
+	// access key is the account, which identifies the function to the simulator.
 	ARN string
 	// Args are the program's arguments.
 	Args []string
-	// Env is added to the function's environment, NAME=VALUE. Nothing of this
-	// process's environment is passed on but PATH and HOME.
+	// Env is added to the function's environment, as NAME=VALUE. Of this process's environment only
+	// PATH and HOME are passed on.
 	Env []string
-	// Timeout bounds one invocation: 60 s.
+	// Timeout limits one invocation. The default is 60 s.
 	Timeout time.Duration
-	// Log gets what the function prints; nil drops it.
+	// Log receives the function's output; nil discards it.
 	Log io.Writer
-	// Ready, if set, is told how long a process took from its start to its
-	// first request for an event.
+	// Ready, if set, is called with the time from a process's start to its first request for an
+	// event.
 	Ready func(time.Duration)
 }
 
-// Function is a Lambda binary that can be invoked. It is safe for concurrent
-// use: like Lambda it starts one more process for each invocation that finds all
-// others busy.
+// Function is a Lambda binary that can be invoked. It is safe for concurrent use: like Lambda, it
+// starts another process if all others are busy.
 type Function struct {
 	path string
 	opts Options
@@ -54,8 +51,8 @@ type Function struct {
 	closed bool
 }
 
-// New returns the function of a binary, which starts with the first invocation.
-// It fails if there is no such program.
+// New returns a function that runs a binary, starting with the first invocation. It fails if the
+// program does not exist.
 func New(path string, o Options) (*Function, error) {
 	if _, err := exec.LookPath(path); err != nil {
 		return nil, fmt.Errorf("cannot run the function: %w", err)
@@ -78,15 +75,15 @@ var (
 	nodeRuntime string
 )
 
-// Python returns a function in Python whose handler is named as Lambda's setting is, such as
-// lambda_function.lambda_handler. The program python3 runs it.
+// Python returns a Python function with a handler in Lambda's notation, such as
+// lambda_function.lambda_handler. python3 runs it.
 func Python(handler string, o Options) (*Function, error) {
 	o.Args = []string{"-u", "-c", pythonRuntime, handler}
 	return script("python3", handler, o)
 }
 
-// Node returns a function in JavaScript whose handler, an async function, is named as Lambda's
-// setting is, such as index.handler. The program node, of version 20 or later, runs it.
+// Node returns a JavaScript function with an async handler in Lambda's notation, such as
+// index.handler. node, version 20 or later, runs it.
 func Node(handler string, o Options) (*Function, error) {
 	o.Args = []string{"--input-type=module", "--eval", nodeRuntime, handler}
 	return script("node", handler, o)
@@ -102,11 +99,10 @@ func script(program, handler string, o Options) (*Function, error) {
 
 func notARN(text string) error { return fmt.Errorf("%q is not the ARN of a function", text) }
 
-// Invoke calls the function and waits for its answer. functionError is what
-// Lambda puts into the header X-Amz-Function-Error: "" for success, and
-// "Unhandled" also where the process died or took longer than its time-out. A
-// deadline of ctx that comes before is announced to the function as its own; when
-// ctx ends the process is ended too. err says that no process could be started.
+// Invoke calls the function and waits for its response. functionError is the value of the header
+// X-Amz-Function-Error: "" for success, and "Unhandled" also if the process died or timed out. An
+// earlier deadline of ctx becomes the function's; when ctx ends, so does the process. err means
+// that no process could be started.
 func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, functionError string, err error) {
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, f.opts.Timeout)
@@ -115,7 +111,7 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 	inv := &invocation{id: uuid.NewString(), payload: payload, deadline: deadline, done: make(chan result, 1)}
 	s, warm, err := f.take()
 	for ; err == nil && !s.invoke(ctx, inv) && warm; s, warm, err = f.take() {
-		f.end(s) // it was about to exit, and has not seen the event
+		f.end(s) // it was about to exit and has not seen the event
 	}
 	if err != nil {
 		return nil, "", err
@@ -148,7 +144,7 @@ func failure(kind, message string) ([]byte, string, error) {
 	return body, "Unhandled", err
 }
 
-// Close ends every process of the function, the busy ones too.
+// Close ends every process of the function, including busy ones.
 func (f *Function) Close() error {
 	f.mu.Lock()
 	f.closed = true
@@ -161,8 +157,7 @@ func (f *Function) Close() error {
 	return nil
 }
 
-// take returns a process that waits for an event, which is a warm one, or a new
-// one.
+// take returns a process that waits for an event: a warm one, or a new one.
 func (f *Function) take() (s *sandbox, warm bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -19,7 +19,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 )
 
-// The test binary is itself the Lambda function, on AWS's own runtime client.
+// The test binary is also the Lambda function, with AWS's own runtime client.
 func TestMain(m *testing.M) {
 	if os.Getenv("ORPHANS") != "" {
 		leaveBehind()
@@ -128,7 +128,7 @@ func TestAProcessThatDiesIsReplaced(t *testing.T) {
 	}
 }
 
-func TestTheTimeOutEndsTheProcess(t *testing.T) {
+func TestTheTimeoutEndsTheProcess(t *testing.T) {
 	f := function(t, Options{Timeout: 500 * time.Millisecond})
 	warm, _ := invoke(t, f, t.Context(), "")
 	begin := time.Now()
@@ -153,7 +153,7 @@ func TestAnEarlierDeadlineOfTheCallerIsTheFunctionsOwn(t *testing.T) {
 	}
 }
 
-func TestACancelledCallKillsTheProcess(t *testing.T) {
+func TestACanceledCallKillsTheProcess(t *testing.T) {
 	f := function(t, Options{})
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(100*time.Millisecond, cancel)
@@ -162,7 +162,7 @@ func TestACancelledCallKillsTheProcess(t *testing.T) {
 	}
 }
 
-func TestConcurrentInvocationsHaveProcessesOfTheirOwn(t *testing.T) {
+func TestConcurrentInvocationsHaveSeparateProcesses(t *testing.T) {
 	f := function(t, Options{})
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -188,7 +188,7 @@ func TestConcurrentInvocationsHaveProcessesOfTheirOwn(t *testing.T) {
 	}
 }
 
-func TestARuntimeThatCannotBeginAnswersItsInvocation(t *testing.T) {
+func TestARuntimeThatCannotStartAnswersItsInvocation(t *testing.T) {
 	f := function(t, Options{Env: []string{"BROKEN=1"}})
 	for range 2 {
 		if r, e := invoke(t, f, t.Context(), ""); e != "Unhandled" || r.ErrorType != "Extension.Unwell" && r.ErrorType != "Runtime.ExitError" {
@@ -204,7 +204,7 @@ func TestCloseEndsBusyProcesses(t *testing.T) {
 		_, e, _ := f.Invoke(context.Background(), []byte(`{"do":"sleep"}`))
 		done <- e
 	}()
-	for { // until the process is there
+	for { // until the process has started
 		f.mu.Lock()
 		n := len(f.all)
 		f.mu.Unlock()
@@ -221,12 +221,12 @@ func TestCloseEndsBusyProcesses(t *testing.T) {
 	}
 }
 
-func TestNoSuchProgramIsRefusedAtOnce(t *testing.T) {
+func TestAMissingProgramIsRejectedByNew(t *testing.T) {
 	if _, err := New(t.TempDir()+"/bootstrap", Options{}); err == nil {
 		t.Error("no error")
 	}
 	if _, err := New(os.Args[0], Options{ARN: "mine"}); err == nil {
-		t.Error("no error for a name that is no ARN")
+		t.Error("no error for a name that is not an ARN")
 	}
 }
 
@@ -234,7 +234,7 @@ func TestRemoteFunctionSpeaksLambdasInvokeAPI(t *testing.T) {
 	for _, c := range []struct{ answer, header, want string }{
 		{"null", "", ""},
 		{`{"errorMessage":"no"}`, "Unhandled", "Unhandled"},
-		// What SAM answers for a time-out.
+		// SAM's response to a timeout.
 		{"", "", "Unhandled"},
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -256,15 +256,15 @@ func TestRemoteFunctionSpeaksLambdasInvokeAPI(t *testing.T) {
 		}
 		server.Close()
 		if _, _, err := f.Invoke(t.Context(), []byte("{}")); err == nil {
-			t.Error("a server that is gone was invoked")
+			t.Error("a stopped server was invoked")
 		}
 	}
 	if _, err := Remote("nowhere", arn); err == nil {
-		t.Error("no error for what is not a URL")
+		t.Error("no error for an invalid URL")
 	}
 }
 
-func TestRemoteFunctionIsCalledByItsNameAndGivenUpInTheEnd(t *testing.T) {
+func TestRemoteFunctionIsCalledByItsNameAndTimesOut(t *testing.T) {
 	hold := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.String() != "/2015-03-31/functions/mine/invocations" {
@@ -277,7 +277,7 @@ func TestRemoteFunctionIsCalledByItsNameAndGivenUpInTheEnd(t *testing.T) {
 	}))
 	defer server.Close()
 	defer close(hold)
-	f, err := Remote(server.URL, arn+":live") // SAM knows no aliases
+	f, err := Remote(server.URL, arn+":live") // SAM does not support aliases
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -289,12 +289,12 @@ func TestRemoteFunctionIsCalledByItsNameAndGivenUpInTheEnd(t *testing.T) {
 		t.Errorf("a host that does not answer: %v", err)
 	}
 	if _, err := Remote(server.URL, "mine"); err == nil {
-		t.Error("no error for a name that is no ARN")
+		t.Error("no error for a name that is not an ARN")
 	}
 }
 
-// leaveBehind is a program that says the process of a function, and is killed while
-// that has work to do.
+// leaveBehind is a program that prints the process id of a function and is killed while the
+// function works.
 func leaveBehind() {
 	f, err := New(os.Args[0], Options{ARN: arn})
 	if err != nil {
@@ -305,7 +305,7 @@ func leaveBehind() {
 		panic(err)
 	}
 	go func() { _, _, _ = f.Invoke(context.Background(), []byte(`{"do":"sleep"}`)) }()
-	time.Sleep(300 * time.Millisecond) // until it sleeps; without work it would end by itself
+	time.Sleep(300 * time.Millisecond) // until it sleeps; without work it would exit
 	fmt.Printf("%s\n", body)
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {}

@@ -12,20 +12,20 @@ import (
 	"time"
 )
 
-// RemoteFunction is a function behind Lambda's Invoke API, as `sam local
-// start-lambda` serves it.
+// RemoteFunction is a function behind Lambda's Invoke API, such as that of `sam local
+// start-lambda`.
 type RemoteFunction struct {
 	url     string
 	timeout time.Duration
 }
 
-// longest is the greatest time-out that a function of Lambda can have.
+// longest is the maximum timeout of a Lambda function.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 const longest = 15 * time.Minute
 
-// Remote returns the function with the given ARN at the base URL. Its host keeps its
-// time-out; a host that does not answer is given up after the longest that Lambda has.
-// An alias or a version in the ARN is left out, as SAM takes none.
+// Remote returns the function with the given ARN at the base URL. Its host enforces its timeout; a
+// host that does not answer fails after Lambda's maximum. An alias or version in the ARN is
+// dropped, because SAM does not support them.
 func Remote(base, arn string) (*RemoteFunction, error) {
 	u, err := url.Parse(base)
 	if err != nil || u.Host == "" {
@@ -38,8 +38,8 @@ func Remote(base, arn string) (*RemoteFunction, error) {
 	return &RemoteFunction{u.JoinPath("2015-03-31", "functions", part[6], "invocations").String(), longest}, nil
 }
 
-// Invoke calls the function and waits for its answer. When ctx ends the call is cut
-// off; what the host does with the function then is the host's.
+// Invoke calls the function and waits for its response. When ctx ends, so does the call, but not
+// necessarily the function.
 // Source: https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
 func (f *RemoteFunction) Invoke(ctx context.Context, payload []byte) (body []byte, functionError string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
@@ -60,8 +60,7 @@ func (f *RemoteFunction) Invoke(ctx context.Context, payload []byte) (body []byt
 		return nil, "", fmt.Errorf("the function's host answered %s", resp.Status)
 	}
 	functionError = resp.Header.Get("X-Amz-Function-Error")
-	// SAM answers a time-out, and nothing else, without the header and with no
-	// JSON at all.
+	// Only for a timeout, SAM answers without the header and without JSON.
 	if functionError == "" && !json.Valid(body) {
 		functionError = "Unhandled"
 	}

@@ -1,4 +1,4 @@
-// A Lambda runtime for Node.js: it hands each event to the async handler that its argument names.
+// A Lambda runtime for Node.js: it passes each event to the async handler named by its argument.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 import { existsSync } from "node:fs";
 import { pathToFileURL } from "node:url";

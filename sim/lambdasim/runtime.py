@@ -1,4 +1,4 @@
-# A Lambda runtime for Python: it hands each event to the handler that its first argument names.
+# A Lambda runtime for Python: it passes each event to the handler named by its first argument.
 # Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 import importlib, json, os, sys, time, traceback, urllib.request
 

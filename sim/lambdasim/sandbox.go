@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// invocation is one event on its way to a process, and its answer.
+// invocation is an event for a process, and its response.
 type invocation struct {
 	id       string
 	payload  []byte
@@ -25,16 +25,16 @@ type invocation struct {
 	done     chan result
 }
 
-// result is what a process answered. After a fatal one it is of no more use.
+// result is a process's response. After a fatal one the process is unusable.
 type result struct {
 	body          []byte
 	failed, fatal bool
 }
 
-// maxAnswer is the greatest answer that Lambda takes.
+// maxAnswer is the maximum size of a response on Lambda.
 const maxAnswer = 6 << 20
 
-// sandbox is one process with the Runtime API that serves it.
+// sandbox is one process and its Runtime API.
 type sandbox struct {
 	command *exec.Cmd
 	server  *http.Server
@@ -42,8 +42,8 @@ type sandbox struct {
 	exited  chan struct{}
 
 	mu     sync.Mutex
-	now    *invocation // the one that the process has not answered yet
-	broken *result     // what it said when it could not begin
+	now    *invocation // not answered by the process yet
+	broken *result     // its error if it could not start
 
 	begin time.Time
 	opts  Options
@@ -68,7 +68,7 @@ func start(path string, o Options) (*sandbox, error) {
 	part := strings.Split(o.ARN, ":")
 	s.command = exec.Command(path, o.Args...)
 	s.command.Stdout, s.command.Stderr = o.Log, o.Log
-	// A function that leaves children behind must not keep us waiting for them.
+	// Do not wait for children that a function leaves behind.
 	s.command.WaitDelay = time.Second
 	s.command.SysProcAttr = attributes()
 	s.command.Env = append([]string{
@@ -82,8 +82,7 @@ func start(path string, o Options) (*sandbox, error) {
 	s.begin = time.Now()
 	started := make(chan error)
 	go func() {
-		// Linux ends the process with the thread that has started it, and so that
-		// thread must stay.
+		// Linux ends the process with the thread that started it, so keep that thread.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := s.command.Start()
@@ -91,7 +90,7 @@ func start(path string, o Options) (*sandbox, error) {
 		if err != nil {
 			return
 		}
-		_ = s.command.Wait() // how it ended stands in ProcessState
+		_ = s.command.Wait() // ProcessState has its exit status
 		close(s.exited)
 	}()
 	if err := <-started; err != nil {
@@ -104,14 +103,13 @@ func start(path string, o Options) (*sandbox, error) {
 // end ends the process, with its children, and waits for it.
 func (s *sandbox) end() {
 	s.stop.Do(func() {
-		_ = syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL) // fails where it has gone already
+		_ = syscall.Kill(-s.command.Process.Pid, syscall.SIGKILL) // fails if it has already exited
 		<-s.exited
 		_ = s.server.Close()
 	})
 }
 
-// invoke hands an event to the process. It returns false where the process has
-// ended without taking it.
+// invoke passes an event to the process. It returns false if the process ended without taking it.
 func (s *sandbox) invoke(ctx context.Context, inv *invocation) bool {
 	s.mu.Lock()
 	s.now = inv
@@ -124,7 +122,7 @@ func (s *sandbox) invoke(ctx context.Context, inv *invocation) bool {
 	select {
 	case s.events <- inv:
 		return true
-	case r := <-inv.done: // it could not begin
+	case r := <-inv.done: // it could not start
 		inv.done <- r
 		return true
 	case <-s.exited:
@@ -174,8 +172,8 @@ func (s *sandbox) answer(w http.ResponseWriter, r *http.Request, failed bool) {
 	inv.done <- result{body: body, failed: failed}
 }
 
-// initError takes what a runtime says that could not begin. It answers the event
-// that waits for it, or the one that will come.
+// initError receives the error of a runtime that could not start. It answers the waiting event or
+// the next one.
 func (s *sandbox) initError(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxAnswer))
 	if err != nil {

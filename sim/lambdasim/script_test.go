@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// scripts are functions in languages for which this package has a runtime.
+// scripts are functions in the languages for which this package has a runtime.
 var scripts = []struct {
 	program, file, text string
 	function            func(string, Options) (*Function, error)
@@ -81,7 +81,7 @@ func TestScripts(t *testing.T) {
 				t.Errorf("%v %s", out, failed)
 			}
 			if out, failed = call("object"); failed != "Unhandled" || out["errorType"] != "TypeError" {
-				t.Errorf("an answer that is no JSON: %v %s", out, failed)
+				t.Errorf("a response that is not JSON: %v %s", out, failed)
 			}
 			if out, _ = call("answer"); out["count"] != 4.0 {
 				t.Errorf("the process was not kept: %v", out)
@@ -104,7 +104,7 @@ func TestScripts(t *testing.T) {
 			}
 			for _, bad := range []string{"", "index", "index.", ".handler"} {
 				if _, err := s.function(bad, Options{}); err == nil {
-					t.Errorf("%q was taken", bad)
+					t.Errorf("%q was accepted", bad)
 				}
 			}
 		})

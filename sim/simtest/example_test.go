@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/sim/simtest"
 )
 
-// rotation is a function under test: its handler is what main passes to lambda.Start.
+// rotation is a function under test; main passes its handler to lambda.Start.
 type rotation struct{ client *secretsmanager.Client }
 
 func (r *rotation) handle(ctx context.Context, e simtest.Event) error {
@@ -39,7 +39,8 @@ func (r *rotation) handle(ctx context.Context, e simtest.Event) error {
 	return nil // a real function sets and tests the password of its target
 }
 
-// testRotation is an ordinary test: rotate once now, and monthly from then on, although calls and steps fail.
+// testRotation is an ordinary test: rotate once now and then monthly, although calls and steps
+// fail.
 func testRotation(t testing.TB) {
 	function := &rotation{}
 	s := simtest.StartWith(t, function.handle, simtest.Options{

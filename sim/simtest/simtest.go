@@ -1,9 +1,9 @@
-// Package simtest runs a rotation function against a simulated AWS Secrets Manager inside a Go test, in
-// the manner of net/http/httptest. It needs no account, no network and no container.
+// Package simtest runs a rotation function against a simulated AWS Secrets Manager inside a Go
+// test, similar to net/http/httptest. It needs no account, network or container.
 //
 // A Server calls the function as Secrets Manager does: asynchronously, step by step, and again from
-// createSecret after a failure. Its clock stands still until the test moves it, so that a schedule of a
-// year takes milliseconds. Faults are injected only if asked for.
+// createSecret after a failure. Its clock moves only when the test moves it: a year of rotations
+// takes milliseconds. Faults are injected only on request.
 package simtest
 
 import (
@@ -45,34 +45,36 @@ type Event struct {
 	RotationToken      string `json:"RotationToken"`
 }
 
-// Options configure a Server; the zero value suits most tests.
+// Options configures a Server. The zero value suits most tests.
 type Options struct {
-	// Start is what the clock shows first. The default is now.
+	// Start is the clock's initial time. The default is now.
 	Start time.Time
-	// RetryDelay is the pause before a failed rotation is tried again. The default is 100 s.
+	// RetryDelay is the pause before a failed rotation is retried. The default is 100 s.
 	RetryDelay time.Duration
 	// MaxAttempts is how often a rotation is tried before it waits for its next window. The default is 5.
 	MaxAttempts int
-	// Timeout is the function's. It is real time and does not follow the clock. The default is a minute.
+	// Timeout is the function's timeout, in real time, not the clock's. The default is a minute.
 	Timeout time.Duration
-	// Faults are the share of calls and steps, from 0 to 1, that each fault hits. Seed makes them repeatable.
+	// Faults gives the share of calls and steps, between 0 and 1, that each fault hits. Seed makes
+	// them repeatable.
 	Faults map[sim.Fault]float64
 	Seed   uint64
-	// Quotas enforces the request quotas of AWS, by the clock.
+	// Quotas enforces AWS's request quotas, by the clock.
 	Quotas bool
 	// KeepPending leaves AWSPENDING on the version that became AWSCURRENT, as AWS sometimes does.
 	KeepPending bool
 }
 
-// Server is a simulator that lasts as long as a test.
+// Server is a simulator that runs for the duration of a test.
 type Server struct {
 	// URL is the endpoint of Secrets Manager and STS.
 	URL string
 	// Client calls the simulator.
 	Client *secretsmanager.Client
-	// Clock is the simulator's. Advance moves it and waits for all rotations that fall due on the way.
+	// Clock is the simulator's clock. Advance moves it and waits for all rotations that fall due on
+	// the way.
 	Clock *sim.ManualClock
-	// Sim is the simulator itself, to register further functions, roles and policies.
+	// Sim is the simulator itself, for registering more functions, roles and policies.
 	Sim *sim.Sim
 
 	t       testing.TB
@@ -80,8 +82,8 @@ type Server struct {
 	retry   time.Duration
 }
 
-// Start starts a simulator whose rotation function is handler, which is any function that lambda.Start
-// takes, a lambda.Handler, or a sim.Invoker. The simulator stops when the test ends.
+// Start starts a simulator whose rotation function is handler: any function that lambda.Start
+// accepts, a lambda.Handler, or a sim.Invoker. The simulator stops when the test ends.
 func Start(t testing.TB, handler any) *Server { return StartWith(t, handler, Options{}) }
 
 // StartWith is Start with options.
@@ -109,7 +111,7 @@ func StartWith(t testing.TB, handler any, o Options) *Server {
 	return s
 }
 
-// Register adds a function under an ARN, or replaces it.
+// Register adds or replaces the function with an ARN.
 func (s *Server) Register(arn string, handler any) {
 	invoker, ok := handler.(sim.Invoker)
 	if !ok {
@@ -123,7 +125,8 @@ func (s *Server) Config() aws.Config {
 	return aws.Config{Region: region, BaseEndpoint: &s.URL, Credentials: credentials.NewStaticCredentialsProvider(account, "simulated", "")}
 }
 
-// Env returns the variables, NAME=VALUE, by which every AWS SDK and the AWS CLI find the simulator.
+// Env returns the environment variables, NAME=VALUE, that point every AWS SDK and the AWS CLI at
+// the simulator.
 func (s *Server) Env() []string {
 	return []string{
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL, "AWS_ENDPOINT_URL_STS=" + s.URL, "AWS_REGION=" + region, "AWS_DEFAULT_REGION=" + region,
@@ -131,8 +134,8 @@ func (s *Server) Env() []string {
 	}
 }
 
-// Setenv sets the variables of Env for the test, for a function that loads its configuration from its
-// environment. Like testing.T.Setenv it cannot be used in parallel tests.
+// Setenv sets the variables of Env for the test, for a function that loads its configuration from
+// the environment. Like testing.T.Setenv, it cannot be used in parallel tests.
 func (s *Server) Setenv() {
 	s.t.Helper()
 	for _, v := range s.Env() {
@@ -156,8 +159,8 @@ func (s *Server) Create(name, value string) string {
 	return aws.ToString(out.ARN)
 }
 
-// Rotate rotates a secret with the function that is set for it, or else with Function, and waits for the
-// end. Between attempts it moves the clock. It returns the error of the last attempt.
+// Rotate rotates a secret with its configured function, or with Function, and waits for the end,
+// moving the clock between attempts. It returns the error of the last attempt.
 func (s *Server) Rotate(secret string) error {
 	s.t.Helper()
 	arn := Function
@@ -184,7 +187,7 @@ func (s *Server) Wait(secret string) error {
 	}
 }
 
-// Labels returns the version that each staging label of a secret is on.
+// Labels returns the version of each staging label of a secret.
 func (s *Server) Labels(secret string) map[string]string {
 	s.t.Helper()
 	labels := make(map[string]string)
@@ -196,7 +199,7 @@ func (s *Server) Labels(secret string) map[string]string {
 	return labels
 }
 
-// WantLabels reports an error unless a secret has exactly these labels, each on the given version.
+// WantLabels reports an error unless a secret has exactly these labels on the given versions.
 func (s *Server) WantLabels(secret string, want map[string]string) {
 	s.t.Helper()
 	if got := s.Labels(secret); !maps.Equal(got, want) {
@@ -216,7 +219,7 @@ func (s *Server) WantRotated(secret string, before map[string]string) {
 	}
 }
 
-// Value returns the value of the version that a label is on.
+// Value returns the value of the version with a label.
 func (s *Server) Value(secret, label string) string {
 	s.t.Helper()
 	out, err := s.Client.GetSecretValue(s.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &secret, VersionStage: &label})
@@ -229,7 +232,7 @@ func (s *Server) Value(secret, label string) string {
 	return aws.ToString(out.SecretString)
 }
 
-// History returns the steps and events of a secret, the oldest first.
+// History returns the steps and events of a secret, oldest first.
 func (s *Server) History(secret string) []sim.Progress {
 	s.t.Helper()
 	h, err := s.Sim.History(secret)
@@ -248,8 +251,8 @@ func (s *Server) describe(secret string) *secretsmanager.DescribeSecretOutput {
 	return out
 }
 
-// function is a handler in this process. It cannot be killed: where its time is over or it is to crash, its
-// context ends, what it returns afterwards is ignored, and the rotation waits until it returns.
+// function is a handler in this process. It cannot be killed: at its timeout, or if it is to crash,
+// its context ends, its result is ignored, and the rotation waits until it returns.
 type function struct {
 	handler lambda.Handler
 	arn     string

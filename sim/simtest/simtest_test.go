@@ -18,7 +18,7 @@ import (
 	"example.com/rotator/sim/simtest"
 )
 
-// t stands for a test's T in the example. It prints what a test reports.
+// t is the example's testing.T. It prints what a test reports.
 var t = &printing{}
 
 type printing struct{ testing.TB }
@@ -31,7 +31,7 @@ func (*printing) Errorf(f string, a ...any) { fmt.Printf(f+"\n", a...) }
 func (*printing) Fatal(args ...any)         { panic(fmt.Sprint(args...)) }
 func (*printing) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
 
-// recorder keeps what a server reports, to test the reports themselves.
+// recorder keeps what a server reports, for tests of the reports.
 type recorder struct {
 	testing.TB
 	said []string

@@ -1,4 +1,4 @@
-"""Answers calls of a scenario by boto3: one JSON object a line in, one out."""
+"""Makes a scenario's calls with boto3: one JSON object per line in, one out."""
 
 import base64
 import functools

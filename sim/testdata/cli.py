@@ -1,4 +1,4 @@
-"""Answers calls of a scenario by the AWS CLI: one JSON object a line in, one out."""
+"""Makes a scenario's calls with the AWS CLI: one JSON object per line in, one out."""
 
 import base64
 import contextlib
