@@ -19,9 +19,8 @@ import (
 	"example.com/rotator/sim"
 )
 
-// occurred is what the simulator sends to EventBridge as one secret is rotated,
-// another too, and the rotation of a third fails. It returns the events by their
-// names and secrets, and the secrets' ARNs.
+// occurred returns what the simulator sends to EventBridge when two secrets are rotated and the
+// rotation of a third fails: the events by name and secret, and the secrets' ARNs.
 func occurred(t *testing.T) (events map[string]map[string]any, arns map[string]string) {
 	t.Helper()
 	var out bytes.Buffer
@@ -88,8 +87,8 @@ func occurred(t *testing.T) (events map[string]map[string]any, arns map[string]s
 	return events, arns
 }
 
-// matches evaluates an event pattern as EventBridge does, as far as exact values
-// go; any other operator is an error.
+// matches evaluates an event pattern as EventBridge does, but only exact values; any other operator
+// is an error.
 // Source: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html
 func matches(pattern, event any) (bool, error) {
 	switch p := pattern.(type) {
@@ -108,7 +107,7 @@ func matches(pattern, event any) (bool, error) {
 		for _, v := range p {
 			text, ok := v.(string)
 			if !ok {
-				return false, fmt.Errorf("%v is not evaluated", v)
+				return false, fmt.Errorf("%v is not supported", v)
 			}
 			if event == text {
 				return true, nil
@@ -116,11 +115,11 @@ func matches(pattern, event any) (bool, error) {
 		}
 		return false, nil
 	}
-	return false, fmt.Errorf("%v is no pattern", pattern)
+	return false, fmt.Errorf("%v is not a pattern", pattern)
 }
 
-// TestRulesMatchTheirEvents: what follows a rotation follows those of its own
-// secrets that succeeded, and the rule of template.yaml tells of those that failed.
+// TestRulesMatchTheirEvents: after-rotation.yaml matches successful rotations of its own secrets,
+// and template.yaml's rule failed ones.
 func TestRulesMatchTheirEvents(t *testing.T) {
 	events, arns := occurred(t)
 	if len(events) != 6 {
@@ -151,9 +150,8 @@ func TestRulesMatchTheirEvents(t *testing.T) {
 	}
 }
 
-// TestWebhookIsToldNoMoreThanWhichSecret: the transformed event is JSON and holds
-// what the page says.
-func TestWebhookIsToldNoMoreThanWhichSecret(t *testing.T) {
+// TestWebhookGetsOnlyWhichSecret: the transformed event is JSON and contains what the page says.
+func TestWebhookGetsOnlyWhichSecret(t *testing.T) {
 	events, arns := occurred(t)
 	event := events["RotationSucceeded watched"]
 	var transformer map[string]any
@@ -186,13 +184,12 @@ func TestWebhookIsToldNoMoreThanWhichSecret(t *testing.T) {
 		t.Fatalf("%s: %v", text, err)
 	}
 	if len(got) != 4 || got["event"] != "RotationSucceeded" || got["secret"] != arns["watched"] || got["time"] != event["time"] || got["id"] != event["id"] {
-		t.Errorf("the webhook is told %s", text)
+		t.Errorf("the webhook receives %s", text)
 	}
 }
 
-// TestWorkflowsMayDoWhatTheyDo: the definitions are sound JSON for one ARN and for
-// several, each state that is named exists, and the role of each workflow allows
-// its calls and no other.
+// TestWorkflowsMayDoWhatTheyDo: the definitions are valid JSON for one ARN and for several, each
+// state that is named exists, and each workflow's role allows exactly its calls.
 func TestWorkflowsMayDoWhatTheyDo(t *testing.T) {
 	resources := load(t, "after-rotation.yaml")["Resources"].(map[string]any)
 	for name, arns := range map[string][]string{
@@ -234,7 +231,7 @@ func TestWorkflowsMayDoWhatTheyDo(t *testing.T) {
 	}
 	for name, r := range resources {
 		if r.(map[string]any)["Condition"] == nil {
-			t.Errorf("%s is there though no part is asked for", name)
+			t.Errorf("%s exists although no part is enabled", name)
 		}
 	}
 }

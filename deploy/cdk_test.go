@@ -17,9 +17,9 @@ import (
 	"example.com/rotator/internal/testing/cfn"
 )
 
-// synthesise compiles the code of docs/cdk.md, strictly, and returns the templates that
-// it makes, by the name of their stack.
-func synthesise(t *testing.T) map[string]map[string]any {
+// synthesize compiles the code in docs/cdk.md in strict mode and returns its templates by stack
+// name.
+func synthesize(t *testing.T) map[string]map[string]any {
 	t.Helper()
 	page, err := os.ReadFile("../docs/cdk.md")
 	if err != nil {
@@ -46,7 +46,7 @@ func synthesise(t *testing.T) map[string]map[string]any {
 		"constructs.ts":          blocks[1][1],
 		"template.yaml":          template,
 		"deploy/monitoring.yaml": monitoring,
-		// What is in it is for Lambda.
+		// Only Lambda reads its content.
 		"rotator-v0.1.0-lambda-x86_64.zip": []byte("zip"),
 	} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
@@ -66,7 +66,7 @@ func synthesise(t *testing.T) map[string]map[string]any {
 		cmd.Dir = dir
 		cmd.Env = append(os.Environ(), "CDK_OUTDIR="+filepath.Join(dir, "out"))
 		if out, err := cmd.CombinedOutput(); err != nil {
-			// Before its message the CDK prints the file that failed, which is one line.
+			// Before its message the CDK prints the file that failed, as one line.
 			lines := slices.DeleteFunc(strings.Split(string(out), "\n"), func(l string) bool {
 				return strings.HasPrefix(l, `"use strict"`) || strings.TrimLeft(l, " ") == "^"
 			})
@@ -88,7 +88,7 @@ func synthesise(t *testing.T) map[string]map[string]any {
 	return out
 }
 
-// ofType returns the properties of the one resource of a type.
+// ofType returns the properties of the only resource of a type.
 func ofType(t *testing.T, template map[string]any, kind string) map[string]any {
 	t.Helper()
 	var found []map[string]any
@@ -103,8 +103,8 @@ func ofType(t *testing.T, template map[string]any, kind string) map[string]any {
 	return found[0]
 }
 
-// substituted writes what the CDK joins and refers to as template.yaml does, in the form
-// of Fn::Sub.
+// substituted rewrites the CDK's joins and references in the form of Fn::Sub, as template.yaml has
+// them.
 func substituted(x any) any {
 	m, ok := x.(map[string]any)
 	if !ok {
@@ -127,10 +127,10 @@ func substituted(x any) any {
 	return out
 }
 
-// TestCDK: the two programs of docs/cdk.md compile and synthesize. One has all of template.yaml and
-// monitoring.yaml, the other the same function with the same permissions.
+// TestCDK: the two programs in docs/cdk.md compile and synthesize. One has everything in
+// template.yaml and monitoring.yaml, the other the same function with the same permissions.
 func TestCDK(t *testing.T) {
-	stacks := synthesise(t)
+	stacks := synthesize(t)
 	ours, alarms := load(t, "../template.yaml"), load(t, "monitoring.yaml")
 
 	everything := stacks["everything"]
@@ -170,7 +170,7 @@ func TestCDK(t *testing.T) {
 	known := variables(t)
 	for name := range function["Environment"].(map[string]any)["Variables"].(map[string]any) {
 		if _, ok := known[name]; !ok {
-			t.Errorf("the function knows no variable %s", name)
+			t.Errorf("the function does not have the variable %s", name)
 		}
 	}
 	rotate := statements(resource(t, "RotatorFunctionRole")["Policies"])[0]
@@ -189,6 +189,6 @@ func TestCDK(t *testing.T) {
 		t.Errorf("the function may be called by %v for %v", permission["Principal"], permission["SourceAccount"])
 	}
 	if s := ofType(t, constructs, "AWS::SecretsManager::RotationSchedule"); s["RotateImmediatelyOnUpdate"] != false {
-		t.Errorf("the schedule rotates at once: %v", s)
+		t.Errorf("the schedule rotates immediately: %v", s)
 	}
 }

@@ -1,4 +1,4 @@
-// Package deploy tests the templates by which the function is deployed.
+// Package deploy tests the templates that deploy the function.
 package deploy
 
 import (
@@ -44,7 +44,7 @@ func load(t *testing.T, name string) map[string]any {
 	return out
 }
 
-// statements finds every policy statement of a template.
+// statements returns every policy statement in a template.
 func statements(x any) []map[string]any {
 	var out []map[string]any
 	switch x := x.(type) {
@@ -74,7 +74,7 @@ func list(x any) []string {
 	return out
 }
 
-// given are parameters that ask for all that the templates can make.
+// given are parameters that enable everything in the templates.
 var given = map[string]string{
 	"KmsKeyArns": "arn:aws:kms:us-east-1:123456789012:key/1,arn:aws:kms:us-east-1:123456789012:key/2", "SuperuserKmsKeyArns": "arn:aws:kms:us-east-1:123456789012:key/3",
 	"SuperuserSecretArns": "arn:aws:secretsmanager:us-east-1:123456789012:secret:superuser-AbCdEf", "RedshiftSuperusers": "true",
@@ -82,7 +82,8 @@ var given = map[string]string{
 	"InfluxDbInstanceArns": "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/a", "IamUserArns": "arn:aws:iam::123456789012:user/app",
 }
 
-// resolve reads a template as CloudFormation would, with those of given that it has and with more.
+// resolve evaluates a template as CloudFormation would, with its parameters from given and with
+// more.
 func resolve(t *testing.T, name string, more map[string]string) map[string]cfn.Resource {
 	t.Helper()
 	parameters := load(t, name)["Parameters"].(map[string]any)
@@ -96,7 +97,7 @@ func resolve(t *testing.T, name string, more map[string]string) map[string]cfn.R
 	return resources
 }
 
-// everything is what template.yaml makes where all is asked for.
+// everything returns what template.yaml creates if everything is enabled.
 func everything(t *testing.T) map[string]cfn.Resource {
 	t.Helper()
 	return resolve(t, "../template.yaml", map[string]string{
@@ -107,7 +108,7 @@ func everything(t *testing.T) map[string]cfn.Resource {
 	})
 }
 
-// services are the statements that services.yaml adds to the function's role.
+// services returns the statements that services.yaml adds to the function's role.
 func services(t *testing.T, more map[string]string) []map[string]any {
 	t.Helper()
 	values := map[string]string{"RoleName": "role"}
@@ -115,7 +116,7 @@ func services(t *testing.T, more map[string]string) []map[string]any {
 	return statements(resolve(t, "services.yaml", values)["ServicesPolicy"].Properties)
 }
 
-// crossRole is what cross-account-role.yaml makes for everything's function.
+// crossRole returns what cross-account-role.yaml creates for everything's function.
 func crossRole(t *testing.T) map[string]cfn.Resource {
 	t.Helper()
 	function := fmt.Sprintf("arn:aws:lambda:us-east-1:123456789012:function:%s", everything(t)["RotatorFunction"].Properties["FunctionName"])
@@ -136,7 +137,7 @@ func resource(t *testing.T, name string) map[string]any {
 	return nil
 }
 
-// variables are the function's, with what they are set from.
+// variables returns the function's variables, with what they are set from.
 func variables(t *testing.T) map[string]any {
 	t.Helper()
 	all := resource(t, "RotatorFunction")["Environment"].(map[string]any)["Variables"].(map[string]any)
@@ -148,7 +149,7 @@ func variables(t *testing.T) map[string]any {
 	return all
 }
 
-// causeAlarms are the alarms on causes of failures, with the causes of each.
+// causeAlarms returns the alarms on causes of failures, with the causes of each.
 func causeAlarms(t *testing.T) map[string][]string {
 	t.Helper()
 	out := make(map[string][]string)
@@ -170,7 +171,7 @@ func causeAlarms(t *testing.T) map[string][]string {
 				dimensions[fmt.Sprint(d["Name"])] = fmt.Sprint(d["Value"])
 			}
 			if metric["Namespace"] != "Rotator" || metric["MetricName"] != "Failures" || len(dimensions) != 2 || dimensions["function_name"] != "FunctionName" {
-				t.Errorf("%s looks at %v, not at a cause of this function", name, metric)
+				t.Errorf("%s watches %v, not a cause of this function", name, metric)
 			}
 			out[name] = append(out[name], dimensions["cause"])
 		}
@@ -178,14 +179,14 @@ func causeAlarms(t *testing.T) map[string][]string {
 	return out
 }
 
-// TestEveryCauseHasAnAlarm: exactly one, and no alarm waits for a cause that the
-// function does not tell.
+// TestEveryCauseHasAnAlarm: exactly one, and no alarm watches a cause that the function does not
+// report.
 func TestEveryCauseHasAnAlarm(t *testing.T) {
 	template, err := os.ReadFile("monitoring.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(template), "Value: FunctionName") { // load cannot tell it from !Ref
+	if strings.Contains(string(template), "Value: FunctionName") { // load cannot distinguish it from !Ref
 		t.Error("an alarm watches a function of the name FunctionName")
 	}
 	text, err := os.ReadFile("../rotation/engine/error.go")
@@ -202,12 +203,12 @@ func TestEveryCauseHasAnAlarm(t *testing.T) {
 	slices.Sort(want)
 	slices.Sort(got)
 	if len(want) < 10 || !slices.Equal(got, want) {
-		t.Errorf("alarms on\n%v\nthe function tells\n%v", got, want)
+		t.Errorf("alarms on\n%v\nthe function reports\n%v", got, want)
 	}
 }
 
-// metricsPage is docs/metrics.md, with the dimensions of each metric in its table, in
-// their order. That the table is right is tested in internal/function.
+// metricsPage returns docs/metrics.md, and each metric's dimensions from its table, in order.
+// internal/function tests that the table is correct.
 func metricsPage(t *testing.T) (text string, dimensions map[string]string) {
 	t.Helper()
 	data, err := os.ReadFile("../docs/metrics.md")
@@ -224,8 +225,8 @@ func metricsPage(t *testing.T) (text string, dimensions map[string]string) {
 	return string(data), dimensions
 }
 
-// TestDashboardShowsEveryMetric: by its dimensions, without which CloudWatch finds
-// nothing, and of this function alone.
+// TestDashboardShowsEveryMetric: with its dimensions, without which CloudWatch finds nothing, and
+// only for this function.
 func TestDashboardShowsEveryMetric(t *testing.T) {
 	_, want := metricsPage(t)
 	body := resource(t, "RotatorDashboard")["DashboardBody"].(string)
@@ -238,7 +239,7 @@ func TestDashboardShowsEveryMetric(t *testing.T) {
 	}
 }
 
-// TestMetricsPageHasEveryAlarm: with the runbook's section of every cause behind it.
+// TestMetricsPageHasEveryAlarm, with links to the runbook's section of each of its causes.
 func TestMetricsPageHasEveryAlarm(t *testing.T) {
 	page, _ := metricsPage(t)
 	causes := causeAlarms(t)
@@ -261,8 +262,8 @@ func TestMetricsPageHasEveryAlarm(t *testing.T) {
 	}
 }
 
-// TestParametersAreUsed: each is, and each variable of the function is set by the
-// parameter of its name, but for the endpoints that only the simulator needs.
+// TestParametersAreUsed: each parameter is used, and each variable of the function is set from the
+// parameter of its name, except the endpoints that only the simulator needs.
 func TestParametersAreUsed(t *testing.T) {
 	template := load(t, "../template.yaml")
 	parameters := template["Parameters"].(map[string]any)
@@ -288,8 +289,8 @@ func TestParametersAreUsed(t *testing.T) {
 	}
 }
 
-// TestTemplateForProduction: what a platform team sets is there, and the alarms
-// tell somebody.
+// TestTemplateForProduction: what a platform team needs to set is there, and the alarms notify
+// somebody.
 func TestTemplateForProduction(t *testing.T) {
 	function := resource(t, "RotatorFunction")
 	for _, property := range []string{"Architectures", "MemorySize", "Timeout", "ReservedConcurrentExecutions", "Tracing", "VpcConfig", "LoggingConfig"} {
@@ -298,11 +299,11 @@ func TestTemplateForProduction(t *testing.T) {
 		}
 	}
 	if resource(t, "RotatorLogGroup")["RetentionInDays"] != "LogRetentionDays" {
-		t.Error("the log is kept for ever")
+		t.Error("the log is kept forever")
 	}
 	rule := resource(t, "RotationFailedRule")
 	if !strings.Contains(fmt.Sprint(rule["EventPattern"]), "RotationFailed") || !strings.Contains(fmt.Sprint(rule["Targets"]), "AlarmTopicArn") {
-		t.Errorf("nobody is told of failed rotations: %v", rule)
+		t.Errorf("nobody is notified of failed rotations: %v", rule)
 	}
 	alarms := 0
 	for name, r := range load(t, "monitoring.yaml")["Resources"].(map[string]any) {
@@ -311,9 +312,9 @@ func TestTemplateForProduction(t *testing.T) {
 			continue
 		}
 		alarms++
-		// The rule itself tells of what RotationFailedAlarm shows.
+		// The rule itself notifies of what RotationFailedAlarm shows.
 		if p := r["Properties"].(map[string]any); name != "RotationFailedAlarm" && fmt.Sprint(p["AlarmActions"]) != "[AlarmTopicArn]" {
-			t.Errorf("%s tells nobody", name)
+			t.Errorf("%s notifies nobody", name)
 		}
 	}
 	if alarms < 3 {
@@ -330,8 +331,8 @@ func TestTemplateForProduction(t *testing.T) {
 	}
 }
 
-// TestRepositoryMetadata: what the Serverless Application Repository requires, with
-// files that are there and the version that the changelog begins with.
+// TestRepositoryMetadata: what the Serverless Application Repository requires is there, with
+// existing files and the changelog's first version.
 // Source: https://docs.aws.amazon.com/serverlessrepo/latest/devguide/sam-metadata-properties
 func TestRepositoryMetadata(t *testing.T) {
 	metadata := load(t, "../template.yaml")["Metadata"].(map[string]any)["AWS::ServerlessRepo::Application"].(map[string]any)
@@ -351,13 +352,12 @@ func TestRepositoryMetadata(t *testing.T) {
 	}
 	newest := regexp.MustCompile(`(?m)^## \[(\d+\.\d+\.\d+)\]`).FindStringSubmatch(string(text))
 	if newest == nil || newest[1] != metadata["SemanticVersion"] {
-		t.Errorf("the template is of version %v, the changelog begins with %v", metadata["SemanticVersion"], newest)
+		t.Errorf("the template has version %v, the changelog begins with %v", metadata["SemanticVersion"], newest)
 	}
 }
 
-// TestLeastPrivilege: what the function may do to secrets is bound to those that
-// name it, keys to Secrets Manager and the secrets' ARNs, and roles to those
-// that the operator names.
+// TestLeastPrivilege: the function may use only secrets that name it, keys only through Secrets
+// Manager for the secrets' ARNs, and only roles that the operator names.
 func TestLeastPrivilege(t *testing.T) {
 	for _, name := range []string{"../template.yaml", "services.yaml", "cross-account-role.yaml", "after-rotation.yaml"} {
 		found := statements(load(t, name))
@@ -381,20 +381,20 @@ func TestLeastPrivilege(t *testing.T) {
 					}
 				case "kms:Decrypt", "kms:GenerateDataKey":
 					if !strings.Contains(condition, "kms:ViaService") || !strings.Contains(condition, "kms:EncryptionContext:SecretARN") {
-						t.Errorf("%s allows %s beside Secrets Manager", id, action)
+						t.Errorf("%s allows %s outside Secrets Manager", id, action)
 					}
 				case "elasticache:ModifyUser", "memorydb:UpdateUser":
 					if !strings.Contains(condition, "aws:ResourceTag/rotator:secret") {
-						t.Errorf("%s allows %s on users that the operator has given no secret", id, action)
+						t.Errorf("%s allows %s on users that the operator has not tagged", id, action)
 					}
 				case "sts:AssumeRole":
 					if p, ok := s["Principal"].(map[string]any); ok && p["Service"] != nil {
-						// Lambda gives a function only a role that its deployer may pass to it.
+						// A deployer can give a function only a role that it may pass to Lambda.
 						if p["Service"] != "lambda.amazonaws.com" && !strings.Contains(condition, "aws:SourceAccount") {
 							t.Errorf("%s may be assumed for other accounts", id)
 						}
 					} else if s["Principal"] != nil && (!strings.Contains(condition, "sts:ExternalId") || !strings.Contains(condition, "aws:PrincipalOrgID")) {
-						t.Errorf("%s may be assumed without external ID or from outside the organisation", id)
+						t.Errorf("%s may be assumed without external ID or from outside the organization", id)
 					}
 				}
 			}
@@ -409,14 +409,14 @@ func TestLeastPrivilege(t *testing.T) {
 	}
 }
 
-// TestOneSecretNeedsNoTag: a function that its variables give one secret and one user, as AWS's
-// template does, may change that user without a tag.
+// TestOneSecretNeedsNoTag: a function whose variables name one secret and one user, as in AWS's
+// template, may change that user without a tag.
 func TestOneSecretNeedsNoTag(t *testing.T) {
 	found := 0
 	for _, s := range services(t, map[string]string{"SecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:app-AbCdEf"}) {
 		if a := list(s["Action"])[0]; a == "elasticache:ModifyUser" || a == "memorydb:UpdateUser" {
 			if found++; s["Condition"] != nil {
-				t.Errorf("%s asks for %v", a, s["Condition"])
+				t.Errorf("%s requires %v", a, s["Condition"])
 			}
 		}
 	}
@@ -425,9 +425,8 @@ func TestOneSecretNeedsNoTag(t *testing.T) {
 	}
 }
 
-// takesNoARN tells whether an action that a statement allows on everything is one that
-// only lists or writes traces, or one by which Lambda, but not the code, makes
-// network interfaces.
+// takesNoARN reports whether an action that a statement allows on everything only lists or writes
+// traces, or is one that Lambda, but not the code, uses to manage network interfaces.
 func takesNoARN(all []map[string]any, s map[string]any, action string) bool {
 	switch s["Sid"] {
 	case "RedshiftHostsOfSuperusers":
@@ -443,8 +442,8 @@ func takesNoARN(all []map[string]any, s map[string]any, action string) bool {
 	return false
 }
 
-// TestRoleOfAnotherAccountMayWhatTheFunctionMay: what an engine calls it calls by the
-// role, where there is one.
+// TestRoleOfAnotherAccountMayWhatTheFunctionMay: engines use the role, if there is one, for all
+// their calls.
 func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 	role := make(map[string]map[string]any)
 	ours := everything(t)
@@ -455,8 +454,8 @@ func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 		sid := fmt.Sprint(s["Sid"])
 		switch sid {
 		case "Log", "NetworkInterfaces", "NetworkInterfacesNotByTheCode", "Traces":
-			continue // by these Lambda runs the function
-		case "SecretsThatNameThisFunction": // the function's ARN is made of its parts here, and a parameter there
+			continue // for Lambda itself
+		case "SecretsThatNameThisFunction": // the function's ARN is composed here, and a parameter there
 			sid = "SecretsThatNameTheFunction"
 		case "RoleOfTheSecretsAccounts":
 			continue
@@ -468,14 +467,14 @@ func TestRoleOfAnotherAccountMayWhatTheFunctionMay(t *testing.T) {
 		delete(role, sid)
 	}
 	delete(role, "<nil>")            // the trust
-	delete(role, "KeysOfSuperusers") // the function reads both kinds of secrets by one statement
+	delete(role, "KeysOfSuperusers") // the function has one statement for both kinds of secrets
 	if len(role) > 0 {
-		t.Errorf("the role has besides %v", role)
+		t.Errorf("the role additionally has %v", role)
 	}
 }
 
-// TestVariablesAreSettings: what the code reads can be set in ROTATOR_SETTINGS, docs/configuration.md
-// explains it, and an engine's page explains the engine's own settings.
+// TestVariablesAreSettings: every variable that the code reads can be set in ROTATOR_SETTINGS and is
+// on docs/configuration.md, and an engine's own settings are on the engine's page.
 func TestVariablesAreSettings(t *testing.T) {
 	known := pages(t, "../internal/function/settings.go")
 	configuration := pages(t, "../docs/configuration.md")
@@ -513,18 +512,18 @@ func TestVariablesAreSettings(t *testing.T) {
 	text := pages(t, "../docs/engines/*.md")
 	for _, name := range engines {
 		if !strings.Contains(known, `"`+name+`"`) {
-			t.Errorf("an engine reads %s, which is no setting", name)
+			t.Errorf("an engine reads %s, which is not a setting", name)
 		}
 		if !strings.Contains(text, "`"+name+"`") {
-			t.Errorf("an engine reads %s, which no page of an engine explains", name)
+			t.Errorf("an engine reads %s, which no engine's page documents", name)
 		}
 	}
 	for _, name := range read {
 		if strings.HasPrefix(name, "AWS_LAMBDA_") {
-			continue // Lambda sets them, and lets nobody else
+			continue // only Lambda can set them
 		}
 		if !strings.Contains(known, `"`+name+`"`) {
-			t.Errorf("the code reads %s, which is no setting", name)
+			t.Errorf("the code reads %s, which is not a setting", name)
 		}
 		if !strings.Contains(configuration, "`"+name+"`") {
 			t.Errorf("the code reads %s, which docs/configuration.md does not explain", name)
@@ -532,7 +531,7 @@ func TestVariablesAreSettings(t *testing.T) {
 	}
 }
 
-// pages returns the text of all files that fit one of the patterns.
+// pages returns the text of all files that match one of the patterns.
 func pages(t *testing.T, patterns ...string) string {
 	t.Helper()
 	var all strings.Builder
@@ -552,9 +551,9 @@ func pages(t *testing.T, patterns ...string) string {
 	return all.String()
 }
 
-// TestTemplateIsForReaders: it is short, asks for little, and has nothing that stops a person who
-// answers `sam deploy --guided` by Enter: a NoEcho parameter is asked for again until it has a value,
-// and a property CodeSigningConfigArn asks for a signing profile.
+// TestTemplateIsForReaders: the template is short, has few parameters, and `sam deploy --guided`
+// works with Enter alone. A NoEcho parameter would be asked for until it has a value, and a
+// property CodeSigningConfigArn would ask for a signing profile.
 func TestTemplateIsForReaders(t *testing.T) {
 	text := pages(t, "../template.yaml")
 	if n := strings.Count(text, "\n"); n > 350 {
@@ -570,7 +569,7 @@ func TestTemplateIsForReaders(t *testing.T) {
 		}
 	}
 	if template["Resources"].(map[string]any)["RotatorLogGroup"].(map[string]any)["DeletionPolicy"] != "RetainExceptOnCreate" {
-		t.Error("the log group of a creation that failed is in the way of the next")
+		t.Error("the log group of a failed creation blocks the next one")
 	}
 	for _, output := range []string{"RotationLambdaARN", "RotatorRoleArn", "RotatorRoleName"} {
 		if template["Outputs"].(map[string]any)[output] == nil {
@@ -579,9 +578,9 @@ func TestTemplateIsForReaders(t *testing.T) {
 	}
 }
 
-// TestParametersThatAreRefused: by CloudFormation, before anything is made. A backslash is, because the
-// SAM CLI loses it together with what follows.
-func TestParametersThatAreRefused(t *testing.T) {
+// TestParametersThatAreRejected by CloudFormation, before anything is created. A backslash is
+// rejected because the SAM CLI drops it together with what follows.
+func TestParametersThatAreRejected(t *testing.T) {
 	resources := map[string]string{"RotatorFunctionRole.Arn": "role", "RotatorFunctionRole": "role", "RotatorLogGroup": "log", "RotatorFunction": "function"}
 	for _, c := range []struct {
 		name, value string
@@ -598,7 +597,7 @@ func TestParametersThatAreRefused(t *testing.T) {
 		{"LogLevel", "LOUD", false},
 		{"FunctionName", "a b", false},
 		{"FunctionName", strings.Repeat("a", 48), true},
-		{"FunctionName", strings.Repeat("a", 49), false}, // a rule's name has 64 characters at most
+		{"FunctionName", strings.Repeat("a", 49), false}, // a rule's name has at most 64 characters
 		{"AlarmTopicArn", "alarms", false},
 		{"RotationRoleArn", "rotation", false},
 		{"RotationRoleArn", "arn:{partition}:iam::{account}:role/rotation", true},
@@ -612,7 +611,7 @@ func TestParametersThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestNoMetricsNoDashboard: what needs the function's metrics is not there without them.
+// TestNoMetricsNoDashboard: without the function's metrics, nothing that needs them is created.
 func TestNoMetricsNoDashboard(t *testing.T) {
 	var got []string
 	for name := range resolve(t, "monitoring.yaml", map[string]string{"AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms", "Metrics": "off"}) {
@@ -624,8 +623,8 @@ func TestNoMetricsNoDashboard(t *testing.T) {
 	}
 }
 
-// TestParametersAreExplained: every parameter of a template stands on some page, and
-// those of template.yaml in the table of docs/deploy.md.
+// TestParametersAreExplained: every parameter of a template is on some page, and template.yaml's
+// are in the table of docs/deploy.md.
 func TestParametersAreExplained(t *testing.T) {
 	for template, text := range map[string]string{
 		"../template.yaml":        pages(t, "../docs/deploy.md"),
@@ -640,7 +639,7 @@ func TestParametersAreExplained(t *testing.T) {
 			}
 		}
 	}
-	// What an engine's rights depend on stands on the engine's page, too.
+	// What an engine's rights depend on is also on the engine's page.
 	for page, names := range map[string][]string{
 		"elasticache": {"ElastiCacheUserArns", "Timeout"}, "memorydb": {"MemoryDbUserArns", "Timeout"}, "iam": {"IamUserArns", "IAM_BY_ROLE"}, "timestream-influxdb": {"InfluxDbInstanceArns"},
 	} {

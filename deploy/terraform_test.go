@@ -16,8 +16,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 )
 
-// module is the Terraform module as its parser sees it. What Terraform says of it is
-// tested in tools/terraform.
+// module is a parsed Terraform module. tools/terraform tests it with Terraform itself.
 type module struct {
 	blocks []*hclsyntax.Block
 	text   map[string][]byte
@@ -50,7 +49,7 @@ func read(t *testing.T, folder string) module {
 	return m
 }
 
-// find returns the blocks of a type and, where it is not empty, a first label.
+// find returns the blocks of a type and, if label is not empty, with that first label.
 func (m module) find(kind, label string) []*hclsyntax.Block {
 	var out []*hclsyntax.Block
 	for _, b := range m.blocks {
@@ -61,7 +60,7 @@ func (m module) find(kind, label string) []*hclsyntax.Block {
 	return out
 }
 
-// constant is the value of an attribute that depends on nothing.
+// constant returns the value of an attribute that depends on nothing.
 func constant(t *testing.T, body *hclsyntax.Body, name string) cty.Value {
 	t.Helper()
 	a := body.Attributes[name]
@@ -83,7 +82,7 @@ func words(v cty.Value) []string {
 	return out
 }
 
-// local is the expression of a local value.
+// local returns the expression of a local value.
 func (m module) local(t *testing.T, name string) hclsyntax.Expression {
 	t.Helper()
 	for _, b := range m.find("locals", "") {
@@ -95,7 +94,7 @@ func (m module) local(t *testing.T, name string) hclsyntax.Expression {
 	return nil
 }
 
-// TestTerraformIsFormatted: as `terraform fmt` would leave it.
+// TestTerraformIsFormatted as by `terraform fmt`.
 func TestTerraformIsFormatted(t *testing.T) {
 	files := terraform(t).text
 	maps.Copy(files, read(t, "terraform/role").text)
@@ -112,8 +111,8 @@ func TestTerraformIsFormatted(t *testing.T) {
 	}
 }
 
-// TestTerraformNamesResolve: every variable, local value, resource and data source
-// that the module speaks of is declared, and every variable and local value used.
+// TestTerraformNamesResolve: every variable, local value, resource and data source that the module
+// refers to is declared, and every variable and local value is used.
 func TestTerraformNamesResolve(t *testing.T) {
 	m := terraform(t)
 	declared := make(map[string]bool)
@@ -146,7 +145,7 @@ func TestTerraformNamesResolve(t *testing.T) {
 		_ = hclsyntax.VisitAll(b.Body, func(n hclsyntax.Node) hcl.Diagnostics {
 			e, ok := n.(*hclsyntax.ScopeTraversalExpr)
 			if !ok || slices.Contains(iterators, e.Traversal.RootName()) || len(e.Traversal) < 2 {
-				return nil // types such as string are names of one part
+				return nil // types such as string are single names
 			}
 			parts := []string{e.Traversal.RootName()}
 			for _, step := range e.Traversal[1:] {
@@ -162,7 +161,7 @@ func TestTerraformNamesResolve(t *testing.T) {
 			if !declared[name] {
 				t.Errorf("%s: %s is not declared", e.Range(), name)
 			}
-			if b.Type != "variable" { // its own validation is no use of it
+			if b.Type != "variable" { // its own validation does not count as use
 				used[name] = true
 			}
 			return nil
@@ -176,9 +175,9 @@ func TestTerraformNamesResolve(t *testing.T) {
 }
 
 // TestTerraformHasTheTemplatesParameters: the same names and defaults as the parameters of
-// template.yaml and services.yaml, except the name, which is the function's, the settings, which are
-// an object, the zip and its architecture, which CloudFormation makes itself, and the accounts, over
-// which it has no loop.
+// template.yaml and services.yaml. Exceptions are the function's name, the settings, which are an
+// object, the zip and its architecture, which SAM builds itself, and the accounts, which
+// CloudFormation cannot loop over.
 func TestTerraformHasTheTemplatesParameters(t *testing.T) {
 	want := map[string]string{"name": "rotator", "zip": "none", "architecture": "x86_64", "secretsaccountids": "[]"}
 	for _, template := range []string{"../template.yaml", "services.yaml"} {
@@ -217,8 +216,8 @@ func TestTerraformHasTheTemplatesParameters(t *testing.T) {
 	}
 }
 
-// TestTerraformHasTheTemplatesVariables: the function gets the same environment,
-// but for the simulator's endpoints.
+// TestTerraformHasTheTemplatesVariables: the function gets the same environment, except the
+// simulator's endpoints.
 func TestTerraformHasTheTemplatesVariables(t *testing.T) {
 	want := make(map[string]string)
 	for name, value := range variables(t) {
@@ -241,21 +240,21 @@ func TestTerraformHasTheTemplatesVariables(t *testing.T) {
 	}
 }
 
-// describe makes a statement one text: what it allows or denies, its conditions, and
-// whether it is for any resource.
+// describe returns a statement as text: what it allows or denies, its conditions, and whether it
+// applies to all resources.
 func describe(effect string, actions, conditions []string, all bool) string {
 	slices.Sort(actions)
 	slices.Sort(conditions)
 	return fmt.Sprint(effect, actions, conditions, all)
 }
 
-// permissions are the statements of the module's role, by their ids.
+// permissions returns the statements of the module's role, by id.
 func (m module) permissions(t *testing.T) map[string]string {
 	t.Helper()
 	out := make(map[string]string)
 	for _, document := range m.find("data", "aws_iam_policy_document") {
 		if document.Labels[1] == "trust" {
-			continue // no statement of the role's policy
+			continue // not a statement of the role's policy
 		}
 		for _, b := range document.Body.Blocks {
 			body := b.Body
@@ -284,7 +283,7 @@ func (m module) permissions(t *testing.T) map[string]string {
 	return out
 }
 
-// templatePermissions are the same of a template's statements.
+// templatePermissions returns the same for a template's statements.
 func templatePermissions(all []map[string]any) map[string]string {
 	out := make(map[string]string)
 	for _, s := range all {
@@ -300,9 +299,9 @@ func templatePermissions(all []map[string]any) map[string]string {
 	return out
 }
 
-// TestTerraformHasTheTemplatesPermissions: the same actions under the same
-// conditions, and no more, for the function and for the role of other accounts. The
-// values of conditions and resources are held by the modules' own tests.
+// TestTerraformHasTheTemplatesPermissions: the same actions under the same conditions, and no more,
+// for the function and for the role in other accounts. The modules' own tests check the values of
+// conditions and resources.
 func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
 	want := templatePermissions(append(statements(everything(t)["RotatorFunctionRole"].Properties["Policies"]), services(t, nil)...))
 	if got := terraform(t).permissions(t); !maps.Equal(got, want) {
@@ -313,7 +312,7 @@ func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
 	}
 	m := terraform(t)
 	if attachments := m.find("resource", "aws_iam_role_policy_attachment"); len(attachments) > 0 {
-		t.Errorf("the role has %d policies besides", len(attachments))
+		t.Errorf("the role has %d additional policies", len(attachments))
 	}
 	permissions := m.find("resource", "aws_lambda_permission")
 	if len(permissions) != 2 {
@@ -326,8 +325,7 @@ func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
 	}
 }
 
-// TestTerraformHasTheTemplatesAlarms: the same causes in the same alarms, with the
-// same dashboard.
+// TestTerraformHasTheTemplatesAlarms: the same causes in the same alarms, and the same dashboard.
 func TestTerraformHasTheTemplatesAlarms(t *testing.T) {
 	m := terraform(t)
 	got := make(map[string]string)
@@ -349,7 +347,7 @@ func TestTerraformHasTheTemplatesAlarms(t *testing.T) {
 	text := func(s string) string {
 		var body any
 		if err := json.Unmarshal([]byte(s), &body); err != nil {
-			t.Fatalf("the dashboard is no JSON: %v\n%s", err, s)
+			t.Fatalf("the dashboard is not JSON: %v\n%s", err, s)
 		}
 		out, err := json.Marshal(body)
 		if err != nil {

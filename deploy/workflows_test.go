@@ -14,7 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A workflow is the part of GitHub's format that these tests judge:
+// A workflow is the part of GitHub's format that these tests check:
 // https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-syntax
 type workflow struct {
 	On          any
@@ -56,8 +56,8 @@ func workflows(t *testing.T) map[string]workflow {
 	return out
 }
 
-// TestActionsArePinned: by the hash of a commit, since a tag can be moved, and with
-// the version beside it for people.
+// TestActionsArePinned to a commit, because a tag can be moved, with the version in a comment for
+// people.
 func TestActionsArePinned(t *testing.T) {
 	pinned := regexp.MustCompile(`^[\w.-]+/[\w./-]+@[0-9a-f]{40}$`)
 	hashes := make(map[string]string)
@@ -76,10 +76,10 @@ func TestActionsArePinned(t *testing.T) {
 					continue
 				}
 				if !pinned.MatchString(u) {
-					t.Errorf("%s, job %s: %s is not pinned by a commit", name, job, u)
+					t.Errorf("%s, job %s: %s is not pinned to a commit", name, job, u)
 				}
 				if !regexp.MustCompile(regexp.QuoteMeta(u) + ` # v\d+\.\d+\.\d+\n`).Match(text) {
-					t.Errorf("%s, job %s: %s does not say its version", name, job, u)
+					t.Errorf("%s, job %s: %s does not have its version in a comment", name, job, u)
 				}
 				action, hash, _ := strings.Cut(u, "@")
 				if hashes[action] != "" && hashes[action] != hash {
@@ -94,8 +94,8 @@ func TestActionsArePinned(t *testing.T) {
 	}
 }
 
-// TestWorkflowsMayDoLittle: a workflow may read, and only the job that publishes
-// may write; that one runs nothing of the project's and no third party's action.
+// TestWorkflowsMayDoLittle: a workflow may only read. Only the job that publishes may write, and it
+// runs neither the project's code nor third-party actions.
 func TestWorkflowsMayDoLittle(t *testing.T) {
 	for name, w := range workflows(t) {
 		if got := fmt.Sprint(w.Permissions); got != "map[contents:read]" {
@@ -112,10 +112,10 @@ func TestWorkflowsMayDoLittle(t *testing.T) {
 				if strings.HasPrefix(s.Uses, "actions/checkout@") && s.With["persist-credentials"] != false {
 					t.Errorf("%s, job %s: the token stays in the checkout", name, job)
 				}
-				// What others can choose, such as a branch's name, must not become
-				// part of a command.
+				// Text that others can choose, such as a branch name, must not become part of a
+				// command.
 				if strings.Contains(s.Run, "${{ github.") || strings.Contains(s.Run, "secrets.") {
-					t.Errorf("%s, job %s: a command is made of %s", name, job, s.Run)
+					t.Errorf("%s, job %s: a command contains an expression: %s", name, job, s.Run)
 				}
 			}
 			if name == "release.yml" && job == "publish" {
@@ -134,8 +134,8 @@ func TestWorkflowsMayDoLittle(t *testing.T) {
 	}
 }
 
-// TestWorkflowsDoTheirWork: on every change tests, lint, known vulnerabilities, SAM
-// and the files of a release for both processors; on tags a release.
+// TestWorkflowsDoTheirWork: on every change, tests, lint, known vulnerabilities, SAM and the files
+// of a release for both processors; on tags, a release.
 func TestWorkflowsDoTheirWork(t *testing.T) {
 	run := func(w workflow) string {
 		var out []string
@@ -172,15 +172,15 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 	}
 }
 
-// TestCIRunsWhereItWasTried: all tests, on the Debian that scripts/deps.sh needs, and
-// none is left out.
+// TestCIRunsWhereItWasTried: all tests run on the Debian that scripts/deps.sh needs, and none is
+// skipped silently.
 func TestCIRunsWhereItWasTried(t *testing.T) {
 	job := workflows(t)["ci.yml"].Jobs["test"]
 	if !regexp.MustCompile(`^debian:bookworm(@sha256:[0-9a-f]{64})?$`).MatchString(job.Container.Image) {
 		t.Errorf("the tests run in %q", job.Container.Image)
 	}
 	if job.Env["ROTATOR_CI_STRICT"] != "1" {
-		t.Error("a test whose server is not to be had is left out without a word")
+		t.Error("a test whose server is not available is skipped silently")
 	}
 	var order []string
 	for _, s := range job.Steps {
@@ -196,16 +196,15 @@ func TestCIRunsWhereItWasTried(t *testing.T) {
 			t.Errorf("%s is step %d, %s is step %d", first, i, then, j)
 		}
 	}
-	before(" git ", "actions/checkout") // which else takes an archive without .git
+	before(" git ", "actions/checkout") // checkout otherwise downloads an archive without .git
 	before("safe.directory", ".ci/run")
 	for _, needed := range []string{"actions/setup-go", "actions/setup-node", "hashicorp/setup-terraform", "cfn-lint==", "awscli==", "boto3=="} {
 		before(needed, ".ci/run")
 	}
 }
 
-// TestCIIsStrictWhereItIsAskedToBe: with stand-ins for make, go and cfn-lint, of which
-// one is missing.
-func TestCIIsStrictWhereItIsAskedToBe(t *testing.T) {
+// TestStrictCIFailsIfAToolIsMissing, with fakes for make, go and cfn-lint, one of which is missing.
+func TestStrictCIFailsIfAToolIsMissing(t *testing.T) {
 	script, err := filepath.Abs("../.ci/run")
 	if err != nil {
 		t.Fatal(err)
@@ -247,7 +246,7 @@ func TestCIIsStrictWhereItIsAskedToBe(t *testing.T) {
 	}
 }
 
-// TestEveryTagIsVetted: code that only a tag builds rots unseen where nothing has it.
+// TestEveryTagIsVetted: code behind a build tag that nothing vets rots unnoticed.
 func TestEveryTagIsVetted(t *testing.T) {
 	makefile, err := os.ReadFile("../Makefile")
 	if err != nil {

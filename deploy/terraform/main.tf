@@ -1,5 +1,4 @@
-# The rotation function as a Terraform module. It takes the zip of a release, or
-# one made of build/bootstrap.
+# The rotation function as a Terraform module. It takes a release's zip, or one of build/bootstrap.
 
 terraform {
   required_version = ">= 1.5"
@@ -20,8 +19,7 @@ locals {
   region    = data.aws_region.this.id
   partition = data.aws_partition.this.partition
   suffix    = data.aws_partition.this.dns_suffix
-  # Made of its parts, because the function's own attribute would depend on the
-  # role that this stands in.
+  # Composed, because the function's own attribute would depend on the role that uses this.
   function_arn = "arn:${local.partition}:lambda:${local.region}:${local.account}:function:${var.name}"
   secrets      = "arn:${local.partition}:secretsmanager:${local.region}:${local.account}:secret:*"
 
@@ -83,7 +81,7 @@ data "aws_iam_policy_document" "rotate" {
     }
   }
 
-  # These list what an account has, and take no ARN.
+  # These list what an account has and do not support ARNs.
   dynamic "statement" {
     for_each = var.redshift_superusers == "true" ? [1] : []
     content {
@@ -109,7 +107,7 @@ data "aws_iam_policy_document" "rotate" {
       actions   = ["elasticache:ModifyUser"]
       resources = var.elasticache_user_arns
       dynamic "condition" {
-        for_each = can(var.settings.SECRET_ARN) ? [] : [1] # which names the user without a tag
+        for_each = can(var.settings.SECRET_ARN) ? [] : [1] # the setting names the secret, so users need no tag
         content {
           test     = "StringLike"
           variable = "aws:ResourceTag/rotator:secret"
@@ -135,7 +133,7 @@ data "aws_iam_policy_document" "rotate" {
       actions   = ["memorydb:UpdateUser"]
       resources = var.memorydb_user_arns
       dynamic "condition" {
-        for_each = can(var.settings.SECRET_ARN) ? [] : [1] # which names the user without a tag
+        for_each = can(var.settings.SECRET_ARN) ? [] : [1] # the setting names the secret, so users need no tag
         content {
           test     = "StringLike"
           variable = "aws:ResourceTag/rotator:secret"
@@ -219,7 +217,7 @@ data "aws_iam_policy_document" "rotate" {
     resources = ["${aws_cloudwatch_log_group.this.arn}:*"]
   }
 
-  # By these Lambda puts the function into the VPC; the code itself may not use them.
+  # Lambda itself uses these to attach the function to the VPC; the code may not.
   dynamic "statement" {
     for_each = length(var.vpc_subnet_ids) > 0 ? [1] : []
     content {
@@ -296,7 +294,7 @@ resource "aws_lambda_function" "this" {
   }
 
   environment {
-    # An empty variable counts as not set; Lambda bounds the size of all.
+    # An empty variable counts as unset. Lambda limits the total size.
     variables = { for name, value in local.environment : name => value if value != "" }
   }
 
@@ -317,7 +315,7 @@ resource "aws_lambda_permission" "secretsmanager" {
   source_account = local.account
 }
 
-# Secrets Manager of another account calls for that account's secrets.
+# Secrets Manager in another account calls the function for that account's secrets.
 resource "aws_lambda_permission" "secrets_account" {
   for_each       = var.secrets_account_ids
   statement_id   = "secrets-${each.value}"

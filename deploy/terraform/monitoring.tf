@@ -4,8 +4,8 @@ locals {
   alarm_actions = var.alarm_topic_arn == "" ? [] : [var.alarm_topic_arn]
   metrics       = !contains(["off", "false", "no", "n", "0"], lower(try(tostring(var.settings.METRICS), "on")))
 
-  # Every cause that the function tells is in one of these alarms, which watch this
-  # function's metrics alone.
+  # Every cause that the function reports is in one of these alarms, which watch only this
+  # function's metrics.
   causes = {
     LoginRefusedAlarm = {
       description = "A target refuses every version of a secret, so its clients are refused as well. The function's log names the secret."
@@ -50,8 +50,8 @@ resource "aws_cloudwatch_event_target" "rotation_failed" {
   arn       = var.alarm_topic_arn
 }
 
-# The rule sends what happened to which secret; the alarm shows that something is
-# wrong where people look at alarms.
+# The rule sends what happened to which secret. The alarm shows the failure where people look for
+# alarms.
 resource "aws_cloudwatch_metric_alarm" "rotation_failed" {
   count               = length(local.alarm_actions)
   alarm_name          = "${var.name}-RotationFailedAlarm"

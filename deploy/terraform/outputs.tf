@@ -1,5 +1,5 @@
 output "function_arn" {
-  description = "Give this as rotation_lambda_arn to aws_secretsmanager_secret_rotation."
+  description = "ARN of the function, for rotation_lambda_arn of aws_secretsmanager_secret_rotation."
   value       = aws_lambda_function.this.arn
 }
 

@@ -1,5 +1,5 @@
-# The role that lets a rotation function of another account rotate secrets of this one,
-# as deploy/cross-account-role.yaml makes it. One in each account of secrets.
+# The role that lets a rotation function in another account rotate secrets in this one, as in
+# deploy/cross-account-role.yaml. Create one in each account with secrets.
 
 terraform {
   required_version = ">= 1.5"
@@ -61,7 +61,7 @@ data "aws_iam_policy_document" "rotate" {
     }
   }
 
-  # These are as in the function's own module, for what is in this account.
+  # Same as in the function's module, for resources in this account.
   dynamic "statement" {
     for_each = length(var.superuser_secret_arns) > 0 ? [1] : []
     content {
@@ -83,7 +83,7 @@ data "aws_iam_policy_document" "rotate" {
     }
   }
 
-  # These list what an account has, and take no ARN.
+  # These list what an account has and do not support ARNs.
   dynamic "statement" {
     for_each = length(var.superuser_secret_arns) > 0 && var.redshift_superusers == "true" ? [1] : []
     content {
@@ -224,6 +224,6 @@ resource "aws_iam_role_policy" "rotate" {
 }
 
 output "role_arn" {
-  description = "What rotation_role_arn of the function comes to for this account."
+  description = "The function's rotation_role_arn as resolved for this account."
   value       = aws_iam_role.this.arn
 }

@@ -9,7 +9,7 @@ variable "function_role_arn" {
 }
 
 variable "function_arn" {
-  description = "Output function_arn of the function's module, or RotationLambdaARN of its stack. Only secrets that name it can be touched."
+  description = "Output function_arn of the function's module, or RotationLambdaARN of its stack. The role can use only secrets that name it."
   type        = string
 
   validation {
@@ -19,7 +19,7 @@ variable "function_arn" {
 }
 
 variable "external_id" {
-  description = "External ID; the function gets the same as rotation_role_external_id."
+  description = "External ID, the same as rotation_role_external_id of the function."
   type        = string
   sensitive   = true
 
@@ -30,12 +30,12 @@ variable "external_id" {
 }
 
 variable "organization_id" {
-  description = "AWS organisation that both accounts belong to."
+  description = "AWS organization that both accounts belong to."
   type        = string
 
   validation {
     condition     = can(regex("^o-[a-z0-9]{10,32}$", var.organization_id))
-    error_message = "Give an organisation's ID."
+    error_message = "Give an organization's ID."
   }
 }
 
@@ -52,7 +52,7 @@ variable "kms_key_arns" {
 }
 
 variable "superuser_secret_arns" {
-  description = "Superuser secrets (masterarn) of this account that the function may read. Their own rotation may be any other function's."
+  description = "Superuser secrets (masterarn) in this account that the function may read. Another function may rotate them."
   type        = list(string)
   default     = []
 }
@@ -64,7 +64,7 @@ variable "superuser_kms_key_arns" {
 }
 
 variable "redshift_superusers" {
-  description = "Whether Redshift manages one of superuser_secret_arns, so that the function must ask Redshift for its host."
+  description = "Whether Redshift manages one of superuser_secret_arns, so the function must ask Redshift for its host."
   type        = string
   default     = "false"
 
@@ -93,7 +93,7 @@ variable "influxdb_instance_arns" {
 }
 
 variable "iam_user_arns" {
-  description = "IAM users whose access keys the role may change, with iam_by_role of the function."
+  description = "IAM users whose access keys the role may change, with the function's setting IAM_BY_ROLE."
   type        = list(string)
   default     = []
 }

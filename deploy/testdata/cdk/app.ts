@@ -1,5 +1,5 @@
-// An app with the network, the database and the secret in a stack of their own, as
-// users have them, and the code of docs/cdk.md beside them.
+// An app with the network, the database and the secret in a separate stack, as users have them, and
+// the code in docs/cdk.md.
 import { App, Stack } from 'aws-cdk-lib';
 import * as ec2 from 'aws-cdk-lib/aws-ec2';
 import * as secretsmanager from 'aws-cdk-lib/aws-secretsmanager';
