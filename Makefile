@@ -1,19 +1,19 @@
-# Everything here works from a fresh clone with Go and git; as root on Debian it
-# also installs the servers that the tests use.
+# Everything works from a fresh clone with Go and git. As root on Debian, it also installs the
+# servers that the tests use.
 GO       ?= go
-# TAGS adds engines that cost much: with_oracle.
+# TAGS adds engines that are large: with_oracle.
 TAGS     ?=
-# What the programs print as their version. Outside a git checkout, pass VERSION=.
+# The version that the programs print. Outside a git checkout, pass VERSION=.
 DESCRIBE := describe --tags --always --dirty --abbrev=12
 VERSION  ?= $(shell git $(DESCRIBE) 2>/dev/null)
-# lambda.norpc leaves the runtime of go1.x out of the function.
+# lambda.norpc leaves the go1.x runtime out of the function.
 FUNCTION  = CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ldflags '-s -w -X main.version=$(or $(VERSION),unreleased)'
 
-# Every test runs under the race detector but those parts of the suite that have one
-# thing going on at a time, such as the sweeps, which crash a rotation or hold it up at
-# one point after another: they are so many rotations that the detector would take most of the
-# time. They run without it, by the name that tests of the suite begin with.
-# $(call tests,PACKAGES,PACKAGES WITH SUITES) runs both parts. `make lint` vets.
+# Every test runs under the race detector, except the parts of the conformance suite that do one
+# thing at a time, such as the sweeps, which crash or hold a rotation at one point after another.
+# They perform so many rotations that the detector would dominate the run time. They run without it;
+# their names begin with TestEngine. $(call tests,PACKAGES,PACKAGES WITH SUITES) runs both parts.
+# `make lint` vets.
 TEST   := $(GO) test -p 3 -count=1 -vet=off -timeout 25m
 SINGLE := ^(Standing|Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late|Strangers|Administrators|Rights|Writer|Tagger|HostileHost|LeftBehind)$$
 OTHERS := ^(Duplicates|Witness|Faults|Birth)$$
@@ -24,13 +24,13 @@ endef
 
 .PHONY: ca-bundle build build-RotatorFunction image demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker test-jest screenshot bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker deps-jest clean
 
-# build makes the function and the tool for this machine.
+# build builds the function and rotatorctl for this machine.
 build:
 	$(FUNCTION) -o build/bootstrap ./cmd/rotator
 	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '-X main.version=$(or $(VERSION),unreleased)' -o build/rotatorctl ./cmd/rotatorctl
 
-# build-RotatorFunction is what `sam build` calls, in a copy of this folder without .git,
-# with the folder to fill, which is inside the checkout. The processor is the template's.
+# `sam build` calls build-RotatorFunction in a copy of this folder without .git. It passes the
+# folder to fill, which is inside the checkout. The processor is the template's.
 PROCESSOR = $(subst x86_64,amd64,$(shell sed -n 's/^ *Architectures: \[\([a-z0-9_]*\)\].*/\1/p' template.yaml))
 build-RotatorFunction: VERSION := $(or $(VERSION),$(shell git -C '$(ARTIFACTS_DIR)' $(DESCRIBE) 2>/dev/null))
 build-RotatorFunction:
@@ -39,18 +39,18 @@ build-RotatorFunction:
 	GOOS=linux GOARCH=$(PROCESSOR) $(FUNCTION) -o '$(ARTIFACTS_DIR)/bootstrap' ./cmd/rotator
 	cp -R files '$(ARTIFACTS_DIR)' && rm '$(ARTIFACTS_DIR)/files/README.md' && chmod -R a+rX '$(ARTIFACTS_DIR)/files'
 
-# ca-bundle fetches the certificates of RDS and Aurora that the function has built in.
+# ca-bundle fetches the certificates of RDS and Aurora that the function embeds.
 ca-bundle:
 	curl -fsS -o rotation/engine/rds-ca-bundle.pem https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem
 	$(GO) test -count=1 -run TestBundleCoversEveryRegion ./rotation/engine
 
-# image builds the image of the simulator for this machine's processor.
+# image builds the simulator's image for this machine's processor.
 IMAGE ?= rotator-sim
 image:
 	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags '-s -w' -o build/image/rotatorctl ./cmd/rotatorctl
 	docker build --tag $(IMAGE) .
 
-# demo uses the machine's PostgreSQL, as root Debian's, and else fetches one.
+# demo uses the machine's PostgreSQL, installs Debian's if run as root, or fetches one.
 demo: build
 	@[ "$$(id -u)" != 0 ] || scripts/deps.sh postgres || true
 	$(GO) run ./internal/dev/demo
@@ -58,7 +58,7 @@ demo: build
 # `scripts/deps.sh aws` creates one of these folders unless python3 already has the modules.
 test: export PATH := /var/cache/rotator-testserver/python-1/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rotator-testserver/python-1/bin:$(PATH)
 
-# test ends with the figures of the crash sweeps and the witnesses.
+# test prints the figures of the crash sweeps and the witnesses at the end.
 test: export ROTATOR_FIGURES = $(CURDIR)/build/figures
 test: deps
 	@mkdir -p build && rm -f build/figures
@@ -66,10 +66,10 @@ test: deps
 	cd examples/gate && $(TEST) ./...
 	@sort build/figures
 
-# test-mysql and test-next run what needs servers that Debian's stable release lacks: MySQL, and the
-# servers of Debian 13. They fail where those cannot be fetched. The race detector has seen the same
-# code by then, with the servers that Debian has. test-next leaves out what a server's version
-# decides least.
+# test-mysql and test-next run the tests that need servers missing in this Debian: MySQL, and the
+# servers of Debian 13. They fail if those cannot be fetched. They skip the race detector, which
+# `make test` runs on the same code. test-next omits the parts that depend least on a server's
+# version.
 test-mysql: export ROTATOR_FIGURES = $(CURDIR)/build/figures-mysql
 test-mysql: deps-mysql
 	@mkdir -p build && rm -f build/figures-mysql
@@ -85,17 +85,17 @@ test-next: deps-next
 		./internal/testing/testserver ./rotation/redis ./rotation/ldap ./rotation/rabbitmq ./rotation/mysql ./rotation/postgres
 	@sort build/figures-next
 
-# test-oracle builds the function with the engine that has a tag, and tests what the tag
-# changes. The engine's own tests are without it.
+# test-oracle builds the function with the tag with_oracle and tests what it changes. The engine's
+# own tests do not need it.
 test-oracle:
 	CGO_ENABLED=0 $(GO) build -tags 'lambda.norpc with_oracle' -o /dev/null ./cmd/rotator
 	$(TEST) -tags with_oracle ./internal/function
 
-# test-cdk compiles and synthesises the code of docs/cdk.md.
+# test-cdk compiles and synthesizes the code in docs/cdk.md.
 test-cdk: deps-cdk
 	$(TEST) -tags cdk -run CDK ./deploy
 
-# test-terraform validates the module of deploy/terraform and runs its tests.
+# test-terraform validates the module in deploy/terraform and runs its tests.
 test-terraform: deps-terraform
 	cd tools && $(GO) vet ./terraform && $(GO) test -count=1 ./terraform
 
@@ -104,21 +104,21 @@ test-sam: export PATH := /var/cache/rotator-testserver/sam/bin:$(or $(XDG_CACHE_
 test-sam: deps-sam
 	scripts/with-docker.sh $(TEST) -tags sam -run SAM ./internal/testing/docstest
 
-# test-docker rotates a secret with the simulator in its image.
+# test-docker rotates a secret with the simulator's image.
 test-docker: deps-docker
 	scripts/with-docker.sh $(TEST) -tags docker -run Image ./cmd/rotatorctl
 
-# test-jest rotates a secret with the example in JavaScript, in a copy of it.
+# test-jest rotates a secret with a copy of the JavaScript example.
 test-jest: deps-jest
 	rm -rf build/jest && mkdir -p build/jest && cp examples/javascript/* build/jest
 	$(GO) build -o build/jest/bin/rotatorctl ./cmd/rotatorctl
 	cd build/jest && npm install --ignore-scripts --silent --no-audit --no-fund && PATH=$(CURDIR)/build/jest/bin:$$PATH npx jest
 
-# screenshot takes the picture of the simulator's page for docs/simulator.md.
+# screenshot takes the screenshot of the simulator's page for docs/simulator.md.
 screenshot: deps
 	ROTATOR_SCREENSHOT=$(CURDIR)/docs/images/simulator.png $(TEST) -run '^TestScreenshot$$' ./sim
 
-# bench prints the cost of a rotation; the figures are measured, not asserted.
+# bench measures and prints the cost of a rotation.
 bench: build
 	$(GO) run ./internal/dev/bench
 	$(GO) test -timeout 30m -run '^$$' -bench Fleet -benchtime 1x ./sim
@@ -132,41 +132,41 @@ lint:
 	cd tools && $(GO) mod tidy -diff
 	cd examples/gate && $(GO) vet ./... && $(GO) mod tidy -diff
 
-# release makes the files of a release in build/release, the same bytes for the
-# same commit and tag; see docs/releasing.md.
+# release builds the files of a release in build/release, the same bytes for the same commit and
+# tag; see docs/releasing.md.
 release:
 	rm -rf build/release
 	$(GO) run ./internal/dev/release -version '$(VERSION)' -tags 'lambda.norpc $(TAGS)' -out build/release
 
-# deps: the servers that the tests start, from Debian's packages if run as root, and AWS's clients
-# from PyPI.
+# deps installs the servers that the tests start, from Debian's packages if run as root, and AWS's
+# clients from PyPI.
 deps:
 	@scripts/deps.sh servers
 	@scripts/deps.sh aws
 
-# deps-mysql, deps-next: servers that this Debian lacks, unpacked into a cache.
+# deps-mysql and deps-next unpack servers that this Debian lacks into a cache.
 deps-mysql:
 	@scripts/deps.sh mysql
 
 deps-next:
 	@scripts/deps.sh next
 
-# deps-cdk: Node.js with npm, which fetches the CDK itself.
+# deps-cdk installs Node.js with npm, which fetches the CDK.
 deps-cdk:
 	@scripts/deps.sh npm
 
-# deps-jest: Node.js with npm, which fetches Jest itself.
+# deps-jest installs Node.js with npm, which fetches Jest.
 deps-jest: deps-cdk
 
-# deps-terraform: only says what is missing.
+# deps-terraform only checks for Terraform.
 deps-terraform:
 	@scripts/deps.sh terraform
 
-# deps-sam: the SAM CLI, and Docker that runs or can be started.
+# deps-sam installs the SAM CLI and, if none is running, Docker.
 deps-sam:
 	@scripts/deps.sh sam
 
-# deps-docker: Docker that runs or can be started.
+# deps-docker installs Docker if none is running.
 deps-docker:
 	@scripts/deps.sh docker
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Prints what CHANGELOG.md says of a version, and fails where the changelog or
-# template.yaml is not ready for it:
+# Prints a version's section of CHANGELOG.md. Fails if the changelog or template.yaml is not ready
+# for it:
 #   scripts/release-notes.sh v1.2.3
 set -euo pipefail
 version="${1:?give the tag, such as v1.2.3}"
@@ -14,7 +14,7 @@ if ! [[ "$heading" =~ ^\#\#\ \[[^]]+\]\ -\ [0-9]{4}-[0-9]{2}-[0-9]{2}$ ]]; then
   echo "release-notes: give the section a date, as in: ## [$version] - 2026-01-31" >&2
   exit 1
 fi
-# SAM's repository takes only three numbers, so that a trial, v1.2.3-rc.1, is of 1.2.3.
+# SAM's repository accepts only three numbers, so a pre-release such as v1.2.3-rc.1 is 1.2.3 there.
 if ! grep -qxF "    SemanticVersion: ${version%%-*}" template.yaml; then
   echo "release-notes: SemanticVersion in template.yaml is not ${version%%-*}" >&2
   exit 1

@@ -1,8 +1,8 @@
 #!/bin/sh
 # usage: scripts/with-docker.sh COMMAND [ARGUMENT...]
 #
-# Runs a command with a Docker engine: the one that is running or, as root on Linux,
-# one that is started for the command and stopped after it.
+# Runs a command with a Docker engine: the running one or, as root on Linux, one that is started for
+# the command and stopped afterwards.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 ! docker info >/dev/null 2>&1 || exec "$@"
@@ -11,7 +11,7 @@ fail() {
 	printf 'with-docker: %s\n' "$*" >&2
 	exit 1
 }
-[ "$(id -u)" = 0 ] || fail "no Docker engine is running: start one, such as by: sudo systemctl start docker"
+[ "$(id -u)" = 0 ] || fail "no Docker engine is running: start one, for example with: sudo systemctl start docker"
 command -v dockerd >/dev/null 2>&1 || fail "no Docker engine is installed: run scripts/deps.sh sam"
 
 log=$(mktemp)
@@ -29,7 +29,7 @@ until docker info >/dev/null 2>&1; do
 	left=$((left - 1))
 	if [ "$left" = 0 ] || ! kill -0 "$engine" 2>/dev/null; then
 		tail -n 5 "$log" >&2
-		fail "a Docker engine cannot be started on this machine"
+		fail "cannot start a Docker engine on this machine"
 	fi
 	sleep 0.5
 done
