@@ -43,7 +43,7 @@ func TestBadEventsAreRefused(t *testing.T) {
 		"short token":       {`{"Step":"setSecret","SecretId":"` + testARN + `","ClientRequestToken":"abc"}`, "ClientRequestToken"},
 		"bad rotationtoken": {`{"Step":"setSecret","SecretId":"` + testARN + `","ClientRequestToken":"` + testToken + `","RotationToken":"s3cr3t"}`, "RotationToken"},
 		"token a number":    {`{"Step":"setSecret","SecretId":"` + testARN + `","ClientRequestToken":"` + testToken + `","RotationToken":77777777}`, "text members"},
-		"all at once":       {`{}`, "ClientRequestToken"},
+		"all missing":       {`{}`, "ClientRequestToken"},
 	} {
 		var e rotation.Event
 		err := json.Unmarshal([]byte(tc.event), &e)

@@ -184,7 +184,7 @@ func (i *Inspection) KeepsEdits(ctx context.Context, version string) (keeps bool
 	return keeps, err
 }
 
-// Move moves a staging label to a version from another; "" is none.
+// Move moves a staging label to a version from another; "" is no version.
 func (i *Inspection) Move(ctx context.Context, label, to, from string) error {
 	return i.do(ctx, func(r *run) error { return r.secret.move(ctx, label, to, from) })
 }

@@ -140,8 +140,8 @@ func TestFaultsCrashAndDeadlineEndTheFunction(t *testing.T) {
 		b := newBench(t, o)
 		b.create("db")
 		b.RegisterFunction(lambda, InvokerFunc(func(ctx context.Context, _ []byte) ([]byte, string, error) {
-			if _, told := ctx.Deadline(); told != (k == Deadline) {
-				t.Errorf("%s: whether the function has a deadline: %t", k, told)
+			if _, limited := ctx.Deadline(); limited != (k == Deadline) {
+				t.Errorf("%s: whether the function has a deadline: %t", k, limited)
 			}
 			<-ctx.Done()
 			return nil, "", ctx.Err()

@@ -203,9 +203,9 @@ func TestAnAssumedRoleMustPassOnTheRotationToken(t *testing.T) {
 		proof func(request) string
 		good  bool
 	}{
-		{"the token of its own invocation", func(r request) string { return r.RotationToken }, true},
+		{"the token of its invocation", func(r request) string { return r.RotationToken }, true},
 		{"no token", func(request) string { return "" }, false},
-		{"a token of its own making", func(request) string { return id(9) }, false},
+		{"a made-up token", func(request) string { return id(9) }, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var events strings.Builder

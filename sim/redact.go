@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// told lists the fields of a value that name the target. They are not secret, and explain why a
+// shown lists the fields of a value that name the target. They are not secret, and explain why a
 // step failed.
-var told = []string{"username", "host", "port", "engine", "dbname", "masterarn"}
+var shown = []string{"username", "host", "port", "engine", "dbname", "masterarn"}
 
 // redacted removes from a text everything that occurs in a value of the secret, as is or as errors
 // may quote it. Texts shorter than four bytes stay, or messages would be unreadable.
@@ -52,7 +52,7 @@ func words(value string) []string {
 			}
 		case map[string]any:
 			for k, v := range x {
-				if !slices.Contains(told, k) {
+				if !slices.Contains(shown, k) {
 					walk(v)
 				}
 			}

@@ -169,15 +169,15 @@ func named(test bool, event string) string {
 // stepError is the error of a failed step: AWS's text, and the function's error, which AWS does not
 // show.
 type stepError struct {
-	told  string
-	cause error
+	message string
+	cause   error
 }
 
 func (e *stepError) Error() string {
 	if e.cause == nil {
-		return e.told
+		return e.message
 	}
-	return e.told + ": " + e.cause.Error()
+	return e.message + ": " + e.cause.Error()
 }
 
 var (
@@ -241,7 +241,7 @@ func (s *Sim) failed(sec *secret, token string, test bool, err error) {
 	message := err.Error()
 	var step *stepError
 	if errors.As(err, &step) {
-		message = step.told
+		message = step.message
 	}
 	s.announce(sec, named(test, "RotationFailed"), token, message)
 }
@@ -374,7 +374,7 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 	}
 	if v := sec.Versions[token]; err == nil && v != nil && v.Unproved {
 		// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
-		err = &stepError{told: fmt.Sprintf("Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging label and restart rotation", token, sec.ARN, arn)}
+		err = &stepError{message: fmt.Sprintf("Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging label and restart rotation", token, sec.ARN, arn)}
 	}
 	p := Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: token, Attempt: attempt, Step: step, Labels: maps.Clone(sec.Labels)}
 	if err != nil {

@@ -16,14 +16,14 @@ func duplicates(t testing.TB, h Harness) error {
 	if err != nil {
 		return err
 	}
-	for _, mode := range []string{"twice in a row", "twice at once", "rotation replayed up to each step"} {
+	for _, mode := range []string{"twice in a row", "twice concurrently", "rotation replayed up to each step"} {
 		token, err := w.begin()
 		if err != nil {
 			return err
 		}
 		for i, step := range steps {
 			switch mode {
-			case "twice at once":
+			case "twice concurrently":
 				if err := w.atOnce(step, token); err != nil {
 					return fmt.Errorf("%s: %s: %w", mode, step, err)
 				}

@@ -335,7 +335,7 @@ func TestVersionSkew(t *testing.T) {
 	w.opens(t, "AWSCURRENT", true)
 }
 
-// TestRefusedLoginsOfTestSecret are two: targets lock accounts after a few.
+// TestRefusedLoginsOfTestSecret: only two, because targets lock accounts after a few.
 func TestRefusedLoginsOfTestSecret(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
 	w, token := begun(t, h, 2)

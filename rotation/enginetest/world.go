@@ -86,8 +86,8 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Millisecond, nil })
 		})
 	})
-	// The suite sends the events itself. This function fails at once, which leaves the version that
-	// a rotation reserves.
+	// The suite sends the events itself. This function fails immediately, which leaves the version
+	// that a rotation reserves.
 	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
 	value, superuser, err := h.New(context.Background(), host, port)
 	if err != nil {

@@ -158,12 +158,12 @@ run "everything_asked_for" {
   }
   assert {
     condition     = alltrue([for a in aws_cloudwatch_metric_alarm.cause : a.alarm_actions == toset(["arn:aws:sns:eu-central-1:111122223333:alarms"])])
-    error_message = "An alarm tells nobody."
+    error_message = "An alarm notifies nobody."
   }
   assert {
     condition = alltrue(flatten([for a in aws_cloudwatch_metric_alarm.cause : [for q in a.metric_query : [for m in q.metric :
     keys(m.dimensions) == tolist(["cause", "function_name"]) && m.dimensions.function_name == "rotator"]]]))
-    error_message = "An alarm hears other functions, too."
+    error_message = "An alarm also watches other functions."
   }
   assert {
     condition     = aws_cloudwatch_metric_alarm.clients_refused[0].dimensions == tomap({ function_name = "rotator" })

@@ -231,7 +231,7 @@ const adviceWriter = "set the secret's host to the writer, because a standby can
 
 // Classify gives an error of the server or of its connection its cause and advice, and returns an
 // *engine.Error or nil unchanged. Redshift derives from PostgreSQL 8.0, which had no separate code
-// for a wrong password: only the text of a 28000 tells.
+// for a wrong password: only the text of a 28000 says so.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html (rds_iam)
 func (s *Session) Classify(what string, err error) error {
 	if err == nil {
