@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/google/uuid"
 
 	"example.com/rotator/rotation"
@@ -45,7 +46,9 @@ func New(t testing.TB, engines ...engine.Engine) *World {
 	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	// The test runs the steps itself.
-	w.sim.RegisterFunction(function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	w.sim.RegisterFunction(function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
+		return nil, "Unhandled", nil
+	}))
 	w.Rotator, err = rotation.New(rotation.Config{
 		Engines: engines,
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil },
@@ -61,7 +64,8 @@ func New(t testing.TB, engines ...engine.Engine) *World {
 // Secret creates a secret and returns its ARN.
 func (w *World) Secret(name string, v engine.Value) string {
 	w.t.Helper()
-	out, err := w.client.CreateSecret(w.t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(v.Reveal()))})
+	out, err := w.client.CreateSecret(w.t.Context(),
+		&secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(v.Reveal()))})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -74,8 +78,21 @@ func (w *World) Put(arn string, v engine.Value, id string, labels ...string) {
 	if id == "" {
 		id = uuid.NewString()
 	}
-	in := &secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String(string(v.Reveal())), VersionStages: labels, ClientRequestToken: &id}
+	in := &secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String(string(v.Reveal())),
+		VersionStages: labels, ClientRequestToken: &id}
 	if _, err := w.client.PutSecretValue(w.t.Context(), in); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Tag sets a secret's tags, given as pairs of a name without the prefix rotator: and a value.
+func (w *World) Tag(arn string, pairs ...string) {
+	w.t.Helper()
+	in := &secretsmanager.TagResourceInput{SecretId: &arn}
+	for i := 0; i < len(pairs); i += 2 {
+		in.Tags = append(in.Tags, types.Tag{Key: aws.String("rotator:" + pairs[i]), Value: &pairs[i+1]})
+	}
+	if _, err := w.client.TagResource(w.t.Context(), in); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -83,7 +100,8 @@ func (w *World) Put(arn string, v engine.Value, id string, labels ...string) {
 // Get returns the version with a label.
 func (w *World) Get(arn, label string) engine.Value {
 	w.t.Helper()
-	out, err := w.client.GetSecretValue(w.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &arn, VersionStage: &label})
+	out, err := w.client.GetSecretValue(w.t.Context(),
+		&secretsmanager.GetSecretValueInput{SecretId: &arn, VersionStage: &label})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -94,7 +112,9 @@ func (w *World) Get(arn, label string) engine.Value {
 func (w *World) Begin(arn string) string {
 	w.t.Helper()
 	id := uuid.NewString()
-	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &id, RotationLambdaARN: aws.String(function)}); err != nil {
+	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{
+		SecretId: &arn, ClientRequestToken: &id, RotationLambdaARN: aws.String(function),
+	}); err != nil {
 		w.t.Fatal(err)
 	}
 	_ = w.sim.WaitRotation(w.t.Context(), arn) // it fails, as intended
@@ -108,7 +128,8 @@ func (w *World) Steps(arn, id string, steps ...rotation.Step) error {
 	}
 	for _, s := range steps {
 		ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
-		err := w.Rotator.Handle(ctx, rotation.Event{Step: s, SecretID: arn, ClientRequestToken: id, RotationToken: engine.StringValue(uuid.NewString())})
+		err := w.Rotator.Handle(ctx, rotation.Event{Step: s, SecretID: arn, ClientRequestToken: id,
+			RotationToken: engine.StringValue(uuid.NewString())})
 		cancel()
 		if err != nil {
 			return fmt.Errorf("%s: %w", s, err)
@@ -123,7 +144,8 @@ func (w *World) Rotate(arn string) error { return w.Steps(arn, w.Begin(arn)) }
 // RotateBy runs a whole rotation with a function, as Secrets Manager calls it.
 func (w *World) RotateBy(f sim.Invoker, arn string) error {
 	w.sim.RegisterFunction(function, f)
-	in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(uuid.NewString()), RotationLambdaARN: aws.String(function)}
+	in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(uuid.NewString()),
+		RotationLambdaARN: aws.String(function)}
 	if _, err := w.client.RotateSecret(w.t.Context(), in); err != nil {
 		return err
 	}
