@@ -31,40 +31,52 @@ func occurred(t *testing.T) (events map[string]map[string]any, arns map[string]s
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	const function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 	fail := false
-	simulator.RegisterFunction(function, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
-		var e struct{ Step, SecretId, ClientRequestToken string }
-		err := json.Unmarshal(payload, &e)
-		switch {
-		case err != nil:
-		case fail:
-			err = errors.New("the function fails")
-		case e.Step == "createSecret":
-			_, err = client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken, SecretString: aws.String("two"), VersionStages: []string{"AWSPENDING"}})
-		case e.Step == "finishSecret":
-			var d *secretsmanager.DescribeSecretOutput
-			if d, err = client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &e.SecretId}); err != nil {
-				break
-			}
-			for id, labels := range d.VersionIdsToStages {
-				if slices.Contains(labels, "AWSCURRENT") {
-					_, err = client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{SecretId: &e.SecretId, VersionStage: aws.String("AWSCURRENT"), RemoveFromVersionId: &id, MoveToVersionId: &e.ClientRequestToken})
+	simulator.RegisterFunction(function,
+		sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+			var e struct{ Step, SecretId, ClientRequestToken string }
+			err := json.Unmarshal(payload, &e)
+			switch {
+			case err != nil:
+			case fail:
+				err = errors.New("the function fails")
+			case e.Step == "createSecret":
+				_, err = client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+					SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken, SecretString: aws.String("two"),
+					VersionStages: []string{"AWSPENDING"},
+				})
+			case e.Step == "finishSecret":
+				var d *secretsmanager.DescribeSecretOutput
+				if d, err = client.DescribeSecret(ctx,
+					&secretsmanager.DescribeSecretInput{SecretId: &e.SecretId}); err != nil {
+					break
+				}
+				for id, labels := range d.VersionIdsToStages {
+					if slices.Contains(labels, "AWSCURRENT") {
+						_, err = client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+							SecretId: &e.SecretId, VersionStage: aws.String("AWSCURRENT"), RemoveFromVersionId: &id,
+							MoveToVersionId: &e.ClientRequestToken,
+						})
+					}
 				}
 			}
-		}
-		if err != nil {
-			return []byte(`{"errorMessage": "failed", "errorType": "Failed"}`), "Unhandled", nil
-		}
-		return []byte("null"), "", nil
-	}))
+			if err != nil {
+				return []byte(`{"errorMessage": "failed", "errorType": "Failed"}`), "Unhandled", nil
+			}
+			return []byte("null"), "", nil
+		}))
 	arns = make(map[string]string)
 	for _, name := range []string{"watched", "other", "failing"} {
-		created, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("one")})
+		created, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+			Name: &name, SecretString: aws.String("one"),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		arns[name] = *created.ARN
 		fail = name == "failing"
-		if _, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &name, RotationLambdaARN: aws.String(function)}); err != nil {
+		if _, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{
+			SecretId: &name, RotationLambdaARN: aws.String(function),
+		}); err != nil {
 			t.Fatal(err)
 		}
 		if err := simulator.WaitRotation(t.Context(), name); (err != nil) != fail {
@@ -125,7 +137,7 @@ func TestRulesMatchTheirEvents(t *testing.T) {
 	if len(events) != 6 {
 		t.Fatalf("events: %v", events)
 	}
-	after := load(t, "after-rotation.yaml")["Resources"].(map[string]any)["RotationSucceeded"].(map[string]any)["Properties"].(map[string]any)["EventPattern"].(map[string]any)
+	after := resource(t, "RotationSucceeded")["EventPattern"].(map[string]any)
 	data := after["detail"].(map[string]any)["additionalEventData"].(map[string]any)
 	if data["SecretId"] != "SecretArns" {
 		t.Fatalf("the pattern is for %v", data)
@@ -155,7 +167,7 @@ func TestWebhookGetsOnlyWhichSecret(t *testing.T) {
 	events, arns := occurred(t)
 	event := events["RotationSucceeded watched"]
 	var transformer map[string]any
-	for _, target := range load(t, "after-rotation.yaml")["Resources"].(map[string]any)["RotationSucceeded"].(map[string]any)["Properties"].(map[string]any)["Targets"].([]any) {
+	for _, target := range resource(t, "RotationSucceeded")["Targets"].([]any) {
 		choice := target.([]any) // of Fn::If
 		properties := choice[1].(map[string]any)
 		for _, needed := range []string{"RoleArn", "DeadLetterConfig", "RetryPolicy"} {
@@ -183,7 +195,8 @@ func TestWebhookGetsOnlyWhichSecret(t *testing.T) {
 	if err := json.Unmarshal([]byte(text), &got); err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
-	if len(got) != 4 || got["event"] != "RotationSucceeded" || got["secret"] != arns["watched"] || got["time"] != event["time"] || got["id"] != event["id"] {
+	if len(got) != 4 || got["event"] != "RotationSucceeded" || got["secret"] != arns["watched"] ||
+		got["time"] != event["time"] || got["id"] != event["id"] {
 		t.Errorf("the webhook receives %s", text)
 	}
 }
@@ -193,14 +206,16 @@ func TestWebhookGetsOnlyWhichSecret(t *testing.T) {
 func TestWorkflowsMayDoWhatTheyDo(t *testing.T) {
 	resources := load(t, "after-rotation.yaml")["Resources"].(map[string]any)
 	for name, arns := range map[string][]string{
-		"RestartServices":  {"arn:aws:ecs:us-east-1:123456789012:service/shop/web", "arn:aws:ecs:us-east-1:123456789012:service/shop/api"},
+		"RestartServices": {"arn:aws:ecs:us-east-1:123456789012:service/shop/web",
+			"arn:aws:ecs:us-east-1:123456789012:service/shop/api"},
 		"RestartFunctions": {"arn:aws:lambda:us-east-1:123456789012:function:orders"},
 	} {
 		properties := resources[name].(map[string]any)["Properties"].(map[string]any)
 		if properties["StateMachineType"] != "EXPRESS" {
 			t.Errorf("%s keeps a history, with the environments of functions", name)
 		}
-		text := strings.NewReplacer("${Arns}", strings.Join(arns, `","`), "${DeadLetters}", "https://queue.example").Replace(fmt.Sprint(properties["DefinitionString"]))
+		text := strings.NewReplacer("${Arns}", strings.Join(arns, `","`), "${DeadLetters}",
+			"https://queue.example").Replace(fmt.Sprint(properties["DefinitionString"]))
 		var definition struct {
 			StartAt string
 			States  map[string]any
@@ -208,19 +223,23 @@ func TestWorkflowsMayDoWhatTheyDo(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &definition); err != nil || strings.Contains(text, "${") {
 			t.Fatalf("%s: %v\n%s", name, err, text)
 		}
-		if list := definition.States["List"].(map[string]any)["Result"].([]any); len(list) != len(arns) || list[0] != arns[0] {
+		if list := definition.States["List"].(map[string]any)["Result"].([]any); len(list) != len(arns) ||
+			list[0] != arns[0] {
 			t.Errorf("%s works on %v", name, list)
 		}
 		for _, m := range regexp.MustCompile(`"(?:StartAt|Next)": "(\w+)"`).FindAllStringSubmatch(text, -1) {
-			if !strings.Contains(text, `"`+m[1]+`": {"Type"`) && !regexp.MustCompile(`"`+m[1]+`": \{\s+"Type"`).MatchString(text) {
+			if !strings.Contains(text, `"`+m[1]+`": {"Type"`) &&
+				!regexp.MustCompile(`"`+m[1]+`": \{\s+"Type"`).MatchString(text) {
 				t.Errorf("%s goes to %s, which does not exist", name, m[1])
 			}
 		}
 		var does, may []string
-		for _, m := range regexp.MustCompile(`"arn:aws:states:::(?:aws-sdk:)?(\w+):(\w+)"`).FindAllStringSubmatch(text, -1) {
+		calls := regexp.MustCompile(`"arn:aws:states:::(?:aws-sdk:)?(\w+):(\w+)"`)
+		for _, m := range calls.FindAllStringSubmatch(text, -1) {
 			does = append(does, m[1]+":"+strings.ToUpper(m[2][:1])+m[2][1:])
 		}
-		for _, s := range statements(resources[name+"Role"].(map[string]any)["Properties"].(map[string]any)["Policies"]) {
+		for _, s := range statements(
+			resources[name+"Role"].(map[string]any)["Properties"].(map[string]any)["Policies"]) {
 			may = append(may, list(s["Action"])...)
 		}
 		slices.Sort(does)

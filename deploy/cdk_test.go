@@ -158,12 +158,15 @@ func TestCDK(t *testing.T) {
 			t.Errorf("%s is %v, in the template %v", name, function[name], want[name])
 		}
 	}
-	defaults, err := cfn.Read("../template.yaml", map[string]string{"RotatorFunctionRole.Arn": "role", "RotatorLogGroup": "log", "RotatorFunction": "function"})
+	defaults, err := cfn.Read("../template.yaml", map[string]string{
+		"RotatorFunctionRole.Arn": "role", "RotatorLogGroup": "log", "RotatorFunction": "function",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"MemorySize", "Timeout", "Architectures"} {
-		if got, want := fmt.Sprint(function[name]), fmt.Sprint(defaults["RotatorFunction"].Properties[name]); got != want {
+		if got, want := fmt.Sprint(function[name]),
+			fmt.Sprint(defaults["RotatorFunction"].Properties[name]); got != want {
 			t.Errorf("%s is %s, in the template %s", name, got, want)
 		}
 	}
@@ -185,7 +188,8 @@ func TestCDK(t *testing.T) {
 		}
 	}
 	permission := ofType(t, constructs, "AWS::Lambda::Permission")
-	if permission["Principal"] != "secretsmanager.amazonaws.com" || fmt.Sprint(permission["SourceAccount"]) != "map[Ref:AWS::AccountId]" {
+	if permission["Principal"] != "secretsmanager.amazonaws.com" ||
+		fmt.Sprint(permission["SourceAccount"]) != "map[Ref:AWS::AccountId]" {
 		t.Errorf("the function may be called by %v for %v", permission["Principal"], permission["SourceAccount"])
 	}
 	if s := ofType(t, constructs, "AWS::SecretsManager::RotationSchedule"); s["RotateImmediatelyOnUpdate"] != false {

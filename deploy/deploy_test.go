@@ -30,7 +30,9 @@ func load(t *testing.T, name string) map[string]any {
 	var untag func(*yaml.Node)
 	untag = func(n *yaml.Node) {
 		if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
-			n.Tag = map[yaml.Kind]string{yaml.ScalarNode: "!!str", yaml.SequenceNode: "!!seq", yaml.MappingNode: "!!map"}[n.Kind]
+			n.Tag = map[yaml.Kind]string{
+				yaml.ScalarNode: "!!str", yaml.SequenceNode: "!!seq", yaml.MappingNode: "!!map",
+			}[n.Kind]
 		}
 		for _, c := range n.Content {
 			untag(c)
@@ -76,10 +78,14 @@ func list(x any) []string {
 
 // given are parameters that enable everything in the templates.
 var given = map[string]string{
-	"KmsKeyArns": "arn:aws:kms:us-east-1:123456789012:key/1,arn:aws:kms:us-east-1:123456789012:key/2", "SuperuserKmsKeyArns": "arn:aws:kms:us-east-1:123456789012:key/3",
-	"SuperuserSecretArns": "arn:aws:secretsmanager:us-east-1:123456789012:secret:superuser-AbCdEf", "RedshiftSuperusers": "true",
-	"ElastiCacheUserArns": "arn:aws:elasticache:us-east-1:123456789012:user:app", "MemoryDbUserArns": "arn:aws:memorydb:us-east-1:123456789012:user/app",
-	"InfluxDbInstanceArns": "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/a", "IamUserArns": "arn:aws:iam::123456789012:user/app",
+	"KmsKeyArns":           "arn:aws:kms:us-east-1:123456789012:key/1,arn:aws:kms:us-east-1:123456789012:key/2",
+	"SuperuserKmsKeyArns":  "arn:aws:kms:us-east-1:123456789012:key/3",
+	"SuperuserSecretArns":  "arn:aws:secretsmanager:us-east-1:123456789012:secret:superuser-AbCdEf",
+	"RedshiftSuperusers":   "true",
+	"ElastiCacheUserArns":  "arn:aws:elasticache:us-east-1:123456789012:user:app",
+	"MemoryDbUserArns":     "arn:aws:memorydb:us-east-1:123456789012:user/app",
+	"InfluxDbInstanceArns": "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/a",
+	"IamUserArns":          "arn:aws:iam::123456789012:user/app",
 }
 
 // resolve evaluates a template as CloudFormation would, with its parameters from given and with
@@ -101,10 +107,13 @@ func resolve(t *testing.T, name string, more map[string]string) map[string]cfn.R
 func everything(t *testing.T) map[string]cfn.Resource {
 	t.Helper()
 	return resolve(t, "../template.yaml", map[string]string{
-		"RotationRoleArn": "arn:{partition}:iam::{account}:role/rotation", "RotationRoleExternalId": "external", "RotationRoleOrganizationId": "o-exampleorg1",
-		"VpcSubnetIds": "subnet-1,subnet-2", "VpcSecurityGroupIds": "sg-1", "Tracing": "Active", "AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms",
+		"RotationRoleArn": "arn:{partition}:iam::{account}:role/rotation", "RotationRoleExternalId": "external",
+		"RotationRoleOrganizationId": "o-exampleorg1",
+		"VpcSubnetIds":               "subnet-1,subnet-2", "VpcSecurityGroupIds": "sg-1", "Tracing": "Active",
+		"AlarmTopicArn":           "arn:aws:sns:us-east-1:123456789012:alarms",
 		"PermissionsBoundaryArn":  "arn:aws:iam::123456789012:policy/boundary",
-		"RotatorFunctionRole.Arn": "arn:aws:iam::123456789012:role/role", "RotatorLogGroup": "/aws/lambda/rotator", "RotatorFunction": "rotator",
+		"RotatorFunctionRole.Arn": "arn:aws:iam::123456789012:role/role", "RotatorLogGroup": "/aws/lambda/rotator",
+		"RotatorFunction": "rotator",
 	})
 }
 
@@ -119,16 +128,18 @@ func services(t *testing.T, more map[string]string) []map[string]any {
 // crossRole returns what cross-account-role.yaml creates for everything's function.
 func crossRole(t *testing.T) map[string]cfn.Resource {
 	t.Helper()
-	function := fmt.Sprintf("arn:aws:lambda:us-east-1:123456789012:function:%s", everything(t)["RotatorFunction"].Properties["FunctionName"])
+	function := fmt.Sprintf("arn:aws:lambda:us-east-1:123456789012:function:%s",
+		everything(t)["RotatorFunction"].Properties["FunctionName"])
 	return resolve(t, "cross-account-role.yaml", map[string]string{
-		"FunctionRoleArn": "arn:aws:iam::123456789012:role/role", "FunctionArn": function, "ExternalId": "external", "OrganizationId": "o-exampleorg1",
+		"FunctionRoleArn": "arn:aws:iam::123456789012:role/role", "FunctionArn": function, "ExternalId": "external",
+		"OrganizationId": "o-exampleorg1",
 	})
 }
 
-// resource returns the properties of a resource of template.yaml or monitoring.yaml.
+// resource returns the properties of a resource of one of three templates.
 func resource(t *testing.T, name string) map[string]any {
 	t.Helper()
-	for _, template := range []string{"../template.yaml", "monitoring.yaml"} {
+	for _, template := range []string{"../template.yaml", "monitoring.yaml", "after-rotation.yaml"} {
 		if r, ok := load(t, template)["Resources"].(map[string]any)[name].(map[string]any); ok {
 			return r["Properties"].(map[string]any)
 		}
@@ -170,7 +181,8 @@ func causeAlarms(t *testing.T) map[string][]string {
 				d := d.(map[string]any)
 				dimensions[fmt.Sprint(d["Name"])] = fmt.Sprint(d["Value"])
 			}
-			if metric["Namespace"] != "Rotator" || metric["MetricName"] != "Failures" || len(dimensions) != 2 || dimensions["function_name"] != "FunctionName" {
+			if metric["Namespace"] != "Rotator" || metric["MetricName"] != "Failures" || len(dimensions) != 2 ||
+				dimensions["function_name"] != "FunctionName" {
 				t.Errorf("%s watches %v, not a cause of this function", name, metric)
 			}
 			out[name] = append(out[name], dimensions["cause"])
@@ -216,7 +228,8 @@ func metricsPage(t *testing.T) (text string, dimensions map[string]string) {
 		t.Fatal(err)
 	}
 	dimensions = make(map[string]string)
-	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| \\w+ \\| ([`\\w, ]+) \\|").FindAllStringSubmatch(string(data), -1) {
+	row := regexp.MustCompile("(?m)^\\| `(\\w+)` \\| \\w+ \\| ([`\\w, ]+) \\|")
+	for _, m := range row.FindAllStringSubmatch(string(data), -1) {
 		dimensions[m[1]] = strings.NewReplacer("`", "", " ", "").Replace(m[2])
 	}
 	if len(dimensions) < 6 {
@@ -231,7 +244,9 @@ func TestDashboardShowsEveryMetric(t *testing.T) {
 	_, want := metricsPage(t)
 	body := resource(t, "RotatorDashboard")["DashboardBody"].(string)
 	got := make(map[string]string)
-	for _, m := range regexp.MustCompile(`SEARCH\('\{Rotator,([\w,]+)\} MetricName=\\"(\w+)\\" function_name=\\"\$\{FunctionName\}\\"'`).FindAllStringSubmatch(body, -1) {
+	search := regexp.MustCompile(
+		`SEARCH\('\{Rotator,([\w,]+)\} MetricName=\\"(\w+)\\" function_name=\\"\$\{FunctionName\}\\"'`)
+	for _, m := range search.FindAllStringSubmatch(body, -1) {
 		got[m[2]] = m[1]
 	}
 	if !maps.Equal(got, want) {
@@ -283,7 +298,8 @@ func TestParametersAreUsed(t *testing.T) {
 		if strings.HasPrefix(name, "AWS_ENDPOINT_URL_") {
 			continue
 		}
-		if want := strings.ReplaceAll(strings.TrimPrefix(name, "ROTATOR_"), "_", ""); !strings.EqualFold(fmt.Sprint(value), want) || parameters[fmt.Sprint(value)] == nil {
+		want := strings.ReplaceAll(strings.TrimPrefix(name, "ROTATOR_"), "_", "")
+		if !strings.EqualFold(fmt.Sprint(value), want) || parameters[fmt.Sprint(value)] == nil {
 			t.Errorf("%s is set from %v, not from the parameter of its name", name, value)
 		}
 	}
@@ -293,7 +309,10 @@ func TestParametersAreUsed(t *testing.T) {
 // somebody.
 func TestTemplateForProduction(t *testing.T) {
 	function := resource(t, "RotatorFunction")
-	for _, property := range []string{"Architectures", "MemorySize", "Timeout", "ReservedConcurrentExecutions", "Tracing", "VpcConfig", "LoggingConfig"} {
+	for _, property := range []string{
+		"Architectures", "MemorySize", "Timeout", "ReservedConcurrentExecutions", "Tracing",
+		"VpcConfig", "LoggingConfig",
+	} {
 		if function[property] == nil {
 			t.Errorf("the function has no %s", property)
 		}
@@ -302,7 +321,8 @@ func TestTemplateForProduction(t *testing.T) {
 		t.Error("the log is kept forever")
 	}
 	rule := resource(t, "RotationFailedRule")
-	if !strings.Contains(fmt.Sprint(rule["EventPattern"]), "RotationFailed") || !strings.Contains(fmt.Sprint(rule["Targets"]), "AlarmTopicArn") {
+	if !strings.Contains(fmt.Sprint(rule["EventPattern"]), "RotationFailed") ||
+		!strings.Contains(fmt.Sprint(rule["Targets"]), "AlarmTopicArn") {
 		t.Errorf("nobody is notified of failed rotations: %v", rule)
 	}
 	alarms := 0
@@ -313,14 +333,18 @@ func TestTemplateForProduction(t *testing.T) {
 		}
 		alarms++
 		// The rule itself notifies of what RotationFailedAlarm shows.
-		if p := r["Properties"].(map[string]any); name != "RotationFailedAlarm" && fmt.Sprint(p["AlarmActions"]) != "[AlarmTopicArn]" {
+		if p := r["Properties"].(map[string]any); name != "RotationFailedAlarm" &&
+			fmt.Sprint(p["AlarmActions"]) != "[AlarmTopicArn]" {
 			t.Errorf("%s notifies nobody", name)
 		}
 	}
 	if alarms < 3 {
 		t.Errorf("%d alarms", alarms)
 	}
-	for _, name := range []string{"../template.yaml", "monitoring.yaml", "services.yaml", "cross-account-role.yaml", "after-rotation.yaml", "example-secret.yaml"} {
+	for _, name := range []string{
+		"../template.yaml", "monitoring.yaml", "services.yaml", "cross-account-role.yaml",
+		"after-rotation.yaml", "example-secret.yaml",
+	} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -335,8 +359,11 @@ func TestTemplateForProduction(t *testing.T) {
 // existing files and the changelog's first version.
 // Source: https://docs.aws.amazon.com/serverlessrepo/latest/devguide/sam-metadata-properties
 func TestRepositoryMetadata(t *testing.T) {
-	metadata := load(t, "../template.yaml")["Metadata"].(map[string]any)["AWS::ServerlessRepo::Application"].(map[string]any)
-	for _, name := range []string{"Name", "Description", "Author", "SpdxLicenseId", "LicenseUrl", "ReadmeUrl", "SemanticVersion", "Labels"} {
+	all := load(t, "../template.yaml")["Metadata"].(map[string]any)
+	metadata := all["AWS::ServerlessRepo::Application"].(map[string]any)
+	for _, name := range []string{
+		"Name", "Description", "Author", "SpdxLicenseId", "LicenseUrl", "ReadmeUrl", "SemanticVersion", "Labels",
+	} {
 		if metadata[name] == nil {
 			t.Errorf("%s is missing", name)
 		}
@@ -359,7 +386,9 @@ func TestRepositoryMetadata(t *testing.T) {
 // TestLeastPrivilege: the function may use only secrets that name it, keys only through Secrets
 // Manager for the secrets' ARNs, and only roles that the operator names.
 func TestLeastPrivilege(t *testing.T) {
-	for _, name := range []string{"../template.yaml", "services.yaml", "cross-account-role.yaml", "after-rotation.yaml"} {
+	for _, name := range []string{
+		"../template.yaml", "services.yaml", "cross-account-role.yaml", "after-rotation.yaml",
+	} {
 		found := statements(load(t, name))
 		if len(found) < 3 {
 			t.Fatalf("%s: %d statements found", name, len(found))
@@ -380,7 +409,8 @@ func TestLeastPrivilege(t *testing.T) {
 						t.Errorf("%s allows %s on secrets of other functions", id, action)
 					}
 				case "kms:Decrypt", "kms:GenerateDataKey":
-					if !strings.Contains(condition, "kms:ViaService") || !strings.Contains(condition, "kms:EncryptionContext:SecretARN") {
+					if !strings.Contains(condition, "kms:ViaService") ||
+						!strings.Contains(condition, "kms:EncryptionContext:SecretARN") {
 						t.Errorf("%s allows %s outside Secrets Manager", id, action)
 					}
 				case "elasticache:ModifyUser", "memorydb:UpdateUser":
@@ -393,7 +423,9 @@ func TestLeastPrivilege(t *testing.T) {
 						if p["Service"] != "lambda.amazonaws.com" && !strings.Contains(condition, "aws:SourceAccount") {
 							t.Errorf("%s may be assumed for other accounts", id)
 						}
-					} else if s["Principal"] != nil && (!strings.Contains(condition, "sts:ExternalId") || !strings.Contains(condition, "aws:PrincipalOrgID")) {
+					} else if s["Principal"] != nil &&
+						(!strings.Contains(condition, "sts:ExternalId") ||
+							!strings.Contains(condition, "aws:PrincipalOrgID")) {
 						t.Errorf("%s may be assumed without external ID or from outside the organization", id)
 					}
 				}
@@ -403,9 +435,10 @@ func TestLeastPrivilege(t *testing.T) {
 	if role := resource(t, "RotatorFunctionRole"); role["ManagedPolicyArns"] != nil {
 		t.Errorf("the role has %v, which allow more than the function does", role["ManagedPolicyArns"])
 	}
-	permission := load(t, "../template.yaml")["Resources"].(map[string]any)["RotatorPermission"].(map[string]any)["Properties"].(map[string]any)
+	permission := resource(t, "RotatorPermission")
 	if permission["Principal"] != "secretsmanager.amazonaws.com" || permission["SourceAccount"] != "AWS::AccountId" {
-		t.Errorf("the function may be called by %v for account %v", permission["Principal"], permission["SourceAccount"])
+		t.Errorf("the function may be called by %v for account %v", permission["Principal"],
+			permission["SourceAccount"])
 	}
 }
 
@@ -413,7 +446,9 @@ func TestLeastPrivilege(t *testing.T) {
 // template, may change that user without a tag.
 func TestOneSecretNeedsNoTag(t *testing.T) {
 	found := 0
-	for _, s := range services(t, map[string]string{"SecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:app-AbCdEf"}) {
+	for _, s := range services(t, map[string]string{
+		"SecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:app-AbCdEf",
+	}) {
 		if a := list(s["Action"])[0]; a == "elasticache:ModifyUser" || a == "memorydb:UpdateUser" {
 			if found++; s["Condition"] != nil {
 				t.Errorf("%s requires %v", a, s["Condition"])
@@ -435,7 +470,8 @@ func takesNoARN(all []map[string]any, s map[string]any, action string) bool {
 		return strings.HasPrefix(action, "xray:Put")
 	case "NetworkInterfaces":
 		return slices.ContainsFunc(all, func(other map[string]any) bool {
-			return other["Effect"] == "Deny" && other["Resource"] == "*" && slices.Contains(list(other["Action"]), action) &&
+			return other["Effect"] == "Deny" && other["Resource"] == "*" &&
+				slices.Contains(list(other["Action"]), action) &&
 				strings.Contains(fmt.Sprint(other["Condition"]), "map[ArnEquals:map[lambda:SourceFunctionArn:")
 		})
 	}
@@ -495,10 +531,12 @@ func TestVariablesAreSettings(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, m := range getenv.FindAllStringSubmatch(strings.ReplaceAll(string(text), "cfg.Getenv(", "getenv("), -1) {
+			all := strings.ReplaceAll(string(text), "cfg.Getenv(", "getenv(")
+			for _, m := range getenv.FindAllStringSubmatch(all, -1) {
 				read = append(read, m[1])
 			}
-			for _, m := range option.FindAllStringSubmatch(strings.ReplaceAll(string(text), "options.text", "o.text"), -1) {
+			all = strings.ReplaceAll(string(text), "options.text", "o.text")
+			for _, m := range option.FindAllStringSubmatch(all, -1) {
 				read = append(read, strings.ToUpper(strings.ReplaceAll(m[1], "-", "_")))
 			}
 			for _, m := range own.FindAllStringSubmatch(string(text), -1) {
@@ -506,7 +544,8 @@ func TestVariablesAreSettings(t *testing.T) {
 			}
 		}
 	}
-	if !slices.Contains(read, "PASSWORD_LENGTH") || !slices.Contains(read, "CA_BUNDLE") || !slices.Contains(engines, "ROTATOR_GENERIC_KIND") {
+	if !slices.Contains(read, "PASSWORD_LENGTH") || !slices.Contains(read, "CA_BUNDLE") ||
+		!slices.Contains(engines, "ROTATOR_GENERIC_KIND") {
 		t.Fatalf("the variables were not found in the code: %v, %v", read, engines)
 	}
 	text := pages(t, "../docs/engines/*.md")
@@ -568,7 +607,8 @@ func TestTemplateIsForReaders(t *testing.T) {
 			t.Errorf("the template has %s", trap)
 		}
 	}
-	if template["Resources"].(map[string]any)["RotatorLogGroup"].(map[string]any)["DeletionPolicy"] != "RetainExceptOnCreate" {
+	group := template["Resources"].(map[string]any)["RotatorLogGroup"].(map[string]any)
+	if group["DeletionPolicy"] != "RetainExceptOnCreate" {
 		t.Error("the log group of a failed creation blocks the next one")
 	}
 	for _, output := range []string{"RotationLambdaARN", "RotatorRoleArn", "RotatorRoleName"} {
@@ -581,7 +621,10 @@ func TestTemplateIsForReaders(t *testing.T) {
 // TestParametersThatAreRejected by CloudFormation, before anything is created. A backslash is
 // rejected because the SAM CLI drops it together with what follows.
 func TestParametersThatAreRejected(t *testing.T) {
-	resources := map[string]string{"RotatorFunctionRole.Arn": "role", "RotatorFunctionRole": "role", "RotatorLogGroup": "log", "RotatorFunction": "function"}
+	resources := map[string]string{
+		"RotatorFunctionRole.Arn": "role", "RotatorFunctionRole": "role", "RotatorLogGroup": "log",
+		"RotatorFunction": "function",
+	}
 	for _, c := range []struct {
 		name, value string
 		taken       bool
@@ -614,7 +657,9 @@ func TestParametersThatAreRejected(t *testing.T) {
 // TestNoMetricsNoDashboard: without the function's metrics, nothing that needs them is created.
 func TestNoMetricsNoDashboard(t *testing.T) {
 	var got []string
-	for name := range resolve(t, "monitoring.yaml", map[string]string{"AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms", "Metrics": "off"}) {
+	for name := range resolve(t, "monitoring.yaml", map[string]string{
+		"AlarmTopicArn": "arn:aws:sns:us-east-1:123456789012:alarms", "Metrics": "off",
+	}) {
 		got = append(got, name)
 	}
 	slices.Sort(got)
@@ -641,7 +686,8 @@ func TestParametersAreExplained(t *testing.T) {
 	}
 	// What an engine's rights depend on is also on the engine's page.
 	for page, names := range map[string][]string{
-		"elasticache": {"ElastiCacheUserArns", "Timeout"}, "memorydb": {"MemoryDbUserArns", "Timeout"}, "iam": {"IamUserArns", "IAM_BY_ROLE"}, "timestream-influxdb": {"InfluxDbInstanceArns"},
+		"elasticache": {"ElastiCacheUserArns", "Timeout"}, "memorydb": {"MemoryDbUserArns", "Timeout"},
+		"iam": {"IamUserArns", "IAM_BY_ROLE"}, "timestream-influxdb": {"InfluxDbInstanceArns"},
 	} {
 		for _, name := range names {
 			if !strings.Contains(pages(t, "../docs/engines/"+page+".md"), "`"+name+"`") {

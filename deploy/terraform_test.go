@@ -269,7 +269,8 @@ func (m module) permissions(t *testing.T) map[string]string {
 				if c.Type == "dynamic" {
 					c = c.Body.Blocks[0]
 				}
-				conditions = append(conditions, constant(t, c.Body, "test").AsString()+" "+constant(t, c.Body, "variable").AsString())
+				conditions = append(conditions,
+					constant(t, c.Body, "test").AsString()+" "+constant(t, c.Body, "variable").AsString())
 			}
 			resources, _ := body.Attributes["resources"].Expr.Value(nil)
 			all := resources.IsWhollyKnown() && resources.CanIterateElements() && slices.Contains(words(resources), "*")
@@ -277,7 +278,8 @@ func (m module) permissions(t *testing.T) map[string]string {
 			if body.Attributes["effect"] != nil {
 				effect = constant(t, body, "effect").AsString()
 			}
-			out[constant(t, body, "sid").AsString()] = describe(effect, words(constant(t, body, "actions")), conditions, all)
+			out[constant(t, body, "sid").AsString()] = describe(effect, words(constant(t, body, "actions")), conditions,
+				all)
 		}
 	}
 	return out
@@ -303,11 +305,14 @@ func templatePermissions(all []map[string]any) map[string]string {
 // for the function and for the role in other accounts. The modules' own tests check the values of
 // conditions and resources.
 func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
-	want := templatePermissions(append(statements(everything(t)["RotatorFunctionRole"].Properties["Policies"]), services(t, nil)...))
+	want := templatePermissions(append(statements(everything(t)["RotatorFunctionRole"].Properties["Policies"]),
+		services(t, nil)...))
 	if got := terraform(t).permissions(t); !maps.Equal(got, want) {
 		t.Errorf("the module allows\n%v\nthe template\n%v", got, want)
 	}
-	if got, want := read(t, "terraform/role").permissions(t), templatePermissions(statements(crossRole(t)["RotationRole"].Properties["Policies"])); len(want) < 10 || !maps.Equal(got, want) {
+	got := read(t, "terraform/role").permissions(t)
+	want = templatePermissions(statements(crossRole(t)["RotationRole"].Properties["Policies"]))
+	if len(want) < 10 || !maps.Equal(got, want) {
 		t.Errorf("the role's module allows\n%v\nthe template\n%v", got, want)
 	}
 	m := terraform(t)
@@ -319,7 +324,8 @@ func TestTerraformHasTheTemplatesPermissions(t *testing.T) {
 		t.Errorf("%d permissions to call the function", len(permissions))
 	}
 	for _, p := range permissions {
-		if constant(t, p.Body, "principal").AsString() != "secretsmanager.amazonaws.com" || p.Body.Attributes["source_account"] == nil {
+		if constant(t, p.Body, "principal").AsString() != "secretsmanager.amazonaws.com" ||
+			p.Body.Attributes["source_account"] == nil {
 			t.Error("the function may be called by more than the Secrets Manager of accounts that are named")
 		}
 	}
@@ -356,16 +362,22 @@ func TestTerraformHasTheTemplatesAlarms(t *testing.T) {
 		return string(out)
 	}
 	there := resource(t, "RotatorDashboard")["DashboardBody"].(string)
-	there = strings.NewReplacer("${AWS::Region}", "R", "/aws/lambda/${FunctionName}", "G", "${FunctionName}", "F").Replace(there)
+	there = strings.NewReplacer("${AWS::Region}", "R", "/aws/lambda/${FunctionName}", "G",
+		"${FunctionName}", "F").Replace(there)
 	boards := m.find("resource", "aws_cloudwatch_dashboard")
 	if len(boards) != 1 {
 		t.Fatalf("%d dashboards", len(boards))
 	}
-	here, problems := boards[0].Body.Attributes["dashboard_body"].Expr.Value(&hcl.EvalContext{Variables: map[string]cty.Value{
-		"local":                    cty.ObjectVal(map[string]cty.Value{"region": cty.StringVal("R")}),
-		"aws_cloudwatch_log_group": cty.ObjectVal(map[string]cty.Value{"this": cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal("G")})}),
-		"aws_lambda_function":      cty.ObjectVal(map[string]cty.Value{"this": cty.ObjectVal(map[string]cty.Value{"function_name": cty.StringVal("F")})}),
-	}})
+	here, problems := boards[0].Body.Attributes["dashboard_body"].Expr.Value(
+		&hcl.EvalContext{Variables: map[string]cty.Value{
+			"local": cty.ObjectVal(map[string]cty.Value{"region": cty.StringVal("R")}),
+			"aws_cloudwatch_log_group": cty.ObjectVal(map[string]cty.Value{
+				"this": cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal("G")}),
+			}),
+			"aws_lambda_function": cty.ObjectVal(map[string]cty.Value{
+				"this": cty.ObjectVal(map[string]cty.Value{"function_name": cty.StringVal("F")}),
+			}),
+		}})
 	if problems.HasErrors() {
 		t.Fatal(problems)
 	}

@@ -123,7 +123,8 @@ func TestWorkflowsMayDoLittle(t *testing.T) {
 					t.Errorf("%s, job %s has the permissions %s", name, job, got)
 				}
 				for _, s := range j.Steps {
-					if s.Uses != "" && (!strings.HasPrefix(s.Uses, "actions/") || strings.HasPrefix(s.Uses, "actions/checkout@")) {
+					if s.Uses != "" && (!strings.HasPrefix(s.Uses, "actions/") ||
+						strings.HasPrefix(s.Uses, "actions/checkout@")) {
 						t.Errorf("%s, job %s: %s runs with rights to write", name, job, s.Uses)
 					}
 				}
@@ -147,7 +148,11 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 		return strings.Join(out, "\n")
 	}
 	all := workflows(t)
-	for _, want := range []string{".ci/run", "govulncheck ./...", "cfn-lint", "make test-sam", "make release", "cmp build/release/SHA256SUMS", "terraform fmt -check", "deploy/terraform validate", "deploy/terraform test", "deploy/terraform/role validate", "deploy/terraform/role test"} {
+	for _, want := range []string{
+		".ci/run", "govulncheck ./...", "cfn-lint", "make test-sam", "make release", "cmp build/release/SHA256SUMS",
+		"terraform fmt -check", "deploy/terraform validate", "deploy/terraform test",
+		"deploy/terraform/role validate", "deploy/terraform/role test",
+	} {
 		if !strings.Contains(run(all["ci.yml"]), want) {
 			t.Errorf("ci.yml does not run %s", want)
 		}
@@ -156,7 +161,10 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"make lint", "make test\n", "make test-oracle", "cfn-lint template.yaml deploy/*.yaml", "mysql next cdk jest terraform sam", "make test-docker"} {
+	for _, want := range []string{
+		"make lint", "make test\n", "make test-oracle", "cfn-lint template.yaml deploy/*.yaml",
+		"mysql next cdk jest terraform sam", "make test-docker",
+	} {
 		if !strings.Contains(string(script), want) {
 			t.Errorf(".ci/run does not run %s", want)
 		}
@@ -198,7 +206,9 @@ func TestCIRunsWhereItWasTried(t *testing.T) {
 	}
 	before(" git ", "actions/checkout") // checkout otherwise downloads an archive without .git
 	before("safe.directory", ".ci/run")
-	for _, needed := range []string{"actions/setup-go", "actions/setup-node", "hashicorp/setup-terraform", "cfn-lint==", "awscli==", "boto3=="} {
+	for _, needed := range []string{
+		"actions/setup-go", "actions/setup-node", "hashicorp/setup-terraform", "cfn-lint==", "awscli==", "boto3==",
+	} {
 		before(needed, ".ci/run")
 	}
 }
@@ -233,10 +243,13 @@ func TestStrictCIFailsIfAToolIsMissing(t *testing.T) {
 		}
 		for _, strict := range []string{"", "1"} {
 			run := exec.CommandContext(t.Context(), script)
-			run.Env = []string{"PATH=" + bin + ":/usr/bin:/bin", "WITHOUT=" + missing.without, "ROTATOR_CI_STRICT=" + strict}
+			run.Env = []string{
+				"PATH=" + bin + ":/usr/bin:/bin", "WITHOUT=" + missing.without, "ROTATOR_CI_STRICT=" + strict,
+			}
 			out, err := run.CombinedOutput()
 			_, end, _ := strings.Cut(string(out), "== could not run here")
-			if want := strict == "1" && missing.without != ""; (err != nil) != want || !strings.Contains(end, missing.said) {
+			if want := strict == "1" && missing.without != ""; (err != nil) != want ||
+				!strings.Contains(end, missing.said) {
 				t.Errorf("without %s, ROTATOR_CI_STRICT=%q: %v\n%s", name, strict, err, out)
 			}
 			if !strings.Contains(string(out), "made test-oracle") {

@@ -56,7 +56,9 @@ func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (
 		return c, err
 	}
 	if e := withCause(err); !pair.ProvedCurrent(r.kind, req) {
-		return c, engine.Errorf(engine.TakeoverRefused, e.Advice+"; or set the password of AWSCURRENT's user to the one in AWSCURRENT, which proves the user", "%w", e.Err)
+		return c, engine.Errorf(engine.TakeoverRefused,
+			e.Advice+"; or set the password of AWSCURRENT's user to the one in AWSCURRENT, which proves the user",
+			"%w", e.Err)
 	}
 	switch perr := r.prove(ctx, req, r.user(req.Pending)); {
 	case perr == nil:
@@ -87,7 +89,8 @@ func (r *run) prove(ctx context.Context, req *engine.Request, users ...string) e
 		case err == nil:
 			req.Proofs = append(req.Proofs, c.value)
 		case ok && !r.samePlace(place, req.Current):
-			err = engine.Errorf(e.Cause, e.Advice, "tried at the host of the superuser secret, because only a login there proves the user: %w", e.Err)
+			err = engine.Errorf(e.Cause, e.Advice,
+				"tried at the host of the superuser secret, because only a login there proves the user: %w", e.Err)
 		}
 		return err
 	})

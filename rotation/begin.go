@@ -30,26 +30,31 @@ func (r *run) prologue(ctx context.Context) (description, error) {
 func (r *run) verdict(d description) error {
 	token := r.event.ClientRequestToken
 	labels := d.labels[token]
-	const advice = "let Secrets Manager start the rotation with RotateSecret; if an old rotation is stuck, `rotatorctl status` shows it"
+	const advice = "let Secrets Manager start the rotation with RotateSecret; if an old rotation is stuck, " +
+		"`rotatorctl status` shows it"
 	switch other := d.holder(awsPending); {
 	case d.manager != "":
 		return r.managed(d)
 	case !d.enabled:
-		return engine.Errorf(engine.RotationDisabled, "enable rotation with RotateSecret; `rotatorctl recover` repairs a rotation that was canceled halfway",
+		return engine.Errorf(engine.RotationDisabled,
+			"enable rotation with RotateSecret; `rotatorctl recover` repairs a rotation that was canceled halfway",
 			"rotation is not enabled for secret %s", r.secret.arn)
 	case slices.Contains(labels, awsCurrent):
 		return errDone
 	case slices.Contains(labels, awsPending):
 		return nil
 	case other != "":
-		return engine.Errorf(engine.VersionNotStaged, advice, "AWSPENDING is on version %s, not on this rotation's version %s", other, token)
+		return engine.Errorf(engine.VersionNotStaged, advice,
+			"AWSPENDING is on version %s, not on this rotation's version %s", other, token)
 	}
 	return engine.Errorf(engine.VersionNotStaged, advice, "version %s is not staged as AWSPENDING", token)
 }
 
 // managed rejects a secret that another service rotates.
 func (r *run) managed(d description) error {
-	return engine.Errorf(engine.InvalidSecret, "leave its rotation to "+d.manager+", and disable rotation by this function", "the secret %s is managed by %s", r.secret.arn, d.manager)
+	return engine.Errorf(engine.InvalidSecret,
+		"leave its rotation to "+d.manager+", and disable rotation by this function",
+		"the secret %s is managed by %s", r.secret.arn, d.manager)
 }
 
 // putLabelBack reports whether it has put AWSPENDING back on the event's version. An operator can
@@ -128,7 +133,8 @@ func (r *run) pending(ctx context.Context) (version, error) {
 		}
 	}
 	if errors.Is(err, errAbsent) {
-		return v, engine.Errorf(engine.VersionNotStaged, "let Secrets Manager repeat the rotation from createSecret", "the pending version %s has no value", r.event.ClientRequestToken)
+		return v, engine.Errorf(engine.VersionNotStaged, "let Secrets Manager repeat the rotation from createSecret",
+			"the pending version %s has no value", r.event.ClientRequestToken)
 	}
 	return v, err
 }
@@ -142,7 +148,8 @@ func (r *run) untagged(v engine.Value) bool {
 		return false
 	}
 	k := e.Kind()
-	return len(k.Options) == 0 && superuserARN(k, v) == "" && r.cfg.Getenv("STRATEGY") != string(engine.AlternatingUsers)
+	return len(k.Options) == 0 && superuserARN(k, v) == "" &&
+		r.cfg.Getenv("STRATEGY") != string(engine.AlternatingUsers)
 }
 
 // choose finds a version's engine and settings, and returns the request for it.
@@ -151,15 +158,20 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 	name, _ := v.value.Text("engine")
 	name = cmp.Or(name, o.text("engine"))
 	if r.engine = r.cfg.engine(name, v.value); r.engine == nil {
-		const advice = "set the secret's field engine or, for a value without fields, the tag rotator:engine or the variable ENGINE"
+		const advice = "set the secret's field engine or, for a value without fields, " +
+			"the tag rotator:engine or the variable ENGINE"
 		if name == "" {
-			return nil, engine.Errorf(engine.InvalidSecret, advice, "the secret names no engine; %s", cmp.Or(v.value.Fault(), "it has no field engine"))
+			return nil, engine.Errorf(engine.InvalidSecret, advice, "the secret names no engine; %s",
+				cmp.Or(v.value.Fault(), "it has no field engine"))
 		}
-		return nil, engine.Errorf(engine.InvalidSecret, advice, "the engine %q is not one of %s", name, strings.Join(r.cfg.names(), ", "))
+		return nil, engine.Errorf(engine.InvalidSecret, advice, "the engine %q is not one of %s", name,
+			strings.Join(r.cfg.names(), ", "))
 	}
 	k := r.engine.Kind()
 	if _, own := v.value.Text("engine"); k.NoTarget && !own && v.value.JSON("host") != nil {
-		return nil, engine.Errorf(engine.InvalidSecret, "name the engine in the secret's field engine", "the secret names a host, but the engine %s, set by a tag or variable, would change only the value and no credential at that host", k.Names[0])
+		return nil, engine.Errorf(engine.InvalidSecret, "name the engine in the secret's field engine",
+			"the secret names a host, but the engine %s, set by a tag or variable, would change "+
+				"only the value and no credential at that host", k.Names[0])
 	}
 	if s := o.setting(k.FieldsOption); k.FieldsOption != "" && s != "" {
 		k.SecretFields = strings.FieldsFunc(s, func(c rune) bool { return c == ',' || c == ' ' })
@@ -170,8 +182,10 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 	if r.settings, err = o.settings(k.Passwords); err != nil {
 		return nil, err
 	}
-	req := &engine.Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: v.value, Base: v.id, Accepted: v.value, SecretFields: k.SecretFields,
-		Setting: o.setting, Report: r.say, Passwords: r.settings.passwords, UserLimit: r.settings.userLimit, Strategy: r.settings.strategy, Adopt: r.settings.adopt}
+	req := &engine.Request{Secret: r.secret.arn, Version: r.event.ClientRequestToken, Current: v.value, Base: v.id,
+		Accepted: v.value, SecretFields: k.SecretFields, Setting: o.setting, Report: r.say,
+		Passwords: r.settings.passwords, UserLimit: r.settings.userLimit,
+		Strategy: r.settings.strategy, Adopt: r.settings.adopt}
 	req.SuperuserChanges = superuserARN(k, v.value) != ""
 	if req.Strategy == "" { // as in AWS's multi-user secrets
 		req.Strategy = engine.SingleUser
@@ -187,11 +201,15 @@ func (r *run) choose(v version, tags map[string]string) (*engine.Request, error)
 	master, _ := v.value.Text("masterarn")
 	switch {
 	case k.Superusers() == "" && master != "":
-		return req, engine.Errorf(engine.InvalidSecret, "remove the field masterarn from the secret", "the engine %s does not support a superuser secret", k.Names[0])
+		return req, engine.Errorf(engine.InvalidSecret, "remove the field masterarn from the secret",
+			"the engine %s does not support a superuser secret", k.Names[0])
 	case alternating && !k.Alternates():
-		return req, engine.Errorf(engine.InvalidSecret, adviceStrategy, "the engine %s cannot alternate users", k.Names[0])
+		return req, engine.Errorf(engine.InvalidSecret, adviceStrategy, "the engine %s cannot alternate users",
+			k.Names[0])
 	case alternating && !req.SuperuserChanges:
-		return req, engine.Errorf(engine.InvalidSecret, "set the field "+k.Superusers()+" to the superuser secret's ARN", "this rotation needs a superuser secret, but the value does not name one")
+		return req, engine.Errorf(engine.InvalidSecret,
+			"set the field "+k.Superusers()+" to the superuser secret's ARN",
+			"this rotation needs a superuser secret, but the value does not name one")
 	}
 	return req, nil
 }

@@ -30,7 +30,8 @@ func (defective) Verify(_ context.Context, _ *engine.Request, v engine.Value) er
 }
 
 // take runs one step and returns its log and error.
-func take(t *testing.T, ctx context.Context, api *secretsmanager.Client, e engine.Engine, event rotation.Event) (string, error) {
+func take(t *testing.T, ctx context.Context, api *secretsmanager.Client, e engine.Engine,
+	event rotation.Event) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	r, err := rotation.New(rotation.Config{
@@ -52,14 +53,21 @@ func TestPanicIsAnInternalErrorThatShowsNoValue(t *testing.T) {
 	defer c.Close()
 	defer m.Close()
 	first, pending := c.secret(), uuid.NewString()
-	created, err := m.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("gate"), SecretString: &first, ClientRequestToken: aws.String(uuid.NewString())})
+	created, err := m.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String("gate"), SecretString: &first, ClientRequestToken: aws.String(uuid.NewString()),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := m.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: created.ARN, SecretString: &first, ClientRequestToken: &pending, VersionStages: []string{"AWSPENDING"}}); err != nil {
+	if _, err := m.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{
+		SecretId: created.ARN, SecretString: &first, ClientRequestToken: &pending,
+		VersionStages: []string{"AWSPENDING"},
+	}); err != nil {
 		t.Fatal(err)
 	}
-	log, err := take(t, t.Context(), m.client, defective{gate{c.Client()}}, rotation.Event{Step: rotation.TestSecret, SecretID: *created.ARN, ClientRequestToken: pending})
+	log, err := take(t, t.Context(), m.client, defective{gate{c.Client()}}, rotation.Event{
+		Step: rotation.TestSecret, SecretID: *created.ARN, ClientRequestToken: pending,
+	})
 	if !errors.Is(err, engine.InternalError) || !strings.Contains(err.Error(), "index out of range") {
 		t.Errorf("error %v, want InternalError with the panic's text", err)
 	}
@@ -74,12 +82,16 @@ func TestPanicIsAnInternalErrorThatShowsNoValue(t *testing.T) {
 // An invocation that ends while it waits for Secrets Manager is distinguished from a refused call,
 // and reported before the invocation ends.
 func TestInvocationThatEndsWhileItWaitsIsOutOfTime(t *testing.T) {
-	api := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(fmt.Sprintf("http://127.0.0.1:%d", testserver.Blackhole(t))), Region: "us-east-1",
-		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	api := secretsmanager.New(secretsmanager.Options{
+		BaseEndpoint: aws.String(fmt.Sprintf("http://127.0.0.1:%d", testserver.Blackhole(t))), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", ""),
+	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	log, err := take(t, ctx, api, gate{}, rotation.Event{Step: rotation.CreateSecret,
-		SecretID: "arn:aws:secretsmanager:us-east-1:123456789012:secret:gate-AbCdEf", ClientRequestToken: uuid.NewString()})
+	log, err := take(t, ctx, api, gate{}, rotation.Event{
+		Step: rotation.CreateSecret, ClientRequestToken: uuid.NewString(),
+		SecretID: "arn:aws:secretsmanager:us-east-1:123456789012:secret:gate-AbCdEf",
+	})
 	if !errors.Is(err, engine.OutOfTime) || !strings.Contains(log, `"cause":"OutOfTime"`) {
 		t.Errorf("error %v, want OutOfTime\n%s", err, log)
 	}
@@ -94,7 +106,9 @@ func TestPanicOfAnEngineShowsNoValue(t *testing.T) {
 	defer c.Close()
 	defer m.Close()
 	first := c.secret()
-	created, err := m.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("gate"), SecretString: &first, ClientRequestToken: aws.String(uuid.NewString())})
+	created, err := m.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String("gate"), SecretString: &first, ClientRequestToken: aws.String(uuid.NewString()),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -98,7 +98,8 @@ func ParseBool(name, text string, otherwise bool) (bool, error) {
 	case "false", "off", "no", "n", "0":
 		return false, nil
 	}
-	return otherwise, engine.Errorf(engine.InvalidConfiguration, "set it to true or false", "%s is %q, which is neither true nor false", name, text)
+	return otherwise, engine.Errorf(engine.InvalidConfiguration, "set it to true or false",
+		"%s is %q, which is neither true nor false", name, text)
 }
 
 // settings are the options of a rotation that belong to the machine, not to an engine.
@@ -164,7 +165,9 @@ func (o option) settings(p engine.PasswordPolicy) (settings, error) {
 	// A secret's tags may weaken its password only as long as it stays beyond guessing.
 	own, err := option{getenv: o.getenv}.settings(p)
 	if is, must := s.passwords.Strength(), min(own.passwords.Strength(), enough); err == nil && is < must {
-		err = engine.Errorf(engine.InvalidConfiguration, "set this for the function, or correct the tags that begin with rotator:", "the secret's tags allow passwords of only %d bits; tags may not go below %d", is, must)
+		err = engine.Errorf(engine.InvalidConfiguration,
+			"set this for the function, or correct the tags that begin with rotator:",
+			"the secret's tags allow passwords of only %d bits; tags may not go below %d", is, must)
 	}
 	return s, err
 }

@@ -100,7 +100,8 @@ func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, cu
 }
 
 // store stores a value that the target has issued, or revokes it.
-func (r *run) store(ctx context.Context, m engine.Minter, req *engine.Request, current version, next engine.Value) error {
+func (r *run) store(ctx context.Context, m engine.Minter, req *engine.Request, current version,
+	next engine.Value) error {
 	stored, err := r.secret.put(ctx, req.Version, r.event.RotationToken, next)
 	switch {
 	case err != nil: // it may be stored nevertheless
@@ -126,9 +127,11 @@ func (r *run) store(ctx context.Context, m engine.Minter, req *engine.Request, c
 		r.log.Info("revoked a value that was not stored")
 		return err
 	case err == nil: // the cause is not Revoke's: a refusal says nothing about the login that minted
-		return engine.Errorf(engine.TargetFailed, advice, "a new credential that was not stored could not be revoked: %w", rerr)
+		return engine.Errorf(engine.TargetFailed, advice,
+			"a new credential that was not stored could not be revoked: %w", rerr)
 	default:
 		e := withCause(err)
-		return engine.Errorf(e.Cause, e.Advice+"; "+advice, "%w; the new credential could not be revoked: %w", e.Err, rerr)
+		return engine.Errorf(e.Cause, e.Advice+"; "+advice,
+			"%w; the new credential could not be revoked: %w", e.Err, rerr)
 	}
 }

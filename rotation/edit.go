@@ -45,7 +45,8 @@ func (r *run) base(ctx context.Context, req *engine.Request, d description, pend
 // checkMadeFromCurrent is checkOnlyCredentialDiffers for a stored value. Comparing fields does not
 // reveal an edit of the credential itself, but a value that was made from current is younger than
 // it, or has its seal. After such an edit, only the operator knows which credential the target has.
-func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, d description, current, pending version) error {
+func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, d description,
+	current, pending version) error {
 	if !r.sealed(req, pending.value, current.id, current.value) {
 		// A seal of the version that is now AWSPREVIOUS means that AWSCURRENT was edited or rolled
 		// back.
@@ -65,8 +66,10 @@ func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, d d
 }
 
 func (r *run) editedError(current string) error {
-	return engine.Errorf(engine.SecretEdited, "the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
-		"the secret was edited during this rotation: the pending version was not made from version %s, which is now AWSCURRENT", current)
+	return engine.Errorf(engine.SecretEdited,
+		"the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
+		"the secret was edited during this rotation: the pending version was not made from version %s, "+
+			"which is now AWSCURRENT", current)
 }
 
 // checkNotEditedSince abandons the rotation if AWSCURRENT was edited between reading it and storing
@@ -87,7 +90,8 @@ func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from
 	if err := r.secret.move(ctx, awsPending, "", req.Version); err != nil {
 		return err
 	}
-	return engine.Errorf(engine.SecretEdited, "the edit is kept; rotate again", "the secret was edited while this rotation began: AWSCURRENT is now version %s", now.id)
+	return engine.Errorf(engine.SecretEdited, "the edit is kept; rotate again",
+		"the secret was edited while this rotation began: AWSCURRENT is now version %s", now.id)
 }
 
 // sealable reports whether the secret's passwords have a seal.
@@ -98,7 +102,8 @@ func (r *run) sealable(req *engine.Request) bool {
 // sealed reports whether a pending value's password proves that it was made from the version with
 // the given id by somebody who knew the credential.
 func (r *run) sealed(req *engine.Request, pending engine.Value, base string, credential engine.Value) bool {
-	return r.sealable(req) && req.Key(credential) != "" && req.Passwords.SealedTo(base, req.Key(credential), req.Key(pending))
+	return r.sealable(req) && req.Key(credential) != "" &&
+		req.Passwords.SealedTo(base, req.Key(credential), req.Key(pending))
 }
 
 // errForged is in the error for a pending value without the seal of an accepted credential.
@@ -118,6 +123,7 @@ func (r *run) authentic(req *engine.Request, accepted ...engine.Value) error {
 			return nil
 		}
 	}
-	return engine.Errorf(engine.SecretEdited, "find out who wrote version "+req.Version+", remove AWSPENDING from it and rotate again",
+	return engine.Errorf(engine.SecretEdited,
+		"find out who wrote version "+req.Version+", remove AWSPENDING from it and rotate again",
 		"the value labeled AWSPENDING was not created by this function: %w", errForged)
 }

@@ -49,7 +49,8 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 	if !slices.Contains([]Step{CreateSecret, SetSecret, TestSecret, FinishSecret}, step) {
 		faults = append(faults, "Step is not createSecret, setSecret, testSecret or finishSecret")
 	}
-	if a, err := arn.Parse(raw.SecretId); err != nil || a.Service != "secretsmanager" || !strings.HasPrefix(a.Resource, "secret:") {
+	if a, err := arn.Parse(raw.SecretId); err != nil || a.Service != "secretsmanager" ||
+		!strings.HasPrefix(a.Resource, "secret:") {
 		faults = append(faults, "SecretId is not the ARN of a secret")
 	}
 	if n := len(raw.ClientRequestToken); n < 32 || n > 64 {
@@ -62,7 +63,8 @@ func (e *Event) UnmarshalJSON(data []byte) error {
 	if faults != nil {
 		return engine.Errorf(engine.InvalidEvent, adviceEvent, "%s", strings.Join(faults, "; "))
 	}
-	*e = Event{Step: step, SecretID: raw.SecretId, ClientRequestToken: raw.ClientRequestToken, RotationToken: engine.StringValue(raw.RotationToken)}
+	*e = Event{Step: step, SecretID: raw.SecretId, ClientRequestToken: raw.ClientRequestToken,
+		RotationToken: engine.StringValue(raw.RotationToken)}
 	return nil
 }
 

@@ -25,8 +25,10 @@ func TestEventsAreReadAsSecretsManagerSendsThem(t *testing.T) {
 		"finishSecret": rotation.FinishSecret, "finish_secret": rotation.FinishSecret,
 	} {
 		var e rotation.Event
-		err := json.Unmarshal([]byte(`{"Step":"`+spelling+`","SecretId":"`+testARN+`","ClientRequestToken":"`+testToken+`","RotationToken":"e8b1f3f2-2a0c-4c9e-8c55-4a6f7d3c1b90","Extra":{"x":1}}`), &e)
-		if err != nil || e.Step != want || e.SecretID != testARN || e.ClientRequestToken != testToken || len(e.RotationToken.Reveal()) == 0 {
+		err := json.Unmarshal([]byte(`{"Step":"`+spelling+`","SecretId":"`+testARN+`","ClientRequestToken":"`+testToken+
+			`","RotationToken":"e8b1f3f2-2a0c-4c9e-8c55-4a6f7d3c1b90","Extra":{"x":1}}`), &e)
+		if err != nil || e.Step != want || e.SecretID != testARN || e.ClientRequestToken != testToken ||
+			len(e.RotationToken.Reveal()) == 0 {
 			t.Errorf("%s: %+v, %v", spelling, e, err)
 		}
 	}
@@ -34,16 +36,24 @@ func TestEventsAreReadAsSecretsManagerSendsThem(t *testing.T) {
 
 func TestBadEventsAreRefused(t *testing.T) {
 	for name, tc := range map[string]struct{ event, want string }{
-		"not an object":     {`[]`, "not a JSON object"},
-		"null step":         {`{"Step":null,"SecretId":"` + testARN + `","ClientRequestToken":"` + testToken + `"}`, "Step"},
-		"unknown step":      {`{"Step":"deleteSecret","SecretId":"` + testARN + `","ClientRequestToken":"` + testToken + `"}`, "Step"},
-		"step in capitals":  {`{"Step":"CREATESECRET","SecretId":"` + testARN + `","ClientRequestToken":"` + testToken + `"}`, "Step"},
-		"name, not ARN":     {`{"Step":"setSecret","SecretId":"app/db","ClientRequestToken":"` + testToken + `"}`, "SecretId"},
-		"ARN of another":    {`{"Step":"setSecret","SecretId":"arn:aws:iam::111122223333:role/x","ClientRequestToken":"` + testToken + `"}`, "SecretId"},
-		"short token":       {`{"Step":"setSecret","SecretId":"` + testARN + `","ClientRequestToken":"abc"}`, "ClientRequestToken"},
-		"bad rotationtoken": {`{"Step":"setSecret","SecretId":"` + testARN + `","ClientRequestToken":"` + testToken + `","RotationToken":"s3cr3t"}`, "RotationToken"},
-		"token a number":    {`{"Step":"setSecret","SecretId":"` + testARN + `","ClientRequestToken":"` + testToken + `","RotationToken":77777777}`, "text members"},
-		"all missing":       {`{}`, "ClientRequestToken"},
+		"not an object": {`[]`, "not a JSON object"},
+		"null step": {`{"Step":null,"SecretId":"` + testARN + `","ClientRequestToken":"` + testToken + `"}`,
+			"Step"},
+		"unknown step": {`{"Step":"deleteSecret","SecretId":"` + testARN + `","ClientRequestToken":"` +
+			testToken + `"}`, "Step"},
+		"step in capitals": {`{"Step":"CREATESECRET","SecretId":"` + testARN + `","ClientRequestToken":"` +
+			testToken + `"}`, "Step"},
+		"name, not ARN": {`{"Step":"setSecret","SecretId":"app/db","ClientRequestToken":"` + testToken + `"}`,
+			"SecretId"},
+		"ARN of another": {`{"Step":"setSecret","SecretId":"arn:aws:iam::111122223333:role/x","ClientRequestToken":"` +
+			testToken + `"}`, "SecretId"},
+		"short token": {`{"Step":"setSecret","SecretId":"` + testARN + `","ClientRequestToken":"abc"}`,
+			"ClientRequestToken"},
+		"bad rotationtoken": {`{"Step":"setSecret","SecretId":"` + testARN + `","ClientRequestToken":"` + testToken +
+			`","RotationToken":"s3cr3t"}`, "RotationToken"},
+		"token a number": {`{"Step":"setSecret","SecretId":"` + testARN + `","ClientRequestToken":"` + testToken +
+			`","RotationToken":77777777}`, "text members"},
+		"all missing": {`{}`, "ClientRequestToken"},
 	} {
 		var e rotation.Event
 		err := json.Unmarshal([]byte(tc.event), &e)
@@ -59,7 +69,8 @@ func TestBadEventsAreRefused(t *testing.T) {
 		}
 	}
 	var e rotation.Event
-	if err := json.Unmarshal([]byte(`{}`), &e); !strings.Contains(err.Error(), "Step") || !strings.Contains(err.Error(), "SecretId") {
+	if err := json.Unmarshal([]byte(`{}`), &e); !strings.Contains(err.Error(), "Step") ||
+		!strings.Contains(err.Error(), "SecretId") {
 		t.Errorf("not every fault is named: %v", err)
 	}
 }
@@ -69,7 +80,8 @@ func FuzzEvent(f *testing.F) {
 	f.Add([]byte(`{"Step":1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var e rotation.Event
-		if err := json.Unmarshal(data, &e); err == nil && string(data) != "null" && (e.Step == "" || e.SecretID == "" || len(e.ClientRequestToken) < 32) {
+		if err := json.Unmarshal(data, &e); err == nil && string(data) != "null" &&
+			(e.Step == "" || e.SecretID == "" || len(e.ClientRequestToken) < 32) {
 			t.Fatalf("an event that no step can act on was accepted: %+v", e)
 		}
 	})
@@ -78,9 +90,13 @@ func FuzzEvent(f *testing.F) {
 func TestNothingPrintsAValueOrAToken(t *testing.T) {
 	const hidden = "hunter2-hunter2"
 	var log strings.Builder
-	for _, x := range []any{engine.StringValue(`{"password":"` + hidden + `"}`), engine.BinaryValue([]byte(hidden)), engine.StringValue(hidden)} {
+	for _, x := range []any{
+		engine.StringValue(`{"password":"` + hidden + `"}`), engine.BinaryValue([]byte(hidden)),
+		engine.StringValue(hidden),
+	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%T %[1]p"} {
-			if s := fmt.Sprintf(verb, x); strings.Contains(s, hidden) || strings.Contains(s, fmt.Sprintf("%x", hidden)) {
+			if s := fmt.Sprintf(verb, x); strings.Contains(s, hidden) ||
+				strings.Contains(s, fmt.Sprintf("%x", hidden)) {
 				t.Errorf("%s prints %T: %s", verb, x, s)
 			}
 		}

@@ -35,8 +35,11 @@ func (r *run) exchange(ctx context.Context, do func(context.Context) error) erro
 		cause = engine.CauseOf(err)
 	}
 	r.log.Debug("engine answered", "cause", cause, "duration_ms", time.Since(begin).Milliseconds())
-	if end.Sub(begin) < fairChance && !time.Now().Before(end) && (cause == engine.Unreachable || cause == engine.TargetFailed) {
-		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more; if the target cannot be reached, the next error says why", "too little time was left for the target: %w", err)
+	if end.Sub(begin) < fairChance && !time.Now().Before(end) &&
+		(cause == engine.Unreachable || cause == engine.TargetFailed) {
+		return engine.Errorf(engine.OutOfTime,
+			"raise the function's timeout to 30 s or more; if the target cannot be reached, the next error says why",
+			"too little time was left for the target: %w", err)
 	}
 	return err
 }
@@ -102,6 +105,8 @@ func stuck(err error) error {
 	if !ok || e.Cause != engine.PolicyRejected {
 		return err
 	}
-	return engine.Errorf(engine.PolicyRejected, "correct the password settings, then abandon this rotation with `rotatorctl recover --yes`; the next one generates another value",
+	return engine.Errorf(engine.PolicyRejected,
+		"correct the password settings, then abandon this rotation with `rotatorctl recover --yes`; "+
+			"the next one generates another value",
 		"the target rejects the pending value: %w", e.Err)
 }

@@ -51,7 +51,8 @@ func (r *run) finish(ctx context.Context) error {
 	e := withCause(err)
 	advice := e.Advice
 	if e.Cause == engine.SecretEdited && (f.state == stateChanged || f.state == stateUnlabeled) {
-		advice = "copy the credential of version " + r.event.ClientRequestToken + " to AWSCURRENT, remove AWSPENDING from that version, and rotate again"
+		advice = "copy the credential of version " + r.event.ClientRequestToken +
+			" to AWSCURRENT, remove AWSPENDING from that version, and rotate again"
 	}
 	return engine.Errorf(e.Cause, advice, "%w; %s", e.Err, f.state)
 }
@@ -102,7 +103,8 @@ func (f *finishing) change(ctx context.Context) error {
 	end, _ := ctx.Deadline() // Handle sets one
 	left := end.Sub(begin)
 	if left < finishFloor {
-		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more", "finishSecret needs %s for the change, but has %s", finishFloor, left.Round(time.Millisecond))
+		return engine.Errorf(engine.OutOfTime, "raise the function's timeout to 30 s or more",
+			"finishSecret needs %s for the change, but has %s", finishFloor, left.Round(time.Millisecond))
 	}
 	defer func(until time.Time) { f.until = until }(f.until)
 	f.state = stateUnknown
@@ -125,7 +127,8 @@ func (f *finishing) change(ctx context.Context) error {
 	switch {
 	case accepted:
 		if err != nil {
-			f.log.Warn("login accepted although the change failed", "credential", awsPending, "cause", engine.CauseOf(err))
+			f.log.Warn("login accepted although the change failed", "credential", awsPending,
+				"cause", engine.CauseOf(err))
 		}
 		f.state = stateChanged
 		return nil
@@ -213,12 +216,14 @@ func (f *finishing) give(ctx context.Context, v engine.Value) error {
 	undo := *f.req
 	undo.Current, undo.Pending = graft(v, f.req.Pending, f.kind), v
 	var err error
-	proved := slices.ContainsFunc(f.accepted, func(a engine.Value) bool { return f.user(a) == f.user(v) && f.req.Key(a) == f.req.Key(v) })
+	proved := slices.ContainsFunc(f.accepted,
+		func(a engine.Value) bool { return f.user(a) == f.user(v) && f.req.Key(a) == f.req.Key(v) })
 	if proved && !f.kind.NoRestore && f.user(f.req.Pending) == f.user(v) && f.sameAccount(f.req.Pending, v) {
 		if undo.SuperuserChanges {
 			_, err = f.climb(ctx, f.superusers(ctx, f.req), as(&undo, f.engine.Set))
 		} else {
-			err = f.exchange(ctx, func(ctx context.Context) error { return f.engine.Set(ctx, undo.As(undo.Current, false)) })
+			err = f.exchange(ctx,
+				func(ctx context.Context) error { return f.engine.Set(ctx, undo.As(undo.Current, false)) })
 		}
 	}
 	lerr := f.tries(ctx, &undo, v)

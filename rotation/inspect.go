@@ -60,7 +60,8 @@ func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) 
 		if err != nil {
 			return err
 		}
-		i.state, i.Enabled, i.Current, i.Pending, i.Key, i.Tags = d, d.enabled, d.holder(awsCurrent), d.holder(awsPending), d.key, d.tags
+		i.state, i.Enabled, i.Current, i.Pending, i.Key, i.Tags = d, d.enabled, d.holder(awsCurrent),
+			d.holder(awsPending), d.key, d.tags
 		if i.Pending == i.Current {
 			i.Pending = ""
 		}
@@ -139,9 +140,11 @@ func (i *Inspection) FindSuperuser(ctx context.Context) (Credential, error) {
 	return i.find(ctx, i.run.superusers(ctx, i.Request), &probe)
 }
 
-func (i *Inspection) find(ctx context.Context, rungs iter.Seq2[rung, error], req *engine.Request) (found Credential, err error) {
+func (i *Inspection) find(ctx context.Context, rungs iter.Seq2[rung, error],
+	req *engine.Request) (found Credential, err error) {
 	err = i.do(ctx, func(r *run) error {
-		c, err := r.climb(ctx, rungs, func(ctx context.Context, c rung) error { return i.Engine.Verify(ctx, req, c.value) })
+		c, err := r.climb(ctx, rungs,
+			func(ctx context.Context, c rung) error { return i.Engine.Verify(ctx, req, c.value) })
 		if err == nil {
 			host, _ := c.value.Text("host")
 			found = Credential{Name: c.name, Version: c.version, Superuser: c.superuser, Host: host, value: c.value}
@@ -159,7 +162,8 @@ func (i *Inspection) CurrentOpens(ctx context.Context) (bool, error) {
 // PendingOpens reports whether the target accepts a single user's pending value that was made from
 // AWSCURRENT. Call Find first.
 func (i *Inspection) PendingOpens(ctx context.Context) (bool, error) {
-	if i.Request.Strategy != engine.SingleUser || i.pending.value.IsZero() || i.run.checkMadeFromCurrent(ctx, i.Request, i.state, i.current, i.pending) != nil {
+	if i.Request.Strategy != engine.SingleUser || i.pending.value.IsZero() ||
+		i.run.checkMadeFromCurrent(ctx, i.Request, i.state, i.current, i.pending) != nil {
 		return false, nil
 	}
 	return i.opens(ctx, i.pending.value)
@@ -215,7 +219,8 @@ func (i *Inspection) RevokePending(ctx context.Context, as Credential) error {
 		return nil
 	}
 	return i.do(ctx, func(r *run) error {
-		return r.exchange(ctx, func(ctx context.Context) error { return m.Revoke(ctx, i.Request.As(as.value, as.Superuser)) })
+		return r.exchange(ctx,
+			func(ctx context.Context) error { return m.Revoke(ctx, i.Request.As(as.value, as.Superuser)) })
 	})
 }
 

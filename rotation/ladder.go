@@ -25,7 +25,8 @@ const olderLimit = 5
 // climb calls try with one rung after another and returns the first that is not refused. Only a
 // refusal moves on. Any other error ends the climb, because acting on a guess is how users get
 // locked out.
-func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(context.Context, rung) error) (rung, error) {
+func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error],
+	try func(context.Context, rung) error) (rung, error) {
 	var refused []string
 	var first *engine.Error // the target's answer to the credential that should work
 	var forged error
@@ -58,7 +59,9 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error], try func(
 		first = engine.Errorf(engine.LoginRefused, "", "no credential was left to try")
 	}
 	const advice = "check the user at the target: its password, expiry, lock and right to log in"
-	return rung{}, engine.Errorf(engine.LoginRefused, cmp.Or(first.Advice, advice)+"; `rotatorctl recover` searches further", "the target refused %s: %w", strings.Join(refused, ", "), first.Err)
+	return rung{}, engine.Errorf(engine.LoginRefused,
+		cmp.Or(first.Advice, advice)+"; `rotatorctl recover` searches further", "the target refused %s: %w",
+		strings.Join(refused, ", "), first.Err)
 }
 
 // own yields the secret's own credentials of the given users, or of the current one, and then the

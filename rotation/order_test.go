@@ -13,7 +13,8 @@ import (
 // reading is the order in which to read the files, from the event to an engine.
 var reading = []string{
 	"inspect.go", "rotator.go", "create.go", "set.go", "test.go", "finish.go", "begin.go", "act.go",
-	"edit.go", "ladder.go", "superuser.go", "versions.go", "exchange.go", "secrets.go", "report.go", "config.go", "event.go",
+	"edit.go", "ladder.go", "superuser.go", "versions.go", "exchange.go", "secrets.go", "report.go", "config.go",
+	"event.go",
 }
 
 // TestReadsTopDown: no file calls a function or method of an earlier file.
@@ -37,7 +38,9 @@ func TestReadsTopDown(t *testing.T) {
 		}
 	}
 	sources, _ := filepath.Glob("*.go")
-	sources = slices.DeleteFunc(sources, func(name string) bool { return strings.HasSuffix(name, "_test.go") || name == "doc.go" })
+	sources = slices.DeleteFunc(sources, func(name string) bool {
+		return strings.HasSuffix(name, "_test.go") || name == "doc.go"
+	})
 	if len(sources) != len(reading) {
 		t.Errorf("the files are %v, which are not all named here", sources)
 	}
@@ -53,7 +56,8 @@ func TestReadsTopDown(t *testing.T) {
 			case *ast.CallExpr:
 				called, _ = n.Fun.(*ast.Ident)
 			}
-			if called != nil && called.Obj == nil && home[called.Name] != "" && slices.Index(reading, home[called.Name]) < at {
+			if called != nil && called.Obj == nil && home[called.Name] != "" &&
+				slices.Index(reading, home[called.Name]) < at {
 				t.Errorf("%s: %s is of %s", files.Position(called.Pos()), called.Name, home[called.Name])
 			}
 			return true

@@ -68,7 +68,8 @@ func (c *controller) secretAt(address, user string) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	host, port, _ := net.SplitHostPort(address)
-	return fmt.Sprintf(`{"engine":"gate","host":%q,"port":%s,"username":%q,"password":%q}`, host, port, user, c.passwords[user])
+	return fmt.Sprintf(`{"engine":"gate","host":%q,"port":%s,"username":%q,"password":%q}`, host,
+		port, user, c.passwords[user])
 }
 
 // opens reports whether the gate opens with a value.
@@ -95,30 +96,39 @@ func newManager() *manager {
 	if m.Server, err = sim.Serve(m.sim, "127.0.0.1:0"); err != nil {
 		panic(err) // no address on this machine is free
 	}
-	m.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(m.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	m.client = secretsmanager.New(secretsmanager.Options{
+		BaseEndpoint: aws.String(m.URL()), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", ""),
+	})
 	return m
 }
 
 // function registers handle as the rotation function.
 func (m *manager) function(handle func(context.Context, rotation.Event) error) {
-	m.sim.RegisterFunction(exampleARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
-		var e rotation.Event
-		if err := json.Unmarshal(payload, &e); err != nil {
-			return nil, "", err
-		}
-		if err := handle(ctx, e); err != nil {
-			return nil, "Unhandled", nil
-		}
-		return nil, "", nil
-	}))
+	m.sim.RegisterFunction(exampleARN,
+		sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+			var e rotation.Event
+			if err := json.Unmarshal(payload, &e); err != nil {
+				return nil, "", err
+			}
+			if err := handle(ctx, e); err != nil {
+				return nil, "Unhandled", nil
+			}
+			return nil, "", nil
+		}))
 }
 
 // rotate creates the secret with its first value and rotates it.
 func (m *manager) rotate(first string) {
 	ctx := context.Background()
-	_, err := m.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("gate"), SecretString: &first, ClientRequestToken: aws.String(uuid.NewString())})
+	_, err := m.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{
+		Name: aws.String("gate"), SecretString: &first, ClientRequestToken: aws.String(uuid.NewString()),
+	})
 	if err == nil {
-		_, err = m.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: aws.String("gate"), RotationLambdaARN: aws.String(exampleARN), ClientRequestToken: aws.String(uuid.NewString())})
+		_, err = m.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{
+			SecretId: aws.String("gate"), RotationLambdaARN: aws.String(exampleARN),
+			ClientRequestToken: aws.String(uuid.NewString()),
+		})
 	}
 	if err == nil {
 		err = m.sim.WaitRotation(ctx, "gate")
@@ -129,7 +139,8 @@ func (m *manager) rotate(first string) {
 }
 
 func (m *manager) current() engine.Value {
-	out, err := m.client.GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("gate")})
+	out, err := m.client.GetSecretValue(context.Background(),
+		&secretsmanager.GetSecretValueInput{SecretId: aws.String("gate")})
 	if err != nil {
 		return engine.Value{}
 	}
@@ -159,17 +170,21 @@ func TestTheProgramOfTheDocumentationRotates(t *testing.T) {
 		t.Errorf("the program is not formatted with gofmt: %v", err)
 	}
 	dir := t.TempDir()
-	source, bootstrap, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "bootstrap"), filepath.Join(dir, "overlay.json")
+	source, bootstrap, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "bootstrap"),
+		filepath.Join(dir, "overlay.json")
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	// To the compiler, the program is in this module.
-	files, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, "cmd", "gate", "main.go"): source}})
+	files, err := json.Marshal(map[string]any{
+		"Replace": map[string]string{filepath.Join(root, "cmd", "gate", "main.go"): source},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.WriteFile(source, []byte(program), 0o600), os.WriteFile(overlay, files, 0o600)); err != nil {
+	if err := errors.Join(os.WriteFile(source, []byte(program), 0o600),
+		os.WriteFile(overlay, files, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", bootstrap, "./cmd/gate")
@@ -192,7 +207,8 @@ func TestTheProgramOfTheDocumentationRotates(t *testing.T) {
 	m.rotate(string(first.Reveal()))
 	f.Close()
 	if now := m.current(); now.Equal(first) || !c.opens(now) || c.opens(first) {
-		t.Errorf("AWSCURRENT is new: %v, opens: %v; the first value opens: %v\n%s", !now.Equal(first), c.opens(now), c.opens(first), out.String())
+		t.Errorf("AWSCURRENT is new: %v, opens: %v; the first value opens: %v\n%s", !now.Equal(first), c.opens(now),
+			c.opens(first), out.String())
 	}
 }
 

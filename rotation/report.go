@@ -18,7 +18,8 @@ func (r *run) guard(err *error) {
 	if p := recover(); p != nil {
 		scrub := r.scrubber()
 		r.log.Error("panic", "stack", scrub(string(debug.Stack())))
-		*err = engine.Errorf(engine.InternalError, "report this with the stack from the log", "panic: %s", scrub(fmt.Sprint(p)))
+		*err = engine.Errorf(engine.InternalError, "report this with the stack from the log",
+			"panic: %s", scrub(fmt.Sprint(p)))
 	}
 }
 
@@ -27,7 +28,8 @@ func (r *run) guard(err *error) {
 func (r *run) report(ctx context.Context, err error) *engine.Error {
 	e := withCause(err)
 	scrub := r.scrubber()
-	out := &engine.Error{Cause: e.Cause, Advice: scrub(e.Advice), Step: string(r.event.Step), Err: errors.New(scrub(e.Err.Error()))}
+	out := &engine.Error{Cause: e.Cause, Advice: scrub(e.Advice), Step: string(r.event.Step),
+		Err: errors.New(scrub(e.Err.Error()))}
 	switch {
 	case ctx.Err() == nil:
 	case e.Cause == engine.TargetFailed:
@@ -61,5 +63,6 @@ func (r *run) see(v engine.Value) {
 // scrubber returns a function that removes every value the step has seen from a text. The secret's
 // ARN stays, whatever its value looks like.
 func (r *run) scrubber() func(string) string {
-	return scrub.New(append(slices.Clone(r.values), r.event.RotationToken), r.event.SecretID, append([]string{"password"}, r.kind.SecretFields...)...)
+	return scrub.New(append(slices.Clone(r.values), r.event.RotationToken), r.event.SecretID,
+		append([]string{"password"}, r.kind.SecretFields...)...)
 }

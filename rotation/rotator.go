@@ -52,7 +52,8 @@ func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	if err != nil {
 		failure := run.report(ctx, err)
 		run.seen.Cause = failure.Cause
-		run.log.Error("step failed", "cause", failure.Cause, "error", failure.Error(), "duration_ms", run.seen.Duration.Milliseconds())
+		run.log.Error("step failed", "cause", failure.Cause, "error", failure.Error(),
+			"duration_ms", run.seen.Duration.Milliseconds())
 		err = failure
 	} else {
 		run.log.Info("step done", "duration_ms", run.seen.Duration.Milliseconds())

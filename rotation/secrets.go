@@ -22,11 +22,16 @@ import (
 // *secretsmanager.Client implements it. ListSecretVersionIds is optional: a role that may not call
 // it loses only recovery from older versions.
 type SecretsManager interface {
-	DescribeSecret(context.Context, *secretsmanager.DescribeSecretInput, ...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error)
-	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
-	PutSecretValue(context.Context, *secretsmanager.PutSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error)
-	UpdateSecretVersionStage(context.Context, *secretsmanager.UpdateSecretVersionStageInput, ...func(*secretsmanager.Options)) (*secretsmanager.UpdateSecretVersionStageOutput, error)
-	ListSecretVersionIds(context.Context, *secretsmanager.ListSecretVersionIdsInput, ...func(*secretsmanager.Options)) (*secretsmanager.ListSecretVersionIdsOutput, error)
+	DescribeSecret(context.Context, *secretsmanager.DescribeSecretInput,
+		...func(*secretsmanager.Options)) (*secretsmanager.DescribeSecretOutput, error)
+	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput,
+		...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+	PutSecretValue(context.Context, *secretsmanager.PutSecretValueInput,
+		...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error)
+	UpdateSecretVersionStage(context.Context, *secretsmanager.UpdateSecretVersionStageInput,
+		...func(*secretsmanager.Options)) (*secretsmanager.UpdateSecretVersionStageOutput, error)
+	ListSecretVersionIds(context.Context, *secretsmanager.ListSecretVersionIdsInput,
+		...func(*secretsmanager.Options)) (*secretsmanager.ListSecretVersionIdsOutput, error)
 }
 
 // The staging labels that have a meaning to Secrets Manager.
@@ -87,7 +92,8 @@ func (s *secret) describe(ctx context.Context) (description, error) {
 	if err != nil {
 		return description{}, secretsManagerError("DescribeSecret", s.arn, err)
 	}
-	d := description{enabled: aws.ToBool(out.RotationEnabled), labels: out.VersionIdsToStages, key: aws.ToString(out.KmsKeyId), manager: Manager(out), tags: make(map[string]string, len(out.Tags))}
+	d := description{enabled: aws.ToBool(out.RotationEnabled), labels: out.VersionIdsToStages,
+		key: aws.ToString(out.KmsKeyId), manager: Manager(out), tags: make(map[string]string, len(out.Tags))}
 	for _, t := range out.Tags {
 		d.tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
@@ -119,7 +125,8 @@ func (s *secret) get(ctx context.Context, id, label string) (version, error) {
 	if err != nil {
 		return version{}, secretsManagerError("GetSecretValue", s.arn, err)
 	}
-	v := version{arn: aws.ToString(out.ARN), id: aws.ToString(out.VersionId), labels: out.VersionStages, created: aws.ToTime(out.CreatedDate)}
+	v := version{arn: aws.ToString(out.ARN), id: aws.ToString(out.VersionId), labels: out.VersionStages,
+		created: aws.ToTime(out.CreatedDate)}
 	if out.SecretString != nil {
 		v.value = engine.StringValue(*out.SecretString)
 	} else {
@@ -197,7 +204,8 @@ func (s *secret) move(ctx context.Context, label, to, from string) error {
 // older returns the versions without a label, newest first, without their values.
 func (s *secret) older(ctx context.Context) ([]version, error) {
 	var list []types.SecretVersionsListEntry
-	pages := secretsmanager.NewListSecretVersionIdsPaginator(s.api, &secretsmanager.ListSecretVersionIdsInput{SecretId: &s.arn, IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(100)},
+	pages := secretsmanager.NewListSecretVersionIdsPaginator(s.api, &secretsmanager.ListSecretVersionIdsInput{
+		SecretId: &s.arn, IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(100)},
 		func(o *secretsmanager.ListSecretVersionIdsPaginatorOptions) { o.StopOnDuplicateToken = true })
 	for pages.HasMorePages() {
 		out, err := pages.NextPage(ctx)
@@ -211,7 +219,9 @@ func (s *secret) older(ctx context.Context) ([]version, error) {
 	})
 	var versions []version
 	for _, v := range list {
-		if !slices.ContainsFunc(v.VersionStages, func(l string) bool { return l == awsCurrent || l == awsPending || l == awsPrevious }) {
+		if !slices.ContainsFunc(v.VersionStages, func(l string) bool {
+			return l == awsCurrent || l == awsPending || l == awsPrevious
+		}) {
 			versions = append(versions, version{id: aws.ToString(v.VersionId), created: aws.ToTime(v.CreatedDate)})
 		}
 	}
@@ -231,7 +241,8 @@ func undecipherable(err error) bool {
 	return denied(err) || ok && (api.ErrorCode() == "DecryptionFailure" || strings.HasPrefix(api.ErrorCode(), "KMS"))
 }
 
-const adviceReach = "check that the function can reach Secrets Manager: in a VPC it needs an interface endpoint or a NAT gateway"
+const adviceReach = "check that the function can reach Secrets Manager: " +
+	"in a VPC it needs an interface endpoint or a NAT gateway"
 
 // secretsManagerError gives an error of the API its cause and advice.
 func secretsManagerError(operation, arn string, err error) error {
@@ -240,7 +251,8 @@ func secretsManagerError(operation, arn string, err error) error {
 	}
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
-		return engine.Errorf(engine.SecretsManagerFailed, adviceReach, "%s of %s: %w", operation, arn, awserror.Brief(err))
+		return engine.Errorf(engine.SecretsManagerFailed, adviceReach, "%s of %s: %w",
+			operation, arn, awserror.Brief(err))
 	}
 	advice := "check the error code and try again; Secrets Manager retries automatically"
 	switch api.ErrorCode() {

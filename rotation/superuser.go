@@ -79,7 +79,8 @@ func (r *run) sameOwner(superuser string) error {
 	if Account(superuser) == Account(r.secret.arn) {
 		return nil
 	}
-	return engine.Errorf(engine.InvalidSecret, "keep the superuser secret in the account of the secret", "the superuser secret %s is in another account", superuser)
+	return engine.Errorf(engine.InvalidSecret, "keep the superuser secret in the account of the secret",
+		"the superuser secret %s is in another account", superuser)
 }
 
 // superuserLogin reads the superuser's credential with a label. If no version has the label, the
@@ -102,7 +103,9 @@ func (r *run) superuserLogin(ctx context.Context, s *secret, req *engine.Request
 // explainAbsent turns errAbsent into an error that names the superuser secret.
 func explainAbsent(err error, arn string) error {
 	if errors.Is(err, errAbsent) {
-		return engine.Errorf(engine.InvalidSecret, "check the ARN in the secret's value, and that the superuser secret has a value", "the superuser secret %s does not exist or has no value", arn)
+		return engine.Errorf(engine.InvalidSecret,
+			"check the ARN in the secret's value, and that the superuser secret has a value",
+			"the superuser secret %s does not exist or has no value", arn)
 	}
 	return err
 }
@@ -116,7 +119,8 @@ func SameHost(a, b string) bool {
 // login to the request's database.
 func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v engine.Value) (engine.Value, error) {
 	invalid := func(format string, args ...any) error {
-		return engine.Errorf(engine.InvalidSecret, "the superuser secret must be of the same engine and name the same database server", format, args...)
+		return engine.Errorf(engine.InvalidSecret,
+			"the superuser secret must be of the same engine and name the same database server", format, args...)
 	}
 	if !v.IsObject() {
 		return v, invalid("the superuser secret %s cannot be read: %s", s.arn, v.Fault())

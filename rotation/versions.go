@@ -16,7 +16,8 @@ func (r *run) current(ctx context.Context) (version, error) {
 		return v, errDone
 	}
 	if errors.Is(err, errAbsent) {
-		return v, engine.Errorf(engine.InvalidSecret, "store a first value in the secret", "the secret %s has no current value", r.secret.arn)
+		return v, engine.Errorf(engine.InvalidSecret, "store a first value in the secret",
+			"the secret %s has no current value", r.secret.arn)
 	}
 	if err == nil {
 		r.seen.Age = time.Since(v.created)

@@ -17,7 +17,8 @@ func (s *Sim) deleteSecret(c *caller, in deleteInput) (any, *fault) {
 	if in.RecoveryWindowInDays != nil {
 		days = *in.RecoveryWindowInDays
 		if in.ForceDeleteWithoutRecovery {
-			return nil, invalidParameter("You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
+			return nil, invalidParameter(
+				"You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays.")
 		}
 		if days < 7 || days > 30 {
 			return nil, invalidParameter("The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")

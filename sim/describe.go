@@ -34,7 +34,8 @@ func (s *Sim) describeSecret(c *caller, in idInput) (any, *fault) {
 
 // describe returns what DescribeSecret and ListSecrets have in common.
 func (s *Sim) describe(sec *secret) answer {
-	out := answer{"ARN": sec.ARN, "Name": sec.Name, "CreatedDate": stamp(sec.Created), "LastChangedDate": stamp(sec.Changed)}
+	out := answer{"ARN": sec.ARN, "Name": sec.Name, "CreatedDate": stamp(sec.Created),
+		"LastChangedDate": stamp(sec.Changed)}
 	r := &sec.Rotation
 	if sec.ownKey() {
 		out["KmsKeyId"] = sec.Key
@@ -56,7 +57,10 @@ func (s *Sim) describe(sec *secret) answer {
 	if r.Rules != nil {
 		out["RotationRules"] = r.Rules.shown()
 	}
-	for name, t := range map[string]time.Time{"LastAccessedDate": sec.Accessed, "LastRotatedDate": r.Last, "DeletedDate": sec.Deleted, "NextRotationDate": r.Next} {
+	for name, t := range map[string]time.Time{
+		"LastAccessedDate": sec.Accessed, "LastRotatedDate": r.Last, "DeletedDate": sec.Deleted,
+		"NextRotationDate": r.Next,
+	} {
 		if !t.IsZero() {
 			out[name] = stamp(t)
 		}
@@ -100,7 +104,8 @@ func (s *Sim) listSecretVersionIds(c *caller, in listVersionsInput) (any, *fault
 	}
 	versions := []answer{}
 	for _, v := range page {
-		e := answer{"VersionId": v.ID, "CreatedDate": stamp(v.Created), "KmsKeyIds": []string{cmp.Or(sec.Key, "DefaultEncryptionKey")}}
+		e := answer{"VersionId": v.ID, "CreatedDate": stamp(v.Created),
+			"KmsKeyIds": []string{cmp.Or(sec.Key, "DefaultEncryptionKey")}}
 		if l := sec.stages(v.ID); l != nil {
 			e["VersionStages"] = l
 		}

@@ -35,7 +35,9 @@ func markedForDeletion() *fault {
 }
 
 func tokenUsed(token, arn string) *fault {
-	return &fault{"ResourceExistsException", fmt.Sprintf("You can't use ClientRequestToken %s because that value is already in use for a version of secret %s.", token, arn)}
+	return &fault{"ResourceExistsException",
+		fmt.Sprintf("You can't use ClientRequestToken %s because that value is already in use for a version of "+
+			"secret %s.", token, arn)}
 }
 
 // limitExceeded is for the quotas of a secret. Unknown: AWS's texts.

@@ -66,7 +66,8 @@ func (s *Sim) note(sec *secret, p Progress) {
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/retrieve-ct-entries.html
 func (s *Sim) announce(sec *secret, name, token, message string) {
 	now := s.clock.Now().UTC()
-	s.note(sec, Progress{Time: now, Secret: sec.ARN, Name: sec.Name, Version: token, Event: name, Err: message, Labels: maps.Clone(sec.Labels)})
+	s.note(sec, Progress{Time: now, Secret: sec.ARN, Name: sec.Name, Version: token, Event: name, Err: message,
+		Labels: maps.Clone(sec.Labels)})
 	if s.opts.Events == nil {
 		return
 	}
@@ -75,18 +76,21 @@ func (s *Sim) announce(sec *secret, name, token, message string) {
 		request = "Rotation-" + sec.ARN + "-" + token
 	}
 	detail := map[string]any{
-		"eventVersion": "1.08", "eventType": "AwsServiceEvent", "eventSource": "secretsmanager.amazonaws.com", "eventName": name,
-		"eventTime": now.Format(time.RFC3339), "awsRegion": sec.region(),
+		"eventVersion": "1.08", "eventType": "AwsServiceEvent", "eventSource": "secretsmanager.amazonaws.com",
+		"eventName": name, "eventTime": now.Format(time.RFC3339), "awsRegion": sec.region(),
 		"sourceIPAddress": "secretsmanager.amazonaws.com", "userAgent": "secretsmanager.amazonaws.com",
 		"userIdentity":      map[string]string{"accountId": sec.Account, "invokedBy": "secretsmanager.amazonaws.com"},
-		"requestParameters": nil, "responseElements": nil, "additionalEventData": map[string]string{"SecretId": sec.ARN},
-		"requestID": request, "eventID": uuid.NewString(), "readOnly": false, "managementEvent": true, "recipientAccountId": sec.Account, "eventCategory": "Management",
+		"requestParameters": nil, "responseElements": nil,
+		"additionalEventData": map[string]string{"SecretId": sec.ARN},
+		"requestID":           request, "eventID": uuid.NewString(), "readOnly": false, "managementEvent": true,
+		"recipientAccountId": sec.Account, "eventCategory": "Management",
 	}
 	if message != "" {
 		detail["errorMessage"] = message
 	}
 	line, err := json.Marshal(map[string]any{
-		"version": "0", "id": uuid.NewString(), "detail-type": "AWS Service Event via CloudTrail", "source": "aws.secretsmanager", "account": sec.Account,
+		"version": "0", "id": uuid.NewString(), "detail-type": "AWS Service Event via CloudTrail",
+		"source": "aws.secretsmanager", "account": sec.Account,
 		"time": now.Format(time.RFC3339), "region": sec.region(), "resources": []string{}, "detail": detail,
 	})
 	if err == nil {

@@ -12,7 +12,10 @@ import (
 )
 
 func TestFaultsAreReadAndPrintedTheSame(t *testing.T) {
-	for _, args := range [][]string{{"all"}, {"seed=7", "all"}, {"all=0.3", "slow=0"}, {"crash"}, {"duplicate=0.5", "slow=1", "seed=3"}, {"throttle,stale-read=0.2"}} {
+	for _, args := range [][]string{
+		{"all"}, {"seed=7", "all"}, {"all=0.3", "slow=0"}, {"crash"}, {"duplicate=0.5", "slow=1", "seed=3"},
+		{"throttle,stale-read=0.2"},
+	} {
 		f, err := ParseFaults(args)
 		if err != nil || f == nil {
 			t.Errorf("%q: %v", args, err)
@@ -37,7 +40,9 @@ func TestFaultsAreReadAndPrintedTheSame(t *testing.T) {
 			t.Errorf("%q is %v, %v", args, f, err)
 		}
 	}
-	for _, bad := range []string{"nonsense", "crash=2", "crash=-1", "crash=NaN", "crash=x", "seed=x", "seed=7", "all=2", "none,crash"} {
+	for _, bad := range []string{
+		"nonsense", "crash=2", "crash=-1", "crash=NaN", "crash=x", "seed=x", "seed=7", "all=2", "none,crash",
+	} {
 		if _, err := ParseFaults([]string{bad}); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
@@ -71,7 +76,9 @@ func TestFaultThrottleRefusesBeforeAnythingIsDone(t *testing.T) {
 func TestFaultLostAnswerDoesItsWorkAndTheSDKRetries(t *testing.T) {
 	b := newBench(t, Options{Faults: NewFaults(2, map[Fault]float64{LostAnswer: 0.4})})
 	for i := range 20 {
-		if _, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String(fmt.Sprint("s", i)), SecretString: aws.String("v")}, patient); err != nil {
+		if _, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{
+			Name: aws.String(fmt.Sprint("s", i)), SecretString: aws.String("v"),
+		}, patient); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -92,8 +99,11 @@ func TestFaultStaleReadMissesTheLastWriteForAWhile(t *testing.T) {
 	b.create("db")
 	b.settle(time.Minute)
 	b.put("db", 2, "two", pending)
-	_, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db"), VersionStage: aws.String(pending)})
-	refused(t, err, "ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: AWSPENDING")
+	_, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{
+		SecretId: aws.String("db"), VersionStage: aws.String(pending),
+	})
+	refused(t, err, "ResourceNotFoundException",
+		"Secrets Manager can't find the specified secret value for staging label: AWSPENDING")
 	b.wantStages("db", "1:[AWSCURRENT]")
 	b.settle(staleFor + time.Millisecond)
 	b.wantStages("db", "1:[AWSCURRENT] 2:[AWSPENDING]")
@@ -160,7 +170,9 @@ func TestQuotasCountAnAccountsCallsPerSecond(t *testing.T) {
 	b := newBench(t, Options{Quotas: true})
 	b.create("db")
 	put := func(s *Sim, account string) string {
-		_, f := operations["PutSecretValue"].do(s, &caller{account: account, region: "us-east-1", operation: "PutSecretValue"}, []byte(`{"SecretId":"db","ClientRequestToken":"`+id(1)+`","SecretString":"one"}`))
+		_, f := operations["PutSecretValue"].do(s,
+			&caller{account: account, region: "us-east-1", operation: "PutSecretValue"},
+			[]byte(`{"SecretId":"db","ClientRequestToken":"`+id(1)+`","SecretString":"one"}`))
 		if f == nil {
 			return ""
 		}
@@ -189,14 +201,18 @@ func TestQuotasCountAnAccountsCallsPerSecond(t *testing.T) {
 }
 
 func TestStaleReadsAndQuotasFollowTheClientsTimeNotTheClock(t *testing.T) {
-	b := newBench(t, Options{Clock: FastTime(begin, 1e5), Quotas: true, Faults: NewFaults(1, map[Fault]float64{StaleRead: 1})})
+	b := newBench(t, Options{
+		Clock: FastTime(begin, 1e5), Quotas: true, Faults: NewFaults(1, map[Fault]float64{StaleRead: 1}),
+	})
 	b.create("db")
 	b.put("db", 2, "two", pending)
 	time.Sleep(5 * time.Millisecond) // eight minutes of the clock's time
 	b.wantStages("db", "1:[AWSCURRENT]")
 	start, n := time.Now(), 0
 	for range 300 {
-		if err := b.putError(&sm.PutSecretValueInput{SecretString: aws.String("one"), ClientRequestToken: aws.String(id(1))}); err == nil {
+		if err := b.putError(&sm.PutSecretValueInput{
+			SecretString: aws.String("one"), ClientRequestToken: aws.String(id(1)),
+		}); err == nil {
 			n++
 		}
 	}

@@ -32,7 +32,8 @@ func (f *fleet) drawn() float64 {
 }
 
 // apiCall makes an API call, with the SDK's three attempts and pauses.
-func apiCall[In any](ctx context.Context, f *fleet, group string, do func(*Sim, *caller, In) (any, *fault), in In) (any, error) {
+func apiCall[In any](ctx context.Context, f *fleet, group string, do func(*Sim, *caller, In) (any, *fault),
+	in In) (any, error) {
 	const account = "123456789012"
 	c := &caller{account: account, region: "us-east-1", arn: "arn:aws:iam::" + account + ":root"}
 	for try := 0; ; try++ {
@@ -77,14 +78,20 @@ func (f *fleet) Invoke(ctx context.Context, payload []byte) ([]byte, string, err
 			return nil, "", err
 		}
 		value := "made for " + r.ClientRequestToken
-		_, err = apiCall(ctx, f, "write", (*Sim).putSecretValue, putInput{SecretId: r.SecretId, ClientRequestToken: r.ClientRequestToken, SecretString: &value, VersionStages: []string{pending}, RotationToken: r.RotationToken})
+		_, err = apiCall(ctx, f, "write", (*Sim).putSecretValue, putInput{
+			SecretId: r.SecretId, ClientRequestToken: r.ClientRequestToken, SecretString: &value,
+			VersionStages: []string{pending}, RotationToken: r.RotationToken,
+		})
 	case "setSecret", "testSecret":
 		err = f.clock.Sleep(ctx, 200*time.Millisecond)
 	case "finishSecret":
 		for v, labels := range d.(answer)["VersionIdsToStages"].(map[string][]string) {
 			for _, l := range labels {
 				if l == current && v != r.ClientRequestToken {
-					_, err = apiCall(ctx, f, "write", (*Sim).updateSecretVersionStage, stageInput{SecretId: r.SecretId, VersionStage: current, MoveToVersionId: r.ClientRequestToken, RemoveFromVersionId: v})
+					_, err = apiCall(ctx, f, "write", (*Sim).updateSecretVersionStage, stageInput{
+						SecretId: r.SecretId, VersionStage: current, MoveToVersionId: r.ClientRequestToken,
+						RemoveFromVersionId: v,
+					})
 				}
 			}
 		}
@@ -95,20 +102,27 @@ func (f *fleet) Invoke(ctx context.Context, payload []byte) ([]byte, string, err
 // newFleet creates n secrets with a rotation schedule but without an immediate rotation.
 func newFleet(tb testing.TB, n int, schedule func(i int) string) *fleet {
 	tb.Helper()
-	f := &fleet{clock: NewManualClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), chance: rand.New(rand.NewPCG(1, 2)), fails: 0.002, down: func(time.Time) bool { return false }}
+	f := &fleet{
+		clock: NewManualClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), chance: rand.New(rand.NewPCG(1, 2)),
+		fails: 0.002, down: func(time.Time) bool { return false },
+	}
 	f.Sim = New(Options{Clock: f.clock, Quotas: true, History: 4})
 	f.RegisterFunction(lambda, f)
 	for i := range n {
 		f.clock.Advance(50 * time.Millisecond) // 20 a second
-		f.must(tb, "CreateSecret", fmt.Sprintf(`{"Name":"s%d","ClientRequestToken":"%s","SecretString":"one"}`, i, id(1)))
-		f.must(tb, "RotateSecret", fmt.Sprintf(`{"SecretId":"s%d","ClientRequestToken":"%s","RotationLambdaARN":"%s","RotateImmediately":false,"RotationRules":{"ScheduleExpression":%q,"Duration":"1h"}}`, i, id(2), lambda, schedule(i)))
+		f.must(tb, "CreateSecret",
+			fmt.Sprintf(`{"Name":"s%d","ClientRequestToken":"%s","SecretString":"one"}`, i, id(1)))
+		f.must(tb, "RotateSecret",
+			fmt.Sprintf(`{"SecretId":"s%d","ClientRequestToken":"%s","RotationLambdaARN":"%s","RotateImmediately":false,"RotationRules":{"ScheduleExpression":%q,"Duration":"1h"}}`, i, id(2), lambda, schedule(i)))
 	}
 	f.clock.Advance(time.Hour)
 	return f
 }
 
 func (f *fleet) must(tb testing.TB, op, in string) {
-	if _, bad := operations[op].do(f.Sim, &caller{account: "123456789012", region: "us-east-1", operation: op}, []byte(in)); bad != nil {
+	if _, bad := operations[op].do(f.Sim, &caller{
+		account: "123456789012", region: "us-east-1", operation: op,
+	}, []byte(in)); bad != nil {
 		tb.Fatal(op, bad)
 	}
 }

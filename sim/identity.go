@@ -50,9 +50,11 @@ func (s *Sim) owner(id string) *caller {
 }
 
 var (
-	credentialForm = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/(\d{8})/([^/,\s]+)/([^/,\s]+)/aws4_request,\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})$`)
-	accountForm    = regexp.MustCompile(`^\d{12}$`)
-	issuedForm     = regexp.MustCompile(`^A[KS]IA[A-Z0-7]{16}$`)
+	credentialForm = regexp.MustCompile(
+		`^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/(\d{8})/([^/,\s]+)/([^/,\s]+)/aws4_request,` +
+			`\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})$`)
+	accountForm = regexp.MustCompile(`^\d{12}$`)
+	issuedForm  = regexp.MustCompile(`^A[KS]IA[A-Z0-7]{16}$`)
 )
 
 // obviouslyFake lists words: an access key in AWS's format must contain one of them.
@@ -90,11 +92,13 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 	}
 	m := credentialForm.FindStringSubmatch(header)
 	if m == nil {
-		return nil, &fault{"IncompleteSignatureException", "The Authorization header is not an AWS4-HMAC-SHA256 signature."}
+		return nil, &fault{"IncompleteSignatureException",
+			"The Authorization header is not an AWS4-HMAC-SHA256 signature."}
 	}
 	key, scope := m[1], m[4]
 	if scope != service {
-		return nil, &fault{"InvalidSignatureException", "Credential should be scoped to correct service: '" + service + "'. "}
+		return nil, &fault{"InvalidSignatureException",
+			"Credential should be scoped to correct service: '" + service + "'. "}
 	}
 	s.mu.Lock()
 	have := s.sessions[key]
@@ -103,7 +107,9 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 	case have == nil && strings.HasPrefix(key, simulated):
 		return nil, &fault{"UnrecognizedClientException", "The security token included in the request is invalid."}
 	case have == nil && looksReal(key):
-		return nil, &fault{"UnrecognizedClientException", "The simulator refuses access keys that look like real ones. Set AWS_ACCESS_KEY_ID to a word such as test, or to the twelve digits of an account."}
+		return nil, &fault{"UnrecognizedClientException",
+			"The simulator refuses access keys that look like real ones. Set AWS_ACCESS_KEY_ID to a word such as " +
+				"test, or to the twelve digits of an account."}
 	case have == nil && accountForm.MatchString(key):
 		return &caller{account: key, region: m[3], arn: "arn:aws:iam::" + key + ":root"}, nil
 	case have == nil:
@@ -113,7 +119,11 @@ func (s *Sim) identify(r *http.Request, body []byte, service string) (*caller, *
 	case time.Now().After(have.expires):
 		return nil, &fault{"ExpiredTokenException", "The security token included in the request is expired"}
 	case !have.signed(r, body, key, m[3], m[4], m[5], m[6]):
-		return nil, &fault{"InvalidSignatureException", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."}
+		return nil, &fault{
+			"InvalidSignatureException",
+			"The request signature we calculated does not match the signature you provided. Check your AWS " +
+				"Secret Access Key and signing method. Consult the service documentation for details.",
+		}
 	}
 	return &caller{account: have.account, region: m[3], arn: have.arn, assumed: true, role: have.role}, nil
 }
@@ -137,8 +147,9 @@ func (have *session) signed(r *http.Request, body []byte, key, region, service, 
 		again.ContentLength = -1
 	}
 	sum := sha256.Sum256(body)
-	err = v4.NewSigner().SignHTTP(context.Background(), aws.Credentials{AccessKeyID: key, SecretAccessKey: have.secret, SessionToken: have.token},
-		again, hex.EncodeToString(sum[:]), service, region, when)
+	credentials := aws.Credentials{AccessKeyID: key, SecretAccessKey: have.secret, SessionToken: have.token}
+	err = v4.NewSigner().SignHTTP(context.Background(), credentials, again, hex.EncodeToString(sum[:]),
+		service, region, when)
 	return err == nil && strings.HasSuffix(again.Header.Get("Authorization"), "Signature="+signature)
 }
 

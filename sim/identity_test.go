@@ -41,8 +41,11 @@ func (b *bench) assume(externalID string) (*sm.Client, aws.CredentialsProvider, 
 	if err != nil {
 		return nil, nil, err
 	}
-	p := credentials.NewStaticCredentialsProvider(*out.Credentials.AccessKeyId, *out.Credentials.SecretAccessKey, *out.Credentials.SessionToken)
-	return sm.New(sm.Options{BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: p}), p, nil
+	p := credentials.NewStaticCredentialsProvider(*out.Credentials.AccessKeyId, *out.Credentials.SecretAccessKey,
+		*out.Credentials.SessionToken)
+	return sm.New(sm.Options{
+		BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: p,
+	}), p, nil
 }
 
 func TestTheAccessKeyDecidesTheAccount(t *testing.T) {
@@ -75,10 +78,12 @@ func TestAnAssumedRoleActsInItsAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := b.tokens(p).GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err != nil || *out.Arn != "arn:aws:sts::"+mine+":assumed-role/rotation/rotator" || !strings.HasSuffix(*out.UserId, ":rotator") {
+	if err != nil || *out.Arn != "arn:aws:sts::"+mine+":assumed-role/rotation/rotator" ||
+		!strings.HasSuffix(*out.UserId, ":rotator") {
 		t.Errorf("%+v, %v", out, err)
 	}
-	if v, err := client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil || *v.SecretString != "one" {
+	if v, err := client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil ||
+		*v.SecretString != "one" {
 		t.Errorf("%+v, %v", v, err)
 	}
 }
@@ -93,14 +98,19 @@ func TestAssumeRoleRequiresAnExistingRoleAndItsExternalID(t *testing.T) {
 	}
 	for _, external := range []string{"", "wrong"} {
 		_, _, err := b.assume(external)
-		refused(t, err, "AccessDenied", "User: arn:aws:iam::"+theirs+":root is not authorized to perform: sts:AssumeRole on resource: "+role)
+		refused(t, err, "AccessDenied",
+			"User: arn:aws:iam::"+theirs+":root is not authorized to perform: sts:AssumeRole on resource: "+role)
 	}
 	if _, _, err := b.assume("open sesame"); err != nil {
 		t.Error(err)
 	}
-	_, err := b.tokens(static(theirs)).AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::" + mine + ":role/other"), RoleSessionName: aws.String("rotator")})
+	_, err := b.tokens(static(theirs)).AssumeRole(ctx, &sts.AssumeRoleInput{
+		RoleArn: aws.String("arn:aws:iam::" + mine + ":role/other"), RoleSessionName: aws.String("rotator"),
+	})
 	refused(t, err, "AccessDenied", "")
-	_, err = b.tokens(static(theirs)).AssumeRole(ctx, &sts.AssumeRoleInput{RoleArn: aws.String("arn:aws:iam::1:role/other"), RoleSessionName: aws.String("rotator")})
+	_, err = b.tokens(static(theirs)).AssumeRole(ctx, &sts.AssumeRoleInput{
+		RoleArn: aws.String("arn:aws:iam::1:role/other"), RoleSessionName: aws.String("rotator"),
+	})
 	refused(t, err, "ValidationError", "")
 }
 
@@ -115,14 +125,19 @@ func TestCredentialsThatWereNotIssuedAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	describe := func(key, secret, token string) error {
-		_, err := sm.New(sm.Options{BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: credentials.NewStaticCredentialsProvider(key, secret, token)}).ListSecrets(ctx, &sm.ListSecretsInput{})
+		_, err := sm.New(sm.Options{
+			BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{},
+			Credentials: credentials.NewStaticCredentialsProvider(key, secret, token),
+		}).ListSecrets(ctx, &sm.ListSecretsInput{})
 		return err
 	}
 	if err := describe(good.AccessKeyID, good.SecretAccessKey, good.SessionToken); err != nil {
 		t.Error(err)
 	}
-	refused(t, describe(good.AccessKeyID, "another", good.SessionToken), "InvalidSignatureException", "The request signature we calculated does not match")
-	refused(t, describe(good.AccessKeyID, good.SecretAccessKey, "another"), "UnrecognizedClientException", "The security token included in the request is invalid.")
+	refused(t, describe(good.AccessKeyID, "another", good.SessionToken), "InvalidSignatureException",
+		"The request signature we calculated does not match")
+	refused(t, describe(good.AccessKeyID, good.SecretAccessKey, "another"), "UnrecognizedClientException",
+		"The security token included in the request is invalid.")
 	b.mu.Lock()
 	b.sessions[good.AccessKeyID].expires = time.Now().Add(-time.Second)
 	b.mu.Unlock()
@@ -141,7 +156,9 @@ func TestKeysThatLookRealAndUnsignedRequestsAreRefused(t *testing.T) {
 			t.Errorf("%s: %v", key, err)
 		}
 	}
-	_, err := sm.New(sm.Options{BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: aws.AnonymousCredentials{}}).ListSecrets(ctx, &sm.ListSecretsInput{})
+	_, err := sm.New(sm.Options{
+		BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: aws.AnonymousCredentials{},
+	}).ListSecrets(ctx, &sm.ListSecretsInput{})
 	refused(t, err, "MissingAuthenticationTokenException", "Missing Authentication Token")
 }
 
@@ -154,16 +171,23 @@ func TestAnotherAccountNeedsThePolicyAndACustomerManagedKey(t *testing.T) {
 		_, err := b.as(theirs).GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: &arn})
 		return err
 	}
-	refused(t, get(), "AccessDeniedException", "User: arn:aws:iam::"+theirs+":root is not authorized to perform: secretsmanager:GetSecretValue on resource: "+arn+" because no resource-based policy allows the secretsmanager:GetSecretValue action")
+	refused(t, get(), "AccessDeniedException",
+		"User: arn:aws:iam::"+theirs+":root is not authorized to perform: secretsmanager:GetSecretValue on resource: "+
+			arn+" because no resource-based policy allows the secretsmanager:GetSecretValue action")
 	policy := func(text string) error {
 		_, err := b.client.PutResourcePolicy(ctx, &sm.PutResourcePolicyInput{SecretId: &arn, ResourcePolicy: &text})
 		return err
 	}
-	if err := policy(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` + theirs + `:root"},"Action":"secretsmanager:Get*","Resource":"*"}}`); err != nil {
+	if err := policy(`{"Version":"2012-10-17","Statement":{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::` +
+		theirs + `:root"},"Action":"secretsmanager:Get*","Resource":"*"}}`); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, get(), "InvalidRequestException", "You can't access a secret from a different AWS account if you encrypt the secret with the default KMS service key.")
-	if _, err := b.client.UpdateSecret(ctx, &sm.UpdateSecretInput{SecretId: &arn, KmsKeyId: aws.String(key)}); err != nil {
+	refused(t, get(), "InvalidRequestException",
+		"You can't access a secret from a different AWS account if you encrypt the secret with the default KMS "+
+			"service key.")
+	if _, err := b.client.UpdateSecret(ctx, &sm.UpdateSecretInput{
+		SecretId: &arn, KmsKeyId: aws.String(key),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := get(); err != nil {
@@ -177,12 +201,19 @@ func TestAnotherAccountNeedsThePolicyAndACustomerManagedKey(t *testing.T) {
 	}
 	refused(t, get(), "AccessDeniedException", "")
 	_, err = b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: &arn})
-	refused(t, err, "AccessDeniedException", "User: arn:aws:iam::"+mine+":root is not authorized to perform: secretsmanager:GetSecretValue on resource: "+arn+" with an explicit deny in a resource-based policy")
-	for _, text := range []string{"no", "{}", `{"Statement":[{"Effect":"Maybe","Principal":"*","Action":"*","Resource":"*"}]}`, `{"Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`} {
+	refused(t, err, "AccessDeniedException",
+		"User: arn:aws:iam::"+mine+":root is not authorized to perform: secretsmanager:GetSecretValue on resource: "+
+			arn+" with an explicit deny in a resource-based policy")
+	for _, text := range []string{
+		"no", "{}", `{"Statement":[{"Effect":"Maybe","Principal":"*","Action":"*","Resource":"*"}]}`,
+		`{"Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`,
+	} {
 		refused(t, policy(text), "MalformedPolicyDocumentException", "")
 	}
 	open := `{"Statement":[{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"*","Resource":"*"}]}`
-	_, err = b.client.PutResourcePolicy(ctx, &sm.PutResourcePolicyInput{SecretId: &arn, ResourcePolicy: &open, BlockPublicPolicy: aws.Bool(true)})
+	_, err = b.client.PutResourcePolicy(ctx, &sm.PutResourcePolicyInput{
+		SecretId: &arn, ResourcePolicy: &open, BlockPublicPolicy: aws.Bool(true),
+	})
 	refused(t, err, "PublicPolicyException", "")
 	checked, err := b.client.ValidateResourcePolicy(ctx, &sm.ValidateResourcePolicyInput{ResourcePolicy: &open})
 	if err != nil || checked.PolicyValidationPassed || len(checked.ValidationErrors) != 1 {
@@ -236,12 +267,15 @@ func TestAnAssumedRoleMustPassOnTheRotationToken(t *testing.T) {
 				b.wantStages("db", "1:[AWSPREVIOUS] 2:[AWSCURRENT]")
 				return
 			}
-			want := "Pending secret version " + id(2) + " for Secret " + arn + " was not created by Lambda " + far + ". Remove the AWSPENDING staging label and restart rotation"
+			want := "Pending secret version " + id(2) + " for Secret " + arn + " was not created by Lambda " + far +
+				". Remove the AWSPENDING staging label and restart rotation"
 			if err == nil || err.Error() != want || !strings.Contains(events.String(), want) {
 				t.Errorf("got %v, not %s", err, want)
 			}
 			// The Put itself was accepted.
-			if v, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: &arn, VersionStage: aws.String(pending)}); err != nil || v.SecretString == nil {
+			if v, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{
+				SecretId: &arn, VersionStage: aws.String(pending),
+			}); err != nil || v.SecretString == nil {
 				t.Errorf("%+v, %v", v, err)
 			}
 		})
@@ -293,11 +327,17 @@ func TestTheSessionOfAnEarlierRunIsRefused(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	old, _ := newSession(theirs, "rotation", "rotator", time.Hour)
-	c := sm.New(sm.Options{BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: credentials.NewStaticCredentialsProvider(old, "secret", "token")})
+	c := sm.New(sm.Options{
+		BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{},
+		Credentials: credentials.NewStaticCredentialsProvider(old, "secret", "token"),
+	})
 	_, err := c.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")})
 	refused(t, err, "UnrecognizedClientException", "The security token included in the request is invalid.")
 	// SAM passes on the host's own session, which the simulator did not issue.
-	c = sm.New(sm.Options{BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{}, Credentials: credentials.NewStaticCredentialsProvider("test", "secret", "token")})
+	c = sm.New(sm.Options{
+		BaseEndpoint: &b.url, Region: "us-east-1", Retryer: aws.NopRetryer{},
+		Credentials: credentials.NewStaticCredentialsProvider("test", "secret", "token"),
+	})
 	if _, err := c.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil {
 		t.Error(err)
 	}

@@ -61,7 +61,8 @@ func (s *secret) room(stages []string, going int) *fault {
 		}
 	}
 	// AWSPREVIOUS is added automatically.
-	if _, ok := s.Labels[previous]; !ok && s.Labels[current] != "" && !seen[previous] && (len(stages) == 0 || slices.Contains(stages, current)) {
+	if _, ok := s.Labels[previous]; !ok && s.Labels[current] != "" && !seen[previous] &&
+		(len(stages) == 0 || slices.Contains(stages, current)) {
 		n++
 	}
 	if n > maxLabels {
@@ -91,7 +92,8 @@ func (s *secret) move(label, from, to string) *fault {
 	}
 	switch {
 	case to == "" && label == current:
-		return invalidParameter("You can only move staging label AWSCURRENT to a different secret version. It can’t be completely removed.")
+		return invalidParameter("You can only move staging label AWSCURRENT to a different secret version. It can’t " +
+			"be completely removed.")
 	case to == "" && from != holder:
 		return invalidParameter("Staging label %s is not attached to version %s.", label, from)
 	case to == "":
@@ -101,9 +103,12 @@ func (s *secret) move(label, from, to string) *fault {
 	case holder == to:
 		return nil
 	case holder != "" && from == "":
-		return invalidParameter("The parameter RemoveFromVersionId can't be empty. Staging label %s is currently attached to version %s, so you must explicitly reference that version in RemoveFromVersionId.", label, holder)
+		return invalidParameter("The parameter RemoveFromVersionId can't be empty. Staging label %s is currently "+
+			"attached to version %s, so you must explicitly reference that version in RemoveFromVersionId.",
+			label, holder)
 	case from != holder:
-		return invalidParameter("When you move staging label %s, if you specify RemoveFromVersionId, it must be set to the version that currently has the staging label %s.", label, label)
+		return invalidParameter("When you move staging label %s, if you specify RemoveFromVersionId, it must be set "+
+			"to the version that currently has the staging label %s.", label, label)
 	}
 	// Unknown: AWS's answer. A version without a value would leave the secret without
 	// one, and a rotation that has stored nothing would count as a success.
@@ -129,7 +134,8 @@ func (s *secret) prune(now time.Time) {
 	for len(s.Versions) > keptVersions {
 		var oldest *version
 		for _, v := range s.Versions {
-			if len(s.stages(v.ID)) == 0 && now.Sub(v.Created) >= 24*time.Hour && (oldest == nil || v.Created.Before(oldest.Created)) {
+			if len(s.stages(v.ID)) == 0 && now.Sub(v.Created) >= 24*time.Hour &&
+				(oldest == nil || v.Created.Before(oldest.Created)) {
 				oldest = v
 			}
 		}

@@ -235,7 +235,8 @@ func (s *Sim) batchGetSecretValue(c *caller, in batchInput) (any, *fault) {
 		return nil, invalidParameter("Either 'SecretIdList' or 'Filters' must be provided, but not both.")
 	}
 	if in.MaxResults != nil && in.Filters == nil {
-		return nil, invalidParameter("'Filters' not specified. 'Filters' must also be specified when 'MaxResults' is provided.")
+		return nil, invalidParameter(
+			"'Filters' not specified. 'Filters' must also be specified when 'MaxResults' is provided.")
 	}
 	if f := checkFilters(in.Filters); f != nil {
 		return nil, f

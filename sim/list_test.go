@@ -32,7 +32,9 @@ func TestListSecretsFiltersByPrefixWordAndNegation(t *testing.T) {
 		{"prod/cache", "a cache", "Env", "Production"},
 		{"test/db", "", "owner", "prod team"},
 	} {
-		if _, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: &c.name, Description: &c.description, Tags: []types.Tag{{Key: &c.key, Value: &c.value}}}); err != nil {
+		if _, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{
+			Name: &c.name, Description: &c.description, Tags: []types.Tag{{Key: &c.key, Value: &c.value}},
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -54,18 +56,30 @@ func TestListSecretsFiltersByPrefixWordAndNegation(t *testing.T) {
 		{"owning-service", []string{"rds"}, ""},
 		{"primary-region", []string{"us-east-1"}, ""},
 	} {
-		in := &sm.ListSecretsInput{SortBy: "name", SortOrder: "asc", Filters: []types.Filter{{Key: types.FilterNameStringType(c.key), Values: c.values}}}
+		in := &sm.ListSecretsInput{
+			SortBy: "name", SortOrder: "asc", Filters: []types.Filter{
+				{Key: types.FilterNameStringType(c.key), Values: c.values},
+			},
+		}
 		if got := b.names(in); got != c.want {
 			t.Errorf("%s %q: %q, not %q", c.key, c.values, got, c.want)
 		}
 	}
 	// All filters must match.
-	if got := b.names(&sm.ListSecretsInput{Filters: []types.Filter{{Key: "name", Values: []string{"prod"}}, {Key: "tag-key", Values: []string{"Env"}}}}); got != "prod/cache" {
+	if got := b.names(&sm.ListSecretsInput{
+		Filters: []types.Filter{{Key: "name", Values: []string{"prod"}}, {Key: "tag-key", Values: []string{"Env"}}},
+	}); got != "prod/cache" {
 		t.Errorf("%q", got)
 	}
-	_, err := b.client.ListSecrets(ctx, &sm.ListSecretsInput{Filters: []types.Filter{{Key: "colour", Values: []string{"x"}}}})
-	refused(t, err, "ValidationException", "1 validation error detected: Value 'colour' at 'filters.1.member.key' failed to satisfy constraint: Member must satisfy enum value set: [description, name")
-	_, err = b.client.ListSecrets(ctx, &sm.ListSecretsInput{Filters: []types.Filter{{Key: "name", Values: []string{"a*b"}}}})
+	_, err := b.client.ListSecrets(ctx, &sm.ListSecretsInput{
+		Filters: []types.Filter{{Key: "colour", Values: []string{"x"}}},
+	})
+	refused(t, err, "ValidationException",
+		"1 validation error detected: Value 'colour' at 'filters.1.member.key' failed to satisfy constraint: Member "+
+			"must satisfy enum value set: [description, name")
+	_, err = b.client.ListSecrets(ctx, &sm.ListSecretsInput{
+		Filters: []types.Filter{{Key: "name", Values: []string{"a*b"}}},
+	})
 	refused(t, err, "ValidationException", "")
 }
 
@@ -81,7 +95,8 @@ func TestListSecretsSortsAndHidesTheDeleted(t *testing.T) {
 		order types.SortOrderType
 		want  string
 	}{
-		{"", "", "b a c"}, {"created-date", "asc", "b a c"}, {"last-changed-date", "desc", "b c a"}, {"name", "desc", "c b a"},
+		{"", "", "b a c"}, {"created-date", "asc", "b a c"}, {"last-changed-date", "desc", "b c a"},
+		{"name", "desc", "c b a"},
 	} {
 		if got := b.names(&sm.ListSecretsInput{SortBy: c.by, SortOrder: c.order}); got != c.want {
 			t.Errorf("%s %s: %s, not %s", c.by, c.order, got, c.want)
@@ -104,7 +119,9 @@ func TestPagesAreCompleteAndForeignTokensAreRefused(t *testing.T) {
 		b.create(fmt.Sprint("s", i))
 	}
 	var got []string
-	pages := sm.NewListSecretsPaginator(b.client, &sm.ListSecretsInput{MaxResults: aws.Int32(3), SortBy: "name", SortOrder: "asc"})
+	pages := sm.NewListSecretsPaginator(b.client, &sm.ListSecretsInput{
+		MaxResults: aws.Int32(3), SortBy: "name", SortOrder: "asc",
+	})
 	n := 0
 	for ; pages.HasMorePages(); n++ {
 		out, err := pages.NextPage(ctx)
@@ -127,17 +144,23 @@ func TestBatchGetSecretValueReturnsErrorsNextToValues(t *testing.T) {
 	b.create("a")
 	b.create("b")
 	out, err := b.client.BatchGetSecretValue(ctx, &sm.BatchGetSecretValueInput{SecretIdList: []string{"a", "none"}})
-	if err != nil || len(out.SecretValues) != 1 || *out.SecretValues[0].SecretString != "one" || len(out.Errors) != 1 || *out.Errors[0].Message != "Secrets Manager can't find the specified secret." {
+	if err != nil || len(out.SecretValues) != 1 || *out.SecretValues[0].SecretString != "one" || len(out.Errors) != 1 ||
+		*out.Errors[0].Message != "Secrets Manager can't find the specified secret." {
 		t.Errorf("%+v, %v", out, err)
 	}
-	out, err = b.client.BatchGetSecretValue(ctx, &sm.BatchGetSecretValueInput{Filters: []types.Filter{{Key: "name", Values: []string{"a", "b"}}}, MaxResults: aws.Int32(1)})
+	out, err = b.client.BatchGetSecretValue(ctx, &sm.BatchGetSecretValueInput{
+		Filters: []types.Filter{{Key: "name", Values: []string{"a", "b"}}}, MaxResults: aws.Int32(1),
+	})
 	if err != nil || len(out.SecretValues) != 1 || out.NextToken == nil {
 		t.Errorf("%+v, %v", out, err)
 	}
 	_, err = b.client.BatchGetSecretValue(ctx, &sm.BatchGetSecretValueInput{})
 	refused(t, err, "InvalidParameterException", "Either 'SecretIdList' or 'Filters' must be provided, but not both.")
-	_, err = b.client.BatchGetSecretValue(ctx, &sm.BatchGetSecretValueInput{SecretIdList: []string{"a"}, MaxResults: aws.Int32(1)})
-	refused(t, err, "InvalidParameterException", "'Filters' not specified. 'Filters' must also be specified when 'MaxResults' is provided.")
+	_, err = b.client.BatchGetSecretValue(ctx, &sm.BatchGetSecretValueInput{
+		SecretIdList: []string{"a"}, MaxResults: aws.Int32(1),
+	})
+	refused(t, err, "InvalidParameterException",
+		"'Filters' not specified. 'Filters' must also be specified when 'MaxResults' is provided.")
 }
 
 func TestLastAccessedDateIsTheMidnightOfARetrieval(t *testing.T) {
@@ -176,7 +199,8 @@ func TestListSecretsNamesTheRegionOfASecretWithReplicas(t *testing.T) {
 	b.create("db")
 	b.answers([][3]string{
 		{"ListSecrets", `{}`, `{"SecretList":[{"ARN":"ARN","CreatedDate":1770114600,"LastChangedDate":1770114600.001,"Name":"db","SecretVersionsToStages":{"T1":["AWSCURRENT"]}}]}`},
-		{"ReplicateSecretToRegions", `{"SecretId":"db","AddReplicaRegions":[{"Region":"eu-west-1"}]}`, `{"ARN":"ARN","ReplicationStatus":[{"KmsKeyId":"alias/aws/secretsmanager","Region":"eu-west-1","Status":"InSync","StatusMessage":"Replication succeeded"}]}`},
+		{"ReplicateSecretToRegions", `{"SecretId":"db","AddReplicaRegions":[{"Region":"eu-west-1"}]}`,
+			`{"ARN":"ARN","ReplicationStatus":[{"KmsKeyId":"alias/aws/secretsmanager","Region":"eu-west-1","Status":"InSync","StatusMessage":"Replication succeeded"}]}`},
 		{"ListSecrets", `{}`, `{"SecretList":[{"ARN":"ARN","CreatedDate":1770114600,"LastChangedDate":1770114600.002,"Name":"db","PrimaryRegion":"us-east-1","SecretVersionsToStages":{"T1":["AWSCURRENT"]}}]}`},
 	})
 }

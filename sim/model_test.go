@@ -139,7 +139,9 @@ func askIn(s *Sim, region, name string, in map[string]any) (map[string]any, stri
 	if err != nil {
 		return nil, err.Error()
 	}
-	out, f := operations[name].do(s, &caller{account: s.opts.Account, region: region, arn: "arn:aws:iam::" + s.opts.Account + ":root", operation: name}, body)
+	out, f := operations[name].do(s, &caller{
+		account: s.opts.Account, region: region, arn: "arn:aws:iam::" + s.opts.Account + ":root", operation: name,
+	}, body)
 	if f != nil {
 		return nil, f.Code
 	}
@@ -177,7 +179,8 @@ func TestTheSimulatorWalksWithTheModel(t *testing.T) {
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"put": func(t *rapid.T) {
-				v, x, ls := version.Draw(t, "version"), value.Draw(t, "value"), rapid.SliceOfNDistinct(label, 0, 4, rapid.ID[string]).Draw(t, "labels")
+				v, x, ls := version.Draw(t, "version"), value.Draw(t, "value"),
+					rapid.SliceOfNDistinct(label, 0, 4, rapid.ID[string]).Draw(t, "labels")
 				if slices.Contains(ls, "AWSPREVIOUS") && slices.Contains(ls, "AWSCURRENT") {
 					return // no rule says which comes first
 				}
@@ -207,7 +210,9 @@ func TestTheSimulatorWalksWithTheModel(t *testing.T) {
 			},
 			"update": func(t *rapid.T) {
 				v, x := version.Draw(t, "version"), value.Draw(t, "value")
-				_, code := ask(s, "UpdateSecret", map[string]any{"SecretId": "s", "ClientRequestToken": v, "SecretString": x})
+				_, code := ask(s, "UpdateSecret", map[string]any{
+					"SecretId": "s", "ClientRequestToken": v, "SecretString": x,
+				})
 				agree(t, code, m.put(v, x, nil))
 			},
 			"move": func(t *rapid.T) {
@@ -234,7 +239,10 @@ func TestTheSimulatorWalksWithTheModel(t *testing.T) {
 			},
 			"replicate": func(t *rapid.T) {
 				region, force := other.Draw(t, "region"), rapid.Bool().Draw(t, "force")
-				out, code := ask(s, "ReplicateSecretToRegions", map[string]any{"SecretId": "s", "AddReplicaRegions": []map[string]string{{"Region": region}}, "ForceOverwriteReplicaSecret": force})
+				out, code := ask(s, "ReplicateSecretToRegions", map[string]any{
+					"SecretId": "s", "AddReplicaRegions": []map[string]string{{"Region": region}},
+					"ForceOverwriteReplicaSecret": force,
+				})
 				agree(t, code, "")
 				m.replicate(region, force)
 				got := map[string]bool{}
@@ -248,7 +256,9 @@ func TestTheSimulatorWalksWithTheModel(t *testing.T) {
 			},
 			"remove a replica": func(t *rapid.T) {
 				region := other.Draw(t, "region")
-				_, code := ask(s, "RemoveRegionsFromReplication", map[string]any{"SecretId": "s", "RemoveReplicaRegions": []string{region}})
+				_, code := ask(s, "RemoveRegionsFromReplication", map[string]any{
+					"SecretId": "s", "RemoveReplicaRegions": []string{region},
+				})
 				agree(t, code, "")
 				delete(m.replicas, region)
 			},
@@ -259,7 +269,9 @@ func TestTheSimulatorWalksWithTheModel(t *testing.T) {
 			},
 			"put there": func(t *rapid.T) {
 				region, v, x := other.Draw(t, "region"), version.Draw(t, "version"), value.Draw(t, "value")
-				_, code := askIn(s, region, "PutSecretValue", map[string]any{"SecretId": "s", "ClientRequestToken": v, "SecretString": x})
+				_, code := askIn(s, region, "PutSecretValue", map[string]any{
+					"SecretId": "s", "ClientRequestToken": v, "SecretString": x,
+				})
 				agree(t, code, m.putThere(region, v, x))
 			},
 			"": func(t *rapid.T) {
@@ -393,14 +405,17 @@ func TestListsWalkWithTheModel(t *testing.T) {
 					secrets[l.name()] = l
 				}
 				token := fmt.Sprintf("%032d", clock.Now().Unix())
-				if _, code := ask(s, "CreateSecret", map[string]any{"Name": l.name(), "ClientRequestToken": token, "SecretString": value,
-					"Tags": []map[string]string{{"Key": key, "Value": "x"}}}); code != want {
+				if _, code := ask(s, "CreateSecret",
+					map[string]any{"Name": l.name(), "ClientRequestToken": token, "SecretString": value,
+						"Tags": []map[string]string{{"Key": key, "Value": "x"}}}); code != want {
 					t.Fatalf("the simulator answers %q, the model %q", code, want)
 				}
 			},
 			"put": func(t *rapid.T) {
 				value := text.Draw(t, "value")
-				in := map[string]any{"ClientRequestToken": fmt.Sprintf("%032d", clock.Now().Unix()), "SecretString": value}
+				in := map[string]any{
+					"ClientRequestToken": fmt.Sprintf("%032d", clock.Now().Unix()), "SecretString": value,
+				}
 				do(t, "PutSecretValue", in, edit(false, func(*listed) {}))
 			},
 			"tag": func(t *rapid.T) {
@@ -410,7 +425,9 @@ func TestListsWalkWithTheModel(t *testing.T) {
 			},
 			"untag": func(t *rapid.T) {
 				key := tagged.Draw(t, "key")
-				do(t, "UntagResource", map[string]any{"TagKeys": []string{key}}, edit(reserved(key), func(l *listed) { delete(l.tags, key) }))
+				do(t, "UntagResource", map[string]any{"TagKeys": []string{key}}, edit(reserved(key), func(l *listed) {
+					delete(l.tags, key)
+				}))
 			},
 			"delete": func(t *rapid.T) {
 				do(t, "DeleteSecret", map[string]any{}, edit(false, func(l *listed) { l.deleted = true }))

@@ -37,7 +37,9 @@ func serve(t *testing.T, o Options) (*Sim, *sm.Client, string) {
 
 func create(t *testing.T, c *sm.Client, name string) string {
 	t.Helper()
-	out, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: &name, SecretString: aws.String("one"), ClientRequestToken: aws.String(v1)})
+	out, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{
+		Name: &name, SecretString: aws.String("one"), ClientRequestToken: aws.String(v1),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +48,9 @@ func create(t *testing.T, c *sm.Client, name string) string {
 
 func put(t *testing.T, c *sm.Client, id, token, value string, stages ...string) {
 	t.Helper()
-	if _, err := c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{SecretId: &id, ClientRequestToken: &token, SecretString: &value, VersionStages: stages}); err != nil {
+	if _, err := c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{
+		SecretId: &id, ClientRequestToken: &token, SecretString: &value, VersionStages: stages,
+	}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -81,7 +85,9 @@ func raw(t *testing.T, url, operation, body string) (int, string) {
 	}
 	req.Header.Set("X-Amz-Target", "secretsmanager."+operation)
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/secretsmanager/aws4_request, SignedHeaders=host, Signature="+strings.Repeat("0", 64))
+	req.Header.Set("Authorization",
+		"AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/secretsmanager/aws4_request, SignedHeaders=host, "+
+			"Signature="+strings.Repeat("0", 64))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -103,10 +109,12 @@ func TestSecretIdFormsAndErrors(t *testing.T) {
 	wantError(t, err, "ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
 	_, err = c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("no$name")})
 	wantError(t, err, "ValidationException", "Invalid name.")
-	if code, body := raw(t, url, "GetSecretValue", `{"SecretId":"none","Unknown":1}`); code != 400 || body != `{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret."}` {
+	if code, body := raw(t, url, "GetSecretValue", `{"SecretId":"none","Unknown":1}`); code != 400 ||
+		body != `{"__type":"ResourceNotFoundException","Message":"Secrets Manager can't find the specified secret."}` {
 		t.Errorf("on the wire: %d %s", code, body)
 	}
-	if code, body := raw(t, url, "Nonsense", `{}`); code != 400 || !strings.Contains(body, "UnknownOperationException") {
+	if code, body := raw(t, url, "Nonsense", `{}`); code != 400 ||
+		!strings.Contains(body, "UnknownOperationException") {
 		t.Errorf("an unknown operation: %d %s", code, body)
 	}
 	if code, _ := raw(t, url, "GetSecretValue", `[`); code != 400 {
@@ -136,9 +144,12 @@ func TestGetSecretValueErrors(t *testing.T) {
 		_, err := c.GetSecretValue(t.Context(), in)
 		return err
 	}
-	wantError(t, get("", "AWSPENDING"), "ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: AWSPENDING")
-	wantError(t, get(v2, ""), "ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: "+v2)
-	wantError(t, get(v1, "AWSPENDING"), "InvalidRequestException", "You provided a VersionStage that is not associated to the provided VersionId.")
+	wantError(t, get("", "AWSPENDING"), "ResourceNotFoundException",
+		"Secrets Manager can't find the specified secret value for staging label: AWSPENDING")
+	wantError(t, get(v2, ""), "ResourceNotFoundException",
+		"Secrets Manager can't find the specified secret value for VersionId: "+v2)
+	wantError(t, get(v1, "AWSPENDING"), "InvalidRequestException",
+		"You provided a VersionStage that is not associated to the provided VersionId.")
 	if _, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("empty")}); err != nil {
 		t.Fatal(err)
 	}
@@ -162,8 +173,11 @@ func TestUpdateSecretVersionStage(t *testing.T) {
 		_, err := c.UpdateSecretVersionStage(t.Context(), in)
 		return err
 	}
-	wantError(t, move("AWSCURRENT", "", v2), "InvalidParameterException", "The parameter RemoveFromVersionId can't be empty. Staging label AWSCURRENT is currently attached to version "+v1)
-	wantError(t, move("AWSCURRENT", v2, v2), "InvalidParameterException", "must be set to the version that currently has")
+	wantError(t, move("AWSCURRENT", "", v2), "InvalidParameterException",
+		"The parameter RemoveFromVersionId can't be empty. Staging label AWSCURRENT is currently attached to version "+
+			v1)
+	wantError(t, move("AWSCURRENT", v2, v2), "InvalidParameterException",
+		"must be set to the version that currently has")
 	wantError(t, move("AWSCURRENT", v1, ""), "InvalidParameterException", "can’t be completely removed")
 	wantError(t, move("AWSCURRENT", v1, v3), "ResourceNotFoundException", "")
 	if err := move("AWSCURRENT", v1, v2); err != nil {
@@ -192,15 +206,22 @@ func TestVersionsWithoutALabelAreHiddenAndReadable(t *testing.T) {
 	if err != nil || len(out.Versions) != 2 {
 		t.Errorf("listed %v, %v", out, err)
 	}
-	out, err = c.ListSecretVersionIds(t.Context(), &sm.ListSecretVersionIdsInput{SecretId: aws.String("s"), IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(2)})
+	out, err = c.ListSecretVersionIds(t.Context(), &sm.ListSecretVersionIdsInput{
+		SecretId: aws.String("s"), IncludeDeprecated: aws.Bool(true), MaxResults: aws.Int32(2),
+	})
 	if err != nil || len(out.Versions) != 2 || out.NextToken == nil {
 		t.Fatalf("the first page is %v, %v", out, err)
 	}
-	out, err = c.ListSecretVersionIds(t.Context(), &sm.ListSecretVersionIdsInput{SecretId: aws.String("s"), IncludeDeprecated: aws.Bool(true), NextToken: out.NextToken})
-	if err != nil || len(out.Versions) != 1 || aws.ToString(out.Versions[0].VersionId) != v1 || out.Versions[0].VersionStages != nil {
+	out, err = c.ListSecretVersionIds(t.Context(), &sm.ListSecretVersionIdsInput{
+		SecretId: aws.String("s"), IncludeDeprecated: aws.Bool(true), NextToken: out.NextToken,
+	})
+	if err != nil || len(out.Versions) != 1 || aws.ToString(out.Versions[0].VersionId) != v1 ||
+		out.Versions[0].VersionStages != nil {
 		t.Errorf("the second page is %v, %v", out, err)
 	}
-	if v, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("s"), VersionId: aws.String(v1)}); err != nil || *v.SecretString != "one" {
+	if v, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{
+		SecretId: aws.String("s"), VersionId: aws.String(v1),
+	}); err != nil || *v.SecretString != "one" {
 		t.Errorf("the version without a label: %v, %v", v, err)
 	}
 }
@@ -214,7 +235,9 @@ func TestDeleteAndRestore(t *testing.T) {
 	const marked = "You can't perform this operation on the secret because it was marked for deletion."
 	_, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("s")})
 	wantError(t, err, "InvalidRequestException", marked)
-	_, err = c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{SecretId: aws.String("s"), SecretString: aws.String("x")})
+	_, err = c.PutSecretValue(t.Context(), &sm.PutSecretValueInput{
+		SecretId: aws.String("s"), SecretString: aws.String("x"),
+	})
 	wantError(t, err, "InvalidRequestException", marked)
 	_, err = c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("s"), SecretString: aws.String("x")})
 	wantError(t, err, "InvalidRequestException", "already scheduled for deletion")
@@ -228,7 +251,9 @@ func TestDeleteAndRestore(t *testing.T) {
 	if _, err := c.GetSecretValue(t.Context(), &sm.GetSecretValueInput{SecretId: aws.String("s")}); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.DeleteSecret(t.Context(), &sm.DeleteSecretInput{SecretId: aws.String("s"), ForceDeleteWithoutRecovery: aws.Bool(true)}); err != nil {
+	if _, err := c.DeleteSecret(t.Context(), &sm.DeleteSecretInput{
+		SecretId: aws.String("s"), ForceDeleteWithoutRecovery: aws.Bool(true),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	create(t, c, "s")
@@ -240,7 +265,9 @@ func TestCreateIsIdempotent(t *testing.T) {
 	if again := create(t, c, "s"); again != arn {
 		t.Errorf("the second ARN is %s, the first %s", again, arn)
 	}
-	_, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("s"), SecretString: aws.String("other"), ClientRequestToken: aws.String(v1)})
+	_, err := c.CreateSecret(t.Context(), &sm.CreateSecretInput{
+		Name: aws.String("s"), SecretString: aws.String("other"), ClientRequestToken: aws.String(v1),
+	})
 	wantError(t, err, "ResourceExistsException", "because that value is already in use")
 	_, err = c.CreateSecret(t.Context(), &sm.CreateSecretInput{Name: aws.String("s"), SecretString: aws.String("one")})
 	wantError(t, err, "ResourceExistsException", "The operation failed because the secret s already exists.")
@@ -249,16 +276,22 @@ func TestCreateIsIdempotent(t *testing.T) {
 func TestUpdateSecretAndTags(t *testing.T) {
 	_, c, _ := serve(t, Options{})
 	create(t, c, "s")
-	out, err := c.UpdateSecret(t.Context(), &sm.UpdateSecretInput{SecretId: aws.String("s"), Description: aws.String("words")})
+	out, err := c.UpdateSecret(t.Context(), &sm.UpdateSecretInput{
+		SecretId: aws.String("s"), Description: aws.String("words"),
+	})
 	if err != nil || out.VersionId != nil {
 		t.Errorf("an update without a value: %v, %v", out, err)
 	}
-	if _, err := c.UpdateSecret(t.Context(), &sm.UpdateSecretInput{SecretId: aws.String("s"), SecretString: aws.String("two"), ClientRequestToken: aws.String(v2)}); err != nil {
+	if _, err := c.UpdateSecret(t.Context(), &sm.UpdateSecretInput{
+		SecretId: aws.String("s"), SecretString: aws.String("two"), ClientRequestToken: aws.String(v2),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	labels(t, c, "s", map[string][]string{v1: {"AWSPREVIOUS"}, v2: {"AWSCURRENT"}})
 	for _, value := range []string{"x", "y"} {
-		if _, err := c.TagResource(t.Context(), &sm.TagResourceInput{SecretId: aws.String("s"), Tags: []types.Tag{{Key: aws.String("k"), Value: &value}}}); err != nil {
+		if _, err := c.TagResource(t.Context(), &sm.TagResourceInput{
+			SecretId: aws.String("s"), Tags: []types.Tag{{Key: aws.String("k"), Value: &value}},
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -266,18 +299,23 @@ func TestUpdateSecretAndTags(t *testing.T) {
 	if err != nil || len(d.Tags) != 1 || *d.Tags[0].Value != "y" || *d.Description != "words" {
 		t.Errorf("described %v, %v", d, err)
 	}
-	if _, err := c.UntagResource(t.Context(), &sm.UntagResourceInput{SecretId: aws.String("s"), TagKeys: []string{"k"}}); err != nil {
+	if _, err := c.UntagResource(t.Context(), &sm.UntagResourceInput{
+		SecretId: aws.String("s"), TagKeys: []string{"k"},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	list, err := c.ListSecrets(t.Context(), &sm.ListSecretsInput{})
-	if err != nil || len(list.SecretList) != 1 || len(list.SecretList[0].Tags) != 0 || len(list.SecretList[0].SecretVersionsToStages) != 2 {
+	if err != nil || len(list.SecretList) != 1 || len(list.SecretList[0].Tags) != 0 ||
+		len(list.SecretList[0].SecretVersionsToStages) != 2 {
 		t.Errorf("listed %v, %v", list, err)
 	}
 }
 
 func TestGetRandomPassword(t *testing.T) {
 	_, c, _ := serve(t, Options{})
-	out, err := c.GetRandomPassword(t.Context(), &sm.GetRandomPasswordInput{PasswordLength: aws.Int64(120), ExcludeCharacters: aws.String("xyzDje@?!.")})
+	out, err := c.GetRandomPassword(t.Context(), &sm.GetRandomPasswordInput{
+		PasswordLength: aws.Int64(120), ExcludeCharacters: aws.String("xyzDje@?!."),
+	})
 	if err != nil || len(*out.RandomPassword) != 120 || strings.ContainsAny(*out.RandomPassword, "xyzDje@?!.") {
 		t.Errorf("%v, %v", out, err)
 	}

@@ -39,7 +39,8 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 // pagePolicy lets the page run only its own script.
 var pagePolicy = func() string {
 	sum := sha256.Sum256([]byte(pageJS))
-	return "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; frame-ancestors 'none'; script-src 'sha256-" +
+	return "default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; " +
+		"frame-ancestors 'none'; script-src 'sha256-" +
 		base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }()
 
@@ -152,8 +153,11 @@ func (s *Sim) pageData(r *http.Request) *pageData {
 	d := &pageData{Host: r.Host, Region: s.opts.Region, Faults: s.opts.Faults.String(), Now: now, Stats: s.stats}
 	key := r.URL.Path[1:]
 	d.Missing = key != ""
-	groups := []*pageGroup{{ID: "failing", Title: "Failing"}, {ID: "late", Title: "Late"}, {ID: "running", Title: "Running"},
-		{ID: "healthy", Title: "Healthy"}, {ID: "unrotated", Title: "Not rotated"}, {ID: "deleted", Title: "Scheduled for deletion"}}
+	groups := []*pageGroup{
+		{ID: "failing", Title: "Failing"}, {ID: "late", Title: "Late"}, {ID: "running", Title: "Running"},
+		{ID: "healthy", Title: "Healthy"}, {ID: "unrotated", Title: "Not rotated"},
+		{ID: "deleted", Title: "Scheduled for deletion"},
+	}
 	for _, account := range slices.Sorted(maps.Keys(s.accounts)) {
 		for _, name := range slices.Sorted(maps.Keys(s.accounts[account])) {
 			sec := s.accounts[account][name]
@@ -222,7 +226,8 @@ func (sec *secret) row(now time.Time) (state string, row pageRow) {
 	}
 	row.Next = r.Next
 	// A fast clock's timer fires a little late.
-	row.Late = r.Enabled && !r.Next.IsZero() && (r.Running && r.start.After(r.Next) || !r.Running && row.Failure != nil && now.After(r.Next))
+	row.Late = r.Enabled && !r.Next.IsZero() &&
+		(r.Running && r.start.After(r.Next) || !r.Running && row.Failure != nil && now.After(r.Next))
 	switch {
 	case row.Failure != nil:
 		row.Again = r.Running
@@ -276,10 +281,12 @@ func failureOf(p Progress) *pageFailure {
 // detail returns everything that the page shows of a secret.
 func (sec *secret) detail(state string, row pageRow) *pageDetail {
 	r := &sec.Rotation
-	d := &pageDetail{pageRow: row, State: state, ARN: sec.ARN, Description: sec.Description, Function: r.Function, Deleted: sec.Deleted,
+	d := &pageDetail{pageRow: row, State: state, ARN: sec.ARN, Description: sec.Description,
+		Function: r.Function, Deleted: sec.Deleted,
 		Replicas: slices.Clone(sec.Replicas)}
 	if r.Rules != nil {
-		d.Schedule = cmp.Or(r.Rules.ScheduleExpression, fmt.Sprintf("every %d days", valueOf(r.Rules.AutomaticallyAfterDays)))
+		d.Schedule = cmp.Or(r.Rules.ScheduleExpression,
+			fmt.Sprintf("every %d days", valueOf(r.Rules.AutomaticallyAfterDays)))
 		if r.Rules.Duration != "" {
 			d.Schedule += " for " + r.Rules.Duration
 		}

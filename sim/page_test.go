@@ -49,7 +49,10 @@ func (b *bench) keyOf(name string) string {
 
 func TestThePageShowsLabelsAndTimelinesAndNoValue(t *testing.T) {
 	b := newBench(t, Options{MaxAttempts: 1})
-	if _, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("db"), SecretString: aws.String(`{"password":"hunter22"}`), ClientRequestToken: aws.String(id(1)), Description: aws.String("<script>x")}); err != nil {
+	if _, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{
+		Name: aws.String("db"), SecretString: aws.String(`{"password":"hunter22"}`),
+		ClientRequestToken: aws.String(id(1)), Description: aws.String("<script>x"),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	b.RegisterFunction(lambda, b.function(func(r request) error {
@@ -63,22 +66,30 @@ func TestThePageShowsLabelsAndTimelinesAndNoValue(t *testing.T) {
 	}
 	b.settle(0)
 	overview, header := b.fetchPage("")
-	if !strings.HasPrefix(header.Get("Content-Type"), "text/html") || !strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
+	if !strings.HasPrefix(header.Get("Content-Type"), "text/html") ||
+		!strings.Contains(header.Get("Content-Security-Policy"), "default-src 'none'") {
 		t.Errorf("%v", header)
 	}
 	detail, _ := b.fetchPage(b.keyOf("db"))
-	for _, want := range []string{"db", "1 failing", "<strong>Error:</strong>", "was refused", "testSecret, attempt 1", "<main>", `role="status"`, "<th"} {
+	for _, want := range []string{
+		"db", "1 failing", "<strong>Error:</strong>", "was refused", "testSecret, attempt 1", "<main>", `role="status"`,
+		"<th",
+	} {
 		if !strings.Contains(overview, want) {
 			t.Errorf("%s is missing in the overview", want)
 		}
 	}
-	for _, want := range []string{"db", id(1), id(2), "AWSCURRENT", "AWSPENDING", "RotationStarted", "createSecret", "setSecret", "testSecret", "RotationFailed", lambda, "<strong>Error:</strong>"} {
+	for _, want := range []string{
+		"db", id(1), id(2), "AWSCURRENT", "AWSPENDING", "RotationStarted", "createSecret", "setSecret", "testSecret",
+		"RotationFailed", lambda, "<strong>Error:</strong>",
+	} {
 		if !strings.Contains(detail, want) {
 			t.Errorf("%s is missing in the details", want)
 		}
 	}
 	for _, s := range []string{overview, detail} {
-		if strings.Contains(s, "hunter22") || strings.Contains(s, "made for") || strings.Contains(s, "<b>") || strings.Contains(s, "<script>x") || strings.Contains(s, "errorType") {
+		if strings.Contains(s, "hunter22") || strings.Contains(s, "made for") || strings.Contains(s, "<b>") ||
+			strings.Contains(s, "<script>x") || strings.Contains(s, "errorType") {
 			t.Error("a value, the markup of someone else, or raw JSON is on the page")
 		}
 	}
@@ -92,12 +103,16 @@ func TestThePageDistinguishesSecretsWithOneARNSuffix(t *testing.T) {
 	b := newBench(t, Options{})
 	arn := b.create("db")
 	b.replicate("db", false, ireland, "us-west-2")
-	if _, err := b.at(ireland).StopReplicationToReplica(ctx, &sm.StopReplicationToReplicaInput{SecretId: aws.String("db")}); err != nil {
+	if _, err := b.at(ireland).StopReplicationToReplica(ctx,
+		&sm.StopReplicationToReplicaInput{SecretId: aws.String("db")}); err != nil {
 		t.Fatal(err)
 	}
 	key := arn[len(arn)-6:]
 	overview, _ := b.fetchPage("")
-	for _, want := range []string{"<tr id=" + key + ">", "<a href=/" + key + ">db</a>", "<tr id=" + key + "-eu-west-1>", "<a href=/" + key + "-eu-west-1>db</a> <span class=soft>eu-west-1</span>"} {
+	for _, want := range []string{
+		"<tr id=" + key + ">", "<a href=/" + key + ">db</a>", "<tr id=" + key + "-eu-west-1>",
+		"<a href=/" + key + "-eu-west-1>db</a> <span class=soft>eu-west-1</span>",
+	} {
 		if strings.Count(overview, want) != 1 {
 			t.Errorf("%s is on the overview %d times", want, strings.Count(overview, want))
 		}
@@ -113,10 +128,13 @@ func TestThePageDistinguishesSecretsWithOneARNSuffix(t *testing.T) {
 			}
 		}
 	}
-	if _, err := b.as("210987654321").CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("theirs"), SecretString: aws.String("x")}); err != nil {
+	if _, err := b.as("210987654321").CreateSecret(ctx, &sm.CreateSecretInput{
+		Name: aws.String("theirs"), SecretString: aws.String("x"),
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if overview, _ = b.fetchPage(""); !strings.Contains(overview, "-us-east-1-210987654321>theirs</a> <span class=soft>us-east-1, account 210987654321</span>") {
+	if overview, _ = b.fetchPage(""); !strings.Contains(overview,
+		"-us-east-1-210987654321>theirs</a> <span class=soft>us-east-1, account 210987654321</span>") {
 		t.Error("the account is missing")
 	}
 }
@@ -153,11 +171,17 @@ func zoo(t *testing.T, o Options) *bench {
 		return nil
 	}))
 	const slow = lambda + "-slow"
-	b.RegisterFunction(slow, InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { <-release; return nil, "Unhandled", nil }))
+	b.RegisterFunction(slow, InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
+		<-release
+		return nil, "Unhandled", nil
+	}))
 	rotate := func(name, function, schedule string) {
 		t.Helper()
 		b.create(name)
-		in := &sm.RotateSecretInput{SecretId: &name, ClientRequestToken: aws.String(id(2)), RotationLambdaARN: &function, RotationRules: &types.RotationRulesType{ScheduleExpression: &schedule}}
+		in := &sm.RotateSecretInput{
+			SecretId: &name, ClientRequestToken: aws.String(id(2)), RotationLambdaARN: &function,
+			RotationRules: &types.RotationRulesType{ScheduleExpression: &schedule},
+		}
 		if _, err := b.client.RotateSecret(ctx, in); err != nil {
 			t.Fatal(err)
 		}
@@ -185,16 +209,20 @@ func TestThePageInABrowser(t *testing.T) {
 	b := zoo(t, Options{})
 	w := newBrowser(t, 1000, 700)
 	w.open(b.url + "/")
-	w.want("document.querySelector('[role=status]').innerText", "2 failing, 1 running, 5 healthy, 1 not rotated, 1 scheduled for deletion")
-	w.want("[...document.querySelectorAll('main tbody')].map((b) => b.id).join()", "failing,running,healthy,unrotated,deleted")
+	w.want("document.querySelector('[role=status]').innerText",
+		"2 failing, 1 running, 5 healthy, 1 not rotated, 1 scheduled for deletion")
+	w.want("[...document.querySelectorAll('main tbody')].map((b) => b.id).join()",
+		"failing,running,healthy,unrotated,deleted")
 	w.want("document.querySelectorAll('main').length", 1.0)
 	w.want("document.querySelectorAll('tbody tr > th a').length", 10.0)
 	w.want("document.querySelector('#failing .failure').innerText", `Error: cannot log in to db.example.com:5432 as "app": connection refused
 setSecret, attempt 5`)
 	w.want("document.querySelector('#failing strong').innerText", "Error:")
-	w.want("[...document.querySelectorAll('#failing tr')].filter((r) => r.innerText.includes('late')).map((r) => r.querySelector('a').innerText).join()", "shop/orders")
+	w.want("[...document.querySelectorAll('#failing tr')].filter((r) => r.innerText.includes('late')).map((r) => "+
+		"r.querySelector('a').innerText).join()", "shop/orders")
 
-	w.want("[...document.querySelectorAll('#failing .busy')].map((e) => e.parentElement.querySelector('a').innerText).join()", "shop/payments")
+	w.want("[...document.querySelectorAll('#failing .busy')].map((e) => "+
+		"e.parentElement.querySelector('a').innerText).join()", "shop/payments")
 
 	// An anchor leads to a secret's row.
 	key := b.keyOf("shop/api-3")
@@ -215,13 +243,18 @@ setSecret, attempt 5`)
 	w.want("document.activeElement === filter", true)
 
 	// The filter finds names, states and messages.
-	for text, want := range map[string]string{"payments": "shop/payments", "RUNNING": "shop/payments,shop/session-store", "late refused": "shop/orders", "api-1": "shop/api-1", "nonsense": ""} {
+	for text, want := range map[string]string{
+		"payments": "shop/payments", "RUNNING": "shop/payments,shop/session-store", "late refused": "shop/orders",
+		"api-1": "shop/api-1", "nonsense": "",
+	} {
 		w.run(fmt.Sprintf(`filter.value = %q; filter.dispatchEvent(new Event("input"))`, text))
-		w.want("[...document.querySelectorAll('tbody tr')].filter((r) => r.checkVisibility()).map((r) => r.querySelector('a').innerText).join()", want)
+		w.want("[...document.querySelectorAll('tbody tr')].filter((r) => r.checkVisibility()).map((r) => "+
+			"r.querySelector('a').innerText).join()", want)
 	}
 
 	// The details of a secret.
-	w.run(`filter.value = ""; filter.dispatchEvent(new Event("input")); document.querySelector("#failing a[href$='` + b.keyOf("shop/payments") + `']").click()`)
+	w.run(`filter.value = ""; filter.dispatchEvent(new Event("input")); document.querySelector("#failing a[href$='` +
+		b.keyOf("shop/payments") + `']").click()`)
 	w.until("document.querySelector('h2')?.innerText === 'shop/payments' && document.readyState === 'complete'")
 	w.want("document.querySelector('#why').innerText", `Error: cannot log in to db.example.com:5432 as "app": connection refused
 setSecret, attempt 1`)
@@ -256,12 +289,15 @@ func TestThePageWithoutSecretsSaysHowToBegin(t *testing.T) {
 	w := newBrowser(t, 1000, 700)
 	w.open(b.url + "/")
 	w.want("document.querySelector('[role=status]').innerText", "No secrets yet")
-	w.call("Browser.grantPermissions", map[string]any{"permissions": []string{"clipboardReadWrite", "clipboardSanitizedWrite"}}, nil)
+	w.call("Browser.grantPermissions", map[string]any{
+		"permissions": []string{"clipboardReadWrite", "clipboardSanitizedWrite"},
+	}, nil)
 	w.call("Emulation.setFocusEmulationEnabled", map[string]any{"enabled": true}, nil)
 	w.run("document.querySelector('button[data-copy]').click()")
 	w.until("document.querySelector('button[data-copy]').innerText === 'Copied'")
 	command, _ := w.run("navigator.clipboard.readText()").(string)
-	if !strings.Contains(command, "AWS_ENDPOINT_URL_SECRETS_MANAGER="+b.url+" ") || !strings.Contains(command, "\naws secretsmanager create-secret ") {
+	if !strings.Contains(command, "AWS_ENDPOINT_URL_SECRETS_MANAGER="+b.url+" ") ||
+		!strings.Contains(command, "\naws secretsmanager create-secret ") {
 		t.Errorf("copied: %s", command)
 	}
 	w.want("document.querySelector('#filter').hidden", true)

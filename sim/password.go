@@ -69,7 +69,9 @@ func (s *Sim) getRandomPassword(_ *caller, in randomInput) (any, *fault) {
 			k, _ := rand.Int(rand.Reader, big.NewInt(int64(len(all)))) // never fails, as crypto/rand documents
 			b[i] = all[k.Int64()]
 		}
-		if !required || !slices.ContainsFunc(classes, func(c string) bool { return !strings.ContainsAny(string(b), c) }) {
+		if !required || !slices.ContainsFunc(classes, func(c string) bool {
+			return !strings.ContainsAny(string(b), c)
+		}) {
 			return answer{"RandomPassword": string(b)}, nil
 		}
 	}

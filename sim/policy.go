@@ -163,7 +163,8 @@ func (p *policy) public() bool {
 // last two AWS checks first.
 func (s *Sim) admit(c *caller, sec *secret) *fault {
 	refused := func(why string) *fault {
-		return accessDenied("User: %s is not authorized to perform: secretsmanager:%s on resource: %s %s", c.arn, c.operation, sec.ARN, why)
+		return accessDenied("User: %s is not authorized to perform: secretsmanager:%s on resource: %s %s", c.arn,
+			c.operation, sec.ARN, why)
 	}
 	allowed := false
 	if sec.Policy != "" {
@@ -191,7 +192,8 @@ func (s *Sim) admit(c *caller, sec *secret) *fault {
 	case !allowed:
 		return refused("because no resource-based policy allows the secretsmanager:" + c.operation + " action")
 	case !sec.ownKey() && keyActions[c.operation] != nil:
-		return invalidRequest("You can't access a secret from a different AWS account if you encrypt the secret with the default KMS service key.")
+		return invalidRequest("You can't access a secret from a different AWS account if you encrypt the secret with " +
+			"the default KMS service key.")
 	}
 	return nil
 }

@@ -29,11 +29,15 @@ func (b *bench) putError(in *sm.PutSecretValueInput) error {
 func TestPutCreatesANewVersionAndAttachesItToTheSecret(t *testing.T) {
 	b := newBench(t, Options{})
 	arn := b.create("db")
-	out, err := b.client.PutSecretValue(ctx, &sm.PutSecretValueInput{SecretId: aws.String("db"), SecretString: aws.String("two"), ClientRequestToken: aws.String(id(2))})
-	if err != nil || *out.ARN != arn || *out.Name != "db" || *out.VersionId != id(2) || !slices.Equal(out.VersionStages, []string{current}) {
+	out, err := b.client.PutSecretValue(ctx, &sm.PutSecretValueInput{
+		SecretId: aws.String("db"), SecretString: aws.String("two"), ClientRequestToken: aws.String(id(2)),
+	})
+	if err != nil || *out.ARN != arn || *out.Name != "db" || *out.VersionId != id(2) ||
+		!slices.Equal(out.VersionStages, []string{current}) {
 		t.Errorf("%+v, %v", out, err)
 	}
-	if got, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil || *got.SecretString != "two" || *got.VersionId != id(2) {
+	if got, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil ||
+		*got.SecretString != "two" || *got.VersionId != id(2) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -44,11 +48,17 @@ func TestPutAcceptsANameAnARNAndAPartialARN(t *testing.T) {
 	for i, secret := range []string{"app/db-", arn, arn[:len(arn)-7]} {
 		b.put(secret, 2+i, "v")
 	}
-	for _, secret := range []string{"app/db", arn[:len(arn)-1], strings.Replace(arn, "us-east-1", "eu-west-1", 1), strings.Replace(arn, ":secret:", ":other:", 1)} {
-		refused(t, b.putError(&sm.PutSecretValueInput{SecretId: &secret, SecretString: aws.String("v")}), "ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
+	for _, secret := range []string{
+		"app/db", arn[:len(arn)-1], strings.Replace(arn, "us-east-1", "eu-west-1", 1),
+		strings.Replace(arn, ":secret:", ":other:", 1),
+	} {
+		refused(t, b.putError(&sm.PutSecretValueInput{SecretId: &secret, SecretString: aws.String("v")}),
+			"ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
 	}
 	for _, secret := range []string{"a b", "db?", "arn:aws:secretsmanager", "d\u00e9"} {
-		refused(t, b.putError(&sm.PutSecretValueInput{SecretId: &secret, SecretString: aws.String("v")}), "ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
+		refused(t, b.putError(&sm.PutSecretValueInput{SecretId: &secret, SecretString: aws.String("v")}),
+			"ValidationException", "Invalid name. Must be a valid name containing alphanumeric characters, or any of "+
+				"the following: -/_+=.@!")
 	}
 }
 
@@ -67,9 +77,14 @@ func TestPutOutdatedVersionsAreRemovedWhenThereAreMoreThanAHundred(t *testing.T)
 	if n := count(); n != 100 {
 		t.Errorf("%d versions are kept, not 100", n)
 	}
-	_, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db"), VersionId: aws.String(id(40))})
-	refused(t, err, "ResourceNotFoundException", "Secrets Manager can't find the specified secret value for VersionId: "+id(40))
-	if _, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db"), VersionId: aws.String(id(41))}); err != nil {
+	_, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{
+		SecretId: aws.String("db"), VersionId: aws.String(id(40)),
+	})
+	refused(t, err, "ResourceNotFoundException",
+		"Secrets Manager can't find the specified secret value for VersionId: "+id(40))
+	if _, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{
+		SecretId: aws.String("db"), VersionId: aws.String(id(41)),
+	}); err != nil {
 		t.Errorf("the oldest of a hundred is gone: %v", err)
 	}
 }
@@ -82,7 +97,9 @@ func TestPutALabeledVersionIsNeverRemoved(t *testing.T) {
 		b.put("db", i, fmt.Sprint(i), current)
 		b.settle(time.Hour)
 	}
-	if got, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db"), VersionStage: aws.String("keep")}); err != nil || *got.SecretString != "mine" {
+	if got, err := b.client.GetSecretValue(ctx,
+		&sm.GetSecretValueInput{SecretId: aws.String("db"), VersionStage: aws.String("keep")}); err != nil ||
+		*got.SecretString != "mine" {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -97,7 +114,9 @@ func TestPutTooOftenReachesTheQuotaBecauseVersionsOfADayAreKept(t *testing.T) {
 	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v")}), "LimitExceededException", "")
 	b.settle(24 * time.Hour)
 	b.put("db", 999, "v")
-	list, err := b.client.ListSecretVersionIds(ctx, &sm.ListSecretVersionIdsInput{SecretId: aws.String("db"), IncludeDeprecated: aws.Bool(true)})
+	list, err := b.client.ListSecretVersionIds(ctx, &sm.ListSecretVersionIdsInput{
+		SecretId: aws.String("db"), IncludeDeprecated: aws.Bool(true),
+	})
 	if err != nil || len(list.Versions) > 100 || list.NextToken != nil {
 		t.Errorf("%d versions a day later, %v", len(list.Versions), err)
 	}
@@ -119,7 +138,9 @@ func TestPutWithoutVersionStagesMovesAWSCURRENTAndAWSPREVIOUSFollows(t *testing.
 	b.wantStages("db", "1:[AWSPREVIOUS] 2:[AWSCURRENT]")
 	b.put("db", 3, "three")
 	b.wantStages("db", "2:[AWSPREVIOUS] 3:[AWSCURRENT]")
-	list, err := b.client.ListSecretVersionIds(ctx, &sm.ListSecretVersionIdsInput{SecretId: aws.String("db"), IncludeDeprecated: aws.Bool(true)})
+	list, err := b.client.ListSecretVersionIds(ctx, &sm.ListSecretVersionIdsInput{
+		SecretId: aws.String("db"), IncludeDeprecated: aws.Bool(true),
+	})
 	if err != nil || len(list.Versions) != 3 {
 		t.Fatalf("%+v, %v", list, err)
 	}
@@ -188,11 +209,17 @@ func TestPutReplayedWithTheSameDataDoesNothing(t *testing.T) {
 func TestPutReplayedWithOtherDataFailsAndChangesNothing(t *testing.T) {
 	b := newBench(t, Options{})
 	arn := b.create("db")
-	text := "You can't use ClientRequestToken " + id(1) + " because that value is already in use for a version of secret " + arn + "."
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("other"), ClientRequestToken: aws.String(id(1))}), "ResourceExistsException", text)
+	text := "You can't use ClientRequestToken " +
+		id(1) + " because that value is already in use for a version of secret " + arn + "."
+	refused(t, b.putError(&sm.PutSecretValueInput{
+		SecretString: aws.String("other"), ClientRequestToken: aws.String(id(1)),
+	}), "ResourceExistsException", text)
 	// A string and a binary of the same bytes are different data.
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretBinary: []byte("one"), ClientRequestToken: aws.String(id(1))}), "ResourceExistsException", text)
-	if got, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil || *got.SecretString != "one" {
+	refused(t, b.putError(&sm.PutSecretValueInput{
+		SecretBinary: []byte("one"), ClientRequestToken: aws.String(id(1)),
+	}), "ResourceExistsException", text)
+	if got, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil ||
+		*got.SecretString != "one" {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -201,10 +228,15 @@ func TestPutClientRequestTokenIsOf32To64Characters(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	for _, n := range []int{31, 65} {
-		refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), ClientRequestToken: aws.String(strings.Repeat("t", n))}), "ValidationException", "1 validation error detected: Value '"+strings.Repeat("t", n)+"' at 'clientRequestToken' failed to satisfy constraint: Member must have length ")
+		refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"),
+			ClientRequestToken: aws.String(strings.Repeat("t", n))}), "ValidationException",
+			"1 validation error detected: Value '"+strings.Repeat("t",
+				n)+"' at 'clientRequestToken' failed to satisfy constraint: Member must have length ")
 	}
 	for _, n := range []int{32, 64} {
-		if err := b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), ClientRequestToken: aws.String(strings.Repeat("t", n))}); err != nil {
+		if err := b.putError(&sm.PutSecretValueInput{
+			SecretString: aws.String("v"), ClientRequestToken: aws.String(strings.Repeat("t", n)),
+		}); err != nil {
 			t.Errorf("%d: %v", n, err)
 		}
 	}
@@ -216,9 +248,13 @@ func TestPutAcceptsSecretStringOrSecretBinaryButNotBoth(t *testing.T) {
 	const none = "You must provide either SecretString or SecretBinary"
 	refused(t, b.putError(&sm.PutSecretValueInput{}), "InvalidRequestException", none)
 	const empty = "' failed to satisfy constraint: Member must have length greater than or equal to 1"
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("")}), "ValidationException", "1 validation error detected: Value at 'secretString"+empty)
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretBinary: []byte{}}), "ValidationException", "1 validation error detected: Value at 'secretBinary"+empty)
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("x"), SecretBinary: []byte("x")}), "InvalidParameterException", "You can't specify both a binary secret value and a string secret value in the same secret.")
+	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("")}), "ValidationException",
+		"1 validation error detected: Value at 'secretString"+empty)
+	refused(t, b.putError(&sm.PutSecretValueInput{SecretBinary: []byte{}}), "ValidationException",
+		"1 validation error detected: Value at 'secretBinary"+empty)
+	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("x"), SecretBinary: []byte("x")}),
+		"InvalidParameterException",
+		"You can't specify both a binary secret value and a string secret value in the same secret.")
 	b.wantStages("db", "1:[AWSCURRENT]")
 }
 
@@ -228,7 +264,8 @@ func TestPutKeepsBinaryBytes(t *testing.T) {
 	if err := b.putError(&sm.PutSecretValueInput{SecretBinary: []byte{0, 255, 10}}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil || string(got.SecretBinary) != "\x00\xff\n" || got.SecretString != nil {
+	if got, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil ||
+		string(got.SecretBinary) != "\x00\xff\n" || got.SecretString != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -237,7 +274,10 @@ func TestPutAValueHasAtMost65536Bytes(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	for _, size := range []int{65536, 65537} {
-		for _, in := range []*sm.PutSecretValueInput{{SecretString: aws.String(strings.Repeat("é", size/2) + strings.Repeat("x", size%2))}, {SecretBinary: make([]byte, size)}} {
+		for _, in := range []*sm.PutSecretValueInput{
+			{SecretString: aws.String(strings.Repeat("é", size/2) + strings.Repeat("x", size%2))},
+			{SecretBinary: make([]byte, size)},
+		} {
 			err := b.putError(in)
 			if size == 65536 && err != nil {
 				t.Error(err)
@@ -258,13 +298,20 @@ func TestPutNamesAtMostTwentyLabels(t *testing.T) {
 		}
 		return all
 	}
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: names(21)}), "ValidationException", "1 validation error detected: Value '[l0, l1")
+	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: names(21)}),
+		"ValidationException", "1 validation error detected: Value '[l0, l1")
 	// Twenty is also the limit for the whole secret, and AWSCURRENT is one.
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: names(20)}), "LimitExceededException", "")
+	refused(t, b.putError(&sm.PutSecretValueInput{
+		SecretString: aws.String("v"), VersionStages: names(20),
+	}), "LimitExceededException", "")
 	b.put("db", 3, "v", names(19)...)
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v")}), "LimitExceededException", "") // for AWSPREVIOUS
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: []string{strings.Repeat("l", 257)}}), "ValidationException", "1 validation error detected: ")
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: []string{}}), "ValidationException", "1 validation error detected: Value '[]' at 'versionStages' failed to satisfy constraint: Member must have length greater than or equal to 1")
+	// for AWSPREVIOUS
+	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v")}), "LimitExceededException", "")
+	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"),
+		VersionStages: []string{strings.Repeat("l", 257)}}), "ValidationException", "1 validation error detected: ")
+	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: []string{}}),
+		"ValidationException", "1 validation error detected: Value '[]' at 'versionStages' failed to satisfy "+
+			"constraint: Member must have length greater than or equal to 1")
 }
 
 func TestPutValidatesTheRotationToken(t *testing.T) {
@@ -272,12 +319,15 @@ func TestPutValidatesTheRotationToken(t *testing.T) {
 	b.create("db")
 	for _, token := range []string{"short", strings.Repeat("x", 257), strings.Repeat("!", 40)} {
 		err := b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), RotationToken: &token})
-		refused(t, err, "ValidationException", "1 validation error detected: Value at 'rotationToken' failed to satisfy constraint: Member must ")
+		refused(t, err, "ValidationException",
+			"1 validation error detected: Value at 'rotationToken' failed to satisfy constraint: Member must ")
 		if strings.Contains(err.Error(), token) {
 			t.Error("the rotation token is in the error")
 		}
 	}
-	if err := b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), RotationToken: aws.String(id(7))}); err != nil {
+	if err := b.putError(&sm.PutSecretValueInput{
+		SecretString: aws.String("v"), RotationToken: aws.String(id(7)),
+	}); err != nil {
 		t.Errorf("outside of a rotation: %v", err)
 	}
 }
@@ -293,7 +343,9 @@ func TestPutFillsThePlaceholderOfARotation(t *testing.T) {
 	if got := b.put("db", 2, "filled", pending); !slices.Equal(got, []string{pending}) {
 		t.Errorf("labels %v", got)
 	}
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("other"), ClientRequestToken: aws.String(id(2))}), "ResourceExistsException", "")
+	refused(t, b.putError(&sm.PutSecretValueInput{
+		SecretString: aws.String("other"), ClientRequestToken: aws.String(id(2)),
+	}), "ResourceExistsException", "")
 }
 
 func TestPutIsRefusedForASecretThatIsMarkedForDeletion(t *testing.T) {
@@ -302,16 +354,20 @@ func TestPutIsRefusedForASecretThatIsMarkedForDeletion(t *testing.T) {
 	if _, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: aws.String("db")}); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v")}), "InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
+	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v")}), "InvalidRequestException",
+		"You can't perform this operation on the secret because it was marked for deletion.")
 }
 
 func TestPutTheTokenIsCheckedBeforeTheSecretIsLookedUp(t *testing.T) {
 	b := newBench(t, Options{})
 	code, body := raw(t, b.url, "PutSecretValue", `{"SecretId":"none","SecretString":"v","Unknown":1}`)
-	if code != 400 || body != `{"__type":"InvalidRequestException","Message":"You must provide a ClientRequestToken value. We recommend a UUID-type value."}` {
+	const want = `{"__type":"InvalidRequestException",` +
+		`"Message":"You must provide a ClientRequestToken value. We recommend a UUID-type value."}`
+	if code != 400 || body != want {
 		t.Errorf("%d %s", code, body)
 	}
-	if _, body := raw(t, b.url, "RotateSecret", `{"SecretId":"none"}`); !strings.HasPrefix(body, `{"__type":"InvalidParameterException","Message":"You must provide a ClientRequestToken value.`) {
+	if _, body := raw(t, b.url, "RotateSecret", `{"SecretId":"none"}`); !strings.HasPrefix(body,
+		`{"__type":"InvalidParameterException","Message":"You must provide a ClientRequestToken value.`) {
 		t.Error(body)
 	}
 }
@@ -324,7 +380,8 @@ func TestPutAnUnknownOrMisspelledMemberIsIgnored(t *testing.T) {
 		t.Error(body)
 	}
 	_, body = raw(t, b.url, "PutSecretValue", `{"SecretString":"v","ClientRequestToken":"`+id(2)+`"}`)
-	if !strings.Contains(body, "1 validation error detected: Value null at 'secretId' failed to satisfy constraint: Member must not be null") {
+	if !strings.Contains(body,
+		"1 validation error detected: Value null at 'secretId' failed to satisfy constraint: Member must not be null") {
 		t.Error(body)
 	}
 }
@@ -362,7 +419,10 @@ func TestPutReplayedForAVersionWithoutLabelsAnswersNone(t *testing.T) {
 	b.create("db")
 	b.put("db", 2, "two")
 	b.put("db", 3, "three")
-	b.answers([][3]string{{"PutSecretValue", `{"SecretId":"db","SecretString":"one","ClientRequestToken":"T1"}`, `{"ARN":"ARN","Name":"db","VersionId":"T1"}`}})
+	b.answers([][3]string{
+		{"PutSecretValue", `{"SecretId":"db","SecretString":"one","ClientRequestToken":"T1"}`,
+			`{"ARN":"ARN","Name":"db","VersionId":"T1"}`},
+	})
 }
 
 func TestPutCountsTheLabelThatItRemoves(t *testing.T) {
@@ -375,18 +435,25 @@ func TestPutCountsTheLabelThatItRemoves(t *testing.T) {
 	}
 	b.put("db", 3, "three", all...) // with AWSCURRENT and AWSPENDING, that is twenty
 	b.put("db", 4, "four")          // AWSPENDING is removed, and AWSPREVIOUS added
-	refused(t, b.putError(&sm.PutSecretValueInput{SecretString: aws.String("v"), VersionStages: []string{"one more"}}), "LimitExceededException", "")
+	refused(t, b.putError(&sm.PutSecretValueInput{
+		SecretString: aws.String("v"), VersionStages: []string{"one more"},
+	}), "LimitExceededException", "")
 }
 
 func TestPutChecksTheSizeBeforeItLooksUpTheSecret(t *testing.T) {
 	b := newBench(t, Options{})
-	const long = "1 validation error detected: Value at '%s' failed to satisfy constraint: Member must have length less than or equal to 65536"
+	const long = "1 validation error detected: Value at '%s' failed to satisfy constraint: Member must have length " +
+		"less than or equal to 65536"
 	// Its size is counted in bytes.
-	err := b.putError(&sm.PutSecretValueInput{SecretId: aws.String("none"), SecretString: aws.String(strings.Repeat("é", 32769))})
+	err := b.putError(&sm.PutSecretValueInput{
+		SecretId: aws.String("none"), SecretString: aws.String(strings.Repeat("é", 32769)),
+	})
 	refused(t, err, "ValidationException", fmt.Sprintf(long, "secretString"))
 	err = b.putError(&sm.PutSecretValueInput{SecretId: aws.String("none"), SecretBinary: make([]byte, 65537)})
 	refused(t, err, "ValidationException", fmt.Sprintf(long, "secretBinary"))
-	err = b.putError(&sm.PutSecretValueInput{SecretId: aws.String("none"), SecretString: aws.String(strings.Repeat("é", 32768))})
+	err = b.putError(&sm.PutSecretValueInput{
+		SecretId: aws.String("none"), SecretString: aws.String(strings.Repeat("é", 32768)),
+	})
 	refused(t, err, "ResourceNotFoundException", "")
 }
 
@@ -412,7 +479,9 @@ func TestPutAcceptsTheExamplesOfTheReferencePage(t *testing.T) {
 		return string(text)
 	}
 	for _, c := range []struct{ name, member, sent, kept string }{
-		{`example 1: --secret-string "{...}"`, "SecretString", `"{\"user\":\"diegor\",\"password\":\"EXAMPLE-PASSWORD\"}"`, `"{\"user\":\"diegor\",\"password\":\"EXAMPLE-PASSWORD\"}"`},
+		{`example 1: --secret-string "{...}"`, "SecretString",
+			`"{\"user\":\"diegor\",\"password\":\"EXAMPLE-PASSWORD\"}"`,
+			`"{\"user\":\"diegor\",\"password\":\"EXAMPLE-PASSWORD\"}"`},
 		{"example 2: --secret-string file://mycreds.json", "SecretString", quoted(creds), quoted(creds)},
 		// The CLI reads a file as is for fileb://, and as base64 for file://.
 		{"--secret-binary fileb://keys", "SecretBinary", quoted(binary), quoted(binary)},
@@ -423,8 +492,12 @@ func TestPutAcceptsTheExamplesOfTheReferencePage(t *testing.T) {
 			b := newBench(t, Options{Region: "us-west-2"})
 			b.create("MyTestSecret")
 			b.answers([][3]string{
-				{"PutSecretValue", `{"SecretId":"MyTestSecret","` + c.member + `":` + c.sent + `,"ClientRequestToken":"T2"}`, `{"ARN":"ARN","Name":"MyTestSecret","VersionId":"T2","VersionStages":["AWSCURRENT"]}`},
-				{"GetSecretValue", `{"SecretId":"MyTestSecret"}`, `{"ARN":"ARN","CreatedDate":1770114600.002,"Name":"MyTestSecret","` + c.member + `":` + c.kept + `,"VersionId":"T2","VersionStages":["AWSCURRENT"]}`},
+				{"PutSecretValue", `{"SecretId":"MyTestSecret","` + c.member + `":` + c.sent +
+					`,"ClientRequestToken":"T2"}`,
+					`{"ARN":"ARN","Name":"MyTestSecret","VersionId":"T2","VersionStages":["AWSCURRENT"]}`},
+				{"GetSecretValue", `{"SecretId":"MyTestSecret"}`,
+					`{"ARN":"ARN","CreatedDate":1770114600.002,"Name":"MyTestSecret","` + c.member + `":` + c.kept +
+						`,"VersionId":"T2","VersionStages":["AWSCURRENT"]}`},
 			})
 		})
 	}

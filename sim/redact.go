@@ -81,7 +81,9 @@ func written(text string) []string {
 			e := json.NewEncoder(&b)
 			e.SetEscapeHTML(false)
 			_ = e.Encode(form)
-			for _, quoted := range []string{string(plain), strings.TrimSpace(b.String()), strconv.Quote(form), strconv.QuoteToASCII(form)} {
+			for _, quoted := range []string{
+				string(plain), strings.TrimSpace(b.String()), strconv.Quote(form), strconv.QuoteToASCII(form),
+			} {
 				if quoted = quoted[1 : len(quoted)-1]; !slices.Contains(all, quoted) {
 					all = append(all, quoted)
 				}

@@ -62,7 +62,9 @@ func TestEachRegionHasItsOwnSecrets(t *testing.T) {
 	refused(t, err, "ResourceNotFoundException", "")
 	_, err = value(there, arn)
 	refused(t, err, "ResourceNotFoundException", "")
-	out, err := there.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("db"), SecretString: aws.String("theirs")})
+	out, err := there.CreateSecret(ctx, &sm.CreateSecretInput{
+		Name: aws.String("db"), SecretString: aws.String("theirs"),
+	})
 	if err != nil || (*out.ARN)[:len("arn:aws:secretsmanager:eu-west-1:")] != "arn:aws:secretsmanager:eu-west-1:" {
 		t.Fatalf("%+v, %v", out, err)
 	}
@@ -82,7 +84,8 @@ func TestAReplicaIsReadInItsRegion(t *testing.T) {
 	b := newBench(t, Options{})
 	arn := b.create("db")
 	status := b.replicate("db", false, ireland)
-	if s := status[0]; s.Status != types.StatusTypeInSync || *s.StatusMessage != "Replication succeeded" || *s.KmsKeyId != "alias/aws/secretsmanager" {
+	if s := status[0]; s.Status != types.StatusTypeInSync || *s.StatusMessage != "Replication succeeded" ||
+		*s.KmsKeyId != "alias/aws/secretsmanager" {
 		t.Errorf("%+v", s)
 	}
 	there, replica := b.at(ireland), regional(arn, ireland)
@@ -92,7 +95,8 @@ func TestAReplicaIsReadInItsRegion(t *testing.T) {
 	b.put("db", 2, "two")
 	b.wantValue(there, "db", "two")
 	d, err := there.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: aws.String("db")})
-	if err != nil || *d.ARN != replica || *d.PrimaryRegion != "us-east-1" || d.ReplicationStatus != nil || d.LastAccessedDate == nil || len(d.VersionIdsToStages) != 2 {
+	if err != nil || *d.ARN != replica || *d.PrimaryRegion != "us-east-1" || d.ReplicationStatus != nil ||
+		d.LastAccessedDate == nil || len(d.VersionIdsToStages) != 2 {
 		t.Errorf("%+v, %v", d, err)
 	}
 	// A retrieval counts in its own region.
@@ -100,7 +104,9 @@ func TestAReplicaIsReadInItsRegion(t *testing.T) {
 	if err != nil || *d.ARN != arn || d.LastAccessedDate != nil || d.ReplicationStatus[0].LastAccessedDate == nil {
 		t.Errorf("%+v, %v", d, err)
 	}
-	list, err := there.ListSecrets(ctx, &sm.ListSecretsInput{Filters: []types.Filter{{Key: "primary-region", Values: []string{"us-east"}}}})
+	list, err := there.ListSecrets(ctx, &sm.ListSecretsInput{
+		Filters: []types.Filter{{Key: "primary-region", Values: []string{"us-east"}}},
+	})
 	if err != nil || len(list.SecretList) != 1 || *list.SecretList[0].ARN != replica {
 		t.Errorf("%+v, %v", list, err)
 	}
@@ -108,7 +114,9 @@ func TestAReplicaIsReadInItsRegion(t *testing.T) {
 	if err != nil || len(batch.SecretValues) != 1 || *batch.SecretValues[0].ARN != replica {
 		t.Errorf("%+v, %v", batch, err)
 	}
-	if _, err := b.client.RemoveRegionsFromReplication(ctx, &sm.RemoveRegionsFromReplicationInput{SecretId: &arn, RemoveReplicaRegions: []string{ireland, "us-west-2"}}); err != nil {
+	if _, err := b.client.RemoveRegionsFromReplication(ctx, &sm.RemoveRegionsFromReplicationInput{
+		SecretId: &arn, RemoveReplicaRegions: []string{ireland, "us-west-2"},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = value(there, "db")
@@ -127,15 +135,21 @@ func TestAReplicaIsNotWritten(t *testing.T) {
 			return err
 		},
 		"UpdateSecret": func() error {
-			_, err := there.UpdateSecret(ctx, &sm.UpdateSecretInput{SecretId: db, Description: aws.String("x"), KmsKeyId: aws.String(key)})
+			_, err := there.UpdateSecret(ctx, &sm.UpdateSecretInput{
+				SecretId: db, Description: aws.String("x"), KmsKeyId: aws.String(key),
+			})
 			return err
 		},
 		"UpdateSecretVersionStage": func() error {
-			_, err := there.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: db, VersionStage: aws.String("mine"), MoveToVersionId: aws.String(id(1))})
+			_, err := there.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{
+				SecretId: db, VersionStage: aws.String("mine"), MoveToVersionId: aws.String(id(1)),
+			})
 			return err
 		},
 		"RotateSecret": func() error {
-			_, err := there.RotateSecret(ctx, &sm.RotateSecretInput{SecretId: db, RotationLambdaARN: aws.String(lambda)})
+			_, err := there.RotateSecret(ctx, &sm.RotateSecretInput{
+				SecretId: db, RotationLambdaARN: aws.String(lambda),
+			})
 			return err
 		},
 		"CancelRotateSecret": func() error {
@@ -147,7 +161,9 @@ func TestAReplicaIsNotWritten(t *testing.T) {
 			return err
 		},
 		"DeleteSecret by force": func() error {
-			_, err := there.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: db, ForceDeleteWithoutRecovery: aws.Bool(true)})
+			_, err := there.DeleteSecret(ctx, &sm.DeleteSecretInput{
+				SecretId: db, ForceDeleteWithoutRecovery: aws.Bool(true),
+			})
 			return err
 		},
 		"RestoreSecret": func() error {
@@ -155,7 +171,9 @@ func TestAReplicaIsNotWritten(t *testing.T) {
 			return err
 		},
 		"TagResource": func() error {
-			_, err := there.TagResource(ctx, &sm.TagResourceInput{SecretId: db, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}})
+			_, err := there.TagResource(ctx, &sm.TagResourceInput{
+				SecretId: db, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}},
+			})
 			return err
 		},
 		"UntagResource": func() error {
@@ -163,7 +181,9 @@ func TestAReplicaIsNotWritten(t *testing.T) {
 			return err
 		},
 		"PutResourcePolicy": func() error {
-			_, err := there.PutResourcePolicy(ctx, &sm.PutResourcePolicyInput{SecretId: db, ResourcePolicy: aws.String("{}")})
+			_, err := there.PutResourcePolicy(ctx, &sm.PutResourcePolicyInput{
+				SecretId: db, ResourcePolicy: aws.String("{}"),
+			})
 			return err
 		},
 		"DeleteResourcePolicy": func() error {
@@ -171,17 +191,23 @@ func TestAReplicaIsNotWritten(t *testing.T) {
 			return err
 		},
 		"ReplicateSecretToRegions": func() error {
-			_, err := there.ReplicateSecretToRegions(ctx, &sm.ReplicateSecretToRegionsInput{SecretId: db, AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String("us-west-2")}}})
+			_, err := there.ReplicateSecretToRegions(ctx, &sm.ReplicateSecretToRegionsInput{
+				SecretId: db, AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String("us-west-2")}},
+			})
 			return err
 		},
 		"RemoveRegionsFromReplication": func() error {
-			_, err := there.RemoveRegionsFromReplication(ctx, &sm.RemoveRegionsFromReplicationInput{SecretId: db, RemoveReplicaRegions: []string{ireland}})
+			_, err := there.RemoveRegionsFromReplication(ctx, &sm.RemoveRegionsFromReplicationInput{
+				SecretId: db, RemoveReplicaRegions: []string{ireland},
+			})
 			return err
 		},
 	} {
 		t.Run(name, func(t *testing.T) { refused(t, call(), "InvalidParameterException", onReplica) })
 	}
-	_, err := there.CreateSecret(ctx, &sm.CreateSecretInput{Name: db, SecretString: aws.String("one"), ClientRequestToken: aws.String(id(1))})
+	_, err := there.CreateSecret(ctx, &sm.CreateSecretInput{
+		Name: db, SecretString: aws.String("one"), ClientRequestToken: aws.String(id(1)),
+	})
 	refused(t, err, "ResourceExistsException", "The operation failed because the secret db already exists.")
 	// A replica has its own key.
 	if _, err := there.UpdateSecret(ctx, &sm.UpdateSecretInput{SecretId: db, KmsKeyId: aws.String(key)}); err != nil {
@@ -213,7 +239,9 @@ func TestAPromotedReplicaIsAStandaloneSecret(t *testing.T) {
 	b.put("db", 2, "two")
 	b.wantValue(there, "db", "one")
 	b.wantValue(west, "db", "two")
-	if _, err := there.PutSecretValue(ctx, &sm.PutSecretValueInput{SecretId: out.ARN, SecretString: aws.String("three")}); err != nil {
+	if _, err := there.PutSecretValue(ctx, &sm.PutSecretValueInput{
+		SecretId: out.ARN, SecretString: aws.String("three"),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	b.wantValue(b.client, "db", "two")
@@ -222,11 +250,14 @@ func TestAPromotedReplicaIsAStandaloneSecret(t *testing.T) {
 	if err != nil || d.PrimaryRegion != nil || d.ReplicationStatus != nil {
 		t.Errorf("%+v, %v", d, err)
 	}
-	if d, err = b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &arn}); err != nil || len(d.ReplicationStatus) != 1 || *d.ReplicationStatus[0].Region != "us-west-2" {
+	if d, err = b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &arn}); err != nil ||
+		len(d.ReplicationStatus) != 1 || *d.ReplicationStatus[0].Region != "us-west-2" {
 		t.Errorf("%+v, %v", d, err)
 	}
 	// It can be rotated in its region.
-	if _, err := there.RotateSecret(ctx, &sm.RotateSecretInput{SecretId: out.ARN, RotationLambdaARN: aws.String(lambda)}); err != nil {
+	if _, err := there.RotateSecret(ctx, &sm.RotateSecretInput{
+		SecretId: out.ARN, RotationLambdaARN: aws.String(lambda),
+	}); err != nil {
 		t.Error(err)
 	}
 }
@@ -236,8 +267,11 @@ func TestAPrimaryWithReplicasIsNotDeleted(t *testing.T) {
 	arn := b.create("db")
 	b.replicate("db", false, ireland, "us-west-2")
 	for _, force := range []bool{false, true} {
-		_, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: aws.String("db"), ForceDeleteWithoutRecovery: &force})
-		refused(t, err, "InvalidParameterException", "You can't delete secret "+arn+" that still has replica regions [eu-west-1, us-west-2].")
+		_, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{
+			SecretId: aws.String("db"), ForceDeleteWithoutRecovery: &force,
+		})
+		refused(t, err, "InvalidParameterException",
+			"You can't delete secret "+arn+" that still has replica regions [eu-west-1, us-west-2].")
 	}
 }
 
@@ -245,11 +279,14 @@ func TestReplicationFailsWhereTheNameIsTaken(t *testing.T) {
 	b := newBench(t, Options{})
 	arn := b.create("db")
 	there := b.at(ireland)
-	if _, err := there.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("db"), SecretString: aws.String("theirs")}); err != nil {
+	if _, err := there.CreateSecret(ctx, &sm.CreateSecretInput{
+		Name: aws.String("db"), SecretString: aws.String("theirs"),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	s := b.replicate("db", false, ireland)
-	if s[0].Status != types.StatusTypeFailed || *s[0].StatusMessage != "Replication failed: Secret name db already exists in region eu-west-1." {
+	if s[0].Status != types.StatusTypeFailed ||
+		*s[0].StatusMessage != "Replication failed: Secret name db already exists in region eu-west-1." {
 		t.Errorf("%+v", s)
 	}
 	b.wantValue(there, "db", "theirs")
@@ -260,11 +297,18 @@ func TestReplicationFailsWhereTheNameIsTaken(t *testing.T) {
 	b.wantValue(there, "db", "one")
 	// A replica of another secret is not overwritten.
 	west := b.at("us-west-2")
-	if _, err := west.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("db"), SecretString: aws.String("west")}); err != nil {
+	if _, err := west.CreateSecret(ctx, &sm.CreateSecretInput{
+		Name: aws.String("db"), SecretString: aws.String("west"),
+	}); err != nil {
 		t.Fatal(err)
 	}
-	out, err := west.ReplicateSecretToRegions(ctx, &sm.ReplicateSecretToRegionsInput{SecretId: aws.String("db"), AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String(ireland)}}, ForceOverwriteReplicaSecret: true})
-	if err != nil || out.ReplicationStatus[0].Status != types.StatusTypeFailed || *out.ReplicationStatus[0].StatusMessage != "Replication failed: Secret name db is currently replicated to eu-west-1 with a different arn" {
+	out, err := west.ReplicateSecretToRegions(ctx, &sm.ReplicateSecretToRegionsInput{
+		SecretId: aws.String("db"), AddReplicaRegions: []types.ReplicaRegionType{{Region: aws.String(ireland)}},
+		ForceOverwriteReplicaSecret: true,
+	})
+	if err != nil || out.ReplicationStatus[0].Status != types.StatusTypeFailed ||
+		*out.ReplicationStatus[0].StatusMessage != "Replication failed: Secret name db is currently replicated to "+
+			"eu-west-1 with a different arn" {
 		t.Errorf("%+v, %v", out, err)
 	}
 	b.wantValue(there, regional(arn, ireland), "one")
@@ -275,13 +319,18 @@ func TestAReplicaRegionMustBeAnotherOfThePartition(t *testing.T) {
 	b.create("db")
 	for _, region := range []string{"us-east-1", "cn-north-1", "us-gov-west-1", "moon-south-1"} {
 		regions := []types.ReplicaRegionType{{Region: &region}}
-		_, err := b.client.ReplicateSecretToRegions(ctx, &sm.ReplicateSecretToRegionsInput{SecretId: aws.String("db"), AddReplicaRegions: regions})
+		_, err := b.client.ReplicateSecretToRegions(ctx, &sm.ReplicateSecretToRegionsInput{
+			SecretId: aws.String("db"), AddReplicaRegions: regions,
+		})
 		refused(t, err, "InvalidParameterException", "Invalid replica region.")
 		_, err = b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("new"), AddReplicaRegions: regions})
 		refused(t, err, "InvalidParameterException", "Invalid replica region.")
 	}
-	_, err := b.client.RemoveRegionsFromReplication(ctx, &sm.RemoveRegionsFromReplicationInput{SecretId: aws.String("db"), RemoveReplicaRegions: []string{"eu-west-1", "Moon"}})
-	refused(t, err, "ValidationException", `1 validation error detected: Value '[eu-west-1, Moon]' at 'removeReplicaRegions' failed to satisfy constraint: Member must satisfy constraint: [Member must have length less than or equal to 128, Member must have length greater than or equal to 1, Member must satisfy regular expression pattern: ^([a-z]+-)+\d+$]`)
+	_, err := b.client.RemoveRegionsFromReplication(ctx, &sm.RemoveRegionsFromReplicationInput{
+		SecretId: aws.String("db"), RemoveReplicaRegions: []string{"eu-west-1", "Moon"},
+	})
+	refused(t, err, "ValidationException",
+		`1 validation error detected: Value '[eu-west-1, Moon]' at 'removeReplicaRegions' failed to satisfy constraint: Member must satisfy constraint: [Member must have length less than or equal to 128, Member must have length greater than or equal to 1, Member must satisfy regular expression pattern: ^([a-z]+-)+\d+$]`)
 }
 
 func TestARotationReachesTheReplicas(t *testing.T) {
@@ -329,7 +378,9 @@ func TestReplicasOutliveTheProcess(t *testing.T) {
 	b := newBench(t, Options{StateFile: file})
 	arn := b.create("db")
 	b.replicate("db", false, ireland)
-	if _, err := b.at("us-west-2").CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("db"), SecretString: aws.String("west")}); err != nil {
+	if _, err := b.at("us-west-2").CreateSecret(ctx, &sm.CreateSecretInput{
+		Name: aws.String("db"), SecretString: aws.String("west"),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	b.settle(time.Hour)

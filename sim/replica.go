@@ -88,7 +88,8 @@ func (sec *secret) replicationStatus() []answer {
 	out := []answer{}
 	for _, r := range sec.Replicas {
 		e := answer{
-			"Region": r.Region, "KmsKeyId": cmp.Or(r.KmsKeyId, defaultKey), "Status": r.Status, "StatusMessage": r.Message,
+			"Region": r.Region, "KmsKeyId": cmp.Or(r.KmsKeyId, defaultKey), "Status": r.Status,
+			"StatusMessage": r.Message,
 		}
 		if !r.Accessed.IsZero() {
 			e["LastAccessedDate"] = stamp(r.Accessed)
@@ -136,7 +137,8 @@ func (s *Sim) replicate(sec *secret, add []replicaRegion, force bool) {
 		case other == nil:
 		case other.origin != nil:
 			r.Status = "Failed"
-			r.Message = "Replication failed: Secret name " + sec.Name + " is currently replicated to " + a.Region + " with a different arn"
+			r.Message = "Replication failed: Secret name " + sec.Name + " is currently replicated to " +
+				a.Region + " with a different arn"
 		case force && len(other.Replicas) == 0:
 			s.erase(other)
 		default:

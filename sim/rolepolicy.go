@@ -29,7 +29,8 @@ func (s *Sim) PutRolePolicy(arn, document string) error {
 }
 
 // roleConditions are the condition keys that a role's policy may use.
-var roleConditions = []string{"secretsmanager:resource/AllowRotationLambdaArn", "kms:ViaService", "kms:EncryptionContext:SecretARN", "kms:ResourceAliases"}
+var roleConditions = []string{"secretsmanager:resource/AllowRotationLambdaArn", "kms:ViaService",
+	"kms:EncryptionContext:SecretARN", "kms:ResourceAliases"}
 
 // keyActions are the KMS actions that an operation performs with a secret's key, on behalf of the
 // caller.
@@ -55,7 +56,8 @@ func (s *Sim) licensed(c *caller, sec *secret, granted bool) *fault {
 	action := "secretsmanager:" + c.operation
 	have := map[string][]string{"secretsmanager:resource/AllowRotationLambdaArn": {sec.Rotation.Function}}
 	if p != nil && !(granted && c.account == sec.Account) && !p.Permits(action, sec.ARN, have) {
-		return accessDenied("User: %s is not authorized to perform: %s on resource: %s because no identity-based policy allows the %s action", c.arn, action, sec.ARN, action)
+		return accessDenied("User: %s is not authorized to perform: %s on resource: %s because no identity-based "+
+			"policy allows the %s action", c.arn, action, sec.ARN, action)
 	}
 	if !sec.ownKey() {
 		return nil
@@ -73,7 +75,8 @@ func (s *Sim) licensed(c *caller, sec *secret, granted bool) *fault {
 	}
 	for _, action := range keyActions[c.operation] {
 		if p != nil && !p.Permits(action, key, use) || !s.keyAdmits(c, action, key, use) {
-			return accessDenied("Access to KMS is not allowed: User: %s is not authorized to perform: %s on resource: %s", c.arn, action, key)
+			return accessDenied("Access to KMS is not allowed: User: %s is not authorized to perform: %s on "+
+				"resource: %s", c.arn, action, key)
 		}
 	}
 	return nil
@@ -82,14 +85,16 @@ func (s *Sim) licensed(c *caller, sec *secret, granted bool) *fault {
 // licensedAlone is licensed for operations without an existing secret: the policy must allow them
 // on all resources.
 func (s *Sim) licensedAlone(c *caller) *fault {
-	if !slices.Contains([]string{"CreateSecret", "ListSecrets", "BatchGetSecretValue", "GetRandomPassword"}, c.operation) {
+	onAll := []string{"CreateSecret", "ListSecrets", "BatchGetSecretValue", "GetRandomPassword"}
+	if !slices.Contains(onAll, c.operation) {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	action := "secretsmanager:" + c.operation
 	if p := s.policies[c.role]; p != nil && !p.Permits(action, "*", nil) {
-		return accessDenied("User: %s is not authorized to perform: %s because no identity-based policy allows the %s action", c.arn, action, action)
+		return accessDenied("User: %s is not authorized to perform: %s because no identity-based policy allows the "+
+			"%s action", c.arn, action, action)
 	}
 	return nil
 }

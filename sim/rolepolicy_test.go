@@ -54,7 +54,9 @@ func TestRolePolicyDecides(t *testing.T) {
 		if err := s.PutRolePolicy(policedRole, `{"Statement":[`+c.statements+`]}`); err != nil {
 			t.Fatal(err)
 		}
-		if got := s.policies[policedRole].Permits("secretsmanager:GetSecretValue", arn, map[string][]string{"secretsmanager:resource/AllowRotationLambdaArn": {"f-1"}}); got != c.want {
+		if got := s.policies[policedRole].Permits("secretsmanager:GetSecretValue", arn, map[string][]string{
+			"secretsmanager:resource/AllowRotationLambdaArn": {"f-1"},
+		}); got != c.want {
 			t.Errorf("[%s] permits: %t", c.statements, got)
 		}
 	}
@@ -70,7 +72,10 @@ func TestRoleWithAPolicyAssumesOnlyTheRolesItNames(t *testing.T) {
 	defer server.Close()
 	const other = "arn:aws:iam::444455556666:role/rotation"
 	assume := func(key, secret, token, role string) (*sts.AssumeRoleOutput, error) {
-		return sts.New(sts.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider(key, secret, token)}).
+		return sts.New(sts.Options{
+			BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+			Credentials: credentials.NewStaticCredentialsProvider(key, secret, token),
+		}).
 			AssumeRole(context.Background(), &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("test")})
 	}
 	out, err := assume("simulated", "simulated", "", policedRole)
@@ -78,10 +83,12 @@ func TestRoleWithAPolicyAssumesOnlyTheRolesItNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	for resource, want := range map[string]bool{other: true, other + "s": false} {
-		if err := s.PutRolePolicy(policedRole, `{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"`+resource+`"}}`); err != nil {
+		if err := s.PutRolePolicy(policedRole, `{"Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"`+
+			resource+`"}}`); err != nil {
 			t.Fatal(err)
 		}
-		_, err := assume(*out.Credentials.AccessKeyId, *out.Credentials.SecretAccessKey, *out.Credentials.SessionToken, other)
+		_, err := assume(*out.Credentials.AccessKeyId, *out.Credentials.SecretAccessKey, *out.Credentials.SessionToken,
+			other)
 		if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "AccessDenied") {
 			t.Errorf("with %s: %v", resource, err)
 		}

@@ -98,7 +98,8 @@ func (s *Sim) rotateSecret(c *caller, in rotateInput) (any, *fault) {
 		return nil, invalidRequest("No Lambda rotation function ARN is associated with this secret.")
 	}
 	if s.functions[function] == nil {
-		return nil, accessDenied("Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.")
+		return nil, accessDenied("Secrets Manager cannot invoke the specified Lambda function. Ensure that the " +
+			"function policy grants access to the principal secretsmanager.amazonaws.com.")
 	}
 	test := in.RotateImmediately != nil && !*in.RotateImmediately
 	p, unfinished := sec.unfinished()
@@ -348,7 +349,8 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 	if err != nil {
 		return fmt.Errorf("cannot save the state: %w", err)
 	}
-	payload, err := json.Marshal(map[string]string{"Step": step, "SecretId": sec.ARN, "ClientRequestToken": token, "RotationToken": proof})
+	payload, err := json.Marshal(map[string]string{"Step": step, "SecretId": sec.ARN, "ClientRequestToken": token,
+		"RotationToken": proof})
 	if err != nil {
 		return err
 	}
@@ -374,9 +376,12 @@ func (s *Sim) step(sec *secret, token, step string, attempt int) error {
 	}
 	if v := sec.Versions[token]; err == nil && v != nil && v.Unproved {
 		// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
-		err = &stepError{message: fmt.Sprintf("Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging label and restart rotation", token, sec.ARN, arn)}
+		err = &stepError{message: fmt.Sprintf(
+			"Pending secret version %s for Secret %s was not created by Lambda %s. Remove the AWSPENDING staging "+
+				"label and restart rotation", token, sec.ARN, arn)}
 	}
-	p := Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: token, Attempt: attempt, Step: step, Labels: maps.Clone(sec.Labels)}
+	p := Progress{Time: s.clock.Now(), Secret: sec.ARN, Name: sec.Name, Version: token, Attempt: attempt, Step: step,
+		Labels: maps.Clone(sec.Labels)}
 	if err != nil {
 		p.Err = sec.redacted(err.Error())
 	}

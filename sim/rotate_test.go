@@ -41,11 +41,14 @@ func TestRotationStagesAPlaceholderSendsFourEventsAndMovesTheLabels(t *testing.T
 		_, err := b.client.GetSecretValue(ctx, in)
 		refused(t, err, "ResourceNotFoundException", "Secrets Manager can't find the specified secret value for ")
 	}
-	list, err := b.client.ListSecretVersionIds(ctx, &sm.ListSecretVersionIdsInput{SecretId: &arn, IncludeDeprecated: aws.Bool(true)})
+	list, err := b.client.ListSecretVersionIds(ctx, &sm.ListSecretVersionIdsInput{
+		SecretId: &arn, IncludeDeprecated: aws.Bool(true),
+	})
 	if err != nil || len(list.Versions) != 1 {
 		t.Errorf("the placeholder is listed: %v, %v", list, err)
 	}
-	refused(t, b.rotate("db", 3), "InvalidRequestException", "A previous rotation isn't complete. That rotation will be reattempted.")
+	refused(t, b.rotate("db", 3), "InvalidRequestException",
+		"A previous rotation isn't complete. That rotation will be reattempted.")
 	if err := b.rotate("db", 2); err != nil {
 		t.Errorf("a replay of RotateSecret: %v", err)
 	}
@@ -56,7 +59,8 @@ func TestRotationStagesAPlaceholderSendsFourEventsAndMovesTheLabels(t *testing.T
 	b.wantStages("db", "1:[AWSPREVIOUS] 2:[AWSCURRENT]")
 	proofs := map[string]bool{}
 	for i, r := range got {
-		if r.Step != steps[i] || r.SecretId != arn || r.ClientRequestToken != id(2) || len(r.RotationToken) != 36 || r.RotationToken != strings.ToLower(r.RotationToken) {
+		if r.Step != steps[i] || r.SecretId != arn || r.ClientRequestToken != id(2) || len(r.RotationToken) != 36 ||
+			r.RotationToken != strings.ToLower(r.RotationToken) {
 			t.Errorf("event %d is %+v", i, r)
 		}
 		proofs[r.RotationToken] = true
@@ -65,7 +69,8 @@ func TestRotationStagesAPlaceholderSendsFourEventsAndMovesTheLabels(t *testing.T
 		t.Errorf("%d events with %d rotation tokens, not 4 and 4", len(got), len(proofs))
 	}
 	d, err := b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &arn})
-	if err != nil || d.LastRotatedDate == nil || !aws.ToBool(d.RotationEnabled) || aws.ToString(d.RotationLambdaARN) != lambda {
+	if err != nil || d.LastRotatedDate == nil || !aws.ToBool(d.RotationEnabled) ||
+		aws.ToString(d.RotationLambdaARN) != lambda {
 		t.Errorf("after the rotation: %+v, %v", d, err)
 	}
 }
@@ -161,10 +166,13 @@ func TestRotationIsAbandonedByANewCurrentValue(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatal(err)
 		}
-		if e.Source != "aws.secretsmanager" || e.DetailType != "AWS Service Event via CloudTrail" || !strings.HasPrefix(e.Detail.AdditionalEventData.SecretId, "arn:") || !strings.HasSuffix(e.Detail.RequestID, id(2)) {
+		if e.Source != "aws.secretsmanager" || e.DetailType != "AWS Service Event via CloudTrail" ||
+			!strings.HasPrefix(e.Detail.AdditionalEventData.SecretId, "arn:") ||
+			!strings.HasSuffix(e.Detail.RequestID, id(2)) {
 			t.Errorf("event %s", line)
 		}
-		if e.Detail.EventName == "RotationFailed" && !strings.HasPrefix(e.Detail.ErrorMessage, "Error when executing lambda "+lambda+" during setSecret step") {
+		if e.Detail.EventName == "RotationFailed" &&
+			!strings.HasPrefix(e.Detail.ErrorMessage, "Error when executing lambda "+lambda+" during setSecret step") {
 			t.Errorf("message %q", e.Detail.ErrorMessage)
 		}
 		names = append(names, e.Detail.EventName)
@@ -181,7 +189,9 @@ func TestRotateImmediatelyFalseOnlyTestsACopyAndRemovesIt(t *testing.T) {
 		b.create("db")
 		var got []string
 		b.RegisterFunction(lambda, b.function(func(r request) error {
-			v, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: &r.SecretId, VersionId: &r.ClientRequestToken, VersionStage: aws.String(pending)})
+			v, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{
+				SecretId: &r.SecretId, VersionId: &r.ClientRequestToken, VersionStage: aws.String(pending),
+			})
 			if err != nil {
 				return err
 			}
@@ -206,13 +216,16 @@ func TestRotateImmediatelyFalseOnlyTestsACopyAndRemovesIt(t *testing.T) {
 		if err != nil || d.LastRotatedDate != nil || d.NextRotationDate == nil || !aws.ToBool(d.RotationEnabled) {
 			t.Errorf("%+v, %v", d, err)
 		}
-		_, err = b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db"), VersionId: aws.String(id(2))})
+		_, err = b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{
+			SecretId: aws.String("db"), VersionId: aws.String(id(2)),
+		})
 		refused(t, err, "ResourceNotFoundException", "")
 		want := "TestRotationSucceeded"
 		if fails {
 			want = "TestRotationFailed"
 		}
-		if !strings.Contains(events.String(), `"TestRotationStarted"`) || !strings.Contains(events.String(), `"`+want+`"`) || strings.Contains(events.String(), `"RotationStarted"`) {
+		if !strings.Contains(events.String(), `"TestRotationStarted"`) ||
+			!strings.Contains(events.String(), `"`+want+`"`) || strings.Contains(events.String(), `"RotationStarted"`) {
 			t.Errorf("events %s", events.String())
 		}
 	}
@@ -282,7 +295,9 @@ func TestAnOperatorMayStartAnewWhileAStepOfTheOldRotationRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-reached
-	if _, err := b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: aws.String("db"), VersionStage: aws.String(pending), RemoveFromVersionId: aws.String(id(2))}); err != nil {
+	if _, err := b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{
+		SecretId: aws.String("db"), VersionStage: aws.String(pending), RemoveFromVersionId: aws.String(id(2)),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.rotate("db", 3); err != nil {
@@ -318,14 +333,21 @@ func TestRotateSecretRefuses(t *testing.T) {
 	rules := func(r types.RotationRulesType) func(*sm.RotateSecretInput) {
 		return func(in *sm.RotateSecretInput) { in.RotationRules = &r }
 	}
-	refused(t, b.rotate("db", 2, none), "InvalidRequestException", "No Lambda rotation function ARN is associated with this secret.")
-	refused(t, b.rotate("db", 2), "AccessDeniedException", "Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access to the principal secretsmanager.amazonaws.com.")
+	refused(t, b.rotate("db", 2, none), "InvalidRequestException",
+		"No Lambda rotation function ARN is associated with this secret.")
+	refused(t, b.rotate("db", 2), "AccessDeniedException",
+		"Secrets Manager cannot invoke the specified Lambda function. Ensure that the function policy grants access "+
+			"to the principal secretsmanager.amazonaws.com.")
 	b.RegisterFunction(lambda, b.function(func(request) error { return nil }))
-	refused(t, b.rotate("db", 2, rules(types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(3), ScheduleExpression: aws.String("rate(3 days)")})),
+	refused(t, b.rotate("db", 2, rules(types.RotationRulesType{
+		AutomaticallyAfterDays: aws.Int64(3), ScheduleExpression: aws.String("rate(3 days)"),
+	})),
 		"InvalidParameterException", "You cannot specify both rotation frequency and schedule expression together.")
 	refused(t, b.rotate("db", 2, rules(types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1001)})),
-		"ValidationException", "1 validation error detected: Value '1001' at 'rotationRules.automaticallyAfterDays' failed to satisfy constraint: Member must have value less than or equal to 1000")
-	refused(t, b.rotate("db", 2, rules(types.RotationRulesType{ScheduleExpression: aws.String("rate(1 hour)")})), "InvalidParameterException", "Invalid rotation rules")
+		"ValidationException", "1 validation error detected: Value '1001' at 'rotationRules.automaticallyAfterDays' "+
+			"failed to satisfy constraint: Member must have value less than or equal to 1000")
+	refused(t, b.rotate("db", 2, rules(types.RotationRulesType{ScheduleExpression: aws.String("rate(1 hour)")})),
+		"InvalidParameterException", "Invalid rotation rules")
 	refused(t, b.rotate("db", 1), "ResourceExistsException", "You can't use ClientRequestToken "+id(1))
 	d, err := b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: aws.String("db")})
 	if err != nil || d.RotationEnabled != nil || d.RotationLambdaARN != nil || d.RotationRules != nil {
@@ -339,7 +361,9 @@ func TestNoValueIsInTheErrorOfARotation(t *testing.T) {
 	b := newBench(t, Options{MaxAttempts: 1, Events: &events})
 	b.create("db")
 	b.put("db", 5, `{"username":"alice","password":"hunter22"}`)
-	b.RegisterFunction(lambda, b.function(func(request) error { return errors.New("alice may not log in with hunter22") }))
+	b.RegisterFunction(lambda, b.function(func(request) error {
+		return errors.New("alice may not log in with hunter22")
+	}))
 	if err := b.rotate("db", 2); err != nil {
 		t.Fatal(err)
 	}
@@ -349,7 +373,8 @@ func TestNoValueIsInTheErrorOfARotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	text, _ := json.Marshal(h)
-	if all := string(text) + events.String(); strings.Contains(all, "hunter22") || !strings.Contains(all, "alice may not log in with ***") {
+	if all := string(text) + events.String(); strings.Contains(all, "hunter22") ||
+		!strings.Contains(all, "alice may not log in with ***") {
 		t.Error(all)
 	}
 }
@@ -361,11 +386,15 @@ func TestNoFormOfAValueIsInTheErrorOfARotation(t *testing.T) {
 		said, leak string
 	}{
 		{"escaped as JSON", `{"password":"hun\"xyz<22>&é"}`, nil, "no login with hun\"xyz<22>&é", "xyz"},
-		{"quoted once more", `{"password":"hun\"xyz<22>&"}`, nil, fmt.Sprintf("no login with %q", `hun"xyz<22>&`), "xyz"},
-		{"one that begins another", `{"a":"pass","password":"passw0rd1234"}`, nil, "no login with passw0rd1234", "w0rd1234"},
-		{"one that begins with the host's name", `{"host":"hunter","password":"hunter22xyz"}`, nil, "no login with hunter22xyz", "xyz"},
+		{"quoted once more", `{"password":"hun\"xyz<22>&"}`, nil, fmt.Sprintf("no login with %q", `hun"xyz<22>&`),
+			"xyz"},
+		{"one that begins another", `{"a":"pass","password":"passw0rd1234"}`, nil, "no login with passw0rd1234",
+			"w0rd1234"},
+		{"one that begins with the host's name", `{"host":"hunter","password":"hunter22xyz"}`, nil,
+			"no login with hunter22xyz", "xyz"},
 		{"a number", `{"password":83920123}`, nil, "no login with 83920123", "83920123"},
-		{"a great number", `{"password":12345678901234567890123}`, nil, "no login with 12345678901234567890123", "0123"},
+		{"a great number", `{"password":12345678901234567890123}`, nil, "no login with 12345678901234567890123",
+			"0123"},
 		{"a value in a value", `{"config":"{\"password\":\"hunter22xyz\"}"}`, nil, "no login with hunter22xyz", "xyz"},
 		{"no JSON", "hunter22xyz", nil, "no login with hunter22xyz", "xyz"},
 		{"binary", "", []byte(`{"password":"hunter22xyz"}`), "no login with hunter22xyz", "xyz"},
@@ -399,7 +428,8 @@ func TestNoFormOfAValueIsInTheErrorOfARotation(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if all := fmt.Sprint(h) + page.String() + events.String(); strings.Contains(all, c.leak) || !strings.Contains(all, "no login with ") {
+			if all := fmt.Sprint(h) + page.String() + events.String(); strings.Contains(all, c.leak) ||
+				!strings.Contains(all, "no login with ") {
 				t.Error(all)
 			}
 		})
@@ -415,7 +445,8 @@ func TestTheEventOfAFailedRotationHasOnlyAWSsText(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.settle(0)
-	if want := `"errorMessage":"Error when executing lambda ` + lambda + ` during createSecret step",`; !strings.Contains(events.String(), want) {
+	if want := `"errorMessage":"Error when executing lambda ` + lambda +
+		` during createSecret step",`; !strings.Contains(events.String(), want) {
 		t.Errorf("%s is not in\n%s", want, events.String())
 	}
 	// The secret's history shows more.
@@ -429,7 +460,10 @@ func TestAVersionCreatedByATestStaysIfItGetsALabel(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
 	b.RegisterFunction(lambda, b.function(func(r request) error {
-		_, err := b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: &r.SecretId, VersionStage: aws.String(current), MoveToVersionId: &r.ClientRequestToken, RemoveFromVersionId: aws.String(id(1))})
+		_, err := b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{
+			SecretId: &r.SecretId, VersionStage: aws.String(current), MoveToVersionId: &r.ClientRequestToken,
+			RemoveFromVersionId: aws.String(id(1)),
+		})
 		return err
 	}))
 	if err := b.rotate("db", 2, func(in *sm.RotateSecretInput) { in.RotateImmediately = aws.Bool(false) }); err != nil {
@@ -437,7 +471,8 @@ func TestAVersionCreatedByATestStaysIfItGetsALabel(t *testing.T) {
 	}
 	b.settle(time.Hour)
 	b.wantStages("db", "1:[AWSPREVIOUS] 2:[AWSCURRENT]")
-	if v, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil || *v.SecretString != "one" {
+	if v, err := b.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db")}); err != nil ||
+		*v.SecretString != "one" {
 		t.Errorf("%+v, %v", v, err)
 	}
 }
@@ -449,7 +484,10 @@ func TestAWSCURRENTDoesNotGoToAVersionWithoutAValue(t *testing.T) {
 		var r request
 		err := json.Unmarshal(payload, &r)
 		if err == nil && r.Step == "finishSecret" { // createSecret has stored nothing
-			_, err = b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: &r.SecretId, VersionStage: aws.String(current), MoveToVersionId: &r.ClientRequestToken, RemoveFromVersionId: aws.String(id(1))})
+			_, err = b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{
+				SecretId: &r.SecretId, VersionStage: aws.String(current), MoveToVersionId: &r.ClientRequestToken,
+				RemoveFromVersionId: aws.String(id(1)),
+			})
 		}
 		return nil, "", err
 	}))
@@ -457,12 +495,15 @@ func TestAWSCURRENTDoesNotGoToAVersionWithoutAValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.settle(time.Hour)
-	if err := b.WaitRotation(ctx, "db"); err == nil || !strings.Contains(err.Error(), "Secrets Manager can't find the specified secret version: "+id(2)) {
+	if err := b.WaitRotation(ctx, "db"); err == nil ||
+		!strings.Contains(err.Error(), "Secrets Manager can't find the specified secret version: "+id(2)) {
 		t.Errorf("the rotation ended with %v", err)
 	}
 	b.wantStages("db", "1:[AWSCURRENT] 2:[AWSPENDING]")
 	// AWSPENDING can be removed, which is how to abandon a rotation by hand.
-	if _, err := b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: aws.String("db"), VersionStage: aws.String(pending), RemoveFromVersionId: aws.String(id(2))}); err != nil {
+	if _, err := b.client.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{
+		SecretId: aws.String("db"), VersionStage: aws.String(pending), RemoveFromVersionId: aws.String(id(2)),
+	}); err != nil {
 		t.Error(err)
 	}
 }
@@ -483,12 +524,15 @@ func TestRotateSecretWithTheTokenOfAStoppedRotationResumesIt(t *testing.T) {
 		}
 		b.settle(time.Hour)
 		if canceled {
-			if _, err := b.client.CancelRotateSecret(ctx, &sm.CancelRotateSecretInput{SecretId: aws.String("db")}); err != nil {
+			if _, err := b.client.CancelRotateSecret(ctx,
+				&sm.CancelRotateSecretInput{SecretId: aws.String("db")}); err != nil {
 				t.Fatal(err)
 			}
 		}
 		refused(t, b.rotate("db", 3), "InvalidRequestException", "A previous rotation isn't complete.")
-		refused(t, b.rotate("db", 2, func(in *sm.RotateSecretInput) { in.RotateImmediately = aws.Bool(false) }), "InvalidRequestException", "A previous rotation isn't complete.")
+		refused(t, b.rotate("db", 2, func(in *sm.RotateSecretInput) {
+			in.RotateImmediately = aws.Bool(false)
+		}), "InvalidRequestException", "A previous rotation isn't complete.")
 		down = false
 		if err := b.rotate("db", 2); err != nil {
 			t.Fatal(err)
@@ -526,7 +570,9 @@ func TestTheEndOfARotationDoesNotTouchARecreatedSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-reached
-	if _, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: aws.String("db"), ForceDeleteWithoutRecovery: aws.Bool(true)}); err != nil {
+	if _, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{
+		SecretId: aws.String("db"), ForceDeleteWithoutRecovery: aws.Bool(true),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	b.create("db")

@@ -27,7 +27,8 @@ func (b *bench) answers(rows [][3]string) {
 	}
 }
 
-var secretARN = regexp.MustCompile(`"ARN":"arn:aws:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6}"`)
+var secretARN = regexp.MustCompile(
+	`"ARN":"arn:aws:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@!-]+-[A-Za-z0-9]{6}"`)
 
 func TestAnInvalidNameIsRefusedByEveryOperation(t *testing.T) {
 	b := newBench(t, Options{})
@@ -68,18 +69,22 @@ func TestASecretMarkedForDeletionIsRefused(t *testing.T) {
 		{"UntagResource", `{"SecretId":"db","TagKeys":["k"]}`, marked},
 		{"PutResourcePolicy", `{"SecretId":"db","ResourcePolicy":"{}"}`, marked},
 		{"DeleteSecret", `{"SecretId":"db"}`, marked},
-		{"BatchGetSecretValue", `{"SecretIdList":["db"]}`, `{"Errors":[{"ErrorCode":"InvalidRequestException","Message":"You can't perform...`},
+		{"BatchGetSecretValue", `{"SecretIdList":["db"]}`,
+			`{"Errors":[{"ErrorCode":"InvalidRequestException","Message":"You can't perform...`},
 		{"DescribeSecret", `{"SecretId":"db"}`, `{"ARN":...`},
 		{"DeleteSecret", `{"SecretId":"db","ForceDeleteWithoutRecovery":true}`, `{"ARN":...`},
-		{"DeleteSecret", `{"SecretId":"none","ForceDeleteWithoutRecovery":true,"RecoveryWindowInDays":7}`, badArg + `You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays."}`},
-		{"DeleteSecret", `{"SecretId":"none","RecoveryWindowInDays":31}`, badArg + `The RecoveryWindowInDays value must be between 7 and 30 days (inclusive)."}`},
+		{"DeleteSecret", `{"SecretId":"none","ForceDeleteWithoutRecovery":true,"RecoveryWindowInDays":7}`,
+			badArg + `You can't use ForceDeleteWithoutRecovery in conjunction with RecoveryWindowInDays."}`},
+		{"DeleteSecret", `{"SecretId":"none","RecoveryWindowInDays":31}`,
+			badArg + `The RecoveryWindowInDays value must be between 7 and 30 days (inclusive)."}`},
 	})
 }
 
 func TestAForcedDeletionOfAMissingSecretSucceeds(t *testing.T) {
 	b := newBench(t, Options{})
 	b.answers([][3]string{
-		{"DeleteSecret", `{"SecretId":"none","ForceDeleteWithoutRecovery":true}`, `{"ARN":"ARN","DeletionDate":1770114600,"Name":"none"}`},
+		{"DeleteSecret", `{"SecretId":"none","ForceDeleteWithoutRecovery":true}`,
+			`{"ARN":"ARN","DeletionDate":1770114600,"Name":"none"}`},
 		{"DeleteSecret", `{"SecretId":"arn:aws:secretsmanager:us-east-1:123456789012:secret:gone-AbCdEf","ForceDeleteWithoutRecovery":true}`, `{"ARN":"ARN","DeletionDate":1770114600,"Name":"gone"}`},
 	})
 }
@@ -109,18 +114,21 @@ func TestEmptyMembersAreLeftOutAndDatesAreNumbers(t *testing.T) {
 	b.settle(1500 * time.Millisecond)
 	b.answers([][3]string{
 		{"CreateSecret", `{"Name":"db","Description":"","ClientRequestToken":"T1"}`, `{"ARN":"ARN","Name":"db"}`},
-		{"DescribeSecret", `{"SecretId":"db"}`, `{"ARN":"ARN","CreatedDate":1770114601.500,"LastChangedDate":1770114601.500,"Name":"db"}`},
+		{"DescribeSecret", `{"SecretId":"db"}`,
+			`{"ARN":"ARN","CreatedDate":1770114601.500,"LastChangedDate":1770114601.500,"Name":"db"}`},
 		{"PutSecretValue", `{"SecretId":"db","SecretString":"1","ClientRequestToken":"T1"}`, `{"ARN":...`},
 		{"PutSecretValue", `{"SecretId":"db","SecretString":"2","ClientRequestToken":"T2"}`, `{"ARN":...`},
 		{"PutSecretValue", `{"SecretId":"db","SecretString":"3","ClientRequestToken":"T3"}`, `{"ARN":...`},
-		{"GetSecretValue", `{"SecretId":"db","VersionId":"T1"}`, `{"ARN":"ARN","CreatedDate":1770114601.501,"Name":"db","SecretString":"1","VersionId":"T1"}`},
+		{"GetSecretValue", `{"SecretId":"db","VersionId":"T1"}`,
+			`{"ARN":"ARN","CreatedDate":1770114601.501,"Name":"db","SecretString":"1","VersionId":"T1"}`},
 		{"ListSecretVersionIds", `{"SecretId":"db","IncludeDeprecated":true}`, `{"ARN":"ARN","Name":"db","Versions":[` +
 			`{"CreatedDate":1770114601.503,"KmsKeyIds":["DefaultEncryptionKey"],"VersionId":"T3","VersionStages":["AWSCURRENT"]},` +
 			`{"CreatedDate":1770114601.502,"KmsKeyIds":["DefaultEncryptionKey"],"VersionId":"T2","VersionStages":["AWSPREVIOUS"]},` +
 			`{"CreatedDate":1770114601.501,"KmsKeyIds":["DefaultEncryptionKey"],"LastAccessedDate":1770076800,"VersionId":"T1"}]}`},
 		{"TagResource", `{"SecretId":"db","Tags":[{"Key":"k","Value":"v"}]}`, `{}`},
 		{"UntagResource", `{"SecretId":"db","TagKeys":["k"]}`, `{}`},
-		{"DescribeSecret", `{"SecretId":"db"}`, `{"ARN":"ARN","CreatedDate":1770114601.500,"LastAccessedDate":1770076800,"LastChangedDate":1770114601.505,"Name":"db","Tags":[],"VersionIdsToStages":{"T2":["AWSPREVIOUS"],"T3":["AWSCURRENT"]}}`},
+		{"DescribeSecret", `{"SecretId":"db"}`,
+			`{"ARN":"ARN","CreatedDate":1770114601.500,"LastAccessedDate":1770076800,"LastChangedDate":1770114601.505,"Name":"db","Tags":[],"VersionIdsToStages":{"T2":["AWSPREVIOUS"],"T3":["AWSCURRENT"]}}`},
 	})
 }
 
@@ -173,9 +181,12 @@ func TestGetRandomPasswordHasItsClasses(t *testing.T) {
 	b := newBench(t, Options{})
 	const no = `{"__type":"InvalidParameterException","Message":"`
 	b.answers([][3]string{
-		{"GetRandomPassword", `{"ExcludeCharacters":"0123456789"}`, no + `All characters of the desired type have been excluded"}`},
-		{"GetRandomPassword", `{"ExcludeCharacters":"0123456789","RequireEachIncludedType":false}`, `{"RandomPassword":"...`},
-		{"GetRandomPassword", `{"PasswordLength":3}`, no + `Password length is too short based on the required types"}`},
+		{"GetRandomPassword", `{"ExcludeCharacters":"0123456789"}`,
+			no + `All characters of the desired type have been excluded"}`},
+		{"GetRandomPassword", `{"ExcludeCharacters":"0123456789","RequireEachIncludedType":false}`,
+			`{"RandomPassword":"...`},
+		{"GetRandomPassword", `{"PasswordLength":3}`,
+			no + `Password length is too short based on the required types"}`},
 		{"GetRandomPassword", `{"PasswordLength":1,"RequireEachIncludedType":false}`, `{"RandomPassword":"...`},
 		{"GetRandomPassword", `{"ExcludeLowercase":true,"ExcludeUppercase":true,"ExcludeNumbers":true,"ExcludePunctuation":true}`, no + `All characters have been excluded from selection"}`},
 		{"GetRandomPassword", `{"ExcludeLowercase":true,"ExcludeUppercase":true,"ExcludeNumbers":true,"ExcludePunctuation":true,"IncludeSpace":true,"PasswordLength":2}`, `{"RandomPassword":"  "}`},
@@ -196,7 +207,10 @@ func TestGetRandomPasswordHasItsClasses(t *testing.T) {
 func TestCancelWithoutAFunctionIsRefusedAndARotationNeedsNoParameters(t *testing.T) {
 	b := newBench(t, Options{})
 	b.create("db")
-	b.answers([][3]string{{"CancelRotateSecret", `{"SecretId":"db"}`, `{"__type":"InvalidRequestException","Message":"No Lambda rotation function ARN is associated with this secret."}`}})
+	b.answers([][3]string{
+		{"CancelRotateSecret", `{"SecretId":"db"}`,
+			`{"__type":"InvalidRequestException","Message":"No Lambda rotation function ARN is associated with this secret."}`},
+	})
 	b.RegisterFunction(lambda, b.function(func(request) error { return nil }))
 	for n := 2; n < 4; n++ {
 		if err := b.rotate("db", n, func(in *sm.RotateSecretInput) {

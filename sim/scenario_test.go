@@ -182,7 +182,8 @@ func (b *bench) play(scenario string, do foreign) {
 		}
 		region := cmp.Or(c.Region, "us-east-1")
 		out, code, message, err := do(region, c.Op, in)
-		for deadline := time.Now().Add(30 * time.Second); c.Until && err == nil && !within(want, out) && time.Now().Before(deadline); {
+		for deadline := time.Now().Add(30 * time.Second); c.Until && err == nil && !within(want, out) &&
+			time.Now().Before(deadline); {
 			out, code, message, err = do(region, c.Op, in)
 		}
 		switch {

@@ -47,12 +47,17 @@ func TestWindowsFollowTheSchedule(t *testing.T) {
 
 func TestBadSchedulesAreRefused(t *testing.T) {
 	for _, c := range []struct{ expression, duration string }{
-		{"rate(0 days)", ""}, {"rate(3 hours)", ""}, {"rate(10 minutes)", ""}, {"rate(1 day", ""}, {"every day", ""}, {"rate(99999999999999999999 days)", ""},
-		{"cron(5 1 * * ? *)", ""}, {"cron(0 1 * * ? 2026)", ""}, {"cron(0 1 * * * *)", ""}, {"cron(0 1 ? * ? *)", ""}, {"cron(0 1 * * ?)", ""},
-		{"cron(0 24 * * ? *)", ""}, {"cron(0 * * * ? *)", ""}, {"cron(0 /3 * * ? *)", ""}, {"cron(0 1,3 * * ? *)", ""}, {"cron(0 0,22 * * ? *)", ""},
-		{"cron(0 1 32 * ? *)", ""}, {"cron(0 1 0 * ? *)", ""}, {"cron(0 1 30 2 ? *)", ""}, {"cron(0 1 ? 13 MON *)", ""}, {"cron(0 1 ? * MON#6 *)", ""}, {"cron(0 1 ? * NOD *)", ""}, {"cron(0 1 ? * FRI-MON *)", ""},
+		{"rate(0 days)", ""}, {"rate(3 hours)", ""}, {"rate(10 minutes)", ""}, {"rate(1 day", ""}, {"every day", ""},
+		{"rate(99999999999999999999 days)", ""},
+		{"cron(5 1 * * ? *)", ""}, {"cron(0 1 * * ? 2026)", ""}, {"cron(0 1 * * * *)", ""}, {"cron(0 1 ? * ? *)", ""},
+		{"cron(0 1 * * ?)", ""},
+		{"cron(0 24 * * ? *)", ""}, {"cron(0 * * * ? *)", ""}, {"cron(0 /3 * * ? *)", ""}, {"cron(0 1,3 * * ? *)", ""},
+		{"cron(0 0,22 * * ? *)", ""},
+		{"cron(0 1 32 * ? *)", ""}, {"cron(0 1 0 * ? *)", ""}, {"cron(0 1 30 2 ? *)", ""}, {"cron(0 1 ? 13 MON *)", ""},
+		{"cron(0 1 ? * MON#6 *)", ""}, {"cron(0 1 ? * NOD *)", ""}, {"cron(0 1 ? * FRI-MON *)", ""},
 		{"cron(0 1/0 * * ? *)", ""},
-		{"rate(4 hours)", "5h"}, {"cron(0 20 * * ? *)", "5h"}, {"cron(0 /8 * * ? *)", "9h"}, {"rate(1 day)", "25h"}, {"rate(1 day)", "0h"}, {"", "3h"},
+		{"rate(4 hours)", "5h"}, {"cron(0 20 * * ? *)", "5h"}, {"cron(0 /8 * * ? *)", "9h"}, {"rate(1 day)", "25h"},
+		{"rate(1 day)", "0h"}, {"", "3h"},
 	} {
 		if s, err := (&rules{ScheduleExpression: c.expression, Duration: c.duration}).schedule(); err == nil {
 			t.Errorf("%q %q was accepted: %+v", c.expression, c.duration, s)
@@ -71,7 +76,8 @@ func FuzzSchedule(f *testing.F) {
 		}
 		open, end := s.window(begin)
 		next, _ := s.window(open)
-		if !open.After(begin) || !end.After(open) || !next.After(open) || next.Before(end) && end.Sub(next) > 0 && s.hours == 0 && s.days == 0 && len(s.cron.hours) == 1 {
+		if !open.After(begin) || !end.After(open) || !next.After(open) || next.Before(end) && end.Sub(next) > 0 &&
+			s.hours == 0 && s.days == 0 && len(s.cron.hours) == 1 {
 			t.Errorf("%q %q: %s to %s, then %s", expression, duration, open, end, next)
 		}
 		if s.derived(begin) < 1 {
@@ -110,7 +116,9 @@ func (b *bench) next() string {
 func TestAScheduledRotationHappensInsideItsWindow(t *testing.T) {
 	var at []time.Time
 	var b *bench
-	b = scheduled(t, Options{}, types.RotationRulesType{ScheduleExpression: aws.String("cron(0 10 * * ? *)"), Duration: aws.String("2h")}, func(r request) error {
+	b = scheduled(t, Options{}, types.RotationRulesType{
+		ScheduleExpression: aws.String("cron(0 10 * * ? *)"), Duration: aws.String("2h"),
+	}, func(r request) error {
 		if r.Step == "createSecret" && b != nil {
 			at = append(at, b.clock.Now())
 		}
@@ -142,7 +150,9 @@ func TestAScheduledRotationHappensInsideItsWindow(t *testing.T) {
 }
 
 func TestAValueSetByHandPostponesTheNextRotation(t *testing.T) {
-	b := scheduled(t, Options{}, types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)}, func(request) error { return nil })
+	b := scheduled(t, Options{}, types.RotationRulesType{
+		AutomaticallyAfterDays: aws.Int64(30),
+	}, func(request) error { return nil })
 	if got := b.next(); got != "2026-03-05T23:59:59Z" {
 		t.Errorf("next is %s", got)
 	}
@@ -162,10 +172,15 @@ func TestAValueSetByHandPostponesTheNextRotation(t *testing.T) {
 }
 
 func TestAutomaticallyAfterDaysIsDerivedAndShownWithTheExpression(t *testing.T) {
-	for expression, want := range map[string]int64{"rate(10 days)": 10, "rate(12 hours)": 1, "rate(30 hours)": 2, "cron(0 8 ? * SAT *)": 7} {
-		b := scheduled(t, Options{}, types.RotationRulesType{ScheduleExpression: aws.String(expression)}, func(request) error { return nil })
+	for expression, want := range map[string]int64{
+		"rate(10 days)": 10, "rate(12 hours)": 1, "rate(30 hours)": 2, "cron(0 8 ? * SAT *)": 7,
+	} {
+		b := scheduled(t, Options{}, types.RotationRulesType{
+			ScheduleExpression: aws.String(expression),
+		}, func(request) error { return nil })
 		d, err := b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: aws.String("db")})
-		if err != nil || aws.ToInt64(d.RotationRules.AutomaticallyAfterDays) != want || aws.ToString(d.RotationRules.ScheduleExpression) != expression {
+		if err != nil || aws.ToInt64(d.RotationRules.AutomaticallyAfterDays) != want ||
+			aws.ToString(d.RotationRules.ScheduleExpression) != expression {
 			t.Errorf("%s: %+v, %v", expression, d, err)
 		}
 	}
@@ -173,7 +188,9 @@ func TestAutomaticallyAfterDaysIsDerivedAndShownWithTheExpression(t *testing.T) 
 
 func TestAFailedRotationIsReattemptedInTheNextWindowWithItsToken(t *testing.T) {
 	broken, tokens := false, map[string]bool{}
-	b := scheduled(t, Options{MaxAttempts: 2}, types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1)}, func(r request) error {
+	b := scheduled(t, Options{MaxAttempts: 2}, types.RotationRulesType{
+		AutomaticallyAfterDays: aws.Int64(1),
+	}, func(r request) error {
 		if broken {
 			tokens[r.ClientRequestToken] = true
 			return fmt.Errorf("down")
@@ -200,7 +217,10 @@ func TestAFailedRotationIsReattemptedInTheNextWindowWithItsToken(t *testing.T) {
 
 func TestCancelRemovesNextRotationDateAndDeletedSecretsAreNotRotated(t *testing.T) {
 	n := 0
-	b := scheduled(t, Options{}, types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1)}, func(request) error { n++; return nil })
+	b := scheduled(t, Options{}, types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(1)}, func(request) error {
+		n++
+		return nil
+	})
 	n = 0
 	if _, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: aws.String("db")}); err != nil {
 		t.Fatal(err)
@@ -229,7 +249,9 @@ func TestTheEndOfTheRecoveryWindowErasesTheSecret(t *testing.T) {
 	var events strings.Builder
 	b := newBench(t, Options{Events: &events})
 	arn := b.create("db")
-	if _, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: &arn, RecoveryWindowInDays: aws.Int64(7)}); err != nil {
+	if _, err := b.client.DeleteSecret(ctx, &sm.DeleteSecretInput{
+		SecretId: &arn, RecoveryWindowInDays: aws.Int64(7),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	b.settle(7*day - time.Second)
@@ -240,7 +262,8 @@ func TestTheEndOfTheRecoveryWindowErasesTheSecret(t *testing.T) {
 	b.settle(time.Second)
 	_, err = b.client.DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: &arn})
 	refused(t, err, "ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
-	if !strings.Contains(events.String(), "StartSecretVersionDelete") || !strings.Contains(events.String(), "EndSecretVersionDelete") {
+	if !strings.Contains(events.String(), "StartSecretVersionDelete") ||
+		!strings.Contains(events.String(), "EndSecretVersionDelete") {
 		t.Error(events.String())
 	}
 }
@@ -305,7 +328,8 @@ func TestWindowsOfARateInHoursAreOneIntervalApart(t *testing.T) {
 		for range 10 {
 			next, _ := s.window(open.Add(20 * time.Minute)) // a rotation inside the window
 			if got := next.Sub(open); got != time.Duration(hours)*time.Hour {
-				t.Errorf("%d hours: the windows %s and %s are %s apart", hours, open.Format(stampForm), next.Format(stampForm), got)
+				t.Errorf("%d hours: the windows %s and %s are %s apart", hours, open.Format(stampForm),
+					next.Format(stampForm), got)
 			}
 			open = next
 		}

@@ -123,7 +123,8 @@ var (
 
 func checkName(name string) *fault {
 	if !nameForm.MatchString(name) {
-		return validation("Invalid name. Must be a valid name containing alphanumeric characters, or any of the following: -/_+=.@!")
+		return validation("Invalid name. Must be a valid name containing alphanumeric characters, or any of the " +
+			"following: -/_+=.@!")
 	}
 	return nil
 }

@@ -111,7 +111,9 @@ func New(o Options) *Sim {
 	s := &Sim{
 		opts: o, clock: o.Clock,
 		accounts: make(map[string]map[string]*secret), functions: make(map[string]Invoker),
-		sessions: make(map[string]*session), roles: make(map[string]string), policies: make(map[string]*iampolicy.Policy), keyPolicies: make(map[string]*policy), organizations: make(map[string]string), quotas: make(map[quotaKey]*bucket),
+		sessions: make(map[string]*session), roles: make(map[string]string),
+		policies: make(map[string]*iampolicy.Policy), keyPolicies: make(map[string]*policy),
+		organizations: make(map[string]string), quotas: make(map[quotaKey]*bucket),
 	}
 	s.ended = sync.NewCond(&s.mu)
 	s.life, s.kill = context.WithCancel(context.Background())

@@ -81,7 +81,9 @@ var ctx = context.Background()
 // create creates a secret with version id(1).
 func (b *bench) create(name string) string {
 	b.Helper()
-	out, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{Name: &name, SecretString: aws.String("one"), ClientRequestToken: aws.String(id(1))})
+	out, err := b.client.CreateSecret(ctx, &sm.CreateSecretInput{
+		Name: &name, SecretString: aws.String("one"), ClientRequestToken: aws.String(id(1)),
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -91,7 +93,9 @@ func (b *bench) create(name string) string {
 // put stores a value under id(n).
 func (b *bench) put(name string, n int, value string, labels ...string) []string {
 	b.Helper()
-	out, err := b.client.PutSecretValue(ctx, &sm.PutSecretValueInput{SecretId: &name, SecretString: &value, ClientRequestToken: aws.String(id(n)), VersionStages: labels})
+	out, err := b.client.PutSecretValue(ctx, &sm.PutSecretValueInput{
+		SecretId: &name, SecretString: &value, ClientRequestToken: aws.String(id(n)), VersionStages: labels,
+	})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -161,11 +165,16 @@ func (b *bench) function(each func(request) error) InvokerFunc {
 func (b *bench) template(ctx context.Context, c *sm.Client, r request, proof string) error {
 	switch r.Step {
 	case "createSecret":
-		_, err := c.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: &r.SecretId, VersionId: &r.ClientRequestToken, VersionStage: aws.String(pending)})
+		_, err := c.GetSecretValue(ctx, &sm.GetSecretValueInput{
+			SecretId: &r.SecretId, VersionId: &r.ClientRequestToken, VersionStage: aws.String(pending),
+		})
 		if err == nil {
 			return nil
 		}
-		in := &sm.PutSecretValueInput{SecretId: &r.SecretId, ClientRequestToken: &r.ClientRequestToken, SecretString: aws.String("made for " + r.ClientRequestToken), VersionStages: []string{pending}}
+		in := &sm.PutSecretValueInput{
+			SecretId: &r.SecretId, ClientRequestToken: &r.ClientRequestToken,
+			SecretString: aws.String("made for " + r.ClientRequestToken), VersionStages: []string{pending},
+		}
 		if proof != "" {
 			in.RotationToken = &proof
 		}
@@ -178,7 +187,10 @@ func (b *bench) template(ctx context.Context, c *sm.Client, r request, proof str
 		}
 		for v, l := range d.VersionIdsToStages {
 			if slices.Contains(l, current) && v != r.ClientRequestToken {
-				_, err = c.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{SecretId: &r.SecretId, VersionStage: aws.String(current), MoveToVersionId: &r.ClientRequestToken, RemoveFromVersionId: &v})
+				_, err = c.UpdateSecretVersionStage(ctx, &sm.UpdateSecretVersionStageInput{
+					SecretId: &r.SecretId, VersionStage: aws.String(current), MoveToVersionId: &r.ClientRequestToken,
+					RemoveFromVersionId: &v,
+				})
 			}
 		}
 		return err
@@ -188,7 +200,9 @@ func (b *bench) template(ctx context.Context, c *sm.Client, r request, proof str
 
 // rotate starts a rotation with token id(n).
 func (b *bench) rotate(name string, n int, change ...func(*sm.RotateSecretInput)) error {
-	in := &sm.RotateSecretInput{SecretId: &name, ClientRequestToken: aws.String(id(n)), RotationLambdaARN: aws.String(lambda)}
+	in := &sm.RotateSecretInput{
+		SecretId: &name, ClientRequestToken: aws.String(id(n)), RotationLambdaARN: aws.String(lambda),
+	}
 	for _, f := range change {
 		f(in)
 	}
@@ -207,7 +221,8 @@ func TestTheSimulatorDoesNotImportTheRotationFunction(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name := range strings.Lines(string(out)) {
-		if strings.HasPrefix(name, "example.com/rotator/rotation") || strings.HasPrefix(name, "example.com/rotator/cmd") {
+		if strings.HasPrefix(name, "example.com/rotator/rotation") ||
+			strings.HasPrefix(name, "example.com/rotator/cmd") {
 			t.Errorf("the simulator needs %s", strings.TrimSpace(name))
 		}
 	}

@@ -31,8 +31,12 @@ func TestAFastClockMakesNothingLate(t *testing.T) {
 	for i := range 10 {
 		name := fmt.Sprintf("app%d", i)
 		b.create(name)
-		if _, err := b.client.RotateSecret(ctx, &sm.RotateSecretInput{SecretId: &name, RotationLambdaARN: aws.String(lambda), ClientRequestToken: aws.String(id(2)),
-			RotationRules: &types.RotationRulesType{ScheduleExpression: aws.String("rate(4 hours)"), Duration: aws.String("1h")}}); err != nil {
+		if _, err := b.client.RotateSecret(ctx,
+			&sm.RotateSecretInput{SecretId: &name, RotationLambdaARN: aws.String(lambda),
+				ClientRequestToken: aws.String(id(2)),
+				RotationRules: &types.RotationRulesType{
+					ScheduleExpression: aws.String("rate(4 hours)"), Duration: aws.String("1h"),
+				}}); err != nil {
 			t.Fatal(err)
 		}
 	}

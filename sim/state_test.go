@@ -39,13 +39,19 @@ func TestAStateFileOutlivesTheService(t *testing.T) {
 	}
 	arn := b.create("db")
 	b.put("db", 2, "two", pending, "mine")
-	if _, err := b.client.TagResource(ctx, &sm.TagResourceInput{SecretId: &arn, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}}}); err != nil {
+	if _, err := b.client.TagResource(ctx, &sm.TagResourceInput{
+		SecretId: &arn, Tags: []types.Tag{{Key: aws.String("k"), Value: aws.String("v")}},
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.as(theirs).CreateSecret(ctx, &sm.CreateSecretInput{Name: aws.String("other"), SecretBinary: []byte{0, 1}}); err != nil {
+	if _, err := b.as(theirs).CreateSecret(ctx, &sm.CreateSecretInput{
+		Name: aws.String("other"), SecretBinary: []byte{0, 1},
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.as(theirs).DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: aws.String("other"), RecoveryWindowInDays: aws.Int64(7)}); err != nil {
+	if _, err := b.as(theirs).DeleteSecret(ctx, &sm.DeleteSecretInput{
+		SecretId: aws.String("other"), RecoveryWindowInDays: aws.Int64(7),
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
@@ -56,10 +62,13 @@ func TestAStateFileOutlivesTheService(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.wantStages(arn, "1:[AWSCURRENT] 2:[AWSPENDING mine]")
-	if v, err := c.client.GetSecretValue(ctx, &sm.GetSecretValueInput{SecretId: aws.String("db"), VersionStage: aws.String("mine")}); err != nil || *v.SecretString != "two" {
+	if v, err := c.client.GetSecretValue(ctx, &sm.GetSecretValueInput{
+		SecretId: aws.String("db"), VersionStage: aws.String("mine"),
+	}); err != nil || *v.SecretString != "two" {
 		t.Errorf("%+v, %v", v, err)
 	}
-	if d, err := c.as(theirs).DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: aws.String("other")}); err != nil || d.DeletedDate == nil {
+	if d, err := c.as(theirs).DescribeSecret(ctx, &sm.DescribeSecretInput{SecretId: aws.String("other")}); err != nil ||
+		d.DeletedDate == nil {
 		t.Errorf("%+v, %v", d, err)
 	}
 	c.settle(8 * day)
@@ -224,7 +233,9 @@ func TestADeletionOutlivesACrashWhileTheRotationRuns(t *testing.T) {
 		t.Error(err)
 	}
 	c.put("db", 3, "three")
-	if _, err := c.client.DeleteSecret(ctx, &sm.DeleteSecretInput{SecretId: aws.String("db"), ForceDeleteWithoutRecovery: aws.Bool(true)}); err != nil {
+	if _, err := c.client.DeleteSecret(ctx, &sm.DeleteSecretInput{
+		SecretId: aws.String("db"), ForceDeleteWithoutRecovery: aws.Bool(true),
+	}); err != nil {
 		t.Error(err)
 	}
 }
@@ -369,7 +380,9 @@ func TestNoStepRunsWhileTheStateCannotBeSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	b := newBench(t, Options{StateFile: filepath.Join(dir, "state"), MaxAttempts: 1, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	b := newBench(t, Options{
+		StateFile: filepath.Join(dir, "state"), MaxAttempts: 1, Log: slog.New(slog.NewTextHandler(&log, nil)),
+	})
 	b.create("db")
 	n := 0
 	b.RegisterFunction(lambda, b.function(func(request) error { n++; return nil }))
@@ -378,7 +391,8 @@ func TestNoStepRunsWhileTheStateCannotBeSaved(t *testing.T) {
 	}
 	refused(t, b.rotate("db", 2), "InternalServiceError", "")
 	b.settle(0)
-	if err := b.WaitRotation(ctx, "db"); err == nil || !strings.Contains(err.Error(), "cannot save the state") || n != 0 {
+	if err := b.WaitRotation(ctx, "db"); err == nil || !strings.Contains(err.Error(), "cannot save the state") ||
+		n != 0 {
 		t.Errorf("%d steps ran, and the rotation ended with %v", n, err)
 	}
 	if !strings.Contains(log.String(), "the state file cannot be written") {

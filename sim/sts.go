@@ -68,7 +68,8 @@ func (s *Sim) sts(w http.ResponseWriter, r *http.Request, body []byte) {
 	case form.Get("Action") == "AssumeRole":
 		out, f = s.assumeRole(c, form)
 	default:
-		f = &fault{"InvalidAction", "Could not find operation " + form.Get("Action") + " for version " + form.Get("Version")}
+		f = &fault{"InvalidAction",
+			"Could not find operation " + form.Get("Action") + " for version " + form.Get("Version")}
 	}
 	status := http.StatusOK
 	if f != nil {
@@ -136,13 +137,16 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 		return nil, &fault{"ValidationError", arn + " is invalid"}
 	}
 	if !sessionNameForm.MatchString(name) {
-		return nil, &fault{"ValidationError", "1 validation error detected: Value '" + name + "' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\w+=,.@-]*"}
+		return nil, &fault{"ValidationError", "1 validation error detected: Value '" + name +
+			"' at 'roleSessionName' failed to satisfy constraint: Member must satisfy regular expression pattern: " +
+			"[\\w+=,.@-]*"}
 	}
 	life := time.Hour
 	if text := form.Get("DurationSeconds"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 900 || n > 43200 {
-			return nil, &fault{"ValidationError", "1 validation error detected: Value '" + text + "' at 'durationSeconds' failed to satisfy constraint: Member must have value between 900 and 43200"}
+			return nil, &fault{"ValidationError", "1 validation error detected: Value '" + text +
+				"' at 'durationSeconds' failed to satisfy constraint: Member must have value between 900 and 43200"}
 		}
 		life = time.Duration(n) * time.Second
 	}
@@ -151,10 +155,12 @@ func (s *Sim) assumeRole(c *caller, form url.Values) (any, *fault) {
 	external := s.roles[arn]
 	distrusted := !s.roleExists(arn) || external != "" && form.Get("ExternalId") != external
 	if p := s.policies[c.role]; distrusted || p != nil && !p.Permits("sts:AssumeRole", arn, nil) {
-		return nil, &fault{"AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
+		return nil, &fault{"AccessDenied",
+			fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", c.arn, arn)}
 	}
 	key, have := newSession(m[1], m[2], name, life)
 	have.role = arn
 	s.sessions[key] = have
-	return assumeAnswer{Key: key, Secret: have.secret, Token: have.token, Expiration: have.expires.Format(time.RFC3339), Arn: have.arn, ID: have.id, RequestID: uuid.NewString()}, nil
+	return assumeAnswer{Key: key, Secret: have.secret, Token: have.token, Expiration: have.expires.Format(time.RFC3339),
+		Arn: have.arn, ID: have.id, RequestID: uuid.NewString()}, nil
 }

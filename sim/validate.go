@@ -44,7 +44,8 @@ func fill(broken *[]string, path string, raw map[string]json.RawMessage, v refle
 		text, ok := raw[field.Name]
 		if !ok || string(text) == "null" {
 			if field.Tag.Get("required") != "" {
-				*broken = append(*broken, "Value null at '"+at+"' failed to satisfy constraint: Member must not be null")
+				*broken = append(*broken, "Value null at '"+at+
+					"' failed to satisfy constraint: Member must not be null")
 			}
 			continue
 		}

@@ -16,7 +16,8 @@ const noToken = "You must provide a ClientRequestToken value. We recommend a UUI
 func checkValue(text *string, binary []byte, required bool) *fault {
 	switch {
 	case text != nil && binary != nil:
-		return invalidParameter("You can't specify both a binary secret value and a string secret value in the same secret.")
+		return invalidParameter("You can't specify both a binary secret value and a string secret value in the same " +
+			"secret.")
 	case required && text == nil && binary == nil:
 		return invalidRequest("You must provide either SecretString or SecretBinary.")
 	}
@@ -54,13 +55,15 @@ func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
 		switch {
 		case sec.origin != nil:
 		case !sec.Deleted.IsZero():
-			return nil, invalidRequest("You can't create this secret because a secret with this name is already scheduled for deletion.")
+			return nil, invalidRequest(
+				"You can't create this secret because a secret with this name is already scheduled for deletion.")
 		case v != nil && v.filled() && v.same(in.SecretString, in.SecretBinary):
 			return answer{"ARN": sec.ARN, "Name": sec.Name, "VersionId": v.ID}, nil
 		case v != nil:
 			return nil, tokenUsed(in.ClientRequestToken, sec.ARN)
 		}
-		return nil, &fault{"ResourceExistsException", "The operation failed because the secret " + in.Name + " already exists."}
+		return nil, &fault{"ResourceExistsException",
+			"The operation failed because the secret " + in.Name + " already exists."}
 	}
 	now := s.clock.Now().Truncate(time.Millisecond)
 	sec := &secret{
@@ -73,7 +76,9 @@ func (s *Sim) createSecret(c *caller, in createInput) (any, *fault) {
 	}
 	out := answer{"ARN": sec.ARN, "Name": sec.Name}
 	if in.SecretString != nil || in.SecretBinary != nil {
-		if f := s.store(sec, &version{ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary}, []string{current}); f != nil {
+		if f := s.store(sec, &version{
+			ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary,
+		}, []string{current}); f != nil {
 			return nil, f
 		}
 		out["VersionId"] = in.ClientRequestToken
@@ -94,7 +99,8 @@ func (s *Sim) store(sec *secret, v *version, stages []string) *fault {
 		stages = append(slices.Clone(stages), current)
 	}
 	going := 0
-	if p, ok := sec.Labels[pending]; ok && p != v.ID && slices.Contains(stages, current) && !slices.Contains(stages, pending) {
+	if p, ok := sec.Labels[pending]; ok && p != v.ID && slices.Contains(stages, current) &&
+		!slices.Contains(stages, pending) {
 		going = 1 // attach removes it
 	}
 	if f := sec.room(stages, going); f != nil {
@@ -281,7 +287,9 @@ func (s *Sim) updateSecret(c *caller, in updateInput) (any, *fault) {
 	}
 	out := answer{"ARN": sec.ARN, "Name": sec.Name}
 	if in.SecretString != nil || in.SecretBinary != nil { // a replay changes nothing
-		if f := s.put(sec, &version{ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary}, []string{current}); f != nil {
+		if f := s.put(sec, &version{
+			ID: in.ClientRequestToken, Text: in.SecretString, Binary: in.SecretBinary,
+		}, []string{current}); f != nil {
 			return nil, f
 		}
 		out["VersionId"] = in.ClientRequestToken

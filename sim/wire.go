@@ -147,8 +147,10 @@ func (s *Sim) serve(w http.ResponseWriter, r *http.Request, body []byte) (any, *
 
 // unmodeled are the errors that are not in the API's model. Unknown: the case of their member; the
 // simulator uses that of the protocol's front end.
-var unmodeled = []string{"ValidationException", "AccessDeniedException", "ThrottlingException", "SerializationException", "UnknownOperationException", "UnrecognizedClientException",
-	"ExpiredTokenException", "InvalidSignatureException", "MissingAuthenticationTokenException", "IncompleteSignatureException"}
+var unmodeled = []string{"ValidationException", "AccessDeniedException", "ThrottlingException",
+	"SerializationException", "UnknownOperationException", "UnrecognizedClientException",
+	"ExpiredTokenException", "InvalidSignatureException", "MissingAuthenticationTokenException",
+	"IncompleteSignatureException"}
 
 func respond(w http.ResponseWriter, out any, f *fault) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")

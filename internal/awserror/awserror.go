@@ -34,7 +34,8 @@ func Brief(err error) error {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if answered && r.HTTPStatusCode() > 0 && (!ok || api.ErrorCode() == "UnknownError") {
 		// The answer of a proxy, or of something else at the address.
-		return brief{fmt.Sprintf("%sthe answer, with HTTP status %d, did not come from the service", text, r.HTTPStatusCode()), err}
+		const format = "%sthe answer, with HTTP status %d, did not come from the service"
+		return brief{fmt.Sprintf(format, text, r.HTTPStatusCode()), err}
 	}
 	if ok {
 		text += api.ErrorCode() + ": " + api.ErrorMessage()

@@ -28,28 +28,37 @@ func TestBrief(t *testing.T) {
 	}
 	static := credentials.NewStaticCredentialsProvider("simulated", "simulated", "")
 	describe := func(url string, c aws.CredentialsProvider) error {
-		_, err := secretsmanager.New(secretsmanager.Options{BaseEndpoint: &url, Region: "us-east-1", Credentials: c, RetryMaxAttempts: 1}).
+		_, err := secretsmanager.New(secretsmanager.Options{
+			BaseEndpoint: &url, Region: "us-east-1", Credentials: c, RetryMaxAttempts: 1,
+		}).
 			DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String("app")})
 		return err
 	}
 	absent := describe(answer(400, "r-1", `{"__type":"ResourceNotFoundException","message":"it is not there"}`), static)
-	role := sts.New(sts.Options{BaseEndpoint: aws.String(answer(403, "r-2", `<ErrorResponse><Error><Code>AccessDenied</Code><Message>not you</Message></Error><RequestId>r-2</RequestId></ErrorResponse>`)), Region: "us-east-1", Credentials: static, RetryMaxAttempts: 1})
+	role := sts.New(sts.Options{
+		BaseEndpoint: aws.String(answer(403, "r-2",
+			`<ErrorResponse><Error><Code>AccessDenied</Code><Message>not you</Message></Error><RequestId>r-2</RequestId></ErrorResponse>`)), Region: "us-east-1", Credentials: static, RetryMaxAttempts: 1,
+	})
 	for _, c := range []struct {
 		err  error
 		want string
 	}{
 		{absent, "ResourceNotFoundException: it is not there"},
-		{describe("http://127.0.0.1:1", stscreds.NewAssumeRoleProvider(role, "arn:aws:iam::123456789012:role/r")), "AssumeRole: AccessDenied: not you"},
-		{describe(answer(500, "r-3", `{"__type":"InternalServiceError","message":"later"}`), static), "InternalServiceError: later [request r-3]"},
+		{describe("http://127.0.0.1:1", stscreds.NewAssumeRoleProvider(role, "arn:aws:iam::123456789012:role/r")),
+			"AssumeRole: AccessDenied: not you"},
+		{describe(answer(500, "r-3", `{"__type":"InternalServiceError","message":"later"}`), static),
+			"InternalServiceError: later [request r-3]"},
 		{describe(answer(403, "", "proxy"), static), "the answer, with HTTP status 403, did not come from the service"},
-		{describe("http://127.0.0.1:1", static), "http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused"},
+		{describe("http://127.0.0.1:1", static),
+			"http://127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused"},
 		{errors.New("another"), "another"},
 	} {
 		if got := Brief(c.err).Error(); got != c.want {
 			t.Errorf("%q, want %q, of %v", got, c.want, c.err)
 		}
 	}
-	if _, ok := errors.AsType[*types.ResourceNotFoundException](Brief(absent)); !ok || strings.Contains(Brief(absent).Error(), "StatusCode") {
+	if _, ok := errors.AsType[*types.ResourceNotFoundException](Brief(absent)); !ok ||
+		strings.Contains(Brief(absent).Error(), "StatusCode") {
 		t.Errorf("%v", Brief(absent))
 	}
 }

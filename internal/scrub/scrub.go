@@ -39,12 +39,16 @@ func words(v engine.Value) []string {
 			return
 		}
 		escaped, _ := json.Marshal(s) // encoding a string cannot fail
-		out = append(out, s, url.QueryEscape(s), url.PathEscape(s), strings.TrimPrefix(url.UserPassword("", s).String(), ":"),
-			strings.Trim(string(engine.StringValue("{}").With("", s).JSON("")), `"`), strings.Trim(string(escaped), `"`),
+		out = append(out, s, url.QueryEscape(s), url.PathEscape(s),
+			strings.TrimPrefix(url.UserPassword("", s).String(), ":"),
+			strings.Trim(string(engine.StringValue("{}").With("", s).JSON("")), `"`),
+			strings.Trim(string(escaped), `"`),
 			strings.Trim(strconv.Quote(s), `"`), strings.Trim(strconv.QuoteToASCII(s), `"`), html.EscapeString(s),
 			strings.ReplaceAll(s, "'", "''"), mysqlEscapes.Replace(s), hex.EncodeToString([]byte(s)))
 		for _, clear := range []string{s, user + ":" + s} { // and as in HTTP Basic authentication
-			out = append(out, base64.StdEncoding.EncodeToString([]byte(clear)), base64.RawStdEncoding.EncodeToString([]byte(clear)), base64.RawURLEncoding.EncodeToString([]byte(clear)))
+			out = append(out, base64.StdEncoding.EncodeToString([]byte(clear)),
+				base64.RawStdEncoding.EncodeToString([]byte(clear)),
+				base64.RawURLEncoding.EncodeToString([]byte(clear)))
 		}
 		if trimmed := strings.TrimSpace(s); trimmed != s {
 			add(trimmed)
@@ -112,13 +116,15 @@ func New(values []engine.Value, known string, fields ...string) func(string) str
 		for _, s := range credentials {
 			for i := 0; i+partLength <= len(s); i++ {
 				// Only letters could be words of the message, such as "password".
-				if part := s[i : i+partLength]; strings.TrimFunc(part, letterOrSpace) != "" && !strings.Contains(known, part) {
+				if part := s[i : i+partLength]; strings.TrimFunc(part, letterOrSpace) != "" &&
+					!strings.Contains(known, part) {
 					parts[part] = true
 				}
 			}
 		}
 	}
-	longest := slices.SortedFunc(maps.Keys(whole), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	longest := slices.SortedFunc(maps.Keys(whole),
+		func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	return func(text string) string {
 		text, rest := text[:min(len(text), readLimit)], text[min(len(text), readLimit):]
 		for _, w := range longest {

@@ -27,7 +27,8 @@ func clean(text string, values []engine.Value, fields ...string) string {
 func TestScrubLeavesNoRestOfALongerPassword(t *testing.T) {
 	short, long := engine.StringValue(`{"password":"Hunter"}`), engine.StringValue(`{"password":"Hunter-22"}`)
 	for _, values := range [][]engine.Value{{short, long}, {long, short}} {
-		if got := clean("refused Hunter-22 and Hunter%2D22 and Hunter", values); strings.Contains(got, "Hunter") || strings.Contains(got, "-22") {
+		if got := clean("refused Hunter-22 and Hunter%2D22 and Hunter", values); strings.Contains(got, "Hunter") ||
+			strings.Contains(got, "-22") {
 			t.Errorf("left over: %s", got)
 		}
 	}
@@ -63,16 +64,21 @@ func TestScrubKnowsTheSpellings(t *testing.T) {
 // TestScrubLeavesNoPart: servers truncate what they quote.
 func TestScrubLeavesNoPart(t *testing.T) {
 	const p = "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs"
-	for _, v := range []engine.Value{engine.StringValue(`{"username":"app","token":"` + p + `"}`), engine.StringValue(p)} {
+	for _, v := range []engine.Value{
+		engine.StringValue(`{"username":"app","token":"` + p + `"}`), engine.StringValue(p),
+	} {
 		for _, part := range []string{p[:8], p[:20], p[5:18], p[len(p)-9:]} {
 			got := clean("syntax error at or near 'AUTH "+part, []engine.Value{v}, "token")
-			if strings.Contains(got, part[:8]) || strings.Contains(got, part[len(part)-4:]) || !strings.HasPrefix(got, "syntax error at or near 'AUTH ") {
+			if strings.Contains(got, part[:8]) || strings.Contains(got, part[len(part)-4:]) ||
+				!strings.HasPrefix(got, "syntax error at or near 'AUTH ") {
 				t.Errorf("of %d characters this is left: %s", len(part), got)
 			}
 		}
 	}
 	const message = `password authentication failed for user "app"`
-	if got := clean(message, []engine.Value{engine.StringValue(`{"password":"first-password"}`)}, "password"); got != message {
+	if got := clean(message, []engine.Value{
+		engine.StringValue(`{"password":"first-password"}`),
+	}, "password"); got != message {
 		t.Errorf("the message became %s", got)
 	}
 }
@@ -80,8 +86,12 @@ func TestScrubLeavesNoPart(t *testing.T) {
 // TestScrubKeepsWhatAnOperatorNeeds: the secret's own ARN, and hosts in a value with malformed
 // JSON.
 func TestScrubKeepsWhatAnOperatorNeeds(t *testing.T) {
-	const arn, message = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc", "GetSecretValue of arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc at db.example.com:5432"
-	for _, value := range []string{"arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-AnOther", `{"host":"db.example.com","password":"x-8-y-9-z",}`} {
+	const arn, message = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc",
+		"GetSecretValue of arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-XyZaBc at db.example.com:5432"
+	for _, value := range []string{
+		"arn:aws:secretsmanager:eu-central-1:111122223333:secret:app-AnOther",
+		`{"host":"db.example.com","password":"x-8-y-9-z",}`,
+	} {
 		if got := New([]engine.Value{engine.StringValue(value)}, arn, "password")(message); got != message {
 			t.Errorf("the message became %s", got)
 		}
@@ -91,13 +101,19 @@ func TestScrubKeepsWhatAnOperatorNeeds(t *testing.T) {
 // A host that a secret names answers with a long message. No part of a credential is left where the
 // text is cut, even if placeholders have shortened it.
 func TestScrubCutsALongText(t *testing.T) {
-	v := engine.StringValue(`{"username":"app","password":"k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs","note":"a note that is nobody else's"}`)
-	for _, filler := range []string{"x", "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs", "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs ", "a note that is nobody else's ", "é"} {
+	v := engine.StringValue(`{"username":"app","password":"k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs",` +
+		`"note":"a note that is nobody else's"}`)
+	for _, filler := range []string{
+		"x", "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs", "k7Qw-zP4x.Vn9R_t3Lb!Yd6Gs ", "a note that is nobody else's ", "é",
+	} {
 		for shift := range 30 {
 			begin := time.Now()
-			got := clean("refused: "+strings.Repeat("y", shift)+strings.Repeat(filler, 7<<20/len(filler)), []engine.Value{v}, "password")
+			got := clean("refused: "+strings.Repeat("y", shift)+strings.Repeat(filler, 7<<20/len(filler)),
+				[]engine.Value{v}, "password")
 			took := time.Since(begin)
-			if len(got) > shownLimit+20 || !strings.HasPrefix(got, "refused: ") || !strings.HasSuffix(got, "(cut)") || strings.Contains(got, "k7Q") || strings.Contains(got, "a no") || !utf8.ValidString(got) || took > time.Second {
+			if len(got) > shownLimit+20 || !strings.HasPrefix(got, "refused: ") || !strings.HasSuffix(got, "(cut)") ||
+				strings.Contains(got, "k7Q") || strings.Contains(got, "a no") || !utf8.ValidString(got) ||
+				took > time.Second {
 				t.Fatalf("%q: %d bytes after %s: %.30q … %q", filler, len(got), took, got, got[max(0, len(got)-60):])
 			}
 		}
@@ -119,7 +135,8 @@ func BenchmarkScrub(b *testing.B) {
 	text, _ := json.Marshal(fields)
 	values := slices.Repeat([]engine.Value{engine.StringValue(string(text))}, 8)
 	for b.Loop() {
-		if got := New(values, "arn", "password")("refused V4lue-17-x" + strings.Repeat(" and more", 200)); strings.Contains(got, "V4lue") {
+		if got := New(values, "arn", "password")("refused V4lue-17-x" + strings.Repeat(" and more",
+			200)); strings.Contains(got, "V4lue") {
 			b.Fatal("a value is left")
 		}
 	}

@@ -26,7 +26,8 @@ func TestContractKnowsNeitherAWSNorTheMachine(t *testing.T) {
 		}
 		seen++
 		for _, d := range deps[1:] {
-			if d == module || !slices.Contains(ofAWS, name) && (strings.HasPrefix(d, "github.com/aws/") || strings.HasPrefix(d, "example.com/rotator/internal/aws")) {
+			if d == module || !slices.Contains(ofAWS, name) &&
+				(strings.HasPrefix(d, "github.com/aws/") || strings.HasPrefix(d, "example.com/rotator/internal/aws")) {
 				t.Errorf("%s imports %s", deps[0], d)
 			}
 		}
@@ -47,7 +48,9 @@ func TestFunctionLinksNoTools(t *testing.T) {
 		t.Errorf("the function does not link the machine: %v", deps)
 	}
 	for _, d := range deps {
-		for _, tool := range []string{"rotation/operator", "rotation/enginetest", "sim", "internal/testing", "internal/dev"} {
+		for _, tool := range []string{
+			"rotation/operator", "rotation/enginetest", "sim", "internal/testing", "internal/dev",
+		} {
 			if p := "example.com/rotator/" + tool; d == p || strings.HasPrefix(d, p+"/") {
 				t.Errorf("the function links %s", d)
 			}

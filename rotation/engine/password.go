@@ -37,7 +37,10 @@ func (p PasswordPolicy) classes() (classes []string, alphabet string) {
 	for _, c := range []struct {
 		excluded bool
 		set      string
-	}{{p.ExcludeUppercase, uppercase}, {p.ExcludeLowercase, lowercase}, {p.ExcludeNumbers, numbers}, {p.ExcludePunctuation, punctuation}} {
+	}{
+		{p.ExcludeUppercase, uppercase}, {p.ExcludeLowercase, lowercase},
+		{p.ExcludeNumbers, numbers}, {p.ExcludePunctuation, punctuation},
+	} {
 		if !c.excluded {
 			classes = append(classes, strings.Map(func(r rune) rune {
 				if strings.ContainsRune(p.ExcludeCharacters, r) {
@@ -54,7 +57,8 @@ func (p PasswordPolicy) classes() (classes []string, alphabet string) {
 // only one. It sets no minimum strength; see Strength and Seals.
 func (p PasswordPolicy) Check() error {
 	invalid := func(format string, args ...any) error {
-		return Errorf(InvalidConfiguration, "change PASSWORD_LENGTH, EXCLUDE_* or REQUIRE_EACH_INCLUDED_TYPE", format, args...)
+		const advice = "change PASSWORD_LENGTH, EXCLUDE_* or REQUIRE_EACH_INCLUDED_TYPE"
+		return Errorf(InvalidConfiguration, advice, format, args...)
 	}
 	classes, alphabet := p.classes()
 	switch {
@@ -63,7 +67,8 @@ func (p PasswordPolicy) Check() error {
 	case len(alphabet) < 2:
 		return invalid("passwords have only %d characters to choose from", len(alphabet))
 	case p.RequireEachIncludedType && p.Length < len(classes):
-		return invalid("a password of %d characters cannot contain each of the %d required types", p.Length, len(classes))
+		return invalid("a password of %d characters cannot contain each of the %d required types", p.Length,
+			len(classes))
 	case p.RequireEachIncludedType && slices.Contains(classes, ""):
 		return invalid("a required type of characters is completely excluded")
 	}
@@ -112,7 +117,8 @@ func (p PasswordPolicy) New(base, key string) string {
 	classes, alphabet := p.classes()
 	n := p.sealLength(alphabet)
 	for {
-		body := pick(alphabet, p.Length-n, func(b []byte) { _, _ = rand.Read(b) }) // never fails, as crypto/rand documents
+		// never fails, as crypto/rand documents
+		body := pick(alphabet, p.Length-n, func(b []byte) { _, _ = rand.Read(b) })
 		password := body + seal(alphabet, body, base, key, n)
 		lacks := func(class string) bool { return !strings.ContainsAny(password, class) }
 		// Drawing a whole new password keeps every allowed one equally likely.

@@ -11,12 +11,14 @@ var ordinary = PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEac
 
 func TestPasswordsKeepThePolicy(t *testing.T) {
 	for name, p := range map[string]PasswordPolicy{
-		"default":          ordinary,
-		"shortest":         {Length: 6, RequireEachIncludedType: true},
-		"no punctuation":   {Length: 20, ExcludePunctuation: true, RequireEachIncludedType: true},
-		"numbers only":     {Length: 30, ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true, RequireEachIncludedType: true},
-		"one mark is left": {Length: 24, ExcludeCharacters: "\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", RequireEachIncludedType: true},
-		"longest":          {Length: 4096},
+		"default":        ordinary,
+		"shortest":       {Length: 6, RequireEachIncludedType: true},
+		"no punctuation": {Length: 20, ExcludePunctuation: true, RequireEachIncludedType: true},
+		"numbers only": {Length: 30, ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true,
+			RequireEachIncludedType: true},
+		"one mark is left": {Length: 24, ExcludeCharacters: "\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~",
+			RequireEachIncludedType: true},
+		"longest": {Length: 4096},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := p.Check(); err != nil {
@@ -40,14 +42,16 @@ func TestPasswordsKeepThePolicy(t *testing.T) {
 
 func TestImpossiblePoliciesAreRefused(t *testing.T) {
 	for name, p := range map[string]PasswordPolicy{
-		"no length":              {},
-		"too long":               {Length: 4097},
-		"negative":               {Length: -1},
-		"fewer than types":       {Length: 3, RequireEachIncludedType: true},
-		"all types excluded":     {Length: 32, ExcludeNumbers: true, ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true},
+		"no length":        {},
+		"too long":         {Length: 4097},
+		"negative":         {Length: -1},
+		"fewer than types": {Length: 3, RequireEachIncludedType: true},
+		"all types excluded": {Length: 32, ExcludeNumbers: true, ExcludePunctuation: true, ExcludeUppercase: true,
+			ExcludeLowercase: true},
 		"all characters":         {Length: 32, ExcludeCharacters: uppercase + lowercase + numbers + punctuation},
 		"a required type, empty": {Length: 32, ExcludeCharacters: numbers, RequireEachIncludedType: true},
-		"one character":          {Length: 100, ExcludeCharacters: numbers[1:], ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true},
+		"one character": {Length: 100, ExcludeCharacters: numbers[1:], ExcludePunctuation: true,
+			ExcludeUppercase: true, ExcludeLowercase: true},
 	} {
 		if err := p.Check(); CauseOf(err) != InvalidConfiguration {
 			t.Errorf("%s: %v", name, err)
@@ -58,10 +62,12 @@ func TestImpossiblePoliciesAreRefused(t *testing.T) {
 // TestShortPasswords: lengths that AWS's templates accept work, without a seal.
 func TestShortPasswords(t *testing.T) {
 	for name, p := range map[string]PasswordPolicy{
-		"each type":      {Length: 4, RequireEachIncludedType: true},
-		"one of a type":  {Length: 1},
-		"a PIN":          {Length: 8, ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true, RequireEachIncludedType: true},
-		"two characters": {Length: 3, ExcludeCharacters: numbers[2:], ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true},
+		"each type":     {Length: 4, RequireEachIncludedType: true},
+		"one of a type": {Length: 1},
+		"a PIN": {Length: 8, ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true,
+			RequireEachIncludedType: true},
+		"two characters": {Length: 3, ExcludeCharacters: numbers[2:], ExcludePunctuation: true, ExcludeUppercase: true,
+			ExcludeLowercase: true},
 	} {
 		if err := p.Check(); err != nil || p.Seals() {
 			t.Errorf("%s: %v, sealed %v", name, err, p.Seals())
@@ -103,7 +109,9 @@ func TestSealIdentifiesTheVersionAPasswordFollows(t *testing.T) {
 		if !ordinary.SealedTo(base, "current", s) {
 			t.Fatal("a password does not know its own base and key")
 		}
-		if ordinary.SealedTo("99999999-2222-3333-4444-555555555555", "current", s) || ordinary.SealedTo(base, "guessed", s) || ordinary.SealedTo(base, "current", s[1:]+"x") || ordinary.SealedTo("", "current", s) {
+		if ordinary.SealedTo("99999999-2222-3333-4444-555555555555", "current", s) ||
+			ordinary.SealedTo(base, "guessed", s) || ordinary.SealedTo(base, "current", s[1:]+"x") ||
+			ordinary.SealedTo("", "current", s) {
 			wrong++
 		}
 	}
@@ -137,7 +145,10 @@ func TestSealOfASmallAlphabet(t *testing.T) {
 	if digits.SealedTo("v", "k", digits.New("v", "k")) {
 		t.Error("the seal leaves a password less than 64 bits")
 	}
-	two := PasswordPolicy{Length: 32, ExcludeCharacters: "23456789", ExcludePunctuation: true, ExcludeUppercase: true, ExcludeLowercase: true}
+	two := PasswordPolicy{
+		Length: 32, ExcludeCharacters: "23456789", ExcludePunctuation: true, ExcludeUppercase: true,
+		ExcludeLowercase: true,
+	}
 	if err := two.Check(); err != nil || two.SealedTo("v", "k", two.New("v", "k")) {
 		t.Errorf("32 characters of two: %v", err)
 	}

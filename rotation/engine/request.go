@@ -103,7 +103,8 @@ func NextPassword(k Kind, r *Request) Value {
 func (r *Request) Choice(name, usual, other string) (bool, error) {
 	o := r.Option(name)
 	if o != "" && o != usual && o != other {
-		return false, Errorf(InvalidConfiguration, "set it to "+usual+" or "+other, "the option %s is %q", OptionName(name), o)
+		return false, Errorf(InvalidConfiguration, "set it to "+usual+" or "+other,
+			"the option %s is %q", OptionName(name), o)
 	}
 	return o == other, nil
 }

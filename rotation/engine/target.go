@@ -85,7 +85,8 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 		return s
 	}
 	ssl, _ := v.Text("ssl")
-	t := Target{Host: field("host"), User: field("username"), Password: field("password"), Port: port, Database: database, TLS: ParseTLSMode(ssl)}
+	t := Target{Host: field("host"), User: field("username"), Password: field("password"), Port: port,
+		Database: database, TLS: ParseTLSMode(ssl)}
 	if strings.ContainsAny(t.Host, " \t\r\n/@,?#") {
 		// With a list of hosts or a URL, a driver would connect elsewhere.
 		faults = append(faults, "host is not one host name or address")
@@ -106,7 +107,8 @@ func ParseTarget(v Value, port int, database string) (Target, error) {
 	}
 	if faults != nil {
 		slices.Sort(faults)
-		return Target{}, Errorf(InvalidSecret, advice, "the secret's value is not a valid login: %s", strings.Join(faults, ", "))
+		return Target{}, Errorf(InvalidSecret, advice, "the secret's value is not a valid login: %s",
+			strings.Join(faults, ", "))
 	}
 	return t, nil
 }
@@ -122,7 +124,8 @@ func ofTLS(text string) bool {
 // driver's own type of a server's answer.
 func NetworkError(t Target, err error) *Error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && !dns.IsTimeout {
-		return Errorf(NameNotResolved, "check the secret's host and the DNS of the function's VPC", "cannot resolve the name of %s: %w", t.Address(), err)
+		return Errorf(NameNotResolved, "check the secret's host and the DNS of the function's VPC",
+			"cannot resolve the name of %s: %w", t.Address(), err)
 	}
 	_, unknown := errors.AsType[x509.UnknownAuthorityError](err)
 	_, name := errors.AsType[x509.HostnameError](err)
@@ -130,23 +133,27 @@ func NetworkError(t Target, err error) *Error {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
 	_, alert := errors.AsType[tls.AlertError](err)
 	_, invalid := errors.AsType[x509.CertificateInvalidError](err)
-	what, advice := "no verified TLS with", "check that the server supports TLS and that its CA is known; for your own CA, set CA_BUNDLE"
+	what, advice := "no verified TLS with",
+		"check that the server supports TLS and that its CA is known; for your own CA, set CA_BUNDLE"
 	switch {
 	case unknown:
 		what = "the certificate is not signed by a known CA:"
 	case name:
 		what = "the certificate is for another name:"
-		advice = "use the certificate's name as the host, or put it in the field tlsServerName if the engine has that field"
+		advice = "use the certificate's name as the host, or put it in the field tlsServerName if the engine has " +
+			"that field"
 	}
 	if unknown || name || verification || header || alert || invalid || errtree.Any(err, ofTLS) {
 		return Errorf(TLSFailed, advice, "%s %s: %w", what, t.Address(), err)
 	}
 	const adviceRoute = "check the port, security groups and routes, and that the server is running"
-	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
+	timeout, ok := errors.AsType[net.Error](err)
+	if ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded) {
 		return Errorf(Unreachable, adviceRoute, "%s does not answer in time: %w", t.Address(), err)
 	}
 	_, operation := errors.AsType[*net.OpError](err)
-	if operation || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, context.Canceled) {
+	if operation || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, context.Canceled) {
 		return Errorf(Unreachable, adviceRoute, "the connection to %s failed: %w", t.Address(), err)
 	}
 	return nil

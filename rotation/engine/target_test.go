@@ -87,7 +87,8 @@ func TestNetworkErrorIgnoresNamesFromTheSecret(t *testing.T) {
 	}{
 		{fmt.Errorf("no login to the database %q: %w", "tls: x", errors.New("too many connections")), ""},
 		{fmt.Errorf("no login to the database %q: %w", "tls: x", io.EOF), engine.Unreachable},
-		{fmt.Errorf("no login: %w", errors.New("tls: server selected unsupported protocol version 301")), engine.TLSFailed},
+		{fmt.Errorf("no login: %w", errors.New("tls: server selected unsupported protocol version 301")),
+			engine.TLSFailed},
 		{&net.OpError{Op: "remote error", Err: errors.New("tls: bad certificate")}, engine.TLSFailed},
 		{errors.New("TLS Handshake failed: cannot read the certificate"), engine.TLSFailed},
 	} {
@@ -107,7 +108,8 @@ func TestAdviceForTheNameInACertificate(t *testing.T) {
 	} {
 		e := engine.NetworkError(target, &tls.CertificateVerificationError{Err: err})
 		_, name := err.(x509.HostnameError)
-		if e == nil || strings.Contains(e.Advice, "tlsServerName") != name || strings.Contains(e.Advice, "CA_BUNDLE") == name {
+		if e == nil || strings.Contains(e.Advice, "tlsServerName") != name ||
+			strings.Contains(e.Advice, "CA_BUNDLE") == name {
 			t.Errorf("%v: %v", err, e)
 		}
 	}

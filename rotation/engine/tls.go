@@ -36,7 +36,8 @@ var roots = sync.OnceValue(func() *x509.CertPool {
 // can be read.
 func (p TLSPolicy) Check() error {
 	if len(p.ExtraCAs) > 0 && !x509.NewCertPool().AppendCertsFromPEM(p.ExtraCAs) {
-		return Errorf(InvalidConfiguration, "set CA_BUNDLE to PEM certificates", "the CA bundle contains no certificate")
+		return Errorf(InvalidConfiguration, "set CA_BUNDLE to PEM certificates",
+			"the CA bundle contains no certificate")
 	}
 	return nil
 }

@@ -11,7 +11,8 @@ import (
 )
 
 func TestWithKeepsEveryOtherByte(t *testing.T) {
-	const text = "{ \"z\":1e400,\n\t\"password\" : \"old\" , \"a\": {\"n\": 1.50, \"é\":\"\\u00e9\"}, \"port\":\"5432\" }"
+	const text = "{ \"z\":1e400,\n\t\"password\" : \"old\" , \"a\": {\"n\": 1.50, \"é\":\"\\u00e9\"}, " +
+		"\"port\":\"5432\" }"
 	for _, tc := range []struct{ name, value, want string }{
 		{"password", "new", strings.Replace(text, `"old"`, `"new"`, 1)},
 		{"password", `<&>"\`, strings.Replace(text, `"old"`, `"<&>\"\\"`, 1)},
@@ -85,7 +86,9 @@ func TestEqualButSeesEveryOtherField(t *testing.T) {
 }
 
 func FuzzValue(f *testing.F) {
-	for _, s := range []string{`{}`, `{"a":"b"}`, ` { "a" : 1e400 , "b":[{}] } `, `x`, `{"a":1,"a":2}`, "{\"\\u0061\":1}", `{"a":1}x`} {
+	for _, s := range []string{
+		`{}`, `{"a":"b"}`, ` { "a" : 1e400 , "b":[{}] } `, `x`, `{"a":1,"a":2}`, "{\"\\u0061\":1}", `{"a":1}x`,
+	} {
 		f.Add(s, "a", "new")
 	}
 	f.Fuzz(func(t *testing.T, text, name, to string) {

@@ -23,10 +23,14 @@ type takeover struct {
 }
 
 var takeovers = []takeover{
-	{name: "a single user with a wrong password and RECOVER_BY_SUPERUSER", causes: []engine.Cause{engine.TakeoverRefused}},
-	{name: "the current one of two users, with a wrong password", alternating: true, causes: []engine.Cause{engine.TakeoverRefused, engine.LoginRefused}},
-	{name: "the current one of two users", alternating: true, known: true, causes: []engine.Cause{engine.TakeoverRefused}},
-	{name: "the second one of two users", alternating: true, known: true, second: true, causes: []engine.Cause{engine.TakeoverRefused}},
+	{name: "a single user with a wrong password and RECOVER_BY_SUPERUSER",
+		causes: []engine.Cause{engine.TakeoverRefused}},
+	{name: "the current one of two users, with a wrong password", alternating: true,
+		causes: []engine.Cause{engine.TakeoverRefused, engine.LoginRefused}},
+	{name: "the current one of two users", alternating: true, known: true,
+		causes: []engine.Cause{engine.TakeoverRefused}},
+	{name: "the second one of two users", alternating: true, known: true, second: true,
+		causes: []engine.Cause{engine.TakeoverRefused}},
 }
 
 // administrators makes users administrators in every way that the harness knows and tries to rotate

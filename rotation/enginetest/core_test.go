@@ -124,7 +124,8 @@ func TestCredentialChangedByHandIsKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		if ok, err := w.open(current.value); err != nil || !ok {
-			t.Errorf("after %s: AWSCURRENT is accepted %v, %v; the rotation ends with %v", steps[after], ok, err, failure)
+			t.Errorf("after %s: AWSCURRENT is accepted %v, %v; the rotation ends with %v",
+				steps[after], ok, err, failure)
 		}
 		if failure != nil && !errors.Is(failure, engine.SecretEdited) && !errors.Is(failure, engine.LoginRefused) {
 			t.Errorf("after %s: the rotation fails with %v", steps[after], failure)
@@ -158,7 +159,8 @@ func TestErrorOfARehearsalShowsNoValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = w.step(context.Background(), rotation.CreateSecret, token)
-	if !errors.Is(err, engine.PolicyRejected) || !strings.Contains(err.Error(), "'[redacted]'") || !strings.Contains(w.log.String(), "'[redacted]'") {
+	if !errors.Is(err, engine.PolicyRejected) || !strings.Contains(err.Error(), "'[redacted]'") ||
+		!strings.Contains(w.log.String(), "'[redacted]'") {
 		t.Error("the error of the rehearsal is not PolicyRejected with the value left out") // and is not shown here
 	}
 }

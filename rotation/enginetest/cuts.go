@@ -16,7 +16,8 @@ import (
 
 // broken lists the causes that a step may return if the network broke. A refusal or a wrong
 // credential is not among them.
-var broken = []engine.Cause{engine.Unreachable, engine.OutOfTime, engine.TLSFailed, engine.TargetFailed, engine.SecretsManagerFailed}
+var broken = []engine.Cause{engine.Unreachable, engine.OutOfTime, engine.TLSFailed, engine.TargetFailed,
+	engine.SecretsManagerFailed}
 
 // cuts breaks one connection to the target, or all tries of one call to Secrets Manager, at every
 // third point of a rotation. Unlike in a crash, the process keeps running and decides what to do
@@ -77,7 +78,7 @@ func (w *world) cut(at int, do func() error) (where string, err error) {
 		}
 		return true
 	}
-	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		if hit("before "+operation, true) {
 			return nil, io.ErrUnexpectedEOF
 		}

@@ -95,8 +95,8 @@ func TestUndecryptablePreviousDoesNotHideOlderVersion(t *testing.T) {
 }
 
 // unreadable answers with an error for a version, as AWS does if its key is disabled or denied.
-func unreadable(id, code string) func(string, func() (*http.Response, error)) (*http.Response, error) {
-	return func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+func unreadable(id, code string) hook {
+	return func(operation string, send sender) (*http.Response, error) {
 		resp, err := send()
 		if err != nil || operation != "GetSecretValue" {
 			return resp, err
@@ -155,7 +155,7 @@ func TestPromotionWhoseAnswerIsLost(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
 	w, token := begun(t, h, 3)
 	w.env["RETIRE"] = "now"
-	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		resp, err := send()
 		if operation == "UpdateSecretVersionStage" && err == nil && resp.StatusCode == 200 {
 			resp.Body.Close()
@@ -167,7 +167,8 @@ func TestPromotionWhoseAnswerIsLost(t *testing.T) {
 	w.wire.set(nil)
 	old, _ := w.open(w.first)
 	current, _ := w.labeled("AWSCURRENT")
-	t.Logf("finish: %v; current is the token's: %v; Rotated %v; old still works %v", err, current.id == token, seen.Rotated, old)
+	t.Logf("finish: %v; current is the token's: %v; Rotated %v; old still works %v", err,
+		current.id == token, seen.Rotated, old)
 	if !seen.Rotated || old {
 		t.Errorf("Rotated=%v, the old credential still works: %v", seen.Rotated, old)
 	}
@@ -181,7 +182,7 @@ func TestOvertakenStepSucceeds(t *testing.T) {
 		}
 		w, token := begun(t, &toyHarness{server: newToyServer(t)}, n)
 		first := true
-		w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		w.wire.set(func(operation string, send sender) (*http.Response, error) {
 			resp, err := send()
 			if first {
 				first = false
@@ -221,7 +222,8 @@ func TestPendingOfAWSTemplate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := w.update(engine.StringValue(strings.Replace(string(w.first.Reveal()), `"engine"`, `"note":"für","engine"`, 1))); err != nil {
+		if err := w.update(engine.StringValue(strings.Replace(string(w.first.Reveal()), `"engine"`,
+			`"note":"für","engine"`, 1))); err != nil {
 			t.Fatal(err)
 		}
 		cur, _ := w.labeled("AWSCURRENT")
@@ -230,7 +232,9 @@ func TestPendingOfAWSTemplate(t *testing.T) {
 			t.Fatal(err)
 		}
 		// json.dumps escapes non-ASCII characters.
-		pending := engine.StringValue(strings.Replace(string(cur.value.With("password", "0123456789abcdefABCDEF0123456789").Reveal()), "für", `f\u00fcr`, 1))
+		pending := engine.StringValue(
+			strings.Replace(string(cur.value.With("password", "0123456789abcdefABCDEF0123456789").Reveal()), "für",
+				`f\u00fcr`, 1))
 		if err := w.put(pending, token, "AWSPENDING"); err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +287,9 @@ func TestTooLittleTimeForTheTargetIsOutOfTime(t *testing.T) {
 
 // TestInvalidSettingsFailAtStart, with their cause.
 func TestInvalidSettingsFailAtStart(t *testing.T) {
-	for name, value := range map[string]string{"STRATEGY": "singel", "USERNAME_CHARACTER_LIMIT": "16 chars", "RETIRE": "30", "PASSWORD_LENGTH": "x"} {
+	for name, value := range map[string]string{
+		"STRATEGY": "singel", "USERNAME_CHARACTER_LIMIT": "16 chars", "RETIRE": "30", "PASSWORD_LENGTH": "x",
+	} {
 		w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
 		if err != nil {
 			t.Fatal(err)
@@ -325,7 +331,7 @@ func TestFailedRevocationIsNoRefusedLogin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.wire.set(func(op string, send func() (*http.Response, error)) (*http.Response, error) {
+	w.wire.set(func(op string, send sender) (*http.Response, error) {
 		if op == "PutSecretValue" {
 			return failure("AccessDeniedException"), nil
 		}

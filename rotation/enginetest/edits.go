@@ -39,7 +39,7 @@ func edits(t testing.TB, h Harness) error {
 			for i, step := range steps {
 				if i == 3 && after == 3 {
 					// The operator is faster than the promotion.
-					w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+					w.wire.set(func(operation string, send sender) (*http.Response, error) {
 						if operation == "UpdateSecretVersionStage" {
 							if err := edit(); err != nil {
 								return nil, err
@@ -73,18 +73,22 @@ func edits(t testing.TB, h Harness) error {
 			ok, err := w.open(current.value)
 			if m, is := h.(Remembering); is && m.Remembers() && after == 3 {
 				// The target did not take the old credential back, and the error says so.
-				if ok || failure == nil || !strings.Contains(failure.Error(), "the target is changed: AWSPENDING opens it") {
-					return fmt.Errorf("%s: AWSCURRENT is accepted %v, %v; the rotation returned %v", where, ok, err, failure)
+				if ok || failure == nil ||
+					!strings.Contains(failure.Error(), "the target is changed: AWSPENDING opens it") {
+					return fmt.Errorf("%s: AWSCURRENT is accepted %v, %v; the rotation returned %v", where, ok, err,
+						failure)
 				}
 				ok, err = true, w.notLockedOut()
 			}
 			if err != nil || !ok {
-				return fmt.Errorf("%s: locked out: AWSCURRENT is accepted %v, %v; the rotation returned %v", where, ok, err, failure)
+				return fmt.Errorf("%s: locked out: AWSCURRENT is accepted %v, %v; the rotation returned %v", where, ok,
+					err, failure)
 			}
 			if note, _ := current.value.Text("note"); note == "" {
 				return fmt.Errorf("%s was lost", where)
 			}
-			if failure != nil && !errors.Is(failure, engine.SecretEdited) && !errors.Is(failure, engine.VersionNotStaged) {
+			if failure != nil && !errors.Is(failure, engine.SecretEdited) &&
+				!errors.Is(failure, engine.VersionNotStaged) {
 				return fmt.Errorf("%s: the rotation fails with %w", where, failure)
 			}
 			// Whatever the outcome, the next rotation succeeds.

@@ -18,22 +18,23 @@ import (
 // failure is an error response of Secrets Manager.
 func failure(code string) *http.Response {
 	body := `{"__type":"` + code + `","Message":"made up by the suite"}`
-	return &http.Response{StatusCode: 400, Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}}, Body: io.NopCloser(bytes.NewBufferString(body))}
+	return &http.Response{StatusCode: 400, Header: http.Header{"Content-Type": {"application/x-amz-json-1.1"}},
+		Body: io.NopCloser(bytes.NewBufferString(body))}
 }
 
 // faults rotates while Secrets Manager and the network misbehave.
 func faults(t testing.TB, h Harness) error {
 	count := map[string]int{}
 	once := func(operation string) bool { count[operation]++; return count[operation] == 1 }
-	for name, hook := range map[string]func(string, func() (*http.Response, error)) (*http.Response, error){
-		"every call is throttled once": func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+	for name, handle := range map[string]hook{
+		"every call is throttled once": func(operation string, send sender) (*http.Response, error) {
 			if once(operation) {
 				return failure("ThrottlingException"), nil
 			}
 			count[operation] = 0
 			return send()
 		},
-		"every answer is lost once": func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		"every answer is lost once": func(operation string, send sender) (*http.Response, error) {
 			resp, err := send()
 			if once(operation) && err == nil {
 				resp.Body.Close()
@@ -42,11 +43,11 @@ func faults(t testing.TB, h Harness) error {
 			count[operation] = 0
 			return resp, err
 		},
-		"answers are late": func(_ string, send func() (*http.Response, error)) (*http.Response, error) {
+		"answers are late": func(_ string, send sender) (*http.Response, error) {
 			time.Sleep(20 * time.Millisecond)
 			return send()
 		},
-		"a read after a write finds nothing": func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		"a read after a write finds nothing": func(operation string, send sender) (*http.Response, error) {
 			if operation == "PutSecretValue" {
 				count = map[string]int{}
 			}
@@ -76,7 +77,7 @@ func faults(t testing.TB, h Harness) error {
 		if err != nil {
 			return err
 		}
-		w.wire.set(hook)
+		w.wire.set(handle)
 		err = w.all(context.Background(), token)
 		w.wire.set(nil)
 		if err != nil {
@@ -104,7 +105,7 @@ func outdated(t testing.TB, h Harness) error {
 		return err
 	}
 	var before []byte
-	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		resp, err := send()
 		if operation == "DescribeSecret" && err == nil {
 			before, err = io.ReadAll(resp.Body)
@@ -120,7 +121,7 @@ func outdated(t testing.TB, h Harness) error {
 	}
 	for _, step := range []rotation.Step{rotation.CreateSecret, rotation.FinishSecret} {
 		seen := 0
-		w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		w.wire.set(func(operation string, send sender) (*http.Response, error) {
 			resp, err := send()
 			if operation == "DescribeSecret" && err == nil {
 				if seen++; seen == 1 {

@@ -57,8 +57,8 @@ func ends(t *testing.T, err error, cause engine.Cause, state string) {
 }
 
 // onPromotion answers every call that moves a label instead of Secrets Manager.
-func (w *world) onPromotion(answer func(send func() (*http.Response, error)) (*http.Response, error)) {
-	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+func (w *world) onPromotion(answer func(send sender) (*http.Response, error)) {
+	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		if operation == "UpdateSecretVersionStage" {
 			return answer(send)
 		}
@@ -162,9 +162,11 @@ func TestEditInTheGap(t *testing.T) {
 		},
 	} {
 		for way, store := range map[string]func(*world, engine.Value) error{
-			"by PutSecretValue": func(w *world, v engine.Value) error { return w.put(v, uuid.NewString(), "AWSCURRENT") },
-			"by UpdateSecret":   (*world).update,
-			"by moving labels":  (*world).replace,
+			"by PutSecretValue": func(w *world, v engine.Value) error {
+				return w.put(v, uuid.NewString(), "AWSCURRENT")
+			},
+			"by UpdateSecret":  (*world).update,
+			"by moving labels": (*world).replace,
 		} {
 			h := &toyHarness{server: newToyServer(t)}
 			w, token := begun(t, h, 3)

@@ -28,7 +28,8 @@ var lies = map[string][]byte{
 	"a header of HTTP without an end":     []byte("HTTP/1.1 200 OK\r\nX: "),
 	"a refusal of HTTP without an end":    []byte("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\r\n"),
 	"a message of 1 GiB in PostgreSQL's":  {'E', 0x40, 0, 0, 0, 'S'},
-	"a message of 2 GiB in LDAP's":        {0x30, 0x84, 0x7f, 0xff, 0xff, 0xff, 0x02, 0x01, 0x01, 0x61, 0x84, 0x7f, 0xff, 0xff, 0xf0},
+	"a message of 2 GiB in LDAP's": {0x30, 0x84, 0x7f, 0xff, 0xff, 0xff, 0x02, 0x01, 0x01, 0x61,
+		0x84, 0x7f, 0xff, 0xff, 0xf0},
 	"packets without an end in MySQL's":   {0xff, 0xff, 0xff, 0, 0x0a},
 	"a message of 48 MB in MongoDB's":     {0, 0, 0xe0, 2, 1, 0, 0, 0, 1, 0, 0, 0, 0xdd, 7, 0, 0},
 	"a refusal of 64 KiB in SQL Server's": {4, 1, 0xff, 0xff, 0, 0, 1, 0, 0xaa, 0xff, 0xff},
@@ -87,7 +88,8 @@ func hostileHost(t testing.TB, h Harness) error {
 	for name, answer := range answers {
 		w.proxy.Answer(answer)
 		if err := w.meets(token); err != nil {
-			errs = append(errs, fmt.Errorf("a host that answers %s (%s): %w", name, hex.EncodeToString(lies[name][:min(len(lies[name]), 8)]), err))
+			errs = append(errs, fmt.Errorf("a host that answers %s (%s): %w", name,
+				hex.EncodeToString(lies[name][:min(len(lies[name]), 8)]), err))
 		}
 	}
 	return errors.Join(errs...)

@@ -106,7 +106,8 @@ func elsewhere(t testing.TB, h Harness) error {
 		return err
 	}
 	const forged = "0123456789abcdef0123456789abcdef"
-	if err := w.put(w.first.With(field, "Older-Passw0rd-1").WithJSON("port", []byte(port)), forged, "edited"); err != nil {
+	if err := w.put(w.first.With(field, "Older-Passw0rd-1").WithJSON("port", []byte(port)),
+		forged, "edited"); err != nil {
 		return err
 	}
 	if err := w.stage("AWSPREVIOUS", before.id, forged); err != nil {

@@ -84,7 +84,7 @@ func (w *world) hold(at int) (held <-chan struct{}, release func()) {
 			<-free
 		}
 	}
-	w.wire.set(func(_ string, send func() (*http.Response, error)) (*http.Response, error) {
+	w.wire.set(func(_ string, send sender) (*http.Response, error) {
 		pass()
 		resp, err := send()
 		pass()

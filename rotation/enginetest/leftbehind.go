@@ -8,8 +8,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 )
@@ -32,7 +30,7 @@ func leftBehind(t testing.TB, h Harness) error {
 	}
 	for _, operation := range []string{"PutSecretValue", "GetSecretValue"} {
 		if err := abandoned(t, h, func(w *world, token string) {
-			w.wire.set(func(called string, send func() (*http.Response, error)) (*http.Response, error) {
+			w.wire.set(func(called string, send sender) (*http.Response, error) {
 				if called == operation {
 					return nil, errors.New("refused by the suite")
 				}
@@ -61,7 +59,7 @@ func abandoned(t testing.TB, h Harness, do func(w *world, token string)) error {
 		return err
 	}
 	do(w, token)
-	if _, err := w.client.CancelRotateSecret(context.Background(), &secretsmanager.CancelRotateSecretInput{SecretId: &w.arn}); err != nil {
+	if err := w.cancel(); err != nil {
 		return err
 	}
 	// Without a stored value, no version has the label.

@@ -55,7 +55,7 @@ func TestEditWhileCreateSecretRuns(t *testing.T) {
 					t.Fatal(err)
 				}
 				byHand := w.first.With("password", "changed-by-hand")
-				w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+				w.wire.set(func(operation string, send sender) (*http.Response, error) {
 					if operation == "PutSecretValue" {
 						if err := h.Restore(context.Background(), byHand); err != nil {
 							t.Fatal(err)
@@ -78,7 +78,8 @@ func TestEditWhileCreateSecretRuns(t *testing.T) {
 					}
 				}
 				current, _ := w.labeled("AWSCURRENT")
-				if p, _ := current.value.Text("password"); p != "changed-by-hand" || engine.CauseOf(err) != engine.SecretEdited {
+				if p, _ := current.value.Text("password"); p != "changed-by-hand" ||
+					engine.CauseOf(err) != engine.SecretEdited {
 					t.Errorf("the edit is kept %v: %v", p == "changed-by-hand", err)
 				}
 				if err := w.rotate(); err != nil && length == 16 {
@@ -93,7 +94,7 @@ func TestEditWhileCreateSecretRuns(t *testing.T) {
 func (w *world) atPromotion(t *testing.T, token string, do func()) error {
 	t.Helper()
 	done := false
-	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		if operation == "UpdateSecretVersionStage" && !done {
 			done = true
 			if ok, err := w.open(w.first); err != nil || ok != w.continuous() {
@@ -167,7 +168,7 @@ func TestLabelTakenDuringFinishSecret(t *testing.T) {
 		w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
 		ctx, kill := context.WithCancel(t.Context())
 		n, there, free := 0, make(chan struct{}), make(chan struct{})
-		hook := func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		hook := func(operation string, send sender) (*http.Response, error) {
 			if operation == "UpdateSecretVersionStage" {
 				kill()
 				return nil, errDead
@@ -407,7 +408,7 @@ func TestReadsThatAreBehind(t *testing.T) {
 		}
 		w.env["PASSWORD_LENGTH"] = "16" // no seal
 		var behind []byte
-		w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		w.wire.set(func(operation string, send sender) (*http.Response, error) {
 			resp, err := send()
 			if err == nil && operation == "GetSecretValue" && behind == nil {
 				behind, err = io.ReadAll(resp.Body)
@@ -423,7 +424,7 @@ func TestReadsThatAreBehind(t *testing.T) {
 			t.Fatal(err)
 		}
 		armed, spent := false, false
-		w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+		w.wire.set(func(operation string, send sender) (*http.Response, error) {
 			resp, err := send()
 			if armed && !spent && err == nil && operation == "GetSecretValue" {
 				spent = true
@@ -495,7 +496,8 @@ func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d, err := operator.Recover(t.Context(), r, w.arn); err != nil || !strings.Contains(d.Action, "remove AWSPENDING") {
+	if d, err := operator.Recover(t.Context(), r, w.arn); err != nil ||
+		!strings.Contains(d.Action, "remove AWSPENDING") {
 		t.Fatalf("%q, %v", d.Action, err)
 	}
 	current, err := w.labeled("AWSCURRENT")

@@ -30,7 +30,8 @@ func (e toyEngine) mayChange(ctx context.Context, s *toySession, r *engine.Reque
 				has("silent") && e.flaw == "minds a second user without a password" {
 				return engine.Errorf(engine.TakeoverRefused, "", "the toy says of %q: %s", user, shown)
 			}
-			if !has("locked") || e.flaw != "waits for strangers" || time.Since(begin) > 7*time.Second || ctx.Err() != nil {
+			if !has("locked") || e.flaw != "waits for strangers" || time.Since(begin) > 7*time.Second ||
+				ctx.Err() != nil {
 				break
 			}
 		}
@@ -122,12 +123,14 @@ func TestPairsInOthersHandsAreCaught(t *testing.T) {
 		{"minds what strangers claim", "Strangers", "claims both users: the rotation fails", true},
 		{"waits for strangers", "Strangers", "locks both users: the rotation took", true},
 		{"shows the password", "Strangers", "reads the log: a stranger gained", false},
-		{"changes administrators", "Administrators", "a single user with a wrong password and RECOVER_BY_SUPERUSER", true},
+		{"changes administrators", "Administrators", "a single user with a wrong password and RECOVER_BY_SUPERUSER",
+			true},
 		{"changes administrators", "Administrators", "the current one of two users: the rotation returned <nil>", true},
 		{"changes administrators", "Administrators", "the second one of two users: the rotation returned <nil>", true},
 		{"shares nothing", "Rights", "AWSCURRENT after 1 rotations: the user may not use", true},
 		{"gives everything away", "Rights", "AWSPREVIOUS after 1 rotations: the user may not use", true},
-		{"sets something else each time", "Birth", "testSecret finishSecret finishSecret]]: testSecret: LoginRefused", true},
+		{"sets something else each time", "Birth", "testSecret finishSecret finishSecret]]: testSecret: LoginRefused",
+			true},
 		{"reads without a bound", "HostileHost", "createSecret uses", false},
 		{"minds a second user without a password", "Birth", ": setSecret: TakeoverRefused", true},
 	} {

@@ -40,7 +40,7 @@ func recovery(t testing.TB, h Harness) error {
 		if err != nil {
 			return err
 		}
-		if _, err := w.client.CancelRotateSecret(context.Background(), &secretsmanager.CancelRotateSecretInput{SecretId: &w.arn}); err != nil {
+		if err := w.cancel(); err != nil {
 			return err
 		}
 		if err := w.stage("AWSPENDING", token, ""); err != nil {
@@ -81,7 +81,7 @@ func recovery(t testing.TB, h Harness) error {
 	}
 	// Somebody restored the previous credential at the target by hand. Versions older than
 	// AWSPREVIOUS are not needed, so neither is the right to list them.
-	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		if operation == "ListSecretVersionIds" {
 			return failure("AccessDeniedException"), nil
 		}
@@ -194,7 +194,10 @@ func preflight(t testing.TB, h Harness) error {
 	}
 	var failure error
 	try := func() error {
-		_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &w.arn, RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false), ClientRequestToken: aws.String(uuid.NewString())})
+		_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{
+			SecretId: &w.arn, RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false),
+			ClientRequestToken: aws.String(uuid.NewString()),
+		})
 		if err == nil {
 			_ = w.sim.WaitRotation(context.Background(), w.arn)
 		}

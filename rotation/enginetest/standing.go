@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 )
@@ -58,10 +56,11 @@ func standing(t testing.TB, h Harness) error {
 			}
 		}
 		if n%2 == 0 {
-			if _, err := w.client.CancelRotateSecret(context.Background(), &secretsmanager.CancelRotateSecretInput{SecretId: &w.arn}); err != nil {
+			if err := w.cancel(); err != nil {
 				return err
 			}
-			if err := w.step(context.Background(), rotation.FinishSecret, token); engine.CauseOf(err) != engine.RotationDisabled {
+			err := w.step(context.Background(), rotation.FinishSecret, token)
+			if engine.CauseOf(err) != engine.RotationDisabled {
 				return fmt.Errorf("%v: finishSecret of a canceled rotation: %v, want RotationDisabled", order, err)
 			}
 			if err := stands("canceled"); err != nil {

@@ -47,7 +47,7 @@ func (c *crash) run(w *world, do func(context.Context) error) (died bool, err er
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
 	c.kill = kill
-	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		if !c.pass("before " + operation) {
 			return nil, errDead
 		}
@@ -143,10 +143,12 @@ func (w *world) honest(failure error) error {
 	}
 	text := failure.Error()
 	for state, labels := range map[string]map[string]bool{
-		"; the target is unchanged: AWSCURRENT opens it":                         {"AWSCURRENT": true},
-		"; the target is restored: AWSCURRENT opens it again":                    {"AWSCURRENT": true},
-		"; the target is changed: AWSPENDING opens it":                           {"AWSPENDING": true},
-		"; the target refuses AWSCURRENT and AWSPENDING":                         {"AWSPENDING": false, "AWSCURRENT": false},
+		"; the target is unchanged: AWSCURRENT opens it":      {"AWSCURRENT": true},
+		"; the target is restored: AWSCURRENT opens it again": {"AWSCURRENT": true},
+		"; the target is changed: AWSPENDING opens it":        {"AWSPENDING": true},
+		"; the target refuses AWSCURRENT and AWSPENDING": {
+			"AWSPENDING": false, "AWSCURRENT": false,
+		},
 		"; this attempt did not change the target":                               nil,
 		"; whether the target is changed is not known: AWSCURRENT or AWSPENDING": nil,
 	} {

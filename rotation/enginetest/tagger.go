@@ -20,7 +20,8 @@ func tagger(t testing.TB, h Harness) error {
 	if err != nil {
 		return err
 	}
-	if err := w.tag("recover-by-superuser", "true", "adopt-pairs", "true", "allow-plaintext-fallback", "true", "rotation-role-arn", "arn:aws:iam::123456789012:role/x"); err != nil {
+	if err := w.tag("recover-by-superuser", "true", "adopt-pairs", "true", "allow-plaintext-fallback", "true",
+		"rotation-role-arn", "arn:aws:iam::123456789012:role/x"); err != nil {
 		return err
 	}
 	if name, _ := w.first.Text("engine"); name != "" {
@@ -43,7 +44,8 @@ func tagger(t testing.TB, h Harness) error {
 	}
 	failure := w.rotate()
 	if engine.CauseOf(failure) != engine.InvalidConfiguration || failure == nil {
-		return fmt.Errorf("a tag for a password of 8 characters: the rotation returned %v, want InvalidConfiguration", failure)
+		return fmt.Errorf("a tag for a password of 8 characters: the rotation returned %v, want InvalidConfiguration",
+			failure)
 	}
 	return nil
 }

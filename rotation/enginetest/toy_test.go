@@ -49,7 +49,9 @@ func newToyServer(t testing.TB) *toyServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &toyServer{users: map[string]*toyUser{"admin": {passwords: []string{"admin-password"}, right: true}}, listen: l}
+	s := &toyServer{
+		users: map[string]*toyUser{"admin": {passwords: []string{"admin-password"}, right: true}}, listen: l,
+	}
 	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
@@ -121,7 +123,8 @@ func (s *toyServer) command(who string, w []string) string {
 		if u == nil {
 			return "NONE"
 		}
-		return fmt.Sprintf("OK administrator=%v claimed=%v locked=%v silent=%v", u.administrator, u.claimed, u.locked, len(u.passwords) == 0)
+		return fmt.Sprintf("OK administrator=%v claimed=%v locked=%v silent=%v", u.administrator, u.claimed,
+			u.locked, len(u.passwords) == 0)
 	case "NOTE": // writes to the server's log
 		s.log.WriteString(strings.Join(w[1:], " ") + "\n")
 		return "OK"
@@ -148,13 +151,16 @@ func (e toyEngine) Kind() engine.Kind {
 	}
 	return engine.Kind{
 		Overlap: overlap,
-		Names:   []string{"toy"}, UserField: "username", SecretFields: []string{"password"}, CloneSuffix: "_clone", CloneLimit: 63,
+		Names:   []string{"toy"}, UserField: "username", SecretFields: []string{"password"},
+		CloneSuffix: "_clone", CloneLimit: 63,
 		Passwords: engine.PasswordPolicy{Length: 32, ExcludePunctuation: true, RequireEachIncludedType: true},
 	}
 }
 
 func (e toyEngine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
-	v, err := pair.Next(e.Kind(), r, func(v engine.Value) (engine.Target, error) { return engine.ParseTarget(v, 1, "") })
+	v, err := pair.Next(e.Kind(), r, func(v engine.Value) (engine.Target, error) {
+		return engine.ParseTarget(v, 1, "")
+	})
 	if e.flaw == "drops unknown fields" {
 		v = engine.StringValue(strings.Replace(string(v.Reveal()), `"unknown"`, `"unknown2"`, 1))
 	}
@@ -398,7 +404,8 @@ func TestMintedValuesLeaveNoOrphan(t *testing.T) {
 			t.Errorf("%q: %v, want %q", flaw, err, want)
 		}
 		err = leftBehind(quietTB{t}, h)
-		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), "the target still has")) {
+		if want == "" && err != nil || want != "" &&
+			(err == nil || !strings.Contains(err.Error(), "the target still has")) {
 			t.Errorf("%q: left behind: %v", flaw, err)
 		}
 	}
@@ -535,7 +542,8 @@ func (h *toyHarness) New(_ context.Context, host string, port int) (value, super
 	h.server.users[user] = &toyUser{passwords: []string{"first-password"}, right: true, table: true}
 	h.server.mu.Unlock()
 	login := func(user, password string) engine.Value {
-		return engine.StringValue(fmt.Sprintf(`{"engine":"toy","host":%q,"port":%d,"username":%q,"password":%q}`, host, port, user, password))
+		return engine.StringValue(fmt.Sprintf(`{"engine":"toy","host":%q,"port":%d,"username":%q,"password":%q}`,
+			host, port, user, password))
 	}
 	if h.alternating {
 		superuser = login("admin", "admin-password")
@@ -597,17 +605,19 @@ func TestWrongEnginesAreCaught(t *testing.T) {
 		checks  string // all of them must
 		want    string
 	}{
-		"claims an overlap":                   {toyHarness{}, "Standing Sweep", "AWSCURRENT"},
-		"does not keep the old one":           {toyHarness{engine: toyEngine{ask: true}}, "Standing Sweep", "AWSCURRENT"},
-		"sets nothing":                        {toyHarness{}, "Duplicates", "refuse"},
-		"sets nothing, with an overlap":       {toyHarness{engine: toyEngine{overlap: true}}, "Duplicates", "refuse"},
-		"verifies nothing":                    {toyHarness{}, "Preflight", "wrong credential succeeds"},
-		"drops unknown fields":                {toyHarness{}, "Sweep", "edited"},
-		"shows the password":                  {toyHarness{}, "Sweep", "is in a log"},
-		"takes an error for a refusal":        {toyHarness{}, "Faults Cuts", "LoginRefused"},
-		"sets something else each time":       {toyHarness{}, "Duplicates", "refuse"},
-		"makes the change first":              {toyHarness{}, "Sweep", "locked out"},
-		"a retry loses the old one":           {toyHarness{engine: toyEngine{overlap: true}}, "Duplicates", "locked out"},
+		"claims an overlap": {toyHarness{}, "Standing Sweep", "AWSCURRENT"},
+		"does not keep the old one": {toyHarness{engine: toyEngine{ask: true}},
+			"Standing Sweep", "AWSCURRENT"},
+		"sets nothing":                  {toyHarness{}, "Duplicates", "refuse"},
+		"sets nothing, with an overlap": {toyHarness{engine: toyEngine{overlap: true}}, "Duplicates", "refuse"},
+		"verifies nothing":              {toyHarness{}, "Preflight", "wrong credential succeeds"},
+		"drops unknown fields":          {toyHarness{}, "Sweep", "edited"},
+		"shows the password":            {toyHarness{}, "Sweep", "is in a log"},
+		"takes an error for a refusal":  {toyHarness{}, "Faults Cuts", "LoginRefused"},
+		"sets something else each time": {toyHarness{}, "Duplicates", "refuse"},
+		"makes the change first":        {toyHarness{}, "Sweep", "locked out"},
+		"a retry loses the old one": {toyHarness{engine: toyEngine{overlap: true}},
+			"Duplicates", "locked out"},
 		"sets the password before the rights": {toyHarness{alternating: true}, "Sweep", "lacks the right"},
 	} {
 		t.Run(flaw, func(t *testing.T) {

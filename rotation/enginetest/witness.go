@@ -72,7 +72,8 @@ func watched(t testing.TB, h Harness) error {
 	if err != nil {
 		return err
 	}
-	figure(t, "witness %s %s: %d logins, %d refused, window %d ms", w.kind.Names[0], w.strategy(), logins, refusals, window.Milliseconds())
+	figure(t, "witness %s %s: %d logins, %d refused, window %d ms", w.kind.Names[0], w.strategy(), logins,
+		refusals, window.Milliseconds())
 	if w.continuous() && refusals > 0 {
 		return fmt.Errorf("%d of %d logins with AWSCURRENT were refused", refusals, logins+refusals)
 	}

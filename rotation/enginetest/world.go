@@ -83,12 +83,16 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 	w.api = secretsmanager.New(options, func(o *secretsmanager.Options) {
 		o.HTTPClient = &http.Client{Transport: w.wire}
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
-			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return time.Millisecond, nil })
+			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) {
+				return time.Millisecond, nil
+			})
 		})
 	})
 	// The suite sends the events itself. This function fails immediately, which leaves the version
 	// that a rotation reserves.
-	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
+		return nil, "Unhandled", nil
+	}))
 	value, superuser, err := h.New(context.Background(), host, port)
 	if err != nil {
 		return nil, fmt.Errorf("the harness cannot create a user: %w", err)
@@ -119,7 +123,8 @@ func (w *world) store(v engine.Value) (err error) {
 }
 
 func (w *world) create(v engine.Value) (string, error) {
-	in := &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("suite/")), ClientRequestToken: aws.String(uuid.NewString())}
+	in := &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("suite/")),
+		ClientRequestToken: aws.String(uuid.NewString())}
 	if v.IsBinary() {
 		in.SecretBinary = v.Reveal()
 	} else {
@@ -137,7 +142,9 @@ func (w *world) begin() (string, error) {
 	w.made++
 	w.finishing.Store(false)
 	token := uuid.NewString()
-	_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &w.arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)})
+	_, err := w.client.RotateSecret(context.Background(),
+		&secretsmanager.RotateSecretInput{SecretId: &w.arn, ClientRequestToken: &token,
+			RotationLambdaARN: aws.String(functionARN)})
 	if err != nil {
 		return "", err
 	}
@@ -170,7 +177,8 @@ func (w *world) step(ctx context.Context, step rotation.Step, token string) erro
 	w.logMu.Lock()
 	w.tokens = append(w.tokens, proof)
 	w.logMu.Unlock()
-	return r.Handle(ctx, rotation.Event{Step: step, SecretID: w.arn, ClientRequestToken: token, RotationToken: engine.StringValue(proof)})
+	return r.Handle(ctx, rotation.Event{Step: step, SecretID: w.arn, ClientRequestToken: token,
+		RotationToken: engine.StringValue(proof)})
 }
 
 // Write implements io.Writer for the rotator's log.
@@ -201,7 +209,7 @@ func (w *world) gap(token string) error {
 	}
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
-	w.wire.set(func(operation string, send func() (*http.Response, error)) (*http.Response, error) {
+	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		if operation == "UpdateSecretVersionStage" {
 			kill()
 		}
@@ -245,13 +253,15 @@ type version struct {
 
 // versions returns every version that has a value, labeled or not.
 func (w *world) versions() ([]version, error) {
-	list, err := w.client.ListSecretVersionIds(context.Background(), &secretsmanager.ListSecretVersionIdsInput{SecretId: &w.arn, IncludeDeprecated: aws.Bool(true)})
+	list, err := w.client.ListSecretVersionIds(context.Background(),
+		&secretsmanager.ListSecretVersionIdsInput{SecretId: &w.arn, IncludeDeprecated: aws.Bool(true)})
 	if err != nil {
 		return nil, err
 	}
 	var out []version
 	for _, e := range list.Versions {
-		got, err := w.client.GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: &w.arn, VersionId: e.VersionId})
+		got, err := w.client.GetSecretValue(context.Background(),
+			&secretsmanager.GetSecretValueInput{SecretId: &w.arn, VersionId: e.VersionId})
 		if err != nil {
 			return nil, err
 		}
@@ -294,7 +304,15 @@ func (w *world) put(v engine.Value, token string, labels ...string) error {
 
 // update stores a new current value as the console does.
 func (w *world) update(v engine.Value) error {
-	_, err := w.client.UpdateSecret(context.Background(), &secretsmanager.UpdateSecretInput{SecretId: &w.arn, SecretString: aws.String(string(v.Reveal()))})
+	_, err := w.client.UpdateSecret(context.Background(),
+		&secretsmanager.UpdateSecretInput{SecretId: &w.arn, SecretString: aws.String(string(v.Reveal()))})
+	return err
+}
+
+// cancel cancels the rotation as an operator does.
+func (w *world) cancel() error {
+	in := &secretsmanager.CancelRotateSecretInput{SecretId: &w.arn}
+	_, err := w.client.CancelRotateSecret(context.Background(), in)
 	return err
 }
 
@@ -465,27 +483,33 @@ func (w *world) quiet(all []version) error {
 	return nil
 }
 
+// sender makes a call to Secrets Manager.
+type sender = func() (*http.Response, error)
+
+// hook handles a call to Secrets Manager, with send or instead of it.
+type hook = func(operation string, send sender) (*http.Response, error)
+
 // wire is the function's transport to Secrets Manager.
 type wire struct {
 	mu   sync.Mutex
-	hook func(operation string, send func() (*http.Response, error)) (*http.Response, error)
+	hook hook
 }
 
 // set installs a hook that handles every call; nil lets them through.
-func (w *wire) set(hook func(operation string, send func() (*http.Response, error)) (*http.Response, error)) {
+func (w *wire) set(h hook) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.hook = hook
+	w.hook = h
 }
 
 // RoundTrip implements http.RoundTripper.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
-	hook := w.hook
+	handle := w.hook
 	w.mu.Unlock()
 	send := func() (*http.Response, error) { return http.DefaultTransport.RoundTrip(r) }
-	if hook == nil {
+	if handle == nil {
 		return send()
 	}
-	return hook(strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager."), send)
+	return handle(strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager."), send)
 }

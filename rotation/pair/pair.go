@@ -35,13 +35,15 @@ func Next[T any](k engine.Kind, r *engine.Request, parse func(engine.Value) (T, 
 func Other(k engine.Kind, r *engine.Request, user string) (string, error) {
 	if first, ok := strings.CutSuffix(user, k.CloneSuffix); ok {
 		if first == "" {
-			return "", engine.Errorf(engine.InvalidSecret, "set the field "+k.UserField+" to the first user", "the user name consists only of the suffix %s", k.CloneSuffix)
+			return "", engine.Errorf(engine.InvalidSecret, "set the field "+k.UserField+" to the first user",
+				"the user name consists only of the suffix %s", k.CloneSuffix)
 		}
 		return first, nil
 	}
 	clone, limit := user+k.CloneSuffix, cmp.Or(r.UserLimit, k.CloneLimit)
 	if len(clone) > limit {
-		return "", engine.Errorf(engine.InvalidSecret, "use a shorter user name or set USERNAME_CHARACTER_LIMIT to the server's own limit",
+		return "", engine.Errorf(engine.InvalidSecret,
+			"use a shorter user name or set USERNAME_CHARACTER_LIMIT to the server's own limit",
 			"the second user's name %q would have more than %d characters", clone, limit)
 	}
 	return clone, nil

@@ -143,7 +143,9 @@ func ours[U any](ctx context.Context, t Target[U], c Change, current, other *U) 
 	}
 	power, err := t.Exceeds(ctx, current, other)
 	if err == nil && power != "" {
-		err = engine.Errorf(engine.TakeoverRefused, "revoke that from the user, or use a user name without the suffix "+c.Kind.CloneSuffix, "the user %q has more power than %q: %s", c.Pending, c.Current, power)
+		err = engine.Errorf(engine.TakeoverRefused,
+			"revoke that from the user, or use a user name without the suffix "+c.Kind.CloneSuffix,
+			"the user %q has more power than %q: %s", c.Pending, c.Current, power)
 	}
 	proved := Proved(c.Kind, c.Request)
 	if err != nil || proved && !c.Marked {
@@ -153,10 +155,15 @@ func ours[U any](ctx context.Context, t Target[U], c Change, current, other *U) 
 	switch {
 	case err != nil || marked:
 	case proved:
-		err = engine.Errorf(engine.TakeoverRefused, "adopt the pair with `rotatorctl adopt --yes`, which without --yes only prints the changes; or set ADOPT_PAIRS",
-			"the users %q and %q were not created by this function, which has no permission to take them over", c.Current, c.Pending)
+		err = engine.Errorf(engine.TakeoverRefused,
+			"adopt the pair with `rotatorctl adopt --yes`, which without --yes only prints the changes; "+
+				"or set ADOPT_PAIRS",
+			"the users %q and %q were not created by this function, which has no permission to take them over",
+			c.Current, c.Pending)
 	default:
-		err = engine.Errorf(engine.TakeoverRefused, "use another user name in the secret or, if the user belongs to the secret, as an administrator of the target: "+t.Mark(current, other),
+		err = engine.Errorf(engine.TakeoverRefused,
+			"use another user name in the secret or, if the user belongs to the secret, "+
+				"as an administrator of the target: "+t.Mark(current, other),
 			"the user %q already exists and cannot be shown to belong to %q", c.Pending, c.Current)
 	}
 	return err

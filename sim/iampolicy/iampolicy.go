@@ -95,7 +95,8 @@ func (st statement) holds(have map[string][]string) bool {
 	for operator, keys := range st.Condition {
 		for key, want := range keys {
 			fits := func(text string) bool {
-				return slices.ContainsFunc(want, func(w string) bool { return w == text || operator == "StringLike" && exactly(w, text) })
+				return slices.ContainsFunc(want,
+					func(w string) bool { return w == text || operator == "StringLike" && exactly(w, text) })
 			}
 			if operator == "ForAllValues:StringEquals" {
 				if slices.ContainsFunc(have[key], func(text string) bool { return !fits(text) }) {

@@ -129,13 +129,16 @@ func (f *Function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 		return r.body, "", nil
 	case <-s.exited:
 		f.end(s)
-		return failure("Runtime.ExitError", fmt.Sprintf("RequestId: %s Error: Runtime exited with error: %s", inv.id, s.command.ProcessState))
+		return failure("Runtime.ExitError", fmt.Sprintf("RequestId: %s Error: Runtime exited with error: %s",
+			inv.id, s.command.ProcessState))
 	case <-ctx.Done():
 		f.end(s)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return failure("Sandbox.Timedout", fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds", inv.id, time.Since(begin).Seconds()))
+			return failure("Sandbox.Timedout", fmt.Sprintf("RequestId: %s Error: Task timed out after %.2f seconds",
+				inv.id, time.Since(begin).Seconds()))
 		}
-		return failure("Runtime.ExitError", fmt.Sprintf("RequestId: %s Error: Runtime exited with error: signal: killed", inv.id))
+		return failure("Runtime.ExitError",
+			fmt.Sprintf("RequestId: %s Error: Runtime exited with error: signal: killed", inv.id))
 	}
 }
 

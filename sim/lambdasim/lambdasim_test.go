@@ -28,7 +28,8 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	if os.Getenv("BROKEN") != "" {
-		resp, err := http.Post("http://"+os.Getenv("AWS_LAMBDA_RUNTIME_API")+"/2018-06-01/runtime/init/error", "application/json", strings.NewReader(`{"errorType":"Extension.Unwell"}`))
+		resp, err := http.Post("http://"+os.Getenv("AWS_LAMBDA_RUNTIME_API")+"/2018-06-01/runtime/init/error",
+			"application/json", strings.NewReader(`{"errorType":"Extension.Unwell"}`))
 		if err == nil {
 			resp.Body.Close()
 		}
@@ -51,8 +52,10 @@ func TestMain(m *testing.M) {
 		case "nap":
 			time.Sleep(300 * time.Millisecond)
 		}
-		return map[string]any{"count": count, "pid": os.Getpid(), "left": time.Until(deadline).Seconds(), "arn": lc.InvokedFunctionArn, "id": lc.AwsRequestID,
-			"name": os.Getenv("AWS_LAMBDA_FUNCTION_NAME"), "key": os.Getenv("AWS_ACCESS_KEY_ID"), "region": os.Getenv("AWS_REGION"), "mine": os.Getenv("MINE"), "leaked": os.Getenv("LEAKED")}, nil
+		return map[string]any{"count": count, "pid": os.Getpid(), "left": time.Until(deadline).Seconds(),
+			"arn": lc.InvokedFunctionArn, "id": lc.AwsRequestID,
+			"name": os.Getenv("AWS_LAMBDA_FUNCTION_NAME"), "key": os.Getenv("AWS_ACCESS_KEY_ID"),
+			"region": os.Getenv("AWS_REGION"), "mine": os.Getenv("MINE"), "leaked": os.Getenv("LEAKED")}, nil
 	})
 }
 
@@ -93,7 +96,8 @@ func TestAProcessIsKeptWarmAndSeesLambdasEnvironmentAndNotOurs(t *testing.T) {
 	t.Setenv("LEAKED", "yes")
 	f := function(t, Options{Timeout: 20 * time.Second, Env: []string{"MINE=here"}})
 	first, e := invoke(t, f, t.Context(), "")
-	if e != "" || first.Arn != arn || first.Name != "mine" || first.Region != "eu-west-1" || first.Key != "210987654321" || first.Mine != "here" || first.Leaked != "" || len(first.ID) != 36 {
+	if e != "" || first.Arn != arn || first.Name != "mine" || first.Region != "eu-west-1" ||
+		first.Key != "210987654321" || first.Mine != "here" || first.Leaked != "" || len(first.ID) != 36 {
 		t.Errorf("%+v %s", first, e)
 	}
 	if first.Left > 20 || first.Left < 15 {
@@ -133,7 +137,8 @@ func TestTheTimeoutEndsTheProcess(t *testing.T) {
 	warm, _ := invoke(t, f, t.Context(), "")
 	begin := time.Now()
 	r, e := invoke(t, f, t.Context(), "sleep")
-	if e != "Unhandled" || !strings.Contains(r.ErrorMessage, "Task timed out after") || r.ErrorType != "Sandbox.Timedout" {
+	if e != "Unhandled" || !strings.Contains(r.ErrorMessage, "Task timed out after") ||
+		r.ErrorType != "Sandbox.Timedout" {
 		t.Errorf("%+v %s", r, e)
 	}
 	if took := time.Since(begin); took > 5*time.Second {
@@ -191,7 +196,8 @@ func TestConcurrentInvocationsHaveSeparateProcesses(t *testing.T) {
 func TestARuntimeThatCannotStartAnswersItsInvocation(t *testing.T) {
 	f := function(t, Options{Env: []string{"BROKEN=1"}})
 	for range 2 {
-		if r, e := invoke(t, f, t.Context(), ""); e != "Unhandled" || r.ErrorType != "Extension.Unwell" && r.ErrorType != "Runtime.ExitError" {
+		if r, e := invoke(t, f, t.Context(), ""); e != "Unhandled" ||
+			r.ErrorType != "Extension.Unwell" && r.ErrorType != "Runtime.ExitError" {
 			t.Errorf("%+v %s", r, e)
 		}
 	}

@@ -60,8 +60,10 @@ func start(path string, o Options) (*sandbox, error) {
 	mux := http.NewServeMux()
 	const api = "/2018-06-01/runtime/"
 	mux.HandleFunc("GET "+api+"invocation/next", s.next)
-	mux.HandleFunc("POST "+api+"invocation/{id}/response", func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, false) })
-	mux.HandleFunc("POST "+api+"invocation/{id}/error", func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, true) })
+	mux.HandleFunc("POST "+api+"invocation/{id}/response",
+		func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, false) })
+	mux.HandleFunc("POST "+api+"invocation/{id}/error",
+		func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, true) })
 	mux.HandleFunc("POST "+api+"init/error", s.initError)
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = s.server.Serve(l) }() // always ends with ErrServerClosed
@@ -73,7 +75,8 @@ func start(path string, o Options) (*sandbox, error) {
 	s.command.SysProcAttr = attributes()
 	s.command.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=:UTC", "LANG=en_US.UTF-8",
-		"AWS_LAMBDA_RUNTIME_API=" + l.Addr().String(), "AWS_LAMBDA_FUNCTION_NAME=" + part[6], "AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
+		"AWS_LAMBDA_RUNTIME_API=" + l.Addr().String(), "AWS_LAMBDA_FUNCTION_NAME=" + part[6],
+		"AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256", "AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
 		"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/" + part[6], "AWS_LAMBDA_LOG_STREAM_NAME=local",
 		"AWS_REGION=" + part[3], "AWS_DEFAULT_REGION=" + part[3], "_HANDLER=bootstrap",
@@ -163,8 +166,10 @@ func (s *sandbox) answer(w http.ResponseWriter, r *http.Request, failed bool) {
 	inv := s.now
 	s.now = nil
 	if err != nil {
-		refuse(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "Exceeded maximum allowed payload size (6291556 bytes).")
-		body, _, _ = failure("Function.ResponseSizeTooLarge", "Response payload size exceeded maximum allowed payload size (6291556 bytes).")
+		refuse(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge",
+			"Exceeded maximum allowed payload size (6291556 bytes).")
+		body, _, _ = failure("Function.ResponseSizeTooLarge",
+			"Response payload size exceeded maximum allowed payload size (6291556 bytes).")
 		inv.done <- result{body: body, failed: true}
 		return
 	}

@@ -57,7 +57,9 @@ func TestScripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			name := strings.TrimSuffix(filepath.Join(dir, s.file), filepath.Ext(s.file)) + ".handler"
-			f, err := s.function(name, Options{ARN: arn, Env: []string{"MINE=yes"}, Timeout: 10 * time.Second, Log: t.Output()})
+			f, err := s.function(name, Options{
+				ARN: arn, Env: []string{"MINE=yes"}, Timeout: 10 * time.Second, Log: t.Output(),
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,10 +76,12 @@ func TestScripts(t *testing.T) {
 				return out, functionError
 			}
 			out, failed := call("answer")
-			if left, _ := out["left"].(float64); failed != "" || out["arn"] != arn || out["handler"] != name || out["mine"] != "yes" || len(out["id"].(string)) != 36 || left < 1000 || left > 10000 {
+			if left, _ := out["left"].(float64); failed != "" || out["arn"] != arn || out["handler"] != name ||
+				out["mine"] != "yes" || len(out["id"].(string)) != 36 || left < 1000 || left > 10000 {
 				t.Errorf("%v %s", out, failed)
 			}
-			if out, failed = call("fail"); failed != "Unhandled" || out["errorMessage"] != "it failed" || !strings.Contains(out["errorType"].(string), "Error") {
+			if out, failed = call("fail"); failed != "Unhandled" || out["errorMessage"] != "it failed" ||
+				!strings.Contains(out["errorType"].(string), "Error") {
 				t.Errorf("%v %s", out, failed)
 			}
 			if out, failed = call("object"); failed != "Unhandled" || out["errorType"] != "TypeError" {
@@ -99,7 +103,8 @@ func TestScripts(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			if out, failed = call("answer"); failed != "Unhandled" || !strings.Contains(out["errorMessage"].(string), "missing") {
+			if out, failed = call("answer"); failed != "Unhandled" ||
+				!strings.Contains(out["errorMessage"].(string), "missing") {
 				t.Errorf("%v %s", out, failed)
 			}
 			for _, bad := range []string{"", "index", "index.", ".handler"} {

@@ -20,8 +20,9 @@ type rotation struct{ client *secretsmanager.Client }
 func (r *rotation) handle(ctx context.Context, e simtest.Event) error {
 	switch e.Step {
 	case "createSecret":
-		_, err := r.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &e.SecretID, ClientRequestToken: &e.ClientRequestToken,
-			SecretString: aws.String("value of " + e.ClientRequestToken), VersionStages: []string{"AWSPENDING"}})
+		_, err := r.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &e.SecretID,
+			ClientRequestToken: &e.ClientRequestToken,
+			SecretString:       aws.String("value of " + e.ClientRequestToken), VersionStages: []string{"AWSPENDING"}})
 		return err
 	case "finishSecret":
 		d, err := r.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &e.SecretID})
@@ -30,8 +31,10 @@ func (r *rotation) handle(ctx context.Context, e simtest.Event) error {
 		}
 		for version, labels := range d.VersionIdsToStages {
 			if labels[0] == "AWSCURRENT" && version != e.ClientRequestToken {
-				_, err = r.client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{SecretId: &e.SecretID,
-					VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: &e.ClientRequestToken, RemoveFromVersionId: &version})
+				_, err = r.client.UpdateSecretVersionStage(ctx,
+					&secretsmanager.UpdateSecretVersionStageInput{SecretId: &e.SecretID,
+						VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: &e.ClientRequestToken,
+						RemoveFromVersionId: &version})
 			}
 		}
 		return err
@@ -44,7 +47,9 @@ func (r *rotation) handle(ctx context.Context, e simtest.Event) error {
 func testRotation(t testing.TB) {
 	function := &rotation{}
 	s := simtest.StartWith(t, function.handle, simtest.Options{
-		Start: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Faults: map[sim.Fault]float64{sim.DuplicateStep: 0.2, sim.LostAnswer: 0.05}, Seed: 1,
+		Start: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Faults: map[sim.Fault]float64{
+			sim.DuplicateStep: 0.2, sim.LostAnswer: 0.05,
+		}, Seed: 1,
 	})
 	function.client = s.Client
 	s.Create("app", "first password")
@@ -60,7 +65,9 @@ func testRotation(t testing.TB) {
 
 	// The secret must not rotate now, and must rotate in a month.
 	_, err := s.Client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String("app"),
-		RotateImmediately: aws.Bool(false), RotationRules: &types.RotationRulesType{ScheduleExpression: aws.String("rate(30 days)")}})
+		RotateImmediately: aws.Bool(false), RotationRules: &types.RotationRulesType{
+			ScheduleExpression: aws.String("rate(30 days)"),
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,7 +91,8 @@ func StartWith(t testing.TB, handler any, o Options) *Server {
 	t.Helper()
 	s := &Server{t: t, timeout: cmp.Or(o.Timeout, time.Minute), retry: cmp.Or(o.RetryDelay, 100*time.Second)}
 	s.Clock = sim.NewManualClock(cmp.Or(o.Start, time.Now()))
-	simulator := sim.Options{Region: region, Account: account, Clock: s.Clock, RetryDelay: s.retry, MaxAttempts: o.MaxAttempts,
+	simulator := sim.Options{Region: region, Account: account, Clock: s.Clock, RetryDelay: s.retry,
+		MaxAttempts: o.MaxAttempts,
 		KeepPending: o.KeepPending, Quotas: o.Quotas}
 	if len(o.Faults) > 0 {
 		simulator.Faults = sim.NewFaults(o.Seed, o.Faults)
@@ -122,14 +123,16 @@ func (s *Server) Register(arn string, handler any) {
 
 // Config returns a configuration whose clients call the simulator.
 func (s *Server) Config() aws.Config {
-	return aws.Config{Region: region, BaseEndpoint: &s.URL, Credentials: credentials.NewStaticCredentialsProvider(account, "simulated", "")}
+	return aws.Config{Region: region, BaseEndpoint: &s.URL,
+		Credentials: credentials.NewStaticCredentialsProvider(account, "simulated", "")}
 }
 
 // Env returns the environment variables, NAME=VALUE, that point every AWS SDK and the AWS CLI at
 // the simulator.
 func (s *Server) Env() []string {
 	return []string{
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL, "AWS_ENDPOINT_URL_STS=" + s.URL, "AWS_REGION=" + region, "AWS_DEFAULT_REGION=" + region,
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL, "AWS_ENDPOINT_URL_STS=" + s.URL, "AWS_REGION=" + region,
+		"AWS_DEFAULT_REGION=" + region,
 		"AWS_ACCESS_KEY_ID=" + account, "AWS_SECRET_ACCESS_KEY=simulated", "AWS_EC2_METADATA_DISABLED=true",
 	}
 }
@@ -152,7 +155,8 @@ func (s *Server) Setenv() {
 // Create creates a secret and returns its ARN.
 func (s *Server) Create(name, value string) string {
 	s.t.Helper()
-	out, err := s.Client.CreateSecret(s.t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value})
+	out, err := s.Client.CreateSecret(s.t.Context(),
+		&secretsmanager.CreateSecretInput{Name: &name, SecretString: &value})
 	if err != nil {
 		s.t.Fatalf("simtest: create %s: %v", name, err)
 	}
@@ -167,7 +171,9 @@ func (s *Server) Rotate(secret string) error {
 	if set := aws.ToString(s.describe(secret).RotationLambdaARN); set != "" {
 		arn = set
 	}
-	if _, err := s.Client.RotateSecret(s.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &secret, RotationLambdaARN: &arn}); err != nil {
+	if _, err := s.Client.RotateSecret(s.t.Context(), &secretsmanager.RotateSecretInput{
+		SecretId: &secret, RotationLambdaARN: &arn,
+	}); err != nil {
 		return err
 	}
 	return s.Wait(secret)
@@ -214,7 +220,8 @@ func (s *Server) WantRotated(secret string, before map[string]string) {
 	s.t.Helper()
 	got := s.Labels(secret)
 	pending, ok := got["AWSPENDING"]
-	if got["AWSCURRENT"] == before["AWSCURRENT"] || got["AWSPREVIOUS"] != before["AWSCURRENT"] || ok && pending != got["AWSCURRENT"] {
+	if got["AWSCURRENT"] == before["AWSCURRENT"] || got["AWSPREVIOUS"] != before["AWSCURRENT"] ||
+		ok && pending != got["AWSCURRENT"] {
 		s.t.Errorf("simtest: %s is not rotated: its labels are %v, and were %v", secret, got, before)
 	}
 }
@@ -222,7 +229,8 @@ func (s *Server) WantRotated(secret string, before map[string]string) {
 // Value returns the value of the version with a label.
 func (s *Server) Value(secret, label string) string {
 	s.t.Helper()
-	out, err := s.Client.GetSecretValue(s.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &secret, VersionStage: &label})
+	out, err := s.Client.GetSecretValue(s.t.Context(),
+		&secretsmanager.GetSecretValueInput{SecretId: &secret, VersionStage: &label})
 	if err != nil {
 		s.t.Fatalf("simtest: get %s of %s: %v", label, secret, err)
 	}
@@ -269,7 +277,8 @@ func (f *function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 			body, functionError, err = failure(fmt.Sprintf("%T", p), fmt.Sprint(p))
 		}
 	}()
-	body, err = f.handler.Invoke(lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: request, InvokedFunctionArn: f.arn}), payload)
+	body, err = f.handler.Invoke(lambdacontext.NewContext(ctx,
+		&lambdacontext.LambdaContext{AwsRequestID: request, InvokedFunctionArn: f.arn}), payload)
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return failure("Sandbox.Timedout", "RequestId: "+request+" Error: Task timed out")

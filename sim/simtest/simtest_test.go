@@ -63,7 +63,8 @@ func TestAFailureIsRetriedAndReported(t *testing.T) {
 	arn := s.Create("app", "one")
 	before := s.Labels("app")
 	begin := s.Clock.Now()
-	if err := s.Rotate("app"); err == nil || !strings.Contains(err.Error(), "the target is down") || !strings.Contains(err.Error(), "setSecret") {
+	if err := s.Rotate("app"); err == nil || !strings.Contains(err.Error(), "the target is down") ||
+		!strings.Contains(err.Error(), "setSecret") {
 		t.Errorf("got %v", err)
 	}
 	if waited := s.Clock.Now().Sub(begin); waited != 100*time.Second {
@@ -71,7 +72,8 @@ func TestAFailureIsRetriedAndReported(t *testing.T) {
 	}
 	s.WantRotated(arn, before)
 	s.WantLabels(arn, before)
-	if len(r.said) != 2 || !strings.Contains(r.said[0], "is not rotated") || !strings.Contains(r.said[1], "AWSPENDING") {
+	if len(r.said) != 2 || !strings.Contains(r.said[0], "is not rotated") ||
+		!strings.Contains(r.said[1], "AWSPENDING") {
 		t.Errorf("reported: %q", r.said)
 	}
 	failed := 0
@@ -91,11 +93,19 @@ func TestHandlersThatEndBadly(t *testing.T) {
 		options simtest.Options
 		want    string
 	}{
-		"panic":   {func() { panic("no way") }, simtest.Options{MaxAttempts: 1}, "no way"},
-		"typed":   {func() error { return messages.InvokeResponse_Error{Type: "Mine", Message: "said"} }, simtest.Options{MaxAttempts: 1}, `"errorType":"Mine"`},
-		"timeout": {func(ctx context.Context) { <-ctx.Done() }, simtest.Options{MaxAttempts: 1, Timeout: 10 * time.Millisecond}, "timed out"},
-		"crash":   {func(ctx context.Context) { <-ctx.Done() }, simtest.Options{MaxAttempts: 1, Faults: map[sim.Fault]float64{sim.Crash: 1}}, "signal: killed"},
-		"invoker": {sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("mine"), "Unhandled", nil }), simtest.Options{MaxAttempts: 1}, "mine"},
+		"panic": {func() { panic("no way") }, simtest.Options{MaxAttempts: 1}, "no way"},
+		"typed": {func() error {
+			return messages.InvokeResponse_Error{Type: "Mine", Message: "said"}
+		}, simtest.Options{MaxAttempts: 1}, `"errorType":"Mine"`},
+		"timeout": {func(ctx context.Context) {
+			<-ctx.Done()
+		}, simtest.Options{MaxAttempts: 1, Timeout: 10 * time.Millisecond}, "timed out"},
+		"crash": {func(ctx context.Context) {
+			<-ctx.Done()
+		}, simtest.Options{MaxAttempts: 1, Faults: map[sim.Fault]float64{sim.Crash: 1}}, "signal: killed"},
+		"invoker": {sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
+			return []byte("mine"), "Unhandled", nil
+		}), simtest.Options{MaxAttempts: 1}, "mine"},
 		"nothing": {func() {}, simtest.Options{MaxAttempts: 1}, "is not AWSCURRENT"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -121,7 +131,8 @@ func TestTheEnvironmentLeadsToTheSimulator(t *testing.T) {
 		t.Fatal(err)
 	}
 	arn := s.Create("app", "one")
-	out, err := secretsmanager.NewFromConfig(cfg).DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &arn})
+	out, err := secretsmanager.NewFromConfig(cfg).DescribeSecret(t.Context(),
+		&secretsmanager.DescribeSecretInput{SecretId: &arn})
 	if err != nil || *out.ARN != arn {
 		t.Errorf("got %v, %v", out, err)
 	}

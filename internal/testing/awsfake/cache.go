@@ -264,7 +264,8 @@ func (f *Caches) memoryDB(w http.ResponseWriter, r *http.Request, body []byte) {
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	if fault != nil {
 		w.WriteHeader(http.StatusBadRequest)
-		_ = json.NewEncoder(w).Encode(map[string]string{"__type": fault.code + fault.ending, "message": fault.message}) // the client may be gone
+		// the client may be gone
+		_ = json.NewEncoder(w).Encode(map[string]string{"__type": fault.code + fault.ending, "message": fault.message})
 		return
 	}
 	user := map[string]any{"Name": u.Name, "Status": u.Status, "ARN": cacheARN("memorydb", u.ID),
@@ -297,7 +298,8 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 		}
 	}
 	if full := service + ":" + action; f.allow != nil && !f.allow.Permits(full, cacheARN(service, id), have) {
-		return CacheUser{}, &cacheFault{"AccessDenied", "Exception", "User is not authorized to perform: " + full + " on resource: " + cacheARN(service, id)}
+		return CacheUser{}, &cacheFault{"AccessDenied", "Exception", "User is not authorized to perform: " + full +
+			" on resource: " + cacheARN(service, id)}
 	}
 	if u == nil {
 		return CacheUser{}, &cacheFault{"UserNotFound", "Fault", "User " + id + " not found."}
@@ -313,11 +315,13 @@ func (f *Caches) serve(service, action, id string, passwords []string) (CacheUse
 		return CacheUser{}, &cacheFault{"InvalidUserState", "Fault", "User is not in active state."}
 	}
 	if len(passwords) < 1 || len(passwords) > 2 || len(passwords) == 2 && passwords[0] == passwords[1] {
-		return CacheUser{}, &cacheFault{"InvalidParameterValue", "Exception", "One or two different passwords are needed."}
+		return CacheUser{}, &cacheFault{"InvalidParameterValue", "Exception",
+			"One or two different passwords are needed."}
 	}
 	for _, p := range passwords {
 		if len(p) < 16 || len(p) > 128 || strings.ContainsAny(p, ",\"/@ ") {
-			return CacheUser{}, &cacheFault{"InvalidParameterValue", "Exception", "Passwords must be 16-128 printable characters."}
+			return CacheUser{}, &cacheFault{"InvalidParameterValue", "Exception",
+				"Passwords must be 16-128 printable characters."}
 		}
 	}
 	u.Status = "modifying"

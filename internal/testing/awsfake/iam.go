@@ -144,7 +144,8 @@ func (f *IAM) AddRole(name string, allowed ...string) aws.Credentials {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	long := f.opts.Now().Add(-24 * time.Hour)
-	k := &iamKey{id: "ASIAFAKE" + letters(12), secret: letters(40), token: letters(60), account: iamAccount, role: name, allowed: allowed, created: long}
+	k := &iamKey{id: "ASIAFAKE" + letters(12), secret: letters(40), token: letters(60), account: iamAccount, role: name,
+		allowed: allowed, created: long}
 	k.status.set(long, keyActive)
 	f.keys[k.id] = k
 	return aws.Credentials{AccessKeyID: k.id, SecretAccessKey: k.secret, SessionToken: k.token}
@@ -185,7 +186,8 @@ func (f *IAM) Fail(hook func(action string) (code, message string)) {
 }
 
 func (f *IAM) newKey(account, user string, now time.Time) *iamKey {
-	k := &iamKey{id: "AKIAFAKE" + letters(12), secret: base64.StdEncoding.EncodeToString([]byte(letters(30))), account: account, user: user, created: now}
+	k := &iamKey{id: "AKIAFAKE" + letters(12), secret: base64.StdEncoding.EncodeToString([]byte(letters(30))),
+		account: account, user: user, created: now}
 	k.status.set(now, keyActive)
 	f.keys[k.id] = k
 	return k
@@ -254,11 +256,16 @@ func (f *IAM) serve(r *http.Request, body []byte, now time.Time) (any, *iamFault
 	if key == nil {
 		return nil, notValid
 	}
-	if state, ok := key.status.get(now.Add(-f.opts.LoginDelay)); !ok || state != keyActive || r.Header.Get("X-Amz-Security-Token") != key.token {
+	if state, ok := key.status.get(now.Add(-f.opts.LoginDelay)); !ok || state != keyActive ||
+		r.Header.Get("X-Amz-Security-Token") != key.token {
 		return nil, notValid
 	}
 	if !sig.madeWith(r, body, key.secret, now) {
-		return nil, &iamFault{403, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."}
+		return nil, &iamFault{
+			403, "SignatureDoesNotMatch",
+			"The request signature we calculated does not match the signature you provided. Check your AWS " +
+				"Secret Access Key and signing method. Consult the service documentation for details.",
+		}
 	}
 	switch sig.service {
 	case "sts":
@@ -304,7 +311,8 @@ type iamAnswer struct {
 }
 
 func answer(action, namespace string, result any) iamAnswer {
-	return iamAnswer{XMLName: xml.Name{Space: namespace, Local: action + "Response"}, Result: result, RequestID: uuid.NewString()}
+	return iamAnswer{XMLName: xml.Name{Space: namespace, Local: action + "Response"}, Result: result,
+		RequestID: uuid.NewString()}
 }
 
 // iam performs an action of IAM.
@@ -323,10 +331,13 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 		for i := 1; form.Has(fmt.Sprintf("Tags.member.%d.Key", i)); i++ {
 			keys = append(keys, form.Get(fmt.Sprintf("Tags.member.%d.Key", i)))
 		}
-		permitted = own.policy.Permits("iam:"+action, "arn:aws:iam::"+caller.account+":user/"+f.opts.Path+name, map[string][]string{"aws:TagKeys": keys})
+		permitted = own.policy.Permits("iam:"+action, "arn:aws:iam::"+caller.account+":user/"+f.opts.Path+name,
+			map[string][]string{"aws:TagKeys": keys})
 	}
 	if !permitted {
-		return nil, &iamFault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on resource: user %s because no identity-based policy allows the iam:%s action", f.arn(caller), action, name, action)}
+		return nil, &iamFault{403, "AccessDenied", fmt.Sprintf("User: %s is not authorized to perform: iam:%s on "+
+			"resource: user %s because no identity-based policy allows the iam:%s action",
+			f.arn(caller), action, name, action)}
 	}
 	if u == nil {
 		return nil, &iamFault{404, "NoSuchEntity", "The user with name " + name + " cannot be found."}
@@ -334,7 +345,8 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 	key := f.keys[form.Get("AccessKeyId")]
 	if action == "UpdateAccessKey" || action == "DeleteAccessKey" {
 		if key == nil || key.owner() != owner || key.status.last() == keyDeleted {
-			return nil, &iamFault{404, "NoSuchEntity", "The Access Key with id " + form.Get("AccessKeyId") + " cannot be found."}
+			return nil, &iamFault{404, "NoSuchEntity",
+				"The Access Key with id " + form.Get("AccessKeyId") + " cannot be found."}
 		}
 	}
 	seen := now.Add(-f.opts.ListDelay)
@@ -347,7 +359,8 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 		}
 		for _, k := range f.keys {
 			if state, ok := k.status.get(seen); ok && k.owner() == owner && state != keyDeleted {
-				list.Keys = append(list.Keys, iamMember{UserName: name, AccessKeyID: k.id, Status: state, CreateDate: stamp(k.created)})
+				list.Keys = append(list.Keys, iamMember{UserName: name, AccessKeyID: k.id, Status: state,
+					CreateDate: stamp(k.created)})
 			}
 		}
 		return answer(action, namespace, list), nil
@@ -390,11 +403,13 @@ func (f *IAM) iam(caller *iamKey, action string, form url.Values, now time.Time)
 		return answer(action, namespace, struct {
 			XMLName xml.Name  `xml:"CreateAccessKeyResult"`
 			Key     iamMember `xml:"AccessKey"`
-		}{Key: iamMember{UserName: name, AccessKeyID: k.id, Status: keyActive, SecretAccessKey: k.secret, CreateDate: stamp(k.created)}}), nil
+		}{Key: iamMember{UserName: name, AccessKeyID: k.id, Status: keyActive, SecretAccessKey: k.secret,
+			CreateDate: stamp(k.created)}}), nil
 	case "UpdateAccessKey":
 		status := form.Get("Status")
 		if status != keyActive && status != keyInactive {
-			return nil, &iamFault{400, "ValidationError", "1 validation error detected: Value at 'status' failed to satisfy constraint"}
+			return nil, &iamFault{400, "ValidationError",
+				"1 validation error detected: Value at 'status' failed to satisfy constraint"}
 		}
 		key.status.set(now, status)
 		return answer(action, namespace, nil), nil

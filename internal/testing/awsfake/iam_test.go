@@ -26,16 +26,21 @@ type iamWorld struct {
 func newIAMWorld(t *testing.T) *iamWorld {
 	t.Helper()
 	w := &iamWorld{now: time.Now()}
-	w.IAM = NewIAM(IAMOptions{Now: func() time.Time { return w.now }, LoginDelay: 10 * time.Second, ListDelay: 3 * time.Second})
+	now := func() time.Time { return w.now }
+	w.IAM = NewIAM(IAMOptions{Now: now, LoginDelay: 10 * time.Second, ListDelay: 3 * time.Second})
 	server := httptest.NewServer(w.Handler())
 	t.Cleanup(server.Close)
 	w.url = server.URL
-	w.first = w.AddUser("ci", "iam:ListAccessKeys", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey", "iam:TagUser", "iam:ListUserTags")
+	w.first = w.AddUser("ci", "iam:ListAccessKeys", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey",
+		"iam:TagUser", "iam:ListUserTags")
 	return w
 }
 
 func (w *iamWorld) config(c aws.Credentials) aws.Config {
-	return aws.Config{Region: "us-east-1", BaseEndpoint: &w.url, Credentials: credentials.StaticCredentialsProvider{Value: c}, RetryMaxAttempts: 1}
+	return aws.Config{
+		Region: "us-east-1", BaseEndpoint: &w.url, Credentials: credentials.StaticCredentialsProvider{Value: c},
+		RetryMaxAttempts: 1,
+	}
 }
 
 // who calls STS with a key and returns the code of its error.
@@ -91,18 +96,22 @@ func TestIAMRefusesKeysAsAWSDoesAndLate(t *testing.T) {
 	if got := w.who(wrong); got != "SignatureDoesNotMatch" {
 		t.Errorf("a wrong secret key: %q", got)
 	}
-	if _, err := client.UpdateAccessKey(t.Context(), &iam.UpdateAccessKeyInput{AccessKeyId: &key.AccessKeyID, Status: types.StatusTypeInactive}); err != nil {
+	if _, err := client.UpdateAccessKey(t.Context(), &iam.UpdateAccessKeyInput{
+		AccessKeyId: &key.AccessKeyID, Status: types.StatusTypeInactive,
+	}); err != nil {
 		t.Fatal(err)
 	}
 	expect("just inactive", "", 2)
 	w.now = w.now.Add(10 * time.Second)
 	expect("inactive", "InvalidClientTokenId", 2)
-	if _, err := client.DeleteAccessKey(t.Context(), &iam.DeleteAccessKeyInput{AccessKeyId: &key.AccessKeyID}); err != nil {
+	if _, err := client.DeleteAccessKey(t.Context(),
+		&iam.DeleteAccessKeyInput{AccessKeyId: &key.AccessKeyID}); err != nil {
 		t.Fatal(err)
 	}
 	w.now = w.now.Add(10 * time.Second)
 	expect("deleted", "InvalidClientTokenId", 1)
-	if _, err := client.DeleteAccessKey(t.Context(), &iam.DeleteAccessKeyInput{AccessKeyId: &key.AccessKeyID}); codeOf(err) != "NoSuchEntity" {
+	if _, err := client.DeleteAccessKey(t.Context(),
+		&iam.DeleteAccessKeyInput{AccessKeyId: &key.AccessKeyID}); codeOf(err) != "NoSuchEntity" {
 		t.Errorf("deleted again: %v", err)
 	}
 }
@@ -110,22 +119,27 @@ func TestIAMRefusesKeysAsAWSDoesAndLate(t *testing.T) {
 func TestIAMAsksForPermissionsAndTheRightForms(t *testing.T) {
 	w := newIAMWorld(t)
 	poor := w.AddUser("poor")
-	if _, err := iam.NewFromConfig(w.config(poor)).ListAccessKeys(t.Context(), &iam.ListAccessKeysInput{}); codeOf(err) != "AccessDenied" {
+	if _, err := iam.NewFromConfig(w.config(poor)).ListAccessKeys(t.Context(),
+		&iam.ListAccessKeysInput{}); codeOf(err) != "AccessDenied" {
 		t.Errorf("without permission: %v", err)
 	}
 	client := iam.NewFromConfig(w.config(w.first))
-	if _, err := client.ListAccessKeys(t.Context(), &iam.ListAccessKeysInput{UserName: aws.String("poor")}); codeOf(err) != "AccessDenied" {
+	if _, err := client.ListAccessKeys(t.Context(),
+		&iam.ListAccessKeysInput{UserName: aws.String("poor")}); codeOf(err) != "AccessDenied" {
 		t.Errorf("another user: %v", err)
 	}
 	for value, want := range map[string]string{"a b": "", "a!": "ValidationError"} {
-		_, err := client.TagUser(t.Context(), &iam.TagUserInput{UserName: aws.String("ci"), Tags: []types.Tag{{Key: aws.String("k"), Value: &value}}})
+		_, err := client.TagUser(t.Context(), &iam.TagUserInput{
+			UserName: aws.String("ci"), Tags: []types.Tag{{Key: aws.String("k"), Value: &value}},
+		})
 		if codeOf(err) != want {
 			t.Errorf("tag %q: %v", value, err)
 		}
 	}
 	role := w.AddRole("rotator", "iam:ListAccessKeys")
 	client = iam.NewFromConfig(w.config(role))
-	if _, err := client.ListAccessKeys(t.Context(), &iam.ListAccessKeysInput{UserName: aws.String("poor")}); err != nil {
+	if _, err := client.ListAccessKeys(t.Context(),
+		&iam.ListAccessKeysInput{UserName: aws.String("poor")}); err != nil {
 		t.Errorf("a role: %v", err)
 	}
 	role.SessionToken = ""

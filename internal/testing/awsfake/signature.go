@@ -20,7 +20,9 @@ type signature struct {
 	names, sum           string
 }
 
-var authorizationForm = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/([^/,\s]+)/([^/,\s]+)/aws4_request,\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})$`)
+var authorizationForm = regexp.MustCompile(
+	`^AWS4-HMAC-SHA256 Credential=([^/,\s]+)/\d{8}/([^/,\s]+)/([^/,\s]+)/aws4_request,` +
+		`\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})$`)
 
 // readSignature returns a request's signature; ok is false if it has none in the format that AWS's
 // clients send.
@@ -63,7 +65,9 @@ func (s signature) madeWith(r *http.Request, body []byte, secret string, now tim
 		again.ContentLength = -1
 	}
 	sum := sha256.Sum256(body)
-	credentials := aws.Credentials{AccessKeyID: s.key, SecretAccessKey: secret, SessionToken: r.Header.Get("X-Amz-Security-Token")}
-	err = v4.NewSigner().SignHTTP(context.Background(), credentials, again, hex.EncodeToString(sum[:]), s.service, s.region, when)
+	credentials := aws.Credentials{AccessKeyID: s.key, SecretAccessKey: secret,
+		SessionToken: r.Header.Get("X-Amz-Security-Token")}
+	err = v4.NewSigner().SignHTTP(context.Background(), credentials, again, hex.EncodeToString(sum[:]),
+		s.service, s.region, when)
 	return err == nil && strings.HasSuffix(again.Header.Get("Authorization"), "Signature="+s.sum)
 }

@@ -73,7 +73,8 @@ func (f *Timestream) answer(r *http.Request, body []byte) (int, map[string]any) 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fault := func(code, message string) (int, map[string]any) {
-		return http.StatusBadRequest, map[string]any{"__type": "com.amazonaws.timestreaminfluxdb#" + code, "message": message}
+		return http.StatusBadRequest,
+			map[string]any{"__type": "com.amazonaws.timestreaminfluxdb#" + code, "message": message}
 	}
 	if s, ok := signedWith(f.credentials, r, body); !ok || s.service != "timestream-influxdb" {
 		return fault("UnrecognizedClientException", "The security token included in the request is invalid.")
@@ -89,7 +90,8 @@ func (f *Timestream) answer(r *http.Request, body []byte) (int, map[string]any) 
 	}
 	resource := "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/" + in.Identifier
 	if f.allow != nil && !f.allow.Permits("timestream-influxdb:GetDbInstance", resource, nil) {
-		return fault("AccessDeniedException", "User is not authorized to perform: timestream-influxdb:GetDbInstance on resource: "+resource)
+		return fault("AccessDeniedException",
+			"User is not authorized to perform: timestream-influxdb:GetDbInstance on resource: "+resource)
 	}
 	i, ok := f.instances[in.Identifier]
 	if !ok {

@@ -13,14 +13,16 @@ import (
 // what is in braces. Every database's form ends in fields that no template reads.
 var Forms = func() map[string]string {
 	forms := map[string]string{
-		"RotationTemplate":           `{password}`,
-		"ElasticacheUserRotation":    `{"password": "{password}", "username": "{username}", "user_arn": "{user_arn}"}`,
-		"InfluxDBRotationSingleUser": `{"engine": "timestream-influxdb", "username": "{username}", "password": "{password}", "dbIdentifier": "{instance}"}`,
-		"InfluxDBRotationMultiUser": `{"engine": "timestream-influxdb", "org": "{org}", "adminSecretArn": "{superuser}", "type": "custom",` +
-			` "dbIdentifier": "{instance}", "token": "{token}", "writeBuckets": [], "readBuckets": [], "permissions": []}`,
+		"RotationTemplate":        `{password}`,
+		"ElasticacheUserRotation": `{"password": "{password}", "username": "{username}", "user_arn": "{user_arn}"}`,
+		"InfluxDBRotationSingleUser": `{"engine": "timestream-influxdb", "username": "{username}",` +
+			` "password": "{password}", "dbIdentifier": "{instance}"}`,
+		"InfluxDBRotationMultiUser": `{"engine": "timestream-influxdb", "org": "{org}",` +
+			` "adminSecretArn": "{superuser}", "type": "custom", "dbIdentifier": "{instance}", "token": "{token}", "writeBuckets": [],` +
+			` "readBuckets": [], "permissions": []}`,
 	}
-	const form = `{"engine": %q, "host": "{host}", "username": "{username}", "password": "{password}", "dbname": "{dbname}",` +
-		` "port": {port}%s, "dbInstanceIdentifier": "shop", "dbClusterIdentifier": ""}`
+	const form = `{"engine": %q, "host": "{host}", "username": "{username}", "password": "{password}",` +
+		` "dbname": "{dbname}", "port": {port}%s, "dbInstanceIdentifier": "shop", "dbClusterIdentifier": ""}`
 	for name, engine := range map[string]string{
 		"RDSPostgreSQL": "postgres", "RDSMySQL": "mysql", "RDSMariaDB": "mariadb", "RDSOracle": "oracle",
 		"RDSSQLServer": "sqlserver", "Redshift": "redshift", "MongoDB": "mongo",

@@ -78,7 +78,8 @@ func Rotate(t *testing.T, template string, h enginetest.Harness, ca []byte) {
 func Binary(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "bootstrap")
-	if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", path, "example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", path,
+		"example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return path

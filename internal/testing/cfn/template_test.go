@@ -40,14 +40,16 @@ func TestRead(t *testing.T) {
 		want   string // of the resources, or of the error
 	}{
 		{map[string]string{"Two.Arn": "arn"}, "map[One:{A map[List:[x] Parts:a*b Text:a-us-east-1-arn]}]"},
-		{map[string]string{"Two.Arn": "arn", "Names": "p, q", "Size": "9"}, "map[One:{A map[Gone:here List:[x [p q]] Parts:a*b Text:a-us-east-1-arn]} Two:{B map[]}]"},
+		{map[string]string{"Two.Arn": "arn", "Names": "p, q", "Size": "9"},
+			"map[One:{A map[Gone:here List:[x [p q]] Parts:a*b Text:a-us-east-1-arn]} Two:{B map[]}]"},
 		{map[string]string{"Two.Arn": "arn", "Size": "10"}, "out of range"},
 		{map[string]string{"Two.Arn": "arn", "Word": "A"}, "does not match"},
 		{map[string]string{"Two.Arn": "arn", "Other": "x"}, "there is no parameter Other"},
 		{nil, "nothing is known of Two.Arn"},
 	} {
 		resources, err := Read(path, c.values)
-		if got := fmt.Sprint(resources); err == nil && got != c.want || err != nil && !strings.Contains(err.Error(), c.want) {
+		if got := fmt.Sprint(resources); err == nil && got != c.want || err != nil &&
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %s, %v, want %s", c.values, got, err, c.want)
 		}
 	}

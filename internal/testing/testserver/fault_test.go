@@ -84,7 +84,8 @@ func TestProxyForwardsCountsAndCuts(t *testing.T) {
 	proxy.Filter(nil)
 	var there bool
 	conn = connect()
-	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role).Scan(&there); err != nil || !there {
+	if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)",
+		role).Scan(&there); err != nil || !there {
 		t.Errorf("the statement did not reach the server: %v", err)
 	}
 }

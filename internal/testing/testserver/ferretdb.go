@@ -48,7 +48,8 @@ func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, err
 	}
 	err = s.start(ctx, launch{
 		command: func(port int) []string {
-			command := []string{path, "--handler=sqlite", "--sqlite-url=file:" + s.path("data") + "/", "--state-dir=" + s.Dir,
+			command := []string{path, "--handler=sqlite", "--sqlite-url=file:" + s.path("data") + "/",
+				"--state-dir=" + s.Dir,
 				"--debug-addr=-", "--telemetry=disable", "--test-enable-new-auth"}
 			if o.NoTLS {
 				return append(command, fmt.Sprintf("--listen-addr=127.0.0.1:%d", port))
@@ -58,7 +59,8 @@ func StartFerretDB(ctx context.Context, o FerretDBOptions) (*FerretDBServer, err
 		},
 		// On SIGTERM it waits three seconds for its clients.
 		signal: "KILL",
-		env:    []string{"FERRETDB_SETUP_DATABASE=admin", "FERRETDB_SETUP_USERNAME=" + s.User, "FERRETDB_SETUP_PASSWORD=" + s.Password},
+		env: []string{"FERRETDB_SETUP_DATABASE=admin", "FERRETDB_SETUP_USERNAME=" + s.User,
+			"FERRETDB_SETUP_PASSWORD=" + s.Password},
 		ready: func(ctx context.Context) error {
 			options := s.Options(s.User, s.Password, "admin")
 			if o.Cert != nil {

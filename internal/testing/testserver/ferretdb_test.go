@@ -14,7 +14,9 @@ func TestFerretDB(t *testing.T) {
 		s := FerretDB(t, o)
 		admin := s.Connect(t)
 		app := Unique("app")
-		create := bson.D{{Key: "createUser", Value: app}, {Key: "pwd", Value: "fixture"}, {Key: "roles", Value: bson.A{}}}
+		create := bson.D{
+			{Key: "createUser", Value: app}, {Key: "pwd", Value: "fixture"}, {Key: "roles", Value: bson.A{}},
+		}
 		if err := admin.Database("admin").RunCommand(ctx, create).Err(); err != nil {
 			t.Fatal(err)
 		}

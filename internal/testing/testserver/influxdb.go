@@ -98,9 +98,11 @@ func (s *InfluxDBServer) Query(t testing.TB, user, password, statement string) (
 	return status, body
 }
 
-func (s *InfluxDBServer) query(ctx context.Context, anyName bool, user, password, statement string) (int, string, error) {
+func (s *InfluxDBServer) query(ctx context.Context, anyName bool,
+	user, password, statement string) (int, string, error) {
 	form := url.Values{"q": {statement}}.Encode()
-	status, answer, err := s.ask(ctx, question{method: http.MethodPost, path: "/query", kind: "application/x-www-form-urlencoded", body: []byte(form),
-		authorize: basic(user, password), anyName: anyName})
+	status, answer, err := s.ask(ctx,
+		question{method: http.MethodPost, path: "/query", kind: "application/x-www-form-urlencoded", body: []byte(form),
+			authorize: basic(user, password), anyName: anyName})
 	return status, string(answer), err
 }

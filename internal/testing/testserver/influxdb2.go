@@ -85,10 +85,12 @@ func (s *InfluxDB2Server) byToken(token string) func(*http.Request) {
 	return func(r *http.Request) { r.Header.Set("Authorization", "Token "+token) }
 }
 
-func (s *InfluxDB2Server) call(ctx context.Context, anyName bool, authorize func(*http.Request), method, path string, body any) (int, []byte, error) {
+func (s *InfluxDB2Server) call(ctx context.Context, anyName bool, authorize func(*http.Request), method, path string,
+	body any) (int, []byte, error) {
 	content, err := json.Marshal(body)
 	if err != nil {
 		return 0, nil, err
 	}
-	return s.ask(ctx, question{method: method, path: path, kind: "application/json", body: content, authorize: authorize, anyName: anyName})
+	return s.ask(ctx, question{method: method, path: path, kind: "application/json", body: content,
+		authorize: authorize, anyName: anyName})
 }

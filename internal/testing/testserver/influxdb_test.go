@@ -10,7 +10,8 @@ func TestInfluxDB(t *testing.T) {
 	for _, o := range []InfluxDBOptions{{}, {NoTLS: true}} {
 		s := InfluxDB(t, o)
 		app := Unique("app")
-		if status, body := s.Query(t, s.User, s.Password, "CREATE USER "+app+" WITH PASSWORD 'fixture'"); status != http.StatusOK || strings.Contains(body, "error") {
+		if status, body := s.Query(t, s.User, s.Password,
+			"CREATE USER "+app+" WITH PASSWORD 'fixture'"); status != http.StatusOK || strings.Contains(body, "error") {
 			t.Errorf("create a user: %d %s", status, body)
 		}
 		if status, _ := s.Query(t, app, "fixture", "SHOW DATABASES"); status != http.StatusOK {

@@ -52,7 +52,8 @@ func StartMariaDB(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 		o.Config = "skip_ssl\n" + o.Config
 	}
 	basedir := release() + "/usr"
-	config := fmt.Sprintf("basedir = %s\nplugin_dir = %[1]s/lib/mysql/plugin\nplugin_load_add = auth_ed25519\n", basedir)
+	config := fmt.Sprintf("basedir = %s\nplugin_dir = %[1]s/lib/mysql/plugin\nplugin_load_add = auth_ed25519\n",
+		basedir)
 	return startMySQL(ctx, "mariadb", o, server, config+o.Config, func(s *MySQLServer) error {
 		return s.run(ctx, nil, install, "--no-defaults", "--basedir="+basedir, "--datadir="+s.path("data"),
 			"--auth-root-authentication-method=normal", "--skip-test-db")
@@ -77,12 +78,14 @@ func StartMySQL(ctx context.Context, o MySQLOptions) (*MySQLServer, error) {
 }
 
 // startMySQL starts a mariadbd or mysqld after initialize has filled its data directory.
-func startMySQL(ctx context.Context, name string, o MySQLOptions, path string, config string, initialize func(*MySQLServer) error) (*MySQLServer, error) {
+func startMySQL(ctx context.Context, name string, o MySQLOptions, path string, config string,
+	initialize func(*MySQLServer) error) (*MySQLServer, error) {
 	server, err := prepare(name, o.CA, o.Cert)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	s := &MySQLServer{Server: *server, NoTLS: o.NoTLS, GeneralLog: server.path("general.log"), SlowLog: server.path("slow.log")}
+	s := &MySQLServer{Server: *server, NoTLS: o.NoTLS, GeneralLog: server.path("general.log"),
+		SlowLog: server.path("slow.log")}
 	config = fmt.Sprintf(`[mysqld]
 datadir = %s
 bind_address = 127.0.0.1
@@ -98,7 +101,8 @@ innodb_flush_log_at_trx_commit = 0
 `, s.path("data"), s.path("socket"), s.path("pid"), s.path("init.sql"), s.GeneralLog, s.SlowLog) + config + "\n"
 	require := ""
 	if !o.NoTLS {
-		config += fmt.Sprintf("ssl_ca = %s\nssl_cert = %s\nssl_key = %s\n", s.CAFile, s.path("server.crt"), s.path("server.key"))
+		config += fmt.Sprintf("ssl_ca = %s\nssl_cert = %s\nssl_key = %s\n",
+			s.CAFile, s.path("server.crt"), s.path("server.key"))
 		if !o.AllowPlaintext {
 			config += "require_secure_transport = ON\n"
 			require = " REQUIRE SSL"
@@ -110,7 +114,8 @@ innodb_flush_log_at_trx_commit = 0
 	}
 	if err == nil {
 		// The server runs the file at every start.
-		err = s.write("init.sql", fmt.Sprintf("CREATE USER IF NOT EXISTS admin@'%%' IDENTIFIED BY '%s'%s;\nGRANT ALL ON *.* TO admin@'%%' WITH GRANT OPTION;\n", s.Password, require))
+		err = s.write("init.sql", fmt.Sprintf("CREATE USER IF NOT EXISTS admin@'%%' IDENTIFIED BY '%s'%s;\n"+
+			"GRANT ALL ON *.* TO admin@'%%' WITH GRANT OPTION;\n", s.Password, require))
 	}
 	if err == nil {
 		err = initialize(s)

@@ -62,7 +62,8 @@ func StartOpenLDAP(ctx context.Context, o OpenLDAPOptions) (*OpenLDAPServer, err
 	if o.AllowPlaintext {
 		security = ""
 	}
-	access := cmp.Or(o.Access, fmt.Sprintf("by group.exact=%q manage by self write by anonymous auth by * none", LDAPAdministrators))
+	access := cmp.Or(o.Access, fmt.Sprintf("by group.exact=%q manage by self write by anonymous auth by * none",
+		LDAPAdministrators))
 	// Use full module names; otherwise the path in a module's .la file counts.
 	config := fmt.Sprintf(`include %[1]s/etc/ldap/schema/core.schema
 include %[1]s/etc/ldap/schema/cosine.schema
@@ -86,7 +87,8 @@ rootpw %s
 access to attrs=userPassword %s
 access to * by self read by users read by * none
 %s
-`, s.CAFile, s.path("server.crt"), s.path("server.key"), security, LDAPBase, s.path("data"), s.User, s.Password, access, o.Config)
+`, s.CAFile, s.path("server.crt"), s.path("server.key"), security,
+		LDAPBase, s.path("data"), s.User, s.Password, access, o.Config)
 	_, err = s.mkdir("data")
 	if err == nil {
 		s.PlainPort, err = FreePort()

@@ -86,7 +86,8 @@ func (s *PostgresServer) lookup(ctx context.Context, role, password string) erro
 	}
 	defer conn.Close(ctx)
 	_, err = conn.Exec(ctx, fmt.Sprintf(`CREATE ROLE %[1]s LOGIN PASSWORD '%[2]s';
-CREATE FUNCTION public.%[1]s(text, OUT name name, OUT verifier text) RETURNS SETOF record LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
+CREATE FUNCTION public.%[1]s(text, OUT name name, OUT verifier text) RETURNS SETOF record
+	LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog
 	AS 'SELECT usename, passwd FROM pg_shadow WHERE usename = $1';
 REVOKE ALL ON FUNCTION public.%[1]s(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION public.%[1]s(text) TO %[1]s`, role, password))

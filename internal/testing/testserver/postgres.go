@@ -90,7 +90,8 @@ func StartStandby(ctx context.Context, primary *PostgresServer) (*PostgresServer
 	if err == nil {
 		source.User = url.User(primary.User)
 		err = s.run(ctx, []string{"PGPASSWORD=" + primary.Password}, filepath.Join(s.bin, "pg_basebackup"),
-			"--pgdata="+s.path("data"), "--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync",
+			"--pgdata="+s.path("data"), "--write-recovery-conf", "--wal-method=stream",
+			"--checkpoint=fast", "--no-sync",
 			"--dbname="+source.String())
 	}
 	if err != nil {

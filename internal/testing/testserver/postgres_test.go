@@ -44,7 +44,8 @@ func TestPostgres(t *testing.T) {
 		if _, err := pgx.ConnectConfig(context.Background(), config); !errors.As(err, &unverified) {
 			t.Errorf("an unrelated CA: %v, want a verification error", err)
 		}
-		if _, err := pgx.Connect(context.Background(), strings.Replace(s.URL("postgres"), "verify-full", "disable", 1)); err == nil {
+		if _, err := pgx.Connect(context.Background(),
+			strings.Replace(s.URL("postgres"), "verify-full", "disable", 1)); err == nil {
 			t.Error("a connection without TLS is accepted")
 		}
 	}
@@ -66,7 +67,8 @@ func TestPostgresWithACertificateForAnotherName(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := Postgres(t, PostgresOptions{CA: ca, Cert: cert})
-	if _, err := pgx.Connect(context.Background(), s.URL("postgres")); err == nil || !strings.Contains(err.Error(), "elsewhere.example") {
+	if _, err := pgx.Connect(context.Background(), s.URL("postgres")); err == nil ||
+		!strings.Contains(err.Error(), "elsewhere.example") {
 		t.Errorf("got %v, want a refusal of the name", err)
 	}
 }

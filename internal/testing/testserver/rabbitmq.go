@@ -84,7 +84,9 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 			// The file contains the port, so it is written here. If that fails, the server does not
 			// start.
 			_ = s.write("rabbitmq.conf", s.config(port, o))
-			return []string{"sh", "-c", `PATH=$1:$PATH; epmd & until epmd -names >/dev/null; do sleep 0.05; done; exec "$0"`, script, release() + "/usr/lib/erlang/bin"}
+			return []string{"sh", "-c",
+				`PATH=$1:$PATH; epmd & until epmd -names >/dev/null; do sleep 0.05; done; exec "$0"`,
+				script, release() + "/usr/lib/erlang/bin"}
 		},
 		env: env,
 		// See StartRabbitMQ.
@@ -98,7 +100,8 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 				return err
 			}
 			// The AMQP port opens later than the management API's.
-			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.AMQPPort)))
+			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp",
+				net.JoinHostPort("127.0.0.1", strconv.Itoa(s.AMQPPort)))
 			if err != nil {
 				return err
 			}
@@ -112,11 +115,14 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 }
 
 func (s *RabbitMQServer) config(port int, o RabbitMQOptions) string {
-	config := fmt.Sprintf("default_user = %s\ndefault_pass = %s\nloopback_users = none\nlog.console.level = info\n", s.User, s.Password)
+	config := fmt.Sprintf("default_user = %s\ndefault_pass = %s\nloopback_users = none\nlog.console.level = info\n",
+		s.User, s.Password)
 	if o.NoTLS {
-		config += fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\nmanagement.tcp.ip = 127.0.0.1\nmanagement.tcp.port = %d\n", s.AMQPPort, port)
+		config += fmt.Sprintf("listeners.tcp.1 = 127.0.0.1:%d\n"+
+			"management.tcp.ip = 127.0.0.1\nmanagement.tcp.port = %d\n", s.AMQPPort, port)
 	} else {
-		config += fmt.Sprintf("listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:%d\nmanagement.ssl.ip = 127.0.0.1\nmanagement.ssl.port = %d\n", s.AMQPPort, port)
+		config += fmt.Sprintf("listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:%d\n"+
+			"management.ssl.ip = 127.0.0.1\nmanagement.ssl.port = %d\n", s.AMQPPort, port)
 		for _, section := range []string{"ssl_options", "management.ssl"} {
 			config += fmt.Sprintf("%[1]s.cacertfile = %[2]s\n%[1]s.certfile = %[3]s\n%[1]s.keyfile = %[4]s\n",
 				section, s.CAFile, s.path("server.crt"), s.path("server.key"))
@@ -160,6 +166,7 @@ func (s *RabbitMQServer) call(ctx context.Context, anyName bool, method, path st
 			return 0, "", err
 		}
 	}
-	status, answer, err := s.ask(ctx, question{method: method, path: path, body: content, authorize: basic(s.User, s.Password), anyName: anyName})
+	status, answer, err := s.ask(ctx,
+		question{method: method, path: path, body: content, authorize: basic(s.User, s.Password), anyName: anyName})
 	return status, strings.TrimSpace(string(answer)), err
 }

@@ -100,7 +100,8 @@ func startRedis(ctx context.Context, name string, o RedisOptions, path string) (
 				return append(args, "--port", strconv.Itoa(port))
 			}
 			return append(args, "--port", "0", "--tls-port", strconv.Itoa(port), "--tls-auth-clients", "no",
-				"--tls-cert-file", s.path("server.crt"), "--tls-key-file", s.path("server.key"), "--tls-ca-cert-file", s.CAFile)
+				"--tls-cert-file", s.path("server.crt"), "--tls-key-file", s.path("server.key"),
+				"--tls-ca-cert-file", s.CAFile)
 		},
 		ready: func(ctx context.Context) error {
 			options := s.Options(s.User, s.Password)
@@ -184,7 +185,8 @@ func StartRedisCluster(ctx context.Context, nodes int, o RedisOptions) ([]*Redis
 				if err != nil {
 					return err
 				}
-				if strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", nodes)) {
+				if strings.Contains(info, "cluster_state:ok") &&
+					strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", nodes)) {
 					break
 				}
 				select {

@@ -324,7 +324,8 @@ func own(path string) error {
 // environment returns a server's environment: our PATH, a separate home, and neither our locale nor
 // the settings of our own clients.
 func environment(dir string, extra []string) []string {
-	return append([]string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + dir, "LC_ALL=C", "TMPDIR=" + dir}, extra...)
+	return append([]string{"PATH=" + os.Getenv("PATH") + ":/usr/sbin:/sbin", "HOME=" + dir, "LC_ALL=C",
+		"TMPDIR=" + dir}, extra...)
 }
 
 // program finds an executable in PATH or in /usr/sbin, where Debian installs servers. With the

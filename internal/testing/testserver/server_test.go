@@ -126,7 +126,8 @@ func refusesOtherCA(t *testing.T, addr string, ca *CA) {
 	}
 	conn.Close()
 	var unverified *tls.CertificateVerificationError
-	if _, err := tls.DialWithDialer(dialer, "tcp", addr, newCA(t).ClientTLS("localhost")); !errors.As(err, &unverified) {
+	_, err = tls.DialWithDialer(dialer, "tcp", addr, newCA(t).ClientTLS("localhost"))
+	if !errors.As(err, &unverified) {
 		t.Errorf("an unrelated CA: %v, want a verification error", err)
 	}
 }

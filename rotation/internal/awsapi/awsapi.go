@@ -45,9 +45,11 @@ func Failed(what string, err error) error {
 		}
 		return engine.Errorf(engine.TargetFailed, "see the error's text", "%s: %w", what, err)
 	case strings.HasPrefix(code, "AccessDenied") || code == "UnauthorizedOperation":
-		return engine.Errorf(engine.PrivilegeMissing, "allow the actions that the engine's documentation page lists", "%s: %w", what, err)
+		return engine.Errorf(engine.PrivilegeMissing, "allow the actions that the engine's documentation page lists",
+			"%s: %w", what, err)
 	}
-	return engine.Errorf(engine.TargetFailed, "check the error code and try again; Secrets Manager retries automatically", "%s: %w", what, err)
+	return engine.Errorf(engine.TargetFailed,
+		"check the error code and try again; Secrets Manager retries automatically", "%s: %w", what, err)
 }
 
 // Resource returns the ARN of a resource in the region and account of a secret, given by its ARN.

@@ -77,13 +77,15 @@ func (c *Client) Call(ctx context.Context, what string, r Request, body, out any
 		var err error
 		r.Type = "application/json"
 		if r.Body, err = json.Marshal(body); err != nil {
-			return nil, engine.Errorf(engine.InternalError, "report this error", "%s cannot be requested: %w", what, err)
+			return nil, engine.Errorf(engine.InternalError, "report this error",
+				"%s cannot be requested: %w", what, err)
 		}
 	}
 	a, err := c.Do(ctx, r)
 	if err == nil && a.OK() && out != nil && Decode(a.Body, out) != nil {
 		// The error could quote a token or a hash.
-		err = engine.Errorf(engine.TargetFailed, "check the server's version, and that host and port belong to the HTTP API",
+		err = engine.Errorf(engine.TargetFailed,
+			"check the server's version, and that host and port belong to the HTTP API",
 			"%s returned an unexpected answer", what)
 	}
 	return a, err

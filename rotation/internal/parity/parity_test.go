@@ -32,12 +32,16 @@ func TestLevelTakesFirstThenGivesThenLooksAgain(t *testing.T) {
 
 func TestLevelReportsWhatTheServerDidNotDo(t *testing.T) {
 	nothing := func(string) error { return nil }
-	left, err := Level(func() ([]string, []string, error) { return []string{"a"}, []string{"b"}, nil }, nothing, nothing)
+	left, err := Level(func() ([]string, []string, error) {
+		return []string{"a"}, []string{"b"}, nil
+	}, nothing, nothing)
 	if err != nil || !slices.Equal(left, []string{"b", "a"}) {
 		t.Errorf("left %q, %v", left, err)
 	}
 	failure := errors.New("no")
-	if _, err := Level(func() ([]string, []string, error) { return nil, []string{"b"}, nil }, func(string) error { return failure }, nothing); err != failure {
+	if _, err := Level(func() ([]string, []string, error) {
+		return nil, []string{"b"}, nil
+	}, func(string) error { return failure }, nothing); err != failure {
 		t.Errorf("%v", err)
 	}
 }

@@ -42,7 +42,8 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 	// where a password goes is set explicitly.
 	cfg, err := pgx.ParseConfig("host=localhost sslmode=disable")
 	if err != nil {
-		return nil, engine.Errorf(engine.InvalidConfiguration, "unset the PG* variables", "the driver's settings are invalid")
+		return nil, engine.Errorf(engine.InvalidConfiguration, "unset the PG* variables",
+			"the driver's settings are invalid")
 	}
 	cfg.Host, cfg.Port, cfg.User, cfg.Password, cfg.Database = t.Host, uint16(t.Port), t.User, t.Password, t.Database
 	cfg.Fallbacks = nil
@@ -72,7 +73,9 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 		}
 	}
 	if errtree.Is(err, noTLS) {
-		return nil, engine.Errorf(engine.TLSFailed, `enable TLS on the server, or set "ssl": false in the secret to send passwords in clear text`, "%s offers no TLS", t.Address())
+		return nil, engine.Errorf(engine.TLSFailed,
+			`enable TLS on the server, or set "ssl": false in the secret to send passwords in clear text`,
+			"%s offers no TLS", t.Address())
 	}
 	return nil, s.Classify("no login at "+t.Address(), err)
 }
@@ -163,6 +166,9 @@ func (w *Work) Texts(ctx context.Context, what, query string, args ...any) ([]st
 	return column, w.Classify(what, err)
 }
 
+// bouncerRefusals are PgBouncer's messages for a wrong password or an unknown user.
+var bouncerRefusals = []string{"SASL authentication failed", "password authentication failed", "no such user"}
+
 // Code returns the SQLSTATE of a server's error, or "". PgBouncer has one code for all refusals: a
 // wrong password and an unknown user get PostgreSQL's code instead.
 // Source: https://github.com/pgbouncer/pgbouncer/blob/pgbouncer_1_24_1/src/client.c (disconnect_client)
@@ -171,7 +177,7 @@ func Code(err error) string {
 	switch {
 	case !ok:
 		return ""
-	case e.Code == "08P01" && slices.Contains([]string{"SASL authentication failed", "password authentication failed", "no such user"}, e.Message):
+	case e.Code == "08P01" && slices.Contains(bouncerRefusals, e.Message):
 		return "28P01"
 	}
 	return e.Code
@@ -213,21 +219,32 @@ const AdviceDenied = "grant the login the rights that the engine's page lists"
 // meanings are the causes and the advice of the server's error codes.
 // Source: https://www.postgresql.org/docs/current/errcodes-appendix.html
 var meanings = map[string]engine.Error{
-	"28P01": {Cause: engine.LoginRefused, Advice: "check the password, that the user exists, and that its VALID UNTIL has not passed; the server reports all three alike"},
+	"28P01": {Cause: engine.LoginRefused,
+		Advice: "check the password, that the user exists, and that its VALID UNTIL has not passed; " +
+			"the server reports all three alike"},
 	// No other password would change this answer, so it does not refuse the credential.
-	"28000": {Cause: engine.PrivilegeMissing, Advice: "allow the user to log in over TLS from the function's address: see LOGIN and pg_hba.conf, in Redshift require_ssl"},
+	"28000": {Cause: engine.PrivilegeMissing,
+		Advice: "allow the user to log in over TLS from the function's address: see LOGIN and pg_hba.conf, " +
+			"in Redshift require_ssl"},
 	"42501": {Cause: engine.PrivilegeMissing, Advice: AdviceDenied},
-	"2BP01": {Cause: engine.PrivilegeMissing, Advice: "as a superuser, run the statement with CASCADE at the end, or grant both users the same rights"},
-	"55P03": {Cause: engine.Locked, Advice: "find what holds the lock in pg_locks and pg_stat_activity, and end it or wait; Secrets Manager retries automatically"},
-	"57014": {Cause: engine.TargetFailed, Advice: "find the session that holds a lock in pg_locks, in Redshift in svv_transactions, and end it or wait; or reduce the server's load"},
+	"2BP01": {Cause: engine.PrivilegeMissing,
+		Advice: "as a superuser, run the statement with CASCADE at the end, or grant both users the same rights"},
+	"55P03": {Cause: engine.Locked,
+		Advice: "find what holds the lock in pg_locks and pg_stat_activity, and end it or wait; " +
+			"Secrets Manager retries automatically"},
+	"57014": {Cause: engine.TargetFailed,
+		Advice: "find the session that holds a lock in pg_locks, in Redshift in svv_transactions, and end it " +
+			"or wait; or reduce the server's load"},
 	"3D000": {Cause: engine.InvalidSecret, Advice: "correct the secret's field dbname"},
 	"25006": {Cause: engine.TargetFailed, Advice: adviceWriter},
 	"0A000": {Cause: engine.TargetFailed, Advice: adviceWriter},
 	"53300": {Cause: engine.TargetFailed, Advice: "raise the server's or the user's connection limit"},
-	"57P03": {Cause: engine.TargetFailed, Advice: "wait until the server has started; Secrets Manager retries automatically"},
+	"57P03": {Cause: engine.TargetFailed,
+		Advice: "wait until the server has started; Secrets Manager retries automatically"},
 }
 
-const adviceWriter = "set the secret's host to the writer, because a standby cannot change users; otherwise see the server's message"
+const adviceWriter = "set the secret's host to the writer, because a standby cannot change users; " +
+	"otherwise see the server's message"
 
 // Classify gives an error of the server or of its connection its cause and advice, and returns an
 // *engine.Error or nil unchanged. Redshift derives from PostgreSQL 8.0, which had no separate code
@@ -249,10 +266,12 @@ func (s *Session) Classify(what string, err error) error {
 	case code == "28000" && strings.Contains(says, "password authentication failed"):
 		m = meanings["28P01"]
 	case code == "28000" && strings.Contains(says, "PAM authentication failed"):
-		m.Advice = "REVOKE rds_iam FROM the user, or from the role that makes it a member: on RDS, members log in with tokens instead of passwords"
+		m.Advice = "REVOKE rds_iam FROM the user, or from the role that makes it a member: on RDS, members log in " +
+			"with tokens instead of passwords"
 	case code == "" && strings.Contains(says, "unknown authentication type: 13"):
 		what = "the user's password is stored as sha256, which only Redshift's own drivers support"
-		m = engine.Error{Cause: engine.TargetFailed, Advice: "as a superuser, give the user a password in the default format: ALTER USER name PASSWORD 'md5…'"}
+		m = engine.Error{Cause: engine.TargetFailed,
+			Advice: "as a superuser, give the user a password in the default format: ALTER USER name PASSWORD 'md5…'"}
 	case !known:
 		m = engine.Error{Cause: engine.TargetFailed, Advice: "see the server's message and log"}
 	}

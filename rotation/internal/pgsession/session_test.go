@@ -36,7 +36,9 @@ func TestNoPasswordInClearWithoutTLS(t *testing.T) {
 		got <- m
 	}()
 	addr := l.Addr().(*net.TCPAddr)
-	_, err = Dial(t.Context(), engine.TLSPolicy{}, engine.Target{Host: "127.0.0.1", Port: addr.Port, User: "app", Password: "fixture", TLS: engine.TLSOff}, "")
+	_, err = Dial(t.Context(), engine.TLSPolicy{}, engine.Target{
+		Host: "127.0.0.1", Port: addr.Port, User: "app", Password: "fixture", TLS: engine.TLSOff,
+	}, "")
 	if err == nil {
 		t.Error("a login succeeded")
 	}
@@ -46,9 +48,12 @@ func TestNoPasswordInClearWithoutTLS(t *testing.T) {
 }
 
 func TestServersMessagesAreShownWithoutTexts(t *testing.T) {
-	err := &pgconn.PgError{Severity: "ERROR", Code: "22023", Message: `invalid value for parameter "app.key": "hunter-2"`}
+	err := &pgconn.PgError{
+		Severity: "ERROR", Code: "22023", Message: `invalid value for parameter "app.key": "hunter-2"`,
+	}
 	got := Without(err, []string{"hunter-2", "in"})
-	if want := `ERROR: invalid value for parameter "app.key": "…" (SQLSTATE 22023)`; got.Error() != want || Code(got) != "22023" {
+	if want := `ERROR: invalid value for parameter "app.key": "…" (SQLSTATE 22023)`; got.Error() != want ||
+		Code(got) != "22023" {
 		t.Errorf("%v, want %s", got, want)
 	}
 	if Without(nil, nil) != nil {
@@ -66,7 +71,9 @@ func TestPgBouncersAnswersToALogin(t *testing.T) {
 		"bouncer config error":           engine.TargetFailed,
 		"no such database: app":          engine.TargetFailed,
 	} {
-		err := (&Session{}).Classify("no login", fmt.Errorf("connect: %w", &pgconn.PgError{Code: "08P01", Message: message}))
+		err := (&Session{}).Classify("no login", fmt.Errorf("connect: %w", &pgconn.PgError{
+			Code: "08P01", Message: message,
+		}))
 		if !errors.Is(err, want) {
 			t.Errorf("%s: %v, want %v", message, err, want)
 		}

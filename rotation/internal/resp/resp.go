@@ -107,7 +107,8 @@ func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names [
 // all.
 const patience = 500 * time.Millisecond
 
-var errPlain = engine.Errorf(engine.TLSFailed, `enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`,
+var errPlain = engine.Errorf(engine.TLSFailed,
+	`enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`,
 	"the server does not speak TLS")
 
 // secure connects with TLS. It returns errPlain if the server speaks Redis's protocol without TLS:
@@ -325,15 +326,19 @@ func Classify(t engine.Target, what string, err error) error {
 	advice := "see the server's own message"
 	switch code := Code(e); {
 	case code == "WRONGPASS":
-		return engine.Errorf(engine.LoginRefused, "check the password, and that the user exists and is on; the server reports all three alike", "%s: %w", what, err)
+		return engine.Errorf(engine.LoginRefused,
+			"check the password, and that the user exists and is on; the server reports all three alike",
+			"%s: %w", what, err)
 	case code == "NOPERM":
-		return engine.Errorf(engine.PrivilegeMissing, "grant the login the rights that the engine's documentation page lists", "%s: %w", what, err)
+		return engine.Errorf(engine.PrivilegeMissing,
+			"grant the login the rights that the engine's documentation page lists", "%s: %w", what, err)
 	case code == "NOAUTH":
 		advice = "try again; the server forgot the login, because it restarted or the user was just deleted"
 	case code == "LOADING" || code == "MASTERDOWN" || code == "BUSY":
 		advice = "wait until the server is ready and try again; Secrets Manager retries automatically"
 	case code == "DENIED":
-		advice = "give the server's default user a password or bind the server to an address: in protected mode it accepts no remote clients"
+		advice = "give the server's default user a password or bind the server to an address: " +
+			"in protected mode it accepts no remote clients"
 	case strings.Contains(string(e), "wrong number of arguments for 'auth'"):
 		advice = "use Redis 6 or later: this server does not support users"
 	case strings.Contains(string(e), "max number of clients"):

@@ -22,8 +22,10 @@ func TestRead(t *testing.T) {
 		text string
 		want any
 	}{
-		{"+OK\r\n", "OK"}, {"-NOPERM no\r\n", Error("NOPERM no")}, {":-7\r\n", int64(-7)}, {"$-1\r\n", nil}, {"$0\r\n\r\n", ""},
-		{"$4\r\na\r\nb\r\n", "a\r\nb"}, {"*-1\r\n", nil}, {"*3\r\n$1\r\na\r\n*1\r\n:1\r\n-ERR x\r\n", []any{"a", []any{int64(1)}, Error("ERR x")}},
+		{"+OK\r\n", "OK"}, {"-NOPERM no\r\n", Error("NOPERM no")}, {":-7\r\n", int64(-7)},
+		{"$-1\r\n", nil}, {"$0\r\n\r\n", ""},
+		{"$4\r\na\r\nb\r\n", "a\r\nb"}, {"*-1\r\n", nil},
+		{"*3\r\n$1\r\na\r\n*1\r\n:1\r\n-ERR x\r\n", []any{"a", []any{int64(1)}, Error("ERR x")}},
 		{"+" + strings.Repeat("x", 5000) + "\r\n", strings.Repeat("x", 5000)},
 	} {
 		got, err := read(newReader(strings.NewReader(c.text)))
@@ -31,7 +33,8 @@ func TestRead(t *testing.T) {
 			t.Errorf("%.40q: %v, %v", c.text, got, err)
 		}
 	}
-	for _, bad := range []string{"", "+OK", "+OK\n", "\r\n", "x\r\n", ":x\r\n", "$x\r\n", "$-2\r\n", "$3\r\nab\r\n", "$1\r\nabc", "$999999999999\r\n", "*x\r\n", "*2\r\n+a\r\n",
+	for _, bad := range []string{"", "+OK", "+OK\n", "\r\n", "x\r\n", ":x\r\n", "$x\r\n", "$-2\r\n", "$3\r\nab\r\n",
+		"$1\r\nabc", "$999999999999\r\n", "*x\r\n", "*2\r\n+a\r\n",
 		"*2000000\r\n", strings.Repeat("*1\r\n", maxDepth+1) + "+a\r\n", "+" + strings.Repeat("x", maxLine)} {
 		if got, err := read(newReader(strings.NewReader(bad))); err == nil {
 			t.Errorf("%.40q: %v", bad, got)
@@ -101,14 +104,15 @@ func TestNoAnswerTakesMuchMemoryOrTime(t *testing.T) {
 		cause engine.Cause
 		want  string
 	}{
-		"many long strings":      {repeat("*1048576\r\n", "$1048576\r\n"+bulk+"\r\n"), engine.TargetFailed, "too long"},
-		"one that is too long":   {repeat("$1000000000\r\n", bulk), engine.TargetFailed, "too long"},
-		"many short strings":     {repeat("*1048576\r\n", "$0\r\n\r\n"), engine.TargetFailed, "too long"},
-		"many empty lists":       {repeat("*1048576\r\n", "*0\r\n"), engine.TargetFailed, "too long"},
-		"a line without an end":  {repeat("+", bulk), engine.TargetFailed, "too long"},
-		"lists in lists":         {repeat("", "*1000000\r\n"), engine.TargetFailed, "not in Redis's protocol"},
-		"an error with no end":   {repeat("-WRONGPASS ", bulk), engine.TargetFailed, "too long"},
-		"an error of 10,000":     {repeat("-WRONGPASS "+strings.Repeat("x", 10_000)+"\r\n", "+"), engine.LoginRefused, "xxx…"},
+		"many long strings":     {repeat("*1048576\r\n", "$1048576\r\n"+bulk+"\r\n"), engine.TargetFailed, "too long"},
+		"one that is too long":  {repeat("$1000000000\r\n", bulk), engine.TargetFailed, "too long"},
+		"many short strings":    {repeat("*1048576\r\n", "$0\r\n\r\n"), engine.TargetFailed, "too long"},
+		"many empty lists":      {repeat("*1048576\r\n", "*0\r\n"), engine.TargetFailed, "too long"},
+		"a line without an end": {repeat("+", bulk), engine.TargetFailed, "too long"},
+		"lists in lists":        {repeat("", "*1000000\r\n"), engine.TargetFailed, "not in Redis's protocol"},
+		"an error with no end":  {repeat("-WRONGPASS ", bulk), engine.TargetFailed, "too long"},
+		"an error of 10,000": {repeat("-WRONGPASS "+strings.Repeat("x", 10_000)+"\r\n", "+"),
+			engine.LoginRefused, "xxx…"},
 		"a byte now and then":    {func(c net.Conn) { trickle(t, c) }, engine.Unreachable, "in time"},
 		"an end without a reply": {func(net.Conn) {}, engine.Unreachable, "failed"},
 	} {
@@ -118,7 +122,9 @@ func TestNoAnswerTakesMuchMemoryOrTime(t *testing.T) {
 			defer cancel()
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
-			_, err := Login(ctx, engine.TLSPolicy{}, engine.Target{Host: "127.0.0.1", Port: port, User: "u", Password: "p", TLS: engine.TLSOff})
+			_, err := Login(ctx, engine.TLSPolicy{}, engine.Target{
+				Host: "127.0.0.1", Port: port, User: "u", Password: "p", TLS: engine.TLSOff,
+			})
 			runtime.ReadMemStats(&after)
 			if !errors.Is(err, c.cause) || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 2<<10 {
 				t.Errorf("%.3000v, want %s with %q", err, c.cause, c.want)
@@ -131,7 +137,8 @@ func TestNoAnswerTakesMuchMemoryOrTime(t *testing.T) {
 }
 
 func trickle(t *testing.T, c net.Conn) {
-	for _, err := io.WriteString(c, "$100\r\n"); err == nil && t.Context().Err() == nil; _, err = io.WriteString(c, "x") {
+	for _, err := io.WriteString(c, "$100\r\n"); err == nil && t.Context().Err() == nil; _,
+		err = io.WriteString(c, "x") {
 		time.Sleep(50 * time.Millisecond)
 	}
 }
@@ -162,7 +169,9 @@ func TestAnErrorDoesNotListAllNamesOfACertificate(t *testing.T) {
 	port := accept(t, l, func(c net.Conn) {
 		_, _ = c.Read(make([]byte, 1)) // performs the handshake
 	})
-	_, err = Login(t.Context(), engine.TLSPolicy{}, engine.Target{Host: "localhost", Port: port, User: "u", Password: "p"})
+	_, err = Login(t.Context(), engine.TLSPolicy{}, engine.Target{
+		Host: "localhost", Port: port, User: "u", Password: "p",
+	})
 	if !errors.Is(err, engine.TLSFailed) || len(err.Error()) > 4<<10 {
 		t.Errorf("%d bytes: %.200v", len(err.Error()), err)
 	}
@@ -195,11 +204,15 @@ func TestAnErrorQuotesNoCommand(t *testing.T) {
 	for text, want := range map[Error]Error{
 		"ERR unknown command 'AUTH', with args beginning with: 'app' 'a-passw": "ERR unknown command 'AUTH'",
 		"ERR unknown command `AUTH`, with args beginning with: `app`, `a-p":    "ERR unknown command 'AUTH'",
-		"ERR Unknown subcommand or wrong number of arguments for 'a-pa'":       "ERR wrong number of arguments for 'auth' command",
-		"ERR unknown subcommand 'a-p'. Try AUTH HELP.":                         "ERR unknown command 'AUTH'",
-		"ERR wrong number of arguments for 'auth' command: a-p":                "ERR wrong number of arguments for 'auth' command",
-		"WRONGPASS invalid username-password pair or user is disabled.":        "WRONGPASS invalid username-password pair or user is disabled.",
-		"NOPERM User unknown-device has no permissions to run the 'auth'":      "NOPERM User unknown-device has no permissions to run the 'auth'",
+		"ERR Unknown subcommand or wrong number of arguments for 'a-pa'": "ERR wrong number of arguments for " +
+			"'auth' command",
+		"ERR unknown subcommand 'a-p'. Try AUTH HELP.": "ERR unknown command 'AUTH'",
+		"ERR wrong number of arguments for 'auth' command: a-p": "ERR wrong number of arguments for " +
+			"'auth' command",
+		"WRONGPASS invalid username-password pair or user is disabled.": "WRONGPASS invalid username-password " +
+			"pair or user is disabled.",
+		"NOPERM User unknown-device has no permissions to run the 'auth'": "NOPERM User unknown-device has no " +
+			"permissions to run the 'auth'",
 	} {
 		client, server := net.Pipe()
 		go func() {

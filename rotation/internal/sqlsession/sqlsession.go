@@ -30,7 +30,8 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) { return c(
 func (c connector) Driver() driver.Driver { return nil }
 
 // Open connects with a driver. Its error is not classified.
-func Open(ctx context.Context, connect func(context.Context) (driver.Conn, error), classify func(context.Context, string, error) error) (*Session, error) {
+func Open(ctx context.Context, connect func(context.Context) (driver.Conn, error),
+	classify func(context.Context, string, error) error) (*Session, error) {
 	s := &Session{db: sql.OpenDB(connector(connect)), Classify: classify}
 	var err error
 	if s.Conn, err = s.db.Conn(ctx); err != nil {

@@ -47,7 +47,8 @@ func main() {
 	key := flag.String("key", "", "file of the key")
 	flag.Parse()
 	// Keep the first user's password and token out of the process list.
-	first := &influxdb.OnboardingRequest{User: os.Getenv("INFLUXDB2_USER"), Password: os.Getenv("INFLUXDB2_PASSWORD"), Token: os.Getenv("INFLUXDB2_TOKEN"), Org: "first", Bucket: "first"}
+	first := &influxdb.OnboardingRequest{User: os.Getenv("INFLUXDB2_USER"), Password: os.Getenv("INFLUXDB2_PASSWORD"),
+		Token: os.Getenv("INFLUXDB2_TOKEN"), Org: "first", Bucket: "first"}
 	h, err := handler(context.Background(), first)
 	if err == nil {
 		server := &http.Server{Addr: *listen, Handler: h, ReadHeaderTimeout: time.Minute}
@@ -86,7 +87,8 @@ func handler(ctx context.Context, first *influxdb.OnboardingRequest) (http.Handl
 	if err != nil {
 		return nil, err
 	}
-	sessions := session.NewService(session.NewStorage(inmem.NewSessionStore()), tenants.UserService, tenants.UserResourceMappingService, tokens)
+	sessions := session.NewService(session.NewStorage(inmem.NewSessionStore()), tenants.UserService,
+		tenants.UserResourceMappingService, tokens)
 	signing := session.NewSessionHandler(logger, sessions, tenants.UserService, tenants.PasswordsService)
 
 	router := chi.NewRouter()
