@@ -121,7 +121,7 @@ func (r *run) store(ctx context.Context, m engine.Minter, req *engine.Request, c
 	}
 	undo := *req
 	undo.Pending = next
-	const advice = "if the next rotation does not revoke the newest credential at the target, revoke it by hand"
+	const advice = "revoke the newest credential at the target, unless the next rotation does"
 	switch rerr := r.exchange(ctx, func(ctx context.Context) error { return m.Revoke(ctx, &undo) }); {
 	case rerr == nil:
 		r.log.Info("revoked a value that was not stored")

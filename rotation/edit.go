@@ -67,7 +67,7 @@ func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, d d
 
 func (r *run) editedError(current string) error {
 	return engine.Errorf(engine.SecretEdited,
-		"the edit is kept; remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again",
+		"remove AWSPENDING from version "+r.event.ClientRequestToken+" and rotate again; the edit is kept",
 		"the secret was edited during this rotation: the pending version was not made from version %s, "+
 			"which is now AWSCURRENT", current)
 }
@@ -90,7 +90,7 @@ func (r *run) checkNotEditedSince(ctx context.Context, req *engine.Request, from
 	if err := r.secret.move(ctx, awsPending, "", req.Version); err != nil {
 		return err
 	}
-	return engine.Errorf(engine.SecretEdited, "the edit is kept; rotate again",
+	return engine.Errorf(engine.SecretEdited, "rotate again; the edit is kept",
 		"the secret was edited while this rotation began: AWSCURRENT is now version %s", now.id)
 }
 

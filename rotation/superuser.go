@@ -119,8 +119,8 @@ func SameHost(a, b string) bool {
 // login to the request's database.
 func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v engine.Value) (engine.Value, error) {
 	invalid := func(format string, args ...any) error {
-		return engine.Errorf(engine.InvalidSecret,
-			"the superuser secret must be of the same engine and name the same database server", format, args...)
+		const advice = "name a superuser secret of the same engine and database server"
+		return engine.Errorf(engine.InvalidSecret, advice, format, args...)
 	}
 	if !v.IsObject() {
 		return v, invalid("the superuser secret %s cannot be read: %s", s.arn, v.Fault())
@@ -154,7 +154,8 @@ func (r *run) superuser(ctx context.Context, s *secret, req *engine.Request, v e
 			replica, err = r.cfg.Topology.Replica(ctx, s.arn, host, own)
 		}
 		if err == nil && !replica {
-			err = invalid("the superuser secret's host %q is neither the secret's host %q nor its writer", own, host)
+			err = invalid("the superuser secret's host %q is neither the secret's host %q nor known as its writer",
+				own, host)
 		}
 		if err != nil {
 			return v, err

@@ -162,8 +162,8 @@ func ours[U any](ctx context.Context, t Target[U], c Change, current, other *U) 
 			c.Current, c.Pending)
 	default:
 		err = engine.Errorf(engine.TakeoverRefused,
-			"use another user name in the secret or, if the user belongs to the secret, "+
-				"as an administrator of the target: "+t.Mark(current, other),
+			"use another user name in the secret; or, if the user belongs to the secret, "+
+				"do this as an administrator of the target: "+t.Mark(current, other),
 			"the user %q already exists and cannot be shown to belong to %q", c.Pending, c.Current)
 	}
 	return err
