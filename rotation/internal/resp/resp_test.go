@@ -56,34 +56,11 @@ func FuzzRead(f *testing.F) {
 }
 
 // serve answers each connection's first message with what write writes, and returns the port.
-func serve(t *testing.T, write func(net.Conn)) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return accept(t, l, func(c net.Conn) {
+func serve(t *testing.T, config *tls.Config, write func(net.Conn)) int {
+	return testserver.Hostile(t, config, func(c net.Conn) {
 		_, _ = c.Read(make([]byte, 1<<10)) // the client may be gone
 		write(c)
 	})
-}
-
-// accept serves connections until the test's end and returns the listener's port.
-func accept(t *testing.T, l net.Listener, serve func(net.Conn)) int {
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				serve(c)
-			}()
-		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // A secret names its server, which its writer may run and which may answer endlessly. The function
@@ -117,7 +94,7 @@ func TestNoAnswerTakesMuchMemoryOrTime(t *testing.T) {
 		"an end without a reply": {func(net.Conn) {}, engine.Unreachable, "failed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			port := serve(t, c.write)
+			port := serve(t, nil, c.write)
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			var before, after runtime.MemStats
@@ -162,13 +139,8 @@ func TestAnErrorDoesNotListAllNamesOfACertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := accept(t, l, func(c net.Conn) {
-		_, _ = c.Read(make([]byte, 1)) // performs the handshake
-	})
+	// Reading performs the handshake.
+	port := serve(t, &tls.Config{Certificates: []tls.Certificate{pair}}, func(net.Conn) {})
 	_, err = Login(t.Context(), engine.TLSPolicy{}, engine.Target{
 		Host: "localhost", Port: port, User: "u", Password: "p",
 	})
