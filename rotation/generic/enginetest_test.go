@@ -14,8 +14,7 @@ import (
 	"example.com/rotator/rotation/generic"
 )
 
-// harness has no target; whoever opens with a value is one who checks its form
-// by another program.
+// harness has no target: opening a value checks its format with another program.
 type harness struct {
 	env    map[string]string
 	first  string
@@ -23,7 +22,7 @@ type harness struct {
 	open   func(v engine.Value) error
 }
 
-// fielded is the engine, and tells the suite which fields the options name.
+// fielded is the engine with the fields that its options name, for the suite.
 type fielded struct {
 	*generic.Engine
 	fields []string
@@ -37,21 +36,24 @@ func (e fielded) Kind() engine.Kind {
 
 func TestEngineWithABarePassword(t *testing.T) {
 	enginetest.Run(t, func(*testing.T) enginetest.Harness {
-		return &harness{env: map[string]string{"ENGINE": "generic"}, first: "initial-Passw0rd", open: func(v engine.Value) error {
-			if len(v.Reveal()) < 16 {
-				return engine.LoginRefused
-			}
-			return nil
-		}}
+		return &harness{env: map[string]string{"ENGINE": "generic"}, first: "initial-Passw0rd",
+			open: func(v engine.Value) error {
+				if len(v.Reveal()) < 16 {
+					return engine.LoginRefused
+				}
+				return nil
+			}}
 	})
 }
 
 func TestEngineWithAKeyPairInFields(t *testing.T) {
 	private, public := sshPair(t)
-	first := engine.StringValue(`{"engine":"generic","owner":"ci"}`).With("private_key", private).With("public_key", public)
+	first := engine.StringValue(`{"engine":"generic","owner":"ci"}`).With("private_key", private).
+		With("public_key", public)
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 		return &harness{
-			env:    map[string]string{"ROTATOR_GENERIC_KIND": "ed25519", "ROTATOR_GENERIC_ENCODING": "openssh", "ROTATOR_GENERIC_FIELD": "private_key, public_key"},
+			env: map[string]string{"ROTATOR_GENERIC_KIND": "ed25519", "ROTATOR_GENERIC_ENCODING": "openssh",
+				"ROTATOR_GENERIC_FIELD": "private_key, public_key"},
 			first:  string(first.Reveal()),
 			fields: []string{"private_key", "public_key"},
 			open: func(v engine.Value) error {
@@ -82,8 +84,7 @@ func (h *harness) Open(_ context.Context, v engine.Value) error { return h.open(
 
 func (h *harness) Restore(context.Context, engine.Value) error { return errors.ErrUnsupported }
 
-// tool runs a program on a file with the key and returns what it prints, without
-// a comment, or "" where it fails.
+// tool runs a program on a file with the key and returns its output without a comment, or "" if it fails.
 func tool(t testing.TB, key string, program string, args ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "key")
@@ -104,11 +105,12 @@ func tool(t testing.TB, key string, program string, args ...string) string {
 	return text
 }
 
-// sshPair makes a key pair by OpenSSH's own program.
+// sshPair generates a key pair with ssh-keygen.
 func sshPair(t testing.TB) (private, public string) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "id")
-	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path).CombinedOutput(); err != nil {
+	if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", path).
+		CombinedOutput(); err != nil {
 		t.Fatalf("ssh-keygen: %v: %s", err, out)
 	}
 	a, err := os.ReadFile(path)

@@ -8,13 +8,13 @@ import (
 	"unicode/utf8"
 )
 
-// encodings returns how many bytes a current value has in each of the encodings that it may be in. A
-// value of fewer bytes than are made here, or one that looks like words, is a placeholder and has none.
+// encodings returns a value's length in bytes in each encoding it may be in. A placeholder, short or words, has none.
 func encodings(value string, binary bool) map[string]int {
 	found := map[string]int{}
 	const hexLetters, small, capital = "abcdefABCDEF", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 	mixed := strings.ContainsAny(value, small) && strings.ContainsAny(value, capital)
-	likely := map[string]bool{"binary": binary, "hex": !binary && strings.ContainsAny(value, hexLetters), "base64": !binary && mixed, "base64url": !binary && mixed}
+	likely := map[string]bool{"binary": binary, "hex": !binary && strings.ContainsAny(value, hexLetters),
+		"base64": !binary && mixed, "base64url": !binary && mixed}
 	for _, c := range codings {
 		raw, err := c.read(value)
 		if err == nil && likely[c.name] && len(raw) >= fewest && found["hex"] == 0 {
@@ -24,7 +24,6 @@ func encodings(value string, binary bool) map[string]int {
 	return found
 }
 
-// isPEM reports whether a current value is a key and no placeholder.
 func isPEM(value string) bool {
 	block, _ := pem.Decode([]byte(value))
 	return block != nil

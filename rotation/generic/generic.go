@@ -1,6 +1,5 @@
-// Package generic makes random values that no system has to be told: keys for HMAC and for signing
-// tokens, passwords that others fetch, key pairs. Those who check with such a value also accept the one
-// before, AWSPREVIOUS, for as long as it may be in use.
+// Package generic generates random values that no target has to accept: keys for HMAC and signing, passwords that
+// others fetch, key pairs. Consumers must also accept the previous value, AWSPREVIOUS, as long as it may be in use.
 package generic
 
 import (
@@ -11,13 +10,13 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Engine makes random values.
+// Engine generates random values.
 type Engine struct{}
 
 // New returns the engine.
 func New() *Engine { return &Engine{} }
 
-// The options, which are the owner's: they concern nothing but the secret itself.
+// The secret's owner may set the options by tags: they affect only the secret itself.
 const (
 	kindOption     = "generic-kind"
 	fieldOption    = "generic-field"
@@ -26,7 +25,7 @@ const (
 )
 
 // Kind describes the engine. Without options it does what AWS's RotationTemplate does: the whole value
-// is a password of 32 characters, one of each type at least.
+// is a password of 32 characters, with at least one of each type.
 // Source: https://github.com/aws-samples/aws-secrets-manager-rotation-lambdas (SecretsManagerRotationTemplate)
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
@@ -39,19 +38,16 @@ func (*Engine) Kind() engine.Kind {
 	}
 }
 
-// maker makes and checks values of one kind, in one encoding.
 type maker interface {
-	// make returns what is secret, and a public key or "".
+	// make returns a new secret, and its public key or "".
 	make(r *engine.Request) (secret, public string, err error)
-	// check says what is wrong with them, or nil. public is "" where the secret has no place for it.
+	// check returns what is wrong with the value, or nil. public is "" if it is not stored.
 	check(secret, public string) error
-	// keeps says how the form of current ones would change, or nil, as for a placeholder.
+	// keeps returns how the format of the current value would change, or nil. A placeholder has no format.
 	keeps(secret, public string, binary bool) error
-	// pair reports whether there is a public key.
 	pair() bool
 }
 
-// CheckOptions judges the engine's own settings.
 func (*Engine) CheckOptions(r *engine.Request) error {
 	_, err := makerFor(r)
 	return err
@@ -63,7 +59,8 @@ func makerFor(r *engine.Request) (maker, error) {
 	switch kind {
 	case "", "password":
 		if encoding != "" {
-			return nil, engine.Errorf(engine.InvalidConfiguration, "leave "+engine.OptionName(encodingOption)+" out, or choose another "+kindOption, "a password has no encoding")
+			return nil, engine.Errorf(engine.InvalidConfiguration, "remove "+engine.OptionName(encodingOption)+
+				", or choose another "+kindOption, "a password has no encoding")
 		}
 		return password{}, nil
 	case "bytes":
@@ -72,7 +69,6 @@ func makerFor(r *engine.Request) (maker, error) {
 	return newKeyPair(kind, encoding)
 }
 
-// part is where a value keeps what one maker makes.
 type part struct {
 	field  string // of the secret, or "" for the whole value
 	public string // the field of the public key, or ""
@@ -94,7 +90,7 @@ func (p part) get(v engine.Value) (secret, public string) {
 	return secret, public
 }
 
-// read returns the maker and the parts that the options name, of which the value has all.
+// read returns the maker and the parts that the options name. The value has all of them.
 func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 	const advice = "name the fields that change in the tag rotator:" + fieldOption
 	m, err := makerFor(r)
@@ -107,15 +103,16 @@ func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 	fields := r.SecretFields
 	switch {
 	case len(fields) == 0 && v.IsObject():
-		return invalid(advice, "the value is a JSON object, and no field of it is named")
+		return invalid(advice, "the value is a JSON object, but no field to rotate is named")
 	case len(fields) == 0 && v.IsZero():
 		return invalid(advice, "there is no value")
 	case len(fields) == 0:
 		return m, []part{{}}, nil
 	case !v.IsObject():
-		return invalid("remove the tag rotator:"+fieldOption+", or store a JSON object", "the value has no fields: %s", v.Fault())
+		return invalid("remove the tag rotator:"+fieldOption+" or store JSON", "the value has no fields: %s", v.Fault())
 	case m.pair() && len(fields) > 2:
-		return invalid(advice+": the private key's, and the public key's if it is to be stored", "a key pair has %d fields", len(fields))
+		return invalid(advice+": the private key's, then optionally the public key's",
+			"a key pair takes one or two fields, not %d", len(fields))
 	}
 	var faults []string
 	for i, name := range fields {
@@ -123,11 +120,11 @@ func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 			faults = append(faults, name+" is missing")
 		}
 		if name == "engine" || slices.Contains(fields[:i], name) {
-			faults = append(faults, name+" cannot be one of them")
+			faults = append(faults, name+" is reserved or repeated")
 		}
 	}
 	if faults != nil {
-		return invalid(advice, "the fields of the value do not suit: %s", strings.Join(faults, ", "))
+		return invalid(advice, "the named fields cannot be rotated: %s", strings.Join(faults, ", "))
 	}
 	if m.pair() {
 		return m, []part{{fields[0], strings.Join(fields[1:], "")}}, nil
@@ -139,10 +136,10 @@ func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 	return m, parts, nil
 }
 
-// keeps refuses to change the form of a current value: those who read it expect that form. An
-// option, which whoever may tag the secret can set, is not enough.
+// keeps refuses to change a value's format, which readers expect, even by an option: whoever tags the secret sets it.
 func keeps(r *engine.Request, m maker, parts []part) error {
-	const advice = "set " + kindOption + ", " + encodingOption + " and " + bytesOption + " to the form of the current value; to change the form, first store a placeholder such as \"x\""
+	const advice = "set " + kindOption + ", " + encodingOption + " and " + bytesOption +
+		" to match the current value; to change the format, first store a placeholder such as \"x\""
 	for _, name := range r.SecretFields {
 		if raw := r.Current.JSON(name); raw[0] != '"' && raw[0] != 'n' {
 			return engine.Errorf(engine.InvalidSecret, advice, "the field %s is not text", name)
@@ -151,13 +148,13 @@ func keeps(r *engine.Request, m maker, parts []part) error {
 	for _, p := range parts {
 		secret, public := p.get(r.Current)
 		if err := m.keeps(secret, public, r.Current.IsBinary()); err != nil {
-			return engine.Errorf(engine.InvalidSecret, advice, "the form would change: %s %w", p, err)
+			return engine.Errorf(engine.InvalidSecret, advice, "the format would change: %s %w", p, err)
 		}
 	}
 	return nil
 }
 
-// Next returns the current value with new secrets in it, another one in each part.
+// Next returns the current value with a different new secret in each part.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	m, parts, err := read(r, r.Current)
 	if err == nil {
@@ -179,7 +176,8 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 		case p.field == "":
 			next = engine.StringValue(secret)
 		case binary:
-			return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set "+encodingOption+" to base64, base64url or hex", "a field cannot hold bytes")
+			return engine.Value{}, engine.Errorf(engine.InvalidConfiguration,
+				"set "+encodingOption+" to base64, base64url or hex", "a field cannot hold bytes")
 		default:
 			next = next.With(p.field, secret)
 		}
@@ -190,7 +188,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return next, nil
 }
 
-// DryRun checks the new value as it will be read.
+// DryRun checks the new value the way testSecret will.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.Verify(ctx, r, r.Pending)
 }
@@ -198,8 +196,7 @@ func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 // Set has nothing to do: there is no target.
 func (*Engine) Set(context.Context, *engine.Request) error { return nil }
 
-// Verify checks that the value has the form: it can be read as its kind, and a key pair belongs
-// together. The error has the cause InvalidSecret.
+// Verify checks that the value is of its kind and that a pair's keys match. The error has the cause InvalidSecret.
 func (e *Engine) Verify(_ context.Context, r *engine.Request, v engine.Value) error {
 	const advice = "compare the value with the options " + kindOption + " and " + encodingOption
 	m, parts, err := read(r, v)

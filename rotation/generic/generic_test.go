@@ -27,10 +27,10 @@ import (
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
-// rotate rotates a secret with a first value once, by the core and the simulated
-// Secrets Manager, and returns the new value. edit is called on the pending value
-// before testSecret.
-func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(engine.Value) engine.Value) (engine.Value, error) {
+// rotate rotates a secret once, with the machine and the simulated Secrets Manager, and returns the new value. edit
+// is called on the pending value before testSecret.
+func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(engine.Value) engine.Value) (
+	engine.Value, error) {
 	t.Helper()
 	simulator := sim.New(sim.Options{MaxAttempts: 1})
 	server, err := sim.Serve(simulator, "127.0.0.1:0")
@@ -38,7 +38,8 @@ func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(e
 		t.Fatal(err)
 	}
 	defer server.Close()
-	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	r, err := rotation.New(rotation.Config{
 		Engines: []engine.Engine{generic.New()},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return edited{client, edit}, nil },
@@ -49,17 +50,19 @@ func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(e
 		return first, err // an option that can be judged without a secret
 	}
 	var failure error
-	simulator.RegisterFunction(functionARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
-		var e rotation.Event
-		if err := e.UnmarshalJSON(payload); err != nil {
-			return nil, "", err
-		}
-		if failure = r.Handle(ctx, e); failure != nil {
-			return nil, "Unhandled", nil
-		}
-		return nil, "", nil
-	}))
-	in := &secretsmanager.CreateSecretInput{Name: aws.String("generic"), ClientRequestToken: aws.String(uuid.NewString())}
+	simulator.RegisterFunction(functionARN,
+		sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+			var e rotation.Event
+			if err := e.UnmarshalJSON(payload); err != nil {
+				return nil, "", err
+			}
+			if failure = r.Handle(ctx, e); failure != nil {
+				return nil, "Unhandled", nil
+			}
+			return nil, "", nil
+		}))
+	in := &secretsmanager.CreateSecretInput{Name: aws.String("generic"),
+		ClientRequestToken: aws.String(uuid.NewString())}
 	if first.IsBinary() {
 		in.SecretBinary = first.Reveal()
 	} else {
@@ -68,10 +71,11 @@ func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(e
 	if _, err := client.CreateSecret(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: in.Name, RotationLambdaARN: aws.String(functionARN), ClientRequestToken: aws.String(uuid.NewString())}); err != nil {
+	if _, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: in.Name,
+		RotationLambdaARN: aws.String(functionARN), ClientRequestToken: aws.String(uuid.NewString())}); err != nil {
 		t.Fatal(err)
 	}
-	_ = simulator.WaitRotation(t.Context(), "generic") // failure tells it in full
+	_ = simulator.WaitRotation(t.Context(), "generic") // failure has the whole error
 	out, err := client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: in.Name})
 	if err != nil {
 		t.Fatal(err)
@@ -82,13 +86,14 @@ func rotate(t *testing.T, first engine.Value, env map[string]string, edit func(e
 	return engine.BinaryValue(out.SecretBinary), failure
 }
 
-// edited is a client whose pending value somebody has changed on its way.
+// edited is a client that changes the pending value before it is stored.
 type edited struct {
 	*secretsmanager.Client
 	edit func(engine.Value) engine.Value
 }
 
-func (c edited) PutSecretValue(ctx context.Context, in *secretsmanager.PutSecretValueInput, o ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error) {
+func (c edited) PutSecretValue(ctx context.Context, in *secretsmanager.PutSecretValueInput,
+	o ...func(*secretsmanager.Options)) (*secretsmanager.PutSecretValueOutput, error) {
 	if c.edit != nil {
 		in.SecretString = aws.String(string(c.edit(engine.StringValue(*in.SecretString)).Reveal()))
 	}
@@ -103,7 +108,7 @@ func options(pairs ...string) map[string]string {
 	return env
 }
 
-func TestABareStringBecomesAPasswordAsByAWSsTemplate(t *testing.T) {
+func TestBareStringBecomesAPasswordLikeAWSsTemplate(t *testing.T) {
 	v, err := rotate(t, engine.StringValue("initial"), options(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +140,8 @@ func TestBytesInEveryEncoding(t *testing.T) {
 		{"binary", "4096", engine.StringValue("old"), nil, 4096},
 		{"hex", "", engine.BinaryValue([]byte("old")), hex.DecodeString, 32},
 	} {
-		v, err := rotate(t, c.first, options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", c.encoding, "ROTATOR_GENERIC_BYTES", c.length), nil)
+		v, err := rotate(t, c.first, options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", c.encoding,
+			"ROTATOR_GENERIC_BYTES", c.length), nil)
 		if err != nil {
 			t.Errorf("%s: %v", c.encoding, err)
 			continue
@@ -152,8 +158,9 @@ func TestBytesInEveryEncoding(t *testing.T) {
 	}
 }
 
-func TestFieldsGetSecretsOfTheirOwnAndTheRestStays(t *testing.T) {
-	first := engine.StringValue(`{"engine": "generic", "issuer": "https://example.com", "access": "a", "refresh": "b", "n": 1.50}`)
+func TestEachFieldGetsItsOwnSecretAndTheRestStays(t *testing.T) {
+	first := engine.StringValue(
+		`{"engine": "generic", "issuer": "https://example.com", "access": "a", "refresh": "b", "n": 1.50}`)
 	v, err := rotate(t, first, options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_FIELD", "access,refresh"), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -161,28 +168,33 @@ func TestFieldsGetSecretsOfTheirOwnAndTheRestStays(t *testing.T) {
 	access, _ := v.Text("access")
 	refresh, _ := v.Text("refresh")
 	if len(access) != 44 || len(refresh) != 44 || access == refresh || !v.EqualBut(first, "access", "refresh") {
-		t.Errorf("%d and %d characters; the rest is the same: %v", len(access), len(refresh), v.EqualBut(first, "access", "refresh"))
+		t.Errorf("%d and %d characters; the rest is the same: %v", len(access), len(refresh),
+			v.EqualBut(first, "access", "refresh"))
 	}
 }
 
-// The core knows the fields by the option alone.
-func TestAnEditOfAnotherFieldIsSeen(t *testing.T) {
+// Only the option tells the machine which fields change.
+func TestEditOfAnotherFieldIsDetected(t *testing.T) {
 	first := engine.StringValue(`{"engine":"generic","issuer":"a","key":"k"}`)
-	_, err := rotate(t, first, options("ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("issuer", "b") })
+	_, err := rotate(t, first, options("ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value {
+		return v.With("issuer", "b")
+	})
 	if engine.CauseOf(err) != engine.SecretEdited {
 		t.Errorf("%v", err)
 	}
 }
 
-// OpenSSL and OpenSSH read what is made, and find the same public key.
-func TestKeyPairsAreReadByOpenSSLAndOpenSSH(t *testing.T) {
-	for _, kind := range []string{"ed25519", "rsa-2048", "rsa-3072", "rsa-4096", "ecdsa-p256", "ecdsa-p384", "ecdsa-p521"} {
+// OpenSSL and OpenSSH read the generated keys and derive the same public key.
+func TestOpenSSLAndOpenSSHReadKeyPairs(t *testing.T) {
+	for _, kind := range []string{"ed25519", "rsa-2048", "rsa-3072", "rsa-4096", "ecdsa-p256",
+		"ecdsa-p384", "ecdsa-p521"} {
 		for _, encoding := range []string{"pem", "openssh"} {
 			if encoding == "openssh" && (kind == "rsa-3072" || kind == "rsa-4096") {
-				continue // slow to make, and no other code than rsa-2048
+				continue // slow to generate, by the same code as rsa-2048
 			}
 			first := engine.StringValue(`{"engine":"generic","key":"","public":""}`)
-			v, err := rotate(t, first, options("ROTATOR_GENERIC_KIND", kind, "ROTATOR_GENERIC_ENCODING", encoding, "ROTATOR_GENERIC_FIELD", "key public"), nil)
+			v, err := rotate(t, first, options("ROTATOR_GENERIC_KIND", kind, "ROTATOR_GENERIC_ENCODING", encoding,
+				"ROTATOR_GENERIC_FIELD", "key public"), nil)
 			if err != nil {
 				t.Errorf("%s %s: %v", kind, encoding, err)
 				continue
@@ -194,7 +206,7 @@ func TestKeyPairsAreReadByOpenSSLAndOpenSSH(t *testing.T) {
 				got = tool(t, key, "openssl", "pkey", "-pubout", "-in")
 			}
 			if got == "" || got != strings.TrimSpace(public) {
-				t.Errorf("%s %s: the tool finds\n%s\nand not\n%s", kind, encoding, got, public)
+				t.Errorf("%s %s: the tool finds\n%s\nnot\n%s", kind, encoding, got, public)
 			}
 		}
 	}
@@ -205,11 +217,12 @@ func TestKeyPairsAreReadByOpenSSLAndOpenSSH(t *testing.T) {
 	}
 }
 
-// The pending value is damaged on its way; testSecret is not fooled.
-func TestVerifyRefusesWhatHasNotTheForm(t *testing.T) {
+// The pending value is damaged before it is stored; testSecret detects it.
+func TestVerifyRefusesMalformedValues(t *testing.T) {
 	private, public := sshPair(t)
 	_, other := sshPair(t)
-	pair := []string{"ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_ENCODING", "openssh", "ROTATOR_GENERIC_FIELD", "key,public"}
+	pair := []string{"ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_ENCODING", "openssh", "ROTATOR_GENERIC_FIELD",
+		"key,public"}
 	first := engine.StringValue(`{"engine":"generic","key":"","public":""}`)
 	for _, c := range []struct {
 		name string
@@ -217,30 +230,41 @@ func TestVerifyRefusesWhatHasNotTheForm(t *testing.T) {
 		edit func(engine.Value) engine.Value
 		want string
 	}{
-		{"a true pair of OpenSSH's own, with a comment", options(pair...), func(v engine.Value) engine.Value {
+		{"a pair from ssh-keygen, with a comment", options(pair...), func(v engine.Value) engine.Value {
 			return v.With("key", private).With("public", public+" me@host")
 		}, ""},
-		{"another's public key", options(pair...), func(v engine.Value) engine.Value { return v.With("public", other) }, "do not belong together"},
-		{"no public key", options(pair...), func(v engine.Value) engine.Value { return v.With("public", "") }, "is empty"},
-		{"a key that is cut off", options(pair...), func(v engine.Value) engine.Value {
+		{"another's public key", options(pair...), func(v engine.Value) engine.Value { return v.With("public", other) },
+			"do not match"},
+		{"no public key", options(pair...), func(v engine.Value) engine.Value { return v.With("public", "") },
+			"is empty"},
+		{"a truncated key", options(pair...), func(v engine.Value) engine.Value {
 			s, _ := v.Text("key")
 			return v.With("key", s[:len(s)/2])
 		}, "is not one private key"},
-		{"a key of another kind", options("ROTATOR_GENERIC_KIND", "ecdsa-p384", "ROTATOR_GENERIC_ENCODING", "openssh", "ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("key", private) }, "is not a key of the kind"},
-		{"OpenSSH's form for PEM", options("ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("key", private) }, "is not of the form PRIVATE KEY"},
-		{"bytes that are no hex", options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "hex", "ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("key", "zz") }, "is not hex"},
-		{"an empty password", options("ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("key", "") }, "is empty"},
+		{"a key of another kind", options("ROTATOR_GENERIC_KIND", "ecdsa-p384", "ROTATOR_GENERIC_ENCODING", "openssh",
+			"ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("key", private) },
+			"is not a key of type"},
+		{"OpenSSH's format in place of PEM", options("ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_FIELD", "key"),
+			func(v engine.Value) engine.Value { return v.With("key", private) },
+			"is not a PEM block of type PRIVATE KEY"},
+		{"bytes that are not hex", options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "hex",
+			"ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value { return v.With("key", "zz") },
+			"is not hex"},
+		{"an empty password", options("ROTATOR_GENERIC_FIELD", "key"), func(v engine.Value) engine.Value {
+			return v.With("key", "")
+		}, "is empty"},
 	} {
 		_, err := rotate(t, first, c.env, c.edit)
-		if c.want == "" && err != nil || c.want != "" && (engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(fmt.Sprint(err), c.want) || !strings.Contains(fmt.Sprint(err), "testSecret")) {
+		if c.want == "" && err != nil || c.want != "" && (engine.CauseOf(err) != engine.InvalidSecret ||
+			!strings.Contains(fmt.Sprint(err), c.want) || !strings.Contains(fmt.Sprint(err), "testSecret")) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 }
 
-// Those who read a value expect its form, and whoever may tag the secret could choose another. A
-// placeholder has no form.
-func TestFormOfAValueNeverChanges(t *testing.T) {
+// Readers of a value expect its format, and anyone who may tag the secret could choose another. A placeholder has no
+// format.
+func TestFormatOfAValueNeverChanges(t *testing.T) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		t.Fatal(err)
@@ -262,49 +286,66 @@ func TestFormOfAValueNeverChanges(t *testing.T) {
 		env   map[string]string
 		want  string // of the error
 	}{
-		"PKCS #1 becomes PKCS #8":          {text(pkcs1), options(kind, "rsa-2048"), "is not of the form PRIVATE KEY"},
-		"RSA becomes Ed25519":              {text(pkcs8), options(kind, "ed25519"), "is not a key of the kind ed25519"},
-		"RSA of more bits":                 {text(pkcs8), options(kind, "rsa-3072"), "is not a key of the kind rsa-3072"},
-		"OpenSSH's becomes PKCS #8":        {text(ssh), options(kind, "ed25519"), "is not of the form PRIVATE KEY"},
-		"a key becomes a password":         {text(pkcs8), options(), "is in PEM"},
-		"a key becomes bytes":              {text(pkcs8), options(kind, "bytes"), "is in PEM"},
-		"hex becomes base64":               {text(hex.EncodeToString(random[:32])), options(kind, "bytes"), "is 32 bytes in hex and would become 32 in base64"},
-		"hex becomes a password":           {text(hex.EncodeToString(random[:16])), options(), "is 16 bytes in hex"},
-		"base64 becomes a password":        {text(base64.StdEncoding.EncodeToString(random[:32])), options(), "is 32 bytes in base64"},
-		"base64 becomes base64url":         {text(base64.StdEncoding.EncodeToString(random[:32])), options(kind, "bytes", encoding, "base64url"), "would become 32 in base64url"},
-		"base64 becomes binary":            {text(base64.StdEncoding.EncodeToString(random[:32])), options(kind, "bytes", encoding, "binary"), "would become 32 in binary"},
-		"binary becomes hex":               {engine.BinaryValue(random[:32]), options(kind, "bytes", encoding, "hex"), "is 32 bytes in binary"},
-		"64 bytes become 32":               {text(base64.StdEncoding.EncodeToString(random)), options(kind, "bytes"), "is 64 bytes in base64 and would become 32 in base64"},
-		"64 bytes become 32 by an option":  {text(base64.StdEncoding.EncodeToString(random)), options(kind, "bytes", length, "32"), "is 64 bytes"},
-		"16 bytes become 32":               {engine.BinaryValue(random[:16]), options(kind, "bytes"), "is 16 bytes"},
-		"bytes become a password":          {engine.BinaryValue(append(random[:31:31], 0xff)), options(), "is bytes"},
-		"a key's bytes become PEM":         {engine.BinaryValue(der), options(kind, "rsa-2048"), "in binary and would become a key in PEM"},
-		"a key's seed becomes PEM":         {text(hex.EncodeToString(random[:32])), options(kind, "ed25519"), "in hex and would become a key in PEM"},
-		"a number becomes text":            {field("123456"), options("ROTATOR_GENERIC_FIELD", "key"), "is not text"},
-		"an object becomes text":           {field(`{"k":"x"}`), options("ROTATOR_GENERIC_FIELD", "key"), "is not text"},
-		"16 bytes become 32 by an option":  {text(hex.EncodeToString(random[:16])), options(kind, "bytes", encoding, "hex", length, "32"), ""},
-		"hex stays hex":                    {text(hex.EncodeToString(random[:32])), options(kind, "bytes", encoding, "hex"), ""},
-		"base64 without padding is either": {text(base64.StdEncoding.EncodeToString(random[:48])), options(kind, "bytes", length, "48"), ""},
-		"a key stays":                      {text(pkcs8), options(kind, "rsa-2048"), ""},
-		"a pair stays":                     {engine.StringValue(`{"engine":"generic"}`).With("key", ssh).With("public", public), options(kind, "ed25519", encoding, "openssh", "ROTATOR_GENERIC_FIELD", "key public"), ""},
-		"a password without punctuation":   {text("Zq8RmKp2VtXw4yBn7cDf9gHj3kLs5aQe"), options("EXCLUDE_PUNCTUATION", "true"), ""},
-		"a placeholder for bytes":          {text("placeholder"), options(kind, "bytes", encoding, "hex"), ""},
-		"a placeholder for a key":          {text("change me"), options(kind, "ed25519"), ""},
-		"a password in a SecretBinary":     {engine.BinaryValue([]byte("first-Passw0rd-in-binary")), options(), ""},
-		"null is a placeholder":            {field("null"), options("ROTATOR_GENERIC_FIELD", "key"), ""},
+		"PKCS #1 becomes PKCS #8":   {text(pkcs1), options(kind, "rsa-2048"), "is not a PEM block of type PRIVATE KEY"},
+		"RSA becomes Ed25519":       {text(pkcs8), options(kind, "ed25519"), "is not a key of type ed25519"},
+		"RSA of more bits":          {text(pkcs8), options(kind, "rsa-3072"), "is not a key of type rsa-3072"},
+		"OpenSSH's becomes PKCS #8": {text(ssh), options(kind, "ed25519"), "is not a PEM block of type PRIVATE KEY"},
+		"a key becomes a password":  {text(pkcs8), options(), "is in PEM"},
+		"a key becomes bytes":       {text(pkcs8), options(kind, "bytes"), "is in PEM"},
+		"hex becomes base64": {text(hex.EncodeToString(random[:32])), options(kind, "bytes"),
+			"is 32 bytes in hex and would become 32 in base64"},
+		"hex becomes a password": {text(hex.EncodeToString(random[:16])), options(), "is 16 bytes in hex"},
+		"base64 becomes a password": {text(base64.StdEncoding.EncodeToString(random[:32])),
+			options(), "is 32 bytes in base64"},
+		"base64 becomes base64url": {text(base64.StdEncoding.EncodeToString(random[:32])),
+			options(kind, "bytes", encoding, "base64url"), "would become 32 in base64url"},
+		"base64 becomes binary": {text(base64.StdEncoding.EncodeToString(random[:32])),
+			options(kind, "bytes", encoding, "binary"), "would become 32 in binary"},
+		"binary becomes hex": {engine.BinaryValue(random[:32]), options(kind, "bytes", encoding, "hex"),
+			"is 32 bytes in binary"},
+		"64 bytes become 32": {text(base64.StdEncoding.EncodeToString(random)), options(kind, "bytes"),
+			"is 64 bytes in base64 and would become 32 in base64"},
+		"64 bytes become 32 by an option": {text(base64.StdEncoding.EncodeToString(random)),
+			options(kind, "bytes", length, "32"), "is 64 bytes"},
+		"16 bytes become 32":      {engine.BinaryValue(random[:16]), options(kind, "bytes"), "is 16 bytes"},
+		"bytes become a password": {engine.BinaryValue(append(random[:31:31], 0xff)), options(), "is bytes"},
+		"a key's bytes become PEM": {engine.BinaryValue(der), options(kind, "rsa-2048"),
+			"in binary and would become a key in PEM"},
+		"a key's seed becomes PEM": {text(hex.EncodeToString(random[:32])), options(kind, "ed25519"),
+			"in hex and would become a key in PEM"},
+		"a number becomes text": {field("123456"), options("ROTATOR_GENERIC_FIELD", "key"), "is not text"},
+		"an object becomes text": {field(`{"k":"x"}`), options("ROTATOR_GENERIC_FIELD", "key"),
+			"is not text"},
+		"16 bytes become 32 by an option": {text(hex.EncodeToString(random[:16])),
+			options(kind, "bytes", encoding, "hex", length, "32"), ""},
+		"hex stays hex": {text(hex.EncodeToString(random[:32])),
+			options(kind, "bytes", encoding, "hex"), ""},
+		"base64 without padding is either": {text(base64.StdEncoding.EncodeToString(random[:48])),
+			options(kind, "bytes", length, "48"), ""},
+		"a key stays": {text(pkcs8), options(kind, "rsa-2048"), ""},
+		"a pair stays": {engine.StringValue(`{"engine":"generic"}`).With("key", ssh).
+			With("public", public), options(kind, "ed25519", encoding, "openssh", "ROTATOR_GENERIC_FIELD",
+			"key public"), ""},
+		"a password without punctuation": {text("Zq8RmKp2VtXw4yBn7cDf9gHj3kLs5aQe"),
+			options("EXCLUDE_PUNCTUATION", "true"), ""},
+		"a placeholder for bytes":      {text("placeholder"), options(kind, "bytes", encoding, "hex"), ""},
+		"a placeholder for a key":      {text("change me"), options(kind, "ed25519"), ""},
+		"a password in a SecretBinary": {engine.BinaryValue([]byte("first-Passw0rd-in-binary")), options(), ""},
+		"null is a placeholder":        {field("null"), options("ROTATOR_GENERIC_FIELD", "key"), ""},
 	} {
 		v, err := rotate(t, c.first, c.env, nil)
 		if c.want == "" {
 			if err != nil || v.Equal(c.first) {
 				t.Errorf("%s: %v", name, err)
 			}
-		} else if engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "createSecret") || !v.Equal(c.first) {
+		} else if engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(err.Error(), c.want) ||
+			!strings.Contains(err.Error(), "createSecret") || !v.Equal(c.first) {
 			t.Errorf("%s: %v; unchanged %v", name, err, v.Equal(c.first))
 		}
 	}
 }
 
-func TestOptionsThatCannotBeAreToldAndNothingChanges(t *testing.T) {
+func TestInvalidOptionsAreReportedAndChangeNothing(t *testing.T) {
 	object := engine.StringValue(`{"engine":"generic","key":"k"}`)
 	for _, c := range []struct {
 		first engine.Value
@@ -312,18 +353,24 @@ func TestOptionsThatCannotBeAreToldAndNothingChanges(t *testing.T) {
 		cause engine.Cause
 		want  string
 	}{
-		{object, options(), engine.InvalidSecret, "no field of it is named"},
+		{object, options(), engine.InvalidSecret, "no field to rotate is named"},
 		{object, options("ROTATOR_GENERIC_FIELD", "kye"), engine.InvalidSecret, "kye is missing"},
-		{object, options("ROTATOR_GENERIC_FIELD", "engine"), engine.InvalidSecret, "engine cannot be"},
-		{object, options("ROTATOR_GENERIC_FIELD", "key,key"), engine.InvalidSecret, "key cannot be"},
-		{object, options("ROTATOR_GENERIC_FIELD", "key,engine,a", "ROTATOR_GENERIC_KIND", "ed25519"), engine.InvalidSecret, "has 3 fields"},
-		{object, options("ROTATOR_GENERIC_FIELD", "key", "ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "binary"), engine.InvalidConfiguration, "cannot hold bytes"},
+		{object, options("ROTATOR_GENERIC_FIELD", "engine"), engine.InvalidSecret, "engine is reserved"},
+		{object, options("ROTATOR_GENERIC_FIELD", "key,key"), engine.InvalidSecret, "key is reserved"},
+		{object, options("ROTATOR_GENERIC_FIELD", "key,engine,a", "ROTATOR_GENERIC_KIND", "ed25519"),
+			engine.InvalidSecret, "not 3"},
+		{object, options("ROTATOR_GENERIC_FIELD", "key", "ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING",
+			"binary"), engine.InvalidConfiguration, "cannot hold bytes"},
 		{engine.StringValue("x"), options("ROTATOR_GENERIC_FIELD", "key"), engine.InvalidSecret, "has no fields"},
 		{engine.StringValue("x"), options("ROTATOR_GENERIC_KIND", "dsa"), engine.InvalidConfiguration, `"dsa"`},
-		{engine.StringValue("x"), options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_BYTES", "8"), engine.InvalidConfiguration, "16 to 4096"},
-		{engine.StringValue("x"), options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "pem"), engine.InvalidConfiguration, `"pem"`},
-		{engine.StringValue("x"), options("ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_ENCODING", "hex"), engine.InvalidConfiguration, `"hex"`},
-		{engine.StringValue("x"), options("ROTATOR_GENERIC_ENCODING", "hex"), engine.InvalidConfiguration, "has no encoding"},
+		{engine.StringValue("x"), options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_BYTES", "8"),
+			engine.InvalidConfiguration, "16 to 4096"},
+		{engine.StringValue("x"), options("ROTATOR_GENERIC_KIND", "bytes", "ROTATOR_GENERIC_ENCODING", "pem"),
+			engine.InvalidConfiguration, `"pem"`},
+		{engine.StringValue("x"), options("ROTATOR_GENERIC_KIND", "ed25519", "ROTATOR_GENERIC_ENCODING", "hex"),
+			engine.InvalidConfiguration, `"hex"`},
+		{engine.StringValue("x"), options("ROTATOR_GENERIC_ENCODING", "hex"), engine.InvalidConfiguration,
+			"has no encoding"},
 	} {
 		v, err := rotate(t, c.first, c.env, nil)
 		if engine.CauseOf(err) != c.cause || !strings.Contains(fmt.Sprint(err), c.want) || !v.Equal(c.first) {

@@ -20,14 +20,13 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// keyPair makes pairs of keys of one algorithm: as PKCS #8 (RFC 5958) and SubjectPublicKeyInfo
-// (RFC 5280) in PEM, or as OpenSSH has them.
+// keyPair generates key pairs: as PKCS #8 (RFC 5958) and SubjectPublicKeyInfo (RFC 5280) in PEM, or as OpenSSH does.
 type keyPair struct {
 	algorithm string
 	openssh   bool
 }
 
-// algorithms are the ways to make keys, by the names that nameOf gives them.
+// algorithms generate keys, by the names that nameOf returns.
 var algorithms = map[string]func() (crypto.Signer, error){
 	"ed25519":    func() (crypto.Signer, error) { _, k, err := ed25519.GenerateKey(nil); return k, err },
 	"rsa-2048":   func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) },
@@ -38,7 +37,6 @@ var algorithms = map[string]func() (crypto.Signer, error){
 	"ecdsa-p521": func() (crypto.Signer, error) { return ecdsa.GenerateKey(elliptic.P521(), rand.Reader) },
 }
 
-// nameOf returns the algorithm of a key.
 func nameOf(key crypto.PublicKey) string {
 	switch k := key.(type) {
 	case ed25519.PublicKey:
@@ -54,10 +52,12 @@ func nameOf(key crypto.PublicKey) string {
 func newKeyPair(kind, encoding string) (maker, error) {
 	if algorithms[kind] == nil {
 		names := strings.Join(slices.Sorted(maps.Keys(algorithms)), ", ")
-		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(kindOption)+" to password, bytes, "+names, "the kind of value is %q", kind)
+		return nil, engine.Errorf(engine.InvalidConfiguration,
+			"set "+engine.OptionName(kindOption)+" to password, bytes, "+names, "the kind of value is %q", kind)
 	}
 	if !slices.Contains([]string{"", "pem", "openssh"}, encoding) {
-		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(encodingOption)+" to pem or openssh", "the encoding of a key pair is %q", encoding)
+		return nil, engine.Errorf(engine.InvalidConfiguration,
+			"set "+engine.OptionName(encodingOption)+" to pem or openssh", "the encoding of a key pair is %q", encoding)
 	}
 	return keyPair{kind, encoding == "openssh"}, nil
 }
@@ -78,12 +78,11 @@ func (p keyPair) make(*engine.Request) (secret, public string, err error) {
 		block = &pem.Block{Type: "PRIVATE KEY", Bytes: der}
 	}
 	if err != nil {
-		return "", "", engine.Errorf(engine.InternalError, "report this", "no key was made: %w", err)
+		return "", "", engine.Errorf(engine.InternalError, "report this as a bug", "generating the key failed: %w", err)
 	}
 	return string(pem.EncodeToMemory(block)), public, nil
 }
 
-// public writes the public key.
 func (p keyPair) public(key crypto.Signer) (string, error) {
 	if p.openssh {
 		k, err := ssh.NewPublicKey(key.Public())
@@ -107,7 +106,7 @@ func (p keyPair) check(secret, public string) error {
 		kind = "OPENSSH PRIVATE KEY"
 	}
 	if block.Type != kind {
-		return errors.New("is not of the form " + kind)
+		return errors.New("is not a PEM block of type " + kind)
 	}
 	parsed, err := ssh.ParseRawPrivateKey([]byte(secret))
 	if k, ok := parsed.(*ed25519.PrivateKey); ok {
@@ -118,19 +117,19 @@ func (p keyPair) check(secret, public string) error {
 		return errors.New("cannot be read as a private key")
 	}
 	if nameOf(key.Public()) != p.algorithm {
-		return errors.New("is not a key of the kind " + p.algorithm)
+		return errors.New("is not a key of type " + p.algorithm)
 	}
 	if public == "" {
 		return nil
 	}
 	want, err := p.public(key)
 	if err != nil || !p.same(want, public) {
-		return errors.New("and its public key do not belong together")
+		return errors.New("and its public key do not match")
 	}
 	return nil
 }
 
-// same compares public keys as they are written, but for the comment at the end of OpenSSH's.
+// same compares encoded public keys, ignoring the comment at the end of OpenSSH's.
 func (p keyPair) same(a, b string) bool {
 	if !p.openssh {
 		return strings.TrimSpace(a) == strings.TrimSpace(b)

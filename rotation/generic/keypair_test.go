@@ -7,8 +7,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// FuzzCheck: whatever stands in a secret is judged without a panic, and no
-// judgement quotes it.
+// FuzzCheck: any value is checked without a panic, and no error quotes it.
 func FuzzCheck(f *testing.F) {
 	var makers []maker
 	for name := range algorithms {
@@ -19,7 +18,7 @@ func FuzzCheck(f *testing.F) {
 			}
 			makers = append(makers, m)
 			if strings.HasPrefix(name, "rsa-") && name != "rsa-2048" {
-				continue // slow to make
+				continue // slow to generate
 			}
 			secret, public, err := m.make(&engine.Request{})
 			if err != nil {

@@ -12,7 +12,6 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// password makes passwords by the policy in force.
 type password struct{}
 
 func (password) make(r *engine.Request) (secret, public string, err error) {
@@ -21,21 +20,19 @@ func (password) make(r *engine.Request) (secret, public string, err error) {
 
 func (password) check(secret, _ string) error {
 	if secret == "" {
-		return errors.New("is empty or no text")
+		return errors.New("is empty or not text")
 	}
 	return nil
 }
 
 func (password) pair() bool { return false }
 
-// random makes bytes.
 type random struct {
 	length int
-	chosen bool // whether the options have the length
+	chosen bool // whether an option sets the length
 	coding coding
 }
 
-// coding is a way to write bytes.
 type coding struct {
 	name  string
 	write func([]byte) string
@@ -47,10 +44,11 @@ var codings = []coding{
 	{"base64", base64.StdEncoding.EncodeToString, base64.StdEncoding.Strict().DecodeString},
 	// Without padding, as in JSON Web Keys.
 	{"base64url", base64.RawURLEncoding.EncodeToString, base64.RawURLEncoding.Strict().DecodeString},
-	{"binary", func(raw []byte) string { return string(raw) }, func(s string) ([]byte, error) { return []byte(s), nil }},
+	{"binary", func(raw []byte) string { return string(raw) },
+		func(s string) ([]byte, error) { return []byte(s), nil }},
 }
 
-// The fewest bytes cannot be guessed, and the most fit into a secret in every encoding.
+// The fewest bytes cannot be guessed; the most fit into a secret in every encoding.
 const fewest, most = 16, 4096
 
 func newBytes(length, encoding string, binary bool) (maker, error) {
@@ -58,7 +56,8 @@ func newBytes(length, encoding string, binary bool) (maker, error) {
 	if b.chosen {
 		var err error
 		if b.length, err = strconv.Atoi(length); err != nil || b.length < fewest || b.length > most {
-			return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(bytesOption)+" to a whole number from 16 to 4096", "the number of bytes is %q", length)
+			return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(
+				bytesOption)+" to a whole number from 16 to 4096", "the number of bytes is %q", length)
 		}
 	}
 	if encoding == "" && binary {
@@ -66,7 +65,8 @@ func newBytes(length, encoding string, binary bool) (maker, error) {
 	}
 	i := slices.IndexFunc(codings, func(c coding) bool { return c.name == cmp.Or(encoding, "base64") })
 	if i < 0 {
-		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(encodingOption)+" to base64, base64url, hex or binary", "the encoding of bytes is %q", encoding)
+		return nil, engine.Errorf(engine.InvalidConfiguration, "set "+engine.OptionName(encodingOption)+
+			" to base64, base64url, hex or binary", "the encoding of bytes is %q", encoding)
 	}
 	b.coding = codings[i]
 	return b, nil
@@ -74,11 +74,11 @@ func newBytes(length, encoding string, binary bool) (maker, error) {
 
 func (b random) make(*engine.Request) (secret, public string, err error) {
 	raw := make([]byte, b.length)
-	_, _ = rand.Read(raw) // never fails, says crypto/rand
+	_, _ = rand.Read(raw) // never fails
 	return b.coding.write(raw), "", nil
 }
 
-// check reads the bytes. Their number may differ: a longer length can be chosen during a rotation.
+// check reads the bytes. Their number may differ: the option can be raised during a rotation.
 func (b random) check(secret, _ string) error {
 	if _, err := b.coding.read(secret); err != nil {
 		return errors.New("is not " + b.coding.name) // the decoder's error quotes the value

@@ -146,7 +146,7 @@ var shownBy = []struct{ cause, test, file string }{
 	{"InvalidSecret", "TestBadInput", "rotation/postgres/postgres_test.go"},
 	{"RotationDisabled", "TestSecretsThatCannotBeRotated", "internal/function/handler_test.go"},
 	{"VersionNotStaged", "TestSecretsThatCannotBeRotated", "internal/function/handler_test.go"},
-	{"SecretEdited", "TestAnEditOfAnotherFieldIsSeen", "rotation/generic/generic_test.go"},
+	{"SecretEdited", "TestEditOfAnotherFieldIsDetected", "rotation/generic/generic_test.go"},
 	{"SecretsManagerFailed", "TestNoPermission", "internal/function/handler_test.go"},
 	{"SecretsManagerFailed", "TestServiceThatCannotBeAskedIsTold", "internal/function/topology_test.go"},
 	{"OutOfTime", "TestInvocationThatEndsWhileItWaitsIsOutOfTime", "rotation/cause_test.go"},
