@@ -1,15 +1,13 @@
-// Package awscache rotates users of caches that AWS keeps behind an API: ElastiCache, for Valkey and
-// Redis with role-based access control, and MemoryDB. A user has up to two passwords, the API replaces
-// both at once, and the change takes the service a while.
+// Package awscache rotates users of ElastiCache (Valkey and Redis with role-based access control) and of MemoryDB
+// through the AWS API. A user has up to two passwords. The API replaces both in one call, and the change takes a
+// while.
 //
-// The API acts by the function's role, for which any user is as good as any other. So the operator
-// must have said that the user is the secret's: by the function's variables, or by a tag at the user.
-// Another tag says where the user's cache is: whoever wrote the secret may keep a server that accepts
-// any password, so a login proves something only where the operator has named the endpoint.
+// The function's role can change any user equally well. So the operator must state which user belongs to the secret:
+// in the function's variables or by a tag on the user. Another tag names the user's cache. A writer of the secret may
+// run a server that accepts any password, so a login proves something only at the endpoint that the operator named.
 //
-// The API gives the user any password that it is sent. One that stays valid next to the new one must
-// therefore have been accepted at that endpoint. Without a host nothing can be tried; then the new
-// password becomes the only one, in finishSecret.
+// The API sets any password that it is sent. So a password stays valid next to the new one only if that endpoint
+// accepted it. Without a host nothing can be tried; finishSecret then makes the new password the only one.
 package awscache
 
 import (
@@ -30,28 +28,29 @@ import (
 
 // Options are the operator's settings, by the names of AWS's template.
 type Options struct {
-	// SecretARN and UserName, if set, are the one secret that the function rotates and the id of
-	// the user that it must name. A name is not enough, as several users can have it.
+	// SecretARN and UserName, if set, are the only secret that the function rotates and the id, not name, of its user.
 	SecretARN, UserName string
-	// MaxWait bounds the wait for a user to become active, and Interval the pause between two looks.
+	// MaxWait bounds the wait for a user to become active, and Interval the pause between two polls.
 	MaxWait, Interval time.Duration
 }
 
 // ReadOptions reads SECRET_ARN, USER_NAME, MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS and
 // WAITING_RETRY_INTERVAL_IN_SECONDS. The error has the cause InvalidConfiguration.
 func ReadOptions(getenv func(string) string) (Options, error) {
-	o := Options{SecretARN: getenv("SECRET_ARN"), UserName: getenv("USER_NAME"), MaxWait: 600 * time.Second, Interval: 10 * time.Second}
+	o := Options{SecretARN: getenv("SECRET_ARN"), UserName: getenv("USER_NAME"), MaxWait: 600 * time.Second,
+		Interval: 10 * time.Second}
 	if (o.SecretARN == "") != (o.UserName == "") {
-		return o, engine.Errorf(engine.InvalidConfiguration, "set both or none", "only one of SECRET_ARN and USER_NAME is set")
+		return o, engine.Errorf(engine.InvalidConfiguration, "set both or none", "SECRET_ARN or USER_NAME is missing")
 	}
-	for name, to := range map[string]*time.Duration{"MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": &o.MaxWait, "WAITING_RETRY_INTERVAL_IN_SECONDS": &o.Interval} {
+	for name, to := range map[string]*time.Duration{"MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": &o.MaxWait,
+		"WAITING_RETRY_INTERVAL_IN_SECONDS": &o.Interval} {
 		s := getenv(name)
 		if s == "" {
 			continue
 		}
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 1 || n > 86400 {
-			return o, engine.Errorf(engine.InvalidConfiguration, "give it a number of seconds", "%s is %q", name, s)
+			return o, engine.Errorf(engine.InvalidConfiguration, "set 1 to 86400 seconds", "%s is %q", name, s)
 		}
 		*to = time.Duration(n) * time.Second
 	}
@@ -66,7 +65,6 @@ type Engine struct {
 	service  service
 }
 
-// Kind describes the engine.
 func (e *Engine) Kind() engine.Kind {
 	k := e.service.kind
 	k.UserField, k.SecretFields = "username", []string{"password"}
@@ -75,19 +73,18 @@ func (e *Engine) Kind() engine.Kind {
 	return k
 }
 
-// parse reads a value. A password is missing in a secret that was never rotated, and a host where the
-// engine is not to log in: both are "" then.
+// parse reads a value. The password is "" before the first rotation, and the host is "" if the engine must not log in.
 func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error) {
-	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+	const advice = "correct the secret's value; the engine's page describes it"
 	if !v.IsObject() {
-		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "the value cannot be read: %s", v.Fault())
 	}
 	var faults []string
 	id, user, fault := e.service.user(r.Secret, v)
 	if fault != "" {
 		faults = append(faults, fault)
 	}
-	// Put in what may be missing, to check the rest.
+	// Fill in the optional fields, to check the rest.
 	full := v
 	password, isText := v.Text("password")
 	if raw := v.JSON("password"); password == "" && (isText || raw == nil || string(raw) == "null") {
@@ -105,30 +102,32 @@ func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error)
 		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "%s", strings.Join(faults, "; "))
 	}
 	t.Host, t.Password, t.TLSServerName = host, password, "" // the operator names the endpoint
-	if o := e.options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != id || region(user) != region(r.Secret)) {
-		return engine.Target{}, engine.Errorf(engine.TakeoverRefused, "set USER_NAME to the user's id, as names are not unique, and SECRET_ARN to its secret in the same region; or set neither and tag the users",
-			"the function is there for the user %q of the secret %s and no other", o.UserName, o.SecretARN)
+	if o := e.options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != id ||
+		region(user) != region(r.Secret)) {
+		return engine.Target{}, engine.Errorf(engine.TakeoverRefused,
+			"set USER_NAME to the user's id and SECRET_ARN to its secret in the same region; or set neither and tag "+
+				"the users",
+			"the function rotates only the user %q of the secret %s", o.UserName, o.SecretARN)
 	}
 	return t, nil
 }
 
-// region returns the region of an ARN, or "".
 func region(id string) string {
-	a, _ := arn.Parse(id) // the zero ARN on error
+	a, _ := arn.Parse(id)
 	return a.Region
 }
 
-// rule is what both services ask of a password; the API would reject it only once it is stored.
+// rule checks what both services require of a password. The API would reject it only after it is stored.
 // Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Clusters.RBAC.html
 func rule(password string) error {
-	if len(password) >= 16 && len(password) <= 128 && !strings.ContainsFunc(password, func(c rune) bool { return c < '!' || c > '~' || strings.ContainsRune(`,"/@`, c) }) {
+	wrong := func(c rune) bool { return c < '!' || c > '~' || strings.ContainsRune(`,"/@`, c) }
+	if len(password) >= 16 && len(password) <= 128 && !strings.ContainsFunc(password, wrong) {
 		return nil
 	}
-	return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS",
+	return engine.Errorf(engine.PolicyRejected, "adjust PASSWORD_LENGTH and EXCLUDE_CHARACTERS",
 		`the new password would be rejected: it must have 16 to 128 visible ASCII characters without , " / @`)
 }
 
-// Next returns the current value with a new password.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := e.parse(r, r.Current); err != nil {
 		return engine.Value{}, err
@@ -138,18 +137,16 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return next, rule(password)
 }
 
-// DryRun waits until the user is active, proves that it is the secret's, and tries the login. That the
-// role may change it cannot be proved without a change.
+// DryRun checks all but the role's right to change the user, which only a change could prove.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	_, t, err := e.user(ctx, r, r.Login)
 	if err == nil && t.Host == "" {
-		r.Warn("login not tried, as the secret has no host: in finishSecret the new password becomes the user's only one")
+		r.Warn("login not tried: the secret has no host; finishSecret makes the new password the user's only one")
 	}
 	return err
 }
 
-// user waits until the user is active, proves that it is the secret's, and then that the cache accepts
-// v, if that says where the cache is.
+// user waits until the user is active and checks that it belongs to the secret and, if v has a host, that v opens it.
 func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*account, engine.Target, error) {
 	t, err := e.parse(r, v)
 	if err != nil {
@@ -159,9 +156,10 @@ func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*
 	if err != nil {
 		return nil, t, err
 	}
-	id, arn, _ := e.service.user(r.Secret, v) // parse has found no fault
+	id, arn, _ := e.service.user(r.Secret, v) // parse found no fault
 	a := &account{api: e.service.dial(cfg, v), id: id, arn: arn, name: t.User,
-		wait: min(250*time.Millisecond, e.options.Interval), interval: e.options.Interval, end: time.Now().Add(e.options.MaxWait)}
+		wait: min(250*time.Millisecond, e.options.Interval), interval: e.options.Interval,
+		end: time.Now().Add(e.options.MaxWait)}
 	if err := a.active(ctx); err != nil {
 		return nil, t, err
 	}
@@ -174,14 +172,14 @@ func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*
 	return a, t, err
 }
 
-// The keys of the operator's tags at a user.
+// The keys of the operator's tags on a user.
 const (
 	secretTag   = "rotator:secret"   // the ARN of its secret
 	endpointTag = "rotator:endpoint" // host:port of its cache
 )
 
-// belongs returns an error unless the operator has said that the user is the secret's, and that its cache is where the
-// secret says. SECRET_ARN and USER_NAME, which can say the former, were compared by parse.
+// belongs returns an error unless the operator has stated that the user belongs to the secret and that its cache is
+// where the secret says. parse has already compared SECRET_ARN and USER_NAME, which state the former.
 func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account, t engine.Target) error {
 	pinned := e.options.SecretARN != ""
 	if pinned && t.Host == "" {
@@ -192,22 +190,24 @@ func (e *Engine) belongs(ctx context.Context, r *engine.Request, a *account, t e
 		return failed("the user's tags cannot be read", err)
 	}
 	refuse := func(key, want, what, or string) error {
-		return engine.Errorf(engine.TakeoverRefused, fmt.Sprintf("if it is, tag the user: "+e.service.tag+" Key=%s,Value=%s; or %s", a.arn, key, want, or),
+		return engine.Errorf(engine.TakeoverRefused,
+			fmt.Sprintf("if it is, tag the user: "+e.service.tag+" Key=%s,Value=%s; or %s", a.arn, key, want, or),
 			"nothing proves that "+what+": its tag %s is %q", a.id, key, tags[key])
 	}
 	if !pinned && tags[secretTag] != r.Secret {
-		return refuse(secretTag, r.Secret, "the user %q is this secret's", "set SECRET_ARN and USER_NAME, for a function that has one secret")
+		return refuse(secretTag, r.Secret, "the user %q belongs to this secret",
+			"set SECRET_ARN and USER_NAME if the function rotates only this secret")
 	}
 	if t.Host != "" && !strings.EqualFold(tags[endpointTag], t.Address()) {
-		return refuse(endpointTag, t.Address(), "the secret's host and port are of the cache of the user %q", "take host out of the secret")
+		return refuse(endpointTag, t.Address(), "the secret's host and port are the cache of the user %q",
+			"remove host from the secret")
 	}
 	return nil
 }
 
-// loginLimit bounds a login, which the patience for changes must not stretch.
+// loginLimit bounds a login, which must not use up the time allowed for changes.
 const loginLimit = 15 * time.Second
 
-// log logs in to the cache and asks for an answer.
 func (e *Engine) log(ctx context.Context, t engine.Target) error {
 	ctx, cancel := context.WithTimeout(ctx, loginLimit)
 	defer cancel()
@@ -216,17 +216,17 @@ func (e *Engine) log(ctx context.Context, t engine.Target) error {
 		return err
 	}
 	defer conn.Close()
-	return resp.Classify(t, t.Address()+": it does not serve the user", conn.Ping())
+	return resp.Classify(t, t.Address()+": the cache does not serve the user", conn.Ping())
 }
 
-// Set replaces the user's passwords by the pending one and the one that the cache has just accepted,
-// which clients use. One that it refuses was revoked and is not brought back; nor does one stay that
-// cannot be tried, as whoever wrote the secret may have made it up.
+// Set replaces the user's passwords with the pending one and the one that the cache has just accepted, which clients
+// use. A password that the cache refuses was revoked and is not restored. One that cannot be tried is not kept
+// either: a writer of the secret may have invented it.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
 
-// Retire replaces the user's passwords by the pending one.
+// Retire replaces the user's passwords with the pending one.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, false)
 }
@@ -246,13 +246,13 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 	passwords := []string{pending.Password}
 	proved := login.Host != "" && login.Password != ""
 	if r.KeepCurrent && !proved {
-		return engine.Errorf(engine.TargetFailed, "", "nothing proves the current password: %w", engine.ErrOneAtATime)
+		return engine.Errorf(engine.TargetFailed, "", "the current password is not verified: %w", engine.ErrOneAtATime)
 	}
 	if keep && login.Host != "" {
 		made := login
 		made.Password = pending.Password
 		if err := e.log(ctx, made); !errors.Is(err, engine.LoginRefused) {
-			return err // nil: an earlier call has made the change, and what it kept is kept
+			return err // nil: an earlier call made the change, and what it kept stays
 		}
 	}
 	if keep && proved {
@@ -263,7 +263,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 		if err == nil {
 			return a.active(ctx)
 		}
-		// Another change may have come in between, such as one of this very step that is taken twice.
+		// A concurrent change may have come first, such as the same step running twice.
 		if !strings.HasPrefix(awsapi.Code(err), "InvalidUserState") {
 			return failed("the passwords cannot be changed", err)
 		}
@@ -276,8 +276,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, keep bool) error
 	}
 }
 
-// Verify waits until the user is active and then logs in. Without a host the error wraps
-// engine.ErrNotVerifiable. A value without a password, as before the first rotation, opens nothing.
+// Verify waits until the user is active, then logs in. Without a host the error wraps engine.ErrNotVerifiable.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	_, t, err := e.user(ctx, r, v)
 	switch {
@@ -286,40 +285,44 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	case t.Password == "":
 		return engine.Errorf(engine.LoginRefused, "rotate the secret", "the value has no password yet")
 	case t.Host == "":
-		return engine.Errorf(engine.TargetFailed, "add the cache's endpoint to the secret, as its field host", "whether the user %q can log in cannot be told: %w, as the value has no host", t.User, engine.ErrNotVerifiable)
+		return engine.Errorf(engine.TargetFailed, "add the cache's endpoint to the secret as the field host",
+			"the value of the user %q has no host: %w", t.User, engine.ErrNotVerifiable)
 	}
 	return nil
 }
 
-// account is a user at the service.
 type account struct {
 	api      api
 	id, name string
 	arn      string
 	wait     time.Duration // the next pause
-	interval time.Duration // the longest
+	interval time.Duration // the longest pause
 	end      time.Time
 }
 
-// active waits until the user's last change has been made.
 func (a *account) active(ctx context.Context) error {
 	for {
 		u, err := a.api.describe(ctx, a.id)
 		switch {
 		case err == nil && u.status == "" || strings.HasPrefix(awsapi.Code(err), "UserNotFound"):
-			return engine.Errorf(engine.InvalidSecret, "correct the user's name or ARN in the secret", "the user %q does not exist", a.id)
+			return engine.Errorf(engine.InvalidSecret, "correct the user's name or ARN in the secret",
+				"the user %q does not exist", a.id)
 		case err != nil:
 			return failed("the user cannot be looked up", err)
 		case u.arn != a.arn:
-			return engine.Errorf(engine.InvalidSecret, "rotate the secret by a function of the user's account", "the user %q is here %s and not the secret's %s", a.id, u.arn, a.arn)
+			return engine.Errorf(engine.InvalidSecret, "rotate the secret by a function of the user's account",
+				"the user %q is %s here, not the secret's %s", a.id, u.arn, a.arn)
 		case u.name != a.name:
-			return engine.Errorf(engine.InvalidSecret, "correct the secret's username", "the name of the user %q is %q and not %q", a.id, u.name, a.name)
+			return engine.Errorf(engine.InvalidSecret, "correct the secret's username",
+				"the user with the id %q is named %q, not %q", a.id, u.name, a.name)
 		case u.authentication != "password":
-			return engine.Errorf(engine.TargetFailed, "give the user a password, or switch rotation off", "the user %q authenticates by %s", a.id, u.authentication)
+			return engine.Errorf(engine.TargetFailed, "give the user a password, or switch rotation off",
+				"the user %q authenticates by %s", a.id, u.authentication)
 		case u.status == "active":
 			return nil
 		case u.status != "modifying":
-			return engine.Errorf(engine.TargetFailed, "see what becomes of the user", "the user %q is %s", a.id, u.status)
+			return engine.Errorf(engine.TargetFailed, "check the user's status in the AWS console",
+				"the user %q is %s", a.id, u.status)
 		}
 		if err := a.pause(ctx); err != nil {
 			return err
@@ -327,31 +330,31 @@ func (a *account) active(ctx context.Context) error {
 	}
 }
 
-// pause waits for the next look.
 func (a *account) pause(ctx context.Context) error {
 	if time.Now().Before(a.end) && httpapi.Wait(ctx, a.wait) == nil {
 		a.wait = min(2*a.wait, a.interval)
 		return nil
 	}
-	return engine.Errorf(engine.TargetFailed, "raise the function's time-out and MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS; Secrets Manager repeats the rotation by itself",
+	return engine.Errorf(engine.TargetFailed, "wait, or raise MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS and the timeout",
 		"the user %q is still being modified", a.id)
 }
 
-// failed gives an error of the API its cause and advice.
 func failed(what string, err error) error {
 	if strings.HasPrefix(awsapi.Code(err), "InvalidParameterValue") {
-		// The passwords are all that a call sends in addition to the user's id.
-		return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rule", "%s: %w", what, err)
+		// A call sends only the user's id and the passwords.
+		return engine.Errorf(engine.PolicyRejected,
+			"adjust PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the service's rules", "%s: %w", what, err)
 	}
 	return awsapi.Failed(what, err)
 }
 
-// Needs adds the actions that a rotation calls. What is changed has the secret's tag, unless the
-// function's variables name the user, who needs no rights at the cache.
+// Needs adds the actions that a rotation calls. Changes are limited to users with the secret's tag, unless the
+// function's variables name the user. The user itself needs no rights at the cache.
 func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	_, user, _ := e.service.user(r.Secret, r.Current)
 	read := engine.Permission{Sid: "CacheUser", Actions: []string{e.service.describe}, Resources: []string{user}}
-	write := engine.Permission{Sid: "CacheUserPasswords", Actions: []string{e.service.change}, Resources: []string{user}}
+	write := engine.Permission{Sid: "CacheUserPasswords", Actions: []string{e.service.change},
+		Resources: []string{user}}
 	pinned := e.options.SecretARN != ""
 	if host, _ := r.Current.Text("host"); !pinned || host != "" {
 		read.Actions = append(read.Actions, e.service.list)

@@ -32,9 +32,10 @@ import (
 
 const secretARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:cache-AbCdEf"
 
-// request is for a rotation to a password.
+// request is a rotation of v to a new password.
 func request(v engine.Value, pending string) *engine.Request {
-	return &engine.Request{Secret: secretARN, Strategy: engine.SingleUser, Current: v, Pending: v.With("password", pending), Login: v}
+	return &engine.Request{Secret: secretARN, Strategy: engine.SingleUser, Current: v,
+		Pending: v.With("password", pending), Login: v}
 }
 
 // each runs a test for both services.
@@ -81,11 +82,13 @@ func TestSetReplacesBothPasswordsAndWaits(t *testing.T) {
 			if err := errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r)); err != nil {
 				t.Fatal(err)
 			}
-			if u := c.fake.User(c.service, id(v)); u.Status != "active" || !slices.Equal(u.Passwords, []string{second, first}) {
+			if u := c.fake.User(c.service, id(v)); u.Status != "active" ||
+				!slices.Equal(u.Passwords, []string{second, first}) {
 				t.Errorf("%s, %d passwords that are not pending and current", u.Status, len(u.Passwords))
 			}
 		}
-		if err := errors.Join(e.Verify(enginetest.Within(t), r, r.Current), e.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
+		if err := errors.Join(e.Verify(enginetest.Within(t), r, r.Current),
+			e.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 			t.Error(err)
 		}
 		if err := e.(engine.Retirer).Retire(enginetest.Within(t), r); err == nil {
@@ -99,8 +102,8 @@ func TestSetReplacesBothPasswordsAndWaits(t *testing.T) {
 	})
 }
 
-// What another changes in this moment is waited for.
-func TestSetManyTimesAtOnce(t *testing.T) {
+// Set waits for changes that others are making.
+func TestConcurrentSets(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v, e := c.user(t), c.engine()
 		errs := make(chan error)
@@ -118,14 +121,15 @@ func TestSetManyTimesAtOnce(t *testing.T) {
 	})
 }
 
-func TestTheWaitIsBounded(t *testing.T) {
+func TestWaitIsBounded(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
 		c.fake.Add(c.service, awsfake.CacheUser{ID: id(v), Name: id(v), Status: "modifying"})
 		c.options.MaxWait = 50 * time.Millisecond
 		begin := time.Now()
 		err := c.engine().Set(enginetest.Within(t), request(v, second))
-		if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), "still being modified") || time.Since(begin) > 5*time.Second {
+		if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), "still being modified") ||
+			time.Since(begin) > 5*time.Second {
 			t.Errorf("by the setting: %v", err)
 		}
 		c.options.MaxWait = time.Hour
@@ -136,38 +140,40 @@ func TestTheWaitIsBounded(t *testing.T) {
 			t.Errorf("by the deadline: %v after %s", err, time.Since(begin))
 		}
 		if k := c.engine().Kind(); k.Patience < time.Hour {
-			t.Errorf("the core allows %s", k.Patience)
+			t.Errorf("the machine allows %s", k.Patience)
 		}
 	})
 }
 
-// bare is the value as AWS's template has it, without a host.
+// bare returns the value in the format of AWS's template, without a host.
 func bare(v engine.Value) engine.Value {
 	return engine.StringValue(strings.ReplaceAll(string(v.Reveal()), `"host":"localhost",`, ""))
 }
 
-// change does all that changes the user.
+// change calls every method that may change the user.
 func (c *cache) change(t *testing.T, r *engine.Request) error {
 	e := c.engine()
-	return errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r), e.(engine.Retirer).Retire(enginetest.Within(t), r))
+	return errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r), e.(engine.Retirer).
+		Retire(enginetest.Within(t), r))
 }
 
-// By its role the function may change any user, so a secret that only names one must
-// not get it, whatever cache it names to prove it by.
-func TestNobodyElsesUser(t *testing.T) {
+// The function's role may change any user. So naming a user in a secret must not be enough to get it, whatever cache
+// the secret names as proof.
+func TestOnlyTheSecretsUserChanges(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
 		first, _ := v.Text("password")
-		crafted := v.With("password", "the-attacker-does-not-know-it").With("host", "127.0.0.1").WithJSON("port", []byte(strconv.Itoa(yes(t)))).WithJSON("ssl", []byte("false"))
+		crafted := v.With("password", "the-attacker-does-not-know-it").With("host", "127.0.0.1").
+			WithJSON("port", []byte(strconv.Itoa(yes(t)))).WithJSON("ssl", []byte("false"))
 		for name, c2 := range map[string]struct {
 			tag string
 			v   engine.Value
 		}{
-			"no tag":                              {"", v},
-			"no tag, a host of its own":           {"", crafted},
-			"no tag, no host":                     {"", bare(v)},
-			"another secret's":                    {secretARN + "2", v},
-			"another secret's, a host of its own": {secretARN + "2", crafted},
+			"no tag":                            {"", v},
+			"no tag, a writer's host":           {"", crafted},
+			"no tag, no host":                   {"", bare(v)},
+			"another secret's":                  {secretARN + "2", v},
+			"another secret's, a writer's host": {secretARN + "2", crafted},
 		} {
 			c.fake.Tag(c.service, id(v), "rotator:secret", c2.tag)
 			for _, err := range []error{
@@ -176,7 +182,8 @@ func TestNobodyElsesUser(t *testing.T) {
 				c.engine().(engine.Retirer).Retire(enginetest.Within(t), request(c2.v, second)),
 			} {
 				enginetest.WantCause(t, err, engine.TakeoverRefused, "Key=rotator:secret,Value="+secretARN)
-				if !strings.Contains(err.Error(), "aws "+c.service) || c2.tag != "" && !strings.Contains(err.Error(), c2.tag) {
+				if !strings.Contains(err.Error(), "aws "+c.service) ||
+					c2.tag != "" && !strings.Contains(err.Error(), c2.tag) {
 					t.Errorf("%s: %v", name, err)
 				}
 			}
@@ -193,21 +200,28 @@ func TestNobodyElsesUser(t *testing.T) {
 	})
 }
 
-// Whoever may write a secret and not read it, or not change users, gets no password of the user's
-// that works: of those in the secret, none becomes valid that was not.
-func TestAWriterOfTheSecretGetsNoPasswordThatWorks(t *testing.T) {
+// A principal that may write a secret, but not read it or change users, gets no working password of the user: no
+// password in the secret becomes valid that was not.
+func TestWriterOfTheSecretGetsNoWorkingPassword(t *testing.T) {
 	const known = "Known-To-The-Writer-0123456789"
 	for name, c2 := range map[string]struct {
 		write func(t *testing.T, v engine.Value) engine.Value
 		edit  bool // the writer puts the value once more while finishSecret changes the user
 		want  engine.Cause
 	}{
-		"without a host":                       {write: func(_ *testing.T, v engine.Value) engine.Value { return bare(v) }},
-		"without a host, with an edit":         {write: func(_ *testing.T, v engine.Value) engine.Value { return bare(v) }, edit: true, want: engine.SecretEdited},
-		"with a host of its own":               {write: func(t *testing.T, v engine.Value) engine.Value { return own(t, v) }, want: engine.TakeoverRefused},
-		"with the cache, which refuses it":     {write: func(_ *testing.T, v engine.Value) engine.Value { return v }},
-		"with the cache, and with an edit":     {write: func(_ *testing.T, v engine.Value) engine.Value { return v }, edit: true, want: engine.SecretEdited},
-		"by one rotation that did without one": {write: func(_ *testing.T, v engine.Value) engine.Value { return bare(v).With("password", "") }},
+		"without a host": {
+			write: func(_ *testing.T, v engine.Value) engine.Value { return bare(v) }},
+		"without a host, with an edit": {write: func(_ *testing.T, v engine.Value) engine.Value {
+			return bare(v)
+		}, edit: true, want: engine.SecretEdited},
+		"with a writer's host": {write: func(t *testing.T, v engine.Value) engine.Value { return own(t, v) },
+			want: engine.TakeoverRefused},
+		"with the cache, which refuses it": {write: func(_ *testing.T, v engine.Value) engine.Value { return v }},
+		"with the cache, and with an edit": {write: func(_ *testing.T, v engine.Value) engine.Value { return v },
+			edit: true, want: engine.SecretEdited},
+		"without a host or password": {write: func(_ *testing.T, v engine.Value) engine.Value {
+			return bare(v).With("password", "")
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, c *cache) {
@@ -232,7 +246,8 @@ func TestAWriterOfTheSecretGetsNoPasswordThatWorks(t *testing.T) {
 					t.Errorf("%v, want %q", err, c2.want)
 				}
 				got := c.fake.User(c.service, id(v)).Passwords
-				if slices.ContainsFunc(got, func(p string) bool { return strings.HasPrefix(p, known) }) || len(got) == 0 {
+				if slices.ContainsFunc(got, func(p string) bool { return strings.HasPrefix(p, known) }) ||
+					len(got) == 0 {
 					t.Error("the user has a password that the writer knows")
 				}
 				if c2.want == engine.TakeoverRefused && !slices.Equal(got, []string{first}) {
@@ -246,23 +261,25 @@ func TestAWriterOfTheSecretGetsNoPasswordThatWorks(t *testing.T) {
 	}
 }
 
-// own is a value with a host of the writer's own, which accepts whatever it is sent.
+// own returns the value with a host of the writer's that accepts any password.
 func own(t *testing.T, v engine.Value) engine.Value {
 	return v.With("host", "127.0.0.1").WithJSON("port", []byte(strconv.Itoa(yes(t)))).WithJSON("ssl", []byte("false"))
 }
 
-// Names of ElastiCache's users are not unique. The function that the variables give one user must
-// change no other of that name, and none of the same id in another region.
-func TestAnotherUserOfTheSameNameIsNotChanged(t *testing.T) {
+// Names of ElastiCache users are not unique. A function whose variables name one user must not change another user
+// with that name, nor one with the same id in another region.
+func TestAnotherUserWithTheSameNameIsNotChanged(t *testing.T) {
 	c := newCache(t, "elasticache")
 	v := c.user(t)
 	arn, _ := v.Text("user_arn")
 	c.options.SecretARN, c.options.UserName = secretARN, id(v)
-	other := c.fake.Add("elasticache", awsfake.CacheUser{ID: "other", Name: id(v), Passwords: []string{"Others-Passw0rd-0123456789"}})
+	other := c.fake.Add("elasticache",
+		awsfake.CacheUser{ID: "other", Name: id(v), Passwords: []string{"Others-Passw0rd-0123456789"}})
 	for _, bad := range []string{other, strings.ReplaceAll(arn, "us-east-1", "eu-west-1")} {
 		r := request(bare(v).With("user_arn", bad), second)
 		_, nerr := c.engine().Next(enginetest.Within(t), r)
-		for _, err := range []error{nerr, c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)} {
+		for _, err := range []error{nerr, c.engine().DryRun(enginetest.Within(t), r),
+			c.engine().Set(enginetest.Within(t), r)} {
 			enginetest.WantCause(t, err, engine.TakeoverRefused, "USER_NAME to the user's id")
 		}
 	}
@@ -276,11 +293,12 @@ func TestAnotherUserOfTheSameNameIsNotChanged(t *testing.T) {
 	}
 }
 
-// A version that names another user of the same name has nothing for this one.
-func TestAPasswordOfAnotherUserOfTheSameNameIsNotTried(t *testing.T) {
+// A version for another user with the same name is not tried for this one.
+func TestPasswordOfAnotherUserWithTheSameNameIsNotTried(t *testing.T) {
 	c := newCache(t, "elasticache")
 	v := c.user(t)
-	other := c.fake.Add("elasticache", awsfake.CacheUser{ID: "other", Name: id(v), Passwords: []string{"Others-Passw0rd-0123456789"}})
+	other := c.fake.Add("elasticache",
+		awsfake.CacheUser{ID: "other", Name: id(v), Passwords: []string{"Others-Passw0rd-0123456789"}})
 	w := newWorld(t, c, v.With("user_arn", other))
 	w.put(v.With("password", "not-that-of-the-user-0123"))
 	if err := w.rotate(); !errors.Is(err, engine.LoginRefused) {
@@ -291,8 +309,7 @@ func TestAPasswordOfAnotherUserOfTheSameNameIsNotTried(t *testing.T) {
 	}
 }
 
-// yes is a cache of an attacker's own, which accepts whatever it is sent, and returns
-// its port.
+// yes starts an attacker's cache, which accepts any password, and returns its port.
 func yes(t *testing.T) int {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -318,21 +335,22 @@ func yes(t *testing.T) int {
 	return l.Addr().(*net.TCPAddr).Port
 }
 
-// AWS's contract: the operator names secret and user in the function's variables, and
-// the secret need have neither password nor host. No more rights are needed than for AWS's.
-func TestTheOperatorsVariablesNameTheUser(t *testing.T) {
+// AWS's contract: the operator names secret and user in the function's variables, and the secret needs neither
+// password nor host. The function needs no more rights than AWS's template.
+func TestOperatorsVariablesNameTheUser(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
 		c.fake.Tag(c.service, id(v), "rotator:secret", "")
 		c.options.SecretARN, c.options.UserName = secretARN, id(v)
 		r := request(bare(v).WithJSON("password", []byte("null")), second)
-		if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)); err != nil {
+		if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r),
+			c.engine().Set(enginetest.Within(t), r)); err != nil {
 			t.Errorf("the first rotation: %v", err)
 		}
 		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{second}) {
 			t.Errorf("%d passwords after the first rotation", len(u.Passwords))
 		}
-		// Nothing tells whether the current password works, so it ends.
+		// The current password cannot be verified, so it does not stay valid.
 		r = request(r.Pending, third)
 		r.KeepCurrent = true
 		if err := c.engine().Set(enginetest.Within(t), r); !errors.Is(err, engine.ErrOneAtATime) {
@@ -340,29 +358,33 @@ func TestTheOperatorsVariablesNameTheUser(t *testing.T) {
 		}
 		r.KeepCurrent = false
 		for range 2 {
-			if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)); err != nil {
+			if err := errors.Join(c.engine().DryRun(enginetest.Within(t), r),
+				c.engine().Set(enginetest.Within(t), r)); err != nil {
 				t.Errorf("the second rotation: %v", err)
 			}
 			if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{third}) {
 				t.Errorf("%d passwords after the second rotation", len(u.Passwords))
 			}
 		}
-		if calls := c.fake.Calls(); slices.ContainsFunc(calls, func(a string) bool { return strings.HasPrefix(a, "ListTags") }) {
+		if calls := c.fake.Calls(); slices.ContainsFunc(
+			calls, func(a string) bool { return strings.HasPrefix(a, "ListTags") }) {
 			t.Errorf("called %v", calls)
 		}
-		for _, change := range []func(){func() { c.options.UserName = "other" }, func() { c.options.SecretARN, c.options.UserName = secretARN+"2", id(v) }} {
+		for _, change := range []func(){func() { c.options.UserName = "other" },
+			func() { c.options.SecretARN, c.options.UserName = secretARN+"2", id(v) }} {
 			change()
 			_, nerr := c.engine().Next(enginetest.Within(t), r)
-			for _, err := range []error{nerr, c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r)} {
-				enginetest.WantCause(t, err, engine.TakeoverRefused, "no other")
+			for _, err := range []error{nerr, c.engine().DryRun(enginetest.Within(t), r),
+				c.engine().Set(enginetest.Within(t), r)} {
+				enginetest.WantCause(t, err, engine.TakeoverRefused, "rotates only the user")
 			}
 		}
 	})
 }
 
-// A password that was taken from the user, as one that leaked, must not come back by
-// the rotation that is to mend it; what clients use instead goes on working.
-func TestSetDoesNotBringARevokedPasswordBack(t *testing.T) {
+// A password that was revoked, such as one that leaked, must not be restored by the rotation that repairs the secret.
+// What clients use instead keeps working.
+func TestSetDoesNotRestoreARevokedPassword(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v, e := c.user(t), c.engine()
 		const emergency = "Emergency-Passw0rd-set-by-hand"
@@ -373,20 +395,21 @@ func TestSetDoesNotBringARevokedPasswordBack(t *testing.T) {
 		for _, err := range []error{e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r)} {
 			enginetest.WantCause(t, err, engine.LoginRefused, "")
 		}
-		r.Login = v.With("password", emergency) // another version, as the ladder finds it
+		r.Login = v.With("password", emergency) // from another version, as the ladder finds it
 		if err := errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r)); err != nil {
 			t.Fatal(err)
 		}
-		r.Login = r.Pending // and when setSecret is repeated
+		r.Login = r.Pending // setSecret is repeated
 		if err := e.Set(enginetest.Within(t), r); err != nil {
 			t.Fatal(err)
 		}
 		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{second, emergency}) {
 			t.Errorf("%d passwords that are not pending and the one that worked", len(u.Passwords))
 		}
-		// Where none of the versions works, the owner takes the password out of the secret.
+		// If no version works, the owner removes the password from the secret.
 		r = request(v.WithJSON("password", []byte("null")), third)
-		if err := errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r), e.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
+		if err := errors.Join(e.DryRun(enginetest.Within(t), r), e.Set(enginetest.Within(t), r),
+			e.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 			t.Fatal(err)
 		}
 		if u := c.fake.User(c.service, id(v)); !slices.Equal(u.Passwords, []string{third}) {
@@ -395,7 +418,7 @@ func TestSetDoesNotBringARevokedPasswordBack(t *testing.T) {
 	})
 }
 
-// Without a host any password would do, so that nothing may be decided by it.
+// Without a host any password would do, so nothing may depend on it.
 func TestWithoutAHostNothingIsProved(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v, e := bare(c.user(t)), c.engine()
@@ -405,12 +428,12 @@ func TestWithoutAHostNothingIsProved(t *testing.T) {
 		if !errors.Is(err, engine.ErrNotVerifiable) {
 			t.Errorf("not ErrNotVerifiable: %v", err)
 		}
-		enginetest.WantCause(t, e.Verify(enginetest.Within(t), r, v.WithJSON("password", []byte("null"))), engine.LoginRefused, "no password")
+		enginetest.WantCause(t, e.Verify(enginetest.Within(t), r, v.WithJSON("password", []byte("null"))),
+			engine.LoginRefused, "no password")
 	})
 }
 
-// A whole rotation without a host goes on, and recovery does not take what was never
-// tried for what works.
+// A rotation without a host completes, and recovery does not treat an untried password as working.
 func TestRotationWithoutAHost(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := bare(c.user(t))
@@ -419,14 +442,16 @@ func TestRotationWithoutAHost(t *testing.T) {
 		if err := errors.Join(w.step(rotation.CreateSecret, token), w.step(rotation.SetSecret, token)); err != nil {
 			t.Fatal(err)
 		}
-		for _, recover := range []func(context.Context, *rotation.Rotator, string) (operator.Diagnosis, error){operator.Diagnose, operator.Recover} {
+		for _, recover := range []func(context.Context, *rotation.Rotator, string) (operator.Diagnosis, error){
+			operator.Diagnose, operator.Recover} {
 			d, err := recover(enginetest.Within(t), w.rotator, w.arn)
 			enginetest.WantCause(t, err, engine.TargetFailed, "cannot be tried")
 			if d.Opens != "" || d.Action != "" {
 				t.Errorf("recovery without an answer: %+v", d)
 			}
 		}
-		if err := errors.Join(w.step(rotation.CreateSecret, token), w.step(rotation.SetSecret, token), w.step(rotation.TestSecret, token), w.step(rotation.FinishSecret, token)); err != nil {
+		if err := errors.Join(w.step(rotation.CreateSecret, token), w.step(rotation.SetSecret, token),
+			w.step(rotation.TestSecret, token), w.step(rotation.FinishSecret, token)); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(w.log.String(), "login not tried") {
@@ -458,17 +483,21 @@ func newWorld(t *testing.T, c *cache, v engine.Value) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
-	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	// The tests send the events themselves.
-	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
-	out, err := w.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("cache"), SecretString: aws.String(string(v.Reveal()))})
+	w.sim.RegisterFunction(functionARN,
+		sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	out, err := w.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("cache"),
+		SecretString: aws.String(string(v.Reveal()))})
 	if err == nil {
 		w.arn = *out.ARN
 		err = c.Bind(t.Context(), w.arn, v)
 	}
 	if err == nil {
-		w.rotator, err = rotation.New(rotation.Config{Engines: []engine.Engine{c.Engine()}, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
-			Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil }})
+		w.rotator, err = rotation.New(
+			rotation.Config{Engines: []engine.Engine{c.Engine()}, Log: slog.New(slog.NewTextHandler(&w.log, nil)),
+				Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil }})
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -478,7 +507,8 @@ func newWorld(t *testing.T, c *cache, v engine.Value) *world {
 
 func (w *world) put(v engine.Value) {
 	w.t.Helper()
-	if _, err := w.client.PutSecretValue(w.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &w.arn, SecretString: aws.String(string(v.Reveal()))}); err != nil {
+	if _, err := w.client.PutSecretValue(w.t.Context(), &secretsmanager.PutSecretValueInput{
+		SecretId: &w.arn, SecretString: aws.String(string(v.Reveal()))}); err != nil {
 		w.t.Error(err)
 	}
 }
@@ -492,11 +522,12 @@ func (w *world) current() engine.Value {
 	return engine.StringValue(*out.SecretString)
 }
 
-// rotate takes all steps.
+// rotate runs all steps.
 func (w *world) rotate() error {
 	w.t.Helper()
 	token := w.begin()
-	for _, s := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret} {
+	for _, s := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret,
+		rotation.TestSecret, rotation.FinishSecret} {
 		if err := w.step(s, token); err != nil {
 			return err
 		}
@@ -507,10 +538,11 @@ func (w *world) rotate() error {
 func (w *world) begin() (token string) {
 	w.t.Helper()
 	token = uuid.NewString()
-	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &w.arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{
+		SecretId: &w.arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}); err != nil {
 		w.t.Fatal(err)
 	}
-	_ = w.sim.WaitRotation(w.t.Context(), w.arn) // it has failed, as is meant
+	_ = w.sim.WaitRotation(w.t.Context(), w.arn) // it fails as intended
 	return token
 }
 
@@ -527,13 +559,16 @@ func TestUsersThatCannotBeRotated(t *testing.T) {
 			want engine.Cause
 			text string
 		}{
-			"IAM":          {awsfake.CacheUser{ID: name, Name: name, Type: "iam"}, engine.TargetFailed, "by iam"},
-			"no password":  {awsfake.CacheUser{ID: name, Name: name, Type: "no-password"}, engine.TargetFailed, "by no-password"},
-			"deleting":     {awsfake.CacheUser{ID: name, Name: name, Status: "deleting"}, engine.TargetFailed, "is deleting"},
+			"IAM": {awsfake.CacheUser{ID: name, Name: name, Type: "iam"}, engine.TargetFailed, "by iam"},
+			"no password": {awsfake.CacheUser{ID: name, Name: name, Type: "no-password"},
+				engine.TargetFailed, "by no-password"},
+			"deleting": {awsfake.CacheUser{ID: name, Name: name, Status: "deleting"},
+				engine.TargetFailed, "is deleting"},
 			"another name": {awsfake.CacheUser{ID: name, Name: "other"}, engine.InvalidSecret, `"other"`},
 		} {
 			c.fake.Add(c.service, u.user)
-			if err := c.engine().DryRun(enginetest.Within(t), request(v, second)); !errors.Is(err, u.want) || !strings.Contains(err.Error(), u.text) {
+			if err := c.engine().DryRun(enginetest.Within(t), request(v, second)); !errors.Is(err, u.want) ||
+				!strings.Contains(err.Error(), u.text) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
@@ -550,7 +585,8 @@ func TestErrorsOfTheAPI(t *testing.T) {
 			}
 			return ""
 		})
-		enginetest.WantCause(t, c.engine().Set(enginetest.Within(t), request(v, second)), engine.PrivilegeMissing, "tags")
+		enginetest.WantCause(t, c.engine().Set(enginetest.Within(t), request(v, second)),
+			engine.PrivilegeMissing, "tags")
 		for code, want := range map[string]engine.Cause{
 			"AccessDenied": engine.PrivilegeMissing, "AccessDeniedException": engine.PrivilegeMissing,
 			"InvalidParameterValue": engine.PolicyRejected, "InvalidParameterValueException": engine.PolicyRejected,
@@ -571,7 +607,8 @@ func TestErrorsOfTheAPI(t *testing.T) {
 		c.options.SecretARN, c.options.UserName = secretARN, "nobody"
 		gone.Login = engine.StringValue(strings.ReplaceAll(string(v.Reveal()), id(v), "nobody"))
 		gone.Current, gone.Pending = gone.Login, gone.Login.With("password", second)
-		if err := c.engine().Set(enginetest.Within(t), gone); !errors.Is(err, engine.InvalidSecret) || !strings.Contains(err.Error(), "does not exist") {
+		if err := c.engine().Set(enginetest.Within(t), gone); !errors.Is(err, engine.InvalidSecret) ||
+			!strings.Contains(err.Error(), "does not exist") {
 			t.Errorf("no such user: %v", err)
 		}
 		c.options = awscache.Options{MaxWait: time.Second, Interval: interval}
@@ -585,7 +622,8 @@ func TestErrorsOfTheAPI(t *testing.T) {
 func TestFormAndRuleForPasswords(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
-		for _, bad := range []engine.Value{engine.StringValue("text"), v.With("host", "a b"), v.With("port", "x"), v.With("username", ""), v.WithJSON("password", []byte("{}"))} {
+		for _, bad := range []engine.Value{engine.StringValue("text"), v.With("host", "a b"), v.With("port", "x"),
+			v.With("username", ""), v.WithJSON("password", []byte("{}"))} {
 			_, err := c.engine().Next(enginetest.Within(t), &engine.Request{Secret: secretARN, Current: bad})
 			if !errors.Is(err, engine.InvalidSecret) {
 				t.Errorf("%v", err)
@@ -594,10 +632,12 @@ func TestFormAndRuleForPasswords(t *testing.T) {
 	})
 }
 
-func TestAPasswordThatTheServiceRejectsIsNotSent(t *testing.T) {
+func TestPasswordThatTheServiceWouldRejectIsNotSent(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		v := c.user(t)
-		for _, p := range []string{"too-short", strings.Repeat("x", 129), "with,a-comma-in-it-0123", `with"a-quote-in-it-0123`, "with/a-slash-in-it-0123", "with@an-at-in-it-0123", "with a space in it 0123", "with-ümlaut-0123456"} {
+		for _, p := range []string{"too-short", strings.Repeat("x", 129), "with,a-comma-in-it-0123",
+			`with"a-quote-in-it-0123`, "with/a-slash-in-it-0123", "with@an-at-in-it-0123", "with a space in it 0123",
+			"with-ümlaut-0123456"} {
 			if err := c.engine().Set(enginetest.Within(t), request(v, p)); !errors.Is(err, engine.PolicyRejected) {
 				t.Errorf("%q: %v", p, err)
 			}
@@ -612,28 +652,34 @@ func TestReadOptions(t *testing.T) {
 	read := func(env map[string]string) (awscache.Options, error) {
 		return awscache.ReadOptions(func(name string) string { return env[name] })
 	}
-	if o, err := read(nil); err != nil || o != (awscache.Options{MaxWait: 600 * time.Second, Interval: 10 * time.Second}) {
+	if o, err := read(nil); err != nil ||
+		o != (awscache.Options{MaxWait: 600 * time.Second, Interval: 10 * time.Second}) {
 		t.Errorf("the defaults of AWS's template: %+v, %v", o, err)
 	}
-	o, err := read(map[string]string{"SECRET_ARN": "a", "USER_NAME": "u", "MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": "60", "WAITING_RETRY_INTERVAL_IN_SECONDS": "2"})
-	if err != nil || o != (awscache.Options{SecretARN: "a", UserName: "u", MaxWait: time.Minute, Interval: 2 * time.Second}) {
+	o, err := read(map[string]string{"SECRET_ARN": "a", "USER_NAME": "u",
+		"MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": "60", "WAITING_RETRY_INTERVAL_IN_SECONDS": "2"})
+	if err != nil || o != (awscache.Options{SecretARN: "a", UserName: "u", MaxWait: time.Minute,
+		Interval: 2 * time.Second}) {
 		t.Errorf("%+v, %v", o, err)
 	}
-	for _, env := range []map[string]string{{"SECRET_ARN": "a"}, {"USER_NAME": "u"}, {"MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": "soon"}, {"WAITING_RETRY_INTERVAL_IN_SECONDS": "0"}} {
+	for _, env := range []map[string]string{{"SECRET_ARN": "a"}, {"USER_NAME": "u"},
+		{"MAX_WAITING_TIME_FOR_ACTIVE_IN_SECONDS": "soon"}, {"WAITING_RETRY_INTERVAL_IN_SECONDS": "0"}} {
 		if _, err := read(env); !errors.Is(err, engine.InvalidConfiguration) {
 			t.Errorf("%v: %v", env, err)
 		}
 	}
 }
 
-// A function of another account, or a name that two users have, would change a
-// user that the secret does not mean.
-func TestElastiCacheUserIsTheOneOfTheARN(t *testing.T) {
+// A function in another account, or a name that two users share, would lead to the wrong user.
+func TestElastiCacheARNDecidesTheUser(t *testing.T) {
 	c := newCache(t, "elasticache")
 	v := c.user(t)
 	arn, _ := v.Text("user_arn")
-	for _, bad := range []string{"", "arn:aws:elasticache:us-east-1:123456789012:user:", "arn:aws:memorydb:us-east-1:123456789012:user/x", arn + "/x"} {
-		if _, err := c.engine().Next(enginetest.Within(t), &engine.Request{Secret: secretARN, Current: v.With("user_arn", bad)}); !errors.Is(err, engine.InvalidSecret) || !strings.Contains(err.Error(), "user_arn") {
+	for _, bad := range []string{"", "arn:aws:elasticache:us-east-1:123456789012:user:",
+		"arn:aws:memorydb:us-east-1:123456789012:user/x", arn + "/x"} {
+		if _, err := c.engine().Next(enginetest.Within(t),
+			&engine.Request{Secret: secretARN, Current: v.With("user_arn", bad)}); !errors.Is(
+			err, engine.InvalidSecret) || !strings.Contains(err.Error(), "user_arn") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}
@@ -646,8 +692,8 @@ func TestElastiCacheUserIsTheOneOfTheARN(t *testing.T) {
 	}
 }
 
-// A host that says nothing must not use up the patience for changes.
-func TestAHungCacheIsTold(t *testing.T) {
+// A host that does not answer must not use up the time allowed for changes.
+func TestHungCacheIsReportedInTime(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		port := testserver.Blackhole(t)
 		v := c.user(t)
@@ -658,19 +704,21 @@ func TestAHungCacheIsTold(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
-		if err := c.engine().DryRun(ctx, request(v, second)); !errors.Is(err, engine.Unreachable) || time.Since(begin) > 400*time.Millisecond {
+		if err := c.engine().DryRun(ctx, request(v, second)); !errors.Is(err, engine.Unreachable) ||
+			time.Since(begin) > 400*time.Millisecond {
 			t.Errorf("%v after %s", err, time.Since(begin))
 		}
 	})
 }
 
-// TestNeedsAreEnoughAndNothingInThemTooMuch: by a policy of what the engine says that it
-// needs a rotation passes, and by one without any action or for another user it does not.
+// TestNeedsAreSufficientAndMinimal: a rotation passes with a policy of exactly what Needs returns, and fails if any
+// action is missing or the policy is for another user.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	each(t, func(t *testing.T, c *cache) {
 		needs := func(v engine.Value) []engine.Permission {
 			var n engine.Needs
-			if err := c.Engine().(engine.Needer).Needs(enginetest.Within(t), request(v, second), &n); err != nil || len(n.Permissions) != 2 {
+			if err := c.Engine().(engine.Needer).Needs(enginetest.Within(t), request(v, second), &n); err != nil ||
+				len(n.Permissions) != 2 {
 				t.Fatalf("%+v, %v", n, err)
 			}
 			return n.Permissions
@@ -680,24 +728,26 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := request(v, second)
-			return errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r), c.engine().Verify(enginetest.Within(t), r, r.Pending))
+			return errors.Join(c.engine().DryRun(enginetest.Within(t), r), c.engine().Set(enginetest.Within(t), r),
+				c.engine().Verify(enginetest.Within(t), r, r.Pending))
 		}
 		v := c.user(t)
 		named := newCache(t, c.service)
 		named.options.SecretARN, named.options.UserName = secretARN, "app"
 		var fewer engine.Needs
-		if err := named.Engine().(engine.Needer).Needs(enginetest.Within(t), request(bare(v), second), &fewer); err != nil || len(fewer.Permissions[0].Actions) != 1 || fewer.Permissions[1].Conditions != nil {
-			t.Errorf("where variables name the user: %v, %v", fewer, err)
+		if err := named.Engine().(engine.Needer).Needs(enginetest.Within(t), request(bare(v), second),
+			&fewer); err != nil || len(fewer.Permissions[0].Actions) != 1 || fewer.Permissions[1].Conditions != nil {
+			t.Errorf("variables name the user: %v, %v", fewer, err)
 		}
 		whole, lesser := enginetest.Policies(t, needs(v))
 		if err := rotate(v, whole); err != nil {
-			t.Errorf("by %s: %v", whole, err)
+			t.Errorf("with %s: %v", whole, err)
 		}
 		if len(lesser) != 6 { // three actions, the resource of two statements, and the tag
 			t.Errorf("%d policies are less than %s", len(lesser), whole)
 		}
 		for i := range len(lesser) {
-			v := c.user(t) // whose ARN is another
+			v := c.user(t) // with another ARN
 			_, lesser := enginetest.Policies(t, needs(v))
 			name := slices.Sorted(maps.Keys(lesser))[i]
 			if err := rotate(v, lesser[name]); !errors.Is(err, engine.PrivilegeMissing) {

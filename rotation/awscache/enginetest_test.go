@@ -21,7 +21,7 @@ import (
 	"example.com/rotator/rotation/internal/awsapi"
 )
 
-// cache is a real Redis whose users a fake of AWS's API changes, after a while.
+// cache is a real Redis whose users a fake of AWS's API changes, with a delay.
 type cache struct {
 	service string
 	server  *testserver.RedisServer
@@ -61,7 +61,7 @@ func newCache(t testing.TB, service string) *cache {
 	return c
 }
 
-// apply gives a user of the cache its passwords.
+// apply sets the passwords of a user of the cache.
 func (c *cache) apply(user string, passwords []string) error {
 	command := []any{"ACL", "SETUSER", user, "on", "resetpass", "~*", "+@all", "-@dangerous"}
 	for _, p := range passwords {
@@ -85,7 +85,8 @@ func (c *cache) Engine() engine.Engine {
 }
 
 func (c *cache) settings(context.Context, string) (aws.Config, error) {
-	return aws.Config{Region: "us-east-1", BaseEndpoint: &c.api.URL, Credentials: credentials.StaticCredentialsProvider{Value: c.fake.Credentials()}}, nil
+	return aws.Config{Region: "us-east-1", BaseEndpoint: &c.api.URL, Credentials: credentials.StaticCredentialsProvider{
+		Value: c.fake.Credentials()}}, nil
 }
 
 func (c *cache) Target() string { return c.server.Addr() }
@@ -104,7 +105,8 @@ func (c *cache) New(_ context.Context, host string, port int) (value, superuser 
 	if c.service == "elasticache" {
 		mark = fmt.Sprintf(`"user_arn":%q`, arn)
 	}
-	return engine.StringValue(fmt.Sprintf(`{%s,"host":%q,"port":%d,"username":%q,"password":%q}`, mark, host, port, user, password)), superuser, nil
+	return engine.StringValue(fmt.Sprintf(`{%s,"host":%q,"port":%d,"username":%q,"password":%q}`, mark, host, port,
+		user, password)), superuser, nil
 }
 
 // Bind tags the user, as the operator does.
@@ -116,7 +118,7 @@ func (c *cache) Bind(_ context.Context, secret string, v engine.Value) error {
 	return nil
 }
 
-// Open is an independent client's login.
+// Open logs in with an independent client.
 func (c *cache) Open(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
@@ -133,7 +135,8 @@ func (c *cache) Restore(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
 	c.fake.Wait()
-	c.fake.Add(c.service, awsfake.CacheUser{ID: user, Name: user, Passwords: []string{password}, Tags: c.fake.User(c.service, user).Tags})
+	c.fake.Add(c.service, awsfake.CacheUser{ID: user, Name: user, Passwords: []string{password},
+		Tags: c.fake.User(c.service, user).Tags})
 	return c.apply(user, []string{password})
 }
 

@@ -13,38 +13,33 @@ import (
 	"example.com/rotator/rotation/internal/awsapi"
 )
 
-// service is what the two services differ in.
 type service struct {
 	kind engine.Kind
-	// user returns the id and the ARN of the user that a secret's value names, and what is wrong with them.
+	// user returns the id and ARN of the user that a secret's value names, and what is wrong with them or "".
 	user func(secret string, v engine.Value) (id, arn, fault string)
 	// describe, list and change are the actions, and tag is the command that tags a user.
 	describe, list, change, tag string
 	dial                        func(cfg aws.Config, v engine.Value) api
 }
 
-// api is a service's. Its errors are the SDK's.
 type api interface {
-	// describe returns a user, or one without a status where there is none.
+	// describe returns a user. A user that does not exist has no status.
 	describe(ctx context.Context, id string) (user, error)
-	// tags returns the tags of the user with the ARN.
 	tags(ctx context.Context, arn string) (map[string]string, error)
-	// replace replaces the user's passwords by one or two.
 	replace(ctx context.Context, id string, passwords []string) error
 }
 
-// user is what the API tells of a user.
 type user struct {
 	arn, name      string
 	status         string // active, modifying or deleting
 	authentication string // password, no-password or iam
 }
 
-// elastiCacheARN is the ARN of a user, with its region and its id.
+// elastiCacheARN matches the ARN of a user and captures its region and id.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticache.html
 var elastiCacheARN = lazyregexp.New(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:([a-zA-Z][a-zA-Z0-9-]*)$`)
 
-// NewElastiCache returns the engine for users of ElastiCache, by the contract of AWS's own template.
+// NewElastiCache returns the engine for users of ElastiCache, with the contract of AWS's template.
 // Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/User-Secrets-Manager.html
 func NewElastiCache(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *Engine {
 	return &Engine{tls, settings, o, service{
@@ -66,8 +61,9 @@ func NewElastiCache(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *
 				return m[2], arn, ""
 			}
 		},
-		describe: "elasticache:DescribeUsers", list: "elasticache:ListTagsForResource", change: "elasticache:ModifyUser",
-		tag: "aws elasticache add-tags-to-resource --resource-name %s --tags",
+		describe: "elasticache:DescribeUsers", list: "elasticache:ListTagsForResource",
+		change: "elasticache:ModifyUser",
+		tag:    "aws elasticache add-tags-to-resource --resource-name %s --tags",
 		dial: func(cfg aws.Config, v engine.Value) api {
 			arn, _ := v.Text("user_arn")
 			cfg.Region = elastiCacheARN.FindStringSubmatch(arn)[1]
@@ -111,7 +107,7 @@ func (s elastiCache) replace(ctx context.Context, id string, passwords []string)
 	return err
 }
 
-// memoryDBName is the name of a user, which is its id.
+// memoryDBName matches the name of a user, which is also its id.
 // Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
 var memoryDBName = lazyregexp.New(`^[a-zA-Z][a-zA-Z0-9-]*$`)
 
@@ -167,8 +163,9 @@ func (s memoryDB) tags(ctx context.Context, arn string) (map[string]string, erro
 // Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_UpdateUser.html
 func (s memoryDB) replace(ctx context.Context, id string, passwords []string) error {
 	_, err := s.client.UpdateUser(ctx, &memorydb.UpdateUserInput{
-		UserName:           &id,
-		AuthenticationMode: &types.AuthenticationMode{Type: types.InputAuthenticationTypePassword, Passwords: passwords},
+		UserName: &id,
+		AuthenticationMode: &types.AuthenticationMode{Type: types.InputAuthenticationTypePassword,
+			Passwords: passwords},
 	})
 	return err
 }

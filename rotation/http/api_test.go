@@ -19,8 +19,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// api is a server of tokens over TLS that speaks as three kinds of API do. It is
-// its own client, too: it tells whether a token is valid.
+// api is a TLS server for tokens that behaves like three kinds of API. It also reports whether a token is valid.
 type api struct {
 	*httptest.Server
 	ca []byte
@@ -29,7 +28,7 @@ type api struct {
 	last   int
 	tokens map[string]*apiToken // by id
 	calls  []string
-	// busy answers a request in the API's stead, where it returns true.
+	// busy, if it returns true, has answered a request instead of the API.
 	busy func(w nethttp.ResponseWriter, r *nethttp.Request) bool
 }
 
@@ -43,32 +42,38 @@ func newAPI(t testing.TB) *api {
 	a := &api{tokens: make(map[string]*apiToken)}
 	mux := nethttp.NewServeMux()
 	// Bearer tokens that manage the tokens of their own account; ids are numbers.
-	mux.HandleFunc("POST /bearer/accounts/{account}/tokens", a.bearer(func(w nethttp.ResponseWriter, r *nethttp.Request, by *apiToken) {
-		var in struct{ Name string }
-		if json.NewDecoder(r.Body).Decode(&in) != nil || r.PathValue("account") != by.account || r.Header.Get("Content-Type") != "application/json" {
-			w.WriteHeader(400)
-			return
-		}
-		t := a.add(by.account, in.Name)
-		w.WriteHeader(201)
-		fmt.Fprintf(w, `{"data":{"id":%s,"key":%q}}`, t.id, t.text)
+	mux.HandleFunc("POST /bearer/accounts/{account}/tokens",
+		a.bearer(func(w nethttp.ResponseWriter, r *nethttp.Request, by *apiToken) {
+			var in struct{ Name string }
+			if json.NewDecoder(r.Body).Decode(&in) != nil || r.PathValue("account") != by.account ||
+				r.Header.Get("Content-Type") != "application/json" {
+				w.WriteHeader(400)
+				return
+			}
+			t := a.add(by.account, in.Name)
+			w.WriteHeader(201)
+			fmt.Fprintf(w, `{"data":{"id":%s,"key":%q}}`, t.id, t.text)
+		}))
+	mux.HandleFunc("GET /bearer/accounts/{account}/tokens",
+		a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) {
+			a.list(w, by.account, 100, "", nil)
+		}))
+	mux.HandleFunc("DELETE /bearer/accounts/{account}/tokens/{id}",
+		a.bearer(func(w nethttp.ResponseWriter, r *nethttp.Request, by *apiToken) {
+			a.revoke(w, by.account, r.PathValue("id"))
+		}))
+	mux.HandleFunc("GET /bearer/me", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) {
+		fmt.Fprintf(w, `{"id":%s}`, by.id)
 	}))
-	mux.HandleFunc("GET /bearer/accounts/{account}/tokens", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) {
-		a.list(w, by.account, 100, "", nil)
-	}))
-	mux.HandleFunc("DELETE /bearer/accounts/{account}/tokens/{id}", a.bearer(func(w nethttp.ResponseWriter, r *nethttp.Request, by *apiToken) {
-		a.revoke(w, by.account, r.PathValue("id"))
-	}))
-	mux.HandleFunc("GET /bearer/me", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) { fmt.Fprintf(w, `{"id":%s}`, by.id) }))
-	// A client with a password of its own manages tokens by forms; pages are told
-	// by Link.
+	// A client with a separate password manages tokens by forms; Link headers lead to further pages.
 	mux.HandleFunc("POST /form/tokens", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
 		t := a.add(account, r.FormValue("label"))
 		fmt.Fprintf(w, `[{"token_id":"%s"},{"value":%q}]`, t.id, t.text)
 	}))
 	mux.HandleFunc("GET /form/tokens", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
 		a.list(w, account, 1, r.FormValue("after"), func(id string) {
-			w.Header().Set("Link", fmt.Sprintf(`</form/tokens?after=0>; rel="first", </form/tokens?after=%s>; rel="next"`, id))
+			w.Header().Set("Link", fmt.Sprintf(
+				`</form/tokens?after=0>; rel="first", </form/tokens?after=%s>; rel="next"`, id))
 		})
 	}))
 	mux.HandleFunc("POST /form/revoke", a.client(func(w nethttp.ResponseWriter, r *nethttp.Request, account string) {
@@ -77,8 +82,7 @@ func newAPI(t testing.TB) *api {
 	mux.HandleFunc("GET /form/check", a.bearer(func(w nethttp.ResponseWriter, _ *nethttp.Request, by *apiToken) {
 		fmt.Fprintf(w, `{"token":{"id":%q}}`, by.id)
 	}))
-	// Keys in a header of their own, refused with 403; the next page is told in the
-	// answer, and everything is answered from another place.
+	// Keys in a custom header, refused with 403; the body leads to the next page, and every call is redirected.
 	mux.HandleFunc("/key/", func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		nethttp.Redirect(w, r, "/moved"+strings.TrimPrefix(r.URL.RequestURI(), "/key"), nethttp.StatusPermanentRedirect)
 	})
@@ -117,12 +121,12 @@ func newAPI(t testing.TB) *api {
 	return a
 }
 
-// The methods below are called with the lock held, but for first and valid.
+// The methods up to revoke need the lock held; the ones after it take the lock.
 
 func (a *api) add(account, name string) *apiToken {
 	a.last++
 	b := make([]byte, 20)
-	_, _ = rand.Read(b) // never fails, says crypto/rand
+	_, _ = rand.Read(b) // never fails
 	t := &apiToken{id: strconv.Itoa(a.last), account: account, name: name, text: "tok_" + hex.EncodeToString(b)}
 	a.tokens[t.id] = t
 	return t
@@ -192,7 +196,7 @@ func (a *api) revoke(w nethttp.ResponseWriter, account, id string) {
 	w.WriteHeader(204)
 }
 
-// first makes a token by hand.
+// first creates a token as if by hand.
 func (a *api) first(account string) *apiToken {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -213,7 +217,7 @@ func (a *api) valid(account string) []string {
 	return ids
 }
 
-// madeByHand reports whether a token is one that first has made.
+// madeByHand reports whether first created a token.
 func (a *api) madeByHand(id string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -227,8 +231,7 @@ func (a *api) opens(text string) bool {
 	return a.find(text) != nil
 }
 
-// recipes are the three worked recipes for a host; docs/engines/http.md shows the
-// first one.
+// recipes returns three complete recipes for a host; docs/engines/http.md shows the first one.
 func recipes(host string) string {
 	return strings.ReplaceAll(`{
   "bearer": {
@@ -236,29 +239,37 @@ func recipes(host string) string {
     "headers": {"Authorization": "Bearer {{token}}"},
     "fields": {"token": "/data/key", "token_id": "/data/id"},
     "id": "token_id",
-    "issue": {"method": "POST", "url": "https://HOST/bearer/accounts/{{account}}/tokens", "json": {"name": "{{rotation.name}}", "days": 30}},
+    "issue": {"method": "POST", "url": "https://HOST/bearer/accounts/{{account}}/tokens",
+      "json": {"name": "{{rotation.name}}", "days": 30}},
     "verify": {"url": "https://HOST/bearer/me", "token_id": "/id"},
-    "list": {"url": "https://HOST/bearer/accounts/{{account}}/tokens", "items": "/items", "name": "/name", "token_id": "/id"},
+    "list": {"url": "https://HOST/bearer/accounts/{{account}}/tokens",
+      "items": "/items", "name": "/name", "token_id": "/id"},
     "revoke": {"method": "DELETE", "url": "https://HOST/bearer/accounts/{{account}}/tokens/{{rotation.id}}"}
   },
   "form": {
     "hosts": ["HOST"],
     "fields": {"token": "/1/value", "token_id": "/0/token_id"},
     "id": "token_id",
-    "issue": {"method": "POST", "url": "https://HOST/form/tokens", "basic": "{{account}}:{{password}}", "form": {"label": "{{rotation.name}}"}},
-    "verify": {"url": "https://HOST/form/check", "headers": {"Authorization": "Bearer {{token}}"}, "token_id": "/token/id"},
-    "list": {"url": "https://HOST/form/tokens", "basic": "{{account}}:{{password}}", "items": "/items", "name": "/name", "token_id": "/id"},
-    "revoke": {"method": "POST", "url": "https://HOST/form/revoke", "basic": "{{account}}:{{password}}", "form": {"id": "{{rotation.id}}"}}
+    "issue": {"method": "POST", "url": "https://HOST/form/tokens",
+      "basic": "{{account}}:{{password}}", "form": {"label": "{{rotation.name}}"}},
+    "verify": {"url": "https://HOST/form/check",
+      "headers": {"Authorization": "Bearer {{token}}"}, "token_id": "/token/id"},
+    "list": {"url": "https://HOST/form/tokens",
+      "basic": "{{account}}:{{password}}", "items": "/items", "name": "/name", "token_id": "/id"},
+    "revoke": {"method": "POST", "url": "https://HOST/form/revoke",
+      "basic": "{{account}}:{{password}}", "form": {"id": "{{rotation.id}}"}}
   },
   "key": {
     "hosts": ["HOST"],
     "headers": {"X-Api-Key": "{{token}}"},
     "fields": {"token": "/key", "token_id": "/a~1b/id"},
     "id": "token_id",
-    "issue": {"method": "PUT", "url": "https://HOST/key/v2/keys", "json": {"meta": {"tags": ["{{account}}", "{{rotation.name}}"]}}},
+    "issue": {"method": "PUT", "url": "https://HOST/key/v2/keys",
+      "json": {"meta": {"tags": ["{{account}}", "{{rotation.name}}"]}}},
     "verify": {"url": "https://HOST/key/v2/keys"},
     "refused": [401, 403],
-    "list": {"url": "https://HOST/key/v2/keys?prefix={{rotation.prefix}}", "items": "/items", "name": "/name", "token_id": "/id", "next": "/next"},
+    "list": {"url": "https://HOST/key/v2/keys?prefix={{rotation.prefix}}",
+      "items": "/items", "name": "/name", "token_id": "/id", "next": "/next"},
     "revoke": {"method": "DELETE", "url": "https://HOST/key/v2/keys?id={{rotation.id}}"}
   }
 }`, "HOST", host)
@@ -266,5 +277,6 @@ func recipes(host string) string {
 
 // secretOf returns the value of a secret for a recipe.
 func secretOf(recipe string, t *apiToken) engine.Value {
-	return engine.StringValue(fmt.Sprintf(`{"engine":"http:%s","account":%q,"password":%q,"token":%q,"token_id":%q}`, recipe, t.account, "p:"+t.account, t.text, t.id))
+	return engine.StringValue(fmt.Sprintf(`{"engine":"http:%s","account":%q,"password":%q,"token":%q,"token_id":%q}`,
+		recipe, t.account, "p:"+t.account, t.text, t.id))
 }

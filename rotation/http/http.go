@@ -1,8 +1,8 @@
-// Package http rotates tokens of HTTP APIs by recipes in the function's configuration, which say what
-// requests issue, verify, list and revoke a token.
+// Package http rotates tokens of HTTP APIs. Recipes in the function's configuration define the requests that issue,
+// verify, list and revoke a token.
 //
-// A token is issued next to the current one, and both work. Its name tells which secret and version it
-// was issued for: what a crash leaves is found by its name and revoked.
+// A token is issued next to the current one, and both work. Its name states the secret and version that it was issued
+// for, so a token that a crash left is found by its name and revoked.
 package http
 
 import (
@@ -28,7 +28,7 @@ type Engine struct {
 	recipe Recipe
 }
 
-// Kind describes the engine: its name is http: and the recipe's.
+// Kind describes the engine, whose name is http: and the recipe's name.
 func (e *Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"http:" + e.name},
@@ -38,9 +38,12 @@ func (e *Engine) Kind() engine.Kind {
 	}
 }
 
-const adviceFields = "the recipe's placeholders name the fields that the secret needs"
+const (
+	adviceFields = "the recipe's placeholders name the fields that the secret needs"
+	adviceHost   = "add the host to the recipe's hosts if it may have the token"
+)
 
-// form checks that a value has every field that the recipe needs.
+// form checks that a value has every field that the recipe's calls use.
 func (e *Engine) form(v engine.Value) error {
 	if !v.IsObject() {
 		return engine.Errorf(engine.InvalidSecret, adviceFields, "the secret's value cannot be read: %s", v.Fault())
@@ -53,19 +56,19 @@ func (e *Engine) form(v engine.Value) error {
 	}
 	if faults != nil {
 		slices.Sort(faults)
-		return engine.Errorf(engine.InvalidSecret, adviceFields, "the secret's value does not suit the recipe %s: %s", e.name, strings.Join(slices.Compact(faults), ", "))
+		return engine.Errorf(engine.InvalidSecret, adviceFields, "the secret's value does not fit the recipe %s: %s",
+			e.name, strings.Join(slices.Compact(faults), ", "))
 	}
 	return nil
 }
 
-// Next checks the value's form; the target knows the next one.
+// Next checks the value's format. The API chooses the next token.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	return r.Current, e.form(r.Current)
 }
 
-// Mint issues a token, whose name is a mark. It looks before: whether the login is accepted, and whether
-// the list shows it. What earlier rotations left is revoked first, so nothing piles up while revoking
-// fails; and a token that the list does not show under its name is taken back.
+// Mint issues a token whose name is a mark and revokes it again unless it is listed by that name. First it checks that
+// the login is accepted and listed, and revokes what earlier rotations left.
 func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	if err := e.form(r.Current); err != nil {
 		return engine.Value{}, err
@@ -75,7 +78,7 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 		return engine.Value{}, err
 	}
 	defer x.close()
-	// Where a client with a password lists the tokens, a dead one can be replaced.
+	// A revoked token can be replaced if a password lists the tokens.
 	_, refused := x.verify(ctx, r.Login)
 	if refused != nil && !errors.Is(refused, engine.LoginRefused) {
 		return engine.Value{}, refused
@@ -114,9 +117,10 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	return next, err
 }
 
-// issue makes the recipe's call and returns current with the token that is in the answer. issued is
-// false where the API has certainly issued none. A field that the answer lacks is empty.
-func (x *exchange) issue(ctx context.Context, current engine.Value, name string) (next engine.Value, issued bool, err error) {
+// issue makes the recipe's call and returns current with the token in the answer. issued is false if the API has
+// certainly issued none. A field that is missing in the answer is empty.
+func (x *exchange) issue(ctx context.Context, current engine.Value, name string) (
+	next engine.Value, issued bool, err error) {
 	const what, advice = "issuing a token", "compare the pointers of the recipe's fields with the API's documentation"
 	recipe := x.engine.recipe
 	next = current
@@ -138,7 +142,7 @@ func (x *exchange) issue(ctx context.Context, current engine.Value, name string)
 		s, number, ok := scalar(body, recipe.Fields[field])
 		switch old := string(current.JSON(field)); {
 		case !ok:
-			err = engine.Errorf(engine.TargetFailed, advice, "%s: the answer has no text at %s", what, recipe.Fields[field])
+			err = engine.Errorf(engine.TargetFailed, advice, what+": no text at %s", recipe.Fields[field])
 		case number && !strings.HasPrefix(old, `"`):
 			next = next.WithJSON(field, []byte(s))
 		default:
@@ -148,9 +152,8 @@ func (x *exchange) issue(ctx context.Context, current engine.Value, name string)
 	return next, true, err
 }
 
-// takeBack revokes a token that was issued in vain, or may have been. It knows the token by its name.
-// Where the list shows no such name, the id in the answer counts, if it was nobody's before; and then a
-// login has to show that the token has ended.
+// takeBack revokes a token that may have been issued in vain. It finds the token by its name, or if that is not
+// listed, by a new id in the answer; then a login must show that the token has ended.
 func (x *exchange) takeBack(ctx context.Context, before []token, next engine.Value, name string) error {
 	after, err := x.list(ctx)
 	if err != nil {
@@ -173,19 +176,18 @@ func (x *exchange) takeBack(ctx context.Context, before []token, next engine.Val
 	return err
 }
 
-// Set revokes every token of this secret but the pending and the current one: the one before, and
-// those that crashes left. The pending one is valid since it was issued.
+// Set revokes every token of this secret except the current and the pending one, which is valid since Mint.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending, r.Current, r.Login)
 }
 
-// Retire revokes every token of this secret but the pending one.
+// Retire revokes every token of this secret except the pending one.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending)
 }
 
-// revokeBut revokes the tokens that bear the secret's mark, and the unmarked ones that its values are
-// proved to hold, but for the ones to keep. It fails where the list does not show the pending one.
+// revokeBut revokes the tokens that have the secret's mark or that its values provably hold, except the ones to keep.
+// It fails if the list does not show the pending one.
 func (e *Engine) revokeBut(ctx context.Context, r *engine.Request, keep ...engine.Value) error {
 	x, err := e.exchange(r, r.Login)
 	if err != nil {
@@ -197,7 +199,8 @@ func (e *Engine) revokeBut(ctx context.Context, r *engine.Request, keep ...engin
 		return err
 	}
 	if pending, _ := r.Pending.Text(e.recipe.ID); !has(tokens, pending) {
-		return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again", "the API does not list the pending token")
+		return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again",
+			"the API does not list the pending token")
 	}
 	kept := e.ids(keep...)
 	doomed := choose(tokens, func(t token) bool {
@@ -215,14 +218,14 @@ func (e *Engine) revokeBut(ctx context.Context, r *engine.Request, keep ...engin
 		case proved:
 			doomed = append(doomed, id)
 		default:
-			r.Warn("the token " + id + " of an earlier version stays valid: neither its name nor a login shows that it is the secret's; revoke it by hand")
+			r.Warn("the token " + id + " of an earlier version stays valid: nothing proves that it belongs to the " +
+				"secret; revoke it by hand")
 		}
 	}
 	return x.end(ctx, doomed)
 }
 
-// proves reports whether a value holds the token with the id: by the answer to verify, because anybody
-// who may write the secret can put any id next to a token.
+// proves reports whether the answer to verify shows the id: a writer of the secret can put any id next to a token.
 func (x *exchange) proves(ctx context.Context, v engine.Value, id string) (bool, error) {
 	pointer := x.engine.recipe.Verify.TokenID
 	if pointer == "" {
@@ -236,12 +239,11 @@ func (x *exchange) proves(ctx context.Context, v engine.Value, id string) (bool,
 		return false, err
 	}
 	var answer any
-	_ = httpapi.Decode(body, &answer) // what is no JSON shows no id
+	_ = httpapi.Decode(body, &answer) // an answer that is not JSON has no id
 	s, _, ok := scalar(answer, pointer)
 	return ok && s == id, nil
 }
 
-// ids returns the ids of the values' tokens.
 func (e *Engine) ids(values ...engine.Value) []string {
 	var ids []string
 	for _, v := range values {
@@ -252,8 +254,7 @@ func (e *Engine) ids(values ...engine.Value) []string {
 	return ids
 }
 
-// Verify makes the recipe's call with the token, and lists tokens by it, which the next rotation
-// needs. The list has to show the token.
+// Verify makes the recipe's call with the token, and lists the tokens with it. The list must show the token.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	x, err := e.exchange(r, v)
 	if err != nil {
@@ -270,8 +271,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return x.shows(tokens, v)
 }
 
-// verify makes the recipe's call with a value, and again with a token that was made up: a call that
-// succeeds for any token says nothing. It returns the first answer.
+// verify makes the recipe's call, then again with an invented token, which must fail. It returns the first answer.
 func (x *exchange) verify(ctx context.Context, v engine.Value) ([]byte, error) {
 	const what = "the call that verifies the token"
 	a, err := x.send(ctx, what, x.engine.recipe.Verify.Call, values{Value: v}, busy)
@@ -290,22 +290,23 @@ func (x *exchange) verify(ctx context.Context, v engine.Value) ([]byte, error) {
 		return nil, err
 	}
 	if probe.OK() {
-		return nil, engine.Errorf(engine.InvalidConfiguration, "have the recipe's verify ask for what the API gives to valid tokens alone", "%s also succeeds with a token that was made up", what)
+		return nil, engine.Errorf(engine.InvalidConfiguration, "let verify call what only valid tokens may call",
+			what+" also accepts an invented token")
 	}
 	return a.Body, nil
 }
 
-// shows returns an error where the tokens lack the value's own. A list that is filtered by
-// {{rotation.prefix}} does not show a token that was made by hand.
+// shows returns an error unless the list has the value's token. A filter may hide tokens that were created by hand.
 func (x *exchange) shows(tokens []token, v engine.Value) error {
 	id, _ := v.Text(x.engine.recipe.ID)
 	if id == "" || has(tokens, id) || slices.Contains(x.engine.recipe.List.names(), "rotation.prefix") {
 		return nil
 	}
-	return engine.Errorf(engine.TargetFailed, "compare the recipe's list, and the secret's field "+x.engine.recipe.ID+", with what the API has", "the list does not show the token that was accepted, so it cannot tell what is valid")
+	return engine.Errorf(engine.TargetFailed, "compare the recipe's list and the secret's field "+x.engine.recipe.ID+
+		" with the API", "the list does not show the accepted token, so it does not show every valid token")
 }
 
-// Revoke revokes the token that Mint has issued. A token without the secret's mark is not one.
+// Revoke revokes the token that Mint issued. It refuses a token without the secret's mark.
 func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	x, err := e.exchange(r, r.Login)
 	if err != nil {
@@ -319,13 +320,14 @@ func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	id, _ := r.Pending.Text(e.recipe.ID)
 	for _, t := range tokens {
 		if t.id == id && !strings.HasPrefix(t.name, mark.Prefix(r.Secret)) {
-			return engine.Errorf(engine.TakeoverRefused, "revoke the token by hand", "the token %s in the pending value does not bear the secret's mark", id)
+			return engine.Errorf(engine.TakeoverRefused, "revoke the token by hand",
+				"the token %s in the pending value does not have the secret's mark", id)
 		}
 	}
 	return x.end(ctx, choose(tokens, func(t token) bool { return t.id == id }))
 }
 
-// end revokes tokens. The list decides whether they have ended, and not the answers.
+// end revokes tokens. The list, not the answers, decides whether they have ended.
 func (x *exchange) end(ctx context.Context, ids []string) error {
 	const what = "revoking a token"
 	for _, id := range ids {
@@ -340,14 +342,14 @@ func (x *exchange) end(ctx context.Context, ids []string) error {
 	if ids == nil {
 		return nil
 	}
-	return x.await(ctx, "the list still shows a token that was revoked", func(tokens []token) bool {
+	return x.await(ctx, "the list still shows a revoked token", func(tokens []token) bool {
 		return !slices.ContainsFunc(ids, func(id string) bool { return has(tokens, id) })
 	})
 }
 
-const adviceList = "compare the recipe with the API's documentation: list must show every token that is valid, and no other"
+const adviceList = "compare the recipe with the API's documentation: list must show exactly the valid tokens"
 
-// await lists the tokens until they are as they should be, for a few seconds: a list may be behind.
+// await lists the tokens until ok accepts them, for a few seconds: a list may lag behind.
 func (x *exchange) await(ctx context.Context, otherwise string, ok func([]token) bool) error {
 	const patience = 5 * time.Second
 	begin := time.Now()
@@ -366,7 +368,6 @@ func has(tokens []token, id string) bool {
 	return slices.ContainsFunc(tokens, func(t token) bool { return t.id == id })
 }
 
-// choose returns the ids of some tokens.
 func choose(tokens []token, which func(token) bool) (ids []string) {
 	for _, t := range tokens {
 		if which(t) {
@@ -376,20 +377,20 @@ func choose(tokens []token, which func(token) bool) (ids []string) {
 	return ids
 }
 
-// token is one that the API lists.
 type token struct{ id, name string }
 
-// What is read of a list is bounded.
 const (
 	pageLimit  = 100
 	tokenLimit = 10_000
 )
 
-// list returns the tokens on all pages. It is called before any change, so the status 401 means that the
-// login was refused.
+// list returns the tokens of all pages. It is called before any change, so status 401 means that the login was refused.
 func (x *exchange) list(ctx context.Context) ([]token, error) {
-	const what, advice = "listing tokens", "compare the recipe's list with the API's documentation"
-	const adviceLong = "have the recipe list fewer tokens, by {{rotation.prefix}} in its query"
+	const what, adviceForm = "listing tokens", "compare the recipe's list with the API's documentation"
+	const adviceLong = "use {{rotation.prefix}} in the query of the recipe's list, to list fewer tokens"
+	fail := func(advice, format string, args ...any) ([]token, error) {
+		return nil, engine.Errorf(engine.TargetFailed, advice, what+": "+format, args...)
+	}
 	l := x.engine.recipe.List
 	call, with := l.Call, values{x.login, map[string]string{"prefix": mark.Prefix(x.secret)}}
 	var tokens []token
@@ -403,41 +404,39 @@ func (x *exchange) list(ctx context.Context) ([]token, error) {
 		}
 		var body any
 		if httpapi.Decode(a.Body, &body) != nil {
-			return nil, engine.Errorf(engine.TargetFailed, advice, "%s: the answer is not JSON", what)
+			return fail(adviceForm, "the answer is not JSON")
 		}
 		items, ok := resolve(body, l.Items).([]any)
 		if !ok {
-			return nil, engine.Errorf(engine.TargetFailed, advice, "%s: the answer has no array at %q", what, l.Items)
+			return fail(adviceForm, "the answer has no array at %q", l.Items)
 		}
 		for _, item := range items {
 			id, _, ok := scalar(item, l.TokenID)
 			if !ok {
-				return nil, engine.Errorf(engine.TargetFailed, advice, "%s: a token has no id at %s", what, l.TokenID)
+				return fail(adviceForm, "a token has no id at %s", l.TokenID)
 			}
-			name, _, _ := scalar(item, l.Name) // a token that others made may have none
+			name, _, _ := scalar(item, l.Name) // other tokens may have no name
 			tokens = append(tokens, token{id, name})
 		}
 		if len(tokens) > tokenLimit {
-			return nil, engine.Errorf(engine.TargetFailed, adviceLong, "%s: there are more than %d tokens", what, tokenLimit)
+			return fail(adviceLong, "there are more than %d tokens", tokenLimit)
 		}
 		next := nextPage(a, body, l.Next)
 		if next == "" {
 			return tokens, nil
 		}
 		if fault := x.engine.recipe.forbids(next); fault != "" {
-			return nil, engine.Errorf(engine.TargetFailed, "add the host to the recipe's hosts if it may have the token", "%s: the next page's address is not allowed: %s", what, fault)
+			return fail(adviceHost, "the address of the next page is not allowed: %s", fault)
 		}
-		call.URL = strings.ReplaceAll(next, "{{", "%7B%7B") // it is no template
+		call.URL = strings.ReplaceAll(next, "{{", "%7B%7B") // not a template
 	}
-	return nil, engine.Errorf(engine.TargetFailed, adviceLong, "%s: there are more than %d pages", what, pageLimit)
+	return fail(adviceLong, "there are more than %d pages", pageLimit)
 }
 
-// linkForm is one link of a Link header.
 var linkForm = lazyregexp.New(`<([^>]*)>\s*((?:;\s*[\w*-]+\s*=\s*(?:"[^"]*"|[^\s;,"]*)\s*)*)`)
 
-// nextPage returns the absolute URL of the next page, or "".
 func nextPage(a *httpapi.Answer, body any, pointer string) string {
-	next, _, _ := scalar(body, pointer) // none at "", where there is an object or an array
+	next, _, _ := scalar(body, pointer) // "" for the pointer "": the body is not a string
 	for _, header := range a.Header.Values("Link") {
 		for _, m := range linkForm.FindAllStringSubmatch(header, -1) {
 			if strings.Contains(m[2], `rel="next"`) || strings.Contains(m[2], "rel=next") {
@@ -450,14 +449,14 @@ func nextPage(a *httpapi.Answer, body any, pointer string) string {
 	}
 	u, err := a.From.Parse(next)
 	if err != nil {
-		return next // and is not allowed
+		return next // forbids refuses it
 	}
 	u.Fragment = ""
 	return u.String()
 }
 
-// Needs says that the API alone knows its rights.
+// Needs refers to the API's manual: only the API knows its rights.
 func (e *Engine) Needs(_ context.Context, _ *engine.Request, n *engine.Needs) error {
-	n.Note = "the token needs what the recipe's calls ask of the API; see the API's own manual"
+	n.Note = "the token needs the rights that the recipe's calls require; see the API's manual"
 	return nil
 }

@@ -29,7 +29,7 @@ const (
 
 func (a *api) host() string { return strings.TrimPrefix(a.URL, "https://") }
 
-// answer has requests of a kind answered otherwise.
+// answer lets busy answer requests, and forgets earlier calls.
 func (a *api) answer(busy func(nethttp.ResponseWriter, *nethttp.Request) bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -52,7 +52,7 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// rotate takes the steps that concern the engine, by AWSCURRENT.
+// rotate runs the steps that concern the engine, logged in with AWSCURRENT.
 func rotate(t *testing.T, e *http.Engine, current, previous engine.Value, version string) (engine.Value, error) {
 	t.Helper()
 	r := requestFor(current)
@@ -64,11 +64,11 @@ func rotate(t *testing.T, e *http.Engine, current, previous engine.Value, versio
 	return r.Pending, e.Set(within(t, 2*time.Second), r)
 }
 
-func TestTokensOfOthersStayAndTheFirstOneGoesInItsTurn(t *testing.T) {
+func TestOtherTokensStayAndTheFirstIsRevokedInTurn(t *testing.T) {
 	for recipe, want := range map[string]int{
-		"bearer": 3, // the API says which id the token made by hand has
+		"bearer": 3, // verify returns the id of the token made by hand
 		"form":   3,
-		"key":    4, // and here it does not, so anybody could have put the id there
+		"key":    4, // verify does not return it, so the id in the secret proves nothing
 	} {
 		a := newAPI(t)
 		e := engineOf(t, a, recipe, a.host())
@@ -82,7 +82,8 @@ func TestTokensOfOthersStayAndTheFirstOneGoesInItsTurn(t *testing.T) {
 			values = append(values, next)
 		}
 		if a.opens(hand.text) != (want == 4) || !a.opens(others.text) {
-			t.Errorf("%s: the token made by hand is valid: %v; that of others: %v", recipe, a.opens(hand.text), a.opens(others.text))
+			t.Errorf("%s: the token made by hand is valid: %v; the other token: %v", recipe,
+				a.opens(hand.text), a.opens(others.text))
 		}
 		if n := len(a.valid("acme")); n != want {
 			t.Errorf("%s: %d tokens are valid, want %d", recipe, n, want)
@@ -90,9 +91,9 @@ func TestTokensOfOthersStayAndTheFirstOneGoesInItsTurn(t *testing.T) {
 	}
 }
 
-// TestAWriterCannotHaveAStrangersTokenRevoked: whoever may put a value, and need not be
-// able to read one, puts a stranger's id next to a token.
-func TestAWriterCannotHaveAStrangersTokenRevoked(t *testing.T) {
+// TestWriterCannotHaveAStrangersTokenRevoked: a principal that may write a value, but not read one, puts a stranger's
+// id next to a token.
+func TestWriterCannotHaveAStrangersTokenRevoked(t *testing.T) {
 	for name, forge := range map[string]func(r *engine.Request, forged engine.Value){
 		"in AWSPREVIOUS": func(r *engine.Request, forged engine.Value) { r.Previous = forged },
 		"in AWSCURRENT":  func(r *engine.Request, forged engine.Value) { r.Current = forged },
@@ -129,18 +130,19 @@ func TestAWriterCannotHaveAStrangersTokenRevoked(t *testing.T) {
 				t.Errorf("%s: the log says %q", name, said)
 			}
 			r.Pending = secretOf("bearer", victim)
-			if err := e.Revoke(within(t, 5*time.Second), r.As(secretOf("bearer", writers), false)); engine.CauseOf(err) != engine.TakeoverRefused || !a.opens(victim.text) {
-				t.Errorf("%s, as a value that was not stored: %v", name, err)
+			err = e.Revoke(within(t, 5*time.Second), r.As(secretOf("bearer", writers), false))
+			if engine.CauseOf(err) != engine.TakeoverRefused || !a.opens(victim.text) {
+				t.Errorf("%s, in a value that was not stored: %v", name, err)
 			}
 		}
 	}
 }
 
-// TestARevocationIsBelievedWhenTheListShowsIt: whatever the API answers, a rotation that
-// revokes nothing fails, and the next ones issue nothing.
-func TestARevocationIsBelievedWhenTheListShowsIt(t *testing.T) {
+// TestListDecidesWhetherATokenIsRevoked: whatever the API answers, a rotation that revokes nothing fails, and later
+// rotations issue nothing.
+func TestListDecidesWhetherATokenIsRevoked(t *testing.T) {
 	for name, busy := range map[string]func(nethttp.ResponseWriter, *nethttp.Request) bool{
-		"301, which makes a GET of it": func(w nethttp.ResponseWriter, r *nethttp.Request) bool {
+		"301, which turns it into a GET": func(w nethttp.ResponseWriter, r *nethttp.Request) bool {
 			if r.Method == "DELETE" {
 				nethttp.Redirect(w, r, "/bearer/me", nethttp.StatusMovedPermanently)
 			}
@@ -152,7 +154,7 @@ func TestARevocationIsBelievedWhenTheListShowsIt(t *testing.T) {
 			}
 			return r.Method == "DELETE"
 		},
-		"202, which comes to nothing": func(w nethttp.ResponseWriter, r *nethttp.Request) bool {
+		"202 without effect": func(w nethttp.ResponseWriter, r *nethttp.Request) bool {
 			if r.Method == "DELETE" {
 				w.WriteHeader(202)
 			}
@@ -191,8 +193,8 @@ func TestARevocationIsBelievedWhenTheListShowsIt(t *testing.T) {
 	}
 }
 
-// TestAFailedTryLeavesNoToken, whatever fails after the token was issued.
-func TestAFailedTryLeavesNoToken(t *testing.T) {
+// TestFailedMintLeavesNoToken: whatever fails after the token was issued, it is revoked.
+func TestFailedMintLeavesNoToken(t *testing.T) {
 	for name, c := range map[string]struct {
 		old, new string // in the recipe
 		busy     func(a *api, w nethttp.ResponseWriter, r *nethttp.Request) bool
@@ -200,8 +202,8 @@ func TestAFailedTryLeavesNoToken(t *testing.T) {
 	}{
 		"an answer without the id":    {`"/data/id"`, `"/data/uid"`, nil, 1},
 		"an answer without the token": {`"/data/key"`, `"/data/text"`, nil, 1},
-		"an id that is another's":     {`"/data/id"`, `"/data/key"`, nil, 1},
-		"an answer that is no JSON": {"", "", func(a *api, w nethttp.ResponseWriter, r *nethttp.Request) bool {
+		"another field as the id":     {`"/data/id"`, `"/data/key"`, nil, 1},
+		"an answer that is not JSON": {"", "", func(a *api, w nethttp.ResponseWriter, r *nethttp.Request) bool {
 			return issues(a, w, r, 201, "created")
 		}, 1},
 		"502": {"", "", func(a *api, w nethttp.ResponseWriter, r *nethttp.Request) bool {
@@ -211,13 +213,16 @@ func TestAFailedTryLeavesNoToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAPI(t)
-			engines, err := http.Load(engine.TLSPolicy{ExtraCAs: a.ca}, strings.Replace(recipes(a.host()), c.old, c.new, 1))
+			engines, err := http.Load(engine.TLSPolicy{ExtraCAs: a.ca},
+				strings.Replace(recipes(a.host()), c.old, c.new, 1))
 			if err != nil {
 				t.Fatal(err)
 			}
 			r := requestFor(secretOf("bearer", a.first("acme")))
 			others := a.first("acme")
-			a.answer(func(w nethttp.ResponseWriter, r *nethttp.Request) bool { return c.busy != nil && c.busy(a, w, r) })
+			a.answer(func(w nethttp.ResponseWriter, r *nethttp.Request) bool {
+				return c.busy != nil && c.busy(a, w, r)
+			})
 			for range 3 {
 				if _, err := engines[0].Mint(within(t, 5*time.Second), r); engine.CauseOf(err) != engine.TargetFailed {
 					t.Errorf("%v", err)
@@ -248,8 +253,8 @@ func issues(a *api, w nethttp.ResponseWriter, r *nethttp.Request, status int, bo
 	return true
 }
 
-// TestTheErrorNamesATokenThatCannotBeTakenBack by the name that the API shows.
-func TestTheErrorNamesATokenThatCannotBeTakenBack(t *testing.T) {
+// TestErrorNamesATokenThatCannotBeRevoked: the error has the name that the API shows.
+func TestErrorNamesATokenThatCannotBeRevoked(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, a, "bearer", a.host())
 	r := requestFor(secretOf("bearer", a.first("acme")))
@@ -261,12 +266,14 @@ func TestTheErrorNamesATokenThatCannotBeTakenBack(t *testing.T) {
 		return issues(a, w, r, 201, "created")
 	})
 	_, err := e.Mint(within(t, 5*time.Second), r)
-	if engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), mark.Prefix(secretARN)+version) || !strings.Contains(fmt.Sprint(err), "403") {
+	if engine.CauseOf(err) != engine.TargetFailed ||
+		!strings.Contains(fmt.Sprint(err), mark.Prefix(secretARN)+version) ||
+		!strings.Contains(fmt.Sprint(err), "403") {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestMintLooksBeforeItIssues(t *testing.T) {
+func TestMintChecksBeforeItIssues(t *testing.T) {
 	for name, c := range map[string]struct {
 		path, body string
 		status     int
@@ -293,15 +300,15 @@ func TestMintLooksBeforeItIssues(t *testing.T) {
 		if n := len(a.valid("acme")); n != 1 {
 			t.Errorf("%s: %d tokens", name, n)
 		}
-		// So `rotatorctl check` reports it, which verifies the login.
+		// `rotatorctl check` reports it, because it verifies the login.
 		if err := e.Verify(within(t, 5*time.Second), r, r.Current); engine.CauseOf(err) != c.want {
 			t.Errorf("%s: Verify: %v", name, err)
 		}
 	}
 }
 
-// TestADeadTokenIsNotPromoted: an administrator revokes the pending token.
-func TestADeadTokenIsNotPromoted(t *testing.T) {
+// TestRevokedTokenIsNotPromoted: an administrator revokes the pending token.
+func TestRevokedTokenIsNotPromoted(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, a, "form", a.host())
 	r := requestFor(secretOf("form", a.first("acme")))
@@ -313,7 +320,8 @@ func TestADeadTokenIsNotPromoted(t *testing.T) {
 	a.mu.Lock()
 	a.tokens[id].revoked = true
 	a.mu.Unlock()
-	if err := e.Set(within(t, 5*time.Second), r); engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), "AWSPENDING") {
+	if err := e.Set(within(t, 5*time.Second), r); engine.CauseOf(err) != engine.TargetFailed ||
+		!strings.Contains(fmt.Sprint(err), "AWSPENDING") {
 		t.Errorf("Set: %v", err)
 	}
 	a.answer(func(w nethttp.ResponseWriter, r *nethttp.Request) bool { // anybody may verify
@@ -327,8 +335,8 @@ func TestADeadTokenIsNotPromoted(t *testing.T) {
 	}
 }
 
-// TestTheNextRotationRevokesWhatAnotherLeft, before it issues a token.
-func TestTheNextRotationRevokesWhatAnotherLeft(t *testing.T) {
+// TestNextRotationRevokesLeftoverTokens: it does so before it issues a token.
+func TestNextRotationRevokesLeftoverTokens(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, a, "bearer", a.host())
 	r := requestFor(secretOf("bearer", a.first("acme")))
@@ -354,7 +362,7 @@ func TestTheNextRotationRevokesWhatAnotherLeft(t *testing.T) {
 	}
 }
 
-func TestRetireRevokesAllButThePendingToken(t *testing.T) {
+func TestRetireKeepsOnlyThePendingToken(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, a, "bearer", a.host())
 	r := requestFor(secretOf("bearer", a.first("acme")))
@@ -370,14 +378,14 @@ func TestRetireRevokesAllButThePendingToken(t *testing.T) {
 	}
 	id, _ := r.Pending.Text("token_id")
 	if got := a.valid("acme"); !slices.Equal(got, []string{id}) {
-		t.Errorf("valid are %v", got)
+		t.Errorf("valid tokens: %v", got)
 	}
 	if err := e.Verify(within(t, 5*time.Second), r, r.Current); engine.CauseOf(err) != engine.LoginRefused {
 		t.Errorf("the old token: %v", err)
 	}
 }
 
-func TestABusyAPIIsAskedAgainWhenItSays(t *testing.T) {
+func TestRetriesFollowRetryAfter(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, a, "bearer", a.host())
 	r := requestFor(secretOf("bearer", a.first("acme")))
@@ -392,11 +400,13 @@ func TestABusyAPIIsAskedAgainWhenItSays(t *testing.T) {
 	}{
 		"429 with seconds":            {"POST", 429, "1", 10 * time.Second, 2, time.Second, ""},
 		"503 with a date":             {"GET", 503, "date", 10 * time.Second, 2, time.Second, ""},
-		"500 without a word":          {"GET", 500, "", 10 * time.Second, 2, 200 * time.Millisecond, ""},
+		"500 without a header":        {"GET", 500, "", 10 * time.Second, 2, 200 * time.Millisecond, ""},
 		"429 beyond what time allows": {"POST", 429, "60", 2 * time.Second, 1, 0, engine.TargetFailed},
-		"429 until the end of time":   {"POST", 429, "Fri, 31 Dec 9999 23:59:59 GMT", 2 * time.Second, 1, 0, engine.TargetFailed},
-		"429 for a number too great":  {"POST", 429, "99999999999999999999", 2 * time.Second, 1, 0, engine.TargetFailed},
-		"501 is no passing state":     {"GET", 501, "", 10 * time.Second, 1, 0, engine.TargetFailed},
+		"429 until the year 9999": {"POST", 429, "Fri, 31 Dec 9999 23:59:59 GMT", 2 * time.Second, 1, 0,
+			engine.TargetFailed},
+		"429 with a number beyond 64 bits": {"POST", 429, "99999999999999999999", 2 * time.Second, 1, 0,
+			engine.TargetFailed},
+		"501 is permanent": {"GET", 501, "", 10 * time.Second, 1, 0, engine.TargetFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := 0
@@ -409,7 +419,8 @@ func TestABusyAPIIsAskedAgainWhenItSays(t *testing.T) {
 				}
 				value := c.retryAfter
 				if value == "date" {
-					value = time.Now().Add(2 * time.Second).UTC().Format(nethttp.TimeFormat) // which drops a part of a second
+					// which drops fractions of a second
+					value = time.Now().Add(2 * time.Second).UTC().Format(nethttp.TimeFormat)
 				}
 				if value != "" {
 					w.Header().Set("Retry-After", value)
@@ -424,7 +435,7 @@ func TestABusyAPIIsAskedAgainWhenItSays(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 			if c.method == "GET" && c.want == "" {
-				n-- // the list that follows, by which the new token is found
+				n-- // the later list that finds the new token
 			}
 			if n != c.calls || took < c.atLeast {
 				t.Errorf("%d calls in %s, want %d in %s", n, took, c.calls, c.atLeast)
@@ -436,8 +447,8 @@ func TestABusyAPIIsAskedAgainWhenItSays(t *testing.T) {
 	}
 }
 
-// Nothing of a token may go where the recipe does not lead.
-func TestRedirectsAndPagesStayWithTheAllowedHosts(t *testing.T) {
+// Neither a token nor anything else may go to a host that the recipe does not name.
+func TestRedirectsAndPagesStayOnAllowedHosts(t *testing.T) {
 	thief := httptest.NewTLSServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
 		t.Errorf("a request came to another host: %s %s", r.Method, r.URL.Path)
 	}))
@@ -479,7 +490,7 @@ func TestRedirectsAndPagesStayWithTheAllowedHosts(t *testing.T) {
 	}
 }
 
-func TestStatusesAndTheirCauses(t *testing.T) {
+func TestCausesOfStatuses(t *testing.T) {
 	a := newAPI(t)
 	bearer, key := engineOf(t, a, "bearer", a.host()), engineOf(t, a, "key", a.host())
 	token := a.first("acme")
@@ -493,7 +504,7 @@ func TestStatusesAndTheirCauses(t *testing.T) {
 		{bearer, "bearer", 403, engine.PrivilegeMissing},
 		{key, "key", 403, engine.LoginRefused},
 		{bearer, "bearer", 404, engine.TargetFailed},
-		{bearer, "bearer", 200, engine.TargetFailed}, // the list that follows is none
+		{bearer, "bearer", 200, engine.TargetFailed}, // the next call's answer is not a list
 	} {
 		a.answer(func(w nethttp.ResponseWriter, r *nethttp.Request) bool {
 			if !strings.Contains(fmt.Sprint(r.Header), token.text) {
@@ -520,7 +531,7 @@ func TestSetRevokesWhatACrashLeft(t *testing.T) {
 	a.add("acme", "rotator-000000000000-of-another-secret")
 	a.mu.Unlock()
 	var err error
-	for range 2 { // the first is the orphan of a call that died
+	for range 2 { // the first token is left by a call that died
 		if r.Pending, err = e.Mint(within(t, 5*time.Second), r); err != nil {
 			t.Fatal(err)
 		}
@@ -540,14 +551,15 @@ func TestSetRevokesWhatACrashLeft(t *testing.T) {
 		}
 		return r.Method == "POST"
 	})
-	if _, err := e.Mint(within(t, 5*time.Second), r); engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), "/data/key") {
+	if _, err := e.Mint(within(t, 5*time.Second), r); engine.CauseOf(err) != engine.TargetFailed ||
+		!strings.Contains(fmt.Sprint(err), "/data/key") {
 		t.Errorf("an answer without a token: %v", err)
 	}
 }
 
-// TestATokenStaysWithItsRecipeAndItsAccount: whoever may put a value names another recipe,
-// or another account of the same one, and has the earlier token tried there.
-func TestATokenStaysWithItsRecipeAndItsAccount(t *testing.T) {
+// TestTokenStaysWithItsRecipeAndAccount: a writer of the secret names another recipe, or another account of the same
+// recipe, to have the earlier token tried there.
+func TestTokenStaysWithItsRecipeAndAccount(t *testing.T) {
 	a := newAPI(t)
 	var sent []string
 	other := httptest.NewTLSServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
@@ -555,9 +567,11 @@ func TestATokenStaysWithItsRecipeAndItsAccount(t *testing.T) {
 		w.WriteHeader(401)
 	}))
 	defer other.Close()
-	cas := append(slices.Clone(a.ca), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: other.Certificate().Raw})...)
+	cas := append(slices.Clone(a.ca),
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: other.Certificate().Raw})...)
 	recipe := func(name, host string) *http.Engine {
-		engines, err := http.Load(engine.TLSPolicy{ExtraCAs: cas}, strings.Replace(recipes(host), `"bearer"`, `"`+name+`"`, 1))
+		engines, err := http.Load(engine.TLSPolicy{ExtraCAs: cas},
+			strings.Replace(recipes(host), `"bearer"`, `"`+name+`"`, 1))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -582,17 +596,18 @@ func TestATokenStaysWithItsRecipeAndItsAccount(t *testing.T) {
 			t.Errorf("another %s: %v", name, err)
 		}
 		if slices.Contains(sent, "Bearer "+own.text) {
-			t.Errorf("another %s has got the token", name)
+			t.Errorf("another %s received the token", name)
 		}
 	}
 }
 
-// TestTheSecretOfADatabaseStaysAway: whoever may write a secret names that of a database, which RDS
-// manages and which has no field engine, as its superuser, and has its password sent to the API.
-func TestTheSecretOfADatabaseStaysAway(t *testing.T) {
+// TestDatabaseSecretIsNotUsedAsSuperuser: a writer of the secret names the secret of a database as its superuser, to
+// have its password sent to the API. RDS manages that secret, so it has no field engine.
+func TestDatabaseSecretIsNotUsedAsSuperuser(t *testing.T) {
 	a := newAPI(t)
 	w := world.New(t, engineOf(t, a, "form", a.host()))
-	master := w.Secret("rds", engine.StringValue(`{"account":"boss","password":"the-boss-has","token":"x","token_id":"1"}`))
+	master := w.Secret("rds", engine.StringValue(
+		`{"account":"boss","password":"the-boss-has","token":"x","token_id":"1"}`))
 	arn := w.Secret("app", secretOf("form", a.first("acme")).With("masterarn", master))
 	var passwords []string
 	a.answer(func(_ nethttp.ResponseWriter, r *nethttp.Request) bool {
@@ -604,12 +619,12 @@ func TestTheSecretOfADatabaseStaysAway(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if slices.Contains(passwords, "the-boss-has") {
-		t.Error("the API has got the other secret's password")
+		t.Error("the API received the other secret's password")
 	}
 }
 
-// TestANumericIDStaysANumber, and a text a text.
-func TestANumericIDStaysANumber(t *testing.T) {
+// TestNumericIDStaysANumber: and a string stays a string.
+func TestNumericIDStaysANumber(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, a, "bearer", a.host())
 	token := a.first("acme")
@@ -626,7 +641,7 @@ func TestANumericIDStaysANumber(t *testing.T) {
 	}
 }
 
-func TestTheNextHostLearnsNoAddress(t *testing.T) {
+func TestRedirectsSendNoReferer(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, a, "key", a.host())
 	var referers []string
@@ -638,22 +653,24 @@ func TestTheNextHostLearnsNoAddress(t *testing.T) {
 	})
 	r := requestFor(secretOf("key", a.first("acme")))
 	if err := e.Verify(within(t, 5*time.Second), r, r.Current); err != nil || referers != nil {
-		t.Errorf("%v, it has got %q", err, referers)
+		t.Errorf("%v, received %q", err, referers)
 	}
 }
 
-// TestWhatAHostAnswersIsBounded, in size and in time.
-func TestWhatAHostAnswersIsBounded(t *testing.T) {
+// TestAnswersAreBounded: in size and in time.
+func TestAnswersAreBounded(t *testing.T) {
 	long := strings.Repeat("9", 1000)
 	for name, c := range map[string]struct{ list, issue, want string }{
-		"a long body":      {`{"items":[` + strings.Repeat(" ", 2<<20) + `]}`, ``, "too long"},
-		"a deep body":      {strings.Repeat("[", 1<<19), ``, "not JSON"},
-		"a long number":    {`{"items":[{"id":` + long + `,"name":"x"}]}`, ``, "has no id"},
-		"many tokens":      {`{"items":[` + strings.Repeat(`{"id":1},`, 20000) + `{"id":1}]}`, ``, "more than 10000 tokens"},
-		"pages for ever":   {"", ``, "more than 100 pages"},
-		"a long token":     {`{"items":[]}`, `{"key":"` + strings.Repeat("x", 1<<17) + `","a/b":{"id":7}}`, "no text at /key"},
+		"a long body":   {`{"items":[` + strings.Repeat(" ", 2<<20) + `]}`, ``, "too long"},
+		"a deep body":   {strings.Repeat("[", 1<<19), ``, "not JSON"},
+		"a long number": {`{"items":[{"id":` + long + `,"name":"x"}]}`, ``, "has no id"},
+		"many tokens": {`{"items":[` + strings.Repeat(`{"id":1},`, 20000) + `{"id":1}]}`,
+			``, "more than 10000 tokens"},
+		"endless pages": {"", ``, "more than 100 pages"},
+		"a long token": {`{"items":[]}`, `{"key":"` + strings.Repeat("x", 1<<17) + `","a/b":{"id":7}}`,
+			"no text at /key"},
 		"a header of 2 MB": {"header", ``, "header"},
-		"no HTTP":          {"raw", ``, "malformed"},
+		"not HTTP":         {"raw", ``, "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := newAPI(t)
@@ -684,26 +701,27 @@ func TestWhatAHostAnswersIsBounded(t *testing.T) {
 			})
 			begin := time.Now()
 			_, err := e.Mint(within(t, 10*time.Second), requestFor(secretOf("key", token)))
-			if engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), c.want) || len(fmt.Sprint(err)) > 4<<10 || time.Since(begin) > 8*time.Second {
+			if engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), c.want) ||
+				len(fmt.Sprint(err)) > 4<<10 || time.Since(begin) > 8*time.Second {
 				t.Errorf("after %s, in %d bytes: %.300s", time.Since(begin), len(fmt.Sprint(err)), fmt.Sprint(err))
 			}
 		})
 	}
 }
 
-func TestValuesCannotBreakOutOfARequest(t *testing.T) {
+func TestValuesCannotEscapeTheirPlaceInARequest(t *testing.T) {
 	a := newAPI(t)
 	token := a.first("acme")
 	e := engineOf(t, a, "bearer", a.host())
 	for name, v := range map[string]engine.Value{
-		"a header":           secretOf("bearer", token).With("token", "x\r\nX-Other: y"),
-		"the path upward":    secretOf("bearer", token).With("account", ".."),
-		"another path":       secretOf("bearer", token).With("account", "../../admin/users/1"),
-		"a segment more":     secretOf("bearer", token).With("account", "acme/tokens"),
-		"a path in disguise": secretOf("bearer", token).With("account", "..%2f..%2fadmin"),
-		"a path of Windows":  secretOf("bearer", token).With("account", `..\admin`),
-		"no field":           engine.StringValue(`{"engine":"http:bearer"}`),
-		"no object":          engine.StringValue(`x`),
+		"a header":         secretOf("bearer", token).With("token", "x\r\nX-Other: y"),
+		"the path upward":  secretOf("bearer", token).With("account", ".."),
+		"another path":     secretOf("bearer", token).With("account", "../../admin/users/1"),
+		"an extra segment": secretOf("bearer", token).With("account", "acme/tokens"),
+		"an encoded path":  secretOf("bearer", token).With("account", "..%2f..%2fadmin"),
+		"a Windows path":   secretOf("bearer", token).With("account", `..\admin`),
+		"no field":         engine.StringValue(`{"engine":"http:bearer"}`),
+		"not an object":    engine.StringValue(`x`),
 	} {
 		a.answer(nil)
 		_, err := e.Mint(within(t, 5*time.Second), requestFor(v))
@@ -711,12 +729,12 @@ func TestValuesCannotBreakOutOfARequest(t *testing.T) {
 			t.Errorf("%s: %v, calls %v", name, err, a.seen())
 		}
 		if name == "no field" && !strings.Contains(fmt.Sprint(err), "account is missing, token is missing") {
-			t.Errorf("not all faults at once: %v", err)
+			t.Errorf("not every fault is reported: %v", err)
 		}
 	}
 }
 
-func TestLoadTellsEveryFaultOfARecipe(t *testing.T) {
+func TestLoadReportsEveryFault(t *testing.T) {
 	good := recipes("api.example.com")
 	path := filepath.Join(t.TempDir(), "recipes.json")
 	if err := os.WriteFile(path, []byte(good), 0o600); err != nil {
@@ -736,30 +754,33 @@ func TestLoadTellsEveryFaultOfARecipe(t *testing.T) {
 		}
 		return strings.ReplaceAll(good, old, new)
 	}
+	me := func(url string) string { return change("https://api.example.com/bearer/me", url) }
 	for text, want := range map[string]string{
-		"/no/such/file":                 "cannot be read",
-		"{":                             "not of the form",
-		good + "{}":                     "text follows",
-		change(`"refused"`, `"refuse"`): "unknown field",
-		change("https://api.example.com/bearer/me", "http://api.example.com/bearer/me"):             "bearer: verify: the URL is not https",
-		change("https://api.example.com/bearer/me", "https://other.example.com/"):                   "bearer: verify: the host other.example.com is not one of hosts",
-		change("https://api.example.com/bearer/me", "https://{{host}}/"):                            "bearer: verify: the URL's host is not fixed",
-		change("https://api.example.com/bearer/me", "https://user@api.example.com/"):                "bearer: verify: the URL's host is not fixed",
-		change("https://api.example.com/bearer/me", "https://api.example.com/{{.token}}"):           "bearer: verify: a place holder is not of the form",
-		change("https://api.example.com/bearer/me", "https://api.example.com/{{rotation.id}}"):      "bearer: verify: {{rotation.id}} is not known there",
-		change(`"name": "{{rotation.name}}"`, `"name": "fixed"`):                                    "bearer: issue: {{rotation.name}} is not in it",
-		change(`"days": 30`, `"a \" b {{account}}" : 30`):                                           "bearer: issue: a place holder is in a name",
-		change(`"id": "token_id"`, `"id": "nothing"`):                                               "bearer: id is none of fields; form: id is none of fields; key: id is none of fields",
-		change(`"/data/key"`, `"data.key"`):                                                         "bearer: the field token has no JSON pointer",
-		change(`"method": "PUT"`, `"method": "put it"`):                                             "key: issue: the method",
-		change(`"method": "PUT", `, ``):                                                             "key: issue: the method is not one that changes something",
-		change(`"method": "DELETE", `, `"method": "GET", `):                                         "bearer: revoke: the method is not one that changes something, such as POST; key: revoke",
-		change(`, "headers": {"Authorization": "Bearer {{token}}"}, "token_id": "/token/id"}`, `}`): "form: verify: the token is not in it",
-		change(`"Bearer {{token}}"`, `"Bearer {{token_id}}"`):                                       "bearer: verify: the token is not in it",
+		"/no/such/file":                                   "cannot be read",
+		"{":                                               "cannot be parsed",
+		good + "{}":                                       "text follows",
+		change(`"refused"`, `"refuse"`):                   "unknown field",
+		me("http://api.example.com/bearer/me"):            "bearer: verify: the URL is not https",
+		me("https://other.example.com/"):                  "bearer: verify: the host other.example.com is not",
+		me("https://{{host}}/"):                           "bearer: verify: the URL's host is not fixed",
+		me("https://user@api.example.com/"):               "bearer: verify: the URL's host is not fixed",
+		me("https://api.example.com/{{.token}}"):          "bearer: verify: a placeholder is not of the form",
+		me("https://api.example.com/{{rotation.id}}"):     "bearer: verify: {{rotation.id}} is not available here",
+		change(`: "{{rotation.name}}", "d`, `: "x", "d`):  "bearer: issue: {{rotation.name}} is missing",
+		change(`"days": 30`, `"a \" b {{account}}" : 30`): "bearer: issue: a name contains a placeholder",
+		change(`"id": "token_id"`, `"id": "nothing"`): "bearer: id is not one of fields; " +
+			"form: id is not one of fields; key: id is not one of fields",
+		change(`"/data/key"`, `"data.key"`):             "bearer: the field token has no JSON pointer",
+		change(`"method": "PUT"`, `"method": "put it"`): "key: issue: the method",
+		change(`"method": "PUT", `, ``):                 "key: issue: the method must be one that changes something",
+		change(`"method": "DELETE", `, `"method": "GET", `): "bearer: revoke: the method must be one that changes " +
+			"something, such as POST; key: revoke",
+		change(`{"Authorization": "Bearer {{token}}"}, "token_id"`, `{}, "token_id"`): "form: verify: the token is",
+		change(`"Bearer {{token}}"`, `"Bearer {{token_id}}"`):                         "bearer: verify: the token is",
 		change(`"token_id": "/id"},
     "list": {"url": "https://api.example.com/bearer`, `"token_id": "id"},
     "list": {"url": "https://api.example.com/bearer`): "bearer: verify: token_id is not a JSON pointer",
-		change(`"form": {"id": "{{rotation.id}}"}`, `"form": {"id": "{{rotation.id}}"}, "json": {}`): "form: revoke: there are two bodies",
+		change(`{"id": "{{rotation.id}}"}`, `{"id": "{{rotation.id}}"}, "json": {}`): "form: revoke: it has two bodies",
 	} {
 		_, err := http.Load(engine.TLSPolicy{}, text)
 		if engine.CauseOf(err) != engine.InvalidConfiguration || !strings.Contains(fmt.Sprint(err), want) {
@@ -767,13 +788,14 @@ func TestLoadTellsEveryFaultOfARecipe(t *testing.T) {
 		}
 	}
 	for _, host := range []string{"127.0.0.1:8080", "localhost", "[::1]:80"} {
-		if _, err := http.Load(engine.TLSPolicy{}, strings.ReplaceAll(recipes(host), "https://", "http://")); err != nil {
+		if _, err := http.Load(engine.TLSPolicy{},
+			strings.ReplaceAll(recipes(host), "https://", "http://")); err != nil {
 			t.Errorf("plain text to %s: %v", host, err)
 		}
 	}
 }
 
-func TestAnUnknownCAIsTold(t *testing.T) {
+func TestUnknownCAIsReported(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, &api{Server: a.Server}, "bearer", a.host())
 	r := requestFor(secretOf("bearer", a.first("acme")))
@@ -782,7 +804,7 @@ func TestAnUnknownCAIsTold(t *testing.T) {
 	}
 }
 
-func TestTheRecipeOfTheDocumentationIsOne(t *testing.T) {
+func TestRecipeInTheDocumentationLoads(t *testing.T) {
 	page, err := os.ReadFile("../../docs/engines/http.md")
 	if err != nil {
 		t.Fatal(err)

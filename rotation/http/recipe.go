@@ -16,62 +16,60 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Recipe says how one API deals with tokens. It is part of the function's configuration and never of a secret.
+// Recipe defines how to manage the tokens of one API. It is part of the function's configuration, never of a secret.
 type Recipe struct {
-	// Hosts are all the hosts, or host:port, that may be sent anything.
+	// Hosts are the only hosts, or host:port, that requests may go to.
 	Hosts []string `json:"hosts"`
 	// Headers are sent with every request.
 	Headers map[string]string `json:"headers"`
-	// Fields are the secret's fields that a rotation changes, each with the JSON pointer (RFC 6901) of
-	// its new value in the answer to Issue.
+	// Fields maps the secret's fields that a rotation changes to JSON pointers (RFC 6901) into Issue's answer.
 	Fields map[string]string `json:"fields"`
-	// ID is the one of Fields by which List and Revoke know a token.
+	// ID is the member of Fields that identifies a token for List and Revoke.
 	ID string `json:"id"`
-	// Issue makes a token, whose name must be {{rotation.name}}.
+	// Issue creates a token, whose name must be {{rotation.name}}.
 	Issue Call `json:"issue"`
-	// Verify succeeds for a token that is valid, and for no other.
+	// Verify succeeds only for a valid token.
 	Verify Verify `json:"verify"`
-	// Refused are the statuses by which Verify says that a token is not valid: 401 unless given.
+	// Refused are the statuses with which Verify rejects an invalid token; the default is 401.
 	Refused []int `json:"refused"`
-	// List answers the tokens that are valid.
+	// List returns the valid tokens.
 	List List `json:"list"`
-	// Revoke ends the token {{rotation.id}}, which List then no longer shows. The status 404 means that
-	// it is gone already.
+	// Revoke ends the token {{rotation.id}}, which List then no longer shows. Status 404 means that it is already gone.
 	Revoke Call `json:"revoke"`
 }
 
-// Call is a request. {{field}} stands for a field of the secret, in the path and the query of URL, in
-// the values of Headers, Basic and Form, and in strings of JSON.
+// Call is a request. {{field}} is replaced by a field of the secret in the path and query of URL, in Basic, in the
+// values of Headers and Form, and in strings of JSON.
 type Call struct {
-	Method  string            `json:"method"`  // GET unless given
+	Method  string            `json:"method"`  // GET by default
 	URL     string            `json:"url"`     // absolute; its scheme and host are fixed
 	Headers map[string]string `json:"headers"` // in addition to those of the recipe
-	Basic   string            `json:"basic"`   // user:password for the header Authorization
-	JSON    json.RawMessage   `json:"json"`    // the body, as is Form; one at most is given
+	Basic   string            `json:"basic"`   // user:password for basic authentication
+	JSON    json.RawMessage   `json:"json"`    // the body; JSON or Form, not both
 	Form    map[string]string `json:"form"`
 }
 
-// Verify is the call that verifies a token. TokenID is the pointer of the token's id in the answer, where
-// the answer has it. It proves that the secret holds a token that was not issued for it, and may revoke.
+// Verify is the call that verifies a token. TokenID optionally points to the token's id in the answer. It proves that
+// the secret holds a token that was not issued for it, so the token may be revoked.
 type Verify struct {
 	Call
 	TokenID string `json:"token_id"`
 }
 
-// List is the call that lists tokens, with pointers. {{rotation.prefix}} is how the names of the secret's
-// own begin. Pages that a Link header (RFC 8288) calls "next" are read.
+// List is the call that lists tokens, with pointers into its answer. {{rotation.prefix}} is the prefix of the names
+// of the secret's tokens. Further pages are also found by a Link header (RFC 8288) with rel="next".
 type List struct {
 	Call
 	Items   string `json:"items"`    // the array in the answer
 	Name    string `json:"name"`     // a token's name in an item
 	TokenID string `json:"token_id"` // a token's id in an item
-	Next    string `json:"next"`     // the next page's URL, where the answer has it
+	Next    string `json:"next"`     // the next page's URL, if it is in the answer
 }
 
-// Load returns an engine for every recipe, which serves the secrets whose engine is http:NAME. text is a JSON object of
-// recipes by name, or the path of a file with one; "" has none. The error has the cause InvalidConfiguration.
+// Load returns an engine for each recipe, for secrets whose engine is http:NAME. text is a JSON object of recipes by
+// name, the path of a file with one, or "". The error has the cause InvalidConfiguration.
 func Load(tls engine.TLSPolicy, text string) ([]*Engine, error) {
-	const advice = "correct HTTP_RECIPES; docs/engines/http.md describes its form"
+	const advice = "correct HTTP_RECIPES; docs/engines/http.md describes its format"
 	text = strings.TrimSpace(text)
 	if text == "" {
 		return nil, nil
@@ -79,7 +77,8 @@ func Load(tls engine.TLSPolicy, text string) ([]*Engine, error) {
 	if !strings.HasPrefix(text, "{") {
 		data, err := os.ReadFile(text)
 		if err != nil {
-			return nil, engine.Errorf(engine.InvalidConfiguration, "give JSON or the path of a JSON file in HTTP_RECIPES", "the recipes cannot be read: %w", err)
+			return nil, engine.Errorf(engine.InvalidConfiguration,
+				"set HTTP_RECIPES to JSON or to the path of a JSON file", "the recipes cannot be read: %w", err)
 		}
 		text = string(data)
 	}
@@ -87,7 +86,7 @@ func Load(tls engine.TLSPolicy, text string) ([]*Engine, error) {
 	dec.DisallowUnknownFields()
 	var recipes map[string]Recipe
 	if err := dec.Decode(&recipes); err != nil {
-		return nil, engine.Errorf(engine.InvalidConfiguration, advice, "the recipes are not of the form: %w", err)
+		return nil, engine.Errorf(engine.InvalidConfiguration, advice, "the recipes cannot be parsed: %w", err)
 	}
 	if dec.More() {
 		return nil, engine.Errorf(engine.InvalidConfiguration, advice, "text follows the recipes")
@@ -108,7 +107,8 @@ func Load(tls engine.TLSPolicy, text string) ([]*Engine, error) {
 	}
 	if faults != nil {
 		slices.Sort(faults)
-		return nil, engine.Errorf(engine.InvalidConfiguration, advice, "the recipes cannot work: %s", strings.Join(faults, "; "))
+		return nil, engine.Errorf(engine.InvalidConfiguration, advice, "the recipes are not valid: %s",
+			strings.Join(faults, "; "))
 	}
 	slices.SortFunc(engines, func(a, b *Engine) int { return strings.Compare(a.name, b.name) })
 	return engines, nil
@@ -119,25 +119,25 @@ var (
 	methodForm = lazyregexp.New(`^[A-Z]+$`)
 )
 
-// faults returns everything that is wrong with a recipe.
 func (r *Recipe) faults(name string) []string {
 	var faults []string
 	bad := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	if !recipeForm.MatchString(name) {
-		bad("the name has other characters than a-z, 0-9, dot, hyphen and underscore")
+		bad("the name may have only a-z, 0-9, dot, hyphen and underscore")
 	}
 	if len(r.Hosts) == 0 || len(r.Fields) == 0 {
 		bad("hosts or fields are missing")
 	}
 	if _, ok := r.Fields[r.ID]; !ok {
-		bad("id is none of fields")
+		bad("id is not one of fields")
 	}
 	for field, p := range r.Fields {
 		if field == "engine" || !pointerForm.MatchString(p) {
 			bad("the field %s has no JSON pointer", field)
 		}
 	}
-	for what, p := range map[string]string{"list: items": r.List.Items, "list: name": r.List.Name, "list: token_id": r.List.TokenID, "list: next": r.List.Next, "verify: token_id": r.Verify.TokenID} {
+	for what, p := range map[string]string{"list: items": r.List.Items, "list: name": r.List.Name,
+		"list: token_id": r.List.TokenID, "list: next": r.List.Next, "verify: token_id": r.Verify.TokenID} {
 		if !pointerForm.MatchString(p) || p == "" && (what == "list: name" || what == "list: token_id") {
 			bad("%s is not a JSON pointer", what)
 		}
@@ -145,14 +145,14 @@ func (r *Recipe) faults(name string) []string {
 	for i, c := range r.calls() {
 		what, word, changes, names := rules[i].call, rules[i].word, rules[i].changes, c.names()
 		if changes && slices.Contains([]string{"", "GET", "HEAD", "OPTIONS", "TRACE"}, c.Method) {
-			bad("%s: the method is not one that changes something, such as POST", what)
+			bad("%s: the method must be one that changes something, such as POST", what)
 		}
 		if changes && !slices.Contains(names, word) {
-			bad("%s: {{%s}} is not in it", what, word)
+			bad("%s: {{%s}} is missing", what, word)
 		}
 		for _, n := range names {
 			if strings.HasPrefix(n, "rotation.") && n != word {
-				bad("%s: {{%s}} is not known there", what, n)
+				bad("%s: {{%s}} is not available here", what, n)
 			}
 		}
 		if fault := c.malformed(); fault != "" {
@@ -165,16 +165,16 @@ func (r *Recipe) faults(name string) []string {
 			bad("%s: the method is not a word in upper case", what)
 		}
 		if c.JSON != nil && c.Form != nil {
-			bad("%s: there are two bodies", what)
+			bad("%s: it has two bodies, json and form", what)
 		}
-		if what == "verify" && !slices.ContainsFunc(r.secrets(), func(s string) bool { return slices.Contains(names, s) }) {
-			bad("verify: the token is not in it, so it cannot tell whether the token is valid")
+		if what == "verify" && !slices.ContainsFunc(r.secrets(),
+			func(s string) bool { return slices.Contains(names, s) }) {
+			bad("verify: the token is missing, so the call cannot verify it")
 		}
 	}
 	return faults
 }
 
-// merged returns headers of which own override common.
 func merged(common, own map[string]string) map[string]string {
 	out := map[string]string{}
 	for _, headers := range []map[string]string{common, own} {
@@ -185,16 +185,17 @@ func merged(common, own map[string]string) map[string]string {
 	return out
 }
 
-// rules are those of calls, in their order. A call that changes something must have the rotation's word,
-// and no method that Go's client repeats after a connection that broke.
+// rules are the rules for calls, in their order. A call that changes something must contain the rotation's word, and
+// must not use a method that Go's client repeats after a broken connection.
 var rules = [...]struct {
-	call, word string // the only word of the rotation that may stand in it
+	call, word string // the only word of the rotation that it may contain
 	changes    bool
-}{{"issue", "rotation.name", true}, {"verify", "", false}, {"list", "rotation.prefix", false}, {"revoke", "rotation.id", true}}
+}{{"issue", "rotation.name", true}, {"verify", "", false}, {"list", "rotation.prefix", false},
+	{"revoke", "rotation.id", true}}
 
 func (r *Recipe) calls() []*Call { return []*Call{&r.Issue, &r.Verify.Call, &r.List.Call, &r.Revoke} }
 
-// place are the fields that say where a token belongs: all that goes into requests, but for the token.
+// place returns the fields that say where a token belongs: all fields in requests except the token's.
 func (r *Recipe) place() []string {
 	fields := []string{"engine"}
 	for _, c := range r.calls() {
@@ -208,7 +209,7 @@ func (r *Recipe) place() []string {
 	return slices.Compact(fields)
 }
 
-// secrets are the fields that prove who somebody is: those that change, but for the id.
+// secrets returns the fields that authenticate: those that change, except the id.
 func (r *Recipe) secrets() []string {
 	if len(r.Fields) == 1 {
 		return []string{r.ID}
@@ -216,7 +217,7 @@ func (r *Recipe) secrets() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.Fields)), func(s string) bool { return s == r.ID })
 }
 
-// forbids says why nothing may be sent to a URL, or "".
+// forbids returns why nothing may be sent to a URL, or "".
 func (r *Recipe) forbids(text string) string {
 	scheme, rest, _ := strings.Cut(strings.ToLower(text), "://")
 	host, _, _ := strings.Cut(rest, "/")
@@ -232,14 +233,13 @@ func (r *Recipe) forbids(text string) string {
 	return "the URL is not https"
 }
 
-// loopback reports whether a host is this machine for certain.
 func loopback(host string) bool { return host == "localhost" || net.ParseIP(host).IsLoopback() }
 
-// pointerForm is a JSON pointer.
+// pointerForm matches a JSON pointer.
 // Source: https://www.rfc-editor.org/rfc/rfc6901#section-3
 var pointerForm = lazyregexp.New(`^(/([^/~]|~[01])*)*$`)
 
-// resolve returns what a pointer leads to in decoded JSON, or nil; "" is the whole.
+// resolve returns what a pointer refers to in decoded JSON, or nil; "" is the whole document.
 func resolve(x any, pointer string) any {
 	if pointer == "" {
 		return x
@@ -262,7 +262,7 @@ func resolve(x any, pointer string) any {
 	return x
 }
 
-// scalar returns the string or the number that a pointer leads to, as a text that is not empty. Its length is bounded.
+// scalar returns the string or number that a pointer refers to, as nonempty text of bounded length.
 func scalar(x any, pointer string) (text string, number, ok bool) {
 	switch x := resolve(x, pointer).(type) {
 	case string:

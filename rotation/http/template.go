@@ -14,18 +14,15 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// placeholder is {{field}} or {{rotation.word}}. There is no more to the templates: each value is
-// escaped for where it stands, which a richer language would leave to the recipe's author.
+// placeholder matches {{field}} or {{rotation.word}}. Templates have nothing else, so values are escaped by context.
 var placeholder = lazyregexp.New(`\{\{\s*([A-Za-z_][A-Za-z0-9_.-]*)\s*\}\}`)
 
-// texts returns the call's templates.
 func (c Call) texts() []string {
 	texts := []string{c.URL, c.Basic, string(c.JSON)}
 	texts = slices.AppendSeq(texts, maps.Values(c.Headers))
 	return slices.AppendSeq(texts, maps.Values(c.Form))
 }
 
-// names returns the names that stand in the call's templates.
 func (c Call) names() (names []string) {
 	for _, t := range c.texts() {
 		for _, m := range placeholder.FindAllStringSubmatch(t, -1) {
@@ -35,11 +32,11 @@ func (c Call) names() (names []string) {
 	return names
 }
 
-// jsonText is a string of JSON, with the colon that follows the name of a member.
+// jsonText matches a JSON string, and the colon after the name of a member.
 var jsonText = lazyregexp.New(`"((?:[^"\\]|\\.)*)"(\s*:)?`)
 
-// malformed returns what is wrong with the call's braces, or "". Those that close stand in JSON. The
-// secret's writer must not choose the names of what is sent.
+// malformed returns what is wrong with the call's placeholders, or "". Closing braces do not count: JSON has them. A
+// writer of the secret must not choose the names of headers or fields.
 func (c Call) malformed() string {
 	braces := func(text string) bool { return strings.Contains(text, "{{") }
 	names := slices.AppendSeq(slices.Collect(maps.Keys(c.Headers)), maps.Keys(c.Form))
@@ -50,14 +47,15 @@ func (c Call) malformed() string {
 	}
 	switch {
 	case slices.ContainsFunc(names, braces):
-		return "a place holder is in a name"
-	case slices.ContainsFunc(c.texts(), func(text string) bool { return braces(placeholder.ReplaceAllString(text, "")) }):
-		return "a place holder is not of the form {{name}}"
+		return "a name contains a placeholder"
+	case slices.ContainsFunc(c.texts(),
+		func(text string) bool { return braces(placeholder.ReplaceAllString(text, "")) }):
+		return "a placeholder is not of the form {{name}}"
 	}
 	return ""
 }
 
-// values are what placeholders stand for: the fields of a value, and the rotation's own words.
+// values replace placeholders: the fields of a value, and the rotation's words.
 type values struct {
 	engine.Value
 	words map[string]string
@@ -71,13 +69,12 @@ func (v values) get(name string) string {
 	return s
 }
 
-// filler fills templates and collects what is wrong with the secret's fields.
 type filler struct {
 	values values
 	faults []string
 }
 
-// An escape returns a value as it may stand in a place, or why it cannot.
+// An escape returns a value escaped for one context, or why it is not allowed there.
 type escape func(s string) (escaped, fault string)
 
 func (f *filler) fill(text string, escape escape) string {
@@ -98,10 +95,10 @@ func (f *filler) fill(text string, escape escape) string {
 
 func asIs(s string) (string, string) { return s, "" }
 
-// inPath refuses what leads elsewhere at a server that decodes a path before it splits it, or twice.
+// inPath refuses what leads elsewhere on a server that decodes a path before splitting it, or twice.
 func inPath(s string) (string, string) {
 	if s == "." || strings.Contains(s, "..") || strings.ContainsAny(s, `/\%`) {
-		return "", "has a slash, two dots or a percent sign, or is a dot, which cannot stand in a path"
+		return "", "has a slash, two dots or a percent sign, or is a dot, which is not allowed in a path"
 	}
 	return url.PathEscape(s), ""
 }
@@ -110,18 +107,17 @@ func inQuery(s string) (string, string) { return url.QueryEscape(s), "" }
 
 func inHeader(s string) (string, string) {
 	if strings.ContainsFunc(s, func(c rune) bool { return c < ' ' || c == 0x7f }) {
-		return "", "has a control character, which cannot stand in a header"
+		return "", "has a control character, which is not allowed in a header"
 	}
 	return s, ""
 }
 
-// inJSON escapes for a string, which is the only place of a template in JSON.
+// inJSON escapes a value for a JSON string, the only part of JSON that may have placeholders.
 func inJSON(s string) (string, string) {
-	text, _ := json.Marshal(s) // a string always can
+	text, _ := json.Marshal(s) // never fails for a string
 	return string(text[1 : len(text)-1]), ""
 }
 
-// request returns the call's request, or what is wrong with the secret's fields.
 func (c Call) request(ctx context.Context, with values) (*nethttp.Request, []string) {
 	f := filler{values: with}
 	path, query, queried := strings.Cut(c.URL, "?")
@@ -158,7 +154,7 @@ func (c Call) request(ctx context.Context, with values) (*nethttp.Request, []str
 	}
 	req, err := nethttp.NewRequestWithContext(ctx, cmp.Or(c.Method, nethttp.MethodGet), at, strings.NewReader(body))
 	if err != nil {
-		return nil, []string{"no URL can be made of the recipe and the secret"}
+		return nil, []string{"the recipe and the secret do not form a valid URL"}
 	}
 	req.Header = header
 	if c.Basic != "" {

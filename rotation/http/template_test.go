@@ -11,27 +11,33 @@ import (
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-// FuzzRequest: whatever a secret holds, a request goes to the recipe's host and
-// path, with the recipe's headers, query and body, and the value arrives as it is.
+// FuzzRequest: for any value in a secret, the request keeps the recipe's host, path, headers, query and body, and the
+// value arrives unchanged.
 func FuzzRequest(f *testing.F) {
-	for _, s := range []string{"plain", `quoted"`, "../..", "a/b?c=d#e", "@evil.example.com/", "x\r\nHost: y", `"}`, "ü%2F", "{{x}}", "\\", ":8080", "&q=1"} {
+	for _, s := range []string{"plain", `quoted"`, "../..", "a/b?c=d#e", "@evil.example.com/", "x\r\nHost: y", `"}`,
+		"ü%2F", "{{x}}", "\\", ":8080", "&q=1"} {
 		f.Add(s)
 	}
 	call := Call{
-		Method: "POST", URL: "https://api.example.com/a/{{x}}/b?q={{x}}&r=1", Headers: map[string]string{"X-Token": "t {{ x }}"},
-		JSON: json.RawMessage(`{"a":["{{x}}",{"b":1.50}],"{c}":null}`),
+		Method: "POST", URL: "https://api.example.com/a/{{x}}/b?q={{x}}&r=1",
+		Headers: map[string]string{"X-Token": "t {{ x }}"},
+		JSON:    json.RawMessage(`{"a":["{{x}}",{"b":1.50}],"{c}":null}`),
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		v := engine.StringValue(`{}`).With("x", s)
 		s, _ = v.Text("x") // as JSON keeps it
 		req, faults := call.request(context.Background(), values{Value: v})
 		if faults != nil {
-			if s != "" && s != "." && !strings.Contains(s, "..") && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`/\%`, r) }) {
+			if s != "" && s != "." && !strings.Contains(s, "..") &&
+				!strings.ContainsFunc(s, func(r rune) bool {
+					return r < ' ' || r == 0x7f || strings.ContainsRune(`/\%`, r)
+				}) {
 				t.Fatalf("%q: %v", s, faults)
 			}
 			return
 		}
-		if req.URL.Scheme != "https" || req.Host != "api.example.com" || req.URL.User != nil || req.URL.Fragment != "" || strings.Count(req.URL.EscapedPath(), "/") != 3 || req.URL.Path != "/a/"+s+"/b" {
+		if req.URL.Scheme != "https" || req.Host != "api.example.com" || req.URL.User != nil ||
+			req.URL.Fragment != "" || strings.Count(req.URL.EscapedPath(), "/") != 3 || req.URL.Path != "/a/"+s+"/b" {
 			t.Errorf("%q leads to %s", s, req.URL)
 		}
 		if q := req.URL.Query(); len(q) != 2 || q.Get("q") != s || q.Get("r") != "1" {
@@ -44,7 +50,8 @@ func FuzzRequest(f *testing.F) {
 		var got struct {
 			A []any `json:"a"`
 		}
-		if err != nil || json.Unmarshal(body, &got) != nil || len(got.A) != 2 || got.A[0] != s || !strings.Contains(string(body), "1.50") {
+		if err != nil || json.Unmarshal(body, &got) != nil || len(got.A) != 2 || got.A[0] != s ||
+			!strings.Contains(string(body), "1.50") {
 			t.Errorf("%q makes the body %s", s, body)
 		}
 	})
@@ -52,16 +59,18 @@ func FuzzRequest(f *testing.F) {
 
 func TestPointers(t *testing.T) {
 	var x any
-	err := httpapi.Decode([]byte(`{"a/b":{"m~n":[10,{"":"x"}]},"n":null,"big":12345678901234567890,"e":"","~1":"y"}`), &x)
+	err := httpapi.Decode([]byte(`{"a/b":{"m~n":[10,{"":"x"}]},"n":null,"big":12345678901234567890,"e":"","~1":"y"}`),
+		&x)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for pointer, want := range map[string]string{
 		"/a~1b/m~0n/0": "10", "/a~1b/m~0n/1/": "x", "/big": "12345678901234567890", "/~01": "y",
-		"/a~1b/m~0n/2": "", "/a~1b/m~0n/00": "", "/a~1b/m~0n/-1": "", "/n": "", "/e": "", "/a/b": "", "": "", "/big/0": "",
+		"/a~1b/m~0n/2": "", "/a~1b/m~0n/00": "", "/a~1b/m~0n/-1": "", "/n": "", "/e": "",
+		"/a/b": "", "": "", "/big/0": "",
 	} {
 		if !pointerForm.MatchString(pointer) {
-			t.Errorf("%s is no pointer", pointer)
+			t.Errorf("%s is not a pointer", pointer)
 		}
 		if got, _, ok := scalar(x, pointer); got != want || ok != (want != "") {
 			t.Errorf("%s leads to %q %v, want %q", pointer, got, ok, want)

@@ -207,8 +207,8 @@ func (f *fixture) mine(secret string) (ids []string) {
 	return ids
 }
 
-// TestAFailedTryLeavesNoToken, whatever is wrong with the server's answer.
-func TestAFailedTryLeavesNoToken(t *testing.T) {
+// TestFailedMintLeavesNoToken, whatever is wrong with the server's answer.
+func TestFailedMintLeavesNoToken(t *testing.T) {
 	f := newFixture(t)
 	posts := func(r *http.Request) bool {
 		return r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/authorizations")
@@ -249,8 +249,8 @@ func TestAFailedTryLeavesNoToken(t *testing.T) {
 	}
 }
 
-// TestARevocationIsBelievedWhenTheListShowsIt, and until then nothing more is made.
-func TestARevocationIsBelievedWhenTheListShowsIt(t *testing.T) {
+// TestListDecidesWhetherATokenIsRevoked, and until then nothing more is made.
+func TestListDecidesWhetherATokenIsRevoked(t *testing.T) {
 	f := newFixture(t)
 	for _, status := range []int{http.StatusNoContent, http.StatusAccepted, http.StatusNotFound, http.StatusMovedPermanently} {
 		secret := "arn:aws:secretsmanager:us-east-1:123456789012:secret:" + testserver.Unique("end-")
@@ -285,8 +285,8 @@ func TestARevocationIsBelievedWhenTheListShowsIt(t *testing.T) {
 	}
 }
 
-// TestTheNextRotationRevokesWhatAnotherLeft, before it makes a token.
-func TestTheNextRotationRevokesWhatAnotherLeft(t *testing.T) {
+// TestNextRotationRevokesLeftoverTokens, before it makes a token.
+func TestNextRotationRevokesLeftoverTokens(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
 	r := f.bySuperuser(request(f.tokenValue(f.token(owner, "", f.readAndWrite(f.bucket()))), engine.Value{}), f.operator())

@@ -286,7 +286,7 @@ func TestSetKeepsAllButThePasswords(t *testing.T) {
 }
 
 // An operator who has removed a password that leaked must not get it back.
-func TestSetDoesNotBringARevokedPasswordBack(t *testing.T) {
+func TestSetDoesNotRestoreARevokedPassword(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
 	user := f.user("+ping")
 	if err := f.engine.Set(enginetest.Within(t), f.request(user, "leaked", "second")); err != nil {
@@ -295,7 +295,7 @@ func TestSetDoesNotBringARevokedPasswordBack(t *testing.T) {
 	f.wantPasswords(user, "second")
 }
 
-func TestSetManyTimesAtOnce(t *testing.T) {
+func TestConcurrentSets(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
 	user := f.user("+ping")
 	errs := make(chan error)

@@ -160,7 +160,7 @@ var shownBy = []struct{ cause, test, file string }{
 	{"TakeoverRefused", "TestTakeoverByNameIsRefused", "rotation/postgres/postgres_test.go"},
 	{"Unsettled", "TestNextLeavesKeysOfUnknownOriginAlone", "rotation/iam/iam_test.go"},
 	{"Locked", "TestAdoptionKeepsNobodyWaiting", "rotation/postgres/adopt_test.go"},
-	{"TargetFailed", "TestStatusesAndTheirCauses", "rotation/http/http_test.go"},
+	{"TargetFailed", "TestCausesOfStatuses", "rotation/http/http_test.go"},
 }
 
 // TestRunbookHasEveryCause: each cause has one section in docs/runbook.md, below "## The causes", and a test
