@@ -22,11 +22,11 @@ import (
 	"example.com/rotator/rotation/iam"
 )
 
-// What a user needs for the keys to make their successors.
-var permissions = []string{"iam:ListAccessKeys", "iam:ListUserTags", "iam:TagUser", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey"}
+// permissions are what a user needs for its keys to create their successors.
+var permissions = []string{"iam:ListAccessKeys", "iam:ListUserTags", "iam:TagUser", "iam:CreateAccessKey",
+	"iam:UpdateAccessKey", "iam:DeleteAccessKey"}
 
-// harness is a fake IAM whose clock runs faster than ours, so that its seconds of
-// delay and the engine's minute pass in the time of a test.
+// harness is a fake IAM with a fast clock: its delays of seconds, and the engine's minute, pass during a test.
 type harness struct {
 	fake     *awsfake.IAM
 	server   *httptest.Server
@@ -36,11 +36,11 @@ type harness struct {
 }
 
 func newHarness(t testing.TB, byRole bool) *harness {
-	// An attempt, which takes 15 s at most, has 0.3 s here: far more than it takes.
+	// An attempt, limited to 15 s, has 0.3 s here: far more than it takes.
 	begin, speed := time.Now(), time.Duration(50)
 	if strings.HasSuffix(t.Name(), "/Late") {
-		// A call is held up there for a second, which must not be the minute by
-		// whose end a call is over in truth: an attempt takes 15 s at most.
+		// That test delays a call by a second, which must be less than a minute on this clock: a real call ends
+		// within 15 s.
 		speed = 10
 	}
 	h := &harness{byRole: byRole, fake: awsfake.NewIAM(awsfake.IAMOptions{
@@ -67,13 +67,12 @@ func TestEngineActingByTheRole(t *testing.T) {
 func (h *harness) Engine() engine.Engine { return h.engine() }
 
 func (h *harness) engine() *iam.Engine {
-	return iam.New(func(context.Context, string) (aws.Config, error) {
-		return config(h.endpoint, h.role), nil
-	}, h.byRole)
+	return newEngine(h.endpoint, h.role, h.byRole)
 }
 
 func config(endpoint string, c aws.Credentials) aws.Config {
-	return aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint, Credentials: credentials.StaticCredentialsProvider{Value: c}}
+	return aws.Config{Region: "us-east-1", BaseEndpoint: &endpoint,
+		Credentials: credentials.StaticCredentialsProvider{Value: c}}
 }
 
 func (h *harness) Target() string { return strings.TrimPrefix(h.server.URL, "http://") }
@@ -91,14 +90,18 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 }
 
 func secretOf(user string, c aws.Credentials) engine.Value {
-	return engine.StringValue(fmt.Sprintf(`{"engine":"iam","Version":1,"username":%q,"AccessKeyId":%q,"SecretAccessKey":%q}`, user, c.AccessKeyID, c.SecretAccessKey))
+	return engine.StringValue(fmt.Sprintf(
+		`{"engine":"iam","Version":1,"username":%q,"AccessKeyId":%q,"SecretAccessKey":%q}`, user,
+		c.AccessKeyID, c.SecretAccessKey))
 }
 
 func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	id, _ := v.Text("AccessKeyId")
 	secret, _ := v.Text("SecretAccessKey")
-	_, err := sts.NewFromConfig(config(h.server.URL, aws.Credentials{AccessKeyID: id, SecretAccessKey: secret})).GetCallerIdentity(ctx, nil)
-	if api, ok := errors.AsType[smithy.APIError](err); ok && (api.ErrorCode() == "InvalidClientTokenId" || api.ErrorCode() == "SignatureDoesNotMatch") {
+	_, err := sts.NewFromConfig(config(h.server.URL, aws.Credentials{AccessKeyID: id, SecretAccessKey: secret})).
+		GetCallerIdentity(ctx, nil)
+	if api, ok := errors.AsType[smithy.APIError](err); ok && (api.ErrorCode() == "InvalidClientTokenId" ||
+		api.ErrorCode() == "SignatureDoesNotMatch") {
 		return fmt.Errorf("%w: %w", engine.LoginRefused, err)
 	}
 	return err

@@ -1,7 +1,7 @@
 // Package iam rotates the access keys of IAM users.
 //
-// A user may have two keys, so a rotation needs the place of the old one: the key before the current
-// one works until the next is made, and is deleted then. Only a tag at the user tells what a crash left.
+// A user may have two keys, so a rotation needs the slot of the old one: the key before the current one works until
+// the next rotation deletes it. Only a tag on the user identifies a key that a crash left.
 package iam
 
 import (
@@ -23,12 +23,11 @@ type Engine struct {
 	byRole   bool
 }
 
-// New returns the engine. A key makes its successor, with the permissions that its user has on itself;
-// byRole has the settings' credentials do that, for users who must not have such permissions. Even then
-// the secret's own key must be accepted first. No secret or tag can make that choice.
+// New returns the engine. A key creates its successor with its user's permissions; byRole, which no secret or tag can
+// set, lets the settings' credentials do that. The secret's own key must still be accepted first.
 func New(settings awsapi.Settings, byRole bool) *Engine { return &Engine{settings, byRole} }
 
-// The secret's fields. With "Version": 1 in addition, the value is a credential_process's.
+// The secret's fields. With "Version": 1 the value also serves as the output of a credential_process.
 // Source: https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html
 const (
 	userField   = "username"
@@ -36,12 +35,12 @@ const (
 	secretField = "SecretAccessKey"
 )
 
-// Kind describes the engine. IAM makes the keys, so there is no password policy.
+// Kind describes the engine. IAM generates the keys, so there is no password policy.
 func (*Engine) Kind() engine.Kind {
-	return engine.Kind{Names: []string{"iam"}, Overlap: engine.BothWork, UserField: userField, SecretFields: []string{idField, secretField}}
+	return engine.Kind{Names: []string{"iam"}, Overlap: engine.BothWork, UserField: userField,
+		SecretFields: []string{idField, secretField}}
 }
 
-// login is an access key as a secret holds it.
 type login struct{ user, id, secret string }
 
 // Source: https://docs.aws.amazon.com/IAM/latest/APIReference/API_AccessKey.html,
@@ -79,28 +78,27 @@ func parse(v engine.Value) (login, error) {
 		}
 	}
 	if faults != nil {
-		return login{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value is not an access key: %s", strings.Join(faults, ", "))
+		return login{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value is not an access key: %s",
+			strings.Join(faults, ", "))
 	}
 	return l, nil
 }
 
-// Next checks the value's form; the target knows the next one.
+// Next checks the value's format. IAM chooses the next key.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	_, err := parse(r.Current)
 	return r.Current, err
 }
 
-// DryRun finds out whether Mint would find a place for the next key.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	_, _, err := e.look(ctx, r)
 	if errors.Is(err, engine.Unsettled) {
-		return nil // it passes
+		return nil // a later rotation passes
 	}
 	return err
 }
 
-// look opens a session with who makes the next key, and returns the user's other keys, which Mint
-// deletes. It fails where one of them may be somebody else's.
+// look opens a session and returns the user's other keys for Mint to delete, unless one may not belong to the secret.
 func (e *Engine) look(ctx context.Context, r *engine.Request) (s *session, others []string, err error) {
 	if _, err := parse(r.Current); err != nil {
 		return nil, nil, err
@@ -109,7 +107,7 @@ func (e *Engine) look(ctx context.Context, r *engine.Request) (s *session, other
 		return nil, nil, err
 	}
 	if _, ok := s.keys[s.login.id]; !ok {
-		return nil, nil, unsettled("IAM does not list the access key %s of %q, which STS accepts", s.login.id, s.login.user)
+		return nil, nil, unsettled("IAM does not list the key %s of %q, which STS accepts", s.login.id, s.login.user)
 	}
 	for id := range s.keys {
 		if id == s.login.id {
@@ -123,7 +121,7 @@ func (e *Engine) look(ctx context.Context, r *engine.Request) (s *session, other
 	return s, others, nil
 }
 
-// Mint makes a key, after it has deleted the one before the current one, or one that a crash left.
+// Mint creates a key, after deleting the previous one or one that a crash left.
 func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	s, others, err := e.look(ctx, r)
 	if err != nil {
@@ -134,16 +132,14 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 			return engine.Value{}, err
 		}
 	}
-	// Noted before the key is made, this tells a later call whose it is.
+	// Noted before the key is created, the intent tells a later call whose key it is.
 	if err := s.note(ctx, intent{login: s.login.id, version: r.Version, at: s.now}.text(r.Secret)); err != nil {
 		return engine.Value{}, err
 	}
 	id, secret, err := s.create(ctx)
 	if err != nil {
 		if turnedAway(err) && !errors.Is(err, engine.Unsettled) {
-			// This call has no key for the note to explain, and somebody may make one by hand now.
-			// Where the note stays, its time bounds it. A second key that has just appeared may be
-			// another call's, which needs the note.
+			// The note must not explain a key that is created by hand later, but a concurrent call's may still need it.
 			_ = s.note(ctx, s.noted)
 		}
 		return engine.Value{}, err
@@ -152,22 +148,23 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	defer cancel()
 	if _, err := s.await(within, id, true); err != nil {
 		if derr := s.delete(ctx, id); derr != nil {
-			err = engine.Errorf(engine.CauseOf(err), "delete that key if a rotation a minute later does not", "the new access key %s could not be taken back: %w; that is due because: %w", id, derr, err)
+			err = engine.Errorf(engine.CauseOf(err), "delete that key if the next rotation does not",
+				"the new access key %s could not be deleted: %w; the reason to delete it: %w", id, derr, err)
 		}
 		return engine.Value{}, err
 	}
 	return r.Current.With(idField, id).With(secretField, secret), nil
 }
 
-// ours returns an error unless a key, which is not the one that acts, is this secret's. The values of the secret alone
-// prove nothing: whoever may write them can put any key's id there. So the intent has to explain the key, or its login
-// has to be accepted. A young one is left alone, as a concurrent call may be about to store it.
+// ours returns an error unless a key other than the session's belongs to this secret. A writer of the secret can name
+// any key, so the intent must explain the key, or its login be accepted. A concurrent call may be about to store a new
+// key, so that is left alone.
 func (s *session) ours(ctx context.Context, id string) error {
 	k := s.keys[id]
 	if current, _ := s.request.Current.Text(idField); id == current && k.active {
-		// STS refused it and IAM says that it works.
-		return engine.Errorf(engine.TargetFailed, "put the right "+secretField+" into the current value, or make the key inactive, upon which a rotation replaces it",
-			"the access key %s of %q in AWSCURRENT is active, but was refused with the secret's "+secretField, id, s.login.user)
+		// STS refused it, but IAM lists it as active.
+		return engine.Errorf(engine.TargetFailed, "correct "+secretField+", or deactivate the key to replace it",
+			"the access key %s of %q in AWSCURRENT is active, but STS refused its "+secretField, id, s.login.user)
 	}
 	if id == s.intent.login {
 		return nil
@@ -177,20 +174,19 @@ func (s *session) ours(ctx context.Context, id string) error {
 	case err != nil || proved:
 		return err
 	case s.now.Sub(k.created) < mark.Settled:
-		return unsettled("the access key %s of %q is less than a minute old, so a concurrent call may be about to store it", id, s.login.user)
+		return unsettled("the access key %s of %q is new: a concurrent call may be about to store it", id, s.login.user)
 	case !s.intent.explains(id, k.created):
 		return strange(id, s.login.user)
 	}
 	return nil
 }
 
-// strange refuses a key that may be somebody else's.
 func strange(id, user string) error {
-	return engine.Errorf(engine.TakeoverRefused, "delete that key if nothing uses it, as `aws iam get-access-key-last-used` tells: a user has two keys, and a rotation needs one of the places",
-		"the access key %s of %q is not known to be this secret's", id, user)
+	return engine.Errorf(engine.TakeoverRefused,
+		"delete that key if `aws iam get-access-key-last-used` shows no use: a rotation needs a free slot",
+		"the access key %s of %q is not proved to belong to this secret", id, user)
 }
 
-// proves reports whether a value holds the key with the id: STS accepts it, as the session's user.
 func (s *session) proves(ctx context.Context, v engine.Value, id string) (bool, error) {
 	if named, _ := v.Text(idField); named != id {
 		return false, nil
@@ -202,8 +198,7 @@ func (s *session) proves(ctx context.Context, v engine.Value, id string) (bool, 
 	return err == nil && by.user == s.user, err
 }
 
-// Set makes sure that the pending key, which has been valid since it was made, is there and active. One
-// that somebody has made inactive stays so: it may have leaked, or be another key altogether.
+// Set checks that the pending key is active. It reactivates no key: that key may have leaked, or be a different one.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -217,15 +212,17 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	k, err := s.await(ctx, pending.id, true)
 	switch {
 	case errors.Is(err, engine.Unsettled):
-		return engine.Errorf(engine.TargetFailed, advice, "the pending access key %s of %q does not exist", pending.id, pending.user)
+		return engine.Errorf(engine.TargetFailed, advice, "the pending access key %s of %q does not exist", pending.id,
+			pending.user)
 	case err == nil && !k.active:
-		return engine.Errorf(engine.TargetFailed, advice, "the pending access key %s of %q was made inactive, and stays so", pending.id, pending.user)
+		return engine.Errorf(engine.TargetFailed, advice,
+			"the pending access key %s of %q is inactive, and is not activated", pending.id, pending.user)
 	}
 	return err
 }
 
-// Verify asks STS who the key is and, where keys make their successors, IAM for what that needs. A key that IAM has
-// just made is refused for some seconds, so a pending one is asked about until ctx is nearly done.
+// Verify asks STS whose the key is and, unless the role acts, reads from IAM what the next rotation needs. A new key
+// is refused for some seconds, so a pending one is tried until ctx is nearly done.
 // Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	for begin := time.Now(); ; {
@@ -244,8 +241,8 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 }
 
 const (
-	moment = 250 * time.Millisecond // the pause before IAM is asked again
-	delay  = 5 * time.Second        // by when IAM knows a new key, as a rule
+	moment = 250 * time.Millisecond // the pause between two tries
+	delay  = 5 * time.Second        // the usual time until IAM accepts a new key
 )
 
 func (e *Engine) verify(ctx context.Context, r *engine.Request, v engine.Value) error {
@@ -256,8 +253,7 @@ func (e *Engine) verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return s.look(ctx)
 }
 
-// Retire makes the key that r.Pending replaced inactive. It can be made active again until the next
-// rotation deletes it.
+// Retire deactivates the key that r.Pending replaced. It can be reactivated until the next rotation deletes it.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	old, _ := r.Current.Text(idField)
 	if pending, _ := r.Pending.Text(idField); old == pending {
@@ -270,7 +266,7 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return s.deactivate(ctx, old)
 }
 
-// Revoke deletes the key that Mint has made. Mint has waited until it was listed.
+// Revoke deletes the key that Mint created and saw listed.
 func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	s, err := e.mayEnd(ctx, r, r.Pending)
 	if err != nil {
@@ -284,7 +280,7 @@ func (e *Engine) Revoke(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// mayEnd opens a session with r.Login. It fails unless the key that a value names is gone, or is this secret's.
+// mayEnd opens a session with r.Login. It fails unless the key that a value names is gone or belongs to this secret.
 func (e *Engine) mayEnd(ctx context.Context, r *engine.Request, v engine.Value) (*session, error) {
 	named, err := parse(v)
 	if err != nil {
@@ -305,21 +301,23 @@ func (e *Engine) mayEnd(ctx context.Context, r *engine.Request, v engine.Value) 
 	return s, err
 }
 
-// Needs adds what acts on the user: the key's user itself, or the function's role. STS is asked for the user's ARN.
+// Needs adds permissions on the user, for the user itself or for the function's role. STS returns the user's ARN.
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	s, err := e.open(ctx, r, r.Current)
 	if err != nil {
 		return err
 	}
-	n.Login, n.Note = s.login.user, "none: the user has no password; its rights are IAM's"
+	n.Login, n.Note = s.login.user, "none: the user has no password; IAM grants its rights"
 	principal := ""
 	if !e.byRole {
 		principal = s.user
 	}
 	n.Permissions = append(n.Permissions,
 		engine.Permission{Principal: principal, Sid: "AccessKeys", Resources: []string{s.user},
-			Actions: []string{"iam:ListAccessKeys", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey", "iam:ListUserTags"}},
-		engine.Permission{Principal: principal, Sid: "Intent", Resources: []string{s.user}, Actions: []string{"iam:TagUser"},
+			Actions: []string{"iam:ListAccessKeys", "iam:CreateAccessKey", "iam:UpdateAccessKey", "iam:DeleteAccessKey",
+				"iam:ListUserTags"}},
+		engine.Permission{Principal: principal, Sid: "Intent", Resources: []string{s.user},
+			Actions:    []string{"iam:TagUser"},
 			Conditions: map[string]map[string]string{"ForAllValues:StringEquals": {"aws:TagKeys": intentTag}}})
 	return nil
 }

@@ -42,13 +42,18 @@ func newWorld(t *testing.T, allowed ...string) *account {
 	server := httptest.NewServer(fake.Handler())
 	t.Cleanup(server.Close)
 	w := &account{fake: fake, key: fake.AddUser("ci", allowed...)}
-	w.engine = iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	w.engine = newEngine(server.URL, aws.Credentials{}, false)
 	w.first = secretOf("ci", w.key)
 	return w
 }
 
+func newEngine(url string, role aws.Credentials, byRole bool) *iam.Engine {
+	return iam.New(func(context.Context, string) (aws.Config, error) { return config(url, role), nil }, byRole)
+}
+
 func (w *account) request() *engine.Request {
-	return &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: w.first, Login: w.first}
+	return &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser,
+		Current: w.first, Login: w.first}
 }
 
 func context5(t *testing.T) context.Context {
@@ -60,12 +65,12 @@ func context5(t *testing.T) context.Context {
 func TestNextLeavesKeysOfUnknownOriginAlone(t *testing.T) {
 	for name, c := range map[string]struct {
 		age  time.Duration
-		note func(t *testing.T, w *account) // what happened before
+		note func(t *testing.T, w *account) // an earlier attempt
 		want engine.Cause
 	}{
-		"a stranger's":                  {time.Hour, nil, engine.TakeoverRefused},
-		"one just made, maybe by us":    {10 * time.Second, nil, engine.Unsettled},
-		"one made long after our tries": {2 * time.Minute, tried(secretARN), engine.TakeoverRefused},
+		"a stranger's":                   {time.Hour, nil, engine.TakeoverRefused},
+		"created just now, maybe by us":  {10 * time.Second, nil, engine.Unsettled},
+		"created long after our attempt": {2 * time.Minute, tried(secretARN), engine.TakeoverRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, permissions...)
@@ -85,7 +90,7 @@ func TestNextLeavesKeysOfUnknownOriginAlone(t *testing.T) {
 	}
 }
 
-// tried leaves the intent of a call of a secret behind.
+// tried leaves the intent of an attempt for a secret.
 func tried(secret string) func(*testing.T, *account) {
 	return func(t *testing.T, w *account) {
 		r := w.request()
@@ -103,7 +108,7 @@ func tried(secret string) func(*testing.T, *account) {
 
 func TestNextReplacesTheKeyOfAWSPREVIOUS(t *testing.T) {
 	w := newWorld(t, permissions...)
-	old := w.fake.AddKey("ci", time.Second) // rotations may follow each other at once
+	old := w.fake.AddKey("ci", time.Second) // rotations may follow each other immediately
 	r := w.request()
 	r.Previous = secretOf("ci", old)
 	next, err := w.engine.Mint(context5(t), r)
@@ -122,13 +127,13 @@ func TestAnotherSecretsIntentExplainsNothing(t *testing.T) {
 	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
-	subject := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	subject := newEngine(server.URL, aws.Credentials{}, false)
 	first := secretOf("ci", fake.AddUser("ci", permissions...))
 	r := &engine.Request{Secret: secretARN + "2", Version: version, Current: first, Login: first}
 	if _, err := subject.Mint(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
-	// Its call crashed here. Nobody but that secret may clean up.
+	// Its call crashed here. Only that secret may clean up.
 	clock = clock.Add(2 * time.Minute)
 	r.Secret = secretARN
 	if _, err := subject.Mint(context5(t), r); engine.CauseOf(err) != engine.TakeoverRefused {
@@ -136,32 +141,33 @@ func TestAnotherSecretsIntentExplainsNothing(t *testing.T) {
 	}
 	r.Secret = secretARN + "2"
 	if _, err := subject.Mint(context5(t), r); err != nil {
-		t.Errorf("the secret's own orphan: %v", err)
+		t.Errorf("the key left by the secret itself: %v", err)
 	}
 	if n := len(fake.Keys("ci")); n != 2 {
 		t.Errorf("%d keys", n)
 	}
 }
 
-// TestAKeyMadeByHandAfterAFailureStays: a try fails before it makes a key, or nobody
-// knows; then an administrator makes one, and the next try is a minute later.
-func TestAKeyMadeByHandAfterAFailureStays(t *testing.T) {
+// TestKeyCreatedByHandAfterAFailureStays: an attempt fails before it creates a key, or possibly after; then an
+// administrator creates one, and the next attempt is two minutes later.
+func TestKeyCreatedByHandAfterAFailureStays(t *testing.T) {
 	for code, later := range map[string]time.Duration{
-		"ServiceFailure": 30 * time.Second, // after which the key could be this try's for as long as a try lasts
+		"ServiceFailure": 30 * time.Second, // the attempt may have created a key until its time limit
 		"AccessDenied":   time.Second,
 		"Throttling":     time.Second,
 	} {
 		t.Run(code, func(t *testing.T) {
-			// The SDK repeats what is throttled, and the note is taken back after that.
+			// The SDK first retries a throttled call; only then is the note restored.
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			clock := time.Now()
 			fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
 			server := httptest.NewServer(fake.Handler())
 			defer server.Close()
-			subject := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+			subject := newEngine(server.URL, aws.Credentials{}, false)
 			first := secretOf("ci", fake.AddUser("ci", permissions...))
-			r := &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: first, Login: first}
+			r := &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser,
+				Current: first, Login: first}
 			fake.Fail(func(action string) (string, string) {
 				if action == "CreateAccessKey" {
 					return code, "made up"
@@ -177,19 +183,19 @@ func TestAKeyMadeByHandAfterAFailureStays(t *testing.T) {
 			clock = clock.Add(2 * time.Minute)
 			_, err := subject.Mint(ctx, r)
 			if _, ok := fake.Keys("ci")[byHand.AccessKeyID]; !ok || engine.CauseOf(err) != engine.TakeoverRefused {
-				t.Errorf("the key that an administrator made is there: %v; %v", ok, err)
+				t.Errorf("the administrator's key exists: %v; %v", ok, err)
 			}
 		})
 	}
 }
 
-// A try that is turned away takes nothing from what an earlier one noted.
-func TestAnOrphanIsKnownAfterATryThatWasTurnedAway(t *testing.T) {
+// A refused attempt keeps the note of an earlier one.
+func TestRefusedAttemptKeepsAnEarlierNote(t *testing.T) {
 	clock := time.Now()
 	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
-	subject := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	subject := newEngine(server.URL, aws.Credentials{}, false)
 	first := secretOf("ci", fake.AddUser("ci", permissions...))
 	r := &engine.Request{Secret: secretARN, Version: version, Current: first, Login: first}
 	fake.Fail(func(action string) (string, string) {
@@ -209,22 +215,23 @@ func TestAnOrphanIsKnownAfterATryThatWasTurnedAway(t *testing.T) {
 	clock = clock.Add(100 * time.Second)
 	_, _ = subject.Mint(context5(t), r)
 	fake.Fail(nil)
-	orphan := fake.AddKey("ci", clock.Sub(made)) // which the first try made all the same
+	orphan := fake.AddKey("ci", clock.Sub(made)) // created by the first attempt despite its error
 	if _, err := subject.Mint(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := fake.Keys("ci")[orphan.AccessKeyID]; ok {
-		t.Error("the first try's key is left")
+		t.Error("the first attempt's key is left")
 	}
 }
 
-// The ladder has come to the previous version, because current was refused.
+// The ladder tries the previous version, because the current one was refused.
 func TestNextWithAnOlderKey(t *testing.T) {
 	w := newWorld(t, permissions...)
 	newer := w.fake.AddKey("ci", time.Hour)
 	r := w.request()
 	r.Current, r.Previous = secretOf("ci", newer).With("SecretAccessKey", "this-is-not-its-secret-key"), w.first
-	if _, err := w.engine.Mint(context5(t), r); engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(err.Error(), "is active") {
+	if _, err := w.engine.Mint(context5(t), r); engine.CauseOf(err) != engine.TargetFailed ||
+		!strings.Contains(err.Error(), "is active") {
 		t.Errorf("a working key of AWSCURRENT whose value is wrong: %v", err)
 	}
 	if n := len(w.fake.Keys("ci")); n != 2 {
@@ -232,18 +239,17 @@ func TestNextWithAnOlderKey(t *testing.T) {
 	}
 	w.fake.SetStatus(newer.AccessKeyID, "Inactive")
 	if _, err := w.engine.Mint(context5(t), r); engine.CauseOf(err) != engine.TakeoverRefused {
-		t.Errorf("an inactive key that nothing shows to be the secret's: %v", err)
+		t.Errorf("an inactive key that nothing proves to be the secret's: %v", err)
 	}
 }
 
-// TestAnInactiveKeyOfAWSCURRENTIsReplaced: the function made it, and somebody has made it
-// inactive.
-func TestAnInactiveKeyOfAWSCURRENTIsReplaced(t *testing.T) {
+// TestInactiveKeyInAWSCURRENTIsReplaced: the function created the key, and an administrator deactivated it.
+func TestInactiveKeyInAWSCURRENTIsReplaced(t *testing.T) {
 	clock := time.Now()
 	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
-	e := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	e := newEngine(server.URL, aws.Credentials{}, false)
 	first := secretOf("ci", fake.AddUser("ci", permissions...))
 	r := &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: first, Login: first}
 	var err error
@@ -259,7 +265,7 @@ func TestAnInactiveKeyOfAWSCURRENTIsReplaced(t *testing.T) {
 	}
 }
 
-func TestRetireMakesInactiveAndTheNextRotationDeletes(t *testing.T) {
+func TestRetireDeactivatesAndTheNextRotationDeletes(t *testing.T) {
 	w := newWorld(t, permissions...)
 	r := w.request()
 	var err error
@@ -278,7 +284,8 @@ func TestRetireMakesInactiveAndTheNextRotationDeletes(t *testing.T) {
 	if err := w.engine.Verify(context5(t), r, w.first); engine.CauseOf(err) != engine.LoginRefused {
 		t.Errorf("the old key: %v", err)
 	}
-	next := &engine.Request{Secret: secretARN, Version: version + "2", Current: r.Pending, Previous: w.first, Login: r.Pending}
+	next := &engine.Request{Secret: secretARN, Version: version + "2", Current: r.Pending,
+		Previous: w.first, Login: r.Pending}
 	if _, err := w.engine.Mint(context5(t), next); err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +294,7 @@ func TestRetireMakesInactiveAndTheNextRotationDeletes(t *testing.T) {
 	}
 }
 
-func TestSetMissesADeletedPendingKey(t *testing.T) {
+func TestSetReportsADeletedPendingKey(t *testing.T) {
 	w := newWorld(t, permissions...)
 	r := w.request()
 	var err error
@@ -309,9 +316,9 @@ func TestSetMissesADeletedPendingKey(t *testing.T) {
 	}
 }
 
-// TestAKeyThatWasMadeInactiveStaysSo: an administrator did that, as it leaked, and whoever
-// may put a value stores it as AWSPENDING.
-func TestAKeyThatWasMadeInactiveStaysSo(t *testing.T) {
+// TestDeactivatedKeyStaysInactive: an administrator deactivated a leaked key, and a writer of the secret stores it as
+// AWSPENDING.
+func TestDeactivatedKeyStaysInactive(t *testing.T) {
 	w := newWorld(t, permissions...)
 	leaked := w.fake.AddKey("ci", 24*time.Hour)
 	w.fake.SetStatus(leaked.AccessKeyID, "Inactive")
@@ -320,7 +327,8 @@ func TestAKeyThatWasMadeInactiveStaysSo(t *testing.T) {
 	id := secrets.Begin(arn)
 	secrets.Put(arn, secretOf("ci", leaked), id, "AWSPENDING")
 	err := secrets.Steps(arn, id)
-	if engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), "inactive") || w.fake.Keys("ci")[leaked.AccessKeyID] != "Inactive" {
+	if engine.CauseOf(err) != engine.TargetFailed || !strings.Contains(fmt.Sprint(err), "inactive") ||
+		w.fake.Keys("ci")[leaked.AccessKeyID] != "Inactive" {
 		t.Errorf("the leaked key is %s; %v", w.fake.Keys("ci")[leaked.AccessKeyID], err)
 	}
 	if !secrets.Get(arn, "AWSCURRENT").Equal(w.first) {
@@ -328,29 +336,31 @@ func TestAKeyThatWasMadeInactiveStaysSo(t *testing.T) {
 	}
 }
 
-// TestAKeyIsNotEndedOnItsIDAlone: whoever may put a value puts another program's id, which
-// CloudTrail shows, next to junk.
-func TestAKeyIsNotEndedOnItsIDAlone(t *testing.T) {
+// TestKeyIDAloneEndsNoKey: a writer of the secret stores the id of another program's key, which CloudTrail shows,
+// with an invented secret.
+func TestKeyIDAloneEndsNoKey(t *testing.T) {
 	for _, byRole := range []bool{false, true} {
 		for name, c := range map[string]struct {
 			act    func(e *iam.Engine, r *engine.Request, forged engine.Value) error
 			status string
 		}{
-			"the next key's place, by AWSPREVIOUS": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
+			"the next key's slot, by AWSPREVIOUS": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
 				r.Previous = forged
 				_, err := e.Mint(t.Context(), r)
 				return err
 			}, "Active"},
-			"the next key's place, by AWSPREVIOUS, an inactive key": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
-				r.Previous = forged
-				_, err := e.Mint(t.Context(), r)
-				return err
-			}, "Inactive"},
-			"the next key's place, by AWSCURRENT, an inactive key": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
-				r.Previous, r.Current = r.Current, forged
-				_, err := e.Mint(t.Context(), r)
-				return err
-			}, "Inactive"},
+			"the next key's slot, by AWSPREVIOUS, an inactive key": {
+				func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
+					r.Previous = forged
+					_, err := e.Mint(t.Context(), r)
+					return err
+				}, "Inactive"},
+			"the next key's slot, by AWSCURRENT, an inactive key": {
+				func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
+					r.Previous, r.Current = r.Current, forged
+					_, err := e.Mint(t.Context(), r)
+					return err
+				}, "Inactive"},
 			"the end of the overlap": {func(e *iam.Engine, r *engine.Request, forged engine.Value) error {
 				r.Current, r.Pending = forged, r.Current
 				return e.Retire(t.Context(), r)
@@ -369,18 +379,19 @@ func TestAKeyIsNotEndedOnItsIDAlone(t *testing.T) {
 			own, role := fake.AddUser("ci", permissions...), fake.AddRole("rotator", permissions...)
 			other := fake.AddKey("ci", 24*time.Hour)
 			fake.SetStatus(other.AccessKeyID, c.status)
-			e := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, role), nil }, byRole)
+			e := newEngine(server.URL, role, byRole)
 			v := secretOf("ci", own)
 			r := &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: v, Login: v}
 			err := c.act(e, r, secretOf("ci", other).With("SecretAccessKey", "junkjunkjunkjunkjunk"))
 			if engine.CauseOf(err) != engine.TakeoverRefused || fake.Keys("ci")[other.AccessKeyID] != c.status {
-				t.Errorf("%s, by the role %v: the other key is %q; %v", name, byRole, fake.Keys("ci")[other.AccessKeyID], err)
+				t.Errorf("%s, by role %v: the other key is %q; %v", name, byRole,
+					fake.Keys("ci")[other.AccessKeyID], err)
 			}
 		}
 	}
 }
 
-// TestCheckFindsAKeyOfUnknownOrigin, as createSecret does.
+// TestCheckFindsAKeyOfUnknownOrigin: check and createSecret refuse it alike.
 func TestCheckFindsAKeyOfUnknownOrigin(t *testing.T) {
 	w := newWorld(t, permissions...)
 	secrets := world.New(t, w.engine)
@@ -396,19 +407,21 @@ func TestCheckFindsAKeyOfUnknownOrigin(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.fake.AddKey("ci", 24*time.Hour)
-	if err, create := rehearse(), secrets.Rotate(arn); engine.CauseOf(err) != engine.TakeoverRefused || !errors.Is(create, engine.TakeoverRefused) {
+	if err, create := rehearse(), secrets.Rotate(arn); engine.CauseOf(err) != engine.TakeoverRefused ||
+		!errors.Is(create, engine.TakeoverRefused) {
 		t.Errorf("check: %v; createSecret: %v", err, create)
 	}
 }
 
-// TestASecretCannotNameAnotherToAct: whoever may write a secret names the secret of a mightier user as
-// its superuser, for a new key of that user.
-func TestASecretCannotNameAnotherToAct(t *testing.T) {
+// TestSecretCannotNameASuperuser: a writer of the secret names the secret of a more powerful user as its superuser,
+// to get a new key of that user.
+func TestSecretCannotNameASuperuser(t *testing.T) {
 	w := newWorld(t, permissions...)
 	secrets := world.New(t, w.engine)
 	boss := secrets.Secret("boss", secretOf("boss", w.fake.AddUser("boss", permissions...)))
 	arn := secrets.Secret("app", w.first.With("masterarn", boss))
-	if err := secrets.Rotate(arn); !errors.Is(err, engine.InvalidSecret) || !strings.Contains(fmt.Sprint(err), "masterarn") {
+	if err := secrets.Rotate(arn); !errors.Is(err, engine.InvalidSecret) ||
+		!strings.Contains(fmt.Sprint(err), "masterarn") {
 		t.Errorf("%v", err)
 	}
 	if keys := w.fake.Keys("boss"); len(keys) != 1 {
@@ -416,13 +429,13 @@ func TestASecretCannotNameAnotherToAct(t *testing.T) {
 	}
 }
 
-// TestTheNextRotationReplacesTheKeyOfACancelledOne, once nobody can be about to store it.
-func TestTheNextRotationReplacesTheKeyOfACancelledOne(t *testing.T) {
+// TestNextRotationReplacesTheKeyOfACancelledOne: it waits until no call can be about to store that key.
+func TestNextRotationReplacesTheKeyOfACancelledOne(t *testing.T) {
 	clock := time.Now()
 	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
-	e := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	e := newEngine(server.URL, aws.Credentials{}, false)
 	first := secretOf("ci", fake.AddUser("ci", permissions...))
 	r := &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: first, Login: first}
 	left, err := e.Mint(context5(t), r)
@@ -431,7 +444,7 @@ func TestTheNextRotationReplacesTheKeyOfACancelledOne(t *testing.T) {
 	}
 	r.Version = "99999999-2222-4333-8444-555555555555"
 	if _, err := e.Mint(context5(t), r); engine.CauseOf(err) != engine.Unsettled {
-		t.Errorf("at once: %v", err)
+		t.Errorf("immediately: %v", err)
 	}
 	if err := e.DryRun(context5(t), r); err != nil {
 		t.Errorf("check: %v", err)
@@ -448,12 +461,11 @@ func TestTheNextRotationReplacesTheKeyOfACancelledOne(t *testing.T) {
 	}
 }
 
-// TestAKeyThatIsNotListedIsTakenBack.
-func TestAKeyThatIsNotListedIsTakenBack(t *testing.T) {
+func TestUnlistedKeyIsDeleted(t *testing.T) {
 	fake := awsfake.NewIAM(awsfake.IAMOptions{ListDelay: time.Minute})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
-	e := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	e := newEngine(server.URL, aws.Credentials{}, false)
 	first := secretOf("ci", fake.AddUser("ci", permissions...))
 	r := &engine.Request{Secret: secretARN, Version: version, Strategy: engine.SingleUser, Current: first, Login: first}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -466,7 +478,7 @@ func TestAKeyThatIsNotListedIsTakenBack(t *testing.T) {
 	}
 }
 
-func TestVerifyTellsWhyAKeyDoesNotServe(t *testing.T) {
+func TestVerifyReportsWhyAKeyFails(t *testing.T) {
 	w := newWorld(t, permissions...)
 	other := w.fake.AddUser("other", permissions...)
 	role := w.fake.AddKey("ci", time.Hour)
@@ -488,7 +500,7 @@ func TestVerifyTellsWhyAKeyDoesNotServe(t *testing.T) {
 	}
 }
 
-func TestEachPermissionIsMissedByName(t *testing.T) {
+func TestEachMissingPermissionIsNamed(t *testing.T) {
 	for _, missing := range permissions {
 		w := newWorld(t, slices.DeleteFunc(slices.Clone(permissions), func(p string) bool { return p == missing })...)
 		old := w.fake.AddKey("ci", time.Hour)
@@ -505,7 +517,7 @@ func TestEachPermissionIsMissedByName(t *testing.T) {
 	}
 }
 
-func TestCreateIsRepeatedOnlyWhereItWasTurnedAway(t *testing.T) {
+func TestCreateIsRetriedOnlyAfterThrottling(t *testing.T) {
 	for code, want := range map[string]int{"Throttling": 2, "ServiceFailure": 1} {
 		w := newWorld(t, permissions...)
 		n := 0
@@ -525,26 +537,29 @@ func TestCreateIsRepeatedOnlyWhereItWasTurnedAway(t *testing.T) {
 	}
 }
 
-func TestFormsAreCheckedAllAtOnce(t *testing.T) {
+func TestEveryFaultOfAValueIsReported(t *testing.T) {
 	w := newWorld(t)
 	for text, want := range map[string]string{
 		`plain`: "cannot be read",
 		`{}`:    "username is missing, AccessKeyId is missing, SecretAccessKey is missing",
-		`{"username":"a/b","AccessKeyId":"ASIAXXXXXXXXXXXXXXXX","SecretAccessKey":"short"}`: "username is not the name of an IAM user, AccessKeyId is not the id of a user's access key, SecretAccessKey is not a secret access key",
+		`{"username":"a/b","AccessKeyId":"ASIAXXXXXXXXXXXXXXXX","SecretAccessKey":"short"}`: "" +
+			"username is not the name of an IAM user, " +
+			"AccessKeyId is not the id of a user's access key, SecretAccessKey is not a secret access key",
 	} {
 		r := w.request()
 		r.Current = engine.StringValue(text)
 		_, err := w.engine.Mint(context5(t), r)
-		if engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(fmt.Sprint(err), want) || strings.Contains(fmt.Sprint(err), "short") {
+		if engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(fmt.Sprint(err), want) ||
+			strings.Contains(fmt.Sprint(err), "short") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
 	if calls := w.fake.Calls(); len(calls) > 0 {
-		t.Errorf("AWS was asked: %v", calls)
+		t.Errorf("AWS was called: %v", calls)
 	}
 }
 
-// The calls of createSecret are in this order, for what a crash leaves behind.
+// The order of createSecret's calls decides what a crash leaves.
 func TestCallsOfNext(t *testing.T) {
 	w := newWorld(t, permissions...)
 	old := w.fake.AddKey("ci", time.Hour)
@@ -553,14 +568,15 @@ func TestCallsOfNext(t *testing.T) {
 	if _, err := w.engine.Mint(context5(t), r); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"GetCallerIdentity", "ListUserTags", "ListAccessKeys", "GetCallerIdentity", "DeleteAccessKey", "TagUser", "CreateAccessKey", "ListAccessKeys"}
+	want := []string{"GetCallerIdentity", "ListUserTags", "ListAccessKeys", "GetCallerIdentity", "DeleteAccessKey",
+		"TagUser", "CreateAccessKey", "ListAccessKeys"}
 	if got := w.fake.Calls(); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }
 
-// TestAnAnswerWithoutAnEndIsCut: it is not read until the time or the memory is gone.
-func TestAnAnswerWithoutAnEndIsCut(t *testing.T) {
+// TestEndlessAnswerIsCutOff: reading stops long before time or memory runs out.
+func TestEndlessAnswerIsCutOff(t *testing.T) {
 	var sent atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
@@ -572,15 +588,15 @@ func TestAnAnswerWithoutAnEndIsCut(t *testing.T) {
 	}))
 	defer server.Close()
 	w := newWorld(t, permissions...)
-	e := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, aws.Credentials{}), nil }, false)
+	e := newEngine(server.URL, aws.Credentials{}, false)
 	err := e.Verify(context5(t), w.request(), w.first)
 	if engine.CauseOf(err) != engine.TargetFailed || len(err.Error()) > 4<<10 || sent.Load() > 64<<20 {
 		t.Errorf("%d bytes were sent; an error of %d bytes: %.300v", sent.Load(), len(fmt.Sprint(err)), err)
 	}
 }
 
-// A wrong clock is no wrong key, although the code is the same.
-func TestAnExpiredSignatureIsNoRefusal(t *testing.T) {
+// A wrong clock is not a wrong key, although the error code is the same.
+func TestExpiredSignatureIsNotARefusal(t *testing.T) {
 	w := newWorld(t)
 	for message, want := range map[string]engine.Cause{
 		"Signature expired: 20260101T000000Z is now earlier than 20260101T001500Z":                 engine.TargetFailed,
@@ -594,18 +610,19 @@ func TestAnExpiredSignatureIsNoRefusal(t *testing.T) {
 	}
 }
 
-// Whoever has an account can make a user of any name in it.
-func TestTheRoleDoesNothingForAUserOfAnotherAccount(t *testing.T) {
+// Anyone with an account can create a user with any name in it.
+func TestRoleRefusesAUserOfAnotherAccount(t *testing.T) {
 	fake := awsfake.NewIAM(awsfake.IAMOptions{})
 	server := httptest.NewServer(fake.Handler())
 	defer server.Close()
 	fake.AddUser("admin")
 	role := fake.AddRole("rotator", permissions...)
-	subject := iam.New(func(context.Context, string) (aws.Config, error) { return config(server.URL, role), nil }, true)
+	subject := newEngine(server.URL, role, true)
 	v := secretOf("admin", fake.AddUserIn("210987654321", "admin"))
 	r := &engine.Request{Secret: secretARN, Version: version, Current: v, Login: v}
 	before := fake.Keys("admin")
-	if _, err := subject.Mint(context5(t), r); engine.CauseOf(err) != engine.InvalidSecret || !strings.Contains(fmt.Sprint(err), "210987654321") {
+	if _, err := subject.Mint(context5(t), r); engine.CauseOf(err) != engine.InvalidSecret ||
+		!strings.Contains(fmt.Sprint(err), "210987654321") {
 		t.Errorf("%v", err)
 	}
 	if after := fake.Keys("admin"); !maps.Equal(before, after) {
@@ -613,10 +630,9 @@ func TestTheRoleDoesNothingForAUserOfAnotherAccount(t *testing.T) {
 	}
 }
 
-// TestNeedsAreEnoughAndNothingInThemTooMuch: by a policy of what the engine says that it
-// needs a rotation passes; by one without any action, for another user or for another
-// tag it does not.
-func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
+// TestNeedsAreSufficientAndMinimal: a rotation passes with a policy of exactly what Needs returns, and fails if any
+// action is missing, or for another user or tag.
+func TestNeedsAreSufficientAndMinimal(t *testing.T) {
 	var n engine.Needs
 	w := newWorld(t)
 	if err := w.engine.Needs(context5(t), w.request(), &n); err != nil {
@@ -646,7 +662,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 			err = w.engine.Retire(context5(t), r)
 		}
 		if name == "" && err != nil {
-			t.Errorf("by %s: %v", whole, err)
+			t.Errorf("with %s: %v", whole, err)
 		}
 		if name != "" && engine.CauseOf(err) != engine.PrivilegeMissing {
 			t.Errorf("%s: %v, want PrivilegeMissing", name, err)

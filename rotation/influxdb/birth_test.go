@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// front forwards statements to the server over plain HTTP. GRANT is answered by grant, unless it is nil.
+// front forwards statements to the server over plain HTTP. grant, unless nil, answers GRANT.
 func (f *fixture) front(grant *atomic.Pointer[http.HandlerFunc]) (port int) {
 	f.t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -32,8 +32,8 @@ func (f *fixture) front(grant *atomic.Pointer[http.HandlerFunc]) (port int) {
 	return s.Listener.Addr().(*net.TCPAddr).Port
 }
 
-// The pending password opens the second user only once it has its grants: setSecret takes an
-// accepted login for success, and a repeated step continues with its own user.
+// The pending password opens the second user only once it has its grants: setSecret treats an accepted login as
+// success. A repeated step recognizes the user that it created.
 func TestSecondUserWithoutItsGrantsRefusesThePendingPassword(t *testing.T) {
 	for name, fault := range map[string]http.HandlerFunc{
 		"refused grant": func(w http.ResponseWriter, _ *http.Request) {
@@ -52,7 +52,8 @@ func TestSecondUserWithoutItsGrantsRefusesThePendingPassword(t *testing.T) {
 			r.Proofs = []engine.Value{r.Current}
 			r.Login = value("127.0.0.1", f.front(&grant), f.User, f.Password).WithJSON("ssl", []byte("false"))
 			for range 2 {
-				if err := f.engine.Set(enginetest.Within(t), r); engine.CauseOf(err) == engine.TakeoverRefused || err == nil {
+				if err := f.engine.Set(enginetest.Within(t), r); engine.CauseOf(err) == engine.TakeoverRefused ||
+					err == nil {
 					t.Errorf("the change with a fault: %v", err)
 				}
 				if f.opens(other, "next-"+other) {
@@ -65,15 +66,15 @@ func TestSecondUserWithoutItsGrantsRefusesThePendingPassword(t *testing.T) {
 			}
 			rows := f.must("SHOW GRANTS FOR " + identifier(other))
 			if !f.opens(other, "next-"+other) || len(rows) != 1 || rows[0][0] != database || rows[0][1] != "READ" {
-				t.Errorf("after the repetition the grants are %v", rows)
+				t.Errorf("after the retry the grants are %v", rows)
 			}
 		})
 	}
 }
 
-// A writer of the secret who knows the second user's password cannot have it taken for a birth
-// password: that takes the current user's own.
-func TestBirthPasswordOfAnUnprovedUserIsNoMark(t *testing.T) {
+// A writer of the secret who knows the second user's password cannot pass it off as a birth password: that requires
+// the current user's password.
+func TestBirthPasswordOfAnUnprovedUserIsNotAMark(t *testing.T) {
 	f := newFixture(t)
 	app := f.user()
 	other := app + "_clone"
@@ -87,8 +88,11 @@ func TestBirthPasswordOfAnUnprovedUserIsNoMark(t *testing.T) {
 // TestAnswerOfManyValuesIsNotRead: a few bytes of JSON can take a hundred in memory.
 func TestAnswerOfManyValuesIsNotRead(t *testing.T) {
 	body := `{"results":[{"series":[{"values":[` + strings.TrimSuffix(strings.Repeat(`[0],`, 1<<20), ",") + `]}]}]}`
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, body)
+	}))
 	defer s.Close()
 	v := value("127.0.0.1", s.Listener.Addr().(*net.TCPAddr).Port, "app", "password").WithJSON("ssl", []byte("false"))
-	enginetest.WantCause(t, New(engine.TLSPolicy{}).Verify(enginetest.Within(t), &engine.Request{Current: v, Login: v}, v), engine.TargetFailed, "something else than was asked for")
+	enginetest.WantCause(t, New(engine.TLSPolicy{}).Verify(enginetest.Within(t), &engine.Request{Current: v, Login: v},
+		v), engine.TargetFailed, "unexpected format")
 }

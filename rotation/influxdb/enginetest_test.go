@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// harness makes a user for each rotation of the suite.
+// harness creates a user for each rotation of the suite.
 type harness struct {
 	*fixture
 	mode     string // superuser or alternating
@@ -50,7 +50,7 @@ func (h *harness) New(_ context.Context, host string, port int) (v, superuser en
 	user := h.user()
 	if old := h.made.Add(user); old != "" {
 		for _, name := range []string{old, old + "_clone"} {
-			h.Query(h.t, h.User, h.Password, "DROP USER "+identifier(name)) // there may be no second one
+			h.Query(h.t, h.User, h.Password, "DROP USER "+identifier(name)) // the second one may not exist
 		}
 	}
 	h.must("GRANT ALL ON " + identifier(h.database) + " TO " + identifier(user))
@@ -100,7 +100,7 @@ func (h *harness) Administrators(_ context.Context, v engine.Value) ([]enginetes
 	}}}, nil
 }
 
-// Acts are those of a login with every right on a database, which may see what queries run.
+// Acts returns what a login with every right on a database can do: it can see running queries.
 func (h *harness) Acts(context.Context, engine.Value) ([]enginetest.Act, error) {
 	name := h.user()
 	h.must("GRANT ALL ON " + identifier(h.database) + " TO " + identifier(name))
@@ -124,7 +124,7 @@ func (h *harness) Acts(context.Context, engine.Value) ([]enginetest.Act, error) 
 	}}, nil
 }
 
-// watch reads the queries that run, until ctx ends, and looks for a password.
+// watch looks for a password in the running queries until ctx ends.
 func (h *harness) watch(ctx context.Context, user string, begun, shown chan<- error) {
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: h.CA.ClientTLS(h.Host)}}
 	defer client.CloseIdleConnections()

@@ -37,7 +37,7 @@ func (f *fixture) must(statement string) [][]any {
 	return rows
 }
 
-// user makes a user with the password "first-" and its name.
+// user creates a user whose password is "first-" and its name.
 func (f *fixture) user() string {
 	f.t.Helper()
 	name := testserver.Unique("app-")
@@ -63,20 +63,22 @@ func (f *fixture) opens(user, password string) bool {
 }
 
 func value(host string, port int, user, password string) engine.Value {
-	return engine.StringValue(fmt.Sprintf(`{"engine":"influxdb","host":%q,"port":%d}`, host, port)).With("username", user).With("password", password)
+	return engine.StringValue(fmt.Sprintf(`{"engine":"influxdb","host":%q,"port":%d}`, host, port)).
+		With("username", user).With("password", password)
 }
 
 func (f *fixture) value(user, password string) engine.Value {
 	return value(f.Host, f.Port, user, password)
 }
 
-// bySuperuser is a request for a rotation of one user by the superuser.
+// bySuperuser returns a request to rotate one user by the superuser.
 func (f *fixture) bySuperuser(user, pending string) *engine.Request {
-	return &engine.Request{Secret: "arn", Version: "v", Strategy: engine.SingleUser, Current: f.value(user, "first-"+user), Pending: f.value(user, pending),
+	return &engine.Request{Secret: "arn", Version: "v", Strategy: engine.SingleUser,
+		Current: f.value(user, "first-"+user), Pending: f.value(user, pending),
 		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
-// toOther is a request for a rotation to the other user.
+// toOther returns a request to rotate to the other user.
 func (f *fixture) toOther(current, other string) *engine.Request {
 	r := f.bySuperuser(current, "next-"+other)
 	r.Strategy = engine.AlternatingUsers

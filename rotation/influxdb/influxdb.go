@@ -1,6 +1,6 @@
-// Package influxdb rotates the passwords of users of InfluxDB 1, by InfluxQL over its HTTP API.
+// Package influxdb rotates passwords of InfluxDB 1 users with InfluxQL over the HTTP API.
 //
-// Only a user with all privileges can change a password, even its own, so most secrets name a superuser's.
+// Only a user with all privileges can change a password, even its own, so most secrets name a superuser secret.
 // Source: https://docs.influxdata.com/influxdb/v1/administration/authentication_and_authorization/
 package influxdb
 
@@ -18,41 +18,38 @@ type Engine struct{ tls engine.TLSPolicy }
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
-// Kind describes the engine. AWS has no template for it. The characters of passwords may stand in a
-// URL as they are, where many clients put them.
+// Kind describes the engine. AWS has no template for it. Passwords need no escape in a URL.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"influxdb"},
 		UserField:    "username",
 		SecretFields: []string{"password"},
-		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`&+=;", RequireEachIncludedType: true},
-		CloneSuffix:  "_clone",
-		CloneLimit:   255,
+		Passwords: engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`&+=;",
+			RequireEachIncludedType: true},
+		CloneSuffix: "_clone",
+		CloneLimit:  255,
 	}
 }
 
-// parse reads a login.
 func parse(v engine.Value) (engine.Target, error) { return httpapi.ParseUser(v, 8086) }
 
-// Next returns the current value with a new password and, for alternating users, the other user's
-// name. A password that is longer than bcrypt reads would be accepted by its beginning.
+// Next returns the current value with a new password and, for alternating users, the other user's name. Beyond what
+// bcrypt reads, any password with the same beginning would be accepted.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	const limit = 72
 	if n := r.Passwords.Length; n > limit {
-		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 72 or less", "a password of %d bytes is too long: the server looks at the first %d", n, limit)
+		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 72 or less",
+			"a password of %d bytes is too long: the server checks only the first %d", n, limit)
 	}
 	return pair.Next(e.Kind(), r, parse)
 }
 
-// DryRun logs in and reads what Set would change, which only a user with all privileges may, or
-// anybody where the server asks for no credentials: that is also checked.
+// DryRun reads what only a user with all privileges may read, and checks that the server requires credentials.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
-// Set makes the pending password valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in. A user that changes its own password must be able to. The answer of a server that
-// asks for no credentials proves nothing.
+// Verify logs in, and checks that a user that changes itself may do so and that the server requires credentials.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(v)
 	if err != nil {
@@ -70,7 +67,6 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return e.checked(ctx, s.target)
 }
 
-// change makes the change that r asks for, unless it is a rehearsal.
 func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -93,7 +89,8 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return pair.Apply(ctx, target{s, e, r, users, pending.Password}, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.target.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
+		return pair.Apply(ctx, target{s, e, r, users, pending.Password}, pair.Change{Kind: e.Kind(), Request: r,
+			Superuser: s.target.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
 	}
 	if rehearsal {
 		return nil

@@ -25,11 +25,12 @@ func TestUserWithAllPrivilegesChangesItself(t *testing.T) {
 	name := f.user()
 	r := f.bySuperuser(name, "second")
 	r.Login, r.Superuser, r.SuperuserChanges = r.Current, false, false
-	for _, refused := range []error{f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Current)} {
+	for _, refused := range []error{f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r),
+		f.engine.Verify(enginetest.Within(t), r, r.Current)} {
 		enginetest.WantCause(t, refused, engine.PrivilegeMissing, "masterarn")
 	}
 	f.must("GRANT ALL PRIVILEGES TO " + identifier(name))
-	for range 2 { // repeated, as the new password does it
+	for range 2 { // repeated with the new password
 		if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +43,7 @@ func TestUserWithAllPrivilegesChangesItself(t *testing.T) {
 	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.LoginRefused, name)
 }
 
-func TestMistypedUserIsNotMade(t *testing.T) {
+func TestMistypedUserIsNotCreated(t *testing.T) {
 	f := newFixture(t)
 	name := testserver.Unique("mistyped-")
 	for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
@@ -50,12 +51,12 @@ func TestMistypedUserIsNotMade(t *testing.T) {
 	}
 	for _, row := range f.must("SHOW USERS") {
 		if row[0] == name {
-			t.Error("the user is there")
+			t.Error("the user exists")
 		}
 	}
 }
 
-func TestSuperuserActsForNoneOfItsKind(t *testing.T) {
+func TestSuperuserChangesNoAdministrator(t *testing.T) {
 	f := newFixture(t)
 	admin, app := f.user(), f.user()
 	f.must("GRANT ALL PRIVILEGES TO " + identifier(admin))
@@ -63,8 +64,10 @@ func TestSuperuserActsForNoneOfItsKind(t *testing.T) {
 		request *engine.Request
 		text    string
 	}{
-		{f.bySuperuser(admin, "b"), admin}, {f.bySuperuser(f.User, "b"), "the superuser itself"}, {f.toOther(f.User, app), "the superuser itself"},
-		{f.toOther(app, f.User), "the superuser itself"}, {f.toOther(app, admin), admin}, {f.toOther(admin, app), admin},
+		{f.bySuperuser(admin, "b"), admin}, {f.bySuperuser(f.User, "b"), "the superuser itself"},
+		{f.toOther(f.User, app), "the superuser itself"},
+		{f.toOther(app, f.User), "the superuser itself"}, {f.toOther(app, admin), admin},
+		{f.toOther(admin, app), admin},
 	} {
 		c.request.Proofs = []engine.Value{c.request.Current, c.request.Pending}
 		for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
@@ -76,7 +79,7 @@ func TestSuperuserActsForNoneOfItsKind(t *testing.T) {
 	}
 }
 
-// The name alone says nothing: only a credential that the secret holds does.
+// The name alone proves nothing; a credential in the secret does.
 func TestSecondUserOfUnknownOriginIsLeftAlone(t *testing.T) {
 	f := newFixture(t)
 	app := f.user()
@@ -88,11 +91,11 @@ func TestSecondUserOfUnknownOriginIsLeftAlone(t *testing.T) {
 	}
 	r.Proofs = []engine.Value{r.Current, r.Pending}
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil || !f.opens(other, "next-"+other) {
-		t.Errorf("a proved one: %v", err)
+		t.Errorf("a proved user: %v", err)
 	}
 }
 
-func TestGrantsAreLevelledBothWays(t *testing.T) {
+func TestGrantsAreEqualizedBothWays(t *testing.T) {
 	f := newFixture(t)
 	app := f.user()
 	other := app + "_clone"
@@ -127,7 +130,8 @@ func TestGrantsAreLevelledBothWays(t *testing.T) {
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
 	}
-	wanted = []string{fmt.Sprintf("REVOKE ALL PRIVILEGES ON %s FROM %s", identifier(taken), identifier(other)), give("READ", changed)}
+	wanted = []string{fmt.Sprintf("REVOKE ALL PRIVILEGES ON %s FROM %s", identifier(taken), identifier(other)),
+		give("READ", changed)}
 	if !slices.Equal(log, wanted) {
 		t.Errorf("reported %q, want %q", log, wanted)
 	}
@@ -141,31 +145,35 @@ func TestGrantsAreLevelledBothWays(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := s.grants(enginetest.Within(t), other)
-	if err != nil || !maps.Equal(got, want) || got[kept] != "ALL PRIVILEGES" || got[changed] != "READ" || got[taken] != "" {
+	if err != nil || !maps.Equal(got, want) || got[kept] != "ALL PRIVILEGES" || got[changed] != "READ" ||
+		got[taken] != "" {
 		t.Errorf("%v, %v, want %v", got, err, want)
 	}
 }
 
-// A server that asks for no credentials would take any pending password for a
-// working one.
-func TestServerWithoutAuthenticationIsNotBelieved(t *testing.T) {
+// A server that requires no credentials would accept any pending password.
+func TestVerifyRefusesAServerWithoutAuthentication(t *testing.T) {
 	f := newFixture(t)
 	open := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// As InfluxDB answers with auth-enabled = false.
-		_ = json.NewEncoder(w).Encode(map[string]any{"results": []any{map[string]any{"series": []series{{Columns: []string{"user", "admin"}, Values: [][]any{{"app", true}}}}}}})
+		_ = json.NewEncoder(w).Encode(map[string]any{
+			"results": []any{map[string]any{
+				"series": []series{{Columns: []string{"user", "admin"}, Values: [][]any{{"app", true}}}}}}})
 	}))
 	defer open.Close()
 	host, port, _ := net.SplitHostPort(open.Listener.Addr().String())
 	n, _ := strconv.Atoi(port)
 	v := value(host, n, "app", "anything").WithJSON("ssl", []byte("false"))
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), &engine.Request{}, v), engine.TargetFailed, "no credentials")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), &engine.Request{}, v),
+		engine.TargetFailed, "no credentials")
 }
 
-func TestFormOfTheSecret(t *testing.T) {
+func TestFormatOfTheSecret(t *testing.T) {
+	long := strings.Repeat("x", 256)
 	for value, want := range map[string]string{
-		`{"engine":"influxdb","username":"a","password":"b"}`:                                           "host is missing",
-		`{"engine":"influxdb","host":"h","username":"a:b","password":"b"}`:                              "colon",
-		`{"engine":"influxdb","host":"h","username":"` + strings.Repeat("x", 256) + `","password":"b"}`: "255",
+		`{"engine":"influxdb","username":"a","password":"b"}`:                       "host is missing",
+		`{"engine":"influxdb","host":"h","username":"a:b","password":"b"}`:          "colon",
+		`{"engine":"influxdb","host":"h","username":"` + long + `","password":"b"}`: "255",
 	} {
 		r := &engine.Request{Current: engine.StringValue(value), Strategy: engine.SingleUser}
 		_, err := New(engine.TLSPolicy{}).Next(t.Context(), r)
@@ -173,17 +181,17 @@ func TestFormOfTheSecret(t *testing.T) {
 	}
 }
 
-// FuzzQuoting makes users and passwords of any characters at a real server, and
-// asks it what it has understood.
+// FuzzQuoting creates users and passwords of any characters on a real server, and asks it what it understood.
 func FuzzQuoting(f *testing.F) {
-	for _, s := range []string{`a"b`, `a'b`, `a\b`, `a\`, "a\nb", `"; DROP USER admin; --`, "ü", "a\tb", `\n`, "\x7f", " ", "a\\\"", "$1"} {
+	for _, s := range []string{`a"b`, `a'b`, `a\b`, `a\`, "a\nb", `"; DROP USER admin; --`, "ü", "a\tb", `\n`,
+		"\x7f", " ", "a\\\"", "$1"} {
 		f.Add(s)
 	}
 	shared := newFixture(f)
 	f.Fuzz(func(t *testing.T, s string) {
 		x := &fixture{shared.InfluxDBServer, t, shared.engine}
 		if !writable(s) {
-			return // the secret could not hold it, or nobody can send it by HTTP
+			return // a secret cannot hold it, or HTTP cannot send it
 		}
 		name := testserver.Unique("fuzz-") + s
 		r := x.bySuperuser(name, "second"+s)
@@ -212,9 +220,8 @@ func writable(s string) bool {
 	return json.Unmarshal(raw, &back) == nil && back == s && !strings.ContainsAny(s, ":\x00\r") && len(s) < 60
 }
 
-// A server that asks for no credentials takes every password, so that nothing may
-// be changed there on the strength of a login.
-func TestServerWithoutAuthenticationIsToldBeforeAnythingChanges(t *testing.T) {
+// A server that requires no credentials accepts every password, so a login there must not permit a change.
+func TestDryRunRefusesAServerWithoutAuthentication(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := `{"results":[{}]}`
 		if strings.HasPrefix(r.FormValue("q"), "SHOW USERS") {
@@ -225,10 +232,11 @@ func TestServerWithoutAuthenticationIsToldBeforeAnythingChanges(t *testing.T) {
 	defer s.Close()
 	v := value("127.0.0.1", s.Listener.Addr().(*net.TCPAddr).Port, "app", "first").WithJSON("ssl", []byte("false"))
 	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Login: v, Pending: v.With("password", "second")}
-	enginetest.WantCause(t, New(engine.TLSPolicy{}).DryRun(enginetest.Within(t), r), engine.TargetFailed, "auth-enabled")
+	enginetest.WantCause(t, New(engine.TLSPolicy{}).DryRun(enginetest.Within(t), r),
+		engine.TargetFailed, "auth-enabled")
 }
 
-// An error goes to logs, so it quotes little of what a host has chosen.
+// Errors are logged, so they quote little of a host's text.
 func TestErrorsQuoteLittle(t *testing.T) {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusInternalServerError)

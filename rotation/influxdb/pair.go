@@ -9,13 +9,12 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// target is the session for package pair, which knows users by their names. Nothing that InfluxDB
-// keeps of a user could serve as a mark but its password.
+// target is the session for package pair. Of what InfluxDB stores about a user, only the password can serve as a mark.
 type target struct {
 	*session
 	engine   *Engine
 	request  *engine.Request
-	admins   map[string]bool // all users, and whether they have all privileges
+	admins   map[string]bool // all users, true for those with all privileges
 	password string
 }
 
@@ -35,8 +34,8 @@ func (t target) Administrator(_ context.Context, user *string) (string, error) {
 
 func (t target) Exceeds(context.Context, *string, *string) (string, error) { return "", nil }
 
-// Marked reports whether other still has its birth password, as after a step that was interrupted.
-// A writer of the secret can choose AWSCURRENT's password to match a user's, so that one must be proved.
+// Marked reports whether other still has its birth password, as after an interrupted step. AWSCURRENT must be proved,
+// because a writer of the secret can choose its password to match any user's.
 func (t target) Marked(ctx context.Context, _, other *string) (bool, error) {
 	if !pair.ProvedCurrent(t.engine.Kind(), t.request) {
 		return false, nil
@@ -53,7 +52,7 @@ func (t target) Marked(ctx context.Context, _, other *string) (bool, error) {
 }
 
 func (t target) Mark(_, other *string) string {
-	return "drop " + *other + ", and the next rotation creates it again"
+	return "drop " + *other + "; the next rotation creates it again"
 }
 
 func (t target) Rehearse(ctx context.Context, current, _ *string) error {
@@ -64,9 +63,10 @@ func (t target) Rehearse(ctx context.Context, current, _ *string) error {
 	return err
 }
 
-// Create sets the birth password: the pending one must not open a user without its grants.
+// Create sets the birth password: the pending one must not open a user that lacks its grants.
 func (t target) Create(ctx context.Context, _ *string, name string) (*string, error) {
-	_, err := t.query(ctx, "creating a user", "CREATE USER "+identifier(name)+" WITH PASSWORD "+literal(pair.BirthPassword(t.request, name)))
+	_, err := t.query(ctx, "creating a user",
+		"CREATE USER "+identifier(name)+" WITH PASSWORD "+literal(pair.BirthPassword(t.request, name)))
 	return &name, err
 }
 
@@ -83,7 +83,8 @@ func (t target) Equalize(ctx context.Context, current, other *string) error {
 	var statements []string
 	for database := range have {
 		if _, ok := want[database]; !ok { // a grant replaces the one before
-			statements = append(statements, "REVOKE ALL PRIVILEGES ON "+identifier(database)+" FROM "+identifier(*other))
+			statements = append(statements,
+				"REVOKE ALL PRIVILEGES ON "+identifier(database)+" FROM "+identifier(*other))
 		}
 	}
 	for database, privilege := range want {
@@ -100,8 +101,9 @@ func (t target) Equalize(ctx context.Context, current, other *string) error {
 	if have, err = t.grants(ctx, *other); err != nil || maps.Equal(have, want) {
 		return err
 	}
-	return engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step; if that fails, compare the two users by SHOW GRANTS",
-		"the grants of %q are not those of the current user: it has some on %q, which has some on %q", *other, slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(want)))
+	return engine.Errorf(engine.TargetFailed, "let Secrets Manager retry, or compare the users with SHOW GRANTS",
+		"the grants of %q differ from the current user's: it has some on %q, the current user on %q",
+		*other, slices.Sorted(maps.Keys(have)), slices.Sorted(maps.Keys(want)))
 }
 
 func (t target) SetPassword(ctx context.Context, user *string) error {

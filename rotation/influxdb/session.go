@@ -12,7 +12,6 @@ import (
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-// session is the API as one user.
 type session struct {
 	target engine.Target
 	api    *httpapi.Client
@@ -30,13 +29,12 @@ func (e *Engine) session(t engine.Target) *session {
 	return &session{t, httpapi.New(e.tls, t, httpapi.Basic(t))}
 }
 
-// series is one table of an answer.
 type series struct {
 	Columns []string `json:"columns"`
 	Values  [][]any  `json:"values"`
 }
 
-// answer is what /query answers. An error of a statement comes with the status 200.
+// answer is the response of /query. The error of a statement comes with status 200.
 // Source: https://docs.influxdata.com/influxdb/v1/tools/api/#query-http-endpoint
 type answer struct {
 	Error   string `json:"error"`
@@ -46,7 +44,6 @@ type answer struct {
 	} `json:"results"`
 }
 
-// fault returns what the server says of a failure, or "".
 func (a *answer) fault() string {
 	fault := a.Error
 	for _, r := range a.Results {
@@ -57,18 +54,19 @@ func (a *answer) fault() string {
 
 // ask sends a statement in the body: the server logs URLs.
 func ask(ctx context.Context, api *httpapi.Client, statement string) (*httpapi.Answer, *answer, error) {
-	a, err := api.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/query", Type: "application/x-www-form-urlencoded", Body: []byte(url.Values{"q": {statement}}.Encode())})
+	a, err := api.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/query",
+		Type: "application/x-www-form-urlencoded", Body: []byte(url.Values{"q": {statement}}.Encode())})
 	if err != nil {
 		return nil, nil, err
 	}
 	var body answer
 	if httpapi.Decode(a.Body, &body) != nil {
-		return a, nil, engine.Errorf(engine.TargetFailed, "check that the port is the HTTP API's", "a statement is answered with the status %d and something else than was asked for", a.Status)
+		return a, nil, engine.Errorf(engine.TargetFailed, "check that the port is the HTTP API's",
+			"the response to a statement has status %d and an unexpected format", a.Status)
 	}
 	return a, &body, nil
 }
 
-// query runs one statement and returns its rows.
 func (s *session) query(ctx context.Context, what, statement string) ([][]any, error) {
 	a, body, err := ask(ctx, s.api, statement)
 	if err != nil {
@@ -77,11 +75,14 @@ func (s *session) query(ctx context.Context, what, statement string) ([][]any, e
 	fault := body.fault()
 	switch {
 	case a.Status == http.StatusUnauthorized && fault == "authorization failed":
-		return nil, engine.Errorf(engine.LoginRefused, "check the user's password at the server, which says the same of a user that does not exist", "%s of %q is refused", what, s.target.User)
-	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden || strings.Contains(fault, "requires admin privilege"):
-		return nil, engine.Errorf(engine.PrivilegeMissing, "name the secret of a user with all privileges in masterarn", "%s is forbidden to %q: %q", what, s.target.User, fault)
+		return nil, engine.Errorf(engine.LoginRefused,
+			"check the user's name and password", "%s of %q is refused", what, s.target.User)
+	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden ||
+		strings.Contains(fault, "requires admin privilege"):
+		return nil, engine.Errorf(engine.PrivilegeMissing, "name the secret of a user with all privileges in masterarn",
+			"%s is forbidden to %q: %q", what, s.target.User, fault)
 	case !a.OK() || fault != "" || len(body.Results) != 1:
-		return nil, engine.Errorf(engine.TargetFailed, "see the server's log", "%s is answered with the status %d: %q", what, a.Status, fault)
+		return nil, engine.Errorf(engine.TargetFailed, "see its log", "%s failed (%d): %q", what, a.Status, fault)
 	}
 	var rows [][]any
 	for _, series := range body.Results[0].Series {
@@ -90,13 +91,11 @@ func (s *session) query(ctx context.Context, what, statement string) ([][]any, e
 	return rows, nil
 }
 
-// login runs a statement that every user may.
 func (s *session) login(ctx context.Context) error {
 	_, err := s.query(ctx, "the login", "SHOW DATABASES")
 	return err
 }
 
-// checked makes sure that the server refuses who has no credentials.
 func (e *Engine) checked(ctx context.Context, t engine.Target) error {
 	api := httpapi.New(e.tls, t, func(*http.Request) {})
 	defer api.Close()
@@ -108,11 +107,10 @@ func (e *Engine) checked(ctx context.Context, t engine.Target) error {
 		return nil
 	}
 	return engine.Errorf(engine.TargetFailed, "set auth-enabled in the section [http] of its configuration",
-		"the server answers %d to a request with no credentials, so any password opens it: %q", a.Status, body.fault())
+		"the server accepts any password: it answers %d to a request with no credentials: %q", a.Status, body.fault())
 }
 
-// users reads all users and whether they have all privileges: InfluxQL cannot ask for one. Every
-// change begins with it, so a login is refused before anything is changed.
+// users returns all users, true for those with all privileges. It comes first, so a login is refused before any change.
 func (s *session) users(ctx context.Context) (map[string]bool, error) {
 	const what = "reading the users"
 	rows, err := s.query(ctx, what, "SHOW USERS")
@@ -122,8 +120,8 @@ func (s *session) users(ctx context.Context) (map[string]bool, error) {
 	all := map[string]bool{}
 	for _, row := range rows {
 		name, named := at[string](row, 0)
-		admin, told := at[bool](row, 1)
-		if !named || !told {
+		admin, known := at[bool](row, 1)
+		if !named || !known {
 			return nil, unexpected(what)
 		}
 		all[name] = admin
@@ -132,10 +130,10 @@ func (s *session) users(ctx context.Context) (map[string]bool, error) {
 }
 
 func unexpected(what string) error {
-	return engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 1", "%s: the server's answer has an unexpected format", what)
+	return engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 1",
+		"%s: the server's answer has an unexpected format", what)
 }
 
-// at returns a row's value.
 func at[T any](row []any, i int) (v T, ok bool) {
 	if i < len(row) {
 		v, ok = row[i].(T)
@@ -143,7 +141,6 @@ func at[T any](row []any, i int) (v T, ok bool) {
 	return v, ok
 }
 
-// grants reads a user's privileges by database.
 func (s *session) grants(ctx context.Context, user string) (map[string]string, error) {
 	const what = "reading a user's grants"
 	rows, err := s.query(ctx, what, "SHOW GRANTS FOR "+identifier(user))
@@ -156,7 +153,7 @@ func (s *session) grants(ctx context.Context, user string) (map[string]string, e
 		switch privilege, _ := at[string](row, 1); {
 		case ok && slices.Contains([]string{"READ", "WRITE", "ALL PRIVILEGES"}, privilege):
 			grants[database] = privilege
-		case !ok || privilege != "NO PRIVILEGES": // the list keeps a revoked grant by this name
+		case !ok || privilege != "NO PRIVILEGES": // how the list shows a revoked grant
 			return nil, unexpected(what)
 		}
 	}
@@ -168,9 +165,9 @@ func (s *session) setPassword(ctx context.Context, user, password string) error 
 	return err
 }
 
-// identifier quotes a name for InfluxQL, and literal a text.
+// identifier quotes a name for InfluxQL, and literal a string.
 // Source: https://docs.influxdata.com/influxdb/v1/query_language/spec/#identifiers,
-// influxql's scanner: \n, \\ and the quote itself are the escapes that it knows.
+// influxql's scanner: the only escapes are \n, \\ and the quote itself.
 func identifier(s string) string { return quoted(s, `"`) }
 
 func literal(s string) string { return quoted(s, `'`) }

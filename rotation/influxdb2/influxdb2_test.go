@@ -614,7 +614,7 @@ func TestInstanceThatCannotBeFound(t *testing.T) {
 	}
 }
 
-func TestFormOfTheSecret(t *testing.T) {
+func TestFormatOfTheSecret(t *testing.T) {
 	for value, want := range map[string]string{
 		`{"engine":"influxdb2","username":"a","password":"b"}`:                                "neither host nor dbIdentifier",
 		`{"engine":"influxdb2","host":"h","username":"a:b","password":"b"}`:                   "colon",

@@ -36,7 +36,7 @@ func TestPasswordOpensAMQPAndTheOldOneDoesNot(t *testing.T) {
 }
 
 // The API makes whatever user it is told to change.
-func TestMistypedUserIsNotMade(t *testing.T) {
+func TestMistypedUserIsNotCreated(t *testing.T) {
 	f := newFixture(t)
 	name := testserver.Unique("mistyped-")
 	for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
