@@ -13,7 +13,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// users rotates passwords of users at an instance of Timestream.
+// users rotates passwords of users.
 type users struct {
 	*fixture
 	made enginetest.Recent
@@ -32,7 +32,7 @@ func (h *users) Overlap() bool { return false }
 func (h *users) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	name, id := h.user()
 	h.drop(h.made.Add(id))
-	// The port is here for the suite, which tells by it how to go around its proxy.
+	// The suite reads the port to bypass its proxy.
 	return at(host, port).With("username", name).With("password", first+name), superuser, nil
 }
 
@@ -45,12 +45,13 @@ func (h *users) Restore(ctx context.Context, v engine.Value) error {
 	if err := h.do(ctx, h.Token, http.MethodGet, "users?name="+name, nil, &list); err != nil {
 		return err
 	}
-	return h.do(ctx, h.Token, http.MethodPost, "users/"+list.Users[0].ID+"/password", map[string]string{"password": password}, nil)
+	return h.do(ctx, h.Token, http.MethodPost, "users/"+list.Users[0].ID+"/password",
+		map[string]string{"password": password}, nil)
 }
 
 func (h *users) Logs() (string, error) { return h.fixture.Logs() }
 
-// tokens rotates tokens, by themselves or by an operator.
+// tokens rotates tokens, with their own rights or by an operator.
 type tokens struct {
 	*fixture
 	byOperator bool
@@ -63,7 +64,9 @@ func TestEngineTokensByThemselves(t *testing.T) {
 }
 
 func TestEngineTokensByAnOperator(t *testing.T) {
-	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return &tokens{fixture: newFixture(t), byOperator: true} })
+	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
+		return &tokens{fixture: newFixture(t), byOperator: true}
+	})
 }
 
 func (h *tokens) Engine() engine.Engine { return h.tokens }
@@ -76,11 +79,13 @@ func (h *tokens) New(_ context.Context, host string, port int) (value, superuser
 	_, h.owner = h.user()
 	h.drop(h.made.Add(h.owner))
 	if !h.byOperator {
-		return at(host, port).With("token", h.token(h.owner, "suite", append(h.authorizer(h.owner), h.readAndWrite(h.bucket())...))), superuser, nil
+		return at(host, port).With("token",
+			h.token(h.owner, "suite", append(h.authorizer(h.owner), h.readAndWrite(h.bucket())...))), superuser, nil
 	}
 	instance := testserver.Unique("instance")
 	h.timestream.Put(instance, awsfake.Instance{Endpoint: host, Port: port})
-	timestream := engine.StringValue(`{"engine":"timestream-influxdb","type":"custom","org":"first"}`).With("dbIdentifier", instance)
+	timestream := engine.StringValue(`{"engine":"timestream-influxdb","type":"custom","org":"first"}`).
+		With("dbIdentifier", instance)
 	return timestream.With("token", h.token(h.owner, "suite", h.readAndWrite(h.bucket()))),
 		timestream.With("username", h.User).With("password", h.Password), nil
 }

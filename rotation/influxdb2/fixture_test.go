@@ -19,23 +19,25 @@ import (
 
 const secretARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:influx-AbCdEf"
 
-// fixture is a server, and a fake of Timestream that knows instances.
+// fixture is a server, and a fake of Timestream's API.
 type fixture struct {
 	*testserver.InfluxDB2Server
 	t          testing.TB
 	timestream *awsfake.Timestream
 	users      *Users
 	tokens     *Tokens
-	org        string // the id of the administrator's organization, which is named first
+	org        string // the id of the administrator's organization, whose name is "first"
 }
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{InfluxDB2Server: testserver.SharedInfluxDB2(t, testserver.InfluxDB2Options{}), t: t, timestream: awsfake.NewTimestream()}
+	f := &fixture{InfluxDB2Server: testserver.SharedInfluxDB2(t, testserver.InfluxDB2Options{}), t: t,
+		timestream: awsfake.NewTimestream()}
 	service := httptest.NewServer(f.timestream.Handler())
 	t.Cleanup(service.Close)
 	settings := func(context.Context, string) (aws.Config, error) {
-		return aws.Config{Region: "us-east-1", BaseEndpoint: &service.URL, Credentials: credentials.StaticCredentialsProvider{Value: f.timestream.Credentials()}}, nil
+		return aws.Config{Region: "us-east-1", BaseEndpoint: &service.URL,
+			Credentials: credentials.StaticCredentialsProvider{Value: f.timestream.Credentials()}}, nil
 	}
 	policy := engine.TLSPolicy{ExtraCAs: f.CA.PEM}
 	f.users, f.tokens = NewUsers(policy, settings), NewTokens(policy, settings)
@@ -69,7 +71,7 @@ func (f *fixture) do(ctx context.Context, token, method, path string, body, out 
 
 const first = "First-Passw0rd-of-"
 
-// user makes a user with a password, and returns its name and its id.
+// user creates a user with a password, and returns its name and id.
 func (f *fixture) user() (name, id string) {
 	f.t.Helper()
 	name = testserver.Unique("app-")
@@ -79,7 +81,7 @@ func (f *fixture) user() (name, id string) {
 	return name, u.ID
 }
 
-// drop deletes a user with its tokens, if the id is one.
+// drop deletes a user and its tokens, unless the id is "".
 func (f *fixture) drop(id string) {
 	if id == "" {
 		return
@@ -92,31 +94,33 @@ func (f *fixture) drop(id string) {
 	f.must(http.MethodDelete, "users/"+id, nil, nil)
 }
 
-// bucket makes a bucket and returns its id.
+// bucket creates a bucket and returns its id.
 func (f *fixture) bucket() string {
 	f.t.Helper()
 	var b account
-	f.must(http.MethodPost, "buckets", map[string]any{"name": testserver.Unique("bucket-"), "orgID": f.org, "retentionRules": []string{}}, &b)
+	f.must(http.MethodPost, "buckets", map[string]any{"name": testserver.Unique("bucket-"), "orgID": f.org,
+		"retentionRules": []string{}}, &b)
 	return b.ID
 }
 
-// readAndWrite are a bucket's.
+// readAndWrite returns the permissions to read and write a bucket.
 func (f *fixture) readAndWrite(bucket string) []permission {
 	r := resource{Type: "buckets", ID: bucket, OrgID: f.org}
 	return []permission{{"read", r}, {"write", r}}
 }
 
-// authorizer is what a user's token needs to make its successor.
+// authorizer returns what a user's token needs to create its successor.
 func (f *fixture) authorizer(user string) []permission {
 	tokens, self := resource{Type: "authorizations", OrgID: f.org}, resource{Type: "users", ID: user}
 	return []permission{{"read", tokens}, {"write", tokens}, {"read", self}, {"write", self}}
 }
 
-// token makes a token for a user.
+// token creates a token for a user.
 func (f *fixture) token(user, description string, permissions []permission) string {
 	f.t.Helper()
 	var a authorization
-	f.must(http.MethodPost, "authorizations", authorization{Status: "active", Description: description, OrgID: f.org, UserID: user, Permissions: permissions}, &a)
+	f.must(http.MethodPost, "authorizations", authorization{Status: "active", Description: description, OrgID: f.org,
+		UserID: user, Permissions: permissions}, &a)
 	return a.Token
 }
 
@@ -127,7 +131,7 @@ func (f *fixture) authorizations() []authorization {
 	return list.Authorizations
 }
 
-// authorization returns that of a token.
+// authorization returns a token's authorization.
 func (f *fixture) authorization(token string) (authorization, bool) {
 	f.t.Helper()
 	all := f.authorizations()
@@ -138,7 +142,7 @@ func (f *fixture) authorization(token string) (authorization, bool) {
 	return all[i], true
 }
 
-// at is a value that names the server by host.
+// at returns a value that names the server by host.
 func at(host string, port int) engine.Value {
 	return engine.StringValue(fmt.Sprintf(`{"engine":"influxdb2","host":%q,"port":%d}`, host, port))
 }
@@ -151,7 +155,7 @@ func (f *fixture) tokenValue(token string) engine.Value {
 	return at(f.Host, f.Port).With("token", token)
 }
 
-// opens asks the server about a value by the harness's own client.
+// opens asks the server about a value with an independent client.
 func (f *fixture) opens(ctx context.Context, v engine.Value) error {
 	if token, ok := v.Text("token"); ok {
 		status, body, err := f.Call(ctx, token, http.MethodGet, "/api/v2/orgs", nil)
@@ -175,7 +179,8 @@ func refusal(status int, body []byte, err error) error {
 	return nil
 }
 
-// request is one for a rotation by the secret itself.
+// request returns a request to rotate a secret by its own login.
 func request(current, pending engine.Value) *engine.Request {
-	return &engine.Request{Secret: secretARN, Version: "11111111-2222-4333-8444-555555555555", Strategy: engine.SingleUser, Current: current, Pending: pending, Login: current}
+	return &engine.Request{Secret: secretARN, Version: "11111111-2222-4333-8444-555555555555",
+		Strategy: engine.SingleUser, Current: current, Pending: pending, Login: current}
 }

@@ -1,8 +1,6 @@
-// Package influxdb2 rotates the passwords and the tokens of users of InfluxDB 2 and of Amazon Timestream
-// for InfluxDB, by the HTTP API.
+// Package influxdb2 rotates passwords and tokens of InfluxDB 2 and Amazon Timestream for InfluxDB by the HTTP API.
 //
-// They are two engines with the same names in the field engine: a value with the field token is a
-// token's secret, any other one a user's.
+// Two engines share their names in the field engine: a value with the field token is for a token, any other for a user.
 // Source: https://docs.influxdata.com/influxdb/v2/api/,
 // https://docs.aws.amazon.com/timestream/latest/developerguide/timestream-for-influx-security-db-secrets.html
 package influxdb2
@@ -18,10 +16,9 @@ import (
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-// names are the field engine's values: AWS's for its service, and ours for other servers.
+// names are the values of the field engine: AWS's for Timestream, and ours for other servers.
 var names = []string{"timestream-influxdb", "influxdb2"}
 
-// Fields of a secret.
 const (
 	userField     = "username"
 	passwordField = "password"
@@ -31,22 +28,20 @@ const (
 	adminField    = "adminSecretArn"
 )
 
-// server finds and opens the servers that secrets name.
 type server struct {
 	tls      engine.TLSPolicy
 	settings awsapi.Settings
 }
 
-// login is what a value says: a user with its password, or a token, and where.
 type login struct {
-	engine.Target        // its Host is "" where the value names an instance or nothing
+	engine.Target        // Host is "" if the value names an instance or no server
 	token         string // "" for a user's login
 	instance      string // the identifier of an instance at Timestream
 }
 
-// parse reads a login. It may name no server, as AWS's own secret for an instance does not.
+// parse reads a login. It may name no server, like the secret that AWS creates for an instance.
 func parse(v engine.Value) (login, error) {
-	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+	const advice = "correct the secret's value; the engine's page describes it"
 	if !v.IsObject() {
 		return login{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
 	}
@@ -58,7 +53,7 @@ func parse(v engine.Value) (login, error) {
 			faults = append(faults, name+" is not text")
 		}
 	}
-	// Put in what may be missing, to check the rest.
+	// Fill in the optional fields, to check the rest.
 	full, placed := v, v.JSON("host") != nil
 	if l.token != "" {
 		full = full.With(userField, "none").With(passwordField, "none")
@@ -67,7 +62,7 @@ func parse(v engine.Value) (login, error) {
 		full = full.With("host", "none")
 	}
 	if strings.ContainsFunc(l.token, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		faults = append(faults, "token has characters that no token has")
+		faults = append(faults, "token has characters that are not allowed in a token")
 	}
 	t, err := httpapi.ParseUser(full, 8086)
 	if failure, ok := errors.AsType[*engine.Error](err); ok {
@@ -84,16 +79,16 @@ func parse(v engine.Value) (login, error) {
 	return l, nil
 }
 
-// own parses a value of the secret itself, which says where its server is.
+// own parses a value of the rotated secret, which must name its server.
 func own(v engine.Value) (login, error) {
 	l, err := parse(v)
 	if err == nil && l.Host == "" && l.instance == "" {
-		err = engine.Errorf(engine.InvalidSecret, "name the server in host, or the instance at Timestream in "+instanceField, "the secret's value has neither host nor %s", instanceField)
+		err = engine.Errorf(engine.InvalidSecret, "name the server in host, or the Timestream instance in "+
+			instanceField, "the secret's value has neither host nor %s", instanceField)
 	}
 	return l, err
 }
 
-// open opens a session with a value of the secret.
 func (s server) open(ctx context.Context, r *engine.Request, v engine.Value) (*session, error) {
 	l, err := own(v)
 	if err != nil {
@@ -105,15 +100,14 @@ func (s server) open(ctx context.Context, r *engine.Request, v engine.Value) (*s
 	return s.connect(ctx, l)
 }
 
-// openLogin opens a session with who makes the change. A superuser's credential is sent only where its
-// own secret names the server, or where AWS says that it is the instance's secret: whoever may write the
-// rotated secret could name another server there.
+// openLogin opens a session that makes the change. A superuser's credential is sent only to the server that its own
+// secret names, or whose instance AWS created that secret for: a writer of the rotated secret could name any server.
 func (s server) openLogin(ctx context.Context, r *engine.Request) (*session, error) {
 	if !r.Superuser {
 		return s.open(ctx, r, r.Login)
 	}
-	const advice = "have the superuser secret name the same server, by host or by " + instanceField +
-		", or put the ARN of the secret that Timestream made for the instance into " + adminField
+	const advice = "name the same server in the superuser secret, by host or " + instanceField + ", or set " +
+		adminField + " to the secret that Timestream created for the instance"
 	target, err := own(r.Current)
 	if err != nil {
 		return nil, err
@@ -128,14 +122,15 @@ func (s server) openLogin(ctx context.Context, r *engine.Request) (*session, err
 	}
 	if super.Host == "" && super.instance == "" {
 		if admin, _ := r.Current.Text(adminField); made == "" || admin != made {
-			return nil, engine.Errorf(engine.InvalidSecret, advice, "the superuser secret names no server")
+			return nil, engine.Errorf(engine.InvalidSecret, advice, "the superuser secret does not name a server")
 		}
-		super.Host, super.Port = target.Host, target.Port // and not TLS, which is for the superuser's own secret to say
+		super.Host, super.Port = target.Host, target.Port // but not TLS, which only the superuser secret decides
 	} else if _, err := s.locate(ctx, r, &super); err != nil {
 		return nil, err
 	}
 	if super.Address() != target.Address() {
-		return nil, engine.Errorf(engine.InvalidSecret, advice, "the superuser secret is of the server %s and the secret of %s", super.Address(), target.Address())
+		return nil, engine.Errorf(engine.InvalidSecret, advice,
+			"the superuser secret is for the server %s, but the secret for %s", super.Address(), target.Address())
 	}
 	return s.connect(ctx, super)
 }

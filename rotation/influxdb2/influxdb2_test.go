@@ -29,7 +29,7 @@ import (
 
 const adminARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:admin-AbCdEf"
 
-// bySuperuser has the operator act for the request, as a value of its own says.
+// bySuperuser makes the request use an operator's value.
 func (f *fixture) bySuperuser(r *engine.Request, superuser engine.Value) *engine.Request {
 	r.Login, r.Superuser, r.SuperuserChanges = superuser, true, true
 	return r
@@ -41,7 +41,7 @@ func TestUserChangesItself(t *testing.T) {
 	f := newFixture(t)
 	name, _ := f.user()
 	r := request(f.userValue(name, first+name), f.userValue(name, "Second-Passw0rd"))
-	for range 2 { // repeated, as the new password does it
+	for range 2 { // repeated with the new password
 		if err := f.users.DryRun(enginetest.Within(t), r); err != nil {
 			t.Fatal(err)
 		}
@@ -62,7 +62,8 @@ func TestOperatorChangesAUser(t *testing.T) {
 	f := newFixture(t)
 	name, _ := f.user()
 	for _, operator := range []engine.Value{f.operator(), f.tokenValue(f.Token)} {
-		r := f.bySuperuser(request(f.userValue(name, first+name), f.userValue(name, testserver.Unique("Passw0rd-"))), operator)
+		r := f.bySuperuser(request(f.userValue(name, first+name), f.userValue(name, testserver.Unique("Passw0rd-"))),
+			operator)
 		if err := f.users.Set(enginetest.Within(t), r); err != nil {
 			t.Fatal(err)
 		}
@@ -71,17 +72,22 @@ func TestOperatorChangesAUser(t *testing.T) {
 		}
 	}
 	nobody := testserver.Unique("mistyped-")
-	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), f.bySuperuser(request(f.userValue(nobody, "x"), f.userValue(nobody, "y")), f.operator())), engine.InvalidSecret, "user not found")
-	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), f.bySuperuser(request(f.operator(), f.operator()), f.operator())), engine.TakeoverRefused, "the superuser itself")
+	enginetest.WantCause(t, f.users.Set(enginetest.Within(t),
+		f.bySuperuser(request(f.userValue(nobody, "x"), f.userValue(nobody, "y")), f.operator())),
+		engine.InvalidSecret, "user not found")
+	enginetest.WantCause(t, f.users.Set(enginetest.Within(t), f.bySuperuser(request(f.operator(), f.operator()),
+		f.operator())), engine.TakeoverRefused, "the superuser itself")
 }
 
-// A user without any right is no operator.
-func TestSuperuserThatMayNothing(t *testing.T) {
+// A user without any rights cannot act as an operator.
+func TestSuperuserWithoutRights(t *testing.T) {
 	f := newFixture(t)
 	name, _ := f.user()
 	other, _ := f.user()
-	r := f.bySuperuser(request(f.userValue(name, first+name), f.userValue(name, "Second-Passw0rd")), f.userValue(other, first+other))
-	if cause := engine.CauseOf(f.users.Set(enginetest.Within(t), r)); cause != engine.PrivilegeMissing && cause != engine.InvalidSecret {
+	r := f.bySuperuser(request(f.userValue(name, first+name), f.userValue(name, "Second-Passw0rd")),
+		f.userValue(other, first+other))
+	if cause := engine.CauseOf(f.users.Set(enginetest.Within(t), r)); cause != engine.PrivilegeMissing &&
+		cause != engine.InvalidSecret {
 		t.Errorf("cause %s", cause)
 	}
 	if err := f.opens(t.Context(), r.Current); err != nil {
@@ -103,10 +109,12 @@ func TestTokenIsCopied(t *testing.T) {
 		token, _ := next.Text("token")
 		is, _ := f.authorization(token)
 		was, _ := f.authorization(old)
-		if !same(is.Permissions, was.Permissions) || len(is.Permissions) != 2 || is.UserID != owner || is.OrgID != was.OrgID || is.Status != "active" {
+		if !same(is.Permissions, was.Permissions) || len(is.Permissions) != 2 || is.UserID != owner ||
+			is.OrgID != was.OrgID || is.Status != "active" {
 			t.Errorf("%+v, want one like %+v", is, was)
 		}
-		if want := "of people " + mark.Prefix(secretARN) + version + "-"; !strings.HasPrefix(is.Description, want) || !is.is(secretARN) || is.is(adminARN) {
+		if want := "of people " + mark.Prefix(secretARN) + version + "-"; !strings.HasPrefix(is.Description, want) ||
+			!is.is(secretARN) || is.is(adminARN) {
 			t.Errorf("description %q", is.Description)
 		}
 		r.Current, old = next, token
@@ -116,14 +124,15 @@ func TestTokenIsCopied(t *testing.T) {
 	enginetest.WantCause(t, err, engine.InvalidSecret, "another")
 }
 
-// TestSetRevokesWhatIsLeft: what crashes have left goes, and nothing else.
-func TestSetRevokesWhatIsLeft(t *testing.T) {
+// TestSetRevokesOnlyWhatCrashesLeft: it revokes what crashes left, and nothing else.
+func TestSetRevokesOnlyWhatCrashesLeft(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
 	rights := f.readAndWrite(f.bucket())
 	make := func(description string) string { return f.token(owner, description, rights) }
 	current, pending, previous := make("current"), make("x "+mark.Prefix(secretARN)+"v-1"), make("by hand, once")
-	stray, strangers, others := make(mark.Prefix(secretARN)+"v-2"), make("of a stranger"), make(mark.Prefix(adminARN)+"v-1")
+	stray, strangers, others := make(mark.Prefix(secretARN)+"v-2"), make("of a stranger"),
+		make(mark.Prefix(adminARN)+"v-1")
 	r := f.bySuperuser(request(f.tokenValue(current), f.tokenValue(pending)), f.operator())
 	r.Previous = f.tokenValue(previous)
 	if err := f.tokens.Set(enginetest.Within(t), r); err != nil {
@@ -132,10 +141,11 @@ func TestSetRevokesWhatIsLeft(t *testing.T) {
 	check := func(token string, want bool) {
 		t.Helper()
 		if a, ok := f.authorization(token); ok != want {
-			t.Errorf("%q is there: %v", a.Description, ok)
+			t.Errorf("%q exists: %v", a.Description, ok)
 		}
 	}
-	for token, want := range map[string]bool{current: true, pending: true, strangers: true, others: true, stray: false, previous: false} {
+	for token, want := range map[string]bool{current: true, pending: true, strangers: true, others: true,
+		stray: false, previous: false} {
 		check(token, want)
 	}
 	if err := f.tokens.Retire(enginetest.Within(t), r); err != nil {
@@ -152,7 +162,7 @@ func TestSetRevokesWhatIsLeft(t *testing.T) {
 	enginetest.WantCause(t, f.tokens.Set(enginetest.Within(t), r), engine.TargetFailed, "remove AWSPENDING")
 }
 
-func TestTokenThatMayNotSeeItself(t *testing.T) {
+func TestTokenThatCannotFindItself(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
 	token := f.tokenValue(f.token(owner, "", f.readAndWrite(f.bucket())))
@@ -163,12 +173,14 @@ func TestTokenThatMayNotSeeItself(t *testing.T) {
 	if err := f.tokens.Verify(enginetest.Within(t), f.bySuperuser(r, f.operator()), token); err != nil {
 		t.Errorf("by an operator: %v", err)
 	}
-	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, f.tokenValue("wrong")), engine.LoginRefused, "the token")
+	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, f.tokenValue("wrong")),
+		engine.LoginRefused, "the token")
 }
 
-// proxy returns a value's place at a proxy in front of the server. answers are given by it where
-// serve returns true, and changed by change.
-func (f *fixture) proxy(serve func(http.ResponseWriter, *http.Request) bool, change func(*http.Response) error) engine.Value {
+// proxy returns a value that names a proxy in front of the server. serve answers requests for which it returns true;
+// change edits the server's answers.
+func (f *fixture) proxy(serve func(http.ResponseWriter, *http.Request) bool,
+	change func(*http.Response) error) engine.Value {
 	f.t.Helper()
 	behind, err := url.Parse(f.URL())
 	if err != nil {
@@ -196,7 +208,7 @@ func replaceBody(a *http.Response, old *regexp.Regexp, with string) error {
 	return err
 }
 
-// mine returns the tokens that were made for the secret.
+// mine returns the tokens that were created for the secret.
 func (f *fixture) mine(secret string) (ids []string) {
 	f.t.Helper()
 	for _, a := range f.authorizations() {
@@ -207,7 +219,7 @@ func (f *fixture) mine(secret string) (ids []string) {
 	return ids
 }
 
-// TestFailedMintLeavesNoToken, whatever is wrong with the server's answer.
+// TestFailedMintLeavesNoToken: whatever is wrong with the server's answer.
 func TestFailedMintLeavesNoToken(t *testing.T) {
 	f := newFixture(t)
 	posts := func(r *http.Request) bool {
@@ -220,7 +232,7 @@ func TestFailedMintLeavesNoToken(t *testing.T) {
 		"no token": func(a *http.Response) error {
 			return replaceBody(a, regexp.MustCompile(`"token": "[^"]*"`), `"token": ""`)
 		},
-		"no JSON": func(a *http.Response) error { return replaceBody(a, regexp.MustCompile(`(?s).*`), `made`) },
+		"not JSON": func(a *http.Response) error { return replaceBody(a, regexp.MustCompile(`(?s).*`), `made`) },
 		"a failure": func(a *http.Response) error {
 			a.StatusCode = http.StatusBadGateway
 			return nil
@@ -243,19 +255,21 @@ func TestFailedMintLeavesNoToken(t *testing.T) {
 			}
 		}
 		if left := f.mine(secret); left != nil {
-			t.Errorf("%s: three tries left %d tokens", name, len(left))
+			t.Errorf("%s: three attempts left %d tokens", name, len(left))
 		}
 		f.drop(owner)
 	}
 }
 
-// TestListDecidesWhetherATokenIsRevoked, and until then nothing more is made.
+// TestListDecidesWhetherATokenIsRevoked: until then no more tokens are created.
 func TestListDecidesWhetherATokenIsRevoked(t *testing.T) {
 	f := newFixture(t)
-	for _, status := range []int{http.StatusNoContent, http.StatusAccepted, http.StatusNotFound, http.StatusMovedPermanently} {
+	for _, status := range []int{http.StatusNoContent, http.StatusAccepted, http.StatusNotFound,
+		http.StatusMovedPermanently} {
 		secret := "arn:aws:secretsmanager:us-east-1:123456789012:secret:" + testserver.Unique("end-")
 		_, owner := f.user()
-		token := f.token(owner, "app "+mark.Prefix(secret)+"first", append(f.readAndWrite(f.bucket()), f.authorizer(owner)...))
+		token := f.token(owner, "app "+mark.Prefix(secret)+"first",
+			append(f.readAndWrite(f.bucket()), f.authorizer(owner)...))
 		place := f.proxy(func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method == http.MethodDelete {
 				w.WriteHeader(status)
@@ -285,11 +299,12 @@ func TestListDecidesWhetherATokenIsRevoked(t *testing.T) {
 	}
 }
 
-// TestNextRotationRevokesLeftoverTokens, before it makes a token.
+// TestNextRotationRevokesLeftoverTokens: it does so before it creates a token.
 func TestNextRotationRevokesLeftoverTokens(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
-	r := f.bySuperuser(request(f.tokenValue(f.token(owner, "", f.readAndWrite(f.bucket()))), engine.Value{}), f.operator())
+	r := f.bySuperuser(request(f.tokenValue(f.token(owner, "", f.readAndWrite(f.bucket()))), engine.Value{}),
+		f.operator())
 	r.Secret = "arn:aws:secretsmanager:us-east-1:123456789012:secret:" + testserver.Unique("next-")
 	for range 2 { // the same rotation: another call may be about to store the first one
 		if _, err := f.tokens.Mint(enginetest.Within(t), r); err != nil {
@@ -304,12 +319,12 @@ func TestNextRotationRevokesLeftoverTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := len(f.mine(r.Secret)); n != 1 {
-		t.Errorf("%d tokens are left after the next rotation has begun", n)
+		t.Errorf("%d tokens are left after the start of the next rotation", n)
 	}
 }
 
-// TestMintKeepsTheTokenThatProvesTheSecret: it is in a version that has lost its label, and
-// if Mint dies then, it has to prove the secret again.
+// TestMintKeepsTheTokenThatProvesTheSecret: the token is in a version without a label, and must prove the secret
+// again if Mint dies.
 func TestMintKeepsTheTokenThatProvesTheSecret(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
@@ -331,7 +346,8 @@ func TestCheckFindsWhatMintNeeds(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
 	token := f.tokenValue(f.token(owner, "", f.readAndWrite(f.bucket())))
-	enginetest.WantCause(t, f.tokens.DryRun(enginetest.Within(t), request(token, engine.Value{})), engine.PrivilegeMissing, "adminSecretArn")
+	enginetest.WantCause(t, f.tokens.DryRun(enginetest.Within(t), request(token, engine.Value{})),
+		engine.PrivilegeMissing, "adminSecretArn")
 	r := f.bySuperuser(request(token, engine.Value{}), f.operator())
 	if err := f.tokens.DryRun(enginetest.Within(t), r); err != nil {
 		t.Error(err)
@@ -339,11 +355,11 @@ func TestCheckFindsWhatMintNeeds(t *testing.T) {
 	r.Current = token.With("org", "another")
 	enginetest.WantCause(t, f.tokens.DryRun(enginetest.Within(t), r), engine.InvalidSecret, "another")
 	if left := f.mine(secretARN); left != nil {
-		t.Errorf("it has made %v", left)
+		t.Errorf("it created %v", left)
 	}
 }
 
-// TestNoSuperuserResetsAnAdministrator, neither to recover a user nor for a user that is proved.
+// TestNoSuperuserResetsAnAdministrator: neither to recover a user nor for a proved user.
 func TestNoSuperuserResetsAnAdministrator(t *testing.T) {
 	f := newFixture(t)
 	w := world.New(t, f.users, f.tokens)
@@ -351,8 +367,12 @@ func TestNoSuperuserResetsAnAdministrator(t *testing.T) {
 	super := w.Secret("super", f.operator())
 	every := []permission{{"read", resource{Type: "users"}}, {"write", resource{Type: "users"}}}
 	for power, give := range map[string]func(id string){
-		"":                              func(id string) { f.must(http.MethodPost, "orgs/"+f.org+"/members", map[string]string{"id": id}, nil) },
-		"an owner of the organization":  func(id string) { f.must(http.MethodPost, "orgs/"+f.org+"/owners", map[string]string{"id": id}, nil) },
+		"": func(id string) {
+			f.must(http.MethodPost, "orgs/"+f.org+"/members", map[string]string{"id": id}, nil)
+		},
+		"an owner of the organization": func(id string) {
+			f.must(http.MethodPost, "orgs/"+f.org+"/owners", map[string]string{"id": id}, nil)
+		},
 		"the owner of an operator's to": func(id string) { f.token(id, "", every) },
 	} {
 		name, id := f.user()
@@ -370,14 +390,14 @@ func TestNoSuperuserResetsAnAdministrator(t *testing.T) {
 		err := w.Rotate(arn)
 		opens := f.opens(t.Context(), own) == nil
 		if power == "" && (err != nil || opens) || power != "" && (!errors.Is(err, engine.TakeoverRefused) || !opens) {
-			t.Errorf("%q: recovering says %v; the user's own password opens: %v", power, err, opens)
+			t.Errorf("%q: recovery: %v; the user's own password works: %v", power, err, opens)
 		}
 		f.drop(id)
 	}
 }
 
-// TestAHostsTextIsCut: it may answer anything, and what reads the log has its limits.
-func TestAHostsTextIsCut(t *testing.T) {
+// TestHostsTextIsCut: a host may answer anything, but log readers have limits.
+func TestHostsTextIsCut(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusInternalServerError)
 		_, _ = io.WriteString(w, `{"code":"x","message":"`+strings.Repeat("a b ", 7<<18)+`"}`)
@@ -392,14 +412,14 @@ func TestAHostsTextIsCut(t *testing.T) {
 			e = &Tokens{}
 		}
 		err := e.Verify(enginetest.Within(t), request(v, engine.Value{}), v)
-		if engine.CauseOf(err) != engine.TargetFailed || len(err.Error()) > 4<<10 || !strings.Contains(err.Error(), "a b a b") {
+		if engine.CauseOf(err) != engine.TargetFailed || len(err.Error()) > 4<<10 ||
+			!strings.Contains(err.Error(), "a b a b") {
 			t.Errorf("an error of %d bytes", len(err.Error()))
 		}
 	}
 }
 
-// TestServerThatShowsNoTokens: InfluxDB 2.9 keeps hashes. Here a proxy takes the tokens
-// out of the list of one that does not.
+// TestServerThatShowsNoTokens: InfluxDB 2.9 stores hashes. Here a proxy removes the tokens from an older server's list.
 func TestServerThatShowsNoTokens(t *testing.T) {
 	f := newFixture(t)
 	place := f.proxy(nil, func(a *http.Response) error {
@@ -412,13 +432,16 @@ func TestServerThatShowsNoTokens(t *testing.T) {
 	operator := place.With("username", f.User).With("password", f.Password)
 	_, owner := f.user()
 	rights := f.readAndWrite(f.bucket())
-	unmarked, marked := f.token(owner, "by hand", rights), f.token(owner, "by hand "+mark.Prefix(secretARN)+"first", rights)
+	unmarked, marked := f.token(owner, "by hand", rights),
+		f.token(owner, "by hand "+mark.Prefix(secretARN)+"first", rights)
 	id := func(token string) string {
 		a, _ := f.authorization(token)
 		return a.ID
 	}
-	// The id of another token, whose rights are not the secret's to have.
-	for name, v := range map[string]engine.Value{"no id": place.With("token", marked), "not marked": value(unmarked, id(unmarked)), "the operator's": value(marked, id(f.Token)), "what stands for a token": place.With("token", "redacted")} {
+	// The id of another token, whose rights the secret must not get.
+	for name, v := range map[string]engine.Value{"no id": place.With("token", marked),
+		"not marked": value(unmarked, id(unmarked)), "the operator's": value(marked, id(f.Token)),
+		"the text shown for every token": place.With("token", "redacted")} {
 		_, err := f.tokens.Mint(enginetest.Within(t), f.bySuperuser(request(v, engine.Value{}), operator))
 		if engine.CauseOf(err) != engine.PrivilegeMissing {
 			t.Errorf("%s: %v", name, err)
@@ -445,7 +468,7 @@ func TestServerThatShowsNoTokens(t *testing.T) {
 	}
 }
 
-// The server gives an inactive token whatever list it asks for, as an empty one.
+// The server returns an empty list to an inactive token, not an error.
 func TestInactiveToken(t *testing.T) {
 	f := newFixture(t)
 	_, owner := f.user()
@@ -462,9 +485,9 @@ func TestInactiveToken(t *testing.T) {
 	}
 }
 
-// TestSuperuserIsSentNowhereElse: what the rotated secret says alone decides on no
-// host for an operator's password.
-func TestSuperuserIsSentNowhereElse(t *testing.T) {
+// TestSuperuserIsSentToNoOtherServer: the rotated secret alone does not decide which host receives an operator's
+// password.
+func TestSuperuserIsSentToNoOtherServer(t *testing.T) {
 	f := newFixture(t)
 	var asked atomic.Int32
 	thief := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
@@ -477,7 +500,8 @@ func TestSuperuserIsSentNowhereElse(t *testing.T) {
 	_, owner := f.user()
 	good := f.token(owner, "", f.readAndWrite(f.bucket()))
 	secret := func(place, at, admin string) engine.Value {
-		v := engine.StringValue(`{"engine":"timestream-influxdb"}`).With("token", good).With("adminSecretArn", admin).With(place, at)
+		v := engine.StringValue(`{"engine":"timestream-influxdb"}`).With("token", good).With("adminSecretArn", admin).
+			With(place, at)
 		if place == "host" {
 			v = v.WithJSON("port", []byte(text))
 		}
@@ -496,21 +520,23 @@ func TestSuperuserIsSentNowhereElse(t *testing.T) {
 		}
 	}
 	if asked.Load() != 0 {
-		t.Error("the other server was asked")
+		t.Error("the other server received a request")
 	}
-	for name, superuser := range map[string]engine.Value{"the same instance": bare.With("dbIdentifier", "ours"), "the instance's own secret": bare} {
+	for name, superuser := range map[string]engine.Value{"the same instance": bare.With("dbIdentifier", "ours"),
+		"the instance's own secret": bare} {
 		// Nor does the rotated secret decide whether the operator's password is encrypted.
 		for _, ssl := range []string{"null", "false"} {
 			current := secret("dbIdentifier", "ours", adminARN).WithJSON("ssl", []byte(ssl))
-			if _, err := f.tokens.Mint(enginetest.Within(t), f.bySuperuser(request(current, engine.Value{}), superuser)); err != nil {
+			if _, err := f.tokens.Mint(enginetest.Within(t),
+				f.bySuperuser(request(current, engine.Value{}), superuser)); err != nil {
 				t.Errorf("%s, ssl %s: %v", name, ssl, err)
 			}
 		}
 	}
 }
 
-// TestTheInstancesOwnSecretActs, which names no server and no engine, as Timestream makes it.
-func TestTheInstancesOwnSecretActs(t *testing.T) {
+// TestInstancesOwnSecretAsSuperuser: as Timestream creates it, it names neither server nor engine.
+func TestInstancesOwnSecretAsSuperuser(t *testing.T) {
 	f := newFixture(t)
 	w := world.New(t, f.users, f.tokens)
 	instance := testserver.Unique("instance")
@@ -518,7 +544,8 @@ func TestTheInstancesOwnSecretActs(t *testing.T) {
 	super := w.Secret("made-by-timestream", bare)
 	f.timestream.Put(instance, awsfake.Instance{Endpoint: f.Host, Port: f.Port, SecretARN: super})
 	name, owner := f.user()
-	base := engine.StringValue(`{"engine":"timestream-influxdb"}`).With("dbIdentifier", instance).With("adminSecretArn", super)
+	base := engine.StringValue(`{"engine":"timestream-influxdb"}`).With("dbIdentifier", instance).
+		With("adminSecretArn", super)
 	for kind, v := range map[string]engine.Value{
 		"token": base.With("token", f.token(owner, "", f.readAndWrite(f.bucket()))),
 		"user":  base.With("username", name).With("password", first+name),
@@ -533,13 +560,14 @@ func TestTheInstancesOwnSecretActs(t *testing.T) {
 	}
 }
 
-// TestACredentialStaysWithItsInstance: whoever may put a value names another instance, or by
-// another engine's name another port, and has the earlier credential tried there.
-func TestACredentialStaysWithItsInstance(t *testing.T) {
+// TestCredentialStaysWithItsInstance: a writer of the secret names another instance, or by another engine's name
+// another port, to have the earlier credential tried there.
+func TestCredentialStaysWithItsInstance(t *testing.T) {
 	f := newFixture(t)
 	var asked atomic.Int32
 	thief := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.Contains(r.Header.Get("Authorization"), "junk") && r.Header.Get("Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte("u:junk")) {
+		if !strings.Contains(r.Header.Get("Authorization"), "junk") &&
+			r.Header.Get("Authorization") != "Basic "+base64.StdEncoding.EncodeToString([]byte("u:junk")) {
 			asked.Add(1)
 		}
 		w.Header().Set("Content-Type", "application/json")
@@ -580,7 +608,8 @@ func TestInstanceThatCannotBeFound(t *testing.T) {
 	f := newFixture(t)
 	name, _ := f.user()
 	value := func(instance string) engine.Value {
-		return engine.StringValue(`{"engine":"timestream-influxdb"}`).With("username", name).With("password", first+name).With("dbIdentifier", instance)
+		return engine.StringValue(`{"engine":"timestream-influxdb"}`).With("username", name).
+			With("password", first+name).With("dbIdentifier", instance)
 	}
 	verify := func(instance string) error {
 		v := value(instance)
@@ -595,7 +624,9 @@ func TestInstanceThatCannotBeFound(t *testing.T) {
 	enginetest.WantCause(t, verify("x"), engine.InvalidSecret, "dbIdentifier")
 	enginetest.WantCause(t, verify("new"), engine.TargetFailed, "CREATING")
 	var n engine.Needs
-	if err := f.users.Needs(t.Context(), request(value("ours"), engine.Value{}), &n); err != nil || len(n.Permissions) != 1 || n.Permissions[0].Resources[0] != "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/ours" {
+	const arn = "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/ours"
+	if err := f.users.Needs(t.Context(), request(value("ours"), engine.Value{}), &n); err != nil ||
+		len(n.Permissions) != 1 || n.Permissions[0].Resources[0] != arn {
 		t.Errorf("%+v, %v", n, err)
 	}
 	whole, lesser := enginetest.Policies(t, n.Permissions)
@@ -606,7 +637,7 @@ func TestInstanceThatCannotBeFound(t *testing.T) {
 		}
 		if err := verify("ours"); name == "" {
 			if err != nil {
-				t.Errorf("by %s: %v", whole, err)
+				t.Errorf("with %s: %v", whole, err)
 			}
 		} else {
 			enginetest.WantCause(t, err, engine.PrivilegeMissing, "timestream-influxdb:GetDbInstance")
@@ -616,13 +647,13 @@ func TestInstanceThatCannotBeFound(t *testing.T) {
 
 func TestFormatOfTheSecret(t *testing.T) {
 	for value, want := range map[string]string{
-		`{"engine":"influxdb2","username":"a","password":"b"}`:                                "neither host nor dbIdentifier",
+		`{"engine":"influxdb2","username":"a","password":"b"}`:                                "neither host nor",
 		`{"engine":"influxdb2","host":"h","username":"a:b","password":"b"}`:                   "colon",
 		`{"engine":"influxdb2","host":"h","username":"a"}`:                                    "password is missing",
 		`{"engine":"influxdb2","host":"h","token":[7]}`:                                       "token is not text",
 		`{"engine":"influxdb2","host":"h","token":"a\nb"}`:                                    "token has characters",
 		`{"engine":"timestream-influxdb","type":"custom","dbIdentifier":"i","org":"o"}`:       "first token by hand",
-		`{"engine":"timestream-influxdb","dbIdentifier":["i"],"username":"a","password":"b"}`: "dbIdentifier is not text",
+		`{"engine":"timestream-influxdb","dbIdentifier":["i"],"username":"a","password":"b"}`: "Identifier is not text",
 		`{"engine":"influxdb2","host":"a,b","username":"a","password":"b"}`:                   "not one host",
 		`{"engine":"influxdb2","host":"h","port":"70000","username":"a","password":"b"}`:      "port",
 		`"just text"`: "cannot be read",
@@ -637,7 +668,7 @@ func TestFormatOfTheSecret(t *testing.T) {
 	}
 }
 
-// TestSessionsEnd: a session that nobody ends lives on at the server for an hour.
+// TestSessionsEnd: the server keeps a session that is not ended for an hour.
 func TestSessionsEnd(t *testing.T) {
 	f := newFixture(t)
 	ctx, cancel := context.WithCancel(enginetest.Within(t))
@@ -655,8 +686,8 @@ func TestSessionsEnd(t *testing.T) {
 	enginetest.WantCause(t, err, engine.LoginRefused, "")
 }
 
-// TestAUserOfTooManyOrganizationsIsLeftAlone: one that was not read may be the user's own.
-func TestAUserOfTooManyOrganizationsIsLeftAlone(t *testing.T) {
+// TestUserOfTooManyOrganizationsIsLeftAlone: it may own an organization that was not read.
+func TestUserOfTooManyOrganizationsIsLeftAlone(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/api/v2/users":

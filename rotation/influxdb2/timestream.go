@@ -14,8 +14,8 @@ import (
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-// locate puts the address of the login's instance into it, where it names one and no host, and returns
-// the ARN of the secret that AWS made for that instance.
+// locate sets the login's address to that of its instance, unless it has a host, and returns the ARN of the secret
+// that AWS created for the instance.
 // Source: https://docs.aws.amazon.com/ts-influxdb/latest/ts-influxdb-api/API_GetDbInstance.html
 func (s server) locate(ctx context.Context, r *engine.Request, l *login) (secret string, err error) {
 	if l.Host != "" {
@@ -25,12 +25,14 @@ func (s server) locate(ctx context.Context, r *engine.Request, l *login) (secret
 	if err != nil {
 		return "", err
 	}
-	i, err := timestreaminfluxdb.NewFromConfig(cfg).GetDbInstance(ctx, &timestreaminfluxdb.GetDbInstanceInput{Identifier: &l.instance})
+	i, err := timestreaminfluxdb.NewFromConfig(cfg).
+		GetDbInstance(ctx, &timestreaminfluxdb.GetDbInstanceInput{Identifier: &l.instance})
 	if err != nil {
 		return "", notFound(l.instance, err)
 	}
 	if l.Host = aws.ToString(i.Endpoint); l.Host == "" {
-		return "", engine.Errorf(engine.TargetFailed, "wait until the instance is available", "the instance %q has no endpoint: its status is %s", l.instance, i.Status)
+		return "", engine.Errorf(engine.TargetFailed, "wait until the instance is available",
+			"the instance %q has no endpoint: its status is %s", l.instance, i.Status)
 	}
 	if i.Port != nil {
 		l.Port = int(*i.Port)
@@ -38,21 +40,23 @@ func (s server) locate(ctx context.Context, r *engine.Request, l *login) (secret
 	return aws.ToString(i.InfluxAuthParametersSecretArn), nil
 }
 
-// notFound gives a failure of GetDbInstance its cause.
 func notFound(instance string, err error) error {
 	const what = "the address of the instance %q cannot be found: %w"
 	_, absent := errors.AsType[*types.ResourceNotFoundException](err)
 	_, invalid := errors.AsType[*types.ValidationException](err)
 	switch {
 	case absent || invalid:
-		return engine.Errorf(engine.InvalidSecret, "correct "+instanceField+", or name the server in host", what, instance, httpapi.Shorten(err))
+		return engine.Errorf(engine.InvalidSecret, "correct "+instanceField+", or name the server in host", what,
+			instance, httpapi.Shorten(err))
 	case strings.HasPrefix(awsapi.Code(err), "AccessDenied"):
-		return engine.Errorf(engine.PrivilegeMissing, "allow the role that the function assumes for this secret, else its own, timestream-influxdb:GetDbInstance, or name the server in host", what, instance, httpapi.Shorten(err))
+		return engine.Errorf(engine.PrivilegeMissing,
+			"allow timestream-influxdb:GetDbInstance to the role that the secret is rotated with, or set host",
+			what, instance, httpapi.Shorten(err))
 	}
 	return awsapi.Failed("the address of the instance "+instance+" cannot be found", err)
 }
 
-// needs adds the permission to find the secret's instance; note says what is needed at the server.
+// needs adds the permission to find the secret's instance; note says what the server requires.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazontimestreaminfluxdb.html
 func (s server) needs(r *engine.Request, n *engine.Needs, note string) error {
 	l, err := own(r.Current)
@@ -63,7 +67,8 @@ func (s server) needs(r *engine.Request, n *engine.Needs, note string) error {
 	if l.Host != "" {
 		return nil
 	}
-	n.Permissions = append(n.Permissions, engine.Permission{Sid: "InfluxDBInstance", Actions: []string{"timestream-influxdb:GetDbInstance"},
-		Resources: []string{awsapi.Resource(r.Secret, "timestream-influxdb", "db-instance/"+l.instance)}})
+	n.Permissions = append(n.Permissions,
+		engine.Permission{Sid: "InfluxDBInstance", Actions: []string{"timestream-influxdb:GetDbInstance"},
+			Resources: []string{awsapi.Resource(r.Secret, "timestream-influxdb", "db-instance/"+l.instance)}})
 	return nil
 }

@@ -15,8 +15,8 @@ import (
 	"example.com/rotator/rotation/internal/mark"
 )
 
-// Tokens rotates API tokens. A token is made next to the current one, with the same permissions, user
-// and organization. What a crash leaves is found by its description, which has the secret's mark.
+// Tokens rotates API tokens. A new token has the permissions, user and organization of the current one, and both
+// work. A token that a crash left is found by the secret's mark in its description.
 type Tokens struct{ server }
 
 // NewTokens returns the engine with the given policy for its connections.
@@ -24,13 +24,14 @@ func NewTokens(tls engine.TLSPolicy, settings awsapi.Settings) *Tokens {
 	return &Tokens{server{tls, settings}}
 }
 
-// Kind describes the engine. The server makes the tokens, so there is no password policy.
+// Kind describes the engine. The server generates the tokens, so there is no password policy.
 func (*Tokens) Kind() engine.Kind {
-	return engine.Kind{Names: names, Overlap: engine.BothWork, MarkField: tokenField, SecretFields: []string{tokenField, idField}, SuperuserField: adminField,
+	return engine.Kind{Names: names, Overlap: engine.BothWork, MarkField: tokenField,
+		SecretFields: []string{tokenField, idField}, SuperuserField: adminField,
 		PlaceFields: []string{"engine", instanceField, "org"}}
 }
 
-// permission is what a token may do, without the resources' names, which the server adds to its answers.
+// permission is what a token may do, without the names of resources that the server adds to its answers.
 type permission struct {
 	Action   string   `json:"action"`
 	Resource resource `json:"resource"`
@@ -42,7 +43,7 @@ type resource struct {
 	OrgID string `json:"orgID,omitempty"`
 }
 
-// authorization is a token as the API has it.
+// authorization is a token in the API's format.
 // Source: https://docs.influxdata.com/influxdb/v2/api/#tag/Authorizations-(API-tokens)
 type authorization struct {
 	ID          string       `json:"id,omitempty"`
@@ -55,24 +56,21 @@ type authorization struct {
 	Permissions []permission `json:"permissions"`
 }
 
-// marked is a mark at the end of a description, after what people wrote.
+// marked matches a mark at the end of a description, after what people wrote.
 var marked = lazyregexp.New(`rotator-[0-9a-f]{12}-\S+$`)
 
-// mark returns the mark at the end of a token's description, or "".
 func (a authorization) mark() string { return marked.FindString(a.Description) }
 
-// is reports whether a token was made for the secret.
 func (a authorization) is(secret string) bool {
 	return strings.HasPrefix(a.mark(), mark.Prefix(secret))
 }
 
-// Next checks the value's form; the target knows the next one.
+// Next checks the value's format. The server generates the next token.
 func (e *Tokens) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	_, err := parse(r.Current)
 	return r.Current, err
 }
 
-// DryRun finds the token to copy.
 func (e *Tokens) DryRun(ctx context.Context, r *engine.Request) error {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
@@ -83,8 +81,8 @@ func (e *Tokens) DryRun(ctx context.Context, r *engine.Request) error {
 	return err
 }
 
-// Mint makes a token with the current one's description and the secret's mark. What earlier rotations
-// left is revoked first, and a token that the list does not show as it was asked for is taken back.
+// Mint creates a token with the current one's description and the secret's mark. It first revokes what earlier
+// rotations left, and revokes the new token unless the list shows it as requested.
 func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, error) {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
@@ -113,27 +111,28 @@ func (e *Tokens) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	return r.Current.With(tokenField, answer.Token).With(idField, answer.ID), nil
 }
 
-// make makes a token and checks that the server has made what it was asked for.
+// make creates a token and checks that the server created what it was asked for.
 func (x *session) make(ctx context.Context, made authorization) (authorization, error) {
 	var answer authorization
-	if err := x.call(ctx, "making a token", http.MethodPost, "authorizations", nil, made, &answer); err != nil {
+	if err := x.call(ctx, "creating a token", http.MethodPost, "authorizations", nil, made, &answer); err != nil {
 		return answer, err
 	}
-	const advice = "check that the server is InfluxDB 2 and see its log"
 	if answer.Token == "" || answer.ID == "" {
-		return answer, engine.Errorf(engine.TargetFailed, advice, "the server has made a token and does not say which")
+		return answer, engine.Errorf(engine.TargetFailed, adviceServer, "the server did not return the new token")
 	}
 	if !same(answer.Permissions, made.Permissions) || answer.UserID != made.UserID || answer.OrgID != made.OrgID {
-		return answer, engine.Errorf(engine.TargetFailed, advice, "the new token does not have the user, the organization and the permissions of the current one")
+		return answer, engine.Errorf(engine.TargetFailed, adviceServer,
+			"the new token differs from the current one in user, organization or permissions")
 	}
 	all, err := x.authorizations(ctx)
-	if err == nil && !slices.ContainsFunc(all, func(a authorization) bool { return a.ID == answer.ID && a.Description == made.Description }) {
-		err = engine.Errorf(engine.TargetFailed, advice, "the server does not list the new token")
+	listed := func(a authorization) bool { return a.ID == answer.ID && a.Description == made.Description }
+	if err == nil && !slices.ContainsFunc(all, listed) {
+		err = engine.Errorf(engine.TargetFailed, adviceServer, "the server does not list the new token")
 	}
 	return answer, err
 }
 
-// takeBack revokes a token that was made in vain, or may have been. It knows the token by its mark.
+// takeBack revokes a token that was, or may have been, created in vain. It finds the token by its mark.
 func (x *session) takeBack(ctx context.Context, own string) error {
 	all, err := x.authorizations(ctx)
 	if err != nil {
@@ -142,8 +141,7 @@ func (x *session) takeBack(ctx context.Context, own string) error {
 	return x.end(ctx, all, func(a authorization) bool { return a.mark() == own })
 }
 
-// model returns the authorization to copy: the current token's or, where somebody has deleted that or
-// made it inactive, the one before, or the one that acts.
+// model returns the authorization to copy: that of the first active of the current, previous and acting tokens.
 func model(r *engine.Request, all []authorization) (authorization, error) {
 	candidates := []engine.Value{r.Current, r.Previous}
 	if !r.Superuser {
@@ -155,23 +153,24 @@ func model(r *engine.Request, all []authorization) (authorization, error) {
 			continue
 		}
 		if org, _ := r.Current.Text("org"); org != "" && org != a.Org {
-			return a, engine.Errorf(engine.InvalidSecret, "correct the field org, or make a token in that organization by hand", "the token is of the organization %q and the secret says %q", httpapi.Short(a.Org), org)
+			return a, engine.Errorf(engine.InvalidSecret, "correct org, or create a token in that org by hand",
+				"the token belongs to the organization %q, but the secret names %q", httpapi.Short(a.Org), org)
 		}
 		return a, nil
 	}
 	return authorization{}, unseen(r, len(all))
 }
 
-// unseen says what to do about a token that who acts cannot find.
 func unseen(r *engine.Request, shown int) error {
-	return engine.Errorf(engine.PrivilegeMissing, "name the secret of an operator in "+adminField+", or let the token read and write authorizations; "+
-		"where the server keeps tokens as hashes, put the token's id into "+idField+" and end its description with "+mark.Prefix(r.Secret)+"first",
-		"the token is not among the %d that are shown to who looks for it", shown)
+	return engine.Errorf(engine.PrivilegeMissing, "name the secret of an operator in "+adminField+
+		", or let the token read and write authorizations; if the server stores hashes, set "+idField+
+		" to the token's id and end its description with "+mark.Prefix(r.Secret)+"first",
+		"the token is not among the %d that the server lists for this login", shown)
 }
 
-// find returns the authorization of a value's token. InfluxDB 2.9 and later keeps hashes and shows no
-// token, or the same text for each; there the value's id leads to it, but only to one that was made for
-// this secret: whoever may write the secret could put any id into it, and have an operator copy it.
+// find returns the authorization of a value's token. InfluxDB 2.9 and later stores hashes and lists no tokens, or the
+// same text for all; there the value's id identifies the token, but only one that was created for this secret: a
+// writer of the secret could set any id, to have an operator copy that token.
 func find(all []authorization, r *engine.Request, v engine.Value) (authorization, bool) {
 	token, _ := v.Text(tokenField)
 	id, _ := v.Text(idField)
@@ -190,7 +189,7 @@ func find(all []authorization, r *engine.Request, v engine.Value) (authorization
 	return authorization{}, false
 }
 
-// same reports whether two lists, whose length a host has chosen, have the same permissions.
+// same reports whether two lists, of any length that a host chose, have the same permissions.
 func same(a, b []permission) bool {
 	set := func(list []permission) map[permission]bool {
 		out := map[permission]bool{}
@@ -202,7 +201,7 @@ func same(a, b []permission) bool {
 	return maps.Equal(set(a), set(b))
 }
 
-// list opens a session with who acts and returns the tokens that it is shown; there are no pages.
+// list opens a session that makes the change, and returns all tokens that it can see. The API has no pages.
 func (e *Tokens) list(ctx context.Context, r *engine.Request) (*session, []authorization, error) {
 	x, err := e.openLogin(ctx, r)
 	if err != nil {
@@ -222,13 +221,12 @@ func (x *session) authorizations(ctx context.Context) ([]authorization, error) {
 	return list.Authorizations, err
 }
 
-// Set makes sure that the pending token is there, and revokes every other one of this secret but the
-// current: the one before, and those that crashes left.
+// Set checks that the pending token exists and revokes all the secret's other tokens except the current one.
 func (e *Tokens) Set(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending, r.Current, r.Login)
 }
 
-// Retire revokes every token of this secret but the pending one.
+// Retire revokes every token of this secret except the pending one.
 func (e *Tokens) Retire(ctx context.Context, r *engine.Request) error {
 	return e.revokeBut(ctx, r, r.Pending)
 }
@@ -240,7 +238,8 @@ func (e *Tokens) revokeBut(ctx context.Context, r *engine.Request, keep ...engin
 	}
 	defer x.close()
 	if _, ok := find(all, r, r.Pending); !ok {
-		return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again", "the pending token does not exist at the server")
+		return engine.Errorf(engine.TargetFailed, "remove AWSPENDING from version "+r.Version+" and rotate again",
+			"the pending token does not exist at the server")
 	}
 	kept, known := ids(all, r, keep...), ids(all, r, r.Current, r.Previous)
 	return x.end(ctx, all, func(a authorization) bool {
@@ -248,7 +247,6 @@ func (e *Tokens) revokeBut(ctx context.Context, r *engine.Request, keep ...engin
 	})
 }
 
-// ids returns the ids of the values' tokens.
 func ids(all []authorization, r *engine.Request, values ...engine.Value) (ids []string) {
 	for _, v := range values {
 		if a, ok := find(all, r, v); ok {
@@ -258,14 +256,15 @@ func ids(all []authorization, r *engine.Request, values ...engine.Value) (ids []
 	return ids
 }
 
-// end revokes some of the tokens. The list decides whether they have ended, and not the answers.
+// end revokes some of the tokens. The list, not the answers, decides whether they have ended.
 func (x *session) end(ctx context.Context, all []authorization, doomed func(authorization) bool) error {
 	var ended []string
 	for _, a := range all {
 		if !doomed(a) {
 			continue
 		}
-		if err := x.call(ctx, "revoking a token", http.MethodDelete, "authorizations/"+url.PathEscape(a.ID), nil, nil, nil); err != nil {
+		if err := x.call(ctx, "revoking a token", http.MethodDelete, "authorizations/"+url.PathEscape(a.ID),
+			nil, nil, nil); err != nil {
 			return err
 		}
 		ended = append(ended, a.ID)
@@ -275,12 +274,12 @@ func (x *session) end(ctx context.Context, all []authorization, doomed func(auth
 	}
 	left, err := x.authorizations(ctx)
 	if err == nil && slices.ContainsFunc(left, func(a authorization) bool { return slices.Contains(ended, a.ID) }) {
-		err = engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2 and see its log", "the server still lists a token that was revoked")
+		err = engine.Errorf(engine.TargetFailed, adviceServer, "the server still lists a revoked token")
 	}
 	return err
 }
 
-// Revoke revokes the token that Mint has made.
+// Revoke revokes the token that Mint created.
 func (e *Tokens) Revoke(ctx context.Context, r *engine.Request) error {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
@@ -291,7 +290,7 @@ func (e *Tokens) Revoke(ctx context.Context, r *engine.Request) error {
 	return x.end(ctx, all, func(a authorization) bool { return slices.Contains(pending, a.ID) })
 }
 
-// Verify asks the server whether it knows the token. One that makes its successor must find itself.
+// Verify asks the server whether it knows the token. A token that creates its successor must find itself.
 func (e *Tokens) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	x, err := e.open(ctx, r, v)
 	if err != nil {
@@ -311,7 +310,7 @@ func (e *Tokens) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return nil
 }
 
-// Needs says what finding the instance needs.
 func (e *Tokens) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
-	return e.needs(r, n, "none by a statement: who acts may read and write authorizations and has all that the token has; an operator has")
+	return e.needs(r, n, "none by a statement: the login must have all of the token's permissions, and read and write "+
+		"authorizations; an operator has all")
 }

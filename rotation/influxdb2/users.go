@@ -13,7 +13,7 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// Users rotates the passwords of users. Tokens that a user has stay valid.
+// Users rotates passwords of users. A user's tokens stay valid.
 type Users struct{ server }
 
 // NewUsers returns the engine with the given policy for its connections.
@@ -21,44 +21,43 @@ func NewUsers(tls engine.TLSPolicy, settings awsapi.Settings) *Users {
 	return &Users{server{tls, settings}}
 }
 
-// Kind describes the engine. AWS's template takes whatever GetRandomPassword gives; these characters
-// may stand in URLs and are of as many kinds as the server's option strong-passwords wants.
+// Kind describes the engine. Its characters are allowed in URLs and satisfy the server's option strong-passwords.
 func (*Users) Kind() engine.Kind {
 	return engine.Kind{
-		Names:          names,
-		UserField:      userField,
-		SecretFields:   []string{passwordField},
-		Passwords:      engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]{}|<>`&+=;,", RequireEachIncludedType: true},
+		Names:        names,
+		UserField:    userField,
+		SecretFields: []string{passwordField},
+		Passwords: engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]{}|<>`&+=;,",
+			RequireEachIncludedType: true},
 		SuperuserField: adminField,
 		PlaceFields:    []string{"engine", instanceField},
 	}
 }
 
-// parseUser reads a user's login.
 func parseUser(v engine.Value) (login, error) {
 	if kind, _ := v.Text("type"); kind != "" && v.JSON(userField) == nil {
-		return login{}, engine.Errorf(engine.InvalidSecret, "make the first token by hand, as an operator, and put it into the field "+tokenField,
-			"the secret is for a token of the type %q and has none", kind)
+		return login{}, engine.Errorf(engine.InvalidSecret,
+			"create the first token by hand and put it into "+tokenField,
+			"the secret is for a token of type %q but has no token", kind)
 	}
 	return own(v)
 }
 
-// Next returns the current value with a new password, of a length that the server takes.
+// Next returns the current value with a new password, of a length that the server accepts.
 // Source: InfluxDB 2.7's kit/platform/errors
 func (e *Users) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parseUser(r.Current); err != nil {
 		return engine.Value{}, err
 	}
 	if n := r.Passwords.Length; n < 8 || n > 72 {
-		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 8 or more, and to 72 or less", "the server takes no password of %d characters", n)
+		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, "set PASSWORD_LENGTH to 8 to 72",
+			"the server does not accept a password of %d characters", n)
 	}
 	return engine.NextPassword(e.Kind(), r), nil
 }
 
-// DryRun logs in and finds the user.
 func (e *Users) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
-// Set changes the password.
 func (e *Users) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
 func (e *Users) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
@@ -79,10 +78,11 @@ func (e *Users) change(ctx context.Context, r *engine.Request, rehearsal bool) e
 	if err != nil || rehearsal {
 		return err
 	}
-	return x.call(ctx, "changing a password", http.MethodPost, "users/"+url.PathEscape(id)+"/password", nil, map[string]string{"password": pending.Password}, nil)
+	return x.call(ctx, "changing a password", http.MethodPost, "users/"+url.PathEscape(id)+"/password", nil,
+		map[string]string{"password": pending.Password}, nil)
 }
 
-// Verify logs in and asks the server who that is.
+// Verify logs in and checks who the server says that is.
 func (e *Users) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	if _, err := parseUser(v); err != nil {
 		return err
@@ -96,32 +96,31 @@ func (e *Users) Verify(ctx context.Context, r *engine.Request, v engine.Value) e
 	return err
 }
 
-// Needs says what finding the instance needs. A user may change its own password.
+// Needs adds what finding the instance needs. A user may change its own password.
 func (e *Users) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	return e.needs(r, n, "none: a user may change its own password")
 }
 
-// account is a user as the API has it.
 type account struct{ ID, Name string }
 
-// me returns the id of who has signed in.
 func (x *session) me(ctx context.Context) (string, error) {
 	var u account
-	err := x.call(ctx, "the question who that is", http.MethodGet, "me", nil, nil, &u)
+	err := x.call(ctx, "the identification", http.MethodGet, "me", nil, nil, &u)
 	if err == nil && (u.ID == "" || u.Name != x.User) {
-		err = engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2", "the server says that %q is %q", x.User, httpapi.Short(u.Name))
+		err = engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2",
+			"the server identifies the user %q as %q", x.User, httpapi.Short(u.Name))
 	}
 	return u.ID, err
 }
 
-// user returns the id of a user whom the session may change on the strength of a secret: not itself,
-// and no administrator.
+// user returns the id of a user whom the session may change: not itself, and not an administrator.
 func (x *session) user(ctx context.Context, name string) (string, error) {
 	if name == x.User {
 		return "", engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "the user %q is the superuser itself", name)
 	}
 	var list struct{ Users []account }
-	if err := x.call(ctx, "reading a user", http.MethodGet, "users", url.Values{"name": {name}}, nil, &list); err != nil {
+	if err := x.call(ctx, "reading a user", http.MethodGet, "users", url.Values{"name": {name}}, nil,
+		&list); err != nil {
 		return "", err
 	}
 	if len(list.Users) != 1 || list.Users[0].Name != name || list.Users[0].ID == "" {
@@ -135,12 +134,12 @@ func (x *session) user(ctx context.Context, name string) (string, error) {
 	return id, err
 }
 
-// administrator returns the power that makes a user an administrator, or "": it owns an organization, or
-// a token by which it may write all users. Whoever signs in as a user is shown its tokens.
+// administrator returns the power that makes a user an administrator, or "": it owns an organization, or a token that
+// may write all users. Signing in as a user shows its tokens.
 // Source: InfluxDB 2.7's permission.go (OwnerPermissions, OperPermissions),
 // https://docs.influxdata.com/influxdb/v2/admin/organizations/create-org/ (20 organizations at most are recommended)
 func (x *session) administrator(ctx context.Context, id string) (power string, err error) {
-	const most = 100 // of a page
+	const most = 100 // on a page
 	var list struct{ Orgs []account }
 	query := url.Values{"userID": {id}, "limit": {strconv.Itoa(most)}}
 	if err := x.call(ctx, "reading a user's organizations", http.MethodGet, "orgs", query, nil, &list); err != nil {
@@ -151,7 +150,8 @@ func (x *session) administrator(ctx context.Context, id string) (power string, e
 	}
 	for _, org := range list.Orgs {
 		var owners struct{ Users []account }
-		if err := x.call(ctx, "reading an organization's owners", http.MethodGet, "orgs/"+url.PathEscape(org.ID)+"/owners", nil, nil, &owners); err != nil {
+		if err := x.call(ctx, "reading an organization's owners", http.MethodGet,
+			"orgs/"+url.PathEscape(org.ID)+"/owners", nil, nil, &owners); err != nil {
 			return "", err
 		}
 		if slices.ContainsFunc(owners.Users, func(u account) bool { return u.ID == id }) {
