@@ -19,8 +19,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// hostile is the value of a secret whose writer has named a server that answers each command by
-// what answer returns, as messages of the given kind.
+// hostile returns the value of a secret that names a hostile server. It answers each command with what answer
+// returns, in messages of the given kind.
 func hostile(t *testing.T, kind func(command uint32) uint32, answer func(command bson.Raw) bson.D) engine.Value {
 	port := testserver.Hostile(t, nil, func(c net.Conn) {
 		for {
@@ -55,10 +55,12 @@ func hostile(t *testing.T, kind func(command uint32) uint32, answer func(command
 			}
 		}
 	})
-	return engine.StringValue(fmt.Sprintf(`{"engine":"mongo","host":"127.0.0.1","port":%d,"ssl":false,"username":"app","password":"first-password"}`, port))
+	return engine.StringValue(fmt.Sprintf(
+		`{"engine":"mongo","host":"127.0.0.1","port":%d,"ssl":false,"username":"app","password":"first-password"}`,
+		port))
 }
 
-// asked answers in the protocol that was asked in.
+// asked answers in the protocol of the request.
 func asked(command uint32) uint32 {
 	if command == 2004 {
 		return 1
@@ -66,14 +68,16 @@ func asked(command uint32) uint32 {
 	return 2013
 }
 
-// hello is the first answer of a server, with more fields.
+// hello is a server's first answer, with more fields.
 func hello(more ...bson.E) bson.D {
-	return append(bson.D{{Key: "ok", Value: 1.0}, {Key: "helloOk", Value: true}, {Key: "isWritablePrimary", Value: true}, {Key: "ismaster", Value: true}, {Key: "maxWireVersion", Value: 21},
-		{Key: "minWireVersion", Value: 0}, {Key: "maxBsonObjectSize", Value: 1 << 30}, {Key: "maxMessageSizeBytes", Value: 1 << 30}, {Key: "maxWriteBatchSize", Value: 100000}}, more...)
+	return append(bson.D{{Key: "ok", Value: 1.0}, {Key: "helloOk", Value: true},
+		{Key: "isWritablePrimary", Value: true}, {Key: "ismaster", Value: true}, {Key: "maxWireVersion", Value: 21},
+		{Key: "minWireVersion", Value: 0}, {Key: "maxBsonObjectSize", Value: 1 << 30},
+		{Key: "maxMessageSizeBytes", Value: 1 << 30}, {Key: "maxWriteBatchSize", Value: 100000}}, more...)
 }
 
-// scram answers a login by the first message of the mechanism, with a count of rounds; payload
-// notes what the client says.
+// scram answers a login with the mechanism's first message, with a count of rounds; payload receives what the client
+// sends.
 func scram(mechanism, rounds string, payload *[]string) func(bson.Raw) bson.D {
 	first := func(d bson.Raw) bson.D {
 		_, p, _ := d.Lookup("payload").BinaryOK()
@@ -99,10 +103,11 @@ func scram(mechanism, rounds string, payload *[]string) func(bson.Raw) bson.D {
 }
 
 func verify(t *testing.T, v engine.Value) error {
-	return New(engine.TLSPolicy{}).Verify(enginetest.Within(t), &engine.Request{Secret: "arn", Current: v, Pending: v, Login: v, Strategy: engine.SingleUser}, v)
+	return New(engine.TLSPolicy{}).Verify(enginetest.Within(t),
+		&engine.Request{Secret: "arn", Current: v, Pending: v, Login: v, Strategy: engine.SingleUser}, v)
 }
 
-// A count of rounds that no deadline would end is refused before it is computed.
+// A count of rounds that would outlast any deadline is refused before it is computed.
 func TestManyRoundsOfSCRAMAreRefused(t *testing.T) {
 	cpu := func() time.Duration {
 		var u syscall.Rusage
@@ -114,19 +119,20 @@ func TestManyRoundsOfSCRAMAreRefused(t *testing.T) {
 			var payload []string
 			before := cpu()
 			err := verify(t, hostile(t, asked, scram(mechanism, rounds, &payload)))
-			if used := cpu() - before; err == nil || !strings.Contains(err.Error(), "rounds of SCRAM") || used > 300*time.Millisecond {
+			if used := cpu() - before; err == nil || !strings.Contains(err.Error(), "rounds of SCRAM") ||
+				used > 300*time.Millisecond {
 				t.Errorf("%s, %s rounds: %v, %s of processor time", mechanism, rounds, err, used)
 			}
 		}
 	}
 }
 
-// A server that offers PLAIN alone is not given the password.
-func TestPasswordIsNotSentInClear(t *testing.T) {
+// A server that offers only PLAIN does not get the password.
+func TestPasswordIsNotSentInPlainText(t *testing.T) {
 	var payload []string
 	err := verify(t, hostile(t, asked, scram("PLAIN", "4096", &payload)))
 	if s := strings.Join(payload, " "); err == nil || len(payload) == 0 || strings.Contains(s, "first-password") {
-		t.Errorf("%v; the client says %q", err, s)
+		t.Errorf("%v; the client sends %q", err, s)
 	}
 }
 
@@ -140,15 +146,20 @@ func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 		answer func(bson.Raw) bson.D
 		text   string
 	}{
-		"a large message": {asked, func(bson.Raw) bson.D { return hello(bson.E{Key: "x", Value: strings.Repeat("x", 3<<20)}) }, "sends a message of more than"},
-		"many elements":   {asked, func(bson.Raw) bson.D { return hello(bson.E{Key: "x", Value: empty}) }, "unable to authenticate"},
-		"compressed":      {func(uint32) uint32 { return 2012 }, func(bson.Raw) bson.D { return hello() }, "not in MongoDB's protocol"},
+		"a large message": {asked, func(bson.Raw) bson.D {
+			return hello(bson.E{Key: "x", Value: strings.Repeat("x", 3<<20)})
+		}, "sends a message of more than"},
+		"many elements": {asked, func(bson.Raw) bson.D { return hello(bson.E{Key: "x", Value: empty}) },
+			"unable to authenticate"},
+		"compressed": {func(uint32) uint32 { return 2012 }, func(bson.Raw) bson.D { return hello() },
+			"not in MongoDB's protocol"},
 	} {
 		v := hostile(t, c.kind, c.answer)
 		var err error
 		used := testserver.PeakMemory(func() { err = verify(t, v) })
 		t.Logf("%s: %d MiB, %v", name, used>>20, err)
-		if err == nil || errors.Is(err, context.DeadlineExceeded) || used > 64<<20 || !strings.Contains(err.Error(), c.text) {
+		if err == nil || errors.Is(err, context.DeadlineExceeded) || used > 64<<20 ||
+			!strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v, %d MiB", name, err, used>>20)
 		}
 	}

@@ -14,14 +14,12 @@ import (
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
-// dialer opens the driver's connections. The driver would keep trying until its time is up, and then report the
-// reason as text only, so the first failure ends the session.
+// dialer opens the driver's connections. The first failure ends the session, as the driver would lose the reason.
 type dialer struct {
 	attempts []*tls.Config
 	end      context.CancelCauseFunc
 }
 
-// DialContext connects to the server.
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := connect(ctx, network, address, d.attempts[0])
 	if len(d.attempts) > 1 && boundconn.MaybePlain(err) {
@@ -45,7 +43,7 @@ func connect(ctx context.Context, network, address string, config *tls.Config) (
 	return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
 }
 
-// answersPlain sends a hello without TLS, which names nobody.
+// answersPlain sends a hello without TLS, which names no user.
 // Source: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
 func answersPlain(ctx context.Context, network, address string) bool {
 	const id = 1
@@ -59,13 +57,13 @@ func answersPlain(ctx context.Context, network, address string) bool {
 		binary.LittleEndian.PutUint32(message[4*i:], uint32(n))
 	}
 	header := boundconn.Ask(ctx, network, address, message, headerSize)
-	return header != nil && binary.LittleEndian.Uint32(header[8:]) == id && binary.LittleEndian.Uint32(header[12:]) == opMsg
+	return header != nil && binary.LittleEndian.Uint32(header[8:]) == id &&
+		binary.LittleEndian.Uint32(header[12:]) == opMsg
 }
 
-// messageLimit bounds one message of a server, in bytes.
 const messageLimit = 2 << 20
 
-// The header of a message, and the kinds of message that servers send. Compression is not asked for.
+// The header of a message, and the kinds of message that servers send. Compression is not requested.
 // Source: https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/
 const (
 	headerSize = 16
@@ -73,18 +71,16 @@ const (
 	opMsg      = 2013
 )
 
-// loginStep is the field that a step of a login is in.
+// loginStep matches the field that holds a step of a login.
 var loginStep = lazyregexp.New(`\x05payload\x00`)
 
-// bounded is a connection whose messages are read whole and checked before the driver sees them, so a server that a
-// secret's writer chose cannot take unlimited memory or time.
+// bounded checks each message before the driver sees it: a writer's server must not use unlimited memory or time.
 type bounded struct {
 	net.Conn
 	end   context.CancelCauseFunc
-	ready []byte // what the driver has not taken of a message
+	ready []byte // the part of a message that the driver has not read
 }
 
-// Read returns a part of a message.
 func (b *bounded) Read(p []byte) (int, error) {
 	if len(b.ready) == 0 {
 		if err := b.next(); err != nil {
@@ -96,7 +92,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next reads a message. After an error the connection is not used again.
+// next reads a message. The connection is not used after an error.
 func (b *bounded) next() error {
 	message := make([]byte, headerSize)
 	if _, err := io.ReadFull(b.Conn, message); err != nil {

@@ -12,8 +12,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// harness makes a user for each rotation of the suite, of a database that is not
-// the superuser's.
+// harness creates a user for each rotation of the suite, in another database than the superuser's.
 type harness struct {
 	*fixture
 	mode string // itself, superuser or alternating
@@ -52,17 +51,20 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 	user, password := testserver.Unique("suite-"), testserver.Unique("First-Passw0rd-")
 	if old := h.made.Add(user); old != "" {
 		for _, name := range []string{old, old + "_clone"} {
-			_ = h.command(ctx, suiteDatabase, bson.D{{Key: "dropUser", Value: name}}) // there may be no second one
+			_ = h.command(ctx, suiteDatabase, bson.D{{Key: "dropUser", Value: name}}) // the second one may not exist
 		}
 	}
 	login := func(database, user, password string) engine.Value {
-		return engine.StringValue(fmt.Sprintf(`{"engine":"mongo","host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q}`, host, port, database, user, password))
+		return engine.StringValue(fmt.Sprintf(
+			`{"engine":"mongo","host":%q,"port":%d,"dbname":%q,"username":%q,"password":%q}`, host,
+			port, database, user, password))
 	}
 	if h.mode != "itself" {
 		superuser = login("admin", h.User, h.Password)
 	}
 	return login(suiteDatabase, user, password), superuser,
-		h.command(ctx, suiteDatabase, bson.D{{Key: "createUser", Value: user}, {Key: "pwd", Value: password}, {Key: "roles", Value: bson.A{}}})
+		h.command(ctx, suiteDatabase, bson.D{{Key: "createUser", Value: user}, {Key: "pwd", Value: password},
+			{Key: "roles", Value: bson.A{}}})
 }
 
 func (h *harness) Open(ctx context.Context, v engine.Value) error {

@@ -27,7 +27,7 @@ func newFixture(t testing.TB, o testserver.FerretDBOptions) *fixture {
 	return &fixture{s, t, s.Connect(t), New(engine.TLSPolicy{ExtraCAs: s.CA.PEM})}
 }
 
-// user makes a user of a database with the password "first-" and its name.
+// user creates a user of a database whose password is "first-" and its name.
 func (f *fixture) user(database string) string {
 	f.t.Helper()
 	name := testserver.Unique("app-")
@@ -37,7 +37,8 @@ func (f *fixture) user(database string) string {
 
 func (f *fixture) create(database, name, password string) {
 	f.t.Helper()
-	if err := f.command(enginetest.Within(f.t), database, bson.D{{Key: "createUser", Value: name}, {Key: "pwd", Value: password}, {Key: "roles", Value: bson.A{}}}); err != nil {
+	if err := f.command(enginetest.Within(f.t), database, bson.D{{Key: "createUser", Value: name},
+		{Key: "pwd", Value: password}, {Key: "roles", Value: bson.A{}}}); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -46,7 +47,7 @@ func (f *fixture) command(ctx context.Context, database string, command bson.D) 
 	return f.admin.Database(database).RunCommand(ctx, command).Err()
 }
 
-// open logs in by a client of its own. It reports false for a refused login.
+// open logs in with an independent client. It reports false for a refused login.
 func (f *fixture) open(ctx context.Context, database, user, password string) (bool, error) {
 	client, err := mongo.Connect(f.Options(user, password, database))
 	if err != nil {
@@ -68,16 +69,18 @@ func (f *fixture) wantOpen(database, user, password string, want bool) {
 }
 
 func (f *fixture) value(database, user, password string) engine.Value {
-	return engine.StringValue(fmt.Sprintf(`{"engine":"mongo","host":%q,"port":%d,"dbname":%q}`, f.Host, f.Port, database)).With("username", user).With("password", password)
+	return engine.StringValue(fmt.Sprintf(`{"engine":"mongo","host":%q,"port":%d,"dbname":%q}`, f.Host, f.Port,
+		database)).With("username", user).With("password", password)
 }
 
-// bySuperuser is a request for a rotation of one user by the superuser.
+// bySuperuser returns a request to rotate one user by the superuser.
 func (f *fixture) bySuperuser(database, user, current, pending string) *engine.Request {
-	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(database, user, current), Pending: f.value(database, user, pending),
-		Login: f.value("admin", f.User, f.Password), Superuser: true, SuperuserChanges: true}
+	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(database, user, current),
+		Pending: f.value(database, user, pending),
+		Login:   f.value("admin", f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
-// toOther is a request for a rotation to the other user.
+// toOther returns a request to rotate to the other user.
 func (f *fixture) toOther(database, current, other string) *engine.Request {
 	r := f.bySuperuser(database, current, "first-"+current, "next-"+other)
 	r.Strategy = engine.AlternatingUsers

@@ -1,8 +1,7 @@
-// Package mongodb rotates the passwords of MongoDB users, and of others who speak its protocol and have its user
-// commands, such as Amazon DocumentDB and FerretDB.
+// Package mongodb rotates passwords of MongoDB users, and of servers like it such as Amazon DocumentDB and FerretDB.
 //
-// A user has one password; alternating users keep both of a pair alive. The server derives its verifiers itself, so
-// that it is given the new password, inside TLS, and keeps it out of its log.
+// A user has one password; with alternating users, both users of a pair stay valid. The server derives its verifiers
+// itself, so it receives the new password, over TLS, and keeps it out of its log.
 package mongodb
 
 import (
@@ -24,7 +23,7 @@ func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
 const cloneSuffix = "_clone"
 
-// Kind describes the engine, with the defaults of AWS's templates. Their name for it is mongo, also for DocumentDB.
+// Kind describes the engine, with the defaults of AWS's templates, which use the name mongo even for DocumentDB.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"mongodb", "mongo", "documentdb"},
@@ -38,21 +37,21 @@ func (*Engine) Kind() engine.Kind {
 	}
 }
 
-// login is a login as a secret holds it. Its database is where the user is defined.
 type login struct {
 	engine.Target
-	// srv means that the host stands for those that DNS lists for it.
+	// srv means that DNS lists the actual hosts for the secret's host.
 	srv bool
 }
 
-const adviceForm = "correct the secret's value; its form is in the engine's page of the documentation"
+const adviceForm = "correct the secret's value; the engine's page describes it"
 
 func parse(v engine.Value) (login, error) {
 	t, err := engine.ParseTarget(v, 27017, "admin")
 	srv, _ := v.Text("srv")
 	l := login{t, strings.EqualFold(srv, "true")}
 	if _, port := v.Text("port"); err == nil && port && l.srv {
-		err = engine.Errorf(engine.InvalidSecret, adviceForm, `the secret has a port, which DNS names where it says "srv": true`)
+		err = engine.Errorf(engine.InvalidSecret, adviceForm,
+			`the secret has a port, but with "srv" DNS has it`)
 	}
 	if err == nil && t.Database == "$external" {
 		err = engine.Errorf(engine.InvalidSecret, adviceForm, "users of the database $external have no password")
@@ -60,7 +59,7 @@ func parse(v engine.Value) (login, error) {
 	return l, err
 }
 
-// servers returns where to log in: at the secret's host, or at those that DNS lists for it.
+// servers returns where to log in: the secret's host, or the hosts that DNS lists for it.
 // Source: https://www.mongodb.com/docs/manual/reference/connection-string/#srv-connection-format
 func (l login) servers(ctx context.Context) ([]engine.Target, error) {
 	if !l.srv {
@@ -72,7 +71,8 @@ func (l login) servers(ctx context.Context) ([]engine.Target, error) {
 		all, err = l.listed(records)
 	}
 	if err != nil {
-		return nil, engine.Errorf(engine.NameNotResolved, "check the secret's host and the DNS of the function's VPC", "cannot resolve the hosts of %s by SRV: %w", l.Host, err)
+		return nil, engine.Errorf(engine.NameNotResolved, "check the secret's host and the DNS of the function's VPC",
+			"cannot resolve the hosts of %s by SRV: %w", l.Host, err)
 	}
 	return all, nil
 }
@@ -87,7 +87,7 @@ func (l login) listed(records []*net.SRV) (all []engine.Target, err error) {
 		t := l.Target
 		t.Host, t.Port = strings.TrimSuffix(r.Target, "."), int(r.Port)
 		if all = append(all, t); !strings.HasSuffix(strings.ToLower(t.Host), strings.ToLower("."+domain)) {
-			return nil, fmt.Errorf("%s is listed, which is not in the domain", t.Host)
+			return nil, fmt.Errorf("%s is listed but is not in the domain", t.Host)
 		}
 	}
 	if all == nil {
@@ -96,20 +96,19 @@ func (l login) listed(records []*net.SRV) (all []engine.Target, err error) {
 	return all, err
 }
 
-// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	return pair.Next(e.Kind(), r, parse)
 }
 
-// DryRun logs in, reads the users, and asks the server for the login's privileges.
+// DryRun logs in, reads the users, and checks the login's privileges.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, true)
 }
 
-// Set makes the pending password valid, by one command.
+// Set makes the pending password valid with one command.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in. A user that changes its own password must be able to, as far as the server tells.
+// Verify logs in. A user that changes its own password must have the privilege, as far as the server reveals it.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(ctx, v)
 	if err != nil {
@@ -122,7 +121,6 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return s.itself()
 }
 
-// change makes the change that r asks for, unless it is a rehearsal.
 func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -141,7 +139,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	}
 	current, _ := r.Current.Text("username")
 	c := pair.Change{Kind: e.Kind(), Request: r, Current: current, Pending: pending.User, Rehearsal: rehearsal}
-	if s.login.Database == pending.Database { // in another one, the same name is another user's
+	if s.login.Database == pending.Database { // the same name in another database is another user
 		c.Superuser = s.login.User
 	}
 	return pair.Apply(ctx, target{s, c.Kind, r, pending}, c)

@@ -21,9 +21,8 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// The server talks to a client that has not logged in, too, so that a connection
-// is no proof.
-func TestLoginIsProvedByTheServersWord(t *testing.T) {
+// The server also answers clients before login, so a connection proves nothing.
+func TestServerMustConfirmTheLogin(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	name := f.user("shop")
 	r := f.bySuperuser("shop", name, "", "")
@@ -31,34 +30,42 @@ func TestLoginIsProvedByTheServersWord(t *testing.T) {
 		t.Fatal(err)
 	}
 	begin := time.Now()
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("shop", name, "wrong")), engine.LoginRefused, name)
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("shop", "nobody", "wrong")), engine.LoginRefused, "nobody")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("shop", name, "wrong")),
+		engine.LoginRefused, name)
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("shop", "nobody", "wrong")),
+		engine.LoginRefused, "nobody")
 	// dbname is where the user is defined.
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", name, "first-"+name)), engine.LoginRefused, `"admin"`)
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", name, "first-"+name)),
+		engine.LoginRefused, `"admin"`)
 	if d := time.Since(begin); d > 6*time.Second {
 		t.Errorf("three refusals took %s", d)
 	}
-	if err := f.engine.Verify(enginetest.Within(t), r, f.value("admin", f.User, f.Password).WithJSON("dbname", []byte("null"))); err != nil {
+	if err := f.engine.Verify(enginetest.Within(t), r, f.value("admin", f.User, f.Password).
+		WithJSON("dbname", []byte("null"))); err != nil {
 		t.Errorf("without a dbname: %v", err)
 	}
 }
 
-func TestUserThatIsNotThereIsNotMade(t *testing.T) {
+func TestMissingUserIsNotCreated(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
-		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser("shop", "mistyped", "a", "b")), engine.InvalidSecret, "mistyped")
-		enginetest.WantCause(t, change(enginetest.Within(t), f.toOther("shop", "mistyped", "mistyped_clone")), engine.InvalidSecret, "mistyped")
+		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser("shop", "mistyped", "a", "b")),
+			engine.InvalidSecret, "mistyped")
+		enginetest.WantCause(t, change(enginetest.Within(t), f.toOther("shop", "mistyped", "mistyped_clone")),
+			engine.InvalidSecret, "mistyped")
 	}
 	f.wantOpen("shop", "mistyped", "b", false)
 }
 
-func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
+func TestStrangerWithTheOtherNameIsNotTakenOver(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	name := f.user("shop")
 	f.create("shop", name+"_clone", "the-stranger's")
-	for _, r := range []*engine.Request{f.toOther("shop", name, name+"_clone"), f.toOther("shop", name+"_clone", name)} {
+	for _, r := range []*engine.Request{f.toOther("shop", name, name+"_clone"),
+		f.toOther("shop", name+"_clone", name)} {
 		for _, change := range []func(context.Context, *engine.Request) error{f.engine.DryRun, f.engine.Set} {
-			enginetest.WantCause(t, change(enginetest.Within(t), r), engine.TakeoverRefused, "cannot be shown to belong")
+			err := change(enginetest.Within(t), r)
+			enginetest.WantCause(t, err, engine.TakeoverRefused, "cannot be shown to belong")
 		}
 	}
 	f.wantOpen("shop", name+"_clone", "the-stranger's", true)
@@ -70,15 +77,18 @@ func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
 	}
 	f.wantOpen("shop", name+"_clone", "next-"+name+"_clone", true)
 	f.wantOpen("shop", name, "first-"+name, true)
-	// Users of the same name in another database are others.
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser("admin", f.User, f.Password, "x")), engine.TakeoverRefused, "superuser itself")
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther("admin", f.User, f.User+"_clone")), engine.TakeoverRefused, "itself")
+	// A user with the same name in another database is another user.
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser("admin", f.User, f.Password, "x")),
+		engine.TakeoverRefused, "superuser itself")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther("admin", f.User, f.User+"_clone")),
+		engine.TakeoverRefused, "itself")
 }
 
 func TestDryRunChangesNothing(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	name := f.user("shop")
-	for _, r := range []*engine.Request{f.bySuperuser("shop", name, "first-"+name, "second"), f.toOther("shop", name, name+"_clone")} {
+	for _, r := range []*engine.Request{f.bySuperuser("shop", name, "first-"+name, "second"),
+		f.toOther("shop", name, name+"_clone")} {
 		if err := f.engine.DryRun(enginetest.Within(t), r); err != nil {
 			t.Fatal(err)
 		}
@@ -88,18 +98,20 @@ func TestDryRunChangesNothing(t *testing.T) {
 	f.wantOpen("shop", name+"_clone", "next-"+name+"_clone", false)
 }
 
-// TestCommandOfAPair: what MongoDB keeps of a user goes over to the other, in both
-// directions, also what was taken away. FerretDB has none of it, so that the
-// command is all that can be looked at.
+// TestCommandOfAPair: what MongoDB stores about a user is copied to the other in both directions, including removals.
+// FerretDB stores none of it, so the test checks only the command.
 func TestCommandOfAPair(t *testing.T) {
-	rich := &user{Name: "app", Roles: []role{{"readWrite", "shop"}, {"audit", "admin"}}, Data: bson.D{{Key: "team", Value: "a"}},
-		Mechanisms: []string{"SCRAM-SHA-256"}, Restrictions: bson.A{bson.D{{Key: "clientSource", Value: bson.A{"10.0.0.0/8"}}}}}
+	rich := &user{Name: "app", Roles: []role{{"readWrite", "shop"}, {"audit", "admin"}},
+		Data:         bson.D{{Key: "team", Value: "a"}},
+		Mechanisms:   []string{"SCRAM-SHA-256"},
+		Restrictions: bson.A{bson.D{{Key: "clientSource", Value: bson.A{"10.0.0.0/8"}}}}}
 	poor := &user{Name: "app"}
 	marked := func(d bson.D) bson.D { return append(d, bson.E{Key: markField, Value: `second user of "app"`}) }
-	roles := bson.A{bson.D{{Key: "role", Value: "readWrite"}, {Key: "db", Value: "shop"}}, bson.D{{Key: "role", Value: "audit"}, {Key: "db", Value: "admin"}}}
+	roles := bson.A{bson.D{{Key: "role", Value: "readWrite"}, {Key: "db", Value: "shop"}},
+		bson.D{{Key: "role", Value: "audit"}, {Key: "db", Value: "admin"}}}
 	clone := *rich
 	clone.Name, clone.Data = "app_clone", marked(bson.D{{Key: "team", Value: "b"}})
-	clone.Restrictions = bson.A{rich.Restrictions} // as some servers show it
+	clone.Restrictions = bson.A{rich.Restrictions} // as some servers return it
 	if err := clone.flatten(); err != nil {
 		t.Fatal(err)
 	}
@@ -109,20 +121,39 @@ func TestCommandOfAPair(t *testing.T) {
 		want           bson.D
 		changes        []string
 	}{
-		"the second is made": {"createUser", rich, &user{Name: "app_clone"}, bson.D{{Key: "createUser", Value: "app_clone"}, {Key: "mechanisms", Value: []string{"SCRAM-SHA-256"}}, {Key: "pwd", Value: "p"},
-			{Key: "roles", Value: roles}, {Key: "authenticationRestrictions", Value: rich.Restrictions}, {Key: "customData", Value: marked(bson.D{{Key: "team", Value: "a"}})}},
-			[]string{`role "readWrite" on "shop" is granted to "app_clone"`, `role "audit" on "admin" is granted to "app_clone"`, `authenticationRestrictions of "app_clone" are [{"clientSource":["10.0.0.0/8"]}]`, `customData of "app_clone" is that of "app"`}},
-		"the second is made of a plain user": {"createUser", poor, &user{Name: "app_clone"}, bson.D{{Key: "createUser", Value: "app_clone"}, {Key: "pwd", Value: "p"},
-			{Key: "roles", Value: bson.A{}}, {Key: "customData", Value: marked(nil)}}, nil},
-		"the second loses what was taken from the first": {"updateUser", poor, &clone, bson.D{{Key: "updateUser", Value: "app_clone"}, {Key: "pwd", Value: "p"},
-			{Key: "roles", Value: bson.A{}}, {Key: "authenticationRestrictions", Value: bson.A{}}, {Key: "customData", Value: marked(nil)}},
-			[]string{`role "readWrite" on "shop" is revoked from "app_clone"`, `role "audit" on "admin" is revoked from "app_clone"`, `authenticationRestrictions of "app_clone" are []`, `customData of "app_clone" is that of "app"`}},
-		"the first gets what the second has, without the mark": {"updateUser", &clone, poor, bson.D{{Key: "updateUser", Value: "app"}, {Key: "pwd", Value: "p"},
-			{Key: "roles", Value: roles}, {Key: "authenticationRestrictions", Value: rich.Restrictions}, {Key: "customData", Value: bson.D{{Key: "team", Value: "b"}}}},
-			[]string{`role "readWrite" on "shop" is granted to "app"`, `role "audit" on "admin" is granted to "app"`, `authenticationRestrictions of "app" are [{"clientSource":["10.0.0.0/8"]}]`, `customData of "app" is that of "app_clone"`}},
-		"the first loses everything": {"updateUser", &user{Name: "app_clone", Data: marked(nil)}, rich, bson.D{{Key: "updateUser", Value: "app"}, {Key: "pwd", Value: "p"},
-			{Key: "roles", Value: bson.A{}}, {Key: "authenticationRestrictions", Value: bson.A{}}, {Key: "customData", Value: bson.D{}}},
-			[]string{`role "readWrite" on "shop" is revoked from "app"`, `role "audit" on "admin" is revoked from "app"`, `authenticationRestrictions of "app" are []`, `customData of "app" is that of "app_clone"`}},
+		"the second is created": {"createUser", rich, &user{Name: "app_clone"},
+			bson.D{{Key: "createUser", Value: "app_clone"}, {Key: "mechanisms", Value: []string{"SCRAM-SHA-256"}},
+				{Key: "pwd", Value: "p"},
+				{Key: "roles", Value: roles}, {Key: "authenticationRestrictions", Value: rich.Restrictions},
+				{Key: "customData", Value: marked(bson.D{{Key: "team", Value: "a"}})}},
+			[]string{`role "readWrite" on "shop" is granted to "app_clone"`,
+				`role "audit" on "admin" is granted to "app_clone"`,
+				`authenticationRestrictions of "app_clone" are [{"clientSource":["10.0.0.0/8"]}]`,
+				`customData of "app_clone" is copied from "app"`}},
+		"the second is created from a plain user": {"createUser", poor, &user{Name: "app_clone"},
+			bson.D{{Key: "createUser", Value: "app_clone"}, {Key: "pwd", Value: "p"},
+				{Key: "roles", Value: bson.A{}}, {Key: "customData", Value: marked(nil)}}, nil},
+		"the second loses what was taken from the first": {"updateUser", poor, &clone,
+			bson.D{{Key: "updateUser", Value: "app_clone"}, {Key: "pwd", Value: "p"},
+				{Key: "roles", Value: bson.A{}}, {Key: "authenticationRestrictions", Value: bson.A{}},
+				{Key: "customData", Value: marked(nil)}},
+			[]string{`role "readWrite" on "shop" is revoked from "app_clone"`,
+				`role "audit" on "admin" is revoked from "app_clone"`,
+				`authenticationRestrictions of "app_clone" are []`, `customData of "app_clone" is copied from "app"`}},
+		"the first gets what the second has, without the mark": {"updateUser", &clone, poor,
+			bson.D{{Key: "updateUser", Value: "app"}, {Key: "pwd", Value: "p"},
+				{Key: "roles", Value: roles}, {Key: "authenticationRestrictions", Value: rich.Restrictions},
+				{Key: "customData", Value: bson.D{{Key: "team", Value: "b"}}}},
+			[]string{`role "readWrite" on "shop" is granted to "app"`, `role "audit" on "admin" is granted to "app"`,
+				`authenticationRestrictions of "app" are [{"clientSource":["10.0.0.0/8"]}]`,
+				`customData of "app" is copied from "app_clone"`}},
+		"the first loses everything": {"updateUser", &user{Name: "app_clone", Data: marked(nil)}, rich,
+			bson.D{{Key: "updateUser", Value: "app"}, {Key: "pwd", Value: "p"},
+				{Key: "roles", Value: bson.A{}}, {Key: "authenticationRestrictions", Value: bson.A{}},
+				{Key: "customData", Value: bson.D{}}},
+			[]string{`role "readWrite" on "shop" is revoked from "app"`,
+				`role "audit" on "admin" is revoked from "app"`, `authenticationRestrictions of "app" are []`,
+				`customData of "app" is copied from "app_clone"`}},
 	} {
 		got, _ := bson.MarshalExtJSON(command(c.verb, c.current, c.other, "p"), false, false)
 		if want, _ := bson.MarshalExtJSON(c.want, false, false); !bytes.Equal(got, want) {
@@ -134,22 +165,27 @@ func TestCommandOfAPair(t *testing.T) {
 	}
 	twice := *rich
 	twice.Restrictions = bson.A{bson.A{}, bson.A{}}
-	enginetest.WantCause(t, twice.flatten(), engine.TargetFailed, "not known")
-	// A mark counts for the user that has it, and a user of that name only.
+	enginetest.WantCause(t, twice.flatten(), engine.TargetFailed, "unknown format")
+	// A mark counts only for the user that has it, and only for that first user's name.
 	if !clone.marked("app") || clone.marked("boss") || rich.marked("app_clone") {
 		t.Error("marks are not read as they are set")
 	}
 }
 
-// TestPowers are found in roles of roles, and in what an operator's own role may do,
-// as MongoDB's manual shows the answer to usersInfo.
+// TestPowers: powers are found in roles of roles and in custom roles. The answers have the format of usersInfo in
+// MongoDB's manual.
 func TestPowers(t *testing.T) {
 	for name, c := range map[string]struct{ answer, want string }{
-		"none":                      {`{"roles":[{"role":"readWrite","db":"shop"}],"inheritedRoles":[{"role":"readWrite","db":"shop"}],"inheritedPrivileges":[{"resource":{"db":"shop","collection":""},"actions":["find","insert","changeOwnPassword"]}]}`, ""},
-		"a role":                    {`{"roles":[{"role":"dbOwner","db":"shop"}]}`, `dbOwner on "shop"`},
-		"a role of a role":          {`{"roles":[{"role":"team","db":"admin"}],"inheritedRoles":[{"role":"team","db":"admin"},{"role":"root","db":"admin"}]}`, `root on "admin"`},
-		"an action of an own role":  {`{"roles":[{"role":"keepers","db":"admin"}],"inheritedPrivileges":[{"resource":{"db":"","collection":""},"actions":["viewUser","grantRole"]}]}`, `grantRole on ""`},
-		"an action on all there is": {`{"roles":[{"role":"all","db":"admin"}],"inheritedPrivileges":[{"resource":{"anyResource":true},"actions":["anyAction"]}]}`, "anyAction on everything"},
+		"none": {`{"roles":[{"role":"readWrite","db":"shop"}],"inheritedRoles":[{"role":"readWrite","db":"shop"}],
+			"inheritedPrivileges":[{"resource":{"db":"shop","collection":""},
+				"actions":["find","insert","changeOwnPassword"]}]}`, ""},
+		"a role": {`{"roles":[{"role":"dbOwner","db":"shop"}]}`, `dbOwner on "shop"`},
+		"a role of a role": {`{"roles":[{"role":"team","db":"admin"}],
+			"inheritedRoles":[{"role":"team","db":"admin"},{"role":"root","db":"admin"}]}`, `root on "admin"`},
+		"an action of a custom role": {`{"roles":[{"role":"keepers","db":"admin"}],"inheritedPrivileges":[
+			{"resource":{"db":"","collection":""},"actions":["viewUser","grantRole"]}]}`, `grantRole on ""`},
+		"an action on everything": {`{"roles":[{"role":"all","db":"admin"}],"inheritedPrivileges":[
+			{"resource":{"anyResource":true},"actions":["anyAction"]}]}`, "anyAction on everything"},
 	} {
 		var u user
 		if err := bson.UnmarshalExtJSON([]byte(c.answer), false, &u); err != nil {
@@ -162,7 +198,7 @@ func TestPowers(t *testing.T) {
 	}
 }
 
-// known replaces what the server tells of users: FerretDB gives them no roles.
+// known replaces what the server returns about users: FerretDB has no roles.
 type known struct {
 	target
 	users map[string]*user
@@ -170,8 +206,7 @@ type known struct {
 
 func (k known) Find(_ context.Context, name string) (*user, error) { return k.users[name], nil }
 
-// A superuser changes nobody with power over all databases, and acts on a name alone only for a user
-// without any.
+// A superuser changes nobody with power over all databases, and without proof nobody with any power.
 func TestAdministratorIsRefused(t *testing.T) {
 	e := New(engine.TLSPolicy{})
 	app, clone := []role{{"dbOwner", "shop"}}, []role{{"dbOwner", "shop"}}
@@ -183,20 +218,27 @@ func TestAdministratorIsRefused(t *testing.T) {
 		other       []role
 		wantRefusal string
 	}{
-		"a single user":                         {engine.SingleUser, true, app, nil, ""},
-		"a single user without power":           {engine.SingleUser, false, nil, nil, ""},
-		"a single user without proof":           {engine.SingleUser, false, app, nil, `"app" is an administrator: it has dbOwner on "shop"`},
-		"a single administrator":                {engine.SingleUser, true, root, nil, `"app" is an administrator: it has root on "admin"`},
-		"a single administrator without proof":  {engine.SingleUser, false, root, nil, `"app" is an administrator`},
-		"a pair":                                {engine.AlternatingUsers, false, app, clone, ""},
-		"a pair with an administrator":          {engine.AlternatingUsers, true, root, clone, `"app" is an administrator`},
-		"a second user who is an administrator": {engine.AlternatingUsers, true, app, root, `"app_clone" is an administrator`},
-		"a second user with more power":         {engine.AlternatingUsers, true, nil, clone, `more power than "app": dbOwner on "shop"`},
-		"an owner of the database of all users": {engine.AlternatingUsers, true, []role{{"dbOwner", "admin"}}, nil, `"app" is an administrator`},
+		"a single user":               {engine.SingleUser, true, app, nil, ""},
+		"a single user without power": {engine.SingleUser, false, nil, nil, ""},
+		"a single user without proof": {engine.SingleUser, false, app, nil,
+			`"app" is an administrator: it has dbOwner on "shop"`},
+		"a single administrator": {engine.SingleUser, true, root, nil,
+			`"app" is an administrator: it has root on "admin"`},
+		"a single administrator without proof": {engine.SingleUser, false, root, nil, `"app" is an administrator`},
+		"a pair":                               {engine.AlternatingUsers, false, app, clone, ""},
+		"a pair with an administrator": {engine.AlternatingUsers, true, root, clone,
+			`"app" is an administrator`},
+		"a second user who is an administrator": {engine.AlternatingUsers, true, app, root,
+			`"app_clone" is an administrator`},
+		"a second user with more power": {engine.AlternatingUsers, true, nil, clone,
+			`more power than "app": dbOwner on "shop"`},
+		"an owner of the database of all users": {engine.AlternatingUsers, true, []role{{"dbOwner", "admin"}}, nil,
+			`"app" is an administrator`},
 	} {
 		v := engine.StringValue(`{"host":"h","username":"app","password":"p"}`)
 		r := &engine.Request{Strategy: c.strategy, Current: v, Pending: v, Superuser: true}
-		change := pair.Change{Kind: e.Kind(), Request: r, Superuser: "admin", Current: "app", Pending: "app", Rehearsal: true}
+		change := pair.Change{Kind: e.Kind(), Request: r, Superuser: "admin", Current: "app",
+			Pending: "app", Rehearsal: true}
 		if c.strategy == engine.AlternatingUsers {
 			change.Pending = "app_clone"
 			r.Pending = v.With("username", change.Pending)
@@ -204,7 +246,8 @@ func TestAdministratorIsRefused(t *testing.T) {
 		if c.proved {
 			r.Proofs = []engine.Value{r.Current, r.Pending}
 		}
-		users := map[string]*user{"app": {Name: "app", Roles: c.current}, "app_clone": {Name: "app_clone", Roles: c.other, Data: bson.D{{Key: markField, Value: mark("app")}}}}
+		users := map[string]*user{"app": {Name: "app", Roles: c.current},
+			"app_clone": {Name: "app_clone", Roles: c.other, Data: bson.D{{Key: markField, Value: mark("app")}}}}
 		err := pair.Apply(t.Context(), known{target{&session{}, change.Kind, r, login{}}, users}, change)
 		if c.wantRefusal != "" {
 			enginetest.WantCause(t, err, engine.TakeoverRefused, c.wantRefusal)
@@ -242,19 +285,23 @@ func TestChangesAreReported(t *testing.T) {
 	}
 }
 
-// TestPrivileges are as MongoDB's manual shows the answer to connectionStatus.
+// TestPrivileges: the answers have the format of connectionStatus in MongoDB's manual.
 func TestPrivileges(t *testing.T) {
 	for name, c := range map[string]struct {
 		rights string
 		may    bool
 	}{
-		"nothing is told":           {`[]`, true},
-		"read only":                 {`[{"resource":{"db":"shop","collection":""},"actions":["find"]}]`, false},
-		"the action":                {`[{"resource":{"db":"shop","collection":""},"actions":["find","changeOwnPassword"]}]`, true},
-		"userAdmin":                 {`[{"resource":{"db":"shop","collection":""},"actions":["changePassword"]}]`, true},
-		"userAdminAnyDatabase":      {`[{"resource":{"db":"","collection":""},"actions":["changePassword"]}]`, true},
-		"of another database":       {`[{"resource":{"db":"other","collection":""},"actions":["changeOwnPassword"]}]`, false},
-		"of a collection":           {`[{"resource":{"db":"shop","collection":"c"},"actions":["changeOwnPassword"]}]`, false},
+		"nothing is revealed": {`[]`, true},
+		"read only":           {`[{"resource":{"db":"shop","collection":""},"actions":["find"]}]`, false},
+		"the action": {
+			`[{"resource":{"db":"shop","collection":""},"actions":["find","changeOwnPassword"]}]`, true},
+		"userAdmin": {`[{"resource":{"db":"shop","collection":""},"actions":["changePassword"]}]`,
+			true},
+		"userAdminAnyDatabase": {`[{"resource":{"db":"","collection":""},"actions":["changePassword"]}]`, true},
+		"of another database": {`[{"resource":{"db":"other","collection":""},"actions":["changeOwnPassword"]}]`,
+			false},
+		"of a collection": {`[{"resource":{"db":"shop","collection":"c"},"actions":["changeOwnPassword"]}]`,
+			false},
 		"of the cluster":            {`[{"resource":{"cluster":true},"actions":["changeOwnPassword"]}]`, false},
 		"anyAction on anything":     {`[{"resource":{"anyResource":true},"actions":["anyAction"]}]`, true},
 		"the action by anyResource": {`[{"resource":{"anyResource":true},"actions":["changeOwnPassword"]}]`, true},
@@ -276,10 +323,11 @@ func TestPrivileges(t *testing.T) {
 	}
 }
 
-func TestEveryFaultOfTheFormIsTold(t *testing.T) {
+func TestEveryFaultOfTheFormatIsReported(t *testing.T) {
 	e := New(engine.TLSPolicy{})
 	for value, words := range map[string][]string{
-		`{"port":"x","username":"","password":""}`:                                     {"host is missing", "username is missing", "password is missing", "port is not a number"},
+		`{"port":"x","username":"","password":""}`: {
+			"host is missing", "username is missing", "password is missing", "port is not a number"},
 		`{"host":"a,b","username":"u","password":"p"}`:                                 {"not one host"},
 		`{"host":"mongodb://h","username":"u","password":"p"}`:                         {"not one host"},
 		`{"host":"h","username":"u","password":"p","dbname":"$external"}`:              {"$external"},
@@ -292,8 +340,8 @@ func TestEveryFaultOfTheFormIsTold(t *testing.T) {
 	}
 }
 
-// Whoever can write a domain's SRV records cannot send a login to another domain.
-func TestHostsThatDNSLists(t *testing.T) {
+// SRV records cannot lead a login to another domain.
+func TestHostsListedByDNS(t *testing.T) {
 	for _, c := range []struct {
 		host   string
 		listed []string
@@ -311,7 +359,8 @@ func TestHostsThatDNSLists(t *testing.T) {
 			records = append(records, &net.SRV{Target: name, Port: 27018})
 		}
 		got, err := login{Target: engine.Target{Host: c.host, User: "app"}}.listed(records)
-		if (err == nil) != c.want || c.want && (len(got) != len(c.listed) || got[0].Address() != strings.TrimSuffix(c.listed[0], ".")+":27018" || got[0].User != "app") {
+		if (err == nil) != c.want || c.want && (len(got) != len(c.listed) ||
+			got[0].Address() != strings.TrimSuffix(c.listed[0], ".")+":27018" || got[0].User != "app") {
 			t.Errorf("%s lists %q: %v, %v", c.host, c.listed, got, err)
 		}
 	}
@@ -323,7 +372,7 @@ func TestServerWithoutTLS(t *testing.T) {
 	v := f.value("admin", f.User, f.Password)
 	begin := time.Now()
 	if err := f.engine.Verify(enginetest.Within(t), r, v); err == nil {
-		t.Error("a server without TLS is spoken to")
+		t.Error("a server without TLS is accepted")
 	}
 	if d := time.Since(begin); d > 5*time.Second {
 		t.Errorf("the failure took %s", d)
@@ -336,13 +385,13 @@ func TestServerWithoutTLS(t *testing.T) {
 		t.Error(err)
 	}
 	if err := lenient.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("true"))); err == nil {
-		t.Error(`"ssl": true is spoken to in plain text`)
+		t.Error(`"ssl": true permits plain text`)
 	}
 }
 
-// A connection that breaks under the TLS greeting is no answer of the server's, so
-// that nothing of the login goes over in the clear.
-func TestABrokenConnectionIsNoAnswer(t *testing.T) {
+// A connection that breaks during the TLS handshake is not an answer of the server, so nothing of the login is sent
+// in plain text.
+func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	user := f.user("admin")
 	p := testserver.Proxy(t, f.Addr())
@@ -355,13 +404,14 @@ func TestABrokenConnectionIsNoAnswer(t *testing.T) {
 		var broken, plain atomic.Int32
 		p.Filter(func(c testserver.Chunk) bool {
 			switch {
-			case c.FromServer || c.Bytes[0] == 0x17: // what is encrypted
-			case c.Bytes[0] == 0x16: // a greeting, or what follows it
+			case c.FromServer || c.Bytes[0] == 0x17: // encrypted data
+			case c.Bytes[0] == 0x16: // a handshake message
 				return !all && broken.Add(1) > 1 || all && broken.Add(1) == 0
 			case c.Bytes[0] != 0x14:
 				plain.Add(1)
-				if bytes.Contains(c.Bytes, []byte(user)) || bytes.Contains(c.Bytes, []byte("sasl")) || !bytes.Contains(c.Bytes, []byte("hello")) {
-					t.Errorf("%s: %q goes over in the clear", name, c.Bytes)
+				if bytes.Contains(c.Bytes, []byte(user)) || bytes.Contains(c.Bytes, []byte("sasl")) ||
+					!bytes.Contains(c.Bytes, []byte("hello")) {
+					t.Errorf("%s: %q is sent in plain text", name, c.Bytes)
 				}
 			}
 			return true
@@ -370,15 +420,15 @@ func TestABrokenConnectionIsNoAnswer(t *testing.T) {
 		if all {
 			enginetest.WantCause(t, err, engine.Unreachable, "")
 		} else if err != nil || plain.Load() != 0 {
-			t.Errorf("%s: %v, %d messages in the clear", name, err, plain.Load())
+			t.Errorf("%s: %v, %d messages in plain text", name, err, plain.Load())
 		}
 		if broken.Load() < 2 {
-			t.Errorf("%s: only %d greetings", name, broken.Load())
+			t.Errorf("%s: only %d handshakes", name, broken.Load())
 		}
 	}
 }
 
-func TestFailuresAreToldAtOnce(t *testing.T) {
+func TestFailuresAreReportedPromptly(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	r := f.bySuperuser("admin", "", "", "")
 	v := f.value("admin", f.User, f.Password)
@@ -408,10 +458,11 @@ func TestFailuresAreToldAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	g := testserver.FerretDB(t, testserver.FerretDBOptions{CA: f.CA, Cert: cert})
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", g.User, g.Password).WithJSON("port", []byte(strconv.Itoa(g.Port)))), engine.TLSFailed, "another name")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value("admin", g.User, g.Password).
+		WithJSON("port", []byte(strconv.Itoa(g.Port)))), engine.TLSFailed, "another name")
 }
 
-func TestHungServerIsGivenUpInTime(t *testing.T) {
+func TestHungServerIsAbandonedInTime(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	proxy := testserver.Proxy(t, f.Addr())
 	end := make(chan struct{})
@@ -436,7 +487,7 @@ func TestHungServerIsGivenUpInTime(t *testing.T) {
 	}
 }
 
-// Names and passwords are values of the protocol and never part of a text.
+// Names and passwords are values in the protocol, never part of a command's text.
 func FuzzNamesAndPasswords(f *testing.F) {
 	for _, s := range []string{"a'b", `a"b\c`, "$where", "a.b", "ü€", "{}", "a b", "=,", "%41"} {
 		f.Add(s)
@@ -445,15 +496,16 @@ func FuzzNamesAndPasswords(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		name := testserver.Unique("f-") + s
 		if strings.ContainsRune(s, 0) || len(s) > 60 || strings.ToValidUTF8(s, "") != s {
-			return // it is in no secret
+			return // a secret cannot hold it
 		}
-		created := fix.command(enginetest.Within(t), "fuzz", bson.D{{Key: "createUser", Value: name}, {Key: "pwd", Value: "first"}, {Key: "roles", Value: bson.A{}}})
+		created := fix.command(enginetest.Within(t), "fuzz",
+			bson.D{{Key: "createUser", Value: name}, {Key: "pwd", Value: "first"}, {Key: "roles", Value: bson.A{}}})
 		if ok, err := fix.open(enginetest.Within(t), "fuzz", name, "first"); created != nil || err != nil || !ok {
-			return // a server or a client that takes no such name
+			return // the server or the client does not accept the name
 		}
 		password := "second" + strings.Map(func(c rune) rune {
 			if c > 126 || c < 32 {
-				return -1 // SASLprep has its own opinion of these
+				return -1 // SASLprep changes these
 			}
 			return c
 		}, s)

@@ -14,9 +14,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// TestNeedsSatisfyTheEngine: the role that is printed has what the engine looks for
-// among the login's privileges, and without any of these the engine says that it is
-// missing. FerretDB has no roles, so that no server judges the rest here.
+// TestNeedsSatisfyTheEngine: the printed role has every privilege that the engine checks, and the engine reports each
+// one that is missing. FerretDB has no roles, so no server checks the rest here.
 func TestNeedsSatisfyTheEngine(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{})
 	app := f.user("shop")
@@ -28,9 +27,11 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 		asked   []string // of these, what the engine asks for
 		all     []string // on all databases
 	}{
-		"itself":      {self, []string{"changeOwnPassword"}, []string{"changeOwnPassword"}, nil},
-		"superuser":   {f.bySuperuser("shop", app, "first-"+app, "next"), []string{"viewUser", "changePassword"}, []string{"changePassword"}, nil},
-		"alternating": {f.toOther("shop", app, app+"_clone"), []string{"viewUser", "createUser", "changePassword", "changeCustomData"}, []string{"createUser", "changePassword"}, []string{"revokeRole"}},
+		"itself": {self, []string{"changeOwnPassword"}, []string{"changeOwnPassword"}, nil},
+		"superuser": {f.bySuperuser("shop", app, "first-"+app, "next"), []string{"viewUser", "changePassword"},
+			[]string{"changePassword"}, nil},
+		"alternating": {f.toOther("shop", app, app+"_clone"), []string{"viewUser", "createUser", "changePassword",
+			"changeCustomData"}, []string{"createUser", "changePassword"}, []string{"revokeRole"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var n engine.Needs
@@ -38,7 +39,8 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 				t.Fatal(err)
 			}
 			login, _ := parse(c.request.Login)
-			if len(n.Grants) != 2 || !strings.HasSuffix(n.Grants[1], `.grantRolesToUser("`+login.User+`", [{"role":"rotator-`+login.User+`","db":"admin"}]);`) {
+			if len(n.Grants) != 2 || !strings.HasSuffix(n.Grants[1],
+				`.grantRolesToUser("`+login.User+`", [{"role":"rotator-`+login.User+`","db":"admin"}]);`) {
 				t.Fatalf("%q", n.Grants)
 			}
 			text := strings.TrimSuffix(strings.TrimPrefix(n.Grants[0], `db.getSiblingDB("admin").createRole(`), ");")
@@ -61,7 +63,8 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 					t.Fatal(err)
 				}
 				for i := range doc.Privileges {
-					doc.Privileges[i].Actions = slices.DeleteFunc(doc.Privileges[i].Actions, func(a string) bool { return a == missing })
+					doc.Privileges[i].Actions = slices.DeleteFunc(doc.Privileges[i].Actions,
+						func(a string) bool { return a == missing })
 				}
 				s := &session{login: login, rights: doc.Privileges}
 				err := s.needs("shop", c.asked...)
@@ -75,7 +78,8 @@ func TestNeedsSatisfyTheEngine(t *testing.T) {
 		})
 	}
 	n := engine.Needs{}
-	if err := f.engine.Needs(t.Context(), &engine.Request{Current: engine.StringValue(`{"engine":"documentdb"}`)}, &n); err != nil || n.Grants != nil || !strings.Contains(n.Note, "not tried") {
+	if err := f.engine.Needs(t.Context(), &engine.Request{Current: engine.StringValue(`{"engine":"documentdb"}`)},
+		&n); err != nil || n.Grants != nil || !strings.Contains(n.Note, "not tested") {
 		t.Errorf("DocumentDB: %v, %+v", err, n)
 	}
 }

@@ -21,8 +21,8 @@ type target struct {
 	pending login
 }
 
-// The mark in customData tells a second user from a stranger of that name. A user may have the right to change its
-// own customData, so that a mark counts only for the user that carries it: nobody can say of another that it is his.
+// The mark in customData distinguishes a second user from a stranger with that name. A user may have the right to
+// change its own customData, so a mark counts only for the user that has it: nobody can mark another user.
 const markField = "rotator"
 
 func mark(first string) string { return fmt.Sprintf("second user of %q", first) }
@@ -31,7 +31,7 @@ func (u *user) marked(first string) bool {
 	return slices.Contains(u.Data, bson.E{Key: markField, Value: mark(first)})
 }
 
-// Find also reads what the user's roles give it.
+// Find also reads what the user's roles grant.
 func (t target) Find(_ context.Context, name string) (*user, error) {
 	u, err := t.find(t.pending.Database, name, restrictions)
 	if err != nil || u == nil {
@@ -47,8 +47,8 @@ func (t target) Find(_ context.Context, name string) (*user, error) {
 	return u, err
 }
 
-// Administrator returns a power over all databases, or over admin, which leads to the others. Where the superuser
-// acts on a single user's name alone, any power counts.
+// Administrator returns a power over all databases, or over admin, which leads to the others. If nothing but its name
+// proves a single user, any power counts.
 // Source: https://www.mongodb.com/docs/manual/reference/built-in-roles/#superuser-roles
 func (t target) Administrator(_ context.Context, u *user) (string, error) {
 	proved := t.request.Strategy == engine.AlternatingUsers || pair.ProvedCurrent(t.kind, t.request)
@@ -86,7 +86,7 @@ func (t target) Rehearse(_ context.Context, current, _ *user) error {
 	return t.needs(t.pending.Database, "createUser", "changePassword")
 }
 
-// Create makes the user complete, so it never has the pending password without its rights.
+// Create creates the user with all its rights, so it never has the pending password without them.
 func (t target) Create(_ context.Context, current *user, name string) (*user, error) {
 	other := &user{Name: name}
 	return other, t.put("createUser", current, other)

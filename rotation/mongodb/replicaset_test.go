@@ -55,7 +55,7 @@ func (m message) with(d bson.D) []byte {
 	return all
 }
 
-// front is a proxy before FerretDB that changes what is sent.
+// front is a proxy in front of FerretDB that changes messages.
 type front struct {
 	port int
 
@@ -63,8 +63,8 @@ type front struct {
 	commands []bson.D
 }
 
-// newFront starts a front that gives each answer with a hello to hello, and answers commands itself
-// where answer returns a document.
+// newFront starts a front that passes each answer to a hello through hello, and answers a command itself if answer
+// returns a document.
 func newFront(t *testing.T, f *fixture, hello func(bson.D) bson.D, answer func(bson.D) bson.D) *front {
 	p := &front{}
 	p.port = testserver.Hostile(t, nil, func(client net.Conn) {
@@ -138,8 +138,8 @@ func at(r *engine.Request, port int) *engine.Request {
 	return r
 }
 
-// member returns a hello of a replica set that knows its members by names of its own, as behind a load
-// balancer, a PrivateLink endpoint or a tunnel. Its other member is at the given address.
+// member returns the hello of a replica set whose members have internal names, as behind a load balancer, a
+// PrivateLink endpoint or a tunnel. Its other member is at the given address.
 func member(primary bool, other string) func(bson.D) bson.D {
 	return func(d bson.D) bson.D {
 		first := "mongo-0.internal.invalid:27017"
@@ -147,14 +147,17 @@ func member(primary bool, other string) func(bson.D) bson.D {
 		if !primary {
 			named = other
 		}
-		return set(d, bson.E{Key: "ismaster", Value: primary}, bson.E{Key: "isWritablePrimary", Value: primary}, bson.E{Key: "secondary", Value: !primary},
-			bson.E{Key: "setName", Value: "rs0"}, bson.E{Key: "setVersion", Value: 1}, bson.E{Key: "electionId", Value: bson.NewObjectID()},
-			bson.E{Key: "hosts", Value: bson.A{first, other}}, bson.E{Key: "me", Value: first}, bson.E{Key: "primary", Value: named})
+		return set(d, bson.E{Key: "ismaster", Value: primary}, bson.E{Key: "isWritablePrimary", Value: primary},
+			bson.E{Key: "secondary", Value: !primary},
+			bson.E{Key: "setName", Value: "rs0"}, bson.E{Key: "setVersion", Value: 1},
+			bson.E{Key: "electionId", Value: bson.NewObjectID()},
+			bson.E{Key: "hosts", Value: bson.A{first, other}}, bson.E{Key: "me", Value: first},
+			bson.E{Key: "primary", Value: named})
 	}
 }
 
-// A replica set is used at the host that the secret names, whatever names it has for its members, and a
-// credential goes to no member that it names.
+// A replica set is used at the host that the secret names, whatever it calls its members, and no credential goes to a
+// member that it names.
 func TestReplicaSetByOtherNames(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{NoTLS: true})
 	var contacted sync.Map
@@ -172,7 +175,8 @@ func TestReplicaSetByOtherNames(t *testing.T) {
 	name := f.user("shop")
 	t.Run("primary", func(t *testing.T) {
 		p := newFront(t, f, member(true, elsewhere), nothing)
-		for _, r := range []*engine.Request{f.bySuperuser("shop", name, "first-"+name, "first-"+name), f.toOther("shop", name, name+"_clone")} {
+		for _, r := range []*engine.Request{f.bySuperuser("shop", name, "first-"+name, "first-"+name),
+			f.toOther("shop", name, name+"_clone")} {
 			r = at(r, p.port)
 			for _, do := range []func(context.Context) error{
 				func(ctx context.Context) error { return f.engine.DryRun(ctx, r) },
@@ -184,7 +188,7 @@ func TestReplicaSetByOtherNames(t *testing.T) {
 				}
 			}
 		}
-		// What a frozen function has sent ends at the server in time.
+		// A command from a frozen function ends on the server in time.
 		for _, c := range p.commands {
 			if c[0].Key == "updateUser" && field(c, "maxTimeMS") == nil {
 				t.Errorf("%s has no maxTimeMS", c[0].Key)
@@ -209,7 +213,8 @@ func TestReplicaSetByOtherNames(t *testing.T) {
 		t.Error("a member that only the server names was contacted")
 	}
 	t.Run("of several, the primary", func(t *testing.T) {
-		secondary, primary := newFront(t, f, member(false, elsewhere), nothing), newFront(t, f, member(true, elsewhere), nothing)
+		secondary, primary := newFront(t, f, member(false, elsewhere), nothing),
+			newFront(t, f, member(true, elsewhere), nothing)
 		l, err := parse(at(f.bySuperuser("shop", name, "first-"+name, ""), primary.port).Current)
 		if err != nil {
 			t.Fatal(err)
@@ -232,8 +237,8 @@ func TestReplicaSetByOtherNames(t *testing.T) {
 	})
 }
 
-// Two functions that create the second user concurrently end as one: the slower one finds the user, and
-// the mark that FerretDB cannot keep.
+// Two functions that create the second user concurrently have one outcome: the slower one finds the user, and the
+// mark that FerretDB cannot store.
 func TestUserThatIsCreatedConcurrently(t *testing.T) {
 	f := newFixture(t, testserver.FerretDBOptions{NoTLS: true})
 	ok := bson.E{Key: "ok", Value: 1.0}
@@ -247,7 +252,8 @@ func TestUserThatIsCreatedConcurrently(t *testing.T) {
 				switch {
 				case field(command, "createUser") != nil:
 					created = true
-					return bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: userExists}, {Key: "errmsg", Value: "User already exists"}}
+					return bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: userExists},
+						{Key: "errmsg", Value: "User already exists"}}
 				case field(command, "updateUser") != nil:
 					return bson.D{ok}
 				case field(info, "user") != clone || !created:

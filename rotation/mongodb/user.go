@@ -13,7 +13,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// user is what the server knows of a user.
+// user is a user in the format of usersInfo.
 // Source: https://www.mongodb.com/docs/manual/reference/command/usersInfo/
 type user struct {
 	Name         string   `bson:"user"`
@@ -21,7 +21,7 @@ type user struct {
 	Data         bson.D   `bson:"customData"`
 	Mechanisms   []string `bson:"mechanisms"`
 	Restrictions bson.A   `bson:"authenticationRestrictions"`
-	// The rest is what its roles give it, where the server tells that.
+	// The rest is what its roles grant, if the server reveals it.
 	AllRoles   []role      `bson:"inheritedRoles"`
 	Privileges []privilege `bson:"inheritedPrivileges"`
 }
@@ -31,7 +31,7 @@ type role struct {
 	Database string `bson:"db"`
 }
 
-// find returns a user, or nil where there is none. A server that does not know the option is asked without it.
+// find returns a user, or nil if there is none. It leaves out an option that the server does not know.
 func (s *session) find(database, name, option string) (*user, error) {
 	command := bson.D{{Key: "usersInfo", Value: bson.D{{Key: "user", Value: name}, {Key: "db", Value: database}}}}
 	var answer struct {
@@ -47,25 +47,21 @@ func (s *session) find(database, name, option string) (*user, error) {
 	return &answer.Users[0], nil
 }
 
-// unsupported reports whether the server does not know a part of a command.
 func unsupported(err error) bool {
 	c := code(err)
 	return c == notImplemented || c == notSupported
 }
 
-// setPassword is not repeated by the driver, and may be repeated by the core.
 func (s *session) setPassword(l login) error {
 	return s.run(l.Database, bson.D{{Key: "updateUser", Value: l.User}, {Key: "pwd", Value: l.Password}}, nil)
 }
 
-// powers are the roles and the actions by which a user can give itself any other. Roles of the operator's own can
-// have both.
+// powers are the roles and actions with which a user can grant itself any other. Custom roles can contain both.
 // Source: https://www.mongodb.com/docs/manual/reference/built-in-roles/
 // and https://www.mongodb.com/docs/manual/reference/privilege-actions/
 var powers = []string{"root", "__system", "userAdmin", "userAdminAnyDatabase", "dbOwner", "restore",
 	"anyAction", "internal", "grantRole", "changePassword"}
 
-// powers returns those of the powers that a user has, with where it has them.
 func (u *user) powers() map[string]bool {
 	all := map[string]bool{}
 	add := func(name, where string) {
@@ -88,12 +84,12 @@ func (u *user) powers() map[string]bool {
 	return all
 }
 
-// put creates or changes the other user.
 func (t target) put(verb string, current, other *user) error {
 	command := command(verb, current, other, t.pending.Password)
 	err := t.run(t.pending.Database, command, nil)
-	if last := len(command) - 1; unsupported(err) && command[last].Key == dataField && len(current.Data)+len(other.Data) == 0 {
-		// Without a mark the secret's own versions are the proof.
+	if last := len(command) - 1; unsupported(err) && command[last].Key == dataField &&
+		len(current.Data)+len(other.Data) == 0 {
+		// Without a mark, the secret's versions are the proof.
 		err = t.run(t.pending.Database, command[:last], nil)
 	}
 	return err
@@ -104,15 +100,17 @@ const (
 	restrictions = "showAuthenticationRestrictions"
 )
 
-// command is what put sends. It leaves out what neither user has, as not every server knows it; customData is last.
+// command returns put's command, without what neither user has and not every server supports; customData is last.
 func command(verb string, current, other *user, password string) bson.D {
 	command := bson.D{{Key: verb, Value: other.Name}}
 	if verb == "createUser" && len(current.Mechanisms) > 0 {
 		command = append(command, bson.E{Key: "mechanisms", Value: current.Mechanisms})
 	}
-	command = append(command, bson.E{Key: "pwd", Value: password}, bson.E{Key: "roles", Value: append([]role{}, current.Roles...)})
+	command = append(command, bson.E{Key: "pwd", Value: password},
+		bson.E{Key: "roles", Value: append([]role{}, current.Roles...)})
 	if len(current.Restrictions)+len(other.Restrictions) > 0 {
-		command = append(command, bson.E{Key: "authenticationRestrictions", Value: append(bson.A{}, current.Restrictions...)})
+		command = append(command, bson.E{Key: "authenticationRestrictions",
+			Value: append(bson.A{}, current.Restrictions...)})
 	}
 	if data := data(current, other); len(data) > 0 || len(other.Data) > 0 {
 		command = append(command, bson.E{Key: dataField, Value: data})
@@ -120,7 +118,7 @@ func command(verb string, current, other *user, password string) bson.D {
 	return command
 }
 
-// data returns the other user's customData: the current one's, and the mark where the other is the second.
+// data returns the other user's customData: the current user's, and the mark if the other is the second user.
 func data(current, other *user) bson.D {
 	data := unmarked(current.Data)
 	if other.Name == current.Name+cloneSuffix {
@@ -133,7 +131,7 @@ func unmarked(data bson.D) bson.D {
 	return slices.DeleteFunc(append(bson.D{}, data...), func(e bson.E) bool { return e.Key == markField })
 }
 
-// changes describes what makes other equal to current. The values in customData can be secret.
+// changes describes how other becomes equal to current, without the values in customData, which can be secret.
 func changes(current, other *user) []string {
 	var out []string
 	for _, d := range []struct {
@@ -146,16 +144,17 @@ func changes(current, other *user) []string {
 			}
 		}
 	}
-	if want := append(bson.A{}, current.Restrictions...); !reflect.DeepEqual(append(bson.A{}, other.Restrictions...), want) {
+	want := append(bson.A{}, current.Restrictions...)
+	if !reflect.DeepEqual(append(bson.A{}, other.Restrictions...), want) {
 		out = append(out, fmt.Sprintf("authenticationRestrictions of %q are %v", other.Name, want))
 	}
 	if !reflect.DeepEqual(unmarked(current.Data), unmarked(other.Data)) {
-		out = append(out, fmt.Sprintf("customData of %q is that of %q", other.Name, current.Name))
+		out = append(out, fmt.Sprintf("customData of %q is copied from %q", other.Name, current.Name))
 	}
 	return out
 }
 
-// flatten writes the restrictions as a command takes them. Servers show them so, or as a list within a list.
+// flatten puts the restrictions into the format of commands. Some servers return them as a list within a list.
 func (u *user) flatten() error {
 	nested := func(x any) bool { _, ok := x.(bson.A); return ok }
 	switch {
@@ -163,24 +162,25 @@ func (u *user) flatten() error {
 	case len(u.Restrictions) == 1:
 		u.Restrictions = u.Restrictions[0].(bson.A)
 	default:
-		return engine.Errorf(engine.TargetFailed, "rotate the user by the strategy single", "the user's authenticationRestrictions have a form that is not known")
+		return engine.Errorf(engine.TargetFailed, "use the strategy single",
+			"the user's authenticationRestrictions have an unknown format")
 	}
 	return nil
 }
 
-// allowed is a privilege as createRole takes it.
 type allowed struct {
 	Resource map[string]string `json:"resource"`
 	Actions  []string          `json:"actions"`
 }
 
-// Needs says which role the login needs, as statements of mongosh: a separate one, as the built-in userAdmin could give
-// itself all others. The roles that a superuser has to hand on are read from the server, as the user.
+// Needs returns the role that the login needs, as mongosh statements: a custom role, because the built-in userAdmin
+// could grant itself any other. The current user reads the roles that a superuser must grant.
 // Source: https://www.mongodb.com/docs/manual/reference/command/updateUser/#required-access
 // and https://www.mongodb.com/docs/manual/reference/command/createUser/#required-access
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	if engine, _ := r.Current.Text("engine"); engine == "documentdb" {
-		n.Note = "DocumentDB's roles were not tried: its primary user may do all that is needed, and a user may change its own password where DocumentDB lets it"
+		n.Note = "not tested with DocumentDB: its primary user has all that is needed; whether a user may change its " +
+			"own password depends on DocumentDB"
 		return nil
 	}
 	login, err := parse(r.Login)
@@ -208,7 +208,8 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		defer s.close()
 		current, err := s.find(s.login.Database, s.login.User, restrictions)
 		if err == nil && current == nil {
-			err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name or dbname", "there is no user %q in the database %q", s.login.User, s.login.Database)
+			err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name or dbname",
+				"there is no user %q in the database %q", s.login.User, s.login.Database)
 		}
 		if err != nil {
 			return err
@@ -226,21 +227,22 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		for _, database := range slices.Compact(from) {
 			add(database, "grantRole")
 		}
-		// The roles of a user that is there are replaced, which asks for this on all.
+		// Replacing the roles of an existing user requires revokeRole on every database.
 		add("", "revokeRole")
 	}
-	// In admin a role can be about any database.
+	// A role in admin can have privileges on any database.
 	name := "rotator-" + login.User
 	n.Login = login.User
 	n.Grants = []string{
-		fmt.Sprintf(`db.getSiblingDB("admin").createRole({"role":%s,"privileges":%s,"roles":[]});`, text(name), text(privileges)),
-		fmt.Sprintf(`db.getSiblingDB(%s).grantRolesToUser(%s, [{"role":%s,"db":"admin"}]);`, text(login.Database), text(login.User), text(name)),
+		fmt.Sprintf(`db.getSiblingDB("admin").createRole({"role":%s,"privileges":%s,"roles":[]});`,
+			text(name), text(privileges)),
+		fmt.Sprintf(`db.getSiblingDB(%s).grantRolesToUser(%s, [{"role":%s,"db":"admin"}]);`,
+			text(login.Database), text(login.User), text(name)),
 	}
 	return nil
 }
 
-// text writes a value of JavaScript.
 func text(v any) string {
-	b, _ := json.Marshal(v) // of texts this cannot fail
+	b, _ := json.Marshal(v) // cannot fail for strings
 	return string(b)
 }

@@ -194,7 +194,7 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 
 // A connection that breaks under the TLS greeting is no answer of the listener's,
 // so that nothing of the login goes over in the clear.
-func TestABrokenConnectionIsNoAnswer(t *testing.T) {
+func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
 	config, policy := serverTLS(t)
 	policy.AllowPlaintext = true
 	secure := newListener(t, config)

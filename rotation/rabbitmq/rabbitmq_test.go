@@ -156,7 +156,7 @@ func TestSuperuserChangesNoAdministrator(t *testing.T) {
 	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app, app+"_clone")), engine.TakeoverRefused, "is an administrator")
 }
 
-func TestStrangerOfTheOtherNameIsNotTakenOver(t *testing.T) {
+func TestStrangerWithTheOtherNameIsNotTakenOver(t *testing.T) {
 	f := newFixture(t)
 	app := f.user("")
 	f.must("PUT", "/api/users/"+app+"_clone", map[string]string{"password": "the-stranger's", "tags": "management"})
@@ -387,7 +387,7 @@ func TestTagThatWouldBecomeTwoIsRefused(t *testing.T) {
 	}
 }
 
-func TestEveryFaultOfTheFormIsTold(t *testing.T) {
+func TestEveryFaultOfTheFormatIsReported(t *testing.T) {
 	e := New(engine.TLSPolicy{})
 	for value, words := range map[string][]string{
 		`{"managementPort":"x","password":""}`:                                      {"host is missing", "username is missing", "password is missing", "port is not a number"},
@@ -458,7 +458,7 @@ func TestCertificateThatIsNotTheServers(t *testing.T) {
 	enginetest.WantCause(t, New(engine.TLSPolicy{AllowPlaintext: true}).Verify(enginetest.Within(t), f.bySuperuser("", "", ""), f.value(f.User, f.Password)), engine.TLSFailed, "CA")
 }
 
-func TestHungServerIsGivenUpInTime(t *testing.T) {
+func TestHungServerIsAbandonedInTime(t *testing.T) {
 	f := newFixture(t)
 	v := f.value(f.User, f.Password).WithJSON("managementPort", []byte(strconv.Itoa(testserver.Blackhole(t))))
 	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
