@@ -13,7 +13,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// harness makes a user for each rotation of the suite.
+// harness creates a user for each rotation of the suite.
 type harness struct {
 	*fixture
 	mode string // itself, superuser or alternating
@@ -58,7 +58,8 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 }
 
 func login(host string, port int, user, password string) engine.Value {
-	return engine.StringValue(fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"managementPort":%d,"username":%q,"password":%q}`, host, port, user, password))
+	return engine.StringValue(fmt.Sprintf(
+		`{"engine":"rabbitmq","host":%q,"managementPort":%d,"username":%q,"password":%q}`, host, port, user, password))
 }
 
 func (h *harness) Open(ctx context.Context, v engine.Value) error {
@@ -73,7 +74,7 @@ func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	switch why.Reason {
 	case "Not management user":
 		return nil
-	case "Login failed", "Not_Authorized": // before version 4, and since
+	case "Login failed", "Not_Authorized": // before and since version 4
 		return engine.LoginRefused
 	}
 	return fmt.Errorf("status %d: %s", status, answer)
@@ -91,7 +92,7 @@ func (h *harness) Restore(ctx context.Context, v engine.Value) error {
 
 func (h *harness) Logs() (string, error) { return h.fixture.Logs() }
 
-// Work passes a message through a queue that either user has declared.
+// Work passes a message through a queue that either user declared.
 func (h *harness) Work(_ context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
@@ -114,7 +115,7 @@ func (h *harness) Administrators(_ context.Context, v engine.Value) ([]enginetes
 	}}}, nil
 }
 
-// Acts are those of a login with every right on the virtual host and every tag but administrator.
+// Acts returns what a login with every right on the virtual host, and every tag but administrator, can do.
 func (h *harness) Acts(ctx context.Context, v engine.Value) ([]enginetest.Act, error) {
 	current, _ := v.Text("username")
 	name := h.user("monitoring,policymaker")
@@ -138,7 +139,8 @@ func (h *harness) Acts(ctx context.Context, v engine.Value) ([]enginetest.Act, e
 			Do: func(context.Context) (func(), error) {
 				p := path("policies", "/", name)
 				return func() { h.must("DELETE", p, nil) },
-					may("PUT", p, `{"pattern":"^app-of-`+current+`","definition":{"expires":1,"max-length":0},"apply-to":"queues"}`)
+					may("PUT", p, `{"pattern":"^app-of-`+current+
+						`","definition":{"expires":1,"max-length":0},"apply-to":"queues"}`)
 			},
 		},
 		{

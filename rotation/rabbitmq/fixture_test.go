@@ -72,7 +72,8 @@ func (f *fixture) request(ctx context.Context, user, password, method, path stri
 	return resp.StatusCode, answer, err
 }
 
-// front is a proxy before the server, and an engine that trusts it. It answers 503 where fail says so.
+// front starts a proxy in front of the server and returns an engine that trusts it. The proxy answers 503 if fail
+// returns true.
 func (f *fixture) front(r *engine.Request, fail func(*http.Request) bool) *Engine {
 	back, err := url.Parse(f.URL())
 	if err != nil {
@@ -92,8 +93,10 @@ func (f *fixture) front(r *engine.Request, fail func(*http.Request) bool) *Engin
 		proxy.ServeHTTP(w, r)
 	}))
 	f.t.Cleanup(s.Close)
-	r.Login = r.Login.WithJSON(portField, []byte(strconv.Itoa(s.Listener.Addr().(*net.TCPAddr).Port))).With("host", "127.0.0.1")
-	return New(engine.TLSPolicy{ExtraCAs: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})})
+	r.Login = r.Login.WithJSON(portField, []byte(strconv.Itoa(s.Listener.Addr().(*net.TCPAddr).Port))).
+		With("host", "127.0.0.1")
+	return New(engine.TLSPolicy{ExtraCAs: pem.EncodeToMemory(&pem.Block{
+		Type: "CERTIFICATE", Bytes: s.Certificate().Raw})})
 }
 
 // must makes a change as the administrator.
@@ -104,7 +107,7 @@ func (f *fixture) must(method, path string, body any) {
 	}
 }
 
-// user makes a user with the password "first-" and its name.
+// user creates a user whose password is "first-" and its name.
 func (f *fixture) user(tags string) string {
 	f.t.Helper()
 	name := testserver.Unique("app-")
@@ -121,17 +124,19 @@ func (f *fixture) show(name string) (u user) {
 }
 
 func (f *fixture) value(user, password string) engine.Value {
-	return engine.StringValue(fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"port":%d,"managementPort":%d}`, f.Host, f.AMQPPort, f.Port)).
+	return engine.StringValue(fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"port":%d,"managementPort":%d}`,
+		f.Host, f.AMQPPort, f.Port)).
 		With("username", user).With("password", password)
 }
 
-// bySuperuser is a request for a rotation of one user by the superuser.
+// bySuperuser returns a request to rotate one user by the superuser.
 func (f *fixture) bySuperuser(user, current, pending string) *engine.Request {
-	return &engine.Request{Secret: "arn", Version: "v", Strategy: engine.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending),
-		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
+	return &engine.Request{Secret: "arn", Version: "v", Strategy: engine.SingleUser, Current: f.value(user, current),
+		Pending: f.value(user, pending),
+		Login:   f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
-// toOther is a request for a rotation to the other user.
+// toOther returns a request to rotate to the other user.
 func (f *fixture) toOther(current, other string) *engine.Request {
 	r := f.bySuperuser(current, "first-"+current, "next-"+other)
 	r.Strategy = engine.AlternatingUsers
@@ -139,7 +144,7 @@ func (f *fixture) toOther(current, other string) *engine.Request {
 	return r
 }
 
-// amqp logs in where the clients do, and reports whether the server accepts that.
+// amqp logs in by AMQP, as clients do, and reports whether the server accepts it.
 func (f *fixture) amqp(user, password string) (bool, error) {
 	c, err := f.dial(user, password)
 	if err != nil {
@@ -148,13 +153,12 @@ func (f *fixture) amqp(user, password string) (bool, error) {
 	defer c.Close()
 	class, method, _, err := c.frame()
 	if errors.Is(err, io.EOF) {
-		err = nil // how a client that announces no capability is refused
+		err = nil // the refusal for a client that announces no capabilities
 	}
 	return class == 10 && method == 30, err // connection.tune
 }
 
-// link is a connection that speaks as much of AMQP 0-9-1 as the tests take. After a failure it does
-// nothing more.
+// link is a connection with as much of AMQP 0-9-1 as the tests need. After a failure it does nothing.
 type link struct {
 	net.Conn
 	failed error
@@ -162,7 +166,8 @@ type link struct {
 
 // dial connects and sends a login.
 func (f *fixture) dial(user, password string) (*link, error) {
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp", fmt.Sprintf("%s:%d", f.Host, f.AMQPPort), f.CA.ClientTLS(f.Host))
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}, "tcp",
+		fmt.Sprintf("%s:%d", f.Host, f.AMQPPort), f.CA.ClientTLS(f.Host))
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +177,8 @@ func (f *fixture) dial(user, password string) (*link, error) {
 		err = c.answer(10, 10) // connection.start
 	}
 	if err == nil {
-		err = c.send(0, 10, 11, "\x00\x00\x00\x00"+short("PLAIN")+long("\x00"+user+"\x00"+password)+short("en_US")) // connection.start-ok, no properties
+		// connection.start-ok, no properties
+		err = c.send(0, 10, 11, "\x00\x00\x00\x00"+short("PLAIN")+long("\x00"+user+"\x00"+password)+short("en_US"))
 	}
 	if err != nil {
 		c.Close()
@@ -186,17 +192,18 @@ func (f *fixture) open(user, password string) (*link, error) {
 	if err != nil {
 		return c, err
 	}
-	_ = c.answer(10, 30)                                      // connection.tune
-	_ = c.send(0, 10, 31, "\x00\x01\x00\x02\x00\x00\x00\x00") // connection.tune-ok: one channel, frames of 128 KiB, no heartbeat
-	_ = c.call(0, 10, 40, short("/")+"\x00\x00")              // connection.open
-	err = c.call(1, 20, 10, "\x00")                           // channel.open
+	_ = c.answer(10, 30) // connection.tune
+	// connection.tune-ok: one channel, frames of 128 KiB, no heartbeat
+	_ = c.send(0, 10, 31, "\x00\x01\x00\x02\x00\x00\x00\x00")
+	_ = c.call(0, 10, 40, short("/")+"\x00\x00") // connection.open
+	err = c.call(1, 20, 10, "\x00")              // channel.open
 	if err != nil {
 		c.Close()
 	}
 	return c, err
 }
 
-// declare creates a queue, or finds it to be the same.
+// declare creates a queue, or checks that it exists as declared.
 func (c *link) declare(queue string, exclusive bool) error {
 	bits := "\x00"
 	if exclusive {
@@ -241,7 +248,7 @@ func (c *link) write(kind byte, channel uint16, payload string) error {
 	return c.failed
 }
 
-// answer demands a method from the server.
+// answer expects a method from the server.
 func (c *link) answer(class, method uint16) error {
 	if c.failed != nil {
 		return c.failed

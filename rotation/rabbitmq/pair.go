@@ -11,15 +11,14 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// target is the session for package pair.
 type target struct {
 	*session
 	request  *engine.Request
 	password string
 }
 
-// markPrefix begins the tag that tells a second user from a stranger of that name. Only administrators
-// give tags. The first user's name is hashed, as a tag must not have a comma.
+// markPrefix begins the tag that distinguishes a second user from a stranger with that name. Only administrators can
+// set tags. The first user's name is hashed because a tag must not contain a comma.
 const markPrefix = "rotator-second-user-of-"
 
 func mark(first string) string {
@@ -54,13 +53,13 @@ func (t target) Rehearse(ctx context.Context, current, _ *user) error {
 	return err
 }
 
-// Create makes the user without a hash, so nobody can log in.
+// Create creates the user without a hash, so nobody can log in.
 func (t target) Create(ctx context.Context, current *user, name string) (*user, error) {
 	u := &user{Name: name, Algorithm: current.Algorithm, Tags: tags{mark(current.Name)}}
 	return u, t.put(ctx, u)
 }
 
-// Equalize leaves the tags to SetPassword, which sends them in any case.
+// Equalize leaves the tags to SetPassword, which sends them anyway.
 func (t target) Equalize(ctx context.Context, current, other *user) error {
 	want, err := t.rights(ctx, current.Name)
 	if err != nil {
@@ -73,8 +72,7 @@ func (t target) Equalize(ctx context.Context, current, other *user) error {
 	return t.level(ctx, other.Name, have, want)
 }
 
-// SetPassword reads the tags again, which the API wants with every password: one that an
-// administrator has taken away since Find must not come back.
+// SetPassword reads the tags again, which the API requires: one that was removed since Find must not come back.
 func (t target) SetPassword(ctx context.Context, u *user) error {
 	name, _ := t.request.Current.Text("username")
 	current, err := t.existing(ctx, name)
@@ -84,7 +82,8 @@ func (t target) SetPassword(ctx context.Context, u *user) error {
 	next := u.with(t.password, t.request)
 	next.Tags = current.Tags
 	if u.Name != current.Name {
-		next.Tags = slices.DeleteFunc(slices.Clone(current.Tags), func(tag string) bool { return strings.HasPrefix(tag, markPrefix) })
+		next.Tags = slices.DeleteFunc(slices.Clone(current.Tags),
+			func(tag string) bool { return strings.HasPrefix(tag, markPrefix) })
 		if !current.has(mark(u.Name)) {
 			next.Tags = append(next.Tags, mark(current.Name))
 		}

@@ -1,8 +1,7 @@
-// Package rabbitmq rotates the passwords of RabbitMQ users, on your own servers and on Amazon MQ for RabbitMQ, by the
-// management plugin's HTTP API.
+// Package rabbitmq rotates passwords of RabbitMQ users, also on Amazon MQ, through the management plugin's HTTP API.
 //
-// The server gets a salted hash and never a password. A user without the tag administrator can change
-// nobody, not even itself, so most secrets name a superuser's.
+// The server receives a salted hash, never a new password. Only a user with the tag administrator can change users,
+// even itself, so most secrets name a superuser secret.
 // Source: https://www.rabbitmq.com/docs/passwords, https://www.rabbitmq.com/docs/http-api-reference
 package rabbitmq
 
@@ -24,21 +23,21 @@ func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 // portField names the management API's port; the field port is for AMQP.
 const portField = "managementPort"
 
-// Kind describes the engine. AWS has no template for it. The characters of passwords may stand in an
-// amqps:// URL as they are.
+// Kind describes the engine. AWS has no template for it. Passwords need no escape in an amqps:// URL.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"rabbitmq", "amazonmq"},
 		UserField:    "username",
 		SecretFields: []string{"password"},
-		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
-		CloneSuffix:  "_clone",
-		CloneLimit:   255, // a short string of AMQP
-		PlaceFields:  []string{"engine", portField},
+		Passwords: engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`",
+			RequireEachIncludedType: true},
+		CloneSuffix: "_clone",
+		CloneLimit:  255, // AMQP's short string
+		PlaceFields: []string{"engine", portField},
 	}
 }
 
-// parse reads a login at the management API, whose port is 15671, and 443 on Amazon MQ.
+// parse reads a login for the management API. Its port is 15671, or 443 on Amazon MQ.
 // Source: https://docs.aws.amazon.com/amazon-mq/latest/developer-guide/configuring-amazon-mq.html
 func parse(v engine.Value) (engine.Target, error) {
 	port := 15671
@@ -54,24 +53,22 @@ func parse(v engine.Value) (engine.Target, error) {
 	}
 	t, err := httpapi.ParseUser(v, port)
 	if err == nil && (t.User == "." || t.User == "..") {
-		// In a path these mean another user or none.
-		err = engine.Errorf(engine.InvalidSecret, "use another user", "the user name %q is not possible", t.User)
+		// In a path these lead elsewhere.
+		err = engine.Errorf(engine.InvalidSecret, "use another user", "the name %q cannot be used in a URL", t.User)
 	}
 	return t, err
 }
 
-// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	return pair.Next(e.Kind(), r, parse)
 }
 
-// DryRun logs in and reads what Set would change, which only an administrator may.
+// DryRun logs in and reads what Set would change, which only an administrator may do.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
-// Set makes the pending password valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in. A user that changes its own password must be able to.
+// Verify logs in. A user that changes its own password must have the right to.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(v)
 	if err != nil {
@@ -85,7 +82,6 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return err
 }
 
-// change makes the change that r asks for, unless it is a rehearsal.
 func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -101,7 +97,8 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		if err != nil {
 			return err
 		}
-		return pair.Apply(ctx, target{s, r, pending.Password}, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.target.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
+		return pair.Apply(ctx, target{s, r, pending.Password}, pair.Change{Kind: e.Kind(), Request: r,
+			Superuser: s.target.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
 	}
 	u, err := s.existing(ctx, pending.User)
 	if err != nil || rehearsal {
@@ -110,7 +107,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	return s.put(ctx, u.with(pending.Password, r))
 }
 
-// Needs adds the tag administrator, without which nobody can change a user. No permission in a virtual host is needed.
+// Needs adds the tag administrator, which changing a user requires. No permission in a virtual host is needed.
 // Source: https://www.rabbitmq.com/docs/management#permissions
 func (e *Engine) Needs(_ context.Context, _ *engine.Request, n *engine.Needs) error {
 	quoted := "'" + strings.ReplaceAll(n.Login, "'", `'\''`) + "'" // for a shell

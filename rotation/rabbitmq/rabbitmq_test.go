@@ -21,7 +21,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-func TestPasswordOpensAMQPAndTheOldOneDoesNot(t *testing.T) {
+func TestOnlyTheNewPasswordOpensAMQP(t *testing.T) {
 	f := newFixture(t)
 	name := f.user("")
 	if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(name, "first-"+name, "second")); err != nil {
@@ -35,7 +35,7 @@ func TestPasswordOpensAMQPAndTheOldOneDoesNot(t *testing.T) {
 	}
 }
 
-// The API makes whatever user it is told to change.
+// The API creates a user that it is asked to change.
 func TestMistypedUserIsNotCreated(t *testing.T) {
 	f := newFixture(t)
 	name := testserver.Unique("mistyped-")
@@ -43,13 +43,13 @@ func TestMistypedUserIsNotCreated(t *testing.T) {
 		enginetest.WantCause(t, change(enginetest.Within(t), f.bySuperuser(name, "a", "b")), engine.InvalidSecret, name)
 	}
 	if status, _ := f.Call(t, "GET", "/api/users/"+name, nil); status != 404 {
-		t.Errorf("the user is there: status %d", status)
+		t.Errorf("the user exists: status %d", status)
 	}
 }
 
 func TestTagsAndLimitsStay(t *testing.T) {
 	f := newFixture(t)
-	name := f.user("monitoring,of its own")
+	name := f.user("monitoring,custom tag")
 	f.must("PUT", "/api/user-limits/"+name+"/max-connections", map[string]int{"value": 7})
 	f.must("PUT", "/api/permissions/%2F/"+name, permission{"a", "b", "c"})
 	before := f.show(name)
@@ -60,10 +60,11 @@ func TestTagsAndLimitsStay(t *testing.T) {
 	if !slices.Equal(before.Tags, after.Tags) || len(after.Tags) != 2 {
 		t.Errorf("tags %q, before %q", after.Tags, before.Tags)
 	}
-	f.wantRights(name, rights{{permissions, "/", ""}: permission{"a", "b", "c"}, {limits, "max-connections", ""}: limit{7}})
+	f.wantRights(name, rights{{permissions, "/", ""}: permission{"a", "b", "c"},
+		{limits, "max-connections", ""}: limit{7}})
 }
 
-// wantRights compares what the server says of a user.
+// wantRights compares a user's rights on the server.
 func (f *fixture) wantRights(name string, want rights) {
 	f.t.Helper()
 	s, err := f.engine.open(f.value(f.User, f.Password))
@@ -102,22 +103,26 @@ func TestRepeatedSetSendsTheSameHash(t *testing.T) {
 
 func TestAlgorithmOfTheUserIsKept(t *testing.T) {
 	f := newFixture(t)
-	for stored, want := range map[string]string{saltedSHA512: saltedSHA512, saltedSHA256: saltedSHA256, "rabbit_password_hashing_md5": saltedSHA256} {
+	for stored, want := range map[string]string{saltedSHA512: saltedSHA512, saltedSHA256: saltedSHA256,
+		"rabbit_password_hashing_md5": saltedSHA256} {
 		name := testserver.Unique("app-")
-		f.must("PUT", "/api/users/"+name, map[string]string{"password_hash": base64.StdEncoding.EncodeToString(make([]byte, 36)), "hashing_algorithm": stored, "tags": "management"})
+		f.must("PUT", "/api/users/"+name,
+			map[string]string{"password_hash": base64.StdEncoding.EncodeToString(make([]byte, 36)),
+				"hashing_algorithm": stored, "tags": "management"})
 		if err := f.engine.Set(enginetest.Within(t), f.bySuperuser(name, "unknown", "second")); err != nil {
 			t.Fatal(err)
 		}
 		if got := f.show(name).Algorithm; got != want {
-			t.Errorf("%s has become %s", stored, got)
+			t.Errorf("%s became %s", stored, got)
 		}
-		if err := f.engine.Verify(enginetest.Within(t), f.bySuperuser(name, "", ""), f.value(name, "second")); err != nil {
+		if err := f.engine.Verify(enginetest.Within(t), f.bySuperuser(name, "", ""),
+			f.value(name, "second")); err != nil {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
 }
 
-func TestLoginIsToldByTheReason(t *testing.T) {
+func TestReasonDecidesALogin(t *testing.T) {
 	f := newFixture(t)
 	for _, tags := range []string{"", "management", "administrator", "something else"} {
 		name := f.user(tags)
@@ -125,12 +130,14 @@ func TestLoginIsToldByTheReason(t *testing.T) {
 		if err := f.engine.Verify(enginetest.Within(t), r, f.value(name, "first-"+name)); err != nil {
 			t.Errorf("tags %q: %v", tags, err)
 		}
-		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value(name, "wrong")), engine.LoginRefused, name)
+		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, f.value(name, "wrong")), engine.LoginRefused,
+			name)
 	}
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser("", "", ""), f.value("nobody", "wrong")), engine.LoginRefused, "nobody")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser("", "", ""),
+		f.value("nobody", "wrong")), engine.LoginRefused, "nobody")
 }
 
-func TestUserThatIsNoAdministratorCannotRotateItself(t *testing.T) {
+func TestOnlyAnAdministratorCanRotateItself(t *testing.T) {
 	f := newFixture(t)
 	for _, tags := range []string{"", "management", "policymaker,monitoring"} {
 		name := f.user(tags)
@@ -138,7 +145,8 @@ func TestUserThatIsNoAdministratorCannotRotateItself(t *testing.T) {
 		r.Login, r.Superuser, r.SuperuserChanges = r.Current, false, false
 		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.PrivilegeMissing, "masterarn")
 		enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), r), engine.PrivilegeMissing, "administrator")
-		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.PrivilegeMissing, "administrator")
+		enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.PrivilegeMissing,
+			"administrator")
 		r.Login = f.value(name, "wrong")
 		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.LoginRefused, name)
 	}
@@ -147,13 +155,18 @@ func TestUserThatIsNoAdministratorCannotRotateItself(t *testing.T) {
 func TestSuperuserChangesNoAdministrator(t *testing.T) {
 	f := newFixture(t)
 	boss := f.user("administrator")
-	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.bySuperuser(boss, "first-"+boss, "x")), engine.TakeoverRefused, "administrator")
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser(f.User, f.Password, "x")), engine.TakeoverRefused, "superuser itself")
-	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.toOther(boss, boss+"_clone")), engine.TakeoverRefused, "administrator")
-	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.toOther(f.User, f.User+"_clone")), engine.TakeoverRefused, "itself")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.bySuperuser(boss, "first-"+boss, "x")),
+		engine.TakeoverRefused, "administrator")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.bySuperuser(f.User, f.Password, "x")),
+		engine.TakeoverRefused, "superuser itself")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.toOther(boss, boss+"_clone")),
+		engine.TakeoverRefused, "administrator")
+	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), f.toOther(f.User, f.User+"_clone")),
+		engine.TakeoverRefused, "itself")
 	app := f.user("")
 	f.must("PUT", "/api/users/"+app+"_clone", map[string]string{"password": "x", "tags": "administrator," + mark(app)})
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app, app+"_clone")), engine.TakeoverRefused, "is an administrator")
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app, app+"_clone")), engine.TakeoverRefused,
+		"is an administrator")
 }
 
 func TestStrangerWithTheOtherNameIsNotTakenOver(t *testing.T) {
@@ -169,15 +182,16 @@ func TestStrangerWithTheOtherNameIsNotTakenOver(t *testing.T) {
 	if after.Hash != before.Hash || !slices.Equal(after.Tags, before.Tags) {
 		t.Error("the stranger was changed")
 	}
-	// Nor the other way round, where a clone's name leads to somebody.
-	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app+"_clone", app)), engine.TakeoverRefused, mark(app+"_clone"))
-	// A proof, or an administrator's word, is another matter.
+	// Nor the other way round, where removing the suffix gives a stranger's name.
+	enginetest.WantCause(t, f.engine.Set(enginetest.Within(t), f.toOther(app+"_clone", app)), engine.TakeoverRefused,
+		mark(app+"_clone"))
+	// With proof the user is taken over.
 	r.Proofs = []engine.Value{r.Current, r.Pending}
 	if err := f.engine.Set(enginetest.Within(t), r); err != nil {
 		t.Error(err)
 	}
 	if !slices.Equal(f.show(app+"_clone").Tags, []string{mark(app)}) {
-		t.Error("the proved user is not marked or has kept a tag of its own")
+		t.Error("the proved user is not marked or kept an old tag")
 	}
 }
 
@@ -202,7 +216,7 @@ func TestUsersAreEqualAfterEveryAlternation(t *testing.T) {
 		t.Fatal(err)
 	}
 	if status, _ := f.Call(t, "GET", "/api/users/"+clone, nil); status != 404 {
-		t.Fatal("the dry run has made the second user")
+		t.Fatal("the dry run created the second user")
 	}
 	for range 2 {
 		if err := f.engine.Set(enginetest.Within(t), f.toOther(app, clone)); err != nil {
@@ -216,7 +230,7 @@ func TestUsersAreEqualAfterEveryAlternation(t *testing.T) {
 	if ok, err := f.amqp(clone, "next-"+clone); !ok || err != nil {
 		t.Errorf("the second user's login: %v, %v", ok, err)
 	}
-	// While the second is current, rights are taken, given and changed.
+	// While the second user is current, rights are revoked, granted and changed.
 	f.must("DELETE", path("permissions", "/", clone), nil)
 	f.must("PUT", path("permissions", host, clone), permission{".*", "", ""})
 	f.must("DELETE", path("topic-permissions", host, clone), nil)
@@ -244,7 +258,7 @@ func TestUsersAreEqualAfterEveryAlternation(t *testing.T) {
 }
 
 // A second user that a crash left without rights and password is finished.
-func TestHalfMadeSecondUserIsFinished(t *testing.T) {
+func TestIncompleteSecondUserIsCompleted(t *testing.T) {
 	f := newFixture(t)
 	app := f.user("management")
 	f.must("PUT", path("permissions", "/", app), permission{"a", "b", "c"})
@@ -253,20 +267,22 @@ func TestHalfMadeSecondUserIsFinished(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.wantRights(app+"_clone", rights{{permissions, "/", ""}: permission{"a", "b", "c"}})
-	if err := f.engine.Verify(enginetest.Within(t), f.toOther(app, app+"_clone"), f.value(app+"_clone", "next-"+app+"_clone")); err != nil {
+	if err := f.engine.Verify(enginetest.Within(t), f.toOther(app, app+"_clone"),
+		f.value(app+"_clone", "next-"+app+"_clone")); err != nil {
 		t.Error(err)
 	}
 }
 
-// A user with a permission and no topic permission may write every topic. So whatever is cut off,
-// the second user, whose password works, never has more than one of the two was given.
+// A user with a permission and no topic permission may write every topic. So wherever a change is interrupted, the
+// second user, whose password works, never has more than one of the two was granted.
 func TestTopicPermissionsAreNeverAbsent(t *testing.T) {
 	f := newFixture(t)
 	f.must("PUT", "/api/exchanges/%2f/second-topic", map[string]string{"type": "topic"})
 	for name, c := range map[string]struct{ before, after []topic }{
-		"narrowed":       {[]topic{{"amq.topic", "^public", ".*"}}, []topic{{"amq.topic", `^public\.a`, ".*"}}},
-		"for the first":  {nil, []topic{{"amq.topic", "^public", ".*"}}},
-		"one taken away": {[]topic{{"amq.topic", "^public", ".*"}, {"second-topic", "^x", "^x"}}, []topic{{"amq.topic", "^public", ".*"}}},
+		"narrowed":      {[]topic{{"amq.topic", "^public", ".*"}}, []topic{{"amq.topic", `^public\.a`, ".*"}}},
+		"for the first": {nil, []topic{{"amq.topic", "^public", ".*"}}},
+		"one taken away": {[]topic{{"amq.topic", "^public", ".*"}, {"second-topic", "^x", "^x"}},
+			[]topic{{"amq.topic", "^public", ".*"}}},
 		"another one":    {[]topic{{"second-topic", "^x", "^x"}}, []topic{{"amq.topic", "^public", ".*"}}},
 		"all taken away": {[]topic{{"amq.topic", "^public", ".*"}}, nil},
 	} {
@@ -304,7 +320,7 @@ func TestTopicPermissionsAreNeverAbsent(t *testing.T) {
 			look := func() {
 				for exchange, topic := range may(clone) {
 					if topic != before[exchange] && topic != after[exchange] {
-						t.Errorf("in between: %v", topic)
+						t.Errorf("during the change: %v", topic)
 					}
 				}
 			}
@@ -319,7 +335,7 @@ func TestTopicPermissionsAreNeverAbsent(t *testing.T) {
 	}
 }
 
-// The permission of a virtual host is given after the topic permissions that restrict it.
+// The permission of a virtual host is granted after the topic permissions that restrict it.
 func TestTopicPermissionsComeBeforeThePermission(t *testing.T) {
 	f := newFixture(t)
 	app := f.user("")
@@ -345,9 +361,9 @@ func TestTopicPermissionsComeBeforeThePermission(t *testing.T) {
 	}
 }
 
-// A password can only be changed together with the tags. One that is taken away while the rights are
-// leveled does not come back.
-func TestTagThatIsTakenAwayStaysAway(t *testing.T) {
+// A password can only be changed together with the tags. A tag that is removed while the rights are equalized does
+// not come back.
+func TestRemovedTagStaysRemoved(t *testing.T) {
 	f := newFixture(t)
 	for name, request := range map[string]func(app string) *engine.Request{
 		"alternating": func(app string) *engine.Request { return f.toOther(app, app+"_clone") },
@@ -372,8 +388,8 @@ func TestTagThatIsTakenAwayStaysAway(t *testing.T) {
 	}
 }
 
-// Of such a tag the API would make two.
-func TestTagThatWouldBecomeTwoIsRefused(t *testing.T) {
+// The API would turn such a tag into two.
+func TestTagThatWouldBeSplitIsRefused(t *testing.T) {
 	f := newFixture(t)
 	const tag = "audited,administrator"
 	name := testserver.Unique("app-")
@@ -390,7 +406,8 @@ func TestTagThatWouldBecomeTwoIsRefused(t *testing.T) {
 func TestEveryFaultOfTheFormatIsReported(t *testing.T) {
 	e := New(engine.TLSPolicy{})
 	for value, words := range map[string][]string{
-		`{"managementPort":"x","password":""}`:                                      {"host is missing", "username is missing", "password is missing", "port is not a number"},
+		`{"managementPort":"x","password":""}`: {
+			"host is missing", "username is missing", "password is missing", "port is not a number"},
 		`{"host":"h","username":"a:b","password":"p"}`:                              {"colon"},
 		`{"host":"h","username":"..","password":"p"}`:                               {`".."`},
 		`{"host":"h/x","username":"a","password":"p"}`:                              {"not one host"},
@@ -403,35 +420,41 @@ func TestEveryFaultOfTheFormatIsReported(t *testing.T) {
 		}
 	}
 	for name, port := range map[string]int{"rabbitmq": 15671, "amazonmq": 443} {
-		got, err := parse(engine.StringValue(`{"host":"h","port":5671,"username":"a","password":"p"}`).With("engine", name))
+		got, err := parse(engine.StringValue(`{"host":"h","port":5671,"username":"a","password":"p"}`).
+			With("engine", name))
 		if err != nil || got.Port != port {
-			t.Errorf("%s: port %d, %v; the clients' port is not the API's", name, got.Port, err)
+			t.Errorf("%s: port %d, %v; the port for clients is not the API's", name, got.Port, err)
 		}
 	}
 }
 
-// Names may have any other character, also those that mean something in a URL.
+// Names may have any other character, including those with a meaning in URLs.
 func FuzzNames(f *testing.F) {
-	for _, s := range []string{"a/b", "a%2Fb", "ü€", "a b", `q"'\`, "?x=1#f", "a..b", "%2e%2e", ";&", "+", "~", "\x01"} {
+	for _, s := range []string{"a/b", "a%2Fb", "ü€", "a b", `q"'\`, "?x=1#f", "a..b",
+		"%2e%2e", ";&", "+", "~", "\x01"} {
 		f.Add(s)
 	}
 	fix := newFixture(f)
 	f.Fuzz(func(t *testing.T, s string) {
 		name := testserver.Unique("f-") + s
 		body, err := json.Marshal(name)
-		if err != nil || json.Unmarshal(body, &name) != nil || strings.Contains(name, ":") || len(name) > 240 || strings.Contains(s, "\x00") {
-			return // the secret could not hold it, or it is refused
+		if err != nil || json.Unmarshal(body, &name) != nil || strings.Contains(name, ":") || len(name) > 240 ||
+			strings.Contains(s, "\x00") {
+			return // a secret cannot hold it, or it is refused
 		}
-		// Another way to the same user: a list of definitions has names as text.
+		// A list of definitions creates the same user without a path.
 		u := &user{Name: name, Hash: hash(saltedSHA256, []byte("salt"), "first"), Algorithm: saltedSHA256}
-		definitions := map[string]any{"users": []any{map[string]any{"name": name, "password_hash": u.Hash, "hashing_algorithm": u.Algorithm, "tags": ""}}}
+		definitions := map[string]any{
+			"users": []any{map[string]any{"name": name, "password_hash": u.Hash, "hashing_algorithm": u.Algorithm,
+				"tags": ""}}}
 		if err := fix.call(context.Background(), "POST", "/api/definitions", definitions, nil); err != nil {
-			return // the server takes no such name either
+			return // the server does not accept the name
 		}
 		if err := fix.engine.Set(enginetest.Within(t), fix.bySuperuser(name, "first", "second")); err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
-		if err := fix.engine.Verify(enginetest.Within(t), fix.bySuperuser(name, "", ""), fix.value(name, "second")); err != nil {
+		if err := fix.engine.Verify(enginetest.Within(t), fix.bySuperuser(name, "", ""),
+			fix.value(name, "second")); err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
 	})
@@ -450,12 +473,14 @@ func TestServerWithoutTLS(t *testing.T) {
 	if err := lenient.Verify(enginetest.Within(t), r, v); err != nil {
 		t.Error(err)
 	}
-	enginetest.WantCause(t, lenient.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("true"))), engine.TLSFailed, "does not speak TLS")
+	enginetest.WantCause(t, lenient.Verify(enginetest.Within(t), r, v.WithJSON("ssl", []byte("true"))),
+		engine.TLSFailed, "does not speak TLS")
 }
 
-func TestCertificateThatIsNotTheServers(t *testing.T) {
+func TestForeignCertificateIsRefused(t *testing.T) {
 	f := newFixture(t)
-	enginetest.WantCause(t, New(engine.TLSPolicy{AllowPlaintext: true}).Verify(enginetest.Within(t), f.bySuperuser("", "", ""), f.value(f.User, f.Password)), engine.TLSFailed, "CA")
+	enginetest.WantCause(t, New(engine.TLSPolicy{AllowPlaintext: true}).
+		Verify(enginetest.Within(t), f.bySuperuser("", "", ""), f.value(f.User, f.Password)), engine.TLSFailed, "CA")
 }
 
 func TestHungServerIsAbandonedInTime(t *testing.T) {
@@ -470,8 +495,7 @@ func TestHungServerIsAbandonedInTime(t *testing.T) {
 	}
 }
 
-// TestAnswersOfOthers: what stands before a broker, or in its place, must not be
-// taken for its word.
+// TestAnswersOfOthers: what is in front of a broker, or in its place, must not be mistaken for it.
 func TestAnswersOfOthers(t *testing.T) {
 	var status int
 	var body string
@@ -486,9 +510,11 @@ func TestAnswersOfOthers(t *testing.T) {
 	defer other.Close()
 	host, port, _ := strings.Cut(strings.TrimPrefix(other.URL, "https://"), ":")
 	pem := new(bytes.Buffer)
-	fmt.Fprintf(pem, "-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n", base64.StdEncoding.EncodeToString(other.Certificate().Raw))
+	fmt.Fprintf(pem, "-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n",
+		base64.StdEncoding.EncodeToString(other.Certificate().Raw))
 	e := New(engine.TLSPolicy{ExtraCAs: pem.Bytes()})
-	v := engine.StringValue(fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"managementPort":%s,"username":"app","password":"secret-word"}`, host, port))
+	v := engine.StringValue(fmt.Sprintf(
+		`{"engine":"rabbitmq","host":%q,"managementPort":%s,"username":"app","password":"secret-word"}`, host, port))
 	for _, c := range []struct {
 		status int
 		body   string
@@ -510,18 +536,21 @@ func TestAnswersOfOthers(t *testing.T) {
 		enginetest.WantCause(t, e.Set(enginetest.Within(t), r), c.cause, "")
 	}
 	status, body = 200, `<html>welcome`
-	enginetest.WantCause(t, e.Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v, Login: v}), engine.TargetFailed, "something else")
+	enginetest.WantCause(t, e.Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v, Login: v}),
+		engine.TargetFailed, "unexpected answer")
 	status, body = 200, `{"name":"somebody"}`
-	enginetest.WantCause(t, e.Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v, Login: v}), engine.TargetFailed, "another")
+	enginetest.WantCause(t, e.Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v, Login: v}),
+		engine.TargetFailed, "another")
 }
 
-// Tags are one text in the answers of RabbitMQ 3.8.
-func TestTagsOfOldVersions(t *testing.T) {
+// RabbitMQ 3.8 returns tags as one string.
+func TestTagsOfOlderVersions(t *testing.T) {
 	var u user
-	if err := json.Unmarshal([]byte(`{"name":"a","tags":"management, audited"}`), &u); err != nil || !slices.Equal(u.Tags, []string{"management", "audited"}) {
+	if err := json.Unmarshal([]byte(`{"name":"a","tags":"management, audited"}`), &u); err != nil ||
+		!slices.Equal(u.Tags, []string{"management", "audited"}) {
 		t.Errorf("%q, %v", u.Tags, err)
 	}
 	if err := json.Unmarshal([]byte(`{"tags":7}`), &u); err == nil {
-		t.Error("a number is no list of tags")
+		t.Error("a number is accepted as tags")
 	}
 }

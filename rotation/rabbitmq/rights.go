@@ -15,14 +15,13 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// rights are what a user may do in addition to what its tags allow: a permission, a topic or a limit for each right.
+// rights are a user's rights in addition to its tags. Each is a permission, a topic or a limit.
 // Source: https://www.rabbitmq.com/docs/access-control, https://www.rabbitmq.com/docs/user-limits
 type rights map[right]any
 
-// right names what may be done: its kind, as in the API's paths, a virtual host or a limit, and for topics an exchange.
+// right identifies a right: its kind, as in the API's paths, a virtual host or limit, and for topics an exchange.
 type right struct{ kind, in, exchange string }
 
-// The kinds of rights.
 const (
 	permissions = "permissions"
 	topics      = "topic-permissions"
@@ -38,28 +37,25 @@ func (r right) path(user string) string {
 
 func (r right) String() string { return strings.TrimSpace(r.kind + " of " + r.in + " " + r.exchange) }
 
-// permission is what a user may do in a virtual host.
 type permission struct {
 	Configure string `json:"configure"`
 	Write     string `json:"write"`
 	Read      string `json:"read"`
 }
 
-// topic is which routing keys a user may use at a topic exchange.
 type topic struct {
 	Exchange string `json:"exchange"`
 	Write    string `json:"write"`
 	Read     string `json:"read"`
 }
 
-// anyTopic is the same as no topic permission: the server then allows every routing key.
+// anyTopic has the effect of no topic permission: every routing key is allowed.
 func anyTopic(exchange string) topic { return topic{exchange, ".*", ".*"} }
 
 type limit struct {
 	Value int64 `json:"value"`
 }
 
-// rights reads a user's.
 func (s *session) rights(ctx context.Context, name string) (rights, error) {
 	var hosts []struct {
 		Host string `json:"vhost"`
@@ -101,21 +97,19 @@ func (s *session) rights(ctx context.Context, name string) (rights, error) {
 	return r, nil
 }
 
-// level gives a user the rights that it is to have, takes the others, and checks the result.
 func (t target) level(ctx context.Context, name string, have, want rights) error {
 	type change struct {
 		method string
 		right
 		body any
 	}
-	// A topic permission restricts what the virtual host's allows, and its absence restricts nothing.
-	// So none is absent before the permissions are those that are wanted.
+	// Topic permissions restrict the permissions, so none is removed before the permissions are as wanted.
 	var taken, topicsGiven, permissionsGiven, rest []change
 	for r := range have {
 		_, keep := want[r]
 		switch {
 		case keep:
-		case r.kind == topics: // the API can delete only all of a virtual host
+		case r.kind == topics: // the API can only delete all topics of a virtual host
 			rest = append(rest, change{http.MethodPut, r, anyTopic(r.exchange)})
 		default:
 			taken = append(taken, change{http.MethodDelete, r, nil})
@@ -135,13 +129,12 @@ func (t target) level(ctx context.Context, name string, have, want rights) error
 	}
 	now, err := t.rights(ctx, name)
 	if differ := now.differ(want); err == nil && differ != nil {
-		err = engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step; if that fails, compare the two users",
-			"the rights of %q are not those of the current user: %v", name, differ)
+		err = engine.Errorf(engine.TargetFailed, "let Secrets Manager retry; if that fails, compare the two users",
+			"the rights of %q differ from the current user's: %v", name, differ)
 	}
 	return err
 }
 
-// differ names the rights in which the two differ.
 func (r rights) differ(other rights) (names []string) {
 	for _, two := range [][2]rights{{r, other}, {other, r}} {
 		for right, value := range two[0] {
@@ -154,10 +147,8 @@ func (r rights) differ(other rights) (names []string) {
 	return slices.Compact(names)
 }
 
-// administrator is the tag of those who may change users.
 const administrator = "administrator"
 
-// user is a user as the API has it, without its rights.
 type user struct {
 	Name      string `json:"name,omitempty"`
 	Hash      string `json:"password_hash"`
@@ -167,10 +158,9 @@ type user struct {
 
 func (u *user) has(tag string) bool { return slices.Contains(u.Tags, tag) }
 
-// tags are a list in RabbitMQ 3.9 and later, and before that one text with commas.
+// tags are a list in RabbitMQ 3.9 and later, and one string with commas before.
 type tags []string
 
-// UnmarshalJSON reads either form.
 func (t *tags) UnmarshalJSON(raw []byte) error {
 	var list []string
 	if json.Unmarshal(raw, &list) == nil {
@@ -179,13 +169,13 @@ func (t *tags) UnmarshalJSON(raw []byte) error {
 	}
 	var text string
 	if err := json.Unmarshal(raw, &text); err != nil {
-		return fmt.Errorf("a user's tags are neither a list nor a text: %w", err)
+		return fmt.Errorf("a user's tags are neither a list nor a string: %w", err)
 	}
 	*t = strings.FieldsFunc(text, func(c rune) bool { return c == ',' || c == ' ' })
 	return nil
 }
 
-// MarshalJSON writes the form that all versions take.
+// MarshalJSON writes the format that all versions accept.
 func (t tags) MarshalJSON() ([]byte, error) { return json.Marshal(strings.Join(t, ",")) }
 
 // The algorithms, by their names in the API.
@@ -194,7 +184,7 @@ const (
 	saltedSHA512 = "rabbit_password_hashing_sha512"
 )
 
-// with returns the user with a new password, and another algorithm only for MD5 or an unknown one.
+// with returns the user with a new password. It replaces the algorithm only if that is MD5 or unknown.
 func (u *user) with(password string, r *engine.Request) *user {
 	next := *u
 	if next.Algorithm != saltedSHA512 {

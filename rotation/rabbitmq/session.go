@@ -10,7 +10,6 @@ import (
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-// session is the management API as one user.
 type session struct {
 	target engine.Target
 	api    *httpapi.Client
@@ -24,7 +23,6 @@ func (e *Engine) open(v engine.Value) (*session, error) {
 	return &session{t, httpapi.New(e.tls, t, httpapi.Basic(t))}, nil
 }
 
-// path joins escaped segments.
 func path(segments ...string) string {
 	out := "/api"
 	for _, s := range segments {
@@ -33,8 +31,8 @@ func path(segments ...string) string {
 	return out
 }
 
-// login asks the server who is asking. The answer is 401 also for a valid password whose user has no
-// tag for the management API; the reason tells them apart.
+// login asks the server who is logged in. A valid password also gets 401 if its user has no tag for the management
+// API; only the reason differs.
 // Source: https://github.com/rabbitmq/rabbitmq-server (rabbit_web_dispatch_access_control.erl)
 func (s *session) login(ctx context.Context) error {
 	a, err := s.api.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: path("whoami")})
@@ -44,32 +42,31 @@ func (s *session) login(ctx context.Context) error {
 	return s.refusal("the login", a)
 }
 
-// reason returns what the API says of a failure, or "".
 func reason(a *httpapi.Answer) string {
 	var body struct {
 		Reason string `json:"reason"`
 	}
-	_ = httpapi.Decode(a.Body, &body) // an answer of something else has none
+	_ = httpapi.Decode(a.Body, &body) // other answers have no reason
 	return httpapi.Short(body.Reason)
 }
 
-// refusal gives an answer that is no success its cause.
 func (s *session) refusal(what string, a *httpapi.Answer) error {
 	why := reason(a)
 	switch {
-	case a.Status == http.StatusUnauthorized && (why == "Login failed" || why == "Not_Authorized"): // before version 4, and since
-		return engine.Errorf(engine.LoginRefused, "check the user's password at the server, which says the same of a user that does not exist",
-			"%s of %q is refused", what, s.target.User)
+	// before and since version 4
+	case a.Status == http.StatusUnauthorized && (why == "Login failed" || why == "Not_Authorized"):
+		return engine.Errorf(engine.LoginRefused, "check name and password", "%s of %q is refused", what, s.target.User)
 	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden:
-		return engine.Errorf(engine.PrivilegeMissing, "name an administrator's secret in masterarn, or give the user the tag administrator",
+		return engine.Errorf(engine.PrivilegeMissing, "name a superuser in masterarn, or set the tag administrator",
 			"%s is forbidden to %q: %q", what, s.target.User, why)
 	case a.Status == http.StatusNotFound:
-		return engine.Errorf(engine.TargetFailed, "check that the management plugin serves this port", "%s: the server knows no such thing: %q", what, why)
+		return engine.Errorf(engine.TargetFailed, "check that the management plugin serves this port",
+			"%s: the server does not know the path: %q", what, why)
 	}
-	return engine.Errorf(engine.TargetFailed, "see the server's log", "%s is answered with the status %d: %q", what, a.Status, why)
+	return engine.Errorf(engine.TargetFailed, "see its log", "%s failed with status %d: %q", what, a.Status, why)
 }
 
-// get reads what is at a path into out. It reports false where there is nothing.
+// get reads what is at a path into out. It reports false if nothing is there.
 func (s *session) get(ctx context.Context, what, path string, out any) (bool, error) {
 	a, err := s.api.Call(ctx, what, httpapi.Request{Method: http.MethodGet, Path: path}, nil, out)
 	switch {
@@ -83,7 +80,6 @@ func (s *session) get(ctx context.Context, what, path string, out any) (bool, er
 	return true, nil
 }
 
-// send makes a change.
 func (s *session) send(ctx context.Context, what, method, path string, body any) error {
 	a, err := s.api.Call(ctx, what, httpapi.Request{Method: method, Path: path}, body, nil)
 	if err == nil && !a.OK() {
@@ -92,8 +88,7 @@ func (s *session) send(ctx context.Context, what, method, path string, body any)
 	return err
 }
 
-// find returns a user, or nil where there is none. Every change begins with it, so a login is refused
-// before anything is changed.
+// find returns a user, or nil. Every change begins with it, so a login is refused before anything changes.
 func (s *session) find(ctx context.Context, name string) (*user, error) {
 	u := new(user)
 	found, err := s.get(ctx, "reading a user", path("users", name), u)
@@ -102,12 +97,14 @@ func (s *session) find(ctx context.Context, name string) (*user, error) {
 	}
 	for _, tag := range u.Tags {
 		if strings.Contains(tag, ",") {
-			// Sent back it would be two, such as "administrator".
-			return nil, engine.Errorf(engine.InvalidSecret, "give the user tags without commas by rabbitmqctl set_user_tags", "the user %q has the tag %q, which no change of its password could keep", name, tag)
+			// Sent back, it would become two tags, one of which may be "administrator".
+			return nil, engine.Errorf(engine.InvalidSecret, "set tags without commas with rabbitmqctl set_user_tags",
+				"the user %q has the tag %q, which a change of its password would split", name, tag)
 		}
 	}
 	if u.Name != name {
-		return nil, engine.Errorf(engine.TargetFailed, "check that the port is the management API's", "the answer about the user %q is about another", name)
+		return nil, engine.Errorf(engine.TargetFailed, "check that the port is the management API's",
+			"the answer for the user %q names another user", name)
 	}
 	return u, nil
 }
@@ -121,7 +118,7 @@ func (s *session) existing(ctx context.Context, name string) (*user, error) {
 	return u, err
 }
 
-// put changes or creates a user, who loses what is not sent, such as tags.
+// put changes or creates a user. What is not sent, such as tags, is removed.
 func (s *session) put(ctx context.Context, u *user) error {
 	body := *u
 	body.Name = "" // it is in the path
