@@ -25,7 +25,7 @@ import (
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
-// account is a simulated Secrets Manager with the engine behind its function.
+// account is a simulated Secrets Manager whose function has the engine.
 type account struct {
 	*fixture
 	sim    *sim.Sim
@@ -41,15 +41,18 @@ func newAccount(f *fixture) *account {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { server.Close() })
-	a.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	a.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	// The tests send the events themselves.
-	a.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	a.sim.RegisterFunction(functionARN,
+		sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
 	return a
 }
 
 func (a *account) secret(v engine.Value) string {
 	a.t.Helper()
-	out, err := a.client.CreateSecret(context.Background(), &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("s-")), SecretString: aws.String(string(v.Reveal()))})
+	out, err := a.client.CreateSecret(context.Background(), &secretsmanager.CreateSecretInput{
+		Name: aws.String(testserver.Unique("s-")), SecretString: aws.String(string(v.Reveal()))})
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -70,16 +73,18 @@ func (a *account) rotator() *rotation.Rotator {
 	return r
 }
 
-// rotate takes all steps and returns the new password.
+// rotate runs all steps and returns the new password.
 func (a *account) rotate(arn string) (string, error) {
 	a.t.Helper()
 	ctx, token := enginetest.Within(a.t), uuid.NewString()
-	if _, err := a.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+	if _, err := a.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{
+		SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}); err != nil {
 		a.t.Fatal(err)
 	}
-	_ = a.sim.WaitRotation(ctx, arn) // it has failed, as is meant
+	_ = a.sim.WaitRotation(ctx, arn) // it fails as intended
 	r := a.rotator()
-	for _, step := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret} {
+	for _, step := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret,
+		rotation.TestSecret, rotation.FinishSecret} {
 		if err := r.Handle(ctx, rotation.Event{Step: step, SecretID: arn, ClientRequestToken: token}); err != nil {
 			return "", err
 		}
@@ -92,11 +97,12 @@ func (a *account) rotate(arn string) (string, error) {
 	return password, nil
 }
 
-// A user without any right to it is rotated by an administrator who has no more
-// than the engine's page lists, and its old password is retired at once.
+// A user without the right to change itself is rotated by an administrator with only the rights that the engine's
+// page lists, and its old password is retired immediately.
 func TestAdministratorRotatesAPlainUserAndRetires(t *testing.T) {
 	a := newAccount(newFixture(t, testserver.Redis, testserver.RedisOptions{}))
-	admin := a.user("+ping", "+info", "+cluster|nodes", "+acl|getuser", "+acl|setuser", "+acl|dryrun", "+acl|save", "+config|get", "+config|rewrite")
+	admin := a.user("+ping", "+info", "+cluster|nodes", "+acl|getuser", "+acl|setuser", "+acl|dryrun", "+acl|save",
+		"+config|get", "+config|rewrite")
 	user := a.user("+get", "~app:*")
 	superuser := a.secret(a.value(admin, "first-"+admin))
 	arn := a.secret(a.value(user, "first-"+user).With("masterarn", superuser))
@@ -111,21 +117,21 @@ func TestAdministratorRotatesAPlainUserAndRetires(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.wantPasswords(user, third)
-	// The administrator's own secret is rotated by itself.
+	// The administrator rotates its own secret.
 	if _, err := a.rotate(superuser); err != nil {
 		t.Error(err)
 	}
-	// A name alone does not lend the administrator's powers.
+	// A name alone does not entitle a secret to the administrator's powers.
 	victim := a.user("+get")
-	if _, err := a.rotate(a.secret(a.value(victim, "a-guess").With("masterarn", superuser))); !errors.Is(err, engine.LoginRefused) {
+	if _, err := a.rotate(a.secret(a.value(victim, "a-guess").With("masterarn", superuser))); !errors.Is(err,
+		engine.LoginRefused) {
 		t.Errorf("a secret without the user's password: %v", err)
 	}
 	a.wantPasswords(victim, "first-"+victim)
 }
 
-// A superuser's powers are not lent against itself, also where the operator lets it set passwords
-// that no version has.
-func TestTheSuperuserIsNotChangedByASecretThatNamesIt(t *testing.T) {
+// A superuser does not change itself, even if the operator lets it set passwords that no version has.
+func TestSuperuserIsNotChangedByASecretThatNamesIt(t *testing.T) {
 	a := newAccount(newFixture(t, testserver.Redis, testserver.RedisOptions{}))
 	admin := a.user("+@all", "~*", "&*")
 	superuser := a.secret(a.value(admin, "first-"+admin))
@@ -155,13 +161,15 @@ func TestOptions(t *testing.T) {
 		t.Errorf("with a node that is gone: %q", got)
 	}
 	for tag, bad := range map[string]string{"rotator:redis-nodes": "one", "rotator:redis-persist": "no"} {
-		if _, err := a.client.TagResource(t.Context(), &secretsmanager.TagResourceInput{SecretId: &arn, Tags: []types.Tag{{Key: &tag, Value: &bad}}}); err != nil {
+		if _, err := a.client.TagResource(t.Context(),
+			&secretsmanager.TagResourceInput{SecretId: &arn, Tags: []types.Tag{{Key: &tag, Value: &bad}}}); err != nil {
 			t.Fatal(err)
 		}
 		if got := failure(); !strings.Contains(got, "InvalidConfiguration") {
 			t.Errorf("%s=%s: %q", tag, bad, got)
 		}
-		if _, err := a.client.UntagResource(t.Context(), &secretsmanager.UntagResourceInput{SecretId: &arn, TagKeys: []string{tag}}); err != nil {
+		if _, err := a.client.UntagResource(t.Context(), &secretsmanager.UntagResourceInput{
+			SecretId: &arn, TagKeys: []string{tag}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -169,7 +177,7 @@ func TestOptions(t *testing.T) {
 	if got := failure(); got != "" {
 		t.Errorf("with the host alone: %q", got)
 	}
-	// Nothing is saved, nor is the right to it needed.
+	// Nothing is saved, and the right to save is not needed.
 	a.env["ROTATOR_REDIS_PERSIST"] = "off"
 	limited := a.user("+info", "+acl|getuser", "+acl|setuser")
 	a.do("ACL", "SAVE")

@@ -14,8 +14,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// harness makes a user for each rotation of the suite, at one server or at every
-// node of a cluster.
+// harness creates a user for each rotation of the suite, on one server or on every node of a cluster.
 type harness struct {
 	engine  string
 	servers []*testserver.RedisServer
@@ -23,7 +22,7 @@ type harness struct {
 	by      string // who changes the password: "itself" or "superuser"
 }
 
-// start starts one server of a kind for a test.
+// start starts a server for a test.
 type start func(testing.TB, testserver.RedisOptions) *testserver.RedisServer
 
 func TestEngineItself(t *testing.T) { suite(t, "redis", testserver.Redis, "itself") }
@@ -74,10 +73,11 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 }
 
 func (h *harness) login(host string, port int, user, password string) engine.Value {
-	return engine.StringValue(fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"username":%q,"password":%q}`, h.engine, host, port, user, password))
+	return engine.StringValue(fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"username":%q,"password":%q}`, h.engine,
+		host, port, user, password))
 }
 
-// Open is an independent client's login at every node at once.
+// Open logs in to every node with an independent client.
 func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
@@ -90,7 +90,7 @@ func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	return errors.Join(errs...)
 }
 
-// open logs in by the common client of Redis.
+// open logs in with the usual Redis client.
 func open(ctx context.Context, s *testserver.RedisServer, user, password string) error {
 	client := redis.NewClient(s.Options(user, password))
 	defer client.Close()
@@ -125,11 +125,13 @@ func (h *harness) Credentials(ctx context.Context, v engine.Value) (int, error) 
 	return most, nil
 }
 
-// Administrators gives the user the right to change users.
+// Administrators grants the user the right to change users.
 func (h *harness) Administrators(_ context.Context, v engine.Value) (acts []enginetest.Act, err error) {
 	user, _ := v.Text("username")
 	for _, right := range []string{"+acl|setuser", "+acl", "+@admin", "+@all"} {
-		acts = append(acts, enginetest.Act{Name: right, Do: func(ctx context.Context) (func(), error) { return nil, h.all(ctx, "ACL", "SETUSER", user, right) }})
+		acts = append(acts, enginetest.Act{Name: right, Do: func(ctx context.Context) (func(), error) {
+			return nil, h.all(ctx, "ACL", "SETUSER", user, right)
+		}})
 	}
 	return acts, nil
 }

@@ -12,39 +12,38 @@ import (
 	"example.com/rotator/rotation/internal/resp"
 )
 
-// The secret's host names the other nodes. Who gets a password depends on who sets what it says:
+// The secret's host names the other nodes. Which node gets a password depends on who controls the answer:
 //
-//	named by                set by                      its certificate must be for             gets a password of
-//	the secret              the secret's writer         the host, or as the policy says         the secret, the superuser
-//	REDIS_TRUSTED_NODES     the operator                address, name or host, or as the policy the secret, the superuser
-//	CLUSTER NODES           administrators, by the bus  address, name or host                   the secret, the superuser
-//	INFO, as the primary    administrators              address or host                         the secret, the superuser
-//	INFO, as a replica      the replica itself          host                                    the secret
+//	named by             set by                     its certificate must be for              gets a password of
+//	the secret           the secret's writer        the host, or as the policy says          the secret, the superuser
+//	REDIS_TRUSTED_NODES  the operator               address, name, host, or as in the policy the secret, the superuser
+//	CLUSTER NODES        administrators, by the bus address, name or host                    the secret, the superuser
+//	INFO, as the primary administrators             address or host                          the secret, the superuser
+//	INFO, as a replica   the replica itself         host                                     the secret
 //
-// Here "host" is the name of the secret's host, and "name" is the node's name in the cluster. What
-// a replica is listed as is its own word, which a user with no right but PSYNC and REPLCONF can give.
-// Without TLS nothing proves whose a node is: there all others must be in REDIS_TRUSTED_NODES.
+// Here "host" is the name of the secret's host, and "name" the node's name in the cluster. A replica chooses the
+// address under which it is listed, and a user needs only PSYNC and REPLCONF for that. Without TLS nothing proves a
+// node's identity, so all other nodes must be in REDIS_TRUSTED_NODES.
 // Sources: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/ (nodes handshake),
 // https://github.com/redis/redis/blob/7.0.15/src/replication.c (replconfCommand)
 
-// neighbour is a node that another one names.
-type neighbour struct {
+type neighbor struct {
 	host    string
 	port    int
 	name    string // in the cluster, or ""
 	source  string // what names it
-	claimed bool   // by nothing but its own word
+	claimed bool   // chosen by the node itself
 }
 
-// trust returns the names that a node's certificate may be for, or why no password is sent there.
-func (g *graph) trust(n neighbour, tls bool) (names []string, refusal string) {
+// trust returns the names that are accepted in a node's certificate, or why no password is sent there.
+func (g *graph) trust(n neighbor, tls bool) (names []string, refusal string) {
 	host := g.nodes[0].target.CertificateName()
 	switch {
 	case g.engine.trusted.allow(n.host):
 	case !tls:
-		return nil, "no password is sent there, as without TLS nothing proves whose it is"
+		return nil, "no password is sent there, because without TLS nothing proves whose it is"
 	case n.claimed && g.superuser:
-		return nil, "the superuser's password is not sent there, as whoever may replicate can have a node of any address listed"
+		return nil, "the superuser's password is not sent there, because anyone who may replicate can list any address"
 	case n.claimed:
 		return []string{host}, ""
 	}
@@ -54,35 +53,30 @@ func (g *graph) trust(n neighbour, tls bool) (names []string, refusal string) {
 	return append(names, n.host, host), ""
 }
 
-// login is who opens the nodes, and how.
 type login struct {
 	value     engine.Value
-	superuser bool // the value is a superuser's
-	// partial lets a login that may not be told of the other nodes be content
-	// with those that it finds, and alone leaves them out.
+	superuser bool // value is a superuser's
+	// partial accepts that the login may not list all other nodes; alone skips them.
 	partial, alone bool
-	// others are tried at a node that refuses value: where a change came as far
-	// as some nodes only, each of them accepts what another may not.
+	// others are tried on a node that refuses value: after an interrupted change, nodes accept different passwords.
 	others []engine.Value
 }
 
-// graph finds the nodes of a target from the first of them.
 type graph struct {
 	login
 	ctx    context.Context
 	engine *Engine
 	nodes  nodes
-	known  map[string]bool // addresses that were logged in to
+	known  map[string]bool // addresses already logged in to
 }
 
-// limit is far above what Redis recommends for a cluster, and longestName is that of DNS.
+// limit is far above what Redis recommends for a cluster, and longestName is DNS's limit.
 const (
 	limit       = 1000
 	longestName = 255
 )
 
-// open logs in to every node of the target: of a cluster, or a primary and its
-// replicas. What is open is returned with an error, too.
+// open logs in to all nodes of a cluster, or a primary and its replicas. It returns the open ones even with an error.
 func (e *Engine) open(ctx context.Context, r *engine.Request, l login) (nodes, error) {
 	s, err := read(r)
 	t, perr := parse(l.value)
@@ -93,23 +87,24 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, l login) (nodes, e
 	if err != nil {
 		return nil, err
 	}
-	g := &graph{login: l, ctx: ctx, engine: e, nodes: nodes{{Conn: conn, target: t}}, known: map[string]bool{t.Address(): true, conn.Address(): true}}
+	g := &graph{login: l, ctx: ctx, engine: e, nodes: nodes{{Conn: conn, target: t}},
+		known: map[string]bool{t.Address(): true, conn.Address(): true}}
 	alone := s.hostOnly || l.alone
 	if !alone {
 		alone, err = g.cluster()
 	}
-	// Outside a cluster the links between primaries and replicas are followed both ways.
+	// Outside a cluster, links between primaries and replicas are followed both ways.
 	for i := 0; err == nil && i < len(g.nodes); i++ {
 		var info map[string]string
 		g.nodes[i].forgetful = s.forgetful
 		if info, err = g.tell(g.nodes[i]); err == nil && !alone {
-			err = g.add(neighbours(info))
+			err = g.add(neighbors(info))
 		}
 	}
 	return g.nodes, err
 }
 
-// cluster logs in to every node of a cluster, replicas included. It reports false where there is no cluster.
+// cluster logs in to every node of a cluster, replicas included. It reports false if there is no cluster.
 func (g *graph) cluster() (bool, error) {
 	seed := g.nodes[0]
 	reply, err := seed.Do("CLUSTER", "NODES")
@@ -125,25 +120,23 @@ func (g *graph) cluster() (bool, error) {
 	return false, seed.classify("the nodes of the cluster cannot be listed", err)
 }
 
-// errList is for a list that no server makes.
-var errList = errors.New("it cannot be read, or names too many nodes, or one whose name is too long")
+// errList is for a list that no real server returns.
+var errList = errors.New("it cannot be parsed, or has too many nodes or too long a name")
 
-// add logs in to neighbours, or returns the error with which they were read.
-func (g *graph) add(list []neighbour, err error) error {
+func (g *graph) add(list []neighbor, err error) error {
 	for i := 0; err == nil && i < len(list); i++ {
 		err = g.enter(list[i])
 	}
 	if errors.Is(err, errList) {
-		err = engine.Errorf(engine.TargetFailed, "see what CLUSTER NODES and INFO replication answer", "%s: the list of nodes: %w", g.nodes[0].target.Address(), err)
+		err = g.nodes[0].fail("check the answers to CLUSTER NODES and INFO replication", "the list of nodes: %w", err)
 	}
 	return err
 }
 
-// enter logs in to a neighbour, if it may be given the password.
-func (g *graph) enter(n neighbour) error {
+func (g *graph) enter(n neighbor) error {
 	first := g.nodes[0].target
 	t := first
-	t.Host, t.Port = strings.Clone(n.host), n.port // not to keep the whole answer
+	t.Host, t.Port = strings.Clone(n.host), n.port // frees the whole answer
 	if g.known[t.Address()] {
 		return nil
 	}
@@ -151,10 +144,12 @@ func (g *graph) enter(n neighbour) error {
 		return errList
 	}
 	g.known[t.Address()] = true
-	const advice = "name its address or network in the function's variable " + nodesVariable + ", or set the option " + nodesOption + " to host where it is not to be changed"
+	const advice = "add its address or network to the function's variable " + nodesVariable + ", or set " +
+		nodesOption + " to host to leave it unchanged"
 	names, refusal := g.trust(n, t.TLS != engine.TLSOff)
 	if refusal != "" {
-		return engine.Errorf(engine.TargetFailed, advice, "%s names the node %s at %s: %s", first.Address(), t.Address(), n.source, refusal)
+		return engine.Errorf(engine.TargetFailed, advice, "%s names the node %s at %s: %s", first.Address(),
+			t.Address(), n.source, refusal)
 	}
 	allowed := g.engine.trusted.allow(n.host)
 	if !allowed {
@@ -164,10 +159,11 @@ func (g *graph) enter(n neighbour) error {
 	e, ok := errors.AsType[*engine.Error](err)
 	switch {
 	case ok && e.Cause == engine.TLSFailed && !allowed:
-		return engine.Errorf(e.Cause, "give it a certificate for "+first.CertificateName()+"; or "+advice, "%s names the node %s at %s: %w", first.Address(), t.Address(), n.source, e.Err)
+		return engine.Errorf(e.Cause, "give it a certificate for "+first.CertificateName()+"; or "+advice,
+			"%s names the node %s at %s: %w", first.Address(), t.Address(), n.source, e.Err)
 	case ok && e.Cause == engine.LoginRefused:
-		// It says nothing about the secret: the node is not as the others.
-		return engine.Errorf(engine.TargetFailed, "make the user there what it is elsewhere, with ACL SETUSER; users are not replicated",
+		// Not a refusal of the secret: the node differs from the others.
+		return engine.Errorf(engine.TargetFailed, "set it there with ACL SETUSER; users are not replicated",
 			"the node %s refuses the user %q, which %s accepts: %w", t.Address(), t.User, first.Address(), e.Err)
 	case err != nil:
 		return err
@@ -177,7 +173,7 @@ func (g *graph) enter(n neighbour) error {
 	return nil
 }
 
-// at logs in to a node with the first of the values that it does not refuse.
+// at logs in to a node with the first value that it does not refuse.
 func (l login) at(ctx context.Context, e *Engine, t engine.Target, names []string) (conn *resp.Conn, err error) {
 	for i, v := range append([]engine.Value{l.value}, l.others...) {
 		as, perr := parse(v)
@@ -192,7 +188,7 @@ func (l login) at(ctx context.Context, e *Engine, t engine.Target, names []strin
 	return conn, err
 }
 
-// tell returns what the node says of itself.
+// tell returns what the node reports about itself.
 // Source: https://redis.io/docs/latest/commands/info/
 func (g *graph) tell(n *node) (info map[string]string, err error) {
 	reply, err := n.Do("INFO")
@@ -200,7 +196,7 @@ func (g *graph) tell(n *node) (info map[string]string, err error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, n.classify("INFO is not answered", err)
+		return nil, n.classify("INFO failed", err)
 	}
 	text, _ := reply.(string)
 	info = make(map[string]string)
@@ -211,19 +207,18 @@ func (g *graph) tell(n *node) (info map[string]string, err error) {
 	}
 	n.configured = info["config_file"] != ""
 	if info["loading"] == "1" {
-		return nil, engine.Errorf(engine.TargetFailed, "wait until the server is ready; Secrets Manager retries by itself", "%s: the server is loading its data", n.target.Address())
+		return nil, n.fail("wait; Secrets Manager retries automatically", "the server is loading its data")
 	}
 	return info, nil
 }
 
-// neighbours returns a node's primary and its replicas.
-func neighbours(info map[string]string) (list []neighbour, err error) {
+func neighbors(info map[string]string) (list []neighbor, err error) {
 	if info["role"] == "slave" {
 		port, err := portOf(info["master_port"])
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, neighbour{host: info["master_host"], port: port, source: "master_host"})
+		list = append(list, neighbor{host: info["master_host"], port: port, source: "master_host"})
 	}
 	for i := 0; ; i++ {
 		source := "slave" + strconv.Itoa(i)
@@ -240,7 +235,7 @@ func neighbours(info map[string]string) (list []neighbour, err error) {
 		if err != nil {
 			return nil, err
 		}
-		list = append(list, neighbour{host: replica["ip"], port: port, source: source, claimed: true})
+		list = append(list, neighbor{host: replica["ip"], port: port, source: source, claimed: true})
 	}
 }
 
@@ -248,9 +243,9 @@ func neighbours(info map[string]string) (list []neighbour, err error) {
 //
 //	id ip:port@bus[,name[,more]] flags
 //
-// One that is not there would come back with the old passwords, so that all must be.
+// All nodes must be present: a missing one would come back with the old passwords.
 // Source: https://redis.io/docs/latest/commands/cluster-nodes/
-func peers(text string) (list []neighbour, err error) {
+func peers(text string) (list []neighbor, err error) {
 	for line := range strings.Lines(text) {
 		fields := strings.Fields(line)
 		if len(fields) == 0 {
@@ -264,11 +259,12 @@ func peers(text string) (list []neighbour, err error) {
 			continue
 		}
 		if slices.ContainsFunc(flags, func(f string) bool { return f == "fail" || f == "noaddr" || f == "handshake" }) {
-			return nil, engine.Errorf(engine.Unreachable, "bring it back, or have the cluster forget it: CLUSTER FORGET", "the cluster's node %.40s is not there", fields[0])
+			return nil, engine.Errorf(engine.Unreachable, "bring it back, or remove it with CLUSTER FORGET",
+				"the cluster's node %.40s is down", fields[0])
 		}
 		address, more, _ := strings.Cut(fields[1], ",")
 		address, _, _ = strings.Cut(address, "@")
-		n := neighbour{source: "CLUSTER NODES"}
+		n := neighbor{source: "CLUSTER NODES"}
 		n.name, _, _ = strings.Cut(more, ",")
 		colon := strings.LastIndexByte(address, ':')
 		if colon < 1 {
@@ -283,7 +279,6 @@ func peers(text string) (list []neighbour, err error) {
 	return list, nil
 }
 
-// portOf reads a port's number.
 func portOf(text string) (int, error) {
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || port == 0 {

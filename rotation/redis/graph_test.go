@@ -17,7 +17,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// newCluster starts a cluster and makes a user at each of its nodes.
+// newCluster starts a cluster and creates a user on each of its nodes.
 func newCluster(t *testing.T) (nodes []*fixture, user string) {
 	t.Helper()
 	user = testserver.Unique("app-")
@@ -32,14 +32,14 @@ func newCluster(t *testing.T) (nodes []*fixture, user string) {
 func TestClusterIsChangedAtEveryNode(t *testing.T) {
 	nodes, user := newCluster(t)
 	r := nodes[0].request(user, "first", "second")
-	if err := errors.Join(nodes[0].engine.DryRun(enginetest.Within(t), r), nodes[0].engine.Set(enginetest.Within(t), r)); err != nil {
+	if err := errors.Join(nodes[0].engine.DryRun(enginetest.Within(t), r),
+		nodes[0].engine.Set(enginetest.Within(t), r)); err != nil {
 		t.Fatal(err)
 	}
 	for _, n := range nodes {
 		n.wantPasswords(user, "first", "second")
 	}
-	// A node that has not got the password yet is seen by a login that may ask
-	// for the nodes.
+	// A login that may list the nodes detects a node without the new password.
 	for _, n := range nodes {
 		n.do("ACL", "SETUSER", user, "+cluster|nodes")
 	}
@@ -53,9 +53,8 @@ func TestClusterIsChangedAtEveryNode(t *testing.T) {
 	nodes[1].wantPasswords(user, "first", "second")
 }
 
-// A change that stops half-way leaves the current password valid everywhere, and
-// a repetition from any node brings all to the same.
-func TestClusterConvergesAfterAChangeThatStoppedHalfWay(t *testing.T) {
+// A change that stops halfway leaves the current password valid everywhere, and a retry from any node completes it.
+func TestClusterConvergesAfterAnInterruptedChange(t *testing.T) {
 	nodes, user := newCluster(t)
 	for _, stopped := range nodes {
 		if err := os.Chmod(stopped.Dir, 0o500); err != nil {
@@ -65,8 +64,7 @@ func TestClusterConvergesAfterAChangeThatStoppedHalfWay(t *testing.T) {
 		if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, engine.TargetFailed) {
 			t.Fatalf("a node that cannot save: %v", err)
 		}
-		// The secret's host is the last, so that it knows the new password only when
-		// all do.
+		// The secret's host comes last, so it accepts the new password only when all nodes do.
 		if slices.Contains(nodes[0].hashes(user), hash("second")) != (stopped == nodes[0]) {
 			t.Errorf("%s cannot save, and the secret's host was not the last", stopped.Addr())
 		}
@@ -92,7 +90,8 @@ func TestClusterWithoutANodeIsNotChanged(t *testing.T) {
 	nodes, user := newCluster(t)
 	nodes[1].do("ACL", "DELUSER", user)
 	r := nodes[0].request(user, "first", "second")
-	if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), "does not exist") {
+	if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, engine.TargetFailed) ||
+		!strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("a node without the user: %v", err)
 	}
 	nodes[0].wantPasswords(user, "first")
@@ -101,18 +100,18 @@ func TestClusterWithoutANodeIsNotChanged(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := nodes[0].engine.Set(enginetest.Within(t), r); !errors.Is(err, engine.Unreachable) {
-		t.Errorf("a node that has just gone: %v", err)
+		t.Errorf("a node that just stopped: %v", err)
 	}
 	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		err := nodes[0].engine.Set(enginetest.Within(t), r)
 		if !errors.Is(err, engine.Unreachable) {
-			t.Fatalf("a node that is gone: %v", err)
+			t.Fatalf("a stopped node: %v", err)
 		}
-		if strings.Contains(err.Error(), "is not there") {
+		if strings.Contains(err.Error(), "is down") {
 			break
 		}
 		if time.Since(begin) > 20*time.Second {
-			t.Fatal("the cluster does not see that the node is gone")
+			t.Fatal("the cluster does not detect the stopped node")
 		}
 	}
 	for _, n := range nodes[:2] {
@@ -123,16 +122,16 @@ func TestClusterWithoutANodeIsNotChanged(t *testing.T) {
 	}
 }
 
-// Replicas have users of their own, and log in to the primary by the very user
-// that is rotated, as they do where all have one requirepass.
-func TestReplicasAreChangedAndGoOnReplicating(t *testing.T) {
+// Replicas have separate users, and log in to the primary as the user that is rotated, as with a shared requirepass.
+func TestReplicasAreChangedAndKeepReplicating(t *testing.T) {
 	ca, err := testserver.NewCA()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, o := range map[string]testserver.RedisOptions{
-		"a file of users":   {CA: ca, Password: "administrator", Users: "user link on >first ~* &* +@all"},
-		"the configuration": {CA: ca, Password: "administrator", Users: "user link on >first ~* &* +@all", NoACLFile: true},
+		"a file of users": {CA: ca, Password: "administrator", Users: "user link on >first ~* &* +@all"},
+		"the configuration": {CA: ca, Password: "administrator", Users: "user link on >first ~* &* +@all",
+			NoACLFile: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o.Config = "tls-replication yes\nmasteruser link\nmasterauth first\nrepl-timeout 5"
@@ -162,7 +161,8 @@ func TestReplicasAreChangedAndGoOnReplicating(t *testing.T) {
 				for _, f := range []*fixture{primary, replica} {
 					f.wantPasswords("link", current, pending)
 				}
-				all, err := seed.engine.open(enginetest.Within(t), &engine.Request{}, login{value: seed.value(seed.User, seed.Password), superuser: true})
+				all, err := seed.engine.open(enginetest.Within(t), &engine.Request{},
+					login{value: seed.value(seed.User, seed.Password), superuser: true})
 				if all.close(); err != nil || len(all) != 2 {
 					t.Errorf("%d connections to two nodes, %v", len(all), err)
 				}
@@ -170,10 +170,11 @@ func TestReplicasAreChangedAndGoOnReplicating(t *testing.T) {
 				up()
 				current = pending
 			}
-			// What was kept in clear is found by nobody who looks at the log.
+			// The password that the server stores in plain text is not in the log.
 			for _, f := range []*fixture{primary, replica} {
 				log, err := f.Logs()
-				if shown := fmt.Sprint(log, f.do("SLOWLOG", "GET", "1000")); err != nil || strings.Contains(shown, "fourth") {
+				if shown := fmt.Sprint(log, f.do("SLOWLOG", "GET", "1000")); err != nil ||
+					strings.Contains(shown, "fourth") {
 					t.Errorf("the password is in a log, or there is none: %v", err)
 				}
 			}
@@ -188,16 +189,19 @@ func TestPeers(t *testing.T) {
 		"d 10.0.0.2:7004@17004,second.example master - 0 0 3 connected\n\n"
 	got, err := peers(text)
 	const source = "CLUSTER NODES"
-	want := []neighbour{{host: "::1", port: 7002, source: source}, {host: "10.0.0.1", port: 7003, source: source}, {host: "10.0.0.2", port: 7004, name: "second.example", source: source}}
+	want := []neighbor{{host: "::1", port: 7002, source: source}, {host: "10.0.0.1", port: 7003, source: source},
+		{host: "10.0.0.2", port: 7004, name: "second.example", source: source}}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, bad := range []string{"a", "a b c", "a b:x@1 master", "a :7001@1 master", "a h:70000@1 master", "a h:0@1 master"} {
+	for _, bad := range []string{"a", "a b c", "a b:x@1 master", "a :7001@1 master",
+		"a h:70000@1 master", "a h:0@1 master"} {
 		if list, err := peers(bad); !errors.Is(err, errList) {
 			t.Errorf("%q: %+v, %v", bad, list, err)
 		}
 	}
-	for _, gone := range []string{"d :0@0 master,noaddr -", "e 10.0.0.2:7004@17004,second.example master,fail -", "f h:1@1 handshake"} {
+	for _, gone := range []string{"d :0@0 master,noaddr -", "e 10.0.0.2:7004@17004,second.example master,fail -",
+		"f h:1@1 handshake"} {
 		if _, err := peers(text + gone); !errors.Is(err, engine.Unreachable) {
 			t.Errorf("%q: %v", gone, err)
 		}
@@ -205,7 +209,8 @@ func TestPeers(t *testing.T) {
 }
 
 func FuzzPeers(f *testing.F) {
-	f.Add("a 127.0.0.1:7001@17001,host.example myself,master - 0 0 1 connected 0-5460\nb ::1:7002@17002 slave a 0 0 2 connected")
+	f.Add("a 127.0.0.1:7001@17001,host.example myself,master - 0 0 1 connected 0-5460\nb ::1:7002@17002 slave a 0 0 " +
+		"2 connected")
 	f.Fuzz(func(t *testing.T, text string) {
 		list, err := peers(text)
 		for _, p := range list {
@@ -216,8 +221,7 @@ func FuzzPeers(f *testing.F) {
 	})
 }
 
-// scripted is a server that answers each command's first words by what the
-// script has, and all others with +OK.
+// scripted starts a server that answers commands by their first words as scripted, and all others with +OK.
 func scripted(t *testing.T, script map[string]string) engine.Value {
 	port := listen(t, func(command string) string {
 		for _, words := range slices.Backward(slices.Sorted(maps.Keys(script))) {
@@ -227,11 +231,11 @@ func scripted(t *testing.T, script map[string]string) engine.Value {
 		}
 		return "+OK\r\n"
 	})
-	return engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"the-password","ssl":false}`, port))
+	return engine.StringValue(fmt.Sprintf(
+		`{"host":"127.0.0.1","port":%d,"username":"u","password":"the-password","ssl":false}`, port))
 }
 
-// States of a server that a real one is in for too short a time, or is too old or
-// too closed for.
+// States that are too short on a real server, or that only older or closed servers have.
 func TestAnswersOfOtherServers(t *testing.T) {
 	const (
 		alone   = "-ERR This instance has cluster support disabled\r\n"
@@ -244,17 +248,25 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		want   engine.Cause
 		text   string
 	}{
-		{"loading", map[string]string{"PING": "-LOADING Redis is loading the dataset in memory\r\n", "CLUSTER": alone, "INFO": noFile}, engine.TargetFailed, "until the server is ready"},
-		{"loading, as INFO says", map[string]string{"CLUSTER": alone, "INFO": "$9\r\nloading:1\r\n"}, engine.TargetFailed, "loading its data"},
-		{"protected", map[string]string{"AUTH": "-DENIED Redis is running in protected mode\r\n"}, engine.TargetFailed, "protected mode"},
-		{"version 5", map[string]string{"AUTH": "-ERR wrong number of arguments for 'auth' command\r\n"}, engine.TargetFailed, "use Redis 6 or later"},
-		{"full", map[string]string{"AUTH": "-ERR max number of clients reached\r\n"}, engine.TargetFailed, "maxclients"},
-		{"forgotten", map[string]string{"CLUSTER": "-NOAUTH Authentication required.\r\n"}, engine.TargetFailed, "try again"},
-		{"not Redis", map[string]string{"AUTH": "HTTP/1.1 400 Bad Request\r\n"}, engine.TargetFailed, "not in Redis's protocol"},
+		{"loading", map[string]string{"PING": "-LOADING Redis is loading the dataset in memory\r\n", "CLUSTER": alone,
+			"INFO": noFile}, engine.TargetFailed, "until the server is ready"},
+		{"loading, as INFO says", map[string]string{"CLUSTER": alone, "INFO": "$9\r\nloading:1\r\n"},
+			engine.TargetFailed, "loading its data"},
+		{"protected", map[string]string{"AUTH": "-DENIED Redis is running in protected mode\r\n"},
+			engine.TargetFailed, "protected mode"},
+		{"version 5", map[string]string{"AUTH": "-ERR wrong number of arguments for 'auth' command\r\n"},
+			engine.TargetFailed, "use Redis 6 or later"},
+		{"full", map[string]string{"AUTH": "-ERR max number of clients reached\r\n"},
+			engine.TargetFailed, "maxclients"},
+		{"forgotten", map[string]string{"CLUSTER": "-NOAUTH Authentication required.\r\n"},
+			engine.TargetFailed, "try again"},
+		{"not Redis", map[string]string{"AUTH": "HTTP/1.1 400 Bad Request\r\n"},
+			engine.TargetFailed, "not in Redis's protocol"},
 		{"cut", map[string]string{"AUTH": ""}, engine.Unreachable, "failed"},
 	} {
 		v := scripted(t, c.script)
-		err := New(engine.TLSPolicy{}, Nodes{}).Verify(enginetest.Within(t), &engine.Request{SuperuserChanges: true, Pending: v}, v)
+		err := New(engine.TLSPolicy{}, Nodes{}).
+			Verify(enginetest.Within(t), &engine.Request{SuperuserChanges: true, Pending: v}, v)
 		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
 			t.Errorf("%s: %v, want %s with %q", c.name, err, c.want, c.text)
 		}
@@ -267,18 +279,22 @@ func TestAnswersOfOtherServers(t *testing.T) {
 		script map[string]string
 		text   string
 	}{
-		{"no file", map[string]string{"CLUSTER": alone, "INFO": noFile, "ACL GETUSER": account, "CONFIG GET aclfile": "*2\r\n$7\r\naclfile\r\n$0\r\n\r\n"}, "without a file"},
-		{"no CONFIG", map[string]string{"CLUSTER": "-ERR unknown command 'CLUSTER'\r\n", "INFO": noFile, "ACL GETUSER": account, "CONFIG": "-ERR unknown command 'CONFIG'\r\n"}, "cannot be told"},
+		{"no file", map[string]string{"CLUSTER": alone, "INFO": noFile, "ACL GETUSER": account,
+			"CONFIG GET aclfile": "*2\r\n$7\r\naclfile\r\n$0\r\n\r\n"}, "no file"},
+		{"no CONFIG", map[string]string{"CLUSTER": "-ERR unknown command 'CLUSTER'\r\n", "INFO": noFile,
+			"ACL GETUSER": account, "CONFIG": "-ERR unknown command 'CONFIG'\r\n"}, "unknown whether"},
 	} {
 		v := scripted(t, c.script)
 		e := New(engine.TLSPolicy{}, Nodes{})
 		r := &engine.Request{Current: v, Pending: v.With("password", "second"), Login: v}
-		for step, err := range map[string]error{"DryRun": e.DryRun(enginetest.Within(t), r), "Set": e.Set(enginetest.Within(t), r)} {
-			if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), c.text) || !strings.Contains(err.Error(), persistOption) {
+		for step, err := range map[string]error{"DryRun": e.DryRun(enginetest.Within(t), r),
+			"Set": e.Set(enginetest.Within(t), r)} {
+			if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), c.text) ||
+				!strings.Contains(err.Error(), persistOption) {
 				t.Errorf("%s: %s: %v", c.name, step, err)
 			}
 		}
-		// The operator says that this is as it should be.
+		// The operator accepts it.
 		all, err := e.open(enginetest.Within(t), &engine.Request{}, login{value: v})
 		if err != nil {
 			t.Fatal(err)
@@ -291,9 +307,9 @@ func TestAnswersOfOtherServers(t *testing.T) {
 	}
 }
 
-// A server that names many others, each of which says a lot, takes no memory for it: of what nodes
-// say, next to nothing is kept. It stops at a limit.
-func TestNodesThatSayMuchTakeLittleMemory(t *testing.T) {
+// A server that names many others with long answers uses little memory: almost nothing of the answers is kept. The
+// number of nodes is limited.
+func TestLongAnswersUseLittleMemory(t *testing.T) {
 	l, err := net.Listen("tcp", "0.0.0.0:0")
 	if err != nil {
 		t.Fatal(err)
@@ -301,7 +317,8 @@ func TestNodesThatSayMuchTakeLittleMemory(t *testing.T) {
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	replicas, count := "", 50
 	info := func() string {
-		text := replicas + "run_id:" + testserver.Unique("") + strings.Repeat("r", 1<<20) + "\r\nconfig_file:" + strings.Repeat("c", 1<<20) + "\r\n"
+		text := replicas + "run_id:" + testserver.Unique("") + strings.Repeat("r", 1<<20) + "\r\nconfig_file:" +
+			strings.Repeat("c", 1<<20) + "\r\n"
 		return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text)
 	}
 	listenAt(t, l, func(command string) string {
@@ -311,11 +328,13 @@ func TestNodesThatSayMuchTakeLittleMemory(t *testing.T) {
 		case strings.HasPrefix(command, "INFO"):
 			return info()
 		case strings.HasPrefix(command, "ACL GETUSER"):
-			return "*4\r\n$5\r\nflags\r\n*1\r\n$2\r\non\r\n$9\r\npasswords\r\n*10000\r\n" + strings.Repeat("$64\r\n"+hash("x")+"\r\n", 10000)
+			return "*4\r\n$5\r\nflags\r\n*1\r\n$2\r\non\r\n$9\r\npasswords\r\n*10000\r\n" +
+				strings.Repeat("$64\r\n"+hash("x")+"\r\n", 10000)
 		}
 		return "+OK\r\n"
 	})
-	v := engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%s,"username":"u","password":"first","ssl":false}`, port))
+	v := engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%s,"username":"u","password":"first","ssl":false}`,
+		port))
 	e := New(engine.TLSPolicy{}, nodesAt(t, "127.0.0.0/8"))
 	heap := func() uint64 {
 		var m runtime.MemStats
@@ -342,9 +361,9 @@ func TestNodesThatSayMuchTakeLittleMemory(t *testing.T) {
 	enginetest.WantCause(t, err, engine.TargetFailed, "too long")
 }
 
-// The server gets hashes and nothing else of a password but at the login; and an
-// error that quotes the statement does not bring a hash to light.
-func TestTheServerGetsHashes(t *testing.T) {
+// Except for the login, the server receives only hashes of passwords; and an error that quotes the command does not
+// reveal a hash.
+func TestServerReceivesOnlyHashes(t *testing.T) {
 	sent := make(chan string, 100)
 	port := listen(t, func(command string) string {
 		sent <- command
@@ -362,15 +381,18 @@ func TestTheServerGetsHashes(t *testing.T) {
 		}
 		return "+OK\r\n"
 	})
-	v := engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"first","ssl":false}`, port))
-	err := New(engine.TLSPolicy{}, Nodes{}).Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v.With("password", "second"), Login: v})
+	v := engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"first","ssl":false}`,
+		port))
+	err := New(engine.TLSPolicy{}, Nodes{}).
+		Set(enginetest.Within(t), &engine.Request{Current: v, Pending: v.With("password", "second"), Login: v})
 	if err == nil || !strings.Contains(err.Error(), "[hash]") || strings.Contains(err.Error(), hash("second")) {
 		t.Errorf("%v", err)
 	}
 	close(sent)
 	var last string
 	for command := range sent {
-		if last = command; !strings.HasPrefix(command, "AUTH") && (strings.Contains(command, "first") || strings.Contains(command, "second")) {
+		if last = command; !strings.HasPrefix(command, "AUTH") && (strings.Contains(command, "first") ||
+			strings.Contains(command, "second")) {
 			t.Errorf("sent: %s", command)
 		}
 	}

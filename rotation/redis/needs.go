@@ -9,8 +9,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Needs says which commands the login needs, be it the superuser secret's or the user itself. How a node keeps its
-// users is asked as the login; a login that may not yet be told of it is given both ways.
+// Needs returns the commands that the login needs, whether it is a superuser or the user itself. It asks each node
+// how it stores users; if the login may not read that yet, Needs returns the commands for both ways.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	t, err := parse(r.Pending)
@@ -27,9 +27,10 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	n.Login = login.User
 	rules := []string{"+info", "+cluster|nodes", "+acl|getuser", "+acl|setuser"}
-	n.Note = "+acl|dryrun besides lets createSecret find out whether the login may save what it changes"
+	n.Note = "with +acl|dryrun, createSecret also checks whether the login may save its changes"
 	if !r.Superuser {
-		n.Note += "; whoever may ACL SETUSER may give itself all rights, so let applications' users be changed by a superuser secret (masterarn)"
+		n.Note += "; a user with ACL SETUSER can grant itself all rights, so rotate applications' users by a " +
+			"superuser secret (masterarn)"
 	}
 	all, err := e.inspect(ctx, r, acting(r), t.User)
 	defer all.close()
@@ -50,11 +51,13 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		err = nil
 		if !s.forgetful {
 			rules = append(rules[:4], "+config|get", "+acl|save", "+config|rewrite")
-			n.Note = "+acl|save is for nodes with an ACL file and +config|rewrite for those without, +config|set for those that replicate by the user: once the login has these rights, print them again to see which can go; " + n.Note
+			n.Note = "+acl|save is for nodes with an ACL file, +config|rewrite for nodes without, +config|set for " +
+				"nodes that replicate as the user: print the rights again once the login has them, to see which are " +
+				"needed; " + n.Note
 		}
 	}
 	if r.Superuser && slices.ContainsFunc(all, func(n *node) bool { return n.may("slaveof") }) {
-		rules = append(rules, "+client|list") // to see whether a Sentinel logs in as the user
+		rules = append(rules, "+client|list") // to detect a Sentinel that logs in as the user
 	}
 	n.Grants = []string{"ACL SETUSER " + login.User + " " + strings.Join(rules, " ")}
 	return err

@@ -1,10 +1,9 @@
-// Package redis rotates the passwords of users of Redis 6 and later, of Valkey,
-// and of whatever speaks their protocol and has their ACL commands.
+// Package redis rotates passwords of users of Redis 6 and later, Valkey, and other servers with their ACL commands.
 //
-// A user may have any number of passwords, of which the server keeps the SHA-256 hash. A rotation
-// leaves two, the new one and the one that is current, so that clients with either are served; the
-// next rotation retires the older one. The server gets the hash and never a password. Every node is
-// changed, as users are not replicated, and told to keep the change over a restart.
+// A user may have any number of passwords, of which the server stores SHA-256 hashes. A rotation leaves the new one
+// and the current one, so clients with either are served; the next rotation retires the older one. The server
+// receives the hash, never a new password. Every node is changed, because users are not replicated, and persists the
+// change.
 // Source: https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/
 package redis
 
@@ -25,42 +24,36 @@ type Engine struct {
 	trusted Nodes
 }
 
-// New returns the engine with the given policy for its connections, and the nodes
-// that the operator allows beside those that prove themselves.
+// New returns the engine, with the operator's trusted nodes in addition to those that prove themselves.
 func New(tls engine.TLSPolicy, trusted Nodes) *Engine { return &Engine{tls, trusted} }
 
-// The engine's own settings.
 const (
-	// nodesOption is "all", the default, or "host" for a server whose other
-	// nodes are not reached from here or are not the secret's business.
+	// nodesOption is "all" by default, or "host" for a server whose other nodes are unreachable or must not change.
 	nodesOption = "redis-nodes"
-	// persistOption is "required", the default, or "off" for a service that
-	// keeps its users itself, or whose users need not outlive a restart.
+	// persistOption is "required" by default, or "off" if a service persists users or a restart may lose them.
 	persistOption = "redis-persist"
 )
 
-// Kind describes the engine. AWS has no template for it. The characters that
-// passwords have may stand in a redis:// URL as they are.
+// Kind describes the engine. AWS has no template for it. Passwords need no escape in a redis:// URL.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"redis", "valkey"},
 		Overlap:      engine.BothWork,
 		UserField:    "username",
 		SecretFields: []string{"password"},
-		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`", RequireEachIncludedType: true},
-		Options:      []string{nodesOption, persistOption},
+		Passwords: engine.PasswordPolicy{Length: 32, ExcludeCharacters: "/@\"'\\:?#%[]^{}|<>`",
+			RequireEachIncludedType: true},
+		Options: []string{nodesOption, persistOption},
 
 		SuperuserField: "masterarn",
 	}
 }
 
-// CheckOptions judges the engine's own settings.
 func (*Engine) CheckOptions(r *engine.Request) error {
 	_, err := read(r)
 	return err
 }
 
-// settings are the engine's own, as a request has them.
 type settings struct{ hostOnly, forgetful bool }
 
 func read(r *engine.Request) (s settings, err error) {
@@ -70,7 +63,7 @@ func read(r *engine.Request) (s settings, err error) {
 	return s, err
 }
 
-// parse reads a login. Without a name it is that of the user "default", whose password requirepass is.
+// parse reads a login. Without a name it is the user "default", whose password is requirepass.
 func parse(v engine.Value) (engine.Target, error) {
 	if user := string(v.JSON("username")); v.IsObject() && (user == "" || user == "null" || user == `""`) {
 		v = v.With("username", "default")
@@ -78,13 +71,11 @@ func parse(v engine.Value) (engine.Target, error) {
 	return engine.ParseTarget(v, 6379, "")
 }
 
-// hash returns what the server keeps of a password.
 func hash(password string) string {
 	sum := sha256.Sum256([]byte(password))
 	return hex.EncodeToString(sum[:])
 }
 
-// Next returns the current value with a new password.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err
@@ -95,9 +86,9 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return engine.NextPassword(e.Kind(), r), nil
 }
 
-// DryRun logs in to every node and proves that the user is there, that r.Login may change it and that the change will
-// outlive a restart. It refuses a user that a Sentinel logs in as, and warns where passwords will go that are not the
-// secret's: one older than the current one is what the rotation before has left.
+// DryRun logs in to every node and checks that the user exists, that r.Login may change it and that the change will
+// survive a restart. It refuses a user that a Sentinel logs in as. It warns if passwords will be removed that are not
+// the secret's: at most one older password is left from the previous rotation.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.lend(ctx, r, func(all nodes, user, pending string) error {
 		current, err := parse(r.Current)
@@ -112,17 +103,17 @@ func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 				return err
 			}
 			if others := n.others([]string{pending, hash(current.Password)}); others > 1 {
-				r.Warn(fmt.Sprintf("%s: the user %q has %d passwords in addition to the current one, at most one of them from the rotation before; setSecret removes them", n.target.Address(), user, others))
+				r.Warn(fmt.Sprintf("%s: the user %q has %d passwords in addition to the current one, at most one of "+
+					"them from the previous rotation; setSecret removes them", n.target.Address(), user, others))
 			}
 		}
 		return nil
 	})
 }
 
-// lend logs in to every node as the login that makes the change, finds the user of r.Pending there,
-// and calls do with the hash of its password. The secret's other passwords repair a node where an
-// earlier change had come to another point. A superuser's powers are lent neither against itself nor
-// against a user who may change users, unless the secret has that user's own credential.
+// lend logs in to every node as the login that makes the change, finds the user of r.Pending there, and calls do with
+// the hash of its password. The secret's other passwords open nodes that an interrupted change reached or missed. A
+// superuser changes neither itself nor, unless the secret proves the credential, a user who may change users.
 func (e *Engine) lend(ctx context.Context, r *engine.Request, do func(all nodes, user, pending string) error) error {
 	t, err := parse(r.Pending)
 	if err != nil {
@@ -136,7 +127,8 @@ func (e *Engine) lend(ctx context.Context, r *engine.Request, do func(all nodes,
 	proved := pair.ProvedCurrent(e.Kind(), r)
 	for _, n := range all {
 		if r.Superuser && (n.target.User == t.User || !proved && n.may("acl|setuser")) {
-			return engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "%s: the user %q is an administrator", n.target.Address(), t.User)
+			return engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "%s: the user %q is an administrator",
+				n.target.Address(), t.User)
 		}
 	}
 	return do(all, t.User, hash(t.Password))
@@ -150,9 +142,9 @@ func acting(r *engine.Request) login {
 	return l
 }
 
-// Verify logs in with v and asks for an answer. The pending password must be accepted by every node, as far as v may
-// know of them; what a superuser is about to replace, by the secret's host. A user that changes its own password must
-// be able to. That a node beside the host refuses is no refusal of the target's.
+// Verify logs in with v and sends a command. Every node that v may list must accept the pending password; the
+// secret's host alone must accept a password that a superuser replaces. A user that changes its own password must
+// have the right to. A refusal by another node than the host does not count as LoginRefused.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	t, err := parse(v)
 	if err != nil {
@@ -167,7 +159,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	}
 	for i := 0; err == nil && i < len(all); i++ {
 		if r.SuperuserChanges {
-			err = all[i].classify("it does not serve the user", all[i].Ping())
+			err = all[i].classify("the node does not serve the user", all[i].Ping())
 		} else {
 			err = all[i].rehearse(t.User)
 		}
@@ -175,8 +167,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return err
 }
 
-// Set makes the pending password valid at every node, beside the current one
-// where that is valid, and all others invalid.
+// Set makes the pending password valid on every node, keeps the current one where it is valid, and removes all others.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	current, err := parse(r.Current)
 	if err != nil {
@@ -185,15 +176,13 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.change(ctx, r, hash(current.Password))
 }
 
-// Retire makes all passwords but the pending one invalid, at every node.
+// Retire removes all passwords except the pending one, on every node.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, "") }
 
-// change leaves the user with the pending password and the one with the hash kept, if that is valid
-// now. Nothing is changed before every node is seen fit for it.
+// change inspects every node, then leaves the user the pending password and, if valid now, the one with the hash kept.
 func (e *Engine) change(ctx context.Context, r *engine.Request, kept string) error {
 	return e.lend(ctx, r, func(all nodes, user, pending string) error {
-		// The secret's host is the last: once it accepts the pending password, all do, and
-		// until then it accepts what the change began with.
+		// The secret's host comes last: once it accepts the pending password, all nodes do.
 		for _, n := range slices.Concat(all[1:], all[:1]) {
 			hashes := []string{pending}
 			if kept != pending && slices.Contains(n.hashes, kept) {
@@ -203,7 +192,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, kept string) err
 				return err
 			}
 		}
-		// Not before the new password is valid at the nodes that these connect to.
+		// Only after the new password is valid on the nodes that replicas connect to.
 		for _, n := range all {
 			if err := n.replicateBy(r); err != nil {
 				return err

@@ -36,7 +36,7 @@ func newFixture(t testing.TB, start start, o testserver.RedisOptions) *fixture {
 	return &fixture{s, t, s.Connect(t), New(engine.TLSPolicy{ExtraCAs: s.CA.PEM}, Nodes{})}
 }
 
-// user makes a user with the password "first-" and its name.
+// user creates a user whose password is "first-" and its name.
 func (f *fixture) user(rights ...string) string {
 	f.t.Helper()
 	user := testserver.Unique("app-")
@@ -65,7 +65,7 @@ func (f *fixture) restart() {
 	f.admin = f.Connect(f.t)
 }
 
-// hashes returns what the server keeps of the user's passwords.
+// hashes returns what the server stores of the user's passwords.
 func (f *fixture) hashes(user string) (hashes []string) {
 	f.t.Helper()
 	account, _ := f.do("ACL", "GETUSER", user).(map[any]any)
@@ -85,21 +85,23 @@ func (f *fixture) wantPasswords(user string, passwords ...string) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		f.t.Errorf("the user has %d passwords, and not just the %d that it should have", len(got), len(want))
+		f.t.Errorf("the user has %d passwords, not exactly the %d wanted ones", len(got), len(want))
 	}
 }
 
 func (f *fixture) value(user, password string) engine.Value {
-	return engine.StringValue(fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d}`, f.Host, f.Port)).With("username", user).With("password", password)
+	return engine.StringValue(fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d}`, f.Host, f.Port)).
+		With("username", user).With("password", password)
 }
 
-// request is for a rotation from one password to another by the superuser.
+// request returns a request to rotate between two passwords by the superuser.
 func (f *fixture) request(user, current, pending string) *engine.Request {
-	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(user, current), Pending: f.value(user, pending), Proofs: []engine.Value{f.value(user, current)},
+	return &engine.Request{Strategy: engine.SingleUser, Current: f.value(user, current),
+		Pending: f.value(user, pending), Proofs: []engine.Value{f.value(user, current)},
 		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
-// self is for a rotation by the user itself.
+// self returns a request to rotate by the user itself.
 func (f *fixture) self(user, current, pending string) *engine.Request {
 	r := f.request(user, current, pending)
 	r.Login, r.Superuser, r.SuperuserChanges = r.Current, false, false
@@ -111,7 +113,7 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 	user := f.user("+ping")
 	current := "first-" + user
 	for _, pending := range []string{"second", "third", "fourth"} {
-		for range 2 { // a repetition changes nothing
+		for range 2 { // the second time changes nothing
 			if err := f.engine.Set(enginetest.Within(t), f.request(user, current, pending)); err != nil {
 				t.Fatal(err)
 			}
@@ -124,18 +126,18 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 	}
 	f.wantPasswords(user, "fourth")
 	if err := f.engine.Retire(enginetest.Within(t), f.request(user, "third", "fourth")); err != nil {
-		t.Errorf("a password that is gone already: %v", err)
+		t.Errorf("a password that is already gone: %v", err)
 	}
 }
 
-// reports has what the engine writes to the function's log added to a text.
+// reports collects what the engine writes to the function's log.
 func reports(r *engine.Request) *strings.Builder {
 	var b strings.Builder
 	r.Report = func(level slog.Level, text string) { fmt.Fprintln(&b, level, text) }
 	return &b
 }
 
-// Passwords that others gave the user do not go without a word, which names none of them.
+// Removing passwords that others gave the user is reported, without quoting them.
 func TestPasswordsOfOthersAreReported(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
 	user := f.user("+ping", ">another-programs", ">and-a-third")
@@ -144,7 +146,8 @@ func TestPasswordsOfOthersAreReported(t *testing.T) {
 	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r)); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"WARN " + f.Addr(), "has 2 passwords in addition to the current one", "INFO changed at the target: " + f.Addr(), "neither pending nor current are removed: 2"} {
+	for _, want := range []string{"WARN " + f.Addr(), "has 2 passwords in addition to the current one",
+		"INFO changed at the target: " + f.Addr(), "neither pending nor current are removed: 2"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("no %q in\n%s", want, log)
 		}
@@ -154,18 +157,20 @@ func TestPasswordsOfOthersAreReported(t *testing.T) {
 			t.Errorf("a password is in\n%s", log)
 		}
 	}
-	// What every rotation removes is no cause for a warning.
+	// What every rotation removes needs no warning.
 	r = f.request(user, "second", "third")
 	log = reports(r)
-	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r)); err != nil || strings.Contains(log.String(), "WARN") || !strings.Contains(log.String(), "removed: 1") {
+	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t),
+		r)); err != nil || strings.Contains(log.String(), "WARN") || !strings.Contains(log.String(), "removed: 1") {
 		t.Errorf("%v\n%s", err, log)
 	}
 }
 
-// What others changed at the server and did not save is saved with the change. That is in the log;
-// with a file of users, settings stay as they are.
+// What others changed on the server and did not save is saved with the change. The log says so. With an ACL file,
+// settings are not saved.
 func TestWhatIsSavedWithTheChangeIsReported(t *testing.T) {
-	for want, o := range map[string]testserver.RedisOptions{"all users are saved as they are": {}, "the configuration is rewritten with all settings": {NoACLFile: true}} {
+	for want, o := range map[string]testserver.RedisOptions{"all users are saved as they are": {},
+		"the configuration is rewritten with all settings": {NoACLFile: true}} {
 		f := newFixture(t, testserver.Redis, o)
 		user := f.user("+ping")
 		f.do("CONFIG", "SET", "maxmemory", "123mb")
@@ -179,13 +184,13 @@ func TestWhatIsSavedWithTheChangeIsReported(t *testing.T) {
 		}
 		conf, err := os.ReadFile(f.ConfigFile)
 		if err != nil || strings.Contains(string(conf), "maxmemory ") != o.NoACLFile {
-			t.Errorf("%s: the configuration has the setting of a while: %v, %v", want, !o.NoACLFile, err)
+			t.Errorf("%s: the configuration has the temporary setting: %v, %v", want, !o.NoACLFile, err)
 		}
 	}
 }
 
-// To see a Sentinel takes one more right, for users that can serve one.
-func TestTheRightToSeeASentinelIsNeededWhereThereCanBeOne(t *testing.T) {
+// Detecting a Sentinel requires one more right, for users that can serve one.
+func TestRightToDetectASentinelIsNeededOnlyWhereOneCanBe(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
 	rights := []string{"+info", "+cluster|nodes", "+acl|getuser", "+acl|setuser", "+config|get", "+acl|save"}
 	without, with := f.user(rights...), f.user(append(rights, "+client|list")...)
@@ -194,19 +199,21 @@ func TestTheRightToSeeASentinelIsNeededWhereThereCanBeOne(t *testing.T) {
 		for admin, want := range map[string]bool{without: !needed, with: true} {
 			r.Login = f.value(admin, "first-"+admin)
 			var n engine.Needs
-			if err := f.engine.Needs(enginetest.Within(t), r, &n); err != nil || strings.Contains(n.Grants[0], "+client|list") != needed {
+			if err := f.engine.Needs(enginetest.Within(t), r, &n); err != nil ||
+				strings.Contains(n.Grants[0], "+client|list") != needed {
 				t.Errorf("%v, %v", n.Grants, err)
 			}
-			if err := f.engine.DryRun(enginetest.Within(t), r); (err == nil) != want || !want && !errors.Is(err, engine.PrivilegeMissing) {
+			if err := f.engine.DryRun(enginetest.Within(t), r); (err == nil) != want ||
+				!want && !errors.Is(err, engine.PrivilegeMissing) {
 				t.Errorf("needed %v, passes %v: %v", needed, want, err)
 			}
 		}
 	}
 }
 
-// A Sentinel keeps the password that it has, so a user that it logs in as cannot be rotated. Only
-// such a user is refused, and no login without administrative rights can pose as a Sentinel.
-func TestAUserThatASentinelLogsInAsIsRefused(t *testing.T) {
+// A Sentinel keeps its password, so a user that it logs in as cannot be rotated. Only such a user is refused, and no
+// login without administrative rights can pose as a Sentinel.
+func TestUserOfASentinelIsRefused(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{NoTLS: true})
 	watched := f.user("+@all", "~*", "&*")
 	plain := f.user("+@all", "-@dangerous", "~*", "&*")
@@ -226,7 +233,8 @@ func TestAUserThatASentinelLogsInAsIsRefused(t *testing.T) {
 	rehearse := func(user string) error {
 		v := func(password string) engine.Value { return f.value(user, password).WithJSON("ssl", []byte("false")) }
 		login := f.value(f.User, f.Password).WithJSON("ssl", []byte("false"))
-		return f.engine.DryRun(enginetest.Within(t), &engine.Request{Current: v("first-" + user), Pending: v("second"), Proofs: []engine.Value{v("first-" + user)}, Login: login, Superuser: true, SuperuserChanges: true})
+		return f.engine.DryRun(enginetest.Within(t), &engine.Request{Current: v("first-" + user), Pending: v("second"),
+			Proofs: []engine.Value{v("first-" + user)}, Login: login, Superuser: true, SuperuserChanges: true})
 	}
 	if err := rehearse(watched); err != nil {
 		t.Errorf("before there is a Sentinel: %v", err)
@@ -246,7 +254,8 @@ func TestAUserThatASentinelLogsInAsIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nsentinel monitor it 127.0.0.1 %d 1\nsentinel auth-user it %s\nsentinel auth-pass it first-%[4]s\n", port, filepath.Dir(conf), f.Port, watched)
+	text := fmt.Sprintf("bind 127.0.0.1\nport %d\ndir %s\nsentinel monitor it 127.0.0.1 %d 1\nsentinel auth-user it "+
+		"%s\nsentinel auth-pass it first-%[4]s\n", port, filepath.Dir(conf), f.Port, watched)
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +280,8 @@ func TestSetKeepsAllButThePasswords(t *testing.T) {
 	rights := func() string {
 		for _, line := range f.do("ACL", "LIST").([]any) {
 			if fields := strings.Fields(line.(string)); fields[1] == user {
-				return strings.Join(slices.DeleteFunc(fields, func(s string) bool { return strings.HasPrefix(s, "#") }), " ")
+				return strings.Join(slices.DeleteFunc(fields, func(s string) bool { return strings.HasPrefix(s, "#") }),
+					" ")
 			}
 		}
 		return ""
@@ -285,7 +295,7 @@ func TestSetKeepsAllButThePasswords(t *testing.T) {
 	}
 }
 
-// An operator who has removed a password that leaked must not get it back.
+// A leaked password that an operator removed must not come back.
 func TestSetDoesNotRestoreARevokedPassword(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
 	user := f.user("+ping")
@@ -310,8 +320,7 @@ func TestConcurrentSets(t *testing.T) {
 	f.wantPasswords(user, "first-"+user, "second")
 }
 
-// The rights in the engine's page suffice, each of them is needed, and where one
-// is missing it is said before anything is changed.
+// The rights on the engine's page suffice, each is needed, and a missing one is reported before anything changes.
 func TestRightsOfAUserThatChangesItself(t *testing.T) {
 	for _, c := range []struct {
 		file testserver.RedisOptions
@@ -321,17 +330,20 @@ func TestRightsOfAUserThatChangesItself(t *testing.T) {
 		all := []string{"+cluster|nodes", "+info", "+acl|getuser", "+acl|setuser", "+config|get", "+acl|dryrun", c.save}
 		user := f.user(all...)
 		r := f.self(user, "first-"+user, "second")
-		if err := errors.Join(f.engine.Verify(enginetest.Within(t), r, r.Login), f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
+		if err := errors.Join(f.engine.Verify(enginetest.Within(t), r, r.Login),
+			f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r),
+			f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 			t.Fatal(err)
 		}
 		f.wantPasswords(user, "first-"+user, "second")
 		for i, missing := range all {
 			if missing == "+acl|dryrun" {
-				continue // without it, the right to save is not seen before
+				continue // without it, a missing right to save is not detected
 			}
 			user := f.user(slices.Delete(slices.Clone(all), i, i+1)...)
 			r := f.self(user, "first-"+user, "second")
-			for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r), "Verify": f.engine.Verify(enginetest.Within(t), r, r.Login)} {
+			for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r),
+				"Verify": f.engine.Verify(enginetest.Within(t), r, r.Login)} {
 				if !errors.Is(err, engine.PrivilegeMissing) {
 					t.Errorf("%s without %s: %v", step, missing, err)
 				}
@@ -348,9 +360,10 @@ func TestRefusedBeforeAnythingIsChanged(t *testing.T) {
 	before := f.do("ACL", "LIST")
 	for _, c := range []struct {
 		user, want string
-	}{{typo, "does not exist"}, {off, "switched off"}, {open, "any password"}} {
+	}{{typo, "does not exist"}, {off, "is disabled"}, {open, "any password"}} {
 		r := f.request(c.user, "first-"+c.user, "second")
-		for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r), "Set": f.engine.Set(enginetest.Within(t), r), "Retire": f.engine.Retire(enginetest.Within(t), r)} {
+		for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r),
+			"Set": f.engine.Set(enginetest.Within(t), r), "Retire": f.engine.Retire(enginetest.Within(t), r)} {
 			if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%s: %v, want %q", step, err, c.want)
 			}
@@ -361,12 +374,13 @@ func TestRefusedBeforeAnythingIsChanged(t *testing.T) {
 	}
 }
 
-// A wrong password, an unknown user and one that is off are the same to see.
+// A wrong password, an unknown user and a disabled one look the same.
 func TestLoginRefused(t *testing.T) {
 	f := newFixture(t, testserver.Redis, testserver.RedisOptions{})
 	user, off := f.user("+ping"), f.user("off")
 	r := f.request(user, "first-"+user, "second")
-	for name, v := range map[string]engine.Value{"a wrong password": f.value(user, "wrong"), "no such user": f.value("nobody", "wrong"), "off": f.value(off, "first-"+off)} {
+	for name, v := range map[string]engine.Value{"a wrong password": f.value(user, "wrong"),
+		"no such user": f.value("nobody", "wrong"), "off": f.value(off, "first-"+off)} {
 		if err := f.engine.Verify(enginetest.Within(t), r, v); !errors.Is(err, engine.LoginRefused) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -387,7 +401,8 @@ func TestLoginRefused(t *testing.T) {
 func TestForm(t *testing.T) {
 	e := New(engine.TLSPolicy{}, Nodes{})
 	for _, c := range []struct{ value, want string }{
-		{`{"engine":"redis","host":"a b","port":"x","username":"u"}`, "host is not one host name or address, password is missing, port is not a number"},
+		{`{"engine":"redis","host":"a b","port":"x","username":"u"}`,
+			"host is not one host name or address, password is missing, port is not a number"},
 		{`{"engine":"redis","password":"p"}`, "host is missing"},
 		{`{"engine":"redis","host":"h","username":{},"password":"p"}`, "username is not text"},
 		{`text`, "not a JSON object"},
@@ -398,18 +413,20 @@ func TestForm(t *testing.T) {
 		}
 	}
 	for _, name := range []string{``, `"username":null,`, `"username":"",`} {
-		if l, err := parse(engine.StringValue(`{` + name + `"host":"h","password":"p"}`)); err != nil || l.User != "default" || l.Port != 6379 {
+		if l, err := parse(engine.StringValue(`{` + name + `"host":"h","password":"p"}`)); err != nil ||
+			l.User != "default" || l.Port != 6379 {
 			t.Errorf("%s: %v %v", name, l, err)
 		}
 	}
 }
 
-// files are the places where a server may keep its users.
+// files are where a server may store its users.
 var files = map[string]testserver.RedisOptions{
-	"a file of users":                    {},
-	"the configuration":                  {NoACLFile: true},
-	"a file of users, with requirepass":  {Users: "user default on >first +@all ~* &*", Config: "requirepass first"},
-	"the configuration, and requirepass": {NoACLFile: true, Users: "user default on >first +@all ~* &*", Config: "requirepass first"},
+	"a file of users":                   {},
+	"the configuration":                 {NoACLFile: true},
+	"a file of users, with requirepass": {Users: "user default on >first +@all ~* &*", Config: "requirepass first"},
+	"the configuration, and requirepass": {NoACLFile: true, Users: "user default on >first +@all ~* &*",
+		Config: "requirepass first"},
 }
 
 func TestRestartKeepsTheChange(t *testing.T) { restart(t, testserver.Redis) }
@@ -440,17 +457,18 @@ func restart(t *testing.T, start start) {
 	}
 }
 
-// The user "default" rotates itself, with requirepass as its first password and
-// without a name in the secret.
+// The user "default" rotates itself, with requirepass as its first password and no name in the secret.
 func TestRequirepassRotatesItself(t *testing.T) {
-	f := newFixture(t, testserver.Redis, testserver.RedisOptions{NoACLFile: true, Users: "user default on >first +@all ~* &*", Config: "requirepass first"})
+	f := newFixture(t, testserver.Redis, testserver.RedisOptions{
+		NoACLFile: true, Users: "user default on >first +@all ~* &*", Config: "requirepass first"})
 	v := engine.StringValue(fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d,"password":"first"}`, f.Host, f.Port))
 	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Pending: v.With("password", "second"), Login: v}
-	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
+	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r),
+		f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 		t.Fatal(err)
 	}
 	f.wantPasswords("default", "first", "second")
-	// As a client without users does it: AUTH with one word.
+	// Like a client without users: AUTH with one argument.
 	client := redis.NewClient(f.Options("", "second"))
 	defer client.Close()
 	if err := client.Ping(context.Background()).Err(); err != nil {
@@ -458,7 +476,7 @@ func TestRequirepassRotatesItself(t *testing.T) {
 	}
 }
 
-func TestAFileThatCannotBeWrittenIsToldAndARepetitionMends(t *testing.T) {
+func TestFailedSaveIsReportedAndRepaired(t *testing.T) {
 	for name, o := range map[string]testserver.RedisOptions{"ACL SAVE": {}, "CONFIG REWRITE": {NoACLFile: true}} {
 		f := newFixture(t, testserver.Redis, o)
 		user := f.user("+ping")
@@ -482,12 +500,12 @@ func TestAFileThatCannotBeWrittenIsToldAndARepetitionMends(t *testing.T) {
 	}
 }
 
-// Neither the password nor its hash is in a log, in what MONITOR shows to others
-// or in the log of slow commands; nor is it in an error.
+// Neither the password nor its hash is in a log, in what MONITOR shows others, in the slow log or in an error.
 func TestNothingLeaks(t *testing.T) { leaks(t, testserver.Redis) }
 
 func leaks(t *testing.T, start start) {
-	f := newFixture(t, start, testserver.RedisOptions{Config: "loglevel debug\nslowlog-log-slower-than 0\nslowlog-max-len 10000"})
+	f := newFixture(t, start, testserver.RedisOptions{
+		Config: "loglevel debug\nslowlog-log-slower-than 0\nslowlog-max-len 10000"})
 	user := f.user("+ping")
 	watcher, err := tls.Dial("tcp", f.Addr(), f.CA.ClientTLS(f.Host))
 	if err != nil {
@@ -496,7 +514,7 @@ func leaks(t *testing.T, start start) {
 	defer watcher.Close()
 	fmt.Fprintf(watcher, "AUTH %s %s\r\nMONITOR\r\n", f.User, f.Password)
 	lines := bufio.NewScanner(watcher)
-	// What is shown up to a mark is known to be all that came before.
+	// Once a mark is shown, everything before it has been shown.
 	wait := func(mark string) (text string) {
 		f.do("ECHO", mark)
 		for !strings.Contains(text, mark) {
@@ -515,7 +533,8 @@ func leaks(t *testing.T, start start) {
 	wait("begin-of-test")
 	const password = "the-Secret-Passw0rd"
 	r := f.request(user, "first-"+user, password)
-	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Pending), f.engine.Retire(enginetest.Within(t), r)); err != nil {
+	if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r),
+		f.engine.Verify(enginetest.Within(t), r, r.Pending), f.engine.Retire(enginetest.Within(t), r)); err != nil {
 		t.Fatal(err)
 	}
 	text := wait("end-of-test")
@@ -529,7 +548,8 @@ func leaks(t *testing.T, start start) {
 	}
 	refused := f.engine.Set(enginetest.Within(t), f.self(user, password, "the-Secret-Passw0rd-2"))
 	text += log + slow + fmt.Sprint(refused)
-	for _, secret := range []string{password, hash(password), hash("the-Secret-Passw0rd-2"), "first-" + user, hash("first-" + user)} {
+	for _, secret := range []string{password, hash(password), hash("the-Secret-Passw0rd-2"),
+		"first-" + user, hash("first-" + user)} {
 		if i := strings.Index(text, secret); i >= 0 {
 			t.Errorf("shown: %.80s", text[max(i-60, 0):i])
 		}
@@ -568,7 +588,8 @@ func TestTLS(t *testing.T) {
 		if c.trusted {
 			policy.ExtraCAs = secure.CA.PEM
 		}
-		v := engine.StringValue(fmt.Sprintf(`{"host":%q,"port":%d,"username":%q,"password":%q,"ssl":%q}`, c.server.Host, c.server.Port, c.server.User, c.server.Password, c.ssl))
+		v := engine.StringValue(fmt.Sprintf(`{"host":%q,"port":%d,"username":%q,"password":%q,"ssl":%q}`, c.server.Host,
+			c.server.Port, c.server.User, c.server.Password, c.ssl))
 		err := New(policy, Nodes{}).Verify(enginetest.Within(t), &engine.Request{}, v)
 		if c.want == "" && err != nil || c.want != "" && !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
@@ -576,10 +597,11 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func TestAHungServerHoldsNobodyUp(t *testing.T) {
+func TestHungServerDoesNotBlock(t *testing.T) {
 	port := testserver.Blackhole(t)
 	for _, ssl := range []string{"true", "false"} {
-		v := engine.StringValue(fmt.Sprintf(`{"host":"localhost","port":%d,"username":"u","password":"p","ssl":%q}`, port, ssl))
+		v := engine.StringValue(fmt.Sprintf(`{"host":"localhost","port":%d,"username":"u","password":"p","ssl":%q}`,
+			port, ssl))
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		begin := time.Now()
 		err := New(engine.TLSPolicy{}, Nodes{}).Verify(ctx, &engine.Request{}, v)
@@ -590,19 +612,21 @@ func TestAHungServerHoldsNobodyUp(t *testing.T) {
 	}
 }
 
-// Words reach the server as they are, whatever they are made of.
-func FuzzPasswordIsTakenAsItIs(f *testing.F) {
+// Arguments of any characters reach the server unchanged.
+func FuzzPasswordArrivesUnchanged(f *testing.F) {
 	server := newFixture(f, testserver.Redis, testserver.RedisOptions{})
-	for _, p := range []string{"pass word", "a\r\n$3\r\nb", `">#!<'`, "ümläut€", "\x01\x7f", "resetpass", "nopass", strings.Repeat("x", 4096)} {
+	for _, p := range []string{"pass word", "a\r\n$3\r\nb", `">#!<'`, "ümläut€", "\x01\x7f", "resetpass", "nopass",
+		strings.Repeat("x", 4096)} {
 		f.Add(p)
 	}
 	user := server.user("+ping")
 	f.Fuzz(func(t *testing.T, password string) {
 		server := *server
 		server.t = t
-		// A server takes no word of more than 16 kB before the login.
-		if password == "" || len(password) > 16<<10 || strings.ContainsRune(password, 0) || strings.ToValidUTF8(password, "") != password {
-			return // JSON has no other texts, and the form asks for this
+		// A server accepts no argument of more than 16 kB before the login.
+		if password == "" || len(password) > 16<<10 || strings.ContainsRune(password, 0) ||
+			strings.ToValidUTF8(password, "") != password {
+			return // JSON cannot hold it, or the format forbids it
 		}
 		server.do("ACL", "SETUSER", user, "resetpass")
 		r := server.request(user, "other", password)

@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// listen serves commands on 127.0.0.1 until the test's end and returns the port.
-// An empty answer ends the connection.
+// listen serves commands on 127.0.0.1 until the test's end and returns the port. An empty answer ends the connection.
 func listen(t *testing.T, answer func(command string) string) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -47,7 +46,7 @@ func listenAt(t *testing.T, l net.Listener, answer func(command string) string) 
 	}()
 }
 
-// command reads a command as a client sends it.
+// command reads a client's command.
 func command(r *bufio.Reader) (words []string, err error) {
 	number := func() (int, error) {
 		line, err := r.ReadString('\n')

@@ -8,18 +8,16 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// nodesVariable is the function's variable that ParseNodes is given.
 const nodesVariable = "REDIS_TRUSTED_NODES"
 
-// Nodes are servers that the function's operator allows passwords to be sent to when another server names them. Only
-// the operator can: neither a secret nor its tags say where a superuser's password goes.
+// Nodes are servers, named by other servers, to which only the operator, no secret or tag, allows passwords to be sent.
 type Nodes struct {
 	networks []netip.Prefix
 	names    []string
 }
 
-// ParseNodes reads addresses, networks such as 10.0.3.0/24 and host names,
-// separated by commas or spaces. The error has the cause InvalidConfiguration.
+// ParseNodes reads addresses, networks such as 10.0.3.0/24 and host names, separated by commas or spaces. The error has
+// the cause InvalidConfiguration.
 func ParseNodes(text string) (n Nodes, err error) {
 	for word := range strings.FieldsFuncSeq(text, func(c rune) bool { return strings.ContainsRune(", \t\r\n", c) }) {
 		if a, err := netip.ParseAddr(word); err == nil {
@@ -28,7 +26,8 @@ func ParseNodes(text string) (n Nodes, err error) {
 		} else if p, err := netip.ParsePrefix(word); err == nil {
 			n.networks = append(n.networks, p)
 		} else if strings.ContainsAny(word, "/:*@") {
-			return Nodes{}, engine.Errorf(engine.InvalidConfiguration, "list addresses, networks such as 10.0.3.0/24 and host names, without ports", "%s has %q", nodesVariable, word)
+			return Nodes{}, engine.Errorf(engine.InvalidConfiguration, "list hosts and networks without ports",
+				"%s has %q", nodesVariable, word)
 		} else {
 			n.names = append(n.names, word)
 		}
@@ -36,7 +35,7 @@ func ParseNodes(text string) (n Nodes, err error) {
 	return n, nil
 }
 
-// allow reports whether a host is one of the nodes. A name is not looked up: it is one only as it is written.
+// allow reports whether a host is one of the nodes. Names are compared as text and not resolved.
 func (n Nodes) allow(host string) bool {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return slices.ContainsFunc(n.networks, func(p netip.Prefix) bool { return p.Contains(a.Unmap().WithZone("")) })

@@ -29,15 +29,17 @@ func nodesAt(t *testing.T, text string) Nodes {
 func TestParseNodes(t *testing.T) {
 	n := nodesAt(t, "10.0.3.0/24, 192.168.1.7\n::ffff:192.168.1.8 fd00::/8 Redis-2.example.com.")
 	for host, want := range map[string]bool{
-		"10.0.3.9": true, "10.0.4.9": false, "192.168.1.7": true, "192.168.1.8": true, "::ffff:10.0.3.9": true, "fd00::1%eth0": true, "fe80::1": false,
-		"redis-2.example.com": true, "redis-2.example.com.": true, "redis-3.example.com": false, "example.com": false, "": false,
+		"10.0.3.9": true, "10.0.4.9": false, "192.168.1.7": true, "192.168.1.8": true, "::ffff:10.0.3.9": true,
+		"fd00::1%eth0": true, "fe80::1": false,
+		"redis-2.example.com": true, "redis-2.example.com.": true, "redis-3.example.com": false,
+		"example.com": false, "": false,
 	} {
 		if n.allow(host) != want {
 			t.Errorf("%s: %v", host, !want)
 		}
 	}
 	if (Nodes{}).allow("10.0.3.9") {
-		t.Error("no nodes allow one")
+		t.Error("an empty list allows a node")
 	}
 	for _, bad := range []string{"10.0.3.0/33", "10.0.3.9:6379", "*.example.com", "redis://h", "u@h"} {
 		_, err := ParseNodes("h " + bad)
@@ -45,8 +47,7 @@ func TestParseNodes(t *testing.T) {
 	}
 }
 
-// thief listens at 127.0.0.9 as a server with a certificate for the name, and
-// sends on what it is told.
+// thief listens at 127.0.0.9 as a server with a certificate for the name, and forwards what it receives.
 func thief(t *testing.T, ca *testserver.CA, name string) (port string, stolen <-chan string) {
 	t.Helper()
 	cert, err := ca.Issue(name)
@@ -80,7 +81,7 @@ func thief(t *testing.T, ca *testserver.CA, name string) (port string, stolen <-
 	return port, told
 }
 
-// announce has the server list a replica of its user's choice.
+// announce makes the server list a replica at any address.
 func (f *fixture) announce(user, host, port string) {
 	f.t.Helper()
 	conn, err := tls.Dial("tcp", f.Addr(), f.CA.ClientTLS("localhost"))
@@ -89,23 +90,25 @@ func (f *fixture) announce(user, host, port string) {
 	}
 	f.t.Cleanup(func() { conn.Close() })
 	r := bufio.NewReader(conn)
-	for _, c := range []string{"AUTH " + user + " first-" + user, "REPLCONF listening-port " + port, "REPLCONF ip-address " + host, "PSYNC ? -1"} {
+	for _, c := range []string{"AUTH " + user + " first-" + user, "REPLCONF listening-port " + port,
+		"REPLCONF ip-address " + host, "PSYNC ? -1"} {
 		_, _ = io.WriteString(conn, c+"\r\n")
 		if line, err := r.ReadString('\n'); err != nil || line[0] != '+' {
 			f.t.Fatalf("%s: %q, %v", strings.Fields(c)[0], line, err)
 		}
 	}
 	go func() { _, _ = io.Copy(io.Discard, r) }()
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(fmt.Sprint(f.do("INFO", "replication")), "ip="+host+",port="+port); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(fmt.Sprint(f.do("INFO", "replication")),
+		"ip="+host+",port="+port); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			f.t.Fatal("the replica is not listed")
 		}
 	}
 }
 
-// Whoever may replicate, by the rights that the engine's page has for it, can have
-// any address listed as a replica. Nobody's password may be sent there.
-func TestNoPasswordGoesToAReplicaThatListsItself(t *testing.T) {
+// A user that may replicate, with the rights that the engine's page lists for it, can list any address as a replica.
+// No password may be sent there.
+func TestNoPasswordIsSentToAReplicaThatListsItself(t *testing.T) {
 	ca, err := testserver.NewCA()
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +125,7 @@ func TestNoPasswordGoesToAReplicaThatListsItself(t *testing.T) {
 		{"superuser, allowed", "127.0.0.9", "127.0.0.9", true, true, engine.TargetFailed},
 		{"user, its own certificate", "127.0.0.9", "", false, false, engine.TLSFailed},
 		{"user, allowed", "127.0.0.9", "127.0.0.0/8", false, true, engine.TargetFailed},
-		// Whoever has the host's certificate is the host, as far as TLS tells.
+		// For TLS, a server with the host's certificate is the host.
 		{"user, the host's certificate", "localhost", "", false, true, engine.TargetFailed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -135,9 +138,11 @@ func TestNoPasswordGoesToAReplicaThatListsItself(t *testing.T) {
 			if !c.superuser {
 				r = f.self(user, "first-"+user, "second")
 			}
-			for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r), "Set": f.engine.Set(enginetest.Within(t), r)} {
+			for step, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r),
+				"Set": f.engine.Set(enginetest.Within(t), r)} {
 				enginetest.WantCause(t, err, c.want, "")
-				if !c.sent && (err == nil || !strings.Contains(err.Error(), nodesVariable) || !strings.Contains(err.Error(), "127.0.0.9:"+port)) {
+				if !c.sent && (err == nil || !strings.Contains(err.Error(), nodesVariable) ||
+					!strings.Contains(err.Error(), "127.0.0.9:"+port)) {
 					t.Errorf("%s: the error does not say what to allow: %v", step, err)
 				}
 			}
@@ -156,10 +161,11 @@ func TestNoPasswordGoesToAReplicaThatListsItself(t *testing.T) {
 	}
 }
 
-// Without TLS nothing proves whose an address is, whoever names it; and a server that
-// speaks no TLS gets no neighbour's password by the fallback.
-func TestWithoutTLSNeighboursAreTheOperatorsChoice(t *testing.T) {
-	o := testserver.RedisOptions{NoTLS: true, Password: testserver.Unique("admin-"), Users: "user app on >first ~* &* +@all"}
+// Without TLS nothing proves whose an address is, whatever names it; and the fallback to plain text sends no password
+// to a neighbor.
+func TestWithoutTLSOnlyTheOperatorAllowsNeighbors(t *testing.T) {
+	o := testserver.RedisOptions{NoTLS: true, Password: testserver.Unique("admin-"),
+		Users: "user app on >first ~* &* +@all"}
 	primary := newFixture(t, testserver.Redis, o)
 	o.Config = fmt.Sprintf("masteruser app\nmasterauth first\nreplicaof 127.0.0.1 %d", primary.Port)
 	replica := newFixture(t, testserver.Redis, o)
@@ -175,7 +181,8 @@ func TestWithoutTLSNeighboursAreTheOperatorsChoice(t *testing.T) {
 				*v = v.With("ssl", c.ssl)
 			}
 			err := e.DryRun(enginetest.Within(t), r)
-			if err == nil || !strings.Contains(err.Error(), nodesVariable) || c.ssl == "false" && !strings.Contains(err.Error(), "without TLS nothing proves") {
+			if err == nil || !strings.Contains(err.Error(), nodesVariable) ||
+				c.ssl == "false" && !strings.Contains(err.Error(), "without TLS nothing proves") {
 				t.Errorf("%s, ssl %q: %v", name, c.ssl, err)
 			}
 			e.trusted = nodesAt(t, "127.0.0.1")
@@ -189,21 +196,24 @@ func TestWithoutTLSNeighboursAreTheOperatorsChoice(t *testing.T) {
 // linked waits until a replica has its data from its primary.
 func (f *fixture) linked() {
 	f.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(f.do("INFO", "replication").(string), "master_link_status:up"); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(f.do("INFO", "replication").(string),
+		"master_link_status:up"); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			f.t.Fatal("the replica does not replicate")
 		}
 	}
 }
 
-// With redis-persist=off the change may be lost at a restart, but replication must
-// not be: the password of the rotation before is gone after the second.
-func TestReplicationGoesOnWithoutPersistence(t *testing.T) {
+// With redis-persist=off a restart may undo the change but must not break replication: a password is gone after two
+// rotations.
+func TestReplicationContinuesWithoutPersistence(t *testing.T) {
 	ca, err := testserver.NewCA()
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := testserver.RedisOptions{CA: ca, Password: testserver.Unique("admin-"), Users: "user link on >first ~* &* +@all", Config: "tls-replication yes\nmasteruser link\nmasterauth first\nrepl-timeout 5"}
+	o := testserver.RedisOptions{CA: ca, Password: testserver.Unique("admin-"),
+		Users:  "user link on >first ~* &* +@all",
+		Config: "tls-replication yes\nmasteruser link\nmasterauth first\nrepl-timeout 5"}
 	primary := newFixture(t, testserver.Redis, o)
 	o.Config += fmt.Sprintf("\nreplicaof 127.0.0.1 %d", primary.Port)
 	replica := newFixture(t, testserver.Redis, o)
@@ -212,7 +222,8 @@ func TestReplicationGoesOnWithoutPersistence(t *testing.T) {
 	a.env["ROTATOR_REDIS_PERSIST"] = "off"
 	arn := a.secret(a.value("link", "first"))
 	n, err := operator.Needs(enginetest.Within(t), a.rotator(), arn)
-	if grants := strings.Join(n.Grants, ""); err != nil || !strings.Contains(grants, "+config|get +config|set") || strings.Contains(grants, "+acl|save") {
+	if grants := strings.Join(n.Grants, ""); err != nil || !strings.Contains(grants, "+config|get +config|set") ||
+		strings.Contains(grants, "+acl|save") {
 		t.Errorf("what the login needs: %s, %v", grants, err)
 	}
 	for range 2 {
@@ -225,30 +236,31 @@ func TestReplicationGoesOnWithoutPersistence(t *testing.T) {
 	replica.linked()
 }
 
-// A user whose name has "unknown" in it is no server without CLUSTER, where only the
-// secret's host would be changed.
-func TestARefusalIsNotTakenForAnAbsentCommand(t *testing.T) {
-	v := scripted(t, map[string]string{"CLUSTER": "-NOPERM User unknown-device has no permissions to run the 'cluster|nodes' command\r\n"})
+// A user name that contains "unknown" must not look like a server without CLUSTER, where only the secret's host would
+// be changed.
+func TestRefusalIsNotAnAbsentCommand(t *testing.T) {
+	v := scripted(t, map[string]string{
+		"CLUSTER": "-NOPERM User unknown-device has no permissions to run the 'cluster|nodes' command\r\n"})
 	r := &engine.Request{Current: v, Pending: v.With("password", "second"), Login: v}
 	err := New(engine.TLSPolicy{}, Nodes{}).DryRun(enginetest.Within(t), r)
 	enginetest.WantCause(t, err, engine.PrivilegeMissing, "the nodes of the cluster cannot be listed")
 }
 
-// A server that has no AUTH quotes what it was sent, cut off: the rest of a password is
-// not known as one where secrets are cut out of errors.
-func TestNoPartOfAPasswordIsInAnError(t *testing.T) {
+// A server without AUTH quotes a truncated command. A part of a password is not recognized when secrets are removed
+// from errors.
+func TestErrorsContainNoPartOfAPassword(t *testing.T) {
 	password := strings.Repeat("k", 120) + "-the-end"
-	a := newAccount(newFixture(t, testserver.Redis, testserver.RedisOptions{Config: `rename-command AUTH ""`, Users: "user default on nopass ~* &* +@all"}))
+	a := newAccount(newFixture(t, testserver.Redis, testserver.RedisOptions{Config: `rename-command AUTH ""`,
+		Users: "user default on nopass ~* &* +@all"}))
 	_, err := a.rotate(a.secret(a.value("app", password)))
 	enginetest.WantCause(t, err, engine.TargetFailed, "unknown command 'AUTH'")
 	if err != nil && strings.Contains(err.Error(), "kkkk") {
-		t.Error("a part of the password is in the error")
+		t.Error("part of the password is in the error")
 	}
 }
 
-// That one node lacks the user is no refusal of a credential that the secret's host
-// accepts: on refusals, labels move.
-func TestANodeWithoutTheUserIsNamed(t *testing.T) {
+// A node without the user is not a refusal of a credential that the secret's host accepts: refusals move labels.
+func TestNodeWithoutTheUserIsNamed(t *testing.T) {
 	nodes, user := newCluster(t)
 	nodes[0].do("ACL", "SETUSER", user, "+@all")
 	nodes[2].do("ACL", "DELUSER", user)
@@ -257,7 +269,8 @@ func TestANodeWithoutTheUserIsNamed(t *testing.T) {
 	v := a.value(user, "first")
 	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Pending: v, Login: v, SuperuserChanges: true}
 	enginetest.WantCause(t, a.engine.Verify(enginetest.Within(t), r, v), engine.TargetFailed, at)
-	for name, v := range map[string]engine.Value{"by itself": v, "by a superuser": v.With("masterarn", a.secret(a.value(a.User, a.Password)))} {
+	for name, v := range map[string]engine.Value{
+		"by itself": v, "by a superuser": v.With("masterarn", a.secret(a.value(a.User, a.Password)))} {
 		arn := a.secret(v)
 		_, err := a.rotate(arn)
 		enginetest.WantCause(t, err, engine.TargetFailed, at)
@@ -269,8 +282,8 @@ func TestANodeWithoutTheUserIsNamed(t *testing.T) {
 	nodes[0].wantPasswords(user, "first")
 }
 
-// A node that has missed a rotation is mended by the next one.
-func TestANodeThatIsBehindIsMended(t *testing.T) {
+// The next rotation repairs a node that missed one.
+func TestNodeThatMissedARotationIsRepaired(t *testing.T) {
 	nodes, user := newCluster(t)
 	nodes[0].do("ACL", "SETUSER", user, "+@all")
 	a := newAccount(nodes[0])
@@ -288,17 +301,18 @@ func TestANodeThatIsBehindIsMended(t *testing.T) {
 	nodes[1].wantPasswords(user, third)
 }
 
-// Where a user changes itself, a change that came as far as some nodes is ended although
-// no password opens all of them; the secret's host is changed last.
-func TestAChangeByTheUserItselfThatStoppedHalfWayIsEnded(t *testing.T) {
+// If a user changes itself, an interrupted change is completed although no password opens all nodes; the secret's
+// host is changed last.
+func TestInterruptedChangeByTheUserItselfIsCompleted(t *testing.T) {
 	nodes, user := newCluster(t)
 	for _, n := range nodes {
 		n.do("ACL", "SETUSER", user, "+@all")
 	}
-	// Current was valid at no node but the host: what is kept is what was valid there.
+	// Current was valid only on the host: what is kept is what was valid there.
 	nodes[1].do("ACL", "SETUSER", user, "resetpass", ">second")
 	r := nodes[0].self(user, "first", "second")
-	if err := errors.Join(nodes[0].engine.DryRun(enginetest.Within(t), r), nodes[0].engine.Set(enginetest.Within(t), r)); err != nil {
+	if err := errors.Join(nodes[0].engine.DryRun(enginetest.Within(t), r),
+		nodes[0].engine.Set(enginetest.Within(t), r)); err != nil {
 		t.Fatal(err)
 	}
 	nodes[0].wantPasswords(user, "first", "second")
