@@ -238,7 +238,7 @@ func TestAListenerCannotSendTheLoginElsewhere(t *testing.T) {
 	}
 }
 
-func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {
+func TestSilentServerDoesNotBlock(t *testing.T) {
 	port := testserver.Blackhole(t)
 	for _, ssl := range []string{"true", "false"} {
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)

@@ -54,7 +54,7 @@ func (r *recorder) admin() engine.Value {
 	return value("admin", "Admin-password1")
 }
 
-func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
+func TestSingleUserGivesThePasswordOfItsLogin(t *testing.T) {
 	o := newRecorder()
 	o.user("APP", old)
 	e := o.engine()
@@ -345,7 +345,7 @@ func TestAUserThatIsCreatedConcurrently(t *testing.T) {
 }
 
 // What a frozen function waits for ends at the server, and a lock is reported as one.
-func TestTheServerBoundsWaitsForLocks(t *testing.T) {
+func TestServerBoundsWaitsForLocks(t *testing.T) {
 	o := newRecorder()
 	o.user("APP", old)
 	o.fails["ALTER USER"] = 54
@@ -412,7 +412,7 @@ func TestErrorsHaveTheirCause(t *testing.T) {
 	}
 }
 
-func TestAWrongFormIsRefused(t *testing.T) {
+func TestMalformedValueIsRefused(t *testing.T) {
 	form := func(field, v string) engine.Value { return value("APP", old).With(field, v) }
 	for _, v := range []engine.Value{form("dbname", ""), form("dbname", "x)(HOST=evil"), form("dbname", "ÖRCL"), form("username", `A"B`), form("username", "sys"), form("username", `"SYS"`),
 		form("password", `a"b`), form("password", "a\nb"), form("username", strings.Repeat("x", 129)), engine.StringValue("{}")} {

@@ -352,7 +352,7 @@ func byDefault(object, schema string) string {
 	return fmt.Sprintf("(VALUES ('o', %s::text, 'EXECUTE', '%s', false, 'user', 'u')) v (owner_name, schema_name, privilege_type, object_type, admin_option, grantee_type, grantee_name)", schema, object)
 }
 
-func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {
+func TestSilentServerDoesNotBlock(t *testing.T) {
 	silent := testserver.Blackhole(t)
 	limited, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 	defer cancel()

@@ -18,11 +18,11 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// harness makes a login for each rotation of the suite.
+// harness creates a login for each rotation of the suite.
 type harness struct {
 	target   string
 	engine   *Engine
-	query    url.Values    // of the other client's connection string
+	query    url.Values    // of the independent client's connection string
 	fields   string        // more fields of the secret
 	admin    *url.Userinfo // the superuser, or nil for a single user
 	make     func(user, password string) error
@@ -30,24 +30,24 @@ type harness struct {
 	env      map[string]string
 }
 
-// modelled is a harness of a model that rights can be given in.
+// modelled is a harness with a model that has rights.
 type modelled struct {
 	*harness
 	grant func(user string, right []string)
 }
 
-// TestEngineSingleLogin runs the suite over the wire of tdsServer, which keeps the passwords; see
-// TestRealEngine for a server that is one.
+// TestEngineSingleLogin runs the suite against tdsServer, which stores the passwords; TestRealEngine needs a real
+// server.
 func TestEngineSingleLogin(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, false) })
 }
 
-// TestEngineAlternatingLogins is the same with a model of logins and rights.
+// TestEngineAlternatingLogins adds a model of logins and rights.
 func TestEngineAlternatingLogins(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return newHarness(t, true) })
 }
 
-// TestEngineSingleLoginBySuperuser has the superuser change a login that may not change itself.
+// TestEngineSingleLoginBySuperuser: the superuser changes a login that may not change itself.
 func TestEngineSingleLoginBySuperuser(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 		h := newHarness(t, true)
@@ -65,7 +65,8 @@ func newHarness(t *testing.T, superuser bool) modelled {
 			return [][]string{{"Microsoft SQL Server"}}, nil
 		}
 		if superuser && strings.Contains(query, "OLD_PASSWORD") {
-			return nil, tdsErr{15151, "Cannot alter the login, because it does not exist or you do not have permission."}
+			return nil, tdsErr{15151, "Cannot alter the login, because it does not exist or you do not have " +
+				"permission."}
 		}
 		return m.answer(query)
 	}
@@ -74,7 +75,8 @@ func newHarness(t *testing.T, superuser bool) modelled {
 		t.Fatal(err)
 	}
 	s.logins["admin"] = "Admin-password1"
-	h := &harness{target: fmt.Sprintf("localhost:%d", s.port()), engine: newEngine(t), query: url.Values{"encrypt": {"true"}, "certificate": {ca}}}
+	h := &harness{target: fmt.Sprintf("localhost:%d", s.port()), engine: newEngine(t),
+		query: url.Values{"encrypt": {"true"}, "certificate": {ca}}}
 	if superuser {
 		h.admin = url.UserPassword("admin", "Admin-password1")
 	}
@@ -107,11 +109,12 @@ func (h *harness) Target() string { return h.target }
 
 func (h *harness) Env() map[string]string { return h.env }
 
-// Administrators are the members of roles and the holders of permissions by which a login becomes any
-// other. RDS's master user has the last two roles and ALTER ANY LOGIN, and is not a member of sysadmin.
+// Administrators are members of roles, and holders of permissions, with which a login can become any other. RDS's
+// master user has the last two roles and ALTER ANY LOGIN, but is not a member of sysadmin.
 func (h modelled) Administrators(_ context.Context, v engine.Value) (ways []enginetest.Act, err error) {
 	name := user(v)
-	for _, right := range [][]string{{"sysadmin", "", ""}, {"securityadmin", "", ""}, {"", "G", "CONTROL SERVER"}, {"", "W", "ALTER ANY LOGIN"}, {"processadmin", "", ""}, {"setupadmin", "", ""}} {
+	for _, right := range [][]string{{"sysadmin", "", ""}, {"securityadmin", "", ""}, {"", "G", "CONTROL SERVER"},
+		{"", "W", "ALTER ANY LOGIN"}, {"processadmin", "", ""}, {"setupadmin", "", ""}} {
 		ways = append(ways, enginetest.Act{Name: right[0] + right[2], Do: func(context.Context) (func(), error) {
 			h.grant(name, right)
 			return nil, nil
@@ -125,7 +128,9 @@ func (h *harness) Overlap() bool { return false }
 func (h *harness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := testserver.Unique("suite_"), "First-Passw0rd-"+testserver.Unique("")
 	login := func(user, password string) engine.Value {
-		return engine.StringValue(fmt.Sprintf(`{"engine":"sqlserver","host":%q,"port":%d,"username":%q,"password":%q%s}`, host, port, user, password, h.fields))
+		return engine.StringValue(fmt.Sprintf(
+			`{"engine":"sqlserver","host":%q,"port":%d,"username":%q,"password":%q%s}`, host,
+			port, user, password, h.fields))
 	}
 	if h.admin != nil {
 		secret, _ := h.admin.Password()
@@ -137,7 +142,9 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 func (h *harness) Open(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
-	db, err := sql.Open("sqlserver", (&url.URL{Scheme: "sqlserver", User: url.UserPassword(user, password), Host: h.target, RawQuery: h.query.Encode()}).String())
+	db, err := sql.Open("sqlserver",
+		(&url.URL{Scheme: "sqlserver", User: url.UserPassword(user, password), Host: h.target,
+			RawQuery: h.query.Encode()}).String())
 	if err != nil {
 		return err
 	}

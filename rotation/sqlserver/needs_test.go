@@ -9,9 +9,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// TestNeedsFollowFromTheLogin: from what the stand-in shows of the login follow the
-// statements for the superuser. Of these it can judge the one that the engine itself
-// asks for, and no server judges the others here.
+// TestNeedsFollowFromTheLogin: the statements for the superuser follow from the login's rights on the stand-in
+// server. It checks only the right that the engine itself checks; no server checks the others here.
 func TestNeedsFollowFromTheLogin(t *testing.T) {
 	s := newTDS(t, true)
 	m := newModel()
@@ -25,7 +24,8 @@ func TestNeedsFollowFromTheLogin(t *testing.T) {
 		}
 		return m.answer(sql)
 	}
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
+		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 	n := engine.Needs{Login: "admin"}
 	e := newEngine(t)
 	want(t, "", e.Needs(enginetest.Within(t), r, &n))
@@ -53,11 +53,11 @@ func TestNeedsFollowFromTheLogin(t *testing.T) {
 	r.Superuser, n = false, engine.Needs{Login: "app"}
 	want(t, "", e.Needs(enginetest.Within(t), r, &n))
 	if n.Grants != nil || n.Note == "" {
-		t.Errorf("a login itself: %+v", n)
+		t.Errorf("by the login itself: %+v", n)
 	}
 }
 
-// TestNeedsOfAContainedUser are one role of its database.
+// TestNeedsOfAContainedUser: it needs one role of its database.
 func TestNeedsOfAContainedUser(t *testing.T) {
 	s := newTDS(t, true)
 	s.logins["app"] = old
@@ -67,7 +67,8 @@ func TestNeedsOfAContainedUser(t *testing.T) {
 		}
 		return [][]string{}, nil
 	}
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, `,"dbname":"shop"`), Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, `,"dbname":"shop"`),
+		Superuser: true}
 	n := engine.Needs{Login: "ad]min"}
 	want(t, "", newEngine(t).Needs(enginetest.Within(t), r, &n))
 	if !slices.Equal(n.Grants, []string{"USE [shop]; ALTER ROLE [db_owner] ADD MEMBER [ad]]min];"}) {

@@ -10,15 +10,15 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// target is the session for package pair. A pair is two logins, or two users of one contained database.
+// target is the session for package pair. A pair is two logins, or two users of a contained database.
 type target struct {
 	*session
 	request  *engine.Request
 	password string
-	first    *principal // the first that Find has found
+	first    *principal // the first that Find found
 }
 
-// Find ignores a login where the first user is a user of the database: the two cannot be a pair.
+// Find ignores a login if the first user is a user of the database: the two cannot be a pair.
 func (t *target) Find(ctx context.Context, name string) (*principal, error) {
 	p, err := t.find(ctx, name)
 	switch {
@@ -29,7 +29,8 @@ func (t *target) Find(ctx context.Context, name string) (*principal, error) {
 			err = t.untrapped(ctx, t.home(p))
 		}
 	case p.contained && !t.first.contained:
-		return nil, engine.Errorf(engine.TakeoverRefused, "drop or rename the user of the database", "the user %q of the database hides the login of that name", p.name)
+		return nil, engine.Errorf(engine.TakeoverRefused, "drop or rename the user of the database",
+			"the database's user %q hides the login with that name", p.name)
 	case t.first.contained && !p.contained:
 		return nil, nil
 	}
@@ -45,11 +46,12 @@ func (t *target) Administrator(_ context.Context, p *principal) (string, error) 
 
 func (t *target) Exceeds(context.Context, *principal, *principal) (string, error) { return "", nil }
 
-// Marked reports whether either of the two is marked as the other's second.
+// Marked reports whether either user is marked as the other's second.
 func (t *target) Marked(ctx context.Context, current, other *principal) (bool, error) {
 	for _, each := range [][2]*principal{{current, other}, {other, current}} {
 		rights, err := t.rights(ctx, t.home(each[0]), each[0].name)
-		if err != nil || slices.ContainsFunc(rights, func(r right) bool { return r.what == mark(each[1]) && r.state != "D" }) {
+		if err != nil || slices.ContainsFunc(rights,
+			func(r right) bool { return r.what == mark(each[1]) && r.state != "D" }) {
 			return err == nil, err
 		}
 	}
@@ -75,8 +77,8 @@ func (t *target) Rehearse(ctx context.Context, current, other *principal) error 
 	return err
 }
 
-// mark is the permission by which a pair knows itself: the first user may see the second's definition. To grant it
-// takes control of the second user, and who has that could set its password anyhow.
+// mark is the permission that marks a pair: the first user may view the second's definition. Granting it requires
+// control of the second user, which also allows setting its password.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/grant-server-principal-permissions-transact-sql
 func mark(second *principal) string {
 	on := " ON LOGIN::"
@@ -86,13 +88,11 @@ func mark(second *principal) string {
 	return "VIEW DEFINITION" + on + identifier(second.name)
 }
 
-// grantMark returns the statement that marks the second user.
 func (s *session) grantMark(first, second *principal) string {
 	return s.home(second).run("GRANT " + mark(second) + " TO " + identifier(first.name))
 }
 
-// Create makes the second user with a password that nobody knows, and marks it in the same transaction, so a step
-// that is cut off leaves no user behind that looks like a stranger's.
+// Create creates the second user with an unknown password, and marks it in the same transaction.
 func (t *target) Create(ctx context.Context, current *principal, name string) (*principal, error) {
 	other := *current
 	other.name = name
@@ -105,12 +105,14 @@ func (t *target) Create(ctx context.Context, current *principal, name string) (*
 		}
 	}
 	marking := t.grantMark(current, &other)
-	_, err := t.Conn.ExecContext(ctx, "SET XACT_ABORT ON; BEGIN TRANSACTION; "+statement+"; "+marking+"; COMMIT TRANSACTION")
+	_, err := t.Conn.ExecContext(ctx,
+		"SET XACT_ABORT ON; BEGIN TRANSACTION; "+statement+"; "+marking+"; COMMIT TRANSACTION")
 	if err == nil {
 		t.request.Changed(marking)
 	}
 	have := numbers(err)
-	if err = t.classify(ctx, "the user "+identifier(name)+" could not be created", err); slices.Contains(have, 15025) || slices.Contains(have, 15023) {
+	err = t.classify(ctx, "the user "+identifier(name)+" could not be created", err)
+	if slices.Contains(have, 15025) || slices.Contains(have, 15023) {
 		err = fmt.Errorf("%w: %w", pair.ErrExists, err)
 	}
 	return &other, err
@@ -124,7 +126,7 @@ func (t *target) SetPassword(ctx context.Context, p *principal) error {
 	return err
 }
 
-// Equalize works in every database in which one of the two has a user.
+// Equalize equalizes the two in every database in which one of them has a user.
 func (t *target) Equalize(ctx context.Context, current, other *principal) error {
 	marked, err := t.Marked(ctx, current, other)
 	if err == nil && !marked {

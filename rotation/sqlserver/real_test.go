@@ -18,10 +18,9 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// real is a SQL Server that somebody else runs: docs/engines/compose.yaml does.
-// ROTATOR_TEST_SQLSERVER_DSN is its administrator's, in the driver's form
-// sqlserver://sa:PASSWORD@localhost:1433; "encrypt=disable" in it stands for
-// "ssl": false, and ROTATOR_TEST_SQLSERVER_CA names the file of its CA.
+// real is an external SQL Server, such as docs/engines/compose.yaml starts. ROTATOR_TEST_SQLSERVER_DSN is its
+// administrator's connection string, in the driver's format sqlserver://sa:PASSWORD@localhost:1433; "encrypt=disable"
+// in it stands for "ssl": false, and ROTATOR_TEST_SQLSERVER_CA names the file of its CA.
 type real struct {
 	t      *testing.T
 	db     *sql.DB
@@ -74,7 +73,8 @@ func (r *real) value(user, password, database string) engine.Value {
 	if err != nil {
 		port = 1433
 	}
-	v := engine.StringValue(`{"engine":"sqlserver"}`).With("host", r.dsn.Hostname()).With("port", strconv.Itoa(port)).With("dbname", database)
+	v := engine.StringValue(`{"engine":"sqlserver"}`).With("host", r.dsn.Hostname()).With("port", strconv.Itoa(port)).
+		With("dbname", database)
 	if r.dsn.Query().Get("encrypt") == "disable" {
 		v = v.WithJSON("ssl", []byte("false"))
 	}
@@ -86,7 +86,7 @@ func (r *real) admin(database string) engine.Value {
 	return r.value(r.dsn.User.Username(), password, database)
 }
 
-// TestRealEngine is the suite of all engines.
+// TestRealEngine runs the suite of all engines.
 func TestRealEngine(t *testing.T) {
 	for _, alternating := range []bool{false, true} {
 		t.Run(fmt.Sprintf("alternating=%t", alternating), func(t *testing.T) {
@@ -103,7 +103,8 @@ func TestRealEngine(t *testing.T) {
 					h.admin = s.dsn.User
 				}
 				run := func(verb, user, password string) error {
-					_, err := s.db.ExecContext(context.Background(), verb+identifier(user)+" WITH PASSWORD = "+text(password))
+					_, err := s.db.ExecContext(context.Background(),
+						verb+identifier(user)+" WITH PASSWORD = "+text(password))
 					return err
 				}
 				h.make = func(user, password string) error {
@@ -126,7 +127,8 @@ func TestRealSingleLogin(t *testing.T) {
 	name := testserver.Unique("a]p'p ")
 	s.exec("CREATE LOGIN " + identifier(name) + " WITH PASSWORD = " + text(old))
 	t.Cleanup(func() { s.exec("DROP LOGIN " + identifier(name)) })
-	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value(name, old, "master"), Pending: s.value(name, new1, "master"), Login: s.value(name, old, "master")}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value(name, old, "master"),
+		Pending: s.value(name, new1, "master"), Login: s.value(name, old, "master")}
 	want(t, "", s.engine.DryRun(enginetest.Within(t), r))
 	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Current))
 	want(t, "", s.engine.Set(enginetest.Within(t), r))
@@ -153,25 +155,31 @@ func TestRealAlternatingLogins(t *testing.T) {
 		s.exec("IF SUSER_ID(" + text(clone) + ") IS NOT NULL DROP LOGIN " + identifier(clone))
 	})
 	for _, statement := range []string{
-		"CREATE USER " + identifier(name) + " FOR LOGIN " + identifier(name), "CREATE TABLE [o'r]]d] (a int, b int)", "CREATE SCHEMA other",
-		"GRANT SELECT ON OBJECT::dbo.[o'r]]d] TO " + identifier(name) + " WITH GRANT OPTION", "GRANT UPDATE ON OBJECT::dbo.[o'r]]d] (b) TO " + identifier(name),
-		"DENY DELETE ON OBJECT::dbo.[o'r]]d] TO " + identifier(name), "GRANT EXECUTE ON SCHEMA::other TO " + identifier(name), "ALTER ROLE db_datawriter ADD MEMBER " + identifier(name),
+		"CREATE USER " + identifier(name) + " FOR LOGIN " + identifier(name), "CREATE TABLE [o'r]]d] (a int, b int)",
+		"CREATE SCHEMA other",
+		"GRANT SELECT ON OBJECT::dbo.[o'r]]d] TO " + identifier(name) + " WITH GRANT OPTION",
+		"GRANT UPDATE ON OBJECT::dbo.[o'r]]d] (b) TO " + identifier(name),
+		"DENY DELETE ON OBJECT::dbo.[o'r]]d] TO " + identifier(name), "GRANT EXECUTE ON SCHEMA::other TO " +
+			identifier(name), "ALTER ROLE db_datawriter ADD MEMBER " + identifier(name),
 	} {
 		s.exec(place(database).run(statement))
 	}
 	s.exec(server.run("GRANT VIEW SERVER STATE TO " + identifier(name)))
 	has := func(user, securable, class, permission string) bool {
-		return s.yes(place(database).run("EXECUTE AS LOGIN = " + text(user) + "; SELECT HAS_PERMS_BY_NAME(" + text(securable) + ", " + text(class) + ", " + text(permission) + "); REVERT"))
+		return s.yes(place(database).run("EXECUTE AS LOGIN = " + text(user) + "; SELECT HAS_PERMS_BY_NAME(" +
+			text(securable) + ", " + text(class) + ", " + text(permission) + "); REVERT"))
 	}
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value(name, old, database), Pending: s.value(clone, new1, database), Login: s.admin(database), Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value(name, old, database),
+		Pending: s.value(clone, new1, database), Login: s.admin(database), Superuser: true}
 	want(t, "", s.engine.DryRun(enginetest.Within(t), r))
 	for range 2 {
 		want(t, "", s.engine.Set(enginetest.Within(t), r))
 	}
 	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Pending))
 	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Current))
-	if !has(clone, "dbo.[o'r]]d]", "OBJECT", "SELECT") || has(clone, "dbo.[o'r]]d]", "OBJECT", "DELETE") || !has(clone, "other", "SCHEMA", "EXECUTE") || !has(clone, "dbo.[o'r]]d]", "OBJECT", "INSERT") {
-		t.Error("the second login has not the first's rights")
+	if !has(clone, "dbo.[o'r]]d]", "OBJECT", "SELECT") || has(clone, "dbo.[o'r]]d]", "OBJECT", "DELETE") ||
+		!has(clone, "other", "SCHEMA", "EXECUTE") || !has(clone, "dbo.[o'r]]d]", "OBJECT", "INSERT") {
+		t.Error("the second login lacks the first's rights")
 	}
 	s.exec(place(database).run("REVOKE EXECUTE ON SCHEMA::other FROM " + identifier(clone)))
 	r.Current, r.Pending = s.value(clone, new1, database), s.value(name, "Third-password3", database)
@@ -196,10 +204,12 @@ func TestRealContainedUsers(t *testing.T) {
 	s.exec("CREATE DATABASE " + identifier(database) + " CONTAINMENT = PARTIAL")
 	t.Cleanup(func() { s.exec("DROP DATABASE " + identifier(database)) })
 	s.exec(place(database).run("CREATE USER app WITH PASSWORD = " + text(old)))
-	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, database), Pending: s.value("app", new1, database), Login: s.value("app", old, database)}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, database),
+		Pending: s.value("app", new1, database), Login: s.value("app", old, database)}
 	want(t, "", s.engine.Set(enginetest.Within(t), r))
 	want(t, "", s.engine.Verify(enginetest.Within(t), r, r.Pending))
-	r = &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", new1, database), Pending: s.value("app_clone", old, database), Login: s.admin(database), Superuser: true}
+	r = &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", new1, database),
+		Pending: s.value("app_clone", old, database), Login: s.admin(database), Superuser: true}
 	for range 2 {
 		want(t, "", s.engine.Set(enginetest.Within(t), r))
 	}

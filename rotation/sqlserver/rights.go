@@ -11,30 +11,29 @@ import (
 	"example.com/rotator/rotation/internal/parity"
 )
 
-// place is where rights are held: a database, or "" for the server.
+// place is where rights are granted: a database, or "" for the server.
 type place string
 
 const server place = ""
 
-// run returns a statement that is run in the place without leaving the session's own database. Those about the
-// server's rights must be run in master.
+// run returns a statement that runs in the place; statements on the server's rights must run in master.
 func (p place) run(statement string) string {
 	return "EXEC " + identifier(cmp.Or(string(p), "master")) + ".sys.sp_executesql " + text(statement)
 }
 
-// right is a role or a permission that a principal holds by its own name.
+// right is a role or a permission that a principal was granted directly.
 type right struct {
 	role string // such as SERVER ROLE [r], or "" for a permission
-	// state is G, W for one that may be handed on, or D for one that is denied.
-	// Source: https://learn.microsoft.com/en-us/sql/relational-databases/system-catalog-views/sys-database-permissions-transact-sql
+	// state is G for granted, W for granted with grant option, or D for denied.
+	// Source:
+	// https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-database-permissions-transact-sql
 	state string
 	what  string // such as SELECT ON OBJECT::[dbo].[t]
 }
 
-// unknown begins what could not be written down.
+// unknown begins a right that no statement can express.
 const unknown = "?"
 
-// give returns the statement that gives the right to a principal.
 func (p place) give(r right, to string) string {
 	switch {
 	case r.role != "":
@@ -47,66 +46,88 @@ func (p place) give(r right, to string) string {
 	return p.run("GRANT " + r.what + " TO " + identifier(to))
 }
 
-// take returns the statement that takes the right from a principal.
 func (p place) take(r right, from string) string {
 	switch {
 	case r.role != "":
 		return p.run("ALTER " + r.role + " DROP MEMBER " + identifier(from))
 	case r.state == "W":
-		// The server wants CASCADE for a right that may be handed on; what was handed on goes with it.
+		// The server requires CASCADE for a right with grant option; that also revokes what was passed on.
 		return p.run("REVOKE " + r.what + " FROM " + identifier(from) + " CASCADE")
 	}
 	return p.run("REVOKE " + r.what + " FROM " + identifier(from))
 }
 
-// serverRights makes one row of each role and each permission of a login. The server quotes the names.
-const serverRights = `SELECT N'SERVER ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.server_role_members m JOIN sys.server_principals r ON r.principal_id = m.role_principal_id
+// serverRights returns a row for each role and each permission of a login. The server quotes the names.
+const serverRights = `
+SELECT N'SERVER ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.server_role_members m
+	JOIN sys.server_principals r ON r.principal_id = m.role_principal_id
 	JOIN sys.server_principals l ON l.principal_id = m.member_principal_id WHERE l.name = %s
 UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 100 THEN N''
-	WHEN 101 THEN (SELECT CASE o.type WHEN 'R' THEN N' ON SERVER ROLE::' ELSE N' ON LOGIN::' END + QUOTENAME(o.name) FROM sys.server_principals o WHERE o.principal_id = p.major_id)
+	WHEN 101 THEN (SELECT CASE o.type WHEN 'R' THEN N' ON SERVER ROLE::' ELSE N' ON LOGIN::' END + QUOTENAME(o.name)
+		FROM sys.server_principals o WHERE o.principal_id = p.major_id)
 	WHEN 105 THEN (SELECT N' ON ENDPOINT::' + QUOTENAME(e.name) FROM sys.endpoints e WHERE e.endpoint_id = p.major_id)
 	END, N'?' + p.class_desc)
 FROM sys.server_permissions p JOIN sys.server_principals l ON l.principal_id = p.grantee_principal_id WHERE l.name = %s`
 
-// databaseRights is serverRights for a user of the database that it runs in.
-const databaseRights = `SELECT N'ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.database_role_members m JOIN sys.database_principals r ON r.principal_id = m.role_principal_id
+// databaseRights is serverRights for a user of the database that it runs in. {securables} is filled in.
+const databaseRights = `
+SELECT N'ROLE ' + QUOTENAME(r.name), N'', N'' FROM sys.database_role_members m
+	JOIN sys.database_principals r ON r.principal_id = m.role_principal_id
 	JOIN sys.database_principals u ON u.principal_id = m.member_principal_id WHERE u.name = %s
 UNION ALL SELECT N'', p.state, p.permission_name + COALESCE(CASE p.class WHEN 0 THEN N''
-	WHEN 1 THEN N' ON OBJECT::' + QUOTENAME(OBJECT_SCHEMA_NAME(p.major_id)) + N'.' + QUOTENAME(OBJECT_NAME(p.major_id)) + CASE WHEN p.minor_id = 0 THEN N'' ELSE N' (' + QUOTENAME(COL_NAME(p.major_id, p.minor_id)) + N')' END
+	WHEN 1 THEN N' ON OBJECT::' + QUOTENAME(OBJECT_SCHEMA_NAME(p.major_id)) + N'.' + QUOTENAME(OBJECT_NAME(p.major_id))
+		+ CASE WHEN p.minor_id = 0 THEN N'' ELSE N' (' + QUOTENAME(COL_NAME(p.major_id, p.minor_id)) + N')' END
 	WHEN 3 THEN N' ON SCHEMA::' + QUOTENAME(SCHEMA_NAME(p.major_id))
-	WHEN 4 THEN (SELECT CASE o.type WHEN 'R' THEN N' ON ROLE::' WHEN 'A' THEN N' ON APPLICATION ROLE::' ELSE N' ON USER::' END + QUOTENAME(o.name) FROM sys.database_principals o WHERE o.principal_id = p.major_id)
-	WHEN 5 THEN (SELECT N' ON ASSEMBLY::' + QUOTENAME(o.name) FROM sys.assemblies o WHERE o.assembly_id = p.major_id)
-	WHEN 6 THEN (SELECT N' ON TYPE::' + QUOTENAME(SCHEMA_NAME(o.schema_id)) + N'.' + QUOTENAME(o.name) FROM sys.types o WHERE o.user_type_id = p.major_id)
-	WHEN 10 THEN (SELECT N' ON XML SCHEMA COLLECTION::' + QUOTENAME(SCHEMA_NAME(o.schema_id)) + N'.' + QUOTENAME(o.name) FROM sys.xml_schema_collections o WHERE o.xml_collection_id = p.major_id)
-	WHEN 15 THEN (SELECT N' ON MESSAGE TYPE::' + QUOTENAME(o.name) FROM sys.service_message_types o WHERE o.message_type_id = p.major_id)
-	WHEN 16 THEN (SELECT N' ON CONTRACT::' + QUOTENAME(o.name) FROM sys.service_contracts o WHERE o.service_contract_id = p.major_id)
-	WHEN 17 THEN (SELECT N' ON SERVICE::' + QUOTENAME(o.name) FROM sys.services o WHERE o.service_id = p.major_id)
-	WHEN 18 THEN (SELECT N' ON REMOTE SERVICE BINDING::' + QUOTENAME(o.name) FROM sys.remote_service_bindings o WHERE o.remote_service_binding_id = p.major_id)
-	WHEN 19 THEN (SELECT N' ON ROUTE::' + QUOTENAME(o.name) FROM sys.routes o WHERE o.route_id = p.major_id)
-	WHEN 23 THEN (SELECT N' ON FULLTEXT CATALOG::' + QUOTENAME(o.name) FROM sys.fulltext_catalogs o WHERE o.fulltext_catalog_id = p.major_id)
-	WHEN 24 THEN (SELECT N' ON SYMMETRIC KEY::' + QUOTENAME(o.name) FROM sys.symmetric_keys o WHERE o.symmetric_key_id = p.major_id)
-	WHEN 25 THEN (SELECT N' ON CERTIFICATE::' + QUOTENAME(o.name) FROM sys.certificates o WHERE o.certificate_id = p.major_id)
-	WHEN 26 THEN (SELECT N' ON ASYMMETRIC KEY::' + QUOTENAME(o.name) FROM sys.asymmetric_keys o WHERE o.asymmetric_key_id = p.major_id)
-	WHEN 29 THEN (SELECT N' ON FULLTEXT STOPLIST::' + QUOTENAME(o.name) FROM sys.fulltext_stoplists o WHERE o.stoplist_id = p.major_id)
-	WHEN 31 THEN (SELECT N' ON SEARCH PROPERTY LIST::' + QUOTENAME(o.name) FROM sys.registered_search_property_lists o WHERE o.property_list_id = p.major_id)
+	WHEN 4 THEN (SELECT CASE o.type WHEN 'R' THEN N' ON ROLE::' WHEN 'A' THEN N' ON APPLICATION ROLE::'
+		ELSE N' ON USER::' END + QUOTENAME(o.name) FROM sys.database_principals o WHERE o.principal_id = p.major_id)
+	WHEN 6 THEN (SELECT N' ON TYPE::' + QUOTENAME(SCHEMA_NAME(o.schema_id)) + N'.' + QUOTENAME(o.name)
+		FROM sys.types o WHERE o.user_type_id = p.major_id)
+	WHEN 10 THEN (SELECT N' ON XML SCHEMA COLLECTION::' + QUOTENAME(SCHEMA_NAME(o.schema_id)) + N'.'
+		+ QUOTENAME(o.name) FROM sys.xml_schema_collections o WHERE o.xml_collection_id = p.major_id)
+	{securables}
 	END, N'?' + p.class_desc)
-FROM sys.database_permissions p JOIN sys.database_principals u ON u.principal_id = p.grantee_principal_id WHERE u.name = %s`
+FROM sys.database_permissions p JOIN sys.database_principals u ON u.principal_id = p.grantee_principal_id
+WHERE u.name = %s`
 
-// rights returns what a principal holds in the place; "" stands for one that is not there.
+// securables are the other classes of securables, each with its view in sys and the key of that view.
+var securables = []struct {
+	class           int
+	kind, view, key string
+}{
+	{5, "ASSEMBLY", "assemblies", "assembly_id"},
+	{15, "MESSAGE TYPE", "service_message_types", "message_type_id"},
+	{16, "CONTRACT", "service_contracts", "service_contract_id"},
+	{17, "SERVICE", "services", "service_id"},
+	{18, "REMOTE SERVICE BINDING", "remote_service_bindings", "remote_service_binding_id"},
+	{19, "ROUTE", "routes", "route_id"},
+	{23, "FULLTEXT CATALOG", "fulltext_catalogs", "fulltext_catalog_id"},
+	{24, "SYMMETRIC KEY", "symmetric_keys", "symmetric_key_id"},
+	{25, "CERTIFICATE", "certificates", "certificate_id"},
+	{26, "ASYMMETRIC KEY", "asymmetric_keys", "asymmetric_key_id"},
+	{29, "FULLTEXT STOPLIST", "fulltext_stoplists", "stoplist_id"},
+	{31, "SEARCH PROPERTY LIST", "registered_search_property_lists", "property_list_id"},
+}
+
 func (s *session) rights(ctx context.Context, p place, name string) ([]right, error) {
 	if name == "" {
 		return nil, nil
 	}
 	query := strings.ReplaceAll(serverRights, "%s", text(name))
 	if p != server {
-		query = p.run(strings.ReplaceAll(databaseRights, "%s", text(name)))
+		var cases []string
+		for _, c := range securables {
+			cases = append(cases, fmt.Sprintf("WHEN %d THEN (SELECT N' ON %s::' + QUOTENAME(o.name) FROM sys.%s o "+
+				"WHERE o.%s = p.major_id)", c.class, c.kind, c.view, c.key))
+		}
+		query = strings.Replace(databaseRights, "{securables}", strings.Join(cases, "\n\t"), 1)
+		query = p.run(strings.ReplaceAll(query, "%s", text(name)))
 	}
 	rows, err := s.Texts(ctx, "the rights of "+identifier(name)+" could not be read", query)
 	var all []right
 	for _, r := range rows {
 		found := right{role: r[0], state: strings.TrimSpace(r[1]), what: r[2]}
 		if found.state == "R" {
-			// A column that a permission on the whole table leaves out. No single statement gives it.
+			// A column excluded from a permission on the whole table. No single statement grants that.
 			found.what = unknown + "REVOKE " + found.what
 		}
 		all = append(all, found)
@@ -114,12 +135,12 @@ func (s *session) rights(ctx context.Context, p place, name string) ([]right, er
 	return all, err
 }
 
-// level gives other in the place what want says or current has, and takes what other has beyond that. Permissions on
-// the two themselves, such as the mark, do not count.
+// level makes other's rights in the place equal to want or, if nil, to current's. Rights on the two do not count.
 func (t *target) level(ctx context.Context, at place, current, other string, want []right) error {
 	between := func(r right) bool {
 		_, name, _ := strings.Cut(r.what, "::")
-		return name != "" && (name == identifier(current) || name == identifier(other)) && (strings.Contains(r.what, " ON LOGIN::") || strings.Contains(r.what, " ON USER::"))
+		return name != "" && (name == identifier(current) || name == identifier(other)) &&
+			(strings.Contains(r.what, " ON LOGIN::") || strings.Contains(r.what, " ON USER::"))
 	}
 	read := func() (wanted, have []right, err error) {
 		if wanted = slices.Clone(want); wanted == nil {
@@ -131,7 +152,8 @@ func (t *target) level(ctx context.Context, at place, current, other string, wan
 		return slices.DeleteFunc(wanted, between), slices.DeleteFunc(have, between), err
 	}
 	differ := func(r right) error {
-		return engine.Errorf(engine.PrivilegeMissing, "give both the same by hand, or the superuser the right to", "%q and %q differ in %s in %q", current, other, cmp.Or(r.role, r.state+" "+r.what), cmp.Or(at, "master"))
+		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
+			"%q and %q differ in %s in %q", current, other, cmp.Or(r.role, r.state+" "+r.what), cmp.Or(at, "master"))
 	}
 	change := func(statement func(right, string) string) func(right) error {
 		return func(r right) error {
@@ -148,7 +170,6 @@ func (t *target) level(ctx context.Context, at place, current, other string, wan
 	return err
 }
 
-// home is the place of the pair's own permissions.
 func (s *session) home(p *principal) place {
 	if p.contained {
 		return place(s.target.Database)
@@ -156,8 +177,8 @@ func (s *session) home(p *principal) place {
 	return server
 }
 
-// Needs says what the superuser secret's login needs; a login changes its own password without any permission.
-// Databases, roles and permissions are read from the server, as the login whose second is to have the same.
+// Needs returns what the superuser's login needs; a login may change its own password without any permission. The
+// current login reads its databases, roles and permissions from the server.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-login-transact-sql#permissions,
 // https://learn.microsoft.com/en-us/sql/t-sql/statements/alter-server-role-transact-sql#permissions
 // and https://learn.microsoft.com/en-us/sql/t-sql/statements/grant-server-permissions-transact-sql#permissions
@@ -180,7 +201,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		n.Grants = append(n.Grants, "USE "+identifier(database)+"; "+fmt.Sprintf(format, args...)+";")
 	}
 	if p.contained {
-		n.Note = "the superuser is a user of this database; one that is a login needs CREATE USER … FOR LOGIN first"
+		n.Note = "the superuser is a user of this database; if it is a login, run CREATE USER … FOR LOGIN first"
 		grant(s.target.Database, "ALTER ROLE [db_owner] ADD MEMBER %s", login)
 		return nil
 	}
@@ -200,9 +221,9 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		case one.role != "":
 			grant("master", "GRANT ALTER ON %s TO %s", strings.Replace(one.role, " [", "::[", 1), login)
 		case one.what == "CONNECT SQL" && one.state == "G": // every login has it
-		case strings.Contains(one.what, unknown): // which the rotation itself refuses to copy
+		case strings.Contains(one.what, unknown): // the rotation refuses to copy it
 		case one.state == "D":
-			n.Note = "to deny something at the server takes CONTROL SERVER: deny the second login by hand what the first is denied"
+			n.Note = "deny the second login by hand what the first is denied: that requires CONTROL SERVER"
 		default:
 			grant("master", "GRANT %s TO %s WITH GRANT OPTION", one.what, login)
 		}
@@ -227,34 +248,36 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	return nil
 }
 
-// fixedRoles are the server's own, to which only their members can add others.
+// fixedRoles are the server's fixed roles, to which only members can add others.
 // Source: https://learn.microsoft.com/en-us/sql/relational-databases/security/authentication-access/server-level-roles
-var fixedRoles = []string{"SERVER ROLE [sysadmin]", "SERVER ROLE [serveradmin]", "SERVER ROLE [securityadmin]", "SERVER ROLE [processadmin]",
-	"SERVER ROLE [setupadmin]", "SERVER ROLE [bulkadmin]", "SERVER ROLE [diskadmin]", "SERVER ROLE [dbcreator]"}
+var fixedRoles = []string{"SERVER ROLE [sysadmin]", "SERVER ROLE [serveradmin]", "SERVER ROLE [securityadmin]",
+	"SERVER ROLE [processadmin]", "SERVER ROLE [setupadmin]", "SERVER ROLE [bulkadmin]", "SERVER ROLE [diskadmin]",
+	"SERVER ROLE [dbcreator]"}
 
-// database is one that a login can open or not.
 type database struct {
 	place
 	open, readOnly bool
 }
 
-// databases returns all of the server's, as the session's login sees them. One that is offline is open to nobody.
+// databases returns all databases, as the session's login sees them. Nobody can open one that is offline.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/functions/has-dbaccess-transact-sql
 func (s *session) databases(ctx context.Context) (all []database, err error) {
-	rows, err := s.Texts(ctx, "the databases could not be read", "SELECT name, HAS_DBACCESS(name), is_read_only FROM sys.databases WHERE name <> N'tempdb' ORDER BY name")
+	rows, err := s.Texts(ctx, "the databases could not be read",
+		"SELECT name, HAS_DBACCESS(name), is_read_only FROM sys.databases WHERE name <> N'tempdb' ORDER BY name")
 	for _, r := range rows {
 		all = append(all, database{place(r[0]), yes(r[1]), yes(r[2])})
 	}
 	return all, err
 }
 
-// dbUser is a login's user in a database, with name "" where it has none.
+// dbUser is a login's user in a database; its name is "" if there is none.
 type dbUser struct{ name, schema string }
 
-// usersOf returns the users of logins in a database, by login.
 func (s *session) usersOf(ctx context.Context, at place, current, other string) (map[string]dbUser, error) {
-	rows, err := s.Texts(ctx, "the logins' users could not be read", at.run(`SELECT l.name, u.name, COALESCE(u.default_schema_name, N'') FROM sys.database_principals u
-	JOIN sys.server_principals l ON l.sid = u.sid WHERE l.name IN (`+text(current)+`, `+text(other)+`) AND u.type = 'S'`))
+	rows, err := s.Texts(ctx, "the logins' users could not be read", at.run(`
+SELECT l.name, u.name, COALESCE(u.default_schema_name, N'') FROM sys.database_principals u
+	JOIN sys.server_principals l ON l.sid = u.sid
+	WHERE l.name IN (`+text(current)+`, `+text(other)+`) AND u.type = 'S'`))
 	users := map[string]dbUser{}
 	for _, r := range rows {
 		users[r[0]] = dbUser{r[1], r[2]}
@@ -262,13 +285,12 @@ func (s *session) usersOf(ctx context.Context, at place, current, other string) 
 	return users, err
 }
 
-// share is a database in which the current or the other login has a user.
 type share struct {
 	at           place
 	theirs, mine dbUser
 }
 
-// shares returns those of two logins, and refuses a database in which the two cannot be made equal.
+// shares returns the shares of two logins. It refuses a database in which the two cannot be made equal.
 func (t *target) shares(ctx context.Context, current, other string) ([]share, error) {
 	all, err := t.databases(ctx)
 	if err != nil {
@@ -289,9 +311,11 @@ func (t *target) shares(ctx context.Context, current, other string) ([]share, er
 		case theirs.name == "" && mine.name == "":
 			continue
 		case mine.name == "dbo" && theirs.name != "dbo":
-			return nil, engine.Errorf(engine.PrivilegeMissing, "give the database another owner", "the login %q owns the database %q, and %q does not", other, d.place, current)
+			return nil, engine.Errorf(engine.PrivilegeMissing, "give the database another owner",
+				"the login %q owns the database %q, but %q does not", other, d.place, current)
 		case d.readOnly && mine.name == "":
-			return nil, engine.Errorf(engine.PrivilegeMissing, "set the database READ_WRITE for the first rotation", "the login %q cannot get a user in the database %q, which is read-only", other, d.place)
+			return nil, engine.Errorf(engine.PrivilegeMissing, "set the database READ_WRITE for the first rotation",
+				"the login %q cannot get a user in the read-only database %q", other, d.place)
 		}
 		if err := t.untrapped(ctx, d.place); err != nil {
 			return nil, err
@@ -301,14 +325,15 @@ func (t *target) shares(ctx context.Context, current, other string) ([]share, er
 	return shares, t.missed(ctx, closed)
 }
 
-// missed refuses databases that the current login can open and the superuser cannot: the other one would lack them.
+// missed refuses databases that the current login can open and the superuser cannot: the other login would lack them.
 func (t *target) missed(ctx context.Context, closed []string) error {
 	if closed == nil {
 		return nil
 	}
 	i := slices.IndexFunc(t.request.Proofs, func(p engine.Value) bool { return user(p) == user(t.request.Current) })
 	if i < 0 {
-		t.request.Warn("the superuser cannot open the databases " + strings.Join(closed, ", ") + ": the second login gets nothing there")
+		t.request.Warn("the superuser cannot open the databases " + strings.Join(closed, ", ") +
+			": the second login gets nothing there")
 		return nil
 	}
 	s, err := t.engine.connect(ctx, t.request.Proofs[i])
@@ -319,34 +344,38 @@ func (t *target) missed(ctx context.Context, closed []string) error {
 	theirs, err := s.databases(ctx)
 	for _, d := range theirs {
 		if d.open && slices.Contains(closed, string(d.place)) {
-			return engine.Errorf(engine.PrivilegeMissing, "make the superuser a user of that database with the role db_owner", "the login %q can open the database %q, and the superuser %q cannot",
+			return engine.Errorf(engine.PrivilegeMissing, "create the superuser in it, with the role db_owner",
+				"the login %q can open the database %q, but the superuser %q cannot",
 				s.target.User, d.place, t.session.target.User)
 		}
 	}
 	return err
 }
 
-// untrapped refuses a database with a DDL trigger that would run as the superuser: whoever may create triggers there
-// must not get the superuser's rights. One that runs as a user of the database cannot leave it.
+// untrapped refuses a database with a DDL trigger that would run as the superuser: a user that may create triggers
+// must not get the superuser's rights. A trigger that runs as a user of the database cannot leave it.
 // Source: https://learn.microsoft.com/en-us/sql/relational-databases/triggers/manage-trigger-security
 func (t *target) untrapped(ctx context.Context, at place) error {
-	rows, err := t.Texts(ctx, "the triggers could not be read", at.run(`SELECT t.name FROM sys.triggers t LEFT JOIN sys.sql_modules m ON m.object_id = t.object_id LEFT JOIN sys.assembly_modules a ON a.object_id = t.object_id
-	WHERE t.parent_class = 0 AND t.is_disabled = 0 AND COALESCE(m.execute_as_principal_id, a.execute_as_principal_id) IS NULL`))
+	rows, err := t.Texts(ctx, "the triggers could not be read", at.run(`
+SELECT t.name FROM sys.triggers t LEFT JOIN sys.sql_modules m ON m.object_id = t.object_id
+	LEFT JOIN sys.assembly_modules a ON a.object_id = t.object_id WHERE t.parent_class = 0 AND t.is_disabled = 0
+	AND COALESCE(m.execute_as_principal_id, a.execute_as_principal_id) IS NULL`))
 	if err == nil && len(rows) > 0 {
-		err = engine.Errorf(engine.TargetFailed, "disable the trigger for the rotation, or make it WITH EXECUTE AS a user of the database", "the DDL trigger %q of the database %q would run as the superuser", rows[0][0], at)
+		err = engine.Errorf(engine.TargetFailed, "disable the trigger, or recreate it WITH EXECUTE AS a user",
+			"the DDL trigger %q of the database %q would run as the superuser", rows[0][0], at)
 	}
 	return err
 }
 
-// equalIn makes the users of two logins equal in one database. A user that the current login does not have is not
-// dropped, as it may own things, but loses every right, including that to connect.
+// equalIn makes the users of two logins equal in one database. A user that the current login lacks loses every right,
+// including CONNECT, but is not dropped: it may own objects.
 func (t *target) equalIn(ctx context.Context, s share, other string) error {
 	if s.mine.name == "dbo" {
-		return nil // both own it, which only one can: they are the same login
+		return nil // a database has one owner, so both are the same login
 	}
 	var want []right
 	if s.theirs.name == "dbo" {
-		// The owner is everything in it; the nearest to that is the role.
+		// The role is the nearest to being the owner.
 		want = []right{{state: "G", what: "CONNECT"}, {role: "ROLE [db_owner]"}}
 		s.theirs.schema = "dbo"
 	}

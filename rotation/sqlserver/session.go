@@ -16,18 +16,16 @@ import (
 	"example.com/rotator/rotation/internal/sqlsession"
 )
 
-// session is a connection to the target of one value.
 type session struct {
 	*sqlsession.Session
 	engine *Engine
 	target engine.Target
 }
 
-// noTLS is the driver's text for a server that answered that it has no TLS. It must be all of an error's text: the
-// server's own messages quote the database's name.
+// noTLS is the driver's whole text for a server without TLS; a part could be a database's name in another message.
 const noTLS = "server does not support encryption"
 
-// connect logs in. Only the server's answer makes an error LoginRefused.
+// connect logs in. Only the server's answer leads to LoginRefused.
 func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
 	t, err := parse(v)
 	if err != nil {
@@ -42,12 +40,12 @@ func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) 
 			Host: t.Host, Port: uint64(t.Port), Database: t.Database, User: t.User, Password: t.Password,
 			AppName: "rotator", Protocols: []string{"tcp"}, DialTimeout: -1, DisableRetry: true, NoTraceID: true,
 			Encryption: msdsn.EncryptionRequired, TLSConfig: config,
-			// A server may redirect the client to another, whose certificate must still be for the secret's host.
+			// A server may redirect the client; the other server's certificate must also be for the secret's host.
 			HostInCertificateProvided: true,
 			Encoding:                  msdsn.EncodeParameters{Timezone: time.UTC},
 		}
 		if config == nil {
-			// A server that insists gets its TLS, verified.
+			// A server that requires TLS still gets it, verified.
 			cfg.Encryption, cfg.TLSConfig = msdsn.EncryptionDisabled, e.tls.Config(t.CertificateName())
 		}
 		connector := mssql.NewConnectorConfig(cfg)
@@ -59,23 +57,21 @@ func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) 
 	return nil, s.classify(ctx, "no login at "+t.Address(), err)
 }
 
-// dialer makes connections that end with the call they are made for: the driver asks for its context only between
-// messages, and not at all while it negotiates.
+// dialer opens connections that end with their call, as the driver checks its context only between messages, if at all.
 type dialer struct {
 	ctx  context.Context
 	host string
 }
 
-// HostName tells the driver to leave the look-up of names to the dialer, which does it within the time that is left.
+// HostName makes the driver leave name resolution to the dialer, which limits it to the remaining time.
 func (d dialer) HostName() string { return d.host }
 
-// DialContext connects, and closes the connection when the call ends.
+// DialContext connects and closes the connection when the call ends.
 func (d dialer) DialContext(_ context.Context, network, address string) (net.Conn, error) {
 	return boundconn.Dial(d.ctx, network, address)
 }
 
-// numbers returns the numbers of all the server's messages in err. The last one alone can mislead: a database that
-// cannot be opened is 4060, and then 18456 as for a wrong password.
+// numbers returns the numbers of all the server's messages in err: after 4060, no such database, comes 18456, no login.
 func numbers(err error) (all []int) {
 	e, ok := errors.AsType[mssql.Error](err)
 	for _, each := range e.All {
@@ -87,34 +83,39 @@ func numbers(err error) (all []int) {
 	return all
 }
 
-const adviceGrant = "grant the login what the engine's page lists"
+const adviceGrant = "grant the login the rights that the engine's documentation page lists"
 
-// meanings are the messages that are understood, the first of several counts; all others are TargetFailed. For a login
-// that is disabled, locked or expired, no other password would change the answer, so it is not LoginRefused.
+// meanings explain known messages, of which the first counts; all others are TargetFailed. A disabled, locked or
+// expired login is not LoginRefused, because no other password would change the answer.
 // Source: https://learn.microsoft.com/en-us/sql/relational-databases/errors-events/database-engine-events-and-errors
 // and https://learn.microsoft.com/en-us/sql/relational-databases/errors-events/mssqlserver-18456-database-engine-error
 var meanings = []sqlsession.Meaning{
-	sqlsession.Means(engine.InvalidSecret, "correct the secret's field dbname, or make the user one of that database and bring the database online", 4060, 4063, 911),
+	sqlsession.Means(engine.InvalidSecret,
+		"correct the field dbname, bring the database online, or create a user in it for the login", 4060, 4063, 911),
 	sqlsession.Means(engine.PrivilegeMissing, "give the login a default database that it can open", 4064),
-	sqlsession.Means(engine.PrivilegeMissing, "make the superuser a user of that database", 916),
+	sqlsession.Means(engine.PrivilegeMissing, "create a user for the superuser in that database", 916),
 	sqlsession.Means(engine.PrivilegeMissing, "let the server's logon trigger accept the login", 17892),
-	sqlsession.Means(engine.InvalidSecret, "name a login of SQL Server, not one of Windows", 18452),
-	sqlsession.Means(engine.TargetFailed, "wait: the server is in single-user mode, upgraded, paused or starting", 18461, 18401, 17142, 17187),
-	sqlsession.Means(engine.TargetFailed, "raise the server's limit of connections", 17809),
+	sqlsession.Means(engine.InvalidSecret, "name a SQL Server login, not a Windows login", 18452),
+	sqlsession.Means(engine.TargetFailed, "wait: the server is in single-user mode, upgrading, paused or starting",
+		18461, 18401, 17142, 17187),
+	sqlsession.Means(engine.TargetFailed, "raise the server's connection limit", 17809),
 	sqlsession.Means(engine.PrivilegeMissing, "enable the login: ALTER LOGIN … ENABLE", 18470),
-	sqlsession.Means(engine.PrivilegeMissing, "unlock the login by ALTER LOGIN … WITH CHECK_POLICY = OFF and then = ON, or wait", 18486, 15113),
-	sqlsession.Means(engine.PrivilegeMissing, "set the expired password anew, or switch CHECK_EXPIRATION off for a login that is rotated", 18487),
+	sqlsession.Means(engine.PrivilegeMissing,
+		"unlock the login with ALTER LOGIN … WITH CHECK_POLICY = OFF, then = ON, or wait", 18486, 15113),
+	sqlsession.Means(engine.PrivilegeMissing,
+		"reset the expired password, or turn CHECK_EXPIRATION off for a rotated login", 18487),
 	sqlsession.Means(engine.PrivilegeMissing, "set the password without MUST_CHANGE", 18488),
-	sqlsession.Means(engine.LoginRefused, "check the password; the server says the same of a login that does not exist, and tells the reason only in its own log", 18456),
-	sqlsession.Means(engine.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to the server's policy; one that the policy remembers or finds too young needs another rotation later",
+	sqlsession.Means(engine.LoginRefused, "check name and password; only the server's log has the reason", 18456),
+	sqlsession.Means(engine.PolicyRejected,
+		"adjust PASSWORD_LENGTH and EXCLUDE_* to the policy, or rotate later if its history or minimum age is the "+
+			"reason",
 		15114, 15115, 15116, 15117, 15118, 15119, 18463, 18464, 18465, 18466, 18467, 18468),
 	sqlsession.Means(engine.PrivilegeMissing, adviceGrant, 15151, 15247, 229, 262, 297, 300, 4613),
 	sqlsession.Means(engine.TargetFailed, "name the writer in the secret's host, or set the database READ_WRITE", 3906),
-	sqlsession.Means(engine.TargetFailed, "name the writer in the secret's host: this is a secondary replica", 976, 978),
-	sqlsession.Means(engine.Locked, "wait for another session's transaction to end: sys.dm_tran_locks shows it", 1222, 1205),
+	sqlsession.Means(engine.TargetFailed, "name the writer in the secret's host, not a secondary replica", 976, 978),
+	sqlsession.Means(engine.Locked, "wait for the transaction that sys.dm_tran_locks shows to end", 1222, 1205),
 }
 
-// classify gives an error its cause and advice.
 func (s *session) classify(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
@@ -125,9 +126,11 @@ func (s *session) classify(ctx context.Context, what string, err error) error {
 	}
 	if have == nil {
 		if errtree.Is(err, noTLS) {
-			return engine.Errorf(engine.TLSFailed, `switch TLS on at the server, or say "ssl": false in the secret to send passwords in the clear`, "%s offers no TLS", s.target.Address())
+			return engine.Errorf(engine.TLSFailed,
+				`enable TLS on the server, or set "ssl": false in the secret to send passwords in plain text`,
+				"%s does not offer TLS", s.target.Address())
 		}
-		// The connection of a call that is over is closed under the driver.
+		// The connection of an ended call is closed while the driver uses it.
 		if over := ctx.Err(); over != nil {
 			err = errors.Join(over, err)
 		}

@@ -1,7 +1,7 @@
-// Package sqlserver rotates the passwords of SQL Server's logins and of users of contained databases.
+// Package sqlserver rotates passwords of SQL Server logins and of users of contained databases.
 //
-// ALTER LOGIN or ALTER USER sets a password, as a separate batch: SQL Server keeps the text of such a batch out of
-// its traces. A login with CHECK_POLICY cannot be given a hash.
+// ALTER LOGIN or ALTER USER sets a password, in a separate batch: SQL Server keeps the text of such a batch out of
+// its traces. A hash is not an option, because logins with CHECK_POLICY do not accept one.
 package sqlserver
 
 import (
@@ -33,11 +33,11 @@ func (*Engine) Kind() engine.Kind {
 	}
 }
 
-// limit is the greatest length of a name and of a password in characters.
+// limit is the maximum length of a name and of a password in characters.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/statements/create-login-transact-sql
 const limit = 128
 
-// parse reads a login and checks what only SQL Server asks for.
+// parse reads a login and checks what only SQL Server requires.
 func parse(v engine.Value) (engine.Target, error) {
 	t, err := engine.ParseTarget(v, 1433, "master")
 	if err != nil {
@@ -47,7 +47,7 @@ func parse(v engine.Value) (engine.Target, error) {
 	switch {
 	case strings.ContainsRune(t.User, '\\'):
 		// The driver would log in as a Windows user.
-		fault = "the user is one of Windows, whose password SQL Server does not keep"
+		fault = "the user is a Windows user, whose password SQL Server does not store"
 	case length(t.User) > limit || length(t.Password) > limit:
 		fault = "the user name or the password has more than 128 characters"
 	case strings.ContainsFunc(t.User+t.Password+t.Database, unicode.IsControl):
@@ -55,24 +55,23 @@ func parse(v engine.Value) (engine.Target, error) {
 	default:
 		return t, nil
 	}
-	return t, engine.Errorf(engine.InvalidSecret, "correct the secret's value; its form is in the engine's page of the documentation", "the secret's value is not a valid login: %s", fault)
+	return t, engine.Errorf(engine.InvalidSecret, "correct the secret's value; the engine's page describes it",
+		"the secret's value is not a valid login: %s", fault)
 }
 
 // length counts as the server does, in UTF-16 units.
 func length(s string) int { return len(utf16.Encode([]rune(s))) }
 
-// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	return pair.Next(e.Kind(), r, parse)
 }
 
-// DryRun logs in, and checks the right to make the change, the databases and the documented rules for passwords.
+// DryRun logs in and checks the right to make the change, the databases and the documented password rules.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
-// Set makes the pending password valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in and asks for an answer. Every login may change its own password.
+// Verify logs in and runs a query. Every login may change its own password.
 func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
@@ -83,7 +82,6 @@ func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) 
 	return err
 }
 
-// change connects as r.Login and makes the change that r asks for, or rehearses it.
 func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -100,16 +98,17 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	}
 	if r.Superuser {
 		stored := func(name string) string {
-			if strings.EqualFold(name, s.target.User) { // most collations know no case
+			if strings.EqualFold(name, s.target.User) { // most collations ignore case
 				return s.target.User
 			}
 			return name
 		}
 		return pair.Apply(ctx, &target{session: s, request: r, password: pending.Password},
-			pair.Change{Kind: e.Kind(), Request: r, Superuser: s.target.User, Current: stored(user(r.Current)), Pending: stored(pending.User), Rehearsal: rehearsal})
+			pair.Change{Kind: e.Kind(), Request: r, Superuser: s.target.User, Current: stored(user(r.Current)),
+				Pending: stored(pending.User), Rehearsal: rehearsal})
 	}
 	if s.target.Password == pending.Password {
-		// An earlier try of this step came this far. A policy that remembers passwords would refuse it now.
+		// An earlier attempt made the change. A policy with a password history would reject it now.
 		return nil
 	}
 	p, err := s.existing(ctx, pending.User)

@@ -39,7 +39,7 @@ func loginRow(name string) []string {
 	return []string{name, "0", "1", "DEFAULT_DATABASE = [master], CHECK_EXPIRATION = OFF, CHECK_POLICY = ON", "0"}
 }
 
-// onlyLogins answers questions about logins, and that there are no contained users.
+// onlyLogins answers queries about logins, and returns no contained users.
 func onlyLogins(rows ...[]string) func(string) ([][]string, error) {
 	return func(sql string) ([][]string, error) {
 		switch {
@@ -65,14 +65,15 @@ func changes(batches []string) []string {
 	})
 }
 
-func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
+func TestSingleUserGivesThePasswordOfItsLogin(t *testing.T) {
 	s := newTDS(t, true)
 	name := "a]pp'; DROP"
 	s.logins[name] = old
 	s.answer = onlyLogins(loginRow(name))
 	e := newEngine(t)
 	// AWSCURRENT is a third password: the one that works is AWSPREVIOUS's.
-	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value(name, "Not-this-one1", ""), Pending: s.value(name, new1, ""), Login: s.value(name, old, "")}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value(name, "Not-this-one1", ""),
+		Pending: s.value(name, new1, ""), Login: s.value(name, old, "")}
 	want(t, engine.LoginRefused, e.Verify(enginetest.Within(t), r, r.Current))
 	want(t, "", e.DryRun(enginetest.Within(t), r))
 	if c := changes(s.sent()); len(c) > 0 {
@@ -86,7 +87,7 @@ func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
 	want(t, "", e.Verify(enginetest.Within(t), r, r.Pending))
 	want(t, engine.LoginRefused, e.Set(enginetest.Within(t), r))
 	s.sent()
-	r.Login = r.Pending // as the ladder does after a step that was cut off
+	r.Login = r.Pending // as the ladder does after an interrupted step
 	want(t, "", e.Set(enginetest.Within(t), r))
 	if b := changes(s.sent()); len(b) != 0 {
 		t.Errorf("a repeated step sent %q", b)
@@ -96,7 +97,7 @@ func TestASingleUserSaysThePasswordThatItLoggedInWith(t *testing.T) {
 	}
 }
 
-func TestAContainedUserIsChangedInItsDatabase(t *testing.T) {
+func TestContainedUserIsChangedInItsDatabase(t *testing.T) {
 	s := newTDS(t, true)
 	s.logins["app"] = old
 	s.answer = func(sql string) ([][]string, error) {
@@ -105,7 +106,8 @@ func TestAContainedUserIsChangedInItsDatabase(t *testing.T) {
 		}
 		return [][]string{}, nil
 	}
-	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, `,"dbname":"shop"`), Pending: s.value("app", new1, `,"dbname":"shop"`), Login: s.value("app", old, `,"dbname":"shop"`)}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, `,"dbname":"shop"`),
+		Pending: s.value("app", new1, `,"dbname":"shop"`), Login: s.value("app", old, `,"dbname":"shop"`)}
 	want(t, "", newEngine(t).Set(enginetest.Within(t), r))
 	if c := changes(s.sent()); len(c) != 1 || !strings.HasPrefix(c[0], "ALTER USER [app] WITH PASSWORD = N'") {
 		t.Errorf("sent %q", c)
@@ -138,9 +140,11 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 		{"verified", secure, engine.TLSPolicy{ExtraCAs: ca}, "", "", 0},
 		{"verified, asked for", secure, engine.TLSPolicy{ExtraCAs: ca}, `,"ssl":true`, "", 0},
 		{"unknown CA", secure, engine.TLSPolicy{ExtraCAs: stranger.PEM}, "", engine.TLSFailed, 0},
-		{"unknown CA, plain text allowed", secure, engine.TLSPolicy{ExtraCAs: stranger.PEM, AllowPlaintext: true}, "", engine.TLSFailed, 0},
+		{"unknown CA, plain text allowed", secure, engine.TLSPolicy{ExtraCAs: stranger.PEM, AllowPlaintext: true}, "",
+			engine.TLSFailed, 0},
 		{"no TLS", none, engine.TLSPolicy{}, "", engine.TLSFailed, 0},
-		{"no TLS, asked for, plain text allowed", none, engine.TLSPolicy{AllowPlaintext: true}, `,"ssl":true`, engine.TLSFailed, 0},
+		{"no TLS, asked for, plain text allowed", none, engine.TLSPolicy{AllowPlaintext: true},
+			`,"ssl":true`, engine.TLSFailed, 0},
 		{"no TLS, plain text allowed", none, engine.TLSPolicy{AllowPlaintext: true}, "", "", 1},
 		{"plain text by the secret", none, engine.TLSPolicy{}, `,"ssl":false`, "", 1},
 	} {
@@ -150,34 +154,43 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 			t.Errorf("%s: %d logins in plain text, want %d", row.name, row.server.plain, row.plain)
 		}
 	}
-	// The server's answer quotes the database's name, which may be the text of the
-	// driver's error.
+	// The server's answer quotes the database's name, which may equal the text of the driver's error.
 	secure.plain = 0
-	secure.refusal["app"] = []tdsErr{{4060, `Cannot open database "server does not support encryption" requested by the login. The login failed.`}}
-	want(t, engine.InvalidSecret, New(engine.TLSPolicy{ExtraCAs: ca, AllowPlaintext: true}).Verify(enginetest.Within(t), r, secure.value("app", old, "")))
+	secure.refusal["app"] = []tdsErr{
+		{4060, `Cannot open database "server does not support encryption" requested by the login. The login failed.`}}
+	want(t, engine.InvalidSecret, New(engine.TLSPolicy{ExtraCAs: ca, AllowPlaintext: true}).
+		Verify(enginetest.Within(t), r, secure.value("app", old, "")))
 	if secure.plain != 0 {
-		t.Errorf("the database's name brought about %d logins in plain text", secure.plain)
+		t.Errorf("the database's name caused %d logins in plain text", secure.plain)
 	}
 	secure.insist = true
-	want(t, engine.TLSFailed, New(engine.TLSPolicy{ExtraCAs: stranger.PEM}).Verify(enginetest.Within(t), r, secure.value("app", old, `,"ssl":false`)))
+	want(t, engine.TLSFailed, New(engine.TLSPolicy{ExtraCAs: stranger.PEM}).
+		Verify(enginetest.Within(t), r, secure.value("app", old, `,"ssl":false`)))
 }
 
-func TestAnswersToALoginHaveTheirCause(t *testing.T) {
+func TestCausesOfFailedLogins(t *testing.T) {
 	s := newTDS(t, true)
 	for i, row := range []struct {
 		errs  []tdsErr
 		cause engine.Cause
 	}{
 		{[]tdsErr{{18456, "Login failed for user 'app'."}}, engine.LoginRefused},
-		{[]tdsErr{{4060, "Cannot open database \"x\" requested by the login. The login failed."}, {18456, "Login failed for user 'app'."}}, engine.InvalidSecret},
-		{[]tdsErr{{4064, "Cannot open user default database. Login failed."}, {18456, "Login failed for user 'app'."}}, engine.PrivilegeMissing},
-		{[]tdsErr{{18456, "Login failed for user 'app'."}, {17892, "Logon failed for login 'app' due to trigger execution."}}, engine.PrivilegeMissing},
+		{[]tdsErr{{4060, "Cannot open database \"x\" requested by the login. The login failed."},
+			{18456, "Login failed for user 'app'."}}, engine.InvalidSecret},
+		{[]tdsErr{{4064, "Cannot open user default database. Login failed."}, {18456, "Login failed for user 'app'."}},
+			engine.PrivilegeMissing},
+		{[]tdsErr{{18456, "Login failed for user 'app'."},
+			{17892, "Logon failed for login 'app' due to trigger execution."}}, engine.PrivilegeMissing},
 		{[]tdsErr{{18470, "Login failed for user 'app'. Reason: The account is disabled."}}, engine.PrivilegeMissing},
-		{[]tdsErr{{18486, "Login failed for user 'app' because the account is currently locked out."}}, engine.PrivilegeMissing},
-		{[]tdsErr{{18487, "Login failed for user 'app'. Reason: The password of the account has expired."}}, engine.PrivilegeMissing},
-		{[]tdsErr{{18488, "Login failed for user 'app'. Reason: The password of the account must be changed."}}, engine.PrivilegeMissing},
+		{[]tdsErr{{18486, "Login failed for user 'app' because the account is currently locked out."}},
+			engine.PrivilegeMissing},
+		{[]tdsErr{{18487, "Login failed for user 'app'. Reason: The password of the account has expired."}},
+			engine.PrivilegeMissing},
+		{[]tdsErr{{18488, "Login failed for user 'app'. Reason: The password of the account must be changed."}},
+			engine.PrivilegeMissing},
 		{[]tdsErr{{18452, "Login failed. The login is from an untrusted domain"}}, engine.InvalidSecret},
-		{[]tdsErr{{18401, "Login failed for user 'app'. Reason: Server is in script upgrade mode."}}, engine.TargetFailed},
+		{[]tdsErr{{18401, "Login failed for user 'app'. Reason: Server is in script upgrade mode."}},
+			engine.TargetFailed},
 		{[]tdsErr{{17142, "SQL Server service has been paused."}}, engine.TargetFailed},
 		{[]tdsErr{{50000, "something else"}}, engine.TargetFailed},
 	} {
@@ -192,22 +205,26 @@ func TestAnswersToALoginHaveTheirCause(t *testing.T) {
 	want(t, engine.Unreachable, newEngine(t).Verify(enginetest.Within(t), r, s.value("app", old, "")))
 }
 
-func TestAServersPolicyIsToldFromOtherFailures(t *testing.T) {
+func TestPolicyIsDistinguishedFromOtherFailures(t *testing.T) {
 	s := newTDS(t, true)
 	s.logins["app"] = old
 	logins := onlyLogins(loginRow("app"))
 	for _, row := range []struct {
 		number int32
 		cause  engine.Cause
-	}{{15114, engine.PolicyRejected}, {15115, engine.PolicyRejected}, {15116, engine.PolicyRejected}, {15117, engine.PolicyRejected}, {15118, engine.PolicyRejected}, {15119, engine.PolicyRejected},
-		{18463, engine.PolicyRejected}, {18466, engine.PolicyRejected}, {18468, engine.PolicyRejected}, {15151, engine.PrivilegeMissing}, {15247, engine.PrivilegeMissing}, {3906, engine.TargetFailed}, {1, engine.TargetFailed}} {
+	}{{15114, engine.PolicyRejected}, {15115, engine.PolicyRejected}, {15116, engine.PolicyRejected},
+		{15117, engine.PolicyRejected}, {15118, engine.PolicyRejected}, {15119, engine.PolicyRejected},
+		{18463, engine.PolicyRejected}, {18466, engine.PolicyRejected}, {18468, engine.PolicyRejected},
+		{15151, engine.PrivilegeMissing}, {15247, engine.PrivilegeMissing}, {3906, engine.TargetFailed},
+		{1, engine.TargetFailed}} {
 		s.answer = func(sql string) ([][]string, error) {
 			if strings.HasPrefix(sql, "ALTER LOGIN") {
 				return nil, tdsErr{row.number, "no"}
 			}
 			return logins(sql)
 		}
-		r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("app", old, "")}
+		r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, ""),
+			Pending: s.value("app", new1, ""), Login: s.value("app", old, "")}
 		want(t, row.cause, newEngine(t).Set(enginetest.Within(t), r))
 	}
 	if s.logins["app"] != old {
@@ -215,11 +232,12 @@ func TestAServersPolicyIsToldFromOtherFailures(t *testing.T) {
 	}
 }
 
-func TestAPasswordThatThePolicyWouldRejectIsNotStored(t *testing.T) {
+func TestPasswordThatThePolicyWouldRejectIsNotStored(t *testing.T) {
 	s := newTDS(t, true)
 	s.logins["application"] = old
 	s.answer = onlyLogins(loginRow("application"))
-	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("application", old, ""), Login: s.value("application", old, "")}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("application", old, ""),
+		Login: s.value("application", old, "")}
 	for _, bad := range []string{"Short1!", "onlylowercase", "ONLYUPPER123", "My-Application-1"} {
 		r.Pending = s.value("application", bad, "")
 		want(t, engine.PolicyRejected, newEngine(t).DryRun(enginetest.Within(t), r))
@@ -230,7 +248,7 @@ func TestAPasswordThatThePolicyWouldRejectIsNotStored(t *testing.T) {
 	want(t, "", newEngine(t).DryRun(enginetest.Within(t), r))
 }
 
-// model is what a scripted server knows of a pair of logins in one database.
+// model is a scripted server with a pair of logins in one database.
 type model struct {
 	mu        sync.Mutex
 	logins    map[string][]string
@@ -238,8 +256,8 @@ type model struct {
 	databases map[string]map[string][][]string
 	users     map[string][]string // database/login: user and schema
 	applied   []string
-	trapped   bool            // a DDL trigger of shop's waits for a superuser
-	readOnly  bool            // shop is
+	trapped   bool            // shop has a DDL trigger that would run as the superuser
+	readOnly  bool            // shop is read-only
 	closed    map[string]bool // databases that the superuser cannot open
 }
 
@@ -265,7 +283,7 @@ func (m *model) answer(sql string) ([][]string, error) {
 			return [][]string{}, nil
 		}
 		r = slices.Clone(r)
-		for _, right := range m.server[r[0]] { // the query names the roles and the permissions of administrators
+		for _, right := range m.server[r[0]] { // the query lists the roles and permissions of administrators
 			if strings.Contains(sql, "N'"+right[0]+right[2]+"'") {
 				r[4] = "1"
 			}
@@ -312,7 +330,7 @@ func (m *model) answer(sql string) ([][]string, error) {
 	return nil, nil
 }
 
-// kinds writes the names of roles as the server's answer has them.
+// kinds writes the names of roles in the format of the server's answer.
 func kinds(kind string, rights [][]string) [][]string {
 	rows := [][]string{}
 	for _, r := range rights {
@@ -324,7 +342,7 @@ func kinds(kind string, rights [][]string) [][]string {
 	return rows
 }
 
-// apply does to the model what a statement says.
+// apply applies a statement to the model.
 func (m *model) apply(sql string) {
 	name := func(after string) string {
 		i := strings.LastIndex(sql, after)
@@ -371,19 +389,22 @@ func (m *model) apply(sql string) {
 func newModel() *model {
 	return &model{
 		logins: map[string][]string{"app": loginRow("app"), "admin": loginRow("admin")},
-		server: map[string][][]string{"app": {{"", "G", "CONNECT SQL"}, {"", "G", "VIEW SERVER STATE"}, {"reports", "", ""}}},
+		server: map[string][][]string{
+			"app": {{"", "G", "CONNECT SQL"}, {"", "G", "VIEW SERVER STATE"}, {"reports", "", ""}}},
 		databases: map[string]map[string][][]string{"shop": {"app": {
-			{"", "G", "CONNECT"}, {"db_datareader", "", ""}, {"", "W", "SELECT ON OBJECT::[dbo].[o'r]]d]"}, {"", "D", "UPDATE ON OBJECT::[dbo].[log]"}}}},
+			{"", "G", "CONNECT"}, {"db_datareader", "", ""}, {"", "W", "SELECT ON OBJECT::[dbo].[o'r]]d]"},
+			{"", "D", "UPDATE ON OBJECT::[dbo].[log]"}}}},
 		users: map[string][]string{"shop/app": {"app", "dbo"}},
 	}
 }
 
-func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
+func TestSecondLoginGetsAllRightsBeforeItsPassword(t *testing.T) {
 	s := newTDS(t, true)
 	m := newModel()
-	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", "" // known to the wire once it is created
+	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", "" // accepted once it is created
 	s.answer = m.answer
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
+		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 	e := newEngine(t)
 	want(t, "", e.DryRun(enginetest.Within(t), r))
 	if len(m.applied) != 0 {
@@ -394,8 +415,12 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 		log = append(log, strings.TrimPrefix(text, "changed at the target: "))
 	}
 	want(t, "", e.Set(enginetest.Within(t), r))
-	if !strings.HasPrefix(m.applied[0], "SET XACT_ABORT ON; BEGIN TRANSACTION; CREATE LOGIN [app_clone] WITH PASSWORD = N'") || strings.Contains(m.applied[0], new1) ||
-		!strings.HasSuffix(m.applied[0], "; EXEC [master].sys.sp_executesql N'GRANT VIEW DEFINITION ON LOGIN::[app_clone] TO [app]'; COMMIT TRANSACTION") {
+	if !strings.HasPrefix(m.applied[0],
+		"SET XACT_ABORT ON; BEGIN TRANSACTION; CREATE LOGIN [app_clone] WITH PASSWORD = N'") ||
+		strings.Contains(m.applied[0], new1) ||
+		!strings.HasSuffix(m.applied[0],
+			"; EXEC [master].sys.sp_executesql N'GRANT VIEW DEFINITION ON LOGIN::[app_clone] TO [app]'; COMMIT "+
+				"TRANSACTION") {
 		t.Errorf("first %q", m.applied[0])
 	}
 	wanted := []string{
@@ -410,11 +435,12 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	if !slices.Equal(m.applied[1:], wanted) {
 		t.Errorf("sent\n%s\nwant\n%s", strings.Join(m.applied[1:], "\n"), strings.Join(wanted, "\n"))
 	}
-	made := []string{"EXEC [master].sys.sp_executesql N'GRANT VIEW DEFINITION ON LOGIN::[app_clone] TO [app]'", "the user app_clone is created, as the second user of app"}
+	made := []string{"EXEC [master].sys.sp_executesql N'GRANT VIEW DEFINITION ON LOGIN::[app_clone] TO [app]'",
+		"the user app_clone is created, as the second user of app"}
 	if !slices.Equal(log, append(made, wanted[:len(wanted)-1]...)) {
 		t.Errorf("reported\n%s", strings.Join(log, "\n"))
 	}
-	// A repeated step finds nothing to do but the password.
+	// A repeated step only sets the password.
 	m.applied, log = nil, nil
 	want(t, "", e.Set(enginetest.Within(t), r))
 	if !slices.Equal(m.applied, wanted[len(wanted)-1:]) {
@@ -423,10 +449,11 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	if log != nil {
 		t.Errorf("a repeated step reported %q", log)
 	}
-	// On the way back, what the clone lost, the first user loses.
+	// On the way back, the first user loses what the clone lost.
 	m.applied = nil
 	m.server["app_clone"] = slices.DeleteFunc(m.server["app_clone"], func(r []string) bool { return r[0] == "reports" })
-	m.databases["shop"]["app_clone"] = slices.DeleteFunc(m.databases["shop"]["app_clone"], func(r []string) bool { return r[1] == "W" })
+	m.databases["shop"]["app_clone"] = slices.DeleteFunc(m.databases["shop"]["app_clone"],
+		func(r []string) bool { return r[1] == "W" })
 	s.logins["app"] = old
 	r.Current, r.Pending = s.value("app_clone", new1, ""), s.value("app", "Third-password3", "")
 	want(t, "", e.Set(enginetest.Within(t), r))
@@ -443,9 +470,9 @@ func TestTheSecondLoginGetsAllAndItsPasswordLast(t *testing.T) {
 	}
 }
 
-// Two functions that create the second login concurrently end as one; a stranger's login that appears
-// in between is refused.
-func TestALoginThatIsCreatedConcurrently(t *testing.T) {
+// Two functions that create the second login concurrently have one outcome; a stranger's login that appears meanwhile
+// is refused.
+func TestLoginIsCreatedConcurrently(t *testing.T) {
 	for name, stranger := range map[string]bool{"by the other call": false, "by a stranger": true} {
 		s := newTDS(t, true)
 		m := newModel()
@@ -464,7 +491,8 @@ func TestALoginThatIsCreatedConcurrently(t *testing.T) {
 			}
 			return nil, tdsErr{15025, "The server principal 'app_clone' already exists."}
 		}
-		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
+			Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 		err := newEngine(t).Set(enginetest.Within(t), r)
 		if stranger {
 			want(t, engine.TakeoverRefused, err)
@@ -477,14 +505,15 @@ func TestALoginThatIsCreatedConcurrently(t *testing.T) {
 	}
 }
 
-// A database that the first login can open and the superuser cannot is not passed over in silence.
-func TestADatabaseThatTheSuperuserCannotOpen(t *testing.T) {
+// A database that the first login can open but the superuser cannot is reported.
+func TestDatabaseThatTheSuperuserCannotOpen(t *testing.T) {
 	s := newTDS(t, true)
 	m := newModel()
 	m.closed = map[string]bool{"archive": false, "offline": false}
 	s.logins["app"], s.logins["admin"] = old, "Admin-password1"
 	s.answer = m.answer
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
+		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 	var log []string
 	r.Report = func(level slog.Level, text string) {
 		if level == slog.LevelWarn {
@@ -501,7 +530,7 @@ func TestADatabaseThatTheSuperuserCannotOpen(t *testing.T) {
 	asked := 0
 	s.answer = func(sql string) ([][]string, error) {
 		if strings.Contains(sql, "FROM sys.databases") {
-			if asked++; asked%2 == 0 { // as the first login, after the superuser
+			if asked++; asked%2 == 0 { // by the first login, after the superuser
 				return [][]string{{"archive", "1", "0"}, {"offline", "0", "0"}, {"shop", "1", "0"}}, nil
 			}
 		}
@@ -510,21 +539,22 @@ func TestADatabaseThatTheSuperuserCannotOpen(t *testing.T) {
 	for _, do := range []func(context.Context, *engine.Request) error{newEngine(t).DryRun, newEngine(t).Set} {
 		err := do(enginetest.Within(t), r)
 		want(t, engine.PrivilegeMissing, err)
-		if err == nil || !strings.Contains(err.Error(), `the login "app" can open the database "archive", and the superuser "admin" cannot`) {
+		if err == nil || !strings.Contains(err.Error(),
+			`the login "app" can open the database "archive", but the superuser "admin" cannot`) {
 			t.Error(err)
 		}
 	}
 	if s.logins["app_clone"] == new1 || log != nil {
-		t.Errorf("the password was set all the same, or %q", log)
+		t.Errorf("the password was set anyway, or %q", log)
 	}
-	// In a database that is read-only, no user can be created.
+	// No user can be created in a read-only database.
 	m.closed, m.readOnly, s.answer = nil, true, m.answer
 	delete(m.logins, "app_clone")
 	want(t, engine.PrivilegeMissing, newEngine(t).DryRun(enginetest.Within(t), r))
 }
 
-// What a frozen function waits for ends at the server, and a lock is reported as one.
-func TestTheServerBoundsWaitsForLocks(t *testing.T) {
+// A frozen function's wait ends on the server, and a lock is reported as a lock.
+func TestServerBoundsWaitsForLocks(t *testing.T) {
 	s := newTDS(t, true)
 	s.logins["app"] = old
 	logins := onlyLogins(loginRow("app"))
@@ -534,7 +564,8 @@ func TestTheServerBoundsWaitsForLocks(t *testing.T) {
 		}
 		return logins(sql)
 	}
-	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("app", old, "")}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, ""),
+		Pending: s.value("app", new1, ""), Login: s.value("app", old, "")}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	want(t, engine.Locked, newEngine(t).Set(ctx, r))
@@ -544,7 +575,7 @@ func TestTheServerBoundsWaitsForLocks(t *testing.T) {
 	}
 }
 
-func TestNobodyElsesLoginIsTouched(t *testing.T) {
+func TestOtherLoginsAreNotChanged(t *testing.T) {
 	s := newTDS(t, true)
 	m := newModel()
 	s.logins["admin"] = "Admin-password1"
@@ -552,9 +583,12 @@ func TestNobodyElsesLoginIsTouched(t *testing.T) {
 	m.logins["app_clone"] = loginRow("app_clone")
 	sysadmin := loginRow("boss")
 	sysadmin[4] = "1"
-	m.logins["boss"], m.logins["boss_clone"], m.logins["admin_clone"] = sysadmin, loginRow("boss_clone"), loginRow("admin_clone")
-	for current, other := range map[string]string{"app": "app_clone", "boss": "boss_clone", "boss_clone": "boss", "admin": "admin_clone", "admin_clone": "ADMIN"} {
-		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value(current, old, ""), Pending: s.value(other, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	m.logins["boss"], m.logins["boss_clone"], m.logins["admin_clone"] = sysadmin, loginRow("boss_clone"),
+		loginRow("admin_clone")
+	for current, other := range map[string]string{"app": "app_clone", "boss": "boss_clone", "boss_clone": "boss",
+		"admin": "admin_clone", "admin_clone": "ADMIN"} {
+		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value(current, old, ""),
+			Pending: s.value(other, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 		if current != "app" {
 			r.Proofs = []engine.Value{r.Current, r.Pending}
 		}
@@ -562,7 +596,8 @@ func TestNobodyElsesLoginIsTouched(t *testing.T) {
 		want(t, engine.TakeoverRefused, newEngine(t).Set(enginetest.Within(t), r))
 	}
 	for _, user := range []string{"boss", "admin", "Admin"} {
-		r := &engine.Request{Strategy: engine.SingleUser, Current: s.value(user, old, ""), Pending: s.value(user, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+		r := &engine.Request{Strategy: engine.SingleUser, Current: s.value(user, old, ""),
+			Pending: s.value(user, new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 		want(t, engine.TakeoverRefused, newEngine(t).DryRun(enginetest.Within(t), r))
 		want(t, engine.TakeoverRefused, newEngine(t).Set(enginetest.Within(t), r))
 	}
@@ -571,14 +606,15 @@ func TestNobodyElsesLoginIsTouched(t *testing.T) {
 	}
 }
 
-// Whoever may make triggers in a database would have them run as the superuser.
-func TestNothingIsChangedInADatabaseWithATriggerThatWouldRunAsTheSuperuser(t *testing.T) {
+// A user that may create triggers in a database could run them as the superuser.
+func TestTriggerThatWouldRunAsTheSuperuserIsRefused(t *testing.T) {
 	s := newTDS(t, true)
 	m := newModel()
 	m.trapped = true
 	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", ""
 	s.answer = m.answer
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
+		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 	for _, do := range []func(context.Context, *engine.Request) error{newEngine(t).DryRun, newEngine(t).Set} {
 		err := do(enginetest.Within(t), r)
 		want(t, engine.TargetFailed, err)
@@ -592,12 +628,11 @@ func TestNothingIsChangedInADatabaseWithATriggerThatWouldRunAsTheSuperuser(t *te
 		}
 	}
 	if s.logins["app_clone"] == new1 {
-		t.Error("the password was set all the same")
+		t.Error("the password was set anyway")
 	}
 }
 
-// The batches that concern a contained user.
-func TestAContainedPairIsGuardedAgainstTriggers(t *testing.T) {
+func TestTriggersAreRefusedForAContainedPair(t *testing.T) {
 	s := newTDS(t, true)
 	s.logins["admin"] = "Admin-password1"
 	s.answer = func(sql string) ([][]string, error) {
@@ -610,7 +645,8 @@ func TestAContainedPairIsGuardedAgainstTriggers(t *testing.T) {
 		return [][]string{}, nil
 	}
 	more := `,"dbname":"shop"`
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, more), Pending: s.value("app_clone", new1, more), Login: s.value("admin", "Admin-password1", more), Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, more),
+		Pending: s.value("app_clone", new1, more), Login: s.value("admin", "Admin-password1", more), Superuser: true}
 	want(t, engine.TargetFailed, newEngine(t).DryRun(enginetest.Within(t), r))
 	want(t, engine.TargetFailed, newEngine(t).Set(enginetest.Within(t), r))
 	r.Strategy, r.Pending = engine.SingleUser, s.value("app", new1, more)
@@ -622,60 +658,70 @@ func TestAContainedPairIsGuardedAgainstTriggers(t *testing.T) {
 	}
 }
 
-// A member of a role that is a member of securityadmin is one itself.
-func TestAnAdministratorIsLookedForInRolesOfRoles(t *testing.T) {
+// A member of a role that is a member of securityadmin is a member itself.
+func TestAdministratorByARoleOfARole(t *testing.T) {
 	s := newTDS(t, true)
 	s.logins["admin"] = "Admin-password1"
 	s.answer = onlyLogins(loginRow("app"))
-	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, ""), Pending: s.value("app", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: s.value("app", old, ""),
+		Pending: s.value("app", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 	want(t, "", newEngine(t).DryRun(enginetest.Within(t), r))
 	all := strings.Join(s.sent(), "\n")
-	for _, words := range []string{"UNION ALL SELECT m.role_principal_id FROM sys.server_role_members m JOIN held h", "UNION ALL SELECT m.role_principal_id FROM sys.database_role_members m JOIN held h",
-		"(N'sysadmin', N'securityadmin', N'processadmin', N'setupadmin', N'##MS_LoginManager##')", "(N'CONTROL SERVER', N'ALTER ANY LOGIN', N'IMPERSONATE ANY LOGIN')"} {
+	for _, words := range []string{"UNION ALL SELECT m.role_principal_id FROM sys.server_role_members m JOIN held h",
+		"UNION ALL SELECT m.role_principal_id FROM sys.database_role_members m JOIN held h",
+		"(N'sysadmin', N'securityadmin', N'processadmin', N'setupadmin', N'##MS_LoginManager##')",
+		"(N'CONTROL SERVER', N'ALTER ANY LOGIN', N'IMPERSONATE ANY LOGIN')"} {
 		if !strings.Contains(all, words) {
-			t.Errorf("no question has %q", words)
+			t.Errorf("no query has %q", words)
 		}
 	}
 }
 
-func TestARightThatCannotBeWrittenDownStopsTheRotation(t *testing.T) {
+func TestRightThatNoStatementExpressesStopsTheRotation(t *testing.T) {
 	s := newTDS(t, true)
 	m := newModel()
 	s.logins["admin"], s.logins["app_clone"] = "Admin-password1", ""
 	s.answer = m.answer
 	m.databases["shop"]["app"] = append(m.databases["shop"]["app"], []string{"", "G", "EXECUTE?NEW_CLASS"})
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""), Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: s.value("app", old, ""),
+		Pending: s.value("app_clone", new1, ""), Login: s.value("admin", "Admin-password1", ""), Superuser: true}
 	want(t, engine.PrivilegeMissing, newEngine(t).Set(enginetest.Within(t), r))
 	if s.logins["app_clone"] == new1 {
-		t.Error("the password was set all the same")
+		t.Error("the password was set anyway")
 	}
 }
 
-func TestAWrongFormIsRefused(t *testing.T) {
-	for _, v := range []string{`{"host":"h","username":"DOM\\app","password":"p"}`, `{"host":"h","username":"app","password":"a\nb"}`,
-		`{"host":"h","username":"app","password":"` + strings.Repeat("x", 129) + `"}`, `{"host":"h","username":"` + strings.Repeat("x", 129) + `","password":"p"}`, `{"host":"h","username":"app","password":"p","dbname":"a\tb"}`, `{}`} {
+func TestMalformedValueIsRefused(t *testing.T) {
+	for _, v := range []string{`{"host":"h","username":"DOM\\app","password":"p"}`,
+		`{"host":"h","username":"app","password":"a\nb"}`,
+		`{"host":"h","username":"app","password":"` + strings.Repeat("x", 129) + `"}`,
+		`{"host":"h","username":"` + strings.Repeat("x", 129) + `","password":"p"}`,
+		`{"host":"h","username":"app","password":"p","dbname":"a\tb"}`, `{}`} {
 		_, err := parse(engine.StringValue(v))
 		want(t, engine.InvalidSecret, err)
 	}
-	target, err := parse(engine.StringValue(`{"host":"h","username":"app","password":"` + strings.Repeat("ü", 128) + `","dbname":null}`))
+	target, err := parse(engine.StringValue(`{"host":"h","username":"app","password":"` + strings.Repeat("ü", 128) +
+		`","dbname":null}`))
 	if err != nil || target.Port != 1433 || target.Database != "master" {
 		t.Errorf("%v, %v", target, err)
 	}
 }
 
-func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {
+func TestSilentServerDoesNotBlock(t *testing.T) {
 	port := testserver.Blackhole(t)
 	for _, ssl := range []string{"true", "false"} {
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		err := newEngine(t).Verify(ctx, &engine.Request{}, engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"p","ssl":%s}`, port, ssl)))
+		err := newEngine(t).Verify(ctx, &engine.Request{},
+			engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"p","ssl":%s}`,
+				port, ssl)))
 		want(t, engine.Unreachable, err)
 		if d := time.Since(start); d > 450*time.Millisecond {
 			t.Errorf("the call took %s", d)
 		}
 	}
-	// The same where the server falls silent in the middle of a query.
+	// The same if the server stops answering in the middle of a query.
 	s := newTDS(t, true)
 	s.logins["app"] = old
 	release := make(chan struct{})
@@ -690,18 +736,20 @@ func TestAServerThatSaysNothingDoesNotHoldTheCallUp(t *testing.T) {
 	}
 }
 
-func FuzzNamesAndPasswordsAreReadAsTheyAre(f *testing.F) {
-	for _, s := range []string{"a", "it's", "]", "[x]", "'; DROP LOGIN sa --", `\`, `\'`, "%", " TO ", "ü😀", `"`, "N'", " OLD_PASSWORD = N'"} {
+func FuzzNamesAndPasswordsArriveUnchanged(f *testing.F) {
+	for _, s := range []string{"a", "it's", "]", "[x]", "'; DROP LOGIN sa --", `\`, `\'`, "%", " TO ", "ü😀", `"`,
+		"N'", " OLD_PASSWORD = N'"} {
 		f.Add(s, s, s)
 	}
 	f.Fuzz(func(t *testing.T, name, password, before string) {
 		v := engine.StringValue(`{"host":"h"}`).With("username", name).With("password", password).With("dbname", before)
 		target, err := parse(v)
 		if err != nil || !utf8.ValidString(name+password+before) || before == "" {
-			return // refused with an error, or not to be written in JSON
+			return // refused with an error, or JSON cannot hold it
 		}
 		p := &principal{name: target.User}
-		got, err := parseAlter(p.statement() + " WITH PASSWORD = " + text(target.Password) + " OLD_PASSWORD = " + text(target.Database))
+		got, err := parseAlter(p.statement() + " WITH PASSWORD = " + text(target.Password) +
+			" OLD_PASSWORD = " + text(target.Database))
 		if err != nil || got != (alteration{target.User, target.Password, target.Database}) {
 			t.Fatalf("%+v, %v, want %q %q %q", got, err, target.User, target.Password, target.Database)
 		}

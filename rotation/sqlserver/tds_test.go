@@ -16,25 +16,24 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// tdsServer speaks as much of TDS 7.4 as a login and a batch take, because SQL
-// Server itself cannot be run here: it checks the password that the driver sends,
-// keeps the batches, carries out the statements that change a password, and
-// answers queries as the test says. It knows nothing else of Transact-SQL.
+// tdsServer speaks as much of TDS 7.4 as a login and a batch need, because SQL Server itself cannot run here. It
+// checks passwords, records batches, executes statements that change a password, and answers queries as the test
+// says. It knows no other Transact-SQL.
 // Source: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-tds/
 type tdsServer struct {
 	t        testing.TB
 	listener net.Listener
 	tls      *tls.Config // nil: the server has no TLS
-	insist   bool        // on TLS, even where the client wants none
-	history  bool        // logins may not take a password again
+	insist   bool        // on TLS, even if the client wants none
+	history  bool        // logins may not reuse a password
 
 	mu      sync.Mutex
 	logins  map[string]string   // passwords
 	used    map[string]bool     // name and password of every change
-	refusal map[string][]tdsErr // what a login is answered in place of success
+	refusal map[string][]tdsErr // the answers to logins that fail
 	batches []string
-	dbs     []string                             // the databases that were asked for
-	plain   int                                  // logins that came without TLS
+	dbs     []string                             // the requested databases
+	plain   int                                  // logins without TLS
 	answer  func(sql string) ([][]string, error) // nil rows: no result
 }
 
@@ -77,8 +76,8 @@ func newTDS(t testing.TB, withTLS bool) *tdsServer {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// With TLS 1.3 a server's tickets would follow the handshake in packets
-		// that a client no longer expects to be wrapped; SQL Server speaks 1.2 here.
+		// With TLS 1.3 the server's tickets would follow the handshake in packets that the client no longer expects
+		// to be wrapped. SQL Server uses TLS 1.2 here.
 		s.tls = &tls.Config{Certificates: []tls.Certificate{pair}, MaxVersion: tls.VersionTLS12}
 	}
 	return s
@@ -98,7 +97,7 @@ var certificates = func() func(testing.TB) *testserver.CA {
 
 func (s *tdsServer) port() int { return s.listener.Addr().(*net.TCPAddr).Port }
 
-// sent returns the batches so far, and forgets them.
+// sent returns the batches so far and forgets them.
 func (s *tdsServer) sent() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,7 +111,7 @@ func (s *tdsServer) value(user, password string, more string) engine.Value {
 	return v.With("username", user).With("password", password)
 }
 
-// wrapped carries a handshake in packets.
+// wrapped wraps a handshake in packets.
 type wrapped struct {
 	net.Conn
 	in bytes.Buffer
@@ -239,8 +238,7 @@ func (s *tdsServer) serve(raw net.Conn) {
 	}
 }
 
-// batch carries out a statement that changes a password, and leaves the rest to
-// the test.
+// batch executes a statement that changes a password, and leaves the rest to the test.
 func (s *tdsServer) batch(user, sql string) []byte {
 	s.mu.Lock()
 	s.batches = append(s.batches, sql)
@@ -252,7 +250,7 @@ func (s *tdsServer) batch(user, sql string) []byte {
 		rows, err = answer(sql)
 	}
 	if rest, ok := strings.CutPrefix(sql, "SET XACT_ABORT ON; BEGIN TRANSACTION; CREATE LOGIN "); ok && err == nil {
-		// What follows the password is the test's concern.
+		// The test handles what follows the password.
 		a, cut, _ := strings.Cut(rest, ", DEFAULT_DATABASE")
 		if made, perr := parseAlter("ALTER LOGIN " + a); perr != nil || cut == "" {
 			err = tdsErr{102, "Incorrect syntax"}
@@ -262,7 +260,8 @@ func (s *tdsServer) batch(user, sql string) []byte {
 			s.mu.Unlock()
 		}
 	}
-	if words := strings.Fields(sql); err == nil && len(words) > 1 && words[0] == "ALTER" && (words[1] == "LOGIN" || words[1] == "USER") && strings.Contains(sql, "PASSWORD") {
+	if words := strings.Fields(sql); err == nil && len(words) > 1 && words[0] == "ALTER" &&
+		(words[1] == "LOGIN" || words[1] == "USER") && strings.Contains(sql, "PASSWORD") {
 		err = s.alter(user, sql)
 	}
 	if e, ok := err.(tdsErr); ok {
@@ -280,7 +279,8 @@ func (s *tdsServer) alter(user, sql string) error {
 	defer s.mu.Unlock()
 	known, ok := s.logins[a.name]
 	if !ok || a.name == user && a.old != known {
-		return tdsErr{15151, "Cannot alter the login '" + a.name + "', because it does not exist or you do not have permission."}
+		return tdsErr{15151, "Cannot alter the login '" + a.name +
+			"', because it does not exist or you do not have permission."}
 	}
 	if s.history && s.used[a.name+" "+a.password] {
 		return tdsErr{15115, "Password validation failed. The password cannot be used at this time."}
@@ -289,7 +289,7 @@ func (s *tdsServer) alter(user, sql string) error {
 	return nil
 }
 
-// option returns the first byte of an option of PRELOGIN.
+// option returns the first byte of a PRELOGIN option.
 func option(prelogin []byte, token byte) byte {
 	for i := 0; i+5 <= len(prelogin) && prelogin[i] != 0xff; i += 5 {
 		if prelogin[i] == token {
@@ -306,7 +306,7 @@ func raw(login []byte, at int) []byte {
 
 func field(login []byte, at int) string { return decode(raw(login, at)) }
 
-// secret undoes what a client does to a password.
+// secret reverses a client's encoding of a password.
 func secret(login []byte, at int) string {
 	b := bytes.Clone(raw(login, at))
 	for i := range b {
@@ -332,7 +332,7 @@ func encode(s string) []byte {
 	return b
 }
 
-// short is a text with its length in one byte.
+// short is a string with its length in one byte.
 func short(s string) []byte {
 	return append([]byte{byte(len(utf16.Encode([]rune(s))))}, encode(s)...)
 }
@@ -355,7 +355,7 @@ func failed(errs ...tdsErr) []byte {
 	return append(all, done(2)...)
 }
 
-// result is a table of texts.
+// result is a table of strings.
 func result(rows [][]string) []byte {
 	if rows == nil {
 		return nil
@@ -379,12 +379,11 @@ func result(rows [][]string) []byte {
 	return b
 }
 
-// alteration is what a statement that changes a password says.
+// alteration is a parsed statement that changes a password.
 type alteration struct{ name, password, old string }
 
-// parseAlter reads ALTER {LOGIN|USER} [name] WITH PASSWORD = N'text'
-// [OLD_PASSWORD = N'text'] by the lexical rules of Transact-SQL and refuses
-// anything else, so that nothing can come in through a name or a password.
+// parseAlter reads ALTER {LOGIN|USER} [name] WITH PASSWORD = N'text' [OLD_PASSWORD = N'text'] by the lexical rules of
+// Transact-SQL and refuses anything else, so nothing can be injected through a name or a password.
 // Source: https://learn.microsoft.com/en-us/sql/t-sql/language-elements/delimited-identifiers-transact-sql
 func parseAlter(sql string) (a alteration, err error) {
 	rest := sql
