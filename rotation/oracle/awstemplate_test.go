@@ -6,7 +6,7 @@ import (
 	"example.com/rotator/internal/testing/awstemplate"
 )
 
-// TestSecretOfAWSTemplate: the secrets of AWS's own templates are rotated as they are.
+// TestSecretOfAWSTemplate: secrets of AWS's templates are rotated unchanged.
 func TestSecretOfAWSTemplate(t *testing.T) {
 	for users, multi := range map[string]bool{"SingleUser": false, "MultiUser": true} {
 		t.Run(users, func(t *testing.T) {

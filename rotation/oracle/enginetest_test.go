@@ -10,8 +10,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// harness makes a user for each rotation of the suite: at the recorder, which
-// has no wire to break, or at a real server.
+// harness creates a user for each rotation of the suite: at the recorder, which has no connection to break, or on a
+// real server.
 type harness struct {
 	engine   *Engine
 	target   string // "" for the recorder
@@ -28,10 +28,8 @@ func TestEngineSingleUser(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return recorded(newRecorder(), false) })
 }
 
-// TestEngineSingleUserWithRollover rotates without a pause, so that every rotation
-// but the first falls into the rollover period of the one before: then the server
-// drops the password between, and there is no overlap to be had, but nobody may be
-// locked out for it either.
+// TestEngineSingleUserWithRollover rotates without a pause, so all but the first rotation fall into the previous
+// rollover period. The server then drops the password in between: there is no overlap, but nobody may be locked out.
 func TestEngineSingleUserWithRollover(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 		o := newRecorder()
@@ -44,7 +42,7 @@ func TestEngineAlternatingUsers(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return recorded(newRecorder(), true) })
 }
 
-// TestEngineSingleUserBySuperuser has the superuser change a user, with a rollover.
+// TestEngineSingleUserBySuperuser: the superuser changes a user, with a rollover.
 func TestEngineSingleUserBySuperuser(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness {
 		o := newRecorder()
@@ -55,7 +53,7 @@ func TestEngineSingleUserBySuperuser(t *testing.T) {
 	})
 }
 
-// modelled is a harness of a recorder that rights can be given in.
+// modelled is a harness with a recorder that has rights.
 type modelled struct {
 	*harness
 	recorder *recorder
@@ -90,8 +88,8 @@ func recorded(o *recorder, superuser bool) modelled {
 	return modelled{h, o}
 }
 
-// Administrators are those whom Oracle maintains, and holders of the role DBA, as RDS's master user is,
-// and of privileges by which a user becomes any other, by a role of a role as well.
+// Administrators are users that Oracle maintains, holders of the role DBA, such as RDS's master user, and holders of
+// privileges with which a user can become any other, even by a role of a role.
 func (h modelled) Administrators(_ context.Context, v engine.Value) (ways []enginetest.Act, err error) {
 	user, _ := v.Text("username")
 	o := h.recorder
@@ -109,7 +107,8 @@ func (h modelled) Administrators(_ context.Context, v engine.Value) (ways []engi
 		o.user("KEEPERS", "").roles = [][]string{{"DBA", "NO", "NO", "YES"}}
 		u.roles = append(u.roles, []string{"KEEPERS", "NO", "NO", "YES"})
 	})
-	for _, privilege := range []string{"ALTER USER", "BECOME USER", "GRANT ANY ROLE", "GRANT ANY PRIVILEGE", "GRANT ANY OBJECT PRIVILEGE"} {
+	for _, privilege := range []string{"ALTER USER", "BECOME USER", "GRANT ANY ROLE", "GRANT ANY PRIVILEGE",
+		"GRANT ANY OBJECT PRIVILEGE"} {
 		add(privilege, func(u *oracleUser) { u.system = append(u.system, []string{privilege, "NO"}) })
 	}
 	return ways, nil
@@ -125,7 +124,8 @@ func (h *harness) Overlap() bool { return false }
 
 func (h *harness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
 	user, password := canonical(testserver.Unique("suite_")), "First-Passw0rd-"+testserver.Unique("")
-	value = engine.StringValue(fmt.Sprintf(`{"engine":"oracle","host":%q,"dbname":%q,"username":%q,"password":%q%s}`, host, h.database, user, password, h.fields))
+	value = engine.StringValue(fmt.Sprintf(`{"engine":"oracle","host":%q,"dbname":%q,"username":%q,"password":%q%s}`,
+		host, h.database, user, password, h.fields))
 	if !h.admin.IsZero() {
 		superuser = h.admin.With("host", host)
 	}

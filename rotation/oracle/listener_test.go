@@ -19,14 +19,13 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// listener speaks as much of Oracle's TNS as an answer to CONNECT takes: the
-// real driver is refused or redirected, over TLS or not. Nobody gets so far as
-// to log in.
+// listener speaks as much of Oracle's TNS as an answer to CONNECT needs: it refuses or redirects the real driver,
+// with or without TLS. It never reaches a login.
 type listener struct {
 	net.Listener
 	mu      sync.Mutex
 	asked   []string // the connect descriptors
-	opened  int      // the connections, also those that said nothing useful
+	opened  int      // all connections, including useless ones
 	message string   // of REFUSE
 	address string   // of REDIRECT, if not ""
 }
@@ -79,8 +78,7 @@ func (l *listener) serve(conn net.Conn) {
 	_, _ = conn.Write(packet(4, append(body, l.message...)))
 }
 
-// readConnect reads a CONNECT packet, and the DATA packet that carries a
-// descriptor too long for it.
+// readConnect reads a CONNECT packet, and the DATA packet with a descriptor that is too long for it.
 func readConnect(r io.Reader) (string, error) {
 	var all strings.Builder
 	for !strings.Contains(all.String(), "(DESCRIPTION=") {
@@ -107,7 +105,9 @@ func packet(kind byte, body []byte) []byte {
 }
 
 func (l *listener) value(more string) engine.Value {
-	return engine.StringValue(fmt.Sprintf(`{"host":"localhost","port":%d,"username":"app","password":"p","dbname":"ORCL"%s}`, l.Addr().(*net.TCPAddr).Port, more))
+	return engine.StringValue(fmt.Sprintf(
+		`{"host":"localhost","port":%d,"username":"app","password":"p","dbname":"ORCL"%s}`,
+		l.Addr().(*net.TCPAddr).Port, more))
 }
 
 func serverTLS(t *testing.T) (*tls.Config, engine.TLSPolicy) {
@@ -127,20 +127,22 @@ func serverTLS(t *testing.T) (*tls.Config, engine.TLSPolicy) {
 	return &tls.Config{Certificates: []tls.Certificate{pair}}, engine.TLSPolicy{ExtraCAs: ca.PEM}
 }
 
-func TestBothFormsOfDBNameAreTriedInTheOrderOfTheTemplates(t *testing.T) {
+func TestDBNameIsTriedAsSIDAndServiceInTheTemplatesOrder(t *testing.T) {
 	config, policy := serverTLS(t)
 	secure, plain := newListener(t, config), newListener(t, nil)
 	for _, l := range []*listener{secure, plain} {
 		l.message = "(DESCRIPTION=(TMP=)(VSNNUM=0)(ERR=12514)(ERROR_STACK=(ERROR=(CODE=12514)(EMFI=4))))"
 	}
 	want(t, engine.InvalidSecret, New(policy).Verify(enginetest.Within(t), &engine.Request{}, secure.value("")))
-	want(t, engine.InvalidSecret, New(policy).Verify(enginetest.Within(t), &engine.Request{}, plain.value(`,"ssl":false`)))
+	want(t, engine.InvalidSecret, New(policy).
+		Verify(enginetest.Within(t), &engine.Request{}, plain.value(`,"ssl":false`)))
 	for _, row := range []struct {
 		l      *listener
 		first  string
 		second string
 	}{{secure, "(SID=ORCL)", "(SERVICE_NAME=ORCL)"}, {plain, "(SERVICE_NAME=ORCL)", "(SID=ORCL)"}} {
-		if len(row.l.asked) != 2 || !strings.Contains(row.l.asked[0], row.first) || !strings.Contains(row.l.asked[1], row.second) {
+		if len(row.l.asked) != 2 || !strings.Contains(row.l.asked[0], row.first) ||
+			!strings.Contains(row.l.asked[1], row.second) {
 			t.Errorf("asked %q", row.l.asked)
 		}
 	}
@@ -148,7 +150,8 @@ func TestBothFormsOfDBNameAreTriedInTheOrderOfTheTemplates(t *testing.T) {
 		t.Errorf("asked %q", secure.asked[0])
 	}
 	plain.message, plain.asked = "(DESCRIPTION=(ERR=12528))", nil
-	want(t, engine.TargetFailed, New(policy).Verify(enginetest.Within(t), &engine.Request{}, plain.value(`,"ssl":false`)))
+	want(t, engine.TargetFailed, New(policy).
+		Verify(enginetest.Within(t), &engine.Request{}, plain.value(`,"ssl":false`)))
 	if len(plain.asked) != 1 {
 		t.Errorf("another refusal was answered by %q", plain.asked)
 	}
@@ -185,15 +188,16 @@ func TestTLSIsVerifiedAndPlainTextIsAChoice(t *testing.T) {
 		if len(row.l.asked) != row.asked || row.l.opened != row.opened {
 			t.Errorf("%s: asked %q in %d connections", row.name, row.l.asked, row.l.opened)
 		}
-		if row.l == plain && row.ssl != `,"ssl":false` && row.l.asked[0] != "(DESCRIPTION=(CONNECT_DATA=(COMMAND=ping)))" {
-			t.Errorf("%s: the first that is said without TLS is %q", row.name, row.l.asked[0])
+		if row.l == plain && row.ssl != `,"ssl":false` &&
+			row.l.asked[0] != "(DESCRIPTION=(CONNECT_DATA=(COMMAND=ping)))" {
+			t.Errorf("%s: the first request without TLS is %q", row.name, row.l.asked[0])
 		}
 		row.l.mu.Unlock()
 	}
 }
 
-// A connection that breaks under the TLS greeting is no answer of the listener's,
-// so that nothing of the login goes over in the clear.
+// A connection that breaks during the TLS handshake is not an answer of the listener, so nothing of the login is sent
+// in plain text.
 func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
 	config, policy := serverTLS(t)
 	policy.AllowPlaintext = true
@@ -202,28 +206,28 @@ func TestBrokenConnectionIsNotAnAnswer(t *testing.T) {
 	p := testserver.Proxy(t, secure.Addr().String())
 	v := secure.value("").WithJSON("port", fmt.Append(nil, p.Port))
 	for name, c := range map[string]struct {
-		broken int32 // greetings that do not arrive
+		broken int32 // handshakes that do not arrive
 		cause  engine.Cause
 	}{"once": {1, engine.TargetFailed}, "always": {100, engine.Unreachable}} {
 		var greetings atomic.Int32
 		p.Filter(func(chunk testserver.Chunk) bool {
 			switch {
 			case chunk.FromServer || len(chunk.Bytes) == 0:
-			case chunk.Bytes[0] == 0x16 && chunk.Bytes[5] == 1: // a greeting
+			case chunk.Bytes[0] == 0x16 && chunk.Bytes[5] == 1: // a client hello
 				return greetings.Add(1) > c.broken
 			case chunk.Bytes[0] < 0x14 && !bytes.Contains(chunk.Bytes, []byte("COMMAND=ping")):
-				t.Errorf("%s: %q goes over in the clear", name, chunk.Bytes)
+				t.Errorf("%s: %q is sent in plain text", name, chunk.Bytes)
 			}
 			return true
 		})
 		want(t, c.cause, New(policy).Verify(enginetest.Within(t), &engine.Request{}, v))
 		if greetings.Load() != 2 {
-			t.Errorf("%s: %d greetings", name, greetings.Load())
+			t.Errorf("%s: %d handshakes", name, greetings.Load())
 		}
 	}
 }
 
-func TestAListenerCannotSendTheLoginElsewhere(t *testing.T) {
+func TestListenerCannotRedirectTheLogin(t *testing.T) {
 	config, policy := serverTLS(t)
 	other := newListener(t, nil)
 	l := newListener(t, config)
@@ -244,7 +248,8 @@ func TestSilentServerDoesNotBlock(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		defer cancel()
 		start := time.Now()
-		v := engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%d,"username":"u","password":"p","dbname":"x","ssl":%s}`, port, ssl))
+		v := engine.StringValue(fmt.Sprintf(
+			`{"host":"127.0.0.1","port":%d,"username":"u","password":"p","dbname":"x","ssl":%s}`, port, ssl))
 		want(t, engine.Unreachable, New(engine.TLSPolicy{}).Verify(ctx, &engine.Request{}, v))
 		if d := time.Since(start); d > 450*time.Millisecond {
 			t.Errorf("the call took %s", d)
@@ -252,6 +257,8 @@ func TestSilentServerDoesNotBlock(t *testing.T) {
 	}
 	l := newListener(t, nil)
 	l.Close()
-	want(t, engine.Unreachable, New(engine.TLSPolicy{}).Verify(enginetest.Within(t), &engine.Request{}, l.value(`,"ssl":false`)))
-	want(t, engine.NameNotResolved, New(engine.TLSPolicy{}).Verify(enginetest.Within(t), &engine.Request{}, l.value("").With("host", "no-such-host.invalid")))
+	want(t, engine.Unreachable, New(engine.TLSPolicy{}).
+		Verify(enginetest.Within(t), &engine.Request{}, l.value(`,"ssl":false`)))
+	want(t, engine.NameNotResolved, New(engine.TLSPolicy{}).Verify(enginetest.Within(t), &engine.Request{}, l.value("").
+		With("host", "no-such-host.invalid")))
 }

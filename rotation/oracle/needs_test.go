@@ -9,16 +9,17 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// TestNeedsAreEnoughAndNothingInThemTooMuch: by the privileges that Oracle's manual
-// asks for, with the printed grants a rotation passes, and without any of them it fails.
+// TestNeedsAreSufficientAndMinimal: a rotation passes with exactly the printed grants and fails without any of them,
+// by the privileges that Oracle's manual lists for each statement.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	for name, c := range map[string]struct {
 		strategy engine.Strategy
 		rights   func(*oracleUser)
 		want     int
 	}{
-		"single":              {engine.SingleUser, func(*oracleUser) {}, 2},
-		"alternating, a role": {engine.AlternatingUsers, func(u *oracleUser) { u.roles = [][]string{{"CONNECT", "NO", "NO", "YES"}} }, 4},
+		"single": {engine.SingleUser, func(*oracleUser) {}, 2},
+		"alternating, a role": {engine.AlternatingUsers,
+			func(u *oracleUser) { u.roles = [][]string{{"CONNECT", "NO", "NO", "YES"}} }, 4},
 		"alternating, all kinds": {engine.AlternatingUsers, func(u *oracleUser) {
 			u.roles = [][]string{{"REPORTS", "NO", "NO", "YES"}}
 			u.system = [][]string{{"CREATE SESSION", "NO"}}
@@ -31,7 +32,8 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 				o.strict = true
 				c.rights(o.user("APP", old))
 				o.user("LOGIN", "Admin-password1")
-				r := &engine.Request{Strategy: c.strategy, Current: value("app", old), Pending: value("app", new1), Login: value("login", "Admin-password1"), Superuser: true}
+				r := &engine.Request{Strategy: c.strategy, Current: value("app", old), Pending: value("app", new1),
+					Login: value("login", "Admin-password1"), Superuser: true}
 				if c.strategy == engine.AlternatingUsers {
 					r.Pending = value("app_CLONE", new1)
 				}
@@ -48,7 +50,7 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 				for i, g := range grants {
 					m := granted.FindStringSubmatch(g)
 					if m == nil || m[3] != "LOGIN" {
-						t.Fatalf("%q is not understood", g)
+						t.Fatalf("%q cannot be parsed", g)
 					}
 					if i != missing {
 						(&recordedConn{o, "SYS"}).grant(true, m[2], o.users["LOGIN"], "")
@@ -64,7 +66,8 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 		})
 	}
 	n := engine.Needs{Login: "app"}
-	if err := newRecorder().engine().Needs(t.Context(), &engine.Request{}, &n); err != nil || n.Grants != nil || slices.Contains(n.Grants, "") || n.Note == "" {
-		t.Errorf("a user itself: %v, %+v", err, n)
+	if err := newRecorder().engine().Needs(t.Context(), &engine.Request{}, &n); err != nil || n.Grants != nil ||
+		slices.Contains(n.Grants, "") || n.Note == "" {
+		t.Errorf("by the user itself: %v, %+v", err, n)
 	}
 }

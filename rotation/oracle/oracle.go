@@ -1,7 +1,6 @@
-// Package oracle rotates the passwords of Oracle Database users.
+// Package oracle rotates passwords of Oracle Database users.
 //
-// ALTER USER takes no hash of a current kind, so the server is given the password itself. It keeps passwords out of
-// its audit trail.
+// ALTER USER accepts no hash in a current format, so the server, whose audit omits passwords, receives the password.
 package oracle
 
 import (
@@ -25,8 +24,7 @@ func New(tls engine.TLSPolicy) *Engine { return &Engine{tls, open} }
 
 // Kind describes the engine, with the names and defaults of AWS's templates and RDS's names.
 //
-// It is OneAtATime although a profile's PASSWORD_ROLLOVER_TIME keeps the old password valid: that time runs out,
-// also where a rotation is abandoned after setSecret.
+// It is OneAtATime because PASSWORD_ROLLOVER_TIME ends even if the rotation is abandoned after setSecret.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"oracle", "oracle-*", "custom-oracle-*"},
@@ -34,11 +32,11 @@ func (*Engine) Kind() engine.Kind {
 		SecretFields: []string{"password"},
 		Passwords:    engine.PasswordPolicy{Length: 30, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
 		CloneSuffix:  "_CLONE",
-		CloneLimit:   30, // as in AWS's template; servers allow 128, by USERNAME_CHARACTER_LIMIT
+		CloneLimit:   30, // as in AWS's template; servers allow 128, which USERNAME_CHARACTER_LIMIT can set
 	}
 }
 
-// parse reads a login and checks what only Oracle asks for.
+// parse reads a login and checks what only Oracle requires.
 func parse(v engine.Value) (engine.Target, error) {
 	t, err := engine.ParseTarget(v, 1521, "")
 	if err != nil {
@@ -51,21 +49,22 @@ func parse(v engine.Value) (engine.Target, error) {
 	case strings.ContainsFunc(t.Database, func(r rune) bool {
 		return r > unicode.MaxASCII || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-$#", r)
 	}):
-		// It goes into a connect descriptor, where brackets have a meaning.
+		// It becomes part of a connect descriptor, where parentheses have a meaning.
 		fault = "dbname is neither a service name nor a SID"
 	case strings.ContainsRune(name, '"') || strings.ContainsFunc(name, unicode.IsControl) || len(name) > 128:
-		fault = "the user name cannot be one of Oracle's"
+		fault = "the user name is not valid in Oracle"
 	case name == "SYS":
 		fault = "SYS cannot log in without SYSDBA"
 	case strings.ContainsRune(t.Password, '"') || strings.ContainsFunc(t.Password, unicode.IsControl):
-		fault = "the password has a double quotation mark or a control character, which Oracle allows in none"
+		fault = "the password has a double quotation mark or a control character, which Oracle does not allow"
 	default:
 		return t, nil
 	}
-	return t, engine.Errorf(engine.InvalidSecret, "correct the secret's value; its form is in the engine's page of the documentation", "the secret's value is not a valid login: %s", fault)
+	return t, engine.Errorf(engine.InvalidSecret, "correct the secret's value; the engine's page describes it",
+		"the secret's value is not a valid login: %s", fault)
 }
 
-// canonical returns a user's name as the server stores it: in upper case, unless it is in double quotation marks.
+// canonical returns a user's name as the server stores it: in upper case, unless in double quotation marks.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/Database-Object-Names-and-Qualifiers.html
 func canonical(user string) string {
 	if n := len(user); n > 2 && user[0] == '"' && user[n-1] == '"' {
@@ -74,24 +73,24 @@ func canonical(user string) string {
 	return strings.ToUpper(user)
 }
 
-// quoted quotes a name or a password, neither of which can have a double quotation mark in it.
+// quoted quotes a name or a password, neither of which can contain a double quotation mark.
 func quoted(s string) string { return `"` + s + `"` }
 
-// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if p := r.Passwords; !p.ExcludePunctuation && !strings.Contains(p.ExcludeCharacters, `"`) {
-		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, `add " to EXCLUDE_CHARACTERS`, "no password of Oracle's can have a double quotation mark")
+		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, `add " to EXCLUDE_CHARACTERS`,
+			"Oracle allows no double quotation mark in passwords")
 	}
 	return pair.Next(e.Kind(), r, parse)
 }
 
-// DryRun logs in and checks that the change is allowed. Every statement that could tell more would be final.
+// DryRun logs in and checks that the change is allowed. A statement that could check more cannot be undone.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
-// Set makes the pending password valid. With a PASSWORD_ROLLOVER_TIME, the current one stays valid as well.
+// Set makes the pending password valid. With a PASSWORD_ROLLOVER_TIME, the current one also stays valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in and asks for an answer. Every user may change its own password.
+// Verify logs in and runs a query. Every user may change its own password.
 func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
@@ -102,7 +101,7 @@ func (e *Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) 
 	return err
 }
 
-// Retire ends the time in which the old password is valid, where there is one.
+// Retire ends the rollover period of the old password, if there is one.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/dbseg/configuring-authentication.html
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	pending, err := parse(r.Pending)
@@ -119,14 +118,14 @@ func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 		view = "dba_users"
 	}
 	name := canonical(pending.User)
-	rows, err := s.Texts(ctx, "the account's status could not be read", "SELECT account_status FROM "+view+" WHERE username = :1", name)
+	rows, err := s.Texts(ctx, "the account's status could not be read",
+		"SELECT account_status FROM "+view+" WHERE username = :1", name)
 	if err != nil || len(rows) != 1 || !strings.Contains(rows[0][0], "IN ROLLOVER") {
 		return err
 	}
 	return s.Exec(ctx, "ALTER USER "+quoted(name)+" EXPIRE PASSWORD ROLLOVER PERIOD")
 }
 
-// change connects as r.Login and makes the change that r asks for, or rehearses it.
 func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -144,17 +143,18 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if r.Superuser {
 		current, _ := r.Current.Text("username")
 		return pair.Apply(ctx, target{s, r, pending},
-			pair.Change{Kind: e.Kind(), Request: r, Superuser: canonical(s.target.User), Current: canonical(current), Pending: canonical(pending.User), Rehearsal: rehearsal})
+			pair.Change{Kind: e.Kind(), Request: r, Superuser: canonical(s.target.User), Current: canonical(current),
+				Pending: canonical(pending.User), Rehearsal: rehearsal})
 	}
 	if rehearsal || s.target.Password == pending.Password {
-		// An earlier try of this step came this far. A profile that remembers passwords would refuse it now.
+		// An earlier attempt made the change. A profile with a password history would reject it now.
 		return nil
 	}
 	return s.setPassword(ctx, pending, " REPLACE "+quoted(s.target.Password))
 }
 
-// setPassword gives the pending user its password; more is what follows in the statement, which is in no error. A
-// function that checks passwords raises any number from 20000 to 20999, as a logon trigger does.
+// setPassword sets the pending user's password; more ends the statement, which appears in no error. A password verify
+// function raises any number from 20000 to 20999, like a logon trigger.
 func (s *session) setPassword(ctx context.Context, pending engine.Target, more string) error {
 	name := quoted(canonical(pending.User))
 	what := "the password of " + name + " could not be changed"

@@ -31,7 +31,8 @@ func want(t testing.TB, cause engine.Cause, err error) {
 }
 
 func value(user, password string) engine.Value {
-	return engine.StringValue(`{"engine":"oracle","host":"localhost","dbname":"ORCL"}`).With("username", user).With("password", password)
+	return engine.StringValue(`{"engine":"oracle","host":"localhost","dbname":"ORCL"}`).With("username", user).
+		With("password", password)
 }
 
 // reports collects what is reported as changed.
@@ -44,7 +45,8 @@ func reports(r *engine.Request) *[]string {
 }
 
 func (r *recorder) user(name, password string) *oracleUser {
-	u := &oracleUser{password: password, used: []string{password}, status: "OPEN", tablespace: "USERS", profile: "DEFAULT"}
+	u := &oracleUser{password: password, used: []string{password}, status: "OPEN",
+		tablespace: "USERS", profile: "DEFAULT"}
 	r.users[name] = u
 	return u
 }
@@ -58,19 +60,21 @@ func TestSingleUserGivesThePasswordOfItsLogin(t *testing.T) {
 	o := newRecorder()
 	o.user("APP", old)
 	e := o.engine()
-	r := &engine.Request{Strategy: engine.SingleUser, Current: value("app", "Not-this-one1"), Pending: value("app", new1), Login: value("app", old)}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: value("app", "Not-this-one1"),
+		Pending: value("app", new1), Login: value("app", old)}
 	want(t, "", e.DryRun(enginetest.Within(t), r))
 	want(t, engine.LoginRefused, e.Verify(enginetest.Within(t), r, r.Pending))
 	if s := o.changes(); s != nil {
 		t.Errorf("the dry run sent %q", s)
 	}
 	want(t, "", e.Set(enginetest.Within(t), r))
-	if s := o.changes(); !slices.Equal(s, []string{`ALTER USER "APP" IDENTIFIED BY "New pass'word;2" REPLACE "Old-password1"`}) {
+	if s := o.changes(); !slices.Equal(s,
+		[]string{`ALTER USER "APP" IDENTIFIED BY "New pass'word;2" REPLACE "Old-password1"`}) {
 		t.Errorf("sent %q", s)
 	}
 	want(t, "", e.Verify(enginetest.Within(t), r, r.Pending))
 	want(t, engine.LoginRefused, e.Set(enginetest.Within(t), r))
-	r.Login = r.Pending // as the ladder does after a step that was cut off
+	r.Login = r.Pending // as the ladder does after an interrupted step
 	want(t, "", e.Set(enginetest.Within(t), r))
 	if s := o.changes(); s != nil {
 		t.Errorf("a repeated step sent %q", s)
@@ -80,14 +84,15 @@ func TestSingleUserGivesThePasswordOfItsLogin(t *testing.T) {
 	}
 }
 
-func TestInARolloverPeriodBothPasswordsWorkUntilRetire(t *testing.T) {
+func TestBothPasswordsWorkInARolloverPeriodUntilRetire(t *testing.T) {
 	o := newRecorder()
 	o.user("APP", old)
 	o.rollover, o.history = true, true
 	e := o.engine()
-	r := &engine.Request{Strategy: engine.SingleUser, Current: value("app", old), Pending: value("app", new1), Login: value("app", old)}
-	// A repeated step logs in with current, which still works, and the profile remembers the
-	// new password from the first time. That it opens the server tells the core the rest.
+	r := &engine.Request{Strategy: engine.SingleUser, Current: value("app", old), Pending: value("app", new1),
+		Login: value("app", old)}
+	// A repeated step logs in with current, which still works, and the profile's history has the new password. The
+	// machine then sees that the new password opens the server.
 	want(t, "", e.Set(enginetest.Within(t), r))
 	want(t, engine.PolicyRejected, e.Set(enginetest.Within(t), r))
 	want(t, "", e.Verify(enginetest.Within(t), r, r.Current))
@@ -104,49 +109,54 @@ func TestInARolloverPeriodBothPasswordsWorkUntilRetire(t *testing.T) {
 	want(t, "", e.Verify(enginetest.Within(t), r, r.Pending))
 }
 
-// A superuser ends the period of the user, and not its own.
-func TestASuperuserRetiresTheUsersPassword(t *testing.T) {
+// A superuser ends the user's rollover period, not its own.
+func TestSuperuserRetiresTheUsersPassword(t *testing.T) {
 	o := newRecorder()
 	admin := o.admin()
 	o.user("APP", old)
 	o.rollover = true
 	e := o.engine()
-	r := &engine.Request{Strategy: engine.SingleUser, Current: value("app", old), Pending: value("app", new1), Login: admin, Superuser: true, SuperuserChanges: true}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: value("app", old), Pending: value("app", new1),
+		Login: admin, Superuser: true, SuperuserChanges: true}
 	want(t, "", e.Set(enginetest.Within(t), r))
 	want(t, "", e.Verify(enginetest.Within(t), r, r.Current))
 	for range 2 {
 		want(t, "", e.Retire(enginetest.Within(t), r))
 	}
-	if s := o.changes(); !slices.Equal(s, []string{`ALTER USER "APP" IDENTIFIED BY "New pass'word;2"`, `ALTER USER "APP" EXPIRE PASSWORD ROLLOVER PERIOD`}) {
+	if s := o.changes(); !slices.Equal(s, []string{`ALTER USER "APP" IDENTIFIED BY "New pass'word;2"`,
+		`ALTER USER "APP" EXPIRE PASSWORD ROLLOVER PERIOD`}) {
 		t.Errorf("sent %q", s)
 	}
 	want(t, engine.LoginRefused, e.Verify(enginetest.Within(t), r, r.Current))
 }
 
-func TestAPasswordFromTheHistoryThatDoesNotOpenIsRejected(t *testing.T) {
+func TestPasswordFromTheHistoryThatDoesNotOpenIsRejected(t *testing.T) {
 	o := newRecorder()
 	o.history = true
 	o.user("APP", old).used = []string{old, new1}
-	r := &engine.Request{Strategy: engine.SingleUser, Current: value("app", old), Pending: value("app", new1), Login: value("app", old)}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: value("app", old), Pending: value("app", new1),
+		Login: value("app", old)}
 	want(t, engine.PolicyRejected, o.engine().Set(enginetest.Within(t), r))
 }
 
-// furnish gives a user some of everything.
+// furnish gives a user a right of every kind.
 func furnish(u *oracleUser) {
 	u.roles = [][]string{{"CONNECT", "NO", "NO", "YES"}, {"REPORTS", "YES", "NO", "NO"}}
 	u.system = [][]string{{"CREATE SESSION", "NO"}, {"CREATE TABLE", "YES"}}
-	u.objects = [][]string{{"SELECT", "HR", "Odd table", "TABLE", "YES", "YES"}, {"READ", "SYS", "DATA_DIR", "DIRECTORY", "NO", "NO"}, {"EXECUTE", "HR", "PAY", "PROCEDURE", "NO", "NO"}}
+	u.objects = [][]string{{"SELECT", "HR", "Odd table", "TABLE", "YES", "YES"},
+		{"READ", "SYS", "DATA_DIR", "DIRECTORY", "NO", "NO"}, {"EXECUTE", "HR", "PAY", "PROCEDURE", "NO", "NO"}}
 	u.columns = [][]string{{"UPDATE", "HR", "EMP", "SALARY", "NO"}}
 	u.quotas = [][]string{{"BIG", "1048576"}, {"USERS", "-1"}}
 	u.profile = "APPS"
 }
 
-func TestTheSecondUserGetsAllAndItsPasswordLast(t *testing.T) {
+func TestSecondUserGetsAllRightsBeforeItsPassword(t *testing.T) {
 	o := newRecorder()
 	admin := o.admin()
 	furnish(o.user("APP", old))
 	e := o.engine()
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("app", old), Pending: value("app_CLONE", new1), Login: admin, Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("app", old),
+		Pending: value("app_CLONE", new1), Login: admin, Superuser: true}
 	want(t, "", e.DryRun(enginetest.Within(t), r))
 	if s := o.changes(); s != nil {
 		t.Fatalf("the dry run sent %q", s)
@@ -155,7 +165,8 @@ func TestTheSecondUserGetsAllAndItsPasswordLast(t *testing.T) {
 	want(t, "", e.Set(enginetest.Within(t), r))
 	sent := o.changes()
 	wanted := []string{
-		`CREATE USER "APP_CLONE" NO AUTHENTICATION DEFAULT TABLESPACE "USERS" TEMPORARY TABLESPACE "TEMP" PROFILE "APPS"`,
+		`CREATE USER "APP_CLONE" NO AUTHENTICATION DEFAULT TABLESPACE "USERS" ` +
+			`TEMPORARY TABLESPACE "TEMP" PROFILE "APPS"`,
 		`ALTER USER "APP_CLONE" GRANT CONNECT THROUGH "APP"`,
 		`ALTER USER "APP_CLONE" QUOTA 1048576 ON "BIG" QUOTA UNLIMITED ON "USERS"`,
 		`GRANT "CONNECT" TO "APP_CLONE"`,
@@ -172,7 +183,8 @@ func TestTheSecondUserGetsAllAndItsPasswordLast(t *testing.T) {
 	if !slices.Equal(sent, wanted) {
 		t.Errorf("sent\n%s\nwant\n%s", strings.Join(sent, "\n"), strings.Join(wanted, "\n"))
 	}
-	if !slices.Equal(*log, append([]string{"the user APP_CLONE is created, as the second user of APP"}, wanted[1:len(wanted)-1]...)) {
+	if !slices.Equal(*log, append([]string{"the user APP_CLONE is created, as the second user of APP"},
+		wanted[1:len(wanted)-1]...)) {
 		t.Errorf("reported\n%s", strings.Join(*log, "\n"))
 	}
 }
@@ -183,7 +195,8 @@ func TestParityGoesBothWays(t *testing.T) {
 	furnish(o.user("APP", old))
 	o.users["APP"].objects = o.users["APP"].objects[:1]
 	e := o.engine()
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old),
+		Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 	want(t, "", e.Set(enginetest.Within(t), r))
 	o.changes()
 	clone := o.users["APP_CLONE"]
@@ -192,14 +205,15 @@ func TestParityGoesBothWays(t *testing.T) {
 	if s := o.changes(); !slices.Equal(s, []string{`ALTER USER "APP_CLONE" IDENTIFIED BY "New pass'word;2"`}) {
 		t.Errorf("a repeated step sent %q", s)
 	}
-	// The clone is current now and somebody changes its rights.
+	// The clone is current now, and an administrator changes its rights.
 	clone.roles = clone.roles[:1]
 	clone.system = append(clone.system, []string{"CREATE VIEW", "NO"})
 	clone.objects[0][4] = "NO"
 	clone.columns = [][]string{{"UPDATE", "HR", "EMP", "NAME", "NO"}}
 	clone.quotas = [][]string{{"USERS", "0"}}
 	o.users["APP"].columns = append(o.users["APP"].columns, []string{"UPDATE", "HR", "EMP", "BONUS", "NO"})
-	r = &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP_CLONE", new1), Pending: value("APP", new2), Login: admin, Superuser: true}
+	r = &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP_CLONE", new1),
+		Pending: value("APP", new2), Login: admin, Superuser: true}
 	log := reports(r)
 	want(t, "", e.Set(enginetest.Within(t), r))
 	wanted := []string{
@@ -220,11 +234,12 @@ func TestParityGoesBothWays(t *testing.T) {
 	}
 }
 
-func TestRightsOnTheOwnObjectsOfThePairAreLeftAlone(t *testing.T) {
+func TestRightsOnObjectsOfThePairAreLeftAlone(t *testing.T) {
 	o := newRecorder()
 	o.admin()
 	u := o.user("APP", old)
-	u.objects = [][]string{{"READ", "SYS", "DATA_DIR", "DIRECTORY", "NO", "NO"}, {"SELECT", "APP_CLONE", "T", "TABLE", "NO", "NO"}}
+	u.objects = [][]string{{"READ", "SYS", "DATA_DIR", "DIRECTORY", "NO", "NO"},
+		{"SELECT", "APP_CLONE", "T", "TABLE", "NO", "NO"}}
 	s, err := o.engine().connect(enginetest.Within(t), value("ADMIN", "Admin-password1"))
 	if err != nil {
 		t.Fatal(err)
@@ -236,15 +251,16 @@ func TestRightsOnTheOwnObjectsOfThePairAreLeftAlone(t *testing.T) {
 	}
 }
 
-func TestAStepThatWasCutOffBeforeTheMarkKnowsItsOwnWork(t *testing.T) {
+func TestInterruptedStepRecognizesItsUserWithoutAMark(t *testing.T) {
 	o := newRecorder()
 	admin := o.admin()
 	furnish(o.user("APP", old))
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("app", old), Pending: value("app_CLONE", new1), Login: admin, Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("app", old),
+		Pending: value("app_CLONE", new1), Login: admin, Superuser: true}
 	o.fails[`ALTER USER "APP_CLONE" GRANT CONNECT`] = 3113
 	want(t, engine.Unreachable, o.engine().Set(enginetest.Within(t), r))
 	o.fails = map[string]int{}
-	// A writer of the secret can choose AWSCURRENT's password, which proves nothing until it is accepted.
+	// A writer of the secret can choose AWSCURRENT's password, so it proves nothing until it is accepted.
 	r.Proofs = []engine.Value{value("APP_CLONE", new2)}
 	want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
 	r.Proofs = []engine.Value{r.Current}
@@ -265,7 +281,7 @@ func TestAStepThatWasCutOffBeforeTheMarkKnowsItsOwnWork(t *testing.T) {
 	}
 }
 
-func TestNobodyElsesUserIsTouched(t *testing.T) {
+func TestOtherUsersAreNotChanged(t *testing.T) {
 	o := newRecorder()
 	admin := o.admin()
 	for _, name := range []string{"APP", "APP_CLONE", "BOSS", "BOSS_CLONE", "ORACLES", "ORACLES_CLONE", "ADMIN_CLONE"} {
@@ -273,8 +289,10 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 	}
 	o.users["BOSS"].roles = [][]string{{"DBA", "NO", "NO", "YES"}}
 	o.users["ORACLES"].maintained = true
-	for current, other := range map[string]string{"APP": "APP_CLONE", "BOSS": "BOSS_CLONE", "BOSS_CLONE": "BOSS", "ORACLES_CLONE": "ORACLES", "ADMIN_CLONE": "Admin"} {
-		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value(current, old), Pending: value(other, new1), Login: admin, Superuser: true}
+	for current, other := range map[string]string{"APP": "APP_CLONE", "BOSS": "BOSS_CLONE", "BOSS_CLONE": "BOSS",
+		"ORACLES_CLONE": "ORACLES", "ADMIN_CLONE": "Admin"} {
+		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value(current, old),
+			Pending: value(other, new1), Login: admin, Superuser: true}
 		if current != "APP" {
 			r.Proofs = []engine.Value{r.Current, r.Pending}
 		}
@@ -282,7 +300,8 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 		want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
 	}
 	for _, user := range []string{"BOSS", "ORACLES", "admin"} {
-		r := &engine.Request{Strategy: engine.SingleUser, Current: value(user, old), Pending: value(user, new1), Login: admin, Superuser: true}
+		r := &engine.Request{Strategy: engine.SingleUser, Current: value(user, old), Pending: value(user, new1),
+			Login: admin, Superuser: true}
 		want(t, engine.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
 		want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
 	}
@@ -290,18 +309,25 @@ func TestNobodyElsesUserIsTouched(t *testing.T) {
 		t.Errorf("sent %q", s)
 	}
 	o.proxies = [][2]string{{"APP", "APP_CLONE"}}
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old),
+		Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 	want(t, "", o.engine().Set(enginetest.Within(t), r))
 }
 
-// A user without a password who has a right or owns something is somebody's schema.
-func TestASchemaOfSomebodyElseIsNotTakenOver(t *testing.T) {
+// A user without a password that has a right or owns an object is another schema.
+func TestAnotherSchemaIsNotTakenOver(t *testing.T) {
 	for name, change := range map[string]func(*recorder, *oracleUser){
-		"who owns an object":          func(_ *recorder, u *oracleUser) { u.owner = true },
-		"with a privilege":            func(_ *recorder, u *oracleUser) { u.system = [][]string{{"CREATE TABLE", "NO"}} },
-		"with a right on a column":    func(_ *recorder, u *oracleUser) { u.columns = [][]string{{"UPDATE", "C", "HR", "T", "NO"}} },
-		"with a password":             func(_ *recorder, u *oracleUser) { u.passwordless = false },
-		"through whom others connect": func(o *recorder, _ *oracleUser) { o.proxies = append(o.proxies, [2]string{"EVE", "APP_CLONE"}) },
+		"who owns an object": func(_ *recorder, u *oracleUser) { u.owner = true },
+		"with a privilege": func(_ *recorder, u *oracleUser) {
+			u.system = [][]string{{"CREATE TABLE", "NO"}}
+		},
+		"with a right on a column": func(_ *recorder, u *oracleUser) {
+			u.columns = [][]string{{"UPDATE", "C", "HR", "T", "NO"}}
+		},
+		"with a password": func(_ *recorder, u *oracleUser) { u.passwordless = false },
+		"through whom others connect": func(o *recorder, _ *oracleUser) {
+			o.proxies = append(o.proxies, [2]string{"EVE", "APP_CLONE"})
+		},
 	} {
 		o := newRecorder()
 		admin := o.admin()
@@ -309,7 +335,8 @@ func TestASchemaOfSomebodyElseIsNotTakenOver(t *testing.T) {
 		u := o.user("APP_CLONE", "The-strangers-own1")
 		u.passwordless = true
 		change(o, u)
-		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old),
+			Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 		r.Proofs = []engine.Value{r.Current}
 		want(t, engine.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
 		want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
@@ -319,8 +346,8 @@ func TestASchemaOfSomebodyElseIsNotTakenOver(t *testing.T) {
 	}
 }
 
-// Two functions that create the second user concurrently end as one.
-func TestAUserThatIsCreatedConcurrently(t *testing.T) {
+// Two functions that create the second user concurrently have one outcome.
+func TestUserIsCreatedConcurrently(t *testing.T) {
 	for name, stranger := range map[string]bool{"by the other call": false, "by a stranger": true} {
 		o := newRecorder()
 		admin := o.admin()
@@ -330,7 +357,8 @@ func TestAUserThatIsCreatedConcurrently(t *testing.T) {
 				o.user("APP_CLONE", "The-strangers-own1").passwordless = !stranger
 			}
 		}
-		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+		r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old),
+			Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 		r.Proofs = []engine.Value{r.Current}
 		err := o.engine().Set(enginetest.Within(t), r)
 		if stranger {
@@ -344,26 +372,28 @@ func TestAUserThatIsCreatedConcurrently(t *testing.T) {
 	}
 }
 
-// What a frozen function waits for ends at the server, and a lock is reported as one.
+// A frozen function's wait ends on the server, and a lock is reported as a lock.
 func TestServerBoundsWaitsForLocks(t *testing.T) {
 	o := newRecorder()
 	o.user("APP", old)
 	o.fails["ALTER USER"] = 54
 	ctx, cancel := context.WithTimeout(t.Context(), 5500*time.Millisecond)
 	defer cancel()
-	want(t, engine.Locked, o.engine().Set(ctx, &engine.Request{Strategy: engine.SingleUser, Current: value("APP", old), Pending: value("APP", new1), Login: value("APP", old)}))
+	want(t, engine.Locked, o.engine().Set(ctx, &engine.Request{Strategy: engine.SingleUser, Current: value("APP", old),
+		Pending: value("APP", new1), Login: value("APP", old)}))
 	if !slices.Equal(o.limits, []string{"5"}) {
 		t.Errorf("the limits are %q", o.limits)
 	}
 }
 
-func TestAnAdministratorByARoleOfARoleIsKnown(t *testing.T) {
+func TestAdministratorByARoleOfARole(t *testing.T) {
 	o := newRecorder()
 	admin := o.admin()
 	o.user("BOSS", old).roles = [][]string{{"TEAM", "NO", "NO", "YES"}}
 	o.user("TEAM", "").roles = [][]string{{"KEEPERS", "NO", "NO", "YES"}}
 	o.user("KEEPERS", "").system = [][]string{{"ALTER USER", "NO"}}
-	r := &engine.Request{Strategy: engine.SingleUser, Current: value("BOSS", old), Pending: value("BOSS", new1), Login: admin, Superuser: true}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: value("BOSS", old), Pending: value("BOSS", new1),
+		Login: admin, Superuser: true}
 	want(t, engine.TakeoverRefused, o.engine().DryRun(enginetest.Within(t), r))
 	o.users["KEEPERS"].system, o.users["KEEPERS"].roles = nil, [][]string{{"DBA", "NO", "NO", "YES"}}
 	want(t, engine.TakeoverRefused, o.engine().Set(enginetest.Within(t), r))
@@ -376,7 +406,8 @@ func TestThePasswordComesAfterTheRights(t *testing.T) {
 	o := newRecorder()
 	admin := o.admin()
 	furnish(o.user("APP", old))
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old), Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: value("APP", old),
+		Pending: value("APP_CLONE", new1), Login: admin, Superuser: true}
 	o.fails[`GRANT EXECUTE`] = 1031
 	want(t, engine.PrivilegeMissing, o.engine().Set(enginetest.Within(t), r))
 	want(t, engine.LoginRefused, o.engine().Verify(enginetest.Within(t), r, r.Pending))
@@ -385,12 +416,16 @@ func TestThePasswordComesAfterTheRights(t *testing.T) {
 	want(t, engine.PrivilegeMissing, o.engine().DryRun(enginetest.Within(t), r))
 }
 
-func TestErrorsHaveTheirCause(t *testing.T) {
+func TestCausesOfErrors(t *testing.T) {
 	for _, row := range []struct {
 		code  int
 		cause engine.Cause
-	}{{1017, engine.LoginRefused}, {28000, engine.PrivilegeMissing}, {28001, engine.PrivilegeMissing}, {1045, engine.PrivilegeMissing}, {1005, engine.InvalidSecret}, {12514, engine.InvalidSecret}, {12505, engine.InvalidSecret},
-		{12506, engine.PrivilegeMissing}, {12519, engine.TargetFailed}, {1033, engine.TargetFailed}, {1034, engine.TargetFailed}, {12541, engine.Unreachable}, {12170, engine.Unreachable}, {28040, engine.TargetFailed}, {20001, engine.TargetFailed}, {600, engine.TargetFailed}} {
+	}{{1017, engine.LoginRefused}, {28000, engine.PrivilegeMissing}, {28001, engine.PrivilegeMissing},
+		{1045, engine.PrivilegeMissing}, {1005, engine.InvalidSecret}, {12514, engine.InvalidSecret},
+		{12505, engine.InvalidSecret},
+		{12506, engine.PrivilegeMissing}, {12519, engine.TargetFailed}, {1033, engine.TargetFailed},
+		{1034, engine.TargetFailed}, {12541, engine.Unreachable}, {12170, engine.Unreachable},
+		{28040, engine.TargetFailed}, {20001, engine.TargetFailed}, {600, engine.TargetFailed}} {
 		o := newRecorder()
 		o.refusal["APP"] = row.code
 		want(t, row.cause, o.engine().Verify(enginetest.Within(t), &engine.Request{}, value("APP", old)))
@@ -398,12 +433,16 @@ func TestErrorsHaveTheirCause(t *testing.T) {
 	for _, row := range []struct {
 		code  int
 		cause engine.Cause
-	}{{28003, engine.PolicyRejected}, {28007, engine.PolicyRejected}, {20001, engine.PolicyRejected}, {20999, engine.PolicyRejected}, {972, engine.PolicyRejected}, {988, engine.PolicyRejected}, {1031, engine.PrivilegeMissing},
-		{28008, engine.TargetFailed}, {28221, engine.TargetFailed}, {28227, engine.TargetFailed}, {16000, engine.TargetFailed}, {1017, engine.LoginRefused}} {
+	}{{28003, engine.PolicyRejected}, {28007, engine.PolicyRejected}, {20001, engine.PolicyRejected},
+		{20999, engine.PolicyRejected}, {972, engine.PolicyRejected}, {988, engine.PolicyRejected},
+		{1031, engine.PrivilegeMissing},
+		{28008, engine.TargetFailed}, {28221, engine.TargetFailed}, {28227, engine.TargetFailed},
+		{16000, engine.TargetFailed}, {1017, engine.LoginRefused}} {
 		o := newRecorder()
 		o.user("APP", old)
 		o.fails["ALTER USER"] = row.code
-		r := &engine.Request{Strategy: engine.SingleUser, Current: value("APP", old), Pending: value("APP", new1), Login: value("APP", old)}
+		r := &engine.Request{Strategy: engine.SingleUser, Current: value("APP", old), Pending: value("APP", new1),
+			Login: value("APP", old)}
 		err := o.engine().Set(enginetest.Within(t), r)
 		want(t, row.cause, err)
 		if e, ok := errors.AsType[*network.OracleError](err); !ok || e.ErrCode != row.code {
@@ -414,8 +453,10 @@ func TestErrorsHaveTheirCause(t *testing.T) {
 
 func TestMalformedValueIsRefused(t *testing.T) {
 	form := func(field, v string) engine.Value { return value("APP", old).With(field, v) }
-	for _, v := range []engine.Value{form("dbname", ""), form("dbname", "x)(HOST=evil"), form("dbname", "ÖRCL"), form("username", `A"B`), form("username", "sys"), form("username", `"SYS"`),
-		form("password", `a"b`), form("password", "a\nb"), form("username", strings.Repeat("x", 129)), engine.StringValue("{}")} {
+	for _, v := range []engine.Value{form("dbname", ""), form("dbname", "x)(HOST=evil"), form("dbname", "ÖRCL"),
+		form("username", `A"B`), form("username", "sys"), form("username", `"SYS"`),
+		form("password", `a"b`), form("password", "a\nb"), form("username", strings.Repeat("x", 129)),
+		engine.StringValue("{}")} {
 		_, err := parse(v)
 		want(t, engine.InvalidSecret, err)
 	}
@@ -423,13 +464,12 @@ func TestMalformedValueIsRefused(t *testing.T) {
 	if err != nil || target.Port != 1522 || canonical(target.User) != "App" || canonical("app_CLONE") != "APP_CLONE" {
 		t.Errorf("%v, %v", target, err)
 	}
-	// With a double quotation mark among the characters, some password would
-	// have one, sooner or later.
+	// If a double quotation mark is allowed, some password will have one sooner or later.
 	_, err = New(engine.TLSPolicy{}).Next(context.Background(), &engine.Request{Current: value("APP", old)})
 	want(t, engine.InvalidConfiguration, err)
 }
 
-func FuzzNamesAndPasswordsStayInTheirQuotes(f *testing.F) {
+func FuzzNamesAndPasswordsStayInQuotes(f *testing.F) {
 	for _, s := range []string{"a", "it's", `\`, " REPLACE ", ";", "--", "/*", "ü😀", ":x", "&y", "%"} {
 		f.Add(s, s)
 	}
@@ -439,7 +479,8 @@ func FuzzNamesAndPasswordsStayInTheirQuotes(f *testing.F) {
 		if err != nil {
 			return // refused with an error
 		}
-		statement := fmt.Sprintf("ALTER USER %s IDENTIFIED BY %s", quoted(canonical(target.User)), quoted(target.Password))
+		statement := fmt.Sprintf("ALTER USER %s IDENTIFIED BY %s", quoted(canonical(target.User)),
+			quoted(target.Password))
 		m := identified.FindStringSubmatch(statement)
 		if m == nil || m[1] != canonical(target.User) || m[2] != target.Password || m[4] != "" {
 			t.Fatalf("%q is read as %q", statement, m)

@@ -9,7 +9,6 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// target is the session for package pair.
 type target struct {
 	*session
 	request *engine.Request
@@ -18,17 +17,20 @@ type target struct {
 
 func (t target) Find(ctx context.Context, name string) (*account, error) {
 	const what = "the user could not be read"
-	rows, err := t.Texts(ctx, what, `SELECT username, account_status, 'DEFAULT TABLESPACE "' || default_tablespace || '" TEMPORARY TABLESPACE "' || temporary_tablespace || '" PROFILE "' || profile || '"',
+	rows, err := t.Texts(ctx, what, `SELECT username, account_status, 'DEFAULT TABLESPACE "' || default_tablespace
+	|| '" TEMPORARY TABLESPACE "' || temporary_tablespace || '" PROFILE "' || profile || '"',
 	oracle_maintained FROM dba_users WHERE username = :1`, name)
 	if err != nil || len(rows) == 0 {
 		return nil, err
 	}
 	r := rows[0]
 	a := &account{r[0], r[1], r[2], ""}
-	// Its roles can have roles themselves.
-	powers, err := t.Texts(ctx, what, `SELECT granted_role FROM dba_role_privs WHERE granted_role = 'DBA' START WITH grantee = :1 CONNECT BY NOCYCLE PRIOR granted_role = grantee
-UNION ALL SELECT privilege FROM dba_sys_privs WHERE privilege IN ('ALTER USER', 'BECOME USER', 'GRANT ANY ROLE', 'GRANT ANY PRIVILEGE', 'GRANT ANY OBJECT PRIVILEGE')
-	AND (grantee = :2 OR grantee IN (SELECT granted_role FROM dba_role_privs START WITH grantee = :3 CONNECT BY NOCYCLE PRIOR granted_role = grantee))`, name, name, name)
+	powers, err := t.Texts(ctx, what, `SELECT granted_role FROM dba_role_privs WHERE granted_role = 'DBA'
+	START WITH grantee = :1 CONNECT BY NOCYCLE PRIOR granted_role = grantee
+UNION ALL SELECT privilege FROM dba_sys_privs WHERE privilege IN
+	('ALTER USER', 'BECOME USER', 'GRANT ANY ROLE', 'GRANT ANY PRIVILEGE', 'GRANT ANY OBJECT PRIVILEGE')
+	AND (grantee = :2 OR grantee IN (SELECT granted_role FROM dba_role_privs
+		START WITH grantee = :3 CONNECT BY NOCYCLE PRIOR granted_role = grantee))`, name, name, name)
 	switch {
 	case r[3] == "Y":
 		a.power = "maintained by Oracle"
@@ -42,8 +44,8 @@ func (t target) Administrator(_ context.Context, a *account) (string, error) { r
 
 func (t target) Exceeds(context.Context, *account, *account) (string, error) { return "", nil }
 
-// mark is how a pair knows itself: the first user may log in through the second. To allow that takes the privilege
-// ALTER USER, and who has it could set the second user's password anyhow.
+// mark is the statement that marks a pair: the first user may log in through the second. It requires ALTER USER,
+// which also allows setting the second user's password.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/ALTER-USER.html
 func mark(first, second string) string {
 	return "ALTER USER " + quoted(second) + " GRANT CONNECT THROUGH " + quoted(first)
@@ -51,8 +53,7 @@ func mark(first, second string) string {
 
 func (t target) Mark(current, other *account) string { return mark(current.name, other.name) }
 
-// Marked also knows the user that a step was cut off after creating: one without a password, a right or an object,
-// through whom nobody else may log in.
+// Marked also recognizes a user that an interrupted step created, without password, right, object or proxy.
 func (t target) Marked(ctx context.Context, current, other *account) (bool, error) {
 	marked, err := t.marked(ctx, current, other)
 	if err != nil || marked || !pair.ProvedCurrent(t.engine.Kind(), t.request) {
@@ -69,9 +70,10 @@ func (t target) Marked(ctx context.Context, current, other *account) (bool, erro
 	return len(rows) > 0, err
 }
 
-// marked reports whether either of the two is marked as the other's second.
 func (s *session) marked(ctx context.Context, a, b *account) (bool, error) {
-	rows, err := s.Texts(ctx, "the pair's mark could not be read", "SELECT client FROM proxy_users WHERE proxy = :1 AND client = :2 OR proxy = :3 AND client = :4", a.name, b.name, b.name, a.name)
+	rows, err := s.Texts(ctx, "the pair's mark could not be read",
+		"SELECT client FROM proxy_users WHERE proxy = :1 AND client = :2 OR proxy = :3 AND client = :4",
+		a.name, b.name, b.name, a.name)
 	return len(rows) > 0, err
 }
 
@@ -82,7 +84,7 @@ func (t target) Rehearse(ctx context.Context, current, other *account) error {
 	return t.mayChange(ctx, "ALTER USER")
 }
 
-// Create makes a user without a password, for whom nobody can log in.
+// Create creates a user without a password, so nobody can log in.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/dbseg/schema-only-accounts.html
 func (t target) Create(ctx context.Context, current *account, name string) (*account, error) {
 	err := t.Exec(ctx, "CREATE USER "+quoted(name)+" NO AUTHENTICATION "+current.attributes)
@@ -92,7 +94,7 @@ func (t target) Create(ctx context.Context, current *account, name string) (*acc
 	return &account{name, "OPEN", current.attributes, ""}, err
 }
 
-// Equalize gives the other user the mark, and the current one's tablespaces, profile, quotas and rights.
+// Equalize gives the other user the mark, and the current user's tablespaces, profile, quotas and rights.
 func (t target) Equalize(ctx context.Context, current, other *account) error {
 	marked, err := t.marked(ctx, current, other)
 	if err == nil && !marked {

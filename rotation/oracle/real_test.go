@@ -19,10 +19,9 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// real is an Oracle Database that somebody else runs: docs/engines/compose.yaml
-// does. ROTATOR_TEST_ORACLE_DSN is its administrator's, in the driver's form
-// oracle://system:PASSWORD@localhost:1521/SERVICE; "ssl=true" in it stands for
-// TCPS, and ROTATOR_TEST_ORACLE_CA names the file of the server's CA.
+// real is an external Oracle Database, such as docs/engines/compose.yaml starts. ROTATOR_TEST_ORACLE_DSN is its
+// administrator's connection string, in the driver's format oracle://system:PASSWORD@localhost:1521/SERVICE;
+// "ssl=true" in it stands for TCPS, and ROTATOR_TEST_ORACLE_CA names the file of the server's CA.
 type real struct {
 	t      *testing.T
 	db     *sql.DB
@@ -70,7 +69,8 @@ func (r *real) count(query string, args ...any) (n int) {
 }
 
 func (r *real) value(user, password string) engine.Value {
-	v := engine.StringValue(`{"engine":"oracle"}`).With("host", r.dsn.Hostname()).With("port", r.dsn.Port()).With("dbname", strings.Trim(r.dsn.Path, "/"))
+	v := engine.StringValue(`{"engine":"oracle"}`).With("host", r.dsn.Hostname()).With("port", r.dsn.Port()).
+		With("dbname", strings.Trim(r.dsn.Path, "/"))
 	if !strings.EqualFold(r.dsn.Query().Get("ssl"), "true") {
 		v = v.WithJSON("ssl", []byte("false"))
 	}
@@ -82,7 +82,7 @@ func (r *real) admin() engine.Value {
 	return r.value(r.dsn.User.Username(), password)
 }
 
-// user makes a user that is dropped at the test's end, its clone with it.
+// user creates a user that is dropped with its clone at the end of the test.
 func (r *real) user(more string) string {
 	r.t.Helper()
 	name := strings.ToUpper(testserver.Unique("u"))
@@ -97,7 +97,7 @@ func (r *real) user(more string) string {
 	return name
 }
 
-// TestRealEngine is the suite of all engines.
+// TestRealEngine runs the suite of all engines.
 func TestRealEngine(t *testing.T) {
 	for _, alternating := range []bool{false, true} {
 		t.Run(fmt.Sprintf("alternating=%t", alternating), func(t *testing.T) {
@@ -126,14 +126,16 @@ func TestRealEngine(t *testing.T) {
 							}
 						}
 					})
-					if _, err := o.db.ExecContext(context.Background(), "CREATE USER "+quoted(user)+" IDENTIFIED BY "+quoted(password)); err != nil {
+					if _, err := o.db.ExecContext(context.Background(),
+						"CREATE USER "+quoted(user)+" IDENTIFIED BY "+quoted(password)); err != nil {
 						return err
 					}
 					_, err := o.db.ExecContext(context.Background(), "GRANT CREATE SESSION TO "+quoted(user))
 					return err
 				}
 				h.restore = func(user, password string) error {
-					_, err := o.db.ExecContext(context.Background(), "ALTER USER "+quoted(user)+" IDENTIFIED BY "+quoted(password))
+					_, err := o.db.ExecContext(context.Background(),
+						"ALTER USER "+quoted(user)+" IDENTIFIED BY "+quoted(password))
 					return err
 				}
 				h.open = func(ctx context.Context, user, password string) error {
@@ -158,7 +160,8 @@ func TestRealEngine(t *testing.T) {
 func TestRealSingleUser(t *testing.T) {
 	o := newReal(t)
 	name := o.user("")
-	r := &engine.Request{Strategy: engine.SingleUser, Current: o.value(name, old), Pending: o.value(strings.ToLower(name), new1), Login: o.value(name, old)}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: o.value(name, old),
+		Pending: o.value(strings.ToLower(name), new1), Login: o.value(name, old)}
 	want(t, "", o.engine.DryRun(enginetest.Within(t), r))
 	want(t, "", o.engine.Set(enginetest.Within(t), r))
 	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
@@ -177,7 +180,8 @@ func TestRealRollover(t *testing.T) {
 	o.exec("CREATE PROFILE " + profile + " LIMIT PASSWORD_ROLLOVER_TIME 1/24")
 	t.Cleanup(func() { o.exec("DROP PROFILE " + profile + " CASCADE") })
 	name := o.user("PROFILE " + profile)
-	r := &engine.Request{Strategy: engine.SingleUser, Current: o.value(name, old), Pending: o.value(name, new1), Login: o.value(name, old)}
+	r := &engine.Request{Strategy: engine.SingleUser, Current: o.value(name, old), Pending: o.value(name, new1),
+		Login: o.value(name, old)}
 	for range 2 {
 		want(t, "", o.engine.Set(enginetest.Within(t), r))
 	}
@@ -198,7 +202,8 @@ func TestRealAlternatingUsers(t *testing.T) {
 	o.exec("GRANT UPDATE (a, b) ON " + quoted(owner) + `."Odd table" TO ` + quoted(name))
 	o.exec("GRANT CREATE VIEW TO " + quoted(name) + " WITH ADMIN OPTION")
 	o.exec("GRANT RESOURCE TO " + quoted(name))
-	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: o.value(name, old), Pending: o.value(clone, new1), Login: o.admin(), Superuser: true}
+	r := &engine.Request{Strategy: engine.AlternatingUsers, Current: o.value(name, old), Pending: o.value(clone, new1),
+		Login: o.admin(), Superuser: true}
 	want(t, "", o.engine.DryRun(enginetest.Within(t), r))
 	for range 2 {
 		want(t, "", o.engine.Set(enginetest.Within(t), r))
@@ -206,7 +211,8 @@ func TestRealAlternatingUsers(t *testing.T) {
 	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Pending))
 	want(t, "", o.engine.Verify(enginetest.Within(t), r, r.Current))
 	for _, view := range []string{"dba_role_privs", "dba_sys_privs", "dba_tab_privs", "dba_col_privs"} {
-		if a, b := o.count("SELECT COUNT(*) FROM "+view+" WHERE grantee = :1", name), o.count("SELECT COUNT(*) FROM "+view+" WHERE grantee = :1", clone); a != b || a == 0 {
+		if a, b := o.count("SELECT COUNT(*) FROM "+view+" WHERE grantee = :1", name),
+			o.count("SELECT COUNT(*) FROM "+view+" WHERE grantee = :1", clone); a != b || a == 0 {
 			t.Errorf("%s: %d rows and %d", view, a, b)
 		}
 	}

@@ -16,23 +16,21 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// recorder stands in the driver's place, because Oracle cannot be run here: it
-// checks logins, keeps the statements, carries out those that concern users and
-// their rights, and answers the engine's queries about them. It knows nothing
-// else of Oracle's SQL.
+// recorder replaces the driver, because Oracle cannot run here: it checks logins, records statements, executes those
+// on users and their rights, and answers the engine's queries about them. It knows no other SQL.
 type recorder struct {
 	mu       sync.Mutex
-	users    map[string]*oracleUser // by the name as it is stored
-	refusal  map[string]int         // what a login is answered in place of success
-	fails    map[string]int         // what a statement with the beginning is answered
+	users    map[string]*oracleUser // by stored name
+	refusal  map[string]int         // the error numbers of logins that fail
+	fails    map[string]int         // the error numbers of statements by their beginning
 	sent     []string
 	limits   []string // of waits for locks, in seconds
-	strict   bool     // privileges are asked for, as Oracle's manual says of each statement
+	strict   bool     // statements require the privileges in Oracle's manual
 	rollover bool     // profiles have a PASSWORD_ROLLOVER_TIME
-	history  bool     // profiles remember passwords
+	history  bool     // profiles have a password history
 	proxies  [][2]string
 	logins   int
-	before   func(statement string) // called before a statement is carried out
+	before   func(statement string) // called before each statement
 }
 
 type oracleUser struct {
@@ -68,7 +66,7 @@ func (r *recorder) engine() *Engine {
 	}}
 }
 
-// rights are what the engine's query for them makes of a user's.
+// rights returns a user's rights as the engine's query does.
 func (u *oracleUser) rights(owners ...string) (rows [][]string) {
 	option := func(value, word string) string {
 		return map[string]string{"YES": " WITH " + word + " OPTION"}[value]
@@ -90,7 +88,8 @@ func (u *oracleUser) rights(owners ...string) (rows [][]string) {
 	}
 	for _, r := range u.columns {
 		if !slices.Contains(owners, r[1]) {
-			rows = append(rows, []string{r[0], " (" + quoted(r[3]) + ")", " ON " + quoted(r[1]) + "." + quoted(r[2]), option(r[4], "GRANT")})
+			rows = append(rows, []string{r[0], " (" + quoted(r[3]) + ")", " ON " + quoted(r[1]) + "." + quoted(r[2]),
+				option(r[4], "GRANT")})
 		}
 	}
 	return rows
@@ -127,7 +126,7 @@ func (r *recordedRows) Next(into []driver.Value) error {
 	}
 	for i, v := range r.rows[0] {
 		if into[i] = v; v == "" {
-			into[i] = nil // as Oracle has it
+			into[i] = nil // as in Oracle
 		}
 	}
 	r.rows = r.rows[1:]
@@ -189,17 +188,20 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 	case strings.Contains(query, "FROM dba_users"):
 		columns = 4
 		if c.users[arg(0)] != nil {
-			rows = [][]string{{arg(0), u.status, fmt.Sprintf("DEFAULT TABLESPACE %q TEMPORARY TABLESPACE \"TEMP\" PROFILE %q", u.tablespace, u.profile), map[bool]string{true: "Y", false: "N"}[u.maintained]}}
+			rows = [][]string{{arg(0), u.status,
+				fmt.Sprintf("DEFAULT TABLESPACE %q TEMPORARY TABLESPACE \"TEMP\" PROFILE %q", u.tablespace, u.profile),
+				map[bool]string{true: "Y", false: "N"}[u.maintained]}}
 		}
 	case strings.Contains(query, "granted_role = 'DBA'"):
-		// A role is kept as a user is.
+		// Roles are stored like users.
 		holders := []*oracleUser{u}
 		for i := 0; i < len(holders); i++ {
 			for _, r := range holders[i].roles {
 				if r[0] == "DBA" {
 					rows = append(rows, r[:1])
 				}
-				if role := c.users[r[0]]; role != nil && strings.Contains(query, "CONNECT BY NOCYCLE PRIOR granted_role = grantee") {
+				if role := c.users[r[0]]; role != nil &&
+					strings.Contains(query, "CONNECT BY NOCYCLE PRIOR granted_role = grantee") {
 					holders = append(holders, role)
 				}
 			}
@@ -235,13 +237,15 @@ func (c *recordedConn) QueryContext(_ context.Context, query string, args []driv
 }
 
 var (
-	created    = regexp.MustCompile(`^CREATE USER "([^"]+)" NO AUTHENTICATION DEFAULT TABLESPACE "([^"]+)" TEMPORARY TABLESPACE "TEMP" PROFILE "([^"]+)"$`)
+	created = regexp.MustCompile(`^CREATE USER "([^"]+)" NO AUTHENTICATION DEFAULT TABLESPACE "([^"]+)" ` +
+		`TEMPORARY TABLESPACE "TEMP" PROFILE "([^"]+)"$`)
 	identified = regexp.MustCompile(`^ALTER USER "([^"]+)" IDENTIFIED BY "([^"]+)"(?: REPLACE "([^"]+)")?(.*)$`)
 	granted    = regexp.MustCompile(`^(GRANT|REVOKE) (.+) (?:TO|FROM) "([^"]+)"(.*)$`)
 	quotedName = regexp.MustCompile(`"([^"]+)"`)
 )
 
-func (c *recordedConn) ExecContext(_ context.Context, statement string, args []driver.NamedValue) (driver.Result, error) {
+func (c *recordedConn) ExecContext(_ context.Context, statement string, args []driver.NamedValue) (driver.Result,
+	error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if limit, ok := strings.CutPrefix(statement, "ALTER SESSION SET DDL_LOCK_TIMEOUT = "); ok {
@@ -297,7 +301,7 @@ func (c *recordedConn) ExecContext(_ context.Context, statement string, args []d
 	return driver.ResultNoRows, nil
 }
 
-// may answers as Oracle does to who has not a privilege, where the recorder is strict.
+// may returns Oracle's error for a missing privilege, if the recorder is strict.
 func (c *recordedConn) may(privilege string, number int) error {
 	has := func(p []string) bool { return p[0] == privilege }
 	if u := c.users[c.user]; !c.strict || slices.ContainsFunc(u.system, has) || slices.ContainsFunc(u.roles, has) {
@@ -306,8 +310,9 @@ func (c *recordedConn) may(privilege string, number int) error {
 	return &network.OracleError{ErrCode: number}
 }
 
-// allows checks what a statement asks for.
-// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html, ALTER-USER.html, CREATE-USER.html
+// allows checks the privileges that a statement requires.
+// Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html, ALTER-USER.html
+// and CREATE-USER.html
 func (c *recordedConn) allows(statement string) error {
 	m := granted.FindStringSubmatch(statement)
 	switch {
@@ -356,8 +361,7 @@ func (c *recordedConn) identify(name, password, old, more string) error {
 	return nil
 }
 
-// grant carries out GRANT and REVOKE of roles, system privileges, and rights on
-// tables and columns.
+// grant executes GRANT and REVOKE of roles, system privileges, and rights on tables and columns.
 func (c *recordedConn) grant(give bool, what string, u *oracleUser, option string) {
 	flag := func(word string) string {
 		return map[bool]string{true: "YES", false: "NO"}[strings.Contains(option, word)]
@@ -375,12 +379,15 @@ func (c *recordedConn) grant(give bool, what string, u *oracleUser, option strin
 	case strings.Contains(what, "(") && give:
 		u.columns = set(u.columns, []string{privilege, names[1][1], names[2][1], names[0][1], flag("GRANT")}, 4)
 	case strings.Contains(what, " ON DIRECTORY "):
-		u.objects = set(u.objects, []string{privilege, "SYS", names[0][1], "DIRECTORY", flag("GRANT"), flag("HIERARCHY")}, 3)
+		u.objects = set(u.objects, []string{privilege, "SYS", names[0][1], "DIRECTORY",
+			flag("GRANT"), flag("HIERARCHY")}, 3)
 	case strings.Contains(what, " ON "):
 		if !give {
-			u.columns = slices.DeleteFunc(u.columns, func(r []string) bool { return r[0] == privilege && r[1] == names[0][1] && r[2] == names[1][1] })
+			u.columns = slices.DeleteFunc(u.columns,
+				func(r []string) bool { return r[0] == privilege && r[1] == names[0][1] && r[2] == names[1][1] })
 		}
-		u.objects = set(u.objects, []string{privilege, names[0][1], names[1][1], "TABLE", flag("GRANT"), flag("HIERARCHY")}, 3)
+		u.objects = set(u.objects, []string{privilege, names[0][1], names[1][1], "TABLE",
+			flag("GRANT"), flag("HIERARCHY")}, 3)
 	case len(names) == 1:
 		u.roles = set(u.roles, []string{names[0][1], flag("ADMIN"), flag("DELEGATE"), "YES"}, 1)
 	default:

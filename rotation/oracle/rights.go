@@ -11,34 +11,36 @@ import (
 	"example.com/rotator/rotation/internal/parity"
 )
 
-// right is something that a user was granted by name.
 type right struct {
 	what   string // between GRANT and TO
-	taken  string // between REVOKE and FROM: a right on a column is taken from all columns of its table
+	taken  string // between REVOKE and FROM: a right on a column is revoked from all columns of its table
 	option string // after the user's name in GRANT
 }
 
-// rights returns the roles, system privileges and rights on objects and columns that a user was granted, except those
-// on what one of the pair owns: an owner needs none.
+// rights returns a user's roles, system privileges and rights on objects and columns, except on the pair's objects.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
 func (s *session) rights(ctx context.Context, name, current, other string) (all []right, err error) {
 	rows, err := s.Texts(ctx, "the user's rights could not be read", `SELECT '"' || granted_role || '"', '', '',
-	DECODE(admin_option, 'YES', ' WITH ADMIN OPTION') || DECODE(delegate_option, 'YES', ' WITH DELEGATE OPTION') FROM dba_role_privs WHERE grantee = :1
-UNION ALL SELECT privilege, '', '', DECODE(admin_option, 'YES', ' WITH ADMIN OPTION') FROM dba_sys_privs WHERE grantee = :2
+	DECODE(admin_option, 'YES', ' WITH ADMIN OPTION') ||
+	DECODE(delegate_option, 'YES', ' WITH DELEGATE OPTION') FROM dba_role_privs WHERE grantee = :1
+UNION ALL SELECT privilege, '', '', DECODE(admin_option, 'YES', ' WITH ADMIN OPTION')
+	FROM dba_sys_privs WHERE grantee = :2
 UNION ALL SELECT privilege, '', ' ON ' || CASE WHEN type IN ('DIRECTORY', 'EDITION', 'USER') THEN type || ' '
-	WHEN type IN ('MINING MODEL', 'SQL TRANSLATION PROFILE', 'JAVA SOURCE', 'JAVA RESOURCE') THEN type || ' "' || owner || '".'
-	ELSE '"' || owner || '".' END || '"' || table_name || '"', DECODE(hierarchy, 'YES', ' WITH HIERARCHY OPTION') || DECODE(grantable, 'YES', ' WITH GRANT OPTION')
+	WHEN type IN ('MINING MODEL', 'SQL TRANSLATION PROFILE', 'JAVA SOURCE', 'JAVA RESOURCE')
+	THEN type || ' "' || owner || '".' ELSE '"' || owner || '".' END || '"' || table_name || '"',
+	DECODE(hierarchy, 'YES', ' WITH HIERARCHY OPTION') || DECODE(grantable, 'YES', ' WITH GRANT OPTION')
 	FROM dba_tab_privs WHERE grantee = :3 AND owner NOT IN (:4, :5)
-UNION ALL SELECT privilege, ' ("' || column_name || '")', ' ON "' || owner || '"."' || table_name || '"', DECODE(grantable, 'YES', ' WITH GRANT OPTION')
-	FROM dba_col_privs WHERE grantee = :6 AND owner NOT IN (:7, :8)`, name, name, name, current, other, name, current, other)
+UNION ALL SELECT privilege, ' ("' || column_name || '")', ' ON "' || owner || '"."' || table_name || '"',
+	DECODE(grantable, 'YES', ' WITH GRANT OPTION')
+	FROM dba_col_privs WHERE grantee = :6 AND owner NOT IN (:7, :8)`,
+		name, name, name, current, other, name, current, other)
 	for _, r := range rows {
 		all = append(all, right{r[0] + r[1] + r[2], r[0] + r[2], r[3]})
 	}
 	return all, err
 }
 
-// level gives the other user what the current one has, takes what it has beyond that, and then makes the same roles
-// its default ones.
+// level makes the rights of the other user equal to the current one's, and then its default roles.
 func (t target) level(ctx context.Context, current, other string) error {
 	taken := map[string]bool{}
 	left, err := parity.Level(
@@ -51,7 +53,7 @@ func (t target) level(ctx context.Context, current, other string) error {
 		},
 		func(r right) error {
 			if taken[r.taken] {
-				return nil // gone with another column
+				return nil // revoked with another column
 			}
 			taken[r.taken] = true
 			return t.Change(ctx, t.request, "REVOKE "+r.taken+" FROM "+quoted(other))
@@ -61,7 +63,8 @@ func (t target) level(ctx context.Context, current, other string) error {
 		return err
 	}
 	if len(left) > 0 {
-		return engine.Errorf(engine.PrivilegeMissing, "give both users the same by hand, or the superuser the right to", "the users %q and %q differ in %s", current, other, left[0].what)
+		return engine.Errorf(engine.PrivilegeMissing, "grant both the same by hand, or let the superuser grant it",
+			"the users %q and %q differ in %s", current, other, left[0].what)
 	}
 	want, err := t.defaults(ctx, current)
 	if err != nil {
@@ -74,9 +77,10 @@ func (t target) level(ctx context.Context, current, other string) error {
 	return t.Change(ctx, t.request, "ALTER USER "+quoted(other)+" DEFAULT ROLE "+want)
 }
 
-// defaults returns the user's default roles, as ALTER USER takes them.
+// defaults returns the user's default roles in the syntax of ALTER USER.
 func (s *session) defaults(ctx context.Context, name string) (string, error) {
-	rows, err := s.Texts(ctx, "the default roles could not be read", "SELECT granted_role FROM dba_role_privs WHERE grantee = :1 AND default_role = 'YES' ORDER BY granted_role", name)
+	rows, err := s.Texts(ctx, "the default roles could not be read", `
+SELECT granted_role FROM dba_role_privs WHERE grantee = :1 AND default_role = 'YES' ORDER BY granted_role`, name)
 	var roles []string
 	for _, r := range rows {
 		roles = append(roles, quoted(r[0]))
@@ -84,7 +88,6 @@ func (s *session) defaults(ctx context.Context, name string) (string, error) {
 	return cmp.Or(strings.Join(roles, ", "), "NONE"), err
 }
 
-// mayChange proves that the session's user may change other users.
 func (s *session) mayChange(ctx context.Context, privileges ...string) error {
 	rows, err := s.Texts(ctx, "the login's privileges could not be read", "SELECT privilege FROM session_privs")
 	if err != nil {
@@ -92,20 +95,18 @@ func (s *session) mayChange(ctx context.Context, privileges ...string) error {
 	}
 	for _, needed := range privileges {
 		if !slices.ContainsFunc(rows, func(r []string) bool { return r[0] == needed }) {
-			return engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the user %q has not the privilege %s", s.target.User, needed)
+			return engine.Errorf(engine.PrivilegeMissing, adviceGrant, "the user %q lacks %s", s.target.User, needed)
 		}
 	}
 	return nil
 }
 
-// account is what the server knows of a user.
 type account struct {
 	name, status string
-	attributes   string // tablespaces and profile, as CREATE USER and ALTER USER take them
-	power        string // that makes it an administrator, or ""
+	attributes   string // tablespaces and profile, in the syntax of CREATE USER and ALTER USER
+	power        string // what makes it an administrator, or ""
 }
 
-// change gives the other user the current one's tablespaces, profile and quotas.
 func (t target) change(ctx context.Context, current, other *account) error {
 	clauses := ""
 	if current.attributes != other.attributes {
@@ -132,9 +133,10 @@ func (t target) change(ctx context.Context, current, other *account) error {
 	return t.Change(ctx, t.request, "ALTER USER "+quoted(other.name)+clauses)
 }
 
-// quotas returns a user's quota by tablespace, in bytes or UNLIMITED.
 func (s *session) quotas(ctx context.Context, name string) (map[string]string, error) {
-	rows, err := s.Texts(ctx, "the quotas could not be read", "SELECT tablespace_name, DECODE(max_bytes, -1, 'UNLIMITED', TO_CHAR(max_bytes)) FROM dba_ts_quotas WHERE username = :1 AND dropped = 'NO'", name)
+	rows, err := s.Texts(ctx, "the quotas could not be read", `
+SELECT tablespace_name, DECODE(max_bytes, -1, 'UNLIMITED', TO_CHAR(max_bytes)) FROM dba_ts_quotas
+	WHERE username = :1 AND dropped = 'NO'`, name)
 	all := map[string]string{}
 	for _, r := range rows {
 		all[r[0]] = r[1]
@@ -142,8 +144,8 @@ func (s *session) quotas(ctx context.Context, name string) (map[string]string, e
 	return all, err
 }
 
-// Needs says what the superuser secret's user needs; a user changes its own password without any privilege. What
-// kinds of rights have to be handed on is read from the server, as the user.
+// Needs returns what the superuser needs; a user may change its own password without any privilege. The current user
+// reads from the server which kinds of rights the superuser must grant.
 // Source: https://docs.oracle.com/en/database/oracle/oracle-database/19/sqlrf/GRANT.html
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	if !r.Superuser {
@@ -161,7 +163,8 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 		for _, kind := range []struct{ query, privilege string }{
 			{"SELECT granted_role FROM user_role_privs", "GRANT ANY ROLE"},
 			{"SELECT privilege FROM user_sys_privs", "GRANT ANY PRIVILEGE"},
-			{"SELECT privilege FROM user_tab_privs_recd UNION ALL SELECT privilege FROM user_col_privs_recd", "GRANT ANY OBJECT PRIVILEGE"},
+			{"SELECT privilege FROM user_tab_privs_recd UNION ALL SELECT privilege FROM user_col_privs_recd",
+				"GRANT ANY OBJECT PRIVILEGE"},
 		} {
 			rows, err := s.Texts(ctx, "the user's own rights could not be read", kind.query)
 			if err != nil {
@@ -171,7 +174,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 				privileges = append(privileges, kind.privilege)
 			}
 		}
-		n.Note = "what belongs to SYS cannot be handed on by these: grant it to both users by hand, on RDS by rdsadmin.rdsadmin_util.grant_sys_object"
+		n.Note = "grant on objects of SYS to both users by hand, on RDS with rdsadmin.rdsadmin_util.grant_sys_object"
 	}
 	for _, p := range privileges {
 		n.Grants = append(n.Grants, "GRANT "+p+" TO "+quoted(canonical(n.Login))+";")

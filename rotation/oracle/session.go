@@ -19,15 +19,14 @@ import (
 	"example.com/rotator/rotation/internal/sqlsession"
 )
 
-// opener logs in, over TLS unless config is nil, with dbname as a SID or a service name. Tests replace it.
+// opener logs in, over TLS unless config is nil, with dbname as a SID or service name. Tests replace it.
 type opener func(ctx context.Context, t engine.Target, sid bool, config *tls.Config) (driver.Conn, error)
 
-// open is the opener with the real driver.
 func open(ctx context.Context, t engine.Target, sid bool, config *tls.Config) (driver.Conn, error) {
-	// The driver's settings must come from its parser; whatever decides where a password goes is set here.
+	// The driver's settings must come from its parser. What decides where a password goes is set below.
 	cfg, err := goora.ParseConfig("oracle://u:p@localhost:1/x")
 	if err != nil {
-		return nil, engine.Errorf(engine.InternalError, "report this", "the driver's settings are unusable")
+		return nil, engine.Errorf(engine.InternalError, "report this as a bug", "the driver's settings are unusable")
 	}
 	cfg.UserID, cfg.Password = t.User, t.Password
 	cfg.Servers[0].Addr, cfg.Servers[0].Port = t.Host, t.Port
@@ -38,7 +37,7 @@ func open(ctx context.Context, t engine.Target, sid bool, config *tls.Config) (d
 	cfg.ProgramName, cfg.ProgramPath, cfg.OSUserName = "rotator", "rotator", "rotator"
 	cfg.Timeout = 0 // the connection ends with ctx
 	if config == nil {
-		// Oracle's own encryption knows no certificates, and is still better than none.
+		// Oracle's native encryption has no certificates, but is better than none.
 		cfg.EncServiceLevel, cfg.IntServiceLevel = 2, 2
 	} else {
 		cfg.Protocol, cfg.SSL, cfg.SSLVerify, cfg.TLSConfig = "tcps", true, true, config
@@ -49,8 +48,9 @@ func open(ctx context.Context, t engine.Target, sid bool, config *tls.Config) (d
 			first = address
 		}
 		if address != first {
-			// The other address could be anybody's, and the listener also says whether there is TLS.
-			return nil, engine.Errorf(engine.TargetFailed, "name in the secret the host that the listener sends clients on to", "the listener at %s sends clients on to another address, %s, which is not followed", t.Address(), address)
+			// The listener chooses the other address, and whether it has TLS.
+			return nil, engine.Errorf(engine.TargetFailed, "set host to the address that the listener redirects to",
+				"the listener at %s redirects to another address, %s, which is not followed", t.Address(), address)
 		}
 		return boundconn.Dial(ctx, network, address)
 	})
@@ -64,14 +64,13 @@ func open(ctx context.Context, t engine.Target, sid bool, config *tls.Config) (d
 	return conn, nil
 }
 
-// session is a connection to the target of one value.
 type session struct {
 	*sqlsession.Session
 	engine *Engine
 	target engine.Target
 }
 
-// connect logs in, over TLS where the listener has it. Only the server's answer makes an error LoginRefused.
+// connect logs in, over TLS if the listener has it. Only the server's answer leads to LoginRefused.
 func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) {
 	t, err := parse(v)
 	if err != nil {
@@ -86,7 +85,8 @@ func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) 
 	}
 	if maybePlain(err) && t.TLS != engine.TLSOff && answersPlain(ctx, t) {
 		if len(attempts) == 1 {
-			return nil, engine.Errorf(engine.TLSFailed, `name a TCPS port of the listener, or say "ssl": false in the secret`, "%s does not speak TLS: %w", t.Address(), err)
+			return nil, engine.Errorf(engine.TLSFailed, `set port to a TCPS port, or set "ssl": false in the secret`,
+				"%s does not speak TLS: %w", t.Address(), err)
 		}
 		err = s.login(ctx, attempts[1])
 	}
@@ -96,8 +96,8 @@ func (e *Engine) connect(ctx context.Context, v engine.Value) (*session, error) 
 	return s, nil
 }
 
-// login takes dbname first as AWS's templates do, for a SID over TLS and for a service name without, and then the
-// other way: the listener says which it knows before anybody logs in.
+// login first treats dbname as AWS's templates do, as a SID over TLS and as a service name without, then the other
+// way. The listener says which it knows before a login.
 func (s *session) login(ctx context.Context, config *tls.Config) (err error) {
 	for _, sid := range []bool{config != nil, config == nil} {
 		connect := func(context.Context) (driver.Conn, error) { return s.engine.open(ctx, s.target, sid, config) }
@@ -110,14 +110,14 @@ func (s *session) login(ctx context.Context, config *tls.Config) (err error) {
 
 func maybePlain(err error) bool { return code(err) == 0 && boundconn.MaybePlain(err) }
 
-// answersPlain sends what tnsping sends, which names nobody, without TLS.
+// answersPlain sends tnsping's request without TLS, which names no user.
 func answersPlain(ctx context.Context, t engine.Target) bool {
 	const ping = "(DESCRIPTION=(CONNECT_DATA=(COMMAND=ping)))"
 	const begin = 58 // of the connect data
 	packet := make([]byte, begin, begin+len(ping))
 	for at, n := range map[int]int{
-		0: begin + len(ping), 8: 310, 10: 300, // the protocol's version, and the oldest that will do
-		14: 2048, 16: 32767, 18: 0x7F08, // the greatest packets, and what the transport can do
+		0: begin + len(ping), 8: 310, 10: 300, // the protocol's version, and the oldest acceptable one
+		14: 2048, 16: 32767, 18: 0x7F08, // the maximum packet sizes, and the transport's capabilities
 		22: 1, 24: len(ping), 26: begin, // the byte order, and where the data is
 	} {
 		binary.BigEndian.PutUint16(packet[at:], uint16(n))
@@ -128,7 +128,6 @@ func answersPlain(ctx context.Context, t engine.Target) bool {
 	return head != nil && slices.Contains([]byte{2, 4, 5, 11}, head[4])
 }
 
-// code returns the number of the server's ORA- error, or 0.
 func code(err error) int {
 	if e, ok := errors.AsType[*network.OracleError](err); ok {
 		return e.ErrCode
@@ -137,37 +136,47 @@ func code(err error) int {
 }
 
 const (
-	adviceGrant  = "grant the login what the engine's page lists; on RDS what belongs to SYS is granted by rdsadmin.rdsadmin_util.grant_sys_object"
-	advicePolicy = "adapt PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to the profile's PASSWORD_VERIFY_FUNCTION, PASSWORD_REUSE_MAX and PASSWORD_REUSE_TIME"
+	adviceGrant = "grant the login the rights that the engine's page lists; on RDS, grant on objects of SYS with " +
+		"rdsadmin.rdsadmin_util.grant_sys_object"
+	advicePolicy = "adjust PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to the profile's " +
+		"PASSWORD_VERIFY_FUNCTION, PASSWORD_REUSE_MAX and PASSWORD_REUSE_TIME"
 )
 
-// meanings are the errors that are understood; all others are TargetFailed. For an account that is locked, expired or
-// without CREATE SESSION, no other password would change the answer, so it is not LoginRefused.
+// meanings explain known errors; all others are TargetFailed. An account that is locked, expired or without CREATE
+// SESSION is not LoginRefused, because no other password would change the answer.
 // Source: https://docs.oracle.com/en/error-help/db/
 var meanings = []sqlsession.Meaning{
-	sqlsession.Means(engine.LoginRefused, "check the password; the server says the same of a user that does not exist", 1017),
-	sqlsession.Means(engine.PrivilegeMissing, "unlock the account by ALTER USER … ACCOUNT UNLOCK, and look for who tries wrong passwords", 28000),
-	sqlsession.Means(engine.PrivilegeMissing, "set the expired password anew, or give the user a profile with PASSWORD_LIFE_TIME UNLIMITED", 28001),
+	sqlsession.Means(engine.LoginRefused, "check the user's name and password", 1017),
+	sqlsession.Means(engine.PrivilegeMissing,
+		"unlock the account with ALTER USER … ACCOUNT UNLOCK, and find the source of wrong passwords", 28000),
+	sqlsession.Means(engine.PrivilegeMissing,
+		"reset the expired password, or give the user a profile with PASSWORD_LIFE_TIME UNLIMITED", 28001),
 	sqlsession.Means(engine.PrivilegeMissing, "grant the user CREATE SESSION", 1045),
 	sqlsession.Means(engine.InvalidSecret, "put a password into the secret", 1005),
-	sqlsession.Means(engine.TargetFailed, "set SQLNET.ALLOWED_LOGON_VERSION_SERVER to a version that the driver knows", 28040, 28030),
+	sqlsession.Means(engine.TargetFailed,
+		"set SQLNET.ALLOWED_LOGON_VERSION_SERVER to a version that the driver supports", 28040, 28030),
 	sqlsession.Means(engine.PolicyRejected, advicePolicy, 28003, 28007, 28217, 28218, 988, 972),
-	sqlsession.Means(engine.TargetFailed, "compare the user's profile and its PASSWORD_ROLLOVER_TIME: the server does not take the password of this login for the old one", 28008, 28221),
-	sqlsession.Means(engine.TargetFailed, "give the user a profile without PASSWORD_ROLLOVER_TIME, which one with administrative privileges cannot have", 28227),
+	sqlsession.Means(engine.TargetFailed,
+		"check the user's profile and PASSWORD_ROLLOVER_TIME: the server does not accept the login's password as old",
+		28008, 28221),
+	sqlsession.Means(engine.TargetFailed,
+		"give the user a profile without PASSWORD_ROLLOVER_TIME: administrative users cannot have it", 28227),
 	sqlsession.Means(engine.PrivilegeMissing, adviceGrant, 1031, 1950, 990, 1749, 1932, 1952, 1720, 65054, 41900),
-	sqlsession.Means(engine.PrivilegeMissing, adviceGrant+"; to read the users' rights takes SELECT_CATALOG_ROLE", 942, 4043),
-	sqlsession.Means(engine.InvalidSecret, "correct the secret's field dbname: the listener knows it neither as a service nor as a SID", 12514, 12505, 12504),
+	sqlsession.Means(engine.PrivilegeMissing, adviceGrant+"; reading rights requires SELECT_CATALOG_ROLE", 942, 4043),
+	sqlsession.Means(engine.InvalidSecret,
+		"correct the secret's field dbname: the listener knows no such service or SID", 12514, 12505, 12504),
 	sqlsession.Means(engine.PrivilegeMissing, "let the listener accept the function's address", 12506, 12546, 12529),
-	sqlsession.Means(engine.TargetFailed, "raise the limit of sessions or processes", 12516, 12519, 12520, 12518, 18, 20, 2391),
-	sqlsession.Means(engine.TargetFailed, "wait until the database has started; Secrets Manager tries again", 1033, 1034, 1089, 1090, 1109, 12526, 12527, 12528),
-	sqlsession.Means(engine.TargetFailed, "name the primary in the secret's host: a standby cannot change a user", 16000, 16456),
-	sqlsession.Means(engine.Unreachable, "check port, security groups, routes and that the listener runs", 12541, 12170, 12535, 12537, 12543, 12545, 3113, 3114, 3135),
+	sqlsession.Means(engine.TargetFailed, "raise SESSIONS or PROCESSES", 12516, 12519, 12520, 12518, 18, 20, 2391),
+	sqlsession.Means(engine.TargetFailed, "wait until the database has started; Secrets Manager retries",
+		1033, 1034, 1089, 1090, 1109, 12526, 12527, 12528),
+	sqlsession.Means(engine.TargetFailed, "set host to the primary: a standby cannot change a user", 16000, 16456),
+	sqlsession.Means(engine.Unreachable, "check port, security groups, routes and the listener",
+		12541, 12170, 12535, 12537, 12543, 12545, 3113, 3114, 3135),
 	sqlsession.Means(engine.InvalidSecret, "name the pluggable database in dbname, not the container", 65096, 65049),
 	sqlsession.Means(engine.InvalidSecret, "correct the secret's user name", 1918, 1917),
 	sqlsession.Means(engine.Locked, "end the session that holds the lock: v$session shows it", 54),
 }
 
-// classify gives an error its cause and advice.
 func (s *session) classify(ctx context.Context, what string, err error) error {
 	if err == nil {
 		return nil
@@ -180,7 +189,7 @@ func (s *session) classify(ctx context.Context, what string, err error) error {
 		return known
 	}
 	if c == 0 {
-		// The connection of a call that is over is closed under the driver.
+		// The connection of an ended call is closed while the driver uses it.
 		if over := ctx.Err(); over != nil {
 			err = errors.Join(over, err)
 		} else if strings.Contains(err.Error(), "use of closed network connection") {

@@ -188,7 +188,7 @@ func TestTheSecondUserHasTheFirstsRightsAndNoMore(t *testing.T) {
 	}
 }
 
-func TestNobodyElsesUserIsTouched(t *testing.T) {
+func TestOtherUsersAreNotChanged(t *testing.T) {
 	c := newCluster(t)
 	u, boss := c.user(old), testserver.Unique("boss")
 	c.exec(c.admin, "CREATE USER "+u+"_clone PASSWORD '"+old+"'")
