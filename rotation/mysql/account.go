@@ -12,28 +12,26 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// account is one row of the table of users: a name and the hosts that it is for. A user can have
-// several: the server takes the row with the most exact host for a login.
+// account is a row of the table of users. A user can have several; a login uses the one with the most specific host.
 type account struct {
 	user, host string
 	role       bool     // a role of MariaDB, which has no host
-	plugins    []string // the ways to log in, in order
-	plugin     string   // the one that checks a password, "" where none does
+	plugins    []string // the authentication methods, in order
+	plugin     string   // the one that checks a password, or ""
 	attributes string   // clauses of ALTER USER: REQUIRE, WITH, ACCOUNT, PASSWORD
 	roles      string   // the default roles, as the server quotes them
-	marked     bool     // an administrator, or the engine, has said that it is one of the pair
-	several    bool     // the user has other accounts that log in by a password
-	newborn    bool     // the engine has created it and not yet given it its rights
+	marked     bool     // an administrator, or the engine, has marked it as one of the pair
+	several    bool     // the user has other accounts that log in with a password
+	newborn    bool     // the engine created it and has not yet granted its rights
 }
 
-// nobody is a user that exists nowhere: the top-level domain is reserved.
+// nobody is a user that cannot exist: the top-level domain is reserved.
 // Source: RFC 2606
 var nobody = account{user: "rotator-nobody", host: "rotator.invalid"}
 
-// decoy returns a password that nobody has, and that common policies accept.
+// decoy returns a password that nobody uses and that common policies accept.
 func decoy() string { return rand.Text() + "-aA1" }
 
-// name returns the account as SQL wants it.
 func (a account) name() string {
 	if a.role {
 		return identifier(a.user)
@@ -41,27 +39,22 @@ func (a account) name() string {
 	return text(a.user) + "@" + text(a.host)
 }
 
-// A pair's mark is a right on a database that does not exist. It allows nothing, and only a superuser can
-// give it, so it tells a second user from a stranger of that name. Unlike a role of MariaDB, every
-// superuser can give it, whoever gave it before.
+// A pair's mark is a right on a database that does not exist. Only a superuser can grant it, so it distinguishes a
+// second user from a stranger with that name. Unlike a role of MariaDB, any superuser can grant it again.
 func mark(user, other string) string {
 	sum := sha256.Sum256([]byte(min(user, other) + "\x00" + max(user, other)))
 	return "rotator-" + hex.EncodeToString(sum[:8])
 }
 
-// markObject is what the right is on.
 func markObject(mark string) string { return identifier(mark) + ".*" }
 
-// marking is the statement that marks an account.
 func marking(mark string, a account) string {
 	return "GRANT SHOW VIEW ON " + markObject(mark) + " TO " + a.name()
 }
 
-// birth is the clause that a second user has until it has its rights: nobody can log in, since no
-// authority issues that certificate, and only an administrator can set it.
+// birth is a second user's clause until it has its rights. No authority issues that certificate, so nobody can log in.
 func birth(mark string) string { return "REQUIRE SUBJECT " + text("/CN="+mark) }
 
-// at returns the account for the host, or nil.
 func at(list []account, host string) *account {
 	i := slices.IndexFunc(list, func(a account) bool { return a.host == host })
 	if i < 0 {
@@ -70,11 +63,12 @@ func at(list []account, host string) *account {
 	return &list[i]
 }
 
-// accounts returns all accounts of a user's name.
 func (s *session) accounts(ctx context.Context, user, mark string) ([]account, error) {
 	roles, condition := s.dialect.users()
-	rows, err := s.Texts(ctx, "the user's accounts cannot be read", "SELECT Host, "+roles+", EXISTS (SELECT * FROM mysql.db d WHERE d.Db = "+
-		text(mark)+" AND d.User = u.User AND d.Host = u.Host) FROM mysql.user u WHERE User = "+text(user)+" AND "+condition+" ORDER BY Host")
+	rows, err := s.Texts(ctx, "the user's accounts cannot be read", "SELECT Host, "+roles+", EXISTS (SELECT * FROM "+
+		"mysql.db d WHERE d.Db = "+text(mark)+
+		" AND d.User = u.User AND d.Host = u.Host) FROM mysql.user u WHERE User = "+
+		text(user)+" AND "+condition+" ORDER BY Host")
 	var list []account
 	for _, row := range rows {
 		a := account{user: user, host: row[0], roles: row[1], marked: row[2] == "1"}
@@ -87,7 +81,6 @@ func (s *session) accounts(ctx context.Context, user, mark string) ([]account, e
 	return list, err
 }
 
-// describe reads what the server says of an account.
 func (s *session) describe(ctx context.Context, a *account, name string) error {
 	var statement string
 	if err := s.Conn.QueryRowContext(ctx, "SHOW CREATE USER "+name).Scan(&statement); err != nil {
@@ -101,7 +94,7 @@ var (
 	roles   = lazyregexp.New(` DEFAULT ROLE (\S+(?:, ?\S+)*?) REQUIRE `)
 )
 
-// clause is a part of ALTER USER, and how an account is described that does not have it.
+// clause is a part of ALTER USER, and its form for an account without it.
 type clause struct {
 	pattern *lazyregexp.Regexp
 	none    string
@@ -115,8 +108,7 @@ func clauses(patternsAndNone ...string) []clause {
 	return list
 }
 
-// parse reads a CREATE USER of the server's. MySQL does not quote what is in a certificate's names and in
-// an ATTRIBUTE, which comes last and is not looked at: it describes one account.
+// parse reads the server's CREATE USER, which does not escape certificate names or ATTRIBUTE: the last and ignored.
 func (a *account) parse(statement string, clauses []clause) error {
 	masked, quoted := mask(statement)
 	masked, _, _ = strings.Cut(masked, " ATTRIBUTE ")
@@ -149,13 +141,14 @@ func (a *account) parse(statement string, clauses []clause) error {
 	return nil
 }
 
-// password returns the account's plugin, or an error where it does not log in by a password.
+// password returns the account's plugin, or an error if it does not log in with a password.
 func (a account) password() (string, error) {
 	if a.plugin != "" {
 		return a.plugin, nil
 	}
-	return "", engine.Errorf(engine.InvalidSecret, adviceNoPassword, "the user %s does not log in by a password but by %s", a.name(), strings.Join(a.plugins, ", "))
+	return "", engine.Errorf(engine.InvalidSecret, adviceNoPassword,
+		"the user %s does not log in with a password but with %s", a.name(), strings.Join(a.plugins, ", "))
 }
 
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.IAMDBAuth.DBAccounts.html
-const adviceNoPassword = "give the user a plugin that checks a password; one of RDS's AWSAuthenticationPlugin logs in by a token of IAM, which expires on its own and needs no rotation"
+const adviceNoPassword = "use a plugin that checks a password; IAM tokens (AWSAuthenticationPlugin) need no rotation"

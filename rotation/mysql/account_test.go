@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What the servers have said of accounts.
+// The statements come from real servers.
 func TestDescriptionsOfAccounts(t *testing.T) {
 	limits := " WITH MAX_QUERIES_PER_HOUR 0 MAX_UPDATES_PER_HOUR 0 MAX_CONNECTIONS_PER_HOUR 0 MAX_USER_CONNECTIONS "
 	for name, c := range map[string]struct {
@@ -13,14 +13,29 @@ func TestDescriptionsOfAccounts(t *testing.T) {
 		statement string
 		want      account
 	}{
-		"MySQL 8": {&mysqld{version: 80400}, "CREATE USER `a`@`%` IDENTIFIED WITH 'caching_sha2_password' AS '$A$005$it''s REQUIRE X509' DEFAULT ROLE `r`@`%`,`s, t`@`%` REQUIRE SUBJECT '/CN=x' ISSUER '/CN=y' WITH MAX_USER_CONNECTIONS 3 PASSWORD EXPIRE INTERVAL 9 DAY ACCOUNT LOCK PASSWORD HISTORY 3 PASSWORD REUSE INTERVAL DEFAULT PASSWORD REQUIRE CURRENT OPTIONAL FAILED_LOGIN_ATTEMPTS 2 PASSWORD_LOCK_TIME UNBOUNDED ATTRIBUTE '{\"a\": \"it's\"}'",
-			account{plugin: "caching_sha2_password", roles: "`r`@`%`,`s, t`@`%`", attributes: "REQUIRE SUBJECT '/CN=x' ISSUER '/CN=y'" + limits + "3 ACCOUNT LOCK PASSWORD EXPIRE INTERVAL 9 DAY PASSWORD HISTORY 3 PASSWORD REUSE INTERVAL DEFAULT PASSWORD REQUIRE CURRENT OPTIONAL FAILED_LOGIN_ATTEMPTS 2 PASSWORD_LOCK_TIME UNBOUNDED"}},
-		"MySQL 5.7": {&mysqld{version: 50744}, "CREATE USER 'a'@'%' IDENTIFIED WITH 'mysql_native_password' AS '*00' REQUIRE SSL PASSWORD EXPIRE DEFAULT ACCOUNT UNLOCK",
+		"MySQL 8": {&mysqld{version: 80400},
+			"CREATE USER `a`@`%` IDENTIFIED WITH 'caching_sha2_password' AS '$A$005$it''s REQUIRE X509' DEFAULT ROLE " +
+				"`r`@`%`,`s, t`@`%` REQUIRE SUBJECT '/CN=x' ISSUER '/CN=y' WITH MAX_USER_CONNECTIONS 3 PASSWORD " +
+				"EXPIRE INTERVAL 9 DAY ACCOUNT LOCK PASSWORD HISTORY 3 PASSWORD REUSE INTERVAL DEFAULT PASSWORD " +
+				"REQUIRE CURRENT OPTIONAL FAILED_LOGIN_ATTEMPTS 2 PASSWORD_LOCK_TIME UNBOUNDED ATTRIBUTE '{\"a\": " +
+				"\"it's\"}'",
+			account{plugin: "caching_sha2_password", roles: "`r`@`%`,`s, t`@`%`",
+				attributes: "REQUIRE SUBJECT '/CN=x' ISSUER '/CN=y'" + limits +
+					"3 ACCOUNT LOCK PASSWORD EXPIRE INTERVAL 9 DAY PASSWORD HISTORY 3 PASSWORD REUSE INTERVAL " +
+					"DEFAULT PASSWORD REQUIRE CURRENT OPTIONAL FAILED_LOGIN_ATTEMPTS 2 PASSWORD_LOCK_TIME UNBOUNDED"}},
+		"MySQL 5.7": {&mysqld{version: 50744},
+			"CREATE USER 'a'@'%' IDENTIFIED WITH 'mysql_native_password' AS '*00' REQUIRE SSL PASSWORD EXPIRE " +
+				"DEFAULT ACCOUNT UNLOCK",
 			account{plugin: native, attributes: "REQUIRE SSL" + limits + "0 ACCOUNT UNLOCK PASSWORD EXPIRE DEFAULT"}},
-		"IAM": {&mysqld{version: 50744}, "CREATE USER `a`@`%` IDENTIFIED WITH 'AWSAuthenticationPlugin' AS 'RDS' REQUIRE SSL PASSWORD EXPIRE DEFAULT ACCOUNT UNLOCK",
+		"IAM": {&mysqld{version: 50744},
+			"CREATE USER `a`@`%` IDENTIFIED WITH 'AWSAuthenticationPlugin' AS 'RDS' REQUIRE SSL PASSWORD EXPIRE " +
+				"DEFAULT ACCOUNT UNLOCK",
 			account{attributes: "REQUIRE SSL" + limits + "0 ACCOUNT UNLOCK PASSWORD EXPIRE DEFAULT"}},
-		"MariaDB": {&mariadb{}, "CREATE USER `a`@`%` IDENTIFIED VIA unix_socket OR ed25519 USING 'x OR y' OR mysql_native_password USING '*00' REQUIRE ISSUER 'b' SUBJECT 'a' WITH MAX_STATEMENT_TIME 1.500000 ACCOUNT LOCK PASSWORD EXPIRE NEVER",
-			account{plugin: native, attributes: "REQUIRE ISSUER 'b' SUBJECT 'a'" + limits + "0 MAX_STATEMENT_TIME 1.500000 ACCOUNT LOCK PASSWORD EXPIRE NEVER"}},
+		"MariaDB": {&mariadb{}, "CREATE USER `a`@`%` IDENTIFIED VIA unix_socket OR ed25519 USING 'x OR y' OR " +
+			"mysql_native_password USING '*00' REQUIRE ISSUER 'b' SUBJECT 'a' WITH MAX_STATEMENT_TIME 1.500000 " +
+			"ACCOUNT LOCK PASSWORD EXPIRE NEVER",
+			account{plugin: native, attributes: "REQUIRE ISSUER 'b' SUBJECT 'a'" + limits +
+				"0 MAX_STATEMENT_TIME 1.500000 ACCOUNT LOCK PASSWORD EXPIRE NEVER"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got account
@@ -31,7 +46,8 @@ func TestDescriptionsOfAccounts(t *testing.T) {
 				t.Errorf("got  %+v\nwant %+v", got, c.want)
 			}
 			_, err := got.password()
-			if iam := name == "IAM"; iam != (err != nil) || iam && !strings.Contains(err.Error(), "AWSAuthenticationPlugin") {
+			if iam := name == "IAM"; iam != (err != nil) ||
+				iam && !strings.Contains(err.Error(), "AWSAuthenticationPlugin") {
 				t.Errorf("%v", err)
 			}
 		})

@@ -9,8 +9,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// TestNoPasswordInClear: a server that asks for the password itself does not get it, whether by
-// its greeting or by an answer to the login.
+// TestNoPasswordInClear: a server that asks for the password itself, in its greeting or in an answer to the login,
+// does not get it.
 func TestNoPasswordInClear(t *testing.T) {
 	const password = "fixture-password"
 	packet := func(n byte, body string) []byte {
@@ -18,9 +18,11 @@ func TestNoPasswordInClear(t *testing.T) {
 	}
 	greeting := func(plugin string) []byte {
 		// Protocol 10, and the flags of a server without TLS.
-		return packet(0, "\x0a8.4.0\x00\x01\x00\x00\x00saltsalt\x00\x01\x82\x21\x02\x00\x08\x00\x15\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00saltsaltsalt\x00"+plugin+"\x00")
+		return packet(0, "\x0a8.4.0\x00\x01\x00\x00\x00saltsalt\x00\x01\x82\x21\x02\x00\x08\x00\x15"+
+			"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00saltsaltsalt\x00"+plugin+"\x00")
 	}
-	for name, plugin := range map[string]string{"in the greeting": "mysql_clear_password", "in an answer": "caching_sha2_password"} {
+	for name, plugin := range map[string]string{"in the greeting": "mysql_clear_password",
+		"in an answer": "caching_sha2_password"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
@@ -40,12 +42,13 @@ func TestNoPasswordInClear(t *testing.T) {
 			m, _ := conn.Read(buf[n:])
 			got <- buf[:n+m]
 		}()
-		v := engine.StringValue(`{"engine":"mysql","host":"127.0.0.1","username":"app","password":"`+password+`","ssl":false}`).
+		v := engine.StringValue(`{"engine":"mysql","host":"127.0.0.1","username":"app","password":"`+password+
+			`","ssl":false}`).
 			With("port", l.Addr().String()[len("127.0.0.1:"):])
 		err = New(engine.TLSPolicy{}).Verify(t.Context(), &engine.Request{Current: v}, v)
 		sent := <-got
 		if err == nil || bytes.Contains(sent, []byte(password)) {
-			t.Errorf("%s: the server got the password: %v; %v", name, bytes.Contains(sent, []byte(password)), err)
+			t.Errorf("%s: the server received the password: %v; %v", name, bytes.Contains(sent, []byte(password)), err)
 		}
 		t.Logf("%s: %d bytes, %v", name, len(sent), err)
 		l.Close()

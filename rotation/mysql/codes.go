@@ -1,6 +1,6 @@
 package mysql
 
-// The servers' error numbers. From 1900 on the two use the same for different errors.
+// The servers' error numbers. From 1900 on, the same number means different errors.
 // Source: https://dev.mysql.com/doc/mysql-errors/9.4/en/server-error-reference.html
 // and https://mariadb.com/kb/en/mariadb-error-code-reference/
 const (
@@ -9,7 +9,7 @@ const (
 	accessDenied           = 1045
 	unknownDatabase        = 1049
 	unknownColumn          = 1054
-	duplicateEntry         = 1062 // also in the history of passwords
+	duplicateEntry         = 1062 // also in the password history
 	syntaxError            = 1064
 	hostBlocked            = 1129
 	hostDenied             = 1130
@@ -42,10 +42,10 @@ const (
 	mysqlLocked        = 3118
 	mysqlTLSRequired   = 3159
 	mysqlHistory       = 3638
-	mysqlNotFirst      = 3891 // REPLACE does not name the first password
+	mysqlNotFirst      = 3891 // REPLACE does not have the primary password
 	mysqlMustSayFirst  = 3892 // REPLACE is missing
 	mysqlBlocked       = 3955
-	mysqlRestricted    = 4060 // a partial revoke of the login's forbids it
+	mysqlRestricted    = 4060 // a partial revoke forbids it
 	mariadbRoleDenied  = 1959
 	mariadbTimeout     = 1969
 	mariadbUserBlocked = 4150

@@ -24,8 +24,8 @@ type harness struct {
 	database string // the application's
 }
 
-// The suite runs for users that cannot overlap, for users that can, for users whom the superuser changes,
-// and for alternating ones, also by a master user such as RDS has.
+// The suite runs for users that cannot overlap, for users that can, for users that the superuser changes, and for
+// alternating users, also with a master user like RDS's.
 func TestEngine(t *testing.T) {
 	for _, system := range slices.Sorted(maps.Keys(systems)) {
 		for _, kind := range []string{"single", "overlap", "superuser", "alternating", "rds"} {
@@ -82,27 +82,30 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 	return at(value), superuser, nil
 }
 
-// What RDS's master user has on everything, without rows, and what an application can have on a database.
+// The privileges of RDS's master user on everything, except on rows, and an application's on a database.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/UsingWithRDS.MasterAccounts.html
 const (
-	ofMaster = "SELECT, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, SHOW DATABASES, CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, " +
+	ofMaster = "SELECT, CREATE, DROP, RELOAD, PROCESS, REFERENCES, INDEX, ALTER, SHOW DATABASES, CREATE TEMPORARY " +
+		"TABLES, LOCK TABLES, EXECUTE, REPLICATION SLAVE, " +
 		"REPLICATION CLIENT, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, CREATE USER, EVENT, TRIGGER"
-	ofDatabase = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, REFERENCES, INDEX, ALTER, CREATE TEMPORARY TABLES, LOCK TABLES, EXECUTE, " +
+	ofDatabase = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, REFERENCES, INDEX, ALTER, CREATE TEMPORARY TABLES, " +
+		"LOCK TABLES, EXECUTE, " +
 		"CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EVENT, TRIGGER"
 )
 
-// master creates a user such as RDS's master, who is no SUPER and may not write in the database mysql. On
-// MySQL all that it has comes by its default role.
+// master creates a user like RDS's master user, which lacks SUPER and may not write to the database mysql. On MySQL
+// it has everything through its default role.
 func (f *fixture) master(databases ...string) engine.Value {
 	name, password := f.user()
 	a := account(name, "%")
 	if f.name == "mysql" {
 		role := "rds_superuser_role"
-		f.sql("CREATE ROLE IF NOT EXISTS "+role, "GRANT "+ofMaster+", INSERT, UPDATE, DELETE, CREATE ROLE, DROP ROLE ON *.* TO "+role+" WITH GRANT OPTION",
+		f.sql("CREATE ROLE IF NOT EXISTS "+role,
+			"GRANT "+ofMaster+", INSERT, UPDATE, DELETE, CREATE ROLE, DROP ROLE ON *.* TO "+role+" WITH GRANT OPTION",
 			"GRANT APPLICATION_PASSWORD_ADMIN, ROLE_ADMIN, XA_RECOVER_ADMIN ON *.* TO "+role+" WITH GRANT OPTION",
 			"GRANT "+role+" TO "+a, "ALTER USER "+a+" DEFAULT ROLE "+role)
 		for _, privilege := range []string{"INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "ALTER", "INDEX"} {
-			// Where partial revokes are on.
+			// If partial revokes are on.
 			_, _ = f.db.Exec("REVOKE " + privilege + " ON mysql.* FROM " + role)
 		}
 		return f.value(name, password)
@@ -134,7 +137,7 @@ func (h *harness) Restore(ctx context.Context, v engine.Value) error {
 	return err
 }
 
-// Work creates objects where an earlier user has not, and uses and replaces them.
+// Work creates objects unless an earlier user did, and uses and replaces them.
 func (h *harness) Work(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
@@ -151,7 +154,8 @@ func (h *harness) Work(ctx context.Context, v engine.Value) error {
 func (h *harness) Administrators(_ context.Context, v engine.Value) ([]enginetest.Act, error) {
 	user, _ := v.Text("username")
 	var ways []enginetest.Act
-	for _, grant := range []string{"CREATE USER ON *.*", "SUPER ON *.*", "ALL ON *.*", "SELECT ON *.* WITH GRANT OPTION"} {
+	for _, grant := range []string{"CREATE USER ON *.*", "SUPER ON *.*", "ALL ON *.*",
+		"SELECT ON *.* WITH GRANT OPTION"} {
 		ways = append(ways, enginetest.Act{Name: grant, Do: func(context.Context) (func(), error) {
 			privilege, option, _ := strings.Cut(grant, " WITH ")
 			if option != "" {
@@ -164,7 +168,7 @@ func (h *harness) Administrators(_ context.Context, v engine.Value) ([]enginetes
 	return ways, nil
 }
 
-// Acts are those of a login with every right on its own database.
+// Acts returns what a login with every right on its own database can do.
 func (h *harness) Acts(_ context.Context, v engine.Value) ([]enginetest.Act, error) {
 	current, _ := v.Text("username")
 	other, second := strings.CutSuffix(current, "_clone")
@@ -202,7 +206,7 @@ func (h *harness) Acts(_ context.Context, v engine.Value) ([]enginetest.Act, err
 	return acts, nil
 }
 
-// client is a login next to the engine's.
+// client is a login independent of the engine.
 type client struct{ db *sql.DB }
 
 func (h *harness) as(user, password, database string) client {

@@ -1,7 +1,6 @@
-// Package mysql rotates the passwords of MySQL, Aurora MySQL and MariaDB users. The server, not the secret, says
-// which system it is; mysql.go and mariadb.go hold what differs. Where the server allows it, the old password of a
-// single user stays valid until the next rotation: as MySQL's retained password, or as MariaDB's second way to
-// authenticate.
+// Package mysql rotates passwords of MySQL, Aurora MySQL and MariaDB users. The server, not the secret, says which
+// system it is; mysql.go and mariadb.go hold the differences. If the server allows it, a single user's old password
+// stays valid until the next rotation: as MySQL's retained password, or as MariaDB's second authentication method.
 package mysql
 
 import (
@@ -27,7 +26,7 @@ const (
 	mariadbNameLimit = 80
 )
 
-// Kind describes the engine, with the names and the defaults of AWS's templates.
+// Kind describes the engine, with the names and defaults of AWS's templates.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"mysql", "aurora-mysql", "mariadb"},
@@ -40,7 +39,7 @@ func (*Engine) Kind() engine.Kind {
 	}
 }
 
-// parse reads a login and checks what only these servers ask for.
+// parse reads a login and checks what only these servers require.
 func parse(v engine.Value) (engine.Target, error) {
 	t, err := engine.ParseTarget(v, 3306, "")
 	if err != nil {
@@ -51,11 +50,10 @@ func parse(v engine.Value) (engine.Target, error) {
 	}
 	switch {
 	case strings.Trim(t.User, " \t\n\v\f\r") != t.User:
-		// The servers drop white space from a name in a statement, and not from
-		// one that logs in: that would be two users.
+		// The servers trim white space from a name in a statement but not at a login: those would be two users.
 		return t, invalid("the user name begins or ends with white space")
 	case strings.ContainsFunc(t.User, func(c rune) bool { return c > 0xFFFF }):
-		// The servers keep names in three-byte UTF-8 and would put a question mark there, which is another user's name.
+		// The servers store names in three-byte UTF-8 and would replace it with a question mark, which is another name.
 		return t, invalid("the user name has a character beyond U+FFFF")
 	case utf8.RuneCountInString(t.User) > mariadbNameLimit:
 		return t, invalid("the user name has more than %d characters", mariadbNameLimit)
@@ -63,7 +61,6 @@ func parse(v engine.Value) (engine.Target, error) {
 	return t, nil
 }
 
-// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	k := e.Kind()
 	if name, _ := r.Current.Text("engine"); name != "mariadb" {
@@ -72,14 +69,11 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return pair.Next(k, r, parse)
 }
 
-// DryRun logs in and sends statements that the server checks in full and then does not carry out: for a password
-// that is wrong, or for a user that does not exist.
+// DryRun sends statements that the server checks but does not execute: with a wrong password, or for an absent user.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.apply(ctx, r, true) }
 
-// Set makes the pending password valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.apply(ctx, r, false) }
 
-// apply makes the change that r asks for, or rehearses it.
 func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -98,11 +92,13 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 			return err
 		}
 		c := pair.Change{Kind: e.Kind(), Request: r, Rehearsal: rehearsal}
-		return target{session: s, change: c, current: current.User, pending: pending.User, password: pending.Password}.bySuperuser(ctx)
+		t := target{session: s, change: c, current: current.User, pending: pending.User, password: pending.Password}
+		return t.bySuperuser(ctx)
 	case s.target.User != pending.User:
-		return engine.Errorf(engine.TakeoverRefused, "rotate every user by its own secret", "the user %q cannot change the password of %q", s.target.User, pending.User)
+		return engine.Errorf(engine.TakeoverRefused, "rotate every user by its own secret",
+			"the user %q cannot change the password of %q", s.target.User, pending.User)
 	case s.target.Password == pending.Password:
-		return nil // an earlier call came this far
+		return nil // an earlier call made the change
 	case rehearsal:
 		return s.dialect.rehearse(ctx, pending.Password, s.target.Password)
 	}
@@ -110,7 +106,7 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 	return s.dialect.change(ctx, pending.Password, s.target.Password, current, r.KeepCurrent)
 }
 
-// Verify logs in and asks for an answer. A user that changes its own password must be able to, which is rehearsed.
+// Verify logs in and runs a query. It rehearses the change for a user that changes its own password.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
@@ -118,16 +114,16 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	}
 	defer s.Close()
 	if r.SuperuserChanges {
-		return nil // the connection is made by a query
+		return nil // connect has run a query
 	}
 	err = s.dialect.rehearse(ctx, s.target.Password, "")
 	if errors.Is(err, engine.PolicyRejected) {
-		return nil // that tells nothing of the next password
+		return nil // says nothing about the next password
 	}
 	return err
 }
 
-// Retire ends the overlap: no password but the pending one is valid afterwards.
+// Retire ends the overlap: afterwards only the pending password is valid.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	if r.Superuser {
 		only := *r

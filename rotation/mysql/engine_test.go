@@ -15,7 +15,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// privileged creates a user that may keep its old password beside a new one.
+// privileged creates a user that may keep its old password next to a new one.
 func (f *fixture) privileged(hosts ...string) (name, password string) {
 	f.t.Helper()
 	name, password = f.user(hosts...)
@@ -42,7 +42,7 @@ func TestSingleUserKeepsTheOldPasswordWhereTheServerAllowsIt(t *testing.T) {
 	})
 }
 
-func TestRepeatedSetDoesNotThrowTheOldPasswordAway(t *testing.T) {
+func TestRepeatedSetDoesNotDiscardTheOldPassword(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.privileged()
 		r := f.single(user, first, "Second-Pw-2")
@@ -50,7 +50,7 @@ func TestRepeatedSetDoesNotThrowTheOldPasswordAway(t *testing.T) {
 			f.set(r)
 			f.opens(user, true, first, "Second-Pw-2")
 		}
-		// A ladder that comes in by the new password changes nothing either.
+		// A retry that logs in with the new password also changes nothing.
 		again := *r
 		again.Login = r.Pending
 		f.set(&again)
@@ -62,8 +62,7 @@ func TestSetAfterAnAbandonedRotationKeepsWhatWorks(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.privileged()
 		f.set(f.single(user, first, "Abandoned-Pw-2"))
-		// The operator gave that rotation up: first is current, and for MySQL it
-		// is the second of the two passwords.
+		// The operator abandoned that rotation: first is current, and for MySQL it is the retained password.
 		r := f.single(user, first, "Third-Pw-3")
 		f.set(r)
 		f.opens(user, true, first, "Third-Pw-3")
@@ -73,7 +72,7 @@ func TestSetAfterAnAbandonedRotationKeepsWhatWorks(t *testing.T) {
 	})
 }
 
-func TestConcurrentSetsComeToOneOutcome(t *testing.T) {
+func TestConcurrentSetsHaveOneOutcome(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.privileged()
 		r := f.single(user, first, "Second-Pw-2")
@@ -99,7 +98,7 @@ func TestSingleUserWithoutThePrivilegeIsRotatedWithoutOverlap(t *testing.T) {
 		f.opens(user, false, first)
 
 		err := f.engine.Set(context.Background(), r)
-		fails(t, err, engine.LoginRefused) // the ladder goes on to the pending value
+		fails(t, err, engine.LoginRefused) // the ladder then tries the pending value
 		again := *r
 		again.Login = r.Pending
 		f.set(&again)
@@ -194,14 +193,14 @@ func (f *fixture) created(user, host string) (statement string) {
 	return statement
 }
 
-func TestSelfChangeIsOfTheAccountThatTheServerChose(t *testing.T) {
+func TestUserChangesTheAccountThatTheServerChose(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.privileged("127.0.0.1", "%", "localhost")
 		other := f.created(user, "%")
 		f.set(f.single(user, first, "Second-Pw-2"))
 		f.opens(user, true, first, "Second-Pw-2")
 		if f.created(user, "%") != other {
-			t.Error("the account for % has changed, which localhost shadows")
+			t.Error("the account for %, which localhost shadows, has changed")
 		}
 	})
 }
@@ -232,15 +231,16 @@ func TestSuperuserSetsTheSingleUsersPassword(t *testing.T) {
 	})
 }
 
-// bySuperuser is the request of a single user's rotation that the superuser makes.
+// bySuperuser returns a request to rotate a single user by the superuser.
 func (f *fixture) bySuperuser(user, old, next string) *engine.Request {
 	r := f.single(user, old, next)
-	r.Login, r.Superuser, r.SuperuserChanges, r.KeepCurrent, r.Proofs = f.admin(), true, true, true, []engine.Value{r.Current}
+	r.Login, r.Superuser, r.SuperuserChanges, r.KeepCurrent, r.Proofs = f.admin(), true, true,
+		true, []engine.Value{r.Current}
 	r.SecretFields = []string{"password"}
 	return r
 }
 
-func TestTheSuperuserKeepsTheOldPassword(t *testing.T) {
+func TestSuperuserKeepsTheOldPassword(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user()
 		r := f.bySuperuser(user, first, "Second-Pw-2")
@@ -253,7 +253,7 @@ func TestTheSuperuserKeepsTheOldPassword(t *testing.T) {
 		f.opens(user, false, first)
 		r = f.bySuperuser(user, "Second-Pw-2", "Fourth-Pw-4")
 		f.set(r)
-		r.KeepCurrent = false // as finishSecret asks
+		r.KeepCurrent = false // as finishSecret does
 		f.set(r)
 		f.opens(user, true, "Second-Pw-2", "Fourth-Pw-4")
 		f.opens(user, false, "Abandoned-Pw-3")
@@ -267,8 +267,8 @@ func TestTheSuperuserKeepsTheOldPassword(t *testing.T) {
 	})
 }
 
-// Two calls of one step, of which neither knows of the other, meet at the change.
-func TestConcurrentCallsOfTheSuperuserKeepTheOldPassword(t *testing.T) {
+// Two calls of one step, unaware of each other, change the password concurrently.
+func TestConcurrentCallsBySuperuserKeepTheOldPassword(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user()
 		lock, err := f.db.Conn(t.Context())
@@ -284,14 +284,15 @@ func TestConcurrentCallsOfTheSuperuserKeepTheOldPassword(t *testing.T) {
 			go func() { ends <- f.engine.Set(enginetest.Within(t), f.bySuperuser(user, first, "Second-Pw-2")) }()
 		}
 		waiting := func() (n int) {
-			if err := f.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'ALTER USER%'").Scan(&n); err != nil {
+			const waiting = "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'ALTER USER%'"
+			if err := f.db.QueryRow(waiting).Scan(&n); err != nil {
 				t.Error(err)
 			}
 			return n
 		}
 		for begin := time.Now(); waiting() < 2; time.Sleep(10 * time.Millisecond) {
 			if time.Since(begin) > 4*time.Second {
-				t.Fatal("no two statements wait")
+				t.Fatal("two statements are not waiting")
 			}
 		}
 		if _, err := lock.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
@@ -306,7 +307,7 @@ func TestConcurrentCallsOfTheSuperuserKeepTheOldPassword(t *testing.T) {
 	})
 }
 
-func TestTheSuperuserKeepsNothingWhereItCannot(t *testing.T) {
+func TestSuperuserKeepsNothingIfItCannot(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		unproved, old := f.user()
 		r := f.bySuperuser(unproved, "wrong", "Second-Pw-2")
@@ -339,8 +340,8 @@ func TestTheSuperuserKeepsNothingWhereItCannot(t *testing.T) {
 	})
 }
 
-// A frozen function sends nothing more, and its connection stays open: the server ends the session.
-func TestAFrozenFunctionLeavesNoSession(t *testing.T) {
+// The server ends the session of a frozen function, which sends nothing while its connection stays open.
+func TestFrozenFunctionLeavesNoSession(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user()
@@ -366,14 +367,15 @@ func TestAFrozenFunctionLeavesNoSession(t *testing.T) {
 		r.Login = r.Login.WithJSON("port", fmt.Append(nil, proxy.Port))
 		go f.engine.Set(context.Background(), r)
 		sessions := func() (n int) {
-			if err := f.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = ? AND (INFO IS NOT NULL OR ?)", user, frozen.Load()).Scan(&n); err != nil {
+			if err := f.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = ? AND (INFO IS "+
+				"NOT NULL OR ?)", user, frozen.Load()).Scan(&n); err != nil {
 				t.Error(err)
 			}
 			return n
 		}
 		for begin := time.Now(); sessions() == 0; time.Sleep(10 * time.Millisecond) {
 			if time.Since(begin) > 20*time.Second {
-				t.Fatal("no statement waits")
+				t.Fatal("no statement is waiting")
 			}
 		}
 		frozen.Store(true)
@@ -382,19 +384,20 @@ func TestAFrozenFunctionLeavesNoSession(t *testing.T) {
 		}
 		for begin := time.Now(); sessions() > 0; time.Sleep(time.Second) {
 			if time.Since(begin) > time.Minute {
-				t.Fatal("the session is still there")
+				t.Fatal("the session still exists")
 			}
 		}
 	})
 }
 
-// privilegedOverlap creates a user with the password Second-Pw-2 beside its
-// first one, and no privilege.
+// privilegedOverlap creates a user without privileges whose passwords are its first one and Second-Pw-2.
 func (f *fixture) privilegedOverlap() (user, first string) {
 	f.t.Helper()
 	user, first = f.user()
 	if f.name == "mariadb" {
-		f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED VIA mysql_native_password USING PASSWORD('Second-Pw-2') OR mysql_native_password USING PASSWORD(" + text(first) + ")")
+		f.sql("ALTER USER " + account(user, "%") +
+			" IDENTIFIED VIA mysql_native_password USING PASSWORD('Second-Pw-2') OR mysql_native_password USING " +
+			"PASSWORD(" + text(first) + ")")
 	} else {
 		f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED BY 'Second-Pw-2' RETAIN CURRENT PASSWORD")
 	}
@@ -404,7 +407,7 @@ func (f *fixture) privilegedOverlap() (user, first string) {
 
 func TestNoPasswordReachesTheServersLogs(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		// Passwords of their own, that the test itself never sends in the clear.
+		// Separate passwords, which the test itself never sends in plain text.
 		next := func(i int) string { return fmt.Sprintf("%s-Next.%d", testserver.Unique("Pw"), i) }
 		var secrets []string
 		rotate := func(user, first string) {
@@ -445,15 +448,14 @@ func TestNoPasswordReachesTheServersLogs(t *testing.T) {
 				t.Errorf("password %d is in the server's logs", i)
 			}
 		}
-		// The administrator may switch the general log off for its session, so
-		// that not even its hashes are there.
+		// The administrator may turn the general log off for its session, so the log does not even have its hashes.
 		if strings.Contains(log, hashed(reset)) {
 			t.Error("the hash of a password that the administrator set is in the logs")
 		}
 	})
 }
 
-// first2 is the login of a retry: the old password where it still works.
+// first2 is the login of a retry: the old password if it still works.
 func first2(f *fixture, user, old, next string) string {
 	if f.login(user, old) == nil {
 		return old

@@ -22,8 +22,7 @@ import (
 	"example.com/rotator/rotation/mysql"
 )
 
-// systems are the servers that every test runs against. MariaDB is on every
-// machine; with the build tag mysql it is MySQL instead.
+// systems are the servers that every test runs against: MariaDB, or with the build tag mysql, MySQL.
 var systems = map[string]func(testing.TB, testserver.MySQLOptions) *testserver.MySQLServer{
 	"mariadb": testserver.SharedMariaDB,
 }
@@ -38,7 +37,7 @@ func each(t *testing.T, test func(*testing.T, *fixture)) {
 	}
 }
 
-// only is each for one system, if it takes part.
+// only runs a test against one system, if it is among them.
 func only(t *testing.T, name string, test func(*testing.T, *fixture)) {
 	each(t, func(t *testing.T, f *fixture) {
 		if f.name == name {
@@ -51,15 +50,16 @@ type fixture struct {
 	t      testing.TB
 	name   string
 	server *testserver.MySQLServer
-	db     *sql.DB // the administrator's
+	db     *sql.DB // as the administrator
 	engine *mysql.Engine
 }
 
 func newFixture(t testing.TB, name string, server *testserver.MySQLServer) *fixture {
-	return &fixture{t: t, name: name, server: server, db: server.Connect(t, ""), engine: mysql.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})}
+	return &fixture{t: t, name: name, server: server, db: server.Connect(t, ""),
+		engine: mysql.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})}
 }
 
-// text quotes a string by the rules of a session that was not told otherwise.
+// text quotes a string by a session's default rules.
 func text(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
@@ -74,8 +74,7 @@ func (f *fixture) sql(statements ...string) {
 	}
 }
 
-// user creates a user of a new name for every host, and returns the name and its
-// password.
+// user creates a user with a new name for every host, and returns the name and password.
 func (f *fixture) user(hosts ...string) (name, password string) {
 	f.t.Helper()
 	name, password = testserver.Unique("app_"), testserver.Unique("First-Pw-")
@@ -88,7 +87,7 @@ func (f *fixture) user(hosts ...string) (name, password string) {
 	return name, password
 }
 
-// by returns what follows IDENTIFIED so that the server does not log the password.
+// by returns what follows IDENTIFIED, such that the server does not log the password.
 func (f *fixture) by(password string) string {
 	if f.name == "mariadb" {
 		return "VIA mysql_native_password USING '*" + hashed(password) + "'"
@@ -106,7 +105,8 @@ func account(user, host string) string { return text(user) + "@" + text(host) }
 
 // value returns a secret's value.
 func (f *fixture) value(user, password string) engine.Value {
-	b, err := json.Marshal(map[string]any{"engine": f.name, "host": f.server.Host, "port": f.server.Port, "username": user, "password": password})
+	b, err := json.Marshal(map[string]any{"engine": f.name, "host": f.server.Host, "port": f.server.Port,
+		"username": user, "password": password})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -116,21 +116,22 @@ func (f *fixture) value(user, password string) engine.Value {
 // admin is the superuser's value.
 func (f *fixture) admin() engine.Value { return f.value(f.server.User, f.server.Password) }
 
-// single is the request of a single user's rotation.
+// single returns a request to rotate a single user.
 func (f *fixture) single(user, old, next string) *engine.Request {
 	current := f.value(user, old)
 	return &engine.Request{Secret: "arn:" + user, Version: "v-" + next, Strategy: engine.SingleUser,
 		Current: current, Pending: current.With("password", next), Login: current}
 }
 
-// alternating is the request of a rotation from a user to another.
+// alternating returns a request to rotate from one user to another.
 func (f *fixture) alternating(user, password, other, next string) *engine.Request {
 	current := f.value(user, password)
-	return &engine.Request{Secret: "arn:" + strings.TrimSuffix(user, "_clone"), Version: "v-" + next, Strategy: engine.AlternatingUsers,
-		Current: current, Pending: f.value(other, next), Login: f.admin(), Superuser: true, SuperuserChanges: true}
+	return &engine.Request{Secret: "arn:" + strings.TrimSuffix(user, "_clone"), Version: "v-" + next,
+		Strategy: engine.AlternatingUsers,
+		Current:  current, Pending: f.value(other, next), Login: f.admin(), Superuser: true, SuperuserChanges: true}
 }
 
-// claim has an administrator do what the engine asks for, until it takes a user's accounts for the secret's.
+// claim runs what the engine's advice says, until the engine accepts a user's accounts as the secret's.
 func (f *fixture) claim(user, password string) {
 	f.t.Helper()
 	for {
@@ -143,7 +144,7 @@ func (f *fixture) claim(user, password string) {
 	}
 }
 
-// logged returns the request and what it reports.
+// logged returns the request and its reports.
 func (f *fixture) logged(r *engine.Request) (*engine.Request, *[]string) {
 	var log []string
 	r.Report = func(level slog.Level, text string) { log = append(log, level.String()+" "+text) }
@@ -163,7 +164,7 @@ func (f *fixture) set(r *engine.Request) {
 	}
 }
 
-// login tries a login beside the engine and returns the server's error.
+// login tries a login without the engine and returns the server's error.
 func (f *fixture) login(user, password string) error {
 	connector, err := driver.NewConnector(f.server.Config(user, password, ""))
 	if err != nil {
@@ -200,8 +201,7 @@ func fails(t *testing.T, err error, cause engine.Cause, words ...string) {
 	}
 }
 
-// granted returns the rights of an account, sorted, without its name, password
-// and attributes.
+// granted returns the rights of an account, sorted, without its name, password and attributes.
 func (f *fixture) granted(user, host string) []string {
 	f.t.Helper()
 	rows, err := f.db.Query("SHOW GRANTS FOR " + account(user, host))
@@ -232,11 +232,12 @@ func (f *fixture) granted(user, host string) []string {
 func (f *fixture) sameRights(user, other, host string) {
 	f.t.Helper()
 	if a, b := f.granted(user, host), f.granted(other, host); !slices.Equal(a, b) {
-		f.t.Errorf("for the host %s, the rights of %s and %s differ:\n%s\n\n%s", host, user, other, strings.Join(a, "\n"), strings.Join(b, "\n"))
+		f.t.Errorf("for the host %s, the rights of %s and %s differ:\n%s\n\n%s", host, user, other,
+			strings.Join(a, "\n"), strings.Join(b, "\n"))
 	}
 }
 
-// logs returns what the server has logged.
+// logs returns the server's logs.
 func (f *fixture) logs() string {
 	f.t.Helper()
 	var b strings.Builder

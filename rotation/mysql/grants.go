@@ -13,38 +13,33 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// right is the smallest thing that can be granted.
+// right is the smallest unit that can be granted.
 type right struct {
 	name   string // such as SELECT, SELECT (`a`), or a role
-	object string // as the server writes it, "" for roles
-	option bool   // WITH GRANT OPTION or WITH ADMIN OPTION, where it belongs to the one right
-	revoke bool   // a partial revoke, which takes a right on everything from a part
+	object string // in the server's notation, "" for roles
+	option bool   // WITH GRANT OPTION or WITH ADMIN OPTION, if it belongs to this right
+	revoke bool   // a partial revoke, which excludes a part from a right on everything
 }
 
 const (
-	// grantOption is the name for WITH GRANT OPTION where that belongs to an object.
+	// grantOption is the name for WITH GRANT OPTION that belongs to an object.
 	grantOption   = "GRANT OPTION"
 	allPrivileges = "ALL PRIVILEGES"
 )
 
-// rights are those of one account.
 type rights map[right]bool
 
-var (
-	grantRow = lazyregexp.New(`^(GRANT|REVOKE) (.+?)(?: ON (.+?))? (?:TO|FROM) (\x00\d+\x00)(?:@(\x00\d+\x00))?( .*)?$`)
-	// A privilege, with the columns that it is for.
-	privilege = lazyregexp.New(`([^,()]+)(?:\(([^)]*)\))?`)
-	option    = lazyregexp.New(`\b(GRANT|ADMIN) OPTION\b`)
-)
+var granted = lazyregexp.New(`^(GRANT|REVOKE) (.+?)(?: ON (.+?))? (?:TO|FROM) (\x00\d+\x00)(?:@(\x00\d+\x00))?( .*)?$`)
+var privilege = lazyregexp.New(`([^,()]+)(?:\(([^)]*)\))?`)
+var option = lazyregexp.New(`\b(GRANT|ADMIN) OPTION\b`)
 
-// add adds the rights in a row of SHOW GRANTS FOR a. A row about another account, which MariaDB also
-// shows, adds nothing.
+// add adds the rights in a row of SHOW GRANTS FOR a. MariaDB also returns rows for other accounts, which add nothing.
 func (set rights) add(row string, a account) error {
 	if !strings.HasPrefix(row, "GRANT") && !strings.HasPrefix(row, "REVOKE") {
 		return nil // SET DEFAULT ROLE is read from the tables
 	}
 	masked, quoted := mask(row)
-	m := grantRow.FindStringSubmatch(masked)
+	m := granted.FindStringSubmatch(masked)
 	if m == nil || strings.HasSuffix(m[2], " ON") || strings.ContainsAny(m[2]+m[3], "`'") {
 		return unreadable(row)
 	}
@@ -73,21 +68,20 @@ func (set rights) add(row string, a account) error {
 	return nil
 }
 
-// dynamic reports whether MySQL registers the privilege at run time and keeps a grant option for it:
-// only their names have an underscore.
+// dynamic reports whether the privilege is one of MySQL's dynamic ones, each with its own grant option.
 func dynamic(name string) bool { return strings.Contains(name, "_") }
 
-// sorted returns rights in the order in which they are granted: those on one object together, and restrictions last.
+// sorted returns rights in the order to grant them: those on one object together, and restrictions last.
 func (set rights) sorted() []right {
 	key := func(r right) string { return fmt.Sprint(r.revoke, r.object, "\x00", r.option, r.name) }
 	return slices.SortedFunc(maps.Keys(set), func(a, b right) int { return cmp.Compare(key(a), key(b)) })
 }
 
-// groups splits sorted rights into those that one statement can grant.
 func groups(list []right) [][]right {
 	var out [][]right
 	for i, r := range list {
-		if i > 0 && r.object != "" && r.object == list[i-1].object && r.option == list[i-1].option && r.revoke == list[i-1].revoke {
+		if i > 0 && r.object != "" && r.object == list[i-1].object && r.option == list[i-1].option &&
+			r.revoke == list[i-1].revoke {
 			out[len(out)-1] = append(out[len(out)-1], r)
 		} else {
 			out = append(out, []right{r})
@@ -96,7 +90,6 @@ func groups(list []right) [][]right {
 	return out
 }
 
-// give returns the statement that gives an account the rights of one group.
 func give(group []right, a account) string {
 	verb, preposition, object, with := "GRANT ", " TO ", "", ""
 	if group[0].revoke {
@@ -120,7 +113,6 @@ func give(group []right, a account) string {
 	return verb + cmp.Or(strings.Join(names, ", "), "USAGE") + object + preposition + a.name() + with
 }
 
-// take returns the statement that takes the right from an account.
 func (r right) take(a account) string {
 	if r.revoke { // lifts the restriction
 		return "GRANT " + r.name + " ON " + r.object + " TO " + a.name()
@@ -131,17 +123,17 @@ func (r right) take(a account) string {
 	return "REVOKE " + r.name + " ON " + r.object + " FROM " + a.name()
 }
 
-// mighty are the privileges on everything that make an account an administrator: with each of them it
-// can give itself or others any right, or act as any user.
+// mighty are the privileges on everything that make an account an administrator: with any of them it can grant itself
+// or others any right, or act as any user.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/privileges-provided.html
 // and https://mariadb.com/kb/en/grant/#global-privileges
-var mighty = []string{allPrivileges, "SUPER", "SYSTEM_USER", "CREATE USER", grantOption, "ROLE_ADMIN", "SET_USER_ID", "SET_ANY_DEFINER", "SET USER"}
+var mighty = []string{allPrivileges, "SUPER", "SYSTEM_USER", "CREATE USER", grantOption, "ROLE_ADMIN", "SET_USER_ID",
+	"SET_ANY_DEFINER", "SET USER"}
 
-// writes matches a privilege to change rows, of a table or of columns.
+// writes matches a privilege to change rows of a table or columns.
 var writes = lazyregexp.New(`^(ALL PRIVILEGES|INSERT|UPDATE|DELETE)( |$)`)
 
-// power names a right that makes an account an administrator, or is "": one on everything, one to write
-// the server's own tables, or the role of RDS's master user.
+// power returns a right that makes an administrator, or "": a mighty one, writing system tables, or RDS's master role.
 func (set rights) power() string {
 	for _, r := range set.sorted() {
 		everything := r.object == "*.*"
@@ -161,7 +153,7 @@ func (set rights) power() string {
 	return ""
 }
 
-// system reports whether an object is the database mysql or in it. The name in a grant is a pattern.
+// system reports whether an object is the database mysql or part of it. The name in a grant is a pattern.
 func system(object string) bool {
 	if !strings.HasPrefix(object, "`") {
 		return false
@@ -172,11 +164,12 @@ func system(object string) bool {
 	return err == nil && matched
 }
 
-// exceed names a right on everything that the sets have and others have not, or is "".
+// exceed returns a right on everything that the sets have and others lack, or "".
 func exceed(sets, others []rights) string {
 	for _, set := range sets {
 		for _, r := range set.sorted() {
-			if r.object == "*.*" && !r.revoke && !slices.ContainsFunc(others, func(other rights) bool { return other[r] }) {
+			if r.object == "*.*" && !r.revoke &&
+				!slices.ContainsFunc(others, func(other rights) bool { return other[r] }) {
 				return r.name
 			}
 		}
@@ -184,8 +177,7 @@ func exceed(sets, others []rights) string {
 	return ""
 }
 
-// difference returns what brings an account that has the rights have closer to the rights want: a
-// privilege that hides smaller ones is taken before they are given.
+// difference returns what brings have closer to want, revoking what hides smaller rights before granting those.
 func difference(want, have rights) (toTake, toGive []right) {
 	in := func(set rights) func(right, bool) bool {
 		return func(r right, _ bool) bool {
@@ -198,12 +190,10 @@ func difference(want, have rights) (toTake, toGive []right) {
 	return less.sorted(), more.sorted()
 }
 
-// rights reads the rights that an account was given itself.
 func (s *session) rights(ctx context.Context, a account) (rights, error) {
 	return s.show(ctx, a, "SHOW GRANTS FOR "+a.name())
 }
 
-// show runs a SHOW GRANTS and returns the rights of the account in it.
 func (s *session) show(ctx context.Context, a account, statement string) (rights, error) {
 	set := rights{}
 	rows, err := s.Texts(ctx, "the rights of "+a.name()+" cannot be read", statement)
@@ -215,8 +205,7 @@ func (s *session) show(ctx context.Context, a account, statement string) (rights
 	return set, err
 }
 
-// powers reads the rights of an account and of the roles that it was given, to any of which it can
-// switch, default or not, and of theirs.
+// powers reads the rights of an account and of its roles, directly or by other roles: it can switch to any of them.
 func (s *session) powers(ctx context.Context, a account) ([]rights, error) {
 	var sets []rights
 	list := []account{a}
@@ -237,14 +226,12 @@ func (s *session) powers(ctx context.Context, a account) ([]rights, error) {
 	return sets, nil
 }
 
-// Needs says what the superuser secret's account needs; a user changes its own
-// password without any privilege. A superuser can only hand on what it has with
-// GRANT OPTION, so that what the user has is read from the server, as the user.
-// Source: https://dev.mysql.com/doc/refman/8.4/en/grant.html
-// and https://mariadb.com/kb/en/grant/
+// Needs returns what the superuser needs; a user may change its own password without any privilege. A superuser can
+// grant only what it has with GRANT OPTION, so the current user reads its rights from the server.
+// Source: https://dev.mysql.com/doc/refman/8.4/en/grant.html and https://mariadb.com/kb/en/grant/
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	if !r.Superuser {
-		n.Note = "none: a user may change its own password (how old and new work at once is in docs/engines/mysql.md and mariadb.md)"
+		n.Note = "none: a user may change its own password (for the overlap, see docs/engines/mysql.md and mariadb.md)"
 		return nil
 	}
 	pending, err := parse(r.Pending)
@@ -264,7 +251,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	update := false
 	maria, isMaria := s.dialect.(*mariadb)
 	if isMaria {
-		// The server asks for it before SET DEFAULT ROLE FOR and SET PASSWORD FOR.
+		// SET DEFAULT ROLE FOR and SET PASSWORD FOR require it.
 		update, err = maria.strict(ctx)
 		if err == nil && r.Strategy == engine.AlternatingUsers && !update {
 			err = s.Conn.QueryRowContext(ctx, "SELECT CURRENT_ROLE() IS NOT NULL").Scan(&update)
@@ -276,7 +263,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 			allow("UPDATE", "mysql.*")
 		}
 	}
-	if !update || r.Strategy == engine.AlternatingUsers { // ALTER USER asks MariaDB for either of the two
+	if !update || r.Strategy == engine.AlternatingUsers { // ALTER USER requires either of the two on MariaDB
 		allow("CREATE USER", "*.*")
 	}
 	if r.Strategy != engine.AlternatingUsers {
@@ -289,7 +276,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	set[right{name: "SHOW VIEW", object: markObject(mark(s.target.User, pending.User))}] = true
 	handed, roles := rights{}, false
 	for r := range set {
-		if r.object == "" && !isMaria { // ROLE_ADMIN gives all roles
+		if r.object == "" && !isMaria { // ROLE_ADMIN grants all roles
 			roles = true
 		} else if !r.revoke && r.name != grantOption {
 			r.option = true

@@ -8,7 +8,7 @@ import (
 
 var app = account{user: "app", host: "%"}
 
-// rows makes rows of SHOW GRANTS of what stands before and after the name.
+// rows builds rows of SHOW GRANTS from what precedes and follows the name.
 func rows(t *testing.T, list ...string) rights {
 	t.Helper()
 	set := rights{}
@@ -34,33 +34,58 @@ func TestDifferenceOfRights(t *testing.T) {
 	clone := account{user: "app_clone", host: "%"}
 	const to = "'app_clone'@'%'"
 	for name, c := range map[string]struct{ want, have, statements []string }{
-		"none":                     {[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT SELECT ON `d`.*"}, nil},
-		"only USAGE":               {[]string{"GRANT USAGE ON *.*"}, nil, nil},
-		"new":                      {[]string{"GRANT SELECT, INSERT ON `d`.*"}, []string{"GRANT USAGE ON *.*"}, []string{"GRANT INSERT, SELECT ON `d`.* TO " + to}},
-		"revoked":                  {[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT SELECT, INSERT ON `d`.*"}, []string{"REVOKE INSERT ON `d`.* FROM " + to}},
-		"gone":                     {nil, []string{"GRANT SELECT ON `d`.*"}, []string{"REVOKE SELECT ON `d`.* FROM " + to}},
-		"less than all":            {[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT ALL PRIVILEGES ON `d`.*"}, []string{"REVOKE ALL PRIVILEGES ON `d`.* FROM " + to}},
-		"all":                      {[]string{"GRANT ALL PRIVILEGES ON `d`.*"}, []string{"GRANT SELECT ON `d`.*"}, []string{"GRANT ALL PRIVILEGES ON `d`.* TO " + to}},
-		"grant option":             {[]string{"GRANT SELECT ON `d`.* WITH GRANT OPTION"}, []string{"GRANT SELECT ON `d`.*"}, []string{"GRANT USAGE ON `d`.* TO " + to + " WITH GRANT OPTION"}},
-		"no grant option":          {[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT SELECT ON `d`.* WITH GRANT OPTION"}, []string{"REVOKE GRANT OPTION ON `d`.* FROM " + to}},
-		"all without grant option": {[]string{"GRANT ALL PRIVILEGES ON `d`.*"}, []string{"GRANT ALL PRIVILEGES ON `d`.* WITH GRANT OPTION"}, []string{"REVOKE GRANT OPTION ON `d`.* FROM " + to}},
-		"columns in another order": {[]string{"GRANT SELECT (`a`, `b`) ON `d`.`t`"}, []string{"GRANT SELECT (`b`, `a`) ON `d`.`t`"}, nil},
-		"columns": {[]string{"GRANT SELECT (`a`, `c,(`), INSERT ON `d`.`t`"}, []string{"GRANT SELECT (`a`, `b)`), INSERT ON `d`.`t`"},
+		"none":       {[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT SELECT ON `d`.*"}, nil},
+		"only USAGE": {[]string{"GRANT USAGE ON *.*"}, nil, nil},
+		"new": {[]string{"GRANT SELECT, INSERT ON `d`.*"}, []string{"GRANT USAGE ON *.*"},
+			[]string{"GRANT INSERT, SELECT ON `d`.* TO " + to}},
+		"revoked": {[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT SELECT, INSERT ON `d`.*"},
+			[]string{"REVOKE INSERT ON `d`.* FROM " + to}},
+		"gone": {nil, []string{"GRANT SELECT ON `d`.*"},
+			[]string{"REVOKE SELECT ON `d`.* FROM " + to}},
+		"less than all": {[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT ALL PRIVILEGES ON `d`.*"},
+			[]string{"REVOKE ALL PRIVILEGES ON `d`.* FROM " + to}},
+		"all": {[]string{"GRANT ALL PRIVILEGES ON `d`.*"}, []string{"GRANT SELECT ON `d`.*"},
+			[]string{"GRANT ALL PRIVILEGES ON `d`.* TO " + to}},
+		"grant option": {[]string{"GRANT SELECT ON `d`.* WITH GRANT OPTION"},
+			[]string{"GRANT SELECT ON `d`.*"}, []string{"GRANT USAGE ON `d`.* TO " + to + " WITH GRANT OPTION"}},
+		"no grant option": {[]string{"GRANT SELECT ON `d`.*"},
+			[]string{"GRANT SELECT ON `d`.* WITH GRANT OPTION"}, []string{"REVOKE GRANT OPTION ON `d`.* FROM " + to}},
+		"all without grant option": {[]string{"GRANT ALL PRIVILEGES ON `d`.*"}, []string{
+			"GRANT ALL PRIVILEGES ON `d`.* WITH GRANT OPTION"}, []string{"REVOKE GRANT OPTION ON `d`.* FROM " + to}},
+		"columns in another order": {[]string{"GRANT SELECT (`a`, `b`) ON `d`.`t`"},
+			[]string{"GRANT SELECT (`b`, `a`) ON `d`.`t`"}, nil},
+		"columns": {[]string{"GRANT SELECT (`a`, `c,(`), INSERT ON `d`.`t`"},
+			[]string{"GRANT SELECT (`a`, `b)`), INSERT ON `d`.`t`"},
 			[]string{"REVOKE SELECT (`b)`) ON `d`.`t` FROM " + to, "GRANT SELECT (`c,(`) ON `d`.`t` TO " + to}},
-		"a database called a TO b": {[]string{"GRANT SELECT ON `a TO b`.*"}, []string{"GRANT SELECT ON ` ON ``x`` FROM `.*"},
+		"a database called a TO b": {[]string{"GRANT SELECT ON `a TO b`.*"},
+			[]string{"GRANT SELECT ON ` ON ``x`` FROM `.*"},
 			[]string{"REVOKE SELECT ON ` ON ``x`` FROM `.* FROM " + to, "GRANT SELECT ON `a TO b`.* TO " + to}},
-		"roles":        {[]string{"GRANT `r`@`%`,`s`@`%`"}, []string{"GRANT `s`@`%`", "GRANT `t`@`%`"}, []string{"REVOKE `t`@`%` FROM " + to, "GRANT `r`@`%` TO " + to}},
-		"admin option": {[]string{"GRANT `r`"}, []string{"GRANT `r` WITH ADMIN OPTION"}, []string{"REVOKE `r` FROM " + to, "GRANT `r` TO " + to}},
-		"dynamic privileges have their own option": {[]string{"GRANT USAGE ON *.*", "GRANT BACKUP_ADMIN ON *.* WITH GRANT OPTION"}, []string{"GRANT BACKUP_ADMIN ON *.*"},
-			[]string{"REVOKE BACKUP_ADMIN ON *.* FROM " + to, "GRANT BACKUP_ADMIN ON *.* TO " + to + " WITH GRANT OPTION"}},
-		"proxy": {[]string{"GRANT PROXY ON ``@`` WITH GRANT OPTION"}, []string{"GRANT PROXY ON `x`@`y`"}, []string{"REVOKE PROXY ON `x`@`y` FROM " + to, "GRANT PROXY ON ``@`` TO " + to + " WITH GRANT OPTION"}},
-		"partial revokes": {[]string{"GRANT SELECT, INSERT ON *.*", "REVOKE INSERT ON `m`.*"}, []string{"GRANT SELECT ON *.*", "REVOKE SELECT ON `m`.*"},
-			[]string{"GRANT SELECT ON `m`.* TO " + to, "GRANT INSERT ON *.* TO " + to, "REVOKE INSERT ON `m`.* FROM " + to}},
-		"routines": {[]string{"GRANT EXECUTE, ALTER ROUTINE ON PROCEDURE `d`.`p`"}, nil, []string{"GRANT ALTER ROUTINE, EXECUTE ON PROCEDURE `d`.`p` TO " + to}},
-		"a row with password and limits": {[]string{"GRANT SELECT ON *.* TO `app`@`%` IDENTIFIED BY PASSWORD '*00' REQUIRE SUBJECT 'WITH GRANT OPTION' WITH GRANT OPTION MAX_QUERIES_PER_HOUR 1"},
+		"roles": {[]string{"GRANT `r`@`%`,`s`@`%`"}, []string{"GRANT `s`@`%`", "GRANT `t`@`%`"},
+			[]string{"REVOKE `t`@`%` FROM " + to, "GRANT `r`@`%` TO " + to}},
+		"admin option": {[]string{"GRANT `r`"}, []string{"GRANT `r` WITH ADMIN OPTION"},
+			[]string{"REVOKE `r` FROM " + to, "GRANT `r` TO " + to}},
+		"dynamic privileges have their own option": {
+			[]string{"GRANT USAGE ON *.*", "GRANT BACKUP_ADMIN ON *.* WITH GRANT OPTION"},
+			[]string{"GRANT BACKUP_ADMIN ON *.*"},
+			[]string{"REVOKE BACKUP_ADMIN ON *.* FROM " + to,
+				"GRANT BACKUP_ADMIN ON *.* TO " + to + " WITH GRANT OPTION"}},
+		"proxy": {[]string{"GRANT PROXY ON ``@`` WITH GRANT OPTION"}, []string{"GRANT PROXY ON `x`@`y`"},
+			[]string{"REVOKE PROXY ON `x`@`y` FROM " + to, "GRANT PROXY ON ``@`` TO " + to + " WITH GRANT OPTION"}},
+		"partial revokes": {[]string{"GRANT SELECT, INSERT ON *.*", "REVOKE INSERT ON `m`.*"},
+			[]string{"GRANT SELECT ON *.*", "REVOKE SELECT ON `m`.*"},
+			[]string{"GRANT SELECT ON `m`.* TO " + to, "GRANT INSERT ON *.* TO " + to,
+				"REVOKE INSERT ON `m`.* FROM " + to}},
+		"routines": {[]string{"GRANT EXECUTE, ALTER ROUTINE ON PROCEDURE `d`.`p`"}, nil,
+			[]string{"GRANT ALTER ROUTINE, EXECUTE ON PROCEDURE `d`.`p` TO " + to}},
+		"a row with password and limits": {
+			[]string{"GRANT SELECT ON *.* TO `app`@`%` IDENTIFIED BY PASSWORD '*00' REQUIRE SUBJECT 'WITH GRANT " +
+				"OPTION' WITH GRANT OPTION MAX_QUERIES_PER_HOUR 1"},
 			nil, []string{"GRANT SELECT ON *.* TO " + to + " WITH GRANT OPTION"}},
-		"what only looks like an option": {[]string{"GRANT SELECT ON *.* TO `app`@`%` REQUIRE SUBJECT ' GRANT OPTION ''GRANT OPTION'"}, nil, []string{"GRANT SELECT ON *.* TO " + to}},
-		"MySQL 5.7's quotes":             {[]string{"GRANT SELECT ON `d`.* TO 'app'@'%'"}, nil, []string{"GRANT SELECT ON `d`.* TO " + to}},
+		"what only looks like an option": {
+			[]string{"GRANT SELECT ON *.* TO `app`@`%` REQUIRE SUBJECT ' GRANT OPTION ''GRANT OPTION'"}, nil,
+			[]string{"GRANT SELECT ON *.* TO " + to}},
+		"MySQL 5.7's quotes": {[]string{"GRANT SELECT ON `d`.* TO 'app'@'%'"}, nil,
+			[]string{"GRANT SELECT ON `d`.* TO " + to}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			toTake, toGive := difference(rows(t, c.want...), rows(t, c.have...))
@@ -78,8 +103,9 @@ func TestDifferenceOfRights(t *testing.T) {
 	}
 }
 
-func TestRowsThatAreNoGrantToTheAccount(t *testing.T) {
-	for _, row := range []string{"SET DEFAULT ROLE `r` FOR `app`@`%`", "GRANT USAGE ON *.* TO `app`", "GRANT SELECT ON *.* TO `app`@`localhost`", "GRANT SELECT ON *.* TO `r`"} {
+func TestRowsThatAreNotGrantsToTheAccount(t *testing.T) {
+	for _, row := range []string{"SET DEFAULT ROLE `r` FOR `app`@`%`", "GRANT USAGE ON *.* TO `app`",
+		"GRANT SELECT ON *.* TO `app`@`localhost`", "GRANT SELECT ON *.* TO `r`"} {
 		set := rights{}
 		if err := set.add(row, app); len(set) > 0 || err != nil {
 			t.Errorf("%s: %v, %v", row, set, err)
@@ -93,7 +119,7 @@ func TestRowsThatAreNoGrantToTheAccount(t *testing.T) {
 	}
 }
 
-func TestARowThatCannotBeReadIsQuotedWithoutItsVerifier(t *testing.T) {
+func TestUnreadableRowIsQuotedWithoutItsVerifier(t *testing.T) {
 	err := rights{}.add("GRANT SELECT ON TO `app`@`%` IDENTIFIED BY PASSWORD '*00'", app)
 	perr := new(account).parse("CREATE USER `app`@`%` IDENTIFIED VIA ed25519 USING '*00' OR `unended", nil)
 	for _, err := range []error{err, perr} {
@@ -148,8 +174,7 @@ func TestAdministratorsAreKnownByTheirRights(t *testing.T) {
 	}
 }
 
-// FuzzGrants writes rows as the servers do and reads them back, whatever the
-// names in them are.
+// FuzzGrants writes rows as the servers do, with any names, and reads them back.
 func FuzzGrants(f *testing.F) {
 	f.Add("a TO b", "c,(", "app")
 	f.Add("` ON `", "x)", "it's")
@@ -157,15 +182,18 @@ func FuzzGrants(f *testing.F) {
 	f.Fuzz(func(t *testing.T, database, column, user string) {
 		a := account{user: user, host: "%"}
 		object := identifier(database) + "." + identifier("t")
-		row := "GRANT INSERT, SELECT (" + identifier(column) + "), SELECT (" + identifier(column+"x") + ") ON " + object + " TO "
+		row := "GRANT INSERT, SELECT (" + identifier(column) + "), SELECT (" + identifier(column+"x") + ") ON " +
+			object + " TO "
 		set := rights{}
 		if err := set.add(row+identifier(user)+"@`%`", a); err != nil {
 			t.Fatalf("%q: %v", row, err)
 		}
-		if len(set) != 3 || !set[right{name: "SELECT (" + identifier(column) + ")", object: object}] || !set[right{name: "INSERT", object: object}] {
+		if len(set) != 3 || !set[right{name: "SELECT (" + identifier(column) + ")", object: object}] ||
+			!set[right{name: "INSERT", object: object}] {
 			t.Errorf("%q: %v", row, set)
 		}
-		if list := groups(set.sorted()); len(list) != 1 || !strings.HasPrefix(give(list[0], app), "GRANT INSERT, SELECT (") {
+		if list := groups(set.sorted()); len(list) != 1 ||
+			!strings.HasPrefix(give(list[0], app), "GRANT INSERT, SELECT (") {
 			t.Errorf("%q became %v", row, list)
 		}
 	})

@@ -8,56 +8,59 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// reset is the request of a superuser that sets the single user's password.
+// reset returns a request by which the superuser sets the single user's password.
 func (f *fixture) reset(user, next string) *engine.Request {
 	r := f.single(user, "lost", next)
 	r.Login, r.Superuser = f.admin(), true
 	return r
 }
 
-func TestAnAccountOfTheSameNameForOtherHostsIsNotTaken(t *testing.T) {
+func TestAccountOfTheSameNameForOtherHostsIsNotTaken(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		// The login meets the account for the function's address, and proves nothing
-		// of another person's of the same name.
+		// The login uses the account for the function's address and proves nothing about another account with the
+		// same name.
 		name, own := f.user("localhost", "127.0.0.1")
 		database := f.server.Database(t)
-		f.sql("CREATE USER "+account(name, "10.9.8.7")+" IDENTIFIED "+f.by("Somebody-Elses-Pw-1"), "GRANT ALL ON "+database+".* TO "+account(name, "10.9.8.7"))
+		f.sql("CREATE USER "+account(name, "10.9.8.7")+" IDENTIFIED "+f.by("Somebody-Elses-Pw-1"),
+			"GRANT ALL ON "+database+".* TO "+account(name, "10.9.8.7"))
 		before := f.created(name, "10.9.8.7")
 		r := f.alternating(name, own, name+"_clone", "Second-Pw-2")
 		for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
-			fails(t, err, engine.TakeoverRefused, "'10.9.8.7'", "several accounts", "GRANT SHOW VIEW ON `rotator-", "rename or drop it")
+			fails(t, err, engine.TakeoverRefused, "'10.9.8.7'", "several accounts", "GRANT SHOW VIEW ON `rotator-",
+				"rename or drop it")
 		}
 		fails(t, f.engine.Set(t.Context(), f.reset(name, "Third-Pw-3")), engine.TakeoverRefused, "10.9.8.7")
 		f.opens(name, true, own)
 
-		// An administrator says whose it is.
+		// An administrator marks it.
 		f.claim(name, own)
 		if f.set(r); f.created(name, "10.9.8.7") != before {
 			t.Error("the current user's account has changed")
 		}
 		f.sameRights(name, name+"_clone", "10.9.8.7")
 
-		// The one that was made for the second user is the function's own.
+		// The account created for the second user is the function's.
 		f.set(f.alternating(name+"_clone", "Second-Pw-2", name, "Third-Pw-3"))
 		if f.created(name, "10.9.8.7") == before {
-			t.Error("the account that an administrator has marked has kept its password")
+			t.Error("the account that an administrator marked kept its password")
 		}
 		f.set(f.reset(name, "Fourth-Pw-4"))
 		f.opens(name, true, "Fourth-Pw-4")
 	})
 }
 
-func TestASecondUsersAccountForOtherHostsIsNotTaken(t *testing.T) {
+func TestSecondUsersAccountForOtherHostsIsNotTaken(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		name, own := f.user("localhost", "10.9.8.7")
 		clone := name + "_clone"
-		f.sql("CREATE USER "+account(clone, "localhost")+" IDENTIFIED "+f.by("Proved-Pw-1"), "CREATE USER "+account(clone, "10.9.8.7")+" IDENTIFIED "+f.by("Somebody-Elses-Pw-1"))
+		f.sql("CREATE USER "+account(clone, "localhost")+" IDENTIFIED "+f.by("Proved-Pw-1"),
+			"CREATE USER "+account(clone, "10.9.8.7")+" IDENTIFIED "+f.by("Somebody-Elses-Pw-1"))
 		before := f.created(clone, "10.9.8.7")
 		r := f.alternating(name, own, clone, "Second-Pw-2")
 		r.Proofs = []engine.Value{f.value(clone, "Proved-Pw-1")}
 		fails(t, f.engine.Set(t.Context(), r), engine.TakeoverRefused, "'10.9.8.7'")
 		if f.created(clone, "10.9.8.7") != before {
-			t.Error("somebody else's account was changed")
+			t.Error("another account was changed")
 		}
 	})
 }
@@ -90,7 +93,8 @@ func TestAnAdministratorByARoleIsKnown(t *testing.T) {
 		for _, byDefault := range []bool{true, false} {
 			boss, old := f.user()
 			role, inner := testserver.Unique("team_"), testserver.Unique("dba_")
-			f.sql("CREATE ROLE "+role+", "+inner, "GRANT ALL PRIVILEGES ON *.* TO "+inner+" WITH GRANT OPTION", "GRANT "+inner+" TO "+role, "GRANT "+role+" TO "+account(boss, "%"))
+			f.sql("CREATE ROLE "+role+", "+inner, "GRANT ALL PRIVILEGES ON *.* TO "+inner+" WITH GRANT OPTION",
+				"GRANT "+inner+" TO "+role, "GRANT "+role+" TO "+account(boss, "%"))
 			switch {
 			case !byDefault:
 			case f.name == "mariadb":

@@ -19,7 +19,8 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 	subject := New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})
 	old := func(user, password string) *session {
 		t.Helper()
-		s, err := subject.dial(t.Context(), engine.Target{Host: server.Host, Port: server.Port, User: user, Password: password})
+		s, err := subject.dial(t.Context(),
+			engine.Target{Host: server.Host, Port: server.Port, User: user, Password: password})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,7 +31,8 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 	user := testserver.Unique("old_")
 	clone := user + "_clone"
 	for _, statement := range []string{
-		"CREATE USER " + user + " IDENTIFIED BY 'First-Pw-1' WITH MAX_USER_CONNECTIONS 50 PASSWORD EXPIRE INTERVAL 9 DAY",
+		"CREATE USER " + user + " IDENTIFIED BY 'First-Pw-1' WITH MAX_USER_CONNECTIONS 50 PASSWORD EXPIRE INTERVAL 9 " +
+			"DAY",
 		"GRANT PROCESS ON *.* TO " + user,
 	} {
 		if _, err := db.Exec(statement); err != nil {
@@ -38,10 +40,12 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		}
 	}
 	if err := errors.Join(old(user, "First-Pw-1").dialect.rehearse(t.Context(), "Second-Pw-2", "First-Pw-1"),
-		old(user, "First-Pw-1").dialect.change(t.Context(), "Second-Pw-2", "First-Pw-1", "First-Pw-1", false)); err != nil {
+		old(user, "First-Pw-1").dialect.change(t.Context(), "Second-Pw-2", "First-Pw-1",
+			"First-Pw-1", false)); err != nil {
 		t.Fatal(err)
 	}
-	if err := old(user, "Second-Pw-2").dialect.change(t.Context(), "Other-Pw-3", "Second-Pw-2", "Second-Pw-2", true); !errors.Is(err, engine.ErrOneAtATime) {
+	if err := old(user, "Second-Pw-2").dialect.change(t.Context(), "Other-Pw-3", "Second-Pw-2", "Second-Pw-2",
+		true); !errors.Is(err, engine.ErrOneAtATime) {
 		t.Errorf("the server keeps one password: %v", err)
 	}
 	if err := old(user, "Second-Pw-2").dialect.retire(t.Context(), "Second-Pw-2", "First-Pw-1"); err != nil {
@@ -57,9 +61,11 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 		password, _ := superuser.Text("password")
 		s := old(name, password)
 		defer s.Close() // with its lock
-		r := &engine.Request{Secret: "arn", Strategy: engine.AlternatingUsers, Current: value(user, "Second-Pw-2"), Pending: value(clone, next), Proofs: append(proofs, value(user, "Second-Pw-2"))}
+		r := &engine.Request{Secret: "arn", Strategy: engine.AlternatingUsers, Current: value(user, "Second-Pw-2"),
+			Pending: value(clone, next), Proofs: append(proofs, value(user, "Second-Pw-2"))}
 		s.request = r
-		return target{session: s, change: pair.Change{Kind: subject.Kind(), Request: r, Rehearsal: rehearsal}, current: user, pending: clone, password: next}.bySuperuser(t.Context())
+		return target{session: s, change: pair.Change{Kind: subject.Kind(), Request: r, Rehearsal: rehearsal},
+			current: user, pending: clone, password: next}.bySuperuser(t.Context())
 	}
 	// The last login would accept a user that has the pending password and no rights.
 	weak := testserver.Unique("weak_")
@@ -79,7 +85,8 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 			t.Errorf("a superuser without the right: %v", err)
 		}
 	}
-	if _, err := subject.dial(t.Context(), engine.Target{Host: server.Host, Port: server.Port, User: clone, Password: "Third-Pw-3"}); !errors.Is(err, engine.LoginRefused) {
+	if _, err := subject.dial(t.Context(), engine.Target{Host: server.Host, Port: server.Port, User: clone,
+		Password: "Third-Pw-3"}); !errors.Is(err, engine.LoginRefused) {
 		t.Errorf("the pending password opens a user without rights: %v", err)
 	}
 	superuser = strong
@@ -91,14 +98,15 @@ func TestStatementsForServersWithoutRoles(t *testing.T) {
 	old(clone, "Third-Pw-3")
 	var a, b string
 	for name, into := range map[string]*string{user: &a, clone: &b} {
-		if err := db.QueryRow("SELECT CONCAT_WS(' ', max_user_connections, password_lifetime, Process_priv, account_locked) FROM mysql.user WHERE User = ?", name).Scan(into); err != nil {
+		if err := db.QueryRow("SELECT CONCAT_WS(' ', max_user_connections, password_lifetime, Process_priv, "+
+			"account_locked) FROM mysql.user WHERE User = ?", name).Scan(into); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if want := fmt.Sprint(50, " ", 9, " Y N"); a != want || b != want {
 		t.Errorf("%q and %q, want %q", a, b, want)
 	}
-	// The mark proves the second user, and without it a stranger's is refused.
+	// The mark proves the second user; without it, a stranger's user is refused.
 	if err := alternate("Fifth-Pw-5", false); err != nil {
 		t.Error(err)
 	}

@@ -16,8 +16,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// mariadb is the dialect of MariaDB. It sends hashes, which have no salt: the server's
-// logs keep every statement as it came.
+// mariadb is the dialect of MariaDB. It sends unsalted hashes, because the server logs every statement unchanged.
 type mariadb struct{ *session }
 
 const (
@@ -33,7 +32,7 @@ func hash(plugin, password string) string {
 		seed := sha512.Sum512([]byte(password))
 		secret, err := edwards25519.NewScalar().SetBytesWithClamping(seed[:32])
 		if err != nil {
-			panic("mysql: 32 bytes are no scalar") // unreachable: any 32 bytes are
+			panic("mysql: not a scalar") // unreachable: any 32 bytes are a scalar
 		}
 		return base64.RawStdEncoding.EncodeToString(new(edwards25519.Point).ScalarBaseMult(secret).Bytes())
 	}
@@ -41,7 +40,7 @@ func hash(plugin, password string) string {
 	return fmt.Sprintf("*%X", sha1.Sum(once[:]))
 }
 
-// method returns a way to log in, as ALTER USER wants it, by either of two passwords unless keep is "".
+// method returns an authentication method in the syntax of ALTER USER, for two passwords unless keep is "".
 func method(plugin, password, keep string) string {
 	s := plugin + " USING " + text(hash(plugin, password))
 	if keep != "" {
@@ -50,44 +49,44 @@ func method(plugin, password, keep string) string {
 	return s
 }
 
-// quiet keeps the session's statements, with their hashes, out of the general log where the login may switch that off.
+// quiet keeps the session's statements, and their hashes, out of the general log if the login may turn that off.
 func (m *mariadb) quiet(ctx context.Context) error {
 	_, err := m.Conn.ExecContext(ctx, "SET SESSION sql_log_off = ON")
 	if code(err) == privilegeMissing {
 		return nil
 	}
-	return m.failure("the general log cannot be switched off", err)
+	return m.failure("the general log cannot be turned off", err)
 }
 
-// strict reports whether the server refuses hashes, because it wants to check every password itself, and makes
-// sure that a log would then not keep it: the binary log gets a hash, if the statement is SET PASSWORD.
+// strict reports whether the server refuses hashes, to check every password itself. It returns an error if the
+// general log would then store the password; the binary log stores a hash if the statement is SET PASSWORD.
 // Source: https://mariadb.com/kb/en/server-system-variables/#strict_password_validation
 func (m *mariadb) strict(ctx context.Context) (strict bool, err error) {
 	if err := m.quiet(ctx); err != nil {
 		return false, err
 	}
 	var logged bool
-	err = m.Conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS (SELECT * FROM information_schema.PLUGINS
-	WHERE PLUGIN_TYPE = 'PASSWORD VALIDATION' AND PLUGIN_STATUS = 'ACTIVE'), @@global.general_log AND NOT @@sql_log_off`).Scan(&strict, &logged)
+	err = m.Conn.QueryRowContext(ctx, `SELECT @@strict_password_validation AND EXISTS (
+	SELECT * FROM information_schema.PLUGINS WHERE PLUGIN_TYPE = 'PASSWORD VALIDATION' AND PLUGIN_STATUS = 'ACTIVE'),
+	@@global.general_log AND NOT @@sql_log_off`).Scan(&strict, &logged)
 	if strict && logged {
-		err = engine.Errorf(engine.PolicyRejected, "switch general_log or strict_password_validation off", "the server takes no hashes, and would log the password")
+		err = engine.Errorf(engine.PolicyRejected, "turn general_log or strict_password_validation off",
+			"the server accepts no hashes and would log the password")
 	}
 	return strict, m.failure("the password policy cannot be read", err)
 }
 
-// own reads the session's own account.
 func (m *mariadb) own(ctx context.Context) (account, error) {
 	self := m.self
 	return self, m.describe(ctx, &self, "CURRENT_USER()")
 }
 
-// overlaps reports whether an account can have two passwords. The driver follows a server to the second
-// method only if both are the native one.
+// overlaps reports whether an account can have two passwords. The driver needs both methods to be the native one.
 func (a account) overlaps() bool {
 	return len(a.plugins) <= 2 && !slices.ContainsFunc(a.plugins, func(p string) bool { return p != native })
 }
 
-// rehearse sends a hash that is none. The server refuses that last.
+// rehearse sends an invalid hash, which the server checks last.
 func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 	self, err := m.own(ctx)
 	if err == nil {
@@ -100,13 +99,13 @@ func (m *mariadb) rehearse(ctx context.Context, password, _ string) error {
 		return err
 	}
 	_, err = m.Conn.ExecContext(ctx, "SET PASSWORD = 'rotator'")
-	if c := code(err); c == notAHash || c == optionForbids && strings.Contains(err.Error(), "strict-password-validation") {
+	if c := code(err); c == notAHash || c == optionForbids &&
+		strings.Contains(err.Error(), "strict-password-validation") {
 		return nil
 	}
 	return m.failure("the password cannot be changed", err)
 }
 
-// change gives the user both passwords where it may change accounts.
 func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool) error {
 	const what = "the password could not be changed"
 	self, err := m.own(ctx)
@@ -118,7 +117,7 @@ func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool
 		return err
 	}
 	if !strict && self.overlaps() {
-		// CURRENT_USER() in place of the name would let the server hide an error.
+		// With CURRENT_USER() instead of the name, the server may hide an error.
 		err := m.secretly(ctx, what, "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password, old))
 		if !errors.Is(err, engine.PrivilegeMissing) {
 			return err
@@ -141,12 +140,13 @@ func (m *mariadb) change(ctx context.Context, password, old, _ string, must bool
 func (m *mariadb) retire(ctx context.Context, password, _ string) error {
 	self, err := m.own(ctx)
 	if err != nil || len(self.plugins) != 2 || !self.overlaps() {
-		return err // there is none of ours
+		return err // it has no second password
 	}
 	if err := m.quiet(ctx); err != nil {
 		return err
 	}
-	return m.secretly(ctx, "the old password could not be retired", "ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password, ""))
+	return m.secretly(ctx, "the old password could not be retired",
+		"ALTER USER "+m.self.name()+" IDENTIFIED VIA "+method(native, password, ""))
 }
 
 func (m *mariadb) rehearseOther(ctx context.Context, _ string) error {
@@ -158,7 +158,8 @@ func (m *mariadb) rehearseOther(ctx context.Context, _ string) error {
 }
 
 func (m *mariadb) users() (roles, condition string) {
-	return "IF(COALESCE(default_role, '') = '', '', CONCAT('`', REPLACE(default_role, '`', '``'), '`'))", "is_role = 'N'"
+	roles = "IF(COALESCE(default_role, '') = '', '', CONCAT('`', REPLACE(default_role, '`', '``'), '`'))"
+	return roles, "is_role = 'N'"
 }
 
 func (m *mariadb) clauses() []clause { return mariadbClauses }

@@ -11,7 +11,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// ownMariaDB starts a server of its own for a test.
+// ownMariaDB starts a separate server for a test.
 func ownMariaDB(t *testing.T, config string) *fixture {
 	server := testserver.MariaDB(t, testserver.MySQLOptions{AllowPlaintext: true, Config: config})
 	return newFixture(t, "mariadb", server)
@@ -26,27 +26,29 @@ func TestEd25519IsKeptAndNeverOverlaps(t *testing.T) {
 		f.opens(user, true, "Second-Pw-2")
 		f.opens(user, false, first)
 		if s := f.created(user, "%"); !strings.Contains(s, "VIA ed25519 USING") {
-			t.Errorf("the way to log in has changed: %s", s)
+			t.Errorf("the authentication method changed: %s", s)
 		}
 		f.sql("REVOKE CREATE USER ON *.* FROM " + account(user, "%")) // no superuser changes an administrator
 		f.set(f.alternating(user, "Second-Pw-2", user+"_clone", "Third-Pw-3"))
 		f.opens(user+"_clone", true, "Third-Pw-3")
 		if s := f.created(user+"_clone", "%"); !strings.Contains(s, "VIA ed25519 USING") {
-			t.Errorf("the second user logs in another way: %s", s)
+			t.Errorf("the second user has another authentication method: %s", s)
 		}
 	})
 }
 
-func TestWaysToLogInThatTheDriverCannotFollowAreNoRefusal(t *testing.T) {
+func TestUnsupportedAuthenticationIsNotARefusal(t *testing.T) {
 	only(t, "mariadb", func(t *testing.T, f *fixture) {
 		for _, methods := range []string{
 			"ed25519 USING PASSWORD('Other-Pw-1') OR mysql_native_password USING PASSWORD(%s)",
-			"mysql_native_password USING PASSWORD('Other-Pw-1') OR mysql_native_password USING PASSWORD('Other-Pw-2') OR mysql_native_password USING PASSWORD(%s)",
+			"mysql_native_password USING PASSWORD('Other-Pw-1') OR mysql_native_password USING " +
+				"PASSWORD('Other-Pw-2') OR mysql_native_password USING PASSWORD(%s)",
 		} {
 			user, first := f.user()
-			// MariaDB answers for a user that does not exist as for some account that it has.
+			// For a user that does not exist, MariaDB answers like for an existing account.
 			t.Cleanup(func() { f.sql("DROP USER " + account(user, "%")) })
-			f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED VIA " + strings.ReplaceAll(methods, "%s", text(first)))
+			f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED VIA " + strings.ReplaceAll(methods, "%s",
+				text(first)))
 			err := f.engine.Set(context.Background(), f.single(user, first, "Second-Pw-2"))
 			fails(t, err, engine.TargetFailed, "mysql_native_password first")
 		}
@@ -59,7 +61,8 @@ func TestSocketUserIsNotCloned(t *testing.T) {
 		f.sql("CREATE USER " + account(user, "10.0.0.1") + " IDENTIFIED VIA unix_socket")
 		f.set(f.alternating(user, first, user+"_clone", "Second-Pw-2"))
 		var n int
-		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User = ?", user+"_clone").Scan(&n); err != nil || n != 1 {
+		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User = ?", user+"_clone").Scan(&n); err != nil ||
+			n != 1 {
 			t.Errorf("%d accounts (%v), want 1", n, err)
 		}
 		f.set(f.alternating(user+"_clone", "Second-Pw-2", user, "Third-Pw-3"))
@@ -68,15 +71,16 @@ func TestSocketUserIsNotCloned(t *testing.T) {
 		}
 		only := testserver.Unique("socket_")
 		f.sql("CREATE USER " + account(only, "%") + " IDENTIFIED VIA unix_socket")
-		fails(t, f.engine.DryRun(context.Background(), f.alternating(only, "x", only+"_clone", "Second-Pw-2")), engine.InvalidSecret, "by a password")
-		fails(t, f.engine.DryRun(context.Background(), f.single(only, "x", "Second-Pw-2")), engine.LoginRefused, "by a password")
+		fails(t, f.engine.DryRun(context.Background(), f.alternating(only, "x", only+"_clone", "Second-Pw-2")),
+			engine.InvalidSecret, "with a password")
+		fails(t, f.engine.DryRun(context.Background(), f.single(only, "x", "Second-Pw-2")),
+			engine.LoginRefused, "with a password")
 		f.sql("DROP USER "+account(only, "%"), "DROP USER "+account(user, "10.0.0.1"))
 	})
 }
 
-// A server that checks passwords itself takes no hash. Then the password goes
-// over in the clear, but into no log.
-func TestServerThatTakesNoHashes(t *testing.T) {
+// A server that checks passwords itself accepts no hash. Then the password is sent as text, but appears in no log.
+func TestServerThatAcceptsNoHashes(t *testing.T) {
 	f := ownMariaDB(t, "log_bin = binary\nserver_id = 1")
 	f.sql("SET GLOBAL general_log = OFF", "INSTALL SONAME 'simple_password_check'")
 	weakly, first := "weakly", "First-Pw-1"
@@ -124,17 +128,17 @@ func TestServerThatTakesNoHashes(t *testing.T) {
 	fails(t, f.engine.Set(context.Background(), r), engine.PolicyRejected, "general_log")
 	f.opens(weakly, true, second)
 	f.opens(weakly, false, "Third-Pw-3")
-	// The administrator may switch the log off for its session.
+	// The administrator may turn the log off for its session.
 	f.set(f.alternating(weakly, second, "weakly_clone", "Third-Pw-3"))
 }
 
-// A server older than 10.4 quotes what it cannot read, hashes included.
-func TestAStatementThatTheServerCannotReadIsNotQuoted(t *testing.T) {
+// A server older than 10.4 quotes what it cannot parse, including hashes.
+func TestStatementThatTheServerCannotParseIsNotQuoted(t *testing.T) {
 	only(t, "mariadb", func(t *testing.T, f *fixture) {
 		user, old := f.privileged()
 		p := testserver.Proxy(t, f.server.Addr())
 		p.Filter(func(c testserver.Chunk) bool {
-			if !c.FromServer { // a grammar that does not know OR: the statement is as long as before
+			if !c.FromServer { // a grammar without OR; the statement keeps its length
 				copy(c.Bytes, bytes.ReplaceAll(c.Bytes, []byte("' OR mysql"), []byte("' 0R mysql")))
 			}
 			return true
@@ -153,7 +157,7 @@ func TestAStatementThatTheServerCannotReadIsNotQuoted(t *testing.T) {
 	})
 }
 
-func TestAnOlderMariaDBIsRefused(t *testing.T) {
+func TestOlderMariaDBIsRefused(t *testing.T) {
 	only(t, "mariadb", func(t *testing.T, f *fixture) {
 		user, old := f.user()
 		p := testserver.Proxy(t, f.server.Addr())
@@ -169,8 +173,8 @@ func TestAnOlderMariaDBIsRefused(t *testing.T) {
 	})
 }
 
-// RDS's master user does not have every right on a database, and can hand on what it has.
-func TestARightThatTheMasterLacksIsNamed(t *testing.T) {
+// RDS's master user does not have every right on a database, and can grant what it has.
+func TestRightThatTheMasterLacksIsNamed(t *testing.T) {
 	only(t, "mariadb", func(t *testing.T, f *fixture) {
 		database := f.server.Database(t)
 		for _, right := range []string{"DELETE HISTORY", "ALL PRIVILEGES"} {
@@ -179,7 +183,8 @@ func TestARightThatTheMasterLacksIsNamed(t *testing.T) {
 			r := f.alternating(user, first, user+"_clone", "Second-Pw-2")
 			r.Login = f.master(database)
 			fails(t, f.engine.DryRun(t.Context(), r), engine.PrivilegeMissing, right, database)
-			f.sql("REVOKE "+right+" ON "+database+".* FROM "+account(user, "%"), "GRANT "+ofDatabase+" ON "+database+".* TO "+account(user, "%"))
+			f.sql("REVOKE "+right+" ON "+database+".* FROM "+account(user, "%"),
+				"GRANT "+ofDatabase+" ON "+database+".* TO "+account(user, "%"))
 			f.set(r)
 			f.sameRights(user, user+"_clone", "%")
 		}

@@ -9,19 +9,18 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// mysqld is the dialect of MySQL and Aurora MySQL. It sends passwords as text: the
-// server logs <secret> in their place, and checks its policy on nothing else.
+// mysqld is the dialect of MySQL and Aurora MySQL. It sends passwords as text, which the server logs as <secret>: the
+// server cannot check its policy on a hash.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/password-logging.html
 type mysqld struct {
 	*session
 	version int // 80014 for 8.0.14
 }
 
-// modern reports whether the server has roles, retained passwords, REPLACE and
-// FAILED_LOGIN_ATTEMPTS, which came with different releases of 8.0.
+// modern reports whether the server has roles, retained passwords, REPLACE and FAILED_LOGIN_ATTEMPTS.
 func (m *mysqld) modern() bool { return m.version >= 80019 }
 
-// alter changes a user's own password, if old is the first of its passwords.
+// alter changes a user's own password if old is its primary password.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/alter-user.html
 func alter(password, old string, retain bool) string {
 	s := "ALTER USER USER() IDENTIFIED BY " + text(password) + " REPLACE " + text(old)
@@ -31,7 +30,7 @@ func alter(password, old string, retain bool) string {
 	return s
 }
 
-// own sends alter, and retains only if the user may. With must, it then returns engine.ErrOneAtATime.
+// own runs alter. If the user may not retain a password, it retains none, or with must returns engine.ErrOneAtATime.
 func (m *mysqld) own(ctx context.Context, password, old string, retain, must bool) error {
 	_, err := m.Conn.ExecContext(ctx, alter(password, old, retain))
 	if retain && code(err) == privilegeMissing {
@@ -44,8 +43,7 @@ func (m *mysqld) own(ctx context.Context, password, old string, retain, must boo
 	return err
 }
 
-// rehearse replaces a password that is not the user's. The server refuses that
-// last, after the privilege and the policy.
+// rehearse replaces a wrong password. The server checks that last, after the privilege and the policy.
 func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 	const what = "the password cannot be changed"
 	if !m.modern() {
@@ -58,22 +56,21 @@ func (m *mysqld) rehearse(ctx context.Context, password, old string) error {
 	if old == "" {
 		return nil
 	}
-	// The server compares old with the first password before it refuses to keep
-	// it beside none. All other answers tell nothing.
+	// The server checks that old is the primary password before it refuses an empty new one.
 	_, err = m.Conn.ExecContext(ctx, alter("", old, true))
 	if code(err) != mysqlNotFirst {
 		return nil
 	}
-	required, rerr := m.mustSay(ctx)
+	required, rerr := m.mustReplace(ctx)
 	if required && rerr == nil {
 		return m.second(err)
 	}
 	return rerr
 }
 
-// mustSay reports whether the user has to say its first password to change it.
+// mustReplace reports whether the user must give its primary password to change it.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/password-management.html#password-reverification-policy
-func (m *mysqld) mustSay(ctx context.Context) (required bool, err error) {
+func (m *mysqld) mustReplace(ctx context.Context) (required bool, err error) {
 	self := m.self
 	if err := m.describe(ctx, &self, "CURRENT_USER()"); err != nil {
 		return false, err
@@ -85,15 +82,15 @@ func (m *mysqld) mustSay(ctx context.Context) (required bool, err error) {
 	return required, m.failure("the server's rules for passwords cannot be read", err)
 }
 
-// second reports that the password opens the server and cannot change it. By that cause the machine tries
-// other versions of the secret: one that an abandoned rotation has left has the first password.
+// second is the error for a password that opens the server but cannot change it. Because of its cause the machine
+// tries other versions of the secret: the one of an abandoned rotation has the primary password.
 func (m *mysqld) second(err error) error {
-	return engine.Errorf(engine.LoginRefused, "as an administrator: ALTER USER "+m.self.name()+" PASSWORD REQUIRE CURRENT OPTIONAL, or give the user the password of AWSCURRENT",
-		"the login's password is the second of two, and the user has to say the first to change it, which an abandoned rotation has set: %w", err)
+	return engine.Errorf(engine.LoginRefused, "as an administrator: ALTER USER "+m.self.name()+
+		" PASSWORD REQUIRE CURRENT OPTIONAL, or set the user's password to AWSCURRENT's",
+		"the password is a retained one; the user must give the primary one, set by an abandoned rotation: %w", err)
 }
 
-// change says which password it replaces, so that a repeated statement cannot throw away the one that must stay
-// valid: the server refuses it where old is not the first of the two.
+// change names the primary password, so that the server refuses a repetition, which would discard the valid one.
 func (m *mysqld) change(ctx context.Context, password, old, current string, must bool) error {
 	const what = "the password could not be changed"
 	if !m.modern() {
@@ -102,19 +99,18 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 		}
 		return m.secretly(ctx, what, "ALTER USER USER() IDENTIFIED BY "+text(password))
 	}
-	beside := false
-	if current != old { // old can be what an abandoned rotation has set, with current next to it
+	retained := false
+	if current != old { // an abandoned rotation may have set old, and retained current
 		var err error
-		if beside, err = m.opens(ctx, m.target.User, current); err != nil {
+		if retained, err = m.opens(ctx, m.target.User, current); err != nil {
 			return err
 		}
 	}
-	err := m.own(ctx, password, old, !beside, must)
+	err := m.own(ctx, password, old, !retained, must)
 	if c := code(err); c != mysqlNotFirst && c != mysqlHistory {
 		return m.failure(what, err)
 	}
-	// Old is the second password. The first is the new one already, or one that an abandoned rotation has left;
-	// then it alone is replaced, since without RETAIN the second one stays.
+	// Old is the retained password and stays without RETAIN. The primary one is the new one or an abandoned rotation's.
 	if done, perr := m.opens(ctx, m.target.User, password); done || perr != nil {
 		return perr
 	}
@@ -128,8 +124,7 @@ func (m *mysqld) change(ctx context.Context, password, old, current string, must
 	return m.failure(what, err)
 }
 
-// retire cannot discard anything without APPLICATION_PASSWORD_ADMIN. If that was
-// revoked since the user had two passwords, the one before this one still opens.
+// retire needs APPLICATION_PASSWORD_ADMIN; if that was revoked meanwhile, the old password still works.
 func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	if !m.modern() {
 		return nil
@@ -144,24 +139,36 @@ func (m *mysqld) retire(ctx context.Context, password, old string) error {
 	if two, oerr := m.opens(ctx, m.target.User, old); oerr != nil || !two {
 		return oerr
 	}
-	return engine.Errorf(engine.PrivilegeMissing, "grant APPLICATION_PASSWORD_ADMIN again, or as an administrator: ALTER USER "+m.self.name()+" DISCARD OLD PASSWORD",
-		"the user has a second password, which it may not discard: %w", err)
+	return engine.Errorf(engine.PrivilegeMissing, "grant APPLICATION_PASSWORD_ADMIN again, or as an administrator: "+
+		"ALTER USER "+m.self.name()+" DISCARD OLD PASSWORD",
+		"the user has a second password and may not discard it: %w", err)
 }
 
 func (m *mysqld) rehearseOther(ctx context.Context, password string) error {
-	return m.secretly(ctx, "other users cannot be changed", "ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))
+	return m.secretly(ctx, "other users cannot be changed",
+		"ALTER USER IF EXISTS "+nobody.name()+" IDENTIFIED BY "+text(password))
 }
 
 func (m *mysqld) users() (roles, condition string) { return "''", "TRUE" }
 
 // Source: https://dev.mysql.com/doc/refman/8.4/en/show-create-user.html
 var (
-	everyServer = clauses(`REQUIRE (?:SSL|X509|(?:(?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00 ?)+)`, "REQUIRE NONE", ``, "WITH",
-		`MAX_QUERIES_PER_HOUR \d+`, "MAX_QUERIES_PER_HOUR 0", `MAX_UPDATES_PER_HOUR \d+`, "MAX_UPDATES_PER_HOUR 0",
-		`MAX_CONNECTIONS_PER_HOUR \d+`, "MAX_CONNECTIONS_PER_HOUR 0", `MAX_USER_CONNECTIONS \d+`, "MAX_USER_CONNECTIONS 0")
-	expiry         = clauses(`ACCOUNT LOCK`, "ACCOUNT UNLOCK", `PASSWORD EXPIRE (?:NEVER|INTERVAL \d+ DAY)`, "PASSWORD EXPIRE DEFAULT")
-	mysqlPasswords = clauses(`PASSWORD HISTORY \d+`, "PASSWORD HISTORY DEFAULT", `PASSWORD REUSE INTERVAL \d+ DAY`, "PASSWORD REUSE INTERVAL DEFAULT",
-		`PASSWORD REQUIRE CURRENT(?: OPTIONAL| DEFAULT)?`, "PASSWORD REQUIRE CURRENT DEFAULT", `FAILED_LOGIN_ATTEMPTS \d+`, "FAILED_LOGIN_ATTEMPTS 0", `PASSWORD_LOCK_TIME (?:\d+|UNBOUNDED)`, "PASSWORD_LOCK_TIME 0")
+	everyServer = clauses(
+		`REQUIRE (?:SSL|X509|(?:(?:ISSUER|SUBJECT|CIPHER) \x00\d+\x00 ?)+)`, "REQUIRE NONE",
+		``, "WITH",
+		`MAX_QUERIES_PER_HOUR \d+`, "MAX_QUERIES_PER_HOUR 0",
+		`MAX_UPDATES_PER_HOUR \d+`, "MAX_UPDATES_PER_HOUR 0",
+		`MAX_CONNECTIONS_PER_HOUR \d+`, "MAX_CONNECTIONS_PER_HOUR 0",
+		`MAX_USER_CONNECTIONS \d+`, "MAX_USER_CONNECTIONS 0")
+	expiry = clauses(
+		`ACCOUNT LOCK`, "ACCOUNT UNLOCK",
+		`PASSWORD EXPIRE (?:NEVER|INTERVAL \d+ DAY)`, "PASSWORD EXPIRE DEFAULT")
+	mysqlPasswords = clauses(
+		`PASSWORD HISTORY \d+`, "PASSWORD HISTORY DEFAULT",
+		`PASSWORD REUSE INTERVAL \d+ DAY`, "PASSWORD REUSE INTERVAL DEFAULT",
+		`PASSWORD REQUIRE CURRENT(?: OPTIONAL| DEFAULT)?`, "PASSWORD REQUIRE CURRENT DEFAULT",
+		`FAILED_LOGIN_ATTEMPTS \d+`, "FAILED_LOGIN_ATTEMPTS 0",
+		`PASSWORD_LOCK_TIME (?:\d+|UNBOUNDED)`, "PASSWORD_LOCK_TIME 0")
 )
 
 func (m *mysqld) clauses() []clause {
@@ -179,9 +186,9 @@ func (m *mysqld) defaultRoles(a account, roles string) string {
 	return "ALTER USER " + a.name() + " DEFAULT ROLE " + cmp.Or(roles, "NONE")
 }
 
-// setPassword keeps a password in one statement, which makes it the first of two, whichever it was, and then
-// the second: it is valid throughout, and calls that meet there do the same. The server refuses that where it
-// looks at a history of passwords, or where the old one no longer meets its policy.
+// setPassword keeps a password with one statement that makes it the primary one and then the retained one: it is
+// valid throughout, and concurrent calls have the same effect. The server refuses that if it has a password history,
+// or if the old password no longer meets its policy.
 func (m *mysqld) setPassword(ctx context.Context, a, like account, password, keep string) error {
 	what := "the password of " + a.name() + " could not be set"
 	identified := a.name() + " IDENTIFIED WITH " + text(like.plugin) + " BY "
@@ -198,8 +205,7 @@ func (m *mysqld) setPassword(ctx context.Context, a, like account, password, kee
 	}
 	_, err := m.Conn.ExecContext(ctx, alter+text(password))
 	if code(err) == mysqlHistory {
-		// An earlier call may have set it: then it is in the history by that. Which one of several
-		// accounts a login would meet is not known.
+		// An earlier call may have set it. With several accounts it is unknown which one a login uses.
 		if done, perr := m.opens(ctx, a.user, password); perr != nil {
 			return perr
 		} else if done || like.several {

@@ -10,23 +10,23 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// target is a superuser's session for package pair, and for one host. The server checks each account of
-// a user separately, and accounts of one name can belong to different people: so package pair decides
-// about accounts, such as app@localhost and app_clone@localhost.
+// target is a superuser's session for package pair and for one host. The server checks each account of a user
+// separately, and accounts with the same name can belong to different people. So package pair decides on accounts,
+// such as app@localhost and app_clone@localhost.
 type target struct {
 	*session
-	change           pair.Change // its names are those of accounts
+	change           pair.Change // with names of accounts
 	current, pending string      // the users' names
 	host, password   string
 	keep             string   // a single user's password that stays valid if the server allows it, or ""
-	like             account  // the current user's for the host
-	other            *account // the pending user's, or nil
+	like             account  // the current user's account for the host
+	other            *account // the pending user's account, or nil
 }
 
-// toFirst reports whether the second user is current. The first one, an administrator has created.
+// toFirst reports whether the second user is current. An administrator created the first one.
 func (t target) toFirst() bool { return t.current == t.pending+t.change.Kind.CloneSuffix }
 
-// mark is the pair's mark. A single user has that of the pair that it would be the first of.
+// mark is the pair's mark. A single user has the mark of the pair whose first user it would be.
 func (t target) mark() string {
 	if t.current != t.pending {
 		return mark(t.current, t.pending)
@@ -35,7 +35,7 @@ func (t target) mark() string {
 	return mark(first, first+t.change.Kind.CloneSuffix)
 }
 
-// bySuperuser makes or rehearses the change for every account of the user that logs in by a password.
+// bySuperuser makes or rehearses the change for every account of the user that logs in with a password.
 func (t target) bySuperuser(ctx context.Context) error {
 	r, rehearsal := t.change.Request, t.change.Rehearsal
 	all, err := t.accounts(ctx, t.current, t.mark())
@@ -48,7 +48,7 @@ func (t target) bySuperuser(ctx context.Context) error {
 		if others, err = t.accounts(ctx, t.pending, t.mark()); err != nil {
 			return err
 		}
-	} else if len(accounts) == 1 { // with several, a repetition could not tell how far it came
+	} else if len(accounts) == 1 { // with several, a retry could not tell how far it got
 		password, _ := r.Current.Text("password")
 		for _, proof := range r.Proofs {
 			if proved, _ := proof.Text("password"); proved == password {
@@ -59,7 +59,7 @@ func (t target) bySuperuser(ctx context.Context) error {
 	if r.KeepCurrent && t.keep == "" {
 		return engine.ErrOneAtATime
 	}
-	if len(accounts) == 0 { // refused with the reason
+	if len(accounts) == 0 { // Find refuses it with the reason
 		accounts, rehearsal = append(all, account{})[:1], true
 	}
 	several := len(accounts) > 1 || len(others) > 1
@@ -72,7 +72,7 @@ func (t target) bySuperuser(ctx context.Context) error {
 		}
 		return nil
 	}
-	if rehearsal || several { // nothing changes before every account was looked at
+	if rehearsal || several { // nothing changes before every account is checked
 		if err := apply(true); err != nil {
 			return err
 		}
@@ -92,28 +92,30 @@ func (t target) bySuperuser(ctx context.Context) error {
 	return nil
 }
 
-// at returns the target for an account of the user and the other user's for the same host.
+// at returns the target for an account of the user and the other user's account for the same host.
 func (t target) at(a account, other *account, several, rehearsal bool) target {
 	t.host, t.like, t.like.several, t.other = a.host, a, several, other
 	r := *t.change.Request
 	if rehearsal && !t.change.Rehearsal {
-		r.Report = nil // the change that follows reports
+		r.Report = nil // the later change reports
 	}
-	if several { // a login proves the one account that it meets
+	if several { // a login proves only the account that it uses
 		r.Proofs = nil
 	}
 	named := func(user string) string { return account{user: user, host: a.host}.name() }
-	t.change = pair.Change{Kind: t.change.Kind, Request: &r, Superuser: named(t.target.User), Current: named(t.current), Pending: named(t.pending), Rehearsal: rehearsal}
+	t.change = pair.Change{Kind: t.change.Kind, Request: &r, Superuser: named(t.target.User), Current: named(t.current),
+		Pending: named(t.pending), Rehearsal: rehearsal}
 	return t
 }
 
-// strangers refuses accounts that share a name with one of the secret's: a login meets only the account
-// that fits the function's address. It returns the second user's for hosts that the first has lost.
+// strangers refuses accounts that share a name with the secret's: a login proves only the account that fits the
+// function's address. It returns the second user's accounts for hosts that the first user lost.
 func (t target) strangers(ctx context.Context, accounts, others []account) (lost []account, err error) {
 	for _, a := range accounts {
 		if len(accounts) > 1 && !a.marked {
-			return nil, engine.Errorf(engine.TakeoverRefused, "rename or drop it; or, if it is the secret's user, do this as an administrator of the target: "+t.Mark(nil, &a),
-				"the user %q has several accounts, and nothing but its name says that %s is the secret's", t.current, a.name())
+			return nil, engine.Errorf(engine.TakeoverRefused,
+				"rename or drop it; if it is the secret's, do this as an administrator of the target: "+t.Mark(nil, &a),
+				"the user %q has several accounts, and %s is not proved to be the secret's", t.current, a.name())
 		}
 	}
 	for _, a := range others {
@@ -125,10 +127,9 @@ func (t target) strangers(ctx context.Context, accounts, others []account) (lost
 			}
 			lost = append(lost, a)
 		case a.plugin != "":
-			// For logins from there the server would take this account, with
-			// its own password, in place of the one that the secret names.
-			return nil, engine.Errorf(engine.TakeoverRefused, "create an account of "+t.current+" for the same host, or drop this one",
-				"the user %s exists, and %q has no account for its host", a.name(), t.current)
+			// For logins from that host, the server would use this account, not the secret's.
+			return nil, engine.Errorf(engine.TakeoverRefused, "create "+t.current+" for this host, or drop this one",
+				"the user %s exists, but %q has no account for its host", a.name(), t.current)
 		}
 	}
 	return lost, nil
@@ -146,7 +147,6 @@ func (t target) Find(_ context.Context, name string) (*account, error) {
 	return a, err
 }
 
-// now reads the pending user's account for the host.
 func (t target) now(ctx context.Context) (*account, error) {
 	list, err := t.accounts(ctx, t.pending, t.mark())
 	return at(list, t.host), err
@@ -162,7 +162,7 @@ func (t target) Administrator(ctx context.Context, a *account) (string, error) {
 	return "", err
 }
 
-// Exceeds compares rights on everything. Equalize takes them, but not from somebody else's account.
+// Exceeds compares rights on everything. Equalize revokes them, but must not do so from a stranger's account.
 func (t target) Exceeds(ctx context.Context, current, other *account) (string, error) {
 	if other.marked {
 		return "", nil
@@ -189,24 +189,25 @@ func (t target) Rehearse(ctx context.Context, current, other *account) error {
 	return t.rehearseRights(ctx, *current, other)
 }
 
-// Create makes an account that logs in as the current one does, with a password that nobody has. If
-// another call was first, that call's account is as good.
+// Create creates an account with the current one's method and an unknown password, unless a concurrent call did.
 func (t target) Create(ctx context.Context, _ *account, name string) (*account, error) {
 	credential, err := t.dialect.credential(ctx, t.like.plugin, decoy())
 	if err == nil {
-		err = t.secretly(ctx, "the user "+name+" could not be created", "CREATE USER "+name+" IDENTIFIED "+credential+" "+birth(t.mark()))
+		err = t.secretly(ctx, "the user "+name+" could not be created",
+			"CREATE USER "+name+" IDENTIFIED "+credential+" "+birth(t.mark()))
 	}
 	if err != nil && code(err) != userOperationFailed {
 		return nil, err
 	}
 	created, err := t.now(ctx)
 	if err == nil && (created == nil || !created.newborn && !created.marked) {
-		err = engine.Errorf(engine.TargetFailed, "let Secrets Manager repeat the step", "the user %s was changed while it was created", name)
+		err = engine.Errorf(engine.TargetFailed, "let Secrets Manager retry",
+			"the user %s was changed while it was created", name)
 	}
 	return created, err
 }
 
-// Equalize also compares both accounts at the end: it is the last step before the password.
+// Equalize also compares both accounts at the end, because the password follows.
 func (t target) Equalize(ctx context.Context, current, other *account) error {
 	for _, a := range []*account{current, other} {
 		if !a.marked {
@@ -230,7 +231,8 @@ func (t target) Equalize(ctx context.Context, current, other *account) error {
 	}
 	now, err := t.now(ctx)
 	if err == nil && (now == nil || now.attributes != current.attributes || now.roles != current.roles) {
-		err = engine.Errorf(engine.TargetFailed, "give both users the same attributes by hand", "the users %s and %s still differ", current.name(), other.name())
+		err = engine.Errorf(engine.TargetFailed, "give both users the same attributes by hand",
+			"the users %s and %s still differ", current.name(), other.name())
 	}
 	return err
 }

@@ -12,8 +12,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// rich creates a user with rights of every kind for two hosts, and returns a
-// database of it.
+// rich creates a user with rights of every kind for two hosts, and returns its database.
 func (f *fixture) rich() (user, password, database string) {
 	f.t.Helper()
 	user, password = f.user("%", "localhost")
@@ -35,29 +34,33 @@ func (f *fixture) rich() (user, password, database string) {
 			"GRANT EXECUTE ON FUNCTION "+quoted+".f TO "+a,
 			"GRANT "+role+" TO "+a,
 			"GRANT "+other+" TO "+a+" WITH ADMIN OPTION",
-			"ALTER USER "+a+" REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 4000 MAX_USER_CONNECTIONS 50 PASSWORD EXPIRE INTERVAL 90 DAY")
+			"ALTER USER "+a+" REQUIRE SSL WITH MAX_QUERIES_PER_HOUR 4000 MAX_USER_CONNECTIONS 50 PASSWORD EXPIRE "+
+				"INTERVAL 90 DAY")
 		if f.name == "mariadb" {
 			f.sql("SET DEFAULT ROLE "+role+" FOR "+a, "ALTER USER "+a+" WITH MAX_STATEMENT_TIME 12.5")
 		} else {
 			f.sql("ALTER USER "+a+" DEFAULT ROLE "+role+", "+other,
-				"GRANT BACKUP_ADMIN, SHOW_ROUTINE ON *.* TO "+a, "GRANT RESOURCE_GROUP_ADMIN ON *.* TO "+a+" WITH GRANT OPTION",
-				"ALTER USER "+a+` PASSWORD HISTORY 3 PASSWORD REUSE INTERVAL 2 DAY PASSWORD REQUIRE CURRENT FAILED_LOGIN_ATTEMPTS 9 PASSWORD_LOCK_TIME UNBOUNDED ATTRIBUTE '{"team": {"a": 1, "b": "it\'s"}}'`)
+				"GRANT BACKUP_ADMIN, SHOW_ROUTINE ON *.* TO "+a,
+				"GRANT RESOURCE_GROUP_ADMIN ON *.* TO "+a+" WITH GRANT OPTION",
+				"ALTER USER "+a+` PASSWORD HISTORY 3 PASSWORD REUSE INTERVAL 2 DAY PASSWORD REQUIRE CURRENT `+
+					`FAILED_LOGIN_ATTEMPTS 9 PASSWORD_LOCK_TIME UNBOUNDED ATTRIBUTE '{"team": {"a": 1, "b": "it\'s"}}'`)
 		}
 	}
 	f.claim(user, password)
 	return user, password, quoted
 }
 
-// sameAttributes checks that two users are made alike, passwords aside.
+// sameAttributes checks that two users have the same attributes, except passwords.
 func (f *fixture) sameAttributes(user, other, host string) {
 	f.t.Helper()
-	hash := regexp.MustCompile(`(?s) (IDENTIFIED WITH '[a-z0-9_]+' AS|IDENTIFIED BY PASSWORD) '.*?'( (DEFAULT ROLE|REQUIRE|WITH|PASSWORD) |$)`)
+	hash := regexp.MustCompile(`(?s) (IDENTIFIED WITH '[a-z0-9_]+' AS|IDENTIFIED BY PASSWORD) '.*?'` +
+		`( (DEFAULT ROLE|REQUIRE|WITH|PASSWORD) |$)`)
 	cut := func(name string) string {
 		s := strings.ReplaceAll(f.created(name, host), name, "USER")
 		if !hash.MatchString(s) {
 			f.t.Fatalf("no password in %s", s)
 		}
-		s, _, _ = strings.Cut(hash.ReplaceAllString(s, "$2"), " ATTRIBUTE ") // which is each account's
+		s, _, _ = strings.Cut(hash.ReplaceAllString(s, "$2"), " ATTRIBUTE ") // belongs to one account
 		return s
 	}
 	if a, b := cut(user), cut(other); a != b {
@@ -89,7 +92,7 @@ func TestAlternatingUsersHaveTheSameRights(t *testing.T) {
 		f.sameRights(user, clone, "%")
 		f.sameAttributes(user, clone, "localhost")
 		if f.created(user, "localhost") == before {
-			t.Error("the account for localhost has kept its password")
+			t.Error("the account for localhost kept its password")
 		}
 	})
 }
@@ -122,7 +125,7 @@ func TestWhatWasRevokedStaysRevoked(t *testing.T) {
 		if got := strings.Join(f.granted(clone, "%"), "\n"); got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
-		// What only the second user loses, the first keeps, with a warning.
+		// The first user keeps what only the second loses, with a warning.
 		f.sql("REVOKE SELECT ON " + database + ".* FROM " + account(clone, "%"))
 		r, log := f.logged(f.alternating(clone, "Second-Pw-2", user, "Third-Pw-3"))
 		f.set(r)
@@ -133,8 +136,8 @@ func TestWhatWasRevokedStaysRevoked(t *testing.T) {
 	})
 }
 
-// A DBA knows the first user, and grants to it while the second one is current.
-func TestAGrantToTheFirstUserIsNeverLost(t *testing.T) {
+// A DBA knows only the first user, and grants to it while the second is current.
+func TestGrantToTheFirstUserIsNeverLost(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		database := f.server.Database(t)
 		user, r, _ := f.pair(f.admin())
@@ -154,7 +157,7 @@ func TestAGrantToTheFirstUserIsNeverLost(t *testing.T) {
 			}
 		}
 		f.sameRights(user, clone, "%")
-		// A grant to the current user reaches the other, whichever it is.
+		// A grant to the current user reaches the other, in both directions.
 		f.sql("GRANT DELETE ON " + database + ".* TO " + account(clone, "%"))
 		f.set(f.alternating(clone, "Fourth-Pw-4", user, "Fifth-Pw-5"))
 		f.sameRights(user, clone, "%")
@@ -162,7 +165,7 @@ func TestAGrantToTheFirstUserIsNeverLost(t *testing.T) {
 	})
 }
 
-// The superuser secret can come to name another user, such as where superusers alternate themselves.
+// The superuser secret can name another user later, for example if superusers alternate.
 func TestAnotherSuperuserContinues(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		a, b := f.weak(), f.weak()
@@ -181,7 +184,7 @@ func TestAnotherSuperuserContinues(t *testing.T) {
 	})
 }
 
-func TestASecondUsersAccountForALostHostIsDropped(t *testing.T) {
+func TestSecondUsersAccountForALostHostIsDropped(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user("%", "localhost")
 		clone := user + "_clone"
@@ -191,20 +194,22 @@ func TestASecondUsersAccountForALostHostIsDropped(t *testing.T) {
 		f.sql("DROP USER " + account(user, "%"))
 		f.set(f.alternating(user, "Third-Pw-3", clone, "Fourth-Pw-4"))
 		var n int
-		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User = ?", clone).Scan(&n); err != nil || n != 1 {
+		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User = ?", clone).Scan(&n); err != nil ||
+			n != 1 {
 			t.Errorf("%d accounts (%v), want 1", n, err)
 		}
 	})
 }
 
-func TestAHalfMadeSecondUserIsFinished(t *testing.T) {
+func TestIncompleteSecondUserIsCompleted(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first, database := f.rich()
 		clone := user + "_clone"
 		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
-		// As if the first call had died after its first GRANT.
+		// As if the first call died after its first GRANT.
 		f.sql("DROP USER " + account(clone, "%"))
-		f.sql("REVOKE SELECT, INSERT ON "+database+".* FROM "+account(clone, "localhost"), "REVOKE EXECUTE ON FUNCTION "+database+".f FROM "+account(clone, "localhost"))
+		f.sql("REVOKE SELECT, INSERT ON "+database+".* FROM "+account(clone, "localhost"),
+			"REVOKE EXECUTE ON FUNCTION "+database+".f FROM "+account(clone, "localhost"))
 		f.set(f.alternating(user, first, clone, "Second-Pw-2"))
 		f.sameRights(user, clone, "%")
 		f.sameRights(user, clone, "localhost")
@@ -234,7 +239,7 @@ func TestTakeoverByNameIsRefused(t *testing.T) {
 		if f.created(boss, "%") != before {
 			t.Error("boss was changed")
 		}
-		// The other way round: somebody's own user is not handed rights.
+		// The other way round: a stranger's user gets no rights.
 		f.sql("REVOKE CREATE USER ON *.* FROM " + account(boss, "%"))
 		r = f.alternating(boss, bossPassword, low, "Taken-Pw-2")
 		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, low)
@@ -249,17 +254,18 @@ func TestTakeoverByNameIsRefused(t *testing.T) {
 	})
 }
 
-func TestASecondUserIsAdoptedByProofOrByTheAdministratorsRole(t *testing.T) {
+func TestSecondUserIsAdoptedByProofOrMark(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user()
 		clone := user + "_clone"
-		f.sql("CREATE USER "+account(clone, "%")+" IDENTIFIED BY 'Old-Pw-1'", "CREATE USER "+account(clone, "10.1.2.3")+" IDENTIFIED BY 'Strange-Pw-1'")
+		f.sql("CREATE USER "+account(clone, "%")+" IDENTIFIED BY 'Old-Pw-1'",
+			"CREATE USER "+account(clone, "10.1.2.3")+" IDENTIFIED BY 'Strange-Pw-1'")
 		r := f.alternating(user, first, clone, "Second-Pw-2")
 		r.Proofs = []engine.Value{r.Current, f.value(clone, "Old-Pw-1")}
-		// Which of the two accounts the password opens is not known.
+		// It is unknown which of the two accounts the password opens.
 		fails(t, f.engine.DryRun(context.Background(), r), engine.TakeoverRefused, "GRANT SHOW VIEW")
 		f.claim(user, first)
-		// Logins from there would not be the secret's.
+		// Logins from that host would not use the secret's account.
 		fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, "10.1.2.3", "or drop this one")
 		f.opens(clone, true, "Old-Pw-1")
 		f.sql("DROP USER " + account(clone, "10.1.2.3"))
@@ -281,7 +287,7 @@ func TestASecondUserIsAdoptedByProofOrByTheAdministratorsRole(t *testing.T) {
 	})
 }
 
-func TestConcurrentSetsMakeOneSecondUser(t *testing.T) {
+func TestConcurrentSetsCreateOneSecondUser(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first, _ := f.rich()
 		r := f.alternating(user, first, user+"_clone", "Second-Pw-2")
@@ -299,7 +305,7 @@ func TestConcurrentSetsMakeOneSecondUser(t *testing.T) {
 	})
 }
 
-func TestASuperuserThatLacksARightIsToldSoBeforeAnythingChanges(t *testing.T) {
+func TestRightThatTheSuperuserLacksIsReportedFirst(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first, _ := f.rich()
 		weak, password := f.user()
@@ -308,13 +314,14 @@ func TestASuperuserThatLacksARightIsToldSoBeforeAnythingChanges(t *testing.T) {
 		r.Login = f.value(weak, password)
 		fails(t, f.engine.DryRun(context.Background(), r), engine.PrivilegeMissing, "engine's page")
 		var n int
-		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User IN (?, 'rotator-nobody')", user+"_clone").Scan(&n); err != nil || n != 0 {
-			t.Errorf("%d accounts were made (%v)", n, err)
+		if err := f.db.QueryRow("SELECT COUNT(*) FROM mysql.user WHERE User IN (?, 'rotator-nobody')", user+"_clone").
+			Scan(&n); err != nil || n != 0 {
+			t.Errorf("%d accounts were created (%v)", n, err)
 		}
 	})
 }
 
-// The grants are those of the engine's page.
+// The grants are the ones on the engine's page.
 func TestSuperuserNeedsNoMoreThanThePageSays(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user("%", "localhost")
@@ -326,7 +333,8 @@ func TestSuperuserNeedsNoMoreThanThePageSays(t *testing.T) {
 		} else {
 			f.sql("GRANT CREATE USER ON *.* TO " + by)
 		}
-		f.sql("CREATE ROLE "+role, "GRANT SELECT ON mysql.* TO "+by, "GRANT SHOW VIEW ON `rotator-%`.* TO "+by+" WITH GRANT OPTION", "GRANT SELECT, INSERT ON "+database+".* TO "+by+" WITH GRANT OPTION")
+		f.sql("CREATE ROLE "+role, "GRANT SELECT ON mysql.* TO "+by, "GRANT SHOW VIEW ON `rotator-%`.* TO "+by+
+			" WITH GRANT OPTION", "GRANT SELECT, INSERT ON "+database+".* TO "+by+" WITH GRANT OPTION")
 		if f.name == "mariadb" {
 			f.sql("GRANT "+role+" TO "+by+" WITH ADMIN OPTION", "GRANT UPDATE ON mysql.* TO "+by)
 		}
@@ -356,7 +364,8 @@ func TestSuperuserNeedsNoMoreThanThePageSays(t *testing.T) {
 
 func TestNoSuperuserPathChangesAnAdministrator(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		powers := []string{"CREATE USER ON *.*", "SUPER ON *.*", "UPDATE ON *.*", "INSERT ON mysql.*", "UPDATE ON mysql.tables_priv", "DELETE ON `my%`.*"}
+		powers := []string{"CREATE USER ON *.*", "SUPER ON *.*", "UPDATE ON *.*", "INSERT ON mysql.*",
+			"UPDATE ON mysql.tables_priv", "DELETE ON `my%`.*"}
 		if f.name == "mysql" {
 			powers = append(powers, "ROLE_ADMIN ON *.*", "SYSTEM_USER ON *.*", "SET_ANY_DEFINER ON *.*")
 		} else {
@@ -368,13 +377,15 @@ func TestNoSuperuserPathChangesAnAdministrator(t *testing.T) {
 				low, lowPassword := f.user()
 				if inherited {
 					role, inner := testserver.Unique("team_"), testserver.Unique("dba_")
-					f.sql("CREATE ROLE "+role+", "+inner, "GRANT "+power+" TO "+inner, "GRANT "+inner+" TO "+role, "GRANT "+role+" TO "+account(boss, "%"))
+					f.sql("CREATE ROLE "+role+", "+inner, "GRANT "+power+" TO "+inner, "GRANT "+inner+" TO "+role,
+						"GRANT "+role+" TO "+account(boss, "%"))
 					defer f.sql("DROP ROLE " + role + ", " + inner)
 				} else {
 					f.sql("GRANT " + power + " TO " + account(boss, "%"))
 				}
 				proofs := []engine.Value{f.value(boss, bossPassword), f.value(low, lowPassword)}
-				for _, r := range []*engine.Request{f.reset(boss, "Taken-Pw-2"), f.alternating(low, lowPassword, boss, "Taken-Pw-2"), f.alternating(boss, bossPassword, low, "Taken-Pw-2")} {
+				for _, r := range []*engine.Request{f.reset(boss, "Taken-Pw-2"), f.alternating(low, lowPassword, boss,
+					"Taken-Pw-2"), f.alternating(boss, bossPassword, low, "Taken-Pw-2")} {
 					r.Proofs = proofs
 					for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
 						fails(t, err, engine.TakeoverRefused, boss, "an administrator")
@@ -399,7 +410,9 @@ func TestChangedRightsAreInTheLog(t *testing.T) {
 		}
 		all := strings.Join(*log, "\n")
 		for _, want := range []string{
-			"INFO changed at the target: the user " + account(clone, "%") + " is created", "GRANT SHOW VIEW ON `rotator-", "GRANT EXECUTE ON PROCEDURE ", " TO " + account(clone, "localhost") + " WITH ADMIN OPTION",
+			"INFO changed at the target: the user " + account(clone, "%") + " is created",
+			"GRANT SHOW VIEW ON `rotator-", "GRANT EXECUTE ON PROCEDURE ",
+			" TO " + account(clone, "localhost") + " WITH ADMIN OPTION",
 			"ALTER USER " + account(clone, "%") + " REQUIRE SSL",
 		} {
 			if !strings.Contains(all, want) {
@@ -422,23 +435,27 @@ func TestChangedRightsAreInTheLog(t *testing.T) {
 	})
 }
 
-// A login that may hand on rights to its own database grants the second user some, and the superuser
-// secret's user has no power over that database.
-func TestAForeignGrantDoesNotStopARotation(t *testing.T) {
+// A login that may grant rights on its own database grants the second user some, and the superuser has no power over
+// that database.
+func TestForeignGrantDoesNotStopARotation(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user()
 		clone := user + "_clone"
 		rotator, password := f.user()
 		database, other := f.server.Database(t), f.server.Database(t)
-		f.sql("GRANT CREATE USER ON *.* TO "+account(rotator, "%"), "GRANT SELECT ON mysql.* TO "+account(rotator, "%"), "GRANT SHOW VIEW ON `rotator-%`.* TO "+account(rotator, "%")+" WITH GRANT OPTION", "GRANT SELECT ON "+database+".* TO "+account(rotator, "%")+" WITH GRANT OPTION",
+		f.sql("GRANT CREATE USER ON *.* TO "+account(rotator, "%"), "GRANT SELECT ON mysql.* TO "+account(rotator, "%"),
+			"GRANT SHOW VIEW ON `rotator-%`.* TO "+account(rotator, "%")+" WITH GRANT OPTION",
+			"GRANT SELECT ON "+database+".* TO "+account(rotator, "%")+" WITH GRANT OPTION",
 			"GRANT SELECT ON "+database+".* TO "+account(user, "%"))
 		r, log := f.logged(f.alternating(user, first, clone, "Second-Pw-2"))
 		r.Login = f.value(rotator, password)
 		f.set(r)
-		f.sql("GRANT INSERT ON "+other+".* TO "+account(clone, "%"), "GRANT SELECT ON "+database+".* TO "+account(clone, "%")+" WITH GRANT OPTION")
+		f.sql("GRANT INSERT ON "+other+".* TO "+account(clone, "%"),
+			"GRANT SELECT ON "+database+".* TO "+account(clone, "%")+" WITH GRANT OPTION")
 		*log = nil
 		f.set(r)
-		if all := strings.Join(*log, "\n"); !strings.Contains(all, "WARN") || !strings.Contains(all, other) || strings.Contains(all, "changed at the target: REVOKE INSERT") {
+		if all := strings.Join(*log, "\n"); !strings.Contains(all, "WARN") || !strings.Contains(all, other) ||
+			strings.Contains(all, "changed at the target: REVOKE INSERT") {
 			t.Errorf("no warning of the foreign right: %s", all)
 		}
 		if rows := strings.Join(f.granted(clone, "%"), "\n"); strings.Contains(rows, "OPTION") {
@@ -447,7 +464,7 @@ func TestAForeignGrantDoesNotStopARotation(t *testing.T) {
 	})
 }
 
-func TestALockIsNamedInTime(t *testing.T) {
+func TestLockIsReportedInTime(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user()
 		held, err := f.db.Conn(t.Context())
@@ -464,11 +481,11 @@ func TestALockIsNamedInTime(t *testing.T) {
 		if _, uerr := held.ExecContext(t.Context(), "UNLOCK TABLES"); uerr != nil {
 			t.Fatal(uerr)
 		}
-		fails(t, err, engine.TargetFailed, "something holds a lock")
+		fails(t, err, engine.TargetFailed, "holds a lock")
 	})
 }
 
-func TestAnAdministratorsAccountIsNotDropped(t *testing.T) {
+func TestAdministratorsAccountIsNotDropped(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user("%", "localhost")
 		clone := user + "_clone"

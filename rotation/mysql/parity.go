@@ -12,26 +12,27 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// parity gives an account the rights of the current user's. Anyone who holds a right with its grant
-// option can grant it to either user. Such a right is copied where that is possible, and never stops
-// a rotation. A right that an administrator granted is never lost silently.
+// parity gives an account the rights of the current user's account. Anyone with a right's grant option can grant that
+// right to either user. Such a right is copied if possible, and never stops a rotation. A right that an administrator
+// granted is never lost silently.
 //
-// The second user also loses what the first does not have. The first loses nothing: the right was granted to
-// the name that people know, while the second was current, or it was taken from the second alone.
+// The second user also loses what the first lacks. The first loses nothing: people may have granted it a right while
+// the second was current, or revoked one only from the second.
 type parity struct {
 	target
 	from, to account // to is nobody in a rehearsal
 	have     *account
-	newborn  bool // nothing uses the other account yet, so refusing loses nothing
+	newborn  bool // nothing uses the other account yet, so a refusal does no harm
 	send     func(ctx context.Context, statement string) error
-	left     map[right]string  // the differences that stay, with the warning or ""
+	left     map[right]string  // the remaining differences, each with a warning or ""
 	grantors map[string]string // who granted what the current account has, by object
 }
 
-// level brings the rights of an account to those of the current one. It looks again after each pass: a
-// server may answer one grant with another, as where a restriction comes or ends with what it restricts.
+// level makes an account's rights equal to the current one's. It compares after each pass, because a restriction can
+// appear or end with the right that it restricts.
 func (t target) level(ctx context.Context, current, other account) error {
-	p := &parity{target: t, from: current, to: other, have: &other, newborn: other.newborn, send: t.alter, left: map[right]string{}}
+	p := &parity{target: t, from: current, to: other, have: &other, newborn: other.newborn,
+		send: t.alter, left: map[right]string{}}
 	for pass := 0; ; pass++ {
 		toTake, toGive, err := p.differences(ctx)
 		switch {
@@ -52,11 +53,12 @@ func (t target) level(ctx context.Context, current, other account) error {
 	}
 }
 
-// rehearseRights gives the missing rights to a user that does not exist. The server first looks at the
-// privileges of the user who grants. What the superuser may not revoke, a change leaves alone, and
-// restrictions come with the rights of a superuser that has them.
+// rehearseRights grants the missing rights to a user that does not exist: the server checks the grantor's privileges
+// first. Revocations need no rehearsal, because a change leaves what the superuser may not revoke. Restrictions come
+// with the rights of a superuser that has them.
 func (t target) rehearseRights(ctx context.Context, current account, other *account) error {
-	p := &parity{target: t, from: current, to: nobody, have: other, newborn: other == nil || other.newborn, left: map[right]string{}}
+	p := &parity{target: t, from: current, to: nobody, have: other, newborn: other == nil || other.newborn,
+		left: map[right]string{}}
 	p.send = func(ctx context.Context, statement string) error {
 		err := t.Exec(ctx, statement)
 		if code(err) == grantCreatesNoUser || errors.Is(err, engine.TargetFailed) && !locked(err) {
@@ -75,7 +77,7 @@ func (t target) rehearseRights(ctx context.Context, current account, other *acco
 	return err
 }
 
-// differences returns the rights to take from and to give to the account, without those that stay.
+// differences returns the rights to revoke from and to grant to the account, except remaining differences.
 func (p *parity) differences(ctx context.Context) (toTake, toGive []right, err error) {
 	want, err := p.rights(ctx, p.from)
 	if err != nil {
@@ -93,7 +95,7 @@ func (p *parity) differences(ctx context.Context) (toTake, toGive []right, err e
 		switch {
 		case known || !p.toFirst():
 		case !r.revoke:
-			p.left[r] = fmt.Sprintf("the user %s keeps a right that %s does not have, and that the next rotation gives to both; to take it: %s",
+			p.left[r] = fmt.Sprintf("the user %s keeps a right that %s lacks until the next rotation; to revoke it: %s",
 				p.have.name(), p.from.name(), r.take(*p.have))
 		case !want[right{name: r.name, object: "*.*"}]:
 			p.left[r] = "" // it restricts a right that stays
@@ -103,14 +105,14 @@ func (p *parity) differences(ctx context.Context) (toTake, toGive []right, err e
 	return slices.DeleteFunc(toTake, stays), slices.DeleteFunc(toGive, stays), nil
 }
 
-// take revokes rights. What the superuser may not revoke was granted by somebody else.
+// take revokes rights. What the superuser may not revoke was granted by another user.
 func (p *parity) take(ctx context.Context, list []right) error {
 	for _, r := range list {
 		err := p.send(ctx, r.take(p.to))
 		switch c := code(err); {
 		case errors.Is(err, engine.PrivilegeMissing):
 			p.keep(r)
-		case c == noSuchGrant, c == noSuchTableGrant, c == noSuchRoutineGrant: // somebody else has just revoked it
+		case c == noSuchGrant, c == noSuchTableGrant, c == noSuchRoutineGrant: // already revoked
 		case err != nil:
 			return err
 		}
@@ -118,13 +120,12 @@ func (p *parity) take(ctx context.Context, list []right) error {
 	return nil
 }
 
-// keep leaves a right to the account.
 func (p *parity) keep(r right) {
-	p.left[r] = fmt.Sprintf("the user %s has a right that %s does not have, and that the superuser may not take: %s", p.to.name(), p.from.name(), r.take(p.to))
+	p.left[r] = fmt.Sprintf("the user %s has a right that %s lacks and that the superuser may not revoke: %s",
+		p.to.name(), p.from.name(), r.take(p.to))
 }
 
-// give grants rights and, where the server refuses a group of them, each alone: one that cannot be
-// granted takes no other with it. Restrictions wait until all else is granted, which may bring them.
+// give grants rights, and each alone if a group is refused. Restrictions come last: other grants may bring them.
 func (p *parity) give(ctx context.Context, list []right) error {
 	if len(list) == 0 {
 		return nil
@@ -132,7 +133,7 @@ func (p *parity) give(ctx context.Context, list []right) error {
 	if !list[0].revoke {
 		list = slices.DeleteFunc(list, func(r right) bool { return r.revoke })
 	}
-	// The owner of a table can lock it for as long as it likes.
+	// The owner of a table can lock it indefinitely.
 	if err := p.Exec(ctx, "SET SESSION lock_wait_timeout = 2"); err != nil {
 		return err
 	}
@@ -151,8 +152,7 @@ func (p *parity) give(ctx context.Context, list []right) error {
 	return p.Exec(ctx, "SET SESSION lock_wait_timeout = "+lockWait)
 }
 
-// try grants rights on one object. After one wait for a lock it does not wait for a stranger's tables
-// again: there can be many.
+// try grants rights on one object. After one wait for a lock, it waits for no other table of a stranger.
 func (p *parity) try(ctx context.Context, group []right) error {
 	if p.stuck != nil {
 		if origin, err := p.origin(ctx, group[0]); err != nil || origin == stranger {
@@ -186,13 +186,11 @@ func (p *parity) refused(ctx context.Context, r right, refusal error) error {
 	return nil
 }
 
-// lose leaves the account without a right.
 func (p *parity) lose(r right, why string) {
-	p.left[r] = fmt.Sprintf("the user %s does not get a right that %s has, and that need not come from an administrator: %s: %s",
+	p.left[r] = fmt.Sprintf("the user %s does not get a right that %s has, which a stranger may have granted: %s: %s",
 		p.change.Pending, p.from.name(), give([]right{r}, p.to), why)
 }
 
-// settle ends the attempts where the rights keep changing.
 func (p *parity) settle(ctx context.Context, toTake, toGive []right) error {
 	for _, r := range toTake {
 		p.keep(r)
@@ -202,12 +200,11 @@ func (p *parity) settle(ctx context.Context, toTake, toGive []right) error {
 			return cmp.Or(err, error(engine.Errorf(engine.TargetFailed, "give both users the same rights by hand",
 				"the rights of %s and %s still differ: %s", p.to.name(), p.from.name(), give([]right{r}, p.to))))
 		}
-		p.lose(r, "somebody keeps changing it")
+		p.lose(r, "it keeps changing")
 	}
 	return nil
 }
 
-// warn reports the differences that stay.
 func (p *parity) warn() {
 	for _, text := range slices.Sorted(maps.Values(p.left)) {
 		if text != "" {
@@ -216,23 +213,21 @@ func (p *parity) warn() {
 	}
 }
 
-// unusable reports whether a right is on something that does not exist or cannot be opened: a table,
-// a column, a routine, or what a view or a merged table is made of. Nobody can use such a right.
+// unusable reports whether a right is on an object that does not exist or cannot be opened, so nobody can use it.
 func unusable(err error) bool {
-	return slices.Contains([]int{unknownColumn, noSuchTable, brokenMerge, noSuchRoutine, brokenView, noSuchDefiner}, code(err))
+	absent := []int{unknownColumn, noSuchTable, brokenMerge, noSuchRoutine, brokenView, noSuchDefiner}
+	return slices.Contains(absent, code(err))
 }
 
-// origin says who can have granted a right.
 type origin int
 
 const (
-	unknown       origin = iota // anyone who has it with its grant option; the server does not say
-	stranger                    // somebody who is not an administrator
-	administrator               // nobody else
+	unknown       origin = iota // anyone with its grant option; the server does not say
+	stranger                    // a user who is not an administrator
+	administrator               // only an administrator
 )
 
-// origin looks up who granted a right of the current account's. The servers keep that for tables,
-// columns, routines and PROXY, and not for databases and roles.
+// origin looks up who granted a right of the current account, which servers do not store for databases and roles.
 func (p *parity) origin(ctx context.Context, r right) (origin, error) {
 	if r.revoke || r.object == "*.*" && !dynamic(r.name) || r.object == markObject(p.mark()) {
 		return administrator, nil
@@ -240,9 +235,10 @@ func (p *parity) origin(ctx context.Context, r right) (origin, error) {
 	if p.grantors == nil {
 		p.grantors = map[string]string{}
 		of := " WHERE User = " + text(p.from.user) + " AND Host = " + text(p.from.host)
-		rows, err := p.Texts(ctx, "the grantors cannot be read", "SELECT '', Db, '.', Table_name, Grantor FROM mysql.tables_priv"+of+
-			" UNION ALL SELECT CONCAT(Routine_type, ' '), Db, '.', Routine_name, Grantor FROM mysql.procs_priv"+of+
-			" UNION ALL SELECT '', Proxied_user, '@', Proxied_host, Grantor FROM mysql.proxies_priv"+of)
+		rows, err := p.Texts(ctx, "the grantors cannot be read",
+			"SELECT '', Db, '.', Table_name, Grantor FROM mysql.tables_priv"+of+
+				" UNION ALL SELECT CONCAT(Routine_type, ' '), Db, '.', Routine_name, Grantor FROM mysql.procs_priv"+of+
+				" UNION ALL SELECT '', Proxied_user, '@', Proxied_host, Grantor FROM mysql.proxies_priv"+of)
 		if err != nil {
 			return unknown, err
 		}
@@ -254,7 +250,7 @@ func (p *parity) origin(ctx context.Context, r right) (origin, error) {
 	if !ok {
 		return unknown, nil
 	}
-	// It is a user's name and the address of its client.
+	// A grantor is a user's name and its client's address.
 	accounts, err := p.accounts(ctx, grantor[:max(strings.LastIndexByte(grantor, '@'), 0)], "")
 	if err != nil || len(accounts) == 0 {
 		return stranger, err

@@ -10,7 +10,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// owner creates a login that owns a database, as the rotation's superuser need not.
+// owner creates a login that owns a database that the superuser does not.
 func (f *fixture) owner() (c client, name, database string) {
 	name, password := f.user()
 	database = f.server.Database(f.t)
@@ -53,16 +53,18 @@ func warned(t *testing.T, log []string, words ...string) {
 	}
 }
 
-func TestARightThatCannotBeGivenTakesNoOtherWithIt(t *testing.T) {
+func TestRightThatCannotBeGrantedAffectsNoOther(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		owner, _, database := f.owner()
 		user, r, log := f.pair(f.admin())
 		owner.must(t, "CREATE TABLE t (a int, b int)", "CREATE VIEW v AS SELECT a FROM t", "CREATE TABLE gone (a int)",
-			"GRANT SELECT (a, b), INSERT ON t TO "+account(user, "%")+" WITH GRANT OPTION", "GRANT SELECT (a), DELETE ON v TO "+account(user, "%"), "GRANT SELECT ON gone TO "+account(user, "%"),
+			"GRANT SELECT (a, b), INSERT ON t TO "+account(user, "%")+" WITH GRANT OPTION",
+			"GRANT SELECT (a), DELETE ON v TO "+account(user, "%"), "GRANT SELECT ON gone TO "+account(user, "%"),
 			"ALTER TABLE t DROP COLUMN a", "DROP TABLE gone")
 		f.set(r)
 		rows := strings.Join(f.granted(user+"_clone", "%"), "\n")
-		for _, want := range []string{"GRANT GRANT INSERT ON OPTION SELECT TO USER WITH `b` `" + database + "`.`t`", "DELETE"} {
+		for _, want := range []string{"GRANT GRANT INSERT ON OPTION SELECT TO USER WITH `b` `" + database + "`.`t`",
+			"DELETE"} {
 			if !strings.Contains(rows, want) {
 				t.Errorf("%q is missing: %s", want, rows)
 			}
@@ -73,7 +75,7 @@ func TestARightThatCannotBeGivenTakesNoOtherWithIt(t *testing.T) {
 	})
 }
 
-func TestAForeignRightOfTheCurrentUserDoesNotStopARotation(t *testing.T) {
+func TestForeignRightOfTheCurrentUserDoesNotStopARotation(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		owner, name, database := f.owner()
 		for what, grant := range map[string]string{
@@ -83,7 +85,8 @@ func TestAForeignRightOfTheCurrentUserDoesNotStopARotation(t *testing.T) {
 			"PROXY ON":                       "GRANT PROXY ON " + account(name, "%") + " TO ",
 		} {
 			user, r, log := f.pair(f.weak())
-			owner.must(t, "CREATE TABLE IF NOT EXISTS t (a int)", "CREATE PROCEDURE IF NOT EXISTS p() SELECT 1", grant+account(user, "%"))
+			owner.must(t, "CREATE TABLE IF NOT EXISTS t (a int)", "CREATE PROCEDURE IF NOT EXISTS p() SELECT 1",
+				grant+account(user, "%"))
 			if err := f.engine.DryRun(t.Context(), r); err != nil {
 				t.Errorf("%s: %v", grant, err)
 			}
@@ -96,8 +99,8 @@ func TestAForeignRightOfTheCurrentUserDoesNotStopARotation(t *testing.T) {
 	})
 }
 
-// Only the first rotation refuses what may be a stranger's: the application would work without it.
-func TestTheFirstRotationDemandsEveryRight(t *testing.T) {
+// Only the first rotation stops at what may be a stranger's right: the application does not use the second user yet.
+func TestFirstRotationRequiresEveryRight(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		owner, _, database := f.owner()
 		user, first := f.user()
@@ -107,17 +110,18 @@ func TestTheFirstRotationDemandsEveryRight(t *testing.T) {
 		fails(t, f.engine.DryRun(t.Context(), r), engine.PrivilegeMissing, database)
 		fails(t, f.engine.Set(t.Context(), r), engine.PrivilegeMissing, database)
 		f.sql("REVOKE SELECT ON " + database + ".* FROM " + account(user, "%"))
-		// Of a table the server says that it is a stranger's.
+		// For a table the server says that a stranger granted the right.
 		owner.must(t, "CREATE TABLE t (a int)", "GRANT SELECT ON t TO "+account(user, "%"))
 		f.set(r)
 	})
 }
 
-func TestAnAdministratorsRightIsNotLost(t *testing.T) {
+func TestAdministratorsRightIsNotLost(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		owner, _, database := f.owner()
 		owner.must(t, "CREATE TABLE t (a int)")
-		for _, grant := range []string{"GRANT SELECT ON " + database + ".t TO ", "GRANT SELECT (a) ON " + database + ".t TO ", "GRANT PROCESS ON *.* TO "} {
+		for _, grant := range []string{"GRANT SELECT ON " + database + ".t TO ",
+			"GRANT SELECT (a) ON " + database + ".t TO ", "GRANT PROCESS ON *.* TO "} {
 			user, r, _ := f.pair(f.weak())
 			f.sql(grant + account(user, "%"))
 			for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
@@ -131,7 +135,7 @@ func TestAnAdministratorsRightIsNotLost(t *testing.T) {
 		f.sql("GRANT SELECT (a) ON " + database + ".t TO " + account(user, "%"))
 		owner.must(t, "LOCK TABLES t WRITE")
 		for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
-			fails(t, err, engine.TargetFailed, "something holds a lock")
+			fails(t, err, engine.TargetFailed, "holds a lock")
 		}
 		owner.must(t, "UNLOCK TABLES")
 		f.set(r)
@@ -172,7 +176,8 @@ func TestRightsThatKeepChangingDoNotStopARotation(t *testing.T) {
 		done := make(chan error)
 		go func() {
 			for {
-				for _, s := range []string{"GRANT SELECT ON " + database + ".* TO ", "REVOKE SELECT ON " + database + ".* FROM "} {
+				for _, s := range []string{"GRANT SELECT ON " + database + ".* TO ",
+					"REVOKE SELECT ON " + database + ".* FROM "} {
 					if err := owner.run(context.Background(), s+account(user, "%")); err != nil || over.Err() != nil {
 						done <- err
 						return

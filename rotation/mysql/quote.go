@@ -8,15 +8,13 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// quoting is the mode that every session of this package sets, so that both servers read text and names by one
-// rule, whatever their own settings are: a quotation mark inside is doubled, and nothing else has a meaning.
+// quoting is the SQL mode of every session. With it both servers read strings and names by one rule, whatever their
+// settings: a quotation mark is doubled, and no other character is special.
 // Source: https://dev.mysql.com/doc/refman/8.4/en/sql-mode.html#sqlmode_no_backslash_escapes
 const quoting = "NO_BACKSLASH_ESCAPES"
 
-// text quotes a string.
 func text(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// identifier quotes a name.
 func identifier(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
 
 var (
@@ -24,7 +22,7 @@ var (
 	placeholder = lazyregexp.New(`\x00\d+\x00`)
 )
 
-// mask replaces what is quoted in a statement of the server's by numbers, since it can look like a keyword.
+// mask replaces what is quoted in a server's statement with numbers, because it can look like a keyword.
 func mask(statement string) (masked string, quoted []string) {
 	masked = quotation.ReplaceAllStringFunc(statement, func(q string) string {
 		quoted = append(quoted, q)
@@ -33,7 +31,6 @@ func mask(statement string) (masked string, quoted []string) {
 	return masked, quoted
 }
 
-// unmask puts back what mask has replaced.
 func unmask(masked string, quoted []string) string {
 	return placeholder.ReplaceAllStringFunc(masked, func(p string) string {
 		i, _ := strconv.Atoi(strings.Trim(p, "\x00")) // mask wrote it
@@ -41,7 +38,6 @@ func unmask(masked string, quoted []string) string {
 	})
 }
 
-// unquote returns the text of something quoted.
 func unquote(q string) string {
 	if len(q) < 2 {
 		return q
@@ -49,8 +45,9 @@ func unquote(q string) string {
 	return strings.ReplaceAll(q[1:len(q)-1], q[:1]+q[:1], q[:1])
 }
 
-// unreadable reports a statement of the server's without what follows IDENTIFIED, which is a verifier.
+// unreadable is the error for a server's statement. It leaves out what follows IDENTIFIED, a verifier.
 func unreadable(statement string) error {
 	statement, _, _ = strings.Cut(statement, "IDENTIFIED")
-	return engine.Errorf(engine.TargetFailed, "report this with the server's version", "the server's answer cannot be understood: %s", statement)
+	return engine.Errorf(engine.TargetFailed, "report this with the server's version",
+		"the server's answer cannot be parsed: %s", statement)
 }

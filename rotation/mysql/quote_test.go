@@ -11,10 +11,12 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// awkward are names and passwords in which a mistake in quoting shows.
+// awkward are names and passwords that reveal mistakes in quoting.
 var awkward = []string{
-	`plain`, `it's`, `''`, `\`, `\'`, `x\`, "`", "a`b``", `"`, `%`, `_%`, `;`, `a; DROP USER b; --`, `-- `, `/*`, `#`, `a TO b`, ` TO '%'`,
-	"new\nline", "tab\t", "\r\n", "\x1a", "é", "名前", `' OR ''='`, `@`, `a@b`, `'@'%`, `?`, `{}`, "trailing ", " leading", `$1`, `%s`, "\u2028", `RETAIN CURRENT PASSWORD`,
+	`plain`, `it's`, `''`, `\`, `\'`, `x\`, "`", "a`b``", `"`, `%`, `_%`, `;`, `a; DROP USER b; --`, `-- `,
+	`/*`, `#`, `a TO b`, ` TO '%'`,
+	"new\nline", "tab\t", "\r\n", "\x1a", "é", "名前", `' OR ''='`, `@`, `a@b`, `'@'%`, `?`, `{}`, "trailing ",
+	" leading", `$1`, `%s`, "\u2028", `RETAIN CURRENT PASSWORD`,
 }
 
 func TestAwkwardNamesAndPasswords(t *testing.T) {
@@ -26,11 +28,11 @@ func TestAwkwardNamesAndPasswords(t *testing.T) {
 	})
 }
 
-// awkward rotates a user whose name and passwords hold the given texts, through
-// every statement of the engine. The name may also be refused with a clear error.
+// awkward rotates a user whose name and passwords contain the given strings, with every statement of the engine. The
+// name may also be refused with a clear error.
 func (f *fixture) awkward(t *testing.T, name, password string) {
 	t.Helper()
-	// The name of its own makes it short: names have 32 characters at most.
+	// The unique part is short: names have at most 32 characters.
 	user := name + testserver.Unique("")
 	clone := user + "_clone"
 	if _, err := f.db.Exec("CREATE USER " + account(user, "%") + " IDENTIFIED BY 'First-Pw-1'"); err != nil {
@@ -39,7 +41,7 @@ func (f *fixture) awkward(t *testing.T, name, password string) {
 	}
 	defer func() {
 		for _, u := range []string{strings.TrimSpace(user), user, clone} {
-			// The server may find the second name too long even for this.
+			// The second name may still be too long for the server.
 			f.db.Exec("DROP USER IF EXISTS " + account(u, "%"))
 		}
 	}()
@@ -73,10 +75,11 @@ func (f *fixture) awkward(t *testing.T, name, password string) {
 	}
 }
 
-// users returns the accounts of all users but the given ones and the marks.
+// users returns all accounts except those of the given users and the marks.
 func (f *fixture) users(but ...string) string {
 	f.t.Helper()
-	rows, err := f.db.Query("SELECT CONCAT(User, '@', Host, ' ', authentication_string) FROM mysql.user WHERE User NOT IN (?, ?) AND User NOT LIKE 'rotator%' ORDER BY 1", but[0], but[1])
+	rows, err := f.db.Query("SELECT CONCAT(User, '@', Host, ' ', authentication_string) FROM mysql.user WHERE User "+
+		"NOT IN (?, ?) AND User NOT LIKE 'rotator%' ORDER BY 1", but[0], but[1])
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -98,7 +101,8 @@ func FuzzQuoting(f *testing.F) {
 		f.Add(s, s)
 	}
 	f.Fuzz(func(t *testing.T, name, password string) {
-		if !utf8.ValidString(name) || !utf8.ValidString(password) || strings.ContainsRune(name+password, 0) || len(password) > 200 {
+		if !utf8.ValidString(name) || !utf8.ValidString(password) || strings.ContainsRune(name+password, 0) ||
+			len(password) > 200 {
 			return // a secret cannot hold it, or the engine refuses it before it connects
 		}
 		server := testserver.SharedMariaDB(t, testserver.MySQLOptions{AllowPlaintext: true})

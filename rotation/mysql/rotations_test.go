@@ -18,8 +18,7 @@ import (
 	"example.com/rotator/sim"
 )
 
-// secrets is a Secrets Manager with the core before the engine, for what the
-// engine can only do with what the core hands it.
+// secrets is a Secrets Manager with the machine and the engine, for tests that need what the machine passes on.
 type secrets struct {
 	*fixture
 	sim     *sim.Sim
@@ -38,9 +37,12 @@ func newSecrets(t *testing.T, f *fixture) *secrets {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
-	s.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
-	s.sim.RegisterFunction(function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
-	s.rotator, err = rotation.New(rotation.Config{Engines: []engine.Engine{f.engine}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	s.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	s.sim.RegisterFunction(function,
+		sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return nil, "Unhandled", nil }))
+	s.rotator, err = rotation.New(rotation.Config{Engines: []engine.Engine{f.engine},
+		Log:     slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return s.client, nil }})
 	if err != nil {
 		t.Fatal(err)
@@ -51,35 +53,38 @@ func newSecrets(t *testing.T, f *fixture) *secrets {
 // secret stores values, the last of which is AWSCURRENT, and returns the ARN.
 func (s *secrets) secret(name string, values ...engine.Value) string {
 	s.t.Helper()
-	created, err := s.client.CreateSecret(context.Background(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(values[0].Reveal()))})
+	created, err := s.client.CreateSecret(context.Background(),
+		&secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(values[0].Reveal()))})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	for _, v := range values[1:] {
-		if _, err := s.client.PutSecretValue(context.Background(), &secretsmanager.PutSecretValueInput{SecretId: created.ARN, SecretString: aws.String(string(v.Reveal()))}); err != nil {
+		if _, err := s.client.PutSecretValue(context.Background(), &secretsmanager.PutSecretValueInput{
+			SecretId: created.ARN, SecretString: aws.String(string(v.Reveal()))}); err != nil {
 			s.t.Fatal(err)
 		}
 	}
 	return *created.ARN
 }
 
-// start begins a rotation whose steps are the test's, and returns its version and
-// what runs a step.
+// start begins a rotation whose steps the test runs, and returns its version and a function that runs a step.
 func (s *secrets) start(arn string) (token string, step func(rotation.Step) error) {
 	s.t.Helper()
 	s.tokens++
 	token = fmt.Sprintf("6f6e2b0e-0000-4000-8000-%012d", s.tokens)
-	if _, err := s.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(function)}); err != nil {
+	if _, err := s.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{
+		SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(function)}); err != nil {
 		s.t.Fatal(err)
 	}
 	_ = s.sim.WaitRotation(context.Background(), arn)
 	return token, func(step rotation.Step) error {
-		return s.rotator.Handle(enginetest.Within(s.t), rotation.Event{Step: step, SecretID: arn, ClientRequestToken: token})
+		return s.rotator.Handle(enginetest.Within(s.t),
+			rotation.Event{Step: step, SecretID: arn, ClientRequestToken: token})
 	}
 }
 
-// Where AWSCURRENT was written wrong, another version proves the user. It does not prove a second account
-// of the name, which an administrator can mark.
+// If AWSCURRENT is wrong, another version proves the user. It does not prove a second account with that name, which
+// an administrator can mark.
 func TestAccountsAreProvedByTheVersionThatOpens(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		s := newSecrets(t, f)
@@ -95,7 +100,8 @@ func TestAccountsAreProvedByTheVersionThatOpens(t *testing.T) {
 				fails(t, step(rotation.CreateSecret), engine.TakeoverRefused, "has several accounts")
 				f.claim(user, password)
 			}
-			for _, each := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret} {
+			for _, each := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.SetSecret,
+				rotation.TestSecret, rotation.FinishSecret} {
 				if err := step(each); err != nil {
 					t.Fatal(err)
 				}
@@ -107,9 +113,9 @@ func TestAccountsAreProvedByTheVersionThatOpens(t *testing.T) {
 	})
 }
 
-// A rotation that was given up after setSecret is followed by one that succeeds:
-// its version, which has lost its label, holds the first password.
-func TestARotationAfterAnAbandonedOneUnderRequireCurrent(t *testing.T) {
+// After a rotation that was abandoned after setSecret, the next one succeeds: the abandoned version, which has no
+// label, has the primary password.
+func TestRotationAfterAnAbandonedOneUnderRequireCurrent(t *testing.T) {
 	only(t, "mysql", func(t *testing.T, f *fixture) {
 		s := newSecrets(t, f)
 		user, first := f.privileged()
@@ -119,11 +125,13 @@ func TestARotationAfterAnAbandonedOneUnderRequireCurrent(t *testing.T) {
 		if err := errors.Join(step(rotation.CreateSecret), step(rotation.SetSecret)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.client.UpdateSecretVersionStage(t.Context(), &secretsmanager.UpdateSecretVersionStageInput{SecretId: &arn, VersionStage: aws.String("AWSPENDING"), RemoveFromVersionId: &abandoned}); err != nil {
+		if _, err := s.client.UpdateSecretVersionStage(t.Context(), &secretsmanager.UpdateSecretVersionStageInput{
+			SecretId: &arn, VersionStage: aws.String("AWSPENDING"), RemoveFromVersionId: &abandoned}); err != nil {
 			t.Fatal(err)
 		}
 		_, step = s.start(arn)
-		for _, each := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret} {
+		for _, each := range []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.SetSecret,
+			rotation.TestSecret, rotation.FinishSecret} {
 			if err := step(each); err != nil {
 				t.Errorf("%s: %v", each, err)
 			}

@@ -10,16 +10,16 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// The tag keeps `make test` from needing what `make deps-mysql` fetches. That test
-// has run against MariaDB.
+// Because of the tag, `make test` does not need what `make deps-mysql` downloads; it runs against MariaDB.
 func init() {
 	systems["mysql"] = testserver.SharedMySQL
 	delete(systems, "mariadb")
 }
 
-// unusual returns a server that is configured as few are.
+// unusual returns a server with an unusual configuration.
 func unusual(t *testing.T) *fixture {
-	server := testserver.SharedMySQL(t, testserver.MySQLOptions{Config: "partial_revokes = ON\nperformance_schema_consumer_events_statements_history_long = ON"})
+	server := testserver.SharedMySQL(t, testserver.MySQLOptions{
+		Config: "partial_revokes = ON\nperformance_schema_consumer_events_statements_history_long = ON"})
 	return newFixture(t, "mysql", server)
 }
 
@@ -28,40 +28,46 @@ func TestPartialRevokesAreKeptInBothDirections(t *testing.T) {
 	user, first := f.user()
 	clone := user + "_clone"
 	f.sql("CREATE DATABASE d1", "CREATE DATABASE `d 2`",
-		"GRANT SELECT, INSERT ON *.* TO "+account(user, "%"), "REVOKE INSERT ON mysql.* FROM "+account(user, "%"), "REVOKE SELECT ON d1.* FROM "+account(user, "%"))
+		"GRANT SELECT, INSERT ON *.* TO "+account(user, "%"), "REVOKE INSERT ON mysql.* FROM "+account(user, "%"),
+		"REVOKE SELECT ON d1.* FROM "+account(user, "%"))
 	f.set(f.alternating(user, first, clone, "Second-Pw-2"))
 	f.sameRights(user, clone, "%")
 	if rows := strings.Join(f.granted(clone, "%"), "\n"); strings.Count(rows, "REVOKE") != 2 {
 		t.Errorf("restrictions are missing:\n%s", rows)
 	}
-	// One is lifted, one is new, and one ends with its privilege.
-	f.sql("GRANT SELECT ON d1.* TO "+account(user, "%"), "REVOKE SELECT ON `d 2`.* FROM "+account(user, "%"), "REVOKE INSERT ON *.* FROM "+account(user, "%"))
+	// One restriction is removed, one is new, and one ends with its privilege.
+	f.sql("GRANT SELECT ON d1.* TO "+account(user, "%"), "REVOKE SELECT ON `d 2`.* FROM "+account(user, "%"),
+		"REVOKE INSERT ON *.* FROM "+account(user, "%"))
 	want := strings.Join(f.granted(user, "%"), "\n")
 	f.set(f.alternating(user, first, clone, "Third-Pw-3"))
 	f.sameRights(user, clone, "%")
 	if got := strings.Join(f.granted(user, "%"), "\n"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	// The first user keeps a right on everything, and its restriction with it, but not one that has ended.
-	f.sql("REVOKE SELECT ON *.* FROM "+account(clone, "%"), "GRANT CREATE ON *.* TO "+account(user, "%"), "GRANT CREATE ON *.* TO "+account(clone, "%"), "REVOKE CREATE ON d1.* FROM "+account(user, "%"))
+	// The first user keeps a right on everything with its restriction, but not a restriction that ended.
+	f.sql("REVOKE SELECT ON *.* FROM "+account(clone, "%"), "GRANT CREATE ON *.* TO "+account(user, "%"),
+		"GRANT CREATE ON *.* TO "+account(clone, "%"), "REVOKE CREATE ON d1.* FROM "+account(user, "%"))
 	f.set(f.alternating(clone, "Third-Pw-3", user, "Fourth-Pw-4"))
-	if rows := strings.Join(f.granted(user, "%"), "\n"); strings.Count(rows, "REVOKE") != 1 || strings.Contains(rows, "`d1`") {
+	if rows := strings.Join(f.granted(user, "%"), "\n"); strings.Count(rows, "REVOKE") != 1 ||
+		strings.Contains(rows, "`d1`") {
 		t.Errorf("%s", rows)
 	}
 }
 
-// A superuser with restrictions gives them with its rights, and can neither lift nor add them.
-func TestASuperusersPartialRevokes(t *testing.T) {
+// A superuser with restrictions passes them on with its rights, and can neither remove nor add any.
+func TestSuperusersPartialRevokes(t *testing.T) {
 	f := unusual(t)
 	master := f.master()
 	name, _ := master.Text("username")
 	password, _ := master.Text("password")
 	for who, grant := range map[string]func(user string){
 		"an administrator": func(user string) {
-			f.sql("GRANT SELECT, INSERT, CREATE ON *.* TO "+account(user, "%"), "REVOKE INSERT, CREATE ON mysql.* FROM "+account(user, "%"))
+			f.sql("GRANT SELECT, INSERT, CREATE ON *.* TO "+account(user, "%"),
+				"REVOKE INSERT, CREATE ON mysql.* FROM "+account(user, "%"))
 		},
 		"the superuser": func(user string) {
-			(&harness{fixture: f}).as(name, password, "").must(t, "GRANT SELECT, INSERT, CREATE ON *.* TO "+account(user, "%"))
+			(&harness{fixture: f}).as(name, password, "").
+				must(t, "GRANT SELECT, INSERT, CREATE ON *.* TO "+account(user, "%"))
 		},
 	} {
 		user, first := f.user()
@@ -81,7 +87,7 @@ func TestASuperusersPartialRevokes(t *testing.T) {
 	fails(t, f.engine.DryRun(t.Context(), r), engine.TakeoverRefused, "an administrator by INSERT")
 }
 
-func TestPasswordPolicyIsAskedBeforeAnythingChanges(t *testing.T) {
+func TestPasswordPolicyIsCheckedBeforeAnythingChanges(t *testing.T) {
 	f := unusual(t)
 	f.sql("INSTALL COMPONENT 'file://component_validate_password'", "SET GLOBAL validate_password.length = 12")
 	t.Cleanup(func() { f.sql("UNINSTALL COMPONENT 'file://component_validate_password'") })
@@ -124,9 +130,8 @@ func TestPasswordHistoryDoesNotStopARetry(t *testing.T) {
 	})
 }
 
-// A user that has to say its first password cannot change it by the second one,
-// which AWSCURRENT is after an abandoned rotation. The core then goes on to the
-// version that the abandoned one has left.
+// A user that must give its primary password cannot change it with the retained one, which AWSCURRENT has after an
+// abandoned rotation. The machine then tries the version that the abandoned rotation left.
 func TestRequireCurrentAfterAnAbandonedRotation(t *testing.T) {
 	for _, rule := range []string{"PASSWORD REQUIRE CURRENT", "PASSWORD REQUIRE CURRENT DEFAULT"} {
 		only(t, "mysql", func(t *testing.T, f *fixture) {
@@ -139,16 +144,16 @@ func TestRequireCurrentAfterAnAbandonedRotation(t *testing.T) {
 			f.set(f.single(user, first, "Abandoned-Pw-2"))
 			r := f.single(user, first, "Third-Pw-3")
 			for _, err := range []error{f.engine.DryRun(t.Context(), r), f.engine.Set(t.Context(), r)} {
-				fails(t, err, engine.LoginRefused, "second of two", "PASSWORD REQUIRE CURRENT OPTIONAL")
+				fails(t, err, engine.LoginRefused, "retained one", "PASSWORD REQUIRE CURRENT OPTIONAL")
 			}
 			if err := f.engine.Verify(t.Context(), r, r.Current); err != nil {
-				t.Errorf("AWSCURRENT opens the server all the same: %v", err)
+				t.Errorf("AWSCURRENT opens the server anyway: %v", err)
 			}
 			r.Login = f.value(user, "Abandoned-Pw-2")
 			f.set(r)
 			f.opens(user, true, first, "Third-Pw-3")
 			f.opens(user, false, "Abandoned-Pw-2")
-			// The next try is the ladder's from its beginning.
+			// The next attempt starts the ladder again.
 			r.Login = r.Current
 			if err := f.engine.Set(t.Context(), r); err != nil {
 				t.Error(err)
@@ -157,7 +162,7 @@ func TestRequireCurrentAfterAnAbandonedRotation(t *testing.T) {
 			f.set(f.single(user, "Third-Pw-3", "Fourth-Pw-4"))
 			f.opens(user, true, "Third-Pw-3", "Fourth-Pw-4")
 
-			// An administrator can lift the rule in place.
+			// An administrator can instead remove the requirement.
 			f.sql("ALTER USER " + account(user, "%") + " PASSWORD REQUIRE CURRENT OPTIONAL")
 			f.set(f.single(user, "Third-Pw-3", "Fifth-Pw-5"))
 			f.opens(user, true, "Third-Pw-3", "Fifth-Pw-5")
@@ -165,7 +170,7 @@ func TestRequireCurrentAfterAnAbandonedRotation(t *testing.T) {
 	}
 }
 
-func TestASecondPasswordThatMayNotBeDiscardedIsTold(t *testing.T) {
+func TestSecondPasswordThatMayNotBeDiscardedIsReported(t *testing.T) {
 	only(t, "mysql", func(t *testing.T, f *fixture) {
 		user, first := f.privileged()
 		r := f.single(user, first, "Second-Pw-2")
@@ -180,7 +185,7 @@ func TestASecondPasswordThatMayNotBeDiscardedIsTold(t *testing.T) {
 	})
 }
 
-func TestASecondUserKeepsNoRetainedPassword(t *testing.T) {
+func TestSecondUserKeepsNoRetainedPassword(t *testing.T) {
 	only(t, "mysql", func(t *testing.T, f *fixture) {
 		user, first := f.user()
 		clone := user + "_clone"
@@ -198,22 +203,23 @@ func TestBlockedAfterRefusedLogins(t *testing.T) {
 		user, first := f.user()
 		f.sql("ALTER USER " + account(user, "%") + " FAILED_LOGIN_ATTEMPTS 2 PASSWORD_LOCK_TIME 1")
 		f.opens(user, false, "wrong", "wrong")
-		fails(t, f.engine.Set(t.Context(), f.single(user, first, "Second-Pw-2")), engine.TargetFailed, "blocked after refused logins")
+		fails(t, f.engine.Set(t.Context(), f.single(user, first, "Second-Pw-2")),
+			engine.TargetFailed, "unblock the account")
 	})
 }
 
-func TestSha256UserKeepsItsWayToLogIn(t *testing.T) {
+func TestSha256UserKeepsItsAuthenticationMethod(t *testing.T) {
 	only(t, "mysql", func(t *testing.T, f *fixture) {
 		user, first := f.user()
 		f.sql("ALTER USER " + account(user, "%") + " IDENTIFIED WITH sha256_password BY " + text(first))
 		f.set(f.alternating(user, first, user+"_clone", "Second-Pw-2"))
 		if s := f.created(user+"_clone", "%"); !strings.Contains(s, "'sha256_password'") {
-			t.Errorf("the second user logs in another way: %s", s)
+			t.Errorf("the second user has another authentication method: %s", s)
 		}
 	})
 }
 
-// What performance_schema keeps of statements is a log, too.
+// performance_schema is also a log of statements.
 func TestNoPasswordIsInPerformanceSchema(t *testing.T) {
 	f := unusual(t)
 	user, first := f.user()
@@ -222,7 +228,8 @@ func TestNoPasswordIsInPerformanceSchema(t *testing.T) {
 	third := testserver.Unique("Third-Pw-")
 	f.set(f.alternating(user, next, user+"_clone", third))
 	var all string
-	if err := f.db.QueryRow("SELECT CONCAT(JSON_ARRAYAGG(SQL_TEXT), JSON_ARRAYAGG(DIGEST_TEXT)) FROM performance_schema.events_statements_history_long").Scan(&all); err != nil {
+	if err := f.db.QueryRow("SELECT CONCAT(JSON_ARRAYAGG(SQL_TEXT), JSON_ARRAYAGG(DIGEST_TEXT)) FROM " +
+		"performance_schema.events_statements_history_long").Scan(&all); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(all, "<secret>") {

@@ -15,7 +15,7 @@ import (
 	"example.com/rotator/rotation/mysql"
 )
 
-func TestLoginErrorsAreToldApart(t *testing.T) {
+func TestCausesOfLoginErrors(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		for name, c := range map[string]struct {
 			prepare string // %u stands for the account
@@ -23,15 +23,26 @@ func TestLoginErrorsAreToldApart(t *testing.T) {
 			cause   engine.Cause
 			words   string
 		}{
-			"wrong password":   {change: func(v engine.Value) engine.Value { return v.With("password", "wrong") }, cause: engine.LoginRefused, words: "check the password"},
-			"unknown user":     {change: func(v engine.Value) engine.Value { return v.With("username", testserver.Unique("absent")) }, cause: engine.LoginRefused},
-			"locked":           {prepare: "ALTER USER %u ACCOUNT LOCK", cause: engine.TargetFailed, words: "ACCOUNT UNLOCK"},
-			"expired":          {prepare: "ALTER USER %u PASSWORD EXPIRE", cause: engine.TargetFailed, words: "has expired"},
-			"certificate":      {prepare: "ALTER USER %u REQUIRE X509", cause: engine.LoginRefused, words: "REQUIRE"},
-			"TLS required":     {prepare: "ALTER USER %u REQUIRE SSL", change: func(v engine.Value) engine.Value { return v.With("ssl", "false") }, cause: engine.LoginRefused, words: "REQUIRE SSL"},
-			"unknown database": {prepare: "GRANT SELECT ON *.* TO %u", change: func(v engine.Value) engine.Value { return v.With("dbname", "absent") }, cause: engine.InvalidSecret, words: "dbname"},
-			"foreign database": {change: func(v engine.Value) engine.Value { return v.With("dbname", "mysql") }, cause: engine.PrivilegeMissing, words: "dbname"},
-			"own limit":        {prepare: "ALTER USER %u WITH MAX_CONNECTIONS_PER_HOUR 1", cause: engine.TargetFailed, words: "limit"},
+			"wrong password": {change: func(v engine.Value) engine.Value { return v.With("password", "wrong") },
+				cause: engine.LoginRefused, words: "name and password"},
+			"unknown user": {change: func(v engine.Value) engine.Value {
+				return v.With("username", testserver.Unique("absent"))
+			}, cause: engine.LoginRefused},
+			"locked": {prepare: "ALTER USER %u ACCOUNT LOCK", cause: engine.TargetFailed,
+				words: "ACCOUNT UNLOCK"},
+			"expired": {prepare: "ALTER USER %u PASSWORD EXPIRE", cause: engine.TargetFailed,
+				words: "expired"},
+			"certificate": {prepare: "ALTER USER %u REQUIRE X509", cause: engine.LoginRefused, words: "REQUIRE"},
+			"TLS required": {prepare: "ALTER USER %u REQUIRE SSL", change: func(v engine.Value) engine.Value {
+				return v.With("ssl", "false")
+			}, cause: engine.LoginRefused, words: "REQUIRE SSL"},
+			"unknown database": {prepare: "GRANT SELECT ON *.* TO %u", change: func(v engine.Value) engine.Value {
+				return v.With("dbname", "absent")
+			}, cause: engine.InvalidSecret, words: "dbname"},
+			"foreign database": {change: func(v engine.Value) engine.Value { return v.With("dbname", "mysql") },
+				cause: engine.PrivilegeMissing, words: "dbname"},
+			"own limit": {prepare: "ALTER USER %u WITH MAX_CONNECTIONS_PER_HOUR 1", cause: engine.TargetFailed,
+				words: "limit"},
 		} {
 			t.Run(name, func(t *testing.T) {
 				user, password := f.user()
@@ -55,12 +66,12 @@ func TestLoginErrorsAreToldApart(t *testing.T) {
 	})
 }
 
-func TestAnonymousAccountIsNotTheUsers(t *testing.T) {
+func TestAnonymousAccountIsNotTheUser(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.sql("CREATE USER ''@'localhost' IDENTIFIED BY 'Anon-Pw-1'")
 		t.Cleanup(func() { f.sql("DROP USER ''@'localhost'") })
 		err := f.engine.Set(context.Background(), f.single("whoever", "Anon-Pw-1", "Second-Pw-2"))
-		fails(t, err, engine.InvalidSecret, "an account of its own")
+		fails(t, err, engine.InvalidSecret, "create an account of the user")
 	})
 }
 
@@ -118,7 +129,7 @@ func TestTLSIsVerifiedAndDemanded(t *testing.T) {
 		r.Login = r.Login.With("ssl", "false")
 		if f.name == "mariadb" {
 			// It says no more than of a wrong password.
-			fails(t, f.engine.Set(context.Background(), r), engine.LoginRefused, `with "ssl": false`)
+			fails(t, f.engine.Set(context.Background(), r), engine.LoginRefused, `"ssl": false`)
 			return
 		}
 		fails(t, f.engine.Set(context.Background(), r), engine.TLSFailed, `remove "ssl": false`)
@@ -129,14 +140,15 @@ func TestServerWithoutTLS(t *testing.T) {
 	for name, start := range systems {
 		t.Run(name, func(t *testing.T) {
 			server := start(t, testserver.MySQLOptions{NoTLS: true})
-			f := &fixture{t: t, name: name, server: server, db: server.Connect(t, ""), engine: mysql.New(engine.TLSPolicy{})}
+			f := &fixture{t: t, name: name, server: server, db: server.Connect(t, ""),
+				engine: mysql.New(engine.TLSPolicy{})}
 			user, first := f.user()
 			r := f.single(user, first, "Second-Pw-2")
-			fails(t, f.engine.Set(context.Background(), r), engine.TLSFailed, "offers no TLS")
+			fails(t, f.engine.Set(context.Background(), r), engine.TLSFailed, "does not offer TLS")
 			f.engine = mysql.New(engine.TLSPolicy{AllowPlaintext: true})
 			f.set(r)
 			r.Login = r.Login.With("ssl", "true").With("password", "Second-Pw-2")
-			fails(t, f.engine.Set(context.Background(), r), engine.TLSFailed, "offers no TLS")
+			fails(t, f.engine.Set(context.Background(), r), engine.TLSFailed, "does not offer TLS")
 			r = f.single(user, "Second-Pw-2", "Third-Pw-3")
 			r.Login, r.Pending = r.Login.With("ssl", "false"), r.Pending.With("ssl", "false")
 			f.engine = mysql.New(engine.TLSPolicy{})
@@ -146,7 +158,8 @@ func TestServerWithoutTLS(t *testing.T) {
 }
 
 func TestSilentHostEndsWithTheContext(t *testing.T) {
-	value, err := json.Marshal(map[string]any{"engine": "mysql", "host": "127.0.0.1", "port": testserver.Blackhole(t), "username": "u", "password": "p"})
+	value, err := json.Marshal(map[string]any{"engine": "mysql", "host": "127.0.0.1", "port": testserver.Blackhole(t),
+		"username": "u", "password": "p"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +183,7 @@ func TestSilentHostEndsWithTheContext(t *testing.T) {
 	}
 }
 
-func TestServerThatFallsSilentAtAnyPoint(t *testing.T) {
+func TestServerThatStopsAnsweringAtAnyPoint(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		user, first := f.user()
 		proxy := testserver.Proxy(t, f.server.Addr())
@@ -211,7 +224,8 @@ func TestClosedPortAndUnknownName(t *testing.T) {
 		t.Fatal(err)
 	}
 	number, _ := json.Marshal(port)
-	v := engine.StringValue(`{"engine":"mysql","host":"127.0.0.1","username":"u","password":"p"}`).WithJSON("port", number)
+	v := engine.StringValue(`{"engine":"mysql","host":"127.0.0.1","username":"u","password":"p"}`).
+		WithJSON("port", number)
 	r := &engine.Request{Strategy: engine.SingleUser, Current: v, Pending: v, Login: v}
 	subject := mysql.New(engine.TLSPolicy{})
 	fails(t, subject.Set(context.Background(), r), engine.Unreachable, "security groups")
@@ -219,25 +233,30 @@ func TestClosedPortAndUnknownName(t *testing.T) {
 	fails(t, subject.Set(context.Background(), r), engine.NameNotResolved)
 }
 
-func TestFormIsCheckedBeforeAnythingElse(t *testing.T) {
+func TestFormatIsCheckedFirst(t *testing.T) {
 	subject := mysql.New(engine.TLSPolicy{})
 	long := strings.Repeat("u", 27)
 	for name, c := range map[string]struct{ value, words string }{
-		"nothing":            {`{}`, "host is missing, password is missing, username is missing"},
-		"a list of hosts":    {`{"engine":"mysql","host":"a,b","username":"u","password":"p"}`, "one host name"},
-		"four-byte name":     {`{"engine":"mysql","host":"h","username":"u😀","password":"p"}`, "U+FFFF"},
-		"too long a name":    {`{"engine":"mysql","host":"h","username":"` + strings.Repeat("u", 81) + `","password":"p"}`, "80 characters"},
-		"white space":        {`{"engine":"mysql","host":"h","username":" u","password":"p"}`, "white space"},
-		"MySQL's limit":      {`{"engine":"mysql","host":"h","username":"` + long + `","password":"p"}`, "32 characters"},
-		"suffix and no user": {`{"engine":"mysql","host":"h","username":"_clone","password":"p"}`, "consists only of the suffix"},
+		"nothing":         {`{}`, "host is missing, password is missing, username is missing"},
+		"a list of hosts": {`{"engine":"mysql","host":"a,b","username":"u","password":"p"}`, "one host name"},
+		"four-byte name":  {`{"engine":"mysql","host":"h","username":"u😀","password":"p"}`, "U+FFFF"},
+		"too long a name": {`{"engine":"mysql","host":"h","username":"` + strings.Repeat("u", 81) +
+			`","password":"p"}`, "80 characters"},
+		"white space": {`{"engine":"mysql","host":"h","username":" u","password":"p"}`, "white space"},
+		"MySQL's limit": {`{"engine":"mysql","host":"h","username":"` + long + `","password":"p"}`,
+			"32 characters"},
+		"suffix and no user": {`{"engine":"mysql","host":"h","username":"_clone","password":"p"}`,
+			"consists only of the suffix"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := subject.Next(context.Background(), &engine.Request{Strategy: engine.AlternatingUsers, Current: engine.StringValue(c.value)})
+			_, err := subject.Next(context.Background(),
+				&engine.Request{Strategy: engine.AlternatingUsers, Current: engine.StringValue(c.value)})
 			fails(t, err, engine.InvalidSecret, c.words)
 		})
 	}
-	next, err := subject.Next(context.Background(), &engine.Request{Strategy: engine.AlternatingUsers, Passwords: subject.Kind().Passwords,
-		Current: engine.StringValue(`{"engine":"mariadb","host":"h","username":"` + long + `","password":"p"}`)})
+	next, err := subject.Next(context.Background(),
+		&engine.Request{Strategy: engine.AlternatingUsers, Passwords: subject.Kind().Passwords,
+			Current: engine.StringValue(`{"engine":"mariadb","host":"h","username":"` + long + `","password":"p"}`)})
 	if user, _ := next.Text("username"); err != nil || user != long+"_clone" {
 		t.Errorf("MariaDB's longer names: %q, %v", user, err)
 	}

@@ -60,7 +60,7 @@ func TestChangedRightsAreInTheLog(t *testing.T) {
 }
 
 // A login without administrative rights grants the second user what it may hand on.
-func TestAForeignGrantDoesNotStopARotation(t *testing.T) {
+func TestForeignGrantDoesNotStopARotation(t *testing.T) {
 	c := newCluster(t)
 	u, mole := c.user(old), c.user(old)
 	clone := u + "_clone"
@@ -101,7 +101,7 @@ func TestAForeignGrantDoesNotStopARotation(t *testing.T) {
 	}
 }
 
-func TestALockIsNamedInTime(t *testing.T) {
+func TestLockIsReportedInTime(t *testing.T) {
 	c := newCluster(t)
 	u := c.user(old)
 	r, _ := c.pair(c.value(u, old), c.value(u+"_clone", new1))
