@@ -7,7 +7,7 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// TestSecretOfAWSTemplate: the secrets of AWS's own templates are rotated as they are.
+// TestSecretOfAWSTemplate: secrets of AWS's templates are rotated unchanged.
 func TestSecretOfAWSTemplate(t *testing.T) {
 	for users, strategy := range map[string]engine.Strategy{"SingleUser": engine.SingleUser, "MultiUser": engine.AlternatingUsers} {
 		t.Run(users, func(t *testing.T) {

@@ -14,8 +14,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// harness makes a user for each rotation of the suite, in a PostgreSQL that
-// stores MD5 digests and has Redshift's views.
+// harness creates a user for each rotation of the suite, in a PostgreSQL that stores MD5 digests and has Redshift's
+// views.
 type harness struct {
 	*testserver.PostgresServer
 	database string

@@ -7,8 +7,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// TestNeedsAreEnoughAndNothingInThemTooMuch: with what is printed a rotation passes, and
-// without it it fails, at PostgreSQL, whose word for Redshift's CREATEUSER is SUPERUSER.
+// TestNeedsAreEnoughAndNothingInThemTooMuch: a rotation passes with the printed statement and fails without it, on
+// PostgreSQL, where Redshift's CREATEUSER is SUPERUSER.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	c := newCluster(t)
 	for _, strategy := range []engine.Strategy{engine.SingleUser, engine.AlternatingUsers} {

@@ -15,16 +15,15 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// target is a transaction, for package pair a superuser's. A Redshift role is not a user, so one user cannot
-// act as the other: each has its own rights, which are leveled before each change.
+// target is a transaction; for package pair, a superuser's. No Redshift user can act as another, so each has its own
+// rights, which are equalized before each change.
 type target struct {
 	*pgsession.Work
-	request   *engine.Request // whose reports are written immediately
+	request   *engine.Request // its reports are written immediately
 	rehearsal bool
-	password  string // to set
+	password  string // the one to set
 }
 
-// user is what the server knows of a user.
 type user struct {
 	name      string
 	superuser bool
@@ -32,11 +31,11 @@ type user struct {
 	limit     string // connections: a number or UNLIMITED
 	syslog    string // RESTRICTED or UNRESTRICTED
 	timeout   int    // of an idle session in seconds, 0 for none
-	until     string // as the server writes it, "" for no end
+	until     string // in the server's format, "" for no end
 	settings  []string
 }
 
-// Find compares names as Redshift does where enable_case_sensitive_identifier is off.
+// Find compares names as Redshift does if enable_case_sensitive_identifier is off.
 func (t *target) Find(ctx context.Context, named string) (*user, error) {
 	u := &user{}
 	err := t.Tx.QueryRow(ctx, `SELECT i.user_name, i.superuser, i.createdb, i.connection_limit, i.syslog_access, coalesce(i.session_timeout, 0), coalesce(u.valuntil::text, ''), u.useconfig
@@ -48,8 +47,8 @@ func (t *target) Find(ctx context.Context, named string) (*user, error) {
 	return u, t.Classify("the user could not be read", err)
 }
 
-// Administrator follows the roles of roles. What makes a role an administrator's is that it can change users
-// or hand out roles, as sys:superuser and sys:secadmin can.
+// Administrator follows roles of roles. A role makes an administrator if it can change users or grant roles, as
+// sys:superuser and sys:secadmin can.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_roles-default.html,
 // https://docs.aws.amazon.com/redshift/latest/dg/r_SVV_SYSTEM_PRIVILEGES.html
 func (t *target) Administrator(ctx context.Context, u *user) (power string, err error) {
@@ -78,15 +77,15 @@ func (t *target) Administrator(ctx context.Context, u *user) (power string, err 
 	return "", err
 }
 
-// Exceeds finds nothing: what the other user has beyond the current one, Equalize takes.
+// Exceeds finds nothing: Equalize revokes what the other user has beyond the current one.
 func (t *target) Exceeds(context.Context, *user, *user) (string, error) { return "", nil }
 
-// markPrefix begins the name of the group that marks a pair: it has the second user as a member and the first
-// user's name behind the prefix. Users have no comments in Redshift; only a superuser can make a group.
+// markPrefix begins the name of the group that marks a pair. The first user's name follows, and the second user is a
+// member. Users have no comments in Redshift, and only a superuser can create a group.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_GROUP.html
 const markPrefix = "rotator:"
 
-// Marked reports whether one of the two is in the group of the other.
+// Marked reports whether either user is in the other's group.
 func (t *target) Marked(ctx context.Context, current, other *user) (bool, error) {
 	groups, err := t.Texts(ctx, "the pair's mark could not be read", `SELECT g.groname FROM pg_group g, pg_user u
 	WHERE (g.groname = $1 AND u.usename = $2 OR g.groname = $3 AND u.usename = $4) AND u.usesysid = ANY (g.grolist)`,
@@ -94,13 +93,11 @@ func (t *target) Marked(ctx context.Context, current, other *user) (bool, error)
 	return len(groups) > 0, err
 }
 
-// Mark returns the statements that mark a pair.
 func (t *target) Mark(current, other *user) string {
 	group := name(markPrefix + current.name)
 	return "CREATE GROUP " + group + " (unless it exists); ALTER GROUP " + group + " ADD USER " + name(other.name)
 }
 
-// Create creates the user with a password that nobody knows.
 func (t *target) Create(ctx context.Context, _ *user, named string) (*user, error) {
 	if _, err := t.Tx.Exec(ctx, "CREATE USER "+name(named)+" PASSWORD '"+digest(rand.Text(), named)+"'"); err != nil {
 		return nil, t.Classify("the user "+name(named)+" could not be created", err)
@@ -108,8 +105,8 @@ func (t *target) Create(ctx context.Context, _ *user, named string) (*user, erro
 	return t.Find(ctx, named)
 }
 
-// Equalize marks the pair and levels the two users in every database; a rehearsal keeps to the one that the
-// secret names. Other databases see a user only once it is committed.
+// Equalize marks the pair and equalizes its users in every database; in a rehearsal, only in the secret's, because
+// other databases see a user only once it is committed.
 func (t *target) Equalize(ctx context.Context, current, other *user) error {
 	marked, err := t.Marked(ctx, current, other)
 	if err == nil && !marked {
@@ -135,7 +132,6 @@ func (t *target) Equalize(ctx context.Context, current, other *user) error {
 	return err
 }
 
-// levelIn levels the two users in another database.
 func (t *target) levelIn(ctx context.Context, database string, current, other *user) error {
 	s, err := t.At(ctx, database)
 	if err != nil {
@@ -147,8 +143,8 @@ func (t *target) levelIn(ctx context.Context, database string, current, other *u
 	})
 }
 
-// mark puts the second user into the pair's group. Which of the two is the second is decided once, by who is
-// created; a pair made by AWS's templates, proved to be the secret's, is marked with the other as the second.
+// mark adds the second user to the pair's group. The user that the engine creates is the second. In a pair of AWS's
+// templates, proved to be the secret's, the other user becomes the second.
 func (t *target) mark(ctx context.Context, current, other *user) error {
 	group := markPrefix + current.name
 	if len(group) > nameLimit {
@@ -164,7 +160,7 @@ func (t *target) mark(ctx context.Context, current, other *user) error {
 	return err
 }
 
-// attributes gives the other user the current one's attributes and settings.
+// attributes gives the other user the current user's attributes and settings.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
 func (t *target) attributes(ctx context.Context, current, other *user) error {
 	alter := "ALTER USER " + name(other.name) + " "
@@ -197,14 +193,14 @@ func (t *target) attributes(ctx context.Context, current, other *user) error {
 		key, value, _ := strings.Cut(want, "=")
 		items := []string{value}
 		if key == "search_path" {
-			// The one setting that is a list of names, stored quoted.
+			// The only setting that is a list of names, stored quoted.
 			items = pgsession.Names(value)
 		}
 		var quoted []string
 		for _, item := range items {
 			quoted = append(quoted, text(item))
 		}
-		// A setting's value may be a key, which does not belong in an error or a log.
+		// A setting's value may be a key, which must not be in an error or a log.
 		shown := alter + "SET " + name(key)
 		_, err := t.Tx.Exec(ctx, shown+" TO "+strings.Join(quoted, ", "))
 		if err = t.Classify(shown, pgsession.Without(err, items)); err != nil {

@@ -59,7 +59,7 @@ func TestChangedRightsAreInTheLog(t *testing.T) {
 	}
 }
 
-// A login without administrative rights grants the second user what it may hand on.
+// A login without administrative rights grants the second user a right that it may grant.
 func TestForeignGrantDoesNotStopARotation(t *testing.T) {
 	c := newCluster(t)
 	u, mole := c.user(old), c.user(old)
@@ -92,7 +92,7 @@ func TestForeignGrantDoesNotStopARotation(t *testing.T) {
 	if !c.ask(c.admin, "SELECT NOT has_function_privilege($1, 'mole.f(mole.\"odd; type\")', 'EXECUTE')", clone) {
 		t.Error("a right of the mole's own object was not taken")
 	}
-	// What the mole takes back, the pair does not need.
+	// The pair does not need what the mole revokes.
 	c.exec(c.admin, "SET ROLE "+mole)
 	c.exec(c.admin, "REVOKE SELECT ON public.t FROM "+clone)
 	c.exec(c.admin, "RESET ROLE")
@@ -117,7 +117,7 @@ func TestLockIsReportedInTime(t *testing.T) {
 	}
 }
 
-// Two calls create the second user concurrently, and each ends as if the other had been there before.
+// Two calls that create the second user concurrently have the same outcome.
 func TestTwoCreatorsOfOneUser(t *testing.T) {
 	c := newCluster(t)
 	for range 2 {
@@ -183,7 +183,7 @@ func TestNoAdministratorIsChanged(t *testing.T) {
 	c.exec(c.admin, "DROP ROLE "+outer+", "+inner+", "+alters)
 }
 
-// The names of the superuser's own statements are folded as the server folds them.
+// The names in the superuser's statements are folded as the server folds them.
 func TestTheSuperuserIsNotChangedUnderAnotherSpelling(t *testing.T) {
 	c := newCluster(t)
 	for _, name := range []string{c.User, strings.ToUpper(c.User)} {
@@ -215,7 +215,7 @@ func TestTheAdviceOnAnUnmarkedUserWorks(t *testing.T) {
 	}
 }
 
-// On Redshift the types of arguments are built in; what the view shows is not quoted by the server.
+// Redshift has only built-in argument types; the server does not quote what the view shows.
 func TestAStrangeRightIsNotPutIntoAStatement(t *testing.T) {
 	for what, strange := range map[string]bool{
 		`SELECT ON "s; DROP"."t"`: false, `EXECUTE ON FUNCTION "s"."f"(integer, character varying(10)[])`: false, `EXECUTE ON FUNCTION "s"."f"(x; DROP USER y)`: true,

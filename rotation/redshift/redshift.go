@@ -1,8 +1,7 @@
-// Package redshift rotates the passwords of Amazon Redshift users, provisioned and serverless, for a single
-// user and for alternating users.
+// Package redshift rotates passwords of Amazon Redshift users, provisioned and serverless, single and alternating.
 //
-// The server gets an MD5 digest and never a password: the form that it makes of a password itself, and the
-// only one that every driver of PostgreSQL's protocol can log in with. See digest.
+// The server receives an MD5 digest, never a new password. It is the format into which the server itself converts a
+// password, and the only one with which every driver of PostgreSQL's protocol can log in. See digest.
 package redshift
 
 import (
@@ -21,7 +20,7 @@ type Engine struct{ tls engine.TLSPolicy }
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
-// Kind describes the engine, with the names and the defaults of AWS's templates.
+// Kind describes the engine, with the names and defaults of AWS's templates.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"redshift"},
@@ -33,12 +32,11 @@ func (*Engine) Kind() engine.Kind {
 	}
 }
 
-// nameLimit is the greatest length of a name in bytes. A second user's first user must be short enough for
-// the name of the pair's group; see mark.
+// nameLimit is the maximum length of a name in bytes. A pair's group also has its first user's name; see mark.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_names.html
 const nameLimit = 127
 
-// parse reads a login and checks what only Redshift asks for.
+// parse reads a login and checks what only Redshift requires.
 func parse(v engine.Value) (engine.Target, error) {
 	t, err := engine.ParseTarget(v, 5439, "dev")
 	if err == nil && (len(t.User) > nameLimit || strings.EqualFold(t.User, "public")) {
@@ -47,8 +45,8 @@ func parse(v engine.Value) (engine.Target, error) {
 	return t, err
 }
 
-// policy is Redshift's rule for passwords. The server cannot apply it to a digest, so it is applied here: a
-// password that breaks it would be the one that nobody can set again by hand.
+// policy applies Redshift's password rules, because the server cannot apply them to a digest. A password that breaks
+// them could not be set again by hand.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_USER.html
 func policy(password string) error {
 	var fault string
@@ -69,7 +67,6 @@ func policy(password string) error {
 	return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to Redshift's rule", "Redshift would reject the new password: %s", fault)
 }
 
-// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	next, err := pair.Next(e.Kind(), r, parse)
 	if err == nil {
@@ -82,11 +79,9 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 // DryRun makes the change, in the database that the secret names, in a transaction that is rolled back.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
-// Set makes the pending password valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in and asks for an answer. A user that changes its own password must be able to, which is tried
-// and rolled back.
+// Verify logs in and runs a query. For a user that changes its own password, it tries the change and rolls it back.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
@@ -101,9 +96,8 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	})
 }
 
-// Needs says that the superuser secret's user has to be a superuser, which Redshift's keyword CREATEUSER
-// makes of it: nobody else may change another user's password, create a group or grant what belongs to
-// others. It needs no right to a database.
+// Needs returns the statement that makes a user a superuser, Redshift's CREATEUSER: nobody else may change another
+// user's password, create a group or grant rights on others' objects. It needs no right to a database.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_ALTER_USER.html
 func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	if r.Superuser {

@@ -18,8 +18,7 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// cluster is a PostgreSQL that stores MD5 digests and has Redshift's views in
-// two databases.
+// cluster is a PostgreSQL that stores MD5 digests and has Redshift's views in two databases.
 type cluster struct {
 	*testserver.PostgresServer
 	t      *testing.T
@@ -105,7 +104,7 @@ func TestASingleUserChangesItsOwnPasswordAndTheServerNeverSeesIt(t *testing.T) {
 	want(t, "", c.engine.Set(ctx(t), r))
 	want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
 	want(t, engine.LoginRefused, c.engine.Set(ctx(t), r))
-	r.Login = r.Pending // as the ladder does after a step that was cut off
+	r.Login = r.Pending // as the ladder does after an interrupted step
 	want(t, "", c.engine.Set(ctx(t), r))
 	logs, err := c.Logs()
 	if err != nil {
@@ -144,7 +143,7 @@ func TestTheSecondUserHasTheFirstsRightsAndNoMore(t *testing.T) {
 	if c.ask(c.admin, "SELECT EXISTS (SELECT FROM pg_user WHERE usename = $1)", clone) {
 		t.Fatal("the dry run left a user")
 	}
-	for range 2 { // a repeated step comes to the same
+	for range 2 { // a repeated step has the same outcome
 		want(t, "", c.engine.Set(ctx(t), r))
 	}
 	want(t, "", c.engine.Verify(ctx(t), r, r.Pending))
@@ -165,7 +164,7 @@ func TestTheSecondUserHasTheFirstsRightsAndNoMore(t *testing.T) {
 		t.Error("a right in another database was not copied")
 	}
 
-	// Back again, after the first user lost and the second gained by hand.
+	// Back again, after an administrator revoked rights from the first and granted some to the second.
 	c.exec(c.admin, "REVOKE SELECT ON s.revoked FROM "+clone)
 	c.exec(c.admin, "ALTER GROUP "+stray+" ADD USER "+u)
 	c.exec(c.admin, "ALTER USER "+clone+" NOCREATEDB")
@@ -234,8 +233,8 @@ func TestErrorsLeaveSettingsValuesOut(t *testing.T) {
 	}
 }
 
-// The database's owner puts a schema first whose function gives a superuser's powers
-// away, and whose view shows no group.
+// The database's owner puts a schema first in the search path whose function gives away a superuser's powers, and
+// whose view shows no group.
 func TestTheSuperuserReadsNothingOfTheDatabasesOwner(t *testing.T) {
 	c := newCluster(t)
 	u, mole := c.user(old), c.user(old)
@@ -312,7 +311,7 @@ func TestTheDigestIsRedshifts(t *testing.T) {
 	}
 }
 
-// Rows that only Redshift has take the place of each view's own.
+// Rows that only Redshift has replace each view's rows.
 func TestRightsThatOnlyRedshiftHasBecomeItsStatements(t *testing.T) {
 	tx, err := testserver.SharedPostgres(t, testserver.PostgresOptions{}).Connect(t, "postgres").Begin(ctx(t))
 	if err != nil {

@@ -14,17 +14,17 @@ import (
 	"example.com/rotator/rotation/internal/parity"
 )
 
-// right is something that a user was granted by name: how the statements begin that give and take it, before
-// the user's name, and how the one that gives it ends, such as WITH GRANT OPTION.
+// right is a right granted to a user: the beginnings of the statements that grant and revoke it, up to the user's
+// name, and the end of the granting one, such as WITH GRANT OPTION.
 type right struct{ give, take, option string }
 
-// places are those of texts (%s) and names (%I) in a format.
+// places matches texts (%s) and names (%I) in a format.
 var places = lazyregexp.New("%[sI]")
 
-// opposite turns the format of a statement that gives a right into that of one that takes it.
+// opposite turns the format of a granting statement into that of the revoking one.
 var opposite = strings.NewReplacer("GRANT ", "REVOKE ", " TO", " FROM", " ADD ", " DROP ")
 
-// newRight returns the right that the statement of a format, filled with the texts, gives.
+// newRight returns the right that a format's statement, filled with the texts, grants.
 func newRight(format string, texts ...string) right {
 	fill := func(format string) string {
 		i := -1
@@ -39,18 +39,17 @@ func newRight(format string, texts ...string) right {
 	return right{give: fill(format), take: fill(opposite.Replace(format))}
 }
 
-// view is a system view of rights. The columns of a row fill the format of the statement that gives the
-// right; one more says whether it may be handed on.
+// view is a system view of rights. The columns of a row fill the format of the granting statement; one more says
+// whether the right has the grant option.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/svv_views.html
 type view struct {
 	query, format string
-	handOn        string // the clause for a right that may be handed on
+	handOn        string // the clause for a right with grant option
 }
 
 const grantOption = "WITH GRANT OPTION"
 
-// clusterViews show what is the same in every database. A right can be on a database or schema, or scoped to
-// all things in it.
+// clusterViews show what is the same in every database. A right is on a database or schema, or scoped to its objects.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/t_scoped-permissions.html
 var clusterViews = []view{
 	{`SELECT g.groname, false FROM pg_group g, pg_user u WHERE u.usename = $1 AND u.usesysid = ANY (g.grolist) AND g.groname NOT LIKE '` + markPrefix + `%'`,
@@ -60,7 +59,6 @@ var clusterViews = []view{
 	FROM svv_database_privileges WHERE identity_type = 'user' AND identity_name = $1`, "GRANT %s %s DATABASE %I TO", grantOption},
 }
 
-// databaseViews show rights in the database of the session.
 var databaseViews = []view{
 	{`SELECT privilege_type, CASE privilege_scope WHEN 'SCHEMA' THEN 'ON' ELSE 'FOR ' || privilege_scope || ' IN' END, namespace_name, admin_option
 	FROM svv_schema_privileges WHERE identity_type = 'user' AND identity_name = $1`, "GRANT %s %s SCHEMA %I TO", grantOption},
@@ -77,9 +75,8 @@ var databaseViews = []view{
 	FROM svv_default_privileges WHERE grantee_type = 'user' AND grantee_name = $1`, "ALTER DEFAULT PRIVILEGES FOR USER %I %sGRANT %s ON %s TO", grantOption},
 }
 
-// quoted and word are what a right's statement consists of. A right is strange if its text, but for names in
-// quotes, is more than the words, brackets and commas of a kind of right, a scope or built-in types: it must
-// not become a part of a statement.
+// quoted and word match the parts of a right's statement. A right whose text, except quoted names, has more than the
+// words, parentheses and commas of a kind of right, a scope or built-in types must not become part of a statement.
 var (
 	quoted = lazyregexp.New(`"([^"]|"")*"`)
 	word   = lazyregexp.New(`^[A-Za-z0-9_ ,.()\[\]]*$`)
@@ -87,7 +84,6 @@ var (
 
 func (r right) strange() bool { return !word.MatchString(quoted.ReplaceAllString(r.give, "")) }
 
-// read returns the rights that the views show for the user.
 func (t *target) read(ctx context.Context, views []view, user string) (rights []right, err error) {
 	for _, v := range views {
 		rows, _ := t.Tx.Query(ctx, v.query, user) // the rows have its error
@@ -111,8 +107,7 @@ func (t *target) read(ctx context.Context, views []view, user string) (rights []
 	return rights, nil
 }
 
-// owned returns the tables and schemas that a user owns, as they are quoted in rights, with the rights that
-// an owner has without being granted them.
+// owned returns the tables and schemas that a user owns, quoted as in rights, with the rights of an owner.
 func (t *target) owned(ctx context.Context, user string) (objects []string, rights []right, err error) {
 	rows, _ := t.Tx.Query(ctx, `SELECT n.nspname, c.relname FROM pg_class c, pg_namespace n, pg_user u
 	WHERE n.oid = c.relnamespace AND c.relowner = u.usesysid AND u.usename = $1 AND c.relkind IN ('r', 'v')
@@ -132,15 +127,13 @@ func (t *target) owned(ctx context.Context, user string) (objects []string, righ
 	return objects, rights, t.Classify("the user's objects could not be read", err)
 }
 
-// without returns the rights other than those on the objects.
 func without(rights []right, objects []string) []right {
 	return slices.DeleteFunc(slices.Clone(rights), func(r right) bool {
 		return slices.ContainsFunc(objects, func(object string) bool { return strings.HasSuffix(r.give, " "+object+" TO") })
 	})
 }
 
-// level gives the other user the current one's rights that the views show, and takes what it has beyond them.
-// What others granted, and only they can take, is left alone.
+// level makes the other user's rights in the views equal to the current user's, except grants of others.
 func (t *target) level(ctx context.Context, current, other *user, views []view) error {
 	var want, have []right
 	change := func(r right, statement, option string) error {
@@ -163,7 +156,7 @@ func (t *target) level(ctx context.Context, current, other *user, views []view) 
 		if err == nil {
 			have, err = t.read(ctx, views, other.name)
 		}
-		// The views show an owner's rights on its objects once anybody else has some.
+		// The views show an owner's rights on its objects once another user has some.
 		want, have = without(append(without(want, theirs), implied...), mine), without(have, mine)
 		return want, have, err
 	}, take, give)

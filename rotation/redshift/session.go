@@ -14,16 +14,15 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// begin has every transaction use the server's own functions, tables and views alone: others of their names,
-// which the database's owner can create and put first in the search path, must not be run by the superuser.
-// Redshift's system views are in pg_catalog. Redshift has no lock_timeout, so the limit of a statement ends
-// the wait for a lock while there is time left to report it.
+// begin makes every transaction use only the server's own functions, tables and views: the superuser must not run
+// others with their names, which the database's owner can create and put first in the search path. Redshift's system
+// views are in pg_catalog. Redshift has no lock_timeout, so the statement timeout ends the wait for a lock in time to
+// report it.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_search_path.html,
 // https://docs.aws.amazon.com/redshift/latest/dg/r_SET.html (LOCAL),
 // https://docs.aws.amazon.com/redshift/latest/dg/r_statement_timeout.html
 const begin = "SET LOCAL search_path TO pg_catalog; SET LOCAL statement_timeout TO 5000"
 
-// connect logs in.
 func (e *Engine) connect(ctx context.Context, v engine.Value) (*pgsession.Session, error) {
 	t, err := parse(v)
 	if err != nil {
@@ -32,7 +31,7 @@ func (e *Engine) connect(ctx context.Context, v engine.Value) (*pgsession.Sessio
 	return pgsession.Dial(ctx, e.tls, t, begin)
 }
 
-// change makes the change as r.Login. A rehearsal, which is not kept, sets a password that nobody knows.
+// change makes the change as r.Login. A rehearsal sets an unknown password and is rolled back.
 func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	pending, err := parse(r.Pending)
 	if err != nil {
@@ -63,8 +62,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	})
 }
 
-// ownPassword changes the password of the user that is logged in. Redshift folds names to lower case, and the
-// digest needs the name as it is stored.
+// ownPassword changes the logged-in user's password. Redshift folds names, and the digest needs the stored name.
 func (t *target) ownPassword(ctx context.Context) error {
 	var u user
 	if err := t.Tx.QueryRow(ctx, "SELECT current_user").Scan(&u.name); err != nil {
@@ -73,24 +71,23 @@ func (t *target) ownPassword(ctx context.Context) error {
 	return t.SetPassword(ctx, &u)
 }
 
-// SetPassword stores a digest, which needs no quoting. Redshift has no way to build the statement at the
-// server, as PostgreSQL has, so the digest is in the statement's text and kept out of the error.
+// SetPassword stores a digest, which needs no quoting. The server cannot build the statement, so errors must omit it.
 func (t *target) SetPassword(ctx context.Context, u *user) error {
 	_, err := t.Tx.Exec(ctx, "ALTER USER "+name(u.name)+" PASSWORD '"+digest(t.password, u.name)+"'")
 	return t.Classify("the password of "+name(u.name)+" could not be changed", err)
 }
 
-// digest returns what Redshift stores for a password that it is given as it is. The user's name is the salt,
-// so a repeated step stores the same bytes. Redshift also takes 'sha256|digest|salt', but asks such a user for
-// the password by a message of its own, authentication type 13, which libpq and all drivers written after
-// PostgreSQL's documentation refuse. That form would lock out clients that worked before.
+// digest returns what Redshift stores for a password given as text. The user's name is the salt, so a repeated step
+// stores the same bytes. Redshift also accepts 'sha256|digest|salt', but then asks for the password with its own
+// message, authentication type 13, which libpq and other drivers of PostgreSQL's protocol refuse. That format would
+// lock out clients that worked before.
 // Source: https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_USER.html
 func digest(password, user string) string {
 	sum := md5.Sum([]byte(password + user))
 	return "md5" + hex.EncodeToString(sum[:])
 }
 
-// exec runs a statement that holds no password and reports it.
+// exec runs a statement without a password and reports it.
 func (t *target) exec(ctx context.Context, statement string) error {
 	_, err := t.Tx.Exec(ctx, statement)
 	if err == nil {
@@ -99,11 +96,9 @@ func (t *target) exec(ctx context.Context, statement string) error {
 	return t.Classify(statement, err)
 }
 
-// name quotes a name.
 func name(s string) string { return pgx.Identifier{s}.Sanitize() }
 
-// text quotes a text. A backslash in it would count differently with and without standard_conforming_strings,
-// so E'…' says which.
+// text quotes a string. The meaning of a backslash depends on standard_conforming_strings, so E'…' fixes it.
 func text(s string) string {
 	s = strings.ReplaceAll(s, "'", "''")
 	if strings.Contains(s, `\`) {
