@@ -12,8 +12,8 @@ import (
 )
 
 // Adopt takes over a pair that AWS's template or an operator created: what the second user owns, was granted
-// by name, or is named by, in any database, becomes the first's. Each database has its own transaction, and the
-// mark comes last, so an adoption can be repeated. What the login may not change is in the plan as left alone.
+// directly, or is named in by policies, in any database, becomes the first's. Each database has its own transaction,
+// and the mark comes last, so an adoption can be repeated. The plan lists what the login may not change.
 func (e *Engine) Adopt(ctx context.Context, r *engine.Request, apply bool) (plan []string, err error) {
 	err = e.with(ctx, r, r.Login, func(s *pgsession.Session, c pair.Change) error {
 		plan, err = adopt(ctx, s, c, apply, false)
@@ -22,9 +22,9 @@ func (e *Engine) Adopt(ctx context.Context, r *engine.Request, apply bool) (plan
 	return plan, err
 }
 
-// adopt is Adopt in a session. A rotation adopts only a pair without a mark.
+// adopt is Adopt in a session. A rotation adopts only unmarked pairs.
 func adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, unmarked bool) (plan []string, err error) {
-	c.Marked = false // the proof is enough here
+	c.Marked = false // the proof suffices here
 	var first, second *role
 	var databases []string
 	err = s.Transaction(ctx, c.Request, true, func(w *pgsession.Work) error {
@@ -48,7 +48,7 @@ func adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, unma
 		there, last := s, database == s.Target.Database
 		if !last {
 			if there, err = s.At(ctx, database); err != nil {
-				// Its owner can forbid that, and could so stop an adoption.
+				// The database's owner can forbid that, and must not stop an adoption.
 				plan = append(plan, database+": left alone, as "+s.Target.User+" cannot log in there")
 				continue
 			}
@@ -68,14 +68,12 @@ func adopt(ctx context.Context, s *pgsession.Session, c pair.Change, apply, unma
 
 const unreadable = "the catalogs could not be read"
 
-// taking is the adoption in one database.
 type taking struct {
 	*target
 	first, second *role
 	plan          []string
 }
 
-// note puts a line into the plan.
 func (t *taking) note(line string) { t.plan = append(t.plan, t.Target.Database+": "+line) }
 
 func (t *taking) take(ctx context.Context, last bool) error {
@@ -101,8 +99,7 @@ func (t *taking) take(ctx context.Context, last bool) error {
 	return err
 }
 
-// own makes the first user the owner of what the second owns. A login that is no superuser must be a member
-// of both for that, which it is until the end of the transaction.
+// own makes the first user the owner of what the second owns. For that the login joins both for the transaction.
 func (t *taking) own(ctx context.Context) error {
 	objects, err := t.Texts(ctx, unreadable, `SELECT pg_describe_object(classid, objid, 0) FROM pg_catalog.pg_shdepend WHERE refclassid = 'pg_catalog.pg_authid'::regclass AND refobjid = $1
 	AND deptype = 'o' AND classid NOT IN ('pg_default_acl'::regclass, 'pg_user_mapping'::regclass) AND dbid IN (0, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())) ORDER BY 1`, t.second.oid)
@@ -124,7 +121,7 @@ func (t *taking) own(ctx context.Context) error {
 	return nil
 }
 
-// doAll runs the statements that a query makes. What follows a question mark is a right of an unknown kind.
+// doAll runs the statements that a query returns. A row with a question mark is a right of an unknown kind.
 func (t *taking) doAll(ctx context.Context, query string) error {
 	statements, err := t.Texts(ctx, unreadable, query, t.second.oid, t.first.oid)
 	if err != nil {
@@ -146,7 +143,7 @@ func (t *taking) doAll(ctx context.Context, query string) error {
 	return nil
 }
 
-// try puts a change into the plan, as one that is left alone where the login may not make it.
+// try makes a change and adds it to the plan, as left alone if the login may not make it.
 func (t *taking) try(ctx context.Context, statement string, do func() error) error {
 	denied, err := t.optional(ctx, do)
 	if denied != nil {
@@ -185,12 +182,11 @@ func (t *taking) mappings(ctx context.Context) error {
 	return t.Classify(unreadable, err)
 }
 
-// memberships, grants, defaults and policies make statements; $1 is the second user and $2 the first.
-// memberships: for every role that only the second is a member of.
+// memberships, grants, defaults and policies return statements; $1 is the second user and $2 the first.
 const memberships = `SELECT format('GRANT %I TO %I', pg_get_userbyid(roleid), pg_get_userbyid($2)) FROM pg_catalog.pg_auth_members
 	WHERE member = $1 AND roleid <> $2 AND NOT pg_has_role($2, roleid, 'MEMBER')`
 
-// grants: for every right in this database that only the second was granted by name.
+// grants: for every right in this database that only the second was granted directly.
 const grants = `WITH held (kind, object, acl, columns) AS (
 	SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass::text, relacl, '' FROM pg_catalog.pg_class c WHERE relacl IS NOT NULL
 	UNION ALL SELECT 'TABLE', attrelid::regclass::text, attacl, ' (' || quote_ident(attname) || ')' FROM pg_catalog.pg_attribute WHERE attacl IS NOT NULL AND NOT attisdropped
@@ -214,7 +210,7 @@ WHERE s.refclassid = 'pg_catalog.pg_authid'::regclass AND s.refobjid = $1 AND s.
 	AND s.classid NOT IN ('pg_class'::regclass, 'pg_namespace'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass, 'pg_foreign_server'::regclass,
 		'pg_foreign_data_wrapper'::regclass, 'pg_language'::regclass, 'pg_largeobject'::regclass, 'pg_largeobject_metadata'::regclass, 'pg_database'::regclass, 'pg_tablespace'::regclass, 'pg_default_acl'::regclass)`
 
-// defaults: for every right that the second gets, or gives, by a default and the first does not.
+// defaults: for every right that the second, but not the first, gets or grants by default.
 const defaults = `WITH held AS (SELECT CASE WHEN defaclrole = $1 THEN $2 ELSE defaclrole END AS maker, defaclnamespace, defaclobjtype,
 	CASE WHEN a.grantee = $1 THEN $2 ELSE a.grantee END AS grantee, a.privilege_type, a.is_grantable
 	FROM pg_catalog.pg_default_acl, LATERAL aclexplode(defaclacl) a WHERE (defaclrole = $1) <> (a.grantee = $1))

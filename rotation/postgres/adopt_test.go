@@ -19,8 +19,8 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// master makes a login as RDS gives one: no superuser, but with CREATEROLE, and a member of a role
-// that is called RDS's. It returns its secret and a connection.
+// master creates a login like RDS's master user: not a superuser, but with CREATEROLE and a member of a role with the
+// name of RDS's. It returns its secret and a connection.
 func (w *world) master() (arn string, conn *pgx.Conn) {
 	w.t.Helper()
 	name, password := w.role("CREATEROLE CREATEDB")
@@ -41,7 +41,7 @@ func (w *world) exec(conn *pgx.Conn, statements ...string) {
 	}
 }
 
-// text returns what a query answers.
+// text returns a query's result.
 func (w *world) text(conn *pgx.Conn, query string, args ...any) (s string) {
 	w.t.Helper()
 	if err := conn.QueryRow(context.Background(), query, args...).Scan(&s); err != nil {
@@ -50,8 +50,8 @@ func (w *world) text(conn *pgx.Conn, query string, args ...any) (s string) {
 	return s
 }
 
-// awsPair makes what AWS's template leaves after one rotation: a clone that is a member of the user,
-// and AWSCURRENT. It returns the secret and the user's name.
+// awsPair creates what AWS's template leaves after one rotation: a clone that is a member of the user, and
+// AWSCURRENT. It returns the secret and the user's name.
 func (w *world) awsPair(admin string, as *pgx.Conn) (arn, user string) {
 	w.t.Helper()
 	user = testserver.Unique("app_")
@@ -60,7 +60,7 @@ func (w *world) awsPair(admin string, as *pgx.Conn) (arn, user string) {
 	return w.pairSecret(admin, user), user
 }
 
-// pairSecret makes a secret in which the clone is AWSCURRENT and the user AWSPREVIOUS.
+// pairSecret creates a secret in which the clone is AWSCURRENT and the user AWSPREVIOUS.
 func (w *world) pairSecret(admin, user string) string {
 	w.t.Helper()
 	extra := []string{"masterarn", fmt.Sprintf("%q", admin)}
@@ -134,7 +134,7 @@ func TestAdoptionIsPrintedFirst(t *testing.T) {
 	})
 }
 
-// TestAdoptionByAMasterLikeThatOfRDS: it becomes a member of both for the change, and is none after.
+// TestAdoptionByAMasterLikeThatOfRDS: it is a member of both only during the change.
 func TestAdoptionByAMasterLikeThatOfRDS(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		admin, master := w.master()
@@ -161,7 +161,7 @@ func TestAdoptionByAMasterLikeThatOfRDS(t *testing.T) {
 	})
 }
 
-// TestAdoptionPassesOverADatabaseOfItsOwner, who has closed it to the master.
+// TestAdoptionPassesOverADatabaseOfItsOwner: its owner has closed it to the master.
 func TestAdoptionPassesOverADatabaseOfItsOwner(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		admin, master := w.master()
@@ -177,7 +177,7 @@ func TestAdoptionPassesOverADatabaseOfItsOwner(t *testing.T) {
 	})
 }
 
-// TestAdoptionOfAnAdministratorIsRefused, although the secret has working credentials of both users.
+// TestAdoptionOfAnAdministratorIsRefused: even if the secret has working credentials of both users.
 func TestAdoptionOfAnAdministratorIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		admin := w.secret(w.value(w.pg.User, w.pg.Password))
@@ -188,8 +188,7 @@ func TestAdoptionOfAnAdministratorIsRefused(t *testing.T) {
 	})
 }
 
-// TestAdoptionKeepsNobodyWaiting: an object that is in use is not waited for, since whoever comes
-// after would wait as well.
+// TestAdoptionKeepsNobodyWaiting: it does not wait for an object in use, because later statements would also wait.
 func TestAdoptionKeepsNobodyWaiting(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	admin := w.secret(w.value(w.pg.User, w.pg.Password))
@@ -247,7 +246,7 @@ func TestAdoptionThatFailsHalfwayIsInTheLog(t *testing.T) {
 	}
 }
 
-// TestMarkAdviceWorks: the statements of the error, run as they stand, make the pair the secret's.
+// TestMarkAdviceWorks: the statements in the error, run unchanged, mark the pair as the secret's.
 func TestMarkAdviceWorks(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		admin := w.secret(w.value(w.pg.User, w.pg.Password))

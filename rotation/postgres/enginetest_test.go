@@ -16,13 +16,13 @@ import (
 	"example.com/rotator/rotation/postgres"
 )
 
-// harness makes a role for each rotation of the suite, on the server's major version.
+// harness creates a role for each rotation of the suite, on one major version.
 type harness struct {
 	pg          *testserver.PostgresServer
 	major       int
 	alternating bool
 	superuser   bool // changes the single user's password
-	rds         bool // the superuser is a master as RDS has it
+	rds         bool // the superuser is like RDS's master user
 }
 
 func suite(t *testing.T, h harness) {
@@ -74,7 +74,7 @@ func (h *harness) New(ctx context.Context, host string, port int) (value, superu
 	boss, bossPassword := h.pg.User, h.pg.Password
 	if h.rds {
 		boss, bossPassword = testserver.Unique("master_"), "master-Passw0rd-1"
-		// Two tests may make the role at once.
+		// Two tests may create the role concurrently.
 		_ = h.sql(ctx, "CREATE ROLE rds_superuser IN ROLE pg_signal_backend, pg_read_all_settings")
 		if err := h.sql(ctx, "CREATE ROLE %I LOGIN PASSWORD %L CREATEROLE CREATEDB IN ROLE rds_superuser", boss, bossPassword); err != nil {
 			return value, superuser, err
@@ -100,7 +100,7 @@ func first(v engine.Value) string {
 	return strings.TrimSuffix(user, "_clone")
 }
 
-// Work makes a table, writes to those that earlier sessions have made, and changes them.
+// Work creates a table, and writes to and alters those of earlier sessions.
 func (h *harness) Work(ctx context.Context, v engine.Value) error {
 	user, _ := v.Text("username")
 	password, _ := v.Text("password")
@@ -125,8 +125,7 @@ func (h *harness) Work(ctx context.Context, v engine.Value) error {
 	return err
 }
 
-// Administrators makes the user one as PostgreSQL knows them, and as RDS does, where nobody is a
-// superuser.
+// Administrators makes the user an administrator in PostgreSQL's ways, and in RDS's, where nobody is a superuser.
 func (h *harness) Administrators(ctx context.Context, v engine.Value) ([]enginetest.Act, error) {
 	_ = h.sql(ctx, "CREATE ROLE rds_superuser")
 	ways := map[string]string{
@@ -155,8 +154,7 @@ func (h *harness) Administrators(ctx context.Context, v engine.Value) ([]enginet
 	return acts, nil
 }
 
-// Acts are those of a login that owns a schema, a database and a group of its own, and of the user
-// itself.
+// Acts returns what a login that owns a schema, a database and a group, and the user itself, can do.
 func (h *harness) Acts(ctx context.Context, v engine.Value) ([]enginetest.Act, error) {
 	one := first(v)
 	two := one

@@ -32,8 +32,8 @@ import (
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
-// world is a PostgreSQL, a simulated Secrets Manager, and the core with the
-// engine between them, all in this process but the server.
+// world is a PostgreSQL server, a simulated Secrets Manager, and the machine with the engine between them, all in
+// this process except the server.
 type world struct {
 	t      *testing.T
 	pg     *testserver.PostgresServer
@@ -42,9 +42,9 @@ type world struct {
 	tls    engine.TLSPolicy
 	env    map[string]string
 	limit  time.Duration // of one step
-	// interrupt is a step that fails before it is taken.
+	// interrupt is a step that fails before it runs.
 	interrupt rotation.Step
-	// topology, if set, is what RDS knows of hosts.
+	// topology, if set, is what RDS returns about hosts.
 	topology rotation.Topology
 	log      *buffer
 	mu       sync.Mutex
@@ -127,7 +127,7 @@ func (w *world) rotator() *rotation.Rotator {
 	return r
 }
 
-// countCalls counts the function's calls of Secrets Manager from here on.
+// countCalls counts the function's calls to Secrets Manager from now on.
 func (w *world) countCalls() func() int {
 	var n atomic.Int64
 	counted := w.client
@@ -144,7 +144,7 @@ func (w *world) countCalls() func() int {
 	return func() int { return int(n.Load()) }
 }
 
-// tags makes tags of pairs of texts.
+// tags builds tags from pairs of strings.
 func tags(pairs ...string) []types.Tag {
 	var out []types.Tag
 	for i := 0; i < len(pairs); i += 2 {
@@ -153,7 +153,7 @@ func tags(pairs ...string) []types.Tag {
 	return out
 }
 
-// role creates a login of a new name and returns the name and its password.
+// role creates a login with a new name and returns the name and password.
 func (w *world) role(attributes string) (name, password string) {
 	w.t.Helper()
 	name, password = testserver.Unique("app_"), "first-Passw0rd-"+testserver.Unique("")
@@ -175,8 +175,7 @@ func (w *world) sql(format string, args ...string) {
 	}
 }
 
-// value returns a secret's value; pairs override or add fields, whose values are
-// JSON, and "" takes one away.
+// value returns a secret's value; pairs override or add fields, whose values are JSON, and "" removes one.
 func (w *world) value(user, password string, pairs ...string) string {
 	q := func(s string) string { b, _ := json.Marshal(s); return string(b) }
 	fields := map[string]string{"engine": `"postgres"`, "host": q(w.pg.Host), "port": fmt.Sprint(w.pg.Port), "username": q(user), "password": q(password)}
@@ -202,8 +201,7 @@ func (w *world) secret(value string) string {
 	return *out.ARN
 }
 
-// rotate runs one rotation, without retries, and returns the error of its last
-// step.
+// rotate runs one rotation, without retries, and returns the error of its last step.
 func (w *world) rotate(arn string) error {
 	w.t.Helper()
 	_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN)})
@@ -231,7 +229,7 @@ func (w *world) current(arn string) (user, password string) {
 	return user, password
 }
 
-// connect logs in by a client of its own and returns the connection.
+// connect logs in with an independent client and returns the connection.
 func (w *world) connect(user, password string) (*pgx.Conn, error) {
 	conn, err := pgx.Connect(context.Background(), w.pg.URLFor(user, password, "postgres"))
 	if err == nil {
@@ -260,8 +258,7 @@ func (w *world) versions(arn string) int {
 	return len(out.Versions)
 }
 
-// wantCause fails the test unless err has the cause and tells something of how
-// to mend it.
+// wantCause fails the test unless err has the cause and advice.
 func wantCause(t *testing.T, err error, cause engine.Cause, text string) {
 	t.Helper()
 	enginetest.WantCause(t, err, cause, text)
@@ -285,7 +282,7 @@ func (w *world) pending(arn string) string {
 	return ""
 }
 
-// abandon takes AWSPENDING away, as `rotatorctl recover` does.
+// abandon removes AWSPENDING, as `rotatorctl recover` does.
 func (w *world) abandon(arn string) {
 	w.t.Helper()
 	if id := w.pending(arn); id != "" {

@@ -14,27 +14,26 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// role is what the server knows of a role.
 type role struct {
 	oid       uint32
 	name      string
-	power     string   // that makes it an administrator, or ""
-	flags     []string // those of flags that it has
+	power     string   // what makes it an administrator, or ""
+	flags     []string // the flags that it has
 	limit     int
-	until     string // as the server writes it, "" for no end
+	until     string // in the server's format, "" for no end
 	comment   string
-	groups    []uint32 // those that it is a member of itself
-	acts      []uint32 // those of them whose rights it has, and that it can become
-	tokenOnly []string // those of RDS whose members cannot log in with passwords, member of a member included
+	groups    []uint32 // the roles that it is a direct member of
+	acts      []uint32 // those of groups whose rights it has and that it can become
+	tokenOnly []string // RDS's roles, direct or not, whose members cannot log in with passwords
 }
 
-// flags are the attributes of a role that words switch on. The last four, a second user shares with the first.
+// flags are the attributes of a role that keywords turn on. A second user shares the last four with the first.
 var flags = []string{"LOGIN", "INHERIT", "CREATEDB", "CREATEROLE", "REPLICATION", "BYPASSRLS"}
 
-// Find returns a role, or nil where there is none. An administrator is a superuser; until version 15, who has
-// CREATEROLE, and so can change every other role; and a member of one of these, of one that has the powers of
-// the server's process, or of the superuser that acts here. On RDS and its like nobody else is a superuser:
-// there it is the members of the provider's role. From version 16 on, each membership says whether it inherits.
+// Find returns a role, or nil if there is none. An administrator is a superuser, or before version 16 a role with
+// CREATEROLE, which can change every other role; or a member of one of these, of a role with the server process's
+// powers, of the acting superuser, or of the provider's role on RDS and the like. From version 16 on, each membership
+// says whether it inherits.
 // Source: https://www.postgresql.org/docs/current/predefined-roles.html,
 // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html
 func (t *target) Find(ctx context.Context, name string) (*role, error) {
@@ -59,10 +58,9 @@ func (t *target) Find(ctx context.Context, name string) (*role, error) {
 	return r, t.Classify("the role could not be read", err)
 }
 
-// Administrator returns what makes the role one.
 func (t *target) Administrator(_ context.Context, r *role) (string, error) { return r.power, nil }
 
-// Exceeds returns an attribute by which the other role could do more than its own work.
+// Exceeds returns an attribute with power over more than the role's own objects.
 func (t *target) Exceeds(_ context.Context, current, other *role) (string, error) {
 	for _, f := range flags[3:] {
 		if slices.Contains(other.flags, f) && !slices.Contains(current.flags, f) {
@@ -72,21 +70,20 @@ func (t *target) Exceeds(_ context.Context, current, other *role) (string, error
 	return "", nil
 }
 
-// mark is the comment that tells a second user from a stranger of that name. By itself it proves nothing:
-// from version 16 on, whoever has CREATEROLE can create a role of any name and comment on it, and only not
-// give it rights of another. See Marked.
+// mark is the comment of a second user. Alone it proves nothing: from version 16 on, CREATEROLE suffices to create a
+// role with any name and comment, but not to grant it another role's rights. See Marked.
 func mark(first string) string { return fmt.Sprintf("rotator: second user of %q", first) }
 
-// Marked reports whether a role is the second user of the other by its mark and by being a member of it,
-// which takes ADMIN OPTION on the other, and until version 15 CREATEROLE, with which one may change both
-// anyhow. The engine gives a second user both in the transaction that creates it.
+// Marked reports whether one role is the other's second user: it has the mark and is a member of the other. Granting
+// that membership requires ADMIN OPTION, or before version 16 CREATEROLE, which allows changing both anyway. The
+// engine sets both in the transaction that creates a second user.
 // Source: https://www.postgresql.org/docs/18/sql-createrole.html (CREATEROLE)
 func (t *target) Marked(_ context.Context, current, other *role) (bool, error) {
 	first, second := ranks(current, other)
 	return second.comment == mark(first.name) && slices.Contains(second.groups, first.oid), nil
 }
 
-// ranks says which of the two is the first user: the mark decides, then the membership, and then the name.
+// ranks returns which of the two is the first user: the mark decides, then the membership, then the name.
 func ranks(current, other *role) (first, second *role) {
 	switch {
 	case current.comment == mark(other.name):
@@ -101,7 +98,6 @@ func ranks(current, other *role) (first, second *role) {
 	return current, other
 }
 
-// Mark returns the statements that make the two a pair.
 func (t *target) Mark(current, other *role) string {
 	first, second := ranks(current, other)
 	statements := "COMMENT ON ROLE " + quote(second.name) + " IS '" + strings.ReplaceAll(mark(first.name), "'", "''") + "'"
@@ -111,7 +107,6 @@ func (t *target) Mark(current, other *role) string {
 	return statements
 }
 
-// Create creates the role, which Equalize marks.
 func (t *target) Create(ctx context.Context, _ *role, name string) (*role, error) {
 	if _, err := t.exec(ctx, "CREATE ROLE %I", name); err != nil {
 		return nil, denied(err, "ALTER ROLE "+quote(t.Target.User)+" CREATEROLE")
@@ -119,8 +114,7 @@ func (t *target) Create(ctx context.Context, _ *role, name string) (*role, error
 	return t.Find(ctx, name)
 }
 
-// Equalize makes the second user a member of the first, copies attributes and settings, and reports what the
-// second has of its own and the first has not.
+// Equalize makes the second user a member of the first, copies its attributes and settings, and reports what differs.
 func (t *target) Equalize(ctx context.Context, current, other *role) error {
 	for _, group := range other.tokenOnly {
 		if !slices.Contains(current.tokenOnly, group) {
@@ -146,8 +140,7 @@ func (t *target) Equalize(ctx context.Context, current, other *role) error {
 	return t.foreign(ctx, first, second)
 }
 
-// foreign reports what the second user owns or was granted by name. It stays: somebody else created or
-// granted it, and what a pair takes over is an operator's choice.
+// foreign reports what the second user owns or was granted directly. The operator decides whether a pair adopts that.
 func (t *target) foreign(ctx context.Context, first, second *role) error {
 	found, err := t.Texts(ctx, "the second user's rights could not be read", `SELECT 'a member of ' || quote_ident(pg_get_userbyid(roleid)) FROM pg_catalog.pg_auth_members WHERE member = $1 AND roleid <> $2 AND NOT pg_has_role($2, roleid, 'MEMBER')
 	UNION ALL SELECT format('%s of %s objects or rights in %s', CASE deptype WHEN 'o' THEN 'the owner' WHEN 'r' THEN 'named by policies' ELSE 'the holder' END, count(*), coalesce('the database ' || quote_ident(d.datname), 'the whole server'))
@@ -160,7 +153,7 @@ func (t *target) foreign(ctx context.Context, first, second *role) error {
 	return err
 }
 
-// join makes the second user a member of the first that has its rights and can become it.
+// join makes the second user a member of the first, with its rights and able to become it.
 func (t *target) join(ctx context.Context, first, second *role) error {
 	if slices.Contains(second.acts, first.oid) {
 		return nil
@@ -168,7 +161,7 @@ func (t *target) join(ctx context.Context, first, second *role) error {
 	return denied(t.grant(ctx, "GRANT %I TO %I"+t.options(), first.name, second.name), t.adviceChange(first.name))
 }
 
-// options are those of a grant of membership that gives the rights and the way to become the role.
+// options returns the options of a membership that gives the role's rights and allows becoming the role.
 func (t *target) options() string {
 	if t.Major < 16 {
 		return ""
@@ -176,7 +169,6 @@ func (t *target) options() string {
 	return " WITH INHERIT TRUE, SET TRUE"
 }
 
-// attributes gives the other user the current one's attributes.
 func (t *target) attributes(ctx context.Context, current, other *role, second bool) error {
 	var words, args []string
 	for _, f := range flags {
@@ -208,10 +200,9 @@ func (t *target) attributes(ctx context.Context, current, other *role, second bo
 	return denied(err, t.adviceChange(other.name)+"; and give it the attributes that it gives")
 }
 
-// SetPassword stores the verifier of the password.
 func (t *target) SetPassword(ctx context.Context, r *role) error {
 	if t.Conn.PgConn().ParameterStatus("is_superuser") == "on" {
-		// What it keeps of a statement inside a block, only a superuser can switch off.
+		// Only a superuser can stop it from storing statements inside a block.
 		if _, err := t.Tx.Exec(ctx, "SELECT pg_catalog.set_config('pg_stat_statements.track', 'none', true)"); err != nil {
 			return t.Classify("pg_stat_statements could not be switched off", err)
 		}
@@ -219,7 +210,7 @@ func (t *target) SetPassword(ctx context.Context, r *role) error {
 	_, err := t.exec(ctx, "ALTER ROLE %I PASSWORD %L", r.name, scramVerifier(t.password, t.Request.Secret, t.Request.Version, r.name))
 	switch {
 	case err == nil:
-	case pgsession.Code(err) == "22023": // invalid_parameter_value, as the hooks for password checks raise
+	case pgsession.Code(err) == "22023": // invalid_parameter_value, raised by password check hooks
 		return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the server's policy", "the server rejects the password of %q: %w", r.name, err)
 	case strings.Contains(err.Error(), "rds_password"):
 		err = denied(err, "GRANT rds_password TO "+quote(t.Target.User)+", or name a superuser secret in masterarn whose user may change passwords")
@@ -227,7 +218,7 @@ func (t *target) SetPassword(ctx context.Context, r *role) error {
 	return denied(err, t.adviceChange(r.name))
 }
 
-// adviceChange says what lets the session's user change a user.
+// adviceChange returns what lets the session's user change a user.
 func (t *target) adviceChange(user string) string {
 	login := quote(t.Target.User)
 	switch {

@@ -11,8 +11,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// The tag keeps `make test` from needing what `make deps-next` fetches. Everything goes through
-// the pooler, which lends a connection for one transaction at a time.
+// Because of the tag, `make test` does not need what `make deps-next` downloads. Everything goes through the pooler,
+// which lends a connection for one transaction at a time.
 func TestEngineBehindPgBouncer(t *testing.T) {
 	for name, alternating := range map[string]bool{"single": false, "alternating": true} {
 		t.Run(name, func(t *testing.T) {
@@ -23,8 +23,8 @@ func TestEngineBehindPgBouncer(t *testing.T) {
 	}
 }
 
-// A user of PgBouncer's own file is asked for the old password whatever the server has. The new one
-// is refused, so the rotation gives the server the old one back.
+// PgBouncer asks a user in its own file for the old password, whatever the server has. It refuses the new one, so the
+// rotation restores the old one on the server.
 func TestUserInPgBouncersFile(t *testing.T) {
 	server := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 	user := testserver.Unique("app_")

@@ -1,7 +1,6 @@
-// Package postgres rotates the passwords of PostgreSQL and Aurora PostgreSQL roles, for a single user and for
-// alternating users.
+// Package postgres rotates passwords of PostgreSQL and Aurora PostgreSQL roles, for a single or alternating users.
 //
-// The server gets a SCRAM-SHA-256 verifier and never a password, in such a way that no log of statements has it.
+// The server receives a SCRAM-SHA-256 verifier, never a new password, in a way that keeps it out of all statement logs.
 package postgres
 
 import (
@@ -19,7 +18,7 @@ type Engine struct{ tls engine.TLSPolicy }
 // New returns the engine with the given policy for its connections.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
-// Kind describes the engine, with the names and the defaults of AWS's templates.
+// Kind describes the engine, with the names and defaults of AWS's templates.
 func (*Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"postgres", "aurora-postgresql"},
@@ -32,17 +31,16 @@ func (*Engine) Kind() engine.Kind {
 	}
 }
 
-// parse reads a login and checks what only PostgreSQL asks for.
+// parse reads a login and checks what only PostgreSQL requires.
 func parse(v engine.Value) (engine.Target, error) {
 	t, err := engine.ParseTarget(v, 5432, "postgres")
 	if err == nil && len(t.User) > 63 {
-		// The server would cut the name and change another role.
+		// The server would truncate the name and change another role.
 		err = engine.Errorf(engine.InvalidSecret, "use the role's real name", "the user name has more than 63 bytes")
 	}
 	return t, err
 }
 
-// Next returns the current value with a new password and, for alternating users, the other user's name.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	return pair.Next(e.Kind(), r, parse)
 }
@@ -53,16 +51,14 @@ func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e
 // Set makes the pending password valid, in one transaction.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
-// Verify logs in and asks for an answer. The sessions of a second user must be the first's: without that, an
-// application could log in and would have lost its rights.
+// Verify logs in and runs a query. A second user's sessions must become the first, or an application lacks its rights.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.connect(ctx, v)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	// It can be the superuser's login, and the search path the database owner's: see begin, which would make
-	// the session another role.
+	// The login may be the superuser and the search path the database owner's; begin would reset the session's role.
 	var strayed bool
 	err = s.Conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid') OPERATOR(pg_catalog.~~) 'rotator: second user of "%"', false)
 	AND current_user OPERATOR(pg_catalog.=) session_user FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user`).Scan(&strayed)
@@ -73,7 +69,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return s.Classify("the query failed", err)
 }
 
-// change makes the change as r.Login. A rehearsal, which is not kept, sets a password that nobody knows.
+// change makes the change as r.Login. A rehearsal sets an unknown password and is rolled back.
 func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
 	return e.with(ctx, r, r.Login, func(s *pgsession.Session, c pair.Change) error {
 		password, _ := r.Pending.Text("password")
@@ -107,7 +103,6 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	})
 }
 
-// with logs in and calls do with the change of the request.
 func (e *Engine) with(ctx context.Context, r *engine.Request, login engine.Value, do func(*pgsession.Session, pair.Change) error) error {
 	current, err := parse(r.Current)
 	if err != nil {
@@ -125,7 +120,7 @@ func (e *Engine) with(ctx context.Context, r *engine.Request, login engine.Value
 	return do(s, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.Target.User, Current: current.User, Pending: pending.User, Marked: !r.Adopt})
 }
 
-// warnOfMD5 says beforehand that the user's clients must know SCRAM.
+// warnOfMD5 warns beforehand that the user's clients must support SCRAM.
 func (t *target) warnOfMD5(ctx context.Context, r *engine.Request, user string) error {
 	found, err := t.Texts(ctx, "the server's settings could not be read", "SELECT current_setting('password_encryption')")
 	if err == nil && found[0] == "md5" {
@@ -134,9 +129,9 @@ func (t *target) warnOfMD5(ctx context.Context, r *engine.Request, user string) 
 	return err
 }
 
-// needs are the statements that give the role $1 what it needs for the session's user and $2. Until version
-// 15, CREATEROLE is enough for every role but those whose attributes only a superuser may give. From 16 on
-// ($3) it takes ADMIN OPTION on the role, and the attributes that a second user ($4) gets.
+// needs returns the statements that give the role $1 what it needs for the session's user and $2. Before version 16,
+// CREATEROLE suffices except for attributes that only a superuser may set. From 16 on ($3) it needs ADMIN OPTION on
+// the role, and the attributes that a second user ($4) gets.
 // Source: https://www.postgresql.org/docs/18/sql-alterrole.html and .../15/sql-createrole.html
 const needs = `WITH own AS (SELECT * FROM pg_catalog.pg_roles WHERE rolname = session_user)
 SELECT format('ALTER ROLE %I %s;', $1::text, CASE WHEN $4 AND NOT $3 AND (rolreplication OR rolbypassrls) THEN 'SUPERUSER' ELSE 'CREATEROLE' END) FROM own
@@ -145,7 +140,7 @@ UNION ALL SELECT format('ALTER ROLE %I %s;', $1::text, a.name)
 UNION ALL SELECT * FROM (SELECT format('GRANT %I TO %I WITH ADMIN OPTION;', rolname, $1::text) FROM pg_catalog.pg_roles WHERE $3 AND rolname IN (session_user, $2) ORDER BY rolname) g
 UNION ALL SELECT format('GRANT rds_password TO %I;', $1::text) WHERE current_setting('rds.restrict_password_commands', true) = 'on'`
 
-// Needs says what the superuser secret's role needs; a user changes its own password without any privilege.
+// Needs returns what the superuser needs; a user may change its own password without any privilege.
 func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) error {
 	if !r.Superuser {
 		n.Note = "none: a user may change its own password"

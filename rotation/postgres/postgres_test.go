@@ -20,8 +20,8 @@ import (
 	"example.com/rotator/rotation/postgres"
 )
 
-// servers are the versions of PostgreSQL that every test of the engine's own SQL
-// runs against: 16 changed what CREATEROLE means.
+// servers are the versions of PostgreSQL that every test of the engine's SQL runs against: version 16 changed
+// CREATEROLE.
 var servers = map[string]testserver.PostgresOptions{
 	"15": {},
 	"18": {Major: 18},
@@ -59,8 +59,8 @@ func refused(err error) bool {
 	return pgsession.Code(err) == "28P01"
 }
 
-// TestAlternatingUsers checks what AWS's template gets wrong: attributes,
-// settings and memberships of the clone, and objects made by either user.
+// TestAlternatingUsers checks what AWS's template gets wrong: attributes, settings and memberships of the clone, and
+// objects that either user creates.
 func TestAlternatingUsers(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		user, password := w.role("CREATEDB CONNECTION LIMIT 7")
@@ -109,7 +109,7 @@ func TestAlternatingUsers(t *testing.T) {
 				t.Errorf("rotation %d: CREATEDB %v, limit %d, member %v (%v)", round+1, create, limit, member, err)
 			}
 		}
-		// What is revoked stays revoked, whoever is current.
+		// What is revoked stays revoked, whichever user is current.
 		w.sql("REVOKE %I FROM %I", group, user)
 		if err := w.rotate(arn); err != nil {
 			t.Fatal(err)
@@ -121,8 +121,8 @@ func TestAlternatingUsers(t *testing.T) {
 	})
 }
 
-// TestPairOfAWSTemplate takes over the pair that AWS's template leaves behind: a
-// clone that is a mere member, with objects and grants of its own.
+// TestPairOfAWSTemplate takes over the pair that AWS's template leaves: a clone that is only a member, with separate
+// objects and grants.
 func TestPairOfAWSTemplate(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		user, oldPassword := w.role("")
@@ -161,8 +161,8 @@ func TestPairOfAWSTemplate(t *testing.T) {
 	})
 }
 
-// TestTakeoverByNameIsRefused: a login named after another must not make a
-// superuser's powers hand that other over.
+// TestTakeoverByNameIsRefused: a login named like another's second user must not make a superuser hand over that
+// other user.
 func TestTakeoverByNameIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		boss, bossPassword := w.role("")
@@ -199,8 +199,7 @@ func TestTakeoverByNameIsRefused(t *testing.T) {
 	})
 }
 
-// TestRotatorThatIsNoSuperuser rotates with CREATEROLE alone, as RDS's master
-// user has it.
+// TestRotatorThatIsNoSuperuser rotates with only CREATEROLE, like RDS's master user.
 func TestRotatorThatIsNoSuperuser(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		master, masterPassword := w.role("CREATEROLE CREATEDB")
@@ -220,7 +219,7 @@ func TestRotatorThatIsNoSuperuser(t *testing.T) {
 			}
 			w.opens(arn)
 		}
-		// Without the right to, the failure says so before anything is stored.
+		// A missing right is reported before anything is stored.
 		other, otherPassword := w.role("")
 		weak, weakPassword := w.role("")
 		admin = w.secret(w.value(weak, weakPassword))
@@ -232,8 +231,7 @@ func TestRotatorThatIsNoSuperuser(t *testing.T) {
 	})
 }
 
-// TestNothingReachesTheServersLog searches the server's log, with all DDL in it,
-// for passwords and verifiers.
+// TestNothingReachesTheServersLog searches the server's log, with all DDL in it, for passwords and verifiers.
 func TestNothingReachesTheServersLog(t *testing.T) {
 	pg := testserver.Postgres(t, testserver.PostgresOptions{Config: "log_statement = 'all'\nlog_min_duration_statement = 0\nlog_min_error_statement = 'debug5'\nlog_error_verbosity = 'verbose'"})
 	w := newWorld(t, pg)
@@ -266,8 +264,7 @@ func TestNothingReachesTheServersLog(t *testing.T) {
 	}
 }
 
-// TestSetIsTheSameEveryTime: a repeated step stores the same bytes, and steps at
-// once do not disturb each other.
+// TestSetIsTheSameEveryTime: a repeated step stores the same bytes, and concurrent steps do not interfere.
 func TestSetIsTheSameEveryTime(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		user, password := w.role("")
@@ -308,7 +305,7 @@ func TestSetIsTheSameEveryTime(t *testing.T) {
 	})
 }
 
-// TestBadInput: each fault is told by its cause before anything is changed.
+// TestBadInput: each fault has its cause and is reported before anything changes.
 func TestBadInput(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	w.limit = 4 * time.Second
@@ -387,11 +384,11 @@ func TestCertificatesAreVerified(t *testing.T) {
 	}
 }
 
-// TestCertificateOfAnAlias: a secret says by which name its host's certificate goes. What the secret
-// says counts for its own login; for the superuser's only the superuser's secret does.
+// TestCertificateOfAnAlias: a secret names its host's certificate. That counts for the secret's own login; for the
+// superuser's login only the superuser secret counts.
 func TestCertificateOfAnAlias(t *testing.T) {
 	ca := newCA(t)
-	cert, err := ca.Issue("localhost") // and not the address by which the secrets name the server
+	cert, err := ca.Issue("localhost") // not the address in the secrets
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -428,8 +425,8 @@ func issue(t *testing.T, ca *testserver.CA, host string) *testserver.Certificate
 	return c
 }
 
-// TestPlaintextOnlyWhereItIsAskedFor: by the secret's own word, or by the
-// operator's, and then not against the secret's.
+// TestPlaintextOnlyWhereItIsAskedFor: the secret asks for it, or the operator allows it and the secret does not
+// forbid it.
 func TestPlaintextOnlyWhereItIsAskedFor(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{NoTLS: true}))
 	for _, tc := range []struct {
@@ -446,8 +443,8 @@ func TestPlaintextOnlyWhereItIsAskedFor(t *testing.T) {
 	}
 }
 
-// TestDatabaseNameSaysNothingOfTLS: the driver quotes the database's name in its
-// errors, and a name may be the text by which a server without TLS is known.
+// TestDatabaseNameSaysNothingOfTLS: the driver quotes the database's name in its errors, and a name may equal the
+// text that identifies a server without TLS.
 func TestDatabaseNameSaysNothingOfTLS(t *testing.T) {
 	pg := testserver.Postgres(t, testserver.PostgresOptions{HBA: "host all all 127.0.0.1/32 scram-sha-256\nlocal all all trust"})
 	w := newWorld(t, pg)
@@ -456,12 +453,12 @@ func TestDatabaseNameSaysNothingOfTLS(t *testing.T) {
 	user, password := w.role("")
 	there := fmt.Sprintf("%q", name)
 	wantCause(t, w.rotate(w.secret(w.value(user, "not-it", "dbname", there))), engine.LoginRefused, "AWSCURRENT")
-	w.tls = engine.TLSPolicy{AllowPlaintext: true} // and the server's CA is not known
+	w.tls = engine.TLSPolicy{AllowPlaintext: true} // and the server's CA is unknown
 	wantCause(t, w.rotate(w.secret(w.value(user, password))), engine.TLSFailed, "known CA")
 	wantCause(t, w.rotate(w.secret(w.value(user, password, "dbname", there))), engine.TLSFailed, "known CA")
 }
 
-// TestOddNamesAndPasswords: the server's own parser is asked about every quoting.
+// TestOddNamesAndPasswords: the server's own parser checks all quoting.
 func TestOddNamesAndPasswords(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		for _, name := range []string{`we"ird`, `it's`, `back\slash`, `semi;colon -- x`, "new\nline", `pg %I %L %%`, "ünïcödé-名", `"; DROP TABLE x; --`, "$1"} {
@@ -474,7 +471,7 @@ func TestOddNamesAndPasswords(t *testing.T) {
 			}
 			w.opens(arn)
 		}
-		// A password of every printable character, as an operator may have set it.
+		// A password of every printable character, as an operator may set.
 		var all strings.Builder
 		for c := ' '; c < 127; c++ {
 			all.WriteRune(c)
@@ -504,7 +501,7 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 	if _, err := w.connect(user, password); err != nil {
 		t.Errorf("a rejected password changed the user: %v", err)
 	}
-	// One that is staged all the same is stuck until it is given up. By this length it has no seal.
+	// One that is staged anyway is stuck until it is abandoned. With this length it has no seal.
 	w.env["PASSWORD_LENGTH"] = "10"
 	arn := w.secret(w.value(user, password))
 	w.interrupt = rotation.CreateSecret
@@ -534,8 +531,7 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 	w.opens(arn)
 }
 
-// TestHappyPathIsLean counts what AWS's template needs 14 calls and a refused
-// login for.
+// TestHappyPathIsLean counts calls and logins; AWS's template needs 14 calls and a refused login.
 func TestHappyPathIsLean(t *testing.T) {
 	pg := testserver.Postgres(t, testserver.PostgresOptions{Config: "log_connections = on"})
 	w := newWorld(t, pg)
@@ -557,8 +553,8 @@ func TestHappyPathIsLean(t *testing.T) {
 	}
 }
 
-// TestPreflight sends what RotateSecret sends when it is told not to rotate at
-// once: testSecret alone, with a copy of the current value.
+// TestPreflight sends what RotateSecret sends if it does not rotate immediately: only testSecret, with a copy of the
+// current value.
 func TestPreflight(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		user, password := w.role("")

@@ -17,7 +17,7 @@ import (
 	"example.com/rotator/rotation/postgres"
 )
 
-// pairOf makes a user with the given attributes, and its secret with a superuser.
+// pairOf creates a user with the given attributes, and its secret with a superuser.
 func (w *world) pairOf(attributes string, fields ...string) (arn, user string) {
 	w.t.Helper()
 	user, password := w.role(attributes)
@@ -37,8 +37,8 @@ func (w *world) opensIn(arn, database string) *pgx.Conn {
 	return conn
 }
 
-// TestMembershipWithoutItsRightsIsCompleted: from version 16 on, a member may have neither the
-// rights of a role nor the way to become it.
+// TestMembershipWithoutItsRightsIsCompleted: from version 16 on, a member may lack the rights of a role and be unable
+// to become it.
 func TestMembershipWithoutItsRightsIsCompleted(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{Major: 18}))
 	for _, options := range []string{"INHERIT FALSE, SET FALSE", "SET FALSE", "INHERIT FALSE"} {
@@ -58,7 +58,7 @@ func TestMembershipWithoutItsRightsIsCompleted(t *testing.T) {
 	}
 }
 
-// TestSessionsThatDoNotBecomeTheFirstUser are seen by testSecret, which asks the session itself.
+// TestSessionsThatDoNotBecomeTheFirstUser: testSecret detects them in the session itself.
 func TestSessionsThatDoNotBecomeTheFirstUser(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		db := w.pg.Database(t)
@@ -69,13 +69,13 @@ func TestSessionsThatDoNotBecomeTheFirstUser(t *testing.T) {
 		if err := w.rotate(arn); err != nil { // the first user is current
 			t.Fatal(err)
 		}
-		// Its own setting for the database counts more, and the engine has read the first user's.
+		// Its own setting for the database takes precedence over the first user's, which the engine has read.
 		w.sql("ALTER ROLE %I IN DATABASE %I SET role = 'none'", user, db)
 		wantCause(t, w.rotate(arn), engine.PrivilegeMissing, "do not become the first user")
 	})
 }
 
-// TestRoleThatADatabaseSets is that of the second user's sessions as well.
+// TestRoleThatADatabaseSets: the second user's sessions also get it.
 func TestRoleThatADatabaseSets(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		db, owner := w.pg.Database(t), testserver.Unique("owner_")
@@ -94,7 +94,7 @@ func TestRoleThatADatabaseSets(t *testing.T) {
 	})
 }
 
-// TestSecondUserMayConnectBeforeItBecomesTheFirst, also where the first does not inherit.
+// TestSecondUserMayConnectBeforeItBecomesTheFirst: even if the first does not inherit.
 func TestSecondUserMayConnectBeforeItBecomesTheFirst(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		db := w.pg.Database(t)
@@ -113,8 +113,8 @@ func TestSecondUserMayConnectBeforeItBecomesTheFirst(t *testing.T) {
 	})
 }
 
-// TestMemberOfRDSIAM: on RDS the members of rds_iam log in by PAM, with a token in place of the
-// password. One user of a pair may have been made one.
+// TestMemberOfRDSIAM: on RDS, members of rds_iam log in by PAM, with a token instead of a password. One user of a
+// pair may have become a member.
 func TestMemberOfRDSIAM(t *testing.T) {
 	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{HBA: "hostssl all +rds_iam 127.0.0.1/32 pam\nhostssl all all 127.0.0.1/32 scram-sha-256\nlocal all all trust"}))
 	w.sql("CREATE ROLE rds_iam")
@@ -162,7 +162,7 @@ func TestDatesSurviveTheServersOwnForm(t *testing.T) {
 	}
 }
 
-// TestServerThatStoresMD5 is told of before the role gets SCRAM.
+// TestServerThatStoresMD5: it is reported before the role gets SCRAM.
 func TestServerThatStoresMD5(t *testing.T) {
 	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Config: "password_encryption = md5", HBA: "hostssl all all 127.0.0.1/32 md5"}))
 	user, password := w.role("")
@@ -175,7 +175,7 @@ func TestServerThatStoresMD5(t *testing.T) {
 	}
 }
 
-// TestWithoutPlpgsql: no other way keeps the verifier out of the server's log. createSecret says so.
+// TestWithoutPlpgsql: createSecret reports that nothing else keeps the verifier out of the server's log.
 func TestWithoutPlpgsql(t *testing.T) {
 	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{}))
 	w.sql("REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC")
@@ -192,8 +192,8 @@ func TestWithoutPlpgsql(t *testing.T) {
 	}
 }
 
-// TestAuditsHaveNoVerifier: what an audit writes of the statements inside a block, and what
-// pg_stat_statements keeps of them where a superuser acts.
+// TestAuditsHaveNoVerifier: neither an audit log of the statements inside a block nor, if a superuser acts,
+// pg_stat_statements has the verifier.
 func TestAuditsHaveNoVerifier(t *testing.T) {
 	for _, major := range []int{0, 18} {
 		o := testserver.PostgresOptions{Major: major, Config: "shared_preload_libraries = 'pg_stat_statements'\npg_stat_statements.track = all\nlog_statement = 'all'\nlog_min_duration_statement = 0"}
@@ -238,7 +238,7 @@ func TestAuditsHaveNoVerifier(t *testing.T) {
 	}
 }
 
-// TestWhatIsGivenIsInTheLog: every right and attribute, and what the second user has by itself.
+// TestWhatIsGivenIsInTheLog: every granted right and attribute, and what only the second user has.
 func TestWhatIsGivenIsInTheLog(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		arn, user := w.pairOf("CREATEDB CONNECTION LIMIT 7")
@@ -268,7 +268,7 @@ func TestWhatIsGivenIsInTheLog(t *testing.T) {
 	})
 }
 
-// TestServerTooOldForSCRAM would store a verifier as if it were the password.
+// TestServerTooOldForSCRAM: it would store a verifier as the password.
 func TestServerTooOldForSCRAM(t *testing.T) {
 	for version, want := range map[string]engine.Cause{"9.6.24": engine.InvalidSecret, "8.0.2": engine.InvalidSecret, "10.23 (Debian)": engine.Unreachable} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -285,7 +285,7 @@ func TestServerTooOldForSCRAM(t *testing.T) {
 	}
 }
 
-// greet lets everybody in as a server of a version, and then hangs up.
+// greet accepts every login as a server of some version, and then hangs up.
 func greet(l net.Listener, version string) {
 	for {
 		c, err := l.Accept()
@@ -305,8 +305,8 @@ func greet(l net.Listener, version string) {
 	}
 }
 
-// TestWhatTheSecondUserSees: the page lists where a session of the second user differs from one of the
-// first, and what helps.
+// TestWhatTheSecondUserSees: the engine's page lists how a session of the second user differs from the first user's,
+// and what helps.
 func TestWhatTheSecondUserSees(t *testing.T) {
 	for _, major := range []int{0, 18} {
 		w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Major: major,
@@ -343,7 +343,7 @@ func TestWhatTheSecondUserSees(t *testing.T) {
 	}
 }
 
-// TestManyPairsOfOneGroup rotates ten pairs at once, by a master that is no superuser.
+// TestManyPairsOfOneGroup rotates ten pairs concurrently, by a master that is not a superuser.
 func TestManyPairsOfOneGroup(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		admin, master := w.master()

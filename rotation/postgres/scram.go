@@ -11,18 +11,18 @@ import (
 	"golang.org/x/text/secure/precis"
 )
 
-// iterations is the server's own default; more would slow every login down.
+// iterations is the server's default; more would slow down every login.
 // Source: https://www.postgresql.org/docs/current/runtime-config-connection.html (scram_iterations)
 const iterations = 4096
 
-// scramVerifier returns what the server stores for a password. The salt is derived from what the password
-// is for, so that a repeated step stores the same bytes: poolers that pass SCRAM through keep working. A
-// salt does not need to be secret, only different from user to user and from change to change.
+// scramVerifier returns what the server stores for a password. The salt is derived from secret, version and user, so
+// a repeated step stores the same bytes and poolers that pass SCRAM through keep working. A salt need not be secret,
+// only different for each user and change.
 // Source: https://www.postgresql.org/docs/current/catalog-pg-authid.html
 func scramVerifier(password string, use ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(use, "\x00")))
 	salt := sum[:16]
-	// A password that cannot be normalised is taken as it is, by server and clients alike.
+	// Server and clients alike use a password unchanged if it cannot be normalized.
 	if normal, err := precis.OpaqueString.String(password); err == nil {
 		password = normal
 	}

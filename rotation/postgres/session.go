@@ -16,10 +16,9 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// oldest is the first version that knows SCRAM. One before it would store a verifier as a password.
+// oldest is the first version with SCRAM. An older server would store a verifier as a password.
 const oldest = 10
 
-// connect logs in.
 func (e *Engine) connect(ctx context.Context, v engine.Value) (*pgsession.Session, error) {
 	t, err := parse(v)
 	if err != nil {
@@ -33,37 +32,35 @@ func (e *Engine) connect(ctx context.Context, v engine.Value) (*pgsession.Sessio
 	return s, err
 }
 
-// begin has every transaction run as the login itself, with the server's own functions alone. All statements but
-// those without any name are in one. A database's owner sets search_path for every session in it, and can create
-// functions and operators of the names that the statements use, which would run as the superuser. It does not help
-// that pg_catalog comes first by default, since of all in the path the function that fits the arguments best is
-// called. pg_temp is never searched for functions; named last, it hides no table either. Casts of built-in types
-// and event triggers are found without the path, but take a superuser to create. The owner also sets time-outs, the
-// form of dates and, as the role's own settings do, the role.
+// begin makes every transaction run as the login itself, with only the server's own functions. All statements with
+// names are in one. A database's owner sets search_path for its sessions, and can create functions and operators with
+// the names that the statements use, which would run as the superuser. pg_catalog coming first by default does not
+// prevent that: of all functions in the path, the one that best fits the arguments is called. pg_temp is never
+// searched for functions; named last, it hides no tables. Casts of built-in types and event triggers need no path,
+// but only a superuser can create them. The owner also sets timeouts, the date format and, like the role's own
+// settings, the role.
 // Source: https://www.postgresql.org/docs/current/typeconv-func.html,
 // https://www.postgresql.org/docs/current/runtime-config-client.html#GUC-SEARCH-PATH,
 // https://www.postgresql.org/docs/current/sql-createeventtrigger.html
 //
-// The time-outs, in milliseconds, end the transaction of a function that Lambda freezes, which does not even
-// send a cancel. A statement has as long as the call of an engine. A wait for a lock keeps others waiting.
+// The timeouts, in milliseconds, end the transaction of a frozen function, which cannot even send a cancel. A
+// statement has as long as an engine's call. A wait for a lock is short because it blocks others.
 const begin = `SET LOCAL statement_timeout = 15000; SET LOCAL idle_in_transaction_session_timeout = 5000; SET LOCAL lock_timeout = 2000;
 SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL datestyle = 'ISO, YMD'`
 
-// target is a transaction, for package pair a superuser's. Of two users that alternate one, the first, owns everything
-// and holds every right; the second is a member of it whose sessions become the first when they log in. So an object
-// that either creates belongs to the first, and a right that the first gets or loses, both get or lose.
+// target is a transaction; for package pair, a superuser's. Of two alternating users, the first owns everything and
+// has every right. The second is a member of the first, and its sessions become the first at login. So what either
+// creates belongs to the first, and both get or lose the rights of the first.
 type target struct {
 	*pgsession.Work
 	password string // to set
 }
 
-// verbs are the places of names and texts in a statement.
 var verbs = lazyregexp.New("%[IL]")
 
-// exec runs a statement whose names (%I) and texts (%L) the server itself puts in and quotes. It returns the
-// statement with the names alone: a text may be a verifier, or a role's setting, which applications keep keys
-// in. For the same reason the texts reach the server by function calls, which are in no log of the server,
-// and the statement that it composes of them is logged as the block below.
+// exec runs a statement into which the server itself inserts and quotes names (%I) and texts (%L). It returns the
+// statement with only the names: a text may be a verifier, or a key in a role's setting. So texts reach the server by
+// function calls, which no server log contains, and the log shows the block below.
 func (t *target) exec(ctx context.Context, format string, args ...string) (shown string, err error) {
 	var names, texts []string
 	for i, verb := range verbs.FindAllString(format, -1) {
@@ -88,7 +85,7 @@ func (t *target) exec(ctx context.Context, format string, args ...string) (shown
 		}
 		values[i] = "pg_catalog.current_setting('" + parameter + "')"
 	}
-	// An error is raised anew because its context would quote the statement.
+	// The error is raised again because its context would quote the statement.
 	_, err = t.Tx.Exec(ctx, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
 EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; END $$`)
 	if pgsession.Code(err) == "42501" && strings.Contains(err.Error(), "plpgsql") {
@@ -101,7 +98,7 @@ EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = S
 // Source: https://github.com/postgres/postgres/blob/master/src/include/catalog/pg_proc.dat
 const setConfig = 2078
 
-// set sets a parameter for the rest of the transaction by the protocol's function call.
+// set sets a parameter for the rest of the transaction with the protocol's function call.
 // Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-FUNCTION-CALL
 func (t *target) set(ctx context.Context, name, value string) error {
 	conn := t.Conn.PgConn()
@@ -127,7 +124,6 @@ func (t *target) set(ctx context.Context, name, value string) error {
 	}
 }
 
-// grant runs a statement and reports it.
 func (t *target) grant(ctx context.Context, format string, args ...string) error {
 	shown, err := t.exec(ctx, format, args...)
 	if err == nil {
@@ -136,7 +132,7 @@ func (t *target) grant(ctx context.Context, format string, args ...string) error
 	return err
 }
 
-// optional returns an error of do as denied where the login lacks the right or the server does not know the object.
+// optional returns do's error as denied if the login lacks the right or the server does not know the object.
 func (t *target) optional(ctx context.Context, do func() error) (denied, err error) {
 	err = pgx.BeginFunc(ctx, t.Tx, func(pgx.Tx) error { return do() })
 	if code := pgsession.Code(err); code == "42501" || code == "42704" {
@@ -145,7 +141,7 @@ func (t *target) optional(ctx context.Context, do func() error) (denied, err err
 	return nil, t.Classify("no savepoint", err)
 }
 
-// denied gives an error for lack of a right the advice for its statement, unless it has one of its own.
+// denied gives an error for a missing right the advice for its statement, unless it already has advice.
 func denied(err error, advice string) error {
 	if e, ok := errors.AsType[*engine.Error](err); ok && e.Advice == pgsession.AdviceDenied {
 		return engine.Errorf(engine.PrivilegeMissing, advice, "%w", e.Err)
@@ -153,5 +149,4 @@ func denied(err error, advice string) error {
 	return err
 }
 
-// quote quotes a name, as advice shows it.
 func quote(name string) string { return pgx.Identifier{name}.Sanitize() }

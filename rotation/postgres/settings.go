@@ -11,17 +11,15 @@ import (
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
-// lists are the settings whose stored text is a list of quoted names, which must be given back to the server
-// item by item.
+// lists are the settings whose stored text is a list of quoted names, which must be set item by item.
 // Source: https://github.com/postgres/postgres/blob/master/src/include/utils/guc.h (GUC_LIST_QUOTE)
 var lists = []string{"local_preload_libraries", "search_path", "session_preload_libraries", "shared_preload_libraries", "temp_tablespaces", "unix_socket_directories"}
 
-// setting is what a role's sessions begin with, in one database or, with database "", in all.
+// setting is a default of a role's sessions, in one database or, with database "", in all.
 type setting struct{ database, name string }
 
-// settings gives the other user's sessions the settings of the current one's. The sessions of a second user,
-// moreover, become the first, unless the pair's sessions become a third role anyhow: by a setting of the
-// first, or of the database. One that the login may not give is reported.
+// settings copies the current user's settings to the other user and reports those that the login may not set. A second
+// user's sessions become the first, unless the first's settings or the database's make the pair's a third role.
 func (t *target) settings(ctx context.Context, first string, current, other *role) error {
 	all := map[uint32]map[setting]string{current.oid: {}, other.oid: {}, 0: {}} // 0 stands for all roles
 	rows, _ := t.Tx.Query(ctx, `SELECT s.setrole, coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
@@ -47,12 +45,12 @@ func (t *target) settings(ctx context.Context, first string, current, other *rol
 			want[roleOf] = first
 			for s, text := range general {
 				if _, own := want[s]; s.name == "role" && !own {
-					want[s] = text // which the second user's own setting would hide
+					want[s] = text // the second user's own setting would hide it
 				}
 			}
 		}
 		if current.name != first && begin[roleOf] != first {
-			// A second user that AWS's templates created still works as itself.
+			// The sessions of a second user that AWS's templates created are not yet the first's.
 			if err := t.assign(ctx, current.name, roleOf, first); err != nil {
 				return err
 			}
@@ -79,7 +77,6 @@ func (t *target) settings(ctx context.Context, first string, current, other *rol
 	return nil
 }
 
-// assign sets a setting of a role.
 func (t *target) assign(ctx context.Context, role string, s setting, text string) error {
 	items := []string{text}
 	if slices.Contains(lists, s.name) && text != "" {
@@ -88,8 +85,7 @@ func (t *target) assign(ctx context.Context, role string, s setting, text string
 	return t.change(ctx, role, s, " SET ", items...)
 }
 
-// change sets a setting to the items or resets it, or reports that the login may not. The role of the
-// sessions is no setting to do without.
+// change sets or resets a setting. It reports one that the login may not change, except role, which is required.
 func (t *target) change(ctx context.Context, role string, s setting, verb string, items ...string) error {
 	format, args := "ALTER ROLE %I", []string{role}
 	if s.database != "" {

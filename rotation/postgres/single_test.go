@@ -17,8 +17,8 @@ import (
 	"example.com/rotator/rotation/postgres"
 )
 
-// restricted puts a proxy before a server without TLS that answers as RDS does with
-// rds.restrict_password_commands: only the members of rds_password may change passwords.
+// restricted starts a proxy in front of a server without TLS that answers like RDS with
+// rds.restrict_password_commands: only members of rds_password may change passwords.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Appendix.PostgreSQL.CommonDBATasks.RestrictPasswordMgmt.html
 func restricted(t *testing.T, pg *testserver.PostgresServer, members func() []string) (port int) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -78,8 +78,8 @@ func restrict(client, server net.Conn, members []string) {
 	}
 }
 
-// TestUserWhomOnlyTheSuperuserMayChange: RDS's restricted password management, with a master as RDS
-// has it. A secret that names a superuser has it make the change, also with the strategy "single".
+// TestUserWhomOnlyTheSuperuserMayChange: RDS's restricted password management, with a master user like RDS's. If a
+// secret names a superuser, it makes the change even with the strategy "single".
 func TestUserWhomOnlyTheSuperuserMayChange(t *testing.T) {
 	for name, o := range servers {
 		t.Run(name, func(t *testing.T) {
@@ -119,8 +119,8 @@ func TestUserWhomOnlyTheSuperuserMayChange(t *testing.T) {
 	}
 }
 
-// TestSuperuserChangesNoSingleUserOnAName: the user's own credential must be accepted first, and
-// only the function's operator can lend the superuser's powers without that.
+// TestSuperuserChangesNoSingleUserOnAName: the user's own credential must be accepted first; only the operator can
+// permit a change without that.
 func TestSuperuserChangesNoSingleUserOnAName(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		w.env["STRATEGY"] = "single"
@@ -149,7 +149,7 @@ func TestSuperuserChangesNoSingleUserOnAName(t *testing.T) {
 	})
 }
 
-// TestNeedsUnderRestrictedPasswordManagement: the policy that is printed names RDS's role.
+// TestNeedsUnderRestrictedPasswordManagement: the printed policy names RDS's role.
 func TestNeedsUnderRestrictedPasswordManagement(t *testing.T) {
 	w := newWorld(t, testserver.Postgres(t, testserver.PostgresOptions{Config: "rds.restrict_password_commands = on"}))
 	user, password := w.role("")

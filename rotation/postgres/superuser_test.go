@@ -14,8 +14,8 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// TestSuperuserInTheMiddleOfItsOwnRotation: its AWSCURRENT is refused already,
-// and its AWSPENDING or AWSPREVIOUS opens the server.
+// TestSuperuserInTheMiddleOfItsOwnRotation: its AWSCURRENT is already refused, and its AWSPENDING or AWSPREVIOUS
+// opens the server.
 func TestSuperuserInTheMiddleOfItsOwnRotation(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	for _, label := range []string{"AWSPENDING", "AWSPREVIOUS"} {
@@ -40,8 +40,7 @@ func TestSuperuserInTheMiddleOfItsOwnRotation(t *testing.T) {
 	}
 }
 
-// TestSuperuserOfAnotherHostIsNotUsed: a secret must not be able to send a
-// superuser's password to a host of its own choosing.
+// TestSuperuserOfAnotherHostIsNotUsed: a secret must not be able to send a superuser's password to any host it names.
 func TestSuperuserOfAnotherHostIsNotUsed(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	user, password := w.role("")
@@ -56,7 +55,7 @@ func TestSuperuserOfAnotherHostIsNotUsed(t *testing.T) {
 	wantCause(t, w.rotate(w.secret(w.value(user, password, "masterarn", other))), engine.InvalidSecret, `"mysql"`)
 }
 
-// managed knows one superuser secret and one reader, as RDS would.
+// managed knows one superuser secret and one reader, like RDS.
 type managed struct {
 	pg     *testserver.PostgresServer
 	reader string
@@ -70,8 +69,8 @@ func (m managed) Replica(_ context.Context, _, host, primary string) (bool, erro
 	return host == m.reader && primary == m.pg.Host, nil
 }
 
-// TestManagedSuperuserAndReader: RDS keeps nothing but name and password in the
-// secrets that it manages, and a secret may name a reader's host.
+// TestManagedSuperuserAndReader: RDS stores only name and password in the secrets that it manages, and a secret may
+// name a reader's host.
 func TestManagedSuperuserAndReader(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	w.topology = managed{w.pg, "127.0.0.1"}
@@ -86,8 +85,8 @@ func TestManagedSuperuserAndReader(t *testing.T) {
 	}
 }
 
-// TestRecoveryBySuperuserIsTheOperatorsChoice: without it, a user's name alone
-// would be enough to have that user's password reset.
+// TestRecoveryBySuperuserIsTheOperatorsChoice: otherwise a user's name alone would suffice to have that user's
+// password reset.
 func TestRecoveryBySuperuserIsTheOperatorsChoice(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	w.env["STRATEGY"] = "single"
@@ -105,14 +104,14 @@ func TestRecoveryBySuperuserIsTheOperatorsChoice(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.opens(arn)
-	// A superuser is not reset by a superuser, whatever the operator has said.
+	// A superuser does not reset a superuser, whatever the operator allows.
 	boss, _ := w.role("SUPERUSER")
 	arn = w.secret(w.value(boss, "guessed", "masterarn", admin))
 	wantCause(t, w.rotate(arn), engine.TakeoverRefused, "superuser")
 }
 
-// TestMarkAloneProvesNothing: from PostgreSQL 16 on, a role with CREATEROLE may change,
-// and comment on, only the roles that it has made, of whatever name.
+// TestMarkAloneProvesNothing: from PostgreSQL 16 on, a role with CREATEROLE may change and comment on only the roles
+// that it created, with any name.
 func TestMarkAloneProvesNothing(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{Major: 18}))
 	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
@@ -128,8 +127,8 @@ func TestMarkAloneProvesNothing(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), fmt.Sprintf(`CREATE ROLE %[1]s_clone LOGIN PASSWORD 'forgers-own-1'; COMMENT ON ROLE %[1]s_clone IS 'rotator: second user of "%[1]s"'`, victim)); err != nil {
 		t.Fatal(err)
 	}
-	// The forger's secret must not get a password of the victim's, and the victim's own
-	// must not give its rights to a role that the forger can still change.
+	// The forger's secret must not get the victim's password, and the victim's secret must not give its rights to a
+	// role that the forger can still change.
 	for name, value := range map[string]string{
 		"the forger's": w.value(victim+"_clone", "forgers-own-1", "masterarn", admin),
 		"the victim's": w.value(victim, password, "masterarn", admin),
@@ -149,8 +148,8 @@ func TestMarkAloneProvesNothing(t *testing.T) {
 	}
 }
 
-// TestSettingThatOnlyASuperuserGives is left out of the second user's, and its value out of the log:
-// an application may keep a key in a setting of its role.
+// TestSettingThatOnlyASuperuserGives: the second user does not get it, and its value is not in the log, because an
+// application may keep a key in a setting of its role.
 func TestSettingThatOnlyASuperuserGives(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		master, masterPassword := w.role("CREATEROLE CREATEDB")
@@ -173,7 +172,7 @@ func TestSettingThatOnlyASuperuserGives(t *testing.T) {
 	})
 }
 
-// TestHalfMadeSecondUser: marked and a member, but without password or settings.
+// TestHalfMadeSecondUser: it is marked and a member, but has no password or settings.
 func TestHalfMadeSecondUser(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		user, password := w.role("CREATEDB")
@@ -191,8 +190,8 @@ func TestHalfMadeSecondUser(t *testing.T) {
 	})
 }
 
-// TestDatabasesOwnerDoesNotChangeWhichRoleIsMeant: in the encoding that the owner has
-// set, the bytes of one role's name are another's.
+// TestDatabasesOwnerDoesNotChangeWhichRoleIsMeant: in the encoding that the owner set, the bytes of one role's name
+// are those of another's.
 func TestDatabasesOwnerDoesNotChangeWhichRoleIsMeant(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	w.env["STRATEGY"] = "single"
@@ -219,10 +218,9 @@ func TestDatabasesOwnerDoesNotChangeWhichRoleIsMeant(t *testing.T) {
 	}
 }
 
-// shadows makes a function that gives a role a superuser's powers, and another in the
-// schema evil, which comes first, for every one of the server's own that the engine's
-// statements call. %[1]s is the role and %[2]s the
-// database, both of the owner's.
+// shadows makes a function that gives a role a superuser's powers, and another in the schema evil, which comes first,
+// for every one of the server's own that the engine's statements call. %[1]s is the role and %[2]s the database, both
+// of the owner's.
 const shadows = `CREATE SCHEMA evil;
 GRANT USAGE ON SCHEMA evil TO PUBLIC;
 CREATE FUNCTION evil.seize() RETURNS void LANGUAGE plpgsql AS $$ BEGIN
@@ -242,23 +240,21 @@ DO $make$ DECLARE p record; BEGIN
 END $make$;
 ALTER DATABASE %[2]s SET search_path = evil, pg_catalog, public`
 
-// better is a function that fits the call better than the server's own, and needs no
-// search path but the usual one.
+// better is a function that fits the call better than the server's own, even with the default search path.
 const better = `GRANT CREATE ON SCHEMA public TO CURRENT_USER;
 CREATE FUNCTION public.shobj_description(oid, text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
 	IF pg_catalog.current_setting('is_superuser') = 'on' THEN EXECUTE 'ALTER ROLE %[1]s SUPERUSER'; END IF;
 	RETURN pg_catalog.shobj_description($1, $2::name);
 END $$; COMMENT ON DATABASE %[2]s IS 'x'`
 
-// TestSuperuserRunsNoFunctionOfTheDatabasesOwner: the user whose password is changed
-// owns the database that the secret names.
+// TestSuperuserRunsNoFunctionOfTheDatabasesOwner: the user whose password changes owns the secret's database.
 func TestSuperuserRunsNoFunctionOfTheDatabasesOwner(t *testing.T) {
 	each(t, func(t *testing.T, w *world) {
 		admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
 		for name, script := range map[string]string{"by the search path": shadows, "by better fit": better} {
 			t.Run(name, func(t *testing.T) {
 				user, password := w.role("")
-				mole, _ := w.role("") // another login of the owner's
+				mole, _ := w.role("") // another login that the owner controls
 				db := testserver.Unique("db_")
 				w.sql("CREATE DATABASE %I OWNER %I", db, user)
 				t.Cleanup(func() { w.sql("DROP DATABASE %I WITH (FORCE)", db) })
@@ -276,7 +272,7 @@ func TestSuperuserRunsNoFunctionOfTheDatabasesOwner(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				// Also where the superuser's own login is tried.
+				// Also when the superuser's own login is tried.
 				for _, name := range []string{user, user + "_clone"} {
 					w.sql("ALTER ROLE %I PASSWORD 'changed-by-hand-1'", name)
 				}
@@ -293,7 +289,7 @@ func TestSuperuserRunsNoFunctionOfTheDatabasesOwner(t *testing.T) {
 	})
 }
 
-// TestTagsOverrideTheHarmlessSettings, and no others.
+// TestTagsOverrideTheHarmlessSettings: and no others.
 func TestTagsOverrideTheHarmlessSettings(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	user, password := w.role("")
@@ -317,9 +313,8 @@ func TestTagsOverrideTheHarmlessSettings(t *testing.T) {
 	wantCause(t, w.rotate(arn), engine.InvalidConfiguration, "the secret's tags allow passwords of")
 }
 
-// TestOwnerOfOneUserIsNotGivenTheOther: the forger has one login of the pair and may
-// write the secret; what AWSCURRENT names he does not know. A credential of his own,
-// as AWSPREVIOUS, is no proof for it.
+// TestOwnerOfOneUserIsNotGivenTheOther: the forger has one login of the pair and may write the secret, but does not
+// know AWSCURRENT's user. The forger's own credential in AWSPREVIOUS proves nothing about that user.
 func TestOwnerOfOneUserIsNotGivenTheOther(t *testing.T) {
 	for _, victimFirst := range []bool{true, false} {
 		w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
@@ -352,8 +347,8 @@ func TestOwnerOfOneUserIsNotGivenTheOther(t *testing.T) {
 	}
 }
 
-// TestUserIsProvedWhereTheSuperuserActs: a secret names another port of the superuser's
-// host, where everybody may be of any name.
+// TestUserIsProvedWhereTheSuperuserActs: a secret names another port of the superuser's host, where any user name is
+// accepted.
 func TestUserIsProvedWhereTheSuperuserActs(t *testing.T) {
 	prod := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 	w := newWorld(t, prod)
@@ -374,8 +369,8 @@ func TestUserIsProvedWhereTheSuperuserActs(t *testing.T) {
 	}
 }
 
-// TestRecoverResetsNobodyOnAName: `rotatorctl recover` does it only where the operator
-// says so, and tells whom.
+// TestRecoverResetsNobodyOnAName: `rotatorctl recover` resets a user only if the operator asks for it,
+// and names the user.
 func TestRecoverResetsNobodyOnAName(t *testing.T) {
 	w := newWorld(t, testserver.SharedPostgres(t, testserver.PostgresOptions{}))
 	admin := fmt.Sprintf("%q", w.secret(w.value(w.pg.User, w.pg.Password)))
