@@ -63,7 +63,6 @@ test: export ROTATOR_FIGURES = $(CURDIR)/build/figures
 test: deps
 	@mkdir -p build && rm -f build/figures
 	$(call tests,./...,./rotation/...)
-	cd examples/gate && $(TEST) ./...
 	@sort build/figures
 
 # test-mysql and test-next run the tests that need servers missing in this Debian: MySQL, and the

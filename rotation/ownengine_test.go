@@ -7,7 +7,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"go/format"
 	"io"
 	"log"
 	"net"
@@ -16,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -147,58 +147,72 @@ func (m *manager) current() engine.Value {
 	return engine.StringValue(*out.SecretString)
 }
 
-// page returns the Go programs in docs/own-engine.md.
-func page(t *testing.T) []string {
+// ownEnginePage is the page on writing an engine.
+func ownEnginePage(t *testing.T) string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/own-engine.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var programs []string
-	for _, block := range strings.Split(string(text), "```go\n")[1:] {
-		program, _, _ := strings.Cut(block, "```")
-		programs = append(programs, program)
-	}
-	return programs
+	return string(text)
 }
 
-// The page's program is built and run as a Lambda function that the simulated Secrets Manager
-// calls.
-func TestTheProgramOfTheDocumentationRotates(t *testing.T) {
-	program := page(t)[0]
-	if formatted, err := format.Source([]byte(program)); err != nil || string(formatted) != program {
-		t.Errorf("the program is not formatted with gofmt: %v", err)
-	}
-	dir := t.TempDir()
-	source, bootstrap, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "bootstrap"),
-		filepath.Join(dir, "overlay.json")
+// typed matches what a reader of the page types: the files that it names, and the commands in between.
+var typed = regexp.MustCompile("(?s)(?:`([\\w./]+\\.go)`:\n\n```go|\n```sh outside)\n(.*?)```\n")
+
+// follow does what the page says in a folder that contains this project as rotator, and returns the
+// folder of the new module.
+func follow(t *testing.T) string {
+	t.Helper()
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// To the compiler, the program is in this module.
-	files, err := json.Marshal(map[string]any{
-		"Replace": map[string]string{filepath.Join(root, "cmd", "gate", "main.go"): source},
-	})
-	if err != nil {
+	parent := t.TempDir()
+	if err := os.Symlink(root, filepath.Join(parent, "rotator")); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.WriteFile(source, []byte(program), 0o600),
-		os.WriteFile(overlay, files, 0o600)); err != nil {
-		t.Fatal(err)
+	// pwd tells the next block and the next file where the last block ended.
+	where, dir := filepath.Join(t.TempDir(), "pwd"), parent
+	for _, block := range typed.FindAllStringSubmatch(ownEnginePage(t), -1) {
+		if name := block[1]; name != "" {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(block[2]), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if same, err := os.ReadFile(filepath.Join(root, "examples", "gate", name)); err != nil || string(same) != block[2] {
+				t.Errorf("examples/gate has another %s than the page: %v", name, err)
+			}
+			continue
+		}
+		shell := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", block[2]+"\npwd > "+where)
+		shell.Dir, shell.Env = dir, append(os.Environ(), "PWD="+dir)
+		if out, err := shell.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s\n%s", err, block[2], out)
+		}
+		text, err := os.ReadFile(where)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir = strings.TrimSpace(string(text))
 	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", bootstrap, "./cmd/gate")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	return dir
+}
+
+// TestTheOwnEngineOfTheDocumentation: following the page leads to a function with this one's settings,
+// log and metrics that rotates a secret of the new engine.
+func TestTheOwnEngineOfTheDocumentation(t *testing.T) {
+	dir := follow(t)
 	c, m := newController(), newManager()
 	defer c.Close()
 	defer m.Close()
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate().Raw})
+	settings, err := json.Marshal(map[string]any{"CA_BUNDLE": string(ca), "PASSWORD_LENGTH": 41})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var out bytes.Buffer
-	f, err := lambdasim.New(bootstrap, lambdasim.Options{ARN: exampleARN, Timeout: 20 * time.Second, Log: &out,
-		Env: []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + m.URL(), "CA_BUNDLE=" + string(ca)}})
+	f, err := lambdasim.New(filepath.Join(dir, "bootstrap"), lambdasim.Options{ARN: exampleARN, Timeout: 20 * time.Second, Log: &out,
+		Env: []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + m.URL(), "ROTATOR_SETTINGS=" + string(settings)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,21 +220,29 @@ func TestTheProgramOfTheDocumentationRotates(t *testing.T) {
 	first := engine.StringValue(c.secret())
 	m.rotate(string(first.Reveal()))
 	f.Close()
-	if now := m.current(); now.Equal(first) || !c.opens(now) || c.opens(first) {
-		t.Errorf("AWSCURRENT is new: %v, opens: %v; the first value opens: %v\n%s", !now.Equal(first), c.opens(now),
-			c.opens(first), out.String())
+	now := m.current()
+	if password, _ := now.Text("password"); len(password) != 41 || !c.opens(now) || c.opens(first) {
+		t.Errorf("the new password has %d characters, AWSCURRENT opens: %v, the first value opens: %v", len(password), c.opens(now), c.opens(first))
+	}
+	for _, want := range []string{`"message":"started"`, `"build":"1.0"`, `"message":"step done"`, `"function_request_id"`, `"Rotations":1`, `"engine":"gate"`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the log lacks %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(out.String())
 	}
 }
 
-// The page and the package's example have the same engine.
+// TestThePageAndTheExampleShowTheSameEngine: the page's engine has the methods of the package's example.
 func TestThePageAndTheExampleShowTheSameEngine(t *testing.T) {
 	source, err := os.ReadFile("example_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, engine, _ := strings.Cut(string(source), "type gate struct")
-	engine, _, ok := strings.Cut(engine, "// Example rotates")
-	if !ok || !strings.Contains(page(t)[0], "type gate struct"+engine) {
+	_, methods, _ := strings.Cut(string(source), "func (gate) Kind()")
+	methods, _, ok := strings.Cut(methods, "// A kind of credential of your own")
+	if !ok || !strings.Contains(ownEnginePage(t), "func (gate) Kind()"+strings.TrimRight(methods, "\n")) {
 		t.Error("docs/own-engine.md has another engine than example_test.go")
 	}
 }

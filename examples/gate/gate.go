@@ -1,5 +1,4 @@
-// Package gate is a custom engine in a separate module: it compiles against the
-// contract, rotation/engine, and its test against the suite, rotation/enginetest.
+// Package gate is an engine for the password of a gate's controller.
 package gate
 
 import (
@@ -10,38 +9,37 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Engine changes the password of a gate's controller, which has a
-// small HTTPS interface and no place for a second password.
-type Engine struct{ Client *http.Client }
+type gate struct{ client *http.Client }
 
-// Kind describes the engine.
-func (Engine) Kind() engine.Kind {
+// New returns the engine. Its connections follow the function's settings.
+func New(tls engine.TLSPolicy) engine.Engine {
+	return gate{&http.Client{Transport: &http.Transport{TLSClientConfig: tls.Config("")}}}
+}
+
+func (gate) Kind() engine.Kind {
 	return engine.Kind{
 		Names: []string{"gate"}, UserField: "username", SecretFields: []string{"password"},
 		Passwords: engine.PasswordPolicy{Length: 32, ExcludePunctuation: true},
 	}
 }
 
-// Next returns the current value with a new password.
-func (e Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
+func (g gate) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := engine.ParseTarget(r.Current, 443, ""); err != nil {
 		return engine.Value{}, err
 	}
-	return engine.NextPassword(e.Kind(), r), nil
+	return engine.NextPassword(g.Kind(), r), nil
 }
 
-// Set changes the password.
-func (e Engine) Set(ctx context.Context, r *engine.Request) error {
+func (g gate) Set(ctx context.Context, r *engine.Request) error {
 	password, _ := r.Pending.Text("password")
-	return e.call(ctx, http.MethodPut, r.Login, password)
+	return g.call(ctx, http.MethodPut, r.Login, password)
 }
 
-// Verify checks a password.
-func (e Engine) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
-	return e.call(ctx, http.MethodGet, v, "")
+func (g gate) Verify(ctx context.Context, _ *engine.Request, v engine.Value) error {
+	return g.call(ctx, http.MethodGet, v, "")
 }
 
-func (e Engine) call(ctx context.Context, method string, login engine.Value, body string) error {
+func (g gate) call(ctx context.Context, method string, login engine.Value, body string) error {
 	t, err := engine.ParseTarget(login, 443, "")
 	if err != nil {
 		return err
@@ -51,7 +49,7 @@ func (e Engine) call(ctx context.Context, method string, login engine.Value, bod
 		return err
 	}
 	req.SetBasicAuth(t.User, t.Password)
-	resp, err := e.Client.Do(req)
+	resp, err := g.client.Do(req)
 	if err != nil {
 		if e := engine.NetworkError(t, err); e != nil {
 			return e

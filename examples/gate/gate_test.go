@@ -3,6 +3,7 @@ package gate_test
 import (
 	"context"
 	"crypto/rand"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
@@ -56,9 +57,13 @@ func TestEngine(t *testing.T) {
 	})
 }
 
-func (h harness) Engine() engine.Engine { return gate.Engine{Client: h.Client()} }
-func (h harness) Target() string        { return h.Listener.Addr().String() }
-func (h harness) Overlap() bool         { return false }
+func (h harness) Engine() engine.Engine {
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw})
+	return gate.New(engine.TLSPolicy{ExtraCAs: ca})
+}
+
+func (h harness) Target() string { return h.Listener.Addr().String() }
+func (h harness) Overlap() bool  { return false }
 
 func (h harness) New(_ context.Context, _ string, port int) (value, superuser engine.Value, err error) {
 	user := rand.Text()

@@ -50,11 +50,12 @@ func Getenv(name string) string {
 
 // NewHandler reads the configuration from the environment. It makes no call, so
 // that a cold start costs milliseconds. Where the configuration is invalid the
-// handler fails every event with that cause, in one line of the log, instead of crashing.
+// handler fails every event with that cause, in one line of the log, instead of crashing. It serves own
+// and this module's engines; where both have a name, own counts.
 //
 // Metrics are written to out in CloudWatch's embedded format, unless METRICS=off. build is the version of
 // this program; the first event logs it, because a line before that would delay the start.
-func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, build string) *Handler {
+func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, build string, own ...engine.Constructor) *Handler {
 	h := &Handler{getenv: getenv, log: log, build: build, observe: func(rotation.Observation) {}}
 	settings, fault := Settings(getenv)
 	on := true
@@ -66,26 +67,28 @@ func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, bui
 		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown"), cmp.Or(getenv("AWS_LAMBDA_LOG_LEVEL"), "INFO")}.write
 	}
 	if h.fault = fault; fault == nil {
-		h.rotator, h.clients, h.fault = wire(settings, log, h.observe)
+		h.rotator, h.clients, h.fault = wire(settings, log, h.observe, own)
 	}
 	return h
 }
 
-// NewRotator returns the rotator that a function with this environment uses, with the caller's
-// configuration of the SDK. The error is an *engine.Error with the cause InvalidConfiguration.
-func NewRotator(getenv func(string) string, log *slog.Logger, cfg aws.Config) (*rotation.Rotator, error) {
+// NewRotator returns the rotator that a function with this environment and these engines in addition
+// uses, with the caller's configuration of the SDK. The error is an *engine.Error with the cause InvalidConfiguration.
+func NewRotator(getenv func(string) string, log *slog.Logger, cfg aws.Config, own ...engine.Constructor) (*rotation.Rotator, error) {
 	settings, err := Settings(getenv)
 	if err != nil {
 		return nil, err
 	}
-	r, clients, err := wire(settings, log, nil)
+	r, clients, err := wire(settings, log, nil, own)
 	if err == nil {
 		clients.load = func() (aws.Config, error) { return cfg, nil }
 	}
 	return r, err
 }
 
-func wire(getenv func(string) string, log *slog.Logger, observe func(rotation.Observation)) (*rotation.Rotator, *clients, error) {
+func wire(getenv func(string) string, log *slog.Logger, observe func(rotation.Observation), own []engine.Constructor) (
+	*rotation.Rotator, *clients, error,
+) {
 	tls, err := tlsPolicy(getenv)
 	if err != nil {
 		return nil, nil, err
@@ -94,12 +97,16 @@ func wire(getenv func(string) string, log *slog.Logger, observe func(rotation.Ob
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := engines(tls, clients, getenv)
+	var list []engine.Engine
+	for _, construct := range own {
+		list = append(list, construct(tls))
+	}
+	ours, err := engines(tls, clients, getenv)
 	if err != nil {
 		return nil, nil, err
 	}
 	r, err := rotation.New(rotation.Config{
-		Engines:  list,
+		Engines:  append(list, ours...), // the first that serves a name counts
 		Secrets:  clients.secretsManager,
 		Getenv:   getenv,
 		Log:      log,

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
 )
 
@@ -305,4 +306,17 @@ func TestManagedSecretsAreRefused(t *testing.T) {
 	}
 	w.begin(*out.ARN)
 	w.want(w.invoke(event("createSecret", *out.ARN)), "InvalidSecret", "is managed by SalesforceClientSecret")
+}
+
+// TestAnOwnEngineReplacesOneOfTheSameName: to a program that adds an engine, its own counts.
+func TestAnOwnEngineReplacesOneOfTheSameName(t *testing.T) {
+	w := newWorld(t)
+	own := func(engine.TLSPolicy) engine.Engine {
+		return refused{names: []string{"postgres"}, why: "the own engine answers", advice: "see its page"}
+	}
+	arn := w.secret(value)
+	w.begin(arn)
+	h := NewHandler(func(name string) string { return w.env[name] }, slog.New(slog.DiscardHandler), &w.metrics, "test", own)
+	_, err := h.Invoke(t.Context(), []byte(event("createSecret", arn)))
+	w.want(err, "InvalidSecret", "the own engine answers")
 }

@@ -37,9 +37,10 @@ func TestContractKnowsNeitherAWSNorTheMachine(t *testing.T) {
 	}
 }
 
-// TestFunctionLinksNoTools: the function does not link what only operators and tests use.
+// TestFunctionLinksNoTools: neither the function nor a program that adds an engine to it links what only
+// operators and tests use.
 func TestFunctionLinksNoTools(t *testing.T) {
-	out, err := exec.Command("go", "list", "-deps", "example.com/rotator/cmd/rotator").Output()
+	out, err := exec.Command("go", "list", "-deps", "example.com/rotator/cmd/rotator", "example.com/rotator/function").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +50,7 @@ func TestFunctionLinksNoTools(t *testing.T) {
 	}
 	for _, d := range deps {
 		for _, tool := range []string{
-			"rotation/operator", "rotation/enginetest", "sim", "internal/testing", "internal/dev",
+			"rotation/operator", "rotation/enginetest", "ctl", "cmd/rotatorctl", "sim", "internal/testing", "internal/dev",
 		} {
 			if p := "example.com/rotator/" + tool; d == p || strings.HasPrefix(d, p+"/") {
 				t.Errorf("the function links %s", d)

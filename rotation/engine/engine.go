@@ -40,6 +40,9 @@ type Engine interface {
 	Verify(ctx context.Context, r *Request, v Value) error
 }
 
+// Constructor returns an engine whose connections follow a TLS policy. It connects to nothing itself.
+type Constructor func(TLSPolicy) Engine
+
 // ErrNotVerifiable is wrapped by Verify's error if the value does not say where to log in. The
 // rotation continues without the login of testSecret; a decision that needs an answer fails.
 var ErrNotVerifiable = errors.New("the credential cannot be tried")

@@ -143,8 +143,8 @@ func commands(script string) []string {
 
 // TestCommandsOfTheDocuments runs what the pages tell people to type: the blocks of a
 // page that are `sh run` one after the other, in one shell, as a reader does who
-// copies them. Blocks that are `sh sam` are run by TestSAM. All other commands are at
-// least read by the shell.
+// copies them. Blocks that are `sh sam` are run by TestSAM, and `sh outside` by
+// TestTheOwnEngineOfTheDocumentation. All other commands are at least read by the shell.
 func TestCommandsOfTheDocuments(t *testing.T) {
 	ran := 0
 	for name, text := range documents(t) {
@@ -159,7 +159,7 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 			switch {
 			case b.info == "sh run":
 				script += b.text
-			case b.info == "sh sam":
+			case b.info == "sh sam" || b.info == "sh outside":
 				if out, err := exec.Command("bash", "-n", "-c", b.text).CombinedOutput(); err != nil {
 					t.Errorf("%s:%d: %v\n%s", name, b.line, err, out)
 				}
