@@ -50,10 +50,14 @@ image:
 	CGO_ENABLED=0 GOOS=linux $(GO) build -trimpath -ldflags '-s -w' -o build/image/rotatorctl ./cmd/rotatorctl
 	docker build --tag $(IMAGE) .
 
-# demo uses the machine's PostgreSQL, installs Debian's if run as root, or fetches one.
-demo: build
-	@[ "$$(id -u)" != 0 ] || scripts/deps.sh postgres || true
-	$(GO) run ./internal/dev/demo
+# demo uses the machine's PostgreSQL, installs Debian's if run as root, or fetches one. Compiling takes
+# minutes the first time, so it prints something immediately, and then every ten seconds.
+demo:
+	@echo 'Preparing: compiling the function and the demo. The first time, this takes a few minutes.'
+	@while sleep 10 >/dev/null 2>&1; do echo '  still preparing'; done & ticker=$$!; trap 'kill $$ticker' EXIT; \
+	$(MAKE) --silent build && $(GO) build -o build/demo ./internal/dev/demo && \
+	{ [ "$$(id -u)" != 0 ] || scripts/deps.sh postgres || true; }
+	@build/demo
 
 # `scripts/deps.sh aws` creates one of these folders unless python3 already has the modules.
 test: export PATH := /var/cache/rotator-testserver/python-1/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rotator-testserver/python-1/bin:$(PATH)

@@ -12,23 +12,24 @@ import (
 	"example.com/rotator/sim"
 )
 
-// screen is where the demo speaks: in colour on a terminal, plainly elsewhere.
+// screen is what the demo prints to: in color on a terminal, in plain text elsewhere.
 type screen struct {
-	mu     sync.Mutex
-	w      io.Writer
-	colour bool
+	mu    sync.Mutex
+	w     io.Writer
+	color bool
+	does  map[string]string // what each step does in the act that is on
 }
 
 func newScreen(f *os.File) *screen {
 	info, err := f.Stat()
-	return &screen{w: f, colour: err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == ""}
+	return &screen{w: f, color: err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == ""}
 }
 
-// paint writes a line, coloured by an SGR code of ECMA-48.
+// paint writes a line, colored by an SGR code of ECMA-48.
 func (s *screen) paint(code, line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.colour && code != "" {
+	if s.color && code != "" {
 		line = "\x1b[" + code + "m" + line + "\x1b[0m"
 	}
 	fmt.Fprintln(s.w, line)
@@ -40,16 +41,41 @@ func (s *screen) good(format string, args ...any) {
 	s.paint("32", "  ok  "+fmt.Sprintf(format, args...))
 }
 
-// step shows a step of a rotation and where the labels are after it.
+// legend explains what the lines of a rotation show.
+func (s *screen) legend() {
+	s.title("How to read it")
+	s.say("AWSCURRENT=1a2b3c4d   the version that applications read, by the start of its ID")
+	s.say("AWSPENDING            the new version; the label can remain after the rotation")
+	s.say("AWSPREVIOUS           the version that was AWSCURRENT before")
+	s.say("client                an application that reads AWSCURRENT and logs in, over and over")
+}
+
+// act begins a rotation whose steps do what does says.
+func (s *screen) act(title string, does map[string]string) {
+	s.title(title)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.does = does
+}
+
+// step shows a step of a rotation, and the labels after it.
 func (s *screen) step(p sim.Progress) {
-	var labels []string
-	for _, l := range slices.Sorted(maps.Keys(p.Labels)) {
-		labels = append(labels, l+"="+p.Labels[l][:8])
-	}
-	line := fmt.Sprintf("  %-13s %s", p.Step, strings.Join(labels, "  "))
-	if p.Err != "" {
-		s.paint("31", line+"  "+p.Err)
+	if p.Step == "" {
 		return
 	}
-	s.paint("36", line)
+	var labels []string
+	for _, l := range slices.Sorted(maps.Keys(p.Labels)) {
+		labels = append(labels, l+"="+short(p.Labels[l]))
+	}
+	s.mu.Lock()
+	does := s.does[p.Step]
+	s.mu.Unlock()
+	s.paint("36", fmt.Sprintf("  %-13s %s", p.Step, does))
+	s.paint("36", fmt.Sprintf("  %-13s %s", "", strings.Join(labels, "  ")))
+	if p.Err != "" {
+		s.paint("31", "  failed: "+p.Err)
+	}
 }
+
+// short is the start of a version's ID.
+func short(version string) string { return version[:8] }

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/rotator/internal/testing/testserver"
+)
+
+// TestDemo runs the demo: the legend comes before the rotations, each rotation shows its steps and
+// explains what its client saw, and the end says what was proved and what to do next.
+func TestDemo(t *testing.T) {
+	binary := filepath.Join(t.TempDir(), "bootstrap")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", binary, "example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), &screen{w: &out}, binary); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	rest := out.String()
+	for _, want := range []string{
+		"How to read it\n", "AWSPENDING   ", "client   ",
+		"Single user", "createSecret  stores", "setSecret     changes nothing", "testSecret    rehearses", "finishSecret  changes the password",
+		"AWSPREVIOUS=", "rotated in ", " logins accepted, ", "gap", "ok  the old password is refused",
+		"Alternating users", "setSecret     creates the second user", "testSecret    logs in", " accepted, 0 refused", "ok  the previous user shop still works",
+		"Proved here\n", "ok  single user: ", "ok  alternating users: ", "ok  none of the 4 passwords",
+		"Next\n", "docs/simulator.md", "README.md",
+	} {
+		_, after, found := strings.Cut(rest, want)
+		if !found {
+			t.Fatalf("no %q, or not in its place:\n%s", want, out.String())
+		}
+		rest = after
+	}
+}
+
+// TestRefusalsAreExplained: a refusal in the gap has its reason, and any other fails the demo.
+func TestRefusalsAreExplained(t *testing.T) {
+	const before, after = "11111111-old", "22222222-new"
+	in := func(versions ...string) *witness {
+		w := &witness{logins: 3}
+		for _, v := range versions {
+			w.refusals = append(w.refusals, refusal{v, 7 * time.Millisecond})
+		}
+		return w
+	}
+	for _, tt := range []struct {
+		name       string
+		witness    *witness
+		gap        bool
+		says, errs string
+	}{
+		{"in the gap", in(before, before), true, "refused with 11111111: PostgreSQL already had the new password, the client still the old one; accepted 7ms later", ""},
+		{"none in the gap", in(), true, "no login fell into the gap", ""},
+		{"none", in(), false, "3 logins accepted, 0 refused", ""},
+		{"the new password", in(before, after), true, "", "refused with version 22222222"},
+		{"alternating users", in(before), false, "", "refused with version 11111111"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			err := tt.witness.explain(&screen{w: &out}, before, tt.gap)
+			if (err == nil) != (tt.errs == "") || err != nil && !strings.Contains(err.Error(), tt.errs) {
+				t.Errorf("error %v, want %q", err, tt.errs)
+			}
+			if !strings.Contains(out.String(), tt.says) {
+				t.Errorf("%q is not in:\n%s", tt.says, out.String())
+			}
+		})
+	}
+}
+
+// TestTheVerdictReadsTheLog: it fails with a password in the log, and with a log that shows nothing.
+func TestTheVerdictReadsTheLog(t *testing.T) {
+	for log, want := range map[string]string{
+		"promoted to AWSCURRENT with hunter2": "a password is in the function's log",
+		"":                                    "does not show the rotations",
+	} {
+		var out bytes.Buffer
+		s := &stage{out: &screen{w: &out}, pg: &testserver.PostgresServer{}, passwords: []string{"hunter2"}}
+		if err := s.verdict(log); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// TestOutputBeforeTheCompiler: `make demo` prints something before the compiler has done anything.
+// The compiler here waits until the test has read that.
+func TestOutputBeforeTheCompiler(t *testing.T) {
+	root, err := filepath.Abs("../../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	goOn := filepath.Join(t.TempDir(), "go-on")
+	compiler := filepath.Join(t.TempDir(), "go")
+	script := "#!/bin/sh\nn=0\nuntil [ -e '" + goOn + "' ] || [ $n = 600 ]; do n=$((n+1)); sleep 0.1; done\nexit 3\n"
+	if err := os.WriteFile(compiler, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	demo := exec.CommandContext(ctx, "make", "demo", "GO="+compiler)
+	demo.Dir, demo.WaitDelay = root, 15*time.Second
+	out, err := demo.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := demo.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "Preparing: ") {
+		t.Errorf("the first line is %q (%v)", line, err)
+	}
+	if err := os.WriteFile(goOn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := demo.Wait(); err == nil || ctx.Err() != nil {
+		t.Errorf("make succeeded or hung although nothing could be compiled: %v", err)
+	}
+}
