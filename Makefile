@@ -94,11 +94,11 @@ test-oracle:
 	CGO_ENABLED=0 $(GO) build -tags 'lambda.norpc with_oracle' -o /dev/null ./cmd/rotator
 	$(TEST) -tags with_oracle ./internal/function
 
-# test-cdk compiles and synthesizes the code in docs/cdk.md.
+# test-cdk compiles and synthesizes the code of docs/cdk.md and examples/cdk.
 test-cdk: deps-cdk
 	$(TEST) -tags cdk -run CDK ./deploy
 
-# test-terraform validates the module in deploy/terraform and runs its tests.
+# test-terraform validates the module of deploy/terraform and examples/terraform, and runs the module's tests.
 test-terraform: deps-terraform
 	cd tools && $(GO) vet ./terraform && $(GO) test -count=1 ./terraform
 

@@ -17,8 +17,8 @@ import (
 	"example.com/rotator/internal/testing/cfn"
 )
 
-// synthesize compiles the code in docs/cdk.md in strict mode and returns its templates by stack
-// name.
+// synthesize compiles the code of docs/cdk.md and of examples/cdk, strictly, and returns the templates
+// that they generate, by the name of their stack.
 func synthesize(t *testing.T) map[string]map[string]any {
 	t.Helper()
 	page, err := os.ReadFile("../docs/cdk.md")
@@ -38,9 +38,12 @@ func synthesize(t *testing.T) map[string]map[string]any {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("testdata/cdk")); err != nil {
-		t.Fatal(err)
+	for from, to := range map[string]string{"testdata/cdk": "", "../examples/cdk": "examples/cdk"} {
+		if err := os.CopyFS(filepath.Join(dir, to), os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
 	}
+	example := filepath.Join(dir, "examples/cdk")
 	for name, data := range map[string][]byte{
 		"everything.ts":          blocks[0][1],
 		"constructs.ts":          blocks[1][1],
@@ -56,26 +59,36 @@ func synthesize(t *testing.T) map[string]map[string]any {
 			t.Fatal(err)
 		}
 	}
-	for _, command := range []string{
-		"npm ci --ignore-scripts --no-audit --no-fund",
-		"node_modules/.bin/tsc --strict --noUnusedLocals --target es2022 --module commonjs --skipLibCheck app.ts",
-		"node app.js",
+	settings, err := os.ReadFile(filepath.Join(example, "cdk.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cdk struct{ App string }
+	if err := json.Unmarshal(settings, &cdk); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ dir, command string }{
+		{example, "npm ci --ignore-scripts --no-audit --no-fund"},
+		{example, cdk.App},
+		{dir, "ln -s examples/cdk/node_modules && npx tsc --strict --noUnusedLocals --target es2022 --module commonjs --skipLibCheck app.ts"},
+		{dir, "node app.js"},
 	} {
-		words := strings.Fields(command)
-		cmd := exec.Command(words[0], words[1:]...)
-		cmd.Dir = dir
-		cmd.Env = append(os.Environ(), "CDK_OUTDIR="+filepath.Join(dir, "out"))
+		cmd := exec.Command("sh", "-c", c.command)
+		cmd.Dir = c.dir
+		// As the CDK's command line passes on its options.
+		cmd.Env = append(os.Environ(), "CDK_OUTDIR="+filepath.Join(dir, "out", filepath.Base(c.dir)),
+			`CDK_CONTEXT_JSON={"zip": "../../rotator-v0.1.0-lambda-x86_64.zip", "host": "db.example.com"}`)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			// Before its message the CDK prints the file that failed, as one line.
 			lines := slices.DeleteFunc(strings.Split(string(out), "\n"), func(l string) bool {
 				return strings.HasPrefix(l, `"use strict"`) || strings.TrimLeft(l, " ") == "^"
 			})
-			t.Fatalf("%s: %v\n%s", command, err, strings.Join(lines, "\n"))
+			t.Fatalf("%s: %v\n%s", c.command, err, strings.Join(lines, "\n"))
 		}
 	}
 	out := make(map[string]map[string]any)
-	for _, name := range []string{"everything", "constructs"} {
-		data, err := os.ReadFile(filepath.Join(dir, "out", name+".template.json"))
+	for name, folder := range map[string]string{"everything": filepath.Base(dir), "constructs": filepath.Base(dir), "shop": "cdk"} {
+		data, err := os.ReadFile(filepath.Join(dir, "out", folder, name+".template.json"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,6 +164,8 @@ func TestCDK(t *testing.T) {
 		t.Errorf("the function's code is %v", code)
 	}
 
+	exampleOfCDK(t, stacks["shop"], ours)
+
 	constructs := stacks["constructs"]
 	function, want := ofType(t, constructs, "AWS::Lambda::Function"), resource(t, "RotatorFunction")
 	for _, name := range []string{"Handler", "Runtime"} {
@@ -194,5 +209,32 @@ func TestCDK(t *testing.T) {
 	}
 	if s := ofType(t, constructs, "AWS::SecretsManager::RotationSchedule"); s["RotateImmediatelyOnUpdate"] != false {
 		t.Errorf("the schedule rotates immediately: %v", s)
+	}
+}
+
+// exampleOfCDK: the stack of examples/cdk has all of the template, a secret in the format that the
+// function reads, and a schedule that is created after the permission to call the function.
+func exampleOfCDK(t *testing.T, stack, ours map[string]any) {
+	t.Helper()
+	for name := range ours["Resources"].(map[string]any) {
+		if stack["Resources"].(map[string]any)[name] == nil {
+			t.Errorf("the example lacks %s", name)
+		}
+	}
+	text := fmt.Sprint(substituted(ofType(t, stack, "AWS::SecretsManager::Secret")["SecretString"]))
+	var value map[string]string
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	want := map[string]string{"engine": "postgres", "host": "db.example.com", "username": "app", "password": "${InitialPassword}"}
+	if !maps.Equal(value, want) {
+		t.Errorf("the secret is %v", value)
+	}
+	schedule := ofType(t, stack, "AWS::SecretsManager::RotationSchedule")
+	if got := fmt.Sprint(schedule["RotationLambdaARN"]); got != "map[Fn::GetAtt:[RotatorFunction Arn]]" || schedule["RotateImmediatelyOnUpdate"] != false {
+		t.Errorf("the schedule is %v", schedule)
+	}
+	if after := list(stack["Resources"].(map[string]any)["Schedule"].(map[string]any)["DependsOn"]); !slices.Contains(after, "RotatorPermission") {
+		t.Errorf("the schedule depends on %v", after)
 	}
 }

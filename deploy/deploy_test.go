@@ -343,7 +343,7 @@ func TestTemplateForProduction(t *testing.T) {
 	}
 	for _, name := range []string{
 		"../template.yaml", "monitoring.yaml", "services.yaml", "cross-account-role.yaml",
-		"after-rotation.yaml", "example-secret.yaml",
+		"after-rotation.yaml", "example-secret.yaml", "../examples/sam/template.yaml",
 	} {
 		text, err := os.ReadFile(name)
 		if err != nil {
@@ -351,6 +351,30 @@ func TestTemplateForProduction(t *testing.T) {
 		}
 		if strings.Contains(string(text), "cfn-lint") {
 			t.Errorf("%s silences cfn-lint", name)
+		}
+	}
+}
+
+// TestExampleOfSAM: examples/sam passes on parameters that the templates have, and all that have no
+// default, and takes the function's ARN from an output that there is.
+func TestExampleOfSAM(t *testing.T) {
+	example := load(t, "../examples/sam/template.yaml")
+	for name, r := range example["Resources"].(map[string]any) {
+		properties := r.(map[string]any)["Properties"].(map[string]any)
+		inner := load(t, filepath.Join("../examples/sam", fmt.Sprint(properties["Location"])))
+		passed, known := properties["Parameters"].(map[string]any), inner["Parameters"].(map[string]any)
+		for parameter, value := range passed {
+			if known[parameter] == nil {
+				t.Errorf("%s passes %s, which its template lacks", name, parameter)
+			}
+			if output, ok := strings.CutPrefix(fmt.Sprint(value), "Function.Outputs."); ok && load(t, "../template.yaml")["Outputs"].(map[string]any)[output] == nil {
+				t.Errorf("the function has no output %s", output)
+			}
+		}
+		for parameter, p := range known {
+			if p.(map[string]any)["Default"] == nil && passed[parameter] == nil {
+				t.Errorf("%s does not pass %s", name, parameter)
+			}
 		}
 	}
 }

@@ -98,7 +98,7 @@ func (m module) local(t *testing.T, name string) hclsyntax.Expression {
 func TestTerraformIsFormatted(t *testing.T) {
 	files := terraform(t).text
 	maps.Copy(files, read(t, "terraform/role").text)
-	for _, plans := range []string{"terraform/tests/module.tftest.hcl", "terraform/role/tests/role.tftest.hcl"} {
+	for _, plans := range []string{"terraform/tests/module.tftest.hcl", "terraform/role/tests/role.tftest.hcl", "../examples/terraform/main.tf"} {
 		var err error
 		if files[plans], err = os.ReadFile(plans); err != nil {
 			t.Fatal(err)

@@ -370,7 +370,7 @@ npm)
 terraform)
 	has terraform || fail "Terraform is not installed: https://developer.hashicorp.com/terraform/install"
 	case $(terraform version | sed -n 's/^Terraform v//p') in
-	0.* | 1.[0-6].*) fail "$(terraform version | head -n 1) is too old; the tests need version 1.7 or later" ;;
+	0.* | 1.[0-9].* | 1.10.*) fail "$(terraform version | head -n 1) is too old; the tests need version 1.11 or later" ;;
 	esac
 	;;
 sam)

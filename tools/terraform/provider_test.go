@@ -16,7 +16,8 @@ import (
 // document is a part of the answer of `terraform providers schema -json`. It was read
 // from the bindings of CDK for Terraform, which tell of every argument of provider 6.25
 // its type, and whether it is required. Rules in the provider's own code, such as which
-// values an argument takes, are not in it.
+// values an argument takes, are not in it. The secret's version is from the provider's documentation.
+// Source: https://registry.terraform.io/providers/hashicorp/aws/latest/docs/resources/secretsmanager_secret_version
 //
 //go:embed schema.json
 var document []byte
@@ -75,10 +76,11 @@ type (
 		Blocks     map[string]nested    `json:"block_types"`
 	}
 	attribute struct {
-		Type     json.RawMessage `json:"type"`
-		Required bool            `json:"required"`
-		Optional bool            `json:"optional"`
-		Computed bool            `json:"computed"`
+		Type      json.RawMessage `json:"type"`
+		Required  bool            `json:"required"`
+		Optional  bool            `json:"optional"`
+		Computed  bool            `json:"computed"`
+		WriteOnly bool            `json:"write_only"`
 	}
 	nested struct {
 		Mode  string `json:"nesting_mode"`
@@ -124,7 +126,8 @@ func (b block) proto() (*tfprotov5.SchemaBlock, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		out.Attributes = append(out.Attributes, &tfprotov5.SchemaAttribute{Name: name, Type: kind, Required: a.Required, Optional: a.Optional, Computed: a.Computed})
+		out.Attributes = append(out.Attributes, &tfprotov5.SchemaAttribute{
+			Name: name, Type: kind, Required: a.Required, Optional: a.Optional, Computed: a.Computed, WriteOnly: a.WriteOnly})
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.Blocks)) {
 		n := b.Blocks[name]

@@ -44,6 +44,7 @@ func TestSAM(t *testing.T) {
 	}{
 		{"templates", w.templates},
 		{"arm64", w.arm64},
+		{"example", w.example},
 		{"page", w.page},
 		{"function error", w.functionError},
 		{"deploy", w.deploy},
@@ -150,8 +151,8 @@ func (w *workshop) templates(t *testing.T) {
 	if err != nil || len(names) < 4 {
 		t.Fatalf("templates %v (%v)", names, err)
 	}
-	for _, name := range append(names, filepath.Join(w.dir, "template.yaml")) {
-		t.Run(filepath.Base(name), func(t *testing.T) {
+	for _, name := range append(names, filepath.Join(w.dir, "template.yaml"), filepath.Join(w.dir, "examples/sam/template.yaml")) {
+		t.Run(strings.TrimPrefix(name, w.dir), func(t *testing.T) {
 			t.Parallel()
 			out := w.run(t, "sam validate --lint --template "+name)
 			if !strings.Contains(out, "is a valid SAM Template") {
@@ -164,7 +165,12 @@ func (w *workshop) templates(t *testing.T) {
 // built returns the machine that the built function is for, and the version in it.
 func (w *workshop) built(t *testing.T) (machine elf.Machine, version bool) {
 	t.Helper()
-	path := filepath.Join(w.dir, ".aws-sam", "build", "RotatorFunction", "bootstrap")
+	return inspect(t, filepath.Join(w.dir, ".aws-sam", "build", "RotatorFunction", "bootstrap"))
+}
+
+// inspect returns the machine that a function is for, and whether the clone's version is in it.
+func inspect(t *testing.T, path string) (machine elf.Machine, version bool) {
+	t.Helper()
 	f, err := elf.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -188,6 +194,15 @@ func (w *workshop) arm64(t *testing.T) {
 		t.Errorf("with another GOARCH: %v\n%s", err, out)
 	}
 	w.run(t, "git checkout --quiet template.yaml")
+}
+
+// example builds the example, whose function is in a nested application.
+func (w *workshop) example(t *testing.T) {
+	w.run(t, "cd examples/sam && sam build")
+	path := filepath.Join(w.dir, "examples", "sam", ".aws-sam", "build", "Function", "RotatorFunction", "bootstrap")
+	if machine, version := inspect(t, path); machine != elf.EM_X86_64 || !version {
+		t.Errorf("built for %v, with the version: %v", machine, version)
+	}
 }
 
 // page runs the commands of docs/sam.md.
