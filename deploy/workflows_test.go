@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -285,5 +286,72 @@ func TestEveryTagIsVetted(t *testing.T) {
 	}
 	if got, want := strings.Fields(vetted[1]), slices.Sorted(maps.Keys(tags)); !slices.Equal(got, want) {
 		t.Errorf("make lint vets the tags %v, the code has %v", got, want)
+	}
+}
+
+// TestDependabotSeesEveryManifest: a module or package that it does not know gets no updates.
+func TestDependabotSeesEveryManifest(t *testing.T) {
+	data, err := os.ReadFile("../.github/dependabot.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		Updates []struct {
+			Ecosystem   string `yaml:"package-ecosystem"`
+			Directory   string
+			Directories []string
+		}
+	}
+	if err := yaml.Unmarshal(data, &config); err != nil {
+		t.Fatal(err)
+	}
+	var known []string
+	for _, u := range config.Updates {
+		for _, d := range append(u.Directories, u.Directory) {
+			known = append(known, u.Ecosystem+" "+d)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "git", "-C", "..", "ls-files", "*go.mod", "*package.json", "*.tf").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range strings.FieldsSeq(string(out)) {
+		ecosystem := map[string]string{".mod": "gomod", ".json": "npm", ".tf": "terraform"}[filepath.Ext(name)]
+		if want := ecosystem + " " + filepath.Join("/", filepath.Dir(name)); !slices.Contains(known, want) {
+			t.Errorf("dependabot does not update %s", want)
+		}
+	}
+}
+
+// TestDevContainer: it has the Go of go.mod, and the packages that CI installs before the tests.
+func TestDevContainer(t *testing.T) {
+	data, err := os.ReadFile("../.devcontainer/devcontainer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var container struct{ Image, PostCreateCommand string }
+	if err := json.Unmarshal(data, &container); err != nil {
+		t.Fatal(err)
+	}
+	module, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindSubmatch(module)[1]
+	if want := "golang:" + string(version) + "-bookworm"; container.Image != want {
+		t.Errorf("the image is %s, want %s", container.Image, want)
+	}
+	// The image has these.
+	has := []string{"ca-certificates", "curl", "gcc", "git", "libc6-dev", "make"}
+	for _, s := range workflows(t)["ci.yml"].Jobs["test"].Steps {
+		_, packages, ok := strings.Cut(s.Run, "apt-get install -y --no-install-recommends ")
+		for _, p := range strings.Fields(packages) {
+			if ok && !slices.Contains(has, p) && !strings.Contains(container.PostCreateCommand, " "+p+" ") {
+				t.Errorf("it does not install %s", p)
+			}
+		}
+	}
+	if !strings.HasSuffix(container.PostCreateCommand, "make deps") {
+		t.Errorf("it runs %s", container.PostCreateCommand)
 	}
 }
