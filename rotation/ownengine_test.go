@@ -174,7 +174,12 @@ func follow(t *testing.T) string {
 	}
 	// pwd tells the next block and the next file where the last block ended.
 	where, dir := filepath.Join(t.TempDir(), "pwd"), parent
-	for _, block := range typed.FindAllStringSubmatch(ownEnginePage(t), -1) {
+	page := ownEnginePage(t)
+	blocks := typed.FindAllStringSubmatch(page, -1)
+	if all := strings.Count(page, "\n```go\n") + strings.Count(page, "\n```sh outside\n"); len(blocks) != all {
+		t.Errorf("the page has %d files and scripts, of which %d were found", all, len(blocks))
+	}
+	for _, block := range blocks {
 		if name := block[1]; name != "" {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(block[2]), 0o600); err != nil {
 				t.Fatal(err)

@@ -72,8 +72,8 @@ func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, bui
 	return h
 }
 
-// NewRotator returns the rotator that a function with this environment and these engines in addition
-// uses, with the caller's configuration of the SDK. The error is an *engine.Error with the cause InvalidConfiguration.
+// NewRotator returns the rotator that a function with this environment uses, with own engines in
+// addition and the caller's configuration of the SDK. The error is an *engine.Error with the cause InvalidConfiguration.
 func NewRotator(getenv func(string) string, log *slog.Logger, cfg aws.Config, own ...engine.Constructor) (*rotation.Rotator, error) {
 	settings, err := Settings(getenv)
 	if err != nil {
