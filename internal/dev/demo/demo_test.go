@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,10 @@ func TestOutputBeforeTheCompiler(t *testing.T) {
 	defer cancel()
 	demo := exec.CommandContext(ctx, "make", "demo", "GO="+compiler)
 	demo.Dir, demo.WaitDelay = root, 15*time.Second
+	// Not as a part of a make that may be running the tests.
+	demo.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "MAKE") || strings.HasPrefix(v, "MFLAGS=")
+	})
 	out, err := demo.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
