@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -40,6 +41,23 @@ func TestDemo(t *testing.T) {
 			t.Fatalf("no %q, or not in its place:\n%s", want, out.String())
 		}
 		rest = after
+	}
+	// README.md shows some of the lines, with other IDs and numbers.
+	readme, err := os.ReadFile("../../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, transcript, _ := strings.Cut(string(readme), "```text\n")
+	transcript, _, found := strings.Cut(transcript, "```")
+	if !found {
+		t.Fatal("README.md has no transcript")
+	}
+	changing := regexp.MustCompile(`[0-9a-f]{8}|\d+`)
+	shown := changing.ReplaceAllString(out.String(), "N")
+	for line := range strings.Lines(transcript) {
+		if !strings.Contains(shown, changing.ReplaceAllString(line, "N")) {
+			t.Errorf("README.md shows %q, which the demo does not print", line)
+		}
 	}
 }
 
