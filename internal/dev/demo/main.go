@@ -161,7 +161,7 @@ func (s *stage) alternatingUsers(ctx context.Context) error {
 	}
 	s.out.good("the new password opens the server as %s", now.Username)
 	if err := s.try(ctx, old); err != nil {
-		return fmt.Errorf("the previous user does not work any more: %w", err)
+		return fmt.Errorf("the previous user no longer works: %w", err)
 	}
 	s.out.good("the previous user %s still works, until the next rotation", old.Username)
 	return nil

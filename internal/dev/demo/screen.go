@@ -17,7 +17,9 @@ type screen struct {
 	mu    sync.Mutex
 	w     io.Writer
 	color bool
-	does  map[string]string // what each step does in the act that is on
+	// does is what each step of the current act does, and labels where the labels were last.
+	does   map[string]string
+	labels string
 }
 
 func newScreen(f *os.File) *screen {
@@ -58,20 +60,24 @@ func (s *screen) act(title string, does map[string]string) {
 	s.does = does
 }
 
-// step shows a step of a rotation, and the labels after it.
+// step shows a step of a rotation, and the labels if it moved one.
 func (s *screen) step(p sim.Progress) {
 	if p.Step == "" {
 		return
 	}
-	var labels []string
+	var at []string
 	for _, l := range slices.Sorted(maps.Keys(p.Labels)) {
-		labels = append(labels, l+"="+short(p.Labels[l]))
+		at = append(at, l+"="+short(p.Labels[l]))
 	}
+	labels := strings.Join(at, "  ")
 	s.mu.Lock()
-	does := s.does[p.Step]
+	does, moved := s.does[p.Step], labels != s.labels
+	s.labels = labels
 	s.mu.Unlock()
 	s.paint("36", fmt.Sprintf("  %-13s %s", p.Step, does))
-	s.paint("36", fmt.Sprintf("  %-13s %s", "", strings.Join(labels, "  ")))
+	if moved {
+		s.paint("36", fmt.Sprintf("  %-13s %s", "", labels))
+	}
 	if p.Err != "" {
 		s.paint("31", "  failed: "+p.Err)
 	}

@@ -17,7 +17,8 @@ var (
 	excuses = []string{"needs AWS", "needs Docker", "needs GitHub", "needs the npm registry", "needs root",
 		"needs SQL Server", "takes minutes", "run by .ci/run"}
 	linked   = regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
-	document = []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs/*.md", "docs/engines/*.md", "deploy/*/README.md", "examples/README.md"}
+	document = []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
+		"docs/*.md", "docs/engines/*.md", "deploy/*/README.md", "examples/README.md"}
 )
 
 func root(t *testing.T) string {
