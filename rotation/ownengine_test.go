@@ -246,7 +246,7 @@ func TestThePageAndTheExampleShowTheSameEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, methods, _ := strings.Cut(string(source), "func (gate) Kind()")
-	methods, _, ok := strings.Cut(methods, "// A kind of credential of your own")
+	methods, _, ok := strings.Cut(methods, "// Example rotates")
 	if !ok || !strings.Contains(ownEnginePage(t), "func (gate) Kind()"+strings.TrimRight(methods, "\n")) {
 		t.Error("docs/own-engine.md has another engine than example_test.go")
 	}
