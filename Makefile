@@ -22,7 +22,7 @@ $(TEST) -race -parallel 4 -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
 $(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
 endef
 
-.PHONY: ca-bundle build build-RotatorFunction image demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker test-jest screenshot bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker deps-jest clean
+.PHONY: ca-bundle build build-RotatorFunction image demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker test-jest screenshot bench check lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker deps-jest clean
 
 # build builds the function and rotatorctl for this machine.
 build:
@@ -123,11 +123,18 @@ bench: build
 	$(GO) run ./internal/dev/bench
 	$(GO) test -timeout 30m -run '^$$' -bench Fleet -benchtime 1x ./sim
 
+# check is the quick loop: lint, and the tests that start no server, without the suite of the engines. It takes about
+# a minute on two cores once Go has built everything.
+check: lint
+	$(GO) test -p 3 -vet=off -skip '^TestEngine' $$($(GO) list -f '{{.Dir}}' ./... | grep -Ev 'internal/(testing/testserver|dev/release)$$' | \
+		while read -r dir; do grep -Eqs 'testserver\.([A-Za-z0-9]*Options\{|Python)' "$$dir"/*_test.go || echo "$$dir"; done)
+
+# lint also runs the linters of .golangci.yml.
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags 'cdk docker mysql next oracle sam sqlserver with_oracle' ./...
-	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd examples/gate && $(GO) vet ./... && $(GO) mod tidy -diff
