@@ -103,6 +103,7 @@ func unreadable(id, code string) hook {
 			return resp, err
 		}
 		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
 		if bytes.Contains(body, []byte(`"VersionId":"`+id)) {
 			return failure(code), err
 		}

@@ -12,23 +12,23 @@ import (
 	"example.com/rotator/sim"
 )
 
-// screen is where the demo speaks: in colour on a terminal, plainly elsewhere.
+// screen is where the demo speaks: in color on a terminal, plainly elsewhere.
 type screen struct {
-	mu     sync.Mutex
-	w      io.Writer
-	colour bool
+	mu    sync.Mutex
+	w     io.Writer
+	color bool
 }
 
 func newScreen(f *os.File) *screen {
 	info, err := f.Stat()
-	return &screen{w: f, colour: err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == ""}
+	return &screen{w: f, color: err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == ""}
 }
 
-// paint writes a line, coloured by an SGR code of ECMA-48.
+// paint writes a line, colored by an SGR code of ECMA-48.
 func (s *screen) paint(code, line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.colour && code != "" {
+	if s.color && code != "" {
 		line = "\x1b[" + code + "m" + line + "\x1b[0m"
 	}
 	fmt.Fprintln(s.w, line)
