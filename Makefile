@@ -12,17 +12,13 @@ FUNCTION  = CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ld
 # Every test runs under the race detector, except the parts of the conformance suite that do one
 # thing at a time, such as the sweeps, which crash or hold a rotation at one point after another.
 # They perform so many rotations that the detector would dominate the run time. They run without it;
-# their names begin with TestEngine. $(call tests,PACKAGES,PACKAGES WITH SUITES) runs both parts.
-# `make lint` vets.
-TEST   := $(GO) test -p 3 -count=1 -vet=off -timeout 25m
+# their names begin with TestEngine. test-race and test-suites are the two parts, which `make --jobs`
+# runs in parallel. `make lint` vets.
+TEST   := $(GO) test -p 2 -count=1 -vet=off -timeout 25m
 SINGLE := ^(Standing|Sweep|Cuts|Edits|Identity|Recovery|Recover|Preflight|Late|Strangers|Administrators|Rights|Writer|Tagger|HostileHost|LeftBehind)$$
 OTHERS := ^(Duplicates|Witness|Faults|Birth)$$
-define tests
-$(TEST) -race -parallel 4 -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(1)
-$(TEST) -parallel 4 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(2)
-endef
 
-.PHONY: ca-bundle build build-RotatorFunction image demo test test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker test-jest screenshot bench lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker deps-jest clean
+.PHONY: ca-bundle build build-RotatorFunction image demo test test-race test-suites test-ready test-mysql test-next test-oracle test-cdk test-terraform test-sam test-docker test-jest screenshot bench check lint release deps deps-mysql deps-next deps-cdk deps-terraform deps-sam deps-docker deps-jest clean
 
 # build builds the function and rotatorctl for this machine.
 build:
@@ -60,14 +56,23 @@ demo:
 	@build/demo
 
 # `scripts/deps.sh aws` creates one of these folders unless python3 already has the modules.
-test: export PATH := /var/cache/rotator-testserver/python-1/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rotator-testserver/python-1/bin:$(PATH)
+test-race test-suites: export PATH := /var/cache/rotator-testserver/python-1/bin:$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/rotator-testserver/python-1/bin:$(PATH)
 
 # test prints the figures of the crash sweeps and the witnesses at the end.
-test: export ROTATOR_FIGURES = $(CURDIR)/build/figures
-test: deps
-	@mkdir -p build && rm -f build/figures
-	$(call tests,./...,./rotation/...)
+test: test-race test-suites
 	@sort build/figures
+
+# The packages that take longest come first.
+LONGEST := ./rotation/postgres ./rotation/redshift ./rotation/mysql
+test-race test-suites: export ROTATOR_FIGURES = $(CURDIR)/build/figures
+test-race: test-ready
+	$(TEST) -race -parallel 4 -skip '/$(SINGLE)|//$(SINGLE)|///$(SINGLE)' $(LONGEST) ./...
+
+test-suites: test-ready
+	$(TEST) -parallel 6 -run '^TestEngine' -skip '/$(OTHERS)|//$(OTHERS)|///$(OTHERS)' $(LONGEST) ./rotation/...
+
+test-ready: deps
+	@mkdir -p build && rm -f build/figures
 
 # test-mysql and test-next run the tests that need servers missing in this Debian: MySQL, and the
 # servers of Debian 13. They fail if those cannot be fetched. They skip the race detector, which
@@ -126,11 +131,18 @@ bench: build
 	$(GO) run ./internal/dev/bench
 	$(GO) test -timeout 30m -run '^$$' -bench Fleet -benchtime 1x ./sim
 
+# check is the quick loop: lint and the tests that start no server, without the conformance suite. It takes
+# about a minute on two cores once Go has built everything.
+check: lint
+	$(GO) test -p 3 -vet=off -skip '^TestEngine' $$($(GO) list -f '{{.Dir}}' ./... | grep -Ev 'internal/(testing/testserver|dev/release)$$' | \
+		while read -r dir; do grep -Eqs 'testserver\.([A-Za-z0-9]*Options\{|Python)' "$$dir"/*_test.go || echo "$$dir"; done)
+
+# lint also runs the linters of .golangci.yml.
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags 'cdk docker mysql next oracle sam sqlserver with_oracle' ./...
-	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	cd examples/gate && $(GO) vet ./... && $(GO) mod tidy -diff

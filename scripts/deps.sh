@@ -11,7 +11,7 @@
 # postgres: only Debian's PostgreSQL.
 # mysql, next: packages of other Debian releases from the machine's own repository, unpacked into a
 # cache without touching the system.
-# npm: npm and Node.js 20 or later, which the CDK needs.
+# npm: npm, its registry and Node.js 20 or later, which the CDK needs.
 # terraform: only checks for a Terraform that can test modules without a cloud.
 # sam: the SAM CLI, the AWS CLI and a fake of AWS from PyPI, in a virtual environment in the cache,
 # and Docker.
@@ -366,6 +366,8 @@ next)
 npm)
 	install_packages "$(has npm || echo npm)"
 	node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || fail "Node.js is $(node --version), but the CDK needs version 20 or later"
+	npm view --silent typescript version >/dev/null 2>"$work/npm.log" ||
+		{ cat "$work/npm.log" >&2; fail "npm's registry cannot be reached"; }
 	;;
 terraform)
 	has terraform || fail "Terraform is not installed: https://developer.hashicorp.com/terraform/install"

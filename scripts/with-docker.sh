@@ -2,10 +2,12 @@
 # usage: scripts/with-docker.sh COMMAND [ARGUMENT...]
 #
 # Runs a command with a Docker engine: the running one or, as root on Linux, one that is started for
-# the command and stopped afterwards.
+# the command and stopped afterwards. Commands that would each start one wait for each other.
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
-! docker info >/dev/null 2>&1 || exec "$@"
+exec 9<"$0"
+! command -v flock >/dev/null 2>&1 || flock 9
+! docker info >/dev/null 2>&1 9<&- || exec "$@" 9<&-
 
 fail() {
 	printf 'with-docker: %s\n' "$*" >&2
@@ -15,7 +17,7 @@ fail() {
 command -v dockerd >/dev/null 2>&1 || fail "no Docker engine is installed: run scripts/deps.sh sam"
 
 log=$(mktemp)
-dockerd >"$log" 2>&1 &
+dockerd >"$log" 2>&1 9<&- &
 engine=$!
 stop() {
 	kill "$engine" 2>/dev/null || true
@@ -33,4 +35,4 @@ until docker info >/dev/null 2>&1; do
 	fi
 	sleep 0.5
 done
-"$@"
+"$@" 9<&-

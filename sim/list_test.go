@@ -72,10 +72,10 @@ func TestListSecretsFiltersByPrefixWordAndNegation(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 	_, err := b.client.ListSecrets(ctx, &sm.ListSecretsInput{
-		Filters: []types.Filter{{Key: "colour", Values: []string{"x"}}},
+		Filters: []types.Filter{{Key: "color", Values: []string{"x"}}},
 	})
 	refused(t, err, "ValidationException",
-		"1 validation error detected: Value 'colour' at 'filters.1.member.key' failed to satisfy constraint: Member "+
+		"1 validation error detected: Value 'color' at 'filters.1.member.key' failed to satisfy constraint: Member "+
 			"must satisfy enum value set: [description, name")
 	_, err = b.client.ListSecrets(ctx, &sm.ListSecretsInput{
 		Filters: []types.Filter{{Key: "name", Values: []string{"a*b"}}},

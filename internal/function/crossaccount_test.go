@@ -428,7 +428,7 @@ func TestWhatKeepsAnotherAccountsSecretFromRotating(t *testing.T) {
 	}{
 		"wrong external ID":            {func(c *crossing) { c.env["ROTATION_ROLE_EXTERNAL_ID"] = "another" }, "SecretsManagerFailed", "sts:AssumeRole"},
 		"no external ID":               {func(c *crossing) { delete(c.env, "ROTATION_ROLE_EXTERNAL_ID") }, "SecretsManagerFailed", "sts:AssumeRole"},
-		"another organisation":         {func(c *crossing) { c.organization = "o-stranger12" }, "SecretsManagerFailed", "sts:AssumeRole"},
+		"another organization":         {func(c *crossing) { c.organization = "o-stranger12" }, "SecretsManagerFailed", "sts:AssumeRole"},
 		"no such role":                 {func(c *crossing) { c.env["ROTATION_ROLE_ARN"] = "arn:aws:iam::{account}:role/another" }, "SecretsManagerFailed", "sts:AssumeRole"},
 		"no role, no policy":           {func(c *crossing) { c.noRole(); c.key() }, "SecretsManagerFailed", "no resource-based policy allows"},
 		"no role, the default key":     {func(c *crossing) { c.noRole(); c.policy() }, "SecretsManagerFailed", "default KMS service key"},

@@ -138,8 +138,12 @@ func TestOwnCertificateAuthority(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := cfg.HTTPClient.Do(request); (err == nil) != trusted {
+		resp, err := cfg.HTTPClient.Do(request)
+		if (err == nil) != trusted {
 			t.Errorf("with %q: %v", file, err)
+		}
+		if err == nil {
+			resp.Body.Close()
 		}
 	}
 }

@@ -39,8 +39,7 @@ func (w *world) onLambda(level string) (h *Handler, ctx context.Context) {
 	}
 	getenv := func(name string) string { return w.env[name] }
 	ctx = lambdacontext.NewContext(w.t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "request-1", InvokedFunctionArn: functionARN})
-	//lint:ignore SA1029 aws-lambda-go uses a text as the key
-	ctx = context.WithValue(ctx, "x-amzn-trace-id", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1")
+	ctx = context.WithValue(ctx, "x-amzn-trace-id", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1") //nolint:staticcheck // aws-lambda-go's key is a text
 	return NewHandler(getenv, NewLog(getenv, &w.log), &w.metrics, "v1.2.3"), ctx
 }
 

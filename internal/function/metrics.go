@@ -72,7 +72,7 @@ func (m metrics) write(o rotation.Observation) {
 	values["_aws"] = map[string]any{"Timestamp": now.UnixMilli(), "CloudWatchMetrics": directives}
 	line, err := json.Marshal(values)
 	if err != nil {
-		return // unreachable: texts and numbers can be marshalled
+		return // unreachable: texts and numbers can be marshaled
 	}
 	_, _ = m.out.Write(append(line, '\n')) // a metric that cannot be written must not fail a rotation
 }

@@ -300,7 +300,9 @@ func TestMetricsOfFailures(t *testing.T) {
 	if refused := bySteps(t, got["RefusedLogins"], "redis"); !maps.Equal(refused, map[string]float64{"createSecret": 1}) {
 		t.Errorf("refused logins %v", refused)
 	}
-	server.Stop()
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
 	want("Unreachable", w.invoke(event("createSecret", arn)))
 }
 

@@ -102,7 +102,7 @@ func withoutARole(t *testing.T, policies [][]pageStatement, organization string)
 
 // TestPoliciesOfThePageWithoutARole: a rotation passes with the policies as the page prints
 // them, and fails without any statement or action of theirs, but for that of
-// recovery, and outside the organisation.
+// recovery, and outside the organization.
 func TestPoliciesOfThePageWithoutARole(t *testing.T) {
 	read := func() [][]pageStatement { return pagePolicies(t, "Without a role") }
 	whole := read()
@@ -113,7 +113,7 @@ func TestPoliciesOfThePageWithoutARole(t *testing.T) {
 		c := withoutARole(t, whole, organization)
 		c.rotated(c.rotate())
 	})
-	t.Run("another organisation", func(t *testing.T) {
+	t.Run("another organization", func(t *testing.T) {
 		c := withoutARole(t, whole, "o-stranger12")
 		c.kept(c.rotate())
 		c.want(c.failed, "SecretsManagerFailed", "no resource-based policy allows")

@@ -15,25 +15,32 @@ func New(text string) *Regexp {
 	return &Regexp{sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })}
 }
 
-// Match is regexp.Regexp.Match; the other methods also correspond to Regexp's.
+// Match is the method of regexp.Regexp.
 func (r *Regexp) Match(b []byte) bool { return r.get().Match(b) }
 
+// MatchString is the method of regexp.Regexp.
 func (r *Regexp) MatchString(s string) bool { return r.get().MatchString(s) }
 
+// FindString is the method of regexp.Regexp.
 func (r *Regexp) FindString(s string) string { return r.get().FindString(s) }
 
+// FindStringSubmatch is the method of regexp.Regexp.
 func (r *Regexp) FindStringSubmatch(s string) []string { return r.get().FindStringSubmatch(s) }
 
+// FindAllString is the method of regexp.Regexp.
 func (r *Regexp) FindAllString(s string, n int) []string { return r.get().FindAllString(s, n) }
 
+// FindAllStringSubmatch is the method of regexp.Regexp.
 func (r *Regexp) FindAllStringSubmatch(s string, n int) [][]string {
 	return r.get().FindAllStringSubmatch(s, n)
 }
 
+// ReplaceAllString is the method of regexp.Regexp.
 func (r *Regexp) ReplaceAllString(src, repl string) string {
 	return r.get().ReplaceAllString(src, repl)
 }
 
+// ReplaceAllStringFunc is the method of regexp.Regexp.
 func (r *Regexp) ReplaceAllStringFunc(src string, repl func(string) string) string {
 	return r.get().ReplaceAllStringFunc(src, repl)
 }

@@ -311,28 +311,13 @@ func TestPasswordOfAnotherUserWithTheSameNameIsNotTried(t *testing.T) {
 
 // yes starts an attacker's cache, which accepts any password, and returns its port.
 func yes(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
+	return testserver.Hostile(t, nil, func(conn net.Conn) {
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			if strings.HasPrefix(lines.Text(), "*") {
+				_, _ = io.WriteString(conn, "+OK\r\n") // the client may be gone
 			}
-			go func() {
-				defer conn.Close()
-				for lines := bufio.NewScanner(conn); lines.Scan(); {
-					if strings.HasPrefix(lines.Text(), "*") {
-						_, _ = io.WriteString(conn, "+OK\r\n") // the client may be gone
-					}
-				}
-			}()
 		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
+	})
 }
 
 // AWS's contract: the operator names secret and user in the function's variables, and the secret needs neither

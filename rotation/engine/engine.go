@@ -55,11 +55,11 @@ var ErrOneAtATime = errors.New("the target accepts one credential at a time")
 type Overlap int
 
 const (
-	// OneAtATime: setting the new credential ends the old one. finishSecret makes the change.
+	// OneAtATime means that setting the new credential ends the old one. finishSecret makes the change.
 	OneAtATime Overlap = iota
-	// AskTarget: only the target knows. setSecret calls Set with Request.KeepCurrent.
+	// AskTarget means that only the target knows. setSecret calls Set with Request.KeepCurrent.
 	AskTarget
-	// BothWork: the old one works until a later rotation or Retire. setSecret makes the change.
+	// BothWork means that the old one works until a later rotation or Retire. setSecret makes the change.
 	BothWork
 )
 

@@ -107,7 +107,7 @@ func TestAdviceForTheNameInACertificate(t *testing.T) {
 		x509.UnknownAuthorityError{},
 	} {
 		e := engine.NetworkError(target, &tls.CertificateVerificationError{Err: err})
-		_, name := err.(x509.HostnameError)
+		_, name := errors.AsType[x509.HostnameError](err)
 		if e == nil || strings.Contains(e.Advice, "tlsServerName") != name ||
 			strings.Contains(e.Advice, "CA_BUNDLE") == name {
 			t.Errorf("%v: %v", err, e)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -102,6 +103,7 @@ func unreadable(id, code string) hook {
 			return resp, err
 		}
 		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
 		if bytes.Contains(body, []byte(`"VersionId":"`+id)) {
 			return failure(code), err
 		}
@@ -352,30 +354,17 @@ func TestOldCredentialStaysAtItsHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
 	var logins, leaked atomic.Int64
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			line := make([]byte, 200)
-			n, _ := conn.Read(line)
-			if bytes.Contains(line[:n], []byte("first-password")) {
-				leaked.Add(1)
-			}
-			logins.Add(1)
-			_, _ = io.WriteString(conn, "NO\n")
-			conn.Close()
+	port := testserver.Hostile(t, nil, func(conn net.Conn) {
+		line := make([]byte, 200)
+		n, _ := conn.Read(line)
+		if bytes.Contains(line[:n], []byte("first-password")) {
+			leaked.Add(1)
 		}
-	}()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	trap := w.first.WithJSON("port", []byte(port)).With("password", "a-guess").With("ssl", "false")
+		logins.Add(1)
+		_, _ = io.WriteString(conn, "NO\n")
+	})
+	trap := w.first.WithJSON("port", fmt.Append(nil, port)).With("password", "a-guess").With("ssl", "false")
 	if err := w.update(trap); err != nil {
 		t.Fatal(err)
 	}

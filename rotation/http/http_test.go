@@ -340,11 +340,11 @@ func TestNextRotationRevokesLeftoverTokens(t *testing.T) {
 	a := newAPI(t)
 	e := engineOf(t, a, "bearer", a.host())
 	r := requestFor(secretOf("bearer", a.first("acme")))
-	cancelled, err := e.Mint(within(t, 5*time.Second), r)
+	canceled, err := e.Mint(within(t, 5*time.Second), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	left, _ := cancelled.Text("token")
+	left, _ := canceled.Text("token")
 	concurrent, err := e.Mint(within(t, 5*time.Second), r)
 	if err != nil {
 		t.Fatal(err)

@@ -429,8 +429,8 @@ func TestSecretCannotNameASuperuser(t *testing.T) {
 	}
 }
 
-// TestNextRotationReplacesTheKeyOfACancelledOne: it waits until no call can be about to store that key.
-func TestNextRotationReplacesTheKeyOfACancelledOne(t *testing.T) {
+// TestNextRotationReplacesTheKeyOfACanceledOne: it waits until no call can be about to store that key.
+func TestNextRotationReplacesTheKeyOfACanceledOne(t *testing.T) {
 	clock := time.Now()
 	fake := awsfake.NewIAM(awsfake.IAMOptions{Now: func() time.Time { return clock }})
 	server := httptest.NewServer(fake.Handler())

@@ -53,7 +53,7 @@ func (f *fixture) open(ctx context.Context, database, user, password string) (bo
 	if err != nil {
 		return false, err
 	}
-	defer client.Disconnect(context.Background())
+	defer func() { _ = client.Disconnect(context.Background()) }()
 	_, err = client.ListDatabaseNames(ctx, bson.D{})
 	if code(err) == authenticationFailed {
 		return false, nil

@@ -365,7 +365,7 @@ func TestFrozenFunctionLeavesNoSession(t *testing.T) {
 		defer lock.Close()
 		r := f.single(user, first, "Second-Pw-2")
 		r.Login = r.Login.WithJSON("port", fmt.Append(nil, proxy.Port))
-		go f.engine.Set(context.Background(), r)
+		go func() { _ = f.engine.Set(context.Background(), r) }()
 		sessions := func() (n int) {
 			if err := f.db.QueryRow("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER = ? AND (INFO IS "+
 				"NOT NULL OR ?)", user, frozen.Load()).Scan(&n); err != nil {

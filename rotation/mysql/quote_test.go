@@ -42,7 +42,7 @@ func (f *fixture) awkward(t *testing.T, name, password string) {
 	defer func() {
 		for _, u := range []string{strings.TrimSpace(user), user, clone} {
 			// The second name may still be too long for the server.
-			f.db.Exec("DROP USER IF EXISTS " + account(u, "%"))
+			_, _ = f.db.Exec("DROP USER IF EXISTS " + account(u, "%"))
 		}
 	}()
 	all, bystanders := f.users("", ""), f.users(user, clone)

@@ -53,13 +53,13 @@ func TestEngineSingleUserBySuperuser(t *testing.T) {
 	})
 }
 
-// modelled is a harness with a recorder that has rights.
-type modelled struct {
+// modeled is a harness with a recorder that has rights.
+type modeled struct {
 	*harness
 	recorder *recorder
 }
 
-func recorded(o *recorder, superuser bool) modelled {
+func recorded(o *recorder, superuser bool) modeled {
 	h := &harness{engine: o.engine(), database: "ORCL"}
 	if superuser {
 		h.admin = o.admin()
@@ -85,12 +85,12 @@ func recorded(o *recorder, superuser bool) modelled {
 		}
 		return nil
 	}
-	return modelled{h, o}
+	return modeled{h, o}
 }
 
 // Administrators are users that Oracle maintains, holders of the role DBA, such as RDS's master user, and holders of
 // privileges with which a user can become any other, even by a role of a role.
-func (h modelled) Administrators(_ context.Context, v engine.Value) (ways []enginetest.Act, err error) {
+func (h modeled) Administrators(_ context.Context, v engine.Value) (ways []enginetest.Act, err error) {
 	user, _ := v.Text("username")
 	o := h.recorder
 	add := func(name string, do func(u *oracleUser)) {

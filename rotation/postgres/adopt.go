@@ -4,8 +4,6 @@ import (
 	"context"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
 	"example.com/rotator/rotation/pair"
@@ -112,8 +110,8 @@ func (t *taking) own(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := t.Tx.Exec(ctx, statements[0]); err != nil {
-		return t.Classify(statements[0], err)
+	if err := t.do(ctx, statements[0]); err != nil {
+		return err
 	}
 	for _, o := range objects {
 		t.note(o + " belongs to " + t.first.name + " instead of " + t.second.name)
@@ -132,11 +130,7 @@ func (t *taking) doAll(ctx context.Context, query string) error {
 			t.note("left alone, as it has no statement: a right of " + t.second.name + " on " + what)
 			continue
 		}
-		err := t.try(ctx, statement, func() error {
-			_, err := t.Tx.Exec(ctx, statement)
-			return t.Classify(statement, err)
-		})
-		if err != nil {
+		if err := t.try(ctx, statement, func() error { return t.do(ctx, statement) }); err != nil {
 			return err
 		}
 	}
@@ -155,23 +149,18 @@ func (t *taking) try(ctx context.Context, statement string, do func() error) err
 
 // mappings copies the second user's user mappings, whose options can hold passwords.
 func (t *taking) mappings(ctx context.Context) error {
-	rows, _ := t.Tx.Query(ctx, `SELECT srvname::text, coalesce(umoptions, '{}') FROM pg_catalog.pg_user_mappings m
-	WHERE umuser = $1 AND NOT EXISTS (SELECT FROM pg_catalog.pg_user_mappings o WHERE o.srvid = m.srvid AND o.umuser = $2)`, t.second.oid, t.first.oid) // the rows have its error
-	type mapping struct {
-		Server  string
-		Options []string
-	}
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[mapping])
-	for _, m := range all {
-		format, args := "CREATE USER MAPPING FOR %I SERVER %I", []string{t.first.name, m.Server}
-		for _, o := range m.Options {
+	rows, err := t.Query(ctx, `SELECT srvname::text, umoptions FROM pg_catalog.pg_user_mappings m
+	WHERE umuser = $1 AND NOT EXISTS (SELECT FROM pg_catalog.pg_user_mappings o WHERE o.srvid = m.srvid AND o.umuser = $2)`, t.second.oid, t.first.oid)
+	for _, row := range rows {
+		format, args, options := "CREATE USER MAPPING FOR %I SERVER %I", []string{t.first.name, row[0]}, pgsession.Elements(row[1])
+		for _, o := range options {
 			name, text, _ := strings.Cut(o, "=")
 			args = append(args, name, text)
 		}
-		if len(m.Options) > 0 {
-			format += " OPTIONS (" + strings.Repeat(", %I %L", len(m.Options))[2:] + ")"
+		if len(options) > 0 {
+			format += " OPTIONS (" + strings.Repeat(", %I %L", len(options))[2:] + ")"
 		}
-		err := t.try(ctx, "CREATE USER MAPPING FOR "+t.first.name+" SERVER "+m.Server, func() error {
+		err := t.try(ctx, "CREATE USER MAPPING FOR "+t.first.name+" SERVER "+row[0], func() error {
 			_, err := t.exec(ctx, format, args...)
 			return err
 		})

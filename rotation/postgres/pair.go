@@ -3,27 +3,24 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
 type role struct {
-	oid       uint32
+	oid       string
 	name      string
 	power     string   // what makes it an administrator, or ""
 	flags     []string // the flags that it has
-	limit     int
+	limit     string
 	until     string // in the server's format, "" for no end
 	comment   string
-	groups    []uint32 // the roles that it is a direct member of
-	acts      []uint32 // those of groups whose rights it has and that it can become
+	groups    []string // the roles that it is a direct member of
+	acts      []string // those of groups whose rights it has and that it can become
 	tokenOnly []string // RDS's roles, direct or not, whose members cannot log in with passwords
 }
 
@@ -37,8 +34,7 @@ var flags = []string{"LOGIN", "INHERIT", "CREATEDB", "CREATEROLE", "REPLICATION"
 // Source: https://www.postgresql.org/docs/current/predefined-roles.html,
 // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html
 func (t *target) Find(ctx context.Context, name string) (*role, error) {
-	r := &role{name: name}
-	err := t.Tx.QueryRow(ctx, `SELECT oid, CASE WHEN rolsuper THEN 'a superuser'
+	rows, err := t.Query(ctx, `SELECT oid, CASE WHEN rolsuper THEN 'a superuser'
 	WHEN rolcreaterole AND $2 < 16 THEN 'a role with CREATEROLE'
 	ELSE coalesce((SELECT 'a member of ' || p.rolname FROM pg_catalog.pg_roles p WHERE p.oid <> r.oid AND pg_has_role(r.oid, p.oid, 'MEMBER')
 		AND (p.rolsuper OR p.rolcreaterole AND $2 < 16 OR p.rolname IN ('pg_execute_server_program', 'pg_read_server_files',
@@ -50,12 +46,13 @@ func (t *target) Find(ctx context.Context, name string) (*role, error) {
 	ARRAY(SELECT roleid FROM pg_catalog.pg_auth_members WHERE member = r.oid),
 	ARRAY(SELECT roleid FROM pg_catalog.pg_auth_members m WHERE member = r.oid AND NOT to_jsonb(m) @> '{"inherit_option": false}' AND NOT to_jsonb(m) @> '{"set_option": false}'),
 	ARRAY(SELECT p.rolname::text FROM pg_catalog.pg_roles p WHERE p.rolname IN ('rds_iam', 'rds_ad') AND pg_has_role(r.oid, p.oid, 'MEMBER'))
-	FROM pg_catalog.pg_roles r WHERE rolname = $1`, name, t.Major).
-		Scan(&r.oid, &r.power, &r.flags, &r.limit, &r.until, &r.comment, &r.groups, &r.acts, &r.tokenOnly)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
+	FROM pg_catalog.pg_roles r WHERE rolname = $1`, name, t.Major)
+	if err != nil || len(rows) == 0 {
+		return nil, t.Classify("the role could not be read", err)
 	}
-	return r, t.Classify("the role could not be read", err)
+	row, list := rows[0], pgsession.Elements
+	return &role{name: name, oid: row[0], power: row[1], flags: list(row[2]), limit: row[3], until: row[4], comment: row[5],
+		groups: list(row[6]), acts: list(row[7]), tokenOnly: list(row[8])}, nil
 }
 
 func (t *target) Administrator(_ context.Context, r *role) (string, error) { return r.power, nil }
@@ -100,16 +97,16 @@ func ranks(current, other *role) (first, second *role) {
 
 func (t *target) Mark(current, other *role) string {
 	first, second := ranks(current, other)
-	statements := "COMMENT ON ROLE " + quote(second.name) + " IS '" + strings.ReplaceAll(mark(first.name), "'", "''") + "'"
+	statements := "COMMENT ON ROLE " + pgsession.Quote(second.name) + " IS '" + strings.ReplaceAll(mark(first.name), "'", "''") + "'"
 	if !slices.Contains(second.groups, first.oid) {
-		statements = "GRANT " + quote(first.name) + " TO " + quote(second.name) + "; " + statements
+		statements = "GRANT " + pgsession.Quote(first.name) + " TO " + pgsession.Quote(second.name) + "; " + statements
 	}
 	return statements
 }
 
 func (t *target) Create(ctx context.Context, _ *role, name string) (*role, error) {
 	if _, err := t.exec(ctx, "CREATE ROLE %I", name); err != nil {
-		return nil, denied(err, "ALTER ROLE "+quote(t.Target.User)+" CREATEROLE")
+		return nil, denied(err, "ALTER ROLE "+pgsession.Quote(t.Target.User)+" CREATEROLE")
 	}
 	return t.Find(ctx, name)
 }
@@ -118,7 +115,7 @@ func (t *target) Create(ctx context.Context, _ *role, name string) (*role, error
 func (t *target) Equalize(ctx context.Context, current, other *role) error {
 	for _, group := range other.tokenOnly {
 		if !slices.Contains(current.tokenOnly, group) {
-			return engine.Errorf(engine.PrivilegeMissing, "REVOKE "+group+" FROM "+quote(other.name)+", or from the role through which it is a member",
+			return engine.Errorf(engine.PrivilegeMissing, "REVOKE "+group+" FROM "+pgsession.Quote(other.name)+", or from the role through which it is a member",
 				"the user %q is a member of %s, which ends logins with a password, and %q is not", other.name, group, current.name)
 		}
 	}
@@ -187,7 +184,7 @@ func (t *target) attributes(ctx context.Context, current, other *role, second bo
 		}
 	}
 	if current.limit != other.limit {
-		words = append(words, fmt.Sprintf("CONNECTION LIMIT %d", current.limit))
+		words = append(words, "CONNECTION LIMIT "+current.limit)
 	}
 	if current.until != other.until {
 		words = append(words, "VALID UNTIL %L")
@@ -201,9 +198,9 @@ func (t *target) attributes(ctx context.Context, current, other *role, second bo
 }
 
 func (t *target) SetPassword(ctx context.Context, r *role) error {
-	if t.Conn.PgConn().ParameterStatus("is_superuser") == "on" {
+	if t.Conn.ParameterStatus("is_superuser") == "on" {
 		// Only a superuser can stop it from storing statements inside a block.
-		if _, err := t.Tx.Exec(ctx, "SELECT pg_catalog.set_config('pg_stat_statements.track', 'none', true)"); err != nil {
+		if err := t.Exec(ctx, "SELECT pg_catalog.set_config('pg_stat_statements.track', 'none', true)"); err != nil {
 			return t.Classify("pg_stat_statements could not be switched off", err)
 		}
 	}
@@ -213,19 +210,19 @@ func (t *target) SetPassword(ctx context.Context, r *role) error {
 	case pgsession.Code(err) == "22023": // invalid_parameter_value, raised by password check hooks
 		return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the server's policy", "the server rejects the password of %q: %w", r.name, err)
 	case strings.Contains(err.Error(), "rds_password"):
-		err = denied(err, "GRANT rds_password TO "+quote(t.Target.User)+", or name a superuser secret in masterarn whose user may change passwords")
+		err = denied(err, "GRANT rds_password TO "+pgsession.Quote(t.Target.User)+", or name a superuser secret in masterarn whose user may change passwords")
 	}
 	return denied(err, t.adviceChange(r.name))
 }
 
 // adviceChange returns what lets the session's user change a user.
 func (t *target) adviceChange(user string) string {
-	login := quote(t.Target.User)
+	login := pgsession.Quote(t.Target.User)
 	switch {
 	case user == t.Target.User:
 		return "let the user set its own password, or name a superuser secret in masterarn"
 	case t.Major < 16:
 		return "ALTER ROLE " + login + " CREATEROLE"
 	}
-	return "ALTER ROLE " + login + " CREATEROLE; GRANT " + quote(user) + " TO " + login + " WITH ADMIN OPTION"
+	return "ALTER ROLE " + login + " CREATEROLE; GRANT " + pgsession.Quote(user) + " TO " + login + " WITH ADMIN OPTION"
 }

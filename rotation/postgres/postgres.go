@@ -6,6 +6,7 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
+	"slices"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
@@ -59,14 +60,13 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	}
 	defer s.Close()
 	// The login may be the superuser and the search path the database owner's; begin would reset the session's role.
-	var strayed bool
-	err = s.Conn.QueryRow(ctx, `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid') OPERATOR(pg_catalog.~~) 'rotator: second user of "%"', false)
-	AND current_user OPERATOR(pg_catalog.=) session_user FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user`).Scan(&strayed)
-	if err == nil && strayed && r.Strategy == engine.AlternatingUsers && v.Equal(r.Pending) {
+	strayed, err := s.Texts(ctx, "the query failed", `SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_authid') OPERATOR(pg_catalog.~~) 'rotator: second user of "%"', false)
+	AND current_user OPERATOR(pg_catalog.=) session_user FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) session_user`)
+	if slices.Equal(strayed, []string{"t"}) && r.Strategy == engine.AlternatingUsers && v.Equal(r.Pending) {
 		return engine.Errorf(engine.PrivilegeMissing, "look for a setting of role that overrides the second user's, and for a membership without SET",
 			"the sessions of %q do not become the first user", s.Target.User)
 	}
-	return s.Classify("the query failed", err)
+	return err
 }
 
 // change makes the change as r.Login. A rehearsal sets an unknown password and is rolled back.

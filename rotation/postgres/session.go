@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -62,20 +61,22 @@ var verbs = lazyregexp.New("%[IL]")
 // statement with only the names: a text may be a verifier, or a key in a role's setting. So texts reach the server by
 // function calls, which no server log contains, and the log shows the block below.
 func (t *target) exec(ctx context.Context, format string, args ...string) (shown string, err error) {
-	var names, texts []string
+	compose, names, texts := "SELECT pg_catalog.format($1", []any{strings.ReplaceAll(format, "%L", "...")}, []string(nil)
 	for i, verb := range verbs.FindAllString(format, -1) {
 		if verb == "%I" {
 			names = append(names, args[i])
+			compose += fmt.Sprintf(", $%d::text", len(names))
 		} else {
 			texts = append(texts, args[i])
 		}
 	}
-	if err := t.Tx.QueryRow(ctx, "SELECT pg_catalog.format($1, VARIADIC $2::text[])", strings.ReplaceAll(format, "%L", "..."), names).Scan(&shown); err != nil {
-		return "", t.Classify("the statement could not be composed", err)
+	composed, err := t.Texts(ctx, "the statement could not be composed", compose+")", names...)
+	if err != nil {
+		return "", err
 	}
+	shown = composed[0]
 	if texts == nil {
-		_, err = t.Tx.Exec(ctx, shown)
-		return shown, t.Classify(shown, err)
+		return shown, t.do(ctx, shown)
 	}
 	values := make([]string, len(args))
 	for i, a := range args {
@@ -86,12 +87,17 @@ func (t *target) exec(ctx context.Context, format string, args ...string) (shown
 		values[i] = "pg_catalog.current_setting('" + parameter + "')"
 	}
 	// The error is raised again because its context would quote the statement.
-	_, err = t.Tx.Exec(ctx, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
+	err = t.Exec(ctx, "DO $$ BEGIN EXECUTE pg_catalog.format('"+format+"', "+strings.Join(values, ", ")+`);
 EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING ERRCODE = SQLSTATE, MESSAGE = SQLERRM; END $$`)
 	if pgsession.Code(err) == "42501" && strings.Contains(err.Error(), "plpgsql") {
-		return shown, engine.Errorf(engine.PrivilegeMissing, "GRANT USAGE ON LANGUAGE plpgsql TO "+quote(t.Target.User)+"; only in its blocks a verifier stays out of the server's log", "%s: %w", shown, err)
+		return shown, engine.Errorf(engine.PrivilegeMissing, "GRANT USAGE ON LANGUAGE plpgsql TO "+pgsession.Quote(t.Target.User)+"; only in its blocks a verifier stays out of the server's log", "%s: %w", shown, err)
 	}
 	return shown, t.Classify(shown, pgsession.Without(err, texts))
+}
+
+// do runs a statement whose names are quoted and that holds no text.
+func (t *target) do(ctx context.Context, statement string) error {
+	return t.Classify(statement, t.Exec(ctx, statement))
 }
 
 // setConfig is the function set_config(text, text, boolean), whose id is the same in all versions.
@@ -101,10 +107,9 @@ const setConfig = 2078
 // set sets a parameter for the rest of the transaction with the protocol's function call.
 // Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-FUNCTION-CALL
 func (t *target) set(ctx context.Context, name, value string) error {
-	conn := t.Conn.PgConn()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Conn().SetDeadline(time.Now()) })
+	stop := context.AfterFunc(ctx, func() { _ = t.Conn.Conn().SetDeadline(time.Now()) })
 	defer stop()
-	wire := conn.Frontend()
+	wire := t.Conn.Frontend()
 	wire.Send(&pgproto3.FunctionCall{Function: setConfig, ArgFormatCodes: []uint16{0}, Arguments: [][]byte{[]byte(name), []byte(value), []byte("t")}})
 	if err := wire.Flush(); err != nil {
 		return err
@@ -134,11 +139,19 @@ func (t *target) grant(ctx context.Context, format string, args ...string) error
 
 // optional returns do's error as denied if the login lacks the right or the server does not know the object.
 func (t *target) optional(ctx context.Context, do func() error) (denied, err error) {
-	err = pgx.BeginFunc(ctx, t.Tx, func(pgx.Tx) error { return do() })
+	if err := t.do(ctx, "SAVEPOINT optional"); err != nil {
+		return nil, err
+	}
+	if err = do(); err == nil {
+		return nil, nil
+	}
+	if back := t.do(ctx, "ROLLBACK TO SAVEPOINT optional"); back != nil {
+		return nil, back
+	}
 	if code := pgsession.Code(err); code == "42501" || code == "42704" {
 		return err, nil
 	}
-	return nil, t.Classify("no savepoint", err)
+	return nil, err
 }
 
 // denied gives an error for a missing right the advice for its statement, unless it already has advice.
@@ -148,5 +161,3 @@ func denied(err error, advice string) error {
 	}
 	return err
 }
-
-func quote(name string) string { return pgx.Identifier{name}.Sanitize() }

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"example.com/rotator/rotation/internal/pgsession"
 )
 
@@ -21,20 +19,17 @@ type setting struct{ database, name string }
 // settings copies the current user's settings to the other user and reports those that the login may not set. A second
 // user's sessions become the first, unless the first's settings or the database's make the pair's a third role.
 func (t *target) settings(ctx context.Context, first string, current, other *role) error {
-	all := map[uint32]map[setting]string{current.oid: {}, other.oid: {}, 0: {}} // 0 stands for all roles
-	rows, _ := t.Tx.Query(ctx, `SELECT s.setrole, coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
+	all := map[string]map[setting]string{current.oid: {}, other.oid: {}, "0": {}} // 0 stands for all roles
+	rows, err := t.Query(ctx, `SELECT s.setrole, coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
 	FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c
-	WHERE s.setrole IN ($1, $2, 0)`, current.oid, other.oid) // the rows have its error
-	var role uint32
-	var s setting
-	var text string
-	if _, err := pgx.ForEachRow(rows, []any{&role, &s.database, &s.name, &text}, func() error {
-		all[role][s] = text
-		return nil
-	}); err != nil {
+	WHERE s.setrole IN ($1, $2, 0)`, current.oid, other.oid)
+	if err != nil {
 		return t.Classify("the settings could not be read", err)
 	}
-	begin, have, general := all[current.oid], all[other.oid], all[0]
+	for _, row := range rows {
+		all[row[0]][setting{row[1], row[2]}] = row[3]
+	}
+	begin, have, general := all[current.oid], all[other.oid], all["0"]
 	want := maps.Clone(begin)
 	maps.DeleteFunc(want, func(s setting, text string) bool {
 		return s.name == "role" && (text == current.name || text == other.name)

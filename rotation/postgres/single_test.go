@@ -21,27 +21,15 @@ import (
 // rds.restrict_password_commands: only members of rds_password may change passwords.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/Appendix.PostgreSQL.CommonDBATasks.RestrictPasswordMgmt.html
 func restricted(t *testing.T, pg *testserver.PostgresServer, members func() []string) (port int) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("tcp", pg.Addr())
-			if err != nil {
-				client.Close()
-				return
-			}
-			go func() { _, _ = io.Copy(client, server); client.Close() }()
-			go func() { defer server.Close(); restrict(client, server, members()) }()
+	return testserver.Hostile(t, nil, func(client net.Conn) {
+		server, err := net.Dial("tcp", pg.Addr())
+		if err != nil {
+			return
 		}
-	}()
-	return l.Addr().(*net.TCPAddr).Port
+		defer server.Close()
+		go func() { _, _ = io.Copy(client, server); client.Close() }()
+		restrict(client, server, members())
+	})
 }
 
 // restrict forwards what a client sends, message by message.

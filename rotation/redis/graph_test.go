@@ -321,7 +321,7 @@ func TestLongAnswersUseLittleMemory(t *testing.T) {
 			strings.Repeat("c", 1<<20) + "\r\n"
 		return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text)
 	}
-	listenAt(t, l, func(command string) string {
+	testserver.Serve(t, l, answers(func(command string) string {
 		switch {
 		case strings.HasPrefix(command, "CLUSTER"):
 			return "-ERR This instance has cluster support disabled\r\n"
@@ -332,7 +332,7 @@ func TestLongAnswersUseLittleMemory(t *testing.T) {
 				strings.Repeat("$64\r\n"+hash("x")+"\r\n", 10000)
 		}
 		return "+OK\r\n"
-	})
+	}))
 	v := engine.StringValue(fmt.Sprintf(`{"host":"127.0.0.1","port":%s,"username":"u","password":"first","ssl":false}`,
 		port))
 	e := New(engine.TLSPolicy{}, nodesAt(t, "127.0.0.0/8"))

@@ -7,43 +7,31 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"example.com/rotator/internal/testing/testserver"
 )
 
 // listen serves commands on 127.0.0.1 until the test's end and returns the port. An empty answer ends the connection.
 func listen(t *testing.T, answer func(command string) string) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	listenAt(t, l, answer)
-	return l.Addr().(*net.TCPAddr).Port
+	return testserver.Hostile(t, nil, answers(answer))
 }
 
-func listenAt(t *testing.T, l net.Listener, answer func(command string) string) {
-	t.Cleanup(func() { l.Close() })
-	go func() {
+// answers serves commands on one connection.
+func answers(answer func(command string) string) func(net.Conn) {
+	return func(conn net.Conn) {
+		r := bufio.NewReader(conn)
 		for {
-			conn, err := l.Accept()
+			words, err := command(r)
 			if err != nil {
 				return
 			}
-			go func() {
-				defer conn.Close()
-				r := bufio.NewReader(conn)
-				for {
-					words, err := command(r)
-					if err != nil {
-						return
-					}
-					a := answer(strings.Join(words, " "))
-					if _, err := io.WriteString(conn, a); err != nil || a == "" {
-						return
-					}
-				}
-			}()
+			a := answer(strings.Join(words, " "))
+			if _, err := io.WriteString(conn, a); err != nil || a == "" {
+				return
+			}
 		}
-	}()
+	}
 }
 
 // command reads a client's command.

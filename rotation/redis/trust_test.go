@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -62,23 +63,13 @@ func thief(t *testing.T, ca *testserver.CA, name string) (port string, stolen <-
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
 	told := make(chan string, 100)
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			if words, err := command(bufio.NewReader(conn)); err == nil {
-				told <- strings.Join(words, " ")
-			}
-			_, _ = io.WriteString(conn, "-ERR no\r\n") // the client may be gone
-			conn.Close()
+	return strconv.Itoa(testserver.Serve(t, l, func(conn net.Conn) {
+		if words, err := command(bufio.NewReader(conn)); err == nil {
+			told <- strings.Join(words, " ")
 		}
-	}()
-	_, port, _ = net.SplitHostPort(l.Addr().String())
-	return port, told
+		_, _ = io.WriteString(conn, "-ERR no\r\n") // the client may be gone
+	})), told
 }
 
 // announce makes the server list a replica at any address.

@@ -4,12 +4,8 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"errors"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/jackc/pgx/v5"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
@@ -30,21 +26,20 @@ type user struct {
 	createdb  bool
 	limit     string // connections: a number or UNLIMITED
 	syslog    string // RESTRICTED or UNRESTRICTED
-	timeout   int    // of an idle session in seconds, 0 for none
+	timeout   string // of an idle session in seconds, 0 for none
 	until     string // in the server's format, "" for no end
 	settings  []string
 }
 
 // Find compares names as Redshift does if enable_case_sensitive_identifier is off.
 func (t *target) Find(ctx context.Context, named string) (*user, error) {
-	u := &user{}
-	err := t.Tx.QueryRow(ctx, `SELECT i.user_name, i.superuser, i.createdb, i.connection_limit, i.syslog_access, coalesce(i.session_timeout, 0), coalesce(u.valuntil::text, ''), u.useconfig
-	FROM svv_user_info i JOIN pg_user u ON u.usesysid = i.user_id WHERE i.user_name IN ($1, lower($1)) ORDER BY i.user_name = $1 DESC LIMIT 1`, named).
-		Scan(&u.name, &u.superuser, &u.createdb, &u.limit, &u.syslog, &u.timeout, &u.until, &u.settings)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
+	rows, err := t.Query(ctx, `SELECT i.user_name, i.superuser, i.createdb, i.connection_limit, i.syslog_access, coalesce(i.session_timeout, 0), coalesce(u.valuntil::text, ''), u.useconfig
+	FROM svv_user_info i JOIN pg_user u ON u.usesysid = i.user_id WHERE i.user_name IN ($1, lower($1)) ORDER BY i.user_name = $1 DESC LIMIT 1`, named)
+	if err != nil || len(rows) == 0 {
+		return nil, t.Classify("the user could not be read", err)
 	}
-	return u, t.Classify("the user could not be read", err)
+	row := rows[0]
+	return &user{row[0], row[1] == "t", row[2] == "t", row[3], row[4], row[5], row[6], pgsession.Elements(row[7])}, nil
 }
 
 // Administrator follows roles of roles. A role makes an administrator if it can change users or grant roles, as
@@ -99,7 +94,7 @@ func (t *target) Mark(current, other *user) string {
 }
 
 func (t *target) Create(ctx context.Context, _ *user, named string) (*user, error) {
-	if _, err := t.Tx.Exec(ctx, "CREATE USER "+name(named)+" PASSWORD '"+digest(rand.Text(), named)+"'"); err != nil {
+	if err := t.Exec(ctx, "CREATE USER "+name(named)+" PASSWORD '"+digest(rand.Text(), named)+"'"); err != nil {
 		return nil, t.Classify("the user "+name(named)+" could not be created", err)
 	}
 	return t.Find(ctx, named)
@@ -175,8 +170,8 @@ func (t *target) attributes(ctx context.Context, current, other *user) error {
 	add(current.limit != other.limit, "CONNECTION LIMIT "+current.limit)
 	add(current.syslog != other.syslog, "SYSLOG ACCESS "+current.syslog)
 	add(current.until != other.until, "VALID UNTIL "+text(cmp.Or(current.until, "infinity")))
-	add(current.timeout != other.timeout && current.timeout > 0, "SESSION TIMEOUT "+strconv.Itoa(current.timeout))
-	add(current.timeout == 0 && other.timeout > 0, "RESET SESSION TIMEOUT")
+	add(current.timeout != other.timeout && current.timeout != "0", "SESSION TIMEOUT "+current.timeout)
+	add(current.timeout == "0" && other.timeout != "0", "RESET SESSION TIMEOUT")
 	for _, have := range other.settings {
 		key, _, _ := strings.Cut(have, "=")
 		add(!slices.ContainsFunc(current.settings, func(want string) bool { return strings.HasPrefix(want, key+"=") }), "RESET "+name(key))
@@ -202,7 +197,7 @@ func (t *target) attributes(ctx context.Context, current, other *user) error {
 		}
 		// A setting's value may be a key, which must not be in an error or a log.
 		shown := alter + "SET " + name(key)
-		_, err := t.Tx.Exec(ctx, shown+" TO "+strings.Join(quoted, ", "))
+		err := t.Exec(ctx, shown+" TO "+strings.Join(quoted, ", "))
 		if err = t.Classify(shown, pgsession.Without(err, items)); err != nil {
 			return err
 		}

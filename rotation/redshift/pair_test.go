@@ -1,6 +1,7 @@
 package redshift
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -203,7 +204,7 @@ func TestTheAdviceOnAnUnmarkedUserWorks(t *testing.T) {
 		r, _ := c.pair(c.value(u, old), c.value(u+"_clone", new1))
 		err := c.engine.Set(ctx(t), r)
 		want(t, engine.TakeoverRefused, err)
-		e, _ := err.(*engine.Error)
+		e, _ := errors.AsType[*engine.Error](err)
 		_, statements, _ := strings.Cut(e.Advice, "target: ")
 		for statement := range strings.SplitSeq(statements, "; ") {
 			statement, unless, _ := strings.Cut(statement, " (")

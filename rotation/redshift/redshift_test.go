@@ -313,11 +313,14 @@ func TestTheDigestIsRedshifts(t *testing.T) {
 
 // Rows that only Redshift has replace each view's rows.
 func TestRightsThatOnlyRedshiftHasBecomeItsStatements(t *testing.T) {
-	tx, err := testserver.SharedPostgres(t, testserver.PostgresOptions{}).Connect(t, "postgres").Begin(ctx(t))
+	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
+	s, err := pgsession.Dial(ctx(t), engine.TLSPolicy{ExtraCAs: pg.CA.PEM},
+		engine.Target{Host: pg.Host, Port: pg.Port, User: pg.User, Password: pg.Password, Database: "postgres", TLS: engine.TLSOn}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	work := &target{Work: &pgsession.Work{Session: &pgsession.Session{}, Tx: tx}}
+	defer s.Close()
+	work := &target{Work: &pgsession.Work{Session: s}}
 	for _, row := range []struct {
 		views      []view
 		of, rows   string

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/parity"
@@ -86,22 +84,16 @@ func (r right) strange() bool { return !word.MatchString(quoted.ReplaceAllString
 
 func (t *target) read(ctx context.Context, views []view, user string) (rights []right, err error) {
 	for _, v := range views {
-		rows, _ := t.Tx.Query(ctx, v.query, user) // the rows have its error
-		texts, handOn := make([]string, strings.Count(v.format, "%")), false
-		var row []any
-		for i := range texts {
-			row = append(row, &texts[i])
+		rows, err := t.Query(ctx, v.query, user)
+		if err != nil {
+			return nil, t.Classify("the user's rights could not be read", err)
 		}
-		_, err := pgx.ForEachRow(rows, append(row, &handOn), func() error {
-			r := newRight(v.format, texts...)
-			if handOn {
+		for _, row := range rows {
+			r := newRight(v.format, row...)
+			if row[len(row)-1] == "t" {
 				r.option = v.handOn
 			}
 			rights = append(rights, r)
-			return nil
-		})
-		if err != nil {
-			return nil, t.Classify("the user's rights could not be read", err)
 		}
 	}
 	return rights, nil
@@ -109,11 +101,11 @@ func (t *target) read(ctx context.Context, views []view, user string) (rights []
 
 // owned returns the tables and schemas that a user owns, quoted as in rights, with the rights of an owner.
 func (t *target) owned(ctx context.Context, user string) (objects []string, rights []right, err error) {
-	rows, _ := t.Tx.Query(ctx, `SELECT n.nspname, c.relname FROM pg_class c, pg_namespace n, pg_user u
+	rows, err := t.Query(ctx, `SELECT n.nspname, c.relname FROM pg_class c, pg_namespace n, pg_user u
 	WHERE n.oid = c.relnamespace AND c.relowner = u.usesysid AND u.usename = $1 AND c.relkind IN ('r', 'v')
 	UNION ALL SELECT n.nspname, '' FROM pg_namespace n, pg_user u WHERE n.nspowner = u.usesysid AND u.usename = $1`, user)
-	var schema, relation string
-	_, err = pgx.ForEachRow(rows, []any{&schema, &relation}, func() error {
+	for _, row := range rows {
+		schema, relation := row[0], row[1]
 		on, implied := "ON SCHEMA "+name(schema), []string{"USAGE", "CREATE"}
 		if relation != "" {
 			on, implied = "ON "+name(schema)+"."+name(relation), []string{"SELECT", "INSERT", "UPDATE", "DELETE", "REFERENCES"}
@@ -122,8 +114,7 @@ func (t *target) owned(ctx context.Context, user string) (objects []string, righ
 		for _, p := range implied {
 			rights = append(rights, newRight("GRANT %s %s TO", p, on))
 		}
-		return nil
-	})
+	}
 	return objects, rights, t.Classify("the user's objects could not be read", err)
 }
 

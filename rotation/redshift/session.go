@@ -7,8 +7,6 @@ import (
 	"encoding/hex"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/pgsession"
 	"example.com/rotator/rotation/pair"
@@ -64,16 +62,16 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 
 // ownPassword changes the logged-in user's password. Redshift folds names, and the digest needs the stored name.
 func (t *target) ownPassword(ctx context.Context) error {
-	var u user
-	if err := t.Tx.QueryRow(ctx, "SELECT current_user").Scan(&u.name); err != nil {
-		return t.Classify("the user's name could not be read", err)
+	names, err := t.Texts(ctx, "the user's name could not be read", "SELECT current_user")
+	if err != nil {
+		return err
 	}
-	return t.SetPassword(ctx, &u)
+	return t.SetPassword(ctx, &user{name: names[0]})
 }
 
 // SetPassword stores a digest, which needs no quoting. The server cannot build the statement, so errors must omit it.
 func (t *target) SetPassword(ctx context.Context, u *user) error {
-	_, err := t.Tx.Exec(ctx, "ALTER USER "+name(u.name)+" PASSWORD '"+digest(t.password, u.name)+"'")
+	err := t.Exec(ctx, "ALTER USER "+name(u.name)+" PASSWORD '"+digest(t.password, u.name)+"'")
 	return t.Classify("the password of "+name(u.name)+" could not be changed", err)
 }
 
@@ -89,14 +87,14 @@ func digest(password, user string) string {
 
 // exec runs a statement without a password and reports it.
 func (t *target) exec(ctx context.Context, statement string) error {
-	_, err := t.Tx.Exec(ctx, statement)
+	err := t.Exec(ctx, statement)
 	if err == nil {
 		t.Request.Changed(statement)
 	}
 	return t.Classify(statement, err)
 }
 
-func name(s string) string { return pgx.Identifier{s}.Sanitize() }
+func name(s string) string { return pgsession.Quote(s) }
 
 // text quotes a string. The meaning of a backslash depends on standard_conforming_strings, so E'…' fixes it.
 func text(s string) string {

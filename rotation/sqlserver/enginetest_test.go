@@ -30,8 +30,8 @@ type harness struct {
 	env      map[string]string
 }
 
-// modelled is a harness with a model that has rights.
-type modelled struct {
+// modeled is a harness with a model that has rights.
+type modeled struct {
 	*harness
 	grant func(user string, right []string)
 }
@@ -56,7 +56,7 @@ func TestEngineSingleLoginBySuperuser(t *testing.T) {
 	})
 }
 
-func newHarness(t *testing.T, superuser bool) modelled {
+func newHarness(t *testing.T, superuser bool) modeled {
 	t.Helper()
 	s, m := newTDS(t, true), newModel()
 	s.history = superuser
@@ -100,7 +100,7 @@ func newHarness(t *testing.T, superuser bool) modelled {
 		m.databases["shop"][user] = append([][]string(nil), m.databases["shop"]["app"]...)
 		return h.password(user, password)
 	}
-	return modelled{h, grant}
+	return modeled{h, grant}
 }
 
 func (h *harness) Engine() engine.Engine { return h.engine }
@@ -111,7 +111,7 @@ func (h *harness) Env() map[string]string { return h.env }
 
 // Administrators are members of roles, and holders of permissions, with which a login can become any other. RDS's
 // master user has the last two roles and ALTER ANY LOGIN, but is not a member of sysadmin.
-func (h modelled) Administrators(_ context.Context, v engine.Value) (ways []enginetest.Act, err error) {
+func (h modeled) Administrators(_ context.Context, v engine.Value) (ways []enginetest.Act, err error) {
 	name := user(v)
 	for _, right := range [][]string{{"sysadmin", "", ""}, {"securityadmin", "", ""}, {"", "G", "CONTROL SERVER"},
 		{"", "W", "ALTER ANY LOGIN"}, {"processadmin", "", ""}, {"setupadmin", "", ""}} {

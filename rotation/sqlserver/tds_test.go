@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -264,7 +265,7 @@ func (s *tdsServer) batch(user, sql string) []byte {
 		(words[1] == "LOGIN" || words[1] == "USER") && strings.Contains(sql, "PASSWORD") {
 		err = s.alter(user, sql)
 	}
-	if e, ok := err.(tdsErr); ok {
+	if e, ok := errors.AsType[tdsErr](err); ok {
 		return failed(e)
 	}
 	return append(result(rows), done(0)...)

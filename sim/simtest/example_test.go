@@ -68,6 +68,9 @@ func testRotation(t testing.TB) {
 		RotateImmediately: aws.Bool(false), RotationRules: &types.RotationRulesType{
 			ScheduleExpression: aws.String("rate(30 days)"),
 		}})
+	if err == nil {
+		err = s.Wait("app") // for the test of the configuration
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

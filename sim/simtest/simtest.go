@@ -287,7 +287,7 @@ func (f *function) Invoke(ctx context.Context, payload []byte) (body []byte, fun
 	case err == nil:
 		return body, "", nil
 	}
-	if response, ok := err.(messages.InvokeResponse_Error); ok {
+	if response, ok := errors.AsType[messages.InvokeResponse_Error](err); ok {
 		return failure(response.Type, response.Message)
 	}
 	kind := reflect.TypeOf(err)

@@ -155,7 +155,7 @@ func TestFaultsAreSeen(t *testing.T) {
 		{"a statement for any resource", "test", "[local.secrets]", `["*"]`, "The secrets are not those of the account and region"},
 		{"a key beside Secrets Manager", "test", `values   = ["secretsmanager.${local.region}.${local.suffix}"]`, `values   = ["secretsmanager.${local.region}.${local.suffix}", "s3.${local.region}.${local.suffix}"]`, "A statement has another condition"},
 		{"a key of any secret", "test", "values   = [local.secrets]", `values   = ["*"]`, "A statement has another condition"},
-		{"a role of any organisation", "test", `for_each = var.rotation_role_organization_id == "" ? [] : [1]`, "for_each = []", "A statement has another condition"},
+		{"a role of any organization", "test", `for_each = var.rotation_role_organization_id == "" ? [] : [1]`, "for_each = []", "A statement has another condition"},
 		{"superusers of any name", "test", "resources = var.superuser_secret_arns", "resources = [local.secrets]", "about something else"},
 		{"a setting that does not arrive", "test", "PASSWORD_LENGTH           = var.password_length", `PASSWORD_LENGTH = ""`, "everything_asked_for"},
 	} {

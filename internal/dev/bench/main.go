@@ -46,7 +46,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer pg.Stop()
+	defer func() { _ = pg.Stop() }()
 	b := &bench{pg: pg, sim: sim.New(sim.Options{MaxAttempts: 1})}
 	server := httptest.NewServer(b.count(b.sim.Handler()))
 	defer server.Close()

@@ -46,7 +46,7 @@ func run(ctx context.Context, out *screen, binary string) error {
 	if err != nil {
 		return err
 	}
-	defer pg.Stop()
+	defer func() { _ = pg.Stop() }()
 	out.say("PostgreSQL %d at %s, over TLS only", pg.Major, pg.Addr())
 
 	simulator := sim.New(sim.Options{RetryDelay: time.Second, Watch: out.step})

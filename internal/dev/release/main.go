@@ -31,9 +31,9 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	wanted := artefacts
+	wanted := artifacts
 	if *only != "" {
-		wanted = slices.DeleteFunc(slices.Clone(artefacts), func(a artefact) bool {
+		wanted = slices.DeleteFunc(slices.Clone(artifacts), func(a artifact) bool {
 			return !slices.Contains(strings.Split(*only, ","), a.platform)
 		})
 	}
@@ -43,8 +43,8 @@ func main() {
 	}
 }
 
-// An artefact is one file of a release.
-type artefact struct {
+// An artifact is one file of a release.
+type artifact struct {
 	name         string // before the version
 	platform     string // after the version
 	pkg          string
@@ -52,9 +52,9 @@ type artefact struct {
 	zipped       bool // as bootstrap in a zip, which is how Lambda takes it
 }
 
-// artefacts are what a release has. The zips say x86_64, because that is how
+// artifacts are what a release has. The zips say x86_64, because that is how
 // Lambda calls amd64.
-var artefacts = []artefact{
+var artifacts = []artifact{
 	{name: "rotator", platform: "lambda-arm64", pkg: "./cmd/rotator", goos: "linux", goarch: "arm64", zipped: true},
 	{name: "rotator", platform: "lambda-x86_64", pkg: "./cmd/rotator", goos: "linux", goarch: "amd64", zipped: true},
 	{name: "rotatorctl", platform: "linux-amd64", pkg: "./cmd/rotatorctl", goos: "linux", goarch: "amd64"},
@@ -71,14 +71,14 @@ type release struct {
 // versions are safe in a file name and in the linker's flags.
 var versions = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+-]*$`)
 
-// make builds the artefacts and writes them, their bills of materials and
+// make builds the artifacts and writes them, their bills of materials and
 // SHA256SUMS. A folder that holds anything is refused, since a file of an older
 // release would look like one of this.
-func (r release) make(ctx context.Context, artefacts []artefact) error {
+func (r release) make(ctx context.Context, artifacts []artifact) error {
 	if !versions.MatchString(r.version) {
 		return fmt.Errorf("version %q: give letters, digits, dots, plus and minus signs; outside a git checkout, VERSION=v1.2.3 make release", r.version)
 	}
-	if len(artefacts) == 0 {
+	if len(artifacts) == 0 {
 		return errors.New("no platform is of that name")
 	}
 	if err := os.MkdirAll(r.out, 0o755); err != nil {
@@ -94,7 +94,7 @@ func (r release) make(ctx context.Context, artefacts []artefact) error {
 		return err
 	}
 	defer os.RemoveAll(scratch)
-	for _, a := range artefacts {
+	for _, a := range artifacts {
 		binary := filepath.Join(scratch, a.name+"-"+a.platform)
 		if err := r.build(ctx, a, binary); err != nil {
 			return err
@@ -106,9 +106,9 @@ func (r release) make(ctx context.Context, artefacts []artefact) error {
 	return checksums(r.out)
 }
 
-// build compiles an artefact. The environment's own settings are set aside: each
+// build compiles an artifact. The environment's own settings are set aside: each
 // of them could change the binary.
-func (r release) build(ctx context.Context, a artefact, to string) error {
+func (r release) build(ctx context.Context, a artifact, to string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
 		"-tags", r.tags, "-ldflags", "-s -w -X main.version="+r.version, "-o", to, a.pkg)
 	cmd.Dir = r.dir
@@ -120,8 +120,8 @@ func (r release) build(ctx context.Context, a artefact, to string) error {
 	return nil
 }
 
-// write puts an artefact and its bill of materials into the release.
-func (r release) write(a artefact, binary string) error {
+// write puts an artifact and its bill of materials into the release.
+func (r release) write(a artifact, binary string) error {
 	path := filepath.Join(r.out, a.name+"-"+r.version+"-"+a.platform)
 	data, err := os.ReadFile(binary)
 	if err != nil {

@@ -21,16 +21,16 @@ import (
 
 // these are the function for this machine's processor and a tool that this
 // machine can run.
-func these(t *testing.T) []artefact {
+func these(t *testing.T) []artifact {
 	t.Helper()
-	var out []artefact
-	for _, a := range artefacts {
+	var out []artifact
+	for _, a := range artifacts {
 		if a.goarch == runtime.GOARCH && (a.zipped || a.goos == runtime.GOOS) {
 			out = append(out, a)
 		}
 	}
 	if len(out) != 2 {
-		t.Fatalf("a release has %d artefacts for %s/%s", len(out), runtime.GOOS, runtime.GOARCH)
+		t.Fatalf("a release has %d artifacts for %s/%s", len(out), runtime.GOOS, runtime.GOARCH)
 	}
 	return out
 }
@@ -192,7 +192,7 @@ func bootstrap(t *testing.T, path string) []byte {
 // testBill reads a bill of materials without the library that wrote it, and holds
 // it to the fields that the specification requires, to the formats that it gives
 // for them, and to the binary.
-func testBill(t *testing.T, text, program []byte, a artefact) {
+func testBill(t *testing.T, text, program []byte, a artifact) {
 	t.Helper()
 	type component struct {
 		Type, Name, Version, Purl string
@@ -263,7 +263,7 @@ func testBill(t *testing.T, text, program []byte, a artefact) {
 func TestRefusedReleases(t *testing.T) {
 	for _, version := range []string{"", "v1 -X main.version=v2", "../v1", "-v1", "v1/2", "v1\n"} {
 		out := filepath.Join(t.TempDir(), "release")
-		err := release{dir: ".", out: out, version: version}.make(t.Context(), artefacts)
+		err := release{dir: ".", out: out, version: version}.make(t.Context(), artifacts)
 		if _, statErr := os.Stat(out); err == nil || statErr == nil {
 			t.Errorf("version %q: %v; the folder: %v", version, err, statErr)
 		}
@@ -272,7 +272,7 @@ func TestRefusedReleases(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(out, "rotator-v1.zip"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := (release{dir: ".", out: out, version: "v1"}).make(t.Context(), artefacts); err == nil || !strings.Contains(err.Error(), "not empty") {
+	if err := (release{dir: ".", out: out, version: "v1"}).make(t.Context(), artifacts); err == nil || !strings.Contains(err.Error(), "not empty") {
 		t.Errorf("a folder with an older release: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package testserver
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -161,8 +162,8 @@ func (p *FaultProxy) forward(to, from net.Conn, number int, fromServer bool) {
 				return
 			}
 		}
-		if err == io.EOF {
-			to.(*net.TCPConn).CloseWrite()
+		if errors.Is(err, io.EOF) {
+			_ = to.(*net.TCPConn).CloseWrite()
 			return
 		}
 		if err != nil {
@@ -174,6 +175,6 @@ func (p *FaultProxy) forward(to, from net.Conn, number int, fromServer bool) {
 
 // reset closes a connection with RST instead of an orderly end.
 func reset(conn net.Conn) {
-	conn.(*net.TCPConn).SetLinger(0)
+	_ = conn.(*net.TCPConn).SetLinger(0)
 	conn.Close()
 }

@@ -20,8 +20,10 @@ func TestBlackholeAcceptsAndAnswersNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.Write([]byte("hello\n"))
-	conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	_, err = conn.Write([]byte("hello\n"))
+	if err := errors.Join(err, conn.SetReadDeadline(time.Now().Add(100*time.Millisecond))); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %v, want a timeout", err)
 	}

@@ -107,7 +107,7 @@ func (s *FerretDBServer) Connect(t testing.TB) *mongo.Client {
 	if err != nil {
 		t.Fatalf("testserver: %v", err)
 	}
-	t.Cleanup(func() { client.Disconnect(context.Background()) })
+	t.Cleanup(func() { _ = client.Disconnect(context.Background()) })
 	if err := loggedIn(context.Background(), client); err != nil {
 		t.Fatalf("testserver: log in as the administrator: %v", err)
 	}

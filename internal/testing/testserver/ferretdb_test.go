@@ -28,12 +28,12 @@ func TestFerretDB(t *testing.T) {
 			if err := loggedIn(ctx, client); (err == nil) != good {
 				t.Errorf("password %q: %v", password, err)
 			}
-			client.Disconnect(ctx)
+			_ = client.Disconnect(ctx)
 		}
 		if !o.NoTLS {
 			refusesOtherCA(t, s.Addr(), s.CA)
 		}
-		admin.Disconnect(ctx) // waits for a server that is gone
+		_ = admin.Disconnect(ctx) // waits for a server that is gone
 		checkStop(t, s, s.Dir)
 	}
 }

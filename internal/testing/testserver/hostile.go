@@ -16,11 +16,15 @@ func Hostile(t testing.TB, config *tls.Config, answer func(net.Conn)) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { l.Close() })
-	port := l.Addr().(*net.TCPAddr).Port
 	if config != nil {
 		l = tls.NewListener(l, config)
 	}
+	return Serve(t, l, answer)
+}
+
+// Serve calls answer for each connection until the test's end, and returns the listener's port.
+func Serve(t testing.TB, l net.Listener, answer func(net.Conn)) int {
+	t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -33,7 +37,7 @@ func Hostile(t testing.TB, config *tls.Config, answer func(net.Conn)) int {
 			}()
 		}
 	}()
-	return port
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // PeakMemory returns the peak number of bytes in use while f runs, above those in use before.

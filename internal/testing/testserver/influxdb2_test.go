@@ -11,7 +11,7 @@ func TestInfluxDB2(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { s.Stop() })
+		t.Cleanup(func() { _ = s.Stop() })
 		if status, err := s.SignIn(t.Context(), s.User, s.Password); status != http.StatusNoContent {
 			t.Errorf("the password: %d, %v", status, err)
 		}

@@ -19,7 +19,7 @@ func testMySQL(t *testing.T, start func(context.Context, MySQLOptions) (*MySQLSe
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { s.Stop() })
+	t.Cleanup(func() { _ = s.Stop() })
 	db := s.Connect(t, "")
 	var version string
 	if err := db.QueryRow("SELECT version()").Scan(&version); err != nil {

@@ -2,6 +2,7 @@ package testserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -34,8 +35,7 @@ func StartPgBouncer(ctx context.Context, o PgBouncerOptions) (*PostgresServer, e
 	s.User, s.Password = o.Server.User, o.Server.Password
 	lookup, password := Unique("lookup_"), Unique("lookup-")
 	if err := o.Server.lookup(ctx, lookup, password); err != nil {
-		s.Stop()
-		return nil, fmt.Errorf("pgbouncer: %w", err)
+		return nil, fmt.Errorf("pgbouncer: %w", errors.Join(err, s.Stop()))
 	}
 	err = s.start(ctx, launch{
 		command: func(port int) []string {

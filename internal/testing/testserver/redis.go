@@ -3,6 +3,7 @@ package testserver
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -202,7 +203,7 @@ func StartRedisCluster(ctx context.Context, nodes int, o RedisOptions) ([]*Redis
 	defer cancel()
 	if err := start(); err != nil {
 		for _, s := range cluster {
-			s.Stop()
+			err = errors.Join(err, s.Stop())
 		}
 		return nil, fmt.Errorf("redis cluster: %w", err)
 	}

@@ -20,7 +20,7 @@ func testRedis(t *testing.T, start func(context.Context, RedisOptions) (*RedisSe
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { s.Stop() })
+		t.Cleanup(func() { _ = s.Stop() })
 		admin := s.Connect(t)
 		if !o.NoTLS {
 			refusesOtherCA(t, s.Addr(), s.CA)

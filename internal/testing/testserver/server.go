@@ -190,8 +190,7 @@ func (s *Server) start(ctx context.Context, l launch) error {
 			break
 		}
 	}
-	s.Stop()
-	return err
+	return errors.Join(err, s.Stop())
 }
 
 func (s *Server) startOnce(ctx context.Context) error {
@@ -261,7 +260,7 @@ func spawn(dir string, env []string, signal string, command []string) (*process,
 	go func() {
 		p.status, _ = bufio.NewReader(out).ReadString('\n')
 		close(p.exited)
-		io.Copy(io.Discard, out)
+		_, _ = io.Copy(io.Discard, out)
 	}()
 	return p, nil
 }

@@ -11,7 +11,7 @@ func Any(err error, fits func(text string) bool) bool {
 	if fits(err.Error()) {
 		return true
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // it walks the tree itself
 	case interface{ Unwrap() error }:
 		return Any(e.Unwrap(), fits)
 	case interface{ Unwrap() []error }:

@@ -44,6 +44,7 @@ func TestBound(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer resp.Body.Close()
 		if body, err := io.ReadAll(resp.Body); (err == nil) != want || len(body) > sdkLimit {
 			t.Errorf("%d bytes: %d are read, %v", n, len(body), err)
 		}

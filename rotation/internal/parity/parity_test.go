@@ -41,7 +41,7 @@ func TestLevelReportsWhatTheServerDidNotDo(t *testing.T) {
 	failure := errors.New("no")
 	if _, err := Level(func() ([]string, []string, error) {
 		return nil, []string{"b"}, nil
-	}, func(string) error { return failure }, nothing); err != failure {
+	}, func(string) error { return failure }, nothing); !errors.Is(err, failure) {
 		t.Errorf("%v", err)
 	}
 }

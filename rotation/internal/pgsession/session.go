@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -22,9 +21,10 @@ import (
 	"example.com/rotator/rotation/internal/errtree"
 )
 
-// Session is a connection to a target.
+// Session is a connection to a target. It uses only the driver's lower half: the upper half knows every
+// type of PostgreSQL, which would make the function a sixth larger.
 type Session struct {
-	Conn   *pgx.Conn
+	Conn   *pgconn.PgConn
 	Target engine.Target
 	Major  int // the server's version
 	policy engine.TLSPolicy
@@ -40,7 +40,7 @@ const noTLS = "server refused TLS connection"
 func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin string) (*Session, error) {
 	// The driver insists on its parser, which also reads PG* variables, so everything that decides
 	// where a password goes is set explicitly.
-	cfg, err := pgx.ParseConfig("host=localhost sslmode=disable")
+	cfg, err := pgconn.ParseConfig("host=localhost sslmode=disable")
 	if err != nil {
 		return nil, engine.Errorf(engine.InvalidConfiguration, "unset the PG* variables",
 			"the driver's settings are invalid")
@@ -56,8 +56,6 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 		b := &bounded{reader: r, writer: w}
 		return pgproto3.NewFrontend(b, b)
 	}
-	// No prepared statements: a pooler in front of the server may not support them.
-	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	s := &Session{Target: t, policy: policy, begin: begin}
 	for i, tls := range policy.Attempts(t) {
 		if i > 0 && !errtree.Is(err, noTLS) {
@@ -67,8 +65,8 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 		if tls == nil { // only over TLS may a server ask for the plain password
 			cfg.RequireAuth = "!password"
 		}
-		if s.Conn, err = pgx.ConnectConfig(ctx, cfg); err == nil {
-			_, _ = fmt.Sscan(s.Conn.PgConn().ParameterStatus("server_version"), &s.Major) // the rest of the text varies
+		if s.Conn, err = pgconn.ConnectConfig(ctx, cfg); err == nil {
+			_, _ = fmt.Sscan(s.Conn.ParameterStatus("server_version"), &s.Major) // the rest of the text varies
 			return s, nil
 		}
 	}
@@ -97,7 +95,6 @@ func (s *Session) Close() {
 // Work is a transaction. Its Request's reports are written once the changes are committed.
 type Work struct {
 	*Session
-	Tx      pgx.Tx
 	Request *engine.Request
 	reports []func()
 }
@@ -121,8 +118,8 @@ func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal 
 		switch {
 		case err == nil && !rehearsal:
 			err = w.commit(ctx)
-		case w.Tx != nil:
-			_ = w.Tx.Rollback(ctx)
+		case s.Conn.TxStatus() != 'I': // idle
+			_ = s.Exec(ctx, "ROLLBACK")
 		}
 		if try == 7 || !slices.Contains([]string{"XX000", "40001", "40P01", "23505", "42710"}, Code(err)) {
 			return err
@@ -135,13 +132,15 @@ func (s *Session) Transaction(ctx context.Context, r *engine.Request, rehearsal 
 	}
 }
 
-func (w *Work) start(ctx context.Context) (err error) {
-	w.Tx, err = w.Conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: "BEGIN READ WRITE; " + w.begin})
-	return w.Classify("cannot begin a transaction", err)
+func (w *Work) start(ctx context.Context) error {
+	return w.Classify("cannot begin a transaction", w.Exec(ctx, "BEGIN READ WRITE; "+w.begin))
 }
 
 func (w *Work) commit(ctx context.Context) error {
-	err := w.Tx.Commit(ctx)
+	if w.Conn.TxStatus() == 'E' { // COMMIT would succeed, and roll back
+		return engine.Errorf(engine.TargetFailed, "report this as a defect", "the transaction failed before its end")
+	}
+	err := w.Exec(ctx, "COMMIT")
 	if err == nil {
 		for _, report := range w.reports {
 			report()
@@ -159,12 +158,41 @@ func (w *Work) Save(ctx context.Context) error {
 	return w.start(ctx)
 }
 
-// Texts returns the only column of a query's rows. what describes the query in errors.
-func (w *Work) Texts(ctx context.Context, what, query string, args ...any) ([]string, error) {
-	rows, _ := w.Tx.Query(ctx, query, args...) // the rows have its error
-	column, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	return column, w.Classify(what, err)
+// Exec runs statements that have no rows.
+func (s *Session) Exec(ctx context.Context, statements string) error {
+	_, err := s.Conn.Exec(ctx, statements).ReadAll()
+	return err
 }
+
+// Query returns the rows of a query in the server's text form, NULL as "". The server infers the types of
+// the arguments. No statement is prepared: a pooler in front of the server may not support that.
+func (s *Session) Query(ctx context.Context, query string, args ...any) (rows [][]string, err error) {
+	var values [][]byte
+	for _, a := range args {
+		values = append(values, fmt.Append([]byte{}, a)) // nil would be NULL
+	}
+	result := s.Conn.ExecParams(ctx, query, values, nil, nil, nil).Read()
+	for _, values := range result.Rows {
+		row := make([]string, len(values))
+		for i, v := range values {
+			row[i] = string(v)
+		}
+		rows = append(rows, row)
+	}
+	return rows, result.Err
+}
+
+// Texts returns the first column of a query's rows. what describes the query in errors.
+func (s *Session) Texts(ctx context.Context, what, query string, args ...any) (column []string, err error) {
+	rows, err := s.Query(ctx, query, args...)
+	for _, row := range rows {
+		column = append(column, row[0])
+	}
+	return column, s.Classify(what, err)
+}
+
+// Quote quotes a name.
+func Quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // bouncerRefusals are PgBouncer's messages for a wrong password or an unknown user.
 var bouncerRefusals = []string{"SASL authentication failed", "password authentication failed", "no such user"}
@@ -199,18 +227,27 @@ func Without(err error, texts []string) error {
 	return &bare
 }
 
-// item matches a name in a list as the server writes it, in double quotes if needed.
-var item = lazyregexp.New(`"(?:[^"]|"")*"|[^", ]+`)
+// item is a name in a list, and element a text in an array, as the server writes them: in double quotes where needed.
+// Source: https://www.postgresql.org/docs/current/arrays.html#ARRAYS-IO
+var (
+	item    = lazyregexp.New(`"(?:[^"]|"")*"|[^", ]+`)
+	element = lazyregexp.New(`(?s)"(?:[^"\\]|\\.)*"|[^{},]+`)
+)
 
-// Names splits a comma-separated list of names.
-func Names(list string) []string {
-	names := item.FindAllString(list, -1)
-	for i, n := range names {
-		if n[0] == '"' {
-			names[i] = strings.ReplaceAll(n[1:len(n)-1], `""`, `"`)
+// Names splits a list of names, separated by commas.
+func Names(list string) []string { return split(list, item, `""`, `"`) }
+
+// Elements returns the elements of an array of texts.
+func Elements(array string) []string { return split(array, element, `\\`, `\`, `\"`, `"`) }
+
+func split(list string, item *lazyregexp.Regexp, escapes ...string) []string {
+	items := item.FindAllString(list, -1)
+	for i, text := range items {
+		if text[0] == '"' {
+			items[i] = strings.NewReplacer(escapes...).Replace(text[1 : len(text)-1])
 		}
 	}
-	return names
+	return items
 }
 
 // AdviceDenied is the default advice for a statement that the login may not run.

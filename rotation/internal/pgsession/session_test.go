@@ -14,32 +14,14 @@ import (
 
 // TestNoPasswordInClearWithoutTLS: a server that asks for a plain password does not get it.
 func TestNoPasswordInClearWithoutTLS(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
 	got := make(chan pgproto3.FrontendMessage, 1)
-	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		b := pgproto3.NewBackend(conn, conn)
-		if _, err := b.ReceiveStartupMessage(); err != nil {
-			return
-		}
+	target := hostile(t, func(b *pgproto3.Backend, _ net.Conn) {
 		b.Send(&pgproto3.AuthenticationCleartextPassword{})
 		_ = b.Flush()
 		m, _ := b.Receive()
 		got <- m
-	}()
-	addr := l.Addr().(*net.TCPAddr)
-	_, err = Dial(t.Context(), engine.TLSPolicy{}, engine.Target{
-		Host: "127.0.0.1", Port: addr.Port, User: "app", Password: "fixture", TLS: engine.TLSOff,
-	}, "")
-	if err == nil {
+	})
+	if _, err := Dial(t.Context(), engine.TLSPolicy{}, target, ""); err == nil {
 		t.Error("a login succeeded")
 	}
 	if m, ok := (<-got).(*pgproto3.PasswordMessage); ok {

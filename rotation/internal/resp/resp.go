@@ -154,7 +154,7 @@ func answersPlain(ctx context.Context, t engine.Target) bool {
 // ended shortens an error, which may list all the names in a server's certificate, and puts the
 // context's error, which may be the reason, first.
 func ended(ctx context.Context, err error) error {
-	if _, answer := err.(Error); answer || err == nil {
+	if _, answer := errors.AsType[Error](err); answer || err == nil {
 		return err
 	}
 	err = short{err}

@@ -192,7 +192,7 @@ func TestAnErrorQuotesNoCommand(t *testing.T) {
 			_, _ = io.WriteString(server, "-"+string(text)+"\r\n")
 		}()
 		c := &Conn{t.Context(), client, newReader(client)}
-		if _, err := c.Do("AUTH", "app", password); err != want {
+		if _, err := c.Do("AUTH", "app", password); !errors.Is(err, want) {
 			t.Errorf("%s: %v", text, err)
 		}
 		c.Close()
