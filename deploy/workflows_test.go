@@ -163,7 +163,7 @@ func TestWorkflowsDoTheirWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"make lint", "targets+=(test)", "targets+=(test-oracle)", "cfn-lint template.yaml deploy/*.yaml",
+		"make lint", "targets=(test test-oracle)", "cfn-lint template.yaml deploy/*.yaml",
 		"docker mysql next cdk jest terraform sam",
 	} {
 		if !strings.Contains(string(script), want) {
@@ -222,7 +222,6 @@ func TestStrictCIFailsIfAToolIsMissing(t *testing.T) {
 	}
 	for name, missing := range map[string]struct{ without, said string }{
 		"nothing":                    {"", ""},
-		"the servers":                {"deps", "the tests were NOT run"},
 		"Docker":                     {"deps-docker", "docker is not available"},
 		"MySQL":                      {"deps-mysql", "mysql is not available"},
 		"the newer servers":          {"deps-next", "next is not available"},

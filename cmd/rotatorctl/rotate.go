@@ -169,7 +169,7 @@ func (f *follower) follow(ctx context.Context) error {
 		case staged && !slices.Contains(m.labels, "AWSPENDING"):
 			return true, fmt.Errorf("the rotation was abandoned: version %s lost AWSPENDING, by a value that was set by hand or by `recover`", f.version)
 		case staged && !m.enabled:
-			return true, fmt.Errorf("the rotation was cancelled; version %s keeps AWSPENDING (`rotatorctl recover %s` looks for a way out)", f.version, f.arn)
+			return true, fmt.Errorf("the rotation was canceled; version %s keeps AWSPENDING (`rotatorctl recover %s` looks for a way out)", f.version, f.arn)
 		case time.Since(still) > 30*time.Second:
 			still = time.Now()
 			f.say("still AWSPENDING: the function takes long, or failed and will be called again")

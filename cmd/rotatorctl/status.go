@@ -27,13 +27,13 @@ type status struct {
 	Schedule string     `json:"schedule,omitempty"`
 	Last     *time.Time `json:"last_rotated,omitempty"`
 	Next     *time.Time `json:"next_rotation,omitempty"`
-	Versions []labelled `json:"versions"`
+	Versions []labeled  `json:"versions"`
 	Stuck    []string   `json:"stuck"`
 }
 
-// labelled is one version. A version without a creation time is the place that
+// labeled is one version. A version without a creation time is the place that
 // a rotation has reserved and not filled yet.
-type labelled struct {
+type labeled struct {
 	ID      string     `json:"id"`
 	Labels  []string   `json:"labels"`
 	Created *time.Time `json:"created,omitempty"`
@@ -102,14 +102,14 @@ func readStatus(ctx context.Context, client *secretsmanager.Client, d *secretsma
 	for _, e := range listed {
 		created[aws.ToString(e.VersionId)] = e.CreatedDate
 		if len(e.VersionStages) == 0 {
-			s.Versions = append(s.Versions, labelled{ID: aws.ToString(e.VersionId), Labels: []string{}, Created: e.CreatedDate})
+			s.Versions = append(s.Versions, labeled{ID: aws.ToString(e.VersionId), Labels: []string{}, Created: e.CreatedDate})
 		}
 	}
 	for id, labels := range d.VersionIdsToStages {
 		slices.Sort(labels)
-		s.Versions = append(s.Versions, labelled{ID: id, Labels: labels, Created: created[id]})
+		s.Versions = append(s.Versions, labeled{ID: id, Labels: labels, Created: created[id]})
 	}
-	slices.SortFunc(s.Versions, func(a, b labelled) int { return aws.ToTime(b.Created).Compare(aws.ToTime(a.Created)) })
+	slices.SortFunc(s.Versions, func(a, b labeled) int { return aws.ToTime(b.Created).Compare(aws.ToTime(a.Created)) })
 	s.Stuck = append(s.Stuck, s.troubles(time.Now(), aws.ToTime(d.LastChangedDate))...)
 	return s, nil
 }
@@ -126,7 +126,7 @@ func (s *status) troubles(now, changed time.Time) []string {
 		}
 		switch {
 		case !s.Enabled:
-			stuck = append(stuck, "AWSPENDING is on version "+v.ID+" although rotation is switched off: a rotation was cancelled half-way")
+			stuck = append(stuck, "AWSPENDING is on version "+v.ID+" although rotation is switched off: a rotation was canceled half-way")
 		case v.Created == nil && now.Sub(changed) < 2*time.Minute:
 		case v.Created == nil:
 			stuck = append(stuck, "AWSPENDING is on version "+v.ID+", which has no value: createSecret has not succeeded yet")

@@ -14,8 +14,8 @@ const awsCurrent, awsPending = "AWSCURRENT", "AWSPENDING"
 // Diagnosis is what Diagnose finds, and what Recover would do about it.
 type Diagnosis struct {
 	Secret  string `json:"secret"`            // the ARN
-	Current string `json:"current"`           // the id of the version labelled AWSCURRENT
-	Pending string `json:"pending,omitempty"` // that of the one labelled AWSPENDING, or ""
+	Current string `json:"current"`           // the id of the version labeled AWSCURRENT
+	Pending string `json:"pending,omitempty"` // that of the one labeled AWSPENDING, or ""
 	// Opens names the credential that opens the target, such as AWSPREVIOUS, and Version is its
 	// version; both are "" where none does, and Version for the superuser's.
 	Opens   string `json:"opens,omitempty"`

@@ -104,13 +104,13 @@ func (t *taking) own(ctx context.Context) error {
 	if err != nil || len(objects) == 0 {
 		return err
 	}
-	statements, err := t.Texts(ctx, unreadable, `SELECT concat(string_agg(format('GRANT %I TO %I%s; ', rolname, session_user, $3::text), ''),
+	statements, err := t.Text(ctx, unreadable, `SELECT concat(string_agg(format('GRANT %I TO %I%s; ', rolname, session_user, $3::text), ''),
 		format('REASSIGN OWNED BY %I TO %I', pg_get_userbyid($1), pg_get_userbyid($2)), string_agg(format('; REVOKE %I FROM %I', rolname, session_user), ''))
 	FROM pg_catalog.pg_roles WHERE oid IN ($1, $2) AND NOT pg_has_role(session_user, oid, 'USAGE')`, t.second.oid, t.first.oid, t.options())
 	if err != nil {
 		return err
 	}
-	if err := t.do(ctx, statements[0]); err != nil {
+	if err := t.do(ctx, statements); err != nil {
 		return err
 	}
 	for _, o := range objects {
@@ -149,7 +149,7 @@ func (t *taking) try(ctx context.Context, statement string, do func() error) err
 
 // mappings copies the second user's user mappings, whose options can hold passwords.
 func (t *taking) mappings(ctx context.Context) error {
-	rows, err := t.Query(ctx, `SELECT srvname::text, umoptions FROM pg_catalog.pg_user_mappings m
+	rows, err := t.Query(ctx, 2, `SELECT srvname::text, umoptions FROM pg_catalog.pg_user_mappings m
 	WHERE umuser = $1 AND NOT EXISTS (SELECT FROM pg_catalog.pg_user_mappings o WHERE o.srvid = m.srvid AND o.umuser = $2)`, t.second.oid, t.first.oid)
 	for _, row := range rows {
 		format, args, options := "CREATE USER MAPPING FOR %I SERVER %I", []string{t.first.name, row[0]}, pgsession.Elements(row[1])

@@ -34,7 +34,7 @@ var flags = []string{"LOGIN", "INHERIT", "CREATEDB", "CREATEROLE", "REPLICATION"
 // Source: https://www.postgresql.org/docs/current/predefined-roles.html,
 // https://docs.aws.amazon.com/AmazonRDS/latest/UserGuide/database-authentication.html
 func (t *target) Find(ctx context.Context, name string) (*role, error) {
-	rows, err := t.Query(ctx, `SELECT oid, CASE WHEN rolsuper THEN 'a superuser'
+	rows, err := t.Query(ctx, 9, `SELECT oid, CASE WHEN rolsuper THEN 'a superuser'
 	WHEN rolcreaterole AND $2 < 16 THEN 'a role with CREATEROLE'
 	ELSE coalesce((SELECT 'a member of ' || p.rolname FROM pg_catalog.pg_roles p WHERE p.oid <> r.oid AND pg_has_role(r.oid, p.oid, 'MEMBER')
 		AND (p.rolsuper OR p.rolcreaterole AND $2 < 16 OR p.rolname IN ('pg_execute_server_program', 'pg_read_server_files',

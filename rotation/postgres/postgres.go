@@ -122,8 +122,8 @@ func (e *Engine) with(ctx context.Context, r *engine.Request, login engine.Value
 
 // warnOfMD5 warns beforehand that the user's clients must support SCRAM.
 func (t *target) warnOfMD5(ctx context.Context, r *engine.Request, user string) error {
-	found, err := t.Texts(ctx, "the server's settings could not be read", "SELECT current_setting('password_encryption')")
-	if err == nil && found[0] == "md5" {
+	stored, err := t.Text(ctx, "the server's settings could not be read", "SELECT current_setting('password_encryption')")
+	if stored == "md5" {
 		r.Warn("password_encryption is md5 at the server, and " + user + " gets SCRAM-SHA-256: clients that know nothing but MD5 will not be able to log in")
 	}
 	return err

@@ -70,11 +70,10 @@ func (t *target) exec(ctx context.Context, format string, args ...string) (shown
 			texts = append(texts, args[i])
 		}
 	}
-	composed, err := t.Texts(ctx, "the statement could not be composed", compose+")", names...)
+	shown, err = t.Text(ctx, "the statement could not be composed", compose+")", names...)
 	if err != nil {
 		return "", err
 	}
-	shown = composed[0]
 	if texts == nil {
 		return shown, t.do(ctx, shown)
 	}

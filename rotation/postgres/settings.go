@@ -20,7 +20,7 @@ type setting struct{ database, name string }
 // user's sessions become the first, unless the first's settings or the database's make the pair's a third role.
 func (t *target) settings(ctx context.Context, first string, current, other *role) error {
 	all := map[string]map[setting]string{current.oid: {}, other.oid: {}, "0": {}} // 0 stands for all roles
-	rows, err := t.Query(ctx, `SELECT s.setrole, coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
+	rows, err := t.Query(ctx, 4, `SELECT s.setrole, coalesce(d.datname, ''), split_part(c, '=', 1), substr(c, strpos(c, '=') + 1)
 	FROM pg_catalog.pg_db_role_setting s LEFT JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) c
 	WHERE s.setrole IN ($1, $2, 0)`, current.oid, other.oid)
 	if err != nil {

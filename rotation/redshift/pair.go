@@ -33,7 +33,7 @@ type user struct {
 
 // Find compares names as Redshift does if enable_case_sensitive_identifier is off.
 func (t *target) Find(ctx context.Context, named string) (*user, error) {
-	rows, err := t.Query(ctx, `SELECT i.user_name, i.superuser, i.createdb, i.connection_limit, i.syslog_access, coalesce(i.session_timeout, 0), coalesce(u.valuntil::text, ''), u.useconfig
+	rows, err := t.Query(ctx, 8, `SELECT i.user_name, i.superuser, i.createdb, i.connection_limit, i.syslog_access, coalesce(i.session_timeout, 0), coalesce(u.valuntil::text, ''), u.useconfig
 	FROM svv_user_info i JOIN pg_user u ON u.usesysid = i.user_id WHERE i.user_name IN ($1, lower($1)) ORDER BY i.user_name = $1 DESC LIMIT 1`, named)
 	if err != nil || len(rows) == 0 {
 		return nil, t.Classify("the user could not be read", err)

@@ -84,7 +84,7 @@ func (r right) strange() bool { return !word.MatchString(quoted.ReplaceAllString
 
 func (t *target) read(ctx context.Context, views []view, user string) (rights []right, err error) {
 	for _, v := range views {
-		rows, err := t.Query(ctx, v.query, user)
+		rows, err := t.Query(ctx, strings.Count(v.format, "%")+1, v.query, user)
 		if err != nil {
 			return nil, t.Classify("the user's rights could not be read", err)
 		}
@@ -101,7 +101,7 @@ func (t *target) read(ctx context.Context, views []view, user string) (rights []
 
 // owned returns the tables and schemas that a user owns, quoted as in rights, with the rights of an owner.
 func (t *target) owned(ctx context.Context, user string) (objects []string, rights []right, err error) {
-	rows, err := t.Query(ctx, `SELECT n.nspname, c.relname FROM pg_class c, pg_namespace n, pg_user u
+	rows, err := t.Query(ctx, 2, `SELECT n.nspname, c.relname FROM pg_class c, pg_namespace n, pg_user u
 	WHERE n.oid = c.relnamespace AND c.relowner = u.usesysid AND u.usename = $1 AND c.relkind IN ('r', 'v')
 	UNION ALL SELECT n.nspname, '' FROM pg_namespace n, pg_user u WHERE n.nspowner = u.usesysid AND u.usename = $1`, user)
 	for _, row := range rows {

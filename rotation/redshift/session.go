@@ -62,11 +62,11 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 
 // ownPassword changes the logged-in user's password. Redshift folds names, and the digest needs the stored name.
 func (t *target) ownPassword(ctx context.Context) error {
-	names, err := t.Texts(ctx, "the user's name could not be read", "SELECT current_user")
+	named, err := t.Text(ctx, "the user's name could not be read", "SELECT current_user")
 	if err != nil {
 		return err
 	}
-	return t.SetPassword(ctx, &user{name: names[0]})
+	return t.SetPassword(ctx, &user{name: named})
 }
 
 // SetPassword stores a digest, which needs no quoting. The server cannot build the statement, so errors must omit it.

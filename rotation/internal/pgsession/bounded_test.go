@@ -116,3 +116,38 @@ func TestBoundedReadsEveryMessage(t *testing.T) {
 		t.Error("a length of less than nothing is accepted")
 	}
 }
+
+// TestAnswersThatDoNotFitTheQuery are errors, however many rows and columns a server sends.
+func TestAnswersThatDoNotFitTheQuery(t *testing.T) {
+	for name, rows := range map[string][][][]byte{
+		"no row": nil, "no column": {{}}, "two rows": {{[]byte("a")}, {[]byte("b")}}, "two columns": {{[]byte("a"), []byte("b")}},
+	} {
+		target := hostile(t, func(b *pgproto3.Backend, _ net.Conn) {
+			b.Send(&pgproto3.AuthenticationOk{})
+			b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+			for b.Flush() == nil {
+				m, err := b.Receive()
+				if _, ok := m.(*pgproto3.Sync); err != nil || !ok {
+					continue
+				}
+				b.Send(&pgproto3.ParseComplete{})
+				b.Send(&pgproto3.BindComplete{})
+				for _, row := range rows {
+					b.Send(&pgproto3.DataRow{Values: row})
+				}
+				b.Send(&pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")})
+				b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+			}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		s, err := Dial(ctx, engine.TLSPolicy{}, target, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if text, err := s.Text(ctx, "the answer", "SELECT 'a'"); !errors.Is(err, errUnexpected) {
+			t.Errorf("%s: %q, %v", name, text, err)
+		}
+	}
+}

@@ -164,16 +164,23 @@ func (s *Session) Exec(ctx context.Context, statements string) error {
 	return err
 }
 
-// Query returns the rows of a query in the server's text form, NULL as "". The server infers the types of
-// the arguments. No statement is prepared: a pooler in front of the server may not support that.
-func (s *Session) Query(ctx context.Context, query string, args ...any) (rows [][]string, err error) {
+// errUnexpected is the error of an answer that does not fit its query, which only a hostile server sends.
+var errUnexpected = errors.New("the server's answer does not fit the query")
+
+// Query returns the rows of a query, each with the given number of columns, in the server's text form, NULL
+// as "". The server infers the types of the arguments. No statement is prepared: a pooler in front of the
+// server may not support that.
+func (s *Session) Query(ctx context.Context, columns int, query string, args ...any) (rows [][]string, err error) {
 	var values [][]byte
 	for _, a := range args {
 		values = append(values, fmt.Append([]byte{}, a)) // nil would be NULL
 	}
 	result := s.Conn.ExecParams(ctx, query, values, nil, nil, nil).Read()
 	for _, values := range result.Rows {
-		row := make([]string, len(values))
+		if len(values) != columns {
+			return nil, errUnexpected
+		}
+		row := make([]string, columns)
 		for i, v := range values {
 			row[i] = string(v)
 		}
@@ -184,11 +191,23 @@ func (s *Session) Query(ctx context.Context, query string, args ...any) (rows []
 
 // Texts returns the first column of a query's rows. what describes the query in errors.
 func (s *Session) Texts(ctx context.Context, what, query string, args ...any) (column []string, err error) {
-	rows, err := s.Query(ctx, query, args...)
+	rows, err := s.Query(ctx, 1, query, args...)
 	for _, row := range rows {
 		column = append(column, row[0])
 	}
 	return column, s.Classify(what, err)
+}
+
+// Text returns the text of a query that has one row with one column.
+func (s *Session) Text(ctx context.Context, what, query string, args ...any) (string, error) {
+	texts, err := s.Texts(ctx, what, query, args...)
+	switch {
+	case err != nil:
+		return "", err
+	case len(texts) != 1:
+		return "", s.Classify(what, errUnexpected)
+	}
+	return texts[0], nil
 }
 
 // Quote quotes a name.
