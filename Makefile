@@ -89,7 +89,7 @@ LEFT_OUT := ^(Cuts|Duplicates|Late|Faults|Edits|Identity|Recover|Preflight|Write
 test-next: export ROTATOR_FIGURES = $(CURDIR)/build/figures-next
 test-next: deps-next
 	@mkdir -p build && rm -f build/figures-next
-	$(TEST) -parallel 4 -tags next -run '^TestEngine|Valkey|PgBouncer' -skip 'RDS|/$(LEFT_OUT)|//$(LEFT_OUT)|///$(LEFT_OUT)' \
+	$(TEST) -parallel 4 -tags next -run '^TestEngine|Valkey|PgBouncer' -skip 'RDS|ActiveDirectory|/$(LEFT_OUT)|//$(LEFT_OUT)|///$(LEFT_OUT)' \
 		./internal/testing/testserver ./rotation/redis ./rotation/ldap ./rotation/rabbitmq ./rotation/mysql ./rotation/postgres
 	@sort build/figures-next
 

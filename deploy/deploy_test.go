@@ -86,6 +86,7 @@ var given = map[string]string{
 	"MemoryDbUserArns":     "arn:aws:memorydb:us-east-1:123456789012:user/app",
 	"InfluxDbInstanceArns": "arn:aws:timestream-influxdb:us-east-1:123456789012:db-instance/a",
 	"IamUserArns":          "arn:aws:iam::123456789012:user/app",
+	"DirectoryArns":        "arn:aws:ds:us-east-1:123456789012:directory/d-0123456789",
 }
 
 // resolve evaluates a template as CloudFormation would, with its parameters from given and with
@@ -488,7 +489,7 @@ func TestOneSecretNeedsNoTag(t *testing.T) {
 // traces, or is one that Lambda, but not the code, uses to manage network interfaces.
 func takesNoARN(all []map[string]any, s map[string]any, action string) bool {
 	switch s["Sid"] {
-	case "RedshiftHostsOfSuperusers":
+	case "RedshiftHostsOfSuperusers", "Directories":
 		return regexp.MustCompile(`:(Describe|List)[A-Za-z]+$`).MatchString(action)
 	case "Traces":
 		return strings.HasPrefix(action, "xray:Put")
@@ -712,6 +713,7 @@ func TestParametersAreExplained(t *testing.T) {
 	for page, names := range map[string][]string{
 		"elasticache": {"ElastiCacheUserArns", "Timeout"}, "memorydb": {"MemoryDbUserArns", "Timeout"},
 		"iam": {"IamUserArns", "IAM_BY_ROLE"}, "timestream-influxdb": {"InfluxDbInstanceArns"},
+		"active-directory": {"DirectoryArns"},
 	} {
 		for _, name := range names {
 			if !strings.Contains(pages(t, "../docs/engines/"+page+".md"), "`"+name+"`") {

@@ -76,6 +76,8 @@ missing_packages() {
 	has mariadbd || echo mariadb-server
 	has redis-server || echo redis-server
 	has slapd || echo slapd
+	# A domain controller, with the templates of a domain.
+	has samba && has samba-tool && [ -d /usr/share/samba/setup ] || echo samba-ad-dc samba-ad-provision
 	has rabbitmq-server || echo rabbitmq-server
 	# For the tests of key pairs.
 	has ssh-keygen || echo openssh-client

@@ -211,6 +211,12 @@ variable "influxdb_instance_arns" {
   default     = []
 }
 
+variable "directory_arns" {
+  description = "Directories of AWS Directory Service whose users' passwords the function may reset."
+  type        = list(string)
+  default     = []
+}
+
 variable "iam_user_arns" {
   description = "IAM users whose access keys the function may change. The setting IAM_BY_ROLE must be true."
   type        = list(string)

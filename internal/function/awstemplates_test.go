@@ -104,6 +104,14 @@ var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 		d.env["USER_NAME"], d.env["WAITING_RETRY_INTERVAL_IN_SECONDS"] = d.user, "1"
 		return awstemplate.Secret(d.template, "username", d.user, "password", first, "user_arn", arn)
 	},
+	"ActiveDirectoryRotation": func(t *testing.T, d *dropIn) string {
+		s := testserver.SharedSamba(t, testserver.SambaOptions{})
+		s.Person(t, d.user, first)
+		f := awsfake.NewDirectories(s.ResetPassword)
+		f.Put("d-0123456789", awsfake.Directory{Name: strings.ToLower(testserver.ADRealm), Addresses: []string{s.Host}})
+		d.credentialsOf(f.Credentials(), "DIRECTORY_SERVICE", httptest.NewServer(f.Handler()))
+		return awstemplate.Secret(d.template, "directory", "d-0123456789", "username", d.user, "password", first)
+	},
 	"InfluxDBRotation": func(t *testing.T, d *dropIn) string {
 		s := testserver.SharedInfluxDB2(t, testserver.InfluxDB2Options{})
 		d.env["CA_BUNDLE"] = s.CAFile
@@ -159,6 +167,60 @@ func (d *dropIn) environment() []string {
 	return all
 }
 
+// newDropIn is a world for a template, with the variables that it needs and those that AWS's documentation
+// has one set.
+func newDropIn(t *testing.T, template string) *dropIn {
+	user := strings.ReplaceAll(testserver.Unique("app"), "_", "")
+	d := &dropIn{newWorld(t), template, strings.HasSuffix(template, "MultiUser"), user}
+	d.env["SECRETS_MANAGER_ENDPOINT"] = os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")
+	d.env["EXCLUDE_CHARACTERS"], d.env["PASSWORD_LENGTH"] = `/@"'\,:`, "24"
+	return d
+}
+
+// rotated returns the text of a value that the binary has rotated twice: after that, a pair's first user has
+// it again.
+func (d *dropIn) rotated(t *testing.T, binary, before string) string {
+	t.Helper()
+	arn := d.secretOf("secret", before)
+	if d.env["USER_NAME"] != "" {
+		d.env["SECRET_ARN"] = arn
+	}
+	f, err := lambdasim.New(binary, lambdasim.Options{ARN: functionARN, Env: d.environment(), Log: &d.log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	d.sim.RegisterFunction(functionARN, f)
+	for range 2 {
+		token := uuid.NewString()
+		in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}
+		if _, err := d.client.RotateSecret(t.Context(), in); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.sim.WaitRotation(t.Context(), arn); err != nil {
+			t.Fatalf("%v\n%s", err, d.log.String())
+		}
+	}
+	out, err := d.client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &arn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *out.SecretString
+}
+
+// changed fails the test unless one field alone has changed, and is a new one of the policy if it is a password.
+func changed(t *testing.T, before, after, field string) {
+	t.Helper()
+	old, now := engine.StringValue(before), engine.StringValue(after)
+	was, _ := old.Text(field)
+	if is, _ := now.Text(field); is == was || field != "token" && (len(is) != 24 || strings.ContainsAny(is, `/@"'\,:`)) {
+		t.Errorf("%s is not a new one of the policy", field)
+	}
+	if !now.EqualBut(old, field, "tokenId") {
+		t.Errorf("more than %s has changed", field)
+	}
+}
+
 // TestSecretsOfAWSTemplates: the function's binary rotates every template's own secret, with that
 // template's events and variables, and changes nothing that no rotation changes.
 func TestSecretsOfAWSTemplates(t *testing.T) {
@@ -169,57 +231,32 @@ func TestSecretsOfAWSTemplates(t *testing.T) {
 			continue
 		}
 		t.Run(template, func(t *testing.T) {
-			user := strings.ReplaceAll(testserver.Unique("app"), "_", "")
-			d := &dropIn{newWorld(t), template, strings.HasSuffix(template, "MultiUser"), user}
-			// What AWS's template needs, and what its documentation has one set.
-			d.env["SECRETS_MANAGER_ENDPOINT"] = os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")
-			d.env["EXCLUDE_CHARACTERS"], d.env["PASSWORD_LENGTH"] = `/@"'\,:`, "24"
+			d := newDropIn(t, template)
 			before := dropIns[short](t, d)
-			arn := d.secretOf("secret", before)
-			if short == "ElasticacheUserRotation" {
-				d.env["SECRET_ARN"] = arn
-			}
-			f, err := lambdasim.New(binary, lambdasim.Options{ARN: functionARN, Env: d.environment(), Log: &d.log})
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { _ = f.Close() })
-			d.sim.RegisterFunction(functionARN, f)
-			for range 2 {
-				token := uuid.NewString()
-				in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}
-				if _, err := d.client.RotateSecret(t.Context(), in); err != nil {
-					t.Fatal(err)
-				}
-				if err := d.sim.WaitRotation(t.Context(), arn); err != nil {
-					t.Fatalf("%v\n%s", err, d.log.String())
-				}
-			}
-			out, err := d.client.GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &arn})
-			if err != nil {
-				t.Fatal(err)
-			}
-			// After two rotations, a pair's first user has it again.
-			old, now := engine.StringValue(before), engine.StringValue(*out.SecretString)
+			after := d.rotated(t, binary, before)
+			old := engine.StringValue(before)
 			if !old.IsObject() {
-				if *out.SecretString == before || len(*out.SecretString) != 24 {
+				if after == before || len(after) != 24 {
 					t.Error("the bare string was not rotated")
 				}
 				return
 			}
-			field := "password"
-			if old.JSON(field) == nil {
-				field = "token"
+			for _, field := range []string{"password", "awsSeamlessDomainPassword", "token"} {
+				if old.JSON(field) != nil {
+					changed(t, before, after, field)
+					return
+				}
 			}
-			was, _ := old.Text(field)
-			if is, _ := now.Text(field); is == was || field == "password" && (len(is) != 24 || strings.ContainsAny(is, `/@"'\,:`)) {
-				t.Errorf("%s is not a new one of the policy", field)
-			}
-			if !now.EqualBut(old, field, "tokenId") {
-				t.Errorf("more than %s has changed", field)
-			}
+			t.Error("the secret has no credential")
 		})
 	}
+	t.Run("ActiveDirectory by DICT_KEY", func(t *testing.T) {
+		d := newDropIn(t, "ActiveDirectoryRotationSingleUser")
+		names := strings.NewReplacer("awsSeamlessDomainDirectoryId", "DirectoryId", "awsSeamlessDomain", "")
+		before := names.Replace(dropIns["ActiveDirectoryRotation"](t, d))
+		d.env["DICT_KEY_DIRECTORY"], d.env["DICT_KEY_USERNAME"], d.env["DICT_KEY_PASSWORD"] = "DirectoryId", "Username", "Password"
+		changed(t, before, d.rotated(t, binary, before), "Password")
+	})
 }
 
 // TestSecretOfMSK: the recipe of docs/engines/generic.md.

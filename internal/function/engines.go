@@ -3,6 +3,7 @@ package function
 import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/awscache"
+	"example.com/rotator/rotation/directory"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/generic"
 	"example.com/rotator/rotation/http"
@@ -52,6 +53,11 @@ func engines(tls engine.TLSPolicy, c *clients, getenv func(string) string) ([]en
 		return nil, err
 	}
 	list = append(list, awscache.NewElastiCache(tls, c.settings, caches), awscache.NewMemoryDB(tls, c.settings, caches))
+	fields, err := directory.ReadFields(getenv)
+	if err != nil {
+		return nil, err
+	}
+	list = append(list, directory.New(c.settings, fields))
 	apis, err := http.Load(tls, getenv("HTTP_RECIPES"))
 	for _, e := range apis {
 		list = append(list, e)

@@ -68,7 +68,7 @@ func TestEnginesWithoutASuperuser(t *testing.T) {
 		}
 	}
 	slices.Sort(without)
-	if want := []string{"elasticache", "generic", "http:x", "iam", "memorydb"}; !slices.Equal(without, want) {
+	if want := []string{"aws-directory", "elasticache", "generic", "http:x", "iam", "memorydb"}; !slices.Equal(without, want) {
 		t.Errorf("%q, want %q", without, want)
 	}
 }
@@ -82,6 +82,7 @@ func TestAbilitiesOfEngines(t *testing.T) {
 		"mongodb": "rehearses, has needs", "rabbitmq": "rehearses, has needs", "ldap": "rehearses, retires, checks options, has needs",
 		"ad": "rehearses, retires, checks options, has needs", "influxdb": "rehearses, has needs", "timestream-influxdb": "rehearses, has needs",
 		"timestream-influxdb token": "mints, rehearses, retires, has needs", "elasticache user_arn": "rehearses, retires, has needs",
+		"aws-directory awsSeamlessDomainDirectoryId": "rehearses, has needs",
 		"memorydb": "rehearses, retires, has needs", "iam": "mints, rehearses, retires, has needs",
 		"http:x": "mints, retires, has needs", "generic": "rehearses, checks options",
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // ofAWS lists the engines whose target is AWS.
-var ofAWS = []string{"awscache", "iam", "influxdb2"}
+var ofAWS = []string{"awscache", "directory", "iam", "influxdb2"}
 
 // TestContractKnowsNeitherAWSNorTheMachine: nor does an engine whose target is not AWS.
 func TestContractKnowsNeitherAWSNorTheMachine(t *testing.T) {

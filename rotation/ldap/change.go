@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf16"
 
 	"github.com/go-ldap/ldap/v3"
@@ -45,9 +46,10 @@ func tooYoungFailure(cause engine.Cause, dn string, err error) error {
 // rehearse finds out whether the login may change the entry's password now. A server judges a change
 // before it makes it, and these two cannot succeed: they take away a value that is not there. The
 // first one is answered by noSuchAttribute where changes are taken at all. The second one would also
-// add a value, on which a policy has more to say. Active Directory cannot be asked so.
+// add a value, on which a policy has more to say. Active Directory cannot be asked so: see warnOfAge.
 func (s *session) rehearse() error {
 	if s.ad {
+		s.warnOfAge()
 		return nil
 	}
 	const what = "the password could not be changed"
@@ -68,8 +70,40 @@ func (s *session) rehearse() error {
 	return tooYoungFailure(engine.PolicyRejected, s.dn, err)
 }
 
+// warnOfAge warns if the domain's minimum age of passwords has not passed for a user who changes its own. What
+// fine-grained policies ask for is shown to administrators only: under one, there is no warning.
+// Source: https://learn.microsoft.com/en-us/windows/win32/adschema/a-minpwdage
+func (s *session) warnOfAge() {
+	if s.r.Superuser {
+		return // a reset is possible at any age
+	}
+	base, err := s.defaultBase()
+	if err != nil {
+		return
+	}
+	user, err := s.entry(s.dn, "pwdLastSet", "msDS-ResultantPSO")
+	if err != nil || user.GetAttributeValue("msDS-ResultantPSO") != "" {
+		return
+	}
+	domain, err := s.entry(base, "minPwdAge")
+	if err != nil {
+		return
+	}
+	set, serr := strconv.ParseInt(user.GetAttributeValue("pwdLastSet"), 10, 64)
+	age, aerr := strconv.ParseInt(domain.GetAttributeValue("minPwdAge"), 10, 64)
+	// Both are in units of 100 ns, the first since 1601 and the second negative.
+	end := time.Date(1601, 1, 1, 0, 0, 0, 0, time.UTC).Unix() + (set-age)/1e7
+	if serr == nil && aerr == nil && time.Now().Unix() < end {
+		s.r.Warn(fmt.Sprintf("the domain's minimum password age forbids %q to change its password before %s: finishSecret will fail until then",
+			s.dn, time.Unix(end, 0).UTC().Format(time.RFC3339)))
+	}
+}
+
 // mayChange finds out whether the login may change the entry's password, if not now then later.
 func (s *session) mayChange() error {
+	if s.ad {
+		return nil
+	}
 	if err := s.rehearse(); !errors.Is(err, errTooYoung) {
 		return err
 	}

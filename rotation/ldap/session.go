@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
@@ -93,7 +94,7 @@ func (s *session) bind() error {
 	if err != nil {
 		return s.refusal(err, policy)
 	}
-	who, err := s.conn.WhoAmI(nil)
+	nobody, err := s.nobody()
 	switch {
 	case err != nil:
 		return s.failed("the login could not be asked for", err)
@@ -103,10 +104,33 @@ func (s *session) bind() error {
 	case policy.Error == ldap.BeheraChangeAfterReset: // no login that an application could work with
 		return engine.Errorf(engine.TargetFailed, "remove the entry's attribute pwdReset, and take pwdMustChange from its policy where an administrator rotates it",
 			"the account %q must change its password before it may do anything", s.account.name())
-	case who.AuthzID == "" || who.AuthzID == "dn:":
+	case nobody:
 		return engine.Errorf(engine.TargetFailed, "switch anonymous access off, or correct the user name", "the server took the login as nobody's")
 	}
 	return nil
+}
+
+// anonymous is the SID of logins by nobody, S-1-5-7.
+// Source: https://learn.microsoft.com/en-us/windows-server/identity/ad-ds/manage/understand-security-identifiers
+const anonymous = "\x01\x01\x00\x00\x00\x00\x00\x05\x07\x00\x00\x00"
+
+// nobody reports whether the server took the login as nobody's. Samba's domain controller lacks the question
+// "Who am I?", and shows the SIDs of the login instead, as Windows does.
+// Source: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-adts/96f7b086-1ca3-4764-9a08-33f8f7a543db
+func (s *session) nobody() (bool, error) {
+	who, err := s.conn.WhoAmI(nil)
+	if err == nil {
+		return who.AuthzID == "" || who.AuthzID == "dn:", nil
+	}
+	if !s.ad || !ldap.IsErrorWithCode(err, ldap.LDAPResultProtocolError) {
+		return false, err
+	}
+	root, err := s.entry("", "tokenGroups")
+	if err != nil {
+		return false, err
+	}
+	sids := root.GetAttributeValues("tokenGroups")
+	return len(sids) == 0 || slices.Contains(sids, anonymous), nil
 }
 
 // subcode is how Active Directory says why it refuses a bind.
@@ -209,15 +233,24 @@ func (s *session) entry(dn string, attributes ...string) (*ldap.Entry, error) {
 	return found.Entries[0], nil
 }
 
+// defaultBase returns the name of the domain's entry in Active Directory.
+func (s *session) defaultBase() (string, error) {
+	root, err := s.entry("", "defaultNamingContext")
+	if err != nil {
+		return "", err
+	}
+	return root.GetAttributeValue("defaultNamingContext"), nil
+}
+
 // find returns the name of an account's entry, which must exist.
 func (s *session) find(a account) (string, error) {
 	base, scope, filter := a.dn, ldap.ScopeBaseObject, "(objectClass=*)"
 	if a.dn == "" {
-		root, err := s.entry("", "defaultNamingContext")
+		domain, err := s.defaultBase()
 		if err != nil {
 			return "", err
 		}
-		base, scope = root.GetAttributeValue("defaultNamingContext"), ldap.ScopeWholeSubtree
+		base, scope = domain, ldap.ScopeWholeSubtree
 		filter = "(userPrincipalName=" + ldap.EscapeFilter(a.User) + ")"
 	}
 	found, err := s.conn.Search(ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 2, 0, false, filter, []string{"1.1"}, nil))

@@ -94,6 +94,24 @@ data "aws_iam_policy_document" "rotate" {
   }
 
   dynamic "statement" {
+    for_each = length(var.directory_arns) > 0 ? [1] : []
+    content {
+      sid       = "Directories"
+      actions   = ["ds:DescribeDirectories"]
+      resources = ["*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = length(var.directory_arns) > 0 ? [1] : []
+    content {
+      sid       = "DirectoryPasswords"
+      actions   = ["ds:ResetUserPassword"]
+      resources = var.directory_arns
+    }
+  }
+
+  dynamic "statement" {
     for_each = length(var.elasticache_user_arns) > 0 ? [1] : []
     content {
       sid       = "ElastiCacheUsers"

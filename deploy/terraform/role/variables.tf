@@ -92,6 +92,12 @@ variable "influxdb_instance_arns" {
   default     = []
 }
 
+variable "directory_arns" {
+  description = "Directories of AWS Directory Service whose users' passwords the role may reset."
+  type        = list(string)
+  default     = []
+}
+
 variable "iam_user_arns" {
   description = "IAM users whose access keys the role may change, with the function's setting IAM_BY_ROLE."
   type        = list(string)

@@ -86,6 +86,7 @@ run "everything_asked_for" {
     elasticache_user_arns         = ["arn:aws:elasticache:eu-central-1:111122223333:user:app"]
     memorydb_user_arns            = ["arn:aws:memorydb:eu-central-1:111122223333:user/app"]
     influxdb_instance_arns        = ["arn:aws:timestream-influxdb:eu-central-1:111122223333:db-instance/abc"]
+    directory_arns                = ["arn:aws:ds:eu-central-1:111122223333:directory/d-0123456789"]
     iam_user_arns                 = ["arn:aws:iam::111122223333:user/app"]
     rotation_role_arn             = "arn:{partition}:iam::{account}:role/rotator"
     rotation_role_external_id     = "any"
@@ -111,6 +112,8 @@ run "everything_asked_for" {
       MemoryDbUsers                 = "arn:aws:memorydb:eu-central-1:111122223333:user/app"
       MemoryDbUserPasswords         = "arn:aws:memorydb:eu-central-1:111122223333:user/app"
       InfluxDbInstances             = "arn:aws:timestream-influxdb:eu-central-1:111122223333:db-instance/abc"
+      Directories                   = "*"
+      DirectoryPasswords            = "arn:aws:ds:eu-central-1:111122223333:directory/d-0123456789"
       IamUsers                      = "arn:aws:iam::111122223333:user/app"
       IamUsersIntent                = "arn:aws:iam::111122223333:user/app"
       KeysOfTheSecrets              = "arn:aws:kms:eu-central-1:111122223333:key/1 arn:aws:kms:eu-central-1:111122223333:key/2"

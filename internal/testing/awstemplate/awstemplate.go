@@ -13,7 +13,9 @@ import (
 // what is in braces. Every database's form ends in fields that no template reads.
 var Forms = func() map[string]string {
 	forms := map[string]string{
-		"RotationTemplate":        `{password}`,
+		"RotationTemplate": `{password}`,
+		"ActiveDirectoryRotationSingleUser": `{"awsSeamlessDomainDirectoryId": "{directory}",` +
+			` "awsSeamlessDomainUsername": "{username}", "awsSeamlessDomainPassword": "{password}"}`,
 		"ElasticacheUserRotation": `{"password": "{password}", "username": "{username}", "user_arn": "{user_arn}"}`,
 		"InfluxDBRotationSingleUser": `{"engine": "timestream-influxdb", "username": "{username}",` +
 			` "password": "{password}", "dbIdentifier": "{instance}"}`,
@@ -35,7 +37,7 @@ var Forms = func() map[string]string {
 
 // NoDropIn lists the templates whose secrets are rejected, or need another format here.
 var NoDropIn = []string{"RDSDb2RotationSingleUser", "RDSDb2RotationMultiUser",
-	"ActiveDirectoryRotationSingleUser", "ActiveDirectoryAndKeytabRotationSingleUser"}
+	"ActiveDirectoryAndKeytabRotationSingleUser"}
 
 // Secret returns a template's secret filled with values, given as pairs of a name and a value.
 func Secret(template string, values ...string) string {

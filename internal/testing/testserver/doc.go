@@ -1,7 +1,7 @@
 // Package testserver starts real servers on 127.0.0.1 for tests and the demo: PostgreSQL,
-// PgBouncer, MariaDB, MySQL, Redis, Valkey, RabbitMQ, OpenLDAP, InfluxDB and FerretDB, with TLS
-// from a throw-away CA. For fault tests it also has a host that accepts connections and never
-// answers, and a proxy that can cut connections.
+// PgBouncer, MariaDB, MySQL, Redis, Valkey, RabbitMQ, OpenLDAP, InfluxDB, FerretDB and, on a
+// separate loopback address, Samba, with TLS from a throw-away CA. For fault tests it also has a
+// host that accepts connections and never answers, and a proxy that can cut connections.
 //
 // StartX(ctx, options) returns a running server; call its Stop to end it. X(t, options) does the
 // same for a test and stops the server at the test's end. SharedX(t, options) starts one server for

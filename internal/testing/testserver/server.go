@@ -2,6 +2,7 @@ package testserver
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
@@ -35,9 +36,10 @@ var ErrMissing = errors.New("not installed")
 
 // Server holds what every server in this package has. Its fields are constant.
 type Server struct {
-	// Host is "localhost", which is in the certificate in addition to 127.0.0.1.
+	// Host is "localhost", which is in the certificate in addition to 127.0.0.1, or the server's
+	// loopback address.
 	Host string
-	// Port is the TCP port on 127.0.0.1.
+	// Port is the TCP port.
 	Port int
 	// User and Password are the administrator's.
 	User, Password string
@@ -51,6 +53,7 @@ type Server struct {
 
 	launch  launch
 	process *process
+	root    bool // runs as root
 }
 
 // Addr returns host:port.
@@ -148,7 +151,7 @@ func (s *Server) run(ctx context.Context, env []string, name string, args ...str
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = s.Dir
 	cmd.Env = environment(s.Dir, env)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.credential()}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", filepath.Base(name), err, out)
 	}
@@ -162,6 +165,8 @@ type launch struct {
 	env     []string
 	// signal asks the program to end quickly; TERM where empty.
 	signal string
+	// address is where the server listens; "" means 127.0.0.1.
+	address string
 	// ready returns nil when the server answers its administrator.
 	ready func(ctx context.Context) error
 }
@@ -196,7 +201,7 @@ func (s *Server) start(ctx context.Context, l launch) error {
 func (s *Server) startOnce(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	p, err := spawn(s.Dir, s.launch.env, s.launch.signal, s.launch.command(s.Port))
+	p, err := s.spawn(s.launch.command(s.Port))
 	if err != nil {
 		return err
 	}
@@ -204,7 +209,8 @@ func (s *Server) startOnce(ctx context.Context) error {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 		// First a bare connection: some drivers wait half a second before they retry.
-		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", "127.0.0.1:"+strconv.Itoa(s.Port))
+		address := net.JoinHostPort(cmp.Or(s.launch.address, "127.0.0.1"), strconv.Itoa(s.Port))
+		conn, err := (&net.Dialer{}).DialContext(attempt, "tcp", address)
 		if err == nil {
 			conn.Close()
 			err = s.launch.ready(attempt)
@@ -232,11 +238,9 @@ type process struct {
 	once   sync.Once
 }
 
-// spawn runs command under guard.sh, as an unprivileged user if we are root.
-func spawn(dir string, env []string, signal string, command []string) (*process, error) {
-	if signal == "" {
-		signal = "TERM"
-	}
+// spawn runs command under guard.sh, as the server's user.
+func (s *Server) spawn(command []string) (*process, error) {
+	dir, signal := s.Dir, cmp.Or(s.launch.signal, "TERM")
 	read, hold, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -244,10 +248,10 @@ func spawn(dir string, env []string, signal string, command []string) (*process,
 	defer read.Close()
 	cmd := exec.Command("sh", append([]string{"-c", guardScript, "guard", dir, signal}, command...)...)
 	cmd.Dir = dir
-	cmd.Env = environment(dir, env)
+	cmd.Env = environment(dir, s.launch.env)
 	cmd.ExtraFiles = []*os.File{read}
 	// A separate session keeps Ctrl-C in the terminal from ending the guard.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: s.credential()}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -293,8 +297,16 @@ func Unique(prefix string) string {
 	return prefix + hex.EncodeToString(b)
 }
 
+// credential returns the user that the server runs as.
+func (s *Server) credential() *syscall.Credential {
+	if s.root {
+		return nil
+	}
+	return credential()
+}
+
 // credential returns the user that servers run as: nil for our own, or nobody if we are root,
-// because PostgreSQL refuses to run as root and no server needs it.
+// because PostgreSQL refuses to run as root and no server but Samba needs it.
 func credential() *syscall.Credential {
 	if os.Geteuid() != 0 {
 		return nil

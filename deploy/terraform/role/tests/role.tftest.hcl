@@ -55,6 +55,7 @@ run "everything_asked_for" {
     elasticache_user_arns  = ["arn:aws:elasticache:eu-central-1:444455556666:user:app"]
     memorydb_user_arns     = ["arn:aws:memorydb:eu-central-1:444455556666:user/app"]
     influxdb_instance_arns = ["arn:aws:timestream-influxdb:eu-central-1:444455556666:db-instance/abc"]
+    directory_arns         = ["arn:aws:ds:eu-central-1:444455556666:directory/d-0123456789"]
     iam_user_arns          = ["arn:aws:iam::444455556666:user/app"]
   }
 
@@ -69,6 +70,8 @@ run "everything_asked_for" {
       MemoryDbUsers              = "arn:aws:memorydb:eu-central-1:444455556666:user/app"
       MemoryDbUserPasswords      = "arn:aws:memorydb:eu-central-1:444455556666:user/app"
       InfluxDbInstances          = "arn:aws:timestream-influxdb:eu-central-1:444455556666:db-instance/abc"
+      Directories                = "*"
+      DirectoryPasswords         = "arn:aws:ds:eu-central-1:444455556666:directory/d-0123456789"
       IamUsers                   = "arn:aws:iam::444455556666:user/app"
       IamUsersIntent             = "arn:aws:iam::444455556666:user/app"
       KeysOfTheSecrets           = "arn:aws:kms:eu-central-1:444455556666:key/1"

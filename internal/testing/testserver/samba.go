@@ -1,0 +1,354 @@
+package testserver
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf16"
+
+	"github.com/go-ldap/ldap/v3"
+)
+
+// The domain that StartSamba provisions.
+const (
+	ADRealm  = "CORP.EXAMPLE.COM"
+	ADBase   = "DC=corp,DC=example,DC=com"
+	ADPeople = "OU=people," + ADBase
+)
+
+// SambaOptions says how to start Samba. The zero value accepts no password but the last.
+type SambaOptions struct {
+	// OldPasswords is for how many minutes logins accept a password after it was changed. Active
+	// Directory's default is 60.
+	OldPasswords int
+}
+
+// SambaServer is Samba as the domain controller of a domain. Host is its loopback address and User
+// its administrator's name; Port speaks LDAPS. Port 88 speaks Kerberos.
+type SambaServer struct {
+	Server
+	admin *ldap.Conn
+}
+
+// StartSamba provisions a domain and starts the machine's Samba. Passwords must be complex and differ
+// from the last 24; twenty wrong ones lock an account. They may be changed at any age: see
+// SambaServer.Policy. Samba's ports are fixed, so it needs root and a loopback address that nobody
+// else uses. Measured on two cores: 4 s.
+func StartSamba(ctx context.Context, o SambaOptions) (*SambaServer, error) {
+	samba, err := program("samba", "deps")
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSamba()
+	if err != nil {
+		return nil, fmt.Errorf("samba: %w", err)
+	}
+	if err = s.provision(ctx, o); err == nil {
+		s.launch = launch{
+			command: func(int) []string {
+				config := "--configfile=" + s.path("smb.conf")
+				return []string{samba, "--foreground", "--no-process-group", "--debug-stdout", "--model=single", config}
+			},
+			env: sambaEnv, address: s.Host, ready: s.settle,
+		}
+		err = s.startOnce(ctx)
+	}
+	if err != nil {
+		log, _ := s.Logs() // there may be none yet
+		return nil, errors.Join(fmt.Errorf("samba: %w\n%s", err, tail(log)), s.Stop())
+	}
+	return s, nil
+}
+
+// sambaEnv keeps its databases from waiting for the disk.
+var sambaEnv = []string{"TDB_NO_FSYNC=1"}
+
+// newSamba makes a server's directory and finds an address for it.
+func newSamba() (*SambaServer, error) {
+	address, err := ownAddress()
+	if err != nil {
+		return nil, err
+	}
+	ca, err := NewCA()
+	if err != nil {
+		return nil, err
+	}
+	cert, err := ca.Issue(address, "localhost", "127.0.0.1")
+	if err != nil {
+		return nil, err
+	}
+	server, err := prepare("samba", ca, cert)
+	if err != nil {
+		return nil, err
+	}
+	s := &SambaServer{Server: *server}
+	s.root, s.Host, s.Port = true, address, 636
+	s.User, s.Password = "Administrator@"+strings.ToLower(ADRealm), Unique("Admin-Passw0rd-")
+	return s, nil
+}
+
+// ownAddress returns a loopback address on whose LDAPS port nobody listens. All of 127.0.0.0/8 are the
+// machine's on Linux, so tests that run at the same time hardly ever choose the same.
+func ownAddress() (address string, err error) {
+	for range 10 {
+		n := rand.Uint32()
+		address = net.IPv4(127, byte(n>>16)|64, byte(n>>8), 1+byte(n%250)).String()
+		var l net.Listener
+		if l, err = net.Listen("tcp", net.JoinHostPort(address, "636")); err == nil {
+			return address, l.Close()
+		}
+	}
+	return "", fmt.Errorf("an Active Directory listens on ports below 1024: run the tests as root, on Linux: %w", err)
+}
+
+// provision makes the domain's databases.
+func (s *SambaServer) provision(ctx context.Context, o SambaOptions) error {
+	config := fmt.Sprintf(`[global]
+realm = %s
+workgroup = CORP
+netbios name = DC
+server role = active directory domain controller
+server services = ldap, kdc
+interfaces = %s/8
+bind interfaces only = yes
+old password allowed period = %d
+tls certfile = %s
+tls keyfile = %s
+tls cafile = %s
+ldb:nosync = yes
+`, ADRealm, s.Host, o.OldPasswords, s.path("server.crt"), s.path("server.key"), s.CAFile)
+	// Samba takes a key from nobody but its own user.
+	err := os.Chown(s.path("server.key"), 0, 0)
+	for option, name := range map[string]string{
+		"private dir": "private", "lock directory": "lock", "state directory": "state", "cache directory": "cache",
+		"pid directory": "pid", "ncalrpc dir": "ncalrpc", "binddns dir": "dns", "log file": "log",
+		"ntp signd socket directory": "ntp", "winbindd socket directory": "winbindd",
+	} {
+		config += option + " = " + s.path(name) + "\n"
+		if option != "log file" {
+			err = errors.Join(err, os.Mkdir(s.path(name), 0o755))
+		}
+	}
+	for _, share := range []string{"sysvol", "netlogon"} {
+		config += "[" + share + "]\npath = " + s.path(share) + "\n"
+		err = errors.Join(err, os.Mkdir(s.path(share), 0o755))
+	}
+	tool, perr := program("samba-tool", "deps")
+	if err = errors.Join(err, perr, os.WriteFile(s.path("smb.conf"), []byte(config), 0o600)); err != nil {
+		return err
+	}
+	return s.run(ctx, sambaEnv, tool, "domain", "provision", "--configfile="+s.path("smb.conf"),
+		"--realm="+ADRealm, "--domain=CORP", "--server-role=dc", "--dns-backend=NONE", "--host-name=dc", "--host-ip="+s.Host, "--adminpass="+s.Password)
+}
+
+// settle makes the domain fit for tests: see StartSamba.
+func (s *SambaServer) settle(context.Context) error {
+	conn, err := s.Dial(s.User, s.Password)
+	if err != nil {
+		return err
+	}
+	m := ldap.NewModifyRequest(ADBase, nil)
+	m.Replace("minPwdAge", []string{"0"})
+	m.Replace("lockoutThreshold", []string{"20"})
+	people := ldap.NewAddRequest(ADPeople, nil)
+	people.Attribute("objectClass", []string{"organizationalUnit"})
+	err = conn.Modify(m)
+	// It is there already when the server is resumed.
+	if adding := conn.Add(people); !ldap.IsErrorWithCode(adding, ldap.LDAPResultEntryAlreadyExists) {
+		err = errors.Join(err, adding)
+	}
+	if err != nil {
+		conn.Close()
+		return err
+	}
+	s.admin = conn
+	return nil
+}
+
+// Dial binds as a user. The error is the server's.
+func (s *SambaServer) Dial(user, password string) (*ldap.Conn, error) {
+	conn, err := ldap.DialURL("ldaps://"+s.Addr(), ldap.DialWithTLSConfig(s.CA.ClientTLS(s.Host)))
+	if err != nil {
+		return nil, err
+	}
+	conn.SetTimeout(20 * time.Second)
+	if err := conn.Bind(user, password); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// Samba starts a Samba that ends with the test.
+func Samba(t testing.TB, o SambaOptions) *SambaServer {
+	t.Helper()
+	return during(t, StartSamba, o)
+}
+
+var sambas pool[SambaOptions, *SambaServer]
+
+// SharedSamba starts a Samba for the whole test binary.
+func SharedSamba(t testing.TB, o SambaOptions) *SambaServer {
+	t.Helper()
+	return sambas.get(t, StartSamba, o)
+}
+
+// Admin is bound as the domain's administrator.
+func (s *SambaServer) Admin() *ldap.Conn { return s.admin }
+
+// Find returns the name of the one entry that has a value.
+func (s *SambaServer) Find(attribute, value string) (dn string, err error) {
+	filter := "(" + attribute + "=" + ldap.EscapeFilter(value) + ")"
+	request := ldap.NewSearchRequest(ADBase, ldap.ScopeWholeSubtree, 0, 2, 0, false, filter, []string{"1.1"}, nil)
+	found, err := s.admin.Search(request)
+	if err == nil && len(found.Entries) != 1 {
+		err = fmt.Errorf("%d entries have %s %s", len(found.Entries), attribute, value)
+	}
+	if err != nil {
+		return "", err
+	}
+	return found.Entries[0].DN, nil
+}
+
+// Get returns an entry's first value of an attribute.
+func (s *SambaServer) Get(dn, attribute string) (string, error) {
+	request := ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, 0, 1, 0, false, "(objectClass=*)", []string{attribute}, nil)
+	found, err := s.admin.Search(request)
+	if err != nil || len(found.Entries) != 1 || found.Entries[0].GetAttributeValue(attribute) == "" {
+		return "", fmt.Errorf("%s of %s cannot be read: %w", attribute, dn, errors.Join(err, errors.New("it has none")))
+	}
+	return found.Entries[0].GetAttributeValue(attribute), nil
+}
+
+// Bind logs in and out. The error is the server's.
+func (s *SambaServer) Bind(user, password string) error {
+	conn, err := s.Dial(user, password)
+	if err == nil {
+		err = conn.Close()
+	}
+	return err
+}
+
+// ADPassword is a password as the attribute unicodePwd takes it.
+func ADPassword(password string) string {
+	var out []byte
+	for _, u := range utf16.Encode([]rune(`"` + password + `"`)) {
+		out = binary.LittleEndian.AppendUint16(out, u)
+	}
+	return string(out)
+}
+
+// AddPerson adds a user, who logs in as name@corp.example.com, with a password. It returns its DN, in
+// which the name has a comma more.
+func (s *SambaServer) AddPerson(name, password string) (dn string, err error) {
+	dn = "CN=" + ldap.EscapeDN(name+", a person") + "," + ADPeople
+	add := ldap.NewAddRequest(dn, nil)
+	add.Attribute("objectClass", []string{"user"})
+	add.Attribute("sAMAccountName", []string{name})
+	add.Attribute("userPrincipalName", []string{name + "@" + strings.ToLower(ADRealm)})
+	add.Attribute("userAccountControl", []string{"512"}) // a normal account
+	add.Attribute("unicodePwd", []string{ADPassword(password)})
+	return dn, s.admin.Add(add)
+}
+
+// Person is AddPerson for a test.
+func (s *SambaServer) Person(t testing.TB, name, password string) (dn string) {
+	t.Helper()
+	dn, err := s.AddPerson(name, password)
+	if err != nil {
+		t.Fatalf("testserver: add %s: %v", name, err)
+	}
+	return dn
+}
+
+// Set replaces an attribute of an entry.
+func (s *SambaServer) Set(t testing.TB, dn, attribute string, values ...string) {
+	t.Helper()
+	m := ldap.NewModifyRequest(dn, nil)
+	m.Replace(attribute, values)
+	if err := s.admin.Modify(m); err != nil {
+		t.Fatalf("testserver: set %s: %v", attribute, err)
+	}
+}
+
+// ResetPassword does in the domain what ds:ResetUserPassword does in AWS's, which also enables the user. It
+// returns the code of the API's error, or "".
+func (s *SambaServer) ResetPassword(user, password string) (code string) {
+	dn, err := s.Find("sAMAccountName", user)
+	if err != nil {
+		return "UserDoesNotExistException"
+	}
+	m := ldap.NewModifyRequest(dn, nil)
+	m.Replace("unicodePwd", []string{ADPassword(password)})
+	m.Replace("userAccountControl", []string{"512"})
+	if s.admin.Modify(m) != nil {
+		return "InvalidPasswordException"
+	}
+	return ""
+}
+
+// Policy gives a user a fine-grained password policy. Without the attributes given as pairs, it asks
+// for nothing. Of several policies, the one with the lowest msDS-PasswordSettingsPrecedence counts, which is 100.
+func (s *SambaServer) Policy(t testing.TB, dn string, pairs ...string) {
+	t.Helper()
+	values := map[string]string{
+		"msDS-PasswordSettingsPrecedence": "100", "msDS-PasswordReversibleEncryptionEnabled": "FALSE",
+		"msDS-PasswordHistoryLength": "0", "msDS-PasswordComplexityEnabled": "FALSE", "msDS-MinimumPasswordLength": "0",
+		"msDS-MinimumPasswordAge": "0", "msDS-MaximumPasswordAge": ADDuration(1000 * time.Hour), "msDS-LockoutThreshold": "0",
+		"msDS-LockoutObservationWindow": ADDuration(time.Minute), "msDS-LockoutDuration": ADDuration(time.Minute),
+		"msDS-PSOAppliesTo": dn, "objectClass": "msDS-PasswordSettings",
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		values[pairs[i]] = pairs[i+1]
+	}
+	add := ldap.NewAddRequest("CN="+Unique("policy-")+",CN=Password Settings Container,CN=System,"+ADBase, nil)
+	for name, value := range values {
+		add.Attribute(name, []string{value})
+	}
+	if err := s.admin.Add(add); err != nil {
+		t.Fatalf("testserver: add a policy: %v", err)
+	}
+}
+
+// ADDuration is a time as policies have it: in negative units of 100 ns.
+func ADDuration(d time.Duration) string { return strconv.FormatInt(-d.Nanoseconds()/100, 10) }
+
+// Operator adds a user who may reset the passwords of those in ADPeople, as helpdesks do, and is not an
+// administrator otherwise.
+func (s *SambaServer) Operator(t testing.TB, name, password string) (dn string) {
+	t.Helper()
+	dn = s.Person(t, name, password)
+	// The extended right User-Force-Change-Password, on users within.
+	// Source: https://learn.microsoft.com/en-us/windows/win32/adschema/r-user-force-change-password
+	s.Access(t, ADPeople, "(OA;CIIO;CR;00299570-246d-11d0-a768-00aa006e0529;bf967aba-0de6-11d0-a285-00aa003049e2;%s)", dn)
+	return dn
+}
+
+// Access adds an entry to an object's list of access. In it, %s is where the SID of whom it concerns goes.
+func (s *SambaServer) Access(t testing.TB, object, entry, whom string) {
+	t.Helper()
+	raw, err := s.Get(whom, "objectSid")
+	if err != nil {
+		t.Fatalf("testserver: %s: %v", whom, err)
+	}
+	sid := fmt.Sprintf("S-%d-%d", raw[0], raw[7])
+	for part := []byte(raw[8:]); len(part) >= 4; part = part[4:] {
+		sid += fmt.Sprintf("-%d", binary.LittleEndian.Uint32(part))
+	}
+	tool, err := program("samba-tool", "deps")
+	if err == nil {
+		err = s.run(t.Context(), sambaEnv, tool, "dsacl", "set", "--configfile="+s.path("smb.conf"),
+			"-H", s.path("private/sam.ldb"), "--objectdn="+object, "--sddl="+fmt.Sprintf(entry, sid))
+	}
+	if err != nil {
+		t.Fatalf("testserver: access of %s: %v", whom, err)
+	}
+}

@@ -1,0 +1,253 @@
+// Package directory rotates the passwords of users in directories of AWS Directory Service, by the contract of AWS's
+// own template: the secret names a directory and no host, AWS's API resets the password, and a Kerberos login at one of
+// the directory's domain controllers proves it.
+//
+// The API acts by the function's role, for which any user is as good as any other, and it enables users that are
+// disabled. So a user is reset only right after the secret's own password has opened its account. To change a secret
+// then gives nothing that its password alone would not give.
+package directory
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/directoryservice"
+	"github.com/aws/aws-sdk-go-v2/service/directoryservice/types"
+
+	"example.com/rotator/internal/lazyregexp"
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/awsapi"
+)
+
+// Fields are the names of a secret's fields.
+type Fields struct{ Directory, User, Password string }
+
+// ReadFields reads DICT_KEY_DIRECTORY, DICT_KEY_USERNAME and DICT_KEY_PASSWORD, which name the fields in AWS's
+// template. The error has the cause InvalidConfiguration.
+func ReadFields(getenv func(string) string) (Fields, error) {
+	f := Fields{
+		Directory: cmp.Or(getenv("DICT_KEY_DIRECTORY"), "awsSeamlessDomainDirectoryId"),
+		User:      cmp.Or(getenv("DICT_KEY_USERNAME"), "awsSeamlessDomainUsername"),
+		Password:  cmp.Or(getenv("DICT_KEY_PASSWORD"), "awsSeamlessDomainPassword"),
+	}
+	if f.Directory == f.User || f.Directory == f.Password || f.User == f.Password {
+		const advice = "give each of DICT_KEY_DIRECTORY, DICT_KEY_USERNAME and DICT_KEY_PASSWORD another value"
+		return f, engine.Errorf(engine.InvalidConfiguration, advice, "two of a secret's fields have the same name")
+	}
+	return f, nil
+}
+
+// Engine rotates users of AWS Directory Service.
+type Engine struct {
+	settings awsapi.Settings
+	fields   Fields
+	// controller returns the address of a domain controller's Kerberos service.
+	controller func(ip string) string
+}
+
+// New returns the engine.
+func New(settings awsapi.Settings, fields Fields) *Engine {
+	return &Engine{settings, fields, func(ip string) string { return net.JoinHostPort(ip, "88") }}
+}
+
+// Kind describes the engine. Its secrets have no field engine, and are known by the directory's.
+func (e *Engine) Kind() engine.Kind {
+	return engine.Kind{
+		Names:        []string{"aws-directory"},
+		MarkField:    e.fields.Directory,
+		PlaceFields:  []string{e.fields.Directory},
+		UserField:    e.fields.User,
+		SecretFields: []string{e.fields.Password},
+		Passwords:    engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\`, RequireEachIncludedType: true},
+	}
+}
+
+// account is a login as a secret holds it.
+type account struct{ directory, user, password string }
+
+// The form of a directory's id, and characters that no user's name has: of the API, and @, as a name is the
+// sAMAccountName.
+// Source: https://docs.aws.amazon.com/directoryservice/latest/devguide/API_ResetUserPassword.html
+var directoryForm = lazyregexp.New(`^d-[0-9a-f]{10}$`)
+
+const notInNames = "\\\"/[]:;|=,+*?<>@"
+
+// parse reads a login. The error names everything that is wrong.
+func (e *Engine) parse(v engine.Value) (account, error) {
+	var faults []string
+	text := func(field string) string {
+		s, ok := v.Text(field)
+		if !ok || s == "" {
+			faults = append(faults, field+" is missing or not a text")
+		}
+		return s
+	}
+	if !v.IsObject() {
+		faults = append(faults, v.Fault())
+	}
+	a := account{text(e.fields.Directory), text(e.fields.User), text(e.fields.Password)}
+	if a.directory != "" && !directoryForm.MatchString(a.directory) {
+		faults = append(faults, e.fields.Directory+" is not a directory's id")
+	}
+	if strings.ContainsAny(a.user, notInNames) || len(a.user) > 64 {
+		faults = append(faults, e.fields.User+" is not a user's logon name, such as app in CORP\\app")
+	}
+	if faults != nil {
+		const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+		return a, engine.Errorf(engine.InvalidSecret, advice, "the secret cannot be used: %s", strings.Join(faults, "; "))
+	}
+	return a, nil
+}
+
+// Next returns the current value with a new password.
+func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
+	if _, err := e.parse(r.Current); err != nil {
+		return engine.Value{}, err
+	}
+	next := engine.NextPassword(e.Kind(), r)
+	if password, _ := next.Text(e.fields.Password); len(password) > 127 {
+		return engine.Value{}, engine.Errorf(engine.PolicyRejected, "set PASSWORD_LENGTH to 127 or less",
+			"the new password is longer than AWS Directory Service takes")
+	}
+	return next, nil
+}
+
+// DryRun logs in. That the role may reset the password cannot be proved without a reset.
+func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
+	_, err := e.login(ctx, r, r.Login)
+	return err
+}
+
+// Verify logs in.
+func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
+	_, err := e.login(ctx, r, v)
+	return err
+}
+
+// Set has the API reset the password, once the secret's own has opened the account.
+func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
+	pending, err := e.parse(r.Pending)
+	if err != nil {
+		return err
+	}
+	login, err := e.login(ctx, r, r.Login)
+	switch {
+	case err != nil:
+		return err
+	case !strings.EqualFold(login.user, pending.user) || login.directory != pending.directory:
+		return engine.Errorf(engine.TakeoverRefused, "leave directory and user of the secret as they are",
+			"the login is not of the user whose password is to be reset")
+	case login.password == pending.password:
+		return nil // an earlier call has made the change
+	}
+	if _, err = login.api.ResetUserPassword(ctx, &directoryservice.ResetUserPasswordInput{
+		DirectoryId: &pending.directory, UserName: &pending.user, NewPassword: &pending.password,
+	}); err != nil {
+		return failed("the password of "+pending.user+" cannot be reset", err)
+	}
+	return nil
+}
+
+// session is an account that its password has opened, and the API.
+type session struct {
+	account
+	api *directoryservice.Client
+}
+
+// login finds the directory's domain controllers and logs in at the first that answers.
+func (e *Engine) login(ctx context.Context, r *engine.Request, v engine.Value) (s session, err error) {
+	if s.account, err = e.parse(v); err != nil {
+		return s, err
+	}
+	cfg, err := e.settings.Config(ctx, r.Secret)
+	if err != nil {
+		return s, err
+	}
+	s.api = directoryservice.NewFromConfig(cfg)
+	d, err := find(ctx, s.api, s.directory)
+	if err != nil {
+		return s, err
+	}
+	k := kerberos{realm: strings.ToUpper(aws.ToString(d.Name)), user: s.user, password: s.password}
+	for i, ip := range d.DnsIpAddrs {
+		within, cancel := ctx, context.CancelFunc(func() {})
+		if i < len(d.DnsIpAddrs)-1 {
+			within, cancel = context.WithTimeout(ctx, answerLimit)
+		}
+		err = k.login(within, e.controller(ip))
+		cancel()
+		if !errors.Is(err, engine.Unreachable) {
+			break
+		}
+	}
+	return s, err
+}
+
+// answerLimit is how long a domain controller that is not the last may take.
+const answerLimit = 5 * time.Second
+
+// find describes a directory in which the API can reset passwords.
+// Source: https://docs.aws.amazon.com/directoryservice/latest/devguide/API_DirectoryDescription.html
+func find(ctx context.Context, api *directoryservice.Client, id string) (none types.DirectoryDescription, err error) {
+	out, err := api.DescribeDirectories(ctx, &directoryservice.DescribeDirectoriesInput{DirectoryIds: []string{id}})
+	if err != nil {
+		return none, failed("the directory "+id+" cannot be looked up", err)
+	}
+	if len(out.DirectoryDescriptions) != 1 || aws.ToString(out.DirectoryDescriptions[0].DirectoryId) != id {
+		return none, engine.Errorf(engine.InvalidSecret, "correct the directory's id in the secret",
+			"there is no directory %s in the secret's account and region", id)
+	}
+	d := out.DirectoryDescriptions[0]
+	switch {
+	case d.Type != types.DirectoryTypeMicrosoftAd && d.Type != types.DirectoryTypeSimpleAd:
+		const advice = "rotate the user by the engine ad, over LDAPS; a shared directory's also in the account that owns it"
+		return none, engine.Errorf(engine.InvalidSecret, advice,
+			"AWS resets passwords in directories of types MicrosoftAD and SimpleAD only, and %s is of type %s", id, d.Type)
+	case len(d.DnsIpAddrs) == 0 || aws.ToString(d.Name) == "":
+		return none, engine.Errorf(engine.TargetFailed, "wait until the directory is active",
+			"the directory %s has no domain controllers: it is %s", id, d.Stage)
+	}
+	return d, nil
+}
+
+// failed gives an error of the API its cause and advice.
+func failed(what string, err error) error {
+	cause, advice := engine.InvalidSecret, ""
+	switch code := awsapi.Code(err); {
+	case strings.HasPrefix(code, "EntityDoesNotExist"):
+		advice = "correct the directory's id in the secret, which must be of its account and region"
+	case strings.HasPrefix(code, "UserDoesNotExist"):
+		advice = "move the user into the organizational unit that has the domain's NetBIOS name: AWS resets no others"
+	case strings.HasPrefix(code, "UnsupportedOperation"):
+		advice = "rotate the user by the engine ad, over LDAPS"
+	case strings.HasPrefix(code, "InvalidPassword"):
+		cause, advice = engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the domain's password policy"
+	case strings.HasPrefix(code, "DirectoryUnavailable"):
+		cause, advice = engine.TargetFailed, "see the directory's status in the console; Secrets Manager repeats the rotation"
+	default:
+		return awsapi.Failed(what, err)
+	}
+	return engine.Errorf(cause, advice, "%s: %w", what, err)
+}
+
+// Needs adds the actions that a rotation calls. The first has no resources.
+// Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsdirectoryservice.html
+func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
+	a, err := e.parse(r.Current)
+	if err != nil {
+		return err
+	}
+	n.Login = a.user
+	n.Note = fmt.Sprintf("none: AWS's API resets the password of %s in %s", a.user, a.directory)
+	arn := awsapi.Resource(r.Secret, "ds", "directory/"+a.directory)
+	n.Permissions = append(n.Permissions,
+		engine.Permission{Sid: "Directory", Actions: []string{"ds:DescribeDirectories"}, Resources: []string{"*"}},
+		engine.Permission{Sid: "DirectoryPasswords", Actions: []string{"ds:ResetUserPassword"}, Resources: []string{arn}})
+	return nil
+}

@@ -1,0 +1,343 @@
+package directory
+
+import (
+	"context"
+	"encoding/asn1"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
+)
+
+// kerberos is a login by Kerberos: it asks for one ticket, and throws it away. This is all of the protocol that is
+// needed. The usual library, github.com/jcmturner/gokrb5, has had no release since 2023. Its client heeds no context,
+// and allocates as many bytes as a server says.
+// Source: https://www.rfc-editor.org/rfc/rfc4120#section-3.1
+type kerberos struct{ realm, user, password string }
+
+const (
+	messageLimit = 64 << 10 // bytes of an answer; a ticket with 1,000 groups has 12 KiB
+	roundsLimit  = 1 << 16  // of PBKDF2; the standard's and Windows' are 4,096
+	rounds       = 4096     // where nothing else is said
+
+	// Types of messages, of names and of data for authentication, uses of keys, and bits of options.
+	asRequest, asReply, asError = 10, 11, 30
+	person, service             = 1, 2
+	encryptedTime, cipherHints  = 2, 19
+	usageTime, usageReply       = 1, 3
+	canonicalize                = 15
+)
+
+// encryptedData is a sealed message.
+type encryptedData struct {
+	Cipher int    `asn1:"explicit,tag:0"`
+	Sealed []byte `asn1:"explicit,tag:2"`
+}
+
+type paData struct {
+	Type  int    `asn1:"explicit,tag:1"`
+	Value []byte `asn1:"explicit,tag:2"`
+}
+
+type principal struct {
+	Type  int             `asn1:"explicit,tag:0"`
+	Names []asn1.RawValue `asn1:"explicit,tag:1"`
+}
+
+// request is an AS-REQ.
+type request struct {
+	Version int      `asn1:"explicit,tag:1"`
+	Type    int      `asn1:"explicit,tag:2"`
+	Data    []paData `asn1:"explicit,optional,tag:3"`
+	Body    body     `asn1:"explicit,tag:4"`
+}
+
+type body struct {
+	Options asn1.BitString `asn1:"explicit,tag:0"`
+	Client  principal      `asn1:"explicit,tag:1"`
+	Realm   asn1.RawValue  // [2]
+	Server  principal      `asn1:"explicit,tag:3"`
+	Till    time.Time      `asn1:"generalized,explicit,tag:5"`
+	Nonce   int            `asn1:"explicit,tag:7"`
+	Ciphers []int          `asn1:"explicit,tag:8"`
+}
+
+func text(s string) asn1.RawValue {
+	return asn1.RawValue{Tag: asn1.TagGeneralString, Bytes: []byte(s)}
+}
+
+func name(kind int, parts ...string) principal {
+	p := principal{Type: kind}
+	for _, part := range parts {
+		p.Names = append(p.Names, text(part))
+	}
+	return p
+}
+
+// encode encodes a message of this package, which has no errors.
+func encode(v any, params string) []byte {
+	out, err := asn1.MarshalWithParams(v, params)
+	if err != nil {
+		panic(err)
+	}
+	return out
+}
+
+// login logs in at a domain controller. The error has the cause LoginRefused only if the answer can mean nothing else.
+func (k kerberos) login(ctx context.Context, address string) error {
+	now := time.Now().UTC()
+	options := asn1.BitString{Bytes: make([]byte, 4), BitLength: 32}
+	options.Bytes[canonicalize/8] |= 1 << (7 - canonicalize%8) // the answer names the account that the name stands for
+	realm := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, IsCompound: true, Bytes: encode(text(k.realm), "")}
+	r := request{Version: 5, Type: asRequest, Body: body{
+		Options: options, Client: name(person, k.user), Realm: realm, Server: name(service, "krbtgt", k.realm),
+		Till: now.Add(5 * time.Minute).Truncate(time.Second), Nonce: int(rand.Int32()), Ciphers: []int{18, 17},
+	}}
+	// The first answer says how the password becomes the key.
+	answer, err := send(ctx, address, r)
+	if err != nil {
+		return err
+	}
+	failed := func(err error) error {
+		return engine.Errorf(engine.TargetFailed, "check that the directory's DNS addresses are its domain controllers",
+			"the login of %q at %s failed: %w", k.user, address, err)
+	}
+	switch reply, err := read(answer, asReply, asError); {
+	case err != nil:
+		return failed(err)
+	case reply.tag == asReply:
+		return engine.Errorf(engine.TargetFailed, `clear the account's option "Do not require Kerberos preauthentication"`,
+			"the domain controller answers for %q without a password", k.user)
+	case reply.number(6) != errPreauthRequired:
+		return k.refused(reply.number(6))
+	default:
+		answer = reply.bytes(12)
+	}
+	cipher, secret, err := k.key(answer)
+	if err != nil {
+		return failed(err)
+	}
+	type stamp struct {
+		Time         time.Time `asn1:"generalized,explicit,tag:0"`
+		Microseconds int       `asn1:"explicit,tag:1"`
+	}
+	proof := secret.seal(usageTime, encode(stamp{now.Truncate(time.Second), now.Nanosecond() / 1000}, ""))
+	r.Data = []paData{{encryptedTime, encode(encryptedData{cipher, proof}, "")}}
+	if answer, err = send(ctx, address, r); err != nil {
+		return err
+	}
+	reply, err := read(answer, asReply, asError)
+	switch {
+	case err != nil:
+		return failed(err)
+	case reply.tag == asError:
+		return k.refused(reply.number(6))
+	}
+	// Only who knows the key can answer so.
+	sealed, err := read(reply.fields[6])
+	if err != nil {
+		return failed(err)
+	}
+	plain, err := secret.open(usageReply, sealed.bytes(2))
+	if err != nil {
+		return failed(err)
+	}
+	part, err := read(plain, 25, 26) // some servers take the one of another message
+	if err != nil || part.number(2) != r.Body.Nonce {
+		return failed(errors.New("the answer is not to this login"))
+	}
+	var client principal
+	if _, err := asn1.Unmarshal(reply.fields[4], &client); err != nil || len(client.Names) == 0 {
+		return failed(errors.New("the answer names no account"))
+	}
+	// A name can also be part of another account's userPrincipalName.
+	if account := string(client.Names[0].Bytes); !strings.EqualFold(account, k.user) {
+		return engine.Errorf(engine.TakeoverRefused, "name the account by its logon name (sAMAccountName)",
+			"the password is of the account %q and not of %q", account, k.user)
+	}
+	return nil
+}
+
+// key derives the password's key as the hints of a domain controller say.
+// Source: https://www.rfc-editor.org/rfc/rfc4120#section-5.2.7.5
+func (k kerberos) key(hints []byte) (cipher int, secret key, err error) {
+	for _, hint := range list(hints) {
+		if hint.number(1) != cipherHints {
+			continue
+		}
+		for _, entry := range list(hint.bytes(2)) {
+			size, ok := ciphers[entry.number(0)]
+			if !ok {
+				continue
+			}
+			n := rounds
+			if p := entry.bytes(2); len(p) == 4 {
+				n = int(binary.BigEndian.Uint32(p))
+			}
+			if n == 0 || n > roundsLimit {
+				return 0, nil, fmt.Errorf("the domain controller asks for %d rounds of PBKDF2", n)
+			}
+			secret, err = passwordKey(k.password, string(entry.bytes(1)), n, size)
+			return entry.number(0), secret, err
+		}
+	}
+	return 0, nil, errors.New("the account has no AES key: set its password again")
+}
+
+// message is a decoded sequence: its application's tag, and its fields by their tags.
+type message struct {
+	tag    int
+	fields map[int][]byte
+}
+
+var errForm = errors.New("the answer is not one of Kerberos")
+
+// read decodes a sequence, which has one of the application's tags if any are given.
+func read(der []byte, tags ...int) (message, error) {
+	m := message{fields: map[int][]byte{}}
+	var v asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &v); err != nil {
+		return m, errForm
+	}
+	for _, tag := range tags {
+		if v.Class == asn1.ClassApplication && v.Tag == tag {
+			m.tag = tag
+			if _, err := asn1.Unmarshal(v.Bytes, &v); err != nil {
+				return m, errForm
+			}
+			break
+		}
+	}
+	if len(tags) > 0 && m.tag == 0 || v.Class != asn1.ClassUniversal || v.Tag != asn1.TagSequence {
+		return m, errForm
+	}
+	for rest := v.Bytes; len(rest) > 0; {
+		var field asn1.RawValue
+		var err error
+		if rest, err = asn1.Unmarshal(rest, &field); err != nil {
+			return m, errForm
+		}
+		m.fields[field.Tag] = field.Bytes
+	}
+	return m, nil
+}
+
+// list decodes a sequence of sequences, as far as it is one.
+func list(der []byte) (all []message) {
+	var elements []asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &elements); err != nil {
+		return nil
+	}
+	for _, e := range elements {
+		if m, err := read(e.FullBytes); err == nil {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// number returns a field that is a number, or -1.
+func (m message) number(tag int) int {
+	n := -1
+	if _, err := asn1.Unmarshal(m.fields[tag], &n); err != nil {
+		return -1
+	}
+	return n
+}
+
+// bytes returns the content of a field of any kind of text, or nil.
+func (m message) bytes(tag int) []byte {
+	var v asn1.RawValue
+	if _, err := asn1.Unmarshal(m.fields[tag], &v); err != nil {
+		return nil
+	}
+	return v.Bytes
+}
+
+// What domain controllers answer.
+// Source: https://www.rfc-editor.org/rfc/rfc4120#section-7.5.9
+const (
+	errNameExpired     = 1
+	errUnknown         = 6
+	errPolicy          = 12
+	errNoCipher        = 14
+	errRevoked         = 18
+	errKeyExpired      = 23
+	errPreauthFailed   = 24
+	errPreauthRequired = 25
+	errClockSkew       = 37
+)
+
+// refused gives an error of a domain controller its cause.
+func (k kerberos) refused(code int) error {
+	cause, what, advice := engine.TargetFailed, "is refused", "look the number up in RFC 4120, section 7.5.9"
+	switch code {
+	case errUnknown:
+		cause, what, advice = engine.LoginRefused, "does not exist", "correct the secret's user name"
+	case errPreauthFailed:
+		cause, advice = engine.LoginRefused, "check the user's password in the directory"
+	case errRevoked, errNameExpired:
+		// A reset would enable it.
+		what, advice = "is disabled, locked or expired", "enable or unlock the account"
+	case errKeyExpired:
+		what = "has a password that has expired or must be changed"
+		advice = "set a password as an administrator, and rotate more often than the password's lifetime"
+	case errPolicy:
+		what, advice = "may not log in now or from here", "change the account's logon hours and workstations"
+	case errNoCipher:
+		what, advice = "has no AES key", "allow AES for the account, and set its password again"
+	case errClockSkew:
+		what, advice = "cannot be tried, as the clocks differ", "correct the domain controller's clock"
+	}
+	return engine.Errorf(cause, advice, "the account %q %s: Kerberos error %d", k.user, what, code)
+}
+
+// send sends a request and returns the answer.
+// Source: https://www.rfc-editor.org/rfc/rfc4120#section-7.2.2
+func send(ctx context.Context, address string, r request) ([]byte, error) {
+	answer, err := exchange(ctx, address, encode(r, fmt.Sprintf("application,explicit,tag:%d", asRequest)))
+	if err == nil {
+		return answer, nil
+	}
+	if ctx.Err() != nil {
+		err = errors.Join(ctx.Err(), err)
+	}
+	host, port, _ := net.SplitHostPort(address)
+	t := engine.Target{Host: host}
+	t.Port, _ = strconv.Atoi(port)
+	if n := engine.NetworkError(t, err); n != nil {
+		return nil, n
+	}
+	const advice = "check that the function reaches port 88 of the directory's DNS addresses"
+	return nil, engine.Errorf(engine.Unreachable, advice, "no Kerberos with %s: %w", address, err)
+}
+
+func exchange(ctx context.Context, address string, message []byte) ([]byte, error) {
+	conn, err := boundconn.Dial(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	if _, err := conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(message))), message...)); err != nil {
+		return nil, err
+	}
+	var head [4]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
+		return nil, err
+	}
+	size := binary.BigEndian.Uint32(head[:])
+	if size > messageLimit {
+		return nil, fmt.Errorf("the answer has %d bytes", size)
+	}
+	answer := make([]byte, size)
+	_, err = io.ReadFull(conn, answer)
+	return answer, err
+}

@@ -1,0 +1,149 @@
+package directory
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha1"
+	"encoding/binary"
+	"errors"
+	"slices"
+)
+
+// ciphers are the lengths of keys by encryption type: aes256-cts-hmac-sha1-96 and aes128-cts-hmac-sha1-96. Every
+// account whose password was set at a functional level of 2008 or later has such keys; the older types are weak.
+// Source: https://www.rfc-editor.org/rfc/rfc3962
+var ciphers = map[int]int{18: 32, 17: 16}
+
+// key is a key of one of the ciphers.
+type key []byte
+
+// passwordKey derives a password's key.
+// Source: https://www.rfc-editor.org/rfc/rfc3962#section-4
+func passwordKey(password, salt string, rounds, size int) (key, error) {
+	k, err := pbkdf2.Key(sha1.New, password, []byte(salt), rounds, size)
+	if err != nil {
+		return nil, err
+	}
+	return key(k).derive([]byte("kerberos")), nil
+}
+
+// derive returns the key that a constant makes of a key.
+// Source: https://www.rfc-editor.org/rfc/rfc3961#section-5.1
+func (k key) derive(constant []byte) key {
+	block, err := aes.NewCipher(k)
+	if err != nil {
+		panic(err) // its length is one of ciphers
+	}
+	var out key
+	for next := fold(constant, aes.BlockSize); len(out) < len(k); out = append(out, next...) {
+		block.Encrypt(next, next)
+	}
+	return out
+}
+
+// fold is n-fold: it stretches or shrinks a text to a number of bytes.
+// Source: https://www.rfc-editor.org/rfc/rfc3961#section-5.1
+func fold(in []byte, size int) []byte {
+	// Copies, each rotated 13 bits further, up to a multiple of both lengths.
+	var all []byte
+	bits := 8 * len(in)
+	for turn := 0; turn == 0 || len(all)%size != 0; turn += 13 {
+		turned := make([]byte, len(in))
+		for i := range bits {
+			from := (i + bits - turn%bits) % bits
+			turned[i/8] |= in[from/8] >> (7 - from%8) & 1 << (7 - i%8)
+		}
+		all = append(all, turned...)
+	}
+	// Their sum in ones' complement.
+	out := make([]byte, size)
+	for part := range slices.Chunk(all, size) {
+		carry := 0
+		for i := size - 1; i >= 0; i-- {
+			carry += int(out[i]) + int(part[i])
+			out[i] = byte(carry)
+			carry >>= 8
+		}
+		for i := size - 1; carry > 0; i = (i + size - 1) % size {
+			carry += int(out[i])
+			out[i] = byte(carry)
+			carry >>= 8
+		}
+	}
+	return out
+}
+
+// sumSize is the length of the checksum that ends a sealed message.
+const sumSize = 12
+
+// parts returns the keys for encryption and checksums of one usage.
+// Source: https://www.rfc-editor.org/rfc/rfc3961#section-5.3
+func (k key) parts(usage uint32) (block cipher.Block, integrity key) {
+	constant := binary.BigEndian.AppendUint32(nil, usage)
+	block, err := aes.NewCipher(k.derive(append(slices.Clone(constant), 0xaa)))
+	if err != nil {
+		panic(err) // as in derive
+	}
+	return block, k.derive(append(constant, 0x55))
+}
+
+func checksum(k key, message []byte) []byte {
+	mac := hmac.New(sha1.New, k)
+	mac.Write(message)
+	return mac.Sum(nil)[:sumSize]
+}
+
+// seal encrypts a message.
+func (k key) seal(usage uint32, message []byte) []byte {
+	block, integrity := k.parts(usage)
+	plain := make([]byte, aes.BlockSize, aes.BlockSize+len(message))
+	rand.Read(plain) // never fails: see crypto/rand
+	plain = append(plain, message...)
+	return append(steal(block, plain), checksum(integrity, plain)...)
+}
+
+var errSealed = errors.New("the answer was not made with the password's key")
+
+// open decrypts a message.
+func (k key) open(usage uint32, sealed []byte) ([]byte, error) {
+	n := len(sealed) - sumSize
+	if n <= aes.BlockSize {
+		return nil, errSealed
+	}
+	block, integrity := k.parts(usage)
+	plain := unsteal(block, sealed[:n])
+	if !hmac.Equal(checksum(integrity, plain), sealed[n:]) {
+		return nil, errSealed
+	}
+	return plain[aes.BlockSize:], nil
+}
+
+// zero is the initial vector of all messages.
+var zero [aes.BlockSize]byte
+
+// steal encrypts more than one block by CBC with ciphertext stealing: the last two blocks change places, and what
+// was added to fill the last one is cut off.
+// Source: https://www.rfc-editor.org/rfc/rfc3962#section-5
+func steal(block cipher.Block, plain []byte) []byte {
+	out := append(slices.Clone(plain), make([]byte, -len(plain)&(aes.BlockSize-1))...)
+	cipher.NewCBCEncrypter(block, zero[:]).CryptBlocks(out, out)
+	n := len(out) - 2*aes.BlockSize
+	out = slices.Concat(out[:n], out[n+aes.BlockSize:], out[n:n+aes.BlockSize])
+	return out[:len(plain)]
+}
+
+// unsteal decrypts what steal has made.
+func unsteal(block cipher.Block, sealed []byte) []byte {
+	last := (len(sealed)-1)/aes.BlockSize*aes.BlockSize - aes.BlockSize
+	final, short := sealed[last:last+aes.BlockSize], sealed[last+aes.BlockSize:]
+	// What was cut off of the block before is in the last one.
+	var whole [aes.BlockSize]byte
+	block.Decrypt(whole[:], final)
+	copy(whole[:], short)
+	out := slices.Concat(sealed[:last], whole[:], final)
+	cipher.NewCBCDecrypter(block, zero[:]).CryptBlocks(out, out)
+	return out[:len(sealed)]
+}
