@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,7 +124,7 @@ func TestPanicOfAnEngineShowsNoValue(t *testing.T) {
 	}
 	_, diagnosis := operator.Diagnose(t.Context(), r, *created.ARN)
 	_, recovery := operator.Recover(t.Context(), r, *created.ARN)
-	findings := fmt.Sprint(operator.Check(t.Context(), r, *created.ARN))
+	findings := fmt.Sprint(slices.Collect(operator.Check(t.Context(), r, *created.ARN)))
 	for name, err := range map[string]error{"Diagnose": diagnosis, "Recover": recovery} {
 		if engine.CauseOf(err) != engine.InternalError {
 			t.Errorf("%s: %v, want InternalError", name, err)

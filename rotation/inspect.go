@@ -35,6 +35,7 @@ type Inspection struct {
 	run              *run
 	state            description
 	current, pending version
+	next             engine.Value // what a rotation would set
 }
 
 // Credential is a value of the secret, or of its superuser secret, that the target accepted.
@@ -93,14 +94,38 @@ func (i *Inspection) do(ctx context.Context, f func(*run) error) error {
 	return failure
 }
 
+// Prepare has the engine generate the value to follow AWSCURRENT, which checks the form of the secret
+// and the engine's settings.
+func (i *Inspection) Prepare(ctx context.Context) error {
+	return i.do(ctx, func(r *run) (err error) {
+		i.next, err = r.next(ctx, i.Request)
+		return err
+	})
+}
+
+// CheckSuperuser reads the superuser's credential, if a superuser changes the secret's.
+func (i *Inspection) CheckSuperuser(ctx context.Context) error {
+	return i.do(ctx, func(r *run) error {
+		if !i.Request.SuperuserChanges {
+			return nil
+		}
+		for _, err := range r.superusers(ctx, i.Request) {
+			return err
+		}
+		return nil
+	})
+}
+
 // Rehearse finds out whether a rotation would succeed, without changing anything: it is
 // createSecret without storing the value. For an engine whose target issues the credential, it only
 // logs in. It returns the label or version that the target accepted.
 func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 	err = i.do(ctx, func(r *run) (err error) {
 		req := *i.Request
-		if req.Pending, err = r.next(ctx, &req); err != nil {
-			return err
+		if req.Pending = i.next; i.next.IsZero() {
+			if req.Pending, err = r.next(ctx, &req); err != nil {
+				return err
+			}
 		}
 		if err := r.readPrevious(ctx, &req); err != nil {
 			return err
@@ -111,6 +136,37 @@ func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 		return err
 	})
 	return opened, err
+}
+
+// RehearsePending finds out whether the rotation under way would succeed: whether AWSPENDING has a
+// value, whether the target accepts it already, and if not, whether it could be set.
+func (i *Inspection) RehearsePending(ctx context.Context) (stored, opens bool, err error) {
+	err = i.do(ctx, func(r *run) (err error) {
+		if i.pending, err = r.secret.get(ctx, i.Pending, ""); err != nil {
+			if errors.Is(err, errAbsent) {
+				return nil
+			}
+			return err
+		}
+		stored = true
+		req := *i.Request
+		req.Version, req.Pending = i.Pending, i.pending.value
+		r.event.ClientRequestToken = i.Pending
+		if i.Kind.NoTarget {
+			opens = true
+			return r.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending)
+		}
+		err = r.tries(ctx, &req, req.Pending)
+		_, minted := i.Engine.(engine.Minter)
+		if opens = err == nil; opens || minted {
+			return err
+		}
+		if err = r.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending); err == nil {
+			_, err = r.act(ctx, &req, r.dryRun)
+		}
+		return err
+	})
+	return stored, opens, err
 }
 
 // Find returns the first credential that the target accepts, in the order of the ladder. The error

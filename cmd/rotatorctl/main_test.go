@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
-	"regexp"
+	"os/exec"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +26,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/sim"
@@ -85,11 +89,14 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 //	                            in, and set ARN_NAME
 //	put NAME LABEL TOKEN FILE   put a version with a label
 //	stage NAME LABEL FROM TO    move a label; - stands for none
+//	delete NAME                 schedule a secret's deletion
+//	happened NAME EVENT COUNT   wait until the simulator's record has the event so often
 //	own NAME SERVICE            make a secret one that a service has created
 //	rotate NAME TOKEN           begin a rotation whose function does nothing
-//	documented COMMAND          parse the last output: it is one JSON value, and its
-//	                            members are those that docs/rotatorctl.md names
-//	everything                  each member that is named there was seen
+//	exits CODE COMMAND ...      as exec, and check the exit code
+//	documented COMMAND          the last output is one JSON object as docs/rotatorctl.schema.json
+//	                            describes it
+//	everything                  each member that the schema names was seen
 //	reach URL                   wait until a simulator answers there, and use it
 //	there FILE                  wait until a file is there
 func TestScripts(t *testing.T) {
@@ -105,7 +112,7 @@ func TestScripts(t *testing.T) {
 			env.Defer(func() { server.Close() })
 			simulator.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
 			env.Values["sim"] = simulator
-			if env.Values["forms"], err = forms(); err != nil {
+			if env.Values["schema"], err = schemas(); err != nil {
 				return err
 			}
 			env.Values["seen"] = map[string]bool{}
@@ -118,6 +125,11 @@ func TestScripts(t *testing.T) {
 				}
 				return []byte("null"), "", err
 			}))
+			slow := functionARN + "-slow"
+			simulator.RegisterFunction(slow, sim.InvokerFunc(func(ctx context.Context, _ []byte) ([]byte, string, error) {
+				<-ctx.Done()
+				return nil, "", ctx.Err()
+			}))
 			free, err := freeAddress()
 			if err != nil {
 				return err
@@ -125,7 +137,7 @@ func TestScripts(t *testing.T) {
 			for k, v := range map[string]string{
 				"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL(), "AWS_REGION": "us-east-1",
 				"AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY": "simulated",
-				"IDLE": functionARN, "GOOD": good, "FREE": free,
+				"IDLE": functionARN, "GOOD": good, "SLOW": slow, "FREE": free,
 				"CA_BUNDLE": pg.CAFile, "PGHOST_": pg.Host, "PGPORT_": strconv.Itoa(pg.Port),
 				"SUPERUSER": pg.User, "SUPERPASSWORD": pg.Password, "U": testserver.Unique("u_"),
 			} {
@@ -161,6 +173,27 @@ func TestScripts(t *testing.T) {
 				_, err := client(ts).UpdateSecretVersionStage(context.Background(), in)
 				ts.Check(err)
 			},
+			"delete": func(ts *testscript.TestScript, _ bool, args []string) {
+				_, err := client(ts).DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{SecretId: &args[0]})
+				ts.Check(err)
+			},
+			"happened": func(ts *testscript.TestScript, _ bool, args []string) {
+				url := ts.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER") + "/history/" + args[0]
+				deadline := time.Now().Add(20 * time.Second)
+				for {
+					resp, err := http.Get(url)
+					ts.Check(err)
+					text, err := io.ReadAll(resp.Body)
+					ts.Check(errors.Join(err, resp.Body.Close()))
+					if strings.Count(string(text), args[1]) == atoi(ts, args[2]) {
+						return
+					}
+					if time.Now().After(deadline) {
+						ts.Fatalf("%s did not happen %s times: %s", args[1], args[2], text)
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+			},
 			"own": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Value("sim").(*sim.Sim).Own(ts.Getenv("ARN_"+args[0]), args[1])
 			},
@@ -188,24 +221,34 @@ func TestScripts(t *testing.T) {
 					time.Sleep(20 * time.Millisecond)
 				}
 			},
-			"documented": func(ts *testscript.TestScript, _ bool, args []string) {
-				var x any
-				ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &x))
-				forms, seen := ts.Value("forms").(map[string][]string), ts.Value("seen").(map[string]bool)
-				if len(forms[args[0]]) == 0 {
-					ts.Fatalf("docs/rotatorctl.md has no form of %s", args[0])
+			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+				code := 0
+				err := ts.Exec(args[1], args[2:]...)
+				if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+					code = exit.ExitCode()
+				} else {
+					ts.Check(err)
 				}
+				if code != atoi(ts, args[0]) {
+					ts.Fatalf("exit code %d, want %s\n%s%s", code, args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+				}
+			},
+			"documented": func(ts *testscript.TestScript, _ bool, args []string) {
+				x, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile("stdout")))
+				ts.Check(err)
+				schema, ok := ts.Value("schema").(map[string]*jsonschema.Schema)[args[0]]
+				if !ok {
+					ts.Fatalf("the schema has no %s", args[0])
+				}
+				ts.Check(schema.Validate(x))
 				for _, m := range members(x) {
-					if !slices.Contains(forms[args[0]], m) {
-						ts.Fatalf("docs/rotatorctl.md has no member %s of %s", m, args[0])
-					}
-					seen[args[0]+" "+m] = true
+					ts.Value("seen").(map[string]bool)[args[0]+" "+m] = true
 				}
 			},
 			"everything": func(ts *testscript.TestScript, _ bool, _ []string) {
 				seen := ts.Value("seen").(map[string]bool)
-				for command, names := range ts.Value("forms").(map[string][]string) {
-					for _, m := range names {
+				for command, schema := range ts.Value("schema").(map[string]*jsonschema.Schema) {
+					for _, m := range slices.Sorted(maps.Keys(schema.Properties)) {
 						if !seen[command+" "+m] {
 							ts.Fatalf("no output of %s had the member %s", command, m)
 						}
@@ -220,6 +263,12 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+func atoi(ts *testscript.TestScript, text string) int {
+	n, err := strconv.Atoi(text)
+	ts.Check(err)
+	return n
 }
 
 func client(ts *testscript.TestScript) *secretsmanager.Client {
@@ -248,21 +297,22 @@ func freeAddress() (string, error) {
 	return "", errors.New("no port is free")
 }
 
-var (
-	formRow = regexp.MustCompile("(?m)^\\| (?:`(\\w+)`|(any) that fails) \\| `([{\\[].+)`")
-	member  = regexp.MustCompile(`"(\w+)"`)
-)
+// described are the commands with a form in the schema.
+var described = []string{"error", "check", "status", "rotate", "recover", "adopt", "policy", "event", "sim", "version"}
 
-// forms returns the members of each command's JSON by docs/rotatorctl.md.
-func forms() (map[string][]string, error) {
-	page, err := os.ReadFile("../../docs/rotatorctl.md")
-	all := make(map[string][]string)
-	for _, row := range formRow.FindAllStringSubmatch(string(page), -1) {
-		for _, m := range member.FindAllStringSubmatch(row[3], -1) {
-			all[row[1]+row[2]] = append(all[row[1]+row[2]], m[1])
+// schemas returns the schema of each command's output.
+func schemas() (map[string]*jsonschema.Schema, error) {
+	all := make(map[string]*jsonschema.Schema)
+	for _, name := range described {
+		compiler := jsonschema.NewCompiler()
+		compiler.AssertFormat()
+		schema, err := compiler.Compile("../../docs/rotatorctl.schema.json#/$defs/" + name)
+		if err != nil {
+			return nil, err
 		}
+		all[name] = schema
 	}
-	return all, err
+	return all, nil
 }
 
 // members returns the names of all members of a JSON value, but for those of an

@@ -522,8 +522,8 @@ func TestCheckSeesAbandonedRotations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range operator.Check(t.Context(), r, w.arn) {
-		if f.Check == "labels" && !strings.Contains(f.Detail, "given up were "+token) {
+	for f := range operator.Check(t.Context(), r, w.arn) {
+		if f.Check == "labels" && !strings.Contains(f.Message, "abandoned were "+token) {
 			t.Errorf("%+v", f)
 		}
 	}
