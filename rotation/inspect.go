@@ -29,6 +29,8 @@ type Inspection struct {
 	User, Superuser string
 	// CurrentRefused means that the target refused AWSCURRENT when it was tried.
 	CurrentRefused bool
+	// Server is the product and version of the server, as far as Rehearse has found them out.
+	Server string
 	// Topology is the rotator's.
 	Topology Topology
 
@@ -122,6 +124,7 @@ func (i *Inspection) CheckSuperuser(ctx context.Context) error {
 func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 	err = i.do(ctx, func(r *run) (err error) {
 		req := *i.Request
+		req.Answered = func(server string) { i.Server = server }
 		if req.Pending = i.next; i.next.IsZero() {
 			if req.Pending, err = r.next(ctx, &req); err != nil {
 				return err

@@ -255,6 +255,10 @@ func secretsManagerError(operation, arn string, err error) error {
 			operation, arn, awserror.Brief(err))
 	}
 	advice := "check the error code and try again; Secrets Manager retries automatically"
+	if call, ok := errors.AsType[*smithy.OperationError](err); ok && awserror.Innermost(call).Operation() == "AssumeRole" {
+		return engine.Errorf(engine.SecretsManagerFailed, "allow the caller sts:AssumeRole on the role of ROTATION_ROLE_ARN, name it in that role's trust policy, and set the same external ID in both places",
+			"%s of %s: %w", operation, arn, awserror.Brief(err))
+	}
 	switch api.ErrorCode() {
 	case "AccessDeniedException", "AccessDenied":
 		advice = fmt.Sprintf("allow the function's role secretsmanager:%s on this secret, and its KMS key", operation)

@@ -34,6 +34,9 @@ refused, and 3 if that cannot be decided from this machine.`,
 			stop := out.wait("checking " + args[0])
 			clients, rotates := true, true
 			for f := range operator.Check(ctx, r, arn) {
+				if f.Check == "tls" && f.State == operator.OK {
+					f.Message = v.peer.String()
+				}
 				out.find(f)
 				if f.Check == "clients" {
 					clients = f.State != operator.Failed

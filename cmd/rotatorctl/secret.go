@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -30,7 +34,34 @@ type view struct {
 	verbose bool
 	// override, if set, returns what a setting with the value counts as.
 	override func(name, value string) string
-	cfg      aws.Config // read by open
+	cfg      aws.Config // read by client
+	peer     peer
+}
+
+// peer is what the certificates of a target's servers say.
+type peer struct {
+	mu     sync.Mutex
+	leaf   *x509.Certificate // the one that expires first
+	server string
+}
+
+// meet notes the certificate of a connection.
+func (p *peer) meet(s tls.ConnectionState) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if leaf := s.PeerCertificates[0]; p.leaf == nil || leaf.NotAfter.Before(p.leaf.NotAfter) {
+		p.leaf, p.server = leaf, fmt.Sprintf("%s, certificate for %s", tls.VersionName(s.Version), s.ServerName)
+	}
+}
+
+// String describes the certificate that expires first, or is "".
+func (p *peer) String() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leaf == nil {
+		return ""
+	}
+	return p.server + ", expires " + when(&p.leaf.NotAfter)
 }
 
 // flags adds the common flags to a command, and completes its secret, the argument at that position.
@@ -194,7 +225,7 @@ func (v *view) rotator(ctx context.Context, id string) (*rotation.Rotator, strin
 	if v.override != nil {
 		getenv = func(name string) string { return v.override(name, settings(name)) }
 	}
-	r, err := function.NewRotator(getenv, log, v.cfg)
+	r, err := function.NewRotator(getenv, log, v.cfg, v.peer.meet)
 	return r, arnOf(secret), err
 }
 

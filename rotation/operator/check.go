@@ -127,6 +127,7 @@ func (c *checker) target() {
 	if i.User != "" {
 		c.details["login"] += fmt.Sprintf(", user %q", i.User)
 	}
+	c.details["server"] = i.Server
 	cause := engine.CauseOf(err)
 	at := row(cause)
 	switch {

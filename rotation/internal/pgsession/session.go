@@ -66,7 +66,7 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 			cfg.RequireAuth = "!password"
 		}
 		if s.Conn, err = pgconn.ConnectConfig(ctx, cfg); err == nil {
-			_, _ = fmt.Sscan(s.Conn.ParameterStatus("server_version"), &s.Major) // the rest of the text varies
+			_, _ = fmt.Sscan(s.Version(), &s.Major) // the rest of the text varies
 			return s, nil
 		}
 	}
@@ -77,6 +77,9 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 	}
 	return nil, s.Classify("no login at "+t.Address(), err)
 }
+
+// Version returns the server's version as it reports it, such as "17.2 (Debian 17.2-1)".
+func (s *Session) Version() string { return s.Conn.ParameterStatus("server_version") }
 
 // At logs in to another database as the same user.
 func (s *Session) At(ctx context.Context, database string) (*Session, error) {
