@@ -214,7 +214,7 @@ func (c Config) nearest(name string) string {
 		}
 	}
 	if least > len(name)/2 {
-		return "set the secret's field engine to one of these names"
+		return "set the secret's field engine to one of " + strings.Join(c.names(), ", ")
 	}
 	return fmt.Sprintf("set the secret's field engine to %q", strings.TrimSuffix(best, "*"))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -16,6 +17,8 @@ type Inspection struct {
 	// Current and Pending are the ids of the versions labeled AWSCURRENT and AWSPENDING. Pending is
 	// "" if it is the same version, or there is none.
 	Current, Pending string
+	// Deletion is when the secret will be deleted, if that is scheduled.
+	Deletion time.Time
 	// Key and Tags are the secret's KMS key, as DescribeSecret has it, and its tags.
 	Key  string
 	Tags map[string]string
@@ -63,10 +66,14 @@ func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) 
 		if err != nil {
 			return err
 		}
-		i.state, i.Enabled, i.Current, i.Pending, i.Key, i.Tags = d, d.enabled, d.holder(awsCurrent),
-			d.holder(awsPending), d.key, d.tags
+		i.state, i.Enabled, i.Key, i.Tags, i.Deletion = d, d.enabled, d.key, d.tags, d.deletion
+		i.Current, i.Pending = d.holder(awsCurrent), d.holder(awsPending)
 		if i.Pending == i.Current {
 			i.Pending = ""
+		}
+		if !d.deletion.IsZero() {
+			return engine.Errorf(engine.InvalidSecret, "restore it with `aws secretsmanager restore-secret` if it is still needed",
+				"the secret %s will be deleted at %s", arn, d.deletion.UTC().Format(time.RFC3339))
 		}
 		if d.manager != "" {
 			return run.managed(d)
@@ -316,14 +323,14 @@ func (i *Inspection) ReadSuperuser(ctx context.Context) (s SuperuserSecret, err 
 		if err != nil {
 			return err
 		}
-		d, err := secret.describe(ctx)
-		if err != nil {
-			return err
-		}
 		v, err := secret.get(ctx, "", awsCurrent)
+		if err != nil {
+			return explainAbsent(err, i.Superuser)
+		}
+		d, err := secret.describe(ctx)
 		host, _ := v.value.Text("host")
 		s = SuperuserSecret{v.arn, d.key, d.tags, host, v.value}
-		return explainAbsent(err, i.Superuser)
+		return err
 	})
 	return s, err
 }

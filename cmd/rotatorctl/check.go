@@ -35,7 +35,7 @@ refused, and 3 if that cannot be decided from this machine.`,
 			clients, rotates := true, true
 			for f := range operator.Check(ctx, r, arn) {
 				if f.Check == "tls" && f.State == operator.OK {
-					f.Message = v.peer.String()
+					f = v.peer.finding()
 				}
 				out.find(f)
 				if f.Check == "clients" {

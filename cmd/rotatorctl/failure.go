@@ -34,7 +34,7 @@ func conclude(c *cobra.Command, err error) int {
 	e, ok := errors.AsType[*engine.Error](err)
 	switch {
 	case c.Context() != nil && c.Context().Err() != nil:
-		e = engine.Errorf(interrupted, cmp.Or(c.Annotations[onInterrupt], "run it again"), "interrupted")
+		e = engine.Errorf(interrupted, cmp.Or(c.Annotations[onInterrupt], "run it again"), "stopped by a signal")
 	case !ok:
 		// Cobra's errors have several lines.
 		e = engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%s", strings.Join(strings.Fields(err.Error()), " "))

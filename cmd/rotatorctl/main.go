@@ -50,6 +50,18 @@ Exit codes: 0 fine; 1 something was found: a rotation would fail, has failed or 
   rotatorctl rotate shop/db --json | jq .ok`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// Cobra's own error of an unknown command has four lines.
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				return fmt.Errorf("unknown command %q; did you mean %s?", args[0], strings.Join(near, " or "))
+			}
+			return fmt.Errorf("unknown command %q", args[0])
+		},
+		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
+		SuggestionsMinimumDistance: 2,
 	}
 	flags := root.PersistentFlags()
 	outputFlag(root, "text", "json")

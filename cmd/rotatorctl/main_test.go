@@ -10,8 +10,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,9 +38,38 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"rotatorctl": func() { os.Exit(run()) },
+		"steady":     steady,
 		// bootstrap is a Lambda binary that rotates a secret and no target.
 		"bootstrap": func() { lambda.Start(rotateNothing) },
 	})
+}
+
+// changing are the parts of a text that differ from run to run, and what is shown for them.
+var changing = []struct {
+	found *regexp.Regexp
+	shown string
+}{
+	{regexp.MustCompile(`(:secret:[\w/]+)-\w{6}\b`), "$1-SUFFIX"},
+	{regexp.MustCompile(`\bu_[0-9a-f]{8}`), "u_1"},
+	{regexp.MustCompile(`(localhost|127\.0\.0\.1|\[::1\]):\d{4,}`), "$1:PORT"},
+	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`), "VERSION"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \([^)]*\)`), "TIME"},
+	{regexp.MustCompile(`(took|in) (\d+ seconds?|[\d.]+m?s)\b`), "$1 TIME"},
+	{regexp.MustCompile(`PostgreSQL \d.*`), "PostgreSQL VERSION"},
+}
+
+// steady runs a command and prints its standard output, standard error and exit code, without what
+// differs from run to run.
+func steady() {
+	var out, stderr strings.Builder
+	cmd := exec.Command(os.Args[1], os.Args[2:]...)
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	_ = cmd.Run() // its exit code is printed
+	text := out.String() + stderr.String()
+	for _, c := range changing {
+		text = c.found.ReplaceAllString(text, c.shown)
+	}
+	fmt.Printf("%sexit code %d\n", text, cmd.ProcessState.ExitCode())
 }
 
 type step struct{ Step, SecretId, ClientRequestToken string }
@@ -93,6 +125,7 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 //	happened NAME EVENT COUNT   wait until the simulator's record has the event so often
 //	own NAME SERVICE            make a secret one that a service has created
 //	rotate NAME TOKEN           begin a rotation whose function does nothing
+//	exec steady COMMAND ...     print both outputs and the exit code, to be compared
 //	exits CODE COMMAND ...      as exec, and check the exit code
 //	documented COMMAND          the last output is one JSON object as docs/rotatorctl.schema.json
 //	                            describes it
@@ -102,7 +135,8 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 func TestScripts(t *testing.T) {
 	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:           "testdata/script",
+		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "", // rewrites the expected texts
 		Setup: func(env *testscript.Env) error {
 			simulator := sim.New(sim.Options{MaxAttempts: 1})
 			server, err := sim.Serve(simulator, "127.0.0.1:0")
@@ -110,6 +144,15 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Defer(func() { server.Close() })
+			// plain is the simulator as AWS is: without a record.
+			plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					http.NotFound(w, r)
+					return
+				}
+				simulator.Handler().ServeHTTP(w, r)
+			}))
+			env.Defer(plain.Close)
 			simulator.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
 			env.Values["sim"] = simulator
 			if env.Values["schema"], err = schemas(); err != nil {
@@ -130,6 +173,33 @@ func TestScripts(t *testing.T) {
 				<-ctx.Done()
 				return nil, "", ctx.Err()
 			}))
+			// bad fails as this function does: with a cause, and with advice in parentheses.
+			bad := functionARN + "-bad"
+			simulator.RegisterFunction(bad, sim.InvokerFunc(func(_ context.Context, payload []byte) ([]byte, string, error) {
+				if strings.Contains(string(payload), "testSecret") {
+					return []byte(`{"errorType":"LoginRefused","errorMessage":"testSecret: LoginRefused: the target refused AWSPENDING (check the user (its lock) at the target)"}`), "Unhandled", nil
+				}
+				return []byte("null"), "", nil
+			}))
+			// silent answers nothing, and creates the file "reached" when it is asked.
+			reached := filepath.Join(env.WorkDir, "reached")
+			silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				_ = os.WriteFile(reached, nil, 0o600)
+				<-r.Context().Done()
+			}))
+			logs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveLog(w, r, env.WorkDir, simulator) }))
+			denying := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusForbidden)
+				fmt.Fprint(w, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>User: me is not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>`)
+			}))
+			env.Defer(func() { silent.CloseClientConnections(); silent.Close(); denying.Close(); logs.Close() })
+			peer, err := webServer()
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { peer.Close() })
+			_, peerPort, _ := net.SplitHostPort(peer.Addr().String())
 			free, err := freeAddress()
 			if err != nil {
 				return err
@@ -137,8 +207,9 @@ func TestScripts(t *testing.T) {
 			for k, v := range map[string]string{
 				"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL(), "AWS_REGION": "us-east-1",
 				"AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY": "simulated",
-				"IDLE": functionARN, "GOOD": good, "SLOW": slow, "FREE": free,
-				"CA_BUNDLE": pg.CAFile, "PGHOST_": pg.Host, "PGPORT_": strconv.Itoa(pg.Port),
+				"TZ": "UTC", "SIMPORT": server.URL()[strings.LastIndexByte(server.URL(), ':')+1:],
+				"IDLE": functionARN, "GOOD": good, "SLOW": slow, "BAD": bad, "SILENT": silent.URL, "DENYING": denying.URL, "LOGS": logs.URL, "PLAIN": plain.URL, "RECORDED": server.URL(), "WEBPORT": peerPort, "FREE": free,
+				"CA_BUNDLE": pg.CAFile, "CA": pg.CAFile, "PGHOST_": pg.Host, "PGPORT_": strconv.Itoa(pg.Port),
 				"SUPERUSER": pg.User, "SUPERPASSWORD": pg.Password, "U": testserver.Unique("u_"),
 			} {
 				env.Setenv(k, v)
@@ -283,6 +354,50 @@ func clientAt(url string) *secretsmanager.Client {
 // value reads a file and expands the script's variables in it.
 func value(ts *testscript.TestScript, file string) *string {
 	return aws.String(os.Expand(ts.ReadFile(file), ts.Getenv))
+}
+
+// filtered is the secret that a filter asks for.
+var filtered = regexp.MustCompile(`^\{ \$\.secret = "(arn:[^"]+)" && \$\.message = "step \*" \}$`)
+
+// serveLog answers FilterLogEvents with the lines of the file "log", with the version of the last
+// rotation in place of VERSION, or denies it if there is no such file.
+func serveLog(w http.ResponseWriter, r *http.Request, dir string, simulator *sim.Sim) {
+	var in struct{ LogGroupName, FilterPattern string }
+	lines, err := os.ReadFile(filepath.Join(dir, "log"))
+	if derr := json.NewDecoder(r.Body).Decode(&in); derr != nil || err != nil || !strings.HasPrefix(in.LogGroupName, "/aws/lambda/rotator") || !filtered.MatchString(in.FilterPattern) {
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(w, `{"__type":"AccessDeniedException","message":"not authorized to perform: logs:FilterLogEvents"}`)
+		return
+	}
+	version := ""
+	if history, err := simulator.History(filtered.FindStringSubmatch(in.FilterPattern)[1]); err == nil && len(history) > 0 {
+		version = history[len(history)-1].Version
+	}
+	events := []map[string]any{}
+	for line := range strings.Lines(strings.ReplaceAll(string(lines), "VERSION", version)) {
+		events = append(events, map[string]any{"message": line})
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"events": events})
+}
+
+// webServer answers whatever is sent as many web servers do, and at once.
+func webServer() (net.Listener, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 1))
+			_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+			_ = conn.Close()
+		}
+	}()
+	return l, nil
 }
 
 // freeAddress returns an address that nobody listens at. Its port is none that the

@@ -258,8 +258,8 @@ func span(d time.Duration) string {
 // wantsJSON reports whether a command is to print JSON.
 func wantsJSON(c *cobra.Command) bool {
 	asJSON, _ := c.Flags().GetBool("json")
-	format, _ := c.Flags().GetString("output")
-	return asJSON || format == "json"
+	format := c.Flags().Lookup("output")
+	return asJSON || format != nil && format.Value.String() == "json"
 }
 
 // wantedJSON is wantsJSON for a command line that may be invalid.

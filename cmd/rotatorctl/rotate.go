@@ -274,8 +274,12 @@ func (f *follower) conclude(outcome string, err error) error {
 		}
 		f.steps = slices.DeleteFunc(slices.Clone(f.steps), func(s string) bool { return s == finding.Check })
 		f.out.find(finding)
+		message := "not reached"
+		if outcome == "unfinished" {
+			message = "not known"
+		}
 		for _, s := range f.steps {
-			f.out.find(operator.Finding{Check: s, State: operator.Unknown, Message: "not reached"})
+			f.out.find(operator.Finding{Check: s, State: operator.Unknown, Message: message})
 		}
 	}
 	return f.out.end(rotated{f.out.outcome, f.version, outcome, time.Since(f.begin).Seconds()}, verdict)

@@ -25,6 +25,7 @@ import (
 	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 // view is what the commands that look at one secret have in common.
@@ -54,14 +55,14 @@ func (p *peer) meet(s tls.ConnectionState) {
 	}
 }
 
-// String describes the certificate that expires first, or is "".
-func (p *peer) String() string {
+// finding describes the certificate that expires first.
+func (p *peer) finding() operator.Finding {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.leaf == nil {
-		return ""
+	if p.leaf == nil { // plain text, or an API of AWS
+		return operator.Finding{Check: "tls", State: operator.Skipped, Message: "no certificate of the target was seen"}
 	}
-	return p.server + ", expires " + when(&p.leaf.NotAfter)
+	return operator.Finding{Check: "tls", State: operator.OK, Message: p.server + ", expires " + when(&p.leaf.NotAfter)}
 }
 
 // flags adds the common flags to a command, and completes its secret, the argument at that position.

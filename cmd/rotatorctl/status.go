@@ -69,8 +69,11 @@ has no value or is scheduled for deletion.`,
 				out.find(f)
 			}
 			s.outcome = out.outcome
-			if !out.OK {
+			switch {
+			case !out.OK:
 				return out.end(s, "something is wrong with "+args[0])
+			case s.holds("AWSPENDING") && s.Enabled:
+				return out.end(s, "A rotation of "+args[0]+" is under way.")
 			}
 			return out.end(s, "Nothing is wrong with "+args[0]+" at Secrets Manager.")
 		},
@@ -119,6 +122,13 @@ func readStatus(ctx context.Context, client *secretsmanager.Client, d *secretsma
 	return s, nil
 }
 
+// holds reports whether the label is on a version that is not AWSCURRENT.
+func (s *status) holds(label string) bool {
+	return slices.ContainsFunc(s.Versions, func(v labelled) bool {
+		return slices.Contains(v.Labels, label) && !slices.Contains(v.Labels, "AWSCURRENT")
+	})
+}
+
 // stuck is the cause of a rotation that should have ended.
 const stuck engine.Cause = "Stuck"
 
@@ -149,12 +159,12 @@ func (s *status) judge(now time.Time) []operator.Finding {
 			under = s.underWay(v, now)
 		}
 	}
-	schedule := operator.Finding{Check: "schedule", State: operator.OK, Message: "the next rotation is due by " + when(s.Next)}
+	schedule := operator.Finding{Check: "schedule", State: operator.OK, Message: s.Schedule + "; the next rotation is due by " + when(s.Next)}
 	switch {
 	case !s.Enabled:
 		schedule.State, schedule.Message = operator.Skipped, "rotation is off"
 	case s.Next == nil:
-		schedule.State, schedule.Message = operator.Skipped, "the secret has no schedule"
+		schedule.State, schedule.Message = operator.Skipped, "rotation is on, without a schedule"
 	case now.After(*s.Next):
 		schedule = operator.Finding{Check: "schedule", State: operator.Failed, Cause: stuck,
 			Message: "the rotation that was due by " + when(s.Next) + " has not succeeded", Advice: "find the cause with `rotatorctl check " + s.Name + "` and in the function's log"}
@@ -182,17 +192,9 @@ func (s *status) underWay(v labelled, now time.Time) operator.Finding {
 
 // print shows the facts to a person.
 func (s *status) print(out *report) {
-	out.note("secret", out.Secret)
+	out.note("ARN", out.Secret)
 	if s.Manager != "" {
 		out.note("managed by", s.Manager)
-	}
-	switch {
-	case s.Enabled && s.Schedule == "":
-		out.note("rotation", "on, without a schedule")
-	case s.Enabled:
-		out.note("rotation", "on, "+s.Schedule)
-	default:
-		out.note("rotation", "off")
 	}
 	if s.Function != "" {
 		out.note("function", s.Function)

@@ -4,7 +4,6 @@
 package operator
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -46,7 +45,7 @@ func (c *checker) check(r *rotation.Rotator, arn string) {
 		err = i.Prepare(c.ctx)
 	}
 	at := row(engine.CauseOf(err))
-	if position(at) > position("form") {
+	if position(at) > position("form") || !i.Deletion.IsZero() {
 		at = "secret"
 	}
 	c.rows("form", at, err)
@@ -142,8 +141,11 @@ func (c *checker) target() {
 	case i.Kind.NoTarget:
 		clients = Finding{Check: "clients", State: Skipped, Message: c.skips("login")}
 	case i.CurrentRefused:
-		clients = Finding{Check: "clients", State: Failed, Cause: engine.LoginRefused, Message: "AWSCURRENT refused, " + cmp.Or(opened, "and no other version") + " opens: clients are refused until the next rotation",
+		clients = Finding{Check: "clients", State: Failed, Cause: engine.LoginRefused, Message: "AWSCURRENT refused, " + opened + " opens: clients are refused until the next rotation",
 			Advice: "rotate the secret, or see what `rotatorctl recover` proposes"}
+		if c.failed {
+			clients.Message, clients.Advice = "AWSCURRENT refused: clients cannot log in", "see what `rotatorctl recover` proposes"
+		}
 	case c.failed:
 		clients = Finding{Check: "clients", State: Unknown, Message: "not reached"}
 	}
