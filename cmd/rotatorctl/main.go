@@ -86,6 +86,9 @@ Exit codes: 0 fine; 1 something was found: a rotation would fail, has failed or 
 				return usage(c, fmt.Errorf("SHELL is one of %s", strings.Join(shells, ", ")))
 			}
 			c.Use = "completion SHELL"
+			for _, shell := range c.Commands() {
+				shell.Example = "  " + shell.CommandPath() + " > FILE"
+			}
 		}
 		if c.ValidArgsFunction == nil {
 			// No argument of any command is the name of a file.
