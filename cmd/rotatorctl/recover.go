@@ -18,16 +18,16 @@ func newRecover() *cobra.Command {
 		Short: "Find the version of the secret that opens the target, and make it current",
 		Long: `Recover logs in with the versions of the secret, in the order current, pending,
 previous, older ones and the superuser's, until the target accepts one. It then
-says what it would do, and does it only with --yes:
+prints what it would do, and does it only with --yes:
 
-  current works       an AWSPENDING that was left behind and is refused is taken
-                      away; one that works, too, becomes AWSCURRENT
-  another one works   AWSCURRENT moves to it
-  the superuser works with --by-superuser, the user that AWSCURRENT names is given
-                      the credential of AWSCURRENT again; look at the user first,
-                      since whoever may write the secret chose it
+  current works        an abandoned AWSPENDING that is refused loses its label;
+                       one that also works becomes AWSCURRENT
+  another one works    AWSCURRENT moves to it
+  the superuser works  with --by-superuser, the user that AWSCURRENT names is given
+                       the credential of AWSCURRENT again; check the user first,
+                       since anyone who may write the secret can name another
 
-It may be repeated, and a label only ever moves to a version that was accepted.`,
+It is safe to repeat, and a label moves only to a version that was accepted.`,
 		Example: "  rotatorctl recover shop/db\n  rotatorctl recover shop/db --yes",
 		Args:    exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -229,7 +229,7 @@ func (f *follower) look(ctx context.Context) error {
 	case wasStaged && !pending:
 		return engine.Errorf(engine.VersionNotStaged, "look at `rotatorctl status "+f.name+"`, and rotate again", "the rotation was abandoned: version %s lost AWSPENDING, by a new value or by `recover`", f.version)
 	case f.staged && !aws.ToBool(d.RotationEnabled):
-		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover "+f.name+"` proposes", "the rotation was cancelled; version %s keeps AWSPENDING", f.version)
+		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover "+f.name+"` proposes", "the rotation was canceled; version %s keeps AWSPENDING", f.version)
 	}
 	return errPending
 }

@@ -181,7 +181,7 @@ func (s *status) underWay(v labelled, now time.Time) operator.Finding {
 	f := operator.Finding{Check: "rotation", State: operator.OK, Message: "one is under way since " + when(&begun) + ": AWSPENDING is on version " + v.ID + what}
 	switch {
 	case !s.Enabled:
-		f.Message = "one was cancelled: AWSPENDING is on version " + v.ID + what + " since " + when(&begun)
+		f.Message = "one was canceled: AWSPENDING is on version " + v.ID + what + " since " + when(&begun)
 		f.State, f.Cause, f.Advice = operator.Failed, stuck, "end it with `rotatorctl recover "+s.Name+" --yes`, or start it again with `rotatorctl rotate "+s.Name+"`"
 	case now.Sub(begun) > patience:
 		f.Message = "one is stuck since " + when(&begun) + ": AWSPENDING is on version " + v.ID + what

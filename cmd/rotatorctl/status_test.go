@@ -29,7 +29,7 @@ func TestStatusJudges(t *testing.T) {
 		{"createSecret fails", status{Enabled: true, changed: *at(time.Hour), Versions: []labelled{current, empty}}, "rotation", operator.Failed, "no value yet", "rotatorctl check"},
 		{"setSecret at work", status{Enabled: true, Versions: []labelled{current, filled(time.Minute)}}, "rotation", operator.OK, "(1 minute ago)", ""},
 		{"setSecret fails", status{Enabled: true, Versions: []labelled{current, filled(time.Hour)}}, "rotation", operator.Failed, "stuck since", "rotatorctl check"},
-		{"canceled", status{Versions: []labelled{current, filled(time.Minute)}}, "rotation", operator.Failed, "was cancelled", "recover"},
+		{"canceled", status{Versions: []labelled{current, filled(time.Minute)}}, "rotation", operator.Failed, "was canceled", "recover"},
 		{"no value", status{}, "labels", operator.Failed, "no version is AWSCURRENT", "put-secret-value"},
 		{"one second late", status{Enabled: true, Next: at(time.Second), Versions: []labelled{current}}, "schedule", operator.Failed, "has not succeeded", "rotatorctl check"},
 		{"on time", status{Enabled: true, Next: at(-time.Hour), Versions: []labelled{current}}, "schedule", operator.OK, "is due by", ""},

@@ -28,9 +28,11 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) iter.Seq[Findin
 type checker struct {
 	ctx        context.Context
 	inspection *rotation.Inspection
-	details    map[string]string // what an ok row says
-	done       int               // how many of checks were yielded
-	failed     bool
+	details    map[string]string  // what an ok row says
+	done       int                // how many of checks were yielded
+	err        error              // what failed
+	at         string             // the row of err
+	blind      bool               // err does not say how far the proof came
 	yield      func(Finding) bool // nil once nobody listens
 }
 
@@ -48,38 +50,50 @@ func (c *checker) check(r *rotation.Rotator, arn string) {
 	if position(at) > position("form") || !i.Deletion.IsZero() {
 		at = "secret"
 	}
-	c.rows("form", at, err)
-	if !c.failed {
+	c.fail(err, at)
+	c.rows("form")
+	if c.err == nil {
 		c.details["change"] = who(i)
-		err = i.CheckSuperuser(c.ctx)
-		c.rows("change", "change", err)
+		c.fail(i.CheckSuperuser(c.ctx), "change")
+		c.rows("change")
 	}
-	if !c.failed {
+	if c.err == nil {
 		c.target()
 	}
-	if !c.failed {
+	if c.err == nil {
 		c.rotation()
 	}
 	took := time.Since(begin).Round(time.Millisecond)
 	c.details["deadline"] = fmt.Sprintf("the proof took %s", took)
-	err = nil
-	if !c.failed && c.ctx.Err() != nil {
-		err = engine.Errorf(engine.OutOfTime, "raise the function's timeout", "the proof took %s", took)
+	if c.err == nil && c.ctx.Err() != nil {
+		c.fail(engine.Errorf(engine.OutOfTime, "raise the function's timeout", "the proof took %s", took), "deadline")
 	}
-	c.rows("deadline", "deadline", err)
+	c.rows("deadline")
 }
 
-// rows yields the rows up to and with last. An error fails the row at, and what follows is unknown.
-func (c *checker) rows(last, at string, err error) {
+// fail notes what failed, and in which row.
+func (c *checker) fail(err error, at string) {
+	if err == nil {
+		return
+	}
+	c.err, c.at = err, at
+	switch cause := engine.CauseOf(err); cause {
+	case engine.OutOfTime, engine.InternalError:
+		c.at, c.blind = row(cause), true
+	}
+}
+
+// rows yields the rows up to and with last.
+func (c *checker) rows(last string) {
 	for ; c.done <= position(last); c.done++ {
 		name := checks[c.done].name
 		f := Finding{Check: name, State: OK, Message: c.details[name]}
 		switch why := c.skips(name); {
-		case c.failed:
+		case c.err != nil && name == c.at:
+			f = Failure(c.err)
+			f.Check = name
+		case c.err != nil && (c.blind || c.done > position(c.at)):
 			f.State, f.Message = Unknown, "not reached"
-		case err != nil && name == at:
-			f = Failure(err)
-			f.Check, c.failed = name, true
 		case why != "":
 			f.State, f.Message = Skipped, why
 		}
@@ -127,31 +141,30 @@ func (c *checker) target() {
 		c.details["login"] += fmt.Sprintf(", user %q", i.User)
 	}
 	c.details["server"] = i.Server
-	cause := engine.CauseOf(err)
-	at := row(cause)
-	switch {
-	case cause == engine.OutOfTime || cause == engine.InternalError:
-		at = "name" // it does not say how far the proof came
-	case position(at) < c.done || position(at) > position("policy"):
+	at := row(engine.CauseOf(err))
+	if position(at) < c.done || position(at) > position("policy") {
 		at = "login" // such as a database that does not exist
 	}
-	c.rows("login", at, err)
+	c.fail(err, at)
+	c.rows("login")
 	clients := Finding{Check: "clients", State: OK, Message: "AWSCURRENT opens the target"}
+	refused := Finding{Check: "clients", State: Failed, Cause: engine.LoginRefused,
+		Message: "AWSCURRENT refused, " + opened + " opens: clients are refused until the next rotation",
+		Advice:  "rotate the secret, or see what `rotatorctl recover` proposes"}
 	switch {
 	case i.Kind.NoTarget:
-		clients = Finding{Check: "clients", State: Skipped, Message: c.skips("login")}
+		clients.State, clients.Message = Skipped, c.skips("login")
+	case i.CurrentRefused && err == nil:
+		clients = refused
 	case i.CurrentRefused:
-		clients = Finding{Check: "clients", State: Failed, Cause: engine.LoginRefused, Message: "AWSCURRENT refused, " + opened + " opens: clients are refused until the next rotation",
-			Advice: "rotate the secret, or see what `rotatorctl recover` proposes"}
-		if c.failed {
-			clients.Message, clients.Advice = "AWSCURRENT refused: clients cannot log in", "see what `rotatorctl recover` proposes"
-		}
-	case c.failed:
-		clients = Finding{Check: "clients", State: Unknown, Message: "not reached"}
+		clients = refused
+		clients.Message, clients.Advice = "AWSCURRENT refused: clients cannot log in", "see what `rotatorctl recover` proposes"
+	case err != nil && (c.blind || position(c.at) < position("clients")):
+		clients.State, clients.Message = Unknown, "not reached"
 	}
 	c.say(clients)
 	c.done++
-	c.rows("policy", at, err)
+	c.rows("policy")
 }
 
 // rotation says whether the rotation under way, if there is one, will end.
@@ -159,13 +172,13 @@ func (c *checker) rotation() {
 	i := c.inspection
 	c.details["rotation"] = "none is under way"
 	if i.Pending == "" {
-		c.rows("rotation", "", nil)
+		c.rows("rotation")
 		return
 	}
 	stored, opens, err := i.RehearsePending(c.ctx)
 	switch {
 	case err == nil && !i.Enabled:
-		err = engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover` proposes, or start it again with `rotatorctl rotate`", "a rotation was cancelled: AWSPENDING stays on version %s", i.Pending)
+		err = engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover` proposes, or start it again with `rotatorctl rotate`", "a rotation was canceled: AWSPENDING stays on version %s", i.Pending)
 	case !stored:
 		c.details["rotation"] = "one is under way: version " + i.Pending + " has no value yet, and the next try will store it"
 	case opens:
@@ -173,7 +186,8 @@ func (c *checker) rotation() {
 	default:
 		c.details["rotation"] = "one is under way: the next try will set version " + i.Pending
 	}
-	c.rows("rotation", "rotation", err)
+	c.fail(err, "rotation")
+	c.rows("rotation")
 }
 
 // text returns a field of AWSCURRENT that holds no credential.
