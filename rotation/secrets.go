@@ -259,7 +259,8 @@ func secretsManagerError(operation, arn string, err error) error {
 	}
 	advice := "check the error code and try again; Secrets Manager retries automatically"
 	if call, ok := errors.AsType[*smithy.OperationError](err); ok && awserror.Innermost(call).Operation() == "AssumeRole" {
-		return engine.Errorf(engine.SecretsManagerFailed, "allow the caller sts:AssumeRole on the role of ROTATION_ROLE_ARN, name it in that role's trust policy, and set the same external ID in both places",
+		return engine.Errorf(engine.SecretsManagerFailed,
+			"allow the caller sts:AssumeRole on the role of ROTATION_ROLE_ARN, name it in that role's trust policy, and set the same external ID in both",
 			"%s of %s: %w", operation, arn, awserror.Brief(err))
 	}
 	switch api.ErrorCode() {

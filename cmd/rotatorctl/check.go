@@ -21,8 +21,9 @@ tries AWSPENDING, and finds out whether a rotation under way will finish.
 Every secret has the same rows. The row clients says whether AWSCURRENT opens the
 target. The exit code is 0 if all is well, 1 if a rotation would fail or clients are
 refused, and 3 if that cannot be decided from this machine.`,
-		Example: "  rotatorctl check shop/db\n  rotatorctl check shop/db --json | jq '.findings[] | select(.state != \"ok\")'",
-		Args:    exactArgs(1),
+		Example: `  rotatorctl check shop/db
+  rotatorctl check shop/db --json | jq '.findings[] | select(.state != "ok")'`,
+		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()

@@ -64,7 +64,8 @@ as rotatorctl rotate begins it.`,
 				}
 			}
 			if e.ClientRequestToken == "" {
-				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`", "no rotation of %s is under way", args[1])
+				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`",
+					"no rotation of %s is under way", args[1])
 			}
 			if wantsJSON(c) {
 				return newReport(c, e.SecretId).end(struct {

@@ -37,7 +37,8 @@ func conclude(c *cobra.Command, err error) int {
 		e = engine.Errorf(interrupted, cmp.Or(c.Annotations[onInterrupt], "run it again"), "stopped by a signal")
 	case !ok:
 		// Cobra's errors have several lines.
-		e = engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%s", strings.Join(strings.Fields(err.Error()), " "))
+		text := strings.Join(strings.Fields(err.Error()), " ")
+		e = engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%s", text)
 	}
 	newScreen(c.ErrOrStderr(), c.ErrOrStderr(), false).line("rotatorctl: " + e.Error())
 	f, code := operator.Failure(e), 0
@@ -117,5 +118,6 @@ func (f *choice) Set(value string) error {
 func outputFlag(c *cobra.Command, formats ...string) {
 	flags := c.PersistentFlags()
 	flags.VarP(&choice{formats[0], formats}, "output", "o", "print "+strings.Join(formats, " or "))
-	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // the flag exists
+	complete := cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)
+	_ = c.RegisterFlagCompletionFunc("output", complete) // the flag exists
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,7 +32,9 @@ type taken struct {
 type record func(ctx context.Context, begin time.Time) ([]taken, error)
 
 // recordOf returns the simulator's record of a secret, or on AWS the function's log group.
-func recordOf(ctx context.Context, cfg aws.Config, client *secretsmanager.Client, secret, function, group string) record {
+func recordOf(
+	ctx context.Context, cfg aws.Config, client *secretsmanager.Client, secret, function, group string,
+) record {
 	if base := aws.ToString(client.Options().BaseEndpoint); base != "" {
 		simulated := simulatorRecord(base, secret)
 		if _, err := simulated(ctx, time.Time{}); err == nil {
@@ -44,7 +47,8 @@ func recordOf(ctx context.Context, cfg aws.Config, client *secretsmanager.Client
 // simulatorRecord reads the history that `rotatorctl sim` serves.
 func simulatorRecord(base, secret string) record {
 	return func(ctx context.Context, begin time.Time) ([]taken, error) {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(base, "/")+"/history/"+url.PathEscape(secret), nil)
+		address := strings.TrimSuffix(base, "/") + "/history/" + url.PathEscape(secret)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -81,17 +85,24 @@ func causeOf(cause, message string) engine.Cause {
 	return engine.Cause(cause)
 }
 
+// functionName returns the name of the function with the ARN, without an alias, or "".
+func functionName(text string) string {
+	a, err := arn.Parse(text)
+	name, ok := strings.CutPrefix(a.Resource, "function:")
+	if err != nil || a.Service != "lambda" || !ok {
+		return ""
+	}
+	name, _, _ = strings.Cut(name, ":")
+	return name
+}
+
 // logRecord reads the lines "step done" and "step failed" of this function's log. Other functions,
 // such as AWS's templates, write none.
 func logRecord(cfg aws.Config, secret, function, group string) record {
-	a, err := arn.Parse(function)
-	if err == nil && a.Region != "" {
+	if a, err := arn.Parse(function); err == nil {
 		cfg.Region = a.Region
 	}
-	if name, ok := strings.CutPrefix(a.Resource, "function:"); ok && group == "" {
-		name, _, _ = strings.Cut(name, ":") // without an alias
-		group = "/aws/lambda/" + name
-	}
+	group = cmp.Or(group, "/aws/lambda/"+functionName(function))
 	client := cloudwatchlogs.NewFromConfig(cfg)
 	return func(ctx context.Context, begin time.Time) ([]taken, error) {
 		in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group, StartTime: aws.Int64(begin.UnixMilli()),

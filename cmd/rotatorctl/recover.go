@@ -61,7 +61,8 @@ It is safe to repeat, and a label moves only to a version that was accepted.`,
 	}
 	v.flags(c, 0)
 	c.Flags().BoolVar(&yes, "yes", false, "do it")
-	c.Flags().BoolVar(&bySuperuser, "by-superuser", false, "let the superuser secret reset the user, where no version of the secret opens the target")
+	c.Flags().BoolVar(&bySuperuser, "by-superuser", false,
+		"let the superuser secret reset the user, if no version of the secret opens the target")
 	return c
 }
 

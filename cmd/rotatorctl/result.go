@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -151,7 +151,9 @@ const (
 	clearLine              = "\r\x1b[K"
 )
 
-var colors = map[operator.State]string{operator.OK: "\x1b[32m", operator.Failed: "\x1b[31m", operator.Unknown: "\x1b[33m", operator.Skipped: "\x1b[2m"}
+var colors = map[operator.State]string{
+	operator.OK: "\x1b[32m", operator.Failed: "\x1b[31m", operator.Unknown: "\x1b[33m", operator.Skipped: "\x1b[2m",
+}
 
 // row prints a finding: its check, state, message and advice.
 func (s *screen) row(f operator.Finding) {
@@ -262,9 +264,10 @@ func wantsJSON(c *cobra.Command) bool {
 	return asJSON || format != nil && format.Value.String() == "json"
 }
 
+// formatFlag is a flag that asks for JSON.
+var formatFlag = regexp.MustCompile(`(^| )(--json|--output[ =]json|-o[ =]?json)( |$)`)
+
 // wantedJSON is wantsJSON for a command line that may be invalid.
 func wantedJSON(c *cobra.Command, args []string) bool {
-	return wantsJSON(c) || slices.ContainsFunc(args, func(a string) bool {
-		return slices.Contains([]string{"--json", "--output=json", "-ojson", "-o=json"}, a)
-	}) || strings.Contains(" "+strings.Join(args, " ")+" ", " --output json ") || strings.Contains(" "+strings.Join(args, " ")+" ", " -o json ")
+	return wantsJSON(c) || formatFlag.MatchString(strings.Join(args, " "))
 }

@@ -9,13 +9,15 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
+
+// exampleFunction is the ARN of a function in help texts and errors.
+const exampleFunction = "arn:aws:lambda:eu-west-1:123456789012:function:rotator"
 
 // newRotate returns `rotatorctl rotate`.
 func newRotate() *cobra.Command {
@@ -36,12 +38,16 @@ shows the result of a test.
 The exit code is 0 if the secret was rotated, or tested without a failure; 1 as soon as a
 step has failed, although Secrets Manager tries again by itself; and 3 if the outcome is
 not known within --timeout. The rotation continues without this command.`,
-		Example:     "  rotatorctl rotate shop/db\n  rotatorctl rotate shop/db --test --function arn:aws:lambda:eu-west-1:123456789012:function:rotator",
-		Annotations: map[string]string{onInterrupt: "follow it with `rotatorctl status`: the rotation continues without this command"},
-		Args:        exactArgs(1),
+		Example: `  rotatorctl rotate shop/db
+  rotatorctl rotate shop/db --test --function ` + exampleFunction,
+		Annotations: map[string]string{
+			onInterrupt: "follow it with `rotatorctl status`: the rotation continues without this command",
+		},
+		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			if a, err := arn.Parse(function); function != "" && (err != nil || a.Service != "lambda" || !strings.HasPrefix(a.Resource, "function:")) {
-				return usage(c, fmt.Errorf("--function %q is not the ARN of a Lambda function, such as arn:aws:lambda:eu-west-1:123456789012:function:rotator", function))
+			if function != "" && functionName(function) == "" {
+				return usage(c, fmt.Errorf("--function %q is not the ARN of a Lambda function, such as %s",
+					function, exampleFunction))
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -63,15 +69,18 @@ not known within --timeout. The rotation continues without this command.`,
 			if err != nil {
 				return awsError(ctx, "cannot begin the rotation", args[0], err)
 			}
-			f := &follower{client: client, name: args[0], arn: arnOf(d), version: aws.ToString(out.VersionId), test: test, begin: begin,
-				record: recordOf(ctx, v.cfg, client, arnOf(d), function, group), out: newReport(c, arnOf(d))}
+			f := &follower{
+				client: client, name: args[0], arn: arnOf(d), version: aws.ToString(out.VersionId), test: test, begin: begin,
+				record: recordOf(ctx, v.cfg, client, arnOf(d), function, group), out: newReport(c, arnOf(d)),
+			}
 			return f.follow(ctx)
 		},
 	}
 	completeSecret(c, &v, 0)
 	flags := c.Flags()
 	flags.StringVar(&function, "function", "", "ARN of the function to set for the secret")
-	flags.BoolVar(&test, "test", false, "have the function test the current value only (RotateImmediately=false); this switches rotation on")
+	flags.BoolVar(&test, "test", false,
+		"have the function test the current value only (RotateImmediately=false); this switches rotation on")
 	flags.DurationVar(&v.timeout, "timeout", 5*time.Minute, "how long to follow the rotation")
 	flags.StringVar(&group, "log-group", "", "the function's log group (default /aws/lambda/FUNCTION)")
 	return c
@@ -143,7 +152,8 @@ func (f *follower) follow(ctx context.Context) error {
 		case ctx.Err() != nil && f.test:
 			return f.conclude("unfinished", f.untold())
 		case ctx.Err() != nil:
-			return f.conclude("unfinished", engine.Errorf(engine.OutOfTime, "follow it with `rotatorctl status "+f.name+"`, and look into the function's log",
+			return f.conclude("unfinished", engine.Errorf(engine.OutOfTime,
+				"follow it with `rotatorctl status "+f.name+"`, and look into the function's log",
 				"the rotation has not ended in %s; it continues without this command%s", span(time.Since(f.begin)), f.because()))
 		case ok && failure.Cause == engine.SecretsManagerFailed && failure.Step == "":
 			return f.conclude("unfinished", failure)
@@ -227,9 +237,11 @@ func (f *follower) look(ctx context.Context) error {
 		f.done("finishSecret")
 		return nil
 	case wasStaged && !pending:
-		return engine.Errorf(engine.VersionNotStaged, "look at `rotatorctl status "+f.name+"`, and rotate again", "the rotation was abandoned: version %s lost AWSPENDING, by a new value or by `recover`", f.version)
+		return engine.Errorf(engine.VersionNotStaged, "look at `rotatorctl status "+f.name+"`, and rotate again",
+			"the rotation was abandoned: version %s lost AWSPENDING, by a new value or by `recover`", f.version)
 	case f.staged && !aws.ToBool(d.RotationEnabled):
-		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover "+f.name+"` proposes", "the rotation was canceled; version %s keeps AWSPENDING", f.version)
+		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover "+f.name+"` proposes",
+			"the rotation was canceled; version %s keeps AWSPENDING", f.version)
 	}
 	return errPending
 }
@@ -244,7 +256,8 @@ func (f *follower) because() string {
 
 // untold is the error of a test whose result is not known.
 func (f *follower) untold() error {
-	return engine.Errorf(engine.OutOfTime, "look into the function's log, or for TestRotationSucceeded or TestRotationFailed in EventBridge; --log-group names another log",
+	return engine.Errorf(engine.OutOfTime,
+		"look into the function's log, or for TestRotationFailed in EventBridge; --log-group names another log",
 		"the result of the test is not known%s", f.because())
 }
 

@@ -127,10 +127,12 @@ func (v *view) client(ctx context.Context) (*secretsmanager.Client, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, engine.Errorf(notConfigured, "correct --profile, AWS_PROFILE, the other AWS_* variables or ~/.aws/config", "cannot read the AWS configuration: %w", err)
+		return nil, engine.Errorf(notConfigured, "correct --profile, AWS_PROFILE, the other AWS_* variables or ~/.aws/config",
+			"cannot read the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return nil, engine.Errorf(notConfigured, "use --region, set AWS_REGION, or use a profile with a region", "no region is set")
+		return nil, engine.Errorf(notConfigured, "use --region, set AWS_REGION, or use a profile with a region",
+			"no region is set")
 	}
 	v.cfg = cfg
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
@@ -139,15 +141,20 @@ func (v *view) client(ctx context.Context) (*secretsmanager.Client, error) {
 		}
 		// The machine's own role is what the SDK asks for last, when all else is absent.
 		if strings.Contains(err.Error(), "no EC2 IMDS role found") {
-			return nil, engine.Errorf(notConfigured, "use --profile, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for the simulator any words do", "no AWS credentials")
+			return nil, engine.Errorf(notConfigured,
+				"use --profile, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for the simulator any words do",
+				"no AWS credentials")
 		}
-		return nil, engine.Errorf(notConfigured, "log in again, such as by `aws sso login`, or correct the profile", "cannot get the AWS credentials: %w", awserror.Brief(err))
+		return nil, engine.Errorf(notConfigured, "log in again, such as by `aws sso login`, or correct the profile",
+			"cannot get the AWS credentials: %w", awserror.Brief(err))
 	}
 	return secretsmanager.NewFromConfig(cfg), nil
 }
 
 // open returns the client for Secrets Manager and what it says of a secret given by name or ARN.
-func (v *view) open(ctx context.Context, id string) (*secretsmanager.Client, *secretsmanager.DescribeSecretOutput, error) {
+func (v *view) open(
+	ctx context.Context, id string,
+) (*secretsmanager.Client, *secretsmanager.DescribeSecretOutput, error) {
 	client, err := v.client(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -178,7 +185,9 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 	case !answered && ctx.Err() != nil:
 		return engine.Errorf(engine.OutOfTime, "try again, or raise --timeout", "%s: no answer in time", what)
 	case !answered || api.ErrorCode() == "UnknownError":
-		return engine.Errorf(engine.SecretsManagerFailed, "check the region, the network, the proxy, and AWS_ENDPOINT_URL_SECRETS_MANAGER if it is set", "%s: %w", what, awserror.Brief(err))
+		return engine.Errorf(engine.SecretsManagerFailed,
+			"check the region, the network, the proxy, and AWS_ENDPOINT_URL_SECRETS_MANAGER if it is set",
+			"%s: %w", what, awserror.Brief(err))
 	}
 	cause, advice := engine.SecretsManagerFailed, "look up the code, and try again"
 	switch message := api.ErrorMessage(); api.ErrorCode() {
@@ -186,7 +195,8 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 		advice = "check the name, the region and the account (`aws sts get-caller-identity` shows yours)"
 	case "AccessDeniedException", "AccessDenied":
 		if strings.Contains(message, "cannot invoke") {
-			cause, advice = engine.InvalidConfiguration, "check the function's ARN, and allow secretsmanager.amazonaws.com to invoke it with `aws lambda add-permission`"
+			cause = engine.InvalidConfiguration
+			advice = "check the function's ARN, and let secretsmanager.amazonaws.com invoke it: `aws lambda add-permission`"
 			break
 		}
 		advice = "allow it to the identity that `aws sts get-caller-identity` shows, or use another --profile"
@@ -197,7 +207,8 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 		case strings.Contains(message, "No Lambda rotation function"):
 			cause, advice = engine.InvalidConfiguration, "name the function with --function ARN"
 		case strings.Contains(message, "previous rotation"):
-			advice = "wait, since it is tried again; `rotatorctl status " + secret + "` shows it, and `rotatorctl recover " + secret + "` how to end it"
+			advice = fmt.Sprintf("wait, since it is tried again; `rotatorctl status %[1]s` shows it, "+
+				"and `rotatorctl recover %[1]s` how to end it", secret)
 		case strings.Contains(message, "deletion"):
 			advice = "restore the secret with `aws secretsmanager restore-secret --secret-id " + secret + "`"
 		default:

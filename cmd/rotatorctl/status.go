@@ -82,11 +82,13 @@ has no value or is scheduled for deletion.`,
 	return c
 }
 
-func readStatus(ctx context.Context, client *secretsmanager.Client, d *secretsmanager.DescribeSecretOutput) (*status, error) {
+func readStatus(
+	ctx context.Context, client *secretsmanager.Client, d *secretsmanager.DescribeSecretOutput,
+) (*status, error) {
 	s := &status{
 		Name: aws.ToString(d.Name), Manager: rotation.Manager(d), Enabled: aws.ToBool(d.RotationEnabled),
-		Function: aws.ToString(d.RotationLambdaARN), Last: d.LastRotatedDate, Next: d.NextRotationDate, Deletion: d.DeletedDate,
-		Versions: []labelled{}, changed: aws.ToTime(d.LastChangedDate),
+		Function: aws.ToString(d.RotationLambdaARN), Last: d.LastRotatedDate, Next: d.NextRotationDate,
+		Deletion: d.DeletedDate, Versions: []labelled{}, changed: aws.ToTime(d.LastChangedDate),
 	}
 	if r := d.RotationRules; r != nil {
 		s.Schedule = aws.ToString(r.ScheduleExpression)
@@ -136,58 +138,66 @@ const stuck engine.Cause = "Stuck"
 // minutes, and most take seconds.
 const patience = 15 * time.Minute
 
+// fine and failed are findings.
+func fine(check, message string) operator.Finding {
+	return operator.Finding{Check: check, State: operator.OK, Message: message}
+}
+
+func failed(check string, cause engine.Cause, message, advice string) operator.Finding {
+	return operator.Finding{Check: check, State: operator.Failed, Cause: cause, Message: message, Advice: advice}
+}
+
 // judge finds out what keeps rotations from succeeding. A version without a value has no time of its
 // own, but a rotation that begins changes the secret.
 func (s *status) judge(now time.Time) []operator.Finding {
-	secret := operator.Finding{Check: "secret", State: operator.OK, Message: s.Name}
+	secret := fine("secret", s.Name)
 	if s.Manager != "" {
 		secret.Message += " is managed by " + s.Manager + ", which rotates it: this function does not"
 	}
 	if s.Deletion != nil {
-		secret = operator.Finding{Check: "secret", State: operator.Failed, Cause: engine.InvalidSecret,
-			Message: "it will be deleted at " + when(s.Deletion),
-			Advice:  "restore it with `aws secretsmanager restore-secret --secret-id " + s.Name + "` if it is still needed"}
+		secret = failed("secret", engine.InvalidSecret, "it will be deleted at "+when(s.Deletion),
+			"restore it with `aws secretsmanager restore-secret --secret-id "+s.Name+"` if it is still needed")
 	}
-	labels := operator.Finding{Check: "labels", State: operator.Failed, Cause: engine.InvalidSecret,
-		Message: "no version is AWSCURRENT: the secret has no value", Advice: "store a value with `aws secretsmanager put-secret-value`"}
-	under := operator.Finding{Check: "rotation", State: operator.OK, Message: "none is under way"}
+	labels := failed("labels", engine.InvalidSecret, "no version is AWSCURRENT: the secret has no value",
+		"store a value with `aws secretsmanager put-secret-value`")
+	under := fine("rotation", "none is under way")
 	for _, v := range s.Versions {
 		switch {
 		case slices.Contains(v.Labels, "AWSCURRENT"):
-			labels = operator.Finding{Check: "labels", State: operator.OK, Message: "AWSCURRENT is on version " + v.ID}
+			labels = fine("labels", "AWSCURRENT is on version "+v.ID)
 		case slices.Contains(v.Labels, "AWSPENDING"):
 			under = s.underWay(v, now)
 		}
 	}
-	schedule := operator.Finding{Check: "schedule", State: operator.OK, Message: s.Schedule + "; the next rotation is due by " + when(s.Next)}
+	schedule := fine("schedule", s.Schedule+"; the next rotation is due by "+when(s.Next))
 	switch {
 	case !s.Enabled:
 		schedule.State, schedule.Message = operator.Skipped, "rotation is off"
 	case s.Next == nil:
 		schedule.State, schedule.Message = operator.Skipped, "rotation is on, without a schedule"
 	case now.After(*s.Next):
-		schedule = operator.Finding{Check: "schedule", State: operator.Failed, Cause: stuck,
-			Message: "the rotation that was due by " + when(s.Next) + " has not succeeded", Advice: "find the cause with `rotatorctl check " + s.Name + "` and in the function's log"}
+		schedule = failed("schedule", stuck, "the rotation that was due by "+when(s.Next)+" has not succeeded",
+			"find the cause with `rotatorctl check "+s.Name+"` and in the function's log")
 	}
 	return []operator.Finding{secret, labels, under, schedule}
 }
 
 // underWay judges the rotation of a version.
 func (s *status) underWay(v labelled, now time.Time) operator.Finding {
-	begun, what := s.changed, ", which has no value yet"
+	begun, version := s.changed, "AWSPENDING is on version "+v.ID+", which has no value yet"
 	if v.Created != nil {
-		begun, what = *v.Created, ""
+		begun, version = *v.Created, "AWSPENDING is on version "+v.ID
 	}
-	f := operator.Finding{Check: "rotation", State: operator.OK, Message: "one is under way since " + when(&begun) + ": AWSPENDING is on version " + v.ID + what}
 	switch {
 	case !s.Enabled:
-		f.Message = "one was canceled: AWSPENDING is on version " + v.ID + what + " since " + when(&begun)
-		f.State, f.Cause, f.Advice = operator.Failed, stuck, "end it with `rotatorctl recover "+s.Name+" --yes`, or start it again with `rotatorctl rotate "+s.Name+"`"
+		return failed("rotation", stuck, "one was canceled: "+version+" since "+when(&begun),
+			"see how to end it with `rotatorctl recover "+s.Name+"`")
 	case now.Sub(begun) > patience:
-		f.Message = "one is stuck since " + when(&begun) + ": AWSPENDING is on version " + v.ID + what
-		f.State, f.Cause, f.Advice = operator.Failed, stuck, "find the cause with `rotatorctl check "+s.Name+"` and in the function's log; `rotatorctl recover "+s.Name+"` shows how to end it"
+		return failed("rotation", stuck, "one is stuck since "+when(&begun)+": "+version,
+			fmt.Sprintf("find the cause with `rotatorctl check %[1]s` and in the function's log; "+
+				"`rotatorctl recover %[1]s` shows how to end it", s.Name))
 	}
-	return f
+	return fine("rotation", "one is under way since "+when(&begun)+": "+version)
 }
 
 // print shows the facts to a person.

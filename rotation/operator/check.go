@@ -158,7 +158,8 @@ func (c *checker) target() {
 		clients = refused
 	case i.CurrentRefused:
 		clients = refused
-		clients.Message, clients.Advice = "AWSCURRENT refused: clients cannot log in", "see what `rotatorctl recover` proposes"
+		clients.Message = "AWSCURRENT refused: clients cannot log in"
+		clients.Advice = "see what `rotatorctl recover` proposes"
 	case err != nil && (c.blind || position(c.at) < position("clients")):
 		clients.State, clients.Message = Unknown, "not reached"
 	}
@@ -176,15 +177,17 @@ func (c *checker) rotation() {
 		return
 	}
 	stored, opens, err := i.RehearsePending(c.ctx)
+	under := "one is under way: version " + i.Pending
 	switch {
 	case err == nil && !i.Enabled:
-		err = engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover` proposes, or start it again with `rotatorctl rotate`", "a rotation was canceled: AWSPENDING stays on version %s", i.Pending)
+		err = engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover` proposes",
+			"a rotation was canceled: AWSPENDING stays on version %s", i.Pending)
 	case !stored:
-		c.details["rotation"] = "one is under way: version " + i.Pending + " has no value yet, and the next try will store it"
+		c.details["rotation"] = under + " has no value yet, and the next try will store it"
 	case opens:
-		c.details["rotation"] = "one is under way: the target accepts version " + i.Pending + ", and the next try will make it AWSCURRENT"
+		c.details["rotation"] = under + " opens the target, and the next try will make it AWSCURRENT"
 	default:
-		c.details["rotation"] = "one is under way: the next try will set version " + i.Pending
+		c.details["rotation"] = under + " can be set at the target, and the next try will do that"
 	}
 	c.fail(err, "rotation")
 	c.rows("rotation")

@@ -53,7 +53,9 @@ var checks = []struct {
 
 // undecided are the causes that say nothing about the secret: another try, from another place or
 // with other permissions, can succeed.
-var undecided = []engine.Cause{engine.SecretsManagerFailed, engine.NameNotResolved, engine.Unreachable, engine.OutOfTime}
+var undecided = []engine.Cause{
+	engine.SecretsManagerFailed, engine.NameNotResolved, engine.Unreachable, engine.OutOfTime,
+}
 
 // Failure returns an error as a finding, in the row of its cause.
 func Failure(err error) Finding {
@@ -61,7 +63,8 @@ func Failure(err error) Finding {
 	if !ok {
 		failure = engine.Errorf(engine.TargetFailed, "", "%w", err)
 	}
-	f := Finding{Check: row(failure.Cause), State: Failed, Cause: failure.Cause, Message: failure.Err.Error(), Advice: failure.Advice}
+	f := Finding{Check: row(failure.Cause), State: Failed,
+		Cause: failure.Cause, Message: failure.Err.Error(), Advice: failure.Advice}
 	if slices.Contains(undecided, f.Cause) && !decided(err) {
 		f.State = Unknown
 	}

@@ -83,7 +83,8 @@ func (d *Diagnosis) currentWorks(ctx context.Context) (err error) {
 	}
 	if d.promote {
 		d.Opens, d.Version = "AWSPENDING", d.Pending
-		d.will("move", "moved", "AWSCURRENT from version "+d.Current+" to version "+d.Pending+", which opens the target as well: that ends the rotation")
+		d.will("move", "moved", "AWSCURRENT from version "+d.Current+" to version "+d.Pending+
+			", which opens the target as well: that ends the rotation")
 		return nil
 	}
 	d.release = true
@@ -97,11 +98,14 @@ func (d *Diagnosis) superuserWorks(ctx context.Context) {
 	i := d.inspection
 	switch {
 	case i.Superuser == "":
-		d.Trouble = engine.Errorf(engine.LoginRefused, "set the user's password at the target to the one in AWSCURRENT", none+", and it names no superuser secret")
+		d.Trouble = engine.Errorf(engine.LoginRefused, "set the user's password at the target to the one in AWSCURRENT",
+			none+", and it names no superuser secret")
 		return
 	case !i.MayRecover:
 		// A writer of the secret can name any user in it.
-		d.Trouble = engine.Errorf(engine.LoginRefused, "if the user is this secret's own, `rotatorctl recover --by-superuser` gives it AWSCURRENT's password again", none+" for the user %q", i.User)
+		d.Trouble = engine.Errorf(engine.LoginRefused,
+			"if the user is this secret's own, give it AWSCURRENT's password again with `rotatorctl recover --by-superuser`",
+			none+" for the user %q", i.User)
 		return
 	}
 	var err error
@@ -110,7 +114,8 @@ func (d *Diagnosis) superuserWorks(ctx context.Context) {
 		return
 	}
 	d.Opens, d.Version, d.reset = "superuser", "", true
-	d.will("give", "gave", fmt.Sprintf("the user %q at %q AWSCURRENT's credential again, as the superuser", i.User, d.as.Host))
+	d.will("give", "gave",
+		fmt.Sprintf("the user %q at %q AWSCURRENT's credential again, as the superuser", i.User, d.as.Host))
 	d.alsoRelease()
 }
 
@@ -184,7 +189,8 @@ func (d *Diagnosis) do(ctx context.Context) error {
 		if err := i.Move(ctx, awsPending, d.Pending, ""); err != nil {
 			return err
 		}
-		return engine.Errorf(engine.LoginRefused, "wait until the rotation that is under way has ended, and try again", "the target has changed meanwhile and refuses AWSCURRENT; AWSPENDING stays on version %s", d.Pending)
+		return engine.Errorf(engine.LoginRefused, "wait until the rotation that is under way has ended, and try again",
+			"the target has changed meanwhile and refuses AWSCURRENT; AWSPENDING stays on version %s", d.Pending)
 	}
 	return nil
 }

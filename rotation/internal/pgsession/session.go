@@ -72,7 +72,8 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 		}
 	}
 	if errtree.Is(err, noTLS) && !speaks(ctx, t) {
-		return nil, engine.Errorf(engine.TargetFailed, "check the secret's host and port", "what listens at %s does not speak PostgreSQL's protocol", t.Address())
+		return nil, engine.Errorf(engine.TargetFailed, "check the secret's host and port",
+			"what listens at %s does not speak PostgreSQL's protocol", t.Address())
 	}
 	if errtree.Is(err, noTLS) {
 		return nil, engine.Errorf(engine.TLSFailed,
