@@ -172,7 +172,7 @@ func (i *Inspection) RehearsePending(ctx context.Context) (stored, opens bool, e
 			return err
 		}
 		if err = r.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending); err == nil {
-			_, err = r.act(ctx, &req, r.dryRun)
+			_, err = r.act(ctx, &req, r.rehearsePending)
 		}
 		return err
 	})

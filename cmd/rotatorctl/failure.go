@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -33,7 +34,7 @@ func conclude(c *cobra.Command, err error) int {
 	}
 	e, ok := errors.AsType[*engine.Error](err)
 	switch {
-	case c.Context() != nil && c.Context().Err() != nil:
+	case c.Context() != nil && c.Context().Err() != nil && (ok || errors.Is(err, context.Canceled)):
 		e = engine.Errorf(interrupted, cmp.Or(c.Annotations[onInterrupt], "run it again"), "stopped by a signal")
 	case !ok:
 		// Cobra's errors have several lines.

@@ -124,6 +124,7 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 //	put NAME LABEL TOKEN FILE   put a version with a label
 //	stage NAME LABEL FROM TO    move a label; - stands for none
 //	delete NAME                 schedule a secret's deletion
+//	cancel NAME                 switch a secret's rotation off
 //	happened NAME EVENT COUNT   wait until the simulator's record has the event so often
 //	own NAME SERVICE            make a secret one that a service has created
 //	rotate NAME TOKEN           begin a rotation whose function does nothing
@@ -250,9 +251,13 @@ func TestScripts(t *testing.T) {
 				_, err := client(ts).DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{SecretId: &args[0]})
 				ts.Check(err)
 			},
+			"cancel": func(ts *testscript.TestScript, _ bool, args []string) {
+				_, err := client(ts).CancelRotateSecret(context.Background(), &secretsmanager.CancelRotateSecretInput{SecretId: &args[0]})
+				ts.Check(err)
+			},
 			"happened": func(ts *testscript.TestScript, _ bool, args []string) {
 				url := ts.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER") + "/history/" + args[0]
-				deadline := time.Now().Add(20 * time.Second)
+				deadline := time.Now().Add(time.Minute)
 				for {
 					resp, err := http.Get(url)
 					ts.Check(err)

@@ -216,7 +216,7 @@ func who(i *rotation.Inspection) string {
 // skips returns why a row does not apply to the secret, or "": what was not looked at is not called ok.
 func (c *checker) skips(check string) string {
 	i := c.inspection
-	if i.Engine == nil {
+	if i.Engine == nil || i.Request == nil {
 		return ""
 	}
 	switch check {
