@@ -6,6 +6,7 @@ TAGS     ?=
 # The version that the programs print. Outside a git checkout, pass VERSION=.
 DESCRIBE := describe --tags --always --dirty --abbrev=12
 VERSION  ?= $(shell git $(DESCRIBE) 2>/dev/null)
+COMMIT   ?= $(shell git rev-parse HEAD 2>/dev/null)
 # lambda.norpc leaves the go1.x runtime out of the function.
 FUNCTION  = CGO_ENABLED=0 $(GO) build -trimpath -tags 'lambda.norpc $(TAGS)' -ldflags '-s -w -X main.version=$(or $(VERSION),unreleased)'
 
@@ -23,7 +24,7 @@ OTHERS := ^(Duplicates|Witness|Faults|Birth)$$
 # build builds the function and rotatorctl for this machine.
 build:
 	$(FUNCTION) -o build/bootstrap ./cmd/rotator
-	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '-X main.version=$(or $(VERSION),unreleased)' -o build/rotatorctl ./cmd/rotatorctl
+	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '-X main.version=$(or $(VERSION),unreleased) -X main.commit=$(COMMIT)' -o build/rotatorctl ./cmd/rotatorctl
 
 # `sam build` calls build-RotatorFunction in a copy of this folder without .git. It passes the
 # folder to fill, which is inside the checkout. The processor is the template's.
@@ -151,7 +152,7 @@ lint:
 # tag; see docs/releasing.md.
 release:
 	rm -rf build/release
-	$(GO) run ./internal/dev/release -version '$(VERSION)' -tags 'lambda.norpc $(TAGS)' -out build/release
+	$(GO) run ./internal/dev/release -version '$(VERSION)' -commit '$(COMMIT)' -tags 'lambda.norpc $(TAGS)' -out build/release
 
 # deps installs the servers that the tests start, from Debian's packages if run as root, and AWS's
 # clients from PyPI.

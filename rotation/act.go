@@ -30,11 +30,7 @@ func as(req *engine.Request, do action) func(context.Context, rung) error {
 
 // setPending makes the pending value valid, acting as the request's login, if it is authentic.
 func (r *run) setPending(ctx context.Context, req *engine.Request) error {
-	accepted := req.Proofs
-	if !req.SuperuserChanges {
-		accepted = []engine.Value{req.Login}
-	}
-	if err := r.authentic(req, accepted...); err != nil {
+	if err := r.authenticFor(req); err != nil {
 		// The value may have the seal of a credential that is tried later. Still find out whether
 		// the target refuses this one.
 		if !req.Superuser && errors.Is(r.engine.Verify(ctx, req, req.Login), engine.LoginRefused) {
@@ -43,6 +39,23 @@ func (r *run) setPending(ctx context.Context, req *engine.Request) error {
 		return err
 	}
 	return r.engine.Set(ctx, req)
+}
+
+// rehearsePending is setPending without the change.
+func (r *run) rehearsePending(ctx context.Context, req *engine.Request) error {
+	if err := r.authenticFor(req); err != nil {
+		return err
+	}
+	return r.dryRun(ctx, req)
+}
+
+// authenticFor checks that the pending value is one that this function made, by what the target
+// accepted of the secret.
+func (r *run) authenticFor(req *engine.Request) error {
+	if req.SuperuserChanges {
+		return r.authentic(req, req.Proofs...)
+	}
+	return r.authentic(req, req.Login)
 }
 
 // asSuperuser calls do with the first superuser credential that the target accepts. If the engine

@@ -3,11 +3,14 @@ package rotation
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/agext/levenshtein"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -200,6 +203,20 @@ func (c Config) names() []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// nearest advises to write the name of an engine that is most like the given one.
+func (c Config) nearest(name string) string {
+	best, least := "", len(name)+1
+	for _, known := range c.names() {
+		if d := levenshtein.Distance(strings.ToLower(name), strings.TrimSuffix(known, "*"), nil); d < least {
+			best, least = known, d
+		}
+	}
+	if least > len(name)/2 {
+		return "set the secret's field engine to one of " + strings.Join(c.names(), ", ")
+	}
+	return fmt.Sprintf("set the secret's field engine to %q", strings.TrimSuffix(best, "*"))
 }
 
 // check validates the settings for every engine. A function that cannot work thus fails at start.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 
 	"example.com/rotator/rotation/engine"
 )
@@ -16,6 +17,8 @@ type Inspection struct {
 	// Current and Pending are the ids of the versions labeled AWSCURRENT and AWSPENDING. Pending is
 	// "" if it is the same version, or there is none.
 	Current, Pending string
+	// Deletion is when the secret will be deleted, if that is scheduled.
+	Deletion time.Time
 	// Key and Tags are the secret's KMS key, as DescribeSecret has it, and its tags.
 	Key  string
 	Tags map[string]string
@@ -29,12 +32,15 @@ type Inspection struct {
 	User, Superuser string
 	// CurrentRefused means that the target refused AWSCURRENT when it was tried.
 	CurrentRefused bool
+	// Server is the product and version of the server, as far as Rehearse has found them out.
+	Server string
 	// Topology is the rotator's.
 	Topology Topology
 
 	run              *run
 	state            description
 	current, pending version
+	next             engine.Value // what a rotation would set
 }
 
 // Credential is a value of the secret, or of its superuser secret, that the target accepted.
@@ -60,10 +66,14 @@ func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) 
 		if err != nil {
 			return err
 		}
-		i.state, i.Enabled, i.Current, i.Pending, i.Key, i.Tags = d, d.enabled, d.holder(awsCurrent),
-			d.holder(awsPending), d.key, d.tags
+		i.state, i.Enabled, i.Key, i.Tags, i.Deletion = d, d.enabled, d.key, d.tags, d.deletion
+		i.Current, i.Pending = d.holder(awsCurrent), d.holder(awsPending)
 		if i.Pending == i.Current {
 			i.Pending = ""
+		}
+		if !d.deletion.IsZero() {
+			return engine.Errorf(engine.InvalidSecret, "restore it with `aws secretsmanager restore-secret` if it is still needed",
+				"the secret %s will be deleted at %s", arn, d.deletion.UTC().Format(time.RFC3339))
 		}
 		if d.manager != "" {
 			return run.managed(d)
@@ -93,14 +103,39 @@ func (i *Inspection) do(ctx context.Context, f func(*run) error) error {
 	return failure
 }
 
+// Prepare has the engine generate the value to follow AWSCURRENT, which checks the form of the secret
+// and the engine's settings.
+func (i *Inspection) Prepare(ctx context.Context) error {
+	return i.do(ctx, func(r *run) (err error) {
+		i.next, err = r.next(ctx, i.Request)
+		return err
+	})
+}
+
+// CheckSuperuser reads the superuser's credential, if a superuser changes the secret's.
+func (i *Inspection) CheckSuperuser(ctx context.Context) error {
+	return i.do(ctx, func(r *run) error {
+		if !i.Request.SuperuserChanges {
+			return nil
+		}
+		for _, err := range r.superusers(ctx, i.Request) {
+			return err
+		}
+		return nil
+	})
+}
+
 // Rehearse finds out whether a rotation would succeed, without changing anything: it is
 // createSecret without storing the value. For an engine whose target issues the credential, it only
 // logs in. It returns the label or version that the target accepted.
 func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 	err = i.do(ctx, func(r *run) (err error) {
 		req := *i.Request
-		if req.Pending, err = r.next(ctx, &req); err != nil {
-			return err
+		req.Answered = func(server string) { i.Server = server }
+		if req.Pending = i.next; i.next.IsZero() {
+			if req.Pending, err = r.next(ctx, &req); err != nil {
+				return err
+			}
 		}
 		if err := r.readPrevious(ctx, &req); err != nil {
 			return err
@@ -111,6 +146,37 @@ func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 		return err
 	})
 	return opened, err
+}
+
+// RehearsePending finds out whether the rotation under way would succeed: whether AWSPENDING has a
+// value, whether the target accepts it already, and if not, whether it could be set.
+func (i *Inspection) RehearsePending(ctx context.Context) (stored, opens bool, err error) {
+	err = i.do(ctx, func(r *run) (err error) {
+		if i.pending, err = r.secret.get(ctx, i.Pending, ""); err != nil {
+			if errors.Is(err, errAbsent) {
+				return nil
+			}
+			return err
+		}
+		stored = true
+		req := *i.Request
+		req.Version, req.Pending = i.Pending, i.pending.value
+		r.event.ClientRequestToken = i.Pending
+		if i.Kind.NoTarget {
+			opens = true
+			return r.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending)
+		}
+		err = r.tries(ctx, &req, req.Pending)
+		_, minted := i.Engine.(engine.Minter)
+		if opens = err == nil; opens || minted {
+			return err
+		}
+		if err = r.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending); err == nil {
+			_, err = r.act(ctx, &req, r.rehearsePending)
+		}
+		return err
+	})
+	return stored, opens, err
 }
 
 // Find returns the first credential that the target accepts, in the order of the ladder. The error
@@ -257,14 +323,14 @@ func (i *Inspection) ReadSuperuser(ctx context.Context) (s SuperuserSecret, err 
 		if err != nil {
 			return err
 		}
-		d, err := secret.describe(ctx)
-		if err != nil {
-			return err
-		}
 		v, err := secret.get(ctx, "", awsCurrent)
+		if err != nil {
+			return explainAbsent(err, i.Superuser)
+		}
+		d, err := secret.describe(ctx)
 		host, _ := v.value.Text("host")
 		s = SuperuserSecret{v.arn, d.key, d.tags, host, v.value}
-		return explainAbsent(err, i.Superuser)
+		return err
 	})
 	return s, err
 }

@@ -66,6 +66,8 @@ type description struct {
 	tags    map[string]string
 	key     string // as in DescribeSecret; "" for the account's default key
 	manager string // the service or partner integration that owns the secret, or ""
+	// deletion is when the secret will be deleted, if that is scheduled.
+	deletion time.Time
 }
 
 // holder returns the id of the version that has the label, or "".
@@ -93,7 +95,8 @@ func (s *secret) describe(ctx context.Context) (description, error) {
 		return description{}, secretsManagerError("DescribeSecret", s.arn, err)
 	}
 	d := description{enabled: aws.ToBool(out.RotationEnabled), labels: out.VersionIdsToStages,
-		key: aws.ToString(out.KmsKeyId), manager: Manager(out), tags: make(map[string]string, len(out.Tags))}
+		key: aws.ToString(out.KmsKeyId), manager: Manager(out), deletion: aws.ToTime(out.DeletedDate),
+		tags: make(map[string]string, len(out.Tags))}
 	for _, t := range out.Tags {
 		d.tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
@@ -255,6 +258,11 @@ func secretsManagerError(operation, arn string, err error) error {
 			operation, arn, awserror.Brief(err))
 	}
 	advice := "check the error code and try again; Secrets Manager retries automatically"
+	if call, ok := errors.AsType[*smithy.OperationError](err); ok && awserror.Innermost(call).Operation() == "AssumeRole" {
+		return engine.Errorf(engine.SecretsManagerFailed,
+			"allow the caller sts:AssumeRole on the role of ROTATION_ROLE_ARN, name it in that role's trust policy, and set the same external ID in both",
+			"%s of %s: %w", operation, arn, awserror.Brief(err))
+	}
 	switch api.ErrorCode() {
 	case "AccessDeniedException", "AccessDenied":
 		advice = fmt.Sprintf("allow the function's role secretsmanager:%s on this secret, and its KMS key", operation)

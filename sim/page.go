@@ -145,6 +145,38 @@ func (s *Sim) page(w http.ResponseWriter, r *http.Request) {
 	_ = z.Close()
 }
 
+// historyPath is where the history of a secret is, by its ARN or name.
+const historyPath = "/history/"
+
+// Happened is an entry of a secret's history as GET /history/SECRET serves it: a step that ended, or
+// an event.
+type Happened struct {
+	Time    time.Time `json:"time"`
+	Version string    `json:"version"`
+	Step    string    `json:"step,omitempty"`
+	Attempt int       `json:"attempt,omitempty"`
+	Event   string    `json:"event,omitempty"`
+	// Cause and Message are the function's errorType and errorMessage, as far as it has them.
+	Cause   string `json:"cause,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// serveHistory answers with a secret's history, the oldest first. It holds no value.
+func (s *Sim) serveHistory(w http.ResponseWriter, r *http.Request) {
+	history, err := s.History(strings.TrimPrefix(r.URL.Path, historyPath))
+	if err != nil {
+		http.NotFound(w, r)
+		return
+	}
+	out := []Happened{}
+	for _, p := range history {
+		f := failureOf(p)
+		out = append(out, Happened{p.Time, p.Version, p.Step, p.Attempt, p.Event, f.Cause, f.Message})
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(out) // a reader that went away
+}
+
 // pageData collects the data under the lock, to render it without the lock.
 func (s *Sim) pageData(r *http.Request) *pageData {
 	s.mu.Lock()

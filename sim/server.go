@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,6 +13,9 @@ type Server struct {
 	http     *http.Server
 	listener net.Listener
 }
+
+// ErrExposed is in the error of Listen for an address that is not this machine's alone.
+var ErrExposed = errors.New("can be reached from other machines")
 
 // Serve listens on addr, such as 127.0.0.1:0, and answers requests. It rejects an address that
 // other machines can reach unless Options.AllowRemote is set.
@@ -30,7 +34,7 @@ func Listen(s *Sim, addr string) (*Server, error) {
 		return nil, fmt.Errorf("%q is not HOST:PORT", addr)
 	}
 	if ip := net.ParseIP(host); !s.opts.AllowRemote && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("%s can be reached from other machines", addr)
+		return nil, fmt.Errorf("%s %w", addr, ErrExposed)
 	}
 	l, err := net.Listen("tcp", addr)
 	if err != nil {

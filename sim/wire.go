@@ -91,12 +91,16 @@ var operations = map[string]operation{
 // maxRequest exceeds the largest valid request: a value of 65,536 bytes, all escapes or base64.
 const maxRequest = 1 << 20
 
-// Handler serves the wire protocols of Secrets Manager (AWS JSON 1.1) and STS, and the page at GET
-// /.
+// Handler serves the wire protocols of Secrets Manager (AWS JSON 1.1) and STS, the page at GET /, and
+// the history of a secret at GET /history/SECRET.
 func (s *Sim) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isPage(r) {
 			s.page(w, r)
+			return
+		}
+		if r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, historyPath) {
+			s.serveHistory(w, r)
 			return
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))

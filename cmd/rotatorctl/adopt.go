@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
 
@@ -16,12 +15,13 @@ func newAdopt() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use:   "adopt SECRET",
-		Short: "Take over two users that AWS's template or an operator made",
+		Short: "Take over two users that AWS's template or an operator created",
 		Long: `Adopt prints what makes the two users of a secret a pair that the function can
 alternate: which objects change their owner, which rights are given, and what
 is left alone because the superuser may not change it. With --yes it does that.
 Both users must have a working credential in the secret. It may be repeated.`,
-		Args: exactArgs(1),
+		Example: "  rotatorctl adopt shop/db\n  rotatorctl adopt shop/db --yes",
+		Args:    exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -29,29 +29,34 @@ Both users must have a working credential in the secret. It may be repeated.`,
 			if err != nil {
 				return err
 			}
+			out := newReport(c, arn)
+			stop := out.wait("looking at the users of " + args[0])
 			changes, err := operator.Adopt(ctx, r, arn, yes)
+			stop()
 			if err != nil {
 				return err
 			}
-			if wantsJSON(c) {
-				if err := printJSON(c.OutOrStdout(), map[string]any{"secret": arn, "changes": changes, "done": yes}); err != nil {
-					return err
-				}
-			} else {
-				if len(changes) == 0 {
-					fmt.Fprintln(c.OutOrStdout(), "Nothing to do.")
-				}
-				for _, line := range changes {
-					fmt.Fprintln(c.OutOrStdout(), line)
-				}
+			for _, line := range changes {
+				out.line(line)
 			}
-			if len(changes) > 0 && !yes {
-				return found{errors.New("nothing was changed (repeat with --yes)")}
+			pair := operator.Finding{Check: "pair", State: operator.OK, Message: "the function can alternate the users"}
+			verdict := "Done."
+			switch {
+			case len(changes) == 0:
+				verdict = "Nothing to do."
+			case !yes:
+				pair.State, pair.Cause, pair.Message = operator.Failed, engine.TakeoverRefused, "the users are not a pair yet"
+				pair.Advice, verdict = "look at the changes above and repeat with --yes", "nothing was changed (repeat with --yes)"
 			}
-			return nil
+			out.find(pair)
+			return out.end(struct {
+				outcome
+				Changes []string `json:"changes"`
+				Done    bool     `json:"done"`
+			}{out.outcome, append([]string{}, changes...), yes && len(changes) > 0}, verdict)
 		},
 	}
-	v.flags(c)
+	v.flags(c, 0)
 	c.Flags().BoolVar(&yes, "yes", false, "do it")
 	return c
 }

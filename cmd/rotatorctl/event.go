@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
 // event is what Secrets Manager sends to a rotation function.
@@ -48,7 +49,7 @@ as rotatorctl rotate begins it.`,
 		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if !slices.Contains(steps, args[0]) {
-				return usage(c, fmt.Errorf("%q is none of the steps %s", args[0], strings.Join(steps, ", ")))
+				return usage(c, fmt.Errorf("%q is not one of the steps %s", args[0], strings.Join(steps, ", ")))
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -63,11 +64,20 @@ as rotatorctl rotate begins it.`,
 				}
 			}
 			if e.ClientRequestToken == "" {
-				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`", "no rotation of %s is under way", args[1])
+				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`",
+					"no rotation of %s is under way", args[1])
+			}
+			if wantsJSON(c) {
+				return newReport(c, e.SecretId).end(struct {
+					outcome
+					event
+				}{outcome{true, e.SecretId, []operator.Finding{}}, e}, "")
 			}
 			return printJSON(c.OutOrStdout(), e)
 		},
 	}
+	v.command = c
 	c.Flags().DurationVar(&v.timeout, "timeout", 30*time.Second, "how long to wait for Secrets Manager")
+	completeSecret(c, &v, 1)
 	return c
 }

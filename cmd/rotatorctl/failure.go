@@ -1,9 +1,10 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -11,53 +12,64 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
-// invalidArguments is the cause of what is wrong with the command line itself; all
-// others are the function's own causes.
-const invalidArguments engine.Cause = "InvalidArguments"
+// The causes that only this tool has. All others are the function's own.
+const (
+	invalidArguments engine.Cause = "InvalidArguments" // the command line is wrong
+	notConfigured    engine.Cause = "NotConfigured"    // this machine has no region or credentials of AWS
+	interrupted      engine.Cause = "Interrupted"      // by Ctrl-C or SIGTERM
+)
 
-// failure is an error as --json prints it.
-type failure struct {
-	Cause   engine.Cause `json:"cause"`
-	Message string       `json:"message"`
-	Advice  string       `json:"advice,omitempty"`
-}
-
-// found is an error of a command that has printed its result, such as a check
-// that failed: there is nothing to add to standard output.
-type found struct{ error }
-
-// fail writes the reason to stderr and, where JSON is asked for and no result was
-// printed, an object to stdout: so that this always holds one JSON value.
-func fail(stdout, stderr io.Writer, err error, asJSON bool) {
+// conclude reports the error of a command, and returns the exit code. With --json, standard output
+// holds one JSON object, the command's or the error's.
+func conclude(c *cobra.Command, err error) int {
+	if err == nil {
+		return exitFine
+	}
+	if v, ok := errors.AsType[verdict](err); ok {
+		newScreen(c.ErrOrStderr(), c.ErrOrStderr(), false).line("rotatorctl: " + v.Error())
+		return v.code
+	}
 	e, ok := errors.AsType[*engine.Error](err)
-	if !ok {
-		// Cobra's own, which has several lines, and what is wrong with a flag's value.
-		e = engine.Errorf(invalidArguments, "see rotatorctl --help", "%s", strings.Join(strings.Fields(err.Error()), " "))
+	switch {
+	case c.Context() != nil && c.Context().Err() != nil && (ok || errors.Is(err, context.Canceled)):
+		e = engine.Errorf(interrupted, cmp.Or(c.Annotations[onInterrupt], "run it again"), "stopped by a signal")
+	case !ok:
+		// Cobra's errors have several lines.
+		text := strings.Join(strings.Fields(err.Error()), " ")
+		e = engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%s", text)
 	}
-	_, told := errors.AsType[found](err)
-	if told {
-		fmt.Fprintf(stderr, "rotatorctl: %v\n", err)
-		return
+	newScreen(c.ErrOrStderr(), c.ErrOrStderr(), false).line("rotatorctl: " + e.Error())
+	f, code := operator.Failure(e), 0
+	switch e.Cause {
+	case invalidArguments:
+		f.Check, code = "arguments", exitUsage
+	case notConfigured:
+		f.Check, f.State = "command", operator.Unknown
+	case interrupted:
+		f.Check, f.State, code = "command", operator.Unknown, exitInterrupted
 	}
-	fmt.Fprintf(stderr, "rotatorctl: %v\n", e)
-	if asJSON {
-		if err := printJSON(stdout, map[string]failure{"error": {e.Cause, e.Err.Error(), e.Advice}}); err != nil {
-			fmt.Fprintf(stderr, "rotatorctl: %v\n", err)
+	out := outcome{Secret: secretArgument(c), Findings: []operator.Finding{f}}
+	if wantedJSON(c, os.Args[1:]) {
+		if err := printJSON(c.OutOrStdout(), out); err != nil {
+			fmt.Fprintf(c.ErrOrStderr(), "rotatorctl: %v\n", err)
 		}
 	}
+	return cmp.Or(code, out.code())
 }
 
-// wantsJSON tells whether a command was called with --json.
-func wantsJSON(c *cobra.Command) bool {
-	on, err := c.Flags().GetBool("json")
-	return err == nil && on
-}
+// onInterrupt is the annotation of a command that says what to do after Ctrl-C.
+const onInterrupt = "interrupt"
 
-// wantedJSON is wantsJSON where the command line may be one that cannot be read.
-func wantedJSON(root *cobra.Command) bool {
-	return root.PersistentFlags().Changed("json") && wantsJSON(root) || slices.Contains(os.Args[1:], "--json")
+// secretArgument returns the SECRET of a command line, or "".
+func secretArgument(c *cobra.Command) string {
+	args := c.Flags().Args()
+	if words := strings.Fields(c.Use); len(words) > 1 && len(args) == len(words)-1 && words[len(words)-1] == "SECRET" {
+		return args[len(args)-1]
+	}
+	return ""
 }
 
 // exactArgs is cobra.ExactArgs with an error that shows how the command is called.
@@ -83,4 +95,30 @@ func count(n int) string {
 // usage is an error of a command line.
 func usage(c *cobra.Command, err error) error {
 	return engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%w; usage: %s", err, c.UseLine())
+}
+
+// choice is a flag with few values.
+type choice struct {
+	value   string
+	allowed []string
+}
+
+func (f *choice) String() string { return f.value }
+func (f *choice) Type() string   { return "FORMAT" }
+
+// Set checks the value.
+func (f *choice) Set(value string) error {
+	if !slices.Contains(f.allowed, value) {
+		return fmt.Errorf("it is one of %s", strings.Join(f.allowed, ", "))
+	}
+	f.value = value
+	return nil
+}
+
+// outputFlag adds --output with the formats of a command.
+func outputFlag(c *cobra.Command, formats ...string) {
+	flags := c.PersistentFlags()
+	flags.VarP(&choice{formats[0], formats}, "output", "o", "print "+strings.Join(formats, " or "))
+	complete := cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)
+	_ = c.RegisterFlagCompletionFunc("output", complete) // the flag exists
 }

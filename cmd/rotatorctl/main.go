@@ -4,18 +4,19 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
-
-	"example.com/rotator/rotation/engine"
 )
 
-// version is set by the linker in a release.
-var version = "unreleased"
+// version and commit are set by the linker in a release.
+var version, commit = "unreleased", ""
 
 func main() { os.Exit(run()) }
 
@@ -24,45 +25,70 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := newCommand()
-	if err := root.ExecuteContext(ctx); err != nil {
-		fail(os.Stdout, os.Stderr, err, wantedJSON(root))
-		return 1
-	}
-	return 0
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process
+	c, err := newCommand().ExecuteContextC(ctx)
+	return conclude(c, err)
 }
 
-// newCommand returns the whole command tree; each subcommand stands in a file
+// newCommand returns the whole command tree; each subcommand is in a file
 // of its own name.
 func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:     "rotatorctl",
-		Version: version,
+		Version: build(),
 		Short:   "Check, rotate and recover secrets, and run the local Secrets Manager simulator",
 		Long: `Rotatorctl looks at secrets as the rotation function does, with your own credentials.
 Region, credentials and endpoints are those of any AWS tool (AWS_REGION, AWS_PROFILE and
 so on); the function's variables, such as CA_BUNDLE, count here as they do there.
 
-SECRET is the name or the ARN of a secret. No command prints a secret's value. The exit
-status is 0 for success and 1 otherwise, with the reason on standard error and,
-with --json, on standard output, too.`,
+SECRET is the name or the ARN of a secret. No command prints a secret's value.
+
+Exit codes: 0 fine; 1 something was found: a rotation would fail, has failed or is stuck;
+2 wrong usage; 3 could not tell, for want of an answer or a permission; 130 interrupted.`,
+		Example: `  rotatorctl status shop/db
+  rotatorctl check shop/db --region eu-west-1
+  rotatorctl rotate shop/db --json | jq .ok`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		// Cobra's own error of an unknown command has four lines.
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				return fmt.Errorf("unknown command %q; did you mean %s?", args[0], strings.Join(near, " or "))
+			}
+			return fmt.Errorf("unknown command %q", args[0])
+		},
+		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
+		SuggestionsMinimumDistance: 2,
 	}
-	root.PersistentFlags().Bool("json", false, "print JSON, errors too, as docs/rotatorctl.md describes it")
+	flags := root.PersistentFlags()
+	outputFlag(root, "text", "json")
+	flags.Bool("json", false, "short for --output json")
+	flags.String("region", "", "the secret's region; default: as for any AWS tool")
+	flags.String("profile", "", "profile of ~/.aws/config; default: as for any AWS tool")
+	root.Flags().Bool("version", false, "print the version") // without cobra's -v, which is --verbose
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(newCheck(), newStatus(), newRecover(), newAdopt(), newEvent(), newRotate(), newPolicy(), newSim())
+	root.AddCommand(newCheck(), newStatus(), newRecover(), newAdopt(), newEvent(), newRotate(), newPolicy(),
+		newSim(), newVersion())
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
+			c.Example = "  rotatorctl completion bash > /etc/bash_completion.d/rotatorctl"
 			// Cobra answers a shell that it does not know with help and success.
 			c.Args = cobra.ArbitraryArgs
-			c.RunE = func(c *cobra.Command, args []string) error {
+			c.RunE = func(c *cobra.Command, _ []string) error {
 				var shells []string
 				for _, s := range c.Commands() {
 					shells = append(shells, s.Name())
 				}
-				return engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "SHELL is one of %s; usage: %s SHELL", strings.Join(shells, ", "), c.CommandPath())
+				return usage(c, fmt.Errorf("SHELL is one of %s", strings.Join(shells, ", ")))
+			}
+			c.Use = "completion SHELL"
+			for _, shell := range c.Commands() {
+				shell.Example = "  " + shell.CommandPath() + " > FILE"
 			}
 		}
 		if c.ValidArgsFunction == nil {
@@ -71,4 +97,44 @@ with --json, on standard output, too.`,
 		}
 	}
 	return root
+}
+
+// newVersion returns `rotatorctl version`.
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version and the commit",
+		Long:    "Version prints the release, the commit that it was built from, and Go's version.",
+		Example: "  rotatorctl version --json | jq -r .commit",
+		Args:    exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			r := newReport(c, "")
+			return r.end(struct {
+				outcome
+				Version string `json:"version"`
+				Commit  string `json:"commit"`
+				Go      string `json:"go"`
+			}{r.outcome, version, revision(), runtime.Version()}, build())
+		},
+	}
+}
+
+// build describes this program in one line.
+func build() string {
+	return fmt.Sprintf("rotatorctl %s, commit %s, %s", version, revision(), runtime.Version())
+}
+
+// revision returns the commit that the program was built from.
+func revision() string {
+	if commit != "" {
+		return commit
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return "unknown"
 }

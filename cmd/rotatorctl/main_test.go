@@ -5,13 +5,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +29,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/sim"
@@ -31,9 +38,40 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"rotatorctl": func() { os.Exit(run()) },
+		"steady":     steady,
 		// bootstrap is a Lambda binary that rotates a secret and no target.
 		"bootstrap": func() { lambda.Start(rotateNothing) },
 	})
+}
+
+// changing are the parts of a text that differ from run to run, and what is shown for them.
+var changing = []struct {
+	found *regexp.Regexp
+	shown string
+}{
+	{regexp.MustCompile(`(:secret:[\w/]+)-\w{6}\b`), "$1-SUFFIX"},
+	{regexp.MustCompile(`\bu_[0-9a-f]{8}`), "u_1"},
+	{regexp.MustCompile(`(localhost|127\.0\.0\.1|\[::1\]):\d{4,}`), "$1:PORT"},
+	{regexp.MustCompile(`\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}`), "VERSION"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \([^)]*\)`), "TIME"},
+	{regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ`), "TIME"},
+	{regexp.MustCompile(`lookup db\.invalid.*`), "lookup db.invalid: no such host"}, // resolvers differ
+	{regexp.MustCompile(`(took|in) (\d+ seconds?|[\d.]+m?s)\b`), "$1 TIME"},
+	{regexp.MustCompile(`PostgreSQL \d.*`), "PostgreSQL VERSION"},
+}
+
+// steady runs a command and prints its standard output, standard error and exit code, without what
+// differs from run to run.
+func steady() {
+	var out, stderr strings.Builder
+	cmd := exec.Command(os.Args[1], os.Args[2:]...)
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	_ = cmd.Run() // its exit code is printed
+	text := out.String() + stderr.String()
+	for _, c := range changing {
+		text = c.found.ReplaceAllString(text, c.shown)
+	}
+	fmt.Printf("%sexit code %d\n", text, cmd.ProcessState.ExitCode())
 }
 
 type step struct{ Step, SecretId, ClientRequestToken string }
@@ -85,17 +123,23 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 //	                            in, and set ARN_NAME
 //	put NAME LABEL TOKEN FILE   put a version with a label
 //	stage NAME LABEL FROM TO    move a label; - stands for none
+//	delete NAME                 schedule a secret's deletion
+//	cancel NAME                 switch a secret's rotation off
+//	happened NAME EVENT COUNT   wait until the simulator's record has the event so often
 //	own NAME SERVICE            make a secret one that a service has created
 //	rotate NAME TOKEN           begin a rotation whose function does nothing
-//	documented COMMAND          parse the last output: it is one JSON value, and its
-//	                            members are those that docs/rotatorctl.md names
-//	everything                  each member that is named there was seen
+//	exec steady COMMAND ...     print both outputs and the exit code, to be compared
+//	exits CODE COMMAND ...      as exec, and check the exit code
+//	documented COMMAND          the last output is one JSON object as docs/rotatorctl.schema.json
+//	                            describes it
+//	everything                  each member that the schema names was seen
 //	reach URL                   wait until a simulator answers there, and use it
 //	there FILE                  wait until a file is there
 func TestScripts(t *testing.T) {
 	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir:           "testdata/script",
+		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "", // rewrites the expected texts
 		Setup: func(env *testscript.Env) error {
 			simulator := sim.New(sim.Options{MaxAttempts: 1})
 			server, err := sim.Serve(simulator, "127.0.0.1:0")
@@ -103,9 +147,18 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Defer(func() { server.Close() })
+			// plain is the simulator as AWS is: without a record.
+			plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					http.NotFound(w, r)
+					return
+				}
+				simulator.Handler().ServeHTTP(w, r)
+			}))
+			env.Defer(plain.Close)
 			simulator.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
 			env.Values["sim"] = simulator
-			if env.Values["forms"], err = forms(); err != nil {
+			if env.Values["schema"], err = schemas(); err != nil {
 				return err
 			}
 			env.Values["seen"] = map[string]bool{}
@@ -118,6 +171,38 @@ func TestScripts(t *testing.T) {
 				}
 				return []byte("null"), "", err
 			}))
+			slow := functionARN + "-slow"
+			simulator.RegisterFunction(slow, sim.InvokerFunc(func(ctx context.Context, _ []byte) ([]byte, string, error) {
+				<-ctx.Done()
+				return nil, "", ctx.Err()
+			}))
+			// bad fails as this function does: with a cause, and with advice in parentheses.
+			bad := functionARN + "-bad"
+			simulator.RegisterFunction(bad, sim.InvokerFunc(func(_ context.Context, payload []byte) ([]byte, string, error) {
+				if strings.Contains(string(payload), "testSecret") {
+					return []byte(`{"errorType":"LoginRefused","errorMessage":"testSecret: LoginRefused: the target refused AWSPENDING (check the user (its lock) at the target)"}`), "Unhandled", nil
+				}
+				return []byte("null"), "", nil
+			}))
+			// silent answers nothing, and creates the file "reached" when it is asked.
+			reached := filepath.Join(env.WorkDir, "reached")
+			silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				_ = os.WriteFile(reached, nil, 0o600)
+				<-r.Context().Done()
+			}))
+			logs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveLog(w, r, env.WorkDir, simulator) }))
+			denying := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(http.StatusForbidden)
+				fmt.Fprint(w, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>User: me is not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>`)
+			}))
+			env.Defer(func() { silent.CloseClientConnections(); silent.Close(); denying.Close(); logs.Close() })
+			peer, err := webServer()
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { peer.Close() })
+			_, peerPort, _ := net.SplitHostPort(peer.Addr().String())
 			free, err := freeAddress()
 			if err != nil {
 				return err
@@ -125,8 +210,9 @@ func TestScripts(t *testing.T) {
 			for k, v := range map[string]string{
 				"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL(), "AWS_REGION": "us-east-1",
 				"AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY": "simulated",
-				"IDLE": functionARN, "GOOD": good, "FREE": free,
-				"CA_BUNDLE": pg.CAFile, "PGHOST_": pg.Host, "PGPORT_": strconv.Itoa(pg.Port),
+				"TZ": "UTC", "SIMPORT": server.URL()[strings.LastIndexByte(server.URL(), ':')+1:],
+				"IDLE": functionARN, "GOOD": good, "SLOW": slow, "BAD": bad, "SILENT": silent.URL, "DENYING": denying.URL, "LOGS": logs.URL, "PLAIN": plain.URL, "RECORDED": server.URL(), "WEBPORT": peerPort, "FREE": free,
+				"CA_BUNDLE": pg.CAFile, "CA": pg.CAFile, "PGHOST_": pg.Host, "PGPORT_": strconv.Itoa(pg.Port),
 				"SUPERUSER": pg.User, "SUPERPASSWORD": pg.Password, "U": testserver.Unique("u_"),
 			} {
 				env.Setenv(k, v)
@@ -161,6 +247,31 @@ func TestScripts(t *testing.T) {
 				_, err := client(ts).UpdateSecretVersionStage(context.Background(), in)
 				ts.Check(err)
 			},
+			"delete": func(ts *testscript.TestScript, _ bool, args []string) {
+				_, err := client(ts).DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{SecretId: &args[0]})
+				ts.Check(err)
+			},
+			"cancel": func(ts *testscript.TestScript, _ bool, args []string) {
+				_, err := client(ts).CancelRotateSecret(context.Background(), &secretsmanager.CancelRotateSecretInput{SecretId: &args[0]})
+				ts.Check(err)
+			},
+			"happened": func(ts *testscript.TestScript, _ bool, args []string) {
+				url := ts.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER") + "/history/" + args[0]
+				deadline := time.Now().Add(time.Minute)
+				for {
+					resp, err := http.Get(url)
+					ts.Check(err)
+					text, err := io.ReadAll(resp.Body)
+					ts.Check(errors.Join(err, resp.Body.Close()))
+					if strings.Count(string(text), args[1]) == atoi(ts, args[2]) {
+						return
+					}
+					if time.Now().After(deadline) {
+						ts.Fatalf("%s did not happen %s times: %s", args[1], args[2], text)
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+			},
 			"own": func(ts *testscript.TestScript, _ bool, args []string) {
 				ts.Value("sim").(*sim.Sim).Own(ts.Getenv("ARN_"+args[0]), args[1])
 			},
@@ -188,24 +299,34 @@ func TestScripts(t *testing.T) {
 					time.Sleep(20 * time.Millisecond)
 				}
 			},
-			"documented": func(ts *testscript.TestScript, _ bool, args []string) {
-				var x any
-				ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &x))
-				forms, seen := ts.Value("forms").(map[string][]string), ts.Value("seen").(map[string]bool)
-				if len(forms[args[0]]) == 0 {
-					ts.Fatalf("docs/rotatorctl.md has no form of %s", args[0])
+			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+				code := 0
+				err := ts.Exec(args[1], args[2:]...)
+				if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+					code = exit.ExitCode()
+				} else {
+					ts.Check(err)
 				}
+				if code != atoi(ts, args[0]) {
+					ts.Fatalf("exit code %d, want %s\n%s%s", code, args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+				}
+			},
+			"documented": func(ts *testscript.TestScript, _ bool, args []string) {
+				x, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile("stdout")))
+				ts.Check(err)
+				schema, ok := ts.Value("schema").(map[string]*jsonschema.Schema)[args[0]]
+				if !ok {
+					ts.Fatalf("the schema has no %s", args[0])
+				}
+				ts.Check(schema.Validate(x))
 				for _, m := range members(x) {
-					if !slices.Contains(forms[args[0]], m) {
-						ts.Fatalf("docs/rotatorctl.md has no member %s of %s", m, args[0])
-					}
-					seen[args[0]+" "+m] = true
+					ts.Value("seen").(map[string]bool)[args[0]+" "+m] = true
 				}
 			},
 			"everything": func(ts *testscript.TestScript, _ bool, _ []string) {
 				seen := ts.Value("seen").(map[string]bool)
-				for command, names := range ts.Value("forms").(map[string][]string) {
-					for _, m := range names {
+				for command, schema := range ts.Value("schema").(map[string]*jsonschema.Schema) {
+					for _, m := range slices.Sorted(maps.Keys(schema.Properties)) {
 						if !seen[command+" "+m] {
 							ts.Fatalf("no output of %s had the member %s", command, m)
 						}
@@ -222,6 +343,12 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+func atoi(ts *testscript.TestScript, text string) int {
+	n, err := strconv.Atoi(text)
+	ts.Check(err)
+	return n
+}
+
 func client(ts *testscript.TestScript) *secretsmanager.Client {
 	return clientAt(ts.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER"))
 }
@@ -236,6 +363,50 @@ func value(ts *testscript.TestScript, file string) *string {
 	return aws.String(os.Expand(ts.ReadFile(file), ts.Getenv))
 }
 
+// filtered is the secret that a filter asks for.
+var filtered = regexp.MustCompile(`^\{ \$\.secret = "(arn:[^"]+)" && \$\.message = "step \*" \}$`)
+
+// serveLog answers FilterLogEvents with the lines of the file "log", with the version of the last
+// rotation in place of VERSION, or denies it if there is no such file.
+func serveLog(w http.ResponseWriter, r *http.Request, dir string, simulator *sim.Sim) {
+	var in struct{ LogGroupName, FilterPattern string }
+	lines, err := os.ReadFile(filepath.Join(dir, "log"))
+	if derr := json.NewDecoder(r.Body).Decode(&in); derr != nil || err != nil || !strings.HasPrefix(in.LogGroupName, "/aws/lambda/rotator") || !filtered.MatchString(in.FilterPattern) {
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprint(w, `{"__type":"AccessDeniedException","message":"not authorized to perform: logs:FilterLogEvents"}`)
+		return
+	}
+	version := ""
+	if history, err := simulator.History(filtered.FindStringSubmatch(in.FilterPattern)[1]); err == nil && len(history) > 0 {
+		version = history[len(history)-1].Version
+	}
+	events := []map[string]any{}
+	for line := range strings.Lines(strings.ReplaceAll(string(lines), "VERSION", version)) {
+		events = append(events, map[string]any{"message": line})
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"events": events})
+}
+
+// webServer answers whatever is sent as many web servers do, and at once.
+func webServer() (net.Listener, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Read(make([]byte, 1))
+			_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))
+			_ = conn.Close()
+		}
+	}()
+	return l, nil
+}
+
 // freeAddress returns an address that nobody listens at. Its port is none that the
 // system gives out by itself, as nobody may get it before the script comes to use it.
 func freeAddress() (string, error) {
@@ -248,21 +419,22 @@ func freeAddress() (string, error) {
 	return "", errors.New("no port is free")
 }
 
-var (
-	formRow = regexp.MustCompile("(?m)^\\| (?:`(\\w+)`|(any) that fails) \\| `([{\\[].+)`")
-	member  = regexp.MustCompile(`"(\w+)"`)
-)
+// described are the commands with a form in the schema.
+var described = []string{"error", "check", "status", "rotate", "recover", "adopt", "policy", "event", "sim", "version"}
 
-// forms returns the members of each command's JSON by docs/rotatorctl.md.
-func forms() (map[string][]string, error) {
-	page, err := os.ReadFile("../../docs/rotatorctl.md")
-	all := make(map[string][]string)
-	for _, row := range formRow.FindAllStringSubmatch(string(page), -1) {
-		for _, m := range member.FindAllStringSubmatch(row[3], -1) {
-			all[row[1]+row[2]] = append(all[row[1]+row[2]], m[1])
+// schemas returns the schema of each command's output.
+func schemas() (map[string]*jsonschema.Schema, error) {
+	all := make(map[string]*jsonschema.Schema)
+	for _, name := range described {
+		compiler := jsonschema.NewCompiler()
+		compiler.AssertFormat()
+		schema, err := compiler.Compile("../../docs/rotatorctl.schema.json#/$defs/" + name)
+		if err != nil {
+			return nil, err
 		}
+		all[name] = schema
 	}
-	return all, err
+	return all, nil
 }
 
 // members returns the names of all members of a JSON value, but for those of an

@@ -17,7 +17,7 @@ import (
 
 // policy is what a secret's rotation needs to be allowed.
 type policy struct {
-	Secret   string          `json:"secret"`
+	outcome
 	Engine   string          `json:"engine"`
 	Strategy engine.Strategy `json:"strategy"`
 	// Policies are one for each principal.
@@ -63,8 +63,8 @@ a policy for the function's role (with ROTATION_ROLE_ARN also for the role that 
 function assumes), and the statements for the user that changes the password.
 Nothing is changed. Set the function's variables here as well, for they decide what
 it does. Where the target cannot be asked what the user has, the policy is printed
-without the statements, and the exit status is 1. A statement whose Sid begins with Optional can be left out: a rotation passes
-without it, and only loses what the Sid names.`,
+without the statements, and the exit code is 3. A statement whose Sid begins with
+Optional can be left out: a rotation passes without it, and only loses what the Sid names.`,
 		Example: "  rotatorctl policy shop/db\n  rotatorctl policy shop/db --json | jq '.policies[0].policy'",
 		Args:    exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -85,29 +85,37 @@ without it, and only loses what the Sid names.`,
 			if err != nil {
 				return err
 			}
+			out := newReport(c, id)
+			stop := out.wait("asking what " + args[0] + " needs")
 			n, err := operator.Needs(ctx, r, id)
+			stop()
 			if err != nil {
 				return err
 			}
 			p := newPolicyOf(n, role)
-			if wantsJSON(c) {
-				err = printJSON(c.OutOrStdout(), p)
-			} else {
-				err = p.print(c.OutOrStdout())
+			if !out.json {
+				if err := p.print(c.OutOrStdout()); err != nil {
+					return err
+				}
 			}
-			if err == nil && n.Unread != nil {
-				err = found{fmt.Errorf("the grants are missing: %w", n.Unread)}
+			verdict := ""
+			if n.Unread != nil {
+				verdict = "the grants are missing: " + n.Unread.Error()
+				f := operator.Failure(n.Unread)
+				f.Check, f.State = "grants", operator.Unknown
+				out.Findings, out.OK = append(out.Findings, f), false // text has it as the note
 			}
-			return err
+			p.outcome = out.outcome
+			return out.end(p, verdict)
 		},
 	}
-	v.flags(c)
+	v.flags(c, 0)
 	return c
 }
 
 // newPolicyOf sorts what is needed by who needs it. role is ROTATION_ROLE_ARN.
 func newPolicyOf(n engine.Needs, role string) policy {
-	out := policy{Secret: n.Secret, Engine: n.Engine, Strategy: n.Strategy, Login: n.Login, Grants: append([]string{}, n.Grants...), Note: n.Note}
+	out := policy{outcome: outcome{OK: true, Secret: n.Secret, Findings: []operator.Finding{}}, Engine: n.Engine, Strategy: n.Strategy, Login: n.Login, Grants: append([]string{}, n.Grants...), Note: n.Note}
 	add := func(principal string, s statement) {
 		s.Effect = "Allow"
 		i := slices.IndexFunc(out.Policies, func(p principalPolicy) bool { return p.Principal == principal })

@@ -2,11 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
 
@@ -19,17 +18,18 @@ func newRecover() *cobra.Command {
 		Short: "Find the version of the secret that opens the target, and make it current",
 		Long: `Recover logs in with the versions of the secret, in the order current, pending,
 previous, older ones and the superuser's, until the target accepts one. It then
-says what it would do, and does it only with --yes:
+prints what it would do, and does it only with --yes:
 
-  current works       an AWSPENDING that was left behind and is refused is taken
-                      away; one that works, too, becomes AWSCURRENT
-  another one works   AWSCURRENT moves to it
-  the superuser works with --by-superuser, the user that AWSCURRENT names is given
-                      the credential of AWSCURRENT again; look at the user first,
-                      since whoever may write the secret chose it
+  current works        an abandoned AWSPENDING that is refused loses its label;
+                       one that also works becomes AWSCURRENT
+  another one works    AWSCURRENT moves to it
+  the superuser works  with --by-superuser, the user that AWSCURRENT names is given
+                       the credential of AWSCURRENT again; check the user first,
+                       since anyone who may write the secret can name another
 
-It may be repeated, and a label only ever moves to a version that was accepted.`,
-		Args: exactArgs(1),
+It is safe to repeat, and a label moves only to a version that was accepted.`,
+		Example: "  rotatorctl recover shop/db\n  rotatorctl recover shop/db --yes",
+		Args:    exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -49,52 +49,55 @@ It may be repeated, and a label only ever moves to a version that was accepted.`
 			if yes {
 				act = operator.Recover
 			}
+			out := newReport(c, arn)
+			stop := out.wait("trying the credentials of " + args[0])
 			d, err := act(ctx, r, arn)
-			if err != nil {
+			stop()
+			if err != nil && d.Trouble == nil {
 				return err
 			}
-			if wantsJSON(c) {
-				if err := printJSON(c.OutOrStdout(), d); err != nil {
-					return err
-				}
-			} else {
-				tell(c, d, yes)
-			}
-			switch {
-			case d.Trouble != "":
-				return found{errors.New("nothing can be done from here")}
-			case d.Action != "" && !yes:
-				return found{errors.New("nothing was changed (repeat with --yes)")}
-			}
-			return nil
+			return recovered(out, d, args[0])
 		},
 	}
-	v.flags(c)
+	v.flags(c, 0)
 	c.Flags().BoolVar(&yes, "yes", false, "do it")
-	c.Flags().BoolVar(&bySuperuser, "by-superuser", false, "let the superuser secret reset the user, where no version of the secret opens the target")
+	c.Flags().BoolVar(&bySuperuser, "by-superuser", false,
+		"let the superuser secret reset the user, if no version of the secret opens the target")
 	return c
 }
 
-// tell prints a diagnosis for a person.
-func tell(c *cobra.Command, d operator.Diagnosis, done bool) {
-	w := c.OutOrStdout()
-	switch {
-	case d.Trouble != "":
-		fmt.Fprintln(w, d.Trouble)
-	case d.CurrentRefused && d.Version != "":
-		fmt.Fprintf(w, "AWSCURRENT refused, %s opens the target (version %s).\n", d.Opens, d.Version)
-	case d.Version != "":
-		fmt.Fprintf(w, "%s (version %s) opens the target.\n", d.Opens, d.Version)
-	default:
-		fmt.Fprintf(w, "Only the %s opens the target.\n", d.Opens)
+// recovered reports a diagnosis, and what was done.
+func recovered(out *report, d operator.Diagnosis, secret string) error {
+	version := ""
+	if d.Version != "" {
+		version = " (version " + d.Version + ")"
 	}
+	clients := operator.Finding{Check: "clients", State: operator.OK, Message: d.Opens + version + " opens the target"}
+	if d.CurrentRefused {
+		clients.Message = "AWSCURRENT refused, " + clients.Message
+		if d.Opens == "" {
+			clients.Message = "the target refuses AWSCURRENT"
+		}
+	}
+	if d.CurrentRefused && !d.Done {
+		clients.State, clients.Cause = operator.Failed, engine.LoginRefused
+	}
+	out.find(clients)
+	recovery := operator.Finding{Check: "recovery", State: operator.OK, Message: d.Action}
+	verdict := "Done."
 	switch {
-	case d.Trouble != "":
+	case d.Trouble != nil:
+		recovery, verdict = operator.Failure(d.Trouble), "nothing can be done from here"
+		recovery.Check = "recovery"
 	case d.Action == "":
-		fmt.Fprintln(w, "Nothing to do.")
-	case done:
-		fmt.Fprintln(w, "Done: "+d.Action+".")
-	default:
-		fmt.Fprintln(w, "Would "+d.Action+".")
+		recovery.Message, verdict = "nothing to do", "Nothing to do."
+	case !d.Done:
+		recovery.State, recovery.Cause, recovery.Message = operator.Failed, stuck, "would "+d.Action
+		recovery.Advice, verdict = "repeat with --yes", "nothing was changed (repeat with --yes)"
 	}
+	out.find(recovery)
+	return out.end(struct {
+		outcome
+		operator.Diagnosis
+	}{out.outcome, d}, verdict)
 }

@@ -2,40 +2,63 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
+
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
+
+// exampleFunction is the ARN of a function in help texts and errors.
+const exampleFunction = "arn:aws:lambda:eu-west-1:123456789012:function:rotator"
 
 // newRotate returns `rotatorctl rotate`.
 func newRotate() *cobra.Command {
-	var function string
+	var v view
+	var function, group string
 	var test bool
-	var timeout time.Duration
 	c := &cobra.Command{
 		Use:   "rotate SECRET",
-		Short: "Rotate a secret now, and show its labels as they move",
+		Short: "Rotate a secret now, and report each step",
 		Long: `Rotate asks Secrets Manager, AWS's own or the simulator, to rotate a secret with the
-function that is set for it, and follows what happens by the secret's labels until
-the new version is AWSCURRENT. It exits with 1 where that does not come to pass in time;
-the rotation may then still go on by itself. No value is read or shown.`,
+function that is set for it, and reports each step until the new version is AWSCURRENT.
+With --test the function only tests the current value. No value is read or shown.
+
+The outcome of a step is in the simulator's record, or in the function's log group. Where
+the log cannot be read, the labels still show whether a rotation succeeded, but nothing
+shows the result of a test.
+
+The exit code is 0 if the secret was rotated, or tested without a failure; 1 as soon as a
+step has failed, although Secrets Manager tries again by itself; and 3 if the outcome is
+not known within --timeout. The rotation continues without this command.`,
+		Example: `  rotatorctl rotate shop/db
+  rotatorctl rotate shop/db --test --function ` + exampleFunction,
+		Annotations: map[string]string{
+			onInterrupt: "follow it with `rotatorctl status`: the rotation continues without this command",
+		},
 		Args: exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			ctx, cancel := context.WithTimeout(c.Context(), timeout)
+			if function != "" && functionName(function) == "" {
+				return usage(c, fmt.Errorf("--function %q is not the ARN of a Lambda function, such as %s",
+					function, exampleFunction))
+			}
+			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			asJSON := wantsJSON(c) // at the end, and nothing before
-			var v view
 			client, d, err := v.open(ctx, args[0])
 			if err != nil {
 				return err
 			}
 			in := &secretsmanager.RotateSecretInput{SecretId: d.ARN}
-			if function != "" {
+			if function == "" {
+				function = aws.ToString(d.RotationLambdaARN)
+			} else {
 				in.RotationLambdaARN = &function
 			}
 			if test {
@@ -46,147 +69,231 @@ the rotation may then still go on by itself. No value is read or shown.`,
 			if err != nil {
 				return awsError(ctx, "cannot begin the rotation", args[0], err)
 			}
-			f := &follower{client: client, arn: arnOf(d), version: aws.ToString(out.VersionId), begin: begin, out: c.OutOrStdout()}
-			if asJSON {
-				f.out = io.Discard
+			f := &follower{
+				client: client, name: args[0], arn: arnOf(d), version: aws.ToString(out.VersionId), test: test, begin: begin,
+				record: recordOf(ctx, v.cfg, client, arnOf(d), function, group), out: newReport(c, arnOf(d)),
 			}
-			follow, outcome := f.follow, "rotated"
-			if test {
-				follow, outcome = f.followTest, "tested"
-			}
-			err = follow(ctx)
-			if asJSON {
-				result := rotated{Secret: f.arn, Version: f.version, Outcome: outcome, Seconds: time.Since(begin).Seconds()}
-				if err != nil {
-					result.Outcome, result.Detail = "unfinished", err.Error()
-				}
-				if perr := printJSON(c.OutOrStdout(), result); perr != nil || err == nil {
-					return perr
-				}
-				return found{err}
-			}
-			return err
+			return f.follow(ctx)
 		},
 	}
-	c.Flags().StringVar(&function, "function", "", "ARN of the function to set for the secret")
-	c.Flags().BoolVar(&test, "test", false, "have the function test the current value only (RotateImmediately=false); this switches rotation on")
-	c.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "how long to follow the rotation")
+	completeSecret(c, &v, 0)
+	flags := c.Flags()
+	flags.StringVar(&function, "function", "", "ARN of the function to set for the secret")
+	flags.BoolVar(&test, "test", false,
+		"have the function test the current value only (RotateImmediately=false); this switches rotation on")
+	flags.DurationVar(&v.timeout, "timeout", 5*time.Minute, "how long to follow the rotation")
+	flags.StringVar(&group, "log-group", "", "the function's log group (default /aws/lambda/FUNCTION)")
 	return c
 }
 
 // rotated is what a rotation that was followed came to.
 type rotated struct {
-	Secret  string `json:"secret"`
+	outcome
 	Version string `json:"version"`
-	// Outcome is rotated, tested (the function's log says with what result) or
-	// unfinished.
+	// Outcome is rotated, tested, failed or unfinished.
 	Outcome string  `json:"outcome"`
-	Detail  string  `json:"detail,omitempty"`
 	Seconds float64 `json:"seconds"`
 }
 
 // follower follows one rotation.
 type follower struct {
-	client       *secretsmanager.Client
-	arn, version string
-	begin        time.Time
-	out          io.Writer
+	client             *secretsmanager.Client
+	name, arn, version string
+	test               bool
+	begin              time.Time
+	record             record
+	out                *report
+
+	steps  []string // those that are not reported yet
+	staged bool
+	asked  time.Time // when the record was asked last
+	unread error     // why the record cannot be read
 }
 
-func (f *follower) say(format string, args ...any) {
-	fmt.Fprintf(f.out, "%7.1fs  %s\n", time.Since(f.begin).Seconds(), fmt.Sprintf(format, args...))
-}
+const (
+	// pace is how often the labels are looked at, and recordPace the record, whose quota is lower.
+	pace, recordPace = 250 * time.Millisecond, time.Second
+	// logDelay is how long a line of a function's log takes at most to be found.
+	logDelay = 30 * time.Second
+)
 
-// moment is what can be seen of a rotation.
-type moment struct {
-	labels  []string // of the rotation's version
-	written bool     // whether the version has a value
-	enabled bool
-}
+// errPending means that the outcome is not known yet.
+var errPending = errors.New("not known yet")
 
-func (f *follower) look(ctx context.Context) (m moment, err error) {
-	d, err := f.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &f.arn})
-	if err != nil {
-		return m, awsError(ctx, "cannot describe the secret", f.arn, err)
+// follow reports each step until the outcome is known.
+func (f *follower) follow(ctx context.Context) error {
+	kind := "rotation"
+	if f.steps = steps; f.test {
+		kind, f.steps = "test", []string{"testSecret"}
 	}
-	m.labels, m.enabled = d.VersionIdsToStages[f.version], aws.ToBool(d.RotationEnabled)
-	slices.Sort(m.labels)
-	// Versions are listed once they have a value.
-	list := &secretsmanager.ListSecretVersionIdsInput{SecretId: &f.arn}
+	f.out.note(kind, f.arn)
+	f.out.note("version", f.version)
+	stop := f.out.wait("waiting for the function")
+	defer stop()
+	ended := time.Time{}
 	for {
-		page, err := f.client.ListSecretVersionIds(ctx, list)
-		if err != nil {
-			return m, awsError(ctx, "cannot list the versions", f.arn, err)
+		err := f.failure(ctx)
+		if err == nil {
+			err = f.look(ctx)
 		}
-		for _, v := range page.Versions {
-			m.written = m.written || aws.ToString(v.VersionId) == f.version
+		if f.test && err == nil && len(f.steps) > 0 { // the labels do not show the result
+			if ended.IsZero() {
+				ended = time.Now()
+			}
+			if err = errPending; f.unread != nil || time.Since(ended) > logDelay {
+				return f.conclude("unfinished", f.untold())
+			}
 		}
-		if list.NextToken = page.NextToken; list.NextToken == nil {
-			return m, nil
-		}
-	}
-}
-
-// each calls done with what is seen, four times a second, until it says that the
-// end has come.
-func (f *follower) each(ctx context.Context, done func(moment) (bool, error)) error {
-	tick := time.NewTicker(250 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		m, err := f.look(ctx)
-		if ctx.Err() != nil {
-			return fmt.Errorf("the rotation has not ended in %s; AWSCURRENT is as it was (the function's log says why; `rotatorctl status %s` shows what is stuck)", time.Since(f.begin).Round(time.Second), f.arn)
-		}
-		if err != nil {
-			return err
-		}
-		if end, err := done(m); end || err != nil {
-			return err
+		switch failure, ok := errors.AsType[*engine.Error](err); {
+		case err == nil && f.test:
+			return f.conclude("tested", nil)
+		case err == nil:
+			return f.conclude("rotated", nil)
+		case ctx.Err() != nil && f.test:
+			return f.conclude("unfinished", f.untold())
+		case ctx.Err() != nil:
+			return f.conclude("unfinished", engine.Errorf(engine.OutOfTime,
+				"follow it with `rotatorctl status "+f.name+"`, and look into the function's log",
+				"the rotation has not ended in %s; it continues without this command%s", span(time.Since(f.begin)), f.because()))
+		case ok && failure.Cause == engine.SecretsManagerFailed && failure.Step == "":
+			return f.conclude("unfinished", failure)
+		case ok:
+			return f.conclude("failed", failure)
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(pace):
 		case <-ctx.Done():
 		}
 	}
 }
 
-func (f *follower) follow(ctx context.Context) error {
-	f.say("rotation of %s began", f.arn)
-	f.say("version %s is staged", f.version)
-	staged, written, still := false, false, f.begin
-	return f.each(ctx, func(m moment) (bool, error) {
-		// A read may miss what was written just before it.
-		staged = staged || slices.Contains(m.labels, "AWSPENDING")
-		if m.written && !written {
-			written = true
-			f.say("createSecret: the new value is stored")
+// failure reports the steps that the record has, and returns the failure of one.
+func (f *follower) failure(ctx context.Context) error {
+	if time.Since(f.asked) < recordPace || f.unread != nil {
+		return nil
+	}
+	f.asked = time.Now()
+	taken, err := f.record(ctx, f.begin)
+	if err != nil {
+		if ctx.Err() == nil {
+			f.unread = err
 		}
-		switch {
-		case slices.Contains(m.labels, "AWSCURRENT"):
-			f.say("setSecret, testSecret, finishSecret: done")
-			f.say("version %s is AWSCURRENT", f.version)
-			return true, nil
-		case staged && !slices.Contains(m.labels, "AWSPENDING"):
-			return true, fmt.Errorf("the rotation was abandoned: version %s lost AWSPENDING, by a value that was set by hand or by `recover`", f.version)
-		case staged && !m.enabled:
-			return true, fmt.Errorf("the rotation was canceled; version %s keeps AWSPENDING (`rotatorctl recover %s` looks for a way out)", f.version, f.arn)
-		case time.Since(still) > 30*time.Second:
-			still = time.Now()
-			f.say("still AWSPENDING: the function takes long, or failed and will be called again")
+		return nil
+	}
+	for _, t := range taken {
+		if f.version != "" && t.version != f.version || t.step != "" && !slices.Contains(f.steps, t.step) {
+			continue
 		}
-		return false, nil
-	})
+		if t.cause != "" {
+			message := strings.TrimPrefix(strings.TrimPrefix(t.message, t.step+": "), string(t.cause)+": ")
+			message, advice := splitAdvice(message)
+			return &engine.Error{Cause: t.cause, Step: t.step, Err: errors.New(message), Advice: advice}
+		}
+		f.done(t.step)
+	}
+	return nil
 }
 
-// followTest follows a test, of whose outcome the API says nothing: the version is
-// taken away in either case.
-func (f *follower) followTest(ctx context.Context) error {
-	f.say("test of %s began", f.arn)
-	return f.each(ctx, func(m moment) (bool, error) {
-		if slices.Contains(m.labels, "AWSPENDING") {
-			return false, nil
+// splitAdvice separates the advice from the text of an engine.Error: it is in the last parentheses.
+func splitAdvice(text string) (message, advice string) {
+	open := 0
+	for i := len(text) - 1; i > 0 && strings.HasSuffix(text, ")"); i-- {
+		switch text[i] {
+		case ')':
+			open++
+		case '(':
+			if open--; open == 0 {
+				return strings.TrimRight(text[:i], " "), text[i+1 : len(text)-1]
+			}
 		}
-		f.say("the test has ended, AWSCURRENT is unchanged; its outcome stands in the function's log and in EventBridge (TestRotationSucceeded, TestRotationFailed)")
-		return true, nil
-	})
+	}
+	return text, ""
+}
+
+// done reports the steps up to one.
+func (f *follower) done(step string) {
+	for slices.Contains(f.steps, step) {
+		f.out.find(operator.Finding{Check: f.steps[0], State: operator.OK})
+		f.steps = f.steps[1:]
+	}
+}
+
+// look reports what the labels show: that a step was taken, or how the rotation ended. A test has
+// ended when its version has no label.
+func (f *follower) look(ctx context.Context) error {
+	d, err := f.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &f.arn})
+	if err != nil {
+		return awsError(ctx, "cannot describe the secret", f.name, err)
+	}
+	labels := d.VersionIdsToStages[f.version]
+	pending := slices.Contains(labels, "AWSPENDING")
+	wasStaged := f.staged
+	f.staged = f.staged || pending // a read may miss what was written just before it
+	switch {
+	case f.test && !pending:
+		return nil
+	case f.test:
+	case slices.Contains(labels, "AWSCURRENT"):
+		f.done("finishSecret")
+		return nil
+	case wasStaged && !pending:
+		return engine.Errorf(engine.VersionNotStaged, "look at `rotatorctl status "+f.name+"`, and rotate again",
+			"the rotation was abandoned: version %s lost AWSPENDING, by a new value or by `recover`", f.version)
+	case f.staged && !aws.ToBool(d.RotationEnabled):
+		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover "+f.name+"` proposes",
+			"the rotation was canceled; version %s keeps AWSPENDING", f.version)
+	}
+	return errPending
+}
+
+// because says why the record is silent, if it is.
+func (f *follower) because() string {
+	if f.unread == nil {
+		return ""
+	}
+	return "; " + f.unread.Error()
+}
+
+// untold is the error of a test whose result is not known.
+func (f *follower) untold() error {
+	return engine.Errorf(engine.OutOfTime,
+		"look into the function's log, or for TestRotationFailed in EventBridge; --log-group names another log",
+		"the result of the test is not known%s", f.because())
+}
+
+// conclude reports the steps that are left, and the outcome.
+func (f *follower) conclude(outcome string, err error) error {
+	verdict := ""
+	switch {
+	case err == nil && f.test:
+		verdict = "The test of " + f.name + " succeeded. No label was moved."
+	case err == nil:
+		verdict = "Rotated " + f.name + " in " + span(time.Since(f.begin)) + ": version " + f.version + " is AWSCURRENT."
+	case outcome == "failed" && f.test:
+		verdict = "the test of " + f.name + " failed"
+	case outcome == "failed":
+		verdict = "the rotation of " + f.name + " failed"
+	default:
+		verdict = "the outcome is not known"
+	}
+	if failure, ok := errors.AsType[*engine.Error](err); ok {
+		finding := operator.Failure(failure)
+		finding.Check = "rotation"
+		if failure.Step != "" { // what the function said is certain
+			finding.State, finding.Check = operator.Failed, failure.Step
+		}
+		for len(f.steps) > 0 && slices.Contains(f.steps, finding.Check) && f.steps[0] != finding.Check {
+			f.done(f.steps[0])
+		}
+		f.steps = slices.DeleteFunc(slices.Clone(f.steps), func(s string) bool { return s == finding.Check })
+		f.out.find(finding)
+		message := "not reached"
+		if outcome == "unfinished" {
+			message = "not known"
+		}
+		for _, s := range f.steps {
+			f.out.find(operator.Finding{Check: s, State: operator.Unknown, Message: message})
+		}
+	}
+	return f.out.end(rotated{f.out.outcome, f.version, outcome, time.Since(f.begin).Seconds()}, verdict)
 }

@@ -12,10 +12,13 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 	"example.com/rotator/sim"
 	"example.com/rotator/sim/lambdasim"
 )
@@ -51,8 +54,9 @@ start-lambda". All but url: functions run here.
 --fault injects failures that also occur on AWS: --fault all hits one call or step in a
 hundred, --fault all=0.1 one in ten. Faults: duplicate, lost-answer, throttle,
 stale-read, slow, crash, deadline.`,
-		Args: exactArgs(0),
-		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
+		Example: "  rotatorctl sim --function arn:aws:lambda:us-east-1:123456789012:function:rotator=exec:build/bootstrap",
+		Args:    exactArgs(0),
+		RunE:    func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7788", "address to serve at")
@@ -108,7 +112,7 @@ func (o *simFlags) run(c *cobra.Command) error {
 	}
 	server, err := sim.Listen(simulator, o.listen)
 	if err != nil {
-		return fmt.Errorf("--listen: %w (--force allows what others can reach)", err)
+		return listenError(err)
 	}
 	defer server.Close()
 	for _, f := range o.functions {
@@ -137,11 +141,26 @@ func (o *simFlags) run(c *cobra.Command) error {
 	return nil
 }
 
+// listenError says what to do about an address that cannot be listened at.
+func listenError(err error) error {
+	advice := "use --listen HOST:PORT, such as 127.0.0.1:7788"
+	switch {
+	case errors.Is(err, sim.ErrExposed):
+		advice = "listen at 127.0.0.1, or use --force if others may reach every secret"
+	case errors.Is(err, syscall.EADDRINUSE):
+		advice = "stop what listens there, or choose another port: --listen 127.0.0.1:0 takes a free one"
+	}
+	return engine.Errorf(invalidArguments, advice, "--listen: %w", err)
+}
+
 // greet prints the URL on a separate line, for programs, and what a person needs to begin.
 func (o *simFlags) greet(c *cobra.Command, url string) error {
 	if wantsJSON(c) {
 		fmt.Fprintf(c.ErrOrStderr(), "Faults: %s\n", o.options.Faults) // the seed repeats a run
-		return json.NewEncoder(c.OutOrStdout()).Encode(map[string]string{"url": url})
+		return json.NewEncoder(c.OutOrStdout()).Encode(struct {
+			outcome
+			URL string `json:"url"`
+		}{outcome{OK: true, Findings: []operator.Finding{}}, url})
 	}
 	function, functions := "ARN", "none (--function ARN=exec:PATH adds one)"
 	if len(o.functions) > 0 {

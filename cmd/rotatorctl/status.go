@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,20 +13,24 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
 )
 
-// status is what Secrets Manager tells of a secret's rotation.
+// status is what Secrets Manager knows of a secret's rotation.
 type status struct {
+	outcome
 	Name     string     `json:"name"`
-	ARN      string     `json:"arn"`
 	Manager  string     `json:"managed_by,omitempty"`
 	Enabled  bool       `json:"rotation_enabled"`
 	Function string     `json:"function,omitempty"`
 	Schedule string     `json:"schedule,omitempty"`
 	Last     *time.Time `json:"last_rotated,omitempty"`
 	Next     *time.Time `json:"next_rotation,omitempty"`
+	Deletion *time.Time `json:"deletion_date,omitempty"`
 	Versions []labeled  `json:"versions"`
-	Stuck    []string   `json:"stuck"`
+
+	changed time.Time // when anything of the secret changed last
 }
 
 // labeled is one version. A version without a creation time is the place that
@@ -45,9 +47,11 @@ func newStatus() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status SECRET",
 		Short: "Show a secret's versions, labels, schedule, and what is stuck",
-		Long: `Status asks Secrets Manager alone and never the target. It exits with 1 where a
-rotation is stuck.`,
-		Args: exactArgs(1),
+		Long: `Status asks Secrets Manager alone and never the target. It shows a rotation under
+way from its first second, and exits with 1 if one is stuck or late, or if the secret
+has no value or is scheduled for deletion.`,
+		Example: "  rotatorctl status shop/db\n  rotatorctl status shop/db --json | jq -r .next_rotation",
+		Args:    exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -59,25 +63,32 @@ rotation is stuck.`,
 			if err != nil {
 				return err
 			}
-			if wantsJSON(c) {
-				err = printJSON(c.OutOrStdout(), s)
-			} else {
-				err = s.print(c.OutOrStdout())
+			out := newReport(c, arnOf(d))
+			s.print(out)
+			for _, f := range s.judge(time.Now()) {
+				out.find(f)
 			}
-			if err == nil && len(s.Stuck) > 0 {
-				err = found{fmt.Errorf("the rotation is stuck (`rotatorctl recover %s` looks for a way out)", args[0])}
+			s.outcome = out.outcome
+			switch {
+			case !out.OK:
+				return out.end(s, "something is wrong with "+args[0])
+			case s.holds("AWSPENDING") && s.Enabled:
+				return out.end(s, "A rotation of "+args[0]+" is under way.")
 			}
-			return err
+			return out.end(s, "Nothing is wrong with "+args[0]+" at Secrets Manager.")
 		},
 	}
-	v.flags(c)
+	v.flags(c, 0)
 	return c
 }
 
-func readStatus(ctx context.Context, client *secretsmanager.Client, d *secretsmanager.DescribeSecretOutput) (*status, error) {
+func readStatus(
+	ctx context.Context, client *secretsmanager.Client, d *secretsmanager.DescribeSecretOutput,
+) (*status, error) {
 	s := &status{
-		Name: aws.ToString(d.Name), ARN: aws.ToString(d.ARN), Manager: rotation.Manager(d), Enabled: aws.ToBool(d.RotationEnabled),
-		Function: aws.ToString(d.RotationLambdaARN), Last: d.LastRotatedDate, Next: d.NextRotationDate, Stuck: []string{},
+		Name: aws.ToString(d.Name), Manager: rotation.Manager(d), Enabled: aws.ToBool(d.RotationEnabled),
+		Function: aws.ToString(d.RotationLambdaARN), Last: d.LastRotatedDate, Next: d.NextRotationDate,
+		Deletion: d.DeletedDate, Versions: []labeled{}, changed: aws.ToTime(d.LastChangedDate),
 	}
 	if r := d.RotationRules; r != nil {
 		s.Schedule = aws.ToString(r.ScheduleExpression)
@@ -110,67 +121,100 @@ func readStatus(ctx context.Context, client *secretsmanager.Client, d *secretsma
 		s.Versions = append(s.Versions, labeled{ID: id, Labels: labels, Created: created[id]})
 	}
 	slices.SortFunc(s.Versions, func(a, b labeled) int { return aws.ToTime(b.Created).Compare(aws.ToTime(a.Created)) })
-	s.Stuck = append(s.Stuck, s.troubles(time.Now(), aws.ToTime(d.LastChangedDate))...)
 	return s, nil
 }
 
-// troubles says what keeps rotations from going on. A rotation that has just begun is no
-// trouble; it changes the secret, and a version without a value has no time of its own.
-func (s *status) troubles(now, changed time.Time) []string {
-	var stuck []string
-	current := false
-	for _, v := range s.Versions {
-		current = current || slices.Contains(v.Labels, "AWSCURRENT")
-		if !slices.Contains(v.Labels, "AWSPENDING") || slices.Contains(v.Labels, "AWSCURRENT") {
-			continue
-		}
-		switch {
-		case !s.Enabled:
-			stuck = append(stuck, "AWSPENDING is on version "+v.ID+" although rotation is switched off: a rotation was canceled half-way")
-		case v.Created == nil && now.Sub(changed) < 2*time.Minute:
-		case v.Created == nil:
-			stuck = append(stuck, "AWSPENDING is on version "+v.ID+", which has no value: createSecret has not succeeded yet")
-		case now.Sub(*v.Created) > 15*time.Minute:
-			stuck = append(stuck, "AWSPENDING has been on version "+v.ID+" for "+now.Sub(*v.Created).Round(time.Minute).String()+": the rotation fails and is repeated")
-		}
-	}
-	if !current {
-		stuck = append(stuck, "no version is AWSCURRENT: the secret has no value")
-	}
-	if s.Enabled && s.Next != nil && now.Sub(*s.Next) > time.Hour {
-		stuck = append(stuck, "the rotation that was due "+age(s.Next)+" has not succeeded")
-	}
-	return stuck
+// holds reports whether the label is on a version that is not AWSCURRENT.
+func (s *status) holds(label string) bool {
+	return slices.ContainsFunc(s.Versions, func(v labeled) bool {
+		return slices.Contains(v.Labels, label) && !slices.Contains(v.Labels, "AWSCURRENT")
+	})
 }
 
-func (s *status) print(out io.Writer) error {
-	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
-	fmt.Fprintf(w, "secret\t%s\n", s.ARN)
+// stuck is the cause of a rotation that should have ended.
+const stuck engine.Cause = "Stuck"
+
+// patience is how long a rotation may be under way: Lambda ends each of its four steps after 15
+// minutes, and most take seconds.
+const patience = 15 * time.Minute
+
+// fine and failed are findings.
+func fine(check, message string) operator.Finding {
+	return operator.Finding{Check: check, State: operator.OK, Message: message}
+}
+
+func failed(check string, cause engine.Cause, message, advice string) operator.Finding {
+	return operator.Finding{Check: check, State: operator.Failed, Cause: cause, Message: message, Advice: advice}
+}
+
+// judge finds out what keeps rotations from succeeding. A version without a value has no time of its
+// own, but a rotation that begins changes the secret.
+func (s *status) judge(now time.Time) []operator.Finding {
+	secret := fine("secret", s.Name)
 	if s.Manager != "" {
-		fmt.Fprintf(w, "managed by\t%s, which rotates it: this function does not\n", s.Manager)
+		secret.Message += " is managed by " + s.Manager + ", which rotates it: this function does not"
+	}
+	if s.Deletion != nil {
+		secret = failed("secret", engine.InvalidSecret, "it will be deleted at "+when(s.Deletion),
+			"restore it with `aws secretsmanager restore-secret --secret-id "+s.Name+"` if it is still needed")
+	}
+	labels := failed("labels", engine.InvalidSecret, "no version is AWSCURRENT: the secret has no value",
+		"store a value with `aws secretsmanager put-secret-value`")
+	under := fine("rotation", "none is under way")
+	for _, v := range s.Versions {
+		switch {
+		case slices.Contains(v.Labels, "AWSCURRENT"):
+			labels = fine("labels", "AWSCURRENT is on version "+v.ID)
+		case slices.Contains(v.Labels, "AWSPENDING"):
+			under = s.underWay(v, now)
+		}
+	}
+	schedule := fine("schedule", s.Schedule+"; the next rotation is due by "+when(s.Next))
+	switch {
+	case !s.Enabled:
+		schedule.State, schedule.Message = operator.Skipped, "rotation is off"
+	case s.Next == nil:
+		schedule.State, schedule.Message = operator.Skipped, "rotation is on, without a schedule"
+	case now.After(*s.Next):
+		schedule = failed("schedule", stuck, "the rotation that was due by "+when(s.Next)+" has not succeeded",
+			"find the cause with `rotatorctl check "+s.Name+"` and in the function's log")
+	}
+	return []operator.Finding{secret, labels, under, schedule}
+}
+
+// underWay judges the rotation of a version.
+func (s *status) underWay(v labeled, now time.Time) operator.Finding {
+	begun, version := s.changed, "AWSPENDING is on version "+v.ID+", which has no value yet"
+	if v.Created != nil {
+		begun, version = *v.Created, "AWSPENDING is on version "+v.ID
 	}
 	switch {
-	case s.Enabled && s.Schedule == "":
-		fmt.Fprintf(w, "rotation\ton, without a schedule\n")
-	case s.Enabled:
-		fmt.Fprintf(w, "rotation\ton, %s\n", s.Schedule)
-	default:
-		fmt.Fprintf(w, "rotation\toff\n")
+	case !s.Enabled:
+		return failed("rotation", stuck, "one was canceled: "+version+" since "+when(&begun),
+			"see how to end it with `rotatorctl recover "+s.Name+"`")
+	case now.Sub(begun) > patience:
+		return failed("rotation", stuck, "one is stuck since "+when(&begun)+": "+version,
+			fmt.Sprintf("find the cause with `rotatorctl check %[1]s` and in the function's log; "+
+				"`rotatorctl recover %[1]s` shows how to end it", s.Name))
+	}
+	return fine("rotation", "one is under way since "+when(&begun)+": "+version)
+}
+
+// print shows the facts to a person.
+func (s *status) print(out *report) {
+	out.note("ARN", out.Secret)
+	if s.Manager != "" {
+		out.note("managed by", s.Manager)
 	}
 	if s.Function != "" {
-		fmt.Fprintf(w, "function\t%s\n", s.Function)
+		out.note("function", s.Function)
 	}
-	fmt.Fprintf(w, "last rotated\t%s\n", age(s.Last))
-	fmt.Fprintf(w, "next rotation\t%s\n", age(s.Next))
+	out.note("last rotated", when(s.Last))
 	for _, v := range s.Versions {
-		created := age(v.Created)
+		created := when(v.Created)
 		if v.Created == nil {
 			created = "no value yet"
 		}
-		fmt.Fprintf(w, "version\t%s\t%s\t%s\n", v.ID, strings.Join(v.Labels, " "), created)
+		out.note("version", fmt.Sprintf("%s  %-12s  %s", v.ID, strings.Join(v.Labels, " "), created))
 	}
-	for _, t := range s.Stuck {
-		fmt.Fprintf(w, "STUCK\t%s\n", t)
-	}
-	return w.Flush()
 }

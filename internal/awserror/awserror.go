@@ -4,7 +4,6 @@
 package awserror
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,13 +17,11 @@ import (
 // Brief returns err with a short text; it still wraps err. An error that is not from an SDK call is
 // returned unchanged.
 func Brief(err error) error {
-	var first, last *smithy.OperationError
-	for at := err; errors.As(at, &last); at = last.Err {
-		first = cmp.Or(first, last)
-	}
-	if first == nil {
+	first, ok := errors.AsType[*smithy.OperationError](err)
+	if !ok {
 		return err
 	}
+	last := Innermost(first)
 	text := ""
 	if last != first {
 		// Such as AssumeRole, which failed before the call itself.
@@ -59,6 +56,17 @@ func Brief(err error) error {
 		return brief{text + n.Error(), err}
 	}
 	return brief{text + last.Err.Error(), err}
+}
+
+// Innermost returns the call that failed, where one call needed another, such as AssumeRole.
+func Innermost(call *smithy.OperationError) *smithy.OperationError {
+	for {
+		inner, ok := errors.AsType[*smithy.OperationError](call.Err)
+		if !ok {
+			return call
+		}
+		call = inner
+	}
 }
 
 type brief struct {

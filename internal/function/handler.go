@@ -6,6 +6,7 @@ package function
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
@@ -67,41 +68,47 @@ func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, bui
 		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown"), cmp.Or(getenv("AWS_LAMBDA_LOG_LEVEL"), "INFO")}.write
 	}
 	if h.fault = fault; fault == nil {
-		h.rotator, h.clients, h.fault = wire(settings, log, h.observe, own)
+		h.rotator, h.clients, h.fault = wire(settings, log, h.observe, nil, own)
 	}
 	return h
 }
 
 // NewRotator returns the rotator that a function with this environment uses, with own engines in
-// addition and the caller's configuration of the SDK. The error is an *engine.Error with the cause InvalidConfiguration.
-func NewRotator(getenv func(string) string, log *slog.Logger, cfg aws.Config, own ...engine.Constructor) (*rotation.Rotator, error) {
+// addition and the caller's configuration of the SDK. handshake, if not nil, is called with every verified
+// connection to a target. The error is an *engine.Error with the cause InvalidConfiguration.
+func NewRotator(
+	getenv func(string) string, log *slog.Logger, cfg aws.Config, handshake func(tls.ConnectionState),
+	own ...engine.Constructor,
+) (*rotation.Rotator, error) {
 	settings, err := Settings(getenv)
 	if err != nil {
 		return nil, err
 	}
-	r, clients, err := wire(settings, log, nil, own)
+	r, clients, err := wire(settings, log, nil, handshake, own)
 	if err == nil {
 		clients.load = func() (aws.Config, error) { return cfg, nil }
 	}
 	return r, err
 }
 
-func wire(getenv func(string) string, log *slog.Logger, observe func(rotation.Observation), own []engine.Constructor) (
-	*rotation.Rotator, *clients, error,
-) {
-	tls, err := tlsPolicy(getenv)
+func wire(
+	getenv func(string) string, log *slog.Logger, observe func(rotation.Observation),
+	handshake func(tls.ConnectionState), own []engine.Constructor,
+) (*rotation.Rotator, *clients, error) {
+	policy, err := tlsPolicy(getenv)
 	if err != nil {
 		return nil, nil, err
 	}
+	policy.Handshake = handshake
 	clients, err := newClients(getenv)
 	if err != nil {
 		return nil, nil, err
 	}
 	var list []engine.Engine
 	for _, construct := range own {
-		list = append(list, construct(tls))
+		list = append(list, construct(policy))
 	}
-	ours, err := engines(tls, clients, getenv)
+	ours, err := engines(policy, clients, getenv)
 	if err != nil {
 		return nil, nil, err
 	}

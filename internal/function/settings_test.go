@@ -106,7 +106,7 @@ func TestSettingsThatAreRefused(t *testing.T) {
 			if name == "malformed switch" {
 				return // of metrics, which rotatorctl does not write
 			}
-			_, err := NewRotator(getenv, slog.New(slog.DiscardHandler), aws.Config{})
+			_, err := NewRotator(getenv, slog.New(slog.DiscardHandler), aws.Config{}, nil)
 			if err == nil || err.Error() != h.fault.Error() {
 				t.Errorf("rotatorctl reports %v", err)
 			}

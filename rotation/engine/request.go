@@ -38,6 +38,7 @@ type Request struct {
 	UserLimit    int                      // overrides the Kind's CloneLimit if it is not 0
 	Setting      func(name string) string // looks up one of the engine's own settings; use Option
 	Report       func(slog.Level, string) // writes to the function's log; use Changed and Warn
+	Answered     func(server string)      // is given the server's product and version; use Met
 }
 
 // As returns a copy of the request that acts as the given login.
@@ -53,6 +54,13 @@ func (r *Request) Changed(what string) { r.report(slog.LevelInfo, "changed at th
 
 // Warn logs what does not stop the rotation but needs attention.
 func (r *Request) Warn(what string) { r.report(slog.LevelWarn, what) }
+
+// Met tells an operator's check which server answered, such as "PostgreSQL 17.2".
+func (r *Request) Met(server string) {
+	if r.Answered != nil {
+		r.Answered(server)
+	}
+}
 
 func (r *Request) report(level slog.Level, text string) {
 	if r.Report != nil {

@@ -138,6 +138,8 @@ func NetworkError(t Target, err error) *Error {
 	switch {
 	case unknown:
 		what = "the certificate is not signed by a known CA:"
+	case header:
+		advice = "check the secret's host and port, and that the server has TLS switched on"
 	case name:
 		what = "the certificate is for another name:"
 		advice = "use the certificate's name as the host, or put it in the field tlsServerName if the engine has " +

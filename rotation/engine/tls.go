@@ -14,6 +14,8 @@ type TLSPolicy struct {
 	// AllowPlaintext allows an unencrypted connection if the server offers no TLS and the secret
 	// does not say "ssl": true. It never excuses a certificate that cannot be verified.
 	AllowPlaintext bool
+	// Handshake, if set, is called with every connection that was verified.
+	Handshake func(tls.ConnectionState)
 }
 
 // rdsBundle holds the CAs of RDS and Aurora in all regions.
@@ -49,7 +51,14 @@ func (p TLSPolicy) Config(host string) *tls.Config {
 		pool = pool.Clone()
 		pool.AppendCertsFromPEM(p.ExtraCAs)
 	}
-	return &tls.Config{RootCAs: pool, ServerName: host, MinVersion: tls.VersionTLS12}
+	config := &tls.Config{RootCAs: pool, ServerName: host, MinVersion: tls.VersionTLS12}
+	if p.Handshake != nil {
+		config.VerifyConnection = func(s tls.ConnectionState) error {
+			p.Handshake(s)
+			return nil
+		}
+	}
+	return config
 }
 
 // Attempts returns how to connect to the target, in order; nil means plain text. Make the second

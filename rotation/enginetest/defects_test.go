@@ -34,8 +34,8 @@ func TestMalformedTagFailsTheFirstStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	failed := false
-	for _, f := range operator.Check(t.Context(), r, w.arn) {
-		failed = failed || f.State == "failed"
+	for f := range operator.Check(t.Context(), r, w.arn) {
+		failed = failed || f.State == operator.Failed
 	}
 	if !failed {
 		t.Error("check reports no failure")

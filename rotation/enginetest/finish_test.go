@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -324,11 +325,11 @@ func TestVersionSkew(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := false
-	for _, f := range operator.Check(t.Context(), r, w.arn) {
-		told = told || f.Check == "login" && strings.Contains(f.Detail, "AWSCURRENT refused, AWSPREVIOUS opens")
+	for f := range operator.Check(t.Context(), r, w.arn) {
+		told = told || f.Check == "clients" && strings.Contains(f.Message, "AWSCURRENT refused, AWSPREVIOUS opens")
 	}
 	if !told {
-		t.Errorf("check: %+v", operator.Check(t.Context(), r, w.arn))
+		t.Errorf("check: %+v", slices.Collect(operator.Check(t.Context(), r, w.arn)))
 	}
 	d, err := operator.Recover(t.Context(), r, w.arn)
 	if err != nil || !d.CurrentRefused || d.Opens != "AWSPREVIOUS" {

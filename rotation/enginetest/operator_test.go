@@ -497,7 +497,7 @@ func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d, err := operator.Recover(t.Context(), r, w.arn); err != nil ||
-		!strings.Contains(d.Action, "remove AWSPENDING") {
+		!strings.Contains(d.Action, "removed AWSPENDING") {
 		t.Fatalf("%q, %v", d.Action, err)
 	}
 	current, err := w.labeled("AWSCURRENT")
@@ -522,9 +522,33 @@ func TestCheckSeesAbandonedRotations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range operator.Check(t.Context(), r, w.arn) {
-		if f.Check == "labels" && !strings.Contains(f.Detail, "given up were "+token) {
+	for f := range operator.Check(t.Context(), r, w.arn) {
+		if f.Check == "labels" && !strings.Contains(f.Message, "abandoned were "+token) {
 			t.Errorf("%+v", f)
+		}
+	}
+}
+
+// TestCheckSeesThatARotationWillFinish: createSecret has stored a value, which the target does not have yet.
+func TestCheckSeesThatARotationWillFinish(t *testing.T) {
+	for name, h := range map[string]Harness{
+		"single user": &toyHarness{server: newToyServer(t)}, "superuser": newLent(t),
+	} {
+		w, token := begun(t, h, 1)
+		r, err := w.rotator()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for f := range operator.Check(t.Context(), r, w.arn) {
+			finishes := f.State == operator.OK && strings.Contains(f.Message, "version "+token+" can be set")
+			if f.Check == "rotation" && !finishes {
+				t.Errorf("%s: %+v", name, f)
+			}
+		}
+		for _, step := range steps[1:] {
+			if err := w.step(t.Context(), step, token); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
 		}
 	}
 }

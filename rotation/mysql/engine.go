@@ -85,6 +85,7 @@ func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) e
 	}
 	defer s.Close()
 	s.request = r
+	r.Met(s.server)
 	switch {
 	case r.Superuser:
 		current, err := parse(r.Current)

@@ -19,6 +19,7 @@ type session struct {
 	target  engine.Target
 	self    account // the account that the server used for the login
 	dialect dialect
+	server  string          // its product and version
 	request *engine.Request // for its reports
 	stuck   error           // the error of a grant that waited for a lock in vain
 }
@@ -122,12 +123,12 @@ func (s *session) identify(ctx context.Context) error {
 			return engine.Errorf(engine.TargetFailed, "upgrade the server to MariaDB 10.4 or later",
 				"the server is MariaDB %s, older than 10.4", v)
 		}
-		s.dialect = &mariadb{session: s}
+		s.dialect, s.server = &mariadb{session: s}, "MariaDB "+v
 		// FLUSH TABLES WITH READ LOCK disables lock_wait_timeout.
 		return s.Exec(ctx, "SET SESSION max_statement_time = 11, slow_query_log = OFF, sql_mode = "+
 			text(quoting+","+grantsOnly))
 	}
-	s.dialect = &mysqld{session: s, version: number}
+	s.dialect, s.server = &mysqld{session: s, version: number}, "MySQL "+v
 	if number < 80000 {
 		return s.Exec(ctx, "SET SESSION sql_mode = "+text(quoting+","+grantsOnly))
 	}

@@ -5,9 +5,8 @@ package operator
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
+	"iter"
 	"strings"
 	"time"
 
@@ -15,80 +14,189 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Finding is what Check says of one precondition of a rotation.
-type Finding struct {
-	Check  string `json:"check"`            // the precondition: secret, labels, form, name and so on
-	State  string `json:"state"`            // ok, failed, or unknown where an earlier failure hides it
-	Detail string `json:"detail,omitempty"` // more, and for a failure what to do
-}
-
-// checks are the preconditions in the order in which they show, with the causes by which a failure
-// of them is known.
-var checks = []struct {
-	name   string
-	causes []engine.Cause
-}{
-	{"secret", []engine.Cause{engine.SecretsManagerFailed, engine.InvalidConfiguration, engine.InvalidEvent}},
-	{"labels", []engine.Cause{engine.VersionNotStaged, engine.RotationDisabled, engine.SecretEdited}},
-	{"form", []engine.Cause{engine.InvalidSecret}},
-	{"change", nil},
-	{"name", []engine.Cause{engine.NameNotResolved}},
-	{"route", []engine.Cause{engine.Unreachable, engine.TargetFailed, engine.InternalError}},
-	{"tls", []engine.Cause{engine.TLSFailed}},
-	{"login", []engine.Cause{engine.LoginRefused}},
-	{"privilege", []engine.Cause{engine.PrivilegeMissing, engine.TakeoverRefused}},
-	{"policy", []engine.Cause{engine.PolicyRejected}},
-	{"deadline", []engine.Cause{engine.OutOfTime}},
-}
-
 // Check finds out whether a rotation of the secret would succeed, without changing anything. A
-// rotation must fit into the time that is left of ctx.
-func Check(ctx context.Context, r *rotation.Rotator, arn string) []Finding {
+// rotation must fit into the time that is left of ctx. It yields the same rows for every engine, each
+// as soon as it is known. The row "clients" is about AWSCURRENT: a rotation can succeed without it.
+func Check(ctx context.Context, r *rotation.Rotator, arn string) iter.Seq[Finding] {
+	return func(yield func(Finding) bool) {
+		c := checker{ctx: ctx, details: make(map[string]string), yield: yield}
+		c.check(r, arn)
+	}
+}
+
+// checker is one Check.
+type checker struct {
+	ctx        context.Context
+	inspection *rotation.Inspection
+	details    map[string]string  // what an ok row says
+	done       int                // how many of checks were yielded
+	err        error              // what failed
+	at         string             // the row of err
+	blind      bool               // err does not say how far the proof came
+	yield      func(Finding) bool // nil once nobody listens
+}
+
+func (c *checker) check(r *rotation.Rotator, arn string) {
 	begin := time.Now()
-	details := make(map[string]string)
-	i, err := r.Inspect(ctx, arn)
-	opened := ""
-	switch {
-	case i.Pending != "": // not a fault by itself
-		details["labels"] = "AWSPENDING is on version " + i.Pending + ": a rotation is under way or stuck"
-	case !i.Enabled:
-		details["labels"] = "rotation is not switched on yet"
-	default:
-		details["labels"] = "AWSCURRENT is on version " + i.Current
-	}
+	i, err := r.Inspect(c.ctx, arn)
+	c.inspection = i
+	c.details["secret"] = arn
+	c.labels()
 	if err == nil {
-		// A role that may not list versions only loses this.
-		if ids, lerr := i.Abandoned(ctx); lerr == nil && len(ids) > 0 {
-			details["labels"] += "; given up were " + strings.Join(ids, ", ") + ": the next rotation ends what the target issued for them"
+		c.details["form"] = fmt.Sprintf("engine %s, strategy %s", i.Kind.Names[0], i.Request.Strategy)
+		err = i.Prepare(c.ctx)
+	}
+	at := row(engine.CauseOf(err))
+	if position(at) > position("form") || !i.Deletion.IsZero() {
+		at = "secret"
+	}
+	c.fail(err, at)
+	c.rows("form")
+	if c.err == nil {
+		c.details["change"] = who(i)
+		c.fail(i.CheckSuperuser(c.ctx), "change")
+		c.rows("change")
+	}
+	if c.err == nil {
+		c.target()
+	}
+	if c.err == nil {
+		c.rotation()
+	}
+	took := time.Since(begin).Round(time.Millisecond)
+	c.details["deadline"] = fmt.Sprintf("the proof took %s", took)
+	if c.err == nil && c.ctx.Err() != nil {
+		c.fail(engine.Errorf(engine.OutOfTime, "raise the function's timeout", "the proof took %s", took), "deadline")
+	}
+	c.rows("deadline")
+}
+
+// fail notes what failed, and in which row.
+func (c *checker) fail(err error, at string) {
+	if err == nil {
+		return
+	}
+	c.err, c.at = err, at
+	switch cause := engine.CauseOf(err); cause {
+	case engine.OutOfTime, engine.InternalError:
+		c.at, c.blind = row(cause), true
+	}
+}
+
+// rows yields the rows up to and with last.
+func (c *checker) rows(last string) {
+	for ; c.done <= position(last); c.done++ {
+		name := checks[c.done].name
+		f := Finding{Check: name, State: OK, Message: c.details[name]}
+		switch why := c.skips(name); {
+		case c.err != nil && name == c.at:
+			f = Failure(c.err)
+			f.Check = name
+		case c.err != nil && (c.blind || c.done > position(c.at)):
+			f.State, f.Message = Unknown, "not reached"
+		case why != "":
+			f.State, f.Message = Skipped, why
 		}
-		details["form"] = fmt.Sprintf("engine %s, strategy %s", i.Kind.Names[0], i.Request.Strategy)
-		if s, _ := i.Request.Current.Text("ssl"); engine.ParseTLSMode(s) == engine.TLSOff {
-			details["tls"] = `not used: the secret says "ssl": false`
-		}
-		details["change"] = who(i)
-		opened, err = i.Rehearse(ctx)
+		c.say(f)
 	}
-	took := time.Since(begin).Round(time.Millisecond).String()
-	details["deadline"] = "the proof took " + took
-	if err == nil && i.CurrentRefused {
-		details["login"] = "AWSCURRENT refused, " + opened + " opens: clients are refused until the next rotation, or `rotatorctl recover`"
+}
+
+func (c *checker) say(f Finding) {
+	if c.yield != nil && !c.yield(f) {
+		c.yield = nil
 	}
-	if err == nil && ctx.Err() != nil {
-		err = engine.Errorf(engine.OutOfTime, "raise the function's timeout", "the proof took %s", took)
+}
+
+// labels describes where the labels are.
+func (c *checker) labels() {
+	i, text := c.inspection, ""
+	switch {
+	case i.Current != "":
+		text = "AWSCURRENT is on version " + i.Current
+	default:
+		text = "no version is AWSCURRENT"
 	}
-	failure, failed := errors.AsType[*engine.Error](err)
-	var findings []Finding
-	state := "ok"
-	for _, c := range checks {
-		switch failedHere := failed && slices.Contains(c.causes, failure.Cause); {
-		case failedHere:
-			findings = append(findings, Finding{c.name, "failed", failure.Error()})
-			state, details = "unknown", nil
-		case applies(c.name, i):
-			findings = append(findings, Finding{c.name, state, details[c.name]})
-		}
+	if i.Pending != "" {
+		text += ", AWSPENDING on version " + i.Pending
 	}
-	return findings
+	if !i.Enabled {
+		text += "; rotation is not switched on yet"
+	}
+	// A role that may not list versions only loses this.
+	if ids, err := i.Abandoned(c.ctx); err == nil && len(ids) > 0 {
+		text += "; abandoned were " + strings.Join(ids, ", ") + ": the next rotation ends what the target issued for them"
+	}
+	c.details["labels"] = text
+}
+
+// target rehearses a rotation.
+func (c *checker) target() {
+	i := c.inspection
+	host, port := c.text("host"), c.text("port")
+	c.details["name"] = host
+	c.details["route"] = strings.TrimSuffix(host+":"+port, ":")
+	opened, err := i.Rehearse(c.ctx)
+	c.details["login"] = "the target accepts " + opened
+	if i.User != "" {
+		c.details["login"] += fmt.Sprintf(", user %q", i.User)
+	}
+	c.details["server"] = i.Server
+	at := row(engine.CauseOf(err))
+	if position(at) < c.done || position(at) > position("policy") {
+		at = "login" // such as a database that does not exist
+	}
+	c.fail(err, at)
+	c.rows("login")
+	clients := Finding{Check: "clients", State: OK, Message: "AWSCURRENT opens the target"}
+	refused := Finding{Check: "clients", State: Failed, Cause: engine.LoginRefused,
+		Message: "AWSCURRENT refused, " + opened + " opens: clients are refused until the next rotation",
+		Advice:  "rotate the secret, or see what `rotatorctl recover` proposes"}
+	switch {
+	case i.Kind.NoTarget:
+		clients.State, clients.Message = Skipped, c.skips("login")
+	case i.CurrentRefused && err == nil:
+		clients = refused
+	case i.CurrentRefused:
+		clients = refused
+		clients.Message = "AWSCURRENT refused: clients cannot log in"
+		clients.Advice = "see what `rotatorctl recover` proposes"
+	case err != nil && (c.blind || position(c.at) < position("clients")):
+		clients.State, clients.Message = Unknown, "not reached"
+	}
+	c.say(clients)
+	c.done++
+	c.rows("policy")
+}
+
+// rotation says whether the rotation under way, if there is one, will end.
+func (c *checker) rotation() {
+	i := c.inspection
+	c.details["rotation"] = "none is under way"
+	if i.Pending == "" {
+		c.rows("rotation")
+		return
+	}
+	stored, opens, err := i.RehearsePending(c.ctx)
+	under := "one is under way: version " + i.Pending
+	switch {
+	case err == nil && !i.Enabled:
+		err = engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover` proposes",
+			"a rotation was canceled: AWSPENDING stays on version %s", i.Pending)
+	case !stored:
+		c.details["rotation"] = under + " has no value yet, and the next try will store it"
+	case opens:
+		c.details["rotation"] = under + " opens the target, and the next try will make it AWSCURRENT"
+	default:
+		c.details["rotation"] = under + " can be set at the target, and the next try will do that"
+	}
+	c.fail(err, "rotation")
+	c.rows("rotation")
+}
+
+// text returns a field of AWSCURRENT that holds no credential.
+func (c *checker) text(name string) string {
+	s, _ := c.inspection.Request.Current.Text(name)
+	return s
 }
 
 // who says whether a superuser changes the credential, and why.
@@ -105,16 +213,29 @@ func who(i *rotation.Inspection) string {
 	return fmt.Sprintf("the superuser of %s changes the credential: %s names it, and the strategy is single", i.Superuser, field)
 }
 
-// applies reports whether Check has looked at a precondition, or would have if nothing had failed
-// before: what was not looked at is not called ok.
-func applies(check string, i *rotation.Inspection) bool {
+// skips returns why a row does not apply to the secret, or "": what was not looked at is not called ok.
+func (c *checker) skips(check string) string {
+	i := c.inspection
+	if i.Engine == nil || i.Request == nil {
+		return ""
+	}
 	switch check {
-	case "change", "name", "route", "tls", "login", "privilege":
-		return !i.Kind.NoTarget
+	case "change", "name", "route", "tls", "server", "login", "privilege", "policy":
+		if i.Kind.NoTarget {
+			return "the engine " + i.Kind.Names[0] + " has no target"
+		}
+	}
+	switch check {
+	case "tls":
+		if engine.ParseTLSMode(c.text("ssl")) == engine.TLSOff {
+			return `not used: the secret says "ssl": false`
+		}
 	case "policy": // a value that is issued, or cannot be rehearsed, meets none before it is set
 		_, rehearsed := i.Engine.(engine.DryRunner)
 		_, minted := i.Engine.(engine.Minter)
-		return i.Engine == nil || rehearsed && !minted && !i.Kind.NoTarget
+		if !rehearsed || minted {
+			return "the target judges a value only when it is set"
+		}
 	}
-	return true
+	return ""
 }

@@ -117,6 +117,7 @@ func (e *Engine) with(ctx context.Context, r *engine.Request, login engine.Value
 		return err
 	}
 	defer s.Close()
+	r.Met("PostgreSQL " + s.Version())
 	return do(s, pair.Change{Kind: e.Kind(), Request: r, Superuser: s.Target.User, Current: current.User, Pending: pending.User, Marked: !r.Adopt})
 }
 

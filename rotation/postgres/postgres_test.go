@@ -521,7 +521,7 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 			wantCause(t, w.handle(t.Context(), rotation.Event{Step: rotation.FinishSecret, SecretID: arn, ClientRequestToken: id}), engine.PolicyRejected, "the target is unchanged: AWSCURRENT opens it (correct the password settings; then `rotatorctl recover")
 		}
 	}
-	if diagnosis, err := operator.Recover(t.Context(), w.rotator(), arn); err != nil || !strings.Contains(diagnosis.Action, "remove AWSPENDING") {
+	if diagnosis, err := operator.Recover(t.Context(), w.rotator(), arn); err != nil || !strings.Contains(diagnosis.Action, "removed AWSPENDING") {
 		t.Fatalf("recover: %+v, %v", diagnosis, err)
 	}
 	delete(w.env, "PASSWORD_LENGTH")

@@ -150,9 +150,9 @@ func TestOptions(t *testing.T) {
 	superuser := a.secret(a.value(a.User, a.Password))
 	arn := a.secret(a.value(user, "first").With("masterarn", superuser))
 	failure := func() string {
-		for _, f := range operator.Check(enginetest.Within(t), a.rotator(), arn) {
-			if f.State == "failed" {
-				return f.Detail
+		for f := range operator.Check(enginetest.Within(t), a.rotator(), arn) {
+			if f.Cause != "" {
+				return string(f.Cause)
 			}
 		}
 		return ""

@@ -97,7 +97,10 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, l login) (nodes, e
 	for i := 0; err == nil && i < len(g.nodes); i++ {
 		var info map[string]string
 		g.nodes[i].forgetful = s.forgetful
-		if info, err = g.tell(g.nodes[i]); err == nil && !alone {
+		if info, err = g.tell(g.nodes[i]); i == 0 && info != nil {
+			r.Met("Redis " + info["redis_version"])
+		}
+		if err == nil && !alone {
 			err = g.add(neighbors(info))
 		}
 	}

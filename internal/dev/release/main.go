@@ -26,6 +26,7 @@ func main() {
 	flag.StringVar(&r.dir, "dir", ".", "folder of the source")
 	flag.StringVar(&r.out, "out", "", "folder for the files; made, or empty")
 	flag.StringVar(&r.version, "version", "", "version that the programs say, such as v1.2.3")
+	flag.StringVar(&r.commit, "commit", "", "commit that the version is of")
 	flag.StringVar(&r.tags, "tags", "", "build tags")
 	only := flag.String("only", "", "platforms, such as lambda-arm64,linux-amd64; empty for all")
 	flag.Parse()
@@ -65,7 +66,7 @@ var artifacts = []artifact{
 
 // A release is made of the source in dir and put into out.
 type release struct {
-	dir, out, version, tags string
+	dir, out, version, commit, tags string
 }
 
 // versions are safe in a file name and in the linker's flags.
@@ -110,7 +111,7 @@ func (r release) make(ctx context.Context, artifacts []artifact) error {
 // of them could change the binary.
 func (r release) build(ctx context.Context, a artifact, to string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
-		"-tags", r.tags, "-ldflags", "-s -w -X main.version="+r.version, "-o", to, a.pkg)
+		"-tags", r.tags, "-ldflags", "-s -w -X main.version="+r.version+" -X main.commit="+r.commit, "-o", to, a.pkg)
 	cmd.Dir = r.dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off",
 		"CGO_ENABLED=0", "GOOS="+a.goos, "GOARCH="+a.goarch, "GOAMD64=v1", "GOARM64=v8.0")

@@ -18,6 +18,7 @@ import (
 
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/errtree"
 )
 
@@ -66,9 +67,13 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 			cfg.RequireAuth = "!password"
 		}
 		if s.Conn, err = pgconn.ConnectConfig(ctx, cfg); err == nil {
-			_, _ = fmt.Sscan(s.Conn.ParameterStatus("server_version"), &s.Major) // the rest of the text varies
+			_, _ = fmt.Sscan(s.Version(), &s.Major) // the rest of the text varies
 			return s, nil
 		}
+	}
+	if errtree.Is(err, noTLS) && !speaks(ctx, t) {
+		return nil, engine.Errorf(engine.TargetFailed, "check the secret's host and port",
+			"what listens at %s does not speak PostgreSQL's protocol", t.Address())
 	}
 	if errtree.Is(err, noTLS) {
 		return nil, engine.Errorf(engine.TLSFailed,
@@ -77,6 +82,26 @@ func Dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, begin s
 	}
 	return nil, s.Classify("no login at "+t.Address(), err)
 }
+
+// speaks reports whether a server that offers no TLS answers the request for it as PostgreSQL does: the
+// driver takes any answer but S for a refusal.
+// Source: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL
+func speaks(ctx context.Context, t engine.Target) bool {
+	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
+	if err != nil {
+		return true // not known
+	}
+	defer conn.Close()
+	request, _ := (&pgproto3.SSLRequest{}).Encode(nil) // never fails
+	answer := make([]byte, 1)
+	if _, err = conn.Write(request); err == nil {
+		_, err = io.ReadFull(conn, answer)
+	}
+	return err == nil && strings.Contains("NSE", string(answer))
+}
+
+// Version returns the server's version as it reports it, such as "17.2 (Debian 17.2-1)".
+func (s *Session) Version() string { return s.Conn.ParameterStatus("server_version") }
 
 // At logs in to another database as the same user.
 func (s *Session) At(ctx context.Context, database string) (*Session, error) {

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/mitchellh/go-wordwrap"
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"example.com/rotator/rotation/operator"
+)
+
+// The exit codes, as docs/rotatorctl.md describes them.
+const (
+	exitFine        = 0
+	exitFound       = 1
+	exitUsage       = 2
+	exitUnknown     = 3
+	exitInterrupted = 130
+)
+
+// outcome is what every command prints as JSON. The object of a command embeds it.
+type outcome struct {
+	OK       bool               `json:"ok"`
+	Secret   string             `json:"secret"`
+	Findings []operator.Finding `json:"findings"`
+}
+
+// code returns the exit code of the findings.
+func (o outcome) code() int {
+	code := exitFine
+	for _, f := range o.Findings {
+		switch f.State {
+		case operator.Failed:
+			return exitFound
+		case operator.Unknown:
+			code = exitUnknown
+		}
+	}
+	return code
+}
+
+// verdict ends a command that has printed its result.
+type verdict struct {
+	error
+	code int
+}
+
+// report prints what a command finds: for a person each row as it is found, as JSON one object at
+// the end.
+type report struct {
+	outcome
+	*screen
+	ctx    context.Context    // ends with Ctrl-C
+	folded []operator.Finding // rows that say the same, which text prints as one
+}
+
+// newReport returns the report of a command on a secret.
+func newReport(c *cobra.Command, secret string) *report {
+	return &report{outcome: outcome{OK: true, Secret: secret, Findings: []operator.Finding{}},
+		screen: newScreen(c.OutOrStdout(), c.ErrOrStderr(), wantsJSON(c)), ctx: c.Context()}
+}
+
+// find adds a finding, unless it follows from Ctrl-C.
+func (r *report) find(f operator.Finding) {
+	if r.ctx.Err() != nil {
+		return
+	}
+	r.Findings = append(r.Findings, f)
+	r.OK = r.code() == exitFine
+	if len(r.folded) > 0 && (f.State != r.folded[0].State || f.Message != r.folded[0].Message || f.Cause != "") {
+		r.unfold()
+	}
+	if f.Cause == "" && (f.State == operator.Unknown || f.State == operator.Skipped) {
+		r.folded = append(r.folded, f)
+		return
+	}
+	r.row(f)
+}
+
+// unfold prints the rows that were held back.
+func (r *report) unfold() {
+	if len(r.folded) == 0 {
+		return
+	}
+	f := r.folded[0]
+	if last := r.folded[len(r.folded)-1]; len(r.folded) > 1 {
+		f.Message = strings.TrimSuffix(fmt.Sprintf("%s to %s: %s", f.Check, last.Check, f.Message), ": ")
+		f.Check = fmt.Sprintf("%d more", len(r.folded))
+	}
+	r.folded = nil
+	r.row(f)
+}
+
+// end prints the object, or the outcome if it is nil, as JSON, and the verdict for a person. The
+// error has the exit code.
+func (r *report) end(object any, text string) error {
+	if r.ctx.Err() != nil {
+		return r.ctx.Err()
+	}
+	r.unfold()
+	if r.json {
+		if object == nil {
+			object = r.outcome
+		}
+		if err := printJSON(r.out, object); err != nil {
+			return err
+		}
+	}
+	if code := r.code(); code != exitFine {
+		return verdict{errors.New(text), code}
+	}
+	if text != "" {
+		r.line(text)
+	}
+	return nil
+}
+
+// screen writes text for a person. With json it writes none to out.
+type screen struct {
+	out, err io.Writer
+	json     bool
+	color    bool
+	width    int // 0 does not wrap
+
+	mu       sync.Mutex
+	progress bool // a line of progress is on err
+}
+
+func newScreen(out, err io.Writer, asJSON bool) *screen {
+	s := &screen{out: out, err: err, json: asJSON}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		s.color = os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+		s.width, _, _ = term.GetSize(int(f.Fd())) // 0 if it is unknown
+	}
+	return s
+}
+
+const (
+	checkWidth, stateWidth = 13, 9
+	clearLine              = "\r\x1b[K"
+)
+
+var colors = map[operator.State]string{
+	operator.OK: "\x1b[32m", operator.Failed: "\x1b[31m", operator.Unknown: "\x1b[33m", operator.Skipped: "\x1b[2m",
+}
+
+// row prints a finding: its check, state, message and advice.
+func (s *screen) row(f operator.Finding) {
+	text := f.Message
+	if f.Cause != "" {
+		text = string(f.Cause) + ": " + text
+	}
+	state := fmt.Sprintf("%-*s", stateWidth, f.State)
+	if s.color {
+		state = colors[f.State] + state + "\x1b[0m"
+	}
+	s.print(fmt.Sprintf("%-*s", checkWidth, f.Check)+state, checkWidth+stateWidth, text)
+	if f.Advice != "" {
+		s.print(strings.Repeat(" ", checkWidth+stateWidth), checkWidth+stateWidth, "advice: "+f.Advice)
+	}
+}
+
+// note prints a fact that is not a finding.
+func (s *screen) note(label, text string) {
+	s.print(fmt.Sprintf("%-*s", checkWidth, label), checkWidth, text)
+}
+
+// line prints a sentence.
+func (s *screen) line(text string) { s.print("", 0, text) }
+
+// print writes text after a prefix of some width, and under itself where it is wrapped.
+func (s *screen) print(prefix string, indent int, text string) {
+	if s.json {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clear()
+	if s.width > indent+20 {
+		text = wordwrap.WrapString(text, uint(s.width-indent))
+	}
+	text = strings.ReplaceAll(text, "\n", "\n"+strings.Repeat(" ", indent))
+	fmt.Fprintln(s.out, strings.TrimRight(prefix+text, " "))
+}
+
+// clear removes the line of progress.
+func (s *screen) clear() {
+	if s.progress {
+		fmt.Fprint(s.err, clearLine)
+		s.progress = false
+	}
+}
+
+// wait shows on a terminal what is waited for, and for how long, until stop is called.
+func (s *screen) wait(what string) (stop func()) {
+	if f, ok := s.err.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return func() {}
+	}
+	begin, done := time.Now(), make(chan struct{})
+	var ended sync.WaitGroup
+	ended.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				s.mu.Lock()
+				fmt.Fprintf(s.err, "%s%s ... %s", clearLine, what, time.Since(begin).Round(time.Second))
+				s.progress = true
+				s.mu.Unlock()
+			}
+		}
+	})
+	return func() {
+		close(done)
+		ended.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.clear()
+	}
+}
+
+// printJSON writes a value as JSON.
+func printJSON(w io.Writer, x any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(x)
+}
+
+// when writes a time as people speak of it, and with its zone.
+func when(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return "never"
+	}
+	return t.Local().Format("2006-01-02 15:04:05 MST") + " (" + humanize.Time(*t) + ")"
+}
+
+// span writes a duration as people speak of it.
+func span(d time.Duration) string {
+	if d < time.Second {
+		return d.Round(time.Millisecond).String()
+	}
+	now := time.Now()
+	return strings.TrimSpace(humanize.RelTime(now, now.Add(d), "", ""))
+}
+
+// wantsJSON reports whether a command is to print JSON.
+func wantsJSON(c *cobra.Command) bool {
+	asJSON, _ := c.Flags().GetBool("json")
+	format := c.Flags().Lookup("output")
+	return asJSON || format != nil && format.Value.String() == "json"
+}
+
+// formatFlag is a flag that asks for JSON.
+var formatFlag = regexp.MustCompile(`(^| )(--json|--output[ =]json|-o[ =]?json)( |$)`)
+
+// wantedJSON is wantsJSON for a command line that may be invalid.
+func wantedJSON(c *cobra.Command, args []string) bool {
+	return wantsJSON(c) || formatFlag.MatchString(strings.Join(args, " "))
+}
