@@ -65,6 +65,7 @@ type Engine struct {
 	service  service
 }
 
+// Kind describes the engine.
 func (e *Engine) Kind() engine.Kind {
 	k := e.service.kind
 	k.UserField, k.SecretFields = "username", []string{"password"}
@@ -128,6 +129,7 @@ func rule(password string) error {
 		`the new password would be rejected: it must have 16 to 128 visible ASCII characters without , " / @`)
 }
 
+// Next returns the value that follows the current one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := e.parse(r, r.Current); err != nil {
 		return engine.Value{}, err

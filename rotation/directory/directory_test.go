@@ -205,13 +205,13 @@ func TestCheck(t *testing.T) {
 	name, _, directory := f.user(t)
 	f.fake.Put("d-0aaaaaaaaa", awsfake.Directory{Name: "corp.example.com", Type: "ADConnector", Addresses: []string{f.Host}})
 	for failure, v := range map[string]engine.Value{
-		"": f.value(directory, name, first), "login": f.value(directory, name, "wrong"),
-		"form": f.value("d-0aaaaaaaaa", name, first),
+		"": f.value(directory, name, first), "loginclients": f.value(directory, name, "wrong"),
+		"login": f.value("d-0aaaaaaaaa", name, first),
 	} {
 		arn := w.Secret("check/"+failure, v)
 		failed := ""
-		for _, finding := range operator.Check(enginetest.Within(t), w.Rotator, arn) {
-			if finding.State == "failed" {
+		for finding := range operator.Check(enginetest.Within(t), w.Rotator, arn) {
+			if finding.State == operator.Failed {
 				failed += finding.Check
 			}
 		}

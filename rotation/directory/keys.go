@@ -121,7 +121,7 @@ func (k key) open(usage uint32, sealed []byte) ([]byte, error) {
 	return plain[aes.BlockSize:], nil
 }
 
-// zero is the initial vector of all messages.
+// zero is the initial vector of all messages: each begins with a random block.
 var zero [aes.BlockSize]byte
 
 // steal encrypts more than one block by CBC with ciphertext stealing: the last two blocks change places, and what
@@ -129,7 +129,7 @@ var zero [aes.BlockSize]byte
 // Source: https://www.rfc-editor.org/rfc/rfc3962#section-5
 func steal(block cipher.Block, plain []byte) []byte {
 	out := append(slices.Clone(plain), make([]byte, -len(plain)&(aes.BlockSize-1))...)
-	cipher.NewCBCEncrypter(block, zero[:]).CryptBlocks(out, out)
+	cipher.NewCBCEncrypter(block, zero[:]).CryptBlocks(out, out) //nolint:gosec // RFC 3962 prescribes it
 	n := len(out) - 2*aes.BlockSize
 	out = slices.Concat(out[:n], out[n+aes.BlockSize:], out[n:n+aes.BlockSize])
 	return out[:len(plain)]

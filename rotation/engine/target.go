@@ -41,8 +41,10 @@ const (
 	// TLSDefault is for a field that is absent or neither true nor false. The connection is
 	// encrypted and verified, where AWS's templates would fall back to plain text.
 	TLSDefault TLSMode = iota
-	TLSOn              // "ssl": true
-	TLSOff             // "ssl": false: the secret's owner asks for plain text
+	// TLSOn is for "ssl": true.
+	TLSOn
+	// TLSOff is for "ssl": false: the secret's owner asks for plain text.
+	TLSOff
 )
 
 // ParseTLSMode reads the field ssl as AWS's templates do.

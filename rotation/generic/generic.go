@@ -48,6 +48,7 @@ type maker interface {
 	pair() bool
 }
 
+// CheckOptions checks the options of this engine.
 func (*Engine) CheckOptions(r *engine.Request) error {
 	_, err := makerFor(r)
 	return err

@@ -90,6 +90,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return r.Current, err
 }
 
+// DryRun reads what a rotation reads, and checks that every other key may be deleted.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	_, _, err := e.look(ctx, r)
 	if errors.Is(err, engine.Unsettled) {

@@ -47,6 +47,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 // DryRun reads what only a user with all privileges may read, and checks that the server requires credentials.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
+// Set makes the pending credential valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
 // Verify logs in, and checks that a user that changes itself may do so and that the server requires credentials.

@@ -71,6 +71,7 @@ func (e *Tokens) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return r.Current, err
 }
 
+// DryRun finds the token's permissions, as a rotation does.
 func (e *Tokens) DryRun(ctx context.Context, r *engine.Request) error {
 	x, all, err := e.list(ctx, r)
 	if err != nil {
@@ -310,6 +311,7 @@ func (e *Tokens) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return nil
 }
 
+// Needs reports what a rotation needs at the target.
 func (e *Tokens) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	return e.needs(r, n, "none by a statement: the login must have all of the token's permissions, and read and write "+
 		"authorizations; an operator has all")

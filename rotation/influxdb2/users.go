@@ -56,8 +56,10 @@ func (e *Users) Next(_ context.Context, r *engine.Request) (engine.Value, error)
 	return engine.NextPassword(e.Kind(), r), nil
 }
 
+// DryRun makes every check of a change.
 func (e *Users) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
+// Set makes the pending credential valid.
 func (e *Users) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
 func (e *Users) change(ctx context.Context, r *engine.Request, rehearsal bool) error {

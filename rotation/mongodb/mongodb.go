@@ -96,6 +96,7 @@ func (l login) listed(records []*net.SRV) (all []engine.Target, err error) {
 	return all, err
 }
 
+// Next returns the value that follows the current one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	return pair.Next(e.Kind(), r, parse)
 }

@@ -61,6 +61,7 @@ func parse(v engine.Value) (engine.Target, error) {
 	return t, nil
 }
 
+// Next returns the value that follows the current one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	k := e.Kind()
 	if name, _ := r.Current.Text("engine"); name != "mariadb" {
@@ -72,6 +73,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 // DryRun sends statements that the server checks but does not execute: with a wrong password, or for an absent user.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.apply(ctx, r, true) }
 
+// Set makes the pending credential valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.apply(ctx, r, false) }
 
 func (e *Engine) apply(ctx context.Context, r *engine.Request, rehearsal bool) error {

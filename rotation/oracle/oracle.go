@@ -76,6 +76,7 @@ func canonical(user string) string {
 // quoted quotes a name or a password, neither of which can contain a double quotation mark.
 func quoted(s string) string { return `"` + s + `"` }
 
+// Next returns the value that follows the current one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if p := r.Passwords; !p.ExcludePunctuation && !strings.Contains(p.ExcludeCharacters, `"`) {
 		return engine.Value{}, engine.Errorf(engine.InvalidConfiguration, `add " to EXCLUDE_CHARACTERS`,

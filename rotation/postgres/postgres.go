@@ -42,6 +42,7 @@ func parse(v engine.Value) (engine.Target, error) {
 	return t, err
 }
 
+// Next returns the value that follows the current one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	return pair.Next(e.Kind(), r, parse)
 }

@@ -59,6 +59,7 @@ func parse(v engine.Value) (engine.Target, error) {
 	return t, err
 }
 
+// Next returns the value that follows the current one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	return pair.Next(e.Kind(), r, parse)
 }
@@ -66,6 +67,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 // DryRun logs in and reads what Set would change, which only an administrator may do.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
+// Set makes the pending credential valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
 // Verify logs in. A user that changes its own password must have the right to.

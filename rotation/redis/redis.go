@@ -49,6 +49,7 @@ func (*Engine) Kind() engine.Kind {
 	}
 }
 
+// CheckOptions checks the options of this engine.
 func (*Engine) CheckOptions(r *engine.Request) error {
 	_, err := read(r)
 	return err
@@ -76,6 +77,7 @@ func hash(password string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Next returns the value that follows the current one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	if _, err := parse(r.Current); err != nil {
 		return engine.Value{}, err

@@ -67,6 +67,7 @@ func policy(password string) error {
 	return engine.Errorf(engine.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_* and REQUIRE_EACH_INCLUDED_TYPE to Redshift's rule", "Redshift would reject the new password: %s", fault)
 }
 
+// Next returns the value that follows the current one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	next, err := pair.Next(e.Kind(), r, parse)
 	if err == nil {
@@ -79,6 +80,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 // DryRun makes the change, in the database that the secret names, in a transaction that is rolled back.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
+// Set makes the pending credential valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
 // Verify logs in and runs a query. For a user that changes its own password, it tries the change and rolls it back.

@@ -62,6 +62,7 @@ func parse(v engine.Value) (engine.Target, error) {
 // length counts as the server does, in UTF-16 units.
 func length(s string) int { return len(utf16.Encode([]rune(s))) }
 
+// Next returns the value that follows the current one.
 func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error) {
 	return pair.Next(e.Kind(), r, parse)
 }
@@ -69,6 +70,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 // DryRun logs in and checks the right to make the change, the databases and the documented password rules.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, true) }
 
+// Set makes the pending credential valid.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error { return e.change(ctx, r, false) }
 
 // Verify logs in and runs a query. Every login may change its own password.
