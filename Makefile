@@ -127,7 +127,7 @@ test-jest: deps-jest
 screenshot: deps
 	ROTATOR_SCREENSHOT=$(CURDIR)/docs/images/simulator.png $(TEST) -run '^TestScreenshot$$' ./sim
 
-# bench measures and prints the cost of a rotation.
+# bench measures and prints the cost of a rotation, and of rotatorctl with 10,000 secrets, in 20 minutes.
 bench: build
 	$(GO) run ./internal/dev/bench
 	$(GO) test -timeout 30m -run '^$$' -bench Fleet -benchtime 1x ./sim

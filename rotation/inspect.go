@@ -54,6 +54,15 @@ type Credential struct {
 	value engine.Value
 }
 
+// Kinds describes the engines of the rotator.
+func (r *Rotator) Kinds() []engine.Kind {
+	var kinds []engine.Kind
+	for _, e := range r.cfg.Engines {
+		kinds = append(kinds, e.Kind())
+	}
+	return kinds
+}
+
 // Inspect reads the secret's state and AWSCURRENT. On error, the inspection holds what was read
 // before.
 func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) {

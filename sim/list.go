@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
 	"regexp"
@@ -183,15 +184,15 @@ func (s *Sim) listSecrets(c *caller, in listInput) (any, *fault) {
 	if when == nil {
 		when = func(s *secret) time.Time { return s.Created }
 	}
-	slices.SortStableFunc(all, func(a, b *secret) int {
+	slices.SortFunc(all, func(a, b *secret) int {
 		n := when(a).Compare(when(b))
 		if in.SortBy == "name" {
-			n = strings.Compare(a.Name, b.Name)
+			n = byName(a, b)
 		}
 		if in.SortOrder == "desc" {
 			n = -n
 		}
-		return n
+		return cmp.Or(n, byName(a, b))
 	})
 	page, next, f := paginate(all, in.NextToken, in.MaxResults, 100)
 	if f != nil {
@@ -208,7 +209,9 @@ func (s *Sim) listSecrets(c *caller, in listInput) (any, *fault) {
 	return next.in(answer{"SecretList": list}), nil
 }
 
-// filtered returns an account's secrets and replicas of a region, by name.
+func byName(a, b *secret) int { return strings.Compare(a.Name, b.Name) }
+
+// filtered returns an account's secrets and replicas of a region, in no order.
 func (s *Sim) filtered(c *caller, filters []filter, deleted bool) []*secret {
 	var all []*secret
 	for _, sec := range s.accounts[c.account] {
@@ -219,7 +222,6 @@ func (s *Sim) filtered(c *caller, filters []filter, deleted bool) []*secret {
 			all = append(all, sec)
 		}
 	}
-	slices.SortFunc(all, func(a, b *secret) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
@@ -243,7 +245,9 @@ func (s *Sim) batchGetSecretValue(c *caller, in batchInput) (any, *fault) {
 	}
 	ids, next := in.SecretIdList, nextToken("")
 	if in.Filters != nil {
-		page, n, f := paginate(s.filtered(c, in.Filters, false), in.NextToken, in.MaxResults, 20)
+		all := s.filtered(c, in.Filters, false)
+		slices.SortFunc(all, byName)
+		page, n, f := paginate(all, in.NextToken, in.MaxResults, 20)
 		if f != nil {
 			return nil, f
 		}

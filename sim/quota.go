@@ -4,9 +4,10 @@ import "time"
 
 // rates are the calls per second that an account may make in a region, by group. The calls of a
 // group are counted together.
-// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html,
+// https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 var rates = map[string]float64{"read": 10000, "list": 100, "create": 50, "delete": 50, "restore": 50, "random": 50,
-	"versions": 50, "policy": 50, "write": 50, "rotate": 50, "tag": 50, "batch": 100}
+	"versions": 50, "policy": 50, "write": 50, "rotate": 50, "tag": 50, "batch": 100, "lambda": 15}
 
 type quotaKey struct{ account, region, group string }
 

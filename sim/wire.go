@@ -91,8 +91,8 @@ var operations = map[string]operation{
 // maxRequest exceeds the largest valid request: a value of 65,536 bytes, all escapes or base64.
 const maxRequest = 1 << 20
 
-// Handler serves the wire protocols of Secrets Manager (AWS JSON 1.1) and STS, the page at GET /, and
-// the history of a secret at GET /history/SECRET.
+// Handler serves the wire protocols of Secrets Manager (AWS JSON 1.1), STS and the two operations of
+// Lambda that describe functions, the page at GET /, and the history of a secret at GET /history/SECRET.
 func (s *Sim) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if isPage(r) {
@@ -107,6 +107,8 @@ func (s *Sim) Handler() http.Handler {
 		switch {
 		case err != nil:
 			respond(w, nil, &fault{"SerializationException", "the request is too long"})
+		case isLambda(r):
+			s.lambda(w, r, body)
 		case strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
 			s.sts(w, r, body)
 		default:

@@ -5,26 +5,36 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/operator"
+	"example.com/rotator/rotation/operator/fleet"
 )
 
 // newCheck returns `rotatorctl check`.
 func newCheck() *cobra.Command {
 	var v view
+	m := many{view: &v, verb: "checked"}
 	c := &cobra.Command{
-		Use:   "check SECRET",
-		Short: "Prove, without changing anything, that a rotation of the secret would succeed",
+		Use:   "check SECRET...",
+		Short: "Prove, without changing anything, that rotations would succeed",
 		Long: `Check takes the first step of a rotation up to where it would store a value: it
 reads the secret, logs in, and rehearses the change where the target lets it. It also
 tries AWSPENDING, and finds out whether a rotation under way will finish.
 
 Every secret has the same rows. The row clients says whether AWSCURRENT opens the
 target. The exit code is 0 if all is well, 1 if a rotation would fail or clients are
-refused, and 3 if that cannot be decided from this machine.`,
+refused, and 3 if that cannot be decided from this machine.
+
+Several secrets, or those that the filters select, are checked concurrently, superuser
+secrets first, with one line for each and one exit code.`,
 		Example: `  rotatorctl check shop/db
-  rotatorctl check shop/db --json | jq '.findings[] | select(.state != "ok")'`,
-		Args: exactArgs(1),
+  rotatorctl check shop/db --json | jq '.findings[] | select(.state != "ok")'
+  rotatorctl check --name shop/ --parallel 20`,
+		Args: m.args,
 		RunE: func(c *cobra.Command, args []string) error {
+			if m.several(args) {
+				return m.check(c, args)
+			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
 			r, arn, err := v.rotator(ctx, args[0])
@@ -32,31 +42,52 @@ refused, and 3 if that cannot be decided from this machine.`,
 				return err
 			}
 			out := newReport(c, arn)
-			stop := out.wait("checking " + args[0])
-			clients, rotates := true, true
-			for f := range operator.Check(ctx, r, arn) {
-				if f.Check == "tls" && f.State == operator.OK {
-					f = v.peer.finding()
-				}
-				out.find(f)
-				if f.Check == "clients" {
-					clients = f.State != operator.Failed
-				} else {
-					rotates = rotates && f.State != operator.Failed
-				}
-			}
-			stop()
-			switch {
-			case !rotates:
-				return out.end(nil, "a rotation of "+args[0]+" would fail")
-			case !clients:
-				return out.end(nil, "clients of "+args[0]+" are refused; a rotation would succeed and end that")
-			case !out.OK:
-				return out.end(nil, "cannot tell from here whether a rotation of "+args[0]+" would succeed")
-			}
-			return out.end(nil, "A rotation of "+args[0]+" would succeed.")
+			defer out.wait("checking " + args[0])()
+			return check(ctx, r, args[0], &v.peer, out)
 		},
 	}
 	v.flags(c, 0)
+	m.flags(c)
+	c.Flags().StringVar(&m.from, "from", "", "begin with this secret: what an interrupted check of several prints")
 	return c
+}
+
+// check reports whether a rotation of the report's secret would succeed. p, if not nil, has met the
+// servers of this secret's target alone.
+func check(ctx context.Context, r *rotation.Rotator, name string, p *peer, out *report) error {
+	clients, rotates := true, true
+	for f := range operator.Check(ctx, r, out.Secret) {
+		if p != nil && f.Check == "tls" && f.State == operator.OK {
+			f = p.finding()
+		}
+		out.find(f)
+		if f.Check == "clients" {
+			clients = f.State != operator.Failed
+		} else {
+			rotates = rotates && f.State != operator.Failed
+		}
+	}
+	switch {
+	case !rotates:
+		return out.end(nil, "a rotation of "+name+" would fail")
+	case !clients:
+		return out.end(nil, "clients of "+name+" are refused; a rotation would succeed and end that")
+	case !out.OK:
+		return out.end(nil, "cannot tell from here whether a rotation of "+name+" would succeed")
+	}
+	return out.end(nil, "A rotation of "+name+" would succeed.")
+}
+
+// check checks several secrets.
+func (m *many) check(c *cobra.Command, args []string) error {
+	if _, err := m.view.client(c.Context()); err != nil {
+		return err
+	}
+	r, err := m.view.newRotator()
+	if err != nil {
+		return err
+	}
+	return m.run(c, args, r.Kinds(), func(ctx context.Context, s *fleet.Secret, _ []string, out *report) error {
+		return check(ctx, r, s.Name, nil, out)
+	})
 }

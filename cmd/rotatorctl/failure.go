@@ -66,7 +66,8 @@ const onInterrupt = "interrupt"
 // secretArgument returns the SECRET of a command line, or "".
 func secretArgument(c *cobra.Command) string {
 	args := c.Flags().Args()
-	if words := strings.Fields(c.Use); len(words) > 1 && len(args) == len(words)-1 && words[len(words)-1] == "SECRET" {
+	words := strings.Fields(strings.TrimSuffix(c.Use, "..."))
+	if len(words) > 1 && len(args) == len(words)-1 && words[len(words)-1] == "SECRET" {
 		return args[len(args)-1]
 	}
 	return ""

@@ -71,7 +71,7 @@ Exit codes: 0 fine; 1 something was found: a rotation would fail, has failed or 
 	root.Flags().Bool("version", false, "print the version") // without cobra's -v, which is --verbose
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(newCheck(), newStatus(), newRecover(), newAdopt(), newEvent(), newRotate(), newPolicy(),
+	root.AddCommand(newCheck(), newList(), newStatus(), newRecover(), newAdopt(), newEvent(), newRotate(), newPolicy(),
 		newSim(), newVersion())
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {

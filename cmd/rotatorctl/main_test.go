@@ -299,33 +299,12 @@ func TestScripts(t *testing.T) {
 					time.Sleep(20 * time.Millisecond)
 				}
 			},
-			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
-				code := 0
-				err := ts.Exec(args[1], args[2:]...)
-				if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-					code = exit.ExitCode()
-				} else {
-					ts.Check(err)
-				}
-				if code != atoi(ts, args[0]) {
-					ts.Fatalf("exit code %d, want %s\n%s%s", code, args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
-				}
-			},
-			"documented": func(ts *testscript.TestScript, _ bool, args []string) {
-				x, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile("stdout")))
-				ts.Check(err)
-				schema, ok := ts.Value("schema").(map[string]*jsonschema.Schema)[args[0]]
-				if !ok {
-					ts.Fatalf("the schema has no %s", args[0])
-				}
-				ts.Check(schema.Validate(x))
-				for _, m := range members(x) {
-					ts.Value("seen").(map[string]bool)[args[0]+" "+m] = true
-				}
-			},
+			"exits":      exits,
+			"documented": documented,
 			"everything": func(ts *testscript.TestScript, _ bool, _ []string) {
 				seen := ts.Value("seen").(map[string]bool)
-				for command, schema := range ts.Value("schema").(map[string]*jsonschema.Schema) {
+				for _, command := range described {
+					schema := ts.Value("schema").(map[string]*jsonschema.Schema)[command]
 					for _, m := range slices.Sorted(maps.Keys(schema.Properties)) {
 						if !seen[command+" "+m] {
 							ts.Fatalf("no output of %s had the member %s", command, m)
@@ -347,6 +326,32 @@ func atoi(ts *testscript.TestScript, text string) int {
 	n, err := strconv.Atoi(text)
 	ts.Check(err)
 	return n
+}
+
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	code := 0
+	err := ts.Exec(args[1], args[2:]...)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if code != atoi(ts, args[0]) {
+		ts.Fatalf("exit code %d, want %s\n%s%s", code, args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+func documented(ts *testscript.TestScript, _ bool, args []string) {
+	x, err := jsonschema.UnmarshalJSON(strings.NewReader(ts.ReadFile("stdout")))
+	ts.Check(err)
+	schema, ok := ts.Value("schema").(map[string]*jsonschema.Schema)[args[0]]
+	if !ok {
+		ts.Fatalf("the schema has no %s", args[0])
+	}
+	ts.Check(schema.Validate(x))
+	for _, m := range members(x) {
+		ts.Value("seen").(map[string]bool)[args[0]+" "+m] = true
+	}
 }
 
 func client(ts *testscript.TestScript) *secretsmanager.Client {
@@ -422,10 +427,13 @@ func freeAddress() (string, error) {
 // described are the commands with a form in the schema.
 var described = []string{"error", "check", "status", "rotate", "recover", "adopt", "policy", "event", "sim", "version"}
 
+// ofMany are the outputs about several secrets, which TestFleet sees.
+var ofMany = []string{"list", "migrate", "batch", "plan"}
+
 // schemas returns the schema of each command's output.
 func schemas() (map[string]*jsonschema.Schema, error) {
 	all := make(map[string]*jsonschema.Schema)
-	for _, name := range described {
+	for _, name := range append(described, ofMany...) {
 		compiler := jsonschema.NewCompiler()
 		compiler.AssertFormat()
 		schema, err := compiler.Compile("../../docs/rotatorctl.schema.json#/$defs/" + name)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
+	"example.com/rotator/rotation/operator/fleet"
 )
 
 // exampleFunction is the ARN of a function in help texts and errors.
@@ -22,14 +24,15 @@ const exampleFunction = "arn:aws:lambda:eu-west-1:123456789012:function:rotator"
 // newRotate returns `rotatorctl rotate`.
 func newRotate() *cobra.Command {
 	var v view
-	var function, group string
-	var test bool
+	o := rotating{view: &v}
+	var yes bool
+	m := many{view: &v, verb: "rotated"}
 	c := &cobra.Command{
-		Use:   "rotate SECRET",
-		Short: "Rotate a secret now, and report each step",
+		Use:   "rotate SECRET...",
+		Short: "Rotate secrets now, and report each step",
 		Long: `Rotate asks Secrets Manager, AWS's own or the simulator, to rotate a secret with the
 function that is set for it, and reports each step until the new version is AWSCURRENT.
-With --test the function only tests the current value. No value is read or shown.
+With --test the function only tests the current value. No value is shown.
 
 The outcome of a step is in the simulator's record, or in the function's log group. Where
 the log cannot be read, the labels still show whether a rotation succeeded, but nothing
@@ -37,54 +40,130 @@ shows the result of a test.
 
 The exit code is 0 if the secret was rotated, or tested without a failure; 1 as soon as a
 step has failed, although Secrets Manager tries again by itself; and 3 if the outcome is
-not known within --timeout. The rotation continues without this command.`,
+not known within --timeout. The rotation continues without this command.
+
+Several secrets are rotated concurrently, within Secrets Manager's quotas and superuser
+secrets first, which is read from the values. A rotation that is under way is followed.
+With filters alone, rotate prints what it would rotate, and --yes rotates it. Once
+interrupted, it prints the command that rotates the rest.`,
 		Example: `  rotatorctl rotate shop/db
-  rotatorctl rotate shop/db --test --function ` + exampleFunction,
+  rotatorctl rotate shop/db --test --function ` + exampleFunction + `
+  rotatorctl rotate --tag team=shop --rotated-before 90d --yes`,
 		Annotations: map[string]string{
 			onInterrupt: "follow it with `rotatorctl status`: the rotation continues without this command",
 		},
-		Args: exactArgs(1),
+		Args: m.args,
 		RunE: func(c *cobra.Command, args []string) error {
-			if function != "" && functionName(function) == "" {
+			if o.function != "" && functionName(o.function) == "" {
 				return usage(c, fmt.Errorf("--function %q is not the ARN of a Lambda function, such as %s",
-					function, exampleFunction))
+					o.function, exampleFunction))
+			}
+			if m.several(args) {
+				return m.rotate(c, args, o, yes || len(args) > 0)
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			client, d, err := v.open(ctx, args[0])
-			if err != nil {
+			var d *secretsmanager.DescribeSecretOutput
+			var err error
+			if o.client, d, err = v.open(ctx, args[0]); err != nil {
 				return err
 			}
-			in := &secretsmanager.RotateSecretInput{SecretId: d.ARN}
-			if function == "" {
-				function = aws.ToString(d.RotationLambdaARN)
-			} else {
-				in.RotationLambdaARN = &function
-			}
-			if test {
-				in.RotateImmediately = aws.Bool(false)
-			}
-			begin := time.Now()
-			out, err := client.RotateSecret(ctx, in)
-			if err != nil {
-				return awsError(ctx, "cannot begin the rotation", args[0], err)
-			}
-			f := &follower{
-				client: client, name: args[0], arn: arnOf(d), version: aws.ToString(out.VersionId), test: test, begin: begin,
-				record: recordOf(ctx, v.cfg, client, arnOf(d), function, group), out: newReport(c, arnOf(d)),
-			}
-			return f.follow(ctx)
+			return o.rotate(ctx, args[0], aws.ToString(d.RotationLambdaARN), newReport(c, arnOf(d)))
 		},
 	}
 	completeSecret(c, &v, 0)
 	flags := c.Flags()
-	flags.StringVar(&function, "function", "", "ARN of the function to set for the secret")
-	flags.BoolVar(&test, "test", false,
+	flags.StringVar(&o.function, "function", "", "ARN of the function to set for the secret")
+	flags.BoolVar(&o.test, "test", false,
 		"have the function test the current value only (RotateImmediately=false); this switches rotation on")
 	flags.DurationVar(&v.timeout, "timeout", 5*time.Minute, "how long to follow the rotation")
-	flags.StringVar(&group, "log-group", "", "the function's log group (default /aws/lambda/FUNCTION)")
+	flags.StringVar(&o.group, "log-group", "", "the function's log group (default /aws/lambda/FUNCTION)")
+	flags.BoolVar(&yes, "yes", false, "rotate what the filters select")
+	m.flags(c)
 	return c
 }
+
+// rotating is how secrets are rotated, and by which client.
+type rotating struct {
+	view            *view
+	client          *secretsmanager.Client
+	function, group string
+	test            bool
+	pace, logPace   *fleet.Pace // of several rotations, else nil
+}
+
+// rotate rotates the report's secret. own is the function that is set for it.
+func (o rotating) rotate(ctx context.Context, name, own string, out *report) error {
+	if o.pace != nil {
+		if err := o.pace.Wait(ctx); err != nil {
+			return err
+		}
+	}
+	in := &secretsmanager.RotateSecretInput{SecretId: &out.Secret}
+	if o.function != "" {
+		in.RotationLambdaARN = &o.function
+	}
+	if o.test {
+		in.RotateImmediately = aws.Bool(false)
+	}
+	begin := time.Now()
+	began, err := o.client.RotateSecret(ctx, in)
+	if err != nil {
+		return awsError(ctx, "cannot begin the rotation", name, err)
+	}
+	return o.follow(ctx, name, own, aws.ToString(began.VersionId), begin, out)
+}
+
+// follow follows the rotation of a version.
+func (o rotating) follow(ctx context.Context, name, own, version string, begin time.Time, out *report) error {
+	read := recordOf(ctx, o.view.cfg, o.client, out.Secret, cmp.Or(o.function, own), o.group)
+	if o.logPace != nil {
+		all := read
+		read = func(ctx context.Context, begin time.Time) ([]taken, error) {
+			if !o.logPace.Try() {
+				return nil, nil
+			}
+			return all(ctx, begin)
+		}
+	}
+	f := &follower{
+		client: o.client, name: name, arn: out.Secret, version: version, test: o.test, begin: begin, record: read, out: out,
+	}
+	return f.follow(ctx)
+}
+
+// rotate rotates several secrets, or prints which it would rotate.
+func (m *many) rotate(c *cobra.Command, args []string, o rotating, yes bool) error {
+	var err error
+	if o.client, err = m.view.client(c.Context()); err != nil {
+		return err
+	}
+	r, err := m.view.newRotator()
+	if err != nil {
+		return err
+	}
+	o.pace, o.logPace = fleet.NewPace(fleet.RotatePace), fleet.NewPace(logsPerSecond)
+	if m.plan = !yes; o.test {
+		m.verb = "tested"
+	}
+	return m.run(c, args, r.Kinds(), func(ctx context.Context, s *fleet.Secret, failed []string, out *report) error {
+		if len(failed) > 0 {
+			out.find(operator.Finding{
+				Check: "superuser", State: operator.Failed, Advice: "rotate that first",
+				Message: "not rotated, since its superuser secret was not: " + strings.Join(failed, ", "),
+			})
+			return out.end(nil, "not rotated")
+		}
+		if s.State == fleet.Running && !o.test && (o.function == "" || o.function == s.Function) {
+			return o.follow(ctx, s.Name, s.Function, s.Pending, time.Now().Add(-patience), out)
+		}
+		return o.rotate(ctx, s.Name, s.Function, out)
+	})
+}
+
+// logsPerSecond keeps questions to CloudWatch Logs below its quota for FilterLogEvents.
+// Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
+const logsPerSecond = 4
 
 // rotated is what a rotation that was followed came to.
 type rotated struct {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -134,6 +135,14 @@ func (v *view) client(ctx context.Context) (*secretsmanager.Client, error) {
 		return nil, engine.Errorf(notConfigured, "use --region, set AWS_REGION, or use a profile with a region",
 			"no region is set")
 	}
+	// Each client of a service would have its own connections, unless it is given an HTTP client that it
+	// cannot adapt.
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = awshttp.NewBuildableClient()
+	}
+	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		cfg.HTTPClient = b.Freeze()
+	}
 	v.cfg = cfg
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
 		if ctx.Err() != nil {
@@ -218,27 +227,32 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 	return engine.Errorf(cause, advice, "%s: %w", what, awserror.Brief(err))
 }
 
-// rotator returns the function's own rotator, configured by the environment as
-// the function is, and the full ARN of a secret.
+// rotator returns the function's own rotator and the full ARN of a secret.
 func (v *view) rotator(ctx context.Context, id string) (*rotation.Rotator, string, error) {
 	_, secret, err := v.open(ctx, id)
 	if err != nil {
 		return nil, "", err
 	}
+	r, err := v.newRotator()
+	return r, arnOf(secret), err
+}
+
+// newRotator returns the function's own rotator, configured by the environment as the function is. The
+// client comes first.
+func (v *view) newRotator() (*rotation.Rotator, error) {
 	log := slog.New(slog.DiscardHandler)
 	if v.verbose {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	settings, err := function.Settings(function.Getenv)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	getenv := settings
 	if v.override != nil {
 		getenv = func(name string) string { return v.override(name, settings(name)) }
 	}
-	r, err := function.NewRotator(getenv, log, v.cfg, v.peer.meet)
-	return r, arnOf(secret), err
+	return function.NewRotator(getenv, log, v.cfg, v.peer.meet)
 }
 
 // arnOf returns the ARN of a described secret.

@@ -173,7 +173,8 @@ func (o *simFlags) greet(c *cobra.Command, url string) error {
 	}
 	fmt.Fprintf(c.OutOrStdout(), "simulator ready at %s\n", url)
 	fmt.Fprintf(c.ErrOrStderr(), `
-Simulated: all operations of AWS Secrets Manager, scheduled rotation, request quotas, and AssumeRole of AWS STS
+Simulated: all operations of AWS Secrets Manager, scheduled rotation, request quotas, AssumeRole of AWS STS,
+           and what AWS Lambda answers about a function
 Page:      %[1]s/
 Functions: %[2]s
 Faults:    %[3]s

@@ -91,8 +91,8 @@ var (
 		"us-iso": "aws-iso", "us-isob": "aws-iso-b", "eu-isoe": "aws-iso-e", "us-isof": "aws-iso-f"}
 )
 
-// partition returns the partition of a region, or "" if no region has such a name.
-func partition(region string) string {
+// Partition returns the partition of a region, or "" if no region has such a name.
+func Partition(region string) string {
 	m := regionForm.FindStringSubmatch(region)
 	if m == nil {
 		return ""
@@ -108,14 +108,14 @@ func (c *clients) settings(_ context.Context, secret string) (aws.Config, error)
 	if err != nil || a.Service != "secretsmanager" {
 		return aws.Config{}, engine.Errorf(engine.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", secret)
 	}
-	if p := partition(a.Region); p == "" || p != a.Partition {
+	if p := Partition(a.Region); p == "" || p != a.Partition {
 		return aws.Config{}, engine.Errorf(engine.InvalidSecret, "copy the ARN from Secrets Manager", "the secret %q is in no region of AWS", secret)
 	}
 	cfg, err := c.load()
 	if err != nil {
 		return cfg, err
 	}
-	if own := partition(cfg.Region); own != "" && own != a.Partition {
+	if own := Partition(cfg.Region); own != "" && own != a.Partition {
 		return cfg, engine.Errorf(engine.InvalidSecret, "rotate it by a function in its own partition", "the secret %q is not in the function's partition %s", secret, own)
 	}
 	cfg.Region = a.Region

@@ -47,7 +47,7 @@ func TestPartitionOfARegion(t *testing.T) {
 		"us-east-1": "aws", "me-central-1": "aws", "cn-northwest-1": "aws-cn", "us-gov-east-1": "aws-us-gov", "us-iso-west-1": "aws-iso",
 		"us-isob-east-1": "aws-iso-b", "eu-isoe-west-1": "aws-iso-e", "us-isof-south-1": "aws-iso-f", "eusc-de-east-1": "aws-eusc", "us-east": "", "": "",
 	} {
-		if got := partition(region); got != want {
+		if got := Partition(region); got != want {
 			t.Errorf("%q is in %q, want %q", region, got, want)
 		}
 	}

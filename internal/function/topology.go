@@ -90,7 +90,7 @@ var nameForm = lazyregexp.New(`^([a-z][a-z0-9-]*)\.(cluster-)?[a-z0-9-]+\.(?:([a
 func parseName(host string) (name, bool) {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	m := nameForm.FindStringSubmatch(host)
-	if m == nil || partition(m[3]+m[4]) == "" {
+	if m == nil || Partition(m[3]+m[4]) == "" {
 		return name{}, false
 	}
 	return name{host: host, id: m[1], region: m[3] + m[4], cluster: m[2] != ""}, true

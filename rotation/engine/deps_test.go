@@ -21,7 +21,7 @@ func TestContractKnowsNeitherAWSNorTheMachine(t *testing.T) {
 	for line := range strings.Lines(string(out)) {
 		deps := strings.Fields(line)
 		name, in := strings.CutPrefix(deps[0], module+"/")
-		if !in || strings.HasPrefix(name, "internal/") || name == "enginetest" || name == "operator" {
+		if !in || strings.HasPrefix(name, "internal/") || name == "enginetest" || strings.HasPrefix(name, "operator") {
 			continue
 		}
 		seen++

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"example.com/rotator/sim"
 )
 
 // Options configures a Function. The zero value is usable.
@@ -42,8 +44,9 @@ type Options struct {
 // Function is a Lambda binary that can be invoked. It is safe for concurrent use: like Lambda, it
 // starts another process if all others are busy.
 type Function struct {
-	path string
-	opts Options
+	path   string
+	opts   Options
+	config sim.Configuration // but for what opts say
 
 	mu     sync.Mutex
 	idle   []*sandbox
@@ -65,7 +68,8 @@ func New(path string, o Options) (*Function, error) {
 	if o.Log == nil {
 		o.Log = io.Discard
 	}
-	return &Function{path: path, opts: o, all: make(map[*sandbox]bool)}, nil
+	binary := sim.Configuration{Runtime: "provided.al2023", Handler: "bootstrap"}
+	return &Function{path: path, opts: o, all: make(map[*sandbox]bool), config: binary}, nil
 }
 
 var (
@@ -79,22 +83,39 @@ var (
 // lambda_function.lambda_handler. python3 runs it.
 func Python(handler string, o Options) (*Function, error) {
 	o.Args = []string{"-u", "-c", pythonRuntime, handler}
-	return script("python3", handler, o)
+	return script("python3", "python3.13", handler, o)
 }
 
 // Node returns a JavaScript function with an async handler in Lambda's notation, such as
 // index.handler. node, version 20 or later, runs it.
 func Node(handler string, o Options) (*Function, error) {
 	o.Args = []string{"--input-type=module", "--eval", nodeRuntime, handler}
-	return script("node", handler, o)
+	return script("node", "nodejs22.x", handler, o)
 }
 
-func script(program, handler string, o Options) (*Function, error) {
+func script(program, runtime, handler string, o Options) (*Function, error) {
 	if file, name, ok := strings.Cut(filepath.Base(handler), "."); !ok || file == "" || name == "" {
 		return nil, fmt.Errorf("%q is not a handler, which is FILE.FUNCTION without the file's extension", handler)
 	}
 	o.Env = append([]string{"_HANDLER=" + handler}, o.Env...)
-	return New(program, o)
+	f, err := New(program, o)
+	if err == nil {
+		f.config = sim.Configuration{Runtime: runtime, Handler: filepath.Base(handler)}
+	}
+	return f, err
+}
+
+// Configuration returns what Lambda's API answers about the function. The runtime of a script is a
+// recent one of its language, whatever runs it here.
+func (f *Function) Configuration() sim.Configuration {
+	c := f.config
+	c.Timeout, c.Environment = f.opts.Timeout, make(map[string]string)
+	for _, e := range f.opts.Env {
+		if name, value, ok := strings.Cut(e, "="); ok && name != "_HANDLER" {
+			c.Environment[name] = value
+		}
+	}
+	return c
 }
 
 func notARN(text string) error { return fmt.Errorf("%q is not the ARN of a function", text) }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"reflect"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"example.com/rotator/sim"
 )
 
 // The test binary is also the Lambda function, with AWS's own runtime client.
@@ -315,4 +318,23 @@ func leaveBehind() {
 	fmt.Printf("%s\n", body)
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	select {}
+}
+
+func TestConfiguration(t *testing.T) {
+	binary, err := New("true", Options{Timeout: 30 * time.Second, Env: []string{"PASSWORD_LENGTH=40"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := sim.Configuration{Runtime: "provided.al2023", Handler: "bootstrap", Timeout: 30 * time.Second, Environment: map[string]string{"PASSWORD_LENGTH": "40"}}
+	if got := binary.Configuration(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	script, err := Python("/somewhere/lambda_function.lambda_handler", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = sim.Configuration{Runtime: "python3.13", Handler: "lambda_function.lambda_handler", Timeout: time.Minute, Environment: map[string]string{}}
+	if got := script.Configuration(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
 }

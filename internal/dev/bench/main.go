@@ -1,6 +1,7 @@
 // Command bench prints what a rotation costs: calls of Secrets Manager, logins at
 // the server, the start of the function's process, its memory and its size. It
 // uses the function's real binary and a real PostgreSQL, and compares the start with that of a bare function.
+// It also prints what rotatorctl's commands on many secrets cost.
 package main
 
 import (
@@ -33,9 +34,13 @@ import (
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
 func main() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
-	if err := run(ctx); err != nil {
+	err := run(ctx)
+	if err == nil {
+		err = fleet(ctx)
+	}
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
@@ -348,18 +353,21 @@ func peakMemory(binary string) (float64, error) {
 		if path, _ := os.Readlink(link); path != binary {
 			continue
 		}
-		status, err := os.ReadFile(filepath.Join(filepath.Dir(link), "status"))
-		if err != nil {
-			return 0, err
-		}
-		_, text, _ := strings.Cut(string(status), "VmHWM:")
-		var kB float64
-		if _, err := fmt.Sscan(text, &kB); err != nil {
-			return 0, err
-		}
-		return kB / 1024, nil
+		kB, err := residentSet(filepath.Dir(link))
+		return kB / 1024, err
 	}
 	return 0, fmt.Errorf("no process of %s is running", binary)
+}
+
+// residentSet returns the greatest resident set in kB of the process with a directory in /proc.
+func residentSet(process string) (kB float64, err error) {
+	status, err := os.ReadFile(filepath.Join(process, "status"))
+	if err != nil {
+		return 0, err
+	}
+	_, text, _ := strings.Cut(string(status), "VmHWM:")
+	_, err = fmt.Sscan(text, &kB)
+	return kB, err
 }
 
 func (b *bench) create(ctx context.Context, name string, value map[string]any) (string, error) {

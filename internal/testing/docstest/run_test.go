@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
 	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/sim"
@@ -32,6 +33,7 @@ var worlds = map[string]func(t *testing.T, dir string) []string{
 	"docs/migration.md":     worldOfMigration,
 	"docs/cross-account.md": worldOfCrossAccount,
 	"docs/deploy.md":        worldOfDeploy,
+	"docs/fleet.md":         worldOfFleet,
 }
 
 // runScript runs the commands of a page in a copy of the project, so that they leave
@@ -263,4 +265,42 @@ func worldOfDeploy(t *testing.T, dir string) []string {
 	}
 	t.Cleanup(func() { rotatedTo(t, simulator, client, "shop/db", function) })
 	return append(env, "FUNCTION_ARN="+function, "CA_BUNDLE="+pg.CAFile)
+}
+
+// worldOfFleet: two functions exist, one of AWS's templates, which rotates two secrets.
+func worldOfFleet(t *testing.T, _ string) []string {
+	const head = "arn:aws:lambda:eu-central-1:111122223333:function:"
+	const old, own = head + "SecretsManagerRotationTemplate", head + "rotator"
+	simulator, client, env := simulated(t, "111122223333", nil, own)
+	simulator.RegisterFunction(old, awsFunction{})
+	for _, name := range []string{"shop/a", "shop/b"} {
+		in := &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("first-password"), Tags: []types.Tag{
+			{Key: aws.String("rotator:engine"), Value: aws.String("generic")}, {Key: aws.String("team"), Value: aws.String("shop")},
+		}}
+		if _, err := client.CreateSecret(t.Context(), in); err != nil {
+			t.Fatal(err)
+		}
+		out, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{
+			SecretId: &name, RotationLambdaARN: aws.String(old), RotateImmediately: aws.Bool(false),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := simulator.WaitRotation(t.Context(), *out.ARN); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { rotatedTo(t, simulator, client, name, own) })
+	}
+	return append(env, "NEW="+own, "OLD="+old)
+}
+
+// awsFunction is a function of AWS's generic template, which does nothing.
+type awsFunction struct{}
+
+func (awsFunction) Configuration() sim.Configuration {
+	return sim.Configuration{Runtime: "python3.12", Handler: "lambda_function.lambda_handler"}
+}
+
+func (awsFunction) Invoke(context.Context, []byte) ([]byte, string, error) {
+	return []byte("null"), "", nil
 }

@@ -1,0 +1,458 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/csv"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"example.com/rotator/internal/function"
+	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/operator"
+	"example.com/rotator/rotation/operator/fleet"
+)
+
+// listing is `rotatorctl list`.
+type listing struct {
+	selection
+	view       view
+	accounts   []string
+	role       string
+	externalID string
+	migrate    bool
+	values     bool
+	to         string
+}
+
+// newList returns `rotatorctl list`.
+func newList() *cobra.Command {
+	var l listing
+	c := &cobra.Command{
+		Use:   "list",
+		Short: "List secrets, and how their rotations are doing",
+		Long: `List shows the secrets of the account and region: engine, strategy, rotation function
+and its runtime, last and next rotation. Secrets that are stuck, failing or late come
+first. It reads no value: the engine is that of the tag rotator:engine, of AWS's template,
+or, with a question mark, of a word in the secret's name.
+
+With --migrate it shows which secrets AWS's rotation templates rotate, which of them can
+switch to this function as they are, and what the others need, with the commands to switch
+and to go back. --to names the new function, to leave out what it already has.
+--read-values also reads the values, for the engine and for what no template says.
+
+Other accounts are listed with --account, by a role of the same name in each, which is
+--role, or else ROTATION_ROLE_ARN. The exit code is 1 if a secret is stuck, failing or
+late, and 3 if an account could not be listed.`,
+		Example: `  rotatorctl list --state stuck,failing,late
+  rotatorctl list --name shop/ --output csv > shop.csv
+  rotatorctl list --account 111122223333 --account 444455556666 --role 'arn:aws:iam::{account}:role/audit'
+  rotatorctl list --migrate --to arn:aws:lambda:eu-west-1:123456789012:function:rotator`,
+		Args: exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error { return l.run(c) },
+	}
+	l.view.command = c
+	outputFlag(c, "table", "json", "csv")
+	l.filters(c)
+	f := c.Flags()
+	f.StringSliceVar(&l.accounts, "account", nil, "account to list; may be repeated; default: that of the credentials")
+	f.StringVar(&l.role, "role", "",
+		"ARN of the role in each --account, with {account} and {partition} for its own; default: ROTATION_ROLE_ARN")
+	f.StringVar(&l.externalID, "external-id", "", "external ID for the role; default: ROTATION_ROLE_EXTERNAL_ID")
+	f.BoolVar(&l.migrate, "migrate", false, "show which secrets AWS's templates rotate, and how to switch them")
+	f.StringVar(&l.to, "to", "", "ARN of the function to switch to, with --migrate")
+	f.BoolVar(&l.values, "read-values", false, "with --migrate, also read the secrets' values")
+	f.DurationVar(&l.view.timeout, "timeout", 10*time.Minute, "how long to take at most")
+	f.BoolVarP(&l.view.verbose, "verbose", "v", false, "print the log of the function's code to standard error")
+	return c
+}
+
+func (l *listing) run(c *cobra.Command) error {
+	if err := l.check(); err != nil {
+		return usage(c, err)
+	}
+	ctx, cancel := context.WithTimeout(c.Context(), l.view.timeout)
+	defer cancel()
+	if _, err := l.view.client(ctx); err != nil {
+		return err
+	}
+	r, err := l.view.newRotator()
+	if err != nil {
+		return err
+	}
+	out := newReport(c, "")
+	stop := out.wait("listing secrets")
+	accounts := l.configurations()
+	functions := func(account string) fleet.Functions {
+		if cfg, ok := accounts[account]; ok {
+			return l.view.lambda(cfg)
+		}
+		return l.view.lambda(l.view.cfg)
+	}
+	o := fleet.Options{Kinds: r.Kinds(), Filter: l.filter, Functions: functions}
+	for id, cfg := range accounts {
+		o.Accounts = append(o.Accounts, fleet.Account{ID: id, Secrets: secretsmanager.NewFromConfig(cfg)})
+	}
+	found := fleet.List(ctx, o)
+	if ctx.Err() != nil {
+		stop()
+		return awsError(ctx, "cannot list the secrets", "", ctx.Err())
+	}
+	for _, err := range found.Errors {
+		f := operator.Failure(awsError(ctx, "cannot list the secrets", "", err))
+		f.Check, f.Message = "list", err.Error()
+		l.problem(out, f)
+	}
+	if !l.migrate {
+		stop()
+		return l.print(out, found)
+	}
+	values := l.read(ctx, found, r)
+	to := fleet.Target{Kinds: r.Kinds(), ByARN: len(l.accounts) > 0}
+	if l.to != "" {
+		a, _ := arn.Parse(l.to) // check has parsed it
+		to.Function = fleet.ReadFunction(ctx, functions(a.AccountID), l.to)
+	}
+	stop()
+	return l.printMigration(out, found, to, values)
+}
+
+// check reads the flags.
+func (l *listing) check() error {
+	if err := l.selection.read(); err != nil {
+		return err
+	}
+	settings, err := function.Settings(function.Getenv)
+	if err != nil {
+		return err
+	}
+	l.role = cmp.Or(l.role, settings("ROTATION_ROLE_ARN"))
+	l.externalID = cmp.Or(l.externalID, settings("ROTATION_ROLE_EXTERNAL_ID"))
+	for _, id := range l.accounts {
+		if !accountForm.MatchString(id) {
+			return fmt.Errorf("--account %q is not twelve digits", id)
+		}
+	}
+	if l.to != "" && functionName(l.to) == "" {
+		return fmt.Errorf("--to %q is not the ARN of a Lambda function", l.to)
+	}
+	switch {
+	case len(l.accounts) > 0 && l.role == "":
+		return fmt.Errorf("--account needs --role or ROTATION_ROLE_ARN")
+	case !l.migrate && (l.to != "" || l.values):
+		return fmt.Errorf("--to and --read-values go with --migrate")
+	case len(l.accounts) > 0 && l.values:
+		// The values are read as the function does it, which is by this role.
+		l.view.override = func(name, value string) string {
+			role := map[string]string{"ROTATION_ROLE_ARN": l.role, "ROTATION_ROLE_EXTERNAL_ID": l.externalID}
+			return cmp.Or(role[name], value)
+		}
+	}
+	return nil
+}
+
+// configurations returns the SDK's configuration for each account, which is "" for that of the
+// credentials.
+func (l *listing) configurations() map[string]aws.Config {
+	if len(l.accounts) == 0 {
+		return map[string]aws.Config{"": l.view.cfg}
+	}
+	all := make(map[string]aws.Config)
+	for _, id := range l.accounts {
+		cfg := l.view.cfg.Copy()
+		role := strings.NewReplacer("{account}", id, "{partition}", function.Partition(cfg.Region)).Replace(l.role)
+		assume := func(o *stscreds.AssumeRoleOptions) {
+			if o.RoleSessionName = "rotatorctl"; l.externalID != "" {
+				o.ExternalID = &l.externalID
+			}
+		}
+		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), role, assume))
+		all[id] = cfg
+	}
+	return all
+}
+
+// lambda returns Lambda's client. A simulator of Secrets Manager, or any endpoint that is not of
+// AWS, also serves Lambda unless that has its own: its credentials are not for AWS.
+func (v *view) lambda(cfg aws.Config) *lambda.Client {
+	endpoint := os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")
+	return lambda.NewFromConfig(cfg, func(o *lambda.Options) {
+		if endpoint != "" && !strings.Contains(endpoint, ".amazonaws.") && os.Getenv("AWS_ENDPOINT_URL_LAMBDA") == "" {
+			o.BaseEndpoint = &endpoint
+		}
+	})
+}
+
+// format returns what --output or --json says.
+func (l *listing) format() string {
+	if wantsJSON(l.view.command) {
+		return "json"
+	}
+	return l.view.command.Flag("output").Value.String()
+}
+
+// problem adds a finding that is not about one secret, and prints it with a table.
+func (l *listing) problem(out *report, f operator.Finding) {
+	out.Findings = append(out.Findings, f)
+	if out.OK = out.code() == exitFine; l.format() == "table" {
+		out.row(f)
+	}
+}
+
+// unread reports the functions whose configuration could not be read.
+func (l *listing) unread(out *report, found fleet.Listing, state operator.State) {
+	var first error
+	n := 0
+	for _, f := range found.Functions {
+		if f.Err != nil {
+			first = cmp.Or(first, f.Err)
+			n++
+		}
+	}
+	if n == 0 {
+		return
+	}
+	f := operator.Finding{Check: "functions", State: state,
+		Message: fmt.Sprintf("cannot read the configuration of %d: %v", n, first),
+		Advice:  "allow lambda:GetFunctionConfiguration and lambda:ListFunctions, in each function's account"}
+	if state != operator.Skipped {
+		f.Cause = engine.TargetFailed
+	}
+	l.problem(out, f)
+}
+
+// print prints the secrets.
+func (l *listing) print(out *report, found fleet.Listing) error {
+	l.unread(out, found, operator.Skipped)
+	counts := make(map[fleet.State]int)
+	for _, s := range found.Secrets {
+		counts[s.State]++
+		if s.State.Bad() {
+			out.Findings = append(out.Findings, operator.Finding{
+				Check: s.Name, State: operator.Failed, Cause: stuck, Message: string(s.State) + ": " + s.Reason,
+				Advice: "look at `rotatorctl status " + fleet.Quote(s.Name) + "`",
+			})
+			out.OK = false
+		}
+	}
+	text := plural(len(found.Secrets), "secret")
+	for _, state := range fleet.States {
+		if n := counts[state]; n > 0 {
+			text += fmt.Sprintf(", %d %s", n, state)
+		}
+	}
+	text = strings.Replace(text, ",", ":", 1)
+	if len(found.Errors) > 0 {
+		text = "the list is incomplete: " + text
+	}
+	var err error
+	switch l.format() {
+	case "csv":
+		if err = writeSecrets(out.out, found.Secrets); out.OK {
+			text = ""
+		}
+	case "table":
+		err = l.table(out.out, found.Secrets)
+	}
+	if err != nil {
+		return err
+	}
+	return out.end(struct {
+		outcome
+		Secrets []fleet.Secret `json:"secrets"`
+	}{out.outcome, append([]fleet.Secret{}, found.Secrets...)}, text)
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func (l *listing) table(w io.Writer, secrets []fleet.Secret) error {
+	if len(secrets) == 0 {
+		return nil
+	}
+	var text strings.Builder
+	t := tabwriter.NewWriter(&text, 0, 4, 2, ' ', 0)
+	account := func(id string) string {
+		if len(l.accounts) > 1 {
+			return id + "\t"
+		}
+		return ""
+	}
+	fmt.Fprintln(t, "STATE\t"+account("ACCOUNT")+
+		"SECRET\tENGINE\tSTRATEGY\tFUNCTION\tRUNTIME\tLAST ROTATED\tNEXT\tREASON")
+	for _, s := range secrets {
+		name := s.Engine
+		if s.EngineFrom == "name" {
+			name += "?"
+		}
+		row := []string{
+			string(s.State), s.Name, name, string(s.Strategy), functionName(s.Function), s.Runtime,
+			ago(s.Last), ago(s.Next), s.Reason,
+		}
+		for i := range row[:8] {
+			row[i] = cmp.Or(row[i], "-")
+		}
+		row[1] = account(s.Account) + row[1]
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(text.String()) {
+		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func ago(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return humanize.Time(*t)
+}
+
+func writeSecrets(w io.Writer, secrets []fleet.Secret) error {
+	rows := [][]string{{
+		"state", "name", "arn", "account", "engine", "engine_from", "strategy", "function", "runtime",
+		"last_rotated", "next_rotation", "reason",
+	}}
+	for _, s := range secrets {
+		rows = append(rows, []string{
+			string(s.State), s.Name, s.ARN, s.Account, s.Engine, s.EngineFrom, string(s.Strategy), s.Function, s.Runtime,
+			stamp(s.Last), stamp(s.Next), s.Reason,
+		})
+	}
+	return csv.NewWriter(w).WriteAll(rows)
+}
+
+func stamp(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// read reads the values of secrets that a function rotates, if that is asked for.
+func (l *listing) read(ctx context.Context, found fleet.Listing, r *rotation.Rotator) map[string]fleet.Value {
+	if !l.values {
+		return nil
+	}
+	values := make(map[string]fleet.Value)
+	var mu sync.Mutex
+	fleet.Each(ctx, make([][]int, len(found.Secrets)), 10, func(i int, _ []int) bool {
+		if s := &found.Secrets[i]; s.Rotates() {
+			i, err := r.Inspect(ctx, s.ARN)
+			v := fleet.Value{Err: err}
+			if err == nil {
+				v = fleet.Value{Engine: i.Kind.Names[0], Strategy: i.Request.Strategy}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			values[s.ARN] = v
+		}
+		return true
+	})
+	return values
+}
+
+// printMigration prints how secrets switch from AWS's templates.
+func (l *listing) printMigration(out *report, found fleet.Listing, to fleet.Target, values map[string]fleet.Value) error {
+	l.unread(out, found, operator.Unknown)
+	if to.Function != nil && to.Function.Err != nil {
+		l.problem(out, operator.Finding{Check: "--to", State: operator.Unknown, Cause: engine.TargetFailed,
+			Message: fmt.Sprintf("cannot read the configuration of %s: %v", l.to, to.Function.Err),
+			Advice:  "check the ARN, and allow lambda:GetFunctionConfiguration"})
+	}
+	m := fleet.Migrate(found, to, values)
+	text, err := l.writeMigration(out, m), error(nil)
+	if l.format() == "csv" {
+		if err = writeMoves(out.out, m.Moves); out.OK {
+			text = ""
+		}
+	}
+	if err != nil {
+		return err
+	}
+	m.Moves = append([]fleet.Move{}, m.Moves...)
+	return out.end(struct {
+		outcome
+		fleet.Migration
+	}{out.outcome, m}, text)
+}
+
+// writeMigration prints a migration for a person, and returns the summary.
+func (l *listing) writeMigration(out *report, m fleet.Migration) string {
+	counts := make(map[fleet.Verdict]int)
+	table := l.format() == "table"
+	line := func(label, text string) {
+		if table {
+			out.print(fmt.Sprintf("%-9s%-8s", "", label), 17, text)
+		}
+	}
+	for _, x := range m.Moves {
+		counts[x.Verdict]++
+		if !table {
+			continue
+		}
+		facts := x.Template
+		for _, f := range []string{x.Engine, string(x.Strategy)} {
+			if f != "" {
+				facts += ", " + f
+			}
+		}
+		out.print(fmt.Sprintf("%-9s", x.Verdict), 9, x.Secret+" ("+facts+")")
+		for _, n := range x.Needs {
+			line(map[bool]string{true: "keep", false: "needs"}[x.Verdict == fleet.Keep], n)
+		}
+		for i, command := range x.Switch {
+			line([]string{"switch", ""}[min(i, 1)], command)
+		}
+		for _, command := range x.Back {
+			line("back", command)
+		}
+	}
+	if table && len(m.Functions) > 0 {
+		out.line("The new function needs:")
+		for _, n := range m.Functions {
+			of := plural(n.Secrets, "secret") + " of " + functionName(n.Function)
+			out.print("  ", 2, n.Need+" ("+of+")")
+		}
+	}
+	text := plural(len(m.Moves), "secret") + " of AWS's templates"
+	for i, words := range []string{"can switch", "need something first", "keep their template", "not known"} {
+		if n := counts[fleet.Verdicts[i]]; n > 0 {
+			text += fmt.Sprintf(", %d %s", n, words)
+		}
+	}
+	return strings.Replace(text, ",", ":", 1) + fmt.Sprintf("; %d others", m.Others)
+}
+
+func writeMoves(w io.Writer, moves []fleet.Move) error {
+	rows := [][]string{{"verdict", "secret", "arn", "template", "engine", "strategy", "needs", "switch", "back"}}
+	for _, m := range moves {
+		rows = append(rows, []string{string(m.Verdict), m.Secret, m.ARN, m.Template, m.Engine, string(m.Strategy),
+			strings.Join(m.Needs, "; "), strings.Join(m.Switch, " && "), strings.Join(m.Back, " && ")})
+	}
+	return csv.NewWriter(w).WriteAll(rows)
+}

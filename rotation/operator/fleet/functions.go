@@ -1,0 +1,151 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
+	"github.com/aws/smithy-go"
+
+	"example.com/rotator/internal/awserror"
+)
+
+// Functions is the part of Lambda's client that describes functions; *lambda.Client implements it.
+type Functions interface {
+	lambda.ListFunctionsAPIClient
+	GetFunctionConfiguration(context.Context, *lambda.GetFunctionConfigurationInput, ...func(*lambda.Options)) (
+		*lambda.GetFunctionConfigurationOutput, error)
+}
+
+// Function is what is known of a rotation function.
+type Function struct {
+	ARN, Runtime, Handler, Description string
+	// Settings are those of its variables that AWS's rotation templates know. No other variable is kept.
+	Settings        map[string]string
+	Subnets, Groups []string // of its VPC
+	// Err says why its configuration could not be read.
+	Err error
+}
+
+// functionName returns the name in a function's ARN, without an alias or a version.
+func functionName(function string) string {
+	if p := strings.Split(function, ":"); len(p) > 6 {
+		return p[6]
+	}
+	return function
+}
+
+// read reads the configurations of the rotation functions of secrets, by account.
+func read(ctx context.Context, client func(account string) Functions, secrets []Secret) map[string]*Function {
+	all := make(map[string]*Function)
+	for _, s := range secrets {
+		if s.Function != "" {
+			all[s.Function] = &Function{ARN: s.Function}
+		}
+	}
+	accounts := make(map[string][]*Function)
+	for _, f := range all {
+		a, _ := arn.Parse(f.ARN) // Secrets Manager accepts nothing else
+		accounts[a.AccountID] = append(accounts[a.AccountID], f)
+	}
+	ids := slices.Sorted(maps.Keys(accounts))
+	concurrently(len(ids), 8, func(i int) { readAccount(ctx, client(ids[i]), accounts[ids[i]]) })
+	return all
+}
+
+// few is how many functions are read one by one. A page of Lambda's list has fifty.
+const few = 50
+
+// readAccount reads functions of one account. Lambda allows 15 such calls a second to an account, so
+// it takes its time, and many functions are read page by page. A page does not have what is set for
+// an alias or a version, which is read by itself.
+// Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+func readAccount(ctx context.Context, api Functions, wanted []*Function) {
+	pace := NewPace(10)
+	if len(wanted) > few {
+		unread := make(map[string]*Function, len(wanted))
+		for _, f := range wanted {
+			unread[f.ARN] = f
+		}
+		pages := lambda.NewListFunctionsPaginator(api, &lambda.ListFunctionsInput{})
+		for pages.HasMorePages() && len(unread) > 0 {
+			page, err := next(ctx, pace, pages)
+			if err != nil {
+				for _, f := range unread {
+					f.Err = awserror.Brief(err)
+				}
+				return
+			}
+			for i := range page.Functions {
+				c := &page.Functions[i]
+				if f := unread[aws.ToString(c.FunctionArn)]; f != nil {
+					f.understand(c)
+					delete(unread, f.ARN)
+				}
+			}
+		}
+		wanted = slices.Collect(maps.Values(unread))
+	}
+	for i, f := range wanted {
+		f.read(ctx, api, pace)
+		if _, answered := errors.AsType[smithy.APIError](f.Err); f.Err != nil && !answered {
+			for _, other := range wanted[i+1:] { // nobody answers
+				other.Err = f.Err
+			}
+			return
+		}
+	}
+}
+
+func next(ctx context.Context, pace *Pace, pages *lambda.ListFunctionsPaginator) (*lambda.ListFunctionsOutput, error) {
+	if err := pace.Wait(ctx); err != nil {
+		return nil, err
+	}
+	return pages.NextPage(ctx)
+}
+
+// ReadFunction reads the configuration of one function.
+func ReadFunction(ctx context.Context, api Functions, id string) *Function {
+	f := &Function{ARN: id}
+	f.read(ctx, api, NewPace(1))
+	return f
+}
+
+func (f *Function) read(ctx context.Context, api Functions, pace *Pace) {
+	if f.Err = pace.Wait(ctx); f.Err != nil {
+		return
+	}
+	out, err := api.GetFunctionConfiguration(ctx, &lambda.GetFunctionConfigurationInput{FunctionName: &f.ARN})
+	if err != nil {
+		f.Err = awserror.Brief(err)
+		return
+	}
+	f.understand(&types.FunctionConfiguration{
+		Runtime: out.Runtime, Handler: out.Handler, Description: out.Description,
+		Environment: out.Environment, VpcConfig: out.VpcConfig, PackageType: out.PackageType,
+	})
+}
+
+func (f *Function) understand(c *types.FunctionConfiguration) {
+	f.Runtime, f.Handler, f.Description = string(c.Runtime), aws.ToString(c.Handler), aws.ToString(c.Description)
+	if c.PackageType == types.PackageTypeImage {
+		f.Runtime = "image"
+	}
+	f.Settings = make(map[string]string)
+	if c.Environment != nil {
+		for _, name := range kept {
+			if v, ok := c.Environment.Variables[name]; ok {
+				f.Settings[name] = v
+			}
+		}
+	}
+	if c.VpcConfig != nil {
+		f.Subnets, f.Groups = c.VpcConfig.SubnetIds, c.VpcConfig.SecurityGroupIds
+	}
+}

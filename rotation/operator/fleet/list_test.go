@@ -1,0 +1,292 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go"
+
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/sim"
+)
+
+func (w *world) cancel(arn string) {
+	w.Helper()
+	in := &secretsmanager.CancelRotateSecretInput{SecretId: &arn}
+	if _, err := w.client.CancelRotateSecret(w.Context(), in); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) begin(arn string) {
+	w.Helper()
+	in := &secretsmanager.RotateSecretInput{SecretId: &arn}
+	if _, err := w.client.RotateSecret(w.Context(), in); err != nil {
+		w.Fatal(err)
+	}
+	_ = w.sim.WaitRotation(context.Background(), arn) // the function's failure
+}
+
+// TestStates: each state, the most urgent first, with its reason.
+func TestStates(t *testing.T) {
+	w := newWorld(t, sim.Options{MaxAttempts: 1})
+	w.function("good", sim.Configuration{Runtime: "provided.al2023"}, w.rotates)
+	w.function("bad", sim.Configuration{Runtime: "provided.al2023"}, func(e step) error {
+		if e.Step == "setSecret" {
+			return errors.New("the target is down")
+		}
+		return w.rotates(e)
+	})
+	late := w.secret("late", "x")
+	w.schedule(late, "bad")
+	w.clock.Advance(32 * 24 * time.Hour) // its rotation fails in its window
+	// The operator has abandoned it: nothing is pending.
+	d, err := w.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &late})
+	if err != nil {
+		t.Fatal(err)
+	}
+	abandon := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &late, VersionStage: aws.String("AWSPENDING")}
+	for id, labels := range d.VersionIdsToStages {
+		if slices.Contains(labels, "AWSPENDING") {
+			abandon.RemoveFromVersionId = &id
+		}
+	}
+	if _, err := w.client.UpdateSecretVersionStage(t.Context(), abandon); err != nil {
+		t.Fatal(err)
+	}
+	failing := w.secret("failing", "x")
+	w.schedule(failing, "bad")
+	w.begin(failing)
+	stuck := w.secret("stuck", "x")
+	w.schedule(stuck, "bad")
+	w.begin(stuck)
+	w.cancel(stuck)
+	w.clock.Advance(16 * time.Minute)
+	running := w.secret("running", "x")
+	w.schedule(running, "bad")
+	w.begin(running)
+	ok := w.secret("ok", "x")
+	w.schedule(ok, "good")
+	w.begin(ok)
+	off := w.secret("off", "x")
+	w.schedule(off, "good")
+	w.cancel(off)
+	w.secret("never", "x")
+	managed := w.secret("managed", "x")
+	w.sim.Own(managed, "rds")
+	deleting := &secretsmanager.DeleteSecretInput{SecretId: aws.String(w.secret("deleting", "x"))}
+	if _, err := w.client.DeleteSecret(t.Context(), deleting); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range w.list(Filter{}).Secrets {
+		got = append(got, fmt.Sprintf("%s %s: %s", s.Name, s.State, s.Reason))
+	}
+	want := []string{
+		"stuck stuck: rotation was switched off while AWSPENDING was on version ",
+		"failing failing: AWSPENDING has been on version ",
+		"late late: the rotation was due at 2026-03-31 23:59 UTC",
+		"running running: AWSPENDING is on version ",
+		"ok ok: ",
+		"managed managed: managed by rds",
+		"never off: ",
+		"off off: ",
+		"deleting deleting: scheduled for deletion at 2026-05-02 12:16 UTC",
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%q", got)
+	}
+	for i := range want {
+		if !strings.HasPrefix(got[i], want[i]) || strings.HasSuffix(want[i], ": ") && got[i] != want[i] {
+			t.Errorf("%q, want %q", got[i], want[i])
+		}
+	}
+}
+
+// TestNoValueAndFewCalls: a list reads no value, and makes one call for a hundred secrets and one
+// for a function.
+func TestNoValueAndFewCalls(t *testing.T) {
+	w := newWorld(t, sim.Options{})
+	w.function("one", sim.Configuration{Runtime: "python3.12"}, nothing)
+	w.function("two:live", sim.Configuration{Runtime: "provided.al2023"}, nothing)
+	for i := range 250 {
+		arn := w.secret(fmt.Sprintf("s%03d", i), "x")
+		w.schedule(arn, []string{"one", "two:live"}[i%2])
+	}
+	w.mu.Lock()
+	clear(w.calls)
+	w.mu.Unlock()
+	l := w.list(Filter{})
+	if len(l.Secrets) != 250 || l.Secrets[0].Runtime != "python3.12" || l.Secrets[1].Runtime != "provided.al2023" {
+		t.Errorf("%d secrets: %+v", len(l.Secrets), l.Secrets[:2])
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.calls["secretsmanager.ListSecrets/"] != 3 || len(w.calls) != 3 {
+		t.Errorf("%v", w.calls)
+	}
+}
+
+// TestManyFunctionsAreReadByThePage within the quota of Lambda.
+func TestManyFunctionsAreReadByThePage(t *testing.T) {
+	w := newWorld(t, sim.Options{Clock: sim.RealTime()})
+	for i := range 60 {
+		name := fmt.Sprintf("f%02d", i)
+		w.function(name, sim.Configuration{Runtime: "python3.12"}, nothing)
+		w.schedule(w.secret("s"+name, "x"), name)
+	}
+	alias := w.secret("alias", "x")
+	w.function("f00:live", sim.Configuration{Runtime: "provided.al2023"}, nothing)
+	w.schedule(alias, "f00:live")
+	l := List(t.Context(), Options{Accounts: []Account{{Secrets: w.client}}, Functions: w.functions, Kinds: kinds})
+	if len(l.Secrets) != 61 || len(l.Errors) > 0 {
+		t.Fatalf("%d secrets, %v", len(l.Secrets), l.Errors)
+	}
+	for _, s := range l.Secrets {
+		want := map[bool]string{true: "provided.al2023", false: "python3.12"}[s.Name == "alias"]
+		if s.Runtime != want {
+			t.Errorf("%s has runtime %q", s.Name, s.Runtime)
+		}
+	}
+	if n := w.count("/2015-03-31/functions"); n != 2 {
+		t.Errorf("%d pages", n)
+	}
+	if n := w.count("/2015-03-31/functions/" + arnHead + "f00:live/configuration"); n != 1 {
+		t.Errorf("the alias was read %d times", n)
+	}
+}
+
+func TestFunctionThatCannotBeRead(t *testing.T) {
+	w := newWorld(t, sim.Options{})
+	w.function("gone", sim.Configuration{Runtime: "python3.12"}, nothing)
+	w.schedule(w.secret("s", "x"), "gone")
+	l := List(t.Context(), Options{
+		Accounts: []Account{{Secrets: w.client}}, Now: w.clock.Now,
+		Functions: func(string) Functions { return w.functions(theirs) },
+	})
+	f := l.Functions[arnHead+"gone"]
+	var api smithy.APIError
+	if len(l.Secrets) != 1 || l.Secrets[0].Runtime != "" ||
+		!errors.As(f.Err, &api) || api.ErrorCode() != "AccessDeniedException" {
+		t.Errorf("%+v, %v", l.Secrets, f.Err)
+	}
+	l = List(t.Context(), Options{Accounts: []Account{{Secrets: w.client}}, Now: w.clock.Now})
+	if len(l.Secrets) != 1 || len(l.Functions) > 0 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// TestAccountThatCannotBeListed does not hide the others.
+func TestAccountThatCannotBeListed(t *testing.T) {
+	w := newWorld(t, sim.Options{})
+	w.secret("mine", "x")
+	in := &secretsmanager.CreateSecretInput{Name: aws.String("theirs"), SecretString: aws.String("x")}
+	if _, err := w.as(theirs).CreateSecret(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	denied := secretsmanager.New(w.client.Options(), func(o *secretsmanager.Options) {
+		o.Credentials = aws.AnonymousCredentials{}
+	})
+	l := List(t.Context(), Options{Now: w.clock.Now, Accounts: []Account{
+		{ID: mine, Secrets: w.client}, {ID: theirs, Secrets: w.as(theirs)}, {ID: "333333333333", Secrets: denied},
+	}})
+	if len(l.Secrets) != 2 || l.Secrets[0].Account != mine || l.Secrets[1].Account != theirs {
+		t.Errorf("%+v", l.Secrets)
+	}
+	const text = "cannot list the secrets of account 333333333333: "
+	if len(l.Errors) != 1 || !strings.HasPrefix(l.Errors[0].Error(), text) {
+		t.Errorf("%v", l.Errors)
+	}
+}
+
+// TestWhatSaysTheEngine: the tag before the template before a word in the name.
+func TestWhatSaysTheEngine(t *testing.T) {
+	w := newWorld(t, sim.Options{})
+	w.function("new", sim.Configuration{Runtime: "provided.al2023"}, nothing)
+	const template = "my-SecretsManagerRDSMySQLRotationMultiUser"
+	w.function(template, sim.Configuration{Runtime: "python3.12", Handler: "lambda_function.lambda_handler"}, nothing)
+	w.schedule(w.secret("a/postgres/b", "x", "rotator:engine", "generic", "rotator:strategy", "single"), "new")
+	w.schedule(w.secret("b/postgres", "x"), template)
+	w.schedule(w.secret("c/Postgresql-app", "x"), "new")
+	w.schedule(w.secret("d/app", "x"), "new")
+	w.secret("e/postgres", "x")
+	var got []string
+	for _, s := range w.list(Filter{}).Secrets {
+		got = append(got, fmt.Sprintf("%s %s %s %s", s.Name, s.Engine, s.EngineFrom, s.Strategy))
+	}
+	want := []string{
+		"a/postgres/b generic tag single", "b/postgres mysql template alternating", "c/Postgresql-app postgres name ",
+		"d/app   ", "e/postgres   ",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestFilter(t *testing.T) {
+	w := newWorld(t, sim.Options{})
+	w.function("new", sim.Configuration{Runtime: "provided.al2023"}, w.rotates)
+	w.function("old", sim.Configuration{Runtime: "python3.12"}, nothing)
+	begin := w.clock.Now()
+	shop := w.secret("shop/postgres", "x", "team", "shop", "tier", "1")
+	w.schedule(shop, "new")
+	w.clock.Advance(time.Hour)
+	w.begin(shop)
+	w.schedule(w.secret("shop/mysql", "x", "team", "shopping"), "old")
+	w.secret("ship/key", "x", "shop", "team")
+	w.secret("!odd", "x", "!t", "!v")
+	for _, c := range []struct {
+		filter Filter
+		want   string
+	}{
+		{Filter{}, "shop/mysql shop/postgres !odd ship/key"},
+		{Filter{Names: []string{"shop/"}}, "shop/mysql shop/postgres"},
+		{Filter{Names: []string{"shop/p", "ship"}}, "shop/postgres ship/key"},
+		{Filter{Names: []string{"!o"}}, "!odd"},
+		{Filter{Tags: map[string]string{"team": "shop"}}, "shop/postgres"},
+		{Filter{Tags: map[string]string{"team": ""}}, "shop/mysql shop/postgres"},
+		{Filter{Tags: map[string]string{"team": "shop", "tier": "1"}}, "shop/postgres"},
+		{Filter{Tags: map[string]string{"team": "shop", "tier": "2"}}, ""},
+		{Filter{Tags: map[string]string{"!t": "!v"}}, "!odd"},
+		{Filter{States: []State{Off}}, "!odd ship/key"},
+		{Filter{Engines: []string{"postgres", "mysql"}}, "shop/mysql shop/postgres"},
+		{Filter{Engines: []string{"mysql"}, Names: []string{"ship"}}, ""},
+		{Filter{Strategies: []engine.Strategy{engine.SingleUser}}, ""},
+		{Filter{Functions: []string{"old"}}, "shop/mysql"},
+		{Filter{Functions: []string{arnHead + "new"}}, "shop/postgres"},
+		{Filter{Runtimes: []string{"python"}}, "shop/mysql"},
+		{Filter{RotatedBefore: begin.Add(time.Minute), Rotates: true}, "shop/mysql"},
+		{Filter{RotatedBefore: begin.Add(2 * time.Hour), Rotates: true}, "shop/mysql shop/postgres"},
+		{Filter{Rotates: true}, "shop/mysql shop/postgres"},
+	} {
+		var got []string
+		for _, s := range w.list(c.filter).Secrets {
+			got = append(got, s.Name)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%+v: %q, want %q", c.filter, got, c.want)
+		}
+	}
+}
+
+func TestEmptyFilter(t *testing.T) {
+	if !(Filter{}).Empty() || !(Filter{Rotates: true}).Empty() {
+		t.Error("a filter that selects nothing special is not empty")
+	}
+	for _, f := range []Filter{
+		{Names: []string{"x"}}, {Tags: map[string]string{"x": ""}}, {States: []State{OK}}, {Engines: []string{"x"}},
+		{Strategies: []engine.Strategy{single}}, {Functions: []string{"x"}}, {Runtimes: []string{"x"}},
+		{RotatedBefore: time.Now()},
+	} {
+		if f.Empty() {
+			t.Errorf("%+v is empty", f)
+		}
+	}
+}

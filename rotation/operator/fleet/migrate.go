@@ -1,0 +1,296 @@
+package fleet
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"example.com/rotator/rotation/engine"
+)
+
+// Verdict says whether a secret can switch to this project's function.
+type Verdict string
+
+// The verdicts, in the order in which they are shown.
+const (
+	Ready   Verdict = "ready"   // it can switch as it is
+	Needs   Verdict = "needs"   // it can switch after what Move.Needs says
+	Keep    Verdict = "keep"    // its template cannot be replaced
+	Unknown Verdict = "unknown" // nothing says which template it has
+)
+
+// Verdicts are all verdicts in their order.
+var Verdicts = []Verdict{Ready, Needs, Keep, Unknown}
+
+// Move is the switch of one secret from one of AWS's templates.
+type Move struct {
+	Secret   string          `json:"secret"`
+	ARN      string          `json:"arn"`
+	Template string          `json:"template"` // its name, or unknown
+	Engine   string          `json:"engine,omitempty"`
+	Strategy engine.Strategy `json:"strategy,omitempty"`
+	Verdict  Verdict         `json:"verdict"`
+	Needs    []string        `json:"needs,omitempty"`
+	// Switch and Back are the commands to switch, and to go back.
+	Switch []string `json:"switch,omitempty"`
+	Back   []string `json:"back,omitempty"`
+}
+
+// FunctionNeed is what the new function needs for secrets of one old function.
+type FunctionNeed struct {
+	Need     string `json:"need"`
+	Function string `json:"function"` // the old one's ARN
+	Secrets  int    `json:"secrets"`  // how many of its secrets need it
+}
+
+// Migration says how the secrets of a listing switch.
+type Migration struct {
+	Moves     []Move         `json:"secrets"`
+	Functions []FunctionNeed `json:"function_needs,omitempty"`
+	Others    int            `json:"others"` // secrets that no template of AWS rotates
+}
+
+// Value is what a secret's value tells, for an operator who has it read.
+type Value struct {
+	Engine   string
+	Strategy engine.Strategy
+	Err      error // why no rotation of this value can succeed
+}
+
+// Target is the function to switch to.
+type Target struct {
+	Function *Function     // nil if it is not known yet
+	Kinds    []engine.Kind // of its engines
+	// ByARN has the commands name secrets by their ARN, as those of other accounts must be.
+	ByARN bool
+}
+
+// Migrate says which secrets of a listing AWS's templates rotate, and how each of them switches.
+// values are what the values of secrets tell, by ARN, as far as they were read.
+func Migrate(l Listing, to Target, values map[string]Value) Migration {
+	var m Migration
+	needs := make(map[FunctionNeed]int)
+	for i := range l.Secrets {
+		s := &l.Secrets[i]
+		f := l.Functions[s.Function]
+		t := f.template()
+		switch {
+		case !s.Rotates(), t.Name == "" && f.Err == nil:
+			m.Others++
+			continue
+		case to.Function != nil && s.Function == to.Function.ARN:
+			m.Others++
+			continue
+		}
+		v, seen := values[s.ARN]
+		move := to.move(s, f, t)
+		if seen {
+			move.see(v, t)
+		}
+		m.Moves = append(m.Moves, move)
+		if move.Verdict == Ready || move.Verdict == Needs {
+			for _, n := range to.functionNeeds(s, f, t, move.Engine) {
+				needs[FunctionNeed{Need: n, Function: f.ARN}]++
+			}
+		}
+	}
+	for n, secrets := range needs {
+		n.Secrets = secrets
+		m.Functions = append(m.Functions, n)
+	}
+	slices.SortFunc(m.Functions, func(a, b FunctionNeed) int {
+		return cmp.Or(strings.Compare(a.Function, b.Function), strings.Compare(a.Need, b.Need))
+	})
+	slices.SortStableFunc(m.Moves, func(a, b Move) int {
+		return cmp.Compare(slices.Index(Verdicts, a.Verdict), slices.Index(Verdicts, b.Verdict))
+	})
+	return m
+}
+
+// move decides without the secret's value.
+func (to Target) move(s *Secret, f *Function, t template) Move {
+	m := Move{
+		Secret: s.Name, ARN: s.ARN, Template: cmp.Or(t.Name, unknownTemplate), Engine: s.Engine, Strategy: s.Strategy,
+	}
+	switch {
+	case f.Err != nil:
+		m.Verdict, m.Needs = Unknown, []string{"the function's configuration could not be read: " + f.Err.Error()}
+		return m
+	case t.Keep != "":
+		m.Verdict, m.Needs = Keep, []string{t.Keep}
+		return m
+	case t.Name == unknownTemplate:
+		m.Verdict, m.Needs = Unknown, []string{"the function's name and description do not say which template it is"}
+	default:
+		m.Verdict = Ready
+	}
+	name := Quote(s.Name)
+	if to.ByARN || strings.HasPrefix(name, "-") {
+		name = s.ARN
+	}
+	switch s.State {
+	case Running:
+		m.need("wait until the rotation under way has ended")
+	case Stuck, Failing:
+		m.need("end the rotation that is under way: rotatorctl recover " + name)
+	case Off:
+		m.need("decide whether to rotate it: rotation is off, and the switch turns it on")
+	}
+	if t.Secret != "" && !(t.Engine == "generic" && s.EngineFrom == "tag") {
+		m.need(strings.ReplaceAll(t.Secret, "SECRET", name))
+	}
+	target := `"$NEW"`
+	if to.Function != nil {
+		target = to.Function.ARN
+	}
+	m.Switch = []string{
+		"rotatorctl rotate " + name + " --function " + target + " --test",
+		"rotatorctl rotate " + name,
+	}
+	m.Back = []string{
+		"aws secretsmanager rotate-secret --secret-id " + name + " --rotation-lambda-arn " + s.Function +
+			" --no-rotate-immediately",
+	}
+	return m
+}
+
+func (m *Move) need(what string) {
+	if m.Verdict == Ready {
+		m.Verdict = Needs
+	}
+	m.Needs = append(m.Needs, what)
+}
+
+// see corrects the decision by what the secret's value tells.
+func (m *Move) see(v Value, t template) {
+	if m.Verdict == Keep {
+		return
+	}
+	if v.Err != nil {
+		m.need(v.Err.Error())
+		return
+	}
+	if m.Verdict == Unknown && t.Name == unknownTemplate {
+		m.Verdict, m.Needs = Ready, m.Needs[1:]
+		if len(m.Needs) > 0 {
+			m.Verdict = Needs
+		}
+	}
+	m.Engine = v.Engine
+	if t.Strategy == single && v.Strategy == alternating {
+		m.need("the value has a superuser secret, which this template ignores: set the tag rotator:strategy=single," +
+			" or users alternate from now on")
+	}
+	m.Strategy = v.Strategy
+}
+
+// functionNeeds returns what the new function must have for a secret, unless it is known to have it.
+func (to Target) functionNeeds(s *Secret, f *Function, t template, name string) []string {
+	var needs []string
+	if t.Function != "" {
+		needs = append(needs, t.Function)
+	}
+	if s.Key != "" {
+		needs = append(needs, "permission to use the key "+s.Key+" (KmsKeyArns)")
+	}
+	policy := to.policy(name)
+	settings := to.settings()
+	for _, n := range passwordSettings {
+		old, set := f.Settings[n]
+		if !set {
+			continue
+		}
+		have, ok := settings[n]
+		if !ok {
+			have = defaultOf(n, policy)
+		}
+		if canonical(n, old) != canonical(n, have) {
+			needs = append(needs, "the setting "+n+" of the old function: "+old)
+		}
+	}
+	if len(f.Subnets) == 0 || to.Function == nil || to.Function.Err != nil {
+		return needs
+	}
+	shared := func(subnet string) bool { return slices.Contains(to.Function.Subnets, subnet) }
+	if !slices.ContainsFunc(f.Subnets, shared) {
+		needs = append(needs, "a way to the network of the old function: subnets "+strings.Join(f.Subnets, ",")+
+			", security groups "+strings.Join(f.Groups, ","))
+	}
+	return needs
+}
+
+func (to Target) policy(name string) engine.PasswordPolicy {
+	for _, k := range to.Kinds {
+		if k.Serves(name) {
+			return k.Passwords
+		}
+	}
+	return engine.PasswordPolicy{}
+}
+
+// settings returns the settings of the new function, as far as they are known.
+func (to Target) settings() map[string]string {
+	all := make(map[string]string)
+	if to.Function == nil {
+		return all
+	}
+	maps.Copy(all, to.Function.Settings)
+	var more map[string]any
+	if json.Unmarshal([]byte(all["ROTATOR_SETTINGS"]), &more) == nil {
+		for name, value := range more {
+			all[name] = fmt.Sprint(value)
+		}
+	}
+	return all
+}
+
+// defaultOf returns what a setting is that neither AWS's template nor the new function is given: the
+// engines have the templates' defaults.
+func defaultOf(name string, p engine.PasswordPolicy) string {
+	switch name {
+	case "EXCLUDE_CHARACTERS":
+		return p.ExcludeCharacters
+	case "PASSWORD_LENGTH":
+		return strconv.Itoa(p.Length)
+	case "EXCLUDE_NUMBERS":
+		return strconv.FormatBool(p.ExcludeNumbers)
+	case "EXCLUDE_PUNCTUATION":
+		return strconv.FormatBool(p.ExcludePunctuation)
+	case "EXCLUDE_UPPERCASE":
+		return strconv.FormatBool(p.ExcludeUppercase)
+	case "EXCLUDE_LOWERCASE":
+		return strconv.FormatBool(p.ExcludeLowercase)
+	case "REQUIRE_EACH_INCLUDED_TYPE":
+		return strconv.FormatBool(p.RequireEachIncludedType)
+	}
+	return ""
+}
+
+// canonical returns a text that is the same for settings that mean the same.
+func canonical(name, text string) string {
+	switch name {
+	case "EXCLUDE_CHARACTERS":
+		set := []rune(strings.ReplaceAll(text, " ", ""))
+		slices.Sort(set)
+		return string(slices.Compact(set))
+	case "PASSWORD_LENGTH", "USERNAME_CHARACTER_LIMIT":
+		return strings.TrimSpace(text)
+	}
+	yes := slices.Contains([]string{"true", "1", "y", "yes"}, strings.ToLower(text))
+	return strconv.FormatBool(yes)
+}
+
+var plain = regexp.MustCompile(`^[\w/.@:+=-]+$`)
+
+// Quote writes a word as a shell reads it.
+func Quote(word string) string {
+	if plain.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}

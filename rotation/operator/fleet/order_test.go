@@ -1,0 +1,191 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/rotator/sim"
+)
+
+// named returns secrets with these names, and ARNs to match.
+func named(names ...string) (secrets []Secret) {
+	for _, n := range names {
+		secrets = append(secrets, Secret{Name: n, Account: mine, ARN: arnOf(n)})
+	}
+	return secrets
+}
+
+func arnOf(name string) string {
+	return "arn:aws:secretsmanager:us-east-1:" + mine + ":secret:" + name + "-AbCdEf"
+}
+
+func TestOrder(t *testing.T) {
+	type up = map[string]string // the superuser secret of each
+	err := errors.New("denied")
+	denied := map[string]error{arnOf("b"): err}
+	for name, c := range map[string]struct {
+		superusers up
+		unread     map[string]error
+		want       string
+	}{
+		"none":          {nil, nil, "a b c d"},
+		"by ARN":        {up{"a": arnOf("d"), "b": arnOf("d")}, nil, "c d a<d b<d"},
+		"by name":       {up{"a": "d"}, nil, "b c d a<d"},
+		"by part":       {up{"a": strings.TrimSuffix(arnOf("d"), "-AbCdEf")}, nil, "b c d a<d"},
+		"elsewhere":     {up{"a": "e"}, nil, "a b c d"},
+		"itself":        {up{"a": "a"}, nil, "a b c d"},
+		"a chain":       {up{"a": "b", "b": "c"}, nil, "c d b<c a<b"},
+		"a circle":      {up{"a": "b", "b": "c", "c": "a"}, nil, "c d b<c a<b"},
+		"unread":        {up{"a": "c"}, denied, "c d a<c b<c"},
+		"unread itself": {up{"a": "c", "d": "b"}, denied, "b c a<c d<b"},
+		"two unread":    {up{"a": "c", "d": "b"}, map[string]error{arnOf("b"): err, arnOf("c"): err}, "b c a<c d<b"},
+	} {
+		superusers := make(up)
+		for of, is := range c.superusers {
+			superusers[arnOf(of)] = is
+		}
+		secrets := named("d", "b", "a", "c")
+		after := Order(secrets, superusers, c.unread)
+		var got []string
+		for i, s := range secrets {
+			text := s.Name
+			for _, j := range after[i] {
+				text += "<" + secrets[j].Name
+			}
+			got = append(got, text)
+		}
+		if text := strings.Join(got, " "); text != c.want {
+			t.Errorf("%s: %s, want %s", name, text, c.want)
+		}
+	}
+}
+
+// TestSuperusers reads twenty values a call and keeps nothing but the superuser's name.
+func TestSuperusers(t *testing.T) {
+	w := newWorld(t, sim.Options{})
+	admin := w.secret("admin", `{"username":"root","password":"p"}`)
+	var all []string
+	for i := range 41 {
+		all = append(all, w.secret(fmt.Sprintf("s%02d", i), `{"masterarn":"`+admin+`","password":"p"}`))
+	}
+	token := w.secret("token", `{"adminSecretArn":"admin"}`)
+	plainText := w.secret("plain", "not JSON")
+	number := w.secret("number", `{"masterarn":3}`)
+	none := w.secret("none", "")
+	all = append(all, admin, token, plainText, number, none)
+	superusers, unread := Superusers(t.Context(), w.client, all, kinds)
+	if len(superusers) != 42 || len(unread) != 0 || superusers[all[40]] != admin || superusers[token] != "admin" {
+		t.Errorf("%v, %v", superusers, unread)
+	}
+	if n := w.count("secretsmanager.BatchGetSecretValue/"); n != 3 {
+		t.Errorf("%d calls", n)
+	}
+	superusers, unread = Superusers(t.Context(), w.as(theirs), all[:3], kinds)
+	if len(superusers) != 0 || len(unread) != 3 {
+		t.Errorf("%v, %v", superusers, unread)
+	}
+}
+
+// TestEach: each job once, after those before it, never more than the limit at a time.
+func TestEach(t *testing.T) {
+	const n = 200
+	after := make([][]int, n)
+	for i := range after {
+		if i%3 != 0 {
+			after[i] = []int{i - i%3} // its superuser
+		}
+		if i%50 == 1 {
+			after[i] = append(after[i], n-2) // one that comes late by its number
+		}
+	}
+	after[n-2] = nil
+	var mu sync.Mutex
+	var running, most atomic.Int32
+	done := make(map[int]int)
+	begun := Each(context.Background(), after, 7, func(i int, failed []int) bool {
+		most.Store(max(most.Load(), running.Add(1)))
+		defer running.Add(-1)
+		mu.Lock()
+		defer mu.Unlock()
+		for _, j := range after[i] {
+			if done[j] != 1 {
+				t.Errorf("job %d ran before %d", i, j)
+			}
+			if slices.Contains(failed, j) != (j%2 == 1) {
+				t.Errorf("job %d: %v failed", i, failed)
+			}
+		}
+		done[i]++
+		return i%2 == 0
+	})
+	if len(done) != n || most.Load() > 7 || slices.Contains(begun, false) {
+		t.Errorf("%d jobs, %d at a time", len(done), most.Load())
+	}
+	for i, times := range done {
+		if times != 1 {
+			t.Errorf("job %d ran %d times", i, times)
+		}
+	}
+}
+
+// TestEachBeginsNoneOnceInterrupted, and waits for those that run.
+func TestEachBeginsNoneOnceInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var ended atomic.Int32
+	begun := Each(ctx, make([][]int, 10), 2, func(i int, _ []int) bool {
+		if i == 3 {
+			cancel()
+		}
+		if i >= 3 {
+			<-ctx.Done()
+		}
+		ended.Add(1)
+		return true
+	})
+	n := 0
+	for _, b := range begun {
+		if b {
+			n++
+		}
+	}
+	if int(ended.Load()) != n || n < 4 || n > 5 {
+		t.Errorf("%d of %d jobs that began have ended", ended.Load(), n)
+	}
+	if begun = Each(ctx, make([][]int, 2), 2, nil); slices.Contains(begun, true) {
+		t.Error("a job began after the interruption")
+	}
+}
+
+// TestPace: calls are spread, and end with the context.
+func TestPace(t *testing.T) {
+	p := NewPace(50)
+	begin := time.Now()
+	var all sync.WaitGroup
+	for range 11 {
+		all.Go(func() {
+			if err := p.Wait(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if d := time.Since(begin); d < 200*time.Millisecond {
+		t.Errorf("11 calls in %s", d)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p = NewPace(1)
+	if err := p.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if p.last = NewPace(1).last; !p.Try() || p.Try() {
+		t.Error("the first call is not allowed, or a second at the same time is")
+	}
+}

@@ -1,0 +1,110 @@
+package fleet
+
+import (
+	"regexp"
+	"strings"
+
+	"example.com/rotator/rotation/engine"
+)
+
+// template is one of AWS's rotation templates.
+// Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_available-rotation-templates.html
+type template struct {
+	Name     string // without the prefix SecretsManager
+	Engine   string
+	Strategy engine.Strategy
+	Keep     string // why the template cannot be replaced, or ""
+	Secret   string // what each of its secrets needs, or ""
+	Function string // what the new function needs for it, or ""
+}
+
+const (
+	single      = engine.SingleUser
+	alternating = engine.AlternatingUsers
+)
+
+var (
+	noDb2   = "Db2 is not supported"
+	oracle  = "a build with the engine: make build-RotatorFunction TAGS=with_oracle"
+	adopt   = "adopt the second user: rotatorctl adopt SECRET shows the plan, and --yes applies it"
+	token   = `a field "token" with the first token, which the template could create`
+	generic = "the tag rotator:engine=generic; if the template's setSecret was filled in, write an engine instead"
+	tagged  = "a tag rotator:secret with the secret's ARN on the ElastiCache user"
+	joins   = "the secret has other fields, and the password changes over LDAPS"
+)
+
+// templates are all of them.
+var templates = []template{
+	{Name: "RDSPostgreSQLRotationSingleUser", Engine: "postgres", Strategy: single},
+	{Name: "RDSPostgreSQLRotationMultiUser", Engine: "postgres", Strategy: alternating, Secret: adopt},
+	{Name: "RDSMySQLRotationSingleUser", Engine: "mysql", Strategy: single},
+	{Name: "RDSMySQLRotationMultiUser", Engine: "mysql", Strategy: alternating},
+	{Name: "RDSMariaDBRotationSingleUser", Engine: "mariadb", Strategy: single},
+	{Name: "RDSMariaDBRotationMultiUser", Engine: "mariadb", Strategy: alternating},
+	{Name: "RDSOracleRotationSingleUser", Engine: "oracle", Strategy: single, Function: oracle},
+	{Name: "RDSOracleRotationMultiUser", Engine: "oracle", Strategy: alternating, Function: oracle},
+	{Name: "RDSSQLServerRotationSingleUser", Engine: "sqlserver", Strategy: single},
+	{Name: "RDSSQLServerRotationMultiUser", Engine: "sqlserver", Strategy: alternating},
+	{Name: "RedshiftRotationSingleUser", Engine: "redshift", Strategy: single},
+	{Name: "RedshiftRotationMultiUser", Engine: "redshift", Strategy: alternating},
+	{Name: "MongoDBRotationSingleUser", Engine: "mongodb", Strategy: single},
+	{Name: "MongoDBRotationMultiUser", Engine: "mongodb", Strategy: alternating},
+	{Name: "ElasticacheUserRotation", Engine: "elasticache", Strategy: single, Secret: tagged},
+	{Name: "InfluxDBRotationSingleUser", Engine: "timestream-influxdb", Strategy: single},
+	{Name: "InfluxDBRotationMultiUser", Engine: "timestream-influxdb", Secret: token},
+	{Name: "RDSDb2RotationSingleUser", Engine: "db2", Strategy: single, Keep: noDb2},
+	{Name: "RDSDb2RotationMultiUser", Engine: "db2", Strategy: alternating, Keep: noDb2},
+	{Name: "ActiveDirectoryRotationSingleUser", Engine: "ad", Strategy: single, Keep: joins},
+	{Name: "ActiveDirectoryAndKeytabRotationSingleUser", Strategy: single, Keep: "keytabs are not generated"},
+	{Name: "RotationTemplate", Engine: "generic", Strategy: single, Secret: generic},
+}
+
+// unknownTemplate is one of them, and nothing says which.
+const unknownTemplate = "unknown"
+
+// kept are the variables that AWS's templates read, and that say whether a function is one, in the
+// order in which they are shown, and the variable that can hold all settings of the new function.
+var kept = []string{
+	"EXCLUDE_CHARACTERS", "PASSWORD_LENGTH", "EXCLUDE_NUMBERS", "EXCLUDE_PUNCTUATION", "EXCLUDE_UPPERCASE",
+	"EXCLUDE_LOWERCASE", "REQUIRE_EACH_INCLUDED_TYPE", "USERNAME_CHARACTER_LIMIT",
+	"SECRETS_MANAGER_ENDPOINT", "ROTATOR_SETTINGS",
+}
+
+// passwordSettings are those of kept that shape what a rotation writes.
+var passwordSettings = kept[:8]
+
+// described is how the templates describe their functions.
+// Source: https://docs.aws.amazon.com/cdk/api/v2/docs/aws-cdk-lib.aws_secretsmanager.SecretRotationApplication.html
+var described = regexp.MustCompile(`(?i)secret rotation for (.+?) using (?:the )?(single|multi) user`)
+
+// template returns the template that a function was created from. It has no name where the function
+// is not one of AWS's, and only the name unknownTemplate where nothing says which it is. Templates
+// are Python and have one handler; the function's name or its description has the template's name,
+// unless both were changed.
+func (f *Function) template() template {
+	if f == nil || !strings.HasPrefix(f.Runtime, "python") || f.Handler != "lambda_function.lambda_handler" {
+		return template{}
+	}
+	name := functionName(f.ARN)
+	for _, t := range templates {
+		if strings.Contains(name, t.Name) || strings.Contains(f.Description, t.Name) {
+			return t
+		}
+	}
+	if m := described.FindStringSubmatch(f.Description); m != nil {
+		product := strings.NewReplacer(" ", "", "rds", "", "amazon", "").Replace(strings.ToLower(m[1]))
+		if product == "postgres" {
+			product += "ql"
+		}
+		for _, t := range templates {
+			t2 := strings.ToLower(t.Name)
+			if strings.HasPrefix(strings.TrimPrefix(t2, "rds"), product+"rotation"+strings.ToLower(m[2])) {
+				return t
+			}
+		}
+	}
+	if _, ok := f.Settings["SECRETS_MANAGER_ENDPOINT"]; ok {
+		return template{Name: unknownTemplate}
+	}
+	return template{}
+}

@@ -1,0 +1,184 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+
+	"example.com/rotator/rotation/engine"
+	"example.com/rotator/sim"
+)
+
+const (
+	mine    = "123456789012"
+	theirs  = "210987654321"
+	arnHead = "arn:aws:lambda:us-east-1:" + mine + ":function:"
+)
+
+// world is a simulator, reached over the wire by the real SDK.
+type world struct {
+	*testing.T
+	sim    *sim.Sim
+	clock  *sim.ManualClock
+	url    string
+	client *secretsmanager.Client
+
+	mu    sync.Mutex
+	calls map[string]int // by operation
+}
+
+func newWorld(t *testing.T, o sim.Options) *world {
+	t.Helper()
+	w := &world{T: t, calls: make(map[string]int)}
+	if o.Clock == nil {
+		w.clock = sim.NewManualClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+		o.Clock = w.clock
+	}
+	w.sim = sim.New(o)
+	h := w.sim.Handler()
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		w.calls[r.Header.Get("X-Amz-Target")+r.URL.Path]++
+		w.mu.Unlock()
+		h.ServeHTTP(rw, r)
+	}))
+	t.Cleanup(server.Close)
+	w.url = server.URL
+	w.client = w.as(mine)
+	return w
+}
+
+func (w *world) as(account string) *secretsmanager.Client {
+	return secretsmanager.New(secretsmanager.Options{
+		BaseEndpoint: &w.url, Region: "us-east-1", RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider(account, "x", ""),
+	})
+}
+
+func (w *world) functions(account string) Functions {
+	return lambda.New(lambda.Options{
+		BaseEndpoint: &w.url, Region: "us-east-1", RetryMaxAttempts: 1,
+		Credentials: credentials.NewStaticCredentialsProvider(account, "x", ""),
+	})
+}
+
+// count returns how many calls of an operation there were since the last time.
+func (w *world) count(operation string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.calls[operation]
+	delete(w.calls, operation)
+	return n
+}
+
+// secret creates a secret with tags, KEY and VALUE by turns, and returns its ARN.
+func (w *world) secret(name, value string, tags ...string) string {
+	w.Helper()
+	in := &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value}
+	if value == "" {
+		in.SecretString = nil
+	}
+	for i := 0; i < len(tags); i += 2 {
+		in.Tags = append(in.Tags, types.Tag{Key: &tags[i], Value: &tags[i+1]})
+	}
+	out, err := w.client.CreateSecret(context.Background(), in)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return *out.ARN
+}
+
+// schedule sets the function for a secret, to rotate it every thirty days.
+func (w *world) schedule(arn, function string) {
+	w.Helper()
+	_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{
+		SecretId: &arn, RotationLambdaARN: aws.String(arnHead + function), RotateImmediately: aws.Bool(false),
+		RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)},
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	if err := w.sim.WaitRotation(context.Background(), arn); err != nil {
+		w.Log(err) // the function's
+	}
+}
+
+// function registers a function.
+func (w *world) function(name string, c sim.Configuration, do func(step) error) {
+	w.sim.RegisterFunction(arnHead+name, function{c, do})
+}
+
+type step struct{ Step, SecretId, ClientRequestToken string }
+
+type function struct {
+	configuration sim.Configuration
+	do            func(step) error
+}
+
+func (f function) Configuration() sim.Configuration { return f.configuration }
+
+func (f function) Invoke(_ context.Context, payload []byte) ([]byte, string, error) {
+	var e step
+	if err := json.Unmarshal(payload, &e); err != nil {
+		return nil, "", err
+	}
+	return []byte("null"), "", f.do(e)
+}
+
+func nothing(step) error { return nil }
+
+// rotates is a function that rotates a secret and no target.
+func (w *world) rotates(e step) error {
+	ctx := context.Background()
+	switch e.Step {
+	case "createSecret":
+		_, err := w.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+			SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken,
+			SecretString:  aws.String(fmt.Sprintf(`{"password":"for %s"}`, e.ClientRequestToken)),
+			VersionStages: []string{"AWSPENDING"},
+		})
+		return err
+	case "finishSecret":
+		v, err := w.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &e.SecretId})
+		if err != nil {
+			return err
+		}
+		_, err = w.client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+			SecretId: &e.SecretId, VersionStage: aws.String("AWSCURRENT"),
+			MoveToVersionId: &e.ClientRequestToken, RemoveFromVersionId: v.VersionId,
+		})
+		return err
+	}
+	return nil
+}
+
+var kinds = []engine.Kind{
+	{Names: []string{"postgres", "aurora-postgresql"}, CloneSuffix: "_clone", Passwords: engine.PasswordPolicy{
+		Length: 32, ExcludeCharacters: `:/@"'\`, RequireEachIncludedType: true,
+	}},
+	{Names: []string{"mysql"}, CloneSuffix: "_clone"},
+	{Names: []string{"generic"}},
+	{Names: []string{"timestream-influxdb"}, SuperuserField: "adminSecretArn"},
+}
+
+func (w *world) list(f Filter) Listing {
+	w.Helper()
+	l := List(w.Context(), Options{
+		Accounts: []Account{{Secrets: w.client}}, Functions: w.functions, Kinds: kinds, Filter: f, Now: w.clock.Now,
+	})
+	for _, err := range l.Errors {
+		w.Fatal(err)
+	}
+	return l
+}
