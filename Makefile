@@ -24,7 +24,7 @@ OTHERS := ^(Duplicates|Witness|Faults|Birth)$$
 # build builds the function and rotatorctl for this machine.
 build:
 	$(FUNCTION) -o build/bootstrap ./cmd/rotator
-	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '-X main.version=$(or $(VERSION),unreleased) -X main.commit=$(COMMIT)' -o build/rotatorctl ./cmd/rotatorctl
+	CGO_ENABLED=0 $(GO) build -trimpath -tags '$(TAGS)' -ldflags '-X main.version=$(or $(VERSION),unreleased) -X example.com/rotator/ctl.commit=$(COMMIT)' -o build/rotatorctl ./cmd/rotatorctl
 
 # `sam build` calls build-RotatorFunction in a copy of this folder without .git. It passes the
 # folder to fill, which is inside the checkout. The processor is the template's.
@@ -83,7 +83,7 @@ test-mysql: export ROTATOR_FIGURES = $(CURDIR)/build/figures-mysql
 test-mysql: deps-mysql
 	@mkdir -p build && rm -f build/figures-mysql
 	$(TEST) -parallel 6 -tags mysql ./rotation/mysql
-	$(TEST) -tags mysql -run GrantsOfMySQL ./cmd/rotatorctl
+	$(TEST) -tags mysql -run GrantsOfMySQL ./ctl
 	@sort build/figures-mysql
 
 LEFT_OUT := ^(Cuts|Duplicates|Late|Faults|Edits|Identity|Recover|Preflight|Writer|HostileHost|Tagger|LeftBehind)$$
@@ -115,7 +115,7 @@ test-sam: deps-sam
 
 # test-docker rotates a secret with the simulator's image.
 test-docker: deps-docker
-	scripts/with-docker.sh $(TEST) -tags docker -run Image ./cmd/rotatorctl
+	scripts/with-docker.sh $(TEST) -tags docker -run Image ./ctl
 
 # test-jest rotates a secret with a copy of the JavaScript example.
 test-jest: deps-jest

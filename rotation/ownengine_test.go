@@ -204,7 +204,7 @@ func follow(t *testing.T) string {
 }
 
 // TestTheOwnEngineOfTheDocumentation: following the page leads to a function with this one's settings,
-// log and metrics that rotates a secret of the new engine.
+// log and metrics that rotates a secret of the new engine, and to a rotatorctl that knows the engine.
 func TestTheOwnEngineOfTheDocumentation(t *testing.T) {
 	dir := follow(t)
 	c, m := newController(), newManager()
@@ -236,6 +236,12 @@ func TestTheOwnEngineOfTheDocumentation(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(out.String())
+	}
+	check := exec.CommandContext(t.Context(), filepath.Join(dir, "rotatorctl"), "check", "gate")
+	check.Env = append(os.Environ(), "AWS_ENDPOINT_URL_SECRETS_MANAGER="+m.URL(), "AWS_REGION=us-east-1",
+		"AWS_ACCESS_KEY_ID=simulated", "AWS_SECRET_ACCESS_KEY=simulated", "ROTATOR_SETTINGS="+string(settings))
+	if text, err := check.CombinedOutput(); err != nil || !strings.Contains(string(text), "gate") {
+		t.Errorf("%v\n%s", err, text)
 	}
 }
 

@@ -111,7 +111,7 @@ func (r release) make(ctx context.Context, artifacts []artifact) error {
 // of them could change the binary.
 func (r release) build(ctx context.Context, a artifact, to string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
-		"-tags", r.tags, "-ldflags", "-s -w -X main.version="+r.version+" -X main.commit="+r.commit, "-o", to, a.pkg)
+		"-tags", r.tags, "-ldflags", "-s -w -X main.version="+r.version+" -X example.com/rotator/ctl.commit="+r.commit, "-o", to, a.pkg)
 	cmd.Dir = r.dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off",
 		"CGO_ENABLED=0", "GOOS="+a.goos, "GOARCH="+a.goarch, "GOAMD64=v1", "GOARM64=v8.0")

@@ -44,7 +44,7 @@ func source(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, part := range []string{"go.mod", "go.sum", "cmd", "function", "internal", "rotation", "sim"} {
+	for _, part := range []string{"go.mod", "go.sum", "cmd", "ctl", "function", "internal", "rotation", "sim"} {
 		err := filepath.WalkDir(filepath.Join(root, part), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() || strings.HasSuffix(path, "_test.go") {
 				return err

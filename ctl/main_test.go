@@ -1,4 +1,4 @@
-package main
+package ctl
 
 import (
 	"context"
@@ -37,7 +37,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"rotatorctl": func() { os.Exit(run()) },
+		"rotatorctl": func() { os.Exit(run("unreleased")) },
 		"steady":     steady,
 		// bootstrap is a Lambda binary that rotates a secret and no target.
 		"bootstrap": func() { lambda.Start(rotateNothing) },
@@ -436,7 +436,7 @@ func schemas() (map[string]*jsonschema.Schema, error) {
 	for _, name := range append(described, ofMany...) {
 		compiler := jsonschema.NewCompiler()
 		compiler.AssertFormat()
-		schema, err := compiler.Compile("../../docs/rotatorctl.schema.json#/$defs/" + name)
+		schema, err := compiler.Compile("../docs/rotatorctl.schema.json#/$defs/" + name)
 		if err != nil {
 			return nil, err
 		}

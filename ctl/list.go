@@ -1,4 +1,4 @@
-package main
+package ctl
 
 import (
 	"cmp"
@@ -91,7 +91,7 @@ func (l *listing) run(c *cobra.Command) error {
 	if _, err := l.view.client(ctx); err != nil {
 		return err
 	}
-	r, err := l.view.newRotator()
+	r, err := l.view.newRotator(ctx)
 	if err != nil {
 		return err
 	}

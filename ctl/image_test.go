@@ -1,6 +1,6 @@
 //go:build docker
 
-package main
+package ctl
 
 import (
 	"bufio"
@@ -26,7 +26,7 @@ import (
 // is behind Lambda's Invoke API on this machine.
 func TestImage(t *testing.T) {
 	const image, arn = "rotator-sim-test", "arn:aws:lambda:us-east-1:123456789012:function:rotation"
-	root := filepath.Join("..", "..")
+	root := ".."
 	build := exec.CommandContext(t.Context(), "make", "image", "IMAGE="+image)
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {

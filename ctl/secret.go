@@ -1,4 +1,4 @@
-package main
+package ctl
 
 import (
 	"context"
@@ -233,13 +233,13 @@ func (v *view) rotator(ctx context.Context, id string) (*rotation.Rotator, strin
 	if err != nil {
 		return nil, "", err
 	}
-	r, err := v.newRotator()
+	r, err := v.newRotator(ctx)
 	return r, arnOf(secret), err
 }
 
 // newRotator returns the function's own rotator, configured by the environment as the function is. The
 // client comes first.
-func (v *view) newRotator() (*rotation.Rotator, error) {
+func (v *view) newRotator(ctx context.Context) (*rotation.Rotator, error) {
 	log := slog.New(slog.DiscardHandler)
 	if v.verbose {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -252,7 +252,8 @@ func (v *view) newRotator() (*rotation.Rotator, error) {
 	if v.override != nil {
 		getenv = func(name string) string { return v.override(name, settings(name)) }
 	}
-	return function.NewRotator(getenv, log, v.cfg, v.peer.meet)
+	own, _ := ctx.Value(enginesKey{}).([]engine.Constructor) // the command itself adds none
+	return function.NewRotator(getenv, log, v.cfg, v.peer.meet, own...)
 }
 
 // arnOf returns the ARN of a described secret.

@@ -1,6 +1,6 @@
 //go:build mysql
 
-package main
+package ctl
 
 import (
 	"testing"

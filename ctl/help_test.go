@@ -1,4 +1,4 @@
-package main
+package ctl
 
 import (
 	"strings"
@@ -36,5 +36,5 @@ func TestHelp(t *testing.T) {
 			visit(s)
 		}
 	}
-	visit(newCommand())
+	visit(newCommand("unreleased"))
 }

@@ -1,4 +1,4 @@
-package main
+package ctl
 
 import (
 	"context"
@@ -362,7 +362,7 @@ func TestChecksShareConnections(t *testing.T) {
 	} {
 		t.Setenv(k, v)
 	}
-	c := newCommand()
+	c := newCommand("unreleased")
 	c.SetArgs(arguments)
 	c.SetOut(io.Discard)
 	if err := c.ExecuteContext(t.Context()); err != nil {

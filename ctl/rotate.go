@@ -1,4 +1,4 @@
-package main
+package ctl
 
 import (
 	"cmp"
@@ -138,7 +138,7 @@ func (m *many) rotate(c *cobra.Command, args []string, o rotating, yes bool) err
 	if o.client, err = m.view.client(c.Context()); err != nil {
 		return err
 	}
-	r, err := m.view.newRotator()
+	r, err := m.view.newRotator(c.Context())
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package main
+package ctl
 
 import (
 	"context"
@@ -83,7 +83,7 @@ func (m *many) check(c *cobra.Command, args []string) error {
 	if _, err := m.view.client(c.Context()); err != nil {
 		return err
 	}
-	r, err := m.view.newRotator()
+	r, err := m.view.newRotator(c.Context())
 	if err != nil {
 		return err
 	}

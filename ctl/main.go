@@ -1,0 +1,147 @@
+// Package ctl is the command rotatorctl as a library, for a program that adds an engine to it. It is the
+// operator's tool for the rotation function and the front of the local simulator, and is never deployed.
+// docs/own-engine.md shows such a program.
+package ctl
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"example.com/rotator/rotation/engine"
+)
+
+// commit is set by the linker in a release.
+var commit string
+
+// Main runs rotatorctl with this module's engines and the given ones, and does not return. If a given
+// engine has the name of one of this module's, it replaces that.
+func Main(version string, engines ...engine.Constructor) { os.Exit(run(version, engines...)) }
+
+// run is Main with an exit status, so that tests can run the command as a separate program.
+func run(version string, engines ...engine.Constructor) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process
+	c, err := newCommand(version).ExecuteContextC(context.WithValue(ctx, enginesKey{}, engines))
+	return conclude(c, err)
+}
+
+// enginesKey is the key of the engines that the program adds, in the context of its commands.
+type enginesKey struct{}
+
+// newCommand returns the whole command tree; each subcommand is in a file
+// of its own name.
+func newCommand(version string) *cobra.Command {
+	root := &cobra.Command{
+		Use:     "rotatorctl",
+		Version: build(version),
+		Short:   "Check, rotate and recover secrets, and run the local Secrets Manager simulator",
+		Long: `Rotatorctl looks at secrets as the rotation function does, with your own credentials.
+Region, credentials and endpoints are those of any AWS tool (AWS_REGION, AWS_PROFILE and
+so on); the function's variables, such as CA_BUNDLE, count here as they do there.
+
+SECRET is the name or the ARN of a secret. No command prints a secret's value.
+
+Exit codes: 0 fine; 1 something was found: a rotation would fail, has failed or is stuck;
+2 wrong usage; 3 could not tell, for want of an answer or a permission; 130 interrupted.`,
+		Example: `  rotatorctl status shop/db
+  rotatorctl check shop/db --region eu-west-1
+  rotatorctl rotate shop/db --json | jq .ok`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		// Cobra's own error of an unknown command has four lines.
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+				return fmt.Errorf("unknown command %q; did you mean %s?", args[0], strings.Join(near, " or "))
+			}
+			return fmt.Errorf("unknown command %q", args[0])
+		},
+		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
+		SuggestionsMinimumDistance: 2,
+	}
+	flags := root.PersistentFlags()
+	outputFlag(root, "text", "json")
+	flags.Bool("json", false, "short for --output json")
+	flags.String("region", "", "the secret's region; default: as for any AWS tool")
+	flags.String("profile", "", "profile of ~/.aws/config; default: as for any AWS tool")
+	root.Flags().Bool("version", false, "print the version") // without cobra's -v, which is --verbose
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(usage)
+	root.AddCommand(newCheck(), newList(), newStatus(), newRecover(), newAdopt(), newEvent(), newRotate(), newPolicy(),
+		newSim(), newVersion(version))
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			c.Example = "  rotatorctl completion bash > /etc/bash_completion.d/rotatorctl"
+			// Cobra answers a shell that it does not know with help and success.
+			c.Args = cobra.ArbitraryArgs
+			c.RunE = func(c *cobra.Command, _ []string) error {
+				var shells []string
+				for _, s := range c.Commands() {
+					shells = append(shells, s.Name())
+				}
+				return usage(c, fmt.Errorf("SHELL is one of %s", strings.Join(shells, ", ")))
+			}
+			c.Use = "completion SHELL"
+			for _, shell := range c.Commands() {
+				shell.Example = "  " + shell.CommandPath() + " > FILE"
+			}
+		}
+		if c.ValidArgsFunction == nil {
+			// No argument of any command is the name of a file.
+			c.ValidArgsFunction = cobra.NoFileCompletions
+		}
+	}
+	return root
+}
+
+// newVersion returns `rotatorctl version`.
+func newVersion(version string) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version and the commit",
+		Long:    "Version prints the release, the commit that it was built from, and Go's version.",
+		Example: "  rotatorctl version --json | jq -r .commit",
+		Args:    exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			r := newReport(c, "")
+			return r.end(struct {
+				outcome
+				Version string `json:"version"`
+				Commit  string `json:"commit"`
+				Go      string `json:"go"`
+			}{r.outcome, version, revision(), runtime.Version()}, build(version))
+		},
+	}
+}
+
+// build describes this program in one line.
+func build(version string) string {
+	return fmt.Sprintf("rotatorctl %s, commit %s, %s", version, revision(), runtime.Version())
+}
+
+// revision returns the commit that the program was built from.
+func revision() string {
+	if commit != "" {
+		return commit
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return "unknown"
+}
