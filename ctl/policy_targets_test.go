@@ -75,7 +75,7 @@ func TestGrantsOfRedis(t *testing.T) {
 
 			do("ACL", "SETUSER", "poor", "on", ">first-password")
 			arn := w.secret(t, w.value("poor", "first-password", ""))
-			if p := w.needs(t, arn); len(p.Grants) != 1 || !strings.HasSuffix(p.Grants[0], "+config|get +acl|save +config|rewrite") || !strings.Contains(p.Note, "print them again") {
+			if p := w.needs(t, arn); len(p.Grants) != 1 || !strings.HasSuffix(p.Grants[0], "+config|get +acl|save +config|rewrite") || !strings.Contains(p.Note, "print the rights again") {
 				t.Errorf("for who may not ask: %q, %s", p.Grants, p.Note)
 			}
 		})
