@@ -3,7 +3,6 @@ package testserver
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -46,14 +45,7 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 		return nil, fmt.Errorf("rabbitmq: %w", err)
 	}
 	s := &RabbitMQServer{web: web{*server, o.NoTLS}}
-	var ports [3]int // AMQP, Erlang distribution, epmd
-	for i := range ports {
-		var portErr error
-		ports[i], portErr = FreePort()
-		err = errors.Join(err, portErr)
-	}
-	s.AMQPPort = ports[0]
-	if err = errors.Join(err, s.write("plugins", "[rabbitmq_management].\n")); err != nil {
+	if err = s.write("plugins", "[rabbitmq_management].\n"); err != nil {
 		os.RemoveAll(s.Dir)
 		return nil, fmt.Errorf("rabbitmq: %w", err)
 	}
@@ -69,24 +61,30 @@ func StartRabbitMQ(ctx context.Context, o RabbitMQOptions) (*RabbitMQServer, err
 		"RABBITMQ_LOGS=-",
 		"RABBITMQ_ENABLED_PLUGINS_FILE=" + s.path("plugins"),
 		"RABBITMQ_PID_FILE=" + s.path("pid"),
-		fmt.Sprintf("RABBITMQ_DIST_PORT=%d", ports[1]),
 		// The script becomes the node instead of waiting for it, which makes signals reach the
 		// node. It does not read input.
 		"RABBITMQ_ALLOW_INPUT=true",
 		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-noinput",
-		// Erlang would start its port mapper as a daemon that outlives the node. It uses a running
-		// one instead, which is the guard's child.
-		fmt.Sprintf("ERL_EPMD_PORT=%d", ports[2]),
 		"ERL_EPMD_ADDRESS=127.0.0.1",
 	}
+	var ports [4]int // management API, AMQP, Erlang distribution, epmd
 	err = s.start(ctx, launch{
 		command: func(port int) []string {
-			// The file contains the port, so it is written here. If that fails, the server does not
-			// start.
+			// Another attempt uses other ports. If one is missing, or the file, the server does not start.
+			if port != ports[0] {
+				ports[0] = port
+				for i := range ports[1:] {
+					ports[i+1], _ = FreePort()
+				}
+				s.AMQPPort = ports[1]
+			}
 			_ = s.write("rabbitmq.conf", s.config(port, o))
+			// Erlang would start its port mapper as a daemon that outlives the node. It uses a running
+			// one instead, which is the guard's child.
 			return []string{"sh", "-c",
-				`PATH=$1:$PATH; epmd & until epmd -names >/dev/null; do sleep 0.05; done; exec "$0"`,
-				script, release() + "/usr/lib/erlang/bin"}
+				`PATH=$1:$PATH; export RABBITMQ_DIST_PORT=$2 ERL_EPMD_PORT=$3; epmd & mapper=$!
+				until epmd -names >/dev/null; do kill -0 $mapper || exit 1; sleep 0.05; done; exec "$0"`,
+				script, release() + "/usr/lib/erlang/bin", strconv.Itoa(ports[2]), strconv.Itoa(ports[3])}
 		},
 		env: env,
 		// See StartRabbitMQ.

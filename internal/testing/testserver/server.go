@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	mathrand "math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -280,14 +281,16 @@ func (p *process) stop() {
 	})
 }
 
-// FreePort returns an unused TCP port on 127.0.0.1.
+// FreePort returns an unused TCP port on 127.0.0.1. It is below the ports that systems give to outgoing
+// connections, of which the tests open thousands: one of those would take it before its server starts.
 func FreePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+	for range 100 {
+		port := 10000 + mathrand.IntN(20000)
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			return port, l.Close()
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return 0, errors.New("find a free port: 100 ports are in use")
 }
 
 // Unique returns prefix followed by eight random hexadecimal digits, for names on a shared server.
