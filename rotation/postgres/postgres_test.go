@@ -518,7 +518,7 @@ func TestPolicyRejectionIsToldBeforeTheValueIsStored(t *testing.T) {
 			if _, err := w.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &arn, ClientRequestToken: &id, SecretString: aws.String(w.value(user, user)), VersionStages: []string{"AWSPENDING"}}); err != nil {
 				t.Fatal(err)
 			}
-			wantCause(t, w.handle(t.Context(), rotation.Event{Step: rotation.FinishSecret, SecretID: arn, ClientRequestToken: id}), engine.PolicyRejected, "the target is unchanged: AWSCURRENT opens it (correct the password settings; then `rotatorctl recover")
+			wantCause(t, w.handle(t.Context(), rotation.Event{Step: rotation.FinishSecret, SecretID: arn, ClientRequestToken: id}), engine.PolicyRejected, "the target is unchanged: AWSCURRENT opens it (correct the password settings, then abandon this rotation with `rotatorctl recover --yes`")
 		}
 	}
 	if diagnosis, err := operator.Recover(t.Context(), w.rotator(), arn); err != nil || !strings.Contains(diagnosis.Action, "removed AWSPENDING") {
