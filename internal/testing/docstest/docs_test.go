@@ -15,7 +15,7 @@ import (
 // or the same as the first line of the block.
 var (
 	excuses = []string{"needs AWS", "needs Docker", "needs GitHub", "needs the npm registry", "needs root",
-		"needs SQL Server", "takes minutes", "run by .ci/run"}
+		"takes minutes", "run by .ci/run"}
 	linked   = regexp.MustCompile(`\]\(([^)#:]*)(#[^)]*)?\)`)
 	document = []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
 		"docs/*.md", "docs/engines/*.md", "deploy/*/README.md", "examples/README.md"}
