@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -277,17 +278,12 @@ func TestFinishSecretNeedsTime(t *testing.T) {
 func TestChangeWhoseAnswerIsLost(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, token := begun(t, h, 3)
-	answers := 0
-	w.proxy.Filter(func(c testserver.Chunk) bool {
-		if c.FromServer {
-			answers++
-		}
-		return !c.FromServer || answers != 2 // LOGIN, SET
-	})
+	var answers atomic.Int32
+	w.proxy.Filter(func(c testserver.Chunk) bool { return !c.FromServer || answers.Add(1) != 2 /* LOGIN, SET */ })
 	seen, err := w.finish(t, token, 30*time.Second)
 	w.proxy.Filter(nil)
-	if err != nil || !seen.Rotated || answers < 3 {
-		t.Errorf("observed %+v, %v after %d answers", seen, err, answers)
+	if err != nil || !seen.Rotated || answers.Load() < 3 {
+		t.Errorf("observed %+v, %v after %d answers", seen, err, answers.Load())
 	}
 	if err := w.ended(token); err != nil {
 		t.Error(err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -75,10 +76,12 @@ func TestProxyForwardsCountsAndCuts(t *testing.T) {
 		t.Errorf("forwarding: %v", err)
 	}
 	role := Unique("role_")
-	sent := false
+	var sent atomic.Bool
 	proxy.Filter(func(c Chunk) bool {
-		sent = sent || !c.FromServer && bytes.Contains(c.Bytes, []byte("CREATE ROLE"))
-		return !sent || !c.FromServer
+		if !c.FromServer && bytes.Contains(c.Bytes, []byte("CREATE ROLE")) {
+			sent.Store(true)
+		}
+		return !sent.Load() || !c.FromServer
 	})
 	if _, err := conn.Exec(ctx, "CREATE ROLE "+role); err == nil || !conn.IsClosed() {
 		t.Errorf("the answer came: %v", err)
