@@ -142,13 +142,13 @@ var (
 // shownBy has a test, or more, that fails for want of each cause, with its file.
 var shownBy = []struct{ cause, test, file string }{
 	{"InvalidEvent", "TestBadEventsAreRefused", "rotation/event_test.go"},
-	{"InvalidConfiguration", "TestInvalidConfigurationIsToldAtEveryEvent", "internal/function/handler_test.go"},
+	{"InvalidConfiguration", "TestInvalidConfigurationFailsEveryEvent", "internal/function/handler_test.go"},
 	{"InvalidSecret", "TestBadInput", "rotation/postgres/postgres_test.go"},
 	{"RotationDisabled", "TestSecretsThatCannotBeRotated", "internal/function/handler_test.go"},
 	{"VersionNotStaged", "TestSecretsThatCannotBeRotated", "internal/function/handler_test.go"},
 	{"SecretEdited", "TestEditOfAnotherFieldIsDetected", "rotation/generic/generic_test.go"},
 	{"SecretsManagerFailed", "TestNoPermission", "internal/function/handler_test.go"},
-	{"SecretsManagerFailed", "TestServiceThatCannotBeAskedIsTold", "internal/function/topology_test.go"},
+	{"SecretsManagerFailed", "TestFailedCallOfAServiceIsReported", "internal/function/topology_test.go"},
 	{"OutOfTime", "TestInvocationThatEndsWhileItWaitsIsOutOfTime", "rotation/cause_test.go"},
 	{"InternalError", "TestPanicIsAnInternalErrorThatShowsNoValue", "rotation/cause_test.go"},
 	{"NameNotResolved", "TestBadInput", "rotation/postgres/postgres_test.go"},
