@@ -12,11 +12,12 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Main runs the rotation function with this module's engines and the given ones, and does not return.
-// If a given engine has the name of one of this module's, it replaces that. Settings, log and metrics
-// are those of cmd/rotator; the log names version.
+// Main runs the rotation function with this module's engines and the given ones, and does not return. A given engine
+// replaces this module's engine of the same name. Settings, log and metrics are those of cmd/rotator; the log shows
+// version.
 func Main(version string, engines ...engine.Constructor) {
-	handler := function.NewHandler(function.Getenv, function.NewLog(function.Getenv, os.Stdout), os.Stdout, version, engines...)
+	handler := function.NewHandler(function.Getenv, function.NewLog(function.Getenv, os.Stdout), os.Stdout, version,
+		engines...)
 	log.SetFlags(0)
 	log.SetOutput(handler.RuntimeLog())
 	lambda.Start(handler)

@@ -18,8 +18,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// patience is how long the connector waits for a rotation that has changed the password and not yet
-// moved AWSCURRENT. That takes one login and one API call; a rotation that failed there is retried.
+// patience is how long the connector waits for a rotation that has changed the password but not yet moved AWSCURRENT.
+// That takes one login and one API call; Secrets Manager retries a rotation that fails there.
 const patience = 30 * time.Second
 
 // connector opens connections for a sql.DB with the credential in AWSCURRENT.
@@ -31,7 +31,7 @@ type connector struct {
 	now credential // the last one that was read
 }
 
-// credential is what the function expects in a PostgreSQL secret.
+// credential has the fields of a PostgreSQL secret.
 type credential struct {
 	version  string
 	Host     string `json:"host"`
@@ -60,9 +60,9 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 // Driver is the driver that Connect uses.
 func (c *connector) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
 
-// credential returns a credential of another version than refused: the last one that was read, or
-// AWSCURRENT, for which it waits. After a while it returns the refused version, which may be right: a
-// rotation that did not succeed restores it.
+// credential returns a credential of another version than refused: the last one that was read, or AWSCURRENT once it
+// has moved. If it does not move in time, the refused version is returned. It may work again, because a failed rotation
+// restores it.
 func (c *connector) credential(ctx context.Context, refused string) (credential, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,7 +73,7 @@ func (c *connector) credential(ctx context.Context, refused string) (credential,
 		}
 		read := credential{version: aws.ToString(out.VersionId)}
 		if err := json.Unmarshal([]byte(aws.ToString(out.SecretString)), &read); err != nil {
-			return credential{}, errors.New("the secret is not the JSON of a login") // without its text
+			return credential{}, errors.New("the secret is not a login in JSON") // the cause could show the value
 		}
 		c.now = read
 		if time.Now().After(end) {
@@ -99,7 +99,8 @@ func (l credential) connect(ctx context.Context) (driver.Conn, error) {
 	if database == "" {
 		database = "postgres"
 	}
-	address := url.URL{Scheme: "postgres", Host: net.JoinHostPort(l.Host, strconv.Itoa(port)), Path: database, RawQuery: "sslmode=verify-full"}
+	address := url.URL{Scheme: "postgres", Host: net.JoinHostPort(l.Host, strconv.Itoa(port)), Path: database,
+		RawQuery: "sslmode=verify-full"}
 	config, err := pgx.ParseConfig(address.String())
 	if err != nil {
 		return nil, err

@@ -1,9 +1,9 @@
-// Command application runs a query on PostgreSQL once a second, with the credential of a secret that is
-// rotated meanwhile. A rotation costs it no error: it reads AWSCURRENT, and if PostgreSQL refuses the
-// login, it reads AWSCURRENT again and retries once.
+// Command application queries PostgreSQL once a second, with a credential that is rotated in the meantime. A rotation
+// causes no error: the application reads AWSCURRENT, and if PostgreSQL refuses the login, it reads AWSCURRENT again and
+// retries once.
 //
-// SECRET_ID is the secret's name or ARN, PGSSLROOTCERT the file with the CAs to trust, and region and
-// credentials are those of any AWS tool.
+// SECRET_ID is the secret's name or ARN, and PGSSLROOTCERT is the file with the CAs to trust. Region and credentials
+// are configured as for any AWS tool.
 package main
 
 import (
@@ -28,13 +28,13 @@ func main() {
 		log.Fatal(err)
 	}
 	db := sql.OpenDB(&connector{secrets: secretsmanager.NewFromConfig(cfg), secretID: os.Getenv("SECRET_ID")})
-	db.SetConnMaxLifetime(time.Minute) // a connection outlives its credential only so long
+	db.SetConnMaxLifetime(time.Minute) // how long a connection may outlive its credential
 	if err := run(ctx, db, time.Second, os.Stdout); err != nil {
 		log.Fatal(err)
 	}
 }
 
-// run queries until ctx is done.
+// run runs the query until ctx is done.
 func run(ctx context.Context, db *sql.DB, pause time.Duration, out io.Writer) error {
 	for {
 		var user string

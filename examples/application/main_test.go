@@ -23,7 +23,7 @@ import (
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
-// stage is a PostgreSQL and the simulated Secrets Manager.
+// stage is a PostgreSQL server and the simulated Secrets Manager.
 type stage struct {
 	pg     *testserver.PostgresServer
 	sim    *sim.Sim
@@ -33,7 +33,8 @@ type stage struct {
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{pg: testserver.SharedPostgres(t, testserver.PostgresOptions{}), sim: sim.New(sim.Options{MaxAttempts: 1})}
+	s := &stage{pg: testserver.SharedPostgres(t, testserver.PostgresOptions{}),
+		sim: sim.New(sim.Options{MaxAttempts: 1})}
 	t.Setenv("PGSSLROOTCERT", s.pg.CAFile)
 	server, err := sim.Serve(s.sim, "127.0.0.1:0")
 	if err != nil {
@@ -50,7 +51,8 @@ func newStage(t *testing.T) *stage {
 func (s *stage) function(t *testing.T) {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "bootstrap")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", binary, "example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", binary,
+		"example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	function, err := lambdasim.New(binary, lambdasim.Options{ARN: functionARN, Log: t.Output(),
@@ -62,7 +64,7 @@ func (s *stage) function(t *testing.T) {
 	s.sim.RegisterFunction(functionARN, function)
 }
 
-// secret stores a login with these fields in addition to where the server is, and returns the ARN.
+// secret stores a login with these fields and the server's address, and returns the ARN.
 func (s *stage) secret(t *testing.T, fields map[string]any) string {
 	t.Helper()
 	fields["engine"], fields["host"], fields["port"] = "postgres", s.pg.Host, s.pg.Port
@@ -70,7 +72,9 @@ func (s *stage) secret(t *testing.T, fields map[string]any) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := s.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("db_")), SecretString: aws.String(string(text))})
+	out, err := s.client.CreateSecret(t.Context(),
+		&secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("db_")),
+			SecretString: aws.String(string(text))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +85,8 @@ func (s *stage) secret(t *testing.T, fields map[string]any) string {
 func (s *stage) user(t *testing.T) string {
 	t.Helper()
 	user := testserver.Unique("app_")
-	if _, err := s.pg.Connect(t, "postgres").Exec(t.Context(), "CREATE ROLE "+user+" LOGIN PASSWORD 'first-password'"); err != nil {
+	if _, err := s.pg.Connect(t, "postgres").Exec(t.Context(),
+		"CREATE ROLE "+user+" LOGIN PASSWORD 'first-password'"); err != nil {
 		t.Fatal(err)
 	}
 	return user
@@ -95,8 +100,8 @@ func (c *counter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// TestARotationCostsNoError runs the application while its secret is rotated three times. It opens a
-// connection for every query, so each rotation meets logins in all of its steps.
+// TestARotationCostsNoError runs the application while its secret is rotated three times. It opens a connection for
+// every query, so there are logins in all steps of each rotation.
 func TestARotationCostsNoError(t *testing.T) {
 	s := newStage(t)
 	s.function(t)
@@ -129,7 +134,9 @@ func TestARotationCostsNoError(t *testing.T) {
 			}
 			query()
 			for range 3 {
-				if _, err := s.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &c.secretID, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+				if _, err := s.client.RotateSecret(ctx,
+					&secretsmanager.RotateSecretInput{SecretId: &c.secretID,
+						RotationLambdaARN: aws.String(functionARN)}); err != nil {
 					t.Fatal(err)
 				}
 				if err := s.sim.WaitRotation(ctx, c.secretID); err != nil {
@@ -149,8 +156,8 @@ func TestARotationCostsNoError(t *testing.T) {
 	}
 }
 
-// TestAWrongPasswordIsAnError: where AWSCURRENT is refused and no rotation changes it, the application
-// waits no longer than its context, and shows no password.
+// TestAWrongPasswordIsAnError: if AWSCURRENT is refused and no rotation changes it, the application waits no longer
+// than its context allows, and shows no password.
 func TestAWrongPasswordIsAnError(t *testing.T) {
 	s := newStage(t)
 	arn := s.secret(t, map[string]any{"username": s.user(t), "password": "wrong-password"})
@@ -158,7 +165,8 @@ func TestAWrongPasswordIsAnError(t *testing.T) {
 	defer db.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if err := db.PingContext(ctx); !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "wrong-password") {
+	if err := db.PingContext(ctx); !errors.Is(err, context.DeadlineExceeded) ||
+		strings.Contains(err.Error(), "wrong-password") {
 		t.Errorf("%v", err)
 	}
 }

@@ -1,4 +1,4 @@
-// Package gate is an engine for the password of a gate's controller.
+// Package gate is an engine for the passwords of a gate controller.
 package gate
 
 import (

@@ -70,7 +70,8 @@ func (h harness) New(_ context.Context, _ string, port int) (value, superuser en
 	h.mu.Lock()
 	h.passwords[user] = "first-password-of-" + user
 	h.mu.Unlock()
-	return engine.StringValue(fmt.Sprintf(`{"engine":"gate","host":"127.0.0.1","port":%d,"username":%q,"password":%q}`, port, user, "first-password-of-"+user)), superuser, nil
+	return engine.StringValue(fmt.Sprintf(`{"engine":"gate","host":"127.0.0.1","port":%d,"username":%q,"password":%q}`,
+		port, user, "first-password-of-"+user)), superuser, nil
 }
 
 func (h harness) Open(_ context.Context, v engine.Value) error {

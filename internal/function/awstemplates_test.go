@@ -28,7 +28,7 @@ import (
 
 const first = "First-Passw0rd-1"
 
-// dropIn is a world in which a secret of one of AWS's templates is rotated.
+// dropIn is a world that rotates a secret of one of AWS's templates.
 type dropIn struct {
 	*world
 	template string
@@ -36,12 +36,13 @@ type dropIn struct {
 	user     string
 }
 
-// at returns the template's secret with a superuser's of the same form.
+// at returns the template's secret, and stores that of a superuser in the same format.
 func (d *dropIn) at(s testserver.Server, dbname string) string {
 	values := []string{"host", s.Host, "port", strconv.Itoa(s.Port), "dbname", dbname}
 	single := strings.Replace(d.template, "MultiUser", "SingleUser", 1)
 	if d.multi {
-		superuser := d.secretOf("superuser", awstemplate.Secret(single, append(values, "username", s.User, "password", s.Password)...))
+		superuser := d.secretOf("superuser",
+			awstemplate.Secret(single, append(values, "username", s.User, "password", s.Password)...))
 		values = append(values, "superuser", superuser)
 	}
 	return awstemplate.Secret(d.template, append(values, "username", d.user, "password", first)...)
@@ -49,14 +50,15 @@ func (d *dropIn) at(s testserver.Server, dbname string) string {
 
 func (d *dropIn) secretOf(name, value string) string {
 	d.t.Helper()
-	out, err := d.client.CreateSecret(d.t.Context(), &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value})
+	out, err := d.client.CreateSecret(d.t.Context(),
+		&secretsmanager.CreateSecretInput{Name: &name, SecretString: &value})
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	return *out.ARN
 }
 
-// credentialsOf makes the function's credentials those that a fake accepts, and has it call the fake.
+// credentialsOf gives the function credentials that a fake accepts, and has it call the fake.
 func (d *dropIn) credentialsOf(c aws.Credentials, service string, f *httptest.Server) {
 	d.t.Cleanup(f.Close)
 	d.t.Setenv("AWS_ACCESS_KEY_ID", c.AccessKeyID)
@@ -65,8 +67,8 @@ func (d *dropIn) credentialsOf(c aws.Credentials, service string, f *httptest.Se
 	d.t.Setenv("AWS_ENDPOINT_URL_"+service, f.URL)
 }
 
-// dropIns make the user of a template's secret at the nearest server, and return the secret. Those
-// that have none but the fakes of their engine's suite are rotated there: see elsewhere.
+// dropIns create the user of a template's secret at the most similar server, and return the secret. Templates with only
+// the fake servers of their engine's suite are rotated there: see elsewhere.
 var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 	"RDSPostgreSQLRotation": func(t *testing.T, d *dropIn) string {
 		pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
@@ -86,7 +88,8 @@ var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 	"MongoDBRotation": func(t *testing.T, d *dropIn) string {
 		s := testserver.FerretDB(t, testserver.FerretDBOptions{})
 		d.env["CA_BUNDLE"] = s.CAFile
-		create := bson.D{{Key: "createUser", Value: d.user}, {Key: "pwd", Value: first}, {Key: "roles", Value: bson.A{}}}
+		create := bson.D{{Key: "createUser", Value: d.user}, {Key: "pwd", Value: first},
+			{Key: "roles", Value: bson.A{}}}
 		if err := s.Connect(t).Database("admin").RunCommand(t.Context(), create).Err(); err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +100,7 @@ var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 		return awstemplate.Secret(d.template, "password", first)
 	},
 	"ElasticacheUserRotation": func(t *testing.T, d *dropIn) string {
-		apply := func(string, []string) error { return nil } // no login is tried without a host
+		apply := func(string, []string) error { return nil } // without a host there is no login
 		f := awsfake.NewCaches(awsfake.CachesOptions{Delay: 10 * time.Millisecond, Apply: apply})
 		d.credentialsOf(f.Credentials(), "ELASTICACHE", httptest.NewServer(f.Handler()))
 		arn := f.Add("elasticache", awsfake.CacheUser{ID: d.user, Name: d.user, Passwords: []string{first}})
@@ -133,11 +136,13 @@ var dropIns = map[string]func(t *testing.T, d *dropIn) string{
 			return awstemplate.Secret(d.template, "username", d.user, "password", first, "instance", d.user)
 		}
 		admin := d.secretOf("admin",
-			awstemplate.Secret("InfluxDBRotationSingleUser", "username", s.User, "password", s.Password, "instance", d.user))
+			awstemplate.Secret("InfluxDBRotationSingleUser",
+				"username", s.User, "password", s.Password, "instance", d.user))
 		read := map[string]any{"action": "read", "resource": map[string]string{"type": "buckets", "orgID": org.ID}}
 		var token struct{ Token string }
 		call("authorizations", map[string]any{"orgID": org.ID, "userID": user.ID, "permissions": []any{read}}, &token)
-		return awstemplate.Secret(d.template, "org", d.user, "superuser", admin, "instance", d.user, "token", token.Token)
+		return awstemplate.Secret(d.template,
+			"org", d.user, "superuser", admin, "instance", d.user, "token", token.Token)
 	},
 }
 
@@ -150,10 +155,10 @@ func (d *dropIn) mysql(s *testserver.MySQLServer) string {
 	return d.at(s.Server, "")
 }
 
-// elsewhere are the templates whose secrets are rotated by TestSecretOfAWSTemplate of an engine.
+// elsewhere are the templates whose secrets an engine's TestSecretOfAWSTemplate rotates.
 var elsewhere = []string{"RDSOracleRotation", "RDSSQLServerRotation", "RedshiftRotation"}
 
-// environment is what the function's process gets: the template's variables, and AWS's own.
+// environment is that of the function's process: the template's variables and AWS's.
 func (d *dropIn) environment() []string {
 	var all []string
 	for name, value := range d.env {
@@ -167,8 +172,7 @@ func (d *dropIn) environment() []string {
 	return all
 }
 
-// newDropIn is a world for a template, with the variables that it needs and those that AWS's documentation
-// has one set.
+// newDropIn is a world for a template, with the variables that it needs and those that AWS's documentation says to set.
 func newDropIn(t *testing.T, template string) *dropIn {
 	user := strings.ReplaceAll(testserver.Unique("app"), "_", "")
 	d := &dropIn{newWorld(t), template, strings.HasSuffix(template, "MultiUser"), user}
@@ -177,8 +181,7 @@ func newDropIn(t *testing.T, template string) *dropIn {
 	return d
 }
 
-// rotated returns the text of a value that the binary has rotated twice: after that, a pair's first user has
-// it again.
+// rotated returns a value that the binary has rotated twice, after which it is the first user's again.
 func (d *dropIn) rotated(t *testing.T, binary, before string) string {
 	t.Helper()
 	arn := d.secretOf("secret", before)
@@ -193,7 +196,8 @@ func (d *dropIn) rotated(t *testing.T, binary, before string) string {
 	d.sim.RegisterFunction(functionARN, f)
 	for range 2 {
 		token := uuid.NewString()
-		in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}
+		in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token,
+			RotationLambdaARN: aws.String(functionARN)}
 		if _, err := d.client.RotateSecret(t.Context(), in); err != nil {
 			t.Fatal(err)
 		}
@@ -208,21 +212,22 @@ func (d *dropIn) rotated(t *testing.T, binary, before string) string {
 	return *out.SecretString
 }
 
-// changed fails the test unless one field alone has changed, and is a new one of the policy if it is a password.
+// changed fails the test unless only one field has changed. A password must be a new one that follows the policy.
 func changed(t *testing.T, before, after, field string) {
 	t.Helper()
 	old, now := engine.StringValue(before), engine.StringValue(after)
 	was, _ := old.Text(field)
-	if is, _ := now.Text(field); is == was || field != "token" && (len(is) != 24 || strings.ContainsAny(is, `/@"'\,:`)) {
-		t.Errorf("%s is not a new one of the policy", field)
+	is, _ := now.Text(field)
+	if is == was || field != "token" && (len(is) != 24 || strings.ContainsAny(is, `/@"'\,:`)) {
+		t.Errorf("%s is not new or does not follow the policy", field)
 	}
 	if !now.EqualBut(old, field, "tokenId") {
 		t.Errorf("more than %s has changed", field)
 	}
 }
 
-// TestSecretsOfAWSTemplates: the function's binary rotates every template's own secret, with that
-// template's events and variables, and changes nothing that no rotation changes.
+// TestSecretsOfAWSTemplates: the function's binary rotates every template's secret with that template's events and
+// variables, and changes only what a rotation changes.
 func TestSecretsOfAWSTemplates(t *testing.T) {
 	binary := awstemplate.Binary(t)
 	for template := range awstemplate.Forms {
@@ -254,12 +259,13 @@ func TestSecretsOfAWSTemplates(t *testing.T) {
 		d := newDropIn(t, "ActiveDirectoryRotationSingleUser")
 		names := strings.NewReplacer("awsSeamlessDomainDirectoryId", "DirectoryId", "awsSeamlessDomain", "")
 		before := names.Replace(dropIns["ActiveDirectoryRotation"](t, d))
-		d.env["DICT_KEY_DIRECTORY"], d.env["DICT_KEY_USERNAME"], d.env["DICT_KEY_PASSWORD"] = "DirectoryId", "Username", "Password"
+		d.env["DICT_KEY_DIRECTORY"] = "DirectoryId"
+		d.env["DICT_KEY_USERNAME"], d.env["DICT_KEY_PASSWORD"] = "Username", "Password"
 		changed(t, before, d.rotated(t, binary, before), "Password")
 	})
 }
 
-// TestSecretOfMSK: the recipe of docs/engines/generic.md.
+// TestSecretOfMSK follows the recipe in docs/engines/generic.md.
 func TestSecretOfMSK(t *testing.T) {
 	w := newWorld(t)
 	out, err := w.client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
@@ -282,7 +288,7 @@ func TestSecretOfMSK(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !regexp.MustCompile(`^\{"username": "alice", "password": ".{32,}"\}$`).MatchString(*v.SecretString) {
-		t.Error("the value has another form")
+		t.Error("the value has another format")
 	}
 }
 
@@ -300,7 +306,8 @@ func TestMigrationKnowsEveryTemplate(t *testing.T) {
 		row := regexp.MustCompile(`(?m)^\| ` + name + ` \| (.*)$`).FindStringSubmatch(string(text))
 		if row == nil {
 			t.Errorf("no row for %s", name)
-		} else if refused := strings.Contains(row[1], "not a drop-in"); refused != slices.Contains(awstemplate.NoDropIn, name) {
+		} else if refused := strings.Contains(row[1], "not a drop-in"); refused !=
+			slices.Contains(awstemplate.NoDropIn, name) {
 			t.Errorf("%s is not a drop-in: %v", name, refused)
 		}
 	}

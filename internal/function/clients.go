@@ -18,9 +18,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// clients makes the AWS clients that a secret needs: of its region, and with the
-// role of its account where one is configured. It keeps credentials, and nothing
-// of a rotation, from one invocation to the next.
+// clients creates the AWS clients for a secret: in its region, and with the role in its account if one is configured.
+// Between invocations it keeps credentials, but nothing about a rotation.
 type clients struct {
 	role       string // an ARN that may hold {account} and {partition}, or ""
 	externalID string
@@ -32,8 +31,7 @@ type clients struct {
 	roles map[string]aws.CredentialsProvider // by region and ARN
 }
 
-// newClients reads the configuration. The role is the operator's alone: neither
-// the event nor the secret has a say in it.
+// newClients reads the configuration. Only the operator chooses the role, never the event or the secret.
 func newClients(getenv func(string) string) (*clients, error) {
 	c := &clients{
 		role:       getenv("ROTATION_ROLE_ARN"),
@@ -42,26 +40,31 @@ func newClients(getenv func(string) string) (*clients, error) {
 		load:       sync.OnceValues(loadEnvironment),
 		roles:      make(map[string]aws.CredentialsProvider),
 	}
-	const advice = "set ROTATION_ROLE_ARN to the ARN of a role, in which {account} and {partition} may stand for the secret's own"
+	const advice = "set ROTATION_ROLE_ARN to the ARN of a role; {account} and {partition} in it become those of the " +
+		"secret"
 	if c.role != "" {
-		if a, err := arn.Parse(strings.NewReplacer("{account}", "123456789012", "{partition}", "aws").Replace(c.role)); err != nil || a.Service != "iam" || !strings.HasPrefix(a.Resource, "role/") {
+		example := strings.NewReplacer("{account}", "123456789012", "{partition}", "aws").Replace(c.role)
+		a, err := arn.Parse(example)
+		if err != nil || a.Service != "iam" || !strings.HasPrefix(a.Resource, "role/") {
 			return nil, engine.Errorf(engine.InvalidConfiguration, advice, "ROTATION_ROLE_ARN is not the ARN of a role")
 		}
 	} else if c.externalID != "" {
-		return nil, engine.Errorf(engine.InvalidConfiguration, advice, "ROTATION_ROLE_EXTERNAL_ID is set without ROTATION_ROLE_ARN")
+		return nil, engine.Errorf(engine.InvalidConfiguration, advice,
+			"ROTATION_ROLE_EXTERNAL_ID is set without ROTATION_ROLE_ARN")
 	}
 	if c.endpoint != "" {
 		if u, err := url.Parse(c.endpoint); err != nil || u.Host == "" {
-			return nil, engine.Errorf(engine.InvalidConfiguration, "set it to a URL such as https://secretsmanager.eu-west-1.amazonaws.com", "SECRETS_MANAGER_ENDPOINT is not a URL")
+			return nil, engine.Errorf(engine.InvalidConfiguration,
+				"set it to a URL such as https://secretsmanager.eu-west-1.amazonaws.com",
+				"SECRETS_MANAGER_ENDPOINT is not a URL")
 		}
 	}
 	return c, nil
 }
 
-// admits refuses an event that can only fail later: with a role, or where the function
-// is of another account than the secret, Secrets Manager tells by the rotation token
-// whether a version was made by its own rotation. function is the function's ARN, or
-// "" where it is not known.
+// admits refuses an event that could only fail later: with a role, or if function and secret are in different
+// accounts, Secrets Manager recognizes the versions of its rotation by the rotation token. function is the function's
+// ARN, or "" if unknown.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot_rotation.html
 func (c *clients) admits(e rotation.Event, function string) error {
 	if e.Step != rotation.CreateSecret || len(e.RotationToken.Reveal()) > 0 {
@@ -78,12 +81,14 @@ func (c *clients) admits(e rotation.Event, function string) error {
 	if why == "" {
 		return nil
 	}
-	return engine.Errorf(engine.InvalidEvent, "let Secrets Manager call the function, such as by `rotatorctl rotate`: it alone has the token, and refuses one that is made up",
+	return engine.Errorf(engine.InvalidEvent,
+		"let Secrets Manager call the function, for example by `rotatorctl rotate`: only it has the token, and it "+
+			"refuses a made-up one",
 		"the event has no RotationToken, without which a rotation %s fails", why)
 }
 
-// regionForm is the name of a region, and partitions are those of regions whose names begin so; all
-// other regions are in aws.
+// regionForm is the name of a region. partitions maps the beginnings of names to partitions; all other regions are in
+// aws.
 // Source: https://github.com/aws/aws-sdk-go-v2/blob/main/internal/endpoints/awsrulesfn/partitions.json
 var (
 	regionForm = lazyregexp.New(`^(us-gov|(?:us|eu)-iso[a-z]?|eusc-[a-z]{2}|[a-z]{2})-[a-z]+-[0-9]{1,2}$`)
@@ -91,7 +96,7 @@ var (
 		"us-iso": "aws-iso", "us-isob": "aws-iso-b", "eu-isoe": "aws-iso-e", "us-isof": "aws-iso-f"}
 )
 
-// Partition returns the partition of a region, or "" if no region has such a name.
+// Partition returns the partition of a region, or "" if the name is not that of a region.
 func Partition(region string) string {
 	m := regionForm.FindStringSubmatch(region)
 	if m == nil {
@@ -100,23 +105,26 @@ func Partition(region string) string {
 	return cmp.Or(partitions[m[1]], "aws")
 }
 
-// settings returns the SDK's configuration for a secret: the region of its ARN,
-// and the credentials of the role in its account where one is configured. The ARN can be one that
-// the writer of a value chose, and the region becomes part of the host that signed requests go to.
+// settings returns the SDK's configuration for a secret: the region in its ARN, and the credentials of the role in its
+// account if one is configured. Anyone who can write a secret's value may have chosen the ARN, and its region becomes
+// part of the host that receives signed requests, so the region is checked.
 func (c *clients) settings(_ context.Context, secret string) (aws.Config, error) {
 	a, err := arn.Parse(secret)
 	if err != nil || a.Service != "secretsmanager" {
-		return aws.Config{}, engine.Errorf(engine.InvalidSecret, "give the full ARN of the secret", "%q is not the ARN of a secret", secret)
+		return aws.Config{}, engine.Errorf(engine.InvalidSecret, "give the full ARN of the secret",
+			"%q is not the ARN of a secret", secret)
 	}
 	if p := Partition(a.Region); p == "" || p != a.Partition {
-		return aws.Config{}, engine.Errorf(engine.InvalidSecret, "copy the ARN from Secrets Manager", "the secret %q is in no region of AWS", secret)
+		return aws.Config{}, engine.Errorf(engine.InvalidSecret, "copy the ARN from Secrets Manager",
+			"the secret %q is not in an AWS region", secret)
 	}
 	cfg, err := c.load()
 	if err != nil {
 		return cfg, err
 	}
 	if own := Partition(cfg.Region); own != "" && own != a.Partition {
-		return cfg, engine.Errorf(engine.InvalidSecret, "rotate it by a function in its own partition", "the secret %q is not in the function's partition %s", secret, own)
+		return cfg, engine.Errorf(engine.InvalidSecret, "rotate it by a function in its partition",
+			"the secret %q is not in the function's partition %s", secret, own)
 	}
 	cfg.Region = a.Region
 	if c.role != "" {
@@ -126,10 +134,10 @@ func (c *clients) settings(_ context.Context, secret string) (aws.Config, error)
 	return cfg, nil
 }
 
-// databases returns the settings for questions about databases in a secret's account.
+// databases returns the settings for calls about databases in a secret's account.
 func (c *clients) databases(ctx context.Context, secret string) (aws.Config, error) {
 	cfg, err := c.settings(ctx, secret)
-	cfg.BaseEndpoint = nil // AWS_ENDPOINT_URL is not RDS's
+	cfg.BaseEndpoint = nil // AWS_ENDPOINT_URL is not an endpoint of RDS
 	return cfg, err
 }
 
@@ -141,28 +149,29 @@ func (c *clients) secretsManager(ctx context.Context, secret string) (rotation.S
 	}
 	return secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) {
 		// AWS's own endpoints serve one region each.
-		own, _ := c.load() // no error: settings has one
+		own, _ := c.load() // settings has returned any error
 		if c.endpoint != "" && (cfg.Region == own.Region || !strings.Contains(c.endpoint, ".amazonaws.")) {
 			o.BaseEndpoint = &c.endpoint
 		}
 	}), nil
 }
 
-// assume returns the credentials of a role, which are renewed as they expire.
+// assume returns the credentials of a role, and renews them when they expire.
 func (c *clients) assume(cfg aws.Config, role string) aws.CredentialsProvider {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// The STS client keeps the region it is created with: a role is requested where the secret is.
+	// The STS client keeps its region, and a role is assumed in the secret's region.
 	key := cfg.Region + " " + role
 	if p, ok := c.roles[key]; ok {
 		return p
 	}
-	p := aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), role, func(o *stscreds.AssumeRoleOptions) {
-		o.RoleSessionName = "rotator"
-		if c.externalID != "" {
-			o.ExternalID = &c.externalID
-		}
-	}))
+	p := aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), role,
+		func(o *stscreds.AssumeRoleOptions) {
+			o.RoleSessionName = "rotator"
+			if c.externalID != "" {
+				o.ExternalID = &c.externalID
+			}
+		}))
 	c.roles[key] = p
 	return p
 }

@@ -29,17 +29,16 @@ import (
 )
 
 const (
-	// functionARN's account is the simulator's default, which the handler's
-	// credentials are of.
+	// functionARN's account is the simulator's default, which is also that of the handler's credentials.
 	functionRole   = "arn:aws:iam::123456789012:role/rotator"
 	secretsAccount = "444455556666"
 	secretsKey     = "arn:aws:kms:us-east-1:" + secretsAccount + ":key/1"
 	organization   = "o-exampleorg1"
-	// externalID has the least length that the template allows.
+	// externalID has the minimum length that the template allows.
 	externalID = "external"
 )
 
-// statement is one of a policy of the template.
+// statement is a statement in a policy of the template.
 type statement struct {
 	Sid       string `json:",omitempty"`
 	Effect    string
@@ -60,8 +59,8 @@ func (s statement) actions() []string {
 	return all
 }
 
-// trusts evaluates a statement of who may assume the role. An operator or a key that
-// the test does not know is an error, so that no condition is passed over.
+// trusts evaluates a statement about who may assume the role. An operator or key that the test does not know is an
+// error, so no condition is ignored.
 func (s statement) trusts(context map[string]string) (bool, error) {
 	if s.Effect != "Allow" {
 		return false, fmt.Errorf("effect %s is not evaluated", s.Effect)
@@ -89,11 +88,11 @@ type crossRole struct {
 	trust, permissions []statement
 }
 
-// readCrossRole reads the template as CloudFormation would for secrets of a function
-// and for other parameters.
+// readCrossRole reads the template as CloudFormation would, for a function's secrets and other parameters.
 func readCrossRole(t *testing.T, function string, parameters map[string]string) crossRole {
 	t.Helper()
-	values := map[string]string{"AWS::AccountId": secretsAccount, "FunctionRoleArn": functionRole, "FunctionArn": function, "ExternalId": externalID, "OrganizationId": organization}
+	values := map[string]string{"AWS::AccountId": secretsAccount, "FunctionRoleArn": functionRole,
+		"FunctionArn": function, "ExternalId": externalID, "OrganizationId": organization}
 	maps.Copy(values, parameters)
 	resources, err := cfn.Read("../../deploy/cross-account-role.yaml", values)
 	if err != nil {
@@ -116,7 +115,8 @@ func readCrossRole(t *testing.T, function string, parameters map[string]string) 
 	for _, p := range properties.Policies {
 		role.permissions = append(role.permissions, p.PolicyDocument.Statement...)
 	}
-	if role.name == "" || len(role.trust) != 1 || len(role.permissions) == 0 || role.trust[0].Principal["AWS"] != functionRole {
+	if role.name == "" || len(role.trust) != 1 || len(role.permissions) == 0 ||
+		role.trust[0].Principal["AWS"] != functionRole {
 		t.Fatalf("the template was not understood: %+v", role)
 	}
 	return role
@@ -124,8 +124,7 @@ func readCrossRole(t *testing.T, function string, parameters map[string]string) 
 
 func (r crossRole) arn() string { return "arn:aws:iam::" + secretsAccount + ":role/" + r.name }
 
-// crossing is a function in one account and a secret in another, whose user
-// exists in a real PostgreSQL.
+// crossing is a function in one account and a secret in another, whose user exists in a real PostgreSQL.
 type crossing struct {
 	*world
 	theirs *secretsmanager.Client
@@ -133,14 +132,14 @@ type crossing struct {
 	arn    string
 	user   string
 	first  string // password
-	// role is the template's. The simulator has its permissions; its trust stands
-	// between the function and the simulator, which knows no trust policies.
+	// role is the template's. The simulator has its permissions. police enforces its trust policy, which the
+	// simulator does not support.
 	role crossRole
-	// organization is the function's own.
+	// organization is the function's.
 	organization string
 	// noToken keeps the rotation token from the function.
 	noToken bool
-	// calls are those that the role made, and failed is the handler's last error.
+	// calls are those made by the role, and failed is the handler's last error.
 	calls  map[string]bool
 	failed error
 }
@@ -148,12 +147,14 @@ type crossing struct {
 func newCrossing(t *testing.T) *crossing {
 	t.Helper()
 	c := &crossing{
-		world: newWorld(t), server: testserver.SharedPostgres(t, testserver.PostgresOptions{}), user: testserver.Unique("app_"), first: testserver.Unique("First-Passw0rd-"),
+		world: newWorld(t), server: testserver.SharedPostgres(t, testserver.PostgresOptions{}),
+		user: testserver.Unique("app_"), first: testserver.Unique("First-Passw0rd-"),
 		organization: organization, calls: map[string]bool{},
 		role: readCrossRole(t, functionARN, nil),
 	}
 	conn := c.server.Connect(t, "postgres")
-	if _, err := conn.Exec(t.Context(), fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", c.user, c.first)); err != nil {
+	if _, err := conn.Exec(t.Context(),
+		fmt.Sprintf("CREATE ROLE %s LOGIN PASSWORD '%s'", c.user, c.first)); err != nil {
 		t.Fatal(err)
 	}
 	drop := fmt.Sprintf("DROP ROLE %[1]s; DROP ROLE IF EXISTS %[1]s_clone", c.user)
@@ -162,13 +163,17 @@ func newCrossing(t *testing.T) *crossing {
 			t.Error(err)
 		}
 	})
-	c.theirs = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")), Region: "us-east-1",
-		Credentials: credentials.NewStaticCredentialsProvider(secretsAccount, "simulated", "")})
-	value, err := json.Marshal(map[string]any{"engine": "postgres", "host": c.server.Host, "port": c.server.Port, "username": c.user, "password": c.first, "dbname": "postgres"})
+	c.theirs = secretsmanager.New(secretsmanager.Options{
+		BaseEndpoint: aws.String(os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")),
+		Region:       "us-east-1",
+		Credentials:  credentials.NewStaticCredentialsProvider(secretsAccount, "simulated", "")})
+	value, err := json.Marshal(map[string]any{"engine": "postgres", "host": c.server.Host, "port": c.server.Port,
+		"username": c.user, "password": c.first, "dbname": "postgres"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := c.theirs.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("app/db"), SecretString: aws.String(string(value))})
+	out, err := c.theirs.CreateSecret(t.Context(),
+		&secretsmanager.CreateSecretInput{Name: aws.String("app/db"), SecretString: aws.String(string(value))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,8 +200,7 @@ func (c *crossing) grant() {
 	}
 }
 
-// police refuses the role to whom its template does not trust, and keeps the calls
-// that it makes.
+// police refuses the role to callers that its template does not trust, and records the calls that it makes.
 func (c *crossing) police(w http.ResponseWriter, r *http.Request) bool {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -204,7 +208,7 @@ func (c *crossing) police(w http.ResponseWriter, r *http.Request) bool {
 	}
 	defer func() { r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body)) }()
 	if form, err := url.ParseQuery(string(body)); err == nil && form.Get("Action") == "AssumeRole" {
-		// A key that was never sent is absent from the context, and fails StringEquals.
+		// A key that was not sent is absent from the context, and fails StringEquals.
 		context := map[string]string{"sts:ExternalId": form.Get("ExternalId"), "aws:PrincipalOrgID": c.organization}
 		for _, s := range c.role.trust {
 			ok, err := s.trusts(context)
@@ -216,7 +220,8 @@ func (c *crossing) police(w http.ResponseWriter, r *http.Request) bool {
 			}
 		}
 		w.WriteHeader(http.StatusForbidden)
-		fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>`)
+		fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not authorized to `+
+			`perform: sts:AssumeRole</Message></Error></ErrorResponse>`)
 		return true
 	}
 	if strings.Contains(r.Header.Get("Authorization"), "Credential=ASIA") {
@@ -226,36 +231,40 @@ func (c *crossing) police(w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// rotate has Secrets Manager of the secret's account rotate it by the function
-// and returns how that ended.
+// rotate has Secrets Manager in the secret's account rotate it by the function, and returns the result.
 func (c *crossing) rotate() error {
 	c.t.Helper()
 	c.grant()
-	h := NewHandler(func(name string) string { return c.env[name] }, slog.New(slog.NewJSONHandler(&c.log, nil)), &c.metrics, "test")
-	c.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
-		if c.noToken {
-			var e map[string]string
-			if err := json.Unmarshal(payload, &e); err != nil {
-				return nil, "", err
+	h := NewHandler(func(name string) string { return c.env[name] }, slog.New(slog.NewJSONHandler(&c.log, nil)),
+		&c.metrics, "test")
+	c.sim.RegisterFunction(functionARN,
+		sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+			if c.noToken {
+				var e map[string]string
+				if err := json.Unmarshal(payload, &e); err != nil {
+					return nil, "", err
+				}
+				delete(e, "RotationToken")
+				payload, _ = json.Marshal(e)
 			}
-			delete(e, "RotationToken")
-			payload, _ = json.Marshal(e)
-		}
-		body, err := h.Invoke(lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{InvokedFunctionArn: functionARN}), payload)
-		if err != nil {
-			c.failed = err
-			body, _ = json.Marshal(err)
-			return body, "Unhandled", nil
-		}
-		return body, "", nil
-	}))
-	if _, err := c.theirs.RotateSecret(c.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &c.arn, ClientRequestToken: aws.String(token), RotationLambdaARN: aws.String(functionARN)}); err != nil {
+			body, err := h.Invoke(lambdacontext.NewContext(ctx,
+				&lambdacontext.LambdaContext{InvokedFunctionArn: functionARN}), payload)
+			if err != nil {
+				c.failed = err
+				body, _ = json.Marshal(err)
+				return body, "Unhandled", nil
+			}
+			return body, "", nil
+		}))
+	if _, err := c.theirs.RotateSecret(c.t.Context(),
+		&secretsmanager.RotateSecretInput{SecretId: &c.arn, ClientRequestToken: aws.String(token),
+			RotationLambdaARN: aws.String(functionARN)}); err != nil {
 		c.t.Fatal(err)
 	}
 	return c.sim.WaitRotation(c.t.Context(), c.arn)
 }
 
-// password returns AWSCURRENT's, as the secret's own account reads it.
+// password returns AWSCURRENT's password, as the secret's account reads it.
 func (c *crossing) password() string {
 	c.t.Helper()
 	out, err := c.theirs.GetSecretValue(c.t.Context(), &secretsmanager.GetSecretValueInput{SecretId: &c.arn})
@@ -264,7 +273,7 @@ func (c *crossing) password() string {
 	}
 	var v struct{ Password string }
 	if err := json.Unmarshal([]byte(*out.SecretString), &v); err != nil {
-		c.t.Fatal("the value is no JSON")
+		c.t.Fatal("the value is not JSON")
 	}
 	return v.Password
 }
@@ -277,8 +286,7 @@ func (c *crossing) login(password string) error {
 	return conn.Close(c.t.Context())
 }
 
-// rotated fails the test unless the rotation took place, and the new password
-// alone opens the database.
+// rotated fails the test unless the rotation succeeded and only the new password opens the database.
 func (c *crossing) rotated(err error) {
 	c.t.Helper()
 	if err != nil {
@@ -296,8 +304,7 @@ func (c *crossing) rotated(err error) {
 	}
 }
 
-// kept fails the test unless the rotation failed and nothing changed for those who
-// read AWSCURRENT.
+// kept fails the test unless the rotation failed and nothing changed for readers of AWSCURRENT.
 func (c *crossing) kept(err error) {
 	c.t.Helper()
 	if err == nil {
@@ -317,25 +324,30 @@ func (c *crossing) noRole() {
 	delete(c.env, "ROTATION_ROLE_EXTERNAL_ID")
 }
 
-// policy lets the function's account in without any role of the secret's account.
+// policy lets the function's account in without a role in the secret's account.
 func (c *crossing) policy() {
 	c.t.Helper()
-	text := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":["secretsmanager:DescribeSecret","secretsmanager:GetSecretValue","secretsmanager:PutSecretValue","secretsmanager:UpdateSecretVersionStage","secretsmanager:ListSecretVersionIds"],"Resource":"*"}]}`
-	if _, err := c.theirs.PutResourcePolicy(c.t.Context(), &secretsmanager.PutResourcePolicyInput{SecretId: &c.arn, ResourcePolicy: &text}); err != nil {
+	text := `{"Version":"2012-10-17","Statement":[{"Effect":"Allow",` +
+		`"Principal":{"AWS":"arn:aws:iam::123456789012:root"},"Action":["secretsmanager:DescribeSecret",` +
+		`"secretsmanager:GetSecretValue","secretsmanager:PutSecretValue",` +
+		`"secretsmanager:UpdateSecretVersionStage","secretsmanager:ListSecretVersionIds"],"Resource":"*"}]}`
+	if _, err := c.theirs.PutResourcePolicy(c.t.Context(),
+		&secretsmanager.PutResourcePolicyInput{SecretId: &c.arn, ResourcePolicy: &text}); err != nil {
 		c.t.Fatal(err)
 	}
 }
 
 func (c *crossing) key() {
 	c.t.Helper()
-	if _, err := c.theirs.UpdateSecret(c.t.Context(), &secretsmanager.UpdateSecretInput{SecretId: &c.arn, KmsKeyId: aws.String(secretsKey)}); err != nil {
+	if _, err := c.theirs.UpdateSecret(c.t.Context(),
+		&secretsmanager.UpdateSecretInput{SecretId: &c.arn, KmsKeyId: aws.String(secretsKey)}); err != nil {
 		c.t.Fatal(err)
 	}
 }
 
-// TestRotationAcrossAccounts: a function of one account rotates a secret of
-// another by the role of deploy/cross-account-role.yaml, through all four steps;
-// the secret may have the default key then and needs no policy of its own.
+// TestRotationAcrossAccounts: a function in one account rotates a secret in another by the role of
+// deploy/cross-account-role.yaml, through all four steps. The secret may then have the default key, and needs no
+// policy.
 func TestRotationAcrossAccounts(t *testing.T) {
 	c := newCrossing(t)
 	c.rotated(c.rotate())
@@ -346,8 +358,7 @@ func TestRotationAcrossAccounts(t *testing.T) {
 	}
 }
 
-// superuser gives the secret a superuser, whose secret is in its account, too. It
-// returns that secret's ARN.
+// superuser gives the secret a superuser, whose secret is in the same account, and returns that secret's ARN.
 func (c *crossing) superuser() string {
 	c.t.Helper()
 	put := func(value map[string]any, as func(text *string) error) {
@@ -362,19 +373,22 @@ func (c *crossing) superuser() string {
 	}
 	superuser := ""
 	put(map[string]any{"username": c.server.User, "password": c.server.Password}, func(text *string) error {
-		out, err := c.theirs.CreateSecret(c.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("superuser"), SecretString: text})
+		out, err := c.theirs.CreateSecret(c.t.Context(),
+			&secretsmanager.CreateSecretInput{Name: aws.String("superuser"), SecretString: text})
 		superuser = aws.ToString(out.ARN)
 		return err
 	})
-	put(map[string]any{"username": c.user, "password": c.first, "dbname": "postgres", "masterarn": superuser}, func(text *string) error {
-		_, err := c.theirs.PutSecretValue(c.t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &c.arn, SecretString: text})
-		return err
-	})
+	put(map[string]any{"username": c.user, "password": c.first, "dbname": "postgres", "masterarn": superuser},
+		func(text *string) error {
+			_, err := c.theirs.PutSecretValue(c.t.Context(),
+				&secretsmanager.PutSecretValueInput{SecretId: &c.arn, SecretString: text})
+			return err
+		})
 	return superuser
 }
 
-// TestAlternatingUsersAcrossAccounts: the role may read the superuser's secret, which
-// need not name the function, where its stack was given the ARN.
+// TestAlternatingUsersAcrossAccounts: the role may read the superuser's secret if the role's stack has the ARN. The
+// secret does not need to name the function.
 func TestAlternatingUsersAcrossAccounts(t *testing.T) {
 	c := newCrossing(t)
 	c.role = readCrossRole(t, functionARN, map[string]string{"SuperuserSecretArns": c.superuser()})
@@ -390,8 +404,7 @@ func TestAlternatingUsersAcrossAccounts(t *testing.T) {
 	}
 }
 
-// TestDatabasesOfAnotherAccountAreAskedForByTheRole: which host a managed superuser is
-// of is known in its own account only.
+// TestDatabasesOfAnotherAccountAreAskedForByTheRole: only its own account knows a managed superuser's host.
 func TestDatabasesOfAnotherAccountAreAskedForByTheRole(t *testing.T) {
 	c := newCrossing(t)
 	h := NewHandler(func(name string) string { return c.env[name] }, slog.New(slog.DiscardHandler), io.Discard, "test")
@@ -399,14 +412,17 @@ func TestDatabasesOfAnotherAccountAreAskedForByTheRole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	who, err := sts.NewFromConfig(cfg, func(o *sts.Options) { o.BaseEndpoint = aws.String(os.Getenv("AWS_ENDPOINT_URL_STS")) }).GetCallerIdentity(t.Context(), nil)
+	client := sts.NewFromConfig(cfg, func(o *sts.Options) {
+		o.BaseEndpoint = aws.String(os.Getenv("AWS_ENDPOINT_URL_STS"))
+	})
+	who, err := client.GetCallerIdentity(t.Context(), nil)
 	if want := "arn:aws:sts::" + secretsAccount + ":assumed-role/rotation/rotator"; err != nil || *who.Arn != want {
 		t.Errorf("asked by %v, %v, want %s", who, err, want)
 	}
 }
 
-// TestRotationAcrossAccountsByThePolicyAlone: without a role the secret itself
-// must let the function's account in, and have a key of its own.
+// TestRotationAcrossAccountsByThePolicyAlone: without a role, the secret itself must let the function's account in and
+// have a customer managed key.
 func TestRotationAcrossAccountsByThePolicyAlone(t *testing.T) {
 	c := newCrossing(t)
 	c.noRole()
@@ -418,27 +434,40 @@ func TestRotationAcrossAccountsByThePolicyAlone(t *testing.T) {
 	}
 }
 
-// TestWhatKeepsAnotherAccountsSecretFromRotating: each part of the path that is
-// missing ends the rotation with an error that names it, and AWSCURRENT goes on
-// to work.
+// TestWhatKeepsAnotherAccountsSecretFromRotating: if any part of the path is missing, the rotation ends with an error
+// that names it, and AWSCURRENT keeps working.
 func TestWhatKeepsAnotherAccountsSecretFromRotating(t *testing.T) {
 	for name, test := range map[string]struct {
 		spoil       func(*crossing)
 		cause, text string
 	}{
-		"wrong external ID":            {func(c *crossing) { c.env["ROTATION_ROLE_EXTERNAL_ID"] = "another" }, "SecretsManagerFailed", "sts:AssumeRole"},
-		"no external ID":               {func(c *crossing) { delete(c.env, "ROTATION_ROLE_EXTERNAL_ID") }, "SecretsManagerFailed", "sts:AssumeRole"},
-		"another organization":         {func(c *crossing) { c.organization = "o-stranger12" }, "SecretsManagerFailed", "sts:AssumeRole"},
-		"no such role":                 {func(c *crossing) { c.env["ROTATION_ROLE_ARN"] = "arn:aws:iam::{account}:role/another" }, "SecretsManagerFailed", "sts:AssumeRole"},
-		"no role, no policy":           {func(c *crossing) { c.noRole(); c.key() }, "SecretsManagerFailed", "no resource-based policy allows"},
-		"no role, the default key":     {func(c *crossing) { c.noRole(); c.policy() }, "SecretsManagerFailed", "default KMS service key"},
-		"an event without a token":     {func(c *crossing) { c.noToken = true }, "InvalidEvent", "RotationToken"},
-		"no role, no token":            {func(c *crossing) { c.noRole(); c.policy(); c.key(); c.noToken = true }, "InvalidEvent", "RotationToken"},
-		"a secret of another function": {func(c *crossing) { c.role = readCrossRole(c.t, functionARN+"-of-others", nil) }, "SecretsManagerFailed", "secretsmanager:DescribeSecret"},
-		"no superuser":                 {func(c *crossing) { c.superuser() }, "SecretsManagerFailed", "secretsmanager:GetSecretValue"},
-		"no DescribeSecret":            {without("DescribeSecret"), "SecretsManagerFailed", "secretsmanager:DescribeSecret"},
-		"no GetSecretValue":            {without("GetSecretValue"), "SecretsManagerFailed", "secretsmanager:GetSecretValue"},
-		"no PutSecretValue":            {without("PutSecretValue"), "SecretsManagerFailed", "secretsmanager:PutSecretValue"},
+		"wrong external ID": {func(c *crossing) { c.env["ROTATION_ROLE_EXTERNAL_ID"] = "another" },
+			"SecretsManagerFailed", "sts:AssumeRole"},
+		"no external ID": {func(c *crossing) { delete(c.env, "ROTATION_ROLE_EXTERNAL_ID") },
+			"SecretsManagerFailed", "sts:AssumeRole"},
+		"another organization": {func(c *crossing) { c.organization = "o-stranger12" }, "SecretsManagerFailed",
+			"sts:AssumeRole"},
+		"no such role": {
+			func(c *crossing) { c.env["ROTATION_ROLE_ARN"] = "arn:aws:iam::{account}:role/another" },
+			"SecretsManagerFailed", "sts:AssumeRole"},
+		"no role, no policy": {func(c *crossing) { c.noRole(); c.key() }, "SecretsManagerFailed",
+			"no resource-based policy allows"},
+		"no role, the default key": {func(c *crossing) { c.noRole(); c.policy() }, "SecretsManagerFailed",
+			"default KMS service key"},
+		"an event without a token": {func(c *crossing) { c.noToken = true }, "InvalidEvent", "RotationToken"},
+		"no role, no token": {func(c *crossing) { c.noRole(); c.policy(); c.key(); c.noToken = true },
+			"InvalidEvent", "RotationToken"},
+		"a secret of another function": {
+			func(c *crossing) { c.role = readCrossRole(c.t, functionARN+"-of-others", nil) }, "SecretsManagerFailed",
+			"secretsmanager:DescribeSecret"},
+		"no superuser": {func(c *crossing) { c.superuser() }, "SecretsManagerFailed",
+			"secretsmanager:GetSecretValue"},
+		"no DescribeSecret": {without("DescribeSecret"), "SecretsManagerFailed",
+			"secretsmanager:DescribeSecret"},
+		"no GetSecretValue": {without("GetSecretValue"), "SecretsManagerFailed",
+			"secretsmanager:GetSecretValue"},
+		"no PutSecretValue": {without("PutSecretValue"), "SecretsManagerFailed",
+			"secretsmanager:PutSecretValue"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCrossing(t)
@@ -449,7 +478,7 @@ func TestWhatKeepsAnotherAccountsSecretFromRotating(t *testing.T) {
 	}
 }
 
-// without takes one action from the role.
+// without removes one action from the role.
 func without(action string) func(*crossing) {
 	return func(c *crossing) {
 		for i, s := range c.role.permissions {
@@ -464,8 +493,8 @@ func without(action string) func(*crossing) {
 	}
 }
 
-// TestPromotionThatTheRoleMayNotMake: the database has the new password already
-// then, so AWSPENDING opens it, and the repetition with the permission finishes.
+// TestPromotionThatTheRoleMayNotMake: by then the database has the new password, so AWSPENDING opens it, and a retry
+// with the permission finishes.
 func TestPromotionThatTheRoleMayNotMake(t *testing.T) {
 	c := newCrossing(t)
 	without("UpdateSecretVersionStage")(c)
@@ -483,13 +512,11 @@ func TestPromotionThatTheRoleMayNotMake(t *testing.T) {
 	c.rotated(nil)
 }
 
-// TestPutWithoutARotationTokenIsNoRotation: Secrets Manager takes the value and
-// ends the rotation in words of its own, before the database is touched. The
-// handler sends the token; here it is lost on the way.
+// TestPutWithoutARotationTokenIsNoRotation: Secrets Manager stores the value and ends the rotation with its own error
+// before the database is touched. The handler sends the token, and the test drops it on the way.
 func TestPutWithoutARotationTokenIsNoRotation(t *testing.T) {
 	c := newCrossing(t)
-	// A session's signature would not survive the loss, so the policy lets the
-	// function in.
+	// A session's signature would not survive the change, so the policy lets the function in.
 	c.noRole()
 	c.policy()
 	c.key()
@@ -511,23 +538,24 @@ func TestPutWithoutARotationTokenIsNoRotation(t *testing.T) {
 	}
 	err := c.rotate()
 	c.kept(err)
-	if want := "was not created by Lambda " + functionARN + ". Remove the AWSPENDING staging label and restart rotation"; !strings.Contains(err.Error(), want) {
+	want := "was not created by Lambda " + functionARN + ". Remove the AWSPENDING staging label and restart rotation"
+	if !strings.Contains(err.Error(), want) {
 		t.Errorf("%v", err)
 	}
 }
 
-// TestSecretThatTheOldFunctionLeftMidRotation: after a function that keeps no
-// notes, as AWS's templates do not, died between two steps, no other takes its
-// rotation over; but when AWSPENDING is given up, the next rotation finds the
-// password that works, though no label leads to it any more.
+// TestSecretThatTheOldFunctionLeftMidRotation: if a function that stores no notes, such as an AWS template's, dies
+// between two steps, no other function takes over its rotation. Once AWSPENDING is abandoned, the next rotation finds
+// the password that works, although no label leads to it anymore.
 func TestSecretThatTheOldFunctionLeftMidRotation(t *testing.T) {
 	for _, died := range []string{"setSecret", "testSecret"} {
 		t.Run(died, func(t *testing.T) {
 			c := newCrossing(t)
-			const old, oldToken = "arn:aws:lambda:us-east-1:" + secretsAccount + ":function:old", "11111111-e29b-41d4-a716-446655440000"
+			const old = "arn:aws:lambda:us-east-1:" + secretsAccount + ":function:old"
+			const oldToken = "11111111-e29b-41d4-a716-446655440000"
 			second := testserver.Unique("Second-Passw0rd-")
 			conn := c.server.Connect(t, "postgres")
-			c.sim.RegisterFunction(old, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+			answer := func(ctx context.Context, payload []byte) ([]byte, string, error) {
 				var e struct{ Step string }
 				err := json.Unmarshal(payload, &e)
 				switch {
@@ -535,15 +563,21 @@ func TestSecretThatTheOldFunctionLeftMidRotation(t *testing.T) {
 				case e.Step == died:
 					return []byte(`{"errorMessage": "out of time"}`), "Unhandled", nil
 				case e.Step == "createSecret":
-					value, _ := json.Marshal(map[string]any{"engine": "postgres", "host": c.server.Host, "port": c.server.Port, "username": c.user, "password": second, "dbname": "postgres"})
-					_, err = c.theirs.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &c.arn, ClientRequestToken: aws.String(oldToken), SecretString: aws.String(string(value)), VersionStages: []string{"AWSPENDING"}})
+					value, _ := json.Marshal(map[string]any{"engine": "postgres", "host": c.server.Host,
+						"port": c.server.Port, "username": c.user, "password": second, "dbname": "postgres"})
+					_, err = c.theirs.PutSecretValue(ctx,
+						&secretsmanager.PutSecretValueInput{SecretId: &c.arn, ClientRequestToken: aws.String(oldToken),
+							SecretString: aws.String(string(value)), VersionStages: []string{"AWSPENDING"}})
 				case e.Step == "setSecret":
 					_, err = conn.Exec(ctx, fmt.Sprintf("ALTER ROLE %s PASSWORD '%s'", c.user, second))
 				}
 				return []byte("null"), "", err
-			}))
+			}
+			c.sim.RegisterFunction(old, sim.InvokerFunc(answer))
 			rotate := func(function, token string) error {
-				_, err := c.theirs.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &c.arn, ClientRequestToken: &token, RotationLambdaARN: &function})
+				_, err := c.theirs.RotateSecret(t.Context(),
+					&secretsmanager.RotateSecretInput{SecretId: &c.arn, ClientRequestToken: &token,
+						RotationLambdaARN: &function})
 				return err
 			}
 			if err := rotate(old, oldToken); err != nil {
@@ -555,11 +589,15 @@ func TestSecretThatTheOldFunctionLeftMidRotation(t *testing.T) {
 			if opens := c.login(second) == nil; opens != (died == "testSecret") {
 				t.Fatalf("the second password opens the database: %v", opens)
 			}
-			c.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
-			if err := rotate(functionARN, token); err == nil || !strings.Contains(err.Error(), "A previous rotation isn't complete") {
-				t.Fatalf("another function took the rotation over: %v", err)
+			idle := func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }
+			c.sim.RegisterFunction(functionARN, sim.InvokerFunc(idle))
+			if err := rotate(functionARN, token); err == nil ||
+				!strings.Contains(err.Error(), "A previous rotation isn't complete") {
+				t.Fatalf("another function took over the rotation: %v", err)
 			}
-			if _, err := c.theirs.UpdateSecretVersionStage(t.Context(), &secretsmanager.UpdateSecretVersionStageInput{SecretId: &c.arn, VersionStage: aws.String("AWSPENDING"), RemoveFromVersionId: aws.String(oldToken)}); err != nil {
+			if _, err := c.theirs.UpdateSecretVersionStage(t.Context(),
+				&secretsmanager.UpdateSecretVersionStageInput{SecretId: &c.arn, VersionStage: aws.String("AWSPENDING"),
+					RemoveFromVersionId: aws.String(oldToken)}); err != nil {
 				t.Fatal(err)
 			}
 			c.rotated(c.rotate())
@@ -573,16 +611,18 @@ func TestSecretThatTheOldFunctionLeftMidRotation(t *testing.T) {
 	}
 }
 
-// TestSecretDoesNotChooseTheAccount: a masterarn of a stranger's account leads to no
-// role there, which would be told the external ID.
+// TestSecretDoesNotChooseTheAccount: a masterarn in a stranger's account does not make the function assume a role
+// there, which would reveal the external ID.
 func TestSecretDoesNotChooseTheAccount(t *testing.T) {
 	c := newCrossing(t)
-	value, err := json.Marshal(map[string]any{"engine": "postgres", "host": c.server.Host, "port": c.server.Port, "username": c.user, "password": c.first,
+	value, err := json.Marshal(map[string]any{"engine": "postgres", "host": c.server.Host, "port": c.server.Port,
+		"username": c.user, "password": c.first,
 		"masterarn": "arn:aws:secretsmanager:us-east-1:999988887777:secret:mine-AbCdEf"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.theirs.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &c.arn, SecretString: aws.String(string(value))}); err != nil {
+	if _, err := c.theirs.PutSecretValue(t.Context(),
+		&secretsmanager.PutSecretValueInput{SecretId: &c.arn, SecretString: aws.String(string(value))}); err != nil {
 		t.Fatal(err)
 	}
 	police := c.wire
@@ -592,7 +632,8 @@ func TestSecretDoesNotChooseTheAccount(t *testing.T) {
 			t.Error(err)
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		if form, err := url.ParseQuery(string(body)); err == nil && form.Get("Action") == "AssumeRole" && strings.Contains(form.Get("RoleArn"), "999988887777") {
+		if form, err := url.ParseQuery(string(body)); err == nil && form.Get("Action") == "AssumeRole" &&
+			strings.Contains(form.Get("RoleArn"), "999988887777") {
 			t.Errorf("assumed %s", form.Get("RoleArn"))
 		}
 		return police(w, r)
@@ -601,11 +642,12 @@ func TestSecretDoesNotChooseTheAccount(t *testing.T) {
 	c.want(c.failed, "InvalidSecret", "in another account")
 }
 
-// TestSecretDoesNotBorrowASuperuserByName: without a role, a bare name is looked up in the function's
-// account, whose superusers are not the secret's.
+// TestSecretDoesNotBorrowASuperuserByName: without a role, a bare name is looked up in the function's account, whose
+// superusers are not for the secret's account.
 func TestSecretDoesNotBorrowASuperuserByName(t *testing.T) {
 	w := newWorld(t)
-	ours := w.secret(`{"engine": "postgres", "host": "127.0.0.1", "port": 1, "username": "master", "password": "of-the-function-s-account"}`)
+	ours := w.secret(`{"engine": "postgres", "host": "127.0.0.1", "port": 1, "username": "master", "password": ` +
+		`"of-the-function-s-account"}`)
 	theirs := secretsmanager.New(secretsmanager.Options{Region: "us-east-1",
 		BaseEndpoint: aws.String(os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")),
 		Credentials:  credentials.NewStaticCredentialsProvider(secretsAccount, "simulated", "")})
@@ -613,7 +655,8 @@ func TestSecretDoesNotBorrowASuperuserByName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	value := fmt.Sprintf(`{"engine": "postgres", "host": "127.0.0.1", "port": 1, "username": "app", "password": "first", "masterarn": %q}`, *d.Name)
+	value := fmt.Sprintf(`{"engine": "postgres", "host": "127.0.0.1", "port": 1, "username": "app", "password": `+
+		`"first", "masterarn": %q}`, *d.Name)
 	out, err := theirs.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
 		Name: aws.String("shop/app"), KmsKeyId: aws.String(secretsKey), SecretString: &value})
 	if err != nil {
@@ -621,11 +664,13 @@ func TestSecretDoesNotBorrowASuperuserByName(t *testing.T) {
 	}
 	policy := `{"Version": "2012-10-17", "Statement":
 		{"Effect": "Allow", "Principal": {"AWS": "123456789012"}, "Action": "secretsmanager:*", "Resource": "*"}}`
-	if _, err := theirs.PutResourcePolicy(t.Context(), &secretsmanager.PutResourcePolicyInput{SecretId: out.ARN, ResourcePolicy: &policy}); err != nil {
+	if _, err := theirs.PutResourcePolicy(t.Context(),
+		&secretsmanager.PutResourcePolicyInput{SecretId: out.ARN, ResourcePolicy: &policy}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := theirs.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{
-		SecretId: out.ARN, ClientRequestToken: aws.String(token), RotationLambdaARN: aws.String(functionARN)}); err != nil {
+		SecretId: out.ARN, ClientRequestToken: aws.String(token),
+		RotationLambdaARN: aws.String(functionARN)}); err != nil {
 		t.Fatal(err)
 	}
 	_ = w.sim.WaitRotation(t.Context(), *out.ARN) // its function does nothing

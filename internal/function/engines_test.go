@@ -8,8 +8,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// TestEveryEngineOfAWSTemplatesIsKnown: a secret that one of AWS's templates
-// rotates is rotated, or refused with the reason.
+// TestEveryEngineOfAWSTemplatesIsKnown: a secret that one of AWS's templates rotates is rotated, or refused with the
+// reason.
 func TestEveryEngineOfAWSTemplatesIsKnown(t *testing.T) {
 	var names []string
 	list, err := engines(engine.TLSPolicy{}, nil, func(string) string { return "" })
@@ -24,8 +24,9 @@ func TestEveryEngineOfAWSTemplatesIsKnown(t *testing.T) {
 			names = append(names, n)
 		}
 	}
-	for _, want := range []string{"postgres", "aurora-postgresql", "mysql", "aurora-mysql", "mariadb", "oracle", "oracle-ee", "oracle-ee-cdb", "oracle-se2",
-		"sqlserver", "sqlserver-ee", "sqlserver-se", "sqlserver-ex", "sqlserver-web", "redshift", "db2", "db2-ae", "db2-se", "mongo", "timestream-influxdb"} {
+	for _, want := range []string{"postgres", "aurora-postgresql", "mysql", "aurora-mysql", "mariadb", "oracle",
+		"oracle-ee", "oracle-ee-cdb", "oracle-se2", "sqlserver", "sqlserver-ee", "sqlserver-se", "sqlserver-ex",
+		"sqlserver-web", "redshift", "db2", "db2-ae", "db2-se", "mongo", "timestream-influxdb"} {
 		if !slices.ContainsFunc(names, func(n string) bool {
 			prefix, ok := strings.CutSuffix(n, "*")
 			return n == want || ok && strings.HasPrefix(want, prefix)
@@ -37,7 +38,8 @@ func TestEveryEngineOfAWSTemplatesIsKnown(t *testing.T) {
 
 func TestRefusedEnginesSayWhy(t *testing.T) {
 	const db2 = "IBM's client library"
-	for engine, text := range map[string]string{"db2": db2, "db2-se": db2, "db2-ae": db2, "sybase": `the engine "sybase" is not known`} {
+	for engine, text := range map[string]string{"db2": db2, "db2-se": db2, "db2-ae": db2,
+		"sybase": `the engine "sybase" is not known`} {
 		w := newWorld(t)
 		super := `"masterarn":"arn:aws:secretsmanager:us-east-1:123456789012:secret:m-AbCdEf"`
 		arn := w.secret(strings.NewReplacer("postgres", engine, `"port":1`, super).Replace(value))
@@ -47,15 +49,17 @@ func TestRefusedEnginesSayWhy(t *testing.T) {
 	}
 }
 
-// recipeX is an environment with a recipe for an HTTP API, x.
+// recipeX is an environment with a recipe for an HTTP API named x.
 func recipeX(name string) string {
 	return map[string]string{"HTTP_RECIPES": `{"x":{"hosts":["h"],"fields":{"id":"/id"},"id":"id",` +
-		`"issue":{"method":"POST","url":"https://h/","form":{"name":"{{rotation.name}}"}},"verify":{"url":"https://h/?{{id}}"},` +
-		`"list":{"url":"https://h/","name":"/n","token_id":"/id"},"revoke":{"method":"POST","url":"https://h/{{rotation.id}}"}}}`}[name]
+		`"issue":{"method":"POST","url":"https://h/","form":{"name":"{{rotation.name}}"}},` +
+		`"verify":{"url":"https://h/?{{id}}"},` +
+		`"list":{"url":"https://h/","name":"/n","token_id":"/id"},"revoke":{"method":"POST",` +
+		`"url":"https://h/{{rotation.id}}"}}}`}[name]
 }
 
-// TestEnginesWithoutASuperuser: where nobody changes another's credential, a secret cannot have the
-// machine act by another secret's.
+// TestEnginesWithoutASuperuser: if an engine never changes the credential of another user, its secrets cannot make the
+// machine use the credential of another secret.
 func TestEnginesWithoutASuperuser(t *testing.T) {
 	list, err := engines(engine.TLSPolicy{}, nil, recipeX)
 	if err != nil {
@@ -68,20 +72,30 @@ func TestEnginesWithoutASuperuser(t *testing.T) {
 		}
 	}
 	slices.Sort(without)
-	if want := []string{"aws-directory", "elasticache", "generic", "http:x", "iam", "memorydb"}; !slices.Equal(without, want) {
+	want := []string{"aws-directory", "elasticache", "generic", "http:x", "iam", "memorydb"}
+	if !slices.Equal(without, want) {
 		t.Errorf("%q, want %q", without, want)
 	}
 }
 
-// TestAbilitiesOfEngines: an optional ability is found by its methods alone, so a change of one of them would
-// take it away silently.
+// TestAbilitiesOfEngines: an optional ability is detected by its methods alone, so changing one would remove it
+// silently.
 func TestAbilitiesOfEngines(t *testing.T) {
 	want := map[string]string{
-		"postgres": "rehearses, adopts, has needs", "mysql": "rehearses, retires, has needs", "redshift": "rehearses, has needs",
-		"sqlserver": "rehearses, has needs", "oracle": abilitiesOfOracle, "redis": "rehearses, retires, checks options, has needs",
-		"mongodb": "rehearses, has needs", "rabbitmq": "rehearses, has needs", "ldap": "rehearses, retires, checks options, has needs",
-		"ad": "rehearses, retires, checks options, has needs", "influxdb": "rehearses, has needs", "timestream-influxdb": "rehearses, has needs",
-		"timestream-influxdb token": "mints, rehearses, retires, has needs", "elasticache user_arn": "rehearses, retires, has needs",
+		"postgres":                  "rehearses, adopts, has needs",
+		"mysql":                     "rehearses, retires, has needs",
+		"redshift":                  "rehearses, has needs",
+		"sqlserver":                 "rehearses, has needs",
+		"oracle":                    abilitiesOfOracle,
+		"redis":                     "rehearses, retires, checks options, has needs",
+		"mongodb":                   "rehearses, has needs",
+		"rabbitmq":                  "rehearses, has needs",
+		"ldap":                      "rehearses, retires, checks options, has needs",
+		"ad":                        "rehearses, retires, checks options, has needs",
+		"influxdb":                  "rehearses, has needs",
+		"timestream-influxdb":       "rehearses, has needs",
+		"timestream-influxdb token": "mints, rehearses, retires, has needs",
+		"elasticache user_arn":      "rehearses, retires, has needs",
 		"aws-directory awsSeamlessDomainDirectoryId": "rehearses, has needs",
 		"memorydb": "rehearses, retires, has needs", "iam": "mints, rehearses, retires, has needs",
 		"http:x": "mints, retires, has needs", "generic": "rehearses, checks options",
@@ -109,7 +123,8 @@ func TestAbilitiesOfEngines(t *testing.T) {
 		add(ok, "checks options")
 		_, ok = e.(engine.Needer)
 		add(ok, "has needs")
-		if name := strings.TrimSuffix(e.Kind().Names[0]+" "+e.Kind().MarkField, " "); strings.Join(has, ", ") != want[name] {
+		name := strings.TrimSuffix(e.Kind().Names[0]+" "+e.Kind().MarkField, " ")
+		if strings.Join(has, ", ") != want[name] {
 			t.Errorf("%s: %q", name, strings.Join(has, ", "))
 		}
 	}

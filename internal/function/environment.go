@@ -20,9 +20,9 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// environment is the SDK's configuration from the AWS_* variables alone. Lambda gives a function its
-// credentials and region in them; the SDK's own loader would add profiles, SSO and instance roles,
-// which no function has, and a fifteenth of the function's size.
+// environment is the SDK's configuration from the AWS_* variables alone, in which Lambda passes credentials and region.
+// The SDK's loader would add profiles, SSO and instance roles, which no function has, and a fifteenth to the
+// function's size.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
 // Source: https://docs.aws.amazon.com/sdkref/latest/guide/environment-variables.html
 type environment struct {
@@ -45,7 +45,7 @@ func loadEnvironment() (aws.Config, error) {
 	key, secret := os.Getenv("AWS_ACCESS_KEY_ID"), os.Getenv("AWS_SECRET_ACCESS_KEY")
 	if key == "" || secret == "" {
 		return aws.Config{}, engine.Errorf(engine.InvalidConfiguration,
-			"leave both to Lambda; elsewhere, set them yourself, for the simulator to any words",
+			"leave both to Lambda; elsewhere, set both, for the simulator to any text",
 			"AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is not set")
 	}
 	cfg := aws.Config{
@@ -61,14 +61,14 @@ func loadEnvironment() (aws.Config, error) {
 	var err error
 	if text := os.Getenv("AWS_MAX_ATTEMPTS"); text != "" {
 		if cfg.RetryMaxAttempts, err = strconv.Atoi(text); err != nil || cfg.RetryMaxAttempts < 1 {
-			return cfg, engine.Errorf(engine.InvalidConfiguration, "set AWS_MAX_ATTEMPTS to a number of 1 or more",
+			return cfg, engine.Errorf(engine.InvalidConfiguration, "set AWS_MAX_ATTEMPTS to 1 or more",
 				"AWS_MAX_ATTEMPTS is not a number of attempts")
 		}
 	}
 	if text := os.Getenv("AWS_RETRY_MODE"); text != "" {
 		if cfg.RetryMode, err = aws.ParseRetryMode(text); err != nil {
 			return cfg, engine.Errorf(engine.InvalidConfiguration, "set AWS_RETRY_MODE to standard or adaptive",
-				"AWS_RETRY_MODE is not a mode of the SDK")
+				"AWS_RETRY_MODE is not a retry mode of the SDK")
 		}
 	}
 	var roots *x509.CertPool
@@ -78,17 +78,17 @@ func loadEnvironment() (aws.Config, error) {
 		if err != nil || !roots.AppendCertsFromPEM(text) {
 			return cfg, engine.Errorf(engine.InvalidConfiguration,
 				"set AWS_CA_BUNDLE to the path of a PEM file in the function's package",
-				"AWS_CA_BUNDLE names no file with certificates")
+				"AWS_CA_BUNDLE does not name a file with certificates")
 		}
 	}
-	// An endpoint that cannot be reached must be reported while there is time.
+	// An unreachable endpoint must be reported before the function times out.
 	cfg.HTTPClient = awshttp.NewBuildableClient().WithTimeout(10 * time.Second).
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = 4 * time.Second }).
 		WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost, t.TLSClientConfig.RootCAs = 2, roots })
 	return cfg, nil
 }
 
-// GetServiceBaseEndpoint is called by the SDK's clients, as are all other methods.
+// GetServiceBaseEndpoint returns the endpoint of one service. The SDK's clients call it, as they do all other methods.
 func (environment) GetServiceBaseEndpoint(_ context.Context, service string) (string, bool, error) {
 	url := os.Getenv("AWS_ENDPOINT_URL_" + strings.ReplaceAll(strings.ToUpper(service), " ", "_"))
 	return url, url != "", nil

@@ -24,7 +24,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// caught notes where requests would have gone, and by whose credentials.
+// caught records where requests would have gone, and with which credentials.
 type caught []string
 
 func (c *caught) Do(r *http.Request) (*http.Response, error) {
@@ -35,34 +35,37 @@ func (c *caught) Do(r *http.Request) (*http.Response, error) {
 	return nil, errors.New("connection refused")
 }
 
-// requests are those of one call of three services.
+// requests are those of one call to each of three services.
 func requests(t *testing.T, cfg aws.Config) caught {
 	t.Helper()
 	var c caught
 	cfg.HTTPClient = &c
-	_, _ = secretsmanager.NewFromConfig(cfg).GetSecretValue(t.Context(), &secretsmanager.GetSecretValueInput{SecretId: aws.String("x")})
+	_, _ = secretsmanager.NewFromConfig(cfg).GetSecretValue(t.Context(),
+		&secretsmanager.GetSecretValueInput{SecretId: aws.String("x")})
 	_, _ = sts.NewFromConfig(cfg).GetCallerIdentity(t.Context(), nil)
 	_, _ = iam.NewFromConfig(cfg).ListAccessKeys(t.Context(), nil)
 	return c
 }
 
-// TestEnvironmentIsTheSDKs: a request goes where the SDK's own loader would send it, as often, and
-// with the same credentials.
+// TestEnvironmentIsTheSDKs: a request goes where the SDK's loader would send it, as often, and with the same
+// credentials.
 func TestEnvironmentIsTheSDKs(t *testing.T) {
 	t.Setenv("AWS_CONFIG_FILE", "/dev/null")
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
 	lambda := map[string]string{"AWS_REGION": "us-east-2", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
 		"AWS_SECRET_ACCESS_KEY": "hidden", "AWS_SESSION_TOKEN": "session", "AWS_MAX_ATTEMPTS": "1"}
 	for name, more := range map[string]map[string]string{
-		"Lambda's":       {},
-		"older region":   {"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-3"},
-		"China":          {"AWS_REGION": "cn-north-1"},
-		"FIPS":           {"AWS_USE_FIPS_ENDPOINT": "true"},
-		"dual stack":     {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
-		"both, and off":  {"AWS_USE_FIPS_ENDPOINT": "false", "AWS_USE_DUALSTACK_ENDPOINT": "false"},
-		"one endpoint":   {"AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://127.0.0.1:7788"},
-		"all endpoints":  {"AWS_ENDPOINT_URL": "http://127.0.0.1:7788", "AWS_ENDPOINT_URL_IAM": "http://127.0.0.1:7799"},
-		"ignored":        {"AWS_ENDPOINT_URL": "http://127.0.0.1:7788", "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:7799", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
+		"Lambda's":      {},
+		"older region":  {"AWS_REGION": "", "AWS_DEFAULT_REGION": "eu-west-3"},
+		"China":         {"AWS_REGION": "cn-north-1"},
+		"FIPS":          {"AWS_USE_FIPS_ENDPOINT": "true"},
+		"dual stack":    {"AWS_USE_DUALSTACK_ENDPOINT": "true"},
+		"both, and off": {"AWS_USE_FIPS_ENDPOINT": "false", "AWS_USE_DUALSTACK_ENDPOINT": "false"},
+		"one endpoint":  {"AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://127.0.0.1:7788"},
+		"all endpoints": {"AWS_ENDPOINT_URL": "http://127.0.0.1:7788",
+			"AWS_ENDPOINT_URL_IAM": "http://127.0.0.1:7799"},
+		"ignored": {"AWS_ENDPOINT_URL": "http://127.0.0.1:7788", "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:7799",
+			"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true"},
 		"two attempts":   {"AWS_MAX_ATTEMPTS": "2"},
 		"adaptive":       {"AWS_RETRY_MODE": "adaptive"},
 		"an application": {"AWS_SDK_UA_APP_ID": "rotator"},
@@ -90,16 +93,18 @@ func TestEnvironmentIsTheSDKs(t *testing.T) {
 	}
 }
 
-// TestBadEnvironmentNamesTheVariable, and shows no credential.
+// TestBadEnvironmentNamesTheVariable and shows no credential.
 func TestBadEnvironmentNamesTheVariable(t *testing.T) {
-	lambda := map[string]string{"AWS_REGION": "us-east-2", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "hidden-credential"}
+	lambda := map[string]string{"AWS_REGION": "us-east-2", "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
+		"AWS_SECRET_ACCESS_KEY": "hidden-credential"}
 	noPEM := filepath.Join(t.TempDir(), "bundle.pem")
 	if err := os.WriteFile(noPEM, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_USE_FIPS_ENDPOINT": "perhaps", "AWS_USE_DUALSTACK_ENDPOINT": "2",
-		"AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "perhaps", "AWS_MAX_ATTEMPTS": "0", "AWS_RETRY_MODE": "never", "AWS_CA_BUNDLE": noPEM,
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_USE_FIPS_ENDPOINT": "perhaps",
+		"AWS_USE_DUALSTACK_ENDPOINT": "2", "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "perhaps",
+		"AWS_MAX_ATTEMPTS": "0", "AWS_RETRY_MODE": "never", "AWS_CA_BUNDLE": noPEM,
 	} {
 		t.Run(name, func(t *testing.T) {
 			env := maps.Clone(lambda)
@@ -120,7 +125,7 @@ func TestBadEnvironmentNamesTheVariable(t *testing.T) {
 func TestOwnCertificateAuthority(t *testing.T) {
 	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of the handshake that fails
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // for the handshake that fails
 	t.Setenv("AWS_ACCESS_KEY_ID", "simulated")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "simulated")
 	bundle := filepath.Join(t.TempDir(), "bundle.pem")

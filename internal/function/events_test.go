@@ -13,9 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-// TestEventsOfTheFolder: the files in events are what docs/sam.md uses them for: the four
-// steps of a rotation of demo/app that was begun with the token in them, and the first
-// step for a secret of another account, by a role there.
+// TestEventsOfTheFolder: the files in events work as docs/sam.md uses them: as the four steps of a rotation of demo/app
+// that began with their token, and as the first step for a secret in another account, by a role there.
 func TestEventsOfTheFolder(t *testing.T) {
 	names, err := filepath.Glob("../../events/*Secret*.json")
 	if err != nil || len(names) != 5 {
@@ -24,14 +23,19 @@ func TestEventsOfTheFolder(t *testing.T) {
 	for _, account := range []string{"123456789012", secretsAccount} {
 		w := newWorld(t)
 		w.env["ROTATION_ROLE_ARN"] = "arn:{partition}:iam::{account}:role/rotation"
-		theirs := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")), Region: "us-east-1",
+		theirs := secretsmanager.New(secretsmanager.Options{
+			BaseEndpoint: aws.String(os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")), Region: "us-east-1",
 			Credentials: credentials.NewStaticCredentialsProvider(account, "simulated", "")})
-		out, err := theirs.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("demo/app"), SecretString: aws.String(`{"engine": "generic", "key": "placeholder"}`)})
+		out, err := theirs.CreateSecret(t.Context(),
+			&secretsmanager.CreateSecretInput{Name: aws.String("demo/app"),
+				SecretString: aws.String(`{"engine": "generic", "key": "placeholder"}`)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		w.env["ROTATOR_GENERIC_FIELD"] = "key"
-		if _, err := theirs.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: out.ARN, ClientRequestToken: aws.String(token), RotationLambdaARN: aws.String(functionARN)}); err != nil {
+		if _, err := theirs.RotateSecret(t.Context(),
+			&secretsmanager.RotateSecretInput{SecretId: out.ARN, ClientRequestToken: aws.String(token),
+				RotationLambdaARN: aws.String(functionARN)}); err != nil {
 			t.Fatal(err)
 		}
 		_ = w.sim.WaitRotation(t.Context(), *out.ARN) // its function does nothing

@@ -1,6 +1,5 @@
-// Package function is the rotation function without its main: the Lambda handler
-// and the wiring of the core to AWS and to the engines. The operator's tool uses
-// the same wiring, so that it sees what the function would see.
+// Package function is the rotation function without its main: the Lambda handler and the wiring of the core to AWS and
+// to the engines. The operator's tool uses the same wiring to see what the function would see.
 package function
 
 import (
@@ -30,16 +29,16 @@ type Handler struct {
 	getenv  func(string) string
 	log     *slog.Logger
 	build   string // the version of this program
-	fault   error  // of the configuration
+	fault   error  // in the configuration
 	observe func(rotation.Observation)
 
 	warm     atomic.Bool  // set by the first event
 	answered atomic.Value // the text of the last error
 }
 
-// Getenv is os.Getenv, but an EXCLUDE_CHARACTERS that is set and empty is a space, which no password
-// has: as in AWS's templates, nothing is excluded then. Not in `sam local`, which sets the variables
-// that a template leaves out, and AWS_SAM_LOCAL.
+// Getenv is os.Getenv, except that it returns a space for an EXCLUDE_CHARACTERS that is set and empty. No password has
+// a space, so nothing is excluded, as in AWS's templates. `sam local`, which sets AWS_SAM_LOCAL, is exempt because it
+// also sets the variables that a template leaves out.
 // Source: https://docs.aws.amazon.com/serverless-application-model/latest/developerguide/serverless-sam-cli-using-invoke.html
 func Getenv(name string) string {
 	v, set := os.LookupEnv(name)
@@ -49,14 +48,15 @@ func Getenv(name string) string {
 	return v
 }
 
-// NewHandler reads the configuration from the environment. It makes no call, so
-// that a cold start costs milliseconds. Where the configuration is invalid the
-// handler fails every event with that cause, in one line of the log, instead of crashing. It serves own
-// and this module's engines; where both have a name, own counts.
+// NewHandler reads the configuration from the environment. It makes no call, which keeps a cold start to milliseconds.
+// If the configuration is invalid, the handler fails every event with that cause, in one line of the log, instead of
+// crashing. It serves own and this module's engines; if both have a name, own wins.
 //
-// Metrics are written to out in CloudWatch's embedded format, unless METRICS=off. build is the version of
-// this program; the first event logs it, because a line before that would delay the start.
-func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, build string, own ...engine.Constructor) *Handler {
+// Metrics are written to out in CloudWatch's embedded format, unless METRICS=off. build is the version of this
+// program; the first event logs it, because a line before that would delay the start.
+func NewHandler(
+	getenv func(string) string, log *slog.Logger, out io.Writer, build string, own ...engine.Constructor,
+) *Handler {
 	h := &Handler{getenv: getenv, log: log, build: build, observe: func(rotation.Observation) {}}
 	settings, fault := Settings(getenv)
 	on := true
@@ -64,8 +64,9 @@ func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, bui
 		on, fault = rotation.ParseBool("METRICS", settings("METRICS"), true)
 	}
 	if on {
-		// sam local and the simulator set the name, as Lambda does; nothing else need.
-		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown"), cmp.Or(getenv("AWS_LAMBDA_LOG_LEVEL"), "INFO")}.write
+		// Lambda, sam local and the simulator set the name. Others may not.
+		h.observe = metrics{out, cmp.Or(getenv("AWS_LAMBDA_FUNCTION_NAME"), "unknown"),
+			cmp.Or(getenv("AWS_LAMBDA_LOG_LEVEL"), "INFO")}.write
 	}
 	if h.fault = fault; fault == nil {
 		h.rotator, h.clients, h.fault = wire(settings, log, h.observe, nil, own)
@@ -73,9 +74,9 @@ func NewHandler(getenv func(string) string, log *slog.Logger, out io.Writer, bui
 	return h
 }
 
-// NewRotator returns the rotator that a function with this environment uses, with own engines in
-// addition and the caller's configuration of the SDK. handshake, if not nil, is called with every verified
-// connection to a target. The error is an *engine.Error with the cause InvalidConfiguration.
+// NewRotator returns the rotator that a function with this environment uses, with additional engines and the caller's
+// SDK configuration. handshake, if not nil, is called for every verified connection to a target. The error is an
+// *engine.Error with the cause InvalidConfiguration.
 func NewRotator(
 	getenv func(string) string, log *slog.Logger, cfg aws.Config, handshake func(tls.ConnectionState),
 	own ...engine.Constructor,
@@ -113,7 +114,7 @@ func wire(
 		return nil, nil, err
 	}
 	r, err := rotation.New(rotation.Config{
-		Engines:  append(list, ours...), // the first that serves a name counts
+		Engines:  append(list, ours...), // the first that serves a name wins
 		Secrets:  clients.secretsManager,
 		Getenv:   getenv,
 		Log:      log,
@@ -123,8 +124,7 @@ func wire(
 	return r, clients, err
 }
 
-// Invoke takes one step. An error leaves it under its cause's name, which Lambda
-// shows as errorType.
+// Invoke takes one step. An error carries the name of its cause, which Lambda shows as errorType.
 func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	log, function := h.invocation(ctx), ""
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
@@ -149,7 +149,7 @@ func (h *Handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return []byte("null"), nil
 }
 
-// decode reads an event. Nothing of a payload that is no event is shown.
+// decode reads an event. An error shows nothing of the payload.
 func decode(payload []byte, event *rotation.Event) error {
 	err := json.Unmarshal(payload, event)
 	if e, ok := errors.AsType[*engine.Error](err); ok {
@@ -161,24 +161,26 @@ func decode(payload []byte, event *rotation.Event) error {
 	return nil
 }
 
-// failure names an error by its cause.
+// failure returns an error that Lambda shows under the name of its cause.
 func (h *Handler) failure(err error) error {
 	h.answered.Store(err.Error())
 	return messages.InvokeResponse_Error{Message: err.Error(), Type: string(engine.CauseOf(err))}
 }
 
-// tlsPolicy reads what only the function's operator may decide of connections.
+// tlsPolicy reads what only the function's operator may decide about connections.
 func tlsPolicy(getenv func(string) string) (engine.TLSPolicy, error) {
 	var p engine.TLSPolicy
 	var err error
-	if p.AllowPlaintext, err = rotation.ParseBool("ALLOW_PLAINTEXT_FALLBACK", getenv("ALLOW_PLAINTEXT_FALLBACK"), false); err != nil {
+	const plaintext = "ALLOW_PLAINTEXT_FALLBACK"
+	if p.AllowPlaintext, err = rotation.ParseBool(plaintext, getenv(plaintext), false); err != nil {
 		return p, err
 	}
 	bundle := getenv("CA_BUNDLE")
 	if bundle != "" && !strings.Contains(bundle, "-----BEGIN") {
 		data, err := os.ReadFile(bundle)
 		if err != nil {
-			return p, engine.Errorf(engine.InvalidConfiguration, "give PEM text or the path of a PEM file in CA_BUNDLE", "the CA bundle cannot be read: %w", err)
+			return p, engine.Errorf(engine.InvalidConfiguration, "set CA_BUNDLE to PEM text or the path of a PEM file",
+				"the CA bundle cannot be read: %w", err)
 		}
 		bundle = string(data)
 	}

@@ -29,8 +29,8 @@ const (
 	rotationToken = "e8b1f3f2-2a0c-4c9e-8c55-4a6f7d3c1b90"
 )
 
-// world is the handler with the simulated Secrets Manager behind it. Its function
-// does nothing, so that a rotation stays where a test has brought it.
+// world is the handler with the simulated Secrets Manager behind it. Its function does nothing, so a rotation stays
+// where a test left it.
 type world struct {
 	t      *testing.T
 	sim    *sim.Sim
@@ -39,7 +39,7 @@ type world struct {
 	log    bytes.Buffer
 	// metrics is what CloudWatch would read.
 	metrics bytes.Buffer
-	// wire, if set, may answer a request in the simulator's stead.
+	// wire, if set, may answer a request instead of the simulator.
 	wire func(http.ResponseWriter, *http.Request) bool
 }
 
@@ -66,7 +66,8 @@ func newWorldOf(t *testing.T, o sim.Options) *world {
 	t.Setenv("AWS_ENDPOINT_URL_STS", server.URL)
 	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: &server.URL, Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
-	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
+	w.sim.RegisterFunction(functionARN,
+		sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
 	return w
 }
 
@@ -87,13 +88,15 @@ func (w *world) secret(value string) string {
 // begin starts a rotation with the token and lets the idle function end it.
 func (w *world) begin(arn string) {
 	w.t.Helper()
-	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(token), RotationLambdaARN: aws.String(functionARN)}); err != nil {
+	if _, err := w.client.RotateSecret(w.t.Context(),
+		&secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(token),
+			RotationLambdaARN: aws.String(functionARN)}); err != nil {
 		w.t.Fatal(err)
 	}
 	_ = w.sim.WaitRotation(w.t.Context(), arn)
 }
 
-// labels returns Describe's labels, to be compared.
+// labels returns the labels of all versions, to be compared.
 func (w *world) labels(arn string) string {
 	w.t.Helper()
 	out, err := w.client.DescribeSecret(w.t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &arn})
@@ -105,17 +108,19 @@ func (w *world) labels(arn string) string {
 }
 
 func event(step, arn string) string {
-	return fmt.Sprintf(`{"Step":%q,"SecretId":%q,"ClientRequestToken":%q,"RotationToken":%q}`, step, arn, token, rotationToken)
+	return fmt.Sprintf(`{"Step":%q,"SecretId":%q,"ClientRequestToken":%q,"RotationToken":%q}`, step, arn, token,
+		rotationToken)
 }
 
 // invoke calls the handler as Lambda would.
 func (w *world) invoke(payload string) error {
-	h := NewHandler(func(name string) string { return w.env[name] }, slog.New(slog.NewJSONHandler(&w.log, nil)), &w.metrics, "test")
+	h := NewHandler(func(name string) string { return w.env[name] }, slog.New(slog.NewJSONHandler(&w.log, nil)),
+		&w.metrics, "test")
 	_, err := h.Invoke(w.t.Context(), []byte(payload))
 	return err
 }
 
-// want fails the test unless the error has the name under which Lambda shows it.
+// want fails the test unless Lambda would show the error under the name and with the text.
 func (w *world) want(err error, name, text string) {
 	w.t.Helper()
 	e, ok := errors.AsType[messages.InvokeResponse_Error](err)
@@ -133,9 +138,10 @@ var allSteps = []string{"createSecret", "setSecret", "testSecret", "finishSecret
 
 const value = `{"engine":"postgres","host":"127.0.0.1","port":1,"username":"app","password":"hidden-value"}`
 
-func TestEventsThatAreNone(t *testing.T) {
+func TestInvalidEvents(t *testing.T) {
 	w := newWorld(t)
-	for _, payload := range []string{"", "{", "null", "[]", `"text"`, `{}`, `{"Step":"createSecret"}`, `{"Step":"nonsense","SecretId":"x","ClientRequestToken":"y","RotationToken":"hidden-value"}`} {
+	for _, payload := range []string{"", "{", "null", "[]", `"text"`, `{}`, `{"Step":"createSecret"}`,
+		`{"Step":"nonsense","SecretId":"x","ClientRequestToken":"y","RotationToken":"hidden-value"}`} {
 		w.want(w.invoke(payload), "InvalidEvent", "")
 	}
 }
@@ -144,7 +150,8 @@ func TestSecretsThatCannotBeRotated(t *testing.T) {
 	for _, step := range allSteps {
 		t.Run(step, func(t *testing.T) {
 			w := newWorld(t)
-			w.want(w.invoke(event(step, "arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf")), "SecretsManagerFailed", "exists in the region")
+			w.want(w.invoke(event(step, "arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf")),
+				"SecretsManagerFailed", "exists in the region")
 
 			arn := w.secret(value)
 			before := w.labels(arn)
@@ -152,14 +159,17 @@ func TestSecretsThatCannotBeRotated(t *testing.T) {
 			w.begin(arn)
 			other := strings.ReplaceAll(event(step, arn), token, "99999999-e29b-41d4-a716-446655440000")
 			w.want(w.invoke(other), "VersionNotStaged", "AWSPENDING is on version "+token)
-			if _, err := w.client.UpdateSecretVersionStage(t.Context(), &secretsmanager.UpdateSecretVersionStageInput{SecretId: &arn, VersionStage: aws.String("AWSPENDING"), RemoveFromVersionId: aws.String(token)}); err != nil {
+			if _, err := w.client.UpdateSecretVersionStage(t.Context(),
+				&secretsmanager.UpdateSecretVersionStageInput{SecretId: &arn, VersionStage: aws.String("AWSPENDING"),
+					RemoveFromVersionId: aws.String(token)}); err != nil {
 				t.Fatal(err)
 			}
 			w.want(w.invoke(event(step, arn)), "VersionNotStaged", "not staged")
 			if after := w.labels(arn); after != before {
 				t.Errorf("labels were %s and are %s", before, after)
 			}
-			if _, err := w.client.DeleteSecret(t.Context(), &secretsmanager.DeleteSecretInput{SecretId: &arn}); err != nil {
+			if _, err := w.client.DeleteSecret(t.Context(),
+				&secretsmanager.DeleteSecretInput{SecretId: &arn}); err != nil {
 				t.Fatal(err)
 			}
 			err := w.invoke(event(step, arn))
@@ -182,7 +192,9 @@ func TestStepsOfAVersionThatIsCurrentSucceed(t *testing.T) {
 	w := newWorld(t)
 	arn := w.secret(value)
 	w.begin(arn)
-	if _, err := w.client.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: &arn, ClientRequestToken: aws.String(token), SecretString: aws.String(value), VersionStages: []string{"AWSCURRENT"}}); err != nil {
+	if _, err := w.client.PutSecretValue(t.Context(),
+		&secretsmanager.PutSecretValueInput{SecretId: &arn, ClientRequestToken: aws.String(token),
+			SecretString: aws.String(value), VersionStages: []string{"AWSCURRENT"}}); err != nil {
 		t.Fatal(err)
 	}
 	before := w.labels(arn)
@@ -209,27 +221,28 @@ func TestNoPermission(t *testing.T) {
 			_, _ = io.WriteString(rw, `{"__type":"AccessDeniedException","message":"User is not authorized"}`)
 			return true
 		}
-		w.want(w.invoke(event("createSecret", arn)), "SecretsManagerFailed", "allow the function's role secretsmanager:"+operation)
+		w.want(w.invoke(event("createSecret", arn)), "SecretsManagerFailed",
+			"allow the function's role secretsmanager:"+operation)
 	}
 }
 
-func TestInvalidConfigurationIsToldAtEveryEvent(t *testing.T) {
+func TestInvalidConfigurationFailsEveryEvent(t *testing.T) {
 	for name, env := range map[string]map[string]string{
-		"impossible password": {"EXCLUDE_CHARACTERS": "0123456789"},
-		"length is a word":    {"PASSWORD_LENGTH": "long"},
-		"role is no ARN":      {"ROTATION_ROLE_ARN": "rotation"},
-		"external ID alone":   {"ROTATION_ROLE_EXTERNAL_ID": "x"},
-		"bundle is no PEM":    {"CA_BUNDLE": "-----BEGIN nothing"},
-		"bundle is no file":   {"CA_BUNDLE": "/does/not/exist"},
-		"fallback unclear":    {"ALLOW_PLAINTEXT_FALLBACK": "maybe"},
-		"endpoint is no URL":  {"SECRETS_MANAGER_ENDPOINT": "nonsense"},
-		"recipes are no file": {"HTTP_RECIPES": "/does/not/exist"},
-		"recipes are no JSON": {"HTTP_RECIPES": "{nonsense"},
-		"retire unclear":      {"RETIRE": "later"},
-		"exclusion unclear":   {"EXCLUDE_NUMBERS": "ture"},
-		"recovery unclear":    {"RECOVER_BY_SUPERUSER": "maybe"},
-		"IAM unclear":         {"IAM_BY_ROLE": "maybe"},
-		"metrics unclear":     {"METRICS": "maybe"},
+		"impossible password":    {"EXCLUDE_CHARACTERS": "0123456789"},
+		"length is a word":       {"PASSWORD_LENGTH": "long"},
+		"role is not an ARN":     {"ROTATION_ROLE_ARN": "rotation"},
+		"external ID alone":      {"ROTATION_ROLE_EXTERNAL_ID": "x"},
+		"bundle is not PEM":      {"CA_BUNDLE": "-----BEGIN nothing"},
+		"bundle is not a file":   {"CA_BUNDLE": "/does/not/exist"},
+		"fallback unclear":       {"ALLOW_PLAINTEXT_FALLBACK": "maybe"},
+		"endpoint is not a URL":  {"SECRETS_MANAGER_ENDPOINT": "nonsense"},
+		"recipes are not a file": {"HTTP_RECIPES": "/does/not/exist"},
+		"recipes are not JSON":   {"HTTP_RECIPES": "{nonsense"},
+		"retire unclear":         {"RETIRE": "later"},
+		"exclusion unclear":      {"EXCLUDE_NUMBERS": "ture"},
+		"recovery unclear":       {"RECOVER_BY_SUPERUSER": "maybe"},
+		"IAM unclear":            {"IAM_BY_ROLE": "maybe"},
+		"metrics unclear":        {"METRICS": "maybe"},
 	} {
 		w := newWorld(t)
 		w.env = env
@@ -246,9 +259,8 @@ func TestRoleNeedsARotationToken(t *testing.T) {
 	w.want(w.invoke(strings.ReplaceAll(event("createSecret", arn), rotationToken, "")), "InvalidEvent", "RotationToken")
 }
 
-// TestRoleIsTheOperatorsAlone: the role's name is made of the configuration and
-// the account in the secret's ARN; whatever the secret says, no other is asked
-// for, and the rotation token goes with the new version.
+// TestRoleIsTheOperatorsAlone: the role's name comes from the configuration and the account in the secret's ARN. No
+// other role is requested, whatever the secret says.
 func TestRoleIsTheOperatorsAlone(t *testing.T) {
 	w := newWorld(t)
 	w.env["ROTATION_ROLE_ARN"] = "arn:{partition}:iam::{account}:role/rotation"
@@ -259,18 +271,22 @@ func TestRoleIsTheOperatorsAlone(t *testing.T) {
 			return false
 		}
 		asked = append(asked, r.PostForm.Get("RoleArn")+" "+r.PostForm.Get("ExternalId"))
-		fmt.Fprint(rw, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials><AccessKeyId>assumed</AccessKeyId><SecretAccessKey>x</SecretAccessKey><SessionToken>y</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>`)
+		fmt.Fprint(rw, `<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>`+
+			`<Credentials><AccessKeyId>assumed</AccessKeyId><SecretAccessKey>x</SecretAccessKey>`+
+			`<SessionToken>y</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>`+
+			`</AssumeRoleResult></AssumeRoleResponse>`)
 		return true
 	}
 	t.Setenv("AWS_REGION", "us-gov-west-1")
-	err := w.invoke(event("createSecret", "arn:aws-us-gov:secretsmanager:us-gov-east-1:444455556666:secret:none-AbCdEf"))
+	err := w.invoke(event("createSecret",
+		"arn:aws-us-gov:secretsmanager:us-gov-east-1:444455556666:secret:none-AbCdEf"))
 	w.want(err, "SecretsManagerFailed", "")
 	if len(asked) != 1 || asked[0] != "arn:aws-us-gov:iam::444455556666:role/rotation external-1" {
 		t.Errorf("roles asked for: %q", asked)
 	}
 }
 
-// TestNoExclusions: AWS's templates exclude nothing where EXCLUDE_CHARACTERS is set and empty.
+// TestNoExclusions: AWS's templates exclude nothing if EXCLUDE_CHARACTERS is set and empty.
 func TestNoExclusions(t *testing.T) {
 	for name, c := range map[string]struct{ value, local, want string }{
 		"empty":              {"", "", " "},
@@ -291,7 +307,7 @@ func TestNoExclusions(t *testing.T) {
 	}
 }
 
-// TestManagedSecretsAreRefused: a service or a partner's integration rotates them.
+// TestManagedSecretsAreRefused, because a service or a partner's integration rotates them.
 func TestManagedSecretsAreRefused(t *testing.T) {
 	w := newWorld(t)
 	arn := w.secret(`{"username": "postgres", "password": "of-rds"}`)
@@ -299,7 +315,8 @@ func TestManagedSecretsAreRefused(t *testing.T) {
 	w.sim.Own(arn, "rds")
 	w.want(w.invoke(event("createSecret", arn)), "InvalidSecret", "is managed by rds (leave its rotation to rds")
 	value := `{"consumerKey": "k", "consumerSecret": "s"}`
-	in := &secretsmanager.CreateSecretInput{Name: aws.String("partner"), SecretString: &value, Type: aws.String("SalesforceClientSecret")}
+	in := &secretsmanager.CreateSecretInput{Name: aws.String("partner"), SecretString: &value,
+		Type: aws.String("SalesforceClientSecret")}
 	out, err := w.client.CreateSecret(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
@@ -308,7 +325,7 @@ func TestManagedSecretsAreRefused(t *testing.T) {
 	w.want(w.invoke(event("createSecret", *out.ARN)), "InvalidSecret", "is managed by SalesforceClientSecret")
 }
 
-// TestAnOwnEngineReplacesOneOfTheSameName: to a program that adds an engine, its own counts.
+// TestAnOwnEngineReplacesOneOfTheSameName: in a program that adds an engine, the added one wins.
 func TestAnOwnEngineReplacesOneOfTheSameName(t *testing.T) {
 	w := newWorld(t)
 	own := func(engine.TLSPolicy) engine.Engine {
@@ -316,7 +333,8 @@ func TestAnOwnEngineReplacesOneOfTheSameName(t *testing.T) {
 	}
 	arn := w.secret(value)
 	w.begin(arn)
-	h := NewHandler(func(name string) string { return w.env[name] }, slog.New(slog.DiscardHandler), &w.metrics, "test", own)
+	h := NewHandler(func(name string) string { return w.env[name] }, slog.New(slog.DiscardHandler), &w.metrics, "test",
+		own)
 	_, err := h.Invoke(t.Context(), []byte(event("createSecret", arn)))
 	w.want(err, "InvalidSecret", "the own engine answers")
 }

@@ -19,15 +19,15 @@ import (
 	"example.com/rotator/rotation"
 )
 
-// levels are those of AWS_LAMBDA_LOG_LEVEL.
+// levels are the values of AWS_LAMBDA_LOG_LEVEL.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
 var levels = map[string]slog.Level{
 	"TRACE": slog.LevelDebug - 4, "DEBUG": slog.LevelDebug, "INFO": slog.LevelInfo,
 	"WARN": slog.LevelWarn, "ERROR": slog.LevelError, "FATAL": slog.LevelError + 4,
 }
 
-// NewLog returns the function's log: JSON lines with the field names of Lambda's JSON logging and of
-// Powertools, from the level that the function is configured with, or INFO.
+// NewLog returns the function's log: JSON lines with the field names of Lambda's JSON logging and of Powertools, from
+// the function's configured level, or INFO.
 // Source: https://docs.aws.amazon.com/powertools/python/latest/core/logger/#standard-structured-keys
 func NewLog(getenv func(string) string, out io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{
@@ -36,8 +36,8 @@ func NewLog(getenv func(string) string, out io.Writer) *slog.Logger {
 	}))
 }
 
-// RuntimeLog returns where the standard log goes, to which aws-lambda-go prints every error that it
-// hands to Lambda. The handler has logged its own, so the writer drops those.
+// RuntimeLog returns the writer for the standard log, to which aws-lambda-go prints every error that it hands to
+// Lambda. The writer drops the handler's errors, which are already logged.
 func (h *Handler) RuntimeLog() io.Writer { return runtimeLog{h} }
 
 type runtimeLog struct{ *Handler }
@@ -50,7 +50,7 @@ func (r runtimeLog) Write(message []byte) (int, error) {
 	return len(message), nil
 }
 
-// invocation returns the log of one invocation. Only a test has no context of Lambda's.
+// invocation returns the log of one invocation. Only tests have no Lambda context.
 func (h *Handler) invocation(ctx context.Context) *slog.Logger {
 	cold := !h.warm.Swap(true)
 	log := h.log
@@ -66,8 +66,8 @@ func (h *Handler) invocation(ctx context.Context) *slog.Logger {
 	}
 	if cold {
 		log.Info("started", "build", h.build)
-		// 1 MB of the heap is in use, and by default garbage may add 3 MB. A collection before the first
-		// event would only delay the start.
+		// 1 MB of the heap is in use, and by default garbage may add 3 MB. A collection before the first event would
+		// only delay the start.
 		debug.SetGCPercent(50)
 	}
 	return log
@@ -76,13 +76,13 @@ func (h *Handler) invocation(ctx context.Context) *slog.Logger {
 // logKey is the key of the log that logCall writes to.
 type logKey struct{}
 
-// withLog returns the context for the event's calls of AWS.
+// withLog returns the context for the event's calls to AWS.
 func withLog(ctx context.Context, log *slog.Logger, e rotation.Event) context.Context {
 	log = log.With("step", e.Step, "secret", e.SecretID, "version", e.ClientRequestToken)
 	return context.WithValue(ctx, logKey{}, log)
 }
 
-// logCall adds to a client of the SDK what logs each of its calls, with all of its attempts.
+// logCall has an SDK client log each call, including all of its attempts.
 func logCall(stack *middleware.Stack) error {
 	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("LogCall", timeCall), middleware.After)
 }
@@ -99,7 +99,8 @@ func timeCall(ctx context.Context, in middleware.InitializeInput, next middlewar
 		} else if err != nil {
 			code = "none"
 		}
-		log.Debug("AWS called", "service", awsmiddleware.GetServiceID(ctx), "operation", awsmiddleware.GetOperationName(ctx),
+		log.Debug("AWS called",
+			"service", awsmiddleware.GetServiceID(ctx), "operation", awsmiddleware.GetOperationName(ctx),
 			"code", code, "duration_ms", time.Since(begin).Milliseconds())
 	}
 	return out, metadata, err

@@ -30,21 +30,24 @@ func lines(t *testing.T, text []byte) []line {
 	return out
 }
 
-// onLambda is a handler as main makes it, and what Lambda gives each of its events.
+// onLambda returns a handler as main creates it, and the context that Lambda gives each event.
 func (w *world) onLambda(level string) (h *Handler, ctx context.Context) {
 	w.t.Helper()
-	for name, value := range map[string]string{"AWS_LAMBDA_FUNCTION_NAME": "prod-rotator", "AWS_LAMBDA_FUNCTION_VERSION": "7",
+	for name, value := range map[string]string{
+		"AWS_LAMBDA_FUNCTION_NAME": "prod-rotator", "AWS_LAMBDA_FUNCTION_VERSION": "7",
 		"AWS_LAMBDA_LOG_FORMAT": "JSON", "AWS_LAMBDA_LOG_LEVEL": level} {
 		w.env[name] = value
 	}
 	getenv := func(name string) string { return w.env[name] }
-	ctx = lambdacontext.NewContext(w.t.Context(), &lambdacontext.LambdaContext{AwsRequestID: "request-1", InvokedFunctionArn: functionARN})
-	ctx = context.WithValue(ctx, "x-amzn-trace-id", "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1") //nolint:staticcheck // aws-lambda-go's key is a text
+	ctx = lambdacontext.NewContext(w.t.Context(),
+		&lambdacontext.LambdaContext{AwsRequestID: "request-1", InvokedFunctionArn: functionARN})
+	const trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+	ctx = context.WithValue(ctx, "x-amzn-trace-id", trace) //nolint:staticcheck // aws-lambda-go's key is a string
 	return NewHandler(getenv, NewLog(getenv, &w.log), &w.metrics, "v1.2.3"), ctx
 }
 
-// TestFieldsOfTheLog: the names are those of Lambda's JSON logging and of Powertools, in every line
-// of an event, and the metrics have the same where they have the same field.
+// TestFieldsOfTheLog: every line of an event has the field names of Lambda's JSON logging and of Powertools, and the
+// metrics use the same names.
 func TestFieldsOfTheLog(t *testing.T) {
 	w, _, arn, _ := redisWorld(t, time.Hour)
 	w.begin(arn)
@@ -61,13 +64,15 @@ func TestFieldsOfTheLog(t *testing.T) {
 			t.Errorf("event %d begins with %v", i, all[0])
 		}
 		for _, l := range all {
-			for name, want := range map[string]any{"function_request_id": "request-1", "function_name": "prod-rotator", "function_version": "7",
+			for name, want := range map[string]any{
+				"function_request_id": "request-1", "function_name": "prod-rotator", "function_version": "7",
 				"cold_start": i == 0, "xray_trace_id": "1-5759e988-bd862e3fe1be46a994272793", "level": "INFO"} {
 				if l[name] != want {
 					t.Errorf("%s is %v, want %v, in %v", name, l[name], want, l)
 				}
 			}
-			if at, err := time.Parse(time.RFC3339, l["timestamp"].(string)); err != nil || time.Since(at).Abs() > time.Minute {
+			if at, err := time.Parse(time.RFC3339, l["timestamp"].(string)); err != nil ||
+				time.Since(at).Abs() > time.Minute {
 				t.Errorf("time stamp: %v in %v", err, l)
 			}
 		}
@@ -75,7 +80,8 @@ func TestFieldsOfTheLog(t *testing.T) {
 		if last["message"] != "step done" {
 			t.Errorf("the last line is %v", last)
 		}
-		for _, name := range []string{"function_name", "step", "secret", "version", "engine", "strategy", "duration_ms"} {
+		for _, name := range []string{"function_name", "step", "secret", "version", "engine", "strategy",
+			"duration_ms"} {
 			if last[name] == nil || last[name] != metric[name] {
 				t.Errorf("%s is %v in the log and %v in the metrics", name, last[name], metric[name])
 			}
@@ -85,15 +91,16 @@ func TestFieldsOfTheLog(t *testing.T) {
 	}
 }
 
-// TestLevelOfTheLog: Lambda takes a line without a level, or without a time stamp, for INFO, so the
-// metrics say a level that passes.
+// TestLevelOfTheLog: Lambda treats a line without a level or a timestamp as INFO, so the metrics state a level that
+// passes.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
 func TestLevelOfTheLog(t *testing.T) {
 	order := []string{"TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"}
 	w, _, arn, _ := redisWorld(t, time.Hour)
 	w.begin(arn)
 	for level, message := range map[string]string{
-		"": "step done", "TRACE": "engine answered", "DEBUG": "engine answered", "INFO": "step done", "WARN": "step failed", "ERROR": "step failed", "FATAL": "",
+		"": "step done", "TRACE": "engine answered", "DEBUG": "engine answered", "INFO": "step done",
+		"WARN": "step failed", "ERROR": "step failed", "FATAL": "",
 	} {
 		w.log.Reset()
 		w.metrics.Reset()
@@ -101,7 +108,8 @@ func TestLevelOfTheLog(t *testing.T) {
 		if _, err := h.Invoke(ctx, []byte(event("createSecret", arn))); err != nil {
 			t.Fatal(err)
 		}
-		_, _ = h.Invoke(ctx, []byte(event("createSecret", "arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf")))
+		_, _ = h.Invoke(ctx, []byte(event("createSecret",
+			"arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf")))
 		least := max(slices.Index(order, level), 0)
 		if level == "" {
 			least = slices.Index(order, "INFO")
@@ -129,7 +137,7 @@ func TestLevelOfTheLog(t *testing.T) {
 	}
 }
 
-// TestDebugShowsCallsAndLogins, each with its duration, and no value.
+// TestDebugShowsCallsAndLogins with their durations, but without values.
 func TestDebugShowsCallsAndLogins(t *testing.T) {
 	w, _, arn, _ := redisWorld(t, time.Hour)
 	w.begin(arn)
@@ -137,14 +145,16 @@ func TestDebugShowsCallsAndLogins(t *testing.T) {
 	if _, err := h.Invoke(ctx, []byte(event("createSecret", arn))); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = h.Invoke(ctx, []byte(event("createSecret", "arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf")))
+	_, _ = h.Invoke(ctx, []byte(event("createSecret",
+		"arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf")))
 	var calls []string
 	logins := 0
 	for _, l := range lines(t, w.log.Bytes()) {
 		took, timed := l["duration_ms"].(float64)
 		switch l["message"] {
 		case "AWS called":
-			if l["step"] != "createSecret" || l["service"] != "Secrets Manager" || !timed || took > 10000 || l["level"] != "DEBUG" {
+			if l["step"] != "createSecret" || l["service"] != "Secrets Manager" || !timed || took > 10000 ||
+				l["level"] != "DEBUG" {
 				t.Errorf("%v", l)
 			}
 			calls = append(calls, l["operation"].(string)+" "+l["code"].(string))
@@ -155,7 +165,8 @@ func TestDebugShowsCallsAndLogins(t *testing.T) {
 			logins++
 		}
 	}
-	if !slices.Contains(calls, "PutSecretValue OK") || !slices.Contains(calls, "DescribeSecret ResourceNotFoundException") || logins < 1 {
+	if !slices.Contains(calls, "PutSecretValue OK") ||
+		!slices.Contains(calls, "DescribeSecret ResourceNotFoundException") || logins < 1 {
 		t.Errorf("calls %v, %d logins", calls, logins)
 	}
 	for _, hidden := range []string{`:"first"`, rotationToken} {
@@ -165,14 +176,15 @@ func TestDebugShowsCallsAndLogins(t *testing.T) {
 	}
 }
 
-// TestOneLineForAFailure: aws-lambda-go prints what the handler returns, which the log has already.
+// TestOneLineForAFailure: aws-lambda-go prints what the handler returns, which is already in the log.
 func TestOneLineForAFailure(t *testing.T) {
 	w := newWorld(t)
 	h, ctx := w.onLambda("")
 	log.SetFlags(0)
 	log.SetOutput(h.RuntimeLog())
 	t.Cleanup(func() { log.SetOutput(io.Discard) })
-	for _, payload := range []string{"no event", event("createSecret", "arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf")} {
+	for _, payload := range []string{"no event",
+		event("createSecret", "arn:aws:secretsmanager:us-east-1:123456789012:secret:none-AbCdEf")} {
 		w.log.Reset()
 		_, err := h.Invoke(ctx, []byte(payload))
 		printed, _ := json.Marshal(err)
@@ -198,7 +210,8 @@ func TestOneLineForAFailure(t *testing.T) {
 	}
 	w.log.Reset()
 	log.Printf("failed to get the next event: %s", "connection refused")
-	if l := lines(t, w.log.Bytes()); len(l) != 1 || l[0]["level"] != "ERROR" || !strings.Contains(l[0]["error"].(string), "connection refused") {
+	if l := lines(t, w.log.Bytes()); len(l) != 1 || l[0]["level"] != "ERROR" ||
+		!strings.Contains(l[0]["error"].(string), "connection refused") {
 		t.Errorf("what is no answer: %v", l)
 	}
 }

@@ -18,7 +18,7 @@ var levelsOfLines = []string{"DEBUG", "INFO", "WARN", "ERROR"}
 
 var verb = regexp.MustCompile(`%[+#]?[a-z]`)
 
-// shown is an argument of a log call as the page has it: … stands for what the line fills in.
+// shown is an argument of a log call as the page shows it, with … for what the line fills in.
 func shown(e ast.Expr, constants map[string]string) string {
 	switch e := e.(type) {
 	case *ast.BasicLit:
@@ -39,8 +39,8 @@ func shown(e ast.Expr, constants map[string]string) string {
 	return "…"
 }
 
-// logged returns every line that the files of a folder can log, as level and text. What an engine
-// reports by its request has a level of the same name.
+// logged returns every line that the files of a folder can log, as level and text. An engine's reports through its
+// request have the level of the method's name.
 func logged(t *testing.T, folder string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
@@ -82,7 +82,7 @@ func logged(t *testing.T, folder string) []string {
 			}
 			switch name := method.Sel.Name; name {
 			case "Debug", "Info", "Warn", "Error":
-				// The page has a line in backquotes.
+				// The page has each line in backquotes.
 				line := strings.ReplaceAll(shown(call.Args[0], constants), "`", "'")
 				if name == "Error" && line == "…" { // such as resp.Error
 					return true
@@ -97,8 +97,8 @@ func logged(t *testing.T, folder string) []string {
 	return out
 }
 
-// TestPageHasEveryLogLine: docs/metrics.md lists what the machine, the function and the engines can
-// log, under its level, and nothing else. A message is one line of the page.
+// TestPageHasEveryLogLine: docs/metrics.md lists exactly what the machine, the function and the engines can log, under
+// the level, one message a line.
 func TestPageHasEveryLogLine(t *testing.T) {
 	want := make(map[string]bool)
 	folders := []string{"."}
@@ -111,7 +111,7 @@ func TestPageHasEveryLogLine(t *testing.T) {
 	}
 	for _, folder := range folders {
 		switch filepath.Base(folder) {
-		case "enginetest", "operator": // not the function's
+		case "enginetest", "operator": // not part of the function
 			continue
 		}
 		for _, line := range logged(t, folder) {

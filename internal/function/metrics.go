@@ -9,29 +9,27 @@ import (
 	"example.com/rotator/rotation"
 )
 
-// metrics writes measurements as lines of CloudWatch's embedded metric format,
-// which need neither a call nor a permission. docs/metrics.md explains each.
+// metrics writes measurements as lines of CloudWatch's embedded metric format, which need neither a call nor a
+// permission. docs/metrics.md explains each.
 // Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 type metrics struct {
 	out io.Writer
-	// function is its name, by which every metric is told from those of the other
-	// rotation functions of the account.
+	// function is the function's name. It separates the metrics of the account's rotation functions.
 	function string
-	// level is the function's level. Lambda takes a line without a level for INFO, so that a higher
-	// level would drop it.
+	// level is the function's log level. Lambda treats a line without a level as INFO and would drop it at a higher
+	// one.
 	level string
 }
 
 // namespace is the metrics' namespace in CloudWatch.
 const namespace = "Rotator"
 
-// write writes what a step came to. Failures stand under their cause, all else
-// under the engine; the secret and its version are properties, not dimensions,
-// so that a fleet does not make a metric for every secret. An event that has come to
-// no step has a cause alone.
+// write writes the outcome of a step. Failures have their cause as a dimension, everything else the engine. The secret
+// and its version are properties, not dimensions: a fleet would otherwise create a metric for every secret. An event
+// that reached no step has only a cause.
 func (m metrics) write(o rotation.Observation) {
 	now := time.Now()
-	// Lambda reads a level only in a line that has a time stamp.
+	// Lambda reads a level only in a line that has a timestamp.
 	values := map[string]any{"timestamp": now.Format(time.RFC3339Nano), "level": m.level, "message": "metrics",
 		"function_name": m.function, "engine": cmp.Or(o.Engine, "unknown"), "secret": o.Secret, "version": o.Version}
 	if o.Strategy != "" {

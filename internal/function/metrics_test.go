@@ -32,9 +32,8 @@ type sample struct {
 	value      float64
 }
 
-// embedded takes a line as CloudWatch does: by the format's schema, and then what the
-// schema cannot say, that every dimension is a text and every metric a number of the
-// root node.
+// embedded reads a line as CloudWatch does. It checks the format's schema, and then what the schema cannot express:
+// every dimension is a string and every metric a number in the root node.
 func embedded(schema *jsonschema.Schema, line []byte) ([]sample, error) {
 	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(line))
 	if err != nil {
@@ -61,7 +60,7 @@ func embedded(schema *jsonschema.Schema, line []byte) ([]sample, error) {
 		return nil, err
 	}
 	if at := time.UnixMilli(metadata.AWS.Timestamp); time.Since(at).Abs() > time.Minute {
-		return nil, fmt.Errorf("the time stamp is %v", at)
+		return nil, fmt.Errorf("the timestamp is %v", at)
 	}
 	var out []sample
 	for _, d := range metadata.AWS.CloudWatchMetrics {
@@ -99,8 +98,7 @@ func formatSchema(t *testing.T) *jsonschema.Schema {
 	return schema
 }
 
-// samples are the values that the function has written since the last call, by
-// their metrics.
+// samples are the values that the function wrote since the last call, by metric.
 func (w *world) samples() map[string][]sample {
 	w.t.Helper()
 	schema := formatSchema(w.t)
@@ -118,7 +116,7 @@ func (w *world) samples() map[string][]sample {
 	return out
 }
 
-// past is a clock that can be put back, so that what is stored under it is old.
+// past is a clock that can be set back to store something old.
 type past struct {
 	sim.Clock
 	ago time.Duration
@@ -126,39 +124,43 @@ type past struct {
 
 func (c *past) Now() time.Time { return c.Clock.Now().Add(-c.ago) }
 
-// rotate has the simulator rotate the secret by the handler and returns how long each
-// invocation took, and the rotation's error.
+// rotate has the simulator rotate the secret by the handler. It returns how long each invocation took, and the
+// rotation's error.
 func (w *world) rotate(arn, token string) (map[string]time.Duration, error) {
 	w.t.Helper()
 	took := make(map[string]time.Duration)
-	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(_ context.Context, payload []byte) ([]byte, string, error) {
-		var event struct{ Step string }
-		if err := json.Unmarshal(payload, &event); err != nil {
-			return nil, "", err
-		}
-		begin := time.Now()
-		err := w.invoke(string(payload))
-		took[event.Step] = time.Since(begin)
-		if err != nil {
-			return []byte(err.Error()), "Unhandled", nil
-		}
-		return []byte("null"), "", nil
-	}))
-	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+	w.sim.RegisterFunction(functionARN,
+		sim.InvokerFunc(func(_ context.Context, payload []byte) ([]byte, string, error) {
+			var event struct{ Step string }
+			if err := json.Unmarshal(payload, &event); err != nil {
+				return nil, "", err
+			}
+			begin := time.Now()
+			err := w.invoke(string(payload))
+			took[event.Step] = time.Since(begin)
+			if err != nil {
+				return []byte(err.Error()), "Unhandled", nil
+			}
+			return []byte("null"), "", nil
+		}))
+	if _, err := w.client.RotateSecret(w.t.Context(),
+		&secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: &token,
+			RotationLambdaARN: aws.String(functionARN)}); err != nil {
 		w.t.Fatal(err)
 	}
 	return took, w.sim.WaitRotation(w.t.Context(), arn)
 }
 
-// redisWorld is a world with a secret of a real Redis, that is old by then, and a
-// function that sets its user's password by hand.
-func redisWorld(t *testing.T, age time.Duration) (w *world, server *testserver.RedisServer, arn string, byHand func(string)) {
+// redisWorld is a world with an old secret of a real Redis, and a function that sets its user's password by hand.
+func redisWorld(t *testing.T, age time.Duration) (w *world, server *testserver.RedisServer, arn string,
+	byHand func(string)) {
 	t.Helper()
 	server = testserver.Redis(t, testserver.RedisOptions{NoTLS: true, Users: "user app on >first ~* &* +@all"})
 	clock := &past{sim.RealTime(), age}
 	w = newWorldOf(t, sim.Options{MaxAttempts: 1, Clock: clock})
 	w.env["AWS_LAMBDA_FUNCTION_NAME"] = "prod-rotator"
-	arn = w.secret(fmt.Sprintf(`{"engine":"redis","host":"127.0.0.1","port":%d,"username":"app","password":"first","ssl":false}`, server.Port))
+	arn = w.secret(fmt.Sprintf(`{"engine":"redis","host":"127.0.0.1","port":%d,"username":"app","password":"first",`+
+		`"ssl":false}`, server.Port))
 	clock.ago = 0
 	return w, server, arn, func(password string) {
 		t.Helper()
@@ -170,13 +172,14 @@ func redisWorld(t *testing.T, age time.Duration) (w *world, server *testserver.R
 	}
 }
 
-// bySteps are the values of a metric of engine and step, of which every step has one.
+// bySteps are the values of a metric with engine and step as dimensions, one for every step.
 func bySteps(t *testing.T, all []sample, engine string) map[string]float64 {
 	t.Helper()
 	out := make(map[string]float64)
 	for _, s := range all {
 		step := strings.TrimPrefix(s.dimensions[len(s.dimensions)-1], "step=")
-		if want := []string{"engine=" + engine, "function_name=prod-rotator", "step=" + step}; !slices.Equal(s.dimensions, want) {
+		want := []string{"engine=" + engine, "function_name=prod-rotator", "step=" + step}
+		if !slices.Equal(s.dimensions, want) {
 			t.Errorf("%s of %v, want %v", s.name, s.dimensions, want)
 		}
 		if _, twice := out[step]; twice {
@@ -187,8 +190,8 @@ func bySteps(t *testing.T, all []sample, engine string) map[string]float64 {
 	return out
 }
 
-// TestMetricsOfARotation: of a secret that is forty days old, at a Secrets Manager that
-// takes its time, so that no value is right by chance.
+// TestMetricsOfARotation uses a secret that is forty days old and a slow Secrets Manager, so no value is right by
+// chance.
 func TestMetricsOfARotation(t *testing.T) {
 	const age, slow = 40 * 24 * time.Hour, 30 * time.Millisecond
 	w, _, arn, _ := redisWorld(t, age)
@@ -214,7 +217,7 @@ func TestMetricsOfARotation(t *testing.T) {
 			t.Errorf("%s took %v ms; the invocation took %v", step, ms, took[step])
 		}
 		if n, ok := refused[step]; !ok || n != 0 {
-			t.Errorf("%s: %v refused logins, none was", step, n)
+			t.Errorf("%s: %v refused logins, want none", step, n)
 		}
 	}
 	engine := []string{"engine=redis", "function_name=prod-rotator"}
@@ -228,24 +231,27 @@ func TestMetricsOfARotation(t *testing.T) {
 	if n := one("Rotations", "Count"); n != 1 {
 		t.Errorf("%v rotations", n)
 	}
-	// The wire has milliseconds, so that either end is up to one off.
+	// The wire has milliseconds, so either end is off by up to one.
 	between := took["setSecret"] + took["testSecret"]
-	if ms := one("Window", "Milliseconds"); ms < float64(between.Milliseconds()-1) || ms > float64(elapsed.Milliseconds()+1) {
-		t.Errorf("the pending value was promoted after %v ms; the steps between took %v, all of it %v", ms, between, elapsed)
+	if ms := one("Window", "Milliseconds"); ms < float64(between.Milliseconds()-1) ||
+		ms > float64(elapsed.Milliseconds()+1) {
+		t.Errorf("the pending value was promoted after %v ms; the steps between took %v, the whole rotation %v", ms,
+			between, elapsed)
 	}
 	ages := got["CredentialAge"]
 	if len(ages) == 0 {
 		t.Error("no age")
 	}
 	for _, s := range ages {
-		if s.unit != "Seconds" || !slices.Equal(s.dimensions, engine) || s.value < age.Seconds() || s.value > (age+elapsed+time.Millisecond).Seconds() {
+		if s.unit != "Seconds" || !slices.Equal(s.dimensions, engine) || s.value < age.Seconds() ||
+			s.value > (age+elapsed+time.Millisecond).Seconds() {
 			t.Errorf("the age is %v, want %v", s, age.Seconds())
 		}
 	}
 }
 
-// TestMetricsOfRefusedLogins: each login that the target refuses counts in its step, also
-// where the rotation finds a version that opens it.
+// TestMetricsOfRefusedLogins: each login that the target refuses counts in its step, even if the rotation finds a
+// version that opens it.
 func TestMetricsOfRefusedLogins(t *testing.T) {
 	w, _, arn, byHand := redisWorld(t, time.Hour)
 	if _, err := w.rotate(arn, token); err != nil {
@@ -263,7 +269,8 @@ func TestMetricsOfRefusedLogins(t *testing.T) {
 		t.Errorf("refused logins %v, want %v", refused, want)
 	}
 	// AWSCURRENT is refused until finishSecret has moved the label.
-	if s := got["CurrentRefused"]; len(s) != 2 || s[0].value != 1 || !slices.Equal(s[0].dimensions, []string{"function_name=prod-rotator"}) {
+	if s := got["CurrentRefused"]; len(s) != 2 || s[0].value != 1 ||
+		!slices.Equal(s[0].dimensions, []string{"function_name=prod-rotator"}) {
 		t.Errorf("AWSCURRENT refused %v, want in createSecret and setSecret", s)
 	}
 	if len(got["Rotations"]) != 1 || len(got["Failures"]) != 0 {
@@ -271,8 +278,7 @@ func TestMetricsOfRefusedLogins(t *testing.T) {
 	}
 }
 
-// TestMetricsOfFailures: a rotation that fails counts under its cause and in no other
-// way as one, and shows how old the credential has become.
+// TestMetricsOfFailures: a failed rotation counts only under its cause, and shows how old the credential has become.
 func TestMetricsOfFailures(t *testing.T) {
 	const age = 40 * 24 * time.Hour
 	w, server, arn, byHand := redisWorld(t, age)
@@ -284,20 +290,23 @@ func TestMetricsOfFailures(t *testing.T) {
 		}
 		got := w.samples()
 		dimensions := []string{"cause=" + cause, "function_name=prod-rotator"}
-		if s := got["Failures"]; len(s) != 1 || s[0].value != 1 || s[0].unit != "Count" || !slices.Equal(s[0].dimensions, dimensions) {
+		if s := got["Failures"]; len(s) != 1 || s[0].value != 1 || s[0].unit != "Count" ||
+			!slices.Equal(s[0].dimensions, dimensions) {
 			t.Errorf("failures %v, want one of %v", s, dimensions)
 		}
 		if len(got["Rotations"])+len(got["Window"]) > 0 {
 			t.Errorf("rotations %v, windows %v", got["Rotations"], got["Window"])
 		}
-		if s := got["CredentialAge"]; len(s) != 1 || s[0].value < age.Seconds() || s[0].value > (age+time.Minute).Seconds() {
+		if s := got["CredentialAge"]; len(s) != 1 || s[0].value < age.Seconds() ||
+			s[0].value > (age+time.Minute).Seconds() {
 			t.Errorf("the age is %v, want %v", s, age.Seconds())
 		}
 		return got
 	}
 	_, err := w.rotate(arn, token)
 	got := want("LoginRefused", err)
-	if refused := bySteps(t, got["RefusedLogins"], "redis"); !maps.Equal(refused, map[string]float64{"createSecret": 1}) {
+	refused := bySteps(t, got["RefusedLogins"], "redis")
+	if !maps.Equal(refused, map[string]float64{"createSecret": 1}) {
 		t.Errorf("refused logins %v", refused)
 	}
 	if err := server.Stop(); err != nil {
@@ -306,7 +315,7 @@ func TestMetricsOfFailures(t *testing.T) {
 	want("Unreachable", w.invoke(event("createSecret", arn)))
 }
 
-// TestFailureBeforeAnyStepIsCounted: an alarm on failures by cause sees them, too.
+// TestFailureBeforeAnyStepIsCounted, so an alarm on failures by cause sees it.
 func TestFailureBeforeAnyStepIsCounted(t *testing.T) {
 	for cause, setting := range map[string]string{"InvalidConfiguration": "perhaps", "InvalidEvent": "false"} {
 		w := newWorld(t)
@@ -320,9 +329,9 @@ func TestFailureBeforeAnyStepIsCounted(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotTheFormatIsSeen: the check of the other tests refuses lines that
-// CloudWatch would not take, or would take without a word for something else.
-func TestWhatIsNotTheFormatIsSeen(t *testing.T) {
+// TestMalformedMetricsAreFound: the check of the other tests refuses lines that CloudWatch would not accept, or would
+// silently accept as something else.
+func TestMalformedMetricsAreFound(t *testing.T) {
 	w := newWorld(t)
 	_ = w.invoke("no event")
 	line := w.metrics.String()
@@ -334,14 +343,14 @@ func TestWhatIsNotTheFormatIsSeen(t *testing.T) {
 	for what, change := range map[string][2]string{
 		"text behind it":         {"}\n", "} rotated\n"},
 		"no metadata":            {`"_aws"`, `"aws"`},
-		"no time stamp":          {`"Timestamp"`, `"Time"`},
-		"a time stamp in words":  {`"Timestamp":`, `"Timestamp":"now","Was":`},
+		"no timestamp":           {`"Timestamp"`, `"Time"`},
+		"a timestamp in words":   {`"Timestamp":`, `"Timestamp":"now","Was":`},
 		"no namespace":           {`"Namespace":"Rotator"`, `"Namespace":""`},
 		"no set of dimensions":   {`"Dimensions":[["function_name","cause"]]`, `"Dimensions":[]`},
 		"too long a dimension":   {`["function_name"`, `["` + long + `"`},
 		"too many dimensions":    {`["function_name"`, `["function_name"` + strings.Repeat(`,"cause"`, 30)},
 		"too many metrics":       {`"Metrics":[`, `"Metrics":[` + strings.Repeat(`{"Name":"Failures"},`, 100)},
-		"a unit that is none":    {`"Unit":"Count"`, `"Unit":"Counts"`},
+		"an unknown unit":        {`"Unit":"Count"`, `"Unit":"Counts"`},
 		"a member too many":      {`"Unit":"Count"`, `"Units":"Count"`},
 		"a metric without value": {`"Name":"Failures"`, `"Name":"Successes"`},
 		"a metric in words":      {`"Failures":1`, `"Failures":"1"`},
@@ -358,8 +367,8 @@ func TestWhatIsNotTheFormatIsSeen(t *testing.T) {
 	}
 }
 
-// TestMetricsPage: the table of docs/metrics.md has what a rotation and a failure write,
-// with units and dimensions, and no more.
+// TestMetricsPage: the table in docs/metrics.md has exactly what a rotation and a failure write, with units and
+// dimensions.
 func TestMetricsPage(t *testing.T) {
 	w := newWorld(t)
 	w.env["ENGINE"] = "generic"
@@ -367,8 +376,9 @@ func TestMetricsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = w.invoke("no event")
-	// What only a target that accepts one credential gives.
-	metrics{&w.metrics, "prod-rotator", "INFO"}.write(rotation.Observation{Step: rotation.FinishSecret, Engine: "postgres", CurrentRefused: true, Gap: time.Second})
+	// These come only from a target that accepts one credential at a time.
+	metrics{&w.metrics, "prod-rotator", "INFO"}.write(rotation.Observation{
+		Step: rotation.FinishSecret, Engine: "postgres", CurrentRefused: true, Gap: time.Second})
 	want := make(map[string]string)
 	for name, values := range w.samples() {
 		for _, s := range values {
@@ -389,7 +399,8 @@ func TestMetricsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := make(map[string]string)
-	for _, m := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\| ([`\\w, ]+) \\|").FindAllStringSubmatch(string(text), -1) {
+	row := regexp.MustCompile("(?m)^\\| `(\\w+)` \\| (\\w+) \\| ([`\\w, ]+) \\|")
+	for _, m := range row.FindAllStringSubmatch(string(text), -1) {
 		dimensions := strings.Split(strings.ReplaceAll(m[3], "`", ""), ", ")
 		slices.Sort(dimensions)
 		got[m[1]] = m[2] + " by " + strings.Join(dimensions, ", ")

@@ -7,6 +7,5 @@ import (
 	"example.com/rotator/rotation/oracle"
 )
 
-// oracleEngine is in builds with the tag with_oracle only: its driver adds 14 MB,
-// which nearly doubles the function.
+// oracleEngine is only in builds with the tag with_oracle: its driver adds 14 MB, which nearly doubles the function.
 func oracleEngine(tls engine.TLSPolicy) engine.Engine { return oracle.New(tls) }

@@ -4,8 +4,8 @@ package function
 
 import "example.com/rotator/rotation/engine"
 
-// oracleEngine refuses Oracle's secrets: the driver nearly doubles the function's size, which all
-// others should not pay.
+// oracleEngine refuses Oracle secrets. The driver nearly doubles the function's size, a cost that other users should
+// not bear.
 func oracleEngine(engine.TLSPolicy) engine.Engine {
 	return refused{
 		names:  []string{"oracle", "oracle-*", "custom-oracle-*"},

@@ -9,7 +9,7 @@ import (
 
 const abilitiesOfOracle = ""
 
-func TestWithoutOracleItSaysHowToBuildIt(t *testing.T) {
+func TestWithoutOracleTheErrorSaysHowToBuildIt(t *testing.T) {
 	w := newWorld(t)
 	arn := w.secret(strings.Replace(value, "postgres", "oracle-ee", 1))
 	w.begin(arn)

@@ -16,7 +16,7 @@ import (
 	"example.com/rotator/sim"
 )
 
-// pageStatement is one of a policy in docs/cross-account.md.
+// pageStatement is a statement of a policy in docs/cross-account.md.
 type pageStatement struct {
 	Effect, Resource string
 	Principal        map[string]string `json:",omitempty"`
@@ -24,8 +24,8 @@ type pageStatement struct {
 	Condition        map[string]map[string]string `json:",omitempty"`
 }
 
-// pagePolicies reads the policies in a section of docs/cross-account.md, with the names of
-// these tests in the place of the page's. A statement stands for a policy with it alone.
+// pagePolicies reads the policies in a section of docs/cross-account.md, and replaces the page's names by those of the
+// tests. A bare statement is a policy with only that statement.
 func pagePolicies(t *testing.T, heading string) [][]pageStatement {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/cross-account.md")
@@ -38,7 +38,8 @@ func pagePolicies(t *testing.T, heading string) [][]pageStatement {
 	}
 	text, _, _ = strings.Cut(text, "\n## ")
 	var all [][]pageStatement
-	names := strings.NewReplacer("arn:aws:iam::111122223333:role/rotator-role", functionRole, "arn:aws:lambda:eu-central-1:111122223333:function:rotator", functionARN, "eu-central-1", "us-east-1")
+	names := strings.NewReplacer("arn:aws:iam::111122223333:role/rotator-role", functionRole,
+		"arn:aws:lambda:eu-central-1:111122223333:function:rotator", functionARN, "eu-central-1", "us-east-1")
 	for _, m := range regexp.MustCompile("(?ms)^```json\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
 		body := names.Replace(m[1])
 		var whole struct{ Statement []pageStatement }
@@ -62,11 +63,13 @@ func document(t *testing.T, statements []pageStatement) string {
 	return string(text)
 }
 
-// actAs gives the function the credentials of its own role, as Lambda does.
+// actAs gives the function the credentials of its role, as Lambda does.
 func (c *crossing) actAs(role string) {
 	c.t.Helper()
-	client := sts.New(sts.Options{BaseEndpoint: aws.String(os.Getenv("AWS_ENDPOINT_URL_STS")), Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
-	out, err := client.AssumeRole(c.t.Context(), &sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("rotator")})
+	client := sts.New(sts.Options{BaseEndpoint: aws.String(os.Getenv("AWS_ENDPOINT_URL_STS")), Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
+	out, err := client.AssumeRole(c.t.Context(),
+		&sts.AssumeRoleInput{RoleArn: &role, RoleSessionName: aws.String("rotator")})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -87,12 +90,16 @@ func withoutARole(t *testing.T, policies [][]pageStatement, organization string)
 		t.Fatal(err)
 	}
 	if len(policies[1]) > 0 {
-		if _, err := c.theirs.PutResourcePolicy(t.Context(), &secretsmanager.PutResourcePolicyInput{SecretId: &c.arn, ResourcePolicy: aws.String(document(t, policies[1]))}); err != nil {
+		if _, err := c.theirs.PutResourcePolicy(t.Context(),
+			&secretsmanager.PutResourcePolicyInput{SecretId: &c.arn,
+				ResourcePolicy: aws.String(document(t, policies[1]))}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// A key has a statement for its own account beside the page's.
-	own := pageStatement{Effect: "Allow", Principal: map[string]string{"AWS": "arn:aws:iam::" + secretsAccount + ":root"}, Action: []string{"kms:*"}, Resource: "*"}
+	// A key also has a statement for its own account.
+	own := pageStatement{Effect: "Allow",
+		Principal: map[string]string{"AWS": "arn:aws:iam::" + secretsAccount + ":root"}, Action: []string{"kms:*"},
+		Resource: "*"}
 	if err := c.sim.PutKeyPolicy(secretsKey, document(t, append([]pageStatement{own}, policies[2]...))); err != nil {
 		t.Fatal(err)
 	}
@@ -100,9 +107,8 @@ func withoutARole(t *testing.T, policies [][]pageStatement, organization string)
 	return c
 }
 
-// TestPoliciesOfThePageWithoutARole: a rotation passes with the policies as the page prints
-// them, and fails without any statement or action of theirs, but for that of
-// recovery, and outside the organization.
+// TestPoliciesOfThePageWithoutARole: a rotation succeeds with the policies as printed. It fails without any one of
+// their statements or actions, except the one for recovery, and outside the organization.
 func TestPoliciesOfThePageWithoutARole(t *testing.T) {
 	read := func() [][]pageStatement { return pagePolicies(t, "Without a role") }
 	whole := read()
@@ -123,23 +129,25 @@ func TestPoliciesOfThePageWithoutARole(t *testing.T) {
 			for k, action := range s.Action {
 				switch action {
 				case "secretsmanager:ListSecretVersionIds", // for recovery
-					"secretsmanager:UpdateSecretVersionStage": // the database is changed by then: TestPromotionThatTheRoleMayNotMake
+					// TestPromotionThatTheRoleMayNotMake covers this: the database has changed by then.
+					"secretsmanager:UpdateSecretVersionStage":
 					continue
 				}
-				t.Run(strings.Join([]string{[]string{"role", "secret", "key"}[i], action}, " without "), func(t *testing.T) {
-					less := read()
-					less[i][j].Action = slices.Delete(less[i][j].Action, k, k+1)
-					c := withoutARole(t, less, organization)
-					c.kept(c.rotate())
-					c.want(c.failed, "SecretsManagerFailed", "")
-				})
+				t.Run(strings.Join([]string{[]string{"role", "secret", "key"}[i], action}, " without "),
+					func(t *testing.T) {
+						less := read()
+						less[i][j].Action = slices.Delete(less[i][j].Action, k, k+1)
+						c := withoutARole(t, less, organization)
+						c.kept(c.rotate())
+						c.want(c.failed, "SecretsManagerFailed", "")
+					})
 			}
 		}
 	}
 }
 
-// TestPolicyOfThePageForAKeyOfAThirdAccount: the role of deploy/cross-account-role.yaml may use such a key
-// if the key's policy has the page's statement, and not without it.
+// TestPolicyOfThePageForAKeyOfAThirdAccount: the role of deploy/cross-account-role.yaml may use such a key only if the
+// key's policy has the page's statement.
 func TestPolicyOfThePageForAKeyOfAThirdAccount(t *testing.T) {
 	const key = "arn:aws:kms:us-east-1:777788889999:key/1"
 	policies := pagePolicies(t, "Keys")
@@ -149,7 +157,8 @@ func TestPolicyOfThePageForAKeyOfAThirdAccount(t *testing.T) {
 	for _, admitted := range []bool{true, false} {
 		c := newCrossing(t)
 		c.role = readCrossRole(t, functionARN, map[string]string{"KmsKeyArns": key})
-		own := pageStatement{Effect: "Allow", Principal: map[string]string{"AWS": "arn:aws:iam::777788889999:root"}, Action: []string{"kms:*"}, Resource: "*"}
+		own := pageStatement{Effect: "Allow", Principal: map[string]string{"AWS": "arn:aws:iam::777788889999:root"},
+			Action: []string{"kms:*"}, Resource: "*"}
 		statements := []pageStatement{own}
 		if admitted {
 			statements = append(statements, policies[0]...)
@@ -157,7 +166,8 @@ func TestPolicyOfThePageForAKeyOfAThirdAccount(t *testing.T) {
 		if err := c.sim.PutKeyPolicy(key, document(t, statements)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.theirs.UpdateSecret(t.Context(), &secretsmanager.UpdateSecretInput{SecretId: &c.arn, KmsKeyId: aws.String(key)}); err != nil {
+		if _, err := c.theirs.UpdateSecret(t.Context(),
+			&secretsmanager.UpdateSecretInput{SecretId: &c.arn, KmsKeyId: aws.String(key)}); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.rotate(); admitted {
@@ -169,17 +179,18 @@ func TestPolicyOfThePageForAKeyOfAThirdAccount(t *testing.T) {
 	}
 }
 
-// TestKeyPoliciesThatAreNotEvaluatedAreRefused: no condition is passed over.
+// TestKeyPoliciesThatAreNotEvaluatedAreRefused: no condition is ignored.
 func TestKeyPoliciesThatAreNotEvaluatedAreRefused(t *testing.T) {
 	s := sim.New(sim.Options{})
 	for arn, statement := range map[string]string{
-		secretsKey:          `{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`,
+		secretsKey: `{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*",` +
+			`"Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}}`,
 		secretsKey + "2":    `{"Effect":"Allow","Principal":"*","NotAction":"kms:*","Resource":"*"}`,
 		"alias/mine":        `{"Effect":"Allow","Principal":"*","Action":"kms:*","Resource":"*"}`,
 		secretsKey + "/bad": `{"Effect":"Allow","Action":"kms:*","Resource":"*"}`,
 	} {
 		if s.PutKeyPolicy(arn, `{"Statement":`+statement+`}`) == nil {
-			t.Errorf("%s for %s is taken", statement, arn)
+			t.Errorf("%s for %s is accepted", statement, arn)
 		}
 	}
 }

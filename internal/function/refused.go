@@ -6,18 +6,19 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// refused recognizes the secrets of an engine that the function does not contain, so they learn
-// apart from those with a mistyped engine. Every call returns the reason.
+// refused recognizes the secrets of an engine that the function does not contain, as opposed to secrets with a
+// mistyped engine. Every call returns the reason.
 type refused struct {
 	names       []string
 	why, advice string
 }
 
-// db2 has the names that RDS gives Db2. No maintained driver is written in Go alone.
+// db2 has RDS's names for Db2. No maintained driver is written purely in Go.
 var db2 = refused{
-	names:  []string{"db2", "db2*"},
-	why:    "Db2 is not supported: its driver needs IBM's client library, which this function does not contain",
-	advice: "keep AWS's SecretsManagerRDSDb2RotationSingleUser or -MultiUser template for this secret, or let RDS manage the master user's password",
+	names: []string{"db2", "db2*"},
+	why:   "Db2 is not supported: its driver needs IBM's client library, which this function does not contain",
+	advice: "keep AWS's SecretsManagerRDSDb2RotationSingleUser or -MultiUser template for this secret, or let RDS " +
+		"manage the master user's password",
 }
 
 func (e refused) Kind() engine.Kind {

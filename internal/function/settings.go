@@ -12,12 +12,11 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// settingsVariable holds any number of settings as one JSON object, so that a template needs no
-// parameter for each.
+// settingsVariable holds any number of settings as one JSON object. A template then needs no parameter for each.
 const settingsVariable = "ROTATOR_SETTINGS"
 
-// settingNames are all settings, each of which is also a variable of its own. AWS's templates have
-// the first of them.
+// settingNames are all settings, each of which is also a separate variable. The first ones are those of AWS's
+// templates.
 var settingNames = []string{
 	"EXCLUDE_CHARACTERS", "EXCLUDE_LOWERCASE", "EXCLUDE_NUMBERS", "EXCLUDE_PUNCTUATION", "EXCLUDE_UPPERCASE",
 	"PASSWORD_LENGTH", "REQUIRE_EACH_INCLUDED_TYPE", "USERNAME_CHARACTER_LIMIT", "SECRETS_MANAGER_ENDPOINT",
@@ -32,9 +31,9 @@ var settingNames = []string{
 	"ROTATOR_LDAP_CHANGE", "ROTATOR_LDAP_STARTTLS", "ROTATOR_REDIS_NODES", "ROTATOR_REDIS_PERSIST",
 }
 
-// Settings returns getenv with the settings in ROTATOR_SETTINGS added, each under its own name. They
-// are text, numbers, true or false; a JSON object or array stands for its text. The error has the
-// cause InvalidConfiguration. The result may be given to Settings again.
+// Settings returns getenv with the settings in ROTATOR_SETTINGS added, each under its own name. A setting is text, a
+// number, true or false; a JSON object or array becomes its text. The error has the cause InvalidConfiguration. The
+// result may be passed to Settings again.
 func Settings(getenv func(string) string) (func(string) string, error) {
 	settings, err := parseSettings(getenv(settingsVariable))
 	if err != nil {
@@ -54,7 +53,7 @@ func Settings(getenv func(string) string) (func(string) string, error) {
 	}, nil
 }
 
-// parseSettings reads the text of ROTATOR_SETTINGS. An error shows no value, which can be an external ID.
+// parseSettings parses ROTATOR_SETTINGS. An error shows no value, because one can be an external ID.
 func parseSettings(text string) (map[string]string, error) {
 	settings := make(map[string]string)
 	if strings.TrimSpace(text) == "" {
@@ -106,8 +105,8 @@ func parseSettings(text string) (map[string]string, error) {
 	return settings, nil
 }
 
-// unknownSetting reports a name that is no setting's. It may be meant for one: a tag's name, or that
-// of a parameter or variable in other letters.
+// unknownSetting returns an error for a name that is not a setting. It may be meant as one: the name of a tag, or of a
+// parameter or variable in another spelling.
 func unknownSetting(name string) error {
 	plain := func(name string) string {
 		letters := strings.NewReplacer("_", "", "-", "", ":", "").Replace(strings.ToUpper(name))

@@ -34,8 +34,8 @@ func TestSettingsAreVariables(t *testing.T) {
 	}
 }
 
-// TestNoCharacterIsExcluded: an EXCLUDE_CHARACTERS that is empty on purpose is not the default, as in
-// AWS's templates.
+// TestNoCharacterIsExcluded: as in AWS's templates, an EXCLUDE_CHARACTERS that is empty on purpose does not mean the
+// default.
 func TestNoCharacterIsExcluded(t *testing.T) {
 	getenv, err := Settings(func(name string) string {
 		return map[string]string{"ROTATOR_SETTINGS": `{"EXCLUDE_CHARACTERS": ""}`}[name]
@@ -45,8 +45,8 @@ func TestNoCharacterIsExcluded(t *testing.T) {
 	}
 }
 
-// TestSettingsThatAreRefused: the error names the setting and says what to write instead, and shows
-// no value that could be one of a secret.
+// TestSettingsThatAreRefused: the error names the setting and says what to write instead, and shows no value that
+// could be secret.
 func TestSettingsThatAreRefused(t *testing.T) {
 	for name, c := range map[string]struct{ env, want string }{ // variables and texts, separated by semicolons
 		"no JSON":          {`ROTATOR_SETTINGS=RETIRE=now`, `ROTATOR_SETTINGS;{"RETIRE": "now"}`},
@@ -100,11 +100,12 @@ func TestSettingsThatAreRefused(t *testing.T) {
 					t.Errorf("%q lacks %s", h.fault, want)
 				}
 			}
-			if _, err := h.Invoke(t.Context(), []byte("{}")); err == nil || strings.Count(log.String(), `"ERROR"`) != 1 {
+			if _, err := h.Invoke(t.Context(), []byte("{}")); err == nil ||
+				strings.Count(log.String(), `"ERROR"`) != 1 {
 				t.Errorf("%v is logged as\n%s", err, log.String())
 			}
 			if name == "malformed switch" {
-				return // of metrics, which rotatorctl does not write
+				return // a setting of metrics, which rotatorctl does not write
 			}
 			_, err := NewRotator(getenv, slog.New(slog.DiscardHandler), aws.Config{}, nil)
 			if err == nil || err.Error() != h.fault.Error() {
@@ -114,8 +115,7 @@ func TestSettingsThatAreRefused(t *testing.T) {
 	}
 }
 
-// TestEveryOptionIsASetting: settingNames has the variables of all engines' own options, and no more
-// of that form.
+// TestEveryOptionIsASetting: settingNames has the variables of all engines' options, and no others like them.
 func TestEveryOptionIsASetting(t *testing.T) {
 	list, err := engines(engine.TLSPolicy{}, &clients{}, func(string) string { return "" })
 	if err != nil {

@@ -31,9 +31,8 @@ const (
 	keyOfSuperusers = "arn:aws:kms:us-east-1:123456789012:key/of-the-superusers"
 )
 
-// deployed is the function with the role that template.yaml gives it, and what the
-// role's policy is about: secrets with keys of their own, of a user and of the
-// superuser who alternates it, at a real PostgreSQL.
+// deployed is the function with the role that template.yaml gives it, and what the role's policy is about: secrets with
+// customer managed keys, of a user and of the superuser that alternates it, at a real PostgreSQL.
 type deployed struct {
 	*world
 	role, function string
@@ -44,11 +43,15 @@ type deployed struct {
 
 func newDeployed(t *testing.T) *deployed {
 	t.Helper()
-	d := &deployed{world: newWorld(t), server: testserver.SharedPostgres(t, testserver.PostgresOptions{}), role: "arn:aws:iam::123456789012:role/of-the-stack"}
-	d.superuser = d.keyed("superuser", keyOfSuperusers, map[string]any{"username": d.server.User, "password": d.server.Password})
+	d := &deployed{world: newWorld(t), server: testserver.SharedPostgres(t, testserver.PostgresOptions{}),
+		role: "arn:aws:iam::123456789012:role/of-the-stack"}
+	d.superuser = d.keyed("superuser", keyOfSuperusers,
+		map[string]any{"username": d.server.User, "password": d.server.Password})
 	d.env["CA_BUNDLE"] = d.server.CAFile
-	d.function = "arn:aws:lambda:us-east-1:123456789012:function:" + d.template()["RotatorFunction"].Properties["FunctionName"].(string)
-	out, err := sts.New(sts.Options{BaseEndpoint: d.client.Options().BaseEndpoint, Region: "us-east-1", Credentials: d.client.Options().Credentials}).
+	d.function = "arn:aws:lambda:us-east-1:123456789012:function:" +
+		d.template()["RotatorFunction"].Properties["FunctionName"].(string)
+	out, err := sts.New(sts.Options{BaseEndpoint: d.client.Options().BaseEndpoint, Region: "us-east-1",
+		Credentials: d.client.Options().Credentials}).
 		AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: &d.role, RoleSessionName: aws.String("rotator")})
 	if err != nil {
 		t.Fatal(err)
@@ -57,24 +60,27 @@ func newDeployed(t *testing.T) *deployed {
 	t.Setenv("AWS_ACCESS_KEY_ID", *out.Credentials.AccessKeyId)
 	t.Setenv("AWS_SECRET_ACCESS_KEY", *out.Credentials.SecretAccessKey)
 	t.Setenv("AWS_SESSION_TOKEN", *out.Credentials.SessionToken)
-	h := NewHandler(func(name string) string { return d.env[name] }, slog.New(slog.NewJSONHandler(&d.log, nil)), io.Discard, "test")
-	d.sim.RegisterFunction(d.function, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
-		body, err := h.Invoke(ctx, payload)
-		if err != nil {
-			d.failed = err
-			body, _ = json.Marshal(err)
-			return body, "Unhandled", nil
-		}
-		return body, "", nil
-	}))
+	h := NewHandler(func(name string) string { return d.env[name] }, slog.New(slog.NewJSONHandler(&d.log, nil)),
+		io.Discard, "test")
+	d.sim.RegisterFunction(d.function,
+		sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+			body, err := h.Invoke(ctx, payload)
+			if err != nil {
+				d.failed = err
+				body, _ = json.Marshal(err)
+				return body, "Unhandled", nil
+			}
+			return body, "", nil
+		}))
 	return d
 }
 
 func (d *deployed) template() map[string]cfn.Resource {
 	d.t.Helper()
 	resources, err := cfn.Read("../../template.yaml", map[string]string{
-		"FunctionName": "shop-rotator", "KmsKeyArns": keyOfSecrets + "," + keyOfSuperusers, "SuperuserSecretArns": d.superuser,
-		"RotatorFunctionRole.Arn": d.role, "RotatorFunctionRole": "role", "RotatorLogGroup": "/aws/lambda/shop-rotator", "RotatorFunction": "shop-rotator",
+		"FunctionName": "shop-rotator", "KmsKeyArns": keyOfSecrets + "," + keyOfSuperusers,
+		"SuperuserSecretArns": d.superuser, "RotatorFunctionRole.Arn": d.role, "RotatorFunctionRole": "role",
+		"RotatorLogGroup": "/aws/lambda/shop-rotator", "RotatorFunction": "shop-rotator",
 	})
 	if err != nil {
 		d.t.Fatal(err)
@@ -82,7 +88,7 @@ func (d *deployed) template() map[string]cfn.Resource {
 	return resources
 }
 
-// policy returns the statements of the role's policy.
+// policy returns the statements in the role's policy.
 func (d *deployed) policy() []statement {
 	d.t.Helper()
 	var properties struct {
@@ -102,12 +108,15 @@ func (d *deployed) policy() []statement {
 
 func (d *deployed) keyed(name, key string, value map[string]any) string {
 	d.t.Helper()
-	value["engine"], value["host"], value["port"], value["dbname"] = "postgres", d.server.Host, d.server.Port, "postgres"
+	value["engine"], value["dbname"] = "postgres", "postgres"
+	value["host"], value["port"] = d.server.Host, d.server.Port
 	text, err := json.Marshal(value)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	out, err := d.client.CreateSecret(d.t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique(name)), SecretString: aws.String(string(text)), KmsKeyId: &key})
+	out, err := d.client.CreateSecret(d.t.Context(),
+		&secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique(name)),
+			SecretString: aws.String(string(text)), KmsKeyId: &key})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -126,7 +135,7 @@ func (d *deployed) grant(statements []statement) {
 	}
 }
 
-// user makes one, whose password is first-password.
+// user creates a user whose password is first-password.
 func (d *deployed) user() string {
 	d.t.Helper()
 	user := testserver.Unique("app_")
@@ -134,7 +143,7 @@ func (d *deployed) user() string {
 	if _, err := conn.Exec(d.t.Context(), "CREATE ROLE "+user+" LOGIN PASSWORD 'first-password'"); err != nil {
 		d.t.Fatal(err)
 	}
-	d.t.Cleanup(func() { // before the connection's own
+	d.t.Cleanup(func() { // before the connection is closed
 		_, _ = conn.Exec(context.Background(), fmt.Sprintf("DROP ROLE %[1]s; DROP ROLE IF EXISTS %[1]s_clone", user))
 	})
 	return user
@@ -149,29 +158,29 @@ func (d *deployed) end(arn string) error {
 	return d.failed
 }
 
-// rotate rotates a new user's secret by a function that may do what the statements
-// say, and returns the function's error.
+// rotate rotates a new user's secret by a function with these permissions, and returns the function's error.
 func (d *deployed) rotate(statements []statement) error {
 	d.t.Helper()
 	d.grant(statements)
-	arn := d.keyed("app", keyOfSecrets, map[string]any{"username": d.user(), "password": "first-password", "masterarn": d.superuser})
+	arn := d.keyed("app", keyOfSecrets,
+		map[string]any{"username": d.user(), "password": "first-password", "masterarn": d.superuser})
 	d.failed = nil
-	if _, err := d.client.RotateSecret(d.t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: &d.function}); err != nil {
+	if _, err := d.client.RotateSecret(d.t.Context(),
+		&secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: &d.function}); err != nil {
 		d.t.Fatal(err)
 	}
 	return d.end(arn)
 }
 
-// TestRoleOfTheTemplate: with the role of template.yaml a rotation passes; without any
-// one action, with another resource in a statement or another value in a condition it
-// fails, but for what only other secrets need.
+// TestRoleOfTheTemplate: a rotation succeeds with the role of template.yaml. It fails without any one action, with
+// another resource in a statement or another value in a condition, except for what only other secrets need.
 func TestRoleOfTheTemplate(t *testing.T) {
 	d := newDeployed(t)
 	if err := d.rotate(d.policy()); err != nil {
 		t.Fatal(err)
 	}
 	needless := map[string]bool{
-		"SecretsThatNameThisFunction secretsmanager:ListSecretVersionIds": true, // for what lost its label
+		"SecretsThatNameThisFunction secretsmanager:ListSecretVersionIds": true, // for versions that lost their label
 		"SuperuserSecrets secretsmanager:DescribeSecret":                  true, // for superusers that RDS manages
 	}
 	spoilt := 0
@@ -210,20 +219,21 @@ func TestRoleOfTheTemplate(t *testing.T) {
 		}
 	}
 	if spoilt < 15 {
-		t.Errorf("only %d parts of the policy were spoilt", spoilt)
+		t.Errorf("only %d parts of the policy were changed", spoilt)
 	}
 }
 
-// TestTimeoutIsEnoughForTheEngines: the time that a step of the template's function has is enough for
-// a change as slow as the engine waits for, after two credentials were tried in vain, with what is
-// kept back for the labels. Where it is not, the engine's page says to set Timeout to 900.
+// TestTimeoutIsEnoughForTheEngines: a step of the template's function has enough time for the slowest change that the
+// engine waits for, after two refused credentials, plus the reserve for the labels. For any other engine, its page says
+// to set Timeout to 900.
 func TestTimeoutIsEnoughForTheEngines(t *testing.T) {
 	const patience, kept, longest = 15 * time.Second, 3 * time.Second, 900 * time.Second
 	list, err := engines(engine.TLSPolicy{}, &clients{}, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}
-	resources, err := cfn.Read("../../template.yaml", map[string]string{"RotatorFunctionRole.Arn": "role", "RotatorLogGroup": "log", "RotatorFunction": "function"})
+	resources, err := cfn.Read("../../template.yaml",
+		map[string]string{"RotatorFunctionRole.Arn": "role", "RotatorLogGroup": "log", "RotatorFunction": "function"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,16 +249,18 @@ func TestTimeoutIsEnoughForTheEngines(t *testing.T) {
 		}
 		page, err := os.ReadFile("../../docs/engines/" + k.Names[0] + ".md")
 		if err != nil || need > longest || !strings.Contains(string(page), "`Timeout` to 900") {
-			t.Errorf("%s takes up to %s, has %d seconds, and its page does not say so (%v)", k.Names[0], need, seconds, err)
+			t.Errorf("%s takes up to %s, has %d seconds, and its page does not say so (%v)", k.Names[0], need, seconds,
+				err)
 		}
 	}
 }
 
-// TestExampleSecret: what deploy/example-secret.yaml makes is a secret that the function
-// rotates, with one user and with two, under a schedule that Secrets Manager takes.
+// TestExampleSecret: deploy/example-secret.yaml creates a secret that the function rotates, with one user and with two,
+// under a schedule that Secrets Manager accepts.
 func TestExampleSecret(t *testing.T) {
 	d := newDeployed(t)
-	parameters := map[string]string{"FunctionArn": d.function, "Host": "db.example.com", "InitialPassword": "first-password", "Secret": "secret"}
+	parameters := map[string]string{"FunctionArn": d.function, "Host": "db.example.com",
+		"InitialPassword": "first-password", "Secret": "secret"}
 	for name, more := range map[string]map[string]string{
 		"one user":  nil,
 		"two users": {"SuperuserSecretArn": d.superuser, "KmsKeyArn": keyOfSecrets},
@@ -285,14 +297,16 @@ func TestExampleSecret(t *testing.T) {
 			if err := json.Unmarshal([]byte(secret.SecretString), &value); err != nil {
 				t.Fatal(err)
 			}
-			// The one database that is here in place of the example's.
+			// This test's database replaces the example's.
 			user := d.user()
-			value["host"], value["port"], value["username"], value["dbname"] = d.server.Host, d.server.Port, user, "postgres"
+			value["host"], value["port"] = d.server.Host, d.server.Port
+			value["username"], value["dbname"] = user, "postgres"
 			text, err := json.Marshal(value)
 			if err != nil {
 				t.Fatal(err)
 			}
-			in := &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("app")), SecretString: aws.String(string(text)), Tags: secret.Tags}
+			in := &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("app")),
+				SecretString: aws.String(string(text)), Tags: secret.Tags}
 			if secret.KmsKeyId != "" {
 				in.KmsKeyId = &secret.KmsKeyId
 			}
@@ -301,14 +315,17 @@ func TestExampleSecret(t *testing.T) {
 				t.Fatal(err)
 			}
 			d.grant(d.policy())
-			if _, err := d.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: made.ARN, RotationLambdaARN: &schedule.RotationLambdaARN,
-				RotationRules: &schedule.RotationRules, RotateImmediately: schedule.RotateImmediatelyOnUpdate}); err != nil {
+			if _, err := d.client.RotateSecret(t.Context(),
+				&secretsmanager.RotateSecretInput{SecretId: made.ARN, RotationLambdaARN: &schedule.RotationLambdaARN,
+					RotationRules:     &schedule.RotationRules,
+					RotateImmediately: schedule.RotateImmediatelyOnUpdate}); err != nil {
 				t.Fatal(err)
 			}
 			if err := d.end(*made.ARN); err != nil {
 				t.Fatalf("the test: %v", err)
 			}
-			if _, err := d.client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: made.ARN}); err != nil {
+			if _, err := d.client.RotateSecret(t.Context(),
+				&secretsmanager.RotateSecretInput{SecretId: made.ARN}); err != nil {
 				t.Fatal(err)
 			}
 			if err := d.end(*made.ARN); err != nil {
@@ -331,7 +348,7 @@ func TestExampleSecret(t *testing.T) {
 		values := maps.Clone(parameters)
 		values["InitialPassword"] = password
 		if _, err := cfn.Read("../../deploy/example-secret.yaml", values); err == nil {
-			t.Errorf("the password %q is taken, which JSON would have otherwise", password)
+			t.Errorf("the password %q is accepted, which JSON would change", password)
 		}
 	}
 }

@@ -24,17 +24,17 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// topology asks RDS and Redshift which hosts are one database. It signs the few
-// calls itself: the services' clients would make the function a third larger.
+// topology asks RDS and Redshift which hosts are one database. It signs the few calls itself: the services' clients
+// would make the function a third larger.
 type topology struct {
-	// config returns the settings for a secret, which are those of its account.
+	// config returns the SDK's settings for the account of a secret.
 	config func(ctx context.Context, secretARN string) (aws.Config, error)
 }
 
 var _ rotation.Topology = topology{}
 
-// The tags that RDS and Redshift put on the superuser secrets that they manage.
-// Nobody else can: the prefix aws: is theirs.
+// The tags that RDS and Redshift put on the superuser secrets that they manage. Nobody else can: the prefix aws: is
+// reserved for AWS.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/service-linked-secrets.html
 const (
 	tagInstance  = "aws:rds:primarydbinstancearn"
@@ -43,11 +43,12 @@ const (
 	tagNamespace = "aws:redshift-serverless:namespacearn"
 )
 
-const adviceTopology = "allow the role that the function assumes for this secret, else its own, rds:DescribeDBInstances and rds:DescribeDBClusters (for Redshift redshift:DescribeClusters or redshift-serverless:ListWorkgroups), and in a VPC give it a way to that service"
+const adviceTopology = "allow the role that the function assumes for this secret, or else the function's role, " +
+	"rds:DescribeDBInstances and rds:DescribeDBClusters (for Redshift redshift:DescribeClusters or " +
+	"redshift-serverless:ListWorkgroups), and in a VPC give it a route to that service"
 
-// Managed returns host and port of the database whose superuser secret bears the
-// tags. The error's cause is InvalidSecret for a secret that nobody manages, and
-// SecretsManagerFailed where the service could not be asked.
+// Managed returns the host and port of the database whose superuser secret has the tags. The error's cause is
+// InvalidSecret for a secret that no service manages, and SecretsManagerFailed if the call to the service fails.
 func (t topology) Managed(ctx context.Context, superuserARN string, tags map[string]string) (string, int, error) {
 	cfg, err := t.config(ctx, superuserARN)
 	if err != nil {
@@ -62,29 +63,32 @@ func (t topology) Managed(ctx context.Context, superuserARN string, tags map[str
 		}
 		a, err := arn.Parse(tags[tag])
 		if err != nil {
-			return "", 0, engine.Errorf(engine.InvalidSecret, "see the secret's tags", "the tag %s of %s is not an ARN", tag, superuserARN)
+			return "", 0, engine.Errorf(engine.InvalidSecret, "check the secret's tags",
+				"the tag %s of %s is not an ARN", tag, superuserARN)
 		}
 		host, port, err := find(ctx, a)
 		if err == nil && host == "" {
-			err = engine.Errorf(engine.InvalidSecret, "wait until the database is available", "the database %s has no endpoint", tags[tag])
+			err = engine.Errorf(engine.InvalidSecret, "wait until the database is available",
+				"the database %s has no endpoint", tags[tag])
 		}
 		return host, port, err
 	}
-	return "", 0, engine.Errorf(engine.InvalidSecret, "add host to the superuser secret, or use one that RDS or Redshift manages",
-		"the superuser secret %s names no host and no service manages it", superuserARN)
+	return "", 0, engine.Errorf(engine.InvalidSecret,
+		"add host to the superuser secret, or use one that RDS or Redshift manages",
+		"the superuser secret %s has no host, and no service manages it", superuserARN)
 }
 
-// name is a host name that RDS gives to an instance or to an endpoint of a cluster.
+// name is a host name that RDS gives an instance or an endpoint of a cluster.
 type name struct {
 	host, id, region string
 	cluster          bool
 }
 
-// nameForm is identifier, account and region. Region and service are swapped in China and GovCloud,
-// but not in the older names there.
+// nameForm is identifier, account and region. China and GovCloud swap region and service, except in older names.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/AuroraUserGuide/Aurora.Overview.Endpoints.html,
 // https://github.com/aws/aws-advanced-jdbc-wrapper (RdsUtils)
-var nameForm = lazyregexp.New(`^([a-z][a-z0-9-]*)\.(cluster-)?[a-z0-9-]+\.(?:([a-z0-9-]+)\.rds|rds\.([a-z0-9-]+))\.amazonaws\.com(?:\.cn)?$`)
+var nameForm = lazyregexp.New(
+	`^([a-z][a-z0-9-]*)\.(cluster-)?[a-z0-9-]+\.(?:([a-z0-9-]+)\.rds|rds\.([a-z0-9-]+))\.amazonaws\.com(?:\.cn)?$`)
 
 // parseName returns false for a host that RDS did not name, such as an alias.
 func parseName(host string) (name, bool) {
@@ -96,8 +100,8 @@ func parseName(host string) (name, bool) {
 	return name{host: host, id: m[1], region: m[3] + m[4], cluster: m[2] != ""}, true
 }
 
-// Replica reports whether two hosts are one database: both names belong to the same cluster, or host
-// is a read replica of the instance primary. Whether primary can be written to, the target says.
+// Replica reports whether two hosts are one database: both names belong to the same cluster, or host is a read replica
+// of the instance primary. The target itself decides whether primary is writable.
 func (t topology) Replica(ctx context.Context, superuserARN, host, primary string) (bool, error) {
 	h, known := parseName(host)
 	p, also := parseName(primary)
@@ -131,12 +135,12 @@ func (t topology) Replica(ctx context.Context, superuserARN, host, primary strin
 	return reader.Source == p.id || reader.Cluster != "" && reader.Cluster == source.Cluster, err
 }
 
-// databases are those of one account.
+// databases finds the databases of one account.
 type databases struct {
 	cfg aws.Config
 }
 
-// dbInstance and dbCluster are what is read of RDS's answers.
+// dbInstance is the part of RDS's answer that is used.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBInstance.html
 type dbInstance struct {
 	Address string `xml:"Endpoint>Address"`
@@ -145,21 +149,23 @@ type dbInstance struct {
 	Source  string `xml:"ReadReplicaSourceDBInstanceIdentifier"`
 }
 
+// dbCluster is the part of RDS's answer that is used.
 // Source: https://docs.aws.amazon.com/AmazonRDS/latest/APIReference/API_DBCluster.html
 type dbCluster struct {
 	Endpoint string `xml:"Endpoint"`
 	Reader   string `xml:"ReaderEndpoint"`
-	// Custom are the endpoints that a user of Aurora has added.
+	// Custom are the endpoints that users added.
 	Custom []string `xml:"CustomEndpoints>member"`
 	Port   int      `xml:"Port"`
 }
 
 // has reports whether a name is one of the cluster's endpoints.
 func (c dbCluster) has(n name) bool {
-	return slices.ContainsFunc(append(c.Custom, c.Endpoint, c.Reader), func(e string) bool { return rotation.SameHost(e, n.host) })
+	return slices.ContainsFunc(append(c.Custom, c.Endpoint, c.Reader),
+		func(e string) bool { return rotation.SameHost(e, n.host) })
 }
 
-// named returns the instance of a name, or none.
+// named returns the instance with a name, or the zero value.
 func (d databases) named(ctx context.Context, n name) (dbInstance, error) {
 	all, err := d.instances(ctx, n.region, n.id)
 	if err != nil || len(all) != 1 || !rotation.SameHost(all[0].Address, n.host) {
@@ -190,7 +196,8 @@ func (d databases) instances(ctx context.Context, region, id string) ([]dbInstan
 	var out struct {
 		Items []dbInstance `xml:"DescribeDBInstancesResult>DBInstances>DBInstance"`
 	}
-	err := d.query(ctx, "rds", region, url.Values{"Action": {"DescribeDBInstances"}, "Version": {"2014-10-31"}, "DBInstanceIdentifier": {id}}, "DBInstanceNotFound", &out)
+	err := d.query(ctx, "rds", region, url.Values{"Action": {"DescribeDBInstances"}, "Version": {"2014-10-31"},
+		"DBInstanceIdentifier": {id}}, "DBInstanceNotFound", &out)
 	return out.Items, err
 }
 
@@ -198,7 +205,9 @@ func (d databases) clusters(ctx context.Context, region, id string) ([]dbCluster
 	var out struct {
 		Items []dbCluster `xml:"DescribeDBClustersResult>DBClusters>DBCluster"`
 	}
-	err := d.query(ctx, "rds", region, url.Values{"Action": {"DescribeDBClusters"}, "Version": {"2014-10-31"}, "DBClusterIdentifier": {id}}, "DBClusterNotFoundFault", &out)
+	err := d.query(ctx, "rds", region,
+		url.Values{"Action": {"DescribeDBClusters"}, "Version": {"2014-10-31"}, "DBClusterIdentifier": {id}},
+		"DBClusterNotFoundFault", &out)
 	return out.Items, err
 }
 
@@ -210,17 +219,19 @@ func (d databases) redshift(ctx context.Context, a arn.ARN) (string, int, error)
 			Port    int    `xml:"Endpoint>Port"`
 		} `xml:"DescribeClustersResult>Clusters>Cluster"`
 	}
-	err := d.query(ctx, "redshift", a.Region, url.Values{"Action": {"DescribeClusters"}, "Version": {"2012-12-01"}, "ClusterIdentifier": {last(a.Resource)}}, "ClusterNotFound", &out)
+	err := d.query(ctx, "redshift", a.Region,
+		url.Values{"Action": {"DescribeClusters"}, "Version": {"2012-12-01"}, "ClusterIdentifier": {last(a.Resource)}},
+		"ClusterNotFound", &out)
 	if err != nil || len(out.Items) != 1 {
 		return "", 0, err
 	}
 	return out.Items[0].Address, out.Items[0].Port, nil
 }
 
-// workgroup finds the endpoint of a namespace, which is its workgroup's.
+// workgroup finds the endpoint of a namespace's workgroup.
 // Source: https://docs.aws.amazon.com/redshift-serverless/latest/APIReference/API_ListWorkgroups.html
 func (d databases) workgroup(ctx context.Context, a arn.ARN) (string, int, error) {
-	// The ARN has the namespace's id, and a workgroup only its name.
+	// The ARN has the namespace's ID, but a workgroup has only its name.
 	name := ""
 	if err := d.pages(ctx, a.Region, "ListNamespaces", func(p page) bool {
 		for _, n := range p.Namespaces {
@@ -245,7 +256,7 @@ func (d databases) workgroup(ctx context.Context, a arn.ARN) (string, int, error
 	return host, port, err
 }
 
-// page is what is read of a page of Redshift Serverless. The last one has no token.
+// page is the part of a Redshift Serverless page that is used. The last page has no token.
 type page struct {
 	Namespaces []struct{ NamespaceArn, NamespaceName string }
 	Workgroups []struct {
@@ -258,12 +269,11 @@ type page struct {
 	NextToken string
 }
 
-// pages reads the pages of a list until enough is true of one. A token that comes
-// again would lead in a circle.
+// pages reads the pages of a list until enough returns true. A repeated token is an error, since it would never end.
 func (d databases) pages(ctx context.Context, region, operation string, enough func(page) bool) error {
 	in, seen := map[string]string{}, map[string]bool{}
 	for {
-		var p page // anew, since an answer leaves alone what it does not mention
+		var p page // a new one, because decoding keeps the fields that an answer lacks
 		if err := d.json(ctx, region, operation, in, &p); err != nil {
 			return err
 		}
@@ -271,22 +281,24 @@ func (d databases) pages(ctx context.Context, region, operation string, enough f
 			return nil
 		}
 		if seen[p.NextToken] {
-			return engine.Errorf(engine.SecretsManagerFailed, "try again, and see the state of AWS's services", "the pages of %s of Redshift Serverless lead in a circle", operation)
+			return engine.Errorf(engine.SecretsManagerFailed, "try again, and check the status of AWS's services",
+				"the pages of Redshift Serverless's %s repeat without end", operation)
 		}
 		in["nextToken"], seen[p.NextToken] = p.NextToken, true
 	}
 }
 
-// query makes a call of the query protocol; absent is the code that stands for an
-// empty answer.
+// query makes a call by the query protocol. The error code absent means an empty answer.
 func (d databases) query(ctx context.Context, service, region string, form url.Values, absent string, out any) error {
-	body, code, err := d.send(ctx, service, service, region, "application/x-www-form-urlencoded; charset=utf-8", "", []byte(form.Encode()))
+	body, code, err := d.send(ctx, service, service, region, "application/x-www-form-urlencoded; charset=utf-8", "",
+		[]byte(form.Encode()))
 	if err != nil {
 		return err
 	}
 	if code == http.StatusOK {
 		if err := xml.Unmarshal(body, out); err != nil {
-			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "the answer of %s cannot be read: %w", service, err)
+			return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "cannot read the answer of %s: %w",
+				service, err)
 		}
 		return nil
 	}
@@ -294,39 +306,45 @@ func (d databases) query(ctx context.Context, service, region string, form url.V
 		Code    string `xml:"Error>Code"`
 		Message string `xml:"Error>Message"`
 	}
-	_ = xml.Unmarshal(body, &failure) // what is no XML has no code either
+	_ = xml.Unmarshal(body, &failure) // an answer that is not XML has no code
 	if failure.Code == absent {
 		return nil
 	}
-	return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of %s answers %d %s: %s", form.Get("Action"), service, code, failure.Code, failure.Message)
+	return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of %s answers %d %s: %s", form.Get("Action"),
+		service, code, failure.Code, failure.Message)
 }
 
-// json makes a call of Redshift Serverless.
+// json calls Redshift Serverless.
 func (d databases) json(ctx context.Context, region, operation string, in map[string]string, out any) error {
-	payload, _ := json.Marshal(in) // a map of texts, which has no errors
-	body, code, err := d.send(ctx, "redshift-serverless", "redshift-serverless", region, "application/x-amz-json-1.1", "RedshiftServerless."+operation, payload)
+	payload, _ := json.Marshal(in) // a map of strings cannot fail
+	body, code, err := d.send(ctx, "redshift-serverless", "redshift-serverless", region, "application/x-amz-json-1.1",
+		"RedshiftServerless."+operation, payload)
 	if err != nil {
 		return err
 	}
 	if code != http.StatusOK {
-		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d", operation, code)
+		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s of Redshift Serverless answers %d",
+			operation, code)
 	}
 	if err := json.Unmarshal(body, out); err != nil {
-		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "the answer of Redshift Serverless cannot be read: %w", err)
+		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology,
+			"cannot read the answer of Redshift Serverless: %w", err)
 	}
 	return nil
 }
 
 // send signs a request and returns the answer's body and status.
-func (d databases) send(ctx context.Context, service, prefix, region, kind, target string, body []byte) ([]byte, int, error) {
+func (d databases) send(
+	ctx context.Context, service, prefix, region, kind, target string, body []byte,
+) ([]byte, int, error) {
 	failed := func(err error) error {
-		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "%s cannot be asked: %w", service, err)
+		return engine.Errorf(engine.SecretsManagerFailed, adviceTopology, "cannot call %s: %w", service, err)
 	}
 	endpoint := fmt.Sprintf("https://%s.%s.amazonaws.com/", prefix, region)
 	if strings.HasPrefix(region, "cn-") {
 		endpoint = fmt.Sprintf("https://%s.%s.amazonaws.com.cn/", prefix, region)
 	}
-	// A test, or a VPC endpoint without private DNS, names its own.
+	// Tests set an endpoint, as do users of a VPC endpoint without private DNS.
 	if d.cfg.BaseEndpoint != nil {
 		endpoint = *d.cfg.BaseEndpoint
 	}
@@ -343,7 +361,8 @@ func (d databases) send(ctx context.Context, service, prefix, region, kind, targ
 		return nil, 0, failed(err)
 	}
 	sum := sha256.Sum256(body)
-	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), service, region, time.Now()); err != nil {
+	digest := hex.EncodeToString(sum[:])
+	if err := v4.NewSigner().SignHTTP(ctx, credentials, req, digest, service, region, time.Now()); err != nil {
 		return nil, 0, failed(err)
 	}
 	resp, err := d.cfg.HTTPClient.Do(req)

@@ -11,7 +11,7 @@ import (
 
 var _ rotation.TopologyNeeder = topology{}
 
-// Needs says which actions Managed and Replica call, and on what. Redshift's actions take no ARN.
+// Needs returns the actions that Managed and Replica call, and on what. Redshift's actions take no ARN.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonrds.html,
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonredshift.html
 func (topology) Needs(superuserARN, primary string, tags map[string]string, host string) []engine.Permission {
@@ -28,7 +28,8 @@ func (topology) Needs(superuserARN, primary string, tags map[string]string, host
 			{tagNamespace, "*", []string{"redshift-serverless:ListNamespaces", "redshift-serverless:ListWorkgroups"}},
 		} {
 			if tags[t.tag] != "" {
-				list = append(list, engine.Permission{Sid: "SuperuserHost", Actions: t.actions, Resources: []string{t.resource}})
+				list = append(list, engine.Permission{Sid: "SuperuserHost", Actions: t.actions,
+					Resources: []string{t.resource}})
 			}
 		}
 	}
@@ -38,7 +39,7 @@ func (topology) Needs(superuserARN, primary string, tags map[string]string, host
 	if !known || !also && !managed || err != nil {
 		return list
 	}
-	// A managed superuser's host is asked for above, and the endpoints of one cluster together.
+	// The permissions above cover a managed superuser's host, and those for a cluster cover all of its endpoints.
 	var names []name
 	if !managed {
 		names = append(names, p)

@@ -20,14 +20,13 @@ import (
 
 const superuserARN = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:superuser-AbCdEf"
 
-// services answers as RDS and Redshift do by their API references; AWS itself
-// was not asked.
+// services answers as the API references of RDS and Redshift say. It was not compared with AWS.
 func services(t *testing.T) topology {
 	t.Helper()
 	return servicesByPolicy(t, `{"Statement":{"Effect":"Allow","Action":"*","Resource":"*"}}`)
 }
 
-// domain is how RDS's names of a region end.
+// domain is how RDS's host names in a region end.
 func domain(region string) string {
 	switch {
 	case strings.HasPrefix(region, "cn-"):
@@ -38,7 +37,7 @@ func domain(region string) string {
 	return "." + region + ".rds.amazonaws.com"
 }
 
-// servicesByPolicy are services that allow what an identity policy does.
+// servicesByPolicy are services that allow what an identity policy allows.
 func servicesByPolicy(t *testing.T, document string) topology {
 	t.Helper()
 	policy, err := iampolicy.Parse(document)
@@ -46,11 +45,15 @@ func servicesByPolicy(t *testing.T, document string) topology {
 		t.Fatal(err)
 	}
 	instances := map[string]string{
-		"writer":  `<Endpoint><Address>writer.abc.eu-west-1.rds.amazonaws.com</Address><Port>5433</Port></Endpoint>`,
-		"replica": `<Endpoint><Address>replica.abc.eu-west-1.rds.amazonaws.com</Address><Port>5433</Port></Endpoint><ReadReplicaSourceDBInstanceIdentifier>writer</ReadReplicaSourceDBInstanceIdentifier>`,
-		"member":  `<Endpoint><Address>member.abc.eu-west-1.rds.amazonaws.com</Address><Port>5432</Port></Endpoint><DBClusterIdentifier>aurora</DBClusterIdentifier>`,
-		"second":  `<Endpoint><Address>second.abc.eu-west-1.rds.amazonaws.com</Address><Port>5432</Port></Endpoint><DBClusterIdentifier>aurora</DBClusterIdentifier>`,
-		"other":   `<Endpoint><Address>other.abc.eu-west-1.rds.amazonaws.com</Address><Port>5432</Port></Endpoint><DBClusterIdentifier>another</DBClusterIdentifier>`,
+		"writer": `<Endpoint><Address>writer.abc.eu-west-1.rds.amazonaws.com</Address><Port>5433</Port></Endpoint>`,
+		"replica": `<Endpoint><Address>replica.abc.eu-west-1.rds.amazonaws.com</Address><Port>5433</Port></Endpoint>` +
+			`<ReadReplicaSourceDBInstanceIdentifier>writer</ReadReplicaSourceDBInstanceIdentifier>`,
+		"member": `<Endpoint><Address>member.abc.eu-west-1.rds.amazonaws.com</Address><Port>5432</Port></Endpoint>` +
+			`<DBClusterIdentifier>aurora</DBClusterIdentifier>`,
+		"second": `<Endpoint><Address>second.abc.eu-west-1.rds.amazonaws.com</Address><Port>5432</Port></Endpoint>` +
+			`<DBClusterIdentifier>aurora</DBClusterIdentifier>`,
+		"other": `<Endpoint><Address>other.abc.eu-west-1.rds.amazonaws.com</Address><Port>5432</Port></Endpoint>` +
+			`<DBClusterIdentifier>another</DBClusterIdentifier>`,
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.Contains(r.Header.Get("Authorization"), "/aws4_request") {
@@ -83,26 +86,42 @@ func servicesByPolicy(t *testing.T, document string) topology {
 				return
 			}
 			i = strings.ReplaceAll(i, ".eu-west-1.rds.amazonaws.com", domain(scope[2]))
-			fmt.Fprintf(w, `<DescribeDBInstancesResponse xmlns="http://rds.amazonaws.com/doc/2014-10-31/"><DescribeDBInstancesResult><DBInstances><DBInstance>%s</DBInstance></DBInstances></DescribeDBInstancesResult></DescribeDBInstancesResponse>`, i)
+			fmt.Fprintf(w, `<DescribeDBInstancesResponse xmlns="http://rds.amazonaws.com/doc/2014-10-31/">`+
+				`<DescribeDBInstancesResult><DBInstances><DBInstance>%s</DBInstance></DBInstances>`+
+				`</DescribeDBInstancesResult></DescribeDBInstancesResponse>`, i)
 		case "DescribeDBClusters":
 			if r.PostForm.Get("DBClusterIdentifier") != "aurora" {
 				missing("DBClusterNotFoundFault")
 				return
 			}
-			fmt.Fprint(w, strings.ReplaceAll(`<DescribeDBClustersResponse><DescribeDBClustersResult><DBClusters><DBCluster><Endpoint>aurora.cluster-abcDOMAIN</Endpoint><ReaderEndpoint>aurora.cluster-ro-abcDOMAIN</ReaderEndpoint><CustomEndpoints><member>reports.cluster-custom-abcDOMAIN</member><member>jobs.cluster-custom-abcDOMAIN</member></CustomEndpoints><Port>5432</Port></DBCluster></DBClusters></DescribeDBClustersResult></DescribeDBClustersResponse>`, "DOMAIN", domain(scope[2])))
+			fmt.Fprint(w, strings.ReplaceAll(
+				`<DescribeDBClustersResponse><DescribeDBClustersResult><DBClusters><DBCluster>`+
+					`<Endpoint>aurora.cluster-abcDOMAIN</Endpoint>`+
+					`<ReaderEndpoint>aurora.cluster-ro-abcDOMAIN</ReaderEndpoint><CustomEndpoints>`+
+					`<member>reports.cluster-custom-abcDOMAIN</member>`+
+					`<member>jobs.cluster-custom-abcDOMAIN</member></CustomEndpoints><Port>5432</Port>`+
+					`</DBCluster></DBClusters></DescribeDBClustersResult></DescribeDBClustersResponse>`,
+				"DOMAIN", domain(scope[2])))
 		case "DescribeClusters":
-			fmt.Fprint(w, `<DescribeClustersResponse><DescribeClustersResult><Clusters><Cluster><Endpoint><Address>dw.abc.eu-west-1.redshift.amazonaws.com</Address><Port>5439</Port></Endpoint></Cluster></Clusters></DescribeClustersResult></DescribeClustersResponse>`)
+			fmt.Fprint(w, `<DescribeClustersResponse><DescribeClustersResult><Clusters><Cluster><Endpoint>`+
+				`<Address>dw.abc.eu-west-1.redshift.amazonaws.com</Address><Port>5439</Port></Endpoint></Cluster>`+
+				`</Clusters></DescribeClustersResult></DescribeClustersResponse>`)
 		case "RedshiftServerless.ListNamespaces":
-			fmt.Fprint(w, `{"namespaces":[{"namespaceArn":"arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1","namespaceName":"ns"}]}`)
+			fmt.Fprint(w,
+				`{"namespaces":[{"namespaceArn":"arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1",`+
+					`"namespaceName":"ns"}]}`)
 		case "RedshiftServerless.ListWorkgroups":
-			fmt.Fprint(w, `{"workgroups":[{"namespaceName":"other","endpoint":{"address":"x","port":1}},{"namespaceName":"ns","endpoint":{"address":"wg.1.eu-west-1.redshift-serverless.amazonaws.com","port":5439}}]}`)
+			fmt.Fprint(w, `{"workgroups":[{"namespaceName":"other","endpoint":{"address":"x","port":1}},`+
+				`{"namespaceName":"ns",`+
+				`"endpoint":{"address":"wg.1.eu-west-1.redshift-serverless.amazonaws.com","port":5439}}]}`)
 		default:
 			missing("InvalidAction")
 		}
 	}))
 	t.Cleanup(server.Close)
 	return topology{func(context.Context, string) (aws.Config, error) {
-		return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient, Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
+		return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient,
+			Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
 	}}
 }
 
@@ -112,10 +131,13 @@ func TestManagedSuperusersAreFoundByTheirTags(t *testing.T) {
 		arn, host string
 		port      int
 	}{
-		tagInstance:  {"arn:aws:rds:eu-west-1:111122223333:db:writer", "writer.abc.eu-west-1.rds.amazonaws.com", 5433},
-		tagCluster:   {"arn:aws:rds:eu-west-1:111122223333:cluster:aurora", "aurora.cluster-abc.eu-west-1.rds.amazonaws.com", 5432},
-		tagRedshift:  {"arn:aws:redshift:eu-west-1:111122223333:cluster:dw", "dw.abc.eu-west-1.redshift.amazonaws.com", 5439},
-		tagNamespace: {"arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1", "wg.1.eu-west-1.redshift-serverless.amazonaws.com", 5439},
+		tagInstance: {"arn:aws:rds:eu-west-1:111122223333:db:writer", "writer.abc.eu-west-1.rds.amazonaws.com", 5433},
+		tagCluster: {"arn:aws:rds:eu-west-1:111122223333:cluster:aurora",
+			"aurora.cluster-abc.eu-west-1.rds.amazonaws.com", 5432},
+		tagRedshift: {"arn:aws:redshift:eu-west-1:111122223333:cluster:dw", "dw.abc.eu-west-1.redshift.amazonaws.com",
+			5439},
+		tagNamespace: {"arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1",
+			"wg.1.eu-west-1.redshift-serverless.amazonaws.com", 5439},
 	} {
 		host, port, err := top.Managed(t.Context(), superuserARN, map[string]string{tag: tc.arn})
 		if err != nil || host != tc.host || port != tc.port {
@@ -135,8 +157,8 @@ func TestManagedSuperusersAreFoundByTheirTags(t *testing.T) {
 	}
 }
 
-// TestHostsOfOneDatabase: both hosts belong to one cluster, or the secret's is a read replica of the
-// superuser's. In Aurora every instance can be the writer; whether one is, the server says.
+// TestHostsOfOneDatabase: both hosts belong to one cluster, or the secret's host is a read replica of the superuser's.
+// In Aurora every instance can be the writer; the server itself says whether it is.
 func TestHostsOfOneDatabase(t *testing.T) {
 	top := services(t)
 	for _, region := range []string{"eu-west-1", "us-gov-west-1", "cn-north-1"} {
@@ -186,39 +208,44 @@ func TestHostsOfOneDatabase(t *testing.T) {
 			t.Errorf("%v: %v, %v", hosts, got, err)
 		}
 	}
-	// The older names of China have the order of other partitions.
+	// Older names in China have the order of other partitions.
 	old := func(id string) string { return id + ".cn-north-1.rds.amazonaws.com.cn" }
 	if _, known := parseName(old("replica.abc")); !known {
 		t.Error("older names in China are not known")
 	}
 }
 
-// TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch: by a policy of what is said to
-// be needed every question is answered, and by one without any action or resource it is not.
+// TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch: a policy with the stated needs answers every question, and a
+// policy that lacks any one action or resource does not.
 func TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	const rds = ".eu-west-1.rds.amazonaws.com"
 	const writer, aurora = "writer.abc" + rds, "aurora.cluster-abc" + rds
 	for name, c := range map[string]struct{ tag, id, primary, host string }{
-		"an instance":                 {tag: tagInstance, id: "arn:aws:rds:eu-west-1:111122223333:db:writer"},
-		"a cluster":                   {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora"},
-		"Redshift":                    {tag: tagRedshift, id: "arn:aws:redshift:eu-west-1:111122223333:cluster:dw"},
-		"its serverless":              {tag: tagNamespace, id: "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1"},
-		"a replica":                   {primary: writer, host: "replica.abc" + rds},
-		"a member":                    {primary: aurora, host: "member.abc" + rds},
-		"members":                     {primary: "member.abc" + rds, host: "second.abc" + rds},
-		"a member's readers":          {primary: "member.abc" + rds, host: "aurora.cluster-ro-abc" + rds},
-		"a custom endpoint":           {primary: aurora, host: "reports.cluster-custom-abc" + rds},
-		"a cluster's readers":         {primary: aurora, host: "aurora.cluster-ro-abc" + rds},
-		"a managed one's replica":     {tag: tagInstance, id: "arn:aws:rds:eu-west-1:111122223333:db:writer", host: "replica.abc" + rds},
-		"a managed one's readers":     {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora", host: "aurora.cluster-ro-abc" + rds},
-		"a member of a managed one's": {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora", host: "member.abc" + rds},
+		"an instance": {tag: tagInstance, id: "arn:aws:rds:eu-west-1:111122223333:db:writer"},
+		"a cluster":   {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora"},
+		"Redshift":    {tag: tagRedshift, id: "arn:aws:redshift:eu-west-1:111122223333:cluster:dw"},
+		"its serverless": {tag: tagNamespace,
+			id: "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1"},
+		"a replica":           {primary: writer, host: "replica.abc" + rds},
+		"a member":            {primary: aurora, host: "member.abc" + rds},
+		"members":             {primary: "member.abc" + rds, host: "second.abc" + rds},
+		"a member's readers":  {primary: "member.abc" + rds, host: "aurora.cluster-ro-abc" + rds},
+		"a custom endpoint":   {primary: aurora, host: "reports.cluster-custom-abc" + rds},
+		"a cluster's readers": {primary: aurora, host: "aurora.cluster-ro-abc" + rds},
+		"a managed one's replica": {tag: tagInstance, id: "arn:aws:rds:eu-west-1:111122223333:db:writer",
+			host: "replica.abc" + rds},
+		"a managed one's readers": {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora",
+			host: "aurora.cluster-ro-abc" + rds},
+		"a member of a managed one's": {tag: tagCluster, id: "arn:aws:rds:eu-west-1:111122223333:cluster:aurora",
+			host: "member.abc" + rds},
 	} {
 		permissions := (topology{}).Needs(superuserARN, c.primary, map[string]string{c.tag: c.id}, c.host)
 		ask := func(policy string) error {
 			top, primary := servicesByPolicy(t, policy), c.primary
 			var err error
 			if c.tag != "" {
-				if primary, _, err = top.Managed(t.Context(), superuserARN, map[string]string{c.tag: c.id}); err != nil {
+				if primary, _, err = top.Managed(t.Context(), superuserARN,
+					map[string]string{c.tag: c.id}); err != nil {
 					return err
 				}
 			}
@@ -227,7 +254,7 @@ func TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 			}
 			reader, err := top.Replica(t.Context(), superuserARN, c.host, primary)
 			if err == nil && !reader {
-				t.Errorf("%s: %s is no reader of %s", name, c.host, primary)
+				t.Errorf("%s: %s is not a reader of %s", name, c.host, primary)
 			}
 			return err
 		}
@@ -246,8 +273,8 @@ func TestNeedsOfTheTopologyAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	}
 }
 
-// TestPagesOfRedshiftServerlessEnd: the last page has no nextToken, as AWS leaves out
-// what is null, and no answer may keep the function asking.
+// TestPagesOfRedshiftServerlessEnd: the last page has no nextToken, because AWS omits what is null, and no answer may
+// keep the function asking forever.
 func TestPagesOfRedshiftServerlessEnd(t *testing.T) {
 	const namespace = "arn:aws:redshift-serverless:eu-west-1:111122223333:namespace/n-1"
 	first := `{"namespaces":[{"namespaceArn":"arn:other","namespaceName":"o"}],"nextToken":"page-2"}`
@@ -256,13 +283,15 @@ func TestPagesOfRedshiftServerlessEnd(t *testing.T) {
 		asked          int
 		want           engine.Cause
 	}{
-		"on the second page":    {`{"namespaces":[{"namespaceArn":"` + namespace + `","namespaceName":"ns"}]}`, `{"workgroups":[{"namespaceName":"ns","endpoint":{"address":"wg","port":5439}}]}`, 3, ""},
+		"on the second page": {`{"namespaces":[{"namespaceArn":"` + namespace + `","namespaceName":"ns"}]}`,
+			`{"workgroups":[{"namespaceName":"ns","endpoint":{"address":"wg","port":5439}}]}`, 3, ""},
 		"on none":               {`{"namespaces":[]}`, "", 2, engine.InvalidSecret},
 		"an entry without name": {`{"namespaces":[{"namespaceArn":"` + namespace + `"}]}`, "", 2, engine.InvalidSecret},
-		"no workgroup":          {`{"namespaces":[{"namespaceArn":"` + namespace + `","namespaceName":"ns"}]}`, `{"workgroups":[{"namespaceName":"o","endpoint":{"address":"wg","port":5439}}]}`, 3, engine.InvalidSecret},
-		"in a circle":           {first, "", 2, engine.SecretsManagerFailed},
-		"in a wider circle":     {`{"nextToken":"page-3"}`, "", 3, engine.SecretsManagerFailed},
-		"no JSON":               {`<html>`, "", 2, engine.SecretsManagerFailed},
+		"no workgroup": {`{"namespaces":[{"namespaceArn":"` + namespace + `","namespaceName":"ns"}]}`,
+			`{"workgroups":[{"namespaceName":"o","endpoint":{"address":"wg","port":5439}}]}`, 3, engine.InvalidSecret},
+		"in a circle":       {first, "", 2, engine.SecretsManagerFailed},
+		"in a wider circle": {`{"nextToken":"page-3"}`, "", 3, engine.SecretsManagerFailed},
+		"not JSON":          {`<html>`, "", 2, engine.SecretsManagerFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := 0
@@ -282,29 +311,35 @@ func TestPagesOfRedshiftServerlessEnd(t *testing.T) {
 			}))
 			defer server.Close()
 			top := topology{func(context.Context, string) (aws.Config, error) {
-				return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient, Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
+				return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient,
+					Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
 			}}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			host, port, err := top.Managed(ctx, superuserARN, map[string]string{tagNamespace: namespace})
-			if asked != c.asked || c.want == "" && (err != nil || host != "wg" || port != 5439) || c.want != "" && (err == nil || engine.CauseOf(err) != c.want) {
+			if asked != c.asked || c.want == "" && (err != nil || host != "wg" || port != 5439) ||
+				c.want != "" && (err == nil || engine.CauseOf(err) != c.want) {
 				t.Errorf("%d calls, %s:%d, %v; want %d and %q", asked, host, port, err, c.asked, c.want)
 			}
 		})
 	}
 }
 
-func TestServiceThatCannotBeAskedIsTold(t *testing.T) {
+func TestFailedCallOfAServiceIsReported(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusForbidden)
-		fmt.Fprint(w, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>not authorized</Message></Error></ErrorResponse>`)
+		fmt.Fprint(w, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>not `+
+			`authorized</Message></Error></ErrorResponse>`)
 	}))
 	t.Cleanup(server.Close)
 	top := topology{func(context.Context, string) (aws.Config, error) {
-		return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient, Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
+		return aws.Config{BaseEndpoint: &server.URL, HTTPClient: http.DefaultClient,
+			Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}, nil
 	}}
-	_, err := top.Replica(t.Context(), superuserARN, "replica.abc.eu-west-1.rds.amazonaws.com", "writer.abc.eu-west-1.rds.amazonaws.com")
-	if engine.CauseOf(err) != engine.SecretsManagerFailed || !strings.Contains(err.Error(), "AccessDenied") || !strings.Contains(err.Error(), "rds:DescribeDBInstances") {
+	_, err := top.Replica(t.Context(), superuserARN, "replica.abc.eu-west-1.rds.amazonaws.com",
+		"writer.abc.eu-west-1.rds.amazonaws.com")
+	if engine.CauseOf(err) != engine.SecretsManagerFailed || !strings.Contains(err.Error(), "AccessDenied") ||
+		!strings.Contains(err.Error(), "rds:DescribeDBInstances") {
 		t.Errorf("error %v", err)
 	}
 }

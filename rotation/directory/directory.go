@@ -1,10 +1,10 @@
 // Package directory rotates the passwords of users in directories of AWS Directory Service, by the contract of AWS's
-// own template: the secret names a directory and no host, AWS's API resets the password, and a Kerberos login at one of
-// the directory's domain controllers proves it.
+// template: the secret names a directory instead of a host, AWS's API resets the password, and a Kerberos login to one
+// of the directory's domain controllers proves it.
 //
-// The API acts by the function's role, for which any user is as good as any other, and it enables users that are
-// disabled. So a user is reset only right after the secret's own password has opened its account. To change a secret
-// then gives nothing that its password alone would not give.
+// The API acts with the function's role, which may reset any user, and it enables disabled users. So a user is reset
+// only right after the secret's own password has opened its account. Changing a secret then gains nothing that its
+// password alone would not give.
 package directory
 
 import (
@@ -28,7 +28,7 @@ import (
 // Fields are the names of a secret's fields.
 type Fields struct{ Directory, User, Password string }
 
-// ReadFields reads DICT_KEY_DIRECTORY, DICT_KEY_USERNAME and DICT_KEY_PASSWORD, which name the fields in AWS's
+// ReadFields reads DICT_KEY_DIRECTORY, DICT_KEY_USERNAME and DICT_KEY_PASSWORD, which name the fields as in AWS's
 // template. The error has the cause InvalidConfiguration.
 func ReadFields(getenv func(string) string) (Fields, error) {
 	f := Fields{
@@ -37,7 +37,7 @@ func ReadFields(getenv func(string) string) (Fields, error) {
 		Password:  cmp.Or(getenv("DICT_KEY_PASSWORD"), "awsSeamlessDomainPassword"),
 	}
 	if f.Directory == f.User || f.Directory == f.Password || f.User == f.Password {
-		const advice = "give each of DICT_KEY_DIRECTORY, DICT_KEY_USERNAME and DICT_KEY_PASSWORD another value"
+		const advice = "set DICT_KEY_DIRECTORY, DICT_KEY_USERNAME and DICT_KEY_PASSWORD to three different values"
 		return f, engine.Errorf(engine.InvalidConfiguration, advice, "two of a secret's fields have the same name")
 	}
 	return f, nil
@@ -56,7 +56,7 @@ func New(settings awsapi.Settings, fields Fields) *Engine {
 	return &Engine{settings, fields, func(ip string) string { return net.JoinHostPort(ip, "88") }}
 }
 
-// Kind describes the engine. Its secrets have no field engine, and are known by the directory's.
+// Kind describes the engine. Its secrets have no field engine, and are recognized by the directory's field.
 func (e *Engine) Kind() engine.Kind {
 	return engine.Kind{
 		Names:        []string{"aws-directory"},
@@ -71,8 +71,8 @@ func (e *Engine) Kind() engine.Kind {
 // account is a login as a secret holds it.
 type account struct{ directory, user, password string }
 
-// The form of a directory's id, and characters that no user's name has: of the API, and @, as a name is the
-// sAMAccountName.
+// The format of a directory's ID, and the characters that a user's name cannot have: those that the API refuses, and
+// @, because the name is the sAMAccountName.
 // Source: https://docs.aws.amazon.com/directoryservice/latest/devguide/API_ResetUserPassword.html
 var directoryForm = lazyregexp.New(`^d-[0-9a-f]{10}$`)
 
@@ -84,7 +84,7 @@ func (e *Engine) parse(v engine.Value) (account, error) {
 	text := func(field string) string {
 		s, ok := v.Text(field)
 		if !ok || s == "" {
-			faults = append(faults, field+" is missing or not a text")
+			faults = append(faults, field+" is missing or not a string")
 		}
 		return s
 	}
@@ -93,14 +93,15 @@ func (e *Engine) parse(v engine.Value) (account, error) {
 	}
 	a := account{text(e.fields.Directory), text(e.fields.User), text(e.fields.Password)}
 	if a.directory != "" && !directoryForm.MatchString(a.directory) {
-		faults = append(faults, e.fields.Directory+" is not a directory's id")
+		faults = append(faults, e.fields.Directory+" is not a directory's ID")
 	}
 	if strings.ContainsAny(a.user, notInNames) || len(a.user) > 64 {
 		faults = append(faults, e.fields.User+" is not a user's logon name, such as app in CORP\\app")
 	}
 	if faults != nil {
-		const advice = "correct the secret's value; its form is in the engine's page of the documentation"
-		return a, engine.Errorf(engine.InvalidSecret, advice, "the secret cannot be used: %s", strings.Join(faults, "; "))
+		const advice = "correct the secret's value; the engine's page in the documentation shows its format"
+		return a, engine.Errorf(engine.InvalidSecret, advice, "the secret cannot be used: %s",
+			strings.Join(faults, "; "))
 	}
 	return a, nil
 }
@@ -113,12 +114,12 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	next := engine.NextPassword(e.Kind(), r)
 	if password, _ := next.Text(e.fields.Password); len(password) > 127 {
 		return engine.Value{}, engine.Errorf(engine.PolicyRejected, "set PASSWORD_LENGTH to 127 or less",
-			"the new password is longer than AWS Directory Service takes")
+			"the new password is longer than AWS Directory Service accepts")
 	}
 	return next, nil
 }
 
-// DryRun logs in. That the role may reset the password cannot be proved without a reset.
+// DryRun logs in. Only a reset could prove that the role may reset the password.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	_, err := e.login(ctx, r, r.Login)
 	return err
@@ -130,7 +131,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	return err
 }
 
-// Set has the API reset the password, once the secret's own has opened the account.
+// Set has the API reset the password, once the secret's own password has opened the account.
 func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	pending, err := e.parse(r.Pending)
 	if err != nil {
@@ -141,26 +142,26 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	case err != nil:
 		return err
 	case !strings.EqualFold(login.user, pending.user) || login.directory != pending.directory:
-		return engine.Errorf(engine.TakeoverRefused, "leave directory and user of the secret as they are",
-			"the login is not of the user whose password is to be reset")
+		return engine.Errorf(engine.TakeoverRefused, "keep the secret's directory and user as they are",
+			"the login is not that of the user whose password is to be reset")
 	case login.password == pending.password:
 		return nil // an earlier call has made the change
 	}
 	if _, err = login.api.ResetUserPassword(ctx, &directoryservice.ResetUserPasswordInput{
 		DirectoryId: &pending.directory, UserName: &pending.user, NewPassword: &pending.password,
 	}); err != nil {
-		return failed("the password of "+pending.user+" cannot be reset", err)
+		return failed("cannot reset the password of "+pending.user, err)
 	}
 	return nil
 }
 
-// session is an account that its password has opened, and the API.
+// session is an account that was opened by its password, and the API.
 type session struct {
 	account
 	api *directoryservice.Client
 }
 
-// login finds the directory's domain controllers and logs in at the first that answers.
+// login finds the directory's domain controllers and logs in to the first that answers.
 func (e *Engine) login(ctx context.Context, r *engine.Request, v engine.Value) (s session, err error) {
 	if s.account, err = e.parse(v); err != nil {
 		return s, err
@@ -189,26 +190,28 @@ func (e *Engine) login(ctx context.Context, r *engine.Request, v engine.Value) (
 	return s, err
 }
 
-// answerLimit is how long a domain controller that is not the last may take.
+// answerLimit is how long a domain controller may take if there is another one to try.
 const answerLimit = 5 * time.Second
 
-// find describes a directory in which the API can reset passwords.
+// find describes a directory, in which the API must be able to reset passwords.
 // Source: https://docs.aws.amazon.com/directoryservice/latest/devguide/API_DirectoryDescription.html
 func find(ctx context.Context, api *directoryservice.Client, id string) (none types.DirectoryDescription, err error) {
 	out, err := api.DescribeDirectories(ctx, &directoryservice.DescribeDirectoriesInput{DirectoryIds: []string{id}})
 	if err != nil {
-		return none, failed("the directory "+id+" cannot be looked up", err)
+		return none, failed("cannot look up the directory "+id, err)
 	}
 	if len(out.DirectoryDescriptions) != 1 || aws.ToString(out.DirectoryDescriptions[0].DirectoryId) != id {
-		return none, engine.Errorf(engine.InvalidSecret, "correct the directory's id in the secret",
+		return none, engine.Errorf(engine.InvalidSecret, "correct the directory's ID in the secret",
 			"there is no directory %s in the secret's account and region", id)
 	}
 	d := out.DirectoryDescriptions[0]
 	switch {
 	case d.Type != types.DirectoryTypeMicrosoftAd && d.Type != types.DirectoryTypeSimpleAd:
-		const advice = "rotate the user by the engine ad, over LDAPS; a shared directory's also in the account that owns it"
+		const advice = "rotate the user by the engine ad, over LDAPS; or, if the directory is shared, in the account " +
+			"that owns it"
 		return none, engine.Errorf(engine.InvalidSecret, advice,
-			"AWS resets passwords in directories of types MicrosoftAD and SimpleAD only, and %s is of type %s", id, d.Type)
+			"AWS resets passwords only in directories of types MicrosoftAD and SimpleAD, and %s has type %s", id,
+			d.Type)
 	case len(d.DnsIpAddrs) == 0 || aws.ToString(d.Name) == "":
 		return none, engine.Errorf(engine.TargetFailed, "wait until the directory is active",
 			"the directory %s has no domain controllers: it is %s", id, d.Stage)
@@ -216,27 +219,29 @@ func find(ctx context.Context, api *directoryservice.Client, id string) (none ty
 	return d, nil
 }
 
-// failed gives an error of the API its cause and advice.
+// failed adds the cause and advice to an error of the API.
 func failed(what string, err error) error {
 	cause, advice := engine.InvalidSecret, ""
 	switch code := awsapi.Code(err); {
 	case strings.HasPrefix(code, "EntityDoesNotExist"):
-		advice = "correct the directory's id in the secret, which must be of its account and region"
+		advice = "correct the directory's ID in the secret; the directory must be in the secret's account and region"
 	case strings.HasPrefix(code, "UserDoesNotExist"):
-		advice = "move the user into the organizational unit that has the domain's NetBIOS name: AWS resets no others"
+		advice = "move the user to the organizational unit with the domain's NetBIOS name: AWS resets no other users"
 	case strings.HasPrefix(code, "UnsupportedOperation"):
 		advice = "rotate the user by the engine ad, over LDAPS"
 	case strings.HasPrefix(code, "InvalidPassword"):
-		cause, advice = engine.PolicyRejected, "adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the domain's password policy"
+		cause, advice = engine.PolicyRejected,
+			"adapt PASSWORD_LENGTH and EXCLUDE_CHARACTERS to the domain's password policy"
 	case strings.HasPrefix(code, "DirectoryUnavailable"):
-		cause, advice = engine.TargetFailed, "see the directory's status in the console; Secrets Manager repeats the rotation"
+		cause, advice = engine.TargetFailed,
+			"check the directory's status in the console; Secrets Manager retries the rotation"
 	default:
 		return awsapi.Failed(what, err)
 	}
 	return engine.Errorf(cause, advice, "%s: %w", what, err)
 }
 
-// Needs adds the actions that a rotation calls. The first has no resources.
+// Needs adds the actions that a rotation calls. The first does not support resources.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsdirectoryservice.html
 func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
 	a, err := e.parse(r.Current)
@@ -248,6 +253,7 @@ func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) er
 	arn := awsapi.Resource(r.Secret, "ds", "directory/"+a.directory)
 	n.Permissions = append(n.Permissions,
 		engine.Permission{Sid: "Directory", Actions: []string{"ds:DescribeDirectories"}, Resources: []string{"*"}},
-		engine.Permission{Sid: "DirectoryPasswords", Actions: []string{"ds:ResetUserPassword"}, Resources: []string{arn}})
+		engine.Permission{Sid: "DirectoryPasswords", Actions: []string{"ds:ResetUserPassword"},
+			Resources: []string{arn}})
 	return nil
 }

@@ -24,7 +24,7 @@ const (
 	second = "Second-Passw0rd"
 )
 
-// user adds a user with the password first, and returns its name and DN and a directory's id.
+// user adds a user with the password first, and returns its name and DN, and a directory's ID.
 func (f *fixture) user(t *testing.T) (name, dn, directory string) {
 	t.Helper()
 	name = testserver.Unique("user-")
@@ -45,11 +45,11 @@ func (f *fixture) do(t *testing.T, r *engine.Request) error {
 	return errors.Join(e.Set(enginetest.Within(t), r), err)
 }
 
-// wantReset fails the test unless the API was asked for a reset or not.
+// wantReset fails the test unless the API was called for a reset if want is true, and not called otherwise.
 func (f *fixture) wantReset(t *testing.T, want bool) {
 	t.Helper()
 	if slices.Contains(f.fake.Calls(), "ResetUserPassword") != want {
-		t.Errorf("the API was called by %q", f.fake.Calls())
+		t.Errorf("the API was called: %q", f.fake.Calls())
 	}
 }
 
@@ -63,13 +63,14 @@ func TestRepeatedChange(t *testing.T) {
 		}
 		r.Login = r.Pending // as the machine does, since current is refused
 	}
-	if resets := slices.DeleteFunc(f.fake.Calls(), func(c string) bool { return c != "ResetUserPassword" }); len(resets) != 1 {
+	resets := slices.DeleteFunc(f.fake.Calls(), func(c string) bool { return c != "ResetUserPassword" })
+	if len(resets) != 1 {
 		t.Errorf("%d resets", len(resets))
 	}
 	enginetest.WantCause(t, f.engine().Verify(enginetest.Within(t), r, r.Current), engine.LoginRefused, "is refused")
 }
 
-// Nobody is reset whose account the secret's own password does not open.
+// TestOnlyAProvedUserIsReset: no user is reset whose account the secret's own password does not open.
 func TestOnlyAProvedUserIsReset(t *testing.T) {
 	for what, c := range map[string]struct {
 		// prepare returns the user that the secret names, with the password first.
@@ -77,8 +78,10 @@ func TestOnlyAProvedUserIsReset(t *testing.T) {
 		cause   engine.Cause
 		text    string
 	}{
-		"an administrator": {func(*testing.T, *fixture, string, string) string { return "Administrator" }, engine.LoginRefused, "is refused"},
-		"nobody":           {func(*testing.T, *fixture, string, string) string { return "nobody-at-all" }, engine.LoginRefused, "does not exist"},
+		"an administrator": {func(*testing.T, *fixture, string, string) string { return "Administrator" },
+			engine.LoginRefused, "is refused"},
+		"nobody": {func(*testing.T, *fixture, string, string) string { return "nobody-at-all" },
+			engine.LoginRefused, "does not exist"},
 		"disabled": {func(t *testing.T, f *fixture, name, dn string) string {
 			f.Set(t, dn, "userAccountControl", "514")
 			return name
@@ -96,8 +99,8 @@ func TestOnlyAProvedUserIsReset(t *testing.T) {
 			_ = f.Bind(dn, "wrong")
 			return name
 		}, engine.TargetFailed, "locked"},
-		// The password is the owner's of a userPrincipalName that begins with another account's name.
-		"a name that stands for another account": {func(t *testing.T, f *fixture, _, dn string) string {
+		// The password belongs to the owner of a userPrincipalName that begins with another account's name.
+		"a name that means another account": {func(t *testing.T, f *fixture, _, dn string) string {
 			other := testserver.Unique("ghost-")
 			f.Set(t, dn, "userPrincipalName", other+"@"+strings.ToLower(testserver.ADRealm))
 			return other
@@ -116,7 +119,7 @@ func TestOnlyAProvedUserIsReset(t *testing.T) {
 	other, _, _ := f.user(t)
 	r := f.request(directory, name, first)
 	r.Pending = f.value(directory, other, second)
-	enginetest.WantCause(t, f.engine().Set(enginetest.Within(t), r), engine.TakeoverRefused, "not of the user")
+	enginetest.WantCause(t, f.engine().Set(enginetest.Within(t), r), engine.TakeoverRefused, "not that of the user")
 	f.wantReset(t, false)
 }
 
@@ -130,15 +133,19 @@ func TestDirectories(t *testing.T) {
 		return f.engine().Verify(enginetest.Within(t), r, r.Current)
 	}
 	for kind, text := range map[string]string{"ADConnector": "ADConnector", "SharedMicrosoftAD": "SharedMicrosoftAD"} {
-		enginetest.WantCause(t, try(awsfake.Directory{Name: domain, Type: kind, Addresses: []string{f.Host}}), engine.InvalidSecret, text)
+		enginetest.WantCause(t, try(awsfake.Directory{Name: domain, Type: kind, Addresses: []string{f.Host}}),
+			engine.InvalidSecret, text)
 	}
 	enginetest.WantCause(t, try(awsfake.Directory{Name: domain}), engine.TargetFailed, "Creating")
-	enginetest.WantCause(t, try(awsfake.Directory{Name: "other.example.com", Addresses: []string{f.Host}}), engine.LoginRefused, "does not exist")
+	enginetest.WantCause(t, try(awsfake.Directory{Name: "other.example.com", Addresses: []string{f.Host}}),
+		engine.LoginRefused, "does not exist")
 	// Nobody listens at the first address.
-	if err := try(awsfake.Directory{Name: domain, Type: "SimpleAD", Addresses: []string{"127.0.0.2", f.Host}}); err != nil {
+	if err := try(awsfake.Directory{Name: domain, Type: "SimpleAD",
+		Addresses: []string{"127.0.0.2", f.Host}}); err != nil {
 		t.Error(err)
 	}
-	enginetest.WantCause(t, try(awsfake.Directory{Name: domain, Addresses: []string{"127.0.0.2"}}), engine.Unreachable, "127.0.0.2:88")
+	enginetest.WantCause(t, try(awsfake.Directory{Name: domain, Addresses: []string{"127.0.0.2"}}), engine.Unreachable,
+		"127.0.0.2:88")
 	r := f.request("d-00000fffff", name, first)
 	enginetest.WantCause(t, f.engine().Verify(enginetest.Within(t), r, r.Current), engine.InvalidSecret, "d-00000fffff")
 }
@@ -149,7 +156,8 @@ func TestErrorsOfTheAPI(t *testing.T) {
 	for code, cause := range map[string]engine.Cause{
 		"UserDoesNotExistException": engine.InvalidSecret, "UnsupportedOperationException": engine.InvalidSecret,
 		"EntityDoesNotExistException": engine.InvalidSecret, "InvalidPasswordException": engine.PolicyRejected,
-		"DirectoryUnavailableException": engine.TargetFailed, "AccessDeniedException": engine.PrivilegeMissing, "ClientException": engine.TargetFailed,
+		"DirectoryUnavailableException": engine.TargetFailed, "AccessDeniedException": engine.PrivilegeMissing,
+		"ClientException": engine.TargetFailed,
 	} {
 		f.fake.Fail(func(action string) string {
 			if action == "ResetUserPassword" {
@@ -161,13 +169,14 @@ func TestErrorsOfTheAPI(t *testing.T) {
 	}
 	f.fake.Fail(nil)
 	f.Policy(t, dn, "msDS-MinimumPasswordLength", "30")
-	enginetest.WantCause(t, f.engine().Set(enginetest.Within(t), f.request(directory, name, first)), engine.PolicyRejected, "InvalidPassword")
+	enginetest.WantCause(t, f.engine().Set(enginetest.Within(t), f.request(directory, name, first)),
+		engine.PolicyRejected, "InvalidPassword")
 	if err := f.Bind(dn, first); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestNeeds: by the permissions that are printed a change succeeds, and by fewer it fails.
+// TestNeeds: a change succeeds with the printed permissions, and fails with fewer.
 func TestNeeds(t *testing.T) {
 	f := newFixture(t)
 	name, _, directory := f.user(t)
@@ -180,7 +189,8 @@ func TestNeeds(t *testing.T) {
 		if err := f.fake.PutPolicy(policy); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.engine().Set(enginetest.Within(t), f.request(directory, name, first)); !errors.Is(err, engine.PrivilegeMissing) {
+		err := f.engine().Set(enginetest.Within(t), f.request(directory, name, first))
+		if !errors.Is(err, engine.PrivilegeMissing) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -197,13 +207,14 @@ func TestNeeds(t *testing.T) {
 	enginetest.WantCause(t, f.engine().Set(enginetest.Within(t), r), engine.PrivilegeMissing, other)
 }
 
-// TestCheck: what an operator is shown of a secret that can be rotated, of a wrong password, and of a
-// directory in which AWS resets none.
+// TestCheck: what an operator sees for a secret that can be rotated, for a wrong password, and for a directory in which
+// AWS resets no passwords.
 func TestCheck(t *testing.T) {
 	f := newFixture(t)
 	w := world.New(t, f.engine())
 	name, _, directory := f.user(t)
-	f.fake.Put("d-0aaaaaaaaa", awsfake.Directory{Name: "corp.example.com", Type: "ADConnector", Addresses: []string{f.Host}})
+	f.fake.Put("d-0aaaaaaaaa", awsfake.Directory{Name: "corp.example.com", Type: "ADConnector",
+		Addresses: []string{f.Host}})
 	for failure, v := range map[string]engine.Value{
 		"": f.value(directory, name, first), "loginclients": f.value(directory, name, "wrong"),
 		"login": f.value("d-0aaaaaaaaa", name, first),
@@ -225,13 +236,14 @@ func TestCheck(t *testing.T) {
 	f.wantReset(t, false)
 }
 
-func TestFormOfTheSecret(t *testing.T) {
+func TestFormatOfTheSecret(t *testing.T) {
 	f := newFixture(t)
 	for text, v := range map[string]engine.Value{
-		"cannot be used":          engine.StringValue("just text"),
-		"DirectoryId is missing":  engine.StringValue(`{"awsSeamlessDomainUsername":"app","awsSeamlessDomainPassword":"x"}`),
+		"cannot be used": engine.StringValue("just text"),
+		"DirectoryId is missing": engine.StringValue(
+			`{"awsSeamlessDomainUsername":"app","awsSeamlessDomainPassword":"x"}`),
 		"Password is missing":     f.value("d-0123456789", "app", ""),
-		"not a directory's id":    f.value("corp.example.com", "app", "x"),
+		"not a directory's ID":    f.value("corp.example.com", "app", "x"),
 		"not a user's logon name": f.value("d-0123456789", "app@corp.example.com", "x"),
 	} {
 		_, err := f.engine().Next(t.Context(), &engine.Request{Current: v})
@@ -243,12 +255,14 @@ func TestFormOfTheSecret(t *testing.T) {
 }
 
 func TestNamesOfFields(t *testing.T) {
-	env := map[string]string{"DICT_KEY_DIRECTORY": "DirectoryId", "DICT_KEY_USERNAME": "Username", "DICT_KEY_PASSWORD": "Password"}
+	env := map[string]string{"DICT_KEY_DIRECTORY": "DirectoryId", "DICT_KEY_USERNAME": "Username",
+		"DICT_KEY_PASSWORD": "Password"}
 	fields, err := ReadFields(func(name string) string { return env[name] })
 	if err != nil || fields != (Fields{"DirectoryId", "Username", "Password"}) {
 		t.Errorf("%+v, %v", fields, err)
 	}
-	if k := New(nil, fields).Kind(); k.MarkField != "DirectoryId" || k.UserField != "Username" || k.SecretFields[0] != "Password" {
+	if k := New(nil, fields).Kind(); k.MarkField != "DirectoryId" || k.UserField != "Username" ||
+		k.SecretFields[0] != "Password" {
 		t.Errorf("%+v", k)
 	}
 	env["DICT_KEY_USERNAME"] = "DirectoryId"
@@ -266,7 +280,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestStrangeDomainControllers: an answer that proves nothing is no login.
+// TestStrangeDomainControllers: an answer that proves nothing is not a login.
 func TestStrangeDomainControllers(t *testing.T) {
 	type reply struct {
 		Realm  string        `asn1:"utf8,explicit,tag:3"`
@@ -277,13 +291,14 @@ func TestStrangeDomainControllers(t *testing.T) {
 		Code  int    `asn1:"explicit,tag:6"`
 		Hints []byte `asn1:"explicit,tag:12"`
 	}
-	ticket := encode(reply{"CORP", name(person, "app"), encryptedData{18, make([]byte, 60)}}, "application,explicit,tag:11")
+	ticket := encode(reply{"CORP", name(person, "app"), encryptedData{18, make([]byte, 60)}},
+		"application,explicit,tag:11")
 	ask := encode(refusal{errPreauthRequired, hints(rounds)}, "application,explicit,tag:30")
 	for text, answers := range map[string][][]byte{
 		"without a password":       {framed(ticket)},
 		"with the password's key":  {framed(ask), framed(ticket)},
 		"has no AES key":           {framed(encode(refusal{Code: errPreauthRequired}, "application,explicit,tag:30"))},
-		"not one of Kerberos":      {framed([]byte("HTTP/1.1 400 Bad Request"))},
+		"not a Kerberos message":   {framed([]byte("HTTP/1.1 400 Bad Request"))},
 		"the answer has":           {[]byte("HTTP/1.1 400 Bad Request")},
 		"connection to 127.0.0.1:": {{0, 0}},
 	} {
@@ -293,7 +308,8 @@ func TestStrangeDomainControllers(t *testing.T) {
 			_, _ = c.Write(answers[int(asked.Add(1)-1)%len(answers)])
 			c.Close()
 		})
-		err := kerberos{"CORP", "app", "x"}.login(enginetest.Within(t), net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		err := kerberos{"CORP", "app", "x"}.login(enginetest.Within(t),
+			net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err == nil || errors.Is(err, engine.LoginRefused) || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v", text, err)
 		}
@@ -304,7 +320,7 @@ func framed(message []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(message))), message...)
 }
 
-// hints are those of a domain controller that wants keys of so many rounds.
+// hints are those of a domain controller that asks for keys of n rounds.
 func hints(n uint32) []byte {
 	type entry struct {
 		Cipher int    `asn1:"explicit,tag:0"`
@@ -315,7 +331,7 @@ func hints(n uint32) []byte {
 	return encode([]paData{{136, nil}, {cipherHints, encode(entries, "")}}, "")
 }
 
-// TestKeyTakesLimitedTime: the rounds are the domain controller's choice, and nothing ends them.
+// TestKeyTakesLimitedTime: the domain controller chooses the number of rounds, and nothing interrupts them.
 func TestKeyTakesLimitedTime(t *testing.T) {
 	for n, ok := range map[uint32]bool{rounds: true, roundsLimit + 1: false, 0: false} {
 		if _, _, err := (kerberos{password: "x"}).key(hints(n)); (err == nil) != ok {
@@ -324,7 +340,7 @@ func TestKeyTakesLimitedTime(t *testing.T) {
 	}
 }
 
-// FuzzAnswer: whatever a domain controller answers is a message or none.
+// FuzzAnswer: any answer of a domain controller is either a message or an error.
 func FuzzAnswer(f *testing.F) {
 	f.Add(hints(1))
 	f.Add(encode(encryptedData{18, make([]byte, 60)}, "application,explicit,tag:30"))

@@ -28,7 +28,7 @@ type fixture struct {
 	url  string
 
 	mu    sync.Mutex
-	ports map[string]string // of the proxies, by the addresses that stand for them
+	ports map[string]string // of the proxies, by the address that represents each
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -68,7 +68,7 @@ func (f *fixture) Target() string { return net.JoinHostPort(f.Host, "88") }
 
 func (f *fixture) Overlap() bool { return false }
 
-// directory makes a directory with the domain controller's address, or with one that stands for a proxy.
+// directory creates a directory with the domain controller's address, or with one that represents a proxy.
 func (f *fixture) directory(port int) (id string) {
 	id = testserver.Unique("d-00")
 	address := f.Host
@@ -116,14 +116,15 @@ func (f *fixture) Restore(_ context.Context, v engine.Value) error {
 	return nil
 }
 
-// Acts are of users of the domain.
+// Acts are what users of the domain can do.
 func (f *fixture) Acts(_ context.Context, v engine.Value) ([]enginetest.Act, error) {
 	name, _ := v.Text("awsSeamlessDomainUsername")
 	user := name + "@" + strings.ToLower(testserver.ADRealm)
 	return []enginetest.Act{
 		{Name: "wrong passwords, fewer than lock the account", Do: func(context.Context) (func(), error) {
 			for range 5 {
-				if err := f.Bind(user, "Guessed-Passw0rd-1"); !ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
+				err := f.Bind(user, "Guessed-Passw0rd-1")
+				if !ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
 					return nil, fmt.Errorf("a guess: %w", err)
 				}
 			}

@@ -17,18 +17,18 @@ import (
 	"example.com/rotator/rotation/internal/boundconn"
 )
 
-// kerberos is a login by Kerberos: it asks for one ticket, and throws it away. This is all of the protocol that is
-// needed. The usual library, github.com/jcmturner/gokrb5, has had no release since 2023. Its client heeds no context,
-// and allocates as many bytes as a server says.
+// kerberos is a login by Kerberos: it requests one ticket and discards it, so it needs only this part of the protocol.
+// The usual library, github.com/jcmturner/gokrb5, has had no release since 2023. Its client ignores contexts and
+// allocates as many bytes as a server says.
 // Source: https://www.rfc-editor.org/rfc/rfc4120#section-3.1
 type kerberos struct{ realm, user, password string }
 
 const (
 	messageLimit = 64 << 10 // bytes of an answer; a ticket with 1,000 groups has 12 KiB
 	roundsLimit  = 1 << 16  // of PBKDF2; the standard's and Windows' are 4,096
-	rounds       = 4096     // where nothing else is said
+	rounds       = 4096     // the default
 
-	// Types of messages, of names and of data for authentication, uses of keys, and bits of options.
+	// Types of messages, names and authentication data, uses of keys, and bits of options.
 	asRequest, asReply, asError = 10, 11, 30
 	person, service             = 1, 2
 	encryptedTime, cipherHints  = 2, 19
@@ -82,7 +82,7 @@ func name(kind int, parts ...string) principal {
 	return p
 }
 
-// encode encodes a message of this package, which has no errors.
+// encode encodes a message of this package, which cannot fail.
 func encode(v any, params string) []byte {
 	out, err := asn1.MarshalWithParams(v, params)
 	if err != nil {
@@ -91,11 +91,11 @@ func encode(v any, params string) []byte {
 	return out
 }
 
-// login logs in at a domain controller. The error has the cause LoginRefused only if the answer can mean nothing else.
+// login logs in to a domain controller. The error has the cause LoginRefused only if the answer can mean nothing else.
 func (k kerberos) login(ctx context.Context, address string) error {
 	now := time.Now().UTC()
 	options := asn1.BitString{Bytes: make([]byte, 4), BitLength: 32}
-	options.Bytes[canonicalize/8] |= 1 << (7 - canonicalize%8) // the answer names the account that the name stands for
+	options.Bytes[canonicalize/8] |= 1 << (7 - canonicalize%8) // the answer has the account that the name resolves to
 	realm := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, IsCompound: true, Bytes: encode(text(k.realm), "")}
 	r := request{Version: 5, Type: asRequest, Body: body{
 		Options: options, Client: name(person, k.user), Realm: realm, Server: name(service, "krbtgt", k.realm),
@@ -114,7 +114,8 @@ func (k kerberos) login(ctx context.Context, address string) error {
 	case err != nil:
 		return failed(err)
 	case reply.tag == asReply:
-		return engine.Errorf(engine.TargetFailed, `clear the account's option "Do not require Kerberos preauthentication"`,
+		return engine.Errorf(engine.TargetFailed,
+			`clear the account's option "Do not require Kerberos preauthentication"`,
 			"the domain controller answers for %q without a password", k.user)
 	case reply.number(6) != errPreauthRequired:
 		return k.refused(reply.number(6))
@@ -141,7 +142,7 @@ func (k kerberos) login(ctx context.Context, address string) error {
 	case reply.tag == asError:
 		return k.refused(reply.number(6))
 	}
-	// Only who knows the key can answer so.
+	// Only a server that knows the key can give this answer.
 	sealed, err := read(reply.fields[6])
 	if err != nil {
 		return failed(err)
@@ -150,7 +151,7 @@ func (k kerberos) login(ctx context.Context, address string) error {
 	if err != nil {
 		return failed(err)
 	}
-	part, err := read(plain, 25, 26) // some servers take the one of another message
+	part, err := read(plain, 25, 26) // some servers use the tag of another message
 	if err != nil || part.number(2) != r.Body.Nonce {
 		return failed(errors.New("the answer is not to this login"))
 	}
@@ -158,15 +159,15 @@ func (k kerberos) login(ctx context.Context, address string) error {
 	if _, err := asn1.Unmarshal(reply.fields[4], &client); err != nil || len(client.Names) == 0 {
 		return failed(errors.New("the answer names no account"))
 	}
-	// A name can also be part of another account's userPrincipalName.
+	// A name can also be the beginning of another account's userPrincipalName.
 	if account := string(client.Names[0].Bytes); !strings.EqualFold(account, k.user) {
 		return engine.Errorf(engine.TakeoverRefused, "name the account by its logon name (sAMAccountName)",
-			"the password is of the account %q and not of %q", account, k.user)
+			"the password belongs to the account %q, not to %q", account, k.user)
 	}
 	return nil
 }
 
-// key derives the password's key as the hints of a domain controller say.
+// key derives the password's key from the hints of a domain controller.
 // Source: https://www.rfc-editor.org/rfc/rfc4120#section-5.2.7.5
 func (k kerberos) key(hints []byte) (cipher int, secret key, err error) {
 	for _, hint := range list(hints) {
@@ -192,15 +193,15 @@ func (k kerberos) key(hints []byte) (cipher int, secret key, err error) {
 	return 0, nil, errors.New("the account has no AES key: set its password again")
 }
 
-// message is a decoded sequence: its application's tag, and its fields by their tags.
+// message is a decoded sequence: its application tag, and its fields by tag.
 type message struct {
 	tag    int
 	fields map[int][]byte
 }
 
-var errForm = errors.New("the answer is not one of Kerberos")
+var errForm = errors.New("the answer is not a Kerberos message")
 
-// read decodes a sequence, which has one of the application's tags if any are given.
+// read decodes a sequence, which must have one of the application tags if any are given.
 func read(der []byte, tags ...int) (message, error) {
 	m := message{fields: map[int][]byte{}}
 	var v asn1.RawValue
@@ -230,7 +231,7 @@ func read(der []byte, tags ...int) (message, error) {
 	return m, nil
 }
 
-// list decodes a sequence of sequences, as far as it is one.
+// list decodes a sequence of sequences, and skips elements that are not sequences.
 func list(der []byte) (all []message) {
 	var elements []asn1.RawValue
 	if _, err := asn1.Unmarshal(der, &elements); err != nil {
@@ -253,7 +254,7 @@ func (m message) number(tag int) int {
 	return n
 }
 
-// bytes returns the content of a field of any kind of text, or nil.
+// bytes returns the content of a field of any string type, or nil.
 func (m message) bytes(tag int) []byte {
 	var v asn1.RawValue
 	if _, err := asn1.Unmarshal(m.fields[tag], &v); err != nil {
@@ -262,7 +263,7 @@ func (m message) bytes(tag int) []byte {
 	return v.Bytes
 }
 
-// What domain controllers answer.
+// Errors that domain controllers answer with.
 // Source: https://www.rfc-editor.org/rfc/rfc4120#section-7.5.9
 const (
 	errNameExpired     = 1
@@ -276,7 +277,7 @@ const (
 	errClockSkew       = 37
 )
 
-// refused gives an error of a domain controller its cause.
+// refused adds the cause and advice to an error of a domain controller.
 func (k kerberos) refused(code int) error {
 	cause, what, advice := engine.TargetFailed, "is refused", "look the number up in RFC 4120, section 7.5.9"
 	switch code {
@@ -295,7 +296,7 @@ func (k kerberos) refused(code int) error {
 	case errNoCipher:
 		what, advice = "has no AES key", "allow AES for the account, and set its password again"
 	case errClockSkew:
-		what, advice = "cannot be tried, as the clocks differ", "correct the domain controller's clock"
+		what, advice = "cannot be tried because the clocks differ", "correct the domain controller's clock"
 	}
 	return engine.Errorf(cause, advice, "the account %q %s: Kerberos error %d", k.user, what, code)
 }
@@ -317,7 +318,7 @@ func send(ctx context.Context, address string, r request) ([]byte, error) {
 		return nil, n
 	}
 	const advice = "check that the function reaches port 88 of the directory's DNS addresses"
-	return nil, engine.Errorf(engine.Unreachable, advice, "no Kerberos with %s: %w", address, err)
+	return nil, engine.Errorf(engine.Unreachable, advice, "cannot speak Kerberos with %s: %w", address, err)
 }
 
 func exchange(ctx context.Context, address string, message []byte) ([]byte, error) {

@@ -12,8 +12,8 @@ import (
 	"slices"
 )
 
-// ciphers are the lengths of keys by encryption type: aes256-cts-hmac-sha1-96 and aes128-cts-hmac-sha1-96. Every
-// account whose password was set at a functional level of 2008 or later has such keys; the older types are weak.
+// ciphers are the key lengths of the encryption types aes256-cts-hmac-sha1-96 and aes128-cts-hmac-sha1-96. Every
+// account whose password was set at functional level 2008 or later has such keys. The older types are weak.
 // Source: https://www.rfc-editor.org/rfc/rfc3962
 var ciphers = map[int]int{18: 32, 17: 16}
 
@@ -30,7 +30,7 @@ func passwordKey(password, salt string, rounds, size int) (key, error) {
 	return key(k).derive([]byte("kerberos")), nil
 }
 
-// derive returns the key that a constant makes of a key.
+// derive returns the key that is derived from a key and a constant.
 // Source: https://www.rfc-editor.org/rfc/rfc3961#section-5.1
 func (k key) derive(constant []byte) key {
 	block, err := aes.NewCipher(k)
@@ -44,7 +44,7 @@ func (k key) derive(constant []byte) key {
 	return out
 }
 
-// fold is n-fold: it stretches or shrinks a text to a number of bytes.
+// fold is n-fold: it stretches or shrinks a string to a number of bytes.
 // Source: https://www.rfc-editor.org/rfc/rfc3961#section-5.1
 func fold(in []byte, size int) []byte {
 	// Copies, each rotated 13 bits further, up to a multiple of both lengths.
@@ -58,7 +58,7 @@ func fold(in []byte, size int) []byte {
 		}
 		all = append(all, turned...)
 	}
-	// Their sum in ones' complement.
+	// Their ones' complement sum.
 	out := make([]byte, size)
 	for part := range slices.Chunk(all, size) {
 		carry := 0
@@ -105,7 +105,7 @@ func (k key) seal(usage uint32, message []byte) []byte {
 	return append(steal(block, plain), checksum(integrity, plain)...)
 }
 
-var errSealed = errors.New("the answer was not made with the password's key")
+var errSealed = errors.New("the answer was not encrypted with the password's key")
 
 // open decrypts a message.
 func (k key) open(usage uint32, sealed []byte) ([]byte, error) {
@@ -124,8 +124,8 @@ func (k key) open(usage uint32, sealed []byte) ([]byte, error) {
 // zero is the initial vector of all messages: each begins with a random block.
 var zero [aes.BlockSize]byte
 
-// steal encrypts more than one block by CBC with ciphertext stealing: the last two blocks change places, and what
-// was added to fill the last one is cut off.
+// steal encrypts more than one block by CBC with ciphertext stealing: the last two blocks are swapped, and the padding
+// of the last one is cut off.
 // Source: https://www.rfc-editor.org/rfc/rfc3962#section-5
 func steal(block cipher.Block, plain []byte) []byte {
 	out := append(slices.Clone(plain), make([]byte, -len(plain)&(aes.BlockSize-1))...)
@@ -135,11 +135,11 @@ func steal(block cipher.Block, plain []byte) []byte {
 	return out[:len(plain)]
 }
 
-// unsteal decrypts what steal has made.
+// unsteal decrypts what steal encrypted.
 func unsteal(block cipher.Block, sealed []byte) []byte {
 	last := (len(sealed)-1)/aes.BlockSize*aes.BlockSize - aes.BlockSize
 	final, short := sealed[last:last+aes.BlockSize], sealed[last+aes.BlockSize:]
-	// What was cut off of the block before is in the last one.
+	// The last block has what was cut off the one before.
 	var whole [aes.BlockSize]byte
 	block.Decrypt(whole[:], final)
 	copy(whole[:], short)

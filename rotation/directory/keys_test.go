@@ -7,6 +7,7 @@ import (
 	"testing"
 )
 
+// TestFold has the vectors of the standard.
 // Source: https://www.rfc-editor.org/rfc/rfc3961#appendix-A.1
 func TestFold(t *testing.T) {
 	for in, want := range map[string]string{
@@ -20,6 +21,7 @@ func TestFold(t *testing.T) {
 	}
 }
 
+// TestKeyOfAPassword has the vectors of the standard.
 // Source: https://www.rfc-editor.org/rfc/rfc3962#appendix-B
 func TestKeyOfAPassword(t *testing.T) {
 	for _, c := range []struct {
@@ -38,6 +40,7 @@ func TestKeyOfAPassword(t *testing.T) {
 	}
 }
 
+// TestCiphertextStealing has the vectors of the standard.
 // Source: https://www.rfc-editor.org/rfc/rfc3962#appendix-B
 func TestCiphertextStealing(t *testing.T) {
 	block, err := aes.NewCipher([]byte("chicken teriyaki"))
@@ -77,7 +80,7 @@ func TestSealedMessages(t *testing.T) {
 		}
 		for n := range 30 {
 			if _, err := k.open(usageTime, make([]byte, n)); err == nil {
-				t.Errorf("%d bytes that are no message are accepted", n)
+				t.Errorf("%d bytes that are not a message are accepted", n)
 			}
 		}
 	}

@@ -137,7 +137,8 @@ func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 	return m, parts, nil
 }
 
-// keeps refuses to change a value's format, which readers expect, even by an option: whoever tags the secret sets it.
+// keeps refuses to change a value's format, which readers expect, even by an option: anyone who may tag the secret can
+// set it.
 func keeps(r *engine.Request, m maker, parts []part) error {
 	const advice = "set " + kindOption + ", " + encodingOption + " and " + bytesOption +
 		" to match the current value; to change the format, first store a placeholder such as \"x\""

@@ -158,8 +158,8 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 }
 
 // ours returns an error unless a key other than the session's belongs to this secret. A writer of the secret can name
-// any key, so the intent must explain the key, or its login be accepted. A concurrent call may be about to store a new
-// key, so that is left alone.
+// any key, so the intent must explain the key, or its login be accepted. A new key is left alone, because a concurrent
+// call may be about to store it.
 func (s *session) ours(ctx context.Context, id string) error {
 	k := s.keys[id]
 	if current, _ := s.request.Current.Text(idField); id == current && k.active {

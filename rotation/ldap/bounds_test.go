@@ -15,7 +15,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// The server is one that the writer of a secret has named. It answers the bind, or StartTLS.
+// TestServerTakesALimitedAmountOfMemory: the server is one that the writer of a secret has named. It answers the bind
+// or StartTLS.
 func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 	ca, err := testserver.NewCA()
 	if err != nil {
@@ -37,7 +38,8 @@ func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 		"many sequences":    bytes.Repeat([]byte{0x30, 0x00}, 1<<19),
 		"endless sequences": bytes.Repeat([]byte{0x30, 0x80, 0x05, 0x00}, 900),
 	} {
-		for start, config := range map[string]*tls.Config{"false": {Certificates: []tls.Certificate{pair}}, "true": nil} {
+		encrypted := &tls.Config{Certificates: []tls.Certificate{pair}}
+		for start, config := range map[string]*tls.Config{"false": encrypted, "true": nil} {
 			port := testserver.Hostile(t, config, func(c net.Conn) {
 				_, _ = c.Read(make([]byte, 4096))
 				_, _ = c.Write(append([]byte{0x30, 0x84, 0x29, 0xb9, 0x27, 0x06}, begin...))
@@ -47,11 +49,15 @@ func TestServerTakesALimitedAmountOfMemory(t *testing.T) {
 					}
 				}
 			})
-			v := engine.StringValue(`{"engine":"ldap","host":"localhost","username":"cn=app","password":"first"}`).WithJSON("port", []byte(strconv.Itoa(port)))
+			v := engine.StringValue(`{"engine":"ldap","host":"localhost","username":"cn=app","password":"first"}`).
+				WithJSON("port", []byte(strconv.Itoa(port)))
 			r := &engine.Request{Current: v, Pending: v, Login: v}
 			r.Setting = func(name string) string { return map[string]string{startOption: start}[name] }
-			used := testserver.PeakMemory(func() { err = New(engine.TLSPolicy{ExtraCAs: ca.PEM}).Verify(enginetest.Within(t), r, r.Current) })
-			if !errors.Is(err, engine.Unreachable) || errors.Is(err, context.DeadlineExceeded) || used > 64<<20 || len(err.Error()) > 1000 || !strings.Contains(err.Error(), "sends more than") {
+			used := testserver.PeakMemory(func() {
+				err = New(engine.TLSPolicy{ExtraCAs: ca.PEM}).Verify(enginetest.Within(t), r, r.Current)
+			})
+			if !errors.Is(err, engine.Unreachable) || errors.Is(err, context.DeadlineExceeded) || used > 64<<20 ||
+				len(err.Error()) > 1000 || !strings.Contains(err.Error(), "sends more than") {
 				t.Errorf("%s, StartTLS %s: %v, %d MiB", name, start, err, used>>20)
 			}
 		}

@@ -13,7 +13,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// harness makes an entry for each rotation of the suite.
+// harness creates an entry for each rotation of the suite.
 type harness struct {
 	*fixture
 	superuser bool
@@ -71,7 +71,8 @@ func (h *harness) New(_ context.Context, host string, port int) (value, superuse
 		return value, superuser, err
 	}
 	login := func(user, password string) engine.Value {
-		return engine.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, host, port)).With("username", user).With("password", password)
+		return engine.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, host, port)).
+			With("username", user).With("password", password)
 	}
 	if h.superuser {
 		superuser = login(h.User, h.Password)
@@ -96,7 +97,7 @@ func (h *harness) Restore(_ context.Context, v engine.Value) error {
 	m.Replace(passwordAttribute, []string{hashed("SSHA", password, []byte("salt"))})
 	err := h.admin.Modify(m)
 	if ldap.IsErrorAnyOf(err, ldap.LDAPResultConstraintViolation, ldap.LDAPResultAttributeOrValueExists) {
-		// The password is in the history: an administrator cannot put it back.
+		// The password is in the history, so an administrator cannot restore it.
 		return errors.ErrUnsupported
 	}
 	return err
@@ -107,7 +108,7 @@ func (h *harness) Credentials(_ context.Context, v engine.Value) (int, error) {
 	return len(h.values(dn)), nil
 }
 
-// Administrators makes the entry one by a group, to which a rule of access gives everything.
+// Administrators makes the entry an administrator by a group with full access by a rule.
 func (h *harness) Administrators(_ context.Context, v engine.Value) (acts []enginetest.Act, err error) {
 	dn, _ := v.Text("username")
 	return []enginetest.Act{{Name: "a group that may manage passwords", Do: func(context.Context) (func(), error) {

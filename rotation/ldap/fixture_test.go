@@ -25,12 +25,12 @@ func newFixture(t testing.TB, o testserver.OpenLDAPOptions) *fixture {
 	return &fixture{s, t, s.Connect(t), New(engine.TLSPolicy{ExtraCAs: s.CA.PEM})}
 }
 
-// policy is the overlay that judges passwords, with a history and a lock.
+// policy is the overlay that checks passwords, with a history and a lockout.
 const policy = `overlay ppolicy
 ppolicy_default "cn=policy,dc=example,dc=org"
 ppolicy_use_lockout`
 
-// newPolicyFixture is a server whose policy has the given attributes besides.
+// newPolicyFixture is a server whose policy also has the given attributes.
 func newPolicyFixture(t testing.TB, pairs ...string) *fixture {
 	t.Helper()
 	f := newFixture(t, testserver.OpenLDAPOptions{Config: policy})
@@ -48,7 +48,7 @@ func newPolicyFixture(t testing.TB, pairs ...string) *fixture {
 	return f
 }
 
-// person adds an account with the password "first-" and its name.
+// person adds an account whose password is "first-" and its name.
 func (f *fixture) person(name string) (dn string) {
 	f.t.Helper()
 	return f.Person(f.t, name, "first-"+name)
@@ -56,7 +56,8 @@ func (f *fixture) person(name string) (dn string) {
 
 func (f *fixture) values(dn string) []string {
 	f.t.Helper()
-	found, err := f.admin.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, 0, 0, 0, false, "(objectClass=*)", []string{passwordAttribute}, nil))
+	found, err := f.admin.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, 0, 0, 0, false, "(objectClass=*)",
+		[]string{passwordAttribute}, nil))
 	if err != nil || len(found.Entries) != 1 {
 		f.t.Fatalf("%s: %v", dn, err)
 	}
@@ -72,7 +73,7 @@ func (f *fixture) replace(dn string, values ...string) {
 	}
 }
 
-// bind logs in by itself. It reports false for a refused login.
+// bind logs in without the engine. It returns false for a refused login.
 func (f *fixture) bind(dn, password string) (bool, error) {
 	conn, err := ldap.DialURL(f.URL(), ldap.DialWithTLSConfig(f.CA.ClientTLS(f.Host)))
 	if err != nil {
@@ -87,8 +88,7 @@ func (f *fixture) bind(dn, password string) (bool, error) {
 	return err == nil, err
 }
 
-// wantOpen fails the test unless of all the passwords exactly the first n open
-// the entry.
+// wantOpen fails the test unless exactly the first n of the passwords open the entry.
 func (f *fixture) wantOpen(dn string, n int, passwords ...string) {
 	f.t.Helper()
 	for i, p := range passwords {
@@ -99,17 +99,18 @@ func (f *fixture) wantOpen(dn string, n int, passwords ...string) {
 }
 
 func (f *fixture) value(user, password string) engine.Value {
-	return engine.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, f.Host, f.Port)).With("username", user).With("password", password)
+	return engine.StringValue(fmt.Sprintf(`{"engine":"openldap","host":%q,"port":%d}`, f.Host, f.Port)).
+		With("username", user).With("password", password)
 }
 
-// bySuperuser is a request for a rotation by the administrator, of an entry that accepts the current
-// password.
+// bySuperuser is a request for a rotation by the administrator of an entry that accepts the current password.
 func (f *fixture) bySuperuser(dn, current, pending string) *engine.Request {
-	return &engine.Request{Secret: "arn", Version: pending, Current: f.value(dn, current), Pending: f.value(dn, pending),
-		Proofs: []engine.Value{f.value(dn, current)}, Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
+	return &engine.Request{Secret: "arn", Version: pending,
+		Current: f.value(dn, current), Pending: f.value(dn, pending), Proofs: []engine.Value{f.value(dn, current)},
+		Login: f.value(f.User, f.Password), Superuser: true, SuperuserChanges: true}
 }
 
-// self is for a rotation by the user itself.
+// self is a request for a rotation by the user itself.
 func (f *fixture) self(dn, current, pending string) *engine.Request {
 	r := f.bySuperuser(dn, current, pending)
 	r.Login, r.Superuser, r.SuperuserChanges, r.Proofs = r.Current, false, false, nil

@@ -1,8 +1,8 @@
-// Package ldap rotates the passwords that directories check: OpenLDAP and others of its kind, and Active Directory.
+// Package ldap rotates passwords in directories: OpenLDAP and similar servers, and Active Directory.
 //
-// An entry of OpenLDAP may have several passwords. A rotation leaves two, the new one and the one that is current,
-// where the server allows that; the next rotation retires the older. The server gets a salted hash then. Where a
-// password policy allows one only, and in Active Directory, the old password stops working when the new one is set.
+// An entry in OpenLDAP may have several passwords. If the server allows that, a rotation sends salted hashes and leaves
+// two passwords, the new one and the current one; the next rotation retires the older. If a password policy allows only
+// one, and in Active Directory, the old password stops working when the new one is set.
 package ldap
 
 import (
@@ -20,12 +20,12 @@ type Engine struct{ tls engine.TLSPolicy }
 // New returns the engine with the given policy for its connections, which are always encrypted.
 func New(tls engine.TLSPolicy) *Engine { return &Engine{tls} }
 
-// The engine's own settings.
+// The engine's settings.
 const (
-	// changeOption is "overlap", the default, or "exop" for servers that are to hash and judge passwords themselves.
+	// changeOption is "overlap", the default, or "exop" for servers that should hash and check passwords themselves.
 	changeOption = "ldap-change"
-	// startOption is "true" to encrypt by StartTLS on whatever port, and "false"
-	// for LDAPS. The default is StartTLS on port 389 and LDAPS on all others.
+	// startOption is "true" to encrypt by StartTLS on any port, and "false" for LDAPS. The default is StartTLS on port
+	// 389 and LDAPS on all others.
 	startOption = "ldap-starttls"
 )
 
@@ -47,11 +47,11 @@ func (*Engine) Kind() engine.Kind {
 // account is a login as a secret holds it.
 type account struct {
 	engine.Target
-	// dn is the entry's name, or "" where Active Directory is to be asked for it.
+	// dn is the entry's name, or "" to look it up in Active Directory.
 	dn string
 }
 
-// name is what a bind names the account by.
+// name is the account's name in a bind.
 func (a account) name() string {
 	if a.dn != "" {
 		return a.dn
@@ -65,17 +65,18 @@ func isAD(v engine.Value) bool {
 	return engine == "ad" || engine == "activedirectory"
 }
 
-// parse reads a login. The entry's name is the field dn, or the user name where
-// that is one; Active Directory also finds an entry by its userPrincipalName.
+// parse reads a login. The entry's name is the field dn, or the user name if that is a distinguished name. Active
+// Directory also finds an entry by its userPrincipalName.
 func parse(v engine.Value, ad bool) (account, error) {
-	const advice = "correct the secret's value; its form is in the engine's page of the documentation"
+	const advice = "correct the secret's value; the engine's page in the documentation shows its format"
 	t, err := engine.ParseTarget(v, 636, "")
 	if err != nil {
 		return account{}, err
 	}
 	if t.TLS == engine.TLSOff {
-		return account{}, engine.Errorf(engine.InvalidSecret, `remove "ssl": false; StartTLS encrypts a connection to port 389`,
-			"a bind would show the password, so that this engine makes no unencrypted connection")
+		return account{}, engine.Errorf(engine.InvalidSecret,
+			`remove "ssl": false; StartTLS encrypts a connection to port 389`,
+			"a bind would reveal the password, so this engine makes no unencrypted connection")
 	}
 	a := account{Target: t}
 	a.dn, _ = v.Text("dn")
@@ -85,23 +86,27 @@ func parse(v engine.Value, ad bool) (account, error) {
 	switch {
 	case a.dn != "":
 		if dn, err := ldap.ParseDN(a.dn); err != nil || len(dn.RDNs) == 0 {
-			return account{}, engine.Errorf(engine.InvalidSecret, "escape its special characters as RFC 4514 says, such as \\, for a comma", "the entry's name is not a distinguished name")
+			return account{}, engine.Errorf(engine.InvalidSecret,
+				"escape its special characters according to RFC 4514, such as \\, for a comma",
+				"the entry's name is not a distinguished name")
 		}
 	case !ad:
-		return account{}, engine.Errorf(engine.InvalidSecret, advice, "the user name is not a distinguished name, and there is none in the field dn")
+		return account{}, engine.Errorf(engine.InvalidSecret, advice,
+			"the user name is not a distinguished name, and there is no field dn")
 	case !strings.Contains(t.User, "@"):
-		return account{}, engine.Errorf(engine.InvalidSecret, advice, "the user name is neither a distinguished name nor a userPrincipalName, and there is no field dn")
+		return account{}, engine.Errorf(engine.InvalidSecret, advice,
+			"the user name is neither a distinguished name nor a userPrincipalName, and there is no field dn")
 	}
 	return a, nil
 }
 
-// CheckOptions judges the engine's own settings.
+// CheckOptions checks the engine's settings.
 func (*Engine) CheckOptions(r *engine.Request) error {
 	_, err := read(r)
 	return err
 }
 
-// settings are the engine's own, as a request has them.
+// settings are the engine's settings in a request.
 type settings struct {
 	one   bool // never two passwords
 	start string
@@ -126,7 +131,7 @@ func (e *Engine) Next(_ context.Context, r *engine.Request) (engine.Value, error
 	return engine.NextPassword(e.Kind(), r), nil
 }
 
-// DryRun logs in, finds the entry, and proves as far as the server lets it that its password can be changed now.
+// DryRun logs in, finds the entry, and proves as far as possible that its password can be changed now.
 func (e *Engine) DryRun(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, (*session).rehearse)
 }
@@ -137,7 +142,7 @@ func (e *Engine) Set(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, func(s *session) error { return s.set(current) })
 }
 
-// Retire makes all passwords but the pending one invalid. Where there can be one only, Set has done so.
+// Retire makes all passwords but the pending one invalid. If there can be only one, Set has done so.
 func (e *Engine) Retire(ctx context.Context, r *engine.Request) error {
 	return e.with(ctx, r, func(s *session) error {
 		if s.ad || s.one {
@@ -168,7 +173,7 @@ func (e *Engine) with(ctx context.Context, r *engine.Request, do func(*session) 
 	return err
 }
 
-// Verify logs in. A user that changes its own password must be able to, as far as the server tells.
+// Verify logs in. If users change their own passwords, it also checks that they can, as far as the server shows.
 func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
 	s, err := e.open(ctx, r, v)
 	if err != nil {

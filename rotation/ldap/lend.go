@@ -11,17 +11,17 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// protected are the groups whose members are administrators to Active Directory itself, by the last
-// part of their SIDs; below 1000 these are the same in every domain.
+// protected are the groups whose members Active Directory itself considers administrators, by the last part of their
+// SIDs. Below 1000, these are the same in every domain.
 // Sources: https://learn.microsoft.com/en-us/windows-server/identity/ad-ds/plan/security-best-practices/appendix-c--protected-accounts-and-groups-in-active-directory
 // and https://learn.microsoft.com/en-us/windows-server/identity/ad-ds/manage/understand-security-identifiers
 var protected = []uint32{512, 516, 518, 519, 521, 526, 527, 544, 548, 549, 550, 551, 552}
 
-// mayLend refuses to lend the superuser's powers against itself and against an administrator. In Active Directory the
-// entry shows what it is. In OpenLDAP rules of access decide, which no login can be expected to read: there nothing
-// shows that an entry is an ordinary one, so that its own credential must be in the secret.
+// mayLend refuses to use the superuser's powers on the superuser itself and on administrators. In Active Directory, an
+// entry shows whether it is one. In OpenLDAP, access rules decide that, and no login can be expected to read them:
+// nothing shows that an entry is an ordinary one, so the secret must have the entry's own valid credential.
 func (s *session) mayLend() error {
-	own := s.account.dn // a server's own administrator has no entry
+	own := s.account.dn // the server's built-in administrator has no entry
 	var err error
 	if own == "" {
 		own, err = s.find(s.account)
@@ -39,8 +39,10 @@ func (s *session) mayLend() error {
 	case xerr == nil && yerr == nil && x.EqualFold(y):
 		power = "the superuser itself"
 	case power == "" && !s.ad && !pair.ProvedCurrent(new(Engine).Kind(), s.r):
-		return engine.Errorf(engine.TakeoverRefused, "set the entry's password to the one in AWSCURRENT, as an administrator",
-			"the server does not accept the secret's password of %q, and nothing shows that the entry is not an administrator's", s.dn)
+		return engine.Errorf(engine.TakeoverRefused,
+			"set the entry's password to the one in AWSCURRENT, as an administrator",
+			"the server refuses the secret's password of %q, and nothing shows that the entry is not an "+
+				"administrator's", s.dn)
 	}
 	if power != "" {
 		return engine.Errorf(engine.TakeoverRefused, pair.AdviceOwn, "the entry %q is %s", s.dn, power)
@@ -48,9 +50,9 @@ func (s *session) mayLend() error {
 	return nil
 }
 
-// administrator returns what makes an entry of Active Directory an administrator, or "". adminCount
-// stays when an account leaves its groups, and comes up to an hour after it joins; tokenGroups are
-// all groups at this moment, those that are in groups included.
+// administrator returns what makes an entry of Active Directory an administrator, or "". adminCount stays when an
+// account leaves its groups, and is set up to an hour after it joins. tokenGroups are all current groups, including
+// nested ones.
 // Source: https://learn.microsoft.com/en-us/windows/win32/adschema/a-tokengroups
 func (s *session) administrator() (power string, err error) {
 	e, err := s.entry(s.dn, "adminCount", "tokenGroups")
@@ -59,7 +61,8 @@ func (s *session) administrator() (power string, err error) {
 	}
 	groups := e.GetRawAttributeValues("tokenGroups")
 	if len(groups) == 0 {
-		return "", engine.Errorf(engine.PrivilegeMissing, "let the superuser read the entry's attribute tokenGroups", "whether %q is an administrator cannot be told", s.dn)
+		return "", engine.Errorf(engine.PrivilegeMissing, "let the superuser read the entry's attribute tokenGroups",
+			"cannot determine whether %q is an administrator", s.dn)
 	}
 	for _, sid := range groups {
 		if len(sid) >= 4 && slices.Contains(protected, binary.LittleEndian.Uint32(sid[len(sid)-4:])) {
@@ -72,8 +75,8 @@ func (s *session) administrator() (power string, err error) {
 	return "", nil
 }
 
-// Needs says which access the login needs, as a note: rules of access have an order,
-// and only who knows them all can put in one more.
+// Needs returns the access that the login needs, as a note: access rules have an order, and adding one requires knowing
+// all of them.
 // Source: https://www.openldap.org/doc/admin26/access-control.html
 // and https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-adts/6e803168-f140-4d23-b2d3-c3a8ab5917d2
 func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
@@ -93,9 +96,11 @@ func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) er
 	case ad:
 		n.Note = `the right "Change Password" on itself, which users have by default`
 	case r.Superuser:
-		n.Note = `in OpenLDAP the rule: to dn.exact="` + entry.dn + `" attrs=userPassword by dn.exact="` + login.dn + `" write by anonymous auth; and read access to the entry`
+		n.Note = `in OpenLDAP the rule: to dn.exact="` + entry.dn + `" attrs=userPassword by dn.exact="` + login.dn +
+			`" write by anonymous auth; and read access to the entry`
 	default:
-		n.Note = `in OpenLDAP the rule: to dn.exact="` + entry.dn + `" attrs=userPassword by self write by anonymous auth; and read access to the entry`
+		n.Note = `in OpenLDAP the rule: to dn.exact="` + entry.dn +
+			`" attrs=userPassword by self write by anonymous auth; and read access to the entry`
 	}
 	return nil
 }

@@ -10,8 +10,8 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// TestNeedsAreEnoughAndNothingInThemTooMuch: by the rule that is printed a rotation
-// passes at OpenLDAP, and by one without the login, or that lets it read only, it fails.
+// TestNeedsAreEnoughAndNothingInThemTooMuch: a rotation in OpenLDAP succeeds with the printed rule, and fails with a
+// rule that lacks the login or lets it only read.
 func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 	for name, superuser := range map[string]bool{"itself": false, "a superuser": true} {
 		t.Run(name, func(t *testing.T) {
@@ -30,11 +30,13 @@ func TestNeedsAreEnoughAndNothingInThemTooMuch(t *testing.T) {
 			if err := f.engine.Needs(enginetest.Within(t), r, &n); err != nil {
 				t.Fatal(err)
 			}
-			m := regexp.MustCompile(`to (dn.exact="[^"]+") attrs=userPassword (by .+ write) by anonymous auth;`).FindStringSubmatch(n.Note)
+			rule := regexp.MustCompile(`to (dn.exact="[^"]+") attrs=userPassword (by .+ write) by anonymous auth;`)
+			m := rule.FindStringSubmatch(n.Note)
 			if m == nil {
 				t.Fatal(n.Note)
 			}
-			for access, passes := range map[string]bool{m[2] + " by anonymous auth": true, "by anonymous auth": false, strings.Replace(m[2], "write", "read", 1) + " by anonymous auth": false} {
+			for access, passes := range map[string]bool{m[2] + " by anonymous auth": true, "by anonymous auth": false,
+				strings.Replace(m[2], "write", "read", 1) + " by anonymous auth": false} {
 				g := newFixture(t, testserver.OpenLDAPOptions{Access: access})
 				err := g.engine.Set(enginetest.Within(t), request(g))
 				if passes && err != nil {

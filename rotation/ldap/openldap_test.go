@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +19,8 @@ import (
 )
 
 // both runs a test by the user itself and by the administrator.
-func both(t *testing.T, f *fixture, test func(t *testing.T, request func(dn, current, pending string) *engine.Request)) {
+func both(t *testing.T, f *fixture,
+	test func(t *testing.T, request func(dn, current, pending string) *engine.Request)) {
 	t.Run("itself", func(t *testing.T) { test(t, f.self) })
 	t.Run("superuser", func(t *testing.T) { test(t, f.bySuperuser) })
 }
@@ -29,7 +31,7 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 		dn := f.person(testserver.Unique("app-"))
 		first := f.values(dn)[0]
 		var before []string
-		for range 2 { // a repetition changes nothing
+		for range 2 { // repeating it changes nothing
 			if err := f.engine.Set(enginetest.Within(t), request(dn, first, "second")); err != nil {
 				t.Fatal(err)
 			}
@@ -56,14 +58,14 @@ func TestSetLeavesThePendingAndTheCurrentPassword(t *testing.T) {
 		}
 		for _, v := range f.values(dn) {
 			if !strings.HasPrefix(v, "{SSHA}") {
-				t.Error("a password made here is stored otherwise than by its hash")
+				t.Error("a new password is not stored as a hash")
 			}
 		}
 	})
 }
 
-// A current password that an administrator has taken away is not brought back,
-// and the one that was given instead does not live on.
+// TestPasswordThatIsNotTheSecretsIsRetired: a current password that an administrator has replaced is not restored, and
+// the replacement does not stay valid.
 func TestPasswordThatIsNotTheSecretsIsRetired(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	dn := f.person("app")
@@ -78,12 +80,13 @@ func TestPasswordThatIsNotTheSecretsIsRetired(t *testing.T) {
 	}
 }
 
-// An entry keeps its stored form: the digests are made here, for all others the server hashes, and
-// keeps one password only.
+// TestStoredFormIsNotWeakened: an entry keeps its scheme. The engine computes the digests; for all other schemes the
+// server hashes, and keeps only one password.
 func TestStoredFormIsNotWeakened(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{Hash: "{ARGON2}"})
 	both(t, f, func(t *testing.T, request func(dn, current, pending string) *engine.Request) {
-		for _, c := range []struct{ before, after string }{{"", "{SSHA}"}, {"{MD5}", "{SSHA}"}, {"{SHA}", "{SSHA}"}, {"{SHA256}", "{SSHA256}"}, {"{SSHA512}", "{SSHA512}"}, {"{ARGON2}", "{ARGON2}"}} {
+		for _, c := range []struct{ before, after string }{{"", "{SSHA}"}, {"{MD5}", "{SSHA}"}, {"{SHA}", "{SSHA}"},
+			{"{SHA256}", "{SSHA256}"}, {"{SSHA512}", "{SSHA512}"}, {"{ARGON2}", "{ARGON2}"}} {
 			name := testserver.Unique("app-")
 			dn := f.person(name)
 			current := "first-" + name
@@ -93,7 +96,8 @@ func TestStoredFormIsNotWeakened(t *testing.T) {
 					t.Fatal(err)
 				}
 			case c.before != "":
-				f.replace(dn, hashed(strings.Trim(c.before, "{}"), current, []byte("salt")[:4*strings.Count(c.before, "SS")]))
+				f.replace(dn, hashed(strings.Trim(c.before, "{}"), current,
+					[]byte("salt")[:4*strings.Count(c.before, "SS")]))
 			}
 			r := request(dn, current, "second")
 			r.KeepCurrent = true
@@ -108,7 +112,8 @@ func TestStoredFormIsNotWeakened(t *testing.T) {
 				t.Errorf("%s: %v", c.before, err)
 				continue
 			}
-			if v := f.values(dn); !slices.ContainsFunc(v, func(v string) bool { return strings.HasPrefix(v, c.after) }) || len(v) != open {
+			v := f.values(dn)
+			if !slices.ContainsFunc(v, func(v string) bool { return strings.HasPrefix(v, c.after) }) || len(v) != open {
 				t.Errorf("a password by %q gives %d values, none by %s", c.before, len(v), c.after)
 			}
 			f.wantOpen(dn, open, "second", current)
@@ -122,19 +127,21 @@ func TestStoredFormIsNotWeakened(t *testing.T) {
 			f.wantOpen(dn, 1, "second", current)
 		}
 	})
-	// A server that hashes otherwise than it did is reported.
+	// A server that now hashes differently is reported.
 	dn := f.person("legacy")
-	f.replace(dn, "{CRYPT}$6$saltsalt$dtoqGkX.f5NbJDZJSTYq3JbHAUxMHWnTUDhwnwKAyUyGxgMJDvJHfHqKPpkpPbYZsyLKHyQZPVYsvt7HnWBKH/")
+	f.replace(dn,
+		"{CRYPT}$6$saltsalt$dtoqGkX.f5NbJDZJSTYq3JbHAUxMHWnTUDhwnwKAyUyGxgMJDvJHfHqKPpkpPbYZsyLKHyQZPVYsvt7HnWBKH/")
 	r := f.bySuperuser(dn, "first-legacy", "second")
 	var log []string
 	r.Report = func(_ slog.Level, text string) { log = append(log, text) }
-	if err := f.engine.Set(enginetest.Within(t), r); err != nil || len(log) != 1 || !strings.Contains(log[0], `"ARGON2", and kept the one before by "CRYPT"`) {
+	if err := f.engine.Set(enginetest.Within(t), r); err != nil || len(log) != 1 ||
+		!strings.Contains(log[0], `"ARGON2", and kept the one before by "CRYPT"`) {
 		t.Errorf("%v, %q", err, log)
 	}
 }
 
-// Nothing at OpenLDAP shows that an entry is not an administrator's, so a guess at its password,
-// with RECOVER_BY_SUPERUSER, lends nobody the superuser's powers.
+// TestSuperuserResetsNoEntryOnItsNameAlone: nothing in OpenLDAP shows that an entry is not an administrator's, so
+// guessing a password does not give anyone the superuser's powers, even with RECOVER_BY_SUPERUSER.
 func TestSuperuserResetsNoEntryOnItsNameAlone(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	dn := f.person("other-administrator")
@@ -146,8 +153,8 @@ func TestSuperuserResetsNoEntryOnItsNameAlone(t *testing.T) {
 	f.wantOpen(dn, 1, "first-other-administrator", "second", "a-guess")
 }
 
-// Two values under a policy with a history would be an account that nobody can
-// change any more, so there is one, and the server sets it.
+// TestPolicyThatAllowsOnePassword: under a policy with a history, nobody could change an account with two values
+// anymore, so there is only one, and the server sets it.
 func TestPolicyThatAllowsOnePassword(t *testing.T) {
 	for _, quality := range []string{"0", "1", "2"} {
 		f := newPolicyFixture(t, "pwdCheckQuality", quality, "pwdMinLength", "8")
@@ -196,7 +203,7 @@ func TestPolicyWantsTheOldPasswordWithTheNew(t *testing.T) {
 	f.wantOpen(dn, 1, "second-password", "first-app")
 }
 
-func TestLockedAccountIsTold(t *testing.T) {
+func TestLockedAccountIsReported(t *testing.T) {
 	f := newPolicyFixture(t, "pwdLockout", "TRUE", "pwdMaxFailure", "2")
 	dn := f.person("app")
 	r := f.self(dn, "first-app", "second")
@@ -206,7 +213,7 @@ func TestLockedAccountIsTold(t *testing.T) {
 	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.TargetFailed, "is locked")
 }
 
-func TestExpiredPasswordIsTold(t *testing.T) {
+func TestExpiredPasswordIsReported(t *testing.T) {
 	f := newPolicyFixture(t, "pwdMaxAge", "1")
 	dn := f.person("app")
 	r := f.self(dn, "first-app", "second")
@@ -222,8 +229,8 @@ func TestExpiredPasswordIsTold(t *testing.T) {
 	}
 }
 
-// An expired password may open the account a few times more. A login says so and is the only one
-// that is taken from the application.
+// TestGraceLoginIsReportedByTheFirst: an expired password may open the account a few more times. The engine's first
+// login reports it, and is the only one that the application loses.
 func TestGraceLoginIsReportedByTheFirst(t *testing.T) {
 	f := newPolicyFixture(t, "pwdMaxAge", "1", "pwdGraceAuthNLimit", "3")
 	dn := f.person("app")
@@ -238,7 +245,8 @@ func TestGraceLoginIsReportedByTheFirst(t *testing.T) {
 			t.Fatal("the password does not expire")
 		}
 	}
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser(dn, "first-app", "x"), r.Current), engine.TargetFailed, "for 1 more logins")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser(dn, "first-app", "x"), r.Current),
+		engine.TargetFailed, "for 1 more logins")
 	// The advice works.
 	f.replace(dn, hashed("SSHA", "first-app", []byte("salt")))
 	if err := f.engine.DryRun(enginetest.Within(t), r); err != nil {
@@ -246,8 +254,8 @@ func TestGraceLoginIsReportedByTheFirst(t *testing.T) {
 	}
 }
 
-// A policy can forbid that a password is changed soon after the last change. That is reported before
-// a value is stored, and is no fault of a value that was just set.
+// TestMinimumAgeShowsInTheRehearsal: a policy can forbid changing a password soon after the last change. That is
+// reported before a value is stored, and is not an error for a value that was just set.
 func TestMinimumAgeShowsInTheRehearsal(t *testing.T) {
 	for _, quality := range []string{"0", "2"} {
 		f := newPolicyFixture(t, "pwdMinAge", "2", "pwdCheckQuality", quality)
@@ -259,9 +267,10 @@ func TestMinimumAgeShowsInTheRehearsal(t *testing.T) {
 		if !slices.Equal(before, f.values(dn)) {
 			t.Error("the rehearsal changes the entry")
 		}
-		// The advice works: by an administrator, and after a while.
+		// The advice works: use an administrator, or wait.
 		s := f.bySuperuser(dn, "first-app", "second-password")
-		if err := errors.Join(f.engine.DryRun(enginetest.Within(t), s), f.engine.Set(enginetest.Within(t), s)); err != nil {
+		if err := errors.Join(f.engine.DryRun(enginetest.Within(t), s),
+			f.engine.Set(enginetest.Within(t), s)); err != nil {
 			t.Error(err)
 		}
 		r = f.self(dn, "second-password", "third-password")
@@ -269,20 +278,23 @@ func TestMinimumAgeShowsInTheRehearsal(t *testing.T) {
 			t.Errorf("a value that was just set: %v", err)
 		}
 		time.Sleep(3 * time.Second)
-		if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r)); err != nil {
+		if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r),
+			f.engine.Set(enginetest.Within(t), r)); err != nil {
 			t.Error(err)
 		}
 		f.wantOpen(dn, 1, "third-password", "second-password")
 	}
 }
 
-// A replica answers a change by a referral, and one that is switched to reading by 53.
+// TestDirectoryThatTakesNoChangesIsReportedByTheRehearsal: a replica answers a change with a referral, and a read-only
+// server with 53.
 func TestDirectoryThatTakesNoChangesIsReportedByTheRehearsal(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{Config: "restrict modify"})
 	dn := f.person("app")
 	both(t, f, func(t *testing.T, request func(dn, current, pending string) *engine.Request) {
 		r := request(dn, "first-app", "second-password")
-		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.TargetFailed, "set ldap-change to exop")
+		enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.TargetFailed,
+			"set ldap-change to exop")
 		// The advice works where Password Modify is allowed.
 		r.Setting = func(name string) string { return map[string]string{changeOption: "exop"}[name] }
 		if err := f.engine.DryRun(enginetest.Within(t), r); err != nil {
@@ -297,21 +309,22 @@ func TestDirectoryThatTakesNoChangesIsReportedByTheRehearsal(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := f.bySuperuser("uid=ref,"+testserver.LDAPPeople, "x", "y")
-	for what, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r), "Set": f.engine.Set(enginetest.Within(t), r)} {
+	for what, err := range map[string]error{"DryRun": f.engine.DryRun(enginetest.Within(t), r),
+		"Set": f.engine.Set(enginetest.Within(t), r)} {
 		if !errors.Is(err, engine.TargetFailed) || !strings.Contains(err.Error(), "Referral") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
 }
 
-// A user who may take its password away and not add one cannot change it.
+// TestRightToDeleteAPasswordIsNotEnough: a user who may delete its password but not add one cannot change it.
 func TestRightToDeleteAPasswordIsNotEnough(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{Access: "by self =zx by anonymous auth"})
 	r := f.self(f.person("app"), "first-app", "second")
 	enginetest.WantCause(t, f.engine.DryRun(enginetest.Within(t), r), engine.PrivilegeMissing, "masterarn")
 }
 
-// A user whose password an administrator has reset may do nothing but change it.
+// TestUserThatMustChangeItsPassword: after an administrator has reset the password, the user may only change it.
 func TestUserThatMustChangeItsPassword(t *testing.T) {
 	f := newPolicyFixture(t, "pwdMustChange", "TRUE")
 	dn := f.person("app")
@@ -324,15 +337,18 @@ func TestUserThatMustChangeItsPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := f.self(dn, "reset-password", "second")
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.TargetFailed, "must change its password")
-	// An application could not work with it, whoever changes it.
-	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser(dn, "reset-password", "x"), r.Current), engine.TargetFailed, "pwdMustChange")
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.TargetFailed,
+		"must change its password")
+	// An application could not work with this password, no matter who changes it.
+	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), f.bySuperuser(dn, "reset-password", "x"), r.Current),
+		engine.TargetFailed, "pwdMustChange")
 }
 
-// Two concurrent changes are one change, also where the server keeps one password and judges
-// it: then the second may fail, and the core sees by a login that the change was made.
-func TestSetTwiceAtOnce(t *testing.T) {
-	for name, f := range map[string]*fixture{"one password": newPolicyFixture(t, "pwdCheckQuality", "0"), "overlap": newFixture(t, testserver.OpenLDAPOptions{})} {
+// TestConcurrentSets: two concurrent changes are one change, even if the server keeps and checks one password. Then the
+// second may fail, and the core learns from a login that the change was made.
+func TestConcurrentSets(t *testing.T) {
+	for name, f := range map[string]*fixture{"one password": newPolicyFixture(t, "pwdCheckQuality", "0"),
+		"overlap": newFixture(t, testserver.OpenLDAPOptions{})} {
 		for range 20 {
 			app := testserver.Unique("app-")
 			dn := f.person(app)
@@ -354,7 +370,8 @@ func TestSetTwiceAtOnce(t *testing.T) {
 	}
 }
 
-// A password that is set by hand after the values were read is not overwritten.
+// TestPasswordThatIsSetInBetweenIsNotLost: a password that is set by hand after the values were read is not
+// overwritten.
 func TestPasswordThatIsSetInBetweenIsNotLost(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	dn := f.person("app")
@@ -371,10 +388,10 @@ func TestPasswordThatIsSetInBetweenIsNotLost(t *testing.T) {
 	}
 	want := []string{hashed("SSHA", "second-password", []byte("salt")), have[0]}
 	f.replace(dn, hashed("SSHA", "by-hand", []byte("salt")))
-	enginetest.WantCause(t, s.failed("", s.exchange(have, want)), engine.TargetFailed, "by somebody else")
+	enginetest.WantCause(t, s.failed("", s.exchange(have, want)), engine.TargetFailed, "somebody else has just changed")
 	f.wantOpen(dn, 1, "by-hand", "second-password", "first-app")
 
-	// Another call of the same step is nobody else.
+	// Another call of the same step does not count as somebody else.
 	f.replace(dn, want...)
 	if err := s.exchange(have, want); err != nil {
 		t.Error(err)
@@ -382,7 +399,7 @@ func TestPasswordThatIsSetInBetweenIsNotLost(t *testing.T) {
 	f.wantOpen(dn, 2, "second-password", "first-app")
 }
 
-// The extended operation answers 53 and not 49 where the old password is wrong.
+// TestOldPasswordChangedAfterTheLogin: the extended operation answers 53 instead of 49 if the old password is wrong.
 func TestOldPasswordChangedAfterTheLogin(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	dn := f.person("app")
@@ -394,7 +411,7 @@ func TestOldPasswordChangedAfterTheLogin(t *testing.T) {
 	defer s.conn.Close()
 	f.replace(dn, "by-hand")
 	s.dn, s.pending = dn, "second"
-	enginetest.WantCause(t, s.exop(), engine.TargetFailed, "changed in this moment")
+	enginetest.WantCause(t, s.exop(), engine.TargetFailed, "may have just changed it")
 	f.wantOpen(dn, 1, "by-hand", "second", "first-app")
 }
 
@@ -408,7 +425,8 @@ func TestUserWhoMayNotChangeItsPassword(t *testing.T) {
 		r := f.self(dn, "first-app", "second")
 		before := f.values(dn)
 		for what, err := range map[string]error{
-			"Set": f.engine.Set(enginetest.Within(t), r), "DryRun": f.engine.DryRun(enginetest.Within(t), r), "Verify": f.engine.Verify(enginetest.Within(t), r, r.Current),
+			"Set": f.engine.Set(enginetest.Within(t), r), "DryRun": f.engine.DryRun(enginetest.Within(t), r),
+			"Verify": f.engine.Verify(enginetest.Within(t), r, r.Current),
 		} {
 			if !errors.Is(err, engine.PrivilegeMissing) || !strings.Contains(err.Error(), "masterarn") {
 				t.Errorf("%s: %s: %v", name, what, err)
@@ -417,14 +435,14 @@ func TestUserWhoMayNotChangeItsPassword(t *testing.T) {
 		if !slices.Equal(before, f.values(dn)) {
 			t.Errorf("%s: the entry was changed", name)
 		}
-		// For the login alone that does not matter.
+		// That does not matter for a login alone.
 		if err := f.engine.Verify(enginetest.Within(t), f.bySuperuser(dn, "first-app", "x"), r.Current); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func TestUserIsNoAdministratorOfOthers(t *testing.T) {
+func TestUserMayNotChangeOthers(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	boss, victim := f.person("boss"), f.person("victim")
 	r := f.bySuperuser(victim, "first-victim", "second")
@@ -434,8 +452,8 @@ func TestUserIsNoAdministratorOfOthers(t *testing.T) {
 	f.wantOpen(victim, 1, "first-victim", "second")
 }
 
-// Who cannot read the values cannot know which of them to keep: the server sets
-// the password then, and the old one goes.
+// TestRightToWriteWithoutTheRightToRead: a login that cannot read the values cannot know which to keep. The server then
+// sets the password, and the old one stops working.
 func TestRightToWriteWithoutTheRightToRead(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{Access: "by self =wx by anonymous auth"})
 	dn := f.person("app")
@@ -444,14 +462,15 @@ func TestRightToWriteWithoutTheRightToRead(t *testing.T) {
 		if ok, _ := f.bind(dn, "second"); ok {
 			r.Login = r.Pending
 		}
-		if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r)); err != nil {
+		if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r),
+			f.engine.Set(enginetest.Within(t), r)); err != nil {
 			t.Fatal(err)
 		}
 		f.wantOpen(dn, 1, "second", "first-app")
 	}
 }
 
-func TestSuperuserIsNotChangedByItself(t *testing.T) {
+func TestSuperuserDoesNotChangeItself(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	boss := f.person("boss")
 	r := f.bySuperuser(strings.Replace(strings.ToUpper(boss), ",", " , ", 1), "first-boss", "second")
@@ -467,19 +486,21 @@ func TestEntryThatIsNotThere(t *testing.T) {
 	enginetest.WantCause(t, f.engine.Verify(enginetest.Within(t), r, r.Current), engine.LoginRefused, "nobody")
 }
 
-// Names have special characters, escaped as RFC 4514 says.
+// TestSpecialCharactersInNames: names can have special characters, escaped according to RFC 4514.
 func TestSpecialCharactersInNames(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
-	for _, name := range []string{"a,b", "a+b", `a"b\c`, "a<b>c;d", " lead and trail ", "#first", "a=b", "ü€", "a(b)*c", "a/b"} {
+	for _, name := range []string{"a,b", "a+b", `a"b\c`, "a<b>c;d", " lead and trail ", "#first", "a=b", "ü€", "a(b)*c",
+		"a/b"} {
 		dn := f.person(name)
 		for _, r := range []*engine.Request{f.self(dn, "first-"+name, "second"), f.bySuperuser(dn, "second", "third")} {
-			if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r), f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
+			if err := errors.Join(f.engine.DryRun(enginetest.Within(t), r), f.engine.Set(enginetest.Within(t), r),
+				f.engine.Verify(enginetest.Within(t), r, r.Pending)); err != nil {
 				t.Errorf("%s: %v", dn, err)
 			}
 		}
 		f.wantOpen(dn, 2, "third", "second", "first-"+name)
 	}
-	// The same by a name of the application's own, beside the entry's.
+	// The application may also use another spelling of the entry's name.
 	dn := f.person("dotted.name")
 	r := f.self("app", "first-dotted.name", "second")
 	for _, v := range []*engine.Value{&r.Current, &r.Pending, &r.Login} {
@@ -490,10 +511,11 @@ func TestSpecialCharactersInNames(t *testing.T) {
 	}
 }
 
-func TestEveryFaultOfTheFormIsTold(t *testing.T) {
+func TestEveryFaultOfTheFormatIsReported(t *testing.T) {
 	e := New(engine.TLSPolicy{})
 	for value, words := range map[string][]string{
-		`{"engine":"ldap","port":0,"username":"","password":""}`:                       {"host is missing", "username is missing", "password is missing", "port is not"},
+		`{"engine":"ldap","port":0,"username":"","password":""}`: {
+			"host is missing", "username is missing", "password is missing", "port is not"},
 		`{"engine":"ldap","host":"h","username":"app","password":"p"}`:                 {"field dn"},
 		`{"engine":"ldap","host":"h","username":"uid=a,b","password":"p"}`:             {"not a distinguished name"},
 		`{"engine":"ldap","host":"h","username":"uid=a","password":"p","ssl":false}`:   {"no unencrypted connection"},
@@ -517,7 +539,8 @@ func TestStartTLS(t *testing.T) {
 		start string
 		v     engine.Value
 		cause engine.Cause
-	}{{"true", plain, ""}, {"false", r.Current, ""}, {"", plain, engine.Unreachable}, {"true", r.Current, engine.Unreachable}} {
+	}{{"true", plain, ""}, {"false", r.Current, ""}, {"", plain, engine.Unreachable},
+		{"true", r.Current, engine.Unreachable}} {
 		a, err := parse(c.v, false)
 		if err != nil {
 			t.Fatal(err)
@@ -555,12 +578,10 @@ func TestHungServerIsGivenUpInTime(t *testing.T) {
 	}
 	end := make(chan struct{})
 	t.Cleanup(func() { close(end) })
-	seen := 0
+	var seen atomic.Int32
 	proxy.Filter(func(c testserver.Chunk) bool {
-		if c.FromServer {
-			if seen++; seen > 1 { // the handshake is through, the bind is not
-				<-end
-			}
+		if c.FromServer && seen.Add(1) > 1 { // the handshake has passed, but not the bind
+			<-end
 		}
 		return true
 	})

@@ -14,10 +14,10 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// domainHarness makes a user of Active Directory for each rotation of the suite.
+// domainHarness creates an Active Directory user for each rotation of the suite.
 type domainHarness struct {
 	*testserver.SambaServer
-	// operator resets the passwords, or is the zero Value where users change their own.
+	// operator resets the passwords, or is the zero Value if users change their own.
 	operator engine.Value
 }
 
@@ -39,7 +39,7 @@ func domainSuite(t *testing.T, operator func(*testserver.SambaServer) engine.Val
 	enginetest.Run(t, func(t *testing.T) enginetest.Harness { return h })
 }
 
-// upn is the name that a user of the domain logs in by.
+// upn is the login name of a user of the domain.
 func upn(name string) string { return name + "@" + strings.ToLower(testserver.ADRealm) }
 
 func adValue(s *testserver.SambaServer, user, password string) engine.Value {
@@ -53,7 +53,7 @@ func (h *domainHarness) Target() string { return h.Addr() }
 
 func (h *domainHarness) Overlap() bool { return false }
 
-// Remembers is for users who change their own passwords: resets heed no history.
+// Remembers is true for users who change their own passwords, because resets ignore the history.
 func (h *domainHarness) Remembers() bool { return h.operator.IsZero() }
 
 func (h *domainHarness) New(_ context.Context, host string, port int) (value, superuser engine.Value, err error) {
@@ -95,7 +95,7 @@ func (h *domainHarness) entry(v engine.Value) (string, error) {
 	return h.Find("userPrincipalName", user)
 }
 
-// Administrators adds the entry to groups that Active Directory protects, also by another group.
+// Administrators adds the entry to groups that Active Directory protects, directly and through another group.
 func (h *domainHarness) Administrators(_ context.Context, v engine.Value) ([]enginetest.Act, error) {
 	dn, err := h.entry(v)
 	if err != nil {
@@ -128,7 +128,7 @@ func (h *domainHarness) Administrators(_ context.Context, v engine.Value) ([]eng
 	}, nil
 }
 
-// Acts are of a user of the domain, who may by default read most of it and join computers.
+// Acts are what a user of the domain can do, who by default may read most of it and join computers.
 func (h *domainHarness) Acts(_ context.Context, v engine.Value) ([]enginetest.Act, error) {
 	dn, err := h.entry(v)
 	if err != nil {
@@ -165,7 +165,8 @@ func (h *domainHarness) Acts(_ context.Context, v engine.Value) ([]enginetest.Ac
 		}},
 		{Name: "wrong passwords, fewer than lock the account", Do: func(context.Context) (func(), error) {
 			for range 5 {
-				if err := h.Bind(user, "Guessed-Passw0rd-1"); !ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
+				err := h.Bind(user, "Guessed-Passw0rd-1")
+				if !ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
 					return nil, fmt.Errorf("a guess: %w", err)
 				}
 			}
@@ -174,7 +175,8 @@ func (h *domainHarness) Acts(_ context.Context, v engine.Value) ([]enginetest.Ac
 		{Name: "reads all that it may of the entry", Do: func(context.Context) (func(), error) { return nil, nil },
 			Observed: func(context.Context) error {
 				return as(func(conn *ldap.Conn) error {
-					found, err := conn.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, 0, 1, 0, false, "(objectClass=*)",
+					found, err := conn.Search(ldap.NewSearchRequest(dn, ldap.ScopeBaseObject, 0, 1, 0, false,
+						"(objectClass=*)",
 						[]string{"*", "unicodePwd", "ntPwdHistory", "supplementalCredentials"}, nil))
 					if err != nil {
 						return err

@@ -18,7 +18,7 @@ import (
 	"example.com/rotator/rotation/enginetest"
 )
 
-// person is a user of a domain controller, with the engine that rotates it.
+// person is a user in a domain controller, with the engine that rotates it.
 type person struct {
 	*testserver.SambaServer
 	engine   *Engine
@@ -38,7 +38,7 @@ func newPerson(t *testing.T, o testserver.SambaOptions) *person {
 
 func (p *person) value(password string) engine.Value { return adValue(p.SambaServer, p.user, password) }
 
-// request is for a change by the user itself.
+// request returns a request for a change by the user itself.
 func (p *person) request(current, pending string) *engine.Request {
 	r := &engine.Request{Secret: "arn", Version: pending, Current: p.value(current), Pending: p.value(pending)}
 	r.Login = r.Current
@@ -60,10 +60,10 @@ func (p *person) do(t *testing.T, r *engine.Request) error {
 func (p *person) wantOpen(t *testing.T, password, not string) {
 	t.Helper()
 	if err := p.Bind(p.user, password); err != nil {
-		t.Errorf("the password that is to be valid: %v", err)
+		t.Errorf("the password that must be valid: %v", err)
 	}
 	if err := p.Bind(p.user, not); !ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
-		t.Errorf("the password that is not to be valid: %v", err)
+		t.Errorf("the password that must not be valid: %v", err)
 	}
 }
 
@@ -112,12 +112,12 @@ func TestActiveDirectorySuperuserResets(t *testing.T) {
 	enginetest.WantCause(t, p.engine.Set(enginetest.Within(t), r), engine.TakeoverRefused, "superuser itself")
 	r.Pending = adValue(p.SambaServer, "nobody@corp.example.com", "x")
 	enginetest.WantCause(t, p.engine.DryRun(enginetest.Within(t), r), engine.InvalidSecret, "nobody@corp.example.com")
-	// Whose groups are not shown may be an administrator.
+	// A user whose groups are hidden may be an administrator.
 	const tokenGroups = "b7c69e6d-2cc7-11d2-854e-00a0c983f608"
 	hidden := newPerson(t, testserver.SambaOptions{})
 	p.Access(t, hidden.dn, "(OD;;RP;"+tokenGroups+";;%s)", operator)
 	r.Pending = hidden.value("Second-Passw0rd")
-	enginetest.WantCause(t, p.engine.Set(enginetest.Within(t), r), engine.PrivilegeMissing, "cannot be told")
+	enginetest.WantCause(t, p.engine.Set(enginetest.Within(t), r), engine.PrivilegeMissing, "cannot determine")
 	// A user who may not reset passwords.
 	other := newPerson(t, testserver.SambaOptions{})
 	r.Pending, r.Login = p.value("Third-Passw0rd"), other.value(firstPassword)
@@ -150,14 +150,14 @@ func TestActiveDirectoryPolicies(t *testing.T) {
 	enginetest.WantCause(t, s.unicodePwd(), engine.TargetFailed, "as the old one")
 }
 
-// secret is the person's in the simulator, with the machine that rotates it.
+// secret returns the person's secret in the simulator, with the machine that rotates it.
 func (p *person) secret(t *testing.T) (*world.World, string) {
 	w := world.New(t, p.engine)
 	return w, w.Secret(testserver.Unique("person/"), p.value(firstPassword))
 }
 
-// For an hour, logins accept the password before. A finishSecret that is repeated logs in with it, is
-// refused the change, and is done as the new one opens the account.
+// TestActiveDirectoryHourOfGrace: for an hour, logins accept the previous password. A repeated finishSecret logs in
+// with it, is refused the change, and succeeds because the new one opens the account.
 func TestActiveDirectoryHourOfGrace(t *testing.T) {
 	p := newPerson(t, testserver.SambaOptions{OldPasswords: 60})
 	w, arn := p.secret(t)
@@ -166,7 +166,7 @@ func TestActiveDirectoryHourOfGrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	pending, _ := w.Get(arn, "AWSPENDING").Text("password")
-	// As a finishSecret does that dies right afterwards.
+	// This is a finishSecret that dies right afterward.
 	if err := p.engine.Set(enginetest.Within(t), p.request(firstPassword, pending)); err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,8 @@ func TestActiveDirectoryHourOfGrace(t *testing.T) {
 			t.Fatalf("within the hour: %v", err)
 		}
 	}
-	enginetest.WantCause(t, p.engine.Set(enginetest.Within(t), p.request(firstPassword, pending)), engine.TargetFailed, "as the old one")
+	enginetest.WantCause(t, p.engine.Set(enginetest.Within(t), p.request(firstPassword, pending)), engine.TargetFailed,
+		"as the old one")
 	if err := w.Steps(arn, id, rotation.FinishSecret); err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +188,8 @@ func TestActiveDirectoryHourOfGrace(t *testing.T) {
 	}
 }
 
-// Nothing but the change itself shows a fine-grained policy's age; the domain's own is reported before.
+// TestActiveDirectoryMinimumAge: only the change itself shows the age of a fine-grained policy. The domain's age is
+// reported before it.
 func TestActiveDirectoryMinimumAge(t *testing.T) {
 	p := newPerson(t, testserver.SambaOptions{})
 	p.Policy(t, p.dn, "msDS-MinimumPasswordAge", testserver.ADDuration(time.Hour))
@@ -222,7 +224,7 @@ func TestActiveDirectoryWarnsOfTheDomainsMinimumAge(t *testing.T) {
 	}
 }
 
-// A createSecret tries a wrong password once, so failures count towards a lockout.
+// TestActiveDirectoryLockout: createSecret tries a wrong password once, so failures count toward a lockout.
 func TestActiveDirectoryLockout(t *testing.T) {
 	p := newPerson(t, testserver.SambaOptions{})
 	p.Policy(t, p.dn, "msDS-LockoutThreshold", "3")
@@ -246,7 +248,7 @@ func TestActiveDirectoryLockout(t *testing.T) {
 	enginetest.WantCause(t, w.Steps(arn, id, rotation.CreateSecret), engine.TargetFailed, "is locked")
 }
 
-// wrong returns the wrong passwords that the domain counts.
+// wrong returns how many wrong passwords the domain has counted.
 func (p *person) wrong(t *testing.T) (n int) {
 	t.Helper()
 	count, err := p.Get(p.dn, "badPwdCount")
@@ -280,7 +282,8 @@ func TestActiveDirectoryStates(t *testing.T) {
 	}
 }
 
-// Samba says of an unknown user that the password is wrong, and lets no password expire within a day.
+// TestActiveDirectoryRefusals uses made-up answers: Samba reports a wrong password for an unknown user, and lets no
+// password expire within a day.
 func TestActiveDirectoryRefusals(t *testing.T) {
 	for data, want := range map[string]struct {
 		cause engine.Cause
@@ -292,8 +295,10 @@ func TestActiveDirectoryRefusals(t *testing.T) {
 		"80":  {engine.TargetFailed, "is refused"},
 	} {
 		s := &session{ctx: context.Background(), ad: true}
-		answer := errors.New("80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data " + data + ", v3839")
-		err := s.refusal(ldap.NewError(ldap.LDAPResultInvalidCredentials, answer), ldap.NewControlBeheraPasswordPolicy())
+		answer := errors.New("80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data " + data +
+			", v3839")
+		err := s.refusal(ldap.NewError(ldap.LDAPResultInvalidCredentials, answer),
+			ldap.NewControlBeheraPasswordPolicy())
 		enginetest.WantCause(t, err, want.cause, want.text)
 	}
 }

@@ -27,11 +27,11 @@ type session struct {
 	pending string // its new password
 }
 
-// answerLimit bounds what a server sends in all, in bytes, with the certificates of
-// its TLS. The library needs some 200 bytes of memory for each.
+// answerLimit bounds how many bytes a server sends in total, including its TLS certificates. The library needs some 200
+// bytes of memory for each.
 const answerLimit = 256 << 10
 
-// open connects and binds. The error has the cause LoginRefused only where the server's answer can mean nothing else.
+// open connects and binds. The error has the cause LoginRefused only if the server's answer can mean nothing else.
 func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (s *session, err error) {
 	a, err := parse(v, isAD(r.Current))
 	if err != nil {
@@ -49,7 +49,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (s
 
 func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*session, error) {
 	s := &session{settings: set, account: a, ad: ad, ctx: ctx}
-	// The library waits without a context; closing the connection ends that.
+	// The library waits without a context; closing the connection ends the wait.
 	raw, err := boundconn.Dial(ctx, "tcp", a.Address())
 	if err != nil {
 		return nil, s.failed("no connection", err)
@@ -78,10 +78,11 @@ func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*s
 	return s, nil
 }
 
-// bind logs in and asks the server who that is, since a bind could also succeed as nobody.
+// bind logs in and asks the server for the identity, because a bind can also succeed anonymously.
 // Source: https://www.rfc-editor.org/rfc/rfc4513#section-5.1.2
 func (s *session) bind() error {
-	req := ldap.NewSimpleBindRequest(s.account.name(), s.account.Password, []ldap.Control{ldap.NewControlBeheraPasswordPolicy()})
+	req := ldap.NewSimpleBindRequest(s.account.name(), s.account.Password,
+		[]ldap.Control{ldap.NewControlBeheraPasswordPolicy()})
 	res, err := s.conn.SimpleBind(req)
 	policy := ldap.NewControlBeheraPasswordPolicy()
 	if res != nil {
@@ -97,25 +98,30 @@ func (s *session) bind() error {
 	nobody, err := s.nobody()
 	switch {
 	case err != nil:
-		return s.failed("the login could not be asked for", err)
-	case policy.Grace >= 0: // each login takes one from the application
-		return engine.Errorf(engine.TargetFailed, "set the secret's password again as an administrator, and rotate more often than the password's lifetime",
-			"the password of %q has expired, and the server takes it for %d more logins", s.account.name(), policy.Grace)
-	case policy.Error == ldap.BeheraChangeAfterReset: // no login that an application could work with
-		return engine.Errorf(engine.TargetFailed, "remove the entry's attribute pwdReset, and take pwdMustChange from its policy where an administrator rotates it",
+		return s.failed("could not ask the server for the login's identity", err)
+	case policy.Grace >= 0: // each login leaves the application one less
+		return engine.Errorf(engine.TargetFailed,
+			"set the secret's password again as an administrator, and rotate more often than the password's lifetime",
+			"the password of %q has expired, and the server accepts it for %d more logins", s.account.name(),
+			policy.Grace)
+	case policy.Error == ldap.BeheraChangeAfterReset: // no application could work with this login
+		return engine.Errorf(engine.TargetFailed,
+			"remove the entry's attribute pwdReset, and remove pwdMustChange from its policy if an administrator "+
+				"rotates it",
 			"the account %q must change its password before it may do anything", s.account.name())
 	case nobody:
-		return engine.Errorf(engine.TargetFailed, "switch anonymous access off, or correct the user name", "the server took the login as nobody's")
+		return engine.Errorf(engine.TargetFailed, "disable anonymous access, or correct the user name",
+			"the server treats the login as anonymous")
 	}
 	return nil
 }
 
-// anonymous is the SID of logins by nobody, S-1-5-7.
+// anonymous is the SID of anonymous logins, S-1-5-7.
 // Source: https://learn.microsoft.com/en-us/windows-server/identity/ad-ds/manage/understand-security-identifiers
 const anonymous = "\x01\x01\x00\x00\x00\x00\x00\x05\x07\x00\x00\x00"
 
-// nobody reports whether the server took the login as nobody's. Samba's domain controller lacks the question
-// "Who am I?", and shows the SIDs of the login instead, as Windows does.
+// nobody reports whether the server treats the login as anonymous. Samba's domain controller lacks the "Who am I?"
+// operation, and instead shows the SIDs of the login, as Windows does.
 // Source: https://learn.microsoft.com/en-us/openspecs/windows_protocols/ms-adts/96f7b086-1ca3-4764-9a08-33f8f7a543db
 func (s *session) nobody() (bool, error) {
 	who, err := s.conn.WhoAmI(nil)
@@ -133,7 +139,7 @@ func (s *session) nobody() (bool, error) {
 	return len(sids) == 0 || slices.Contains(sids, anonymous), nil
 }
 
-// subcode is how Active Directory says why it refuses a bind.
+// subcode is Active Directory's reason for refusing a bind.
 var subcode = lazyregexp.New(`(?i)AcceptSecurityContext error, data ([0-9a-f]+),`)
 
 // wrongPassword is the sub-code of a wrong password.
@@ -141,7 +147,7 @@ const wrongPassword = "52e"
 
 const adviceExpired = "set a password as an administrator, or rotate more often than the password's lifetime"
 
-// states are what Active Directory says of accounts that cannot log in whatever the password is.
+// states are Active Directory's reasons why an account cannot log in with any password.
 // Source: https://learn.microsoft.com/en-us/windows/win32/debug/system-error-codes--1300-1699-, in hexadecimal
 var states = map[string][2]string{
 	"530": {"may not log in at this time", "change the account's logon hours"},
@@ -149,11 +155,11 @@ var states = map[string][2]string{
 	"532": {"has a password that has expired", adviceExpired},
 	"533": {"is disabled", "enable the account"},
 	"701": {"has expired", "extend the account's life"},
-	"773": {"must change its password", "take the account's option to change the password at the next logon away"},
+	"773": {"must change its password", "clear the account's option to change the password at the next logon"},
 	"775": {"is locked", "unlock the account; the server counts refused logins"},
 }
 
-// refusal gives the answer to a bind its cause.
+// refusal adds the cause and advice to the answer to a bind.
 func (s *session) refusal(err error, policy *ldap.ControlBeheraPasswordPolicy) error {
 	if !ldap.IsErrorWithCode(err, ldap.LDAPResultInvalidCredentials) {
 		return s.failed("the login is not possible", err)
@@ -162,7 +168,7 @@ func (s *session) refusal(err error, policy *ldap.ControlBeheraPasswordPolicy) e
 	if m := subcode.FindStringSubmatch(err.Error()); m != nil {
 		code = strings.ToLower(m[1])
 	}
-	cause, what, advice := engine.TargetFailed, "is refused", "look the number up among Windows' system error codes"
+	cause, what, advice := engine.TargetFailed, "is refused", "look up the number in Windows' system error codes"
 	state, known := states[code]
 	switch {
 	case known:
@@ -174,12 +180,13 @@ func (s *session) refusal(err error, policy *ldap.ControlBeheraPasswordPolicy) e
 	case code == "525":
 		cause, what, advice = engine.LoginRefused, "does not exist", "correct the secret's user name"
 	case code == wrongPassword:
-		cause, advice = engine.LoginRefused, "check the entry's password at the server, which says the same of an entry that does not exist"
+		cause, advice = engine.LoginRefused,
+			"check the entry's password at the server, which gives the same answer if the entry does not exist"
 	}
 	return engine.Errorf(cause, advice, "the account %q %s: %w", s.account.name(), what, err)
 }
 
-// failed gives all other errors their causes.
+// failed adds the cause and advice to all other errors.
 func (s *session) failed(what string, err error) error {
 	if err == nil {
 		return nil
@@ -189,32 +196,35 @@ func (s *session) failed(what string, err error) error {
 	}
 	e, ok := errors.AsType[*ldap.Error](err)
 	if !ok || e.ResultCode >= ldap.ErrorNetwork {
-		// The library's own codes begin here; its text is all that is left of the
-		// cause where this side closed the connection.
+		// The library's codes begin here. If this side closed the connection, only the library's text shows the cause.
 		if s.ctx.Err() != nil {
 			err = errors.Join(s.ctx.Err(), err)
 		}
 		if n := engine.NetworkError(s.account.Target, err); n != nil {
 			return n
 		}
-		return engine.Errorf(engine.Unreachable, "check port, security groups, routes and that the server runs and speaks LDAP; port 636 is LDAPS and port 389 StartTLS",
+		return engine.Errorf(engine.Unreachable,
+			"check port, security groups, routes and that the server runs and speaks LDAP; port 636 is LDAPS and "+
+				"port 389 StartTLS",
 			"%s: the connection to %s failed: %w", what, s.account.Address(), err)
 	}
-	cause, advice := engine.TargetFailed, "see the server's log"
+	cause, advice := engine.TargetFailed, "check the server's log"
 	switch e.ResultCode {
 	case ldap.LDAPResultConfidentialityRequired, ldap.LDAPResultStrongAuthRequired:
 		cause, advice = engine.TLSFailed, "use port 636, or StartTLS on port 389"
 	case ldap.LDAPResultInvalidDNSyntax, ldap.LDAPResultNoSuchObject:
 		cause, advice = engine.InvalidSecret, "correct the entry's name in the secret"
 	case ldap.LDAPResultInsufficientAccessRights:
-		cause, advice = engine.PrivilegeMissing, "let the user write its own userPassword, or name the secret of one who may in masterarn"
+		cause, advice = engine.PrivilegeMissing,
+			"let the user write its own userPassword, or name in masterarn the secret of a user who may"
 	case ldap.LDAPResultConstraintViolation:
-		cause, advice = engine.PolicyRejected, "adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the schedule to the server's password policy"
+		cause, advice = engine.PolicyRejected,
+			"adapt PASSWORD_LENGTH, EXCLUDE_CHARACTERS and the schedule to the server's password policy"
 	case ldap.LDAPResultReferral:
 		advice = "name the writable server as the host"
 	case ldap.LDAPResultUnwillingToPerform:
 		if s.ad {
-			advice = "see the number in the server's answer among Windows' system error codes"
+			advice = "look up the number in the server's answer in Windows' system error codes"
 		}
 	}
 	return engine.Errorf(cause, advice, "%s: %w", what, err)
@@ -228,7 +238,8 @@ func (s *session) entry(dn string, attributes ...string) (*ldap.Entry, error) {
 		return nil, s.failed("the entry could not be read", err)
 	}
 	if len(found.Entries) != 1 {
-		return nil, engine.Errorf(engine.PrivilegeMissing, "let the login read the entry", "the entry %q is not shown to %q", dn, s.account.name())
+		return nil, engine.Errorf(engine.PrivilegeMissing, "let the login read the entry",
+			"the entry %q is not visible to %q", dn, s.account.name())
 	}
 	return found.Entries[0], nil
 }
@@ -253,15 +264,19 @@ func (s *session) find(a account) (string, error) {
 		base, scope = domain, ldap.ScopeWholeSubtree
 		filter = "(userPrincipalName=" + ldap.EscapeFilter(a.User) + ")"
 	}
-	found, err := s.conn.Search(ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 2, 0, false, filter, []string{"1.1"}, nil))
+	found, err := s.conn.Search(ldap.NewSearchRequest(base, scope, ldap.NeverDerefAliases, 2, 0, false, filter,
+		[]string{"1.1"}, nil))
 	switch {
 	case ldap.IsErrorWithCode(err, ldap.LDAPResultNoSuchObject) || err == nil && len(found.Entries) == 0:
-		// A server also says so of an entry that the login may not see.
-		return "", engine.Errorf(engine.InvalidSecret, "correct the secret's user name or give the entry's name in the field dn; the login must be able to read the entry", "there is no entry of %q", a.name())
+		// A server gives the same answer for an entry that the login may not see.
+		return "", engine.Errorf(engine.InvalidSecret,
+			"correct the secret's user name or give the entry's name in the field dn; the login must be able to read "+
+				"the entry", "there is no entry for %q", a.name())
 	case err != nil:
 		return "", s.failed("the entry could not be read", err)
 	case len(found.Entries) > 1:
-		return "", engine.Errorf(engine.InvalidSecret, "give the entry's name in the field dn", "the name %q is that of several entries", a.User)
+		return "", engine.Errorf(engine.InvalidSecret, "give the entry's name in the field dn",
+			"several entries have the name %q", a.User)
 	}
 	return found.Entries[0].DN, nil
 }

@@ -107,7 +107,7 @@ func TestAnAdministratorByARoleIsKnown(t *testing.T) {
 			fails(t, f.engine.Set(context.Background(), r), engine.TakeoverRefused, boss)
 			f.opens(boss, true, old)
 
-			// Nor is it the second user of one who is none.
+			// An administrator cannot be the second user of an ordinary user either.
 			low, lowPassword := f.user()
 			f.sql("RENAME USER " + account(boss, "%") + " TO " + account(low+"_clone", "%"))
 			r = f.alternating(low, lowPassword, low+"_clone", "Second-Pw-2")

@@ -90,7 +90,7 @@ func (m *mysqld) second(err error) error {
 		"the password is a retained one; the user must give the primary one, set by an abandoned rotation: %w", err)
 }
 
-// change names the primary password, so that the server refuses a repetition, which would discard the valid one.
+// change names the primary password. The server then refuses a repetition, which would discard the valid password.
 func (m *mysqld) change(ctx context.Context, password, old, current string, must bool) error {
 	const what = "the password could not be changed"
 	if !m.modern() {

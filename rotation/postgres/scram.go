@@ -16,8 +16,8 @@ import (
 const iterations = 4096
 
 // scramVerifier returns what the server stores for a password. The salt is derived from secret, version and user, so
-// a repeated step stores the same bytes and poolers that pass SCRAM through keep working. A salt need not be secret,
-// only different for each user and change.
+// a repeated step stores the same bytes and poolers that pass SCRAM through keep working. A salt does not have to be
+// secret, only different for each user and change.
 // Source: https://www.postgresql.org/docs/current/catalog-pg-authid.html
 func scramVerifier(password string, use ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(use, "\x00")))

@@ -1,5 +1,4 @@
-// Package terraform tests the module of deploy/terraform by Terraform itself, where
-// Terraform's registry cannot be reached: the test binary stands in for AWS's provider.
-// It has the provider's schema of what the module speaks of, so that `terraform validate`
-// and `terraform test` tell whether the module fits. It makes nothing.
+// Package terraform tests the module in deploy/terraform with Terraform itself, without access to Terraform's registry:
+// the test binary replaces AWS's provider. It has the provider's schema for what the module uses, so
+// `terraform validate` and `terraform test` show whether the module fits. It creates nothing.
 package terraform

@@ -11,7 +11,7 @@ import (
 
 const source = "../../deploy/terraform"
 
-// TestMain is the provider where Terraform starts the binary as one.
+// TestMain acts as the provider if Terraform starts the binary as one.
 func TestMain(m *testing.M) {
 	if os.Getenv("TF_PLUGIN_MAGIC_COOKIE") == "" {
 		os.Exit(m.Run())
@@ -34,7 +34,8 @@ func terraform(t *testing.T, folder string, args ...string) (string, error) {
 		t.Fatal(err)
 	}
 	settings := filepath.Join(plugins, "terraformrc")
-	if err := os.WriteFile(settings, fmt.Appendf(nil, "provider_installation {\n  dev_overrides {\n    \"hashicorp/aws\" = %q\n  }\n}\n", plugins), 0o600); err != nil {
+	text := fmt.Appendf(nil, "provider_installation {\n  dev_overrides {\n    \"hashicorp/aws\" = %q\n  }\n}\n", plugins)
+	if err := os.WriteFile(settings, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "terraform", args...)
@@ -44,7 +45,7 @@ func terraform(t *testing.T, folder string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// module copies the module, so that nothing of Terraform's stays in the checkout.
+// module copies the module, so Terraform leaves nothing in the checkout.
 func module(t *testing.T) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -54,8 +55,8 @@ func module(t *testing.T) string {
 	return folder
 }
 
-// modules are the folders of the function's and of the other accounts' role, with the
-// number of their plans.
+// modules are the folders of the function's module and of the module for other accounts' roles, with the results of
+// their tests.
 var modules = map[string]string{".": "5 passed, 0 failed", "role": "3 passed, 0 failed"}
 
 func TestModulesAreValid(t *testing.T) {
@@ -66,7 +67,7 @@ func TestModulesAreValid(t *testing.T) {
 	}
 }
 
-// TestPlans runs the modules' own tests.
+// TestPlans runs the modules' tests.
 func TestPlans(t *testing.T) {
 	for name, want := range modules {
 		out, err := terraform(t, filepath.Join(module(t), name), "test", "-no-color")
@@ -76,7 +77,7 @@ func TestPlans(t *testing.T) {
 	}
 }
 
-// TestExamplesAreValid takes the examples of the modules' page as its reader would.
+// TestExamplesAreValid uses the examples on the modules' page as a reader would.
 func TestExamplesAreValid(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(source, "README.md"))
 	if err != nil {
@@ -94,8 +95,9 @@ func TestExamplesAreValid(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(folder, "deploy/terraform"), os.DirFS(source)); err != nil {
 		t.Fatal(err)
 	}
-	// The reader's own secrets and external ID, and the module's zip.
-	example += "variable \"external_id\" {}\nresource \"aws_secretsmanager_secret\" \"app\" {}\nresource \"aws_secretsmanager_secret\" \"superuser\" {}\n"
+	// The reader's secrets and external ID, and the module's zip.
+	example += "variable \"external_id\" {}\nresource \"aws_secretsmanager_secret\" \"app\" {}\n" +
+		"resource \"aws_secretsmanager_secret\" \"superuser\" {}\n"
 	for name, text := range map[string]string{"main.tf": example, "rotator-v0.1.0-lambda-x86_64.zip": ""} {
 		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -106,18 +108,17 @@ func TestExamplesAreValid(t *testing.T) {
 	}
 }
 
-// validate validates a folder that uses modules, which Terraform has to find first.
+// validate validates a folder that uses modules, which Terraform has to install first.
 func validate(t *testing.T, folder string) (string, error) {
 	t.Helper()
-	// Modules of this machine need no registry.
+	// Local modules need no registry.
 	if out, err := terraform(t, folder, "get", "-no-color"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return terraform(t, folder, "validate", "-no-color")
 }
 
-// TestExampleIsValid: examples/terraform is valid where it is, and would not be if its password were
-// to get into the state.
+// TestExampleIsValid: examples/terraform is valid in its place, and would not be if its password got into the state.
 func TestExampleIsValid(t *testing.T) {
 	root := t.TempDir()
 	for _, folder := range []string{"deploy/terraform", "examples/terraform"} {
@@ -143,21 +144,34 @@ func TestExampleIsValid(t *testing.T) {
 	}
 }
 
-// TestFaultsAreSeen: what the other tests ask, they can also refuse.
+// TestFaultsAreSeen: the other tests fail if the module has a fault.
 func TestFaultsAreSeen(t *testing.T) {
 	for _, c := range []struct{ name, command, old, new, want string }{
-		{"an argument that there is not", "validate", "memory_size                    =", "memory =", "Unsupported argument"},
-		{"a required one missing", "validate", `principal      = "secretsmanager.amazonaws.com"`, "", "Missing required argument"},
-		{"a wrong type", "validate", "timeout                        = var.timeout", "timeout = [var.timeout]", "Incorrect attribute value type"},
-		{"a block that there is not", "validate", "logging_config {", "log_config {", "Unsupported block type"},
-		{"one block too many", "validate", "  tracing_config {\n    mode = var.tracing\n  }\n", "  tracing_config {\n    mode = var.tracing\n  }\n  tracing_config {\n    mode = \"Active\"\n  }\n", "Too many tracing_config blocks"},
-		{"an attribute of another resource", "validate", "aws_iam_role.this.arn", "aws_iam_role.this.invoke_arn", "Unsupported attribute"},
-		{"a statement for any resource", "test", "[local.secrets]", `["*"]`, "The secrets are not those of the account and region"},
-		{"a key beside Secrets Manager", "test", `values   = ["secretsmanager.${local.region}.${local.suffix}"]`, `values   = ["secretsmanager.${local.region}.${local.suffix}", "s3.${local.region}.${local.suffix}"]`, "A statement has another condition"},
-		{"a key of any secret", "test", "values   = [local.secrets]", `values   = ["*"]`, "A statement has another condition"},
-		{"a role of any organization", "test", `for_each = var.rotation_role_organization_id == "" ? [] : [1]`, "for_each = []", "A statement has another condition"},
-		{"superusers of any name", "test", "resources = var.superuser_secret_arns", "resources = [local.secrets]", "about something else"},
-		{"a setting that does not arrive", "test", "PASSWORD_LENGTH           = var.password_length", `PASSWORD_LENGTH = ""`, "everything_asked_for"},
+		{"an argument that does not exist", "validate", "memory_size                    =", "memory =",
+			"Unsupported argument"},
+		{"a required argument is missing", "validate", `principal      = "secretsmanager.amazonaws.com"`, "",
+			"Missing required argument"},
+		{"a wrong type", "validate", "timeout                        = var.timeout", "timeout = [var.timeout]",
+			"Incorrect attribute value type"},
+		{"a block that does not exist", "validate", "logging_config {", "log_config {", "Unsupported block type"},
+		{"one block too many", "validate", "  tracing_config {\n    mode = var.tracing\n  }\n",
+			"  tracing_config {\n    mode = var.tracing\n  }\n  tracing_config {\n    mode = \"Active\"\n  }\n",
+			"Too many tracing_config blocks"},
+		{"an attribute of another resource", "validate", "aws_iam_role.this.arn", "aws_iam_role.this.invoke_arn",
+			"Unsupported attribute"},
+		{"a statement for any resource", "test", "[local.secrets]", `["*"]`,
+			"The secrets are not those of the account and region"},
+		{"a key for another service", "test", `values   = ["secretsmanager.${local.region}.${local.suffix}"]`,
+			`values   = ["secretsmanager.${local.region}.${local.suffix}", "s3.${local.region}.${local.suffix}"]`,
+			"A statement has another condition"},
+		{"a key of any secret", "test", "values   = [local.secrets]", `values   = ["*"]`,
+			"A statement has another condition"},
+		{"a role of any organization", "test", `for_each = var.rotation_role_organization_id == "" ? [] : [1]`,
+			"for_each = []", "A statement has another condition"},
+		{"superusers of any name", "test", "resources = var.superuser_secret_arns", "resources = [local.secrets]",
+			"about something else"},
+		{"a setting that does not arrive", "test", "PASSWORD_LENGTH           = var.password_length",
+			`PASSWORD_LENGTH = ""`, "everything_asked_for"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			folder := module(t)

@@ -13,16 +13,15 @@ import (
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 )
 
-// document is a part of the answer of `terraform providers schema -json`. It was read
-// from the bindings of CDK for Terraform, which tell of every argument of provider 6.25
-// its type, and whether it is required. Rules in the provider's own code, such as which
-// values an argument takes, are not in it. The secret's version is from the provider's documentation.
+// document is part of the output of `terraform providers schema -json`. It was derived from the bindings of CDK for
+// Terraform, which have the type of every argument of provider 6.25, and whether it is required. It lacks rules in the
+// provider's code, such as which values an argument accepts. The secret's version is from the provider's documentation.
 // Source: https://registry.terraform.io/providers/hashicorp/aws/latest/docs/resources/secretsmanager_secret_version
 //
 //go:embed schema.json
 var document []byte
 
-// serve answers Terraform as its plugin, until Terraform is done.
+// serve answers Terraform as its plugin until Terraform is done.
 func serve() error {
 	schema, err := parse(document)
 	if err != nil {
@@ -33,26 +32,34 @@ func serve() error {
 	})
 }
 
-// provider answers what validating and planning with mocks ask for. Any other call is
-// one for the real provider, and fails.
+// provider answers the calls of validating, and of planning with mocks. Any other call needs the real provider, and
+// fails.
 type provider struct {
 	tfprotov5.ProviderServer
 	schema *tfprotov5.GetProviderSchemaResponse
 }
 
-func (p provider) GetProviderSchema(context.Context, *tfprotov5.GetProviderSchemaRequest) (*tfprotov5.GetProviderSchemaResponse, error) {
+func (p provider) GetProviderSchema(
+	context.Context, *tfprotov5.GetProviderSchemaRequest,
+) (*tfprotov5.GetProviderSchemaResponse, error) {
 	return p.schema, nil
 }
 
-func (provider) PrepareProviderConfig(_ context.Context, r *tfprotov5.PrepareProviderConfigRequest) (*tfprotov5.PrepareProviderConfigResponse, error) {
+func (provider) PrepareProviderConfig(
+	_ context.Context, r *tfprotov5.PrepareProviderConfigRequest,
+) (*tfprotov5.PrepareProviderConfigResponse, error) {
 	return &tfprotov5.PrepareProviderConfigResponse{PreparedConfig: r.Config}, nil
 }
 
-func (provider) ValidateResourceTypeConfig(context.Context, *tfprotov5.ValidateResourceTypeConfigRequest) (*tfprotov5.ValidateResourceTypeConfigResponse, error) {
+func (provider) ValidateResourceTypeConfig(
+	context.Context, *tfprotov5.ValidateResourceTypeConfigRequest,
+) (*tfprotov5.ValidateResourceTypeConfigResponse, error) {
 	return &tfprotov5.ValidateResourceTypeConfigResponse{}, nil
 }
 
-func (provider) ValidateDataSourceConfig(context.Context, *tfprotov5.ValidateDataSourceConfigRequest) (*tfprotov5.ValidateDataSourceConfigResponse, error) {
+func (provider) ValidateDataSourceConfig(
+	context.Context, *tfprotov5.ValidateDataSourceConfigRequest,
+) (*tfprotov5.ValidateDataSourceConfigResponse, error) {
 	return &tfprotov5.ValidateDataSourceConfigResponse{}, nil
 }
 
@@ -60,7 +67,7 @@ func (provider) StopProvider(context.Context, *tfprotov5.StopProviderRequest) (*
 	return &tfprotov5.StopProviderResponse{}, nil
 }
 
-// The form of `terraform providers schema -json`.
+// The format of `terraform providers schema -json`.
 // Source: https://developer.hashicorp.com/terraform/cli/commands/providers/schema
 type (
 	schemas struct {
@@ -106,7 +113,8 @@ func parse(data []byte) (*tfprotov5.GetProviderSchemaResponse, error) {
 		ResourceSchemas:   make(map[string]*tfprotov5.Schema),
 		DataSourceSchemas: make(map[string]*tfprotov5.Schema),
 	}
-	for from, to := range map[*map[string]schema]map[string]*tfprotov5.Schema{&all.Resources: response.ResourceSchemas, &all.DataSources: response.DataSourceSchemas} {
+	for from, to := range map[*map[string]schema]map[string]*tfprotov5.Schema{&all.Resources: response.ResourceSchemas,
+		&all.DataSources: response.DataSourceSchemas} {
 		for name, s := range *from {
 			b, err := s.Block.proto()
 			if err != nil {
@@ -127,7 +135,8 @@ func (b block) proto() (*tfprotov5.SchemaBlock, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		out.Attributes = append(out.Attributes, &tfprotov5.SchemaAttribute{
-			Name: name, Type: kind, Required: a.Required, Optional: a.Optional, Computed: a.Computed, WriteOnly: a.WriteOnly})
+			Name: name, Type: kind, Required: a.Required, Optional: a.Optional, Computed: a.Computed,
+			WriteOnly: a.WriteOnly})
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.Blocks)) {
 		n := b.Blocks[name]
@@ -139,7 +148,8 @@ func (b block) proto() (*tfprotov5.SchemaBlock, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		out.BlockTypes = append(out.BlockTypes, &tfprotov5.SchemaNestedBlock{TypeName: name, Nesting: mode, MinItems: n.Min, MaxItems: n.Max, Block: inner})
+		out.BlockTypes = append(out.BlockTypes,
+			&tfprotov5.SchemaNestedBlock{TypeName: name, Nesting: mode, MinItems: n.Min, MaxItems: n.Max, Block: inner})
 	}
 	return out, nil
 }

@@ -22,8 +22,8 @@ import (
 	"example.com/rotator/sim"
 )
 
-// fleet prints what rotatorctl's commands on many secrets cost, for a thousand and ten thousand of them.
-// Each of a hundred functions rotates some; half of the functions are of an AWS template.
+// fleet prints what rotatorctl's commands cost for a thousand and for ten thousand secrets. A hundred functions rotate
+// them, half of them functions of an AWS template.
 func fleet(ctx context.Context) error {
 	commands := []string{"list", "list --migrate", "check --name s", "rotate --name s --yes"}
 	sizes := []int{1000, 10000}
@@ -66,7 +66,7 @@ type fleetBench struct {
 	calls []call
 }
 
-// call is one call of Secrets Manager or Lambda.
+// call is one call to Secrets Manager or Lambda.
 type call struct {
 	at        time.Time
 	operation string
@@ -88,7 +88,7 @@ type configured struct {
 
 func (c configured) Configuration() sim.Configuration { return c.configuration }
 
-// fill creates the secrets, which the engine generic rotates. It calls the simulator directly.
+// fill creates the secrets, for the engine generic. It calls the simulator directly.
 func (f *fleetBench) fill(ctx context.Context, n int) error {
 	at := func(h http.Handler) *secretsmanager.Client {
 		return secretsmanager.New(secretsmanager.Options{
@@ -158,10 +158,10 @@ func rotate(ctx context.Context, client *secretsmanager.Client, payload []byte) 
 	return nil
 }
 
-// count remembers each call.
+// count records each call.
 func (f *fleetBench) count(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasPrefix(r.URL.Path, "/history/") { // which is the simulator's own
+		if !strings.HasPrefix(r.URL.Path, "/history/") { // a path of the simulator only
 			operation := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
 			f.mu.Lock()
 			f.calls = append(f.calls, call{time.Now(), operation})
@@ -204,8 +204,8 @@ func (f *fleetBench) run(ctx context.Context, url, arguments string) (work, erro
 	return w, nil
 }
 
-// watch returns the greatest resident set in MiB that a process has until stop is closed. The kernel
-// keeps the maximum, so the last look misses no more than what came after it.
+// watch returns the largest resident set in MiB that a process has until stop is closed. The kernel keeps the maximum,
+// so only what happens after the last reading is missed.
 func watch(pid int, stop <-chan struct{}) (peak float64) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -221,7 +221,7 @@ func watch(pid int, stop <-chan struct{}) (peak float64) {
 	}
 }
 
-// most returns how many calls of some operations there were in any second.
+// most returns the most calls of some operations in any one second.
 func most(calls []call, operations ...string) (peak int) {
 	var window []time.Time
 	for _, c := range calls {

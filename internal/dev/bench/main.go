@@ -1,7 +1,6 @@
-// Command bench prints what a rotation costs: calls of Secrets Manager, logins at
-// the server, the start of the function's process, its memory and its size. It
-// uses the function's real binary and a real PostgreSQL, and compares the start with that of a bare function.
-// It also prints what rotatorctl's commands on many secrets cost.
+// Command bench prints what a rotation costs: calls to Secrets Manager, logins to the server, and the function's start,
+// memory and size. It uses the function's real binary and a real PostgreSQL, and compares the start with that of a bare
+// function. It also prints what rotatorctl's commands cost for many secrets.
 package main
 
 import (
@@ -96,9 +95,11 @@ func run(ctx context.Context) error {
 	fmt.Fprintf(w, "clients refused, 500 ms between the steps, 20 ms a call\t%s\t\tunder 100 ms\n", ms(gap))
 	fmt.Fprintf(w, "peak memory\t%.1f MiB\t%.1f MiB\tat most 20 MiB\n", single.memory, pair.memory)
 	for i, name := range []string{"start to ready", "the same of a bare function"} {
-		fmt.Fprintf(w, "%s, median of %d (fastest)\t%s (%s)\t\t\n", name, len(starts[i]), ms(median(starts[i])), ms(slices.Min(starts[i])))
+		fmt.Fprintf(w, "%s, median of %d (fastest)\t%s (%s)\t\t\n", name, len(starts[i]), ms(median(starts[i])),
+			ms(slices.Min(starts[i])))
 	}
-	fmt.Fprintf(w, "ratio of the two\t%.2f (%.2f)\t\tat most 1.3\n", ratio(median(starts[0]), median(starts[1])), ratio(slices.Min(starts[0]), slices.Min(starts[1])))
+	fmt.Fprintf(w, "ratio of the two\t%.2f (%.2f)\t\tat most 1.3\n", ratio(median(starts[0]), median(starts[1])),
+		ratio(slices.Min(starts[0]), slices.Min(starts[1])))
 	fmt.Fprintf(w, "size of the function\t%.1f MB\t\tat most 21.4 MB\n", float64(info.Size())/1e6)
 	return w.Flush()
 }
@@ -117,21 +118,22 @@ type bench struct {
 
 	mu    sync.Mutex
 	calls int
-	slow  time.Duration // what a call takes, for the measurement of the gap
+	slow  time.Duration // the duration of a call, to measure the gap
 }
 
-// gap rotates a single user while a client logs in with AWSCURRENT without pause, and returns
-// for how long the client was refused. Steps and calls take the time that they take on AWS.
+// gap rotates a single user while a client logs in with AWSCURRENT without pause, and returns for how long the client
+// was refused. Steps and calls take as long as on AWS.
 func (b *bench) gap(ctx context.Context) (time.Duration, error) {
 	f, err := lambdasim.New(b.binary, lambdasim.Options{ARN: functionARN, Env: b.env})
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
-	b.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
-		time.Sleep(500 * time.Millisecond)
-		return f.Invoke(ctx, payload)
-	}))
+	b.sim.RegisterFunction(functionARN,
+		sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+			time.Sleep(500 * time.Millisecond)
+			return f.Invoke(ctx, payload)
+		}))
 	conn, err := pgx.Connect(ctx, b.pg.URL("postgres"))
 	if err != nil {
 		return 0, err
@@ -140,7 +142,8 @@ func (b *bench) gap(ctx context.Context) (time.Duration, error) {
 	if _, err := conn.Exec(ctx, "CREATE ROLE bench_gap LOGIN PASSWORD 'first-password'"); err != nil {
 		return 0, err
 	}
-	arn, err := b.create(ctx, "gap", map[string]any{"engine": "postgres", "host": b.pg.Host, "port": b.pg.Port, "username": "bench_gap", "password": "first-password"})
+	arn, err := b.create(ctx, "gap", map[string]any{"engine": "postgres", "host": b.pg.Host, "port": b.pg.Port,
+		"username": "bench_gap", "password": "first-password"})
 	if err != nil {
 		return 0, err
 	}
@@ -148,7 +151,7 @@ func (b *bench) gap(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	// The client reads the secret past the wire that is slowed down.
+	// The client's calls bypass the slow wire.
 	reader := secretsmanager.New(b.client.Options(), func(o *secretsmanager.Options) {
 		o.HTTPClient = &http.Client{Transport: direct{b.sim.Handler()}}
 	})
@@ -178,7 +181,8 @@ func (b *bench) gap(ctx context.Context) (time.Duration, error) {
 		}
 		end <- o
 	}()
-	if _, err := b.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+	if _, err := b.client.RotateSecret(ctx,
+		&secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN)}); err != nil {
 		return 0, err
 	}
 	err = b.sim.WaitRotation(ctx, arn)
@@ -212,7 +216,7 @@ func opens(ctx context.Context, client *secretsmanager.Client, arn string, cfg *
 	return false, err
 }
 
-// direct answers requests by a handler.
+// direct answers requests with a handler.
 type direct struct{ http.Handler }
 
 func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -221,7 +225,7 @@ func (d direct) RoundTrip(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-// count counts the calls that a function makes: those of a rotation itself.
+// count counts the function's calls, which are those of the rotation.
 func (b *bench) count(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.mu.Lock()
@@ -245,9 +249,8 @@ func buildBare(ctx context.Context) (string, error) {
 	return filepath.Abs(path)
 }
 
-// starts measures how long a fresh process of each binary takes to ask for its first event. It starts
-// them by turns, so that a busy machine slows all of them. The first start of each, which reads the
-// file from the disk, does not count.
+// starts measures how long a fresh process of each binary takes to ask for its first event. It alternates between them,
+// so a busy machine slows all of them. The first start of each, which reads the file from the disk, does not count.
 func (b *bench) starts(ctx context.Context, n int, binaries ...string) ([][]time.Duration, error) {
 	times := make([][]time.Duration, len(binaries))
 	for try := range n + 1 {
@@ -257,7 +260,7 @@ func (b *bench) starts(ctx context.Context, n int, binaries ...string) ([][]time
 			if err != nil {
 				return nil, err
 			}
-			_, _, err = f.Invoke(ctx, []byte("0")) // not an event, which either answers at once
+			_, _, err = f.Invoke(ctx, []byte("0")) // not an event, so either answers immediately
 			f.Close()
 			if err != nil {
 				return nil, err
@@ -299,9 +302,12 @@ func (b *bench) rotation(ctx context.Context, strategy string) (cost, error) {
 		return c, err
 	}
 	_ = conn.Close(ctx)
-	value := map[string]any{"engine": "postgres", "host": b.pg.Host, "port": b.pg.Port, "username": user, "password": "first-password"}
+	value := map[string]any{"engine": "postgres", "host": b.pg.Host, "port": b.pg.Port, "username": user,
+		"password": "first-password"}
 	if strategy == "alternating" {
-		if value["masterarn"], err = b.create(ctx, "superuser", map[string]any{"engine": "postgres", "host": b.pg.Host, "port": b.pg.Port, "username": b.pg.User, "password": b.pg.Password}); err != nil {
+		if value["masterarn"], err = b.create(ctx, "superuser",
+			map[string]any{"engine": "postgres", "host": b.pg.Host, "port": b.pg.Port, "username": b.pg.User,
+				"password": b.pg.Password}); err != nil {
 			return c, err
 		}
 	}
@@ -317,7 +323,8 @@ func (b *bench) rotation(ctx context.Context, strategy string) (cost, error) {
 	b.calls = 0
 	b.mu.Unlock()
 	begin := time.Now()
-	if _, err := b.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+	if _, err := b.client.RotateSecret(ctx,
+		&secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN)}); err != nil {
 		return c, err
 	}
 	if err := b.sim.WaitRotation(ctx, arn); err != nil {
@@ -325,7 +332,7 @@ func (b *bench) rotation(ctx context.Context, strategy string) (cost, error) {
 	}
 	c.took = time.Since(begin)
 	b.mu.Lock()
-	c.calls = b.calls - 1 // RotateSecret is ours
+	c.calls = b.calls - 1 // without the call of RotateSecret above
 	b.mu.Unlock()
 	c.memory, err = peakMemory(b.binary)
 	f.Close()
@@ -342,8 +349,8 @@ func (b *bench) rotation(ctx context.Context, strategy string) (cost, error) {
 	return c, nil
 }
 
-// peakMemory returns the greatest resident set in MiB that a running process of the binary has had. The rusage of
-// a process that has ended would include this one's own, from which it was started.
+// peakMemory returns the peak resident set in MiB of a running process of the binary. The rusage of an ended process
+// would include that of this process, which started it.
 func peakMemory(binary string) (float64, error) {
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil {
@@ -359,7 +366,7 @@ func peakMemory(binary string) (float64, error) {
 	return 0, fmt.Errorf("no process of %s is running", binary)
 }
 
-// residentSet returns the greatest resident set in kB of the process with a directory in /proc.
+// residentSet returns the peak resident set in kB of the process with this directory in /proc.
 func residentSet(process string) (kB float64, err error) {
 	status, err := os.ReadFile(filepath.Join(process, "status"))
 	if err != nil {
@@ -375,7 +382,8 @@ func (b *bench) create(ctx context.Context, name string, value map[string]any) (
 	if err != nil {
 		return "", err
 	}
-	out, err := b.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(text))})
+	out, err := b.client.CreateSecret(ctx,
+		&secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(text))})
 	if err != nil {
 		return "", err
 	}

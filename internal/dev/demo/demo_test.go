@@ -16,11 +16,12 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 )
 
-// TestDemo runs the demo: the legend comes before the rotations, each rotation shows its steps and
-// explains what its client saw, and the end says what was proved and what to do next.
+// TestDemo runs the demo: the legend precedes the rotations, each rotation shows its steps and explains what its client
+// saw, and the end says what was proved and what to do next.
 func TestDemo(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "bootstrap")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", binary, "example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-tags", "lambda.norpc", "-o", binary,
+		"example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	var out bytes.Buffer
@@ -30,9 +31,11 @@ func TestDemo(t *testing.T) {
 	rest := out.String()
 	for _, want := range []string{
 		"How to read it\n", "AWSPENDING   ", "client   ",
-		"Single user", "createSecret  stores", "setSecret     changes nothing", "testSecret    rehearses", "finishSecret  changes the password",
+		"Single user", "createSecret  stores", "setSecret     changes nothing", "testSecret    rehearses",
+		"finishSecret  changes the password",
 		"AWSPREVIOUS=", "rotated in ", " logins accepted, ", "PostgreSQL", "ok  the old password is refused",
-		"Alternating users", "setSecret     creates the second user", "testSecret    logs in", " accepted, 0 refused", "ok  the previous user shop still works",
+		"Alternating users", "setSecret     creates the second user", "testSecret    logs in", " accepted, 0 refused",
+		"ok  the previous user shop still works",
 		"Proved here\n", "ok  single user: ", "ok  alternating users: ", "ok  none of the 4 passwords",
 		"Next\n", "docs/simulator.md", "README.md",
 	} {
@@ -61,7 +64,7 @@ func TestDemo(t *testing.T) {
 	}
 }
 
-// TestRefusalsAreExplained: a refusal in the gap has its reason, and any other fails the demo.
+// TestRefusalsAreExplained: the demo explains a refusal in the gap, and fails on any other.
 func TestRefusalsAreExplained(t *testing.T) {
 	const before, after = "11111111-old", "22222222-new"
 	in := func(versions ...string) *witness {
@@ -73,7 +76,8 @@ func TestRefusalsAreExplained(t *testing.T) {
 		gap        bool
 		says, errs string
 	}{
-		{"in the gap", in(before, before), true, "refused with 11111111 for 7ms: PostgreSQL already had the new password", ""},
+		{"in the gap", in(before, before), true,
+			"refused with 11111111 for 7ms: PostgreSQL already had the new password", ""},
 		{"none in the gap", in(), true, "no login fell into the gap", ""},
 		{"none", in(), false, "3 logins accepted, 0 refused", ""},
 		{"the new password", in(before, after), true, "", "refused with version 22222222"},
@@ -92,7 +96,7 @@ func TestRefusalsAreExplained(t *testing.T) {
 	}
 }
 
-// TestTheVerdictReadsTheLog: it fails with a password in the log, and with a log that shows nothing.
+// TestTheVerdictReadsTheLog: it fails if the log has a password, or does not show the rotations.
 func TestTheVerdictReadsTheLog(t *testing.T) {
 	for log, want := range map[string]string{
 		"promoted to AWSCURRENT with hunter2": "a password is in the function's log",
@@ -100,14 +104,15 @@ func TestTheVerdictReadsTheLog(t *testing.T) {
 	} {
 		var out bytes.Buffer
 		s := &stage{out: &screen{w: &out}, pg: &testserver.PostgresServer{}, passwords: []string{"hunter2"}}
-		if err := s.verdict(log); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+		if err := s.verdict(log); err == nil || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
 }
 
-// TestOutputBeforeTheCompiler: `make demo` prints something before the compiler has done anything.
-// The compiler here waits until the test has read that.
+// TestOutputBeforeTheCompiler: `make demo` prints something before the compiler runs. The compiler here waits until the
+// test has read it.
 func TestOutputBeforeTheCompiler(t *testing.T) {
 	root, err := filepath.Abs("../../..")
 	if err != nil {

@@ -1,7 +1,6 @@
-// Command demo shows a rotation on this machine: a real PostgreSQL, the simulated
-// Secrets Manager, and the function's real binary, once for a single user and
-// once for alternating users. It exits with 0 only if everything that it says at its end
-// was proved.
+// Command demo shows a rotation on this machine: a real PostgreSQL, the simulated Secrets Manager, and the function's
+// real binary, once for a single user and once for alternating users. It exits with 0 only if it has proved everything
+// that it says at the end.
 package main
 
 import (
@@ -61,10 +60,11 @@ func run(ctx context.Context, out *screen, binary string) error {
 		return err
 	}
 	var log bytes.Buffer
-	function, err := lambdasim.New(binary, lambdasim.Options{ARN: functionARN, Timeout: 30 * time.Second, Log: &log, Env: []string{
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL(),
-		"CA_BUNDLE=" + pg.CAFile,
-	}})
+	function, err := lambdasim.New(binary,
+		lambdasim.Options{ARN: functionARN, Timeout: 30 * time.Second, Log: &log, Env: []string{
+			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL(),
+			"CA_BUNDLE=" + pg.CAFile,
+		}})
 	if err != nil {
 		return fmt.Errorf("%w (run `make build`)", err)
 	}
@@ -83,7 +83,7 @@ func run(ctx context.Context, out *screen, binary string) error {
 	if err := s.alternatingUsers(ctx); err != nil {
 		return err
 	}
-	function.Close() // so that its log is complete
+	function.Close() // which completes its log
 	return s.verdict(log.String())
 }
 
@@ -93,11 +93,11 @@ type stage struct {
 	pg     *testserver.PostgresServer
 	sim    *sim.Sim
 	client *secretsmanager.Client
-	// passwords are those that the rotated secrets had, old and new.
+	// passwords are the old and new ones of the rotated secrets.
 	passwords []string
 }
 
-// login is the form of the secrets.
+// login is the format of the secrets.
 type login struct {
 	Engine    string `json:"engine"`
 	Host      string `json:"host"`
@@ -141,7 +141,8 @@ func (s *stage) alternatingUsers(ctx context.Context) error {
 		"testSecret":   "logs in as the second user",
 		"finishSecret": "moves AWSCURRENT",
 	})
-	for _, q := range []string{"CREATE ROLE shop LOGIN CREATEDB PASSWORD 'first-password'", "CREATE TABLE orders (id int)", "ALTER TABLE orders OWNER TO shop"} {
+	for _, q := range []string{"CREATE ROLE shop LOGIN CREATEDB PASSWORD 'first-password'",
+		"CREATE TABLE orders (id int)", "ALTER TABLE orders OWNER TO shop"} {
 		if err := s.sql(ctx, q); err != nil {
 			return err
 		}
@@ -167,7 +168,7 @@ func (s *stage) alternatingUsers(ctx context.Context) error {
 	return nil
 }
 
-// verdict says what both rotations have proved, and what to try next. log is the function's.
+// verdict shows what both rotations proved, and what to try next. log is the function's log.
 func (s *stage) verdict(log string) error {
 	for _, password := range s.passwords {
 		if strings.Contains(log, password) {
@@ -194,7 +195,8 @@ func (s *stage) create(ctx context.Context, name string, l login) (string, error
 	if err != nil {
 		return "", err
 	}
-	out, err := s.client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(text))})
+	out, err := s.client.CreateSecret(ctx,
+		&secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(text))})
 	if err != nil {
 		return "", err
 	}
@@ -202,7 +204,7 @@ func (s *stage) create(ctx context.Context, name string, l login) (string, error
 	return aws.ToString(out.ARN), nil
 }
 
-// current returns AWSCURRENT's value and version.
+// current returns the value and version of AWSCURRENT.
 func (s *stage) current(ctx context.Context, name string) (l login, version string, err error) {
 	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name})
 	if err != nil {
@@ -211,8 +213,8 @@ func (s *stage) current(ctx context.Context, name string) (l login, version stri
 	return l, aws.ToString(out.VersionId), json.Unmarshal([]byte(aws.ToString(out.SecretString)), &l)
 }
 
-// rotate rotates a secret while a client uses it, explains what the client saw, and returns the new
-// value, with which it has logged in. gap says that changing the password ends the old one.
+// rotate rotates a secret while a client uses it, explains what the client saw, logs in with the new value, and returns
+// it. gap says that changing the password ends the old one.
 func (s *stage) rotate(ctx context.Context, name string, gap bool) (login, error) {
 	before, version, err := s.current(ctx, name)
 	if err != nil {
@@ -220,7 +222,8 @@ func (s *stage) rotate(ctx context.Context, name string, gap bool) (login, error
 	}
 	w := s.watch(ctx, name)
 	begin := time.Now()
-	_, err = s.client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: &name, RotationLambdaARN: aws.String(functionARN)})
+	_, err = s.client.RotateSecret(ctx,
+		&secretsmanager.RotateSecretInput{SecretId: &name, RotationLambdaARN: aws.String(functionARN)})
 	if err == nil {
 		err = s.sim.WaitRotation(ctx, name)
 	}

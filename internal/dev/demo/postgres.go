@@ -15,8 +15,8 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 )
 
-// startPostgres starts the machine's PostgreSQL. Where there is none it fetches
-// the binaries that embedded-postgres offers, and starts those.
+// startPostgres starts the machine's PostgreSQL. If there is none, it fetches the binaries of embedded-postgres and
+// starts those.
 func startPostgres(ctx context.Context, out *screen) (*testserver.PostgresServer, error) {
 	pg, err := testserver.StartPostgres(ctx, testserver.PostgresOptions{})
 	if !errors.Is(err, testserver.ErrMissing) {
@@ -33,14 +33,16 @@ func startPostgres(ctx context.Context, out *screen) (*testserver.PostgresServer
 		return nil, perr
 	}
 	// Its start unpacks the programs; the server is then started like any other.
-	e := embedded.NewDatabase(embedded.DefaultConfig().BinariesPath(cache).RuntimePath(cache + "-run").Port(uint32(port)).Logger(io.Discard))
+	e := embedded.NewDatabase(embedded.DefaultConfig().
+		BinariesPath(cache).RuntimePath(cache + "-run").Port(uint32(port)).Logger(io.Discard))
 	if eerr := e.Start(); eerr != nil {
 		return nil, fmt.Errorf("%w, and none could be fetched: %w", err, eerr)
 	}
 	if eerr := e.Stop(); eerr != nil {
 		return nil, eerr
 	}
-	if serr := os.Setenv("PATH", filepath.Join(cache, "bin")+string(os.PathListSeparator)+os.Getenv("PATH")); serr != nil {
+	path := filepath.Join(cache, "bin") + string(os.PathListSeparator) + os.Getenv("PATH")
+	if serr := os.Setenv("PATH", path); serr != nil {
 		return nil, serr
 	}
 	return testserver.StartPostgres(ctx, testserver.PostgresOptions{})
@@ -58,7 +60,8 @@ func (s *stage) sql(ctx context.Context, statement string) error {
 }
 
 func (s *stage) login(user, password string) login {
-	return login{Engine: "postgres", Host: s.pg.Host, Port: s.pg.Port, Username: user, Password: password, DBName: "postgres"}
+	return login{Engine: "postgres", Host: s.pg.Host, Port: s.pg.Port, Username: user, Password: password,
+		DBName: "postgres"}
 }
 
 // try logs in.

@@ -12,12 +12,12 @@ import (
 	"example.com/rotator/sim"
 )
 
-// screen is what the demo prints to: in color on a terminal, in plain text elsewhere.
+// screen is the demo's output, in color on a terminal and in plain text elsewhere.
 type screen struct {
 	mu    sync.Mutex
 	w     io.Writer
 	color bool
-	// does is what each step of the current act does, and labels where the labels were last.
+	// does says what each step of the current act does, and labels is where the labels were last.
 	does   map[string]string
 	labels string
 }
@@ -43,7 +43,7 @@ func (s *screen) good(format string, args ...any) {
 	s.paint("32", "  ok  "+fmt.Sprintf(format, args...))
 }
 
-// legend explains what the lines of a rotation show.
+// legend explains the lines of a rotation.
 func (s *screen) legend() {
 	s.title("How to read it")
 	s.say("AWSCURRENT=1a2b3c4d   the version that applications read, by the start of its ID")
@@ -52,7 +52,7 @@ func (s *screen) legend() {
 	s.say("client                an application that reads AWSCURRENT and logs in, over and over")
 }
 
-// act begins a rotation whose steps do what does says.
+// act begins a rotation. does says what its steps do.
 func (s *screen) act(title string, does map[string]string) {
 	s.title(title)
 	s.mu.Lock()

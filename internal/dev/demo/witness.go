@@ -51,15 +51,15 @@ func (w *witness) run(ctx context.Context, s *stage, name string) error {
 	return ctx.Err()
 }
 
-// end stops the witness after an accepted login. Its figures may be read afterwards.
+// end stops the witness after an accepted login. Its fields may be read afterward.
 func (w *witness) end() error {
 	w.ending.Store(true)
 	return <-w.done
 }
 
-// explain shows what the client saw and why logins were refused. old is the version that was AWSCURRENT
-// before the rotation; it is refused only where changing the password ends the old one, which gap says.
-// A refusal with no such reason is an error.
+// explain shows what the client saw and why logins were refused. old is the version that was AWSCURRENT before the
+// rotation. It may be refused only if changing the password ends the old one, which gap says. Any other refusal is an
+// error.
 func (w *witness) explain(out *screen, old string, gap bool) error {
 	out.say("client: %d logins accepted, %d refused", w.logins, len(w.refused))
 	for _, version := range w.refused {
@@ -71,7 +71,8 @@ func (w *witness) explain(out *screen, old string, gap bool) error {
 	case gap && len(w.refused) == 0:
 		out.say("  no login fell into the gap between PostgreSQL's new password and the move of AWSCURRENT")
 	case gap:
-		out.say("  refused with %s for %s: PostgreSQL already had the new password, and AWSCURRENT", short(old), w.window.Round(time.Millisecond))
+		out.say("  refused with %s for %s: PostgreSQL already had the new password, and AWSCURRENT", short(old),
+			w.window.Round(time.Millisecond))
 		out.say("  had not moved yet. An application that then reads the secret again gets in.")
 	}
 	return nil

@@ -1,8 +1,6 @@
-// Command release makes the files of a release: the function's zips for both
-// processors, rotatorctl for four platforms, a bill of materials for each, and
-// their checksums. The same commit, version and Go toolchain give the same bytes,
-// in whatever folder and at whatever time; see docs/releasing.md. Modules that are
-// in Go's cache are not fetched, so that it needs no network.
+// Command release builds the files of a release: the function's zips for both processors, rotatorctl for four
+// platforms, a bill of materials for each, and their checksums. The same commit, version and Go toolchain give the same
+// bytes in any folder at any time; see docs/releasing.md. It needs no network if the modules are in Go's cache.
 package main
 
 import (
@@ -24,9 +22,9 @@ import (
 func main() {
 	var r release
 	flag.StringVar(&r.dir, "dir", ".", "folder of the source")
-	flag.StringVar(&r.out, "out", "", "folder for the files; made, or empty")
-	flag.StringVar(&r.version, "version", "", "version that the programs say, such as v1.2.3")
-	flag.StringVar(&r.commit, "commit", "", "commit that the version is of")
+	flag.StringVar(&r.out, "out", "", "folder for the files; must be empty or not exist")
+	flag.StringVar(&r.version, "version", "", "version that the programs report, such as v1.2.3")
+	flag.StringVar(&r.commit, "commit", "", "commit of the version")
 	flag.StringVar(&r.tags, "tags", "", "build tags")
 	only := flag.String("only", "", "platforms, such as lambda-arm64,linux-amd64; empty for all")
 	flag.Parse()
@@ -53,8 +51,7 @@ type artifact struct {
 	zipped       bool // as bootstrap in a zip, which is how Lambda takes it
 }
 
-// artifacts are what a release has. The zips say x86_64, because that is how
-// Lambda calls amd64.
+// artifacts are the contents of a release. The zips' names have x86_64, which is Lambda's name for amd64.
 var artifacts = []artifact{
 	{name: "rotator", platform: "lambda-arm64", pkg: "./cmd/rotator", goos: "linux", goarch: "arm64", zipped: true},
 	{name: "rotator", platform: "lambda-x86_64", pkg: "./cmd/rotator", goos: "linux", goarch: "amd64", zipped: true},
@@ -64,7 +61,7 @@ var artifacts = []artifact{
 	{name: "rotatorctl", platform: "darwin-arm64", pkg: "./cmd/rotatorctl", goos: "darwin", goarch: "arm64"},
 }
 
-// A release is made of the source in dir and put into out.
+// A release is built from the source in dir and written to out.
 type release struct {
 	dir, out, version, commit, tags string
 }
@@ -72,15 +69,15 @@ type release struct {
 // versions are safe in a file name and in the linker's flags.
 var versions = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z.+-]*$`)
 
-// make builds the artifacts and writes them, their bills of materials and
-// SHA256SUMS. A folder that holds anything is refused, since a file of an older
-// release would look like one of this.
+// make builds the artifacts and writes them, their bills of materials and SHA256SUMS. It refuses a folder that is not
+// empty, because a file of an older release would look like part of this one.
 func (r release) make(ctx context.Context, artifacts []artifact) error {
 	if !versions.MatchString(r.version) {
-		return fmt.Errorf("version %q: give letters, digits, dots, plus and minus signs; outside a git checkout, VERSION=v1.2.3 make release", r.version)
+		return fmt.Errorf("version %q: use letters, digits, dots, plus and minus signs; outside a git checkout, "+
+			"VERSION=v1.2.3 make release", r.version)
 	}
 	if len(artifacts) == 0 {
-		return errors.New("no platform is of that name")
+		return errors.New("no platform has that name")
 	}
 	if err := os.MkdirAll(r.out, 0o755); err != nil {
 		return err
@@ -107,11 +104,11 @@ func (r release) make(ctx context.Context, artifacts []artifact) error {
 	return checksums(r.out)
 }
 
-// build compiles an artifact. The environment's own settings are set aside: each
-// of them could change the binary.
+// build compiles an artifact. It ignores the environment's Go settings, because each could change the binary.
 func (r release) build(ctx context.Context, a artifact, to string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
-		"-tags", r.tags, "-ldflags", "-s -w -X main.version="+r.version+" -X example.com/rotator/ctl.commit="+r.commit, "-o", to, a.pkg)
+		"-tags", r.tags, "-ldflags", "-s -w -X main.version="+r.version+" -X example.com/rotator/ctl.commit="+r.commit,
+		"-o", to, a.pkg)
 	cmd.Dir = r.dir
 	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off",
 		"CGO_ENABLED=0", "GOOS="+a.goos, "GOARCH="+a.goarch, "GOAMD64=v1", "GOARM64=v8.0")
@@ -121,7 +118,7 @@ func (r release) build(ctx context.Context, a artifact, to string) error {
 	return nil
 }
 
-// write puts an artifact and its bill of materials into the release.
+// write writes an artifact and its bill of materials to the release.
 func (r release) write(a artifact, binary string) error {
 	path := filepath.Join(r.out, a.name+"-"+r.version+"-"+a.platform)
 	data, err := os.ReadFile(binary)
@@ -145,7 +142,7 @@ func (r release) write(a artifact, binary string) error {
 	return writeFile(path+".zip", data, 0o644)
 }
 
-// writeFile is os.WriteFile with the mode that is asked for, whatever the umask.
+// writeFile is os.WriteFile, but ignores the umask.
 func writeFile(path string, data []byte, mode fs.FileMode) error {
 	if err := os.WriteFile(path, data, mode); err != nil {
 		return err
@@ -153,8 +150,7 @@ func writeFile(path string, data []byte, mode fs.FileMode) error {
 	return os.Chmod(path, mode)
 }
 
-// checksums writes SHA256SUMS for the other files of a folder, in the form of
-// sha256sum and ordered by name.
+// checksums writes SHA256SUMS for the other files in a folder, in the format of sha256sum and ordered by name.
 func checksums(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

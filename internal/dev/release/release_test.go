@@ -19,8 +19,7 @@ import (
 	"testing"
 )
 
-// these are the function for this machine's processor and a tool that this
-// machine can run.
+// these are the function for this machine's processor and a tool that this machine can run.
 func these(t *testing.T) []artifact {
 	t.Helper()
 	var out []artifact
@@ -35,8 +34,7 @@ func these(t *testing.T) []artifact {
 	return out
 }
 
-// source copies what a build needs, so that it stands in another folder, belongs
-// to no git checkout and has other times.
+// source copies what a build needs to a folder that is not a git checkout. The copies have other times.
 func source(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -70,8 +68,7 @@ func source(t *testing.T) string {
 	return dir
 }
 
-// command builds the program without the race detector, which would take most of
-// the time for the compression.
+// command builds the program without the race detector, which would slow down the compression most.
 func command(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "release")
@@ -81,8 +78,7 @@ func command(t *testing.T) string {
 	return path
 }
 
-// run makes a release of a source folder, with changes of the environment, and
-// returns where it is.
+// run builds a release from a source folder with changes to the environment, and returns its folder.
 func run(t *testing.T, command, dir string, env ...string) string {
 	t.Helper()
 	var only []string
@@ -90,7 +86,8 @@ func run(t *testing.T, command, dir string, env ...string) string {
 		only = append(only, a.platform)
 	}
 	out := filepath.Join(t.TempDir(), "release")
-	cmd := exec.CommandContext(t.Context(), command, "-dir", dir, "-out", out, "-version", "v0.0.0-test", "-tags", "lambda.norpc", "-only", strings.Join(only, ","))
+	cmd := exec.CommandContext(t.Context(), command, "-dir", dir, "-out", out, "-version", "v0.0.0-test", "-tags",
+		"lambda.norpc", "-only", strings.Join(only, ","))
 	cmd.Env = append(os.Environ(), env...)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
@@ -107,8 +104,7 @@ func read(t *testing.T, parts ...string) []byte {
 	return data
 }
 
-// TestTwoBuildsOneHash: two folders, two environments, the same bytes of every
-// file.
+// TestTwoBuildsOneHash: builds in two folders and two environments give the same bytes of every file.
 func TestTwoBuildsOneHash(t *testing.T) {
 	sources := []string{source(t), source(t)}
 	program := command(t)
@@ -162,7 +158,7 @@ func TestTwoBuildsOneHash(t *testing.T) {
 	}
 }
 
-// bootstrap returns the one file of a zip that Lambda can run.
+// bootstrap returns the only file of a zip that Lambda can run.
 func bootstrap(t *testing.T, path string) []byte {
 	t.Helper()
 	z, err := zip.OpenReader(path)
@@ -189,9 +185,8 @@ func bootstrap(t *testing.T, path string) []byte {
 	return data
 }
 
-// testBill reads a bill of materials without the library that wrote it, and holds
-// it to the fields that the specification requires, to the formats that it gives
-// for them, and to the binary.
+// testBill reads a bill of materials without the library that wrote it. It checks that the bill has the fields and
+// formats that the specification requires, and matches the binary.
 func testBill(t *testing.T, text, program []byte, a artifact) {
 	t.Helper()
 	type component struct {
@@ -217,10 +212,10 @@ func testBill(t *testing.T, text, program []byte, a artifact) {
 		t.Fatal(err)
 	}
 	if bill.BomFormat != "CycloneDX" || bill.SpecVersion != "1.6" || bill.Version != 1 {
-		t.Errorf("the bill is of the form %s %s, version %d", bill.BomFormat, bill.SpecVersion, bill.Version)
+		t.Errorf("the bill has the format %s %s, version %d", bill.BomFormat, bill.SpecVersion, bill.Version)
 	}
 	if bill.SerialNumber != "" || bill.Metadata.Timestamp != "" {
-		t.Error("the bill has a serial number or a time, which no other build has")
+		t.Error("the bill has a serial number or a time, which differ in every build")
 	}
 	main := bill.Metadata.Component
 	sum := fmt.Sprintf("%x", sha256.Sum256(program))
@@ -231,7 +226,8 @@ func testBill(t *testing.T, text, program []byte, a artifact) {
 	purl := regexp.MustCompile(`^pkg:golang/[a-z0-9._~/-]+@[0-9A-Za-z.%-]+$`)
 	var refs, listed []string
 	for _, c := range append(bill.Components, main) {
-		if c.Type == "" || c.Name == "" || c.Version == "" || !purl.MatchString(c.Purl) || slices.Contains(refs, c.Ref) {
+		if c.Type == "" || c.Name == "" || c.Version == "" || !purl.MatchString(c.Purl) ||
+			slices.Contains(refs, c.Ref) {
 			t.Errorf("component %+v lacks something, has a malformed URL or another's reference", c)
 		}
 		refs = append(refs, c.Ref)
@@ -239,7 +235,8 @@ func testBill(t *testing.T, text, program []byte, a artifact) {
 	for _, c := range bill.Components {
 		listed = append(listed, c.Name+" "+c.Version)
 	}
-	if len(bill.Dependencies) != 1 || bill.Dependencies[0].Ref != main.Ref || len(bill.Dependencies[0].DependsOn) != len(bill.Components) {
+	if len(bill.Dependencies) != 1 || bill.Dependencies[0].Ref != main.Ref ||
+		len(bill.Dependencies[0].DependsOn) != len(bill.Components) {
 		t.Errorf("the dependencies are %v", bill.Dependencies)
 	}
 	info, err := buildinfo.Read(bytes.NewReader(program))
@@ -258,8 +255,8 @@ func testBill(t *testing.T, text, program []byte, a artifact) {
 	}
 }
 
-// TestRefusedReleases: a version that would break a command or a name, and a
-// folder with something in it, change nothing.
+// TestRefusedReleases: a version that would break a command or a name, or a folder that is not empty, is refused and
+// changes nothing.
 func TestRefusedReleases(t *testing.T) {
 	for _, version := range []string{"", "v1 -X main.version=v2", "../v1", "-v1", "v1/2", "v1\n"} {
 		out := filepath.Join(t.TempDir(), "release")
@@ -272,13 +269,13 @@ func TestRefusedReleases(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(out, "rotator-v1.zip"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := (release{dir: ".", out: out, version: "v1"}).make(t.Context(), artifacts); err == nil || !strings.Contains(err.Error(), "not empty") {
+	if err := (release{dir: ".", out: out, version: "v1"}).make(t.Context(), artifacts); err == nil ||
+		!strings.Contains(err.Error(), "not empty") {
 		t.Errorf("a folder with an older release: %v", err)
 	}
 }
 
-// TestReleaseNotes: the script prints the section of a version, and refuses one
-// that is not ready.
+// TestReleaseNotes: the script prints the section of a version, and refuses a version that is not ready.
 func TestReleaseNotes(t *testing.T) {
 	script, err := filepath.Abs("../../../scripts/release-notes.sh")
 	if err != nil {
@@ -286,7 +283,8 @@ func TestReleaseNotes(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"CHANGELOG.md":  "# Changelog\n\n## [1.3.0] - Unreleased\n\n- later\n\n## [1.2.0] - 2026-02-01\n\n### Added\n\n- this\n\n## [1.1.0] - 2026-01-01\n\n- earlier\n",
+		"CHANGELOG.md": "# Changelog\n\n## [1.3.0] - Unreleased\n\n- later\n\n" +
+			"## [1.2.0] - 2026-02-01\n\n### Added\n\n- this\n\n## [1.1.0] - 2026-01-01\n\n- earlier\n",
 		"template.yaml": "Metadata:\n  AWS::ServerlessRepo::Application:\n    SemanticVersion: 1.2.0\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

@@ -12,18 +12,16 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// billOfMaterials returns a CycloneDX document of what is linked into a binary,
-// as the binary itself tells (what `go version -m` prints). It has no serial
-// number and no time, which the specification leaves open
-// (https://cyclonedx.org/docs/1.6/json/), so that equal binaries have equal ones.
+// billOfMaterials returns a CycloneDX document of what is linked into a binary, according to the binary itself (what
+// `go version -m` prints). It omits the serial number and the time, which are optional
+// (https://cyclonedx.org/docs/1.6/json/), so equal binaries have equal documents.
 //
-// A binary knows its modules, but not which of them needs which: all stand as
-// dependencies of the program. Go's standard library is among them, by the name
-// under which Go's vulnerability database has it.
+// A binary lists its modules, but not which of them needs which, so all are dependencies of the program. Go's standard
+// library is one of them, under its name in Go's vulnerability database.
 func billOfMaterials(name, version, path string, binary []byte) ([]byte, error) {
 	info, err := buildinfo.Read(bytes.NewReader(binary))
 	if err != nil {
-		return nil, fmt.Errorf("%s names no modules: %w", path, err)
+		return nil, fmt.Errorf("%s has no list of modules: %w", path, err)
 	}
 	program := library(info.Main.Path, version)
 	program.Type, program.Name = cdx.ComponentTypeApplication, name
@@ -49,20 +47,21 @@ func billOfMaterials(name, version, path string, binary []byte) ([]byte, error) 
 	bom.Components = &components
 	bom.Dependencies = &[]cdx.Dependency{{Ref: program.BOMRef, Dependencies: &needs}}
 	var out bytes.Buffer
-	if err := cdx.NewBOMEncoder(&out, cdx.BOMFileFormatJSON).SetPretty(true).EncodeVersion(bom, cdx.SpecVersion1_6); err != nil {
+	encoder := cdx.NewBOMEncoder(&out, cdx.BOMFileFormatJSON).SetPretty(true)
+	if err := encoder.EncodeVersion(bom, cdx.SpecVersion1_6); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil
 }
 
-// library describes a Go module. The package URL of one is in lower case:
+// library describes a Go module. Its package URL is in lower case:
 // https://github.com/package-url/purl-spec/blob/main/types-doc/golang-definition.md
 func library(path, version string) cdx.Component {
 	purl := "pkg:golang/" + strings.ToLower(path) + "@" + strings.ReplaceAll(version, "+", "%2B")
 	return cdx.Component{BOMRef: purl, Type: cdx.ComponentTypeLibrary, Name: path, Version: version, PackageURL: purl}
 }
 
-// settings are those that a rebuild needs to come to the same bytes.
+// settings are the build settings that a rebuild needs to produce the same bytes.
 func settings(info *debug.BuildInfo) *[]cdx.Property {
 	out := []cdx.Property{{Name: "go:version", Value: info.GoVersion}}
 	for _, s := range info.Settings {

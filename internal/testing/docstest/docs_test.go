@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// A block of commands is either run here, or a comment says why not: <!-- needs AWS --> in the line above the block,
-// or the same as the first line of the block.
+// Tests run a block of commands unless a comment says why not: <!-- needs AWS --> in the line above the block, or the
+// same as the first line of the block.
 var (
 	excuses = []string{"needs AWS", "needs Docker", "needs GitHub", "needs the npm registry", "needs root",
 		"takes minutes", "run by .ci/run"}
@@ -30,7 +30,7 @@ func root(t *testing.T) string {
 	return dir
 }
 
-// documents returns the pages by their paths in the project.
+// documents returns the pages by path in the project.
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	texts := make(map[string]string)
@@ -54,7 +54,7 @@ func documents(t *testing.T) map[string]string {
 	return texts
 }
 
-// block is a piece of a page that is set as code.
+// block is a code block of a page.
 type block struct {
 	line       int
 	info, text string
@@ -65,10 +65,12 @@ var (
 	comment = regexp.MustCompile(`^ *<!-- (.*) -->$`)
 	fence   = regexp.MustCompile("^( *)(```+|~~~+) *(.*)$")
 	inList  = regexp.MustCompile(`^ *([-*]|\d+\.) `)
-	command = regexp.MustCompile(`(^|[|;&(] *)(\w+='[^']*' |\w+=\S* )*(\./|build/|aws|rotatorctl|sam|make|go|git|docker|terraform|cdk|npm|curl|export|gh|sudo|cfn-lint|bash|cat|kill)[\w./-]* `)
+	command = regexp.MustCompile(`(^|[|;&(] *)(\w+='[^']*' |\w+=\S* )*` +
+		`(\./|build/|aws|rotatorctl|sam|make|go|git|docker|terraform|cdk|npm|curl|export|gh|sudo|cfn-lint|bash|` +
+		`cat|kill)[\w./-]* `)
 )
 
-// blocks finds what is fenced in a page, and what is indented as code.
+// blocks returns a page's fenced and indented code blocks.
 func blocks(page string) (fenced, indented []block) {
 	var open *block
 	indent, mark, list, blank := "", "", false, true
@@ -83,7 +85,7 @@ func blocks(page string) (fenced, indented []block) {
 			fenced = append(fenced, *open)
 			open = nil
 		case open != nil:
-			open.text += strings.TrimPrefix(line, indent) + "\n" // of the list that it is in
+			open.text += strings.TrimPrefix(line, indent) + "\n" // the indentation of the list that it is in
 		case m != nil:
 			open, indent, mark = &block{line: i + 1, info: m[3]}, m[1], m[2]
 			if m := comment.FindStringSubmatch(above); m != nil {
@@ -91,7 +93,7 @@ func blocks(page string) (fenced, indented []block) {
 			}
 		case strings.HasPrefix(line, "    ") && !list && blank:
 			indented = append(indented, block{line: i + 1, text: strings.TrimSpace(line)})
-			continue // the next line belongs to it, too
+			continue // the next line also belongs to it
 		case inList.MatchString(line):
 			list = true
 		case line != "" && !strings.HasPrefix(line, " "):
@@ -105,8 +107,7 @@ func blocks(page string) (fenced, indented []block) {
 	return fenced, indented
 }
 
-// commands returns the programs that a script calls, roughly: the first words of
-// its lines, pipes and substitutions.
+// commands returns roughly the programs that a script calls: the first words of its lines, pipes and substitutions.
 func commands(script string) []string {
 	script = strings.ReplaceAll(script, "\\\n", " ")
 	var kept []string
@@ -127,7 +128,8 @@ func commands(script string) []string {
 	var all []string
 	for _, part := range regexp.MustCompile(`\n|\||&&|;|\$\(`).Split(script, -1) {
 		words := strings.Fields(part)
-		for len(words) > 0 && (strings.Contains(words[0], "=") || slices.Contains([]string{"until", "while", "do", "if", "then", "!"}, words[0])) {
+		for len(words) > 0 && (strings.Contains(words[0], "=") ||
+			slices.Contains([]string{"until", "while", "do", "if", "then", "!"}, words[0])) {
 			words = words[1:]
 		}
 		if len(words) == 0 || strings.HasPrefix(words[0], "#") {
@@ -142,10 +144,9 @@ func commands(script string) []string {
 	return all
 }
 
-// TestCommandsOfTheDocuments runs what the pages tell people to type: the blocks of a
-// page that are `sh run` one after the other, in one shell, as a reader does who
-// copies them. Blocks that are `sh sam` are run by TestSAM, and `sh outside` by
-// TestTheOwnEngineOfTheDocumentation. All other commands are at least read by the shell.
+// TestCommandsOfTheDocuments runs what the pages tell people to type: the `sh run` blocks of a page, one after the
+// other in one shell, as if a reader copied them. TestSAM runs `sh sam` blocks, and TestTheOwnEngineOfTheDocumentation
+// runs `sh outside` blocks. The shell at least parses all other commands.
 func TestCommandsOfTheDocuments(t *testing.T) {
 	ran := 0
 	for name, text := range documents(t) {
@@ -153,7 +154,7 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 		fenced, indented := blocks(text)
 		for _, b := range indented {
 			if command.MatchString(b.text) {
-				t.Errorf("%s:%d: commands that are indented, where they belong in a block `sh`: %s", name, b.line, b.text)
+				t.Errorf("%s:%d: indented commands, which belong in a block `sh`: %s", name, b.line, b.text)
 			}
 		}
 		for _, b := range fenced {
@@ -168,18 +169,20 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 				if b.info == "" || b.info == "never closed" {
 					t.Errorf("%s:%d: a block that does not say what it is", name, b.line)
 				}
-				if slices.Contains([]string{"", "text", "console", "bash", "shell"}, b.info) && command.MatchString(b.text) {
+				if slices.Contains([]string{"", "text", "console", "bash", "shell"}, b.info) &&
+					command.MatchString(b.text) {
 					t.Errorf("%s:%d: commands in a block that is not `sh`", name, b.line)
 				}
 			case !slices.ContainsFunc(excuses, func(e string) bool { return strings.HasPrefix(b.excuse, e) }):
-				t.Errorf("%s:%d: commands that are neither run nor say why:\n%s", name, b.line, b.text)
+				t.Errorf("%s:%d: commands that are not run, and do not say why:\n%s", name, b.line, b.text)
 			default:
 				if out, err := exec.Command("bash", "-n", "-c", b.text).CombinedOutput(); err != nil {
 					t.Errorf("%s:%d: %v\n%s", name, b.line, err, out)
 				}
-				if strings.HasPrefix(b.excuse, "needs AWS") && !slices.ContainsFunc(commands(b.text), func(c string) bool {
-					return !slices.Contains([]string{"aws secretsmanager", "rotatorctl", "export"}, c)
-				}) {
+				if strings.HasPrefix(b.excuse, "needs AWS") &&
+					!slices.ContainsFunc(commands(b.text), func(c string) bool {
+						return !slices.Contains([]string{"aws secretsmanager", "rotatorctl", "export"}, c)
+					}) {
 					t.Errorf("%s:%d: the commands need no excuse: they can run against the simulator", name, b.line)
 				}
 			}
@@ -194,9 +197,11 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 	}
 }
 
-// TestBlocksThatEscape: what the test above looks for is found.
+// TestBlocksThatEscape: the test above finds what it looks for.
 func TestBlocksThatEscape(t *testing.T) {
-	fenced, indented := blocks("text:\n\n    ROTATOR='a b' go test ./x\n\n- a list\n    more of it, with aws in it\n\n  ```sh\n  # needs AWS\n  aws x\n  ```\n\n```\nrotatorctl sim\n```\n<!-- needs AWS -->\n```sh\naws y\n```\n~~~sh\nopen\n")
+	fenced, indented := blocks("text:\n\n    ROTATOR='a b' go test ./x\n\n" +
+		"- a list\n    more of it, with aws in it\n\n  ```sh\n  # needs AWS\n  aws x\n  ```\n\n" +
+		"```\nrotatorctl sim\n```\n<!-- needs AWS -->\n```sh\naws y\n```\n~~~sh\nopen\n")
 	if len(indented) != 1 || !command.MatchString(indented[0].text) {
 		t.Errorf("indented: %v", indented)
 	}
@@ -209,22 +214,26 @@ func TestBlocksThatEscape(t *testing.T) {
 			t.Errorf("block %d is excused by %q, want %q", i, fenced[i].excuse, want)
 		}
 	}
-	if got := commands("A=b aws logs tail x | jq . \\\n  -r\nuntil build/rotatorctl x; do sleep 1; done\ncat > f <<'E'\nhidden\nE\n# no"); !slices.Equal(got, []string{"aws logs", "jq", "rotatorctl", "sleep", "done", "cat"}) {
+	const script = "A=b aws logs tail x | jq . \\\n  -r\nuntil build/rotatorctl x; do sleep 1; done\n" +
+		"cat > f <<'E'\nhidden\nE\n# no"
+	want := []string{"aws logs", "jq", "rotatorctl", "sleep", "done", "cat"}
+	if got := commands(script); !slices.Equal(got, want) {
 		t.Errorf("commands %q", got)
 	}
 }
 
-// TestFiguresStandInOnePlace: what a run of the suites measures is in docs/engines/README.md,
-// where it can be brought up to date, and not on the engines' pages as well.
-func TestFiguresStandInOnePlace(t *testing.T) {
+// TestFiguresAreInOnePlace: what a run of the suites measures is only in docs/engines/README.md, where it is easy to
+// update, and not on the engines' pages.
+func TestFiguresAreInOnePlace(t *testing.T) {
 	for name, text := range documents(t) {
-		if m := regexp.MustCompile(`\d+ (?:crash|sweep) points`).FindString(text); m != "" && name != "docs/engines/README.md" {
+		if m := regexp.MustCompile(`\d+ (?:crash|sweep) points`).FindString(text); m != "" &&
+			name != "docs/engines/README.md" {
 			t.Errorf("%s: %s", name, m)
 		}
 	}
 }
 
-// TestLinksOfTheDocuments: a link inside the project leads to a file, and one with an anchor to a heading.
+// TestLinksOfTheDocuments: a link inside the project leads to a file, and its anchor to a heading.
 func TestLinksOfTheDocuments(t *testing.T) {
 	texts := documents(t)
 	for name, text := range texts {
@@ -274,7 +283,7 @@ func TestAnchors(t *testing.T) {
 	}
 }
 
-// TestTestsThatTheDocumentsName: a claim that names a test names one that exists.
+// TestTestsThatTheDocumentsName: every test that a page names exists.
 func TestTestsThatTheDocumentsName(t *testing.T) {
 	exist := make(map[string]bool)
 	err := filepath.WalkDir(root(t), func(path string, _ os.DirEntry, err error) error {

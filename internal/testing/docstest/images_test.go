@@ -19,12 +19,11 @@ type box struct {
 func (b box) holds(o box) bool { return b.x0 <= o.x0 && o.x1 <= b.x1 && b.y0 <= o.y0 && o.y1 <= b.y1 }
 func (b box) meets(o box) bool { return b.x0 < o.x1 && o.x0 < b.x1 && b.y0 < o.y1 && o.y0 < b.y1 }
 
-// wide is how wide a character is at most on average, in parts of its height: by
-// measure in DejaVu Sans, which is wider than most.
+// wide is the maximum average width of a character, as a fraction of its height: measured in DejaVu Sans, which is
+// wider than most fonts.
 const wide = 0.62
 
-// drawn reads what an image shows: its page, other rectangles, lines, and its texts,
-// which are estimated.
+// drawn reads what an image shows: its page, other rectangles, lines, and its texts, whose widths are estimated.
 func drawn(t *testing.T, svg string) (page box, rects, lines, texts []box) {
 	t.Helper()
 	type shape struct {
@@ -73,7 +72,8 @@ func drawn(t *testing.T, svg string) (page box, rects, lines, texts []box) {
 			x, y = append(x, fa), append(y, fb)
 		}
 		for i := 1; i < len(x); i++ {
-			lines = append(lines, box{p.Class, min(x[i-1], x[i]), min(y[i-1], y[i]), max(x[i-1], x[i]), max(y[i-1], y[i])})
+			lines = append(lines, box{p.Class, min(x[i-1], x[i]), min(y[i-1], y[i]), max(x[i-1], x[i]),
+				max(y[i-1], y[i])})
 		}
 	}
 	for _, s := range image.Texts {
@@ -93,15 +93,14 @@ func drawn(t *testing.T, svg string) (page box, rects, lines, texts []box) {
 	return page, rects, lines, texts
 }
 
-// flaws are the texts of an image that leave their box or the page, or that something
-// is drawn through.
+// flaws are the texts of an image that leave their box or the page, or that a line crosses.
 func flaws(t *testing.T, svg string) (found []string) {
 	page, rects, lines, texts := drawn(t, svg)
 	for i, text := range texts {
 		if !page.holds(text) {
 			found = append(found, text.what+": leaves the page")
 		}
-		for j := len(rects) - 1; j >= 0 && !rects[j].holds(text); j-- { // what lies below its box is hidden
+		for j := len(rects) - 1; j >= 0 && !rects[j].holds(text); j-- { // its box hides what is below
 			if rects[j].meets(text) {
 				found = append(found, text.what+": crosses the edge of a box "+rects[j].what)
 			}
@@ -134,9 +133,10 @@ func TestTextOfTheImagesStaysInItsBox(t *testing.T) {
 			t.Errorf("%s: %s", filepath.Base(name), f)
 		}
 	}
-	bad := `<svg width="200" height="100"><rect class="a" x="10" y="10" width="60" height="30"/><line x1="20" y1="0" x2="20" y2="100"/>` +
+	bad := `<svg width="200" height="100"><rect class="a" x="10" y="10" width="60" height="30"/>` +
+		`<line x1="20" y1="0" x2="20" y2="100"/>` +
 		`<text x="12" y="30">much too long for it</text><text x="150" y="30">leaves the page</text></svg>`
 	if got := flaws(t, bad); len(got) != 4 {
-		t.Errorf("of a bad image only these are seen: %q", got)
+		t.Errorf("a bad image has only these flaws: %q", got)
 	}
 }

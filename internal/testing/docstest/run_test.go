@@ -26,8 +26,8 @@ import (
 	"example.com/rotator/sim/lambdasim"
 )
 
-// worlds are what some pages presuppose, such as a secret that AWS's function rotates;
-// the value is the environment of the page's commands.
+// worlds create what some pages require, such as a secret that AWS's function rotates. They return the environment of
+// the page's commands.
 var worlds = map[string]func(t *testing.T, dir string) []string{
 	"docs/migration.md":     worldOfMigration,
 	"docs/cross-account.md": worldOfCrossAccount,
@@ -35,9 +35,8 @@ var worlds = map[string]func(t *testing.T, dir string) []string{
 	"docs/fleet.md":         worldOfFleet,
 }
 
-// runScript runs the commands of a page in a copy of the project, so that they leave
-// nothing in this one. `aws` is the stand-in of this package, and the port is a free
-// one: others on this machine may run the same page.
+// runScript runs the commands of a page in a copy of the project, and leaves no files in the original. `aws` is this
+// package's fake, and the port is a free one, because others on this machine may run the same page.
 func runScript(t *testing.T, page, script string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -77,9 +76,9 @@ func runScript(t *testing.T, page, script string) {
 	}
 	script = strings.ReplaceAll(script, "7788", freePort(t))
 	var out bytes.Buffer
-	// Job control lets a document say kill %1. What it leaves running ends with it, and
-	// when its time is over, too.
-	run := exec.CommandContext(ctx, "bash", "-m", "-euo", "pipefail", "-c", "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; trap 'exit 1' TERM\n"+script)
+	// Job control lets a document use kill %1. What it leaves running ends with it, or when its time is up.
+	run := exec.CommandContext(ctx, "bash", "-m", "-euo", "pipefail", "-c",
+		"trap 'kill $(jobs -p) 2>/dev/null || true' EXIT; trap 'exit 1' TERM\n"+script)
 	run.Dir, run.Stdout, run.Stderr, run.Env = dir, &out, &out, env
 	run.Cancel = func() error { return run.Process.Signal(syscall.SIGTERM) }
 	run.WaitDelay = 5 * time.Second
@@ -100,7 +99,7 @@ func copyProject(ctx context.Context, t *testing.T, dir string) {
 	list.Dir = root(t)
 	names, err := list.Output()
 	if err != nil {
-		t.Fatalf("the project is no git checkout: %v", err)
+		t.Fatalf("the project is not a git checkout: %v", err)
 	}
 	for name := range strings.SplitSeq(strings.TrimRight(string(names), "\x00"), "\x00") {
 		info, err := os.Stat(filepath.Join(root(t), name))
@@ -136,15 +135,17 @@ var (
 	errBuild  error
 )
 
-// programs are the function and the tool, built once, by their names in build.
+// programs are the function and the tool, built once, by their file names.
 func programs(t *testing.T) map[string]string {
 	t.Helper()
 	buildOnce.Do(func() {
 		if buildDir, errBuild = os.MkdirTemp("", "docstest"); errBuild != nil {
 			return
 		}
-		for name, pkg := range map[string]string{"bootstrap": "example.com/rotator/cmd/rotator", "rotatorctl": "example.com/rotator/cmd/rotatorctl"} {
-			if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", filepath.Join(buildDir, name), pkg).CombinedOutput(); err != nil {
+		for name, pkg := range map[string]string{"bootstrap": "example.com/rotator/cmd/rotator",
+			"rotatorctl": "example.com/rotator/cmd/rotatorctl"} {
+			if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", filepath.Join(buildDir, name),
+				pkg).CombinedOutput(); err != nil {
 				errBuild = fmt.Errorf("%w\n%s", err, out)
 			}
 		}
@@ -152,12 +153,15 @@ func programs(t *testing.T) map[string]string {
 	if errBuild != nil {
 		t.Fatal(errBuild)
 	}
-	return map[string]string{"bootstrap": filepath.Join(buildDir, "bootstrap"), "rotatorctl": filepath.Join(buildDir, "rotatorctl")}
+	return map[string]string{"bootstrap": filepath.Join(buildDir, "bootstrap"),
+		"rotatorctl": filepath.Join(buildDir, "rotatorctl")}
 }
 
-// simulated starts a simulator with the real function under the ARNs, and returns it
-// with the environment by which `aws` and `rotatorctl` find it.
-func simulated(t *testing.T, account string, variables []string, arns ...string) (*sim.Sim, *secretsmanager.Client, []string) {
+// simulated starts a simulator with the real function under the ARNs, and returns it with the environment by which
+// `aws` and `rotatorctl` find it.
+func simulated(
+	t *testing.T, account string, variables []string, arns ...string,
+) (*sim.Sim, *secretsmanager.Client, []string) {
 	t.Helper()
 	const region = "eu-central-1"
 	simulator := sim.New(sim.Options{Region: region, RetryDelay: time.Second})
@@ -168,18 +172,21 @@ func simulated(t *testing.T, account string, variables []string, arns ...string)
 	t.Cleanup(func() { server.Close() })
 	env := []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + server.URL(), "AWS_ENDPOINT_URL_STS=" + server.URL()}
 	for _, arn := range arns {
-		f, err := lambdasim.New(programs(t)["bootstrap"], lambdasim.Options{ARN: arn, Env: append(slices.Clone(env), variables...), Log: t.Output()})
+		f, err := lambdasim.New(programs(t)["bootstrap"],
+			lambdasim.Options{ARN: arn, Env: append(slices.Clone(env), variables...), Log: t.Output()})
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { f.Close() })
 		simulator.RegisterFunction(arn, f)
 	}
-	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: region, Credentials: credentials.NewStaticCredentialsProvider(account, "simulated", "")})
-	return simulator, client, append(env, "AWS_REGION="+region, "AWS_DEFAULT_REGION="+region, "AWS_ACCESS_KEY_ID="+account, "AWS_SECRET_ACCESS_KEY=simulated")
+	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: region,
+		Credentials: credentials.NewStaticCredentialsProvider(account, "simulated", "")})
+	return simulator, client, append(env, "AWS_REGION="+region, "AWS_DEFAULT_REGION="+region,
+		"AWS_ACCESS_KEY_ID="+account, "AWS_SECRET_ACCESS_KEY=simulated")
 }
 
-// database makes a user of a real PostgreSQL, and returns the JSON of its secret.
+// database creates a user of a real PostgreSQL, and returns the JSON of its secret.
 func database(t *testing.T) (value string, pg *testserver.PostgresServer) {
 	t.Helper()
 	pg = testserver.SharedPostgres(t, testserver.PostgresOptions{})
@@ -188,21 +195,21 @@ func database(t *testing.T) (value string, pg *testserver.PostgresServer) {
 	if _, err := conn.Exec(t.Context(), "CREATE ROLE "+user+" LOGIN PASSWORD 'First-Passw0rd'"); err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(map[string]any{"engine": "postgres", "host": pg.Host, "port": pg.Port, "username": user, "password": "First-Passw0rd"})
+	text, err := json.Marshal(map[string]any{"engine": "postgres", "host": pg.Host, "port": pg.Port, "username": user,
+		"password": "First-Passw0rd"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return string(text), pg
 }
 
-// rotatedTo fails the test unless the commands of the page have led to a secret that
-// names the function and whose first value is not the current one any more.
+// rotatedTo fails the test unless the page's commands gave the secret this function and a new current value.
 func rotatedTo(t *testing.T, simulator *sim.Sim, client *secretsmanager.Client, name, function string) {
 	t.Helper()
 	in := &secretsmanager.DescribeSecretInput{SecretId: &name}
 	d, err := client.DescribeSecret(context.Background(), in)
 	if err == nil {
-		_ = simulator.WaitRotation(context.Background(), *d.ARN) // the labels tell
+		_ = simulator.WaitRotation(context.Background(), *d.ARN) // the labels show the result
 		d, err = client.DescribeSecret(context.Background(), in)
 	}
 	if err != nil {
@@ -217,43 +224,47 @@ func rotatedTo(t *testing.T, simulator *sim.Sim, client *secretsmanager.Client, 
 	}
 }
 
-// worldOfMigration: shop/db is a secret of AWS's function, which here is the same
-// program under another ARN.
+// worldOfMigration: AWS's function rotates the secret shop/db. Here it is the same program under another ARN.
 func worldOfMigration(t *testing.T, _ string) []string {
-	const old, own = "arn:aws:lambda:eu-central-1:111122223333:function:AwsTemplate", "arn:aws:lambda:eu-central-1:111122223333:function:rotator"
+	const old = "arn:aws:lambda:eu-central-1:111122223333:function:AwsTemplate"
+	const own = "arn:aws:lambda:eu-central-1:111122223333:function:rotator"
 	value, pg := database(t)
 	simulator, client, env := simulated(t, "111122223333", []string{"CA_BUNDLE=" + pg.CAFile}, old, own)
-	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("shop/db"), SecretString: &value}); err != nil {
+	if _, err := client.CreateSecret(t.Context(),
+		&secretsmanager.CreateSecretInput{Name: aws.String("shop/db"), SecretString: &value}); err != nil {
 		t.Fatal(err)
 	}
-	out, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String("shop/db"), RotationLambdaARN: aws.String(old)})
+	out, err := client.RotateSecret(t.Context(),
+		&secretsmanager.RotateSecretInput{SecretId: aws.String("shop/db"), RotationLambdaARN: aws.String(old)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := simulator.WaitRotation(t.Context(), *out.ARN); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { rotatedTo(t, simulator, client, "shop/db", old) }) // the page ends with the way back
+	t.Cleanup(func() { rotatedTo(t, simulator, client, "shop/db", old) }) // the page ends with the rollback
 	return append(env, "NEW="+own, "CA_BUNDLE="+pg.CAFile)
 }
 
-// worldOfCrossAccount: the function is in another account than the secret, and the
-// role exists.
+// worldOfCrossAccount: the function and the secret are in different accounts, and the role exists.
 func worldOfCrossAccount(t *testing.T, _ string) []string {
 	const function, theirs = "arn:aws:lambda:eu-central-1:111122223333:function:rotator", "444455556666"
 	value, pg := database(t)
-	simulator, client, env := simulated(t, theirs, []string{"CA_BUNDLE=" + pg.CAFile, "ROTATION_ROLE_ARN=arn:{partition}:iam::{account}:role/rotation", "ROTATION_ROLE_EXTERNAL_ID=external"}, function)
+	simulator, client, env := simulated(t, theirs,
+		[]string{"CA_BUNDLE=" + pg.CAFile, "ROTATION_ROLE_ARN=arn:{partition}:iam::{account}:role/rotation",
+			"ROTATION_ROLE_EXTERNAL_ID=external"}, function)
 	if err := simulator.RegisterRole("arn:aws:iam::"+theirs+":role/rotation", "external"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("app/db"), SecretString: &value}); err != nil {
+	if _, err := client.CreateSecret(t.Context(),
+		&secretsmanager.CreateSecretInput{Name: aws.String("app/db"), SecretString: &value}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { rotatedTo(t, simulator, client, "app/db", function) })
 	return append(env, "FUNCTION_ARN="+function)
 }
 
-// worldOfDeploy: the function is deployed, and a database waits.
+// worldOfDeploy: the function is deployed, and a database runs.
 func worldOfDeploy(t *testing.T, dir string) []string {
 	const function = "arn:aws:lambda:eu-central-1:111122223333:function:rotator"
 	value, pg := database(t)
@@ -265,16 +276,18 @@ func worldOfDeploy(t *testing.T, dir string) []string {
 	return append(env, "FUNCTION_ARN="+function, "CA_BUNDLE="+pg.CAFile)
 }
 
-// worldOfFleet: two functions exist, one of AWS's templates, which rotates two secrets.
+// worldOfFleet: there are two functions, one of which is an AWS template and rotates two secrets.
 func worldOfFleet(t *testing.T, _ string) []string {
 	const head = "arn:aws:lambda:eu-central-1:111122223333:function:"
 	const old, own = head + "SecretsManagerRotationTemplate", head + "rotator"
 	simulator, client, env := simulated(t, "111122223333", nil, own)
 	simulator.RegisterFunction(old, awsFunction{})
 	for _, name := range []string{"shop/a", "shop/b"} {
-		in := &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("first-password"), Tags: []types.Tag{
-			{Key: aws.String("rotator:engine"), Value: aws.String("generic")}, {Key: aws.String("team"), Value: aws.String("shop")},
-		}}
+		in := &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("first-password"),
+			Tags: []types.Tag{
+				{Key: aws.String("rotator:engine"), Value: aws.String("generic")},
+				{Key: aws.String("team"), Value: aws.String("shop")},
+			}}
 		if _, err := client.CreateSecret(t.Context(), in); err != nil {
 			t.Fatal(err)
 		}
@@ -292,7 +305,7 @@ func worldOfFleet(t *testing.T, _ string) []string {
 	return append(env, "NEW="+own, "OLD="+old)
 }
 
-// awsFunction is a function of AWS's generic template, which does nothing.
+// awsFunction is AWS's generic template, which does nothing.
 type awsFunction struct{}
 
 func (awsFunction) Configuration() sim.Configuration {

@@ -14,8 +14,7 @@ import (
 	"testing"
 )
 
-// causes returns the values of the constants of type Cause in rotation/engine/error.go,
-// by their names.
+// causes returns the values of the constants of type Cause in rotation/engine/error.go by name.
 func causes(t *testing.T) map[string]string {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root(t), "rotation", "engine", "error.go"), nil, 0)
@@ -48,10 +47,9 @@ func causes(t *testing.T) map[string]string {
 	return found
 }
 
-// expects reports whether a test can fail for want of the cause: its source has the
-// constant, as engine.OutOfTime or OutOfTime, or exactly its text in a place where it is
-// compared, is given a name, is an entry of a table or is given to a function that does not only
-// print; and it is never skipped. exists says whether there is such a test at all.
+// expects reports whether a test fails if the cause does not occur: the test is never skipped, and its source has the
+// constant, as engine.OutOfTime or OutOfTime, or exactly its text where it is compared, assigned, an entry of a table,
+// or passed to a function that does more than print. exists reports whether there is such a test at all.
 func expects(t *testing.T, source any, path, test, constant, text string) (exists, expected bool) {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), path, source, 0)
@@ -87,7 +85,7 @@ func expects(t *testing.T, source any, path, test, constant, text string) (exist
 	return exists, expected
 }
 
-// weighs tells whether what stands below these nodes takes part in a test's verdict.
+// weighs reports whether what is below these nodes takes part in a test's verdict.
 func weighs(above []ast.Node) bool {
 	for _, n := range slices.Backward(above) {
 		switch n := n.(type) {
@@ -113,7 +111,7 @@ func weighs(above []ast.Node) bool {
 	return false
 }
 
-// TestWhatATestExpects: a cause that is only spoken of does not count.
+// TestWhatATestExpects: a cause that is only mentioned does not count.
 func TestWhatATestExpects(t *testing.T) {
 	for body, want := range map[string]bool{
 		`if engine.CauseOf(err) != engine.OutOfTime { t.Fatal(err) }`:           true,
@@ -127,7 +125,8 @@ func TestWhatATestExpects(t *testing.T) {
 		`if strings.Contains(text, "not OutOfTime at all") { t.Fatal(text) }`:              false,
 		`t.Run("OutOfTime", func(t *testing.T) { if err == nil { t.Fatal("no error") } })`: false,
 	} {
-		exists, expected := expects(t, "package x\nfunc TestX(t *testing.T) {\n"+body+"\n}\n", "x_test.go", "TestX", "OutOfTime", "OutOfTime")
+		exists, expected := expects(t, "package x\nfunc TestX(t *testing.T) {\n"+body+"\n}\n", "x_test.go", "TestX",
+			"OutOfTime", "OutOfTime")
 		if !exists || expected != want {
 			t.Errorf("%s: %v, %v", body, exists, expected)
 		}
@@ -139,16 +138,16 @@ var (
 	heading = regexp.MustCompile(`(?m)^##? `)
 )
 
-// shownBy has a test, or more, that fails for want of each cause, with its file.
+// shownBy has one or more tests for each cause, with their files. Each fails if the cause does not occur.
 var shownBy = []struct{ cause, test, file string }{
 	{"InvalidEvent", "TestBadEventsAreRefused", "rotation/event_test.go"},
-	{"InvalidConfiguration", "TestInvalidConfigurationIsToldAtEveryEvent", "internal/function/handler_test.go"},
+	{"InvalidConfiguration", "TestInvalidConfigurationFailsEveryEvent", "internal/function/handler_test.go"},
 	{"InvalidSecret", "TestBadInput", "rotation/postgres/postgres_test.go"},
 	{"RotationDisabled", "TestSecretsThatCannotBeRotated", "internal/function/handler_test.go"},
 	{"VersionNotStaged", "TestSecretsThatCannotBeRotated", "internal/function/handler_test.go"},
 	{"SecretEdited", "TestEditOfAnotherFieldIsDetected", "rotation/generic/generic_test.go"},
 	{"SecretsManagerFailed", "TestNoPermission", "internal/function/handler_test.go"},
-	{"SecretsManagerFailed", "TestServiceThatCannotBeAskedIsTold", "internal/function/topology_test.go"},
+	{"SecretsManagerFailed", "TestFailedCallOfAServiceIsReported", "internal/function/topology_test.go"},
 	{"OutOfTime", "TestInvocationThatEndsWhileItWaitsIsOutOfTime", "rotation/cause_test.go"},
 	{"InternalError", "TestPanicIsAnInternalErrorThatShowsNoValue", "rotation/cause_test.go"},
 	{"NameNotResolved", "TestBadInput", "rotation/postgres/postgres_test.go"},
@@ -163,8 +162,8 @@ var shownBy = []struct{ cause, test, file string }{
 	{"TargetFailed", "TestCausesOfStatuses", "rotation/http/http_test.go"},
 }
 
-// TestRunbookHasEveryCause: each cause has one section in docs/runbook.md, below "## The causes", and a test
-// that expects it.
+// TestRunbookHasEveryCause: each cause has one section in docs/runbook.md, below "## The causes", and a test that
+// expects it.
 func TestRunbookHasEveryCause(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(root(t), "docs", "runbook.md"))
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 const (
 	// samImage is what `sam local` runs the function in.
 	samImage = "public.ecr.aws/lambda/provided:al2023-x86_64"
-	// bridge is the address of this machine that containers reach.
+	// bridge is this machine's address for containers.
 	bridge = "172.17.0.1"
 )
 
@@ -34,8 +34,8 @@ type workshop struct {
 	env []string
 }
 
-// TestSAM does with the SAM CLI what docs/sam.md and the README tell people to do, and looks at what
-// comes of it. The parts follow each other: all use the same ports, and what one builds another runs.
+// TestSAM does with the SAM CLI what docs/sam.md and the README tell people to do, and checks the results. The parts
+// run in sequence: all use the same ports, and one runs what another builds.
 func TestSAM(t *testing.T) {
 	w := newWorkshop(t)
 	for _, part := range []struct {
@@ -75,8 +75,8 @@ func newWorkshop(t *testing.T) *workshop {
 	return w
 }
 
-// image makes the stand-in for AWS's image where there is none on this machine: a shell for SAM, which
-// adds the runtime interface emulator of its own package to it.
+// image builds a replacement for AWS's image if it is not on this machine: a shell for SAM, which adds its runtime
+// interface emulator.
 func (w *workshop) image(t *testing.T) {
 	t.Helper()
 	w.env = append(w.env, "SAM_SKIP_PULL_IMAGE=1")
@@ -102,7 +102,7 @@ func (w *workshop) image(t *testing.T) {
 	})
 }
 
-// run runs a script in the clone and returns what it prints; it fails the test where the script does.
+// run runs a script in the clone and returns what it prints. If the script fails, so does the test.
 func (w *workshop) run(t *testing.T, script string, env ...string) string {
 	t.Helper()
 	out, err := w.try(t, script, env...)
@@ -115,8 +115,8 @@ func (w *workshop) run(t *testing.T, script string, env ...string) string {
 func (w *workshop) try(t *testing.T, script string, env ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	// Job control lets a page say kill %1. What it leaves running ends with it, and before Docker
-	// does, because SAM removes its containers.
+	// Job control lets a page use kill %1. What it leaves running ends with it, and before Docker, because SAM
+	// removes its containers.
 	script = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n" + script
 	cmd := exec.CommandContext(t.Context(), "bash", "-m", "-euo", "pipefail", "-c", script)
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = w.dir, &out, &out, append(w.env, env...)
@@ -145,13 +145,14 @@ func (w *workshop) blocksOf(t *testing.T, page string) string {
 	return script
 }
 
-// templates lints every template as samconfig.yaml asks for it.
+// templates lints every template as samconfig.yaml says.
 func (w *workshop) templates(t *testing.T) {
 	names, err := filepath.Glob(filepath.Join(w.dir, "deploy", "*.yaml"))
 	if err != nil || len(names) < 4 {
 		t.Fatalf("templates %v (%v)", names, err)
 	}
-	for _, name := range append(names, filepath.Join(w.dir, "template.yaml"), filepath.Join(w.dir, "examples/sam/template.yaml")) {
+	for _, name := range append(names, filepath.Join(w.dir, "template.yaml"),
+		filepath.Join(w.dir, "examples/sam/template.yaml")) {
 		t.Run(strings.TrimPrefix(name, w.dir), func(t *testing.T) {
 			t.Parallel()
 			out := w.run(t, "sam validate --lint --template "+name)
@@ -162,7 +163,7 @@ func (w *workshop) templates(t *testing.T) {
 	}
 }
 
-// built returns the machine that the built function is for, and the version in it.
+// built returns the machine that the built function is for, and whether the clone's version is in it.
 func (w *workshop) built(t *testing.T) (machine elf.Machine, version bool) {
 	t.Helper()
 	return inspect(t, filepath.Join(w.dir, ".aws-sam", "build", "RotatorFunction", "bootstrap"))
@@ -183,7 +184,7 @@ func inspect(t *testing.T, path string) (machine elf.Machine, version bool) {
 	return f.Machine, bytes.Contains(text, []byte("v0.0.1-test"))
 }
 
-// arm64 builds for the other processor, which one line chooses, and sees another choice refused.
+// arm64 builds for the other processor, which one line selects, and checks that a conflicting choice is refused.
 func (w *workshop) arm64(t *testing.T) {
 	w.run(t, "sed -i 's/Architectures: .x86_64./Architectures: [arm64]/' template.yaml && sam build")
 	if machine, version := w.built(t); machine != elf.EM_AARCH64 || !version {
@@ -224,7 +225,7 @@ func (w *workshop) page(t *testing.T) {
 	}
 }
 
-// functionError sees what the page says of a failure: it is printed, and the command succeeds.
+// functionError checks what the page says about a failure: it is printed, and the command succeeds.
 func (w *workshop) functionError(t *testing.T) {
 	const invoke = "sam local invoke RotatorFunction --event events/createSecret.json --env-vars "
 	out := w.run(t, invoke+"events/env.json --add-host host.docker.internal:host-gateway",
@@ -239,9 +240,9 @@ func (w *workshop) functionError(t *testing.T) {
 	}
 }
 
-// entered is `sam deploy` as a person runs it who presses Enter at every prompt, in a terminal that is
-// wide enough for each prompt. The change set is as far as moto can go, and the last prompt's default
-// is not to deploy. The stack that it would have made is made without SAM's transform.
+// entered is `sam deploy` with Enter pressed at every prompt, in a terminal that is wide enough for each prompt. moto
+// can go no further than the change set, and the last prompt's default is not to deploy. The stack is then created
+// without SAM's transform.
 const entered = `
 sam() {
 	if [ "$1" != deploy ]; then command sam "$@"; return; fi
@@ -259,9 +260,8 @@ sam() {
 }
 `
 
-// deploy takes the README's way from a clone to a rotated secret, of a PostgreSQL whose certificate is
-// of a CA in the folder files: moto is CloudFormation, and the function runs in SAM's container behind
-// the simulator.
+// deploy follows the README from a clone to a rotated secret. The PostgreSQL has a certificate of a CA in the folder
+// files, moto is CloudFormation, and the function runs in SAM's container behind the simulator.
 func (w *workshop) deploy(t *testing.T) {
 	ca, err := testserver.NewCA()
 	if err != nil {
@@ -290,7 +290,7 @@ func (w *workshop) deploy(t *testing.T) {
 	env := []string{"AWS_ENDPOINT_URL=" + moto, "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + simulator,
 		"AWS_ENDPOINT_URL_STS=" + simulator, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
 		"AWS_ACCESS_KEY_ID=simulated", "AWS_SECRET_ACCESS_KEY=simulated", "SECRET=" + string(value)}
-	// SAM makes this stack by a transform that moto does not know.
+	// SAM creates this stack by a transform that moto does not support.
 	w.run(t, `aws cloudformation create-stack --stack-name aws-sam-cli-managed-default \
 		--tags Key=ManagedStackSource,Value=AwsSamCli --template-body '{
 			"Resources": {"Bucket": {"Type": "AWS::S3::Bucket"}},
@@ -299,7 +299,7 @@ func (w *workshop) deploy(t *testing.T) {
 	t.Run("without questions", func(t *testing.T) {
 		w.run(t, "sam build > build/sam.log 2>&1"+entered+"sam deploy; [ -z \"$(git status --porcelain)\" ]", env...)
 	})
-	// What a reader has: a function that is deployed once `sam deploy` is done, and a secret.
+	// What a reader has: a secret, and a function that is deployed once `sam deploy` is done.
 	prelude := entered + `
 build/rotatorctl sim --listen ` + bridge + `:7788 --force --fault none \
 	--function arn:aws:lambda:us-east-1:123456789012:function:RotatorFunction=url:http://127.0.0.1:3001 > build/sim.log 2>&1 &
@@ -311,8 +311,8 @@ cat > build/env.json <<'END'
   "ROTATOR_SETTINGS": "{\"CA_BUNDLE\": \"files/ca.pem\"}"}}
 END
 `
-	// The README's last command calls the function, which runs with the parameters that guided saved.
-	// By env, the job is SAM itself and not a shell with the function sam, so it can be ended.
+	// The README's last command calls the function, which runs with the parameters that --guided saved. With env, the
+	// job is SAM itself and not a shell with the function sam, so it can be stopped.
 	lambda := `
 [ -z "$(git status --porcelain)" ]
 overrides=$(sed -n 's/^parameter_overrides = "\(.*\)"$/\1/p' samconfig.toml | sed 's/\\"/"/g')
@@ -323,7 +323,7 @@ for i in {1..300}; do (: < /dev/tcp/127.0.0.1/3001) 2> build/tcp.log && break; s
 	commands := w.blocksOf(t, "README.md")
 	before, rotate, ok := strings.Cut(commands, "aws secretsmanager rotate-secret")
 	if n := len(regexp.MustCompile(`(?m)^[^\s#]`).FindAllString(commands, -1)); !ok || n != 4 {
-		t.Fatalf("the README takes %d commands:\n%s", n, commands)
+		t.Fatalf("the README has %d commands:\n%s", n, commands)
 	}
 	out, err := w.try(t, prelude+before+lambda+"aws secretsmanager rotate-secret"+rotate+`
 for i in {1..120}; do
@@ -353,7 +353,7 @@ aws secretsmanager get-secret-value --secret-id my-secret --query SecretString -
 	conn.Close(t.Context())
 }
 
-// moto starts AWS's fake and returns its URL. It takes the bucket's name from a URL of localhost only.
+// moto starts the AWS fake and returns its URL. It reads the bucket's name only from a URL with localhost.
 func (w *workshop) moto(t *testing.T) string {
 	t.Helper()
 	port := freePort(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 )
 
-// TestMain makes this program `aws` for the commands of the documents when it is called by this
-// name, so the tests do not need the AWS CLI.
+// TestMain acts as `aws` if the program is called by this name, so the commands of the documents do not need the AWS
+// CLI.
 func TestMain(m *testing.M) {
 	if filepath.Base(os.Args[0]) != "aws" {
 		status := m.Run()
@@ -33,13 +33,13 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// standInAWS is `aws secretsmanager`: operations and options are those of the SDK,
-// which is made of the same model as the AWS CLI.
+// standInAWS is `aws secretsmanager`. Its operations and options are those of the SDK, which is generated from the same
+// model as the AWS CLI.
 func standInAWS(args []string) error {
 	if len(args) < 2 || args[0] != "secretsmanager" {
-		return fmt.Errorf("%q is for the real AWS CLI", args)
+		return fmt.Errorf("%q needs the real AWS CLI", args)
 	}
-	// Version 1 of the AWS CLI reads the second of these only, SDKs the first.
+	// SDKs read the first of these, and version 1 of the AWS CLI reads only the second.
 	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
 		if os.Getenv(name) == "" {
 			return fmt.Errorf("you must specify a region: %s is not set", name)
@@ -102,7 +102,7 @@ func show(answer map[string]any, query, output string) error {
 	}
 	if query != "" {
 		if !regexp.MustCompile(`^\w+$`).MatchString(query) {
-			return fmt.Errorf("the query %s is more than this stand-in knows", query)
+			return fmt.Errorf("this fake does not support the query %s", query)
 		}
 		shown = answer[query]
 	}
@@ -115,7 +115,7 @@ func show(answer map[string]any, query, output string) error {
 	return err
 }
 
-// camel writes an operation, such as rotate-secret, as the API does.
+// camel converts an operation, such as rotate-secret, to the API's spelling.
 func camel(kebab string) string {
 	var b strings.Builder
 	for _, word := range strings.Split(kebab, "-") {
@@ -124,7 +124,7 @@ func camel(kebab string) string {
 	return b.String()
 }
 
-// setOption sets the member of an input that an option of the CLI is for.
+// setOption sets the member of an input that corresponds to an option of the CLI.
 func setOption(input reflect.Value, option string, values []string) error {
 	name := strings.ReplaceAll(strings.TrimPrefix(option, "--"), "-", "")
 	find := func(name string) reflect.Value {
@@ -150,7 +150,7 @@ func setOption(input reflect.Value, option string, values []string) error {
 		return nil
 	}
 	if len(values) > 1 {
-		return errors.New("it takes one value")
+		return errors.New("the option takes one value")
 	}
 	if path, ok := strings.CutPrefix(values[0], "file://"); ok {
 		text, err := os.ReadFile(path)
@@ -162,7 +162,7 @@ func setOption(input reflect.Value, option string, values []string) error {
 	return setText(field, values[0])
 }
 
-// setText sets a member from a text, a structure from JSON or Name=value,Name=value.
+// setText sets a member from a string, and a structure from JSON or Name=value,Name=value.
 func setText(v reflect.Value, text string) error {
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -187,7 +187,7 @@ func setText(v reflect.Value, text string) error {
 			name, value, ok := strings.Cut(part, "=")
 			member := v.FieldByName(name)
 			if !ok || !member.IsValid() {
-				return fmt.Errorf("%s is no member", part)
+				return fmt.Errorf("%s is not a member", part)
 			}
 			if err := setText(member, strings.Trim(value, `"`)); err != nil {
 				return err
@@ -195,5 +195,5 @@ func setText(v reflect.Value, text string) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("a %s is more than this stand-in knows", v.Kind())
+	return fmt.Errorf("this fake does not support a %s", v.Kind())
 }
