@@ -10,8 +10,7 @@ import (
 )
 
 // newAdopt returns `rotatorctl adopt`.
-func newAdopt() *cobra.Command {
-	var v view
+func newAdopt(v *view) *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use:   "adopt SECRET",

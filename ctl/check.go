@@ -11,9 +11,8 @@ import (
 )
 
 // newCheck returns `rotatorctl check`.
-func newCheck() *cobra.Command {
-	var v view
-	m := many{view: &v, verb: "checked"}
+func newCheck(v *view) *cobra.Command {
+	m := many{view: v, verb: "checked"}
 	c := &cobra.Command{
 		Use:   "check SECRET...",
 		Short: "Prove, without changing anything, that rotations would succeed",
@@ -33,7 +32,9 @@ secrets first, with one line for each and one exit code.`,
 		Args: m.args,
 		RunE: func(c *cobra.Command, args []string) error {
 			if m.several(args) {
-				return m.check(c, args)
+				return m.run(c, args, func(ctx context.Context, s *fleet.Secret, _ []string, out *report) error {
+					return check(ctx, m.rotator, s.Name, nil, out)
+				})
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -76,18 +77,4 @@ func check(ctx context.Context, r *rotation.Rotator, name string, p *peer, out *
 		return out.end(nil, "cannot tell from here whether a rotation of "+name+" would succeed")
 	}
 	return out.end(nil, "A rotation of "+name+" would succeed.")
-}
-
-// check checks several secrets.
-func (m *many) check(c *cobra.Command, args []string) error {
-	if _, err := m.view.client(c.Context()); err != nil {
-		return err
-	}
-	r, err := m.view.newRotator(c.Context())
-	if err != nil {
-		return err
-	}
-	return m.run(c, args, r.Kinds(), func(ctx context.Context, s *fleet.Secret, _ []string, out *report) error {
-		return check(ctx, r, s.Name, nil, out)
-	})
 }

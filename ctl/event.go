@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/operator"
 )
 
 // event is what Secrets Manager sends to a rotation function.
@@ -26,8 +25,7 @@ type event struct {
 var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 
 // newEvent returns `rotatorctl event`.
-func newEvent() *cobra.Command {
-	var v view
+func newEvent(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "event STEP SECRET",
 		Short: "Print the event of one step, for `sam local invoke --event`",
@@ -53,7 +51,7 @@ as rotatorctl rotate begins it.`,
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			_, d, err := v.open(ctx, args[1])
+			d, err := v.open(ctx, args[1])
 			if err != nil {
 				return err
 			}
@@ -67,17 +65,16 @@ as rotatorctl rotate begins it.`,
 				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`",
 					"no rotation of %s is under way", args[1])
 			}
-			if wantsJSON(c) {
-				return newReport(c, e.SecretId).end(struct {
+			if out := newReport(c, e.SecretId); out.json {
+				return out.end(struct {
 					outcome
 					event
-				}{outcome{true, e.SecretId, []operator.Finding{}}, e}, "")
+				}{out.outcome, e}, "")
 			}
 			return printJSON(c.OutOrStdout(), e)
 		},
 	}
-	v.command = c
 	c.Flags().DurationVar(&v.timeout, "timeout", 30*time.Second, "how long to wait for Secrets Manager")
-	completeSecret(c, &v, 1)
+	completeSecret(c, v, 1)
 	return c
 }

@@ -31,7 +31,7 @@ import (
 // listing is `rotatorctl list`.
 type listing struct {
 	selection
-	view       view
+	view       *view
 	accounts   []string
 	role       string
 	externalID string
@@ -41,8 +41,8 @@ type listing struct {
 }
 
 // newList returns `rotatorctl list`.
-func newList() *cobra.Command {
-	var l listing
+func newList(v *view) *cobra.Command {
+	l := listing{view: v}
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List secrets, and how their rotations are doing",
@@ -66,7 +66,6 @@ late, and 3 if an account could not be listed.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error { return l.run(c) },
 	}
-	l.view.command = c
 	outputFlag(c, "table", "json", "csv")
 	l.filters(c)
 	f := c.Flags()
@@ -88,10 +87,10 @@ func (l *listing) run(c *cobra.Command) error {
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), l.view.timeout)
 	defer cancel()
-	if _, err := l.view.client(ctx); err != nil {
+	if err := l.view.connect(ctx); err != nil {
 		return err
 	}
-	r, err := l.view.newRotator(ctx)
+	r, err := l.view.newRotator()
 	if err != nil {
 		return err
 	}
@@ -157,11 +156,8 @@ func (l *listing) check() error {
 	case !l.migrate && (l.to != "" || l.values):
 		return fmt.Errorf("--to and --read-values go with --migrate")
 	case len(l.accounts) > 0 && l.values:
-		// The values are read as the function does it, which is by this role.
-		l.view.override = func(name, value string) string {
-			role := map[string]string{"ROTATION_ROLE_ARN": l.role, "ROTATION_ROLE_EXTERNAL_ID": l.externalID}
-			return cmp.Or(role[name], value)
-		}
+		// The rotator reads the values by the same role.
+		l.view.settings = map[string]string{"ROTATION_ROLE_ARN": l.role, "ROTATION_ROLE_EXTERNAL_ID": l.externalID}
 	}
 	return nil
 }

@@ -30,16 +30,12 @@ func run(version string, engines ...engine.Constructor) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process
-	c, err := newCommand(version).ExecuteContextC(context.WithValue(ctx, enginesKey{}, engines))
+	c, err := newCommand(version, engines...).ExecuteContextC(ctx)
 	return conclude(c, err)
 }
 
-// enginesKey is the key of the engines that the program adds, in the context of its commands.
-type enginesKey struct{}
-
-// newCommand returns the whole command tree; each subcommand is in a file
-// of its own name.
-func newCommand(version string) *cobra.Command {
+// newCommand returns the whole command tree. Each subcommand is in the file with its name.
+func newCommand(version string, engines ...engine.Constructor) *cobra.Command {
 	root := &cobra.Command{
 		Use:     "rotatorctl",
 		Version: build(version),
@@ -78,8 +74,14 @@ Exit codes: 0 fine; 1 something was found: a rotation would fail, has failed or 
 	root.Flags().Bool("version", false, "print the version") // without cobra's -v, which is --verbose
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(newCheck(), newList(), newStatus(), newRecover(), newAdopt(), newEvent(), newRotate(), newPolicy(),
-		newSim(), newVersion(version))
+	for _, create := range []func(*view) *cobra.Command{
+		newCheck, newList, newStatus, newRecover, newAdopt, newEvent, newRotate, newPolicy,
+	} {
+		v := &view{engines: engines}
+		v.command = create(v)
+		root.AddCommand(v.command)
+	}
+	root.AddCommand(newSim(), newVersion(version))
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {

@@ -15,9 +15,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 	"example.com/rotator/rotation/operator/fleet"
@@ -119,8 +119,7 @@ type many struct {
 	from     string // the secret to begin with
 	plan     bool   // print what would be done
 
-	client *secretsmanager.Client
-	kinds  []engine.Kind
+	rotator *rotation.Rotator // set by run
 }
 
 func (m *many) flags(c *cobra.Command) {
@@ -160,8 +159,13 @@ type batch struct {
 type task func(ctx context.Context, s *fleet.Secret, failed []string, out *report) error
 
 // run does the task for each selected secret, and reports the results as they come.
-func (m *many) run(c *cobra.Command, args []string, kinds []engine.Kind, do task) error {
-	m.client, m.kinds = secretsmanager.NewFromConfig(m.view.cfg), kinds
+func (m *many) run(c *cobra.Command, args []string, do task) (err error) {
+	if err := m.view.connect(c.Context()); err != nil {
+		return err
+	}
+	if m.rotator, err = m.view.newRotator(); err != nil {
+		return err
+	}
 	out := newReport(c, "")
 	begin := time.Now()
 	stop := out.wait("looking for secrets")
@@ -263,15 +267,7 @@ func (r *report) result(s *fleet.Secret, one single, width int) {
 
 // secretLine prints the result for one secret.
 func (s *screen) secretLine(f operator.Finding, width int) {
-	text := f.Message
-	if f.Cause != "" {
-		text = string(f.Cause) + ": " + text
-	}
-	indent := stateWidth + width + 2
-	s.print(s.colored(f.State)+fmt.Sprintf("%-*s  ", width, f.Check), indent, text)
-	if f.Advice != "" {
-		s.print(strings.Repeat(" ", indent), indent, "advice: "+f.Advice)
-	}
+	s.finding(f, s.colored(f.State)+fmt.Sprintf("%-*s  ", width, f.Check), stateWidth+width+2)
 }
 
 // conclude prints the summary, and returns the error with the exit code.
@@ -352,7 +348,7 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 	for i, s := range secrets {
 		arns[i] = s.ARN
 	}
-	superusers, unread := fleet.Superusers(ctx, m.client, arns, m.kinds)
+	superusers, unread := fleet.Superusers(ctx, m.view.secrets, arns, m.rotator.Kinds())
 	if len(unread) > 0 && ctx.Err() == nil {
 		first := slices.Sorted(maps.Keys(unread))[0]
 		out.Findings = append(out.Findings, operator.Finding{Check: "order", State: operator.Skipped,
@@ -382,21 +378,21 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 // selected returns the secrets that are named, or else all that the filter selects.
 func (m *many) selected(ctx context.Context, args []string, out *report) ([]fleet.Secret, error) {
 	if len(args) == 0 {
-		o := fleet.Options{Accounts: []fleet.Account{{Secrets: m.client}}, Kinds: m.kinds, Filter: m.filter}
+		o := fleet.Options{Accounts: []fleet.Account{{Secrets: m.view.secrets}}, Kinds: m.rotator.Kinds(), Filter: m.filter}
 		o.Filter.Rotates = true
 		if f := m.filter; len(f.Engines)+len(f.Strategies)+len(f.Runtimes) > 0 {
 			o.Functions = func(string) fleet.Functions { return m.view.lambda(m.view.cfg) }
 		}
 		l := fleet.List(ctx, o)
-		for _, err := range l.Errors {
-			return nil, awsError(ctx, "cannot list the secrets", "", err)
+		if len(l.Errors) > 0 { // of the one account
+			return nil, awsError(ctx, "cannot list the secrets", "", l.Errors[0])
 		}
 		return l.Secrets, nil
 	}
 	var secrets []fleet.Secret
 	seen := make(map[string]bool)
 	for _, id := range args {
-		s, err := fleet.Find(ctx, m.client, id)
+		s, err := fleet.Find(ctx, m.view.secrets, id)
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -439,13 +435,4 @@ func (m *many) printPlan(secrets []fleet.Secret, after [][]int, out *report) err
 		outcome
 		Plan []planned `json:"plan"`
 	}{out.outcome, plan}, plural(len(secrets), "secret")+" would be rotated with --yes.")
-}
-
-// colored returns a state, padded, and on a terminal in its color.
-func (s *screen) colored(state operator.State) string {
-	text := fmt.Sprintf("%-*s", stateWidth, state)
-	if s.color {
-		text = colors[state] + text + "\x1b[0m"
-	}
-	return text
 }

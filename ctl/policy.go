@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
@@ -52,8 +53,7 @@ type statement struct {
 const functionsRole = "the function's role"
 
 // newPolicy returns `rotatorctl policy`.
-func newPolicy() *cobra.Command {
-	var v view
+func newPolicy(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy SECRET",
 		Short: "Print the least IAM policy and the least rights at the target for the rotation of a secret",
@@ -70,17 +70,12 @@ Optional can be left out: a rotation passes without it, and only loses what the 
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			// The role may not exist yet: this is what it is made from.
-			role := ""
-			v.override = func(name, value string) string {
-				if name == "ROTATION_ROLE_ARN" {
-					role = value
-				}
-				if strings.HasPrefix(name, "ROTATION_ROLE_") {
-					return ""
-				}
-				return value
+			settings, err := function.Settings(function.Getenv)
+			if err != nil {
+				return err
 			}
+			// The role may not exist yet: it is created from this output.
+			v.settings = map[string]string{"ROTATION_ROLE_ARN": "", "ROTATION_ROLE_EXTERNAL_ID": ""}
 			r, id, err := v.rotator(ctx, args[0])
 			if err != nil {
 				return err
@@ -92,7 +87,7 @@ Optional can be left out: a rotation passes without it, and only loses what the 
 			if err != nil {
 				return err
 			}
-			p := newPolicyOf(n, role)
+			p := newPolicyOf(n, settings("ROTATION_ROLE_ARN"))
 			if !out.json {
 				if err := p.print(c.OutOrStdout()); err != nil {
 					return err
@@ -115,7 +110,7 @@ Optional can be left out: a rotation passes without it, and only loses what the 
 
 // newPolicyOf sorts what is needed by who needs it. role is ROTATION_ROLE_ARN.
 func newPolicyOf(n engine.Needs, role string) policy {
-	out := policy{outcome: outcome{OK: true, Secret: n.Secret, Findings: []operator.Finding{}}, Engine: n.Engine, Strategy: n.Strategy, Login: n.Login, Grants: append([]string{}, n.Grants...), Note: n.Note}
+	out := policy{Engine: n.Engine, Strategy: n.Strategy, Login: n.Login, Grants: append([]string{}, n.Grants...), Note: n.Note}
 	add := func(principal string, s statement) {
 		s.Effect = "Allow"
 		i := slices.IndexFunc(out.Policies, func(p principalPolicy) bool { return p.Principal == principal })
@@ -137,7 +132,9 @@ func newPolicyOf(n engine.Needs, role string) policy {
 			principal = functionsRole
 		default:
 			principal = strings.NewReplacer("{account}", p.Account, "{partition}", secret.Partition).Replace(role)
-			add(functionsRole, statement{Sid: "Assume" + p.Account, Action: []string{"sts:AssumeRole"}, Resource: []string{principal}})
+			add(functionsRole, statement{
+				Sid: "Assume" + p.Account, Action: []string{"sts:AssumeRole"}, Resource: []string{principal},
+			})
 		}
 		add(principal, statement{Sid: p.Sid, Action: p.Actions, Resource: p.Resources, Condition: p.Conditions})
 	}

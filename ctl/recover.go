@@ -10,8 +10,7 @@ import (
 )
 
 // newRecover returns `rotatorctl recover`.
-func newRecover() *cobra.Command {
-	var v view
+func newRecover(v *view) *cobra.Command {
 	var yes, bySuperuser bool
 	c := &cobra.Command{
 		Use:   "recover SECRET",
@@ -34,12 +33,7 @@ It is safe to repeat, and a label moves only to a version that was accepted.`,
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
 			if bySuperuser {
-				v.override = func(name, value string) string {
-					if name == "RECOVER_BY_SUPERUSER" {
-						return "true"
-					}
-					return value
-				}
+				v.settings = map[string]string{"RECOVER_BY_SUPERUSER": "true"}
 			}
 			r, arn, err := v.rotator(ctx, args[0])
 			if err != nil {

@@ -157,18 +157,28 @@ var colors = map[operator.State]string{
 
 // row prints a finding: its check, state, message and advice.
 func (s *screen) row(f operator.Finding) {
+	s.finding(f, fmt.Sprintf("%-*s", checkWidth, f.Check)+s.colored(f.State), checkWidth+stateWidth)
+}
+
+// finding prints a finding's cause, message and advice, indented, after a prefix of that width.
+func (s *screen) finding(f operator.Finding, prefix string, indent int) {
 	text := f.Message
 	if f.Cause != "" {
 		text = string(f.Cause) + ": " + text
 	}
-	state := fmt.Sprintf("%-*s", stateWidth, f.State)
-	if s.color {
-		state = colors[f.State] + state + "\x1b[0m"
-	}
-	s.print(fmt.Sprintf("%-*s", checkWidth, f.Check)+state, checkWidth+stateWidth, text)
+	s.print(prefix, indent, text)
 	if f.Advice != "" {
-		s.print(strings.Repeat(" ", checkWidth+stateWidth), checkWidth+stateWidth, "advice: "+f.Advice)
+		s.print(strings.Repeat(" ", indent), indent, "advice: "+f.Advice)
 	}
+}
+
+// colored returns a state, padded, and in color on a terminal.
+func (s *screen) colored(state operator.State) string {
+	text := fmt.Sprintf("%-*s", stateWidth, state)
+	if s.color {
+		text = colors[state] + text + "\x1b[0m"
+	}
+	return text
 }
 
 // note prints a fact that is not a finding.

@@ -22,11 +22,10 @@ import (
 const exampleFunction = "arn:aws:lambda:eu-west-1:123456789012:function:rotator"
 
 // newRotate returns `rotatorctl rotate`.
-func newRotate() *cobra.Command {
-	var v view
-	o := rotating{view: &v}
+func newRotate(v *view) *cobra.Command {
+	o := rotating{view: v}
 	var yes bool
-	m := many{view: &v, verb: "rotated"}
+	m := many{view: v, verb: "rotated"}
 	c := &cobra.Command{
 		Use:   "rotate SECRET...",
 		Short: "Rotate secrets now, and report each step",
@@ -63,15 +62,14 @@ interrupted, it prints the command that rotates the rest.`,
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			var d *secretsmanager.DescribeSecretOutput
-			var err error
-			if o.client, d, err = v.open(ctx, args[0]); err != nil {
+			d, err := v.open(ctx, args[0])
+			if err != nil {
 				return err
 			}
 			return o.rotate(ctx, args[0], aws.ToString(d.RotationLambdaARN), newReport(c, arnOf(d)))
 		},
 	}
-	completeSecret(c, &v, 0)
+	completeSecret(c, v, 0)
 	flags := c.Flags()
 	flags.StringVar(&o.function, "function", "", "ARN of the function to set for the secret")
 	flags.BoolVar(&o.test, "test", false,
@@ -83,10 +81,9 @@ interrupted, it prints the command that rotates the rest.`,
 	return c
 }
 
-// rotating is how secrets are rotated, and by which client.
+// rotating is how secrets are rotated.
 type rotating struct {
 	view            *view
-	client          *secretsmanager.Client
 	function, group string
 	test            bool
 	pace, logPace   *fleet.Pace // of several rotations, else nil
@@ -107,7 +104,7 @@ func (o rotating) rotate(ctx context.Context, name, own string, out *report) err
 		in.RotateImmediately = aws.Bool(false)
 	}
 	begin := time.Now()
-	began, err := o.client.RotateSecret(ctx, in)
+	began, err := o.view.secrets.RotateSecret(ctx, in)
 	if err != nil {
 		return awsError(ctx, "cannot begin the rotation", name, err)
 	}
@@ -116,7 +113,7 @@ func (o rotating) rotate(ctx context.Context, name, own string, out *report) err
 
 // follow follows the rotation of a version.
 func (o rotating) follow(ctx context.Context, name, own, version string, begin time.Time, out *report) error {
-	read := recordOf(ctx, o.view.cfg, o.client, out.Secret, cmp.Or(o.function, own), o.group)
+	read := recordOf(ctx, o.view.cfg, o.view.secrets, out.Secret, cmp.Or(o.function, own), o.group)
 	if o.logPace != nil {
 		all := read
 		read = func(ctx context.Context, begin time.Time) ([]taken, error) {
@@ -127,26 +124,19 @@ func (o rotating) follow(ctx context.Context, name, own, version string, begin t
 		}
 	}
 	f := &follower{
-		client: o.client, name: name, arn: out.Secret, version: version, test: o.test, begin: begin, record: read, out: out,
+		client: o.view.secrets, name: name, arn: out.Secret, version: version, test: o.test, begin: begin,
+		record: read, out: out,
 	}
 	return f.follow(ctx)
 }
 
 // rotate rotates several secrets, or prints which it would rotate.
 func (m *many) rotate(c *cobra.Command, args []string, o rotating, yes bool) error {
-	var err error
-	if o.client, err = m.view.client(c.Context()); err != nil {
-		return err
-	}
-	r, err := m.view.newRotator(c.Context())
-	if err != nil {
-		return err
-	}
 	o.pace, o.logPace = fleet.NewPace(fleet.RotatePace), fleet.NewPace(logsPerSecond)
 	if m.plan = !yes; o.test {
 		m.verb = "tested"
 	}
-	return m.run(c, args, r.Kinds(), func(ctx context.Context, s *fleet.Secret, failed []string, out *report) error {
+	return m.run(c, args, func(ctx context.Context, s *fleet.Secret, failed []string, out *report) error {
 		if len(failed) > 0 {
 			out.find(operator.Finding{
 				Check: "superuser", State: operator.Failed, Advice: "rotate that first",

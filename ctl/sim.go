@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/operator"
 	"example.com/rotator/sim"
 	"example.com/rotator/sim/lambdasim"
 )
@@ -160,7 +159,7 @@ func (o *simFlags) greet(c *cobra.Command, url string) error {
 		return json.NewEncoder(c.OutOrStdout()).Encode(struct {
 			outcome
 			URL string `json:"url"`
-		}{outcome{OK: true, Findings: []operator.Finding{}}, url})
+		}{newReport(c, "").outcome, url})
 	}
 	function, functions := "ARN", "none (--function ARN=exec:PATH adds one)"
 	if len(o.functions) > 0 {

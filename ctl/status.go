@@ -42,8 +42,7 @@ type labeled struct {
 }
 
 // newStatus returns `rotatorctl status`.
-func newStatus() *cobra.Command {
-	var v view
+func newStatus(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status SECRET",
 		Short: "Show a secret's versions, labels, schedule, and what is stuck",
@@ -55,11 +54,11 @@ has no value or is scheduled for deletion.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			client, d, err := v.open(ctx, args[0])
+			d, err := v.open(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			s, err := readStatus(ctx, client, d)
+			s, err := readStatus(ctx, v.secrets, d)
 			if err != nil {
 				return err
 			}
