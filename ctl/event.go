@@ -21,7 +21,7 @@ type event struct {
 	RotationToken      string
 }
 
-// steps are those of a rotation, in their order.
+// steps are the steps of a rotation, in order.
 var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 
 // newEvent returns `rotatorctl event`.
@@ -29,14 +29,13 @@ func newEvent(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "event STEP SECRET",
 		Short: "Print the event of one step, for `sam local invoke --event`",
-		Long: `Event prints what Secrets Manager would send for a step of the rotation that is
-under way: createSecret, setSecret, testSecret or finishSecret.
+		Long: `Event prints what Secrets Manager would send for a step of the rotation under way:
+createSecret, setSecret, testSecret or finishSecret.
 
-The RotationToken is made up, as nobody but Secrets Manager has a real one. That
-does within the secret's own account. For a function of another account, or one that
-assumes a role (ROTATION_ROLE_ARN), Secrets Manager refuses a value that comes with
-a made-up token: there only a rotation that Secrets Manager began itself will do,
-as rotatorctl rotate begins it.`,
+The RotationToken is made up, because only Secrets Manager has the real one. That works
+within the secret's account. If the function is in another account or assumes a role
+(ROTATION_ROLE_ARN), Secrets Manager refuses a value with a made-up token: use
+"rotatorctl rotate" instead.`,
 		Example: "  rotatorctl event setSecret shop/db > event.json && sam local invoke --event event.json",
 		Args:    exactArgs(2),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

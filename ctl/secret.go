@@ -29,7 +29,7 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// view is what the commands that look at one secret have in common.
+// view is what the commands that read secrets share.
 type view struct {
 	command *cobra.Command
 	engines []engine.Constructor // those that the program adds
@@ -50,7 +50,7 @@ type peer struct {
 	server string
 }
 
-// meet notes the certificate of a connection.
+// meet records the certificate of a connection.
 func (p *peer) meet(s tls.ConnectionState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -63,8 +63,8 @@ func (p *peer) meet(s tls.ConnectionState) {
 func (p *peer) finding() operator.Finding {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.leaf == nil { // plain text, or an API of AWS
-		return operator.Finding{Check: "tls", State: operator.Skipped, Message: "no certificate of the target was seen"}
+	if p.leaf == nil { // plain text, or an AWS API
+		return operator.Finding{Check: "tls", State: operator.Skipped, Message: "no certificate was seen"}
 	}
 	return operator.Finding{Check: "tls", State: operator.OK, Message: p.server + ", expires " + when(&p.leaf.NotAfter)}
 }
@@ -76,7 +76,7 @@ func (v *view) flags(c *cobra.Command, position int) {
 	completeSecret(c, v, position)
 }
 
-// completionTime is how long a shell waits for the names of secrets.
+// completionTime limits how long a shell waits for the names of secrets.
 const completionTime = 3 * time.Second
 
 // completeSecret completes the argument at the position with the names of the account's secrets.
@@ -128,8 +128,8 @@ func (v *view) connect(ctx context.Context) error {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return engine.Errorf(notConfigured, "correct --profile, AWS_PROFILE, the other AWS_* variables or ~/.aws/config",
-			"cannot read the AWS configuration: %w", err)
+		return engine.Errorf(notConfigured,
+			"correct --profile, AWS_PROFILE, the other AWS_* variables or ~/.aws/config", "cannot read the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
 		return engine.Errorf(notConfigured, "use --region, set AWS_REGION, or use a profile with a region",
@@ -176,8 +176,8 @@ func (v *view) open(ctx context.Context, id string) (*secretsmanager.DescribeSec
 // asking for the role would wait in vain.
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html
 func onEC2() bool {
-	for _, file := range []string{"/sys/devices/virtual/dmi/id/sys_vendor", "/sys/devices/virtual/dmi/id/bios_version"} {
-		if text, err := os.ReadFile(file); err == nil && strings.Contains(strings.ToLower(string(text)), "amazon") {
+	for _, name := range []string{"sys_vendor", "bios_version"} {
+		if text, err := os.ReadFile("/sys/devices/virtual/dmi/id/" + name); err == nil && strings.Contains(strings.ToLower(string(text)), "amazon") {
 			return true
 		}
 	}
@@ -195,7 +195,7 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 			"check the region, the network, the proxy, and AWS_ENDPOINT_URL_SECRETS_MANAGER if it is set",
 			"%s: %w", what, awserror.Brief(err))
 	}
-	cause, advice := engine.SecretsManagerFailed, "look up the code, and try again"
+	cause, advice := engine.SecretsManagerFailed, "look up the error code, and try again"
 	switch message := api.ErrorMessage(); api.ErrorCode() {
 	case "ResourceNotFoundException":
 		advice = "check the name, the region and the account (`aws sts get-caller-identity` shows yours)"
@@ -219,7 +219,7 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 		case strings.Contains(message, "deletion"):
 			advice = "restore the secret with `aws secretsmanager restore-secret --secret-id " + secret + "`"
 		default:
-			advice = "look at `rotatorctl status " + secret + "`"
+			advice = "see `rotatorctl status " + secret + "`"
 		}
 	}
 	return engine.Errorf(cause, advice, "%s: %w", what, awserror.Brief(err))
