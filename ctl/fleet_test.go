@@ -336,6 +336,16 @@ func TestResumeCommand(t *testing.T) {
 	}
 }
 
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		time.Microsecond: "1ms", 999999 * time.Microsecond: "999ms", time.Second: "1 second", time.Minute: "1 minute",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%d: %s, want %s", d, got, want)
+		}
+	}
+}
+
 // TestChecksShareConnections: a connection for each secret would use up the process's files.
 func TestChecksShareConnections(t *testing.T) {
 	simulator := sim.New(sim.Options{})

@@ -261,7 +261,7 @@ func when(t *time.Time) string {
 // span formats a duration for a person.
 func span(d time.Duration) string {
 	if d < time.Second {
-		return d.Round(time.Millisecond).String()
+		return max(d.Truncate(time.Millisecond), time.Millisecond).String()
 	}
 	now := time.Now()
 	return strings.TrimSpace(humanize.RelTime(now, now.Add(d), "", ""))
