@@ -135,6 +135,8 @@ func (m *many) args(c *cobra.Command, args []string) error {
 	switch {
 	case m.parallel < 1 || m.parallel > 100:
 		return usage(c, fmt.Errorf("--parallel %d is not between 1 and 100", m.parallel))
+	case len(args) > 0 && len(m.engines)+len(m.strategies)+len(m.runtimes) > 0: // these need the function
+		return usage(c, errors.New("--engine, --strategy and --runtime select from all secrets and take no SECRET"))
 	case len(args) == 0 && m.filter.Empty() && m.from == "":
 		return usage(c, fmt.Errorf("%s takes a SECRET, or a filter such as --name", c.Name()))
 	}
