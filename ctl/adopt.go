@@ -10,16 +10,15 @@ import (
 )
 
 // newAdopt returns `rotatorctl adopt`.
-func newAdopt() *cobra.Command {
-	var v view
+func newAdopt(v *view) *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
 		Use:   "adopt SECRET",
 		Short: "Take over two users that AWS's template or an operator created",
-		Long: `Adopt prints what makes the two users of a secret a pair that the function can
-alternate: which objects change their owner, which rights are given, and what
-is left alone because the superuser may not change it. With --yes it does that.
-Both users must have a working credential in the secret. It may be repeated.`,
+		Long: `Adopt prints the changes after which the function can alternate between the two users
+of a secret: which objects change owner, which rights are granted, and what stays as it
+is because the superuser may not change it. With --yes it applies them. The secret must
+hold a working credential of each user. It is safe to repeat.`,
 		Example: "  rotatorctl adopt shop/db\n  rotatorctl adopt shop/db --yes",
 		Args:    exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -39,14 +38,14 @@ Both users must have a working credential in the secret. It may be repeated.`,
 			for _, line := range changes {
 				out.line(line)
 			}
-			pair := operator.Finding{Check: "pair", State: operator.OK, Message: "the function can alternate the users"}
-			verdict := "Done."
+			pair, verdict := fine("pair", "the function can alternate between the users"), "Done."
 			switch {
 			case len(changes) == 0:
 				verdict = "Nothing to do."
 			case !yes:
-				pair.State, pair.Cause, pair.Message = operator.Failed, engine.TakeoverRefused, "the users are not a pair yet"
-				pair.Advice, verdict = "look at the changes above and repeat with --yes", "nothing was changed (repeat with --yes)"
+				pair = failed("pair", engine.TakeoverRefused, "the function cannot alternate between the users yet",
+					"read the changes above, and repeat with --yes")
+				verdict = "nothing was changed (repeat with --yes)"
 			}
 			out.find(pair)
 			return out.end(struct {
@@ -57,6 +56,6 @@ Both users must have a working credential in the secret. It may be repeated.`,
 		},
 	}
 	v.flags(c, 0)
-	c.Flags().BoolVar(&yes, "yes", false, "do it")
+	c.Flags().BoolVar(&yes, "yes", false, "apply the changes")
 	return c
 }

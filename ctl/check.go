@@ -11,29 +11,30 @@ import (
 )
 
 // newCheck returns `rotatorctl check`.
-func newCheck() *cobra.Command {
-	var v view
-	m := many{view: &v, verb: "checked"}
+func newCheck(v *view) *cobra.Command {
+	m := many{view: v, verb: "checked"}
 	c := &cobra.Command{
 		Use:   "check SECRET...",
-		Short: "Prove, without changing anything, that rotations would succeed",
-		Long: `Check takes the first step of a rotation up to where it would store a value: it
-reads the secret, logs in, and rehearses the change where the target lets it. It also
-tries AWSPENDING, and finds out whether a rotation under way will finish.
+		Short: "Prove that rotations would succeed, without changing anything",
+		Long: `Check takes the first step of a rotation, up to storing a value: it reads the secret,
+logs in, and rehearses the change if the target supports that. It also tries AWSPENDING,
+and reports whether a rotation under way will finish.
 
-Every secret has the same rows. The row clients says whether AWSCURRENT opens the
-target. The exit code is 0 if all is well, 1 if a rotation would fail or clients are
-refused, and 3 if that cannot be decided from this machine.
+The rows are the same for every secret. The row clients shows whether AWSCURRENT opens
+the target. The exit code is 0 if all is well, 1 if a rotation would fail or clients are
+refused, and 3 if this machine cannot tell.
 
 Several secrets, or those that the filters select, are checked concurrently, superuser
-secrets first, with one line for each and one exit code.`,
+secrets first. Each has one line, and there is one exit code.`,
 		Example: `  rotatorctl check shop/db
   rotatorctl check shop/db --json | jq '.findings[] | select(.state != "ok")'
   rotatorctl check --name shop/ --parallel 20`,
 		Args: m.args,
 		RunE: func(c *cobra.Command, args []string) error {
 			if m.several(args) {
-				return m.check(c, args)
+				return m.run(c, args, func(ctx context.Context, s *fleet.Secret, _ []string, out *report) error {
+					return check(ctx, m.rotator, s.Name, nil, out)
+				})
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
@@ -48,12 +49,12 @@ secrets first, with one line for each and one exit code.`,
 	}
 	v.flags(c, 0)
 	m.flags(c)
-	c.Flags().StringVar(&m.from, "from", "", "begin with this secret: what an interrupted check of several prints")
+	c.Flags().StringVar(&m.from, "from", "", "secret to begin with, as printed by an interrupted check")
 	return c
 }
 
-// check reports whether a rotation of the report's secret would succeed. p, if not nil, has met the
-// servers of this secret's target alone.
+// check reports whether a rotation of the report's secret would succeed. p, if not nil, has met no
+// servers but those of this secret's target.
 func check(ctx context.Context, r *rotation.Rotator, name string, p *peer, out *report) error {
 	clients, rotates := true, true
 	for f := range operator.Check(ctx, r, out.Secret) {
@@ -71,23 +72,9 @@ func check(ctx context.Context, r *rotation.Rotator, name string, p *peer, out *
 	case !rotates:
 		return out.end(nil, "a rotation of "+name+" would fail")
 	case !clients:
-		return out.end(nil, "clients of "+name+" are refused; a rotation would succeed and end that")
+		return out.end(nil, "clients of "+name+" are refused; a rotation would succeed and fix that")
 	case !out.OK:
-		return out.end(nil, "cannot tell from here whether a rotation of "+name+" would succeed")
+		return out.end(nil, "cannot tell from this machine whether a rotation of "+name+" would succeed")
 	}
 	return out.end(nil, "A rotation of "+name+" would succeed.")
-}
-
-// check checks several secrets.
-func (m *many) check(c *cobra.Command, args []string) error {
-	if _, err := m.view.client(c.Context()); err != nil {
-		return err
-	}
-	r, err := m.view.newRotator(c.Context())
-	if err != nil {
-		return err
-	}
-	return m.run(c, args, r.Kinds(), func(ctx context.Context, s *fleet.Secret, _ []string, out *report) error {
-		return check(ctx, r, s.Name, nil, out)
-	})
 }

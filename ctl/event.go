@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/operator"
 )
 
 // event is what Secrets Manager sends to a rotation function.
@@ -22,23 +21,21 @@ type event struct {
 	RotationToken      string
 }
 
-// steps are those of a rotation, in their order.
+// steps are the steps of a rotation, in order.
 var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 
 // newEvent returns `rotatorctl event`.
-func newEvent() *cobra.Command {
-	var v view
+func newEvent(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "event STEP SECRET",
 		Short: "Print the event of one step, for `sam local invoke --event`",
-		Long: `Event prints what Secrets Manager would send for a step of the rotation that is
-under way: createSecret, setSecret, testSecret or finishSecret.
+		Long: `Event prints what Secrets Manager would send for a step of the rotation under way:
+createSecret, setSecret, testSecret or finishSecret.
 
-The RotationToken is made up, as nobody but Secrets Manager has a real one. That
-does within the secret's own account. For a function of another account, or one that
-assumes a role (ROTATION_ROLE_ARN), Secrets Manager refuses a value that comes with
-a made-up token: there only a rotation that Secrets Manager began itself will do,
-as rotatorctl rotate begins it.`,
+The RotationToken is made up, because only Secrets Manager has the real one. That works
+within the secret's account. If the function is in another account or assumes a role
+(ROTATION_ROLE_ARN), Secrets Manager refuses a value with a made-up token: use
+"rotatorctl rotate" instead.`,
 		Example: "  rotatorctl event setSecret shop/db > event.json && sam local invoke --event event.json",
 		Args:    exactArgs(2),
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -53,7 +50,7 @@ as rotatorctl rotate begins it.`,
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			_, d, err := v.open(ctx, args[1])
+			d, err := v.open(ctx, args[1])
 			if err != nil {
 				return err
 			}
@@ -67,17 +64,16 @@ as rotatorctl rotate begins it.`,
 				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`",
 					"no rotation of %s is under way", args[1])
 			}
-			if wantsJSON(c) {
-				return newReport(c, e.SecretId).end(struct {
+			if out := newReport(c, e.SecretId); out.json {
+				return out.end(struct {
 					outcome
 					event
-				}{outcome{true, e.SecretId, []operator.Finding{}}, e}, "")
+				}{out.outcome, e}, "")
 			}
 			return printJSON(c.OutOrStdout(), e)
 		},
 	}
-	v.command = c
 	c.Flags().DurationVar(&v.timeout, "timeout", 30*time.Second, "how long to wait for Secrets Manager")
-	completeSecret(c, &v, 1)
+	completeSecret(c, v, 1)
 	return c
 }

@@ -15,7 +15,7 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// The causes that only this tool has. All others are the function's own.
+// The causes that only this tool reports. All others are the function's.
 const (
 	invalidArguments engine.Cause = "InvalidArguments" // the command line is wrong
 	notConfigured    engine.Cause = "NotConfigured"    // this machine has no region or credentials of AWS
@@ -37,7 +37,7 @@ func conclude(c *cobra.Command, err error) int {
 	case c.Context() != nil && c.Context().Err() != nil && (ok || errors.Is(err, context.Canceled)):
 		e = engine.Errorf(interrupted, cmp.Or(c.Annotations[onInterrupt], "run it again"), "stopped by a signal")
 	case !ok:
-		// Cobra's errors have several lines.
+		// Cobra's errors can have several lines.
 		text := strings.Join(strings.Fields(err.Error()), " ")
 		e = engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%s", text)
 	}
@@ -60,7 +60,7 @@ func conclude(c *cobra.Command, err error) int {
 	return cmp.Or(code, out.code())
 }
 
-// onInterrupt is the annotation of a command that says what to do after Ctrl-C.
+// onInterrupt is the annotation of a command with the advice after Ctrl-C.
 const onInterrupt = "interrupt"
 
 // secretArgument returns the SECRET of a command line, or "".
@@ -73,7 +73,7 @@ func secretArgument(c *cobra.Command) string {
 	return ""
 }
 
-// exactArgs is cobra.ExactArgs with an error that shows how the command is called.
+// exactArgs is cobra.ExactArgs with an error that shows the usage.
 func exactArgs(n int) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == n {
@@ -93,12 +93,12 @@ func count(n int) string {
 	return fmt.Sprintf("%d arguments", n)
 }
 
-// usage is an error of a command line.
+// usage returns the error of an invalid command line.
 func usage(c *cobra.Command, err error) error {
 	return engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%w; usage: %s", err, c.UseLine())
 }
 
-// choice is a flag with few values.
+// choice is a flag with a fixed list of values.
 type choice struct {
 	value   string
 	allowed []string
@@ -110,7 +110,7 @@ func (f *choice) Type() string   { return "FORMAT" }
 // Set checks the value.
 func (f *choice) Set(value string) error {
 	if !slices.Contains(f.allowed, value) {
-		return fmt.Errorf("it is one of %s", strings.Join(f.allowed, ", "))
+		return fmt.Errorf("must be one of %s", strings.Join(f.allowed, ", "))
 	}
 	f.value = value
 	return nil

@@ -20,11 +20,12 @@ import (
 	"example.com/rotator/sim/lambdasim"
 )
 
-// TestTheRealFunctionRotatesThroughEveryFault runs the function's own binary with
-// each kind of fault at a high rate, and logs in by AWSCURRENT after each rotation.
-func TestTheRealFunctionRotatesThroughEveryFault(t *testing.T) {
+// TestRotationSurvivesFaults runs the function's binary with a high rate of each kind of fault, and logs in
+// with AWSCURRENT after each rotation.
+func TestRotationSurvivesFaults(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "bootstrap")
-	if out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", binary, "example.com/rotator/cmd/rotator").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", binary, "example.com/rotator/cmd/rotator")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
@@ -72,22 +73,27 @@ func TestTheRealFunctionRotatesThroughEveryFault(t *testing.T) {
 	if _, err := admin.Exec(ctx, "CREATE ROLE "+user+" LOGIN PASSWORD 'first-password'"); err != nil {
 		t.Fatal(err)
 	}
-	value, err := json.Marshal(map[string]any{"engine": "postgres", "host": pg.Host, "port": pg.Port, "username": user, "password": "first-password"})
+	value, err := json.Marshal(map[string]any{
+		"engine": "postgres", "host": pg.Host, "port": pg.Port, "username": user, "password": "first-password",
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The test itself has to live with the faults too.
+	// The faults also affect the test.
 	client := clientAt(server.URL())
 	eager := func(o *secretsmanager.Options) { o.RetryMaxAttempts = 10 }
-	if _, err := client.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: aws.String("app"), SecretString: aws.String(string(value))}, eager); err != nil {
+	secret := &secretsmanager.CreateSecretInput{Name: aws.String("app"), SecretString: aws.String(string(value))}
+	if _, err := client.CreateSecret(ctx, secret, eager); err != nil {
 		t.Fatal(err)
 	}
 	last := "first-password"
-	// Which step a fault hits is chance; that none is hit in so many rotations is not.
+	// Which step a fault hits is random, but twenty rotations without a hit are not.
 	for n := 0; n < 3 || n < 20 && simulator.Stats().Retried == 0; n++ {
 		token := fmt.Sprintf("00000000-0000-4000-8000-%012d", n)
-		_, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{SecretId: aws.String("app"), ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN)}, eager)
-		// The answer may be lost, and the rotation done before the SDK asks again.
+		_, err := client.RotateSecret(ctx, &secretsmanager.RotateSecretInput{
+			SecretId: aws.String("app"), ClientRequestToken: &token, RotationLambdaARN: aws.String(functionARN),
+		}, eager)
+		// The answer may be lost, and the rotation may end before the SDK retries.
 		if _, done := errors.AsType[*types.ResourceExistsException](err); err != nil && !done {
 			t.Fatal(err)
 		}
@@ -96,7 +102,8 @@ func TestTheRealFunctionRotatesThroughEveryFault(t *testing.T) {
 		}
 		var out *secretsmanager.GetSecretValueOutput
 		for out == nil || *out.VersionId != token { // for as long as reads are stale
-			if out, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String("app")}, eager); err != nil {
+			in := &secretsmanager.GetSecretValueInput{SecretId: aws.String("app")}
+			if out, err = client.GetSecretValue(ctx, in, eager); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -36,25 +36,24 @@ type lambdaFunction struct {
 func (f lambdaFunction) Configuration() sim.Configuration { return f.configuration }
 
 // TestFleet runs the commands on many secrets against a simulator whose clock begins forty days ago.
-// Scripts may use, in addition to testscript's own commands and those of TestScripts that are named
-// the same:
+// Scripts may use, in addition to testscript's commands and TestScripts' commands exits and documented:
 //
 //	secret NAME VALUE [KEY=VALUE ...]  create a secret with tags
 //	fill PREFIX N FUNCTION             create N secrets that a function rotates
 //	elsewhere ACCOUNT NAME             create a secret in another account
-//	role ARN EXTERNAL-ID               make it the only role of its account that can be assumed
-//	limited FILE                       use the credentials of a role with that policy
-//	schedule NAME FUNCTION             have a function rotate the secret every thirty days
-//	begin NAME                         rotate it, and wait for the end of the attempt
-//	cancel NAME, delete NAME           as AWS does
+//	role ARN EXTERNAL-ID               register a role; only registered roles can be assumed
+//	limited FILE                       use the credentials of a role with the policy in the file
+//	schedule NAME FUNCTION             rotate the secret every thirty days with the function
+//	begin NAME                         rotate the secret, and wait for the end of the attempt
+//	cancel NAME, delete NAME           cancel the rotation, delete the secret
 //	abandon NAME                       remove AWSPENDING
 //	advance DURATION                   move the clock
 //	today                              move the clock to the present
-//	release                            let the rotations go that the function held holds
-//	held                               wait until the function held holds its first rotation
-//	takes DURATION COMMAND ...         as exec, and it takes no less
-//	shows FILE                         the last output is that of FILE but for ids, times and durations
-//	rotated NAME TIMES                 so often has a function finished the secret's rotation, or soon will
+//	release                            continue the rotations that the function held has stopped
+//	held                               wait until the function held has stopped a rotation
+//	takes DURATION COMMAND ...         like exec, and check that it takes at least so long
+//	shows FILE                         compare the last output with FILE, except IDs, times and durations
+//	rotated NAME TIMES                 wait until functions have finished so many rotations
 func TestFleet(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/fleet",
@@ -78,7 +77,8 @@ func TestFleet(t *testing.T) {
 			env.Values["seen"] = map[string]bool{}
 			for k, v := range map[string]string{
 				"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL(), "AWS_ENDPOINT_URL_STS": server.URL(),
-				"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY": "simulated", "F": functionHead,
+				"AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY": "simulated",
+				"F": functionHead,
 			} {
 				env.Setenv(k, v)
 			}
@@ -131,7 +131,9 @@ func TestFleet(t *testing.T) {
 				const role = "arn:aws:iam::123456789012:role/limited"
 				ts.Check(worldOf(ts).sim.PutRolePolicy(role, ts.ReadFile(args[0])))
 				o := worldOf(ts).client.Options()
-				tokens := sts.New(sts.Options{BaseEndpoint: o.BaseEndpoint, Region: o.Region, Credentials: o.Credentials})
+				tokens := sts.New(sts.Options{
+					BaseEndpoint: o.BaseEndpoint, Region: o.Region, Credentials: o.Credentials,
+				})
 				in := &sts.AssumeRoleInput{RoleArn: aws.String(role), RoleSessionName: aws.String("test")}
 				out, err := tokens.AssumeRole(context.Background(), in)
 				ts.Check(err)
@@ -160,9 +162,12 @@ func TestFleet(t *testing.T) {
 			},
 			"abandon": func(ts *testscript.TestScript, _ bool, args []string) {
 				client := worldOf(ts).client
-				d, err := client.DescribeSecret(context.Background(), &secretsmanager.DescribeSecretInput{SecretId: &args[0]})
+				describe := &secretsmanager.DescribeSecretInput{SecretId: &args[0]}
+				d, err := client.DescribeSecret(context.Background(), describe)
 				ts.Check(err)
-				in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &args[0], VersionStage: aws.String("AWSPENDING")}
+				in := &secretsmanager.UpdateSecretVersionStageInput{
+					SecretId: &args[0], VersionStage: aws.String("AWSPENDING"),
+				}
 				for id, labels := range d.VersionIdsToStages {
 					if slices.Contains(labels, "AWSPENDING") {
 						in.RemoveFromVersionId = &id
@@ -185,7 +190,7 @@ func TestFleet(t *testing.T) {
 				select {
 				case <-worldOf(ts).held:
 				case <-time.After(20 * time.Second):
-					ts.Fatalf("no rotation came")
+					ts.Fatalf("no rotation was stopped")
 				}
 			},
 			"shows": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -212,13 +217,13 @@ func TestFleet(t *testing.T) {
 	})
 }
 
-// replacements are applied one after the other.
+// replacements are applied in order.
 type replacements []struct {
 	form *regexp.Regexp
 	by   string
 }
 
-// Replace replaces what differs from run to run.
+// Replace replaces the parts that differ between runs.
 func (all replacements) Replace(text string) string {
 	for _, r := range all {
 		text = r.form.ReplaceAllString(text, r.by)
@@ -241,8 +246,8 @@ type fleetWorld struct {
 	sim     *sim.Sim
 	clock   *sim.ManualClock
 	client  *secretsmanager.Client
-	held    chan struct{} // gets one for each rotation that is held
-	release chan struct{} // is closed to let them go
+	held    chan struct{} // gets one value for each stopped rotation
+	release chan struct{} // is closed to continue them
 
 	mu      sync.Mutex
 	rotated map[string]int // by the secret's name
@@ -250,7 +255,7 @@ type fleetWorld struct {
 
 func worldOf(ts *testscript.TestScript) *fleetWorld { return ts.Value("world").(*fleetWorld) }
 
-// schedule has a function rotate a secret every thirty days.
+// schedule makes a function rotate a secret every thirty days.
 func (w *fleetWorld) schedule(ts *testscript.TestScript, name, function string) {
 	_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{
 		SecretId: &name, RotationLambdaARN: aws.String(functionHead + function), RotateImmediately: aws.Bool(false),
@@ -260,8 +265,8 @@ func (w *fleetWorld) schedule(ts *testscript.TestScript, name, function string) 
 	_ = w.sim.WaitRotation(context.Background(), name)
 }
 
-// register registers the functions: good and set rotate, down fails in setSecret, held waits in setSecret
-// to be released, and the others are of AWS's templates and do nothing.
+// register registers the functions: good and set rotate, down fails in setSecret, held stops in setSecret
+// until released, and those from AWS's templates do nothing.
 func (w *fleetWorld) register() {
 	add := func(name string, c sim.Configuration, do func(context.Context, step) error) {
 		invoke := func(ctx context.Context, payload []byte) ([]byte, string, error) {
@@ -313,20 +318,30 @@ func (w *fleetWorld) register() {
 	}
 }
 
-func TestCommandForTheRest(t *testing.T) {
+func TestResumeCommand(t *testing.T) {
 	begin := time.Date(2026, 11, 29, 10, 0, 0, 0, time.UTC)
 	for _, c := range []struct{ verb, before, args, want string }{
 		{"checked", "", "check --name s/", "rotatorctl check --name s/ --from s/2"},
 		{"checked", "", "check --from s/1 --name s/", "rotatorctl check --name s/ --from s/2"},
 		{"checked", "", "check --from=s/1 --tag a=$b", "rotatorctl check --tag 'a=$b' --from s/2"},
 		{"rotated", "", "rotate s/1 s/2", "rotatorctl rotate s/1 s/2 --rotated-before 2026-11-29T10:00:00Z"},
-		// Others than those that the filter selects are never rotated.
+		// The filter already leaves out the rotated secrets.
 		{"rotated", "90d", "rotate --rotated-before 90d --yes", "rotatorctl rotate --rotated-before 90d --yes"},
 		{"tested", "", "rotate s/1 s/2 --test", "rotatorctl rotate s/1 s/2 --test"},
 	} {
 		m := many{verb: c.verb, selection: selection{before: c.before}}
 		if got := m.again(strings.Fields(c.args), begin, "s/2"); got != c.want {
 			t.Errorf("%s: %s, want %s", c.args, got, c.want)
+		}
+	}
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		time.Microsecond: "1ms", 999999 * time.Microsecond: "999ms", time.Second: "1 second", time.Minute: "1 minute",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%d: %s, want %s", d, got, want)
 		}
 	}
 }

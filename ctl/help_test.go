@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// TestHelp: every help text explains the command and has an example, and no short flag has two meanings.
+// TestHelp: every help text has an explanation and an example, and no short flag has two meanings.
 func TestHelp(t *testing.T) {
 	meanings := make(map[string]string)
 	var visit func(*cobra.Command)

@@ -22,8 +22,8 @@ import (
 	"example.com/rotator/sim/lambdasim"
 )
 
-// TestImage builds the image of the simulator, and rotates a secret in it with the example in Python, which
-// is behind Lambda's Invoke API on this machine.
+// TestImage builds the simulator's image, and rotates a secret in it with the Python example, which this
+// machine serves by Lambda's Invoke API.
 func TestImage(t *testing.T) {
 	const image, arn = "rotator-sim-test", "arn:aws:lambda:us-east-1:123456789012:function:rotation"
 	root := ".."
@@ -57,8 +57,9 @@ func TestImage(t *testing.T) {
 	}))
 	defer host.Close()
 
-	// The network is this machine's, so that each reaches the other at 127.0.0.1.
-	run := exec.CommandContext(t.Context(), "docker", "run", "--rm", "--network", "host", image, "--listen", "127.0.0.1:0", "--function", arn+"=url:"+host.URL)
+	// On this machine's network, each reaches the other at 127.0.0.1.
+	run := exec.CommandContext(t.Context(), "docker", "run", "--rm", "--network", "host", image,
+		"--listen", "127.0.0.1:0", "--function", arn+"=url:"+host.URL)
 	var log bytes.Buffer
 	run.Stderr = &log
 	stdout, err := run.StdoutPipe()
@@ -84,18 +85,27 @@ with lambda_function.database() as db:
 	if out, err := setUp.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	function, err = lambdasim.Python(filepath.Join(root, "examples", "python", "lambda_function.lambda_handler"), lambdasim.Options{
-		ARN: arn, Env: []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + url, "DATABASE=" + database}, Log: t.Output()})
+	handler := filepath.Join(root, "examples", "python", "lambda_function.lambda_handler")
+	function, err = lambdasim.Python(handler, lambdasim.Options{
+		ARN: arn, Env: []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + url, "DATABASE=" + database}, Log: t.Output(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer function.Close()
 
-	client := secretsmanager.New(secretsmanager.Options{BaseEndpoint: &url, Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("test", "test", "")})
-	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String("app"), SecretString: aws.String(`{"username": "app", "password": "first"}`)}); err != nil {
+	client := secretsmanager.New(secretsmanager.Options{
+		BaseEndpoint: &url, Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+	})
+	if _, err := client.CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String("app"), SecretString: aws.String(`{"username": "app", "password": "first"}`),
+	}); err != nil {
 		t.Fatal(err)
 	}
-	out, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: aws.String("app"), RotationLambdaARN: aws.String(arn)})
+	out, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{
+		SecretId: aws.String("app"), RotationLambdaARN: aws.String(arn),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +119,7 @@ with lambda_function.database() as db:
 		}
 	}
 
-	// The program stops when the container stops it, before it is killed.
+	// The program stops at the container's signal, before it is killed.
 	if err := run.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,7 @@ import (
 // listing is `rotatorctl list`.
 type listing struct {
 	selection
-	view       view
+	view       *view
 	accounts   []string
 	role       string
 	externalID string
@@ -41,24 +41,24 @@ type listing struct {
 }
 
 // newList returns `rotatorctl list`.
-func newList() *cobra.Command {
-	var l listing
+func newList(v *view) *cobra.Command {
+	l := listing{view: v}
 	c := &cobra.Command{
 		Use:   "list",
-		Short: "List secrets, and how their rotations are doing",
+		Short: "List secrets and the state of their rotation",
 		Long: `List shows the secrets of the account and region: engine, strategy, rotation function
 and its runtime, last and next rotation. Secrets that are stuck, failing or late come
-first. It reads no value: the engine is that of the tag rotator:engine, of AWS's template,
-or, with a question mark, of a word in the secret's name.
+first. It reads no value: the engine comes from the tag rotator:engine, from AWS's
+template or, with a question mark, from a word in the secret's name.
 
 With --migrate it shows which secrets AWS's rotation templates rotate, which of them can
-switch to this function as they are, and what the others need, with the commands to switch
-and to go back. --to names the new function, to leave out what it already has.
---read-values also reads the values, for the engine and for what no template says.
+switch to this function as they are, what the others need, and the commands to switch and
+to go back. With --to it leaves out needs that the new function already meets. With
+--read-values it also reads the values, to learn more than the template shows.
 
-Other accounts are listed with --account, by a role of the same name in each, which is
---role, or else ROTATION_ROLE_ARN. The exit code is 1 if a secret is stuck, failing or
-late, and 3 if an account could not be listed.`,
+With --account it lists other accounts, using a role with the same name in each: --role,
+or else ROTATION_ROLE_ARN. The exit code is 1 if a secret is stuck, failing or late, and
+3 if an account could not be listed.`,
 		Example: `  rotatorctl list --state stuck,failing,late
   rotatorctl list --name shop/ --output csv > shop.csv
   rotatorctl list --account 111122223333 --account 444455556666 --role 'arn:aws:iam::{account}:role/audit'
@@ -66,18 +66,18 @@ late, and 3 if an account could not be listed.`,
 		Args: exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error { return l.run(c) },
 	}
-	l.view.command = c
 	outputFlag(c, "table", "json", "csv")
 	l.filters(c)
 	f := c.Flags()
-	f.StringSliceVar(&l.accounts, "account", nil, "account to list; may be repeated; default: that of the credentials")
+	f.StringSliceVar(&l.accounts, "account", nil,
+		"account to list; may be repeated; default: the account of the credentials")
 	f.StringVar(&l.role, "role", "",
-		"ARN of the role in each --account, with {account} and {partition} for its own; default: ROTATION_ROLE_ARN")
+		"ARN of the role in each --account; may contain {account} and {partition}; default: ROTATION_ROLE_ARN")
 	f.StringVar(&l.externalID, "external-id", "", "external ID for the role; default: ROTATION_ROLE_EXTERNAL_ID")
 	f.BoolVar(&l.migrate, "migrate", false, "show which secrets AWS's templates rotate, and how to switch them")
 	f.StringVar(&l.to, "to", "", "ARN of the function to switch to, with --migrate")
 	f.BoolVar(&l.values, "read-values", false, "with --migrate, also read the secrets' values")
-	f.DurationVar(&l.view.timeout, "timeout", 10*time.Minute, "how long to take at most")
+	f.DurationVar(&l.view.timeout, "timeout", 10*time.Minute, "time limit")
 	f.BoolVarP(&l.view.verbose, "verbose", "v", false, "print the log of the function's code to standard error")
 	return c
 }
@@ -88,10 +88,10 @@ func (l *listing) run(c *cobra.Command) error {
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), l.view.timeout)
 	defer cancel()
-	if _, err := l.view.client(ctx); err != nil {
+	if err := l.view.connect(ctx); err != nil {
 		return err
 	}
-	r, err := l.view.newRotator(ctx)
+	r, err := l.view.newRotator()
 	if err != nil {
 		return err
 	}
@@ -155,19 +155,16 @@ func (l *listing) check() error {
 	case len(l.accounts) > 0 && l.role == "":
 		return fmt.Errorf("--account needs --role or ROTATION_ROLE_ARN")
 	case !l.migrate && (l.to != "" || l.values):
-		return fmt.Errorf("--to and --read-values go with --migrate")
+		return fmt.Errorf("--to and --read-values need --migrate")
 	case len(l.accounts) > 0 && l.values:
-		// The values are read as the function does it, which is by this role.
-		l.view.override = func(name, value string) string {
-			role := map[string]string{"ROTATION_ROLE_ARN": l.role, "ROTATION_ROLE_EXTERNAL_ID": l.externalID}
-			return cmp.Or(role[name], value)
-		}
+		// The rotator reads the values by the same role.
+		l.view.settings = map[string]string{"ROTATION_ROLE_ARN": l.role, "ROTATION_ROLE_EXTERNAL_ID": l.externalID}
 	}
 	return nil
 }
 
-// configurations returns the SDK's configuration for each account, which is "" for that of the
-// credentials.
+// configurations returns the SDK's configuration for each account, or for "" if the only account is
+// that of the credentials.
 func (l *listing) configurations() map[string]aws.Config {
 	if len(l.accounts) == 0 {
 		return map[string]aws.Config{"": l.view.cfg}
@@ -187,8 +184,8 @@ func (l *listing) configurations() map[string]aws.Config {
 	return all
 }
 
-// lambda returns Lambda's client. A simulator of Secrets Manager, or any endpoint that is not of
-// AWS, also serves Lambda unless that has its own: its credentials are not for AWS.
+// lambda returns the client for Lambda. If the endpoint of Secrets Manager is not AWS's, such as the
+// simulator's, it also serves Lambda, unless Lambda has another: its credentials are not valid at AWS.
 func (v *view) lambda(cfg aws.Config) *lambda.Client {
 	endpoint := os.Getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")
 	return lambda.NewFromConfig(cfg, func(o *lambda.Options) {
@@ -198,7 +195,7 @@ func (v *view) lambda(cfg aws.Config) *lambda.Client {
 	})
 }
 
-// format returns what --output or --json says.
+// format returns the output format.
 func (l *listing) format() string {
 	if wantsJSON(l.view.command) {
 		return "json"
@@ -339,8 +336,8 @@ func writeSecrets(w io.Writer, secrets []fleet.Secret) error {
 	}}
 	for _, s := range secrets {
 		rows = append(rows, []string{
-			string(s.State), s.Name, s.ARN, s.Account, s.Engine, s.EngineFrom, string(s.Strategy), s.Function, s.Runtime,
-			stamp(s.Last), stamp(s.Next), s.Reason,
+			string(s.State), s.Name, s.ARN, s.Account, s.Engine, s.EngineFrom, string(s.Strategy), s.Function,
+			s.Runtime, stamp(s.Last), stamp(s.Next), s.Reason,
 		})
 	}
 	return csv.NewWriter(w).WriteAll(rows)
@@ -353,7 +350,7 @@ func stamp(t *time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// read reads the values of secrets that a function rotates, if that is asked for.
+// read reads the values of secrets that a function rotates, if --read-values is set.
 func (l *listing) read(ctx context.Context, found fleet.Listing, r *rotation.Rotator) map[string]fleet.Value {
 	if !l.values {
 		return nil
@@ -377,7 +374,9 @@ func (l *listing) read(ctx context.Context, found fleet.Listing, r *rotation.Rot
 }
 
 // printMigration prints how secrets switch from AWS's templates.
-func (l *listing) printMigration(out *report, found fleet.Listing, to fleet.Target, values map[string]fleet.Value) error {
+func (l *listing) printMigration(
+	out *report, found fleet.Listing, to fleet.Target, values map[string]fleet.Value,
+) error {
 	l.unread(out, found, operator.Unknown)
 	if to.Function != nil && to.Function.Err != nil {
 		l.problem(out, operator.Finding{Check: "--to", State: operator.Unknown, Cause: engine.TargetFailed,

@@ -1,6 +1,5 @@
-// Package ctl is the command rotatorctl as a library, for a program that adds an engine to it. It is the
-// operator's tool for the rotation function and the front of the local simulator, and is never deployed.
-// docs/own-engine.md shows such a program.
+// Package ctl is the command rotatorctl as a library: the operator's tool for the rotation function, which
+// also runs the local simulator. It is never deployed. docs/own-engine.md shows a program that adds an engine.
 package ctl
 
 import (
@@ -21,43 +20,39 @@ import (
 // commit is set by the linker in a release.
 var commit string
 
-// Main runs rotatorctl with this module's engines and the given ones, and does not return. If a given
-// engine has the name of one of this module's, it replaces that.
+// Main runs rotatorctl with this module's engines and the given ones, and does not return. A given engine
+// replaces one of this module's with the same name.
 func Main(version string, engines ...engine.Constructor) { os.Exit(run(version, engines...)) }
 
-// run is Main with an exit status, so that tests can run the command as a separate program.
+// run is Main, but returns the exit code. Tests use it to run the command as a separate program.
 func run(version string, engines ...engine.Constructor) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process
-	c, err := newCommand(version).ExecuteContextC(context.WithValue(ctx, enginesKey{}, engines))
+	c, err := newCommand(version, engines...).ExecuteContextC(ctx)
 	return conclude(c, err)
 }
 
-// enginesKey is the key of the engines that the program adds, in the context of its commands.
-type enginesKey struct{}
-
-// newCommand returns the whole command tree; each subcommand is in a file
-// of its own name.
-func newCommand(version string) *cobra.Command {
+// newCommand returns the whole command tree. Each subcommand is in the file with its name.
+func newCommand(version string, engines ...engine.Constructor) *cobra.Command {
 	root := &cobra.Command{
 		Use:     "rotatorctl",
 		Version: build(version),
 		Short:   "Check, rotate and recover secrets, and run the local Secrets Manager simulator",
-		Long: `Rotatorctl looks at secrets as the rotation function does, with your own credentials.
-Region, credentials and endpoints are those of any AWS tool (AWS_REGION, AWS_PROFILE and
-so on); the function's variables, such as CA_BUNDLE, count here as they do there.
+		Long: `Rotatorctl reads secrets as the rotation function does, but with your credentials. It
+takes the region, credentials and endpoints from the same places as any AWS tool
+(AWS_REGION, AWS_PROFILE and so on), and obeys the function's variables, such as CA_BUNDLE.
 
 SECRET is the name or the ARN of a secret. No command prints a secret's value.
 
-Exit codes: 0 fine; 1 something was found: a rotation would fail, has failed or is stuck;
-2 wrong usage; 3 could not tell, for want of an answer or a permission; 130 interrupted.`,
+Exit codes: 0 fine; 1 a finding: a rotation would fail, has failed or is stuck; 2 wrong
+usage; 3 not known, because an answer or a permission is missing; 130 interrupted.`,
 		Example: `  rotatorctl status shop/db
   rotatorctl check shop/db --region eu-west-1
   rotatorctl rotate shop/db --json | jq .ok`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		// Cobra's own error of an unknown command has four lines.
+		// Cobra's error for an unknown command has four lines.
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return nil
@@ -73,18 +68,24 @@ Exit codes: 0 fine; 1 something was found: a rotation would fail, has failed or 
 	flags := root.PersistentFlags()
 	outputFlag(root, "text", "json")
 	flags.Bool("json", false, "short for --output json")
-	flags.String("region", "", "the secret's region; default: as for any AWS tool")
+	flags.String("region", "", "region of the secret; default: as for any AWS tool")
 	flags.String("profile", "", "profile of ~/.aws/config; default: as for any AWS tool")
 	root.Flags().Bool("version", false, "print the version") // without cobra's -v, which is --verbose
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(usage)
-	root.AddCommand(newCheck(), newList(), newStatus(), newRecover(), newAdopt(), newEvent(), newRotate(), newPolicy(),
-		newSim(), newVersion(version))
+	for _, create := range []func(*view) *cobra.Command{
+		newCheck, newList, newStatus, newRecover, newAdopt, newEvent, newRotate, newPolicy,
+	} {
+		v := &view{engines: engines}
+		v.command = create(v)
+		root.AddCommand(v.command)
+	}
+	root.AddCommand(newSim(), newVersion(version))
 	root.InitDefaultCompletionCmd()
 	for _, c := range root.Commands() {
 		if c.Name() == "completion" {
 			c.Example = "  rotatorctl completion bash > /etc/bash_completion.d/rotatorctl"
-			// Cobra answers a shell that it does not know with help and success.
+			// For an unknown shell, cobra prints help and succeeds.
 			c.Args = cobra.ArbitraryArgs
 			c.RunE = func(c *cobra.Command, _ []string) error {
 				var shells []string
@@ -99,7 +100,7 @@ Exit codes: 0 fine; 1 something was found: a rotation would fail, has failed or 
 			}
 		}
 		if c.ValidArgsFunction == nil {
-			// No argument of any command is the name of a file.
+			// No command takes the name of a file as an argument.
 			c.ValidArgsFunction = cobra.NoFileCompletions
 		}
 	}
@@ -111,7 +112,7 @@ func newVersion(version string) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version and the commit",
-		Long:    "Version prints the release, the commit that it was built from, and Go's version.",
+		Long:    "Version prints the release, the commit that it was built from, and the version of Go.",
 		Example: "  rotatorctl version --json | jq -r .commit",
 		Args:    exactArgs(0),
 		RunE: func(c *cobra.Command, _ []string) error {

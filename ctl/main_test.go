@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// changing are the parts of a text that differ from run to run, and what is shown for them.
+// changing are the parts of a text that differ between runs, and their replacements.
 var changing = []struct {
 	found *regexp.Regexp
 	shown string
@@ -60,8 +60,8 @@ var changing = []struct {
 	{regexp.MustCompile(`PostgreSQL \d.*`), "PostgreSQL VERSION"},
 }
 
-// steady runs a command and prints its standard output, standard error and exit code, without what
-// differs from run to run.
+// steady runs a command and prints its standard output, standard error and exit code. Parts that differ
+// between runs are replaced.
 func steady() {
 	var out, stderr strings.Builder
 	cmd := exec.Command(os.Args[1], os.Args[2:]...)
@@ -76,8 +76,8 @@ func steady() {
 
 type step struct{ Step, SecretId, ClientRequestToken string }
 
-// rotateNothing does to a secret what AWS's template does. Where HOLD names a file, its
-// setSecret makes one of the same name and .reached, and waits for the other.
+// rotateNothing rotates a secret like AWS's template. If HOLD names a file, setSecret creates the file with
+// .reached added to the name, and waits for the named one.
 func rotateNothing(ctx context.Context, e step) error {
 	if hold := os.Getenv("HOLD"); hold != "" && e.Step == "setSecret" {
 		if err := os.WriteFile(hold+".reached", nil, 0o600); err != nil {
@@ -97,17 +97,24 @@ func rotateNothing(ctx context.Context, e step) error {
 func template(ctx context.Context, c *secretsmanager.Client, e step) error {
 	switch e.Step {
 	case "createSecret":
-		if _, err := c.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &e.SecretId, VersionId: &e.ClientRequestToken}); err == nil {
+		in := &secretsmanager.GetSecretValueInput{SecretId: &e.SecretId, VersionId: &e.ClientRequestToken}
+		if _, err := c.GetSecretValue(ctx, in); err == nil {
 			return nil
 		}
-		_, err := c.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken, SecretString: aws.String("made for " + e.ClientRequestToken), VersionStages: []string{"AWSPENDING"}})
+		_, err := c.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+			SecretId: &e.SecretId, ClientRequestToken: &e.ClientRequestToken,
+			SecretString: aws.String("made for " + e.ClientRequestToken), VersionStages: []string{"AWSPENDING"},
+		})
 		return err
 	case "finishSecret":
 		v, err := c.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &e.SecretId})
 		if err != nil {
 			return err
 		}
-		_, err = c.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{SecretId: &e.SecretId, VersionStage: aws.String("AWSCURRENT"), MoveToVersionId: &e.ClientRequestToken, RemoveFromVersionId: v.VersionId})
+		_, err = c.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+			SecretId: &e.SecretId, VersionStage: aws.String("AWSCURRENT"),
+			MoveToVersionId: &e.ClientRequestToken, RemoveFromVersionId: v.VersionId,
+		})
 		return err
 	}
 	return nil
@@ -115,26 +122,24 @@ func template(ctx context.Context, c *secretsmanager.Client, e step) error {
 
 const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
-// TestScripts runs the command against a simulator of its own and a real
-// PostgreSQL. Scripts may use, beside testscript's own commands:
+// TestScripts runs each script with a new simulator and a real PostgreSQL. Scripts may use, in addition to
+// testscript's commands:
 //
-//	sql STATEMENT               as the server's administrator
-//	secret NAME FILE            create a secret, with the script's variables put
-//	                            in, and set ARN_NAME
+//	sql STATEMENT               run a statement as the server's administrator
+//	secret NAME FILE            create a secret, with variables expanded, and set ARN_NAME
 //	put NAME LABEL TOKEN FILE   put a version with a label
-//	stage NAME LABEL FROM TO    move a label; - stands for none
+//	stage NAME LABEL FROM TO    move a label; - is no version
 //	delete NAME                 schedule a secret's deletion
-//	cancel NAME                 switch a secret's rotation off
-//	happened NAME EVENT COUNT   wait until the simulator's record has the event so often
-//	own NAME SERVICE            make a secret one that a service has created
-//	rotate NAME TOKEN           begin a rotation whose function does nothing
-//	exec steady COMMAND ...     print both outputs and the exit code, to be compared
-//	exits CODE COMMAND ...      as exec, and check the exit code
-//	documented COMMAND          the last output is one JSON object as docs/rotatorctl.schema.json
-//	                            describes it
-//	everything                  each member that the schema names was seen
-//	reach URL                   wait until a simulator answers there, and use it
-//	there FILE                  wait until a file is there
+//	cancel NAME                 turn a secret's rotation off
+//	happened NAME EVENT COUNT   wait until the simulator's record has the event COUNT times
+//	own NAME SERVICE            make a service the owner of a secret
+//	rotate NAME TOKEN           begin a rotation with a function that does nothing
+//	exec steady COMMAND ...     print both outputs and the exit code, for a comparison
+//	exits CODE COMMAND ...      like exec, and check the exit code
+//	documented COMMAND          check the last output against docs/rotatorctl.schema.json
+//	everything                  check that each member of the schema was seen
+//	reach URL                   wait until a simulator answers at the URL, and use it
+//	there FILE                  wait until a file exists
 func TestScripts(t *testing.T) {
 	pg := testserver.SharedPostgres(t, testserver.PostgresOptions{})
 	testscript.Run(t, testscript.Params{
@@ -147,7 +152,7 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			env.Defer(func() { server.Close() })
-			// plain is the simulator as AWS is: without a record.
+			// plain is the simulator without a record, like AWS.
 			plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodGet {
 					http.NotFound(w, r)
@@ -156,45 +161,52 @@ func TestScripts(t *testing.T) {
 				simulator.Handler().ServeHTTP(w, r)
 			}))
 			env.Defer(plain.Close)
-			simulator.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }))
+			idle := func(context.Context, []byte) ([]byte, string, error) { return []byte("null"), "", nil }
+			simulator.RegisterFunction(functionARN, sim.InvokerFunc(idle))
 			env.Values["sim"] = simulator
 			if env.Values["schema"], err = schemas(); err != nil {
 				return err
 			}
 			env.Values["seen"] = map[string]bool{}
 			good := functionARN + "-good"
-			simulator.RegisterFunction(good, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+			register := func(arn string, f sim.InvokerFunc) { simulator.RegisterFunction(arn, f) }
+			register(good, func(ctx context.Context, payload []byte) ([]byte, string, error) {
 				var e step
 				err := json.Unmarshal(payload, &e)
 				if err == nil {
 					err = template(ctx, clientAt(server.URL()), e)
 				}
 				return []byte("null"), "", err
-			}))
+			})
 			slow := functionARN + "-slow"
-			simulator.RegisterFunction(slow, sim.InvokerFunc(func(ctx context.Context, _ []byte) ([]byte, string, error) {
+			register(slow, func(ctx context.Context, _ []byte) ([]byte, string, error) {
 				<-ctx.Done()
 				return nil, "", ctx.Err()
-			}))
-			// bad fails as this function does: with a cause, and with advice in parentheses.
+			})
+			// bad fails like the real function, with a cause and with advice in parentheses.
+			const refused = `{"errorType":"LoginRefused","errorMessage":"testSecret: LoginRefused: ` +
+				`the target refused AWSPENDING (check the user (its lock) at the target)"}`
 			bad := functionARN + "-bad"
-			simulator.RegisterFunction(bad, sim.InvokerFunc(func(_ context.Context, payload []byte) ([]byte, string, error) {
+			register(bad, func(_ context.Context, payload []byte) ([]byte, string, error) {
 				if strings.Contains(string(payload), "testSecret") {
-					return []byte(`{"errorType":"LoginRefused","errorMessage":"testSecret: LoginRefused: the target refused AWSPENDING (check the user (its lock) at the target)"}`), "Unhandled", nil
+					return []byte(refused), "Unhandled", nil
 				}
 				return []byte("null"), "", nil
-			}))
-			// silent answers nothing, and creates the file "reached" when it is asked.
+			})
+			// silent never answers, and creates the file "reached" for a request.
 			reached := filepath.Join(env.WorkDir, "reached")
 			silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				_ = os.WriteFile(reached, nil, 0o600)
 				<-r.Context().Done()
 			}))
-			logs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { serveLog(w, r, env.WorkDir, simulator) }))
+			logs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				serveLog(w, r, env.WorkDir, simulator)
+			}))
 			denying := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.WriteHeader(http.StatusForbidden)
-				fmt.Fprint(w, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>User: me is not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>`)
+				fmt.Fprint(w, `<ErrorResponse><Error><Code>AccessDenied</Code><Message>`+
+					`User: me is not authorized to perform: sts:AssumeRole</Message></Error></ErrorResponse>`)
 			}))
 			env.Defer(func() { silent.CloseClientConnections(); silent.Close(); denying.Close(); logs.Close() })
 			peer, err := webServer()
@@ -211,7 +223,9 @@ func TestScripts(t *testing.T) {
 				"AWS_ENDPOINT_URL_SECRETS_MANAGER": server.URL(), "AWS_REGION": "us-east-1",
 				"AWS_ACCESS_KEY_ID": "simulated", "AWS_SECRET_ACCESS_KEY": "simulated",
 				"TZ": "UTC", "SIMPORT": server.URL()[strings.LastIndexByte(server.URL(), ':')+1:],
-				"IDLE": functionARN, "GOOD": good, "SLOW": slow, "BAD": bad, "SILENT": silent.URL, "DENYING": denying.URL, "LOGS": logs.URL, "PLAIN": plain.URL, "RECORDED": server.URL(), "WEBPORT": peerPort, "FREE": free,
+				"IDLE": functionARN, "GOOD": good, "SLOW": slow, "BAD": bad, "SILENT": silent.URL,
+				"DENYING": denying.URL, "LOGS": logs.URL, "PLAIN": plain.URL, "RECORDED": server.URL(),
+				"WEBPORT": peerPort, "FREE": free,
 				"CA_BUNDLE": pg.CAFile, "CA": pg.CAFile, "PGHOST_": pg.Host, "PGPORT_": strconv.Itoa(pg.Port),
 				"SUPERUSER": pg.User, "SUPERPASSWORD": pg.Password, "U": testserver.Unique("u_"),
 			} {
@@ -228,12 +242,18 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 			},
 			"secret": func(ts *testscript.TestScript, _ bool, args []string) {
-				out, err := client(ts).CreateSecret(context.Background(), &secretsmanager.CreateSecretInput{Name: &args[0], ClientRequestToken: aws.String("11111111-1111-1111-1111-111111111111"), SecretString: value(ts, args[1])})
+				out, err := client(ts).CreateSecret(context.Background(), &secretsmanager.CreateSecretInput{
+					Name: &args[0], ClientRequestToken: aws.String("11111111-1111-1111-1111-111111111111"),
+					SecretString: value(ts, args[1]),
+				})
 				ts.Check(err)
 				ts.Setenv("ARN_"+args[0], *out.ARN)
 			},
 			"put": func(ts *testscript.TestScript, _ bool, args []string) {
-				_, err := client(ts).PutSecretValue(context.Background(), &secretsmanager.PutSecretValueInput{SecretId: &args[0], VersionStages: []string{args[1]}, ClientRequestToken: &args[2], SecretString: value(ts, args[3])})
+				_, err := client(ts).PutSecretValue(context.Background(), &secretsmanager.PutSecretValueInput{
+					SecretId: &args[0], VersionStages: []string{args[1]}, ClientRequestToken: &args[2],
+					SecretString: value(ts, args[3]),
+				})
 				ts.Check(err)
 			},
 			"stage": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -248,11 +268,13 @@ func TestScripts(t *testing.T) {
 				ts.Check(err)
 			},
 			"delete": func(ts *testscript.TestScript, _ bool, args []string) {
-				_, err := client(ts).DeleteSecret(context.Background(), &secretsmanager.DeleteSecretInput{SecretId: &args[0]})
+				in := &secretsmanager.DeleteSecretInput{SecretId: &args[0]}
+				_, err := client(ts).DeleteSecret(context.Background(), in)
 				ts.Check(err)
 			},
 			"cancel": func(ts *testscript.TestScript, _ bool, args []string) {
-				_, err := client(ts).CancelRotateSecret(context.Background(), &secretsmanager.CancelRotateSecretInput{SecretId: &args[0]})
+				in := &secretsmanager.CancelRotateSecretInput{SecretId: &args[0]}
+				_, err := client(ts).CancelRotateSecret(context.Background(), in)
 				ts.Check(err)
 			},
 			"happened": func(ts *testscript.TestScript, _ bool, args []string) {
@@ -294,7 +316,7 @@ func TestScripts(t *testing.T) {
 				deadline := time.Now().Add(20 * time.Second)
 				for _, err := os.Stat(ts.MkAbs(args[0])); err != nil; _, err = os.Stat(ts.MkAbs(args[0])) {
 					if time.Now().After(deadline) {
-						ts.Fatalf("%s does not come", args[0])
+						ts.Fatalf("%s does not appear", args[0])
 					}
 					time.Sleep(20 * time.Millisecond)
 				}
@@ -313,8 +335,10 @@ func TestScripts(t *testing.T) {
 				}
 			},
 			"rotate": func(ts *testscript.TestScript, _ bool, args []string) {
-				_, err := client(ts).RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{SecretId: &args[0], ClientRequestToken: &args[1], RotationLambdaARN: aws.String(functionARN),
-					RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)}})
+				_, err := client(ts).RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{
+					SecretId: &args[0], ClientRequestToken: &args[1], RotationLambdaARN: aws.String(functionARN),
+					RotationRules: &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)},
+				})
 				ts.Check(err)
 				_ = ts.Value("sim").(*sim.Sim).WaitRotation(context.Background(), args[0])
 			},
@@ -368,7 +392,7 @@ func value(ts *testscript.TestScript, file string) *string {
 	return aws.String(os.Expand(ts.ReadFile(file), ts.Getenv))
 }
 
-// filtered is the secret that a filter asks for.
+// filtered matches the secret in a filter.
 var filtered = regexp.MustCompile(`^\{ \$\.secret = "(arn:[^"]+)" && \$\.message = "step \*" \}$`)
 
 // serveLog answers FilterLogEvents with the lines of the file "log", with the version of the last
@@ -376,13 +400,15 @@ var filtered = regexp.MustCompile(`^\{ \$\.secret = "(arn:[^"]+)" && \$\.message
 func serveLog(w http.ResponseWriter, r *http.Request, dir string, simulator *sim.Sim) {
 	var in struct{ LogGroupName, FilterPattern string }
 	lines, err := os.ReadFile(filepath.Join(dir, "log"))
-	if derr := json.NewDecoder(r.Body).Decode(&in); derr != nil || err != nil || !strings.HasPrefix(in.LogGroupName, "/aws/lambda/rotator") || !filtered.MatchString(in.FilterPattern) {
+	if derr := json.NewDecoder(r.Body).Decode(&in); derr != nil || err != nil ||
+		!strings.HasPrefix(in.LogGroupName, "/aws/lambda/rotator") || !filtered.MatchString(in.FilterPattern) {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprint(w, `{"__type":"AccessDeniedException","message":"not authorized to perform: logs:FilterLogEvents"}`)
 		return
 	}
 	version := ""
-	if history, err := simulator.History(filtered.FindStringSubmatch(in.FilterPattern)[1]); err == nil && len(history) > 0 {
+	history, err := simulator.History(filtered.FindStringSubmatch(in.FilterPattern)[1])
+	if err == nil && len(history) > 0 {
 		version = history[len(history)-1].Version
 	}
 	events := []map[string]any{}
@@ -392,7 +418,7 @@ func serveLog(w http.ResponseWriter, r *http.Request, dir string, simulator *sim
 	_ = json.NewEncoder(w).Encode(map[string]any{"events": events})
 }
 
-// webServer answers whatever is sent as many web servers do, and at once.
+// webServer immediately answers anything with an error, as many web servers do.
 func webServer() (net.Listener, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -412,8 +438,8 @@ func webServer() (net.Listener, error) {
 	return l, nil
 }
 
-// freeAddress returns an address that nobody listens at. Its port is none that the
-// system gives out by itself, as nobody may get it before the script comes to use it.
+// freeAddress returns a free address. Its port is outside the range that the system assigns, so it stays
+// free until the script uses it.
 func freeAddress() (string, error) {
 	for range 100 {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(10000)))
@@ -424,10 +450,10 @@ func freeAddress() (string, error) {
 	return "", errors.New("no port is free")
 }
 
-// described are the commands with a form in the schema.
+// described are the commands in the schema.
 var described = []string{"error", "check", "status", "rotate", "recover", "adopt", "policy", "event", "sim", "version"}
 
-// ofMany are the outputs about several secrets, which TestFleet sees.
+// ofMany are the outputs about several secrets, which TestFleet checks.
 var ofMany = []string{"list", "migrate", "batch", "plan"}
 
 // schemas returns the schema of each command's output.
@@ -445,8 +471,7 @@ func schemas() (map[string]*jsonschema.Schema, error) {
 	return all, nil
 }
 
-// members returns the names of all members of a JSON value, but for those of an
-// IAM policy, which are IAM's.
+// members returns the names of all members of a JSON value, except those inside an IAM policy.
 func members(x any) (names []string) {
 	switch x := x.(type) {
 	case []any:

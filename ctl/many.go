@@ -15,15 +15,15 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 	"example.com/rotator/rotation/operator/fleet"
 )
 
-// selection is which secrets a command works on: its flags, and the filter that they make.
+// selection is the flags that select secrets, and the filter that they form.
 type selection struct {
 	names, states, engines, strategies, functions, runtimes, tags []string
 	before                                                        string
@@ -33,15 +33,15 @@ type selection struct {
 // filters adds the flags to a command.
 func (s *selection) filters(c *cobra.Command) {
 	f := c.Flags()
-	f.StringSliceVar(&s.names, "name", nil, "select secrets whose name begins so; may be repeated")
-	f.StringArrayVar(&s.tags, "tag", nil, "select secrets with the tag KEY or KEY=VALUE; all that are given must match")
+	f.StringSliceVar(&s.names, "name", nil, "select secrets whose name has this prefix; may be repeated")
+	f.StringArrayVar(&s.tags, "tag", nil, "select secrets with the tag KEY or KEY=VALUE; all must match")
 	f.StringSliceVar(&s.states, "state", nil, "select secrets in a state: "+join(fleet.States))
 	f.StringSliceVar(&s.engines, "engine", nil, "select secrets of an engine")
 	f.StringSliceVar(&s.strategies, "strategy", nil, "select secrets with the strategy single or alternating")
 	f.StringSliceVar(&s.functions, "rotated-by", nil, "select secrets that a function rotates, by its ARN or name")
-	f.StringSliceVar(&s.runtimes, "runtime", nil, "select secrets whose function's runtime begins so, such as python")
+	f.StringSliceVar(&s.runtimes, "runtime", nil, "select secrets by a prefix of the function's runtime, such as python")
 	f.StringVar(&s.before, "rotated-before", "",
-		"select secrets not rotated since a time, such as 2026-11-29T10:00:00Z, or for an age, such as 90d")
+		"select secrets not rotated since a time, such as 2026-11-29T10:00:00Z, or for a duration, such as 90d")
 	for flag, words := range map[string][]string{
 		"state": strings.Split(join(fleet.States), ", "), "strategy": {"single", "alternating"},
 	} {
@@ -58,7 +58,7 @@ func join[T ~string](list []T) string {
 	return strings.Join(text, ", ")
 }
 
-// read makes the filter of the flags.
+// read builds the filter from the flags.
 func (s *selection) read() error {
 	s.filter = fleet.Filter{
 		Names: s.names, Engines: s.engines, Functions: s.functions, Runtimes: s.runtimes, Tags: make(map[string]string),
@@ -87,7 +87,7 @@ func (s *selection) read() error {
 	return err
 }
 
-// moment reads a time, or an age.
+// moment parses a time or a duration before now.
 func moment(text string, now time.Time) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -105,27 +105,26 @@ func moment(text string, now time.Time) (time.Time, error) {
 	if d, err := time.ParseDuration(text); err == nil && d > 0 {
 		return now.Add(-d), nil
 	}
-	const forms = "a time such as 2026-11-29T10:00:00Z or an age such as 90d or 12h"
+	const forms = "a time such as 2026-11-29T10:00:00Z or a duration such as 90d or 12h"
 	return time.Time{}, fmt.Errorf("--rotated-before %q is not %s", text, forms)
 }
 
-// many does one thing for several secrets.
+// many runs a task for several secrets.
 type many struct {
 	selection
 	view     *view
-	verb     string // what is done to a secret: checked, rotated or tested
-	missing  int    // secrets that were named and not found
+	verb     string // checked, rotated or tested
+	missing  int    // how many named secrets were not found
 	parallel int
 	from     string // the secret to begin with
-	plan     bool   // print what would be done
+	plan     bool   // only print the plan
 
-	client *secretsmanager.Client
-	kinds  []engine.Kind
+	rotator *rotation.Rotator // set by run
 }
 
 func (m *many) flags(c *cobra.Command) {
 	m.filters(c)
-	c.Flags().IntVar(&m.parallel, "parallel", 10, "how many secrets at a time")
+	c.Flags().IntVar(&m.parallel, "parallel", 10, "how many secrets to work on concurrently")
 }
 
 // args checks that the command line names secrets.
@@ -136,32 +135,38 @@ func (m *many) args(c *cobra.Command, args []string) error {
 	switch {
 	case m.parallel < 1 || m.parallel > 100:
 		return usage(c, fmt.Errorf("--parallel %d is not between 1 and 100", m.parallel))
+	case len(args) > 0 && len(m.engines)+len(m.strategies)+len(m.runtimes) > 0: // these need the function
+		return usage(c, errors.New("--engine, --strategy and --runtime select from all secrets and take no SECRET"))
 	case len(args) == 0 && m.filter.Empty() && m.from == "":
 		return usage(c, fmt.Errorf("%s takes a SECRET, or a filter such as --name", c.Name()))
 	}
 	return nil
 }
 
-// several reports whether the command line selects secrets in another way than by one name.
+// several reports whether the command line selects secrets other than by one name.
 func (m *many) several(args []string) bool {
 	return len(args) != 1 || !m.filter.Empty() || m.from != ""
 }
 
-// batch is what a command on several secrets prints as JSON.
+// batch is the JSON of a command on several secrets.
 type batch struct {
 	outcome
-	Secrets []json.RawMessage `json:"secrets"` // what the command prints for each
-	Left    []string          `json:"left"`    // the ARNs of those that were not begun
-	Resume  string            `json:"resume"`  // the command for the rest, if there is one
+	Secrets []json.RawMessage `json:"secrets"` // the command's JSON for each
+	Left    []string          `json:"left"`    // the ARNs of secrets that were not begun
+	Resume  string            `json:"resume"`  // the command that does the rest, or ""
 }
 
-// task is what is done for one secret. failed are the names of its superuser secrets for which the
-// task failed.
+// task handles one secret. failed has the names of its superuser secrets for which the task failed.
 type task func(ctx context.Context, s *fleet.Secret, failed []string, out *report) error
 
-// run does the task for each selected secret, and reports the results as they come.
-func (m *many) run(c *cobra.Command, args []string, kinds []engine.Kind, do task) error {
-	m.client, m.kinds = secretsmanager.NewFromConfig(m.view.cfg), kinds
+// run runs the task for each selected secret, and reports each result when it is known.
+func (m *many) run(c *cobra.Command, args []string, do task) (err error) {
+	if err := m.view.connect(c.Context()); err != nil {
+		return err
+	}
+	if m.rotator, err = m.view.newRotator(); err != nil {
+		return err
+	}
 	out := newReport(c, "")
 	begin := time.Now()
 	stop := out.wait("looking for secrets")
@@ -192,7 +197,7 @@ func (m *many) run(c *cobra.Command, args []string, kinds []engine.Kind, do task
 		mu.Lock()
 		defer mu.Unlock()
 		if c.Context().Err() != nil && one.code == exitUnknown {
-			return false // by the interruption
+			return false // interrupted
 		}
 		ended[i] = true
 		counts[one.code]++
@@ -213,7 +218,7 @@ func (m *many) run(c *cobra.Command, args []string, kinds []engine.Kind, do task
 	return m.conclude(c, out, &b, counts, len(secrets))
 }
 
-// single is what the task came to for one secret.
+// single is the result of the task for one secret.
 type single struct {
 	code    int
 	outcome outcome
@@ -221,7 +226,7 @@ type single struct {
 	took    time.Duration
 }
 
-// one does the task with a report that prints nothing.
+// one runs the task with a report that prints nothing.
 func (m *many) one(parent context.Context, s *fleet.Secret, failed []string, do task) single {
 	ctx, cancel := context.WithTimeout(parent, m.view.timeout)
 	defer cancel()
@@ -241,7 +246,7 @@ func (m *many) one(parent context.Context, s *fleet.Secret, failed []string, do 
 	return one
 }
 
-// result prints the result for one secret as a line, and adds it to the findings if it is not fine.
+// result prints the result for one secret, and adds it to the findings if it is not fine.
 func (r *report) result(s *fleet.Secret, one single, width int) {
 	f := operator.Finding{Check: s.Name, State: operator.OK, Message: span(one.took)}
 	if one.code != exitFine {
@@ -263,18 +268,10 @@ func (r *report) result(s *fleet.Secret, one single, width int) {
 
 // secretLine prints the result for one secret.
 func (s *screen) secretLine(f operator.Finding, width int) {
-	text := f.Message
-	if f.Cause != "" {
-		text = string(f.Cause) + ": " + text
-	}
-	indent := stateWidth + width + 2
-	s.print(s.colored(f.State)+fmt.Sprintf("%-*s  ", width, f.Check), indent, text)
-	if f.Advice != "" {
-		s.print(strings.Repeat(" ", indent), indent, "advice: "+f.Advice)
-	}
+	s.finding(f, s.colored(f.State)+fmt.Sprintf("%-*s  ", width, f.Check), stateWidth+width+2)
 }
 
-// conclude prints the summary, and returns the error with the exit code.
+// conclude prints the summary, and returns an error with the exit code.
 func (m *many) conclude(c *cobra.Command, out *report, b *batch, counts map[int]int, n int) error {
 	parts, cut := []string{fmt.Sprintf("%d %s", counts[exitFine], m.verb)}, "still under way"
 	if m.verb == "checked" {
@@ -315,9 +312,9 @@ func (m *many) conclude(c *cobra.Command, out *report, b *batch, counts map[int]
 	return nil
 }
 
-// again returns the command that does what is left, from the arguments of this one. It begins a check
-// with the first secret that was not checked, and leaves out secrets that were rotated meanwhile. If
-// the filter does that already, or nothing was rotated, it is the same command.
+// again returns the command that does the rest, built from the arguments of this one. A check continues
+// with the first secret that was not checked. A rotation leaves out the secrets that were rotated; if
+// --rotated-before already does that, or the function only tested, the command stays the same.
 func (m *many) again(args []string, begin time.Time, first string) string {
 	flag, value := "--from", first
 	switch {
@@ -341,8 +338,8 @@ func (m *many) again(args []string, begin time.Time, first string) string {
 	return strings.Join(words, " ")
 }
 
-// order returns the selected secrets, and for each which others come before it. Secrets that were
-// named and not found are findings.
+// order returns the selected secrets, and for each the indices of those that come before it. A named
+// secret that does not exist becomes a finding.
 func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.Secret, [][]int, error) {
 	secrets, err := m.selected(ctx, args, out)
 	if err != nil || len(secrets) == 0 {
@@ -352,11 +349,11 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 	for i, s := range secrets {
 		arns[i] = s.ARN
 	}
-	superusers, unread := fleet.Superusers(ctx, m.client, arns, m.kinds)
+	superusers, unread := fleet.Superusers(ctx, m.view.secrets, arns, m.rotator.Kinds())
 	if len(unread) > 0 && ctx.Err() == nil {
 		first := slices.Sorted(maps.Keys(unread))[0]
 		out.Findings = append(out.Findings, operator.Finding{Check: "order", State: operator.Skipped,
-			Message: fmt.Sprintf("cannot read the values of %s, which therefore come after all superuser secrets: %v",
+			Message: fmt.Sprintf("cannot read the values of %s, so these come after all superuser secrets: %v",
 				plural(len(unread), "secret"), unread[first]),
 			Advice: "allow secretsmanager:BatchGetSecretValue and secretsmanager:GetSecretValue"})
 		out.row(out.Findings[len(out.Findings)-1])
@@ -367,7 +364,7 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 	}
 	at := slices.IndexFunc(secrets, func(s fleet.Secret) bool { return s.Name == m.from || s.ARN == m.from })
 	if at < 0 {
-		const advice = "leave --from out to begin with the first"
+		const advice = "omit --from to begin with the first"
 		return nil, nil, engine.Errorf(invalidArguments, advice, "--from %s is not one of the secrets", m.from)
 	}
 	for i := range after[at:] {
@@ -379,24 +376,25 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 	return secrets[at:], after[at:], nil
 }
 
-// selected returns the secrets that are named, or else all that the filter selects.
+// selected returns the named secrets, or without names all that the filter selects.
 func (m *many) selected(ctx context.Context, args []string, out *report) ([]fleet.Secret, error) {
 	if len(args) == 0 {
-		o := fleet.Options{Accounts: []fleet.Account{{Secrets: m.client}}, Kinds: m.kinds, Filter: m.filter}
+		account := fleet.Account{Secrets: m.view.secrets}
+		o := fleet.Options{Accounts: []fleet.Account{account}, Kinds: m.rotator.Kinds(), Filter: m.filter}
 		o.Filter.Rotates = true
 		if f := m.filter; len(f.Engines)+len(f.Strategies)+len(f.Runtimes) > 0 {
 			o.Functions = func(string) fleet.Functions { return m.view.lambda(m.view.cfg) }
 		}
 		l := fleet.List(ctx, o)
-		for _, err := range l.Errors {
-			return nil, awsError(ctx, "cannot list the secrets", "", err)
+		if len(l.Errors) > 0 { // of the one account
+			return nil, awsError(ctx, "cannot list the secrets", "", l.Errors[0])
 		}
 		return l.Secrets, nil
 	}
 	var secrets []fleet.Secret
 	seen := make(map[string]bool)
 	for _, id := range args {
-		s, err := fleet.Find(ctx, m.client, id)
+		s, err := fleet.Find(ctx, m.view.secrets, id)
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -413,14 +411,14 @@ func (m *many) selected(ctx context.Context, args []string, out *report) ([]flee
 	return secrets, nil
 }
 
-// planned is one secret of a plan.
+// planned is a secret in a plan.
 type planned struct {
 	Secret string   `json:"secret"`
 	Name   string   `json:"name"`
 	After  []string `json:"after"` // the names of the superuser secrets that come first
 }
 
-// printPlan prints which secrets would be rotated, in their order.
+// printPlan prints the secrets that would be rotated, in order.
 func (m *many) printPlan(secrets []fleet.Secret, after [][]int, out *report) error {
 	plan := []planned{}
 	for i, s := range secrets {
@@ -439,13 +437,4 @@ func (m *many) printPlan(secrets []fleet.Secret, after [][]int, out *report) err
 		outcome
 		Plan []planned `json:"plan"`
 	}{out.outcome, plan}, plural(len(secrets), "secret")+" would be rotated with --yes.")
-}
-
-// colored returns a state, padded, and on a terminal in its color.
-func (s *screen) colored(state operator.State) string {
-	text := fmt.Sprintf("%-*s", stateWidth, state)
-	if s.color {
-		text = colors[state] + text + "\x1b[0m"
-	}
-	return text
 }

@@ -11,26 +11,26 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
 
-// policy is what a secret's rotation needs to be allowed.
+// policy is the permissions that the rotation of a secret needs.
 type policy struct {
 	outcome
 	Engine   string          `json:"engine"`
 	Strategy engine.Strategy `json:"strategy"`
-	// Policies are one for each principal.
+	// Policies has one policy for each principal.
 	Policies []principalPolicy `json:"policies"`
-	// Login is the user at the target that needs Grants.
+	// Login is the user at the target who needs Grants.
 	Login  string   `json:"login,omitempty"`
 	Grants []string `json:"grants"`
 	Note   string   `json:"note,omitempty"`
 }
 
 type principalPolicy struct {
-	// Principal is the function's role, the ARN of a role that it assumes, or that
-	// of an IAM user.
+	// Principal is the function's role, or the ARN of a role that it assumes or of an IAM user.
 	Principal string   `json:"principal"`
 	Policy    document `json:"policy"`
 }
@@ -52,35 +52,30 @@ type statement struct {
 const functionsRole = "the function's role"
 
 // newPolicy returns `rotatorctl policy`.
-func newPolicy() *cobra.Command {
-	var v view
+func newPolicy(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy SECRET",
-		Short: "Print the least IAM policy and the least rights at the target for the rotation of a secret",
-		Long: `Policy reads the secret and its superuser secret with your own credentials, asks the
-target what the user has where that matters, and prints what the rotation needs:
-a policy for the function's role (with ROTATION_ROLE_ARN also for the role that the
-function assumes), and the statements for the user that changes the password.
-Nothing is changed. Set the function's variables here as well, for they decide what
-it does. Where the target cannot be asked what the user has, the policy is printed
-without the statements, and the exit code is 3. A statement whose Sid begins with
-Optional can be left out: a rotation passes without it, and only loses what the Sid names.`,
+		Short: "Print the least IAM policy and the least rights at the target for a rotation",
+		Long: `Policy reads the secret and its superuser secret with your credentials, asks the target
+about the user if that matters, and prints what the rotation needs: a policy for the
+function's role (with ROTATION_ROLE_ARN also for the role that the function assumes), and
+the statements for the user who changes the password. Nothing is changed.
+
+Set the function's variables here also, since they decide what it does. If the target
+does not answer about the user, the statements are missing and the exit code is 3. You
+can leave out a statement whose Sid begins with Optional: a rotation succeeds without
+it, and loses only what the Sid names.`,
 		Example: "  rotatorctl policy shop/db\n  rotatorctl policy shop/db --json | jq '.policies[0].policy'",
 		Args:    exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			// The role may not exist yet: this is what it is made from.
-			role := ""
-			v.override = func(name, value string) string {
-				if name == "ROTATION_ROLE_ARN" {
-					role = value
-				}
-				if strings.HasPrefix(name, "ROTATION_ROLE_") {
-					return ""
-				}
-				return value
+			settings, err := function.Settings(function.Getenv)
+			if err != nil {
+				return err
 			}
+			// The role may not exist yet: it is created from this output.
+			v.settings = map[string]string{"ROTATION_ROLE_ARN": "", "ROTATION_ROLE_EXTERNAL_ID": ""}
 			r, id, err := v.rotator(ctx, args[0])
 			if err != nil {
 				return err
@@ -92,7 +87,7 @@ Optional can be left out: a rotation passes without it, and only loses what the 
 			if err != nil {
 				return err
 			}
-			p := newPolicyOf(n, role)
+			p := newPolicyOf(n, settings("ROTATION_ROLE_ARN"))
 			if !out.json {
 				if err := p.print(c.OutOrStdout()); err != nil {
 					return err
@@ -103,7 +98,7 @@ Optional can be left out: a rotation passes without it, and only loses what the 
 				verdict = "the grants are missing: " + n.Unread.Error()
 				f := operator.Failure(n.Unread)
 				f.Check, f.State = "grants", operator.Unknown
-				out.Findings, out.OK = append(out.Findings, f), false // text has it as the note
+				out.Findings, out.OK = append(out.Findings, f), false // the text shows it as the note
 			}
 			p.outcome = out.outcome
 			return out.end(p, verdict)
@@ -113,9 +108,11 @@ Optional can be left out: a rotation passes without it, and only loses what the 
 	return c
 }
 
-// newPolicyOf sorts what is needed by who needs it. role is ROTATION_ROLE_ARN.
+// newPolicyOf groups the needs by principal. role is ROTATION_ROLE_ARN.
 func newPolicyOf(n engine.Needs, role string) policy {
-	out := policy{outcome: outcome{OK: true, Secret: n.Secret, Findings: []operator.Finding{}}, Engine: n.Engine, Strategy: n.Strategy, Login: n.Login, Grants: append([]string{}, n.Grants...), Note: n.Note}
+	out := policy{
+		Engine: n.Engine, Strategy: n.Strategy, Login: n.Login, Grants: append([]string{}, n.Grants...), Note: n.Note,
+	}
 	add := func(principal string, s statement) {
 		s.Effect = "Allow"
 		i := slices.IndexFunc(out.Policies, func(p principalPolicy) bool { return p.Principal == principal })
@@ -128,7 +125,7 @@ func newPolicyOf(n engine.Needs, role string) policy {
 			d.Statement = append(d.Statement, s)
 		}
 	}
-	secret, _ := arn.Parse(n.Secret) // Secrets Manager's own
+	secret, _ := arn.Parse(n.Secret) // from Secrets Manager
 	for _, p := range n.Permissions {
 		principal := p.Principal
 		switch {
@@ -137,7 +134,9 @@ func newPolicyOf(n engine.Needs, role string) policy {
 			principal = functionsRole
 		default:
 			principal = strings.NewReplacer("{account}", p.Account, "{partition}", secret.Partition).Replace(role)
-			add(functionsRole, statement{Sid: "Assume" + p.Account, Action: []string{"sts:AssumeRole"}, Resource: []string{principal}})
+			add(functionsRole, statement{
+				Sid: "Assume" + p.Account, Action: []string{"sts:AssumeRole"}, Resource: []string{principal},
+			})
 		}
 		add(principal, statement{Sid: p.Sid, Action: p.Actions, Resource: p.Resources, Condition: p.Conditions})
 	}

@@ -13,7 +13,7 @@ import (
 	"example.com/rotator/rotation/redis"
 )
 
-// who changes the credential, in the proofs below.
+// who changes the credential in the tests below.
 var who = []struct {
 	name      string
 	strategy  engine.Strategy
@@ -24,18 +24,17 @@ var who = []struct {
 	{"a superuser, alternating", engine.AlternatingUsers, true},
 }
 
-// proveTarget proves the grants of a target for each of who. make creates a user
-// without rights.
-func proveTarget(t *testing.T, w *world, strategies int, make func(user, password string)) {
+// proveTarget checks the grants of a target for each of who. create creates a user without rights.
+func proveTarget(t *testing.T, w *world, strategies int, create func(user, password string)) {
 	for _, c := range who[:strategies] {
 		t.Run(c.name, func(t *testing.T) {
 			w.env = map[string]string{"STRATEGY": string(c.strategy)}
 			proveGrants(t, w, 1, func() (string, func()) {
 				user, master := testserver.Unique("u-"), ""
-				make(user, "first-password")
+				create(user, "first-password")
 				if c.superuser {
 					login := testserver.Unique("m-")
-					make(login, "master-password")
+					create(login, "master-password")
 					master = w.secret(t, w.value(login, "master-password", ""))
 				}
 				return w.secret(t, w.value(user, "first-password", master)), func() {}
@@ -44,7 +43,7 @@ func proveTarget(t *testing.T, w *world, strategies int, make func(user, passwor
 	}
 }
 
-// TestGrantsOfRedis: each command of the line is needed, with an ACL file and without.
+// TestGrantsOfRedis: each command in the line is needed, with and without an ACL file.
 func TestGrantsOfRedis(t *testing.T) {
 	for _, o := range []testserver.RedisOptions{{}, {NoACLFile: true}} {
 		t.Run(fmt.Sprintf("without an ACL file: %t", o.NoACLFile), func(t *testing.T) {
@@ -68,15 +67,20 @@ func TestGrantsOfRedis(t *testing.T) {
 				do(args...)
 			}
 			w.value = func(user, password, master string) string {
-				return fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, server.Host, server.Port, user, password, master)
+				return fmt.Sprintf(`{"engine":"redis","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`,
+					server.Host, server.Port, user, password, master)
 			}
-			// Which commands a node needs can only be told to who may ask it.
-			proveTarget(t, w, 2, func(user, password string) { do("ACL", "SETUSER", user, "on", ">"+password, "+@all") })
+			// Only a user who may query a node learns which commands it needs.
+			proveTarget(t, w, 2, func(user, password string) {
+				do("ACL", "SETUSER", user, "on", ">"+password, "+@all")
+			})
 
 			do("ACL", "SETUSER", "poor", "on", ">first-password")
 			arn := w.secret(t, w.value("poor", "first-password", ""))
-			if p := w.needs(t, arn); len(p.Grants) != 1 || !strings.HasSuffix(p.Grants[0], "+config|get +acl|save +config|rewrite") || !strings.Contains(p.Note, "print the rights again") {
-				t.Errorf("for who may not ask: %q, %s", p.Grants, p.Note)
+			p := w.needs(t, arn)
+			if len(p.Grants) != 1 || !strings.HasSuffix(p.Grants[0], "+config|get +acl|save +config|rewrite") ||
+				!strings.Contains(p.Note, "print the rights again") {
+				t.Errorf("for a user who may not query the node: %q, %s", p.Grants, p.Note)
 			}
 		})
 	}
@@ -109,9 +113,12 @@ func TestGrantsOfRabbitMQ(t *testing.T) {
 		put(user, now)
 	}
 	w.value = func(user, password, master string) string {
-		return fmt.Sprintf(`{"engine":"rabbitmq","host":%q,"managementPort":%d,"username":%q,"password":%q,"masterarn":%q}`, server.Host, server.Port, user, password, master)
+		const form = `{"engine":"rabbitmq","host":%q,"managementPort":%d,"username":%q,"password":%q,"masterarn":%q}`
+		return fmt.Sprintf(form, server.Host, server.Port, user, password, master)
 	}
-	proveTarget(t, w, 3, func(user, password string) { put(user, map[string]string{"password": password, "tags": "management"}) })
+	proveTarget(t, w, 3, func(user, password string) {
+		put(user, map[string]string{"password": password, "tags": "management"})
+	})
 }
 
 func TestGrantsOfInfluxDB(t *testing.T) {
@@ -119,12 +126,16 @@ func TestGrantsOfInfluxDB(t *testing.T) {
 	w.engine = influxdb.New(engine.TLSPolicy{ExtraCAs: server.CA.PEM})
 	w.exec = func(s string) {
 		t.Helper()
-		if status, answer := server.Query(t, server.User, server.Password, s); status >= 300 || strings.Contains(answer, "error") {
+		status, answer := server.Query(t, server.User, server.Password, s)
+		if status >= 300 || strings.Contains(answer, "error") {
 			t.Fatalf("%s: %d %s", s, status, answer)
 		}
 	}
 	w.value = func(user, password, master string) string {
-		return fmt.Sprintf(`{"engine":"influxdb","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, server.Host, server.Port, user, password, master)
+		return fmt.Sprintf(`{"engine":"influxdb","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`,
+			server.Host, server.Port, user, password, master)
 	}
-	proveTarget(t, w, 3, func(user, password string) { w.exec(`CREATE USER "` + user + `" WITH PASSWORD '` + password + `'`) })
+	proveTarget(t, w, 3, func(user, password string) {
+		w.exec(`CREATE USER "` + user + `" WITH PASSWORD '` + password + `'`)
+	})
 }

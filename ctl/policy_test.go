@@ -28,14 +28,14 @@ import (
 
 const roleARN = "arn:aws:iam::123456789012:role/rotator"
 
-// world is a simulator, whose function acts by a role, and a database.
+// world is a database, and a simulator whose function has a role.
 type world struct {
 	sim    *sim.Sim
 	url    string
 	engine engine.Engine
 	env    map[string]string
 	last   error
-	// value makes a secret's value of fields, exec runs a statement.
+	// value builds a secret's value, and exec runs a statement.
 	value func(user, password, master string) string
 	exec  func(string)
 }
@@ -48,14 +48,21 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() { server.Close() })
 	w.url = server.URL()
-	out, err := sts.New(sts.Options{BaseEndpoint: &w.url, Region: "us-east-1", Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}).
-		AssumeRole(t.Context(), &sts.AssumeRoleInput{RoleArn: aws.String(roleARN), RoleSessionName: aws.String("rotator")})
+	tokens := sts.New(sts.Options{
+		BaseEndpoint: &w.url, Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", ""),
+	})
+	in := &sts.AssumeRoleInput{RoleArn: aws.String(roleARN), RoleSessionName: aws.String("rotator")}
+	out, err := tokens.AssumeRole(t.Context(), in)
 	if err != nil {
 		t.Fatal(err)
 	}
-	role := secretsmanager.New(secretsmanager.Options{BaseEndpoint: &w.url, Region: "us-east-1",
-		Credentials: credentials.NewStaticCredentialsProvider(*out.Credentials.AccessKeyId, *out.Credentials.SecretAccessKey, *out.Credentials.SessionToken)})
-	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(ctx context.Context, payload []byte) ([]byte, string, error) {
+	k := out.Credentials
+	role := secretsmanager.New(secretsmanager.Options{
+		BaseEndpoint: &w.url, Region: "us-east-1",
+		Credentials: credentials.NewStaticCredentialsProvider(*k.AccessKeyId, *k.SecretAccessKey, *k.SessionToken),
+	})
+	invoke := func(ctx context.Context, payload []byte) ([]byte, string, error) {
 		var e rotation.Event
 		if err := json.Unmarshal(payload, &e); err != nil {
 			return nil, "", err
@@ -66,7 +73,8 @@ func newWorld(t *testing.T) *world {
 			return []byte(w.last.Error()), "Unhandled", nil
 		}
 		return []byte("null"), "", nil
-	}))
+	}
+	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(invoke))
 	return w
 }
 
@@ -82,8 +90,10 @@ func (w *world) rotator(c *secretsmanager.Client) *rotation.Rotator {
 
 func (w *world) secret(t *testing.T, value string) string {
 	t.Helper()
-	out, err := clientAt(w.url).CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("s")), SecretString: &value,
-		KmsKeyId: aws.String("arn:aws:kms:us-east-1:123456789012:key/1")})
+	out, err := clientAt(w.url).CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{
+		Name: aws.String(testserver.Unique("s")), SecretString: &value,
+		KmsKeyId: aws.String("arn:aws:kms:us-east-1:123456789012:key/1"),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +102,8 @@ func (w *world) secret(t *testing.T, value string) string {
 
 func (w *world) rotate(t *testing.T, arn string) error {
 	t.Helper()
-	if _, err := clientAt(w.url).RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN)}); err != nil {
+	in := &secretsmanager.RotateSecretInput{SecretId: &arn, RotationLambdaARN: aws.String(functionARN)}
+	if _, err := clientAt(w.url).RotateSecret(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
 	_ = w.sim.WaitRotation(t.Context(), arn)
@@ -130,14 +141,15 @@ func postgresWorld(t *testing.T, o testserver.PostgresOptions) (*world, *testser
 		}
 	}
 	w.value = func(user, password, master string) string {
-		return fmt.Sprintf(`{"engine":"postgres","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, pg.Host, pg.Port, user, password, master)
+		return fmt.Sprintf(`{"engine":"postgres","host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`,
+			pg.Host, pg.Port, user, password, master)
 	}
 	return w, pg
 }
 
-// TestPolicyIsEnoughAndNothingInItTooMuch: with the printed policy a rotation
-// passes; without any one action it fails, but for those that are called optional.
-func TestPolicyIsEnoughAndNothingInItTooMuch(t *testing.T) {
+// TestPolicyIsMinimal: with the printed policy a rotation passes, and without any one action that is not
+// optional it fails.
+func TestPolicyIsMinimal(t *testing.T) {
 	w, pg := postgresWorld(t, testserver.PostgresOptions{})
 	fresh := func() (string, document) {
 		user := testserver.Unique("u_")
@@ -181,15 +193,13 @@ func TestPolicyIsEnoughAndNothingInItTooMuch(t *testing.T) {
 	}
 }
 
-// privileges are the global ones that one GRANT gives together, and commands those
-// that one line of Redis gives.
+// privileges matches the global privileges in one GRANT, and commands the commands in one line of Redis.
 var (
 	privileges = regexp.MustCompile(`^GRANT (.+, .+) ON \*\.\* `)
 	commands   = regexp.MustCompile(` \+\S+`)
 )
 
-// less returns the grants with one line removed, and with one privilege of a line
-// removed, in all ways.
+// less returns all variants of the grants with one line, or one privilege of a line, removed.
 func less(grants []string) (all [][]string) {
 	for i, line := range grants {
 		if strings.HasPrefix(line, "ACL SETUSER ") {
@@ -205,7 +215,8 @@ func less(grants []string) (all [][]string) {
 			list := strings.Split(m[1], ", ")
 			for j := range list {
 				shorter := slices.Clone(grants)
-				shorter[i] = strings.Replace(line, m[1], strings.Join(slices.Delete(slices.Clone(list), j, j+1), ", "), 1)
+				rest := slices.Delete(slices.Clone(list), j, j+1)
+				shorter[i] = strings.Replace(line, m[1], strings.Join(rest, ", "), 1)
 				all = append(all, shorter)
 			}
 		}
@@ -213,15 +224,15 @@ func less(grants []string) (all [][]string) {
 	return all
 }
 
-// proveGrants: with the printed grants a rotation passes, and without any line, or any
-// privilege of a line, the login's privilege is missing. fresh makes a secret with a user
-// and a login that has no right, both new, and what happens just before the rotation.
+// proveGrants checks that a rotation passes with the printed grants, and fails for lack of a privilege
+// without any line, or any privilege of a line. fresh creates a secret with a new user and a new login that
+// has no rights. before runs just before the rotation.
 func proveGrants(t *testing.T, w *world, least int, fresh func() (arn string, before func())) {
 	t.Helper()
 	arn, before := fresh()
 	whole := w.needs(t, arn).Grants
 	if len(whole) < least {
-		t.Fatalf("only %q is asked for", whole)
+		t.Fatalf("the grants are only %q", whole)
 	}
 	for i := range len(less(whole)) + 1 {
 		if i > 0 {
@@ -249,7 +260,7 @@ func proveGrants(t *testing.T, w *world, least int, fresh func() (arn string, be
 }
 
 func TestGrantsOfPostgreSQL(t *testing.T) {
-	// From 16 on, CREATEROLE alone changes nobody.
+	// From 16 on, CREATEROLE alone cannot change any user.
 	for _, c := range []struct {
 		major    int
 		strategy string
@@ -278,8 +289,9 @@ func TestGrantsOfMariaDB(t *testing.T) {
 	grantsOfMySQL(t, "mariadb", testserver.SharedMariaDB(t, testserver.MySQLOptions{}), 3, 4, 1)
 }
 
-// TestGrantsOfStrictMariaDB: where the server takes no hashes, the login needs UPDATE,
-// with which it needs no CREATE USER for a user that is there. The general log would hold the password: the engine refuses with it on.
+// TestGrantsOfStrictMariaDB: if the server accepts no hashes, the login needs UPDATE, and does not need
+// CREATE USER for an existing user. The engine refuses if the general log is on, since it would hold the
+// password.
 func TestGrantsOfStrictMariaDB(t *testing.T) {
 	server := testserver.MariaDB(t, testserver.MySQLOptions{})
 	db := server.Connect(t, "")
@@ -291,8 +303,8 @@ func TestGrantsOfStrictMariaDB(t *testing.T) {
 	grantsOfMySQL(t, "mariadb", server, 4, 5, 2)
 }
 
-// grantsOfMySQL takes how many lines there are at least for alternating users, without
-// and with a default role, and for a single one.
+// grantsOfMySQL gets the minimum number of lines for alternating users, without and with a default role,
+// and for a single user.
 func grantsOfMySQL(t *testing.T, name string, server *testserver.MySQLServer, alternating, role, single int) {
 	w := newWorld(t)
 	db := server.Connect(t, "")
@@ -304,7 +316,8 @@ func grantsOfMySQL(t *testing.T, name string, server *testserver.MySQLServer, al
 		}
 	}
 	w.value = func(user, password, master string) string {
-		return fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`, name, server.Host, server.Port, user, password, master)
+		return fmt.Sprintf(`{"engine":%q,"host":%q,"port":%d,"username":%q,"password":%q,"masterarn":%q}`,
+			name, server.Host, server.Port, user, password, master)
 	}
 	shop := server.Database(t)
 	customary := testserver.Unique("r_")

@@ -20,18 +20,17 @@ import (
 	"example.com/rotator/sim"
 )
 
-// taken is a step that the function has taken.
+// taken is a step that has ended.
 type taken struct {
 	version, step string       // step is "" for the rotation as a whole
 	cause         engine.Cause // of a failure, or ""
 	message       string
 }
 
-// record is where the outcome of each step is read, as Secrets Manager does not show it. It returns
-// the steps that ended after begin, the oldest first.
+// record returns the steps that ended after begin, oldest first. Secrets Manager does not show them.
 type record func(ctx context.Context, begin time.Time) ([]taken, error)
 
-// recordOf returns the simulator's record of a secret, or on AWS the function's log group.
+// recordOf returns the record of a secret: the simulator's or, on AWS, the function's log group.
 func recordOf(
 	ctx context.Context, cfg aws.Config, client *secretsmanager.Client, secret, function, group string,
 ) record {
@@ -58,7 +57,7 @@ func simulatorRecord(base, secret string) record {
 		}
 		defer answer.Body.Close()
 		if answer.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("the record of %s cannot be read: %s", secret, answer.Status)
+			return nil, fmt.Errorf("cannot read the record of %s: %s", secret, answer.Status)
 		}
 		var history []sim.Happened
 		if err := json.NewDecoder(answer.Body).Decode(&history); err != nil {
@@ -77,7 +76,7 @@ func simulatorRecord(base, secret string) record {
 	}
 }
 
-// causeOf returns the cause of a function's error, which other functions than this one may not have.
+// causeOf returns the cause of a function's error. The errors of other functions may have none.
 func causeOf(cause, message string) engine.Cause {
 	if cause == "" && message != "" {
 		return engine.TargetFailed
@@ -85,7 +84,7 @@ func causeOf(cause, message string) engine.Cause {
 	return engine.Cause(cause)
 }
 
-// functionName returns the name of the function with the ARN, without an alias, or "".
+// functionName returns the name in the ARN of a function, without an alias, or "" if it is not one.
 func functionName(text string) string {
 	a, err := arn.Parse(text)
 	name, ok := strings.CutPrefix(a.Resource, "function:")
@@ -96,8 +95,8 @@ func functionName(text string) string {
 	return name
 }
 
-// logRecord reads the lines "step done" and "step failed" of this function's log. Other functions,
-// such as AWS's templates, write none.
+// logRecord reads the lines "step done" and "step failed" in the log of this function. Other functions,
+// such as AWS's templates, do not write them.
 func logRecord(cfg aws.Config, secret, function, group string) record {
 	if a, err := arn.Parse(function); err == nil {
 		cfg.Region = a.Region
@@ -111,7 +110,7 @@ func logRecord(cfg aws.Config, secret, function, group string) record {
 		for pages := cloudwatchlogs.NewFilterLogEventsPaginator(client, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				return nil, fmt.Errorf("the log group %s cannot be read: %w", group, awserror.Brief(err))
+				return nil, fmt.Errorf("cannot read the log group %s: %w", group, awserror.Brief(err))
 			}
 			for _, e := range page.Events {
 				var line struct{ Version, Step, Cause, Error string }

@@ -10,36 +10,30 @@ import (
 )
 
 // newRecover returns `rotatorctl recover`.
-func newRecover() *cobra.Command {
-	var v view
+func newRecover(v *view) *cobra.Command {
 	var yes, bySuperuser bool
 	c := &cobra.Command{
 		Use:   "recover SECRET",
 		Short: "Find the version of the secret that opens the target, and make it current",
-		Long: `Recover logs in with the versions of the secret, in the order current, pending,
-previous, older ones and the superuser's, until the target accepts one. It then
-prints what it would do, and does it only with --yes:
+		Long: `Recover logs in with the current, pending, previous and older versions of the secret,
+then as the superuser, until the target accepts one. It prints what it would do, and does
+it only with --yes:
 
-  current works        an abandoned AWSPENDING that is refused loses its label;
-                       one that also works becomes AWSCURRENT
+  current works        an abandoned AWSPENDING loses its label if it is refused, and
+                       becomes AWSCURRENT if it also works
   another one works    AWSCURRENT moves to it
-  the superuser works  with --by-superuser, the user that AWSCURRENT names is given
-                       the credential of AWSCURRENT again; check the user first,
-                       since anyone who may write the secret can name another
+  the superuser works  with --by-superuser, the user in AWSCURRENT gets the credential of
+                       AWSCURRENT again; check the user first, since anyone who may write
+                       the secret can name another one
 
-It is safe to repeat, and a label moves only to a version that was accepted.`,
+It is safe to repeat, and a label moves only to a version that the target accepted.`,
 		Example: "  rotatorctl recover shop/db\n  rotatorctl recover shop/db --yes",
 		Args:    exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
 			if bySuperuser {
-				v.override = func(name, value string) string {
-					if name == "RECOVER_BY_SUPERUSER" {
-						return "true"
-					}
-					return value
-				}
+				v.settings = map[string]string{"RECOVER_BY_SUPERUSER": "true"}
 			}
 			r, arn, err := v.rotator(ctx, args[0])
 			if err != nil {
@@ -60,13 +54,13 @@ It is safe to repeat, and a label moves only to a version that was accepted.`,
 		},
 	}
 	v.flags(c, 0)
-	c.Flags().BoolVar(&yes, "yes", false, "do it")
+	c.Flags().BoolVar(&yes, "yes", false, "apply the changes")
 	c.Flags().BoolVar(&bySuperuser, "by-superuser", false,
-		"let the superuser secret reset the user, if no version of the secret opens the target")
+		"let the superuser reset the user if no version of the secret opens the target")
 	return c
 }
 
-// recovered reports a diagnosis, and what was done.
+// recovered reports a diagnosis, or what Recover did.
 func recovered(out *report, d operator.Diagnosis, secret string) error {
 	version := ""
 	if d.Version != "" {
@@ -74,7 +68,7 @@ func recovered(out *report, d operator.Diagnosis, secret string) error {
 	}
 	clients := operator.Finding{Check: "clients", State: operator.OK, Message: d.Opens + version + " opens the target"}
 	if d.CurrentRefused {
-		clients.Message = "AWSCURRENT refused, " + clients.Message
+		clients.Message = "the target refuses AWSCURRENT; " + clients.Message
 		if d.Opens == "" {
 			clients.Message = "the target refuses AWSCURRENT"
 		}

@@ -29,7 +29,7 @@ const (
 	exitInterrupted = 130
 )
 
-// outcome is what every command prints as JSON. The object of a command embeds it.
+// outcome is the part of the JSON that all commands share.
 type outcome struct {
 	OK       bool               `json:"ok"`
 	Secret   string             `json:"secret"`
@@ -50,19 +50,19 @@ func (o outcome) code() int {
 	return code
 }
 
-// verdict ends a command that has printed its result.
+// verdict is the error of a command that has printed its result.
 type verdict struct {
 	error
 	code int
 }
 
-// report prints what a command finds: for a person each row as it is found, as JSON one object at
-// the end.
+// report prints the findings of a command: as text each row when it is found, as JSON one object at the
+// end.
 type report struct {
 	outcome
 	*screen
-	ctx    context.Context    // ends with Ctrl-C
-	folded []operator.Finding // rows that say the same, which text prints as one
+	ctx    context.Context    // canceled by Ctrl-C
+	folded []operator.Finding // equal rows, which are printed as one
 }
 
 // newReport returns the report of a command on a secret.
@@ -71,7 +71,7 @@ func newReport(c *cobra.Command, secret string) *report {
 		screen: newScreen(c.OutOrStdout(), c.ErrOrStderr(), wantsJSON(c)), ctx: c.Context()}
 }
 
-// find adds a finding, unless it follows from Ctrl-C.
+// find adds a finding, unless the command was interrupted, which may have caused it.
 func (r *report) find(f operator.Finding) {
 	if r.ctx.Err() != nil {
 		return
@@ -102,8 +102,8 @@ func (r *report) unfold() {
 	r.row(f)
 }
 
-// end prints the object, or the outcome if it is nil, as JSON, and the verdict for a person. The
-// error has the exit code.
+// end prints as JSON the object, or the outcome if it is nil, and as text the verdict. The error has the
+// exit code.
 func (r *report) end(object any, text string) error {
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
@@ -126,7 +126,7 @@ func (r *report) end(object any, text string) error {
 	return nil
 }
 
-// screen writes text for a person. With json it writes none to out.
+// screen writes text, unless JSON is to be printed.
 type screen struct {
 	out, err io.Writer
 	json     bool
@@ -157,18 +157,28 @@ var colors = map[operator.State]string{
 
 // row prints a finding: its check, state, message and advice.
 func (s *screen) row(f operator.Finding) {
+	s.finding(f, fmt.Sprintf("%-*s", checkWidth, f.Check)+s.colored(f.State), checkWidth+stateWidth)
+}
+
+// finding prints a finding's cause, message and advice, indented, after a prefix of that width.
+func (s *screen) finding(f operator.Finding, prefix string, indent int) {
 	text := f.Message
 	if f.Cause != "" {
 		text = string(f.Cause) + ": " + text
 	}
-	state := fmt.Sprintf("%-*s", stateWidth, f.State)
-	if s.color {
-		state = colors[f.State] + state + "\x1b[0m"
-	}
-	s.print(fmt.Sprintf("%-*s", checkWidth, f.Check)+state, checkWidth+stateWidth, text)
+	s.print(prefix, indent, text)
 	if f.Advice != "" {
-		s.print(strings.Repeat(" ", checkWidth+stateWidth), checkWidth+stateWidth, "advice: "+f.Advice)
+		s.print(strings.Repeat(" ", indent), indent, "advice: "+f.Advice)
 	}
+}
+
+// colored returns a state, padded, and in color on a terminal.
+func (s *screen) colored(state operator.State) string {
+	text := fmt.Sprintf("%-*s", stateWidth, state)
+	if s.color {
+		text = colors[state] + text + "\x1b[0m"
+	}
+	return text
 }
 
 // note prints a fact that is not a finding.
@@ -179,7 +189,7 @@ func (s *screen) note(label, text string) {
 // line prints a sentence.
 func (s *screen) line(text string) { s.print("", 0, text) }
 
-// print writes text after a prefix of some width, and under itself where it is wrapped.
+// print writes text after a prefix, and indents the lines that wrap.
 func (s *screen) print(prefix string, indent int, text string) {
 	if s.json {
 		return
@@ -202,7 +212,7 @@ func (s *screen) clear() {
 	}
 }
 
-// wait shows on a terminal what is waited for, and for how long, until stop is called.
+// wait shows on a terminal what the command is doing, and for how long, until stop is called.
 func (s *screen) wait(what string) (stop func()) {
 	if f, ok := s.err.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
 		return func() {}
@@ -240,7 +250,7 @@ func printJSON(w io.Writer, x any) error {
 	return enc.Encode(x)
 }
 
-// when writes a time as people speak of it, and with its zone.
+// when formats a time, with its zone and relative to now.
 func when(t *time.Time) string {
 	if t == nil || t.IsZero() {
 		return "never"
@@ -248,16 +258,16 @@ func when(t *time.Time) string {
 	return t.Local().Format("2006-01-02 15:04:05 MST") + " (" + humanize.Time(*t) + ")"
 }
 
-// span writes a duration as people speak of it.
+// span formats a duration for a person.
 func span(d time.Duration) string {
 	if d < time.Second {
-		return d.Round(time.Millisecond).String()
+		return max(d.Truncate(time.Millisecond), time.Millisecond).String()
 	}
 	now := time.Now()
 	return strings.TrimSpace(humanize.RelTime(now, now.Add(d), "", ""))
 }
 
-// wantsJSON reports whether a command is to print JSON.
+// wantsJSON reports whether a command prints JSON.
 func wantsJSON(c *cobra.Command) bool {
 	asJSON, _ := c.Flags().GetBool("json")
 	format := c.Flags().Lookup("output")

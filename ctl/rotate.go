@@ -22,29 +22,28 @@ import (
 const exampleFunction = "arn:aws:lambda:eu-west-1:123456789012:function:rotator"
 
 // newRotate returns `rotatorctl rotate`.
-func newRotate() *cobra.Command {
-	var v view
-	o := rotating{view: &v}
+func newRotate(v *view) *cobra.Command {
+	o := rotating{view: v}
 	var yes bool
-	m := many{view: &v, verb: "rotated"}
+	m := many{view: v, verb: "rotated"}
 	c := &cobra.Command{
 		Use:   "rotate SECRET...",
 		Short: "Rotate secrets now, and report each step",
-		Long: `Rotate asks Secrets Manager, AWS's own or the simulator, to rotate a secret with the
-function that is set for it, and reports each step until the new version is AWSCURRENT.
-With --test the function only tests the current value. No value is shown.
+		Long: `Rotate asks Secrets Manager or the simulator to rotate a secret with its function, and
+reports each step until the new version is AWSCURRENT. With --test the function only
+tests the current value. No value is shown.
 
-The outcome of a step is in the simulator's record, or in the function's log group. Where
-the log cannot be read, the labels still show whether a rotation succeeded, but nothing
+The outcome of each step comes from the simulator's record or the function's log group.
+If the log cannot be read, the labels still show whether a rotation succeeded, but nothing
 shows the result of a test.
 
-The exit code is 0 if the secret was rotated, or tested without a failure; 1 as soon as a
-step has failed, although Secrets Manager tries again by itself; and 3 if the outcome is
-not known within --timeout. The rotation continues without this command.
+The exit code is 0 if the secret was rotated or passed the test; 1 as soon as a step
+fails, although Secrets Manager retries it; and 3 if the outcome is not known within
+--timeout. The rotation continues without this command.
 
-Several secrets are rotated concurrently, within Secrets Manager's quotas and superuser
-secrets first, which is read from the values. A rotation that is under way is followed.
-With filters alone, rotate prints what it would rotate, and --yes rotates it. Once
+Several secrets are rotated concurrently, within Secrets Manager's quotas, and superuser
+secrets, which it finds in the values, come first. A rotation under way is followed. With
+filters alone, rotate prints what it would rotate, and rotates it with --yes. When
 interrupted, it prints the command that rotates the rest.`,
 		Example: `  rotatorctl rotate shop/db
   rotatorctl rotate shop/db --test --function ` + exampleFunction + `
@@ -63,15 +62,14 @@ interrupted, it prints the command that rotates the rest.`,
 			}
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			var d *secretsmanager.DescribeSecretOutput
-			var err error
-			if o.client, d, err = v.open(ctx, args[0]); err != nil {
+			d, err := v.open(ctx, args[0])
+			if err != nil {
 				return err
 			}
 			return o.rotate(ctx, args[0], aws.ToString(d.RotationLambdaARN), newReport(c, arnOf(d)))
 		},
 	}
-	completeSecret(c, &v, 0)
+	completeSecret(c, v, 0)
 	flags := c.Flags()
 	flags.StringVar(&o.function, "function", "", "ARN of the function to set for the secret")
 	flags.BoolVar(&o.test, "test", false,
@@ -83,16 +81,15 @@ interrupted, it prints the command that rotates the rest.`,
 	return c
 }
 
-// rotating is how secrets are rotated, and by which client.
+// rotating has the options of a rotation.
 type rotating struct {
 	view            *view
-	client          *secretsmanager.Client
 	function, group string
 	test            bool
 	pace, logPace   *fleet.Pace // of several rotations, else nil
 }
 
-// rotate rotates the report's secret. own is the function that is set for it.
+// rotate rotates the report's secret. own is the secret's function.
 func (o rotating) rotate(ctx context.Context, name, own string, out *report) error {
 	if o.pace != nil {
 		if err := o.pace.Wait(ctx); err != nil {
@@ -107,7 +104,7 @@ func (o rotating) rotate(ctx context.Context, name, own string, out *report) err
 		in.RotateImmediately = aws.Bool(false)
 	}
 	begin := time.Now()
-	began, err := o.client.RotateSecret(ctx, in)
+	began, err := o.view.secrets.RotateSecret(ctx, in)
 	if err != nil {
 		return awsError(ctx, "cannot begin the rotation", name, err)
 	}
@@ -116,7 +113,7 @@ func (o rotating) rotate(ctx context.Context, name, own string, out *report) err
 
 // follow follows the rotation of a version.
 func (o rotating) follow(ctx context.Context, name, own, version string, begin time.Time, out *report) error {
-	read := recordOf(ctx, o.view.cfg, o.client, out.Secret, cmp.Or(o.function, own), o.group)
+	read := recordOf(ctx, o.view.cfg, o.view.secrets, out.Secret, cmp.Or(o.function, own), o.group)
 	if o.logPace != nil {
 		all := read
 		read = func(ctx context.Context, begin time.Time) ([]taken, error) {
@@ -127,30 +124,23 @@ func (o rotating) follow(ctx context.Context, name, own, version string, begin t
 		}
 	}
 	f := &follower{
-		client: o.client, name: name, arn: out.Secret, version: version, test: o.test, begin: begin, record: read, out: out,
+		client: o.view.secrets, name: name, arn: out.Secret, version: version, test: o.test, begin: begin,
+		record: read, out: out,
 	}
 	return f.follow(ctx)
 }
 
 // rotate rotates several secrets, or prints which it would rotate.
 func (m *many) rotate(c *cobra.Command, args []string, o rotating, yes bool) error {
-	var err error
-	if o.client, err = m.view.client(c.Context()); err != nil {
-		return err
-	}
-	r, err := m.view.newRotator(c.Context())
-	if err != nil {
-		return err
-	}
 	o.pace, o.logPace = fleet.NewPace(fleet.RotatePace), fleet.NewPace(logsPerSecond)
 	if m.plan = !yes; o.test {
 		m.verb = "tested"
 	}
-	return m.run(c, args, r.Kinds(), func(ctx context.Context, s *fleet.Secret, failed []string, out *report) error {
+	return m.run(c, args, func(ctx context.Context, s *fleet.Secret, failed []string, out *report) error {
 		if len(failed) > 0 {
 			out.find(operator.Finding{
-				Check: "superuser", State: operator.Failed, Advice: "rotate that first",
-				Message: "not rotated, since its superuser secret was not: " + strings.Join(failed, ", "),
+				Check: "superuser", State: operator.Failed, Advice: "rotate the superuser secret first",
+				Message: "not rotated, because its superuser secret was not: " + strings.Join(failed, ", "),
 			})
 			return out.end(nil, "not rotated")
 		}
@@ -161,11 +151,11 @@ func (m *many) rotate(c *cobra.Command, args []string, o rotating, yes bool) err
 	})
 }
 
-// logsPerSecond keeps questions to CloudWatch Logs below its quota for FilterLogEvents.
+// logsPerSecond keeps the calls below the quota of CloudWatch Logs for FilterLogEvents.
 // Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
 const logsPerSecond = 4
 
-// rotated is what a rotation that was followed came to.
+// rotated is the JSON of one rotation.
 type rotated struct {
 	outcome
 	Version string `json:"version"`
@@ -183,16 +173,16 @@ type follower struct {
 	record             record
 	out                *report
 
-	steps  []string // those that are not reported yet
+	steps  []string // not reported yet
 	staged bool
-	asked  time.Time // when the record was asked last
+	asked  time.Time // when the record was last read
 	unread error     // why the record cannot be read
 }
 
 const (
-	// pace is how often the labels are looked at, and recordPace the record, whose quota is lower.
+	// pace is the pause between reads of the labels, and recordPace of the record, whose quota is lower.
 	pace, recordPace = 250 * time.Millisecond, time.Second
-	// logDelay is how long a line of a function's log takes at most to be found.
+	// logDelay is how long a line can take to appear in a function's log.
 	logDelay = 30 * time.Second
 )
 
@@ -220,7 +210,7 @@ func (f *follower) follow(ctx context.Context) error {
 				ended = time.Now()
 			}
 			if err = errPending; f.unread != nil || time.Since(ended) > logDelay {
-				return f.conclude("unfinished", f.untold())
+				return f.conclude("unfinished", f.unknownResult())
 			}
 		}
 		switch failure, ok := errors.AsType[*engine.Error](err); {
@@ -229,11 +219,12 @@ func (f *follower) follow(ctx context.Context) error {
 		case err == nil:
 			return f.conclude("rotated", nil)
 		case ctx.Err() != nil && f.test:
-			return f.conclude("unfinished", f.untold())
+			return f.conclude("unfinished", f.unknownResult())
 		case ctx.Err() != nil:
 			return f.conclude("unfinished", engine.Errorf(engine.OutOfTime,
-				"follow it with `rotatorctl status "+f.name+"`, and look into the function's log",
-				"the rotation has not ended in %s; it continues without this command%s", span(time.Since(f.begin)), f.because()))
+				"follow it with `rotatorctl status "+f.name+"`, and read the function's log",
+				"the rotation has not ended in %s; it continues without this command%s",
+				span(time.Since(f.begin)), f.because()))
 		case ok && failure.Cause == engine.SecretsManagerFailed && failure.Step == "":
 			return f.conclude("unfinished", failure)
 		case ok:
@@ -246,7 +237,7 @@ func (f *follower) follow(ctx context.Context) error {
 	}
 }
 
-// failure reports the steps that the record has, and returns the failure of one.
+// failure reports the steps in the record, and returns the failure of one.
 func (f *follower) failure(ctx context.Context) error {
 	if time.Since(f.asked) < recordPace || f.unread != nil {
 		return nil
@@ -289,7 +280,7 @@ func splitAdvice(text string) (message, advice string) {
 	return text, ""
 }
 
-// done reports the steps up to one.
+// done reports the steps up to the given one.
 func (f *follower) done(step string) {
 	for slices.Contains(f.steps, step) {
 		f.out.find(operator.Finding{Check: f.steps[0], State: operator.OK})
@@ -297,8 +288,8 @@ func (f *follower) done(step string) {
 	}
 }
 
-// look reports what the labels show: that a step was taken, or how the rotation ended. A test has
-// ended when its version has no label.
+// look reads the labels. It returns nil once the rotation has succeeded, or once the test has ended, which
+// leaves its version without a label.
 func (f *follower) look(ctx context.Context) error {
 	d, err := f.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &f.arn})
 	if err != nil {
@@ -316,7 +307,7 @@ func (f *follower) look(ctx context.Context) error {
 		f.done("finishSecret")
 		return nil
 	case wasStaged && !pending:
-		return engine.Errorf(engine.VersionNotStaged, "look at `rotatorctl status "+f.name+"`, and rotate again",
+		return engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+f.name+"`, and rotate again",
 			"the rotation was abandoned: version %s lost AWSPENDING, by a new value or by `recover`", f.version)
 	case f.staged && !aws.ToBool(d.RotationEnabled):
 		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover "+f.name+"` proposes",
@@ -325,7 +316,7 @@ func (f *follower) look(ctx context.Context) error {
 	return errPending
 }
 
-// because says why the record is silent, if it is.
+// because explains why the record is missing, if it is.
 func (f *follower) because() string {
 	if f.unread == nil {
 		return ""
@@ -333,21 +324,22 @@ func (f *follower) because() string {
 	return "; " + f.unread.Error()
 }
 
-// untold is the error of a test whose result is not known.
-func (f *follower) untold() error {
+// unknownResult is the error of a test whose result is not known.
+func (f *follower) unknownResult() error {
 	return engine.Errorf(engine.OutOfTime,
-		"look into the function's log, or for TestRotationFailed in EventBridge; --log-group names another log",
+		"read the function's log, or look for TestRotationFailed in EventBridge; --log-group names another log",
 		"the result of the test is not known%s", f.because())
 }
 
-// conclude reports the steps that are left, and the outcome.
+// conclude reports the remaining steps and the outcome.
 func (f *follower) conclude(outcome string, err error) error {
 	verdict := ""
 	switch {
 	case err == nil && f.test:
 		verdict = "The test of " + f.name + " succeeded. No label was moved."
 	case err == nil:
-		verdict = "Rotated " + f.name + " in " + span(time.Since(f.begin)) + ": version " + f.version + " is AWSCURRENT."
+		took := span(time.Since(f.begin))
+		verdict = "Rotated " + f.name + " in " + took + ": version " + f.version + " is AWSCURRENT."
 	case outcome == "failed" && f.test:
 		verdict = "the test of " + f.name + " failed"
 	case outcome == "failed":
@@ -358,7 +350,7 @@ func (f *follower) conclude(outcome string, err error) error {
 	if failure, ok := errors.AsType[*engine.Error](err); ok {
 		finding := operator.Failure(failure)
 		finding.Check = "rotation"
-		if failure.Step != "" { // what the function said is certain
+		if failure.Step != "" { // the function reported it
 			finding.State, finding.Check = operator.Failed, failure.Step
 		}
 		for len(f.steps) > 0 && slices.Contains(f.steps, finding.Check) && f.steps[0] != finding.Check {

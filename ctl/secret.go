@@ -29,25 +29,28 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// view is what the commands that look at one secret have in common.
+// view is what the commands that read secrets share.
 type view struct {
 	command *cobra.Command
+	engines []engine.Constructor // those that the program adds
 	timeout time.Duration
 	verbose bool
-	// override, if set, returns what a setting with the value counts as.
-	override func(name, value string) string
-	cfg      aws.Config // read by client
+	// settings replace variables of the environment.
+	settings map[string]string
 	peer     peer
+
+	cfg     aws.Config             // set by connect
+	secrets *secretsmanager.Client // set by connect
 }
 
-// peer is what the certificates of a target's servers say.
+// peer is what is known from the certificates of a target's servers.
 type peer struct {
 	mu     sync.Mutex
 	leaf   *x509.Certificate // the one that expires first
 	server string
 }
 
-// meet notes the certificate of a connection.
+// meet records the certificate of a connection.
 func (p *peer) meet(s tls.ConnectionState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,26 +63,24 @@ func (p *peer) meet(s tls.ConnectionState) {
 func (p *peer) finding() operator.Finding {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.leaf == nil { // plain text, or an API of AWS
-		return operator.Finding{Check: "tls", State: operator.Skipped, Message: "no certificate of the target was seen"}
+	if p.leaf == nil { // plain text, or an AWS API
+		return operator.Finding{Check: "tls", State: operator.Skipped, Message: "no certificate was seen"}
 	}
 	return operator.Finding{Check: "tls", State: operator.OK, Message: p.server + ", expires " + when(&p.leaf.NotAfter)}
 }
 
 // flags adds the common flags to a command, and completes its secret, the argument at that position.
 func (v *view) flags(c *cobra.Command, position int) {
-	v.command = c
-	c.Flags().DurationVar(&v.timeout, "timeout", time.Minute, "the function's time-out, which the work must not exceed")
+	c.Flags().DurationVar(&v.timeout, "timeout", time.Minute, "the function's timeout, which the work must not exceed")
 	c.Flags().BoolVarP(&v.verbose, "verbose", "v", false, "print the log of the function's code to standard error")
 	completeSecret(c, v, position)
 }
 
-// completionTime is how long a shell waits for the names of secrets.
+// completionTime limits how long a shell waits for the names of secrets.
 const completionTime = 3 * time.Second
 
 // completeSecret completes the argument at the position with the names of the account's secrets.
 func completeSecret(c *cobra.Command, v *view, position int) {
-	v.command = c
 	other := c.ValidArgsFunction
 	c.ValidArgsFunction = func(c *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
 		if len(args) != position && other != nil {
@@ -90,15 +91,14 @@ func completeSecret(c *cobra.Command, v *view, position int) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), completionTime)
 		defer cancel()
-		client, err := v.client(ctx)
-		if err != nil {
+		if err := v.connect(ctx); err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		in := &secretsmanager.ListSecretsInput{MaxResults: aws.Int32(100)}
 		if begin != "" {
 			in.Filters = []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{begin}}}
 		}
-		out, err := client.ListSecrets(ctx, in)
+		out, err := v.secrets.ListSecrets(ctx, in)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -110,11 +110,11 @@ func completeSecret(c *cobra.Command, v *view, position int) {
 	}
 }
 
-// client returns the client for Secrets Manager. Credentials, region and endpoint are those of any
+// connect creates the client for Secrets Manager. Credentials, region and endpoint are those of any
 // AWS tool.
-func (v *view) client(ctx context.Context) (*secretsmanager.Client, error) {
+func (v *view) connect(ctx context.Context) error {
 	options := []func(*config.LoadOptions) error{
-		// What the SDK warns of is in an error, or does not concern a person.
+		// Every warning of the SDK is also in an error, or does not matter to an operator.
 		config.WithLogger(logging.Nop{}),
 	}
 	if region, _ := v.command.Flags().GetString("region"); region != "" {
@@ -128,15 +128,14 @@ func (v *view) client(ctx context.Context) (*secretsmanager.Client, error) {
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return nil, engine.Errorf(notConfigured, "correct --profile, AWS_PROFILE, the other AWS_* variables or ~/.aws/config",
-			"cannot read the AWS configuration: %w", err)
+		return engine.Errorf(notConfigured,
+			"correct --profile, AWS_PROFILE, the other AWS_* variables or ~/.aws/config", "cannot read the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
-		return nil, engine.Errorf(notConfigured, "use --region, set AWS_REGION, or use a profile with a region",
+		return engine.Errorf(notConfigured, "use --region, set AWS_REGION, or use a profile with a region",
 			"no region is set")
 	}
-	// Each client of a service would have its own connections, unless it is given an HTTP client that it
-	// cannot adapt.
+	// A service's client that can adapt the HTTP client copies it, and opens its own connections.
 	if cfg.HTTPClient == nil {
 		cfg.HTTPClient = awshttp.NewBuildableClient()
 	}
@@ -146,48 +145,46 @@ func (v *view) client(ctx context.Context) (*secretsmanager.Client, error) {
 	v.cfg = cfg
 	if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
 		if ctx.Err() != nil {
-			return nil, awsError(ctx, "cannot get the AWS credentials", "", err)
+			return awsError(ctx, "cannot get the AWS credentials", "", err)
 		}
-		// The machine's own role is what the SDK asks for last, when all else is absent.
+		// The SDK looks for the machine's role last, if nothing else is configured.
 		if strings.Contains(err.Error(), "no EC2 IMDS role found") {
-			return nil, engine.Errorf(notConfigured,
-				"use --profile, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; for the simulator any words do",
-				"no AWS credentials")
+			return engine.Errorf(notConfigured,
+				"use --profile, or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "+
+					"the simulator accepts any words", "no AWS credentials")
 		}
-		return nil, engine.Errorf(notConfigured, "log in again, such as by `aws sso login`, or correct the profile",
+		return engine.Errorf(notConfigured, "log in again, for example with `aws sso login`, or correct the profile",
 			"cannot get the AWS credentials: %w", awserror.Brief(err))
 	}
-	return secretsmanager.NewFromConfig(cfg), nil
+	v.secrets = secretsmanager.NewFromConfig(cfg)
+	return nil
 }
 
-// open returns the client for Secrets Manager and what it says of a secret given by name or ARN.
-func (v *view) open(
-	ctx context.Context, id string,
-) (*secretsmanager.Client, *secretsmanager.DescribeSecretOutput, error) {
-	client, err := v.client(ctx)
-	if err != nil {
-		return nil, nil, err
+// open connects and describes a secret, given by name or ARN.
+func (v *view) open(ctx context.Context, id string) (*secretsmanager.DescribeSecretOutput, error) {
+	if err := v.connect(ctx); err != nil {
+		return nil, err
 	}
-	out, err := client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
+	out, err := v.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
 	if err != nil {
-		return nil, nil, awsError(ctx, "cannot describe the secret "+id+" in "+v.cfg.Region, id, err)
+		return nil, awsError(ctx, "cannot describe the secret "+id+" in "+v.cfg.Region, id, err)
 	}
-	return client, out, nil
+	return out, nil
 }
 
-// onEC2 tells whether this machine is one of EC2's, where it may have a role: others
-// would wait for an answer that cannot come.
+// onEC2 reports whether this machine is an EC2 instance, which may have a role. On any other machine,
+// asking for the role would wait in vain.
 // Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html
 func onEC2() bool {
-	for _, file := range []string{"/sys/devices/virtual/dmi/id/sys_vendor", "/sys/devices/virtual/dmi/id/bios_version"} {
-		if text, err := os.ReadFile(file); err == nil && strings.Contains(strings.ToLower(string(text)), "amazon") {
+	for _, name := range []string{"sys_vendor", "bios_version"} {
+		if text, err := os.ReadFile("/sys/devices/virtual/dmi/id/" + name); err == nil && strings.Contains(strings.ToLower(string(text)), "amazon") {
 			return true
 		}
 	}
 	return false
 }
 
-// awsError returns what Secrets Manager answered about a secret, and what to do.
+// awsError returns the error of a call to AWS about a secret, with advice.
 func awsError(ctx context.Context, what, secret string, err error) error {
 	api, answered := errors.AsType[smithy.APIError](err)
 	switch {
@@ -198,17 +195,18 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 			"check the region, the network, the proxy, and AWS_ENDPOINT_URL_SECRETS_MANAGER if it is set",
 			"%s: %w", what, awserror.Brief(err))
 	}
-	cause, advice := engine.SecretsManagerFailed, "look up the code, and try again"
+	cause, advice := engine.SecretsManagerFailed, "look up the error code, and try again"
 	switch message := api.ErrorMessage(); api.ErrorCode() {
 	case "ResourceNotFoundException":
 		advice = "check the name, the region and the account (`aws sts get-caller-identity` shows yours)"
 	case "AccessDeniedException", "AccessDenied":
 		if strings.Contains(message, "cannot invoke") {
 			cause = engine.InvalidConfiguration
-			advice = "check the function's ARN, and let secretsmanager.amazonaws.com invoke it: `aws lambda add-permission`"
+			advice = "check the function's ARN, and allow secretsmanager.amazonaws.com to invoke it: " +
+				"`aws lambda add-permission`"
 			break
 		}
-		advice = "allow it to the identity that `aws sts get-caller-identity` shows, or use another --profile"
+		advice = "allow it for the identity that `aws sts get-caller-identity` shows, or use another --profile"
 	case "UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException":
 		advice = "renew the credentials, or use another --profile"
 	case "InvalidRequestException":
@@ -216,30 +214,30 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 		case strings.Contains(message, "No Lambda rotation function"):
 			cause, advice = engine.InvalidConfiguration, "name the function with --function ARN"
 		case strings.Contains(message, "previous rotation"):
-			advice = fmt.Sprintf("wait, since it is tried again; `rotatorctl status %[1]s` shows it, "+
-				"and `rotatorctl recover %[1]s` how to end it", secret)
+			advice = fmt.Sprintf("wait for the next attempt, watch it with `rotatorctl status %[1]s`, "+
+				"or see how to end it with `rotatorctl recover %[1]s`", secret)
 		case strings.Contains(message, "deletion"):
 			advice = "restore the secret with `aws secretsmanager restore-secret --secret-id " + secret + "`"
 		default:
-			advice = "look at `rotatorctl status " + secret + "`"
+			advice = "see `rotatorctl status " + secret + "`"
 		}
 	}
 	return engine.Errorf(cause, advice, "%s: %w", what, awserror.Brief(err))
 }
 
-// rotator returns the function's own rotator and the full ARN of a secret.
+// rotator connects, and returns the rotator that the function would use and the full ARN of a secret.
 func (v *view) rotator(ctx context.Context, id string) (*rotation.Rotator, string, error) {
-	_, secret, err := v.open(ctx, id)
+	secret, err := v.open(ctx, id)
 	if err != nil {
 		return nil, "", err
 	}
-	r, err := v.newRotator(ctx)
+	r, err := v.newRotator()
 	return r, arnOf(secret), err
 }
 
-// newRotator returns the function's own rotator, configured by the environment as the function is. The
-// client comes first.
-func (v *view) newRotator(ctx context.Context) (*rotation.Rotator, error) {
+// newRotator returns a rotator that is configured by the environment, as the function's is. Call connect
+// first.
+func (v *view) newRotator() (*rotation.Rotator, error) {
 	log := slog.New(slog.DiscardHandler)
 	if v.verbose {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -248,12 +246,13 @@ func (v *view) newRotator(ctx context.Context) (*rotation.Rotator, error) {
 	if err != nil {
 		return nil, err
 	}
-	getenv := settings
-	if v.override != nil {
-		getenv = func(name string) string { return v.override(name, settings(name)) }
+	getenv := func(name string) string {
+		if value, ok := v.settings[name]; ok {
+			return value
+		}
+		return settings(name)
 	}
-	own, _ := ctx.Value(enginesKey{}).([]engine.Constructor) // the command itself adds none
-	return function.NewRotator(getenv, log, v.cfg, v.peer.meet, own...)
+	return function.NewRotator(getenv, log, v.cfg, v.peer.meet, v.engines...)
 }
 
 // arnOf returns the ARN of a described secret.

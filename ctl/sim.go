@@ -18,7 +18,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/rotation/operator"
 	"example.com/rotator/sim"
 	"example.com/rotator/sim/lambdasim"
 )
@@ -40,41 +39,47 @@ func newSim() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sim",
 		Short: "Run a local Secrets Manager until stopped",
-		Long: `Sim serves the API of AWS Secrets Manager and rotates secrets as AWS does. When it is
-ready it prints its URL and commands to start with. A browser shows secrets, labels and
-rotations at that URL, and no values. Point any AWS tool at it with
-AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL_STS. The access key is any word,
-or the twelve digits of the account to act as. Secrets are lost when it stops, unless
---state names a file.
+		Long: `Sim serves the API of AWS Secrets Manager and rotates secrets as AWS does. When ready,
+it prints its URL and a few commands to start with. Open the URL in a browser to see
+secrets, labels and rotations, but no values. To use it from any AWS tool, set
+AWS_ENDPOINT_URL_SECRETS_MANAGER and AWS_ENDPOINT_URL_STS. The access key can be any word,
+or the twelve digits of the account to act as. Secrets are lost when it stops, unless you
+set --state.
 
 A function is exec:PATH, a Lambda binary; python:FILE.FUNCTION or node:FILE.FUNCTION, a
-handler; or url:URL, anything that serves Lambda's Invoke API such as "sam local
-start-lambda". All but url: functions run here.
+handler; or url:URL, a server of Lambda's Invoke API such as "sam local start-lambda".
+Functions run on this machine, except url: ones.
 
---fault injects failures that also occur on AWS: --fault all hits one call or step in a
-hundred, --fault all=0.1 one in ten. Faults: duplicate, lost-answer, throttle,
+--fault injects failures that also occur on AWS: --fault all affects one call or step in
+a hundred, --fault all=0.1 one in ten. Faults: duplicate, lost-answer, throttle,
 stale-read, slow, crash, deadline.`,
-		Example: "  rotatorctl sim --function arn:aws:lambda:us-east-1:123456789012:function:rotator=exec:build/bootstrap",
-		Args:    exactArgs(0),
-		RunE:    func(c *cobra.Command, _ []string) error { return o.run(c) },
+		Example: "  rotatorctl sim " +
+			"--function arn:aws:lambda:us-east-1:123456789012:function:rotator=exec:build/bootstrap",
+		Args: exactArgs(0),
+		RunE: func(c *cobra.Command, _ []string) error { return o.run(c) },
 	}
 	f := c.Flags()
-	f.StringVar(&o.listen, "listen", "127.0.0.1:7788", "address to serve at")
-	f.StringArrayVar(&o.functions, "function", nil, "a rotation function: ARN=exec:PATH, ARN=python:HANDLER, ARN=node:HANDLER or ARN=url:URL; may be repeated")
-	f.StringArrayVar(&o.env, "env", nil, "NAME=VALUE for the environment of the functions that run here; may be repeated")
-	f.StringArrayVar(&o.faults, "fault", nil, "all, KIND or KIND=RATE (0 to 1), and seed=N; none by default; may be repeated")
-	f.StringArrayVar(&o.roles, "role", nil, "ARN or ARN=EXTERNAL-ID of a role that can be assumed; without any, all can; may be repeated")
-	f.StringVar(&o.events, "events", "", "file to add EventBridge's events to, one JSON object a line; - for standard output")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:7788", "address to listen on")
+	f.StringArrayVar(&o.functions, "function", nil,
+		"a rotation function: ARN=exec:PATH, ARN=python:HANDLER, ARN=node:HANDLER or ARN=url:URL; may be repeated")
+	f.StringArrayVar(&o.env, "env", nil, "NAME=VALUE for the environment of local functions; may be repeated")
+	f.StringArrayVar(&o.faults, "fault", nil, "all, KIND or KIND=RATE (0 to 1), and seed=N; may be repeated")
+	f.StringArrayVar(&o.roles, "role", nil,
+		"ARN or ARN=EXTERNAL-ID of a role that can be assumed; default: any role; may be repeated")
+	f.StringVar(&o.events, "events", "",
+		"file to append EventBridge's events to, one JSON object per line; - for standard output")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print every step and event as a line on standard error")
-	f.StringVar(&o.options.Region, "region", "us-east-1", "default region; a request has its own")
+	f.StringVar(&o.options.Region, "region", "us-east-1", "region of requests that do not name one")
 	f.StringVar(&o.options.Account, "account", "123456789012", "account of callers whose access key is not an account")
-	f.StringVar(&o.options.StateFile, "state", "", "file that keeps all secrets, with their values in clear, from one run to the next")
-	f.DurationVar(&o.options.RetryDelay, "retry-delay", 100*time.Second, "pause before a failed rotation is repeated")
-	f.IntVar(&o.options.MaxAttempts, "max-attempts", 5, "how often a rotation is tried before it waits for its next window")
-	f.BoolVar(&o.options.KeepPending, "keep-pending", false, "leave AWSPENDING on the version that became AWSCURRENT, as AWS sometimes does")
-	f.DurationVar(&o.timeout, "function-timeout", time.Minute, "timeout of each call of a function that runs here")
+	f.StringVar(&o.options.StateFile, "state", "",
+		"file that keeps all secrets between runs, with values in plain text")
+	f.DurationVar(&o.options.RetryDelay, "retry-delay", 100*time.Second, "pause before a failed rotation is retried")
+	f.IntVar(&o.options.MaxAttempts, "max-attempts", 5, "attempts before a rotation waits for its next window")
+	f.BoolVar(&o.options.KeepPending, "keep-pending", false,
+		"leave AWSPENDING on the version that became AWSCURRENT, as AWS sometimes does")
+	f.DurationVar(&o.timeout, "function-timeout", time.Minute, "timeout of each call of a local function")
 	f.Float64Var(&o.speed, "speed", 1, "how many times faster than real time the clock runs")
-	f.BoolVar(&o.options.AllowRemote, "force", false, "allow an address that others can reach")
+	f.BoolVar(&o.options.AllowRemote, "force", false, "allow an address that other machines can reach")
 	return c
 }
 
@@ -134,33 +139,33 @@ func (o *simFlags) run(c *cobra.Command) error {
 		return err
 	}
 	<-c.Context().Done()
-	// Before the functions are ended: what is under way goes on in the next run.
+	// Before the functions are closed: the next run continues the rotations under way.
 	if err := simulator.Stop(); err != nil {
 		return fmt.Errorf("--state: %w", err)
 	}
 	return nil
 }
 
-// listenError says what to do about an address that cannot be listened at.
+// listenError adds advice to the error of an address that cannot be used.
 func listenError(err error) error {
 	advice := "use --listen HOST:PORT, such as 127.0.0.1:7788"
 	switch {
 	case errors.Is(err, sim.ErrExposed):
-		advice = "listen at 127.0.0.1, or use --force if others may reach every secret"
+		advice = "listen on 127.0.0.1, or use --force if others may read every secret"
 	case errors.Is(err, syscall.EADDRINUSE):
-		advice = "stop what listens there, or choose another port: --listen 127.0.0.1:0 takes a free one"
+		advice = "stop the program that listens there, or choose another port; --listen 127.0.0.1:0 takes a free one"
 	}
 	return engine.Errorf(invalidArguments, advice, "--listen: %w", err)
 }
 
-// greet prints the URL on a separate line, for programs, and what a person needs to begin.
+// greet prints the URL on a separate line, for programs, and then the first commands, for a person.
 func (o *simFlags) greet(c *cobra.Command, url string) error {
 	if wantsJSON(c) {
 		fmt.Fprintf(c.ErrOrStderr(), "Faults: %s\n", o.options.Faults) // the seed repeats a run
 		return json.NewEncoder(c.OutOrStdout()).Encode(struct {
 			outcome
 			URL string `json:"url"`
-		}{outcome{OK: true, Findings: []operator.Finding{}}, url})
+		}{newReport(c, "").outcome, url})
 	}
 	function, functions := "ARN", "none (--function ARN=exec:PATH adds one)"
 	if len(o.functions) > 0 {
@@ -191,7 +196,7 @@ aws secretsmanager rotate-secret --secret-id app --rotation-lambda-arn %[6]s
 	return nil
 }
 
-// printProgress writes a step or an event as one line.
+// printProgress prints a step or an event as one line.
 func printProgress(w io.Writer, p sim.Progress) {
 	what := p.Event
 	if what == "" {
@@ -215,15 +220,14 @@ var (
 	regionForm  = regexp.MustCompile(`^[a-z]+(-[a-z]+)+-\d+$`)
 )
 
-// maxSpeed is 32 years an hour: time itself would overflow soon above it.
+// maxSpeed is about 114 years per hour. A much faster clock would soon overflow.
 const maxSpeed = 1e6
 
-// check refuses flags that make no sense. To the simulator's options zero is a default,
-// which here nobody asks for.
+// check rejects invalid flags. It also rejects zero, which means the default in the simulator's options.
 func (o *simFlags) check() error {
 	switch {
-	case !(o.speed > 0 && o.speed <= maxSpeed): // which NaN is not
-		return fmt.Errorf("--speed must be above 0 and not above %g", maxSpeed)
+	case !(o.speed > 0 && o.speed <= maxSpeed): // also rejects NaN
+		return fmt.Errorf("--speed must be above 0 and at most %g", maxSpeed)
 	case o.options.RetryDelay <= 0:
 		return errors.New("--retry-delay must be above 0")
 	case o.options.MaxAttempts < 1:
@@ -237,7 +241,7 @@ func (o *simFlags) check() error {
 	}
 	for _, e := range o.env {
 		if name, _, ok := strings.Cut(e, "="); !ok || name == "" {
-			return errors.New("an --env is not NAME=VALUE") // and its text may be a secret
+			return errors.New("an --env is not NAME=VALUE") // the text may be a secret
 		}
 	}
 	return nil
@@ -251,10 +255,10 @@ func (o *simFlags) eventLog(stdout io.Writer) (io.Writer, func(), error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("--events: %w", err)
 	}
-	return f, func() { _ = f.Close() }, nil // each line was written when it was made
+	return f, func() { _ = f.Close() }, nil // each line is written immediately
 }
 
-// closer is a function that may have processes to end.
+// closer is a function that may have processes to stop.
 type closer interface {
 	sim.Invoker
 	io.Closer
@@ -264,12 +268,13 @@ type remote struct{ *lambdasim.RemoteFunction }
 
 func (remote) Close() error { return nil }
 
-// function reads ARN=KIND:WHERE; an ARN has no equals sign.
+// function parses ARN=KIND:WHERE and starts the function. An ARN has no equals sign.
 func (o *simFlags) function(text, url string) (closer, error) {
 	arn, target, ok := strings.Cut(text, "=")
 	kind, where, ok2 := strings.Cut(target, ":")
 	if !ok || !ok2 || !strings.HasPrefix(arn, "arn:") {
-		return nil, fmt.Errorf("--function %s is not ARN=exec:PATH, ARN=python:HANDLER, ARN=node:HANDLER or ARN=url:URL", text)
+		const forms = "ARN=exec:PATH, ARN=python:HANDLER, ARN=node:HANDLER or ARN=url:URL"
+		return nil, fmt.Errorf("--function %s is not %s", text, forms)
 	}
 	options := lambdasim.Options{ARN: arn, Timeout: o.timeout, Log: os.Stderr,
 		Env: append([]string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + url, "AWS_ENDPOINT_URL_STS=" + url}, o.env...)}
@@ -284,5 +289,5 @@ func (o *simFlags) function(text, url string) (closer, error) {
 		f, err := lambdasim.Remote(where, arn)
 		return remote{f}, err
 	}
-	return nil, fmt.Errorf("--function %s: %q is not one of exec, python, node, and url", text, kind)
+	return nil, fmt.Errorf("--function %s: %q is not one of exec, python, node and url", text, kind)
 }

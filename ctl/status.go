@@ -17,7 +17,7 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// status is what Secrets Manager knows of a secret's rotation.
+// status is the state of a secret's rotation at Secrets Manager.
 type status struct {
 	outcome
 	Name     string     `json:"name"`
@@ -30,11 +30,10 @@ type status struct {
 	Deletion *time.Time `json:"deletion_date,omitempty"`
 	Versions []labeled  `json:"versions"`
 
-	changed time.Time // when anything of the secret changed last
+	changed time.Time // when the secret last changed
 }
 
-// labeled is one version. A version without a creation time is the place that
-// a rotation has reserved and not filled yet.
+// labeled is one version. A version without a creation time is reserved by a rotation and has no value yet.
 type labeled struct {
 	ID      string     `json:"id"`
 	Labels  []string   `json:"labels"`
@@ -42,24 +41,23 @@ type labeled struct {
 }
 
 // newStatus returns `rotatorctl status`.
-func newStatus() *cobra.Command {
-	var v view
+func newStatus(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status SECRET",
-		Short: "Show a secret's versions, labels, schedule, and what is stuck",
-		Long: `Status asks Secrets Manager alone and never the target. It shows a rotation under
-way from its first second, and exits with 1 if one is stuck or late, or if the secret
-has no value or is scheduled for deletion.`,
+		Short: "Show a secret's versions, labels and schedule, and what is stuck",
+		Long: `Status reads Secrets Manager only, never the target. It shows a rotation from its first
+second. The exit code is 1 if a rotation is stuck or late, or if the secret has no value
+or is scheduled for deletion.`,
 		Example: "  rotatorctl status shop/db\n  rotatorctl status shop/db --json | jq -r .next_rotation",
 		Args:    exactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 			defer cancel()
-			client, d, err := v.open(ctx, args[0])
+			d, err := v.open(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			s, err := readStatus(ctx, client, d)
+			s, err := readStatus(ctx, v.secrets, d)
 			if err != nil {
 				return err
 			}
@@ -75,7 +73,7 @@ has no value or is scheduled for deletion.`,
 			case s.holds("AWSPENDING") && s.Enabled:
 				return out.end(s, "A rotation of "+args[0]+" is under way.")
 			}
-			return out.end(s, "Nothing is wrong with "+args[0]+" at Secrets Manager.")
+			return out.end(s, "Secrets Manager reports nothing wrong with "+args[0]+".")
 		},
 	}
 	v.flags(c, 0)
@@ -113,7 +111,8 @@ func readStatus(
 	for _, e := range listed {
 		created[aws.ToString(e.VersionId)] = e.CreatedDate
 		if len(e.VersionStages) == 0 {
-			s.Versions = append(s.Versions, labeled{ID: aws.ToString(e.VersionId), Labels: []string{}, Created: e.CreatedDate})
+			v := labeled{ID: aws.ToString(e.VersionId), Labels: []string{}, Created: e.CreatedDate}
+			s.Versions = append(s.Versions, v)
 		}
 	}
 	for id, labels := range d.VersionIdsToStages {
@@ -131,28 +130,28 @@ func (s *status) holds(label string) bool {
 	})
 }
 
-// stuck is the cause of a rotation that should have ended.
+// stuck is the cause if a rotation should have ended.
 const stuck engine.Cause = "Stuck"
 
-// patience is how long a rotation may be under way: Lambda ends each of its four steps after 15
-// minutes, and most take seconds.
+// patience is how long a rotation may be under way. Lambda ends each of its four steps after 15 minutes,
+// and most take seconds.
 const patience = 15 * time.Minute
 
-// fine and failed are findings.
+// fine returns a finding that is ok.
 func fine(check, message string) operator.Finding {
 	return operator.Finding{Check: check, State: operator.OK, Message: message}
 }
 
+// failed returns a finding that failed.
 func failed(check string, cause engine.Cause, message, advice string) operator.Finding {
 	return operator.Finding{Check: check, State: operator.Failed, Cause: cause, Message: message, Advice: advice}
 }
 
-// judge finds out what keeps rotations from succeeding. A version without a value has no time of its
-// own, but a rotation that begins changes the secret.
+// judge returns what keeps rotations from succeeding.
 func (s *status) judge(now time.Time) []operator.Finding {
 	secret := fine("secret", s.Name)
 	if s.Manager != "" {
-		secret.Message += " is managed by " + s.Manager + ", which rotates it: this function does not"
+		secret.Message += " is managed by " + s.Manager + ", which rotates it; this function does not"
 	}
 	if s.Deletion != nil {
 		secret = failed("secret", engine.InvalidSecret, "it will be deleted at "+when(s.Deletion),
@@ -160,7 +159,7 @@ func (s *status) judge(now time.Time) []operator.Finding {
 	}
 	labels := failed("labels", engine.InvalidSecret, "no version is AWSCURRENT: the secret has no value",
 		"store a value with `aws secretsmanager put-secret-value`")
-	under := fine("rotation", "none is under way")
+	under := fine("rotation", "no rotation is under way")
 	for _, v := range s.Versions {
 		switch {
 		case slices.Contains(v.Labels, "AWSCURRENT"):
@@ -182,7 +181,8 @@ func (s *status) judge(now time.Time) []operator.Finding {
 	return []operator.Finding{secret, labels, under, schedule}
 }
 
-// underWay judges the rotation of a version.
+// underWay judges the rotation of a version. A version without a value has no creation time, but the
+// rotation changed the secret when it began.
 func (s *status) underWay(v labeled, now time.Time) operator.Finding {
 	begun, version := s.changed, "AWSPENDING is on version "+v.ID+", which has no value yet"
 	if v.Created != nil {
@@ -190,17 +190,17 @@ func (s *status) underWay(v labeled, now time.Time) operator.Finding {
 	}
 	switch {
 	case !s.Enabled:
-		return failed("rotation", stuck, "one was canceled: "+version+" since "+when(&begun),
+		return failed("rotation", stuck, "a rotation was canceled: "+version+" since "+when(&begun),
 			"see how to end it with `rotatorctl recover "+s.Name+"`")
 	case now.Sub(begun) > patience:
-		return failed("rotation", stuck, "one is stuck since "+when(&begun)+": "+version,
+		return failed("rotation", stuck, "a rotation has been stuck since "+when(&begun)+": "+version,
 			fmt.Sprintf("find the cause with `rotatorctl check %[1]s` and in the function's log; "+
 				"`rotatorctl recover %[1]s` shows how to end it", s.Name))
 	}
-	return fine("rotation", "one is under way since "+when(&begun)+": "+version)
+	return fine("rotation", "a rotation has been under way since "+when(&begun)+": "+version)
 }
 
-// print shows the facts to a person.
+// print prints the facts as text.
 func (s *status) print(out *report) {
 	out.note("ARN", out.Secret)
 	if s.Manager != "" {

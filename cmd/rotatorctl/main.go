@@ -1,5 +1,5 @@
-// Command rotatorctl is the operator's tool for the rotation function and the
-// front of the local simulator. It is never deployed.
+// Command rotatorctl is the operator's tool for the rotation function, and runs the local simulator. It is
+// never deployed.
 package main
 
 import "example.com/rotator/ctl"

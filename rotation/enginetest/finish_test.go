@@ -322,7 +322,7 @@ func TestVersionSkew(t *testing.T) {
 	}
 	told := false
 	for f := range operator.Check(t.Context(), r, w.arn) {
-		told = told || f.Check == "clients" && strings.Contains(f.Message, "AWSCURRENT refused, AWSPREVIOUS opens")
+		told = told || f.Check == "clients" && strings.Contains(f.Message, "refuses AWSCURRENT but accepts AWSPREVIOUS")
 	}
 	if !told {
 		t.Errorf("check: %+v", slices.Collect(operator.Check(t.Context(), r, w.arn)))

@@ -523,7 +523,7 @@ func TestCheckSeesAbandonedRotations(t *testing.T) {
 		t.Fatal(err)
 	}
 	for f := range operator.Check(t.Context(), r, w.arn) {
-		if f.Check == "labels" && !strings.Contains(f.Message, "abandoned were "+token) {
+		if f.Check == "labels" && !strings.Contains(f.Message, "abandoned versions: "+token) {
 			t.Errorf("%+v", f)
 		}
 	}

@@ -1,6 +1,6 @@
-// Package operator answers an operator's questions about a secret: would a rotation succeed
-// (Check), which credential opens the target and what follows (Diagnose, Recover), and what does
-// the rotation need to be allowed (Needs). The rotation function does not link it.
+// Package operator answers an operator's questions about a secret: would a rotation succeed (Check), which
+// credential opens the target and what to do about it (Diagnose, Recover), and which permissions does the
+// rotation need (Needs). The rotation function does not link it.
 package operator
 
 import (
@@ -14,9 +14,9 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Check finds out whether a rotation of the secret would succeed, without changing anything. A
-// rotation must fit into the time that is left of ctx. It yields the same rows for every engine, each
-// as soon as it is known. The row "clients" is about AWSCURRENT: a rotation can succeed without it.
+// Check reports whether a rotation of the secret would succeed within the deadline of ctx, and changes
+// nothing. It yields the same rows for every engine, each as soon as it is known. The row "clients" is about
+// AWSCURRENT, which a rotation can succeed without.
 func Check(ctx context.Context, r *rotation.Rotator, arn string) iter.Seq[Finding] {
 	return func(yield func(Finding) bool) {
 		c := checker{ctx: ctx, details: make(map[string]string), yield: yield}
@@ -28,12 +28,12 @@ func Check(ctx context.Context, r *rotation.Rotator, arn string) iter.Seq[Findin
 type checker struct {
 	ctx        context.Context
 	inspection *rotation.Inspection
-	details    map[string]string  // what an ok row says
+	details    map[string]string  // the messages of ok rows
 	done       int                // how many of checks were yielded
-	err        error              // what failed
+	err        error              // the failure
 	at         string             // the row of err
-	blind      bool               // err does not say how far the proof came
-	yield      func(Finding) bool // nil once nobody listens
+	blind      bool               // err does not show how far the check came
+	yield      func(Finding) bool // nil once the caller has stopped
 }
 
 func (c *checker) check(r *rotation.Rotator, arn string) {
@@ -64,14 +64,14 @@ func (c *checker) check(r *rotation.Rotator, arn string) {
 		c.rotation()
 	}
 	took := time.Since(begin).Round(time.Millisecond)
-	c.details["deadline"] = fmt.Sprintf("the proof took %s", took)
+	c.details["deadline"] = fmt.Sprintf("the check took %s", took)
 	if c.err == nil && c.ctx.Err() != nil {
-		c.fail(engine.Errorf(engine.OutOfTime, "raise the function's timeout", "the proof took %s", took), "deadline")
+		c.fail(engine.Errorf(engine.OutOfTime, "raise the function's timeout", "the check took %s", took), "deadline")
 	}
 	c.rows("deadline")
 }
 
-// fail notes what failed, and in which row.
+// fail records a failure and its row.
 func (c *checker) fail(err error, at string) {
 	if err == nil {
 		return
@@ -83,7 +83,7 @@ func (c *checker) fail(err error, at string) {
 	}
 }
 
-// rows yields the rows up to and with last.
+// rows yields the rows up to and including last.
 func (c *checker) rows(last string) {
 	for ; c.done <= position(last); c.done++ {
 		name := checks[c.done].name
@@ -109,22 +109,20 @@ func (c *checker) say(f Finding) {
 
 // labels describes where the labels are.
 func (c *checker) labels() {
-	i, text := c.inspection, ""
-	switch {
-	case i.Current != "":
+	i, text := c.inspection, "no version is AWSCURRENT"
+	if i.Current != "" {
 		text = "AWSCURRENT is on version " + i.Current
-	default:
-		text = "no version is AWSCURRENT"
 	}
 	if i.Pending != "" {
 		text += ", AWSPENDING on version " + i.Pending
 	}
 	if !i.Enabled {
-		text += "; rotation is not switched on yet"
+		text += "; rotation is off"
 	}
-	// A role that may not list versions only loses this.
+	// Listing the versions is optional: without the permission, only this part is missing.
 	if ids, err := i.Abandoned(c.ctx); err == nil && len(ids) > 0 {
-		text += "; abandoned were " + strings.Join(ids, ", ") + ": the next rotation ends what the target issued for them"
+		text += "; abandoned versions: " + strings.Join(ids, ", ") +
+			" (the next rotation revokes what the target issued for them)"
 	}
 	c.details["labels"] = text
 }
@@ -149,8 +147,9 @@ func (c *checker) target() {
 	c.rows("login")
 	clients := Finding{Check: "clients", State: OK, Message: "AWSCURRENT opens the target"}
 	refused := Finding{Check: "clients", State: Failed, Cause: engine.LoginRefused,
-		Message: "AWSCURRENT refused, " + opened + " opens: clients are refused until the next rotation",
-		Advice:  "rotate the secret, or see what `rotatorctl recover` proposes"}
+		Message: "the target refuses AWSCURRENT but accepts " + opened +
+			": clients are refused until the next rotation",
+		Advice: "rotate the secret, or see what `rotatorctl recover` proposes"}
 	switch {
 	case i.Kind.NoTarget:
 		clients.State, clients.Message = Skipped, c.skips("login")
@@ -158,7 +157,7 @@ func (c *checker) target() {
 		clients = refused
 	case i.CurrentRefused:
 		clients = refused
-		clients.Message = "AWSCURRENT refused: clients cannot log in"
+		clients.Message = "the target refuses AWSCURRENT: clients cannot log in"
 		clients.Advice = "see what `rotatorctl recover` proposes"
 	case err != nil && (c.blind || position(c.at) < position("clients")):
 		clients.State, clients.Message = Unknown, "not reached"
@@ -168,52 +167,53 @@ func (c *checker) target() {
 	c.rows("policy")
 }
 
-// rotation says whether the rotation under way, if there is one, will end.
+// rotation reports whether a rotation under way will finish.
 func (c *checker) rotation() {
 	i := c.inspection
-	c.details["rotation"] = "none is under way"
+	c.details["rotation"] = "no rotation is under way"
 	if i.Pending == "" {
 		c.rows("rotation")
 		return
 	}
 	stored, opens, err := i.RehearsePending(c.ctx)
-	under := "one is under way: version " + i.Pending
+	under := "a rotation is under way: version " + i.Pending
 	switch {
 	case err == nil && !i.Enabled:
 		err = engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover` proposes",
 			"a rotation was canceled: AWSPENDING stays on version %s", i.Pending)
 	case !stored:
-		c.details["rotation"] = under + " has no value yet, and the next try will store it"
+		c.details["rotation"] = under + " has no value yet; the next attempt stores it"
 	case opens:
-		c.details["rotation"] = under + " opens the target, and the next try will make it AWSCURRENT"
+		c.details["rotation"] = under + " opens the target; the next attempt makes it AWSCURRENT"
 	default:
-		c.details["rotation"] = under + " can be set at the target, and the next try will do that"
+		c.details["rotation"] = under + " can be set at the target; the next attempt sets it"
 	}
 	c.fail(err, "rotation")
 	c.rows("rotation")
 }
 
-// text returns a field of AWSCURRENT that holds no credential.
+// text returns a field of AWSCURRENT. It must not be used for credentials.
 func (c *checker) text(name string) string {
 	s, _ := c.inspection.Request.Current.Text(name)
 	return s
 }
 
-// who says whether a superuser changes the credential, and why.
+// who explains whether a superuser changes the credential.
 func who(i *rotation.Inspection) string {
 	field := i.Kind.Superusers()
 	switch {
 	case field == "":
-		return "no superuser is needed: the engine knows none"
+		return "no superuser is needed: the engine does not use one"
 	case i.Superuser == "":
 		return "no superuser is needed: the secret has no " + field
 	case i.Request.Strategy == engine.AlternatingUsers:
-		return fmt.Sprintf("the superuser of %s prepares the second user: %s names it", i.Superuser, field)
+		return fmt.Sprintf("the superuser in %s (from %s) prepares the second user", i.Superuser, field)
 	}
-	return fmt.Sprintf("the superuser of %s changes the credential: %s names it, and the strategy is single", i.Superuser, field)
+	return fmt.Sprintf("the superuser in %s (from %s) changes the credential; the strategy is single",
+		i.Superuser, field)
 }
 
-// skips returns why a row does not apply to the secret, or "": what was not looked at is not called ok.
+// skips returns why a row does not apply to the secret, or "". A row that was not checked is never ok.
 func (c *checker) skips(check string) string {
 	i := c.inspection
 	if i.Engine == nil || i.Request == nil {
@@ -228,13 +228,13 @@ func (c *checker) skips(check string) string {
 	switch check {
 	case "tls":
 		if engine.ParseTLSMode(c.text("ssl")) == engine.TLSOff {
-			return `not used: the secret says "ssl": false`
+			return `not used: the secret has "ssl": false`
 		}
-	case "policy": // a value that is issued, or cannot be rehearsed, meets none before it is set
+	case "policy": // before it is set, no policy sees a value that is issued or cannot be rehearsed
 		_, rehearsed := i.Engine.(engine.DryRunner)
 		_, minted := i.Engine.(engine.Minter)
 		if !rehearsed || minted {
-			return "the target judges a value only when it is set"
+			return "the target checks a value only when it is set"
 		}
 	}
 	return ""

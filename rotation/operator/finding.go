@@ -11,25 +11,25 @@ import (
 
 // Finding is the result of one check.
 type Finding struct {
-	Check   string       `json:"check"`   // what was looked at: secret, labels, form, name and so on
-	State   State        `json:"state"`   // how it is
-	Cause   engine.Cause `json:"cause"`   // of a failure, else ""
-	Message string       `json:"message"` // what was found
-	Advice  string       `json:"advice"`  // what to do about it; it starts with a verb
+	Check   string       `json:"check"` // the row: secret, labels, form, name and so on
+	State   State        `json:"state"`
+	Cause   engine.Cause `json:"cause"` // of a failure, or ""
+	Message string       `json:"message"`
+	Advice  string       `json:"advice"` // starts with a verb
 }
 
-// State is how a check ended.
+// State is the result of a check in one word.
 type State string
 
 // The states of a check.
 const (
 	OK      State = "ok"
-	Failed  State = "failed"  // a rotation fails, or has failed, because of it
-	Unknown State = "unknown" // not decided here: no answer, no permission, or an earlier failure
+	Failed  State = "failed"  // it makes a rotation fail, or has done so
+	Unknown State = "unknown" // not decided: no answer, no permission, or an earlier failure
 	Skipped State = "skipped" // the secret's engine or strategy does not need it
 )
 
-// checks are the rows of Check in their order, with the causes by which a failure of each is known.
+// checks are the rows of Check in order, each with the causes that belong to it.
 var checks = []struct {
 	name   string
 	causes []engine.Cause
@@ -51,7 +51,7 @@ var checks = []struct {
 	{"deadline", []engine.Cause{engine.OutOfTime}},
 }
 
-// undecided are the causes that say nothing about the secret: another try, from another place or
+// undecided are the causes that prove nothing about the secret: another attempt, from another machine or
 // with other permissions, can succeed.
 var undecided = []engine.Cause{
 	engine.SecretsManagerFailed, engine.NameNotResolved, engine.Unreachable, engine.OutOfTime,
@@ -71,13 +71,13 @@ func Failure(err error) Finding {
 	return f
 }
 
-// decided reports whether Secrets Manager's answer holds for every caller.
+// decided reports whether Secrets Manager would answer the same to every caller.
 func decided(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)
 	return ok && (api.ErrorCode() == "ResourceNotFoundException" || api.ErrorCode() == "InvalidRequestException")
 }
 
-// position returns the place of a check in their order.
+// position returns the index of a check.
 func position(name string) int {
 	for i, c := range checks {
 		if c.name == name {

@@ -12,9 +12,10 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Needs finds out what the rotation of a secret needs. It reads the secret and its superuser
-// secret, can ask the target, and changes nothing.
-// Source of the actions on keys: https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
+// Needs returns the permissions that the rotation of a secret needs. It reads the secret and its superuser
+// secret, may query the target, and changes nothing.
+// Source of the actions on keys:
+// https://docs.aws.amazon.com/secretsmanager/latest/userguide/security-encryption.html#security-encryption-authz
 func Needs(ctx context.Context, r *rotation.Rotator, secret string) (engine.Needs, error) {
 	n := engine.Needs{Secret: secret}
 	i, err := r.Inspect(ctx, secret)
@@ -22,7 +23,8 @@ func Needs(ctx context.Context, r *rotation.Rotator, secret string) (engine.Need
 		return n, err
 	}
 	n.Engine, n.Strategy = i.Kind.Names[0], i.Request.Strategy
-	allow(&n, secret, "Secret", "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
+	allow(&n, secret, "Secret", "secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue",
+		"secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage")
 	allow(&n, secret, "OptionalOlderVersions", "secretsmanager:ListSecretVersionIds")
 	key(&n, secret, i.Key, "Key", "kms:Decrypt", "kms:GenerateDataKey")
 	var as *rotation.SuperuserSecret
@@ -38,13 +40,13 @@ func Needs(ctx context.Context, r *rotation.Rotator, secret string) (engine.Need
 		return n, err
 	}
 	for p := range n.Permissions {
-		// What an engine or the topology needs is needed where the secret is.
+		// The needs of an engine or the topology are in the secret's account.
 		n.Permissions[p].Account = cmp.Or(n.Permissions[p].Account, rotation.Account(secret))
 	}
 	return n, nil
 }
 
-// superuserNeeds adds what reading the superuser secret needs.
+// superuserNeeds adds the permissions to read the superuser secret.
 func superuserNeeds(n *engine.Needs, i *rotation.Inspection, s rotation.SuperuserSecret) {
 	host, _ := i.Request.Current.Text("host")
 	elsewhere := host != "" && (s.Host == "" || !rotation.SameHost(host, s.Host))
@@ -64,14 +66,16 @@ func superuserNeeds(n *engine.Needs, i *rotation.Inspection, s rotation.Superuse
 
 // allow adds actions on a secret.
 func allow(n *engine.Needs, secret, sid string, actions ...string) {
-	n.Permissions = append(n.Permissions, engine.Permission{Account: rotation.Account(secret), Sid: sid, Actions: actions, Resources: []string{secret}})
+	n.Permissions = append(n.Permissions, engine.Permission{
+		Account: rotation.Account(secret), Sid: sid, Actions: actions, Resources: []string{secret},
+	})
 }
 
-// key adds actions on a secret's own key, by way of Secrets Manager and for that secret only.
+// key adds actions on a secret's customer managed key, through Secrets Manager and for that secret only.
 func key(n *engine.Needs, secret, id, sid string, actions ...string) {
 	a, err := arn.Parse(secret)
 	if err != nil || id == "" || strings.HasSuffix(id, "alias/aws/secretsmanager") {
-		return // the key of AWS, which everybody in the account can use so
+		return // the AWS managed key, which every principal in the account may use through Secrets Manager
 	}
 	suffix := "amazonaws.com"
 	if a.Partition == "aws-cn" {
@@ -79,9 +83,12 @@ func key(n *engine.Needs, secret, id, sid string, actions ...string) {
 	}
 	where := fmt.Sprintf("arn:%s:kms:%s:%s:key/", a.Partition, a.Region, a.AccountID)
 	p := engine.Permission{Account: a.AccountID, Sid: sid, Actions: actions, Resources: []string{where + id},
-		Conditions: map[string]map[string]string{"StringEquals": {"kms:ViaService": "secretsmanager." + a.Region + "." + suffix, "kms:EncryptionContext:SecretARN": secret}}}
+		Conditions: map[string]map[string]string{"StringEquals": {
+			"kms:ViaService":                  "secretsmanager." + a.Region + "." + suffix,
+			"kms:EncryptionContext:SecretARN": secret,
+		}}}
 	if _, alias, ok := strings.Cut(":"+id, ":alias/"); ok {
-		// IAM knows keys by their ids alone.
+		// An IAM policy cannot name a key by its alias.
 		if k, err := arn.Parse(id); err == nil {
 			where = fmt.Sprintf("arn:%s:kms:%s:%s:key/", k.Partition, k.Region, k.AccountID)
 		}

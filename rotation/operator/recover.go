@@ -11,30 +11,30 @@ import (
 
 const awsCurrent, awsPending = "AWSCURRENT", "AWSPENDING"
 
-// Diagnosis is what Diagnose finds, and what Recover would do about it.
+// Diagnosis is the result of Diagnose, and the recovery that follows from it.
 type Diagnosis struct {
-	Current string `json:"current"`           // the id of the version labeled AWSCURRENT
-	Pending string `json:"pending,omitempty"` // the id of the version labeled AWSPENDING, or ""
-	// Opens names the credential that opens the target, such as AWSPREVIOUS, and Version is its
-	// version; both are "" where none does, and Version for the superuser's.
+	Current string `json:"current"`           // the ID of the version labeled AWSCURRENT
+	Pending string `json:"pending,omitempty"` // the ID of the version labeled AWSPENDING, or ""
+	// Opens names the credential that opens the target, such as AWSPREVIOUS, or is "". Version is its
+	// version, or "" for the superuser's credential.
 	Opens   string `json:"opens,omitempty"`
 	Version string `json:"version,omitempty"`
-	// CurrentRefused means that the target refuses AWSCURRENT: clients cannot log in.
+	// CurrentRefused is set if the target refuses AWSCURRENT: clients cannot log in.
 	CurrentRefused bool   `json:"current_refused,omitempty"`
-	Action         string `json:"action,omitempty"` // what Recover would do, or has done; "" for nothing
-	Done           bool   `json:"done"`             // it was done
+	Action         string `json:"action,omitempty"` // what Recover would do or has done, or ""
+	Done           bool   `json:"done"`             // Action was done
 
-	Trouble *engine.Error `json:"-"` // why nothing can be done, where that is so
+	Trouble *engine.Error `json:"-"` // why nothing can be done, or nil
 
-	promote    bool // move AWSCURRENT to Version
-	release    bool // take AWSPENDING from Pending
-	reset      bool // give the target AWSCURRENT's credential, as the superuser
-	past       string
+	promote    bool   // move AWSCURRENT to Version
+	release    bool   // remove AWSPENDING from Pending
+	reset      bool   // set AWSCURRENT's credential at the target, as the superuser
+	past       string // Action in the past tense
 	as         rotation.Credential
 	inspection *rotation.Inspection
 }
 
-// will adds to what Recover would do, as one text now and another when it is done.
+// will adds a step to the recovery. past is the verb once it is done.
 func (d *Diagnosis) will(verb, past, rest string) {
 	separator := ""
 	if d.Action != "" {
@@ -44,12 +44,12 @@ func (d *Diagnosis) will(verb, past, rest string) {
 	d.past += separator + past + " " + rest
 }
 
-// Diagnose finds out which credential of the secret opens the target, asking in the order of the
-// ladder, and changes nothing.
+// Diagnose finds the credential of the secret that opens the target, in the order of the ladder, and
+// changes nothing.
 //
-// Where AWSCURRENT works, an AWSPENDING that was left behind is to be removed. Where another
-// version does, that is to become AWSCURRENT, as it is what clients need. Where only the
-// superuser's does, the target is to be given AWSCURRENT's credential again.
+// If AWSCURRENT works, the recovery removes an abandoned AWSPENDING. If another version works, that becomes
+// AWSCURRENT, for the sake of clients. If only the superuser's works, the target gets AWSCURRENT's
+// credential again.
 func Diagnose(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, error) {
 	i, err := r.Inspect(ctx, arn)
 	d := Diagnosis{Current: i.Current, Pending: i.Pending, inspection: i}
@@ -72,8 +72,8 @@ func Diagnose(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, 
 	return d, d.otherWorks(ctx)
 }
 
-// currentWorks decides about an AWSPENDING that was left behind. A target can accept a user's old
-// credential for a while, so the pending one is abandoned only where it is refused.
+// currentWorks decides about AWSPENDING. A target can accept a user's old credential for a while, so the
+// pending one counts as abandoned only if the target refuses it.
 func (d *Diagnosis) currentWorks(ctx context.Context) (err error) {
 	if d.Pending == "" {
 		return nil
@@ -84,7 +84,7 @@ func (d *Diagnosis) currentWorks(ctx context.Context) (err error) {
 	if d.promote {
 		d.Opens, d.Version = "AWSPENDING", d.Pending
 		d.will("move", "moved", "AWSCURRENT from version "+d.Current+" to version "+d.Pending+
-			", which opens the target as well: that ends the rotation")
+			", which also opens the target: that ends the rotation")
 		return nil
 	}
 	d.release = true
@@ -92,25 +92,25 @@ func (d *Diagnosis) currentWorks(ctx context.Context) (err error) {
 	return nil
 }
 
-// superuserWorks is what follows where no version of the secret opens the target.
+// superuserWorks decides if no version of the secret opens the target.
 func (d *Diagnosis) superuserWorks(ctx context.Context) {
 	const none = "no version of the secret opens the target"
 	i := d.inspection
 	switch {
 	case i.Superuser == "":
 		d.Trouble = engine.Errorf(engine.LoginRefused, "set the user's password at the target to the one in AWSCURRENT",
-			none+", and it names no superuser secret")
+			none+", and the secret names no superuser secret")
 		return
 	case !i.MayRecover:
-		// A writer of the secret can name any user in it.
+		// Anyone who may write the secret can name any user in it.
 		d.Trouble = engine.Errorf(engine.LoginRefused,
-			"if the user is this secret's own, give it AWSCURRENT's password again with `rotatorctl recover --by-superuser`",
+			"check that the user belongs to this secret, then reset it with `rotatorctl recover --by-superuser`",
 			none+" for the user %q", i.User)
 		return
 	}
 	var err error
 	if d.as, err = i.FindSuperuser(ctx); err != nil {
-		d.Trouble, _ = errors.AsType[*engine.Error](err) // as every error of an inspection
+		d.Trouble, _ = errors.AsType[*engine.Error](err) // like every error of an inspection
 		return
 	}
 	d.Opens, d.Version, d.reset = "superuser", "", true
@@ -119,7 +119,7 @@ func (d *Diagnosis) superuserWorks(ctx context.Context) {
 	d.alsoRelease()
 }
 
-// otherWorks makes the version that opens the target AWSCURRENT, unless that loses an edit.
+// otherWorks makes the version that opens the target AWSCURRENT, unless an edit would be lost.
 func (d *Diagnosis) otherWorks(ctx context.Context) error {
 	keeps, err := d.inspection.KeepsEdits(ctx, d.Version)
 	if err != nil {
@@ -127,7 +127,7 @@ func (d *Diagnosis) otherWorks(ctx context.Context) error {
 	}
 	if !keeps {
 		d.Trouble = engine.Errorf(engine.SecretEdited, "put the working credential into the current value by hand",
-			"version %s opens the target, but AWSCURRENT was edited since and its edit would be lost", d.Version)
+			"version %s opens the target, but AWSCURRENT was edited since, and the edit would be lost", d.Version)
 		return nil
 	}
 	d.promote = true
@@ -145,8 +145,8 @@ func (d *Diagnosis) alsoRelease() {
 	}
 }
 
-// Recover does what a fresh Diagnose says, and returns that. It can be repeated. It never takes a
-// label from a version without giving it to one that the target accepted.
+// Recover calls Diagnose and does what follows. It is safe to repeat. AWSCURRENT moves only to a version
+// that the target accepted.
 func Recover(ctx context.Context, r *rotation.Rotator, arn string) (Diagnosis, error) {
 	d, err := Diagnose(ctx, r, arn)
 	if err != nil {
@@ -183,14 +183,14 @@ func (d *Diagnosis) do(ctx context.Context) error {
 	if err := i.Move(ctx, awsPending, "", d.Pending); err != nil || d.promote || d.reset {
 		return err
 	}
-	// A rotation under way can have changed the target since AWSCURRENT was tried: then the label
-	// goes back, because it is on the version that works.
+	// A rotation under way can have changed the target since AWSCURRENT was tried. Then AWSPENDING goes
+	// back to its version, which works.
 	if opens, err := i.CurrentOpens(ctx); err == nil && !opens {
 		if err := i.Move(ctx, awsPending, d.Pending, ""); err != nil {
 			return err
 		}
-		return engine.Errorf(engine.LoginRefused, "wait until the rotation that is under way has ended, and try again",
-			"the target has changed meanwhile and refuses AWSCURRENT; AWSPENDING stays on version %s", d.Pending)
+		return engine.Errorf(engine.LoginRefused, "wait until the rotation under way has ended, and try again",
+			"the target now refuses AWSCURRENT; AWSPENDING stays on version %s", d.Pending)
 	}
 	return nil
 }

@@ -12,16 +12,16 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Filter selects secrets. Of the values of one field any will do, and all fields must match.
+// Filter selects secrets. Every field that is set must match, by any one of its values; of Tags, all must.
 type Filter struct {
-	Names      []string          // what the name begins with
-	Tags       map[string]string // the tags; a value of "" is any
+	Names      []string          // prefixes
+	Tags       map[string]string // "" matches any value
 	States     []State
 	Engines    []string
 	Strategies []engine.Strategy
 	Functions  []string // ARNs or names of rotation functions
-	Runtimes   []string // what the runtime begins with
-	// RotatedBefore selects secrets that were last rotated before that time or never, if it is set.
+	Runtimes   []string // prefixes
+	// RotatedBefore selects secrets that were last rotated before that time, or never.
 	RotatedBefore time.Time
 	// Rotates selects secrets that have a rotation function.
 	Rotates bool
@@ -29,12 +29,12 @@ type Filter struct {
 
 // Empty reports whether the filter selects all secrets.
 func (f Filter) Empty() bool {
-	n := len(f.Names) + len(f.Tags) + len(f.States) + len(f.Engines) + len(f.Strategies) + len(f.Functions) + len(f.Runtimes)
-	return n == 0 && f.RotatedBefore.IsZero()
+	n := len(f.Names) + len(f.Tags) + len(f.States) + len(f.Engines) + len(f.Strategies)
+	return n+len(f.Functions)+len(f.Runtimes) == 0 && f.RotatedBefore.IsZero()
 }
 
-// atService returns what Secrets Manager itself can select. It compares prefixes and does not tie a
-// tag's value to its key, so passes looks again.
+// atService returns the part of the filter that Secrets Manager can apply. It compares prefixes and does
+// not match a tag's value with its key, so Passes is also needed.
 // Source: https://docs.aws.amazon.com/secretsmanager/latest/userguide/manage_search-secret.html
 func (f Filter) atService() []types.Filter {
 	var filters []types.Filter
@@ -43,7 +43,7 @@ func (f Filter) atService() []types.Filter {
 	}
 	for _, key := range slices.Sorted(maps.Keys(f.Tags)) {
 		value := f.Tags[key]
-		if len(filters) > 8 || unlike(key) || unlike(value) { // of ten at most
+		if len(filters) > 8 || unlike(key) || unlike(value) { // ten are allowed
 			continue
 		}
 		filters = append(filters, types.Filter{Key: types.FilterNameStringTypeTagKey, Values: []string{key}})
@@ -56,8 +56,7 @@ func (f Filter) atService() []types.Filter {
 
 var filterForm = regexp.MustCompile(`^[a-zA-Z0-9 :_@/+=.-][a-zA-Z0-9 :_@/+=.!-]*$|^$`)
 
-// unlike reports whether Secrets Manager refuses a text in a filter, or would understand it as what
-// must not match.
+// unlike reports whether Secrets Manager would refuse a text in a filter, or negate it.
 func unlike(text string) bool { return !filterForm.MatchString(text) }
 
 // Passes reports whether the filter selects a secret.

@@ -23,17 +23,18 @@ type Functions interface {
 		*lambda.GetFunctionConfigurationOutput, error)
 }
 
-// Function is what is known of a rotation function.
+// Function is the configuration of a rotation function.
 type Function struct {
 	ARN, Runtime, Handler, Description string
-	// Settings are those of its variables that AWS's rotation templates know. No other variable is kept.
+	// Settings has the variables that AWS's rotation templates read, and ROTATOR_SETTINGS. No other
+	// variable is kept.
 	Settings        map[string]string
-	Subnets, Groups []string // of its VPC
-	// Err says why its configuration could not be read.
+	Subnets, Groups []string // of the VPC
+	// Err is why the configuration could not be read.
 	Err error
 }
 
-// functionName returns the name in a function's ARN, without an alias or a version.
+// functionName returns the name in a function's ARN, without an alias or version.
 func functionName(function string) string {
 	if p := strings.Split(function, ":"); len(p) > 6 {
 		return p[6]
@@ -41,7 +42,7 @@ func functionName(function string) string {
 	return function
 }
 
-// read reads the configurations of the rotation functions of secrets, by account.
+// read reads the configurations of the secrets' rotation functions.
 func read(ctx context.Context, client func(account string) Functions, secrets []Secret) map[string]*Function {
 	all := make(map[string]*Function)
 	for _, s := range secrets {
@@ -59,12 +60,12 @@ func read(ctx context.Context, client func(account string) Functions, secrets []
 	return all
 }
 
-// few is how many functions are read one by one. A page of Lambda's list has fifty.
+// few is how many functions are read one by one at most. A page of Lambda's list has fifty.
 const few = 50
 
-// readAccount reads functions of one account. Lambda allows 15 such calls a second to an account, so
-// it takes its time, and many functions are read page by page. A page does not have what is set for
-// an alias or a version, which is read by itself.
+// readAccount reads functions of one account. Lambda allows an account 15 such calls per second, so calls
+// are paced, and many functions are read page by page. Pages leave out aliases and versions, which are read
+// one by one.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 func readAccount(ctx context.Context, api Functions, wanted []*Function) {
 	pace := NewPace(10)
@@ -95,7 +96,7 @@ func readAccount(ctx context.Context, api Functions, wanted []*Function) {
 	for i, f := range wanted {
 		f.read(ctx, api, pace)
 		if _, answered := errors.AsType[smithy.APIError](f.Err); f.Err != nil && !answered {
-			for _, other := range wanted[i+1:] { // nobody answers
+			for _, other := range wanted[i+1:] { // Lambda does not answer
 				other.Err = f.Err
 			}
 			return

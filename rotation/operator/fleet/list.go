@@ -1,6 +1,6 @@
-// Package fleet looks at many secrets: it lists them (List), says which of them AWS's rotation
-// templates rotate and what each needs to switch (Plan), and does one thing for each of them in the
-// right order (Each). The rotation function does not link it.
+// Package fleet works on many secrets: it lists them (List), plans their switch from AWS's rotation
+// templates (Migrate), and runs a job for each in the right order (Order, Each). The rotation function does
+// not link it.
 package fleet
 
 import (
@@ -22,14 +22,14 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// State is how a secret's rotation is doing.
+// State is the state of a secret's rotation.
 type State string
 
-// The states, the most urgent first.
+// The states, most urgent first.
 const (
-	Stuck    State = "stuck"    // no rotation can begin or end without an operator
-	Failing  State = "failing"  // a rotation began and does not end; Secrets Manager repeats it
-	Late     State = "late"     // the next rotation was due and has not begun
+	Stuck    State = "stuck"    // no rotation begins or ends without an operator
+	Failing  State = "failing"  // a rotation does not end; Secrets Manager retries it
+	Late     State = "late"     // the rotation is overdue and has not begun
 	Running  State = "running"  // a rotation is under way
 	OK       State = "ok"       // rotation is on, and nothing is due
 	Managed  State = "managed"  // a service or a partner rotates the secret
@@ -37,21 +37,21 @@ const (
 	Deleting State = "deleting" // the secret is scheduled for deletion
 )
 
-// States are all states in their order.
+// States are all states in order.
 var States = []State{Stuck, Failing, Late, Running, OK, Managed, Off, Deleting}
 
-// Bad reports whether a state asks for an operator.
+// Bad reports whether a state needs an operator.
 func (s State) Bad() bool { return s == Stuck || s == Failing || s == Late }
 
-// Secret is what Secrets Manager's list tells of one secret. It holds no value.
+// Secret describes a secret. It holds no value.
 type Secret struct {
 	Name    string `json:"name"`
 	ARN     string `json:"arn"`
 	Account string `json:"account"`
 	State   State  `json:"state"`
-	Reason  string `json:"reason,omitempty"` // why State is what it is, unless that is clear
-	// Engine and Strategy are "" where neither the tags nor the function say. EngineFrom is tag,
-	// template or name, where name is a guess.
+	Reason  string `json:"reason,omitempty"` // for State, unless that is clear
+	// Engine and Strategy are "" if they are not known. EngineFrom is tag, template or name, which is a
+	// guess.
 	Engine     string          `json:"engine,omitempty"`
 	EngineFrom string          `json:"engine_from,omitempty"`
 	Strategy   engine.Strategy `json:"strategy,omitempty"`
@@ -60,8 +60,8 @@ type Secret struct {
 	Last       *time.Time      `json:"last_rotated,omitempty"`
 	Next       *time.Time      `json:"next_rotation,omitempty"`
 
-	Pending string `json:"-"` // the version that AWSPENDING reserves, unless it is also AWSCURRENT
-	Key     string `json:"-"` // the KMS key, unless it is AWS's own
+	Pending string `json:"-"` // the version labeled AWSPENDING, unless it is also AWSCURRENT
+	Key     string `json:"-"` // the customer managed KMS key, or ""
 
 	tags map[string]string
 }
@@ -71,34 +71,32 @@ func (s *Secret) Rotates() bool {
 	return s.Function != "" && s.State != Managed && s.State != Deleting
 }
 
-// Account is one account whose secrets are listed, in the region of its client.
+// Account is an account whose secrets are listed, in the region of its client.
 type Account struct {
-	ID      string // twelve digits, or "" for the caller's
+	ID      string // twelve digits, or "" for the caller's account
 	Secrets secretsmanager.ListSecretsAPIClient
 }
 
-// Options are what List needs.
+// Options are the options of List.
 type Options struct {
 	Accounts []Account
-	// Functions returns the client for functions of an account. Without it, functions are not read.
+	// Functions returns the client for an account's functions. If nil, functions are not read.
 	Functions func(account string) Functions
-	Kinds     []engine.Kind // of the engines, by whose names a secret's name is understood
+	Kinds     []engine.Kind // for guessing the engine from a secret's name
 	Filter    Filter
 	Now       func() time.Time // time.Now, if nil
 }
 
-// Listing is what List returns.
+// Listing is the result of List.
 type Listing struct {
-	Secrets []Secret // the most urgent first, then by name
-	// Functions are the rotation functions of the secrets, by their ARN.
-	Functions map[string]*Function
-	// Errors say which accounts could not be listed.
+	Secrets   []Secret             // most urgent first, then by name
+	Functions map[string]*Function // the secrets' rotation functions, by ARN
+	// Errors has one error for each account that could not be listed.
 	Errors []error
 }
 
-// List lists the secrets of all accounts. It makes one call for a hundred secrets and, for the
-// runtimes, one for each function or for fifty. It reads no secret's value. An account that cannot be
-// listed is an error of the listing, and the others are listed.
+// List lists the secrets of all accounts, without their values. It makes one call per hundred secrets and,
+// for functions, one each or one per fifty. If an account cannot be listed, the others still are.
 func List(ctx context.Context, o Options) Listing {
 	now := time.Now
 	if o.Now != nil {
@@ -147,7 +145,7 @@ func (e accountError) Error() string {
 
 func (e accountError) Unwrap() error { return e.err }
 
-// list returns the secrets that Secrets Manager lists for the filter.
+// list returns the secrets of one account, before Passes.
 func list(ctx context.Context, a Account, f Filter, now time.Time) ([]Secret, error) {
 	var all []Secret
 	in := &secretsmanager.ListSecretsInput{
@@ -166,7 +164,7 @@ func list(ctx context.Context, a Account, f Filter, now time.Time) ([]Secret, er
 	return all, nil
 }
 
-// Find describes one secret, given by name or ARN, as List does. It makes one call.
+// Find describes a secret, given by name or ARN, with one call.
 func Find(ctx context.Context, api Describer, id string) (Secret, error) {
 	d, err := api.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
 	if err != nil {
@@ -189,7 +187,7 @@ type Describer interface {
 		*secretsmanager.DescribeSecretOutput, error)
 }
 
-// describe understands an entry of the list.
+// describe converts an entry of Secrets Manager's list.
 func describe(e *types.SecretListEntry, now time.Time) Secret {
 	s := Secret{
 		Name: aws.ToString(e.Name), ARN: aws.ToString(e.ARN), Function: aws.ToString(e.RotationLambdaARN),
@@ -217,12 +215,12 @@ func describe(e *types.SecretListEntry, now time.Time) Secret {
 	return s
 }
 
-// patience is how long a rotation may take before it counts as failing: that is the longest that one
+// patience is how long a rotation may take before it counts as failing: the longest time that one
 // invocation of a function can take.
 const patience = 15 * time.Minute
 
-// judge returns a secret's state and the reason for it. The list does not say when a version was
-// created, so a rotation that does not end counts from the last change of the secret.
+// judge returns a secret's state and the reason for it. The list does not contain the creation time of
+// versions, so the age of a rotation counts from the last change of the secret.
 func judge(s *Secret, e *types.SecretListEntry, current bool, now time.Time) (State, string) {
 	manager := cmp.Or(aws.ToString(e.OwningService), aws.ToString(e.Type))
 	on, since := aws.ToBool(e.RotationEnabled), aws.ToTime(e.LastChangedDate)
@@ -253,7 +251,7 @@ func judge(s *Secret, e *types.SecretListEntry, current bool, now time.Time) (St
 
 const minute = "2006-01-02 15:04 MST"
 
-// classify adds what the function and the tags tell. The tags are what the function obeys first.
+// classify adds the runtime, engine and strategy. Tags come first, as they do in the function.
 func (s *Secret) classify(f *Function, names map[string]string) {
 	if f != nil {
 		s.Runtime = f.Runtime
@@ -275,8 +273,8 @@ func (s *Secret) classify(f *Function, names map[string]string) {
 	}
 }
 
-// engineNames returns the engines that a word in a secret's name can stand for. Words of three
-// letters and less mean too much else.
+// engineNames returns the engines by the words in a secret's name that can mean them. Shorter words have
+// too many other meanings.
 func engineNames(kinds []engine.Kind) map[string]string {
 	names := map[string]string{"postgresql": "postgres"}
 	for _, k := range kinds {

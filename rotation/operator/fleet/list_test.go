@@ -34,7 +34,7 @@ func (w *world) begin(arn string) {
 	_ = w.sim.WaitRotation(context.Background(), arn) // the function's failure
 }
 
-// TestStates: each state, the most urgent first, with its reason.
+// TestStates checks each state, most urgent first, with its reason.
 func TestStates(t *testing.T) {
 	w := newWorld(t, sim.Options{MaxAttempts: 1})
 	w.function("good", sim.Configuration{Runtime: "provided.al2023"}, w.rotates)
@@ -46,7 +46,7 @@ func TestStates(t *testing.T) {
 	})
 	late := w.secret("late", "x")
 	w.schedule(late, "bad")
-	w.clock.Advance(32 * 24 * time.Hour) // its rotation fails in its window
+	w.clock.Advance(32 * 24 * time.Hour) // the rotation fails in its window
 	// The operator has abandoned it: nothing is pending.
 	d, err := w.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &late})
 	if err != nil {
@@ -110,9 +110,8 @@ func TestStates(t *testing.T) {
 	}
 }
 
-// TestNoValueAndFewCalls: a list reads no value, and makes one call for a hundred secrets and one
-// for a function.
-func TestNoValueAndFewCalls(t *testing.T) {
+// TestListCalls: a list reads no value, and makes one call per hundred secrets and one per function.
+func TestListCalls(t *testing.T) {
 	w := newWorld(t, sim.Options{})
 	w.function("one", sim.Configuration{Runtime: "python3.12"}, nothing)
 	w.function("two:live", sim.Configuration{Runtime: "provided.al2023"}, nothing)
@@ -134,8 +133,8 @@ func TestNoValueAndFewCalls(t *testing.T) {
 	}
 }
 
-// TestManyFunctionsAreReadByThePage within the quota of Lambda.
-func TestManyFunctionsAreReadByThePage(t *testing.T) {
+// TestManyFunctionsAreReadByPage within Lambda's quota.
+func TestManyFunctionsAreReadByPage(t *testing.T) {
 	w := newWorld(t, sim.Options{Clock: sim.RealTime()})
 	for i := range 60 {
 		name := fmt.Sprintf("f%02d", i)
@@ -163,7 +162,7 @@ func TestManyFunctionsAreReadByThePage(t *testing.T) {
 	}
 }
 
-func TestFunctionThatCannotBeRead(t *testing.T) {
+func TestUnreadableFunction(t *testing.T) {
 	w := newWorld(t, sim.Options{})
 	w.function("gone", sim.Configuration{Runtime: "python3.12"}, nothing)
 	w.schedule(w.secret("s", "x"), "gone")
@@ -183,8 +182,8 @@ func TestFunctionThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestAccountThatCannotBeListed does not hide the others.
-func TestAccountThatCannotBeListed(t *testing.T) {
+// TestUnlistableAccount does not hide the others.
+func TestUnlistableAccount(t *testing.T) {
 	w := newWorld(t, sim.Options{})
 	w.secret("mine", "x")
 	in := &secretsmanager.CreateSecretInput{Name: aws.String("theirs"), SecretString: aws.String("x")}
@@ -206,8 +205,8 @@ func TestAccountThatCannotBeListed(t *testing.T) {
 	}
 }
 
-// TestWhatSaysTheEngine: the tag before the template before a word in the name.
-func TestWhatSaysTheEngine(t *testing.T) {
+// TestEngineFrom: a tag wins over the template, and the template over a word in the name.
+func TestEngineFrom(t *testing.T) {
 	w := newWorld(t, sim.Options{})
 	w.function("new", sim.Configuration{Runtime: "provided.al2023"}, nothing)
 	const template = "my-SecretsManagerRDSMySQLRotationMultiUser"
@@ -278,7 +277,7 @@ func TestFilter(t *testing.T) {
 
 func TestEmptyFilter(t *testing.T) {
 	if !(Filter{}).Empty() || !(Filter{Rotates: true}).Empty() {
-		t.Error("a filter that selects nothing special is not empty")
+		t.Error("a filter that selects all secrets is not empty")
 	}
 	for _, f := range []Filter{
 		{Names: []string{"x"}}, {Tags: map[string]string{"x": ""}}, {States: []State{OK}}, {Engines: []string{"x"}},

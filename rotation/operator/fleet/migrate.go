@@ -13,18 +13,18 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Verdict says whether a secret can switch to this project's function.
+// Verdict is whether a secret can switch to this project's function.
 type Verdict string
 
 // The verdicts, in the order in which they are shown.
 const (
 	Ready   Verdict = "ready"   // it can switch as it is
-	Needs   Verdict = "needs"   // it can switch after what Move.Needs says
+	Needs   Verdict = "needs"   // it can switch once Move.Needs is done
 	Keep    Verdict = "keep"    // its template cannot be replaced
-	Unknown Verdict = "unknown" // nothing says which template it has
+	Unknown Verdict = "unknown" // its template is not known
 )
 
-// Verdicts are all verdicts in their order.
+// Verdicts are all verdicts in order.
 var Verdicts = []Verdict{Ready, Needs, Keep, Unknown}
 
 // Move is the switch of one secret from one of AWS's templates.
@@ -41,21 +41,21 @@ type Move struct {
 	Back   []string `json:"back,omitempty"`
 }
 
-// FunctionNeed is what the new function needs for secrets of one old function.
+// FunctionNeed is a need of the new function, for secrets of one old function.
 type FunctionNeed struct {
 	Need     string `json:"need"`
-	Function string `json:"function"` // the old one's ARN
-	Secrets  int    `json:"secrets"`  // how many of its secrets need it
+	Function string `json:"function"` // the ARN of the old function
+	Secrets  int    `json:"secrets"`  // how many secrets need it
 }
 
-// Migration says how the secrets of a listing switch.
+// Migration is how the secrets of a listing switch.
 type Migration struct {
 	Moves     []Move         `json:"secrets"`
 	Functions []FunctionNeed `json:"function_needs,omitempty"`
-	Others    int            `json:"others"` // secrets that no template of AWS rotates
+	Others    int            `json:"others"` // how many secrets no AWS template rotates
 }
 
-// Value is what a secret's value tells, for an operator who has it read.
+// Value is what was learned from a secret's value.
 type Value struct {
 	Engine   string
 	Strategy engine.Strategy
@@ -66,12 +66,12 @@ type Value struct {
 type Target struct {
 	Function *Function     // nil if it is not known yet
 	Kinds    []engine.Kind // of its engines
-	// ByARN has the commands name secrets by their ARN, as those of other accounts must be.
+	// ByARN makes the commands name secrets by ARN, which secrets of other accounts need.
 	ByARN bool
 }
 
-// Migrate says which secrets of a listing AWS's templates rotate, and how each of them switches.
-// values are what the values of secrets tell, by ARN, as far as they were read.
+// Migrate returns which secrets of a listing AWS's templates rotate, and how each of them switches. values
+// has the values that were read, by ARN.
 func Migrate(l Listing, to Target, values map[string]Value) Migration {
 	var m Migration
 	needs := make(map[FunctionNeed]int)
@@ -119,13 +119,13 @@ func (to Target) move(s *Secret, f *Function, t template) Move {
 	}
 	switch {
 	case f.Err != nil:
-		m.Verdict, m.Needs = Unknown, []string{"the function's configuration could not be read: " + f.Err.Error()}
+		m.Verdict, m.Needs = Unknown, []string{"cannot read the function's configuration: " + f.Err.Error()}
 		return m
 	case t.Keep != "":
 		m.Verdict, m.Needs = Keep, []string{t.Keep}
 		return m
 	case t.Name == unknownTemplate:
-		m.Verdict, m.Needs = Unknown, []string{"the function's name and description do not say which template it is"}
+		m.Verdict, m.Needs = Unknown, []string{"the function's name and description do not name its template"}
 	default:
 		m.Verdict = Ready
 	}
@@ -137,7 +137,7 @@ func (to Target) move(s *Secret, f *Function, t template) Move {
 	case Running:
 		m.need("wait until the rotation under way has ended")
 	case Stuck, Failing:
-		m.need("end the rotation that is under way: rotatorctl recover " + name)
+		m.need("end the rotation under way: rotatorctl recover " + name)
 	case Off:
 		m.need("decide whether to rotate it: rotation is off, and the switch turns it on")
 	}
@@ -166,7 +166,7 @@ func (m *Move) need(what string) {
 	m.Needs = append(m.Needs, what)
 }
 
-// see corrects the decision by what the secret's value tells.
+// see corrects the decision once the secret's value is known.
 func (m *Move) see(v Value, t template) {
 	if m.Verdict == Keep {
 		return
@@ -189,7 +189,7 @@ func (m *Move) see(v Value, t template) {
 	m.Strategy = v.Strategy
 }
 
-// functionNeeds returns what the new function must have for a secret, unless it is known to have it.
+// functionNeeds returns what the new function needs for a secret and is not known to have.
 func (to Target) functionNeeds(s *Secret, f *Function, t template, name string) []string {
 	var needs []string
 	if t.Function != "" {
@@ -218,7 +218,7 @@ func (to Target) functionNeeds(s *Secret, f *Function, t template, name string) 
 	}
 	shared := func(subnet string) bool { return slices.Contains(to.Function.Subnets, subnet) }
 	if !slices.ContainsFunc(f.Subnets, shared) {
-		needs = append(needs, "a way to the network of the old function: subnets "+strings.Join(f.Subnets, ",")+
+		needs = append(needs, "a route to the network of the old function: subnets "+strings.Join(f.Subnets, ",")+
 			", security groups "+strings.Join(f.Groups, ","))
 	}
 	return needs
@@ -233,7 +233,7 @@ func (to Target) policy(name string) engine.PasswordPolicy {
 	return engine.PasswordPolicy{}
 }
 
-// settings returns the settings of the new function, as far as they are known.
+// settings returns the known settings of the new function.
 func (to Target) settings() map[string]string {
 	all := make(map[string]string)
 	if to.Function == nil {
@@ -249,8 +249,7 @@ func (to Target) settings() map[string]string {
 	return all
 }
 
-// defaultOf returns what a setting is that neither AWS's template nor the new function is given: the
-// engines have the templates' defaults.
+// defaultOf returns the default of a setting, which AWS's templates and the engines have in common.
 func defaultOf(name string, p engine.PasswordPolicy) string {
 	switch name {
 	case "EXCLUDE_CHARACTERS":
@@ -271,7 +270,7 @@ func defaultOf(name string, p engine.PasswordPolicy) string {
 	return ""
 }
 
-// canonical returns a text that is the same for settings that mean the same.
+// canonical returns the same text for values of a setting that mean the same.
 func canonical(name, text string) string {
 	switch name {
 	case "EXCLUDE_CHARACTERS":
@@ -287,7 +286,7 @@ func canonical(name, text string) string {
 
 var plain = regexp.MustCompile(`^[\w/.@:+=-]+$`)
 
-// Quote writes a word as a shell reads it.
+// Quote quotes a word for a shell, if necessary.
 func Quote(word string) string {
 	if plain.MatchString(word) {
 		return word

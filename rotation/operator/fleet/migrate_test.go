@@ -11,14 +11,15 @@ import (
 	"example.com/rotator/sim"
 )
 
-func TestTemplateOfAFunction(t *testing.T) {
+func TestTemplateOfFunction(t *testing.T) {
 	const handler = "lambda_function.lambda_handler"
 	endpoint := map[string]string{"SECRETS_MANAGER_ENDPOINT": "https://x"}
 	python := func(name, description string) Function {
 		return Function{ARN: arnHead + name, Runtime: "python3.9", Handler: handler, Description: description}
 	}
-	node, own, set := python("RDSMySQLRotationSingleUser", ""), python("RDSMySQLRotationSingleUser", ""), python("x", "")
-	node.Runtime, own.Handler, set.Settings = "nodejs22.x", "app.handler", endpoint
+	node, custom := python("RDSMySQLRotationSingleUser", ""), python("RDSMySQLRotationSingleUser", "")
+	set := python("x", "")
+	node.Runtime, custom.Handler, set.Settings = "nodejs22.x", "app.handler", endpoint
 	for _, c := range []struct {
 		f    Function
 		want string
@@ -27,13 +28,16 @@ func TestTemplateOfAFunction(t *testing.T) {
 		{python("x", "SecretsManagerRDSDb2RotationSingleUser"), "RDSDb2RotationSingleUser"},
 		{python("x", "Conducts an AWS SecretsManager secret rotation for RDS MySQL using single user rotation scheme"),
 			"RDSMySQLRotationSingleUser"},
-		{python("x", "secret rotation for RDS SQL Server using the multi user rotation scheme."), "RDSSQLServerRotationMultiUser"},
-		{python("x", "secret rotation for RDS Postgres using single user rotation scheme"), "RDSPostgreSQLRotationSingleUser"},
-		{python("x", "secret rotation for Amazon Redshift using the multi user rotation scheme"), "RedshiftRotationMultiUser"},
+		{python("x", "secret rotation for RDS SQL Server using the multi user rotation scheme."),
+			"RDSSQLServerRotationMultiUser"},
+		{python("x", "secret rotation for RDS Postgres using single user rotation scheme"),
+			"RDSPostgreSQLRotationSingleUser"},
+		{python("x", "secret rotation for Amazon Redshift using the multi user rotation scheme"),
+			"RedshiftRotationMultiUser"},
 		{python("x", "secret rotation for MongoDB using the single user rotation scheme"), "MongoDBRotationSingleUser"},
 		{set, unknownTemplate},
 		{python("x", ""), ""},
-		{own, ""},
+		{custom, ""},
 		{node, ""},
 	} {
 		if got := c.f.template().Name; got != c.want {
@@ -45,7 +49,7 @@ func TestTemplateOfAFunction(t *testing.T) {
 	}
 }
 
-// TestMigrate: over the wire, what each secret and the new function need.
+// TestMigrate checks what each secret and the new function need, with the real SDK.
 func TestMigrate(t *testing.T) {
 	w := newWorld(t, sim.Options{MaxAttempts: 1})
 	python := func(c sim.Configuration) sim.Configuration {
@@ -139,7 +143,7 @@ func TestMigrate(t *testing.T) {
 		"gen": {"the tag rotator:engine=generic; if the template's setSecret was filled in, write an engine instead"},
 		"off": {"decide whether to rotate it: rotation is off, and the switch turns it on"},
 		"db2": {"Db2 is not supported"},
-		"odd": {"the function's name and description do not say which template it is"},
+		"odd": {"the function's name and description do not name its template"},
 	} {
 		if !slices.Equal(got[name].Needs, want) {
 			t.Errorf("%s needs %q, want %q", name, got[name].Needs, want)
@@ -155,7 +159,7 @@ func TestMigrate(t *testing.T) {
 		t.Errorf("%+v, want %+v", m.Functions, want)
 	}
 
-	// The new function is known: what it has is not asked for.
+	// The new function is known: what it already has is not a need.
 	to := Target{Function: ReadFunction(t.Context(), w.functions(mine), arnHead+"new"), Kinds: kinds, ByARN: true}
 	m = Migrate(l, to, map[string]Value{
 		oddARN:   {Engine: "postgres", Strategy: single},
@@ -180,23 +184,23 @@ func TestMigrate(t *testing.T) {
 	if len(m.Functions) != 1 || !strings.Contains(m.Functions[0].Need, "with_oracle") {
 		t.Errorf("%+v", m.Functions)
 	}
-	// It is elsewhere than the old one.
+	// It is in another network than the old one.
 	to.Function.Subnets = []string{"subnet-9"}
 	m = Migrate(l, to, nil)
-	const way = "a way to the network of the old function: subnets subnet-1,subnet-2, security groups sg-1"
+	const way = "a route to the network of the old function: subnets subnet-1,subnet-2, security groups sg-1"
 	if n := m.Functions[1]; n.Need != way {
 		t.Errorf("%+v", m.Functions)
 	}
 }
 
-func TestMigrateSaysWhatItCouldNotRead(t *testing.T) {
+func TestMigrateReportsUnreadFunctions(t *testing.T) {
 	l := Listing{
 		Secrets:   []Secret{{Name: "s", State: OK, Function: arnHead + "f", Key: "arn:aws:kms:x"}},
 		Functions: map[string]*Function{arnHead + "f": {ARN: arnHead + "f", Err: errors.New("denied")}},
 	}
 	m := Migrate(l, Target{}, nil)
 	if x := m.Moves[0]; x.Verdict != Unknown || x.Switch != nil ||
-		x.Needs[0] != "the function's configuration could not be read: denied" {
+		x.Needs[0] != "cannot read the function's configuration: denied" {
 		t.Errorf("%+v", x)
 	}
 	l.Functions[arnHead+"f"] = &Function{

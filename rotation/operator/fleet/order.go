@@ -23,12 +23,12 @@ type Values interface {
 		*secretsmanager.BatchGetSecretValueOutput, error)
 }
 
-// batch is how many values one call reads at most.
+// batch is how many values one call can read.
 const batch = 20
 
-// Superusers returns the superuser secrets that secrets name, by the ARNs of the secrets, in the
-// fields that the kinds have for them: ARNs or names. Of the values, nothing else is kept. unread are
-// the secrets whose values could not be read, with the reason; a secret without a value names none.
+// Superusers reads the values of secrets and returns, by the secrets' ARNs, the names or ARNs of the
+// superuser secrets that they name in the fields of the kinds. Nothing else of a value is kept. unread has
+// the reason for each secret whose value could not be read.
 func Superusers(ctx context.Context, api Values, arns []string, kinds []engine.Kind) (
 	superusers map[string]string, unread map[string]error) {
 	var fields []string
@@ -64,7 +64,7 @@ func Superusers(ctx context.Context, api Values, arns []string, kinds []engine.K
 	return superusers, unread
 }
 
-// superuser returns what a value has in the first of the fields that it has.
+// superuser returns the first of the fields that a value has.
 func superuser(value *string, fields []string) string {
 	var v map[string]json.RawMessage
 	if value == nil || json.Unmarshal([]byte(*value), &v) != nil {
@@ -79,9 +79,9 @@ func superuser(value *string, fields []string) string {
 	return ""
 }
 
-// Order sorts secrets, superuser secrets before those that name them and else by name, and returns for
-// each the indices of those that come before it: its superuser secret, and for one whose value could
-// not be read, all superuser secrets, unless it is one itself. A circle is cut.
+// Order sorts secrets by name, but superuser secrets before the secrets that name them. It returns for each
+// the indices of those that come before it: its superuser secret or, if its value could not be read and it
+// is not a superuser secret, all of those. A cycle is cut.
 func Order(secrets []Secret, superusers map[string]string, unread map[string]error) (after [][]int) {
 	slices.SortFunc(secrets, func(a, b Secret) int {
 		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.ARN, b.ARN))
@@ -113,7 +113,7 @@ func Order(secrets []Secret, superusers map[string]string, unread map[string]err
 	return after
 }
 
-// above returns for each secret which others come before it.
+// above returns for each secret the indices of those that come before it.
 func above(secrets []Secret, superusers map[string]string, unread map[string]error) [][]int {
 	index := make(map[string]int, 3*len(secrets))
 	for i, s := range secrets {
@@ -150,7 +150,7 @@ func above(secrets []Secret, superusers map[string]string, unread map[string]err
 	return before
 }
 
-// leads reports whether the way up from one secret comes to another.
+// leads reports whether the way up from one secret reaches another.
 func leads(up []int, from, to int) bool {
 	for i := from; i >= 0; i = up[i] {
 		if i == to {
@@ -160,15 +160,15 @@ func leads(up []int, from, to int) bool {
 	return false
 }
 
-// Each calls do for each of len(after) jobs, at most parallel at a time, and for each after those
-// that come before it, in their order as far as that allows. do learns which of those failed, and
-// reports whether its own job succeeded. Once ctx is done no job begins; begun tells which have.
+// Each calls do for each of len(after) jobs, at most parallel at a time. A job begins after the jobs in its
+// element of after have ended; apart from that, jobs begin in order. do gets the failed ones of those, and
+// reports whether its job succeeded. Once ctx is done, no job begins. begun has the jobs that did.
 func Each(ctx context.Context, after [][]int, parallel int, do func(i int, failed []int) bool) (begun []bool) {
 	begun = make([]bool, len(after))
-	waits := make([]int, len(after)) // for how many jobs a job waits
+	waits := make([]int, len(after)) // how many jobs each still waits for
 	followers := make([][]int, len(after))
 	failed := make([][]int, len(after))
-	var ready []int // the jobs that wait for none, in their order
+	var ready []int // the jobs that can begin, in order
 	for i, before := range after {
 		if waits[i] = len(before); waits[i] == 0 {
 			ready = append(ready, i)

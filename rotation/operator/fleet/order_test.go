@@ -14,7 +14,7 @@ import (
 	"example.com/rotator/sim"
 )
 
-// named returns secrets with these names, and ARNs to match.
+// named returns secrets with these names and matching ARNs.
 func named(names ...string) (secrets []Secret) {
 	for _, n := range names {
 		secrets = append(secrets, Secret{Name: n, Account: mine, ARN: arnOf(n)})
@@ -42,7 +42,7 @@ func TestOrder(t *testing.T) {
 		"elsewhere":     {up{"a": "e"}, nil, "a b c d"},
 		"itself":        {up{"a": "a"}, nil, "a b c d"},
 		"a chain":       {up{"a": "b", "b": "c"}, nil, "c d b<c a<b"},
-		"a circle":      {up{"a": "b", "b": "c", "c": "a"}, nil, "c d b<c a<b"},
+		"a cycle":       {up{"a": "b", "b": "c", "c": "a"}, nil, "c d b<c a<b"},
 		"unread":        {up{"a": "c"}, denied, "c d a<c b<c"},
 		"unread itself": {up{"a": "c", "d": "b"}, denied, "b c a<c d<b"},
 		"two unread":    {up{"a": "c", "d": "b"}, map[string]error{arnOf("b"): err, arnOf("c"): err}, "b c a<c d<b"},
@@ -67,7 +67,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestSuperusers reads twenty values a call and keeps nothing but the superuser's name.
+// TestSuperusers: one call reads twenty values, and only the superuser's name is kept.
 func TestSuperusers(t *testing.T) {
 	w := newWorld(t, sim.Options{})
 	admin := w.secret("admin", `{"username":"root","password":"p"}`)
@@ -93,7 +93,7 @@ func TestSuperusers(t *testing.T) {
 	}
 }
 
-// TestEach: each job once, after those before it, never more than the limit at a time.
+// TestEach: each job runs once, after those before it, and never more than the limit at a time.
 func TestEach(t *testing.T) {
 	const n = 200
 	after := make([][]int, n)
@@ -102,7 +102,7 @@ func TestEach(t *testing.T) {
 			after[i] = []int{i - i%3} // its superuser
 		}
 		if i%50 == 1 {
-			after[i] = append(after[i], n-2) // one that comes late by its number
+			after[i] = append(after[i], n-2) // a job with a high number
 		}
 	}
 	after[n-2] = nil
@@ -135,8 +135,8 @@ func TestEach(t *testing.T) {
 	}
 }
 
-// TestEachBeginsNoneOnceInterrupted, and waits for those that run.
-func TestEachBeginsNoneOnceInterrupted(t *testing.T) {
+// TestEachStopsWhenInterrupted, but waits for the running jobs.
+func TestEachStopsWhenInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var ended atomic.Int32
 	begun := Each(ctx, make([][]int, 10), 2, func(i int, _ []int) bool {
@@ -163,7 +163,7 @@ func TestEachBeginsNoneOnceInterrupted(t *testing.T) {
 	}
 }
 
-// TestPace: calls are spread, and end with the context.
+// TestPace: calls are spaced, and end with the context.
 func TestPace(t *testing.T) {
 	p := NewPace(50)
 	begin := time.Now()

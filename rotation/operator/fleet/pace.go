@@ -9,22 +9,21 @@ import (
 // each rotation writes twice.
 const RotatePace = 20
 
-// Pace keeps calls apart, so they stay below a quota. It is safe for concurrent use.
+// Pace spaces calls to stay below a quota. It is safe for concurrent use.
 type Pace struct {
 	gap time.Duration
-	// last has the time of the last call. It is taken out to make the next.
+	// last holds the time of the last call. Whichever goroutine takes it out makes the next.
 	last chan time.Time
 }
 
-// NewPace returns the pace of so many calls a second.
+// NewPace returns a pace of perSecond calls per second.
 func NewPace(perSecond int) *Pace {
 	p := &Pace{time.Second / time.Duration(perSecond), make(chan time.Time, 1)}
 	p.last <- time.Time{}
 	return p
 }
 
-// Wait returns when the next call may be made, or with the error of ctx. Calls that were held up do
-// not catch up.
+// Wait returns when the next call may be made, or returns the error of ctx. Delayed calls do not catch up.
 func (p *Pace) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -39,7 +38,7 @@ func (p *Pace) Wait(ctx context.Context) error {
 	}
 }
 
-// Try reports whether a call may be made now. If so, that is the call.
+// Try reports whether a call may be made now. If so, it counts as made.
 func (p *Pace) Try() bool {
 	select {
 	case last := <-p.last:

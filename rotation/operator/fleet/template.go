@@ -13,9 +13,9 @@ type template struct {
 	Name     string // without the prefix SecretsManager
 	Engine   string
 	Strategy engine.Strategy
-	Keep     string // why the template cannot be replaced, or ""
-	Secret   string // what each of its secrets needs, or ""
-	Function string // what the new function needs for it, or ""
+	Keep     string // why it cannot be replaced, or ""
+	Secret   string // the need of each of its secrets, or ""
+	Function string // the need of the new function, or ""
 }
 
 const (
@@ -33,7 +33,7 @@ var (
 	joins   = "the secret has other fields, and the password changes over LDAPS"
 )
 
-// templates are all of them.
+// templates are AWS's templates.
 var templates = []template{
 	{Name: "RDSPostgreSQLRotationSingleUser", Engine: "postgres", Strategy: single},
 	{Name: "RDSPostgreSQLRotationMultiUser", Engine: "postgres", Strategy: alternating, Secret: adopt},
@@ -59,28 +59,27 @@ var templates = []template{
 	{Name: "RotationTemplate", Engine: "generic", Strategy: single, Secret: generic},
 }
 
-// unknownTemplate is one of them, and nothing says which.
+// unknownTemplate is the name if it is not known which template it is.
 const unknownTemplate = "unknown"
 
-// kept are the variables that AWS's templates read, and that say whether a function is one, in the
-// order in which they are shown, and the variable that can hold all settings of the new function.
+// kept are the variables that AWS's templates read, in the order in which they are shown, and the variable
+// that can hold all settings of the new function.
 var kept = []string{
 	"EXCLUDE_CHARACTERS", "PASSWORD_LENGTH", "EXCLUDE_NUMBERS", "EXCLUDE_PUNCTUATION", "EXCLUDE_UPPERCASE",
 	"EXCLUDE_LOWERCASE", "REQUIRE_EACH_INCLUDED_TYPE", "USERNAME_CHARACTER_LIMIT",
 	"SECRETS_MANAGER_ENDPOINT", "ROTATOR_SETTINGS",
 }
 
-// passwordSettings are those of kept that shape what a rotation writes.
+// passwordSettings are the variables in kept that shape the values.
 var passwordSettings = kept[:8]
 
-// described is how the templates describe their functions.
+// described matches the description of a function that was created from a template.
 // Source: https://docs.aws.amazon.com/cdk/api/v2/docs/aws-cdk-lib.aws_secretsmanager.SecretRotationApplication.html
 var described = regexp.MustCompile(`(?i)secret rotation for (.+?) using (?:the )?(single|multi) user`)
 
-// template returns the template that a function was created from. It has no name where the function
-// is not one of AWS's, and only the name unknownTemplate where nothing says which it is. Templates
-// are Python and have one handler; the function's name or its description has the template's name,
-// unless both were changed.
+// template returns the template that a function was created from. It has no name if the function is not
+// one of AWS's, and the name unknownTemplate if it is not known which. Templates are Python with a fixed
+// handler. The function's name or description contains the template's name, unless both were changed.
 func (f *Function) template() template {
 	if f == nil || !strings.HasPrefix(f.Runtime, "python") || f.Handler != "lambda_function.lambda_handler" {
 		return template{}

@@ -26,7 +26,7 @@ const (
 	arnHead = "arn:aws:lambda:us-east-1:" + mine + ":function:"
 )
 
-// world is a simulator, reached over the wire by the real SDK.
+// world is a simulator and a client of the real SDK.
 type world struct {
 	*testing.T
 	sim    *sim.Sim
@@ -73,7 +73,7 @@ func (w *world) functions(account string) Functions {
 	})
 }
 
-// count returns how many calls of an operation there were since the last time.
+// count returns the number of calls of an operation since the last count.
 func (w *world) count(operation string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -82,7 +82,7 @@ func (w *world) count(operation string) int {
 	return n
 }
 
-// secret creates a secret with tags, KEY and VALUE by turns, and returns its ARN.
+// secret creates a secret with tags, given as KEY, VALUE, ..., and returns its ARN.
 func (w *world) secret(name, value string, tags ...string) string {
 	w.Helper()
 	in := &secretsmanager.CreateSecretInput{Name: &name, SecretString: &value}
@@ -99,7 +99,7 @@ func (w *world) secret(name, value string, tags ...string) string {
 	return *out.ARN
 }
 
-// schedule sets the function for a secret, to rotate it every thirty days.
+// schedule makes a function rotate a secret every thirty days.
 func (w *world) schedule(arn, function string) {
 	w.Helper()
 	_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{
@@ -110,7 +110,7 @@ func (w *world) schedule(arn, function string) {
 		w.Fatal(err)
 	}
 	if err := w.sim.WaitRotation(context.Background(), arn); err != nil {
-		w.Log(err) // the function's
+		w.Log(err) // of the function
 	}
 }
 
@@ -138,7 +138,7 @@ func (f function) Invoke(_ context.Context, payload []byte) ([]byte, string, err
 
 func nothing(step) error { return nil }
 
-// rotates is a function that rotates a secret and no target.
+// rotates is a function that rotates a secret without a target.
 func (w *world) rotates(e step) error {
 	ctx := context.Background()
 	switch e.Step {
