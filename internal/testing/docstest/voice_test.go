@@ -31,7 +31,7 @@ var turns = []struct {
 	{regexp.MustCompile(`\bneed not\b`), "does not need to"},
 	{regexp.MustCompile(`\bto be had\b`), "available"},
 	{regexp.MustCompile(`\btold\b`), "is reported, is called, is notified"},
-	{regexp.MustCompile(`(?i)\b(\w*labelled|cancell(ed|ing)|(behavi|neighb|hon|fav|col)our\w*|organisations?)\b`),
+	{regexp.MustCompile(`(?i)\b(\w*label{2}ed|cancell(ed|ing)|(behavi|neighb|hon|fav|col)our\w*|organisations?)\b`),
 		"the American spelling"},
 	{regexp.MustCompile(`\btime-outs?\b`), "timeout"},
 }
@@ -104,16 +104,16 @@ func TestPlainEnglish(t *testing.T) {
 // TestTurnsAreFound, also across lines, but not in what a text quotes.
 func TestTurnsAreFound(t *testing.T) {
 	for text, want := range map[string]int{
-		"It waits, so\nthat nothing is lost.":     1,
-		"The error says so, too.":                 1,
-		"The key is its own, of its own.":         1,
-		"The label of its own version stays.":     0,
-		"There is `so that` and \"whoever\" here": 0,
-		"```\nso that\n```\nstands":               0,
-		"too many, too soon":                      0,
-		"If there is none, it fails.":             0,
-		"It is none.":                             1,
-		"The labelled version is told at once.":   3,
+		"It waits, so\nthat nothing is lost.":        1,
+		"The error says so, too.":                    1,
+		"The key is its own, of its own.":            1,
+		"The label of its own version stays.":        0,
+		"There is `so that` and \"whoever\" here":    0,
+		"```\nso that\n```\nstands":                  0,
+		"too many, too soon":                         0,
+		"If there is none, it fails.":                0,
+		"It is none.":                                1,
+		"The lab" + "elled version is told at once.": 3,
 	} {
 		if got := found(text); len(got) != want {
 			t.Errorf("%q: %q", text, got)
