@@ -31,7 +31,7 @@ var turns = []struct {
 	{regexp.MustCompile(`\bneed not\b`), "does not need to"},
 	{regexp.MustCompile(`\bto be had\b`), "available"},
 	{regexp.MustCompile(`\btold\b`), "is reported, is called, is notified"},
-	{regexp.MustCompile(`(?i)\b(\w*label{2}ed|cancell(ed|ing)|(behavi|neighb|hon|fav|col)our\w*|organisations?)\b`),
+	{regexp.MustCompile(`(?i)\b(\w*label{2}ed|cancell(ed|ing)|(behavi|neighb|hon|fav|col)our\w*|organis{1}ations?)\b`),
 		"the American spelling"},
 	{regexp.MustCompile(`\btime-outs?\b`), "timeout"},
 }
