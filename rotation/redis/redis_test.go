@@ -606,7 +606,7 @@ func TestHungServerDoesNotBlock(t *testing.T) {
 		begin := time.Now()
 		err := New(engine.TLSPolicy{}, Nodes{}).Verify(ctx, &engine.Request{}, v)
 		cancel()
-		if took := time.Since(begin); took > 300*time.Millisecond || !errors.Is(err, engine.Unreachable) {
+		if took := time.Since(begin); took > 3*time.Second || !errors.Is(err, engine.Unreachable) {
 			t.Errorf("ssl %s: %v after %s", ssl, err, took)
 		}
 	}
