@@ -184,7 +184,7 @@ func (s *stage) verdict(log string) error {
 	s.out.good("alternating users: no login was refused")
 	s.out.good("none of the %d passwords is in the function's log", len(s.passwords))
 	s.out.title("Next")
-	s.out.say("rotate a secret of your own database on this machine: docs/simulator.md")
+	s.out.say("rotate a secret of your database on this machine: docs/simulator.md")
 	s.out.say("deploy the function to AWS: README.md")
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 )
 
-// startPostgres starts the machine's PostgreSQL. If there is none, it fetches the binaries of embedded-postgres and
+// startPostgres starts the machine's PostgreSQL. If the machine has none, it fetches the binaries of embedded-postgres and
 // starts those.
 func startPostgres(ctx context.Context, out *screen) (*testserver.PostgresServer, error) {
 	pg, err := testserver.StartPostgres(ctx, testserver.PostgresOptions{})

@@ -61,20 +61,17 @@ func TestStates(t *testing.T) {
 	if _, err := w.client.UpdateSecretVersionStage(t.Context(), abandon); err != nil {
 		t.Fatal(err)
 	}
-	failing := w.secret("failing", "x")
-	w.schedule(failing, "bad")
-	w.begin(failing)
-	stuck := w.secret("stuck", "x")
-	w.schedule(stuck, "bad")
-	w.begin(stuck)
-	w.cancel(stuck)
+	begun := func(name, function string) (arn string) {
+		arn = w.secret(name, "x")
+		w.schedule(arn, function)
+		w.begin(arn)
+		return arn
+	}
+	begun("failing", "bad")
+	w.cancel(begun("stuck", "bad"))
 	w.clock.Advance(16 * time.Minute)
-	running := w.secret("running", "x")
-	w.schedule(running, "bad")
-	w.begin(running)
-	ok := w.secret("ok", "x")
-	w.schedule(ok, "good")
-	w.begin(ok)
+	begun("running", "bad")
+	begun("ok", "good")
 	off := w.secret("off", "x")
 	w.schedule(off, "good")
 	w.cancel(off)
