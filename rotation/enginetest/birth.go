@@ -19,39 +19,24 @@ type calls = []rotation.Step
 
 // birth duplicates the calls of the rotation that creates the second user, consecutively and
 // concurrently. Afterwards both users work and alternate.
-func birth(t testing.TB, h Harness) error {
+func birth(t testing.TB, h Harness) {
 	create, set, test, finish := steps[0], steps[1], steps[2], steps[3]
 	inARow := [][]calls{{{create, create, set, set, test, test, finish, finish}}}
 	atOnce := [][]calls{{{create}, {create}, {create}}, {{set}, {set}, {set}}, {{test}, {test}, {test}}, {{finish}}}
 	beside := [][]calls{{{create, set}, {create, set}, {create, set}}, {{test}, {test}, {test}}, {{finish}}}
 	for _, rounds := range [][][]calls{inARow, atOnce, beside, atOnce, beside} {
-		w, err := newWorld(t, h)
-		if err != nil {
-			return err
-		}
+		w := newWorld(t, h)
 		if !w.alternates() {
-			return nil
+			return
 		}
-		token, err := w.begin()
-		if err != nil {
-			return err
-		}
+		token := w.begin()
 		for _, round := range rounds {
-			if err := w.together(token, round); err != nil {
-				return err
-			}
+			w.must(w.together(token, round), "one of the calls %v", round)
 		}
-		if err := errors.Join(w.ended(token), w.bothOpen()); err != nil {
-			return err
-		}
-		if err := w.rotate(); err != nil {
-			return fmt.Errorf("the second rotation: %w", err)
-		}
-		if err := w.bothOpen(); err != nil {
-			return fmt.Errorf("the second rotation: %w", err)
-		}
+		w.must(errors.Join(w.ended(token), w.bothOpen()), "the first rotation")
+		w.must(w.rotate(), "the second rotation")
+		w.must(w.bothOpen(), "after the second rotation")
 	}
-	return nil
 }
 
 // together runs calls concurrently. Failed calls are repeated once all have returned.
@@ -80,7 +65,7 @@ func (w *world) together(token string, round []calls) error {
 	}
 	for _, r := range failed {
 		if !slices.Contains(passing, engine.CauseOf(r.err)) || len(round) == 1 {
-			return fmt.Errorf("one of the calls %v: %w", round, r.err)
+			return r.err
 		}
 		if again := take(r.left); again.err != nil {
 			return fmt.Errorf("the retry fails: %w, after %w", again.err, r.err)

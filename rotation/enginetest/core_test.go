@@ -50,26 +50,17 @@ func TestSuperuserActsForNoUserOnItsName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newLent(t)
 			h.server.victim()
-			w, err := newWorld(t, h)
-			if err != nil {
-				t.Fatal(err)
-			}
+			w := newWorld(t, h)
 			forged := w.first.With("username", "victim")
 			current := func() {
-				if err := w.replace(forged.With("password", "a-guess")); err != nil {
-					t.Fatal(err)
-				}
+				w.replace(forged.With("password", "a-guess"))
 			}
 			if name == "from the beginning" {
 				current()
 			}
-			token, err := w.begin()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := w.put(forged.With("password", "chosen-by-the-forger"), token, "AWSPENDING"); err != nil {
-				t.Fatal(err)
-			}
+			token := w.begin()
+			w.put(forged.With("password", "chosen-by-the-forger"), token, "AWSPENDING")
+			var err error
 			for i, step := range steps {
 				err = w.step(context.Background(), step, token)
 				if err != nil && i > 0 {
@@ -104,9 +95,7 @@ func TestCredentialChangedByHandIsKept(t *testing.T) {
 			if err := h.Restore(context.Background(), byHand); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.replace(byHand); err != nil {
-				t.Fatal(err)
-			}
+			w.replace(byHand)
 		}
 		var failure error
 		if after == 3 {
@@ -119,13 +108,8 @@ func TestCredentialChangedByHandIsKept(t *testing.T) {
 				failure = w.step(context.Background(), step, token)
 			}
 		}
-		current, err := w.labeled("AWSCURRENT")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ok, err := w.open(current.value); err != nil || !ok {
-			t.Errorf("after %s: AWSCURRENT is accepted %v, %v; the rotation ends with %v",
-				steps[after], ok, err, failure)
+		if !w.open(w.labeled("AWSCURRENT").value) {
+			t.Errorf("after %s: AWSCURRENT is refused; the rotation ends with %v", steps[after], failure)
 		}
 		if failure != nil && !errors.Is(failure, engine.SecretEdited) && !errors.Is(failure, engine.LoginRefused) {
 			t.Errorf("after %s: the rotation fails with %v", steps[after], failure)
@@ -150,15 +134,9 @@ func (h *quotingHarness) Engine() engine.Engine { return quoting{h.engine} }
 
 // TestErrorOfARehearsalShowsNoValue: the value must not be shown, although it was not stored.
 func TestErrorOfARehearsalShowsNoValue(t *testing.T) {
-	w, err := newWorld(t, &quotingHarness{toyHarness{server: newToyServer(t)}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	token, err := w.begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = w.step(context.Background(), rotation.CreateSecret, token)
+	w := newWorld(t, &quotingHarness{toyHarness{server: newToyServer(t)}})
+	token := w.begin()
+	err := w.step(context.Background(), rotation.CreateSecret, token)
 	if !errors.Is(err, engine.PolicyRejected) || !strings.Contains(err.Error(), "'[redacted]'") ||
 		!strings.Contains(w.log.String(), "'[redacted]'") {
 		t.Error("the error of the rehearsal is not PolicyRejected with the value left out") // and is not shown here
@@ -176,8 +154,7 @@ func TestOvertakenStepsAreNoEdits(t *testing.T) {
 	t.Setenv("ROTATOR_FIGURES", "")
 	for _, alternating := range []bool{false, true} {
 		h := &shortHarness{toyHarness{server: newToyServer(t), alternating: alternating}}
-		if err := overtaken(quietTB{t}, h, 1); err != nil {
-			t.Errorf("alternating %v: %v", alternating, err)
-		}
+		t.Logf("alternating %v", alternating)
+		overtaken(t, h, 1)
 	}
 }

@@ -2,15 +2,11 @@ package enginetest
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
-	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -22,82 +18,46 @@ var broken = []engine.Cause{engine.Unreachable, engine.OutOfTime, engine.TLSFail
 // cuts breaks one connection to the target, or all tries of one call to Secrets Manager, at every
 // third point of a rotation. Unlike in a crash, the process keeps running and decides what to do
 // next.
-func cuts(t testing.TB, h Harness) error {
+func cuts(t testing.TB, h Harness) {
 	const stride = 3
 	points := 0
 	for at := 1; ; at += stride {
-		w, err := newWorld(t, h)
-		if err != nil {
-			return err
-		}
-		token, err := w.begin()
-		if err != nil {
-			return err
-		}
+		w := newWorld(t, h)
+		token := w.begin()
 		where, err := w.cut(at, func() error { return w.all(context.Background(), token) })
 		if where == "" {
-			if err != nil {
-				return fmt.Errorf("a rotation without a cut fails: %w", err)
-			}
+			w.must(err, "a rotation without a cut")
 			figure(t, "cuts %s %s: %d points, 0 lock-outs", w.kind.Names[0], w.strategy(), points)
-			return nil
+			return
 		}
 		points++
-		where = fmt.Sprintf("a cut at point %d, %s", at, where)
+		w.at("a cut at point %d, %s", at, where)
 		if err != nil && !slices.Contains(broken, engine.CauseOf(err)) {
-			return fmt.Errorf("%s: the step returned %w, want one of %v", where, err, broken)
+			t.Fatalf("%sthe step returned %v, want one of %v", w.place, err, broken)
 		}
-		if err := errors.Join(w.notLockedOut(), w.honest(err)); err != nil {
-			return fmt.Errorf("%s: %w", where, err)
-		}
-		if err := w.all(context.Background(), token); err != nil {
-			return fmt.Errorf("%s: the retry fails: %w", where, err)
-		}
-		if err := w.ended(token); err != nil {
-			return fmt.Errorf("%s: %w", where, err)
-		}
+		w.must(w.notLockedOut(), "after the cut")
+		w.must(w.honest(err), "the error")
+		w.must(w.all(context.Background(), token), "the retry")
+		w.must(w.ended(token), "after the retry")
 	}
 }
 
 // cut calls do and breaks its n-th exchange. It returns where that was, or "" if there were fewer.
 func (w *world) cut(at int, do func() error) (where string, err error) {
 	var mu sync.Mutex
-	seen, call := 0, ""
-	hit := func(name string, all bool) bool {
+	seen := 0
+	stop := w.points(func(point string) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		if call != "" {
-			return name == call
+		if where != "" {
+			return point != where || strings.Contains(point, "the target")
 		}
-		seen++
-		if seen != at {
-			return false
+		if seen++; seen == at {
+			where = point
 		}
-		if where = name; all {
-			call = name
-		}
-		return true
-	}
-	w.wire.set(func(operation string, send sender) (*http.Response, error) {
-		if hit("before "+operation, true) {
-			return nil, io.ErrUnexpectedEOF
-		}
-		resp, err := send()
-		if err == nil && hit("after "+operation, true) {
-			return nil, errors.Join(io.ErrUnexpectedEOF, resp.Body.Close())
-		}
-		return resp, err
+		return seen != at
 	})
-	if w.proxy != nil {
-		w.proxy.Filter(func(p testserver.Chunk) bool {
-			if p.FromServer {
-				return !hit("an answer of the target", false)
-			}
-			return !hit("a request to the target", false)
-		})
-		defer w.proxy.Filter(nil)
-	}
-	defer w.wire.set(nil)
+	defer stop()
 	err = do()
 	mu.Lock()
 	defer mu.Unlock()

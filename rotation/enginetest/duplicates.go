@@ -3,7 +3,6 @@ package enginetest
 import (
 	"context"
 	"errors"
-	"fmt"
 	"testing"
 
 	"example.com/rotator/rotation"
@@ -11,51 +10,31 @@ import (
 
 // duplicates runs every step twice in a row and twice concurrently, and replays whole rotations:
 // Secrets Manager delivers at least once.
-func duplicates(t testing.TB, h Harness) error {
-	w, err := newWorld(t, h)
-	if err != nil {
-		return err
-	}
+func duplicates(t testing.TB, h Harness) {
+	w := newWorld(t, h)
 	for _, mode := range []string{"twice in a row", "twice concurrently", "rotation replayed up to each step"} {
-		token, err := w.begin()
-		if err != nil {
-			return err
-		}
+		token := w.begin()
 		for i, step := range steps {
+			w.at("%s: %s", mode, step)
 			switch mode {
 			case "twice concurrently":
-				if err := w.atOnce(step, token); err != nil {
-					return fmt.Errorf("%s: %s: %w", mode, step, err)
-				}
+				w.must(w.atOnce(step, token), "the calls")
 			case "twice in a row":
 				for range 2 {
-					if err := w.step(context.Background(), step, token); err != nil {
-						return fmt.Errorf("%s: %s: %w", mode, step, err)
-					}
+					w.must(w.step(context.Background(), step, token), "the call")
 				}
 			default:
 				for _, again := range steps[:i+1] {
-					if err := w.step(context.Background(), again, token); err != nil {
-						return fmt.Errorf("%s %s: %s: %w", mode, step, again, err)
-					}
+					w.must(w.step(context.Background(), again, token), "%s", again)
 				}
 			}
-			if err := w.notLockedOut(); err != nil {
-				return fmt.Errorf("%s: after %s: %w", mode, step, err)
-			}
+			w.must(w.notLockedOut(), "afterwards")
 		}
-		if err := w.ended(token); err != nil {
-			return fmt.Errorf("%s: %w", mode, err)
-		}
+		w.must(w.ended(token), "at the end")
 		// The rotation is over: each of its steps succeeds and does nothing.
-		if err := w.all(context.Background(), token); err != nil {
-			return fmt.Errorf("%s: after the end: %w", mode, err)
-		}
-		if err := w.ended(token); err != nil {
-			return fmt.Errorf("%s: after the end: %w", mode, err)
-		}
+		w.must(w.all(context.Background(), token), "after the end")
+		w.must(w.ended(token), "after the end")
 	}
-	return nil
 }
 
 // atOnce runs a step in two concurrent calls. One of them may fail, because Secrets Manager would

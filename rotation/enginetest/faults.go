@@ -3,8 +3,6 @@ package enginetest
 import (
 	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"testing"
@@ -22,9 +20,17 @@ func failure(code string) *http.Response {
 		Body: io.NopCloser(bytes.NewBufferString(body))}
 }
 
+// body reads the body of a response, which stays readable.
+func body(resp *http.Response) []byte {
+	data, _ := io.ReadAll(resp.Body) // what is missing, the SDK misses too
+	resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(data))
+	return data
+}
+
 // faults rotates while Secrets Manager and the network misbehave.
-func faults(t testing.TB, h Harness) error {
-	count := map[string]int{}
+func faults(t testing.TB, h Harness) {
+	var count map[string]int
 	once := func(operation string) bool { count[operation]++; return count[operation] == 1 }
 	for name, handle := range map[string]hook{
 		"every call is throttled once": func(operation string, send sender) (*http.Response, error) {
@@ -51,75 +57,49 @@ func faults(t testing.TB, h Harness) error {
 			if operation == "PutSecretValue" {
 				count = map[string]int{}
 			}
-			if operation == "GetSecretValue" && count["stale"] < 2 && count["PutSecretValue"] == 0 {
+			resp, err := send()
+			if operation == "GetSecretValue" && count["stale"] < 2 {
 				count["stale"]++
-				resp, err := send()
 				// Only the pending version is recent enough to be missing.
-				if err == nil {
-					body, rerr := io.ReadAll(resp.Body)
-					resp.Body.Close()
-					if rerr == nil && bytes.Contains(body, []byte("AWSPENDING")) && resp.StatusCode == 200 {
-						return failure("ResourceNotFoundException"), nil
-					}
-					resp.Body = io.NopCloser(bytes.NewReader(body))
+				if err == nil && resp.StatusCode == 200 && bytes.Contains(body(resp), []byte("AWSPENDING")) {
+					return failure("ResourceNotFoundException"), nil
 				}
-				return resp, err
 			}
-			return send()
+			return resp, err
 		},
 	} {
-		w, err := newWorld(t, h)
-		if err != nil {
-			return err
-		}
+		w := newWorld(t, h)
+		w.at("%s", name)
 		count = map[string]int{}
-		token, err := w.begin()
-		if err != nil {
-			return err
-		}
+		token := w.begin()
 		w.wire.set(handle)
-		err = w.all(context.Background(), token)
+		err := w.all(context.Background(), token)
 		w.wire.set(nil)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		if err := w.ended(token); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
+		w.must(err, "a rotation")
+		w.must(w.ended(token), "afterwards")
 	}
-	if err := outdated(t, h); err != nil {
-		return err
-	}
-	return hung(t, h)
+	outdated(t, h)
+	hung(t, h)
 }
 
 // outdated repeats steps of a finished rotation while DescribeSecret still returns the labels from
 // before the promotion.
-func outdated(t testing.TB, h Harness) error {
-	w, err := newWorld(t, h)
-	if err != nil {
-		return err
-	}
-	token, err := w.begin()
-	if err != nil {
-		return err
-	}
+func outdated(t testing.TB, h Harness) {
+	w := newWorld(t, h)
+	token := w.begin()
 	var before []byte
 	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		resp, err := send()
 		if operation == "DescribeSecret" && err == nil {
-			before, err = io.ReadAll(resp.Body)
-			err = errors.Join(err, resp.Body.Close())
-			resp.Body = io.NopCloser(bytes.NewReader(before))
+			before = body(resp)
 		}
 		return resp, err
 	})
-	err = w.all(context.Background(), token)
+	err := w.all(context.Background(), token)
 	w.wire.set(nil)
-	if err != nil {
-		return err
-	}
+	w.must(err, "a rotation")
 	for _, step := range []rotation.Step{rotation.CreateSecret, rotation.FinishSecret} {
+		w.at("%s of a finished rotation, with an old description", step)
 		seen := 0
 		w.wire.set(func(operation string, send sender) (*http.Response, error) {
 			resp, err := send()
@@ -134,28 +114,21 @@ func outdated(t testing.TB, h Harness) error {
 		})
 		err := w.step(context.Background(), step, token)
 		w.wire.set(nil)
-		if err != nil {
-			return fmt.Errorf("%s of a finished rotation, with an old description: %w", step, err)
-		}
-		if err := w.ended(token); err != nil {
-			return fmt.Errorf("%s of a finished rotation, with an old description: %w", step, err)
-		}
+		w.must(err, "the call")
+		w.must(w.ended(token), "afterwards")
 	}
-	return nil
 }
 
 // hung makes the target fall silent in each step. The step must end within its deadline with a
 // cause, and the rotation must finish when the target is back.
-func hung(t testing.TB, h Harness) error {
-	w, err := newWorld(t, h)
-	if err != nil || w.proxy == nil {
-		return err
+func hung(t testing.TB, h Harness) {
+	w := newWorld(t, h)
+	if w.proxy == nil {
+		return
 	}
-	token, err := w.begin()
-	if err != nil {
-		return err
-	}
+	token := w.begin()
 	for _, step := range steps {
+		w.at("%s with a silent target", step)
 		limit := 1500 * time.Millisecond
 		if step == rotation.FinishSecret {
 			limit = 9 * time.Second // it changes nothing with less than 8
@@ -179,20 +152,16 @@ func hung(t testing.TB, h Harness) error {
 			break // it does not call the target
 		}
 		if took > limit {
-			return fmt.Errorf("%s with a silent target took %s of %s", step, took, limit)
+			t.Fatalf("%sit took %s of %s", w.place, took, limit)
 		}
 		if step == rotation.SetSecret && err == nil && w.oneAtATime() && w.kind.Overlap == engine.OneAtATime {
 			continue // it does not call the target
 		}
 		if cause := engine.CauseOf(err); err == nil || cause != engine.Unreachable && cause != engine.OutOfTime {
-			return fmt.Errorf("%s with a silent target: %v, want the cause Unreachable or OutOfTime", step, err)
+			t.Fatalf("%s%v, want the cause Unreachable or OutOfTime", w.place, err)
 		}
-		if err := w.notLockedOut(); err != nil {
-			return fmt.Errorf("%s with a silent target: %w", step, err)
-		}
-		if err := w.step(context.Background(), step, token); err != nil {
-			return fmt.Errorf("%s after the target was silent: %w", step, err)
-		}
+		w.must(w.notLockedOut(), "afterwards")
+		w.must(w.step(context.Background(), step, token), "the retry")
 	}
-	return w.ended(token)
+	w.must(w.ended(token), "at the end")
 }

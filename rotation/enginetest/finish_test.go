@@ -39,17 +39,6 @@ func (w *world) finish(t *testing.T, token string, within time.Duration) (seen r
 	return seen, err
 }
 
-// opens fails the test unless the version with the label is accepted, or refused.
-func (w *world) opens(t *testing.T, label string, want bool) {
-	t.Helper()
-	v, err := w.labeled(label)
-	if err != nil {
-		t.Error(err)
-	} else if ok, err := w.open(v.value); err != nil || ok != want {
-		t.Errorf("%s is accepted %v, want %v (%v)", label, ok, want, err)
-	}
-}
-
 // ends fails the test unless the error has the cause and names the state of the target.
 func ends(t *testing.T, err error, cause engine.Cause, state string) {
 	t.Helper()
@@ -82,8 +71,8 @@ func TestPromotionThatIsDeniedRestoresTheTarget(t *testing.T) {
 	if seen.CurrentRefused || seen.Rotated || seen.Gap != 0 {
 		t.Errorf("observed %+v", seen)
 	}
-	w.opens(t, "AWSCURRENT", true)
-	w.opens(t, "AWSPENDING", false)
+	w.opens("AWSCURRENT", true)
+	w.opens("AWSPENDING", false)
 	seen, err = w.finish(t, token, 30*time.Second)
 	if err != nil || seen.Gap == 0 || seen.Gap > seen.Window || !seen.Rotated {
 		t.Errorf("observed %+v, %v", seen, err)
@@ -112,7 +101,7 @@ func TestPromotionThatIsUnknownRollsForward(t *testing.T) {
 		if !seen.CurrentRefused {
 			t.Errorf("%s: that clients are refused is not observed", name)
 		}
-		w.opens(t, "AWSPENDING", true)
+		w.opens("AWSPENDING", true)
 		if seen, err = w.finish(t, token, 30*time.Second); err != nil || seen.CurrentRefused || !seen.Rotated {
 			t.Errorf("%s: the retry: %+v, %v", name, seen, err)
 		}
@@ -136,7 +125,7 @@ func TestReplicaThatLags(t *testing.T) {
 		if !rotated {
 			ends(t, err, engine.LoginRefused, "the target is restored")
 		}
-		w.opens(t, "AWSCURRENT", true)
+		w.opens("AWSCURRENT", true)
 		if err := w.all(t.Context(), token); err != nil {
 			t.Error(err)
 		}
@@ -163,27 +152,21 @@ func TestEditInTheGap(t *testing.T) {
 			return v.WithJSON("port", []byte(strconv.Itoa(port)))
 		},
 	} {
-		for way, store := range map[string]func(*world, engine.Value) error{
-			"by PutSecretValue": func(w *world, v engine.Value) error {
-				return w.put(v, uuid.NewString(), "AWSCURRENT")
-			},
-			"by UpdateSecret":  (*world).update,
-			"by moving labels": (*world).replace,
+		for way, store := range map[string]func(*world, engine.Value){
+			"by PutSecretValue": func(w *world, v engine.Value) { w.put(v, uuid.NewString(), "AWSCURRENT") },
+			"by UpdateSecret":   (*world).update,
+			"by moving labels":  (*world).replace,
 		} {
 			h := &toyHarness{server: newToyServer(t)}
 			w, token := begun(t, h, 3)
 			edited := edit(w.first)
-			err := w.atPromotion(t, token, func() {
-				if err := store(w, edited); err != nil {
-					t.Fatal(err)
-				}
-			})
+			err := w.atPromotion(t, token, func() { store(w, edited) })
 			state, opens := "the target is restored", "AWSCURRENT"
 			if what == "the password" {
 				state, opens = "the target is changed: AWSPENDING opens it", "AWSPENDING"
 			}
 			ends(t, err, engine.SecretEdited, state)
-			current, _ := w.labeled("AWSCURRENT")
+			current := w.labeled("AWSCURRENT")
 			if !current.value.Equal(edited) {
 				t.Errorf("%s %s: the edit was lost", what, way)
 			}
@@ -197,13 +180,11 @@ func TestEditInTheGap(t *testing.T) {
 			if opens == "AWSCURRENT" {
 				continue
 			}
-			w.opens(t, "AWSPENDING", true)
-			pending, _ := w.labeled("AWSPENDING")
+			w.opens("AWSPENDING", true)
+			pending := w.labeled("AWSPENDING")
 			password, _ := pending.value.Text("password")
-			_ = w.stage("AWSPENDING", token, "") // an edit of AWSCURRENT can also remove it
-			if err := w.update(edited.With("password", password)); err != nil {
-				t.Fatal(err)
-			}
+			w.stage("AWSPENDING", token, "")
+			w.update(edited.With("password", password))
 			if err := w.rotate(); err != nil {
 				t.Errorf("%s %s: after the advice: %v", what, way, err)
 			}
@@ -217,48 +198,34 @@ func TestPasswordHistory(t *testing.T) {
 	for _, superuser := range []bool{true, false} {
 		h := &toyHarness{server: newToyServer(t), alternating: superuser}
 		h.server.remembers = true
-		w, err := newWorld(t, h)
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := newWorld(t, h)
 		w.env["STRATEGY"] = "single"
-		token, err := w.begin()
-		if err != nil {
-			t.Fatal(err)
-		}
+		token := w.begin()
 		for _, step := range steps[:3] {
 			if err := w.step(t.Context(), step, token); err != nil {
 				t.Fatal(err)
 			}
 		}
 		edited := w.first.With("note", "edited")
-		err = w.atPromotion(t, token, func() {
-			if err := w.update(edited); err != nil {
-				t.Fatal(err)
-			}
-		})
+		err := w.atPromotion(t, token, func() { w.update(edited) })
 		if superuser {
 			ends(t, err, engine.SecretEdited, "the target is restored")
-			w.opens(t, "AWSCURRENT", true)
+			w.opens("AWSCURRENT", true)
 			continue
 		}
 		ends(t, err, engine.SecretEdited, "the target is changed: AWSPENDING opens it")
-		w.opens(t, "AWSPENDING", true)
+		w.opens("AWSPENDING", true)
 		// The advice, followed literally.
-		pending, _ := w.labeled("AWSPENDING")
+		pending := w.labeled("AWSPENDING")
 		if !strings.Contains(err.Error(), "copy the credential of version "+pending.id+" to AWSCURRENT") {
 			t.Errorf("advice: %v", err)
 		}
 		password, _ := pending.value.Text("password")
-		if err := w.update(edited.With("password", password)); err != nil {
-			t.Fatal(err)
+		w.update(edited.With("password", password))
+		if p, found := w.find("AWSPENDING"); found && p.id == token {
+			w.stage("AWSPENDING", token, "")
 		}
-		if p, err := w.labeled("AWSPENDING"); err == nil && p.id == token {
-			if err := w.stage("AWSPENDING", token, ""); err != nil {
-				t.Fatal(err)
-			}
-		}
-		w.opens(t, "AWSCURRENT", true)
+		w.opens("AWSCURRENT", true)
 		if err := w.rotate(); err != nil {
 			t.Errorf("the next rotation: %v", err)
 		}
@@ -270,8 +237,8 @@ func TestFinishSecretNeedsTime(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
 	_, err := w.finish(t, token, 7*time.Second)
 	ends(t, err, engine.OutOfTime, "this attempt did not change the target")
-	w.opens(t, "AWSCURRENT", true)
-	w.opens(t, "AWSPENDING", false)
+	w.opens("AWSCURRENT", true)
+	w.opens("AWSPENDING", false)
 }
 
 // TestChangeWhoseAnswerIsLost: the login decides.
@@ -294,7 +261,7 @@ func TestChangeWhoseAnswerIsLost(t *testing.T) {
 func TestChangeThatIsRejected(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, token := begun(t, h, 3)
-	pending, _ := w.labeled("AWSPENDING")
+	pending := w.labeled("AWSPENDING")
 	user, _ := pending.value.Text("username")
 	password, _ := pending.value.Text("password")
 	h.server.remembers = true
@@ -304,18 +271,16 @@ func TestChangeThatIsRejected(t *testing.T) {
 	if !errors.Is(err, engine.PolicyRejected) || !strings.Contains(err.Error(), "rotatorctl recover --yes") {
 		t.Errorf("advice: %v", err)
 	}
-	w.opens(t, "AWSCURRENT", true)
+	w.opens("AWSCURRENT", true)
 }
 
 // TestVersionSkew: another program's finishSecret, which only moves labels, follows this
 // setSecret. check and recover report it, and recover resolves it.
 func TestVersionSkew(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
-	before, _ := w.labeled("AWSCURRENT")
-	if err := w.stage("AWSCURRENT", before.id, token); err != nil {
-		t.Fatal(err)
-	}
-	w.opens(t, "AWSCURRENT", false)
+	before := w.labeled("AWSCURRENT")
+	w.stage("AWSCURRENT", before.id, token)
+	w.opens("AWSCURRENT", false)
 	r, err := w.rotator()
 	if err != nil {
 		t.Fatal(err)
@@ -331,7 +296,7 @@ func TestVersionSkew(t *testing.T) {
 	if err != nil || !d.CurrentRefused || d.Opens != "AWSPREVIOUS" {
 		t.Errorf("recover: %+v, %v", d, err)
 	}
-	w.opens(t, "AWSCURRENT", true)
+	w.opens("AWSCURRENT", true)
 }
 
 // TestRefusedLoginsOfTestSecret: only two, because targets lock accounts after a few.

@@ -3,40 +3,30 @@ package enginetest
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/http"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"example.com/rotator/internal/testing/testserver"
 	"example.com/rotator/rotation/engine"
 )
 
 // late holds a rotation at every fifth point, lets a retry overtake it, and then releases it: what
 // a call knows may be outdated by the time it acts.
-func late(t testing.TB, h Harness) error { return overtaken(t, h, 5) }
+func late(t testing.TB, h Harness) { overtaken(t, h, 5) }
 
-func overtaken(t testing.TB, h Harness, stride int) error {
+func overtaken(t testing.TB, h Harness, stride int) {
 	for at := 1; ; at += stride {
-		w, err := newWorld(t, h)
-		if err != nil {
-			return err
-		}
-		token, err := w.begin()
-		if err != nil {
-			return err
-		}
+		w := newWorld(t, h)
+		token := w.begin()
 		held, release := w.hold(at)
 		end := make(chan error, 1)
 		go func() { end <- w.all(context.Background(), token) }()
 		select {
 		case err := <-end:
 			release()
-			if err != nil {
-				return fmt.Errorf("a rotation that nothing holds fails: %w", err)
-			}
-			return w.ended(token)
+			w.must(err, "a rotation that nothing holds")
+			w.must(w.ended(token), "after a rotation that nothing holds")
+			return
 		case <-held:
 		}
 		// The held call may block the other one, by a lock at the target or because it may still
@@ -50,54 +40,32 @@ func overtaken(t testing.TB, h Harness, stride int) error {
 		cancel()
 		release()
 		first := <-end
-		where := fmt.Sprintf("a rotation held at point %d (%v) and a retry (%v)", at, first, overtaking)
+		w.at("a rotation held at point %d (%v) and a retry (%v)", at, first, overtaking)
 		for _, err := range []error{first, overtaking} {
 			if errors.Is(err, engine.LoginRefused) || errors.Is(err, engine.SecretEdited) {
-				return fmt.Errorf("%s: but nothing was refused or edited", where)
+				t.Fatalf("%sbut nothing was refused or edited", w.place)
 			}
 		}
-		if err := w.notLockedOut(); err != nil {
-			return fmt.Errorf("%s: %w", where, err)
-		}
-		if err := w.all(context.Background(), token); err != nil {
-			return fmt.Errorf("%s: the third attempt fails: %w", where, err)
-		}
-		if err := w.ended(token); err != nil {
-			return fmt.Errorf("%s: %w", where, err)
-		}
+		w.must(w.notLockedOut(), "afterwards")
+		w.must(w.all(context.Background(), token), "the third attempt")
+		w.must(w.ended(token), "after the third attempt")
 	}
 }
 
 // hold blocks the call that reaches the n-th point until release is called, and closes held when it
 // does. All others pass.
 func (w *world) hold(at int) (held <-chan struct{}, release func()) {
-	var mu sync.Mutex
-	seen := 0
+	var seen atomic.Int64
 	there, free := make(chan struct{}), make(chan struct{})
-	pass := func() {
-		mu.Lock()
-		seen++
-		mine := seen == at
-		mu.Unlock()
-		if mine {
+	stop := w.points(func(string) bool {
+		if seen.Add(1) == int64(at) {
 			close(there)
 			<-free
 		}
-	}
-	w.wire.set(func(_ string, send sender) (*http.Response, error) {
-		pass()
-		resp, err := send()
-		pass()
-		return resp, err
+		return true
 	})
-	if w.proxy != nil {
-		w.proxy.Filter(func(testserver.Chunk) bool { pass(); return true })
-	}
 	return there, func() {
-		w.wire.set(nil)
-		if w.proxy != nil {
-			w.proxy.Filter(nil)
-		}
+		stop()
 		close(free)
 	}
 }

@@ -22,13 +22,8 @@ import (
 // begun returns a world with a rotation that has completed the first n steps.
 func begun(t *testing.T, h Harness, n int) (w *world, token string) {
 	t.Helper()
-	w, err := newWorld(t, h)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if token, err = w.begin(); err != nil {
-		t.Fatal(err)
-	}
+	w = newWorld(t, h)
+	token = w.begin()
 	for _, step := range steps[:n] {
 		if err := w.step(t.Context(), step, token); err != nil {
 			t.Fatal(err)
@@ -45,15 +40,9 @@ func TestEditWhileCreateSecretRuns(t *testing.T) {
 		for _, way := range []string{"UpdateSecret", "labels"} {
 			t.Run(fmt.Sprintf("%s/%d", way, length), func(t *testing.T) {
 				h := &toyHarness{server: newToyServer(t)}
-				w, err := newWorld(t, h)
-				if err != nil {
-					t.Fatal(err)
-				}
+				w := newWorld(t, h)
 				w.env["PASSWORD_LENGTH"] = strconv.Itoa(length)
-				token, err := w.begin()
-				if err != nil {
-					t.Fatal(err)
-				}
+				token := w.begin()
 				byHand := w.first.With("password", "changed-by-hand")
 				w.wire.set(func(operation string, send sender) (*http.Response, error) {
 					if operation == "PutSecretValue" {
@@ -64,12 +53,11 @@ func TestEditWhileCreateSecretRuns(t *testing.T) {
 						if way == "UpdateSecret" {
 							edit = w.update
 						}
-						if err := edit(byHand); err != nil {
-							t.Fatal(err)
-						}
+						edit(byHand)
 					}
 					return send()
 				})
+				var err error
 				for _, step := range steps {
 					err = w.step(t.Context(), step, token)
 					w.wire.set(nil)
@@ -77,12 +65,15 @@ func TestEditWhileCreateSecretRuns(t *testing.T) {
 						break
 					}
 				}
-				current, _ := w.labeled("AWSCURRENT")
+				current := w.labeled("AWSCURRENT")
 				if p, _ := current.value.Text("password"); p != "changed-by-hand" ||
 					engine.CauseOf(err) != engine.SecretEdited {
 					t.Errorf("the edit is kept %v: %v", p == "changed-by-hand", err)
 				}
-				if err := w.rotate(); err != nil && length == 16 {
+				if length == 32 {
+					return // AWSPENDING is left, which the error advises to remove
+				}
+				if err := w.rotate(); err != nil {
 					t.Errorf("the next rotation: %v", err)
 				}
 			})
@@ -97,8 +88,8 @@ func (w *world) atPromotion(t *testing.T, token string, do func()) error {
 	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		if operation == "UpdateSecretVersionStage" && !done {
 			done = true
-			if ok, err := w.open(w.first); err != nil || ok != w.continuous() {
-				t.Errorf("at the promotion AWSCURRENT is accepted %v, %v: nothing was changed", ok, err)
+			if ok := w.open(w.first); ok != w.continuous() {
+				t.Errorf("at the promotion AWSCURRENT is accepted %v: nothing was changed", ok)
 			}
 			do()
 		}
@@ -118,24 +109,17 @@ func TestRollbackDuringARotation(t *testing.T) {
 	for after, when := range []string{"after createSecret", "after setSecret", "after testSecret", "in the gap"} {
 		h := &toyHarness{server: newToyServer(t)}
 		w, _ := begun(t, h, 4) // now there is a previous one
-		before, err := w.labeled("AWSCURRENT")
-		if err != nil {
-			t.Fatal(err)
-		}
+		before := w.labeled("AWSCURRENT")
 		w.first = before.value
-		token, err := w.begin()
-		if err != nil {
-			t.Fatal(err)
-		}
+		token := w.begin()
 		rollBack := func() {
-			previous, _ := w.labeled("AWSPREVIOUS")
+			previous := w.labeled("AWSPREVIOUS")
 			if err := h.Restore(t.Context(), previous.value); err != nil {
 				t.Fatal(err)
 			}
-			if err := w.stage("AWSCURRENT", before.id, previous.id); err != nil {
-				t.Fatal(err)
-			}
+			w.stage("AWSCURRENT", before.id, previous.id)
 		}
+		var err error
 		for i, step := range steps[:3] {
 			if err = w.step(t.Context(), step, token); err != nil {
 				break
@@ -150,9 +134,9 @@ func TestRollbackDuringARotation(t *testing.T) {
 		case err == nil:
 			err = w.step(t.Context(), rotation.FinishSecret, token)
 		}
-		current, _ := w.labeled("AWSCURRENT")
-		if ok, oerr := w.open(current.value); !ok {
-			t.Errorf("rolled back %s: AWSCURRENT is accepted: %v, %v; the rotation returned %v", when, ok, oerr, err)
+		current := w.labeled("AWSCURRENT")
+		if !w.open(current.value) {
+			t.Errorf("rolled back %s: AWSCURRENT is refused; the rotation returned %v", when, err)
 		}
 		if current.id == token {
 			t.Errorf("rolled back %s: the rollback was overwritten", when)
@@ -171,7 +155,7 @@ func TestLabelTakenDuringFinishSecret(t *testing.T) {
 		hook := func(operation string, send sender) (*http.Response, error) {
 			if operation == "UpdateSecretVersionStage" {
 				kill()
-				return nil, errDead
+				return nil, io.ErrUnexpectedEOF
 			}
 			resp, err := send()
 			if n++; n == 3 { // describe, pending, current
@@ -222,9 +206,7 @@ func TestLabelTakenDuringFinishSecret(t *testing.T) {
 // TestAbandonedRotationStaysAbandoned if AWSCURRENT opens the target.
 func TestAbandonedRotationStaysAbandoned(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 1)
-	if err := w.stage("AWSPENDING", token, ""); err != nil {
-		t.Fatal(err)
-	}
+	w.stage("AWSPENDING", token, "")
 	for _, step := range steps[1:] {
 		if err := w.step(t.Context(), step, token); engine.CauseOf(err) != engine.VersionNotStaged {
 			t.Errorf("%s: %v, want VersionNotStaged", step, err)
@@ -265,12 +247,8 @@ func TestLabelIsNotPutBackOverAnEdit(t *testing.T) {
 		t.Fatal(err)
 	}
 	byHand := w.first.With("password", "changed-by-hand")
-	if err := w.stage("AWSPENDING", token, ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.update(byHand); err != nil {
-		t.Fatal(err)
-	}
+	w.stage("AWSPENDING", token, "")
+	w.update(byHand)
 	for _, step := range steps[2:] {
 		if err := w.step(t.Context(), step, token); engine.CauseOf(err) != engine.VersionNotStaged {
 			t.Errorf("%s: %v, want VersionNotStaged", step, err)
@@ -289,10 +267,7 @@ func TestLabelIsNotPutBackOverAnEdit(t *testing.T) {
 func TestLabelIsNotPutBackOnAFinishedRotation(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, old := begun(t, h, 4)
-	ended, err := w.labeled("AWSCURRENT")
-	if err != nil {
-		t.Fatal(err)
-	}
+	ended := w.labeled("AWSCURRENT")
 	for range 2 {
 		if err := w.rotate(); err != nil {
 			t.Fatal(err)
@@ -320,9 +295,7 @@ func TestRecoverKeepsAnEdit(t *testing.T) {
 	h.server.mu.Lock()
 	h.server.users[user].passwords = append(h.server.users[user].passwords, "changed-by-hand")
 	h.server.mu.Unlock()
-	if err := w.replace(w.first.With("password", "changed-by-hand")); err != nil {
-		t.Fatal(err)
-	}
+	w.replace(w.first.With("password", "changed-by-hand"))
 	if err := w.step(t.Context(), rotation.FinishSecret, token); engine.CauseOf(err) != engine.SecretEdited {
 		t.Errorf("finishSecret: %v, want SecretEdited", err)
 	}
@@ -331,7 +304,7 @@ func TestRecoverKeepsAnEdit(t *testing.T) {
 		t.Fatal(err)
 	}
 	d, err := operator.Recover(t.Context(), r, w.arn)
-	current, _ := w.labeled("AWSCURRENT")
+	current := w.labeled("AWSCURRENT")
 	if password, _ := current.value.Text("password"); password != "changed-by-hand" || err != nil {
 		t.Errorf("%q, %v: the edit was lost", d.Action, err)
 	}
@@ -350,10 +323,7 @@ func TestOldVersionThatCannotBeRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	all, err := w.versions()
-	if err != nil {
-		t.Fatal(err)
-	}
+	all := w.versions()
 	denied := ""
 	for _, v := range all {
 		if len(v.labels) == 0 && !v.value.Equal(w.first) {
@@ -402,10 +372,7 @@ func TestSuperuserThatIsRotatedInTheMiddle(t *testing.T) {
 // is stored, does not count as an edit.
 func TestReadsThatAreBehind(t *testing.T) {
 	for _, after := range []string{"DescribeSecret", "PutSecretValue"} {
-		w, err := newWorld(t, &toyHarness{server: newToyServer(t)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		w := newWorld(t, &toyHarness{server: newToyServer(t)})
 		w.env["PASSWORD_LENGTH"] = "16" // no seal
 		var behind []byte
 		w.wire.set(func(operation string, send sender) (*http.Response, error) {
@@ -419,10 +386,7 @@ func TestReadsThatAreBehind(t *testing.T) {
 		if err := w.rotate(); err != nil {
 			t.Fatal(err)
 		}
-		token, err := w.begin()
-		if err != nil {
-			t.Fatal(err)
-		}
+		token := w.begin()
 		armed, spent := false, false
 		w.wire.set(func(operation string, send sender) (*http.Response, error) {
 			resp, err := send()
@@ -450,27 +414,14 @@ func TestReadsThatAreBehind(t *testing.T) {
 func TestLabelIsNotPutBackOverARollback(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t)}
 	w, _ := begun(t, h, 4)
-	token, err := w.begin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	token := w.begin()
 	if err := w.gap(token); err != nil {
 		t.Fatal(err)
 	}
-	previous, err := w.labeled("AWSPREVIOUS")
-	if err != nil {
-		t.Fatal(err)
-	}
-	current, err := w.labeled("AWSCURRENT")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.stage("AWSPENDING", token, ""); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.stage("AWSCURRENT", current.id, previous.id); err != nil {
-		t.Fatal(err)
-	}
+	previous := w.labeled("AWSPREVIOUS")
+	current := w.labeled("AWSCURRENT")
+	w.stage("AWSPENDING", token, "")
+	w.stage("AWSCURRENT", current.id, previous.id)
 	for _, step := range steps {
 		if err := w.step(t.Context(), step, token); engine.CauseOf(err) != engine.VersionNotStaged {
 			t.Errorf("%s: %v, want VersionNotStaged", step, err)
@@ -489,9 +440,7 @@ func TestLabelIsNotPutBackOverARollback(t *testing.T) {
 func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 	h := &mintingHarness{toyHarness{server: newToyServer(t)}}
 	w, _ := begun(t, h, 2)
-	if err := w.replace(w.first.With("note", "edited")); err != nil {
-		t.Fatal(err)
-	}
+	w.replace(w.first.With("note", "edited"))
 	r, err := w.rotator()
 	if err != nil {
 		t.Fatal(err)
@@ -500,10 +449,7 @@ func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 		!strings.Contains(d.Action, "removed AWSPENDING") {
 		t.Fatalf("%q, %v", d.Action, err)
 	}
-	current, err := w.labeled("AWSCURRENT")
-	if err != nil {
-		t.Fatal(err)
-	}
+	current := w.labeled("AWSCURRENT")
 	if strays, err := h.Strays(t.Context(), []engine.Value{current.value}); err != nil || len(strays) > 0 {
 		t.Errorf("the target still has %v, %v", strays, err)
 	}
@@ -515,9 +461,7 @@ func TestRecoverRevokesWhatItAbandons(t *testing.T) {
 // TestCheckSeesAbandonedRotations: a rotation was canceled, and its label removed.
 func TestCheckSeesAbandonedRotations(t *testing.T) {
 	w, token := begun(t, &mintingHarness{toyHarness{server: newToyServer(t)}}, 1)
-	if err := w.stage("AWSPENDING", token, ""); err != nil {
-		t.Fatal(err)
-	}
+	w.stage("AWSPENDING", token, "")
 	r, err := w.rotator()
 	if err != nil {
 		t.Fatal(err)
@@ -556,18 +500,13 @@ func TestCheckSeesThatARotationWillFinish(t *testing.T) {
 // TestSuperuserByName: AWS's templates accept a name in masterarn, because they pass it to Secrets
 // Manager.
 func TestSuperuserByName(t *testing.T) {
-	w, err := newWorld(t, newLent(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := newWorld(t, newLent(t))
 	arn, _ := w.first.Text("masterarn")
 	d, err := w.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &arn})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := w.store(w.first.With("masterarn", *d.Name)); err != nil {
-		t.Fatal(err)
-	}
+	w.store(w.first.With("masterarn", *d.Name))
 	if err := w.rotate(); err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package enginetest
 
 import (
 	"context"
-	"fmt"
 	"testing"
 
 	"example.com/rotator/rotation"
@@ -12,7 +11,7 @@ import (
 // standing runs createSecret, setSecret and testSecret in several orders, some repeatedly, and then
 // abandons the rotation. AWSCURRENT opens the target after each step, because only finishSecret may
 // end it.
-func standing(t testing.TB, h Harness) error {
+func standing(t testing.TB, h Harness) {
 	const (
 		create = rotation.CreateSecret
 		set    = rotation.SetSecret
@@ -25,60 +24,39 @@ func standing(t testing.TB, h Harness) error {
 		{set, create, create, set, set, test, test},
 		{create, test, set, create, test, set},
 	} {
-		w, err := newWorld(t, h)
-		if err != nil {
-			return err
-		}
-		token, err := w.begin()
-		if err != nil {
-			return err
-		}
-		stands := func(when string) error {
-			current, err := w.labeled("AWSCURRENT")
-			if err != nil {
-				return err
+		w := newWorld(t, h)
+		token := w.begin()
+		stands := func() {
+			current := w.labeled("AWSCURRENT")
+			if ok := w.open(current.value); !ok || current.id == token || !current.value.Equal(w.first) {
+				t.Fatalf("%sAWSCURRENT was changed, or is accepted %v", w.place, ok)
 			}
-			ok, err := w.open(current.value)
-			if err != nil || !ok || current.id == token || !current.value.Equal(w.first) {
-				return fmt.Errorf("%v, %s: AWSCURRENT is accepted %v, %v", order, when, ok, err)
-			}
-			return nil
 		}
 		created := false
 		for i, step := range order {
+			w.at("%v: step %d", order, i+1)
 			created = created || step == create
 			err := w.step(context.Background(), step, token)
-			if err != nil && created && (step != test || w.oneAtATime()) {
-				return fmt.Errorf("%v: %s: %w", order, step, err)
+			if created && (step != test || w.oneAtATime()) {
+				w.must(err, "%s", step)
 			}
-			if err := stands(fmt.Sprintf("after step %d", i+1)); err != nil {
-				return err
-			}
+			stands()
 		}
 		if n%2 == 0 {
-			if err := w.cancel(); err != nil {
-				return err
-			}
+			w.at("%v: canceled", order)
+			w.cancel()
 			err := w.step(context.Background(), rotation.FinishSecret, token)
 			if engine.CauseOf(err) != engine.RotationDisabled {
-				return fmt.Errorf("%v: finishSecret of a canceled rotation: %v, want RotationDisabled", order, err)
+				t.Fatalf("%sfinishSecret returns %v, want RotationDisabled", w.place, err)
 			}
-			if err := stands("canceled"); err != nil {
-				return err
-			}
+			stands()
 		}
-		if err := w.stage("AWSPENDING", token, ""); err != nil {
-			return err
-		}
+		w.at("%v: abandoned", order)
+		w.stage("AWSPENDING", token, "")
 		if err := w.step(context.Background(), rotation.FinishSecret, token); err == nil {
-			return fmt.Errorf("%v: finishSecret of an abandoned rotation succeeds", order)
+			t.Fatalf("%sfinishSecret succeeds", w.place)
 		}
-		if err := stands("abandoned"); err != nil {
-			return err
-		}
-		if err := w.rotate(); err != nil {
-			return fmt.Errorf("%v: the next rotation: %w", order, err)
-		}
+		stands()
+		w.must(w.rotate(), "the next rotation")
 	}
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,127 +14,105 @@ import (
 	"example.com/rotator/internal/testing/testserver"
 )
 
-// crash ends a rotation at its n-th point, as if the process had died there: nothing that it does
-// afterwards has any effect. Points are the moments before and after each call to Secrets Manager
-// and each piece of data to or from the target, counted as they happen.
-type crash struct {
-	mu    sync.Mutex
-	at    int
-	seen  int
-	dead  bool
-	kill  context.CancelFunc
-	where string
-}
-
-var errDead = errors.New("the process is dead")
-
-// pass counts a point and reports whether the process survives it.
-func (c *crash) pass(where string) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dead {
-		return false
-	}
-	c.seen++
-	if c.seen == c.at {
-		c.dead, c.where = true, where
-		c.kill()
-	}
-	return !c.dead
-}
-
-// run calls do up to the crash and reports whether the crash happened.
-func (c *crash) run(w *world, do func(context.Context) error) (died bool, err error) {
-	ctx, kill := context.WithCancel(context.Background())
-	defer kill()
-	c.kill = kill
+// points calls pass at every point until stop is called: before and after each call to Secrets
+// Manager, and before each piece of data to or from the target. If it returns false, the call, its
+// answer or the data is lost.
+func (w *world) points(pass func(where string) bool) (stop func()) {
 	w.wire.set(func(operation string, send sender) (*http.Response, error) {
-		if !c.pass("before " + operation) {
-			return nil, errDead
+		if !pass("before " + operation) {
+			return nil, io.ErrUnexpectedEOF
 		}
 		resp, err := send()
-		if !c.pass("after " + operation) {
-			if err == nil {
-				resp.Body.Close()
-			}
-			return nil, errDead
+		if !pass("after "+operation) && err == nil {
+			return nil, errors.Join(io.ErrUnexpectedEOF, resp.Body.Close())
 		}
 		return resp, err
 	})
-	if w.proxy != nil {
-		w.proxy.Filter(func(p testserver.Chunk) bool {
-			if p.FromServer {
-				return c.pass("before an answer of the target arrives")
-			}
-			return c.pass("before a request reaches the target")
-		})
+	if w.proxy == nil {
+		return func() { w.wire.set(nil) }
 	}
-	err = do(ctx)
-	w.wire.set(nil)
-	if w.proxy != nil {
+	w.proxy.Filter(func(p testserver.Chunk) bool {
+		if p.FromServer {
+			return pass("before an answer of the target arrives")
+		}
+		return pass("before a request reaches the target")
+	})
+	return func() {
+		w.wire.set(nil)
 		w.proxy.Filter(nil)
+	}
+}
+
+// crash calls do and ends it at its n-th point, as if the process had died there: nothing that it
+// does afterwards has any effect. It returns where that was, or "" if there were fewer points.
+func (w *world) crash(at int, do func(context.Context) error) (where string, err error) {
+	ctx, kill := context.WithCancel(context.Background())
+	defer kill()
+	var mu sync.Mutex
+	seen := 0
+	stop := w.points(func(point string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if seen++; seen == at {
+			where = point
+			kill()
+		}
+		return seen < at
+	})
+	err = do(ctx)
+	stop()
+	if w.proxy != nil {
 		w.proxy.Cut()
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.dead, err
+	mu.Lock()
+	defer mu.Unlock()
+	return where, err
 }
 
 // sweep crashes a rotation at every point and retries it as Secrets Manager does. Nobody may be
 // locked out in between, and the retry must succeed.
-func sweep(t testing.TB, h Harness) error {
-	points, lockouts := 0, 0
-	var errs []error
-	var w *world
+func sweep(t testing.TB, h Harness) {
+	lockouts, failures := 0, 0
 	for at := 1; ; at++ {
-		var err error
-		if w, err = newWorld(t, h); err != nil {
-			return err
-		}
-		token, err := w.begin()
-		if err != nil {
-			return err
-		}
-		c := &crash{at: at}
+		w := newWorld(t, h)
+		token := w.begin()
 		rotate := func(ctx context.Context) error { return w.all(ctx, token) }
-		died, err := c.run(w, rotate)
-		if !died {
-			if err != nil {
-				return fmt.Errorf("a rotation without a crash fails: %w", err)
+		where, err := w.crash(at, rotate)
+		if where == "" || failures > 10 {
+			if failures == 0 {
+				w.must(err, "a rotation without a crash")
+				w.must(w.ended(token), "after a rotation without a crash")
 			}
-			if err := w.ended(token); err != nil {
-				return fmt.Errorf("after a rotation without a crash: %w", err)
+			figure(t, "sweep %s %s: %d points, %d lock-outs", w.kind.Names[0], w.strategy(), at-1, lockouts)
+			if at <= 8 {
+				t.Errorf("the sweep found only %d points", at-1)
 			}
-			break
+			return
 		}
-		points++
-		if err := w.notLockedOut(); err != nil {
-			lockouts++
-			errs = append(errs, fmt.Errorf("crash at point %d, %s: %w", at, c.where, err))
+		w.at("crash at point %d, %s", at, where)
+		lockedOut := func(when string) {
+			if err := w.notLockedOut(); err != nil {
+				lockouts++
+				failures++
+				w.errorf("%s: %v", when, err)
+			}
 		}
+		lockedOut("after it")
 		// Every third time the retry also crashes, at a point that moves through the rotation.
 		if at%3 == 0 {
-			if died, _ := (&crash{at: 1 + at*7%23}).run(w, rotate); died {
-				if err := w.notLockedOut(); err != nil {
-					lockouts++
-					errs = append(errs, fmt.Errorf("second crash after point %d, %s: %w", at, c.where, err))
-				}
+			if again, _ := w.crash(1+at*7%23, rotate); again != "" {
+				lockedOut("after a second crash, " + again)
 			}
 		}
-		if err := w.all(context.Background(), token); err != nil {
-			errs = append(errs, fmt.Errorf("crash at point %d, %s: the retry fails: %w", at, c.where, err))
-		} else if err := w.ended(token); err != nil {
-			errs = append(errs, fmt.Errorf("crash at point %d, %s: %w", at, c.where, err))
+		err = w.all(context.Background(), token)
+		if err == nil {
+			err = w.ended(token)
 		}
-		if len(errs) > 10 {
-			break
+		if err != nil {
+			failures++
+			w.errorf("the retry: %v", err)
 		}
 	}
-	figure(t, "sweep %s %s: %d points, %d lock-outs", w.kind.Names[0], w.strategy(), points, lockouts)
-	if points < 8 {
-		errs = append(errs, fmt.Errorf("the sweep found only %d points", points))
-	}
-	return errors.Join(errs...)
 }
 
 // honest checks that the state of the target is what finishSecret's error says.
@@ -156,12 +135,8 @@ func (w *world) honest(failure error) error {
 			continue
 		}
 		for label, want := range labels {
-			v, err := w.labeled(label)
-			if err != nil {
-				return err
-			}
-			if ok, err := w.open(v.value); err != nil || ok != want {
-				return fmt.Errorf("%s is accepted %v (%v), but the error says: %w", label, ok, err, failure)
+			if ok := w.open(w.labeled(label).value); ok != want {
+				return fmt.Errorf("%s is accepted %v, but the error says: %w", label, ok, failure)
 			}
 		}
 		return nil
@@ -179,27 +154,23 @@ var errLockedOut = errors.New("locked out: no labeled version opens the target")
 // finishSecret or if it must work throughout. It tries twice before it reports a lock-out: the
 // target may complete the change of a dead rotation between two logins.
 func (w *world) notLockedOut() error {
-	all, err := w.versions()
-	if err != nil {
+	w.t.Helper()
+	all := w.versions()
+	if err := w.openedBy(all); !errors.Is(err, errLockedOut) {
 		return err
 	}
-	if err = w.openedBy(all); errors.Is(err, errLockedOut) {
-		return w.openedBy(all)
-	}
-	return err
+	return w.openedBy(all)
 }
 
 // openedBy tries each labeled version.
 func (w *world) openedBy(all []version) error {
+	w.t.Helper()
 	opened := false
 	for _, v := range all {
 		if len(v.labels) == 0 {
 			continue
 		}
-		ok, err := w.open(v.value)
-		if err != nil {
-			return err
-		}
+		ok := w.open(v.value)
 		opened = opened || ok
 		if !ok && (w.continuous() || !w.finishing.Load()) && slices.Contains(v.labels, "AWSCURRENT") {
 			return errors.New("locked out: AWSCURRENT does not open the target")

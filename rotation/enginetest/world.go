@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -34,9 +35,10 @@ const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 var steps = []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret}
 
 // world is a target behind a proxy, a simulated Secrets Manager behind a breakable wire, and one
-// secret.
+// secret. A method that returns no error ends the check if the suite itself fails.
 type world struct {
 	t      testing.TB
+	place  string // where in the check it is, for failures
 	h      Harness
 	kind   engine.Kind
 	proxy  *testserver.FaultProxy // nil for an engine without a target
@@ -61,7 +63,8 @@ type world struct {
 }
 
 // newWorld creates a user and its secret.
-func newWorld(t testing.TB, h Harness) (*world, error) {
+func newWorld(t testing.TB, h Harness) *world {
+	t.Helper()
 	w := &world{t: t, h: h, kind: h.Engine().Kind(), wire: &wire{}, env: map[string]string{}}
 	if c, ok := h.(Configured); ok {
 		maps.Copy(w.env, c.Env())
@@ -73,9 +76,7 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 	}
 	w.sim = sim.New(sim.Options{MaxAttempts: 1})
 	server, err := sim.Serve(w.sim, "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
+	w.must(err, "the simulator")
 	t.Cleanup(func() { server.Close() })
 	options := secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}
@@ -94,62 +95,74 @@ func newWorld(t testing.TB, h Harness) (*world, error) {
 		return nil, "Unhandled", nil
 	}))
 	value, superuser, err := h.New(context.Background(), host, port)
-	if err != nil {
-		return nil, fmt.Errorf("the harness cannot create a user: %w", err)
-	}
+	w.must(err, "the harness cannot create a user")
 	if !superuser.IsZero() {
-		arn, err := w.create(superuser)
-		if err != nil {
-			return nil, err
-		}
-		value, w.superuser = value.With(w.kind.Superusers(), arn), true
+		value, w.superuser = value.With(w.kind.Superusers(), w.create(superuser)), true
 	}
 	if value.IsObject() {
 		value = value.WithJSON("unknown", []byte(`{"n": 1e400, "a": [1.50]}`))
 	}
 	w.first = value
-	return w, w.store(value)
+	w.store(value)
+	return w
+}
+
+// at says where in the check it is now.
+func (w *world) at(format string, args ...any) { w.place = fmt.Sprintf(format, args...) + ": " }
+
+// errorf fails the check, which goes on.
+func (w *world) errorf(format string, args ...any) {
+	w.t.Helper()
+	w.t.Errorf("%s"+format, append([]any{w.place}, args...)...)
+}
+
+// must ends the check if what it did failed.
+func (w *world) must(err error, what string, args ...any) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatalf("%s%s: %v", w.place, fmt.Sprintf(what, args...), err)
+	}
 }
 
 // store creates the secret, which becomes the world's secret.
-func (w *world) store(v engine.Value) (err error) {
-	if w.arn, err = w.create(v); err != nil {
-		return err
-	}
+func (w *world) store(v engine.Value) {
+	w.t.Helper()
+	w.arn = w.create(v)
 	if b, ok := w.h.(Bound); ok {
-		err = b.Bind(context.Background(), w.arn, v)
+		w.must(b.Bind(context.Background(), w.arn, v), "the harness cannot bind the secret")
 	}
-	return err
 }
 
-func (w *world) create(v engine.Value) (string, error) {
+func (w *world) create(v engine.Value) (arn string) {
+	w.t.Helper()
 	in := &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("suite/")),
 		ClientRequestToken: aws.String(uuid.NewString())}
-	if v.IsBinary() {
-		in.SecretBinary = v.Reveal()
-	} else {
-		in.SecretString = aws.String(string(v.Reveal()))
-	}
+	in.SecretString, in.SecretBinary = stored(v)
 	out, err := w.client.CreateSecret(context.Background(), in)
-	if err != nil {
-		return "", err
+	w.must(err, "create the secret")
+	return *out.ARN
+}
+
+// stored returns a value as Secrets Manager stores it.
+func stored(v engine.Value) (text *string, binary []byte) {
+	if v.IsBinary() {
+		return nil, v.Reveal()
 	}
-	return *out.ARN, nil
+	return aws.String(string(v.Reveal())), nil
 }
 
 // begin has Secrets Manager start a rotation and returns its token.
-func (w *world) begin() (string, error) {
+func (w *world) begin() string {
+	w.t.Helper()
 	w.made++
 	w.finishing.Store(false)
 	token := uuid.NewString()
 	_, err := w.client.RotateSecret(context.Background(),
 		&secretsmanager.RotateSecretInput{SecretId: &w.arn, ClientRequestToken: &token,
 			RotationLambdaARN: aws.String(functionARN)})
-	if err != nil {
-		return "", err
-	}
+	w.must(err, "RotateSecret")
 	_ = w.sim.WaitRotation(context.Background(), w.arn) // it fails, as intended
-	return token, nil
+	return token
 }
 
 // rotator returns a new rotator without any state, as in a new process.
@@ -214,7 +227,7 @@ func (w *world) gap(token string) error {
 			kill()
 		}
 		if ctx.Err() != nil {
-			return nil, errDead
+			return nil, io.ErrUnexpectedEOF
 		}
 		return send()
 	})
@@ -224,12 +237,8 @@ func (w *world) gap(token string) error {
 		return fmt.Errorf("finishSecret did not reach the promotion: %v", err)
 	}
 	for label, want := range map[string]bool{"AWSPENDING": true, "AWSCURRENT": w.continuous()} {
-		v, err := w.labeled(label)
-		if err != nil {
-			return err
-		}
-		if ok, err := w.open(v.value); err != nil || ok != want && w.h.Target() != "" {
-			return fmt.Errorf("finishSecret died in the gap: %s is accepted %v, want %v (%v)", label, ok, want, err)
+		if ok := w.open(w.labeled(label).value); ok != want && w.h.Target() != "" {
+			return fmt.Errorf("finishSecret died in the gap: %s is accepted %v, want %v", label, ok, want)
 		}
 	}
 	return nil
@@ -237,11 +246,8 @@ func (w *world) gap(token string) error {
 
 // rotate performs a whole rotation.
 func (w *world) rotate() error {
-	token, err := w.begin()
-	if err != nil {
-		return err
-	}
-	return w.all(context.Background(), token)
+	w.t.Helper()
+	return w.all(context.Background(), w.begin())
 }
 
 // version is a version of the secret with its value.
@@ -252,72 +258,87 @@ type version struct {
 }
 
 // versions returns every version that has a value, labeled or not.
-func (w *world) versions() ([]version, error) {
+func (w *world) versions() []version {
+	w.t.Helper()
 	list, err := w.client.ListSecretVersionIds(context.Background(),
 		&secretsmanager.ListSecretVersionIdsInput{SecretId: &w.arn, IncludeDeprecated: aws.Bool(true)})
-	if err != nil {
-		return nil, err
-	}
+	w.must(err, "list the versions")
 	var out []version
 	for _, e := range list.Versions {
-		got, err := w.client.GetSecretValue(context.Background(),
-			&secretsmanager.GetSecretValueInput{SecretId: &w.arn, VersionId: e.VersionId})
-		if err != nil {
-			return nil, err
-		}
-		v := version{id: *e.VersionId, labels: e.VersionStages}
-		if got.SecretString != nil {
-			v.value = engine.StringValue(*got.SecretString)
-		} else {
-			v.value = engine.BinaryValue(got.SecretBinary)
-		}
-		out = append(out, v)
+		v, err := w.get(&secretsmanager.GetSecretValueInput{VersionId: e.VersionId})
+		w.must(err, "read a version")
+		out = append(out, version{*e.VersionId, e.VersionStages, v})
 	}
-	return out, nil
+	return out
 }
 
-// labeled returns the version with a label.
-func (w *world) labeled(label string) (version, error) {
-	all, err := w.versions()
-	if err != nil {
-		return version{}, err
+// get reads a version's value.
+func (w *world) get(in *secretsmanager.GetSecretValueInput) (engine.Value, error) {
+	in.SecretId = &w.arn
+	got, err := w.client.GetSecretValue(context.Background(), in)
+	switch {
+	case err != nil:
+		return engine.Value{}, err
+	case got.SecretString != nil:
+		return engine.StringValue(*got.SecretString), nil
 	}
-	for _, v := range all {
-		if slices.Contains(v.labels, label) {
-			return v, nil
-		}
+	return engine.BinaryValue(got.SecretBinary), nil
+}
+
+// find returns the version with a label, if there is one.
+func (w *world) find(label string) (v version, found bool) {
+	w.t.Helper()
+	all := w.versions()
+	i := slices.IndexFunc(all, func(v version) bool { return slices.Contains(v.labels, label) })
+	if i < 0 {
+		return version{}, false
 	}
-	return version{}, fmt.Errorf("no version has the label %s", label)
+	return all[i], true
+}
+
+// labeled is find for a label that a version must have.
+func (w *world) labeled(label string) version {
+	w.t.Helper()
+	v, found := w.find(label)
+	if !found {
+		w.t.Fatalf("%sno version has the label %s", w.place, label)
+	}
+	return v
 }
 
 // put stores a version as an operator does.
-func (w *world) put(v engine.Value, token string, labels ...string) error {
+func (w *world) put(v engine.Value, token string, labels ...string) {
+	w.t.Helper()
+	w.must(w.tryPut(v, token, labels...), "PutSecretValue")
+}
+
+// tryPut is put for a version that may exist.
+func (w *world) tryPut(v engine.Value, token string, labels ...string) error {
 	in := &secretsmanager.PutSecretValueInput{SecretId: &w.arn, ClientRequestToken: &token, VersionStages: labels}
-	if v.IsBinary() {
-		in.SecretBinary = v.Reveal()
-	} else {
-		in.SecretString = aws.String(string(v.Reveal()))
-	}
+	in.SecretString, in.SecretBinary = stored(v)
 	_, err := w.client.PutSecretValue(context.Background(), in)
 	return err
 }
 
 // update stores a new current value as the console does.
-func (w *world) update(v engine.Value) error {
+func (w *world) update(v engine.Value) {
+	w.t.Helper()
 	_, err := w.client.UpdateSecret(context.Background(),
 		&secretsmanager.UpdateSecretInput{SecretId: &w.arn, SecretString: aws.String(string(v.Reveal()))})
-	return err
+	w.must(err, "UpdateSecret")
 }
 
 // cancel cancels the rotation as an operator does.
-func (w *world) cancel() error {
+func (w *world) cancel() {
+	w.t.Helper()
 	in := &secretsmanager.CancelRotateSecretInput{SecretId: &w.arn}
 	_, err := w.client.CancelRotateSecret(context.Background(), in)
-	return err
+	w.must(err, "CancelRotateSecret")
 }
 
 // stage moves a label as an operator does; "" is no version.
-func (w *world) stage(label, from, to string) error {
+func (w *world) stage(label, from, to string) {
+	w.t.Helper()
 	in := &secretsmanager.UpdateSecretVersionStageInput{SecretId: &w.arn, VersionStage: &label}
 	if from != "" {
 		in.RemoveFromVersionId = &from
@@ -326,21 +347,16 @@ func (w *world) stage(label, from, to string) error {
 		in.MoveToVersionId = &to
 	}
 	_, err := w.client.UpdateSecretVersionStage(context.Background(), in)
-	return err
+	w.must(err, "move %s", label)
 }
 
 // replace makes a value current and leaves AWSPENDING alone, which a PutSecretValue with AWSCURRENT
 // would remove.
-func (w *world) replace(v engine.Value) error {
+func (w *world) replace(v engine.Value) {
+	w.t.Helper()
 	token := uuid.NewString()
-	if err := w.put(v, token, "edited"); err != nil {
-		return err
-	}
-	current, err := w.labeled("AWSCURRENT")
-	if err != nil {
-		return err
-	}
-	return w.stage("AWSCURRENT", current.id, token)
+	w.put(v, token, "edited")
+	w.stage("AWSCURRENT", w.labeled("AWSCURRENT").id, token)
 }
 
 // direct returns a value with the target's own port instead of the proxy's, for the harness.
@@ -356,7 +372,15 @@ func (w *world) direct(v engine.Value) engine.Value {
 }
 
 // open reports whether the target accepts a value.
-func (w *world) open(v engine.Value) (bool, error) {
+func (w *world) open(v engine.Value) bool {
+	w.t.Helper()
+	ok, err := w.accepts(v)
+	w.must(err, "the harness cannot log in")
+	return ok
+}
+
+// accepts is open without the end of the check.
+func (w *world) accepts(v engine.Value) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	err := w.h.Open(ctx, w.direct(v))
@@ -364,6 +388,14 @@ func (w *world) open(v engine.Value) (bool, error) {
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// opens fails the check unless the target accepts the version with a label, or refuses it.
+func (w *world) opens(label string, want bool) {
+	w.t.Helper()
+	if ok := w.open(w.labeled(label).value); ok != want {
+		w.errorf("%s is accepted %v, want %v", label, ok, want)
+	}
 }
 
 // alternates reports whether users alternate.
@@ -391,19 +423,13 @@ func (w *world) continuous() bool { return w.h.Overlap() || w.alternates() }
 
 // ended checks the outcome of a complete rotation.
 func (w *world) ended(token string) error {
-	all, err := w.versions()
-	if err != nil {
-		return err
-	}
-	current, err := w.labeled("AWSCURRENT")
-	if err != nil {
-		return err
-	}
+	w.t.Helper()
+	all, current := w.versions(), w.labeled("AWSCURRENT")
 	if current.id != token {
 		return fmt.Errorf("AWSCURRENT is on version %s, not on the rotation's", current.id)
 	}
-	if ok, err := w.open(current.value); err != nil || !ok {
-		return fmt.Errorf("AWSCURRENT does not open the target: accepted %v, %v", ok, err)
+	if !w.open(current.value) {
+		return errors.New("AWSCURRENT does not open the target")
 	}
 	if current.value.IsObject() && len(w.kind.SecretFields) > 0 {
 		fields := w.kind.SecretFields
@@ -423,9 +449,7 @@ func (w *world) ended(token string) error {
 		}
 	}
 	// Clients may still use the previous version, and the ladder needs it.
-	if _, err := w.labeled("AWSPREVIOUS"); err != nil {
-		return err
-	}
+	w.labeled("AWSPREVIOUS")
 	if len(all) != w.made+1 {
 		return fmt.Errorf("there are %d versions with a value after %d rotations", len(all), w.made)
 	}
@@ -435,11 +459,8 @@ func (w *world) ended(token string) error {
 			values = append(values, v.value)
 		}
 		strays, err := m.Strays(context.Background(), values)
-		if err != nil {
-			return err
-		}
-		if len(strays) > 0 {
-			return fmt.Errorf("the target has credentials that are in no version: %v", strays)
+		if err != nil || len(strays) > 0 {
+			return fmt.Errorf("the target has credentials that are in no version: %v, %v", strays, err)
 		}
 	}
 	return w.quiet(all)

@@ -1,8 +1,6 @@
 package enginetest
 
 import (
-	"errors"
-	"fmt"
 	"testing"
 
 	"example.com/rotator/rotation/engine"
@@ -23,69 +21,46 @@ var forgeries = []forgery{
 
 // writer writes values of its choice to the secret. The target never accepts them, and still
 // accepts its own credential.
-func writer(t testing.TB, h Harness) error {
-	var errs []error
+func writer(t testing.TB, h Harness) {
 	for _, f := range forgeries {
-		w, err := newWorld(t, h)
-		if err != nil {
-			return err
-		}
+		w := newWorld(t, h)
 		_, minted := h.Engine().(engine.Minter)
 		if minted || w.kind.NoTarget || !w.kind.Passwords.Seals() || len(w.kind.SecretFields) != 1 {
-			return nil // values of this engine have no seal
+			return // values of this engine have no seal
 		}
-		if err := w.forged(f); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", f.name, err))
-		}
+		w.at("%s", f.name)
+		w.forged(f)
 	}
-	return errors.Join(errs...)
 }
 
-func (w *world) forged(f forgery) error {
-	token, err := w.begin()
-	if err != nil {
-		return err
-	}
+func (w *world) forged(f forgery) {
+	token := w.begin()
 	for _, step := range steps[:f.steps] {
-		if err := w.step(w.t.Context(), step, token); err != nil {
-			return err
-		}
+		w.must(w.step(w.t.Context(), step, token), "%s", step)
 	}
 	field := w.kind.SecretFields[0]
-	current, err := w.labeled("AWSCURRENT")
-	if err != nil {
-		return err
-	}
-	chosen := []engine.Value{}
+	key := "a guess"
+	var chosen []engine.Value
 	if f.current {
-		forged := current.value.With(field, "Chosen-by-the-writer-1")
-		chosen = append(chosen, forged)
-		if err := w.update(forged); err != nil {
-			return err
-		}
-		if current, err = w.labeled("AWSCURRENT"); err != nil {
-			return err
-		}
+		key = "Chosen-by-the-writer-1"
+		chosen = append(chosen, w.first.With(field, key))
+		w.update(chosen[0])
 	}
-	key, _ := current.value.Text(field)
-	if !f.current {
-		key = "a guess"
-	}
+	current := w.labeled("AWSCURRENT")
 	pending := current.value.With(field, w.kind.Passwords.New(current.id, key))
 	chosen = append(chosen, pending)
-	if err := w.put(pending, token, "AWSPENDING"); err != nil && f.steps == 0 {
-		return err
+	if err := w.tryPut(pending, token, "AWSPENDING"); f.steps == 0 {
+		w.must(err, "store the pending value")
 	}
 	for _, step := range steps {
 		_ = w.step(w.t.Context(), step, token)
 	}
 	for _, v := range chosen {
-		if ok, err := w.open(v); err != nil || ok {
-			return fmt.Errorf("the target accepts what the writer chose: %v, %w", ok, err)
+		if w.open(v) {
+			w.errorf("the target accepts what the writer chose")
 		}
 	}
-	if ok, err := w.open(w.first); err != nil || !ok {
-		return fmt.Errorf("the target no longer accepts the first credential: %v, %w", ok, err)
+	if !w.open(w.first) {
+		w.errorf("the target no longer accepts the first credential")
 	}
-	return nil
 }
