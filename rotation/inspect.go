@@ -19,9 +19,8 @@ type Inspection struct {
 	Current, Pending string
 	// Deletion is when the secret will be deleted, if that is scheduled.
 	Deletion time.Time
-	// Key and Tags are the secret's KMS key, as DescribeSecret has it, and its tags.
-	Key  string
-	Tags map[string]string
+	// Key is the secret's KMS key, as DescribeSecret has it.
+	Key string
 	// Engine serves the secret, and Kind describes it for this secret. Engine is nil if AWSCURRENT
 	// could not be read or names no engine.
 	Engine engine.Engine
@@ -30,8 +29,6 @@ type Inspection struct {
 	Request *engine.Request
 	// User and Superuser are the user and the superuser secret, an ARN or a name, that AWSCURRENT names.
 	User, Superuser string
-	// CurrentRefused means that the target refused AWSCURRENT when it was tried.
-	CurrentRefused bool
 	// Server is the product and version of the server, as far as Rehearse has found them out.
 	Server string
 	// Topology is the rotator's.
@@ -65,178 +62,158 @@ func (r *Rotator) Kinds() []engine.Kind {
 
 // Inspect reads the secret's state and AWSCURRENT. On error, the inspection holds what was read
 // before.
-func (r *Rotator) Inspect(ctx context.Context, arn string) (*Inspection, error) {
-	i := &Inspection{Topology: r.cfg.Topology, run: newRun(r.cfg, Event{SecretID: arn}, r.cfg.Log.With("secret", arn))}
-	return i, i.do(ctx, func(run *run) (err error) {
-		if run.secret, err = run.open(ctx, arn); err != nil {
-			return err
-		}
-		d, err := run.secret.describe(ctx)
-		if err != nil {
-			return err
-		}
-		i.state, i.Enabled, i.Key, i.Tags, i.Deletion = d, d.enabled, d.key, d.tags, d.deletion
-		i.Current, i.Pending = d.holder(awsCurrent), d.holder(awsPending)
-		if i.Pending == i.Current {
-			i.Pending = ""
-		}
-		if !d.deletion.IsZero() {
-			return engine.Errorf(engine.InvalidSecret, "restore it with `aws secretsmanager restore-secret` if it is still needed",
-				"the secret %s will be deleted at %s", arn, d.deletion.UTC().Format(time.RFC3339))
-		}
-		if d.manager != "" {
-			return run.managed(d)
-		}
-		if i.current, err = run.current(ctx); err != nil {
-			return err
-		}
-		i.Request, err = run.choose(i.current, d.tags)
-		i.Engine, i.Kind, i.MayRecover = run.engine, run.kind, run.settings.recoverBySuperuser
-		i.User, i.Superuser = run.user(i.current.value), superuserARN(run.kind, i.current.value)
-		return err
-	})
+func (r *Rotator) Inspect(ctx context.Context, arn string) (i *Inspection, err error) {
+	run := newRun(r.cfg, Event{SecretID: arn}, r.cfg.Log.With("secret", arn))
+	i = &Inspection{Topology: r.cfg.Topology, run: run}
+	defer run.leave(ctx, "", &err)
+	if run.secret, err = run.open(ctx, arn); err != nil {
+		return i, err
+	}
+	d, err := run.secret.describe(ctx)
+	if err != nil {
+		return i, err
+	}
+	i.state, i.Enabled, i.Key, i.Deletion = d, d.enabled, d.key, d.deletion
+	i.Current, i.Pending = d.holder(awsCurrent), d.holder(awsPending)
+	if i.Pending == i.Current {
+		i.Pending = ""
+	}
+	if !d.deletion.IsZero() {
+		return i, engine.Errorf(engine.InvalidSecret,
+			"restore it with `aws secretsmanager restore-secret` if it is still needed",
+			"the secret %s will be deleted at %s", arn, d.deletion.UTC().Format(time.RFC3339))
+	}
+	if d.manager != "" {
+		return i, run.managed(d)
+	}
+	if i.current, err = run.current(ctx); err != nil {
+		return i, err
+	}
+	i.Request, err = run.choose(i.current, d.tags)
+	i.Engine, i.Kind, i.MayRecover = run.engine, run.kind, run.settings.recoverBySuperuser
+	i.User, i.Superuser = run.user(i.current.value), superuserARN(run.kind, i.current.value)
+	return i, err
 }
 
-// do calls f and turns its error or panic into the error that leaves the package.
-func (i *Inspection) do(ctx context.Context, f func(*run) error) error {
-	err := func() (err error) {
-		defer i.run.guard(&err)
-		return f(i.run)
-	}()
-	i.CurrentRefused = i.run.seen.CurrentRefused
-	if err == nil {
-		return nil
-	}
-	failure := i.run.report(ctx, err)
-	failure.Step = "" // no step was taken
-	return failure
-}
+// CurrentRefused reports whether the target refused AWSCURRENT when it was tried.
+func (i *Inspection) CurrentRefused() bool { return i.run.seen.CurrentRefused }
 
 // Prepare has the engine generate the value to follow AWSCURRENT, which checks the form of the secret
 // and the engine's settings.
-func (i *Inspection) Prepare(ctx context.Context) error {
-	return i.do(ctx, func(r *run) (err error) {
-		i.next, err = r.next(ctx, i.Request)
-		return err
-	})
+func (i *Inspection) Prepare(ctx context.Context) (err error) {
+	defer i.run.leave(ctx, "", &err)
+	i.next, err = i.run.next(ctx, i.Request)
+	return err
 }
 
 // CheckSuperuser reads the superuser's credential, if a superuser changes the secret's.
-func (i *Inspection) CheckSuperuser(ctx context.Context) error {
-	return i.do(ctx, func(r *run) error {
-		if !i.Request.SuperuserChanges {
-			return nil
-		}
-		for _, err := range r.superusers(ctx, i.Request) {
-			return err
-		}
+func (i *Inspection) CheckSuperuser(ctx context.Context) (err error) {
+	defer i.run.leave(ctx, "", &err)
+	if !i.Request.SuperuserChanges {
 		return nil
-	})
+	}
+	for _, err := range i.run.superusers(ctx, i.Request) {
+		return err
+	}
+	return nil
+}
+
+// rehearse acts at the target with a value that is not stored.
+func (i *Inspection) rehearse(ctx context.Context, req *engine.Request, do action) (opened rung, err error) {
+	if req.Pending.IsZero() {
+		if req.Pending, err = i.run.next(ctx, req); err != nil {
+			return rung{}, err
+		}
+	}
+	i.run.event.Step = CreateSecret
+	return i.run.act(ctx, req, do)
 }
 
 // Rehearse finds out whether a rotation would succeed, without changing anything: it is
 // createSecret without storing the value. For an engine whose target issues the credential, it only
 // logs in. It returns the label or version that the target accepted.
 func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
-	err = i.do(ctx, func(r *run) (err error) {
-		req := *i.Request
-		req.Answered = func(server string) { i.Server = server }
-		if req.Pending = i.next; i.next.IsZero() {
-			if req.Pending, err = r.next(ctx, &req); err != nil {
-				return err
-			}
-		}
-		if err := r.readPrevious(ctx, &req); err != nil {
-			return err
-		}
-		r.event.Step = CreateSecret
-		c, err := r.act(ctx, &req, r.dryRun)
-		opened = c.name
-		return err
-	})
-	return opened, err
+	defer i.run.leave(ctx, "", &err)
+	req := *i.Request
+	req.Answered = func(server string) { i.Server = server }
+	req.Pending = i.next
+	if err := i.run.readPrevious(ctx, &req); err != nil {
+		return "", err
+	}
+	c, err := i.rehearse(ctx, &req, i.run.dryRun)
+	return c.name, err
 }
 
 // RehearsePending finds out whether the rotation under way would succeed: whether AWSPENDING has a
 // value, whether the target accepts it already, and if not, whether it could be set.
 func (i *Inspection) RehearsePending(ctx context.Context) (stored, opens bool, err error) {
-	err = i.do(ctx, func(r *run) (err error) {
-		if i.pending, err = r.secret.get(ctx, i.Pending, ""); err != nil {
-			if errors.Is(err, errAbsent) {
-				return nil
-			}
-			return err
+	defer i.run.leave(ctx, "", &err)
+	if i.pending, err = i.run.secret.get(ctx, i.Pending, ""); err != nil {
+		if errors.Is(err, errAbsent) {
+			err = nil
 		}
-		stored = true
-		req := *i.Request
-		req.Version, req.Pending = i.Pending, i.pending.value
-		r.event.ClientRequestToken = i.Pending
-		if i.Kind.NoTarget {
-			opens = true
-			return r.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending)
-		}
-		err = r.tries(ctx, &req, req.Pending)
-		_, minted := i.Engine.(engine.Minter)
-		if opens = err == nil; opens || minted {
-			return err
-		}
-		if err = r.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending); err == nil {
-			_, err = r.act(ctx, &req, r.rehearsePending)
-		}
-		return err
-	})
-	return stored, opens, err
+		return false, false, err
+	}
+	req := *i.Request
+	req.Version, req.Pending = i.Pending, i.pending.value
+	i.run.event.ClientRequestToken = i.Pending
+	if i.Kind.NoTarget {
+		return true, true, i.run.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending)
+	}
+	err = i.run.tries(ctx, &req, req.Pending)
+	_, minted := i.Engine.(engine.Minter)
+	if opens = err == nil; opens || minted {
+		return true, opens, err
+	}
+	if err = i.run.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending); err == nil {
+		_, err = i.run.act(ctx, &req, i.run.rehearsePending)
+	}
+	return true, false, err
 }
 
 // Find returns the first credential that the target accepts, in the order of the ladder. The error
 // has the cause LoginRefused if the target refuses them all.
-func (i *Inspection) Find(ctx context.Context) (Credential, error) {
-	err := i.do(ctx, func(r *run) (err error) {
-		if i.Pending == "" {
-			return nil
-		}
-		if i.pending, err = r.secret.get(ctx, i.Pending, ""); errors.Is(err, errAbsent) {
-			err = nil
+func (i *Inspection) Find(ctx context.Context) (_ Credential, err error) {
+	defer i.run.leave(ctx, "", &err)
+	if i.Pending != "" {
+		i.pending, err = i.run.secret.get(ctx, i.Pending, "")
+		if err != nil && !errors.Is(err, errAbsent) {
+			return Credential{}, err
 		}
 		i.Request.Pending, i.Request.Version = i.pending.value, i.Pending
-		return err
-	})
-	if err != nil {
-		return Credential{}, err
 	}
 	return i.find(ctx, i.run.own(ctx, i.Request, i.User, i.run.user(i.pending.value)), i.Request)
 }
 
 // FindSuperuser returns the superuser's credential that the target accepts.
-func (i *Inspection) FindSuperuser(ctx context.Context) (Credential, error) {
+func (i *Inspection) FindSuperuser(ctx context.Context) (_ Credential, err error) {
+	defer i.run.leave(ctx, "", &err)
 	// A superuser does not need the right to change itself.
 	probe := *i.Request
 	probe.Strategy, probe.SuperuserChanges = engine.AlternatingUsers, true
 	return i.find(ctx, i.run.superusers(ctx, i.Request), &probe)
 }
 
-func (i *Inspection) find(ctx context.Context, rungs iter.Seq2[rung, error],
-	req *engine.Request) (found Credential, err error) {
-	err = i.do(ctx, func(r *run) error {
-		c, err := r.climb(ctx, rungs,
-			func(ctx context.Context, c rung) error { return i.Engine.Verify(ctx, req, c.value) })
-		if err == nil {
-			host, _ := c.value.Text("host")
-			found = Credential{Name: c.name, Version: c.version, Superuser: c.superuser, Host: host, value: c.value}
-		}
-		return err
-	})
-	return found, err
+func (i *Inspection) find(ctx context.Context, rungs iter.Seq2[rung, error], req *engine.Request) (Credential, error) {
+	c, err := i.run.climb(ctx, rungs,
+		func(ctx context.Context, c rung) error { return i.Engine.Verify(ctx, req, c.value) })
+	if err != nil {
+		return Credential{}, err
+	}
+	host, _ := c.value.Text("host")
+	return Credential{Name: c.name, Version: c.version, Superuser: c.superuser, Host: host, value: c.value}, nil
 }
 
 // CurrentOpens reports whether the target accepts AWSCURRENT.
-func (i *Inspection) CurrentOpens(ctx context.Context) (bool, error) {
+func (i *Inspection) CurrentOpens(ctx context.Context) (opens bool, err error) {
+	defer i.run.leave(ctx, "", &err)
 	return i.opens(ctx, i.Request.Current)
 }
 
 // PendingOpens reports whether the target accepts a single user's pending value that was made from
 // AWSCURRENT. Call Find first.
-func (i *Inspection) PendingOpens(ctx context.Context) (bool, error) {
+func (i *Inspection) PendingOpens(ctx context.Context) (opens bool, err error) {
+	defer i.run.leave(ctx, "", &err)
 	if i.Request.Strategy != engine.SingleUser || i.pending.value.IsZero() ||
 		i.run.checkMadeFromCurrent(ctx, i.Request, i.state, i.current, i.pending) != nil {
 		return false, nil
@@ -245,7 +222,7 @@ func (i *Inspection) PendingOpens(ctx context.Context) (bool, error) {
 }
 
 func (i *Inspection) opens(ctx context.Context, v engine.Value) (bool, error) {
-	err := i.do(ctx, func(r *run) error { return r.tries(ctx, i.Request, v) })
+	err := i.run.tries(ctx, i.Request, v)
 	if errors.Is(err, engine.LoginRefused) {
 		return false, nil
 	}
@@ -255,62 +232,56 @@ func (i *Inspection) opens(ctx context.Context, v engine.Value) (bool, error) {
 // KeepsEdits reports whether AWSCURRENT differs from a version only in its credential. If it does,
 // no edit is lost when that version becomes AWSCURRENT.
 func (i *Inspection) KeepsEdits(ctx context.Context, version string) (keeps bool, err error) {
-	err = i.do(ctx, func(r *run) error {
-		v, err := r.secret.get(ctx, version, "")
-		keeps = err == nil && r.checkOnlyCredentialDiffers(i.Request, i.current, v.value) == nil
-		return err
-	})
-	return keeps, err
+	defer i.run.leave(ctx, "", &err)
+	v, err := i.run.secret.get(ctx, version, "")
+	return err == nil && i.run.checkOnlyCredentialDiffers(i.Request, i.current, v.value) == nil, err
 }
 
 // Move moves a staging label to a version from another; "" is no version.
-func (i *Inspection) Move(ctx context.Context, label, to, from string) error {
-	return i.do(ctx, func(r *run) error { return r.secret.move(ctx, label, to, from) })
+func (i *Inspection) Move(ctx context.Context, label, to, from string) (err error) {
+	defer i.run.leave(ctx, "", &err)
+	return i.run.secret.move(ctx, label, to, from)
 }
 
 // Abandoned returns the versions without a label that are younger than AWSCURRENT, if the target
 // issues credentials. It may have issued these for abandoned rotations.
 func (i *Inspection) Abandoned(ctx context.Context) (ids []string, err error) {
+	defer i.run.leave(ctx, "", &err)
 	if _, ok := i.Engine.(engine.Minter); !ok {
 		return nil, nil
 	}
-	err = i.do(ctx, func(r *run) error {
-		older, err := r.secret.older(ctx)
-		for _, v := range older {
-			if v.created.After(i.current.created) {
-				ids = append(ids, v.id)
-			}
+	older, err := i.run.secret.older(ctx)
+	for _, v := range older {
+		if v.created.After(i.current.created) {
+			ids = append(ids, v.id)
 		}
-		return err
-	})
+	}
 	return ids, err
 }
 
 // RevokePending revokes the pending credential at the target, if the target issued it, acting as an
 // accepted credential.
-func (i *Inspection) RevokePending(ctx context.Context, as Credential) error {
+func (i *Inspection) RevokePending(ctx context.Context, as Credential) (err error) {
+	defer i.run.leave(ctx, "", &err)
 	m, ok := i.Engine.(engine.Minter)
 	if !ok || i.pending.value.IsZero() {
 		return nil
 	}
-	return i.do(ctx, func(r *run) error {
-		return r.exchange(ctx,
-			func(ctx context.Context) error { return m.Revoke(ctx, i.Request.As(as.value, as.Superuser)) })
-	})
+	return i.run.exchange(ctx,
+		func(ctx context.Context) error { return m.Revoke(ctx, i.Request.As(as.value, as.Superuser)) })
 }
 
 // Reset sets AWSCURRENT's credential at the target, acting as a superuser.
-func (i *Inspection) Reset(ctx context.Context, as Credential) error {
+func (i *Inspection) Reset(ctx context.Context, as Credential) (err error) {
+	defer i.run.leave(ctx, "", &err)
 	req := *i.Request
 	req.Strategy = engine.SingleUser // only the user's own credential is set
 	req.Version, req.Pending = i.Current, i.Request.Current
-	return i.do(ctx, func(r *run) error {
-		return r.exchange(ctx, func(ctx context.Context) error {
-			if err := i.Engine.Set(ctx, req.As(as.value, as.Superuser)); err != nil {
-				return err
-			}
-			return i.Engine.Verify(ctx, &req, req.Current)
-		})
+	return i.run.exchange(ctx, func(ctx context.Context) error {
+		if err := i.Engine.Set(ctx, req.As(as.value, as.Superuser)); err != nil {
+			return err
+		}
+		return i.Engine.Verify(ctx, &req, req.Current)
 	})
 }
 
@@ -327,36 +298,27 @@ type SuperuserSecret struct {
 
 // ReadSuperuser reads the superuser secret.
 func (i *Inspection) ReadSuperuser(ctx context.Context) (s SuperuserSecret, err error) {
-	err = i.do(ctx, func(r *run) error {
-		secret, err := r.openSuperuser(ctx, i.Superuser)
-		if err != nil {
-			return err
-		}
-		v, err := secret.get(ctx, "", awsCurrent)
-		if err != nil {
-			return explainAbsent(err, i.Superuser)
-		}
-		d, err := secret.describe(ctx)
-		host, _ := v.value.Text("host")
-		s = SuperuserSecret{v.arn, d.key, d.tags, host, v.value}
-		return err
-	})
-	return s, err
+	defer i.run.leave(ctx, "", &err)
+	secret, err := i.run.openSuperuser(ctx, i.Superuser)
+	if err != nil {
+		return s, err
+	}
+	v, err := secret.get(ctx, "", awsCurrent)
+	if err != nil {
+		return s, explainAbsent(err, i.Superuser)
+	}
+	d, err := secret.describe(ctx)
+	host, _ := v.value.Text("host")
+	return SuperuserSecret{v.arn, d.key, d.tags, host, v.value}, err
 }
 
 // Adopt calls the engine's Adopt as the superuser, once both users are proved to belong to the
 // secret.
 func (i *Inspection) Adopt(ctx context.Context, a engine.Adopter, apply bool) (plan []string, err error) {
-	err = i.do(ctx, func(r *run) (err error) {
-		req := *i.Request
-		if req.Pending, err = r.next(ctx, &req); err != nil {
-			return err
-		}
-		r.event.Step = CreateSecret // the pending value is not stored
-		_, err = r.act(ctx, &req, func(ctx context.Context, req *engine.Request) (err error) {
-			plan, err = a.Adopt(ctx, req, apply)
-			return err
-		})
+	defer i.run.leave(ctx, "", &err)
+	req := *i.Request
+	_, err = i.rehearse(ctx, &req, func(ctx context.Context, req *engine.Request) (err error) {
+		plan, err = a.Adopt(ctx, req, apply)
 		return err
 	})
 	return plan, err
@@ -364,34 +326,29 @@ func (i *Inspection) Adopt(ctx context.Context, a engine.Adopter, apply bool) (p
 
 // Needs asks the engine what a rotation needs at the target and adds it to n. The login is the
 // superuser as or, if that is nil, the user itself. An engine that is not a Needer adds nothing.
-func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSecret) error {
+func (i *Inspection) Needs(ctx context.Context, n *engine.Needs, as *SuperuserSecret) (err error) {
+	defer i.run.leave(ctx, "", &err)
 	req := i.Request.As(i.Request.Current, false)
 	if as != nil {
 		req = i.Request.As(as.value, true)
 	}
 	n.Login, n.Superuser = i.run.user(req.Login), req.Superuser
 	// An engine that refuses every secret fails here, even if it is not a Needer.
-	err := i.do(ctx, func(r *run) (err error) {
-		req.Pending, err = r.next(ctx, req)
-		return err
-	})
-	if err != nil {
+	if req.Pending, err = i.run.next(ctx, req); err != nil {
 		return err
 	}
 	needer, ok := i.Engine.(engine.Needer)
 	switch {
 	case i.Kind.NoTarget:
 		n.Note = "none: there is no target"
-		return nil
 	case !ok:
 		n.Note = "this engine does not report what the login needs"
-		return nil
-	}
-	err = i.do(ctx, func(r *run) error {
-		return r.exchange(ctx, func(ctx context.Context) error { return needer.Needs(ctx, req, n) })
-	})
-	if failure, ok := errors.AsType[*engine.Error](err); ok {
-		n.Unread, n.Note = failure, "could not determine what the login needs: "+failure.Error()
+	default:
+		err := i.run.exchange(ctx, func(ctx context.Context) error { return needer.Needs(ctx, req, n) })
+		if err != nil {
+			n.Unread = i.run.report(ctx, "", err)
+			n.Note = "could not determine what the login needs: " + n.Unread.Error()
+		}
 	}
 	return nil
 }

@@ -12,23 +12,27 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// guard, when deferred, turns a panic into an error instead of a crash that prints it. The panic's
-// text could hold anything and is scrubbed; the trace holds only addresses.
-func (r *run) guard(err *error) {
+// leave, when deferred, makes *err the error that leaves the package. A panic also becomes an error
+// instead of a crash that prints it. Its text could hold anything and is scrubbed; the trace holds
+// only addresses.
+func (r *run) leave(ctx context.Context, step Step, err *error) {
 	if p := recover(); p != nil {
 		scrub := r.scrubber()
 		r.log.Error("panic", "stack", scrub(string(debug.Stack())))
 		*err = engine.Errorf(engine.InternalError, "report this with the stack from the log",
 			"panic: %s", scrub(fmt.Sprint(p)))
 	}
+	if *err != nil {
+		*err = r.report(ctx, step, *err)
+	}
 }
 
-// report returns the error that leaves the package. Its chain ends here, because drivers' errors in
-// it may quote values.
-func (r *run) report(ctx context.Context, err error) *engine.Error {
+// report returns err as it leaves the package. Its chain ends here, because drivers' errors in it
+// may quote values.
+func (r *run) report(ctx context.Context, step Step, err error) *engine.Error {
 	e := withCause(err)
 	scrub := r.scrubber()
-	out := &engine.Error{Cause: e.Cause, Advice: scrub(e.Advice), Step: string(r.event.Step),
+	out := &engine.Error{Cause: e.Cause, Advice: scrub(e.Advice), Step: string(step),
 		Err: errors.New(scrub(e.Err.Error()))}
 	switch {
 	case ctx.Err() == nil:

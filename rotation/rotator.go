@@ -50,11 +50,9 @@ func (r *Rotator) Handle(ctx context.Context, e Event) error {
 	err := run.step(ctx)
 	run.seen.Duration = time.Since(begin)
 	if err != nil {
-		failure := run.report(ctx, err)
-		run.seen.Cause = failure.Cause
-		run.log.Error("step failed", "cause", failure.Cause, "error", failure.Error(),
+		run.seen.Cause = engine.CauseOf(err)
+		run.log.Error("step failed", "cause", run.seen.Cause, "error", err.Error(),
 			"duration_ms", run.seen.Duration.Milliseconds())
-		err = failure
 	} else {
 		run.log.Info("step done", "duration_ms", run.seen.Duration.Milliseconds())
 	}
@@ -96,7 +94,7 @@ func newRun(c Config, e Event, log *slog.Logger) *run {
 
 // step does the work of Handle.
 func (r *run) step(ctx context.Context) (err error) {
-	defer r.guard(&err)
+	defer r.leave(ctx, r.event.Step, &err)
 	r.secret, err = r.open(ctx, r.event.SecretID)
 	if err != nil {
 		return err

@@ -153,9 +153,9 @@ func (c *checker) target() {
 	switch {
 	case i.Kind.NoTarget:
 		clients.State, clients.Message = Skipped, c.skips("login")
-	case i.CurrentRefused && err == nil:
+	case i.CurrentRefused() && err == nil:
 		clients = refused
-	case i.CurrentRefused:
+	case i.CurrentRefused():
 		clients = refused
 		clients.Message = "the target refuses AWSCURRENT: clients cannot log in"
 		clients.Advice = "see what `rotatorctl recover` proposes"
