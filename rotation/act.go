@@ -13,57 +13,47 @@ type action = func(context.Context, *engine.Request) error
 
 // act calls do as one login after another until the target accepts one: the superuser, once the
 // secret has proved its user, or the secret's own credentials.
-func (r *run) act(ctx context.Context, req *engine.Request, do action) (rung, error) {
+func (r *run) act(ctx context.Context, req *engine.Request, do action) (Credential, error) {
 	if !req.SuperuserChanges {
 		return r.climb(ctx, r.own(ctx, req), as(req, do))
 	}
 	if err := r.prove(ctx, req, r.user(req.Current), r.user(req.Pending)); err != nil {
-		return rung{}, err
+		return Credential{}, err
 	}
 	return r.asSuperuser(ctx, req, do)
 }
 
-// as adapts do to climb: it acts with a rung's credential.
-func as(req *engine.Request, do action) func(context.Context, rung) error {
-	return func(ctx context.Context, c rung) error { return do(ctx, req.As(c.value, c.superuser)) }
+// as adapts do to climb: it acts as a credential.
+func as(req *engine.Request, do action) func(context.Context, Credential) error {
+	return func(ctx context.Context, c Credential) error { return do(ctx, req.As(c.value, c.Superuser)) }
 }
 
-// setPending makes the pending value valid, acting as the request's login, if it is authentic.
-func (r *run) setPending(ctx context.Context, req *engine.Request) error {
-	if err := r.authenticFor(req); err != nil {
-		// The value may have the seal of a credential that is tried later. Still find out whether
-		// the target refuses this one.
-		if !req.Superuser && errors.Is(r.engine.Verify(ctx, req, req.Login), engine.LoginRefused) {
+// genuine returns an action that calls do only if this function made the pending value, by what the
+// target accepted of the secret.
+func (r *run) genuine(do action) action {
+	return func(ctx context.Context, req *engine.Request) error {
+		accepted := []engine.Value{req.Login}
+		if req.SuperuserChanges {
+			accepted = req.Proofs
+		}
+		err := r.authentic(req, accepted...)
+		switch {
+		case err == nil:
+			return do(ctx, req)
+		case !req.Superuser && errors.Is(r.engine.Verify(ctx, req, req.Login), engine.LoginRefused):
+			// The value may have the seal of a credential that is tried later.
 			return engine.Errorf(engine.LoginRefused, "", "the target refuses the credential")
 		}
 		return err
 	}
-	return r.engine.Set(ctx, req)
-}
-
-// rehearsePending is setPending without the change.
-func (r *run) rehearsePending(ctx context.Context, req *engine.Request) error {
-	if err := r.authenticFor(req); err != nil {
-		return err
-	}
-	return r.dryRun(ctx, req)
-}
-
-// authenticFor checks that the pending value is one that this function made, by what the target
-// accepted of the secret.
-func (r *run) authenticFor(req *engine.Request) error {
-	if req.SuperuserChanges {
-		return r.authentic(req, req.Proofs...)
-	}
-	return r.authentic(req, req.Login)
 }
 
 // asSuperuser calls do with the first superuser credential that the target accepts. If the engine
 // finds a second user that it cannot tell to be the secret's, one attempt is made to prove it by
 // the secret's other versions, but only if AWSCURRENT's user is also proved. Otherwise the owner of
 // one user would be given the rights of the other.
-func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (rung, error) {
-	attempt := func() (rung, error) { return r.climb(ctx, r.superusers(ctx, req), as(req, do)) }
+func (r *run) asSuperuser(ctx context.Context, req *engine.Request, do action) (Credential, error) {
+	attempt := func() (Credential, error) { return r.climb(ctx, r.superusers(ctx, req), as(req, do)) }
 	c, err := attempt()
 	if !errors.Is(err, engine.TakeoverRefused) || pair.Proved(r.kind, req) {
 		return c, err
@@ -96,7 +86,7 @@ func (r *run) prove(ctx context.Context, req *engine.Request, users ...string) e
 		place = s.value
 		break
 	}
-	_, err := r.climb(ctx, r.own(ctx, req, users...), func(ctx context.Context, c rung) error {
+	_, err := r.climb(ctx, r.own(ctx, req, users...), func(ctx context.Context, c Credential) error {
 		err := r.engine.Verify(ctx, req, r.withPlaceOf(place, c.value))
 		switch e, ok := errors.AsType[*engine.Error](err); {
 		case err == nil:

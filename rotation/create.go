@@ -34,14 +34,14 @@ func (r *run) create(ctx context.Context) error {
 	if req.Pending, err = r.next(ctx, req); err != nil {
 		return err
 	}
-	if err := r.checkOnlyCredentialDiffers(req, current, req.Pending); err != nil {
+	if err := r.checkOnlyCredentialDiffers(req, req.Pending); err != nil {
 		return err
 	}
 	opened, err := r.act(ctx, req, r.dryRun)
 	if err != nil {
 		return err
 	}
-	if opened.name == awsPending {
+	if opened.Name == awsPending {
 		// An earlier attempt of this rotation got as far as the change.
 		r.log.Info("pending value already exists")
 		return nil

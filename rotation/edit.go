@@ -8,9 +8,9 @@ import (
 	"example.com/rotator/rotation/pair"
 )
 
-// checkOnlyCredentialDiffers checks that a value is what createSecret would derive from current,
+// checkOnlyCredentialDiffers checks that a value is what createSecret would derive from req.Current,
 // apart from random parts. It detects an operator's edit before anything is overwritten.
-func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, pending engine.Value) error {
+func (r *run) checkOnlyCredentialDiffers(req *engine.Request, pending engine.Value) error {
 	fields := r.kind.SecretFields
 	if len(fields) == 0 {
 		return nil
@@ -23,11 +23,11 @@ func (r *run) checkOnlyCredentialDiffers(req *engine.Request, current version, p
 		}
 		// A copy of current, which tests a configuration, keeps the user.
 		if r.user(pending) != other && !pending.Equal(req.Current) {
-			return r.editedError(current.id)
+			return r.editedError(req.Base)
 		}
 	}
 	if !pending.EqualBut(req.Current, fields...) {
-		return r.editedError(current.id)
+		return r.editedError(req.Base)
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ func (r *run) checkMadeFromCurrent(ctx context.Context, req *engine.Request, d d
 			return r.editedError(current.id)
 		}
 	}
-	return r.checkOnlyCredentialDiffers(req, current, pending.value)
+	return r.checkOnlyCredentialDiffers(req, pending.value)
 }
 
 func (r *run) editedError(current string) error {

@@ -66,8 +66,6 @@ func (f *finishing) finish(ctx context.Context) error {
 		return err
 	}
 	f.req, f.from = req, d.holder(awsCurrent)
-	retirer, overlaps := f.engine.(engine.Retirer)
-	early := overlaps && f.settings.retireNow && req.Strategy == engine.SingleUser
 	if err := f.base(ctx, req, d, pending); err != nil {
 		return err
 	}
@@ -89,8 +87,8 @@ func (f *finishing) finish(ctx context.Context) error {
 		f.seen.Gap = time.Since(begin)
 	}
 	f.log.Info("promoted to AWSCURRENT", "from", f.from, "gap_ms", f.seen.Gap.Milliseconds())
-	if early {
-		f.retire(ctx, retirer)
+	if e, ok := f.engine.(engine.Retirer); ok && f.settings.retireNow && req.Strategy == engine.SingleUser {
+		f.retire(ctx, e)
 	}
 	return nil
 }
@@ -109,7 +107,7 @@ func (f *finishing) change(ctx context.Context) error {
 	defer func(until time.Time) { f.until = until }(f.until)
 	f.state = stateUnknown
 	f.until = begin.Add(left / 4 * changeShare)
-	c, err := f.act(ctx, f.req, f.setPending)
+	c, err := f.act(ctx, f.req, f.genuine(f.engine.Set))
 	f.accepted = append(f.req.Proofs, c.value)
 	if err != nil && engine.CauseOf(err) == engine.LoginRefused {
 		f.state = stateUntouched

@@ -40,17 +40,6 @@ type Inspection struct {
 	next             engine.Value // what a rotation would set
 }
 
-// Credential is a value of the secret, or of its superuser secret, that the target accepted.
-type Credential struct {
-	// Name is the label or version, and Version its id, or "" for a superuser's.
-	Name, Version string
-	Superuser     bool
-	// Host is where it was accepted.
-	Host string
-
-	value engine.Value
-}
-
 // Kinds describes the engines of the rotator.
 func (r *Rotator) Kinds() []engine.Kind {
 	var kinds []engine.Kind
@@ -119,10 +108,10 @@ func (i *Inspection) CheckSuperuser(ctx context.Context) (err error) {
 }
 
 // rehearse acts at the target with a value that is not stored.
-func (i *Inspection) rehearse(ctx context.Context, req *engine.Request, do action) (opened rung, err error) {
+func (i *Inspection) rehearse(ctx context.Context, req *engine.Request, do action) (opened Credential, err error) {
 	if req.Pending.IsZero() {
 		if req.Pending, err = i.run.next(ctx, req); err != nil {
-			return rung{}, err
+			return Credential{}, err
 		}
 	}
 	i.run.event.Step = CreateSecret
@@ -141,7 +130,7 @@ func (i *Inspection) Rehearse(ctx context.Context) (opened string, err error) {
 		return "", err
 	}
 	c, err := i.rehearse(ctx, &req, i.run.dryRun)
-	return c.name, err
+	return c.Name, err
 }
 
 // RehearsePending finds out whether the rotation under way would succeed: whether AWSPENDING has a
@@ -166,7 +155,7 @@ func (i *Inspection) RehearsePending(ctx context.Context) (stored, opens bool, e
 		return true, opens, err
 	}
 	if err = i.run.checkMadeFromCurrent(ctx, &req, i.state, i.current, i.pending); err == nil {
-		_, err = i.run.act(ctx, &req, i.run.rehearsePending)
+		_, err = i.run.act(ctx, &req, i.run.genuine(i.run.dryRun))
 	}
 	return true, false, err
 }
@@ -194,14 +183,10 @@ func (i *Inspection) FindSuperuser(ctx context.Context) (_ Credential, err error
 	return i.find(ctx, i.run.superusers(ctx, i.Request), &probe)
 }
 
-func (i *Inspection) find(ctx context.Context, rungs iter.Seq2[rung, error], req *engine.Request) (Credential, error) {
-	c, err := i.run.climb(ctx, rungs,
-		func(ctx context.Context, c rung) error { return i.Engine.Verify(ctx, req, c.value) })
-	if err != nil {
-		return Credential{}, err
-	}
-	host, _ := c.value.Text("host")
-	return Credential{Name: c.name, Version: c.version, Superuser: c.superuser, Host: host, value: c.value}, nil
+func (i *Inspection) find(ctx context.Context, ladder iter.Seq2[Credential, error],
+	req *engine.Request) (Credential, error) {
+	return i.run.climb(ctx, ladder,
+		func(ctx context.Context, c Credential) error { return i.Engine.Verify(ctx, req, c.value) })
 }
 
 // CurrentOpens reports whether the target accepts AWSCURRENT.
@@ -234,7 +219,7 @@ func (i *Inspection) opens(ctx context.Context, v engine.Value) (bool, error) {
 func (i *Inspection) KeepsEdits(ctx context.Context, version string) (keeps bool, err error) {
 	defer i.run.leave(ctx, "", &err)
 	v, err := i.run.secret.get(ctx, version, "")
-	return err == nil && i.run.checkOnlyCredentialDiffers(i.Request, i.current, v.value) == nil, err
+	return err == nil && i.run.checkOnlyCredentialDiffers(i.Request, v.value) == nil, err
 }
 
 // Move moves a staging label to a version from another; "" is no version.

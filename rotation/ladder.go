@@ -11,55 +11,62 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// rung is a credential that may open the target.
-type rung struct {
-	name      string // the label or version
-	version   string // the version's id, if it was read separately
-	value     engine.Value
-	superuser bool
+// Credential is a value of the secret, or of its superuser secret, that may open the target.
+type Credential struct {
+	// Name is the label or version, and Version its id, or "" for a superuser's.
+	Name, Version string
+	Superuser     bool
+
+	value engine.Value
+}
+
+// Host returns the host that the value names, or "".
+func (c Credential) Host() string {
+	host, _ := c.value.Text("host")
+	return host
 }
 
 // olderLimit bounds how many unlabeled versions are tried, because targets lock accounts.
 const olderLimit = 5
 
-// climb calls try with one rung after another and returns the first that is not refused. Only a
+// climb calls try with one credential after another and returns the first that is not refused. Only a
 // refusal moves on. Any other error ends the climb, because acting on a guess is how users get
 // locked out.
-func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error],
-	try func(context.Context, rung) error) (rung, error) {
+func (r *run) climb(ctx context.Context, ladder iter.Seq2[Credential, error],
+	try func(context.Context, Credential) error) (Credential, error) {
 	var refused []string
 	var first *engine.Error // the target's answer to the credential that should work
 	var forged error
-	for c, err := range rungs {
+	for c, err := range ladder {
 		if err != nil {
 			return c, err
 		}
 		err = r.exchange(ctx, func(ctx context.Context) error { return try(ctx, c) })
 		if err == nil {
-			r.log.Info("login accepted", "credential", c.name)
+			r.log.Info("login accepted", "credential", c.Name)
 			return c, nil
 		}
-		if errors.Is(err, errForged) { // it may have the seal of another rung, which could make the change
+		if errors.Is(err, errForged) { // it may have the seal of another credential, which could make the change
 			forged = err
 			continue
 		}
 		if engine.CauseOf(err) != engine.LoginRefused {
 			return c, err // includes a wrapped refusal of something else that try did
 		}
-		r.refused(c.name)
-		refused = append(refused, c.name)
+		r.refused(c.Name)
+		refused = append(refused, c.Name)
 		if first == nil {
 			first = withCause(err)
 		}
 	}
 	if forged != nil {
-		return rung{}, forged
+		return Credential{}, forged
 	}
 	if first == nil {
 		first = engine.Errorf(engine.LoginRefused, "", "no credential was left to try")
 	}
 	const advice = "check the user at the target: its password, expiry, lock and right to log in"
-	return rung{}, engine.Errorf(engine.LoginRefused,
+	return Credential{}, engine.Errorf(engine.LoginRefused,
 		cmp.Or(first.Advice, advice)+"; `rotatorctl recover` searches further", "the target refused %s: %w",
 		strings.Join(refused, ", "), first.Err)
 }
@@ -67,11 +74,11 @@ func (r *run) climb(ctx context.Context, rungs iter.Seq2[rung, error],
 // own yields the secret's own credentials of the given users, or of the current one, and then the
 // superuser's, if the operator allows that. A credential is sent only to the place that its own
 // version names, so a version whose host, port or TLS mode differs from current's is skipped.
-func (r *run) own(ctx context.Context, req *engine.Request, users ...string) iter.Seq2[rung, error] {
+func (r *run) own(ctx context.Context, req *engine.Request, users ...string) iter.Seq2[Credential, error] {
 	if users == nil {
 		users = []string{r.user(req.Current)}
 	}
-	return func(yield func(rung, error) bool) {
+	return func(yield func(Credential, error) bool) {
 		var tried []engine.Value
 		for c, err := range r.versions(ctx, req) {
 			if err != nil {
@@ -80,11 +87,11 @@ func (r *run) own(ctx context.Context, req *engine.Request, users ...string) ite
 			}
 			if len(r.kind.SecretFields) > 0 {
 				if !slices.Contains(users, r.user(c.value)) {
-					r.log.Info("version skipped: it belongs to another user", "credential", c.name)
+					r.log.Info("version skipped: it belongs to another user", "credential", c.Name)
 					continue
 				}
 				if !r.sameAccount(req.Current, c.value) {
-					r.log.Info("version skipped: it names another place", "credential", c.name)
+					r.log.Info("version skipped: it names another place", "credential", c.Name)
 					continue
 				}
 				c.value = graft(req.Current, c.value, r.kind)
@@ -106,13 +113,13 @@ func (r *run) own(ctx context.Context, req *engine.Request, users ...string) ite
 // versions yields current and then, each read only when needed, pending, previous and unlabeled
 // versions. It skips versions that do not exist, and those other than pending that cannot be
 // decrypted, because the secret may have had another key then.
-func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[rung, error] {
-	return func(yield func(rung, error) bool) {
+func (r *run) versions(ctx context.Context, req *engine.Request) iter.Seq2[Credential, error] {
+	return func(yield func(Credential, error) bool) {
 		offer := func(name string, v version, err error) (more bool) {
 			if errors.Is(err, errAbsent) {
 				return true
 			}
-			return yield(rung{name: name, version: v.id, value: v.value}, err) && err == nil
+			return yield(Credential{Name: name, Version: v.id, value: v.value}, err) && err == nil
 		}
 		if !offer(awsCurrent, version{id: req.Base, value: req.Current}, nil) {
 			return

@@ -80,16 +80,16 @@ type run struct {
 	values []engine.Value // never shown in any text
 
 	// Set when they become known.
-	secret          *secret
-	engine          engine.Engine
-	kind            engine.Kind // the engine's, for this secret
-	settings        settings
-	superuserLogins map[string]rung // already read, by label
+	secret         *secret
+	engine         engine.Engine
+	kind           engine.Kind // the engine's, for this secret
+	settings       settings
+	superuserLogin Credential // the superuser's AWSCURRENT
 }
 
 func newRun(c Config, e Event, log *slog.Logger) *run {
-	return &run{cfg: c, event: e, log: log, superuserLogins: make(map[string]rung),
-		seen: Observation{Step: e.Step, Secret: e.SecretID, Version: e.ClientRequestToken}}
+	seen := Observation{Step: e.Step, Secret: e.SecretID, Version: e.ClientRequestToken}
+	return &run{cfg: c, event: e, log: log, seen: seen}
 }
 
 // step does the work of Handle.

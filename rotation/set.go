@@ -34,10 +34,11 @@ func (r *run) set(ctx context.Context) error {
 	// To keep the current value valid, act only as AWSCURRENT: if that is refused, there is nothing
 	// to keep.
 	req.KeepCurrent = r.inFinish(req)
+	set := r.genuine(r.engine.Set)
 	if req.KeepCurrent && !req.SuperuserChanges {
-		err = r.exchange(ctx, func(ctx context.Context) error { return r.setPending(ctx, req.As(req.Current, false)) })
+		err = r.exchange(ctx, func(ctx context.Context) error { return set(ctx, req.As(req.Current, false)) })
 	} else {
-		_, err = r.act(ctx, req, r.setPending)
+		_, err = r.act(ctx, req, set)
 	}
 	refused := engine.CauseOf(err) == engine.LoginRefused
 	switch {

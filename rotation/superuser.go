@@ -25,38 +25,41 @@ func (r *run) mayUseSuperuser(req *engine.Request) bool {
 // superusers yields the superuser secret's credentials: current and, in case that secret is being
 // rotated itself, pending and previous. A superuser's password is sent only to the host that its
 // own secret names, or that RDS names for it, and only if the rotated secret's host is the same
-// database. A credential that was read in this step is read again only if it is refused.
-func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[rung, error] {
-	return func(yield func(rung, error) bool) {
+// database. Current is read again in the same step only if it is refused.
+func (r *run) superusers(ctx context.Context, req *engine.Request) iter.Seq2[Credential, error] {
+	return func(yield func(Credential, error) bool) {
 		s, err := r.openSuperuser(ctx, superuserARN(r.kind, req.Current))
 		if err != nil {
-			yield(rung{}, err)
+			yield(Credential{}, err)
 			return
 		}
-		var tried []engine.Value
-		for {
-			stale := len(r.superuserLogins) > 0
-			for _, label := range []string{awsCurrent, awsPending, awsPrevious} {
-				c, known := r.superuserLogins[label]
-				if !known {
-					if c, err = r.superuserLogin(ctx, s, req, label); err != nil {
-						yield(c, err)
-						return
-					}
-					r.superuserLogins[label] = c
-				}
-				if c.value.IsZero() || slices.ContainsFunc(tried, c.value.Equal) {
-					continue
-				}
-				tried = append(tried, c.value)
-				if !yield(c, nil) {
-					return
-				}
+		if r.superuserLogin.Superuser && !yield(r.superuserLogin, nil) {
+			return
+		}
+		tried := []engine.Value{r.superuserLogin.value}
+		for _, label := range []string{awsCurrent, awsPending, awsPrevious} {
+			c := Credential{Name: "superuser " + label, Superuser: true}
+			v, err := s.get(ctx, "", label)
+			if errors.Is(err, errAbsent) && label != awsCurrent {
+				continue
 			}
-			if !stale {
+			if err = explainAbsent(err, s.arn); err == nil {
+				s.arn = v.arn
+				err = r.sameOwner(s.arn)
+			}
+			if err == nil {
+				c.value, err = r.superuser(ctx, s, req, v.value)
+			}
+			if err == nil && slices.ContainsFunc(tried, c.value.Equal) {
+				continue
+			}
+			tried = append(tried, c.value)
+			if err == nil && label == awsCurrent {
+				r.superuserLogin = c
+			}
+			if !yield(c, err) || err != nil {
 				return
 			}
-			clear(r.superuserLogins)
 		}
 	}
 }
@@ -81,23 +84,6 @@ func (r *run) sameOwner(superuser string) error {
 	}
 	return engine.Errorf(engine.InvalidSecret, "keep the superuser secret in the account of the secret",
 		"the superuser secret %s is in another account", superuser)
-}
-
-// superuserLogin reads the superuser's credential with a label. If no version has the label, the
-// rung has no value; only AWSCURRENT must exist.
-func (r *run) superuserLogin(ctx context.Context, s *secret, req *engine.Request, label string) (rung, error) {
-	c := rung{name: "superuser " + label, superuser: true}
-	v, err := s.get(ctx, "", label)
-	switch {
-	case err == nil:
-		s.arn = v.arn
-		if err = r.sameOwner(s.arn); err == nil {
-			c.value, err = r.superuser(ctx, s, req, v.value)
-		}
-	case errors.Is(err, errAbsent) && label != awsCurrent:
-		err = nil
-	}
-	return c, explainAbsent(err, s.arn)
 }
 
 // explainAbsent turns errAbsent into an error that names the superuser secret.

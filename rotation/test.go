@@ -25,7 +25,7 @@ func (r *run) test(ctx context.Context) error {
 		return err
 	}
 	req.Current, req.Base, req.Accepted = current.value, current.id, current.value
-	if err := r.checkOnlyCredentialDiffers(req, current, pending.value); err != nil {
+	if err := r.checkOnlyCredentialDiffers(req, pending.value); err != nil {
 		return err
 	}
 	copied := pending.value.Equal(current.value)

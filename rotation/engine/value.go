@@ -25,8 +25,7 @@ type Value struct {
 type content struct {
 	data    []byte
 	binary  bool
-	object  bool
-	fault   string // why text is not an object, or ""
+	fault   string // why it is not an object, or ""
 	members []member
 }
 
@@ -40,26 +39,20 @@ type member struct {
 // JSON object is a bare string.
 func StringValue(text string) Value {
 	c := &content{data: []byte(text)}
-	c.parse()
+	if c.fault = c.parse(); c.fault != "" {
+		c.members = nil
+	}
 	return Value{c}
 }
 
 // BinaryValue returns the value that a SecretBinary holds.
 func BinaryValue(data []byte) Value {
-	return Value{&content{data: bytes.Clone(data), binary: true}}
+	return Value{&content{data: bytes.Clone(data), binary: true, fault: "it is binary"}}
 }
 
-// parse finds the members of an object, or sets fault.
-func (v *content) parse() {
-	v.fault = v.read()
-	if v.object = v.fault == ""; !v.object {
-		v.members = nil
-	}
-}
-
-// read returns why the text is not an object, or "". It leaves out the decoder's errors, which may
-// quote the input.
-func (v *content) read() (fault string) {
+// parse finds the members of an object, or returns why the text is not one. It leaves out the
+// decoder's errors, which may quote the input.
+func (v *content) parse() (fault string) {
 	const malformed = "it is not well-formed JSON"
 	dec := json.NewDecoder(bytes.NewReader(v.data))
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
@@ -102,16 +95,13 @@ func (v Value) IsZero() bool { return v.content == nil }
 func (v Value) IsBinary() bool { return v.content != nil && v.binary }
 
 // IsObject reports whether the value is a JSON object.
-func (v Value) IsObject() bool { return v.content != nil && v.object }
+func (v Value) IsObject() bool { return v.content != nil && v.fault == "" }
 
 // Fault says why the value is not a JSON object, or is "" if it is one. Of the value it quotes at
 // most the name of a field.
 func (v Value) Fault() string {
-	switch {
-	case v.IsZero():
+	if v.IsZero() {
 		return "there is no value"
-	case v.binary:
-		return "it is binary"
 	}
 	return v.fault
 }

@@ -23,7 +23,7 @@ import (
 // before the target is changed.
 func TestMalformedTagFailsTheFirstStep(t *testing.T) {
 	w := newWorld(t, &toyHarness{server: newToyServer(t)})
-	w.tag("retire", "30")
+	w.Tag(w.arn, "retire", "30")
 	r, err := w.rotator()
 	if err != nil {
 		t.Fatal(err)
@@ -44,8 +44,8 @@ func TestMalformedTagFailsTheFirstStep(t *testing.T) {
 // TestStrategyTagCountsInTestSecret: every step follows the tag.
 func TestStrategyTagCountsInTestSecret(t *testing.T) {
 	w := newWorld(t, &toyHarness{server: newToyServer(t)})
-	w.env["STRATEGY"] = "alternating"
-	w.tag("strategy", "single")
+	w.Env["STRATEGY"] = "alternating"
+	w.Tag(w.arn, "strategy", "single")
 	token := w.begin()
 	for _, s := range steps {
 		err := w.step(t.Context(), s, token)
@@ -123,7 +123,7 @@ func TestRehearsalInTestSecretShowsNoValue(t *testing.T) {
 func TestPromotionWhoseAnswerIsLost(t *testing.T) {
 	h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
 	w, token := begun(t, h, 3)
-	w.env["RETIRE"] = "now"
+	w.Env["RETIRE"] = "now"
 	w.wire.set(func(operation string, send sender) (*http.Response, error) {
 		resp, err := send()
 		if operation == "UpdateSecretVersionStage" && err == nil && resp.StatusCode == 200 {
@@ -239,7 +239,7 @@ func TestInvalidSettingsFailAtStart(t *testing.T) {
 		"STRATEGY": "singel", "USERNAME_CHARACTER_LIMIT": "16 chars", "RETIRE": "30", "PASSWORD_LENGTH": "x",
 	} {
 		w := newWorld(t, &toyHarness{server: newToyServer(t)})
-		w.env[name] = value
+		w.Env[name] = value
 		if _, err := w.rotator(); err == nil || engine.CauseOf(err) != engine.InvalidConfiguration {
 			t.Errorf("%s=%q: %v, want InvalidConfiguration", name, value, err)
 		}
@@ -270,12 +270,7 @@ func TestFailedRevocationIsNoRefusedLogin(t *testing.T) {
 	user, _ := w.first.Text("username")
 	before := len(h.server.users[user].passwords)
 	token := w.begin()
-	w.wire.set(func(op string, send sender) (*http.Response, error) {
-		if op == "PutSecretValue" {
-			return failure("AccessDeniedException"), nil
-		}
-		return send()
-	})
+	w.wire.on("PutSecretValue", denied)
 	err := w.step(t.Context(), rotation.CreateSecret, token)
 	made := len(h.server.users[user].passwords) - before
 	t.Logf("%v; credentials made: %d", err, made)

@@ -3,9 +3,12 @@ package enginetest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
 
 	"example.com/rotator/rotation"
+	"example.com/rotator/rotation/engine"
 )
 
 // duplicates runs every step twice in a row and twice concurrently, and replays whole rotations:
@@ -49,4 +52,67 @@ func (w *world) atOnce(step rotation.Step, token string) error {
 		return errors.Join(first, second)
 	}
 	return w.step(context.Background(), step, token)
+}
+
+// passing lists the causes that a concurrent call may bring about and a retry resolves.
+var passing = append([]engine.Cause{engine.Unsettled}, broken...)
+
+// calls are consecutive invocations, each for one step.
+type calls = []rotation.Step
+
+// birth duplicates the calls of the rotation that creates the second user, consecutively and
+// concurrently. Afterwards both users work and alternate.
+func birth(t testing.TB, h Harness) {
+	create, set, test, finish := steps[0], steps[1], steps[2], steps[3]
+	inARow := [][]calls{{{create, create, set, set, test, test, finish, finish}}}
+	atOnce := [][]calls{{{create}, {create}, {create}}, {{set}, {set}, {set}}, {{test}, {test}, {test}}, {{finish}}}
+	beside := [][]calls{{{create, set}, {create, set}, {create, set}}, {{test}, {test}, {test}}, {{finish}}}
+	for _, rounds := range [][][]calls{inARow, atOnce, beside, atOnce, beside} {
+		w := newWorld(t, h)
+		if !w.alternates() {
+			return
+		}
+		token := w.begin()
+		for _, round := range rounds {
+			w.must(w.together(token, round), "one of the calls %v", round)
+		}
+		w.must(errors.Join(w.ended(token), w.bothOpen()), "the first rotation")
+		w.must(w.rotate(), "the second rotation")
+		w.must(w.bothOpen(), "after the second rotation")
+	}
+}
+
+// together runs calls concurrently. Failed calls are repeated once all have returned.
+func (w *world) together(token string, round []calls) error {
+	type result struct {
+		left calls
+		err  error
+	}
+	take := func(c calls) result {
+		for i, step := range c {
+			if err := w.step(context.Background(), step, token); err != nil {
+				return result{c[i:], err}
+			}
+		}
+		return result{}
+	}
+	results := make(chan result)
+	for _, c := range round {
+		go func() { results <- take(c) }()
+	}
+	var failed []result
+	for range round {
+		if r := <-results; r.err != nil {
+			failed = append(failed, r)
+		}
+	}
+	for _, r := range failed {
+		if !slices.Contains(passing, engine.CauseOf(r.err)) || len(round) == 1 {
+			return r.err
+		}
+		if again := take(r.left); again.err != nil {
+			return fmt.Errorf("the retry fails: %w, after %w", again.err, r.err)
+		}
+	}
+	return nil
 }

@@ -43,10 +43,8 @@ func (w *world) edited(after int, edit func()) {
 	for i, step := range steps {
 		if i == 3 && after == 3 {
 			// The operator is faster than the promotion.
-			w.wire.set(func(operation string, send sender) (*http.Response, error) {
-				if operation == "UpdateSecretVersionStage" {
-					edit()
-				}
+			w.wire.on("UpdateSecretVersionStage", func(send sender) (*http.Response, error) {
+				edit()
 				return send()
 			})
 		}

@@ -20,6 +20,9 @@ func failure(code string) *http.Response {
 		Body: io.NopCloser(bytes.NewBufferString(body))}
 }
 
+// denied answers a call that the function may not make.
+func denied(sender) (*http.Response, error) { return failure("AccessDeniedException"), nil }
+
 // body reads the body of a response, which stays readable.
 func body(resp *http.Response) []byte {
 	data, _ := io.ReadAll(resp.Body) // what is missing, the SDK misses too

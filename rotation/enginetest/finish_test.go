@@ -27,7 +27,7 @@ func (w *world) finish(t *testing.T, token string, within time.Duration) (seen r
 	r, err := rotation.New(rotation.Config{
 		Engines: []engine.Engine{w.h.Engine()},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
-		Getenv:  func(name string) string { return w.env[name] },
+		Getenv:  func(name string) string { return w.Env[name] },
 		Log:     slog.New(slog.NewJSONHandler(w, nil)), Observe: func(o rotation.Observation) { seen = o },
 	})
 	if err != nil {
@@ -47,24 +47,10 @@ func ends(t *testing.T, err error, cause engine.Cause, state string) {
 	}
 }
 
-// onPromotion answers every call that moves a label instead of Secrets Manager.
-func (w *world) onPromotion(answer func(send sender) (*http.Response, error)) {
-	w.wire.set(func(operation string, send sender) (*http.Response, error) {
-		if operation == "UpdateSecretVersionStage" {
-			return answer(send)
-		}
-		return send()
-	})
-}
-
-func denied(func() (*http.Response, error)) (*http.Response, error) {
-	return failure("AccessDeniedException"), nil
-}
-
 // TestPromotionThatIsDeniedRestoresTheTarget: and once it is allowed, the rotation finishes.
 func TestPromotionThatIsDeniedRestoresTheTarget(t *testing.T) {
 	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
-	w.onPromotion(denied)
+	w.wire.on("UpdateSecretVersionStage", denied)
 	seen, err := w.finish(t, token, 30*time.Second)
 	w.wire.set(nil)
 	ends(t, err, engine.SecretsManagerFailed, "the target is restored")
@@ -94,7 +80,7 @@ func TestPromotionThatIsUnknownRollsForward(t *testing.T) {
 		},
 	} {
 		w, token := begun(t, &toyHarness{server: newToyServer(t)}, 3)
-		w.onPromotion(answer)
+		w.wire.on("UpdateSecretVersionStage", answer)
 		seen, err := w.finish(t, token, 30*time.Second)
 		w.wire.set(nil)
 		ends(t, err, engine.SecretsManagerFailed, "the target is changed: AWSPENDING opens it")
@@ -199,7 +185,7 @@ func TestPasswordHistory(t *testing.T) {
 		h := &toyHarness{server: newToyServer(t), alternating: superuser}
 		h.server.remembers = true
 		w := newWorld(t, h)
-		w.env["STRATEGY"] = "single"
+		w.Env["STRATEGY"] = "single"
 		token := w.begin()
 		for _, step := range steps[:3] {
 			if err := w.step(t.Context(), step, token); err != nil {

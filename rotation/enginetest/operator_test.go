@@ -41,7 +41,7 @@ func TestEditWhileCreateSecretRuns(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d", way, length), func(t *testing.T) {
 				h := &toyHarness{server: newToyServer(t)}
 				w := newWorld(t, h)
-				w.env["PASSWORD_LENGTH"] = strconv.Itoa(length)
+				w.Env["PASSWORD_LENGTH"] = strconv.Itoa(length)
 				token := w.begin()
 				byHand := w.first.With("password", "changed-by-hand")
 				w.wire.set(func(operation string, send sender) (*http.Response, error) {
@@ -354,9 +354,9 @@ func TestSuperuserThatIsRotatedInTheMiddle(t *testing.T) {
 		h.server.mu.Lock()
 		h.server.users["admin"].passwords = []string{"admin-new"}
 		h.server.mu.Unlock()
-		got, err := w.client.GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: &arn})
+		got, err := w.Client.GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: &arn})
 		if err == nil {
-			_, err = w.client.UpdateSecret(context.Background(), &secretsmanager.UpdateSecretInput{SecretId: &arn,
+			_, err = w.Client.UpdateSecret(context.Background(), &secretsmanager.UpdateSecretInput{SecretId: &arn,
 				SecretString: aws.String(strings.Replace(*got.SecretString, "admin-password", "admin-new", 1))})
 		}
 		if err != nil {
@@ -373,7 +373,7 @@ func TestSuperuserThatIsRotatedInTheMiddle(t *testing.T) {
 func TestReadsThatAreBehind(t *testing.T) {
 	for _, after := range []string{"DescribeSecret", "PutSecretValue"} {
 		w := newWorld(t, &toyHarness{server: newToyServer(t)})
-		w.env["PASSWORD_LENGTH"] = "16" // no seal
+		w.Env["PASSWORD_LENGTH"] = "16" // no seal
 		var behind []byte
 		w.wire.set(func(operation string, send sender) (*http.Response, error) {
 			resp, err := send()
@@ -502,7 +502,7 @@ func TestCheckSeesThatARotationWillFinish(t *testing.T) {
 func TestSuperuserByName(t *testing.T) {
 	w := newWorld(t, newLent(t))
 	arn, _ := w.first.Text("masterarn")
-	d, err := w.client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &arn})
+	d, err := w.Client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: &arn})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,18 +2,21 @@ package enginetest
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-
 	"github.com/google/uuid"
 
+	simulated "example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
+	"example.com/rotator/sim"
 )
 
 // recovery begins rotations in states that other rotation functions never get out of.
@@ -49,12 +52,7 @@ func recovery(t testing.TB, h Harness) {
 	foreign(w)
 	// Somebody restored the previous credential at the target by hand. Versions older than
 	// AWSPREVIOUS are not needed, so neither is the right to list them.
-	w.wire.set(func(operation string, send sender) (*http.Response, error) {
-		if operation == "ListSecretVersionIds" {
-			return failure("AccessDeniedException"), nil
-		}
-		return send()
-	})
+	w.wire.on("ListSecretVersionIds", denied)
 	err := h.Restore(context.Background(), w.direct(w.labeled("AWSPREVIOUS").value))
 	if errors.Is(err, errors.ErrUnsupported) {
 		return
@@ -85,8 +83,7 @@ func foreign(w *world) {
 // repair crashes Recover at every point, after a finishSecret that died between the change and the
 // promotion. Nothing may get worse, and running Recover again must complete the repair.
 func repair(t testing.TB, h Harness) {
-	for at := 1; ; at++ {
-		w := newWorld(t, h)
+	crashes(t, h, "recover", func(w *world) (func(context.Context) error, func() error) {
 		w.must(w.gap(w.begin()), "a rotation up to the gap")
 		recover := func(ctx context.Context) error {
 			r, err := w.rotator()
@@ -95,21 +92,13 @@ func repair(t testing.TB, h Harness) {
 			}
 			return err
 		}
-		where, err := w.crash(at, recover)
-		w.at("recover cut at point %d, %s", at, where)
-		if where == "" {
-			w.must(err, "recover without a crash")
+		return recover, func() error {
+			if !w.open(w.labeled("AWSCURRENT").value) {
+				return errors.New("AWSCURRENT does not open the target")
+			}
+			return nil
 		}
-		w.must(w.notLockedOut(), "after it")
-		if where != "" {
-			w.must(recover(context.Background()), "the retry")
-		}
-		w.opens("AWSCURRENT", true)
-		if where == "" {
-			figure(t, "recover %s %s: %d points, 0 lock-outs", w.kind.Names[0], w.strategy(), at-1)
-			return
-		}
-	}
+	})
 }
 
 // preflight sends testSecret alone with a copy of the current value, as RotateSecret does with
@@ -118,17 +107,24 @@ func preflight(t testing.TB, h Harness) {
 	w := newWorld(t, h)
 	var failure error
 	try := func() {
-		_, err := w.client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{
-			SecretId: &w.arn, RotationLambdaARN: aws.String(functionARN), RotateImmediately: aws.Bool(false),
+		_, err := w.Client.RotateSecret(context.Background(), &secretsmanager.RotateSecretInput{
+			SecretId: &w.arn, RotationLambdaARN: aws.String(simulated.Function), RotateImmediately: aws.Bool(false),
 			ClientRequestToken: aws.String(uuid.NewString()),
 		})
 		w.must(err, "RotateSecret")
-		_ = w.sim.WaitRotation(context.Background(), w.arn)
+		_ = w.Sim.WaitRotation(context.Background(), w.arn)
 	}
-	w.sim.RegisterFunction(functionARN, invoker(func(ctx context.Context, token string) error {
-		failure = w.step(ctx, rotation.TestSecret, token)
-		return failure
-	}))
+	w.Sim.RegisterFunction(simulated.Function, sim.InvokerFunc(
+		func(ctx context.Context, payload []byte) (_ []byte, functionError string, _ error) {
+			var e rotation.Event
+			if err := json.Unmarshal(payload, &e); err != nil {
+				return nil, "", err
+			}
+			if failure = w.step(ctx, rotation.TestSecret, e.ClientRequestToken); failure != nil {
+				functionError = "Unhandled"
+			}
+			return []byte("null"), functionError, nil
+		}))
 	try()
 	w.must(failure, "testSecret of a secret that can be rotated")
 	if all := w.versions(); len(all) != 1 {
@@ -141,5 +137,54 @@ func preflight(t testing.TB, h Harness) {
 	w.put(w.first.With(w.kind.SecretFields[0], "not-the-password-1A!"), uuid.NewString(), "AWSCURRENT")
 	if try(); failure == nil {
 		t.Error("testSecret of a wrong credential succeeds")
+	}
+}
+
+// leftBehind abandons rotations at every point and rotates again. Every credential that the target
+// then has is in a labeled version of the secret.
+func leftBehind(t testing.TB, h Harness) {
+	if _, ok := h.(Minted); !ok {
+		return
+	}
+	for n := range steps {
+		w := newWorld(t, h)
+		w.at("canceled after %d steps", n)
+		token := w.begin()
+		for _, step := range steps[:n] {
+			_ = w.step(context.Background(), step, token)
+		}
+		w.abandon(token)
+	}
+	for _, operation := range []string{"PutSecretValue", "GetSecretValue"} {
+		w := newWorld(t, h)
+		w.at("createSecret fails at %s", operation)
+		token := w.begin()
+		w.wire.on(operation, func(sender) (*http.Response, error) { return nil, errors.New("refused by the suite") })
+		for range 3 { // as Secrets Manager retries
+			_ = w.step(context.Background(), rotation.CreateSecret, token)
+		}
+		w.wire.set(nil)
+		w.abandon(token)
+	}
+}
+
+// abandon has the operator cancel a rotation and remove the label. The next rotations revoke what
+// it left.
+func (w *world) abandon(token string) {
+	w.cancel()
+	w.stage("AWSPENDING", token, "")
+	for range 2 { // the first may keep the credential of the version that it replaces
+		w.must(w.rotate(), "the next rotation")
+	}
+	var labeled []engine.Value
+	for _, v := range w.versions() {
+		if slices.Contains(v.labels, "AWSCURRENT") || slices.Contains(v.labels, "AWSPREVIOUS") {
+			labeled = append(labeled, v.value)
+		}
+	}
+	strays, err := w.h.(Minted).Strays(context.Background(), labeled)
+	w.must(err, "the harness")
+	if len(strays) > 0 {
+		w.errorf("the target still has %v", strays)
 	}
 }

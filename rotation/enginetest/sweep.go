@@ -9,9 +9,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"example.com/rotator/internal/testing/testserver"
+	"example.com/rotator/rotation/engine"
 )
 
 // points calls pass at every point until stop is called: before and after each call to Secrets
@@ -72,24 +75,33 @@ func (w *world) crash(at int, do func(context.Context) error) (where string, err
 // sweep crashes a rotation at every point and retries it as Secrets Manager does. Nobody may be
 // locked out in between, and the retry must succeed.
 func sweep(t testing.TB, h Harness) {
-	lockouts, failures := 0, 0
-	for at := 1; ; at++ {
-		w := newWorld(t, h)
+	points := crashes(t, h, "sweep", func(w *world) (func(context.Context) error, func() error) {
 		token := w.begin()
-		rotate := func(ctx context.Context) error { return w.all(ctx, token) }
-		where, err := w.crash(at, rotate)
+		return func(ctx context.Context) error { return w.all(ctx, token) }, func() error { return w.ended(token) }
+	})
+	if points < 8 {
+		t.Errorf("the sweep found only %d points", points)
+	}
+}
+
+// crashes crashes something at every point and repeats it, and returns the number of points. begin
+// prepares a world and returns what to do there, and what checks the outcome.
+func crashes(t testing.TB, h Harness, name string,
+	begin func(*world) (do func(context.Context) error, ended func() error)) (points int) {
+	lockouts, failures := 0, 0
+	for ; ; points++ {
+		w := newWorld(t, h)
+		do, ended := begin(w)
+		where, err := w.crash(points+1, do)
 		if where == "" || failures > 10 {
 			if failures == 0 {
-				w.must(err, "a rotation without a crash")
-				w.must(w.ended(token), "after a rotation without a crash")
+				w.must(err, "%s without a crash", name)
+				w.must(ended(), "after %s without a crash", name)
 			}
-			figure(t, "sweep %s %s: %d points, %d lock-outs", w.kind.Names[0], w.strategy(), at-1, lockouts)
-			if at <= 8 {
-				t.Errorf("the sweep found only %d points", at-1)
-			}
-			return
+			figure(t, "%s %s %s: %d points, %d lock-outs", name, w.kind.Names[0], w.strategy(), points, lockouts)
+			return points
 		}
-		w.at("crash at point %d, %s", at, where)
+		w.at("crash at point %d, %s", points+1, where)
 		lockedOut := func(when string) {
 			if err := w.notLockedOut(); err != nil {
 				lockouts++
@@ -98,15 +110,14 @@ func sweep(t testing.TB, h Harness) {
 			}
 		}
 		lockedOut("after it")
-		// Every third time the retry also crashes, at a point that moves through the rotation.
-		if at%3 == 0 {
-			if again, _ := w.crash(1+at*7%23, rotate); again != "" {
+		// Every third time the retry also crashes, at a point that moves through it.
+		if points%3 == 2 {
+			if again, _ := w.crash(1+(points+1)*7%23, do); again != "" {
 				lockedOut("after a second crash, " + again)
 			}
 		}
-		err = w.all(context.Background(), token)
-		if err == nil {
-			err = w.ended(token)
+		if err = do(context.Background()); err == nil {
+			err = ended()
 		}
 		if err != nil {
 			failures++
@@ -180,4 +191,118 @@ func (w *world) openedBy(all []version) error {
 		return errLockedOut
 	}
 	return nil
+}
+
+// broken lists the causes that a step may return if the network broke. A refusal or a wrong
+// credential is not among them.
+var broken = []engine.Cause{engine.Unreachable, engine.OutOfTime, engine.TLSFailed, engine.TargetFailed,
+	engine.SecretsManagerFailed}
+
+// cuts breaks one connection to the target, or all tries of one call to Secrets Manager, at every
+// third point of a rotation. Unlike in a crash, the process keeps running and decides what to do
+// next.
+func cuts(t testing.TB, h Harness) {
+	const stride = 3
+	points := 0
+	for at := 1; ; at += stride {
+		w := newWorld(t, h)
+		token := w.begin()
+		where, err := w.cut(at, func() error { return w.all(context.Background(), token) })
+		if where == "" {
+			w.must(err, "a rotation without a cut")
+			figure(t, "cuts %s %s: %d points, 0 lock-outs", w.kind.Names[0], w.strategy(), points)
+			return
+		}
+		points++
+		w.at("a cut at point %d, %s", at, where)
+		if err != nil && !slices.Contains(broken, engine.CauseOf(err)) {
+			t.Fatalf("%sthe step returned %v, want one of %v", w.place, err, broken)
+		}
+		w.must(w.notLockedOut(), "after the cut")
+		w.must(w.honest(err), "the error")
+		w.must(w.all(context.Background(), token), "the retry")
+		w.must(w.ended(token), "after the retry")
+	}
+}
+
+// cut calls do and breaks its n-th exchange. It returns where that was, or "" if there were fewer.
+func (w *world) cut(at int, do func() error) (where string, err error) {
+	var mu sync.Mutex
+	seen := 0
+	stop := w.points(func(point string) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if where != "" {
+			return point != where || strings.Contains(point, "the target")
+		}
+		if seen++; seen == at {
+			where = point
+		}
+		return seen != at
+	})
+	defer stop()
+	err = do()
+	mu.Lock()
+	defer mu.Unlock()
+	return where, err
+}
+
+// late holds a rotation at every fifth point, lets a retry overtake it, and then releases it: what
+// a call knows may be outdated by the time it acts.
+func late(t testing.TB, h Harness) { overtaken(t, h, 5) }
+
+func overtaken(t testing.TB, h Harness, stride int) {
+	for at := 1; ; at += stride {
+		w := newWorld(t, h)
+		token := w.begin()
+		held, release := w.hold(at)
+		end := make(chan error, 1)
+		go func() { end <- w.all(context.Background(), token) }()
+		select {
+		case err := <-end:
+			release()
+			w.must(err, "a rotation that nothing holds")
+			w.must(w.ended(token), "after a rotation that nothing holds")
+			return
+		case <-held:
+		}
+		// The held call may block the other one, by a lock at the target or because it may still
+		// store what it created. finishSecret changes nothing with less than 8 seconds left.
+		patience := time.Second
+		if w.oneAtATime() {
+			patience = 9 * time.Second
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		overtaking := w.all(ctx, token)
+		cancel()
+		release()
+		first := <-end
+		w.at("a rotation held at point %d (%v) and a retry (%v)", at, first, overtaking)
+		for _, err := range []error{first, overtaking} {
+			if errors.Is(err, engine.LoginRefused) || errors.Is(err, engine.SecretEdited) {
+				t.Fatalf("%sbut nothing was refused or edited", w.place)
+			}
+		}
+		w.must(w.notLockedOut(), "afterwards")
+		w.must(w.all(context.Background(), token), "the third attempt")
+		w.must(w.ended(token), "after the third attempt")
+	}
+}
+
+// hold blocks the call that reaches the n-th point until release is called, and closes held when it
+// does. All others pass.
+func (w *world) hold(at int) (held <-chan struct{}, release func()) {
+	var seen atomic.Int64
+	there, free := make(chan struct{}), make(chan struct{})
+	stop := w.points(func(string) bool {
+		if seen.Add(1) == int64(at) {
+			close(there)
+			<-free
+		}
+		return true
+	})
+	return there, func() {
+		stop()
+		close(free)
+	}
 }

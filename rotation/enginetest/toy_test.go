@@ -493,7 +493,7 @@ func TestRetirement(t *testing.T) {
 	for retire, works := range map[string]bool{"": true, "next": true, "now": false} {
 		h := &toyHarness{server: newToyServer(t), engine: toyEngine{overlap: true}}
 		w := newWorld(t, h)
-		w.env["RETIRE"] = retire
+		w.Env["RETIRE"] = retire
 		for range 2 {
 			old := w.labeled("AWSCURRENT")
 			if err := w.rotate(); err != nil {

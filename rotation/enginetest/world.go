@@ -20,35 +20,31 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 
 	"example.com/rotator/internal/testing/testserver"
+	simulated "example.com/rotator/internal/testing/world"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
-	"example.com/rotator/sim"
 )
-
-const functionARN = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
 var steps = []rotation.Step{rotation.CreateSecret, rotation.SetSecret, rotation.TestSecret, rotation.FinishSecret}
 
 // world is a target behind a proxy, a simulated Secrets Manager behind a breakable wire, and one
 // secret. A method that returns no error ends the check if the suite itself fails.
 type world struct {
-	t      testing.TB
-	place  string // where in the check it is, for failures
-	h      Harness
-	kind   engine.Kind
-	proxy  *testserver.FaultProxy // nil for an engine without a target
-	sim    *sim.Sim
-	wire   *wire
-	client *secretsmanager.Client // the operator's, which never breaks
-	api    *secretsmanager.Client // the function's
-	env    map[string]string
-	log    bytes.Buffer
-	logMu  sync.Mutex
+	*simulated.World // its client is the operator's, which never breaks
+
+	t     testing.TB
+	place string // where in the check it is, for failures
+	h     Harness
+	kind  engine.Kind
+	proxy *testserver.FaultProxy // nil for an engine without a target
+	wire  *wire
+	api   *secretsmanager.Client // the function's
+	log   bytes.Buffer
+	logMu sync.Mutex
 
 	arn   string
 	first engine.Value
@@ -65,23 +61,16 @@ type world struct {
 // newWorld creates a user and its secret.
 func newWorld(t testing.TB, h Harness) *world {
 	t.Helper()
-	w := &world{t: t, h: h, kind: h.Engine().Kind(), wire: &wire{}, env: map[string]string{}}
+	w := &world{World: simulated.New(t, h.Engine()), t: t, h: h, kind: h.Engine().Kind(), wire: &wire{}}
 	if c, ok := h.(Configured); ok {
-		maps.Copy(w.env, c.Env())
+		maps.Copy(w.Env, c.Env())
 	}
 	host, port := "localhost", 0
 	if target := h.Target(); target != "" {
 		w.proxy = testserver.Proxy(t, target)
 		port = w.proxy.Port
 	}
-	w.sim = sim.New(sim.Options{MaxAttempts: 1})
-	server, err := sim.Serve(w.sim, "127.0.0.1:0")
-	w.must(err, "the simulator")
-	t.Cleanup(func() { server.Close() })
-	options := secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
-		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")}
-	w.client = secretsmanager.New(options)
-	w.api = secretsmanager.New(options, func(o *secretsmanager.Options) {
+	w.api = secretsmanager.New(w.Client.Options(), func(o *secretsmanager.Options) {
 		o.HTTPClient = &http.Client{Transport: w.wire}
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) {
 			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) {
@@ -89,11 +78,6 @@ func newWorld(t testing.TB, h Harness) *world {
 			})
 		})
 	})
-	// The suite sends the events itself. This function fails immediately, which leaves the version
-	// that a rotation reserves.
-	w.sim.RegisterFunction(functionARN, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
-		return nil, "Unhandled", nil
-	}))
 	value, superuser, err := h.New(context.Background(), host, port)
 	w.must(err, "the harness cannot create a user")
 	if !superuser.IsZero() {
@@ -135,20 +119,7 @@ func (w *world) store(v engine.Value) {
 
 func (w *world) create(v engine.Value) (arn string) {
 	w.t.Helper()
-	in := &secretsmanager.CreateSecretInput{Name: aws.String(testserver.Unique("suite/")),
-		ClientRequestToken: aws.String(uuid.NewString())}
-	in.SecretString, in.SecretBinary = stored(v)
-	out, err := w.client.CreateSecret(context.Background(), in)
-	w.must(err, "create the secret")
-	return *out.ARN
-}
-
-// stored returns a value as Secrets Manager stores it.
-func stored(v engine.Value) (text *string, binary []byte) {
-	if v.IsBinary() {
-		return nil, v.Reveal()
-	}
-	return aws.String(string(v.Reveal())), nil
+	return w.Secret(testserver.Unique("suite/"), v)
 }
 
 // begin has Secrets Manager start a rotation and returns its token.
@@ -156,13 +127,7 @@ func (w *world) begin() string {
 	w.t.Helper()
 	w.made++
 	w.finishing.Store(false)
-	token := uuid.NewString()
-	_, err := w.client.RotateSecret(context.Background(),
-		&secretsmanager.RotateSecretInput{SecretId: &w.arn, ClientRequestToken: &token,
-			RotationLambdaARN: aws.String(functionARN)})
-	w.must(err, "RotateSecret")
-	_ = w.sim.WaitRotation(context.Background(), w.arn) // it fails, as intended
-	return token
+	return w.Begin(w.arn)
 }
 
 // rotator returns a new rotator without any state, as in a new process.
@@ -170,7 +135,7 @@ func (w *world) rotator() (*rotation.Rotator, error) {
 	return rotation.New(rotation.Config{
 		Engines: []engine.Engine{w.h.Engine()},
 		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.api, nil },
-		Getenv:  func(name string) string { return w.env[name] },
+		Getenv:  func(name string) string { return w.Env[name] },
 		Log:     slog.New(slog.NewJSONHandler(w, nil)),
 	})
 }
@@ -222,14 +187,9 @@ func (w *world) gap(token string) error {
 	}
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
-	w.wire.set(func(operation string, send sender) (*http.Response, error) {
-		if operation == "UpdateSecretVersionStage" {
-			kill()
-		}
-		if ctx.Err() != nil {
-			return nil, io.ErrUnexpectedEOF
-		}
-		return send()
+	w.wire.on("UpdateSecretVersionStage", func(sender) (*http.Response, error) {
+		kill() // which also ends later calls
+		return nil, io.ErrUnexpectedEOF
 	})
 	err := w.step(ctx, rotation.FinishSecret, token)
 	w.wire.set(nil)
@@ -260,7 +220,7 @@ type version struct {
 // versions returns every version that has a value, labeled or not.
 func (w *world) versions() []version {
 	w.t.Helper()
-	list, err := w.client.ListSecretVersionIds(context.Background(),
+	list, err := w.Client.ListSecretVersionIds(context.Background(),
 		&secretsmanager.ListSecretVersionIdsInput{SecretId: &w.arn, IncludeDeprecated: aws.Bool(true)})
 	w.must(err, "list the versions")
 	var out []version
@@ -275,7 +235,7 @@ func (w *world) versions() []version {
 // get reads a version's value.
 func (w *world) get(in *secretsmanager.GetSecretValueInput) (engine.Value, error) {
 	in.SecretId = &w.arn
-	got, err := w.client.GetSecretValue(context.Background(), in)
+	got, err := w.Client.GetSecretValue(context.Background(), in)
 	switch {
 	case err != nil:
 		return engine.Value{}, err
@@ -309,21 +269,21 @@ func (w *world) labeled(label string) version {
 // put stores a version as an operator does.
 func (w *world) put(v engine.Value, token string, labels ...string) {
 	w.t.Helper()
-	w.must(w.tryPut(v, token, labels...), "PutSecretValue")
+	w.Put(w.arn, v, token, labels...)
 }
 
 // tryPut is put for a version that may exist.
 func (w *world) tryPut(v engine.Value, token string, labels ...string) error {
 	in := &secretsmanager.PutSecretValueInput{SecretId: &w.arn, ClientRequestToken: &token, VersionStages: labels}
-	in.SecretString, in.SecretBinary = stored(v)
-	_, err := w.client.PutSecretValue(context.Background(), in)
+	in.SecretString, in.SecretBinary = simulated.Stored(v)
+	_, err := w.Client.PutSecretValue(context.Background(), in)
 	return err
 }
 
 // update stores a new current value as the console does.
 func (w *world) update(v engine.Value) {
 	w.t.Helper()
-	_, err := w.client.UpdateSecret(context.Background(),
+	_, err := w.Client.UpdateSecret(context.Background(),
 		&secretsmanager.UpdateSecretInput{SecretId: &w.arn, SecretString: aws.String(string(v.Reveal()))})
 	w.must(err, "UpdateSecret")
 }
@@ -332,7 +292,7 @@ func (w *world) update(v engine.Value) {
 func (w *world) cancel() {
 	w.t.Helper()
 	in := &secretsmanager.CancelRotateSecretInput{SecretId: &w.arn}
-	_, err := w.client.CancelRotateSecret(context.Background(), in)
+	_, err := w.Client.CancelRotateSecret(context.Background(), in)
 	w.must(err, "CancelRotateSecret")
 }
 
@@ -346,7 +306,7 @@ func (w *world) stage(label, from, to string) {
 	if to != "" {
 		in.MoveToVersionId = &to
 	}
-	_, err := w.client.UpdateSecretVersionStage(context.Background(), in)
+	_, err := w.Client.UpdateSecretVersionStage(context.Background(), in)
 	w.must(err, "move %s", label)
 }
 
@@ -401,7 +361,7 @@ func (w *world) opens(label string, want bool) {
 // alternates reports whether users alternate.
 func (w *world) alternates() bool {
 	_, ok := w.first.Text("masterarn")
-	return ok && w.kind.Alternates() && w.env["STRATEGY"] != "single"
+	return ok && w.kind.Alternates() && w.Env["STRATEGY"] != "single"
 }
 
 // oneAtATime reports whether finishSecret makes or completes the change.
@@ -511,26 +471,26 @@ type sender = func() (*http.Response, error)
 type hook = func(operation string, send sender) (*http.Response, error)
 
 // wire is the function's transport to Secrets Manager.
-type wire struct {
-	mu   sync.Mutex
-	hook hook
-}
+type wire struct{ hook atomic.Pointer[hook] }
 
 // set installs a hook that handles every call; nil lets them through.
-func (w *wire) set(h hook) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.hook = h
+func (w *wire) set(h hook) { w.hook.Store(&h) }
+
+// on installs a hook that handles every call of one operation.
+func (w *wire) on(operation string, handle func(send sender) (*http.Response, error)) {
+	w.set(func(called string, send sender) (*http.Response, error) {
+		if called == operation {
+			return handle(send)
+		}
+		return send()
+	})
 }
 
 // RoundTrip implements http.RoundTripper.
 func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
-	w.mu.Lock()
-	handle := w.hook
-	w.mu.Unlock()
 	send := func() (*http.Response, error) { return http.DefaultTransport.RoundTrip(r) }
-	if handle == nil {
-		return send()
+	if h := w.hook.Load(); h != nil && *h != nil {
+		return (*h)(strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager."), send)
 	}
-	return handle(strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager."), send)
+	return send()
 }

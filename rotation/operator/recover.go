@@ -115,7 +115,7 @@ func (d *Diagnosis) superuserWorks(ctx context.Context) {
 	}
 	d.Opens, d.Version, d.reset = "superuser", "", true
 	d.will("give", "gave",
-		fmt.Sprintf("the user %q at %q AWSCURRENT's credential again, as the superuser", i.User, d.as.Host))
+		fmt.Sprintf("the user %q at %q AWSCURRENT's credential again, as the superuser", i.User, d.as.Host()))
 	d.alsoRelease()
 }
 

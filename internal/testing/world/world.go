@@ -20,38 +20,39 @@ import (
 	"example.com/rotator/sim"
 )
 
-const function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
+// Function is the ARN of the function that rotates the secrets.
+const Function = "arn:aws:lambda:us-east-1:123456789012:function:rotator"
 
 // World is a simulator and a rotator.
 type World struct {
-	URL     string            // the simulator's
+	URL     string // the simulator's
+	Sim     *sim.Sim
+	Client  *secretsmanager.Client
 	Env     map[string]string // the function's variables
 	Rotator *rotation.Rotator
 
-	t      testing.TB
-	sim    *sim.Sim
-	client *secretsmanager.Client
+	t testing.TB
 }
 
 // New returns a world that lasts as long as the test.
 func New(t testing.TB, engines ...engine.Engine) *World {
 	t.Helper()
-	w := &World{Env: map[string]string{}, t: t, sim: sim.New(sim.Options{MaxAttempts: 1})}
-	server, err := sim.Serve(w.sim, "127.0.0.1:0")
+	w := &World{Env: map[string]string{}, t: t, Sim: sim.New(sim.Options{MaxAttempts: 1})}
+	server, err := sim.Serve(w.Sim, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
 	w.URL = server.URL()
-	w.client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
+	w.Client = secretsmanager.New(secretsmanager.Options{BaseEndpoint: aws.String(server.URL()), Region: "us-east-1",
 		Credentials: credentials.NewStaticCredentialsProvider("simulated", "simulated", "")})
 	// The test runs the steps itself.
-	w.sim.RegisterFunction(function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
+	w.Sim.RegisterFunction(Function, sim.InvokerFunc(func(context.Context, []byte) ([]byte, string, error) {
 		return nil, "Unhandled", nil
 	}))
 	w.Rotator, err = rotation.New(rotation.Config{
 		Engines: engines,
-		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.client, nil },
+		Secrets: func(context.Context, string) (rotation.SecretsManager, error) { return w.Client, nil },
 		Getenv:  func(name string) string { return w.Env[name] },
 		Log:     slog.New(slog.DiscardHandler),
 	})
@@ -64,12 +65,21 @@ func New(t testing.TB, engines ...engine.Engine) *World {
 // Secret creates a secret and returns its ARN.
 func (w *World) Secret(name string, v engine.Value) string {
 	w.t.Helper()
-	out, err := w.client.CreateSecret(w.t.Context(),
-		&secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String(string(v.Reveal()))})
+	in := &secretsmanager.CreateSecretInput{Name: &name, ClientRequestToken: aws.String(uuid.NewString())}
+	in.SecretString, in.SecretBinary = Stored(v)
+	out, err := w.Client.CreateSecret(w.t.Context(), in)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return *out.ARN
+}
+
+// Stored returns a value as Secrets Manager stores it.
+func Stored(v engine.Value) (text *string, binary []byte) {
+	if v.IsBinary() {
+		return nil, v.Reveal()
+	}
+	return aws.String(string(v.Reveal())), nil
 }
 
 // Put stores a version under an id as a writer of the secret does; "" means a new id.
@@ -78,9 +88,9 @@ func (w *World) Put(arn string, v engine.Value, id string, labels ...string) {
 	if id == "" {
 		id = uuid.NewString()
 	}
-	in := &secretsmanager.PutSecretValueInput{SecretId: &arn, SecretString: aws.String(string(v.Reveal())),
-		VersionStages: labels, ClientRequestToken: &id}
-	if _, err := w.client.PutSecretValue(w.t.Context(), in); err != nil {
+	in := &secretsmanager.PutSecretValueInput{SecretId: &arn, VersionStages: labels, ClientRequestToken: &id}
+	in.SecretString, in.SecretBinary = Stored(v)
+	if _, err := w.Client.PutSecretValue(w.t.Context(), in); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -92,7 +102,7 @@ func (w *World) Tag(arn string, pairs ...string) {
 	for i := 0; i < len(pairs); i += 2 {
 		in.Tags = append(in.Tags, types.Tag{Key: aws.String("rotator:" + pairs[i]), Value: &pairs[i+1]})
 	}
-	if _, err := w.client.TagResource(w.t.Context(), in); err != nil {
+	if _, err := w.Client.TagResource(w.t.Context(), in); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -100,7 +110,7 @@ func (w *World) Tag(arn string, pairs ...string) {
 // Get returns the version with a label.
 func (w *World) Get(arn, label string) engine.Value {
 	w.t.Helper()
-	out, err := w.client.GetSecretValue(w.t.Context(),
+	out, err := w.Client.GetSecretValue(w.t.Context(),
 		&secretsmanager.GetSecretValueInput{SecretId: &arn, VersionStage: &label})
 	if err != nil {
 		w.t.Fatal(err)
@@ -112,12 +122,12 @@ func (w *World) Get(arn, label string) engine.Value {
 func (w *World) Begin(arn string) string {
 	w.t.Helper()
 	id := uuid.NewString()
-	if _, err := w.client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{
-		SecretId: &arn, ClientRequestToken: &id, RotationLambdaARN: aws.String(function),
+	if _, err := w.Client.RotateSecret(w.t.Context(), &secretsmanager.RotateSecretInput{
+		SecretId: &arn, ClientRequestToken: &id, RotationLambdaARN: aws.String(Function),
 	}); err != nil {
 		w.t.Fatal(err)
 	}
-	_ = w.sim.WaitRotation(w.t.Context(), arn) // it fails, as intended
+	_ = w.Sim.WaitRotation(w.t.Context(), arn) // it fails, as intended
 	return id
 }
 
@@ -143,11 +153,11 @@ func (w *World) Rotate(arn string) error { return w.Steps(arn, w.Begin(arn)) }
 
 // RotateBy runs a whole rotation with a function, as Secrets Manager calls it.
 func (w *World) RotateBy(f sim.Invoker, arn string) error {
-	w.sim.RegisterFunction(function, f)
+	w.Sim.RegisterFunction(Function, f)
 	in := &secretsmanager.RotateSecretInput{SecretId: &arn, ClientRequestToken: aws.String(uuid.NewString()),
-		RotationLambdaARN: aws.String(function)}
-	if _, err := w.client.RotateSecret(w.t.Context(), in); err != nil {
+		RotationLambdaARN: aws.String(Function)}
+	if _, err := w.Client.RotateSecret(w.t.Context(), in); err != nil {
 		return err
 	}
-	return w.sim.WaitRotation(w.t.Context(), arn)
+	return w.Sim.WaitRotation(w.t.Context(), arn)
 }

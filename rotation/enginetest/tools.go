@@ -1,14 +1,38 @@
 package enginetest
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/rotator/rotation/engine"
 )
+
+// Within returns a context with a timeout of 15 s for one call of an engine: a call that hangs must
+// not hang the test.
+func Within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// WantCause fails the test unless err is an *engine.Error with the cause, contains the text, and
+// has advice.
+func WantCause(t testing.TB, err error, cause engine.Cause, text string) {
+	t.Helper()
+	e, ok := errors.AsType[*engine.Error](err)
+	if !ok || e.Cause != cause || !strings.Contains(err.Error(), text) {
+		t.Fatalf("error %v, want cause %s and %q", err, cause, text)
+	}
+	if e.Advice == "" {
+		t.Errorf("the error has no advice: %v", err)
+	}
+}
 
 // Policies returns the IAM policy for permissions and every policy that allows less, named by what
 // it lacks: one without each action, one without each resource (or with another if it is the only
@@ -67,4 +91,19 @@ func Policies(t testing.TB, permissions []engine.Permission) (whole string, less
 		}
 	}
 	return write(permissions), lesser
+}
+
+// Recent holds the users that a harness created last. The suite creates hundreds, which slows some
+// servers down. All but the last two belong to finished tests and can be dropped.
+type Recent []string
+
+// Add adds a new user's name and returns the name of a user to drop, or "".
+func (r *Recent) Add(name string) string {
+	*r = append(*r, name)
+	if len(*r) < 3 {
+		return ""
+	}
+	old := (*r)[0]
+	*r = (*r)[1:]
+	return old
 }
