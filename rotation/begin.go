@@ -124,19 +124,24 @@ func (r *run) staged(ctx context.Context, ask bool) (*engine.Request, version, d
 func (r *run) pending(ctx context.Context) (version, error) {
 	v, err := r.secret.await(ctx, r.event.ClientRequestToken, awsPending)
 	if err != nil {
-		// A repeated step may have finished the rotation since the prologue. Then the labels
-		// explain more than the failed read.
-		if d, derr := r.secret.describe(ctx); derr == nil {
-			if verr := r.verdict(d); verr != nil {
-				return v, verr
-			}
+		err = r.unread(ctx, err)
+	}
+	return v, err
+}
+
+// unread returns why the pending version could not be read. A repeated step may have finished the
+// rotation since the prologue, or an operator abandoned it. Then the labels explain more than err.
+func (r *run) unread(ctx context.Context, err error) error {
+	if d, derr := r.secret.describe(ctx); derr == nil {
+		if verr := r.verdict(d); verr != nil {
+			return verr
 		}
 	}
 	if errors.Is(err, errAbsent) {
-		return v, engine.Errorf(engine.VersionNotStaged, "let Secrets Manager repeat the rotation from createSecret",
+		return engine.Errorf(engine.VersionNotStaged, "let Secrets Manager repeat the rotation from createSecret",
 			"the pending version %s has no value", r.event.ClientRequestToken)
 	}
-	return v, err
+	return err
 }
 
 // untagged reports whether the value alone says how to verify it: it names an engine that has no

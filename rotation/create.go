@@ -62,7 +62,7 @@ func (r *run) create(ctx context.Context) error {
 		return r.checkNotEditedSince(ctx, req, current, req.Pending)
 	}
 	// An earlier attempt of this rotation has stored it, or somebody else has.
-	v, err := r.secret.await(ctx, req.Version, awsPending)
+	v, err := r.pending(ctx)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (r *run) mint(ctx context.Context, m engine.Minter, req *engine.Request, cu
 			return nil
 		}
 		if !errors.Is(err, errAbsent) {
-			return err
+			return r.unread(ctx, err)
 		}
 		_, err = r.act(ctx, req, func(within context.Context, req *engine.Request) error {
 			next, err := m.Mint(within, req)

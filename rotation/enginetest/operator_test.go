@@ -217,6 +217,22 @@ func TestAbandonedRotationStaysAbandoned(t *testing.T) {
 	}
 }
 
+// TestAbandonedWhileCreateSecretIsRepeated: the operator removes the label of a stored value while
+// createSecret runs again. The error names that cause.
+func TestAbandonedWhileCreateSecretIsRepeated(t *testing.T) {
+	w, token := begun(t, &toyHarness{server: newToyServer(t)}, 1)
+	removed := false
+	w.wire.on("PutSecretValue", func(send sender) (*http.Response, error) {
+		if !removed {
+			removed = true
+			w.stage("AWSPENDING", token, "")
+		}
+		return send()
+	})
+	err := w.step(t.Context(), rotation.CreateSecret, token)
+	WantCause(t, err, engine.VersionNotStaged, "not staged as AWSPENDING")
+}
+
 // TestRecoverEndsARotationWhoseValueWorks: if the target also accepts the old credential, as Active
 // Directory does for an hour, recover still promotes the new one.
 func TestRecoverEndsARotationWhoseValueWorks(t *testing.T) {
