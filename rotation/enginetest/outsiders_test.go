@@ -29,7 +29,7 @@ func (e toyEngine) mayChange(ctx context.Context, s *toySession, r *engine.Reque
 				has("silent") && e.flaw == "minds a second user without a password" {
 				return engine.Errorf(engine.TakeoverRefused, "", "the toy says of %q: %s", user, shown)
 			}
-			if !has("locked") || e.flaw != "waits for strangers" || time.Since(begin) > 7*time.Second ||
+			if !has("locked") || e.flaw != "waits for strangers" || time.Since(begin) > 20*time.Second ||
 				ctx.Err() != nil {
 				break
 			}

@@ -17,6 +17,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
+const answerArrives = "before an answer of the target arrives"
+
 // points calls pass at every point until stop is called: before and after each call to Secrets
 // Manager, and before each piece of data to or from the target. If it returns false, the call, its
 // answer or the data is lost.
@@ -36,7 +38,7 @@ func (w *world) points(pass func(where string) bool) (stop func()) {
 	}
 	w.proxy.Filter(func(p testserver.Chunk) bool {
 		if p.FromServer {
-			return pass("before an answer of the target arrives")
+			return pass(answerArrives)
 		}
 		return pass("before a request reaches the target")
 	})
@@ -47,7 +49,9 @@ func (w *world) points(pass func(where string) bool) (stop func()) {
 }
 
 // crash calls do and ends it at its n-th point, as if the process had died there: nothing that it
-// does afterwards has any effect. It returns where that was, or "" if there were fewer points.
+// does afterwards has any effect. It returns where that was, or "" if there were fewer points. An
+// answer of the target is no point: a death before it leaves what a death before the next request
+// or call leaves.
 func (w *world) crash(at int, do func(context.Context) error) (where string, err error) {
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
@@ -56,7 +60,10 @@ func (w *world) crash(at int, do func(context.Context) error) (where string, err
 	stop := w.points(func(point string) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		if seen++; seen == at {
+		if point != answerArrives {
+			seen++
+		}
+		if seen == at && where == "" {
 			where = point
 			kill()
 		}
