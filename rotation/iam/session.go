@@ -22,6 +22,7 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
@@ -92,7 +93,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (*
 
 func refused(id string, err error) error {
 	what := "STS does not accept the access key " + id
-	err = httpapi.Shorten(err)
+	err = boundconn.Shorten(err)
 	signature := awsapi.Code(err) == "SignatureDoesNotMatch"
 	switch text := err.Error(); {
 	case signature && (strings.Contains(text, "expired") || strings.Contains(text, "not yet current")):

@@ -9,24 +9,15 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-type session struct {
-	target engine.Target
-	api    *httpapi.Client
-}
+type session struct{ *httpapi.Client }
 
-func (e *Engine) open(v engine.Value) (*session, error) {
+func (e *Engine) open(v engine.Value) (session, error) {
 	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
-	return e.session(t), nil
-}
-
-func (e *Engine) session(t engine.Target) *session {
-	return &session{t, httpapi.New(e.tls, t, httpapi.Basic(t))}
+	return session{httpapi.New(e.tls, t, nil)}, err
 }
 
 type series struct {
@@ -49,12 +40,12 @@ func (a *answer) fault() string {
 	for _, r := range a.Results {
 		fault = cmp.Or(fault, r.Error)
 	}
-	return httpapi.Short(fault)
+	return boundconn.Short(fault)
 }
 
 // ask sends a statement in the body: the server logs URLs.
-func ask(ctx context.Context, api *httpapi.Client, statement string) (*httpapi.Answer, *answer, error) {
-	a, err := api.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/query",
+func (s session) ask(ctx context.Context, statement string) (*httpapi.Answer, *answer, error) {
+	a, err := s.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/query",
 		Type: "application/x-www-form-urlencoded", Body: []byte(url.Values{"q": {statement}}.Encode())})
 	if err != nil {
 		return nil, nil, err
@@ -67,8 +58,8 @@ func ask(ctx context.Context, api *httpapi.Client, statement string) (*httpapi.A
 	return a, &body, nil
 }
 
-func (s *session) query(ctx context.Context, what, statement string) ([][]any, error) {
-	a, body, err := ask(ctx, s.api, statement)
+func (s session) query(ctx context.Context, what, statement string) ([][]any, error) {
+	a, body, err := s.ask(ctx, statement)
 	if err != nil {
 		return nil, err
 	}
@@ -76,13 +67,13 @@ func (s *session) query(ctx context.Context, what, statement string) ([][]any, e
 	switch {
 	case a.Status == http.StatusUnauthorized && fault == "authorization failed":
 		return nil, engine.Errorf(engine.LoginRefused,
-			"check the user's name and password", "%s of %q is refused", what, s.target.User)
+			"check the user's name and password", "%s of %q is refused", what, s.User)
 	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden ||
 		strings.Contains(fault, "requires admin privilege"):
 		return nil, engine.Errorf(engine.PrivilegeMissing, "name the secret of a user with all privileges in masterarn",
-			"%s is forbidden to %q: %q", what, s.target.User, fault)
+			"%s is forbidden to %q: %q", what, s.User, fault)
 	case !a.OK() || fault != "" || len(body.Results) != 1:
-		return nil, engine.Errorf(engine.TargetFailed, "see its log", "%s failed (%d): %q", what, a.Status, fault)
+		return nil, engine.Errorf(engine.TargetFailed, "see the server's log", "%s failed (%d): %q", what, a.Status, fault)
 	}
 	var rows [][]any
 	for _, series := range body.Results[0].Series {
@@ -91,15 +82,15 @@ func (s *session) query(ctx context.Context, what, statement string) ([][]any, e
 	return rows, nil
 }
 
-func (s *session) login(ctx context.Context) error {
+func (s session) login(ctx context.Context) error {
 	_, err := s.query(ctx, "the login", "SHOW DATABASES")
 	return err
 }
 
 func (e *Engine) checked(ctx context.Context, t engine.Target) error {
-	api := httpapi.New(e.tls, t, func(*http.Request) {})
-	defer api.Close()
-	a, body, err := ask(ctx, api, "SHOW DATABASES")
+	nobody := session{httpapi.New(e.tls, t, func(*http.Request) {})}
+	defer nobody.Close()
+	a, body, err := nobody.ask(ctx, "SHOW DATABASES")
 	if err != nil {
 		return err
 	}
@@ -111,7 +102,7 @@ func (e *Engine) checked(ctx context.Context, t engine.Target) error {
 }
 
 // users returns all users, true for those with all privileges. It comes first, so a login is refused before any change.
-func (s *session) users(ctx context.Context) (map[string]bool, error) {
+func (s session) users(ctx context.Context) (map[string]bool, error) {
 	const what = "reading the users"
 	rows, err := s.query(ctx, what, "SHOW USERS")
 	if err != nil {
@@ -141,7 +132,7 @@ func at[T any](row []any, i int) (v T, ok bool) {
 	return v, ok
 }
 
-func (s *session) grants(ctx context.Context, user string) (map[string]string, error) {
+func (s session) grants(ctx context.Context, user string) (map[string]string, error) {
 	const what = "reading a user's grants"
 	rows, err := s.query(ctx, what, "SHOW GRANTS FOR "+identifier(user))
 	if err != nil {
@@ -160,7 +151,7 @@ func (s *session) grants(ctx context.Context, user string) (map[string]string, e
 	return grants, nil
 }
 
-func (s *session) setPassword(ctx context.Context, user, password string) error {
+func (s session) setPassword(ctx context.Context, user, password string) error {
 	_, err := s.query(ctx, "changing a password", "SET PASSWORD FOR "+identifier(user)+" = "+literal(password))
 	return err
 }

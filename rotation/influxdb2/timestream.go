@@ -11,7 +11,7 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
-	"example.com/rotator/rotation/internal/httpapi"
+	"example.com/rotator/rotation/internal/boundconn"
 )
 
 // locate sets the login's address to that of its instance, unless it has a host, and returns the ARN of the secret
@@ -47,11 +47,11 @@ func notFound(instance string, err error) error {
 	switch {
 	case absent || invalid:
 		return engine.Errorf(engine.InvalidSecret, "correct "+instanceField+", or name the server in host", what,
-			instance, httpapi.Shorten(err))
+			instance, boundconn.Shorten(err))
 	case strings.HasPrefix(awsapi.Code(err), "AccessDenied"):
 		return engine.Errorf(engine.PrivilegeMissing,
 			"allow timestream-influxdb:GetDbInstance to the role that the secret is rotated with, or set host",
-			what, instance, httpapi.Shorten(err))
+			what, instance, boundconn.Shorten(err))
 	}
 	return awsapi.Failed("the address of the instance "+instance+" cannot be found", err)
 }

@@ -11,7 +11,7 @@ import (
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
-	"example.com/rotator/rotation/internal/httpapi"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/mark"
 )
 
@@ -155,7 +155,7 @@ func model(r *engine.Request, all []authorization) (authorization, error) {
 		}
 		if org, _ := r.Current.Text("org"); org != "" && org != a.Org {
 			return a, engine.Errorf(engine.InvalidSecret, "correct org, or create a token in that org by hand",
-				"the token belongs to the organization %q, but the secret names %q", httpapi.Short(a.Org), org)
+				"the token belongs to the organization %q, but the secret names %q", boundconn.Short(a.Org), org)
 		}
 		return a, nil
 	}

@@ -7,20 +7,15 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-type session struct {
-	target engine.Target
-	api    *httpapi.Client
-}
+type session struct{ *httpapi.Client }
 
-func (e *Engine) open(v engine.Value) (*session, error) {
+func (e *Engine) open(v engine.Value) (session, error) {
 	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
-	return &session{t, httpapi.New(e.tls, t, httpapi.Basic(t))}, nil
+	return session{httpapi.New(e.tls, t, nil)}, err
 }
 
 func path(segments ...string) string {
@@ -34,8 +29,8 @@ func path(segments ...string) string {
 // login asks the server who is logged in. A valid password also gets 401 if its user has no tag for the management
 // API; only the reason differs.
 // Source: https://github.com/rabbitmq/rabbitmq-server (rabbit_web_dispatch_access_control.erl)
-func (s *session) login(ctx context.Context) error {
-	a, err := s.api.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: path("whoami")})
+func (s session) login(ctx context.Context) error {
+	a, err := s.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: path("whoami")})
 	if err != nil || a.OK() || a.Status == http.StatusUnauthorized && reason(a) == "Not management user" {
 		return err
 	}
@@ -47,28 +42,28 @@ func reason(a *httpapi.Answer) string {
 		Reason string `json:"reason"`
 	}
 	_ = httpapi.Decode(a.Body, &body) // other answers have no reason
-	return httpapi.Short(body.Reason)
+	return boundconn.Short(body.Reason)
 }
 
-func (s *session) refusal(what string, a *httpapi.Answer) error {
+func (s session) refusal(what string, a *httpapi.Answer) error {
 	why := reason(a)
 	switch {
 	// before and since version 4
 	case a.Status == http.StatusUnauthorized && (why == "Login failed" || why == "Not_Authorized"):
-		return engine.Errorf(engine.LoginRefused, "check name and password", "%s of %q is refused", what, s.target.User)
+		return engine.Errorf(engine.LoginRefused, "check name and password", "%s of %q is refused", what, s.User)
 	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden:
 		return engine.Errorf(engine.PrivilegeMissing, "name a superuser in masterarn, or set the tag administrator",
-			"%s is forbidden to %q: %q", what, s.target.User, why)
+			"%s is forbidden to %q: %q", what, s.User, why)
 	case a.Status == http.StatusNotFound:
 		return engine.Errorf(engine.TargetFailed, "check that the management plugin serves this port",
 			"%s: the server does not know the path: %q", what, why)
 	}
-	return engine.Errorf(engine.TargetFailed, "see its log", "%s failed with status %d: %q", what, a.Status, why)
+	return engine.Errorf(engine.TargetFailed, "see the server's log", "%s failed with status %d: %q", what, a.Status, why)
 }
 
 // get reads what is at a path into out. It reports false if nothing is there.
-func (s *session) get(ctx context.Context, what, path string, out any) (bool, error) {
-	a, err := s.api.Call(ctx, what, httpapi.Request{Method: http.MethodGet, Path: path}, nil, out)
+func (s session) get(ctx context.Context, what, path string, out any) (bool, error) {
+	a, err := s.Call(ctx, what, httpapi.Request{Method: http.MethodGet, Path: path}, nil, out)
 	switch {
 	case err != nil:
 		return false, err
@@ -80,8 +75,8 @@ func (s *session) get(ctx context.Context, what, path string, out any) (bool, er
 	return true, nil
 }
 
-func (s *session) send(ctx context.Context, what, method, path string, body any) error {
-	a, err := s.api.Call(ctx, what, httpapi.Request{Method: method, Path: path}, body, nil)
+func (s session) send(ctx context.Context, what, method, path string, body any) error {
+	a, err := s.Call(ctx, what, httpapi.Request{Method: method, Path: path}, body, nil)
 	if err == nil && !a.OK() {
 		err = s.refusal(what, a)
 	}
@@ -89,7 +84,7 @@ func (s *session) send(ctx context.Context, what, method, path string, body any)
 }
 
 // find returns a user, or nil. Every change begins with it, so a login is refused before anything changes.
-func (s *session) find(ctx context.Context, name string) (*user, error) {
+func (s session) find(ctx context.Context, name string) (*user, error) {
 	u := new(user)
 	found, err := s.get(ctx, "reading a user", path("users", name), u)
 	if err != nil || !found {
@@ -110,7 +105,7 @@ func (s *session) find(ctx context.Context, name string) (*user, error) {
 }
 
 // existing returns a user that must exist: PUT would create one for a mistyped name.
-func (s *session) existing(ctx context.Context, name string) (*user, error) {
+func (s session) existing(ctx context.Context, name string) (*user, error) {
 	u, err := s.find(ctx, name)
 	if err == nil && u == nil {
 		err = engine.Errorf(engine.InvalidSecret, "correct the secret's user name", "there is no user %q", name)
@@ -119,7 +114,7 @@ func (s *session) existing(ctx context.Context, name string) (*user, error) {
 }
 
 // put changes or creates a user. What is not sent, such as tags, is removed.
-func (s *session) put(ctx context.Context, u *user) error {
+func (s session) put(ctx context.Context, u *user) error {
 	body := *u
 	body.Name = "" // it is in the path
 	return s.send(ctx, "changing a user", http.MethodPut, path("users", u.Name), &body)

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/smithy-go"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
@@ -37,7 +38,7 @@ func Code(err error) string {
 
 // Failed gives the error of a call its cause and advice.
 func Failed(what string, err error) error {
-	err = httpapi.Shorten(err)
+	err = boundconn.Shorten(err)
 	switch code := Code(err); {
 	case code == "":
 		if e := engine.NetworkError(httpapi.Endpoint(err), err); e != nil {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 
 	"example.com/rotator/internal/lazyregexp"
@@ -75,6 +76,31 @@ func (l *limited) Read(b []byte) (int, error) {
 	}
 	return n, err
 }
+
+// textLimit limits the bytes that a message quotes from a server.
+const textLimit = 1 << 10
+
+// Short returns the beginning of a text that a server chose.
+func Short(text string) string {
+	if len(text) <= textLimit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:textLimit], "") + " …"
+}
+
+// Shorten returns err with a bounded text: clients quote what they cannot parse, and all names in a certificate.
+func Shorten(err error) error {
+	if err == nil || len(err.Error()) <= textLimit {
+		return err
+	}
+	return shortened{err}
+}
+
+type shortened struct{ error }
+
+func (e shortened) Error() string { return Short(e.error.Error()) }
+
+func (e shortened) Unwrap() error { return e.error }
 
 // manyRounds matches a SCRAM server-first message that asks for a million rounds or more. Real
 // servers ask for 4,096 to about 100,000. A million take a second, during which no deadline is

@@ -107,9 +107,7 @@ func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names [
 // all.
 const patience = 500 * time.Millisecond
 
-var errPlain = engine.Errorf(engine.TLSFailed,
-	`enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`,
-	"the server does not speak TLS")
+var errPlain = errors.New("the server does not speak TLS")
 
 // secure connects with TLS. It returns errPlain if the server speaks Redis's protocol without TLS:
 // such a server takes the client's greeting for the beginning of a command and does not answer.
@@ -139,44 +137,17 @@ func secure(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn,
 
 // answersPlain asks for a PONG without TLS. A server that refuses it also speaks the protocol.
 func answersPlain(ctx context.Context, t engine.Target) bool {
-	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	first := make([]byte, 1)
-	if _, err = io.WriteString(conn, "PING\r\n"); err == nil {
-		_, err = io.ReadFull(conn, first)
-	}
-	return err == nil && (first[0] == '+' || first[0] == '-')
+	first := boundconn.Ask(ctx, "tcp", t.Address(), []byte("PING\r\n"), 1)
+	return first != nil && (first[0] == '+' || first[0] == '-')
 }
 
-// ended shortens an error, which may list all the names in a server's certificate, and puts the
-// context's error, which may be the reason, first.
+// ended bounds an error's text and puts the context's error, which may be the reason, first.
 func ended(ctx context.Context, err error) error {
-	if _, answer := errors.AsType[Error](err); answer || err == nil {
-		return err
-	}
-	err = short{err}
-	if ctx.Err() != nil {
+	err = boundconn.Shorten(err)
+	if _, answer := errors.AsType[Error](err); ctx.Err() != nil && !answer {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
-}
-
-// short is an error with a truncated text.
-type short struct{ error }
-
-func (e short) Error() string { return cut(e.error.Error()) }
-
-func (e short) Unwrap() error { return e.error }
-
-// cut truncates a text whose length the server chooses.
-func cut(text string) string {
-	if len(text) <= maxText {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxText], "") + "…"
 }
 
 // Close closes the connection.
@@ -222,7 +193,6 @@ const (
 	overhead = 64      // added for each element
 	maxLine  = 16 << 10
 	maxDepth = 8
-	maxText  = 1 << 10 // of an error
 )
 
 var (
@@ -263,7 +233,7 @@ func (r *reply) element(depth int) (any, error) {
 	case '+':
 		return text, nil
 	case '-':
-		return Error(cut(text)), nil
+		return Error(boundconn.Short(text)), nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -314,7 +284,9 @@ func Classify(t engine.Target, what string, err error) error {
 		return nil
 	}
 	if errors.Is(err, errPlain) {
-		return engine.Errorf(errPlain.Cause, errPlain.Advice, "%s: %w", what, errPlain.Err)
+		return engine.Errorf(engine.TLSFailed,
+			`enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`,
+			"%s: %w", what, err)
 	}
 	e, ok := errors.AsType[Error](err)
 	if !ok {
