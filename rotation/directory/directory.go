@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
@@ -47,13 +46,13 @@ func ReadFields(getenv func(string) string) (Fields, error) {
 type Engine struct {
 	settings awsapi.Settings
 	fields   Fields
-	// controller returns the address of a domain controller's Kerberos service.
-	controller func(ip string) string
+	// controller returns where a domain controller's Kerberos service is.
+	controller func(ip string) engine.Target
 }
 
 // New returns the engine.
 func New(settings awsapi.Settings, fields Fields) *Engine {
-	return &Engine{settings, fields, func(ip string) string { return net.JoinHostPort(ip, "88") }}
+	return &Engine{settings, fields, func(ip string) engine.Target { return engine.Target{Host: ip, Port: 88} }}
 }
 
 // Kind describes the engine. Its secrets have no field engine, and are recognized by the directory's field.

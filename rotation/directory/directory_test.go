@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -309,7 +308,7 @@ func TestStrangeDomainControllers(t *testing.T) {
 			c.Close()
 		})
 		err := kerberos{"CORP", "app", "x"}.login(enginetest.Within(t),
-			net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			engine.Target{Host: "127.0.0.1", Port: port})
 		if err == nil || errors.Is(err, engine.LoginRefused) || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v", text, err)
 		}
