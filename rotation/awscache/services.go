@@ -1,10 +1,12 @@
 package awscache
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/elasticache"
+	cachetypes "github.com/aws/aws-sdk-go-v2/service/elasticache/types"
 	"github.com/aws/aws-sdk-go-v2/service/memorydb"
 	"github.com/aws/aws-sdk-go-v2/service/memorydb/types"
 
@@ -81,11 +83,8 @@ func (s elastiCache) describe(ctx context.Context, id string) (u user, err error
 		return u, err
 	}
 	found := out.Users[0]
-	u = user{arn: aws.ToString(found.ARN), name: aws.ToString(found.UserName), status: aws.ToString(found.Status)}
-	if found.Authentication != nil {
-		u.authentication = string(found.Authentication.Type)
-	}
-	return u, nil
+	by := cmp.Or(found.Authentication, &cachetypes.Authentication{})
+	return user{aws.ToString(found.ARN), aws.ToString(found.UserName), aws.ToString(found.Status), string(by.Type)}, nil
 }
 
 // Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ListTagsForResource.html
@@ -140,11 +139,8 @@ func (s memoryDB) describe(ctx context.Context, id string) (u user, err error) {
 		return u, err
 	}
 	found := out.Users[0]
-	u = user{arn: aws.ToString(found.ARN), name: aws.ToString(found.Name), status: aws.ToString(found.Status)}
-	if found.Authentication != nil {
-		u.authentication = string(found.Authentication.Type)
-	}
-	return u, nil
+	by := cmp.Or(found.Authentication, &types.Authentication{})
+	return user{aws.ToString(found.ARN), aws.ToString(found.Name), aws.ToString(found.Status), string(by.Type)}, nil
 }
 
 // Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_ListTags.html

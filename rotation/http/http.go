@@ -102,14 +102,8 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	next, issued, err := x.issue(within, r.Current, name)
 	if err == nil {
 		id, _ := next.Text(e.recipe.ID)
-		what, exact := "the list does not show the new token", false
-		err = x.await(within, what, func(tokens []token) bool {
-			exact = slices.Contains(tokens, token{id, name})
-			return has(tokens, id) || slices.ContainsFunc(tokens, func(t token) bool { return t.name == name })
-		})
-		if err == nil && !exact {
-			err = engine.Errorf(engine.TargetFailed, adviceList, "%s with its id and its name", what)
-		}
+		err = x.await(within, "the list does not show the new token with its id and its name",
+			func(tokens []token) bool { return slices.Contains(tokens, token{id, name}) })
 	}
 	if err != nil && issued {
 		return engine.Value{}, mark.Lost(name, err, x.takeBack(ctx, before, next, name))

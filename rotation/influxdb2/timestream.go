@@ -2,12 +2,10 @@ package influxdb2
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/timestreaminfluxdb"
-	"github.com/aws/aws-sdk-go-v2/service/timestreaminfluxdb/types"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
@@ -42,13 +40,11 @@ func (s server) locate(ctx context.Context, r *engine.Request, l *login) (secret
 
 func notFound(instance string, err error) error {
 	const what = "the address of the instance %q cannot be found: %w"
-	_, absent := errors.AsType[*types.ResourceNotFoundException](err)
-	_, invalid := errors.AsType[*types.ValidationException](err)
-	switch {
-	case absent || invalid:
+	switch code := awsapi.Code(err); {
+	case code == "ResourceNotFoundException" || code == "ValidationException":
 		return engine.Errorf(engine.InvalidSecret, "correct "+instanceField+", or name the server in host", what,
 			instance, boundconn.Shorten(err))
-	case strings.HasPrefix(awsapi.Code(err), "AccessDenied"):
+	case strings.HasPrefix(code, "AccessDenied"):
 		return engine.Errorf(engine.PrivilegeMissing,
 			"allow timestream-influxdb:GetDbInstance to the role that the secret is rotated with, or set host",
 			what, instance, boundconn.Shorten(err))
