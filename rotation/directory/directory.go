@@ -22,6 +22,7 @@ import (
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
+	"example.com/rotator/rotation/internal/form"
 )
 
 // Fields are the names of a secret's fields.
@@ -70,39 +71,23 @@ func (e *Engine) Kind() engine.Kind {
 // account is a login as a secret holds it.
 type account struct{ directory, user, password string }
 
-// The format of a directory's ID, and the characters that a user's name cannot have: those that the API refuses, and
-// @, because the name is the sAMAccountName.
+// The formats of a directory's ID and a user's name. The name has no characters that the API refuses, and no @,
+// because it is the sAMAccountName.
 // Source: https://docs.aws.amazon.com/directoryservice/latest/devguide/API_ResetUserPassword.html
-var directoryForm = lazyregexp.New(`^d-[0-9a-f]{10}$`)
-
-const notInNames = "\\\"/[]:;|=,+*?<>@"
+var (
+	directoryForm = lazyregexp.New(`^d-[0-9a-f]{10}$`)
+	userForm      = lazyregexp.New(`^[^\\"/\[\]:;|=,+*?<>@]{1,64}$`)
+)
 
 // parse reads a login. The error names everything that is wrong.
 func (e *Engine) parse(v engine.Value) (account, error) {
-	var faults []string
-	text := func(field string) string {
-		s, ok := v.Text(field)
-		if !ok || s == "" {
-			faults = append(faults, field+" is missing or not a string")
-		}
-		return s
+	f := form.Form{Value: v}
+	a := account{
+		f.Required(e.fields.Directory, directoryForm, "is not a directory's ID"),
+		f.Required(e.fields.User, userForm, `is not a user's logon name, such as app in CORP\app`),
+		f.Required(e.fields.Password, nil, ""),
 	}
-	if !v.IsObject() {
-		faults = append(faults, v.Fault())
-	}
-	a := account{text(e.fields.Directory), text(e.fields.User), text(e.fields.Password)}
-	if a.directory != "" && !directoryForm.MatchString(a.directory) {
-		faults = append(faults, e.fields.Directory+" is not a directory's ID")
-	}
-	if strings.ContainsAny(a.user, notInNames) || len(a.user) > 64 {
-		faults = append(faults, e.fields.User+" is not a user's logon name, such as app in CORP\\app")
-	}
-	if faults != nil {
-		const advice = "correct the secret's value; the engine's page in the documentation shows its format"
-		return a, engine.Errorf(engine.InvalidSecret, advice, "the secret cannot be used: %s",
-			strings.Join(faults, "; "))
-	}
-	return a, nil
+	return a, f.Err()
 }
 
 // Next returns the current value with a new password.

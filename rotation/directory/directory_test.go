@@ -238,7 +238,7 @@ func TestCheck(t *testing.T) {
 func TestFormatOfTheSecret(t *testing.T) {
 	f := newFixture(t)
 	for text, v := range map[string]engine.Value{
-		"cannot be used": engine.StringValue("just text"),
+		"cannot be read": engine.StringValue("just text"),
 		"DirectoryId is missing": engine.StringValue(
 			`{"awsSeamlessDomainUsername":"app","awsSeamlessDomainPassword":"x"}`),
 		"Password is missing":     f.value("d-0123456789", "app", ""),
