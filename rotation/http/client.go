@@ -3,7 +3,6 @@ package http
 import (
 	"context"
 	"errors"
-	"fmt"
 	nethttp "net/http"
 	"slices"
 	"strconv"
@@ -15,12 +14,6 @@ import (
 )
 
 const bodyLimit = 1 << 20
-
-// errLeads is for an answer that points outside the recipe's hosts, and errMethod for a redirect to another method.
-var (
-	errLeads  = errors.New("the answer redirects to a forbidden address")
-	errMethod = errors.New("the answer redirects to another method")
-)
 
 type exchange struct {
 	engine *Engine
@@ -44,11 +37,10 @@ func (x *exchange) close() { x.client.CloseIdleConnections() }
 func (r *Recipe) redirect(req *nethttp.Request, via []*nethttp.Request) error {
 	switch fault := r.forbids(req.URL.String()); {
 	case fault != "":
-		return fmt.Errorf("%w: %s", errLeads, fault)
-	case len(via) > 5:
-		return fmt.Errorf("%w: too many redirects", errLeads)
-	case req.Method != via[0].Method:
-		return errMethod
+		return engine.Errorf(engine.TargetFailed, adviceHost, "the answer redirects to a forbidden address: %s", fault)
+	case len(via) > 5 || req.Method != via[0].Method:
+		return engine.Errorf(engine.TargetFailed, "use the redirect's address in the recipe",
+			"the answer redirects to another method, or too often")
 	}
 	req.Header.Del("Referer") // the address may contain private data
 	return nil
@@ -97,11 +89,8 @@ func retryAfter(h nethttp.Header, now time.Time, otherwise time.Duration) time.D
 }
 
 func failed(what string, err error) error {
-	switch {
-	case errors.Is(err, errLeads):
-		return engine.Errorf(engine.TargetFailed, adviceHost, "%s: %w", what, errors.Unwrap(err))
-	case errors.Is(err, errMethod):
-		return engine.Errorf(engine.TargetFailed, "use the redirect's address in the recipe", "%s: %w", what, errMethod)
+	if e, ok := errors.AsType[*engine.Error](err); ok { // of redirect
+		return engine.Errorf(e.Cause, e.Advice, "%s: %w", what, e.Err)
 	}
 	return httpapi.Failed(httpapi.Endpoint(err), err)
 }

@@ -112,7 +112,7 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 		}
 	}
 	// Noted before the key is created, the intent tells a later call whose key it is.
-	if err := s.note(ctx, intent{login: s.login.id, version: r.Version, at: s.now}.text(r.Secret)); err != nil {
+	if err := s.note(ctx, intent{s.login.id, s.now}.text(r.Secret)); err != nil {
 		return engine.Value{}, err
 	}
 	id, secret, err := s.create(ctx)
