@@ -17,8 +17,8 @@ import (
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-// Settings returns the SDK's configuration for a secret: region, HTTP client, and the credentials
-// of the function or of its role in the secret's account.
+// Settings returns the SDK's configuration for a secret: region, HTTP client, and the credentials of the function or of
+// its role in the secret's account.
 type Settings func(ctx context.Context, secret string) (aws.Config, error)
 
 // Config returns the configuration with a limit on the size of responses.

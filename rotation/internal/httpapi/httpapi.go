@@ -1,5 +1,5 @@
-// Package httpapi is the HTTP client that engines share: TLS by the function's policy, bounded
-// responses, and errors with causes.
+// Package httpapi is the HTTP client that engines share: TLS by the function's policy, bounded responses, and errors
+// with causes.
 package httpapi
 
 import (
@@ -70,8 +70,7 @@ type Request struct {
 	Body   []byte
 }
 
-// Call sends body as JSON, unless it is nil, and decodes a successful response into out, unless
-// that is nil.
+// Call sends body as JSON, unless it is nil, and decodes a successful response into out, unless that is nil.
 func (c *Client) Call(ctx context.Context, what string, r Request, body, out any) (*Answer, error) {
 	if body != nil {
 		var err error
@@ -109,8 +108,7 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 	}
 }
 
-// refuseRedirect returns redirects to the caller: following one would send the credential
-// elsewhere.
+// refuseRedirect returns redirects to the caller: following one would send the credential elsewhere.
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Transport returns a transport with a connection timeout.

@@ -1,8 +1,8 @@
-// Package resp is a client for version 2 of the Redis protocol, for the engines that rotate users
-// of Redis, Valkey, ElastiCache and MemoryDB.
+// Package resp is a client for version 2 of the Redis protocol, for the engines that rotate users of Redis, Valkey,
+// ElastiCache and MemoryDB.
 //
-// It is not a general client: without pool, retries or log, it sends exactly what an engine asks
-// for. The common client would add 1.8 MB to the function.
+// It is not a general client: without pool, retries or log, it sends exactly what an engine asks for. The common client
+// would add 1.8 MB to the function.
 // Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
 package resp
 
@@ -36,18 +36,16 @@ func Code(err error) string {
 	return code
 }
 
-// Unknown reports whether the server does not have the command, or has renamed it, as managed
-// services do that hide their nodes. Only the server's own words count: anybody may have chosen
-// what follows them, such as a user's name.
+// Unknown reports whether the server does not have the command, or has renamed it, as managed services do that hide
+// their nodes. Only the server's own words count: anybody may have chosen what follows them, such as a user's name.
 func Unknown(err error) bool {
 	e, _ := errors.AsType[Error](err)
 	text := strings.ToLower(string(e))
 	return strings.HasPrefix(text, "err unknown command") || strings.HasPrefix(text, "err unknown subcommand")
 }
 
-// unquoted returns the reply without the words of the command that it may quote. A server quotes
-// their first 128 bytes, and a truncated password or hash would escape the removal of secrets from
-// texts.
+// unquoted returns the reply without the words of the command that it may quote. A server quotes their first 128 bytes,
+// and a truncated password or hash would escape the removal of secrets from texts.
 // Source: https://github.com/redis/redis/blob/7.0.15/src/server.c (commandCheckExistence)
 func (e Error) unquoted(command string) Error {
 	switch {
@@ -66,8 +64,8 @@ type Conn struct {
 	r    *bufio.Reader
 }
 
-// Login connects to the target, encrypted according to the policy, and logs in. names are the names
-// that the target's certificate may have, if not only its host's. The error comes from Classify.
+// Login connects to the target, encrypted according to the policy, and logs in. names are the names that the target's
+// certificate may have, if not only its host's. The error comes from Classify.
 func Login(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names ...string) (*Conn, error) {
 	conn, err := dial(ctx, policy, t, names)
 	if err == nil {
@@ -103,14 +101,13 @@ func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names [
 	return conn, err
 }
 
-// patience is how long a handshake may take before the server is asked whether it speaks TLS at
-// all.
+// patience is how long a handshake may take before the server is asked whether it speaks TLS at all.
 const patience = 500 * time.Millisecond
 
 var errPlain = errors.New("the server does not speak TLS")
 
-// secure connects with TLS. It returns errPlain if the server speaks Redis's protocol without TLS:
-// such a server takes the client's greeting for the beginning of a command and does not answer.
+// secure connects with TLS. It returns errPlain if the server speaks Redis's protocol without TLS: such a server takes
+// the client's greeting for the beginning of a command and does not answer.
 func secure(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn, error) {
 	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
 	if err != nil {
@@ -153,8 +150,8 @@ func ended(ctx context.Context, err error) error {
 // Close closes the connection.
 func (c *Conn) Close() { c.conn.Close() }
 
-// Do sends a command and returns its reply: a string, an int64, nil, or an []any of these and
-// Errors. An error reply is returned as an Error, without what it quotes of an unknown command.
+// Do sends a command and returns its reply: a string, an int64, nil, or an []any of these and Errors. An error reply is
+// returned as an Error, without what it quotes of an unknown command.
 func (c *Conn) Do(args ...string) (any, error) {
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -186,8 +183,8 @@ func (c *Conn) Ping() error {
 	return err
 }
 
-// Limits on a reply, far above what the engines' commands return. A secret names the server, so its
-// writer may run one that answers anything.
+// Limits on a reply, far above what the engines' commands return. A secret names the server, so its writer may run one
+// that answers anything.
 const (
 	maxReply = 4 << 20 // bytes of a reply with all its elements
 	overhead = 64      // added for each element
@@ -197,8 +194,7 @@ const (
 
 var (
 	errReply = errors.New("the server's answer is not in Redis's protocol")
-	// ErrTooLong is in the error for a reply that exceeds the limits. The connection is unusable
-	// afterwards.
+	// ErrTooLong is in the error for a reply that exceeds the limits. The connection is unusable afterwards.
 	ErrTooLong = errors.New("the server's answer is too long")
 )
 
