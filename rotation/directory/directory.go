@@ -232,7 +232,6 @@ func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) er
 	if err != nil {
 		return err
 	}
-	n.Login = a.user
 	n.Note = fmt.Sprintf("none: AWS's API resets the password of %s in %s", a.user, a.directory)
 	arn := awsapi.Resource(r.Secret, "ds", "directory/"+a.directory)
 	n.Permissions = append(n.Permissions,

@@ -286,7 +286,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	if err != nil {
 		return err
 	}
-	n.Login, n.Note = s.login.user, "none: the user has no password; IAM grants its rights"
+	n.Note = "none: the user has no password; IAM grants its rights"
 	principal := ""
 	if !e.byRole {
 		principal = s.user

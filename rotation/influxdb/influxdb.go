@@ -86,12 +86,9 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 		return err
 	}
 	if r.Superuser {
-		current, err := parse(r.Current)
-		if err != nil {
-			return err
-		}
+		current, _ := r.Current.Text("username")
 		return pair.Apply(ctx, target{s, e, r, users, pending.Password}, pair.Change{Kind: e.Kind(), Request: r,
-			Superuser: s.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
+			Superuser: s.User, Current: current, Pending: pending.User, Rehearsal: rehearsal})
 	}
 	if rehearsal {
 		return nil

@@ -95,12 +95,9 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	}
 	defer s.Close()
 	if r.Superuser {
-		current, err := parse(r.Current)
-		if err != nil {
-			return err
-		}
+		current, _ := r.Current.Text("username")
 		return pair.Apply(ctx, target{s, r, pending.Password}, pair.Change{Kind: e.Kind(), Request: r,
-			Superuser: s.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
+			Superuser: s.User, Current: current, Pending: pending.User, Rehearsal: rehearsal})
 	}
 	u, err := s.existing(ctx, pending.User)
 	if err != nil || rehearsal {
