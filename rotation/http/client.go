@@ -54,9 +54,10 @@ func busy(status int) bool {
 // issues a token is not repeated: each call that arrives may issue one.
 func turnedAway(status int) bool { return status == nethttp.StatusTooManyRequests }
 
-// send makes a call, and repeats it while retry accepts the status and there is time.
-func (x *exchange) send(ctx context.Context, what string, call Call, with values, retry func(status int) bool) (
-	*httpapi.Answer, error) {
+// send makes a call, and repeats it while retry accepts the status and there is time. The error for an answer other
+// than 2xx, which is also returned, has the cause LoginRefused if the status is one of refused.
+func (x *exchange) send(ctx context.Context, what string, call Call, with values, retry func(status int) bool,
+	refused ...int) (*httpapi.Answer, error) {
 	const tries = 4
 	for pause, try := 250*time.Millisecond, 1; ; pause, try = 2*pause, try+1 {
 		req, faults := call.request(ctx, with)
@@ -68,8 +69,11 @@ func (x *exchange) send(ctx context.Context, what string, call Call, with values
 		if err != nil {
 			return nil, failed(what, err)
 		}
-		if !retry(a.Status) || try == tries || httpapi.Wait(ctx, retryAfter(a.Header, time.Now(), pause)) != nil {
+		if a.OK() {
 			return a, nil
+		}
+		if !retry(a.Status) || try == tries || httpapi.Wait(ctx, retryAfter(a.Header, time.Now(), pause)) != nil {
+			return a, refusal(what, a, refused)
 		}
 	}
 }
@@ -95,7 +99,7 @@ func failed(what string, err error) error {
 	return httpapi.Failed(httpapi.Endpoint(err), err)
 }
 
-func refusal(what string, a *httpapi.Answer, refused ...int) error {
+func refusal(what string, a *httpapi.Answer, refused []int) error {
 	switch {
 	case slices.Contains(refused, a.Status):
 		return engine.Errorf(engine.LoginRefused, "check whether the token was revoked or has expired",
