@@ -123,7 +123,7 @@ func (t target) level(ctx context.Context, name string, have, want rights) error
 		}
 	}
 	for _, c := range slices.Concat(taken, given, removed) {
-		if err := t.send(ctx, "changing the "+c.kind+" of a user", c.method, c.path(name), c.body); err != nil {
+		if _, err := t.call(ctx, "changing the "+c.kind+" of a user", c.method, c.path(name), c.body, nil); err != nil {
 			return err
 		}
 		t.request.Changed(fmt.Sprintf("%s %s %+v", c.method, c.path(name), c.body))

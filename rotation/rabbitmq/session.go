@@ -30,11 +30,11 @@ func path(segments ...string) string {
 // API; only the reason differs.
 // Source: https://github.com/rabbitmq/rabbitmq-server (rabbit_web_dispatch_access_control.erl)
 func (s session) login(ctx context.Context) error {
-	a, err := s.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: path("whoami")})
-	if err != nil || a.OK() || a.Status == http.StatusUnauthorized && reason(a) == "Not management user" {
-		return err
+	a, err := s.call(ctx, "the login", http.MethodGet, path("whoami"), nil, nil)
+	if a != nil && a.Status == http.StatusUnauthorized && reason(a) == "Not management user" {
+		return nil
 	}
-	return s.refusal("the login", a)
+	return err
 }
 
 func reason(a *httpapi.Answer) string {
@@ -63,24 +63,20 @@ func (s session) refusal(what string, a *httpapi.Answer) error {
 
 // get reads what is at a path into out. It reports false if nothing is there.
 func (s session) get(ctx context.Context, what, path string, out any) (bool, error) {
-	a, err := s.Call(ctx, what, httpapi.Request{Method: http.MethodGet, Path: path}, nil, out)
-	switch {
-	case err != nil:
-		return false, err
-	case a.Status == http.StatusNotFound && reason(a) == "Not Found":
+	a, err := s.call(ctx, what, http.MethodGet, path, nil, out)
+	if a != nil && a.Status == http.StatusNotFound && reason(a) == "Not Found" {
 		return false, nil
-	case !a.OK():
-		return false, s.refusal(what, a)
 	}
-	return true, nil
+	return err == nil, err
 }
 
-func (s session) send(ctx context.Context, what, method, path string, body any) error {
-	a, err := s.Call(ctx, what, httpapi.Request{Method: method, Path: path}, body, nil)
+// call makes a call. The error for an answer other than 2xx is returned with the answer.
+func (s session) call(ctx context.Context, what, method, path string, body, out any) (*httpapi.Answer, error) {
+	a, err := s.Call(ctx, what, httpapi.Request{Method: method, Path: path}, body, out)
 	if err == nil && !a.OK() {
 		err = s.refusal(what, a)
 	}
-	return err
+	return a, err
 }
 
 // find returns a user, or nil. Every change begins with it, so a login is refused before anything changes.
@@ -117,5 +113,6 @@ func (s session) existing(ctx context.Context, name string) (*user, error) {
 func (s session) put(ctx context.Context, u *user) error {
 	body := *u
 	body.Name = "" // it is in the path
-	return s.send(ctx, "changing a user", http.MethodPut, path("users", u.Name), &body)
+	_, err := s.call(ctx, "changing a user", http.MethodPut, path("users", u.Name), &body, nil)
+	return err
 }
