@@ -97,7 +97,8 @@ func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 	now := time.Now().UTC()
 	realm := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, IsCompound: true, Bytes: encode(text(k.realm), "")}
 	r := request{Version: 5, Type: asRequest, Body: body{
-		Options: asn1.BitString{Bytes: canonicalize, BitLength: 32}, Client: name(person, k.user), Realm: realm, Server: name(service, "krbtgt", k.realm),
+		Options: asn1.BitString{Bytes: canonicalize, BitLength: 32},
+		Client:  name(person, k.user), Realm: realm, Server: name(service, "krbtgt", k.realm),
 		Till: now.Add(5 * time.Minute).Truncate(time.Second), Nonce: int(rand.Int32()), Ciphers: []int{18, 17},
 	}}
 	// The first answer says how the password becomes the key.

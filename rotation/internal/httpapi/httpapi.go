@@ -27,7 +27,7 @@ type Client struct {
 	client    *http.Client
 }
 
-// New returns a client for the target. authorize adds the credential to each request's header; nil stands for the
+// New returns a client for the target. authorize adds the credential to each request's header; nil adds the
 // target's user and password.
 func New(policy engine.TLSPolicy, t engine.Target, authorize func(*http.Request)) *Client {
 	if authorize == nil {
