@@ -236,15 +236,15 @@ func (i intent) text(secret string) string {
 
 // readIntent parses a tag's value. Another secret's or a malformed one is the zero intent, which explains nothing.
 func readIntent(secret, text string) intent {
-	var i intent
-	var whose string
-	var at int64
-	_, err := fmt.Sscanf(text, "%s %d %s", &whose, &at, &i.login)
-	if err != nil || whose != digest(secret) {
+	words := strings.Fields(text)
+	if len(words) < 3 || words[0] != digest(secret) {
 		return intent{}
 	}
-	i.at = time.Unix(at, 0)
-	return i
+	at, err := strconv.ParseInt(words[1], 10, 64)
+	if err != nil {
+		return intent{}
+	}
+	return intent{words[2], time.Unix(at, 0)}
 }
 
 // attempt is the longest time that the machine gives one call of the engine.

@@ -88,7 +88,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if r.Superuser {
 		current, _ := r.Current.Text("username")
 		return pair.Apply(ctx, target{s, e, r, users, pending.Password}, pair.Change{Kind: e.Kind(), Request: r,
-			Superuser: s.User, Current: current, Pending: pending.User, Rehearsal: rehearsal})
+			Superuser: s.Target.User, Current: current, Pending: pending.User, Rehearsal: rehearsal})
 	}
 	if rehearsal {
 		return nil

@@ -12,7 +12,7 @@ import (
 
 // target is the session for package pair. Of what InfluxDB stores about a user, only the password can serve as a mark.
 type target struct {
-	session
+	*session
 	engine   *Engine
 	request  *engine.Request
 	admins   map[string]bool // all users, true for those with all privileges
@@ -43,7 +43,7 @@ func (t target) Marked(ctx context.Context, _, other *string) (bool, error) {
 	}
 	login := t.Target
 	login.User, login.Password = *other, pair.BirthPassword(t.request, *other)
-	s := session{httpapi.New(t.engine.tls, login, nil)}
+	s := &session{httpapi.New(t.engine.tls, login, nil)}
 	defer s.Close()
 	err := s.login(ctx)
 	if engine.CauseOf(err) == engine.LoginRefused {

@@ -15,9 +15,9 @@ import (
 
 type session struct{ *httpapi.Client }
 
-func (e *Engine) open(v engine.Value) (session, error) {
+func (e *Engine) open(v engine.Value) (*session, error) {
 	t, err := parse(v)
-	return session{httpapi.New(e.tls, t, nil)}, err
+	return &session{httpapi.New(e.tls, t, nil)}, err
 }
 
 type series struct {
@@ -44,7 +44,7 @@ func (a *answer) fault() string {
 }
 
 // ask sends a statement in the body: the server logs URLs.
-func (s session) ask(ctx context.Context, statement string) (*httpapi.Answer, *answer, error) {
+func (s *session) ask(ctx context.Context, statement string) (*httpapi.Answer, *answer, error) {
 	a, err := s.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/query",
 		Type: "application/x-www-form-urlencoded", Body: []byte(url.Values{"q": {statement}}.Encode())})
 	if err != nil {
@@ -58,7 +58,7 @@ func (s session) ask(ctx context.Context, statement string) (*httpapi.Answer, *a
 	return a, &body, nil
 }
 
-func (s session) query(ctx context.Context, what, statement string) ([][]any, error) {
+func (s *session) query(ctx context.Context, what, statement string) ([][]any, error) {
 	a, body, err := s.ask(ctx, statement)
 	if err != nil {
 		return nil, err
@@ -67,11 +67,11 @@ func (s session) query(ctx context.Context, what, statement string) ([][]any, er
 	switch {
 	case a.Status == http.StatusUnauthorized && fault == "authorization failed":
 		return nil, engine.Errorf(engine.LoginRefused,
-			"check the user's name and password", "%s of %q is refused", what, s.User)
+			"check the user's name and password", "%s of %q is refused", what, s.Target.User)
 	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden ||
 		strings.Contains(fault, "requires admin privilege"):
 		return nil, engine.Errorf(engine.PrivilegeMissing, "name the secret of a user with all privileges in masterarn",
-			"%s is forbidden to %q: %q", what, s.User, fault)
+			"%s is forbidden to %q: %q", what, s.Target.User, fault)
 	case !a.OK() || fault != "" || len(body.Results) != 1:
 		return nil, engine.Errorf(engine.TargetFailed, "see the server's log", "%s failed (%d): %q", what, a.Status, fault)
 	}
@@ -82,13 +82,13 @@ func (s session) query(ctx context.Context, what, statement string) ([][]any, er
 	return rows, nil
 }
 
-func (s session) login(ctx context.Context) error {
+func (s *session) login(ctx context.Context) error {
 	_, err := s.query(ctx, "the login", "SHOW DATABASES")
 	return err
 }
 
 func (e *Engine) checked(ctx context.Context, t engine.Target) error {
-	nobody := session{httpapi.New(e.tls, t, func(*http.Request) {})}
+	nobody := &session{httpapi.New(e.tls, t, func(*http.Request) {})}
 	defer nobody.Close()
 	a, body, err := nobody.ask(ctx, "SHOW DATABASES")
 	if err != nil {
@@ -102,7 +102,7 @@ func (e *Engine) checked(ctx context.Context, t engine.Target) error {
 }
 
 // users returns all users, true for those with all privileges. It comes first, so a login is refused before any change.
-func (s session) users(ctx context.Context) (map[string]bool, error) {
+func (s *session) users(ctx context.Context) (map[string]bool, error) {
 	const what = "reading the users"
 	rows, err := s.query(ctx, what, "SHOW USERS")
 	if err != nil {
@@ -132,7 +132,7 @@ func at[T any](row []any, i int) (v T, ok bool) {
 	return v, ok
 }
 
-func (s session) grants(ctx context.Context, user string) (map[string]string, error) {
+func (s *session) grants(ctx context.Context, user string) (map[string]string, error) {
 	const what = "reading a user's grants"
 	rows, err := s.query(ctx, what, "SHOW GRANTS FOR "+identifier(user))
 	if err != nil {
@@ -151,7 +151,7 @@ func (s session) grants(ctx context.Context, user string) (map[string]string, er
 	return grants, nil
 }
 
-func (s session) setPassword(ctx context.Context, user, password string) error {
+func (s *session) setPassword(ctx context.Context, user, password string) error {
 	_, err := s.query(ctx, "changing a password", "SET PASSWORD FOR "+identifier(user)+" = "+literal(password))
 	return err
 }

@@ -12,7 +12,7 @@ import (
 )
 
 type target struct {
-	session
+	*session
 	request  *engine.Request
 	password string
 }

@@ -80,7 +80,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if r.SuperuserChanges {
 		return s.login(ctx)
 	}
-	_, err = s.existing(ctx, s.User)
+	_, err = s.existing(ctx, s.Target.User)
 	return err
 }
 
@@ -97,7 +97,7 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if r.Superuser {
 		current, _ := r.Current.Text("username")
 		return pair.Apply(ctx, target{s, r, pending.Password}, pair.Change{Kind: e.Kind(), Request: r,
-			Superuser: s.User, Current: current, Pending: pending.User, Rehearsal: rehearsal})
+			Superuser: s.Target.User, Current: current, Pending: pending.User, Rehearsal: rehearsal})
 	}
 	u, err := s.existing(ctx, pending.User)
 	if err != nil || rehearsal {

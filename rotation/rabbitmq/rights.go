@@ -56,7 +56,7 @@ type limit struct {
 	Value int64 `json:"value"`
 }
 
-func (s session) rights(ctx context.Context, name string) (rights, error) {
+func (s *session) rights(ctx context.Context, name string) (rights, error) {
 	var hosts []struct {
 		Host string `json:"vhost"`
 		permission

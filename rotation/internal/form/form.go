@@ -11,7 +11,7 @@ import (
 
 // Form is a value, and what is wrong with its fields.
 type Form struct {
-	engine.Value
+	Value  engine.Value
 	faults []string
 }
 
@@ -31,8 +31,8 @@ func (f *Form) Required(name string, format *lazyregexp.Regexp, otherwise string
 
 // Optional returns a field's text, or "" if it is absent or null.
 func (f *Form) Optional(name string) string {
-	s, ok := f.Text(name)
-	if raw := f.JSON(name); !ok && raw != nil && string(raw) != "null" {
+	s, ok := f.Value.Text(name)
+	if raw := f.Value.JSON(name); !ok && raw != nil && string(raw) != "null" {
 		f.Wrong(name + " is not text")
 	}
 	return s
@@ -40,31 +40,29 @@ func (f *Form) Optional(name string) string {
 
 // Target parses the value as a login. The optional fields, of host, username and password, may be empty.
 func (f *Form) Target(parse func(engine.Value) (engine.Target, error), optional ...string) engine.Target {
-	if !f.IsObject() {
+	if !f.Value.IsObject() {
 		return engine.Target{}
 	}
-	full, empty := f.Value, map[string]bool{}
+	full := f.Value
 	for _, name := range optional {
 		if f.Optional(name) == "" {
-			full, empty[name] = full.With(name, "none"), true
+			full = full.With(name, "none")
 		}
 	}
 	t, err := parse(full)
 	if e, ok := errors.AsType[*engine.Error](err); ok {
 		f.Wrong(e.Err.Error())
 	}
-	for name, text := range map[string]*string{"host": &t.Host, "username": &t.User, "password": &t.Password} {
-		if empty[name] {
-			*text = ""
-		}
-	}
+	t.Host, _ = f.Value.Text("host")
+	t.User, _ = f.Value.Text("username")
+	t.Password, _ = f.Value.Text("password")
 	return t
 }
 
 // Err returns an error with the cause InvalidSecret that names every fault, or nil if there is none.
 func (f *Form) Err() error {
 	faults := strings.Join(f.faults, ", ")
-	if !f.IsObject() {
+	if !f.Value.IsObject() {
 		faults = f.Value.Fault()
 	} else if faults == "" {
 		return nil

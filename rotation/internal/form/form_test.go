@@ -28,8 +28,8 @@ func TestForm(t *testing.T) {
 		err := f.Err()
 		switch {
 		case want == "":
-			host, _ := f.Text("host")
-			password, _ := f.Text("password")
+			host, _ := f.Value.Text("host")
+			password, _ := f.Value.Text("password")
 			if err != nil || got != "7" || target.User != "u" || target.Host != host || target.Password != password {
 				t.Errorf("%s: %s, %v, %v", text, got, target, err)
 			}

@@ -21,7 +21,7 @@ import (
 
 // Client calls the API of its target as one user. Close it after each call of an engine's method.
 type Client struct {
-	engine.Target
+	Target    engine.Target
 	attempts  []*tls.Config
 	authorize func(*http.Request)
 	client    *http.Client
@@ -131,7 +131,7 @@ func (c *Client) once(ctx context.Context, r Request) (*Answer, error) {
 	if c.attempts[0] == nil {
 		scheme = "http://"
 	}
-	address := scheme + c.Address() + r.Path
+	address := scheme + c.Target.Address() + r.Path
 	if r.Query != nil {
 		address += "?" + r.Query.Encode()
 	}
