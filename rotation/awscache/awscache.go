@@ -22,6 +22,7 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
+	"example.com/rotator/rotation/internal/form"
 	"example.com/rotator/rotation/internal/httpapi"
 	"example.com/rotator/rotation/internal/resp"
 )
@@ -76,33 +77,14 @@ func (e *Engine) Kind() engine.Kind {
 
 // parse reads a value. The password is "" before the first rotation, and the host is "" if the engine must not log in.
 func (e *Engine) parse(r *engine.Request, v engine.Value) (engine.Target, error) {
-	const advice = "correct the secret's value; the engine's page describes it"
-	if !v.IsObject() {
-		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "the value cannot be read: %s", v.Fault())
+	f := form.Form{Value: v}
+	id, user := e.service.user(r.Secret, &f)
+	t := f.Target(func(v engine.Value) (engine.Target, error) { return engine.ParseTarget(v, 6379, "") },
+		"host", "password")
+	if err := f.Err(); err != nil {
+		return t, err
 	}
-	var faults []string
-	id, user, fault := e.service.user(r.Secret, v)
-	if fault != "" {
-		faults = append(faults, fault)
-	}
-	// Fill in the optional fields, to check the rest.
-	full := v
-	password, isText := v.Text("password")
-	if raw := v.JSON("password"); password == "" && (isText || raw == nil || string(raw) == "null") {
-		full = full.With("password", "none")
-	}
-	host, _ := v.Text("host")
-	if v.JSON("host") == nil {
-		full = full.With("host", "none")
-	}
-	t, err := engine.ParseTarget(full, 6379, "")
-	if failure, ok := errors.AsType[*engine.Error](err); ok {
-		faults = append(faults, failure.Err.Error())
-	}
-	if faults != nil {
-		return engine.Target{}, engine.Errorf(engine.InvalidSecret, advice, "%s", strings.Join(faults, "; "))
-	}
-	t.Host, t.Password, t.TLSServerName = host, password, "" // the operator names the endpoint
+	t.TLSServerName = "" // the operator names the endpoint
 	if o := e.options; o.SecretARN != "" && (o.SecretARN != r.Secret || o.UserName != id ||
 		region(user) != region(r.Secret)) {
 		return engine.Target{}, engine.Errorf(engine.TakeoverRefused,
@@ -158,7 +140,7 @@ func (e *Engine) user(ctx context.Context, r *engine.Request, v engine.Value) (*
 	if err != nil {
 		return nil, t, err
 	}
-	id, arn, _ := e.service.user(r.Secret, v) // parse found no fault
+	id, arn := e.service.user(r.Secret, &form.Form{Value: v})
 	a := &account{api: e.service.dial(cfg, v), id: id, arn: arn, name: t.User,
 		wait: min(250*time.Millisecond, e.options.Interval), interval: e.options.Interval,
 		end: time.Now().Add(e.options.MaxWait)}
@@ -353,7 +335,7 @@ func failed(what string, err error) error {
 // Needs adds the actions that a rotation calls. Changes are limited to users with the secret's tag, unless the
 // function's variables name the user. The user itself needs no rights at the cache.
 func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) error {
-	_, user, _ := e.service.user(r.Secret, r.Current)
+	_, user := e.service.user(r.Secret, &form.Form{Value: r.Current})
 	read := engine.Permission{Sid: "CacheUser", Actions: []string{e.service.describe}, Resources: []string{user}}
 	write := engine.Permission{Sid: "CacheUserPasswords", Actions: []string{e.service.change},
 		Resources: []string{user}}

@@ -1,22 +1,26 @@
 package awscache
 
 import (
+	"cmp"
 	"context"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/elasticache"
+	cachetypes "github.com/aws/aws-sdk-go-v2/service/elasticache/types"
 	"github.com/aws/aws-sdk-go-v2/service/memorydb"
 	"github.com/aws/aws-sdk-go-v2/service/memorydb/types"
 
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
+	"example.com/rotator/rotation/internal/form"
 )
 
 type service struct {
 	kind engine.Kind
-	// user returns the id and ARN of the user that a secret's value names, and what is wrong with them or "".
-	user func(secret string, v engine.Value) (id, arn, fault string)
+	// user returns the id and ARN of the user that a secret's value names.
+	user func(secret string, f *form.Form) (id, arn string)
 	// describe, list and change are the actions, and tag is the command that tags a user.
 	describe, list, change, tag string
 	dial                        func(cfg aws.Config, v engine.Value) api
@@ -35,9 +39,9 @@ type user struct {
 	authentication string // password, no-password or iam
 }
 
-// elastiCacheARN matches the ARN of a user and captures its region and id.
+// elastiCacheARN matches the ARN of a user and captures its region.
 // Source: https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticache.html
-var elastiCacheARN = lazyregexp.New(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:([a-zA-Z][a-zA-Z0-9-]*)$`)
+var elastiCacheARN = lazyregexp.New(`^arn:aws[a-z-]*:elasticache:([a-z0-9-]+):[0-9]{12}:user:[a-zA-Z][a-zA-Z0-9-]*$`)
 
 // NewElastiCache returns the engine for users of ElastiCache, with the contract of AWS's template.
 // Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/User-Secrets-Manager.html
@@ -50,16 +54,9 @@ func NewElastiCache(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *
 			// AWS's template excludes less than ElastiCache rejects: a comma would fail the rotation.
 			Passwords: engine.PasswordPolicy{Length: 20, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
 		},
-		user: func(_ string, v engine.Value) (id, arn, fault string) {
-			arn, _ = v.Text("user_arn")
-			switch m := elastiCacheARN.FindStringSubmatch(arn); {
-			case arn == "":
-				return "", "", "user_arn is missing"
-			case m == nil:
-				return "", "", "user_arn is not the ARN of an ElastiCache user"
-			default:
-				return m[2], arn, ""
-			}
+		user: func(_ string, f *form.Form) (id, arn string) {
+			arn = f.Required("user_arn", elastiCacheARN, "is not the ARN of an ElastiCache user")
+			return arn[strings.LastIndexByte(arn, ':')+1:], arn
 		},
 		describe: "elasticache:DescribeUsers", list: "elasticache:ListTagsForResource",
 		change: "elasticache:ModifyUser",
@@ -81,11 +78,8 @@ func (s elastiCache) describe(ctx context.Context, id string) (u user, err error
 		return u, err
 	}
 	found := out.Users[0]
-	u = user{arn: aws.ToString(found.ARN), name: aws.ToString(found.UserName), status: aws.ToString(found.Status)}
-	if found.Authentication != nil {
-		u.authentication = string(found.Authentication.Type)
-	}
-	return u, nil
+	by := cmp.Or(found.Authentication, &cachetypes.Authentication{})
+	return user{aws.ToString(found.ARN), aws.ToString(found.UserName), aws.ToString(found.Status), string(by.Type)}, nil
 }
 
 // Source: https://docs.aws.amazon.com/AmazonElastiCache/latest/APIReference/API_ListTagsForResource.html
@@ -118,12 +112,9 @@ func NewMemoryDB(tls engine.TLSPolicy, settings awsapi.Settings, o Options) *Eng
 			Names:     []string{"memorydb"},
 			Passwords: engine.PasswordPolicy{Length: 32, ExcludeCharacters: `/@"'\,`, RequireEachIncludedType: true},
 		},
-		user: func(secret string, v engine.Value) (id, arn, fault string) {
-			id, _ = v.Text("username")
-			if id != "" && !memoryDBName.MatchString(id) {
-				fault = "username is not the name of a MemoryDB user"
-			}
-			return id, awsapi.Resource(secret, "memorydb", "user/"+id), fault
+		user: func(secret string, f *form.Form) (id, arn string) {
+			id = f.Required("username", memoryDBName, "is not the name of a MemoryDB user")
+			return id, awsapi.Resource(secret, "memorydb", "user/"+id)
 		},
 		describe: "memorydb:DescribeUsers", list: "memorydb:ListTags", change: "memorydb:UpdateUser",
 		tag:  "aws memorydb tag-resource --resource-arn %s --tags",
@@ -140,11 +131,8 @@ func (s memoryDB) describe(ctx context.Context, id string) (u user, err error) {
 		return u, err
 	}
 	found := out.Users[0]
-	u = user{arn: aws.ToString(found.ARN), name: aws.ToString(found.Name), status: aws.ToString(found.Status)}
-	if found.Authentication != nil {
-		u.authentication = string(found.Authentication.Type)
-	}
-	return u, nil
+	by := cmp.Or(found.Authentication, &types.Authentication{})
+	return user{aws.ToString(found.ARN), aws.ToString(found.Name), aws.ToString(found.Status), string(by.Type)}, nil
 }
 
 // Source: https://docs.aws.amazon.com/memorydb/latest/APIReference/API_ListTags.html

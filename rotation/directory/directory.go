@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
@@ -23,6 +22,7 @@ import (
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
+	"example.com/rotator/rotation/internal/form"
 )
 
 // Fields are the names of a secret's fields.
@@ -47,13 +47,13 @@ func ReadFields(getenv func(string) string) (Fields, error) {
 type Engine struct {
 	settings awsapi.Settings
 	fields   Fields
-	// controller returns the address of a domain controller's Kerberos service.
-	controller func(ip string) string
+	// controller returns where a domain controller's Kerberos service is.
+	controller func(ip string) engine.Target
 }
 
 // New returns the engine.
 func New(settings awsapi.Settings, fields Fields) *Engine {
-	return &Engine{settings, fields, func(ip string) string { return net.JoinHostPort(ip, "88") }}
+	return &Engine{settings, fields, func(ip string) engine.Target { return engine.Target{Host: ip, Port: 88} }}
 }
 
 // Kind describes the engine. Its secrets have no field engine, and are recognized by the directory's field.
@@ -71,39 +71,23 @@ func (e *Engine) Kind() engine.Kind {
 // account is a login as a secret holds it.
 type account struct{ directory, user, password string }
 
-// The format of a directory's ID, and the characters that a user's name cannot have: those that the API refuses, and
-// @, because the name is the sAMAccountName.
+// The formats of a directory's ID and a user's name. The name has no characters that the API refuses, and no @,
+// because it is the sAMAccountName.
 // Source: https://docs.aws.amazon.com/directoryservice/latest/devguide/API_ResetUserPassword.html
-var directoryForm = lazyregexp.New(`^d-[0-9a-f]{10}$`)
-
-const notInNames = "\\\"/[]:;|=,+*?<>@"
+var (
+	directoryForm = lazyregexp.New(`^d-[0-9a-f]{10}$`)
+	userForm      = lazyregexp.New(`^[^\\"/\[\]:;|=,+*?<>@]{1,64}$`)
+)
 
 // parse reads a login. The error names everything that is wrong.
 func (e *Engine) parse(v engine.Value) (account, error) {
-	var faults []string
-	text := func(field string) string {
-		s, ok := v.Text(field)
-		if !ok || s == "" {
-			faults = append(faults, field+" is missing or not a string")
-		}
-		return s
+	f := form.Form{Value: v}
+	a := account{
+		f.Required(e.fields.Directory, directoryForm, "is not a directory's ID"),
+		f.Required(e.fields.User, userForm, `is not a user's logon name, such as app in CORP\app`),
+		f.Required(e.fields.Password, nil, ""),
 	}
-	if !v.IsObject() {
-		faults = append(faults, v.Fault())
-	}
-	a := account{text(e.fields.Directory), text(e.fields.User), text(e.fields.Password)}
-	if a.directory != "" && !directoryForm.MatchString(a.directory) {
-		faults = append(faults, e.fields.Directory+" is not a directory's ID")
-	}
-	if strings.ContainsAny(a.user, notInNames) || len(a.user) > 64 {
-		faults = append(faults, e.fields.User+" is not a user's logon name, such as app in CORP\\app")
-	}
-	if faults != nil {
-		const advice = "correct the secret's value; the engine's page in the documentation shows its format"
-		return a, engine.Errorf(engine.InvalidSecret, advice, "the secret cannot be used: %s",
-			strings.Join(faults, "; "))
-	}
-	return a, nil
+	return a, f.Err()
 }
 
 // Next returns the current value with a new password.
@@ -248,7 +232,6 @@ func (e *Engine) Needs(_ context.Context, r *engine.Request, n *engine.Needs) er
 	if err != nil {
 		return err
 	}
-	n.Login = a.user
 	n.Note = fmt.Sprintf("none: AWS's API resets the password of %s in %s", a.user, a.directory)
 	arn := awsapi.Resource(r.Secret, "ds", "directory/"+a.directory)
 	n.Permissions = append(n.Permissions,

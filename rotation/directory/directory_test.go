@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -239,7 +238,7 @@ func TestCheck(t *testing.T) {
 func TestFormatOfTheSecret(t *testing.T) {
 	f := newFixture(t)
 	for text, v := range map[string]engine.Value{
-		"cannot be used": engine.StringValue("just text"),
+		"cannot be read": engine.StringValue("just text"),
 		"DirectoryId is missing": engine.StringValue(
 			`{"awsSeamlessDomainUsername":"app","awsSeamlessDomainPassword":"x"}`),
 		"Password is missing":     f.value("d-0123456789", "app", ""),
@@ -309,7 +308,7 @@ func TestStrangeDomainControllers(t *testing.T) {
 			c.Close()
 		})
 		err := kerberos{"CORP", "app", "x"}.login(enginetest.Within(t),
-			net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+			engine.Target{Host: "127.0.0.1", Port: port})
 		if err == nil || errors.Is(err, engine.LoginRefused) || !strings.Contains(err.Error(), text) {
 			t.Errorf("%s: %v", text, err)
 		}

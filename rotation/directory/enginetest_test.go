@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,12 +27,12 @@ type fixture struct {
 	url  string
 
 	mu    sync.Mutex
-	ports map[string]string // of the proxies, by the address that represents each
+	ports map[string]int // of the proxies, by the address that represents each
 }
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{SambaServer: testserver.SharedSamba(t, testserver.SambaOptions{}), ports: map[string]string{}}
+	f := &fixture{SambaServer: testserver.SharedSamba(t, testserver.SambaOptions{}), ports: map[string]int{}}
 	f.fake = awsfake.NewDirectories(f.ResetPassword)
 	api := httptest.NewServer(f.fake.Handler())
 	t.Cleanup(api.Close)
@@ -53,11 +52,11 @@ func (f *fixture) engine() *Engine {
 		return aws.Config{Region: "us-east-1", BaseEndpoint: &f.url, Credentials: own}, nil
 	}, fields)
 	controller := e.controller
-	e.controller = func(ip string) string {
+	e.controller = func(ip string) engine.Target {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if port, ok := f.ports[ip]; ok {
-			return net.JoinHostPort("127.0.0.1", port)
+			return engine.Target{Host: "127.0.0.1", Port: port}
 		}
 		return controller(ip)
 	}
@@ -79,7 +78,7 @@ func (f *fixture) directory(port int) (id string) {
 		if len(f.ports) > 250 {
 			address = fmt.Sprintf("2001:db8::%x", len(f.ports))
 		}
-		f.ports[address] = strconv.Itoa(port)
+		f.ports[address] = port
 	}
 	f.fake.Put(id, awsfake.Directory{Name: strings.ToLower(testserver.ADRealm), Addresses: []string{address}})
 	return id

@@ -8,8 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,13 +27,15 @@ const (
 	roundsLimit  = 1 << 16  // of PBKDF2; the standard's and Windows' are 4,096
 	rounds       = 4096     // the default
 
-	// Types of messages, names and authentication data, uses of keys, and bits of options.
+	// Types of messages, names and authentication data, and uses of keys.
 	asRequest, asReply, asError = 10, 11, 30
 	person, service             = 1, 2
 	encryptedTime, cipherHints  = 2, 19
 	usageTime, usageReply       = 1, 3
-	canonicalize                = 15
 )
+
+// canonicalize is the option, bit 15, to name the account that the name resolves to in the answer.
+var canonicalize = []byte{0, 1, 0, 0}
 
 // encryptedData is a sealed message.
 type encryptedData struct {
@@ -92,23 +93,22 @@ func encode(v any, params string) []byte {
 }
 
 // login logs in to a domain controller. The error has the cause LoginRefused only if the answer can mean nothing else.
-func (k kerberos) login(ctx context.Context, address string) error {
+func (k kerberos) login(ctx context.Context, controller engine.Target) error {
 	now := time.Now().UTC()
-	options := asn1.BitString{Bytes: make([]byte, 4), BitLength: 32}
-	options.Bytes[canonicalize/8] |= 1 << (7 - canonicalize%8) // the answer has the account that the name resolves to
 	realm := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, IsCompound: true, Bytes: encode(text(k.realm), "")}
 	r := request{Version: 5, Type: asRequest, Body: body{
-		Options: options, Client: name(person, k.user), Realm: realm, Server: name(service, "krbtgt", k.realm),
+		Options: asn1.BitString{Bytes: canonicalize, BitLength: 32},
+		Client:  name(person, k.user), Realm: realm, Server: name(service, "krbtgt", k.realm),
 		Till: now.Add(5 * time.Minute).Truncate(time.Second), Nonce: int(rand.Int32()), Ciphers: []int{18, 17},
 	}}
 	// The first answer says how the password becomes the key.
-	answer, err := send(ctx, address, r)
+	answer, err := send(ctx, controller, r)
 	if err != nil {
 		return err
 	}
 	failed := func(err error) error {
 		return engine.Errorf(engine.TargetFailed, "check that the directory's DNS addresses are its domain controllers",
-			"the login of %q at %s failed: %w", k.user, address, err)
+			"the login of %q at %s failed: %w", k.user, controller.Address(), err)
 	}
 	switch reply, err := read(answer, asReply, asError); {
 	case err != nil:
@@ -132,7 +132,7 @@ func (k kerberos) login(ctx context.Context, address string) error {
 	}
 	proof := secret.seal(usageTime, encode(stamp{now.Truncate(time.Second), now.Nanosecond() / 1000}, ""))
 	r.Data = []paData{{encryptedTime, encode(encryptedData{cipher, proof}, "")}}
-	if answer, err = send(ctx, address, r); err != nil {
+	if answer, err = send(ctx, controller, r); err != nil {
 		return err
 	}
 	reply, err := read(answer, asReply, asError)
@@ -204,29 +204,20 @@ var errForm = errors.New("the answer is not a Kerberos message")
 // read decodes a sequence, which must have one of the application tags if any are given.
 func read(der []byte, tags ...int) (message, error) {
 	m := message{fields: map[int][]byte{}}
-	var v asn1.RawValue
-	if _, err := asn1.Unmarshal(der, &v); err != nil {
-		return m, errForm
-	}
-	for _, tag := range tags {
-		if v.Class == asn1.ClassApplication && v.Tag == tag {
-			m.tag = tag
-			if _, err := asn1.Unmarshal(v.Bytes, &v); err != nil {
-				return m, errForm
-			}
-			break
-		}
-	}
-	if len(tags) > 0 && m.tag == 0 || v.Class != asn1.ClassUniversal || v.Tag != asn1.TagSequence {
-		return m, errForm
-	}
-	for rest := v.Bytes; len(rest) > 0; {
-		var field asn1.RawValue
-		var err error
-		if rest, err = asn1.Unmarshal(rest, &field); err != nil {
+	if len(tags) > 0 {
+		var v asn1.RawValue
+		_, err := asn1.Unmarshal(der, &v)
+		if err != nil || v.Class != asn1.ClassApplication || !slices.Contains(tags, v.Tag) {
 			return m, errForm
 		}
-		m.fields[field.Tag] = field.Bytes
+		m.tag, der = v.Tag, v.Bytes
+	}
+	var fields []asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &fields); err != nil {
+		return m, errForm
+	}
+	for _, f := range fields {
+		m.fields[f.Tag] = f.Bytes
 	}
 	return m, nil
 }
@@ -303,22 +294,19 @@ func (k kerberos) refused(code int) error {
 
 // send sends a request and returns the answer.
 // Source: https://www.rfc-editor.org/rfc/rfc4120#section-7.2.2
-func send(ctx context.Context, address string, r request) ([]byte, error) {
-	answer, err := exchange(ctx, address, encode(r, fmt.Sprintf("application,explicit,tag:%d", asRequest)))
+func send(ctx context.Context, to engine.Target, r request) ([]byte, error) {
+	answer, err := exchange(ctx, to.Address(), encode(r, fmt.Sprintf("application,explicit,tag:%d", asRequest)))
 	if err == nil {
 		return answer, nil
 	}
 	if ctx.Err() != nil {
 		err = errors.Join(ctx.Err(), err)
 	}
-	host, port, _ := net.SplitHostPort(address)
-	t := engine.Target{Host: host}
-	t.Port, _ = strconv.Atoi(port)
-	if n := engine.NetworkError(t, err); n != nil {
+	if n := engine.NetworkError(to, err); n != nil {
 		return nil, n
 	}
 	const advice = "check that the function reaches port 88 of the directory's DNS addresses"
-	return nil, engine.Errorf(engine.Unreachable, advice, "cannot speak Kerberos with %s: %w", address, err)
+	return nil, engine.Errorf(engine.Unreachable, advice, "cannot speak Kerberos with %s: %w", to.Address(), err)
 }
 
 func exchange(ctx context.Context, address string, message []byte) ([]byte, error) {

@@ -9,6 +9,7 @@ import (
 	"crypto/sha1"
 	"encoding/binary"
 	"errors"
+	"math/big"
 	"slices"
 )
 
@@ -58,22 +59,10 @@ func fold(in []byte, size int) []byte {
 		}
 		all = append(all, turned...)
 	}
-	// Their ones' complement sum.
-	out := make([]byte, size)
-	for part := range slices.Chunk(all, size) {
-		carry := 0
-		for i := size - 1; i >= 0; i-- {
-			carry += int(out[i]) + int(part[i])
-			out[i] = byte(carry)
-			carry >>= 8
-		}
-		for i := size - 1; carry > 0; i = (i + size - 1) % size {
-			carry += int(out[i])
-			out[i] = byte(carry)
-			carry >>= 8
-		}
-	}
-	return out
+	// The ones' complement sum of the parts is the remainder of the whole by 2^n-1.
+	sum := new(big.Int).Lsh(big.NewInt(1), uint(8*size))
+	sum.Mod(new(big.Int).SetBytes(all), sum.Sub(sum, big.NewInt(1)))
+	return sum.FillBytes(make([]byte, size))
 }
 
 // sumSize is the length of the checksum that ends a sealed message.

@@ -45,7 +45,6 @@ type maker interface {
 	check(secret, public string) error
 	// keeps returns how the format of the current value would change, or nil. A placeholder has no format.
 	keeps(secret, public string, binary bool) error
-	pair() bool
 }
 
 // CheckOptions checks the options of this engine.
@@ -102,6 +101,7 @@ func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 		return nil, nil, engine.Errorf(engine.InvalidSecret, advice, format, args...)
 	}
 	fields := r.SecretFields
+	_, pair := m.(keyPair)
 	switch {
 	case len(fields) == 0 && v.IsObject():
 		return invalid(advice, "the value is a JSON object, but no field to rotate is named")
@@ -111,7 +111,7 @@ func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 		return m, []part{{}}, nil
 	case !v.IsObject():
 		return invalid("remove the tag rotator:"+fieldOption+" or store JSON", "the value has no fields: %s", v.Fault())
-	case m.pair() && len(fields) > 2:
+	case pair && len(fields) > 2:
 		return invalid(advice+": the private key's, then optionally the public key's",
 			"a key pair takes one or two fields, not %d", len(fields))
 	}
@@ -127,7 +127,7 @@ func read(r *engine.Request, v engine.Value) (maker, []part, error) {
 	if faults != nil {
 		return invalid(advice, "the named fields cannot be rotated: %s", strings.Join(faults, ", "))
 	}
-	if m.pair() {
+	if pair {
 		return m, []part{{fields[0], strings.Join(fields[1:], "")}}, nil
 	}
 	var parts []part

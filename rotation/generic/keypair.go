@@ -137,5 +137,3 @@ func (p keyPair) same(a, b string) bool {
 	x, y := strings.Fields(a), strings.Fields(b)
 	return len(x) > 1 && len(y) > 1 && x[0] == y[0] && x[1] == y[1]
 }
-
-func (keyPair) pair() bool { return true }

@@ -25,8 +25,6 @@ func (password) check(secret, _ string) error {
 	return nil
 }
 
-func (password) pair() bool { return false }
-
 type random struct {
 	length int
 	chosen bool // whether an option sets the length
@@ -85,5 +83,3 @@ func (b random) check(secret, _ string) error {
 	}
 	return password{}.check(secret, "")
 }
-
-func (random) pair() bool { return false }

@@ -3,7 +3,6 @@ package http
 import (
 	"context"
 	"errors"
-	"fmt"
 	nethttp "net/http"
 	"slices"
 	"strconv"
@@ -15,12 +14,6 @@ import (
 )
 
 const bodyLimit = 1 << 20
-
-// errLeads is for an answer that points outside the recipe's hosts, and errMethod for a redirect to another method.
-var (
-	errLeads  = errors.New("the answer redirects to a forbidden address")
-	errMethod = errors.New("the answer redirects to another method")
-)
 
 type exchange struct {
 	engine *Engine
@@ -44,11 +37,10 @@ func (x *exchange) close() { x.client.CloseIdleConnections() }
 func (r *Recipe) redirect(req *nethttp.Request, via []*nethttp.Request) error {
 	switch fault := r.forbids(req.URL.String()); {
 	case fault != "":
-		return fmt.Errorf("%w: %s", errLeads, fault)
-	case len(via) > 5:
-		return fmt.Errorf("%w: too many redirects", errLeads)
-	case req.Method != via[0].Method:
-		return errMethod
+		return engine.Errorf(engine.TargetFailed, adviceHost, "the answer redirects to a forbidden address: %s", fault)
+	case len(via) > 5 || req.Method != via[0].Method:
+		return engine.Errorf(engine.TargetFailed, "use the redirect's address in the recipe",
+			"the answer redirects to another method, or too often")
 	}
 	req.Header.Del("Referer") // the address may contain private data
 	return nil
@@ -62,9 +54,10 @@ func busy(status int) bool {
 // issues a token is not repeated: each call that arrives may issue one.
 func turnedAway(status int) bool { return status == nethttp.StatusTooManyRequests }
 
-// send makes a call, and repeats it while retry accepts the status and there is time.
-func (x *exchange) send(ctx context.Context, what string, call Call, with values, retry func(status int) bool) (
-	*httpapi.Answer, error) {
+// send makes a call, and repeats it while retry accepts the status and there is time. The error for an answer other
+// than 2xx, which is also returned, has the cause LoginRefused if the status is one of refused.
+func (x *exchange) send(ctx context.Context, what string, call Call, with values, retry func(status int) bool,
+	refused ...int) (*httpapi.Answer, error) {
 	const tries = 4
 	for pause, try := 250*time.Millisecond, 1; ; pause, try = 2*pause, try+1 {
 		req, faults := call.request(ctx, with)
@@ -76,8 +69,11 @@ func (x *exchange) send(ctx context.Context, what string, call Call, with values
 		if err != nil {
 			return nil, failed(what, err)
 		}
-		if !retry(a.Status) || try == tries || httpapi.Wait(ctx, retryAfter(a.Header, time.Now(), pause)) != nil {
+		if a.OK() {
 			return a, nil
+		}
+		if !retry(a.Status) || try == tries || httpapi.Wait(ctx, retryAfter(a.Header, time.Now(), pause)) != nil {
+			return a, refusal(what, a, refused)
 		}
 	}
 }
@@ -97,16 +93,13 @@ func retryAfter(h nethttp.Header, now time.Time, otherwise time.Duration) time.D
 }
 
 func failed(what string, err error) error {
-	switch {
-	case errors.Is(err, errLeads):
-		return engine.Errorf(engine.TargetFailed, adviceHost, "%s: %w", what, errors.Unwrap(err))
-	case errors.Is(err, errMethod):
-		return engine.Errorf(engine.TargetFailed, "use the redirect's address in the recipe", "%s: %w", what, errMethod)
+	if e, ok := errors.AsType[*engine.Error](err); ok { // of redirect
+		return engine.Errorf(e.Cause, e.Advice, "%s: %w", what, e.Err)
 	}
 	return httpapi.Failed(httpapi.Endpoint(err), err)
 }
 
-func refusal(what string, a *httpapi.Answer, refused ...int) error {
+func refusal(what string, a *httpapi.Answer, refused []int) error {
 	switch {
 	case slices.Contains(refused, a.Status):
 		return engine.Errorf(engine.LoginRefused, "check whether the token was revoked or has expired",

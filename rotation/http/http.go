@@ -102,14 +102,8 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 	next, issued, err := x.issue(within, r.Current, name)
 	if err == nil {
 		id, _ := next.Text(e.recipe.ID)
-		what, exact := "the list does not show the new token", false
-		err = x.await(within, what, func(tokens []token) bool {
-			exact = slices.Contains(tokens, token{id, name})
-			return has(tokens, id) || slices.ContainsFunc(tokens, func(t token) bool { return t.name == name })
-		})
-		if err == nil && !exact {
-			err = engine.Errorf(engine.TargetFailed, adviceList, "%s with its id and its name", what)
-		}
+		err = x.await(within, "the list does not show the new token with its id and its name",
+			func(tokens []token) bool { return slices.Contains(tokens, token{id, name}) })
 	}
 	if err != nil && issued {
 		return engine.Value{}, mark.Lost(name, err, x.takeBack(ctx, before, next, name))
@@ -127,12 +121,10 @@ func (x *exchange) issue(ctx context.Context, current engine.Value, name string)
 	for field := range recipe.Fields {
 		next = next.With(field, "")
 	}
-	a, err := x.send(ctx, what, recipe.Issue, values{x.login, map[string]string{"name": name}}, turnedAway)
+	a, err := x.send(ctx, what, recipe.Issue, values{x.login, map[string]string{"name": name}}, turnedAway,
+		nethttp.StatusUnauthorized)
 	if err != nil {
-		return next, true, err
-	}
-	if !a.OK() {
-		return next, a.Status < 400 || a.Status >= 500, refusal(what, a, nethttp.StatusUnauthorized)
+		return next, a == nil || a.Status < 400 || a.Status >= 500, err
 	}
 	var body any
 	if httpapi.Decode(a.Body, &body) != nil {
@@ -274,22 +266,19 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 // verify makes the recipe's call, then again with an invented token, which must fail. It returns the first answer.
 func (x *exchange) verify(ctx context.Context, v engine.Value) ([]byte, error) {
 	const what = "the call that verifies the token"
-	a, err := x.send(ctx, what, x.engine.recipe.Verify.Call, values{Value: v}, busy)
+	a, err := x.send(ctx, what, x.engine.recipe.Verify.Call, values{Value: v}, busy, x.engine.recipe.Refused...)
 	if err != nil {
 		return nil, err
-	}
-	if !a.OK() {
-		return nil, refusal(what, a, x.engine.recipe.Refused...)
 	}
 	for _, field := range x.engine.recipe.secrets() {
 		s, _ := v.Text(field)
 		v = v.With(field, strings.Repeat(rand.Text(), 1+len(s)/26)[:max(len(s), 8)])
 	}
 	probe, err := x.send(ctx, what, x.engine.recipe.Verify.Call, values{Value: v}, busy)
-	if err != nil {
+	switch {
+	case probe == nil:
 		return nil, err
-	}
-	if probe.OK() {
+	case err == nil:
 		return nil, engine.Errorf(engine.InvalidConfiguration, "let verify call what only valid tokens may call",
 			what+" also accepts an invented token")
 	}
@@ -332,11 +321,8 @@ func (x *exchange) end(ctx context.Context, ids []string) error {
 	const what = "revoking a token"
 	for _, id := range ids {
 		a, err := x.send(ctx, what, x.engine.recipe.Revoke, values{x.login, map[string]string{"id": id}}, busy)
-		if err != nil {
+		if err != nil && (a == nil || a.Status != nethttp.StatusNotFound && a.Status != nethttp.StatusGone) {
 			return err
-		}
-		if !a.OK() && a.Status != nethttp.StatusNotFound && a.Status != nethttp.StatusGone {
-			return refusal(what, a)
 		}
 	}
 	if ids == nil {
@@ -395,12 +381,9 @@ func (x *exchange) list(ctx context.Context) ([]token, error) {
 	call, with := l.Call, values{x.login, map[string]string{"prefix": mark.Prefix(x.secret)}}
 	var tokens []token
 	for range pageLimit {
-		a, err := x.send(ctx, what, call, with, busy)
+		a, err := x.send(ctx, what, call, with, busy, nethttp.StatusUnauthorized)
 		if err != nil {
 			return nil, err
-		}
-		if !a.OK() {
-			return nil, refusal(what, a, nethttp.StatusUnauthorized)
 		}
 		var body any
 		if httpapi.Decode(a.Body, &body) != nil {

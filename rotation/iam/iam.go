@@ -7,12 +7,12 @@ package iam
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
+	"example.com/rotator/rotation/internal/form"
 	"example.com/rotator/rotation/internal/httpapi"
 	"example.com/rotator/rotation/internal/mark"
 )
@@ -53,35 +53,13 @@ var (
 
 // parse reads a value. The error has the cause InvalidSecret and names every fault.
 func parse(v engine.Value) (login, error) {
-	const advice = `the value must be {"engine":"iam","username":"…","AccessKeyId":"AKIA…","SecretAccessKey":"…"}`
-	if !v.IsObject() {
-		return login{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
+	f := form.Form{Value: v}
+	l := login{
+		f.Required(userField, userForm, "is not the name of an IAM user"),
+		f.Required(idField, idForm, "is not the id of a user's access key"),
+		f.Required(secretField, secretForm, "is not a secret access key"),
 	}
-	var l login
-	var faults []string
-	for _, f := range []struct {
-		name string
-		to   *string
-		form *lazyregexp.Regexp
-		what string
-	}{
-		{userField, &l.user, userForm, "is not the name of an IAM user"},
-		{idField, &l.id, idForm, "is not the id of a user's access key"},
-		{secretField, &l.secret, secretForm, "is not a secret access key"},
-	} {
-		var ok bool
-		switch *f.to, ok = v.Text(f.name); {
-		case !ok || *f.to == "":
-			faults = append(faults, f.name+" is missing")
-		case !f.form.MatchString(*f.to):
-			faults = append(faults, f.name+" "+f.what)
-		}
-	}
-	if faults != nil {
-		return login{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value is not an access key: %s",
-			strings.Join(faults, ", "))
-	}
-	return l, nil
+	return l, f.Err()
 }
 
 // Next checks the value's format. IAM chooses the next key.
@@ -134,7 +112,7 @@ func (e *Engine) Mint(ctx context.Context, r *engine.Request) (engine.Value, err
 		}
 	}
 	// Noted before the key is created, the intent tells a later call whose key it is.
-	if err := s.note(ctx, intent{login: s.login.id, version: r.Version, at: s.now}.text(r.Secret)); err != nil {
+	if err := s.note(ctx, intent{s.login.id, s.now}.text(r.Secret)); err != nil {
 		return engine.Value{}, err
 	}
 	id, secret, err := s.create(ctx)
@@ -308,7 +286,7 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	if err != nil {
 		return err
 	}
-	n.Login, n.Note = s.login.user, "none: the user has no password; IAM grants its rights"
+	n.Note = "none: the user has no password; IAM grants its rights"
 	principal := ""
 	if !e.byRole {
 		principal = s.user

@@ -22,6 +22,7 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
@@ -92,7 +93,7 @@ func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (*
 
 func refused(id string, err error) error {
 	what := "STS does not accept the access key " + id
-	err = httpapi.Shorten(err)
+	err = boundconn.Shorten(err)
 	signature := awsapi.Code(err) == "SignatureDoesNotMatch"
 	switch text := err.Error(); {
 	case signature && (strings.Contains(text, "expired") || strings.Contains(text, "not yet current")):
@@ -217,11 +218,10 @@ func (s *session) failed(operation string, err error) error {
 // intentTag is the key of the user's tag that records what the last rotation was about to do.
 const intentTag = "rotator:intent"
 
-// intent records that a call for a version, logged in with the key login, was about to create a key at IAM's time at.
+// intent records that a call, logged in with the key login, was about to create a key at IAM's time at.
 type intent struct {
-	login   string
-	version string
-	at      time.Time
+	login string
+	at    time.Time
 }
 
 // digest identifies a secret in the tag: an ARN may be too long, or have characters that a tag cannot have.
@@ -231,20 +231,20 @@ func digest(secret string) string {
 }
 
 func (i intent) text(secret string) string {
-	return fmt.Sprintf("%s %d %s %s", digest(secret), i.at.Unix(), i.login, i.version)
+	return fmt.Sprintf("%s %d %s", digest(secret), i.at.Unix(), i.login)
 }
 
 // readIntent parses a tag's value. Another secret's or a malformed one is the zero intent, which explains nothing.
 func readIntent(secret, text string) intent {
-	words := strings.Split(text, " ")
-	if len(words) != 4 || words[0] != digest(secret) {
+	words := strings.Fields(text)
+	if len(words) < 3 || words[0] != digest(secret) {
 		return intent{}
 	}
 	at, err := strconv.ParseInt(words[1], 10, 64)
-	if err != nil || words[2] == "" {
+	if err != nil {
 		return intent{}
 	}
-	return intent{login: words[2], version: words[3], at: time.Unix(at, 0)}
+	return intent{words[2], time.Unix(at, 0)}
 }
 
 // attempt is the longest time that the machine gives one call of the engine.

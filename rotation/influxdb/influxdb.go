@@ -56,7 +56,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if err != nil {
 		return err
 	}
-	defer s.api.Close()
+	defer s.Close()
 	if r.SuperuserChanges {
 		err = s.login(ctx)
 	} else {
@@ -65,7 +65,7 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if err != nil {
 		return err
 	}
-	return e.checked(ctx, s.target)
+	return e.checked(ctx, s.Target)
 }
 
 func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) error {
@@ -77,21 +77,18 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if err != nil {
 		return err
 	}
-	defer s.api.Close()
+	defer s.Close()
 	users, err := s.users(ctx)
 	if err == nil && rehearsal {
-		err = e.checked(ctx, s.target)
+		err = e.checked(ctx, s.Target)
 	}
 	if err != nil {
 		return err
 	}
 	if r.Superuser {
-		current, err := parse(r.Current)
-		if err != nil {
-			return err
-		}
+		current, _ := r.Current.Text("username")
 		return pair.Apply(ctx, target{s, e, r, users, pending.Password}, pair.Change{Kind: e.Kind(), Request: r,
-			Superuser: s.target.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
+			Superuser: s.Target.User, Current: current, Pending: pending.User, Rehearsal: rehearsal})
 	}
 	if rehearsal {
 		return nil

@@ -139,7 +139,7 @@ func TestGrantsAreEqualizedBothWays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.api.Close()
+	defer s.Close()
 	want, err := s.grants(enginetest.Within(t), app)
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/httpapi"
 	"example.com/rotator/rotation/pair"
 )
 
@@ -40,10 +41,10 @@ func (t target) Marked(ctx context.Context, _, other *string) (bool, error) {
 	if !pair.ProvedCurrent(t.engine.Kind(), t.request) {
 		return false, nil
 	}
-	login := t.session.target
+	login := t.Target
 	login.User, login.Password = *other, pair.BirthPassword(t.request, *other)
-	s := t.engine.session(login)
-	defer s.api.Close()
+	s := &session{httpapi.New(t.engine.tls, login, nil)}
+	defer s.Close()
 	err := s.login(ctx)
 	if engine.CauseOf(err) == engine.LoginRefused {
 		return false, nil

@@ -9,24 +9,15 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-type session struct {
-	target engine.Target
-	api    *httpapi.Client
-}
+type session struct{ *httpapi.Client }
 
 func (e *Engine) open(v engine.Value) (*session, error) {
 	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
-	return e.session(t), nil
-}
-
-func (e *Engine) session(t engine.Target) *session {
-	return &session{t, httpapi.New(e.tls, t, httpapi.Basic(t))}
+	return &session{httpapi.New(e.tls, t, nil)}, err
 }
 
 type series struct {
@@ -49,12 +40,12 @@ func (a *answer) fault() string {
 	for _, r := range a.Results {
 		fault = cmp.Or(fault, r.Error)
 	}
-	return httpapi.Short(fault)
+	return boundconn.Short(fault)
 }
 
 // ask sends a statement in the body: the server logs URLs.
-func ask(ctx context.Context, api *httpapi.Client, statement string) (*httpapi.Answer, *answer, error) {
-	a, err := api.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/query",
+func (s *session) ask(ctx context.Context, statement string) (*httpapi.Answer, *answer, error) {
+	a, err := s.Do(ctx, httpapi.Request{Method: http.MethodPost, Path: "/query",
 		Type: "application/x-www-form-urlencoded", Body: []byte(url.Values{"q": {statement}}.Encode())})
 	if err != nil {
 		return nil, nil, err
@@ -68,7 +59,7 @@ func ask(ctx context.Context, api *httpapi.Client, statement string) (*httpapi.A
 }
 
 func (s *session) query(ctx context.Context, what, statement string) ([][]any, error) {
-	a, body, err := ask(ctx, s.api, statement)
+	a, body, err := s.ask(ctx, statement)
 	if err != nil {
 		return nil, err
 	}
@@ -76,13 +67,13 @@ func (s *session) query(ctx context.Context, what, statement string) ([][]any, e
 	switch {
 	case a.Status == http.StatusUnauthorized && fault == "authorization failed":
 		return nil, engine.Errorf(engine.LoginRefused,
-			"check the user's name and password", "%s of %q is refused", what, s.target.User)
+			"check the user's name and password", "%s of %q is refused", what, s.Target.User)
 	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden ||
 		strings.Contains(fault, "requires admin privilege"):
 		return nil, engine.Errorf(engine.PrivilegeMissing, "name the secret of a user with all privileges in masterarn",
-			"%s is forbidden to %q: %q", what, s.target.User, fault)
+			"%s is forbidden to %q: %q", what, s.Target.User, fault)
 	case !a.OK() || fault != "" || len(body.Results) != 1:
-		return nil, engine.Errorf(engine.TargetFailed, "see its log", "%s failed (%d): %q", what, a.Status, fault)
+		return nil, engine.Errorf(engine.TargetFailed, "see the server's log", "%s failed (%d): %q", what, a.Status, fault)
 	}
 	var rows [][]any
 	for _, series := range body.Results[0].Series {
@@ -97,9 +88,9 @@ func (s *session) login(ctx context.Context) error {
 }
 
 func (e *Engine) checked(ctx context.Context, t engine.Target) error {
-	api := httpapi.New(e.tls, t, func(*http.Request) {})
-	defer api.Close()
-	a, body, err := ask(ctx, api, "SHOW DATABASES")
+	nobody := &session{httpapi.New(e.tls, t, func(*http.Request) {})}
+	defer nobody.Close()
+	a, body, err := nobody.ask(ctx, "SHOW DATABASES")
 	if err != nil {
 		return err
 	}

@@ -7,12 +7,11 @@ package influxdb2
 
 import (
 	"context"
-	"errors"
-	"slices"
 	"strings"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
+	"example.com/rotator/rotation/internal/form"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
@@ -41,42 +40,20 @@ type login struct {
 
 // parse reads a login. It may name no server, like the secret that AWS creates for an instance.
 func parse(v engine.Value) (login, error) {
-	const advice = "correct the secret's value; the engine's page describes it"
-	if !v.IsObject() {
-		return login{}, engine.Errorf(engine.InvalidSecret, advice, "the secret's value cannot be read: %s", v.Fault())
-	}
-	var l login
-	var faults []string
-	for name, to := range map[string]*string{tokenField: &l.token, instanceField: &l.instance} {
-		s, ok := v.Text(name)
-		if *to = s; !ok && v.JSON(name) != nil && string(v.JSON(name)) != "null" {
-			faults = append(faults, name+" is not text")
-		}
-	}
-	// Fill in the optional fields, to check the rest.
-	full, placed := v, v.JSON("host") != nil
-	if l.token != "" {
-		full = full.With(userField, "none").With(passwordField, "none")
-	}
-	if !placed {
-		full = full.With("host", "none")
-	}
+	f := form.Form{Value: v}
+	l := login{token: f.Optional(tokenField), instance: f.Optional(instanceField)}
 	if strings.ContainsFunc(l.token, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		faults = append(faults, "token has characters that are not allowed in a token")
+		f.Wrong("token has characters that are not allowed in a token")
 	}
-	t, err := httpapi.ParseUser(full, 8086)
-	if failure, ok := errors.AsType[*engine.Error](err); ok {
-		faults = append(faults, failure.Err.Error())
+	optional := []string{"host"}
+	if l.token != "" {
+		optional = append(optional, userField, passwordField)
 	}
-	if faults != nil {
-		slices.Sort(faults)
-		return login{}, engine.Errorf(engine.InvalidSecret, advice, "%s", strings.Join(faults, ", "))
+	l.Target = f.Target(func(v engine.Value) (engine.Target, error) { return httpapi.ParseUser(v, 8086) }, optional...)
+	if l.Host == "" {
+		l.TLSServerName = "" // AWS names both
 	}
-	l.Target = t
-	if !placed {
-		l.Host, l.TLSServerName = "", "" // AWS names them
-	}
-	return l, nil
+	return l, f.Err()
 }
 
 // own parses a value of the rotated secret, which must name its server.

@@ -32,6 +32,7 @@ const adminARN = "arn:aws:secretsmanager:us-east-1:123456789012:secret:admin-AbC
 // bySuperuser makes the request use an operator's value.
 func (f *fixture) bySuperuser(r *engine.Request, superuser engine.Value) *engine.Request {
 	r.Login, r.Superuser, r.SuperuserChanges = superuser, true, true
+	r.Proofs = []engine.Value{r.Current}
 	return r
 }
 
@@ -331,7 +332,7 @@ func TestMintKeepsTheTokenThatProvesTheSecret(t *testing.T) {
 	rights := f.readAndWrite(f.bucket())
 	current, proof := f.token(owner, "", rights), f.token(owner, mark.Prefix(secretARN)+"older-0a1b2c3d", rights)
 	r := f.bySuperuser(request(f.tokenValue(current), engine.Value{}), f.operator())
-	r.Proofs = []engine.Value{f.tokenValue(proof)}
+	r.Proofs = append(r.Proofs, f.tokenValue(proof))
 	if _, err := f.tokens.Mint(enginetest.Within(t), r); err != nil {
 		t.Fatal(err)
 	}
@@ -352,7 +353,7 @@ func TestCheckFindsWhatMintNeeds(t *testing.T) {
 	if err := f.tokens.DryRun(enginetest.Within(t), r); err != nil {
 		t.Error(err)
 	}
-	r.Current = token.With("org", "another")
+	r = f.bySuperuser(request(token.With("org", "another"), engine.Value{}), f.operator())
 	enginetest.WantCause(t, f.tokens.DryRun(enginetest.Within(t), r), engine.InvalidSecret, "another")
 	if left := f.mine(secretARN); left != nil {
 		t.Errorf("it created %v", left)
@@ -468,6 +469,21 @@ func TestServerThatShowsNoTokens(t *testing.T) {
 	}
 }
 
+// A server that stores hashes shows one text for all tokens. It may have only the operator's.
+func TestSuperuserCopiesNoTokenThatIsNotProved(t *testing.T) {
+	all := []authorization{{ID: "1", Token: "redacted", Description: "the operator's"}}
+	v := engine.StringValue(`{"token":"redacted","tokenId":"1"}`)
+	r := request(v, v)
+	r.Superuser, r.Previous = true, v
+	if a, err := model(r, all); !errors.Is(err, engine.PrivilegeMissing) {
+		t.Errorf("%q would be copied: %v", a.Description, err)
+	}
+	r.Proofs = []engine.Value{v} // the server has accepted it
+	if _, err := model(r, all); err != nil {
+		t.Error(err)
+	}
+}
+
 // The server returns an empty list to an inactive token, not an error.
 func TestInactiveToken(t *testing.T) {
 	f := newFixture(t)
@@ -479,7 +495,7 @@ func TestInactiveToken(t *testing.T) {
 	r := f.bySuperuser(request(v, engine.Value{}), f.operator())
 	enginetest.WantCause(t, f.tokens.Verify(enginetest.Within(t), r, v), engine.LoginRefused, "inactive")
 	_, err := f.tokens.Mint(enginetest.Within(t), r)
-	enginetest.WantCause(t, err, engine.PrivilegeMissing, "not among")
+	enginetest.WantCause(t, err, engine.PrivilegeMissing, "nothing shows")
 	if _, ok := f.authorization(token); !ok {
 		t.Error("it was revoked")
 	}

@@ -9,6 +9,7 @@ import (
 
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
@@ -97,7 +98,7 @@ type fault struct{ Code, Message string }
 func read(a *httpapi.Answer) fault {
 	var f fault
 	_ = httpapi.Decode(a.Body, &f) // other answers have neither field
-	f.Message = httpapi.Short(f.Message)
+	f.Message = boundconn.Short(f.Message)
 	return f
 }
 

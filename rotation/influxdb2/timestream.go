@@ -2,16 +2,14 @@ package influxdb2
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/timestreaminfluxdb"
-	"github.com/aws/aws-sdk-go-v2/service/timestreaminfluxdb/types"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
-	"example.com/rotator/rotation/internal/httpapi"
+	"example.com/rotator/rotation/internal/boundconn"
 )
 
 // locate sets the login's address to that of its instance, unless it has a host, and returns the ARN of the secret
@@ -42,16 +40,14 @@ func (s server) locate(ctx context.Context, r *engine.Request, l *login) (secret
 
 func notFound(instance string, err error) error {
 	const what = "the address of the instance %q cannot be found: %w"
-	_, absent := errors.AsType[*types.ResourceNotFoundException](err)
-	_, invalid := errors.AsType[*types.ValidationException](err)
-	switch {
-	case absent || invalid:
+	switch code := awsapi.Code(err); {
+	case code == "ResourceNotFoundException" || code == "ValidationException":
 		return engine.Errorf(engine.InvalidSecret, "correct "+instanceField+", or name the server in host", what,
-			instance, httpapi.Shorten(err))
-	case strings.HasPrefix(awsapi.Code(err), "AccessDenied"):
+			instance, boundconn.Shorten(err))
+	case strings.HasPrefix(code, "AccessDenied"):
 		return engine.Errorf(engine.PrivilegeMissing,
 			"allow timestream-influxdb:GetDbInstance to the role that the secret is rotated with, or set host",
-			what, instance, httpapi.Shorten(err))
+			what, instance, boundconn.Shorten(err))
 	}
 	return awsapi.Failed("the address of the instance "+instance+" cannot be found", err)
 }

@@ -11,7 +11,7 @@ import (
 	"example.com/rotator/internal/lazyregexp"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
-	"example.com/rotator/rotation/internal/httpapi"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/mark"
 )
 
@@ -142,7 +142,8 @@ func (x *session) takeBack(ctx context.Context, own string) error {
 	return x.end(ctx, all, func(a authorization) bool { return a.mark() == own })
 }
 
-// model returns the authorization to copy: that of the first active of the current, previous and acting tokens.
+// model returns the authorization to copy: that of the first active of the current, previous and acting tokens. A
+// superuser copies only a token that was created for this secret or that the server has accepted.
 func model(r *engine.Request, all []authorization) (authorization, error) {
 	candidates := []engine.Value{r.Current, r.Previous}
 	if !r.Superuser {
@@ -150,12 +151,13 @@ func model(r *engine.Request, all []authorization) (authorization, error) {
 	}
 	for _, v := range candidates {
 		a, ok := find(all, r, v)
-		if !ok || a.Status == "inactive" {
+		proved := !r.Superuser || a.is(r.Secret) || slices.ContainsFunc(r.Proofs, v.Equal)
+		if !ok || !proved || a.Status == "inactive" {
 			continue
 		}
 		if org, _ := r.Current.Text("org"); org != "" && org != a.Org {
 			return a, engine.Errorf(engine.InvalidSecret, "correct org, or create a token in that org by hand",
-				"the token belongs to the organization %q, but the secret names %q", httpapi.Short(a.Org), org)
+				"the token belongs to the organization %q, but the secret names %q", boundconn.Short(a.Org), org)
 		}
 		return a, nil
 	}
@@ -166,7 +168,7 @@ func unseen(r *engine.Request, shown int) error {
 	return engine.Errorf(engine.PrivilegeMissing, "name the secret of an operator in "+adminField+
 		", or let the token read and write authorizations; if the server stores hashes, set "+idField+
 		" to the token's id and end its description with "+mark.Prefix(r.Secret)+"first",
-		"the token is not among the %d that the server lists for this login", shown)
+		"nothing shows that the token is among the %d that the server lists for this login", shown)
 }
 
 // find returns the authorization of a value's token. InfluxDB 2.9 and later stores hashes and lists no tokens, or the

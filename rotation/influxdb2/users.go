@@ -9,7 +9,7 @@ import (
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/internal/awsapi"
-	"example.com/rotator/rotation/internal/httpapi"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/pair"
 )
 
@@ -86,9 +86,6 @@ func (e *Users) change(ctx context.Context, r *engine.Request, rehearsal bool) e
 
 // Verify logs in and checks who the server says that is.
 func (e *Users) Verify(ctx context.Context, r *engine.Request, v engine.Value) error {
-	if _, err := parseUser(v); err != nil {
-		return err
-	}
 	x, err := e.open(ctx, r, v)
 	if err != nil {
 		return err
@@ -110,7 +107,7 @@ func (x *session) me(ctx context.Context) (string, error) {
 	err := x.call(ctx, "the identification", http.MethodGet, "me", nil, nil, &u)
 	if err == nil && (u.ID == "" || u.Name != x.User) {
 		err = engine.Errorf(engine.TargetFailed, "check that the server is InfluxDB 2",
-			"the server identifies the user %q as %q", x.User, httpapi.Short(u.Name))
+			"the server identifies the user %q as %q", x.User, boundconn.Short(u.Name))
 	}
 	return u.ID, err
 }
@@ -157,7 +154,7 @@ func (x *session) administrator(ctx context.Context, id string) (power string, e
 			return "", err
 		}
 		if slices.ContainsFunc(owners.Users, func(u account) bool { return u.ID == id }) {
-			return "an owner of the organization " + httpapi.Short(org.Name), nil
+			return "an owner of the organization " + boundconn.Short(org.Name), nil
 		}
 	}
 	all, err := x.authorizations(ctx)

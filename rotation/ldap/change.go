@@ -262,20 +262,20 @@ func (s *session) unicodePwd() error {
 	}
 	// Both 19 and 53 have the reason as a Windows error code.
 	// Source: https://learn.microsoft.com/en-us/windows/win32/debug/system-error-codes
-	switch code := windowsCode(e.Err.Error()); {
-	case code == 0x52D: // ERROR_PASSWORD_RESTRICTION
+	switch code, _, _ := strings.Cut(strings.ToUpper(e.Err.Error()), ":"); code {
+	case "0000052D": // ERROR_PASSWORD_RESTRICTION
 		return engine.Errorf(engine.PolicyRejected,
 			"adapt the password settings to the domain's policy: length, complexity, history, and the minimum age "+
 				"for users who change their own",
 			"the domain's policy rejects the password of %q: %w", s.dn, err)
-	case code == 0x56: // ERROR_INVALID_PASSWORD
+	case "00000056": // ERROR_INVALID_PASSWORD
 		// Logins accept the previous password for an hour. So this may be the previous one, and an earlier call may
 		// have set the pending one.
 		// Source: https://learn.microsoft.com/en-us/troubleshoot/windows-server/windows-security/new-setting-modifies-ntlm-network-authentication
 		return engine.Errorf(engine.TargetFailed,
 			"let Secrets Manager retry the step; Active Directory may accept an old password at logins for an hour",
 			"the server does not accept the login's password as the old one: %w", err)
-	case code == 5: // ERROR_ACCESS_DENIED
+	case "00000005": // ERROR_ACCESS_DENIED
 		return engine.Errorf(engine.PrivilegeMissing, "let the user change its own password, or the superuser reset it",
 			"the password of %q may not be changed: %w", s.dn, err)
 	}
@@ -365,15 +365,4 @@ func keep(values []string, pending, current string) (kept []string) {
 		}
 	}
 	return kept
-}
-
-// windowsForm is how Active Directory's diagnostic messages begin.
-var windowsForm = lazyregexp.New(`\b([0-9A-Fa-f]{8}): `)
-
-// windowsCode returns the error code in a diagnostic message, or 0.
-func windowsCode(text string) (code uint64) {
-	if m := windowsForm.FindStringSubmatch(text); m != nil {
-		code, _ = strconv.ParseUint(m[1], 16, 32) // windowsForm has checked the format
-	}
-	return code
 }

@@ -530,6 +530,11 @@ func TestEveryFaultOfTheFormatIsReported(t *testing.T) {
 	}
 }
 
+// starting returns a request with the setting.
+func starting(start string) *engine.Request {
+	return &engine.Request{Setting: func(name string) string { return map[string]string{startOption: start}[name] }}
+}
+
 func TestStartTLS(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	dn := f.person("app")
@@ -541,12 +546,8 @@ func TestStartTLS(t *testing.T) {
 		cause engine.Cause
 	}{{"true", plain, ""}, {"false", r.Current, ""}, {"", plain, engine.Unreachable},
 		{"true", r.Current, engine.Unreachable}} {
-		a, err := parse(c.v, false)
-		if err != nil {
-			t.Fatal(err)
-		}
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-		s, err := f.engine.dial(ctx, a, settings{start: c.start}, false)
+		s, err := f.engine.open(ctx, starting(c.start), c.v)
 		cancel()
 		switch {
 		case err == nil && c.cause == "":
@@ -559,23 +560,16 @@ func TestStartTLS(t *testing.T) {
 	}
 	stranger := New(engine.TLSPolicy{AllowPlaintext: true})
 	enginetest.WantCause(t, stranger.Verify(enginetest.Within(t), r, r.Current), engine.TLSFailed, "CA")
-	a, _ := parse(plain, false)
-	_, err := stranger.dial(enginetest.Within(t), a, settings{start: "true"}, false)
+	_, err := stranger.open(enginetest.Within(t), starting("true"), plain)
 	enginetest.WantCause(t, err, engine.TLSFailed, "CA")
 }
 
 func TestHungServerIsGivenUpInTime(t *testing.T) {
 	f := newFixture(t, testserver.OpenLDAPOptions{})
 	dn := f.person("app")
-	a, err := parse(f.value(dn, "first-app").WithJSON("port", []byte(strconv.Itoa(testserver.Blackhole(t)))), false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	hung := f.value(dn, "first-app").WithJSON("port", []byte(strconv.Itoa(testserver.Blackhole(t))))
 	proxy := testserver.Proxy(t, f.Addr())
-	stalled, err := parse(f.value(dn, "first-app").WithJSON("port", []byte(strconv.Itoa(proxy.Port))), false)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stalled := f.value(dn, "first-app").WithJSON("port", []byte(strconv.Itoa(proxy.Port)))
 	end := make(chan struct{})
 	t.Cleanup(func() { close(end) })
 	var seen atomic.Int32
@@ -586,12 +580,12 @@ func TestHungServerIsGivenUpInTime(t *testing.T) {
 		return true
 	})
 	for name, c := range map[string]struct {
-		account
+		v     engine.Value
 		start string
-	}{"LDAPS": {a, ""}, "StartTLS": {a, "true"}, "bind": {stalled, ""}} {
+	}{"LDAPS": {hung, ""}, "StartTLS": {hung, "true"}, "bind": {stalled, ""}} {
 		ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 		begin := time.Now()
-		_, err := f.engine.dial(ctx, c.account, settings{start: c.start}, false)
+		_, err := f.engine.open(ctx, starting(c.start), c.v)
 		cancel()
 		enginetest.WantCause(t, err, engine.Unreachable, "in time")
 		if d := time.Since(begin); d > 600*time.Millisecond {

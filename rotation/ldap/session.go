@@ -33,30 +33,21 @@ const answerLimit = 256 << 10
 
 // open connects and binds. The error has the cause LoginRefused only if the server's answer can mean nothing else.
 func (e *Engine) open(ctx context.Context, r *engine.Request, v engine.Value) (s *session, err error) {
-	a, err := parse(v, isAD(r.Current))
-	if err != nil {
+	s = &session{ctx: ctx, r: r, ad: isAD(r.Current)}
+	if s.account, err = parse(v, s.ad); err != nil {
 		return nil, err
 	}
-	set, err := read(r)
-	if err != nil {
+	if s.settings, err = read(r); err != nil {
 		return nil, err
 	}
-	if s, err = e.dial(ctx, a, set, isAD(r.Current)); err == nil {
-		s.r = r
-	}
-	return s, err
-}
-
-func (e *Engine) dial(ctx context.Context, a account, set settings, ad bool) (*session, error) {
-	s := &session{settings: set, account: a, ad: ad, ctx: ctx}
 	// The library waits without a context; closing the connection ends the wait.
-	raw, err := boundconn.Dial(ctx, "tcp", a.Address())
+	raw, err := boundconn.Dial(ctx, "tcp", s.account.Address())
 	if err != nil {
 		return nil, s.failed("no connection", err)
 	}
 	raw = boundconn.Limit(raw, answerLimit)
-	config := e.tls.Config(a.CertificateName())
-	if s.start == "true" || s.start == "" && a.Port == 389 {
+	config := e.tls.Config(s.account.CertificateName())
+	if s.start == "true" || s.start == "" && s.account.Port == 389 {
 		s.conn = ldap.NewConn(raw, false)
 		s.conn.Start()
 		err = s.conn.StartTLS(config)

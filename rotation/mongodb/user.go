@@ -232,7 +232,6 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	}
 	// A role in admin can have privileges on any database.
 	name := "rotator-" + login.User
-	n.Login = login.User
 	n.Grants = []string{
 		fmt.Sprintf(`db.getSiblingDB("admin").createRole({"role":%s,"privileges":%s,"roles":[]});`,
 			text(name), text(privileges)),

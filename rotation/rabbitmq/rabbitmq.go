@@ -76,11 +76,11 @@ func (e *Engine) Verify(ctx context.Context, r *engine.Request, v engine.Value) 
 	if err != nil {
 		return err
 	}
-	defer s.api.Close()
+	defer s.Close()
 	if r.SuperuserChanges {
 		return s.login(ctx)
 	}
-	_, err = s.existing(ctx, s.target.User)
+	_, err = s.existing(ctx, s.Target.User)
 	return err
 }
 
@@ -93,14 +93,11 @@ func (e *Engine) change(ctx context.Context, r *engine.Request, rehearsal bool) 
 	if err != nil {
 		return err
 	}
-	defer s.api.Close()
+	defer s.Close()
 	if r.Superuser {
-		current, err := parse(r.Current)
-		if err != nil {
-			return err
-		}
+		current, _ := r.Current.Text("username")
 		return pair.Apply(ctx, target{s, r, pending.Password}, pair.Change{Kind: e.Kind(), Request: r,
-			Superuser: s.target.User, Current: current.User, Pending: pending.User, Rehearsal: rehearsal})
+			Superuser: s.Target.User, Current: current, Pending: pending.User, Rehearsal: rehearsal})
 	}
 	u, err := s.existing(ctx, pending.User)
 	if err != nil || rehearsal {

@@ -71,7 +71,7 @@ func (f *fixture) wantRights(name string, want rights) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	defer s.api.Close()
+	defer s.Close()
 	got, err := s.rights(enginetest.Within(f.t), name)
 	if err != nil {
 		f.t.Fatal(err)
@@ -354,7 +354,7 @@ func TestTopicPermissionsComeBeforeThePermission(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.api.Close()
+	defer s.Close()
 	rights, err := s.rights(t.Context(), clone)
 	if _, given := rights[right{permissions, "/", ""}]; err != nil || given {
 		t.Errorf("%+v, %v", rights, err)

@@ -104,25 +104,26 @@ func (t target) level(ctx context.Context, name string, have, want rights) error
 		body any
 	}
 	// Topic permissions restrict the permissions, so none is removed before the permissions are as wanted.
-	var taken, topicsGiven, permissionsGiven, rest []change
+	var taken, given, removed []change
 	for r := range have {
 		_, keep := want[r]
 		switch {
 		case keep:
 		case r.kind == topics: // the API can only delete all topics of a virtual host
-			rest = append(rest, change{http.MethodPut, r, anyTopic(r.exchange)})
+			removed = append(removed, change{http.MethodPut, r, anyTopic(r.exchange)})
 		default:
 			taken = append(taken, change{http.MethodDelete, r, nil})
 		}
 	}
-	given := map[string]*[]change{topics: &topicsGiven, permissions: &permissionsGiven, limits: &rest}
-	for r, body := range want {
-		if have[r] != body {
-			*given[r.kind] = append(*given[r.kind], change{http.MethodPut, r, body})
+	for _, kind := range []string{topics, permissions, limits} {
+		for r, body := range want {
+			if r.kind == kind && have[r] != body {
+				given = append(given, change{http.MethodPut, r, body})
+			}
 		}
 	}
-	for _, c := range slices.Concat(taken, topicsGiven, permissionsGiven, rest) {
-		if err := t.send(ctx, "changing the "+c.kind+" of a user", c.method, c.path(name), c.body); err != nil {
+	for _, c := range slices.Concat(taken, given, removed) {
+		if _, err := t.call(ctx, "changing the "+c.kind+" of a user", c.method, c.path(name), c.body, nil); err != nil {
 			return err
 		}
 		t.request.Changed(fmt.Sprintf("%s %s %+v", c.method, c.path(name), c.body))

@@ -7,20 +7,15 @@ import (
 	"strings"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-type session struct {
-	target engine.Target
-	api    *httpapi.Client
-}
+type session struct{ *httpapi.Client }
 
 func (e *Engine) open(v engine.Value) (*session, error) {
 	t, err := parse(v)
-	if err != nil {
-		return nil, err
-	}
-	return &session{t, httpapi.New(e.tls, t, httpapi.Basic(t))}, nil
+	return &session{httpapi.New(e.tls, t, nil)}, err
 }
 
 func path(segments ...string) string {
@@ -35,11 +30,11 @@ func path(segments ...string) string {
 // API; only the reason differs.
 // Source: https://github.com/rabbitmq/rabbitmq-server (rabbit_web_dispatch_access_control.erl)
 func (s *session) login(ctx context.Context) error {
-	a, err := s.api.Do(ctx, httpapi.Request{Method: http.MethodGet, Path: path("whoami")})
-	if err != nil || a.OK() || a.Status == http.StatusUnauthorized && reason(a) == "Not management user" {
-		return err
+	a, err := s.call(ctx, "the login", http.MethodGet, path("whoami"), nil, nil)
+	if a != nil && a.Status == http.StatusUnauthorized && reason(a) == "Not management user" {
+		return nil
 	}
-	return s.refusal("the login", a)
+	return err
 }
 
 func reason(a *httpapi.Answer) string {
@@ -47,7 +42,7 @@ func reason(a *httpapi.Answer) string {
 		Reason string `json:"reason"`
 	}
 	_ = httpapi.Decode(a.Body, &body) // other answers have no reason
-	return httpapi.Short(body.Reason)
+	return boundconn.Short(body.Reason)
 }
 
 func (s *session) refusal(what string, a *httpapi.Answer) error {
@@ -55,37 +50,33 @@ func (s *session) refusal(what string, a *httpapi.Answer) error {
 	switch {
 	// before and since version 4
 	case a.Status == http.StatusUnauthorized && (why == "Login failed" || why == "Not_Authorized"):
-		return engine.Errorf(engine.LoginRefused, "check name and password", "%s of %q is refused", what, s.target.User)
+		return engine.Errorf(engine.LoginRefused, "check name and password", "%s of %q is refused", what, s.Target.User)
 	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden:
 		return engine.Errorf(engine.PrivilegeMissing, "name a superuser in masterarn, or set the tag administrator",
-			"%s is forbidden to %q: %q", what, s.target.User, why)
+			"%s is forbidden to %q: %q", what, s.Target.User, why)
 	case a.Status == http.StatusNotFound:
 		return engine.Errorf(engine.TargetFailed, "check that the management plugin serves this port",
 			"%s: the server does not know the path: %q", what, why)
 	}
-	return engine.Errorf(engine.TargetFailed, "see its log", "%s failed with status %d: %q", what, a.Status, why)
+	return engine.Errorf(engine.TargetFailed, "see the server's log", "%s failed with status %d: %q", what, a.Status, why)
 }
 
 // get reads what is at a path into out. It reports false if nothing is there.
 func (s *session) get(ctx context.Context, what, path string, out any) (bool, error) {
-	a, err := s.api.Call(ctx, what, httpapi.Request{Method: http.MethodGet, Path: path}, nil, out)
-	switch {
-	case err != nil:
-		return false, err
-	case a.Status == http.StatusNotFound && reason(a) == "Not Found":
+	a, err := s.call(ctx, what, http.MethodGet, path, nil, out)
+	if a != nil && a.Status == http.StatusNotFound && reason(a) == "Not Found" {
 		return false, nil
-	case !a.OK():
-		return false, s.refusal(what, a)
 	}
-	return true, nil
+	return err == nil, err
 }
 
-func (s *session) send(ctx context.Context, what, method, path string, body any) error {
-	a, err := s.api.Call(ctx, what, httpapi.Request{Method: method, Path: path}, body, nil)
+// call makes a call. The error for an answer other than 2xx is returned with the answer.
+func (s *session) call(ctx context.Context, what, method, path string, body, out any) (*httpapi.Answer, error) {
+	a, err := s.Call(ctx, what, httpapi.Request{Method: method, Path: path}, body, out)
 	if err == nil && !a.OK() {
 		err = s.refusal(what, a)
 	}
-	return err
+	return a, err
 }
 
 // find returns a user, or nil. Every change begins with it, so a login is refused before anything changes.
@@ -122,5 +113,6 @@ func (s *session) existing(ctx context.Context, name string) (*user, error) {
 func (s *session) put(ctx context.Context, u *user) error {
 	body := *u
 	body.Name = "" // it is in the path
-	return s.send(ctx, "changing a user", http.MethodPut, path("users", u.Name), &body)
+	_, err := s.call(ctx, "changing a user", http.MethodPut, path("users", u.Name), &body, nil)
+	return err
 }

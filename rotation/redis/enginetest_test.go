@@ -125,10 +125,11 @@ func (h *harness) Credentials(ctx context.Context, v engine.Value) (int, error) 
 	return most, nil
 }
 
-// Administrators grants the user the right to change users.
+// Administrators grants the user a right that leads to all others.
 func (h *harness) Administrators(_ context.Context, v engine.Value) (acts []enginetest.Act, err error) {
 	user, _ := v.Text("username")
-	for _, right := range []string{"+acl|setuser", "+acl", "+@admin", "+@all"} {
+	for _, right := range []string{"+acl|setuser", "+acl", "+@admin", "+@all", "(+acl|setuser)",
+		"+config|set", "+module"} {
 		acts = append(acts, enginetest.Act{Name: right, Do: func(ctx context.Context) (func(), error) {
 			return nil, h.all(ctx, "ACL", "SETUSER", user, right)
 		}})

@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -17,15 +18,11 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	if err != nil {
 		return err
 	}
-	login, err := parse(r.Login)
-	if err != nil {
-		return err
-	}
 	s, err := read(r)
 	if err != nil {
 		return err
 	}
-	n.Login = login.User
+	n.Login = cmp.Or(n.Login, "default")
 	rules := []string{"+info", "+cluster|nodes", "+acl|getuser", "+acl|setuser"}
 	n.Note = "with +acl|dryrun, createSecret also checks whether the login may save its changes"
 	if !r.Superuser {
@@ -59,6 +56,6 @@ func (e *Engine) Needs(ctx context.Context, r *engine.Request, n *engine.Needs) 
 	if r.Superuser && slices.ContainsFunc(all, func(n *node) bool { return n.may("slaveof") }) {
 		rules = append(rules, "+client|list") // to detect a Sentinel that logs in as the user
 	}
-	n.Grants = []string{"ACL SETUSER " + login.User + " " + strings.Join(rules, " ")}
+	n.Grants = []string{"ACL SETUSER " + n.Login + " " + strings.Join(rules, " ")}
 	return err
 }

@@ -18,7 +18,7 @@ type node struct {
 	configured bool
 
 	hashes    []string // of the user's passwords
-	commands  string   // the rules of the user's commands
+	rules     []string // for the user's commands: its own, and those of each selector
 	aclFile   bool     // users are stored in a separate file
 	forgetful bool     // the change may be lost at a restart
 	replicate string   // the hash of the user's password that the node replicates with, or ""
@@ -65,7 +65,14 @@ func (n *node) inspect(user string) error {
 	account, ok := pairs(reply)
 	flags, isFlags := account["flags"].([]any)
 	passwords, isPasswords := account["passwords"].([]any)
-	if !ok || !isFlags && account["flags"] != nil || !isPasswords && account["passwords"] != nil {
+	selectors, isSelectors := account["selectors"].([]any) // since Redis 7
+	for _, s := range append([]any{reply}, selectors...) {
+		rules, readable := pairs(s)
+		commands, _ := rules["commands"].(string)
+		n.rules, ok = append(n.rules, commands), ok && readable
+	}
+	if !ok || !isFlags && account["flags"] != nil || !isPasswords && account["passwords"] != nil ||
+		!isSelectors && account["selectors"] != nil {
 		return n.fail("check that the server's ACL GETUSER works like Redis's",
 			"the answer about the user %q cannot be read", user)
 	}
@@ -84,7 +91,6 @@ func (n *node) inspect(user string) error {
 			n.hashes = append(n.hashes, h)
 		}
 	}
-	n.commands, _ = account["commands"].(string)
 	if len(n.hashes) > passwordLimit {
 		return n.fail("remove unused ones: ACL SETUSER name !hash", "the user %q has %d passwords", user, len(n.hashes))
 	}
@@ -92,15 +98,17 @@ func (n *node) inspect(user string) error {
 }
 
 // may reports whether the user's rules allow a command of @admin, @slow and @dangerous, such as acl|setuser.
-func (n *node) may(command string) (allowed bool) {
+func (n *node) may(command string) bool {
 	container, _, _ := strings.Cut(command, "|")
-	for rule := range strings.FieldsSeq(n.commands) {
-		switch rule[1:] {
-		case "@all", "@admin", "@slow", "@dangerous", container, command:
-			allowed = rule[0] == '+'
+	return slices.ContainsFunc(n.rules, func(rules string) (allowed bool) {
+		for rule := range strings.FieldsSeq(rules) {
+			switch rule[1:] {
+			case "@all", "@admin", "@slow", "@dangerous", container, command:
+				allowed = rule[0] == '+'
+			}
 		}
-	}
-	return allowed
+		return allowed
+	})
 }
 
 // sentinel refuses a user that a Sentinel logs in as. Nothing gives it the new password: once both passwords that it

@@ -13,11 +13,12 @@ import (
 	"github.com/aws/smithy-go"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 	"example.com/rotator/rotation/internal/httpapi"
 )
 
-// Settings returns the SDK's configuration for a secret: region, HTTP client, and the credentials
-// of the function or of its role in the secret's account.
+// Settings returns the SDK's configuration for a secret: region, HTTP client, and the credentials of the function or of
+// its role in the secret's account.
 type Settings func(ctx context.Context, secret string) (aws.Config, error)
 
 // Config returns the configuration with a limit on the size of responses.
@@ -37,7 +38,7 @@ func Code(err error) string {
 
 // Failed gives the error of a call its cause and advice.
 func Failed(what string, err error) error {
-	err = httpapi.Shorten(err)
+	err = boundconn.Shorten(err)
 	switch code := Code(err); {
 	case code == "":
 		if e := engine.NetworkError(httpapi.Endpoint(err), err); e != nil {

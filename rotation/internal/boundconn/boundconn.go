@@ -1,6 +1,5 @@
-// Package boundconn provides connections that close when a context is done, for drivers that check
-// theirs only between messages. It also limits what a server, which a secret's writer may have
-// chosen, can make the function read.
+// Package boundconn provides connections that close when a context is done, for drivers that check theirs only between
+// messages. It also limits what a server, which a secret's writer may have chosen, can make the function read.
 package boundconn
 
 import (
@@ -10,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 
 	"example.com/rotator/internal/lazyregexp"
@@ -35,8 +35,8 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// MaybePlain reports whether a TLS handshake failed the way it does at a server without TLS. A
-// network failure can look the same.
+// MaybePlain reports whether a TLS handshake failed the way it does at a server without TLS. A network failure can look
+// the same.
 func MaybePlain(err error) bool {
 	_, header := errors.AsType[tls.RecordHeaderError](err)
 	return header || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)
@@ -76,14 +76,38 @@ func (l *limited) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// manyRounds matches a SCRAM server-first message that asks for a million rounds or more. Real
-// servers ask for 4,096 to about 100,000. A million take a second, during which no deadline is
-// checked.
+// textLimit limits the bytes that a message quotes from a server.
+const textLimit = 1 << 10
+
+// Short returns the beginning of a text that a server chose.
+func Short(text string) string {
+	if len(text) <= textLimit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:textLimit], "") + " …"
+}
+
+// Shorten returns err with a bounded text: clients quote what they cannot parse, and all names in a certificate.
+func Shorten(err error) error {
+	if err == nil || len(err.Error()) <= textLimit {
+		return err
+	}
+	return shortened{err}
+}
+
+type shortened struct{ error }
+
+func (e shortened) Error() string { return Short(e.error.Error()) }
+
+func (e shortened) Unwrap() error { return e.error }
+
+// manyRounds matches a SCRAM server-first message that asks for a million rounds or more. Real servers ask for 4,096 to
+// about 100,000. A million take a second, during which no deadline is checked.
 // Source: https://www.rfc-editor.org/rfc/rfc5802#section-7
 var manyRounds = lazyregexp.New(`,i=[+-]?[0-9]{7}`)
 
-// Rounds inspects what a server sends during a login, in pieces of any length, and fails if it asks
-// for too many rounds of SCRAM. The zero value is ready to use.
+// Rounds inspects what a server sends during a login, in pieces of any length, and fails if it asks for too many rounds
+// of SCRAM. The zero value is ready to use.
 type Rounds struct{ tail []byte }
 
 // See inspects the next piece.

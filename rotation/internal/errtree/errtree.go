@@ -1,9 +1,8 @@
 // Package errtree finds errors that can be recognized only by their text.
 package errtree
 
-// Any reports whether the text of err, or of an error that it wraps, fits. If fits compares the
-// whole text or its beginning, names that outer errors quote, which the secret's writer chooses,
-// cannot cause a match.
+// Any reports whether the text of err, or of an error that it wraps, fits. If fits compares the whole text or its
+// beginning, names that outer errors quote, which the secret's writer chooses, cannot cause a match.
 func Any(err error, fits func(text string) bool) bool {
 	if err == nil {
 		return false

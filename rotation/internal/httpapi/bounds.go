@@ -8,16 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 )
 
-const (
-	// valueLimit limits the number of values in a response's JSON: a few bytes can take a hundred
-	// in memory.
-	valueLimit = 300_000
-	// textLimit limits the bytes that an error quotes from a host.
-	textLimit = 1 << 10
-)
+// valueLimit limits the number of values in a response's JSON: a few bytes can take a hundred in memory.
+const valueLimit = 300_000
 
 // Decode decodes a response's JSON. Numbers for which out has no type keep their literal form.
 func Decode(data []byte, out any) error {
@@ -34,28 +28,6 @@ func Decode(data []byte, out any) error {
 	}
 	return nil
 }
-
-// Short returns the beginning of a text that a host chose.
-func Short(text string) string {
-	if len(text) <= textLimit {
-		return text
-	}
-	return strings.ToValidUTF8(text[:textLimit], "") + " …"
-}
-
-// Shorten returns err with a bounded text: HTTP clients quote what they cannot parse.
-func Shorten(err error) error {
-	if err == nil || len(err.Error()) <= textLimit {
-		return err
-	}
-	return shortened{err}
-}
-
-type shortened struct{ error }
-
-func (e shortened) Error() string { return Short(e.error.Error()) }
-
-func (e shortened) Unwrap() error { return e.error }
 
 // Answer is a complete response, with any status.
 type Answer struct {

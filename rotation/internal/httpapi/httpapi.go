@@ -1,5 +1,5 @@
-// Package httpapi is the HTTP client that engines share: TLS by the function's policy, bounded
-// responses, and errors with causes.
+// Package httpapi is the HTTP client that engines share: TLS by the function's policy, bounded responses, and errors
+// with causes.
 package httpapi
 
 import (
@@ -16,28 +16,28 @@ import (
 	"time"
 
 	"example.com/rotator/rotation/engine"
+	"example.com/rotator/rotation/internal/boundconn"
 )
 
-// Client calls the API of one host as one user. Close it after each call of an engine's method.
+// Client calls the API of its target as one user. Close it after each call of an engine's method.
 type Client struct {
-	target    engine.Target
+	Target    engine.Target
 	attempts  []*tls.Config
 	authorize func(*http.Request)
 	client    *http.Client
 }
 
-// New returns a client for the target. authorize adds the credential to each request's header.
+// New returns a client for the target. authorize adds the credential to each request's header; nil adds the
+// target's user and password.
 func New(policy engine.TLSPolicy, t engine.Target, authorize func(*http.Request)) *Client {
-	return &Client{target: t, attempts: policy.Attempts(t), authorize: authorize}
+	if authorize == nil {
+		authorize = func(r *http.Request) { r.SetBasicAuth(t.User, t.Password) }
+	}
+	return &Client{Target: t, attempts: policy.Attempts(t), authorize: authorize}
 }
 
-// Basic authorizes requests with the target's user and password. The name must not contain a colon.
+// ParseUser reads the target of a user who logs in with name and password. The name must not contain a colon.
 // Source: https://www.rfc-editor.org/rfc/rfc7617#section-2
-func Basic(t engine.Target) func(*http.Request) {
-	return func(r *http.Request) { r.SetBasicAuth(t.User, t.Password) }
-}
-
-// ParseUser reads the target of a user who logs in with Basic.
 func ParseUser(v engine.Value, port int) (engine.Target, error) {
 	t, err := engine.ParseTarget(v, port, "")
 	fault := ""
@@ -70,8 +70,7 @@ type Request struct {
 	Body   []byte
 }
 
-// Call sends body as JSON, unless it is nil, and decodes a successful response into out, unless
-// that is nil.
+// Call sends body as JSON, unless it is nil, and decodes a successful response into out, unless that is nil.
 func (c *Client) Call(ctx context.Context, what string, r Request, body, out any) (*Answer, error) {
 	if body != nil {
 		var err error
@@ -103,14 +102,13 @@ func (c *Client) Do(ctx context.Context, r Request) (*Answer, error) {
 			return a, nil
 		}
 		if len(c.attempts) == 1 || !speaksNoTLS(err) {
-			return nil, Failed(c.target, err)
+			return nil, Failed(c.Target, err)
 		}
 		c.attempts, c.client = c.attempts[1:], nil
 	}
 }
 
-// refuseRedirect returns redirects to the caller: following one would send the credential
-// elsewhere.
+// refuseRedirect returns redirects to the caller: following one would send the credential elsewhere.
 func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Transport returns a transport with a connection timeout.
@@ -133,7 +131,7 @@ func (c *Client) once(ctx context.Context, r Request) (*Answer, error) {
 	if c.attempts[0] == nil {
 		scheme = "http://"
 	}
-	address := scheme + c.target.Address() + r.Path
+	address := scheme + c.Target.Address() + r.Path
 	if r.Query != nil {
 		address += "?" + r.Query.Encode()
 	}
@@ -154,7 +152,7 @@ func Failed(t engine.Target, err error) error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
-	err = Shorten(err)
+	err = boundconn.Shorten(err)
 	if speaksNoTLS(err) {
 		return engine.Errorf(engine.TLSFailed, `check the port; a server without TLS needs "ssl": false in the secret`,
 			"%s does not speak TLS: %w", t.Address(), err)

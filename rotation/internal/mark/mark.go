@@ -1,5 +1,5 @@
-// Package mark names the credentials that engines create. The names later tell whose they are and
-// whether they are still needed.
+// Package mark names the credentials that engines create. The names later tell whose they are and whether they are
+// still needed.
 package mark
 
 import (
@@ -14,9 +14,8 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// Settled is the age after which no call can still be about to store a credential: an engine's call
-// takes at most 15 seconds, and storing the result a few more. Secrets Manager retries a failed
-// rotation later than this.
+// Settled is the age after which no call can still be about to store a credential: an engine's call takes at most 15
+// seconds, and storing the result a few more. Secrets Manager retries a failed rotation later than this.
 const Settled = time.Minute
 
 // LeaveTime returns a context that leaves a third of the time for revoking what is created.
@@ -41,9 +40,8 @@ func New(secret, version string) string {
 	return Prefix(secret) + version + "-" + hex.EncodeToString(own[:])
 }
 
-// Abandoned reports whether a mark belongs to the secret and no call for the version can be about
-// to store the credential: it was created for another version, or long ago. A version of the secret
-// may still hold it.
+// Abandoned reports whether a mark belongs to the secret and no call for the version can be about to store the
+// credential: it was created for another version, or long ago. A version of the secret may still hold it.
 func Abandoned(mark, secret, version string) bool {
 	rest, ours := strings.CutPrefix(mark, Prefix(secret))
 	if !ours {
@@ -55,8 +53,7 @@ func Abandoned(mark, secret, version string) bool {
 		time.Since(time.Unix(int64(binary.BigEndian.Uint32(own)), 0)) > Settled
 }
 
-// Lost adds to a Mint's failure that the token with the mark could not be revoked, unless err is
-// nil.
+// Lost adds to a Mint's failure that the token with the mark could not be revoked, unless err is nil.
 func Lost(mark string, failure, err error) error {
 	if err == nil {
 		return failure

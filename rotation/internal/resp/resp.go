@@ -1,8 +1,8 @@
-// Package resp is a client for version 2 of the Redis protocol, for the engines that rotate users
-// of Redis, Valkey, ElastiCache and MemoryDB.
+// Package resp is a client for version 2 of the Redis protocol, for the engines that rotate users of Redis, Valkey,
+// ElastiCache and MemoryDB.
 //
-// It is not a general client: without pool, retries or log, it sends exactly what an engine asks
-// for. The common client would add 1.8 MB to the function.
+// It is not a general client: without pool, retries or log, it sends exactly what an engine asks for. The common client
+// would add 1.8 MB to the function.
 // Source: https://redis.io/docs/latest/develop/reference/protocol-spec/
 package resp
 
@@ -36,18 +36,16 @@ func Code(err error) string {
 	return code
 }
 
-// Unknown reports whether the server does not have the command, or has renamed it, as managed
-// services do that hide their nodes. Only the server's own words count: anybody may have chosen
-// what follows them, such as a user's name.
+// Unknown reports whether the server does not have the command, or has renamed it, as managed services do that hide
+// their nodes. Only the server's own words count: anybody may have chosen what follows them, such as a user's name.
 func Unknown(err error) bool {
 	e, _ := errors.AsType[Error](err)
 	text := strings.ToLower(string(e))
 	return strings.HasPrefix(text, "err unknown command") || strings.HasPrefix(text, "err unknown subcommand")
 }
 
-// unquoted returns the reply without the words of the command that it may quote. A server quotes
-// their first 128 bytes, and a truncated password or hash would escape the removal of secrets from
-// texts.
+// unquoted returns the reply without the words of the command that it may quote. A server quotes their first 128 bytes,
+// and a truncated password or hash would escape the removal of secrets from texts.
 // Source: https://github.com/redis/redis/blob/7.0.15/src/server.c (commandCheckExistence)
 func (e Error) unquoted(command string) Error {
 	switch {
@@ -66,8 +64,8 @@ type Conn struct {
 	r    *bufio.Reader
 }
 
-// Login connects to the target, encrypted according to the policy, and logs in. names are the names
-// that the target's certificate may have, if not only its host's. The error comes from Classify.
+// Login connects to the target, encrypted according to the policy, and logs in. names are the names that the target's
+// certificate may have, if not only its host's. The error comes from Classify.
 func Login(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names ...string) (*Conn, error) {
 	conn, err := dial(ctx, policy, t, names)
 	if err == nil {
@@ -103,16 +101,13 @@ func dial(ctx context.Context, policy engine.TLSPolicy, t engine.Target, names [
 	return conn, err
 }
 
-// patience is how long a handshake may take before the server is asked whether it speaks TLS at
-// all.
+// patience is how long a handshake may take before the server is asked whether it speaks TLS at all.
 const patience = 500 * time.Millisecond
 
-var errPlain = engine.Errorf(engine.TLSFailed,
-	`enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`,
-	"the server does not speak TLS")
+var errPlain = errors.New("the server does not speak TLS")
 
-// secure connects with TLS. It returns errPlain if the server speaks Redis's protocol without TLS:
-// such a server takes the client's greeting for the beginning of a command and does not answer.
+// secure connects with TLS. It returns errPlain if the server speaks Redis's protocol without TLS: such a server takes
+// the client's greeting for the beginning of a command and does not answer.
 func secure(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn, error) {
 	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
 	if err != nil {
@@ -139,51 +134,24 @@ func secure(ctx context.Context, t engine.Target, config *tls.Config) (net.Conn,
 
 // answersPlain asks for a PONG without TLS. A server that refuses it also speaks the protocol.
 func answersPlain(ctx context.Context, t engine.Target) bool {
-	conn, err := boundconn.Dial(ctx, "tcp", t.Address())
-	if err != nil {
-		return false
-	}
-	defer conn.Close()
-	first := make([]byte, 1)
-	if _, err = io.WriteString(conn, "PING\r\n"); err == nil {
-		_, err = io.ReadFull(conn, first)
-	}
-	return err == nil && (first[0] == '+' || first[0] == '-')
+	first := boundconn.Ask(ctx, "tcp", t.Address(), []byte("PING\r\n"), 1)
+	return first != nil && (first[0] == '+' || first[0] == '-')
 }
 
-// ended shortens an error, which may list all the names in a server's certificate, and puts the
-// context's error, which may be the reason, first.
+// ended bounds an error's text and puts the context's error, which may be the reason, first.
 func ended(ctx context.Context, err error) error {
-	if _, answer := errors.AsType[Error](err); answer || err == nil {
-		return err
-	}
-	err = short{err}
-	if ctx.Err() != nil {
+	err = boundconn.Shorten(err)
+	if _, answer := errors.AsType[Error](err); ctx.Err() != nil && !answer {
 		return fmt.Errorf("%w: %w", ctx.Err(), err)
 	}
 	return err
 }
 
-// short is an error with a truncated text.
-type short struct{ error }
-
-func (e short) Error() string { return cut(e.error.Error()) }
-
-func (e short) Unwrap() error { return e.error }
-
-// cut truncates a text whose length the server chooses.
-func cut(text string) string {
-	if len(text) <= maxText {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxText], "") + "…"
-}
-
 // Close closes the connection.
 func (c *Conn) Close() { c.conn.Close() }
 
-// Do sends a command and returns its reply: a string, an int64, nil, or an []any of these and
-// Errors. An error reply is returned as an Error, without what it quotes of an unknown command.
+// Do sends a command and returns its reply: a string, an int64, nil, or an []any of these and Errors. An error reply is
+// returned as an Error, without what it quotes of an unknown command.
 func (c *Conn) Do(args ...string) (any, error) {
 	b := fmt.Appendf(nil, "*%d\r\n", len(args))
 	for _, a := range args {
@@ -215,20 +183,18 @@ func (c *Conn) Ping() error {
 	return err
 }
 
-// Limits on a reply, far above what the engines' commands return. A secret names the server, so its
-// writer may run one that answers anything.
+// Limits on a reply, far above what the engines' commands return. A secret names the server, so its writer may run one
+// that answers anything.
 const (
 	maxReply = 4 << 20 // bytes of a reply with all its elements
 	overhead = 64      // added for each element
 	maxLine  = 16 << 10
 	maxDepth = 8
-	maxText  = 1 << 10 // of an error
 )
 
 var (
 	errReply = errors.New("the server's answer is not in Redis's protocol")
-	// ErrTooLong is in the error for a reply that exceeds the limits. The connection is unusable
-	// afterwards.
+	// ErrTooLong is in the error for a reply that exceeds the limits. The connection is unusable afterwards.
 	ErrTooLong = errors.New("the server's answer is too long")
 )
 
@@ -263,7 +229,7 @@ func (r *reply) element(depth int) (any, error) {
 	case '+':
 		return text, nil
 	case '-':
-		return Error(cut(text)), nil
+		return Error(boundconn.Short(text)), nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
@@ -314,7 +280,9 @@ func Classify(t engine.Target, what string, err error) error {
 		return nil
 	}
 	if errors.Is(err, errPlain) {
-		return engine.Errorf(errPlain.Cause, errPlain.Advice, "%s: %w", what, errPlain.Err)
+		return engine.Errorf(engine.TLSFailed,
+			`enable TLS on the server or, if the network can be trusted, set "ssl": false in the secret`,
+			"%s: %w", what, err)
 	}
 	e, ok := errors.AsType[Error](err)
 	if !ok {

@@ -89,7 +89,7 @@ func TestNoAnswerTakesMuchMemoryOrTime(t *testing.T) {
 		"lists in lists":        {repeat("", "*1000000\r\n"), engine.TargetFailed, "not in Redis's protocol"},
 		"an error with no end":  {repeat("-WRONGPASS ", bulk), engine.TargetFailed, "too long"},
 		"an error of 10,000": {repeat("-WRONGPASS "+strings.Repeat("x", 10_000)+"\r\n", "+"),
-			engine.LoginRefused, "xxx…"},
+			engine.LoginRefused, "xxx …"},
 		"a byte now and then":    {func(c net.Conn) { trickle(t, c) }, engine.Unreachable, "in time"},
 		"an end without a reply": {func(net.Conn) {}, engine.Unreachable, "failed"},
 	} {
@@ -156,10 +156,10 @@ func TestClassify(t *testing.T) {
 		fmt.Errorf("wrapped: %w", Error("WRONGPASS invalid")):        engine.LoginRefused,
 		Error("NOPERM this user"):                                    engine.PrivilegeMissing,
 		Error("ERR the text WRONGPASS further on means nothing yet"): engine.TargetFailed,
-		Error(""):       engine.TargetFailed,
-		io.EOF:          engine.Unreachable,
-		errReply:        engine.TargetFailed,
-		error(errPlain): engine.TLSFailed,
+		Error(""): engine.TargetFailed,
+		io.EOF:    engine.Unreachable,
+		errReply:  engine.TargetFailed,
+		errPlain:  engine.TLSFailed,
 	} {
 		if got := Classify(target, "what", err); !errors.Is(got, want) {
 			t.Errorf("%v: %v, want %s", err, got, want)
