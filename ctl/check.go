@@ -7,7 +7,7 @@ import (
 
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/operator"
-	"example.com/rotator/rotation/operator/fleet"
+	"example.com/rotator/ctl/fleet"
 )
 
 // newCheck returns `rotatorctl check`.

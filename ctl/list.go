@@ -25,7 +25,7 @@ import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
-	"example.com/rotator/rotation/operator/fleet"
+	"example.com/rotator/ctl/fleet"
 )
 
 // listing is `rotatorctl list`.

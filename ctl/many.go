@@ -20,7 +20,7 @@ import (
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
-	"example.com/rotator/rotation/operator/fleet"
+	"example.com/rotator/ctl/fleet"
 )
 
 // selection is the flags that select secrets, and the filter that they form.

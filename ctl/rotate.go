@@ -12,10 +12,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
+	"golang.org/x/time/rate"
 
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
-	"example.com/rotator/rotation/operator/fleet"
+	"example.com/rotator/ctl/fleet"
 )
 
 // exampleFunction is the ARN of a function in help texts and errors.
@@ -23,7 +24,7 @@ const exampleFunction = "arn:aws:lambda:eu-west-1:123456789012:function:rotator"
 
 // newRotate returns `rotatorctl rotate`.
 func newRotate(v *view) *cobra.Command {
-	o := rotating{view: v}
+	o := rotating{view: v, pace: rate.NewLimiter(rotationsPerSecond, 1), logPace: rate.NewLimiter(logsPerSecond, 1)}
 	var yes bool
 	m := many{view: v, verb: "rotated"}
 	c := &cobra.Command{
@@ -86,15 +87,13 @@ type rotating struct {
 	view            *view
 	function, group string
 	test            bool
-	pace, logPace   *fleet.Pace // of several rotations, else nil
+	pace, logPace   *rate.Limiter
 }
 
 // rotate rotates the report's secret. own is the secret's function.
 func (o rotating) rotate(ctx context.Context, name, own string, out *report) error {
-	if o.pace != nil {
-		if err := o.pace.Wait(ctx); err != nil {
-			return err
-		}
+	if err := o.pace.Wait(ctx); err != nil {
+		return engine.Errorf(engine.OutOfTime, "raise --timeout", "the rotation was not begun: %w", err)
 	}
 	in := &secretsmanager.RotateSecretInput{SecretId: &out.Secret}
 	if o.function != "" {
@@ -113,26 +112,16 @@ func (o rotating) rotate(ctx context.Context, name, own string, out *report) err
 
 // follow follows the rotation of a version.
 func (o rotating) follow(ctx context.Context, name, own, version string, begin time.Time, out *report) error {
-	read := recordOf(ctx, o.view.cfg, o.view.secrets, out.Secret, cmp.Or(o.function, own), o.group)
-	if o.logPace != nil {
-		all := read
-		read = func(ctx context.Context, begin time.Time) ([]taken, error) {
-			if !o.logPace.Try() {
-				return nil, nil
-			}
-			return all(ctx, begin)
-		}
-	}
 	f := &follower{
 		client: o.view.secrets, name: name, arn: out.Secret, version: version, test: o.test, begin: begin,
-		record: read, out: out,
+		record:     recordOf(ctx, o.view.cfg, o.view.secrets, out.Secret, cmp.Or(o.function, own), o.group),
+		recordPace: o.logPace, out: out,
 	}
 	return f.follow(ctx)
 }
 
 // rotate rotates several secrets, or prints which it would rotate.
 func (m *many) rotate(c *cobra.Command, args []string, o rotating, yes bool) error {
-	o.pace, o.logPace = fleet.NewPace(fleet.RotatePace), fleet.NewPace(logsPerSecond)
 	if m.plan = !yes; o.test {
 		m.verb = "tested"
 	}
@@ -151,9 +140,14 @@ func (m *many) rotate(c *cobra.Command, args []string, o rotating, yes bool) err
 	})
 }
 
-// logsPerSecond keeps the calls below the quota of CloudWatch Logs for FilterLogEvents.
-// Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
-const logsPerSecond = 4
+const (
+	// rotationsPerSecond keeps rotations below Secrets Manager's quota of 50 writes a second for an account, since
+	// each rotation writes twice.
+	rotationsPerSecond = 20
+	// logsPerSecond keeps the calls below the quota of CloudWatch Logs for FilterLogEvents.
+	// Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
+	logsPerSecond = 4
+)
 
 // rotated is the JSON of one rotation.
 type rotated struct {
@@ -171,17 +165,17 @@ type follower struct {
 	test               bool
 	begin              time.Time
 	record             record
+	recordPace         *rate.Limiter
 	out                *report
 
 	steps  []string // not reported yet
 	staged bool
-	asked  time.Time // when the record was last read
-	unread error     // why the record cannot be read
+	unread error // why the record cannot be read
 }
 
 const (
-	// pace is the pause between reads of the labels, and recordPace of the record, whose quota is lower.
-	pace, recordPace = 250 * time.Millisecond, time.Second
+	// pace is the pause between reads of the labels.
+	pace = 250 * time.Millisecond
 	// logDelay is how long a line can take to appear in a function's log.
 	logDelay = 30 * time.Second
 )
@@ -239,10 +233,9 @@ func (f *follower) follow(ctx context.Context) error {
 
 // failure reports the steps in the record, and returns the failure of one.
 func (f *follower) failure(ctx context.Context) error {
-	if time.Since(f.asked) < recordPace || f.unread != nil {
+	if f.unread != nil || !f.recordPace.Allow() {
 		return nil
 	}
-	f.asked = time.Now()
 	taken, err := f.record(ctx, f.begin)
 	if err != nil {
 		if ctx.Err() == nil {

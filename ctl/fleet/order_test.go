@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"example.com/rotator/sim"
 )
@@ -160,32 +159,5 @@ func TestEachStopsWhenInterrupted(t *testing.T) {
 	}
 	if begun = Each(ctx, make([][]int, 2), 2, nil); slices.Contains(begun, true) {
 		t.Error("a job began after the interruption")
-	}
-}
-
-// TestPace: calls are spaced, and end with the context.
-func TestPace(t *testing.T) {
-	p := NewPace(50)
-	begin := time.Now()
-	var all sync.WaitGroup
-	for range 11 {
-		all.Go(func() {
-			if err := p.Wait(t.Context()); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	all.Wait()
-	if d := time.Since(begin); d < 200*time.Millisecond {
-		t.Errorf("11 calls in %s", d)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	p = NewPace(1)
-	if err := p.Wait(ctx); !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	if p.last = NewPace(1).last; !p.Try() || p.Try() {
-		t.Error("the first call is not allowed, or a second at the same time is")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/lambda/types"
 	"github.com/aws/smithy-go"
+	"golang.org/x/time/rate"
 
 	"example.com/rotator/internal/awserror"
 )
@@ -68,7 +69,7 @@ const few = 50
 // one by one.
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 func readAccount(ctx context.Context, api Functions, wanted []*Function) {
-	pace := NewPace(10)
+	pace := rate.NewLimiter(10, 1)
 	if len(wanted) > few {
 		unread := make(map[string]*Function, len(wanted))
 		for _, f := range wanted {
@@ -76,7 +77,11 @@ func readAccount(ctx context.Context, api Functions, wanted []*Function) {
 		}
 		pages := lambda.NewListFunctionsPaginator(api, &lambda.ListFunctionsInput{})
 		for pages.HasMorePages() && len(unread) > 0 {
-			page, err := next(ctx, pace, pages)
+			var page *lambda.ListFunctionsOutput
+			err := pace.Wait(ctx)
+			if err == nil {
+				page, err = pages.NextPage(ctx)
+			}
 			if err != nil {
 				for _, f := range unread {
 					f.Err = awserror.Brief(err)
@@ -104,21 +109,14 @@ func readAccount(ctx context.Context, api Functions, wanted []*Function) {
 	}
 }
 
-func next(ctx context.Context, pace *Pace, pages *lambda.ListFunctionsPaginator) (*lambda.ListFunctionsOutput, error) {
-	if err := pace.Wait(ctx); err != nil {
-		return nil, err
-	}
-	return pages.NextPage(ctx)
-}
-
 // ReadFunction reads the configuration of one function.
 func ReadFunction(ctx context.Context, api Functions, id string) *Function {
 	f := &Function{ARN: id}
-	f.read(ctx, api, NewPace(1))
+	f.read(ctx, api, rate.NewLimiter(1, 1))
 	return f
 }
 
-func (f *Function) read(ctx context.Context, api Functions, pace *Pace) {
+func (f *Function) read(ctx context.Context, api Functions, pace *rate.Limiter) {
 	if f.Err = pace.Wait(ctx); f.Err != nil {
 		return
 	}
