@@ -55,7 +55,7 @@ hold a working credential of each user. It is safe to repeat.`,
 			}{out.outcome, append([]string{}, changes...), yes && len(changes) > 0}, verdict)
 		},
 	}
-	v.flags(c, 0)
+	v.flags(c)
 	c.Flags().BoolVar(&yes, "yes", false, "apply the changes")
 	return c
 }

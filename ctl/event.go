@@ -38,12 +38,6 @@ within the secret's account. If the function is in another account or assumes a 
 "rotatorctl rotate" instead.`,
 		Example: "  rotatorctl event setSecret shop/db > event.json && sam local invoke --event event.json",
 		Args:    exactArgs(2),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return steps, cobra.ShellCompDirectiveNoFileComp
-		},
 		RunE: func(c *cobra.Command, args []string) error {
 			if !slices.Contains(steps, args[0]) {
 				return usage(c, fmt.Errorf("%q is not one of the steps %s", args[0], strings.Join(steps, ", ")))
@@ -74,6 +68,6 @@ within the secret's account. If the function is in another account or assumes a 
 		},
 	}
 	c.Flags().DurationVar(&v.timeout, "timeout", 30*time.Second, "how long to wait for Secrets Manager")
-	completeSecret(c, v, 1)
+	v.complete(c, steps...)
 	return c
 }

@@ -120,6 +120,10 @@ func (f *choice) Set(value string) error {
 func outputFlag(c *cobra.Command, formats ...string) {
 	flags := c.PersistentFlags()
 	flags.VarP(&choice{formats[0], formats}, "output", "o", "print "+strings.Join(formats, " or "))
-	complete := cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)
-	_ = c.RegisterFlagCompletionFunc("output", complete) // the flag exists
+	completeFlag(c, "output", formats)
+}
+
+// completeFlag completes the values of a flag.
+func completeFlag(c *cobra.Command, flag string, values []string) {
+	_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }

@@ -6,7 +6,9 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -21,11 +23,11 @@ import (
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
-	"example.com/rotator/ctl/fleet"
 )
 
 // listing is `rotatorctl list`.
@@ -98,24 +100,29 @@ func (l *listing) run(c *cobra.Command) error {
 	out := newReport(c, "")
 	stop := out.wait("listing secrets")
 	accounts := l.configurations()
-	functions := func(account string) fleet.Functions {
+	functions := func(account string) *lambda.Client {
 		if cfg, ok := accounts[account]; ok {
 			return l.view.lambda(cfg)
 		}
 		return l.view.lambda(l.view.cfg)
 	}
-	o := fleet.Options{Kinds: r.Kinds(), Filter: l.filter, Functions: functions}
+	o := fleet.Options{Accounts: make(map[string]*secretsmanager.Client), Kinds: r.Kinds(), Filter: l.Filter,
+		Functions: functions, Now: time.Now()}
 	for id, cfg := range accounts {
-		o.Accounts = append(o.Accounts, fleet.Account{ID: id, Secrets: secretsmanager.NewFromConfig(cfg)})
+		o.Accounts[id] = secretsmanager.NewFromConfig(cfg)
 	}
 	found := fleet.List(ctx, o)
 	if ctx.Err() != nil {
 		stop()
 		return awsError(ctx, "cannot list the secrets", "", ctx.Err())
 	}
-	for _, err := range found.Errors {
-		f := operator.Failure(awsError(ctx, "cannot list the secrets", "", err))
-		f.Check, f.Message = "list", err.Error()
+	for _, id := range slices.Sorted(maps.Keys(found.Errors)) {
+		what := "cannot list the secrets"
+		if id != "" {
+			what += " of account " + id
+		}
+		f := operator.Failure(awsError(ctx, what, "", found.Errors[id]))
+		f.Check = "list"
 		l.problem(out, f)
 	}
 	if !l.migrate {
@@ -148,7 +155,7 @@ func (l *listing) check() error {
 			return fmt.Errorf("--account %q is not twelve digits", id)
 		}
 	}
-	if l.to != "" && functionName(l.to) == "" {
+	if l.to != "" && fleet.FunctionName(l.to) == "" {
 		return fmt.Errorf("--to %q is not the ARN of a Lambda function", l.to)
 	}
 	switch {
@@ -205,8 +212,8 @@ func (l *listing) format() string {
 
 // problem adds a finding that is not about one secret, and prints it with a table.
 func (l *listing) problem(out *report, f operator.Finding) {
-	out.Findings = append(out.Findings, f)
-	if out.OK = out.code() == exitFine; l.format() == "table" {
+	out.add(f)
+	if l.format() == "table" {
 		out.row(f)
 	}
 }
@@ -215,9 +222,9 @@ func (l *listing) problem(out *report, f operator.Finding) {
 func (l *listing) unread(out *report, found fleet.Listing, state operator.State) {
 	var first error
 	n := 0
-	for _, f := range found.Functions {
-		if f.Err != nil {
-			first = cmp.Or(first, f.Err)
+	for _, id := range slices.Sorted(maps.Keys(found.Functions)) {
+		if err := found.Functions[id].Err; err != nil {
+			first = cmp.Or(first, err)
 			n++
 		}
 	}
@@ -240,11 +247,8 @@ func (l *listing) print(out *report, found fleet.Listing) error {
 	for _, s := range found.Secrets {
 		counts[s.State]++
 		if s.State.Bad() {
-			out.Findings = append(out.Findings, operator.Finding{
-				Check: s.Name, State: operator.Failed, Cause: stuck, Message: string(s.State) + ": " + s.Reason,
-				Advice: "look at `rotatorctl status " + fleet.Quote(s.Name) + "`",
-			})
-			out.OK = false
+			out.add(failed(s.Name, stuck, string(s.State)+": "+s.Reason,
+				"look at `rotatorctl status "+fleet.Quote(s.Name)+"`"))
 		}
 	}
 	text := plural(len(found.Secrets), "secret")
@@ -302,7 +306,7 @@ func (l *listing) table(w io.Writer, secrets []fleet.Secret) error {
 			name += "?"
 		}
 		row := []string{
-			string(s.State), s.Name, name, string(s.Strategy), functionName(s.Function), s.Runtime,
+			string(s.State), s.Name, name, string(s.Strategy), fleet.FunctionName(s.Function), s.Runtime,
 			ago(s.Last), ago(s.Next), s.Reason,
 		}
 		for i := range row[:8] {
@@ -434,7 +438,7 @@ func (l *listing) writeMigration(out *report, m fleet.Migration) string {
 	if table && len(m.Functions) > 0 {
 		out.line("The new function needs:")
 		for _, n := range m.Functions {
-			of := plural(n.Secrets, "secret") + " of " + functionName(n.Function)
+			of := plural(n.Secrets, "secret") + " of " + fleet.FunctionName(n.Function)
 			out.print("  ", 2, n.Need+" ("+of+")")
 		}
 	}

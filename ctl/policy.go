@@ -98,13 +98,13 @@ it, and loses only what the Sid names.`,
 				verdict = "the grants are missing: " + n.Unread.Error()
 				f := operator.Failure(n.Unread)
 				f.Check, f.State = "grants", operator.Unknown
-				out.Findings, out.OK = append(out.Findings, f), false // the text shows it as the note
+				out.add(f) // the text shows it as the note
 			}
 			p.outcome = out.outcome
 			return out.end(p, verdict)
 		},
 	}
-	v.flags(c, 0)
+	v.flags(c)
 	return c
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/internal/awserror"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/sim"
@@ -84,24 +85,13 @@ func causeOf(cause, message string) engine.Cause {
 	return engine.Cause(cause)
 }
 
-// functionName returns the name in the ARN of a function, without an alias, or "" if it is not one.
-func functionName(text string) string {
-	a, err := arn.Parse(text)
-	name, ok := strings.CutPrefix(a.Resource, "function:")
-	if err != nil || a.Service != "lambda" || !ok {
-		return ""
-	}
-	name, _, _ = strings.Cut(name, ":")
-	return name
-}
-
 // logRecord reads the lines "step done" and "step failed" in the log of this function. Other functions,
 // such as AWS's templates, do not write them.
 func logRecord(cfg aws.Config, secret, function, group string) record {
 	if a, err := arn.Parse(function); err == nil {
 		cfg.Region = a.Region
 	}
-	group = cmp.Or(group, "/aws/lambda/"+functionName(function))
+	group = cmp.Or(group, "/aws/lambda/"+fleet.FunctionName(function))
 	client := cloudwatchlogs.NewFromConfig(cfg)
 	return func(ctx context.Context, begin time.Time) ([]taken, error) {
 		in := &cloudwatchlogs.FilterLogEventsInput{LogGroupName: &group, StartTime: aws.Int64(begin.UnixMilli()),

@@ -53,7 +53,7 @@ It is safe to repeat, and a label moves only to a version that the target accept
 			return recovered(out, d, args[0])
 		},
 	}
-	v.flags(c, 0)
+	v.flags(c)
 	c.Flags().BoolVar(&yes, "yes", false, "apply the changes")
 	c.Flags().BoolVar(&bySuperuser, "by-superuser", false,
 		"let the superuser reset the user if no version of the secret opens the target")

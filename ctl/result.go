@@ -76,8 +76,7 @@ func (r *report) find(f operator.Finding) {
 	if r.ctx.Err() != nil {
 		return
 	}
-	r.Findings = append(r.Findings, f)
-	r.OK = r.code() == exitFine
+	r.add(f)
 	if len(r.folded) > 0 && (f.State != r.folded[0].State || f.Message != r.folded[0].Message || f.Cause != "") {
 		r.unfold()
 	}
@@ -86,6 +85,12 @@ func (r *report) find(f operator.Finding) {
 		return
 	}
 	r.row(f)
+}
+
+// add adds a finding without printing it.
+func (r *report) add(f operator.Finding) {
+	r.Findings = append(r.Findings, f)
+	r.OK = r.OK && f.State != operator.Failed && f.State != operator.Unknown
 }
 
 // unfold prints the rows that were held back.
@@ -108,16 +113,21 @@ func (r *report) end(object any, text string) error {
 	if r.ctx.Err() != nil {
 		return r.ctx.Err()
 	}
+	if object == nil {
+		object = r.outcome
+	}
+	return r.finish(object, text, r.code())
+}
+
+// finish is end with another exit code.
+func (r *report) finish(object any, text string, code int) error {
 	r.unfold()
 	if r.json {
-		if object == nil {
-			object = r.outcome
-		}
 		if err := printJSON(r.out, object); err != nil {
 			return err
 		}
 	}
-	if code := r.code(); code != exitFine {
+	if code != exitFine {
 		return verdict{errors.New(text), code}
 	}
 	if text != "" {

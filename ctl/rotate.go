@@ -14,9 +14,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/time/rate"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
-	"example.com/rotator/ctl/fleet"
 )
 
 // exampleFunction is the ARN of a function in help texts and errors.
@@ -24,9 +24,9 @@ const exampleFunction = "arn:aws:lambda:eu-west-1:123456789012:function:rotator"
 
 // newRotate returns `rotatorctl rotate`.
 func newRotate(v *view) *cobra.Command {
-	o := rotating{view: v, pace: rate.NewLimiter(rotationsPerSecond, 1), logPace: rate.NewLimiter(logsPerSecond, 1)}
+	m := newMany(v, "rotated")
+	o := rotating{many: m, pace: rate.NewLimiter(rotationsPerSecond, 1), logPace: rate.NewLimiter(logsPerSecond, 1)}
 	var yes bool
-	m := many{view: v, verb: "rotated"}
 	c := &cobra.Command{
 		Use:   "rotate SECRET...",
 		Short: "Rotate secrets now, and report each step",
@@ -54,23 +54,17 @@ interrupted, it prints the command that rotates the rest.`,
 		},
 		Args: m.args,
 		RunE: func(c *cobra.Command, args []string) error {
-			if o.function != "" && functionName(o.function) == "" {
+			if o.function != "" && fleet.FunctionName(o.function) == "" {
 				return usage(c, fmt.Errorf("--function %q is not the ARN of a Lambda function, such as %s",
 					o.function, exampleFunction))
 			}
-			if m.several(args) {
-				return m.rotate(c, args, o, yes || len(args) > 0)
+			if m.plan = len(args) == 0 && !yes; o.test {
+				m.verb = "tested"
 			}
-			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-			defer cancel()
-			d, err := v.open(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			return o.rotate(ctx, args[0], aws.ToString(d.RotationLambdaARN), newReport(c, arnOf(d)))
+			return m.run(c, args, o.rotate)
 		},
 	}
-	completeSecret(c, v, 0)
+	v.complete(c)
 	flags := c.Flags()
 	flags.StringVar(&o.function, "function", "", "ARN of the function to set for the secret")
 	flags.BoolVar(&o.test, "test", false,
@@ -84,60 +78,47 @@ interrupted, it prints the command that rotates the rest.`,
 
 // rotating has the options of a rotation.
 type rotating struct {
-	view            *view
+	*many
 	function, group string
 	test            bool
 	pace, logPace   *rate.Limiter
 }
 
-// rotate rotates the report's secret. own is the secret's function.
-func (o rotating) rotate(ctx context.Context, name, own string, out *report) error {
+// rotate rotates a secret and follows the rotation. Of several, it follows also rotations that are under way.
+func (o *rotating) rotate(ctx context.Context, s *fleet.Secret, failed []string, out *report) error {
+	if len(failed) > 0 {
+		out.find(operator.Finding{
+			Check: "superuser", State: operator.Failed, Advice: "rotate the superuser secret first",
+			Message: "not rotated, because its superuser secret was not: " + strings.Join(failed, ", "),
+		})
+		return out.end(nil, "not rotated")
+	}
+	f := &follower{
+		client: o.view.secrets, name: s.Name, arn: s.ARN, version: s.Pending, test: o.test,
+		begin:      time.Now().Add(-patience),
+		record:     recordOf(ctx, o.view.cfg, o.view.secrets, s.ARN, cmp.Or(o.function, s.Function), o.group),
+		recordPace: o.logPace, out: out,
+	}
+	if !o.one && s.State == fleet.Running && !o.test && (o.function == "" || o.function == s.Function) {
+		return f.follow(ctx)
+	}
 	if err := o.pace.Wait(ctx); err != nil {
 		return engine.Errorf(engine.OutOfTime, "raise --timeout", "the rotation was not begun: %w", err)
 	}
-	in := &secretsmanager.RotateSecretInput{SecretId: &out.Secret}
+	in := &secretsmanager.RotateSecretInput{SecretId: &s.ARN}
 	if o.function != "" {
 		in.RotationLambdaARN = &o.function
 	}
 	if o.test {
 		in.RotateImmediately = aws.Bool(false)
 	}
-	begin := time.Now()
+	f.begin = time.Now()
 	began, err := o.view.secrets.RotateSecret(ctx, in)
 	if err != nil {
-		return awsError(ctx, "cannot begin the rotation", name, err)
+		return awsError(ctx, "cannot begin the rotation", s.Name, err)
 	}
-	return o.follow(ctx, name, own, aws.ToString(began.VersionId), begin, out)
-}
-
-// follow follows the rotation of a version.
-func (o rotating) follow(ctx context.Context, name, own, version string, begin time.Time, out *report) error {
-	f := &follower{
-		client: o.view.secrets, name: name, arn: out.Secret, version: version, test: o.test, begin: begin,
-		record:     recordOf(ctx, o.view.cfg, o.view.secrets, out.Secret, cmp.Or(o.function, own), o.group),
-		recordPace: o.logPace, out: out,
-	}
+	f.version = aws.ToString(began.VersionId)
 	return f.follow(ctx)
-}
-
-// rotate rotates several secrets, or prints which it would rotate.
-func (m *many) rotate(c *cobra.Command, args []string, o rotating, yes bool) error {
-	if m.plan = !yes; o.test {
-		m.verb = "tested"
-	}
-	return m.run(c, args, func(ctx context.Context, s *fleet.Secret, failed []string, out *report) error {
-		if len(failed) > 0 {
-			out.find(operator.Finding{
-				Check: "superuser", State: operator.Failed, Advice: "rotate the superuser secret first",
-				Message: "not rotated, because its superuser secret was not: " + strings.Join(failed, ", "),
-			})
-			return out.end(nil, "not rotated")
-		}
-		if s.State == fleet.Running && !o.test && (o.function == "" || o.function == s.Function) {
-			return o.follow(ctx, s.Name, s.Function, s.Pending, time.Now().Add(-patience), out)
-		}
-		return o.rotate(ctx, s.Name, s.Function, out)
-	})
 }
 
 const (

@@ -69,45 +69,46 @@ func (p *peer) finding() operator.Finding {
 	return operator.Finding{Check: "tls", State: operator.OK, Message: p.server + ", expires " + when(&p.leaf.NotAfter)}
 }
 
-// flags adds the common flags to a command, and completes its secret, the argument at that position.
-func (v *view) flags(c *cobra.Command, position int) {
+// flags adds the common flags to a command, and completes its SECRET.
+func (v *view) flags(c *cobra.Command) {
 	c.Flags().DurationVar(&v.timeout, "timeout", time.Minute, "the function's timeout, which the work must not exceed")
 	c.Flags().BoolVarP(&v.verbose, "verbose", "v", false, "print the log of the function's code to standard error")
-	completeSecret(c, v, position)
+	v.complete(c)
 }
 
-// completionTime limits how long a shell waits for the names of secrets.
-const completionTime = 3 * time.Second
-
-// completeSecret completes the argument at the position with the names of the account's secrets.
-func completeSecret(c *cobra.Command, v *view, position int) {
-	other := c.ValidArgsFunction
-	c.ValidArgsFunction = func(c *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
-		if len(args) != position && other != nil {
-			return other(c, args, begin)
-		}
-		if len(args) != position {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), completionTime)
-		defer cancel()
-		if err := v.connect(ctx); err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
-		}
-		in := &secretsmanager.ListSecretsInput{MaxResults: aws.Int32(100)}
-		if begin != "" {
-			in.Filters = []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{begin}}}
-		}
-		out, err := v.secrets.ListSecrets(ctx, in)
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveNoFileComp
+// complete completes a command's SECRET, and the argument before it with the given words.
+func (v *view) complete(c *cobra.Command, words ...string) {
+	c.ValidArgsFunction = func(_ *cobra.Command, args []string, begin string) ([]string, cobra.ShellCompDirective) {
+		if len(args) == 0 && len(words) > 0 {
+			return words, cobra.ShellCompDirectiveNoFileComp
 		}
 		var names []string
-		for _, s := range out.SecretList {
-			names = append(names, aws.ToString(s.Name))
+		if len(args) == min(len(words), 1) {
+			names = v.names(begin)
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// names returns the names of secrets with a prefix, unless Secrets Manager does not answer in time for a shell.
+func (v *view) names(prefix string) (names []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	if err := v.connect(ctx); err != nil {
+		return nil
+	}
+	in := &secretsmanager.ListSecretsInput{MaxResults: aws.Int32(100)}
+	if prefix != "" {
+		in.Filters = []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix}}}
+	}
+	out, err := v.secrets.ListSecrets(ctx, in)
+	if err != nil {
+		return nil
+	}
+	for _, s := range out.SecretList {
+		names = append(names, aws.ToString(s.Name))
+	}
+	return names
 }
 
 // connect creates the client for Secrets Manager. Credentials, region and endpoint are those of any
@@ -165,6 +166,11 @@ func (v *view) open(ctx context.Context, id string) (*secretsmanager.DescribeSec
 	if err := v.connect(ctx); err != nil {
 		return nil, err
 	}
+	return v.describe(ctx, id)
+}
+
+// describe describes a secret, given by name or ARN. Call connect first.
+func (v *view) describe(ctx context.Context, id string) (*secretsmanager.DescribeSecretOutput, error) {
 	out, err := v.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
 	if err != nil {
 		return nil, awsError(ctx, "cannot describe the secret "+id+" in "+v.cfg.Region, id, err)

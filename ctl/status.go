@@ -76,7 +76,7 @@ or is scheduled for deletion.`,
 			return out.end(s, "Secrets Manager reports nothing wrong with "+args[0]+".")
 		},
 	}
-	v.flags(c, 0)
+	v.flags(c)
 	return c
 }
 

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,10 +16,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 
-	"example.com/rotator/internal/awserror"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -71,48 +72,48 @@ func (s *Secret) Rotates() bool {
 	return s.Function != "" && s.State != Managed && s.State != Deleting
 }
 
-// Account is an account whose secrets are listed, in the region of its client.
-type Account struct {
-	ID      string // twelve digits, or "" for the caller's account
-	Secrets secretsmanager.ListSecretsAPIClient
-}
-
 // Options are the options of List.
 type Options struct {
-	Accounts []Account
+	// Accounts has the client of each account whose secrets are listed, or of "", the caller's account.
+	Accounts map[string]*secretsmanager.Client
 	// Functions returns the client for an account's functions. If nil, functions are not read.
-	Functions func(account string) Functions
+	Functions func(account string) *lambda.Client
 	Kinds     []engine.Kind // for guessing the engine from a secret's name
 	Filter    Filter
-	Now       func() time.Time // time.Now, if nil
+	Now       time.Time
 }
 
 // Listing is the result of List.
 type Listing struct {
 	Secrets   []Secret             // most urgent first, then by name
 	Functions map[string]*Function // the secrets' rotation functions, by ARN
-	// Errors has one error for each account that could not be listed.
-	Errors []error
+	Errors    map[string]error     // of the accounts that could not be listed
 }
 
 // List lists the secrets of all accounts, without their values. It makes one call per hundred secrets and,
 // for functions, one each or one per fifty. If an account cannot be listed, the others still are.
 func List(ctx context.Context, o Options) Listing {
-	now := time.Now
-	if o.Now != nil {
-		now = o.Now
-	}
-	var l Listing
+	l := Listing{Errors: make(map[string]error)}
 	var mu sync.Mutex
-	concurrently(len(o.Accounts), 8, func(n int) {
-		a := o.Accounts[n]
-		secrets, err := list(ctx, a, o.Filter, now())
-		mu.Lock()
-		defer mu.Unlock()
-		if err != nil {
-			l.Errors = append(l.Errors, accountError{a.ID, err})
+	accounts := slices.Collect(maps.Keys(o.Accounts))
+	concurrently(ctx, len(accounts), 8, func(n int) {
+		in := &secretsmanager.ListSecretsInput{
+			MaxResults: aws.Int32(100), IncludePlannedDeletion: aws.Bool(true), Filters: o.Filter.atService(),
 		}
-		l.Secrets = append(l.Secrets, secrets...)
+		pages := secretsmanager.NewListSecretsPaginator(o.Accounts[accounts[n]], in)
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			mu.Lock()
+			if err != nil {
+				l.Errors[accounts[n]] = err
+				mu.Unlock()
+				return
+			}
+			for i := range page.SecretList {
+				l.Secrets = append(l.Secrets, describe(&page.SecretList[i], o.Now))
+			}
+			mu.Unlock()
+		}
 	})
 	if o.Functions != nil {
 		l.Functions = read(ctx, o.Functions, l.Secrets)
@@ -122,69 +123,28 @@ func List(ctx context.Context, o Options) Listing {
 		s := &l.Secrets[i]
 		s.classify(l.Functions[s.Function], names)
 	}
-	l.Secrets = slices.DeleteFunc(l.Secrets, func(s Secret) bool { return !o.Filter.Passes(&s) })
+	l.Secrets = slices.DeleteFunc(l.Secrets, func(s Secret) bool { return !o.Filter.selects(&s) })
 	slices.SortFunc(l.Secrets, func(a, b Secret) int {
-		return cmp.Or(
-			cmp.Compare(slices.Index(States, a.State), slices.Index(States, b.State)),
-			strings.Compare(a.Name, b.Name), strings.Compare(a.ARN, b.ARN))
+		return cmp.Or(cmp.Compare(slices.Index(States, a.State), slices.Index(States, b.State)), a.compare(b))
 	})
 	return l
 }
 
-type accountError struct {
-	account string
-	err     error
+// compare compares secrets by name.
+func (s Secret) compare(with Secret) int {
+	return cmp.Or(strings.Compare(s.Name, with.Name), strings.Compare(s.ARN, with.ARN))
 }
 
-func (e accountError) Error() string {
-	if e.account == "" {
-		return "cannot list the secrets: " + awserror.Brief(e.err).Error()
-	}
-	return "cannot list the secrets of account " + e.account + ": " + awserror.Brief(e.err).Error()
-}
-
-func (e accountError) Unwrap() error { return e.err }
-
-// list returns the secrets of one account, before Passes.
-func list(ctx context.Context, a Account, f Filter, now time.Time) ([]Secret, error) {
-	var all []Secret
-	in := &secretsmanager.ListSecretsInput{
-		MaxResults: aws.Int32(100), IncludePlannedDeletion: aws.Bool(true), Filters: f.atService(),
-	}
-	pages := secretsmanager.NewListSecretsPaginator(a.Secrets, in)
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return all, err
-		}
-		for i := range page.SecretList {
-			all = append(all, describe(&page.SecretList[i], now))
-		}
-	}
-	return all, nil
-}
-
-// Find describes a secret, given by name or ARN, with one call.
-func Find(ctx context.Context, api Describer, id string) (Secret, error) {
-	d, err := api.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
-	if err != nil {
-		return Secret{}, err
-	}
-	s := describe(&types.SecretListEntry{
+// Describe converts the description of a secret, and reports whether the filter selects it.
+func (f Filter) Describe(d *secretsmanager.DescribeSecretOutput, now time.Time) (s Secret, selected bool) {
+	s = describe(&types.SecretListEntry{
 		Name: d.Name, ARN: d.ARN, Tags: d.Tags, KmsKeyId: d.KmsKeyId, Type: d.Type, OwningService: d.OwningService,
 		RotationEnabled: d.RotationEnabled, RotationLambdaARN: d.RotationLambdaARN,
 		LastRotatedDate: d.LastRotatedDate, NextRotationDate: d.NextRotationDate, LastChangedDate: d.LastChangedDate,
 		DeletedDate: d.DeletedDate, SecretVersionsToStages: d.VersionIdsToStages,
-	}, time.Now())
+	}, now)
 	s.classify(nil, nil)
-	return s, nil
-}
-
-// Describer is the part of Secrets Manager's client that describes a secret; *secretsmanager.Client
-// implements it.
-type Describer interface {
-	DescribeSecret(context.Context, *secretsmanager.DescribeSecretInput, ...func(*secretsmanager.Options)) (
-		*secretsmanager.DescribeSecretOutput, error)
+	return s, f.selects(&s)
 }
 
 // describe converts an entry of Secrets Manager's list.
@@ -224,10 +184,6 @@ const patience = 15 * time.Minute
 func judge(s *Secret, e *types.SecretListEntry, current bool, now time.Time) (State, string) {
 	manager := cmp.Or(aws.ToString(e.OwningService), aws.ToString(e.Type))
 	on, since := aws.ToBool(e.RotationEnabled), aws.ToTime(e.LastChangedDate)
-	due := ""
-	if on && s.Next != nil && now.After(*s.Next) {
-		due = "the rotation was due at " + s.Next.UTC().Format(minute)
-	}
 	switch {
 	case e.DeletedDate != nil:
 		return Deleting, "scheduled for deletion at " + e.DeletedDate.UTC().Format(minute)
@@ -241,8 +197,8 @@ func judge(s *Secret, e *types.SecretListEntry, current bool, now time.Time) (St
 		return Failing, fmt.Sprintf("AWSPENDING has been on version %s since %s", s.Pending, since.UTC().Format(minute))
 	case s.Pending != "":
 		return Running, "AWSPENDING is on version " + s.Pending
-	case due != "":
-		return Late, due
+	case on && s.Next != nil && now.After(*s.Next):
+		return Late, "the rotation was due at " + s.Next.UTC().Format(minute)
 	case on:
 		return OK, ""
 	}
@@ -285,18 +241,4 @@ func engineNames(kinds []engine.Kind) map[string]string {
 		}
 	}
 	return names
-}
-
-// concurrently calls do for 0 to n-1, at most limit at a time, and waits for all.
-func concurrently(n, limit int, do func(int)) {
-	var all sync.WaitGroup
-	free := make(chan struct{}, limit)
-	for i := range n {
-		free <- struct{}{}
-		all.Go(func() {
-			defer func() { <-free }()
-			do(i)
-		})
-	}
-	all.Wait()
 }

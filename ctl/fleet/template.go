@@ -84,7 +84,7 @@ func (f *Function) template() template {
 	if f == nil || !strings.HasPrefix(f.Runtime, "python") || f.Handler != "lambda_function.lambda_handler" {
 		return template{}
 	}
-	name := functionName(f.ARN)
+	name := FunctionName(f.ARN)
 	for _, t := range templates {
 		if strings.Contains(name, t.Name) || strings.Contains(f.Description, t.Name) {
 			return t

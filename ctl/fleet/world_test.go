@@ -66,7 +66,12 @@ func (w *world) as(account string) *secretsmanager.Client {
 	})
 }
 
-func (w *world) functions(account string) Functions {
+// own is the caller's account.
+func (w *world) own() map[string]*secretsmanager.Client {
+	return map[string]*secretsmanager.Client{"": w.client}
+}
+
+func (w *world) functions(account string) *lambda.Client {
 	return lambda.New(lambda.Options{
 		BaseEndpoint: &w.url, Region: "us-east-1", RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider(account, "x", ""),
@@ -175,7 +180,7 @@ var kinds = []engine.Kind{
 func (w *world) list(f Filter) Listing {
 	w.Helper()
 	l := List(w.Context(), Options{
-		Accounts: []Account{{Secrets: w.client}}, Functions: w.functions, Kinds: kinds, Filter: f, Now: w.clock.Now,
+		Accounts: w.own(), Functions: w.functions, Kinds: kinds, Filter: f, Now: w.clock.Now(),
 	})
 	for _, err := range l.Errors {
 		w.Fatal(err)
