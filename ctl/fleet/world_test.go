@@ -121,19 +121,19 @@ func (w *world) schedule(arn, function string) {
 
 // function registers a function.
 func (w *world) function(name string, c sim.Configuration, do func(step) error) {
-	w.sim.RegisterFunction(arnHead+name, function{c, do})
+	w.sim.RegisterFunction(arnHead+name, registered{c, do})
 }
 
 type step struct{ Step, SecretId, ClientRequestToken string }
 
-type function struct {
+type registered struct {
 	configuration sim.Configuration
 	do            func(step) error
 }
 
-func (f function) Configuration() sim.Configuration { return f.configuration }
+func (f registered) Configuration() sim.Configuration { return f.configuration }
 
-func (f function) Invoke(_ context.Context, payload []byte) ([]byte, string, error) {
+func (f registered) Invoke(_ context.Context, payload []byte) ([]byte, string, error) {
 	var e step
 	if err := json.Unmarshal(payload, &e); err != nil {
 		return nil, "", err
