@@ -94,10 +94,8 @@ func (o *rotating) rotate(ctx context.Context, s *fleet.Secret, failed []string,
 		return out.end(nil, "not rotated")
 	}
 	f := &follower{
-		client: o.view.secrets, name: s.Name, arn: s.ARN, version: s.Pending, test: o.test,
-		begin:      time.Now().Add(-patience),
-		record:     recordOf(ctx, o.view.cfg, o.view.secrets, s.ARN, cmp.Or(o.function, s.Function), o.group),
-		recordPace: o.logPace, out: out,
+		rotating: o, secret: s, out: out, version: s.Pending, begin: time.Now().Add(-patience),
+		record: recordOf(ctx, o.view.cfg, o.view.secrets, s.ARN, cmp.Or(o.function, s.Function), o.group),
 	}
 	if !o.one && s.State == fleet.Running && !o.test && (o.function == "" || o.function == s.Function) {
 		return f.follow(ctx)
@@ -141,17 +139,17 @@ type rotated struct {
 
 // follower follows one rotation.
 type follower struct {
-	client             *secretsmanager.Client
-	name, arn, version string
-	test               bool
-	begin              time.Time
-	record             record
-	recordPace         *rate.Limiter
-	out                *report
+	*rotating
+	secret  *fleet.Secret
+	version string
+	begin   time.Time
+	record  record
+	out     *report
 
 	steps  []string // not reported yet
 	staged bool
-	unread error // why the record cannot be read
+	ended  time.Time // when the labels showed that the test had ended
+	unread error     // why the record cannot be read
 }
 
 const (
@@ -164,46 +162,35 @@ const (
 // errPending means that the outcome is not known yet.
 var errPending = errors.New("not known yet")
 
+// kind is what the function does.
+func (f *follower) kind() string {
+	if f.test {
+		return "test"
+	}
+	return "rotation"
+}
+
 // follow reports each step until the outcome is known.
 func (f *follower) follow(ctx context.Context) error {
-	kind := "rotation"
 	if f.steps = steps; f.test {
-		kind, f.steps = "test", []string{"testSecret"}
+		f.steps = []string{"testSecret"}
 	}
-	f.out.note(kind, f.arn)
+	f.out.note(f.kind(), f.secret.ARN)
 	f.out.note("version", f.version)
-	stop := f.out.wait("waiting for the function")
-	defer stop()
-	ended := time.Time{}
+	defer f.out.wait("waiting for the function")()
 	for {
 		err := f.failure(ctx)
 		if err == nil {
 			err = f.look(ctx)
 		}
-		if f.test && err == nil && len(f.steps) > 0 { // the labels do not show the result
-			if ended.IsZero() {
-				ended = time.Now()
-			}
-			if err = errPending; f.unread != nil || time.Since(ended) > logDelay {
-				return f.conclude("unfinished", f.unknownResult())
-			}
-		}
-		switch failure, ok := errors.AsType[*engine.Error](err); {
-		case err == nil && f.test:
-			return f.conclude("tested", nil)
+		failure, known := errors.AsType[*engine.Error](err)
+		switch {
 		case err == nil:
-			return f.conclude("rotated", nil)
-		case ctx.Err() != nil && f.test:
-			return f.conclude("unfinished", f.unknownResult())
+			return f.succeed()
 		case ctx.Err() != nil:
-			return f.conclude("unfinished", engine.Errorf(engine.OutOfTime,
-				"follow it with `rotatorctl status "+f.name+"`, and read the function's log",
-				"the rotation has not ended in %s; it continues without this command%s",
-				span(time.Since(f.begin)), f.because()))
-		case ok && failure.Cause == engine.SecretsManagerFailed && failure.Step == "":
-			return f.conclude("unfinished", failure)
-		case ok:
-			return f.conclude("failed", failure)
+			return f.fail(f.unknown())
+		case known:
+			return f.fail(failure)
 		}
 		select {
 		case <-time.After(pace):
@@ -214,7 +201,7 @@ func (f *follower) follow(ctx context.Context) error {
 
 // failure reports the steps in the record, and returns the failure of one.
 func (f *follower) failure(ctx context.Context) error {
-	if f.unread != nil || !f.recordPace.Allow() {
+	if f.unread != nil || !f.logPace.Allow() {
 		return nil
 	}
 	taken, err := f.record(ctx, f.begin)
@@ -225,15 +212,16 @@ func (f *follower) failure(ctx context.Context) error {
 		return nil
 	}
 	for _, t := range taken {
-		if f.version != "" && t.version != f.version || t.step != "" && !slices.Contains(f.steps, t.step) {
-			continue
-		}
-		if t.cause != "" {
+		at := slices.Index(f.steps, t.step)
+		switch {
+		case f.version != "" && t.version != f.version || t.step != "" && at < 0:
+		case t.cause != "":
 			message := strings.TrimPrefix(strings.TrimPrefix(t.message, t.step+": "), string(t.cause)+": ")
 			message, advice := splitAdvice(message)
 			return &engine.Error{Cause: t.cause, Step: t.step, Err: errors.New(message), Advice: advice}
+		default:
+			f.passed(at + 1)
 		}
-		f.done(t.step)
 	}
 	return nil
 }
@@ -254,91 +242,94 @@ func splitAdvice(text string) (message, advice string) {
 	return text, ""
 }
 
-// done reports the steps up to the given one.
-func (f *follower) done(step string) {
-	for slices.Contains(f.steps, step) {
-		f.out.find(operator.Finding{Check: f.steps[0], State: operator.OK})
-		f.steps = f.steps[1:]
+// passed reports that the next n steps succeeded.
+func (f *follower) passed(n int) {
+	for _, step := range f.steps[:n] {
+		f.out.find(fine(step, ""))
 	}
+	f.steps = f.steps[n:]
 }
 
-// look reads the labels. It returns nil once the rotation has succeeded, or once the test has ended, which
-// leaves its version without a label.
+// look reads the labels. It returns nil once the rotation has succeeded, or once the test, which leaves its version
+// without a label, has ended and its result is known.
 func (f *follower) look(ctx context.Context) error {
-	d, err := f.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &f.arn})
+	d, err := f.view.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &f.secret.ARN})
 	if err != nil {
-		return awsError(ctx, "cannot describe the secret", f.name, err)
+		return awsError(ctx, "cannot describe the secret", f.secret.Name, err)
 	}
 	labels := d.VersionIdsToStages[f.version]
 	pending := slices.Contains(labels, "AWSPENDING")
 	wasStaged := f.staged
 	f.staged = f.staged || pending // a read may miss what was written just before it
 	switch {
-	case f.test && !pending:
+	case f.test && pending:
+	case f.test && len(f.steps) == 0:
 		return nil
+	case f.test && f.ended.IsZero():
+		f.ended = time.Now()
+	case f.test && (f.unread != nil || time.Since(f.ended) > logDelay):
+		return f.unknown()
 	case f.test:
 	case slices.Contains(labels, "AWSCURRENT"):
-		f.done("finishSecret")
+		f.passed(len(f.steps))
 		return nil
 	case wasStaged && !pending:
-		return engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+f.name+"`, and rotate again",
+		return engine.Errorf(engine.VersionNotStaged, "see `rotatorctl status "+f.secret.Name+"`, and rotate again",
 			"the rotation was abandoned: version %s lost AWSPENDING, by a new value or by `recover`", f.version)
 	case f.staged && !aws.ToBool(d.RotationEnabled):
-		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover "+f.name+"` proposes",
+		return engine.Errorf(engine.RotationDisabled, "see what `rotatorctl recover "+f.secret.Name+"` proposes",
 			"the rotation was canceled; version %s keeps AWSPENDING", f.version)
 	}
 	return errPending
 }
 
-// because explains why the record is missing, if it is.
-func (f *follower) because() string {
-	if f.unread == nil {
-		return ""
+// unknown is the error if the outcome is not known in time.
+func (f *follower) unknown() *engine.Error {
+	because := ""
+	if f.unread != nil {
+		because = "; " + f.unread.Error()
 	}
-	return "; " + f.unread.Error()
-}
-
-// unknownResult is the error of a test whose result is not known.
-func (f *follower) unknownResult() error {
+	if f.test {
+		return engine.Errorf(engine.OutOfTime,
+			"read the function's log, or look for TestRotationFailed in EventBridge; --log-group names another log",
+			"the result of the test is not known%s", because)
+	}
 	return engine.Errorf(engine.OutOfTime,
-		"read the function's log, or look for TestRotationFailed in EventBridge; --log-group names another log",
-		"the result of the test is not known%s", f.because())
+		"follow it with `rotatorctl status "+f.secret.Name+"`, and read the function's log",
+		"the rotation has not ended in %s; it continues without this command%s", span(time.Since(f.begin)), because)
 }
 
-// conclude reports the remaining steps and the outcome.
-func (f *follower) conclude(outcome string, err error) error {
-	verdict := ""
-	switch {
-	case err == nil && f.test:
-		verdict = "The test of " + f.name + " succeeded. No label was moved."
-	case err == nil:
-		took := span(time.Since(f.begin))
-		verdict = "Rotated " + f.name + " in " + took + ": version " + f.version + " is AWSCURRENT."
-	case outcome == "failed" && f.test:
-		verdict = "the test of " + f.name + " failed"
-	case outcome == "failed":
-		verdict = "the rotation of " + f.name + " failed"
-	default:
-		verdict = "the outcome is not known"
+// succeed reports the success.
+func (f *follower) succeed() error {
+	if f.test {
+		return f.end("tested", "The test of "+f.secret.Name+" succeeded. No label was moved.")
 	}
-	if failure, ok := errors.AsType[*engine.Error](err); ok {
-		finding := operator.Failure(failure)
-		finding.Check = "rotation"
-		if failure.Step != "" { // the function reported it
-			finding.State, finding.Check = operator.Failed, failure.Step
-		}
-		for len(f.steps) > 0 && slices.Contains(f.steps, finding.Check) && f.steps[0] != finding.Check {
-			f.done(f.steps[0])
-		}
-		f.steps = slices.DeleteFunc(slices.Clone(f.steps), func(s string) bool { return s == finding.Check })
-		f.out.find(finding)
-		message := "not reached"
-		if outcome == "unfinished" {
-			message = "not known"
-		}
-		for _, s := range f.steps {
-			f.out.find(operator.Finding{Check: s, State: operator.Unknown, Message: message})
-		}
+	took := span(time.Since(f.begin))
+	return f.end("rotated", "Rotated "+f.secret.Name+" in "+took+": version "+f.version+" is AWSCURRENT.")
+}
+
+// fail reports a failure and the steps that it leaves open.
+func (f *follower) fail(failure *engine.Error) error {
+	finding := operator.Failure(failure)
+	finding.Check = "rotation"
+	if failure.Step != "" { // the function reported it
+		finding.State, finding.Check = operator.Failed, failure.Step
 	}
+	if at := slices.Index(f.steps, finding.Check); at >= 0 {
+		f.passed(at)
+		f.steps = f.steps[1:]
+	}
+	outcome, rest, verdict := "failed", "not reached", "the "+f.kind()+" of "+f.secret.Name+" failed"
+	if finding.State == operator.Unknown {
+		outcome, rest, verdict = "unfinished", "not known", "the outcome is not known"
+	}
+	f.out.find(finding)
+	for _, s := range f.steps {
+		f.out.find(operator.Finding{Check: s, State: operator.Unknown, Message: rest})
+	}
+	return f.end(outcome, verdict)
+}
+
+func (f *follower) end(outcome, verdict string) error {
 	return f.out.end(rotated{f.out.outcome, f.version, outcome, time.Since(f.begin).Seconds()}, verdict)
 }
