@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
@@ -37,18 +38,19 @@ within the secret's account. If the function is in another account or assumes a 
 (ROTATION_ROLE_ARN), Secrets Manager refuses a value with a made-up token: use
 "rotatorctl rotate" instead.`,
 		Example: "  rotatorctl event setSecret shop/db > event.json && sam local invoke --event event.json",
-		Args:    exactArgs(2),
-		RunE: func(c *cobra.Command, args []string) error {
+		Args: func(c *cobra.Command, args []string) error {
+			if err := exactArgs(2)(c, args); err != nil {
+				return err
+			}
 			if !slices.Contains(steps, args[0]) {
 				return usage(c, fmt.Errorf("%q is not one of the steps %s", args[0], strings.Join(steps, ", ")))
 			}
-			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-			defer cancel()
-			d, err := v.open(ctx, args[1])
-			if err != nil {
-				return err
-			}
-			e := event{Step: args[0], SecretId: arnOf(d), RotationToken: uuid.NewString()}
+			return nil
+		},
+		RunE: v.open(func(
+			_ context.Context, args []string, d *secretsmanager.DescribeSecretOutput, out *report,
+		) error {
+			e := event{Step: args[0], SecretId: out.Secret, RotationToken: uuid.NewString()}
 			for id, labels := range d.VersionIdsToStages {
 				if slices.Contains(labels, "AWSPENDING") {
 					e.ClientRequestToken = id
@@ -58,14 +60,14 @@ within the secret's account. If the function is in another account or assumes a 
 				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`",
 					"no rotation of %s is under way", args[1])
 			}
-			if out := newReport(c, e.SecretId); out.json {
+			if out.json {
 				return out.end(struct {
 					outcome
 					event
 				}{out.outcome, e}, "")
 			}
-			return printJSON(c.OutOrStdout(), e)
-		},
+			return printJSON(out.out, e)
+		}),
 	}
 	c.Flags().DurationVar(&v.timeout, "timeout", 30*time.Second, "how long to wait for Secrets Manager")
 	v.complete(c, steps...)

@@ -79,18 +79,8 @@ func exactArgs(n int) cobra.PositionalArgs {
 		if len(args) == n {
 			return nil
 		}
-		return usage(c, fmt.Errorf("%s takes %s, not %d", c.Name(), count(n), len(args)))
+		return usage(c, fmt.Errorf("%s takes %s, not %d", c.Name(), plural(n, "argument"), len(args)))
 	}
-}
-
-func count(n int) string {
-	switch n {
-	case 0:
-		return "no argument"
-	case 1:
-		return "1 argument"
-	}
-	return fmt.Sprintf("%d arguments", n)
 }
 
 // usage returns the error of an invalid command line.

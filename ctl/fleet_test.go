@@ -343,14 +343,13 @@ func TestUnreadFunctions(t *testing.T) {
 	v := &view{}
 	v.command = newList(v)
 	v.command.SetOut(io.Discard)
-	l := listing{view: v}
 	found := fleet.Listing{Functions: make(map[string]*fleet.Function)}
 	for i := range 20 {
 		id := fmt.Sprintf("f%02d", i)
 		found.Functions[id] = &fleet.Function{ARN: id, Err: errors.New(id + " is denied")}
 	}
 	out := newReport(v.command, "")
-	l.unread(out, found, operator.Skipped)
+	unread(out, found, operator.Skipped)
 	if got := out.Findings[0].Message; got != "cannot read the configuration of 20: f00 is denied" {
 		t.Error(got)
 	}

@@ -98,6 +98,9 @@ func (l *listing) run(c *cobra.Command) error {
 		return err
 	}
 	out := newReport(c, "")
+	if l.format() == "csv" {
+		out.out = io.Discard // standard output has only the rows
+	}
 	stop := out.wait("listing secrets")
 	accounts := l.configurations()
 	functions := func(account string) *lambda.Client {
@@ -123,7 +126,7 @@ func (l *listing) run(c *cobra.Command) error {
 		}
 		f := operator.Failure(awsError(ctx, what, "", found.Errors[id]))
 		f.Check = "list"
-		l.problem(out, f)
+		out.show(f)
 	}
 	if !l.migrate {
 		stop()
@@ -210,16 +213,8 @@ func (l *listing) format() string {
 	return l.view.command.Flag("output").Value.String()
 }
 
-// problem adds a finding that is not about one secret, and prints it with a table.
-func (l *listing) problem(out *report, f operator.Finding) {
-	out.add(f)
-	if l.format() == "table" {
-		out.row(f)
-	}
-}
-
 // unread reports the functions whose configuration could not be read.
-func (l *listing) unread(out *report, found fleet.Listing, state operator.State) {
+func unread(out *report, found fleet.Listing, state operator.State) {
 	var first error
 	n := 0
 	for _, id := range slices.Sorted(maps.Keys(found.Functions)) {
@@ -237,12 +232,12 @@ func (l *listing) unread(out *report, found fleet.Listing, state operator.State)
 	if state != operator.Skipped {
 		f.Cause = engine.TargetFailed
 	}
-	l.problem(out, f)
+	out.show(f)
 }
 
 // print prints the secrets.
 func (l *listing) print(out *report, found fleet.Listing) error {
-	l.unread(out, found, operator.Skipped)
+	unread(out, found, operator.Skipped)
 	counts := make(map[fleet.State]int)
 	for _, s := range found.Secrets {
 		counts[s.State]++
@@ -264,9 +259,7 @@ func (l *listing) print(out *report, found fleet.Listing) error {
 	var err error
 	switch l.format() {
 	case "csv":
-		if err = writeSecrets(out.out, found.Secrets); out.OK {
-			text = ""
-		}
+		err = writeSecrets(l.view.command.OutOrStdout(), found.Secrets)
 	case "table":
 		err = l.table(out.out, found.Secrets)
 	}
@@ -287,19 +280,16 @@ func plural(n int, noun string) string {
 }
 
 func (l *listing) table(w io.Writer, secrets []fleet.Secret) error {
-	if len(secrets) == 0 {
-		return nil
-	}
-	var text strings.Builder
-	t := tabwriter.NewWriter(&text, 0, 4, 2, ' ', 0)
-	account := func(id string) string {
+	t := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	line := func(account string, row ...string) {
 		if len(l.accounts) > 1 {
-			return id + "\t"
+			row = slices.Insert(row, 1, account)
 		}
-		return ""
+		fmt.Fprintln(t, strings.Join(row, "\t"))
 	}
-	fmt.Fprintln(t, "STATE\t"+account("ACCOUNT")+
-		"SECRET\tENGINE\tSTRATEGY\tFUNCTION\tRUNTIME\tLAST ROTATED\tNEXT\tREASON")
+	if len(secrets) > 0 {
+		line("ACCOUNT", "STATE", "SECRET", "ENGINE", "STRATEGY", "FUNCTION", "RUNTIME", "LAST ROTATED", "NEXT", "REASON")
+	}
 	for _, s := range secrets {
 		name := s.Engine
 		if s.EngineFrom == "name" {
@@ -307,33 +297,26 @@ func (l *listing) table(w io.Writer, secrets []fleet.Secret) error {
 		}
 		row := []string{
 			string(s.State), s.Name, name, string(s.Strategy), fleet.FunctionName(s.Function), s.Runtime,
-			ago(s.Last), ago(s.Next), s.Reason,
+			known(s.Last, humanize.Time), known(s.Next, humanize.Time), s.Reason,
 		}
-		for i := range row[:8] {
+		for i := range row {
 			row[i] = cmp.Or(row[i], "-")
 		}
-		row[1] = account(s.Account) + row[1]
-		fmt.Fprintln(t, strings.Join(row, "\t"))
+		line(s.Account, row...)
 	}
-	if err := t.Flush(); err != nil {
-		return err
-	}
-	for line := range strings.Lines(text.String()) {
-		if _, err := fmt.Fprintln(w, strings.TrimRight(line, " \n")); err != nil {
-			return err
-		}
-	}
-	return nil
+	return t.Flush()
 }
 
-func ago(t *time.Time) string {
+// known formats a time, unless it is nil.
+func known(t *time.Time, format func(time.Time) string) string {
 	if t == nil {
 		return ""
 	}
-	return humanize.Time(*t)
+	return format(*t)
 }
 
 func writeSecrets(w io.Writer, secrets []fleet.Secret) error {
+	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 	rows := [][]string{{
 		"state", "name", "arn", "account", "engine", "engine_from", "strategy", "function", "runtime",
 		"last_rotated", "next_rotation", "reason",
@@ -341,17 +324,10 @@ func writeSecrets(w io.Writer, secrets []fleet.Secret) error {
 	for _, s := range secrets {
 		rows = append(rows, []string{
 			string(s.State), s.Name, s.ARN, s.Account, s.Engine, s.EngineFrom, string(s.Strategy), s.Function,
-			s.Runtime, stamp(s.Last), stamp(s.Next), s.Reason,
+			s.Runtime, known(s.Last, stamp), known(s.Next, stamp), s.Reason,
 		})
 	}
 	return csv.NewWriter(w).WriteAll(rows)
-}
-
-func stamp(t *time.Time) string {
-	if t == nil {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
 }
 
 // read reads the values of secrets that a function rotates, if --read-values is set.
@@ -381,43 +357,16 @@ func (l *listing) read(ctx context.Context, found fleet.Listing, r *rotation.Rot
 func (l *listing) printMigration(
 	out *report, found fleet.Listing, to fleet.Target, values map[string]fleet.Value,
 ) error {
-	l.unread(out, found, operator.Unknown)
+	unread(out, found, operator.Unknown)
 	if to.Function != nil && to.Function.Err != nil {
-		l.problem(out, operator.Finding{Check: "--to", State: operator.Unknown, Cause: engine.TargetFailed,
+		out.show(operator.Finding{Check: "--to", State: operator.Unknown, Cause: engine.TargetFailed,
 			Message: fmt.Sprintf("cannot read the configuration of %s: %v", l.to, to.Function.Err),
 			Advice:  "check the ARN, and allow lambda:GetFunctionConfiguration"})
 	}
 	m := fleet.Migrate(found, to, values)
-	text, err := l.writeMigration(out, m), error(nil)
-	if l.format() == "csv" {
-		if err = writeMoves(out.out, m.Moves); out.OK {
-			text = ""
-		}
-	}
-	if err != nil {
-		return err
-	}
-	m.Moves = append([]fleet.Move{}, m.Moves...)
-	return out.end(struct {
-		outcome
-		fleet.Migration
-	}{out.outcome, m}, text)
-}
-
-// writeMigration prints a migration for a person, and returns the summary.
-func (l *listing) writeMigration(out *report, m fleet.Migration) string {
 	counts := make(map[fleet.Verdict]int)
-	table := l.format() == "table"
-	line := func(label, text string) {
-		if table {
-			out.print(fmt.Sprintf("%-9s%-8s", "", label), 17, text)
-		}
-	}
 	for _, x := range m.Moves {
 		counts[x.Verdict]++
-		if !table {
-			continue
-		}
 		facts := x.Template
 		for _, f := range []string{x.Engine, string(x.Strategy)} {
 			if f != "" {
@@ -425,22 +374,28 @@ func (l *listing) writeMigration(out *report, m fleet.Migration) string {
 			}
 		}
 		out.print(fmt.Sprintf("%-9s", x.Verdict), 9, x.Secret+" ("+facts+")")
-		for _, n := range x.Needs {
-			line(map[bool]string{true: "keep", false: "needs"}[x.Verdict == fleet.Keep], n)
+		needs := "needs"
+		if x.Verdict == fleet.Keep {
+			needs = "keep"
 		}
-		for i, command := range x.Switch {
-			line([]string{"switch", ""}[min(i, 1)], command)
-		}
-		for _, command := range x.Back {
-			line("back", command)
+		for _, part := range []struct {
+			label string
+			lines []string
+		}{{needs, x.Needs}, {"switch", x.Switch}, {"back", x.Back}} {
+			for i, line := range part.lines {
+				if i > 0 && part.label != needs {
+					part.label = "" // a second command
+				}
+				out.print(fmt.Sprintf("%-9s%-8s", "", part.label), 17, line)
+			}
 		}
 	}
-	if table && len(m.Functions) > 0 {
+	if len(m.Functions) > 0 {
 		out.line("The new function needs:")
-		for _, n := range m.Functions {
-			of := plural(n.Secrets, "secret") + " of " + fleet.FunctionName(n.Function)
-			out.print("  ", 2, n.Need+" ("+of+")")
-		}
+	}
+	for _, n := range m.Functions {
+		of := plural(n.Secrets, "secret") + " of " + fleet.FunctionName(n.Function)
+		out.print("  ", 2, n.Need+" ("+of+")")
 	}
 	text := plural(len(m.Moves), "secret") + " of AWS's templates"
 	for i, words := range []string{"can switch", "need something first", "keep their template", "not known"} {
@@ -448,7 +403,17 @@ func (l *listing) writeMigration(out *report, m fleet.Migration) string {
 			text += fmt.Sprintf(", %d %s", n, words)
 		}
 	}
-	return strings.Replace(text, ",", ":", 1) + fmt.Sprintf("; %d others", m.Others)
+	text = strings.Replace(text, ",", ":", 1) + fmt.Sprintf("; %d others", m.Others)
+	if l.format() == "csv" {
+		if err := writeMoves(l.view.command.OutOrStdout(), m.Moves); err != nil {
+			return err
+		}
+	}
+	m.Moves = append([]fleet.Move{}, m.Moves...)
+	return out.end(struct {
+		outcome
+		fleet.Migration
+	}{out.outcome, m}, text)
 }
 
 func writeMoves(w io.Writer, moves []fleet.Move) error {

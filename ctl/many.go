@@ -158,15 +158,13 @@ type task func(ctx context.Context, s *fleet.Secret, failed []string, out *repor
 // run runs the task for the selected secret. For each of several, it reports the result when it is known.
 func (m *many) run(c *cobra.Command, args []string, do task) error {
 	if m.one {
-		ctx, cancel := context.WithTimeout(c.Context(), m.view.timeout)
-		defer cancel()
-		d, err := m.view.open(ctx, args[0])
-		if err != nil {
-			return err
-		}
-		s, _ := m.Describe(d, time.Now())
-		s.Name = args[0] // an ARN also finds a secret of another account
-		return do(ctx, &s, nil, newReport(c, s.ARN))
+		return m.view.open(func(
+			ctx context.Context, args []string, d *secretsmanager.DescribeSecretOutput, out *report,
+		) error {
+			s, _ := m.Describe(d, time.Now())
+			s.Name = args[0] // an ARN also finds a secret of another account
+			return do(ctx, &s, nil, out)
+		})(c, args)
 	}
 	if err := m.view.connect(c.Context()); err != nil {
 		return err
@@ -324,12 +322,10 @@ func (m *many) order(ctx context.Context, args []string, out *report) ([]fleet.S
 	superusers, unread := fleet.Superusers(ctx, m.view.secrets, arns, r.Kinds())
 	if len(unread) > 0 && ctx.Err() == nil {
 		first := slices.Sorted(maps.Keys(unread))[0]
-		f := operator.Finding{Check: "order", State: operator.Skipped,
+		out.show(operator.Finding{Check: "order", State: operator.Skipped,
 			Message: fmt.Sprintf("cannot read the values of %s, so these come after all superuser secrets: %v",
 				plural(len(unread), "secret"), unread[first]),
-			Advice: "allow secretsmanager:BatchGetSecretValue and secretsmanager:GetSecretValue"}
-		out.add(f)
-		out.row(f)
+			Advice: "allow secretsmanager:BatchGetSecretValue and secretsmanager:GetSecretValue"})
 	}
 	after := fleet.Order(secrets, superusers, unread)
 	if m.from == "" {

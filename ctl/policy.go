@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/internal/function"
+	"example.com/rotator/rotation"
 	"example.com/rotator/rotation/engine"
 	"example.com/rotator/rotation/operator"
 )
@@ -67,29 +68,23 @@ can leave out a statement whose Sid begins with Optional: a rotation succeeds wi
 it, and loses only what the Sid names.`,
 		Example: "  rotatorctl policy shop/db\n  rotatorctl policy shop/db --json | jq '.policies[0].policy'",
 		Args:    exactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-			defer cancel()
+		PreRun: func(*cobra.Command, []string) {
+			// The role may not exist yet: it is created from this output.
+			v.settings = map[string]string{"ROTATION_ROLE_ARN": "", "ROTATION_ROLE_EXTERNAL_ID": ""}
+		},
+		RunE: v.with(func(ctx context.Context, r *rotation.Rotator, secret string, out *report) error {
 			settings, err := function.Settings(function.Getenv)
 			if err != nil {
 				return err
 			}
-			// The role may not exist yet: it is created from this output.
-			v.settings = map[string]string{"ROTATION_ROLE_ARN": "", "ROTATION_ROLE_EXTERNAL_ID": ""}
-			r, id, err := v.rotator(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			out := newReport(c, id)
-			stop := out.wait("asking what " + args[0] + " needs")
-			n, err := operator.Needs(ctx, r, id)
-			stop()
+			defer out.wait("asking what " + secret + " needs")()
+			n, err := operator.Needs(ctx, r, out.Secret)
 			if err != nil {
 				return err
 			}
 			p := newPolicyOf(n, settings("ROTATION_ROLE_ARN"))
 			if !out.json {
-				if err := p.print(c.OutOrStdout()); err != nil {
+				if err := p.print(out.out); err != nil {
 					return err
 				}
 			}
@@ -102,7 +97,7 @@ it, and loses only what the Sid names.`,
 			}
 			p.outcome = out.outcome
 			return out.end(p, verdict)
-		},
+		}),
 	}
 	v.flags(c)
 	return c

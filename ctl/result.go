@@ -93,6 +93,12 @@ func (r *report) add(f operator.Finding) {
 	r.OK = r.OK && f.State != operator.Failed && f.State != operator.Unknown
 }
 
+// show adds a finding and prints it immediately.
+func (r *report) show(f operator.Finding) {
+	r.add(f)
+	r.row(f)
+}
+
 // unfold prints the rows that were held back.
 func (r *report) unfold() {
 	if len(r.folded) == 0 {

@@ -15,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
@@ -124,13 +123,10 @@ func (v *view) connect(ctx context.Context) error {
 	if profile, _ := v.command.Flags().GetString("profile"); profile != "" {
 		options = append(options, config.WithSharedConfigProfile(profile))
 	}
-	if os.Getenv("AWS_EC2_METADATA_DISABLED") == "" && !onEC2() {
-		options = append(options, config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
-	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
-		return engine.Errorf(notConfigured,
-			"correct --profile, AWS_PROFILE, the other AWS_* variables or ~/.aws/config", "cannot read the AWS configuration: %w", err)
+		return engine.Errorf(notConfigured, "correct --profile, AWS_PROFILE, the other AWS_* variables or ~/.aws/config",
+			"cannot read the AWS configuration: %w", err)
 	}
 	if cfg.Region == "" {
 		return engine.Errorf(notConfigured, "use --region, set AWS_REGION, or use a profile with a region",
@@ -161,12 +157,22 @@ func (v *view) connect(ctx context.Context) error {
 	return nil
 }
 
-// open connects and describes a secret, given by name or ARN.
-func (v *view) open(ctx context.Context, id string) (*secretsmanager.DescribeSecretOutput, error) {
-	if err := v.connect(ctx); err != nil {
-		return nil, err
+// open returns a command's RunE, which calls do for the secret that the last argument names, within --timeout.
+func (v *view) open(
+	do func(ctx context.Context, args []string, d *secretsmanager.DescribeSecretOutput, out *report) error,
+) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
+		defer cancel()
+		if err := v.connect(ctx); err != nil {
+			return err
+		}
+		d, err := v.describe(ctx, args[len(args)-1])
+		if err != nil {
+			return err
+		}
+		return do(ctx, args, d, newReport(c, aws.ToString(d.ARN)))
 	}
-	return v.describe(ctx, id)
 }
 
 // describe describes a secret, given by name or ARN. Call connect first.
@@ -178,16 +184,17 @@ func (v *view) describe(ctx context.Context, id string) (*secretsmanager.Describ
 	return out, nil
 }
 
-// onEC2 reports whether this machine is an EC2 instance, which may have a role. On any other machine,
-// asking for the role would wait in vain.
-// Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html
-func onEC2() bool {
-	for _, name := range []string{"sys_vendor", "bios_version"} {
-		if text, err := os.ReadFile("/sys/devices/virtual/dmi/id/" + name); err == nil && strings.Contains(strings.ToLower(string(text)), "amazon") {
-			return true
+// with is open for a task that needs a rotator.
+func (v *view) with(
+	do func(ctx context.Context, r *rotation.Rotator, secret string, out *report) error,
+) func(*cobra.Command, []string) error {
+	return v.open(func(ctx context.Context, args []string, _ *secretsmanager.DescribeSecretOutput, out *report) error {
+		r, err := v.newRotator()
+		if err != nil {
+			return err
 		}
-	}
-	return false
+		return do(ctx, r, args[0], out)
+	})
 }
 
 // awsError returns the error of a call to AWS about a secret, with advice.
@@ -231,16 +238,6 @@ func awsError(ctx context.Context, what, secret string, err error) error {
 	return engine.Errorf(cause, advice, "%s: %w", what, awserror.Brief(err))
 }
 
-// rotator connects, and returns the rotator that the function would use and the full ARN of a secret.
-func (v *view) rotator(ctx context.Context, id string) (*rotation.Rotator, string, error) {
-	secret, err := v.open(ctx, id)
-	if err != nil {
-		return nil, "", err
-	}
-	r, err := v.newRotator()
-	return r, arnOf(secret), err
-}
-
 // newRotator returns a rotator that is configured by the environment, as the function's is. Call connect
 // first.
 func (v *view) newRotator() (*rotation.Rotator, error) {
@@ -260,6 +257,3 @@ func (v *view) newRotator() (*rotation.Rotator, error) {
 	}
 	return function.NewRotator(getenv, log, v.cfg, v.peer.meet, v.engines...)
 }
-
-// arnOf returns the ARN of a described secret.
-func arnOf(d *secretsmanager.DescribeSecretOutput) string { return aws.ToString(d.ARN) }

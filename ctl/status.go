@@ -9,7 +9,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/spf13/cobra"
 
 	"example.com/rotator/rotation"
@@ -50,18 +49,13 @@ second. The exit code is 1 if a rotation is stuck or late, or if the secret has 
 or is scheduled for deletion.`,
 		Example: "  rotatorctl status shop/db\n  rotatorctl status shop/db --json | jq -r .next_rotation",
 		Args:    exactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-			defer cancel()
-			d, err := v.open(ctx, args[0])
-			if err != nil {
-				return err
-			}
+		RunE: v.open(func(
+			ctx context.Context, args []string, d *secretsmanager.DescribeSecretOutput, out *report,
+		) error {
 			s, err := readStatus(ctx, v.secrets, d)
 			if err != nil {
 				return err
 			}
-			out := newReport(c, arnOf(d))
 			s.print(out)
 			for _, f := range s.judge(time.Now()) {
 				out.find(f)
@@ -74,7 +68,7 @@ or is scheduled for deletion.`,
 				return out.end(s, "A rotation of "+args[0]+" is under way.")
 			}
 			return out.end(s, "Secrets Manager reports nothing wrong with "+args[0]+".")
-		},
+		}),
 	}
 	v.flags(c)
 	return c
@@ -95,24 +89,18 @@ func readStatus(
 		}
 	}
 	created := make(map[string]*time.Time)
-	pages := &secretsmanager.ListSecretVersionIdsInput{SecretId: d.ARN, IncludeDeprecated: aws.Bool(true)}
-	var listed []types.SecretVersionsListEntry
-	for {
-		out, err := client.ListSecretVersionIds(ctx, pages)
+	pages := secretsmanager.NewListSecretVersionIdsPaginator(client,
+		&secretsmanager.ListSecretVersionIdsInput{SecretId: d.ARN, IncludeDeprecated: aws.Bool(true)})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, awsError(ctx, "cannot list the versions", aws.ToString(d.ARN), err)
 		}
-		listed = append(listed, out.Versions...)
-		if aws.ToString(out.NextToken) == "" {
-			break
-		}
-		pages.NextToken = out.NextToken
-	}
-	for _, e := range listed {
-		created[aws.ToString(e.VersionId)] = e.CreatedDate
-		if len(e.VersionStages) == 0 {
-			v := labeled{ID: aws.ToString(e.VersionId), Labels: []string{}, Created: e.CreatedDate}
-			s.Versions = append(s.Versions, v)
+		for _, e := range page.Versions {
+			id := aws.ToString(e.VersionId)
+			if created[id] = e.CreatedDate; len(e.VersionStages) == 0 {
+				s.Versions = append(s.Versions, labeled{ID: id, Labels: []string{}, Created: e.CreatedDate})
+			}
 		}
 	}
 	for id, labels := range d.VersionIdsToStages {
