@@ -38,16 +38,14 @@ type principalPolicy struct {
 
 // document is an IAM policy.
 type document struct {
-	Version   string      `json:"Version"`
-	Statement []statement `json:"Statement"`
+	Version   string
+	Statement []statement
 }
 
 type statement struct {
-	Sid       string                       `json:"Sid"`
-	Effect    string                       `json:"Effect"`
-	Action    []string                     `json:"Action"`
-	Resource  []string                     `json:"Resource"`
-	Condition map[string]map[string]string `json:"Condition,omitempty"`
+	Sid, Effect      string
+	Action, Resource []string
+	Condition        map[string]map[string]string `json:",omitempty"`
 }
 
 const functionsRole = "the function's role"
@@ -146,11 +144,11 @@ func (p policy) print(w io.Writer) error {
 		}
 		fmt.Fprintf(w, "# IAM policy of %s\n%s\n\n", one.Principal, text)
 	}
-	if p.Login == "" {
-		fmt.Fprintf(w, "# At the target (%s, %s)\n", p.Engine, p.Strategy)
-	} else {
-		fmt.Fprintf(w, "# What the login %s needs at the target (%s, %s)\n", p.Login, p.Engine, p.Strategy)
+	what := "At the target"
+	if p.Login != "" {
+		what = "What the login " + p.Login + " needs at the target"
 	}
+	fmt.Fprintf(w, "# %s (%s, %s)\n", what, p.Engine, p.Strategy)
 	for _, g := range p.Grants {
 		fmt.Fprintln(w, g)
 	}

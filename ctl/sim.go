@@ -97,13 +97,17 @@ func (o *simFlags) run(c *cobra.Command) error {
 		return fmt.Errorf("--fault: %w", err)
 	}
 	o.options.Quotas = true
-	if o.events != "" {
-		w, done, err := o.eventLog(c.OutOrStdout())
+	switch o.events {
+	case "":
+	case "-":
+		o.options.Events = c.OutOrStdout()
+	default:
+		f, err := os.OpenFile(o.events, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
-			return err
+			return fmt.Errorf("--events: %w", err)
 		}
-		defer done()
-		o.options.Events = w
+		defer f.Close() // each line is written immediately
+		o.options.Events = f
 	}
 	if o.verbose {
 		o.options.Trace = func(p sim.Progress) { printProgress(c.ErrOrStderr(), p) }
@@ -125,7 +129,9 @@ func (o *simFlags) run(c *cobra.Command) error {
 		if err != nil {
 			return err
 		}
-		defer function.Close()
+		if local, ok := function.(io.Closer); ok {
+			defer local.Close()
+		}
 		arn, _, _ := strings.Cut(f, "=")
 		simulator.RegisterFunction(arn, function)
 	}
@@ -247,29 +253,8 @@ func (o *simFlags) check() error {
 	return nil
 }
 
-func (o *simFlags) eventLog(stdout io.Writer) (io.Writer, func(), error) {
-	if o.events == "-" {
-		return stdout, func() {}, nil
-	}
-	f, err := os.OpenFile(o.events, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, nil, fmt.Errorf("--events: %w", err)
-	}
-	return f, func() { _ = f.Close() }, nil // each line is written immediately
-}
-
-// closer is a function that may have processes to stop.
-type closer interface {
-	sim.Invoker
-	io.Closer
-}
-
-type remote struct{ *lambdasim.RemoteFunction }
-
-func (remote) Close() error { return nil }
-
 // function parses ARN=KIND:WHERE and starts the function. An ARN has no equals sign.
-func (o *simFlags) function(text, url string) (closer, error) {
+func (o *simFlags) function(text, url string) (sim.Invoker, error) {
 	arn, target, ok := strings.Cut(text, "=")
 	kind, where, ok2 := strings.Cut(target, ":")
 	if !ok || !ok2 || !strings.HasPrefix(arn, "arn:") {
@@ -286,8 +271,7 @@ func (o *simFlags) function(text, url string) (closer, error) {
 	case "node":
 		return lambdasim.Node(where, options)
 	case "url":
-		f, err := lambdasim.Remote(where, arn)
-		return remote{f}, err
+		return lambdasim.Remote(where, arn)
 	}
 	return nil, fmt.Errorf("--function %s: %q is not one of exec, python, node and url", text, kind)
 }
