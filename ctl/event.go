@@ -7,10 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/rotation/engine"
 )
 
@@ -47,19 +47,12 @@ within the secret's account. If the function is in another account or assumes a 
 			}
 			return nil
 		},
-		RunE: v.open(func(
-			_ context.Context, args []string, d *secretsmanager.DescribeSecretOutput, out *report,
-		) error {
-			e := event{Step: args[0], SecretId: out.Secret, RotationToken: uuid.NewString()}
-			for id, labels := range d.VersionIdsToStages {
-				if slices.Contains(labels, "AWSPENDING") {
-					e.ClientRequestToken = id
-				}
+		RunE: v.open(func(_ context.Context, s *fleet.Secret, out *report) error {
+			if s.Pending == "" {
+				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+s.Name+"`",
+					"no rotation of %s is under way", s.Name)
 			}
-			if e.ClientRequestToken == "" {
-				return engine.Errorf(engine.VersionNotStaged, "begin one with `rotatorctl rotate "+args[1]+"`",
-					"no rotation of %s is under way", args[1])
-			}
+			e := event{v.command.Flags().Arg(0), s.ARN, s.Pending, uuid.NewString()}
 			if out.json {
 				return out.end(struct {
 					outcome

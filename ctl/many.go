@@ -158,12 +158,9 @@ type task func(ctx context.Context, s *fleet.Secret, failed []string, out *repor
 // run runs the task for the selected secret. For each of several, it reports the result when it is known.
 func (m *many) run(c *cobra.Command, args []string, do task) error {
 	if m.one {
-		return m.view.open(func(
-			ctx context.Context, args []string, d *secretsmanager.DescribeSecretOutput, out *report,
-		) error {
-			s, _ := m.Describe(d, time.Now())
+		return m.view.open(func(ctx context.Context, s *fleet.Secret, out *report) error {
 			s.Name = args[0] // an ARN also finds a secret of another account
-			return do(ctx, &s, nil, out)
+			return do(ctx, s, nil, out)
 		})(c, args)
 	}
 	if err := m.view.connect(c.Context()); err != nil {
@@ -364,7 +361,7 @@ func (m *many) selected(ctx context.Context, args []string, kinds []engine.Kind,
 	var secrets []fleet.Secret
 	seen := make(map[string]bool)
 	for _, id := range args {
-		d, err := m.view.describe(ctx, id)
+		s, err := m.view.describe(ctx, id)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -376,7 +373,7 @@ func (m *many) selected(ctx context.Context, args []string, kinds []engine.Kind,
 			m.missing++
 			continue
 		}
-		if s, selected := m.Describe(d, time.Now()); selected && !seen[s.ARN] {
+		if m.Selects(&s) && !seen[s.ARN] {
 			secrets, seen[s.ARN] = append(secrets, s), true
 		}
 	}

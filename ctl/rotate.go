@@ -94,7 +94,7 @@ func (o *rotating) rotate(ctx context.Context, s *fleet.Secret, failed []string,
 		return out.end(nil, "not rotated")
 	}
 	f := &follower{
-		rotating: o, secret: s, out: out, version: s.Pending, begin: time.Now().Add(-patience),
+		rotating: o, secret: s, out: out, version: s.Pending, begin: time.Now().Add(-fleet.Patience),
 		record: recordOf(ctx, o.view.cfg, o.view.secrets, s.ARN, cmp.Or(o.function, s.Function), o.group),
 	}
 	if !o.one && s.State == fleet.Running && !o.test && (o.function == "" || o.function == s.Function) {

@@ -21,6 +21,7 @@ import (
 	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/cobra"
 
+	"example.com/rotator/ctl/fleet"
 	"example.com/rotator/internal/awserror"
 	"example.com/rotator/internal/function"
 	"example.com/rotator/rotation"
@@ -158,42 +159,40 @@ func (v *view) connect(ctx context.Context) error {
 }
 
 // open returns a command's RunE, which calls do for the secret that the last argument names, within --timeout.
-func (v *view) open(
-	do func(ctx context.Context, args []string, d *secretsmanager.DescribeSecretOutput, out *report) error,
-) func(*cobra.Command, []string) error {
+func (v *view) open(do func(context.Context, *fleet.Secret, *report) error) func(*cobra.Command, []string) error {
 	return func(c *cobra.Command, args []string) error {
 		ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 		defer cancel()
 		if err := v.connect(ctx); err != nil {
 			return err
 		}
-		d, err := v.describe(ctx, args[len(args)-1])
+		s, err := v.describe(ctx, args[len(args)-1])
 		if err != nil {
 			return err
 		}
-		return do(ctx, args, d, newReport(c, aws.ToString(d.ARN)))
+		return do(ctx, &s, newReport(c, s.ARN))
 	}
 }
 
 // describe describes a secret, given by name or ARN. Call connect first.
-func (v *view) describe(ctx context.Context, id string) (*secretsmanager.DescribeSecretOutput, error) {
-	out, err := v.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
+func (v *view) describe(ctx context.Context, id string) (fleet.Secret, error) {
+	d, err := v.secrets.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &id})
 	if err != nil {
-		return nil, awsError(ctx, "cannot describe the secret "+id+" in "+v.cfg.Region, id, err)
+		return fleet.Secret{}, awsError(ctx, "cannot describe the secret "+id+" in "+v.cfg.Region, id, err)
 	}
-	return out, nil
+	return fleet.Describe(d, time.Now()), nil
 }
 
 // with is open for a task that needs a rotator.
 func (v *view) with(
 	do func(ctx context.Context, r *rotation.Rotator, secret string, out *report) error,
 ) func(*cobra.Command, []string) error {
-	return v.open(func(ctx context.Context, args []string, _ *secretsmanager.DescribeSecretOutput, out *report) error {
+	return v.open(func(ctx context.Context, s *fleet.Secret, out *report) error {
 		r, err := v.newRotator()
 		if err != nil {
 			return err
 		}
-		return do(ctx, r, args[0], out)
+		return do(ctx, r, s.Name, out)
 	})
 }
 

@@ -44,8 +44,8 @@ func (f Filter) atService() []types.Filter {
 	return []types.Filter{{Key: types.FilterNameStringTypeName, Values: f.Names}}
 }
 
-// selects reports whether the filter selects a secret.
-func (f Filter) selects(s *Secret) bool {
+// Selects reports whether the filter selects a secret.
+func (f Filter) Selects(s *Secret) bool {
 	for key, value := range f.Tags {
 		if have, ok := s.tags[key]; !ok || value != "" && have != value {
 			return false

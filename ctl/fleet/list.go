@@ -61,7 +61,15 @@ type Secret struct {
 	Last       *time.Time      `json:"last_rotated,omitempty"`
 	Next       *time.Time      `json:"next_rotation,omitempty"`
 
-	Pending string `json:"-"` // the version labeled AWSPENDING, unless it is also AWSCURRENT
+	Manager  string              `json:"-"` // the service or partner that rotates it, or ""
+	Enabled  bool                `json:"-"` // rotation is on
+	Schedule string              `json:"-"`
+	Changed  time.Time           `json:"-"`
+	Deletion *time.Time          `json:"-"`
+	Labels   map[string][]string `json:"-"` // by version
+	// Current and Pending are the versions labeled AWSCURRENT and AWSPENDING. Pending is "" if it is also Current.
+	Current string `json:"-"`
+	Pending string `json:"-"`
 	Key     string `json:"-"` // the customer managed KMS key, or ""
 
 	tags map[string]string
@@ -123,7 +131,7 @@ func List(ctx context.Context, o Options) Listing {
 		s := &l.Secrets[i]
 		s.classify(l.Functions[s.Function], names)
 	}
-	l.Secrets = slices.DeleteFunc(l.Secrets, func(s Secret) bool { return !o.Filter.selects(&s) })
+	l.Secrets = slices.DeleteFunc(l.Secrets, func(s Secret) bool { return !o.Filter.Selects(&s) })
 	slices.SortFunc(l.Secrets, func(a, b Secret) int {
 		return cmp.Or(cmp.Compare(slices.Index(States, a.State), slices.Index(States, b.State)), a.compare(b))
 	})
@@ -135,24 +143,25 @@ func (s Secret) compare(with Secret) int {
 	return cmp.Or(strings.Compare(s.Name, with.Name), strings.Compare(s.ARN, with.ARN))
 }
 
-// Describe converts the description of a secret, and reports whether the filter selects it.
-func (f Filter) Describe(d *secretsmanager.DescribeSecretOutput, now time.Time) (s Secret, selected bool) {
-	s = describe(&types.SecretListEntry{
+// Describe converts the description of a secret.
+func Describe(d *secretsmanager.DescribeSecretOutput, now time.Time) Secret {
+	s := describe(&types.SecretListEntry{
 		Name: d.Name, ARN: d.ARN, Tags: d.Tags, KmsKeyId: d.KmsKeyId, Type: d.Type, OwningService: d.OwningService,
-		RotationEnabled: d.RotationEnabled, RotationLambdaARN: d.RotationLambdaARN,
+		RotationEnabled: d.RotationEnabled, RotationLambdaARN: d.RotationLambdaARN, RotationRules: d.RotationRules,
 		LastRotatedDate: d.LastRotatedDate, NextRotationDate: d.NextRotationDate, LastChangedDate: d.LastChangedDate,
 		DeletedDate: d.DeletedDate, SecretVersionsToStages: d.VersionIdsToStages,
 	}, now)
 	s.classify(nil, nil)
-	return s, f.selects(&s)
+	return s
 }
 
 // describe converts an entry of Secrets Manager's list.
 func describe(e *types.SecretListEntry, now time.Time) Secret {
 	s := Secret{
 		Name: aws.ToString(e.Name), ARN: aws.ToString(e.ARN), Function: aws.ToString(e.RotationLambdaARN),
-		Last: e.LastRotatedDate, Next: e.NextRotationDate, Key: aws.ToString(e.KmsKeyId),
-		tags: make(map[string]string, len(e.Tags)),
+		Manager: cmp.Or(aws.ToString(e.OwningService), aws.ToString(e.Type)), Enabled: aws.ToBool(e.RotationEnabled),
+		Last: e.LastRotatedDate, Next: e.NextRotationDate, Deletion: e.DeletedDate, Changed: aws.ToTime(e.LastChangedDate),
+		Labels: e.SecretVersionsToStages, Key: aws.ToString(e.KmsKeyId), tags: make(map[string]string, len(e.Tags)),
 	}
 	if a, err := arn.Parse(s.ARN); err == nil {
 		s.Account = a.AccountID
@@ -160,49 +169,56 @@ func describe(e *types.SecretListEntry, now time.Time) Secret {
 	if strings.HasSuffix(s.Key, "alias/aws/secretsmanager") {
 		s.Key = ""
 	}
+	if r := e.RotationRules; r != nil {
+		s.Schedule = aws.ToString(r.ScheduleExpression)
+		if s.Schedule == "" && r.AutomaticallyAfterDays != nil {
+			s.Schedule = fmt.Sprintf("rate(%d days)", *r.AutomaticallyAfterDays)
+		}
+	}
 	for _, t := range e.Tags {
 		s.tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
-	current := false
 	for id, labels := range e.SecretVersionsToStages {
-		isCurrent := slices.Contains(labels, "AWSCURRENT")
-		current = current || isCurrent
-		if slices.Contains(labels, "AWSPENDING") && !isCurrent {
+		switch {
+		case slices.Contains(labels, "AWSCURRENT"):
+			s.Current = id
+		case slices.Contains(labels, "AWSPENDING"):
 			s.Pending = id
 		}
 	}
-	s.State, s.Reason = judge(&s, e, current, now)
+	s.Judge(s.Changed, now)
 	return s
 }
 
-// patience is how long a rotation may take before it counts as failing: the longest time that one
+// Patience is how long a rotation may take before it counts as failing: the longest time that one
 // invocation of a function can take.
-const patience = 15 * time.Minute
+const Patience = 15 * time.Minute
 
-// judge returns a secret's state and the reason for it. The list does not contain the creation time of
-// versions, so the age of a rotation counts from the last change of the secret.
-func judge(s *Secret, e *types.SecretListEntry, current bool, now time.Time) (State, string) {
-	manager := cmp.Or(aws.ToString(e.OwningService), aws.ToString(e.Type))
-	on, since := aws.ToBool(e.RotationEnabled), aws.ToTime(e.LastChangedDate)
+// Judge sets the state and the reason for it. A rotation under way began at the time begun; the list has only
+// the time of the secret's last change.
+func (s *Secret) Judge(begun, now time.Time) {
+	on := s.Enabled
+	since := s.Pending + " since " + begun.UTC().Format(minute)
 	switch {
-	case e.DeletedDate != nil:
-		return Deleting, "scheduled for deletion at " + e.DeletedDate.UTC().Format(minute)
-	case manager != "":
-		return Managed, "managed by " + manager
+	case s.Deletion != nil:
+		s.State, s.Reason = Deleting, "scheduled for deletion at "+s.Deletion.UTC().Format(minute)
+	case s.Manager != "":
+		s.State, s.Reason = Managed, "managed by "+s.Manager
 	case s.Pending != "" && !on:
-		return Stuck, "rotation was switched off while AWSPENDING was on version " + s.Pending
-	case on && !current:
-		return Stuck, "no version is AWSCURRENT: the secret has no value"
-	case s.Pending != "" && now.Sub(since) > patience:
-		return Failing, fmt.Sprintf("AWSPENDING has been on version %s since %s", s.Pending, since.UTC().Format(minute))
+		s.State, s.Reason = Stuck, "rotation was switched off, and AWSPENDING has been on version "+since
+	case on && s.Current == "":
+		s.State, s.Reason = Stuck, "no version is AWSCURRENT: the secret has no value"
+	case s.Pending != "" && now.Sub(begun) > Patience:
+		s.State, s.Reason = Failing, "AWSPENDING has been on version "+since
 	case s.Pending != "":
-		return Running, "AWSPENDING is on version " + s.Pending
+		s.State, s.Reason = Running, "AWSPENDING has been on version "+since
 	case on && s.Next != nil && now.After(*s.Next):
-		return Late, "the rotation was due at " + s.Next.UTC().Format(minute)
+		s.State, s.Reason = Late, "the rotation was due at "+s.Next.UTC().Format(minute)
 	case on:
-		return OK, ""
+		s.State, s.Reason = OK, ""
+	default:
+		s.State, s.Reason = Off, ""
 	}
-	return Off, ""
 }
 
 const minute = "2006-01-02 15:04 MST"

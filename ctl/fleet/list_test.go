@@ -87,10 +87,10 @@ func TestStates(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s: %s", s.Name, s.State, s.Reason))
 	}
 	want := []string{
-		"stuck stuck: rotation was switched off while AWSPENDING was on version ",
+		"stuck stuck: rotation was switched off, and AWSPENDING has been on version ",
 		"failing failing: AWSPENDING has been on version ",
 		"late late: the rotation was due at 2026-03-31 23:59 UTC",
-		"running running: AWSPENDING is on version ",
+		"running running: AWSPENDING has been on version ",
 		"ok ok: ",
 		"managed managed: managed by rds",
 		"never off: ",
