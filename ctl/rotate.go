@@ -204,23 +204,24 @@ func (f *follower) failure(ctx context.Context) error {
 	if f.unread != nil || !f.logPace.Allow() {
 		return nil
 	}
-	taken, err := f.record(ctx, f.begin)
-	if err != nil {
-		if ctx.Err() == nil {
-			f.unread = err
-		}
-		return nil
+	history, err := f.record(ctx, f.begin)
+	if err != nil && ctx.Err() == nil {
+		f.unread = err
 	}
-	for _, t := range taken {
-		at := slices.Index(f.steps, t.step)
+	for _, h := range history {
+		at := slices.Index(f.steps, h.Step)
 		switch {
-		case f.version != "" && t.version != f.version || t.step != "" && at < 0:
-		case t.cause != "":
-			message := strings.TrimPrefix(strings.TrimPrefix(t.message, t.step+": "), string(t.cause)+": ")
-			message, advice := splitAdvice(message)
-			return &engine.Error{Cause: t.cause, Step: t.step, Err: errors.New(message), Advice: advice}
-		default:
+		case f.version != "" && h.Version != f.version:
+		case strings.HasSuffix(h.Event, "RotationFailed"): // if no step has failed, the label was not moved
+			return &engine.Error{Cause: engine.InternalError, Err: errors.New(h.Message)}
+		case at < 0: // an event, or a step that was reported before
+		case h.Cause == "" && h.Message == "":
 			f.passed(at + 1)
+		default:
+			cause := cmp.Or(h.Cause, string(engine.TargetFailed)) // other functions may not have one
+			message := strings.TrimPrefix(strings.TrimPrefix(h.Message, h.Step+": "), cause+": ")
+			message, advice := splitAdvice(message)
+			return &engine.Error{Cause: engine.Cause(cause), Step: h.Step, Err: errors.New(message), Advice: advice}
 		}
 	}
 	return nil
