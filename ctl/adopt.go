@@ -10,7 +10,6 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// newAdopt returns `rotatorctl adopt`.
 func newAdopt(v *view) *cobra.Command {
 	var yes bool
 	c := &cobra.Command{

@@ -9,7 +9,6 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// newCheck returns `rotatorctl check`.
 func newCheck(v *view) *cobra.Command {
 	m := newMany(v, "checked")
 	c := &cobra.Command{

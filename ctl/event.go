@@ -25,7 +25,6 @@ type event struct {
 // steps are the steps of a rotation, in order.
 var steps = []string{"createSecret", "setSecret", "testSecret", "finishSecret"}
 
-// newEvent returns `rotatorctl event`.
 func newEvent(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "event STEP SECRET",

@@ -83,7 +83,6 @@ func exactArgs(n int) cobra.PositionalArgs {
 	}
 }
 
-// usage returns the error of an invalid command line.
 func usage(c *cobra.Command, err error) error {
 	return engine.Errorf(invalidArguments, "see "+c.CommandPath()+" --help", "%w; usage: %s", err, c.UseLine())
 }
@@ -97,7 +96,6 @@ type choice struct {
 func (f *choice) String() string { return f.value }
 func (f *choice) Type() string   { return "FORMAT" }
 
-// Set checks the value.
 func (f *choice) Set(value string) error {
 	if !slices.Contains(f.allowed, value) {
 		return fmt.Errorf("must be one of %s", strings.Join(f.allowed, ", "))

@@ -30,7 +30,6 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// listing is `rotatorctl list`.
 type listing struct {
 	selection
 	view       *view
@@ -42,7 +41,6 @@ type listing struct {
 	to         string
 }
 
-// newList returns `rotatorctl list`.
 func newList(v *view) *cobra.Command {
 	l := listing{view: v}
 	c := &cobra.Command{
@@ -205,7 +203,6 @@ func (v *view) lambda(cfg aws.Config) *lambda.Client {
 	})
 }
 
-// format returns the output format.
 func (l *listing) format() string {
 	if wantsJSON(l.view.command) {
 		return "json"
@@ -235,14 +232,13 @@ func unread(out *report, found fleet.Listing, state operator.State) {
 	out.show(f)
 }
 
-// print prints the secrets.
 func (l *listing) print(out *report, found fleet.Listing) error {
 	unread(out, found, operator.Skipped)
-	counts := make(map[fleet.State]int)
+	counts := make(map[string]int)
 	for _, s := range found.Secrets {
 		counts[s.State]++
-		if s.State.Bad() {
-			out.add(failed(s.Name, stuck, string(s.State)+": "+s.Reason,
+		if s.Bad() {
+			out.add(failed(s.Name, stuck, s.State+": "+s.Reason,
 				"look at `rotatorctl status "+fleet.Quote(s.Name)+"`"))
 		}
 	}
@@ -296,7 +292,7 @@ func (l *listing) table(w io.Writer, secrets []fleet.Secret) error {
 			name += "?"
 		}
 		row := []string{
-			string(s.State), s.Name, name, string(s.Strategy), fleet.FunctionName(s.Function), s.Runtime,
+			s.State, s.Name, name, string(s.Strategy), fleet.FunctionName(s.Function), s.Runtime,
 			known(s.Last, humanize.Time), known(s.Next, humanize.Time), s.Reason,
 		}
 		for i := range row {
@@ -323,7 +319,7 @@ func writeSecrets(w io.Writer, secrets []fleet.Secret) error {
 	}}
 	for _, s := range secrets {
 		rows = append(rows, []string{
-			string(s.State), s.Name, s.ARN, s.Account, s.Engine, s.EngineFrom, string(s.Strategy), s.Function,
+			s.State, s.Name, s.ARN, s.Account, s.Engine, s.EngineFrom, string(s.Strategy), s.Function,
 			s.Runtime, known(s.Last, stamp), known(s.Next, stamp), s.Reason,
 		})
 	}

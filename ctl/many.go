@@ -32,30 +32,22 @@ type selection struct {
 	before string
 }
 
-// filters adds the flags to a command.
 func (s *selection) filters(c *cobra.Command) {
 	f := c.Flags()
 	f.StringSliceVar(&s.Names, "name", nil, "select secrets whose name has this prefix; may be repeated")
 	f.StringArrayVar(&s.tags, "tag", nil, "select secrets with the tag KEY or KEY=VALUE; all must match")
-	f.StringSliceVar(&s.States, "state", nil, "select secrets in a state: "+strings.Join(states(), ", "))
+	f.StringSliceVar(&s.States, "state", nil, "select secrets in a state: "+strings.Join(fleet.States, ", "))
 	f.StringSliceVar(&s.Engines, "engine", nil, "select secrets of an engine")
 	f.StringSliceVar(&s.Strategies, "strategy", nil, "select secrets with the strategy single or alternating")
 	f.StringSliceVar(&s.Functions, "rotated-by", nil, "select secrets that a function rotates, by its ARN or name")
 	f.StringSliceVar(&s.Runtimes, "runtime", nil, "select secrets by a prefix of the function's runtime, such as python")
 	f.StringVar(&s.before, "rotated-before", "",
 		"select secrets not rotated since a time, such as 2026-11-29T10:00:00Z, or for a duration, such as 90d")
-	completeFlag(c, "state", states())
+	completeFlag(c, "state", fleet.States)
 	completeFlag(c, "strategy", strategies)
 }
 
 var strategies = []string{string(engine.SingleUser), string(engine.AlternatingUsers)}
-
-func states() (names []string) {
-	for _, s := range fleet.States {
-		names = append(names, string(s))
-	}
-	return names
-}
 
 // read completes the filter from the flags.
 func (s *selection) read() (err error) {
@@ -68,8 +60,8 @@ func (s *selection) read() (err error) {
 		s.Tags[key] = value
 	}
 	for _, state := range s.States {
-		if !slices.Contains(states(), state) {
-			return fmt.Errorf("--state %q is not one of %s", state, strings.Join(states(), ", "))
+		if !slices.Contains(fleet.States, state) {
+			return fmt.Errorf("--state %q is not one of %s", state, strings.Join(fleet.States, ", "))
 		}
 	}
 	for _, strategy := range s.Strategies {
@@ -246,7 +238,6 @@ func (m *many) single(parent context.Context, s *fleet.Secret, failed []string, 
 	return f, object.Bytes()
 }
 
-// secretLine prints the result for one secret.
 func (s *screen) secretLine(f operator.Finding, width int) {
 	s.finding(f, s.colored(f.State)+fmt.Sprintf("%-*s  ", width, f.Check), stateWidth+width+2)
 }
@@ -387,7 +378,6 @@ type planned struct {
 	After  []string `json:"after"` // the names of the superuser secrets that come first
 }
 
-// printPlan prints the secrets that would be rotated, in order.
 func (m *many) printPlan(secrets []fleet.Secret, after [][]int, out *report) error {
 	plan := []planned{}
 	for i, s := range secrets {

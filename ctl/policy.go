@@ -36,7 +36,6 @@ type principalPolicy struct {
 	Policy    document `json:"policy"`
 }
 
-// document is an IAM policy.
 type document struct {
 	Version   string
 	Statement []statement
@@ -50,7 +49,6 @@ type statement struct {
 
 const functionsRole = "the function's role"
 
-// newPolicy returns `rotatorctl policy`.
 func newPolicy(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy SECRET",

@@ -10,7 +10,6 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// newRecover returns `rotatorctl recover`.
 func newRecover(v *view) *cobra.Command {
 	var yes, bySuperuser bool
 	c := &cobra.Command{

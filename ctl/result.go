@@ -171,7 +171,6 @@ var colors = map[operator.State]string{
 	operator.OK: "\x1b[32m", operator.Failed: "\x1b[31m", operator.Unknown: "\x1b[33m", operator.Skipped: "\x1b[2m",
 }
 
-// row prints a finding: its check, state, message and advice.
 func (s *screen) row(f operator.Finding) {
 	s.finding(f, fmt.Sprintf("%-*s", checkWidth, f.Check)+s.colored(f.State), checkWidth+stateWidth)
 }
@@ -197,12 +196,10 @@ func (s *screen) colored(state operator.State) string {
 	return text
 }
 
-// note prints a fact that is not a finding.
 func (s *screen) note(label, text string) {
 	s.print(fmt.Sprintf("%-*s", checkWidth, label), checkWidth, text)
 }
 
-// line prints a sentence.
 func (s *screen) line(text string) { s.print("", 0, text) }
 
 // print writes text after a prefix, and indents the lines that wrap.
@@ -220,7 +217,6 @@ func (s *screen) print(prefix string, indent int, text string) {
 	fmt.Fprintln(s.out, strings.TrimRight(prefix+text, " "))
 }
 
-// clear removes the line of progress.
 func (s *screen) clear() {
 	if s.progress {
 		fmt.Fprint(s.err, clearLine)
@@ -259,7 +255,6 @@ func (s *screen) wait(what string) (stop func()) {
 	}
 }
 
-// printJSON writes a value as JSON.
 func printJSON(w io.Writer, x any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")

@@ -22,7 +22,6 @@ import (
 // exampleFunction is the ARN of a function in help texts and errors.
 const exampleFunction = "arn:aws:lambda:eu-west-1:123456789012:function:rotator"
 
-// newRotate returns `rotatorctl rotate`.
 func newRotate(v *view) *cobra.Command {
 	m := newMany(v, "rotated")
 	o := rotating{many: m, pace: rate.NewLimiter(rotationsPerSecond, 1), logPace: rate.NewLimiter(logsPerSecond, 1)}
@@ -128,7 +127,6 @@ const (
 	logsPerSecond = 4
 )
 
-// rotated is the JSON of one rotation.
 type rotated struct {
 	outcome
 	Version string `json:"version"`
@@ -162,7 +160,6 @@ const (
 // errPending means that the outcome is not known yet.
 var errPending = errors.New("not known yet")
 
-// kind is what the function does.
 func (f *follower) kind() string {
 	if f.test {
 		return "test"
@@ -300,7 +297,6 @@ func (f *follower) unknown() *engine.Error {
 		"the rotation has not ended in %s; it continues without this command%s", span(time.Since(f.begin)), because)
 }
 
-// succeed reports the success.
 func (f *follower) succeed() error {
 	if f.test {
 		return f.end("tested", "The test of "+f.secret.Name+" succeeded. No label was moved.")

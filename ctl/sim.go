@@ -22,7 +22,6 @@ import (
 	"example.com/rotator/sim/lambdasim"
 )
 
-// simFlags are the flags of `rotatorctl sim`.
 type simFlags struct {
 	listen, events         string
 	functions, env, faults []string
@@ -33,7 +32,6 @@ type simFlags struct {
 	options                sim.Options
 }
 
-// newSim returns `rotatorctl sim`.
 func newSim() *cobra.Command {
 	var o simFlags
 	c := &cobra.Command{
@@ -202,7 +200,6 @@ aws secretsmanager rotate-secret --secret-id app --rotation-lambda-arn %[6]s
 	return nil
 }
 
-// printProgress prints a step or an event as one line.
 func printProgress(w io.Writer, p sim.Progress) {
 	what := p.Event
 	if what == "" {

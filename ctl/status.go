@@ -17,7 +17,6 @@ import (
 	"example.com/rotator/rotation/operator"
 )
 
-// status is the state of a secret's rotation at Secrets Manager.
 type status struct {
 	outcome
 	Name     string     `json:"name"`
@@ -38,7 +37,6 @@ type labeled struct {
 	Created *time.Time `json:"created,omitempty"`
 }
 
-// newStatus returns `rotatorctl status`.
 func newStatus(v *view) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status SECRET",
@@ -105,12 +103,10 @@ func (v *view) versions(ctx context.Context, s *fleet.Secret) ([]labeled, error)
 // stuck is the cause if a rotation should have ended.
 const stuck engine.Cause = "Stuck"
 
-// fine returns a finding that is ok.
 func fine(check, message string) operator.Finding {
 	return operator.Finding{Check: check, State: operator.OK, Message: message}
 }
 
-// failed returns a finding that failed.
 func failed(check string, cause engine.Cause, message, advice string) operator.Finding {
 	return operator.Finding{Check: check, State: operator.Failed, Cause: cause, Message: message, Advice: advice}
 }
@@ -140,7 +136,6 @@ func findings(s *fleet.Secret) []operator.Finding {
 	return []operator.Finding{labels, rotation}
 }
 
-// printStatus prints the facts as text.
 func printStatus(s *fleet.Secret, versions []labeled, out *report) {
 	out.note("ARN", s.ARN)
 	if s.Manager != "" {

@@ -52,7 +52,7 @@ func (f Filter) Selects(s *Secret) bool {
 		}
 	}
 	return oneOf(f.Names, func(prefix string) bool { return strings.HasPrefix(s.Name, prefix) }) &&
-		oneOf(f.States, func(x string) bool { return x == string(s.State) }) &&
+		oneOf(f.States, func(x string) bool { return x == s.State }) &&
 		oneOf(f.Engines, func(x string) bool { return x == s.Engine }) &&
 		oneOf(f.Strategies, func(x string) bool { return x == string(s.Strategy) }) &&
 		oneOf(f.Functions, func(x string) bool { return x == s.Function || x == FunctionName(s.Function) }) &&

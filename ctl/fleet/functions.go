@@ -66,6 +66,7 @@ const few = 50
 // Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 func readAccount(ctx context.Context, api *lambda.Client, wanted []*Function) {
 	pace := rate.NewLimiter(10, 1)
+	var down error // why Lambda does not answer
 	if len(wanted) > few {
 		unread := make(map[string]*Function, len(wanted))
 		for _, f := range wanted {
@@ -73,16 +74,13 @@ func readAccount(ctx context.Context, api *lambda.Client, wanted []*Function) {
 		}
 		pages := lambda.NewListFunctionsPaginator(api, &lambda.ListFunctionsInput{})
 		for pages.HasMorePages() && len(unread) > 0 {
-			var page *lambda.ListFunctionsOutput
-			err := pace.Wait(ctx)
-			if err == nil {
-				page, err = pages.NextPage(ctx)
+			if down = pace.Wait(ctx); down != nil {
+				break
 			}
+			page, err := pages.NextPage(ctx)
 			if err != nil {
-				for _, f := range unread {
-					f.Err = awserror.Brief(err)
-				}
-				return
+				down = awserror.Brief(err)
+				break
 			}
 			for i := range page.Functions {
 				c := &page.Functions[i]
@@ -94,13 +92,13 @@ func readAccount(ctx context.Context, api *lambda.Client, wanted []*Function) {
 		}
 		wanted = slices.Collect(maps.Values(unread))
 	}
-	for i, f := range wanted {
+	for _, f := range wanted {
+		if f.Err = down; down != nil {
+			continue
+		}
 		f.read(ctx, api, pace)
-		if _, answered := errors.AsType[smithy.APIError](f.Err); f.Err != nil && !answered {
-			for _, other := range wanted[i+1:] { // Lambda does not answer
-				other.Err = f.Err
-			}
-			return
+		if _, answered := errors.AsType[smithy.APIError](f.Err); !answered {
+			down = f.Err
 		}
 	}
 }

@@ -23,33 +23,27 @@ import (
 	"example.com/rotator/rotation/engine"
 )
 
-// State is the state of a secret's rotation.
-type State string
-
-// The states, most urgent first.
+// The states of a secret's rotation, most urgent first.
 const (
-	Stuck    State = "stuck"    // no rotation begins or ends without an operator
-	Failing  State = "failing"  // a rotation does not end; Secrets Manager retries it
-	Late     State = "late"     // the rotation is overdue and has not begun
-	Running  State = "running"  // a rotation is under way
-	OK       State = "ok"       // rotation is on, and nothing is due
-	Managed  State = "managed"  // a service or a partner rotates the secret
-	Off      State = "off"      // rotation is off
-	Deleting State = "deleting" // the secret is scheduled for deletion
+	Stuck    = "stuck"    // no rotation begins or ends without an operator
+	Failing  = "failing"  // a rotation does not end; Secrets Manager retries it
+	Late     = "late"     // the rotation is overdue and has not begun
+	Running  = "running"  // a rotation is under way
+	OK       = "ok"       // rotation is on, and nothing is due
+	Managed  = "managed"  // a service or a partner rotates the secret
+	Off      = "off"      // rotation is off
+	Deleting = "deleting" // the secret is scheduled for deletion
 )
 
 // States are all states in order.
-var States = []State{Stuck, Failing, Late, Running, OK, Managed, Off, Deleting}
-
-// Bad reports whether a state needs an operator.
-func (s State) Bad() bool { return s == Stuck || s == Failing || s == Late }
+var States = []string{Stuck, Failing, Late, Running, OK, Managed, Off, Deleting}
 
 // Secret describes a secret. It holds no value.
 type Secret struct {
 	Name    string `json:"name"`
 	ARN     string `json:"arn"`
 	Account string `json:"account"`
-	State   State  `json:"state"`
+	State   string `json:"state"`
 	Reason  string `json:"reason,omitempty"` // for State, unless that is clear
 	// Engine and Strategy are "" if they are not known. EngineFrom is tag, template or name, which is a
 	// guess.
@@ -74,6 +68,9 @@ type Secret struct {
 
 	tags map[string]string
 }
+
+// Bad reports whether the state needs an operator.
+func (s *Secret) Bad() bool { return s.State == Stuck || s.State == Failing || s.State == Late }
 
 // Rotates reports whether a rotation function is set for the secret.
 func (s *Secret) Rotates() bool {
