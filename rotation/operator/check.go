@@ -204,27 +204,18 @@ func who(i *rotation.Inspection) string {
 // skips returns why a row does not apply to the secret, or "". A row that was not checked is never ok.
 func (c *checker) skips(check string) string {
 	i := c.inspection
-	if i.Engine == nil || i.Request == nil {
-		return ""
+	within := func(first, last string) bool {
+		return position(first) <= position(check) && position(check) <= position(last)
 	}
-	switch check {
-	case "change", "name", "route", "tls", "server", "login", "clients", "privilege", "policy":
-		if i.Kind.NoTarget {
-			return "the engine " + i.Kind.Names[0] + " has no target"
-		}
-	}
-	switch check {
-	case "name", "route", "tls", "server": // an AWS API serves the engine, unless a server has answered
-		if c.text("host") == "" && i.Server == "" {
-			return "the secret names no host"
-		}
-	}
-	switch check {
-	case "tls":
-		if engine.ParseTLSMode(c.text("ssl")) == engine.TLSOff {
-			return `not used: the secret has "ssl": false`
-		}
-	case "policy": // before it is set, no policy sees a value that is issued or cannot be rehearsed
+	switch {
+	case i.Engine == nil || i.Request == nil:
+	case i.Kind.NoTarget && within("change", "policy"):
+		return "the engine " + i.Kind.Names[0] + " has no target"
+	case c.text("host") == "" && i.Server == "" && within("name", "server"): // an AWS API is the target
+		return "the secret names no host"
+	case check == "tls" && engine.ParseTLSMode(c.text("ssl")) == engine.TLSOff:
+		return `not used: the secret has "ssl": false`
+	case check == "policy": // before it is set, no policy sees a value that is issued or cannot be rehearsed
 		_, rehearsed := i.Engine.(engine.DryRunner)
 		_, minted := i.Engine.(engine.Minter)
 		if !rehearsed || minted {
