@@ -120,13 +120,18 @@ func findings(s *fleet.Secret) []operator.Finding {
 	}
 	rotation := fine("rotation", cmp.Or(s.Reason, "no rotation is under way"))
 	name := fleet.Quote(s.Name)
+	find := "find the cause with `rotatorctl check " + name + "` and in the function's log"
+	end := "see how to end it with `rotatorctl recover " + name + "`"
+	if s.Current == "" { // recover needs a value
+		end = labels.Advice
+	}
 	switch s.State {
 	case fleet.Stuck:
-		rotation = failed("rotation", stuck, rotation.Message, "see how to end it with `rotatorctl recover "+name+"`")
-	case fleet.Failing, fleet.Late:
-		rotation = failed("rotation", stuck, rotation.Message, fmt.Sprintf(
-			"find the cause with `rotatorctl check %[1]s` and in the function's log; "+
-				"`rotatorctl recover %[1]s` shows how to end a rotation", name))
+		rotation = failed("rotation", stuck, s.Reason, end)
+	case fleet.Failing:
+		rotation = failed("rotation", stuck, s.Reason, find+"; "+end)
+	case fleet.Late:
+		rotation = failed("rotation", stuck, s.Reason, find)
 	case fleet.Deleting:
 		rotation = failed("rotation", engine.InvalidSecret, rotation.Message,
 			"restore it with `aws secretsmanager restore-secret --secret-id "+name+"` if it is still needed")

@@ -58,7 +58,6 @@ type Secret struct {
 	Manager  string              `json:"-"` // the service or partner that rotates it, or ""
 	Enabled  bool                `json:"-"` // rotation is on
 	Schedule string              `json:"-"`
-	Changed  time.Time           `json:"-"`
 	Deletion *time.Time          `json:"-"`
 	Labels   map[string][]string `json:"-"` // by version
 	// Current and Pending are the versions labeled AWSCURRENT and AWSPENDING. Pending is "" if it is also Current.
@@ -157,7 +156,7 @@ func describe(e *types.SecretListEntry, now time.Time) Secret {
 	s := Secret{
 		Name: aws.ToString(e.Name), ARN: aws.ToString(e.ARN), Function: aws.ToString(e.RotationLambdaARN),
 		Manager: cmp.Or(aws.ToString(e.OwningService), aws.ToString(e.Type)), Enabled: aws.ToBool(e.RotationEnabled),
-		Last: e.LastRotatedDate, Next: e.NextRotationDate, Deletion: e.DeletedDate, Changed: aws.ToTime(e.LastChangedDate),
+		Last: e.LastRotatedDate, Next: e.NextRotationDate, Deletion: e.DeletedDate,
 		Labels: e.SecretVersionsToStages, Key: aws.ToString(e.KmsKeyId), tags: make(map[string]string, len(e.Tags)),
 	}
 	if a, err := arn.Parse(s.ARN); err == nil {
@@ -183,7 +182,7 @@ func describe(e *types.SecretListEntry, now time.Time) Secret {
 			s.Pending = id
 		}
 	}
-	s.Judge(s.Changed, now)
+	s.Judge(aws.ToTime(e.LastChangedDate), now)
 	return s
 }
 
